@@ -1,0 +1,99 @@
+package tree
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Content is the data of a regular file, opened as often as a writer needs
+// it. Implementations are safe for concurrent use.
+type Content interface {
+	// Open returns the data from its beginning.
+	Open() (io.ReadCloser, error)
+	// Size is the length in bytes.
+	Size() int64
+	// SHA256 is the digest of the data in lower-case hex. It is always known:
+	// caches, manifests and comparisons rest on it.
+	SHA256() string
+}
+
+// Bytes returns content held in memory. The slice must not change afterwards.
+func Bytes(b []byte) Content {
+	sum := sha256.Sum256(b)
+	return &bytesContent{data: b, sum: hex.EncodeToString(sum[:])}
+}
+
+// String is Bytes for a string.
+func String(s string) Content { return Bytes([]byte(s)) }
+
+type bytesContent struct {
+	data []byte
+	sum  string
+}
+
+func (c *bytesContent) Open() (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(c.data)), nil
+}
+func (c *bytesContent) Size() int64    { return int64(len(c.data)) }
+func (c *bytesContent) SHA256() string { return c.sum }
+
+// Section returns content that lies in a larger file, such as one member of
+// an unpacked archive: size bytes of r from off, with a digest that was
+// computed when the archive was read.
+func Section(r io.ReaderAt, off, size int64, sha256 string) Content {
+	return &sectionContent{r: r, off: off, size: size, sum: sha256}
+}
+
+type sectionContent struct {
+	r         io.ReaderAt
+	off, size int64
+	sum       string
+}
+
+func (c *sectionContent) Open() (io.ReadCloser, error) {
+	return io.NopCloser(io.NewSectionReader(c.r, c.off, c.size)), nil
+}
+func (c *sectionContent) Size() int64    { return c.size }
+func (c *sectionContent) SHA256() string { return c.sum }
+
+// File returns the content of a host file that was verified to have the
+// given length and digest, such as a component in the cache.
+func File(name string, size int64, sha256 string) Content {
+	return &fileContent{name: name, size: size, sum: sha256}
+}
+
+type fileContent struct {
+	name string
+	size int64
+	sum  string
+}
+
+func (c *fileContent) Open() (io.ReadCloser, error) { return os.Open(c.name) }
+func (c *fileContent) Size() int64                  { return c.size }
+func (c *fileContent) SHA256() string               { return c.sum }
+
+// ReadAll returns the whole content of a regular file of the tree, following
+// a hard link but no symbolic one.
+func (t *Tree) ReadAll(p string) ([]byte, error) {
+	n := t.Get(p)
+	if n != nil && n.IsHardLink() {
+		n = t.Get(n.Link)
+	}
+	if n == nil || n.Content == nil {
+		return nil, fmt.Errorf("/%s: not a regular file of the tree", p)
+	}
+	r, err := n.Content.Open()
+	if err != nil {
+		return nil, fmt.Errorf("/%s: %w", p, err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("/%s: %w", p, err)
+	}
+	return b, nil
+}
