@@ -1,0 +1,76 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/image/board"
+)
+
+// boardSources puts a user's own boards before the built-in ones.
+func boardSources(dir string) ([]fs.FS, error) {
+	if dir == "" {
+		return []fs.FS{boards.FS}, nil
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil, usagef("--boards: %q is not a directory", dir)
+	}
+	return []fs.FS{os.DirFS(dir), boards.FS}, nil
+}
+
+func newBoards() *cobra.Command {
+	var dir string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "boards",
+		Short: "List the boards that images can be built for",
+		Example: `  imagebuilder boards
+  imagebuilder boards --boards ./my-boards --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			from, err := boardSources(dir)
+			if err != nil {
+				return err
+			}
+			return printBoards(cmd, from, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&dir, "boards", "", "directory with your own board files")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func printBoards(cmd *cobra.Command, from []fs.FS, asJSON bool) error {
+	type row struct {
+		Name     string `json:"name"`
+		Title    string `json:"title"`
+		Arch     string `json:"arch"`
+		Firmware string `json:"firmware"`
+		Suite    string `json:"suite"`
+	}
+	var rows []row
+	for _, name := range board.Names(from...) {
+		b, err := board.Load(name, from...)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row{b.Name, b.Title, b.Arch, string(b.Firmware), b.Suite})
+	}
+	if asJSON {
+		enc := json.NewEncoder(cmd.OutOrStdout())
+		enc.SetIndent("", "  ")
+		return enc.Encode(rows)
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "BOARD\tARCH\tFIRMWARE\tSUITE\tHARDWARE")
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Arch, r.Firmware, r.Suite, r.Title)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,218 @@
+// Package board reads boards: descriptions of hardware as plain YAML files.
+//
+// A board is data. There are no templates, no conditions and no inheritance
+// between boards; what several boards share is software and lives in overlays.
+package board
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+)
+
+// Firmware says how a board starts its kernel.
+type Firmware string
+
+const (
+	// UEFI boards boot systemd-boot and a unified kernel image per slot from
+	// an EFI system partition on a GPT disk.
+	UEFI Firmware = "uefi"
+	// RaspberryPi boards boot the Pi's own firmware, then U-Boot, from the
+	// first FAT partition of an MBR disk.
+	RaspberryPi Firmware = "raspberrypi"
+)
+
+// Board is one board file.
+type Board struct {
+	// Version of the schema; 1.
+	Version int `yaml:"version"`
+	// Name is the file's name without .yaml.
+	Name string `yaml:"name"`
+	// Title is what a person calls the hardware.
+	Title string `yaml:"title"`
+	// Arch is Debian's name of the architecture: amd64 or arm64.
+	Arch string `yaml:"arch"`
+	// Firmware is uefi or raspberrypi.
+	Firmware Firmware `yaml:"firmware"`
+	// Suite is the Debian release, such as trixie.
+	Suite string `yaml:"suite"`
+	// Kernel is what to boot and with which modules.
+	Kernel Kernel `yaml:"kernel"`
+	// Packages this hardware needs besides its overlays'.
+	Packages []string `yaml:"packages"`
+	// Overlays by name: the software of the node.
+	Overlays []string `yaml:"overlays"`
+	// Prune lists patterns of files this hardware never needs.
+	Prune []string `yaml:"prune"`
+	// Disk holds the sizes of the partitions.
+	Disk Disk `yaml:"disk"`
+	// Pi is set for raspberrypi boards only.
+	Pi *Pi `yaml:"raspberrypi"`
+	// QEMU says how to emulate the board.
+	QEMU QEMU `yaml:"qemu"`
+	// AcceptUnmodelled maps a package to the reason why its maintainer
+	// scripts may be ignored; it is recorded in the manifest.
+	AcceptUnmodelled map[string]string `yaml:"acceptUnmodelled"`
+}
+
+// Kernel is a Debian kernel and how it is started.
+type Kernel struct {
+	// Package is the meta package, such as linux-image-arm64.
+	Package string `yaml:"package"`
+	// Cmdline holds the arguments besides those of the slot.
+	Cmdline []string `yaml:"cmdline"`
+	// Initramfs lists the modules that find and mount the disk, the watchdog
+	// first; soft and hard dependencies come by themselves.
+	Initramfs []string `yaml:"initramfs"`
+	// Modules lists names, globs and directories ("kernel/net/netfilter/")
+	// that stay in the root besides the overlays' and the initramfs'.
+	Modules []string `yaml:"modules"`
+	// Microcode is intel or empty: the early cpio before the initramfs.
+	Microcode string `yaml:"microcode"`
+}
+
+// Disk holds partition sizes, such as "256MiB".
+type Disk struct {
+	// Boot is the size of the FAT partition.
+	Boot Size `yaml:"boot"`
+	// Slot is the size of root-a and root-b on the node. The image itself
+	// ends where root-a's content ends; first boot makes the room.
+	Slot Size `yaml:"slot"`
+}
+
+// Pi is what the Raspberry Pi's firmware needs.
+type Pi struct {
+	// Config holds the lines of config.txt, besides kernel=.
+	Config []string `yaml:"config"`
+	// DeviceTrees are the .dtb files of the supported models.
+	DeviceTrees []string `yaml:"deviceTrees"`
+	// Firmware lists files of raspi-firmware to put on the FAT.
+	Firmware []string `yaml:"firmware"`
+}
+
+// QEMU describes the emulation of a board.
+type QEMU struct {
+	// Machine is QEMU's machine type: q35, virt, raspi4b.
+	Machine string `yaml:"machine"`
+	// CPU is QEMU's CPU model under TCG.
+	CPU string `yaml:"cpu"`
+	// Memory in QEMU's notation, such as 2G.
+	Memory string `yaml:"memory"`
+	// Console is the serial device that the kernel has there.
+	Console string `yaml:"console"`
+}
+
+// UnknownError says that no board has a name and what comes close.
+type UnknownError struct {
+	Name    string
+	Nearest string
+	Known   []string
+}
+
+func (e *UnknownError) Error() string {
+	msg := fmt.Sprintf("unknown board %q", e.Name)
+	if e.Nearest != "" {
+		msg += fmt.Sprintf("; did you mean %q?", e.Nearest)
+	}
+	return msg + " (boards: " + strings.Join(e.Known, ", ") + "; add your own with --boards DIR)"
+}
+
+// Load reads the board name from the first of the file systems that has it,
+// so that a user's board shadows a built-in one.
+func Load(name string, from ...fs.FS) (*Board, error) {
+	for _, fsys := range from {
+		data, err := fs.ReadFile(fsys, name+".yaml")
+		if err == nil {
+			return parse(name, data)
+		}
+	}
+	known := Names(from...)
+	return nil, &UnknownError{Name: name, Nearest: strictyaml.Nearest(name, known), Known: known}
+}
+
+// Names lists the boards of the file systems, sorted.
+func Names(from ...fs.FS) []string {
+	var names []string
+	for _, fsys := range from {
+		files, _ := fs.Glob(fsys, "*.yaml")
+		for _, f := range files {
+			names = append(names, strings.TrimSuffix(path.Base(f), ".yaml"))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func parse(name string, data []byte) (*Board, error) {
+	doc, err := strictyaml.Parse(name+".yaml", data)
+	if err != nil {
+		return nil, err
+	}
+	var b Board
+	if err := doc.Decode(&b); err != nil {
+		return nil, err
+	}
+	if field, problem := b.problem(name); problem != "" {
+		return nil, doc.Errorf(strings.Split(field, "."), "%s", problem)
+	}
+	return &b, nil
+}
+
+var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,40}$`)
+
+// problem returns the first field whose value the types cannot rule out, and
+// what to do about it.
+func (b *Board) problem(file string) (field, problem string) {
+	switch {
+	case b.Version != 1:
+		return "version", fmt.Sprintf("%d is not supported; this program reads version 1", b.Version)
+	case b.Name != file || !namePattern.MatchString(b.Name):
+		return "name", fmt.Sprintf("%q must equal the file's name and consist of a-z, 0-9 and -", b.Name)
+	case b.Title == "":
+		return "title", "is missing"
+	case b.Arch != "amd64" && b.Arch != "arm64":
+		return "arch", fmt.Sprintf("%q is not one of amd64, arm64", b.Arch)
+	case b.Firmware != UEFI && b.Firmware != RaspberryPi:
+		return "firmware", fmt.Sprintf("%q is not one of uefi, raspberrypi", b.Firmware)
+	case b.Suite == "":
+		return "suite", "is missing; name a Debian release such as trixie"
+	case len(b.Overlays) == 0:
+		return "overlays", "name at least one, such as base"
+	case b.Pi != nil && b.Firmware != RaspberryPi:
+		return "raspberrypi", "goes with firmware: raspberrypi only"
+	case b.Pi == nil && b.Firmware == RaspberryPi:
+		return "firmware", "raspberrypi needs the field raspberrypi as well"
+	}
+	if field, problem := b.Kernel.problem(); problem != "" {
+		return "kernel." + field, problem
+	}
+	field, problem = b.Disk.problem()
+	return "disk." + field, problem
+}
+
+func (k Kernel) problem() (field, problem string) {
+	switch {
+	case k.Package == "":
+		return "package", "is missing; name Debian's kernel, such as linux-image-arm64"
+	case k.Microcode != "" && k.Microcode != "intel":
+		return "microcode", fmt.Sprintf("%q is not intel", k.Microcode)
+	case len(k.Initramfs) == 0:
+		return "initramfs", "is missing; list the modules that find and mount the disk"
+	}
+	return "", ""
+}
+
+func (d Disk) problem() (field, problem string) {
+	if d.Boot < 64<<20 || d.Boot > 4<<30 || d.Boot%(1<<20) != 0 {
+		return "boot", fmt.Sprintf("%v must be whole MiB between 64MiB and 4GiB", d.Boot)
+	}
+	if d.Slot < 256<<20 || d.Slot > 64<<30 || d.Slot%(4<<20) != 0 {
+		return "slot", fmt.Sprintf("%v must be a multiple of 4MiB between 256MiB and 64GiB", d.Slot)
+	}
+	return "", ""
+}

@@ -1,0 +1,80 @@
+package board_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/image/board"
+)
+
+func TestBuiltInBoardsLoad(t *testing.T) {
+	for _, name := range []string{"generic-amd64", "generic-arm64", "optiplex-7050", "rpi4"} {
+		b, err := board.Load(name, boards.FS)
+		if err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		if b.Disk.Boot.String() != "256MiB" || b.Disk.Slot.String() != "2GiB" {
+			t.Errorf("%s: disk is %v, %v", name, b.Disk.Boot, b.Disk.Slot)
+		}
+	}
+}
+
+func TestUnknownBoardNamesTheNearest(t *testing.T) {
+	_, err := board.Load("rpi-4", boards.FS)
+	var unknown *board.UnknownError
+	if !errors.As(err, &unknown) || unknown.Nearest != "rpi4" {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestOwnBoardShadowsBuiltIn(t *testing.T) {
+	data, err := boards.FS.ReadFile("rpi4.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := fstest.MapFS{"rpi4.yaml": {Data: []byte(strings.Replace(string(data), "title: Raspberry", "title: My Raspberry", 1))}}
+	b, err := board.Load("rpi4", mine, boards.FS)
+	if err != nil || !strings.HasPrefix(b.Title, "My ") {
+		t.Fatalf("got %v, %v", b, err)
+	}
+}
+
+func TestMistakesNameFileLineAndField(t *testing.T) {
+	data, err := boards.FS.ReadFile("rpi4.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ old, new, want string }{
+		{"version: 1", "version: 2", `b.yaml:1: field "version": 2 is not supported`},
+		{"name: rpi4", "name: rpi5", `b.yaml:2: field "name": "rpi5" must equal`},
+		{"arch: arm64", "arch: armhf", `b.yaml:4: field "arch": "armhf" is not one of`},
+		{"arch: arm64", "arhc: arm64", `did you mean "arch"`},
+		{"boot: 256MiB", "boot: 256", `is not a size`},
+		{"slot: 2GiB", "slot: 2MiB", `field "disk.slot": 2MiB must be`},
+		{"firmware: raspberrypi", "firmware: uefi", `field "raspberrypi": goes with`},
+	} {
+		text := strings.Replace(string(data), c.old, c.new, 1)
+		text = strings.Replace(text, "name: rpi4", "name: b", 1)
+		_, err := board.Load("b", fstest.MapFS{"b.yaml": {Data: []byte(text)}})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", c.new, err, c.want)
+		}
+	}
+}
+
+func FuzzBoard(f *testing.F) {
+	for _, name := range board.Names(boards.FS) {
+		data, _ := boards.FS.ReadFile(name + ".yaml")
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		b, err := board.Load("b", fstest.MapFS{"b.yaml": {Data: data}})
+		if (b == nil) == (err == nil) {
+			t.Fatalf("board %v, error %v", b, err)
+		}
+	})
+}

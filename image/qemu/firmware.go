@@ -1,0 +1,66 @@
+package qemu
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// uefi names the places where distributions put a UEFI build for QEMU: its
+// code, and the template of its variable store.
+type uefi struct {
+	debian string
+	pairs  [][2]string
+}
+
+var (
+	ovmf = uefi{debian: "ovmf", pairs: [][2]string{
+		{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+		{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},
+		{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
+		{"/opt/homebrew/share/qemu/edk2-x86_64-code.fd", "/opt/homebrew/share/qemu/edk2-i386-vars.fd"},
+		{"/usr/local/share/qemu/edk2-x86_64-code.fd", "/usr/local/share/qemu/edk2-i386-vars.fd"},
+	}}
+	aavmf = uefi{debian: "qemu-efi-aarch64", pairs: [][2]string{
+		{"/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"},
+		{"/usr/share/edk2/aarch64/QEMU_CODE.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"},
+		{"/opt/homebrew/share/qemu/edk2-aarch64-code.fd", "/opt/homebrew/share/qemu/edk2-arm-vars.fd"},
+		{"/usr/local/share/qemu/edk2-aarch64-code.fd", "/usr/local/share/qemu/edk2-arm-vars.fd"},
+	}}
+)
+
+// firmware returns the code and the run's own copy of the variable store,
+// which keeps boot entries over reboots.
+func firmware(dir string, u uefi) (code, vars string, err error) {
+	for _, pair := range u.pairs {
+		if _, err := os.Stat(pair[0]); err != nil {
+			continue
+		}
+		vars = filepath.Join(dir, "uefi-vars.fd")
+		if err := copyOnce(pair[1], vars); err != nil {
+			return "", "", err
+		}
+		return pair[0], vars, nil
+	}
+	return "", "", fmt.Errorf("no UEFI firmware for QEMU found; on Debian: apt install %s", u.debian)
+}
+
+func copyOnce(from, to string) error {
+	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o600)
+}
+
+func pflash(code, vars string) []string {
+	return []string{
+		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + code,
+		"-drive", "if=pflash,format=raw,unit=1,file=" + vars,
+	}
+}

@@ -1,0 +1,105 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// machine knows one of QEMU's machine types.
+type machine struct {
+	binary, debian string
+	powerOfTwo     bool // SD cards come in powers of two only
+	args           func(ctx context.Context, c Config, binary, disk string) ([]string, error)
+}
+
+var machines = map[string]machine{
+	"q35":     {binary: "qemu-system-x86_64", debian: "qemu-system-x86 ovmf", args: q35},
+	"virt":    {binary: "qemu-system-aarch64", debian: "qemu-system-arm qemu-efi-aarch64", args: virt},
+	"raspi4b": {binary: "qemu-system-aarch64", debian: "qemu-system-arm (9 or newer)", powerOfTwo: true, args: raspi4b},
+}
+
+const defaultDisk = 8 << 30
+
+func (m machine) diskSize(c Config) (int64, error) {
+	info, err := os.Stat(c.Image)
+	if err != nil {
+		return 0, err
+	}
+	size := c.DiskSize
+	if size == 0 {
+		size = max(defaultDisk, info.Size())
+	}
+	if size < info.Size() {
+		return 0, fmt.Errorf("the emulated disk (%d bytes) is smaller than %s (%d bytes)", size, c.Image, info.Size())
+	}
+	if m.powerOfTwo && bits.OnesCount64(uint64(size)) != 1 {
+		size = 1 << bits.Len64(uint64(size))
+	}
+	return size, nil
+}
+
+// q35 is a PC. The OptiPlex gets its real bus and network chip, SATA and
+// e1000e; the generic board the paravirtual ones.
+func q35(ctx context.Context, c Config, binary, disk string) ([]string, error) {
+	code, vars, err := firmware(c.Dir, ovmf)
+	if err != nil {
+		return nil, err
+	}
+	accel := c.Accel
+	if accel == "" {
+		accel = bestAccel(ctx, binary, "amd64")
+	}
+	args := []string{"-machine", "q35", "-accel", accelArg(accel), "-cpu", cpuFor(accel, c.Board.QEMU.CPU), "-smp", fmt.Sprint(c.cpus()),
+		"-global", "ICH9-LPC.noreboot=off", // lets the chipset's watchdog, iTCO_wdt, really reset
+		"-device", "VGA", "-device", "virtio-rng-pci"}
+	args = append(args, pflash(code, vars)...)
+	args = append(args, "-drive", "if=none,id=disk,format=qcow2,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev())
+	if c.Board.Name == "optiplex-7050" {
+		return append(args, "-device", "ide-hd,drive=disk,bus=ide.0,bootindex=1", "-device", "e1000e,netdev=net0"+c.mac()), nil
+	}
+	return append(args, "-device", "virtio-blk-pci,drive=disk,bootindex=1", "-device", "virtio-net-pci,romfile=,netdev=net0"+c.mac()), nil
+}
+
+// virt is QEMU's own Arm server.
+func virt(ctx context.Context, c Config, binary, disk string) ([]string, error) {
+	code, vars, err := firmware(c.Dir, aavmf)
+	if err != nil {
+		return nil, err
+	}
+	accel := c.Accel
+	if accel == "" {
+		accel = bestAccel(ctx, binary, "arm64")
+	}
+	args := []string{"-machine", "virt", "-accel", accelArg(accel), "-cpu", cpuFor(accel, c.Board.QEMU.CPU), "-smp", fmt.Sprint(c.cpus()),
+		"-device", "virtio-gpu-pci", "-device", "virtio-rng-pci", "-device", "i6300esb"}
+	args = append(args, pflash(code, vars)...)
+	return append(args, "-drive", "if=none,id=disk,format=qcow2,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev(),
+		"-device", "virtio-blk-pci,drive=disk,bootindex=1", "-device", "virtio-net-pci,romfile=,netdev=net0"+c.mac()), nil
+}
+
+// raspi4b starts where the Pi's closed firmware ends: U-Boot, taken from the
+// image, with a device tree that leaves out what QEMU does not emulate.
+func raspi4b(_ context.Context, c Config, _, disk string) ([]string, error) {
+	uboot, dtb := filepath.Join(c.Dir, "u-boot.bin"), filepath.Join(c.Dir, "bcm2711-rpi-4-b.dtb")
+	if err := piBootFiles(c.Image, uboot, dtb); err != nil {
+		return nil, err
+	}
+	return []string{"-machine", "raspi4b", "-accel", accelArg("tcg"), "-kernel", uboot, "-dtb", dtb,
+		"-drive", "if=none,id=sd,format=qcow2,file=" + disk + ",cache=unsafe",
+		"-device", "sd-card,drive=sd,bus=/generic-sdhci/sd-bus",
+		"-netdev", c.netdev(), "-device", "usb-net,netdev=net0" + c.mac()}, nil
+}
+
+func (c *Config) mac() string {
+	if c.MAC == "" {
+		return ""
+	}
+	return ",mac=" + c.MAC
+}
+
+func sortedKeys(m map[int]int) []int { return slices.Sorted(maps.Keys(m)) }
