@@ -1,0 +1,167 @@
+// Package atomicfile writes a file so that its name holds either what was
+// there before or all of the new content, whatever happens in between:
+// temporary file in the same directory, fsync, rename, fsync of the
+// directory.
+//
+// It refuses to replace anything that is not a regular file: writing to a
+// device is another job than replacing a name.
+package atomicfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/flock"
+)
+
+// File is a file being written under a temporary name. It is written like any
+// *os.File, then given its name by Commit or forgotten by Close.
+type File struct {
+	*os.File
+	name string
+	done bool
+}
+
+// Create begins the replacement of name. The finished file will have exactly
+// the permissions perm: the umask has no say. What a killed writer of the same
+// name left behind is removed.
+func Create(name string, perm fs.FileMode) (*File, error) {
+	if err := replaceable(name); err != nil {
+		return nil, err
+	}
+	sweep(name)
+	f, err := create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(perm); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Commit makes the content durable and gives it its name. On an error the
+// temporary file is removed and the name is as it was.
+func (f *File) Commit() error {
+	if f.done {
+		return fmt.Errorf("commit %s: %w", f.name, os.ErrClosed)
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return err
+	}
+	f.done = true
+	// Windows renames closed files only.
+	if err := f.File.Close(); err != nil {
+		os.Remove(f.File.Name())
+		return err
+	}
+	if err := os.Rename(f.File.Name(), f.name); err != nil {
+		os.Remove(f.File.Name())
+		return err
+	}
+	return SyncDir(filepath.Dir(f.name))
+}
+
+// Close forgets the content unless it was committed. It may be deferred and
+// called any number of times.
+func (f *File) Close() error {
+	if f.done {
+		return nil
+	}
+	f.done = true
+	return errors.Join(f.File.Close(), os.Remove(f.File.Name()))
+}
+
+// WriteFile replaces the content of name with data.
+func WriteFile(name string, data []byte, perm fs.FileMode) error {
+	f, err := Create(name, perm)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.Commit()
+}
+
+func replaceable(name string) error {
+	fi, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case fi.IsDir():
+		return fmt.Errorf("%s is a directory; name a file", name)
+	case !fi.Mode().IsRegular():
+		return fmt.Errorf("%s is a device or another special file; name a regular file", name)
+	}
+	return nil
+}
+
+// create opens a temporary file and locks it, so that sweep of another
+// process leaves it alone.
+func create(name string) (*File, error) {
+	dir, pattern := filepath.Dir(name), prefix(name)+"*"+suffix
+	for {
+		f, err := os.CreateTemp(dir, pattern)
+		if err != nil {
+			return nil, err
+		}
+		if ok, err := flock.TryExclusive(f); err != nil || ok && exists(f.Name()) {
+			// A file system without locks costs the sweeping, not the write.
+			return &File{File: f, name: name}, nil
+		}
+		// Swept between creation and lock.
+		f.Close()
+	}
+}
+
+const suffix = ".tmp"
+
+func prefix(name string) string { return "." + filepath.Base(name) + "." }
+
+func exists(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
+}
+
+// sweep removes the temporary files of writers that no longer live.
+func sweep(name string) {
+	dir := filepath.Dir(name)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), prefix(name))
+		if ok && strings.HasSuffix(rest, suffix) && digits(strings.TrimSuffix(rest, suffix)) && e.Type().IsRegular() {
+			sweepOne(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+func sweepOne(name string) {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	if ok, err := flock.TryExclusive(f); err != nil || !ok {
+		f.Close()
+		return
+	}
+	flock.Release(f)
+}
+
+// digits guards the user's own files: os.CreateTemp fills its pattern with
+// decimal digits only.
+func digits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}

@@ -1,0 +1,101 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cavaliergopher/grab/v3"
+
+	"github.com/going-mobile/imagebuilder/image/progress"
+)
+
+// download fills the cache entry of r. The caller holds its lock.
+func (c *Cache) download(ctx context.Context, r Request, path string, p progress.Reporter) (err error) {
+	if len(r.URLs) == 0 {
+		return fmt.Errorf("fetch %s: not in the cache, and no source is known", r.Name)
+	}
+	task := p.Start("fetch", r.Name, max(r.Size, -1))
+	defer func() { task.Done(err) }()
+	m := &meter{task: task}
+	failed := &Error{Name: r.Name}
+	for _, u := range r.URLs {
+		err := c.fromSource(ctx, u, r, m)
+		if err == nil {
+			return c.finish(r, path)
+		}
+		failed.Attempts = append(failed.Attempts, Attempt{redact(u), reason(err)})
+		if ctx.Err() != nil {
+			return fmt.Errorf("fetch %s: %w", r.Name, context.Cause(ctx))
+		}
+		if judge(err) == abort {
+			break
+		}
+	}
+	return failed
+}
+
+func (c *Cache) finish(r Request, path string) error {
+	if err := commit(c.tmp(Downloads, r.SHA256), path); err != nil {
+		return fmt.Errorf("fetch %s: %w", r.Name, err)
+	}
+	return nil
+}
+
+// fromSource brings the verified content of r to its temporary file, or
+// returns the last error of this source.
+func (c *Cache) fromSource(ctx context.Context, u string, r Request, m *meter) error {
+	tmp := c.tmp(Downloads, r.SHA256)
+	remade := false
+	for n := 0; ; n++ {
+		after, err := c.transfer(ctx, u, tmp, r, m)
+		c.hosts.record(u, err)
+		if err == nil {
+			return nil
+		}
+		switch judge(err) {
+		case abort, next:
+			return err
+		case remake:
+			os.Remove(tmp)
+			if remade {
+				return err
+			}
+			remade = true
+		}
+		if n+1 >= c.hosts.attempts(u, c.retry.attempts) {
+			return err
+		}
+		if err := sleep(ctx, c.retry.wait(n, after)); err != nil {
+			return err
+		}
+	}
+}
+
+// transfer makes one attempt, continuing what the temporary file has.
+func (c *Cache) transfer(ctx context.Context, u, tmp string, r Request, m *meter) (retry time.Duration, err error) {
+	// grab keeps a local file that is longer than the remote one and fails
+	// for ever with "bad content length".
+	if fi, err := os.Stat(tmp); err == nil && r.Size > 0 && fi.Size() > r.Size {
+		os.Remove(tmp)
+	}
+	req, err := grab.NewRequest(tmp, u)
+	if err != nil {
+		return 0, errPermanent{err}
+	}
+	req = req.WithContext(ctx)
+	req.Size = max(r.Size, 0)
+	req.IgnoreRemoteTime = true
+	req.NoCreateDirectories = true
+	d := &doer{client: c.http, meter: m, stall: c.retry.stall}
+	client := &grab.Client{HTTPClient: d, UserAgent: userAgent, BufferSize: 256 << 10}
+	if err := client.Do(req).Err(); err != nil {
+		if errors.Is(err, grab.ErrBadLength) {
+			err = fmt.Errorf("not the expected %d bytes: %w", r.Size, err)
+		}
+		return d.after, err
+	}
+	return 0, checkFile(tmp, r.SHA256)
+}

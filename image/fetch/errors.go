@@ -1,0 +1,76 @@
+package fetch
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// DamagedError tells that an entry of the cache is not what was put there.
+// Whoever began the work drops the entry and starts again once.
+type DamagedError struct {
+	Kind, Key string
+	Err       error
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("cache entry %s/%s is damaged: %v", e.Kind, e.Key, e.Err)
+}
+
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// Error is the failure of every source of one file.
+type Error struct {
+	Name     string
+	Attempts []Attempt // one per URL, in the order tried
+}
+
+// Attempt is the last word of one source.
+type Attempt struct {
+	URL string // without any password
+	Err error
+}
+
+func (e *Error) Error() string {
+	if len(e.Attempts) == 1 {
+		return fmt.Sprintf("fetch %s: %s: %v", e.Name, e.Attempts[0].URL, e.Attempts[0].Err)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "fetch %s: no source worked:", e.Name)
+	for _, a := range e.Attempts {
+		fmt.Fprintf(&b, "\n  %s: %v", a.URL, a.Err)
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() []error {
+	errs := make([]error, len(e.Attempts))
+	for i, a := range e.Attempts {
+		errs[i] = a.Err
+	}
+	return errs
+}
+
+// DigestError tells that a source served other bytes than the pinned ones.
+type DigestError struct{ Want, Got string }
+
+func (e *DigestError) Error() string {
+	return fmt.Sprintf("sha256 is %s, want %s", e.Got, e.Want)
+}
+
+// redact hides the password of a URL.
+func redact(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(unparsable URL)"
+	}
+	return u.Redacted()
+}
+
+// reason strips what net/http repeats of the URL, which Error names already.
+func reason(err error) error {
+	if ue, ok := err.(*url.Error); ok {
+		return ue.Err
+	}
+	return err
+}

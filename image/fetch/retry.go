@@ -1,0 +1,134 @@
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cavaliergopher/grab/v3"
+)
+
+type retryPolicy struct {
+	attempts  int           // per source
+	base, max time.Duration // of the wait between attempts
+	stall     time.Duration
+}
+
+var defaultRetry = retryPolicy{attempts: 5, base: 300 * time.Millisecond, max: 10 * time.Second, stall: stallTime}
+
+// wait is the pause after the n-th failure (from 0): exponential, with jitter
+// so that parallel downloads do not return together. A server's Retry-After
+// is respected up to half a minute.
+func (p retryPolicy) wait(n int, after time.Duration) time.Duration {
+	d := min(p.base<<n, p.max)
+	d = d/2 + rand.N(d/2+1)
+	return max(d, min(after, 30*time.Second))
+}
+
+func retryAfter(resp *http.Response) time.Duration {
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+		return time.Duration(s) * time.Second
+	}
+	return 0
+}
+
+// errPermanent marks an error that another attempt cannot mend.
+type errPermanent struct{ error }
+
+func (e errPermanent) Unwrap() error { return e.error }
+
+// verdict is what a failed attempt means for the next one.
+type verdict int
+
+const (
+	again  verdict = iota // transient: wait, then the same source
+	remake                // the partial file is useless: remove it, once more
+	next                  // this source will not do
+	abort                 // no source will do: cancelled, or a local fault
+)
+
+func judge(err error) verdict {
+	var local *fs.PathError
+	var status grab.StatusCodeError
+	var digest *DigestError
+	switch {
+	case errors.Is(err, context.Canceled), errors.As(err, &local), errors.Is(err, syscall.ENOSPC):
+		return abort
+	case errors.As(err, &digest), errors.Is(err, grab.ErrBadLength), errors.Is(err, errRange):
+		return remake
+	case errors.As(err, &status):
+		return judgeStatus(int(status))
+	case permanent(err):
+		return next
+	}
+	return again
+}
+
+func judgeStatus(code int) verdict {
+	switch {
+	case code == http.StatusRequestedRangeNotSatisfiable:
+		return remake
+	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout, code == http.StatusTooEarly:
+		return again
+	}
+	return next
+}
+
+// permanent tells faults of the address or of trust from those of the moment.
+func permanent(err error) bool {
+	var marked errPermanent
+	var dns *net.DNSError
+	var cert *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var parse *url.Error
+	return errors.As(err, &marked) ||
+		errors.As(err, &dns) && dns.IsNotFound ||
+		errors.As(err, &cert) || errors.As(err, &unknown) ||
+		errors.As(err, &parse) && parse.Op == "parse"
+}
+
+// hosts remembers which hosts cannot be reached, so that a dead mirror costs
+// its retries once and not for each of hundreds of packages.
+type hosts struct {
+	mu   sync.Mutex
+	down map[string]bool
+}
+
+// attempts is how often a source of this host is worth trying.
+func (h *hosts) attempts(u string, usual int) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.down[host(u)] {
+		return 1
+	}
+	return usual
+}
+
+func (h *hosts) record(u string, err error) {
+	var op *net.OpError
+	unreachable := errors.As(err, &op) && op.Op == "dial"
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.down == nil {
+		h.down = map[string]bool{}
+	}
+	h.down[host(u)] = unreachable
+}
+
+func host(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
