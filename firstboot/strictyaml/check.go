@@ -1,0 +1,217 @@
+package strictyaml
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// checker compares a document with the Go type it is decoded into and
+// collects what does not fit. Only a document without findings is decoded, so
+// yaml's own error texts, which quote values, never come up.
+type checker struct {
+	name  string
+	found Problems
+}
+
+func (c *checker) add(line int, field, format string, args ...any) {
+	c.found = append(c.found, &Problem{Name: c.name, Line: line, Field: field, Msg: fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) decode(n *yaml.Node, into any) {
+	v := reflect.ValueOf(into)
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		panic("strictyaml: Decode needs a pointer")
+	}
+	c.value(n, v.Type().Elem(), "")
+	if len(c.found) > 0 {
+		return
+	}
+	if err := n.Decode(into); err != nil {
+		c.adopt(n, "", err)
+	}
+}
+
+// plain refuses the parts of YAML that configuration has no need for.
+func (c *checker) plain(n *yaml.Node, field string) {
+	switch {
+	case n.Kind == yaml.AliasNode || n.Anchor != "":
+		c.add(n.Line, field, "anchors and aliases are not supported: write the value out")
+		return
+	case n.Style&yaml.TaggedStyle != 0:
+		c.add(n.Line, field, "explicit tags (%s) are not supported", n.Tag)
+		return
+	}
+	switch n.Kind {
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
+			c.plain(item, join(field, n, strconv.Itoa(i)))
+		}
+	case yaml.MappingNode:
+		c.plainMapping(n, field)
+	}
+}
+
+func (c *checker) plainMapping(n *yaml.Node, field string) {
+	first := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if k.Kind != yaml.ScalarNode || k.Tag == "!!merge" || k.Style&yaml.TaggedStyle != 0 || k.Anchor != "" {
+			c.add(k.Line, field, "a field name is plain text")
+			continue
+		}
+		at := join(field, n, k.Value)
+		if line, ok := first[k.Value]; ok {
+			c.add(k.Line, at, "is already set on line %d", line)
+			continue
+		}
+		first[k.Value] = k.Line
+		c.plain(v, at)
+	}
+}
+
+var (
+	yamlUnmarshaler = reflect.TypeFor[yaml.Unmarshaler]()
+	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+	duration        = reflect.TypeFor[time.Duration]()
+	timestamp       = reflect.TypeFor[time.Time]()
+	yamlNode        = reflect.TypeFor[yaml.Node]()
+)
+
+func (c *checker) value(n *yaml.Node, t reflect.Type, field string) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case n.Tag == "!!null" || t == yamlNode || t.Kind() == reflect.Interface:
+	case reflect.PointerTo(t).Implements(yamlUnmarshaler):
+		c.trial(n, t, field)
+	case t == timestamp || reflect.PointerTo(t).Implements(textUnmarshaler):
+		if c.kind(n, yaml.ScalarNode, t, field) {
+			c.trial(n, t, field)
+		}
+	case t.Kind() == reflect.Struct:
+		if c.kind(n, yaml.MappingNode, t, field) {
+			c.structure(n, t, field)
+		}
+	case t.Kind() == reflect.Map:
+		if c.kind(n, yaml.MappingNode, t, field) {
+			c.mapping(n, t, field)
+		}
+	case t.Kind() == reflect.Slice || t.Kind() == reflect.Array:
+		if c.kind(n, yaml.SequenceNode, t, field) {
+			c.list(n, t, field)
+		}
+	default:
+		c.scalar(n, t, field)
+	}
+}
+
+func (c *checker) kind(n *yaml.Node, want yaml.Kind, t reflect.Type, field string) bool {
+	if n.Kind == want {
+		return true
+	}
+	c.add(n.Line, field, "want %s, have %s", wanted(t), have(n))
+	return false
+}
+
+func (c *checker) list(n *yaml.Node, t reflect.Type, field string) {
+	if t.Kind() == reflect.Array && len(n.Content) != t.Len() {
+		c.add(n.Line, field, "want %d entries, have %d", t.Len(), len(n.Content))
+		return
+	}
+	for i, item := range n.Content {
+		c.value(item, t.Elem(), join(field, n, strconv.Itoa(i)))
+	}
+}
+
+func (c *checker) mapping(n *yaml.Node, t reflect.Type, field string) {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		at := join(field, n, k.Value)
+		c.value(k, t.Key(), at)
+		c.value(v, t.Elem(), at)
+	}
+}
+
+func (c *checker) structure(n *yaml.Node, t reflect.Type, field string) {
+	fields, rest := fieldsOf(t)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		at := join(field, n, k.Value)
+		ft, ok := fields.types[k.Value]
+		switch {
+		case ok:
+			c.value(v, ft, at)
+		case rest != nil:
+			c.value(v, rest.Elem(), at)
+		default:
+			c.unknown(k, at, fields.names)
+		}
+	}
+}
+
+func (c *checker) unknown(k *yaml.Node, field string, known []string) {
+	if near := Nearest(k.Value, known); near != "" {
+		c.add(k.Line, field, "unknown (did you mean %q?)", near)
+		return
+	}
+	c.add(k.Line, field, "unknown (known here: %s)", strings.Join(known, ", "))
+}
+
+// scalar checks numbers, truth values and text. Whole numbers are compared by
+// tag because yaml.v3 cuts 1.5 down to 1 without a word.
+func (c *checker) scalar(n *yaml.Node, t reflect.Type, field string) {
+	if !c.kind(n, yaml.ScalarNode, t, field) {
+		return
+	}
+	if t != duration && isInteger(t) && n.ShortTag() != "!!int" {
+		c.add(n.Line, field, "want %s, have %s", wanted(t), have(n))
+		return
+	}
+	if err := n.Decode(reflect.New(t).Interface()); err != nil {
+		c.add(n.Line, field, "want %s", wanted(t))
+	}
+}
+
+// trial runs a type's own unmarshaler to learn its opinion.
+func (c *checker) trial(n *yaml.Node, t reflect.Type, field string) {
+	if err := n.Decode(reflect.New(t).Interface()); err != nil {
+		c.adopt(n, field, err)
+	}
+}
+
+// adopt records the error of an unmarshaler, which may itself have used
+// DecodeNode and so know better lines.
+func (c *checker) adopt(n *yaml.Node, field string, err error) {
+	var inner Problems
+	var typeErr *yaml.TypeError
+	switch {
+	case errors.As(err, &inner):
+		for _, p := range inner {
+			c.add(p.Line, joinFields(field, p.Field), "%s", p.Msg)
+		}
+	case errors.As(err, &typeErr):
+		c.add(n.Line, field, "has the wrong type, have %s", have(n))
+	default:
+		msg := err.Error() // many unmarshalers lead with their own "line 3: "
+		c.add(n.Line, field, "%s", strings.TrimPrefix(msg, yamlLine.FindString(msg)))
+	}
+}
+
+func joinFields(outer, inner string) string {
+	if outer == "" || inner == "" || strings.HasPrefix(inner, "[") {
+		return outer + inner
+	}
+	return outer + "." + inner
+}
+
+func isInteger(t reflect.Type) bool {
+	return t.Kind() >= reflect.Int && t.Kind() <= reflect.Uintptr
+}

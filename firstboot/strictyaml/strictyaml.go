@@ -1,0 +1,241 @@
+// Package strictyaml decodes one YAML document into a Go value and tells a
+// person exactly what is wrong with it: file, line, field, and the name that
+// was probably meant.
+//
+// It refuses what configuration does not need and readers trip over: unknown
+// and repeated fields, several documents in one file, anchors, aliases and
+// merge keys. It never repeats a value in an error, as values may be secrets.
+package strictyaml
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// MaxSize is the largest document accepted, in bytes. Every file read by this
+// package is written by hand.
+const MaxSize = 1 << 20
+
+// Problem is one thing that is wrong with a document.
+type Problem struct {
+	Name  string // the file, as the caller named it
+	Line  int    // from 1; 0 where none applies
+	Field string // "k3s.servers[2]"; empty where none applies
+	Msg   string
+}
+
+func (p *Problem) Error() string {
+	var b strings.Builder
+	b.WriteString(p.Name)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d", p.Line)
+	}
+	b.WriteString(": ")
+	if p.Field != "" {
+		fmt.Fprintf(&b, "field %q: ", p.Field)
+	}
+	b.WriteString(p.Msg)
+	return b.String()
+}
+
+// Problems are all findings of one document, in the order of its lines.
+type Problems []*Problem
+
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Decode reads data, the content of the file that errors call name, into the
+// struct or map that into points to. A field that is absent, or present
+// without a value, keeps what is already there. The error is a Problems.
+func Decode(name string, data []byte, into any) error {
+	d, err := Parse(name, data)
+	if err != nil {
+		return err
+	}
+	return d.Decode(into)
+}
+
+// Document is a parsed file. It is kept where a loader wants to say on which
+// line a value stands that turns out wrong later; see Errorf.
+type Document struct {
+	name string
+	root *yaml.Node
+}
+
+// Parse checks everything about a document that does not depend on what it is
+// decoded into.
+func Parse(name string, data []byte) (*Document, error) {
+	data, err := plainText(data)
+	if err != nil {
+		return nil, Problems{{Name: name, Msg: err.Error()}}
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc yaml.Node
+	if err := dec.Decode(&doc); err != nil {
+		return nil, Problems{syntaxProblem(name, data, err)}
+	}
+	var next yaml.Node
+	switch err := dec.Decode(&next); {
+	case err == nil:
+		return nil, Problems{{Name: name, Line: next.Line, Msg: "a second document begins here; keep one per file"}}
+	case !errors.Is(err, io.EOF):
+		return nil, Problems{syntaxProblem(name, data, err)}
+	}
+	root := doc.Content[0]
+	if root.Tag == "!!null" {
+		return nil, Problems{{Name: name, Msg: "is empty"}}
+	}
+	c := checker{name: name}
+	c.plain(root, "")
+	return &Document{name: name, root: root}, c.err()
+}
+
+// Decode is the function Decode for a parsed document.
+func (d *Document) Decode(into any) error {
+	c := checker{name: d.name}
+	c.decode(d.root, into)
+	return c.err()
+}
+
+// DecodeNode is Decode for part of a document, for use in UnmarshalYAML
+// methods, where yaml's own Node.Decode would accept unknown fields.
+func DecodeNode(n *yaml.Node, into any) error {
+	c := checker{}
+	c.decode(n, into)
+	return c.err()
+}
+
+// Errorf returns a *Problem about the field at path, whose elements are keys
+// and, for lists, indexes in decimal. Where the document does not have the
+// whole path, the line is that of the deepest part it has.
+func (d *Document) Errorf(path []string, format string, args ...any) error {
+	n, field := d.root, ""
+	line := n.Line
+	for _, key := range path {
+		field = join(field, n, key)
+		k, v := child(n, key)
+		if v == nil {
+			n = &yaml.Node{}
+			continue
+		}
+		n, line = v, k.Line
+	}
+	return &Problem{Name: d.name, Line: line, Field: field, Msg: fmt.Sprintf(format, args...)}
+}
+
+// child returns the node that carries the line of a key or list entry, and
+// its value; nil where n has none.
+func child(n *yaml.Node, key string) (at, value *yaml.Node) {
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == key {
+				return n.Content[i], n.Content[i+1]
+			}
+		}
+	case yaml.SequenceNode:
+		if i, err := strconv.Atoi(key); err == nil && i >= 0 && i < len(n.Content) {
+			return n.Content[i], n.Content[i]
+		}
+	}
+	return nil, nil
+}
+
+func join(field string, parent *yaml.Node, key string) string {
+	switch {
+	case parent.Kind == yaml.SequenceNode:
+		return field + "[" + key + "]"
+	case field == "":
+		return key
+	}
+	return field + "." + key
+}
+
+var utf8BOM = []byte("\xef\xbb\xbf")
+
+// plainText removes what Windows editors put around text and refuses what is
+// none.
+func plainText(data []byte) ([]byte, error) {
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("is %d bytes long, the limit is %d: this is no configuration file", len(data), MaxSize)
+	}
+	data = bytes.TrimPrefix(data, utf8BOM)
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, errors.New("is empty")
+	}
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return nil, errors.New("is UTF-16: save it as UTF-8")
+	}
+	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
+		return nil, errors.New("is not UTF-8 text")
+	}
+	return bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), nil
+}
+
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
+
+// syntaxProblem turns the parser's "yaml: line 3: did not find …" into ours.
+func syntaxProblem(name string, data []byte, err error) *Problem {
+	if errors.Is(err, io.EOF) {
+		return &Problem{Name: name, Msg: "is empty"}
+	}
+	msg := err.Error()
+	m := yamlLine.FindStringSubmatch(msg)
+	line, _ := strconv.Atoi(m[1])
+	msg = strings.TrimPrefix(msg, m[0])
+	switch {
+	case strings.HasPrefix(msg, "did not find expected"):
+		line = brokenLine(data, line)
+	case strings.Contains(msg, "cannot start any token"):
+		msg += " (a tab used for indentation?)"
+	}
+	return &Problem{Name: name, Line: line, Msg: msg}
+}
+
+// brokenLine returns the line after the longest run of leading lines that is
+// valid YAML by itself. yaml.v3's parser names the line before the one where
+// the enclosing mapping began, which for a slip in a top-level field is always
+// 1. Documents too long to be tried line by line get that line, reported.
+func brokenLine(data []byte, reported int) int {
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	if len(lines) > 1000 || len(data) > 64<<10 {
+		return reported
+	}
+	end, good := 0, 0
+	for i, line := range lines {
+		end += len(line)
+		if parses(data[:end]) {
+			good = i + 1
+		}
+	}
+	return good + 1
+}
+
+func parses(data []byte) bool {
+	var n yaml.Node
+	err := yaml.NewDecoder(bytes.NewReader(data)).Decode(&n)
+	return err == nil || errors.Is(err, io.EOF)
+}
+
+// err returns the findings sorted by line, nil if there are none.
+func (c *checker) err() error {
+	if len(c.found) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(c.found, func(a, b *Problem) int { return a.Line - b.Line })
+	return c.found
+}

@@ -1,0 +1,153 @@
+package strictyaml
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// fieldSet is what a struct accepts: types by name, and the names sorted.
+type fieldSet struct {
+	types map[string]reflect.Type
+	names []string
+}
+
+// fieldsOf returns the fields of a struct by their YAML names, inlined
+// structs included, and the type of an inlined map, which takes all others.
+func fieldsOf(t reflect.Type) (fieldSet, reflect.Type) {
+	set := fieldSet{types: map[string]reflect.Type{}}
+	var rest reflect.Type
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		if name == "-" || !f.IsExported() && !f.Anonymous {
+			continue
+		}
+		if slices.Contains(strings.Split(options, ","), "inline") {
+			rest = set.inline(f.Type, rest)
+			continue
+		}
+		if name == "" {
+			name = strings.ToLower(f.Name) // yaml.v3's rule
+		}
+		set.add(name, f.Type)
+	}
+	slices.Sort(set.names)
+	return set, rest
+}
+
+func (s *fieldSet) add(name string, t reflect.Type) {
+	s.types[name] = t
+	s.names = append(s.names, name)
+}
+
+func (s *fieldSet) inline(t, rest reflect.Type) reflect.Type {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() == reflect.Map {
+		return t
+	}
+	inner, innerRest := fieldsOf(t)
+	for _, name := range inner.names {
+		s.add(name, inner.types[name])
+	}
+	if innerRest != nil {
+		return innerRest
+	}
+	return rest
+}
+
+// wanted names a type in the words of someone who writes YAML.
+func wanted(t reflect.Type) string {
+	if t == duration {
+		return "a duration such as 90s or 2h"
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int8, reflect.Int16, reflect.Int32:
+		most := int64(1)<<(t.Bits()-1) - 1
+		return fmt.Sprintf("a whole number from %d to %d", -most-1, most)
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
+		return fmt.Sprintf("a whole number from 0 to %d", uint64(1)<<t.Bits()-1)
+	case reflect.Uint, reflect.Uint64, reflect.Uintptr:
+		return "a whole number, not negative"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Map, reflect.Struct:
+		return `a mapping ("name: value" lines)`
+	}
+	return "text"
+}
+
+// have names what stands in the document, without its value.
+func have(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.MappingNode:
+		return "a mapping"
+	}
+	switch n.ShortTag() {
+	case "!!int":
+		return "a whole number"
+	case "!!float":
+		return "a number with a fraction"
+	case "!!bool":
+		return "true or false"
+	case "!!timestamp":
+		return "a date"
+	}
+	return "text"
+}
+
+// Nearest returns the name of known that word was most likely meant to be, or
+// "" if none is near: at most a third of its letters may be wrong. Of equally
+// near names it returns the first.
+func Nearest(word string, known []string) string {
+	if len(word) > 64 { // no name; the distance would cost its square
+		return ""
+	}
+	best, least := "", max(1, len(word)/3)+1
+	for _, name := range known {
+		if d := distance(strings.ToLower(word), strings.ToLower(name)); d < least {
+			best, least = name, d
+		}
+	}
+	return best
+}
+
+// distance counts the insertions, deletions, replacements and swaps of
+// neighbours between a and b (optimal string alignment).
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			d := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d = min(d, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = d
+		}
+	}
+	return rows[len(a)][len(b)]
+}
