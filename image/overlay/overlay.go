@@ -1,0 +1,252 @@
+// Package overlay reads overlays: what is laid over the Debian packages to
+// make a node out of them. An overlay is a directory with overlay.yaml, the
+// declarations, and files/, a tree of plain files.
+//
+// An overlay is data. It has no scripts that run during a build, no templates
+// and no conditions, and nothing of it depends on the host: modes and owners
+// of the directory on the host are ignored, symbolic links there are refused.
+package overlay
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// Overlay is one overlay, checked. Paths are tree style ("etc/machine-id").
+// Lists keep the order of the file.
+type Overlay struct {
+	Name        string
+	Description string
+
+	// Files holds the files, directories and links to lay over the packages.
+	// Directories that only lead to a file are in it too, 0755 root:root.
+	// Modification times are zero: the build gives them its own date.
+	Files *tree.Tree
+
+	Requires   []string // names of overlays that come before this one
+	Packages   []string // Debian packages to install
+	Components []string // pinned things that are not Debian packages: k3s
+	// Modules lists kernel modules to keep in the root besides the board's:
+	// names, globs, or directories ending in "/".
+	Modules     []string
+	ModulesLoad []string // modules that systemd loads at boot
+
+	Enable, Disable, Mask []string // systemd units
+
+	Users  []User
+	Groups []Group
+
+	// EtcPersist lists paths below etc whose changes on the node survive a
+	// reboot and a new image; everything else in etc belongs to the image.
+	EtcPersist []string
+	Prune      []string // patterns of package image/prune
+	Cmdline    []string // kernel command line arguments
+
+	// AcceptUnmodelled maps a package to the reason why its maintainer
+	// scripts may be ignored.
+	AcceptUnmodelled map[string]string
+}
+
+// User is a system user. Ids are pinned, as /var outlives the image.
+type User struct {
+	Name     string
+	UID, GID uint32
+	Gecos    string
+	Home     string // absolute; "/nonexistent" if absent
+	Shell    string // absolute; "/usr/sbin/nologin" if absent
+	Groups   []string
+}
+
+// Group is a system group without a user of its own. Every User has a group
+// of its name and GID besides.
+type Group struct {
+	Name string
+	GID  uint32
+}
+
+// file is overlay.yaml as written.
+type file struct {
+	Version          int               `yaml:"version"`
+	Description      string            `yaml:"description"`
+	Requires         []string          `yaml:"requires"`
+	Packages         []string          `yaml:"packages"`
+	Components       []string          `yaml:"components"`
+	Modules          []string          `yaml:"modules"`
+	ModulesLoad      []string          `yaml:"modulesLoad"`
+	Enable           []string          `yaml:"enable"`
+	Disable          []string          `yaml:"disable"`
+	Mask             []string          `yaml:"mask"`
+	Users            []fileUser        `yaml:"users"`
+	Groups           []Group           `yaml:"groups"`
+	Modes            map[string]mode   `yaml:"modes"`
+	Links            map[string]string `yaml:"links"`
+	Dirs             map[string]mode   `yaml:"dirs"`
+	EtcPersist       []string          `yaml:"etcPersist"`
+	Prune            []string          `yaml:"prune"`
+	Cmdline          []string          `yaml:"cmdline"`
+	AcceptUnmodelled map[string]string `yaml:"acceptUnmodelled"`
+}
+
+type fileUser struct {
+	Name   string   `yaml:"name"`
+	UID    uint32   `yaml:"uid"`
+	GID    *uint32  `yaml:"gid"`
+	Gecos  string   `yaml:"gecos"`
+	Home   string   `yaml:"home"`
+	Shell  string   `yaml:"shell"`
+	Groups []string `yaml:"groups"`
+}
+
+// UnknownError says that no overlay has a name and what comes close.
+type UnknownError struct {
+	Name    string
+	Nearest string
+	Known   []string
+}
+
+func (e *UnknownError) Error() string {
+	msg := fmt.Sprintf("unknown overlay %q", e.Name)
+	if e.Nearest != "" {
+		msg += fmt.Sprintf("; did you mean %q?", e.Nearest)
+	}
+	return msg + " (overlays: " + strings.Join(e.Known, ", ") + ")"
+}
+
+var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,40}$`)
+
+// Names lists the overlays of fsys, sorted.
+func Names(fsys fs.FS) []string {
+	files, _ := fs.Glob(fsys, "*/overlay.yaml")
+	for i, f := range files {
+		files[i] = path.Dir(f)
+	}
+	slices.Sort(files)
+	return files
+}
+
+// Load reads the overlay in the directory name of fsys. Overlays that it
+// requires are not read; see LoadAll.
+func Load(fsys fs.FS, name string) (*Overlay, error) {
+	if !namePattern.MatchString(name) {
+		return nil, fmt.Errorf("overlay %q: a name consists of a-z, 0-9 and -", name)
+	}
+	at := path.Join(name, "overlay.yaml")
+	data, err := fs.ReadFile(fsys, at)
+	if err != nil {
+		known := Names(fsys)
+		if !slices.Contains(known, name) {
+			return nil, &UnknownError{Name: name, Nearest: strictyaml.Nearest(name, known), Known: known}
+		}
+		return nil, fmt.Errorf("overlay %s: %w", name, err)
+	}
+	doc, err := strictyaml.Parse(at, data)
+	if err != nil {
+		return nil, err
+	}
+	var f file
+	if err := doc.Decode(&f); err != nil {
+		return nil, err
+	}
+	l := &loader{name: name, doc: doc, file: f}
+	return l.load(fsys)
+}
+
+// LoadAll reads the overlays of names and, before each, those it requires.
+// The result has each overlay once.
+func LoadAll(fsys fs.FS, names []string) ([]*Overlay, error) {
+	r := resolver{fsys: fsys, done: map[string]bool{}}
+	for _, name := range names {
+		if err := r.add(name, nil); err != nil {
+			return nil, err
+		}
+	}
+	return r.out, nil
+}
+
+type resolver struct {
+	fsys fs.FS
+	done map[string]bool
+	out  []*Overlay
+}
+
+// add appends an overlay after its requirements; chain holds the overlays
+// that are being added because of each other.
+func (r *resolver) add(name string, chain []string) error {
+	if i := slices.Index(chain, name); i >= 0 {
+		return fmt.Errorf("overlays require each other in a circle: %s", strings.Join(append(chain[i:], name), " → "))
+	}
+	if r.done[name] {
+		return nil
+	}
+	o, err := Load(r.fsys, name)
+	if err != nil && len(chain) > 0 {
+		return fmt.Errorf("overlay %s requires %s: %w", chain[len(chain)-1], name, err)
+	}
+	if err != nil {
+		return err
+	}
+	chain = append(slices.Clone(chain), name)
+	for _, need := range o.Requires {
+		if err := r.add(need, chain); err != nil {
+			return err
+		}
+	}
+	r.done[name] = true
+	r.out = append(r.out, o)
+	return nil
+}
+
+// FS joins file systems of overlays: an overlay comes whole from the first
+// that has it, so that a user's own overlay shadows a built-in one.
+func FS(from ...fs.FS) fs.FS { return joined(from) }
+
+type joined []fs.FS
+
+func (j joined) Open(name string) (fs.File, error) {
+	overlay, _, _ := strings.Cut(name, "/")
+	for _, fsys := range j {
+		if _, err := fs.Stat(fsys, path.Join(overlay, "overlay.yaml")); err == nil {
+			return fsys.Open(name)
+		}
+	}
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+// ReadDir lists the overlays of all file systems, or one directory of one
+// overlay.
+func (j joined) ReadDir(name string) ([]fs.DirEntry, error) {
+	if name != "." {
+		overlay, _, _ := strings.Cut(name, "/")
+		for _, fsys := range j {
+			if _, err := fs.Stat(fsys, path.Join(overlay, "overlay.yaml")); err == nil {
+				return fs.ReadDir(fsys, name)
+			}
+		}
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
+	}
+	all := map[string]fs.DirEntry{}
+	for _, fsys := range j {
+		entries, err := fs.ReadDir(fsys, ".")
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if _, ok := all[e.Name()]; !ok {
+				all[e.Name()] = e
+			}
+		}
+	}
+	out := make([]fs.DirEntry, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, all[name])
+	}
+	return out, nil
+}
