@@ -1,0 +1,163 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+)
+
+// Kind tells apart what can be wrong with the file as a whole; a person is
+// told different things.
+type Kind int
+
+// The kinds of Error.
+const (
+	Invalid  Kind = iota // a field or the YAML is wrong
+	Empty                // nothing in it: the card was never personalised
+	Binary               // not text
+	TooLarge             // longer than ReservedSize
+	Foreign              // a version this program does not know
+)
+
+// Error says what is wrong with a node.yaml. It never contains its values.
+type Error struct {
+	Kind Kind
+	Err  error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Load reads the content of the file that errors call name, checks it and
+// fills in defaults. Errors are of type *Error.
+func Load(name string, data []byte) (*Config, error) {
+	if err := checkText(name, data); err != nil {
+		return nil, err
+	}
+	doc, err := strictyaml.Parse(name, data)
+	if err != nil {
+		return nil, &Error{Invalid, err}
+	}
+	if err := checkVersion(doc); err != nil {
+		return nil, err
+	}
+	var c Config
+	if err := doc.Decode(&c); err != nil {
+		return nil, &Error{Invalid, err}
+	}
+	if err := validate(doc, &c); err != nil {
+		return nil, &Error{Invalid, err}
+	}
+	c.setDefaults()
+	return &c, nil
+}
+
+func checkText(name string, data []byte) error {
+	switch trimmed := bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))); {
+	case len(data) > ReservedSize:
+		return &Error{TooLarge, fmt.Errorf("%s: is %d bytes long, the limit is %d", name, len(data), ReservedSize)}
+	case len(trimmed) == 0:
+		return &Error{Empty, fmt.Errorf("%s: is empty", name)}
+	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
+		return &Error{Binary, fmt.Errorf("%s: is not UTF-8 text", name)}
+	case onlyComments(trimmed):
+		return &Error{Empty, fmt.Errorf("%s: has comments only", name)}
+	}
+	return nil
+}
+
+func onlyComments(data []byte) bool {
+	for line := range bytes.Lines(data) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			return false
+		}
+	}
+	return true
+}
+
+// checkVersion looks at the version before anything else: to a file of
+// another version every other complaint is beside the point.
+func checkVersion(doc *strictyaml.Document) error {
+	var v struct {
+		Version any            `yaml:"version"`
+		Rest    map[string]any `yaml:",inline"`
+	}
+	if err := doc.Decode(&v); err != nil {
+		return &Error{Invalid, err}
+	}
+	switch n, ok := v.Version.(int); {
+	case v.Version == nil:
+		return &Error{Foreign, doc.Errorf([]string{"version"}, "is missing; write \"version: %d\"", Version)}
+	case !ok:
+		return &Error{Foreign, doc.Errorf([]string{"version"}, "want the number %d", Version)}
+	case n != Version:
+		return &Error{Foreign, doc.Errorf([]string{"version"}, "is %d, this program knows %d", n, Version)}
+	}
+	return nil
+}
+
+func (c *Config) setDefaults() {
+	if c.Timezone == "" {
+		c.Timezone = "Etc/UTC"
+	}
+	for i := range c.Files {
+		if c.Files[i].Mode == 0 {
+			c.Files[i].Mode = 0o644
+		}
+	}
+}
+
+// Seal returns a copy without secrets, marked so that their absence is no
+// fault.
+func (c *Config) Seal() *Config {
+	s := *c
+	s.Sealed = true
+	s.Headscale.AuthKey = ""
+	s.K3s.Token, s.K3s.AgentToken, s.K3s.BootstrapToken = "", "", ""
+	s.Network.Proxy = ""
+	if c.Network.WiFi != nil {
+		w := *c.Network.WiFi
+		w.PSK = ""
+		s.Network.WiFi = &w
+	}
+	s.Files = append([]File(nil), c.Files...)
+	for i := range s.Files {
+		s.Files[i].Content = ""
+	}
+	return &s
+}
+
+// HasSecrets reports whether anything that Seal removes is in the file.
+func (c *Config) HasSecrets() bool {
+	k := c.K3s
+	for _, s := range []bool{c.Headscale.AuthKey.Empty(), k.Token.Empty(), k.AgentToken.Empty(), k.BootstrapToken.Empty(), c.Network.Proxy.Empty()} {
+		if !s {
+			return true
+		}
+	}
+	for _, f := range c.Files {
+		if !f.Content.Empty() {
+			return true
+		}
+	}
+	return c.Network.WiFi != nil && !c.Network.WiFi.PSK.Empty()
+}
+
+// ErrTooLong is returned where a configuration does not fit its place on the
+// boot partition.
+var ErrTooLong = errors.New("node.yaml does not fit the 32 KiB reserved for it: move files elsewhere")
+
+// Pad fills the file up to ReservedSize with newlines, as it lies on a boot
+// partition.
+func Pad(data []byte) ([]byte, error) { return PadTo(data, ReservedSize) }
+
+// PadTo is Pad for a file that has another length.
+func PadTo(data []byte, size int) ([]byte, error) {
+	if len(data) > size {
+		return nil, ErrTooLong
+	}
+	return append(bytes.Clone(data), bytes.Repeat([]byte("\n"), size-len(data))...), nil
+}

@@ -1,0 +1,206 @@
+// Package node is the schema of node.yaml: who one machine is, where it
+// belongs and the secrets it needs once. It is the only contract between the
+// program that flashes a card and the one that runs when the card boots.
+//
+// The package reads, checks, completes and writes the file's content. It
+// refuses unknown fields, values that would be wrong on any machine, and
+// files for another version of itself. It does not touch a disk, a network or
+// the machine, and says nothing about values that only the machine can judge.
+package node
+
+import (
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+)
+
+// Version is the schema this package reads and writes.
+const Version = 1
+
+// FileName is the file's name on the boot partition, in its root directory.
+const FileName = "node.yaml"
+
+// ReservedSize is the length of the file on every image, in bytes: its
+// clusters are reserved when the image is made, so that a node can be
+// personalised, and its secrets overwritten, in place.
+const ReservedSize = 32 << 10
+
+// Config is node.yaml. Every look-up has been made: a node receives one flat
+// answer and never the fleet.
+type Config struct {
+	Version int `yaml:"version"`
+	// Node is the hostname, unique in the fleet: one RFC 1123 label.
+	Node string `yaml:"node"`
+	// Board is the image this file is meant for; empty fits any.
+	Board string `yaml:"board,omitempty"`
+	// Site becomes the labels topology.kubernetes.io/region and /zone.
+	Site      string    `yaml:"site"`
+	Role      Role      `yaml:"role"`
+	Headscale Headscale `yaml:"headscale"`
+	K3s       K3s       `yaml:"k3s,omitempty"`
+	SSH       SSH       `yaml:"ssh,omitempty"`
+	Network   Network   `yaml:"network,omitempty"`
+	// Timezone is a name of the tz database; default Etc/UTC.
+	Timezone string `yaml:"timezone,omitempty"`
+	// DataDisk is the disk for the data partition where that is not the boot
+	// disk, as a path under /dev.
+	DataDisk string   `yaml:"dataDisk,omitempty"`
+	Longhorn Longhorn `yaml:"longhorn,omitempty"`
+	Files    []File   `yaml:"files,omitempty"`
+	// Sealed says that the node has used its secrets and removed them from
+	// this file. A person who adds a new key leaves it as it is.
+	Sealed bool `yaml:"sealed,omitempty"`
+}
+
+// Role says what the node does in the cluster.
+type Role string
+
+// The roles. A witness is a server that holds nothing but etcd and breaks
+// ties.
+const (
+	Server  Role = "server"
+	Agent   Role = "agent"
+	Witness Role = "witness"
+)
+
+// Headscale says which tailnet to join.
+type Headscale struct {
+	URL string `yaml:"url"`
+	// AuthKey is single-use and gone after the node has joined.
+	AuthKey secret.String `yaml:"authKey,omitempty"`
+	// CA holds PEM certificates to trust besides the system's.
+	CA string `yaml:"ca,omitempty"`
+}
+
+// K3s says how the node takes part in the cluster.
+type K3s struct {
+	// Init permits this server to create the cluster. It never does while
+	// another server of the list may have one.
+	Init bool `yaml:"init,omitempty"`
+	// Servers are the hostnames of all servers; the node's own is ignored.
+	Servers []string `yaml:"servers,omitempty"`
+	// Token is the servers' token. It opens everything: agents get one of the
+	// other two.
+	Token          secret.String `yaml:"token,omitempty"`
+	AgentToken     secret.String `yaml:"agentToken,omitempty"`
+	BootstrapToken secret.String `yaml:"bootstrapToken,omitempty"`
+	// Labels and Taints of the node; taints as KEY=VALUE:EFFECT.
+	Labels map[string]string `yaml:"labels,omitempty"`
+	Taints []string          `yaml:"taints,omitempty"`
+	// Config has further flags of k3s by their long names.
+	Config map[string]any `yaml:"config,omitempty"`
+}
+
+// SSH says who may log in.
+type SSH struct {
+	// AuthorizedKeys are lines "TYPE BASE64 [COMMENT]" for the user root.
+	AuthorizedKeys []string `yaml:"authorizedKeys,omitempty"`
+}
+
+// Network is needed only where DHCP on every wired port is not enough.
+type Network struct {
+	Interfaces []Interface `yaml:"interfaces,omitempty"`
+	WiFi       *WiFi       `yaml:"wifi,omitempty"`
+	NTP        []string    `yaml:"ntp,omitempty"`
+	// Proxy is an http or https URL; it may contain a password.
+	Proxy secret.String `yaml:"proxy,omitempty"`
+	// NoProxy lists further names and networks reached directly.
+	NoProxy []string `yaml:"noProxy,omitempty"`
+}
+
+// Interface configures one port, or a VLAN on it. Without Addresses it asks
+// DHCP.
+type Interface struct {
+	// Name is the kernel's name or a shell pattern of it.
+	Name string `yaml:"name"`
+	// VLAN is the tag, 1 to 4094; 0 is none.
+	VLAN int `yaml:"vlan,omitempty"`
+	// Addresses are in CIDR notation.
+	Addresses []string `yaml:"addresses,omitempty"`
+	Gateway   string   `yaml:"gateway,omitempty"`
+	DNS       []string `yaml:"dns,omitempty"`
+}
+
+// WiFi joins one WPA2 or WPA3 personal network.
+type WiFi struct {
+	SSID string        `yaml:"ssid"`
+	PSK  secret.String `yaml:"psk,omitempty"`
+	// Country is the two-letter code whose radio rules apply.
+	Country string `yaml:"country"`
+}
+
+// Longhorn says where volumes live.
+type Longhorn struct {
+	// Disk is a whole disk for volumes, as a path under /dev; empty keeps them
+	// on the data partition.
+	Disk string `yaml:"disk,omitempty"`
+}
+
+// File is one more file for the node, in one of the places FilePlaces lists.
+type File struct {
+	Path string `yaml:"path"`
+	// Mode is octal; default 0644.
+	Mode Mode `yaml:"mode,omitempty"`
+	// Owner is "root" (the default) or "UID:GID" in decimal.
+	Owner string `yaml:"owner,omitempty"`
+	// Content is treated as a secret, as it may be one.
+	Content secret.String `yaml:"content,omitempty"`
+}
+
+// Mode is a file's permission bits, written in octal.
+type Mode fs.FileMode
+
+// UnmarshalYAML reads octal digits, quoted or not.
+func (m *Mode) UnmarshalYAML(n *yaml.Node) error {
+	v, err := strconv.ParseUint(strings.TrimPrefix(n.Value, "0o"), 8, 32)
+	if n.Kind != yaml.ScalarNode || err != nil || v > 0o777 {
+		return fmt.Errorf("want a mode in octal up to 0777, like 0644")
+	}
+	*m = Mode(v)
+	return nil
+}
+
+// MarshalYAML writes a quoted octal number.
+func (m Mode) MarshalYAML() (any, error) { return fmt.Sprintf("%04o", uint32(m)), nil }
+
+// OwnerIDs returns the numbers of Owner.
+func (f *File) OwnerIDs() (uid, gid int, err error) {
+	if f.Owner == "" || f.Owner == "root" {
+		return 0, 0, nil
+	}
+	u, g, ok := strings.Cut(f.Owner, ":")
+	id, err := strconv.ParseUint(u, 10, 31)
+	gr, err2 := strconv.ParseUint(g, 10, 31)
+	if !ok || err != nil || err2 != nil {
+		return 0, 0, fmt.Errorf("want \"root\" or \"UID:GID\" in decimal")
+	}
+	return int(id), int(gr), nil
+}
+
+// OtherServers returns Servers without the node itself.
+func (c *Config) OtherServers() []string {
+	var out []string
+	for _, s := range c.K3s.Servers {
+		if s != c.Node {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// JoinToken returns the token this node shows to a server.
+func (c *Config) JoinToken() secret.String {
+	if c.Role == Agent {
+		for _, t := range []secret.String{c.K3s.BootstrapToken, c.K3s.AgentToken} {
+			if !t.Empty() {
+				return t
+			}
+		}
+	}
+	return c.K3s.Token
+}

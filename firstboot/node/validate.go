@@ -1,0 +1,287 @@
+package node
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+)
+
+// validator collects every finding, so that a file is mended in one go.
+type validator struct {
+	doc   *strictyaml.Document
+	found strictyaml.Problems
+}
+
+// refuse records a finding about the field at a path like "k3s.servers.0".
+func (v *validator) refuse(at, format string, args ...any) {
+	p, ok := v.doc.Errorf(strings.Split(at, "."), format, args...).(*strictyaml.Problem)
+	if ok {
+		v.found = append(v.found, p)
+	}
+}
+
+// want refuses the field at with what err says; nil is fine.
+func (v *validator) want(at string, err error) {
+	if err != nil {
+		v.refuse(at, "%s", err)
+	}
+}
+
+func validate(doc *strictyaml.Document, c *Config) error {
+	v := &validator{doc: doc}
+	v.want("node", CheckHostname(c.Node))
+	v.want("site", checkSite(c.Site))
+	v.role(c)
+	v.headscale(&c.Headscale)
+	v.k3s(c)
+	for i, k := range c.SSH.AuthorizedKeys {
+		v.want("ssh.authorizedKeys."+strconv.Itoa(i), checkAuthorizedKey(k))
+	}
+	v.network(&c.Network)
+	v.want("timezone", checkTimezone(c.Timezone))
+	v.want("dataDisk", checkDevice(c.DataDisk))
+	v.want("longhorn.disk", checkDevice(c.Longhorn.Disk))
+	v.files(c)
+	if len(v.found) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(v.found, func(a, b *strictyaml.Problem) int { return a.Line - b.Line })
+	return v.found
+}
+
+func (v *validator) role(c *Config) {
+	known := []string{string(Server), string(Agent), string(Witness)}
+	switch {
+	case c.Role == "":
+		v.refuse("role", "is missing; one of %s", strings.Join(known, ", "))
+	case !slices.Contains(known, string(c.Role)):
+		if near := strictyaml.Nearest(string(c.Role), known); near != "" {
+			v.refuse("role", "unknown role (did you mean %q?)", near)
+			return
+		}
+		v.refuse("role", "unknown role; one of %s", strings.Join(known, ", "))
+	}
+}
+
+func (v *validator) headscale(h *Headscale) {
+	v.want("headscale.url", CheckURL(h.URL))
+	if strings.ContainsFunc(h.AuthKey.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		v.refuse("headscale.authKey", "contains a space or another character no key has: copy it again")
+	}
+	if h.CA != "" {
+		v.want("headscale.ca", checkCA(h.CA))
+	}
+}
+
+// CheckURL judges the address of a Headscale server.
+func CheckURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		return fmt.Errorf("is missing; the address of your Headscale, like https://headscale.example.net")
+	case err != nil || u.Host == "" || u.Hostname() == "":
+		return fmt.Errorf("is not an address like https://headscale.example.net")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return fmt.Errorf("begins with %q; want https:// (or http:// for a private address)", u.Scheme)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
+		return fmt.Errorf("has more than scheme, host and port: remove the rest")
+	}
+	return nil
+}
+
+func checkCA(text string) error {
+	rest, n := []byte(text), 0
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return fmt.Errorf("holds a %q; only certificates belong here", block.Type)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return fmt.Errorf("holds a damaged certificate: %w", err)
+		}
+		n++
+	}
+	if n == 0 || len(strings.TrimSpace(string(rest))) > 0 {
+		return fmt.Errorf("want certificates in PEM form (-----BEGIN CERTIFICATE-----)")
+	}
+	return nil
+}
+
+// ownKeys are the settings of k3s that follow from the rest of the file or
+// from the tailnet; a second opinion in k3s.config would break the node.
+var ownKeys = []string{
+	"advertise-address", "agent-token", "agent-token-file", "bind-address", "cluster-init", "cluster-reset", "data-dir",
+	"disable-apiserver", "disable-controller-manager", "disable-etcd", "disable-scheduler", "flannel-iface",
+	"node-external-ip", "node-ip", "node-label", "node-name", "node-taint", "server", "token", "token-file",
+	"vpn-auth", "vpn-auth-file", "with-node-id",
+}
+
+func (v *validator) k3s(c *Config) {
+	k := &c.K3s
+	for i, s := range k.Servers {
+		v.want("k3s.servers."+strconv.Itoa(i), CheckHostname(s))
+	}
+	switch {
+	case k.Init && c.Role != Server:
+		v.refuse("k3s.init", "only a node with role server can create the cluster")
+	case !k.Init && len(c.OtherServers()) == 0:
+		v.refuse("k3s.servers", "name at least one other server to join")
+	}
+	v.tokens(c)
+	for _, name := range sortedKeys(k.Labels) {
+		v.want("k3s.labels."+name, checkLabel(name, k.Labels[name]))
+	}
+	for i, t := range k.Taints {
+		v.want("k3s.taints."+strconv.Itoa(i), checkTaint(t))
+	}
+	for _, name := range sortedKeys(k.Config) {
+		if slices.Contains(ownKeys, name) {
+			v.refuse("k3s.config."+name, "is decided by firstboot: remove it")
+		}
+	}
+}
+
+func (v *validator) tokens(c *Config) {
+	k := &c.K3s
+	for _, t := range []struct {
+		name string
+		text string
+	}{{"token", k.Token.Reveal()}, {"agentToken", k.AgentToken.Reveal()}, {"bootstrapToken", k.BootstrapToken.Reveal()}} {
+		if strings.ContainsFunc(t.text, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			v.refuse("k3s."+t.name, "contains a space or a line break: copy it again")
+		}
+	}
+	switch {
+	case c.Role != Agent && !k.BootstrapToken.Empty():
+		v.refuse("k3s.bootstrapToken", "is for agents; servers need token")
+	case !c.Sealed && c.Role != Agent && k.Token.Empty():
+		v.refuse("k3s.token", "is missing; a %s needs the servers' token", c.Role)
+	case !c.Sealed && c.Role == Agent && c.JoinToken().Empty():
+		v.refuse("k3s.agentToken", "is missing; an agent needs agentToken or bootstrapToken")
+	}
+}
+
+func (v *validator) network(n *Network) {
+	for i := range n.Interfaces {
+		v.iface("network.interfaces."+strconv.Itoa(i), &n.Interfaces[i])
+	}
+	for i, s := range n.NTP {
+		v.want("network.ntp."+strconv.Itoa(i), checkServer(s))
+	}
+	for i, s := range n.NoProxy {
+		if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == ',' || r == '"' || r > '~' }) {
+			v.refuse("network.noProxy."+strconv.Itoa(i), "want one host name, domain or network")
+		}
+	}
+	if !n.Proxy.Empty() {
+		u, err := url.Parse(n.Proxy.Reveal())
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.ContainsAny(n.Proxy.Reveal(), " \"\\\r\n\t") {
+			v.refuse("network.proxy", "want an address like http://proxy.example.net:3128")
+		}
+	}
+	if n.WiFi != nil {
+		v.wifi(n.WiFi)
+	}
+}
+
+func (v *validator) iface(at string, i *Interface) {
+	if i.Name == "" || len(i.Name) > 15 || strings.ContainsFunc(i.Name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("/:\"\\", r) }) {
+		v.refuse(at+".name", "want the name of an interface, like eth0 or en*")
+	}
+	if i.VLAN < 0 || i.VLAN > 4094 {
+		v.refuse(at+".vlan", "want a VLAN tag from 1 to 4094")
+	}
+	if i.VLAN > 0 && strings.ContainsAny(i.Name, "*?[") {
+		v.refuse(at+".name", "a VLAN needs the name of one interface, not a pattern")
+	}
+	for n, a := range i.Addresses {
+		if _, err := netip.ParsePrefix(a); err != nil {
+			v.refuse(at+".addresses."+strconv.Itoa(n), "want an address with its prefix length, like 192.168.1.10/24")
+		}
+	}
+	if i.Gateway != "" {
+		v.want(at+".gateway", checkAddress(i.Gateway))
+	}
+	if i.Gateway != "" && len(i.Addresses) == 0 {
+		v.refuse(at+".gateway", "makes sense only with addresses; DHCP brings its own")
+	}
+	for n, a := range i.DNS {
+		v.want(at+".dns."+strconv.Itoa(n), checkAddress(a))
+	}
+}
+
+func (v *validator) wifi(w *WiFi) {
+	if w.SSID == "" || len(w.SSID) > 32 || strings.ContainsFunc(w.SSID, func(r rune) bool { return r < ' ' }) {
+		v.refuse("network.wifi.ssid", "want the network's name, 1 to 32 bytes")
+	}
+	if n := len(w.PSK); n != 0 && (n < 8 || n > 64) || strings.ContainsFunc(w.PSK.Reveal(), func(r rune) bool { return r < ' ' || r > '~' }) {
+		v.refuse("network.wifi.psk", "want a passphrase of 8 to 63 plain characters")
+	}
+	if len(w.Country) != 2 || strings.ToUpper(w.Country) != w.Country || strings.ContainsFunc(w.Country, func(r rune) bool { return r < 'A' || r > 'Z' }) {
+		v.refuse("network.wifi.country", "want a two-letter country code, like PT")
+	}
+}
+
+// FilePlaces are the directories below which node.yaml may put files: what is
+// persistent, and what no step of firstboot writes itself.
+var FilePlaces = []string{
+	"/etc/imagebuilder/files", "/etc/modprobe.d", "/etc/modules-load.d", "/etc/rancher/k3s", "/etc/ssh/sshd_config.d",
+	"/etc/sysctl.d", "/etc/systemd/network", "/etc/systemd/system", "/etc/udev/rules.d",
+	"/var/lib/imagebuilder/files", "/var/lib/rancher/k3s/agent/etc", "/var/lib/rancher/k3s/server/manifests",
+}
+
+var ownFiles = []string{
+	"/etc/rancher/k3s/config.yaml", "/etc/rancher/k3s/k3s.yaml", "/etc/rancher/k3s/k3s.env",
+	"/etc/rancher/k3s/token", "/etc/rancher/k3s/agent-token",
+}
+
+func (v *validator) files(c *Config) {
+	seen := map[string]bool{}
+	for i := range c.Files {
+		f, at := &c.Files[i], "files."+strconv.Itoa(i)
+		v.want(at+".path", checkPlace(f.Path))
+		if seen[f.Path] {
+			v.refuse(at+".path", "is listed twice")
+		}
+		seen[f.Path] = true
+		if _, _, err := f.OwnerIDs(); err != nil {
+			v.want(at+".owner", err)
+		}
+	}
+}
+
+func checkPlace(p string) error {
+	if !path.IsAbs(p) || path.Clean(p) != p || strings.ContainsFunc(p, func(r rune) bool { return r < ' ' }) {
+		return fmt.Errorf("want a clean absolute path")
+	}
+	if slices.Contains(ownFiles, p) || strings.HasPrefix(path.Base(p), "10-imagebuilder") {
+		return fmt.Errorf("is written by firstboot: use the fields of this file")
+	}
+	for _, dir := range FilePlaces {
+		if strings.HasPrefix(p, dir+"/") {
+			return nil
+		}
+	}
+	return fmt.Errorf("is in none of the places for files: %s", strings.Join(FilePlaces, ", "))
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}

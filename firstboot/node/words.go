@@ -1,0 +1,148 @@
+package node
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+)
+
+var (
+	dnsLabel   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	labelName  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
+	labelValue = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$`)
+	dnsName    = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+	zoneName   = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$`)
+	device     = regexp.MustCompile(`^/dev/[A-Za-z0-9_:.+=@-]+(/[A-Za-z0-9_:.+=@-]+)*$`)
+)
+
+// CheckHostname accepts one label of RFC 1123 in lower case: Kubernetes and
+// Headscale fold case, and two names that differ only in it would clash.
+func CheckHostname(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("is missing; a host name")
+	case s == "localhost":
+		return fmt.Errorf("every machine is localhost: choose another name")
+	case !dnsLabel.MatchString(s):
+		return fmt.Errorf("want a host name: a-z, 0-9 and - inside, at most 63 characters (RFC 1123)")
+	}
+	return nil
+}
+
+func checkSite(s string) error {
+	if s == "" {
+		return fmt.Errorf("is missing; where the node is, like home")
+	}
+	if !dnsLabel.MatchString(s) {
+		return fmt.Errorf("want a short name: a-z, 0-9 and - inside, at most 63 characters")
+	}
+	return nil
+}
+
+// checkLabel follows the syntax of Kubernetes' labels ("Labels and
+// Selectors"), and keeps those that firstboot sets.
+func checkLabel(name, value string) error {
+	prefix, base, ok := strings.Cut(name, "/")
+	if !ok {
+		prefix, base = "", name
+	}
+	switch {
+	case ok && !dnsName.MatchString(prefix) || !labelName.MatchString(base):
+		return fmt.Errorf("is not a label name of Kubernetes ([prefix/]name)")
+	case !labelValue.MatchString(value):
+		return fmt.Errorf("has a value no label of Kubernetes can have")
+	case name == "topology.kubernetes.io/region" || name == "topology.kubernetes.io/zone":
+		return fmt.Errorf("comes from site: remove it")
+	}
+	return nil
+}
+
+func checkTaint(s string) error {
+	spec, effect, ok := cutLast(s, ":")
+	key, value, _ := strings.Cut(spec, "=")
+	if !ok || (effect != "NoSchedule" && effect != "PreferNoSchedule" && effect != "NoExecute") || checkLabel(key, value) != nil {
+		return fmt.Errorf("want KEY=VALUE:EFFECT with effect NoSchedule, PreferNoSchedule or NoExecute")
+	}
+	return nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// checkAuthorizedKey wants what ssh-keygen writes into a .pub file. Options
+// before the type are refused: they are easily wrong and never needed here.
+func checkAuthorizedKey(line string) error {
+	fields := strings.Fields(line)
+	if len(fields) < 2 || strings.ContainsAny(line, "\r\n") {
+		return fmt.Errorf("want a line like \"ssh-ed25519 AAAA… name\"")
+	}
+	blob, err := base64.StdEncoding.DecodeString(fields[1])
+	if err != nil || len(blob) < 4 {
+		return fmt.Errorf("holds no SSH public key: copy the whole line of the .pub file")
+	}
+	n := int(binary.BigEndian.Uint32(blob)) // RFC 4253, section 6.6: a string naming the type comes first
+	if n < 0 || n > len(blob)-4 || string(blob[4:4+n]) != fields[0] {
+		return fmt.Errorf("holds no SSH public key of the type it names")
+	}
+	return nil
+}
+
+func checkAddress(s string) error {
+	if _, err := netip.ParseAddr(s); err != nil {
+		return fmt.Errorf("want an IP address")
+	}
+	return nil
+}
+
+func checkServer(s string) error {
+	if checkAddress(s) != nil && !dnsName.MatchString(s) {
+		return fmt.Errorf("want a host name or an IP address")
+	}
+	return nil
+}
+
+func checkTimezone(s string) error {
+	if s != "" && !zoneName.MatchString(s) {
+		return fmt.Errorf("want a time zone like Europe/Lisbon")
+	}
+	return nil
+}
+
+func checkDevice(s string) error {
+	if s != "" && (!device.MatchString(s) || path.Clean(s) != s) {
+		return fmt.Errorf("want a disk like /dev/sda or /dev/disk/by-id/…")
+	}
+	return nil
+}
+
+// Warnings returns what is allowed but likely to hurt, one sentence each.
+func (c *Config) Warnings() []string {
+	var out []string
+	if u, err := url.Parse(c.Headscale.URL); err == nil && u.Scheme == "http" {
+		// tailscaled redials https:443 when a plain http name fails within two
+		// minutes (tailscale 1.102, control/controlhttp); private IPs are exempt.
+		if ip, err := netip.ParseAddr(u.Hostname()); err != nil || !ip.IsPrivate() && !ip.IsLoopback() {
+			out = append(out, "headscale.url: plain http breaks on reconnect unless its host is a private IP address: use https")
+		}
+	}
+	if !c.Sealed && c.Headscale.AuthKey.Empty() {
+		out = append(out, "headscale.authKey: is missing; a node that has not joined yet needs one")
+	}
+	if c.Role == Agent && c.K3s.BootstrapToken.Empty() && c.K3s.AgentToken.Empty() && !c.K3s.Token.Empty() {
+		out = append(out, "k3s.token: opens the whole cluster; give an agent agentToken or bootstrapToken")
+	}
+	if c.Role == Agent && !c.K3s.BootstrapToken.Empty() && !c.K3s.AgentToken.Empty() {
+		out = append(out, "k3s.agentToken: is not used beside bootstrapToken")
+	}
+	return out
+}
