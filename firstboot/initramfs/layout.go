@@ -1,0 +1,184 @@
+package initramfs
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
+)
+
+// The partitions of every image, on GPT and MBR alike.
+const (
+	partBoot  = 1
+	partRootA = 2
+	partRootB = 3
+	partData  = 4
+)
+
+const (
+	alignment = 4 << 20   // erase blocks of SD cards, and then some
+	minData   = 512 << 20 // less is no node
+)
+
+// dataState says what the partition table knows about the data partition.
+type dataState int
+
+const (
+	// dataReady: it was formatted once. It is never formatted again.
+	dataReady dataState = iota
+	// dataPending: mkfs was never known to finish.
+	dataPending
+)
+
+// errNotOurs is returned for a table that no image of this project has. Such
+// a disk is never written to.
+var errNotOurs = errors.New("the disk does not have the partitions of an imagebuilder image")
+
+// errTooSmall is returned for a disk that cannot hold both slots and data.
+var errTooSmall = errors.New("the disk is too small")
+
+// arrange returns the table that the disk ought to have: root-a as long as a
+// slot, root-b after it, data up to the end of the disk. The input is not
+// changed; equal tables mean that nothing is to be done. Partitions that are
+// there never move and never shrink.
+func arrange(t *ptable.Table, slotBytes int64, newID func() string) (*ptable.Table, dataState, error) {
+	if err := checkOurs(t); err != nil {
+		return nil, dataReady, err
+	}
+	want := t.Clone()
+	slot := uint64(slotBytes / t.SectorSize)
+	if want.Entry(partRootB) == nil {
+		if err := addRootB(want, slot, newID); err != nil {
+			return nil, dataReady, err
+		}
+	}
+	if data := want.Entry(partData); data != nil {
+		data.Sectors = max(data.Sectors, roomFrom(want, data.First))
+		return want, stateOf(want, data), nil
+	}
+	return want, dataPending, addData(want, newID)
+}
+
+func stateOf(t *ptable.Table, data *ptable.Entry) dataState {
+	if data.Type == pendingType(t) {
+		return dataPending
+	}
+	return dataReady
+}
+
+// addRootB grows root-a to a whole slot and puts root-b behind it.
+func addRootB(t *ptable.Table, slot uint64, newID func() string) error {
+	a := t.Entry(partRootA)
+	slot = alignUp(t, max(slot, a.Sectors))
+	b := ptable.Entry{Number: partRootB, Type: a.Type, Name: "root-b", Attributes: a.Attributes &^ 0x80}
+	if t.Scheme == ptable.GPT {
+		b.ID = newID()
+	} else {
+		b.ID = fmt.Sprintf("%s-%02x", t.ID, partRootB)
+	}
+	b.First = alignUp(t, a.First+slot)
+	b.Sectors = slot
+	a.Sectors = b.First - a.First
+	if data := t.Entry(partData); data != nil && data.First < b.End() {
+		return fmt.Errorf("%w: there is no room for root-b before the data partition", errNotOurs)
+	}
+	if b.End() > t.LastUsable() {
+		return tooSmall(t, b.End())
+	}
+	t.Put(b)
+	return nil
+}
+
+// addData puts an unformatted data partition behind root-b.
+func addData(t *ptable.Table, newID func() string) error {
+	first := alignUp(t, t.Entry(partRootB).End())
+	data := ptable.Entry{Number: partData, Type: pendingType(t), Name: "data", First: first, Sectors: roomFrom(t, first)}
+	if t.Scheme == ptable.GPT {
+		data.ID = newID()
+	} else {
+		data.ID = fmt.Sprintf("%s-%02x", t.ID, partData)
+	}
+	if int64(data.Sectors)*t.SectorSize < minData {
+		return tooSmall(t, first)
+	}
+	t.Put(data)
+	return nil
+}
+
+func tooSmall(t *ptable.Table, dataFirst uint64) error {
+	const gb = 1e9
+	have := float64(t.Sectors) * float64(t.SectorSize) / gb
+	need := (float64(dataFirst)*float64(t.SectorSize) + minData) / gb
+	return fmt.Errorf("%w: it holds %.1f GB and this image needs at least %.1f GB", errTooSmall, have, need)
+}
+
+// roomFrom returns how many sectors are free from first to the end of the
+// disk or to the next partition, in whole units of alignment.
+func roomFrom(t *ptable.Table, first uint64) uint64 {
+	end := t.LastUsable() + 1
+	for _, e := range t.Entries {
+		if e.First > first {
+			end = min(end, e.First)
+		}
+	}
+	unit := uint64(alignment / t.SectorSize)
+	end -= end % unit
+	if end <= first {
+		return 0
+	}
+	return end - first
+}
+
+func alignUp(t *ptable.Table, sector uint64) uint64 {
+	unit := uint64(alignment / t.SectorSize)
+	return (sector + unit - 1) / unit * unit
+}
+
+// checkOurs accepts the table of an image, in any state that a first boot
+// leaves behind.
+func checkOurs(t *ptable.Table) error {
+	boot, a, b, data := t.Entry(partBoot), t.Entry(partRootA), t.Entry(partRootB), t.Entry(partData)
+	switch {
+	case boot == nil || a == nil:
+		return fmt.Errorf("%w: it has no boot partition or no root-a", errNotOurs)
+	case !isBootType(t, boot) || !isRootType(t, a, "root-a"):
+		return fmt.Errorf("%w: partition 1 has type %s, partition 2 has type %s", errNotOurs, boot.Type, a.Type)
+	case a.First < boot.End():
+		return fmt.Errorf("%w: root-a lies before the boot partition", errNotOurs)
+	case b != nil && !isRootType(t, b, "root-b"):
+		return fmt.Errorf("%w: partition 3 has type %s", errNotOurs, b.Type)
+	case data != nil && data.Type != pendingType(t) && data.Type != finalType(t):
+		return fmt.Errorf("%w: partition 4 has type %s", errNotOurs, data.Type)
+	case data != nil && b == nil:
+		return fmt.Errorf("%w: it has data but no root-b", errNotOurs)
+	}
+	return nil
+}
+
+func isBootType(t *ptable.Table, e *ptable.Entry) bool {
+	if t.Scheme == ptable.GPT {
+		return e.Type == ptable.TypeESP
+	}
+	return e.Type == ptable.TypeFAT32
+}
+
+func isRootType(t *ptable.Table, e *ptable.Entry, name string) bool {
+	if t.Scheme == ptable.GPT {
+		return (e.Type == ptable.TypeRootAMD64 || e.Type == ptable.TypeRootARM64) && e.Name == name
+	}
+	return e.Type == ptable.TypeLinux
+}
+
+func pendingType(t *ptable.Table) string {
+	if t.Scheme == ptable.GPT {
+		return ptable.TypePending
+	}
+	return ptable.TypeNoFS
+}
+
+func finalType(t *ptable.Table) string {
+	if t.Scheme == ptable.GPT {
+		return ptable.TypeVar
+	}
+	return ptable.TypeLinux
+}
