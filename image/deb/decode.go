@@ -1,0 +1,187 @@
+package deb
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/going-mobile/imagebuilder/image/fetch"
+	"github.com/going-mobile/imagebuilder/image/progress"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// Decode returns the package in the file debPath, whose digest must be sum
+// (lower-case hex). It is decoded into the cache the first time; later calls
+// read only the index. Contents are read from the cache when opened, and a
+// damaged one shows as a *fetch.DamagedError then.
+//
+// Errors name the package's file and the member of it that is wrong.
+func Decode(ctx context.Context, c *fetch.Cache, debPath, sum string, p progress.Reporter) (*Package, error) {
+	key := sum + formatKey
+	pkg, err := open(ctx, c, key, debPath, sum, p)
+	if _, damaged := errors.AsType[*fetch.DamagedError](err); damaged {
+		if err := c.Drop(Kind, key); err != nil {
+			return nil, err
+		}
+		pkg, err = open(ctx, c, key, debPath, sum, p)
+	}
+	return pkg, err
+}
+
+func open(ctx context.Context, c *fetch.Cache, key, debPath, sum string, p progress.Reporter) (*Package, error) {
+	f, err := c.Derive(ctx, Kind, key, func(w io.Writer) error {
+		return build(ctx, w, debPath, sum, p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	d := &derived{path: f.Name(), key: key}
+	pkg, entries, err := load(f)
+	if err != nil {
+		return nil, d.damaged(err)
+	}
+	pkg.SHA256 = sum
+	pkg.Nodes = make([]*tree.Node, len(entries))
+	contents := make([]content, len(entries))
+	for i, e := range entries {
+		pkg.Nodes[i] = e.node
+		if e.file != nil {
+			contents[i] = content{d, e.file}
+			e.node.Content = &contents[i]
+		}
+	}
+	return pkg, nil
+}
+
+func load(f *os.File) (*Package, []entry, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	index, contents, err := readIndex(f, fi.Size())
+	if err != nil {
+		return nil, nil, err
+	}
+	return decodeIndex(index, contents)
+}
+
+// build writes the derived file of the package at debPath.
+func build(ctx context.Context, w io.Writer, debPath, sum string, p progress.Reporter) (err error) {
+	f, err := os.Open(debPath)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	task := p.Start("decode", filepath.Base(debPath), fi.Size())
+	defer func() { task.Done(err) }()
+	// Nothing is parsed before it is known to be what was signed. Hashing
+	// costs a hundredth of decoding.
+	if err := verify(ctx, f, sum); err != nil {
+		return fmt.Errorf("%s: %w", debPath, err)
+	}
+	if err := unpack(ctx, w, f, fi.Size(), defaultLimits, task.Add); err != nil {
+		return fmt.Errorf("%s: %w", debPath, err)
+	}
+	return nil
+}
+
+func verify(ctx context.Context, f io.ReaderAt, sum string) error {
+	h := sha256.New()
+	src := io.NewSectionReader(contextReaderAt{ctx, f}, 0, 1<<62)
+	if _, err := io.CopyBuffer(h, onlyReader{src}, make([]byte, 256<<10)); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != sum {
+		return &fetch.DigestError{Want: sum, Got: got}
+	}
+	return nil
+}
+
+// onlyReader hides io.WriterTo, which would bring its own buffer.
+type onlyReader struct{ io.Reader }
+
+// unpack decodes the .deb r of size bytes and writes its derived file to w.
+// seen is told how much of the package was consumed.
+func unpack(ctx context.Context, w io.Writer, r io.ReaderAt, size int64, lim limits, seen func(int64)) error {
+	members, err := readMembers(r, size)
+	if err != nil {
+		return err
+	}
+	parts, err := findParts(r, members)
+	if err != nil {
+		return err
+	}
+	pkg := &Package{}
+	if err := withMember(ctx, r, parts.control, seen, func(tar io.Reader) error {
+		return pkg.readControl(tar, lim)
+	}); err != nil {
+		return err
+	}
+	s := &store{w: w, buf: make([]byte, 64<<10)}
+	var entries []entry
+	if err := withMember(ctx, r, parts.data, seen, func(tar io.Reader) (err error) {
+		d := &dataReader{limits: lim, store: s.add}
+		entries, err = d.read(tar)
+		return err
+	}); err != nil {
+		return err
+	}
+	_, err = w.Write(appendTrailer(appendIndex(nil, pkg, entries), s.off))
+	return err
+}
+
+// withMember hands the decompressed member m to read. Errors name m.
+func withMember(ctx context.Context, r io.ReaderAt, m member, seen func(int64), read func(io.Reader) error) error {
+	tar, err := decompress(ctx, r, m, seen)
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.name, err)
+	}
+	defer tar.Close()
+	if err := read(tar); err != nil {
+		return fmt.Errorf("%s: %w", m.name, err)
+	}
+	return nil
+}
+
+func (p *Package) readControl(r io.Reader, lim limits) error {
+	files, err := readControl(r, lim)
+	if err != nil {
+		return err
+	}
+	p.Control = files["control"]
+	delete(files, "control")
+	p.ControlFiles = files
+	return p.identify()
+}
+
+// store lays contents one after the other.
+type store struct {
+	w   io.Writer
+	off int64
+	buf []byte
+}
+
+func (s *store) add(r io.Reader, size int64) (*extent, error) {
+	h := sha256.New()
+	n, err := io.CopyBuffer(io.MultiWriter(s.w, h), onlyReader{r}, s.buf)
+	if err != nil {
+		return nil, err
+	}
+	if n != size {
+		return nil, io.ErrUnexpectedEOF
+	}
+	x := &extent{off: s.off, size: size}
+	h.Sum(x.sum[:0])
+	s.off += size
+	return x, nil
+}
