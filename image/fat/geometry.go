@@ -1,0 +1,108 @@
+package fat
+
+import (
+	"fmt"
+	"sort"
+)
+
+// geometry is where everything is, in sectors of bytesPerSector.
+type geometry struct {
+	bytesPerSector    int64
+	sectorsPerCluster int64
+	reserved          int64
+	fats              int64
+	fatSectors        int64
+	totalSectors      int64
+	rootCluster       uint32
+	// clusters is the number of data clusters; they are numbered from 2.
+	clusters int64
+}
+
+// Sectors of the reserved area, by Microsoft's and everybody's custom.
+const (
+	fsInfoSector     = 1
+	backupBootSector = 6
+	reservedSectors  = 32
+)
+
+// plan lays out a volume with the largest clusters of at most 4 KiB (more for
+// huge volumes) that still leave enough of them for FAT32.
+func plan(opt Options) (geometry, error) {
+	if opt.Size%sectorSize != 0 || opt.Size < MinSize || opt.Size > maxSize {
+		return geometry{}, fmt.Errorf("a FAT32 volume of %d bytes cannot be: choose a multiple of 512 between %d and %d", opt.Size, int64(MinSize), int64(maxSize))
+	}
+	size := opt.ClusterSize
+	if size == 0 {
+		size = defaultClusterSize(opt.Size)
+	}
+	if size < sectorSize || size > 32<<10 || size&(size-1) != 0 {
+		return geometry{}, fmt.Errorf("cluster size %d is not a power of two between 512 and 32768", size)
+	}
+	for ; size >= sectorSize; size /= 2 {
+		g := layout(opt.Size/sectorSize, int64(size/sectorSize))
+		if g.clusters > maxClusters {
+			return geometry{}, fmt.Errorf("%d bytes in clusters of %d are more clusters than FAT32 can count: choose larger ones", opt.Size, size)
+		}
+		if g.clusters >= minClusters {
+			return g, nil
+		}
+		if opt.ClusterSize != 0 {
+			return geometry{}, fmt.Errorf("%d bytes in clusters of %d are %d clusters, too few for FAT32: choose smaller clusters or a larger volume", opt.Size, size, g.clusters)
+		}
+	}
+	return geometry{}, fmt.Errorf("a volume of %d bytes is too small for FAT32", opt.Size)
+}
+
+// defaultClusterSize follows fatgen103's table DskTableFAT32 for volumes over
+// 8 GiB; below, 4 KiB is the most a volume gets.
+func defaultClusterSize(size int64) int {
+	switch {
+	case size <= 8<<30:
+		return 4 << 10
+	case size <= 16<<30:
+		return 8 << 10
+	case size <= 32<<30:
+		return 16 << 10
+	}
+	return 32 << 10
+}
+
+// layout finds the smallest FAT that covers all clusters, with the data area
+// starting at a multiple of the cluster size and of 4 KiB: flash likes that.
+func layout(total, perCluster int64) geometry {
+	align := max(perCluster, 8)
+	with := func(fatSectors int64) geometry {
+		g := geometry{bytesPerSector: sectorSize, sectorsPerCluster: perCluster, fats: 2, totalSectors: total, rootCluster: 2, fatSectors: fatSectors}
+		g.reserved = reservedSectors + (align-(reservedSectors+2*fatSectors)%align)%align
+		g.clusters = max(0, (total-g.reserved-2*fatSectors)/perCluster)
+		return g
+	}
+	// More FAT leaves fewer clusters to cover, so there is one turning point.
+	return with(int64(sort.Search(int(total/(perCluster*sectorSize/4)+2), func(n int) bool {
+		g := with(int64(n))
+		return n > 0 && 4*(g.clusters+2) <= g.fatSectors*sectorSize
+	})))
+}
+
+func (g *geometry) clusterSize() int64 { return g.sectorsPerCluster * g.bytesPerSector }
+func (g *geometry) dataStart() int64 {
+	return (g.reserved + g.fats*g.fatSectors) * g.bytesPerSector
+}
+func (g *geometry) fatStart(i int64) int64 {
+	return (g.reserved + i*g.fatSectors) * g.bytesPerSector
+}
+
+// offset is where a cluster begins on the volume.
+func (g *geometry) offset(cluster uint32) int64 {
+	return g.dataStart() + int64(cluster-2)*g.clusterSize()
+}
+
+// valid reports whether cluster is a data cluster.
+func (g *geometry) valid(cluster uint32) bool {
+	return cluster >= 2 && int64(cluster) < g.clusters+2
+}
+
+// clustersFor is the number of clusters that hold n bytes.
+func (g *geometry) clustersFor(n int64) int64 {
+	return (n + g.clusterSize() - 1) / g.clusterSize()
+}

@@ -1,0 +1,86 @@
+package fat
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+)
+
+// ReadWriterAt is a volume that can be changed in place.
+type ReadWriterAt interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+// Pad returns data followed by newlines up to size bytes, which YAML and
+// shell text ignore.
+func Pad(data []byte, size int64) ([]byte, error) {
+	if int64(len(data)) > size {
+		return nil, fmt.Errorf("%d bytes do not fit into the %d reserved", len(data), size)
+	}
+	b := make([]byte, size)
+	n := copy(b, data)
+	for i := n; i < len(b); i++ {
+		b[i] = '\n'
+	}
+	return b, nil
+}
+
+// Overwrite replaces the data of the file at p by data, padded with newlines
+// to the size the file has. Neither the FAT nor the directory changes, so a
+// power cut can at worst mix old and new data of this one file; the file may
+// be fragmented. All reads and writes are of whole 512-byte sectors, as raw
+// devices on some systems demand.
+func Overwrite(rw ReadWriterAt, p string, data []byte) error {
+	f, err := Open(rw)
+	if err != nil {
+		return err
+	}
+	ext, _, err := f.Locate(p)
+	if err != nil {
+		return err
+	}
+	padded, err := Pad(data, length(ext))
+	if err != nil {
+		return &fs.PathError{Op: "overwrite", Path: p, Err: err}
+	}
+	for _, e := range ext {
+		if err := overwriteRun(rw, e, padded[:e.Length]); err != nil {
+			return &fs.PathError{Op: "overwrite", Path: p, Err: err}
+		}
+		padded = padded[e.Length:]
+	}
+	return nil
+}
+
+// overwriteRun writes the sectors of a run that differ. A run begins with a
+// cluster; what follows its end in the last sector stays.
+func overwriteRun(rw ReadWriterAt, e Extent, data []byte) error {
+	size := (e.Length + sectorSize - 1) / sectorSize * sectorSize
+	old := make([]byte, size)
+	if _, err := rw.ReadAt(old, e.Offset); err != nil {
+		return noEOF(err)
+	}
+	next := bytes.Clone(old)
+	copy(next, data)
+	for from := 0; from < len(next); {
+		if sectorEqual(old, next, from) {
+			from += sectorSize
+			continue
+		}
+		to := from + sectorSize
+		for to < len(next) && !sectorEqual(old, next, to) {
+			to += sectorSize
+		}
+		if _, err := rw.WriteAt(next[from:to], e.Offset+int64(from)); err != nil {
+			return err
+		}
+		from = to
+	}
+	return nil
+}
+
+func sectorEqual(a, b []byte, at int) bool {
+	return bytes.Equal(a[at:at+sectorSize], b[at:at+sectorSize])
+}
