@@ -17,15 +17,18 @@ type machine struct {
 	args           func(ctx context.Context, c Config, binary, disk string) ([]string, error)
 }
 
-var machines = map[string]machine{
-	"q35":     {binary: "qemu-system-x86_64", debian: "qemu-system-x86 ovmf", args: q35},
-	"virt":    {binary: "qemu-system-aarch64", debian: "qemu-system-arm qemu-efi-aarch64", args: virt},
-	"raspi4b": {binary: "qemu-system-aarch64", debian: "qemu-system-arm (9 or newer)", powerOfTwo: true, args: raspi4b},
+// machines is a function, as the table's own functions look things up in it.
+func machines() map[string]machine {
+	return map[string]machine{
+		"q35":     {binary: "qemu-system-x86_64", debian: "qemu-system-x86 ovmf", args: q35},
+		"virt":    {binary: "qemu-system-aarch64", debian: "qemu-system-arm qemu-efi-aarch64", args: virt},
+		"raspi4b": {binary: "qemu-system-aarch64", debian: "qemu-system-arm (9 or newer)", powerOfTwo: true, args: raspi4b},
+	}
 }
 
 const defaultDisk = 8 << 30
 
-func (m machine) diskSize(c Config) (int64, error) {
+func (c *Config) diskSize() (int64, error) {
 	info, err := os.Stat(c.Image)
 	if err != nil {
 		return 0, err
@@ -37,7 +40,7 @@ func (m machine) diskSize(c Config) (int64, error) {
 	if size < info.Size() {
 		return 0, fmt.Errorf("the emulated disk (%d bytes) is smaller than %s (%d bytes)", size, c.Image, info.Size())
 	}
-	if m.powerOfTwo && bits.OnesCount64(uint64(size)) != 1 {
+	if machines()[c.Board.QEMU.Machine].powerOfTwo && bits.OnesCount64(uint64(size)) != 1 {
 		size = 1 << bits.Len64(uint64(size))
 	}
 	return size, nil
@@ -58,7 +61,7 @@ func q35(ctx context.Context, c Config, binary, disk string) ([]string, error) {
 		"-global", "ICH9-LPC.noreboot=off", // lets the chipset's watchdog, iTCO_wdt, really reset
 		"-device", "VGA", "-device", "virtio-rng-pci"}
 	args = append(args, pflash(code, vars)...)
-	args = append(args, "-drive", "if=none,id=disk,format=qcow2,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev())
+	args = append(args, "-drive", "if=none,id=disk,format=raw,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev())
 	if c.Board.Name == "optiplex-7050" {
 		return append(args, "-device", "ide-hd,drive=disk,bus=ide.0,bootindex=1", "-device", "e1000e,netdev=net0"+c.mac()), nil
 	}
@@ -78,7 +81,7 @@ func virt(ctx context.Context, c Config, binary, disk string) ([]string, error) 
 	args := []string{"-machine", "virt", "-accel", accelArg(accel), "-cpu", cpuFor(accel, c.Board.QEMU.CPU), "-smp", fmt.Sprint(c.cpus()),
 		"-device", "virtio-gpu-pci", "-device", "virtio-rng-pci", "-device", "i6300esb"}
 	args = append(args, pflash(code, vars)...)
-	return append(args, "-drive", "if=none,id=disk,format=qcow2,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev(),
+	return append(args, "-drive", "if=none,id=disk,format=raw,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev(),
 		"-device", "virtio-blk-pci,drive=disk,bootindex=1", "-device", "virtio-net-pci,romfile=,netdev=net0"+c.mac()), nil
 }
 
@@ -90,7 +93,7 @@ func raspi4b(_ context.Context, c Config, _, disk string) ([]string, error) {
 		return nil, err
 	}
 	return []string{"-machine", "raspi4b", "-accel", accelArg("tcg"), "-kernel", uboot, "-dtb", dtb,
-		"-drive", "if=none,id=sd,format=qcow2,file=" + disk + ",cache=unsafe",
+		"-drive", "if=none,id=sd,format=raw,file=" + disk + ",cache=unsafe",
 		"-device", "sd-card,drive=sd,bus=/generic-sdhci/sd-bus",
 		"-netdev", c.netdev(), "-device", "usb-net,netdev=net0" + c.mac()}, nil
 }

@@ -7,9 +7,11 @@
 package qemu
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +22,7 @@ import (
 // Config says what to run and how.
 type Config struct {
 	Board *board.Board
-	// Image is a raw disk image. It is used as the backing file of Disk.
+	// Image is a raw disk image; the guest gets a copy of it.
 	Image string
 	// Dir holds the files of this run: the disk, UEFI variables, the Pi's
 	// boot files. Running again with the same Dir continues with its disk.
@@ -54,7 +56,7 @@ type Config struct {
 // Command prepares Config.Dir and returns QEMU's command, its serial line on
 // standard input and output. The caller starts it.
 func Command(ctx context.Context, c Config) (*exec.Cmd, error) {
-	m, ok := machines[c.Board.QEMU.Machine]
+	m, ok := machines()[c.Board.QEMU.Machine]
 	if !ok {
 		return nil, fmt.Errorf("board %s: qemu.machine %q cannot be emulated; known: q35, virt, raspi4b", c.Board.Name, c.Board.QEMU.Machine)
 	}
@@ -62,10 +64,7 @@ func Command(ctx context.Context, c Config) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is not installed; on Debian: apt install %s", m.binary, m.debian)
 	}
-	if c.DiskSize, err = m.diskSize(c); err != nil {
-		return nil, err
-	}
-	disk, err := c.disk(ctx)
+	disk, err := Prepare(c)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +76,7 @@ func Command(ctx context.Context, c Config) (*exec.Cmd, error) {
 }
 
 func (c *Config) common() []string {
-	args := []string{"-nodefaults", "-no-user-config", "-m", c.memory(), "-chardev", "stdio,id=serial0,signal=off", "-serial", "chardev:serial0"}
+	args := []string{"-nodefaults", "-no-user-config", "-m", c.memory(), "-chardev", "stdio,id=serial0", "-serial", "chardev:serial0"}
 	if !c.Display {
 		args = append(args, "-display", "none")
 	}
@@ -104,26 +103,58 @@ func (c *Config) cpus() int {
 	return 2
 }
 
-// disk returns the run's own disk, made on the first run as a copy-on-write
-// layer over the image.
-func (c *Config) disk(ctx context.Context) (string, error) {
-	disk := filepath.Join(c.Dir, "disk.qcow2")
-	if _, err := os.Stat(disk); err == nil {
-		return disk, nil
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return "", err
+// Prepare makes the run's own disk unless an earlier run left one: a sparse
+// copy of the image, as long as Config.DiskSize. It returns its path, so that
+// the copy can be personalised before the machine starts.
+func Prepare(c Config) (disk string, err error) {
+	disk = filepath.Join(c.Dir, "disk.img")
+	if _, err := os.Stat(disk); !errors.Is(err, os.ErrNotExist) {
+		return disk, err
 	}
-	image, err := filepath.Abs(c.Image)
+	size, err := c.diskSize()
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw",
-		"-b", image, disk, fmt.Sprint(c.DiskSize)).CombinedOutput()
+	from, err := os.Open(c.Image)
 	if err != nil {
-		os.Remove(disk)
-		return "", fmt.Errorf("qemu-img (Debian: qemu-utils): %w: %s", err, out)
+		return "", err
 	}
-	return disk, nil
+	defer from.Close()
+	tmp := disk + ".new"
+	defer os.Remove(tmp)
+	if err := sparseCopy(tmp, from, size); err != nil {
+		return "", fmt.Errorf("emulated disk: %w", err)
+	}
+	return disk, os.Rename(tmp, disk)
+}
+
+// sparseCopy writes only what is not zero.
+func sparseCopy(to string, from io.Reader, size int64) error {
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf, zero := make([]byte, 1<<20), make([]byte, 1<<20)
+	for off := int64(0); ; {
+		n, err := io.ReadFull(from, buf)
+		if n > 0 && !bytes.Equal(buf[:n], zero[:n]) {
+			if _, err := f.WriteAt(buf[:n], off); err != nil {
+				return err
+			}
+		}
+		off += int64(n)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // netdev returns QEMU's user network: no privilege, no bridge, and the host's

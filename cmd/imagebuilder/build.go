@@ -1,0 +1,199 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image"
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/fetch"
+	"github.com/going-mobile/imagebuilder/image/lock"
+	"github.com/going-mobile/imagebuilder/image/overlay"
+	"github.com/going-mobile/imagebuilder/overlays"
+)
+
+// buildFlags are the flags of build as typed.
+type buildFlags struct {
+	board, boards, overlayDir string
+	lock, cache               string
+	accept, components        []string
+	json, quiet               bool
+	opt                       image.Options
+}
+
+func newBuild() *cobra.Command {
+	var f buildFlags
+	cmd := &cobra.Command{
+		Use:   "build --board BOARD",
+		Short: "Build a disk image",
+		Long: `Build a disk image for a board, without root: fetch and verify Debian packages,
+lay them and the overlays into a tree, do what maintainer scripts would have
+done, and write the partitions.
+
+Beside IMAGE lie IMAGE.manifest.json (what went in), IMAGE.lock.json (its exact
+inputs, for --lock) and IMAGE.bmap (for bmaptool).`,
+		Example: `  imagebuilder build --board rpi4
+  imagebuilder build --board generic-arm64 --out /tmp/node.img --compress zst --sbom
+  imagebuilder build --board rpi4 --lock dist/rpi4.img.lock.json
+  imagebuilder build --board optiplex-7050 --component k3s=./k3s --package htop`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runBuild(cmd, &f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.board, "board", "", "board to build for (see 'imagebuilder boards')")
+	flags.StringVar(&f.opt.Out, "out", "", "image file (default dist/BOARD.img)")
+	flags.StringVar(&f.boards, "boards", "", "directory with your own board files")
+	flags.StringVar(&f.overlayDir, "overlays", "", "directory with your own overlays")
+	flags.StringArrayVar(&f.opt.Overlays, "overlay", nil, "add an overlay (repeatable)")
+	flags.StringArrayVar(&f.opt.Packages, "package", nil, "add a Debian package (repeatable)")
+	flags.StringArrayVar(&f.accept, "accept-unmodelled", nil, "PACKAGE=REASON: ignore its maintainer scripts (repeatable)")
+	flags.StringArrayVar(&f.components, "component", nil, "NAME=VERSION, NAME=FILE or NAME=URL: override a component (repeatable)")
+	flags.StringVar(&f.opt.ComponentMirror, "component-mirror", "", "base URL that serves the components' releases")
+	flags.StringVar(&f.lock, "lock", "", "rebuild exactly the inputs of this lock")
+	flags.StringArrayVar(&f.opt.Mirrors, "mirror", nil, "Debian mirror (repeatable; default: the host's own, then the snapshot archive)")
+	flags.StringArrayVar(&f.opt.SecurityMirrors, "security-mirror", nil, "Debian security mirror (repeatable)")
+	flags.StringVar(&f.opt.Compress, "compress", "", "also write a compressed image: zst, xz or gz")
+	flags.BoolVar(&f.opt.SBOM, "sbom", false, "also write SPDX and CycloneDX documents")
+	flags.StringVar(&f.opt.Version, "image-version", "", "IMAGE_VERSION (default: from the date and digest of the inputs)")
+	flags.BoolVar(&f.opt.Strict, "strict", false, "fail where a component cannot be reached, instead of deferring it to first boot")
+	flags.BoolVar(&f.opt.Force, "force", false, "build even where nothing has changed")
+	flags.StringVar(&f.cache, "cache", "", "cache directory (default $XDG_CACHE_HOME/imagebuilder)")
+	flags.BoolVar(&f.json, "json", false, "print the result as JSON")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
+	_ = cmd.RegisterFlagCompletionFunc("board", completeBoards)
+	return cmd
+}
+
+func completeBoards(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	dir, _ := cmd.Flags().GetString("boards")
+	from, err := boardSources(dir)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return board.Names(from...), cobra.ShellCompDirectiveNoFileComp
+}
+
+func runBuild(cmd *cobra.Command, f *buildFlags) error {
+	if err := f.load(); err != nil {
+		return err
+	}
+	cache, err := fetch.OpenCache(f.cache)
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	u := newUI(f.quiet)
+	f.opt.Cache, f.opt.Progress, f.opt.Now = cache, u, time.Now()
+	result, err := image.Build(cmd.Context(), f.opt)
+	u.close()
+	if err != nil {
+		return err
+	}
+	if f.json {
+		enc := json.NewEncoder(cmd.OutOrStdout())
+		enc.SetIndent("", "  ")
+		return enc.Encode(result)
+	}
+	return printSummary(cmd.OutOrStdout(), result)
+}
+
+// load turns flags into options; every mistake names its flag.
+func (f *buildFlags) load() error {
+	from, err := boardSources(f.boards)
+	if err != nil {
+		return err
+	}
+	if f.board == "" {
+		return usagef("--board is missing; one of: %s", strings.Join(board.Names(from...), ", "))
+	}
+	if f.opt.Board, err = board.Load(f.board, from...); err != nil {
+		return err
+	}
+	if f.opt.Out == "" {
+		f.opt.Out = "dist/" + f.board + ".img"
+	}
+	if f.opt.OverlayFS, err = overlaySource(f.overlayDir); err != nil {
+		return err
+	}
+	if f.opt.Accept, err = pairs("--accept-unmodelled", f.accept, "PACKAGE=REASON"); err != nil {
+		return err
+	}
+	if f.opt.Components, err = pairs("--component", f.components, "NAME=VERSION|FILE|URL"); err != nil {
+		return err
+	}
+	if f.lock != "" {
+		f.opt.Lock, err = lock.Load(f.lock)
+	}
+	return err
+}
+
+func overlaySource(dir string) (fs.FS, error) {
+	if dir == "" {
+		return overlays.FS, nil
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil, usagef("--overlays: %q is not a directory", dir)
+	}
+	return overlay.FS(os.DirFS(dir), overlays.FS), nil
+}
+
+// pairs reads repeated KEY=VALUE flags.
+func pairs(flag string, values []string, form string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, v := range values {
+		key, value, ok := strings.Cut(v, "=")
+		if !ok || key == "" || value == "" {
+			return nil, usagef("%s %q: write it as %s", flag, v, form)
+		}
+		out[key] = value
+	}
+	return out, nil
+}
+
+func printSummary(out io.Writer, r *image.Result) error {
+	m := r.Manifest
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	state := ""
+	if r.Unchanged {
+		state = " (nothing changed)"
+	}
+	fmt.Fprintf(w, "image\t%s%s\n", r.Image, state)
+	fmt.Fprintf(w, "board\t%s (%s)\n", m.Image.Board, m.Image.Arch)
+	fmt.Fprintf(w, "version\t%s\n", m.Image.Version)
+	fmt.Fprintf(w, "size\t%.1f MB\n", float64(m.Image.Size)/1e6)
+	fmt.Fprintf(w, "sha256\t%s\n", m.Image.SHA256)
+	fmt.Fprintf(w, "debian\t%d packages, indexes of %s\n", len(m.Packages), m.Timestamp.UTC().Format(time.DateOnly))
+	for _, c := range m.Components {
+		state := "in the image"
+		if c.Deferred {
+			state = "DEFERRED to first boot: " + c.Reason
+		} else if c.BuiltFrom != "" {
+			state = "in the image, built from " + c.BuiltFrom
+		}
+		fmt.Fprintf(w, "%s\t%s, %s\n", c.Name, c.Version, state)
+	}
+	for _, pkg := range slices.Sorted(maps.Keys(m.Accepted)) {
+		fmt.Fprintf(w, "accepted\t%s: %s\n", pkg, m.Accepted[pkg])
+	}
+	for _, warning := range m.Warnings {
+		fmt.Fprintf(w, "warning\t%s\n", warning)
+	}
+	var total float64
+	var parts []string
+	for _, s := range r.Stages {
+		total += s.Seconds
+		parts = append(parts, fmt.Sprintf("%s %.1f", s.Name, s.Seconds))
+	}
+	fmt.Fprintf(w, "seconds\t%.1f (%s)\n", total, strings.Join(parts, ", "))
+	return w.Flush()
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/inspect"
+	"github.com/going-mobile/imagebuilder/image/qemu"
+	"github.com/going-mobile/imagebuilder/image/qemu/guest"
+)
+
+type runFlags struct {
+	board, boards, node, dir, size string
+	config                         qemu.Config
+}
+
+func newRun() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [IMAGE]",
+		Short: "Boot an image in QEMU",
+		Long: `Boot an image in QEMU: the right machine and firmware for its board, its serial
+console on this terminal, SSH forwarded to a port of 127.0.0.1. The image itself
+is not changed: the machine gets a copy, thrown away at the end unless --dir
+keeps it. To end the machine, shut it down or press Ctrl-C.`,
+		Example: `  imagebuilder run --board rpi4
+  imagebuilder run dist/generic-amd64.img --node-config node.yaml
+  imagebuilder run --board generic-amd64 --dir /tmp/node1 --disk-size 16GiB --ssh-port 2222`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return runRun(cmd, &f, args) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.board, "board", "", "run dist/BOARD.img")
+	flags.StringVar(&f.boards, "boards", "", "directory with your own board files")
+	flags.StringVar(&f.node, "node-config", "", "node.yaml for this machine")
+	flags.StringVar(&f.dir, "dir", "", "keep the machine's disk in this directory, and go on with it")
+	flags.StringVar(&f.size, "disk-size", "8GiB", "size of the machine's disk")
+	flags.IntVar(&f.config.SSHPort, "ssh-port", 0, "port of 127.0.0.1 that leads to SSH (default: a free one)")
+	flags.IntVar(&f.config.CPUs, "cpus", 0, "number of CPUs (default 2)")
+	flags.StringVar(&f.config.Memory, "memory", "", "memory, such as 4G (default: the board's)")
+	flags.StringVar(&f.config.Accel, "accel", "", "kvm, hvf or tcg (default: the fastest that works)")
+	flags.BoolVar(&f.config.Display, "display", false, "show the machine's screen in a window")
+	_ = cmd.RegisterFlagCompletionFunc("board", completeBoards)
+	return cmd
+}
+
+func runRun(cmd *cobra.Command, f *runFlags, args []string) error {
+	cleanup, err := f.load(args)
+	if err != nil {
+		return err
+	}
+	defer cleanup()
+	disk, err := qemu.Prepare(f.config)
+	if err != nil {
+		return err
+	}
+	if f.node != "" {
+		if err := personalize(disk, f.node, f.config.Board.Name); err != nil {
+			return err
+		}
+	}
+	machine, err := qemu.Command(cmd.Context(), f.config)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "serial console below; ssh -p %d root@127.0.0.1; Ctrl-C ends the machine\n", f.config.SSHPort)
+	machine.Stdin, machine.Stdout, machine.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err = machine.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && cmd.Context().Err() == nil {
+		return &exitError{exit.ExitCode()}
+	}
+	return err
+}
+
+// load completes the configuration. cleanup removes a throw-away directory.
+func (f *runFlags) load(args []string) (cleanup func(), err error) {
+	if (len(args) == 1) == (f.board != "") {
+		return nil, usagef("name either an image or --board BOARD")
+	}
+	f.config.Image = filepath.Join("dist", f.board+".img")
+	if len(args) == 1 {
+		f.config.Image = args[0]
+	}
+	id, err := inspect.Identify(f.config.Image)
+	if errors.Is(err, fs.ErrNotExist) && f.board != "" {
+		return nil, fmt.Errorf("%w; build it first: imagebuilder build --board %s", err, f.board)
+	}
+	if err != nil {
+		return nil, err
+	}
+	from, err := boardSources(f.boards)
+	if err != nil {
+		return nil, err
+	}
+	if f.config.Board, err = board.Load(id.Board, from...); err != nil {
+		return nil, err
+	}
+	size, err := board.ParseSize(f.size)
+	if err != nil {
+		return nil, usagef("--disk-size: %w", err)
+	}
+	f.config.DiskSize = int64(size)
+	if f.config.SSHPort == 0 {
+		if f.config.SSHPort, err = guest.FreePort(); err != nil {
+			return nil, err
+		}
+	}
+	return f.makeDir()
+}
+
+func (f *runFlags) makeDir() (cleanup func(), err error) {
+	if f.dir != "" {
+		f.config.Dir = f.dir
+		return func() {}, os.MkdirAll(f.dir, 0o700)
+	}
+	if f.config.Dir, err = os.MkdirTemp("", "imagebuilder-run-"); err != nil {
+		return nil, err
+	}
+	return func() { os.RemoveAll(f.config.Dir) }, nil
+}

@@ -1,0 +1,211 @@
+// Package guest drives a running QEMU guest for tests and measurements: its
+// serial line, commands over SSH, its screen, its power cord.
+//
+// It knows nothing of what an image should do; it refuses to wait without a
+// limit, and it ends only the process it started.
+package guest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/going-mobile/imagebuilder/image/qemu"
+)
+
+// Guest is one running machine.
+type Guest struct {
+	cmd    *exec.Cmd
+	config qemu.Config
+	signer ssh.Signer
+	stdin  io.Writer
+	ended  chan struct{}
+	result error
+
+	mu      sync.Mutex
+	serial  bytes.Buffer
+	changed chan struct{}
+}
+
+// Start powers a machine on. With signer, Run logs in over c.SSHPort as root.
+func Start(ctx context.Context, c qemu.Config, signer ssh.Signer) (*Guest, error) {
+	cmd, err := qemu.Command(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	g := &Guest{cmd: cmd, config: c, signer: signer, ended: make(chan struct{}), changed: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = g, g
+	if g.stdin, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		g.result = cmd.Wait()
+		close(g.ended)
+	}()
+	return g, nil
+}
+
+// Write collects the serial line; it makes Guest the process's output.
+func (g *Guest) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.serial.Write(p)
+	close(g.changed)
+	g.changed = make(chan struct{})
+	return len(p), nil
+}
+
+// Type sends keys to the serial line.
+func (g *Guest) Type(text string) error {
+	_, err := io.WriteString(g.stdin, text)
+	return err
+}
+
+// Serial returns all that the serial line has shown, terminal codes removed.
+func (g *Guest) Serial() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return plain(g.serial.String())
+}
+
+var terminalCodes = regexp.MustCompile(`\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>78cM]|\][^\x07\x1b]*(\x07|\x1b\\))`)
+
+func plain(s string) string {
+	return strings.ReplaceAll(terminalCodes.ReplaceAllString(s, ""), "\r", "")
+}
+
+// WaitSerial waits until pattern appears on the serial line and returns its
+// submatches. A guest that ends first is an error that shows its last lines.
+func (g *Guest) WaitSerial(ctx context.Context, pattern string) ([]string, error) {
+	re := regexp.MustCompile(pattern)
+	for {
+		g.mu.Lock()
+		changed := g.changed
+		text := plain(g.serial.String())
+		g.mu.Unlock()
+		if m := re.FindStringSubmatch(text); m != nil {
+			return m, nil
+		}
+		select {
+		case <-changed:
+		case <-g.ended:
+			return nil, fmt.Errorf("the guest ended before %q appeared; its last words:\n%s", pattern, g.Tail(40))
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w while waiting for %q; the last lines:\n%s", ctx.Err(), pattern, g.Tail(40))
+		}
+	}
+}
+
+// Tail returns the last n lines of the serial line.
+func (g *Guest) Tail(n int) string {
+	lines := strings.Split(strings.TrimRight(g.Serial(), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// Run executes a shell command as root over SSH, waiting for the guest to
+// answer first. The output holds both streams.
+func (g *Guest) Run(ctx context.Context, command string) (string, error) {
+	client, err := g.dial(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	session, err := client.NewSession()
+	if err != nil {
+		return "", err
+	}
+	defer session.Close()
+	stop := context.AfterFunc(ctx, func() { client.Close() })
+	defer stop()
+	out, err := session.CombinedOutput(command)
+	if err != nil {
+		return string(out), fmt.Errorf("%s: %w: %s", command, err, bytes.TrimSpace(out))
+	}
+	return string(out), nil
+}
+
+func (g *Guest) dial(ctx context.Context) (*ssh.Client, error) {
+	config := &ssh.ClientConfig{
+		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(g.signer)}, Timeout: 20 * time.Second,
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // born at first boot; the wire is QEMU's own
+	}
+	addr := net.JoinHostPort("127.0.0.1", fmt.Sprint(g.config.SSHPort))
+	for {
+		client, err := ssh.Dial("tcp", addr, config)
+		if err == nil {
+			return client, nil
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-g.ended:
+			return nil, fmt.Errorf("the guest ended before SSH answered; its last words:\n%s", g.Tail(40))
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w while waiting for SSH (%w); the last lines:\n%s", ctx.Err(), err, g.Tail(40))
+		}
+	}
+}
+
+// PowerOff asks the guest to shut down and waits for it to do so.
+func (g *Guest) PowerOff(ctx context.Context) error {
+	// The connection breaks on success.
+	if _, err := g.Run(ctx, "systemctl poweroff --no-block"); err != nil && !connectionLost(err) {
+		return err
+	}
+	return g.Wait(ctx)
+}
+
+func connectionLost(err error) bool {
+	var missing *ssh.ExitMissingError
+	return errors.As(err, &missing) || errors.Is(err, io.EOF)
+}
+
+// Wait returns when the guest has ended by itself.
+func (g *Guest) Wait(ctx context.Context) error {
+	select {
+	case <-g.ended:
+		return g.result
+	case <-ctx.Done():
+		return fmt.Errorf("%w while waiting for the guest to end; the last lines:\n%s", ctx.Err(), g.Tail(40))
+	}
+}
+
+// Ended tells whether the machine is off.
+func (g *Guest) Ended() bool {
+	select {
+	case <-g.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Kill pulls the plug: nothing is flushed, nothing is said.
+func (g *Guest) Kill() {
+	if !g.Ended() {
+		_ = g.cmd.Process.Kill()
+	}
+	<-g.ended
+}
+
+// FreePort returns a TCP port of the loopback that nobody listens on.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
