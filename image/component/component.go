@@ -1,0 +1,164 @@
+// Package component brings pinned things into an image that are not Debian
+// packages: k3s and tailscale. Each comes from the first source that works: a
+// release URL with a known sha256, then a build of a pinned Go module; where
+// none does, it is deferred, and the image carries URL and digest for
+// firstboot.
+//
+// The package refuses bytes whose digest nobody vouched for, programs of
+// another architecture, and to remember that a source was down. What there
+// is to know of a component is data: components.yaml.
+package component
+
+import (
+	_ "embed"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+)
+
+//go:embed components.yaml
+var componentsYAML []byte
+
+// A nested module's go.mod cannot be embedded under its own name.
+var (
+	//go:embed tailscaled.mod
+	tailscaledMod []byte
+	//go:embed tailscaled.sum
+	tailscaledSum []byte
+)
+
+// Component is one entry of components.yaml.
+type Component struct {
+	Name        string            `yaml:"name"`
+	Description string            `yaml:"description"`
+	Optional    bool              `yaml:"optional"` // only with an override
+	Format      string            `yaml:"format"`   // "binary" or "tgz"
+	URL         string            `yaml:"url"`
+	Sums        string            `yaml:"sums"`   // upstream's digests, in sha256sum's format
+	Assets      map[string]string `yaml:"assets"` // file name by architecture
+	Releases    []Release         `yaml:"releases"`
+	Files       []File            `yaml:"files"`
+	Links       []Link            `yaml:"links"`
+	Single      *Layout           `yaml:"single"` // of a program that is everything in one
+	Module      *Module           `yaml:"module"`
+}
+
+// Release is a version whose digests are known, by architecture.
+type Release struct {
+	Version string            `yaml:"version"`
+	SHA256  map[string]string `yaml:"sha256"`
+}
+
+// Layout is what lands in the image.
+type Layout struct {
+	Files []File `yaml:"files"`
+	Links []Link `yaml:"links"`
+}
+
+// File is one file of a component in the image. Member is its base name in
+// the archive.
+type File struct {
+	Path    string    `yaml:"path"`
+	Mode    node.Mode `yaml:"mode"`
+	Member  string    `yaml:"member"`
+	Program bool      `yaml:"program"` // an ELF file of the image's architecture
+}
+
+// Link is a symbolic link.
+type Link struct {
+	Path   string `yaml:"path"`
+	Target string `yaml:"target"`
+}
+
+// Module is a Go program to build where the release cannot be reached.
+type Module struct {
+	Path    string   `yaml:"path"`
+	Version string   `yaml:"version"`
+	Package string   `yaml:"package"`
+	LDFlags string   `yaml:"ldflags"` // {plain} is the version without its v
+	Tags    []string `yaml:"tags"`
+	Omit    []string `yaml:"omit"` // each becomes the tag ts_omit_NAME
+}
+
+// List returns all components in the order of components.yaml.
+func List() ([]Component, error) {
+	var file struct {
+		Version    int         `yaml:"version"`
+		Components []Component `yaml:"components"`
+	}
+	if err := strictyaml.Decode("components.yaml", componentsYAML, &file); err != nil {
+		return nil, err
+	}
+	if file.Version != 1 {
+		return nil, fmt.Errorf("components.yaml: version %d, this program knows 1", file.Version)
+	}
+	return file.Components, nil
+}
+
+// Find returns the component of that name.
+func Find(name string) (*Component, error) {
+	list, err := List()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i := range list {
+		if list[i].Name == name {
+			return &list[i], nil
+		}
+		names = append(names, list[i].Name)
+	}
+	if near := strictyaml.Nearest(name, names); near != "" {
+		return nil, fmt.Errorf("component %q is unknown (did you mean %q?)", name, near)
+	}
+	return nil, fmt.Errorf("component %q is unknown; there are %s", name, strings.Join(names, ", "))
+}
+
+// Architectures lists the Debian names of those the component exists for.
+func (c *Component) Architectures() []string {
+	archs := make([]string, 0, len(c.Assets))
+	for a := range c.Assets {
+		archs = append(archs, a)
+	}
+	slices.Sort(archs)
+	return archs
+}
+
+// digest returns the pinned sha256 of a version, "" where none is.
+func (c *Component) digest(version, arch string) string {
+	for _, r := range c.Releases {
+		if r.Version == version {
+			return r.SHA256[arch]
+		}
+	}
+	return ""
+}
+
+// asset is the file name of a version upstream.
+func (c *Component) asset(version, arch string) string {
+	return strings.ReplaceAll(c.Assets[arch], "{version}", version)
+}
+
+// expand fills in a URL template.
+func (c *Component) expand(template, version, arch string) string {
+	return strings.NewReplacer(
+		"{version}", strings.ReplaceAll(url.PathEscape(version), "+", "%2B"),
+		"{asset}", c.asset(version, arch),
+		"{arch}", arch,
+	).Replace(template)
+}
+
+// layout returns what to install of a download in the given format.
+func (c *Component) layout(format string) Layout {
+	if format != c.Format && c.Single != nil {
+		return *c.Single
+	}
+	return Layout{c.Files, c.Links}
+}
+
+func (f File) mode() fs.FileMode { return fs.FileMode(f.Mode) }

@@ -1,0 +1,172 @@
+package component
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+func base(p string) string { return path.Base(p) }
+
+// install turns a verified download or file into nodes.
+func (q *request) install(ctx context.Context, name string, d download, from Source) (*Resolved, error) {
+	fi, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	d.size = fi.Size()
+	format, err := q.formatOf(name)
+	if err != nil {
+		return nil, err
+	}
+	r := q.resolved(d, from, format)
+	for _, f := range r.layout.Files {
+		content := tree.File(name, d.size, d.sha256)
+		if format == "tgz" {
+			if content, err = q.member(ctx, name, d.sha256, f.Member); err != nil {
+				return nil, fmt.Errorf("%s: %w", d.url, err)
+			}
+		}
+		if f.Program {
+			if err := checkProgram(content, q.arch); err != nil {
+				return nil, fmt.Errorf("%s: %w", d.url, err)
+			}
+		}
+		r.Nodes = append(r.Nodes, &tree.Node{Path: f.Path, Mode: f.mode(), ModTime: q.opt.ModTime, Content: content, Source: q.source(r)})
+	}
+	q.addLinks(r)
+	return r, nil
+}
+
+// formatOf tells an archive from a program by its first bytes: the user may
+// give either.
+func (q *request) formatOf(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	magic := make([]byte, 2)
+	if _, err := io.ReadFull(f, magic); err != nil {
+		return "", fmt.Errorf("%s: is empty", name)
+	}
+	if q.Format == "tgz" && !bytes.Equal(magic, []byte{0x1f, 0x8b}) { // RFC 1952, section 2.3.1
+		return "binary", nil
+	}
+	return q.Format, nil
+}
+
+func (q *request) source(r *Resolved) string { return "component " + r.Name + " " + r.Version }
+
+func (q *request) addLinks(r *Resolved) {
+	for _, l := range r.layout.Links {
+		r.Nodes = append(r.Nodes, q.link(l, r))
+	}
+}
+
+func (q *request) link(l Link, r *Resolved) *tree.Node {
+	return &tree.Node{Path: l.Path, Mode: fs.ModeSymlink | 0o777, Link: l.Target, ModTime: q.opt.ModTime, Source: q.source(r)}
+}
+
+// member unpacks one file of an archive into the cache.
+func (q *request) member(ctx context.Context, archive, sum, name string) (tree.Content, error) {
+	return q.derived(ctx, sum+"-"+name, func(w io.Writer) error {
+		f, err := os.Open(archive)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return unpack(f, name, w)
+	})
+}
+
+// unpack writes the regular file called name, in whatever directory, to w.
+func unpack(r io.Reader, name string, w io.Writer) error {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return err
+	}
+	for t := tar.NewReader(z); ; {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("the archive has no file %s", name)
+		}
+		if err != nil {
+			return err
+		}
+		if h.Typeflag == tar.TypeReg && path.Base(h.Name) == name {
+			_, err := io.Copy(w, t)
+			return err
+		}
+	}
+}
+
+// derived returns content that is made once and kept in the cache beside its
+// digest, which a warm build must not compute again.
+func (q *request) derived(ctx context.Context, key string, build func(io.Writer) error) (tree.Content, error) {
+	f, err := q.cache.Derive(ctx, "component", key, build)
+	if err != nil {
+		return nil, err
+	}
+	name := f.Name()
+	fi, err := f.Stat()
+	f.Close()
+	if err != nil {
+		return nil, err
+	}
+	s, err := q.cache.Derive(ctx, "component-sum", key, func(w io.Writer) error {
+		sum, _, err := sumFile(name)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(w, sum)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	sum, err := io.ReadAll(io.LimitReader(s, 65))
+	if err != nil || !isDigest(string(sum)) {
+		return nil, errors.Join(fmt.Errorf("the cached digest of component %s is damaged", key), q.cache.Drop("component-sum", key), err)
+	}
+	return tree.File(name, fi.Size(), string(sum)), nil
+}
+
+var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+
+// checkProgram refuses what this image's processor cannot run.
+func checkProgram(c tree.Content, arch string) error {
+	r, err := c.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	head := make([]byte, 20) // e_ident and e_machine, elf(5)
+	if _, err := io.ReadFull(r, head); err != nil || string(head[:4]) != elf.ELFMAG {
+		return fmt.Errorf("is not a Linux program (ELF)")
+	}
+	if got := elf.Machine(uint16(head[18]) | uint16(head[19])<<8); got != machines[arch] {
+		return fmt.Errorf("is a program for %s, the image is for %s", archName(got), arch)
+	}
+	return nil
+}
+
+func archName(m elf.Machine) string {
+	for name, known := range machines {
+		if known == m {
+			return name
+		}
+	}
+	return m.String()
+}

@@ -1,0 +1,150 @@
+package component
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// build compiles the component's module for the image, once per architecture
+// and toolchain. It takes minutes with a cold compile cache.
+func (q *request) build(ctx context.Context) (*Resolved, error) {
+	gocmd, version, err := q.toolchain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	content, err := q.derived(ctx, q.buildKey(version), func(w io.Writer) error {
+		task := q.opt.Progress.Start("build", q.Module.Path+" "+q.Module.Version, -1)
+		err := q.compile(ctx, gocmd, w)
+		task.Done(err)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	d := download{version: q.Module.Version, sha256: content.SHA256(), size: content.Size()}
+	r := q.resolved(d, FromModule, "binary")
+	r.BuiltFrom, r.urls = q.Module.Path+"@"+q.Module.Version+" with "+version, nil
+	for _, f := range r.layout.Files {
+		n := q.link(Link{Path: f.Path}, r)
+		n.Mode, n.Content = f.mode(), content
+		r.Nodes = append(r.Nodes, n)
+	}
+	q.addLinks(r)
+	return r, nil
+}
+
+// rebuild is build for a lock: anything but the same bytes is an error.
+func (q *request) rebuild(ctx context.Context, p Pin) (*Resolved, error) {
+	if q.Module == nil || p.Module != q.Module.Path+"@"+q.Module.Version {
+		return nil, fmt.Errorf("the lock wants a build of %s, which this program does not know", p.Module)
+	}
+	r, err := q.build(ctx)
+	if err == nil && r.SHA256 != p.SHA256 {
+		return nil, fmt.Errorf("built from %s, sha256 is %s, the lock wants %s: use the Go version of the first build", r.BuiltFrom, r.SHA256, p.SHA256)
+	}
+	return r, err
+}
+
+// toolchain finds the Go command and its version.
+func (q *request) toolchain(ctx context.Context) (name, version string, err error) {
+	if q.opt.Go == "-" {
+		return "", "", errors.New("building from source is switched off")
+	}
+	name = q.opt.Go
+	if name == "" {
+		name = "go"
+	}
+	if name, err = exec.LookPath(name); err != nil {
+		return "", "", errors.New("there is no Go toolchain to build it from source")
+	}
+	cmd := exec.CommandContext(ctx, name, "env", "GOVERSION")
+	cmd.Env = buildEnv(q.arch)
+	out, err := cmd.Output()
+	if err != nil {
+		return "", "", fmt.Errorf("go env: %w", err)
+	}
+	return name, strings.TrimSpace(string(out)), nil
+}
+
+// buildKey names everything the bytes of the program depend on.
+func (q *request) buildKey(goVersion string) string {
+	h := sha256.New()
+	for _, s := range append([]string{goVersion, q.arch, string(tailscaledMod), string(tailscaledSum)}, q.buildArgs("")...) {
+		fmt.Fprintf(h, "%d:%s\n", len(s), s)
+	}
+	return q.Name + "-" + q.Module.Version + "-" + q.arch + "-" + hex.EncodeToString(h.Sum(nil))[:24]
+}
+
+// buildArgs gives the same bytes for any directory: -trimpath, no build id,
+// no version control stamp, and a fixed processor baseline by buildEnv.
+func (q *request) buildArgs(out string) []string {
+	tags := append([]string(nil), q.Module.Tags...)
+	for _, o := range q.Module.Omit {
+		tags = append(tags, "ts_omit_"+o)
+	}
+	plain := strings.TrimPrefix(q.Module.Version, "v")
+	return []string{
+		"build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-tags", strings.Join(tags, ","),
+		"-ldflags", strings.ReplaceAll(q.Module.LDFlags, "{plain}", plain), "-o", out, q.Module.Package,
+	}
+}
+
+func (q *request) compile(ctx context.Context, gocmd string, w io.Writer) error {
+	dir, err := os.MkdirTemp("", "imagebuilder-build-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	for name, data := range map[string][]byte{"go.mod": tailscaledMod, "go.sum": tailscaledSum} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return err
+		}
+	}
+	out := filepath.Join(dir, "program")
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, gocmd, q.buildArgs(out)...)
+	cmd.Dir, cmd.Env, cmd.Stderr = dir, buildEnv(q.arch), &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("go build %s: %w: %s", q.Module.Package, err, lastLine(stderr.String()))
+	}
+	f, err := os.Open(out)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(w, f)
+	return err
+}
+
+// buildEnv is the user's environment without what changes the result. Where
+// modules come from and which toolchain may be fetched stays the user's. An
+// empty GOFLAGS would let the one of "go env -w" through.
+func buildEnv(arch string) []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		switch name {
+		case "GOFLAGS", "GOWORK", "GOEXPERIMENT", "GOOS", "GOARCH", "GOAMD64", "GOARM64", "GODEBUG", "GO111MODULE", "GOFIPS140":
+			continue
+		}
+		if strings.HasPrefix(name, "CGO_") {
+			continue
+		}
+		env = append(env, kv)
+	}
+	return append(env, "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0")
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return lines[len(lines)-1]
+}

@@ -1,0 +1,126 @@
+package component
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+var versionWord = regexp.MustCompile(`^v?[0-9]+(\.[0-9]+)*([-+.][0-9A-Za-z.+-]+)?$`)
+
+// override reads --component NAME=VALUE. A version looks like one; anything
+// with a scheme is a URL; the rest is a file.
+func (q *request) override(ctx context.Context, value string) (*Resolved, error) {
+	switch {
+	case strings.HasPrefix(value, "https://") || strings.HasPrefix(value, "http://"):
+		return q.fromURL(ctx, value)
+	case versionWord.MatchString(value) && !strings.ContainsAny(value, `/\`):
+		return q.fromVersion(ctx, value)
+	case value == "":
+		return nil, fmt.Errorf("want a version, a file or a URL")
+	}
+	return q.file(ctx, value, "")
+}
+
+// fromVersion takes another release. A digest that is not pinned comes from
+// upstream's own list.
+func (q *request) fromVersion(ctx context.Context, version string) (*Resolved, error) {
+	sum := q.digest(version, q.arch)
+	if sum == "" {
+		var err error
+		if sum, err = q.upstreamDigest(ctx, version); err != nil {
+			return nil, err
+		}
+	}
+	d := q.release(version, sum)
+	r, why, err := q.fetch(ctx, d)
+	if r != nil || err != nil {
+		return r, err
+	}
+	return q.deferred(d, why), nil
+}
+
+// fromURL takes the user's own address. Without a digest it must be https, and
+// is read once more, first, to learn the digest that goes into the lock.
+func (q *request) fromURL(ctx context.Context, value string) (*Resolved, error) {
+	u, err := url.Parse(value)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("the value is no usable web address")
+	}
+	sum, given := strings.CutPrefix(u.Fragment, "sha256=")
+	u.Fragment = ""
+	if u.User != nil {
+		return nil, fmt.Errorf("an address with a password would end up in the image: use a file")
+	}
+	if given {
+		if b, err := hex.DecodeString(sum); err != nil || len(b) != sha256.Size {
+			return nil, fmt.Errorf("#sha256= wants 64 hex digits")
+		}
+	} else {
+		if sum, err = q.digestOf(ctx, u.String()); err != nil {
+			return nil, err
+		}
+	}
+	d := download{version: "custom-" + sum[:12], url: u.String(), sha256: strings.ToLower(sum)}
+	r, why, err := q.fetch(ctx, d)
+	if r != nil || err != nil {
+		return r, err
+	}
+	return q.deferred(d, why), nil
+}
+
+// digestOf downloads an address once to learn its digest.
+func (q *request) digestOf(ctx context.Context, address string) (string, error) {
+	if !strings.HasPrefix(address, "https://") {
+		return "", fmt.Errorf("%s: plain http needs its digest: append #sha256=HEX", address)
+	}
+	body, err := q.get(ctx, address)
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, body); err != nil {
+		return "", fmt.Errorf("%s: %w", address, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// file takes a file of the user's as it is. want is the digest it must have,
+// "" for any.
+func (q *request) file(ctx context.Context, name, want string) (*Resolved, error) {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	sum, size, err := sumFile(abs)
+	if err != nil {
+		return nil, fmt.Errorf("%w (want a version like v1.36.4+k3s1, a file or a URL)", err)
+	}
+	if want != "" && sum != want {
+		return nil, fmt.Errorf("%s: sha256 is %s, the lock wants %s", name, sum, want)
+	}
+	d := download{version: "file-" + sum[:12], url: abs, sha256: sum, size: size}
+	return q.install(ctx, abs, d, FromFile)
+}
+
+func sumFile(name string) (sum string, size int64, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return "", 0, fmt.Errorf("%s: not a regular file", name)
+	}
+	h := sha256.New()
+	size, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), size, err
+}

@@ -1,0 +1,219 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/fetch"
+	"github.com/going-mobile/imagebuilder/image/progress"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// Options are the user's wishes. The zero value takes the defaults.
+type Options struct {
+	// Overrides maps a component to VERSION, the path of a file, or a
+	// URL[#sha256=HEX], as --component NAME=VALUE gives them.
+	Overrides map[string]string
+	// Pins, from a lock, decide alone where they are given.
+	Pins map[string]Pin
+	// Mirror replaces scheme and host of every release URL.
+	Mirror string
+	// Strict makes an error of what would be deferred.
+	Strict bool
+	// ModTime is given to every node of the tree.
+	ModTime time.Time
+	// Progress may be nil.
+	Progress progress.Reporter
+	// Go is the toolchain's command, default "go"; "-" never builds.
+	Go string
+	// Client fetches upstream's digests; default a client with short timeouts.
+	Client *http.Client
+}
+
+// Pin is what a lock keeps of a resolved component.
+type Pin struct {
+	Version string `json:"version"`
+	Source  Source `json:"source"`
+	URL     string `json:"url,omitempty"`    // release, deferred, file
+	Module  string `json:"module,omitempty"` // module: PATH@VERSION
+	SHA256  string `json:"sha256"`           // of the download or of the program built
+	Size    int64  `json:"size,omitempty"`   // bytes
+}
+
+// Source says where a component came from.
+type Source string
+
+// The sources.
+const (
+	FromRelease Source = "release"  // downloaded from URL
+	FromModule  Source = "module"   // built from a Go module
+	FromFile    Source = "file"     // a file of the user's
+	Deferred    Source = "deferred" // left to firstboot
+)
+
+// Resolved is a component that was found, or deferred.
+type Resolved struct {
+	Name, Version, Arch string
+	Source              Source
+	URL                 string // of the download, without the mirror's name; the path of a file
+	SHA256              string
+	Size                int64 // bytes; 0 where unknown
+	Deferred            bool
+	Reason              string // why it is deferred, one line
+	BuiltFrom           string // "tailscale.com@v1.102.5 with go1.26.8"
+	// Nodes are to be added to the image, without parent directories.
+	Nodes []*tree.Node
+
+	format string
+	layout Layout
+	urls   []string
+}
+
+// Pin returns what a lock needs to get the same again.
+func (r *Resolved) Pin() Pin {
+	p := Pin{Version: r.Version, Source: r.Source, URL: r.URL, SHA256: r.SHA256, Size: r.Size}
+	if r.Source == FromModule {
+		p.Module, _, _ = strings.Cut(r.BuiltFrom, " ")
+	}
+	return p
+}
+
+// Entry returns the component's entry in node.ComponentsFile.
+func (r *Resolved) Entry() node.Component {
+	e := node.Component{
+		Name: r.Name, Version: r.Version, SHA256: r.SHA256, Size: r.Size,
+		Format: r.format, Deferred: r.Deferred, Reason: r.Reason,
+	}
+	if r.Deferred {
+		e.URLs = r.urls
+	}
+	for _, f := range r.layout.Files {
+		e.Files = append(e.Files, node.ComponentFile{Member: f.Member, Name: base(f.Path), Mode: uint32(f.Mode)})
+	}
+	return e
+}
+
+// Manifest returns the content of node.ComponentsFile for an image.
+func Manifest(all []*Resolved) ([]byte, error) {
+	list := make([]node.Component, len(all))
+	for i, r := range all {
+		list[i] = r.Entry()
+	}
+	return node.MarshalComponents(list)
+}
+
+// request is one component being resolved.
+type request struct {
+	*Component
+	arch  string
+	cache *fetch.Cache
+	opt   Options
+}
+
+// Resolve finds one component for a Debian architecture. Without Strict the
+// only errors are those a person must mend: unknown names, bad overrides, a
+// digest that does not match, a cancelled context.
+func Resolve(ctx context.Context, cache *fetch.Cache, name, arch string, opt Options) (*Resolved, error) {
+	c, err := Find(name)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := c.Assets[arch]; !ok {
+		return nil, fmt.Errorf("component %s does not exist for %s, only for %s", name, arch, strings.Join(c.Architectures(), ", "))
+	}
+	if opt.Progress == nil {
+		opt.Progress = progress.Discard
+	}
+	if err := checkMirror(opt.Mirror); err != nil {
+		return nil, err
+	}
+	q := &request{c, arch, cache, opt}
+	r, err := q.choose(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("component %s: %w", name, err)
+	}
+	if r.Deferred && opt.Strict {
+		return nil, fmt.Errorf("component %s: cannot be had now (%s) and --strict forbids leaving it to first boot", name, r.Reason)
+	}
+	return r, nil
+}
+
+func (q *request) choose(ctx context.Context) (*Resolved, error) {
+	if value, ok := q.opt.Overrides[q.Name]; ok {
+		return q.override(ctx, value)
+	}
+	if pin, ok := q.opt.Pins[q.Name]; ok {
+		return q.pinned(ctx, pin)
+	}
+	version := q.Releases[0].Version
+	sum := q.digest(version, q.arch)
+	if sum == "" {
+		return nil, fmt.Errorf("no digest of %s for %s is pinned; use --component %s=%s to take upstream's", version, q.arch, q.Name, version)
+	}
+	return q.any(ctx, q.release(version, sum))
+}
+
+// any tries the release, then the module, and defers what neither gives.
+func (q *request) any(ctx context.Context, d download) (*Resolved, error) {
+	r, why, err := q.fetch(ctx, d)
+	if r != nil || err != nil {
+		return r, err
+	}
+	reasons := []string{why}
+	if q.Module != nil {
+		r, err := q.build(ctx)
+		if err == nil || ctx.Err() != nil {
+			return r, errors.Join(err, ctx.Err())
+		}
+		reasons = append(reasons, oneLine(err.Error()))
+	}
+	return q.deferred(d, strings.Join(reasons, "; ")), nil
+}
+
+// pinned does exactly what a lock says. A deferred component stays deferred,
+// or the image would be another one.
+func (q *request) pinned(ctx context.Context, p Pin) (*Resolved, error) {
+	d := download{version: p.Version, url: p.URL, sha256: p.SHA256, size: p.Size}
+	switch p.Source {
+	case Deferred:
+		return q.deferred(d, "deferred in the lock"), nil
+	case FromFile:
+		return q.file(ctx, p.URL, p.SHA256)
+	case FromModule:
+		return q.rebuild(ctx, p)
+	case FromRelease:
+		r, why, err := q.fetch(ctx, d)
+		if err == nil && r == nil {
+			err = errors.New(why)
+		}
+		return r, err
+	}
+	return nil, fmt.Errorf("the lock names the unknown source %q", p.Source)
+}
+
+// deferred links the program's usual places to where firstboot will put it.
+func (q *request) deferred(d download, reason string) *Resolved {
+	r := q.resolved(d, Deferred, q.Format)
+	r.Deferred, r.Reason = true, reason
+	for _, f := range r.layout.Files {
+		target := "/" + node.ComponentsDir + "/" + q.Name + "/" + base(f.Path)
+		r.Nodes = append(r.Nodes, q.link(Link{f.Path, target}, r))
+	}
+	q.addLinks(r)
+	return r
+}
+
+func (q *request) resolved(d download, from Source, format string) *Resolved {
+	return &Resolved{
+		Name: q.Name, Version: d.version, Arch: q.arch, Source: from,
+		URL: d.url, SHA256: d.sha256, Size: d.size,
+		format: format, layout: q.layout(format), urls: q.mirrored(d.url),
+	}
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -1,0 +1,208 @@
+package component
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/fetch"
+)
+
+// download is one file somewhere, vouched for by its digest.
+type download struct {
+	version, url, sha256 string
+	size                 int64
+}
+
+func (q *request) release(version, sum string) download {
+	return download{version: version, url: q.expand(q.URL, version, q.arch), sha256: sum}
+}
+
+// fetch returns the component from its URL or the cache, or the reason why it
+// cannot be had now. A digest that does not match is an error: waiting will
+// not mend it.
+func (q *request) fetch(ctx context.Context, d download) (r *Resolved, why string, err error) {
+	urls := q.mirrored(d.url)
+	if !q.cache.Has(fetch.Downloads, d.sha256) {
+		if urls, why = q.reachable(ctx, urls); len(urls) == 0 {
+			return nil, why, ctx.Err()
+		}
+	}
+	path, err := q.cache.Get(ctx, fetch.Request{Name: q.Name + " " + d.version, URLs: urls, SHA256: d.sha256, Size: d.size}, q.opt.Progress)
+	var failed *fetch.Error
+	var digest *fetch.DigestError
+	switch {
+	case err == nil:
+		r, err = q.install(ctx, path, d, FromRelease)
+		return r, "", err
+	case errors.As(err, &digest) || ctx.Err() != nil || !errors.As(err, &failed):
+		return nil, "", err
+	}
+	return nil, oneLine(err.Error()), nil
+}
+
+// mirrored returns where to look for a URL: the mirror, then upstream.
+func (q *request) mirrored(address string) []string {
+	if q.opt.Mirror == "" {
+		return []string{address}
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return []string{address}
+	}
+	return []string{strings.TrimSuffix(q.opt.Mirror, "/") + u.EscapedPath(), address}
+}
+
+func checkMirror(base string) error {
+	u, err := url.Parse(base)
+	if base == "" || err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") && u.RawQuery == "" && u.Fragment == "" {
+		return nil
+	}
+	return fmt.Errorf("component mirror: want a base address like https://mirror.example.net/components")
+}
+
+// reachTime bounds how long a source may take to accept a connection before
+// it counts as down. fetch's own retries are for servers that are there.
+const reachTime = 2500 * time.Millisecond
+
+// reachable keeps the addresses whose host accepts a connection, and says why
+// the others do not.
+func (q *request) reachable(ctx context.Context, urls []string) (up []string, why string) {
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	reasons := make([]error, len(urls))
+	done := make(chan struct{})
+	for i, u := range urls {
+		go func() {
+			reasons[i] = dial(ctx, u)
+			done <- struct{}{}
+		}()
+	}
+	for range urls {
+		<-done
+	}
+	var whys []string
+	for i, err := range reasons {
+		if err == nil {
+			up = append(up, urls[i])
+			continue
+		}
+		whys = append(whys, err.Error())
+	}
+	return up, strings.Join(whys, "; ")
+}
+
+// dial connects to the host of an address, or to the proxy in front of it.
+func dial(ctx context.Context, address string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
+	if err != nil {
+		return fmt.Errorf("%s: not a usable address", address)
+	}
+	u := req.URL
+	if proxy, err := http.ProxyFromEnvironment(req); err == nil && proxy != nil {
+		u = proxy
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443", "socks5": "1080"}[u.Scheme]
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return fmt.Errorf("%s: %w", u.Hostname(), dialReason(err))
+	}
+	return conn.Close()
+}
+
+// dialReason leaves out resolvers and local ports, which differ by machine and
+// would make two images with the same deferral differ.
+func dialReason(err error) error {
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return errors.New("no such host")
+	case errors.As(err, &dns):
+		return errors.New("name not resolved")
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled):
+		return errors.New("no answer")
+	}
+	return errors.New("not reachable")
+}
+
+// upstreamDigest reads the digest of a version from upstream's list, over TLS.
+func (q *request) upstreamDigest(ctx context.Context, version string) (string, error) {
+	if q.Sums == "" {
+		return "", fmt.Errorf("version %s is not known and upstream publishes no digests", version)
+	}
+	var tried []error
+	for _, u := range q.mirrored(q.expand(q.Sums, version, q.arch)) {
+		body, err := q.get(ctx, u)
+		if err != nil {
+			tried = append(tried, err)
+			continue
+		}
+		sum, err := findSum(body, q.asset(version, q.arch))
+		body.Close()
+		if err == nil {
+			return sum, nil
+		}
+		tried = append(tried, fmt.Errorf("%s: %w", u, err))
+	}
+	return "", fmt.Errorf("no digest of version %s: %w", version, errors.Join(tried...))
+}
+
+// maxSums bounds a list of digests, in bytes.
+const maxSums = 1 << 20
+
+// findSum reads sha256sum(1)'s format, or a file with a digest alone.
+func findSum(r io.Reader, asset string) (string, error) {
+	lines := bufio.NewScanner(io.LimitReader(r, maxSums))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) == 0 || !isDigest(fields[0]) {
+			continue
+		}
+		if len(fields) == 1 || strings.TrimPrefix(fields[1], "*") == asset {
+			return strings.ToLower(fields[0]), nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return "", err
+	}
+	return "", fmt.Errorf("the list has no %s", asset)
+}
+
+func isDigest(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdefABCDEF") == ""
+}
+
+func (q *request) get(ctx context.Context, address string) (io.ReadCloser, error) {
+	client := q.opt.Client
+	if client == nil {
+		client = &http.Client{Transport: &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: reachTime}).DialContext,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ResponseHeaderTimeout: 20 * time.Second,
+		}}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: not a usable address", address)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		return nil, fmt.Errorf("%s: server answers %s", address, resp.Status)
+	}
+	return resp.Body, nil
+}
