@@ -1,0 +1,107 @@
+package rootfs
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Effect is what the maintainer scripts of some packages would have left in a
+// fresh installation.
+type Effect struct {
+	// Name says what it is about.
+	Name string
+	// Packages are those whose preinst and postinst it models, at least in
+	// part. The effect is applied when one of them is in the image.
+	Packages []string
+	apply    func(*state) error
+}
+
+// Effects are all models, in the order in which they are applied. Scripts of
+// packages that are in none have not been looked at; see package gate.
+//
+// debhelper's blocks are not listed per package: sysusers.d, tmpfiles.d and
+// presets are evaluated for all packages alike.
+var Effects = slices.Concat(accountEffects, rootEffects)
+
+// rootEffects are applied to the tree once all accounts are known.
+var rootEffects = []Effect{
+	{"base directories and profiles", []string{"base-files"}, baseFiles},
+	{"shells", []string{"debianutils", "bash", "dash"}, shells},
+	{"name services", []string{"libc-bin", "libnss-systemd", "libnss-resolve", "libnss-myhostname"}, nsswitch},
+	{"PAM stacks", []string{"libpam-runtime", "libpam-modules", "libpam-systemd"}, pam},
+	{"owners and setuid bits", []string{"dbus", "openssh-client", "nfs-common"}, statOverrides},
+	{"alternatives", []string{"bash", "mawk", "less", "util-linux", "tar", "debianutils", "xz-utils", "iptables"}, alternatives},
+	{"certificate authorities", []string{"ca-certificates"}, certificates},
+	{"configuration through ucf", []string{"openssh-server", "nfs-common"}, managedConfig},
+	{"local names", []string{"netbase"}, netbase},
+	{"TCP wrappers", []string{"libwrap0"}, tcpWrappers},
+	{"line editing", []string{"readline-common"}, readline},
+	{"modules file", []string{"kmod"}, kmodConfig},
+	{"crypttab", []string{"cryptsetup"}, cryptsetup},
+	{"time zone", []string{"tzdata"}, timezone},
+	{"login records", []string{"libwtmpdb0"}, wtmpdb},
+	{"state of statd", []string{"nfs-common"}, nfsState},
+	{"resolver", []string{"systemd-resolved"}, resolvConf},
+	{"machine identity", []string{"systemd", "dbus-daemon"}, machineID},
+	{"persistent journal", []string{"systemd"}, journal},
+	{"iSCSI initiator name", []string{"open-iscsi"}, iscsiName},
+	{"SSH host keys", []string{"openssh-server"}, sshHostKeys},
+	{"AppArmor tunables", []string{"apparmor"}, apparmor},
+	{"hardware database and journal catalog", []string{"udev", "systemd"}, compiledDatabases},
+	{"nothing on a fresh root", nothingToDo, nothing},
+}
+
+// accountEffects come first: owners in other effects need their users. The
+// overlays' users come after the first of them.
+var accountEffects = []Effect{
+	{"users and groups of every system", []string{"base-passwd", "passwd"}, basePasswd},
+	{"users of scripts", []string{"rpcbind", "nfs-common", "tcpdump", "openssh-client", "wpasupplicant"}, addSystemUsers},
+	{"users of sysusers.d", []string{"systemd", "udev", "dbus-system-bus-common", "systemd-resolved", "systemd-timesyncd", "openssh-server"}, sysusers},
+}
+
+// nothingToDo are packages with scripts of their own that act on upgrades, on
+// a running system, on other boot systems or on an initramfs of Debian's
+// only, and whose result in a fresh root is none:
+var nothingToDo = []string{
+	"adduser",             // moves an old configuration on upgrades
+	"debconf",             // loads its own library
+	"dpkg",                // its database is written by the builder; see dpkgDatabase
+	"e2fsprogs",           // rebuilds an initramfs
+	"gzip",                // ends a diversion of zutils
+	"init-system-helpers", // repairs what debootstrap diverted
+	"initramfs-tools",     // never installed
+	"intel-microcode",     // rebuilds an initramfs; the boot stage takes the files
+	"iproute2",            // setcap, off by default
+	"libc6",               // restarts services, protects /lib64 while it moves
+	"libext2fs2t64",       // diversions that protect files while they move
+	"libgssapi-krb5-2",    // moves an old configuration
+	"libpam0g",            // restarts services
+	"libreadline8t64",     // diversions that protect files while they move
+	"libselinux1",         // removes old files
+	"libtirpc3t64",        // diversions that protect files while they move
+	"login.defs",          // adopts a moved file
+	"openssl",             // links /usr/lib/ssl, which the package ships
+	"procps",              // applies sysctl on a running system
+	"raspi-firmware",      // copies firmware to the boot partition: the boot stage does
+	"systemd-sysv",        // restores links lost in an upgrade
+	"ucf",                 // its database has no use without apt
+}
+
+func nothing(*state) error { return nil }
+
+// apply runs the effects whose packages are in the image.
+func apply(s *state, effects []Effect) error {
+	for _, e := range effects {
+		if !s.has(e.Packages...) {
+			continue
+		}
+		s.source = "rootfs " + e.Name
+		if err := e.apply(s); err != nil {
+			return wrapEffect(e, err)
+		}
+	}
+	s.source = "rootfs"
+	return nil
+}
+
+func wrapEffect(e Effect, err error) error { return fmt.Errorf("%s: %w", e.Name, err) }

@@ -1,0 +1,70 @@
+package rootfs
+
+import (
+	"io/fs"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// machineID ships an empty /etc/machine-id: systemd writes the node's own on
+// the first boot. A missing file would make PID 1 apply all presets, and one
+// with "uninitialized" would make every boot a first boot.
+func machineID(s *state) error {
+	return firstError(
+		s.put("etc/machine-id", tree.Node{Mode: 0o444, Content: tree.String("")}),
+		s.link("var/lib/dbus/machine-id", "/etc/machine-id"),
+	)
+}
+
+// iscsiName ships the request for a name instead of the name that
+// open-iscsi's postinst generates: one name in many nodes would mix up their
+// volumes. The start script of iscsid replaces the line.
+func iscsiName(s *state) error {
+	return s.file("etc/iscsi/initiatorname.iscsi", 0o600, `## DO NOT EDIT OR REMOVE THIS FILE!
+## If you remove this file, the iSCSI daemon will not start.
+## If you change the InitiatorName, existing access control lists
+## may reject this initiator.  The InitiatorName must be unique
+## for each iSCSI initiator.  Do NOT duplicate iSCSI InitiatorNames.
+GenerateName=yes
+`)
+}
+
+// sshHostKeys leaves the keys to sshd-keygen.service. Its ConditionFirstBoot
+// is false where /etc/machine-id exists, though empty (systemd 257), so the
+// missing key becomes the condition.
+func sshHostKeys(s *state) error {
+	return s.defaultFile("usr/lib/systemd/system/sshd-keygen.service.d/10-imagebuilder.conf", 0o644, `[Unit]
+ConditionFirstBoot=
+ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
+`)
+}
+
+// etcPersist lists the paths whose change on a node is the node's own: what
+// is born there or written by firstboot. Everything else in /etc belongs to
+// the image; a changed /etc/passwd on the node would hide the one of every
+// later image.
+var etcPersist = []string{
+	"etc/adjtime",
+	"etc/hostname",
+	"etc/iscsi/initiatorname.iscsi",
+	"etc/localtime",
+	"etc/machine-id",
+	"etc/nvme/hostid",
+	"etc/nvme/hostnqn",
+	"etc/rancher",
+	"etc/ssh/ssh_host_ecdsa_key",
+	"etc/ssh/ssh_host_ecdsa_key.pub",
+	"etc/ssh/ssh_host_ed25519_key",
+	"etc/ssh/ssh_host_ed25519_key.pub",
+	"etc/ssh/ssh_host_rsa_key",
+	"etc/ssh/ssh_host_rsa_key.pub",
+}
+
+// journal makes the directory whose presence turns the journal persistent.
+func journal(s *state) error {
+	gid := s.accounts.group("systemd-journal")
+	if gid == nil {
+		return nil
+	}
+	return s.dir("var/log/journal", fs.ModeSetgid|0o755, 0, gid.gid)
+}

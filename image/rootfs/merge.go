@@ -1,0 +1,187 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/deb"
+	"github.com/going-mobile/imagebuilder/image/overlay"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// mergePackages unpacks all packages into one tree. base-files comes first:
+// its links /bin, /lib, /sbin lead every path of the others to /usr.
+func mergePackages(packages []*deb.Package, epoch time.Time) (*tree.Tree, error) {
+	ordered := slices.Clone(packages)
+	slices.SortStableFunc(ordered, func(a, b *deb.Package) int {
+		if (a.Name == "base-files") != (b.Name == "base-files") {
+			if a.Name == "base-files" {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	t := tree.New()
+	for i, p := range ordered {
+		if i > 0 && ordered[i-1].Name == p.Name {
+			return nil, fmt.Errorf("package %s is there twice: %s and %s", p.Name, ordered[i-1].Version, p.Version)
+		}
+		for _, n := range p.Nodes {
+			if err := mergeNode(t, n, epoch); err != nil {
+				return nil, fmt.Errorf("package %s: %w", p.Name, err)
+			}
+		}
+	}
+	return t, nil
+}
+
+// mergeNode adds a package's node where it really lands. A directory that is
+// a link in the tree, such as /lib, is the directory the link leads to.
+func mergeNode(t *tree.Tree, n *tree.Node, epoch time.Time) error {
+	real, err := t.RealPath(n.Path)
+	if err != nil {
+		return err
+	}
+	if have := t.Get(real); have != nil && n.Mode.IsDir() && have.Mode&fs.ModeSymlink != 0 {
+		target, err := t.Resolve(real)
+		if err != nil || !target.Mode.IsDir() {
+			return &tree.ConflictError{Have: have, New: n}
+		}
+		return nil
+	}
+	c := n
+	if real != n.Path || n.IsHardLink() {
+		c = n.Clone()
+		c.Path = real
+	}
+	if c.IsHardLink() {
+		if c.Link, err = t.RealPath(n.Link); err != nil {
+			return err
+		}
+	}
+	if real == "." {
+		return t.Put(c)
+	}
+	if err := t.MkdirAll(parent(real), epoch, n.Source); err != nil {
+		return err
+	}
+	return t.Add(c)
+}
+
+func parent(p string) string {
+	if i := strings.LastIndexByte(p, '/'); i >= 0 {
+		return p[:i]
+	}
+	return "."
+}
+
+// layOverlays puts the overlays' files over the packages', which they may
+// replace. Two overlays that bring different files to one path are an error.
+func layOverlays(s *state, overlays []*overlay.Overlay) error {
+	from := map[string]*tree.Node{}
+	for _, o := range overlays {
+		for n := range o.Files.Walk() {
+			if n.Path == "." {
+				continue
+			}
+			real, err := s.real(n.Path)
+			if err != nil {
+				return fmt.Errorf("overlay %s: %w", o.Name, err)
+			}
+			if err := s.layNode(n, real, from[real]); err != nil {
+				return fmt.Errorf("overlay %s: %w", o.Name, err)
+			}
+			from[real] = n
+		}
+	}
+	return nil
+}
+
+// layNode lays one node over what the packages and, as before, an earlier
+// overlay have at its real path.
+func (s *state) layNode(n *tree.Node, real string, before *tree.Node) error {
+	have := s.tree.Get(real)
+	if n.Mode.IsDir() && have != nil && leadsToDir(s.tree, have) && !changes(n) {
+		return nil // it only leads to a file
+	}
+	if before != nil && !n.Mode.IsDir() && !same(before, n) {
+		return &tree.ConflictError{Have: before, New: n}
+	}
+	c := n.Clone()
+	c.Path = real
+	if n.IsHardLink() {
+		return errors.New("hard links are not supported: /" + n.Path)
+	}
+	if c.ModTime.IsZero() {
+		c.ModTime = s.epoch
+	}
+	if err := s.tree.MkdirAll(parent(real), s.epoch, n.Source); err != nil {
+		return err
+	}
+	return s.tree.Put(c)
+}
+
+// changes reports whether a directory of an overlay says something of its
+// own: the others are 0755 and root's.
+func changes(n *tree.Node) bool { return n.Mode != fs.ModeDir|0o755 || n.UID != 0 || n.GID != 0 }
+
+func leadsToDir(t *tree.Tree, n *tree.Node) bool {
+	real, err := t.Resolve(n.Path)
+	return err == nil && real.Mode.IsDir()
+}
+
+func same(a, b *tree.Node) bool {
+	if a.Mode != b.Mode || a.UID != b.UID || a.GID != b.GID || a.Link != b.Link {
+		return false
+	}
+	return a.Content == nil && b.Content == nil ||
+		a.Content != nil && b.Content != nil && a.Content.SHA256() == b.Content.SHA256()
+}
+
+// overlayAccounts adds the users and groups of overlays, before sysusers.d is
+// evaluated, so that an overlay can pin what a package only names.
+func overlayAccounts(s *state, overlays []*overlay.Overlay) error {
+	for _, o := range overlays {
+		for _, g := range o.Groups {
+			if err := s.accounts.addGroup(group{name: g.Name, gid: g.GID, password: sysusersPw}); err != nil {
+				return fmt.Errorf("overlay %s: %w", o.Name, err)
+			}
+		}
+		for _, u := range o.Users {
+			if err := s.overlayUser(u); err != nil {
+				return fmt.Errorf("overlay %s: user %s: %w", o.Name, u.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *state) overlayUser(u overlay.User) error {
+	if s.accounts.group(u.Name) == nil && s.accounts.groupByID(u.GID) == nil {
+		if err := s.accounts.addGroup(group{name: u.Name, gid: u.GID, password: sysusersPw}); err != nil {
+			return err
+		}
+	}
+	return s.accounts.addUser(user{name: u.Name, uid: u.UID, gid: u.GID, gecos: u.Gecos,
+		home: undash(u.Home, "/nonexistent"), shell: undash(u.Shell, noLogin), password: sysusersPw, aging: ":::::"})
+}
+
+// overlayMembers puts the overlays' users into their groups, when all groups
+// are there.
+func overlayMembers(s *state, overlays []*overlay.Overlay) error {
+	for _, o := range overlays {
+		for _, u := range o.Users {
+			for _, g := range u.Groups {
+				if err := s.accounts.addMember(u.Name, g); err != nil {
+					return fmt.Errorf("overlay %s: %w", o.Name, err)
+				}
+			}
+		}
+	}
+	return nil
+}

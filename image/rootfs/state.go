@@ -1,0 +1,175 @@
+package rootfs
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/deb"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// state is what the effects share while one root is finished.
+type state struct {
+	tree     *tree.Tree
+	packages map[string]*deb.Package
+	accounts *accounts
+	epoch    time.Time
+	source   string // of nodes that the running step makes
+}
+
+func newState(t *tree.Tree, packages []*deb.Package, epoch time.Time) *state {
+	s := &state{
+		tree:     t,
+		packages: map[string]*deb.Package{},
+		accounts: newAccounts(epoch),
+		epoch:    epoch.UTC().Truncate(time.Second),
+		source:   "rootfs",
+	}
+	for _, p := range packages {
+		s.packages[p.Name] = p
+	}
+	return s
+}
+
+// has reports whether a package of any of the names is in the image.
+func (s *state) has(names ...string) bool {
+	for _, name := range names {
+		if s.packages[name] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// real returns where p lands once the links of its directory are followed,
+// so that effects may name /lib and /bin as scripts do.
+func (s *state) real(p string) (string, error) { return s.tree.RealPath(p) }
+
+// exists reports whether something is at p, a dangling link included.
+func (s *state) exists(p string) bool {
+	real, err := s.real(p)
+	return err == nil && s.tree.Get(real) != nil
+}
+
+// put adds n at the real path of p, over whatever is there, with missing
+// parent directories.
+func (s *state) put(p string, n tree.Node) error {
+	real, err := s.real(p)
+	if err != nil {
+		return err
+	}
+	if err := s.tree.MkdirAll(path.Dir(real), s.epoch, s.source); err != nil {
+		return err
+	}
+	n.Path = real
+	if n.ModTime.IsZero() {
+		n.ModTime = s.epoch
+	}
+	n.Source = s.source
+	return s.tree.Put(&n)
+}
+
+// file writes a regular file of root's.
+func (s *state) file(p string, perm fs.FileMode, content string) error {
+	return s.put(p, tree.Node{Mode: perm, Content: tree.String(content)})
+}
+
+// defaultFile writes a file unless something is there already: most scripts
+// leave a file alone that an administrator, here an overlay, has made.
+func (s *state) defaultFile(p string, perm fs.FileMode, content string) error {
+	if s.exists(p) {
+		return nil
+	}
+	return s.file(p, perm, content)
+}
+
+// defaultCopy copies the file src of the tree to dst, with its mode and time,
+// unless something is at dst or src was pruned.
+func (s *state) defaultCopy(src, dst string) error {
+	from, err := s.tree.Resolve(src)
+	if err != nil || s.exists(dst) {
+		return nil
+	}
+	if from.IsHardLink() {
+		from = s.tree.Get(from.Link)
+	}
+	return s.put(dst, tree.Node{Mode: from.Mode, ModTime: from.ModTime, Content: from.Content})
+}
+
+// link makes the symbolic link p.
+func (s *state) link(p, target string) error {
+	return s.put(p, tree.Node{Mode: fs.ModeSymlink | 0o777, Link: target})
+}
+
+// defaultLink makes the symbolic link p unless something is there already.
+func (s *state) defaultLink(p, target string) error {
+	if s.exists(p) {
+		return nil
+	}
+	return s.link(p, target)
+}
+
+// dir makes the directory p or gives the one that is there new attributes.
+func (s *state) dir(p string, perm fs.FileMode, uid, gid uint32) error {
+	return s.put(p, tree.Node{Mode: fs.ModeDir | perm, UID: uid, GID: gid})
+}
+
+// defaultDir makes the directory p, owned by root, unless something is there.
+func (s *state) defaultDir(p string, perm fs.FileMode) error {
+	if s.exists(p) {
+		return nil
+	}
+	return s.dir(p, perm, 0, 0)
+}
+
+// restat changes owner and permissions of what is at p, as chown and chmod
+// would. Setuid, setgid and sticky bits are part of perm.
+func (s *state) restat(p string, perm fs.FileMode, uid, gid uint32) error {
+	real, err := s.real(p)
+	if err != nil {
+		return err
+	}
+	n := s.tree.Get(real)
+	if n == nil {
+		return fmt.Errorf("/%s: %w", real, fs.ErrNotExist)
+	}
+	c := n.Clone()
+	c.Mode = n.Mode.Type() | perm
+	c.UID, c.GID = uid, gid
+	return s.tree.Put(c)
+}
+
+// below returns the nodes under dir, at any depth, in Walk's order.
+func (s *state) below(dir string) []*tree.Node {
+	var nodes []*tree.Node
+	for n := range s.tree.Walk() {
+		if strings.HasPrefix(n.Path, dir+"/") {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// text returns a file of the tree, "" where it is missing.
+func (s *state) text(p string) (string, error) {
+	n, err := s.tree.Resolve(p)
+	if err != nil {
+		return "", nil
+	}
+	b, err := s.tree.ReadAll(n.Path)
+	return string(b), err
+}
+
+// firstError returns the first of errs. The calls behind the others have been
+// made nevertheless; they only write into a tree that nobody will see.
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package rootfs
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/overlay"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// EtcPersistFile lists, one path a line and relative to the root, what of
+// /etc is the node's own. The initramfs reads it.
+const EtcPersistFile = "usr/lib/imagebuilder/etc-persist"
+
+// mountPoints are the directories that are mounted over on a node, with their
+// modes; they ship empty. The boot partition of every board is mounted at
+// /boot/firmware, as Debian does on a Pi: /boot keeps the kernel's config,
+// which tools look for there.
+var mountPoints = []struct {
+	path string
+	perm fs.FileMode
+}{
+	{"proc", 0o555}, {"sys", 0o555}, {"dev", 0o755}, {"run", 0o755},
+	{"tmp", fs.ModeSticky | 0o777}, {"var", 0o755}, {"boot", 0o755}, {"boot/firmware", 0o755},
+}
+
+func makeMountPoints(s *state) error {
+	for _, m := range mountPoints {
+		if err := s.dir(m.path, m.perm, 0, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// osRelease adds the image's name and version for systemd, boot loaders and
+// whoever asks a node what it runs.
+func osRelease(s *state, id, version string) error {
+	const p = "usr/lib/os-release"
+	text, err := s.text(p)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct{ key, value string }{{"IMAGE_ID", id}, {"IMAGE_VERSION", version}} {
+		if f.value == "" {
+			continue
+		}
+		// os-release(5) allows a-z, 0-9, ".", "_" and "-" in both.
+		if strings.Trim(f.value, "abcdefghijklmnopqrstuvwxyz0123456789._-+~") != "" {
+			return fmt.Errorf("%s: %q may only have a-z, 0-9, '.', '_', '-', '+' and '~'", f.key, f.value)
+		}
+		text += f.key + "=" + f.value + "\n"
+	}
+	return firstError(s.file(p, 0o644, text), s.defaultLink("etc/os-release", "../usr/lib/os-release"))
+}
+
+// clockEpoch sets the earliest time that a node without a clock believes in:
+// systemd takes it from this file's modification time.
+func clockEpoch(s *state) error { return s.file("usr/lib/clock-epoch", 0o644, "") }
+
+// modulesLoad lists the modules of the overlays for systemd-modules-load.
+func modulesLoad(s *state, overlays []*overlay.Overlay) error {
+	for _, o := range overlays {
+		if len(o.ModulesLoad) == 0 {
+			continue
+		}
+		text := strings.Join(o.ModulesLoad, "\n") + "\n"
+		if err := s.file("usr/lib/modules-load.d/imagebuilder-"+o.Name+".conf", 0o644, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeEtcPersist writes EtcPersistFile: the builder's own list and that of
+// the overlays.
+func writeEtcPersist(s *state, overlays []*overlay.Overlay) error {
+	paths := slices.Clone(etcPersist)
+	for _, o := range overlays {
+		for _, p := range o.EtcPersist {
+			if !fs.ValidPath(p) || !strings.HasPrefix(p, "etc/") {
+				return fmt.Errorf("overlay %s: %q is not a path below etc", o.Name, p)
+			}
+			paths = append(paths, p)
+		}
+	}
+	slices.Sort(paths)
+	return s.file(EtcPersistFile, 0o644, strings.Join(slices.Compact(paths), "\n")+"\n")
+}
+
+// hostname names a node that has not been told its name.
+func hostname(s *state, name string) error {
+	if name == "" {
+		name = "localhost"
+	}
+	return s.defaultFile("etc/hostname", 0o644, name+"\n")
+}
+
+// clampTimes sets every time that is missing or later than the build's date
+// to that date: bytes must not depend on when the image was built.
+func clampTimes(s *state) error {
+	for n := range s.tree.Walk() {
+		if !n.ModTime.IsZero() && !n.ModTime.After(s.epoch) {
+			continue
+		}
+		c := n.Clone()
+		c.ModTime = s.epoch
+		if err := s.tree.Put(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bootFiles are the prefixes of what the boot stage puts on the boot
+// partition or into the initramfs, and the root does not need.
+var bootFiles = []string{
+	"boot/vmlinuz-",
+	"usr/lib/firmware/intel-ucode/",
+	"usr/lib/firmware/amd-ucode/",
+	"usr/lib/linux-image-", // device trees
+	"usr/lib/raspi-firmware/",
+	"usr/lib/systemd/boot/efi/",
+	"usr/lib/u-boot/",
+}
+
+// TakeBootFiles removes from t the kernel image, device trees, microcode,
+// boot loaders and firmware of the boot partition and returns them as a tree
+// of their own, under the same paths.
+func TakeBootFiles(t *tree.Tree) *tree.Tree {
+	taken := tree.New()
+	isBoot := func(n *tree.Node) bool {
+		for _, prefix := range bootFiles {
+			if strings.HasPrefix(n.Path, prefix) || n.Path+"/" == prefix {
+				return true
+			}
+		}
+		return false
+	}
+	for n := range t.Walk() {
+		if !isBoot(n) {
+			continue
+		}
+		// Neither call can fail: parents are made and paths come from a tree.
+		_ = taken.MkdirAll(parent(n.Path), n.ModTime, n.Source)
+		_ = taken.Put(n)
+	}
+	t.RemoveFunc(isBoot)
+	return taken
+}

@@ -1,0 +1,125 @@
+package rootfs
+
+import (
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+)
+
+// tmpfile is one line of tmpfiles.d(5), without age.
+type tmpfile struct {
+	kind     byte   // the letter
+	flags    string // "+", "!", "-", "=", "~", "^", "$" behind it
+	path     string // tree style
+	mode     string
+	user     string
+	group    string
+	argument string
+	where    string
+}
+
+// tmpfileLines reads all of tmpfiles.d.
+func (s *state) tmpfileLines() ([]tmpfile, error) {
+	files, err := s.configFiles("tmpfiles.d", ".conf")
+	if err != nil {
+		return nil, err
+	}
+	var out []tmpfile
+	for _, f := range files {
+		for _, line := range lines(f.text) {
+			t, err := parseTmpfile(line, f.path)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, t)
+		}
+	}
+	return out, nil
+}
+
+func parseTmpfile(line, where string) (tmpfile, error) {
+	const fields = 6 // and the argument, which is not split
+	f, rest, err := splitFields(line, fields)
+	if err != nil || len(f) < 2 || f[0] == "" || !strings.HasPrefix(f[1], "/") {
+		return tmpfile{}, fmt.Errorf("%s: cannot read line %q", where, line)
+	}
+	for len(f) < fields {
+		f = append(f, "-")
+	}
+	return tmpfile{
+		kind: f[0][0], flags: f[0][1:], path: strings.Trim(f[1], "/"),
+		mode: undash(f[2], ""), user: undash(strings.TrimPrefix(f[3], ":"), ""), group: undash(strings.TrimPrefix(f[4], ":"), ""),
+		argument: undash(rest, ""), where: where,
+	}, nil
+}
+
+// creates reports whether the line makes something at boot, as opposed to
+// adjusting or removing what is there.
+func (t tmpfile) creates() bool {
+	return strings.IndexByte("dDvqQeLfFCpcbw", t.kind) >= 0 && t.kind != 'w' && t.kind != 'e'
+}
+
+// etcTmpfiles makes the links and directories below /etc that
+// systemd-tmpfiles would make at every boot, so that the /etc overlay of a
+// node stays empty. Lines for the boot only ("!") and those filled from
+// credentials ("^") are left to the node.
+func etcTmpfiles(s *state) error {
+	all, err := s.tmpfileLines()
+	if err != nil {
+		return err
+	}
+	for _, t := range all {
+		if !strings.HasPrefix(t.path, "etc/") || strings.ContainsAny(t.flags, "!^") || strings.Contains(t.path, "%") {
+			continue
+		}
+		if err := s.applyTmpfile(t); err != nil {
+			return fmt.Errorf("%s: /%s: %w", t.where, t.path, err)
+		}
+	}
+	return nil
+}
+
+func (s *state) applyTmpfile(t tmpfile) error {
+	switch {
+	case t.kind == 'L' && strings.Contains(t.flags, "+"):
+		return s.link(t.path, t.argument)
+	case t.kind == 'L':
+		return s.defaultLink(t.path, t.argument)
+	case t.kind == 'd':
+		perm, uid, gid, err := s.tmpfileOwner(t, 0o755)
+		if err != nil {
+			return err
+		}
+		return s.dir(t.path, perm, uid, gid)
+	}
+	return nil
+}
+
+// tmpfileOwner resolves mode, user and group of a line.
+func (s *state) tmpfileOwner(t tmpfile, perm fs.FileMode) (fs.FileMode, uint32, uint32, error) {
+	if t.mode != "" {
+		n, err := strconv.ParseUint(strings.TrimLeft(t.mode, ":~"), 8, 12)
+		if err != nil {
+			return 0, 0, 0, fmt.Errorf("mode %q is not octal", t.mode)
+		}
+		perm = goPerm(uint32(n))
+	}
+	uid, gid, err := s.owner(undash(t.user, "root"), undash(t.group, "root"))
+	return perm, uid, gid, err
+}
+
+// goPerm is the reverse of unixPerm.
+func goPerm(bits uint32) fs.FileMode {
+	m := fs.FileMode(bits & 0o777)
+	if bits&0o4000 != 0 {
+		m |= fs.ModeSetuid
+	}
+	if bits&0o2000 != 0 {
+		m |= fs.ModeSetgid
+	}
+	if bits&0o1000 != 0 {
+		m |= fs.ModeSticky
+	}
+	return m
+}

@@ -1,0 +1,241 @@
+package rootfs
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// unitConfig is where links and masks go; it comes first in unitPath, the
+// directories of system units in the order of systemd.unit(5) that an image
+// can hold.
+const unitConfig = "etc/systemd/system"
+
+var unitPath = []string{unitConfig, "usr/local/lib/systemd/system", "usr/lib/systemd/system"}
+
+// unit is a unit file and what its [Install] section says.
+type unit struct {
+	name   string // an instance's own name, though the file is a template
+	path   string // of the file in the tree
+	masked bool
+
+	alias, wantedBy, requiredBy, upheldBy, also []string
+	defaultInstance                             string
+}
+
+// unitTypes are the suffixes of system units.
+var unitTypes = []string{"service", "socket", "target", "timer", "mount", "automount", "path", "slice", "swap", "device", "scope"}
+
+// isUnitName reports whether s looks like NAME.TYPE with NAME possibly a
+// template or an instance.
+func isUnitName(s string) bool {
+	dot := strings.LastIndexByte(s, '.')
+	return dot > 0 && s[0] != '@' && slices.Contains(unitTypes, s[dot+1:]) && !strings.Contains(s, "/")
+}
+
+// splitUnit splits "getty@tty1.service" into "getty", "tty1", "service"; at
+// says whether there is an @ at all.
+func splitUnit(name string) (prefix, instance, kind string, at bool) {
+	dot := strings.LastIndexByte(name, '.')
+	prefix, instance, at = strings.Cut(name[:dot], "@")
+	return prefix, instance, name[dot+1:], at
+}
+
+// isTemplate reports whether name has an @ and no instance.
+func isTemplate(name string) bool {
+	_, instance, _, at := splitUnit(name)
+	return at && instance == ""
+}
+
+// templateOf returns the template of an instance, or "".
+func templateOf(name string) string {
+	prefix, instance, kind, at := splitUnit(name)
+	if !at || instance == "" {
+		return ""
+	}
+	return prefix + "@." + kind
+}
+
+// units finds unit files of one tree.
+type units struct {
+	tree *tree.Tree
+}
+
+// load finds the unit called name and reads its [Install] section, drop-ins
+// included, or returns nil where there is none. Links are followed: an alias
+// comes back under the name of its unit.
+func (u units) load(name string) (*unit, error) {
+	return u.follow(name, 0)
+}
+
+func (u units) follow(name string, depth int) (*unit, error) {
+	n := u.find(name)
+	if n == nil {
+		if template := templateOf(name); template != "" {
+			n = u.find(template)
+		}
+	}
+	if n == nil {
+		return nil, nil
+	}
+	if n.Link != "" && !n.IsHardLink() {
+		return u.followLink(name, n, depth)
+	}
+	if n.Mode.IsRegular() && n.Content != nil && n.Size() == 0 {
+		return &unit{name: name, path: n.Path, masked: true}, nil
+	}
+	return u.read(name, n)
+}
+
+// followLink goes on to where a link in a unit directory points: another
+// unit, or /dev/null for a masked one.
+func (u units) followLink(name string, n *tree.Node, depth int) (*unit, error) {
+	target := n.Link
+	if !path.IsAbs(target) {
+		target = path.Join("/", path.Dir(n.Path), target)
+	}
+	if target == "/dev/null" {
+		return &unit{name: name, path: n.Path, masked: true}, nil
+	}
+	if depth > 16 {
+		return nil, fmt.Errorf("/%s: %w", n.Path, tree.ErrLoop)
+	}
+	next := path.Base(target)
+	if next == name || next == templateOf(name) {
+		real, err := u.tree.Resolve(target)
+		if err != nil {
+			return nil, nil // dangling
+		}
+		return u.read(name, real)
+	}
+	// A template's alias keeps the instance: dbus-x@1 → x@1.
+	if _, instance, _, _ := splitUnit(name); instance != "" && isUnitName(next) && isTemplate(next) {
+		prefix, _, kind, _ := splitUnit(next)
+		next = prefix + "@" + instance + "." + kind
+	}
+	if !isUnitName(next) {
+		return nil, nil
+	}
+	return u.follow(next, depth+1)
+}
+
+func (u units) find(name string) *tree.Node {
+	for _, dir := range unitPath {
+		if n := u.tree.Get(path.Join(dir, name)); n != nil && !n.Mode.IsDir() {
+			return n
+		}
+	}
+	return nil
+}
+
+// read parses the file at n and its drop-ins.
+func (u units) read(name string, n *tree.Node) (*unit, error) {
+	out := &unit{name: name, path: n.Path}
+	texts := []string{n.Path}
+	texts = append(texts, u.dropIns(name)...)
+	for _, p := range texts {
+		b, err := u.tree.ReadAll(p)
+		if err != nil {
+			return nil, err
+		}
+		out.parseInstall(string(b))
+	}
+	return out, nil
+}
+
+// dropIns lists the NAME.d/*.conf of all unit directories in file name order;
+// of one name the first directory's counts.
+func (u units) dropIns(name string) []string {
+	found := map[string]string{}
+	names := []string{name}
+	if template := templateOf(name); template != "" {
+		names = append(names, template)
+	}
+	for _, unit := range names {
+		for _, dir := range unitPath {
+			if u.tree.Get(path.Join(dir, unit+".d")) == nil {
+				continue
+			}
+			for _, n := range u.tree.Children(path.Join(dir, unit+".d")) {
+				base := path.Base(n.Path)
+				if strings.HasSuffix(base, ".conf") && found[base] == "" && n.Mode.IsRegular() {
+					found[base] = n.Path
+				}
+			}
+		}
+	}
+	var paths []string
+	for _, p := range found {
+		paths = append(paths, p)
+	}
+	slices.SortFunc(paths, func(a, b string) int { return strings.Compare(path.Base(a), path.Base(b)) })
+	return paths
+}
+
+// parseInstall adds the [Install] section of a unit file's text.
+func (u *unit) parseInstall(text string) {
+	section := ""
+	for _, line := range lines(joinContinued(text)) {
+		if strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]") {
+			section = line
+			continue
+		}
+		key, value, ok := strings.Cut(line, "=")
+		if ok && section == "[Install]" {
+			u.set(strings.TrimSpace(key), strings.TrimSpace(value))
+		}
+	}
+}
+
+// joinContinued joins lines that end in a backslash with the next, skipping
+// comments in between, as systemd.syntax(7) has it.
+func joinContinued(text string) string {
+	var b strings.Builder
+	continued := false
+	for line := range strings.SplitSeq(text, "\n") {
+		trimmed := strings.TrimLeft(line, " \t")
+		if continued && (strings.HasPrefix(trimmed, "#") || strings.HasPrefix(trimmed, ";")) {
+			continue
+		}
+		body, more := strings.CutSuffix(strings.TrimRight(line, " \t\r"), `\`)
+		b.WriteString(body)
+		continued = more && !strings.HasPrefix(trimmed, "#") && !strings.HasPrefix(trimmed, ";")
+		if continued {
+			b.WriteByte(' ')
+		} else {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+func (u *unit) set(key, value string) {
+	add := func(list *[]string) {
+		if value == "" {
+			*list = nil
+		}
+		*list = append(*list, strings.Fields(value)...)
+	}
+	switch key {
+	case "Alias":
+		add(&u.alias)
+	case "WantedBy":
+		add(&u.wantedBy)
+	case "RequiredBy":
+		add(&u.requiredBy)
+	case "UpheldBy":
+		add(&u.upheldBy)
+	case "Also":
+		add(&u.also)
+	case "DefaultInstance":
+		u.defaultInstance = value
+	}
+}
+
+// hasInstall reports whether enabling the unit can have an effect.
+func (u *unit) hasInstall() bool {
+	return len(u.alias)+len(u.wantedBy)+len(u.requiredBy)+len(u.upheldBy)+len(u.also) > 0
+}

@@ -1,0 +1,138 @@
+package rootfs
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+const (
+	skeletonFile = "usr/lib/tmpfiles.d/00-var-skeleton.conf"
+	factory      = "usr/share/factory" // where tmpfiles.d(5) copies from
+)
+
+// homes moves /root and /home to /var, which is writable, and points systemd
+// there.
+func homes(s *state) error {
+	if err := s.move("root", "var/roothome"); err != nil {
+		return err
+	}
+	if err := s.move("home", "var/home"); err != nil {
+		return err
+	}
+	if err := s.dir("var/roothome", 0o700, 0, 0); err != nil {
+		return err
+	}
+	if err := s.dir("var/home", 0o755, 0, 0); err != nil {
+		return err
+	}
+	// They override the files of systemd that would make /home and /root
+	// themselves, which are links now. The skeleton makes the directories.
+	if err := s.file("etc/tmpfiles.d/home.conf", 0o644, "# /home and /root are links to /var/home and /var/roothome.\nq /srv 0755 - - -\n"); err != nil {
+		return err
+	}
+	provision, err := s.text("usr/lib/tmpfiles.d/provision.conf")
+	if err != nil || provision == "" {
+		return err
+	}
+	return s.file("etc/tmpfiles.d/provision.conf", 0o644, strings.ReplaceAll(provision, " /root", " /var/roothome"))
+}
+
+// move puts what is below from under to and leaves a link.
+func (s *state) move(from, to string) error {
+	if n := s.tree.Get(from); n != nil && !n.Mode.IsDir() {
+		return fmt.Errorf("/%s from %s is not a directory", from, n.Source)
+	}
+	if err := s.tree.MkdirAll(to, s.epoch, s.source); err != nil {
+		return err
+	}
+	for _, n := range s.below(from) {
+		c := n.Clone()
+		c.Path = to + strings.TrimPrefix(n.Path, from)
+		if c.IsHardLink() {
+			c.Link = to + strings.TrimPrefix(n.Link, from)
+		}
+		if err := s.tree.Add(c); err != nil {
+			return err
+		}
+	}
+	s.tree.Remove(from)
+	return s.link(from, to)
+}
+
+// varSkeleton turns what the packages have below /var into tmpfiles.d lines
+// and ships /var empty: it is where the data partition is mounted. Files with
+// content are copied from the factory directory when they are missing.
+func varSkeleton(s *state) error {
+	known, err := s.tmpfilePaths()
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	b.WriteString("# The directories of /var that packages ship. /var itself is on the data\n# partition and outlives the image.\n")
+	for _, n := range s.below("var") {
+		if known[n.Path] {
+			continue
+		}
+		line, err := s.skeletonLine(n)
+		if err != nil {
+			return err
+		}
+		b.WriteString(line)
+	}
+	s.tree.RemoveFunc(func(n *tree.Node) bool { return strings.HasPrefix(n.Path, "var/") })
+	return firstError(s.dir("var", 0o755, 0, 0), s.file(skeletonFile, 0o644, b.String()))
+}
+
+// tmpfilePaths are the paths that other tmpfiles.d files make: a second line
+// for one of them would be reported as a duplicate at every boot.
+func (s *state) tmpfilePaths() (map[string]bool, error) {
+	lines, err := s.tmpfileLines()
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]bool{}
+	for _, t := range lines {
+		if t.creates() {
+			known[t.path] = true
+		}
+	}
+	return known, nil
+}
+
+func (s *state) skeletonLine(n *tree.Node) (string, error) {
+	p := escapeTmpfile("/" + n.Path)
+	owner := fmt.Sprintf("%04o %s %s", unixPerm(n.Mode), s.accounts.userName(n.UID), s.accounts.groupName(n.GID))
+	switch {
+	case n.Mode.IsDir():
+		return fmt.Sprintf("d %s %s -\n", p, owner), nil
+	case n.Mode&fs.ModeSymlink != 0:
+		return fmt.Sprintf("L %s - - - - %s\n", p, strings.ReplaceAll(n.Link, "%", "%%")), nil
+	case n.Mode.IsRegular() && n.Size() == 0 && !n.IsHardLink():
+		return fmt.Sprintf("f %s %s -\n", p, owner), nil
+	case n.Mode.IsRegular():
+		return fmt.Sprintf("C %s %s -\n", p, owner), s.toFactory(n)
+	}
+	return "", fmt.Errorf("/%s from %s: a %v cannot be made at boot", n.Path, n.Source, n.Mode.Type())
+}
+
+// toFactory keeps the content of a file of /var for nodes that lack it.
+func (s *state) toFactory(n *tree.Node) error {
+	content := n.Content
+	if n.IsHardLink() {
+		content = s.tree.Get(n.Link).Content
+	}
+	return s.put(path.Join(factory, n.Path), tree.Node{Mode: n.Mode, UID: n.UID, GID: n.GID, ModTime: n.ModTime, Content: content})
+}
+
+// escapeTmpfile quotes a path for the second field of tmpfiles.d(5).
+func escapeTmpfile(p string) string {
+	p = strings.ReplaceAll(p, "%", "%%")
+	if strings.ContainsAny(p, " \t\\\"'") {
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(p) + `"`
+	}
+	return p
+}
