@@ -95,12 +95,21 @@ func (d *dataReader) place(n *tree.Node) error {
 		if target == nil || !target.Mode.IsRegular() {
 			return fmt.Errorf("hard link to /%s, which is not an earlier file of the package", n.Link)
 		}
-		if target.IsHardLink() {
-			n.Link = target.Link
-		}
+		share(n, target)
 	}
 	d.seen[n.Path] = n
 	return nil
+}
+
+// share makes n another name of target's file: one inode has one owner, mode
+// and time, whatever the header of the link says.
+func share(n, target *tree.Node) {
+	p := n.Path
+	*n = *target
+	n.Path = p
+	if !target.IsHardLink() {
+		n.Link = target.Path
+	}
 }
 
 // node converts a tar header; the content of regular files is left out.
@@ -110,6 +119,9 @@ func node(h *tar.Header) (*tree.Node, error) {
 		return nil, err
 	}
 	n := &tree.Node{Path: p, Mode: permissions(h.Mode)}
+	if err := setType(n, h); err != nil {
+		return nil, err
+	}
 	if n.UID, n.GID, err = owner(h); err != nil {
 		return nil, err
 	}
@@ -122,7 +134,7 @@ func node(h *tar.Header) (*tree.Node, error) {
 	if p == "." && h.Typeflag != tar.TypeDir {
 		return nil, fmt.Errorf("the root is not a directory")
 	}
-	return n, setType(n, h)
+	return n, nil
 }
 
 func setType(n *tree.Node, h *tar.Header) error {

@@ -221,7 +221,8 @@ func (b *blockReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// advance waits for the next block, keeping the workers busy.
+// advance waits for the next block. Only then is its predecessor's buffer
+// given to a worker again, so that no more blocks than workers are in memory.
 func (b *blockReader) advance() {
 	if b.block != nil {
 		b.spare = append(b.spare, b.block)
@@ -235,7 +236,6 @@ func (b *blockReader) advance() {
 	d := <-b.pending[0]
 	b.pending = b.pending[1:]
 	b.block, b.rest, b.err = d.data, d.data, d.err
-	b.fill()
 }
 
 // fill starts as many blocks as there are idle workers.
