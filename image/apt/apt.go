@@ -1,0 +1,66 @@
+// Package apt reads Debian archives: it fetches and verifies their signed
+// indexes, decides which packages a wish list needs, and downloads them. It
+// works for any architecture on any host, and never looks at what is
+// installed there.
+//
+// It refuses an index without a valid signature of a known key, out of date,
+// or for another suite, and every file that the signed index does not name by
+// sha256. It does not unpack, configure or order packages.
+//
+// Formats: deb-control(5), deb-version(7), the Debian policy manual chapters 5
+// and 7, and https://wiki.debian.org/DebianRepository/Format.
+package apt
+
+import (
+	"time"
+)
+
+// Suite is one distribution of an archive, such as trixie-security.
+type Suite struct {
+	Name       string   // the directory below dists
+	Mirrors    []string // base URLs, the parents of dists and pool, tried in order
+	Components []string // such as main and non-free-firmware
+}
+
+// Release is what a suite's verified InRelease said.
+type Release struct {
+	Suite      string    // as requested
+	Codename   string    // trixie-security
+	Version    string    // 13.2; empty in some suites
+	Date       time.Time // when the archive signed it
+	ValidUntil time.Time // zero where the archive sets none
+	Components []string  // as requested
+	SHA256     string    // of the InRelease file
+	Mirror     string    // the mirror that served it
+}
+
+// Package is one version of a binary package.
+type Package struct {
+	Name, Version, Architecture string
+	Source, SourceVersion       string
+	Section, Priority           string
+	Description                 string // the synopsis
+	Filename                    string // below the mirror's base URL
+	SHA256                      string
+	Size                        int64 // of the .deb, in bytes
+	InstalledSize               int64 // in bytes; the archive counts in KiB
+	Essential                   bool
+	MultiArch                   string // "", same, foreign or allowed
+	Suite, Component            string // where it was found
+	Mirrors                     []string
+
+	PreDepends, Depends, Recommends []Dependency
+	Conflicts, Breaks               []Relation
+	Provides                        []Relation
+}
+
+// Dependency is satisfied by any of its alternatives.
+type Dependency []Relation
+
+// Relation names a package, perhaps only some versions of it.
+type Relation struct {
+	Name    string
+	Arch    string // the qualifier after a colon: "", any, native or an architecture
+	Op      string // <<, <=, =, >=, >> or "" for any version
+	Version string
+}

@@ -1,0 +1,150 @@
+package apt
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pault.ag/go/debian/dependency"
+
+	"github.com/going-mobile/imagebuilder/image/fetch"
+)
+
+// Archive is the verified indexes of some suites for one architecture. It is
+// safe for concurrent use.
+type Archive struct {
+	arch     string
+	target   *dependency.Arch
+	releases []Release
+	parts    []*part
+
+	mu     sync.Mutex
+	parsed map[place]*Package
+}
+
+// part is the index of one component of one suite.
+type part struct {
+	suite, component, arch string
+	mirrors                []string
+	key                    string // in the cache
+	file                   *os.File
+	index                  *index
+}
+
+// place is where a package stands.
+type place struct{ part, pos int }
+
+func newArchive(arch string) (*Archive, error) {
+	if !validName(arch) || arch == "all" || arch == "any" {
+		return nil, fmt.Errorf("%q is not an architecture", arch)
+	}
+	target, err := dependency.ParseArch(arch)
+	if err != nil {
+		return nil, fmt.Errorf("architecture %q: %w", arch, err)
+	}
+	return &Archive{arch: arch, target: target, parsed: map[place]*Package{}}, nil
+}
+
+// Close closes the index files. Packages that were returned stay valid.
+func (a *Archive) Close() error {
+	var errs []error
+	for _, p := range a.parts {
+		if p != nil && p.file != nil {
+			errs = append(errs, p.file.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Releases tells what the suites' signed indexes said, in the order asked for.
+func (a *Archive) Releases() []Release { return slices.Clone(a.releases) }
+
+// Date is the newest date of the releases: the moment of which this archive
+// is a picture.
+func (a *Archive) Date() time.Time {
+	var newest time.Time
+	for _, r := range a.releases {
+		if r.Date.After(newest) {
+			newest = r.Date
+		}
+	}
+	return newest
+}
+
+// Versions returns every version of a package, the newest first; of equal
+// versions the one of the suite named first comes first.
+func (a *Archive) Versions(name string) ([]*Package, error) {
+	var out []*Package
+	for i, p := range a.parts {
+		for _, pos := range p.index.named(name) {
+			pkg, err := a.at(place{i, pos})
+			if err != nil {
+				return nil, err
+			}
+			if pkg.Architecture == a.arch || pkg.Architecture == "all" {
+				out = append(out, pkg)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(x, y *Package) int {
+		c, _ := CompareVersions(y.Version, x.Version) // parsed before
+		return c
+	})
+	return out, nil
+}
+
+// providing returns the names of the packages that provide a name, sorted.
+func (a *Archive) providing(name string) []string {
+	var out []string
+	for _, p := range a.parts {
+		for _, pos := range p.index.providers(name) {
+			out = append(out, string(p.index.name(p.index.packages[pos*packageSize:])))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// essential returns the names of the packages marked Essential, sorted.
+func (a *Archive) essential() []string {
+	var out []string
+	for _, p := range a.parts {
+		out = append(out, p.index.essential()...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// at parses the package at a place, once.
+func (a *Archive) at(at place) (*Package, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if pkg := a.parsed[at]; pkg != nil {
+		return pkg, nil
+	}
+	p := a.parts[at.part]
+	stanza, err := p.index.stanza(at.pos)
+	if err != nil {
+		return nil, &fetch.DamagedError{Kind: indexKind, Key: p.key, Err: err}
+	}
+	pkg, err := parsePackage(stanza, a.target)
+	if err != nil {
+		return nil, fmt.Errorf("%s/%s: %w", p.suite, p.component, err)
+	}
+	pkg.Suite, pkg.Component, pkg.Mirrors = p.suite, p.component, p.mirrors
+	a.parsed[at] = pkg
+	return pkg, nil
+}
+
+// where names all that was searched, for errors.
+func (a *Archive) where() string {
+	var names []string
+	for _, p := range a.parts {
+		names = append(names, p.suite+"/"+p.component)
+	}
+	return strings.Join(slices.Compact(names), ", ")
+}

@@ -1,0 +1,196 @@
+package apt
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ResolveError tells why no set of packages fits. Each reason names the whole
+// chain of packages that led to it.
+type ResolveError struct{ Reasons []string }
+
+func (e *ResolveError) Error() string { return strings.Join(e.Reasons, "\n") }
+
+// title names a chosen package and who wanted it:
+// "libc6 2.41-12 (wanted by systemd → libsystemd0)".
+func (c *choice) title() string {
+	s := c.pkg.Name + " " + c.pkg.Version
+	var chain []string
+	for up := c.via.from; up != nil; up = up.via.from {
+		chain = append(chain, up.pkg.Name)
+	}
+	switch {
+	case chain != nil:
+		slices.Reverse(chain)
+		return s + " (wanted by " + strings.Join(chain, " → ") + ")"
+	case c.via.essential:
+		return s + " (essential)"
+	}
+	return s + " (requested)"
+}
+
+// describe tells of a conflict between a chosen package and another.
+func (o *obstacle) describe(other *choice) string {
+	from, to := o.chosen, other
+	if o.byNew {
+		from, to = other, o.chosen
+	}
+	return fmt.Sprintf("%s cannot be together with %s: %s has %s: %s",
+		from.title(), to.title(), from.pkg.Name, o.field, o.rel)
+}
+
+// explain tells why a clause cannot be satisfied.
+func (u *universe) explain(s *state, cl clause) error {
+	var why []string
+	for _, r := range cl.dep {
+		w, err := u.explainRelation(s, cl, r)
+		if err != nil {
+			return err
+		}
+		why = append(why, w)
+	}
+	if cl.from == nil {
+		return &ResolveError{Reasons: why}
+	}
+	if len(why) == 1 {
+		return &ResolveError{Reasons: []string{fmt.Sprintf("%s needs %s", cl.from.title(), why[0])}}
+	}
+	return &ResolveError{Reasons: []string{
+		fmt.Sprintf("%s needs %s:\n  %s", cl.from.title(), cl.dep, strings.Join(why, "\n  ")),
+	}}
+}
+
+// explainRelation tells why one alternative is out, with its name first.
+func (u *universe) explainRelation(s *state, cl clause, r Relation) (string, error) {
+	options, err := u.options(r)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range options {
+		if o := s.obstacle(p); o != nil {
+			return fmt.Sprintf("%s, but %s", r, o.describe(&choice{pkg: p, via: cl})), nil
+		}
+	}
+	versions, err := u.a.Versions(r.Name)
+	if err != nil {
+		return "", err
+	}
+	providers, err := u.providers(r.Name)
+	if err != nil {
+		return "", err
+	}
+	p, err := u.candidate(r.Name)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case u.excluded[r.Name]:
+		return fmt.Sprintf("%s, which is excluded", r), nil
+	case p != nil && !u.qualifies(r, p):
+		return fmt.Sprintf("%s, but %s %s is not for that architecture (Multi-Arch: %s)", r, p.Name, p.Version, orNo(p.MultiArch)), nil
+	case p != nil && u.pins[r.Name].pinned():
+		return fmt.Sprintf("%s, but it is pinned by %s", r, u.pins[r.Name]), nil
+	case len(versions) > 0:
+		return fmt.Sprintf("%s, which only exists as %s", r, listVersions(versions)), nil
+	case len(providers) > 0:
+		return fmt.Sprintf("%s, which is only provided without a fitting version by %s", r, listNames(providers)), nil
+	}
+	return fmt.Sprintf("%s, which does not exist in %s", r, u.a.where()), nil
+}
+
+// explainWish tells why what the caller asked for is not there.
+func (u *universe) explainWish(w wish, providers []*Package) (string, error) {
+	if u.excluded[w.name] {
+		return fmt.Sprintf("%s is both wanted and excluded", w), nil
+	}
+	versions, err := u.a.Versions(w.name)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case len(versions) > 0 && w.pinned():
+		return fmt.Sprintf("%s: %s only exists as %s", w, w.name, listVersions(versions)), nil
+	case len(versions) > 0:
+		return fmt.Sprintf("%s is pinned by %s, but only exists as %s", w, u.pins[w.name], listVersions(versions)), nil
+	case len(providers) > 0:
+		return fmt.Sprintf("%s is a virtual package; name one of %s", w, listNames(providers)), nil
+	}
+	s := fmt.Sprintf("package %s not found in %s", w, u.a.where())
+	if near := u.a.similar(w.name); len(near) > 0 {
+		s += "; did you mean " + strings.Join(near, ", ") + "?"
+	}
+	return s, nil
+}
+
+func orNo(s string) string {
+	if s == "" {
+		return "no"
+	}
+	return s
+}
+
+func listVersions(versions []*Package) string {
+	var out []string
+	for _, p := range versions {
+		out = append(out, fmt.Sprintf("%s in %s/%s", p.Version, p.Suite, p.Component))
+	}
+	return strings.Join(out, ", ")
+}
+
+func listNames(ps []*Package) string {
+	var out []string
+	for _, p := range ps {
+		out = append(out, p.Name)
+	}
+	slices.Sort(out)
+	if len(out) > 8 {
+		out = append(out[:8], "…")
+	}
+	return strings.Join(out, ", ")
+}
+
+// similar returns up to three names that a typing error turns into name.
+func (a *Archive) similar(name string) []string {
+	var best [3][]string // by distance
+	for _, p := range a.parts {
+		for i := range p.index.len() {
+			n := string(p.index.name(p.index.packages[i*packageSize:]))
+			if d := distance(name, n, 2); d <= 2 {
+				best[d] = append(best[d], n)
+			}
+		}
+	}
+	for i := range best {
+		slices.Sort(best[i])
+		best[i] = slices.Compact(best[i])
+	}
+	if len(name) < 4 { // every short name is near every other
+		best[2] = nil
+	}
+	out := slices.Concat(best[:]...)
+	return out[:min(3, len(out))]
+}
+
+// distance is the Levenshtein distance, or more than limit if it exceeds it.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) > limit || len(b)-len(a) > limit {
+		return limit + 1
+	}
+	prev, cur := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := range len(a) {
+		cur[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			cur[j+1] = min(prev[j]+cost, prev[j+1]+1, cur[j]+1)
+		}
+		prev, cur = cur, prev
+	}
+	return prev[len(b)]
+}

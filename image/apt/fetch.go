@@ -1,0 +1,82 @@
+package apt
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/going-mobile/imagebuilder/image/fetch"
+	"github.com/going-mobile/imagebuilder/image/progress"
+)
+
+// FetchOptions of Fetch.
+type FetchOptions struct {
+	Snapshot time.Time // the archive's date; lets the snapshot archive serve what mirrors have dropped. Zero: mirrors only
+	Parallel int       // downloads at once; 0 means 8
+	Verify   bool      // hash cached packages again before they are used
+	Progress progress.Reporter
+}
+
+// Fetch brings packages into the cache, from their mirrors in order and then
+// from the snapshot archive, and calls each for every one as it arrives, from
+// several goroutines. The first error ends it.
+func Fetch(ctx context.Context, c *fetch.Cache, pkgs []*Package, opt FetchOptions, each func(p *Package, path string) error) error {
+	if opt.Parallel <= 0 {
+		opt.Parallel = 8
+	}
+	if opt.Progress == nil {
+		opt.Progress = progress.Discard
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(opt.Parallel)
+	for _, p := range pkgs {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			r := p.Request(opt.Snapshot)
+			r.Verify = opt.Verify
+			path, err := c.Get(ctx, r, opt.Progress)
+			if err != nil {
+				return err
+			}
+			return each(p, path)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// Request is what the cache needs to know to get the .deb of p.
+func (p *Package) Request(snapshot time.Time) fetch.Request {
+	return fetch.Request{
+		Name:   fmt.Sprintf("%s %s", p.Name, p.Version),
+		URLs:   p.urls(snapshot),
+		SHA256: p.SHA256,
+		Size:   p.Size,
+	}
+}
+
+// urls lists mirrors first and the snapshot archive last.
+func (p *Package) urls(snapshot time.Time) []string {
+	var urls []string
+	for _, m := range p.Mirrors {
+		urls = append(urls, join(m, p.Filename))
+	}
+	if snapshot.IsZero() {
+		return urls
+	}
+	// The archive is photographed every six hours, so the picture that has a
+	// new package is the one after the index's date. Old versions stay in the
+	// pool for more than a day.
+	for _, t := range []time.Time{snapshot.Add(24 * time.Hour), snapshot} {
+		for _, m := range SnapshotMirrors(t).For(p.Suite) {
+			urls = append(urls, join(m, p.Filename))
+		}
+	}
+	return urls
+}

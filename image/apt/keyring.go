@@ -1,0 +1,128 @@
+package apt
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// debianKeys are the archive, security and release keys of bookworm and
+// trixie, as debian-archive-keyring ships them in trusted.gpg.d. trixie and
+// trixie-updates are signed with the automatic keys of both releases,
+// trixie-security with their security keys; point releases carry the release
+// key too. They expire from January 2031 on.
+//
+//go:embed keys/*.asc
+var debianKeys embed.FS
+
+// debianKeyring parses the embedded keys.
+func debianKeyring() (openpgp.EntityList, error) {
+	files, err := debianKeys.ReadDir("keys")
+	if err != nil {
+		return nil, err
+	}
+	var ring openpgp.EntityList
+	for _, f := range files {
+		b, err := debianKeys.ReadFile("keys/" + f.Name())
+		if err != nil {
+			return nil, err
+		}
+		keys, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(b))
+		if err != nil {
+			return nil, fmt.Errorf("key %s: %w", f.Name(), err)
+		}
+		ring = append(ring, keys...)
+	}
+	return ring, nil
+}
+
+// keyring returns the keys to trust: Debian's, or those that the caller
+// brings, armored or binary.
+func keyring(own []byte) (openpgp.EntityList, error) {
+	if own == nil {
+		return debianKeyring()
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(own), []byte("-----BEGIN")) {
+		return openpgp.ReadArmoredKeyRing(bytes.NewReader(own))
+	}
+	return openpgp.ReadKeyRing(bytes.NewReader(own))
+}
+
+// verified returns the text of a clear-signed message that a key of the ring
+// signed (RFC 9580, section 7). Nothing but white space may surround the
+// message: a reader that skips such text can be made to read it.
+func verified(msg []byte, ring openpgp.EntityList, now time.Time) ([]byte, error) {
+	if !bytes.HasPrefix(msg, []byte("-----BEGIN PGP SIGNED MESSAGE-----\n")) {
+		return nil, errors.New("not a clear-signed message: it does not begin with its header")
+	}
+	block, rest := clearsign.Decode(msg)
+	if block == nil {
+		return nil, errors.New("not a clear-signed message: it is malformed or cut short")
+	}
+	if len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("unsigned text follows the signed message")
+	}
+	config := &packet.Config{Time: func() time.Time { return now }}
+	if err := checkSignatures(ring, block, config); err != nil {
+		return nil, err
+	}
+	return block.Plaintext, nil
+}
+
+// checkSignatures accepts the message if at least one signature of a known key
+// is good and none of them is wrong. Each is checked by itself: go-crypto
+// stops at the first known key, which may have expired while the next has not.
+func checkSignatures(ring openpgp.EntityList, block *clearsign.Block, config *packet.Config) error {
+	packets := packet.NewReader(block.ArmoredSignature.Body)
+	good := false
+	var unknown []string
+	var stale error
+	for {
+		p, err := packets.Next()
+		if err == io.EOF {
+			break
+		}
+		sig, ok := p.(*packet.Signature)
+		if err != nil || !ok || sig.IssuerKeyId == nil {
+			return errors.New("malformed signature")
+		}
+		key := fmt.Sprintf("%016X", *sig.IssuerKeyId)
+		switch err := checkOne(ring, block.Bytes, sig, config); {
+		case err == nil:
+			good = true
+		case errors.Is(err, pgperrors.ErrUnknownIssuer):
+			unknown = append(unknown, key)
+		case errors.Is(err, pgperrors.ErrKeyExpired), errors.Is(err, pgperrors.ErrSignatureExpired):
+			stale = fmt.Errorf("signature of key %s: %w", key, err)
+		default:
+			return fmt.Errorf("signature of key %s does not match: %w", key, err)
+		}
+	}
+	switch {
+	case good:
+		return nil
+	case stale != nil:
+		return stale
+	case unknown != nil:
+		return fmt.Errorf("signed only by unknown keys (%s)", strings.Join(unknown, ", "))
+	}
+	return errors.New("no signature")
+}
+
+func checkOne(ring openpgp.EntityList, text []byte, sig *packet.Signature, config *packet.Config) error {
+	var b bytes.Buffer
+	if err := sig.Serialize(&b); err != nil {
+		return err
+	}
+	_, err := openpgp.CheckDetachedSignature(ring, bytes.NewReader(text), &b, config)
+	return err
+}

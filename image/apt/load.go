@@ -1,0 +1,267 @@
+package apt
+
+import (
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/klauspost/compress/zstd"
+	"github.com/mikelolasagasti/xz"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/going-mobile/imagebuilder/image/fetch"
+	"github.com/going-mobile/imagebuilder/image/progress"
+)
+
+// Options of Load. The zero value is right for a build of today.
+type Options struct {
+	Now      time.Time         // the clock that validity is judged by; zero means the host's. For a snapshot: its time
+	Keys     []byte            // keys to trust instead of Debian's, armored or binary
+	MaxAge   time.Duration     // a signed index confirmed this recently is used without asking the mirror
+	Progress progress.Reporter // nil reports to nobody
+}
+
+// loader is what the steps of one Load share.
+type loader struct {
+	cache *fetch.Cache
+	arch  string
+	ring  openpgp.EntityList
+	opt   Options
+}
+
+// Load fetches and verifies the indexes of the suites for one architecture.
+// Of equal versions the one in the suite named first is taken. Parsed indexes
+// are kept in the cache by digest, so only a changed archive costs time. The
+// caller closes the archive.
+func Load(ctx context.Context, c *fetch.Cache, suites []Suite, arch string, opt Options) (*Archive, error) {
+	if opt.Now.IsZero() {
+		opt.Now = time.Now()
+	}
+	if opt.Progress == nil {
+		opt.Progress = progress.Discard
+	}
+	ring, err := keyring(opt.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("keys of the archive: %w", err)
+	}
+	l := &loader{cache: c, arch: arch, ring: ring, opt: opt}
+	a, err := newArchive(arch)
+	if err != nil {
+		return nil, err
+	}
+	loaded := make([]loadedSuite, len(suites))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, s := range suites {
+		g.Go(func() (err error) {
+			loaded[i], err = l.suite(ctx, s)
+			return err
+		})
+	}
+	err = g.Wait()
+	for _, s := range loaded {
+		a.releases = append(a.releases, s.release)
+		a.parts = append(a.parts, s.parts...)
+	}
+	if err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+type loadedSuite struct {
+	release Release
+	parts   []*part
+}
+
+// suite loads one suite. A mirror that serves a bad index is no reason not to
+// ask the next one.
+func (l *loader) suite(ctx context.Context, s Suite) (loadedSuite, error) {
+	if len(s.Mirrors) == 0 {
+		return loadedSuite{}, fmt.Errorf("suite %s: no mirror is known", s.Name)
+	}
+	var failed []error
+	for i, m := range s.Mirrors {
+		rel, info, err := l.release(ctx, s, m)
+		if err != nil {
+			if ctx.Err() != nil {
+				return loadedSuite{}, err
+			}
+			failed = append(failed, err)
+			continue
+		}
+		// The others may have the files that this one lost.
+		mirrors := append([]string{m}, append(s.Mirrors[:i:i], s.Mirrors[i+1:]...)...)
+		parts, err := l.components(ctx, s, mirrors, rel)
+		return loadedSuite{info, parts}, err
+	}
+	return loadedSuite{}, fmt.Errorf("suite %s: %w", s.Name, errors.Join(failed...))
+}
+
+func (l *loader) release(ctx context.Context, s Suite, mirror string) (*releaseFile, Release, error) {
+	u := join(mirror, "dists", s.Name, "InRelease")
+	ix, err := l.cache.GetIndex(ctx, fetch.IndexRequest{
+		Name: s.Name + " InRelease", URLs: []string{u}, Limit: 8 << 20, MaxAge: l.opt.MaxAge,
+	}, l.opt.Progress)
+	if err != nil {
+		return nil, Release{}, err
+	}
+	msg, err := os.ReadFile(ix.Path)
+	if err != nil {
+		return nil, Release{}, err
+	}
+	rel, err := l.read(msg, s)
+	if err != nil {
+		return nil, Release{}, fmt.Errorf("%s: %w", u, err)
+	}
+	return rel, Release{
+		Suite: s.Name, Codename: rel.codename, Version: rel.version, Date: rel.date, ValidUntil: rel.validUntil,
+		Components: s.Components, SHA256: ix.SHA256, Mirror: mirror,
+	}, nil
+}
+
+// read turns an InRelease file into a list of files to trust.
+func (l *loader) read(msg []byte, s Suite) (*releaseFile, error) {
+	text, err := verified(msg, l.ring, l.opt.Now)
+	if err != nil {
+		return nil, err
+	}
+	rel, err := parseRelease(string(text))
+	if err != nil {
+		return nil, err
+	}
+	return rel, rel.check(s, l.arch, l.opt.Now)
+}
+
+// components opens the indexes of a suite, all at once.
+func (l *loader) components(ctx context.Context, s Suite, mirrors []string, rel *releaseFile) ([]*part, error) {
+	var parts []*part
+	for _, c := range s.Components {
+		parts = append(parts, &part{suite: s.Name, component: c, arch: l.arch, mirrors: mirrors})
+		if rel.allApart {
+			parts = append(parts, &part{suite: s.Name, component: c, arch: "all", mirrors: mirrors})
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range parts {
+		g.Go(func() error { return l.open(ctx, p, rel) })
+	}
+	return parts, g.Wait()
+}
+
+// open brings one index from the cache, or makes it.
+func (l *loader) open(ctx context.Context, p *part, rel *releaseFile) error {
+	plain, name, err := rel.packages(p.component, p.arch)
+	if err != nil {
+		return fmt.Errorf("suite %s: %w", p.suite, err)
+	}
+	p.key = plain.sha256 + "-" + indexVersion
+	for try := 0; ; try++ {
+		f, err := l.cache.Derive(ctx, indexKind, p.key, func(w io.Writer) error {
+			return l.build(ctx, w, p, name, plain, rel)
+		})
+		if err != nil {
+			return err
+		}
+		if p.index, err = openIndex(f); err == nil {
+			p.file = f
+			return nil
+		}
+		f.Close()
+		damaged := &fetch.DamagedError{Kind: indexKind, Key: p.key, Err: err}
+		if try > 0 {
+			return damaged
+		}
+		if err := l.cache.Drop(indexKind, p.key); err != nil {
+			return errors.Join(damaged, err)
+		}
+	}
+}
+
+const indexKind = "apt-index"
+
+// build fetches a Packages file and writes its index.
+func (l *loader) build(ctx context.Context, w io.Writer, p *part, name string, plain releaseEntry, rel *releaseFile) error {
+	entry := rel.files[name]
+	label := fmt.Sprintf("%s/%s %s", p.suite, p.component, path.Base(name))
+	file, err := l.cache.Get(ctx, fetch.Request{
+		Name: label, URLs: indexURLs(p, name, entry, rel.byHash), SHA256: entry.sha256, Size: entry.size, Verify: true,
+	}, l.opt.Progress)
+	if err != nil {
+		return err
+	}
+	task := l.opt.Progress.Start("index", label, entry.size)
+	err = indexFile(w, file, path.Ext(name), plain, task)
+	task.Done(err)
+	if err != nil {
+		return fmt.Errorf("%s: %w", label, err)
+	}
+	// Its content lives on in the index.
+	return l.cache.Drop(fetch.Downloads, entry.sha256)
+}
+
+// indexURLs prefers the name that cannot change while a mirror is updated.
+func indexURLs(p *part, name string, e releaseEntry, byHash bool) []string {
+	var urls []string
+	for _, m := range p.mirrors {
+		if byHash {
+			urls = append(urls, join(m, "dists", p.suite, path.Dir(name), "by-hash/SHA256", e.sha256))
+		}
+		urls = append(urls, join(m, "dists", p.suite, name))
+	}
+	return urls
+}
+
+func join(base string, elem ...string) string {
+	return strings.TrimRight(base, "/") + "/" + strings.Join(elem, "/")
+}
+
+// indexFile decompresses a Packages file, checks its content and indexes it.
+func indexFile(w io.Writer, file, ext string, plain releaseEntry, task progress.Task) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := decompress(progress.Reader(f, task), ext)
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+	h := sha256.New()
+	// One byte more than promised is enough to know that it is wrong.
+	tee := io.TeeReader(io.LimitReader(text, plain.size+1), h)
+	if err := writeIndex(w, tee); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != plain.sha256 {
+		return fmt.Errorf("content: %w", &fetch.DigestError{Want: plain.sha256, Got: got})
+	}
+	return nil
+}
+
+func decompress(r io.Reader, ext string) (io.ReadCloser, error) {
+	switch ext {
+	case ".gz":
+		return gzip.NewReader(r)
+	case ".xz":
+		x, err := xz.NewReader(r, 0)
+		return io.NopCloser(x), err
+	case ".zst":
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
+	}
+	return io.NopCloser(r), nil
+}

@@ -1,0 +1,274 @@
+package apt
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Mirrors are base URLs of Debian's two archives, in order of preference.
+type Mirrors struct {
+	Archive  []string // of suites such as trixie and trixie-updates
+	Security []string // of suites such as trixie-security
+}
+
+// For returns the mirrors that have a suite.
+func (m Mirrors) For(suite string) []string {
+	if isSecurity(suite) {
+		return m.Security
+	}
+	return m.Archive
+}
+
+// Append returns m with the mirrors of other after its own.
+func (m Mirrors) Append(other Mirrors) Mirrors {
+	return Mirrors{unique(m.Archive, other.Archive), unique(m.Security, other.Security)}
+}
+
+func unique(lists ...[]string) []string {
+	var out []string
+	for _, s := range slices.Concat(lists...) {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func isSecurity(suite string) bool { return strings.HasSuffix(suite, "-security") }
+
+// SnapshotMirrors are the archives as they were at a time; the snapshot
+// archive takes the newest picture that is not younger.
+func SnapshotMirrors(t time.Time) Mirrors {
+	at := t.UTC().Format("20060102T150405Z")
+	return Mirrors{
+		Archive:  []string{snapshotBase + "debian/" + at + "/"},
+		Security: []string{snapshotBase + "debian-security/" + at + "/"},
+	}
+}
+
+const snapshotBase = "https://snapshot.debian.org/archive/"
+
+// HostMirrors returns what the apt of this host uses for Debian's own suites,
+// for sources that serve arch. On a host without apt, or with a derivative
+// only, there are none. A file that cannot be read or understood is an error
+// that may be reported and otherwise ignored.
+func HostMirrors(arch, suite string) (Mirrors, error) {
+	return hostMirrors(os.DirFS("/"), arch, suite)
+}
+
+// hostMirrors reads the sources below root. suite is the codename that the
+// image uses: a mirror that has one Debian release has the others, so sources
+// of another release count too, after those of the same one.
+func hostMirrors(root fs.FS, arch, suite string) (Mirrors, error) {
+	sources, err := readSources(root)
+	var exact, other Mirrors
+	for _, s := range sources {
+		for _, name := range s.suites {
+			if !s.enabled || !debianSuite(name) || !s.serves(arch) || !debianComponents(s.components) {
+				continue
+			}
+			to := &other
+			if strings.HasPrefix(name, suite) {
+				to = &exact
+			}
+			to.add(s.uris, isSecurity(name))
+		}
+	}
+	return exact.Append(other), err
+}
+
+func (m *Mirrors) add(uris []string, security bool) {
+	to := &m.Archive
+	if security {
+		to = &m.Security
+	}
+	for _, u := range uris {
+		if usableURI(u) {
+			*to = unique(*to, []string{strings.TrimRight(u, "/") + "/"})
+		}
+	}
+}
+
+// usableURI leaves out what only apt understands: cdrom, mirror+file, tor+http
+// and the like, and relative or malformed addresses.
+func usableURI(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
+// source is one entry of sources.list(5).
+type source struct {
+	uris, suites, components, archs []string
+	enabled                         bool
+}
+
+func (s source) serves(arch string) bool {
+	return len(s.archs) == 0 || slices.Contains(s.archs, arch)
+}
+
+var (
+	debianReleases = []string{"bullseye", "bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable"}
+	suiteSuffixes  = []string{"", "-updates", "-security", "-backports", "-proposed-updates"}
+)
+
+// debianSuite tells Debian's suites from those of third parties.
+func debianSuite(name string) bool {
+	for _, r := range debianReleases {
+		if rest, ok := strings.CutPrefix(name, r); ok && slices.Contains(suiteSuffixes, rest) {
+			return true
+		}
+	}
+	return false
+}
+
+// debianComponents refuses archives that reuse Debian's suite names for
+// components of their own.
+func debianComponents(components []string) bool {
+	return slices.Contains(components, "main") && !slices.ContainsFunc(components, func(c string) bool {
+		return !slices.Contains([]string{"main", "contrib", "non-free", "non-free-firmware"}, c)
+	})
+}
+
+// readSources reads sources.list and sources.list.d. Sources that could be
+// read are returned beside the error about the others.
+func readSources(root fs.FS) ([]source, error) {
+	const dir = "etc/apt/sources.list.d"
+	names := []string{"etc/apt/sources.list"}
+	entries, err := fs.ReadDir(root, dir)
+	var errs []error
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	for _, e := range entries { // sorted, as apt reads them
+		names = append(names, path.Join(dir, e.Name()))
+	}
+	var all []source
+	for _, name := range names {
+		parse := parserFor(name)
+		if parse == nil {
+			continue
+		}
+		b, err := fs.ReadFile(root, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			var found []source
+			found, err = parse(string(b))
+			all = append(all, found...)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("/%s: %w", name, err))
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+func parserFor(name string) func(string) ([]source, error) {
+	switch path.Ext(name) {
+	case ".list":
+		return parseSourceList
+	case ".sources":
+		return parseDeb822Sources
+	}
+	return nil
+}
+
+// parseSourceList reads the one-line format: deb [options] uri suite component...
+func parseSourceList(text string) ([]source, error) {
+	var all []source
+	var errs []error
+	lines := bufio.NewScanner(strings.NewReader(text))
+	for n := 1; lines.Scan(); n++ {
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		s, ok, err := parseSourceLine(line)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("line %d: %w", n, err))
+		}
+		if ok {
+			all = append(all, s)
+		}
+	}
+	return all, errors.Join(append(errs, lines.Err())...)
+}
+
+func parseSourceLine(line string) (s source, ok bool, err error) {
+	kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+	if kind == "" || kind == "deb-src" {
+		return s, false, nil
+	}
+	if kind != "deb" {
+		return s, false, fmt.Errorf("%q is neither deb nor deb-src", shorten(kind))
+	}
+	rest = strings.TrimSpace(rest)
+	if inner, found := strings.CutPrefix(rest, "["); found {
+		options, after, closed := strings.Cut(inner, "]")
+		if !closed {
+			return s, false, errors.New("options are not closed by ]")
+		}
+		s.archs, rest = archOption(options), after
+	}
+	w := strings.Fields(rest)
+	if len(w) < 2 {
+		return s, false, errors.New("URI or suite is missing")
+	}
+	s.uris, s.suites, s.components, s.enabled = w[:1], w[1:2], w[2:], true
+	return s, true, nil
+}
+
+func archOption(options string) []string {
+	for _, o := range strings.Fields(options) {
+		if v, ok := strings.CutPrefix(o, "arch="); ok {
+			return strings.Split(v, ",")
+		}
+	}
+	return nil
+}
+
+// parseDeb822Sources reads the paragraph format of .sources files.
+func parseDeb822Sources(text string) ([]source, error) {
+	var all []source
+	for _, text := range paragraphs(text) {
+		f, err := parseParagraph(text)
+		if err != nil {
+			return all, err
+		}
+		if !slices.Contains(strings.Fields(f["types"]), "deb") {
+			continue
+		}
+		all = append(all, source{
+			uris:       strings.Fields(f["uris"]),
+			suites:     strings.Fields(f["suites"]),
+			components: strings.Fields(f["components"]),
+			archs:      strings.Fields(f["architectures"]),
+			enabled:    !slices.Contains([]string{"no", "false", "without", "off", "disable", "0"}, strings.ToLower(f["enabled"])),
+		})
+	}
+	return all, nil
+}
+
+// paragraphs cuts a file at blank lines and drops comments, which may stand
+// anywhere, also inside a field.
+func paragraphs(text string) []string {
+	var out []string
+	var b strings.Builder
+	for line := range strings.Lines(text + "\n\n") {
+		switch {
+		case strings.HasPrefix(line, "#"):
+		case strings.TrimSpace(line) != "":
+			b.WriteString(line)
+		case b.Len() > 0:
+			out = append(out, b.String())
+			b.Reset()
+		}
+	}
+	return out
+}

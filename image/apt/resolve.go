@@ -1,0 +1,348 @@
+package apt
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// ResolveOptions steer a resolution. The zero value installs what apt-get
+// --no-install-recommends would, plus everything Essential.
+type ResolveOptions struct {
+	NoEssential bool                // leave packages marked Essential out unless something needs them
+	Recommends  bool                // treat Recommends that can be satisfied as Depends
+	Pins        []string            // NAME=VERSION or NAME/SUITE: what to take if NAME is taken at all
+	Cut         map[string][]string // by package (or pattern, path.Match): names whose dependencies do not count
+	Exclude     []string            // packages that must not be taken
+}
+
+// Resolve returns the smallest set of packages it finds that contains all of
+// want with everything they depend on and without a conflict, sorted by name.
+// An entry of want is NAME, NAME=VERSION, NAME/SUITE or a virtual package that
+// exactly one package provides; a suffix :ARCH is allowed if it is the
+// archive's.
+//
+// Of every package the highest version of all suites counts, unless pinned.
+// The result depends on the indexes and the arguments only.
+func (a *Archive) Resolve(want []string, opt ResolveOptions) ([]*Package, error) {
+	u, err := newUniverse(a, want, opt)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := u.roots(want)
+	if err != nil {
+		return nil, err
+	}
+	s, err := u.solve(roots)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*Package, 0, len(s.chosen))
+	for _, c := range s.chosen {
+		out = append(out, c.pkg)
+	}
+	slices.SortFunc(out, func(x, y *Package) int { return strings.Compare(x.Name, y.Name) })
+	return out, nil
+}
+
+// universe is what can be chosen: at most one version of each name.
+type universe struct {
+	a          *Archive
+	opt        ResolveOptions
+	pins       map[string]wish
+	excluded   map[string]bool
+	candidates map[string]*Package
+	offers     map[string][]*Package
+	steps      int
+}
+
+// wish is a parsed entry of want or of Pins.
+type wish struct{ name, version, suite string }
+
+func (w wish) String() string {
+	switch {
+	case w.version != "":
+		return w.name + "=" + w.version
+	case w.suite != "":
+		return w.name + "/" + w.suite
+	}
+	return w.name
+}
+
+func (w wish) pinned() bool { return w.version != "" || w.suite != "" }
+
+func (w wish) admits(p *Package) bool {
+	return (w.version == "" || w.version == p.Version) && (w.suite == "" || w.suite == p.Suite)
+}
+
+func parseWish(s, arch string) (wish, error) {
+	w := wish{name: s}
+	if name, v, ok := strings.Cut(s, "="); ok {
+		w = wish{name: name, version: v}
+		if _, err := CompareVersions(v, v); err != nil {
+			return w, fmt.Errorf("%s: %w", s, err)
+		}
+	} else if name, suite, ok := strings.Cut(s, "/"); ok {
+		w = wish{name: name, suite: suite}
+		if suite == "" {
+			return w, fmt.Errorf("%s: no suite after the slash", s)
+		}
+	}
+	if name, q, ok := strings.Cut(w.name, ":"); ok {
+		if q != arch && q != "all" && q != "any" {
+			return w, fmt.Errorf("%s: this archive is for %s", s, arch)
+		}
+		w.name = name
+	}
+	if !validName(w.name) {
+		return w, fmt.Errorf("%q is not a package name; write NAME, NAME=VERSION or NAME/SUITE", s)
+	}
+	return w, nil
+}
+
+func newUniverse(a *Archive, want []string, opt ResolveOptions) (*universe, error) {
+	u := &universe{
+		a: a, opt: opt, pins: map[string]wish{}, excluded: map[string]bool{},
+		candidates: map[string]*Package{}, offers: map[string][]*Package{},
+	}
+	for pattern := range opt.Cut {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return nil, fmt.Errorf("cut %q: %w", pattern, err)
+		}
+	}
+	for _, x := range opt.Exclude {
+		u.excluded[x] = true
+	}
+	for _, s := range slices.Concat(opt.Pins, want) {
+		if err := u.pin(s); err != nil {
+			return nil, err
+		}
+	}
+	return u, nil
+}
+
+func (u *universe) pin(s string) error {
+	w, err := parseWish(s, u.a.arch)
+	if err != nil || !w.pinned() {
+		return err
+	}
+	if old, ok := u.pins[w.name]; ok && old != w {
+		return fmt.Errorf("%s and %s: one image has one version of a package", old, w)
+	}
+	u.pins[w.name] = w
+	return nil
+}
+
+// candidate is the version of a package that may be chosen, or nil.
+func (u *universe) candidate(name string) (*Package, error) {
+	if p, ok := u.candidates[name]; ok {
+		return p, nil
+	}
+	versions, err := u.a.Versions(name)
+	if err != nil {
+		return nil, err
+	}
+	var best *Package
+	if i := slices.IndexFunc(versions, u.pins[name].admits); i >= 0 && !u.excluded[name] {
+		best = versions[i]
+	}
+	u.candidates[name] = best
+	return best, nil
+}
+
+// options returns the packages that satisfy a relation, the best first: the
+// package of that name, then providers.
+func (u *universe) options(r Relation) ([]*Package, error) {
+	var out []*Package
+	p, err := u.candidate(r.Name)
+	if err != nil {
+		return nil, err
+	}
+	if p != nil && u.qualifies(r, p) && r.admits(p.Version) {
+		out = append(out, p)
+	}
+	providers, err := u.providers(r.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range providers {
+		if p.Name != r.Name && provides(p, r) && u.qualifies(r, p) {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// qualifies judges the architecture qualifier of a relation. All packages
+// here have one architecture or none, so a bare name always fits; NAME:any
+// asks for a package that allows it (Multi-Arch specification, "Dependencies
+// involving :any").
+func (u *universe) qualifies(r Relation, p *Package) bool {
+	switch r.Arch {
+	case "", "native", u.a.arch:
+		return true
+	case "any":
+		return p.MultiArch == "allowed"
+	}
+	return false
+}
+
+// provides tells whether p provides what r asks for. An unversioned provision
+// satisfies no versioned relation (policy, 7.5).
+func provides(p *Package, r Relation) bool {
+	for _, v := range p.Provides {
+		if v.Name != r.Name {
+			continue
+		}
+		if r.Op == "" || v.Op == "=" && r.admits(v.Version) {
+			return true
+		}
+	}
+	return false
+}
+
+// providers returns the candidates that provide a name, in apt's order of
+// preference: essential ones, then by priority; names break ties.
+func (u *universe) providers(name string) ([]*Package, error) {
+	if out, ok := u.offers[name]; ok {
+		return out, nil
+	}
+	var out []*Package
+	for _, n := range u.a.providing(name) {
+		p, err := u.candidate(n)
+		if err != nil {
+			return nil, err
+		}
+		// The version with the provision need not be the candidate.
+		if p != nil && provides(p, Relation{Name: name}) {
+			out = append(out, p)
+		}
+	}
+	slices.SortStableFunc(out, func(x, y *Package) int { return rank(x) - rank(y) })
+	u.offers[name] = out
+	return out, nil
+}
+
+func rank(p *Package) int {
+	if p.Essential {
+		return -1
+	}
+	for i, s := range []string{"required", "important", "standard", "optional"} {
+		if p.Priority == s {
+			return i
+		}
+	}
+	return 5
+}
+
+// roots turns want and the Essential packages into clauses without a parent.
+func (u *universe) roots(want []string) ([]clause, error) {
+	var roots []clause
+	var missing []string
+	for _, s := range want {
+		w, err := parseWish(s, u.a.arch)
+		if err != nil {
+			return nil, err
+		}
+		options, complaint, err := u.wanted(w)
+		if err != nil {
+			return nil, err
+		}
+		if complaint != "" {
+			missing = append(missing, complaint)
+		}
+		roots = append(roots, clause{dep: Dependency{{Name: w.name}}, options: options})
+	}
+	if missing != nil {
+		return nil, &ResolveError{Reasons: missing}
+	}
+	if u.opt.NoEssential {
+		return roots, nil
+	}
+	for _, name := range u.a.essential() {
+		p, err := u.candidate(name)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil && p.Essential {
+			roots = append(roots, clause{dep: Dependency{{Name: name}}, options: []*Package{p}, essential: true})
+		}
+	}
+	return roots, nil
+}
+
+// wanted returns the only package that a wish can mean.
+func (u *universe) wanted(w wish) (options []*Package, complaint string, err error) {
+	p, err := u.candidate(w.name)
+	if err != nil {
+		return nil, "", err
+	}
+	if p != nil {
+		return []*Package{p}, "", nil
+	}
+	if !w.pinned() && !u.excluded[w.name] {
+		if options, err = u.providers(w.name); err != nil || len(options) == 1 {
+			return options, "", err
+		}
+	}
+	complaint, err = u.explainWish(w, options)
+	return nil, complaint, err
+}
+
+// clauses returns what p depends on.
+func (u *universe) clauses(c *choice) ([]clause, error) {
+	var out []clause
+	cut := u.cutFor(c.pkg.Name)
+	fields := []struct {
+		deps []Dependency
+		soft bool
+	}{{c.pkg.PreDepends, false}, {c.pkg.Depends, false}, {c.pkg.Recommends, true}}
+	for _, f := range fields {
+		if f.soft && !u.opt.Recommends {
+			continue
+		}
+		for _, d := range f.deps {
+			if slices.ContainsFunc(d, func(r Relation) bool { return cut[r.Name] }) {
+				continue
+			}
+			cl, err := u.clause(c, d)
+			if err != nil {
+				return nil, err
+			}
+			if !f.soft || len(cl.options) > 0 {
+				out = append(out, cl)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (u *universe) clause(c *choice, d Dependency) (clause, error) {
+	cl := clause{from: c, dep: d}
+	for _, r := range d {
+		options, err := u.options(r)
+		if err != nil {
+			return cl, err
+		}
+		for _, p := range options {
+			if !slices.Contains(cl.options, p) {
+				cl.options = append(cl.options, p)
+			}
+		}
+	}
+	return cl, nil
+}
+
+// cutFor collects the names that are cut from the dependencies of a package.
+func (u *universe) cutFor(name string) map[string]bool {
+	cut := map[string]bool{}
+	for pattern, names := range u.opt.Cut {
+		if ok, _ := path.Match(pattern, name); ok { // the pattern was checked
+			for _, n := range names {
+				cut[n] = true
+			}
+		}
+	}
+	return cut
+}
