@@ -1,0 +1,17 @@
+// Package squashfs writes and reads squashfs 4.0 file systems, the read-only
+// root of an image.
+//
+// Write turns a tree into an image that depends on nothing but the tree and
+// the options: not on the number of processors, the clock, the host's users or
+// the state of the cache. It compresses in parallel with bounded memory, keeps
+// hard links, devices, extended attributes, holes and 32-bit owners, and stores
+// equal contents once. Open reads an image back, whoever made it.
+//
+// It refuses what squashfs or the tree cannot hold (attributes outside user.,
+// trusted. and security., times before 1970) instead of dropping it, it does
+// not append to images, and it writes zstd only: every kernel since 4.14 reads
+// it, and nothing else is both small and fast to read.
+//
+// The format is described in the kernel's Documentation/filesystems/squashfs.rst
+// and fs/squashfs/squashfs_fs.h; names here follow the latter.
+package squashfs

@@ -1,0 +1,96 @@
+package squashfs
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+)
+
+// source reads a content from its beginning to its end, once, and only if
+// somebody asks. All of it is hashed, even what nobody wanted: the digest names
+// the blocks in the cache, so a content that is not what it claims would poison
+// images to come.
+type source struct {
+	file  *file
+	stats *Stats
+	r     io.ReadCloser
+	hash  hash.Hash
+	pos   int64
+}
+
+// readAt fills b from offset off, which is at or after the end of the last read.
+func (s *source) readAt(b []byte, off int64) error {
+	if s.r == nil {
+		r, err := s.file.content.Open()
+		if err != nil {
+			return err
+		}
+		s.r, s.hash = r, sha256.New()
+		s.stats.Opened++
+	}
+	if err := s.skip(off - s.pos); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(s.r, b); err != nil {
+		return s.short(err)
+	}
+	s.hash.Write(b)
+	s.pos += int64(len(b))
+	return nil
+}
+
+func (s *source) skip(n int64) error {
+	if n == 0 {
+		return nil
+	}
+	m, err := io.CopyN(s.hash, s.r, n)
+	s.pos += m
+	if err != nil {
+		return s.short(err)
+	}
+	return nil
+}
+
+func (s *source) short(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("content from %s ends before its %d bytes", s.where(), s.file.size)
+	}
+	return err
+}
+
+func (s *source) close() {
+	if s.r != nil {
+		s.r.Close()
+	}
+}
+
+// finish reads what is left of a content that was opened and checks it.
+func (s *source) finish() error {
+	if s.r == nil {
+		return nil
+	}
+	if err := s.skip(s.file.size - s.pos); err != nil {
+		return err
+	}
+	var one [1]byte
+	if n, err := io.ReadFull(s.r, one[:]); n > 0 {
+		return fmt.Errorf("content from %s is longer than its %d bytes", s.where(), s.file.size)
+	} else if err != io.EOF {
+		return err
+	}
+	if sum := hex.EncodeToString(s.hash.Sum(nil)); sum != s.file.digest {
+		return fmt.Errorf("content from %s has digest %s instead of %s: the cache it comes from is damaged", s.where(), sum, s.file.digest)
+	}
+	return nil
+}
+
+// where says who brought the content.
+func (s *source) where() string {
+	if s.file.source == "" {
+		return "an unknown source"
+	}
+	return s.file.source
+}
