@@ -1,0 +1,45 @@
+package disk
+
+import "fmt"
+
+// tailGPT is the backup table at the end of a disk: 128 entries of 128 bytes
+// and the header.
+const tailGPT = 33 * SectorSize
+
+// Arrange places the partitions one after the other in the order given, each
+// at a multiple of align and rounded up to one, numbers those without a
+// number, and sets Size to where the disk may end: MBR right after the last
+// partition, GPT a MiB later, with the backup table in it. l is not changed.
+func Arrange(l Layout, align int64) (Layout, error) {
+	if align < mib || align%mib != 0 {
+		return Layout{}, fmt.Errorf("partitions aligned to %d bytes: only multiples of 1 MiB make sense", align)
+	}
+	out := l
+	out.Partitions = nil
+	next := align
+	for i, p := range l.Partitions {
+		if p.Size <= 0 {
+			return Layout{}, fmt.Errorf("partition %d (%s) has no size", i+1, p.Name)
+		}
+		if p.Number == 0 {
+			p.Number = i + 1
+		}
+		p.Start = next
+		p.Size = roundUp(p.Size, align)
+		if l.Scheme == MBR {
+			p.UUID = mbrPartUUID(l.ID, p.Number)
+		}
+		next = p.End()
+		out.Partitions = append(out.Partitions, p)
+	}
+	out.Size = next
+	if l.Scheme == GPT {
+		out.Size += mib
+	}
+	return out, out.Check()
+}
+
+func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }
+
+// mbrPartUUID is how Linux and libblkid name an MBR partition.
+func mbrPartUUID(id string, number int) string { return fmt.Sprintf("%s-%02x", id, number) }

@@ -1,0 +1,120 @@
+// Package disk writes and reads partition tables, and maps which blocks of an
+// image matter (bmap).
+//
+// A Layout is plain data: MBR for the Raspberry Pi, GPT for UEFI, everything
+// in bytes, every identifier given by the caller so that equal input makes
+// equal disks. The tables themselves are go-diskfs's work; what it leaves to
+// be wished for is mended here, each with its reason.
+//
+// It refuses extended partitions, hybrid tables and sectors other than 512
+// bytes, and never touches what is inside a partition.
+package disk
+
+import (
+	"errors"
+	"fmt"
+)
+
+// SectorSize is the only one supported, in bytes: SD cards, SATA and nearly
+// all NVMe disks present it.
+const SectorSize = 512
+
+const mib = 1 << 20
+
+// Alignments of partitions. Cards erase in blocks of a few MiB.
+const (
+	Align     = mib
+	AlignCard = 4 * mib
+)
+
+// Scheme is the kind of a partition table.
+type Scheme string
+
+// The two schemes.
+const (
+	MBR Scheme = "mbr"
+	GPT Scheme = "gpt"
+)
+
+// Partition types. GPT's are those of the UAPI group's Discoverable Partitions
+// Specification, MBR's two hex digits.
+const (
+	TypeESP       = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+	TypeRootAMD64 = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
+	TypeRootARM64 = "b921b045-1df0-41c3-af44-4c6f280d3fae"
+	TypeVar       = "4d21b016-b534-45c2-a9fb-5c16e091fd2d"
+	TypeLinux     = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+	TypeBasicData = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
+
+	TypeMBRFAT32 = "0c" // with LBA
+	TypeMBRLinux = "83"
+)
+
+// RootType returns the GPT type of a root partition for a Debian architecture.
+func RootType(arch string) (string, error) {
+	switch arch {
+	case "amd64":
+		return TypeRootAMD64, nil
+	case "arm64":
+		return TypeRootARM64, nil
+	}
+	return "", fmt.Errorf("no partition type is known for the root of architecture %q", arch)
+}
+
+// ErrNoTable is returned by Read, wrapped, where there is neither a GPT nor
+// an MBR: a blank disk or one that is a file system as a whole.
+var ErrNoTable = errors.New("no partition table")
+
+// Layout is a partition table and the size of the disk or image around it.
+type Layout struct {
+	Scheme Scheme
+	// ID is the disk's GUID, or for MBR its signature as eight hex digits.
+	ID string
+	// Size of the disk or image file in bytes.
+	Size       int64
+	Partitions []Partition
+	// Recovered is set by Read where the GPT at the start was damaged and the
+	// one at the end of the disk was used.
+	Recovered bool
+}
+
+// Partition is one entry of a Layout.
+type Partition struct {
+	// Number counts from 1, as Linux does.
+	Number int
+	// Start and Size in bytes. Arrange fills a zero Start.
+	Start, Size int64
+	// Type is a GUID or two hex digits, in lower case.
+	Type string
+	// Name is the GPT partition label; MBR has none.
+	Name string
+	// UUID is the PARTUUID: the entry's GUID, in lower case. For MBR it follows
+	// from the disk's ID; Read and Arrange fill it, Write takes no notice.
+	UUID string
+	// Active is MBR's boot flag.
+	Active bool
+	// Attributes are GPT's flags, such as bit 60, read-only.
+	Attributes uint64
+}
+
+// End is the offset of the first byte after p.
+func (p Partition) End() int64 { return p.Start + p.Size }
+
+// IsFAT reports whether the type says that p is a FAT file system or an ESP.
+func (p Partition) IsFAT() bool {
+	switch p.Type {
+	case "0b", "0c", "0e", "ef", TypeESP, TypeBasicData:
+		return true
+	}
+	return false
+}
+
+// Partition returns the partition called name, or nil.
+func (l *Layout) Partition(name string) *Partition {
+	for i := range l.Partitions {
+		if l.Partitions[i].Name == name {
+			return &l.Partitions[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,412 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/going-mobile/imagebuilder/image/progress"
+)
+
+func mustTool(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%s is missing: run make deps", name)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func piLayout(t testing.TB) Layout {
+	l, err := Arrange(Layout{Scheme: MBR, ID: "1234abcd", Partitions: []Partition{
+		{Size: 64 * mib, Type: TypeMBRFAT32, Active: true},
+		{Size: 9*mib + 4096, Type: TypeMBRLinux},
+	}}, AlignCard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func uefiLayout(t testing.TB) Layout {
+	l, err := Arrange(Layout{Scheme: GPT, ID: GUID("test", "disk"), Partitions: []Partition{
+		{Size: 64 * mib, Type: TypeESP, Name: "esp", UUID: GUID("test", "esp")},
+		{Size: 9*mib + 4096, Type: TypeRootAMD64, Name: "root-a", UUID: GUID("test", "root-a"), Attributes: 1 << 60},
+		{Number: 4, Size: mib, Type: TypeVar, Name: "Größe 😀", UUID: GUID("test", "data")},
+	}}, Align)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// write makes an image file that held something else before.
+func write(t testing.TB, l Layout) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "disk.img")
+	if err := os.WriteFile(name, bytes.Repeat([]byte{0xa5}, 4*mib), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(l.Size); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(f, l); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func readBack(t testing.TB, name string) (Layout, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Read(f, fi.Size())
+}
+
+func TestArrange(t *testing.T) {
+	l := piLayout(t)
+	want := []Partition{
+		{Number: 1, Start: 4 * mib, Size: 64 * mib, Type: "0c", UUID: "1234abcd-01", Active: true},
+		{Number: 2, Start: 68 * mib, Size: 12 * mib, Type: "83", UUID: "1234abcd-02"},
+	}
+	if d := cmp.Diff(want, l.Partitions); d != "" || l.Size != 80*mib {
+		t.Errorf("size %d: %s", l.Size, d)
+	}
+	if l := uefiLayout(t); l.Size != (1+64+10+1+1)*mib || l.Partition("root-a").Start != 65*mib {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestMBRIsClean(t *testing.T) {
+	name := write(t, piLayout(t))
+	if out := mustTool(t, "sfdisk", "-V", name); !strings.Contains(out, "No errors detected.") {
+		t.Error(out)
+	}
+	for _, want := range []string{"Disk identifier: 0x1234abcd", "8192 139263  131072  64M  c W95 FAT32 (LBA)", "139264 163839   24576  12M 83 Linux"} {
+		if out := mustTool(t, "fdisk", "-l", name); !strings.Contains(out, want) {
+			t.Errorf("fdisk lacks %q:\n%s", want, out)
+		}
+	}
+	out := mustTool(t, "fdisk", "-x", "-l", name)
+	if strings.Contains(out, "doesn't") || strings.Contains(out, "does not") {
+		t.Errorf("fdisk: %s", out)
+	}
+	if got, err := readBack(t, name); err != nil || !cmp.Equal(got, piLayout(t)) {
+		t.Errorf("%v %s", err, cmp.Diff(got, piLayout(t)))
+	}
+}
+
+// TestMBRIsWhatSfdiskWrites compares with another writer, CHS included.
+func TestMBRIsWhatSfdiskWrites(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "ref.img")
+	ref, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ref.Close()
+	ref.Truncate(20 << 30)
+	l := Layout{Scheme: MBR, ID: "deadbeef", Size: 20 << 30, Partitions: []Partition{
+		{Number: 1, Start: 4 * mib, Size: 256 * mib, Type: "0c", Active: true},
+		{Number: 3, Start: 260 * mib, Size: 8 << 30, Type: "83"},
+	}}
+	cmd := exec.Command("sfdisk", "-q", name)
+	cmd.Stdin = strings.NewReader("label: dos\nlabel-id: 0xdeadbeef\n1: start=8192,size=524288,type=c,bootable\n3: start=532480,size=16777216,type=83\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	got, want := make(sectorWriter, 512), make([]byte, 512)
+	if err := Write(got, l); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ref.ReadAt(want, 0); err != nil || !bytes.Equal(got[440:], want[440:]) {
+		t.Errorf("%v\n%x\n%x", err, got[440:], want[440:])
+	}
+}
+
+func TestGPTIsClean(t *testing.T) {
+	name := write(t, uefiLayout(t))
+	if out := mustTool(t, "sgdisk", "-v", name); !strings.Contains(out, "No problems found.") || strings.Contains(out, "aution") || strings.Contains(out, "arning") {
+		t.Error(out)
+	}
+	if out := mustTool(t, "sfdisk", "-V", name); !strings.Contains(out, "No errors detected.") {
+		t.Error(out)
+	}
+	out := mustTool(t, "sfdisk", "-d", name)
+	for _, want := range []string{
+		"label-id: " + strings.ToUpper(GUID("test", "disk")),
+		`size=       20480, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, uuid=` + strings.ToUpper(GUID("test", "root-a")) + `, name="root-a", attrs="GUID:60"`,
+		`img4 : start=      153600`,
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("sfdisk lacks %q:\n%s", want, out)
+		}
+	}
+	if out := mustTool(t, "fdisk", "-l", name); !strings.Contains(out, "Linux root (x86-64)") || strings.Contains(out, "PMBR") {
+		t.Errorf("fdisk: %s", out)
+	}
+	if got, err := readBack(t, name); err != nil || !cmp.Equal(got, uefiLayout(t)) {
+		t.Errorf("%v %s", err, cmp.Diff(got, uefiLayout(t)))
+	}
+}
+
+func TestDamagedGPT(t *testing.T) {
+	name := write(t, uefiLayout(t))
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	f.WriteAt([]byte("garbage"), SectorSize)
+	got, err := readBack(t, name)
+	if err != nil || !got.Recovered || len(got.Partitions) != 3 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	f.WriteAt([]byte("garbage"), uefiLayout(t).Size-SectorSize)
+	if got, err := readBack(t, name); err == nil {
+		t.Errorf("both copies damaged: %+v", got)
+	}
+}
+
+func TestNoTable(t *testing.T) {
+	fat := make([]byte, 4096)
+	fat[446], fat[510], fat[511] = 0x33, 0x55, 0xaa
+	for name, b := range map[string][]byte{"blank": make([]byte, 4096), "file system": fat, "tiny": nil} {
+		if _, err := Read(bytes.NewReader(b), int64(len(b))); !errors.Is(err, ErrNoTable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestWriteRefuses(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(l *Layout)
+		want string
+	}{
+		{"overlap", func(l *Layout) { l.Partitions[1].Start = l.Partitions[0].Start + mib }, "partitions 1 and 2 overlap"},
+		{"off the disk", func(l *Layout) { l.Partitions[2].Size = 2 * mib }, "partition 4: 2097152 bytes at 78643200 are not between"},
+		{"in the table", func(l *Layout) { l.Partitions[0].Start = 512 }, "are not between 17408 and"},
+		{"half a sector", func(l *Layout) { l.Partitions[0].Size++ }, "not whole sectors"},
+		{"no GUID", func(l *Layout) { l.ID = "" }, `disk GUID ""`},
+		{"upper case", func(l *Layout) { l.Partitions[0].UUID = strings.ToUpper(l.Partitions[0].UUID) }, "not one in lower case"},
+		{"no type", func(l *Layout) { l.Partitions[0].Type = "83" }, `type "83" is not a GUID`},
+		{"twice", func(l *Layout) { l.Partitions[0].UUID = l.Partitions[1].UUID }, "used twice"},
+		{"number", func(l *Layout) { l.Partitions[0].Number = 129 }, "from 1 to 128"},
+		{"name", func(l *Layout) { l.Partitions[0].Name = strings.Repeat("😀", 36) }, "longer than 36"},
+		{"scheme", func(l *Layout) { l.Scheme = "bsd" }, `unknown scheme "bsd"`},
+		{"MBR name", func(l *Layout) { *l = piLayout(t); l.Partitions[0].Name = "boot" }, "an MBR has no names"},
+		{"MBR five", func(l *Layout) { *l = piLayout(t); l.Partitions[0].Number = 5 }, "from 1 to 4"},
+		{"MBR signature", func(l *Layout) { *l = piLayout(t); l.ID = "0x123456" }, "disk signature"},
+	}
+	for _, tt := range tests {
+		l := uefiLayout(t)
+		tt.edit(&l)
+		if err := Write(make(sectorWriter, 0), l); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+func TestWindow(t *testing.T) {
+	name := write(t, piLayout(t))
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := piLayout(t).Partitions[1].Window(f)
+	if _, err := w.WriteAt([]byte("end"), w.Size()-3); err != nil {
+		t.Error(err)
+	}
+	for _, off := range []int64{-1, w.Size() - 2, w.Size() + 1, 1<<63 - 1} {
+		if _, err := w.WriteAt([]byte("end"), off); err == nil {
+			t.Errorf("write at %d went through", off)
+		}
+	}
+	b := make([]byte, 3)
+	if _, err := f.ReadAt(b, 80*mib-3); err != nil || string(b) != "end" {
+		t.Errorf("%q %v", b, err)
+	}
+}
+
+func TestIdentifiers(t *testing.T) {
+	if GUID("ab", "c") == GUID("a", "bc") || GUID("x") != GUID("x") || !guidPattern.MatchString(GUID("x")) || GUID("x")[14] != '8' {
+		t.Error(GUID("ab", "c"), GUID("a", "bc"), GUID("x"))
+	}
+	if !signaturePattern.MatchString(Signature("x")) || Signature("x") != fmt.Sprintf("%08x", VolumeID("x")) {
+		t.Error(Signature("x"))
+	}
+}
+
+func TestScanFindsWhatWasWritten(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size = 3*mib + 1000
+	f.Truncate(size)
+	r := NewRecorder(f)
+	for _, w := range []struct {
+		off  int64
+		data string
+	}{{0, "start"}, {5000, strings.Repeat("x", 10000)}, {15000, "y"}, {2 * mib, string(make([]byte, 8192))}, {size - 1, "z"}, {9000, "over"}} {
+		if _, err := r.WriteAt([]byte(w.data), w.off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := cmp.Diff(r.Extents(), []Extent{{0, 5}, {5000, 10001}, {2 * mib, 8192}, {size - 1, 1}}); d != "" {
+		t.Error(d)
+	}
+	for _, tt := range []struct {
+		mapped []Extent
+		want   string
+	}{{r.Extents(), "0-3 512-513 768-768 "}, {nil, "0-3 768-768 "}, {[]Extent{}, ""}, {[]Extent{{0, size}}, "0-768 "}} {
+		m, err := Scan(context.Background(), f, size, tt.mapped, progress.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, r := range m.Ranges {
+			got += fmt.Sprintf("%d-%d ", r.First, r.Last)
+		}
+		if got != tt.want {
+			t.Errorf("%v: ranges %s, want %s", tt.mapped, got, tt.want)
+		}
+		h := sha256.New()
+		io.Copy(h, io.NewSectionReader(f, 0, size))
+		if m.SHA256 != hex.EncodeToString(h.Sum(nil)) {
+			t.Error("digest differs")
+		}
+	}
+}
+
+// TestBmaptoolCopies lets bmaptool check all digests and write the mapped
+// blocks over garbage.
+func TestBmaptoolCopies(t *testing.T) {
+	dir := t.TempDir()
+	img, out := filepath.Join(dir, "disk.img"), filepath.Join(dir, "out.img")
+	l := uefiLayout(t)
+	f, err := os.Create(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	f.Truncate(l.Size)
+	rec := NewRecorder(f)
+	if err := Write(rec, l); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Partitions[1].Writer(rec).WriteAt(bytes.Repeat([]byte("root"), 10000), 0); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Scan(context.Background(), f, l.Size, rec.Extents(), progress.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := m.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(img+".bmap", b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustTool(t, "bmaptool", "copy", "--bmap", img+".bmap", img, out)
+	if got, err := readBack(t, out); err != nil || !cmp.Equal(got, l) {
+		t.Errorf("%v %s", err, cmp.Diff(got, l))
+	}
+	mustTool(t, "cmp", img, out)
+	damaged := bytes.Replace(b.Bytes(), []byte("<Range chksum=\""), []byte("<Range chksum=\"f"), 1)
+	os.WriteFile(img+".bmap", damaged, 0o644)
+	if err := exec.Command("bmaptool", "copy", "--bmap", img+".bmap", img, out).Run(); err == nil {
+		t.Error("bmaptool takes a damaged map: it judges nothing")
+	}
+}
+
+func TestScanStops(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := Scan(ctx, bytes.NewReader(make([]byte, 10)), 10, nil, progress.Discard); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := Scan(context.Background(), bytes.NewReader(make([]byte, 10)), 11, nil, progress.Discard); err == nil {
+		t.Error("a truncated image has a digest")
+	}
+}
+
+// FuzzRead patches headers and entries and then mends the header's checksum,
+// behind which the dangerous numbers are.
+func FuzzRead(f *testing.F) {
+	f.Add(uint8(0), uint16(80), []byte{0, 0, 0, 0, 0, 0, 0, 0})
+	f.Add(uint8(1), uint16(72), []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
+	f.Add(uint8(2), uint16(512+32), []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	f.Add(uint8(3), uint16(446), []byte{0x80, 0, 0, 0, 0x0c, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, kind uint8, at uint16, patch []byte) {
+		img := tinyDisk(t, kind&2 != 0 && kind&1 != 0)
+		if copy(img[SectorSize+int(at)%4096:], patch); kind&1 == 0 {
+			copy(img[at%SectorSize:], patch)
+		}
+		if kind&4 != 0 {
+			clear(img[SectorSize : SectorSize+8])
+		}
+		for _, off := range []int{SectorSize, len(img) - SectorSize} {
+			h := img[off : off+92]
+			if kind&8 != 0 {
+				le.PutUint32(h[88:], crc32.ChecksumIEEE(img[2*SectorSize:][:128*128]))
+			}
+			clear(h[16:20])
+			le.PutUint32(h[16:], crc32.ChecksumIEEE(h))
+		}
+		l, err := Read(bytes.NewReader(img), int64(len(img)))
+		if err != nil {
+			return
+		}
+		for _, p := range l.Partitions {
+			if p.Start < 0 || p.End() > l.Size || p.Size <= 0 {
+				t.Errorf("%+v", p)
+			}
+		}
+	})
+}
+
+// tinyDisk is a disk of 2 MiB with one partition.
+func tinyDisk(t testing.TB, useMBR bool) []byte {
+	l := Layout{Scheme: GPT, ID: GUID("x"), Size: 2 * mib, Partitions: []Partition{{Number: 1, Start: mib, Size: mib / 2, Type: TypeLinux, UUID: GUID("y")}}}
+	if useMBR {
+		l.Scheme, l.ID, l.Partitions[0].Type = MBR, "12345678", "83"
+	}
+	img := make(sectorWriter, l.Size)
+	if err := Write(img, l); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}

@@ -1,0 +1,114 @@
+package disk
+
+import (
+	"bytes"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"strings"
+
+	"github.com/diskfs/go-diskfs/partition/gpt"
+	"github.com/diskfs/go-diskfs/partition/mbr"
+)
+
+// Read parses the partition table of a disk or image of size bytes. A GPT
+// goes before an MBR; where its first copy is damaged, the last sector's is
+// used. Nothing of a partition is read. For a disk without a table the error
+// wraps ErrNoTable.
+func Read(r io.ReaderAt, size int64) (Layout, error) {
+	if size < 2*SectorSize {
+		return Layout{}, fmt.Errorf("%w: %d bytes are less than two sectors", ErrNoTable, size)
+	}
+	head := make([]byte, 2*SectorSize)
+	if _, err := r.ReadAt(head, 0); err != nil {
+		return Layout{}, fmt.Errorf("read partition table: %w", err)
+	}
+	if isGPT(head) {
+		return readGPT(r, size, head[SectorSize:])
+	}
+	return readMBR(head[:SectorSize], size)
+}
+
+// isGPT looks for the header, and for the entry that protects one that was
+// lost: the copy at the end may still be good.
+func isGPT(head []byte) bool {
+	return bytes.HasPrefix(head[SectorSize:], []byte("EFI PART")) || hasSignature(head) && head[446+4] == 0xee
+}
+
+func hasSignature(sector []byte) bool { return sector[510] == 0x55 && sector[511] == 0xaa }
+
+func readMBR(sector []byte, size int64) (Layout, error) {
+	if !hasSignature(sector) {
+		return Layout{}, ErrNoTable
+	}
+	t, err := mbr.Read(backend{r: bytes.NewReader(sector), size: size}, SectorSize, SectorSize)
+	if err != nil {
+		// A FAT boot sector has the same signature and code for entries.
+		return Layout{}, fmt.Errorf("%w: %w", ErrNoTable, err)
+	}
+	l := Layout{Scheme: MBR, ID: t.UUID(), Size: size}
+	for _, p := range t.Partitions {
+		if p.Type == mbr.Empty || p.Size == 0 {
+			continue
+		}
+		l.Partitions = append(l.Partitions, Partition{
+			Number: p.Index, Start: p.GetStart(), Size: p.GetSize(), Type: fmt.Sprintf("%02x", byte(p.Type)),
+			UUID: mbrPartUUID(l.ID, p.Index), Active: p.Bootable,
+		})
+	}
+	return l, l.checkRead()
+}
+
+// checkRead demands of a table found on a disk no more than that its
+// partitions are on the disk: other people's tables break other rules.
+func (l *Layout) checkRead() error {
+	for _, p := range l.Partitions {
+		if p.Start < SectorSize || p.Size <= 0 || p.Start > l.Size || p.Size > l.Size-p.Start {
+			return fmt.Errorf("partition table: partition %d (%d bytes at %d) is not on the disk of %d bytes", p.Number, p.Size, p.Start, l.Size)
+		}
+	}
+	return nil
+}
+
+func readGPT(r io.ReaderAt, size int64, header []byte) (Layout, error) {
+	last := make([]byte, SectorSize)
+	if _, err := r.ReadAt(last, (size/SectorSize-1)*SectorSize); err != nil {
+		return Layout{}, fmt.Errorf("read backup GPT: %w", err)
+	}
+	for _, h := range [][]byte{header, last} {
+		if err := saneHeader(h, size); err != nil {
+			return Layout{}, fmt.Errorf("read GPT: %w", err)
+		}
+	}
+	t, err := gpt.Read(backend{r: r, size: size}, SectorSize, SectorSize)
+	if err != nil {
+		return Layout{}, fmt.Errorf("read GPT: %w", err)
+	}
+	l := Layout{Scheme: GPT, ID: strings.ToLower(t.GUID), Size: size, Recovered: t.RecoveredFromBackup}
+	for _, p := range t.Partitions {
+		if p.Start > uint64(size/SectorSize) || p.End < p.Start || p.End >= uint64(size/SectorSize) {
+			return Layout{}, fmt.Errorf("read GPT: partition %d (sectors %d to %d) is not on the disk of %d bytes", p.Index, p.Start, p.End, size)
+		}
+		l.Partitions = append(l.Partitions, Partition{
+			Number: p.Index, Start: p.GetStart(), Size: p.GetSize(), Type: strings.ToLower(string(p.Type)),
+			Name: p.Name, UUID: strings.ToLower(p.GUID), Attributes: p.Attributes,
+		})
+	}
+	return l, l.checkRead()
+}
+
+// saneHeader stops headers whose checksum is right but whose numbers make
+// go-diskfs loop for ever (entries of 0 bytes) or allocate without bound.
+// Headers with a wrong checksum it never trusts by itself.
+func saneHeader(h []byte, size int64) error {
+	sum := bytes.Clone(h[:92])
+	clear(sum[16:20])
+	if crc32.ChecksumIEEE(sum) != le.Uint32(h[16:]) {
+		return nil
+	}
+	first, count, entry := le.Uint64(h[72:]), le.Uint32(h[80:]), le.Uint32(h[84:])
+	if entry != gpt.PartitionEntrySize || count > 1024 || first > uint64(size/SectorSize) {
+		return fmt.Errorf("a table of %d entries of %d bytes at sector %d is not supported", count, entry, first)
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package disk
+
+import (
+	"cmp"
+	"io"
+	"slices"
+	"sync"
+)
+
+// Extent is a run of bytes of a disk.
+type Extent struct{ Offset, Length int64 }
+
+// Recorder passes writes on and remembers where they went: the exact list of
+// what a block map must contain. It is safe for concurrent use.
+type Recorder struct {
+	w  io.WriterAt
+	mu sync.Mutex
+	// ext is in order of arrival, but for runs that continue the last one.
+	ext []Extent
+}
+
+// NewRecorder returns a Recorder in front of w.
+func NewRecorder(w io.WriterAt) *Recorder { return &Recorder{w: w} }
+
+// WriteAt implements io.WriterAt.
+func (r *Recorder) WriteAt(p []byte, off int64) (int, error) {
+	n, err := r.w.WriteAt(p, off)
+	r.mark(Extent{off, int64(n)})
+	return n, err
+}
+
+func (r *Recorder) mark(e Extent) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.ext); n > 0 && r.ext[n-1].Offset+r.ext[n-1].Length == e.Offset {
+		r.ext[n-1].Length += e.Length
+		return
+	}
+	r.ext = append(r.ext, e)
+	if len(r.ext) > 1<<16 {
+		r.ext = merge(r.ext)
+	}
+}
+
+// Extents returns what was written, sorted, without overlaps and gaps of zero.
+func (r *Recorder) Extents() []Extent {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return merge(r.ext)
+}
+
+func merge(ext []Extent) []Extent {
+	sorted := slices.SortedFunc(slices.Values(ext), func(a, b Extent) int { return cmp.Compare(a.Offset, b.Offset) })
+	var out []Extent
+	for _, e := range sorted {
+		n := len(out)
+		switch {
+		case e.Length == 0:
+		case n > 0 && e.Offset <= out[n-1].Offset+out[n-1].Length:
+			out[n-1].Length = max(out[n-1].Length, e.Offset+e.Length-out[n-1].Offset)
+		default:
+			out = append(out, e)
+		}
+	}
+	return out
+}
