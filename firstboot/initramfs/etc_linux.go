@@ -1,0 +1,55 @@
+package initramfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/u-root/u-root/pkg/mount"
+	"golang.org/x/sys/unix"
+)
+
+// etc lays the writable layer of the data partition over the image's /etc,
+// after taking out of it what must not outlive an image.
+func (m *machine) etc() error {
+	base := sysroot + "/var/.overlay/etc"
+	upper, work := filepath.Join(base, "upper"), filepath.Join(base, "work")
+	for _, dir := range []string{upper, work} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return damagedData(m.disk.label, err)
+		}
+	}
+	if err := m.pruneEtc(upper); err != nil {
+		return err
+	}
+	options := "lowerdir=" + sysroot + "/etc,upperdir=" + upper + ",workdir=" + work + ",redirect_dir=off,index=off,metacopy=off"
+	if _, err := mount.Mount("etc", sysroot+"/etc", "overlay", options, 0); err != nil {
+		return damagedData(m.disk.label, fmt.Errorf("lay the writable layer over /etc: %w", err))
+	}
+	return nil
+}
+
+func (m *machine) pruneEtc(upper string) error {
+	text, err := os.ReadFile(filepath.Join(sysroot, PersistList))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return m.badSlot(err)
+	}
+	list, err := parsePersist(string(text))
+	if err != nil {
+		return m.badSlot(err)
+	}
+	gone, err := list.prune(upper)
+	if err != nil {
+		return damagedData(m.disk.label, err)
+	}
+	if len(gone) > 0 {
+		m.con.log(fmt.Sprintf("init: not kept in /etc: %.10q", gone))
+		unix.Sync()
+	}
+	return nil
+}

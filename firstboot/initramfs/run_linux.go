@@ -1,0 +1,222 @@
+package initramfs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/u-root/u-root/pkg/mount"
+	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
+)
+
+const sysroot = "/sysroot"
+
+// machine is the computer on its way from the initramfs to the real root.
+type machine struct {
+	con   *console
+	dog   *watchdog
+	opt   options
+	state State
+	build string
+	disk  disk
+	table *ptable.Table
+}
+
+// Run is PID 1. It does not return: it ends in the new root's init, in a
+// reboot of a slot on trial, or in a page on the screen.
+func Run() {
+	m := &machine{con: &console{}, dog: &watchdog{}}
+	err := m.guard(m.start)
+	m.stop(err)
+}
+
+// guard turns a panic into an error: PID 1 must not die without a word.
+func (m *machine) guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v at %s", p, lastFrames(string(debug.Stack())))
+		}
+	}()
+	return f()
+}
+
+// lastFrames keeps the few lines of a stack that fit a screen.
+func lastFrames(stack string) string {
+	var at []string
+	for _, line := range strings.Split(stack, "\n") {
+		if file, _, ok := strings.Cut(strings.TrimSpace(line), " +0x"); ok && !strings.Contains(file, "runtime/") {
+			at = append(at, filepath.Base(file))
+		}
+	}
+	return strings.Join(at[:min(len(at), 6)], " < ")
+}
+
+func (m *machine) start() error {
+	if err := mountKernel(); err != nil {
+		return err
+	}
+	m.con.open()
+	m.build = readLine(BuildFile)
+	m.con.say("%s", m.build)
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	if m.opt, err = parseCmdline(string(cmdline)); err != nil {
+		return err
+	}
+	m.state.Clock = raiseClock()
+	if err := m.loadModules(); err != nil {
+		return err
+	}
+	for _, step := range []func() error{m.findDisk, m.makeRoom, m.mountRoot, m.data, m.etc, m.handOver} {
+		m.dog.expect(stepLimit)
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stepLimit bounds a step that does not end by itself, such as a read from a
+// dying card: after it nobody feeds the watchdog. mkfs and e2fsck of a large
+// disk at 10 MB/s stay well below.
+const stepLimit = 30 * time.Minute
+
+// mountKernel mounts what every later step reads.
+func mountKernel() error {
+	for _, fs := range []struct {
+		dir, kind, data string
+		flags           uintptr
+	}{
+		{"/dev", "devtmpfs", "mode=0755", unix.MS_NOSUID},
+		{"/proc", "proc", "", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+		{"/sys", "sysfs", "", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+		{"/run", "tmpfs", "mode=0755", unix.MS_NOSUID | unix.MS_NODEV},
+	} {
+		if _, err := mount.Mount(fs.kind, fs.dir, fs.kind, fs.data, fs.flags); err != nil {
+			return fmt.Errorf("mount %s: %w", fs.dir, err)
+		}
+	}
+	return nil
+}
+
+// findDisk waits for the boot disk: USB and SD need seconds. It gives up only
+// for a slot on trial; else it says what it waits for and goes on, since a
+// cable may be plugged in any time.
+func (m *machine) findDisk() error {
+	const patience = time.Minute
+	m.con.say("looking for the disk")
+	esp, trial := readLoader()
+	m.state.Trial = trial || m.opt.trial
+	for begin, told := time.Now(), false; ; time.Sleep(200 * time.Millisecond) {
+		c, err := choose(listDisks(), esp, m.opt)
+		switch {
+		case err == nil:
+			return m.openDisk(c)
+		case err != errNoDisk:
+			return diskTrouble(c, err)
+		case time.Since(begin) > patience && m.state.Trial:
+			return noDisk(m.opt, esp)
+		case time.Since(begin) > patience && !told:
+			told = true
+			m.con.page(noDisk(m.opt, esp).page(m.build, "This computer keeps looking and goes on by itself once the disk is there."))
+		}
+		m.dog.expect(stepLimit)
+	}
+}
+
+func (m *machine) openDisk(c candidate) error {
+	d, err := openDisk(c.name)
+	if err != nil {
+		return diskTrouble(c, err)
+	}
+	d.label = c.label
+	m.disk, m.table = d, c.table
+	m.state.Slot, m.state.Disk, m.state.DiskID = m.opt.slot, c.name, c.table.ID
+	m.con.say("slot %s on %s", m.opt.slot, c.label)
+	return nil
+}
+
+// makeRoom settles the partition table and shows it to the kernel.
+func (m *machine) makeRoom() error {
+	want, state, err := makeRoom(m.disk, m.table, m.opt.slotBytes, newGUID)
+	if err != nil {
+		return diskTrouble(candidate{label: m.disk.label}, err)
+	}
+	m.table = want
+	m.state.Formatted = state == dataPending
+	if err := m.disk.follow(want); err != nil {
+		return diskTrouble(candidate{label: m.disk.label}, err)
+	}
+	return nil
+}
+
+// mountRoot mounts the slot's squashfs and makes sure that it belongs to this
+// kernel: a mismatch would end minutes later in a system without modules.
+func (m *machine) mountRoot() error {
+	dev, err := m.disk.partition(m.opt.rootPart())
+	if err != nil {
+		return m.badSlot(err)
+	}
+	if _, err := mount.Mount(dev, sysroot, "squashfs", "", unix.MS_RDONLY); err != nil {
+		return m.badSlot(err)
+	}
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return err
+	}
+	release := unix.ByteSliceToString(uts.Release[:])
+	if _, err := os.Stat(filepath.Join(sysroot, "usr/lib/modules", release)); err != nil {
+		return m.badSlot(fmt.Errorf("the system in slot %s is not made for this kernel: %w", m.opt.slot, err))
+	}
+	return nil
+}
+
+// handOver leaves a note for the running system and becomes its init.
+func (m *machine) handOver() error {
+	m.state.Watchdog = int(m.dog.timeout().Seconds())
+	if err := writeState(m.state); err != nil {
+		return err
+	}
+	m.con.say("starting the system")
+	m.dog.feedLast()
+	if err := mount.SwitchRoot(sysroot, "/sbin/init"); err != nil {
+		return m.badSlot(err)
+	}
+	return nil
+}
+
+// stop shows err on every console. A slot on trial then reboots, which brings
+// back the good slot; anything else waits for a person with the page in
+// sight: a reboot loop would only hide it and wear the card.
+func (m *machine) stop(err error) {
+	if err == nil {
+		err = fmt.Errorf("init returned")
+	}
+	t := asTrouble(err)
+	if m.state.Trial || m.opt.trial {
+		m.con.page(t.page(m.build, "This was the trial of a new version. The computer restarts in 30 seconds with the version it had before."))
+		m.dog.expect(time.Minute)
+		time.Sleep(30 * time.Second)
+		reboot()
+	}
+	for {
+		m.dog.expect(stepLimit)
+		m.con.page(t.page(m.build, "Nothing more happens by itself."))
+		time.Sleep(time.Minute)
+	}
+}
+
+// reboot does not return. Where the kernel has no way to restart the machine
+// the watchdog does, since nobody feeds it any more.
+func reboot() {
+	unix.Sync()
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	select {}
+}

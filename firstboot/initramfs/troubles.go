@@ -1,0 +1,72 @@
+package initramfs
+
+import (
+	"errors"
+	"fmt"
+)
+
+// photograph ends most remedies: the people on site cannot do more.
+const photograph = "Take a photograph of this page and send it to whoever looks after this computer."
+
+// diskTrouble words the errors of finding and partitioning the disk.
+func diskTrouble(c candidate, err error) error {
+	var t *Trouble
+	switch {
+	case errors.As(err, &t):
+		return t
+	case errors.Is(err, errTooSmall):
+		return &Trouble{
+			What: "The card or disk is too small for this system. Nothing was changed on it.", Disk: c.label,
+			Do: "Use a larger card or disk and write the image to that one.", Err: err,
+		}
+	case errors.Is(err, errNotOurs):
+		return &Trouble{
+			What: "The disk was changed by another program: its partitions are not the ones of this system. Nothing was changed on it.", Disk: c.label,
+			Do: "Do not format anything. " + photograph, Err: err,
+		}
+	}
+	return &Trouble{
+		What: "The card or disk cannot be read or written properly. It may be worn out or not sit firmly.", Disk: c.label,
+		Do: "Switch the computer off, take the card or cable out and push it in again firmly, and switch it on. If this page comes back: " + photograph, Err: err,
+	}
+}
+
+// noDisk says that the boot disk does not appear.
+func noDisk(o options, esp string) *Trouble {
+	return &Trouble{
+		What: "The computer cannot find the card or disk that its system is on.",
+		Do:   "Check that the card, stick or disk sits firmly and that its cable is plugged in. If you just copied it to another one, use only one of the two.",
+		Err:  fmt.Errorf("no disk has ID %q or an EFI system partition %q", o.disk, esp),
+	}
+}
+
+// badSlot says that the system in the slot cannot be used.
+func (m *machine) badSlot(err error) error {
+	return &Trouble{
+		What: fmt.Sprintf("The system on the disk (slot %s) is damaged or was not copied completely. Your data is on another part of the disk and was not touched.", m.opt.slot),
+		Disk: m.disk.label,
+		Do:   "Switch the computer off and on again once. If this page comes back: " + photograph + " The card may have to be written again.",
+		Err:  err,
+	}
+}
+
+// damagedData says that e2fsck -p would not repair the data partition.
+func damagedData(label string, err error) error {
+	return &Trouble{
+		What: "The part of the disk that holds this computer's data is damaged, and repairing it by itself could lose data. It was NOT formatted.",
+		Disk: label,
+		Do: "Call whoever looks after this computer before you do anything. If they say so: switch off, put the card into a laptop, create an empty file called " +
+			RepairFile + " on the small partition that the laptop shows, put the card back and switch on. The computer then repairs what it can.",
+		Err: err,
+	}
+}
+
+// noData says that there is no file system where one ought to be.
+func noData(label string, err error) error {
+	return &Trouble{
+		What: "The part of the disk that held this computer's data cannot be recognised any more. It was NOT formatted, so an expert may still save the data.",
+		Disk: label,
+		Do:   "Do not write to this card or disk. " + photograph + " If the data is not needed, the image can be written to the card again.",
+		Err:  err,
+	}
+}
