@@ -1,0 +1,237 @@
+// Package gate decides whether an image may be built of a set of packages
+// although no maintainer script is ever run: it takes every preinst and
+// postinst apart and compares what is left with what package rootfs and its
+// neighbours are known to reproduce.
+//
+// It refuses by default. A script is accepted if nothing is left of it, if
+// debhelper added all of it by a template that is known, or if its text is
+// the one that a model was written for; a changed text is refused with the
+// difference. A user can accept a package by name and with a reason, which is
+// recorded.
+//
+// It does not look at prerm and postrm, which an image never runs, nor at
+// config, which asks questions that only the package's own postinst reads.
+package gate
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/deb"
+)
+
+// Report is what a caller records of a set of packages that passed.
+type Report struct {
+	// Accepted lists the scripts that no model covers and a user accepted,
+	// sorted by package and script.
+	Accepted []Accepted
+	// Unneeded names packages that were accepted although nothing of theirs
+	// has to be, or that are not in the set, sorted.
+	Unneeded []string
+}
+
+// Accepted is one script whose effects are missing from the image.
+type Accepted struct {
+	Package, Version string
+	Script           string // "postinst"
+	Reason           string // the user's words
+	Hints            []string
+}
+
+// Refusal is one script that cannot be accepted.
+type Refusal struct {
+	Package, Version string
+	Script           string   // "postinst", or "triggers"
+	Lines            []string // what is not covered by a template, normalised
+	Diff             string   // against the recorded text, where there is one
+	Hints            []string // "adds users (adduser)"
+}
+
+// RefusedError holds all refusals of a set, sorted by package and script.
+type RefusedError struct{ Refusals []Refusal }
+
+// Check compares the scripts of all packages with the models. accept maps the
+// names of packages to the reasons why their scripts may be ignored.
+func Check(pkgs []*deb.Package, accept map[string]string) (*Report, error) {
+	pkgs = slices.Clone(pkgs)
+	slices.SortFunc(pkgs, func(a, b *deb.Package) int { return strings.Compare(a.Name, b.Name) })
+	report := &Report{}
+	var refused []Refusal
+	needed := map[string]bool{}
+	for _, p := range pkgs {
+		found := examine(p)
+		reason, ok := accept[p.Name]
+		if !ok {
+			refused = append(refused, found...)
+			continue
+		}
+		for _, r := range found {
+			needed[p.Name] = true
+			report.Accepted = append(report.Accepted, Accepted{p.Name, p.Version, r.Script, reason, r.Hints})
+		}
+	}
+	for name := range accept {
+		if !needed[name] {
+			report.Unneeded = append(report.Unneeded, name)
+		}
+	}
+	slices.Sort(report.Unneeded)
+	if len(refused) > 0 {
+		return nil, &RefusedError{refused}
+	}
+	return report, nil
+}
+
+// examine returns everything about a package that no template and no model
+// covers.
+func examine(p *deb.Package) []Refusal {
+	model := loadModels()[modelName(p.Name)]
+	var out []Refusal
+	for _, name := range []string{"postinst", "preinst"} {
+		text, ok := p.ControlFiles[name]
+		if !ok {
+			continue
+		}
+		body := residue(p.Name, text)
+		if body == "" {
+			continue
+		}
+		var known []string
+		if model != nil {
+			known = model.scripts[name]
+		}
+		if !slices.Contains(known, body) {
+			out = append(out, refuse(p, name, body, known))
+		}
+	}
+	return append(out, untreatedTriggers(p, model)...)
+}
+
+// residue is what remains of a script once templates are taken away: the text
+// that a model has to be about. Blocks of debhelper that have no template
+// stand at its end, under the name of their tool.
+func residue(pkg, text string) string {
+	s := Parse(text)
+	var parts []string
+	if s.Body != "" {
+		parts = append(parts, s.Body)
+	}
+	for _, b := range s.Blocks {
+		if _, ok := recognise(b); !ok {
+			parts = append(parts, "# "+b.Tool+"\n"+b.Body)
+		}
+	}
+	return general(pkg, strings.Join(parts, "\n"))
+}
+
+func refuse(p *deb.Package, script, body string, known []string) Refusal {
+	r := Refusal{Package: p.Name, Version: p.Version, Script: script, Lines: strings.Split(body, "\n"), Hints: hints(body)}
+	if len(known) > 0 {
+		r.Diff = nearestDiff(script, known, body)
+	}
+	return r
+}
+
+// untreatedTriggers finds triggers that would run the package's postinst and
+// that its model does not know. Where nothing is left of the postinst, so that
+// running it does nothing, no trigger matters.
+func untreatedTriggers(p *deb.Package, model *Model) []Refusal {
+	text, ok := p.ControlFiles["postinst"]
+	if !ok || residue(p.Name, text) == "" {
+		return nil
+	}
+	var lines []string
+	for line := range strings.Lines(p.ControlFiles["triggers"]) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || !strings.HasPrefix(fields[0], "interest") {
+			continue
+		}
+		if model == nil || !slices.Contains(model.Triggers, fields[1]) {
+			lines = append(lines, strings.Join(fields, " "))
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	return []Refusal{{Package: p.Name, Version: p.Version, Script: "triggers", Lines: lines,
+		Hints: []string{"works on files of other packages (triggers)"}}}
+}
+
+// signs are commands whose effects are easily missed in an image.
+var signs = []struct {
+	pattern *regexp.Regexp
+	hint    string
+}{
+	{regexp.MustCompile(`\b(adduser|addgroup|useradd|groupadd|usermod)\b`), "adds users or groups"},
+	{regexp.MustCompile(`\bdpkg-divert\b`), "diverts files of other packages (dpkg-divert)"},
+	{regexp.MustCompile(`\bdpkg-statoverride\b`), "changes owners or modes (dpkg-statoverride)"},
+	{regexp.MustCompile(`\b(chown|chmod|chgrp)\b`), "changes owners or modes (chown, chmod)"},
+	{regexp.MustCompile(`\bsetcap\b`), "gives programs capabilities (setcap)"},
+	{regexp.MustCompile(`\bupdate-alternatives\b`), "makes links (update-alternatives)"},
+	{regexp.MustCompile(`\bucfr?\b`), "writes configuration files (ucf)"},
+	{regexp.MustCompile(`\b(confmodule|db_get)\b`), "asks questions (debconf)"},
+	{regexp.MustCompile(`\bdpkg-trigger\b`), "asks other packages to act (dpkg-trigger)"},
+	{regexp.MustCompile(`\b(systemctl|deb-systemd-helper)\b.*\benable\b`), "enables units"},
+}
+
+func hints(body string) []string {
+	var out []string
+	for _, s := range signs {
+		if s.pattern.MatchString(body) && !slices.Contains(out, s.hint) {
+			out = append(out, s.hint)
+		}
+	}
+	return out
+}
+
+// shown is the number of lines of a script that an error quotes.
+const shown = 8
+
+func (r Refusal) describe(b *strings.Builder) {
+	fmt.Fprintf(b, "%s %s: %s", r.Package, r.Version, r.Script)
+	switch {
+	case r.Diff != "":
+		b.WriteString(" is not the one that was modelled")
+	case r.Script == "triggers":
+		b.WriteString(": no model of what these do")
+	}
+	if len(r.Hints) > 0 {
+		fmt.Fprintf(b, "; it %s", strings.Join(r.Hints, ", "))
+	}
+	b.WriteByte('\n')
+	if r.Diff != "" {
+		b.WriteString(indent(strings.Split(strings.TrimSuffix(r.Diff, "\n"), "\n")))
+		return
+	}
+	b.WriteString(indent(r.Lines[:min(shown, len(r.Lines))]))
+	if more := len(r.Lines) - shown; more > 0 {
+		fmt.Fprintf(b, "    … and %d more lines\n", more)
+	}
+}
+
+func indent(lines []string) string {
+	var b strings.Builder
+	for _, l := range lines {
+		b.WriteString("    " + l + "\n")
+	}
+	return b.String()
+}
+
+func (e *RefusedError) Error() string {
+	var names []string
+	for _, r := range e.Refusals {
+		names = append(names, r.Package)
+	}
+	names = slices.Compact(names)
+	var b strings.Builder
+	fmt.Fprintf(&b, "images are built without running maintainer scripts, and no model covers those of %s:\n", strings.Join(names, ", "))
+	for _, r := range e.Refusals {
+		r.describe(&b)
+	}
+	fmt.Fprintf(&b, "leave the package out; or do what the script does in an overlay of your own, "+
+		"and accept the package there: acceptUnmodelled: {%s: \"why this is enough\"}; "+
+		"or add a model, see image/rootfs/gate/README.md", names[0])
+	return b.String()
+}
