@@ -1,0 +1,142 @@
+// Package compress writes compressed copies of images, and opens images
+// whether they are compressed or not.
+//
+// An image is cut into chunks that are compressed side by side and put one
+// after the other, each complete by itself: zstd frames, gzip members or xz
+// streams, which every decoder of these formats joins. The chunks depend on
+// nothing but the data, so the result is the same on any number of CPUs.
+//
+// It refuses to guess: what begins with none of the three magics is a raw
+// image, whatever its name says.
+package compress
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/mikelolasagasti/xz"
+)
+
+// Format is a compression format, named as on the command line and in a
+// file's extension; the zero value is none.
+type Format string
+
+// The formats.
+const (
+	None Format = ""
+	Zstd Format = "zst"
+	XZ   Format = "xz"
+	Gzip Format = "gz"
+)
+
+// Formats lists what ParseFormat takes.
+var Formats = []Format{Zstd, XZ, Gzip}
+
+// ParseFormat checks a name given by a user.
+func ParseFormat(s string) (Format, error) {
+	if f := Format(s); slices.Contains(Formats, f) {
+		return f, nil
+	}
+	return None, fmt.Errorf("unknown compression %q: use zst, xz or gz", s)
+}
+
+// magics are the first bytes: RFC 8878 3.1.1, the xz file format 2.1.1.1,
+// RFC 1952 2.3.1.
+var magics = []struct {
+	format Format
+	magic  []byte
+}{
+	{Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd}},
+	{XZ, []byte{0xfd, '7', 'z', 'X', 'Z', 0x00}},
+	{Gzip, []byte{0x1f, 0x8b, 0x08}},
+}
+
+// Detect tells the format by the first bytes of a file.
+func Detect(head []byte) Format {
+	for _, m := range magics {
+		if bytes.HasPrefix(head, m.magic) {
+			return m.format
+		}
+	}
+	return None
+}
+
+// Reader is an image being read from its beginning, decompressed.
+type Reader struct {
+	io.Reader
+	// Format is what was found.
+	Format Format
+	// Size is the length of the raw image in bytes, or -1 where only reading
+	// to the end would tell.
+	Size int64
+
+	close []func() error
+}
+
+// Close releases the decoder, and the file if Open opened one.
+func (r *Reader) Close() error {
+	var first error
+	for _, f := range slices.Backward(r.close) {
+		if err := f(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// Open opens an image file, compressed or raw.
+func Open(name string) (*Reader, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := NewReader(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	r.close = slices.Insert(r.close, 0, f.Close)
+	if fi, err := f.Stat(); err == nil && fi.Mode().IsRegular() && r.Format == None {
+		r.Size = fi.Size()
+	}
+	return r, nil
+}
+
+// maxWindow bounds the memory that a hostile file can ask for, in bytes;
+// xz -9 and zstd -19 stay within.
+const maxWindow = 128 << 20
+
+// NewReader detects the format of r and decompresses it. Closing the Reader
+// does not close r.
+func NewReader(r io.Reader) (*Reader, error) {
+	b := bufio.NewReaderSize(r, 1<<20)
+	head, err := b.Peek(6)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	out := &Reader{Reader: b, Format: Detect(head), Size: -1}
+	switch out.Format {
+	case Zstd:
+		var d *zstd.Decoder
+		if d, err = zstd.NewReader(b, zstd.WithDecoderMaxWindow(maxWindow)); err == nil {
+			out.Reader = d
+			out.close = append(out.close, func() error { d.Close(); return nil })
+		}
+	case XZ:
+		out.Reader, err = xz.NewReader(b, maxWindow)
+	case Gzip:
+		out.Reader, err = gzip.NewReader(b)
+	default:
+		return out, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", out.Format, err)
+	}
+	return out, nil
+}

@@ -1,0 +1,169 @@
+package compress
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/progress"
+)
+
+// Result describes a finished file.
+type Result struct {
+	Name   string
+	Size   int64  // bytes, compressed
+	SHA256 string // of the compressed file, lower-case hex
+}
+
+// File writes size bytes of r, compressed, to the file name, and beside it
+// name.sha256 for "sha256sum -c". Both appear complete or not at all, the
+// digest last.
+func File(ctx context.Context, name string, f Format, r io.ReaderAt, size int64, p progress.Reporter) (Result, error) {
+	out, err := atomicfile.Create(name, 0o644)
+	if err != nil {
+		return Result{}, err
+	}
+	defer out.Close()
+	h := sha256.New()
+	n := new(counter)
+	if err := Write(ctx, io.MultiWriter(out, h, n), f, r, size, p); err != nil {
+		return Result{}, fmt.Errorf("compress %s: %w", name, err)
+	}
+	if err := out.Commit(); err != nil {
+		return Result{}, err
+	}
+	res := Result{Name: name, Size: int64(*n), SHA256: hex.EncodeToString(h.Sum(nil))}
+	return res, WriteSum(name, res.SHA256)
+}
+
+// WriteSum writes name.sha256, the digest of the file name as sha256sum(1)
+// has it.
+func WriteSum(name, sum string) error {
+	line := fmt.Sprintf("%s  %s\n", sum, filepath.Base(name))
+	return atomicfile.WriteFile(name+".sha256", []byte(line), 0o644)
+}
+
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
+// chunkSize is what one CPU compresses at a time, in bytes. Less costs size,
+// more costs memory: a chunk is held twice per CPU.
+const chunkSize = 8 << 20
+
+// Write writes size bytes of r to w, compressed.
+func Write(ctx context.Context, w io.Writer, f Format, r io.ReaderAt, size int64, p progress.Reporter) (err error) {
+	workers := min(runtime.GOMAXPROCS(0), 8)
+	encode, err := encoder(f, workers)
+	if err != nil {
+		return err
+	}
+	task := p.Start("compress", string(f), size)
+	defer func() { task.Done(err) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for c := range chunks(ctx, r, size, workers, encode) {
+		var d chunk
+		select {
+		case d = <-c:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if d.err != nil {
+			return d.err
+		}
+		if _, err := w.Write(d.data); err != nil {
+			return err
+		}
+		task.Add(d.raw)
+	}
+	return ctx.Err()
+}
+
+// chunk is a compressed piece of raw bytes.
+type chunk struct {
+	data []byte
+	raw  int64
+	err  error
+}
+
+// chunks starts compressing pieces, at most workers at a time, and delivers
+// them in order. It ends with ctx.
+func chunks(ctx context.Context, r io.ReaderAt, size int64, workers int, encode encodeFunc) <-chan chan chunk {
+	// The consumer holds one piece, the channel the others.
+	order := make(chan chan chunk, workers-1)
+	go func() {
+		defer close(order)
+		for off := int64(0); off == 0 || off < size; off += chunkSize {
+			c := make(chan chunk, 1)
+			select {
+			case order <- c:
+			case <-ctx.Done():
+				return
+			}
+			go func() { c <- compressChunk(r, off, min(chunkSize, size-off), encode) }()
+		}
+	}()
+	return order
+}
+
+func compressChunk(r io.ReaderAt, off, n int64, encode encodeFunc) chunk {
+	raw := make([]byte, n)
+	if _, err := io.ReadFull(io.NewSectionReader(r, off, n), raw); err != nil {
+		return chunk{err: fmt.Errorf("read image at %d: %w", off, err)}
+	}
+	data, err := encode(raw)
+	return chunk{data, n, err}
+}
+
+// encodeFunc compresses a chunk by itself. It is called concurrently.
+type encodeFunc func(raw []byte) ([]byte, error)
+
+// encoder returns a format's encoder. The levels are those past which these
+// images, most of which is compressed already, hardly shrink.
+func encoder(f Format, workers int) (encodeFunc, error) {
+	switch f {
+	case Zstd:
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(workers),
+			zstd.WithWindowSize(chunkSize), zstd.WithZeroFrames(true))
+		if err != nil {
+			return nil, err
+		}
+		return func(raw []byte) ([]byte, error) { return e.EncodeAll(raw, nil), nil }, nil
+	case XZ:
+		return xzEncoder(workers)
+	case Gzip:
+		return stream(func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriterLevel(w, 6) }), nil
+	}
+	return nil, fmt.Errorf("unknown compression %q", string(f))
+}
+
+// stream makes an encodeFunc of a writer that compresses.
+func stream(open func(io.Writer) (io.WriteCloser, error)) encodeFunc {
+	return func(raw []byte) ([]byte, error) {
+		var b bytes.Buffer
+		w, err := open(&b)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(raw); err != nil {
+			return nil, err
+		}
+		if err := w.Close(); err != nil {
+			return nil, err
+		}
+		return b.Bytes(), nil
+	}
+}
