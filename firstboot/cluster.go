@@ -1,0 +1,129 @@
+package firstboot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// via is how this node gets into its cluster.
+type via struct {
+	create bool
+	join   netip.Addr
+}
+
+// A server whose k3s is just restarting looks like one that has none. Before
+// a cluster is created, the others are asked for this long.
+const (
+	createAsks  = 10
+	createPause = 6 * time.Second
+)
+
+// server decides how to enter the cluster. What was decided once stays, or a
+// server that is down for a moment would change every node. A new node joins
+// any server that lives; the cluster is created only by the node that may, and
+// only when no other server can have one.
+func (m *machine) server(ctx context.Context) (via, error) {
+	if old, err := m.decided(); err != nil || old != nil {
+		return deref(old), err
+	}
+	for ask := 1; ; ask++ {
+		s, err := m.survey(ctx)
+		switch {
+		case err != nil:
+			return via{}, err
+		case s.alive.IsValid():
+			return via{join: s.alive}, nil
+		case !m.cfg.K3s.Init:
+			return via{}, problem("waiting-server", strings.Join(m.cfg.OtherServers(), ", "))
+		case len(s.silent) > 0:
+			return via{}, problem("maybe-cluster", strings.Join(s.silent, ", "))
+		case s.idle == 0 || ask >= createAsks:
+			return via{create: true}, nil
+		}
+		if err := m.Clock.Sleep(ctx, createPause); err != nil {
+			return via{}, err
+		}
+	}
+}
+
+func deref(v *via) via {
+	if v == nil {
+		return via{}
+	}
+	return *v
+}
+
+// survey is what the other servers of node.yaml say.
+type survey struct {
+	alive  netip.Addr // one that serves a cluster
+	silent []string   // members of the tailnet that do not answer: they may have one
+	idle   int        // members that answer that nothing listens
+}
+
+func (m *machine) survey(ctx context.Context) (survey, error) {
+	var s survey
+	st, err := m.upStatus(ctx)
+	if err != nil {
+		return s, err
+	}
+	for _, name := range m.cfg.OtherServers() {
+		p := findPeer(st.Peers, name)
+		if p == nil || len(p.IPs) == 0 {
+			continue // never joined, or deleted: it has no cluster to lose
+		}
+		at := netip.AddrPortFrom(v4First(p.IPs), supervisorPort)
+		alive, err := m.Net.Supervisor(ctx, at)
+		switch {
+		case alive:
+			s.alive = at.Addr()
+			return s, nil
+		case err != nil || !p.Online:
+			s.silent = append(s.silent, name)
+		default:
+			s.idle++
+		}
+	}
+	return s, nil
+}
+
+// decided reads the decision back from k3s' own settings, nil if there is
+// none: it holds from the moment it is on disk.
+func (m *machine) decided() (*via, error) {
+	data, err := m.read(k3sConf)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.HasPrefix(data, []byte(generated)) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var c struct {
+		Server string `yaml:"server"`
+		Init   bool   `yaml:"cluster-init"`
+	}
+	if yaml.Unmarshal(data, &c) != nil {
+		return nil, nil
+	}
+	if ip, err := netip.ParseAddr(hostOf(c.Server)); err == nil {
+		return &via{join: ip}, nil
+	}
+	if c.Init && m.cfg.K3s.Init {
+		return &via{create: true}, nil
+	}
+	return nil, nil
+}
+
+func findPeer(peers []Peer, name string) *Peer {
+	for i := range peers {
+		if peers[i].Name == name {
+			return &peers[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+package firstboot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// loadConfig reads node.yaml from the boot partition. A node that was sealed
+// once keeps working from its own copy when the file is lost or spoilt; what
+// is wrong with the file is then a notice.
+func loadConfig(files Files) (cfg *node.Config, notice *Problem, err error) {
+	h := &Host{Files: files}
+	own, err := h.ownCopy()
+	if err != nil {
+		return nil, nil, err
+	}
+	sealing, err := h.exists(sealingFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	if own != nil && sealing { // cut off while overwriting node.yaml: its text is worth nothing
+		return own, nil, nil
+	}
+	cfg, err = h.bootConfig()
+	var p *Problem
+	switch {
+	case err == nil:
+		return cfg, nil, nil
+	case own != nil && errors.As(err, &p):
+		if p.Code == "node-missing" || p.Code == "node-empty" {
+			p = nil
+		}
+		return own, p, nil
+	}
+	return nil, nil, err
+}
+
+func (h *Host) bootConfig() (*node.Config, error) {
+	data, err := h.read(bootFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, problem("node-missing")
+	}
+	if err != nil {
+		return nil, problem("boot-missing", err.Error()).because(err)
+	}
+	cfg, err := node.Load(node.FileName, data)
+	var bad *node.Error
+	if !errors.As(err, &bad) {
+		return cfg, err
+	}
+	switch bad.Kind {
+	case node.Empty:
+		return nil, problem("node-empty")
+	case node.Binary:
+		return nil, problem("node-binary")
+	case node.TooLarge:
+		return nil, problem("node-too-large")
+	case node.Foreign:
+		return nil, problem("node-version", bad.Error())
+	}
+	return nil, problem("bad-field", bad.Error())
+}
+
+// ownCopy returns what the last seal left on the data partition, nil if there
+// is none or it is damaged: the file on the boot partition then decides.
+func (h *Host) ownCopy() (*node.Config, error) {
+	data, err := h.read(copyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := node.Load(copyFile, data)
+	if err != nil {
+		return nil, nil
+	}
+	return cfg, nil
+}
+
+// file is what a file must be.
+type file struct {
+	path     string
+	data     []byte
+	mode     fs.FileMode
+	uid, gid int
+	absent   bool // it must not exist
+}
+
+func text644(path, content string) file { return file{path: path, data: []byte(content), mode: 0o644} }
+
+// matches asks whether a file is as it must be.
+func (h *Host) matches(f file) (bool, error) {
+	fi, err := h.Files.Stat(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.absent, nil
+	}
+	if err != nil || f.absent {
+		return false, err
+	}
+	if fi.Mode().Perm() != f.mode || fi.Size() != int64(len(f.data)) {
+		return false, nil
+	}
+	have, err := h.read(f.path)
+	return bytes.Equal(have, f.data), err
+}
+
+func (h *Host) allMatch(all []file) (bool, error) {
+	for _, f := range all {
+		if ok, err := h.matches(f); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// ensure writes the files that are not as they must be.
+func (h *Host) ensure(all []file) error {
+	for _, f := range all {
+		ok, err := h.matches(f)
+		if err != nil {
+			return err
+		}
+		if ok {
+			continue
+		}
+		if err := h.write(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Host) write(f file) error {
+	if f.absent {
+		return h.Files.Remove(f.path)
+	}
+	if err := h.Files.Put(f.path, bytes.NewReader(f.data), f.mode); err != nil {
+		return fmt.Errorf("write %s: %w", f.path, err)
+	}
+	if f.uid != 0 || f.gid != 0 {
+		return h.Files.Chown(f.path, f.uid, f.gid)
+	}
+	return nil
+}
+
+// group is files that running programs must be told of when they change.
+type group struct {
+	name  string
+	files []file
+	tell  func(context.Context) error
+}
+
+// pendingFile says that files changed in this boot and programs do not know
+// yet. It lies in /run: the next boot reads the files anyway.
+func (g group) pendingFile() string { return runDir + "/pending-" + g.name }
+
+func (h *Host) converged(g group) (bool, error) {
+	if ok, err := h.allMatch(g.files); err != nil || !ok {
+		return false, err
+	}
+	pending, err := h.exists(g.pendingFile())
+	return !pending, err
+}
+
+func (h *Host) converge(ctx context.Context, g group) error {
+	if ok, err := h.converged(g); err != nil || ok {
+		return err
+	}
+	if err := h.write(file{path: g.pendingFile(), mode: 0o600}); err != nil {
+		return err
+	}
+	if err := h.ensure(g.files); err != nil {
+		return err
+	}
+	if err := g.tell(ctx); err != nil {
+		return err
+	}
+	return h.Files.Remove(g.pendingFile())
+}

@@ -1,0 +1,105 @@
+package firstboot
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What a failed connection means is found out from the near end to the far:
+// cable, address, name server, server, certificate.
+
+// localFault names what is wrong with the network at hand, nil if nothing is.
+func (m *machine) localFault(ctx context.Context) *Problem {
+	links, err := m.Net.Links(ctx)
+	if err != nil {
+		return nil
+	}
+	var carriers []string
+	for _, l := range links {
+		if len(l.Addresses) > 0 {
+			return nil
+		}
+		if l.Carrier {
+			carriers = append(carriers, l.Name)
+		}
+	}
+	if len(carriers) > 0 {
+		slices.Sort(carriers)
+		return problem("no-dhcp", strings.Join(carriers, ", "))
+	}
+	return problem("no-link")
+}
+
+// controlFault names what keeps this node from its Headscale server, nil if
+// nothing does.
+func (m *machine) controlFault(ctx context.Context) *Problem {
+	if p := m.localFault(ctx); p != nil {
+		return p
+	}
+	host := hostOf(m.cfg.Headscale.URL)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	if _, err := netip.ParseAddr(host); err != nil && m.cfg.Network.Proxy.Empty() { // behind a proxy, names are its business
+		if err := m.Net.Resolve(ctx, host); err != nil {
+			return resolveFault(host, err)
+		}
+	}
+	err := m.Net.Control(ctx, m.cfg.Headscale.URL, m.cfg.Headscale.CA)
+	if err == nil {
+		return nil
+	}
+	return m.judge(host, err)
+}
+
+func resolveFault(host string, err error) *Problem {
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound {
+		return problem("unknown-host", host).because(err)
+	}
+	return problem("dns-down", host).because(err)
+}
+
+// Errors of Net.Control that are not the network's.
+var (
+	ErrNotHeadscale = errors.New("no Headscale server answers there")
+	ErrPortal       = errors.New("a login page answers in place of the server")
+)
+
+func (m *machine) judge(host string, err error) *Problem {
+	var invalid x509.CertificateInvalidError
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, ErrPortal):
+		return problem("captive-portal").because(err)
+	case errors.Is(err, ErrNotHeadscale):
+		return problem("not-headscale", host).because(err)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && m.clockDoubtful():
+		return problem("clock-wrong", m.Clock.Now().UTC().Format("2006-01-02")).because(err)
+	case errors.As(err, &cert):
+		return problem("untrusted", host, cert.Err.Error()).because(err)
+	}
+	return problem("unreachable", host).because(err)
+}
+
+// clockDoubtful reports whether no time server has confirmed the clock: then
+// a certificate that seems expired, or not yet valid, may be fine.
+func (m *machine) clockDoubtful() bool {
+	synced, err := m.Clock.Synced()
+	return err != nil || !synced
+}
+
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	return u.Hostname()
+}

@@ -1,0 +1,205 @@
+// Package firstboot makes a machine that was just switched on a member of its
+// tailnet and its cluster, from one small file on the boot partition.
+//
+// It is a list of steps. Each asks the machine, not a journal, whether it is
+// done, so that a power cut at any moment is answered by starting again at the
+// top, and the second boot is the first one with nothing left to do. What goes
+// wrong is a *Problem: told in words a layman can read over the phone, and
+// retried or left to a person.
+//
+// The package refuses to know the fleet, to create a second cluster, to show
+// or keep a secret longer than needed, and to touch the outside world but
+// through Host.
+package firstboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// Step is one thing that must be true of a node.
+type Step struct {
+	Name string
+	// Done asks the machine. It changes nothing.
+	Done func(context.Context) (bool, error)
+	// Do makes it true, or fails; it can be repeated after any interruption.
+	Do func(context.Context) error
+}
+
+// machine is one pass over the steps: a host and what node.yaml says of it.
+type machine struct {
+	Host
+	cfg *node.Config
+}
+
+// Steps lists the steps for a node in their order.
+func Steps(h Host, cfg *node.Config) []Step {
+	m := &machine{Host: h, cfg: cfg}
+	return []Step{
+		{"identity", m.identityDone, m.identityDo},
+		{"clock", m.clockDone, m.clockDo},
+		{"components", m.componentsDone, m.componentsDo},
+		{"tailnet", m.tailnetDone, m.tailnetDo},
+		{"k3s", m.k3sDone, m.k3sDo},
+		{"verify", m.verifyDone, m.verifyDo},
+		{"seal", m.sealDone, m.sealDo},
+	}
+}
+
+// Options of Run.
+type Options struct {
+	Version string // shown in the status
+	// Only runs the steps of these names and returns; nil is all, for ever.
+	Only []string
+}
+
+// Run works through the steps until all are done, tells every change to show,
+// and then keeps watching that they stay done. It returns when ctx ends, or
+// with Only at the end of the first pass.
+func Run(ctx context.Context, h Host, o Options, show func(Status)) error {
+	r := &runner{host: h, opt: o, show: show}
+	r.status.Program = o.Version
+	for attempt := 1; ; attempt++ {
+		r.status.Attempt = attempt
+		started := r.host.changes()
+		err := r.pass(ctx)
+		if ctx.Err() != nil || o.Only != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+		if r.settle(err) {
+			attempt = 0
+		}
+		if err := r.pause(ctx, started, err, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// runner is Run's state between passes.
+type runner struct {
+	host   Host
+	opt    Options
+	show   func(Status)
+	status Status
+	last   string // code of the problem of the pass before
+}
+
+// pass goes through the steps once. Whatever it returns is a *Problem.
+func (r *runner) pass(ctx context.Context) error {
+	r.status.State = Working
+	cfg, notice, err := loadConfig(r.host.Files)
+	if err != nil {
+		r.status.Step = "config"
+		return asProblem(err)
+	}
+	r.status.describe(cfg)
+	r.status.Notice = notice
+	for _, s := range Steps(r.host, cfg) {
+		if r.opt.Only != nil && !contains(r.opt.Only, s.Name) {
+			continue
+		}
+		if err := r.step(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *runner) step(ctx context.Context, s Step) error {
+	done, err := s.Done(ctx)
+	if err != nil {
+		r.begin(ctx, s)
+		return asProblem(fmt.Errorf("%s: %w", s.Name, err))
+	}
+	if done {
+		return nil
+	}
+	r.begin(ctx, s)
+	if err := s.Do(ctx); err != nil {
+		return asProblem(fmt.Errorf("%s: %w", s.Name, err))
+	}
+	return nil
+}
+
+// begin shows which step is being worked on. A problem of the pass before
+// stays on the screen until something else is known.
+func (r *runner) begin(ctx context.Context, s Step) {
+	r.status.Step = s.Name
+	r.refresh(ctx)
+}
+
+func (r *runner) refresh(ctx context.Context) {
+	r.status.Addresses, r.status.Tailnet = r.host.addresses(ctx)
+	r.status.Time = r.host.Clock.Now().UTC().Truncate(time.Second)
+	r.show(r.status)
+}
+
+// settle turns the end of a pass into the status, and reports whether the
+// count of attempts starts again.
+func (r *runner) settle(err error) (fresh bool) {
+	var p *Problem
+	if !errors.As(err, &p) {
+		r.status.State, r.status.Step, r.status.Problem, r.last = Joined, "", nil, ""
+		return true
+	}
+	fresh = p.Code != r.last
+	r.status.Problem, r.last = p, p.Code
+	r.status.State = Waiting
+	if p.Person {
+		r.status.State = NeedsPerson
+	}
+	return fresh
+}
+
+// The pauses between passes.
+const (
+	joinedPause  = 5 * time.Minute  // between looks at a joined node
+	waitingPause = 3 * time.Second  // for what is expected to take a while
+	longestPause = 60 * time.Second // of the backoff, and for a person
+	pollInterval = time.Second      // of a new node.yaml and "firstboot retry"
+)
+
+// pause waits for the next pass: for the time the outcome asks for, or until
+// node.yaml changes or "firstboot retry" was called.
+func (r *runner) pause(ctx context.Context, seen string, err error, attempt int) error {
+	d := joinedPause
+	var p *Problem
+	if errors.As(err, &p) {
+		d = p.pause(attempt)
+	}
+	end := r.host.Clock.Now().Add(d)
+	r.status.NextTry = nil
+	if err != nil && d < never {
+		t := end.UTC().Truncate(time.Second)
+		r.status.NextTry = &t
+	}
+	r.refresh(ctx)
+	for r.host.Clock.Now().Before(end) && r.host.changes() == seen {
+		if err := r.host.Clock.Sleep(ctx, min(pollInterval, d)); err != nil {
+			return err
+		}
+	}
+	r.status.NextTry = nil
+	return nil
+}
+
+// backoff doubles from two seconds and never waits in step with other nodes:
+// after a power cut a whole site comes back at once.
+func backoff(attempt int) time.Duration {
+	d := min(2*time.Second<<min(attempt, 10), longestPause)
+	return d/2 + rand.N(d/2)
+}
+
+func contains(list []string, s string) bool {
+	for _, l := range list {
+		if l == s {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,215 @@
+package firstboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+)
+
+// Host is everything outside this package. The steps reach the world through
+// nothing else, so that a test can break every single call.
+type Host struct {
+	Files    Files
+	System   System
+	Units    Units
+	Tailnet  Tailnet
+	Net      Net
+	Clock    Clock
+	Programs Programs
+	Slot     Slot
+	// Random gives identities; it must not block for entropy without bound.
+	Random io.Reader
+}
+
+// Files is the file system. Names are absolute and slash-separated.
+type Files interface {
+	Open(name string) (io.ReadCloser, error)
+	// Stat follows symbolic links.
+	Stat(name string) (fs.FileInfo, error)
+	Readlink(name string) (string, error)
+	// List returns the names in a directory, sorted; none if it is absent.
+	List(dir string) ([]string, error)
+	// Put replaces a file as a whole or not at all, durably, and makes missing
+	// parent directories (0755).
+	Put(name string, r io.Reader, mode fs.FileMode) error
+	// Overwrite writes over the bytes that a file has, in place, durably,
+	// without changing its length: what was there is gone from the medium.
+	Overwrite(name string, data []byte) error
+	Chown(name string, uid, gid int) error
+	// Symlink makes or replaces a symbolic link.
+	Symlink(target, name string) error
+	Remove(name string) error // absent is fine
+	// Space is the size of the file system and what is free, in bytes.
+	Space(name string) (total, free int64, err error)
+}
+
+// System is the running kernel's idea of itself.
+type System interface {
+	Hostname() (string, error)
+	SetHostname(string) error
+}
+
+// Units is systemd.
+type Units interface {
+	Active(ctx context.Context, unit string) (bool, error)
+	// Start and Restart return when the job is queued, not when it is done.
+	Start(ctx context.Context, unit string) error
+	Restart(ctx context.Context, unit string) error
+	Reload(ctx context.Context) error
+	// Log returns the last lines of a unit in this boot.
+	Log(ctx context.Context, unit string, lines int) (string, error)
+}
+
+// Tailnet is tailscaled's LocalAPI.
+type Tailnet interface {
+	Status(ctx context.Context) (TailnetStatus, error)
+	// Up makes a node that knows its tailnet run, and joins one that does not
+	// with a key. It returns when the node runs, with *RefusedError when the
+	// server said no, or with ctx.
+	Up(ctx context.Context, j Join) error
+}
+
+// Join says which tailnet to join, and as whom.
+type Join struct {
+	URL      string
+	Key      secret.String // empty: reconnect only
+	Hostname string
+}
+
+// TailnetStatus is what tailscaled says of itself.
+type TailnetStatus struct {
+	State   string // NoState, NeedsLogin, Stopped, Starting, Running
+	HaveKey bool   // it has been a member and may be one still
+	Name    string // the first label of the node's name in the tailnet
+	IPs     []netip.Addr
+	Health  []string
+	Peers   []Peer
+}
+
+// Peer is another member of the tailnet.
+type Peer struct {
+	Name   string
+	IPs    []netip.Addr
+	Online bool
+}
+
+// RefusedError is the Headscale server's own no.
+type RefusedError struct{ Message string }
+
+func (e *RefusedError) Error() string { return "the Headscale server refused: " + e.Message }
+
+// Net is the local network and what can be reached through it.
+type Net interface {
+	Links(ctx context.Context) ([]Link, error)
+	// Resolve looks a host name up.
+	Resolve(ctx context.Context, host string) error
+	// Control asks whether a Headscale server answers at an address, trusting
+	// the given PEM certificates besides the system's.
+	Control(ctx context.Context, url, ca string) error
+	// Supervisor asks whether k3s serves a cluster on a port of a peer.
+	Supervisor(ctx context.Context, at netip.AddrPort) (bool, error)
+	// Fetch downloads an address to a file, resuming what is there.
+	Fetch(ctx context.Context, url, name string) error
+}
+
+// Link is a network port.
+type Link struct {
+	Name      string
+	Carrier   bool
+	Addresses []netip.Addr // without link-local ones
+}
+
+// Clock is the time.
+type Clock interface {
+	Now() time.Time
+	Sleep(ctx context.Context, d time.Duration) error
+	// Synced reports whether the clock was set by NTP in this boot.
+	Synced() (bool, error)
+	Set(t time.Time) error
+}
+
+// Programs runs what must be run, without a shell.
+type Programs interface {
+	Run(ctx context.Context, argv ...string) (stdout string, err error)
+}
+
+// Slot marks the running system as good.
+type Slot interface {
+	Bless(ctx context.Context) error
+	Blessed(ctx context.Context) (bool, error)
+}
+
+// Where things are.
+const (
+	bootDir     = "/boot/firmware"
+	bootFile    = bootDir + "/node.yaml"
+	StatusText  = bootDir + "/STATUS.TXT"
+	stateDir    = "/var/lib/imagebuilder/firstboot"
+	copyFile    = stateDir + "/node.yaml" // without secrets
+	ownerFile   = stateDir + "/owner"
+	sealingFile = stateDir + "/sealing"
+	joinedFile  = stateDir + "/joined"
+	runDir      = "/run/firstboot"
+	RetryFile   = runDir + "/retry"
+	StatusJSON  = runDir + "/status.json"
+)
+
+// maxText bounds every text file this package reads, in bytes.
+const maxText = 1 << 20
+
+func (h *Host) read(name string) ([]byte, error) {
+	f, err := h.Files.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxText+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return data, nil
+}
+
+func (h *Host) exists(name string) (bool, error) {
+	_, err := h.Files.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// changes returns something that differs when node.yaml has changed or a
+// retry was asked for. Faults are no changes.
+func (h *Host) changes() string {
+	var b strings.Builder
+	for _, name := range []string{bootFile, RetryFile} {
+		if fi, err := h.Files.Stat(name); err == nil {
+			fmt.Fprintf(&b, "%d %d;", fi.Size(), fi.ModTime().UnixNano())
+		} else {
+			b.WriteString("-;")
+		}
+	}
+	return b.String()
+}
+
+// addresses returns the local and the tailnet addresses as text, for people.
+func (h *Host) addresses(ctx context.Context) (local, tailnet []string) {
+	links, _ := h.Net.Links(ctx)
+	for _, l := range links {
+		for _, a := range l.Addresses {
+			local = append(local, a.String()+" ("+l.Name+")")
+		}
+	}
+	st, _ := h.Tailnet.Status(ctx)
+	for _, a := range st.IPs {
+		tailnet = append(tailnet, a.String())
+	}
+	return local, tailnet
+}

@@ -1,0 +1,169 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Files is the file system below Root.
+type Files struct{ Root string }
+
+func (f Files) at(name string) string { return filepath.Join(f.Root, name) }
+
+// Open opens a file for reading.
+func (f Files) Open(name string) (io.ReadCloser, error) { return os.Open(f.at(name)) }
+
+// Stat follows symbolic links.
+func (f Files) Stat(name string) (fs.FileInfo, error) { return os.Stat(f.at(name)) }
+
+// Readlink returns the target of a symbolic link.
+func (f Files) Readlink(name string) (string, error) { return os.Readlink(f.at(name)) }
+
+// List returns the sorted names in a directory; none if it is absent.
+func (f Files) List(dir string) ([]string, error) {
+	entries, err := os.ReadDir(f.at(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, err
+}
+
+// Put replaces a file durably, as a whole or not at all. The unfinished file
+// has a fixed name, so that what a power cut leaves is used up by the next
+// try.
+func (f Files) Put(name string, r io.Reader, mode fs.FileMode) error {
+	path := f.at(name)
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, ".firstboot-"+filepath.Base(path))
+	if err := writeSynced(tmp, r, mode); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func writeSynced(name string, r io.Reader, mode fs.FileMode) error {
+	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, r)
+	if err == nil {
+		err = out.Chmod(mode) // after the umask, and for a file that was there
+	}
+	if err == nil {
+		err = out.Sync()
+	}
+	return errors.Join(err, out.Close())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if errors.Is(err, unix.EINVAL) { // a file system without it
+		err = nil
+	}
+	return errors.Join(err, d.Close())
+}
+
+// Overwrite writes over a file in place and past the page cache, on a
+// partition that may be mounted read-only. FAT keeps a file's clusters, so
+// what was there is gone from the medium as far as its controller lets it.
+func (f Files) Overwrite(name string, data []byte) error {
+	path := f.at(name)
+	restore, err := writable(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(overwrite(path, data), restore())
+}
+
+func overwrite(path string, data []byte) error {
+	out, err := os.OpenFile(path, os.O_RDWR|unix.O_SYNC, 0)
+	if err != nil {
+		return err
+	}
+	fi, err := out.Stat()
+	if err == nil && int64(len(data)) > fi.Size() {
+		err = fmt.Errorf("%s: %d bytes do not fit into its %d", path, len(data), fi.Size())
+	}
+	if err == nil {
+		_, err = out.WriteAt(data, 0)
+	}
+	if err == nil {
+		err = out.Sync()
+	}
+	return errors.Join(err, out.Close())
+}
+
+// writable makes the file system of dir writable until restore is called.
+func writable(dir string) (restore func() error, err error) {
+	nothing := func() error { return nil }
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || st.Flags&unix.ST_RDONLY == 0 {
+		return nothing, err
+	}
+	keep := uintptr(st.Flags) & (unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|keep, ""); err != nil {
+		return nothing, fmt.Errorf("%s is read-only: %w", dir, err)
+	}
+	return func() error { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY|keep, "") }, nil
+}
+
+// Chown changes the owner of a file.
+func (f Files) Chown(name string, uid, gid int) error { return os.Lchown(f.at(name), uid, gid) }
+
+// Symlink makes or replaces a symbolic link.
+func (f Files) Symlink(target, name string) error {
+	path := f.at(name)
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, ".firstboot-"+filepath.Base(path))
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, tmp); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// Remove deletes a file; an absent one is fine.
+func (f Files) Remove(name string) error {
+	if err := os.Remove(f.at(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Space returns the size of a file system and what root may still use.
+func (f Files) Space(name string) (total, free int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(f.at(name), &st); err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize, nil
+}

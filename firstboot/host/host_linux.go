@@ -1,0 +1,125 @@
+// Package host is the real world of a node: file system, systemd, tailscaled,
+// network and clock, behind the interfaces of package firstboot.
+//
+// It decides nothing and retries nothing; what a failure means is firstboot's
+// business. It runs on Linux only.
+package host
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+// New returns the world as seen from the directory root, "/" on a node. slot
+// marks the running system as good.
+func New(root string, slot firstboot.Slot) firstboot.Host {
+	files := Files{Root: root}
+	return firstboot.Host{
+		Files:    files,
+		System:   system{},
+		Units:    units{},
+		Tailnet:  Tailnet{},
+		Net:      network{files},
+		Clock:    clock{},
+		Programs: programs{},
+		Slot:     slot,
+		Random:   rand.Reader,
+	}
+}
+
+type system struct{}
+
+func (system) Hostname() (string, error)     { return os.Hostname() }
+func (system) SetHostname(name string) error { return unix.Sethostname([]byte(name)) }
+
+type programs struct{}
+
+// runTime bounds every program: a hanging one must not stop the node.
+const runTime = 60 * time.Second
+
+func (programs) Run(ctx context.Context, argv ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, runTime)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		lines := strings.Split(strings.TrimSpace(string(exit.Stderr)), "\n")
+		return string(out), fmt.Errorf("%s: %w: %s", argv[0], err, lines[len(lines)-1])
+	}
+	return string(out), err
+}
+
+// units talks to systemd by systemctl(1): it is there whenever systemd is.
+type units struct{ programs }
+
+// Active counts a unit that is starting or reloading.
+func (u units) Active(ctx context.Context, unit string) (bool, error) {
+	out, err := u.Run(ctx, "systemctl", "is-active", unit)
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return false, err
+	}
+	switch strings.TrimSpace(out) {
+	case "active", "activating", "reloading", "refreshing":
+		return true, nil
+	}
+	return false, nil
+}
+
+func (u units) Start(ctx context.Context, unit string) error {
+	_, err := u.Run(ctx, "systemctl", "start", "--no-block", unit)
+	return err
+}
+
+// Restart also forgives a unit that failed too often.
+func (u units) Restart(ctx context.Context, unit string) error {
+	_, _ = u.Run(ctx, "systemctl", "reset-failed", unit) // fails where there is nothing to forgive
+	_, err := u.Run(ctx, "systemctl", "restart", "--no-block", unit)
+	return err
+}
+
+func (u units) Reload(ctx context.Context) error {
+	_, err := u.Run(ctx, "systemctl", "daemon-reload")
+	return err
+}
+
+func (u units) Log(ctx context.Context, unit string, lines int) (string, error) {
+	return u.Run(ctx, "journalctl", "--boot", "--unit", unit, "--lines", fmt.Sprint(lines), "--output", "cat", "--no-pager", "--quiet")
+}
+
+type clock struct{}
+
+func (clock) Now() time.Time { return time.Now() }
+
+func (clock) Sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// Synced asks the kernel, whom every time service tells: adjtimex(2).
+func (clock) Synced() (bool, error) {
+	var t unix.Timex
+	if _, err := unix.Adjtimex(&t); err != nil {
+		return false, err
+	}
+	return t.Status&unix.STA_UNSYNC == 0, nil
+}
+
+func (clock) Set(t time.Time) error {
+	tv := unix.NsecToTimeval(t.UnixNano())
+	return unix.Settimeofday(&tv)
+}

@@ -1,0 +1,261 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cavaliergopher/grab/v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+// network is the local network and the way out.
+type network struct{ files Files }
+
+// virtual begins the names of ports that lead nowhere by themselves.
+var virtual = []string{"lo", "tailscale", "cni", "flannel", "veth", "docker", "br-", "dummy", "kube", "sit", "tunl", "ip6tnl"}
+
+func (n network) Links(context.Context) ([]firstboot.Link, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var out []firstboot.Link
+	for _, i := range all {
+		if isVirtual(i.Name) {
+			continue
+		}
+		out = append(out, firstboot.Link{Name: i.Name, Carrier: i.Flags&net.FlagRunning != 0, Addresses: addresses(i)})
+	}
+	return out, nil
+}
+
+func isVirtual(name string) bool {
+	for _, v := range virtual {
+		if strings.HasPrefix(name, v) {
+			return true
+		}
+	}
+	return false
+}
+
+func addresses(i net.Interface) []netip.Addr {
+	list, err := i.Addrs()
+	if err != nil { // the port just went away
+		return nil
+	}
+	var out []netip.Addr
+	for _, a := range list {
+		p, err := netip.ParsePrefix(a.String())
+		if err == nil && p.Addr().IsGlobalUnicast() {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
+}
+
+func (network) Resolve(ctx context.Context, host string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	_, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	return err
+}
+
+// Control asks for the key every control server hands out to anyone, in the
+// form Headscale and tailscale 1.102 agree on.
+func (n network) Control(ctx context.Context, address, ca string) error {
+	roots, err := trust(ca)
+	if err != nil {
+		return err
+	}
+	client := n.client(&tls.Config{RootCAs: roots})
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(address, "/")+"/key?v=130", nil)
+	if err != nil {
+		return firstboot.ErrNotHeadscale
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		if n.portal(ctx, req.URL.Hostname()) {
+			return errors.Join(firstboot.ErrPortal, err)
+		}
+		return err
+	}
+	defer resp.Body.Close()
+	return controlAnswer(resp, req.URL.Hostname())
+}
+
+func controlAnswer(resp *http.Response, host string) error {
+	switch {
+	case isPortal(resp, host):
+		return firstboot.ErrPortal
+	case resp.StatusCode >= 500: // a proxy before a server that is down
+		return fmt.Errorf("it answers %s", resp.Status)
+	case resp.StatusCode != http.StatusOK:
+		return firstboot.ErrNotHeadscale
+	}
+	var key struct {
+		PublicKey string `json:"publicKey"`
+	}
+	err := json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&key)
+	if err != nil || !strings.HasPrefix(key.PublicKey, "mkey:") {
+		return firstboot.ErrNotHeadscale
+	}
+	return nil
+}
+
+// portal asks in plain HTTP, which is what a network with a login page
+// answers itself.
+func (n network) portal(ctx context.Context, host string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	u := url.URL{Scheme: "http", Host: host, Path: "/"}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return false
+	}
+	resp, err := n.client(nil).Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return isPortal(resp, host)
+}
+
+// isPortal knows RFC 6585's status and a redirect to another host.
+func isPortal(resp *http.Response, host string) bool {
+	if resp.StatusCode == http.StatusNetworkAuthenticationRequired {
+		return true
+	}
+	to, err := resp.Location()
+	return err == nil && resp.StatusCode/100 == 3 && to.Hostname() != host
+}
+
+func trust(ca string) (*x509.CertPool, error) {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if ca != "" && !roots.AppendCertsFromPEM([]byte(ca)) {
+		return nil, errors.New("headscale.ca holds no certificate")
+	}
+	return roots, nil
+}
+
+// client follows no redirects: to be sent elsewhere is an answer here.
+func (n network) client(conf *tls.Config) *http.Client {
+	c := n.follower(conf)
+	c.Timeout = 15 * time.Second
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return c
+}
+
+func (n network) follower(conf *tls.Config) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		Proxy:                 n.proxy(),
+		TLSClientConfig:       conf,
+		DialContext:           dialPatiently,
+		TLSHandshakeTimeout:   15 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+		DisableKeepAlives:     true,
+	}}
+}
+
+// proxy reads what the identity step wrote for all programs.
+func (n network) proxy() func(*http.Request) (*url.URL, error) {
+	f, err := n.files.Open("/etc/imagebuilder/proxy.env")
+	if err != nil {
+		return http.ProxyFromEnvironment
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if v, ok := strings.CutPrefix(lines.Text(), "HTTPS_PROXY="); ok {
+			if u, err := url.Parse(strings.Trim(v, `"`)); err == nil {
+				return http.ProxyURL(u)
+			}
+		}
+	}
+	return http.ProxyFromEnvironment
+}
+
+// stallTime is how long a download may stand still.
+const stallTime = 60 * time.Second
+
+// dialPatiently gives every read its own deadline, so that a download takes
+// as long as it needs but never hangs.
+func dialPatiently(ctx context.Context, kind, address string) (net.Conn, error) {
+	c, err := (&net.Dialer{Timeout: 15 * time.Second}).DialContext(ctx, kind, address)
+	if err != nil {
+		return nil, err
+	}
+	return patient{c}, nil
+}
+
+type patient struct{ net.Conn }
+
+func (p patient) Read(b []byte) (int, error) {
+	if err := p.SetReadDeadline(time.Now().Add(stallTime)); err != nil {
+		return 0, err
+	}
+	return p.Conn.Read(b)
+}
+
+// Supervisor asks for the certificates every k3s server hands out to anyone,
+// over TLS that cannot be verified yet: the token does that when joining.
+func (n network) Supervisor(ctx context.Context, at netip.AddrPort) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		DialContext:       dialPatiently,
+		DisableKeepAlives: true,
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+at.String()+"/cacerts", nil)
+	if err != nil {
+		return false, err
+	}
+	resp, err := client.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK, nil
+}
+
+// Fetch downloads with resume. What is there and longer than what the server
+// has is of no use and goes.
+func (n network) Fetch(ctx context.Context, address, name string) error {
+	path := n.files.at(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	req, err := grab.NewRequest(path, address)
+	if err != nil {
+		return fmt.Errorf("%s: not a usable address", address)
+	}
+	c := grab.NewClient()
+	c.HTTPClient = n.follower(nil)
+	c.UserAgent = "imagebuilder-firstboot"
+	err = c.Do(req.WithContext(ctx)).Err()
+	if errors.Is(err, grab.ErrBadLength) {
+		return errors.Join(err, os.Remove(path))
+	}
+	return err
+}

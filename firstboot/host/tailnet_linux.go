@@ -1,0 +1,170 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"tailscale.com/client/local"
+	"tailscale.com/ipn"
+	"tailscale.com/ipn/ipnstate"
+	"tailscale.com/types/opt"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+// Tailnet talks to tailscaled's LocalAPI. Keys travel over its socket and
+// never through a process' arguments.
+type Tailnet struct {
+	// Socket is tailscaled's; empty is its usual place.
+	Socket string
+}
+
+func (t Tailnet) client() *local.Client {
+	return &local.Client{Socket: t.Socket, UseSocketOnly: t.Socket != ""}
+}
+
+// Status asks tailscaled what it is and whom it sees.
+func (t Tailnet) Status(ctx context.Context) (firstboot.TailnetStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	st, err := t.client().Status(ctx)
+	if err != nil {
+		return firstboot.TailnetStatus{}, err
+	}
+	return convert(st), nil
+}
+
+func convert(st *ipnstate.Status) firstboot.TailnetStatus {
+	out := firstboot.TailnetStatus{State: st.BackendState, HaveKey: st.HaveNodeKey, IPs: st.TailscaleIPs, Health: st.Health}
+	if st.Self != nil {
+		out.Name = name(st.Self)
+	}
+	for _, p := range st.Peer {
+		out.Peers = append(out.Peers, firstboot.Peer{Name: name(p), IPs: p.TailscaleIPs, Online: p.Online})
+	}
+	return out
+}
+
+// name is what the server calls a node, which is unique; what a node calls
+// itself is not.
+func name(p *ipnstate.PeerStatus) string {
+	if label, _, _ := strings.Cut(p.DNSName, "."); label != "" {
+		return label
+	}
+	return strings.ToLower(p.HostName)
+}
+
+// Up brings the node up; see firstboot.Tailnet.
+func (t Tailnet) Up(ctx context.Context, j firstboot.Join) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if j.Key.Empty() {
+		_, err := t.client().EditPrefs(ctx, &ipn.MaskedPrefs{Prefs: ipn.Prefs{WantRunning: true}, WantRunningSet: true})
+		if err != nil {
+			return err
+		}
+		return t.await(ctx)
+	}
+	return t.login(ctx, j)
+}
+
+// await waits until a member runs again.
+func (t Tailnet) await(ctx context.Context) error {
+	var last string
+	for {
+		st, err := t.client().StatusWithoutPeers(ctx)
+		switch {
+		case err != nil:
+			return errors.Join(err, ctx.Err())
+		case st.BackendState == "Running" && len(st.TailscaleIPs) > 0:
+			return nil
+		case st.BackendState == "NeedsLogin" && last == "NeedsLogin":
+			return &firstboot.RefusedError{Message: "it does not know this node any more"}
+		}
+		last = st.BackendState
+		select {
+		case <-ctx.Done():
+			return waiting(ctx, st.Health)
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// waiting is the error of a wait that ended, with what tailscaled complains
+// about.
+func waiting(ctx context.Context, health []string) error {
+	if len(health) == 0 {
+		return ctx.Err()
+	}
+	return errors.Join(ctx.Err(), errors.New(strings.Join(health, "; ")))
+}
+
+// login follows "tailscale up" (cmd/tailscale/cli/up.go, 1.102): watch first,
+// then start with the key, and take the first answer. The bus repeats an error
+// of an earlier try in its first message, which is not about this key.
+func (t Tailnet) login(ctx context.Context, j firstboot.Join) error {
+	lc := t.client()
+	w, err := lc.WatchIPNBus(ctx, ipn.NotifyInitialState|ipn.NotifyInitialHealthState)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if _, err := w.Next(); err != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	if err := lc.Start(ctx, ipn.Options{AuthKey: j.Key.Reveal(), UpdatePrefs: prefs(j)}); err != nil {
+		return scrub(err, j)
+	}
+	if err := lc.StartLoginInteractive(ctx); err != nil {
+		return scrub(err, j)
+	}
+	return scrub(follow(ctx, w, lc), j)
+}
+
+func follow(ctx context.Context, w *local.IPNBusWatcher, lc *local.Client) error {
+	for {
+		n, err := w.Next()
+		if err != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		if n.ErrMessage != nil {
+			return &firstboot.RefusedError{Message: *n.ErrMessage}
+		}
+		if n.State != nil && *n.State == ipn.Running {
+			st, err := lc.StatusWithoutPeers(ctx)
+			if err != nil || len(st.TailscaleIPs) > 0 {
+				return err
+			}
+		}
+	}
+}
+
+// prefs are those of a node whose traffic is k3s': no DNS settings of the
+// tailnet, which would end up in pods (tailscale/tailscale#1003), no routes of
+// others. Tags come from the key; asking for them makes the server refuse.
+func prefs(j firstboot.Join) *ipn.Prefs {
+	p := ipn.NewPrefs()
+	p.ControlURL = j.URL
+	p.WantRunning = true
+	p.Hostname = j.Hostname
+	p.CorpDNS = false
+	p.RouteAll = false
+	p.NoStatefulFiltering = opt.NewBool(true)
+	p.AutoUpdate = ipn.AutoUpdatePrefs{Check: false, Apply: opt.NewBool(false)}
+	return p
+}
+
+// scrub keeps a key that a message repeats out of it.
+func scrub(err error, j firstboot.Join) error {
+	if err == nil || !strings.Contains(err.Error(), j.Key.Reveal()) {
+		return err
+	}
+	clean := strings.ReplaceAll(err.Error(), j.Key.Reveal(), j.Key.String())
+	var no *firstboot.RefusedError
+	if errors.As(err, &no) {
+		return &firstboot.RefusedError{Message: clean}
+	}
+	return errors.New(clean)
+}

@@ -1,0 +1,262 @@
+package firstboot
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// identity: the node has its name, what must be unique to it was born on it,
+// and the settings of node.yaml for network, time zone, logins and files are
+// in place.
+
+func (m *machine) identityDone(ctx context.Context) (bool, error) {
+	if err := m.checkBelongs(); err != nil {
+		return false, err
+	}
+	groups, err := m.settings()
+	if err != nil {
+		return false, err
+	}
+	asks := []func() (bool, error){m.named, m.born, m.zoned}
+	for _, g := range groups {
+		asks = append(asks, func() (bool, error) { return m.converged(g) })
+	}
+	for _, ask := range asks {
+		if ok, err := ask(); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (m *machine) identityDo(ctx context.Context) error {
+	if err := m.checkBelongs(); err != nil {
+		return err
+	}
+	if err := m.write(text644(ownerFile, m.cfg.Node+"\n")); err != nil {
+		return err
+	}
+	if err := m.bear(); err != nil {
+		return err
+	}
+	if err := m.Files.Symlink("../usr/share/zoneinfo/"+m.cfg.Timezone, "/etc/localtime"); err != nil {
+		return err
+	}
+	if err := m.System.SetHostname(m.cfg.Node); err != nil {
+		return err
+	}
+	groups, err := m.settings()
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if err := m.converge(ctx, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkBelongs compares node.yaml with the image and the data partition.
+func (m *machine) checkBelongs() error {
+	release, err := m.read("/usr/lib/os-release")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if board, ok := strings.CutPrefix(osRelease(release, "IMAGE_ID"), "imagebuilder-"); ok && m.cfg.Board != "" && m.cfg.Board != board {
+		return problem("wrong-board", m.cfg.Board, board)
+	}
+	owner, err := m.read(ownerFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if name := strings.TrimSpace(string(owner)); err == nil && name != "" && name != m.cfg.Node {
+		return problem("foreign-data", name, m.cfg.Node)
+	}
+	return err
+}
+
+// osRelease returns a value of os-release(5).
+func osRelease(data []byte, key string) string {
+	for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan(); {
+		if v, ok := strings.CutPrefix(lines.Text(), key+"="); ok {
+			return strings.Trim(v, `"'`)
+		}
+	}
+	return ""
+}
+
+func (m *machine) named() (bool, error) {
+	name, err := m.System.Hostname()
+	if err != nil || name != m.cfg.Node {
+		return false, err
+	}
+	owner, err := m.read(ownerFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return strings.TrimSpace(string(owner)) == m.cfg.Node, err
+}
+
+func (m *machine) zoned() (bool, error) {
+	zone := "/usr/share/zoneinfo/" + m.cfg.Timezone
+	if ok, err := m.exists(zone); err != nil || !ok {
+		if err == nil {
+			err = problem("bad-field", "field \"timezone\": "+m.cfg.Timezone+" is not in this image")
+		}
+		return false, err
+	}
+	target, err := m.Files.Readlink("/etc/localtime")
+	if err != nil { // absent, or no link: to be replaced
+		return false, nil
+	}
+	return target == ".."+zone, nil
+}
+
+// birth is something every node must have of its own.
+type birth struct {
+	path string
+	mode fs.FileMode
+	ok   func([]byte) bool
+	make func(random io.Reader) ([]byte, error)
+}
+
+var births = []birth{
+	// machine-id(5); systemd leaves "uninitialized" where it could not write.
+	{"/etc/machine-id", 0o444, isMachineID, newMachineID},
+	{"/etc/iscsi/initiatorname.iscsi", 0o600, notEmpty, newInitiator},
+	{"/etc/nvme/hostnqn", 0o644, notEmpty, newHostNQN},
+	{"/etc/nvme/hostid", 0o644, notEmpty, newHostID},
+	{"/etc/ssh/ssh_host_ed25519_key", 0o600, notEmpty, newEd25519Key},
+	{"/etc/ssh/ssh_host_ecdsa_key", 0o600, notEmpty, newECDSAKey},
+}
+
+func (m *machine) isBorn(b birth) (bool, error) {
+	data, err := m.read(b.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return b.ok(data), err
+}
+
+func (m *machine) born() (bool, error) {
+	for _, b := range births {
+		if ok, err := m.isBorn(b); err != nil || !ok {
+			return false, err
+		}
+	}
+	return m.publicKeys(m.matches)
+}
+
+func (m *machine) bear() error {
+	for _, b := range births {
+		ok, err := m.isBorn(b)
+		if err != nil {
+			return err
+		}
+		if ok {
+			continue
+		}
+		data, err := b.make(m.Random)
+		if err != nil {
+			return fmt.Errorf("make %s: %w", b.path, err)
+		}
+		if err := m.write(file{path: b.path, data: data, mode: b.mode}); err != nil {
+			return err
+		}
+	}
+	_, err := m.publicKeys(func(f file) (bool, error) {
+		return true, m.ensure([]file{f})
+	})
+	return err
+}
+
+// publicKeys calls visit for the .pub file of each SSH host key, until it is
+// false.
+func (m *machine) publicKeys(visit func(file) (bool, error)) (bool, error) {
+	for _, b := range births {
+		if !strings.HasPrefix(path.Base(b.path), "ssh_host_") {
+			continue
+		}
+		private, err := m.read(b.path)
+		if err != nil {
+			return false, err
+		}
+		public, err := publicKey(private)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", b.path, err)
+		}
+		if ok, err := visit(file{path: b.path + ".pub", data: public, mode: 0o644}); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func notEmpty(data []byte) bool { return len(bytes.TrimSpace(data)) > 0 }
+
+func isMachineID(data []byte) bool {
+	b, err := hex.DecodeString(strings.TrimSpace(string(data)))
+	return err == nil && len(b) == 16 && !bytes.Equal(b, make([]byte, 16))
+}
+
+func randomHex(random io.Reader, n int) (string, error) {
+	b := make([]byte, n)
+	_, err := io.ReadFull(random, b)
+	return hex.EncodeToString(b), err
+}
+
+func newMachineID(random io.Reader) ([]byte, error) {
+	s, err := newUUID(random)
+	return []byte(strings.ReplaceAll(s, "-", "") + "\n"), err
+}
+
+func newInitiator(random io.Reader) ([]byte, error) {
+	s, err := randomHex(random, 6)
+	return []byte("InitiatorName=iqn.1993-08.org.debian:01:" + s + "\n"), err
+}
+
+func newHostNQN(random io.Reader) ([]byte, error) {
+	s, err := newUUID(random)
+	return []byte("nqn.2014-08.org.nvmexpress:uuid:" + s + "\n"), err
+}
+
+func newHostID(random io.Reader) ([]byte, error) {
+	s, err := newUUID(random)
+	return []byte(s + "\n"), err
+}
+
+// newUUID follows RFC 9562, version 4.
+func newUUID(random io.Reader) (string, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return "", err
+	}
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]), nil
+}
+
+// extraFiles are node.yaml's own. After sealing their content is gone from
+// it; what was written stays.
+func (m *machine) extraFiles() ([]file, error) {
+	var out []file
+	for _, f := range m.cfg.Files {
+		if m.cfg.Sealed && f.Content.Empty() {
+			continue
+		}
+		uid, gid, err := f.OwnerIDs()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, file{path: f.Path, data: []byte(f.Content.Reveal()), mode: fs.FileMode(f.Mode), uid: uid, gid: gid})
+	}
+	return out, nil
+}

@@ -1,0 +1,207 @@
+package firstboot
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// k3s: its settings follow from node.yaml and the tailnet, and it runs with
+// them.
+
+const (
+	k3sUnit   = "k3s.service"
+	k3sDir    = "/etc/rancher/k3s"
+	k3sConf   = k3sDir + "/config.yaml"
+	k3sEnv    = k3sDir + "/k3s.env" // K3S_ROLE=server|agent, for the unit
+	k3sToken  = k3sDir + "/token"
+	k3sAgents = k3sDir + "/agent-token"
+	k3sData   = "/var/lib/rancher/k3s"
+	k3sServer = k3sData + "/server"
+	k3sAgent  = k3sData + "/agent"
+
+	supervisorPort = 6443
+)
+
+func (m *machine) k3sDone(ctx context.Context) (bool, error) {
+	if err := m.checkRole(); err != nil {
+		return false, err
+	}
+	v, err := m.decided()
+	if err != nil || v == nil {
+		return false, err
+	}
+	g, err := m.k3sGroup(ctx, *v)
+	if err != nil {
+		return false, err
+	}
+	if ok, err := m.converged(g); err != nil || !ok {
+		return false, err
+	}
+	// A unit that is still starting counts: k3s is ready only after a minute.
+	return m.Units.Active(ctx, k3sUnit)
+}
+
+func (m *machine) k3sDo(ctx context.Context) error {
+	if err := m.needToken(); err != nil {
+		return err
+	}
+	v, err := m.server(ctx)
+	if err != nil {
+		return err
+	}
+	g, err := m.k3sGroup(ctx, v)
+	if err != nil {
+		return err
+	}
+	if err := m.linkImages(); err != nil {
+		return err
+	}
+	if err := m.converge(ctx, g); err != nil {
+		return err
+	}
+	up, err := m.Units.Active(ctx, k3sUnit)
+	if err != nil || up {
+		return err
+	}
+	return m.Units.Start(ctx, k3sUnit)
+}
+
+func (m *machine) tellK3s(ctx context.Context) error {
+	if err := m.Units.Reload(ctx); err != nil {
+		return err
+	}
+	return m.Units.Restart(ctx, k3sUnit)
+}
+
+// checkRole refuses to turn a server into an agent, or the other way round,
+// on the data of the former.
+func (m *machine) checkRole() error {
+	env, err := m.read(k3sEnv)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	data, err := m.exists(k3sAgent)
+	if err != nil || !data {
+		return err
+	}
+	was := strings.TrimSpace(strings.TrimPrefix(lastLine(string(env)), "FIRSTBOOT_ROLE="))
+	if was != "" && was != string(m.cfg.Role) {
+		return problem("role-conflict", was, string(m.cfg.Role))
+	}
+	return nil
+}
+
+func lastLine(s string) string {
+	all := strings.Split(strings.TrimSpace(s), "\n")
+	return all[len(all)-1]
+}
+
+// needToken refuses to start k3s without a token: a server would make up one
+// of its own, and a cluster with it.
+func (m *machine) needToken() error {
+	if !m.cfg.JoinToken().Empty() {
+		return nil
+	}
+	if ok, err := m.exists(k3sToken); err != nil || ok {
+		return err
+	}
+	return problem("token-missing")
+}
+
+// k3sGroup is the files k3s runs from. The token is in a file of its own:
+// after sealing node.yaml has none, and what was written stays.
+func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
+	st, err := m.upStatus(ctx)
+	if err != nil {
+		return group{}, err
+	}
+	config, err := yaml.Marshal(m.k3sConfig(st, v))
+	if err != nil {
+		return group{}, err
+	}
+	mode := "server"
+	if m.cfg.Role == node.Agent {
+		mode = "agent"
+	}
+	all := []file{
+		{path: k3sConf, data: append([]byte(generated), config...), mode: 0o600},
+		text644(k3sEnv, generated+"K3S_ROLE="+mode+"\nFIRSTBOOT_ROLE="+string(m.cfg.Role)+"\n"),
+		{path: k3sAgent + "/etc/kubelet.conf.d/20-imagebuilder.conf", data: []byte(kubeletConfig), mode: 0o600},
+	}
+	if t := m.cfg.JoinToken(); !t.Empty() {
+		all = append(all, file{path: k3sToken, data: []byte(t.Reveal() + "\n"), mode: 0o600})
+	}
+	if t := m.cfg.K3s.AgentToken; !t.Empty() && m.cfg.Role != node.Agent {
+		all = append(all, file{path: k3sAgents, data: []byte(t.Reveal() + "\n"), mode: 0o600})
+	}
+	// Last, as they start k3s by themselves at the next boot.
+	all = append(all,
+		text644("/etc/systemd/system/k3s.service.d/10-imagebuilder-tailnet.conf", k3sDropIn),
+		text644("/etc/systemd/system/tailscaled.service.d/20-imagebuilder-k3s.conf", tailscaledDropIn),
+	)
+	return group{"k3s", all, m.tellK3s}, nil
+}
+
+// upStatus is the tailnet's status while this node is up in it.
+func (m *machine) upStatus(ctx context.Context) (TailnetStatus, error) {
+	st, err := m.Tailnet.Status(ctx)
+	if err != nil {
+		return st, problem("tailscaled", err.Error()).because(err)
+	}
+	if !running(st) {
+		return st, problem("tailscaled", "the tailnet is "+st.State)
+	}
+	return st, nil
+}
+
+// k3sDropIn stops k3s with tailscaled: flannel's interface and routes vanish
+// when tailscale0 does, and only a restart of k3s brings them back
+// (k3s-io/k3s#14142). The address must exist before k3s starts.
+const k3sDropIn = generated + `[Unit]
+BindsTo=tailscaled.service
+After=tailscaled.service
+
+[Service]
+ExecStartPre=/usr/bin/firstboot wait-tailnet --timeout 90s
+`
+
+// tailscaledDropIn starts k3s again after what k3sDropIn stopped.
+const tailscaledDropIn = generated + `[Unit]
+Upholds=k3s.service
+`
+
+// kubeletConfig shortens a shutdown with pods running from 90 s to 20 s. The
+// kubelet has no flag for it.
+const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+shutdownGracePeriod: 20s
+shutdownGracePeriodCriticalPods: 5s
+`
+
+// linkImages shows k3s the container images that came with the image.
+func (m *machine) linkImages() error {
+	const from = "/usr/lib/imagebuilder/images"
+	names, err := m.Files.List(from)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		to := k3sAgent + "/images/" + n
+		if target, err := m.Files.Readlink(to); err == nil && target == from+"/"+n {
+			continue
+		}
+		if err := m.Files.Symlink(from+"/"+n, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}

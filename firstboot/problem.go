@@ -1,0 +1,164 @@
+package firstboot
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Problem is a fault in words: what is wrong and what to do.
+type Problem struct {
+	Code    string `json:"code"`
+	Summary string `json:"summary"`
+	Remedy  string `json:"remedy"`
+	// Person says that someone must act; otherwise waiting may mend it.
+	Person bool `json:"person"`
+	pace   pace
+	err    error
+}
+
+func (p *Problem) Error() string {
+	if p.err != nil {
+		return p.Summary + ": " + p.err.Error()
+	}
+	return p.Summary
+}
+
+func (p *Problem) Unwrap() error { return p.err }
+
+// pace is how soon to look again. Even what only a person can mend is looked
+// at again, slowly: they may mend it elsewhere, on the server or the cable.
+type pace int
+
+const (
+	retry pace = iota // with backoff
+	wait              // expected to take a while: look often
+	stay              // trying again changes nothing: only a new node.yaml or "firstboot retry" does
+)
+
+// never is longer than a node stays switched on without a person.
+const never = 10 * 365 * 24 * time.Hour
+
+func (p *Problem) pause(attempt int) time.Duration {
+	switch p.pace {
+	case wait:
+		return waitingPause
+	case stay:
+		return never
+	}
+	return backoff(attempt)
+}
+
+// text is one row of the table of problems. %s in them are the arguments of
+// problem, in order, first those of the summary, then those of the remedy.
+type text struct {
+	summary, remedy string
+	person          bool
+	pace            pace
+}
+
+const newKey = "Make a new key for this node in Headscale, write it into node.yaml on the boot partition (headscale: authKey:) and switch the node off and on."
+
+// texts is every fault this package can name. They are short enough for a
+// small screen and end in something a layman can do.
+var texts = map[string]text{
+	"node-missing":   {"There is no node.yaml on the boot partition.", "Write node.yaml for this node onto the boot partition: imagebuilder personalize.", true, retry},
+	"node-empty":     {"node.yaml is empty: this card was never personalised.", "Write node.yaml for this node onto the boot partition: imagebuilder personalize.", true, retry},
+	"node-binary":    {"node.yaml is not a text file.", "Replace node.yaml on the boot partition by the right file, saved as plain text (UTF-8).", true, retry},
+	"node-too-large": {"node.yaml is too large.", "Replace node.yaml on the boot partition by the right file; the limit is 32 KiB.", true, retry},
+	"node-version":   {"node.yaml is for another version of this program: %s", "Write node.yaml with the imagebuilder that made this image, or flash a newer image.", true, retry},
+	"bad-field":      {"node.yaml has a mistake: %s", "Correct node.yaml on the boot partition, then switch the node off and on.", true, retry},
+	"boot-missing":   {"The boot partition cannot be read: %s", "Switch off, check the card in a computer, and write the image again if it is damaged.", true, retry},
+	"boot-readonly":  {"The boot partition cannot be written, so the secrets on it cannot be removed: %s", "Check whether the card is write-protected or damaged; run a file system check on its first partition.", true, retry},
+	"wrong-board":    {"node.yaml is for board %s, this image is for %s.", "Write the image for the right board, or the node.yaml of this node.", true, retry},
+	"foreign-data":   {"The data on this disk belongs to node %s, node.yaml says %s.", "Put the right card or disk into this machine. To use the disk for the new node, erase its data partition.", true, retry},
+	"disk-too-small": {"The disk is too small: %s of space for data, at least %s is needed.", "Use a larger card or disk.", true, retry},
+	"disk-full":      {"The disk is full: %s free, at least %s is needed.", "Make room on the data partition or use a larger disk.", true, retry},
+	"no-link":        {"No network cable is connected.", "Plug the network cable in at both ends; the lights at the socket must be on.", true, retry},
+	"no-dhcp":        {"The network gives this node no address (no answer from DHCP on %s).", "Check the cable's other end and the router; switch the router off and on.", true, retry},
+	"dns-down":       {"The name server does not answer, so %s cannot be found.", "Check that the internet works at this place; switch the router off and on.", false, retry},
+	"unknown-host":   {"The name %s does not exist.", "Check the address in node.yaml (headscale: url:). If it is right, the name server of this network is wrong.", true, retry},
+	"unreachable":    {"Headscale at %s does not answer.", "Check that the internet works here and that the Headscale server is running. The node keeps trying.", false, retry},
+	"captive-portal": {"This network asks for a login in a browser before it lets anything through.", "Use another network, or let this node through in the network's settings.", true, retry},
+	"not-headscale":  {"At %s there is something else than a Headscale server.", "Check the address in node.yaml (headscale: url:).", true, retry},
+	"untrusted":      {"The certificate of %s is not trusted: %s", "Put the certificate of your authority into node.yaml (headscale: ca:), or repair the server's certificate.", true, retry},
+	"clock-wrong":    {"The clock is wrong (%s) and no time server answers.", "Connect the node to the internet, or name a time server in node.yaml (network: ntp:).", true, retry},
+
+	"key-missing": {"node.yaml has no key and this node is not a member yet.", newKey, true, stay},
+	"key-lost":    {"This node is no longer a member of the tailnet and its key is used up.", newKey, true, stay},
+	"key-spent":   {"The key in node.yaml was used before; it works only once.", newKey, true, stay},
+	"key-expired": {"The key in node.yaml has expired.", newKey, true, stay},
+	"key-unknown": {"Headscale does not know the key in node.yaml.", newKey, true, stay},
+	"key-refused": {"Headscale refused this node: %s", newKey, true, stay},
+	"name-taken":  {"Another node is called %s already; Headscale named this one %s.", "Delete the old node in Headscale, or give this one another name in node.yaml; then switch it off and on.", true, retry},
+	"tailscaled":  {"The tailnet program does not run: %s", "Wait a minute. If it stays, switch the node off and on.", false, retry},
+
+	"component-down":   {"%s cannot be downloaded: %s", "Check that the internet works here. The node keeps trying.", false, retry},
+	"component-digest": {"%s was downloaded but is not the expected file (wrong digest).", "Do not use this network for it; tell who made the image. Then: firstboot retry.", true, retry},
+	"component-none":   {"The image says nothing about its components: %s", "Write the image again.", true, retry},
+
+	"role-conflict":  {"This node was set up as %s, node.yaml says %s.", "Write the old role into node.yaml, or erase the data partition to start anew.", true, retry},
+	"token-missing":  {"node.yaml has no cluster token and this node is not in the cluster yet.", "Write the token into node.yaml on the boot partition (k3s: token:).", true, stay},
+	"waiting-server": {"Waiting for a server of the cluster: %s.", "Switch the first server on; this node then joins by itself.", false, wait},
+	"maybe-cluster":  {"Server %s is known but does not answer; a cluster may exist there, so none is created.", "Switch that server on. If it is gone for good, delete it in Headscale.", true, retry},
+	"k3s-starting":   {"The cluster program is starting: %s", "Wait; the first start takes a few minutes.", false, wait},
+	"k3s-token":      {"The cluster refused this node's token.", "Make a new token and write it into node.yaml (k3s:), then switch the node off and on.", true, retry},
+	"k3s-password":   {"The cluster remembers another machine of this name.", "On a server: k3s kubectl delete node %s. The node keeps trying.", true, retry},
+	"k3s-config":     {"The cluster program refuses its settings: %s", "Correct k3s: config: in node.yaml.", true, retry},
+	"k3s-failed":     {"The cluster program does not run: %s", "Wait some minutes. If it stays, read: journalctl -u k3s.", false, retry},
+	"slot-failed":    {"The running system could not be marked as good: %s", "Wait; the node keeps trying.", false, retry},
+	"unexpected":     {"Something unexpected: %s", "Wait; the node keeps trying. If it stays, read: journalctl -u firstboot.", false, retry},
+}
+
+// problem makes the Problem of a row of the table.
+func problem(code string, args ...any) *Problem {
+	t, ok := texts[code]
+	if !ok {
+		t = texts["unexpected"]
+	}
+	n := strings.Count(t.summary, "%s")
+	for len(args) < n+strings.Count(t.remedy, "%s") {
+		args = append(args, "?")
+	}
+	return &Problem{
+		Code:    code,
+		Summary: plain(fmt.Sprintf(t.summary, args[:n]...)),
+		Remedy:  plain(fmt.Sprintf(t.remedy, args[n:n+strings.Count(t.remedy, "%s")]...)),
+		Person:  t.person, pace: t.pace,
+	}
+}
+
+// because adds the technical cause, for the journal alone.
+func (p *Problem) because(err error) *Problem {
+	p.err = err
+	return p
+}
+
+// asProblem returns the Problem in err, or one that says what err says.
+func asProblem(err error) error {
+	var p *Problem
+	if err == nil || errors.As(err, &p) {
+		return err
+	}
+	return problem("unexpected", err.Error()).because(err)
+}
+
+// plain keeps to one line of what every console font has: texts of servers
+// end up on the screen.
+func plain(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t':
+			return ' '
+		case r < ' ' || r == 0x7f || r > '~':
+			return '?'
+		}
+		return r
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > 300 {
+		s = s[:297] + "..."
+	}
+	return s
+}

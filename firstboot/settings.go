@@ -1,0 +1,240 @@
+package firstboot
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+const generated = "# Written by firstboot from node.yaml; changes here are lost.\n"
+
+// settings are the files that node.yaml's plain settings become, by the
+// programs that read them.
+func (m *machine) settings() ([]group, error) {
+	network, err := m.networkGroup()
+	if err != nil {
+		return nil, err
+	}
+	extra, err := m.extraFiles()
+	if err != nil {
+		return nil, err
+	}
+	return []group{
+		{"names", m.nameFiles(), func(context.Context) error { return nil }},
+		{"login", m.loginFiles(), m.retell("ssh.service")},
+		network,
+		{"time", m.timeFiles(), m.retell("systemd-timesyncd.service")},
+		{"way", m.wayFiles(), m.retell(tailscaled)},
+		{"files", extra, m.Units.Reload},
+	}, nil
+}
+
+func (m *machine) nameFiles() []file {
+	return []file{
+		text644("/etc/hostname", m.cfg.Node+"\n"),
+		text644("/etc/hosts", "127.0.0.1\tlocalhost\n127.0.1.1\t"+m.cfg.Node+"\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"),
+	}
+}
+
+func (m *machine) loginFiles() []file {
+	return []file{
+		text644("/etc/ssh/sshd_config.d/10-imagebuilder.conf", generated+"AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/authorized_keys/%u\nPasswordAuthentication no\n"),
+		{path: "/etc/ssh/authorized_keys/root", data: []byte(lines(m.cfg.SSH.AuthorizedKeys)), mode: 0o600},
+	}
+}
+
+// timeFiles follow timesyncd.conf(5).
+func (m *machine) timeFiles() []file {
+	ntp := m.cfg.Network.NTP
+	f := text644("/etc/systemd/timesyncd.conf.d/10-imagebuilder.conf", generated+"[Time]\nNTP="+strings.Join(ntp, " ")+"\n")
+	f.absent = len(ntp) == 0
+	return []file{f}
+}
+
+// networkGroup removes what an earlier node.yaml left behind.
+func (m *machine) networkGroup() (group, error) {
+	all := networkFiles(&m.cfg.Network)
+	have, err := m.Files.List(networkDir)
+	if err != nil {
+		return group{}, err
+	}
+	for _, name := range have {
+		p := networkDir + "/" + name
+		if strings.HasPrefix(name, "10-imagebuilder-") && !slices.ContainsFunc(all, func(f file) bool { return f.path == p }) {
+			all = append(all, file{path: p, absent: true})
+		}
+	}
+	return group{"network", all, m.tellNetwork}, nil
+}
+
+func (m *machine) tellNetwork(ctx context.Context) error {
+	up, err := m.Units.Active(ctx, "systemd-networkd.service")
+	if err != nil {
+		return err
+	}
+	if up {
+		if _, err := m.Programs.Run(ctx, "networkctl", "reload"); err != nil {
+			return err
+		}
+	}
+	if m.cfg.Network.WiFi != nil {
+		return m.Units.Restart(ctx, "wpa_supplicant@wlan0.service")
+	}
+	return nil
+}
+
+// retell makes a unit that runs read its settings again. One that does not
+// run will read them when it starts.
+func (m *machine) retell(unit string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := m.Units.Reload(ctx); err != nil {
+			return err
+		}
+		up, err := m.Units.Active(ctx, unit)
+		if err != nil || !up {
+			return err
+		}
+		return m.Units.Restart(ctx, unit)
+	}
+}
+
+func lines(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return strings.Join(list, "\n") + "\n"
+}
+
+// networkFiles follow systemd.network(5) and systemd.netdev(5). Without any, the image's own DHCP on every port holds.
+func networkFiles(n *node.Network) []file {
+	var out []file
+	vlans := map[string][]string{}
+	for i, f := range n.Interfaces {
+		name := f.Name
+		if f.VLAN > 0 {
+			name = fmt.Sprintf("vlan%d", f.VLAN)
+			vlans[f.Name] = append(vlans[f.Name], name)
+			out = append(out, networkd(fmt.Sprintf("10-imagebuilder-%02d.netdev", i),
+				fmt.Sprintf("[NetDev]\nName=%s\nKind=vlan\n\n[VLAN]\nId=%d\n", name, f.VLAN)))
+		}
+		out = append(out, networkd(fmt.Sprintf("10-imagebuilder-%02d.network", i), interfaceText(name, f, vlansOn(n, f))))
+	}
+	for i, f := range n.Interfaces { // ports that carry nothing but VLANs
+		if f.VLAN > 0 && !hasPlain(n, f.Name) && vlans[f.Name] != nil {
+			out = append(out, networkd(fmt.Sprintf("10-imagebuilder-%02d-port.network", i),
+				"[Match]\nName="+f.Name+"\n\n[Network]\nLinkLocalAddressing=no\n"+vlanLines(vlans[f.Name])))
+			vlans[f.Name] = nil
+		}
+	}
+	if w := n.WiFi; w != nil && !w.PSK.Empty() {
+		out = append(out, file{path: "/etc/wpa_supplicant/wpa_supplicant-wlan0.conf", data: []byte(wifiText(w)), mode: 0o600})
+	}
+	return out
+}
+
+const networkDir = "/etc/systemd/network"
+
+func networkd(name, content string) file {
+	return text644(networkDir+"/"+name, generated+content)
+}
+
+func hasPlain(n *node.Network, name string) bool {
+	for _, f := range n.Interfaces {
+		if f.Name == name && f.VLAN == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// vlansOn names the VLANs that ride on a plain interface.
+func vlansOn(n *node.Network, port node.Interface) []string {
+	if port.VLAN > 0 {
+		return nil
+	}
+	var out []string
+	for _, f := range n.Interfaces {
+		if f.Name == port.Name && f.VLAN > 0 {
+			out = append(out, fmt.Sprintf("vlan%d", f.VLAN))
+		}
+	}
+	return out
+}
+
+func vlanLines(names []string) string {
+	var b strings.Builder
+	for _, v := range names {
+		b.WriteString("VLAN=" + v + "\n")
+	}
+	return b.String()
+}
+
+func interfaceText(name string, f node.Interface, vlans []string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[Match]\nName=%s\n\n[Network]\n", name)
+	if len(f.Addresses) == 0 {
+		b.WriteString("DHCP=yes\n")
+	}
+	for _, a := range f.Addresses {
+		b.WriteString("Address=" + a + "\n")
+	}
+	if f.Gateway != "" {
+		b.WriteString("Gateway=" + f.Gateway + "\n")
+	}
+	for _, d := range f.DNS {
+		b.WriteString("DNS=" + d + "\n")
+	}
+	b.WriteString(vlanLines(vlans))
+	return b.String()
+}
+
+// wifiText follows wpa_supplicant.conf(5). Hex and quotes keep any name and
+// passphrase from ending their line.
+func wifiText(w *node.WiFi) string {
+	psk := `"` + w.PSK.Reveal() + `"` // taken literally up to the last quote
+	if len(w.PSK) == 64 {
+		psk = w.PSK.Reveal() // the key itself, in hex
+	}
+	return fmt.Sprintf("%sctrl_interface=/run/wpa_supplicant\ncountry=%s\nnetwork={\n\tssid=%s\n\tkey_mgmt=WPA-PSK SAE\n\tieee80211w=1\n\tpsk=%s\n}\n",
+		generated, w.Country, hex.EncodeToString([]byte(w.SSID)), psk)
+}
+
+// proxied are the units that reach out of the local network.
+var proxied = []string{"tailscaled", "k3s"}
+
+const (
+	proxyEnv = "/etc/imagebuilder/proxy.env"
+	caDir    = "/etc/imagebuilder/ca"
+	caFile   = caDir + "/headscale.pem"
+)
+
+// wayFiles tell tailscaled and k3s of the proxy and the authority on the way
+// out. The proxy's address may hold a password: it is in a file of its own,
+// and stays when sealing removed it from node.yaml.
+func (m *machine) wayFiles() []file {
+	dropIn := generated + "[Service]\nEnvironmentFile=-" + proxyEnv + "\n"
+	ca := text644(caFile, m.cfg.Headscale.CA)
+	ca.absent = m.cfg.Headscale.CA == ""
+	if !ca.absent {
+		dropIn += "Environment=SSL_CERT_DIR=/etc/ssl/certs:" + caDir + "\n"
+	}
+	out := []file{ca}
+	for _, u := range proxied {
+		out = append(out, text644("/etc/systemd/system/"+u+".service.d/10-imagebuilder-way.conf", dropIn))
+	}
+	if proxy := m.cfg.Network.Proxy; !proxy.Empty() || !m.cfg.Sealed {
+		out = append(out, file{path: proxyEnv, data: []byte(m.proxyText()), mode: 0o600, absent: proxy.Empty()})
+	}
+	return out
+}
+
+// proxyText leaves the tailnet and the cluster's own networks alone.
+func (m *machine) proxyText() string {
+	direct := append([]string{"localhost", "127.0.0.0/8", "::1", "10.42.0.0/16", "10.43.0.0/16", "100.64.0.0/10", ".svc", ".cluster.local"}, m.cfg.Network.NoProxy...)
+	p, no := m.cfg.Network.Proxy.Reveal(), strings.Join(direct, ",")
+	return fmt.Sprintf("HTTP_PROXY=\"%s\"\nHTTPS_PROXY=\"%s\"\nNO_PROXY=\"%s\"\n", p, p, no)
+}

@@ -1,0 +1,182 @@
+package firstboot
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// State is where a node stands, in one word.
+type State string
+
+// The states.
+const (
+	Working     State = "working"      // a step is being done
+	Waiting     State = "waiting"      // for what time may mend
+	NeedsPerson State = "needs-person" // for what a person must mend
+	Joined      State = "joined"       // all steps are done
+)
+
+// Status is what a node tells of itself. It never holds a secret.
+type Status struct {
+	State     State      `json:"state"`
+	Node      string     `json:"node,omitempty"`
+	Site      string     `json:"site,omitempty"`
+	Role      string     `json:"role,omitempty"`
+	Step      string     `json:"step,omitempty"`
+	Addresses []string   `json:"addresses,omitempty"` // of the local network
+	Tailnet   []string   `json:"tailnet,omitempty"`   // of the tailnet
+	Problem   *Problem   `json:"problem,omitempty"`
+	Notice    *Problem   `json:"notice,omitempty"` // wrong, but not in the way
+	Attempt   int        `json:"attempt,omitempty"`
+	NextTry   *time.Time `json:"nextTry,omitempty"`
+	Time      time.Time  `json:"time"`
+	Program   string     `json:"program,omitempty"`
+}
+
+func (s *Status) describe(c *node.Config) {
+	s.Node, s.Site, s.Role = c.Node, c.Site, string(c.Role)
+}
+
+// JSON returns the content of StatusJSON.
+func (s Status) JSON() []byte {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil { // strings, numbers and times always marshal
+		return []byte("{}\n")
+	}
+	return append(b, '\n')
+}
+
+var headlines = map[State]string{
+	Working:     "WORKING - please wait",
+	Waiting:     "WAITING - the node keeps trying by itself",
+	NeedsPerson: "PLEASE HELP - somebody must do something",
+	Joined:      "JOINED - everything is fine",
+}
+
+// Lines returns the status for people, in lines of at most width characters
+// of plain ASCII.
+func (s Status) Lines(width int) []string {
+	out := []string{headlines[s.State], ""}
+	add := func(label, value string) {
+		if value != "" {
+			out = append(out, wrap(fmt.Sprintf("%-10s", label), value, width)...)
+		}
+	}
+	add("Node", s.Node)
+	add("Site", s.Site)
+	add("Role", s.Role)
+	add("Address", strings.Join(s.Addresses, ", "))
+	add("Tailnet", strings.Join(s.Tailnet, ", "))
+	add("Step", s.stepText())
+	add("Time", s.Time.Format("2006-01-02 15:04:05 UTC"))
+	for _, p := range []*Problem{s.Problem, s.Notice} {
+		if p == nil {
+			continue
+		}
+		out = append(out, "")
+		add("Problem", p.Summary)
+		add("What to do", p.Remedy)
+		add("Code", p.Code)
+	}
+	if s.NextTry != nil {
+		add("Next try", s.NextTry.Format("15:04:05 UTC"))
+	}
+	return out
+}
+
+func (s Status) stepText() string {
+	n := indexOf(stepNames, s.Step)
+	if n < 0 {
+		return s.Step
+	}
+	return fmt.Sprintf("%d of %d: %s", n+1, len(stepNames), stepWords[s.Step])
+}
+
+var stepNames = []string{"identity", "clock", "components", "tailnet", "k3s", "verify", "seal"}
+
+var stepWords = map[string]string{
+	"identity":   "identity - name, keys and network settings",
+	"clock":      "clock - setting the time",
+	"components": "components - downloading programs",
+	"tailnet":    "tailnet - joining the private network",
+	"k3s":        "k3s - starting the cluster program",
+	"verify":     "verify - waiting until the cluster accepts this node",
+	"seal":       "seal - removing the secrets",
+}
+
+func indexOf(list []string, s string) int {
+	for i, l := range list {
+		if l == s {
+			return i
+		}
+	}
+	return -1
+}
+
+// wrap breaks a value into lines, indented below its label.
+func wrap(label, value string, width int) []string {
+	label = strings.TrimRight(label, " ")
+	const indent = 11
+	line := fmt.Sprintf("%-*s", indent, label)
+	var out []string
+	used := 0
+	for _, word := range strings.Fields(plain(value)) {
+		for len(word) > width-indent { // an endless word still fits the screen
+			out = append(out, line+word[:width-indent])
+			word, line, used = word[width-indent:], strings.Repeat(" ", indent), 0
+		}
+		if used > 0 && len(line)+1+len(word) > width {
+			out = append(out, line)
+			line, used = strings.Repeat(" ", indent), 0
+		}
+		if used > 0 {
+			line += " "
+		}
+		line += word
+		used++
+	}
+	return append(out, line)
+}
+
+// Line returns the status in one line, for serial consoles and the journal.
+func (s Status) Line() string {
+	b := fmt.Sprintf("firstboot: %s", s.State)
+	if s.Node != "" {
+		b += fmt.Sprintf(" node=%s site=%s role=%s", s.Node, s.Site, s.Role)
+	}
+	if s.Step != "" {
+		b += " step=" + s.Step
+	}
+	if len(s.Tailnet) > 0 {
+		b += " tailnet=" + s.Tailnet[0]
+	}
+	for _, p := range []*Problem{s.Problem, s.Notice} {
+		if p != nil {
+			b += fmt.Sprintf(" problem=%s: %s | %s", p.Code, p.Summary, p.Remedy)
+		}
+	}
+	return b
+}
+
+// Text returns the content of StatusText: lines as Windows editors want them.
+func (s Status) Text() []byte {
+	return []byte(strings.Join(s.Lines(78), "\r\n") + "\r\n")
+}
+
+// Screen returns what paints the status on a text terminal.
+func (s Status) Screen(width, height int) []byte {
+	colour := map[State]string{Working: "44", Waiting: "43;30", NeedsPerson: "41", Joined: "42;30"}[s.State]
+	lines := s.Lines(width - 4)
+	var b strings.Builder
+	// Leave graphics and colours, switch the cursor off, clear all.
+	b.WriteString("\x1b[0m\x1b[?25l\x1b[H\x1b[2J")
+	fmt.Fprintf(&b, "\x1b[%sm%-*s\x1b[0m\r\n", colour, width-1, "  "+lines[0])
+	for _, l := range lines[1:min(len(lines), height-2)] {
+		b.WriteString("  " + l + "\r\n")
+	}
+	return []byte(b.String())
+}

@@ -1,0 +1,130 @@
+package firstboot
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+)
+
+// tailnet: the node runs as a member of its tailnet under its own name. The
+// key is offered at every boot until then: tailscaled does not keep it.
+
+const (
+	tailscaled = "tailscaled.service"
+	upTime     = 60 * time.Second
+)
+
+func (m *machine) tailnetDone(ctx context.Context) (bool, error) {
+	st, err := m.Tailnet.Status(ctx)
+	if err != nil { // it may just not have been started
+		return false, nil
+	}
+	return running(st), m.checkName(st)
+}
+
+// running reports whether the node is up with an address.
+func running(st TailnetStatus) bool { return st.State == "Running" && len(st.IPs) > 0 }
+
+// checkName finds the name that Headscale gave in place of one that was
+// taken: peers would look for this node and find the other.
+func (m *machine) checkName(st TailnetStatus) error {
+	if running(st) && st.Name != "" && st.Name != m.cfg.Node {
+		return problem("name-taken", m.cfg.Node, st.Name)
+	}
+	return nil
+}
+
+func (m *machine) tailnetDo(ctx context.Context) error {
+	st, err := m.daemon(ctx)
+	if err != nil {
+		return err
+	}
+	member := st.HaveKey && st.State != "NeedsLogin"
+	if !member && m.cfg.Headscale.AuthKey.Empty() {
+		if m.cfg.Sealed {
+			return problem("key-lost")
+		}
+		return problem("key-missing")
+	}
+	join := Join{URL: m.cfg.Headscale.URL, Hostname: m.cfg.Node}
+	if !member {
+		join.Key = m.cfg.Headscale.AuthKey
+	}
+	if err := m.join(ctx, join); err != nil {
+		return err
+	}
+	if st, err = m.Tailnet.Status(ctx); err != nil {
+		return err
+	}
+	return m.checkName(st)
+}
+
+// daemon starts tailscaled and waits for it to answer.
+func (m *machine) daemon(ctx context.Context) (TailnetStatus, error) {
+	up, err := m.Units.Active(ctx, tailscaled)
+	if err != nil {
+		return TailnetStatus{}, err
+	}
+	if !up {
+		if err := m.Units.Start(ctx, tailscaled); err != nil {
+			return TailnetStatus{}, problem("tailscaled", err.Error()).because(err)
+		}
+	}
+	for try := 0; ; try++ {
+		st, err := m.Tailnet.Status(ctx)
+		// NoState is a daemon that has not read its own state yet.
+		if err == nil && (st.State != "NoState" || try >= 5) {
+			return st, nil
+		}
+		if try >= 15 {
+			return st, problem("tailscaled", err.Error()).because(err)
+		}
+		if err := m.Clock.Sleep(ctx, time.Second); err != nil {
+			return st, err
+		}
+	}
+}
+
+func (m *machine) join(ctx context.Context, j Join) error {
+	limited, cancel := context.WithTimeout(ctx, upTime)
+	defer cancel()
+	// A member needs no server to run from what it remembers; a newcomer is
+	// told at once what is wrong with the way to it.
+	if !j.Key.Empty() {
+		if p := m.controlFault(limited); p != nil {
+			return p
+		}
+	}
+	err := m.Tailnet.Up(limited, j)
+	var no *RefusedError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &no) && !j.Key.Empty():
+		return refused(no)
+	case errors.As(err, &no):
+		return problem("key-lost").because(no)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	if p := m.controlFault(ctx); p != nil {
+		return p.because(err)
+	}
+	return problem("unreachable", hostOf(j.URL)).because(err)
+}
+
+// refused tells the server's reasons apart by Headscale's words (0.26 to
+// 0.29, hscontrol/types/preauth_key.go).
+func refused(no *RefusedError) *Problem {
+	msg := strings.ToLower(no.Message)
+	switch {
+	case strings.Contains(msg, "already used"):
+		return problem("key-spent").because(no)
+	case strings.Contains(msg, "expired"):
+		return problem("key-expired").because(no)
+	case strings.Contains(msg, "invalid pre auth key"), strings.Contains(msg, "not found"):
+		return problem("key-unknown").because(no)
+	}
+	return problem("key-refused", no.Message).because(no)
+}
