@@ -38,6 +38,7 @@ func dpkgDatabase(s *state) error {
 		s.file(DpkgDir+"/available", 0o644, ""),
 		s.file(DpkgDir+"/diversions", 0o644, ""),
 		s.file(DpkgDir+"/statoverride", 0o644, s.statOverrideFile()),
+		s.file(DpkgDir+"/arch-native", 0o644, s.arch+"\n"),
 		s.file(DpkgDir+"/info/format", 0o644, "1\n"),
 		s.defaultDir(DpkgDir+"/updates", 0o755), // dpkg-query looks for it
 		s.defaultDir(DpkgDir+"/triggers", 0o755),
@@ -96,17 +97,23 @@ func dropField(paragraph, field string) string {
 }
 
 // conffileHashes is the Conffiles field: the MD5 of each as it was shipped.
+// What the package wants removed on upgrades is in it as a wish.
 func conffileHashes(p *deb.Package) (string, error) {
-	paths := p.Conffiles()
-	if len(paths) == 0 {
-		return "", nil
-	}
+	text := ""
 	shipped := map[string]*tree.Node{}
 	for _, n := range p.Nodes {
 		shipped[n.Path] = n
 	}
-	text := "Conffiles:\n"
-	for _, c := range paths {
+	for line := range strings.Lines(p.ControlFiles["conffiles"]) {
+		line = strings.TrimSpace(line)
+		if gone, ok := strings.CutPrefix(line, "remove-on-upgrade "); ok {
+			text += " " + gone + " newconffile remove-on-upgrade\n"
+			continue
+		}
+		c, ok := strings.CutPrefix(line, "/")
+		if !ok {
+			continue
+		}
 		n := shipped[c]
 		if n != nil && n.IsHardLink() {
 			n = shipped[n.Link]
@@ -120,7 +127,10 @@ func conffileHashes(p *deb.Package) (string, error) {
 		}
 		text += " /" + c + " " + sum + "\n"
 	}
-	return text, nil
+	if text == "" {
+		return "", nil
+	}
+	return "Conffiles:\n" + text, nil
 }
 
 func md5Of(c tree.Content) (string, error) {

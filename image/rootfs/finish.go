@@ -47,7 +47,7 @@ func Finish(ctx context.Context, in Input) (*tree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := newState(merged, in.Packages, in.Epoch)
+	s := newState(merged, in)
 	steps := []func() error{
 		func() error { return layOverlays(s, in.Overlays) },
 		func() error { return makeAccounts(s, in.Overlays) },
@@ -98,7 +98,7 @@ func makeAccounts(s *state, overlays []*overlay.Overlay) error {
 
 // enableUnits decides which units start.
 func enableUnits(s *state, overlays []*overlay.Overlay) error {
-	return firstError(presetFiles(s, overlays), maskUnits(s, overlays), applyPresets(s))
+	return firstError(presetFiles(s, overlays), maskUnits(s, overlays), applyPresets(s), defaultTarget(s))
 }
 
 // describe writes what a node wants to know about its image.

@@ -191,13 +191,22 @@ func presetFiles(s *state, overlays []*overlay.Overlay) error {
 			}
 		}
 	}
-	// Its alias is default.target; graphical.target would be the other choice.
-	text += "enable multi-user.target\n"
 	const dir = "usr/lib/systemd/system-preset/"
 	return firstError(
 		s.file(dir+"10-imagebuilder.preset", 0o644, text),
 		s.file(dir+"99-default.preset", 0o644, "# Nothing else is enabled.\ndisable *\n"),
 	)
+}
+
+// defaultTarget starts a system without a desktop. The link is changed where
+// it is: one in /etc would go the first time that presets are applied, which
+// disable multi-user.target.
+func defaultTarget(s *state) error {
+	const p = "usr/lib/systemd/system/default.target"
+	if !s.exists(p) {
+		return nil
+	}
+	return s.link(p, "multi-user.target")
 }
 
 // presetLine writes instances the way presets name them.

@@ -16,19 +16,21 @@ type state struct {
 	tree     *tree.Tree
 	packages map[string]*deb.Package
 	accounts *accounts
+	arch     string
 	epoch    time.Time
 	source   string // of nodes that the running step makes
 }
 
-func newState(t *tree.Tree, packages []*deb.Package, epoch time.Time) *state {
+func newState(t *tree.Tree, in Input) *state {
 	s := &state{
 		tree:     t,
+		arch:     in.Arch,
 		packages: map[string]*deb.Package{},
-		accounts: newAccounts(epoch),
-		epoch:    epoch.UTC().Truncate(time.Second),
+		accounts: newAccounts(in.Epoch),
+		epoch:    in.Epoch.UTC().Truncate(time.Second),
 		source:   "rootfs",
 	}
-	for _, p := range packages {
+	for _, p := range in.Packages {
 		s.packages[p.Name] = p
 	}
 	return s
