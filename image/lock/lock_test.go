@@ -1,0 +1,203 @@
+package lock
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var (
+	day  = time.Date(2026, 11, 21, 2, 10, 46, 0, time.UTC)
+	sumA = strings.Repeat("a", 64)
+	sumB = strings.Repeat("b", 64)
+)
+
+func example() *Lock {
+	return &Lock{
+		Version: 1, Board: "rpi4", Arch: "arm64", Timestamp: day, Inputs: sumB,
+		Suites: []Suite{{Name: "trixie", Date: day, InReleaseSHA256: sumA, Components: []string{"main", "non-free-firmware"}}},
+		Packages: []Package{
+			{Name: "zlib1g", Version: "1:1.3+really1.3.1-1", Arch: "arm64", Suite: "trixie", Filename: "pool/main/z/zlib/zlib1g_1.3_arm64.deb", Size: 10, SHA256: sumA},
+			{Name: "base-files", Version: "13.8", Arch: "all", Suite: "trixie", Filename: "pool/main/b/base-files/base-files_13.8_all.deb", Size: 20, SHA256: sumB},
+		},
+		Components: []Component{
+			{Name: "tailscaled", Version: "1.2.3", Arch: "arm64", SHA256: sumA, BuiltFrom: "example.com/m@v1.2.3", Toolchain: "go1.26"},
+			{Name: "k3s", Version: "v1.34+k3s1", Arch: "arm64", URL: "https://example.com/k3s", SHA256: sumB, Size: 7, Deferred: true},
+		},
+	}
+}
+
+const exampleText = `{
+  "version": 1,
+  "board": "rpi4",
+  "arch": "arm64",
+  "timestamp": "2026-11-21T02:10:46Z",
+  "inputs": "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+  "suites": [
+    {
+      "name": "trixie",
+      "date": "2026-11-21T02:10:46Z",
+      "inReleaseSHA256": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+      "components": [
+        "main",
+        "non-free-firmware"
+      ]
+    }
+  ],
+  "packages": [
+    {
+      "name": "base-files",
+      "version": "13.8",
+      "arch": "all",
+      "suite": "trixie",
+      "filename": "pool/main/b/base-files/base-files_13.8_all.deb",
+      "size": 20,
+      "sha256": "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+    },
+    {
+      "name": "zlib1g",
+      "version": "1:1.3+really1.3.1-1",
+      "arch": "arm64",
+      "suite": "trixie",
+      "filename": "pool/main/z/zlib/zlib1g_1.3_arm64.deb",
+      "size": 10,
+      "sha256": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    }
+  ],
+  "components": [
+    {
+      "name": "k3s",
+      "version": "v1.34+k3s1",
+      "arch": "arm64",
+      "url": "https://example.com/k3s",
+      "sha256": "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+      "size": 7,
+      "deferred": true
+    },
+    {
+      "name": "tailscaled",
+      "version": "1.2.3",
+      "arch": "arm64",
+      "sha256": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+      "builtFrom": "example.com/m@v1.2.3",
+      "toolchain": "go1.26"
+    }
+  ]
+}
+`
+
+func TestSaveLoad(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "image.lock.json")
+	l := example()
+	l.Timestamp = l.Timestamp.In(time.FixedZone("elsewhere", 3600))
+	if err := l.Save(name); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(exampleText, string(b)); diff != "" {
+		t.Errorf("text (-want +got):\n%s", diff)
+	}
+	got, err := Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(example().canonical(), got); diff != "" {
+		t.Errorf("loaded (-want +got):\n%s", diff)
+	}
+}
+
+func TestSaveRefusesInvalid(t *testing.T) {
+	l := example()
+	l.Packages[0].SHA256 = "short"
+	name := filepath.Join(t.TempDir(), "x.lock.json")
+	if err := l.Save(name); err == nil || !strings.Contains(err.Error(), "packages[1].sha256") {
+		t.Errorf("error = %v", err)
+	}
+	if _, err := os.Stat(name); err == nil {
+		t.Error("an invalid lock was written")
+	}
+}
+
+func TestEmptyComponentsStayAList(t *testing.T) {
+	l := example()
+	l.Components = nil
+	b, err := l.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Parse("x", b); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	tests := []struct{ name, old, new, want string }{
+		{"unknown field", `"board": "rpi4"`, `"bord": "rpi4"`, `f.json:3: bord: unknown field "bord"`},
+		{"unknown inner field", `"deferred": true`, `"later": true`, `f.json:46: components[0].later: unknown field "later"`},
+		{"case matters", `"board"`, `"Board"`, `f.json:3: Board: unknown field "Board"`},
+		{"repeated", `"arch": "arm64",` + "\n  \"times", `"board": "x",` + "\n  \"times", `f.json:4: board: field occurs twice`},
+		{"wrong kind", `"size": 20`, `"size": "20"`, `f.json:25: packages[0].size: string where int64 is expected`},
+		{"fraction", `"size": 20`, `"size": 2.5`, `f.json:25: packages[0].size: number 2.5 where int64 is expected`},
+		{"bad time", `"timestamp": "2026-11-21T02:10:46Z"`, `"timestamp": "yesterday"`, `f.json:5: timestamp: "yesterday" is not a time like 2006-01-02T15:04:05Z`},
+		{"sub-second", `"timestamp": "2026-11-21T02:10:46Z"`, `"timestamp": "2026-11-21T02:10:46.5Z"`, `f.json:5: timestamp: is missing, or not a whole second since 1970`},
+		{"null", `"inputs": "` + sumB + `"`, `"inputs": null`, `f.json:6: inputs: null is no value here`},
+		{"other version", `"version": 1`, `"version": 2`, `f.json:2: version: is 2; this imagebuilder reads version 1`},
+		{"missing", `"board": "rpi4",`, ``, `f.json:1: board: is missing`},
+		{"digest", `"sha256": "` + sumA + `"`, `"sha256": "xyz"`, `f.json:35: packages[1].sha256: "xyz" is not a sha256 in lower-case hex`},
+		{"order", `"name": "base-files"`, `"name": "zzz"`, `f.json:29: packages[1].name: zlib1g stands after zzz; packages are sorted by name`},
+		{"twice", `"name": "base-files"`, `"name": "zlib1g"`, `f.json:29: packages[1].name: zlib1g is listed twice`},
+		{"escape", `"pool/main/b/base-files/base-files_13.8_all.deb"`, `"../../etc/passwd"`, `f.json:24: packages[0].filename: "../../etc/passwd" is not a path below a mirror`},
+		{"other arch", `"arch": "all"`, `"arch": "amd64"`, `f.json:22: packages[0].arch: is "amd64", but the lock is for arm64`},
+		{"no such suite", `"suite": "trixie"`, `"suite": "sid"`, `f.json:23: packages[0].suite: "sid" is not in suites`},
+		{"password in URL", `https://example.com`, `https://u:p@example.com`, `f.json:43: components[0].url: "https://u:xxxxx@example.com/k3s" has a user or password, which a lock must not`},
+		{"deferred to nowhere", `      "url": "https://example.com/k3s",` + "\n", ``, `f.json:39: components[0].url: is missing; a deferred component needs one`},
+		{"syntax", `"version": 1,`, `"version": 1`, `f.json:3: version: invalid character '"' after object key:value pair`},
+		{"cut short", "    }\n  ]\n}\n", "", `f.json:55: file ends in the middle`},
+		{"something after", "  ]\n}\n", "  ]\n}\n{}\n", `f.json:58: something follows the end of the lock`},
+		{"not an object", exampleText, `[1]`, `f.json:1: array where lock.Lock is expected`},
+		{"deep", exampleText, strings.Repeat("[", 100000), `nested too deeply`},
+		{"empty", exampleText, ``, `f.json:1: file ends in the middle`},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			text := strings.Replace(exampleText, tc.old, tc.new, 1)
+			if text == exampleText {
+				t.Fatal("the test changes nothing")
+			}
+			_, err := Parse("f.json", []byte(text))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error = %v\nwant    %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(exampleText))
+	f.Add([]byte(`{"version":1,"suites":[{"date":"2026-11-21T02:10:46+01:00"}]}`))
+	f.Add([]byte(`[[{"a":null}]]`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l, err := Parse("f.json", data)
+		if err != nil {
+			return
+		}
+		b, err := l.Marshal()
+		if err != nil {
+			t.Fatalf("parsed, but does not marshal: %v", err)
+		}
+		again, err := Parse("f.json", b)
+		if err != nil {
+			t.Fatalf("own text is refused: %v", err)
+		}
+		if c, err := again.Marshal(); err != nil || string(c) != string(b) {
+			t.Fatalf("text is not stable: %v", err)
+		}
+	})
+}

@@ -1,0 +1,182 @@
+package lock
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+)
+
+// Validate tells what is wrong with l.
+func (l *Lock) Validate() error {
+	var errs []error
+	for _, p := range l.problems() {
+		errs = append(errs, fmt.Errorf("lock: %s: %w", p.field, p.err))
+	}
+	return errors.Join(errs...)
+}
+
+type problem struct {
+	field string
+	err   error
+}
+
+// checker collects problems below a field.
+type checker struct {
+	at   string
+	list *[]problem
+}
+
+func (c checker) in(format string, args ...any) checker {
+	at := fmt.Sprintf(format, args...)
+	if c.at != "" {
+		at = c.at + "." + at
+	}
+	return checker{at, c.list}
+}
+
+func (c checker) fail(field, format string, args ...any) {
+	*c.list = append(*c.list, problem{c.in("%s", field).at, fmt.Errorf(format, args...)})
+}
+
+func (l *Lock) problems() []problem {
+	var list []problem
+	c := checker{list: &list}
+	if l.Version != Version {
+		c.fail("version", "is %d; this imagebuilder reads version %d", l.Version, Version)
+		return list
+	}
+	c.word("board", l.Board)
+	c.word("arch", l.Arch)
+	c.date("timestamp", l.Timestamp)
+	if l.Inputs != "" {
+		c.digest("inputs", l.Inputs)
+	}
+	l.checkSuites(c)
+	l.checkPackages(c)
+	l.checkComponents(c)
+	return list
+}
+
+func (l *Lock) checkSuites(c checker) {
+	if len(l.Suites) == 0 {
+		c.fail("suites", "is empty")
+	}
+	seen := map[string]bool{}
+	for i, s := range l.Suites {
+		c := c.in("suites[%d]", i)
+		c.word("name", s.Name)
+		if seen[s.Name] {
+			c.fail("name", "%s is listed twice", s.Name)
+		}
+		seen[s.Name] = true
+		c.date("date", s.Date)
+		if s.Date.After(l.Timestamp) {
+			c.fail("date", "is after the timestamp of the lock")
+		}
+		c.digest("inReleaseSHA256", s.InReleaseSHA256)
+		if len(s.Components) == 0 {
+			c.fail("components", "is empty")
+		}
+		for j, name := range s.Components {
+			c.word(fmt.Sprintf("components[%d]", j), name)
+		}
+	}
+}
+
+func (l *Lock) checkPackages(c checker) {
+	suites := map[string]bool{}
+	for _, s := range l.Suites {
+		suites[s.Name] = true
+	}
+	last := ""
+	for i, p := range l.Packages {
+		c := c.in("packages[%d]", i)
+		c.word("name", p.Name)
+		switch {
+		case p.Name == last:
+			c.fail("name", "%s is listed twice", p.Name)
+		case p.Name < last:
+			c.fail("name", "%s stands after %s; packages are sorted by name", p.Name, last)
+		}
+		last = p.Name
+		c.word("version", p.Version)
+		if p.Arch != l.Arch && p.Arch != "all" {
+			c.fail("arch", "is %q, but the lock is for %s", p.Arch, l.Arch)
+		}
+		if !suites[p.Suite] {
+			c.fail("suite", "%q is not in suites", p.Suite)
+		}
+		if !local(p.Filename) {
+			c.fail("filename", "%q is not a path below a mirror", p.Filename)
+		}
+		if p.Size <= 0 {
+			c.fail("size", "is not positive")
+		}
+		c.digest("sha256", p.SHA256)
+	}
+}
+
+func (l *Lock) checkComponents(c checker) {
+	type key struct{ name, file string }
+	seen := map[key]bool{}
+	for i, x := range l.Components {
+		c := c.in("components[%d]", i)
+		c.word("name", x.Name)
+		if seen[key{x.Name, x.File}] {
+			c.fail("name", "%s %s is listed twice", x.Name, x.File)
+		}
+		seen[key{x.Name, x.File}] = true
+		c.word("version", x.Version)
+		c.word("arch", x.Arch)
+		c.digest("sha256", x.SHA256)
+		if x.Size < 0 {
+			c.fail("size", "is negative")
+		}
+		if x.URL != "" {
+			c.web("url", x.URL)
+		}
+		if x.Deferred && x.URL == "" {
+			c.fail("url", "is missing; a deferred component needs one")
+		}
+	}
+}
+
+// word refuses what is empty or has spaces or control characters.
+func (c checker) word(field, s string) {
+	if s == "" {
+		c.fail(field, "is missing")
+	} else if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		c.fail(field, "%q has spaces or control characters", s)
+	}
+}
+
+func (c checker) digest(field, s string) {
+	if len(s) != 64 || strings.Trim(s, "0123456789abcdef") != "" {
+		c.fail(field, "%q is not a sha256 in lower-case hex", s)
+	}
+}
+
+// date refuses what SOURCE_DATE_EPOCH cannot carry.
+func (c checker) date(field string, t time.Time) {
+	if t.IsZero() || t.Unix() <= 0 || t.Nanosecond() != 0 || t.Year() > 9999 {
+		c.fail(field, "is missing, or not a whole second since 1970")
+	}
+}
+
+func local(name string) bool {
+	return name != "" && name != "." && name == path.Clean(name) && !path.IsAbs(name) && name != ".." && !strings.HasPrefix(name, "../") && !strings.Contains(name, `\`)
+}
+
+// web refuses passwords too: locks are published.
+func (c checker) web(field, s string) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		c.fail(field, "is not an http or https address")
+	case u.User != nil:
+		c.fail(field, "%q has a user or password, which a lock must not", u.Redacted())
+	}
+}
