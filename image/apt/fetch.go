@@ -29,16 +29,16 @@ func Fetch(ctx context.Context, c *fetch.Cache, pkgs []*Package, opt FetchOption
 	if opt.Progress == nil {
 		opt.Progress = progress.Discard
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, group := errgroup.WithContext(ctx)
 	g.SetLimit(opt.Parallel)
 	for _, p := range pkgs {
-		if ctx.Err() != nil {
+		if group.Err() != nil {
 			break
 		}
 		g.Go(func() error {
 			r := p.Request(opt.Snapshot)
 			r.Verify = opt.Verify
-			path, err := c.Get(ctx, r, opt.Progress)
+			path, err := c.Get(group, r, opt.Progress)
 			if err != nil {
 				return err
 			}
