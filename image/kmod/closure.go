@@ -1,0 +1,300 @@
+package kmod
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// softdep is a module's wish for others around it, modprobe.d(5).
+type softdep struct{ pre, post []string }
+
+// softdeps merges the lines of .modinfo: "pre: a b post: c".
+func (i *info) soft() softdep {
+	var s softdep
+	for _, line := range i.softdeps {
+		var list *[]string
+		for word := range strings.FieldsSeq(line) {
+			switch word {
+			case "pre:":
+				list = &s.pre
+			case "post:":
+				list = &s.post
+			default:
+				if list != nil {
+					*list = append(*list, word)
+				}
+			}
+		}
+	}
+	return s
+}
+
+// weak lists the modules that this one may load by itself at run time.
+func (i *info) weak() []string {
+	var names []string
+	for _, line := range i.weakdeps {
+		names = append(names, strings.Fields(line)...)
+	}
+	return names
+}
+
+// loadAll reads the modules that wanted and their dependencies need, in waves:
+// what is found in one is read in the next, on all processors.
+func (m *Modules) loadAll(wanted []*module) error {
+	seen := map[*module]bool{}
+	for len(wanted) > 0 {
+		if err := load(wanted); err != nil {
+			return err
+		}
+		var next []*module
+		for _, x := range wanted {
+			near, err := m.neighbours(x)
+			if err != nil {
+				return err
+			}
+			for _, n := range near {
+				if !seen[n] {
+					seen[n] = true
+					next = append(next, n)
+				}
+			}
+		}
+		wanted = next
+	}
+	return nil
+}
+
+// neighbours returns all that x refers to: hard, soft and weak.
+func (m *Modules) neighbours(x *module) ([]*module, error) {
+	near, err := m.hard(x)
+	if err != nil {
+		return nil, err
+	}
+	s := x.info.soft()
+	for _, name := range slices.Concat(s.pre, s.post, x.info.weak()) {
+		found, err := m.lookup(name)
+		if err != nil {
+			return nil, err
+		}
+		near = append(near, found...)
+	}
+	return near, nil
+}
+
+// hard returns the direct dependencies of x, which the kernel's build wrote
+// into it; what is compiled in is left out.
+func (m *Modules) hard(x *module) ([]*module, error) {
+	var deps []*module
+	for _, name := range x.info.depends {
+		switch dep := m.files[name]; {
+		case dep != nil:
+			deps = append(deps, dep)
+		case !m.builtin[name]:
+			return nil, fmt.Errorf("/%s needs the module %s, which is not in the tree", x.path, name)
+		}
+	}
+	return deps, nil
+}
+
+// lookup returns the modules that a soft dependency means: one of that name,
+// or those that implement an algorithm of that name. "platform:leds-gpio"
+// and its like mean a driver, which by custom has the device's name. A name
+// that means nothing here is no error: soft dependencies are optional.
+//
+// modprobe would search the aliases of all modules. Reading four thousand of
+// them for a few optional ones takes seconds; in Debian's kernels the only
+// others so found are drivers of crypto hardware.
+func (m *Modules) lookup(name string) ([]*module, error) {
+	plain := normalise(name)
+	if _, device, ok := strings.Cut(plain, ":"); ok {
+		plain = device
+	}
+	if x := m.files[plain]; x != nil {
+		return []*module{x}, nil
+	}
+	if m.builtin[plain] {
+		return nil, nil
+	}
+	if err := m.loadProviders(); err != nil {
+		return nil, err
+	}
+	var found []*module
+	for _, x := range m.providers {
+		if slices.ContainsFunc(x.info.aliases, func(a string) bool { return normalise(a) == plain }) {
+			found = append(found, x)
+		}
+	}
+	return found, nil
+}
+
+// loadProviders reads the modules that implement crypto algorithms, of which
+// there are about a hundred small ones.
+func (m *Modules) loadProviders() error {
+	if m.providers != nil {
+		return nil
+	}
+	m.providers = []*module{}
+	for _, x := range m.list() {
+		for _, pattern := range []string{"kernel/crypto/*", "kernel/arch/*/crypto/*", "kernel/lib/crypto/*"} {
+			if ok, _ := path.Match(pattern, x.rel); ok {
+				m.providers = append(m.providers, x)
+			}
+		}
+	}
+	return load(m.providers)
+}
+
+// Closure returns the modules to load for names, in the order in which
+// modprobe would load them: dependencies first, soft ones where their owners
+// want them. Names of what is compiled in add nothing; a name that is
+// neither is an error.
+func (m *Modules) Closure(names []string) ([]Module, error) {
+	b, err := m.memo.get(m.fingerprint("closure", names...), func() ([]byte, error) {
+		list, err := m.closure(names)
+		return encodeClosure(list), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m.decodeClosure(string(b))
+}
+
+func (m *Modules) closure(names []string) ([]Module, error) {
+	var wanted []*module
+	for _, name := range names {
+		switch plain := normalise(name); {
+		case m.files[plain] != nil:
+			wanted = append(wanted, m.files[plain])
+		case !m.builtin[plain]:
+			return nil, m.unknown(name)
+		}
+	}
+	if err := m.loadAll(wanted); err != nil {
+		return nil, err
+	}
+	w := &walk{m: m, probed: map[*module]bool{}, at: map[*module]int{}}
+	for _, x := range wanted {
+		if err := w.probe(x, false); err != nil {
+			return nil, err
+		}
+	}
+	return w.order, nil
+}
+
+// walk collects a load order the way libkmod's kmod_module_get_probe_list
+// does.
+type walk struct {
+	m      *Modules
+	probed map[*module]bool
+	at     map[*module]int // place in order
+	order  []Module
+}
+
+// probe adds all hard dependencies of x and then x, each with its soft ones.
+func (w *walk) probe(x *module, soft bool) error {
+	if w.probed[x] {
+		// What an earlier one merely wished for may be needed now.
+		if i, ok := w.at[x]; !ok || soft || !w.order[i].Soft {
+			return nil
+		}
+	}
+	w.probed[x] = true
+	deps, err := w.m.allHard(x)
+	if err != nil {
+		return err
+	}
+	for _, dep := range append(deps, x) {
+		if err := w.add(dep, soft); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walk) add(x *module, soft bool) error {
+	wishes := x.info.soft()
+	if err := w.addSoft(wishes.pre); err != nil {
+		return err
+	}
+	if i, ok := w.at[x]; ok {
+		w.order[i].Soft = w.order[i].Soft && soft
+	} else {
+		w.at[x] = len(w.order)
+		w.order = append(w.order, Module{Name: x.name, Path: x.path, Soft: soft})
+	}
+	return w.addSoft(wishes.post)
+}
+
+func (w *walk) addSoft(names []string) error {
+	for _, name := range names {
+		found, err := w.m.lookup(name)
+		if err != nil {
+			return err
+		}
+		for _, x := range found {
+			if err := w.probe(x, true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// allHard returns the hard dependencies of x and theirs, deepest first.
+func (m *Modules) allHard(x *module) ([]*module, error) {
+	var order []*module
+	state := map[*module]int{} // 1 while below it, 2 when done
+	var visit func(x *module) error
+	visit = func(x *module) error {
+		if state[x] == 1 {
+			return fmt.Errorf("/%s: dependency cycle", x.path)
+		}
+		if state[x] == 2 {
+			return nil
+		}
+		state[x] = 1
+		deps, err := m.hard(x)
+		if err != nil {
+			return err
+		}
+		for _, dep := range deps {
+			if err := visit(dep); err != nil {
+				return err
+			}
+		}
+		state[x] = 2
+		order = append(order, x)
+		return nil
+	}
+	if err := visit(x); err != nil {
+		return nil, err
+	}
+	return order[:len(order)-1], nil
+}
+
+// encodeClosure writes one module a line, soft ones after a "~".
+func encodeClosure(list []Module) []byte {
+	var b []byte
+	for _, x := range list {
+		if x.Soft {
+			b = append(b, '~')
+		}
+		b = append(append(b, x.Name...), '\n')
+	}
+	return b
+}
+
+func (m *Modules) decodeClosure(text string) ([]Module, error) {
+	var list []Module
+	for line := range strings.Lines(text) {
+		name, soft := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "~")
+		x := m.files[name]
+		if x == nil {
+			return nil, fmt.Errorf("%w: it names module %q", errDamaged, name)
+		}
+		list = append(list, Module{Name: name, Path: x.path, Soft: soft})
+	}
+	return list, nil
+}

@@ -1,0 +1,93 @@
+// Package kmod knows a kernel's modules inside a file tree: which depend on
+// which, which of them an image needs, and the indexes that modprobe(8) wants
+// to find beside them. It does what depmod(8) does, without running it.
+//
+// It refuses names that neither a module nor the kernel itself has, modules
+// that depend on one that is missing, dependency cycles, and files that are
+// no kernel modules. It reads no depmod.d configuration, follows no symbolic
+// link below the directory of a kernel, and checks neither signatures nor
+// symbol versions.
+package kmod
+
+import (
+	"context"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// Module is one loadable module of a tree.
+type Module struct {
+	// Name is the module's name as the kernel has it, with underscores.
+	Name string
+	// Path is that of its file in the tree.
+	Path string
+	// Soft tells that nothing asked for fails without this module: it came
+	// by a soft dependency alone, and its loading may fail.
+	Soft bool
+}
+
+// Modules are the modules of one kernel in one tree. What was once read of a
+// file is kept, so that pruning, indexing and listing decompress each needed
+// module once. It is not safe for concurrent use.
+type Modules struct {
+	tree      *tree.Tree
+	dir       string             // "usr/lib/modules/VERSION"
+	files     map[string]*module // by name
+	builtin   map[string]bool    // names of what is compiled in
+	memo      memo
+	providers []*module // of crypto algorithms, once loaded
+}
+
+// Options for Open.
+type Options struct {
+	// Cache keeps results between builds. They depend on nothing but names
+	// and digests of modules, so that a build that finds them reads no module
+	// at all. Nil keeps nothing.
+	Cache Cache
+}
+
+// Open finds the modules of the kernel with the given release, as uname(1)
+// prints it, in usr/lib/modules or lib/modules of t.
+func Open(ctx context.Context, t *tree.Tree, version string, opt Options) (*Modules, error) {
+	dir, err := findDir(t, version)
+	if err != nil {
+		return nil, err
+	}
+	m := &Modules{tree: t, dir: dir, memo: memo{ctx: ctx, cache: opt.Cache}}
+	if m.files, err = listModules(t, dir); err != nil {
+		return nil, err
+	}
+	if m.builtin, err = readBuiltin(t, dir); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Prune removes every module of a kernel from t that keep does not ask for,
+// and says how many: see Modules.Prune.
+func Prune(t *tree.Tree, version string, keep []string) (removed int, err error) {
+	m, err := Open(context.Background(), t, version, Options{})
+	if err != nil {
+		return 0, err
+	}
+	return m.Prune(keep)
+}
+
+// Depmod writes the indexes of a kernel's modules into t: see Modules.Depmod.
+func Depmod(t *tree.Tree, version string, modTime time.Time) error {
+	m, err := Open(context.Background(), t, version, Options{})
+	if err != nil {
+		return err
+	}
+	return m.Depmod(modTime)
+}
+
+// Closure lists what must be loaded for names: see Modules.Closure.
+func Closure(t *tree.Tree, version string, names []string) ([]Module, error) {
+	m, err := Open(context.Background(), t, version, Options{})
+	if err != nil {
+		return nil, err
+	}
+	return m.Closure(names)
+}

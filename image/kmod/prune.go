@@ -1,0 +1,188 @@
+package kmod
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// indexes are the files that depmod writes.
+var indexes = []string{
+	"modules.dep", "modules.dep.bin", "modules.alias", "modules.alias.bin",
+	"modules.softdep", "modules.weakdep", "modules.symbols", "modules.symbols.bin",
+	"modules.builtin.bin", "modules.builtin.alias.bin", "modules.devname",
+}
+
+// Prune removes from the tree every module that keep does not ask for, the
+// indexes, which are stale then, and directories that become empty, and
+// returns how many modules went.
+//
+// An element of keep is a module's name ("dm_crypt", dashes and underscores
+// alike), a pattern of names ("nf_*", as path.Match has it), or a directory
+// below that of the kernel with its slash ("kernel/net/netfilter/"). What
+// these depend on stays too: hard, soft and weak. A name of what is compiled
+// into the kernel asks for nothing; an element that matches neither is an
+// error.
+func (m *Modules) Prune(keep []string) (removed int, err error) {
+	b, err := m.memo.get(m.fingerprint("prune", keep...), func() ([]byte, error) {
+		kept, err := m.kept(keep)
+		return []byte(strings.Join(kept, "\n")), err
+	})
+	if err != nil {
+		return 0, err
+	}
+	kept := map[string]bool{}
+	for name := range strings.SplitSeq(string(b), "\n") {
+		kept[name] = true
+	}
+	return m.drop(kept)
+}
+
+// kept returns the names of all modules that keep and their dependencies
+// mean, sorted.
+func (m *Modules) kept(keep []string) ([]string, error) {
+	wanted := map[*module]bool{}
+	for _, k := range keep {
+		found, err := m.match(k)
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range found {
+			wanted[x] = true
+		}
+	}
+	todo := slices.Collect(maps.Keys(wanted))
+	if err := m.loadAll(todo); err != nil {
+		return nil, err
+	}
+	for len(todo) > 0 {
+		x := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		near, err := m.neighbours(x)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range near {
+			if !wanted[n] {
+				wanted[n] = true
+				todo = append(todo, n)
+			}
+		}
+	}
+	var names []string
+	for x := range wanted {
+		names = append(names, x.name)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// match returns the modules that one element of keep means.
+func (m *Modules) match(k string) ([]*module, error) {
+	plain := normalise(k)
+	if x := m.files[plain]; x != nil {
+		return []*module{x}, nil
+	}
+	if m.builtin[plain] {
+		return nil, nil
+	}
+	matches := func(x *module) bool { return strings.HasPrefix(x.rel, k) }
+	if !strings.HasSuffix(k, "/") {
+		if _, err := path.Match(plain, ""); err != nil || !strings.ContainsAny(k, "*?[") {
+			return nil, m.unknown(k)
+		}
+		matches = func(x *module) bool { ok, _ := path.Match(plain, x.name); return ok }
+	}
+	var found []*module
+	for _, x := range m.list() {
+		if matches(x) {
+			found = append(found, x)
+		}
+	}
+	if found == nil && !m.matchesBuiltin(plain) {
+		return nil, fmt.Errorf("%q matches no module of the kernel in /%s", k, m.dir)
+	}
+	return found, nil
+}
+
+func (m *Modules) matchesBuiltin(pattern string) bool {
+	for name := range m.builtin {
+		if ok, _ := path.Match(pattern, name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// drop removes the modules that are not kept.
+func (m *Modules) drop(kept map[string]bool) (int, error) {
+	gone := map[string]bool{}
+	removed := 0
+	emptied := map[string]bool{}
+	for n := range m.tree.Walk() {
+		rel, below := strings.CutPrefix(n.Path, m.dir+"/")
+		name := moduleName(n.Path)
+		// A file that a twin in updates/ replaces goes as well.
+		if !below || name == "" || n.Mode.IsDir() || excluded(rel) ||
+			kept[name] && m.files[name].path == n.Path {
+			continue
+		}
+		gone[n.Path] = true
+		removed++
+		for dir := path.Dir(n.Path); dir != m.dir; dir = path.Dir(dir) {
+			emptied[dir] = true
+		}
+	}
+	for _, name := range indexes {
+		gone[path.Join(m.dir, name)] = true
+	}
+	m.keepFull(emptied, gone)
+	m.tree.RemoveFunc(func(n *tree.Node) bool { return gone[n.Path] || emptied[n.Path] })
+	for name := range m.files {
+		if !kept[name] {
+			delete(m.files, name)
+		}
+	}
+	m.providers = nil
+	return removed, m.pruneOrder()
+}
+
+// keepFull takes the directories that still have something in them out of
+// emptied.
+func (m *Modules) keepFull(emptied, gone map[string]bool) {
+	for n := range m.tree.Walk() {
+		if gone[n.Path] || emptied[n.Path] || !strings.HasPrefix(n.Path, m.dir+"/") {
+			continue
+		}
+		for dir := path.Dir(n.Path); dir != m.dir; dir = path.Dir(dir) {
+			delete(emptied, dir)
+		}
+	}
+}
+
+// pruneOrder shortens modules.order to the modules that are left: nothing but
+// depmod reads it, and it is as long as the whole kernel's list.
+func (m *Modules) pruneOrder() error {
+	p := path.Join(m.dir, "modules.order")
+	text, err := readOptional(m.tree, p)
+	if err != nil || text == "" {
+		return err
+	}
+	present := map[string]bool{}
+	for _, x := range m.files {
+		present[x.uncompressed()] = true
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if present[strings.TrimSuffix(line, "\n")] {
+			b.WriteString(line)
+		}
+	}
+	n := m.tree.Get(p).Clone()
+	n.Content = tree.String(b.String())
+	return m.tree.Put(n)
+}
