@@ -236,7 +236,10 @@ func (n network) Supervisor(ctx context.Context, at netip.AddrPort) (bool, error
 		return false, err
 	}
 	defer resp.Body.Close()
-	return resp.StatusCode == http.StatusOK, nil
+	if resp.StatusCode != http.StatusOK { // it is there, and not ready to say more
+		return false, fmt.Errorf("%s answers %s", at, resp.Status)
+	}
+	return true, nil
 }
 
 // Fetch downloads with resume. What is there and longer than what the server

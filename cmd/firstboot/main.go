@@ -1,0 +1,108 @@
+//go:build linux
+
+// Firstboot runs on a node: it makes the machine a member of its tailnet and
+// its cluster, and says how that goes.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/host"
+)
+
+// version is set by the linker.
+var version = "devel"
+
+type verb struct {
+	name, help string
+	run        func(ctx context.Context, h firstboot.Host, args []string) error
+}
+
+var verbs = []verb{
+	{"run", "work through all steps and keep watching (the service)", runAll},
+	{"identity", "do the first step alone, before network and logins start", runIdentity},
+	{"status", "[--json] print how far this node is", printStatus},
+	{"retry", "look at node.yaml again and try again now", retry},
+	{"doctor", "check what k3s and Longhorn need of this node", runDoctor},
+	{"health", "[--timeout 10m] wait until this system deserves to be kept", health},
+	{"bless", "mark the running slot as good", bless},
+	{"wait-tailnet", "[--timeout 90s] wait for the address in the tailnet", waitTailnet},
+	{"version", "print the version", func(context.Context, firstboot.Host, []string) error { fmt.Println(version); return nil }},
+}
+
+// errUsage was explained already.
+var errUsage = errors.New("usage")
+
+func main() {
+	// A core dump or a debugger would show the key and the tokens: prctl(2).
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	unix.Umask(0o022)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	err := dispatch(ctx, os.Args[1:])
+	stop()
+	switch {
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "firstboot:", err)
+		os.Exit(1)
+	}
+}
+
+func dispatch(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		usage(os.Stderr)
+		return errUsage
+	}
+	if args[0] == "help" || args[0] == "--help" || args[0] == "-h" {
+		usage(os.Stdout)
+		return nil
+	}
+	for _, v := range verbs {
+		if v.name == args[0] {
+			return v.run(ctx, host.New("/", slots{}), args[1:])
+		}
+	}
+	fmt.Fprintf(os.Stderr, "firstboot: unknown command %q\n", args[0])
+	usage(os.Stderr)
+	return errUsage
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintln(w, "usage: firstboot COMMAND")
+	for _, v := range verbs {
+		fmt.Fprintf(w, "  %-13s %s\n", v.name, v.help)
+	}
+}
+
+// flags parses what follows a verb; nothing but flags may.
+func flags(name string, args []string, define func(*flag.FlagSet)) error {
+	f := flag.NewFlagSet("firstboot "+name, flag.ContinueOnError)
+	if define != nil {
+		define(f)
+	}
+	if err := f.Parse(args); err != nil {
+		return errUsage
+	}
+	if f.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "firstboot %s: unexpected %q\n", name, f.Arg(0))
+		return errUsage
+	}
+	return nil
+}
+
+func limit(name string, args []string, def time.Duration) (time.Duration, error) {
+	d := def
+	err := flags(name, args, func(f *flag.FlagSet) { f.DurationVar(&d, "timeout", def, "give up after this long") })
+	return d, err
+}

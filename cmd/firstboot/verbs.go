@@ -1,0 +1,117 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/display"
+	"github.com/going-mobile/imagebuilder/firstboot/doctor"
+)
+
+// repaintEvery is how often the screen is put right.
+const repaintEvery = 10 * time.Second
+
+func runAll(ctx context.Context, h firstboot.Host, args []string) error {
+	if err := flags("run", args, nil); err != nil {
+		return err
+	}
+	d := &display.Display{Files: h.Files, Root: "/", Journal: os.Stdout}
+	go func() {
+		for h.Clock.Sleep(ctx, repaintEvery) == nil {
+			d.Repaint()
+		}
+	}()
+	err := firstboot.Run(ctx, h, firstboot.Options{Version: version}, d.Show)
+	if errors.Is(err, context.Canceled) { // systemd stops the service
+		return nil
+	}
+	return err
+}
+
+// runIdentity leaves complaints to run: at this moment nobody could read
+// them, and logins must start in any case.
+func runIdentity(ctx context.Context, h firstboot.Host, args []string) error {
+	if err := flags("identity", args, nil); err != nil {
+		return err
+	}
+	err := firstboot.Run(ctx, h, firstboot.Options{Version: version, Only: []string{"identity"}}, func(firstboot.Status) {})
+	var p *firstboot.Problem
+	if errors.As(err, &p) {
+		fmt.Printf("firstboot: %s: %s\n", p.Code, p.Summary)
+		return nil
+	}
+	return err
+}
+
+func printStatus(_ context.Context, h firstboot.Host, args []string) error {
+	asJSON := false
+	if err := flags("status", args, func(f *flag.FlagSet) { f.BoolVar(&asJSON, "json", false, "as JSON") }); err != nil {
+		return err
+	}
+	s, err := firstboot.ReadStatus(h.Files)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errors.New("no status yet: is firstboot.service running?")
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		_, err = os.Stdout.Write(s.JSON())
+		return err
+	}
+	_, err = fmt.Println(strings.Join(s.Lines(78), "\n"))
+	return err
+}
+
+func retry(_ context.Context, h firstboot.Host, args []string) error {
+	if err := flags("retry", args, nil); err != nil {
+		return err
+	}
+	return firstboot.Retry(h.Files, h.Clock)
+}
+
+func runDoctor(ctx context.Context, h firstboot.Host, args []string) error {
+	if err := flags("doctor", args, nil); err != nil {
+		return err
+	}
+	found := doctor.Examine(ctx, h)
+	fmt.Print(doctor.Table(found))
+	if !doctor.Fit(found) {
+		return errors.New("something this node needs is missing")
+	}
+	return nil
+}
+
+func health(ctx context.Context, h firstboot.Host, args []string) error {
+	d, err := limit("health", args, 10*time.Minute)
+	if err != nil {
+		return err
+	}
+	return firstboot.Health(ctx, h.Files, h.Clock, d)
+}
+
+func bless(ctx context.Context, h firstboot.Host, args []string) error {
+	if err := flags("bless", args, nil); err != nil {
+		return err
+	}
+	return h.Slot.Bless(ctx)
+}
+
+func waitTailnet(ctx context.Context, h firstboot.Host, args []string) error {
+	d, err := limit("wait-tailnet", args, 90*time.Second)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return firstboot.WaitTailnet(ctx, h.Tailnet, h.Clock)
+}

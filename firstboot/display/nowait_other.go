@@ -1,0 +1,5 @@
+//go:build !linux
+
+package display
+
+const noWait = 0

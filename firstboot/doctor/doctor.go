@@ -1,0 +1,130 @@
+// Package doctor examines a node for what k3s and Longhorn need of it: what
+// "k3s check-config" and "longhornctl check preflight" look at, without
+// either.
+//
+// It only looks. It mends nothing and loads no module.
+package doctor
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+// Verdict is how a check ended.
+type Verdict string
+
+// The verdicts. Only a failure makes the node unfit.
+const (
+	OK      Verdict = "ok"
+	Warning Verdict = "warning"
+	Failure Verdict = "FAILED"
+)
+
+// Finding is the outcome of one check.
+type Finding struct {
+	Group, Check string
+	Verdict      Verdict
+	Detail       string
+}
+
+// Examine runs every check. The error is of the examination itself.
+func Examine(ctx context.Context, h firstboot.Host) []Finding {
+	p := &patient{Host: h}
+	p.release = strings.TrimSpace(p.text("/proc/sys/kernel/osrelease"))
+	p.config = kernelConfig(p.text("/boot/config-" + p.release))
+	p.kernel()
+	p.system()
+	p.longhorn(ctx)
+	return p.found
+}
+
+// Fit reports whether no check failed.
+func Fit(all []Finding) bool {
+	for _, f := range all {
+		if f.Verdict == Failure {
+			return false
+		}
+	}
+	return true
+}
+
+// Table returns the findings as text, failures with their reason.
+func Table(all []Finding) string {
+	var b strings.Builder
+	group := ""
+	for _, f := range all {
+		if f.Group != group {
+			group = f.Group
+			fmt.Fprintf(&b, "%s\n", group)
+		}
+		fmt.Fprintf(&b, "  %-8s %-34s %s\n", f.Verdict, f.Check, f.Detail)
+	}
+	return b.String()
+}
+
+type patient struct {
+	firstboot.Host
+	release string
+	config  map[string]string
+	found   []Finding
+}
+
+func (p *patient) add(group, check string, v Verdict, detail string) {
+	p.found = append(p.found, Finding{group, check, v, detail})
+}
+
+// expect records ok, or the verdict otherwise.
+func (p *patient) expect(ok bool, otherwise Verdict, group, check, detail string) {
+	if ok {
+		p.add(group, check, OK, "")
+		return
+	}
+	p.add(group, check, otherwise, detail)
+}
+
+// text returns a file's content, "" if it cannot be read. Files of /proc have
+// no size to trust.
+func (p *patient) text(name string) string {
+	f, err := p.Files.Open(name)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 4<<20))
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
+func (p *patient) exists(name string) bool {
+	_, err := p.Files.Stat(name)
+	return err == nil
+}
+
+// program looks in the directories of systemd's default PATH.
+func (p *patient) program(name string) bool {
+	for _, dir := range []string{"/usr/local/sbin/", "/usr/local/bin/", "/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"} {
+		if p.exists(dir + name) {
+			return true
+		}
+	}
+	return false
+}
+
+// kernelConfig reads the lines CONFIG_X=y|m of a kernel's configuration.
+func kernelConfig(text string) map[string]string {
+	out := map[string]string{}
+	for lines := bufio.NewScanner(bytes.NewReader([]byte(text))); lines.Scan(); {
+		if k, v, ok := strings.Cut(lines.Text(), "="); ok && strings.HasPrefix(k, "CONFIG_") {
+			out[strings.TrimPrefix(k, "CONFIG_")] = v
+		}
+	}
+	return out
+}

@@ -1,0 +1,71 @@
+package firstboot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// ReadStatus returns what StatusJSON says. fs.ErrNotExist means that
+// firstboot has not come that far in this boot.
+func ReadStatus(files Files) (Status, error) {
+	h := &Host{Files: files}
+	data, err := h.read(StatusJSON)
+	if err != nil {
+		return Status{}, err
+	}
+	var s Status
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Status{}, fmt.Errorf("%s: %w", StatusJSON, err)
+	}
+	return s, nil
+}
+
+// Health waits until the running system deserves to be kept, for at most
+// limit. A node that was a member once must be one again; one that never was
+// has no better system to go back to, and is well when it can say what is
+// wrong.
+func Health(ctx context.Context, files Files, clock Clock, limit time.Duration) error {
+	h := &Host{Files: files}
+	for end := clock.Now().Add(limit); ; {
+		member, err := h.exists(joinedFile)
+		if err != nil {
+			return err
+		}
+		s, err := ReadStatus(files)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil && (s.State == Joined || !member) {
+			return nil
+		}
+		if clock.Now().After(end) {
+			return fmt.Errorf("not joined after %s: %s", limit, s.Line())
+		}
+		if err := clock.Sleep(ctx, 2*time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+// WaitTailnet waits until the node has its address in the tailnet.
+func WaitTailnet(ctx context.Context, t Tailnet, clock Clock) error {
+	for {
+		st, err := t.Status(ctx)
+		if err == nil && running(st) {
+			return nil
+		}
+		if serr := clock.Sleep(ctx, 500*time.Millisecond); serr != nil {
+			return errors.Join(fmt.Errorf("no address in the tailnet (state %q)", st.State), err)
+		}
+	}
+}
+
+// Retry makes a running firstboot try again now.
+func Retry(files Files, clock Clock) error {
+	h := &Host{Files: files}
+	return h.write(file{path: RetryFile, data: []byte(clock.Now().String() + "\n"), mode: 0o600})
+}
