@@ -1,0 +1,131 @@
+// Package slot reads and changes which of the two slots a node starts from.
+// The state lives on the boot partition, where the boot loader can both read
+// and change it: file names that systemd-boot counts down on UEFI, small
+// environment files of U-Boot on the Raspberry Pi.
+//
+// A slot is good, or on trial with a number of tries, or spent. A trial that
+// nobody marks good in time falls back to the good slot by itself: nothing
+// here has to run for that. The package writes no kernel and no root file
+// system; it refuses to try a slot whose kernel is not there.
+package slot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// DefaultTries is how often a slot on trial may start before it falls back.
+const DefaultTries = 3
+
+// State is what is known about the slots.
+type State struct {
+	// Current is the slot that is running.
+	Current string
+	// Good is the slot that starts when no trial is under way.
+	Good string
+	// Trial is the slot on trial, "" without one. It is the running one or
+	// one that starts next.
+	Trial string
+	// Tries are left for Trial; 0 means that it is spent and Good starts.
+	Tries int
+}
+
+// OnTrial reports whether the running slot still has to prove itself.
+func (s State) OnTrial() bool { return s.Trial == s.Current && s.Good != s.Current }
+
+// Store is the slot state on a mounted boot partition.
+type Store struct {
+	current string
+	loader  loader
+}
+
+// loader is one way to keep the state.
+type loader interface {
+	state() (State, error)
+	markGood(slot string) error
+	startTrial(slot string, tries int) error
+}
+
+// Open returns the store on the boot partition mounted at dir, such as
+// /boot/firmware. cmdline is the content of /proc/cmdline, which names the
+// running slot.
+func Open(dir, cmdline string) (*Store, error) {
+	current, err := FromCmdline(cmdline)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{current: current}
+	switch {
+	case exists(filepath.Join(dir, EFIDir)):
+		s.loader = efi{dir: filepath.Join(dir, filepath.FromSlash(EFIDir))}
+	case exists(filepath.Join(dir, ScriptFile)):
+		s.loader = uboot{dir: dir}
+	default:
+		return nil, fmt.Errorf("%s is not a boot partition of ours: it has neither %s nor %s; is it mounted?", dir, EFIDir, ScriptFile)
+	}
+	return s, nil
+}
+
+// FromCmdline returns the slot that a kernel command line names.
+func FromCmdline(cmdline string) (string, error) {
+	for _, arg := range strings.Fields(cmdline) {
+		if name, ok := strings.CutPrefix(arg, "imagebuilder.slot="); ok {
+			return name, check(name)
+		}
+	}
+	return "", errors.New("the kernel command line names no slot (imagebuilder.slot=)")
+}
+
+// Other returns the slot beside the given one.
+func Other(name string) string {
+	if name == "a" {
+		return "b"
+	}
+	return "a"
+}
+
+// Current returns the state of the slots.
+func (s *Store) Current() (State, error) {
+	st, err := s.loader.state()
+	st.Current = s.current
+	return st, err
+}
+
+// MarkGood ends the trial of the running slot successfully. For a slot that
+// is good already it changes nothing, and a trial of the other slot that is
+// about to start stays.
+func (s *Store) MarkGood() error { return s.loader.markGood(s.current) }
+
+// StartTrial makes the next boots start name, at most tries times, unless it
+// is marked good. The other slot must be known to be good.
+func (s *Store) StartTrial(name string, tries int) error {
+	if err := check(name); err != nil {
+		return err
+	}
+	if tries < 1 || tries > 9 { // one digit: U-Boot's script counts in hex
+		return fmt.Errorf("a trial has 1 to 9 tries, not %d", tries)
+	}
+	st, err := s.Current()
+	if err != nil {
+		return err
+	}
+	if st.OnTrial() {
+		return fmt.Errorf("slot %s is still on trial itself; mark it good first", st.Current)
+	}
+	return s.loader.startTrial(name, tries)
+}
+
+func check(name string) error {
+	if name != "a" && name != "b" {
+		return fmt.Errorf("slot %q is neither a nor b", name)
+	}
+	return nil
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
