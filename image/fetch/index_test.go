@@ -1,0 +1,108 @@
+package fetch
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/progress"
+)
+
+func getIndex(t *testing.T, c *Cache, r IndexRequest) string {
+	t.Helper()
+	ix, err := c.GetIndex(t.Context(), r, progress.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(ix.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if checkFile(ix.Path, ix.SHA256) != nil || ix.Size != int64(len(b)) {
+		t.Errorf("index is %+v", ix)
+	}
+	return string(b)
+}
+
+func TestGetIndex(t *testing.T) {
+	text, tag := "one", `"1"`
+	var full, unchanged int
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-None-Match") == tag {
+			unchanged++
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		full++
+		w.Header().Set("ETag", tag)
+		fmt.Fprint(w, text)
+	})
+	c := testCache(t, t.TempDir())
+	r := IndexRequest{Name: "InRelease", URLs: []string{s.URL}}
+	expect := func(want string, wantFull, wantUnchanged int) {
+		t.Helper()
+		if got := getIndex(t, c, r); got != want || full != wantFull || unchanged != wantUnchanged {
+			t.Errorf("got %q after %d full and %d unchanged answers, want %q, %d, %d", got, full, unchanged, want, wantFull, wantUnchanged)
+		}
+	}
+	expect("one", 1, 0)
+	expect("one", 1, 1)
+	text, tag = "two", `"2"`
+	expect("two", 2, 1)
+
+	ix, _ := c.GetIndex(t.Context(), r, progress.Discard)
+	os.WriteFile(ix.Path, []byte("tw0"), 0o644) // same size, damaged
+	expect("two", 3, 2)
+
+	r.MaxAge = time.Hour
+	expect("two", 3, 2)
+	r.MaxAge = time.Nanosecond
+	expect("two", 3, 3)
+}
+
+func TestGetIndexByDate(t *testing.T) {
+	const date = "Sat, 21 Nov 2026 02:10:46 GMT"
+	s := serve(t, func(n int, w http.ResponseWriter, r *http.Request) {
+		if n > 1 && r.Header.Get("If-Modified-Since") != date {
+			t.Error("asked unconditionally")
+		}
+		if n > 1 {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		w.Header().Set("Last-Modified", date)
+		fmt.Fprint(w, "text")
+	})
+	c := testCache(t, t.TempDir())
+	for range 3 {
+		if got := getIndex(t, c, IndexRequest{Name: "i", URLs: []string{s.URL}}); got != "text" {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+func TestGetIndexFaults(t *testing.T) {
+	s := serve(t, func(n int, w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/long":
+			fmt.Fprint(w, "0123456789")
+		case r.URL.Path == "/gone":
+			http.NotFound(w, r)
+		case n == 1:
+			http.Error(w, "later", http.StatusBadGateway)
+		case n == 2:
+			w.Header().Set("Content-Length", "100")
+			fmt.Fprint(w, "cut")
+		default:
+			fmt.Fprint(w, "right")
+		}
+	})
+	c := testCache(t, t.TempDir())
+	if got := getIndex(t, c, IndexRequest{Name: "i", URLs: []string{s.URL + "/x"}}); got != "right" {
+		t.Errorf("got %q", got)
+	}
+	_, err := c.GetIndex(t.Context(), IndexRequest{Name: "i", URLs: []string{s.URL + "/gone", s.URL + "/long", closedPort(t)}, Limit: 9}, progress.Discard)
+	wantErr(t, err, "fetch i", "/gone: server returned 404", "/long: longer than 9 bytes", "refused")
+}
