@@ -51,7 +51,7 @@ type Options struct {
 
 // CacheKey names a compressed block: a digest over the digests of the contents
 // in it and everything that influences the compressor.
-type CacheKey [32]byte
+type CacheKey = [32]byte
 
 // Cache keeps compressed blocks. A cache that loses entries costs time only, so
 // its failures are its own affair; what Get returns must be what was Put, byte
