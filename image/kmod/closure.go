@@ -10,7 +10,8 @@ import (
 // softdep is a module's wish for others around it, modprobe.d(5).
 type softdep struct{ pre, post []string }
 
-// softdeps merges the lines of .modinfo: "pre: a b post: c".
+// soft merges the lines of .modinfo: "pre: a b post: c". modprobe heeds only
+// the first line of several; btrfs and cifs mean all of theirs.
 func (i *info) soft() softdep {
 	var s softdep
 	for _, line := range i.softdeps {
