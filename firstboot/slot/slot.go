@@ -112,6 +112,9 @@ func (s *Store) StartTrial(name string, tries int) error {
 	if err != nil {
 		return err
 	}
+	if name == st.Current {
+		return fmt.Errorf("slot %s is running; a trial is for the other one", name)
+	}
 	if st.OnTrial() {
 		return fmt.Errorf("slot %s is still on trial itself; mark it good first", st.Current)
 	}

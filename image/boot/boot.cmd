@@ -1,0 +1,86 @@
+# Chooses the slot of this node and starts its kernel. Runs in U-Boot's shell
+# (Debian's u-boot-rpi 2025.01), found by its "bootflow scan".
+#
+# good.env  good=a|b               written by the node only
+# ab.env    try=a|b|none, tries=N  written by the node and, below, by U-Boot
+# Both are one sector, overwritten in place. Whatever is missing, unreadable or
+# nonsense means: no trial, slot a.
+
+# Beyond the kernel, whose memory ends below 0x5000000, and below the 1 GB of
+# the smallest model. Numbers are hexadecimal.
+setenv scratch 0x07000000
+setenv initrd_at 0x08000000
+setenv kernel_comp_addr_r 0x10000000
+setenv fat "${devtype} ${devnum}:1"
+
+setenv good a
+setenv try none
+setenv tries 0
+if load ${fat} ${scratch} good.env; then
+  env import -t -r ${scratch} ${filesize} good
+fi
+if load ${fat} ${scratch} ab.env; then
+  env import -t -r ${scratch} ${filesize} try tries
+fi
+if test "${good}" != "b"; then
+  setenv good a
+fi
+
+setenv order "a b"
+if test "${good}" = "b"; then
+  setenv order "b a"
+fi
+setenv ontrial none
+
+# A try is counted before the kernel starts, and not taken if it cannot be
+# counted: it would never end.
+if test "${try}" = "a" || test "${try}" = "b"; then
+  if itest ${tries} > 0 && itest ${tries} < 10; then
+    setexpr tries ${tries} - 1
+    mw.b ${scratch} 0 200
+    env export -t -s 200 ${scratch} try tries
+    if fatwrite ${fat} ${scratch} ab.env 200; then
+      echo "Slot ${try} is on trial, ${tries} tries left after this one."
+      setenv ontrial ${try}
+      if test "${try}" = "a"; then
+        setenv order "a b"
+      else
+        setenv order "b a"
+      fi
+    fi
+  fi
+fi
+
+# QEMU's machine has its console elsewhere; only its device tree says so.
+setenv extra
+if test -n "${fdt_addr}"; then
+  fdt addr ${fdt_addr}
+  fdt get value extra /chosen imagebuilder,bootargs
+fi
+
+for slot in ${order}; do
+  echo "Starting slot ${slot}."
+  setenv bootargs
+  setenv trial 0
+  if test "${slot}" = "${ontrial}"; then
+    setenv trial 1
+  fi
+  if load ${fat} ${scratch} ${slot}/cmdline.txt; then
+    env import -t -r ${scratch} ${filesize} bootargs
+  fi
+  if test -n "${bootargs}"; then
+    setenv bootargs "${bootargs} imagebuilder.bootdev=${devtype} imagebuilder.trial=${trial} ${extra}"
+    if load ${fat} ${kernel_addr_r} ${slot}/vmlinuz; then
+      setenv kernel_comp_size ${filesize}
+      if load ${fat} ${initrd_at} ${slot}/initrd.img; then
+        booti ${kernel_addr_r} ${initrd_at}:${filesize} ${fdt_addr}
+      fi
+    fi
+  fi
+  echo "Slot ${slot} cannot be started."
+done
+
+echo "No slot can be started: the card was not written completely, or is worn out."
+echo "Trying again in 30 seconds. Write the image to a new card."
+sleep 30
+reset

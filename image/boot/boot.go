@@ -1,0 +1,202 @@
+// Package boot makes what stands on an image's FAT partition: for UEFI
+// machines systemd-boot and a unified kernel image per slot, for the Raspberry
+// Pi its firmware, U-Boot with a script that chooses the slot, and a kernel
+// with its initramfs. All of it comes from a finished root's tree and from
+// data of the board.
+//
+// It writes no file system and runs no program. It refuses input that would
+// make an image that does not start: a missing kernel, a stub without room
+// for sections, a config.txt that the firmware would not understand.
+package boot
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// source names this package in the nodes it makes.
+const source = "boot"
+
+// Input is what a boot partition is made from.
+type Input struct {
+	// Board, Title and ImageVersion name the image.
+	Board, Title, ImageVersion string
+	// Arch is Debian's name of the architecture.
+	Arch string
+	// Root holds the kernel (boot/vmlinuz-KERNEL), its modules and device
+	// trees, and the files of the packages systemd-boot-efi, raspi-firmware,
+	// u-boot-rpi and intel-microcode as far as the board needs them. The node
+	// itself needs none of the latter: drop them from the root afterwards.
+	Root *tree.Tree
+	// Kernel is the release, as uname -r prints it.
+	Kernel string
+	// Init is the static program that becomes PID 1 of the initramfs.
+	Init tree.Content
+	// Modules of the initramfs, the watchdog's first.
+	Modules []string
+	// Closure finds modules and their dependencies in the order of loading;
+	// nil means kmod.Closure over Root.
+	Closure func(names []string) ([]string, error)
+	// Cmdline holds the board's and the overlays' kernel arguments.
+	Cmdline []string
+	// Microcode lists patterns (path.Match) of file names below
+	// usr/lib/firmware/intel-ucode that go before the initramfs, such as
+	// "06-9e-*"; "*" takes all, which are 21 MB.
+	Microcode []string
+	// DiskID is the GUID of the disk or, on MBR, its signature, in lower
+	// case. An update keeps it: the kernel finds its disk by it.
+	DiskID string
+	// SlotSize in bytes is what first boot makes root-a and root-b.
+	SlotSize int64
+	// Epoch is the time of the build; no node's clock may be earlier.
+	Epoch time.Time
+	// Pi is set for the Raspberry Pi.
+	Pi *Pi
+}
+
+// Pi is what only the Raspberry Pi has.
+type Pi struct {
+	// Config holds the board's lines of config.txt.
+	Config []string
+	// Firmware lists files of usr/lib/raspi-firmware.
+	Firmware []string
+	// DeviceTrees lists files of the kernel package, as "broadcom/NAME.dtb".
+	DeviceTrees []string
+}
+
+// watchdogSeconds arms the hardware from the initramfs on; systemd reads the
+// same argument and takes over. The Pi's counter ends at 15 s and is fed in
+// between by the kernel.
+const watchdogSeconds = 60
+
+// cmdline returns the kernel arguments of a slot ("a" or "b").
+func (in Input) cmdline(slot string) string {
+	args := append([]string(nil), in.Cmdline...)
+	args = append(args,
+		"imagebuilder.slot="+slot,
+		"imagebuilder.disk="+in.DiskID,
+		fmt.Sprintf("imagebuilder.slotsize=%d", in.SlotSize>>20),
+		fmt.Sprintf("systemd.watchdog_sec=%d", watchdogSeconds),
+		// The partitions are mounted by us; systemd's generator would mount
+		// the ESP a second time.
+		"systemd.gpt_auto=0",
+	)
+	return strings.Join(args, " ")
+}
+
+func (in Input) title() string {
+	if in.Title != "" {
+		return in.Title
+	}
+	return in.Board
+}
+
+// info is imagebuilder.json on the boot partition: what this disk is, for
+// programs that get hold of it before it ever ran.
+type info struct {
+	Version      int      `json:"version"`
+	Board        string   `json:"board"`
+	Arch         string   `json:"arch"`
+	ImageVersion string   `json:"imageVersion"`
+	Kernel       string   `json:"kernel"`
+	DiskID       string   `json:"diskId"`
+	SlotMiB      int64    `json:"slotMiB"`
+	Slots        []string `json:"slots"`
+	NodeFile     string   `json:"nodeFile"`
+	NodeFileSize int64    `json:"nodeFileSize"`
+}
+
+// Names and sizes of files on the boot partition.
+const (
+	InfoFile   = "imagebuilder.json"
+	NodeFile   = "node.yaml"
+	ReadmeFile = "README.txt"
+	// NodeFileSize is what node.yaml occupies, padded with newlines, so that
+	// a node is personalised by overwriting in place.
+	NodeFileSize = 32 << 10
+)
+
+// addCommon puts the files on t that every boot partition has.
+func (in Input) addCommon(t *tree.Tree) error {
+	b, err := json.MarshalIndent(info{
+		Version: 1, Board: in.Board, Arch: in.Arch, ImageVersion: in.ImageVersion, Kernel: in.Kernel, DiskID: in.DiskID,
+		SlotMiB: in.SlotSize >> 20, Slots: []string{"a", "b"}, NodeFile: NodeFile, NodeFileSize: NodeFileSize,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	f := files{t: t, epoch: in.Epoch}
+	// First, so that a FAT writer that fills from the front gives it one run
+	// of clusters whatever comes later.
+	f.add(NodeFile, tree.String(strings.Repeat("\n", NodeFileSize)))
+	f.add(InfoFile, tree.Bytes(append(b, '\n')))
+	f.add(ReadmeFile, tree.String(readme(in)))
+	return f.err
+}
+
+// files adds files to a tree and remembers the first error.
+type files struct {
+	t     *tree.Tree
+	epoch time.Time
+	err   error
+}
+
+func (f *files) add(p string, c tree.Content) { f.addMode(p, 0o644, c) }
+
+func (f *files) addMode(p string, mode uint32, c tree.Content) {
+	if f.err != nil {
+		return
+	}
+	if i := strings.LastIndexByte(p, '/'); i > 0 {
+		f.err = f.t.MkdirAll(p[:i], f.epoch, source)
+	}
+	if f.err == nil {
+		f.err = f.t.Add(&tree.Node{Path: p, Mode: fsMode(mode), ModTime: f.epoch, Content: c, Source: source})
+	}
+}
+
+// content returns the file p of the root, following links.
+func (in Input) content(p, hint string) (tree.Content, error) {
+	n, err := in.Root.Resolve(p)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%s)", err, hint)
+	}
+	if n.IsHardLink() {
+		n = in.Root.Get(n.Link)
+	}
+	if n.Content == nil {
+		return nil, fmt.Errorf("/%s is not a file (%s)", p, hint)
+	}
+	return n.Content, nil
+}
+
+// read returns the whole of the file p of the root.
+func (in Input) read(p, hint string) ([]byte, error) {
+	c, err := in.content(p, hint)
+	if err != nil {
+		return nil, err
+	}
+	return readAll(p, c)
+}
+
+func readAll(p string, c tree.Content) ([]byte, error) {
+	r, err := c.Open()
+	if err != nil {
+		return nil, fmt.Errorf("/%s: %w", p, err)
+	}
+	defer r.Close()
+	b := make([]byte, c.Size())
+	if _, err := io.ReadFull(r, b); err != nil {
+		return nil, fmt.Errorf("/%s: %w", p, err)
+	}
+	return b, nil
+}
+
+func (in Input) kernel() ([]byte, error) {
+	return in.read("boot/vmlinuz-"+in.Kernel, "the kernel package brings it")
+}

@@ -1,0 +1,97 @@
+package boot
+
+import (
+	"fmt"
+
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// efiNames are the file names that UEFI and systemd give an architecture.
+var efiNames = map[string]struct{ removable, suffix string }{
+	"amd64": {"BOOTX64.EFI", "x64"},
+	"arm64": {"BOOTAA64.EFI", "aa64"},
+}
+
+const efiDir = "usr/lib/systemd/boot/efi/"
+
+// ESP returns the EFI system partition of a new image: systemd-boot, both as
+// itself and under the name that firmware looks for on any disk, and slot a.
+// There is no random seed: it would be the same on every node.
+func ESP(in Input) (*tree.Tree, error) {
+	t, err := esp(in)
+	if err != nil {
+		return nil, fmt.Errorf("EFI system partition: %w", err)
+	}
+	return t, nil
+}
+
+func esp(in Input) (*tree.Tree, error) {
+	names, ok := efiNames[in.Arch]
+	if !ok {
+		return nil, fmt.Errorf("no EFI names are known for architecture %q", in.Arch)
+	}
+	loader, err := in.content(efiDir+"systemd-boot"+names.suffix+".efi", "add the package systemd-boot-efi")
+	if err != nil {
+		return nil, err
+	}
+	uki, err := SlotUKI(in, "a")
+	if err != nil {
+		return nil, err
+	}
+	t := tree.New()
+	if err := in.addCommon(t); err != nil {
+		return nil, err
+	}
+	f := files{t: t, epoch: in.Epoch}
+	f.add("EFI/BOOT/"+names.removable, loader)
+	f.add("EFI/systemd/systemd-boot"+names.suffix+".efi", loader)
+	f.add(slot.EFIDir+"/"+slot.EFIName{Generation: 1, Slot: "a"}.String(), tree.Bytes(uki))
+	f.add("loader/loader.conf", tree.String(loaderConf))
+	f.add("loader/entries.srel", tree.String("type1\n"))
+	return t, f.err
+}
+
+// loaderConf starts at once and offers nobody a root shell by editing the
+// kernel command line. Holding a key down still shows the menu.
+const loaderConf = "timeout 0\nconsole-mode keep\neditor no\nrandom-seed-mode off\nauto-entries no\nauto-firmware no\n"
+
+// SlotUKI returns the unified kernel image that boots a slot ("a" or "b").
+func SlotUKI(in Input, name string) ([]byte, error) {
+	stub, err := in.read(efiDir+"linux"+efiNames[in.Arch].suffix+".efi.stub", "add the package systemd-boot-efi")
+	if err != nil {
+		return nil, err
+	}
+	kernel, err := in.kernel()
+	if err != nil {
+		return nil, err
+	}
+	initrd, err := Initramfs(in)
+	if err != nil {
+		return nil, err
+	}
+	ucode, err := Microcode(in)
+	if err != nil {
+		return nil, err
+	}
+	sections := []Section{
+		{".osrel", []byte(osRelease(in, name))},
+		{".cmdline", []byte(in.cmdline(name))},
+		{".uname", []byte(in.Kernel)},
+	}
+	if ucode != nil {
+		sections = append(sections, Section{".ucode", ucode})
+	}
+	sections = append(sections, Section{".initrd", initrd}, Section{".linux", kernel})
+	return UKI(stub, sections)
+}
+
+// osRelease names the entry in systemd-boot's menu. It carries no version on
+// purpose: systemd-boot (as of 257) orders by sort key, then version, then
+// file name, and a trial of an older or equal version must still come first.
+// Without versions the file name's generation alone decides; see
+// firstboot/slot.
+func osRelease(in Input, name string) string {
+	return fmt.Sprintf("ID=debian\nIMAGE_ID=imagebuilder-%s\nPRETTY_NAME=\"%s %s (slot %s)\"\nIMAGEBUILDER_IMAGE_VERSION=%s\n",
+		in.Board, in.title(), in.ImageVersion, name, in.ImageVersion)
+}

@@ -1,0 +1,157 @@
+package boot
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/going-mobile/imagebuilder/image/kmod"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// efiModules are what init itself needs on UEFI beside the board's list.
+var efiModules = []string{"efivarfs"}
+
+// Initramfs returns the compressed initramfs: init, the modules in the order
+// of loading, and three small files that tell init about the build. See
+// firstboot/initramfs for their names and meaning.
+func Initramfs(in Input) ([]byte, error) {
+	t, err := initramfsTree(in)
+	if err != nil {
+		return nil, fmt.Errorf("initramfs: %w", err)
+	}
+	var plain bytes.Buffer
+	if err := writeCpio(&plain, t); err != nil {
+		return nil, fmt.Errorf("initramfs: %w", err)
+	}
+	return compress(plain.Bytes())
+}
+
+// compress uses a window that the kernel's decompressor accepts (at most
+// 128 MiB, lib/decompress_unzstd.c), and one thread, for equal bytes anywhere.
+// Its checksum is the kernel's only way to notice a truncated file.
+func compress(plain []byte) ([]byte, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(8<<20), zstd.WithEncoderCRC(true))
+	if err != nil {
+		return nil, err
+	}
+	defer enc.Close()
+	return enc.EncodeAll(plain, nil), nil
+}
+
+func initramfsTree(in Input) (*tree.Tree, error) {
+	modules, err := in.closure()
+	if err != nil {
+		return nil, err
+	}
+	t := tree.New()
+	f := files{t: t, epoch: in.Epoch}
+	f.addMode("init", 0o755, in.Init)
+	for _, dir := range []string{"dev", "proc", "run", "sys", "sysroot"} {
+		if f.err == nil {
+			f.err = t.MkdirAll(dir, in.Epoch, source)
+		}
+	}
+	f.err = addConsole(in, t, f.err)
+	for _, p := range modules {
+		c, err := in.content(p, "the kernel package brings it")
+		if err != nil {
+			return nil, err
+		}
+		f.add(p, c)
+	}
+	f.add("modules.list", tree.String(strings.Join(modules, "\n")+"\n"))
+	f.add("epoch", tree.String(strconv.FormatInt(in.Epoch.Unix(), 10)+"\n"))
+	f.add("build", tree.String(fmt.Sprintf("imagebuilder %s %s, kernel %s\n", in.Board, in.ImageVersion, in.Kernel)))
+	return t, f.err
+}
+
+// addConsole adds the device that the kernel opens as init's standard files
+// before anything is mounted; without it a panic of init would be silent.
+func addConsole(in Input, t *tree.Tree, err error) error {
+	if err != nil {
+		return err
+	}
+	return t.Add(&tree.Node{
+		Path: "dev/console", Mode: fs.ModeDevice | fs.ModeCharDevice | 0o600, ModTime: in.Epoch,
+		Dev: tree.Dev{Major: 5, Minor: 1}, Source: source,
+	})
+}
+
+// closure returns the paths of the modules to load, in that order.
+func (in Input) closure() ([]string, error) {
+	names := in.Modules
+	if in.Pi == nil {
+		names = append(append([]string(nil), names...), efiModules...)
+	}
+	if in.Closure != nil {
+		return in.Closure(names)
+	}
+	modules, err := kmod.Closure(in.Root, in.Kernel, names)
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, m := range modules {
+		paths = append(paths, m.Path)
+	}
+	return paths, nil
+}
+
+const intelDir = "usr/lib/firmware/intel-ucode"
+
+// Microcode returns the early cpio with the processor's microcode updates,
+// nil where the board wants none. The kernel looks for one file with all of
+// them, uncompressed, at the very beginning
+// (Documentation/arch/x86/microcode.rst). Files that end in .initramfs are
+// Debian's way to hide updates that must not be loaded any later.
+func Microcode(in Input) ([]byte, error) {
+	if len(in.Microcode) == 0 {
+		return nil, nil
+	}
+	var all []byte
+	for _, n := range in.Root.Children(intelDir) {
+		if n.Mode.IsDir() || !matchAny(in.Microcode, path.Base(n.Path)) {
+			continue
+		}
+		b, err := in.read(n.Path, "intel-microcode brings it")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b...)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no microcode in /%s matches %q: add the package intel-microcode", intelDir, in.Microcode)
+	}
+	return earlyCpio(in, "kernel/x86/microcode/GenuineIntel.bin", all)
+}
+
+// earlyCpio returns an uncompressed archive with one file.
+func earlyCpio(in Input, name string, data []byte) ([]byte, error) {
+	t := tree.New()
+	f := files{t: t, epoch: in.Epoch}
+	f.add(name, tree.Bytes(data))
+	if f.err != nil {
+		return nil, f.err
+	}
+	var out bytes.Buffer
+	if err := writeCpio(&out, t); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+func matchAny(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if ok, _ := path.Match(p, strings.TrimSuffix(name, ".initramfs")); ok {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,43 @@
+package boot
+
+import (
+	"fmt"
+
+	"github.com/going-mobile/imagebuilder/image/boot/fdt"
+)
+
+// qemuLacks are devices of the Pi 4 whose registers QEMU's raspi4b (10.0) does
+// not have: their drivers bring the kernel down.
+var qemuLacks = []string{
+	"/soc/interrupt-controller@7ef00100",
+	"/soc/clock@7ef00000",
+	"/soc/i2c@7ef04500",
+	"/soc/i2c@7ef09500",
+	"/soc/hdmi@7ef00700",
+	"/soc/hdmi@7ef05700",
+	"/soc/serial@7e215040",
+}
+
+// QEMUDeviceTree changes the Pi 4's mainline device tree so that its kernel
+// runs on QEMU's raspi4b. It is for emulation only and goes into no image. The
+// console is the PL011 there; boot.cmd takes that from /chosen.
+func QEMUDeviceTree(dtb []byte) ([]byte, error) {
+	t, err := fdt.Parse(dtb)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range qemuLacks {
+		if n := t.Find(path); n != nil { // names come and go with kernels
+			n.Set("status", []byte("disabled\x00"))
+		}
+	}
+	uart, card, chosen := t.Find("/soc/serial@7e201000"), t.Find("/emmc2bus/mmc@7e340000"), t.Find("/chosen")
+	if uart == nil || card == nil || chosen == nil {
+		return nil, fmt.Errorf("this is not the device tree of a Raspberry Pi 4: it has no PL011, no emmc2 or no /chosen")
+	}
+	uart.DeleteChild("bluetooth")
+	card.Delete("vmmc-supply")
+	card.Delete("vqmmc-supply")
+	chosen.Set("imagebuilder,bootargs", []byte("console=ttyAMA0,115200\x00"))
+	return t.Bytes(), nil
+}

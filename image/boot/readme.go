@@ -1,0 +1,30 @@
+package boot
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+)
+
+// readme is for the person who puts the card into a laptop.
+func readme(in Input) string {
+	text := fmt.Sprintf(`This is the start partition of a small server (%s, version %s).
+
+If your computer offers to FORMAT or REPAIR another part of this card: say no.
+The rest of the card holds the server's system and data in a form that
+Windows and macOS cannot read.
+
+What you may see and do here:
+
+  STATUS.TXT  how the last start went, in plain words. The server writes it.
+  node.yaml   who this server is. You may replace it by a file you were sent.
+  repair.txt  an empty file of this name tells the server to repair its data
+              at the next start. Only make one when you are asked to.
+
+Please leave everything else alone, and always eject the card before you take
+it out.
+`, in.title(), in.ImageVersion)
+	return strings.ReplaceAll(text, "\n", "\r\n") // Notepad of old
+}
+
+func fsMode(mode uint32) fs.FileMode { return fs.FileMode(mode) }

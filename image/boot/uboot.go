@@ -1,0 +1,96 @@
+package boot
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"regexp"
+	"time"
+)
+
+// The script is a file of its own so that it can be read, and checked by
+// people who know U-Boot.
+//
+//go:embed boot.cmd
+var bootCmd []byte
+
+// uBootScript wraps the script as U-Boot's legacy image (include/image.h,
+// "Legacy format image header"): OS 5 is Linux, architecture 22 is arm64, type
+// 6 a script, whose payload is a list of sizes that a zero ends, and the text.
+func uBootScript(epoch time.Time) []byte {
+	be := binary.BigEndian
+	var payload []byte
+	payload = be.AppendUint32(payload, uint32(len(bootCmd)))
+	payload = be.AppendUint32(payload, 0)
+	payload = append(payload, bootCmd...)
+	h := make([]byte, 64, 64+len(payload))
+	be.PutUint32(h, 0x27051956)
+	be.PutUint32(h[8:], uint32(epoch.Unix()))
+	be.PutUint32(h[12:], uint32(len(payload)))
+	be.PutUint32(h[24:], crc32.ChecksumIEEE(payload))
+	copy(h[28:], []byte{5, 22, 6, 0})
+	copy(h[32:], "imagebuilder slots")
+	be.PutUint32(h[4:], crc32.ChecksumIEEE(h)) // over the header with this field zero
+	return append(h, payload...)
+}
+
+// Debian's u-boot.bin waits two seconds for any byte on the serial line or a
+// USB keyboard and then stays at its prompt: noise on an open pin is enough to
+// keep a node off the air for good. Its build reads no environment from the
+// card on a Pi 4 (ENV_FAT_DEVICE_AND_PART is 0:1, the card is mmc 1), so the
+// delay is changed where it is compiled in. -2 means "do not even look".
+const quietDelay = "bootdelay=-2"
+
+var envVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*=[\x20-\x7e]*$`)
+
+// quietUBoot rewrites the default environment inside of a U-Boot binary. It
+// refuses a binary whose environment is not found exactly once.
+func quietUBoot(bin []byte) ([]byte, error) {
+	begin, end, err := findEnv(bin)
+	if err != nil {
+		return nil, err
+	}
+	var env []byte
+	for _, v := range bytes.Split(bin[begin:end], []byte{0}) {
+		switch {
+		case len(v) == 0 || bytes.HasPrefix(v, []byte("board_name=")): // says what board= says; its bytes are needed
+			continue
+		case bytes.HasPrefix(v, []byte("bootdelay=")):
+			v = []byte(quietDelay)
+		}
+		env = append(append(env, v...), 0)
+	}
+	if len(env) > end-begin {
+		return nil, errors.New("u-boot.bin: its environment has no room for " + quietDelay)
+	}
+	out := bytes.Clone(bin)
+	clear(out[begin:end])
+	copy(out[begin:], env)
+	return out, nil
+}
+
+// findEnv returns the bounds of the default environment: strings that end
+// with a zero byte, from bootcmd= or another variable to an empty string.
+func findEnv(bin []byte) (begin, end int, err error) {
+	mark := []byte("\x00bootdelay=")
+	if n := bytes.Count(bin, mark); n != 1 {
+		return 0, 0, fmt.Errorf("u-boot.bin: %d places look like its default environment; this version is not known", n)
+	}
+	at := bytes.Index(bin, mark) + 1
+	begin = at
+	for begin > 1 {
+		prev := bytes.LastIndexByte(bin[:begin-1], 0) + 1
+		if !envVariable.Match(bin[prev : begin-1]) {
+			break
+		}
+		begin = prev
+	}
+	stop := bytes.Index(bin[at:], []byte{0, 0})
+	if stop < 0 {
+		return 0, 0, errors.New("u-boot.bin: its default environment has no end")
+	}
+	return begin, at + stop + 1, nil
+}

@@ -1,0 +1,179 @@
+package boot
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Section is one PE section of a unified kernel image.
+type Section struct {
+	// Name is at most eight bytes: ".osrel", ".cmdline", ".linux" …
+	Name string
+	Data []byte
+}
+
+// Where things are in a PE32+ file; Microsoft's "PE Format". Offsets of the
+// optional header are relative to its beginning.
+const (
+	peOffsetField   = 0x3c
+	coffSections    = 2
+	coffOptSize     = 16
+	coffHeaderSize  = 20
+	optInitSize     = 8
+	optSectionAlign = 32
+	optFileAlign    = 36
+	optImageSize    = 56
+	optHeadersSize  = 60
+	optChecksum     = 64
+	sectionSize     = 40
+
+	flagCode = 0x00000020
+	flagData = 0x00000040
+	flagRead = 0x40000000
+)
+
+// UKI appends sections to systemd's EFI stub (UAPI.5, "Unified Kernel
+// Image"). Their order is kept; ".linux" goes last because its memory image
+// is longer than its bytes in the file.
+func UKI(stub []byte, sections []Section) ([]byte, error) {
+	pe, err := parsePE(stub)
+	if err != nil {
+		return nil, fmt.Errorf("systemd's EFI stub: %w", err)
+	}
+	out := append([]byte(nil), stub...)
+	for _, s := range sections {
+		if out, err = pe.append(out, s); err != nil {
+			return nil, fmt.Errorf("section %s: %w", s.Name, err)
+		}
+	}
+	pe.seal(out)
+	return out, nil
+}
+
+// peFile is the geometry of a PE file while sections are appended.
+type peFile struct {
+	coff, opt, table       int // offsets in the file
+	count                  int // sections so far
+	sectionAlign, fileAlgn uint64
+	headersEnd             int
+	nextVMA                uint64
+	added                  uint64 // bytes of initialized data
+}
+
+var errNotPE = errors.New("not a PE32+ file")
+
+func parsePE(b []byte) (*peFile, error) {
+	le := binary.LittleEndian
+	if len(b) < peOffsetField+4 || string(b[:2]) != "MZ" {
+		return nil, errNotPE
+	}
+	sig := int64(le.Uint32(b[peOffsetField:]))
+	if sig+4+coffHeaderSize+112 > int64(len(b)) || string(b[sig:sig+4]) != "PE\x00\x00" {
+		return nil, errNotPE
+	}
+	p := &peFile{coff: int(sig) + 4}
+	p.opt = p.coff + coffHeaderSize
+	p.table = p.opt + int(le.Uint16(b[p.coff+coffOptSize:]))
+	p.count = int(le.Uint16(b[p.coff+coffSections:]))
+	if le.Uint16(b[p.opt:]) != 0x20b || p.table+p.count*sectionSize > len(b) {
+		return nil, errNotPE
+	}
+	p.sectionAlign = uint64(le.Uint32(b[p.opt+optSectionAlign:]))
+	p.fileAlgn = uint64(le.Uint32(b[p.opt+optFileAlign:]))
+	p.headersEnd = int(le.Uint32(b[p.opt+optHeadersSize:]))
+	if !powerOfTwo(p.sectionAlign) || !powerOfTwo(p.fileAlgn) || p.headersEnd > len(b) {
+		return nil, errNotPE
+	}
+	for i := range p.count {
+		s := b[p.table+i*sectionSize:]
+		p.nextVMA = max(p.nextVMA, roundUp(uint64(le.Uint32(s[12:]))+uint64(le.Uint32(s[8:])), p.sectionAlign))
+	}
+	return p, nil
+}
+
+// append adds one section behind everything there is.
+func (p *peFile) append(out []byte, s Section) ([]byte, error) {
+	entry := p.table + p.count*sectionSize
+	switch {
+	case len(s.Name) > 8:
+		return nil, errors.New("the name is longer than eight bytes")
+	case len(s.Data) == 0:
+		return nil, errors.New("it is empty")
+	case entry+sectionSize > p.headersEnd:
+		return nil, fmt.Errorf("the headers have no room for more than %d sections", p.count)
+	}
+	size := virtualSize(s)
+	if p.nextVMA+size > 1<<32 || uint64(len(out))+size > 1<<32 {
+		return nil, errors.New("the file would be larger than 4 GiB")
+	}
+	out = pad(out, p.fileAlgn)
+	raw := len(out)
+	out = pad(append(out, s.Data...), p.fileAlgn)
+	le := binary.LittleEndian
+	h := out[entry : entry+sectionSize]
+	clear(h)
+	copy(h, s.Name)
+	le.PutUint32(h[8:], uint32(size))
+	le.PutUint32(h[12:], uint32(p.nextVMA))
+	le.PutUint32(h[16:], uint32(len(out)-raw))
+	le.PutUint32(h[20:], uint32(raw))
+	le.PutUint32(h[36:], sectionFlags(s.Name))
+	p.count++
+	p.nextVMA = roundUp(p.nextVMA+size, p.sectionAlign)
+	p.added += uint64(len(out) - raw)
+	return out, nil
+}
+
+// sectionFlags marks .linux as code, as ukify does: older kernels are run in
+// place.
+func sectionFlags(name string) uint32 {
+	if name == ".linux" {
+		return flagCode | flagRead
+	}
+	return flagData | flagRead
+}
+
+// virtualSize is the length of the data, but for a kernel the memory it wants
+// when it runs, which its own header tells: more than the file has.
+func virtualSize(s Section) uint64 {
+	size := uint64(len(s.Data))
+	if s.Name != ".linux" {
+		return size
+	}
+	if p, err := parsePE(s.Data); err == nil {
+		size = max(size, uint64(binary.LittleEndian.Uint32(s.Data[p.opt+optImageSize:])))
+	}
+	return size
+}
+
+// seal writes the sums of the headers.
+func (p *peFile) seal(out []byte) {
+	le := binary.LittleEndian
+	le.PutUint16(out[p.coff+coffSections:], uint16(p.count))
+	le.PutUint32(out[p.opt+optImageSize:], uint32(p.nextVMA))
+	le.PutUint32(out[p.opt+optInitSize:], le.Uint32(out[p.opt+optInitSize:])+uint32(p.added))
+	le.PutUint32(out[p.opt+optChecksum:], 0)
+	le.PutUint32(out[p.opt+optChecksum:], peChecksum(out))
+}
+
+// peChecksum is the ones' complement sum of 16-bit words plus the length,
+// computed with its own field zero. UEFI ignores it; other readers warn.
+func peChecksum(b []byte) uint32 {
+	var sum uint64
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint64(binary.LittleEndian.Uint16(b[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum&0xffff + sum>>16
+	}
+	return uint32(sum) + uint32(len(b))
+}
+
+func powerOfTwo(n uint64) bool { return n != 0 && n&(n-1) == 0 }
+
+func roundUp(n, unit uint64) uint64 { return (n + unit - 1) &^ (unit - 1) }
+
+func pad(b []byte, unit uint64) []byte {
+	return append(b, make([]byte, roundUp(uint64(len(b)), unit)-uint64(len(b)))...)
+}
