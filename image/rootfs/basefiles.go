@@ -54,8 +54,7 @@ func (s *state) baseDirectories() error {
 	}
 	// They are directories in the package and links on a system: var.conf and
 	// legacy.conf of systemd make the links when nothing is in the way.
-	s.tree.Remove("var/run")
-	s.tree.Remove("var/lock")
+	s.remove("var/run", "var/lock")
 	return firstError(
 		s.defaultLink("var/spool/mail", "../mail"),
 		s.defaultLink("usr/local/man", "share/man"),

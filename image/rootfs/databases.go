@@ -20,8 +20,6 @@ var masked = []string{
 
 // compiledDatabases drops what would have been compiled.
 func compiledDatabases(s *state) error {
-	for _, dir := range dropped {
-		s.tree.Remove(dir)
-	}
+	s.remove(dropped...)
 	return nil
 }

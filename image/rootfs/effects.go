@@ -79,6 +79,7 @@ var nothingToDo = []string{
 	"libreadline8t64",     // diversions that protect files while they move
 	"libselinux1",         // removes old files
 	"libtirpc3t64",        // diversions that protect files while they move
+	"linux-base",          // debconf templates
 	"login.defs",          // adopts a moved file
 	"openssl",             // links /usr/lib/ssl, which the package ships
 	"procps",              // applies sysctl on a running system

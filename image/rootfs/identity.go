@@ -44,20 +44,16 @@ ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
 // the image; a changed /etc/passwd on the node would hide the one of every
 // later image.
 var etcPersist = []string{
-	"etc/adjtime",
-	"etc/hostname",
-	"etc/iscsi/initiatorname.iscsi",
-	"etc/localtime",
-	"etc/machine-id",
-	"etc/nvme/hostid",
-	"etc/nvme/hostnqn",
-	"etc/rancher",
-	"etc/ssh/ssh_host_ecdsa_key",
-	"etc/ssh/ssh_host_ecdsa_key.pub",
-	"etc/ssh/ssh_host_ed25519_key",
-	"etc/ssh/ssh_host_ed25519_key.pub",
-	"etc/ssh/ssh_host_rsa_key",
-	"etc/ssh/ssh_host_rsa_key.pub",
+	"/etc/adjtime",
+	"/etc/hostname",
+	"/etc/iscsi/initiatorname.iscsi",
+	"/etc/localtime",
+	"/etc/machine-id",
+	"/etc/nvme/hostid",
+	"/etc/nvme/hostnqn",
+	"/etc/rancher/",
+	"/etc/ssh/ssh_host_*_key",
+	"/etc/ssh/ssh_host_*_key.pub",
 }
 
 // journal makes the directory whose presence turns the journal persistent.

@@ -68,6 +68,7 @@ func TestOracle(t *testing.T) {
 		t.Fatal(err)
 	}
 	materialise(t, root, ours)
+	giveOwners(t, root, ours)
 	t.Run("presets", func(t *testing.T) { judgePresets(t, chroot, ours) })
 	t.Run("tmpfiles", func(t *testing.T) { judgeTmpfiles(t, chroot, ours) })
 	t.Run("dpkg", func(t *testing.T) { judgeDpkg(t, chroot) })
@@ -176,49 +177,25 @@ func sumFile(t *testing.T, name string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// materialise writes a tree to a directory, as root can.
-func materialise(t *testing.T, from *tree.Tree, dir string) {
-	var dirs []*tree.Node
+// giveOwners sets owners, modes and times of a tree that was written to dir,
+// as root can.
+func giveOwners(t *testing.T, from *tree.Tree, dir string) {
 	for n := range from.Walk() {
 		p := filepath.Join(dir, filepath.FromSlash(n.Path))
-		if err := writeNode(from, n, dir, p); err != nil {
-			t.Fatal(err)
-		}
 		if err := os.Lchown(p, int(n.UID), int(n.GID)); err != nil {
 			t.Fatal(err)
 		}
-		if n.Mode&fs.ModeSymlink == 0 {
-			// After chown, which clears setuid.
-			if err := os.Chmod(p, n.Mode); err != nil {
-				t.Fatal(err)
-			}
+		if n.Mode&fs.ModeSymlink != 0 {
+			continue
 		}
-		if n.Mode.IsDir() {
-			dirs = append(dirs, n)
+		// After chown, which clears setuid.
+		if err := os.Chmod(p, n.Mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(p, n.ModTime, n.ModTime); err != nil {
+			t.Fatal(err)
 		}
 	}
-	for _, n := range slices.Backward(dirs) {
-		_ = os.Chtimes(filepath.Join(dir, n.Path), n.ModTime, n.ModTime)
-	}
-}
-
-func writeNode(from *tree.Tree, n *tree.Node, dir, p string) error {
-	switch {
-	case n.Mode.IsDir():
-		return os.MkdirAll(p, 0o755)
-	case n.Mode&fs.ModeSymlink != 0:
-		return os.Symlink(n.Link, p)
-	case n.IsHardLink():
-		return os.Link(filepath.Join(dir, n.Link), p)
-	}
-	b, err := from.ReadAll(n.Path)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(p, b, 0o600); err != nil {
-		return err
-	}
-	return os.Chtimes(p, n.ModTime, n.ModTime)
 }
 
 // inChroot runs a program of the chroot, which has trixie's systemd, with

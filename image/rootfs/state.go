@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,6 +143,15 @@ func (s *state) restat(p string, perm fs.FileMode, uid, gid uint32) error {
 	c.Mode = n.Mode.Type() | perm
 	c.UID, c.GID = uid, gid
 	return s.tree.Put(c)
+}
+
+// remove deletes the nodes at the paths and all below them in one pass.
+func (s *state) remove(paths ...string) {
+	s.tree.RemoveFunc(func(n *tree.Node) bool {
+		return slices.ContainsFunc(paths, func(p string) bool {
+			return n.Path == p || strings.HasPrefix(n.Path, p+"/")
+		})
+	})
 }
 
 // below returns the nodes under dir, at any depth, in Walk's order.

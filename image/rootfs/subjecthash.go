@@ -105,13 +105,14 @@ func canonicalAttribute(der []byte) ([]byte, error) {
 	return wrap(0x30, slices.Concat(parts[0].FullBytes, value)), nil
 }
 
-// decodeString returns the text of the types in OpenSSL's ASN1_MASK_CANON.
+// decodeString returns the text of the types in OpenSSL's ASN1_MASK_CANON that
+// it takes in names.
 func decodeString(v asn1.RawValue) (string, bool) {
 	if v.Class != asn1.ClassUniversal {
 		return "", false
 	}
 	switch v.Tag {
-	case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String, 26: // 26: VisibleString
+	case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String:
 		return string(v.Bytes), true
 	case asn1.TagT61String: // taken for Latin-1
 		runes := make([]rune, len(v.Bytes))

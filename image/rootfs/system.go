@@ -10,8 +10,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// EtcPersistFile lists, one path a line and relative to the root, what of
-// /etc is the node's own. The initramfs reads it.
+// EtcPersistFile lists what of /etc is the node's own, one absolute path a
+// line; a "/" at the end keeps everything below too. The initramfs reads it
+// and clears the rest from the writable layer at every boot.
 const EtcPersistFile = "usr/lib/imagebuilder/etc-persist"
 
 // mountPoints are the directories that are mounted over on a node, with their
@@ -75,7 +76,7 @@ func modulesLoad(s *state, overlays []*overlay.Overlay) error {
 }
 
 // writeEtcPersist writes EtcPersistFile: the builder's own list and that of
-// the overlays.
+// the overlays, whose paths may be files or directories.
 func writeEtcPersist(s *state, overlays []*overlay.Overlay) error {
 	paths := slices.Clone(etcPersist)
 	for _, o := range overlays {
@@ -83,7 +84,7 @@ func writeEtcPersist(s *state, overlays []*overlay.Overlay) error {
 			if !fs.ValidPath(p) || !strings.HasPrefix(p, "etc/") {
 				return fmt.Errorf("overlay %s: %q is not a path below etc", o.Name, p)
 			}
-			paths = append(paths, p)
+			paths = append(paths, "/"+p+"/")
 		}
 	}
 	slices.Sort(paths)

@@ -144,11 +144,11 @@ func (s *state) addSysuser(u sysuser) error {
 		return nil
 	}
 	uidText, gidText, both := strings.Cut(u.id, ":")
-	gid, err := s.primaryGroup(u, uidText, gidText, both)
+	uid, err := number(uidText, u.name, u.where, pinnedUID)
 	if err != nil {
 		return err
 	}
-	uid, err := number(uidText, u.name, u.where, pinnedUID)
+	gid, err := s.primaryGroup(u, uidText, gidText, both)
 	if err != nil {
 		return err
 	}

@@ -17,20 +17,27 @@ const (
 // homes moves /root and /home to /var, which is writable, and points systemd
 // there.
 func homes(s *state) error {
-	if err := s.move("root", "var/roothome"); err != nil {
-		return err
+	moves := []struct {
+		from, to string
+		perm     fs.FileMode
+	}{{"root", "var/roothome", 0o700}, {"home", "var/home", 0o755}}
+	for _, m := range moves {
+		if err := firstError(s.dir(m.to, m.perm, 0, 0), s.copyBelow(m.from, m.to)); err != nil {
+			return err
+		}
 	}
-	if err := s.move("home", "var/home"); err != nil {
-		return err
+	s.remove("root", "home")
+	for _, m := range moves {
+		if err := s.link(m.from, m.to); err != nil {
+			return err
+		}
 	}
-	if err := s.dir("var/roothome", 0o700, 0, 0); err != nil {
-		return err
-	}
-	if err := s.dir("var/home", 0o755, 0, 0); err != nil {
-		return err
-	}
-	// They override the files of systemd that would make /home and /root
-	// themselves, which are links now. The skeleton makes the directories.
+	return s.homeTmpfiles()
+}
+
+// homeTmpfiles overrides the files of systemd that would make /home and /root
+// themselves, which are links now. The skeleton makes the directories.
+func (s *state) homeTmpfiles() error {
 	if err := s.file("etc/tmpfiles.d/home.conf", 0o644, "# /home and /root are links to /var/home and /var/roothome.\nq /srv 0755 - - -\n"); err != nil {
 		return err
 	}
@@ -41,26 +48,22 @@ func homes(s *state) error {
 	return s.file("etc/tmpfiles.d/provision.conf", 0o644, strings.ReplaceAll(provision, " /root", " /var/roothome"))
 }
 
-// move puts what is below from under to and leaves a link.
-func (s *state) move(from, to string) error {
+// copyBelow puts what is below the directory from below to as well.
+func (s *state) copyBelow(from, to string) error {
 	if n := s.tree.Get(from); n != nil && !n.Mode.IsDir() {
 		return fmt.Errorf("/%s from %s is not a directory", from, n.Source)
-	}
-	if err := s.tree.MkdirAll(to, s.epoch, s.source); err != nil {
-		return err
 	}
 	for _, n := range s.below(from) {
 		c := n.Clone()
 		c.Path = to + strings.TrimPrefix(n.Path, from)
-		if c.IsHardLink() {
+		if c.IsHardLink() && strings.HasPrefix(n.Link, from+"/") {
 			c.Link = to + strings.TrimPrefix(n.Link, from)
 		}
 		if err := s.tree.Add(c); err != nil {
 			return err
 		}
 	}
-	s.tree.Remove(from)
-	return s.link(from, to)
+	return nil
 }
 
 // varSkeleton turns what the packages have below /var into tmpfiles.d lines
@@ -83,7 +86,7 @@ func varSkeleton(s *state) error {
 		}
 		b.WriteString(line)
 	}
-	s.tree.RemoveFunc(func(n *tree.Node) bool { return strings.HasPrefix(n.Path, "var/") })
+	s.remove("var")
 	return firstError(s.dir("var", 0o755, 0, 0), s.file(skeletonFile, 0o644, b.String()))
 }
 
