@@ -100,9 +100,20 @@ func home(c node.Component, name string) string {
 	return "/" + path.Join(node.ComponentsDir, c.Name, name)
 }
 
-// installed asks for the seal, which is written last and names the digest,
-// and for the files. Hashing 80 MB at every boot would cost a Pi a second.
+func download(c node.Component) string { return home(c, "download-"+c.SHA256[:12]) }
+
+// installed also wants the download gone: it is as large as the program.
 func (m *machine) installed(c node.Component) (bool, error) {
+	if ok, err := m.placed(c); err != nil || !ok {
+		return false, err
+	}
+	left, err := m.exists(download(c))
+	return !left, err
+}
+
+// placed asks for the seal, which is written last and names the digest,
+// and for the files. Hashing 80 MB at every boot would cost a Pi a second.
+func (m *machine) placed(c node.Component) (bool, error) {
 	sum, err := m.read(home(c, "sha256"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -125,7 +136,12 @@ func (m *machine) installed(c node.Component) (bool, error) {
 // bring downloads, verifies and installs one component. The download keeps
 // what it has over any interruption.
 func (m *machine) bring(ctx context.Context, c node.Component) error {
-	part := home(c, "download-"+c.SHA256[:12])
+	part := download(c)
+	if ok, err := m.placed(c); err != nil {
+		return err
+	} else if ok {
+		return m.Files.Remove(part)
+	}
 	if err := m.obtain(ctx, c, part); err != nil {
 		return err
 	}
@@ -151,16 +167,16 @@ func (m *machine) obtain(ctx context.Context, c node.Component, part string) err
 	}
 	var last error
 	for _, u := range c.URLs {
-		if last = m.download(ctx, c, u, part); last == nil {
+		if last = m.try(ctx, c, u, part); last == nil {
 			return nil
 		}
 	}
 	return last
 }
 
-// download tries one source. The remains of an earlier download may be worth
+// try downloads from one source. The remains of an earlier download may be worth
 // nothing after a power cut, so that only a fresh one speaks against it.
-func (m *machine) download(ctx context.Context, c node.Component, address, part string) error {
+func (m *machine) try(ctx context.Context, c node.Component, address, part string) error {
 	resumed, err := m.exists(part)
 	if err != nil {
 		return err
@@ -176,7 +192,7 @@ func (m *machine) download(ctx context.Context, c node.Component, address, part 
 		return err
 	}
 	if resumed {
-		return m.download(ctx, c, address, part)
+		return m.try(ctx, c, address, part)
 	}
 	return problem("component-digest", c.Name+" "+c.Version)
 }
@@ -218,7 +234,7 @@ func (m *machine) place(c node.Component, f node.ComponentFile, part string) err
 			return fmt.Errorf("%s: %w", c.Name, err)
 		}
 	}
-	return m.Files.Put(home(c, f.Name), r, fs.FileMode(f.Mode))
+	return m.Files.Put(home(c, f.Name), r, Attr{Mode: fs.FileMode(f.Mode)})
 }
 
 // member finds a regular file of an archive by its base name.

@@ -140,11 +140,8 @@ func (h *Host) write(f file) error {
 	if f.absent {
 		return h.Files.Remove(f.path)
 	}
-	if err := h.Files.Put(f.path, bytes.NewReader(f.data), f.mode); err != nil {
+	if err := h.Files.Put(f.path, bytes.NewReader(f.data), Attr{f.mode, f.uid, f.gid}); err != nil {
 		return fmt.Errorf("write %s: %w", f.path, err)
-	}
-	if f.uid != 0 || f.gid != 0 {
-		return h.Files.Chown(f.path, f.uid, f.gid)
 	}
 	return nil
 }

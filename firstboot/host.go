@@ -38,16 +38,21 @@ type Files interface {
 	List(dir string) ([]string, error)
 	// Put replaces a file as a whole or not at all, durably, and makes missing
 	// parent directories (0755).
-	Put(name string, r io.Reader, mode fs.FileMode) error
+	Put(name string, r io.Reader, a Attr) error
 	// Overwrite writes over the bytes that a file has, in place, durably,
 	// without changing its length: what was there is gone from the medium.
 	Overwrite(name string, data []byte) error
-	Chown(name string, uid, gid int) error
 	// Symlink makes or replaces a symbolic link.
 	Symlink(target, name string) error
 	Remove(name string) error // absent is fine
 	// Space is the size of the file system and what is free, in bytes.
 	Space(name string) (total, free int64, err error)
+}
+
+// Attr is what a file is besides its content. All zero but the mode is root's.
+type Attr struct {
+	Mode     fs.FileMode
+	UID, GID int
 }
 
 // System is the running kernel's idea of itself.

@@ -43,7 +43,7 @@ func (d *Display) Show(s firstboot.Status) {
 		fmt.Fprintln(d.Journal, line+cause(s))
 		d.place("the serial console", d.serial(line))
 	}
-	d.place(firstboot.StatusJSON, d.Files.Put(firstboot.StatusJSON, bytes.NewReader(s.JSON()), 0o644))
+	d.place(firstboot.StatusJSON, d.Files.Put(firstboot.StatusJSON, bytes.NewReader(s.JSON()), firstboot.Attr{Mode: 0o644}))
 	if key := s.Line() + strings.Join(s.Addresses, " "); key != d.text {
 		err := d.statusText(s.Text())
 		if d.place(firstboot.StatusText, err); err == nil {
@@ -139,7 +139,7 @@ func (d *Display) statusText(text []byte) error {
 	if err == nil && fi.Size() == TextSize {
 		return d.Files.Overwrite(firstboot.StatusText, text)
 	}
-	return d.Files.Put(firstboot.StatusText, bytes.NewReader(text), 0o644)
+	return d.Files.Put(firstboot.StatusText, bytes.NewReader(text), firstboot.Attr{Mode: 0o644})
 }
 
 // light speaks through the Pi's activity light: heartbeat while working, a

@@ -91,7 +91,9 @@ func (p *patient) longhorn(ctx context.Context) {
 	p.expect(p.exists("/etc/iscsi/initiatorname.iscsi"), Failure, group, "initiator name", "the node has none")
 }
 
-func (p *patient) enabled(option string) bool { return p.config[option] == "y" || p.config[option] == "m" }
+func (p *patient) enabled(option string) bool {
+	return p.config[option] == "y" || p.config[option] == "m"
+}
 
 func (p *patient) loaded(module string) bool {
 	for _, l := range strings.Split(p.text("/proc/modules"), "\n") {

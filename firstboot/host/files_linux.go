@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
 // Files is the file system below Root.
@@ -41,14 +43,14 @@ func (f Files) List(dir string) ([]string, error) {
 // Put replaces a file durably, as a whole or not at all. The unfinished file
 // has a fixed name, so that what a power cut leaves is used up by the next
 // try.
-func (f Files) Put(name string, r io.Reader, mode fs.FileMode) error {
+func (f Files) Put(name string, r io.Reader, a firstboot.Attr) error {
 	path := f.at(name)
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	tmp := filepath.Join(dir, ".firstboot-"+filepath.Base(path))
-	if err := writeSynced(tmp, r, mode); err != nil {
+	if err := writeSynced(tmp, r, a); err != nil {
 		return errors.Join(err, os.Remove(tmp))
 	}
 	if err := os.Rename(tmp, path); err != nil {
@@ -57,14 +59,17 @@ func (f Files) Put(name string, r io.Reader, mode fs.FileMode) error {
 	return syncDir(dir)
 }
 
-func writeSynced(name string, r io.Reader, mode fs.FileMode) error {
+func writeSynced(name string, r io.Reader, a firstboot.Attr) error {
 	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(out, r)
 	if err == nil {
-		err = out.Chmod(mode) // after the umask, and for a file that was there
+		err = out.Chmod(a.Mode) // after the umask, and for a file that was there
+	}
+	if err == nil && (a.UID != 0 || a.GID != 0) {
+		err = out.Chown(a.UID, a.GID)
 	}
 	if err == nil {
 		err = out.Sync()
@@ -127,9 +132,6 @@ func writable(dir string) (restore func() error, err error) {
 	}
 	return func() error { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY|keep, "") }, nil
 }
-
-// Chown changes the owner of a file.
-func (f Files) Chown(name string, uid, gid int) error { return os.Lchown(f.at(name), uid, gid) }
 
 // Symlink makes or replaces a symbolic link.
 func (f Files) Symlink(target, name string) error {

@@ -1,0 +1,552 @@
+package firstboot_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/netip"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// world is a node and what is around it, in memory. Every call of firstboot
+// to it is counted and can be made to fail.
+type world struct {
+	t     *testing.T
+	files map[string]*entry
+	now   time.Time
+
+	calls int
+	names []string // of the calls, for messages
+	fault func(n int, name string) fault
+
+	// the machine
+	hostname string
+	synced   bool
+	units    map[string]bool
+	ranWith  string // config.yaml k3s was started with
+	space    int64
+	links    []firstboot.Link
+	journal  string
+	ready    bool // the cluster calls the node Ready once k3s runs
+	blessed  bool
+
+	// the tailnet
+	running   bool
+	haveKey   bool
+	givenName string
+	peers     []firstboot.Peer
+	spent     map[string]bool
+	refuse    map[string]string // key → Headscale's words
+
+	// the network
+	resolve  error
+	control  error
+	alive    map[netip.Addr]bool
+	silent   map[netip.Addr]bool
+	served   map[string][]byte
+	fetchErr error
+	clusters int
+	joins    int
+}
+
+type fault int
+
+const (
+	none   fault = iota
+	before       // error, nothing happened
+	after        // error, though it happened
+	cut          // the power goes before it happens, or halfway
+	cutEnd       // the power goes when it has just happened
+)
+
+type powerCut struct{ at string }
+
+var errInjected = errors.New("injected fault")
+
+type entry struct {
+	data    []byte
+	mode    fs.FileMode
+	link    string
+	uid     int
+	changed time.Time
+}
+
+// do runs the effect of one call, or what the fault leaves of it.
+func (w *world) do(name string, effect func() error) error {
+	return w.torn(name, effect, func() {})
+}
+
+func (w *world) torn(name string, effect func() error, half func()) error {
+	w.calls++
+	w.names = append(w.names, name)
+	if w.calls > 200000 {
+		panic(fmt.Sprint("firstboot never ends: ", w.names[len(w.names)-30:]))
+	}
+	f := none
+	if w.fault != nil {
+		f = w.fault(w.calls, name)
+	}
+	switch f {
+	case before:
+		return errInjected
+	case after:
+		if err := effect(); err != nil {
+			return err
+		}
+		return errInjected
+	case cut:
+		half()
+		panic(powerCut{name})
+	case cutEnd:
+		_ = effect()
+		panic(powerCut{name})
+	}
+	return effect()
+}
+
+func newWorld(t *testing.T, yaml string) *world {
+	w := &world{
+		t: t, files: map[string]*entry{}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
+		hostname: "localhost", synced: true, units: map[string]bool{"tailscaled.service": true, "systemd-networkd.service": true},
+		space: 20 << 30, ready: true, spent: map[string]bool{}, refuse: map[string]string{},
+		links: []firstboot.Link{{Name: "eth0", Carrier: true, Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.20")}}},
+		alive: map[netip.Addr]bool{}, silent: map[netip.Addr]bool{}, served: map[string][]byte{},
+	}
+	w.put("/usr/lib/os-release", "ID=debian\nIMAGE_ID=imagebuilder-rpi4\n")
+	w.put("/usr/lib/clock-epoch", "")
+	w.files["/usr/lib/clock-epoch"].changed = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	w.put("/usr/share/zoneinfo/Etc/UTC", "TZif")
+	w.put("/usr/share/zoneinfo/Europe/Lisbon", "TZif")
+	w.personalise(yaml)
+	return w
+}
+
+func (w *world) put(name, content string) {
+	w.now = w.now.Add(time.Second)
+	w.files[name] = &entry{data: []byte(content), mode: 0o644, changed: w.now}
+}
+
+// personalise writes node.yaml as it lies on an image.
+func (w *world) personalise(yaml string) {
+	padded, err := node.Pad([]byte(yaml))
+	if err != nil {
+		padded = []byte(yaml)
+	}
+	w.put("/boot/firmware/node.yaml", string(padded))
+}
+
+func (w *world) bootYAML() string { return string(w.files["/boot/firmware/node.yaml"].data) }
+
+// reboot loses what a power cut loses. systemd starts what it would start.
+func (w *world) reboot() {
+	for name := range w.files {
+		if strings.HasPrefix(name, "/run/") {
+			delete(w.files, name)
+		}
+	}
+	w.running = w.haveKey
+	w.units = map[string]bool{"tailscaled.service": true, "systemd-networkd.service": true}
+	w.hostname = "localhost"
+	if e := w.files["/etc/hostname"]; e != nil {
+		w.hostname = strings.TrimSpace(string(e.data))
+	}
+	w.ranWith = ""
+	if w.files["/etc/systemd/system/tailscaled.service.d/20-imagebuilder-k3s.conf"] != nil {
+		w.startK3s()
+	}
+}
+
+func (w *world) startK3s() {
+	w.units["k3s.service"] = true
+	e := w.files["/etc/rancher/k3s/config.yaml"]
+	if e == nil || w.files["/etc/rancher/k3s/token"] == nil {
+		return
+	}
+	w.ranWith = string(e.data)
+	if w.files["/var/lib/rancher/k3s/server/db"] == nil && w.files["/var/lib/rancher/k3s/agent/joined"] == nil {
+		switch {
+		case strings.Contains(w.ranWith, "cluster-init: true"):
+			w.clusters++
+			w.put("/var/lib/rancher/k3s/server/db", "etcd")
+		case strings.Contains(w.ranWith, "server: https://"):
+			w.joins++
+		}
+	}
+	w.put("/var/lib/rancher/k3s/agent/joined", "")
+	w.put("/var/lib/rancher/k3s/agent", "")
+}
+
+func (w *world) host() firstboot.Host {
+	return firstboot.Host{
+		Files: memFiles{w}, System: sysWorld{w}, Units: unitWorld{w}, Tailnet: tailWorld{w},
+		Net: netWorld{w}, Clock: clockWorld{w}, Programs: progWorld{w}, Slot: slotWorld{w},
+		Random: randWorld{w, rand.NewChaCha8([32]byte{1})},
+	}
+}
+
+// boot switches the node on and returns the status it ends with: joined, or
+// the first that needs a person, or what stop accepts.
+func (w *world) boot(stop func(firstboot.Status) bool) (last firstboot.Status, cutAt string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case powerCut:
+			cutAt = p.at
+		default:
+			panic(p)
+		}
+	}()
+	err := firstboot.Run(ctx, w.host(), firstboot.Options{}, func(s firstboot.Status) {
+		if ctx.Err() != nil {
+			return
+		}
+		last = s
+		if s.State == firstboot.Joined || stop != nil && stop(s) {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		w.t.Errorf("Run returned %v", err)
+	}
+	return last, ""
+}
+
+func needsPerson(s firstboot.Status) bool { return s.State == firstboot.NeedsPerson }
+func anyProblem(s firstboot.Status) bool  { return s.Problem != nil }
+
+// tree is all that stays, one line a file.
+func (w *world) tree() map[string]string {
+	out := map[string]string{}
+	for name, e := range w.files {
+		if strings.HasPrefix(name, "/run/") {
+			continue
+		}
+		out[name] = fmt.Sprintf("%v %d %s %x", e.mode, e.uid, e.link, sha256.Sum256(e.data))
+	}
+	return out
+}
+
+type memFiles struct{ *world }
+
+func (w memFiles) find(name string) (*entry, error) {
+	for range 8 {
+		e := w.files[name]
+		if e == nil {
+			for p := range w.files {
+				if strings.HasPrefix(p, name+"/") {
+					return &entry{mode: fs.ModeDir | 0o755}, nil
+				}
+			}
+			return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+		}
+		if e.link == "" {
+			return e, nil
+		}
+		name = path.Join(path.Dir(name), e.link)
+		if path.IsAbs(e.link) {
+			name = e.link
+		}
+	}
+	return nil, errors.New("loop")
+}
+
+func (w memFiles) Open(name string) (r io.ReadCloser, err error) {
+	err = w.do("open "+name, func() error {
+		e, err := w.find(name)
+		if err == nil {
+			r = io.NopCloser(bytes.NewReader(bytes.Clone(e.data)))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+type info struct {
+	name string
+	*entry
+}
+
+func (i info) Name() string       { return i.name }
+func (i info) Size() int64        { return int64(len(i.data)) }
+func (i info) Mode() fs.FileMode  { return i.mode }
+func (i info) ModTime() time.Time { return i.changed }
+func (i info) IsDir() bool        { return i.mode.IsDir() }
+func (i info) Sys() any           { return nil }
+
+func (w memFiles) Stat(name string) (fi fs.FileInfo, err error) {
+	err = w.do("stat "+name, func() error {
+		e, err := w.find(name)
+		fi = info{path.Base(name), e}
+		return err
+	})
+	return fi, err
+}
+
+func (w memFiles) Readlink(name string) (target string, err error) {
+	err = w.do("readlink "+name, func() error {
+		e := w.files[name]
+		if e == nil || e.link == "" {
+			return fs.ErrNotExist
+		}
+		target = e.link
+		return nil
+	})
+	return target, err
+}
+
+func (w memFiles) List(dir string) (names []string, err error) {
+	err = w.do("list "+dir, func() error {
+		for p := range w.files {
+			if path.Dir(p) == dir {
+				names = append(names, path.Base(p))
+			}
+		}
+		sort.Strings(names)
+		return nil
+	})
+	return names, err
+}
+
+func (w memFiles) Put(name string, r io.Reader, a firstboot.Attr) error {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	return w.do("put "+name, func() error {
+		w.put(name, string(data))
+		w.files[name].mode, w.files[name].uid = a.Mode, a.UID
+		return nil
+	})
+}
+
+func (w memFiles) Overwrite(name string, data []byte) error {
+	write := func(n int) {
+		e := w.files[name]
+		e.data = append(bytes.Clone(data[:n]), e.data[n:]...)
+		w.now = w.now.Add(time.Second)
+		e.changed = w.now
+	}
+	return w.torn("overwrite "+name, func() error {
+		if e := w.files[name]; e == nil || len(data) > len(e.data) {
+			return errors.New("does not fit")
+		}
+		write(len(data))
+		return nil
+	}, func() { write(min(100, len(data))) })
+}
+
+func (w memFiles) Symlink(target, name string) error {
+	return w.do("symlink "+name, func() error {
+		w.put(name, "")
+		w.files[name].link = target
+		return nil
+	})
+}
+
+func (w memFiles) Remove(name string) error {
+	return w.do("remove "+name, func() error { delete(w.files, name); return nil })
+}
+
+func (w memFiles) Space(string) (total, free int64, err error) {
+	err = w.do("space", func() error { return nil })
+	return w.space, w.space, err
+}
+
+type sysWorld struct{ *world }
+
+func (w sysWorld) Hostname() (string, error) {
+	return w.hostname, w.do("hostname", func() error { return nil })
+}
+
+func (w sysWorld) SetHostname(s string) error {
+	return w.do("sethostname", func() error { w.hostname = s; return nil })
+}
+
+type unitWorld struct{ *world }
+
+func (w unitWorld) Active(_ context.Context, u string) (up bool, err error) {
+	err = w.do("active "+u, func() error { up = w.units[u]; return nil })
+	return up, err
+}
+
+func (w unitWorld) Start(_ context.Context, u string) error {
+	return w.do("start "+u, func() error {
+		if u == "k3s.service" && !w.units[u] {
+			w.startK3s()
+		}
+		w.units[u] = true
+		return nil
+	})
+}
+
+func (w unitWorld) Restart(_ context.Context, u string) error {
+	return w.do("restart "+u, func() error {
+		if u == "k3s.service" {
+			w.startK3s()
+		}
+		w.units[u] = true
+		return nil
+	})
+}
+
+func (w unitWorld) Reload(context.Context) error { return w.do("reload", func() error { return nil }) }
+
+func (w unitWorld) Log(context.Context, string, int) (string, error) {
+	return w.journal, w.do("log", func() error { return nil })
+}
+
+type tailWorld struct{ *world }
+
+var ownIP = netip.MustParseAddr("100.64.0.7")
+
+func (w tailWorld) Status(context.Context) (st firstboot.TailnetStatus, err error) {
+	err = w.do("tailnet status", func() error {
+		st = firstboot.TailnetStatus{State: "NeedsLogin", HaveKey: w.haveKey, Peers: w.peers}
+		if w.running {
+			st.State, st.IPs, st.Name = "Running", []netip.Addr{ownIP}, w.givenName
+		} else if w.haveKey {
+			st.State = "Starting"
+		}
+		return nil
+	})
+	return st, err
+}
+
+func (w tailWorld) Up(_ context.Context, j firstboot.Join) error {
+	key := j.Key.Reveal()
+	return w.torn("tailnet up", func() error {
+		switch {
+		case w.control != nil:
+			return context.DeadlineExceeded
+		case key == "" && !w.haveKey:
+			return &firstboot.RefusedError{Message: "no key"}
+		case key != "" && w.refuse[key] != "":
+			return &firstboot.RefusedError{Message: w.refuse[key]}
+		case key != "" && w.spent[key] && !w.haveKey:
+			return &firstboot.RefusedError{Message: "authkey already used"}
+		}
+		if key != "" {
+			w.spent[key] = true
+		}
+		w.haveKey, w.running = true, true
+		if w.givenName == "" {
+			w.givenName = j.Hostname
+		}
+		return nil
+	}, func() { w.spent[key] = true }) // the trap: the server has committed, the node has not
+}
+
+type netWorld struct{ *world }
+
+func (w netWorld) Links(context.Context) ([]firstboot.Link, error) {
+	return w.links, w.do("links", func() error { return nil })
+}
+
+func (w netWorld) Resolve(context.Context, string) error {
+	return w.do("resolve", func() error { return w.resolve })
+}
+
+func (w netWorld) Control(context.Context, string, string) error {
+	return w.do("control", func() error { return w.control })
+}
+
+func (w netWorld) Supervisor(_ context.Context, at netip.AddrPort) (alive bool, err error) {
+	err = w.do("supervisor", func() error {
+		if w.silent[at.Addr()] {
+			return errors.New("i/o timeout")
+		}
+		alive = w.alive[at.Addr()]
+		return nil
+	})
+	return alive, err
+}
+
+func (w netWorld) Fetch(_ context.Context, url, name string) error {
+	data, ok := w.served[url]
+	write := func(n int) { w.put(name, string(data[:n])) }
+	return w.torn("fetch "+url, func() error {
+		if w.fetchErr != nil || !ok {
+			return errors.Join(errors.New("server answers 404"), w.fetchErr)
+		}
+		if e := w.files[name]; e != nil && len(e.data) <= len(data) { // resume keeps what is there
+			w.put(name, string(e.data)+string(data[len(e.data):]))
+			return nil
+		}
+		write(len(data))
+		return nil
+	}, func() { write(len(data) / 2) })
+}
+
+type clockWorld struct{ *world }
+
+func (w clockWorld) Now() time.Time { return w.now }
+
+func (w clockWorld) Sleep(ctx context.Context, d time.Duration) error {
+	w.now = w.now.Add(d)
+	_ = w.do("sleep", func() error { return nil }) // sleeping does not fail
+	return ctx.Err()
+}
+
+func (w clockWorld) Synced() (bool, error) {
+	return w.synced, w.do("synced", func() error { return nil })
+}
+
+func (w clockWorld) Set(t time.Time) error {
+	return w.do("set clock", func() error { w.now = t; return nil })
+}
+
+type progWorld struct{ *world }
+
+func (w progWorld) Run(_ context.Context, argv ...string) (out string, err error) {
+	err = w.do("run "+argv[0], func() error {
+		if !slices.Contains(argv, "kubectl") {
+			return nil
+		}
+		if !w.ready || w.ranWith != string(w.files["/etc/rancher/k3s/config.yaml"].data) {
+			return errors.New("connection refused")
+		}
+		out = `{"status":{"conditions":[{"type":"Ready","status":"True"}]}}`
+		return nil
+	})
+	return out, err
+}
+
+type slotWorld struct{ *world }
+
+func (w slotWorld) Bless(context.Context) error {
+	return w.do("bless", func() error { w.blessed = true; return nil })
+}
+
+func (w slotWorld) Blessed(context.Context) (bool, error) {
+	return w.blessed, w.do("blessed", func() error { return nil })
+}
+
+type randWorld struct {
+	*world
+	r io.Reader
+}
+
+func (w randWorld) Read(p []byte) (int, error) {
+	if err := w.do("random", func() error { return nil }); err != nil {
+		return 0, err
+	}
+	return w.r.Read(p)
+}
