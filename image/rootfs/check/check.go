@@ -1,0 +1,101 @@
+// Package check looks at a finished root for what would fail on the node, or
+// be wrong with it, although every step of the build succeeded: programs
+// without their libraries or interpreters, units without their programs or
+// users, dangling links, unexpected privileges, an identity that every node
+// would share.
+//
+// It changes nothing, runs nothing, and reads contents only where names and
+// modes do not tell; what it learnt of a file's content is remembered by
+// digest if there is a cache.
+package check
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// Cache keeps derived files by kind and key, as a fetch.Cache does.
+type Cache interface {
+	// Derive opens the file kind/key, having it written by build if it is
+	// absent.
+	Derive(ctx context.Context, kind, key string, build func(w io.Writer) error) (*os.File, error)
+	// Drop forgets a file that proved damaged.
+	Drop(kind, key string) error
+}
+
+// Options change how a root is checked.
+type Options struct {
+	Cache Cache // nil for none
+}
+
+// Finding is one thing that is wrong.
+type Finding struct {
+	Path   string // in the tree
+	Source string // who brought the node
+	Msg    string
+}
+
+// Error holds everything that is wrong with a root, sorted by path.
+type Error struct{ Findings []Finding }
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "the finished root has %d faults:", len(e.Findings))
+	for _, f := range e.Findings {
+		fmt.Fprintf(&b, "\n/%s (%s): %s", f.Path, f.Source, f.Msg)
+	}
+	return b.String()
+}
+
+// checker collects findings about one tree.
+type checker struct {
+	tree  *tree.Tree
+	nodes []*tree.Node            // in the order of a walk
+	in    map[string][]*tree.Node // by directory, in the same order
+	facts facts
+	found []Finding
+}
+
+func (c *checker) add(n *tree.Node, format string, args ...any) {
+	c.found = append(c.found, Finding{Path: n.Path, Source: n.Source, Msg: fmt.Sprintf(format, args...)})
+}
+
+func newChecker(t *tree.Tree) *checker {
+	c := &checker{tree: t, nodes: slices.Collect(t.Walk()), in: map[string][]*tree.Node{}}
+	for _, n := range c.nodes {
+		if n.Path != "." {
+			c.in[path.Dir(n.Path)] = append(c.in[path.Dir(n.Path)], n)
+		}
+	}
+	return c
+}
+
+// Check returns an *Error with all findings, or what kept it from reading a
+// file.
+func Check(ctx context.Context, t *tree.Tree, opt Options) error {
+	c := newChecker(t)
+	var err error
+	if c.facts, err = learn(ctx, c.nodes, opt.Cache); err != nil {
+		return err
+	}
+	c.links()
+	c.modes()
+	c.programs()
+	for _, check := range []func() error{c.identity, c.owners, c.units} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	if len(c.found) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(c.found, func(a, b Finding) int { return tree.ComparePaths(a.Path, b.Path) })
+	return &Error{c.found}
+}

@@ -1,0 +1,188 @@
+package check
+
+import (
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// programs checks that whatever may run finds its interpreter and libraries.
+func (c *checker) programs() {
+	machine := c.machine()
+	dirs := c.libraryDirs()
+	for _, n := range c.nodes {
+		if !mayRun(n) {
+			continue
+		}
+		f := c.facts[n.Content.SHA256()]
+		switch {
+		case f.Script != "" && n.Mode&0o111 != 0:
+			c.script(n, f.Script)
+		case f.Broken != "":
+			c.add(n, "is a damaged ELF file: %s", f.Broken)
+		case f.Machine != "":
+			c.program(n, f, machine, dirs)
+		}
+	}
+}
+
+// machine is what PID 1 runs on; empty where it is not there.
+func (c *checker) machine() string {
+	n, err := c.tree.Resolve("usr/lib/systemd/systemd")
+	if err != nil || n.Content == nil {
+		return ""
+	}
+	return c.facts[n.Content.SHA256()].Machine
+}
+
+func (c *checker) program(n *tree.Node, f fact, machine string, dirs []string) {
+	if machine != "" && f.Machine != machine {
+		c.add(n, "is a program for %s on a system for %s", f.Machine, machine)
+		return
+	}
+	if f.Interp != "" && !c.reachable(f.Interp) {
+		c.add(n, "needs %s, which is missing", f.Interp)
+	}
+	search := slices.Clone(dirs)
+	for _, p := range f.RunPath {
+		p = strings.NewReplacer("$ORIGIN", "/"+path.Dir(n.Path), "${ORIGIN}", "/"+path.Dir(n.Path)).Replace(p)
+		search = append(search, p)
+	}
+	// A plug-in's private library is often loaded before the plug-in.
+	search = append(search, path.Dir(n.Path))
+	for _, lib := range f.Needed {
+		if !slices.ContainsFunc(search, func(dir string) bool { return c.reachable(path.Join(dir, lib)) }) {
+			c.add(n, "needs the library %s, which is missing", lib)
+		}
+	}
+}
+
+// libraryDirs are ld.so's: its built-in ones and those of ld.so.conf.d.
+func (c *checker) libraryDirs() []string {
+	dirs := []string{"/usr/lib", "/usr/lib64"}
+	for _, triplet := range []string{"x86_64-linux-gnu", "aarch64-linux-gnu"} {
+		dirs = append(dirs, "/usr/lib/"+triplet)
+	}
+	for _, n := range c.in["etc/ld.so.conf.d"] {
+		b, err := c.tree.ReadAll(n.Path)
+		if err != nil {
+			continue // a link that dangles is found elsewhere
+		}
+		for line := range strings.Lines(string(b)) {
+			if line = strings.TrimSpace(line); strings.HasPrefix(line, "/") {
+				dirs = append(dirs, line)
+			}
+		}
+	}
+	return dirs
+}
+
+// searchPath is where systemd and shells look for commands.
+var searchPath = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"}
+
+func (c *checker) script(n *tree.Node, line string) {
+	if optional(optionalScripts, n.Path) {
+		return
+	}
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		c.add(n, "is a script that names no interpreter")
+		return
+	}
+	program := words[0]
+	if path.Base(program) == "env" {
+		rest := slices.DeleteFunc(slices.Clone(words[1:]), func(w string) bool { return strings.HasPrefix(w, "-") || strings.Contains(w, "=") })
+		if len(rest) == 0 {
+			return
+		}
+		program = rest[0]
+	}
+	if !c.command(program) {
+		c.add(n, "is a script for %s, which is missing", program)
+	}
+}
+
+// optionalScripts are scripts whose interpreter their package only suggests,
+// and which nothing of an image calls.
+var optionalScripts = []string{
+	"etc/sv/*/*",                                                   // for runit
+	"usr/bin/routel",                                               // iproute2: python3
+	"usr/sbin/mountstats", "usr/sbin/nfsiostat", "usr/sbin/rpcctl", // nfs-common: python3
+	"usr/share/doc/**",
+}
+
+// optionalPrograms are called by units that only run where the package of the
+// program has made use of them possible.
+var optionalPrograms = []string{
+	"/usr/sbin/quotaon", // systemd's quotaon-root.service; package quota
+}
+
+// optional reports whether a list names p: exactly, by a pattern of
+// path.Match, or by a directory followed by "/**".
+func optional(list []string, p string) bool {
+	return slices.ContainsFunc(list, func(pattern string) bool {
+		if dir, ok := strings.CutSuffix(pattern, "**"); ok {
+			return strings.HasPrefix(p, dir)
+		}
+		ok, _ := path.Match(pattern, p)
+		return ok
+	})
+}
+
+// command reports whether a program can be run by this name.
+func (c *checker) command(name string) bool {
+	if path.IsAbs(name) {
+		return c.reachable(name)
+	}
+	return slices.ContainsFunc(searchPath, func(dir string) bool { return c.reachable(path.Join(dir, name)) })
+}
+
+// reachable reports whether a path leads to something, now or once the node
+// has filled what is the node's own.
+func (c *checker) reachable(p string) bool {
+	end, n := c.follow(p)
+	return n != nil || isNodes(end)
+}
+
+// nodesOwn are the directories whose content the image does not know.
+var nodesOwn = []string{"run", "proc", "sys", "dev", "var", "tmp"}
+
+func isNodes(p string) bool {
+	first, _, _ := strings.Cut(p, "/")
+	return slices.Contains(nodesOwn, first)
+}
+
+// follow resolves every link of p. Where the way ends it returns that path,
+// and the node there or nil.
+func (c *checker) follow(p string) (string, *tree.Node) {
+	for range 40 { // as many as the kernel follows
+		real, err := c.tree.RealPath(p)
+		if err != nil {
+			return p, nil
+		}
+		n := c.tree.Get(real)
+		if n == nil || n.Mode&fs.ModeSymlink == 0 {
+			return real, n
+		}
+		p = n.Link
+		if !path.IsAbs(p) {
+			p = path.Join("/", path.Dir(real), p)
+		}
+	}
+	return p, nil
+}
+
+// links finds symbolic links that lead nowhere.
+func (c *checker) links() {
+	for _, n := range c.nodes {
+		if n.Mode&fs.ModeSymlink == 0 || isNodes(n.Path) {
+			continue
+		}
+		if end, target := c.follow("/" + n.Path); target == nil && !isNodes(end) && "/"+end != "/dev/null" {
+			c.add(n, "is a link to %s, and nothing is at /%s", n.Link, strings.TrimPrefix(end, "/"))
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package check
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// unitDirs are the directories of system units in an image.
+var unitDirs = []string{"etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system"}
+
+// unit is a unit file with its drop-ins: the values of each key, in order.
+// Sections do not matter here, as the keys asked for occur in one each.
+type unit struct {
+	node   *tree.Node
+	values map[string][]string
+}
+
+// units finds services that could not start: their program, user or group is
+// missing.
+func (c *checker) units() error {
+	users, groups := c.names("passwd"), c.names("group")
+	for _, dir := range unitDirs {
+		for _, n := range c.in[dir] {
+			if !n.Mode.IsRegular() || n.Content == nil {
+				continue
+			}
+			u, err := c.unit(n)
+			if err != nil {
+				return err
+			}
+			c.unitPrograms(u)
+			c.unitAccount(u, "User", users)
+			c.unitAccount(u, "Group", groups)
+		}
+	}
+	return nil
+}
+
+func (c *checker) names(file string) []string {
+	var out []string
+	for _, a := range c.accounts(file) {
+		out = append(out, a.name)
+	}
+	return out
+}
+
+// unit reads a unit file and the drop-ins that lie beside it or in /etc.
+func (c *checker) unit(n *tree.Node) (*unit, error) {
+	u := &unit{node: n, values: map[string][]string{}}
+	files := []*tree.Node{n}
+	for _, dir := range slices.Backward(unitDirs) {
+		for _, d := range c.in[path.Join(dir, path.Base(n.Path)+".d")] {
+			if strings.HasSuffix(d.Path, ".conf") && d.Mode.IsRegular() {
+				files = append(files, d)
+			}
+		}
+	}
+	for _, f := range files {
+		b, err := c.tree.ReadAll(f.Path)
+		if err != nil {
+			return nil, fmt.Errorf("check units: %w", err)
+		}
+		u.parse(string(b))
+	}
+	return u, nil
+}
+
+// parse adds the lines of one file, as systemd.syntax(7) has it: a backslash
+// at the end joins lines, an empty value clears a list.
+func (u *unit) parse(text string) {
+	text = strings.ReplaceAll(text, "\\\n", " ")
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.IndexByte("#;[", line[0]) >= 0 {
+			continue
+		}
+		key, value, ok := strings.Cut(line, "=")
+		if !ok {
+			continue
+		}
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+		if value == "" {
+			delete(u.values, key)
+			continue
+		}
+		u.values[key] = append(u.values[key], value)
+	}
+}
+
+func (u *unit) last(key string) string {
+	if v := u.values[key]; len(v) > 0 {
+		return v[len(v)-1]
+	}
+	return ""
+}
+
+func (c *checker) unitPrograms(u *unit) {
+	for _, key := range []string{"ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost"} {
+		for _, line := range u.values[key] {
+			program, ignored := execProgram(line)
+			if ignored || program == "" || c.command(program) || u.guards(program) || optional(optionalPrograms, program) {
+				continue
+			}
+			c.add(u.node, "%s= runs %s, which is missing", key, program)
+		}
+	}
+}
+
+// execProgram returns the program of a command line of systemd.service(5),
+// and whether its failure is ignored. Programs with specifiers are unknown.
+func execProgram(line string) (program string, ignored bool) {
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		return "", false
+	}
+	program = strings.TrimLeft(words[0], "@-:+!|")
+	ignored = strings.Contains(words[0][:len(words[0])-len(program)], "-")
+	program = strings.Trim(program, `"'`)
+	if strings.ContainsAny(program, "%$") {
+		return "", false
+	}
+	return program, ignored
+}
+
+// guards reports whether a condition keeps the unit from running where a
+// program is missing.
+func (u *unit) guards(program string) bool {
+	for _, key := range []string{"ConditionFileIsExecutable", "ConditionPathExists", "AssertPathExists"} {
+		if slices.Contains(u.values[key], program) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *checker) unitAccount(u *unit, key string, known []string) {
+	name := u.last(key)
+	if name == "" || strings.ContainsAny(name, "%$") || u.last("DynamicUser") == "yes" || slices.Contains(known, name) {
+		return
+	}
+	if _, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return
+	}
+	c.add(u.node, "%s=%s does not exist", key, name)
+}
