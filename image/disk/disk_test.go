@@ -199,7 +199,10 @@ func TestDamagedGPT(t *testing.T) {
 func TestNoTable(t *testing.T) {
 	fat := make([]byte, 4096)
 	fat[446], fat[510], fat[511] = 0x33, 0x55, 0xaa
-	for name, b := range map[string][]byte{"blank": make([]byte, 4096), "file system": fat, "tiny": nil} {
+	short := make([]byte, 4096)
+	short[510], short[511] = 0x55, 0xaa
+	copy(short[82:], "FAT32   ")
+	for name, b := range map[string][]byte{"FAT32 without boot code": short, "blank": make([]byte, 4096), "file system": fat, "tiny": nil} {
 		if _, err := Read(bytes.NewReader(b), int64(len(b))); !errors.Is(err, ErrNoTable) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -43,7 +43,7 @@ func readMBR(sector []byte, size int64) (Layout, error) {
 	}
 	t, err := mbr.Read(backend{r: bytes.NewReader(sector), size: size}, SectorSize, SectorSize)
 	if err != nil {
-		// A FAT boot sector has the same signature and code for entries.
+		// Boot code where entries should be, as in other boot sectors.
 		return Layout{}, fmt.Errorf("%w: %w", ErrNoTable, err)
 	}
 	l := Layout{Scheme: MBR, ID: t.UUID(), Size: size}
@@ -55,6 +55,11 @@ func readMBR(sector []byte, size int64) (Layout, error) {
 			Number: p.Index, Start: p.GetStart(), Size: p.GetSize(), Type: fmt.Sprintf("%02x", byte(p.Type)),
 			UUID: mbrPartUUID(l.ID, p.Index), Active: p.Bootable,
 		})
+	}
+	// A FAT32 boot sector has the same signature, and zeros for entries where
+	// its boot code is short.
+	if len(l.Partitions) == 0 && string(sector[82:90]) == "FAT32   " {
+		return Layout{}, ErrNoTable
 	}
 	return l, l.checkRead()
 }

@@ -1,0 +1,93 @@
+package flash
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Device is a block device as its user would know it again.
+type Device struct {
+	Path  string // /dev/sda
+	Model string
+	Size  int64  // bytes
+	Bus   string // usb, sd, mmc, nvme, ata, virtio, loop, …; "" unknown
+	// Removable: a card, or anything on USB.
+	Removable bool
+	ReadOnly  bool
+	// SectorSize is the logical one, in bytes.
+	SectorSize int64
+	// Disk is the whole disk's path where Path is a partition, else "".
+	Disk string
+	// Mounts are the places where the device or a part of it is mounted, or
+	// "[SWAP]".
+	Mounts []string
+	// Holders are what is built on top of it: LVM, RAID, encryption.
+	Holders []string
+	// System: the running system needs it.
+	System bool
+}
+
+// Devices lists the disks an image could be written to, and those it should
+// not: Check tells them apart.
+func Devices(ctx context.Context) ([]Device, error) { return devices(ctx) }
+
+// Check returns why an image of size bytes (-1: unknown) must not be written
+// to d, and what to do about it.
+func (d Device) Check(size int64, force bool) error {
+	if err := d.checkUse(); err != nil {
+		return err
+	}
+	switch {
+	case d.SectorSize != 0 && d.SectorSize != 512:
+		return fmt.Errorf("%s has sectors of %d bytes, images are made for 512; use another disk or adapter", d, d.SectorSize)
+	case size > d.Size:
+		return fmt.Errorf("%s is too small: the image has %s, %d bytes more; use a larger one", d, bytesText(size), size-d.Size)
+	case !d.Removable && !force:
+		return fmt.Errorf("%s is built in, not a card or USB disk; if it is the right one, use force", d)
+	}
+	return nil
+}
+
+// checkUse is the part of Check that nothing overrides.
+func (d Device) checkUse() error {
+	switch {
+	case d.Disk != "":
+		return fmt.Errorf("%s is a partition; an image brings its own, so name the whole disk, %s", d.Path, d.Disk)
+	case d.System:
+		return fmt.Errorf("%s is the disk this system runs from (%s)", d, strings.Join(d.Mounts, ", "))
+	case len(d.Mounts) > 0:
+		return fmt.Errorf("%s is in use, mounted at %s; unmount it first", d, strings.Join(d.Mounts, ", "))
+	case len(d.Holders) > 0:
+		return fmt.Errorf("%s is in use by %s; stop that first", d, strings.Join(d.Holders, ", "))
+	case d.ReadOnly:
+		return fmt.Errorf("%s is read-only; look for the switch on the card", d)
+	}
+	return nil
+}
+
+// String is path, model and size, for messages and questions.
+func (d Device) String() string {
+	if d.Model == "" {
+		return fmt.Sprintf("%s (%s)", d.Path, bytesText(d.Size))
+	}
+	return fmt.Sprintf("%s (%s, %s)", d.Path, d.Model, bytesText(d.Size))
+}
+
+// bytesText uses powers of ten, as the labels of cards do.
+func bytesText(n int64) string {
+	v, units := float64(n), []string{"bytes", "kB", "MB", "GB", "TB"}
+	for v >= 1000 && len(units) > 1 {
+		v, units = v/1000, units[1:]
+	}
+	if units[0] == "bytes" {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[0])
+}
+
+// isSystemMount reports whether a running system needs what is mounted there.
+func isSystemMount(at string) bool {
+	return slices.Contains([]string{"[SWAP]", "/", "/usr", "/boot", "/boot/efi", "/boot/firmware", "/efi", "/etc", "/home", "/nix", "/var"}, at)
+}

@@ -1,0 +1,115 @@
+package flash
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCheckRefuses(t *testing.T) {
+	card := Device{Path: "/dev/sdb", Model: "Generic SD", Size: 31_914_983_424, Bus: "usb", Removable: true, SectorSize: 512}
+	tests := []struct {
+		name  string
+		edit  func(d *Device)
+		size  int64
+		force bool
+		want  string // "" is allowed
+	}{
+		{"card", func(d *Device) {}, 1 << 30, false, ""},
+		{"unknown size", func(d *Device) {}, -1, false, ""},
+		{"exactly full", func(d *Device) {}, 31_914_983_424, false, ""},
+		{"too small", func(d *Device) {}, 31_914_983_425, true, "/dev/sdb (Generic SD, 31.9 GB) is too small: the image has 31.9 GB, 1 bytes more"},
+		{"partition", func(d *Device) { d.Path, d.Disk = "/dev/sdb1", "/dev/sdb" }, 1, true, "/dev/sdb1 is a partition; an image brings its own, so name the whole disk, /dev/sdb"},
+		{"system", func(d *Device) { d.System, d.Mounts = true, []string{"/", "/boot"} }, 1, true, "is the disk this system runs from (/, /boot)"},
+		{"mounted", func(d *Device) { d.Mounts = []string{"/media/my card"} }, 1, true, "is in use, mounted at /media/my card; unmount it first"},
+		{"held", func(d *Device) { d.Holders = []string{"/dev/md0"} }, 1, true, "is in use by /dev/md0"},
+		{"read-only", func(d *Device) { d.ReadOnly = true }, 1, true, "is read-only"},
+		{"4Kn", func(d *Device) { d.SectorSize = 4096 }, 1, true, "sectors of 4096 bytes"},
+		{"built in", func(d *Device) { d.Removable = false }, 1, false, "is built in, not a card or USB disk"},
+		{"built in, forced", func(d *Device) { d.Removable = false }, 1, true, ""},
+	}
+	for _, tt := range tests {
+		d := card
+		tt.edit(&d)
+		err := d.Check(tt.size, tt.force)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+const macInfo = `<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0"><dict>
+	<key>BusProtocol</key><string>BUS</string>
+	<key>DeviceBlockSize</key><integer>512</integer>
+	<key>Internal</key><INTERNAL/>
+	<key>MediaName</key><string>Built In SDXC Reader </string>
+	<key>RemovableMedia</key><REMOVABLE/>
+	<key>Size</key><integer>31914983424</integer>
+	<key>WritableMedia</key><true/>
+</dict></plist>`
+
+const macAll = `<plist version="1.0"><dict>
+	<key>AllDisks</key><array><string>disk0</string></array>
+	<key>AllDisksAndPartitions</key><array>
+		<dict><key>DeviceIdentifier</key><string>disk0</string><key>Partitions</key><array>
+			<dict><key>DeviceIdentifier</key><string>disk0s1</string><key>Content</key><string>EFI</string></dict></array></dict>
+		<dict><key>APFSPhysicalStores</key><array><dict><key>DeviceIdentifier</key><string>disk0s2</string></dict></array>
+			<key>APFSVolumes</key><array>
+				<dict><key>DeviceIdentifier</key><string>disk3s1</string><key>MountedSnapshots</key><array>
+					<dict><key>SnapshotMountPoint</key><string>/</string></dict></array></dict>
+				<dict><key>MountPoint</key><string>/System/Volumes/Data</string></dict></array>
+			<key>DeviceIdentifier</key><string>disk3</string></dict>
+		<dict><key>DeviceIdentifier</key><string>disk4</string><key>Partitions</key><array>
+			<dict><key>DeviceIdentifier</key><string>disk4s1</string><key>MountPoint</key><string>/Volumes/BOOT</string></dict></array></dict>
+		<dict><key>DeviceIdentifier</key><string>disk5</string></dict>
+	</array>
+	<key>WholeDisks</key><array><string>disk0</string><string>disk4</string><string>disk5</string></array>
+</dict></plist>`
+
+func fakeDiskutil(args ...string) (any, error) {
+	text := macAll
+	if args[0] == "info" {
+		r := strings.NewReplacer("BUS", "Secure Digital", "INTERNAL", "true", "REMOVABLE", "true")
+		if args[2] == "disk0" {
+			r = strings.NewReplacer("BUS", "Apple Fabric", "INTERNAL", "true", "REMOVABLE", "false")
+		}
+		text = r.Replace(macInfo)
+	}
+	return parsePlist(strings.NewReader(text))
+}
+
+func TestMacDevices(t *testing.T) {
+	got, err := macDevices(fakeDiskutil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"is the disk this system runs from (/, /System/Volumes/Data)", "mounted at /Volumes/BOOT", ""}
+	for i, d := range got {
+		err := d.Check(1, false)
+		if (err == nil) != (want[i] == "") || err != nil && !strings.Contains(err.Error(), want[i]) {
+			t.Errorf("%s: %v, want %q", d, err, want[i])
+		}
+	}
+	if s := got[2].String(); s != "/dev/disk5 (Built In SDXC Reader, 31.9 GB)" || got[2].Bus != "sd" {
+		t.Error(s, got[2].Bus)
+	}
+	if d, err := macDevice(fakeDiskutil, "disk4s1"); err != nil || d.Disk != "/dev/disk4" {
+		t.Error(d, err)
+	}
+	if _, err := macDevice(fakeDiskutil, "null"); err == nil {
+		t.Error("/dev/null is a disk")
+	}
+}
+
+func FuzzPlist(f *testing.F) {
+	f.Add(macInfo)
+	f.Add(macAll)
+	f.Fuzz(func(t *testing.T, s string) {
+		v, err := parsePlist(strings.NewReader(s))
+		if err != nil {
+			return
+		}
+		macDevices(func(...string) (any, error) { return v, nil })
+	})
+}

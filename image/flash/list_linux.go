@@ -1,0 +1,235 @@
+package flash
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// host is where the kernel tells of block devices (sysfs, proc(5)); tests
+// bring their own.
+type host struct {
+	sys, mountinfo, swaps, dev string
+}
+
+var linux = host{sys: "/sys", mountinfo: "/proc/self/mountinfo", swaps: "/proc/swaps", dev: "/dev"}
+
+func devices(context.Context) ([]Device, error) { return linux.devices() }
+
+// lookup describes a block device, through symbolic links such as
+// /dev/disk/by-id. It returns nil for a regular file or a new name.
+func lookup(_ context.Context, name string) (*Device, error) {
+	fi, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(filepath.Clean(name), "/dev/"):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case fi.Mode()&fs.ModeDevice == 0 || fi.Mode()&fs.ModeCharDevice != 0:
+		return nil, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Join(linux.sys, "dev/block", devNumber(unix.Major(st.Rdev), unix.Minor(st.Rdev))))
+	if err != nil {
+		return nil, err
+	}
+	d, err := linux.device(filepath.Base(dir))
+	return &d, err
+}
+
+func devNumber(major, minor uint32) string {
+	return strconv.Itoa(int(major)) + ":" + strconv.Itoa(int(minor))
+}
+
+// devices lists whole disks with a medium in them; RAM disks, loop devices,
+// what is built on other disks and drives for optical media are none.
+func (h host) devices() ([]Device, error) {
+	entries, err := os.ReadDir(filepath.Join(h.sys, "block"))
+	if err != nil {
+		return nil, err
+	}
+	var out []Device
+	for _, e := range entries {
+		if slices.ContainsFunc([]string{"loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "zd"}, func(p string) bool { return strings.HasPrefix(e.Name(), p) }) {
+			continue
+		}
+		// eMMC's boot and replay-protected areas are not disks to write to.
+		if strings.Contains(e.Name(), "boot") || strings.Contains(e.Name(), "rpmb") {
+			continue
+		}
+		d, err := h.device(e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if d.Size > 0 {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
+// device describes the disk or partition of a kernel name, such as sda.
+func (h host) device(name string) (Device, error) {
+	dir, err := filepath.EvalSymlinks(filepath.Join(h.sys, "class/block", name))
+	if err != nil {
+		return Device{}, err
+	}
+	used, err := h.uses()
+	if err != nil {
+		return Device{}, err
+	}
+	// Names of devices may contain slashes, which sysfs writes as '!'.
+	d := Device{
+		Path:       filepath.Join(h.dev, strings.ReplaceAll(name, "!", "/")),
+		Size:       readInt(dir, "size") * 512, // always in units of 512
+		ReadOnly:   readInt(dir, "ro") == 1,
+		SectorSize: readInt(dir, "queue/logical_block_size"),
+		Model:      model(dir),
+		Bus:        bus(dir, name),
+	}
+	d.Removable = readInt(dir, "removable") == 1 || d.Bus == "usb" || d.Bus == "sd"
+	if _, err := os.Stat(filepath.Join(dir, "partition")); err == nil {
+		d.Disk = filepath.Join(h.dev, filepath.Base(filepath.Dir(dir)))
+	}
+	h.collect(&d, dir, used, 0)
+	d.Mounts = sortedUnique(d.Mounts)
+	d.Holders = sortedUnique(d.Holders)
+	d.System = slices.ContainsFunc(d.Mounts, isSystemMount)
+	return d, nil
+}
+
+func sortedUnique(s []string) []string {
+	slices.Sort(s)
+	return slices.Compact(s)
+}
+
+// collect adds how a device, its partitions, and what is built on any of them
+// are used.
+func (h host) collect(d *Device, dir string, used map[string][]string, depth int) {
+	if depth > 16 { // no stack of devices is that high
+		return
+	}
+	d.Mounts = append(d.Mounts, used[readString(dir, "dev")]...)
+	d.Mounts = append(d.Mounts, used[filepath.Base(dir)]...)
+	holders, _ := os.ReadDir(filepath.Join(dir, "holders"))
+	for _, e := range holders {
+		d.Holders = append(d.Holders, filepath.Join(h.dev, e.Name()))
+		if up, err := filepath.EvalSymlinks(filepath.Join(h.sys, "class/block", e.Name())); err == nil {
+			h.collect(d, up, used, depth+1)
+		}
+	}
+	parts, _ := filepath.Glob(filepath.Join(dir, "*", "partition"))
+	for _, p := range parts {
+		h.collect(d, filepath.Dir(p), used, depth+1)
+	}
+}
+
+// uses maps device numbers and kernel names to where they are mounted. Some
+// file systems, as btrfs, mount under numbers of their own and are only known
+// by the name they were mounted by.
+func (h host) uses() (map[string][]string, error) {
+	text, err := os.ReadFile(h.mountinfo)
+	if err != nil {
+		return nil, err
+	}
+	used := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		// ID parent major:minor root mountpoint options [tags] - type source …
+		before, after, ok := strings.Cut(line, " - ")
+		f, g := strings.Fields(before), strings.Fields(after)
+		if !ok || len(f) < 5 || len(g) < 2 {
+			continue
+		}
+		at := unescape(f[4])
+		used[f[2]] = append(used[f[2]], at)
+		if src := unescape(g[1]); strings.HasPrefix(src, "/dev/") {
+			used[h.kernelName(src)] = append(used[h.kernelName(src)], at)
+		}
+	}
+	swaps, err := os.ReadFile(h.swaps)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for line := range strings.Lines(string(swaps)) {
+		if f := strings.Fields(line); len(f) > 0 && strings.HasPrefix(f[0], "/dev/") {
+			used[h.kernelName(unescape(f[0]))] = append(used[h.kernelName(unescape(f[0]))], "[SWAP]")
+		}
+	}
+	return used, nil
+}
+
+// kernelName turns a path under /dev into the name in sysfs.
+func (h host) kernelName(src string) string {
+	real, err := filepath.EvalSymlinks(filepath.Join(h.dev, strings.TrimPrefix(src, "/dev/")))
+	if err != nil {
+		return strings.TrimPrefix(src, "/dev/")
+	}
+	rel, err := filepath.Rel(h.dev, real)
+	if err != nil {
+		return filepath.Base(real)
+	}
+	return strings.ReplaceAll(rel, "/", "!")
+}
+
+// unescape resolves the octal escapes of proc(5), as in "/media/my\040card".
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// bus reads it off the device's place in sysfs.
+func bus(dir, name string) string {
+	if strings.HasPrefix(name, "loop") {
+		return "loop"
+	}
+	if t := readString(dir, "device/type"); strings.Contains(dir, "/mmc_host/") && t != "" {
+		return strings.ToLower(t) // SD or MMC, which is soldered in
+	}
+	for _, b := range []string{"usb", "nvme", "ata", "virtio", "mmc_host"} {
+		if strings.Contains(dir, "/"+b) {
+			return strings.TrimSuffix(b, "_host")
+		}
+	}
+	return ""
+}
+
+func model(dir string) string {
+	parts := []string{readString(dir, "device/vendor"), readString(dir, "device/model")}
+	if strings.HasPrefix(parts[0], "0x") || parts[0] == "ATA" { // virtio's number, SCSI's translation of SATA
+		parts[0] = ""
+	}
+	if parts[1] == "" {
+		parts[1] = readString(dir, "device/name") // SD cards
+	}
+	return strings.TrimSpace(strings.Join(parts, " "))
+}
+
+func readString(dir, name string) string {
+	b, _ := os.ReadFile(filepath.Join(dir, name))
+	return strings.TrimSpace(string(b))
+}
+
+func readInt(dir, name string) int64 {
+	n, _ := strconv.ParseInt(readString(dir, name), 10, 64)
+	return n
+}
