@@ -201,7 +201,7 @@ func parseSourceList(text string) ([]source, error) {
 }
 
 func parseSourceLine(line string) (s source, ok bool, err error) {
-	kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+	kind, rest, _ := strings.Cut(strings.TrimSpace(strings.ReplaceAll(line, "\t", " ")), " ")
 	if kind == "" || kind == "deb-src" {
 		return s, false, nil
 	}

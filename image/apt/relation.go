@@ -134,7 +134,7 @@ func parseRelations(field string, arch *dependency.Arch) ([]Relation, error) {
 	if err != nil {
 		return nil, err
 	}
-	rels := make([]Relation, 0, len(deps))
+	var rels []Relation
 	for _, d := range deps {
 		if len(d) != 1 {
 			return nil, fmt.Errorf("%q: alternatives are not allowed here", d)

@@ -1,0 +1,206 @@
+package apt
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"pault.ag/go/debian/dependency"
+)
+
+func FuzzPackages(f *testing.F) {
+	f.Add(stanza("amd64", "a 1; Depends: b (>= 2) | c:any [amd64], d <!x>; Provides: e (= 1), f; Essential: yes"))
+	f.Add("Package: a\nVersion: 1\nProvides: x,\n y (= 2)\n\n\nPackage: b\n")
+	f.Add("package: a\n continued\n\tagain\n\nPackage: é\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		var b bytes.Buffer
+		if err := writeIndex(&b, strings.NewReader(text)); err != nil {
+			return
+		}
+		ix, err := readIndex(bytes.NewReader(b.Bytes()), int64(b.Len()))
+		if err != nil {
+			t.Fatalf("own index is refused: %v", err)
+		}
+		a, err := newArchive("amd64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.parts = []*part{{suite: "s", component: "c", index: ix}}
+		a.essential()
+		for i := range ix.len() {
+			name := string(ix.name(ix.packages[i*packageSize:]))
+			if !slices.Contains(ix.named(name), i) {
+				t.Fatalf("package %q is not found", name)
+			}
+			p, err := a.at(place{0, i})
+			if err != nil {
+				continue
+			}
+			if p.Name != name {
+				t.Fatalf("%q is indexed as %q", p.Name, name)
+			}
+			for _, v := range p.Provides {
+				if len(v.Name) <= 1000 && !slices.Contains(ix.providers(v.Name), i) {
+					t.Fatalf("%s provides %q, but is not indexed", name, v.Name)
+				}
+			}
+			a.Resolve([]string{name}, ResolveOptions{Recommends: true})
+		}
+	})
+}
+
+func FuzzIndex(f *testing.F) {
+	var b bytes.Buffer
+	writeIndex(&b, strings.NewReader(stanza("amd64", "a 1; Provides: b")))
+	f.Add(b.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		ix, err := readIndex(bytes.NewReader(data), int64(len(data)))
+		if err != nil {
+			return
+		}
+		for i := range ix.len() {
+			ix.stanza(i)
+		}
+		ix.named("a")
+		ix.providers("b")
+	})
+}
+
+func FuzzRelease(f *testing.F) {
+	msg, err := os.ReadFile("testdata/trixie-updates.InRelease")
+	if err != nil {
+		f.Fatal(err)
+	}
+	ring, err := debianKeyring()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(msg[:1500])
+	f.Add(append(bytes.Clone(msg[:900]), msg[bytes.Index(msg, []byte("-----BEGIN PGP SIG")):]...))
+	f.Add([]byte("Suite: trixie\nDate: Sat, 21 Nov 2026 02:10:46 UTC\nSHA256:\n " + strings.Repeat("0", 64) + " 1 main/binary-amd64/Packages.gz\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if text, err := verified(data, ring, today); err == nil && !bytes.Contains(msg, text) {
+			t.Errorf("verified what Debian has not signed: %q", text)
+		}
+		rel, err := parseRelease(string(data))
+		if err != nil {
+			return
+		}
+		rel.check(Suite{Name: "trixie", Components: []string{"main"}}, "amd64", today)
+		rel.packages("main", "amd64")
+	})
+}
+
+func FuzzVersion(f *testing.F) {
+	for _, s := range []string{"1", "1:1.0-1", "1.0~rc1-0+b1", "0:0-0", "2.41-12+deb13u4", "1~", "1-1-1", "00001", "9999999999999999999999"} {
+		f.Add(s, "1.0", "1:2~3-4")
+	}
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		ab, err1 := CompareVersions(a, b)
+		ba, err2 := CompareVersions(b, a)
+		if (err1 == nil) != (err2 == nil) || sign3(ab) != -sign3(ba) {
+			t.Fatalf("%q and %q: %d, %d, %v, %v", a, b, ab, ba, err1, err2)
+		}
+		if same, err := CompareVersions(a, a); err == nil && same != 0 {
+			t.Fatalf("%q differs from itself", a)
+		}
+		bc, err3 := CompareVersions(b, c)
+		ac, _ := CompareVersions(a, c)
+		if err1 == nil && err3 == nil && ab <= 0 && bc <= 0 && ac > 0 {
+			t.Fatalf("%q ≤ %q ≤ %q < first", a, b, c)
+		}
+	})
+}
+
+func sign3(n int) int {
+	switch {
+	case n < 0:
+		return -1
+	case n > 0:
+		return 1
+	}
+	return 0
+}
+
+func FuzzDependencies(f *testing.F) {
+	f.Add("a (>= 1:2.0~) | b:any [amd64 !i386] <!nocheck>, c, ${misc:Depends}")
+	f.Add("a(>=1)|b,,|,c:native[linux-any]")
+	target, err := dependency.ParseArch("arm64")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, field string) {
+		deps, err := parseDependencies(field, target)
+		if err != nil {
+			return
+		}
+		for _, d := range deps {
+			again, err := parseDependencies(d.String(), target)
+			if err != nil || len(again) != 1 || again[0].String() != d.String() {
+				t.Fatalf("%q reads back as %v, %v", d, again, err)
+			}
+		}
+	})
+}
+
+func TestStanzaReader(t *testing.T) {
+	tests := []struct{ name, in, want string }{
+		{"blank lines around", "\n\na: 1\n\n\n \nb: 2\n\n", "a: 1\n|b: 2\n|"},
+		{"no newline at the end", "a: 1\n\nb: 2", "a: 1\n|b: 2\n|"},
+		{"carriage returns", "a: 1\r\n\r\nb: 2\r\n", "a: 1\n|b: 2\n|"},
+		{"dropped with its continuation", "a: 1\nx: 1\n more\n more\nb: 2\n", "a: 1\nb: 2\n|"},
+		{"kept with its continuation", "A: 1\n more\nx: 1\n", "A: 1\n more\n|"},
+		{"nothing", "\n", ""},
+		{"not a field", "a 1\n", `line 1: "a 1" is not a field`},
+		{"continuation of nothing", " a\n", "line 1: continuation of no field"},
+		{"long line", "a: 1\nb: " + strings.Repeat("x", maxLine) + "\n", "line 2: longer than 1048576 bytes"},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newStanzaReader(strings.NewReader(tc.in), func(name []byte) bool { return string(name) != "x" })
+			got := ""
+			for {
+				stanza, err := s.next()
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					got = err.Error()
+					break
+				}
+				got += string(stanza) + "|"
+			}
+			if got != tc.want {
+				t.Errorf("got  %q\nwant %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// The table is deb-version(7) and the corner cases of dpkg's own tests.
+func TestCompareVersions(t *testing.T) {
+	for _, tc := range []struct {
+		a    string
+		op   string
+		b    string
+		want bool
+	}{
+		{"1.0", "<<", "1.1", true}, {"1.9", "<<", "1.10", true}, {"1.0~rc1", "<<", "1.0", true},
+		{"1.0~~", "<<", "1.0~", true}, {"1:0.1", ">>", "99", true}, {"1.0-1", "<<", "1.0-1+b1", true},
+		{"1.0", "=", "1.0-0", true}, {"0:1", "=", "1", true}, {"1.0a", ">>", "1.0", true}, {"1.0+", ">>", "1.0a", true},
+		{"1.0-1", ">=", "1.0-1", true}, {"001", "=", "1", true}, {"2.41-12+deb13u4", ">=", "2.41-12", true},
+		{"1.0", ">>", "1.0", false}, {"1.0", "<<", "1.0", false},
+	} {
+		if got := (Relation{Op: tc.op, Version: tc.b}).admits(tc.a); got != tc.want {
+			t.Errorf("%s %s %s is %v", tc.a, tc.op, tc.b, got)
+		}
+	}
+	for _, bad := range []string{"", "a", "1:", "-1:1", "1 2", "x:1", "1/2"} {
+		if _, err := CompareVersions(bad, "1"); err == nil {
+			t.Errorf("%q passes for a version", bad)
+		}
+	}
+}
