@@ -62,7 +62,7 @@ func runRun(cmd *cobra.Command, f *runFlags, args []string) error {
 		return err
 	}
 	if f.node != "" {
-		if err := personalize(disk, f.node, f.config.Board.Name); err != nil {
+		if _, err := personalize(cmd.Context(), disk, f.node); err != nil {
 			return err
 		}
 	}

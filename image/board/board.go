@@ -72,8 +72,9 @@ type Kernel struct {
 	// Modules lists names, globs and directories ("kernel/net/netfilter/")
 	// that stay in the root besides the overlays' and the initramfs'.
 	Modules []string `yaml:"modules"`
-	// Microcode is intel or empty: the early cpio before the initramfs.
-	Microcode string `yaml:"microcode"`
+	// Microcode lists files of intel-microcode, as globs, for the early cpio
+	// before the initramfs.
+	Microcode []string `yaml:"microcode"`
 }
 
 // Disk holds partition sizes, such as "256MiB".
@@ -199,8 +200,6 @@ func (k Kernel) problem() (field, problem string) {
 	switch {
 	case k.Package == "":
 		return "package", "is missing; name Debian's kernel, such as linux-image-arm64"
-	case k.Microcode != "" && k.Microcode != "intel":
-		return "microcode", fmt.Sprintf("%q is not intel", k.Microcode)
 	case len(k.Initramfs) == 0:
 		return "initramfs", "is missing; list the modules that find and mount the disk"
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// efiModules are what init itself needs on UEFI beside the board's list.
-var efiModules = []string{"efivarfs"}
+// EFIModules are what init itself needs on UEFI beside the board's list.
+var EFIModules = []string{"efivarfs"}
 
 // Initramfs returns the compressed initramfs: init, the modules in the order
 // of loading, and three small files that tell init about the build. See
@@ -88,7 +88,7 @@ func addConsole(in Input, t *tree.Tree, err error) error {
 func (in Input) closure() ([]string, error) {
 	names := in.Modules
 	if in.Pi == nil {
-		names = append(append([]string(nil), names...), efiModules...)
+		names = append(append([]string(nil), names...), EFIModules...)
 	}
 	if in.Closure != nil {
 		return in.Closure(names)

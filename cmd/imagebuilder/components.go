@@ -1,0 +1,73 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/component"
+)
+
+func newComponents() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "components",
+		Short: "List the components: pinned programs that are no Debian packages",
+		Long: `List the components: pinned programs that are no Debian packages. 'build
+--component NAME=VERSION|FILE|URL' overrides one.`,
+		Example: "  imagebuilder components --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := component.List()
+			if err != nil {
+				return err
+			}
+			return printComponents(cmd, list, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func printComponents(cmd *cobra.Command, list []component.Component, asJSON bool) error {
+	type row struct {
+		Name        string              `json:"name"`
+		Description string              `json:"description"`
+		Optional    bool                `json:"optional"`
+		URL         string              `json:"url"`
+		Releases    []component.Release `json:"releases"`
+		Module      string              `json:"module,omitempty"`
+	}
+	var rows []row
+	for _, c := range list {
+		r := row{Name: c.Name, Description: c.Description, Optional: c.Optional, URL: c.URL, Releases: c.Releases}
+		if c.Module != nil {
+			r.Module = c.Module.Path + "@" + c.Module.Version
+		}
+		rows = append(rows, r)
+	}
+	if asJSON {
+		enc := json.NewEncoder(cmd.OutOrStdout())
+		enc.SetIndent("", "  ")
+		return enc.Encode(rows)
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "COMPONENT\tVERSION\tELSE\tWHAT IT IS")
+	for _, r := range rows {
+		version := "-"
+		if len(r.Releases) > 0 {
+			version = r.Releases[0].Version
+		}
+		fallback := "deferred to first boot"
+		switch {
+		case r.Module != "":
+			fallback = "built from " + r.Module
+		case r.Optional:
+			fallback = "left out unless asked for"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Name, version, fallback, r.Description)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/inspect"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+func newInspect() *cobra.Command {
+	var asTree, asPackages, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "inspect IMAGE",
+		Short: "Show what is in an image",
+		Long: `Show what is in an image, from the image alone: its partitions drawn to scale,
+versions and the largest packages; or all files (--tree), or all packages.`,
+		Example: `  imagebuilder inspect dist/rpi4.img
+  imagebuilder inspect dist/rpi4.img --packages
+  imagebuilder inspect dist/rpi4.img --tree | grep bin/k3s
+  imagebuilder inspect dist/rpi4.img --json`,
+		Args: exactArgs("IMAGE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			img, err := inspect.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer img.Close()
+			report, err := inspect.Describe(img)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			out := cmd.OutOrStdout()
+			switch {
+			case asJSON:
+				enc := json.NewEncoder(out)
+				enc.SetIndent("", "  ")
+				return enc.Encode(report)
+			case asTree:
+				return printTree(out, img)
+			case asPackages:
+				return printPackages(out, report.Packages)
+			}
+			return printReport(out, report)
+		},
+	}
+	cmd.Flags().BoolVar(&asTree, "tree", false, "list every file of the root")
+	cmd.Flags().BoolVar(&asPackages, "packages", false, "list every package")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.MarkFlagsMutuallyExclusive("tree", "packages", "json")
+	return cmd
+}
+
+func printReport(out io.Writer, r *inspect.Report) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "board\t%s (%s)\n", r.Identity.Board, r.Identity.Arch)
+	fmt.Fprintf(w, "version\t%s\n", r.Identity.Version)
+	fmt.Fprintf(w, "debian\t%s, kernel %s\n", r.Debian, r.Kernel)
+	fmt.Fprintf(w, "packages\t%d\n", len(r.Packages))
+	for _, c := range r.Components {
+		state := "in the image"
+		if c.Deferred {
+			state = "deferred to first boot"
+		}
+		fmt.Fprintf(w, "%s\t%s, %s\n", c.Name, c.Version, state)
+	}
+	fmt.Fprintf(w, "disk\t%s %s, %.1f MB\n", r.Layout.Scheme, r.Layout.ID, float64(r.Layout.Size)/1e6)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	drawLayout(out, r.Layout)
+	fmt.Fprintln(out, "\nlargest packages:")
+	return printPackages(out, inspect.Largest(r.Packages, 10))
+}
+
+// drawLayout draws the partitions as a bar to scale and lists them.
+func drawLayout(out io.Writer, l disk.Layout) {
+	const width = 72
+	var bar strings.Builder
+	for i, p := range l.Partitions {
+		cells := max(3, int(p.Size*width/l.Size))
+		label := fmt.Sprint(i + 1)
+		bar.WriteString("[" + label + strings.Repeat("=", max(0, cells-2-len(label))) + "]")
+	}
+	fmt.Fprintln(out, bar.String())
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, p := range l.Partitions {
+		fmt.Fprintf(w, "%d\t%s\tat %d MiB\t%.1f MiB\ttype %s\n", p.Number, p.Name, p.Start>>20, float64(p.Size)/(1<<20), p.Type)
+	}
+	w.Flush()
+}
+
+func printPackages(out io.Writer, list []inspect.Package) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "PACKAGE\tVERSION\tKIB")
+	for _, p := range list {
+		fmt.Fprintf(w, "%s\t%s\t%d\n", p.Name, p.Version, (p.Size+1023)/1024)
+	}
+	return w.Flush()
+}
+
+func printTree(out io.Writer, img *inspect.Image) error {
+	root, err := img.Root()
+	if err != nil {
+		return err
+	}
+	for n := range root.Walk() {
+		if _, err := fmt.Fprintf(out, "%s %d:%d %10d /%s%s\n", n.Mode, n.UID, n.GID, n.Size(), n.Path, arrow(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func arrow(n *tree.Node) string {
+	switch {
+	case n.Mode&fs.ModeSymlink != 0:
+		return " -> " + n.Link
+	case n.IsHardLink():
+		return " = /" + n.Link
+	}
+	return ""
+}

@@ -1,0 +1,134 @@
+// Package inspect opens a finished image again and tells what is in it, from
+// the image alone: partition table, boot files, root file system, packages.
+//
+// It only reads. It trusts nothing of the image: every reader below it is
+// bounded and says what is wrong instead of guessing.
+package inspect
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/compress"
+	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/fat"
+	"github.com/going-mobile/imagebuilder/image/squashfs"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// Identity is what an image says of itself on its boot partition.
+type Identity struct {
+	Board   string `json:"board"`
+	Arch    string `json:"arch"`
+	Version string `json:"imageVersion"`
+	Kernel  string `json:"kernel"`
+}
+
+// identityFile is read by the flasher, by first boot and here.
+const identityFile = "imagebuilder.json"
+
+// Image is an open image.
+type Image struct {
+	file   *os.File
+	Layout disk.Layout
+	boot   *fat.FS
+}
+
+// Open opens a raw image or a device. Compressed images are an error that
+// says how to unpack them.
+func Open(name string) (*Image, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	img, err := open(file)
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return img, nil
+}
+
+func open(file *os.File) (*Image, error) {
+	head := make([]byte, 16)
+	if _, err := file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if f := compress.Detect(head); f != "" {
+		return nil, fmt.Errorf("is compressed (%s); unpack it first", f)
+	}
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	layout, err := disk.Read(file, size)
+	if err != nil {
+		return nil, fmt.Errorf("is no disk image: %w", err)
+	}
+	img := &Image{file: file, Layout: layout}
+	for _, p := range layout.Partitions {
+		if img.boot, err = fat.Open(p.Reader(file)); err == nil {
+			return img, nil
+		}
+	}
+	return nil, errors.New("has no boot partition: none of its partitions is FAT32")
+}
+
+// Close ends the use of the image and of every tree that came from it.
+func (i *Image) Close() error { return i.file.Close() }
+
+// Boot returns the tree of the boot partition.
+func (i *Image) Boot() (*tree.Tree, error) { return i.boot.Tree() }
+
+// BootFile returns one file of the boot partition.
+func (i *Image) BootFile(path string) ([]byte, error) { return i.boot.ReadFile(path, 256<<20) }
+
+// Root returns the tree of the first squashfs partition, slot a.
+func (i *Image) Root() (*tree.Tree, error) {
+	var failed []error
+	for _, p := range i.Layout.Partitions {
+		if p.IsFAT() {
+			continue
+		}
+		fsys, err := squashfs.Open(p.Reader(i.file))
+		if err == nil {
+			return fsys.Tree()
+		}
+		failed = append(failed, fmt.Errorf("partition %d: %w", p.Number, err))
+	}
+	return nil, errors.Join(append(failed, errors.New("no partition holds a squashfs root"))...)
+}
+
+// Identity reads what the image says of itself.
+func (i *Image) Identity() (Identity, error) {
+	data, err := i.boot.ReadFile(identityFile, 1<<16)
+	if err != nil {
+		return Identity{}, fmt.Errorf("is no image of imagebuilder: %w", err)
+	}
+	var id Identity
+	if err := json.Unmarshal(data, &id); err != nil {
+		return Identity{}, fmt.Errorf("%s: %w", identityFile, err)
+	}
+	if id.Board == "" || strings.ContainsAny(id.Board, "/\\") {
+		return Identity{}, fmt.Errorf("%s: names no board", identityFile)
+	}
+	return id, nil
+}
+
+// Identify is Identity for a file name.
+func Identify(name string) (Identity, error) {
+	img, err := Open(name)
+	if err != nil {
+		return Identity{}, err
+	}
+	defer img.Close()
+	id, err := img.Identity()
+	if err != nil {
+		return Identity{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return id, nil
+}

@@ -1,0 +1,108 @@
+package inspect
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// Package is an installed Debian package.
+type Package struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Arch    string `json:"arch"`
+	// Size in bytes of its files that are in the root, uncompressed.
+	Size int64 `json:"size"`
+}
+
+// dpkgDir is where the image keeps dpkg's database; /var is a partition of
+// the node and has but a link to it.
+const dpkgDir = "usr/lib/imagebuilder/dpkg"
+
+// Packages reads dpkg's database of a root, sorted by name.
+func Packages(root *tree.Tree) ([]Package, error) {
+	data, err := root.ReadAll(dpkgDir + "/status")
+	if err != nil {
+		return nil, fmt.Errorf("dpkg database: %w", err)
+	}
+	var list []Package
+	for _, stanza := range strings.Split(string(data), "\n\n") {
+		p, installed := parseStanza(stanza)
+		if !installed {
+			continue
+		}
+		if p.Size, err = installedSize(root, p); err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	slices.SortFunc(list, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+func parseStanza(stanza string) (p Package, installed bool) {
+	for line := range strings.Lines(stanza) {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch key {
+		case "Package":
+			p.Name = value
+		case "Version":
+			p.Version = value
+		case "Architecture":
+			p.Arch = value
+		case "Status":
+			installed = strings.HasSuffix(value, " installed")
+		}
+	}
+	return p, installed && p.Name != ""
+}
+
+// installedSize sums the files of a package's list that are still there.
+func installedSize(root *tree.Tree, p Package) (int64, error) {
+	var list []byte
+	for _, name := range []string{p.Name + ".list", p.Name + ":" + p.Arch + ".list"} { // Multi-Arch: same carries the architecture
+		data, err := root.ReadAll(path.Join(dpkgDir, "info", name))
+		if err == nil {
+			list = data
+			break
+		}
+	}
+	var sum int64
+	lines := bufio.NewScanner(bytes.NewReader(list))
+	for lines.Scan() {
+		real, err := root.RealPath(lines.Text())
+		if err != nil {
+			return 0, err
+		}
+		if n := root.Get(real); n != nil && n.Mode.IsRegular() && !n.IsHardLink() {
+			sum += n.Size()
+		}
+	}
+	return sum, lines.Err()
+}
+
+// Largest returns the n largest packages.
+func Largest(list []Package, n int) []Package {
+	sorted := slices.Clone(list)
+	slices.SortStableFunc(sorted, func(a, b Package) int { return cmp.Compare(b.Size, a.Size) })
+	return sorted[:min(n, len(sorted))]
+}
+
+// Kernel returns the release of the root's kernel.
+func Kernel(root *tree.Tree) (string, error) {
+	for _, n := range root.Children("usr/lib/modules") {
+		if n.Mode&fs.ModeDir != 0 {
+			return path.Base(n.Path), nil
+		}
+	}
+	return "", errors.New("the root has no kernel modules")
+}

@@ -1,0 +1,121 @@
+package image
+
+import (
+	"os"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/deb"
+	"github.com/going-mobile/imagebuilder/image/manifest"
+)
+
+// The files beside an image are named after it.
+const (
+	manifestSuffix  = ".manifest.json"
+	lockSuffix      = ".lock.json"
+	bmapSuffix      = ".bmap"
+	spdxSuffix      = ".spdx.json"
+	cycloneDXSuffix = ".cdx.json"
+	sumSuffix       = ".sha256"
+)
+
+// files lists what a build with these options writes, the image first.
+func (p *plan) files() []string {
+	out := p.opt.Out
+	list := []string{out, out + manifestSuffix, out + lockSuffix, out + bmapSuffix}
+	if p.opt.Compress != "" {
+		list = append(list, out+"."+p.opt.Compress, out+"."+p.opt.Compress+sumSuffix)
+	}
+	if p.opt.SBOM {
+		list = append(list, out+spdxSuffix, out+cycloneDXSuffix)
+	}
+	return list
+}
+
+// upToDate returns the manifest beside an image of the same inputs, or nil if
+// there is something to build. The manifest is written last: whatever is
+// younger than it was touched by somebody else, and a younger imagebuilder may
+// build other bytes.
+func (p *plan) upToDate(id string) *manifest.Manifest {
+	if p.opt.Force {
+		return nil
+	}
+	name := p.opt.Out + manifestSuffix
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil
+	}
+	m, err := manifest.Decode(name, data)
+	if err != nil || m.Inputs != id || m.Builder != Version() {
+		return nil
+	}
+	written := modTime(name)
+	for _, file := range p.files() {
+		if t := modTime(file); t.IsZero() || t.After(written) {
+			return nil
+		}
+	}
+	if info, err := os.Stat(p.opt.Out); err != nil || info.Size() != m.Image.Size {
+		return nil
+	}
+	if self, err := os.Executable(); err != nil || modTime(self).After(written) {
+		return nil
+	}
+	return m
+}
+
+// modTime returns the zero time for a file that is not there.
+func modTime(name string) time.Time {
+	info, err := os.Stat(name)
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id, version string) *manifest.Manifest {
+	m := &manifest.Manifest{
+		Version: 1, Builder: Version(), Inputs: id, Timestamp: in.lock.Timestamp, Accepted: map[string]string{},
+		Image: manifest.Image{
+			Board: p.opt.Board.Name, Arch: p.opt.Board.Arch, ID: imageID(p.opt.Board.Name), Version: version,
+			Size: v.layout.Size, SHA256: v.bmap.SHA256,
+		},
+		Packages: packageList(pkgs, r), Components: []manifest.Component{},
+		Warnings: append(in.warnings, r.warnings...),
+	}
+	for i, part := range v.layout.Partitions {
+		m.Partitions = append(m.Partitions, manifest.Partition{
+			Number: part.Number, Name: []string{"boot", "root-a"}[i], Type: part.Type, Start: part.Start, Size: part.Size,
+		})
+	}
+	for _, o := range p.overlays {
+		m.Overlays = append(m.Overlays, o.Name)
+	}
+	for _, c := range in.components {
+		m.Components = append(m.Components, manifest.Component{
+			Name: c.Name, Version: c.Version, URL: c.URL, SHA256: c.SHA256, Size: c.Size,
+			BuiltFrom: c.BuiltFrom, Deferred: c.Deferred, Reason: c.Reason,
+		})
+	}
+	for _, a := range r.gate.Accepted {
+		m.Accepted[a.Package] = a.Reason
+	}
+	return m
+}
+
+// packageList tells of every package how much of it is in the image: files
+// carry the name of their package as their source.
+func packageList(pkgs []*deb.Package, r *root) []manifest.Package {
+	size := map[string]int64{}
+	for n := range r.tree.Walk() {
+		size[n.Source] += n.Size()
+	}
+	list := make([]manifest.Package, 0, len(pkgs))
+	for _, pkg := range pkgs {
+		source, sourceVersion := sourceOfDeb(pkg)
+		list = append(list, manifest.Package{
+			Name: pkg.Name, Version: pkg.Version, Arch: pkg.Architecture, SHA256: pkg.SHA256,
+			Source: source, SourceVersion: sourceVersion, Size: size[pkg.Name+" "+pkg.Version],
+		})
+	}
+	return list
+}

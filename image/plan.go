@@ -1,0 +1,109 @@
+package image
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/boot"
+	"github.com/going-mobile/imagebuilder/image/overlay"
+	"github.com/going-mobile/imagebuilder/image/payload"
+)
+
+// plan is what the board and the options ask for, before any look at an
+// archive.
+type plan struct {
+	opt      Options
+	overlays []*overlay.Overlay
+	// packages to install, and components to embed, sorted.
+	packages, components []string
+	// accept joins the reasons of board, overlays and options.
+	accept map[string]string
+	// modules to keep, and kernel arguments.
+	modules, cmdline []string
+	prune            []string
+	// data is the digest of all this: the inputs that no lock holds.
+	data string
+}
+
+func newPlan(opt Options) (*plan, error) {
+	p := &plan{opt: opt, accept: map[string]string{}}
+	b := opt.Board
+	names := append(slices.Clone(b.Overlays), opt.Overlays...)
+	var err error
+	if p.overlays, err = overlay.LoadAll(opt.OverlayFS, names); err != nil {
+		return nil, err
+	}
+	p.packages = append(append(p.packages, b.Packages...), opt.Packages...)
+	p.packages = append(p.packages, b.Kernel.Package)
+	p.modules = append(slices.Clone(b.Kernel.Initramfs), b.Kernel.Modules...)
+	if b.Firmware == board.UEFI {
+		p.modules = append(p.modules, boot.EFIModules...)
+	}
+	p.cmdline = slices.Clone(b.Kernel.Cmdline)
+	p.prune = slices.Clone(b.Prune)
+	for _, o := range p.overlays {
+		p.packages = append(p.packages, o.Packages...)
+		p.components = append(p.components, o.Components...)
+		p.modules = append(append(p.modules, o.Modules...), o.ModulesLoad...)
+		p.cmdline = append(p.cmdline, o.Cmdline...)
+		p.prune = append(p.prune, o.Prune...)
+		maps.Copy(p.accept, o.AcceptUnmodelled)
+	}
+	maps.Copy(p.accept, b.AcceptUnmodelled)
+	maps.Copy(p.accept, opt.Accept)
+	p.packages = sortedSet(p.packages)
+	p.components = sortedSet(p.components)
+	p.data, err = p.digest()
+	return p, err
+}
+
+func sortedSet(list []string) []string {
+	out := slices.Clone(list)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// digest hashes the board, the overlays with their files, the embedded
+// programs and the options that change bytes.
+func (p *plan) digest() (string, error) {
+	h := newDigest()
+	h.json(p.opt.Board)
+	for _, o := range p.overlays {
+		bare := *o
+		bare.Files = nil
+		h.json(bare)
+		h.tree(o.Files)
+	}
+	for _, name := range []string{"init", "firstboot"} {
+		content, err := payload.Program(name, p.opt.Board.Arch)
+		if err != nil {
+			return "", err
+		}
+		h.line(name, content.SHA256())
+	}
+	h.json(p.packages)
+	h.json(p.accept)
+	h.line("version", p.opt.Version)
+	return h.sum(), nil
+}
+
+func encodeJSON(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("a plain struct does not marshal: %v", err)) // impossible: no cycles, channels or functions
+	}
+	return data
+}
+
+// packageName is the name in a wish such as "htop", "htop=3.4" or
+// "htop/trixie".
+func packageName(wish string) string {
+	name, _, _ := strings.Cut(wish, "=")
+	name, _, _ = strings.Cut(name, "/")
+	name, _, _ = strings.Cut(name, ":")
+	return name
+}

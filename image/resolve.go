@@ -1,0 +1,221 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/apt"
+	"github.com/going-mobile/imagebuilder/image/component"
+	"github.com/going-mobile/imagebuilder/image/lock"
+)
+
+// archiveComponents are the parts of Debian's archive that packages may come
+// from: the free system, and the firmware without which hardware stays dark.
+var archiveComponents = []string{"main", "non-free-firmware"}
+
+// cutDependencies are not followed: the image's initramfs is our own.
+var cutDependencies = map[string][]string{"linux-image-*": {"linux-initramfs-tool"}}
+
+// inputs is everything that a build reads, found and pinned.
+type inputs struct {
+	lock       *lock.Lock
+	packages   []*apt.Package
+	components []*component.Resolved
+	warnings   []string
+}
+
+// resolve turns a plan into pinned inputs: by the given lock, or else by the
+// mirrors' current indexes.
+func (p *plan) resolve(ctx context.Context) (*inputs, error) {
+	in := &inputs{}
+	mirrors, err := p.mirrors(in)
+	if err != nil {
+		return nil, err
+	}
+	if p.opt.Lock != nil {
+		err = p.fromLock(in, mirrors)
+	} else {
+		err = p.fromArchive(ctx, in, mirrors)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := p.resolveComponents(ctx, in); err != nil {
+		return nil, err
+	}
+	if p.opt.Lock != nil && p.opt.Lock.Inputs != "" && p.opt.Lock.Inputs != p.data {
+		in.warnings = append(in.warnings, "the board, its overlays or imagebuilder itself differ from those the lock was made with: expect other bytes")
+	}
+	in.lock.Inputs = p.data
+	return in, nil
+}
+
+// mirrors lists where Debian can be had: the user's choice, or else what the
+// host itself uses, and after either the snapshot archive.
+func (p *plan) mirrors(in *inputs) (apt.Mirrors, error) {
+	given := apt.Mirrors{Archive: p.opt.Mirrors, Security: p.opt.SecurityMirrors}
+	if len(given.Archive) > 0 && len(given.Security) > 0 {
+		return given, nil
+	}
+	host, err := apt.HostMirrors(p.opt.Board.Arch, p.opt.Board.Suite)
+	if err != nil {
+		in.warnings = append(in.warnings, fmt.Sprintf("the host's apt sources: %v", err))
+	}
+	at := p.opt.Now
+	if p.opt.Lock != nil {
+		at = p.opt.Lock.Timestamp
+	}
+	found := host.Append(apt.SnapshotMirrors(at))
+	if len(given.Archive) == 0 {
+		given.Archive = found.Archive
+	}
+	if len(given.Security) == 0 {
+		given.Security = found.Security
+	}
+	return given, nil
+}
+
+func (p *plan) fromArchive(ctx context.Context, in *inputs, mirrors apt.Mirrors) error {
+	suite := p.opt.Board.Suite
+	var suites []apt.Suite
+	for _, name := range []string{suite, suite + "-updates", suite + "-security"} {
+		suites = append(suites, apt.Suite{Name: name, Mirrors: mirrors.For(name), Components: archiveComponents})
+	}
+	archive, err := apt.Load(ctx, p.opt.Cache, suites, p.opt.Board.Arch, apt.Options{Now: p.opt.Now, Progress: p.opt.Progress})
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	in.packages, err = archive.Resolve(p.packages, apt.ResolveOptions{Cut: cutDependencies})
+	if err != nil {
+		return fmt.Errorf("packages of board %s: %w", p.opt.Board.Name, err)
+	}
+	in.lock = p.newLock(archive.Releases(), in.packages)
+	return nil
+}
+
+func (p *plan) newLock(releases []apt.Release, pkgs []*apt.Package) *lock.Lock {
+	l := &lock.Lock{Version: lock.Version, Board: p.opt.Board.Name, Arch: p.opt.Board.Arch}
+	for _, r := range releases {
+		l.Suites = append(l.Suites, lock.Suite{Name: r.Suite, Date: r.Date.UTC(), InReleaseSHA256: r.SHA256, Components: r.Components})
+		if r.Date.After(l.Timestamp) {
+			l.Timestamp = r.Date.UTC().Truncate(time.Second)
+		}
+	}
+	for _, pkg := range pkgs {
+		l.Packages = append(l.Packages, lock.Package{
+			Name: pkg.Name, Version: pkg.Version, Arch: pkg.Architecture, Filename: pkg.Filename,
+			Size: pkg.Size, SHA256: pkg.SHA256, Suite: pkg.Suite,
+		})
+	}
+	return l
+}
+
+// fromLock takes the packages as the lock has them; no index is read, as each
+// package's digest is pinned.
+func (p *plan) fromLock(in *inputs, mirrors apt.Mirrors) error {
+	l := *p.opt.Lock
+	if l.Board != p.opt.Board.Name || l.Arch != p.opt.Board.Arch {
+		return fmt.Errorf("the lock is for board %s (%s), not for %s (%s)", l.Board, l.Arch, p.opt.Board.Name, p.opt.Board.Arch)
+	}
+	for _, pkg := range l.Packages {
+		in.packages = append(in.packages, &apt.Package{
+			Name: pkg.Name, Version: pkg.Version, Architecture: pkg.Arch, Filename: pkg.Filename,
+			Size: pkg.Size, SHA256: pkg.SHA256, Suite: pkg.Suite, Mirrors: mirrors.For(pkg.Suite),
+		})
+	}
+	in.lock = &l
+	return p.coveredByLock(&l)
+}
+
+// coveredByLock refuses a lock that lacks what the board or the options ask
+// for by name: the image would silently lack it too.
+func (p *plan) coveredByLock(l *lock.Lock) error {
+	have := map[string]bool{}
+	for _, pkg := range l.Packages {
+		have[pkg.Name] = true
+	}
+	var missing []error
+	for _, want := range p.packages {
+		if !have[packageName(want)] {
+			missing = append(missing, fmt.Errorf("the lock has no package %s, which the board, an overlay or --package asks for; build once without --lock", want))
+		}
+	}
+	return errors.Join(missing...)
+}
+
+// resolveComponents finds every component, in the lock's order of names.
+func (p *plan) resolveComponents(ctx context.Context, in *inputs) error {
+	opt := component.Options{
+		Overrides: p.opt.Components, Mirror: p.opt.ComponentMirror, Strict: p.opt.Strict,
+		ModTime: in.lock.Timestamp, Progress: p.opt.Progress, Pins: pins(p.opt.Lock),
+	}
+	names := p.components
+	for name := range p.opt.Components {
+		names = append(names, name)
+	}
+	pinned := in.lock.Components
+	in.lock.Components = nil
+	for _, name := range sortedSet(names) {
+		r, err := component.Resolve(ctx, p.opt.Cache, name, p.opt.Board.Arch, opt)
+		if err != nil {
+			return err
+		}
+		in.components = append(in.components, r)
+		in.lock.Components = append(in.lock.Components, lockComponent(r))
+	}
+	if p.opt.Lock != nil && len(pinned) > len(in.components) {
+		in.warnings = append(in.warnings, "the lock pins components that this image does not have")
+	}
+	return nil
+}
+
+func lockComponent(r *component.Resolved) lock.Component {
+	pin := r.Pin()
+	return lock.Component{
+		Name: r.Name, Version: pin.Version, Arch: r.Arch, URL: pin.URL,
+		BuiltFrom: pin.Module, SHA256: pin.SHA256, Size: pin.Size, Deferred: r.Deferred,
+	}
+}
+
+func pins(l *lock.Lock) map[string]component.Pin {
+	if l == nil {
+		return nil
+	}
+	out := map[string]component.Pin{}
+	for _, c := range l.Components {
+		out[c.Name] = component.Pin{
+			Version: c.Version, Source: sourceOf(c), URL: c.URL, Module: c.BuiltFrom, SHA256: c.SHA256, Size: c.Size,
+		}
+	}
+	return out
+}
+
+func sourceOf(c lock.Component) component.Source {
+	switch {
+	case c.Deferred:
+		return component.Deferred
+	case c.BuiltFrom != "":
+		return component.FromModule
+	case strings.HasPrefix(c.URL, "http"):
+		return component.FromRelease
+	}
+	return component.FromFile
+}
+
+// inputsDigest hashes what determines the image's bytes.
+func inputsDigest(l *lock.Lock) string {
+	h := newDigest()
+	h.line("data", l.Inputs)
+	h.line("timestamp", l.Timestamp.Unix())
+	for _, pkg := range l.Packages {
+		h.line(pkg.Name, pkg.Version, pkg.SHA256)
+	}
+	for _, c := range l.Components {
+		h.line(c.Name, c.Version, c.SHA256, c.Deferred)
+	}
+	return h.sum()
+}

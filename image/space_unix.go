@@ -1,0 +1,7 @@
+//go:build unix
+
+package image
+
+import "syscall"
+
+const errNoSpace = syscall.ENOSPC

@@ -1,0 +1,147 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/fat"
+	"github.com/going-mobile/imagebuilder/image/squashfs"
+	"github.com/going-mobile/imagebuilder/image/squashfs/blockcache"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// bootLabel is the FAT's name, which a person sees on a laptop and the node's
+// mount unit goes by.
+const bootLabel = "IMGBUILDER"
+
+// layout is the partition table before the root's size is known: as large as
+// a slot can be.
+func (p *plan) layout(id string) (disk.Layout, error) {
+	b := p.opt.Board
+	if b.Firmware == board.RaspberryPi {
+		return disk.Layout{Scheme: disk.MBR, ID: disk.Signature(id), Partitions: []disk.Partition{
+			{Size: int64(b.Disk.Boot), Type: disk.TypeMBRFAT32, Active: true},
+			{Size: int64(b.Disk.Slot), Type: disk.TypeMBRLinux},
+		}}, nil
+	}
+	rootType, err := disk.RootType(b.Arch)
+	if err != nil {
+		return disk.Layout{}, err
+	}
+	return disk.Layout{Scheme: disk.GPT, ID: disk.GUID(id, "disk"), Partitions: []disk.Partition{
+		{Size: int64(b.Disk.Boot), Type: disk.TypeESP, Name: "esp", UUID: disk.GUID(id, "esp")},
+		{Size: int64(b.Disk.Slot), Type: rootType, Name: "root-a", UUID: disk.GUID(id, "root-a"), Attributes: attributeReadOnly},
+	}}, nil
+}
+
+// attributeReadOnly is GPT attribute 60 of the Discoverable Partitions
+// Specification.
+const attributeReadOnly = 1 << 60
+
+// volume is a written image, still under its temporary name.
+type volume struct {
+	layout disk.Layout
+	file   *atomicfile.File
+	bmap   *disk.Map
+}
+
+// writeImage writes the partitions and their table. The caller commits or
+// closes the file.
+func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root, boot *tree.Tree) (v *volume, err error) {
+	if err := prepareOut(p.opt.Out); err != nil {
+		return nil, err
+	}
+	file, err := atomicfile.Create(p.opt.Out, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+		}
+	}()
+	w := disk.NewRecorder(file)
+	layout, err := p.writePartitions(ctx, w, in, id, root, boot)
+	if err != nil {
+		return nil, outOfSpace(p.opt.Out, err)
+	}
+	if err := file.Truncate(layout.Size); err != nil {
+		return nil, outOfSpace(p.opt.Out, err)
+	}
+	bmap, err := disk.Scan(ctx, file, layout.Size, w.Extents(), p.opt.Progress)
+	if err != nil {
+		return nil, err
+	}
+	return &volume{layout, file, bmap}, nil
+}
+
+func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, id string, root, boot *tree.Tree) (disk.Layout, error) {
+	draft, err := p.layout(id)
+	if err != nil {
+		return draft, err
+	}
+	placed, err := disk.Arrange(draft, disk.AlignCard)
+	if err != nil {
+		return draft, err
+	}
+	size, err := p.writeRoot(ctx, placed.Partitions[1].Writer(w), in, root)
+	if err != nil {
+		return draft, fmt.Errorf("root file system: %w", err)
+	}
+	draft.Partitions[1].Size = size
+	if placed, err = disk.Arrange(draft, disk.AlignCard); err != nil {
+		return draft, err
+	}
+	bootPart := placed.Partitions[0]
+	err = fat.Write(bootPart.Writer(w), boot, fat.Options{
+		Size: bootPart.Size, Label: bootLabel, VolumeID: disk.VolumeID(id, "boot"),
+		ModTime: in.lock.Timestamp, HiddenSectors: uint32(bootPart.Start / disk.SectorSize),
+	})
+	if err != nil {
+		return draft, fmt.Errorf("boot partition: %w", err)
+	}
+	return placed, disk.Write(w, placed)
+}
+
+func (p *plan) writeRoot(ctx context.Context, w io.WriterAt, in *inputs, root *tree.Tree) (int64, error) {
+	cache, err := blockcache.Open(filepath.Join(p.opt.Cache.Dir(), "squashfs"), blockCacheLimit)
+	if err != nil {
+		return 0, err
+	}
+	defer cache.Close()
+	task := p.opt.Progress.Start("pack", "root", squashfs.DataSize(root))
+	size, err := squashfs.Write(ctx, w, root, squashfs.Options{ModTime: in.lock.Timestamp, Cache: cache, Progress: task.Add})
+	task.Done(err)
+	return size, err
+}
+
+// prepareOut refuses what an image must not replace and makes its directory.
+func prepareOut(out string) error {
+	info, err := os.Stat(out)
+	switch {
+	case err == nil && info.IsDir():
+		return fmt.Errorf("--out %s is a directory; name a file", out)
+	case err == nil && !info.Mode().IsRegular():
+		return fmt.Errorf("--out %s is a device; build to a file, then use 'imagebuilder flash'", out)
+	}
+	return os.MkdirAll(filepath.Dir(out), 0o755)
+}
+
+// outOfSpace says what a full disk means for the build.
+func outOfSpace(out string, err error) error {
+	if errors.Is(err, errNoSpace) {
+		return fmt.Errorf("the disk of %s is full: %w", out, err)
+	}
+	return err
+}
+
+// blockCacheLimit in bytes holds the compressed blocks of all boards twice
+// over.
+const blockCacheLimit = 2 << 30
