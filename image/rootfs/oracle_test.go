@@ -221,6 +221,13 @@ func judgePresets(t *testing.T, chroot, ours string) {
 	if _, ok := before["etc/systemd/system/multi-user.target.wants/ssh.service"]; !ok {
 		t.Error("ssh.service is not enabled: nothing was tested")
 	}
+	units := filepath.Join(chroot, "mnt/units")
+	if err := os.RemoveAll(units); err != nil {
+		t.Fatal(err)
+	}
+	comparePresets(t, unitTree+upheldUnit, units, func(string) *exec.Cmd {
+		return exec.Command("chroot", chroot, "systemctl", "--root=/mnt/units", "preset-all")
+	})
 	// The other way round: from nothing, systemctl arrives where we are.
 	if err := os.RemoveAll(filepath.Join(ours, "etc/systemd/system")); err != nil {
 		t.Fatal(err)
@@ -350,7 +357,7 @@ func scan(t *testing.T, root, dir string) map[string]string {
 			return err
 		}
 		rel, _ := filepath.Rel(root, p)
-		if rel == "mnt/ours" || rel == "proc" || rel == "sys" || rel == "dev" {
+		if rel == "mnt/ours" || rel == "mnt/units" || rel == "proc" || rel == "sys" || rel == "dev" {
 			return fs.SkipDir
 		}
 		info, err := d.Info()

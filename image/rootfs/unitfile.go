@@ -191,22 +191,23 @@ func (u *unit) parseInstall(text string) {
 }
 
 // joinContinued joins lines that end in a backslash with the next, skipping
-// comments in between, as systemd.syntax(7) has it.
+// comments in between, as systemd.syntax(7) has it. Two backslashes are one
+// that is meant.
 func joinContinued(text string) string {
 	var b strings.Builder
 	continued := false
 	for line := range strings.SplitSeq(text, "\n") {
 		trimmed := strings.TrimLeft(line, " \t")
-		if continued && (strings.HasPrefix(trimmed, "#") || strings.HasPrefix(trimmed, ";")) {
+		isComment := strings.HasPrefix(trimmed, "#") || strings.HasPrefix(trimmed, ";")
+		if continued && isComment {
 			continue
 		}
-		body, more := strings.CutSuffix(strings.TrimRight(line, " \t\r"), `\`)
-		b.WriteString(body)
-		continued = more && !strings.HasPrefix(trimmed, "#") && !strings.HasPrefix(trimmed, ";")
-		if continued {
-			b.WriteByte(' ')
+		line = strings.TrimRight(line, "\r")
+		body := strings.TrimRight(line, `\`)
+		if continued = (len(line)-len(body))%2 == 1 && !isComment; continued {
+			b.WriteString(line[:len(line)-1] + " ")
 		} else {
-			b.WriteByte('\n')
+			b.WriteString(line + "\n")
 		}
 	}
 	return b.String()
