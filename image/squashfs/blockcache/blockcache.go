@@ -112,7 +112,8 @@ func (c *Cache) Get(key Key, buf []byte) ([]byte, bool) {
 	if err != nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.drop(r.segment)
+		delete(c.index, key)
+		r.segment.damaged = true
 		return nil, false
 	}
 	return data, true
@@ -138,47 +139,57 @@ func (c *Cache) Put(key Key, data []byte) {
 func (c *Cache) Commit() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.pending != nil && c.err == nil {
-		merged := c.merge()
-		if c.err == nil {
-			c.publish(merged)
-		}
+	old := c.outdated()
+	if c.pending == nil && len(old) > 0 && c.err == nil {
+		c.pending, c.err = newPending(c.dir)
 	}
+	c.copyBlocks(old)
+	c.publish(old)
 	c.abort()
 	c.touch()
 	c.prune()
 }
 
-// merge copies the smallest segments into the pending one, where there are too
-// many, and returns them.
-func (c *Cache) merge() []*segment {
-	if len(c.segments) < maxSegments {
-		return nil
-	}
+// outdated returns the segments whose blocks the next one takes over: damaged
+// ones, and the smallest where there are too many.
+func (c *Cache) outdated() []*segment {
 	slices.SortFunc(c.segments, func(a, b *segment) int { return cmp.Compare(a.size, b.size) })
-	small := slices.Clone(c.segments[:len(c.segments)-maxSegments/2])
+	var old []*segment
+	for i, s := range c.segments {
+		if s.damaged || len(c.segments) >= maxSegments && i < len(c.segments)-maxSegments/2 {
+			old = append(old, s)
+		}
+	}
+	return old
+}
+
+// copyBlocks adds the blocks of old segments to the pending one.
+func (c *Cache) copyBlocks(old []*segment) {
 	for key, r := range c.index {
-		if !slices.Contains(small, r.segment) || c.err != nil {
+		if c.err != nil || !slices.Contains(old, r.segment) {
 			continue
 		}
 		if data, err := r.read(nil); err == nil {
 			c.err = c.pending.add(key, r.sum, data)
 		}
 	}
-	return small
 }
 
-// publish makes the pending segment a real one in place of those merged in it.
-func (c *Cache) publish(merged []*segment) {
+// publish makes the pending segment a real one in place of the old ones.
+func (c *Cache) publish(old []*segment) {
+	if c.pending == nil || c.err != nil {
+		return
+	}
 	name, err := c.pending.publish(c.dir)
 	if err != nil {
 		c.err = err
 		return
 	}
 	c.pending = nil
-	for _, s := range merged {
-		if s.name != name {
-			c.drop(s)
+	for _, s := range old {
+		c.forget(s)
+		if s.name != name { // the same blocks again, this time undamaged
+			os.Remove(s.name)
 		}
 	}
 	c.load(name)
@@ -209,18 +220,19 @@ func (c *Cache) prune() {
 
 // drop forgets a segment and removes its file.
 func (c *Cache) drop(s *segment) {
-	i := slices.Index(c.segments, s)
-	if i < 0 {
-		return // another Get found the damage, too
-	}
-	c.segments = slices.Delete(c.segments, i, i+1)
+	c.forget(s)
+	os.Remove(s.name)
+}
+
+// forget closes a segment; none of its blocks are found any more.
+func (c *Cache) forget(s *segment) {
+	c.segments = slices.DeleteFunc(c.segments, func(o *segment) bool { return o == s })
 	for key, r := range c.index {
 		if r.segment == s {
 			delete(c.index, key)
 		}
 	}
 	s.file.Close()
-	os.Remove(s.name)
 }
 
 // abort forgets what was Put.

@@ -40,6 +40,7 @@ type segment struct {
 	size    int64
 	modTime time.Time
 	used    bool // since the last Commit
+	damaged bool // at least one block is
 }
 
 // record is where a block lies.
