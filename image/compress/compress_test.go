@@ -49,7 +49,7 @@ func sample(size int) []byte {
 }
 
 func TestFileIsWhatTheToolsRead(t *testing.T) {
-	for _, size := range []int{0, 1, 100_000, chunkSize, 2*chunkSize + 77} {
+	for _, size := range []int{0, 100_000, 2*chunkSize + 77} {
 		raw := sample(size)
 		for _, f := range Formats {
 			dir := t.TempDir()

@@ -1,0 +1,132 @@
+package flash
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/compress"
+	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/progress"
+)
+
+const secretYAML = "version: 1\nnode: home-pi\nauthKey: hskey-auth-SECRET\n"
+
+func TestPersonalize(t *testing.T) {
+	want := Identity{Board: "rpi4", ImageVersion: "2025.3", Arch: "arm64"}
+	for _, scheme := range []disk.Scheme{disk.MBR, disk.GPT} {
+		img := testImage(t, scheme)
+		before, err := os.ReadFile(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		id, err := Personalize(t.Context(), img, []byte(secretYAML), PersonalizeOptions{Board: "rpi4"})
+		if err != nil || id != want {
+			t.Fatal(id, err)
+		}
+		t.Logf("%s: %v", scheme, time.Since(start))
+		if got := mustTool(t, "mtype", "-i", img+"@@1M", "::node.yaml"); strings.TrimRight(got, "\n") != strings.TrimRight(secretYAML, "\n") || len(got) != NodeFileSize {
+			t.Errorf("mtype: %d bytes %.100q", len(got), got)
+		}
+		after, err := os.ReadFile(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Index(after, []byte(secretYAML)); n < mib || n%512 != 0 || !bytes.Equal(before[:n], after[:n]) || !bytes.Equal(before[n+len(secretYAML):], after[n+len(secretYAML):]) {
+			t.Error("more than node.yaml changed")
+		}
+		if id, err := Identify(t.Context(), img); err != nil || id != want {
+			t.Error(id, err)
+		}
+	}
+}
+
+func TestPersonalizeDevices(t *testing.T) {
+	img := testImage(t, disk.MBR)
+	whole := loop(t, img)
+	// Stands for /dev/sdb1: not every kernel finds partitions on loop devices.
+	part := loop(t, img, "-o", "1M", "--sizelimit", "33M")
+	for target, at := range map[string]string{whole: "@@1M", part: ""} {
+		node := secretYAML + "# " + filepath.Base(target) + "\n"
+		if _, err := Personalize(t.Context(), target, []byte(node), PersonalizeOptions{Board: "rpi4"}); err != nil {
+			t.Error(err)
+		}
+		if out := mustTool(t, "mtype", "-i", target+at, "::node.yaml"); !strings.HasPrefix(out, node) {
+			t.Errorf("%s: %.100q", target, out)
+		}
+	}
+	root := loop(t, img, "-o", "34M")
+	if _, err := Personalize(t.Context(), root, []byte(secretYAML), PersonalizeOptions{}); !errors.Is(err, ErrNotOurs) {
+		t.Error(err)
+	}
+}
+
+func TestPersonalizeDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Personalize(t.Context(), dir, []byte(secretYAML), PersonalizeOptions{}); !errors.Is(err, ErrNotOurs) {
+		t.Error(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, IdentityFile), []byte(`{"board": "rpi4"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	node := filepath.Join(dir, NodeFile)
+	for _, old := range []string{"", strings.Repeat("x", NodeFileSize), strings.Repeat("x", NodeFileSize+9)} {
+		if err := os.WriteFile(node, []byte(old), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Personalize(t.Context(), dir, []byte(secretYAML), PersonalizeOptions{Board: "rpi4"}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(node); err != nil || len(got) != NodeFileSize || !strings.HasPrefix(string(got), secretYAML+"\n") {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	}
+}
+
+func TestPersonalizeRefuses(t *testing.T) {
+	img := testImage(t, disk.MBR)
+	dir := t.TempDir()
+	put := func(name string, b []byte) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	raw, err := os.ReadFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	if err := compress.Write(t.Context(), &packed, compress.Gzip, bytes.NewReader(raw), int64(len(raw)), progress.Discard); err != nil {
+		t.Fatal(err)
+	}
+	joined := put("joined.img", raw)
+	mustTool(t, "mdel", "-i", joined+"@@1M", "::node.yaml")
+	foreign := put("foreign.img", raw)
+	mustTool(t, "mdel", "-i", foreign+"@@1M", "::imagebuilder.json")
+	tests := []struct{ name, target, board, node, want string }{
+		{"board", img, "optiplex-7050", secretYAML, "the image is for board rpi4, the node for optiplex-7050"},
+		{"large", img, "rpi4", strings.Repeat(secretYAML, 1000), "larger than the 32768 reserved"},
+		{"compressed", put("packed.img", packed.Bytes()), "", secretYAML, "the image is compressed, decompress it"},
+		{"joined", joined, "rpi4", secretYAML, "node.yaml is gone, as from a node that has joined"},
+		{"foreign", foreign, "rpi4", secretYAML, "no boot partition of imagebuilder"},
+		{"text", put("text", []byte("hello")), "", secretYAML, "no boot partition of imagebuilder"},
+		{"missing", filepath.Join(dir, "nonesuch"), "", secretYAML, "no such file"},
+		{"null", "/dev/null", "", secretYAML, "neither a file, a directory nor a disk"},
+	}
+	for _, tt := range tests {
+		_, err := Personalize(t.Context(), tt.target, []byte(tt.node), PersonalizeOptions{Board: tt.board})
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	if now, err := os.ReadFile(img); err != nil || !bytes.Equal(now, raw) {
+		t.Error("a refused image changed")
+	}
+}
