@@ -2,10 +2,41 @@
 
 package main
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"os"
 
-// slots marks the running slot by the means of the board's boot loader.
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+)
+
+// slots marks the running slot on the boot partition.
 type slots struct{}
 
-func (slots) Bless(ctx context.Context) error           { return nil }
-func (slots) Blessed(ctx context.Context) (bool, error) { return true, nil }
+func (slots) open() (*slot.Store, error) {
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	return slot.Open("/boot/firmware", string(cmdline))
+}
+
+func (s slots) Bless(context.Context) error {
+	store, err := s.open()
+	if err != nil {
+		return err
+	}
+	if err := store.MarkGood(); err != nil {
+		return fmt.Errorf("mark the running slot as good: %w", err)
+	}
+	return nil
+}
+
+func (s slots) Blessed(context.Context) (bool, error) {
+	store, err := s.open()
+	if err != nil {
+		return false, err
+	}
+	st, err := store.Current()
+	return err == nil && st.Good == st.Current, err
+}

@@ -1,0 +1,227 @@
+// Package headscale is a small client of Headscale's REST API, for versions
+// 0.26 to 0.29.
+//
+// It tolerates what differs between them: numbers that are strings, fields
+// that moved, parameters that came and went. It refuses to believe an answer
+// that says nothing: what the server ignores silently is looked up again. It
+// never retries; keys never appear in its errors.
+package headscale
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+)
+
+// Client talks to one server.
+type Client struct {
+	base string
+	key  secret.String
+	http *http.Client
+}
+
+// New returns a client for the server at base, such as
+// https://headscale.example.net, with an API key. httpClient nil is one with
+// a timeout of 30 seconds.
+func New(base string, apiKey secret.String, httpClient *http.Client) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("headscale: want an address like https://headscale.example.net")
+	}
+	if httpClient == nil {
+		httpClient = &http.Client{Timeout: 30 * time.Second}
+	}
+	return &Client{base: strings.TrimSuffix(base, "/"), key: apiKey, http: httpClient}, nil
+}
+
+// ErrUnauthorized means that the server does not accept the API key.
+var ErrUnauthorized = errors.New("the API key is not valid (make one with: headscale apikeys create)")
+
+// ErrNotFound means that there is no such thing on the server, or that the
+// server is too old for the question.
+var ErrNotFound = errors.New("not found")
+
+// APIError is any other refusal, in the server's words.
+type APIError struct {
+	Status  int // HTTP
+	Message string
+}
+
+func (e *APIError) Error() string { return fmt.Sprintf("server answers %d: %s", e.Status, e.Message) }
+
+// maxAnswer bounds what is read of an answer, in bytes.
+const maxAnswer = 16 << 20
+
+// call sends in (nil for none) as JSON and decodes the answer into out (nil
+// for none).
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	err := c.exchange(ctx, method, path, in, out)
+	if err != nil {
+		return fmt.Errorf("headscale: %s %s: %w", method, plainPath(path), err)
+	}
+	return nil
+}
+
+func (c *Client) exchange(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.key.Reveal())
+	req.Header.Set("Accept", "application/json")
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) { // it repeats the whole address
+			return u.Err
+		}
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return err
+	}
+	return decode(resp.StatusCode, data, out)
+}
+
+func decode(status int, data []byte, out any) error {
+	if status != http.StatusOK {
+		return refusal(status, data)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return fmt.Errorf("the answer is not Headscale's: %w", err)
+	}
+	return nil
+}
+
+// refusal reads {"code":…,"message":…}, or text.
+func refusal(status int, data []byte) error {
+	var m struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(data, &m) != nil || m.Message == "" {
+		m.Message = strings.TrimSpace(string(data[:min(len(data), 200)]))
+	}
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return ErrUnauthorized
+	case http.StatusNotFound:
+		return fmt.Errorf("%w: %s", ErrNotFound, m.Message)
+	}
+	return &APIError{status, m.Message}
+}
+
+// plainPath leaves the query out of errors: it may name keys.
+func plainPath(path string) string {
+	p, _, _ := strings.Cut(path, "?")
+	return p
+}
+
+// Health asks whether the server works. It needs no API key.
+func (c *Client) Health(ctx context.Context) error {
+	var h struct {
+		Status string `json:"status"`
+	}
+	if err := c.call(ctx, http.MethodGet, "/health", nil, &h); err != nil {
+		return err
+	}
+	if h.Status != "pass" {
+		return fmt.Errorf("headscale: health is %q", h.Status)
+	}
+	return nil
+}
+
+// Version returns the server's version, "" where it is too old to say (0.26).
+func (c *Client) Version(ctx context.Context) (string, error) {
+	var v struct {
+		Version string `json:"version"`
+	}
+	err := c.call(ctx, http.MethodGet, "/version", nil, &v)
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	}
+	return v.Version, err
+}
+
+// ID is a number that the server writes as a string, or as a number.
+type ID string
+
+// UnmarshalJSON accepts both.
+func (i *ID) UnmarshalJSON(b []byte) error {
+	s := strings.Trim(string(b), `"`)
+	if s == "null" {
+		s = ""
+	}
+	if strings.Trim(s, "0123456789") != "" {
+		return fmt.Errorf("%q is no id", s)
+	}
+	*i = ID(s)
+	return nil
+}
+
+// User owns nodes and keys.
+type User struct {
+	ID   ID     `json:"id"`
+	Name string `json:"name"`
+}
+
+// Users lists all users.
+func (c *Client) Users(ctx context.Context) ([]User, error) {
+	var out struct {
+		Users []User `json:"users"`
+	}
+	err := c.call(ctx, http.MethodGet, "/api/v1/user", nil, &out)
+	return out.Users, err
+}
+
+// CreateUser makes a user, or returns the one of that name: the server's
+// complaint about a duplicate differs between versions.
+func (c *Client) CreateUser(ctx context.Context, name string) (User, error) {
+	var out struct {
+		User User `json:"user"`
+	}
+	err := c.call(ctx, http.MethodPost, "/api/v1/user", map[string]string{"name": name}, &out)
+	if err == nil {
+		return out.User, nil
+	}
+	users, lerr := c.Users(ctx)
+	if lerr != nil {
+		return User{}, err
+	}
+	for _, u := range users {
+		if u.Name == name {
+			return u, nil
+		}
+	}
+	return User{}, err
+}
+
+// PolicyCheck asks the server what it thinks of a policy. ErrNotFound means
+// that it is too old to say (before 0.29).
+func (c *Client) PolicyCheck(ctx context.Context, policy string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/policy/check", map[string]string{"policy": policy}, nil)
+}

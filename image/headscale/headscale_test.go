@@ -1,0 +1,95 @@
+//go:build linux
+
+package headscale_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
+)
+
+// TestRealServer walks through the whole API against Headscale itself.
+func TestRealServer(t *testing.T) {
+	s := headscaletest.Start(t)
+	c, ctx := s.Client, context.Background()
+	if err := c.Health(ctx); err != nil {
+		t.Error(err)
+	}
+	if v, err := c.Version(ctx); err != nil || !strings.Contains(v, "0.29.0") {
+		t.Errorf("version %q, %v", v, err)
+	}
+	u, err := c.CreateUser(ctx, "edge")
+	if err != nil || u.Name != "edge" || u.ID == "" {
+		t.Errorf("create user: %+v, %v", u, err)
+	}
+	if again, err := c.CreateUser(ctx, "edge"); err != nil || again.ID != u.ID {
+		t.Errorf("create it again: %+v, %v", again, err)
+	}
+	keys(t, c, u.ID)
+	policy(t, c)
+	if nodes, err := c.Nodes(ctx); err != nil || len(nodes) != 0 {
+		t.Errorf("nodes: %v, %v", nodes, err)
+	}
+	if _, err := c.Node(ctx, "77"); !errors.Is(err, headscale.ErrNotFound) {
+		t.Errorf("a node that is not there: %v", err)
+	}
+	wrong, err := headscale.New(s.URL, "hskey-api-wrong-key", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = wrong.Users(ctx)
+	if !errors.Is(err, headscale.ErrUnauthorized) || strings.Contains(err.Error(), "wrong-key") {
+		t.Errorf("wrong API key: %v", err)
+	}
+}
+
+func keys(t *testing.T, c *headscale.Client, user headscale.ID) {
+	ctx := context.Background()
+	if _, err := c.CreateKey(ctx, headscale.KeyRequest{User: user}); err == nil {
+		t.Error("a key without expiry was made")
+	}
+	k, err := c.CreateKey(ctx, headscale.KeyRequest{User: user, Tags: []string{"tag:site-a"}, Expires: time.Now().Add(time.Hour)})
+	if err != nil || k.Key.Empty() || k.Used || len(k.Tags) != 1 {
+		t.Fatalf("create key: %+v, %v", k, err)
+	}
+	if s := fmt.Sprintf("%v %+v %#v", k, k, k); strings.Contains(s, k.Key.Reveal()) {
+		t.Error("a key prints itself")
+	}
+	if all, err := c.ListKeys(ctx); err != nil || len(all) != 1 || all[0].ID != k.ID {
+		t.Errorf("list keys: %v, %v", all, err)
+	}
+	if err := c.ExpireKey(ctx, k); err != nil {
+		t.Error(err)
+	}
+	if err := c.ExpireKey(ctx, headscale.Key{ID: "4711"}); !errors.Is(err, headscale.ErrNotFound) {
+		t.Errorf("expire what is not there: %v", err)
+	}
+	if err := c.DeleteKey(ctx, k.ID); err != nil {
+		t.Error(err)
+	}
+	if all, err := c.ListKeys(ctx); err != nil || len(all) != 0 {
+		t.Errorf("after deleting: %v, %v", all, err)
+	}
+	var api *headscale.APIError
+	if _, err := c.CreateKey(ctx, headscale.KeyRequest{User: "999", Expires: time.Now().Add(time.Hour)}); !errors.As(err, &api) && !errors.Is(err, headscale.ErrNotFound) {
+		t.Errorf("a key for nobody: %v", err)
+	}
+}
+
+func policy(t *testing.T, c *headscale.Client) {
+	ctx := context.Background()
+	if err := c.PolicyCheck(ctx, headscaletest.Policy); err != nil {
+		t.Error(err)
+	}
+	var api *headscale.APIError
+	err := c.PolicyCheck(ctx, `{"acls":[{"action":"accept","src":["tag:nobody"],"dst":["*:*"]}]}`)
+	if !errors.As(err, &api) {
+		t.Errorf("a bad policy: %v", err)
+	}
+}

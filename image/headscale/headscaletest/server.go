@@ -1,0 +1,254 @@
+//go:build linux
+
+// Package headscaletest runs a real Headscale server for tests: built from
+// the pinned module beside it, on loopback only, with nothing that calls out.
+//
+// It is for tests alone and fails them rather than return an error.
+package headscaletest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+)
+
+// Policy is a policy with two sites whose nodes may do what k3s needs, and
+// who keep their addresses while Headscale is down.
+const Policy = `{"tagOwners":{"tag:site-a":["fleet@"],"tag:site-b":["fleet@"]},
+ "nodeAttrs":[{"target":["tag:site-a","tag:site-b"],"attr":["cache-network-maps"]}],
+ "acls":[{"action":"accept","src":["tag:site-a","tag:site-b"],"dst":["tag:site-a:*","tag:site-b:*"]}]}`
+
+// Server is a running Headscale.
+type Server struct {
+	URL    string
+	APIKey secret.String
+	Client *headscale.Client
+	User   headscale.ID // owns keys; its name is fleet
+
+	t       testing.TB
+	dir     string
+	program string
+	cmd     *exec.Cmd
+	log     *os.File
+}
+
+// Start runs a server on a free port of loopback until the test ends.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	return StartAt(t, "127.0.0.1", "127.0.0.1")
+}
+
+// StartAt listens on the address listen and calls itself by the host name
+// public, such as the one a virtual machine sees loopback under.
+func StartAt(t testing.TB, listen, public string) *Server {
+	t.Helper()
+	// A short path: a unix socket's may have 107 bytes, unix(7).
+	dir, err := os.MkdirTemp("", "hs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, dir: dir, program: Build(t)}
+	t.Cleanup(func() {
+		s.Stop()
+		if t.Failed() {
+			t.Logf("headscale's last words:\n%s", s.tail())
+		}
+		os.RemoveAll(dir)
+	})
+	port, stun, metrics, grpc := freePort(t), freePort(t), freePort(t), freePort(t)
+	s.URL = fmt.Sprintf("http://%s:%d", public, port)
+	s.write("policy.hujson", Policy)
+	s.write("config.yaml", fmt.Sprintf(config, s.URL, listen, port, metrics, grpc, dir, stun))
+	s.Run()
+	s.exec("users", "create", "fleet", "-o", "json")
+	s.APIKey = secret.String(lastLine(s.exec("apikeys", "create", "--expiration", "24h")))
+	if s.Client, err = headscale.New(fmt.Sprintf("http://%s:%d", listen, port), s.APIKey, nil); err != nil {
+		t.Fatal(err)
+	}
+	users, err := s.Client.Users(context.Background())
+	if err != nil || len(users) != 1 {
+		t.Fatalf("users: %v, %v", users, err)
+	}
+	s.User = users[0].ID
+	return s
+}
+
+const config = `server_url: %[1]s
+listen_addr: %[2]s:%[3]d
+metrics_listen_addr: 127.0.0.1:%[4]d
+grpc_listen_addr: 127.0.0.1:%[5]d
+noise: {private_key_path: %[6]s/noise.key}
+prefixes: {v4: 100.64.0.0/10, v6: "fd7a:115c:a1e0::/48", allocation: sequential}
+derp:
+  server: {enabled: true, region_id: 999, region_code: test, region_name: test, stun_listen_addr: "%[2]s:%[7]d", private_key_path: %[6]s/derp.key, automatically_add_embedded_derp_region: true, verify_clients: false}
+  urls: []
+  paths: []
+  auto_update_enabled: false
+disable_check_updates: true
+ephemeral_node_inactivity_timeout: 30m
+database: {type: sqlite, sqlite: {path: %[6]s/db.sqlite, write_ahead_log: true}}
+log: {level: info, format: text}
+policy: {mode: file, path: %[6]s/policy.hujson}
+dns: {magic_dns: true, base_domain: tailnet.example, override_local_dns: false, nameservers: {global: []}}
+unix_socket: %[6]s/hs.sock
+unix_socket_permission: "0700"
+logtail: {enabled: false}
+randomize_client_port: false
+`
+
+// Run starts a stopped server again, with all it knew.
+func (s *Server) Run() {
+	s.t.Helper()
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.log = log
+	s.cmd = exec.Command(s.program, "-c", filepath.Join(s.dir, "config.yaml"), "serve")
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	listen := s.listen()
+	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		resp, err := http.Get(listen + "/health")
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return
+		}
+	}
+	s.t.Fatalf("headscale does not start:\n%s", s.tail())
+}
+
+// listen is the address that this machine reaches the server under.
+func (s *Server) listen() string {
+	for _, l := range strings.Split(s.read("config.yaml"), "\n") {
+		if a, ok := strings.CutPrefix(l, "listen_addr: "); ok {
+			return "http://" + a
+		}
+	}
+	return s.URL
+}
+
+// Stop kills the server, as a power cut would.
+func (s *Server) Stop() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	s.log.Close()
+	s.cmd = nil
+}
+
+// Key makes a single-use key for a tag.
+func (s *Server) Key(tag string, life time.Duration) headscale.Key {
+	s.t.Helper()
+	k, err := s.Client.CreateKey(context.Background(), headscale.KeyRequest{User: s.User, Tags: []string{tag}, Expires: time.Now().Add(life)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return k
+}
+
+func (s *Server) exec(args ...string) string {
+	s.t.Helper()
+	cmd := exec.Command(s.program, append([]string{"-c", filepath.Join(s.dir, "config.yaml")}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		s.t.Fatalf("headscale %v: %v\n%s", args[:2], err, stderr.String())
+	}
+	return string(out)
+}
+
+func (s *Server) write(name, content string) {
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) read(name string) string {
+	b, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (s *Server) tail() string {
+	b, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+	return string(b[max(0, len(b)-3000):])
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+func freePort(t testing.TB) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// Build compiles the pinned server, once, and returns the program.
+func Build(t testing.TB) string {
+	t.Helper()
+	_, here, _, _ := runtime.Caller(0)
+	module := filepath.Join(filepath.Dir(here), "..", "testserver")
+	return BuildTool(t, module, "github.com/juanfont/headscale/cmd/headscale", "headscale")
+}
+
+// BuildTool compiles a package of a module of its own into the user's cache
+// directory, once for every state of the module.
+func BuildTool(t testing.TB, module, pkg, name string) string {
+	t.Helper()
+	sums, err := os.ReadFile(filepath.Join(module, "go.sum"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256(append(sums, runtime.Version()...))
+	out := filepath.Join(cache, "imagebuilder-test", name+"-"+hex.EncodeToString(digest[:8]))
+	if _, err := os.Stat(out); err == nil {
+		return out
+	}
+	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
+	cmd := exec.Command("go", "build", "-o", tmp, pkg)
+	cmd.Dir = module
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly")
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", pkg, err, msg)
+	}
+	if err := os.Rename(tmp, out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}

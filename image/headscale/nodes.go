@@ -1,0 +1,134 @@
+package headscale
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Node is a machine in the tailnet.
+type Node struct {
+	ID ID
+	// Name is what the machine calls itself, GivenName what the server made
+	// of it: unique, with a number behind it where the name was taken.
+	Name      string
+	GivenName string
+	Addresses []netip.Addr
+	Tags      []string
+	User      string // "tagged-devices" for a tagged node
+	Online    bool
+	LastSeen  time.Time
+	Expiry    time.Time // zero: never
+	// KeyID is the key it joined with; it tells which of our keys became
+	// which node.
+	KeyID           ID
+	ApprovedRoutes  []string
+	AvailableRoutes []string
+}
+
+// UnmarshalJSON reads the form of any version: 0.28 put forcedTags and
+// validTags together into tags.
+func (n *Node) UnmarshalJSON(b []byte) error {
+	var raw struct {
+		ID              ID         `json:"id"`
+		Name            string     `json:"name"`
+		GivenName       string     `json:"givenName"`
+		IPs             []string   `json:"ipAddresses"`
+		Tags            []string   `json:"tags"`
+		ForcedTags      []string   `json:"forcedTags"`
+		ValidTags       []string   `json:"validTags"`
+		User            *User      `json:"user"`
+		Online          bool       `json:"online"`
+		LastSeen        *time.Time `json:"lastSeen"`
+		Expiry          *time.Time `json:"expiry"`
+		Key             *Key       `json:"preAuthKey"`
+		ApprovedRoutes  []string   `json:"approvedRoutes"`
+		AvailableRoutes []string   `json:"availableRoutes"`
+	}
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return err
+	}
+	*n = Node{ID: raw.ID, Name: raw.Name, GivenName: raw.GivenName, Online: raw.Online,
+		LastSeen: deref(raw.LastSeen), Expiry: deref(raw.Expiry), ApprovedRoutes: raw.ApprovedRoutes, AvailableRoutes: raw.AvailableRoutes}
+	for _, s := range raw.IPs {
+		if ip, err := netip.ParseAddr(s); err == nil {
+			n.Addresses = append(n.Addresses, ip)
+		}
+	}
+	n.Tags = slices.Concat(raw.Tags, raw.ForcedTags, raw.ValidTags)
+	slices.Sort(n.Tags)
+	n.Tags = slices.Compact(n.Tags)
+	if raw.User != nil {
+		n.User = raw.User.Name
+	}
+	if raw.Key != nil {
+		n.KeyID = raw.Key.ID
+	}
+	return nil
+}
+
+func deref(t *time.Time) time.Time {
+	if t == nil || t.Year() <= 1 {
+		return time.Time{}
+	}
+	return *t
+}
+
+// Nodes lists all nodes. There is no way to ask for a user's: tagged nodes
+// vanish from such a list.
+func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+	var out struct {
+		Nodes []Node `json:"nodes"`
+	}
+	err := c.call(ctx, http.MethodGet, "/api/v1/node", nil, &out)
+	return out.Nodes, err
+}
+
+// Node returns one node, ErrNotFound if there is none.
+func (c *Client) Node(ctx context.Context, id ID) (Node, error) {
+	var out struct {
+		Node Node `json:"node"`
+	}
+	err := c.call(ctx, http.MethodGet, "/api/v1/node/"+string(id), nil, &out)
+	return out.Node, err
+}
+
+// RenameNode changes a node's GivenName.
+func (c *Client) RenameNode(ctx context.Context, id ID, name string) error {
+	var out struct {
+		Node Node `json:"node"`
+	}
+	if err := c.call(ctx, http.MethodPost, "/api/v1/node/"+string(id)+"/rename/"+name, nil, &out); err != nil {
+		return err
+	}
+	if out.Node.GivenName != name {
+		return fmt.Errorf("headscale: node %s is called %q, not %q, after renaming", id, out.Node.GivenName, name)
+	}
+	return nil
+}
+
+// ApproveRoutes makes routes the whole list of a node's approved ones.
+func (c *Client) ApproveRoutes(ctx context.Context, id ID, routes []string) error {
+	var out struct {
+		Node Node `json:"node"`
+	}
+	in := map[string]any{"routes": append([]string{}, routes...)}
+	if err := c.call(ctx, http.MethodPost, "/api/v1/node/"+string(id)+"/approve_routes", in, &out); err != nil {
+		return err
+	}
+	for _, r := range routes {
+		if !slices.Contains(out.Node.ApprovedRoutes, r) {
+			return fmt.Errorf("headscale: node %s: route %s was not approved", id, r)
+		}
+	}
+	return nil
+}
+
+// DeleteNode removes a node from the tailnet.
+func (c *Client) DeleteNode(ctx context.Context, id ID) error {
+	return c.call(ctx, http.MethodDelete, "/api/v1/node/"+string(id), nil, nil)
+}
