@@ -31,86 +31,102 @@ type ko struct {
 
 // build returns the ELF file: just the sections that tools look at.
 func (k ko) build() []byte {
-	order := binary.AppendByteOrder(binary.LittleEndian)
+	e := elfWriter{order: binary.LittleEndian, l: elf64, class: 2, strtab: []byte{0}}
 	if k.bigEndian {
-		order = binary.BigEndian
+		e.order = binary.BigEndian
 	}
-	l, class := elf64, byte(2)
 	if k.class == 1 {
-		l, class = elf32, 1
+		e.l, e.class = elf32, 1
 	}
-	word := func(b []byte, v int) []byte {
-		if class == 1 {
-			return order.AppendUint32(b, uint32(v))
-		}
-		return order.AppendUint64(b, uint64(v))
-	}
-	strtab, symtab := []byte{0}, make([]byte, l.sym)
-	addSymbol := func(name string, shndx uint16) {
-		s := make([]byte, l.sym)
-		order := order.(binary.ByteOrder)
-		order.PutUint32(s, uint32(len(strtab)))
-		order.PutUint16(s[l.symShndx:], shndx)
-		strtab = append(append(strtab, name...), 0)
-		symtab = append(symtab, s...)
-	}
+	e.symtab = make([]byte, e.l.sym)
 	for _, s := range k.exports {
 		if !k.noCRC {
-			addSymbol(crcPrefix+s, 0xfff1)
+			e.symbol(crcPrefix+s, 0xfff1)
 		}
-		addSymbol(s, 1)
+		e.symbol(s, 1)
 	}
 	for _, s := range k.needs {
-		addSymbol(s, 0)
+		e.symbol(s, 0)
 	}
-	var versions []byte
-	for _, v := range k.versions {
-		entry := make([]byte, versionEntry)
-		copy(entry[l.version:], v)
-		versions = append(versions, entry...)
-	}
-	type section struct {
-		name string
-		kind uint32
-		body []byte
-	}
-	sections := []section{
+	sections := []elfSection{
 		{".modinfo", 1, []byte("\x00" + strings.Join(k.modinfo, "\x00\x00") + "\x00")},
 		{"__ksymtab_strings", 1, []byte(strings.Join(append(k.exports, ""), "\x00"))},
-		{".symtab", 2, symtab},
-		{".strtab", 3, strtab},
+		{".symtab", 2, e.symtab},
+		{".strtab", 3, e.strtab},
 	}
-	if versions != nil {
-		sections = append(sections, section{"__versions", 1, versions})
+	if k.versions != nil {
+		var versions []byte
+		for _, v := range k.versions {
+			entry := make([]byte, versionEntry)
+			copy(entry[e.l.version:], v)
+			versions = append(versions, entry...)
+		}
+		sections = append(sections, elfSection{"__versions", 1, versions})
 	}
+	return e.file(sections)
+}
+
+type elfSection struct {
+	name string
+	kind uint32
+	body []byte
+}
+
+type elfWriter struct {
+	order interface {
+		binary.ByteOrder
+		binary.AppendByteOrder
+	}
+	l              elfLayout
+	class          byte
+	strtab, symtab []byte
+}
+
+func (e *elfWriter) symbol(name string, shndx uint16) {
+	s := make([]byte, e.l.sym)
+	e.order.PutUint32(s, uint32(len(e.strtab)))
+	e.order.PutUint16(s[e.l.symShndx:], shndx)
+	e.strtab = append(append(e.strtab, name...), 0)
+	e.symtab = append(e.symtab, s...)
+}
+
+func (e *elfWriter) words(b []byte, values ...int) []byte {
+	for _, v := range values {
+		if e.class == 1 {
+			b = e.order.AppendUint32(b, uint32(v))
+		} else {
+			b = e.order.AppendUint64(b, uint64(v))
+		}
+	}
+	return b
+}
+
+// file lays out header, sections and section headers.
+func (e *elfWriter) file(sections []elfSection) []byte {
 	names := []byte{0}
 	for _, s := range sections {
 		names = append(append(names, s.name...), 0)
 	}
 	names = append(names, ".shstrtab\x00"...)
-	sections = append(sections, section{".shstrtab", 3, names})
+	sections = append(sections, elfSection{".shstrtab", 3, names})
 
-	body := make([]byte, l.header)
-	headers := make([]byte, l.shdr)
+	body, headers := make([]byte, e.l.header), make([]byte, e.l.shdr)
 	for _, s := range sections {
-		h := order.AppendUint32(nil, uint32(bytes.Index(names, []byte("\x00"+s.name+"\x00"))+1))
-		h = order.AppendUint32(h, s.kind)
-		h = word(word(word(word(h, 0), 0), len(body)), len(s.body))
-		headers = append(headers, append(h, make([]byte, l.shdr-len(h))...)...)
+		h := e.order.AppendUint32(nil, uint32(bytes.Index(names, []byte("\x00"+s.name+"\x00"))+1))
+		h = e.words(e.order.AppendUint32(h, s.kind), 0, 0, len(body), len(s.body))
+		headers = append(headers, append(h, make([]byte, e.l.shdr-len(h))...)...)
 		body = append(body, s.body...)
 	}
-	h := append([]byte("\x7fELF"), class, 1, 1)
-	if k.bigEndian {
+	h := append([]byte("\x7fELF"), e.class, 1, 1)
+	if e.order.String() == binary.BigEndian.String() {
 		h[5] = 2
 	}
 	h = append(h, make([]byte, 16-len(h))...)
-	h = order.AppendUint16(h, 1)  // relocatable
-	h = order.AppendUint16(h, 62) // x86-64; nobody looks
-	h = order.AppendUint32(h, 1)
-	h = word(word(word(h, 0), 0), len(body))
-	h = order.AppendUint32(h, 0)
-	for _, v := range []int{l.header, 0, 0, l.shdr, len(sections) + 1, len(sections)} {
-		h = order.AppendUint16(h, uint16(v))
+	h = e.order.AppendUint16(e.order.AppendUint16(h, 1), 62) // relocatable, x86-64: nobody looks
+	h = e.words(e.order.AppendUint32(h, 1), 0, 0, len(body))
+	h = e.order.AppendUint32(h, 0)
+	for _, v := range []int{e.l.header, 0, 0, e.l.shdr, len(sections) + 1, len(sections)} {
+		h = e.order.AppendUint16(h, uint16(v))
 	}
 	copy(body, h)
 	return append(body, headers...)
