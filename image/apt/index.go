@@ -134,14 +134,18 @@ func (b *indexBuilder) finish(w io.Writer) error {
 		tables = binary.LittleEndian.AppendUint32(tables, p.pkg)
 	}
 	tables = append(tables, names...)
+	_, err := w.Write(appendFooter(tables, b.off, uint32(len(b.packages)), uint32(len(b.provides))))
+	return err
+}
+
+func appendFooter(tables []byte, off uint64, packages, provides uint32) []byte {
 	footer := []byte(indexMagic)
-	footer = binary.LittleEndian.AppendUint64(footer, b.off)
-	footer = binary.LittleEndian.AppendUint32(footer, uint32(len(b.packages)))
-	footer = binary.LittleEndian.AppendUint32(footer, uint32(len(b.provides)))
+	footer = binary.LittleEndian.AppendUint64(footer, off)
+	footer = binary.LittleEndian.AppendUint32(footer, packages)
+	footer = binary.LittleEndian.AppendUint32(footer, provides)
 	footer = binary.LittleEndian.AppendUint32(footer, crc32.Checksum(tables, crcTable))
 	footer = binary.LittleEndian.AppendUint32(footer, crc32.Checksum(footer, crcTable))
-	_, err := w.Write(append(tables, footer...))
-	return err
+	return append(tables, footer...)
 }
 
 func appendName(to []byte, names *[]byte, name string, flags uint16) []byte {
@@ -211,7 +215,28 @@ func readIndex(f io.ReaderAt, size int64) (*index, error) {
 		return nil, errors.New("index tables are damaged")
 	}
 	p, v := np*packageSize, np*packageSize+nv*provideSize
-	return &index{f: f, packages: tables[:p], provides: tables[p:v], names: tables[v:]}, nil
+	ix := &index{f: f, packages: tables[:p], provides: tables[p:v], names: tables[v:]}
+	return ix, ix.checkBounds(off)
+}
+
+// checkBounds keeps a table that another version of this code wrote from
+// causing a panic. It costs a millisecond.
+func (ix *index) checkBounds(text int64) error {
+	le := binary.LittleEndian
+	named := func(rec []byte) bool {
+		return int64(le.Uint32(rec))+int64(le.Uint16(rec[4:])) <= int64(len(ix.names))
+	}
+	for rec := range slices.Chunk(ix.packages, packageSize) {
+		if !named(rec) || int64(le.Uint32(rec[8:]))+int64(le.Uint32(rec[12:])) > text {
+			return errors.New("index has a package out of bounds")
+		}
+	}
+	for rec := range slices.Chunk(ix.provides, provideSize) {
+		if !named(rec) || int64(le.Uint32(rec[8:])) >= int64(ix.len()) {
+			return errors.New("index has a provision out of bounds")
+		}
+	}
+	return nil
 }
 
 func (ix *index) len() int { return len(ix.packages) / packageSize }

@@ -214,3 +214,59 @@ func versionLines(pkgs []*Package) []string {
 	slices.Sort(lines)
 	return lines
 }
+
+// Every package of the real archive must parse, and versions must order as
+// dpkg orders them.
+func TestOracleWholeArchive(t *testing.T) {
+	if _, err := exec.LookPath("dpkg"); err != nil {
+		t.Fatal("dpkg is missing; run make deps")
+	}
+	a := loadNetwork(t, networkSuites(t, "amd64"), "amd64")
+	var versions []string
+	for i, p := range a.parts {
+		for pos := range p.index.len() {
+			pkg, err := a.at(place{i, pos})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pos%97 == 0 {
+				versions = append(versions, pkg.Version)
+			}
+		}
+	}
+	slices.Sort(versions) // neighbours in text are the hard cases
+	t.Logf("%d packages, %d versions", len(a.parsed), len(versions))
+	for i := 1; i < len(versions); i++ {
+		c, err := CompareVersions(versions[i-1], versions[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		op := map[int]string{-1: "lt", 0: "eq", 1: "gt"}[max(-1, min(1, c))]
+		if err := exec.Command("dpkg", "--compare-versions", versions[i-1], op, versions[i]).Run(); err != nil {
+			t.Errorf("dpkg denies that %s %s %s", versions[i-1], op, versions[i])
+		}
+	}
+}
+
+func BenchmarkWarm(b *testing.B) {
+	c, err := fetch.OpenCache("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	m, _ := HostMirrors("amd64", "trixie")
+	var suites []Suite
+	for _, n := range []string{"trixie", "trixie-updates", "trixie-security"} {
+		suites = append(suites, Suite{Name: n, Mirrors: m.For(n), Components: []string{"main", "non-free-firmware"}})
+	}
+	for b.Loop() {
+		a, err := Load(b.Context(), c, suites, "amd64", Options{MaxAge: 1 << 62})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := a.Resolve(strings.Fields(nodePackages), ResolveOptions{}); err != nil {
+			b.Fatal(err)
+		}
+		a.Close()
+	}
+}

@@ -116,7 +116,9 @@ func relation(p dependency.Possibility) (Relation, error) {
 		return r, fmt.Errorf("%q is not a package name", p.Name)
 	}
 	if p.Arch != nil {
-		r.Arch = p.Arch.String()
+		if r.Arch = p.Arch.String(); !validName(r.Arch) {
+			return r, fmt.Errorf("%q is not an architecture", r.Arch)
+		}
 	}
 	if p.Version != nil {
 		r.Op, r.Version = p.Version.Operator, strings.TrimSpace(p.Version.Number)
