@@ -1,0 +1,152 @@
+package initramfs
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
+)
+
+const (
+	guidA = "11111111-2222-3333-4444-555555555555"
+	espA  = "aaaaaaaa-0000-4000-8000-000000000001"
+	espB  = "bbbbbbbb-0000-4000-8000-000000000001"
+)
+
+// gptDisk is a disk with the table of an image; done tells whether its data
+// was formatted.
+func gptDisk(name, id, esp, path string, done bool) candidate {
+	t := &ptable.Table{Scheme: ptable.GPT, ID: id, SectorSize: 512, Sectors: 8 << 21, Entries: []ptable.Entry{
+		{Number: 1, Type: ptable.TypeESP, ID: esp, Name: "boot", First: 8192, Sectors: 8192},
+		{Number: 2, Type: ptable.TypeRootAMD64, Name: "root-a", First: 16384, Sectors: 8192},
+	}}
+	if done {
+		t.Put(ptable.Entry{Number: 3, Type: ptable.TypeRootAMD64, Name: "root-b", First: 24576, Sectors: 8192})
+		t.Put(ptable.Entry{Number: 4, Type: ptable.TypeVar, Name: "data", First: 32768, Sectors: 8192})
+	}
+	return candidate{name: name, label: name, path: path, table: t}
+}
+
+func foreign(name string) candidate {
+	return candidate{name: name, label: name, table: &ptable.Table{Scheme: ptable.MBR, ID: "12345678", SectorSize: 512, Sectors: 1 << 20,
+		Entries: []ptable.Entry{{Number: 1, Type: "07", First: 2048, Sectors: 4096}}}}
+}
+
+func TestChoose(t *testing.T) {
+	const (
+		nvme = "/sys/devices/pci0000:00/0000:00:1d.0/nvme/nvme0/nvme0n1"
+		usb  = "/sys/devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0/host6/target6:0:0/6:0:0:0/block/sda"
+		mmc  = "/sys/devices/platform/emmc2bus/fe340000.mmc/mmc_host/mmc1/mmc1:aaaa/block/mmcblk1"
+	)
+	changed := gptDisk("sda", guidA, espA, usb, false)
+	changed.table.Entry(2).Type = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
+	broken := gptDisk("sda", guidA, espA, usb, false)
+	broken.err = errors.New("damaged")
+	tests := []struct {
+		name  string
+		disks []candidate
+		esp   string
+		opt   options
+		want  string // the disk, or the beginning of the error
+	}{
+		{"none", nil, espA, options{disk: guidA}, errNoDisk.Error()},
+		{"foreign only", []candidate{foreign("sda")}, espA, options{disk: guidA}, errNoDisk.Error()},
+		{"by ESP", []candidate{foreign("sda"), gptDisk("sdb", guidA, espA, usb, false)}, strings.ToUpper(espA), options{}, "sdb"},
+		{"ESP before ID", []candidate{gptDisk("sda", guidA, espB, usb, true), gptDisk("sdb", "other", espA, usb, false)}, espA, options{disk: guidA}, "sdb"},
+		{"by ID without loader", []candidate{foreign("sda"), gptDisk("sdb", guidA, espA, usb, false)}, "", options{disk: guidA}, "sdb"},
+		{"by ID under another loader", []candidate{gptDisk("sdb", guidA, espA, usb, false)}, espB, options{disk: guidA}, "sdb"},
+		{"no ID, no loader", []candidate{gptDisk("sdb", "", espA, usb, false)}, "", options{}, errNoDisk.Error()},
+		{"card and stick, from card", []candidate{gptDisk("mmcblk1", guidA, espA, mmc, false), gptDisk("sda", guidA, espA, usb, true)}, "", options{disk: guidA, bootdev: "mmc"}, "mmcblk1"},
+		{"card and stick, from stick", []candidate{gptDisk("mmcblk1", guidA, espA, mmc, true), gptDisk("sda", guidA, espA, usb, false)}, "", options{disk: guidA, bootdev: "usb"}, "sda"},
+		{"finished wins over fresh", []candidate{gptDisk("nvme0n1", guidA, espA, nvme, true), gptDisk("sda", guidA, espA, usb, false)}, espA, options{}, "nvme0n1"},
+		{"two fresh ones", []candidate{gptDisk("nvme0n1", guidA, espA, nvme, false), gptDisk("sda", guidA, espA, usb, false)}, espA, options{}, "2 disks carry the same system"},
+		{"partitions changed by another program", []candidate{changed}, espA, options{}, errNotOurs.Error()},
+		{"table damaged", []candidate{broken}, espA, options{}, "damaged"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c, err := choose(test.disks, test.esp, test.opt)
+			got := c.name
+			if err != nil {
+				got = err.Error()
+			}
+			if !strings.HasPrefix(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestParseCmdline(t *testing.T) {
+	got, err := parseCmdline("console=tty0 imagebuilder.slot=b imagebuilder.disk=DEADBEEF imagebuilder.slotsize=512 quiet " +
+		"systemd.watchdog_sec=60 imagebuilder.bootdev=mmc imagebuilder.trial=1\n")
+	want := options{slot: "b", disk: "deadbeef", slotBytes: 512 << 20, bootdev: "mmc", trial: true, watchdog: time.Minute}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{})); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	for _, line := range []string{"", "quiet", "imagebuilder.slot=c", "imagebuilder.slot=", "imagebuilder.slot=a imagebuilder.slotsize=x",
+		"imagebuilder.slot=a imagebuilder.slotsize=0", "imagebuilder.slot=a systemd.watchdog_sec=1min"} {
+		if _, err := parseCmdline(line); err == nil {
+			t.Errorf("%q accepted", line)
+		}
+	}
+}
+
+func TestArrangeRefuses(t *testing.T) {
+	ids := testIDs()
+	small := gptDisk("sda", guidA, espA, "", false).table
+	small.Sectors = 1 << 20 // 512 MiB
+	if _, _, err := arrange(small, 16*mib, ids); !errors.Is(err, errTooSmall) {
+		t.Errorf("small disk: %v", err)
+	}
+	if _, _, err := arrange(gptDisk("sda", guidA, espA, "", false).table, 8<<30, ids); !errors.Is(err, errTooSmall) {
+		t.Errorf("large slots: %v", err)
+	}
+	for what, change := range map[string]func(t *ptable.Table){
+		"foreign":              func(t *ptable.Table) { *t = *foreign("x").table },
+		"no root-a":            func(t *ptable.Table) { t.Entries = t.Entries[:1] },
+		"root-a renamed":       func(t *ptable.Table) { t.Entry(2).Name = "Windows" },
+		"data of another type": func(t *ptable.Table) { t.Entry(4).Type = ptable.TypeESP },
+		"root-b of another":    func(t *ptable.Table) { t.Entry(3).Type = ptable.TypeESP },
+		"root-b deleted":       func(t *ptable.Table) { t.Entries = append(t.Entries[:2], t.Entries[3]) },
+		"root-a before boot":   func(t *ptable.Table) { t.Entry(2).First = 2048 },
+	} {
+		table := gptDisk("sda", guidA, espA, "", true).table
+		change(table)
+		if _, _, err := arrange(table, 16*mib, ids); !errors.Is(err, errNotOurs) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// Somebody's own partition behind ours stays, and data ends before it.
+func TestArrangeKeepsStrangers(t *testing.T) {
+	table := gptDisk("sda", guidA, espA, "", false).table
+	table.Put(ptable.Entry{Number: 9, Type: ptable.TypeVar, First: 2 << 21, Sectors: 1 << 21})
+	want, state, err := arrange(table, 16*mib, testIDs())
+	if err != nil || state != dataPending {
+		t.Fatal(state, err)
+	}
+	if data := want.Entry(partData); data.End() != 2<<21 {
+		t.Errorf("data ends at %d", data.End())
+	}
+	if *want.Entry(9) != *table.Entry(9) {
+		t.Error("the stranger changed")
+	}
+}
+
+func TestEFIString(t *testing.T) {
+	b := []byte{6, 0, 0, 0, 'a', 0, 'B', 0, 0, 0, 'x', 0}
+	if got := efiString(b); got != "aB" {
+		t.Errorf("%q", got)
+	}
+	for n := range 4 {
+		if got := efiString(b[:n]); got != "" {
+			t.Errorf("%d bytes: %q", n, got)
+		}
+	}
+}
