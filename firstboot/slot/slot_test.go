@@ -1,0 +1,255 @@
+package slot
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"testing"
+)
+
+// partition is a boot partition in a directory.
+type partition struct {
+	t   *testing.T
+	dir string
+}
+
+func newPartition(t *testing.T, files map[string]string) partition {
+	t.Helper()
+	p := partition{t, t.TempDir()}
+	for name, text := range files {
+		full := filepath.Join(p.dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+func (p partition) open(slot string) *Store {
+	p.t.Helper()
+	s, err := Open(p.dir, "quiet imagebuilder.slot="+slot+" panic=10\n")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return s
+}
+
+// want compares the state seen by the running slot.
+func (p partition) want(running, want string) {
+	p.t.Helper()
+	st, err := p.open(running).Current()
+	got := fmt.Sprintf("running %s good %s trial %s+%d ontrial %v", st.Current, st.Good, st.Trial, st.Tries, st.OnTrial())
+	if err != nil || got != want {
+		p.t.Errorf("state is %q (%v), want %q", got, err, want)
+	}
+}
+
+func (p partition) efiFiles() []string {
+	p.t.Helper()
+	entries, err := os.ReadDir(filepath.Join(p.dir, "EFI/Linux"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	sort.Strings(names)
+	return names
+}
+
+// systemdBoot does what systemd-boot 257 does with our names: an image with
+// nothing left goes last, otherwise the highest generation goes first; then it
+// counts. The order itself was seen under OVMF, see image/boot.
+func (p partition) systemdBoot() (slot string) {
+	p.t.Helper()
+	var best EFIName
+	var file string
+	for _, name := range p.efiFiles() {
+		n, ok := ParseEFIName(name)
+		spent, bestSpent := n.Counted && n.Left == 0, best.Counted && best.Left == 0
+		if ok && (file == "" || bestSpent && !spent || bestSpent == spent && n.Generation > best.Generation) {
+			best, file = n, name
+		}
+	}
+	if best.Counted && best.Left > 0 {
+		best.Left, best.Done = best.Left-1, best.Done+1
+		if err := os.Rename(filepath.Join(p.dir, "EFI/Linux", file), filepath.Join(p.dir, "EFI/Linux", best.String())); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return best.Slot
+}
+
+func (p partition) boots(want string) {
+	p.t.Helper()
+	if got := p.systemdBoot(); got != want {
+		p.t.Errorf("boots slot %s, want %s; files %q", got, want, p.efiFiles())
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEFIStory(t *testing.T) {
+	p := newPartition(t, map[string]string{"EFI/Linux/imagebuilder-1-a.efi": "a", "EFI/Linux/other.efi": "x"})
+	p.boots("a")
+	p.want("a", "running a good a trial +0 ontrial false")
+	if err := p.open("a").StartTrial("b", 3); err == nil || !strings.Contains(err.Error(), "nothing was installed") {
+		t.Errorf("trial of an empty slot: %v", err)
+	}
+	must(t, os.WriteFile(filepath.Join(p.dir, "EFI/Linux/imagebuilder-0-b.efi"), []byte("b"), 0o644))
+
+	must(t, p.open("a").StartTrial("b", 2))
+	p.want("a", "running a good a trial b+2 ontrial false")
+	must(t, p.open("a").MarkGood()) // must not end the trial that is to come
+	p.boots("b")
+	p.want("b", "running b good a trial b+1 ontrial true")
+	if err := p.open("b").StartTrial("a", 3); err == nil {
+		t.Error("a trial within a trial")
+	}
+	p.boots("b")
+	p.boots("a") // never marked good: back by itself
+	p.want("a", "running a good a trial b+0 ontrial false")
+	p.boots("a")
+
+	must(t, p.open("a").StartTrial("b", 3))
+	p.boots("b")
+	must(t, p.open("b").MarkGood())
+	must(t, p.open("b").MarkGood())
+	p.want("b", "running b good b trial +0 ontrial false")
+	p.boots("b")
+
+	must(t, p.open("b").StartTrial("a", 1)) // an older image can be tried too
+	p.boots("a")
+	p.boots("b")
+	want := "[imagebuilder-3-b.efi imagebuilder-4-a+0-1.efi other.efi]"
+	if got := fmt.Sprint(p.efiFiles()); got != want {
+		t.Errorf("files %s, want %s", got, want)
+	}
+}
+
+func TestUBootStory(t *testing.T) {
+	p := newPartition(t, map[string]string{ScriptFile: "", "a/vmlinuz": "a", GoodFile: string(GoodEnv("a")), TrialFile: string(TrialEnv("", 0))})
+	p.want("a", "running a good a trial +0 ontrial false")
+	if err := p.open("a").StartTrial("b", 3); err == nil || !strings.Contains(err.Error(), "nothing was installed") {
+		t.Errorf("trial of an empty slot: %v", err)
+	}
+	must(t, os.Mkdir(filepath.Join(p.dir, "b"), 0o755))
+	must(t, os.WriteFile(filepath.Join(p.dir, "b/vmlinuz"), []byte("b"), 0o644))
+	must(t, p.open("a").StartTrial("b", 2))
+	must(t, p.open("a").MarkGood())
+	p.want("a", "running a good a trial b+2 ontrial false")
+	p.write(TrialFile, "try=b\ntries=1\n"+strings.Repeat("\x00", 498)) // as U-Boot exports it
+	p.want("b", "running b good a trial b+1 ontrial true")
+	must(t, p.open("b").MarkGood())
+	p.want("b", "running b good b trial +0 ontrial false")
+	must(t, p.open("b").MarkGood())
+	for _, name := range []string{GoodFile, TrialFile} {
+		if info, err := os.Stat(filepath.Join(p.dir, name)); err != nil || info.Size() != EnvSize {
+			t.Errorf("%s: %v %v: U-Boot overwrites it in place and needs one size", name, info, err)
+		}
+	}
+}
+
+func (p partition) write(name, text string) {
+	p.t.Helper()
+	must(p.t, os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o644))
+}
+
+// What cannot be read means: no trial, slot a, as in the script.
+func TestUBootGarbage(t *testing.T) {
+	for name, env := range map[string]struct{ good, trial, want string }{
+		"missing":     {"", "", "running a good a trial +0 ontrial false"},
+		"binary":      {"\xff\xfe\x00good=b\n", "\x00try=b\ntries=2\n", "running a good a trial +0 ontrial false"},
+		"nonsense":    {"good=c\n", "try=c\ntries=2\n", "running a good a trial +0 ontrial false"},
+		"CRLF":        {"good=b\r\n", "try=a\r\ntries=2\r\n", "running a good b trial a+2 ontrial true"},
+		"no number":   {"good=b\n", "try=a\ntries=x\n", "running a good b trial a+0 ontrial true"},
+		"huge number": {"good=b\n", "try=a\ntries=ffff\n", "running a good b trial a+0 ontrial true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPartition(t, map[string]string{ScriptFile: ""})
+			if name != "missing" {
+				p.write(GoodFile, env.good)
+				p.write(TrialFile, env.trial)
+			}
+			p.t = t
+			p.want("a", env.want)
+			must(t, p.open("a").MarkGood())
+			p.want("a", "running a good a trial +0 ontrial false")
+		})
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Open(dir, "imagebuilder.slot=a"); err == nil || !strings.Contains(err.Error(), "is it mounted?") {
+		t.Errorf("empty directory: %v", err)
+	}
+	for _, line := range []string{"", "imagebuilder.slot=", "imagebuilder.slot=ab"} {
+		if _, err := Open(dir, line); err == nil {
+			t.Errorf("%q accepted", line)
+		}
+	}
+	p := newPartition(t, map[string]string{"EFI/Linux/imagebuilder-1-a.efi": "a", "EFI/Linux/imagebuilder-2-b+0-3.efi": "b"})
+	for _, tries := range []int{0, -1, 10} {
+		if err := p.open("a").StartTrial("b", tries); err == nil {
+			t.Errorf("%d tries accepted", tries)
+		}
+	}
+	if err := p.open("a").StartTrial("a", 3); err == nil {
+		t.Error("a trial of the running slot")
+	}
+}
+
+func TestEFIName(t *testing.T) {
+	for _, name := range []string{"imagebuilder-1-a.efi", "imagebuilder-12-b+3.efi", "imagebuilder-2-b+0-3.efi"} {
+		n, ok := ParseEFIName(name)
+		if !ok || n.String() != name {
+			t.Errorf("%s: %+v %v", name, n, ok)
+		}
+	}
+	if n, ok := ParseEFIName("IMAGEBUILDER-3-B+2-1.EFI"); !ok || n.String() != "imagebuilder-3-b+2-1.efi" {
+		t.Errorf("upper case: %+v %v", n, ok)
+	}
+	for _, name := range []string{"", "linux.efi", "imagebuilder-a.efi", "imagebuilder-1-c.efi", "imagebuilder-1-a+.efi", "imagebuilder-1-a+1-.efi", "ximagebuilder-1-a.efi"} {
+		if n, ok := ParseEFIName(name); ok {
+			t.Errorf("%q: %+v", name, n)
+		}
+	}
+}
+
+func FuzzParseEnv(f *testing.F) {
+	f.Add(GoodEnv("b"))
+	f.Add(TrialEnv("a", 3))
+	f.Add([]byte("try=b\ntries=1\n\x00\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for key, value := range parseEnv(b) {
+			if strings.ContainsAny(key+value, "\x00\n") || strings.HasPrefix(key, "#") {
+				t.Errorf("%q=%q", key, value)
+			}
+		}
+	})
+}
+
+func FuzzParseEFIName(f *testing.F) {
+	f.Add("imagebuilder-2-b+2-1.efi")
+	f.Fuzz(func(t *testing.T, name string) {
+		n, ok := ParseEFIName(name)
+		if !ok {
+			return
+		}
+		if again, ok := ParseEFIName(n.String()); !ok || again != n {
+			t.Errorf("%q: %+v, then %+v", name, n, again)
+		}
+	})
+}
