@@ -63,16 +63,41 @@ func TestOracle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ours := placeRoot(t, chroot, root)
+	t.Run("presets", func(t *testing.T) { judgePresets(t, chroot, ours) })
+	t.Run("tmpfiles", func(t *testing.T) { judgeTmpfiles(t, chroot, ours) })
+	t.Run("dpkg", func(t *testing.T) { judgeDpkg(t, chroot) })
+	t.Run("tree", func(t *testing.T) { compareTrees(t, chroot, ours) })
+	t.Run("overlays", func(t *testing.T) { judgeOverlays(t, chroot, in) })
+}
+
+// placeRoot writes our root into the chroot, where its programs can judge it.
+func placeRoot(t *testing.T, chroot string, root *tree.Tree) string {
 	ours := filepath.Join(chroot, "mnt/ours")
 	if err := os.RemoveAll(ours); err != nil {
 		t.Fatal(err)
 	}
 	materialise(t, root, ours)
 	giveOwners(t, root, ours)
-	t.Run("presets", func(t *testing.T) { judgePresets(t, chroot, ours) })
-	t.Run("tmpfiles", func(t *testing.T) { judgeTmpfiles(t, chroot, ours) })
-	t.Run("dpkg", func(t *testing.T) { judgeDpkg(t, chroot) })
-	t.Run("tree", func(t *testing.T) { compareTrees(t, chroot, ours) })
+	return ours
+}
+
+// judgeOverlays finishes the root with the overlays of real nodes; there is no
+// configured root to compare it with, but presets and tmpfiles.d must be as
+// settled.
+func judgeOverlays(t *testing.T, chroot string, in Input) {
+	overlays := os.DirFS("../../overlays")
+	var err error
+	if in.Overlays, err = overlay.LoadAll(overlays, overlay.Names(overlays)); err != nil {
+		t.Fatal(err)
+	}
+	root, err := Finish(context.Background(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := placeRoot(t, chroot, root)
+	settled(t, chroot, ours)
+	judgeTmpfiles(t, chroot, ours)
 }
 
 // oracleOverlay enables what Debian's scripts enable.
@@ -212,15 +237,22 @@ func inChroot(t *testing.T, chroot string, args ...string) string {
 	return string(out)
 }
 
-// judgePresets lets the real systemctl apply the presets to our tree: there
-// must be nothing left to change.
-func judgePresets(t *testing.T, chroot, ours string) {
+// settled lets the real systemctl apply the presets to our tree: there must be
+// nothing left to change. It returns what is enabled.
+func settled(t *testing.T, chroot, ours string) map[string]string {
 	before := scan(t, ours, "etc/systemd")
 	inChroot(t, chroot, "systemctl", "--root=/mnt/ours", "preset-all")
 	reportDiff(t, before, scan(t, ours, "etc/systemd"))
 	if _, ok := before["etc/systemd/system/multi-user.target.wants/ssh.service"]; !ok {
 		t.Error("ssh.service is not enabled: nothing was tested")
 	}
+	return before
+}
+
+// judgePresets expects our tree settled, and systemctl to arrive at the same
+// from nothing.
+func judgePresets(t *testing.T, chroot, ours string) {
+	before := settled(t, chroot, ours)
 	units := filepath.Join(chroot, "mnt/units")
 	if err := os.RemoveAll(units); err != nil {
 		t.Fatal(err)
@@ -228,7 +260,6 @@ func judgePresets(t *testing.T, chroot, ours string) {
 	comparePresets(t, unitTree+upheldUnit, units, func(string) *exec.Cmd {
 		return exec.Command("chroot", chroot, "systemctl", "--root=/mnt/units", "preset-all")
 	})
-	// The other way round: from nothing, systemctl arrives where we are.
 	if err := os.RemoveAll(filepath.Join(ours, "etc/systemd/system")); err != nil {
 		t.Fatal(err)
 	}
