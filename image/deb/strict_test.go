@@ -135,7 +135,7 @@ func TestFlipped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2000 {
+		for range 800 {
 			bad := bytes.Clone(deb)
 			bad[rand.IntN(len(bad))] ^= byte(1 + rand.IntN(255))
 			_, _, got, err := unpackBytes(bad)
