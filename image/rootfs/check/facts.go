@@ -63,8 +63,7 @@ func learn(ctx context.Context, nodes []*tree.Node, cache Cache) (facts, error) 
 	}
 	key := factsKey(files)
 	known, err := cachedFacts(ctx, files, cache, key)
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, errDamaged) {
 		if err := cache.Drop("check", key); err != nil {
 			return nil, err
 		}
@@ -83,20 +82,36 @@ func factsKey(files map[string]*tree.Node) string {
 	return hex.EncodeToString(h[:])
 }
 
+var errDamaged = errors.New("what the cache knows of programs is damaged")
+
+// cachedFacts reads the derived file of key: JSON after its own digest.
 func cachedFacts(ctx context.Context, files map[string]*tree.Node, cache Cache, key string) (facts, error) {
 	f, err := cache.Derive(ctx, "check", key, func(w io.Writer) error {
 		known, err := readFacts(ctx, files)
 		if err != nil {
 			return err
 		}
-		return json.NewEncoder(w).Encode(known)
+		b, err := json.Marshal(known)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(b)
+		_, err = w.Write(append(sum[:], b...))
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return nil, err
+	}
 	var known facts
-	return known, json.NewDecoder(f).Decode(&known)
+	if len(b) < sha256.Size || sha256.Sum256(b[sha256.Size:]) != [sha256.Size]byte(b) || json.Unmarshal(b[sha256.Size:], &known) != nil {
+		return nil, errDamaged
+	}
+	return known, nil
 }
 
 func readFacts(ctx context.Context, files map[string]*tree.Node) (facts, error) {

@@ -1,0 +1,194 @@
+package overlays_test
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/overlay"
+	"github.com/going-mobile/imagebuilder/image/tree"
+	"github.com/going-mobile/imagebuilder/overlays"
+)
+
+func all(t *testing.T) []*overlay.Overlay {
+	t.Helper()
+	list, err := overlay.LoadAll(overlays.FS, overlay.Names(overlays.FS))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) < 7 {
+		t.Fatalf("only %d overlays are embedded", len(list))
+	}
+	return list
+}
+
+// merged lays all overlays into one tree, as any board may.
+func merged(t *testing.T) *tree.Tree {
+	t.Helper()
+	root := tree.New()
+	for _, o := range all(t) {
+		for n := range o.Files.Walk() {
+			if n.Path == "." {
+				continue
+			}
+			if err := root.Add(n); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	return root
+}
+
+func TestEveryDirectoryIsEmbedded(t *testing.T) {
+	dirs, err := filepath.Glob("*/overlay.yaml")
+	if err != nil || len(dirs) != len(overlay.Names(overlays.FS)) {
+		t.Errorf("%d overlays here, %d embedded (%v)", len(dirs), len(overlay.Names(overlays.FS)), err)
+	}
+}
+
+func TestBoardsKnowTheirOverlays(t *testing.T) {
+	for _, name := range board.Names(boards.FS) {
+		b, err := board.Load(name, boards.FS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := overlay.LoadAll(overlays.FS, b.Overlays); err != nil {
+			t.Errorf("board %s: %v", name, err)
+		}
+	}
+}
+
+// tool fails the test where a program is missing.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	p, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%s is missing: run make deps", name)
+	}
+	return p
+}
+
+var execLine = regexp.MustCompile(`(?m)^Exec[A-Za-z]+=[-+!@:]*(/\S+)`)
+
+// onDisk writes a tree below a new directory, with a stand-in for every
+// program that a unit runs.
+func onDisk(t *testing.T, root *tree.Tree) string {
+	t.Helper()
+	dir := t.TempDir()
+	for n := range root.Walk() {
+		p := filepath.Join(dir, filepath.FromSlash(n.Path))
+		switch {
+		case n.Mode.IsDir():
+			check(t, os.MkdirAll(p, 0o755))
+		case n.Mode&fs.ModeSymlink != 0:
+			check(t, os.Symlink(n.Link, p))
+		default:
+			b, err := root.ReadAll(n.Path)
+			check(t, err)
+			check(t, os.WriteFile(p, b, n.Mode.Perm()))
+			for _, m := range execLine.FindAllStringSubmatch(string(b), -1) {
+				program := filepath.Join(dir, m[1])
+				check(t, os.MkdirAll(filepath.Dir(program), 0o755))
+				if _, err := os.Lstat(program); err == nil {
+					check(t, os.Remove(program))
+				}
+				check(t, os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755))
+			}
+		}
+	}
+	return dir
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUnits lets systemd judge the units. The targets that they name are the
+// host's own.
+func TestUnits(t *testing.T) {
+	analyze := tool(t, "systemd-analyze")
+	root := merged(t)
+	dir := onDisk(t, root)
+	const units = "usr/lib/systemd/system"
+	for _, name := range []string{"sysinit", "basic", "shutdown", "network", "local-fs", "multi-user", "boot-complete"} {
+		b, err := os.ReadFile("/" + units + "/" + name + ".target")
+		check(t, err)
+		check(t, os.WriteFile(filepath.Join(dir, units, name+".target"), b, 0o644))
+	}
+	args := []string{"verify", "--man=no", "--recursive-errors=no", "--root=" + dir}
+	for n := range root.Walk() {
+		if strings.HasSuffix(n.Path, ".service") && path.Base(path.Dir(n.Path)) == "system" && n.Mode.IsRegular() {
+			args = append(args, path.Base(n.Path))
+		}
+	}
+	if len(args) < 10 {
+		t.Fatalf("found only %q", args[4:])
+	}
+	out, _ := exec.Command(analyze, args...).CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		// Hosts before systemd 256 do not know the key; nodes have 257.
+		if !strings.Contains(line, "Unknown key 'WantsMountsFor'") && strings.TrimSpace(line) != "" {
+			t.Error(strings.TrimSpace(line))
+		}
+	}
+}
+
+func TestScriptsParse(t *testing.T) {
+	sh := tool(t, "sh")
+	root := merged(t)
+	for n := range root.Walk() {
+		if !n.Mode.IsRegular() || n.Mode&0o111 == 0 {
+			continue
+		}
+		b, err := root.ReadAll(n.Path)
+		check(t, err)
+		cmd := exec.Command(sh, "-n")
+		cmd.Stdin = strings.NewReader(string(b))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("/%s: %v: %s", n.Path, err, out)
+		}
+	}
+}
+
+// TestBootGenerator runs the generator on what the initramfs writes.
+func TestBootGenerator(t *testing.T) {
+	b, err := merged(t).ReadAll("usr/lib/systemd/system-generators/imagebuilder-boot-generator")
+	check(t, err)
+	for disk, want := range map[string]string{
+		"sda": "What=/dev/sda1\n", "mmcblk1": "What=/dev/mmcblk1p1\n", "nvme0n1": "What=/dev/nvme0n1p1\n", "vda": "What=/dev/vda1\n",
+		"": "", "../x": "", "sda\\n": "",
+	} {
+		dir := t.TempDir()
+		state := filepath.Join(dir, "boot.json")
+		check(t, os.WriteFile(state, []byte("{\n  \"slot\": \"a\",\n  \"disk\": \""+disk+"\",\n  \"diskId\": \"d15c\"\n}\n"), 0o644))
+		script := strings.Replace(string(b), "/run/imagebuilder/boot.json", state, 1)
+		cmd := exec.Command(tool(t, "sh"), "-s", dir, dir, dir)
+		cmd.Stdin = strings.NewReader(script)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", disk, err, out)
+		}
+		unit, err := os.ReadFile(filepath.Join(dir, "boot-firmware.mount"))
+		if want == "" {
+			if err == nil {
+				t.Errorf("%q: mounts %s", disk, unit)
+			}
+			continue
+		}
+		if !strings.Contains(string(unit), want) {
+			t.Errorf("%q: no %q in %s", disk, want, unit)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "local-fs.target.wants/boot-firmware.mount")); err != nil {
+			t.Error(err)
+		}
+	}
+}
