@@ -15,7 +15,7 @@ PAYLOAD_SOURCES := $(shell find firstboot cmd/firstboot cmd/init -name '*.go' -n
 PAYLOADS        := $(foreach p,firstboot init,$(foreach a,$(ARCHES),image/payload/bin/$(p)-$(a)))
 LDFLAGS         := -s -w -X github.com/going-mobile/imagebuilder/image.version=$(VERSION)
 
-.PHONY: build payload image test test-unit test-vm lint fuzz bench oracle repro powercut deps clean cross
+.PHONY: build payload image test test-unit test-images test-vm lint fuzz bench oracle repro powercut deps clean cross
 
 build: payload ## bin/imagebuilder, with the node's programs inside
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/imagebuilder ./cmd/imagebuilder
@@ -35,6 +35,40 @@ cross: payload ## the builder itself, for every host it supports
 	for t in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do \
 	  CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -trimpath -ldflags "$(LDFLAGS)" \
 	    -o bin/imagebuilder-$${t%/*}-$${t#*/} ./cmd/imagebuilder || exit 1; done
+
+test: deps build lint test-unit test-images test-vm ## everything; what CI runs
+
+test-unit: payload ## packages by themselves; no network but the loopback
+	$(GO) test ./...
+	cd image/headscale/testserver && $(GO) vet ./...
+
+test-images: build ## build every board, judge, rebuild and boot the images
+	$(GO) test -tags e2e -timeout 60m -count=1 ./image/e2e ./cmd/imagebuilder
+
+test-vm: build ## first boot next to a real Headscale; K3S=/path/to/k3s uses a real one
+	$(GO) test -tags vm -timeout 60m -count=1 ./firstboot/vmtest
+
+powercut: build ## N power cuts at random moments of first boots
+	POWERCUTS=$(or $(N),50) $(GO) test -tags vm -timeout 0 -count=1 -run PowerCut -v ./firstboot/vmtest
+
+repro: build ## two builds from one lock by different users, byte for byte
+	$(GO) test -tags e2e -timeout 60m -count=1 -run SameLockSameBytes -v ./image/e2e
+
+oracle: deps payload ## our root against really configured packages; our resolver against apt
+	$(GO) test -tags 'oracle network' -timeout 60m -count=1 -run Oracle -v ./image/rootfs/... ./image/apt
+
+lint: ## formatting, vet, shell scripts
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags 'e2e vm oracle network' ./...
+	shellcheck -x -e SC1091 .ci/run .ci/deps .ci/bench .ci/fuzz
+
+FUZZTIME ?= 60s
+fuzz: payload ## every fuzz target for FUZZTIME
+	FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+bench: deps build ## seconds, memory and size as ratios to a reference run beside it
+	.ci/bench
 
 deps: ## tools that only the tests need, from Debian
 	.ci/deps
