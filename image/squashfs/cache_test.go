@@ -114,7 +114,7 @@ func TestDamagedCache(t *testing.T) {
 	src := root(t, nil)
 	want, _ := write(t, src, nil)
 	r := rand.New(rand.NewPCG(5, 5))
-	for i := range 6 {
+	for i := range 4 {
 		dir := t.TempDir()
 		write(t, src, openCache(t, dir))
 		damage(t, dir, r)

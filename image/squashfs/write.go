@@ -15,7 +15,7 @@ import (
 // what an error leaves behind is no file system.
 //
 // Memory is bounded by about 6 MB for each worker (40 MB with LevelBest) and
-// some hundred bytes for each node.
+// some hundred bytes for each node: a root of 370 MB takes 25 MB with two.
 func Write(ctx context.Context, w io.WriterAt, t *tree.Tree, opt Options) (size int64, err error) {
 	opt, err = opt.withDefaults()
 	if err != nil {
