@@ -54,14 +54,15 @@ func otherProcessors() string {
 // tailscaled takes; that its bytes are the same is tested in image/component.
 func seedBuiltComponents(t *testing.T, cache string) {
 	user := must(os.UserCacheDir())
-	entries, _ := filepath.Glob(filepath.Join(user, "imagebuilder", "component*"))
+	entries, _ := filepath.Glob(filepath.Join(user, "imagebuilder", "derived", "component*"))
 	if len(entries) == 0 {
-		return
+		t.Fatal("the first build left no component in the cache")
 	}
-	if err := os.MkdirAll(cache, 0o777); err != nil {
+	derived := filepath.Join(cache, "derived")
+	if err := os.MkdirAll(derived, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "cp", append(append([]string{"-a"}, entries...), cache)...)
+	run(t, "cp", append(append([]string{"-a"}, entries...), derived)...)
 	run(t, "chown", "-R", "65534:65534", cache)
 }
 
