@@ -45,6 +45,7 @@ type Server struct {
 	program string
 	cmd     *exec.Cmd
 	log     *os.File
+	gone    chan struct{} // closed when the process has ended
 }
 
 // Start runs a server on a free port of loopback until the test ends.
@@ -100,7 +101,6 @@ derp:
   paths: []
   auto_update_enabled: false
 disable_check_updates: true
-ephemeral_node_inactivity_timeout: 30m
 database: {type: sqlite, sqlite: {path: %[6]s/db.sqlite, write_ahead_log: true}}
 log: {level: info, format: text}
 policy: {mode: file, path: %[6]s/policy.hujson}
@@ -108,7 +108,6 @@ dns: {magic_dns: true, base_domain: tailnet.example, override_local_dns: false, 
 unix_socket: %[6]s/hs.sock
 unix_socket_permission: "0700"
 logtail: {enabled: false}
-randomize_client_port: false
 `
 
 // Run starts a stopped server again, with all it knew.
@@ -125,11 +124,21 @@ func (s *Server) Run() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
+	s.gone = make(chan struct{})
+	go func(cmd *exec.Cmd, gone chan struct{}) {
+		_ = cmd.Wait()
+		close(gone)
+	}(s.cmd, s.gone)
 	listen := s.listen()
 	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		resp, err := http.Get(listen + "/health")
 		if err != nil {
-			continue
+			select {
+			case <-s.gone:
+				s.t.Fatalf("headscale ended:\n%s", s.tail())
+			default:
+				continue
+			}
 		}
 		resp.Body.Close()
 		if resp.StatusCode == http.StatusOK {
@@ -155,7 +164,7 @@ func (s *Server) Stop() {
 		return
 	}
 	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
+	<-s.gone
 	s.log.Close()
 	s.cmd = nil
 }
@@ -243,7 +252,7 @@ func BuildTool(t testing.TB, module, pkg, name string) string {
 	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
 	cmd := exec.Command("go", "build", "-o", tmp, pkg)
 	cmd.Dir = module
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly")
+	cmd.Env = append(os.Environ(), "GOWORK=off")
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", pkg, err, msg)
 	}
