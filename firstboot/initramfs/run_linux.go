@@ -2,6 +2,8 @@ package initramfs
 
 import (
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -185,6 +187,7 @@ func (m *machine) handOver() error {
 		return err
 	}
 	m.con.say("starting the system")
+	log.SetOutput(io.Discard) // u-root's SwitchRoot tells every step
 	m.dog.feedLast()
 	if err := mount.SwitchRoot(sysroot, "/sbin/init"); err != nil {
 		return m.badSlot(err)

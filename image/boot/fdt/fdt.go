@@ -119,7 +119,7 @@ func Parse(b []byte) (*Tree, error) {
 		return nil, errors.New("not a flattened device tree")
 	}
 	u := func(i int) uint32 { return be.Uint32(b[4*i:]) }
-	if uint64(u(1)) > uint64(len(b)) || u(5) < 16 || u(6) > 17 {
+	if u(1) < headerSize || uint64(u(1)) > uint64(len(b)) || u(5) < 16 || u(6) > 17 {
 		return nil, fmt.Errorf("%w: %d bytes of %d, version %d", errDamaged, len(b), u(1), u(5))
 	}
 	b = b[:u(1)]

@@ -1,0 +1,208 @@
+package boot
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+func piInput(t testing.TB) Input {
+	in := input(t)
+	in.Arch = "arm64"
+	in.Cmdline = []string{"console=tty0", "console=ttyS1,115200"}
+	in.Pi = &Pi{
+		Config:      []string{"arm_64bit=1", "enable_uart=1", "upstream_kernel=1", "dtoverlay=disable-wifi"},
+		Firmware:    []string{"start4.elf", "fixup4.dat"},
+		DeviceTrees: []string{"broadcom/bcm2711-rpi-4-b.dtb", "broadcom/bcm2712-rpi-5-b.dtb"},
+	}
+	return in
+}
+
+func TestRaspberryPi(t *testing.T) {
+	in := piInput(t)
+	pi, err := RaspberryPi(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := func(p string) int64 { return pi.Get(p).Size() }
+	want := fmt.Sprintf(`.: dir 0755 0
+README.txt: file 0644 %d
+a: dir 0755 0
+a/cmdline.txt: file 0644 %d
+a/initrd.img: file 0644 %d
+a/vmlinuz: file 0644 %d
+ab.env: file 0644 512
+bcm2711-rpi-4-b.dtb: file 0644 %d
+bcm2712-rpi-5-b.dtb: file 0644 %d
+boot.scr: file 0644 %d
+config.txt: file 0644 %d
+fixup4.dat: file 0644 9
+good.env: file 0644 512
+imagebuilder.json: file 0644 %d
+node.yaml: file 0644 32768
+overlays: dir 0755 0
+overlays/disable-wifi.dtbo: file 0644 7
+start4.elf: file 0644 12
+u-boot.bin: file 0644 %d
+`, size("README.txt"), len("bootargs=")+len(in.cmdline("a"))+1, size("a/initrd.img"), size("a/vmlinuz"), size("bcm2711-rpi-4-b.dtb"),
+		size("bcm2712-rpi-5-b.dtb"), 64+8+len(bootCmd), size("config.txt"), size(InfoFile), len(fakeUBoot()))
+	if diff := cmp.Diff(want, listing(pi)); diff != "" {
+		t.Error(diff)
+	}
+	kernel, err := in.kernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, _ := pi.ReadAll("a/vmlinuz")
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, kernel) {
+		t.Errorf("vmlinuz unpacks to %d bytes (%v), not to the %d of the kernel", len(got), err, len(kernel))
+	}
+	b, err := PiSlot(in, "b")
+	if err != nil || b.Get("b/initrd.img") == nil {
+		t.Errorf("slot b: %v\n%s", err, listing(b))
+	}
+}
+
+// dumpimage checks both checksums and gives the script back.
+func TestScript(t *testing.T) {
+	name := tempFile(t, uBootScript(epoch))
+	out := string(run(t, nil, "dumpimage", "-l", name))
+	for _, want := range []string{"imagebuilder slots", "AArch64 Linux Script (uncompressed)", "Sat Nov 22 08:26:40 2025", fmt.Sprintf("%d Bytes", len(bootCmd))} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing:\n%s", want, out)
+		}
+	}
+	text := filepath.Join(t.TempDir(), "script")
+	run(t, nil, "dumpimage", "-T", "script", "-p", "0", "-o", text, name)
+	if got, err := os.ReadFile(text); err != nil || !bytes.Equal(got[8:], bootCmd) { // 8: the list of sizes
+		t.Errorf("%d bytes (%v)", len(got), err)
+	}
+	// U-Boot's shell knows no line continuation, and no tests with [[.
+	if bytes.Contains(bootCmd, []byte("\\\n")) || bytes.Contains(bootCmd, []byte("[[")) || bytes.Contains(bootCmd, []byte("\r")) {
+		t.Error("boot.cmd uses what U-Boot's shell does not know")
+	}
+}
+
+func TestQuietUBoot(t *testing.T) {
+	in := fakeUBoot()
+	out, err := quietUBoot(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := bytes.Replace(in, []byte("bootdelay=2\x00baudrate"), []byte("bootdelay=-2\x00baudrate"), 1)
+	want = bytes.Replace(want, []byte("board_name=rpi\x00"), nil, 1)
+	want = bytes.Replace(want, []byte("\x00\x00\x000123"), append(make([]byte, 3+len("board_name=rpi")), "0123"...), 1)
+	if !bytes.Equal(out, want) {
+		t.Errorf("got  %q\nwant %q", out, want)
+	}
+	for what, bin := range map[string][]byte{
+		"nothing":     []byte("code"),
+		"twice":       append(fakeUBoot(), fakeUBoot()...),
+		"no room":     []byte("\x00bootdelay=2\x00\x00x"),
+		"no end":      []byte("\x00bootdelay=2"),
+		"empty":       nil,
+		"at the edge": []byte("\x00bootdelay="),
+	} {
+		if out, err := quietUBoot(bin); err == nil {
+			t.Errorf("%s: %q", what, out)
+		}
+	}
+}
+
+func FuzzQuietUBoot(f *testing.F) {
+	f.Add(fakeUBoot())
+	f.Fuzz(func(t *testing.T, bin []byte) {
+		if out, err := quietUBoot(bin); err == nil && len(out) != len(bin) {
+			t.Errorf("%d bytes became %d", len(bin), len(out))
+		}
+	})
+}
+
+func TestQEMUDeviceTree(t *testing.T) {
+	out, err := QEMUDeviceTree(run(t, []byte(piTree), "dtc", "-q", "-I", "dts", "-O", "dtb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `/dts-v1/;
+/ {
+	compatible = "raspberrypi,4-model-b";
+	chosen { imagebuilder,bootargs = "console=ttyAMA0,115200"; };
+	soc {
+		serial@7e201000 { };
+		serial@7e215040 { status = "disabled"; };
+		hdmi@7ef00700 { status = "disabled"; };
+	};
+	emmc2bus { mmc@7e340000 { broken-cd; }; };
+};
+`
+	dts := func(blob []byte) string {
+		return string(run(t, nil, "dtc", "-q", "-I", "dtb", "-O", "dts", tempFile(t, blob)))
+	}
+	if diff := cmp.Diff(dts(run(t, []byte(want), "dtc", "-q", "-I", "dts", "-O", "dtb")), dts(out)); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := QEMUDeviceTree(run(t, []byte("/dts-v1/; / { };"), "dtc", "-q", "-I", "dts", "-O", "dtb")); err == nil {
+		t.Error("accepted the tree of another machine")
+	}
+}
+
+func TestLintConfig(t *testing.T) {
+	const good = "arm_64bit=1\nenable_uart=1\nupstream_kernel=1\nkernel=u-boot.bin\n"
+	tests := []struct{ name, config, want string }{
+		{"good", good + "# comment\n\n[pi4]\narm_boost=1\n[all]\ndtparam=audio=off\ndtparam=i2c_arm=on\n", ""},
+		{"unknown key", good + "arm64bit=1\n", `config.txt:5: "arm64bit" is not a setting`},
+		{"flag", good + "disable_splash=yes\n", "config.txt:5: disable_splash must be 0 or 1"},
+		{"number", good + "gpu_mem=a lot\n", "config.txt:5: gpu_mem must be a number"},
+		{"twice", good + "enable_uart=0\n", "config.txt:5: enable_uart was set in line 2 already"},
+		{"blanks", good + " gpu_mem=16\n", "config.txt:5: blanks"},
+		{"section", good + "[pi44]\n", "config.txt:5: section [pi44] is not known"},
+		{"long line", good + "# " + strings.Repeat("x", 120) + "\n", "config.txt:5: the line is longer than 98"},
+		{"missing kernel", "arm_64bit=1\nenable_uart=1\nupstream_kernel=1\n", "kernel= is missing"},
+		{"missing file", strings.Replace(good, "u-boot.bin", "kernel8.img", 1), `config.txt:4: kernel names "kernel8.img"`},
+		{"32 bit", strings.Replace(good, "arm_64bit=1", "arm_64bit=0", 1), "arm_64bit=1 is missing"},
+		{"uart", strings.Replace(good, "enable_uart=1", "enable_uart=0", 1), "enable_uart=1 is missing"},
+		{"vendor names", strings.Replace(good, "upstream_kernel=1\n", "", 1), "upstream_kernel=1 is missing"},
+		{"initramfs with =", good + "initramfs=a/initrd.img\n", "write it as: initramfs FILE followkernel"},
+		{"initramfs", good + "initramfs a/initrd.img followkernel\n", ""},
+		{"initramfs gone", good + "initramfs z/initrd.img followkernel\n", `initramfs names "z/initrd.img"`},
+		{"overlay", good + "dtoverlay=vc4-kms-v3d,noaudio\n", `"overlays/vc4-kms-v3d.dtbo", which is not`},
+		{"os_prefix without its files", "os_prefix=a/\n" + good, `kernel names "a/u-boot.bin"`},
+		{"os_prefix without device tree", "os_prefix=a/\n" + strings.Replace(good, "u-boot.bin", "vmlinuz", 1), `no device tree (.dtb) lies in "/a/"`},
+		{"too long", good + strings.Repeat("# comment\n", 2000), "longer than 16384 bytes"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			files := files{t: tree.New(), epoch: epoch}
+			for p, text := range map[string]string{"u-boot.bin": "x", "start4.elf": "x", "fixup4.dat": "x", "bcm2711-rpi-4-b.dtb": "x", "a/vmlinuz": "x",
+				"a/initrd.img": "x", "a/cmdline.txt": "bootargs=console=ttyS1,115200\n", "config.txt": test.config} {
+				files.add(p, tree.String(text))
+			}
+			err := LintConfig(files.t)
+			if got := fmt.Sprint(err); test.want == "" && err != nil || !strings.Contains(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func FuzzLintConfig(f *testing.F) {
+	f.Add("arm_64bit=1\nkernel=u-boot.bin\n[pi4]\ninitramfs x followkernel\n")
+	f.Fuzz(func(t *testing.T, config string) {
+		files := files{t: tree.New(), epoch: epoch}
+		files.add("config.txt", tree.String(config))
+		_ = LintConfig(files.t)
+	})
+}
