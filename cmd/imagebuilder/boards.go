@@ -32,7 +32,7 @@ func newBoards() *cobra.Command {
 		Short: "List the boards that images can be built for",
 		Example: `  imagebuilder boards
   imagebuilder boards --boards ./my-boards --json`,
-		Args: cobra.NoArgs,
+		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			from, err := boardSources(dir)
 			if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/going-mobile/imagebuilder/image"
 	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/component"
+	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/lock"
 	"github.com/going-mobile/imagebuilder/image/overlay"
@@ -46,7 +49,7 @@ inputs, for --lock) and IMAGE.bmap (for bmaptool).`,
   imagebuilder build --board generic-arm64 --out /tmp/node.img --compress zst --sbom
   imagebuilder build --board rpi4 --lock dist/rpi4.img.lock.json
   imagebuilder build --board optiplex-7050 --component k3s=./k3s --package htop`,
-		Args: cobra.NoArgs,
+		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runBuild(cmd, &f) },
 	}
 	flags := cmd.Flags()
@@ -117,7 +120,7 @@ func (f *buildFlags) load() error {
 		return usagef("--board is missing; one of: %s", strings.Join(board.Names(from...), ", "))
 	}
 	if f.opt.Board, err = board.Load(f.board, from...); err != nil {
-		return err
+		return unknownIsUsage(err)
 	}
 	if f.opt.Out == "" {
 		f.opt.Out = "dist/" + f.board + ".img"
@@ -131,8 +134,42 @@ func (f *buildFlags) load() error {
 	if f.opt.Components, err = pairs("--component", f.components, "NAME=VERSION|FILE|URL"); err != nil {
 		return err
 	}
+	if err := f.known(); err != nil {
+		return err
+	}
 	if f.lock != "" {
 		f.opt.Lock, err = lock.Load(f.lock)
+	}
+	return err
+}
+
+// known refuses names that a flag got wrong before anything is fetched.
+func (f *buildFlags) known() error {
+	if f.opt.Compress != "" {
+		if _, err := compress.ParseFormat(f.opt.Compress); err != nil {
+			return usagef("--compress: %w", err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.opt.Components)) {
+		if _, err := component.Find(name); err != nil {
+			return usagef("--component: %w", err)
+		}
+	}
+	for _, name := range f.opt.Overlays {
+		if _, err := overlay.Load(f.opt.OverlayFS, name); err != nil {
+			return unknownIsUsage(err)
+		}
+	}
+	return nil
+}
+
+// unknownIsUsage marks the error for a name on the command line that nothing
+// goes by.
+func unknownIsUsage(err error) error {
+	var b *board.UnknownError
+	var o *overlay.UnknownError
+	if errors.As(err, &b) || errors.As(err, &o) {
+		return &usageError{err}
 	}
 	return err
 }

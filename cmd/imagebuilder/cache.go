@@ -28,7 +28,7 @@ func newCacheInfo(dir *string) *cobra.Command {
 		Use:     "info",
 		Short:   "Show what the cache holds",
 		Example: "  imagebuilder cache info --json",
-		Args:    cobra.NoArgs,
+		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cache, err := fetch.OpenCache(*dir)
 			if err != nil {
@@ -59,7 +59,7 @@ func newCachePrune(dir *string) *cobra.Command {
 		Example: `  imagebuilder cache prune --days 30
   imagebuilder cache prune --max-gb 2
   imagebuilder cache prune --all`,
-		Args: cobra.NoArgs,
+		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !policy.All && days <= 0 && gigabytes <= 0 {
 				return usagef("say what to remove: --days N, --max-gb N or --all")

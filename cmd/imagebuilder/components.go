@@ -18,7 +18,7 @@ func newComponents() *cobra.Command {
 		Long: `List the components: pinned programs that are no Debian packages. 'build
 --component NAME=VERSION|FILE|URL' overrides one.`,
 		Example: "  imagebuilder components --json",
-		Args:    cobra.NoArgs,
+		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := component.List()
 			if err != nil {

@@ -28,6 +28,9 @@ versions and the largest packages; or all files (--tree), or all packages.`,
   imagebuilder inspect dist/rpi4.img --json`,
 		Args: exactArgs("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asTree && asPackages || asTree && asJSON || asPackages && asJSON {
+				return usagef("--tree, --packages and --json exclude each other")
+			}
 			img, err := inspect.Open(args[0])
 			if err != nil {
 				return err
@@ -54,7 +57,6 @@ versions and the largest packages; or all files (--tree), or all packages.`,
 	cmd.Flags().BoolVar(&asTree, "tree", false, "list every file of the root")
 	cmd.Flags().BoolVar(&asPackages, "packages", false, "list every package")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.MarkFlagsMutuallyExclusive("tree", "packages", "json")
 	return cmd
 }
 

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
 const (
@@ -30,6 +32,7 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	err := newRoot().ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -85,16 +88,82 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.`,
 		newBoards(), newComponents(), newCache(),
 		newPersonalize(), newFlash(), newNode(), newVersion(),
 	)
+	root.InitDefaultCompletionCmd()
+	root.SetHelpCommand(newHelp())
+	strictArgs(root)
 	return root
+}
+
+// newHelp replaces cobra's own command, which answers an unknown name with
+// exit code 0.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return usagef("%w", err)
+			}
+			if err := subcommand(about, rest); err != nil && about.HasSubCommands() {
+				return err
+			}
+			return about.Help()
+		},
+	}
+}
+
+// strictArgs makes wrong arguments of every command wrong usage. By itself
+// cobra 1.10 prints help and succeeds where a group of commands gets a name
+// that it does not have.
+func strictArgs(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		strictArgs(sub)
+	}
+	if cmd.HasSubCommands() {
+		cmd.Args = subcommand
+		cmd.DisableFlagsInUseLine = true
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		return
+	}
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			var usage *usageError
+			err := check(cmd, args)
+			if err == nil || errors.As(err, &usage) {
+				return err
+			}
+			return usagef("%w; see '%s --help'", err, cmd.CommandPath())
+		}
+	}
+}
+
+// subcommand refuses what is left of a command line where a command's name
+// should have been.
+func subcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		names = append(names, sub.Name())
+	}
+	if near := strictyaml.Nearest(args[0], names); near != "" {
+		return usagef("'%s' has no command %q; did you mean %q?", cmd.CommandPath(), args[0], near)
+	}
+	return usagef("'%s' has no command %q; see '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())
 }
 
 // exactArgs is cobra.ExactArgs with an error that says what is wanted.
 func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != len(names) {
-			return usagef("'%s' takes %d argument(s) %v, not %d; see '%s --help'",
-				cmd.CommandPath(), len(names), names, len(args), cmd.CommandPath())
+		switch {
+		case len(args) == len(names):
+			return nil
+		case len(names) == 0:
+			return usagef("'%s' takes no argument, but got %q; see '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())
 		}
-		return nil
+		return usagef("'%s' takes %d argument(s) %v, not %d; see '%s --help'",
+			cmd.CommandPath(), len(names), names, len(args), cmd.CommandPath())
 	}
 }
