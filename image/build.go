@@ -10,9 +10,9 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/compress"
@@ -37,7 +37,7 @@ func Build(ctx context.Context, opt Options) (*Result, error) {
 		result, err := build(ctx, opt)
 		var damaged *fetch.DamagedError
 		if !errors.As(err, &damaged) {
-			return result, err
+			return result, cacheOutOfSpace(opt.Cache.Dir(), err)
 		}
 		// Found while it was read: forget it and start again, each entry once.
 		entry := fetch.DamagedError{Kind: damaged.Kind, Key: damaged.Key}
@@ -57,6 +57,9 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := prepareOut(opt.Out); err != nil { // before minutes of downloads
+		return nil, err
+	}
 	in, err := p.resolve(ctx)
 	if err != nil {
 		return nil, err
@@ -65,9 +68,6 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	id := inputsDigest(in.lock)
 	if m := p.upToDate(id); m != nil {
 		return &Result{Image: opt.Out, Manifest: m, Files: p.files(), Unchanged: true, Stages: watch.stages}, nil
-	}
-	if err := prepareOut(opt.Out); err != nil {
-		return nil, err
 	}
 	pkgs, err := p.decode(ctx, in)
 	if err != nil {
@@ -96,7 +96,7 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	watch.lap("write")
 	m := p.manifest(in, pkgs, root, v, id, version)
 	if err := p.publish(ctx, v, m, in.lock); err != nil {
-		return nil, err
+		return nil, outOfSpace(opt.Out, err)
 	}
 	watch.lap("publish")
 	return &Result{Image: opt.Out, Manifest: m, Files: p.files(), Stages: watch.stages}, nil
@@ -112,28 +112,61 @@ func (p *plan) imageVersion(l *lock.Lock, id string) string {
 }
 
 // publish puts everything in place, the image first and the manifest last: a
-// manifest that is there vouches for all the rest.
+// manifest that is there vouches for all the rest. Nothing gets its name
+// before everything is written.
 func (p *plan) publish(ctx context.Context, v *volume, m *manifest.Manifest, l *lock.Lock) error {
 	if err := p.writeCompressed(ctx, v); err != nil {
 		return err
 	}
-	if err := v.file.Commit(); err != nil {
-		return outOfSpace(p.opt.Out, err)
-	}
-	if err := p.writeBmap(v); err != nil {
-		return err
-	}
-	if err := l.Save(p.opt.Out + lockSuffix); err != nil {
-		return err
-	}
-	if err := p.writeSBOM(m); err != nil {
-		return err
-	}
-	data, err := m.Encode()
+	list, err := p.documents(v, m, l)
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteFile(p.opt.Out+manifestSuffix, data, 0o644)
+	files := []*atomicfile.File{v.file}
+	for _, d := range list {
+		f, err := atomicfile.Create(p.opt.Out+d.suffix, 0o644)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if _, err := f.Write(d.data); err != nil {
+			return err
+		}
+		files = append(files, f)
+	}
+	for _, f := range files {
+		if err := f.Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// document is a file beside the image.
+type document struct {
+	suffix string
+	data   []byte
+}
+
+// documents returns what lies beside the image, the manifest last.
+func (p *plan) documents(v *volume, m *manifest.Manifest, l *lock.Lock) ([]document, error) {
+	var bmap bytes.Buffer
+	if _, err := v.bmap.WriteTo(&bmap); err != nil {
+		return nil, err
+	}
+	list := []document{{bmapSuffix, bmap.Bytes()}}
+	add := func(suffix string, encode func() ([]byte, error)) error {
+		data, err := encode()
+		list = append(list, document{suffix, data})
+		return err
+	}
+	err := add(lockSuffix, l.Marshal)
+	if p.opt.SBOM {
+		err = errors.Join(err,
+			add(spdxSuffix, func() ([]byte, error) { return sbom.SPDX(m) }),
+			add(cycloneDXSuffix, func() ([]byte, error) { return sbom.CycloneDX(m) }))
+	}
+	return list, errors.Join(err, add(manifestSuffix, m.Encode))
 }
 
 func (p *plan) writeCompressed(ctx context.Context, v *volume) error {
@@ -145,35 +178,5 @@ func (p *plan) writeCompressed(ctx context.Context, v *volume) error {
 		return err
 	}
 	_, err = compress.File(ctx, p.opt.Out+"."+p.opt.Compress, format, v.file, v.layout.Size, p.opt.Progress)
-	return outOfSpace(p.opt.Out, err)
-}
-
-func (p *plan) writeBmap(v *volume) error {
-	f, err := atomicfile.Create(p.opt.Out+bmapSuffix, 0o644)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := v.bmap.WriteTo(f); err != nil {
-		return err
-	}
-	return f.Commit()
-}
-
-func (p *plan) writeSBOM(m *manifest.Manifest) error {
-	if !p.opt.SBOM {
-		return nil
-	}
-	for suffix, encode := range map[string]func(*manifest.Manifest) ([]byte, error){
-		spdxSuffix: sbom.SPDX, cycloneDXSuffix: sbom.CycloneDX,
-	} {
-		data, err := encode(m)
-		if err != nil {
-			return fmt.Errorf("SBOM: %w", err)
-		}
-		if err := atomicfile.WriteFile(p.opt.Out+suffix, data, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }

@@ -55,9 +55,6 @@ type volume struct {
 // writeImage writes the partitions and their table. The caller commits or
 // closes the file.
 func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root, boot *tree.Tree) (v *volume, err error) {
-	if err := prepareOut(p.opt.Out); err != nil {
-		return nil, err
-	}
 	file, err := atomicfile.Create(p.opt.Out, 0o644)
 	if err != nil {
 		return nil, err
@@ -122,7 +119,8 @@ func (p *plan) writeRoot(ctx context.Context, w io.WriterAt, in *inputs, root *t
 	return size, err
 }
 
-// prepareOut refuses what an image must not replace and makes its directory.
+// prepareOut refuses what an image must not replace and places that cannot be
+// written to, and makes the image's directory.
 func prepareOut(out string) error {
 	info, err := os.Stat(out)
 	switch {
@@ -131,16 +129,43 @@ func prepareOut(out string) error {
 	case err == nil && !info.Mode().IsRegular():
 		return fmt.Errorf("--out %s is a device; build to a file, then use 'imagebuilder flash'", out)
 	}
-	return os.MkdirAll(filepath.Dir(out), 0o755)
+	dir := filepath.Dir(out)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("--out %s: its directory cannot be made: %w", out, err)
+	}
+	probe, err := atomicfile.Create(out, 0o644) // also sweeps what killed builds left
+	if err != nil {
+		return fmt.Errorf("--out %s: its directory cannot be written to: %w", out, err)
+	}
+	return probe.Close()
 }
 
 // outOfSpace says what a full disk means for the build.
 func outOfSpace(out string, err error) error {
 	if errors.Is(err, errNoSpace) {
-		return fmt.Errorf("the disk of %s is full: %w", out, err)
+		return &fullError{out, err}
 	}
 	return err
 }
+
+// cacheOutOfSpace blames the cache for a full disk that outOfSpace has not
+// been told of: a build writes nowhere else.
+func cacheOutOfSpace(dir string, err error) error {
+	var told *fullError
+	if errors.Is(err, errNoSpace) && !errors.As(err, &told) {
+		return fmt.Errorf("%w; 'imagebuilder cache prune' shrinks the cache, --cache puts it elsewhere", &fullError{dir, err})
+	}
+	return err
+}
+
+// fullError says whose disk is full.
+type fullError struct {
+	place string
+	err   error
+}
+
+func (e *fullError) Error() string { return fmt.Sprintf("the disk of %s is full: %v", e.place, e.err) }
+func (e *fullError) Unwrap() error { return e.err }
 
 // blockCacheLimit in bytes holds the compressed blocks of all boards twice
 // over.
