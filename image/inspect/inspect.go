@@ -54,6 +54,9 @@ func Open(name string) (*Image, error) {
 }
 
 func open(file *os.File) (*Image, error) {
+	if info, err := file.Stat(); err == nil && info.IsDir() {
+		return nil, errors.New("is a directory; name an image")
+	}
 	head := make([]byte, 16)
 	if _, err := file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
