@@ -72,6 +72,9 @@ func (p *plan) assembleRoot(ctx context.Context, in *inputs, pkgs []*deb.Package
 		return nil, err
 	}
 	r := &root{tree: t, gate: report}
+	for _, name := range report.Unneeded {
+		r.warnings = append(r.warnings, fmt.Sprintf("acceptUnmodelled: %s needs no acceptance", name))
+	}
 	steps := []func() error{
 		func() error { return p.addComponents(r, in) },
 		func() error { return p.addFirstboot(r, in) },
