@@ -133,13 +133,14 @@ func (d *Display) serial(line string) error {
 const TextSize = 4096
 
 func (d *Display) statusText(text []byte) error {
-	text = append(text[:min(len(text), TextSize-2):TextSize-2], bytes.Repeat([]byte(" "), max(0, TextSize-2-len(text)))...)
-	text = append(text, "\r\n"...)
+	padded := bytes.Repeat([]byte(" "), TextSize)
+	copy(padded, text[:min(len(text), TextSize-2)])
+	copy(padded[TextSize-2:], "\r\n")
 	fi, err := d.Files.Stat(firstboot.StatusText)
 	if err == nil && fi.Size() == TextSize {
-		return d.Files.Overwrite(firstboot.StatusText, text)
+		return d.Files.Overwrite(firstboot.StatusText, padded)
 	}
-	return d.Files.Put(firstboot.StatusText, bytes.NewReader(text), firstboot.Attr{Mode: 0o644})
+	return d.Files.Put(firstboot.StatusText, bytes.NewReader(padded), firstboot.Attr{Mode: 0o644})
 }
 
 // light speaks through the Pi's activity light: heartbeat while working, a
