@@ -48,7 +48,6 @@ func esp(in Input) (*tree.Tree, error) {
 	f.add("EFI/systemd/systemd-boot"+names.suffix+".efi", loader)
 	f.add(slot.EFIDir+"/"+slot.EFIName{Generation: 1, Slot: "a"}.String(), tree.Bytes(uki))
 	f.add("loader/loader.conf", tree.String(loaderConf))
-	f.add("loader/entries.srel", tree.String("type1\n"))
 	return t, f.err
 }
 

@@ -26,6 +26,7 @@ const (
 	optImageSize    = 56
 	optHeadersSize  = 60
 	optChecksum     = 64
+	optFixedSize    = 112
 	sectionSize     = 40
 
 	flagCode = 0x00000020
@@ -69,20 +70,21 @@ func parsePE(b []byte) (*peFile, error) {
 		return nil, errNotPE
 	}
 	sig := int64(le.Uint32(b[peOffsetField:]))
-	if sig+4+coffHeaderSize+112 > int64(len(b)) || string(b[sig:sig+4]) != "PE\x00\x00" {
+	if sig+4+coffHeaderSize+optFixedSize > int64(len(b)) || string(b[sig:sig+4]) != "PE\x00\x00" {
 		return nil, errNotPE
 	}
 	p := &peFile{coff: int(sig) + 4}
 	p.opt = p.coff + coffHeaderSize
-	p.table = p.opt + int(le.Uint16(b[p.coff+coffOptSize:]))
+	optSize := int(le.Uint16(b[p.coff+coffOptSize:]))
+	p.table = p.opt + optSize
 	p.count = int(le.Uint16(b[p.coff+coffSections:]))
-	if le.Uint16(b[p.opt:]) != 0x20b || p.table+p.count*sectionSize > len(b) {
+	if le.Uint16(b[p.opt:]) != 0x20b || optSize < optFixedSize || p.table+p.count*sectionSize > len(b) {
 		return nil, errNotPE
 	}
 	p.sectionAlign = uint64(le.Uint32(b[p.opt+optSectionAlign:]))
 	p.fileAlgn = uint64(le.Uint32(b[p.opt+optFileAlign:]))
 	p.headersEnd = int(le.Uint32(b[p.opt+optHeadersSize:]))
-	if !powerOfTwo(p.sectionAlign) || !powerOfTwo(p.fileAlgn) || p.headersEnd > len(b) {
+	if !powerOfTwo(p.sectionAlign) || !powerOfTwo(p.fileAlgn) || p.headersEnd > len(b) || p.headersEnd < p.table+p.count*sectionSize {
 		return nil, errNotPE
 	}
 	for i := range p.count {
