@@ -1,0 +1,4 @@
+package component
+
+// FindSum is findSum.
+var FindSum = findSum

@@ -1,0 +1,298 @@
+//go:build linux
+
+// Package jointest lets firstboot's tailnet step join a real Headscale with a
+// real tailscaled, both built from their pinned modules, on loopback.
+package jointest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/host"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/component"
+	"github.com/going-mobile/imagebuilder/image/fetch"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
+)
+
+// machine is one node: a root directory, a tailscaled, and the tailnet step.
+type machine struct {
+	t      *testing.T
+	dir    string
+	cfg    node.Config
+	daemon *exec.Cmd
+	log    bytes.Buffer
+}
+
+func program(t *testing.T) string {
+	t.Helper()
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := fetch.OpenCache(filepath.Join(dir, "imagebuilder-test", "cache"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cache.Close() })
+	r, err := component.Resolve(context.Background(), cache, "tailscale", runtime.GOARCH, component.Options{Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return extract(t, r)
+}
+
+func extract(t *testing.T, r *component.Resolved) string {
+	for _, n := range r.Nodes {
+		if n.Path != "usr/sbin/tailscaled" {
+			continue
+		}
+		in, err := n.Content.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		name := filepath.Join(t.TempDir(), "tailscaled")
+		out, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o755)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = out.ReadFrom(in)
+		if err := errors.Join(err, out.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	t.Fatal("no tailscaled among the component's files")
+	return ""
+}
+
+func newMachine(t *testing.T, name string, s *headscaletest.Server, key secret.String) *machine {
+	dir, err := os.MkdirTemp("", "ts") // a short path for the socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{t: t, dir: dir, cfg: node.Config{
+		Version: 1, Node: name, Site: "site-a", Role: node.Agent,
+		Headscale: node.Headscale{URL: s.URL, AuthKey: key},
+		K3s:       node.K3s{Servers: []string{"other"}, AgentToken: "t"},
+	}}
+	t.Cleanup(func() {
+		m.kill()
+		if t.Failed() {
+			t.Logf("%s's tailscaled:\n%s", name, m.log.String()[max(0, m.log.Len()-3000):])
+		}
+		os.RemoveAll(dir)
+	})
+	return m
+}
+
+func (m *machine) start(program string) {
+	m.t.Helper()
+	m.daemon = exec.Command(program, "--no-logs-no-support", "--tun=userspace-networking", "--port=0",
+		"--state="+m.dir+"/state", "--statedir="+m.dir, "--socket="+m.dir+"/sock")
+	m.daemon.Env = append(os.Environ(), "TS_DEBUG_USE_DERP_HTTP=1", "TS_NO_LOGS_NO_SUPPORT=true")
+	m.daemon.Stdout, m.daemon.Stderr = &m.log, &m.log
+	m.daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := m.daemon.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// kill is a power cut.
+func (m *machine) kill() {
+	if m.daemon != nil {
+		_ = m.daemon.Process.Kill()
+		_ = m.daemon.Wait()
+		m.daemon = nil
+	}
+}
+
+func (m *machine) host() firstboot.Host {
+	h := host.New(m.dir, nil)
+	h.Tailnet = host.Tailnet{Socket: m.dir + "/sock"}
+	h.Units = running{}
+	h.Net = linked{h.Net}
+	return h
+}
+
+// running is a systemd whose units all run: the test starts tailscaled.
+type running struct{ firstboot.Units }
+
+func (running) Active(context.Context, string) (bool, error) { return true, nil }
+
+// linked is a network that needs no real port.
+type linked struct{ firstboot.Net }
+
+func (linked) Links(context.Context) ([]firstboot.Link, error) {
+	return []firstboot.Link{{Name: "eth0", Carrier: true, Addresses: headscaletest.Loopback}}, nil
+}
+
+// pass runs the tailnet step once and returns the problem's code, "" if there
+// is none.
+func (m *machine) pass() string {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
+	defer cancel()
+	for _, s := range firstboot.Steps(m.host(), &m.cfg) {
+		if s.Name != "tailnet" {
+			continue
+		}
+		done, err := s.Done(ctx)
+		if err == nil && !done {
+			err = s.Do(ctx)
+		}
+		var p *firstboot.Problem
+		switch {
+		case errors.As(err, &p):
+			m.t.Logf("%s: %s: %v", m.cfg.Node, p.Code, err)
+			if key := m.cfg.Headscale.AuthKey.Reveal(); key != "" && strings.Contains(err.Error(), key) {
+				m.t.Error("the error shows the key")
+			}
+			return p.Code
+		case err != nil:
+			m.t.Fatal(err)
+		}
+	}
+	return ""
+}
+
+func (m *machine) want(code string) {
+	m.t.Helper()
+	if got := m.pass(); got != code {
+		m.t.Fatalf("problem %q, want %q", got, code)
+	}
+}
+
+func nodes(t *testing.T, s *headscaletest.Server) map[string]headscale.Node {
+	t.Helper()
+	list, err := s.Client.Nodes(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]headscale.Node{}
+	for _, n := range list {
+		out[n.GivenName] = n
+	}
+	return out
+}
+
+func TestJoin(t *testing.T) {
+	tailscaled := program(t)
+	s := headscaletest.Start(t)
+	first := s.Key("tag:site-a", time.Hour)
+
+	a := newMachine(t, "home-pi", s, first.Key)
+	a.start(tailscaled)
+	a.want("")
+	n, ok := nodes(t, s)["home-pi"]
+	if !ok || len(n.Tags) != 1 || n.Tags[0] != "tag:site-a" || n.KeyID != first.ID || !n.Expiry.IsZero() {
+		t.Fatalf("listed as %+v", n)
+	}
+	keys, err := s.Client.ListKeys(context.Background())
+	if err != nil || len(keys) != 1 || !keys[0].Used {
+		t.Fatalf("keys: %+v, %v", keys, err)
+	}
+
+	t.Run("a restart needs no key", func(t *testing.T) {
+		a.cfg.Headscale.AuthKey, a.cfg.Sealed = "", true
+		a.kill()
+		a.start(tailscaled)
+		a.want("")
+	})
+	t.Run("a restart needs no server", func(t *testing.T) {
+		a.kill()
+		s.Stop()
+		a.start(tailscaled)
+		a.want("")
+		st, err := a.host().Tailnet.Status(context.Background())
+		if err != nil || len(st.IPs) == 0 || st.IPs[0] != n.Addresses[0] {
+			t.Errorf("status %+v, %v", st, err)
+		}
+		s.Run()
+	})
+	t.Run("bad keys, then a good one", func(t *testing.T) {
+		b := newMachine(t, "cabin-pi", s, first.Key)
+		b.start(tailscaled)
+		b.want("key-spent")
+		short := s.Key("tag:site-b", 2*time.Second)
+		time.Sleep(3 * time.Second)
+		b.cfg.Headscale.AuthKey = short.Key
+		b.want("key-expired")
+		b.cfg.Headscale.AuthKey = "hskey-auth-AAAAAAAAAAAA-" + secret.String(strings.Repeat("b", 64))
+		b.want("key-unknown")
+		b.cfg.Headscale.AuthKey = "nonsense"
+		b.want("key-unknown")
+		b.cfg.Headscale.AuthKey = ""
+		b.want("key-missing")
+		b.cfg.Headscale.AuthKey = s.Key("tag:site-b", time.Hour).Key
+		b.want("")
+		peers, err := b.host().Tailnet.Status(context.Background())
+		if err != nil || len(peers.Peers) != 1 || peers.Peers[0].Name != "home-pi" {
+			t.Errorf("peers %+v, %v", peers.Peers, err)
+		}
+	})
+	t.Run("two nodes of one name", func(t *testing.T) {
+		c := newMachine(t, "home-pi", s, s.Key("tag:site-a", time.Hour).Key)
+		c.start(tailscaled)
+		c.want("name-taken")
+		if err := s.Client.DeleteNode(context.Background(), n.ID); err != nil {
+			t.Fatal(err)
+		}
+		for given, other := range nodes(t, s) {
+			if given != "cabin-pi" {
+				if err := s.Client.RenameNode(context.Background(), other.ID, "home-pi"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for end := time.Now().Add(30 * time.Second); c.pass() != ""; time.Sleep(time.Second) {
+			if time.Now().After(end) {
+				t.Fatal("the new name does not arrive")
+			}
+		}
+	})
+	t.Run("a deleted node asks for a key", func(t *testing.T) {
+		code := ""
+		for end := time.Now().Add(60 * time.Second); code == "" && time.Now().Before(end); time.Sleep(time.Second) {
+			code = a.pass()
+		}
+		if code != "key-lost" {
+			t.Fatalf("problem %q", code)
+		}
+		a.cfg.Headscale.AuthKey = s.Key("tag:site-a", time.Hour).Key
+		if code := a.pass(); code != "name-taken" && code != "" {
+			t.Errorf("with a new key: %q", code)
+		}
+	})
+	t.Run("a server that is down", func(t *testing.T) {
+		d := newMachine(t, "late", s, s.Key("tag:site-a", time.Hour).Key)
+		s.Stop()
+		d.start(tailscaled)
+		d.want("unreachable")
+		s.Run()
+		d.want("")
+	})
+	t.Run("a wrong address", func(t *testing.T) {
+		e := newMachine(t, "lost", s, "hskey-auth-x")
+		e.start(tailscaled)
+		e.cfg.Headscale.URL = headscaletest.OtherServer(t)
+		e.want("not-headscale")
+		e.cfg.Headscale.URL = "https://no-such-name.invalid"
+		if code := e.pass(); code != "unknown-host" && code != "dns-down" {
+			t.Errorf("problem %q", code)
+		}
+	})
+}
