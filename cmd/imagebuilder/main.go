@@ -12,9 +12,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
@@ -80,9 +82,8 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w; see '%s --help'", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if not .HasAvailableSubCommands}}", 1))
 	root.AddCommand(
 		newBuild(), newInspect(), newRun(),
 		newBoards(), newComponents(), newCache(),
@@ -153,6 +154,24 @@ func subcommand(cmd *cobra.Command, args []string) error {
 	}
 	return usagef("'%s' has no command %q; see '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())
 }
+
+// flagError words what pflag made of the flags.
+func flagError(cmd *cobra.Command, err error) error {
+	if cmd.HasSubCommands() { // the flags of a misspelt command are unknown too
+		if err := subcommand(cmd, cmd.Flags().Args()); err != nil {
+			return err
+		}
+	}
+	var value *pflag.InvalidValueError
+	if errors.As(err, &value) { // pflag quotes strconv
+		flag := value.GetFlag()
+		return usagef("--%s %q: want %s; see '%s --help'", flag.Name, value.GetValue(), flagTypes[flag.Value.Type()], cmd.CommandPath())
+	}
+	return usagef("%w; see '%s --help'", err, cmd.CommandPath())
+}
+
+// flagTypes says what a flag of each type of pflag wants.
+var flagTypes = map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false"}
 
 // exactArgs is cobra.ExactArgs with an error that says what is wanted.
 func exactArgs(names ...string) cobra.PositionalArgs {
