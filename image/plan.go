@@ -35,7 +35,7 @@ func newPlan(opt Options) (*plan, error) {
 	names := append(slices.Clone(b.Overlays), opt.Overlays...)
 	var err error
 	if p.overlays, err = overlay.LoadAll(opt.OverlayFS, names); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("board %s: %w", b.Name, err)
 	}
 	p.packages = append(append(p.packages, b.Packages...), opt.Packages...)
 	p.packages = append(p.packages, b.Kernel.Package)
