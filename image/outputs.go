@@ -90,9 +90,9 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id,
 	for _, o := range p.overlays {
 		m.Overlays = append(m.Overlays, o.Name)
 	}
-	for _, c := range in.components {
+	for i, c := range in.components {
 		m.Components = append(m.Components, manifest.Component{
-			Name: c.Name, Version: c.Version, URL: c.URL, SHA256: c.SHA256, Size: c.Size,
+			Name: c.Name, Version: c.Version, URL: in.lock.Components[i].URL, SHA256: c.SHA256, Size: c.Size,
 			BuiltFrom: c.BuiltFrom, Deferred: c.Deferred, Reason: c.Reason,
 		})
 	}

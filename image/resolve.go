@@ -1,10 +1,10 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/apt"
@@ -175,10 +175,14 @@ func (p *plan) resolveComponents(ctx context.Context, in *inputs) error {
 
 func lockComponent(r *component.Resolved) lock.Component {
 	pin := r.Pin()
-	return lock.Component{
+	c := lock.Component{
 		Name: r.Name, Version: pin.Version, Arch: r.Arch, URL: pin.URL,
 		BuiltFrom: pin.Module, SHA256: pin.SHA256, Size: pin.Size, Deferred: r.Deferred,
 	}
+	if r.Source == component.FromFile { // a path, not an address
+		c.URL, c.File = "", pin.URL
+	}
+	return c
 }
 
 func pins(l *lock.Lock) map[string]component.Pin {
@@ -188,7 +192,7 @@ func pins(l *lock.Lock) map[string]component.Pin {
 	out := map[string]component.Pin{}
 	for _, c := range l.Components {
 		out[c.Name] = component.Pin{
-			Version: c.Version, Source: sourceOf(c), URL: c.URL, Module: c.BuiltFrom, SHA256: c.SHA256, Size: c.Size,
+			Version: c.Version, Source: sourceOf(c), URL: cmp.Or(c.URL, c.File), Module: c.BuiltFrom, SHA256: c.SHA256, Size: c.Size,
 		}
 	}
 	return out
@@ -200,10 +204,10 @@ func sourceOf(c lock.Component) component.Source {
 		return component.Deferred
 	case c.BuiltFrom != "":
 		return component.FromModule
-	case strings.HasPrefix(c.URL, "http"):
-		return component.FromRelease
+	case c.File != "":
+		return component.FromFile
 	}
-	return component.FromFile
+	return component.FromRelease
 }
 
 // inputsDigest hashes what determines the image's bytes.

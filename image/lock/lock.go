@@ -64,7 +64,7 @@ type Component struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	Arch    string `json:"arch"`
-	File    string `json:"file,omitempty"` // which file, where a component has several
+	File    string `json:"file,omitempty"` // path on the builder, where the user gave a file
 	URL     string `json:"url,omitempty"`
 	SHA256  string `json:"sha256"`
 	Size    int64  `json:"size,omitempty"`
