@@ -1,0 +1,255 @@
+package node_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+const minimal = `version: 1
+node: cabin-box
+site: cabin
+role: agent
+headscale: {url: https://headscale.example.net, authKey: hskey-auth-secret}
+k3s: {servers: [home-pi], bootstrapToken: boot.secret}
+`
+
+const full = `version: 1
+node: home-pi
+board: rpi4
+site: home
+role: server
+headscale: {url: "http://192.168.1.5:8085", authKey: hskey-auth-secret}
+k3s:
+  init: true
+  servers: [home-pi, cabin-pi]
+  token: k3s-secret
+  agentToken: agent-secret
+  labels: {example.net/disk: ssd}
+  taints: ["example.net/slow=true:NoSchedule"]
+  config: {kubelet-arg: [max-pods=50], disable: [traefik]}
+ssh: {authorizedKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me@home"]}
+network:
+  interfaces:
+  - {name: eth0, addresses: [192.168.1.10/24], gateway: 192.168.1.1, dns: [192.168.1.1]}
+  - {name: eth0, vlan: 20}
+  wifi: {ssid: home net, psk: wifi-secret, country: PT}
+  ntp: [pool.ntp.org]
+  proxy: http://user:proxy-secret@proxy.example.net:3128
+  noProxy: [.example.net]
+timezone: Europe/Lisbon
+dataDisk: /dev/disk/by-id/usb-SanDisk_1
+longhorn: {disk: /dev/sdb}
+files:
+- {path: /etc/sysctl.d/50-own.conf, mode: 0640, owner: "0:100", content: "file-secret\n"}
+`
+
+func load(t *testing.T, yaml string) *node.Config {
+	t.Helper()
+	c, err := node.Load("node.yaml", []byte(yaml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestRoundTrip(t *testing.T) {
+	for _, yaml := range []string{minimal, full} {
+		c := load(t, yaml)
+		b, err := node.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		padded, err := node.Pad(b)
+		if err != nil || len(padded) != node.ReservedSize {
+			t.Fatalf("padded to %d, %v", len(padded), err)
+		}
+		if d := cmp.Diff(fmt.Sprint(reveal(c)), fmt.Sprint(reveal(load(t, string(padded))))); d != "" {
+			t.Error(d)
+		}
+	}
+}
+
+// reveal makes secrets comparable.
+func reveal(c *node.Config) string {
+	b, err := node.Marshal(c)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+func TestDefaultsAndForms(t *testing.T) {
+	windows := "\xef\xbb\xbf" + strings.ReplaceAll(minimal, "\n", "\r\n")
+	c := load(t, windows)
+	if c.Timezone != "Etc/UTC" || c.Node != "cabin-box" || c.JoinToken().Reveal() != "boot.secret" {
+		t.Errorf("%+v", c)
+	}
+	if f := load(t, full).Files[0]; f.Mode != 0o640 {
+		t.Errorf("mode %o", f.Mode)
+	}
+}
+
+func TestSeal(t *testing.T) {
+	c := load(t, full)
+	sealed := c.Seal()
+	b, err := node.Marshal(sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(b), "secret") {
+		t.Errorf("sealed:\n%s", b)
+	}
+	back := load(t, string(b))
+	if back.HasSecrets() || !back.Sealed || !c.HasSecrets() {
+		t.Error("sealing and secrets disagree")
+	}
+	if !strings.Contains(reveal(c), "hskey-auth-secret") {
+		t.Error("sealing changed the original")
+	}
+}
+
+func TestErrorsShowNoValues(t *testing.T) {
+	for _, secret := range []string{"hskey-auth-secret", "k3s-secret", "agent-secret", "wifi-secret", "proxy-secret"} {
+		_, err := node.Load("node.yaml", []byte(strings.Replace(full, secret, "x y\u00e9"+secret, 1)))
+		if err == nil {
+			continue
+		}
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("%v", err)
+		}
+	}
+	if s := fmt.Sprintf("%v %+v %#v", *load(t, full), *load(t, full), *load(t, full)); strings.Contains(s, "secret-") || strings.Contains(s, "hskey") || strings.Contains(s, "wifi-secret") {
+		t.Error("a config prints its secrets")
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	edit := func(yaml, from, to string) string {
+		if !strings.Contains(yaml, from) {
+			t.Fatalf("the test's text has no %q", from)
+		}
+		return strings.Replace(yaml, from, to, 1)
+	}
+	for _, c := range []struct {
+		name, yaml string
+		kind       node.Kind
+		want       string
+	}{
+		{"empty", "", node.Empty, "is empty"},
+		{"newlines", strings.Repeat("\n", node.ReservedSize), node.Empty, "is empty"},
+		{"comments", "# nothing\n\n# here\n", node.Empty, "comments only"},
+		{"binary", "version: 1\x00\x01", node.Binary, "not UTF-8"},
+		{"utf16", "\xff\xfev\x00", node.Binary, "not UTF-8"},
+		{"large", strings.Repeat("# x\n", 300000), node.TooLarge, "the limit is 32768"},
+		{"version 2", "version: 2\nfuture: true\n", node.Foreign, `node.yaml:1: field "version": is 2, this program knows 1`},
+		{"no version", "node: x\n", node.Foreign, "write \"version: 1\""},
+		{"word version", "version: one\n", node.Foreign, "want the number 1"},
+		{"list", "- 1\n", node.Invalid, "want"},
+		{"syntax", edit(minimal, "site: cabin", "site: [cabin"), node.Invalid, "node.yaml:"},
+		{"unknown field", edit(minimal, "site: cabin", "sites: cabin"), node.Invalid, `node.yaml:3: field "sites": unknown (did you mean "site"?)`},
+		{"nested unknown", edit(minimal, "authKey:", "authkey:"), node.Invalid, `node.yaml:5: field "headscale.authkey": unknown (did you mean "authKey"?)`},
+		{"host name", edit(minimal, "cabin-box", "Cabin_Box"), node.Invalid, `node.yaml:2: field "node"`},
+		{"localhost", edit(minimal, "cabin-box", "localhost"), node.Invalid, "choose another name"},
+		{"role", edit(minimal, "role: agent", "role: agnet"), node.Invalid, `field "role": unknown role (did you mean "agent"?)`},
+		{"url", edit(minimal, "https://headscale.example.net", "headscale.example.net"), node.Invalid, `field "headscale.url"`},
+		{"url path", edit(minimal, "example.net,", "example.net/admin,"), node.Invalid, "remove the rest"},
+		{"key with space", edit(minimal, "hskey-auth-secret", `"hskey auth"`), node.Invalid, "copy it again"},
+		{"ca", edit(minimal, "authKey: hskey-auth-secret", "ca: hello"), node.Invalid, "PEM"},
+		{"no servers", edit(minimal, "servers: [home-pi], ", ""), node.Invalid, "at least one other server"},
+		{"only itself", edit(minimal, "[home-pi]", "[cabin-box]"), node.Invalid, "at least one other server"},
+		{"agent init", edit(minimal, "servers:", "init: true, servers:"), node.Invalid, `field "k3s.init": only a node with role server`},
+		{"witness init", edit(full, "role: server", "role: witness"), node.Invalid, "only a node with role server"},
+		{"no token", edit(minimal, ", bootstrapToken: boot.secret", ""), node.Invalid, "needs agentToken or bootstrapToken"},
+		{"server bootstrap", edit(full, "agentToken:", "bootstrapToken:"), node.Invalid, "is for agents"},
+		{"own flag", edit(full, "disable: [traefik]", "node-ip: 1.2.3.4"), node.Invalid, `field "k3s.config.node-ip": is decided by firstboot`},
+		{"label", edit(full, "example.net/disk: ssd", "topology.kubernetes.io/zone: x"), node.Invalid, "comes from site"},
+		{"taint", edit(full, ":NoSchedule", ":Never"), node.Invalid, `field "k3s.taints[0]"`},
+		{"ssh key", edit(full, "AAAAC3", "BBBBC3"), node.Invalid, `field "ssh.authorizedKeys[0]"`},
+		{"ssh type", edit(full, "ssh-ed25519", "ssh-rsa"), node.Invalid, "of the type it names"},
+		{"address", edit(full, "192.168.1.10/24", "192.168.1.10"), node.Invalid, "prefix length"},
+		{"gateway", edit(full, "gateway: 192.168.1.1", "gateway: router"), node.Invalid, `field "network.interfaces[0].gateway"`},
+		{"vlan", edit(full, "vlan: 20", "vlan: 5000"), node.Invalid, "1 to 4094"},
+		{"wifi country", edit(full, "country: PT", "country: pt"), node.Invalid, "two-letter"},
+		{"wifi psk", edit(full, "wifi-secret", "short"), node.Invalid, "8 to 63"},
+		{"time zone", edit(full, "Europe/Lisbon", "../../etc/shadow"), node.Invalid, "want a time zone"},
+		{"disk", edit(full, "/dev/sdb", "sdb"), node.Invalid, "want a disk"},
+		{"file place", edit(full, "/etc/sysctl.d/50-own.conf", "/etc/shadow"), node.Invalid, "none of the places"},
+		{"file escape", edit(full, "/etc/sysctl.d/50-own.conf", "/etc/sysctl.d/../shadow"), node.Invalid, "clean absolute path"},
+		{"own file", edit(full, "/etc/sysctl.d/50-own.conf", "/etc/rancher/k3s/config.yaml"), node.Invalid, "is written by firstboot"},
+		{"mode", edit(full, "mode: 0640", "mode: 4755"), node.Invalid, "mode in octal"},
+		{"owner", edit(full, `"0:100"`, "nobody"), node.Invalid, "UID:GID"},
+	} {
+		_, err := node.Load("node.yaml", []byte(c.yaml))
+		var bad *node.Error
+		if !errors.As(err, &bad) {
+			t.Errorf("%s: accepted (%v)", c.name, err)
+			continue
+		}
+		if bad.Kind != c.kind || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: kind %d: %v\nwant kind %d: %s", c.name, bad.Kind, err, c.kind, c.want)
+		}
+	}
+}
+
+// TestAllFindingsAtOnce: a person mends a file in one go.
+func TestAllFindingsAtOnce(t *testing.T) {
+	_, err := node.Load("node.yaml", []byte("version: 1\nnode: A_\nsite: B_\nrole: boss\n"))
+	if err == nil || len(strings.Split(err.Error(), "\n")) < 4 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	c := load(t, strings.Replace(minimal, "https://headscale.example.net, authKey: hskey-auth-secret", "http://headscale.example.net:8080", 1))
+	if w := c.Warnings(); len(w) != 2 || !strings.Contains(w[0], "plain http") || !strings.Contains(w[1], "authKey") {
+		t.Errorf("%q", w)
+	}
+	if w := load(t, full).Warnings(); len(w) != 0 {
+		t.Errorf("%q", w)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(minimal))
+	f.Add([]byte(full))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := node.Load("node.yaml", data)
+		var bad *node.Error
+		if err != nil && !errors.As(err, &bad) {
+			t.Fatalf("error of type %T", err)
+		}
+		if err != nil {
+			return
+		}
+		b, err := node.Marshal(c.Seal())
+		if err != nil {
+			return
+		}
+		if _, err := node.Load("node.yaml", b); err != nil {
+			t.Fatalf("a sealed file does not load: %v\n%s", err, b)
+		}
+	})
+}
+
+func FuzzLoadComponents(f *testing.F) {
+	f.Add([]byte(`{"version":1,"components":[{"name":"k3s","version":"v1","urls":["https://x/y"],"sha256":"` + strings.Repeat("ab", 32) + `","format":"binary","files":[{"name":"k3s","mode":493}],"deferred":true}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := node.LoadComponents(data)
+		if err != nil {
+			return
+		}
+		for _, x := range c.Components {
+			for _, file := range x.Files {
+				if strings.ContainsAny(file.Name, "/\x00") || file.Name == ".." {
+					t.Fatalf("file %q", file.Name)
+				}
+			}
+		}
+	})
+}
