@@ -138,13 +138,8 @@ func (g *Guest) Run(ctx context.Context, command string) (string, error) {
 }
 
 func (g *Guest) dial(ctx context.Context) (*ssh.Client, error) {
-	config := &ssh.ClientConfig{
-		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(g.signer)}, Timeout: 20 * time.Second,
-		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // born at first boot; the wire is QEMU's own
-	}
-	addr := net.JoinHostPort("127.0.0.1", fmt.Sprint(g.config.SSHPort))
 	for {
-		client, err := ssh.Dial("tcp", addr, config)
+		client, err := g.tryDial(ctx)
 		if err == nil {
 			return client, nil
 		}
@@ -156,6 +151,34 @@ func (g *Guest) dial(ctx context.Context) (*ssh.Client, error) {
 			return nil, fmt.Errorf("%w while waiting for SSH (%w); the last lines:\n%s", ctx.Err(), err, g.Tail(40))
 		}
 	}
+}
+
+// handshakeLimit is generous: an emulated Pi takes seconds for its signatures.
+const handshakeLimit = 30 * time.Second
+
+// tryDial bounds the handshake too: QEMU takes every connection by itself and
+// keeps it open without a word until the guest has a network.
+func (g *Guest) tryDial(ctx context.Context) (*ssh.Client, error) {
+	addr := net.JoinHostPort("127.0.0.1", fmt.Sprint(g.config.SSHPort))
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	if err := conn.SetDeadline(time.Now().Add(handshakeLimit)); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	c, channels, requests, err := ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
+		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(g.signer)},
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // born at first boot; the wire is QEMU's own
+	})
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return ssh.NewClient(c, channels, requests), conn.SetDeadline(time.Time{})
 }
 
 // PowerOff asks the guest to shut down and waits for it to do so.

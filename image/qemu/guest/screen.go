@@ -13,6 +13,12 @@ func (g *Guest) Screenshot(file string) error {
 	return g.qmp("screendump", map[string]any{"filename": file, "format": "png"})
 }
 
+// PressPower pushes the machine's power button. Config.QMP must be set, and
+// the emulated Pi has no button.
+func (g *Guest) PressPower() error {
+	return g.qmp("system_powerdown", map[string]any{})
+}
+
 // qmp executes one command over QEMU's control socket (QEMU Machine Protocol).
 func (g *Guest) qmp(command string, args map[string]any) error {
 	conn, err := net.DialTimeout("unix", g.config.QMP, 5*time.Second)
