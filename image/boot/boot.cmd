@@ -7,9 +7,10 @@
 # nonsense means: no trial, slot a.
 
 # Beyond the kernel, whose memory ends below 0x5000000, and below the 1 GB of
-# the smallest model. Numbers are hexadecimal.
+# the smallest model. QEMU has its device tree at 0x8000000, the firmware far
+# above. Numbers are hexadecimal.
 setenv scratch 0x07000000
-setenv initrd_at 0x08000000
+setenv initrd_at 0x09000000
 setenv kernel_comp_addr_r 0x10000000
 setenv fat "${devtype} ${devnum}:1"
 

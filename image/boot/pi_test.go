@@ -139,7 +139,7 @@ func TestQEMUDeviceTree(t *testing.T) {
 	want := `/dts-v1/;
 / {
 	compatible = "raspberrypi,4-model-b";
-	chosen { imagebuilder,bootargs = "console=ttyAMA0,115200"; };
+	chosen { stdout-path = "serial0:115200n8"; imagebuilder,bootargs = "console=ttyAMA0,115200 systemd.watchdog_sec=0"; };
 	soc {
 		serial@7e201000 { };
 		serial@7e215040 { status = "disabled"; };

@@ -19,8 +19,10 @@ var qemuLacks = []string{
 }
 
 // QEMUDeviceTree changes the Pi 4's mainline device tree so that its kernel
-// runs on QEMU's raspi4b. It is for emulation only and goes into no image. The
-// console is the PL011 there; boot.cmd takes that from /chosen.
+// runs on QEMU's raspi4b. It is for emulation only and goes into no image.
+// boot.cmd adds what it finds in /chosen to the kernel's arguments: the console
+// is the PL011 there, and the watchdog must stay off, as QEMU resets the
+// machine the moment it is armed (hw/misc/bcm2835_powermgt.c, 10.0).
 func QEMUDeviceTree(dtb []byte) ([]byte, error) {
 	t, err := fdt.Parse(dtb)
 	if err != nil {
@@ -38,6 +40,7 @@ func QEMUDeviceTree(dtb []byte) ([]byte, error) {
 	uart.DeleteChild("bluetooth")
 	card.Delete("vmmc-supply")
 	card.Delete("vqmmc-supply")
-	chosen.Set("imagebuilder,bootargs", []byte("console=ttyAMA0,115200\x00"))
+	chosen.Set("stdout-path", []byte("serial0:115200n8\x00")) // U-Boot's console after its relocation
+	chosen.Set("imagebuilder,bootargs", []byte("console=ttyAMA0,115200 systemd.watchdog_sec=0\x00"))
 	return t.Bytes(), nil
 }
