@@ -8,8 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
-
+	"github.com/going-mobile/imagebuilder/image/cpio"
 	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -25,24 +24,11 @@ func Initramfs(in Input) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
-	var plain bytes.Buffer
-	if err := writeCpio(&plain, t); err != nil {
+	var out bytes.Buffer
+	if err := cpio.WriteZstd(&out, t); err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
-	return compress(plain.Bytes())
-}
-
-// compress uses a window that the kernel's decompressor accepts (at most
-// 128 MiB, lib/decompress_unzstd.c), and one thread, for equal bytes anywhere.
-// Its checksum is the kernel's only way to notice a truncated file.
-func compress(plain []byte) ([]byte, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(8<<20), zstd.WithEncoderCRC(true))
-	if err != nil {
-		return nil, err
-	}
-	defer enc.Close()
-	return enc.EncodeAll(plain, nil), nil
+	return out.Bytes(), nil
 }
 
 func initramfsTree(in Input) (*tree.Tree, error) {
@@ -141,7 +127,7 @@ func earlyCpio(in Input, name string, data []byte) ([]byte, error) {
 		return nil, f.err
 	}
 	var out bytes.Buffer
-	if err := writeCpio(&out, t); err != nil {
+	if err := cpio.Write(&out, t); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil
