@@ -16,6 +16,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/payload"
+	"github.com/going-mobile/imagebuilder/image/progress"
 	"github.com/going-mobile/imagebuilder/image/prune"
 	"github.com/going-mobile/imagebuilder/image/rootfs"
 	"github.com/going-mobile/imagebuilder/image/rootfs/check"
@@ -51,10 +52,21 @@ func (p *plan) decode(ctx context.Context, in *inputs) ([]*deb.Package, error) {
 	err := apt.Fetch(ctx, p.opt.Cache, bySize, opt, func(pkg *apt.Package, file string) (err error) {
 		processors <- struct{}{}
 		defer func() { <-processors }()
-		decoded[index[pkg]], err = deb.Decode(ctx, p.opt.Cache, file, pkg.SHA256, p.opt.Progress)
+		decoded[index[pkg]], err = deb.Decode(ctx, p.opt.Cache, file, pkg.SHA256, named{p.opt.Progress, pkg.Name})
 		return err
 	})
 	return decoded, err
+}
+
+// named reports tasks by a name that people know, where the file in the cache
+// is called by its digest.
+type named struct {
+	progress.Reporter
+	name string
+}
+
+func (n named) Start(stage, _ string, total int64) progress.Task {
+	return n.Reporter.Start(stage, n.name, total)
 }
 
 // assembleRoot turns packages, overlays and components into the root. It
