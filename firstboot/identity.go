@@ -47,7 +47,10 @@ func (m *machine) identityDo(ctx context.Context) error {
 	if err := m.bear(); err != nil {
 		return err
 	}
-	if err := m.Files.Symlink("../usr/share/zoneinfo/"+m.cfg.Timezone, "/etc/localtime"); err != nil {
+	if err := m.checkZone(); err != nil {
+		return err
+	}
+	if err := m.Files.Symlink(".."+zoneDir+m.cfg.Timezone, "/etc/localtime"); err != nil {
 		return err
 	}
 	if err := m.System.SetHostname(m.cfg.Node); err != nil {
@@ -106,19 +109,25 @@ func (m *machine) named() (bool, error) {
 	return strings.TrimSpace(string(owner)) == m.cfg.Node, err
 }
 
+const zoneDir = "/usr/share/zoneinfo/"
+
+func (m *machine) checkZone() error {
+	ok, err := m.exists(zoneDir + m.cfg.Timezone)
+	if err == nil && !ok {
+		return problem("bad-field", "field \"timezone\": "+m.cfg.Timezone+" is not in this image")
+	}
+	return err
+}
+
 func (m *machine) zoned() (bool, error) {
-	zone := "/usr/share/zoneinfo/" + m.cfg.Timezone
-	if ok, err := m.exists(zone); err != nil || !ok {
-		if err == nil {
-			err = problem("bad-field", "field \"timezone\": "+m.cfg.Timezone+" is not in this image")
-		}
+	if err := m.checkZone(); err != nil {
 		return false, err
 	}
 	target, err := m.Files.Readlink("/etc/localtime")
 	if err != nil { // absent, or no link: to be replaced
 		return false, nil
 	}
-	return target == ".."+zone, nil
+	return target == ".."+zoneDir+m.cfg.Timezone, nil
 }
 
 // birth is something every node must have of its own.

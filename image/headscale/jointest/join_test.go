@@ -265,6 +265,8 @@ func TestJoin(t *testing.T) {
 		}
 	})
 	t.Run("a deleted node asks for a key", func(t *testing.T) {
+		a.kill()
+		a.start(tailscaled)
 		code := ""
 		for end := time.Now().Add(60 * time.Second); code == "" && time.Now().Before(end); time.Sleep(time.Second) {
 			code = a.pass()

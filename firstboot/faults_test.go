@@ -1,0 +1,367 @@
+package firstboot_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+func replace(from, to string) func(*world) {
+	return func(w *world) {
+		if !strings.Contains(initYAML, from) {
+			w.t.Fatalf("no %q in the test's node.yaml", from)
+		}
+		w.personalise(strings.Replace(initYAML, from, to, 1))
+	}
+}
+
+// noProxy makes names the node's own business.
+var noProxy = replace(`  proxy: "http://user:proxy-secret@192.168.1.1:3128"`, "")
+
+var (
+	cabin = netip.MustParseAddr("100.64.0.9")
+	peer  = []firstboot.Peer{{Name: "cabin-pi", IPs: []netip.Addr{cabin}, Online: true}}
+)
+
+// expired is what crypto/tls returns for a certificate outside its time.
+var expired = &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired, Cert: &x509.Certificate{}}}
+
+// faults is every fault and what must be read on the screen.
+var faults = []struct {
+	name   string
+	spoil  func(*world)
+	code   string
+	words  []string // on the screen
+	person bool
+}{
+	{"no node.yaml", func(w *world) { delete(w.files, "/boot/firmware/node.yaml") }, "node-missing", []string{"no node.yaml", "imagebuilder personalize"}, true},
+	{"empty", func(w *world) { w.personalise("") }, "node-empty", []string{"never personalised"}, true},
+	{"binary", func(w *world) { w.personalise("\x7fELF\x00\x01") }, "node-binary", []string{"not a text file"}, true},
+	{"1 MB", func(w *world) { w.put("/boot/firmware/node.yaml", strings.Repeat("# x\n", 1<<18)) }, "node-too-large", []string{"too large"}, true},
+	{"version", replace("version: 1", "version: 2"), "node-version", []string{"another version"}, true},
+	{"bad field", replace("site: home", "sites: home"), "bad-field", []string{`node.yaml:4: field "sites"`, `did you mean "site"?`}, true},
+	{"time zone", replace("Europe/Lisbon", "Europe/Atlantis"), "bad-field", []string{"Europe/Atlantis is not in this image"}, true},
+	{"wrong board", replace("board: rpi4", "board: optiplex-7050"), "wrong-board", []string{"for board optiplex-7050, this image is for rpi4"}, true},
+	{"foreign data", func(w *world) { w.put("/var/lib/imagebuilder/firstboot/owner", "cabin-box\n") }, "foreign-data", []string{"belongs to node cabin-box", "Put the right card or disk"}, true},
+	{"small disk", func(w *world) { w.space = 1 << 30 }, "disk-too-small", []string{"The disk is too small: 1.0 GiB", "Use a larger card"}, true},
+	{"no link", func(w *world) { w.links = []firstboot.Link{{Name: "eth0"}} }, "no-link", []string{"No network cable", "Plug the network cable in"}, true},
+	{"no port", func(w *world) { w.links = nil }, "no-link", []string{"No network cable"}, true},
+	{"no DHCP", func(w *world) { w.links = []firstboot.Link{{Name: "eth0", Carrier: true}} }, "no-dhcp", []string{"no answer from DHCP on eth0", "router"}, true},
+	{"DNS down", func(w *world) { noProxy(w); w.resolve = &net.DNSError{Err: "i/o timeout", IsTimeout: true} }, "dns-down", []string{"headscale.example.net cannot be found"}, false},
+	{"wrong name", func(w *world) { noProxy(w); w.resolve = &net.DNSError{Err: "no such host", IsNotFound: true} }, "unknown-host", []string{"headscale.example.net does not exist", "headscale: url:"}, true},
+	{"server down", func(w *world) { w.control = errors.New("connection refused") }, "unreachable", []string{"does not answer", "keeps trying"}, false},
+	{"portal", func(w *world) { w.control = firstboot.ErrPortal }, "captive-portal", []string{"login in a browser"}, true},
+	{"wrong URL", func(w *world) { w.control = firstboot.ErrNotHeadscale }, "not-headscale", []string{"something else than a Headscale server"}, true},
+	{"certificate", func(w *world) {
+		w.control = &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}
+	}, "untrusted", []string{"is not trusted", "headscale: ca:"}, true},
+	{"expired certificate", func(w *world) { w.control = expired }, "untrusted", []string{"is not trusted"}, true},
+	{"certificate and clock", func(w *world) { w.control = expired; w.synced = false }, "clock-wrong", []string{"The clock is wrong (2026-11-22)"}, true},
+	{"2100", func(w *world) { w.synced = false; w.now = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) }, "clock-wrong", []string{"The clock is wrong (2100-01-01)", "network: ntp:"}, true},
+	{"key spent", func(w *world) { w.spent["hskey-auth-first"] = true }, "key-spent", []string{"works only once", "Make a new key"}, true},
+	{"key expired", func(w *world) { w.refuse["hskey-auth-first"] = "authkey expired" }, "key-expired", []string{"has expired"}, true},
+	{"key unknown", func(w *world) { w.refuse["hskey-auth-first"] = "invalid pre auth key" }, "key-unknown", []string{"does not know the key"}, true},
+	{"refused", func(w *world) { w.refuse["hskey-auth-first"] = "requested tags are invalid\x1b[31m" }, "key-refused", []string{"requested tags are invalid?[31m"}, true},
+	{"no key", replace(", authKey: hskey-auth-first", ""), "key-missing", []string{"has no key", "authKey:"}, true},
+	{"name taken", func(w *world) { w.givenName = "home-pi-1" }, "name-taken", []string{"called home-pi already", "home-pi-1"}, true},
+	{"download", func(w *world) { w.served = map[string][]byte{} }, "component-down", []string{"k3s v1 cannot be downloaded"}, false},
+	{"digest", func(w *world) { w.served["https://example.net/k3s"] = []byte("something else") }, "component-digest", []string{"wrong digest"}, true},
+	{"manifest", func(w *world) { w.put("/usr/lib/imagebuilder/components.json", "{") }, "component-none", []string{"Write the image again"}, true},
+	{"role", func(w *world) {
+		w.put("/etc/rancher/k3s/k3s.env", "K3S_ROLE=agent\nFIRSTBOOT_ROLE=agent\n")
+		w.put("/var/lib/rancher/k3s/agent", "")
+	}, "role-conflict", []string{"set up as agent, node.yaml says server"}, true},
+	{"peer silent", func(w *world) { w.peers = peer; w.silent[cabin] = true }, "maybe-cluster", []string{"cabin-pi is known but does not answer"}, true},
+	{"peer offline", func(w *world) {
+		w.peers = []firstboot.Peer{{Name: "cabin-pi", IPs: []netip.Addr{cabin}}}
+	}, "maybe-cluster", []string{"cabin-pi is known"}, true},
+	{"no server yet", replace("init: true", "init: false"), "waiting-server", []string{"Waiting for a server of the cluster: cabin-pi"}, false},
+	{"not ready", func(w *world) { w.ready = false }, "k3s-starting", []string{"The cluster program is starting"}, false},
+	{"token", func(w *world) { w.ready = false; w.journal = "level=fatal msg=\"token CA hash does not match\"" }, "k3s-token", []string{"refused this node's token"}, true},
+	{"password", func(w *world) {
+		w.ready = false
+		w.journal = "x\nlevel=error msg=\"Node password rejected, duplicate hostname\""
+	}, "k3s-password", []string{"k3s kubectl delete node"}, true},
+	{"flag", func(w *world) { w.ready = false; w.journal = "Error: flag provided but not defined: -nonsense" }, "k3s-config", []string{"-nonsense"}, true},
+}
+
+func TestFaults(t *testing.T) {
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			w := crashWorld(t)
+			f.spoil(w)
+			s, _ := w.boot(anyProblem)
+			if s.Problem == nil || s.Problem.Code != f.code || s.Problem.Person != f.person {
+				t.Fatalf("status %s", s.Line())
+			}
+			if want := map[bool]firstboot.State{true: firstboot.NeedsPerson, false: firstboot.Waiting}[f.person]; s.State != want {
+				t.Errorf("state %s", s.State)
+			}
+			screen := strings.Join(strings.Fields(strings.Join(s.Lines(76), " ")), " ")
+			for _, words := range append(f.words, s.Problem.Remedy) {
+				if !strings.Contains(screen, words) {
+					t.Errorf("the screen lacks %q:\n%s", words, strings.Join(s.Lines(76), "\n"))
+				}
+			}
+			for _, secret := range secrets {
+				for what, text := range map[string]string{"screen": screen, "json": string(s.JSON()), "line": s.Line(), "error": s.Problem.Error()} {
+					if strings.Contains(text, secret) {
+						t.Errorf("%s is in the %s", secret, what)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestEveryTextFits: each row of the table fits a screen of 25 lines and ends
+// in a full sentence.
+func TestEveryTextFits(t *testing.T) {
+	for _, f := range faults {
+		w := crashWorld(t)
+		f.spoil(w)
+		s, _ := w.boot(anyProblem)
+		if lines := s.Lines(76); len(lines) > 22 {
+			t.Errorf("%s: %d lines", f.name, len(lines))
+		}
+		for _, l := range s.Lines(76) {
+			if len(l) > 76 {
+				t.Errorf("%s: line of %d characters: %s", f.name, len(l), l)
+			}
+		}
+	}
+}
+
+// TestMended: after every fault a person can mend in node.yaml, the new file
+// alone brings the node in.
+func TestMended(t *testing.T) {
+	for _, f := range faults {
+		if !strings.HasPrefix(f.code, "node-") && !strings.HasPrefix(f.code, "bad-") && !strings.HasPrefix(f.code, "key-") {
+			continue
+		}
+		t.Run(f.name, func(t *testing.T) {
+			w := crashWorld(t)
+			f.spoil(w)
+			s, _ := w.boot(func(s firstboot.Status) bool {
+				if s.State == firstboot.NeedsPerson {
+					w.personalise(strings.Replace(initYAML, "hskey-auth-first", "hskey-auth-second", 1))
+				}
+				return false
+			})
+			if s.State != firstboot.Joined {
+				t.Error(s.Line())
+			}
+			if leak := leaks(w); leak != "" {
+				t.Error(leak)
+			}
+		})
+	}
+}
+
+func TestRetryWakes(t *testing.T) {
+	w := crashWorld(t)
+	w.refuse["hskey-auth-first"] = "authkey expired"
+	s, _ := w.boot(func(s firstboot.Status) bool {
+		if s.State == firstboot.NeedsPerson {
+			delete(w.refuse, "hskey-auth-first")
+			if err := firstboot.Retry(memFiles{w}, clockWorld{w}); err != nil {
+				t.Error(err)
+			}
+		}
+		return false
+	})
+	if s.State != firstboot.Joined {
+		t.Error(s.Line())
+	}
+}
+
+func TestLivingPeerWins(t *testing.T) {
+	w := crashWorld(t)
+	w.peers, w.alive[cabin] = peer, true
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	conf := string(w.files["/etc/rancher/k3s/config.yaml"].data)
+	if w.clusters != 0 || !strings.Contains(conf, "server: https://100.64.0.9:6443") || strings.Contains(conf, "cluster-init") {
+		t.Errorf("%d clusters, config:\n%s", w.clusters, conf)
+	}
+	t.Run("for good", func(t *testing.T) {
+		w.alive[cabin] = false
+		w.reboot()
+		if s, _ := w.boot(nil); s.State != firstboot.Joined || w.clusters != 0 {
+			t.Error(s.Line())
+		}
+	})
+}
+
+// TestRestartingPeer: a server whose k3s is just restarting has a cluster.
+func TestRestartingPeer(t *testing.T) {
+	w := crashWorld(t)
+	w.peers = peer
+	asked := 0
+	w.fault = func(_ int, name string) fault {
+		if name == "supervisor" {
+			if asked++; asked > 3 {
+				w.alive[cabin] = true
+			}
+		}
+		return none
+	}
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || w.clusters != 0 || w.joins != 1 {
+		t.Errorf("%s: %d clusters, %d joins", s.Line(), w.clusters, w.joins)
+	}
+}
+
+func TestK3sConfig(t *testing.T) {
+	agent := `version: 1
+node: cabin-box
+site: cabin
+role: agent
+headscale: {url: "https://headscale.example.net", authKey: hskey-auth-first}
+k3s: {servers: [cabin-pi], bootstrapToken: k3s-token-very-secret, labels: {example.net/disk: ssd}, config: {kubelet-arg: max-pods=50}}
+`
+	witness := strings.NewReplacer("role: agent", "role: witness", "bootstrapToken", "token").Replace(agent)
+	common := `flannel-iface: tailscale0
+kubelet-arg:
+    - max-pods=50
+    - volume-plugin-dir=/var/lib/kubelet/volumeplugins
+node-ip: 100.64.0.7
+node-label:
+    - example.net/disk=ssd
+    - topology.kubernetes.io/region=cabin
+    - topology.kubernetes.io/zone=cabin
+node-name: cabin-box
+`
+	for name, c := range map[string]struct{ yaml, want, env string }{
+		"agent": {agent, common + `resolv-conf: /run/systemd/resolve/resolv.conf
+server: https://100.64.0.9:6443
+token-file: /etc/rancher/k3s/token
+`, "K3S_ROLE=agent"},
+		"witness": {witness, "advertise-address: 100.64.0.7\ndisable-apiserver: true\ndisable-controller-manager: true\ndisable-scheduler: true\n" + common +
+			`node-taint:
+    - node-role.kubernetes.io/etcd=true:NoExecute
+resolv-conf: /run/systemd/resolve/resolv.conf
+server: https://100.64.0.9:6443
+tls-san:
+    - 100.64.0.7
+    - cabin-box
+token-file: /etc/rancher/k3s/token
+write-kubeconfig-mode: "0600"
+`, "K3S_ROLE=server"},
+	} {
+		w := newWorld(t, c.yaml)
+		w.peers, w.alive[cabin] = peer, true
+		if s, _ := w.boot(nil); s.State != firstboot.Joined {
+			t.Fatal(s.Line())
+		}
+		_, have, _ := strings.Cut(string(w.files["/etc/rancher/k3s/config.yaml"].data), "\n")
+		if have != c.want {
+			t.Errorf("%s: config.yaml:\n%s\nwant:\n%s", name, have, c.want)
+		}
+		if env := string(w.files["/etc/rancher/k3s/k3s.env"].data); !strings.Contains(env, c.env+"\n") {
+			t.Errorf("%s: k3s.env:\n%s", name, env)
+		}
+	}
+}
+
+// TestVarLost: without its data a sealed node asks for a key, and only that.
+func TestVarLost(t *testing.T) {
+	w := crashWorld(t)
+	w.boot(nil)
+	for name := range w.files {
+		if strings.HasPrefix(name, "/var/") || strings.HasPrefix(name, "/etc/") {
+			delete(w.files, name)
+		}
+	}
+	w.haveKey, w.blessed = false, false
+	w.reboot()
+	s, _ := w.boot(needsPerson)
+	if s.Problem == nil || s.Problem.Code != "key-lost" {
+		t.Fatal(s.Line())
+	}
+}
+
+// TestSpoiltFileStopsNoMember: a joined node keeps working and tells.
+func TestSpoiltFileStopsNoMember(t *testing.T) {
+	w := crashWorld(t)
+	w.boot(nil)
+	w.personalise("version: 1\nnode: home-pi\nnonsense: true\n")
+	w.reboot()
+	s, _ := w.boot(nil)
+	if s.State != firstboot.Joined || s.Notice == nil || s.Notice.Code != "bad-field" {
+		t.Error(s.Line())
+	}
+	if !strings.Contains(w.bootYAML(), "nonsense") {
+		t.Error("the person's file was overwritten")
+	}
+}
+
+func TestClock1970(t *testing.T) {
+	w := crashWorld(t)
+	w.synced = false
+	w.now = time.Unix(0, 0)
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || w.now.Year() < 2026 {
+		t.Errorf("%s, clock %v", s.Line(), w.now)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	w := crashWorld(t)
+	w.ready = false
+	ctx := context.Background()
+	if err := firstboot.Health(ctx, memFiles{w}, clockWorld{w}, time.Minute); err == nil {
+		t.Error("healthy without a status")
+	}
+	show := func(s firstboot.Status) { w.put(firstboot.StatusJSON, string(s.JSON())) }
+	show(firstboot.Status{State: firstboot.NeedsPerson})
+	if err := firstboot.Health(ctx, memFiles{w}, clockWorld{w}, time.Minute); err != nil {
+		t.Errorf("a node that never was a member: %v", err)
+	}
+	w.put("/var/lib/imagebuilder/firstboot/joined", "home-pi\n")
+	if err := firstboot.Health(ctx, memFiles{w}, clockWorld{w}, time.Minute); err == nil {
+		t.Error("a member that is not joined counts as healthy")
+	}
+	show(firstboot.Status{State: firstboot.Joined})
+	if err := firstboot.Health(ctx, memFiles{w}, clockWorld{w}, time.Minute); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestScreen(t *testing.T) {
+	w := crashWorld(t)
+	w.spent["hskey-auth-first"] = true
+	s, _ := w.boot(anyProblem)
+	s.Time = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	s.NextTry = nil
+	want := `PLEASE HELP - somebody must do something
+
+Node       home-pi
+Site       home
+Role       server
+Address    192.168.1.20 (eth0)
+Step       4 of 7: tailnet - joining the private network
+Time       2026-11-22 12:00:00 UTC
+
+Problem    The key in node.yaml was used before; it works only once.
+What to do Make a new key for this node in Headscale, write it into
+           node.yaml on the boot partition (headscale: authKey:) and switch
+           the node off and on.
+Code       key-spent`
+	if have := strings.Join(s.Lines(76), "\n"); have != want {
+		t.Errorf("have:\n%s\nwant:\n%s", have, want)
+	}
+	if b := s.Screen(80, 25); strings.Count(string(b), "\n") > 24 {
+		t.Errorf("%d lines on a screen of 25", strings.Count(string(b), "\n"))
+	}
+	if strings.Contains(strings.ReplaceAll(string(s.Text()), "\r\n", ""), "\n") {
+		t.Error("STATUS.TXT mixes line ends")
+	}
+}
