@@ -92,6 +92,9 @@ type Join struct {
 type TailnetStatus struct {
 	State   string // NoState, NeedsLogin, Stopped, Starting, Running
 	HaveKey bool   // it has been a member and may be one still
+	// Asked means that the server wants a login: it does not know this node,
+	// even where that runs from the network map it remembers.
+	Asked bool
 	Name    string // the first label of the node's name in the tailnet
 	IPs     []netip.Addr
 	Health  []string

@@ -24,7 +24,9 @@ func (m *machine) tailnetDone(ctx context.Context) (bool, error) {
 }
 
 // running reports whether the node is up with an address.
-func running(st TailnetStatus) bool { return st.State == "Running" && len(st.IPs) > 0 }
+func running(st TailnetStatus) bool {
+	return st.State == "Running" && len(st.IPs) > 0 && !st.Asked
+}
 
 // checkName finds the name that Headscale gave in place of one that was
 // taken: peers would look for this node and find the other.
@@ -40,7 +42,7 @@ func (m *machine) tailnetDo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	member := st.HaveKey && st.State != "NeedsLogin"
+	member := st.HaveKey && st.State != "NeedsLogin" && !st.Asked
 	if !member && m.cfg.Headscale.AuthKey.Empty() {
 		if m.cfg.Sealed {
 			return problem("key-lost")

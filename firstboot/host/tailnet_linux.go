@@ -37,7 +37,7 @@ func (t Tailnet) Status(ctx context.Context) (firstboot.TailnetStatus, error) {
 }
 
 func convert(st *ipnstate.Status) firstboot.TailnetStatus {
-	out := firstboot.TailnetStatus{State: st.BackendState, HaveKey: st.HaveNodeKey, IPs: st.TailscaleIPs, Health: st.Health}
+	out := firstboot.TailnetStatus{State: st.BackendState, HaveKey: st.HaveNodeKey, Asked: st.AuthURL != "", IPs: st.TailscaleIPs, Health: st.Health}
 	if st.Self != nil {
 		out.Name = name(st.Self)
 	}
@@ -78,6 +78,8 @@ func (t Tailnet) await(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return errors.Join(err, ctx.Err())
+		case st.AuthURL != "":
+			return &firstboot.RefusedError{Message: "it does not know this node any more"}
 		case st.BackendState == "Running" && len(st.TailscaleIPs) > 0:
 			return nil
 		case st.BackendState == "NeedsLogin" && last == "NeedsLogin":

@@ -1,0 +1,308 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// hello is what a node says of itself, welcome what it hears.
+type hello struct {
+	Name, IP, Role, Password string
+	Labels                   map[string]string
+	Taints                   []string
+}
+
+type welcome struct {
+	Cluster    string
+	Credential string
+	Nodes      map[string]*member
+}
+
+type member struct {
+	hello
+	Seen time.Time
+}
+
+// refusal is an answer that asking again does not change.
+type refusal struct{ message string }
+
+func (r *refusal) Error() string { return r.message }
+
+// cluster is what a server knows; it survives a restart.
+type cluster struct {
+	mu         sync.Mutex
+	file       string
+	ID         string
+	Credential string
+	Nodes      map[string]*member
+
+	token, agentToken string
+	noAPI             bool
+	ca                []byte
+}
+
+func random() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails; crypto/rand
+	return hex.EncodeToString(b)
+}
+
+// startServer makes or reopens the cluster and serves it.
+func (n *self) startServer(ctx context.Context) error {
+	if n.token == "" {
+		return errors.New("the stand-in makes up no token: set token-file")
+	}
+	agentToken, err := n.secretOf("agent-token")
+	if err != nil {
+		return err
+	}
+	c := &cluster{file: at(filepath.Join(n.data, "server/db/standin.json")), Nodes: map[string]*member{}, token: n.token, agentToken: agentToken, noAPI: n.on("disable-apiserver")}
+	b, err := os.ReadFile(c.file)
+	switch {
+	case err == nil:
+		if err := json.Unmarshal(b, c); err != nil {
+			return fmt.Errorf("%s: %w", c.file, err)
+		}
+	case n.one("server") == "":
+		c.ID, c.Credential = random(), random()
+		log.Printf("level=info msg=\"created cluster %s\" cluster-init=%v", c.ID, n.on("cluster-init"))
+	}
+	if err := c.save(); err != nil {
+		return err
+	}
+	n.cluster = c
+	return n.listen(ctx)
+}
+
+func (n *self) listen(ctx context.Context) error {
+	cert, err := n.certificate()
+	if err != nil {
+		return err
+	}
+	n.cluster.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})
+	l, err := tls.Listen("tcp", ":6443", &tls.Config{Certificates: []tls.Certificate{cert}})
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{Handler: n.cluster.handler(), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		<-ctx.Done()
+		srv.Close()
+	}()
+	go func() { _ = srv.Serve(l) }()
+	return nil
+}
+
+func (n *self) certificate() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	t := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "k3s stand-in"}, NotAfter: time.Now().AddDate(10, 0, 0), IsCA: true, BasicConstraintsValid: true}
+	for _, san := range n.settings["tls-san"] {
+		if ip := net.ParseIP(san); ip != nil {
+			t.IPAddresses = append(t.IPAddresses, ip)
+			continue
+		}
+		t.DNSNames = append(t.DNSNames, san)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}
+
+func (c *cluster) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /cacerts", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(c.ca) })
+	mux.HandleFunc("GET /ping", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "pong") })
+	mux.HandleFunc("POST /v1-standin/join", c.join)
+	mux.HandleFunc("GET /readyz", c.api(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
+	mux.HandleFunc("GET /api/v1/nodes/{name}", c.api(c.node))
+	mux.HandleFunc("GET /api/v1/nodes", c.api(c.nodes))
+	return mux
+}
+
+func bearer(r *http.Request) string {
+	return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+}
+
+// api answers the holders of the credential, as an API server would. An etcd
+// only server has none of its own: here it answers for those it belongs to.
+func (c *cluster) api(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c.mu.Lock()
+		ok := c.Credential != "" && bearer(r) == c.Credential
+		c.mu.Unlock()
+		if !ok {
+			http.Error(w, "401 Unauthorized", http.StatusUnauthorized)
+			return
+		}
+		h(w, r)
+	}
+}
+
+// join checks the token as k3s does: the servers' opens everything, the
+// agents' only agents.
+func (c *cluster) join(w http.ResponseWriter, r *http.Request) {
+	var h hello
+	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&h); err != nil || h.Name == "" {
+		http.Error(w, "bad request", http.StatusBadRequest)
+		return
+	}
+	token := bearer(r)
+	agent := h.Role == "agent" && c.agentToken != "" && token == c.agentToken
+	if token != c.token && !agent {
+		http.Error(w, "not authorized", http.StatusUnauthorized)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ID == "" {
+		http.Error(w, "not a member of a cluster yet", http.StatusServiceUnavailable)
+		return
+	}
+	if have := c.Nodes[h.Name]; have != nil && have.Password != h.Password {
+		http.Error(w, "Node password rejected, duplicate hostname or contents of '/etc/rancher/node/password' may not match server node-passwd entry", http.StatusForbidden)
+		return
+	}
+	c.Nodes[h.Name] = &member{h, time.Now()}
+	if err := c.saveLocked(); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(welcome{c.ID, c.Credential, c.Nodes})
+}
+
+// adopt takes over what the server that this one joined knows.
+func (c *cluster) adopt(w welcome) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ID != "" && c.ID != w.Cluster {
+		return &refusal{"this server belongs to cluster " + c.ID + ", the one it should join to " + w.Cluster}
+	}
+	c.ID, c.Credential = w.Cluster, w.Credential
+	for name, m := range w.Nodes {
+		if have := c.Nodes[name]; have == nil || have.Seen.Before(m.Seen) {
+			c.Nodes[name] = m
+		}
+	}
+	return c.saveLocked()
+}
+
+func (c *cluster) save() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.saveLocked()
+}
+
+func (c *cluster) saveLocked() error {
+	b, err := json.Marshal(map[string]any{"ID": c.ID, "Credential": c.Credential, "Nodes": c.Nodes})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(c.file), 0o700); err != nil {
+		return err
+	}
+	tmp := c.file + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, c.file)
+}
+
+func (c *cluster) node(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.Nodes[r.PathValue("name")]
+	if m == nil {
+		http.Error(w, fmt.Sprintf("nodes %q not found", r.PathValue("name")), http.StatusNotFound)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(m.object())
+}
+
+func (c *cluster) nodes(w http.ResponseWriter, _ *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	items := []any{}
+	for _, m := range c.Nodes {
+		items = append(items, m.object())
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "v1", "kind": "NodeList", "items": items})
+}
+
+// object is the node as core/v1 writes it, as far as anybody asks.
+func (m *member) object() map[string]any {
+	status, message := "True", "stand-in is posting ready status"
+	if time.Since(m.Seen) > 20*time.Second {
+		status, message = "Unknown", "stand-in stopped posting node status"
+	}
+	return map[string]any{
+		"apiVersion": "v1", "kind": "Node",
+		"metadata": map[string]any{"name": m.Name, "labels": m.Labels},
+		"spec":     map[string]any{"taints": m.Taints},
+		"status": map[string]any{
+			"addresses":  []any{map[string]any{"type": "InternalIP", "address": m.IP}},
+			"conditions": []any{map[string]any{"type": "Ready", "status": status, "message": message}},
+			"nodeInfo":   map[string]any{"kubeletVersion": "v0.0.0+standin"},
+		},
+	}
+}
+
+// call speaks to a server whose certificate is not known yet.
+func call(ctx context.Context, method, url, token string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	b, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
+	if err != nil {
+		return err
+	}
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
+		return &refusal{strings.TrimSpace(string(data))}
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(data)))
+	}
+	if raw, ok := out.(*[]byte); ok {
+		*raw = data
+		return nil
+	}
+	return json.Unmarshal(data, out)
+}

@@ -1,0 +1,187 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// beat is how often a node tells its server that it lives.
+const beat = 2 * time.Second
+
+func serve(role string) error {
+	switch failure() {
+	case "start":
+		return errors.New("told to fail")
+	case "flag":
+		return errors.New("flag provided but not defined: -told-to-fail")
+	}
+	s, err := loadSettings(role)
+	if err != nil {
+		return err
+	}
+	token, err := s.secretOf("token")
+	if err != nil {
+		return err
+	}
+	n := &self{settings: s, role: role, data: s.one("data-dir"), token: token}
+	if n.data == "" {
+		n.data = "/var/lib/rancher/k3s"
+	}
+	if n.password, err = nodePassword(); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if role == "server" {
+		if err := n.startServer(ctx); err != nil {
+			return err
+		}
+	}
+	return n.live(ctx)
+}
+
+// self is the node that this process is.
+type self struct {
+	settings
+	role, data, token, password string
+	cluster                     *cluster // of a server
+	kubelet                     string   // the credential of its kubelet.kubeconfig
+}
+
+// nodePassword is k3s' own protection against two machines of one name.
+func nodePassword() (string, error) {
+	name := at("/etc/rancher/node/password")
+	if b, err := os.ReadFile(name); err == nil && len(b) > 0 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	p := random()
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return "", err
+	}
+	return p, os.WriteFile(name, []byte(p+"\n"), 0o600)
+}
+
+func (n *self) hello() hello {
+	h := hello{Name: n.one("node-name"), IP: n.one("node-ip"), Role: n.role, Password: n.password, Labels: map[string]string{"imagebuilder/standin": "true"}, Taints: n.settings["node-taint"]}
+	if n.on("disable-apiserver") {
+		h.Role = "witness"
+	}
+	for _, l := range n.settings["node-label"] {
+		k, v, _ := strings.Cut(l, "=")
+		h.Labels[k] = v
+	}
+	return h
+}
+
+// upstream is the server this node belongs to: the one it was told to join,
+// or itself.
+func (n *self) upstream() string {
+	if u := n.one("server"); u != "" {
+		return strings.TrimSuffix(u, "/")
+	}
+	return "https://" + net.JoinHostPort(n.one("node-ip"), "6443")
+}
+
+// live joins, then tells the server again and again. k3s gives up where the
+// token is wrong and systemd starts it again; so does this.
+func (n *self) live(ctx context.Context) error {
+	ready := false
+	for {
+		err := n.beat(ctx)
+		var no *refusal
+		switch {
+		case errors.As(err, &no):
+			return err
+		case err != nil:
+			log.Printf("level=error msg=%q", err.Error())
+		case !ready && failure() != "ready":
+			ready = true
+			log.Print("level=info msg=\"k3s is up and running\" standin=true")
+			if err := notify("READY=1"); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(beat):
+		}
+	}
+}
+
+func (n *self) beat(ctx context.Context) error {
+	if failure() == "ready" {
+		return errors.New("told never to be ready")
+	}
+	var w welcome
+	if err := call(ctx, "POST", n.upstream()+"/v1-standin/join", n.token, n.hello(), &w); err != nil {
+		return err
+	}
+	if n.kubelet == "" {
+		n.kubelet = w.Credential
+		if err := n.writeKubeconfigs(w); err != nil {
+			return err
+		}
+	}
+	if n.cluster != nil && n.one("server") != "" {
+		return n.cluster.adopt(w)
+	}
+	return nil
+}
+
+func (n *self) writeKubeconfigs(w welcome) error {
+	if err := writeKubeconfig(filepath.Join(n.data, "agent/kubelet.kubeconfig"), n.upstream(), w.Credential); err != nil {
+		return err
+	}
+	if n.role != "server" || n.on("disable-apiserver") {
+		return nil
+	}
+	return writeKubeconfig("/etc/rancher/k3s/k3s.yaml", "https://127.0.0.1:6443", w.Credential)
+}
+
+func writeKubeconfig(name, server, token string) error {
+	conf := map[string]any{
+		"apiVersion": "v1", "kind": "Config", "current-context": "default",
+		"clusters": []any{map[string]any{"name": "default", "cluster": map[string]any{"server": server, "insecure-skip-tls-verify": true}}},
+		"users":    []any{map[string]any{"name": "default", "user": map[string]any{"token": token}}},
+		"contexts": []any{map[string]any{"name": "default", "context": map[string]any{"cluster": "default", "user": "default"}}},
+	}
+	b, err := json.MarshalIndent(conf, "", "  ") // JSON is YAML
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(at(name)), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(at(name), b, 0o600)
+}
+
+// notify follows sd_notify(3).
+func notify(state string) error {
+	name := os.Getenv("NOTIFY_SOCKET")
+	if name == "" {
+		return nil
+	}
+	if strings.HasPrefix(name, "@") {
+		name = "\x00" + name[1:]
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		return fmt.Errorf("tell systemd: %w", err)
+	}
+	defer c.Close()
+	_, err = c.Write([]byte(state))
+	return err
+}

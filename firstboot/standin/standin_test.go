@@ -1,0 +1,156 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// build compiles the stand-in.
+func build(t *testing.T) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "k3s")
+	cmd := exec.Command("go", "build", "-o", out, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, msg)
+	}
+	return out
+}
+
+type machine struct {
+	t       *testing.T
+	program string
+	root    string
+}
+
+func newMachine(t *testing.T, program, config, token string) *machine {
+	m := &machine{t, program, t.TempDir()}
+	m.write("etc/rancher/k3s/config.yaml", config)
+	m.write("etc/rancher/k3s/token", token+"\n")
+	return m
+}
+
+func (m *machine) write(name, content string) {
+	m.t.Helper()
+	name = filepath.Join(m.root, name)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(m.program, args...)
+	cmd.Env = append(os.Environ(), "STANDIN_ROOT="+m.root)
+	return cmd
+}
+
+// start runs a role and waits until systemd would be told.
+func (m *machine) start(role string) {
+	m.t.Helper()
+	name := filepath.Join(m.root, "notify")
+	_ = os.Remove(name)
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer c.Close()
+	var log bytes.Buffer
+	cmd := m.command(role)
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+name)
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	b := make([]byte, 100)
+	n, err := c.Read(b)
+	if err != nil || string(b[:n]) != "READY=1" {
+		m.t.Fatalf("told systemd %q, %v\n%s", b[:n], err, log.String())
+	}
+}
+
+func (m *machine) fails(role, want string) {
+	m.t.Helper()
+	out, err := m.command(role).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "STAND-IN") {
+		m.t.Errorf("%v, want %q:\n%s", err, want, out)
+	}
+}
+
+const serverYAML = `node-name: home-pi
+node-ip: 127.0.0.1
+advertise-address: 127.0.0.1
+flannel-iface: lo
+token-file: /etc/rancher/k3s/token
+node-label: [topology.kubernetes.io/zone=home]
+kubelet-arg: [volume-plugin-dir=/x]
+cluster-init: true
+`
+
+const agentYAML = `node-name: home-box
+node-ip: 127.0.0.1
+flannel-iface: lo
+server: https://127.0.0.1:6443
+token-file: /etc/rancher/k3s/token
+`
+
+func TestServerAndAgent(t *testing.T) {
+	program := build(t)
+	server := newMachine(t, program, serverYAML+"agent-token-file: /etc/rancher/k3s/agent-token\n", "server-token")
+	server.write("etc/rancher/k3s/agent-token", "agent-token")
+	server.start("server")
+	agent := newMachine(t, program, agentYAML, "agent-token")
+	agent.start("agent")
+	for _, q := range [][]string{
+		{"--kubeconfig", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig", "--request-timeout", "10s", "get", "node", "home-box", "-o", "json"},
+		{"--kubeconfig", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig", "get", "node", "home-pi", "-o", "json"},
+	} {
+		out, err := agent.command(append([]string{"kubectl"}, q...)...).Output()
+		if err != nil || !strings.Contains(string(out), `"type":"Ready"`) || !strings.Contains(string(out), "standin") {
+			t.Errorf("%v: %s, %v", q, out, err)
+		}
+	}
+	out, err := server.command("kubectl", "--kubeconfig", "/etc/rancher/k3s/k3s.yaml", "get", "--raw", "/readyz").Output()
+	if err != nil || string(out) != "ok" {
+		t.Errorf("readyz: %s, %v", out, err)
+	}
+	newMachine(t, program, agentYAML, "wrong").fails("agent", "not authorized")
+	newMachine(t, program, agentYAML, "agent-token").fails("agent", "Node password rejected")
+}
+
+func TestRefusals(t *testing.T) {
+	program := build(t)
+	for want, config := range map[string]string{
+		"flag provided but not defined: -nonsense":     serverYAML + "nonsense: 1\n",
+		"takes one value, not a list":                  serverYAML + "data-dir: [a, b]\n",
+		"cannot set cluster-init and server":           serverYAML + "server: https://127.0.0.1:1\n",
+		"unable to find interface nosuch0":             strings.Replace(serverYAML, "flannel-iface: lo", "flannel-iface: nosuch0", 1),
+		"interface lo does not have the address 192.0": strings.Replace(serverYAML, "node-ip: 127.0.0.1", "node-ip: 192.0.2.250", 1),
+	} {
+		newMachine(t, program, config, "t").fails("server", want)
+	}
+	newMachine(t, program, agentYAML+"cluster-init: true\n", "t").fails("agent", "not defined: -cluster-init")
+	open := newMachine(t, program, serverYAML, "t")
+	if err := os.Chmod(filepath.Join(open.root, "etc/rancher/k3s/token"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	open.fails("server", "can be read by others")
+	told := newMachine(t, program, serverYAML, "t")
+	told.write("etc/rancher/k3s/standin-fail", "start\n")
+	told.fails("server", "told to fail")
+}
