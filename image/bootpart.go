@@ -6,6 +6,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/boot"
+	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/payload"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -35,16 +36,11 @@ func (p *plan) assembleBoot(r *root, in *inputs, id, version string) (*tree.Tree
 	return boot.RaspberryPi(input)
 }
 
-// closure lists the files of modules with their dependencies, in the order of
-// loading.
-func (r *root) closure(names []string) ([]string, error) {
+// closure lists modules with their dependencies, in the order of loading.
+func (r *root) closure(names []string) ([]kmod.Module, error) {
 	modules, err := r.modules.Closure(names)
 	if err != nil {
 		return nil, fmt.Errorf("modules of the initramfs: %w", err)
 	}
-	files := make([]string, len(modules))
-	for i, m := range modules {
-		files[i] = m.Path
-	}
-	return files, nil
+	return modules, nil
 }

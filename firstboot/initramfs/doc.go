@@ -13,7 +13,8 @@ package initramfs
 
 // Files of the initramfs that image/boot puts beside /init.
 const (
-	// ModuleList names the modules in the order of loading, one path a line.
+	// ModuleList names the modules in the order of loading, one a line: the
+	// path, and the names of the modules without which it cannot be loaded.
 	ModuleList = "/modules.list"
 	// EpochFile holds the time of the build in decimal seconds since 1970:
 	// no clock is allowed to be earlier.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,9 +20,10 @@ func (m *machine) loadModules() error {
 	if err != nil {
 		return err
 	}
-	for _, path := range strings.Fields(string(list)) {
-		if err := loadModule("/" + path); err != nil {
-			m.con.warn("%s: %v", filepath.Base(path), err)
+	absent := map[string]bool{}
+	for line := range strings.Lines(string(list)) {
+		if f := strings.Fields(line); len(f) > 0 {
+			m.loadModule(f[0], f[1:], absent)
 		}
 		if m.dog.arm(m.opt.watchdog) {
 			m.con.say("watchdog armed: %v", m.dog.timeout())
@@ -30,9 +32,28 @@ func (m *machine) loadModules() error {
 	return nil
 }
 
-// loadModule leaves unpacking .ko.xz to the kernel (MODULE_DECOMPRESS, which
+// loadModule notes in absent a driver that found none of its hardware, and
+// passes over those that need it: the kernel would print a line for every
+// symbol that they miss.
+func (m *machine) loadModule(path string, needs []string, absent map[string]bool) {
+	name, _, _ := strings.Cut(filepath.Base(path), ".")
+	name = strings.ReplaceAll(name, "-", "_")
+	if slices.ContainsFunc(needs, func(n string) bool { return absent[n] }) {
+		absent[name] = true
+		return
+	}
+	err := finitModule("/" + path)
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		absent[name] = true
+	case err != nil && !errors.Is(err, unix.EEXIST):
+		m.con.warn("%s: %v", filepath.Base(path), err)
+	}
+}
+
+// finitModule leaves unpacking .ko.xz to the kernel (MODULE_DECOMPRESS, which
 // Debian's have since 6.4).
-func loadModule(path string) error {
+func finitModule(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -42,11 +63,7 @@ func loadModule(path string) error {
 	if !strings.HasSuffix(path, ".ko") {
 		flags = unix.MODULE_INIT_COMPRESSED_FILE
 	}
-	err = unix.FinitModule(int(f.Fd()), "", flags)
-	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENODEV) {
-		return nil
-	}
-	return err
+	return unix.FinitModule(int(f.Fd()), "", flags)
 }
 
 // raiseClock sets the clock to the time of the build if it is earlier, as on

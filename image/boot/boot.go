@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -41,7 +42,7 @@ type Input struct {
 	Modules []string
 	// Closure finds modules and their dependencies in the order of loading;
 	// nil means kmod.Closure over Root.
-	Closure func(names []string) ([]string, error)
+	Closure func(names []string) ([]kmod.Module, error)
 	// Cmdline holds the board's and the overlays' kernel arguments.
 	Cmdline []string
 	// Microcode lists patterns (path.Match) of file names below

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -133,12 +134,12 @@ func input(t testing.TB) Input {
 	}
 }
 
-func closureOf(names []string) ([]string, error) {
+func closureOf(names []string) ([]kmod.Module, error) {
 	paths := map[string]string{"wdt": "drivers/wdt", "squashfs": "fs/squashfs"}
-	var out []string
+	var out []kmod.Module
 	for _, n := range names {
 		if p, ok := paths[n]; ok {
-			out = append(out, "usr/lib/modules/"+kernelVersion+"/kernel/"+p+".ko.xz")
+			out = append(out, kmod.Module{Name: n, Path: "usr/lib/modules/" + kernelVersion + "/kernel/" + p + ".ko.xz", Needs: []string{"core"}})
 		}
 	}
 	return out, nil
@@ -200,7 +201,7 @@ drwxr-xr-x usr/lib/modules/6.12.1-test/kernel/fs
 		t.Error(diff)
 	}
 	for name, text := range map[string]string{
-		"modules.list": "usr/lib/modules/6.12.1-test/kernel/drivers/wdt.ko.xz\nusr/lib/modules/6.12.1-test/kernel/fs/squashfs.ko.xz\n",
+		"modules.list": "usr/lib/modules/6.12.1-test/kernel/drivers/wdt.ko.xz core\nusr/lib/modules/6.12.1-test/kernel/fs/squashfs.ko.xz core\n",
 		"epoch":        "1763800000\n",
 		"build":        "imagebuilder test-board 2026.1, kernel 6.12.1-test\n",
 	} {

@@ -45,14 +45,14 @@ func initramfsTree(in Input) (*tree.Tree, error) {
 		}
 	}
 	f.err = addConsole(in, t, f.err)
-	for _, p := range modules {
-		c, err := in.content(p, "the kernel package brings it")
+	for _, m := range modules {
+		c, err := in.content(m.Path, "the kernel package brings it")
 		if err != nil {
 			return nil, err
 		}
-		f.add(p, c)
+		f.add(m.Path, c)
 	}
-	f.add("modules.list", tree.String(strings.Join(modules, "\n")+"\n"))
+	f.add("modules.list", tree.String(moduleList(modules)))
 	f.add("epoch", tree.String(strconv.FormatInt(in.Epoch.Unix(), 10)+"\n"))
 	f.add("build", tree.String(fmt.Sprintf("imagebuilder %s %s, kernel %s\n", in.Board, in.ImageVersion, in.Kernel)))
 	return t, f.err
@@ -70,8 +70,18 @@ func addConsole(in Input, t *tree.Tree, err error) error {
 	})
 }
 
-// closure returns the paths of the modules to load, in that order.
-func (in Input) closure() ([]string, error) {
+// moduleList has a line for every module, in the order of loading: its path
+// and the names of those it needs.
+func moduleList(modules []kmod.Module) string {
+	var b strings.Builder
+	for _, m := range modules {
+		b.WriteString(strings.Join(append([]string{m.Path}, m.Needs...), " ") + "\n")
+	}
+	return b.String()
+}
+
+// closure returns the modules to load, in that order.
+func (in Input) closure() ([]kmod.Module, error) {
 	names := in.Modules
 	if in.Pi == nil {
 		names = append(append([]string(nil), names...), EFIModules...)
@@ -79,15 +89,7 @@ func (in Input) closure() ([]string, error) {
 	if in.Closure != nil {
 		return in.Closure(names)
 	}
-	modules, err := kmod.Closure(in.Root, in.Kernel, names)
-	if err != nil {
-		return nil, err
-	}
-	var paths []string
-	for _, m := range modules {
-		paths = append(paths, m.Path)
-	}
-	return paths, nil
+	return kmod.Closure(in.Root, in.Kernel, names)
 }
 
 const intelDir = "usr/lib/firmware/intel-ucode"

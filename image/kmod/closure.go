@@ -223,9 +223,20 @@ func (w *walk) add(x *module, soft bool) error {
 		w.order[i].Soft = w.order[i].Soft && soft
 	} else {
 		w.at[x] = len(w.order)
-		w.order = append(w.order, Module{Name: x.name, Path: x.path, Soft: soft})
+		deps, err := w.m.hard(x)
+		if err != nil {
+			return err
+		}
+		w.order = append(w.order, Module{Name: x.name, Path: x.path, Soft: soft, Needs: moduleNames(deps)})
 	}
 	return w.addSoft(wishes.post)
+}
+
+func moduleNames(list []*module) (names []string) {
+	for _, x := range list {
+		names = append(names, x.name)
+	}
+	return names
 }
 
 func (w *walk) addSoft(names []string) error {
@@ -275,14 +286,16 @@ func (m *Modules) allHard(x *module) ([]*module, error) {
 	return order[:len(order)-1], nil
 }
 
-// encodeClosure writes one module a line, soft ones after a "~".
+// encodeClosure writes one module a line with those it needs behind it, soft
+// ones after a "~".
 func encodeClosure(list []Module) []byte {
 	var b []byte
 	for _, x := range list {
 		if x.Soft {
 			b = append(b, '~')
 		}
-		b = append(append(b, x.Name...), '\n')
+		b = append(b, strings.Join(append([]string{x.Name}, x.Needs...), " ")...)
+		b = append(b, '\n')
 	}
 	return b
 }
@@ -290,12 +303,13 @@ func encodeClosure(list []Module) []byte {
 func (m *Modules) decodeClosure(text string) ([]Module, error) {
 	var list []Module
 	for line := range strings.Lines(text) {
-		name, soft := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "~")
-		x := m.files[name]
+		line, soft := strings.CutPrefix(line, "~")
+		words := append(strings.Fields(line), "")
+		x := m.files[words[0]]
 		if x == nil {
-			return nil, fmt.Errorf("%w: it names module %q", errDamaged, name)
+			return nil, fmt.Errorf("%w: it names module %q", errDamaged, words[0])
 		}
-		list = append(list, Module{Name: name, Path: x.path, Soft: soft})
+		list = append(list, Module{Name: x.name, Path: x.path, Soft: soft, Needs: words[1 : len(words)-1]})
 	}
 	return list, nil
 }

@@ -25,6 +25,8 @@ type Module struct {
 	// Soft tells that nothing asked for fails without this module: it came
 	// by a soft dependency alone, and its loading may fail.
 	Soft bool
+	// Needs names the modules without which this one cannot be loaded.
+	Needs []string
 }
 
 // Modules are the modules of one kernel in one tree. What was once read of a

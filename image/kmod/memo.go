@@ -26,7 +26,7 @@ const (
 	cacheKind = "kmod"
 	// cacheVersion is part of every key: whoever changes what is computed
 	// changes it.
-	cacheVersion = "1"
+	cacheVersion = "2"
 )
 
 // memo remembers results in a cache, if there is one.
