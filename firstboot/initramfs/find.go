@@ -24,9 +24,13 @@ var errNoDisk = errors.New("no disk carries this image")
 // that systemd-boot says it was loaded from, "" where the firmware is another
 // one. Names and order of disks decide nothing: with several disks of one
 // image it takes the one on the bus that U-Boot loaded the kernel from, then
-// the only one that a first boot has already finished, and else none.
-func choose(disks []candidate, espUUID string, o options) (candidate, error) {
+// the only one that a first boot has already finished, and else none. While
+// early is true it leaves slower buses the time to show theirs.
+func choose(disks []candidate, espUUID string, o options, early bool) (candidate, error) {
 	ours := matching(disks, espUUID, o.disk)
+	if early && o.bootdev != "" {
+		ours = filter(ours, func(c candidate) bool { return onBus(c.path, o.bootdev) })
+	}
 	if len(ours) == 0 {
 		return candidate{}, errNoDisk
 	}

@@ -69,7 +69,7 @@ func TestChoose(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c, err := choose(test.disks, test.esp, test.opt)
+			c, err := choose(test.disks, test.esp, test.opt, false)
 			got := c.name
 			if err != nil {
 				got = err.Error()
@@ -78,6 +78,19 @@ func TestChoose(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// A card that is there at once must not win over the stick that the kernel
+// came from, which USB shows seconds later.
+func TestChooseWaitsForTheBus(t *testing.T) {
+	card := []candidate{gptDisk("mmcblk1", guidA, espA, "/sys/devices/x/mmc_host/mmc1/block/mmcblk1", false)}
+	o := options{disk: guidA, bootdev: "usb"}
+	if c, err := choose(card, "", o, true); err != errNoDisk {
+		t.Errorf("early: %s %v", c.name, err)
+	}
+	if c, err := choose(card, "", o, false); err != nil || c.name != "mmcblk1" {
+		t.Errorf("late: %s %v", c.name, err)
 	}
 }
 

@@ -112,12 +112,12 @@ func mountKernel() error {
 // for a slot on trial; else it says what it waits for and goes on, since a
 // cable may be plugged in any time.
 func (m *machine) findDisk() error {
-	const patience = time.Minute
+	const patience, slowBus = time.Minute, 15 * time.Second
 	m.con.say("looking for the disk")
 	esp, trial := readLoader()
 	m.state.Trial = trial || m.opt.trial
 	for begin, told := time.Now(), false; ; time.Sleep(200 * time.Millisecond) {
-		c, err := choose(listDisks(), esp, m.opt)
+		c, err := choose(listDisks(), esp, m.opt, time.Since(begin) < slowBus)
 		switch {
 		case err == nil:
 			return m.openDisk(c)
