@@ -1,0 +1,101 @@
+//go:build linux
+
+package doctor_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/doctor"
+	"github.com/going-mobile/imagebuilder/firstboot/host"
+)
+
+type units struct {
+	firstboot.Units
+	up map[string]bool
+}
+
+func (u units) Active(_ context.Context, name string) (bool, error) { return u.up[name], nil }
+
+// healthy is a node with nothing to complain about.
+func healthy(t *testing.T) (string, firstboot.Host) {
+	root := t.TempDir()
+	var config, status strings.Builder
+	for _, o := range strings.Fields(`NAMESPACES NET_NS PID_NS IPC_NS UTS_NS CGROUPS CGROUP_PIDS CGROUP_CPUACCT CGROUP_DEVICE CGROUP_FREEZER
+		CGROUP_SCHED CPUSETS MEMCG SECCOMP KEYS VETH BRIDGE BRIDGE_NETFILTER IP_NF_FILTER IP_NF_NAT IP_NF_TARGET_MASQUERADE
+		IP_NF_TARGET_REJECT NETFILTER_XT_MATCH_ADDRTYPE NETFILTER_XT_MATCH_CONNTRACK NETFILTER_XT_MATCH_IPVS
+		NETFILTER_XT_MATCH_COMMENT NETFILTER_XT_MATCH_MULTIPORT NETFILTER_XT_MATCH_STATISTIC NF_NAT POSIX_MQUEUE
+		USER_NS BLK_CGROUP CFS_BANDWIDTH IP_SET IP_VS VXLAN OVERLAY_FS NFS_V4_2`) {
+		config.WriteString("CONFIG_" + o + "=m\n")
+	}
+	for _, p := range []string{"nfs-common", "open-iscsi", "cryptsetup", "dmsetup"} {
+		status.WriteString("Package: " + p + "\nStatus: install ok installed\n\n")
+	}
+	files := map[string]string{
+		"proc/sys/kernel/osrelease":         "6.12.1\n",
+		"boot/config-6.12.1":                config.String(),
+		"sys/fs/cgroup/cgroup.controllers":  "cpuset cpu io memory pids\n",
+		"proc/sys/kernel/keys/root_maxkeys": "1000000\n",
+		"proc/swaps":                        "Filename\tType\n",
+		"proc/modules":                      "nfs 1 0\ndm_crypt 1 0\niscsi_tcp 1 0\n",
+		"var/lib/dpkg/status":               status.String(),
+		"proc/self/mountinfo":               "1 0 0:1 / / ro shared:1 - squashfs /dev/a ro\n2 1 0:2 / /var rw,relatime shared:2 - ext4 /dev/b rw\n",
+		"etc/iscsi/initiatorname.iscsi":     "InitiatorName=x\n",
+	}
+	for _, p := range strings.Fields("iptables ipset conntrack k3s tailscaled bash curl findmnt grep awk blkid lsblk nsenter") {
+		files["usr/bin/"+p] = "x"
+	}
+	for name, content := range files {
+		write(t, root, name, content)
+	}
+	h := host.New(root, nil)
+	h.Units = units{up: map[string]bool{"iscsid.socket": true}}
+	return root, h
+}
+
+func write(t *testing.T, root, name, content string) {
+	t.Helper()
+	name = filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestHealthy(t *testing.T) {
+	_, h := healthy(t)
+	found := doctor.Examine(context.Background(), h)
+	for _, f := range found {
+		if f.Verdict != doctor.OK {
+			t.Errorf("%+v", f)
+		}
+	}
+	if !doctor.Fit(found) || !strings.Contains(doctor.Table(found), "Longhorn") {
+		t.Error(doctor.Table(found))
+	}
+}
+
+func TestIll(t *testing.T) {
+	for name, c := range map[string]struct{ file, content, want string }{
+		"config":    {"boot/config-6.12.1", "CONFIG_NAMESPACES=y\n", "CONFIG_MEMCG"},
+		"no config": {"proc/sys/kernel/osrelease", "9.9\n", "/boot/config-9.9 is missing"},
+		"module":    {"proc/modules", "nfs 1\n", "module dm_crypt"},
+		"package":   {"var/lib/dpkg/status", "Package: nfs-common\nStatus: deinstall ok config-files\n", "package nfs-common"},
+		"noexec":    {"proc/self/mountinfo", "1 0 0:1 / / ro shared:1 - squashfs a ro\n2 1 0:2 / /var rw,noexec shared:2 - ext4 b rw\n", "noexec"},
+		"private":   {"proc/self/mountinfo", "1 0 0:1 / / ro - squashfs a ro\n2 1 0:2 / /var rw - ext4 b rw\n", "not a shared mount"},
+		"cgroup":    {"sys/fs/cgroup/cgroup.controllers", "cpu cpuset pids\n", "cgroup controller memory"},
+	} {
+		root, h := healthy(t)
+		write(t, root, c.file, c.content)
+		found := doctor.Examine(context.Background(), h)
+		if doctor.Fit(found) || !strings.Contains(doctor.Table(found), c.want) {
+			t.Errorf("%s: want %q in\n%s", name, c.want, doctor.Table(found))
+		}
+	}
+}

@@ -1,0 +1,187 @@
+//go:build linux
+
+package host_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/host"
+)
+
+func TestFiles(t *testing.T) {
+	f := host.Files{Root: t.TempDir()}
+	put := func(name, content string, mode fs.FileMode) {
+		t.Helper()
+		if err := f.Put(name, strings.NewReader(content), firstboot.Attr{Mode: mode}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("/etc/a/token", "one", 0o600)
+	put("/etc/a/token", "two", 0o640)
+	fi, err := f.Stat("/etc/a/token")
+	if err != nil || fi.Mode().Perm() != 0o640 || fi.Size() != 3 {
+		t.Errorf("%v, %v", fi, err)
+	}
+	if err := f.Symlink("token", "/etc/a/link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Symlink("other", "/etc/a/link"); err != nil {
+		t.Fatal(err)
+	}
+	if target, err := f.Readlink("/etc/a/link"); err != nil || target != "other" {
+		t.Errorf("%q, %v", target, err)
+	}
+	names, err := f.List("/etc/a")
+	if err != nil || fmt.Sprint(names) != "[link token]" {
+		t.Errorf("%v, %v: temporary files must not stay", names, err)
+	}
+	if names, err := f.List("/nowhere"); err != nil || len(names) != 0 {
+		t.Errorf("%v, %v", names, err)
+	}
+	if err := errors.Join(f.Remove("/etc/a/link"), f.Remove("/etc/a/link")); err != nil {
+		t.Error(err)
+	}
+	if total, free, err := f.Space("/etc"); err != nil || total <= 0 || free > total {
+		t.Errorf("%d %d %v", total, free, err)
+	}
+}
+
+// TestOverwriteInPlace: same file, same blocks, same length.
+func TestOverwriteInPlace(t *testing.T) {
+	f := host.Files{Root: t.TempDir()}
+	name := filepath.Join(f.Root, "node.yaml")
+	if err := os.WriteFile(name, bytes.Repeat([]byte("k"), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Overwrite("/node.yaml", bytes.Repeat([]byte("\n"), 1000)); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.Stat(name)
+	if err != nil || !os.SameFile(before, after) || after.Size() != 1000 {
+		t.Errorf("%v, %v", after, err)
+	}
+	if data, _ := os.ReadFile(name); bytes.Contains(data, []byte("k")) {
+		t.Error("old bytes are left")
+	}
+	if err := f.Overwrite("/node.yaml", make([]byte, 1001)); err == nil {
+		t.Error("a longer text was written")
+	}
+}
+
+const answer = `{"legacyPublicKey":"","publicKey":"mkey:00"}`
+
+func TestControl(t *testing.T) {
+	h := host.New(t.TempDir(), nil)
+	ctx := context.Background()
+	answers := func(f http.HandlerFunc) string {
+		s := httptest.NewServer(f)
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	good := func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, answer) }
+	for name, c := range map[string]struct {
+		url  string
+		want error
+	}{
+		"good":    {answers(good), nil},
+		"website": {answers(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }), firstboot.ErrNotHeadscale},
+		"missing": {answers(http.NotFound), firstboot.ErrNotHeadscale},
+		"portal":  {answers(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://login.example/", 302) }), firstboot.ErrPortal},
+		"status":  {answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(511) }), firstboot.ErrPortal},
+	} {
+		if err := h.Net.Control(ctx, c.url, ""); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	s := httptest.NewTLSServer(http.HandlerFunc(good))
+	t.Cleanup(s.Close)
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	if err := h.Net.Control(ctx, s.URL, ca); err != nil {
+		t.Errorf("with its authority: %v", err)
+	}
+	var cert *tls.CertificateVerificationError
+	if err := h.Net.Control(ctx, s.URL, ""); !errors.As(err, &cert) {
+		t.Errorf("without its authority: %v", err)
+	}
+	down := answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) })
+	if err := h.Net.Control(ctx, down, ""); err == nil || errors.Is(err, firstboot.ErrNotHeadscale) {
+		t.Errorf("a proxy before a dead server: %v", err)
+	}
+}
+
+func TestSupervisor(t *testing.T) {
+	h := host.New(t.TempDir(), nil)
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "pem") }))
+	at := netip.MustParseAddrPort(s.Listener.Addr().String())
+	if ok, err := h.Net.Supervisor(context.Background(), at); !ok || err != nil {
+		t.Errorf("%v, %v", ok, err)
+	}
+	s.Close()
+	if ok, err := h.Net.Supervisor(context.Background(), at); ok || err != nil {
+		t.Errorf("nothing listens: %v, %v", ok, err)
+	}
+}
+
+// TestFetchResumes breaks the connection in the middle.
+func TestFetchResumes(t *testing.T) {
+	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<14)
+	var ranges []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			ranges = append(ranges, r.Header.Get("Range"))
+		}
+		if r.Method == http.MethodGet && len(ranges) == 1 {
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+			_, _ = w.Write(data[:len(data)/2])
+			panic(http.ErrAbortHandler)
+		}
+		http.ServeContent(w, r, "", time.Unix(0, 0), bytes.NewReader(data))
+	}))
+	t.Cleanup(s.Close)
+	h := host.New(t.TempDir(), nil)
+	if err := h.Net.Fetch(context.Background(), s.URL+"/k3s", "/var/k3s"); err == nil {
+		t.Fatal("a broken connection is no error")
+	}
+	if err := h.Net.Fetch(context.Background(), s.URL+"/k3s", "/var/k3s"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := h.Files.Open("/var/k3s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if have, err := io.ReadAll(f); err != nil || !bytes.Equal(have, data) {
+		t.Errorf("%d bytes, %v", len(have), err)
+	}
+	if len(ranges) != 2 || !strings.HasPrefix(ranges[1], "bytes=") {
+		t.Errorf("ranges %q", ranges)
+	}
+}
+
+func TestProgramsTellWhy(t *testing.T) {
+	h := host.New("/", nil)
+	_, err := h.Programs.Run(context.Background(), "sh", "-c", "echo first >&2; echo why >&2; exit 3")
+	if err == nil || !strings.Contains(err.Error(), "why") {
+		t.Error(err)
+	}
+}
