@@ -88,12 +88,10 @@ func (m *machine) tellNetwork(ctx context.Context) error {
 }
 
 // retell makes a unit that runs read its settings again. One that does not
-// run will read them when it starts.
+// run will read them when it starts. No unit file is among them: systemd's own
+// reload takes seconds on a Pi, in the middle of a boot.
 func (m *machine) retell(unit string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if err := m.Units.Reload(ctx); err != nil {
-			return err
-		}
 		up, err := m.Units.Active(ctx, unit)
 		if err != nil || !up {
 			return err
@@ -203,29 +201,19 @@ func wifiText(w *node.WiFi) string {
 		generated, w.Country, hex.EncodeToString([]byte(w.SSID)), psk)
 }
 
-// proxied are the units that reach out of the local network.
-var proxied = []string{"tailscaled", "k3s"}
-
 const (
 	proxyEnv = "/etc/imagebuilder/proxy.env"
 	caDir    = "/etc/imagebuilder/ca"
 	caFile   = caDir + "/headscale.pem"
 )
 
-// wayFiles tell tailscaled and k3s of the proxy and the authority on the way
-// out. The proxy's address may hold a password: it is in a file of its own,
-// and stays when sealing removed it from node.yaml.
+// wayFiles tell tailscaled and k3s, whose units name these files, of the proxy
+// and the authority on the way out. The proxy's address may hold a password:
+// it stays when sealing removed it from node.yaml.
 func (m *machine) wayFiles() []file {
-	dropIn := generated + "[Service]\nEnvironmentFile=-" + proxyEnv + "\n"
 	ca := text644(caFile, m.cfg.Headscale.CA)
 	ca.absent = m.cfg.Headscale.CA == ""
-	if !ca.absent {
-		dropIn += "Environment=SSL_CERT_DIR=/etc/ssl/certs:" + caDir + "\n"
-	}
 	out := []file{ca}
-	for _, u := range proxied {
-		out = append(out, text644("/etc/systemd/system/"+u+".service.d/10-imagebuilder-way.conf", dropIn))
-	}
 	if proxy := m.cfg.Network.Proxy; !proxy.Empty() || !m.cfg.Sealed {
 		out = append(out, file{path: proxyEnv, data: []byte(m.proxyText()), mode: 0o600, absent: proxy.Empty()})
 	}
