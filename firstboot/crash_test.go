@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -119,6 +120,30 @@ func TestEveryCallFails(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBorn: what must be unique to a node is made on it, whatever the image
+// has in its place.
+func TestBorn(t *testing.T) {
+	w := crashWorld(t)
+	w.boot(nil)
+	for name, want := range map[string]string{
+		"/etc/machine-id":                       "^[0-9a-f]{32}\\n$",
+		"/etc/iscsi/initiatorname.iscsi":        "^InitiatorName=iqn\\.1993-08\\.org\\.debian:01:[0-9a-f]{12}\\n$",
+		"/etc/nvme/hostnqn":                     "^nqn\\.2014-08\\.org\\.nvmexpress:uuid:[0-9a-f-]{36}\\n$",
+		"/etc/ssh/ssh_host_ed25519_key":         "^-----BEGIN OPENSSH PRIVATE KEY-----",
+		"/etc/ssh/ssh_host_ecdsa_key.pub":       "^ecdsa-sha2-nistp256 ",
+		"/etc/ssh/authorized_keys/root":         "^ssh-ed25519 AAAA",
+		"/etc/hostname":                         "^home-pi\\n$",
+		"/var/lib/imagebuilder/firstboot/owner": "^home-pi\\n$",
+	} {
+		if e := w.files[name]; e == nil || !regexp.MustCompile(want).Match(e.data) {
+			t.Errorf("%s: %v, want %s", name, e, want)
+		}
+	}
+	if w.files["/etc/localtime"].link != "../usr/share/zoneinfo/Europe/Lisbon" || w.hostname != "home-pi" {
+		t.Error("time zone or host name")
 	}
 }
 

@@ -94,11 +94,11 @@ type TailnetStatus struct {
 	HaveKey bool   // it has been a member and may be one still
 	// Asked means that the server wants a login: it does not know this node,
 	// even where that runs from the network map it remembers.
-	Asked bool
-	Name    string // the first label of the node's name in the tailnet
-	IPs     []netip.Addr
-	Health  []string
-	Peers   []Peer
+	Asked  bool
+	Name   string // the first label of the node's name in the tailnet
+	IPs    []netip.Addr
+	Health []string
+	Peers  []Peer
 }
 
 // Peer is another member of the tailnet.

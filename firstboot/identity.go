@@ -141,7 +141,8 @@ type birth struct {
 var births = []birth{
 	// machine-id(5); systemd leaves "uninitialized" where it could not write.
 	{"/etc/machine-id", 0o444, isMachineID, newMachineID},
-	{"/etc/iscsi/initiatorname.iscsi", 0o600, notEmpty, newInitiator},
+	// The image has a request for a name there, open-iscsi's GenerateName=yes.
+	{"/etc/iscsi/initiatorname.iscsi", 0o600, isInitiator, newInitiator},
 	{"/etc/nvme/hostnqn", 0o644, notEmpty, newHostNQN},
 	{"/etc/nvme/hostid", 0o644, notEmpty, newHostID},
 	{"/etc/ssh/ssh_host_ed25519_key", 0o600, notEmpty, newEd25519Key},
@@ -211,6 +212,10 @@ func (m *machine) publicKeys(visit func(file) (bool, error)) (bool, error) {
 }
 
 func notEmpty(data []byte) bool { return len(bytes.TrimSpace(data)) > 0 }
+
+func isInitiator(data []byte) bool {
+	return bytes.HasPrefix(data, []byte("InitiatorName=")) || bytes.Contains(data, []byte("\nInitiatorName="))
+}
 
 func isMachineID(data []byte) bool {
 	b, err := hex.DecodeString(strings.TrimSpace(string(data)))

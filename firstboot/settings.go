@@ -29,7 +29,7 @@ func (m *machine) settings() ([]group, error) {
 		network,
 		{"time", m.timeFiles(), m.retell("systemd-timesyncd.service")},
 		{"way", m.wayFiles(), m.retell(tailscaled)},
-		{"files", extra, m.Units.Reload},
+		{"files", extra, m.tellFiles},
 	}, nil
 }
 
@@ -83,6 +83,26 @@ func (m *machine) tellNetwork(ctx context.Context) error {
 	}
 	if m.cfg.Network.WiFi != nil {
 		return m.Units.Restart(ctx, "wpa_supplicant@wlan0.service")
+	}
+	return nil
+}
+
+// tellFiles runs what applied such files when the machine started.
+func (m *machine) tellFiles(ctx context.Context) error {
+	if err := m.Units.Reload(ctx); err != nil {
+		return err
+	}
+	for _, r := range []struct{ dir, unit string }{
+		{"/etc/modules-load.d/", "systemd-modules-load.service"},
+		{"/etc/sysctl.d/", "systemd-sysctl.service"},
+	} {
+		in := func(f node.File) bool { return strings.HasPrefix(f.Path, r.dir) }
+		if !slices.ContainsFunc(m.cfg.Files, in) {
+			continue
+		}
+		if err := m.Units.Restart(ctx, r.unit); err != nil {
+			return err
+		}
 	}
 	return nil
 }

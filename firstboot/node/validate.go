@@ -237,8 +237,8 @@ func (v *validator) wifi(w *WiFi) {
 // FilePlaces are the directories below which node.yaml may put files: what is
 // persistent, and what no step of firstboot writes itself.
 var FilePlaces = []string{
-	"/etc/imagebuilder/files", "/etc/modprobe.d", "/etc/modules-load.d", "/etc/rancher/k3s", "/etc/ssh/sshd_config.d",
-	"/etc/sysctl.d", "/etc/systemd/network", "/etc/systemd/system", "/etc/udev/rules.d",
+	"/etc/imagebuilder/files", "/etc/modprobe.d", "/etc/modules-load.d", "/etc/rancher/k3s", "/etc/sysctl.d",
+	"/etc/systemd/network", "/etc/systemd/system/k3s.service.d", "/etc/systemd/system/tailscaled.service.d", "/etc/udev/rules.d",
 	"/var/lib/imagebuilder/files", "/var/lib/rancher/k3s/agent/etc", "/var/lib/rancher/k3s/server/manifests",
 }
 

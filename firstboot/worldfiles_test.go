@@ -1,0 +1,145 @@
+package firstboot_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+// memFiles is the file system of a world.
+type memFiles struct{ *world }
+
+func (w memFiles) find(name string) (*entry, error) {
+	for range 8 {
+		e := w.files[name]
+		if e == nil {
+			for p := range w.files {
+				if strings.HasPrefix(p, name+"/") {
+					return &entry{mode: fs.ModeDir | 0o755}, nil
+				}
+			}
+			return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+		}
+		if e.link == "" {
+			return e, nil
+		}
+		name = path.Join(path.Dir(name), e.link)
+		if path.IsAbs(e.link) {
+			name = e.link
+		}
+	}
+	return nil, errors.New("loop")
+}
+
+func (w memFiles) Open(name string) (r io.ReadCloser, err error) {
+	err = w.do("open "+name, func() error {
+		e, err := w.find(name)
+		if err == nil {
+			r = io.NopCloser(bytes.NewReader(bytes.Clone(e.data)))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+type info struct {
+	name string
+	*entry
+}
+
+func (i info) Name() string       { return i.name }
+func (i info) Size() int64        { return int64(len(i.data)) }
+func (i info) Mode() fs.FileMode  { return i.mode }
+func (i info) ModTime() time.Time { return i.changed }
+func (i info) IsDir() bool        { return i.mode.IsDir() }
+func (i info) Sys() any           { return nil }
+
+func (w memFiles) Stat(name string) (fi fs.FileInfo, err error) {
+	err = w.do("stat "+name, func() error {
+		e, err := w.find(name)
+		fi = info{path.Base(name), e}
+		return err
+	})
+	return fi, err
+}
+
+func (w memFiles) Readlink(name string) (target string, err error) {
+	err = w.do("readlink "+name, func() error {
+		e := w.files[name]
+		if e == nil || e.link == "" {
+			return fs.ErrNotExist
+		}
+		target = e.link
+		return nil
+	})
+	return target, err
+}
+
+func (w memFiles) List(dir string) (names []string, err error) {
+	err = w.do("list "+dir, func() error {
+		for p := range w.files {
+			if path.Dir(p) == dir {
+				names = append(names, path.Base(p))
+			}
+		}
+		sort.Strings(names)
+		return nil
+	})
+	return names, err
+}
+
+func (w memFiles) Put(name string, r io.Reader, a firstboot.Attr) error {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	return w.do("put "+name, func() error {
+		w.put(name, string(data))
+		w.files[name].mode, w.files[name].uid = a.Mode, a.UID
+		return nil
+	})
+}
+
+func (w memFiles) Overwrite(name string, data []byte) error {
+	write := func(n int) {
+		e := w.files[name]
+		e.data = append(bytes.Clone(data[:n]), e.data[n:]...)
+		w.now = w.now.Add(time.Second)
+		e.changed = w.now
+	}
+	return w.torn("overwrite "+name, func() error {
+		if e := w.files[name]; e == nil || len(data) > len(e.data) {
+			return errors.New("does not fit")
+		}
+		write(len(data))
+		return nil
+	}, func() { write(min(100, len(data))) })
+}
+
+func (w memFiles) Symlink(target, name string) error {
+	return w.do("symlink "+name, func() error {
+		w.put(name, "")
+		w.files[name].link = target
+		return nil
+	})
+}
+
+func (w memFiles) Remove(name string) error {
+	return w.do("remove "+name, func() error { delete(w.files, name); return nil })
+}
+
+func (w memFiles) Space(string) (total, free int64, err error) {
+	err = w.do("space", func() error { return nil })
+	return w.space, w.space, err
+}
