@@ -180,6 +180,8 @@ func (m *machine) mountRoot() error {
 	return nil
 }
 
+func (m *machine) badSlot(err error) error { return badSlot(m.opt.slot, m.disk.label, err) }
+
 // handOver leaves a note for the running system and becomes its init.
 func (m *machine) handOver() error {
 	m.state.Watchdog = int(m.dog.timeout().Seconds())

@@ -41,10 +41,10 @@ func noDisk(o options, esp string) *Trouble {
 }
 
 // badSlot says that the system in the slot cannot be used.
-func (m *machine) badSlot(err error) error {
+func badSlot(slot, label string, err error) error {
 	return &Trouble{
-		What: fmt.Sprintf("The system on the disk (slot %s) is damaged or was not copied completely. Your data is on another part of the disk and was not touched.", m.opt.slot),
-		Disk: m.disk.label,
+		What: fmt.Sprintf("The system on the disk (slot %s) is damaged or was not copied completely. Your data is on another part of the disk and was not touched.", slot),
+		Disk: label,
 		Do:   "Switch the computer off and on again once. If this page comes back: " + photograph + " The card may have to be written again.",
 		Err:  err,
 	}
