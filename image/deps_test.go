@@ -26,6 +26,7 @@ var leaves = map[string][]string{
 	"image/compress":    {"image/atomicfile", "image/progress"},
 	"image/lock":        {"image/atomicfile"},
 	"image/manifest":    {},
+	"image/bootinfo":    {},
 	"image/sbom":        {"image/manifest"},
 	"image/prune":       {"image/tree"},
 	"image/kmod":        {"image/tree"},

@@ -63,7 +63,7 @@ versions and the largest packages; or all files (--tree), or all packages.`,
 func printReport(out io.Writer, r *inspect.Report) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "board\t%s (%s)\n", r.Identity.Board, r.Identity.Arch)
-	fmt.Fprintf(w, "version\t%s\n", r.Identity.Version)
+	fmt.Fprintf(w, "version\t%s\n", r.Identity.ImageVersion)
 	fmt.Fprintf(w, "debian\t%s, kernel %s\n", r.Debian, r.Kernel)
 	fmt.Fprintf(w, "packages\t%d\n", len(r.Packages))
 	for _, c := range r.Components {

@@ -10,12 +10,13 @@
 package boot
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -97,45 +98,23 @@ func (in Input) title() string {
 	return in.Board
 }
 
-// info is imagebuilder.json on the boot partition: what this disk is, for
-// programs that get hold of it before it ever ran.
-type info struct {
-	Version      int      `json:"version"`
-	Board        string   `json:"board"`
-	Arch         string   `json:"arch"`
-	ImageVersion string   `json:"imageVersion"`
-	Kernel       string   `json:"kernel"`
-	DiskID       string   `json:"diskId"`
-	SlotMiB      int64    `json:"slotMiB"`
-	Slots        []string `json:"slots"`
-	NodeFile     string   `json:"nodeFile"`
-	NodeFileSize int64    `json:"nodeFileSize"`
-}
-
-// Names and sizes of files on the boot partition.
-const (
-	InfoFile   = "imagebuilder.json"
-	NodeFile   = "node.yaml"
-	ReadmeFile = "README.txt"
-	// NodeFileSize is what node.yaml occupies, padded with newlines, so that
-	// a node is personalised by overwriting in place.
-	NodeFileSize = 32 << 10
-)
+// ReadmeFile tells whoever opens the card on a laptop what it is.
+const ReadmeFile = "README.txt"
 
 // addCommon puts the files on t that every boot partition has.
 func (in Input) addCommon(t *tree.Tree) error {
-	b, err := json.MarshalIndent(info{
+	label, err := bootinfo.Info{
 		Version: 1, Board: in.Board, Arch: in.Arch, ImageVersion: in.ImageVersion, Kernel: in.Kernel, DiskID: in.DiskID,
-		SlotMiB: in.SlotSize >> 20, Slots: []string{"a", "b"}, NodeFile: NodeFile, NodeFileSize: NodeFileSize,
-	}, "", "  ")
+		SlotMiB: in.SlotSize >> 20, Slots: []string{"a", "b"}, NodeFile: node.FileName, NodeFileSize: node.ReservedSize,
+	}.Encode()
 	if err != nil {
 		return err
 	}
 	f := files{t: t, epoch: in.Epoch}
 	// First, so that a FAT writer that fills from the front gives it one run
 	// of clusters whatever comes later.
-	f.add(NodeFile, tree.String(strings.Repeat("\n", NodeFileSize)))
-	f.add(InfoFile, tree.Bytes(append(b, '\n')))
+	f.add(node.FileName, tree.String(strings.Repeat("\n", node.ReservedSize)))
+	f.add(bootinfo.File, tree.Bytes(label))
 	f.add(ReadmeFile, tree.String(readme(in)))
 	return f.err
 }

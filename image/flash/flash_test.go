@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
@@ -90,9 +92,9 @@ func testImage(t *testing.T, scheme disk.Scheme) string {
 func bootTree(t *testing.T) *tree.Tree {
 	tr := tree.New()
 	for name, text := range map[string]string{
-		IdentityFile: `{"board": "rpi4", "imageVersion": "2025.3", "arch": "arm64", "later": 1}`,
-		NodeFile:     strings.Repeat("\n", NodeFileSize),
-		"config.txt": "arm_64bit=1\n",
+		bootinfo.File: `{"board": "rpi4", "imageVersion": "2025.3", "arch": "arm64", "later": 1}`,
+		node.FileName: strings.Repeat("\n", node.ReservedSize),
+		"config.txt":  "arm_64bit=1\n",
 	} {
 		if err := tr.Add(&tree.Node{Path: name, Mode: 0o644, Content: tree.String(text), Source: "test"}); err != nil {
 			t.Fatal(err)

@@ -2,7 +2,6 @@ package flash
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,27 +9,12 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
 )
-
-// Files at the root of every boot partition of ours.
-const (
-	// NodeFile is the identity of one node. Its clusters are reserved.
-	NodeFile = "node.yaml"
-	// NodeFileSize is how much is reserved, in bytes.
-	NodeFileSize = 32 << 10
-	// IdentityFile says what image this is, as an Identity in JSON.
-	IdentityFile = "imagebuilder.json"
-)
-
-// Identity is what a boot partition says of its image.
-type Identity struct {
-	Board        string `json:"board"`
-	ImageVersion string `json:"imageVersion"`
-	Arch         string `json:"arch"`
-}
 
 // PersonalizeOptions guard against giving a node the wrong image.
 type PersonalizeOptions struct {
@@ -44,10 +28,10 @@ var ErrNotOurs = errors.New("no boot partition of imagebuilder")
 
 // Identify reads what image target holds: an image file, a disk, a partition,
 // or the directory at which a boot partition is mounted.
-func Identify(ctx context.Context, target string) (Identity, error) {
+func Identify(ctx context.Context, target string) (bootinfo.Info, error) {
 	b, err := openBoot(ctx, target, os.O_RDONLY)
 	if err != nil {
-		return Identity{}, fmt.Errorf("identify %s: %w", target, err)
+		return bootinfo.Info{}, fmt.Errorf("identify %s: %w", target, err)
 	}
 	defer b.Close()
 	return b.identity(), nil
@@ -57,26 +41,26 @@ func Identify(ctx context.Context, target string) (Identity, error) {
 // Identify, padded with newlines to the reserved size, and makes it durable.
 // On an image or a device nothing else changes. No error contains any of
 // nodeYAML.
-func Personalize(ctx context.Context, target string, nodeYAML []byte, opt PersonalizeOptions) (Identity, error) {
+func Personalize(ctx context.Context, target string, nodeYAML []byte, opt PersonalizeOptions) (bootinfo.Info, error) {
 	id, err := personalize(ctx, target, nodeYAML, opt)
 	if err != nil {
-		return Identity{}, fmt.Errorf("personalize %s: %w", target, err)
+		return bootinfo.Info{}, fmt.Errorf("personalize %s: %w", target, err)
 	}
 	return id, nil
 }
 
-func personalize(ctx context.Context, target string, nodeYAML []byte, opt PersonalizeOptions) (Identity, error) {
-	if len(nodeYAML) > NodeFileSize {
-		return Identity{}, fmt.Errorf("%s of %d bytes is larger than the %d reserved for it", NodeFile, len(nodeYAML), NodeFileSize)
+func personalize(ctx context.Context, target string, nodeYAML []byte, opt PersonalizeOptions) (bootinfo.Info, error) {
+	if len(nodeYAML) > node.ReservedSize {
+		return bootinfo.Info{}, fmt.Errorf("%s of %d bytes is larger than the %d reserved for it", node.FileName, len(nodeYAML), node.ReservedSize)
 	}
 	b, err := openBoot(ctx, target, os.O_RDWR)
 	if err != nil {
-		return Identity{}, err
+		return bootinfo.Info{}, err
 	}
 	defer b.Close()
 	id := b.identity()
 	if opt.Board != "" && opt.Board != id.Board {
-		return Identity{}, fmt.Errorf("the image is for board %s, the node for %s: use an image for %s", id.Board, opt.Board, opt.Board)
+		return bootinfo.Info{}, fmt.Errorf("the image is for board %s, the node for %s: use an image for %s", id.Board, opt.Board, opt.Board)
 	}
 	return id, b.writeNode(nodeYAML)
 }
@@ -84,7 +68,7 @@ func personalize(ctx context.Context, target string, nodeYAML []byte, opt Person
 // boot is an opened boot partition of ours.
 type boot interface {
 	io.Closer
-	identity() Identity
+	identity() bootinfo.Info
 	writeNode(data []byte) error
 }
 
@@ -157,7 +141,7 @@ func openFree(d *Device) (*target, int64, error) {
 type volume struct {
 	f  *os.File
 	rw fat.ReadWriterAt
-	id Identity
+	id bootinfo.Info
 }
 
 // findVolume looks for a FAT32 with our identity file: in the partitions, or
@@ -200,38 +184,33 @@ func notOurs(r io.ReaderAt) error {
 	return ErrNotOurs
 }
 
-func volumeIdentity(r io.ReaderAt) (Identity, error) {
+func volumeIdentity(r io.ReaderAt) (bootinfo.Info, error) {
 	v, err := fat.Open(r)
 	if err != nil {
-		return Identity{}, err
+		return bootinfo.Info{}, err
 	}
-	b, err := v.ReadFile(IdentityFile, maxIdentity)
+	b, err := v.ReadFile(bootinfo.File, bootinfo.MaxSize)
 	if err != nil {
-		return Identity{}, err
+		return bootinfo.Info{}, err
 	}
 	return parseIdentity(b)
 }
 
-const maxIdentity = 64 << 10
-
-func parseIdentity(b []byte) (Identity, error) {
-	var id Identity
-	if err := json.Unmarshal(b, &id); err != nil {
-		return Identity{}, fmt.Errorf("%w: %s: %w", ErrNotOurs, IdentityFile, err)
-	}
-	if id.Board == "" {
-		return Identity{}, fmt.Errorf("%w: %s names no board", ErrNotOurs, IdentityFile)
+func parseIdentity(b []byte) (bootinfo.Info, error) {
+	id, err := bootinfo.Parse(b)
+	if err != nil {
+		return id, fmt.Errorf("%w: %w", ErrNotOurs, err)
 	}
 	return id, nil
 }
 
-func (v *volume) Close() error       { return v.f.Close() }
-func (v *volume) identity() Identity { return v.id }
+func (v *volume) Close() error            { return v.f.Close() }
+func (v *volume) identity() bootinfo.Info { return v.id }
 
 func (v *volume) writeNode(data []byte) error {
-	err := fat.Overwrite(v.rw, NodeFile, data)
+	err := fat.Overwrite(v.rw, node.FileName, data)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is gone, as from a node that has joined: write the image again, or mount the boot partition and name that directory", NodeFile)
+		return fmt.Errorf("%s is gone, as from a node that has joined: write the image again, or mount the boot partition and name that directory", node.FileName)
 	}
 	if err != nil {
 		return err
@@ -242,13 +221,13 @@ func (v *volume) writeNode(data []byte) error {
 // directory is a mounted boot partition.
 type directory struct {
 	path string
-	id   Identity
+	id   bootinfo.Info
 }
 
 func openDir(path string) (*directory, error) {
-	b, err := readLimited(filepath.Join(path, IdentityFile))
+	b, err := readLimited(filepath.Join(path, bootinfo.File))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w in this directory: %s is missing", ErrNotOurs, IdentityFile)
+		return nil, fmt.Errorf("%w in this directory: %s is missing", ErrNotOurs, bootinfo.File)
 	}
 	if err != nil {
 		return nil, err
@@ -263,23 +242,23 @@ func readLimited(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxIdentity))
+	return io.ReadAll(io.LimitReader(f, bootinfo.MaxSize))
 }
 
-func (d *directory) Close() error       { return nil }
-func (d *directory) identity() Identity { return d.id }
+func (d *directory) Close() error            { return nil }
+func (d *directory) identity() bootinfo.Info { return d.id }
 
 // writeNode writes into the file as it is, so that it keeps its clusters; one
 // that an editor shortened or firstboot removed gets its full size again.
 func (d *directory) writeNode(data []byte) error {
-	padded, err := fat.Pad(data, NodeFileSize)
+	padded, err := fat.Pad(data, node.ReservedSize)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(d.path, NodeFile), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(d.path, node.FileName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteAt(padded, 0)
-	return errors.Join(err, f.Truncate(NodeFileSize), f.Sync(), f.Close())
+	return errors.Join(err, f.Truncate(node.ReservedSize), f.Sync(), f.Close())
 }

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/progress"
@@ -17,7 +20,7 @@ import (
 const secretYAML = "version: 1\nnode: home-pi\nauthKey: hskey-auth-SECRET\n"
 
 func TestPersonalize(t *testing.T) {
-	want := Identity{Board: "rpi4", ImageVersion: "2025.3", Arch: "arm64"}
+	want := bootinfo.Info{Board: "rpi4", ImageVersion: "2025.3", Arch: "arm64"}
 	for _, scheme := range []disk.Scheme{disk.MBR, disk.GPT} {
 		img := testImage(t, scheme)
 		before, err := os.ReadFile(img)
@@ -26,11 +29,11 @@ func TestPersonalize(t *testing.T) {
 		}
 		start := time.Now()
 		id, err := Personalize(t.Context(), img, []byte(secretYAML), PersonalizeOptions{Board: "rpi4"})
-		if err != nil || id != want {
+		if err != nil || !reflect.DeepEqual(id, want) {
 			t.Fatal(id, err)
 		}
 		t.Logf("%s: %v", scheme, time.Since(start))
-		if got := mustTool(t, "mtype", "-i", img+"@@1M", "::node.yaml"); strings.TrimRight(got, "\n") != strings.TrimRight(secretYAML, "\n") || len(got) != NodeFileSize {
+		if got := mustTool(t, "mtype", "-i", img+"@@1M", "::node.yaml"); strings.TrimRight(got, "\n") != strings.TrimRight(secretYAML, "\n") || len(got) != node.ReservedSize {
 			t.Errorf("mtype: %d bytes %.100q", len(got), got)
 		}
 		after, err := os.ReadFile(img)
@@ -40,7 +43,7 @@ func TestPersonalize(t *testing.T) {
 		if n := bytes.Index(after, []byte(secretYAML)); n < mib || n%512 != 0 || !bytes.Equal(before[:n], after[:n]) || !bytes.Equal(before[n+len(secretYAML):], after[n+len(secretYAML):]) {
 			t.Error("more than node.yaml changed")
 		}
-		if id, err := Identify(t.Context(), img); err != nil || id != want {
+		if id, err := Identify(t.Context(), img); err != nil || !reflect.DeepEqual(id, want) {
 			t.Error(id, err)
 		}
 	}
@@ -52,11 +55,11 @@ func TestPersonalizeDevices(t *testing.T) {
 	// Stands for /dev/sdb1: not every kernel finds partitions on loop devices.
 	part := loop(t, img, "-o", "1M", "--sizelimit", "33M")
 	for target, at := range map[string]string{whole: "@@1M", part: ""} {
-		node := secretYAML + "# " + filepath.Base(target) + "\n"
-		if _, err := Personalize(t.Context(), target, []byte(node), PersonalizeOptions{Board: "rpi4"}); err != nil {
+		text := secretYAML + "# " + filepath.Base(target) + "\n"
+		if _, err := Personalize(t.Context(), target, []byte(text), PersonalizeOptions{Board: "rpi4"}); err != nil {
 			t.Error(err)
 		}
-		if out := mustTool(t, "mtype", "-i", target+at, "::node.yaml"); !strings.HasPrefix(out, node) {
+		if out := mustTool(t, "mtype", "-i", target+at, "::node.yaml"); !strings.HasPrefix(out, text) {
 			t.Errorf("%s: %.100q", target, out)
 		}
 	}
@@ -71,18 +74,18 @@ func TestPersonalizeDirectory(t *testing.T) {
 	if _, err := Personalize(t.Context(), dir, []byte(secretYAML), PersonalizeOptions{}); !errors.Is(err, ErrNotOurs) {
 		t.Error(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, IdentityFile), []byte(`{"board": "rpi4"}`), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, bootinfo.File), []byte(`{"board": "rpi4"}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	node := filepath.Join(dir, NodeFile)
-	for _, old := range []string{"", strings.Repeat("x", NodeFileSize), strings.Repeat("x", NodeFileSize+9)} {
-		if err := os.WriteFile(node, []byte(old), 0o644); err != nil {
+	file := filepath.Join(dir, node.FileName)
+	for _, old := range []string{"", strings.Repeat("x", node.ReservedSize), strings.Repeat("x", node.ReservedSize+9)} {
+		if err := os.WriteFile(file, []byte(old), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Personalize(t.Context(), dir, []byte(secretYAML), PersonalizeOptions{Board: "rpi4"}); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := os.ReadFile(node); err != nil || len(got) != NodeFileSize || !strings.HasPrefix(string(got), secretYAML+"\n") {
+		if got, err := os.ReadFile(file); err != nil || len(got) != node.ReservedSize || !strings.HasPrefix(string(got), secretYAML+"\n") {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
 	}

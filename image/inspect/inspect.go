@@ -6,30 +6,18 @@
 package inspect
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
+	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
-
-// Identity is what an image says of itself on its boot partition.
-type Identity struct {
-	Board   string `json:"board"`
-	Arch    string `json:"arch"`
-	Version string `json:"imageVersion"`
-	Kernel  string `json:"kernel"`
-}
-
-// identityFile is read by the flasher, by first boot and here.
-const identityFile = "imagebuilder.json"
 
 // Image is an open image.
 type Image struct {
@@ -106,32 +94,25 @@ func (i *Image) Root() (*tree.Tree, error) {
 	return nil, errors.Join(append(failed, errors.New("no partition holds a squashfs root"))...)
 }
 
-// Identity reads what the image says of itself.
-func (i *Image) Identity() (Identity, error) {
-	data, err := i.boot.ReadFile(identityFile, 1<<16)
+// Identity reads the label of the image.
+func (i *Image) Identity() (bootinfo.Info, error) {
+	data, err := i.boot.ReadFile(bootinfo.File, bootinfo.MaxSize)
 	if err != nil {
-		return Identity{}, fmt.Errorf("is no image of imagebuilder: %w", err)
+		return bootinfo.Info{}, fmt.Errorf("is no image of imagebuilder: %w", err)
 	}
-	var id Identity
-	if err := json.Unmarshal(data, &id); err != nil {
-		return Identity{}, fmt.Errorf("%s: %w", identityFile, err)
-	}
-	if id.Board == "" || strings.ContainsAny(id.Board, "/\\") {
-		return Identity{}, fmt.Errorf("%s: names no board", identityFile)
-	}
-	return id, nil
+	return bootinfo.Parse(data)
 }
 
 // Identify is Identity for a file name.
-func Identify(name string) (Identity, error) {
+func Identify(name string) (bootinfo.Info, error) {
 	img, err := Open(name)
 	if err != nil {
-		return Identity{}, err
+		return bootinfo.Info{}, err
 	}
 	defer img.Close()
 	id, err := img.Identity()
 	if err != nil {
-		return Identity{}, fmt.Errorf("%s: %w", name, err)
+		return bootinfo.Info{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return id, nil
 }

@@ -5,12 +5,13 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/disk"
 )
 
 // Report is all that Describe finds out.
 type Report struct {
-	Identity   Identity         `json:"identity"`
+	Identity   bootinfo.Info    `json:"identity"`
 	Debian     string           `json:"debian"` // such as 13.2
 	Kernel     string           `json:"kernel"`
 	Layout     disk.Layout      `json:"layout"`
