@@ -54,14 +54,14 @@ powercut: build ## N power cuts at random moments of first boots
 repro: build ## two builds from one lock by different users, byte for byte
 	$(GO) test -tags e2e -timeout 60m -count=1 -run SameLockSameBytes -v ./image/e2e
 
-oracle: deps payload ## our root against really configured packages; our resolver against apt
-	$(GO) test -tags 'oracle network' -timeout 60m -count=1 -run Oracle -v ./image/rootfs/... ./image/apt
+oracle: deps build ## our root against really configured packages, our resolver against apt, …
+	.ci/oracle
 
 lint: ## formatting, vet, shell scripts
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags 'e2e vm oracle network' ./...
-	shellcheck -x -e SC1091 .ci/run .ci/deps .ci/bench .ci/fuzz
+	shellcheck -x -e SC1091 .ci/run .ci/deps .ci/bench .ci/fuzz .ci/oracle
 
 FUZZTIME ?= 60s
 fuzz: payload ## every fuzz target for FUZZTIME

@@ -1,7 +1,6 @@
 package deb
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -9,16 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	godiff "github.com/google/go-cmp/cmp"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/going-mobile/imagebuilder/image/progress"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -68,54 +63,6 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestJudgeArchive judges real packages: those of the directory or glob that
-// DEBS names, in one run that also prints the speed of decoding them all.
-func TestJudgeArchive(t *testing.T) {
-	pattern := os.Getenv("DEBS")
-	if pattern == "" {
-		t.Skip("set DEBS='/dir/*.deb' to judge real packages")
-	}
-	paths, err := filepath.Glob(pattern)
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("DEBS=%s: no packages (%v)", pattern, err)
-	}
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, path := range paths {
-		g.Go(func() error { judge(t, path); return nil })
-	}
-	g.Wait()
-}
-
-// TestSpeed prints how long the packages of DEBS take, cold and warm.
-func TestSpeed(t *testing.T) {
-	paths, _ := filepath.Glob(os.Getenv("DEBS"))
-	if len(paths) == 0 {
-		t.Skip("set DEBS='/dir/*.deb' to measure")
-	}
-	sums, sizes := map[string]string{}, map[string]int64{}
-	for _, p := range paths {
-		fi, err := os.Stat(p)
-		must(t, err)
-		sums[p], sizes[p] = fileSum(t, p), fi.Size()
-	}
-	slices.SortFunc(paths, func(a, b string) int { return cmp.Compare(sizes[b], sizes[a]) })
-	c := openCache(t)
-	for _, state := range []string{"cold", "warm"} {
-		start := time.Now()
-		var g errgroup.Group
-		g.SetLimit(runtime.GOMAXPROCS(0))
-		for _, p := range paths {
-			g.Go(func() error {
-				_, err := Decode(t.Context(), c, p, sums[p], progress.Discard)
-				return err
-			})
-		}
-		must(t, g.Wait())
-		t.Logf("%s: %d packages in %v", state, len(paths), time.Since(start))
 	}
 }
 

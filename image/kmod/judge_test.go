@@ -3,16 +3,13 @@ package kmod
 import (
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -158,71 +155,6 @@ func readDep(t *testing.T, tr *tree.Tree, version string) map[string][]string {
 		}
 	}
 	return needs
-}
-
-// TestJudgeKernels judges the kernel packages that KERNELS names, whole and
-// pruned to what a node needs, and prints how long each step takes.
-func TestJudgeKernels(t *testing.T) {
-	pattern := os.Getenv("KERNELS")
-	if pattern == "" {
-		t.Skip("set KERNELS='/dir/linux-image-*.deb' to judge real kernels")
-	}
-	debs, _ := filepath.Glob(pattern)
-	if len(debs) == 0 {
-		t.Fatalf("KERNELS=%s: no packages", pattern)
-	}
-	for _, deb := range debs {
-		t.Run(filepath.Base(deb), func(t *testing.T) {
-			dir := t.TempDir()
-			run(t, nil, "dpkg-deb", "-x", deb, dir)
-			if err := os.Symlink("usr/lib", filepath.Join(dir, "lib")); err != nil {
-				t.Fatal(err)
-			}
-			tr := hostTree(t, dir)
-			version := path.Base(tr.Children("usr/lib/modules")[0].Path)
-			cache, err := fetch.OpenCache(t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, state := range []string{"cold", "warm"} {
-				copied := tree.New()
-				for n := range tr.Walk() {
-					if err := copied.Put(n); err != nil {
-						t.Fatal(err)
-					}
-				}
-				start := time.Now()
-				m, err := Open(t.Context(), copied, version, Options{Cache: cache})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := m.Prune(nodeModules); err != nil {
-					t.Fatal(err)
-				}
-				if err := m.Depmod(testTime); err != nil {
-					t.Fatal(err)
-				}
-				t.Logf("%s: pruned and indexed in %v", state, time.Since(start))
-			}
-			if _, err := Prune(tr, version, nodeModules); err != nil {
-				t.Fatal(err)
-			}
-			m, err := Open(t.Context(), tr, version, Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("pruned to %d modules", len(m.files))
-			judge(t, tr, version)
-			var names []string
-			for name := range m.files {
-				names = append(names, name)
-			}
-			slices.Sort(names)
-			askModprobe(t, tr, version, names)
-
-			judge(t, hostTree(t, dir), version)
-		})
-	}
 }
 
 // nodeModules is about what a node with k3s and Longhorn keeps.
