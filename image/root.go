@@ -3,6 +3,7 @@ package image
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -14,6 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/apt"
 	"github.com/going-mobile/imagebuilder/image/component"
 	"github.com/going-mobile/imagebuilder/image/deb"
+	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/payload"
 	"github.com/going-mobile/imagebuilder/image/progress"
@@ -53,6 +55,9 @@ func (p *plan) decode(ctx context.Context, in *inputs) ([]*deb.Package, error) {
 		processors <- struct{}{}
 		defer func() { <-processors }()
 		decoded[index[pkg]], err = deb.Decode(ctx, p.opt.Cache, file, pkg.SHA256, named{p.opt.Progress, pkg.Name})
+		if digest, ok := errors.AsType[*fetch.DigestError](err); ok { // of a download that was right when it came
+			return &fetch.DamagedError{Kind: fetch.Downloads, Key: pkg.SHA256, Err: digest}
+		}
 		return err
 	})
 	return decoded, err
