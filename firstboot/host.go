@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
@@ -157,8 +158,8 @@ type Slot interface {
 // Where things are.
 const (
 	bootDir     = "/boot/firmware"
-	bootFile    = bootDir + "/node.yaml"
-	StatusText  = bootDir + "/STATUS.TXT"
+	bootFile    = bootDir + "/" + node.FileName
+	StatusText  = bootDir + "/" + node.StatusFile
 	stateDir    = "/var/lib/imagebuilder/firstboot"
 	copyFile    = stateDir + "/node.yaml" // without secrets
 	ownerFile   = stateDir + "/owner"

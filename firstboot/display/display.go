@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 // Display is the places of one node.
@@ -128,16 +129,10 @@ func (d *Display) serial(line string) error {
 	return err
 }
 
-// TextSize is the length STATUS.TXT is kept at, in bytes: writing over it in
-// place changes nothing of the file system and cannot damage it.
-const TextSize = 4096
-
 func (d *Display) statusText(text []byte) error {
-	padded := bytes.Repeat([]byte(" "), TextSize)
-	copy(padded, text[:min(len(text), TextSize-2)])
-	copy(padded[TextSize-2:], "\r\n")
+	padded := node.PadStatus(text)
 	fi, err := d.Files.Stat(firstboot.StatusText)
-	if err == nil && fi.Size() == TextSize {
+	if err == nil && fi.Size() == node.StatusSize {
 		return d.Files.Overwrite(firstboot.StatusText, padded)
 	}
 	return d.Files.Put(firstboot.StatusText, bytes.NewReader(padded), firstboot.Attr{Mode: 0o644})

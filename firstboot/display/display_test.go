@@ -13,6 +13,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/display"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 func write(t *testing.T, root, name, content string) {
@@ -64,7 +65,7 @@ func TestEverywhere(t *testing.T) {
 			}
 		}
 	}
-	if len(read(t, root, "boot/firmware/STATUS.TXT")) != display.TextSize {
+	if len(read(t, root, "boot/firmware/STATUS.TXT")) != node.StatusSize {
 		t.Error("STATUS.TXT has another length")
 	}
 	if read(t, root, "dev/ttyAMA0") != "" {

@@ -114,6 +114,7 @@ func (in Input) addCommon(t *tree.Tree) error {
 	// First, so that a FAT writer that fills from the front gives it one run
 	// of clusters whatever comes later.
 	f.add(node.FileName, tree.String(strings.Repeat("\n", node.ReservedSize)))
+	f.add(node.StatusFile, tree.Bytes(node.PadStatus([]byte("This node was never started.\r\n"))))
 	f.add(bootinfo.File, tree.Bytes(label))
 	f.add(ReadmeFile, tree.String(readme(in)))
 	return f.err
