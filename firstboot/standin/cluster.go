@@ -140,6 +140,7 @@ func (c *cluster) handler() http.Handler {
 	mux.HandleFunc("POST /v1-standin/join", c.join)
 	mux.HandleFunc("GET /readyz", c.api(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
 	mux.HandleFunc("GET /api/v1/nodes/{name}", c.api(c.node))
+	mux.HandleFunc("DELETE /api/v1/nodes/{name}", c.api(c.remove))
 	mux.HandleFunc("GET /api/v1/nodes", c.api(c.nodes))
 	return mux
 }
@@ -195,6 +196,13 @@ func (c *cluster) join(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(welcome{c.ID, c.Credential, c.Nodes})
 }
 
+// member reports whether this server belongs to a cluster.
+func (c *cluster) member() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ID != ""
+}
+
 // adopt takes over what the server that this one joined knows.
 func (c *cluster) adopt(w welcome) error {
 	c.mu.Lock()
@@ -241,6 +249,19 @@ func (c *cluster) node(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = json.NewEncoder(w).Encode(m.object())
+}
+
+// remove forgets a node and its password. It does not tell the other servers:
+// those that live bring the node back, as its own kubelet would.
+func (c *cluster) remove(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.Nodes, r.PathValue("name"))
+	if err := c.saveLocked(); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	fmt.Fprintf(w, "node %q deleted\n", r.PathValue("name"))
 }
 
 func (c *cluster) nodes(w http.ResponseWriter, _ *http.Request) {

@@ -11,8 +11,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// kubectl answers "get --raw PATH", "get nodes -o json" and "get node NAME
-// -o json", from the server that a kubeconfig names.
+// kubectl answers "get --raw PATH", "get nodes -o json", "get node NAME -o
+// json" and "delete node NAME", from the server that a kubeconfig names.
 func kubectl(args []string) error {
 	f := flag.NewFlagSet("kubectl", flag.ContinueOnError)
 	conf := f.String("kubeconfig", "/etc/rancher/k3s/k3s.yaml", "")
@@ -20,7 +20,7 @@ func kubectl(args []string) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	var path string
+	method, path := "GET", ""
 	switch a := f.Args(); {
 	case len(a) == 3 && a[0] == "get" && a[1] == "--raw":
 		path = a[2]
@@ -28,6 +28,8 @@ func kubectl(args []string) error {
 		path = "/api/v1/nodes/" + a[2]
 	case len(a) == 4 && a[0] == "get" && a[1] == "nodes" && a[2] == "-o" && a[3] == "json":
 		path = "/api/v1/nodes"
+	case len(a) == 3 && a[0] == "delete" && a[1] == "node":
+		method, path = "DELETE", "/api/v1/nodes/"+a[2]
 	default:
 		return fmt.Errorf("the stand-in's kubectl does not know %q", a)
 	}
@@ -36,7 +38,7 @@ func kubectl(args []string) error {
 		return err
 	}
 	var answer []byte
-	if err := call(context.Background(), "GET", server+path, token, nil, &answer); err != nil {
+	if err := call(context.Background(), method, server+path, token, nil, &answer); err != nil {
 		return err
 	}
 	_, err = os.Stdout.Write(answer)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,7 +58,8 @@ type self struct {
 	settings
 	role, data, token, password string
 	cluster                     *cluster // of a server
-	kubelet                     string   // the credential of its kubelet.kubeconfig
+	servers                     []string // addresses of those it heard of
+	asks                        string   // the server in its kubelet.kubeconfig
 }
 
 // nodePassword is k3s' own protection against two machines of one name.
@@ -85,14 +87,27 @@ func (n *self) hello() hello {
 	return h
 }
 
-// upstream is the server this node belongs to: the one it was told to join,
-// or itself.
-func (n *self) upstream() string {
-	if u := n.one("server"); u != "" {
-		return strings.TrimSuffix(u, "/")
+// upstreams are the servers this node tells that it lives: the one it was told
+// to join, and, as k3s' load balancer would, all it has heard of since. A
+// server comes first itself once it is a member.
+func (n *self) upstreams() []string {
+	var out []string
+	add := func(server string) {
+		if server != "" && !slices.Contains(out, server) {
+			out = append(out, server)
+		}
 	}
-	return "https://" + net.JoinHostPort(n.one("node-ip"), "6443")
+	if n.cluster != nil && n.cluster.member() {
+		add(address(n.one("node-ip")))
+	}
+	add(strings.TrimSuffix(n.one("server"), "/"))
+	for _, ip := range n.servers {
+		add(address(ip))
+	}
+	return out
 }
+
+func address(ip string) string { return "https://" + net.JoinHostPort(ip, "6443") }
 
 // live joins, then tells the server again and again. k3s gives up where the
 // token is wrong and systemd starts it again; so does this.
@@ -121,34 +136,64 @@ func (n *self) live(ctx context.Context) error {
 	}
 }
 
+// beat is heard by every server, or from an agent by one.
 func (n *self) beat(ctx context.Context) error {
 	if failure() == "ready" {
 		return errors.New("told never to be ready")
 	}
-	var w welcome
-	if err := call(ctx, "POST", n.upstream()+"/v1-standin/join", n.token, n.hello(), &w); err != nil {
-		return err
+	var faults []error
+	heard := false
+	for _, server := range n.upstreams() {
+		var w welcome
+		err := call(ctx, "POST", server+"/v1-standin/join", n.token, n.hello(), &w)
+		if err == nil {
+			err = n.hear(server, w, !heard)
+		}
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		heard = true
+		if n.cluster == nil {
+			break
+		}
 	}
-	if n.kubelet == "" {
-		n.kubelet = w.Credential
-		if err := n.writeKubeconfigs(w); err != nil {
+	if heard {
+		return nil
+	}
+	return errors.Join(faults...)
+}
+
+// hear takes over what a server says. The first one to answer becomes the one
+// that kubectl asks.
+func (n *self) hear(server string, w welcome, first bool) error {
+	n.servers = n.servers[:0]
+	for _, m := range w.Nodes {
+		if m.Role == "server" {
+			n.servers = append(n.servers, m.IP)
+		}
+	}
+	slices.Sort(n.servers)
+	if first && n.asks != server {
+		n.asks = server
+		if err := n.writeKubeconfigs(server, w.Credential); err != nil {
 			return err
 		}
 	}
-	if n.cluster != nil && n.one("server") != "" {
+	if n.cluster != nil {
 		return n.cluster.adopt(w)
 	}
 	return nil
 }
 
-func (n *self) writeKubeconfigs(w welcome) error {
-	if err := writeKubeconfig(filepath.Join(n.data, "agent/kubelet.kubeconfig"), n.upstream(), w.Credential); err != nil {
+func (n *self) writeKubeconfigs(server, credential string) error {
+	if err := writeKubeconfig(filepath.Join(n.data, "agent/kubelet.kubeconfig"), server, credential); err != nil {
 		return err
 	}
 	if n.role != "server" || n.on("disable-apiserver") {
 		return nil
 	}
-	return writeKubeconfig("/etc/rancher/k3s/k3s.yaml", "https://127.0.0.1:6443", w.Credential)
+	return writeKubeconfig("/etc/rancher/k3s/k3s.yaml", "https://127.0.0.1:6443", credential)
 }
 
 func writeKubeconfig(name, server, token string) error {
