@@ -343,18 +343,18 @@ func TestScreen(t *testing.T) {
 	s.NextTry = nil
 	want := `PLEASE HELP - somebody must do something
 
-Node       home-pi
-Site       home
-Role       server
-Address    192.168.1.20 (eth0)
-Step       4 of 7: tailnet - joining the private network
-Time       2026-11-22 12:00:00 UTC
+Node        home-pi
+Site        home
+Role        server
+Address     192.168.1.20 (eth0)
+Step        4 of 7: tailnet - joining the private network
+Time        2026-11-22 12:00:00 UTC
 
-Problem    The key in node.yaml was used before; it works only once.
-What to do Make a new key for this node in Headscale, write it into
-           node.yaml on the boot partition (headscale: authKey:) and switch
-           the node off and on.
-Code       key-spent`
+Problem     The key in node.yaml was used before; it works only once.
+What to do  Make a new key for this node in Headscale, write it into
+            node.yaml on the boot partition (headscale: authKey:) and switch
+            the node off and on.
+Code        key-spent`
 	if have := strings.Join(s.Lines(76), "\n"); have != want {
 		t.Errorf("have:\n%s\nwant:\n%s", have, want)
 	}

@@ -120,7 +120,7 @@ func indexOf(list []string, s string) int {
 // wrap breaks a value into lines, indented below its label.
 func wrap(label, value string, width int) []string {
 	label = strings.TrimRight(label, " ")
-	const indent = 11
+	const indent = 12
 	line := fmt.Sprintf("%-*s", indent, label)
 	var out []string
 	used := 0
@@ -169,8 +169,8 @@ func (s Status) Text() []byte {
 
 // Screen returns what paints the status on a text terminal.
 func (s Status) Screen(width, height int) []byte {
-	colour := map[State]string{Working: "44", Waiting: "43;30", NeedsPerson: "41", Joined: "42;30"}[s.State]
-	lines := s.Lines(width - 4)
+	colour := map[State]string{Working: "1;37;44", Waiting: "43;30", NeedsPerson: "1;37;41", Joined: "42;30"}[s.State]
+	lines := s.Lines(min(width-4, 100))
 	var b strings.Builder
 	// Leave graphics and colours, switch the cursor off, clear all.
 	b.WriteString("\x1b[0m\x1b[?25l\x1b[H\x1b[2J")

@@ -29,7 +29,7 @@ type Display struct {
 	line     string // shown last
 	text     string
 	led      firstboot.State
-	screen   []byte
+	last     *firstboot.Status
 	complain map[string]string
 }
 
@@ -37,7 +37,7 @@ type Display struct {
 func (d *Display) Show(s firstboot.Status) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.screen = s.Screen(80, 25)
+	d.last = &s
 	d.place("the screen", d.paint())
 	if line := s.Line(); line != d.line {
 		d.line = line
@@ -91,20 +91,36 @@ func (d *Display) place(name string, err error) {
 	d.complain[name] = why
 }
 
+// paint fills the screen as large as it is: a font for people who read it out
+// over the phone leaves a small one fewer than 80 columns.
 func (d *Display) paint() error {
-	if d.screen == nil {
+	if d.last == nil {
 		return nil
 	}
-	return d.device("tty1", d.screen)
+	f, err := d.open("tty1")
+	if f == nil {
+		return err
+	}
+	_, err = f.Write(d.last.Screen(size(f)))
+	return firstError(err, f.Close())
 }
 
-// device writes to a terminal without ever waiting for it or making it ours.
-func (d *Display) device(name string, data []byte) error {
+// open opens a terminal without ever waiting for it or making it ours. There
+// is nil where there is none.
+func (d *Display) open(name string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(d.Root, "dev", name), os.O_WRONLY|noWait, 0)
 	if os.IsNotExist(err) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (d *Display) device(name string, data []byte) error {
+	f, err := d.open(name)
+	if f == nil {
 		return err
 	}
 	_, err = f.Write(data)

@@ -1,5 +1,0 @@
-//go:build !linux
-
-package display
-
-const noWait = 0
