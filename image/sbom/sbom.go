@@ -8,7 +8,6 @@ package sbom
 import (
 	"bytes"
 	"fmt"
-	"net/url"
 	"strings"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
@@ -45,20 +44,30 @@ func items(m *manifest.Manifest) []item {
 
 // debPURL follows the purl specification's deb type.
 func debPURL(p manifest.Package) string {
-	return fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", url.PathEscape(p.Name), purlEscape(p.Version), p.Arch)
+	return fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", purlEscape(p.Name), purlEscape(p.Version), p.Arch)
 }
 
 func componentPURL(c manifest.Component) string {
-	purl := fmt.Sprintf("pkg:generic/%s@%s", url.PathEscape(c.Name), purlEscape(c.Version))
+	purl := fmt.Sprintf("pkg:generic/%s@%s", purlEscape(c.Name), purlEscape(c.Version))
 	if c.URL != "" {
-		purl += "?download_url=" + url.QueryEscape(c.URL)
+		purl += "?download_url=" + purlEscape(c.URL)
 	}
 	return purl
 }
 
-// purlEscape percent-encodes everything a purl's version may not hold as it is.
+// purlEscape percent-encodes everything but what ECMA-427 leaves as it is in
+// names, versions and qualifiers: letters, digits, four marks and the colon.
 func purlEscape(s string) string {
-	return strings.NewReplacer("%", "%25", "+", "%2B", "~", "~", ":", "%3A", "@", "%40", "/", "%2F", " ", "%20").Replace(s)
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(".-_~:", c) >= 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 // SPDX returns an SPDX 2.3 document in JSON.
