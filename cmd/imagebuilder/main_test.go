@@ -20,13 +20,19 @@ import (
 // TestMain makes this binary the program "imagebuilder", for the scripts and
 // for os/exec.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"imagebuilder": main})
+	testscript.Main(suite{m}, map[string]func(){"imagebuilder": main})
 }
+
+// suite runs the tests between what the build tags have to set up.
+type suite struct{ m *testing.M }
+
+func (s suite) Run() int { return runMain(s.m) }
 
 // TestScripts tells what a person at a terminal sees, without a network.
 func TestScripts(t *testing.T) { scripts(t, "testdata/script") }
 
-func scripts(t *testing.T, dir string) {
+// scripts runs the stories in dir. more prepares each one's surroundings.
+func scripts(t *testing.T, dir string, more ...func(*testscript.Env) error) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,
 		RequireExplicitExec: true,
@@ -35,7 +41,15 @@ func scripts(t *testing.T, dir string) {
 			home := filepath.Join(env.WorkDir, "home")
 			env.Setenv("HOME", home)
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(home, "cache"))
-			return os.MkdirAll(home, 0o755)
+			if err := os.MkdirAll(home, 0o755); err != nil {
+				return err
+			}
+			for _, prepare := range more {
+				if err := prepare(env); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
