@@ -1,0 +1,117 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestADamagedDataPartitionIsNeverFormatted breaks the data partition of a
+// node that was in use, in two ways.
+func TestADamagedDataPartitionIsNeverFormatted(t *testing.T) {
+	for _, board := range trialBoards { // GPT and MBR
+		t.Run(board, func(t *testing.T) {
+			c := newComputer(t, board, image(t, board), 8*gib)
+			c.personalise()
+			c.powerOn()
+			c.see("init: starting the system")
+			c.Kill()
+			run(t, "e2fsck", "-f", "-y", c.dataAt())
+
+			// An inode of the root directory that is no more: e2fsck -p will
+			// not decide what becomes of it.
+			run(t, "debugfs", "-w", "-R", "clri <2>", c.dataAt())
+			run(t, "debugfs", "-w", "-R", "set_super_value state 2", c.dataAt())
+			c.stopsWith("It was NOT\\s+formatted(?s).*repair.txt")
+
+			c.putBootFile("repair.txt", nil)
+			c.powerOn()
+			c.see("init: repairing the data partition")
+			c.untilRunning()
+			c.powerOff()
+			c.diskIsValid()
+			if strings.Contains(c.mtools("mdir", "-b", "::"), "repair.txt") {
+				t.Error("the permission to repair is still there")
+			}
+
+			c.wipeSuperblocks()
+			c.stopsWith("cannot be recognised any more. It was NOT\\s+formatted")
+		})
+	}
+}
+
+// stopsWith boots, wants a page with these words on the serial line and not a
+// byte of the disk changed.
+func (c *computer) stopsWith(words string) {
+	c.t.Helper()
+	before := hashFile(c.t, c.disk())
+	c.powerOn()
+	c.see("THIS COMPUTER HAS STOPPED AND NEEDS A PERSON(?s).*" + words + ".*Nothing more happens by itself")
+	c.Kill()
+	c.t.Logf("%s", c.Tail(30))
+	if after := hashFile(c.t, c.disk()); after != before {
+		c.t.Error("the disk was written to")
+	}
+}
+
+// wipeSuperblocks removes ext4's superblock and the first of its copies.
+func (c *computer) wipeSuperblocks() {
+	c.t.Helper()
+	f, err := os.OpenFile(c.disk(), os.O_WRONLY, 0)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer f.Close()
+	for _, at := range []int64{0, 128 << 20} {
+		if _, err := f.WriteAt(make([]byte, 64<<10), c.partition(4).Start+at); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// TestADiskThatSomebodyRepartitionedIsLeftAlone finds a stranger's partition
+// where root-b would go.
+func TestADiskThatSomebodyRepartitionedIsLeftAlone(t *testing.T) {
+	for _, board := range trialBoards {
+		t.Run(board, func(t *testing.T) {
+			c := newComputer(t, board, image(t, board), 8*gib)
+			if c.config.Board.Firmware == "uefi" {
+				run(t, "sgdisk", "-e", "-n", "3:4G:+1G", "-t", "3:0700", "-c", "3:holiday photographs", c.disk())
+			} else {
+				run(t, "sh", "-c", "echo '3 : start=8388608, size=2097152, type=7' | sfdisk --append --no-reread "+c.disk())
+			}
+			c.stopsWith("changed by another program")
+		})
+	}
+}
+
+// TestASecondDiskIsLeftAlone boots beside a disk whose partitions have all the
+// right types, from first boot to a running system.
+func TestASecondDiskIsLeftAlone(t *testing.T) {
+	c := newComputer(t, "generic-amd64", image(t, "generic-amd64"), 8*gib)
+	c.personalise()
+	other := filepath.Join(t.TempDir(), "other.img")
+	if err := os.WriteFile(other, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(other, 2*gib); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "sgdisk", "-n", "1:0:+256M", "-t", "1:ef00", "-n", "2:0:+512M", "-t", "2:8304", "-n", "3:0:+256M", "-t", "3:8200",
+		"-n", "4:0:0", "-t", "4:8310", "-c", "4:data", other)
+	before := hashFile(t, other)
+	// Before ours on the bus, so that it takes the first name.
+	c.config.Extra = []string{"-drive", "if=none,id=other,format=raw,file=" + other, "-device", "virtio-blk-pci,drive=other,addr=2"}
+	c.powerOn()
+	c.untilRunning()
+	if got := c.sh("lsblk -nro NAME,MOUNTPOINTS,SIZE"); !strings.Contains(got, "vda4  1.") || !strings.Contains(got, "vdb4 /var") {
+		t.Errorf("the other disk should be vda and unused:\n%s", got)
+	}
+	c.powerOff()
+	if hashFile(t, other) != before {
+		t.Error("the other disk was written to")
+	}
+}
