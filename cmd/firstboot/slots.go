@@ -32,6 +32,20 @@ func (s slots) Bless(context.Context) error {
 	return nil
 }
 
+// verdict tells of a trial of the other slot that ended in a return to this
+// one, "" where there was none.
+func (s slots) verdict() (string, error) {
+	store, err := s.open()
+	if err != nil {
+		return "", err
+	}
+	st, err := store.Current()
+	if err != nil || st.Tries > 0 || st.Trial != slot.Other(st.Current) {
+		return "", err
+	}
+	return fmt.Sprintf("firstboot: the system in slot %s did not prove itself; this is slot %s again\n", st.Trial, st.Current), nil
+}
+
 func (s slots) Blessed(context.Context) (bool, error) {
 	store, err := s.open()
 	if err != nil {

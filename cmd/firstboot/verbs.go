@@ -103,7 +103,12 @@ func bless(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := flags("bless", args, nil); err != nil {
 		return err
 	}
-	return h.Slot.Bless(ctx)
+	if err := h.Slot.Bless(ctx); err != nil {
+		return err
+	}
+	verdict, err := slots{}.verdict()
+	fmt.Print(verdict)
+	return err
 }
 
 func waitTailnet(ctx context.Context, h firstboot.Host, args []string) error {
