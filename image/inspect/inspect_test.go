@@ -1,0 +1,133 @@
+package inspect_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/bootinfo"
+	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/fat"
+	"github.com/going-mobile/imagebuilder/image/inspect"
+	"github.com/going-mobile/imagebuilder/image/squashfs"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// files makes a tree of regular files; a name that ends in "/" is a directory.
+func files(t *testing.T, content map[string]string) *tree.Tree {
+	t.Helper()
+	tr := tree.New()
+	for name, text := range content {
+		name, isDir := strings.CutSuffix(name, "/")
+		if err := tr.MkdirAll(filepath.Dir(name), epoch, "test"); err != nil {
+			t.Fatal(err)
+		}
+		n := &tree.Node{Path: name, Mode: 0o644, Content: tree.String(text), ModTime: epoch, Source: "test"}
+		if isDir {
+			n.Mode, n.Content = fs.ModeDir|0o755, nil
+		}
+		if err := tr.Add(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tr
+}
+
+// write makes a small image of the two partitions that every image has.
+func write(t *testing.T, boot, root *tree.Tree) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "image")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l, err := disk.Arrange(disk.Layout{Scheme: disk.MBR, ID: disk.Signature("test"), Partitions: []disk.Partition{
+		{Size: 36 << 20, Type: disk.TypeMBRFAT32}, {Size: 4 << 20, Type: disk.TypeMBRLinux},
+	}}, disk.AlignCard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.Write(f, l); err != nil {
+		t.Fatal(err)
+	}
+	if err := fat.Write(l.Partitions[0].Writer(f), boot, fat.Options{Size: l.Partitions[0].Size, Label: "TEST", ModTime: epoch}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := squashfs.Write(t.Context(), l.Partitions[1].Writer(f), root, squashfs.Options{ModTime: epoch}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(l.Size); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+const status = `Package: hello
+Status: install ok installed
+Architecture: arm64
+Version: 2.10-5
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: arm64
+Version: 1
+
+Package: libc6
+Status: install ok installed
+Architecture: arm64
+Version: 2.41-12
+`
+
+func TestDescribe(t *testing.T) {
+	boot := files(t, map[string]string{bootinfo.File: `{"board": "rpi4", "arch": "arm64", "imageVersion": "7"}`})
+	root := files(t, map[string]string{
+		"etc/debian_version":                              "13.7\n",
+		"usr/lib/modules/6.12.1-arm64/":                   "",
+		node.ComponentsFile:                               `{"version": 1, "components": []}`,
+		"usr/lib/imagebuilder/dpkg/status":                status,
+		"usr/lib/imagebuilder/dpkg/info/hello.list":       "/usr/bin/hello\n/usr/share/doc/hello/pruned\n",
+		"usr/lib/imagebuilder/dpkg/info/libc6:arm64.list": "/usr/lib/libc.so\n",
+		"usr/bin/hello":                                   strings.Repeat("h", 1000),
+		"usr/lib/libc.so":                                 strings.Repeat("c", 5000),
+	})
+	img, err := inspect.Open(write(t, boot, root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	r, err := inspect.Describe(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Identity.Board != "rpi4" || r.Debian != "13.7" || r.Kernel != "6.12.1-arm64" || len(r.Layout.Partitions) != 2 {
+		t.Errorf("got %+v", r)
+	}
+	want := []inspect.Package{{Name: "hello", Version: "2.10-5", Arch: "arm64", Size: 1000}, {Name: "libc6", Version: "2.41-12", Arch: "arm64", Size: 5000}}
+	if len(r.Packages) != 2 || r.Packages[0] != want[0] || r.Packages[1] != want[1] {
+		t.Errorf("packages: %+v", r.Packages)
+	}
+	if l := inspect.Largest(r.Packages, 1); len(l) != 1 || l[0].Name != "libc6" {
+		t.Errorf("largest: %+v", l)
+	}
+}
+
+func TestForeignImagesAreNamedAsSuch(t *testing.T) {
+	name := write(t, files(t, map[string]string{"other.txt": ""}), files(t, map[string]string{"x": ""}))
+	if _, err := inspect.Identify(name); err == nil || !strings.Contains(err.Error(), "is no image of imagebuilder") {
+		t.Errorf("got %v", err)
+	}
+	short := filepath.Join(t.TempDir(), "short")
+	if err := os.WriteFile(short, []byte("hello"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inspect.Identify(short); err == nil || !strings.Contains(err.Error(), "is no disk image") {
+		t.Errorf("got %v", err)
+	}
+}

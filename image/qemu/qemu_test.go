@@ -1,0 +1,87 @@
+package qemu
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/image/board"
+)
+
+func config(t *testing.T, name string) Config {
+	t.Helper()
+	b, err := board.Load(name, boards.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	image := filepath.Join(dir, "image")
+	if err := os.WriteFile(image, []byte("boot sector"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Config{Board: b, Image: image, Dir: dir, Accel: "tcg", SSHPort: 2222, Forward: map[int]int{6443: 6443, 80: 8080}}
+}
+
+func TestEachBoardGetsItsMachine(t *testing.T) {
+	for name, want := range map[string][]string{
+		"generic-amd64": {"qemu-system-x86_64", "-machine q35", "virtio-blk-pci", "virtio-net-pci"},
+		"optiplex-7050": {"qemu-system-x86_64", "-machine q35", "ide-hd", "e1000e"},
+		"generic-arm64": {"qemu-system-aarch64", "-machine virt", "AAVMF", "-accel tcg,thread=multi"},
+	} {
+		cmd, err := Command(t.Context(), config(t, name))
+		if err != nil {
+			t.Errorf("%s: %v (run `make deps`)", name, err)
+			continue
+		}
+		line := strings.Join(cmd.Args, " ")
+		for _, w := range append(want, "hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=tcp:127.0.0.1:80-:8080,hostfwd=tcp:127.0.0.1:6443-:6443") {
+			if !strings.Contains(line, w) {
+				t.Errorf("%s: no %q in %s", name, w, line)
+			}
+		}
+	}
+}
+
+func TestTheGuestGetsACopyOfItsOwn(t *testing.T) {
+	c := config(t, "generic-amd64")
+	c.DiskSize = 8 << 20
+	disk, err := Prepare(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(disk); err != nil || info.Size() != c.DiskSize {
+		t.Errorf("got %v, %v", info, err)
+	}
+	if err := os.WriteFile(disk, []byte("changed by the guest"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Prepare(c)
+	if data, _ := os.ReadFile(again); err != nil || string(data) != "changed by the guest" {
+		t.Errorf("a second run began anew: %q, %v", data, err)
+	}
+	if data, _ := os.ReadFile(c.Image); string(data) != "boot sector" {
+		t.Errorf("the image became %q", data)
+	}
+}
+
+func TestCardsComeInPowersOfTwo(t *testing.T) {
+	c := config(t, "rpi4")
+	c.DiskSize = 5 << 30
+	if size, err := c.diskSize(); err != nil || size != 8<<30 {
+		t.Errorf("got %d, %v", size, err)
+	}
+	c.DiskSize = 4
+	if _, err := c.diskSize(); err == nil || !strings.Contains(err.Error(), "smaller than") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAnUnknownMachineIsAnError(t *testing.T) {
+	c := config(t, "rpi4")
+	c.Board.QEMU.Machine = "toaster"
+	if _, err := Command(t.Context(), c); err == nil || !strings.Contains(err.Error(), `"toaster" cannot be emulated`) {
+		t.Errorf("got %v", err)
+	}
+}
