@@ -9,6 +9,9 @@
 // difference. A user can accept a package by name and with a reason, which is
 // recorded.
 //
+// Of the known texts it holds digests only: the scripts are their authors'
+// and stand in the packages.
+//
 // It does not look at prerm and postrm, which an image never runs, nor at
 // config, which asks questions that only the package's own postinst reads.
 package gate
@@ -45,7 +48,7 @@ type Refusal struct {
 	Package, Version string
 	Script           string   // "postinst", or "triggers"
 	Lines            []string // what is not covered by a template, normalised
-	Diff             string   // against the recorded text, where there is one
+	Diff             string   // against the script that was modelled, where there is one
 	Hints            []string // "adds users (adduser)"
 }
 
@@ -55,13 +58,17 @@ type RefusedError struct{ Refusals []Refusal }
 // Check compares the scripts of all packages with the models. accept maps the
 // names of packages to the reasons why their scripts may be ignored.
 func Check(pkgs []*deb.Package, accept map[string]string) (*Report, error) {
+	return builtin().check(pkgs, accept)
+}
+
+func (k *knowledge) check(pkgs []*deb.Package, accept map[string]string) (*Report, error) {
 	pkgs = slices.Clone(pkgs)
 	slices.SortFunc(pkgs, func(a, b *deb.Package) int { return strings.Compare(a.Name, b.Name) })
 	report := &Report{}
 	var refused []Refusal
 	needed := map[string]bool{}
 	for _, p := range pkgs {
-		found := examine(p)
+		found := k.examine(p)
 		reason, ok := accept[p.Name]
 		if !ok {
 			refused = append(refused, found...)
@@ -86,50 +93,50 @@ func Check(pkgs []*deb.Package, accept map[string]string) (*Report, error) {
 
 // examine returns everything about a package that no template and no model
 // covers.
-func examine(p *deb.Package) []Refusal {
-	model := loadModels()[modelName(p.Name)]
+func (k *knowledge) examine(p *deb.Package) []Refusal {
+	model := k.models[modelName(p.Name)]
 	var out []Refusal
 	for _, name := range []string{"postinst", "preinst"} {
 		text, ok := p.ControlFiles[name]
 		if !ok {
 			continue
 		}
-		body := residue(p.Name, text)
+		body := k.residue(p.Name, text)
 		if body == "" {
 			continue
 		}
-		var known []string
+		var known []recording
 		if model != nil {
 			known = model.scripts[name]
 		}
-		if !slices.Contains(known, body) {
+		if !slices.ContainsFunc(known, func(r recording) bool { return r.is(body) }) {
 			out = append(out, refuse(p, name, body, known))
 		}
 	}
-	return append(out, untreatedTriggers(p, model)...)
+	return append(out, k.untreatedTriggers(p, model)...)
 }
 
 // residue is what remains of a script once templates are taken away: the text
 // that a model has to be about. Blocks of debhelper that have no template
 // stand at its end, under the name of their tool.
-func residue(pkg, text string) string {
+func (k *knowledge) residue(pkg, text string) string {
 	s := Parse(text)
 	var parts []string
 	if s.Body != "" {
 		parts = append(parts, s.Body)
 	}
 	for _, b := range s.Blocks {
-		if _, ok := recognise(b); !ok {
+		if _, ok := k.recognise(b); !ok {
 			parts = append(parts, "# "+b.Tool+"\n"+b.Body)
 		}
 	}
 	return general(pkg, strings.Join(parts, "\n"))
 }
 
-func refuse(p *deb.Package, script, body string, known []string) Refusal {
+func refuse(p *deb.Package, script, body string, known []recording) Refusal {
 	r := Refusal{Package: p.Name, Version: p.Version, Script: script, Lines: strings.Split(body, "\n"), Hints: hints(body)}
 	if len(known) > 0 {
-		r.Diff = nearestDiff(script, known, body)
+		r.Diff = nearest(known, body)
 	}
 	return r
 }
@@ -137,9 +144,9 @@ func refuse(p *deb.Package, script, body string, known []string) Refusal {
 // untreatedTriggers finds triggers that would run the package's postinst and
 // that its model does not know. Where nothing is left of the postinst, so that
 // running it does nothing, no trigger matters.
-func untreatedTriggers(p *deb.Package, model *Model) []Refusal {
+func (k *knowledge) untreatedTriggers(p *deb.Package, model *Model) []Refusal {
 	text, ok := p.ControlFiles["postinst"]
-	if !ok || residue(p.Name, text) == "" {
+	if !ok || k.residue(p.Name, text) == "" {
 		return nil
 	}
 	var lines []string

@@ -2,98 +2,17 @@ package gate
 
 import (
 	"errors"
-	"path"
+	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/going-mobile/imagebuilder/image/deb"
 )
 
-// trixie returns the real packages of testdata, by directory name.
-func trixie(t testing.TB) map[string]*deb.Package {
-	t.Helper()
-	archive, err := txtar.ParseFile("testdata/trixie.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkgs := map[string]*deb.Package{}
-	for _, f := range archive.Files {
-		dir, name := path.Split(f.Name)
-		p := pkgs[dir]
-		if p == nil {
-			p = &deb.Package{ControlFiles: map[string]string{}}
-			pkgs[dir] = p
-		}
-		if name == "control" {
-			m := regexp.MustCompile(`Package: (.*)\nVersion: (.*)\n`).FindStringSubmatch(string(f.Data))
-			p.Name, p.Version = m[1], m[2]
-			continue
-		}
-		p.ControlFiles[name] = string(f.Data)
-	}
-	if len(pkgs) < 80 {
-		t.Fatalf("only %d packages in testdata", len(pkgs))
-	}
-	return pkgs
-}
-
-// TestTrixie passes the scripts of a real release through the gate. What is
-// refused belongs to packages that no image contains.
-func TestTrixie(t *testing.T) {
-	var refused []string
-	for _, p := range trixie(t) {
-		for _, r := range examine(p) {
-			refused = append(refused, r.Package+" "+r.Script)
-		}
-	}
-	slices.Sort(refused)
-	want := []string{
-		"apt postinst",
-		"cpio postinst",                   // an alternative
-		"debian-archive-keyring postinst", // comes with apt
-		"initramfs-tools postinst", "initramfs-tools triggers", "initramfs-tools-core postinst",
-		"klibc-utils postinst",
-	}
-	if diff := cmp.Diff(want, slices.Compact(refused)); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// TestModelsAreUsed finds recorded texts that no package of the release has.
-func TestModelsAreUsed(t *testing.T) {
-	used := map[string]bool{}
-	for _, p := range trixie(t) {
-		for _, script := range []string{"preinst", "postinst"} {
-			used[modelName(p.Name)+script+residue(p.Name, p.ControlFiles[script])] = true
-		}
-	}
-	for _, m := range Models() {
-		if len(m.scripts) == 0 || len(m.Effects) == 0 {
-			t.Errorf("%s has no script or no effect", m.Package)
-		}
-		for script, texts := range m.scripts {
-			for _, text := range texts {
-				if !used[m.Package+script+text] {
-					t.Errorf("nothing has this %s of %s:\n%s", script, m.Package, text)
-				}
-			}
-		}
-	}
-}
-
-func TestTemplatesAreWellFormed(t *testing.T) {
-	for _, tmpl := range loadTemplates() {
-		if tmpl.effect != "none" && !slices.Contains([]string{"presets", "tmpfiles", "sysusers", "apparmor"}, tmpl.effect) {
-			t.Errorf("%s: unknown effect %q", tmpl.tool, tmpl.effect)
-		}
-	}
-}
-
+// pkg returns a package with control files, given as name and text in turn.
 func pkg(name string, files ...string) *deb.Package {
 	p := &deb.Package{Name: name, Version: "1.0", ControlFiles: map[string]string{}}
 	for i := 0; i < len(files); i += 2 {
@@ -102,76 +21,135 @@ func pkg(name string, files ...string) *deb.Package {
 	return p
 }
 
-const debhelperOnly = `#!/bin/sh
-# postinst of something
+// The tests' own world: a tool that adds blocks, three packages with models.
+const (
+	testModels = `version: 1
+models:
+  - {package: lamp, effects: [light]}
+  - {package: multi, effects: [light]}
+  - {package: linux-image-kernel, effects: [boot]}
+`
+	testTemplates = `version: 1
+tools:
+  - tool: dh_light
+    values:
+      - 'light (?P<NAMES>''[a-z.]+''(?: ''[a-z.]+'')*)(?: \|\| (?P<OTHERWISE>true|exit [0-9]))?$'
+      - '^dim "(?P<ROOM>[a-z]+)"'
+    blocks:
+      - {does: lights lamps, effect: presets, digests: [LIGHT]}
+      - {does: dims a room twice, effect: none, digests: [DIM]}
+`
+	lightBlock = "if test -n \"$DPKG_ROOT\"; then\nlight 'a.lamp' 'b.lamp' || true\nfi"
+	dimBlock   = "dim \"hall\" down\ndim \"hall\" up"
+
+	lampScript = `#!/bin/sh
+# lights the lamp
 set -e
 
 case "$1" in
     configure)
+        oil=/var/lib/lamp/oil
+        mkdir -p /var/lib/lamp
+        pour "$oil"
+        adduser --system lamp
+        strike match
+        ;;
+    *)
+        exit 1
+        ;;
+esac
+exit 0
+`
+	multiScript  = "#!/bin/sh\ncp /usr/lib/x86_64-linux-gnu/multi /etc/multi\n"
+	kernelScript = "#!/bin/sh -e\nv=6.1.1-a\nindex_modules $v\nhooks /boot/vmlinuz-$v 6.1.1-a\n"
+)
+
+func testKnowledge(t testing.TB) *knowledge {
+	t.Helper()
+	empty := &knowledge{}
+	recorded := formatRecordings([]recording{
+		newRecording("lamp", "0.8", "postinst", "strike match\nblow out\nstrike match"),
+		newRecording("lamp", "0.9", "postinst", empty.residue("lamp", lampScript)),
+		newRecording("multi", "2", "postinst", empty.residue("multi", multiScript)),
+		newRecording("linux-image-kernel", "6.1.1", "postinst", empty.residue("linux-image-6.1.1-a", kernelScript)),
+	})
+	tools, err := parseTemplates([]byte(testTemplates))
+	if err != nil {
+		t.Fatal(err)
+	}
+	templates := testTemplates
+	for mark, body := range map[string]string{"LIGHT": lightBlock, "DIM": dimBlock} {
+		sum, ok := tools["dh_light"].digest(body)
+		if !ok {
+			t.Fatalf("%s has no digest", mark)
+		}
+		templates = strings.Replace(templates, mark, sum, 1)
+	}
+	k, err := newKnowledge([]byte(testModels), recorded, []byte(templates))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// added is a script that is nothing but boilerplate and the given block.
+func added(tool, body string) string {
+	return `#!/bin/sh
+# configures nothing
+set -e
+case "$1" in
+    configure)
     ;;
-    abort-upgrade|abort-remove|abort-deconfigure)
+    abort-upgrade|abort-remove)
     ;;
     *)
-        echo "postinst called with unknown argument \` + "`$1'\"" + ` >&2
+        echo "unknown argument \` + "`$1'\"" + ` >&2
         exit 1
     ;;
 esac
 
-# Automatically added by dh_installsystemd/13.11.4
-if [ -z "${DPKG_ROOT:-}" ] && [ "$1" = upgrade ] && [ -d /run/systemd/system ] ; then
-	deb-systemd-invoke stop 'a.service' 'b@x.socket' >/dev/null || true
-fi
-# End automatically added section
-# Automatically added by dh_installtmpfiles/13.24.2
-if [ "$1" = "configure" ] || [ "$1" = "abort-upgrade" ] || [ "$1" = "abort-deconfigure" ] || [ "$1" = "abort-remove" ] ; then
-	if [ -x "$(command -v systemd-tmpfiles)" ]; then
-		systemd-tmpfiles ${DPKG_ROOT:+--root="$DPKG_ROOT"} --create a.conf b.conf || true
-	fi
-fi
+# Automatically added by ` + tool + `/13.24
+` + body + `
 # End automatically added section
 
 exit 0
 `
+}
 
 func TestAccepted(t *testing.T) {
+	k := testKnowledge(t)
+	indented := "\t# lights them\n\tif test -n \"${DPKG_ROOT:-}\"; then\n\n\t\tlight 'x.lamp' || exit 1\n\tfi"
 	for name, p := range map[string]*deb.Package{
-		"no script":        pkg("a"),
-		"only prerm":       pkg("a", "prerm", "#!/bin/sh\nrm -rf /tmp/x\n", "postrm", "#!/usr/bin/perl\n", "config", "#!/bin/sh\ndb_input low a/b\n"),
-		"debhelper only":   pkg("a", "postinst", debhelperOnly),
-		"CRLF":             pkg("a", "postinst", strings.ReplaceAll(debhelperOnly, "\n", "\r\n")),
-		"nothing but a :":  pkg("a", "postinst", "#!/bin/sh -e\n:\n"),
-		"loads debconf":    pkg("a", "postinst", "#!/bin/sh\n. /usr/share/debconf/confmodule\ndb_stop\nexit 0\n"),
-		"upgrade helper":   pkg("a", "preinst", "#!/bin/sh\ndpkg-maintscript-helper rm_conffile /etc/x 1.0~ -- \"$@\"\n"),
-		"another kernel":   pkg("linux-image-6.12.999+deb13-arm64", "postinst", kernelPostinst),
-		"idle with a hook": pkg("a", "postinst", "#!/bin/sh\nset -e\n", "triggers", "interest-noawait /usr/share/x\nactivate-noawait ldconfig\n"),
+		"no script":           pkg("a"),
+		"only prerm":          pkg("a", "prerm", "#!/bin/sh\nrm -rf /tmp/x\n", "postrm", "#!/usr/bin/perl\n", "config", "#!/bin/sh\ndb_input low a/b\n"),
+		"boilerplate":         pkg("a", "postinst", added("dh_light", "# nothing")),
+		"a block":             pkg("a", "postinst", added("dh_light", lightBlock)),
+		"other data, indents": pkg("a", "postinst", added("dh_light", indented)),
+		"the other block":     pkg("a", "postinst", added("dh_light", strings.ReplaceAll(dimBlock, "hall", "kitchen"))),
+		"CRLF":                pkg("a", "postinst", strings.ReplaceAll(added("dh_light", lightBlock), "\n", "\r\n")),
+		"nothing but a :":     pkg("a", "postinst", "#!/bin/sh -e\n:\n"),
+		"loads debconf":       pkg("a", "postinst", "#!/bin/sh\n. /usr/share/debconf/confmodule\ndb_stop\nexit 0\n"),
+		"upgrade helper":      pkg("a", "preinst", "#!/bin/sh\ndpkg-maintscript-helper rm_conffile /etc/x 1.0~ -- \"$@\"\n"),
+		"upgrade helpers of debhelper": pkg("a", "preinst", added("dh_installdeb",
+			"dpkg-maintscript-helper rm_conffile /etc/x 1.0~ -- \"$@\"\ndpkg-maintscript-helper dir_to_symlink /a /b 2\\~ c -- \"$@\"")),
+		"idle with a hook":     pkg("a", "postinst", "#!/bin/sh\nset -e\n", "triggers", "interest-noawait /usr/share/x\nactivate-noawait ldconfig\n"),
+		"modelled":             pkg("lamp", "postinst", lampScript),
+		"older and modelled":   pkg("lamp", "postinst", "#!/bin/sh\nset -eu\n  strike match\n# soon\nblow out\nstrike match\n\nexit 0\n"),
+		"modelled and a block": pkg("lamp", "postinst", strings.Replace(lampScript, "exit 0\n", added("dh_light", lightBlock), 1)),
+		"another architecture": pkg("multi", "postinst", strings.Replace(multiScript, "x86_64", "aarch64", 1)),
+		"another kernel":       pkg("linux-image-6.12.99+deb-arm64", "postinst", strings.ReplaceAll(kernelScript, "6.1.1-a", "6.12.99+deb-arm64")),
 	} {
-		if report, err := Check([]*deb.Package{p}, nil); err != nil || len(report.Accepted) > 0 {
+		if report, err := k.check([]*deb.Package{p}, nil); err != nil || len(report.Accepted) > 0 {
 			t.Errorf("%s: %v %v", name, report, err)
 		}
 	}
 }
 
-const kernelPostinst = `#!/bin/sh -e
-version=6.12.999+deb13-arm64
-image_path=/boot/vmlinuz-$version
-if [ "$1" != configure ]; then
-    exit 0
-fi
-depmod $version
-if [ -f /lib/modules/$version/.fresh-install ]; then
-    change=install
-else
-    change=upgrade
-fi
-linux-update-symlinks $change $version $image_path
-rm -f /lib/modules/$version/.fresh-install
-linux-run-hooks image postinst $version $image_path -- "$@"
-exit 0
-`
-
 func TestRefused(t *testing.T) {
-	tcpdump := trixie(t)["tcpdump_4.99.5-2_amd64/"]
-	changed := strings.Replace(tcpdump.ControlFiles["postinst"], "addgroup", "addgroup --extra", 1)
+	k := testKnowledge(t)
+	light := func(old, new string) *deb.Package {
+		return pkg("p", "postinst", added("dh_light", strings.Replace(lightBlock, old, new, 1)))
+	}
 	for _, c := range []struct {
 		name string
 		pkg  *deb.Package
@@ -182,21 +160,34 @@ func TestRefused(t *testing.T) {
 				"    adduser --system myd\n    setcap cap_net_raw+ep /usr/bin/myd\n", `acceptUnmodelled: {myd: "why this is enough"}`}},
 		{"perl", pkg("p", "preinst", "#!/usr/bin/perl -w\nuse strict;\n"), []string{"p 1.0: preinst", "#!/usr/bin/perl -w"}},
 		{"a program", pkg("p", "preinst", "\x7fELF\x02"), []string{"p 1.0: preinst"}},
-		{"code inside a debhelper block", pkg("p", "postinst", "#!/bin/sh\n"+strings.Replace(debhelperOnly, "'a.service'", "'a.service'; rm -rf /", 1)),
-			[]string{"    # dh_installsystemd\n", "rm -rf /"}},
-		{"command in the data of a block", pkg("p", "postinst", strings.Replace(debhelperOnly, "a.conf b.conf", "$(evil).conf", 1)), []string{"$(evil).conf"}},
-		{"alternatives by debhelper", pkg("p", "postinst", "#!/bin/sh\n# Automatically added by dh_installalternatives/13.16\nupdate-alternatives --install /a a /b 10\n# End automatically added section\n"),
-			[]string{"p 1.0: postinst; it makes links (update-alternatives)", "# dh_installalternatives"}},
 		{"an arm that does something", pkg("p", "postinst", "#!/bin/sh\ncase \"$1\" in\nconfigure)\nchown x /y\n;;\nesac\n"), []string{"changes owners or modes (chown, chmod)", "chown x /y"}},
+		{"helper with a command", pkg("p", "preinst", "#!/bin/sh\ndpkg-maintscript-helper rm_conffile /etc/$(evil) -- \"$@\"\n"), []string{"/etc/$(evil)"}},
 		{"long", pkg("p", "postinst", "#!/bin/sh\n"+strings.Repeat("touch /x\n", 20)), []string{"    … and 12 more lines\n"}},
-		{"changed since it was modelled", pkg("tcpdump", "postinst", changed),
-			[]string{"tcpdump 1.0: postinst is not the one that was modelled", "--- modelled postinst", "+++ this postinst", "-", "addgroup", "+", "addgroup --extra"}},
-		{"new script of a modelled package", pkg("tcpdump", "preinst", "#!/bin/sh\ntouch /x\n"), []string{"tcpdump 1.0: preinst\n", "touch /x"}},
-		{"new trigger of a modelled package", pkg("tcpdump", "postinst", tcpdump.ControlFiles["postinst"], "triggers", "# c\ninterest /usr/share/pcap\n"),
-			[]string{"tcpdump 1.0: triggers: no model of what these do; it works on files of other packages (triggers)", "interest /usr/share/pcap"}},
+
+		{"code behind the data of a block", light("'a.lamp'", "'a.lamp'; evil"), []string{"    # dh_light\n", "; evil"}},
+		{"code in the data of a block", light("a.lamp", "$(evil).lamp"), []string{"$(evil).lamp"}},
+		{"more code in a block", light("fi", "fi\nevil"), []string{"evil"}},
+		{"less code in a block", light("\nfi", ""), []string{"# dh_light"}},
+		{"two blocks in one", light("fi", "fi\n"+dimBlock), []string{"# dh_light"}},
+		{"data of another kind", light("true", "evil"), []string{"|| evil"}},
+		{"data that is not the same everywhere", pkg("p", "postinst", added("dh_light", strings.Replace(dimBlock, "hall", "attic", 1))), []string{`dim "attic" down`}},
+		{"data replaced by its stand-in", light("'a.lamp' 'b.lamp'", slot+"NAMES"+slot), []string{"# dh_light"}},
+		{"block of another tool", pkg("p", "postinst", added("dh_dark", lightBlock)), []string{"# dh_dark"}},
+		{"block without an end", pkg("p", "postinst", strings.Replace(added("dh_light", lightBlock), "# End", "# Ende", 1)), []string{"light 'a.lamp' 'b.lamp'"}},
+		{"alternatives by debhelper", pkg("p", "postinst", added("dh_installalternatives", "update-alternatives --install /a a /b 10")),
+			[]string{"p 1.0: postinst; it makes links (update-alternatives)", "# dh_installalternatives"}},
+
+		{"changed since it was modelled", pkg("lamp", "postinst", strings.Replace(strings.Replace(lampScript, "        strike match\n", "", 1), "adduser", "adduser --quiet", 1)),
+			[]string{"lamp 1.0: postinst is not the one that was modelled; it adds users or groups\n",
+				"    - recorded from version 0.9\n    + this one\n      …\n      mkdir -p /var/lib/lamp\n      pour \"$oil\"\n",
+				"    - 2 lines after line 5 of the recorded script\n    + adduser --quiet --system lamp\n      ;;\n      *)\n      …\n"}},
+		{"new script of a modelled package", pkg("lamp", "preinst", "#!/bin/sh\ntouch /x\n"), []string{"lamp 1.0: preinst\n", "touch /x"}},
+		{"script of another modelled package", pkg("multi", "postinst", lampScript), []string{"multi 1.0: postinst is not the one that was modelled"}},
+		{"new trigger of a modelled package", pkg("lamp", "postinst", lampScript, "triggers", "# c\ninterest /usr/share/wicks\n"),
+			[]string{"lamp 1.0: triggers: no model of what these do; it works on files of other packages (triggers)", "interest /usr/share/wicks"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := Check([]*deb.Package{c.pkg}, nil)
+			_, err := k.check([]*deb.Package{c.pkg}, nil)
 			var refused *RefusedError
 			if !errors.As(err, &refused) {
 				t.Fatalf("accepted: %v", err)
@@ -210,6 +201,26 @@ func TestRefused(t *testing.T) {
 				rest = rest[i+len(w):]
 			}
 		})
+	}
+}
+
+func TestHints(t *testing.T) {
+	for command, want := range map[string]string{
+		"usermod -L x":                         "adds users or groups",
+		"dpkg-divert --add /a":                 "diverts files of other packages (dpkg-divert)",
+		"dpkg-statoverride --add a b 2755 /c":  "changes owners or modes (dpkg-statoverride)",
+		"chmod 4755 /a":                        "changes owners or modes (chown, chmod)",
+		"setcap cap_net_raw+ep /a":             "gives programs capabilities (setcap)",
+		"update-alternatives --install /a a b": "makes links (update-alternatives)",
+		"ucf /a /b":                            "writes configuration files (ucf)",
+		"db_get a/b":                           "asks questions (debconf)",
+		"dpkg-trigger x":                       "asks other packages to act (dpkg-trigger)",
+		"deb-systemd-helper enable a.service":  "enables units",
+		"touch /a":                             "",
+	} {
+		if got := strings.Join(hints(command), "|"); got != want {
+			t.Errorf("%s: %q", command, got)
+		}
 	}
 }
 
@@ -241,6 +252,53 @@ func TestAcceptedByUser(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, report); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	recorded := func(lines string) []recording {
+		return []recording{newRecording("a", "1", "postinst", strings.ReplaceAll(lines, " ", "\n"))}
+	}
+	for _, c := range []struct{ old, now, want string }{
+		{"a b c", "a x c", "  a|- 1 line after line 1 of the recorded script|+ x|  c|"},
+		{"a b c", "b", "- 1 line after line 0 of the recorded script|  b|- 1 line after line 2 of the recorded script|"},
+		{"a b c d e f g h", "a b c d x y e f g h", "  …|  c|  d|+ x|+ y|  e|  f|  …|"},
+		{"a b c d e f g h", "a x b c d e f h", "  a|+ x|  b|  c|  …|  e|  f|- 1 line after line 6 of the recorded script|  h|"},
+		{"a b", "x", "- 2 lines after line 0 of the recorded script|+ x|"},
+		{"fi fi fi", "fi fi", "  fi|  fi|- 1 line after line 2 of the recorded script|"},
+	} {
+		got := nearest(recorded(c.old), strings.ReplaceAll(c.now, " ", "\n"))
+		want := "- recorded from version 1\n+ this one\n" + strings.ReplaceAll(c.want, "|", "\n")
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s → %s:\n%s", c.old, c.now, diff)
+		}
+	}
+	if got := nearest(recorded("a"), strings.Repeat("x\n", 6000)); got != "  its 6001 lines are too many to compare\n" {
+		t.Error(got)
+	}
+}
+
+func TestMalformedData(t *testing.T) {
+	sum := strings.Repeat("0", 64)
+	for _, c := range []struct{ models, recorded, templates, want string }{
+		{recorded: "lamp postinst 1 " + sum[1:], want: "recorded.txt: line 1: \"" + sum[1:] + "\" is not a digest of 32 bytes"},
+		{recorded: "# c\nlamp prerm 1 " + sum, want: "recorded.txt: line 2: want PACKAGE preinst|postinst VERSION SHA256"},
+		{recorded: "lamp postinst 1 " + sum + "\n\t0123456789abcdef 01", want: `recorded.txt: line 2: "01" is not a digest of 8 bytes`},
+		{recorded: "oil postinst 1 " + sum, want: "recorded.txt: oil is not in models.yaml"},
+		{models: testModels + "  - {package: lamp, effects: [x]}\n", want: "models.yaml: lamp stands there twice"},
+		{templates: testTemplates + "  - {tool: dh_light}\n", want: "templates.yaml: dh_light stands there twice"},
+		{templates: "version: 1\ntools:\n  - {tool: x, values: ['(']}\n", want: "templates.yaml: x: error parsing regexp"},
+	} {
+		if c.models == "" {
+			c.models = testModels
+		}
+		if c.templates == "" {
+			c.templates = testTemplates
+		}
+		c.templates = strings.NewReplacer("LIGHT", sum, "DIM", sum).Replace(c.templates)
+		if _, err := newKnowledge([]byte(c.models), c.recorded, []byte(c.templates)); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("got %v\nwant %s", err, c.want)
+		}
 	}
 }
 
@@ -289,17 +347,13 @@ echo $# # c`
 // FuzzParse: no panic, and a command at the beginning survives whatever
 // follows it.
 func FuzzParse(f *testing.F) {
-	for _, p := range trixie(f) {
-		for _, name := range []string{"preinst", "postinst"} {
-			if len(p.ControlFiles[name]) < 4096 {
-				f.Add(p.ControlFiles[name])
-			}
-		}
+	for _, s := range []string{lampScript, multiScript, kernelScript, added("dh_light", lightBlock), added("dh_installdeb", dimBlock),
+		"#!/bin/sh\ncat <<A <<-'B'\n# x\nA\n\tB\n"} {
+		f.Add(s)
 	}
-	f.Add(debhelperOnly)
-	f.Add("#!/bin/sh\ncat <<A <<-'B'\n# x\nA\n\tB\n")
+	k := testKnowledge(f)
 	f.Fuzz(func(t *testing.T, text string) {
-		examine(pkg("a", "postinst", text, "triggers", text))
+		k.examine(pkg("lamp", "postinst", text, "triggers", text))
 		if !isShell(Parse(text).Interpreter) {
 			return
 		}
@@ -307,6 +361,22 @@ func FuzzParse(f *testing.F) {
 		first := Parse("#!/bin/sh\nrm -rf /x\n" + rest)
 		if !strings.HasPrefix(first.Body, "rm -rf /x") {
 			t.Errorf("lost a command: %q", first.Body)
+		}
+	})
+}
+
+// FuzzTemplate: whatever stands where data does, a block is recognised only if
+// it can be nothing but data.
+func FuzzTemplate(f *testing.F) {
+	k := testKnowledge(f)
+	f.Add("a.lamp' 'b.lamp", "true")
+	f.Add("a'; evil; '", "exit 1")
+	f.Add("\x00NAMES\x00", "true\nevil")
+	data := regexp.MustCompile(`^[a-z.]+(' '[a-z.]+)* \|\| (true|exit [0-9])$`)
+	f.Fuzz(func(t *testing.T, names, otherwise string) {
+		body := fmt.Sprintf("if test -n \"$DPKG_ROOT\"; then\nlight '%s' || %s\nfi", names, otherwise)
+		if _, ok := k.recognise(Block{"dh_light", body}); ok != data.MatchString(names+" || "+otherwise) {
+			t.Errorf("recognised %v: %q", ok, body)
 		}
 	})
 }

@@ -1,24 +1,14 @@
 package gate
 
 import (
-	"embed"
+	_ "embed"
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
-
-// The models: models.yaml says what each package's scripts come to, and
-// models/PACKAGE.SCRIPT.sh is the normalised text that this was said of. A
-// second text of the same script, such as another architecture's, is
-// models/PACKAGE.SCRIPT-2.sh.
-//
-//go:embed models.yaml models/*.sh
-var modelFiles embed.FS
 
 // Model is what is known about one package's own scripts.
 type Model struct {
@@ -30,7 +20,9 @@ type Model struct {
 	// interested in and whose processing the effects cover.
 	Triggers []string `yaml:"triggers"`
 
-	scripts map[string][]string // normalised texts by script name
+	// scripts holds the texts that this is true of, by script name. There are
+	// several where architectures or releases differ.
+	scripts map[string][]recording
 }
 
 type modelFile struct {
@@ -38,64 +30,51 @@ type modelFile struct {
 	Models  []*Model `yaml:"models"`
 }
 
-var loadModels = sync.OnceValue(func() map[string]*Model {
-	models, err := parseModels()
-	if err != nil {
-		panic(err) // the embedded files are tested
-	}
-	return models
-})
+// models.yaml says what each package's scripts come to, and recorded.txt
+// which texts that was said of; see parseRecordings.
+var (
+	//go:embed models.yaml
+	modelsYAML []byte
+	//go:embed recorded.txt
+	recordedText string
+)
 
 // Models returns all models, sorted by package.
 func Models() []*Model {
 	var out []*Model
-	for _, m := range loadModels() {
+	for _, m := range builtin().models {
 		out = append(out, m)
 	}
 	slices.SortFunc(out, func(a, b *Model) int { return strings.Compare(a.Package, b.Package) })
 	return out
 }
 
-var scriptFile = regexp.MustCompile(`^([a-z0-9+.-]+?)\.(preinst|postinst)(-[0-9]+)?\.sh$`)
-
-func parseModels() (map[string]*Model, error) {
-	data, err := modelFiles.ReadFile("models.yaml")
-	if err != nil {
-		return nil, err
-	}
+// parseModels reads both files.
+func parseModels(models []byte, recorded string) (map[string]*Model, error) {
 	var f modelFile
-	if err := strictyaml.Decode("models.yaml", data, &f); err != nil {
+	if err := strictyaml.Decode("models.yaml", models, &f); err != nil {
 		return nil, err
 	}
-	models := map[string]*Model{}
+	byName := map[string]*Model{}
 	for _, m := range f.Models {
-		if models[m.Package] != nil {
+		if byName[m.Package] != nil {
 			return nil, fmt.Errorf("models.yaml: %s stands there twice", m.Package)
 		}
-		m.scripts = map[string][]string{}
-		models[m.Package] = m
+		m.scripts = map[string][]recording{}
+		byName[m.Package] = m
 	}
-	return models, addScripts(models)
-}
-
-func addScripts(models map[string]*Model) error {
-	files, err := modelFiles.ReadDir("models")
+	recordings, err := parseRecordings(recorded)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, f := range files {
-		parts := scriptFile.FindStringSubmatch(f.Name())
-		if parts == nil || models[parts[1]] == nil {
-			return fmt.Errorf("models/%s: belongs to no package of models.yaml", f.Name())
+	for _, r := range recordings {
+		m := byName[r.pkg]
+		if m == nil {
+			return nil, fmt.Errorf("recorded.txt: %s is not in models.yaml", r.pkg)
 		}
-		text, err := modelFiles.ReadFile(path.Join("models", f.Name()))
-		if err != nil {
-			return err
-		}
-		m := models[parts[1]]
-		m.scripts[parts[2]] = append(m.scripts[parts[2]], strings.TrimSuffix(string(text), "\n"))
+		m.scripts[r.script] = append(m.scripts[r.script], r)
 	}
-	return nil
+	return byName, nil
 }
 
 var (

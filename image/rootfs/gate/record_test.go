@@ -2,7 +2,6 @@ package gate
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,10 +12,10 @@ import (
 	"github.com/going-mobile/imagebuilder/image/deb"
 )
 
-var record = flag.String("record", "", "directory of .deb files: write the scripts that models.yaml knows and models/ lacks")
+var record = flag.String("record", "", "directory of .deb files: add to recorded.txt the scripts that models.yaml knows and it lacks")
 
-// TestRecord does nothing but with -record. What it writes has to be read by
-// a person who compares it with the effects named in models.yaml.
+// TestRecord does nothing but with -record. It prints what it records, for a
+// person to read and to compare with the effects named in models.yaml.
 func TestRecord(t *testing.T) {
 	if *record == "" {
 		t.Log("no -record DIR")
@@ -26,42 +25,53 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	have := map[string][]string{}
-	for _, m := range Models() {
-		for script, texts := range m.scripts {
-			have[m.Package+"."+script] = texts
-		}
+	all, err := parseRecordings(recordedText)
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, path := range debs {
 		p := controlOf(t, path)
-		if loadModels()[modelName(p.Name)] == nil {
-			continue
-		}
-		for _, script := range []string{"preinst", "postinst"} {
-			recordScript(t, p, script, have)
-		}
+		logUnknownBlocks(t, p)
+		all = recordPackage(t, p, all)
+	}
+	if err := os.WriteFile("recorded.txt", []byte(formatRecordings(all)), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
-func recordScript(t *testing.T, p *deb.Package, script string, have map[string][]string) {
-	text, ok := p.ControlFiles[script]
-	if !ok {
-		return
+func recordPackage(t *testing.T, p *deb.Package, all []recording) []recording {
+	k, name := builtin(), modelName(p.Name)
+	if k.models[name] == nil {
+		return all
 	}
-	body := residue(p.Name, text)
-	key := modelName(p.Name) + "." + script
-	if body == "" || slices.Contains(have[key], body) {
-		return
+	for _, script := range []string{"preinst", "postinst"} {
+		body := k.residue(p.Name, p.ControlFiles[script])
+		known := func(r recording) bool { return r.pkg == name && r.script == script && r.is(body) }
+		if body == "" || slices.ContainsFunc(all, known) {
+			continue
+		}
+		all = append(all, newRecording(name, p.Version, script, body))
+		t.Logf("recorded the %s of %s %s:\n%s", script, p.Name, p.Version, body)
 	}
-	have[key] = append(have[key], body)
-	name := key
-	if n := len(have[key]); n > 1 {
-		name = fmt.Sprintf("%s-%d", key, n)
+	return all
+}
+
+// logUnknownBlocks prints the digests of the blocks that templates.yaml lacks.
+func logUnknownBlocks(t *testing.T, p *deb.Package) {
+	k := builtin()
+	for _, script := range []string{"preinst", "postinst"} {
+		for _, b := range Parse(p.ControlFiles[script]).Blocks {
+			if _, ok := k.recognise(b); ok {
+				continue
+			}
+			known := k.tools[b.Tool]
+			if known == nil {
+				known = &tool{}
+			}
+			sum, _ := known.digest(b.Body)
+			t.Logf("%s of %s %s: unknown block of %s, digest %s:\n%s", script, p.Name, p.Version, b.Tool, sum, b.Body)
+		}
 	}
-	if err := os.WriteFile(filepath.Join("models", name+".sh"), []byte(body+"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("recorded %s from %s %s", name, p.Name, p.Version)
 }
 
 // controlOf reads a package's control files with dpkg-deb.
@@ -71,11 +81,6 @@ func controlOf(t *testing.T, path string) *deb.Package {
 	if out, err := exec.Command("dpkg-deb", "-e", path, dir).CombinedOutput(); err != nil {
 		t.Fatalf("dpkg-deb -e %s: %v: %s", path, err, out)
 	}
-	return readControl(t, dir)
-}
-
-func readControl(t *testing.T, dir string) *deb.Package {
-	t.Helper()
 	p := &deb.Package{ControlFiles: map[string]string{}}
 	files, err := os.ReadDir(dir)
 	if err != nil {

@@ -123,7 +123,7 @@ func commands(text string) []string {
 // lexer knows, between two lines of a shell script, whether the next one is
 // code or part of a quoted string or here document. Where nesting is beyond it
 // ("$(…"…"…)" over several lines) it errs towards calling lines code, which
-// can only strip a comment sign that the recorded text has lost as well.
+// can only strip a comment sign that was stripped when the text was recorded, too.
 type lexer struct {
 	quote   byte // ' or " if a string is open
 	heredoc []heredoc
@@ -196,7 +196,7 @@ var (
 	idleLine = regexp.MustCompile(`^set [-+][eu]+$`)
 	// dpkg-maintscript-helper(1) acts on upgrades only: its prior-version
 	// test fails and there is no old file when a package is first installed.
-	upgradeHelper = regexp.MustCompile(`^dpkg-maintscript-helper (rm_conffile|mv_conffile|symlink_to_dir|dir_to_symlink) [^;&|$` + "`" + `<>()]* -- "\$@"$`)
+	upgradeHelper = regexp.MustCompile(`^dpkg-maintscript-helper (rm_conffile|mv_conffile|symlink_to_dir|dir_to_symlink) [A-Za-z0-9_/.,:=@%~\\ +-]+ -- "\$@"$`)
 
 	// Lines that have none where nothing else stands with them: a loaded
 	// library whose functions nobody calls.

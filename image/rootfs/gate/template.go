@@ -1,106 +1,145 @@
 package gate
 
 import (
-	"embed"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
-	"sync"
+
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// templates holds debhelper's own autoscripts, one per file, as released in
-// trixie; where bookworm's differ in more than ${DPKG_ROOT:-}, theirs too, as
-// packages built with them are still in trixie. The first line names the
-// effect, and #NAME# stands for what the tool fills in. Of debhelper's
-// templates those are missing that change a root in ways nobody models:
-// alternatives, ucf, usrlocal, emacsen, fonts, NSS databases.
+// templates.yaml says which blocks debhelper's tools write, as digests.
 //
-//go:embed templates/*.sh
-var templates embed.FS
+//go:embed templates.yaml
+var templatesYAML []byte
 
-// template is one autoscript. Debhelper fills it with data, so that it is
-// matched as a whole, with the data limited to what cannot be a command.
-type template struct {
-	tool   string
-	effect string
-	body   *regexp.Regexp
+// tool is a debhelper program that adds blocks to scripts. Its blocks are
+// fixed texts but for the data that it fills in: names of units, of files.
+type tool struct {
+	Name string `yaml:"tool"`
+	// Values are patterns that find the data in a block. Their named groups
+	// are the data and allow nothing that could be a command.
+	Values []string `yaml:"values"`
+	Blocks []block  `yaml:"blocks"`
+
+	values []*regexp.Regexp
 }
 
-// placeholders limits what debhelper may have filled in.
-var placeholders = map[string]string{
-	"UNITFILE":          `'[A-Za-z0-9:_.@\\-]+'`,
-	"UNITFILES":         `'[A-Za-z0-9:_.@\\-]+'(?: '[A-Za-z0-9:_.@\\-]+')*`,
-	"TMPFILES":          `[A-Za-z0-9_.@+-]+\.conf(?: [A-Za-z0-9_.@+-]+\.conf)*`,
-	"CONFILE_BASENAME":  `[A-Za-z0-9_.@+-]+\.conf(?: [A-Za-z0-9_.@+-]+\.conf)*`,
-	"SCRIPT":            `[A-Za-z0-9_.+-]+`,
-	"INITPARMS":         `[a-z0-9 .-]+`,
-	"PROFILE":           `[A-Za-z0-9_.+-]+`,
-	"NAME":              `[A-Za-z0-9_.+-]+`,
-	"ENABLE":            `[a-z]*`,
-	"ONUPGRADE":         `[a-z]*`,
-	"DIRLIST":           `[A-Za-z0-9_/. +-]+`,
-	"PACKAGE":           `[a-z0-9+.-]+`,
-	"INVOKE_RCD_PARAMS": `(?:--[a-z-]+ )*`,
-	"RESTART_ACTION":    `(?:start|restart|try-restart|\$_dh_action)`,
-	"ERROR_HANDLER":     `(?:exit [0-9]+|true|[a-z_]+)`,
-	"ARGS":              `[A-Za-z0-9_/.,:= +-]*`,
-	"PARAMS":            `(?:rm_conffile|mv_conffile|symlink_to_dir|dir_to_symlink) [A-Za-z0-9_/.,:=@%~\\ +-]+`,
+// block is one kind of block that a tool writes.
+type block struct {
+	// Does is what the block does, and Effect what the image has instead:
+	// "none" if nothing of it matters for an image.
+	Does   string `yaml:"does"`
+	Effect string `yaml:"effect"`
+	// Digests are those of its texts with the data taken out, in all the
+	// versions that there are.
+	Digests []string `yaml:"digests"`
 }
 
-var loadTemplates = sync.OnceValue(func() []template {
-	names, err := fs.Glob(templates, "templates/*.sh")
-	if err != nil {
-		panic(err)
+type templateFile struct {
+	Version int     `yaml:"version"`
+	Tools   []*tool `yaml:"tools"`
+}
+
+func parseTemplates(data []byte) (map[string]*tool, error) {
+	var f templateFile
+	if err := strictyaml.Decode("templates.yaml", data, &f); err != nil {
+		return nil, err
 	}
-	out := make([]template, 0, len(names))
-	for _, name := range names {
-		text, err := templates.ReadFile(name)
-		if err != nil {
-			panic(err)
+	tools := map[string]*tool{}
+	for _, t := range f.Tools {
+		if tools[t.Name] != nil {
+			return nil, fmt.Errorf("templates.yaml: %s stands there twice", t.Name)
 		}
-		t, err := parseTemplate(name, string(text))
-		if err != nil {
-			panic(err) // the embedded files are tested
+		for _, v := range t.Values {
+			re, err := regexp.Compile("(?m)" + v)
+			if err != nil {
+				return nil, fmt.Errorf("templates.yaml: %s: %w", t.Name, err)
+			}
+			t.values = append(t.values, re)
 		}
-		out = append(out, t)
+		tools[t.Name] = t
 	}
-	return out
-})
-
-func parseTemplate(name, text string) (template, error) {
-	first, rest, _ := strings.Cut(text, "\n")
-	effect, ok := strings.CutPrefix(first, "# effect: ")
-	if !ok {
-		return template{}, fmt.Errorf("%s: the first line must be \"# effect: NAME\"", name)
-	}
-	pattern := regexp.QuoteMeta(dpkgRoot(strings.Join(commands(rest), "\n")))
-	for key, value := range placeholders {
-		pattern = strings.ReplaceAll(pattern, "#"+key+"#", value)
-	}
-	if left := regexp.MustCompile(`#[A-Z_]+#`).FindString(pattern); left != "" {
-		return template{}, fmt.Errorf("%s: no pattern for %s", name, left)
-	}
-	tool := strings.TrimPrefix(name, "templates/")
-	tool, _, _ = strings.Cut(tool, ".")
-	// dh_installdeb puts all its helper calls into one block.
-	re, err := regexp.Compile(`^(?:` + pattern + `\n)+$`)
-	if err != nil {
-		return template{}, fmt.Errorf("%s: %w", name, err)
-	}
-	return template{tool: tool, effect: effect, body: re}, nil
+	return tools, nil
 }
-
-// dpkgRoot evens out the two spellings of debhelper 13.11 and 13.24.
-func dpkgRoot(s string) string { return strings.ReplaceAll(s, "${DPKG_ROOT:-}", "$DPKG_ROOT") }
 
 // recognise returns the effect of a debhelper block.
-func recognise(b Block) (effect string, ok bool) {
-	body := dpkgRoot(b.Body) + "\n"
-	for _, t := range loadTemplates() {
-		if t.tool == b.Tool && t.body.MatchString(body) {
-			return t.effect, true
+func (k *knowledge) recognise(b Block) (effect string, ok bool) {
+	if onlyUpgrades(b.Body) {
+		return "none", true
+	}
+	t := k.tools[b.Tool]
+	if t == nil {
+		return "", false
+	}
+	sum, ok := t.digest(b.Body)
+	if !ok {
+		return "", false
+	}
+	for _, known := range t.Blocks {
+		if slices.Contains(known.Digests, sum) {
+			return known.Effect, true
 		}
 	}
 	return "", false
+}
+
+// onlyUpgrades reports whether a block holds dpkg-maintscript-helper(1) calls
+// and nothing else: dh_installdeb puts all of them into one.
+func onlyUpgrades(body string) bool {
+	for line := range strings.SplitSeq(body, "\n") {
+		if !upgradeHelper.MatchString(line) {
+			return false
+		}
+	}
+	return true
+}
+
+// slot delimits what stands in for data. No script can hold it: NUL ends what
+// a shell reads, and a block with one is not recognised.
+const slot = "\x00"
+
+// digest is that of a block whose data has been taken out. What remains has
+// to be the text of the template, to the letter; so a value with anything
+// beyond what its pattern allows leaves a text that nobody knows, and so does
+// a value that is not the same wherever it stands.
+func (t *tool) digest(body string) (sum string, ok bool) {
+	if strings.Contains(body, slot) {
+		return "", false
+	}
+	// debhelper 13.11 writes the one, 13.24 the other.
+	body = strings.ReplaceAll(body, "${DPKG_ROOT:-}", "$DPKG_ROOT")
+	seen := map[string]string{}
+	for _, re := range t.values {
+		if body, ok = takeOut(re, body, seen); !ok {
+			return "", false
+		}
+	}
+	full := sha256.Sum256([]byte(body))
+	return hex.EncodeToString(full[:]), true
+}
+
+// takeOut replaces the named groups of all matches by their names.
+func takeOut(re *regexp.Regexp, body string, seen map[string]string) (string, bool) {
+	var b strings.Builder
+	end := 0
+	for _, m := range re.FindAllStringSubmatchIndex(body, -1) {
+		for g, name := range re.SubexpNames() {
+			if name == "" || m[2*g] < 0 {
+				continue
+			}
+			value := strings.TrimSpace(body[m[2*g]:m[2*g+1]])
+			if was, ok := seen[name]; ok && was != value {
+				return "", false
+			}
+			seen[name] = value
+			b.WriteString(body[end:m[2*g]] + slot + name + slot)
+			end = m[2*g+1]
+		}
+	}
+	return b.String() + body[end:], true
 }

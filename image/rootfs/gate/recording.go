@@ -1,0 +1,123 @@
+package gate
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// recording is what is kept of a script's residue: enough to know the text
+// again and to say which lines of another are new. The text itself belongs to
+// its authors and stands in the package.
+type recording struct {
+	pkg     string // as in models.yaml
+	script  string // "postinst"
+	version string // of the package that it was taken from
+	whole   [sha256.Size]byte
+	lines   []lineDigest
+}
+
+// lineDigest is the beginning of a line's SHA-256: it tells the lines of one
+// script apart, no more. What decides is the digest of the whole.
+type lineDigest [8]byte
+
+func digestLine(line string) lineDigest {
+	sum := sha256.Sum256([]byte(line))
+	return lineDigest(sum[:8])
+}
+
+func newRecording(pkg, version, script, body string) recording {
+	r := recording{pkg: pkg, script: script, version: version, whole: sha256.Sum256([]byte(body))}
+	for line := range strings.SplitSeq(body, "\n") {
+		r.lines = append(r.lines, digestLine(line))
+	}
+	return r
+}
+
+func (r recording) is(body string) bool { return r.whole == sha256.Sum256([]byte(body)) }
+
+// recordedHead explains recorded.txt to whoever opens it.
+const recordedHead = `# The scripts that models.yaml is about, as digests; TestRecord writes them, see
+# README.md. PACKAGE SCRIPT VERSION and the SHA-256 of what is left of the script
+# once comments, idle lines and debhelper's blocks are gone. Below it, indented,
+# the first 8 bytes of the SHA-256 of each of its lines.
+`
+
+// perRow is the number of line digests in a row of recorded.txt.
+const perRow = 8
+
+// formatRecordings writes what parseRecordings reads, sorted by package,
+// script, version and, as architectures differ, digest.
+func formatRecordings(rs []recording) string {
+	rs = slices.Clone(rs)
+	slices.SortFunc(rs, func(a, b recording) int {
+		return slices.Compare([]string{a.pkg, a.script, a.version, string(a.whole[:])}, []string{b.pkg, b.script, b.version, string(b.whole[:])})
+	})
+	var b strings.Builder
+	b.WriteString(recordedHead)
+	for _, r := range rs {
+		fmt.Fprintf(&b, "%s %s %s %x\n", r.pkg, r.script, r.version, r.whole)
+		for row := range slices.Chunk(r.lines, perRow) {
+			sep := "\t"
+			for _, l := range row {
+				fmt.Fprintf(&b, "%s%x", sep, l)
+				sep = " "
+			}
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+func parseRecordings(text string) ([]recording, error) {
+	var out []recording
+	number := 0
+	for row := range strings.SplitSeq(text, "\n") {
+		number++
+		var err error
+		switch {
+		case row == "" || row[0] == '#':
+		case row[0] == '\t' && len(out) > 0:
+			err = out[len(out)-1].addLines(strings.Fields(row))
+		default:
+			var r recording
+			if r, err = parseHead(strings.Fields(row)); err == nil {
+				out = append(out, r)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("recorded.txt: line %d: %w", number, err)
+		}
+	}
+	return out, nil
+}
+
+func parseHead(fields []string) (recording, error) {
+	if len(fields) != 4 || fields[1] != "preinst" && fields[1] != "postinst" {
+		return recording{}, fmt.Errorf("want PACKAGE preinst|postinst VERSION SHA256")
+	}
+	r := recording{pkg: fields[0], script: fields[1], version: fields[2]}
+	return r, parseHex(r.whole[:], fields[3])
+}
+
+func (r *recording) addLines(digests []string) error {
+	for _, text := range digests {
+		var d lineDigest
+		if err := parseHex(d[:], text); err != nil {
+			return err
+		}
+		r.lines = append(r.lines, d)
+	}
+	return nil
+}
+
+func parseHex(into []byte, text string) error {
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != len(into) {
+		return fmt.Errorf("%q is not a digest of %d bytes", text, len(into))
+	}
+	copy(into, b)
+	return nil
+}
