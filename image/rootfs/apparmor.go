@@ -7,39 +7,17 @@ import (
 	"strings"
 )
 
-const apparmorHome = `# This file is auto-generated. It is recommended you update it using:
-# $ sudo dpkg-reconfigure apparmor
-#
-# The following is a space-separated list of where additional user home
-# directories are stored, each must have a trailing '/'. Directories added
-# here are appended to @{HOMEDIRS}.  See tunables/home for details.
+// The tunables set nothing; they are where an administrator sets something.
+const (
+	apparmorHome = `# Home directories elsewhere than in /home, each with a "/" at its end:
 #@{HOMEDIRS}+=
 `
-
-const apparmorXDG = `# ------------------------------------------------------------------
-#
-#    Copyright (C) 2014 Canonical Ltd.
-#    This program is free software; you can redistribute it and/or
-#    modify it under the terms of version 2 of the GNU General Public
-#    License published by the Free Software Foundation.
-#
-# ------------------------------------------------------------------
-
-# The following may be used to add additional entries such as for
-# translations. See tunables/xdg-user-dirs for details. Eg:
-#@{XDG_MUSIC_DIR}+="Musique"
-
-#@{XDG_DESKTOP_DIR}+=""
+	apparmorXDG = `# Other names of the directories in tunables/xdg-user-dirs, such as translations:
 #@{XDG_DOWNLOAD_DIR}+=""
-#@{XDG_TEMPLATES_DIR}+=""
-#@{XDG_PUBLICSHARE_DIR}+=""
-#@{XDG_DOCUMENTS_DIR}+=""
-#@{XDG_MUSIC_DIR}+=""
-#@{XDG_PICTURES_DIR}+=""
-#@{XDG_VIDEOS_DIR}+=""
 `
+)
 
-// apparmor writes the tunables of apparmor's postinst.
+// apparmor writes the tunables that apparmor's postinst writes.
 func apparmor(s *state) error {
 	return firstError(
 		s.defaultFile("etc/apparmor.d/tunables/home.d/ubuntu", 0o644, apparmorHome),

@@ -20,11 +20,8 @@ func machineID(s *state) error {
 // open-iscsi's postinst generates: one name in many nodes would mix up their
 // volumes. The start script of iscsid replaces the line.
 func iscsiName(s *state) error {
-	return s.file("etc/iscsi/initiatorname.iscsi", 0o600, `## DO NOT EDIT OR REMOVE THIS FILE!
-## If you remove this file, the iSCSI daemon will not start.
-## If you change the InitiatorName, existing access control lists
-## may reject this initiator.  The InitiatorName must be unique
-## for each iSCSI initiator.  Do NOT duplicate iSCSI InitiatorNames.
+	return s.file("etc/iscsi/initiatorname.iscsi", 0o600, `# The initiator name of this node, made on its first boot. Targets know the node
+# by it: it must be unique, and volumes are out of reach if it changes.
 GenerateName=yes
 `)
 }

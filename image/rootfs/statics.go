@@ -1,7 +1,7 @@
 package rootfs
 
-// These files are the here-documents of scripts that write a configuration
-// file on a first installation.
+// These files are written by scripts on a first installation. They have the
+// same settings here; the comments are ours.
 
 const hosts = `127.0.0.1	localhost
 ::1		localhost ip6-localhost ip6-loopback
@@ -16,44 +16,16 @@ link-local	169.254.0.0
 
 `
 
-const hostsAllow = `# /etc/hosts.allow: list of hosts that are allowed to access the system.
-#                   See the manual pages hosts_access(5) and hosts_options(5).
-#
-# Example:    ALL: LOCAL @some_netgroup
-#             ALL: .foobar.edu EXCEPT terminalserver.foobar.edu
-#
-# If you're going to protect the portmapper use the name "rpcbind" for the
-# daemon name. See rpcbind(8) and rpc.mountd(8) for further information.
-#
-
+const hostsAllow = `# Who may use services that ask libwrap, whatever hosts.deny says: hosts_access(5).
 `
 
-const hostsDeny = `# /etc/hosts.deny: list of hosts that are _not_ allowed to access the system.
-#                  See the manual pages hosts_access(5) and hosts_options(5).
-#
-# Example:    ALL: some.host.name, .some.domain
-#             ALL EXCEPT in.fingerd: other.host.name, .other.domain
-#
-# If you're going to protect the portmapper use the name "rpcbind" for the
-# daemon name. See rpcbind(8) and rpc.mountd(8) for further information.
-#
-# The PARANOID wildcard matches any host whose name does not match its
-# address.
-#
-# You may wish to enable this to ensure any programs that don't
-# validate looked up hostnames still leave understandable logs. In past
-# versions of Debian this has been the default.
-# ALL: PARANOID
-
+const hostsDeny = `# Who may not use services that ask libwrap: hosts_access(5). Empty: nobody is refused.
 `
 
-const etcModules = `# /etc/modules is obsolete and has been replaced by /etc/modules-load.d/.
-# Please see modules-load.d(5) and modprobe.d(5) for details.
-#
-# Updating this file still works, but it is undocumented and unsupported.
+const etcModules = `# Modules to load at boot, as files of modules-load.d(5) name them.
 `
 
-const crypttab = "# <target name>\t<source device>\t\t<key file>\t<options>\n"
+const crypttab = "# name\tdevice\tkey file\toptions: crypttab(5)\n"
 
 // netbase writes the tables of local names.
 func netbase(s *state) error {
