@@ -19,6 +19,11 @@ func (g *Guest) PressPower() error {
 	return g.qmp("system_powerdown", map[string]any{})
 }
 
+// SetLink plugs the network cable in or pulls it. Config.QMP must be set.
+func (g *Guest) SetLink(up bool) error {
+	return g.qmp("set_link", map[string]any{"name": "net0", "up": up})
+}
+
 // qmp executes one command over QEMU's control socket (QEMU Machine Protocol).
 func (g *Guest) qmp(command string, args map[string]any) error {
 	conn, err := net.DialTimeout("unix", g.config.QMP, 5*time.Second)

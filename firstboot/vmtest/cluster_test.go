@@ -1,0 +1,134 @@
+//go:build vm && linux
+
+package vmtest
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// TestCluster grows a cluster over two sites, one node after the other, and
+// then loses the node that created it: flashed anew, with the very permission
+// to create a cluster, it joins the one that lives. Guests of QEMU's user
+// network see each other through Headscale's relay alone.
+func TestCluster(t *testing.T) {
+	const boardName = "generic-amd64"
+	net, img := newTailnet(t), image(t, boardName)
+	servers := []string{"home-pi", "cabin-pi"}
+
+	home := newMachine(t, boardName, img)
+	cfg := net.first("home-pi")
+	cfg.K3s.Servers = servers
+	home.personalise(cfg)
+	home.powerOn()
+	t.Logf("home-pi joined after %v", home.seeJoined())
+
+	cabin := newMachine(t, boardName, img)
+	cfg = net.member("cabin-pi", "b", node.Server)
+	cfg.K3s.Servers = servers
+	cabin.personalise(cfg)
+	cabin.powerOn()
+	t.Logf("cabin-pi joined after %v", cabin.seeJoined())
+
+	box := newMachine(t, boardName, img)
+	cfg = net.member("cabin-box", "b", node.Agent)
+	cfg.K3s.Servers = []string{"cabin-pi", "home-pi"}
+	cfg.K3s.Taints = []string{"example.net/slow=true:NoSchedule"}
+	box.personalise(cfg)
+	box.powerOn()
+	t.Logf("cabin-box joined after %v", box.seeJoined())
+
+	at := func(name string) string { return net.nodes()[name].Addresses[0].String() }
+	cabin.hasConfig(map[string]any{
+		"node-name": "cabin-pi", "node-ip": at("cabin-pi"), "advertise-address": at("cabin-pi"), "flannel-iface": "tailscale0",
+		"server": "https://" + at("home-pi") + ":6443", "tls-san": []any{at("cabin-pi"), "cabin-pi"},
+		"write-kubeconfig-mode": "0600", "token-file": "/etc/rancher/k3s/token", "agent-token-file": "/etc/rancher/k3s/agent-token",
+		"node-label":                  []any{"topology.kubernetes.io/region=site-b", "topology.kubernetes.io/zone=site-b"},
+		"kubelet-arg":                 []any{"volume-plugin-dir=/var/lib/kubelet/volumeplugins"},
+		"kube-controller-manager-arg": []any{"flex-volume-plugin-dir=/var/lib/kubelet/volumeplugins"},
+		"resolv-conf":                 "/run/systemd/resolve/resolv.conf",
+	})
+	box.hasConfig(map[string]any{
+		"node-name": "cabin-box", "node-ip": at("cabin-box"), "flannel-iface": "tailscale0",
+		"server": "https://" + at("cabin-pi") + ":6443", "token-file": "/etc/rancher/k3s/token",
+		"node-label":  []any{"topology.kubernetes.io/region=site-b", "topology.kubernetes.io/zone=site-b"},
+		"node-taint":  []any{"example.net/slow=true:NoSchedule"},
+		"kubelet-arg": []any{"volume-plugin-dir=/var/lib/kubelet/volumeplugins"},
+		"resolv-conf": "/run/systemd/resolve/resolv.conf",
+	})
+	if got := box.sh("cat /etc/rancher/k3s/token; grep -rlF %s /etc /var /run || true", serverToken); got != agentToken {
+		t.Errorf("the agent has %q, want the agents' token alone", got)
+	}
+	for _, m := range []*machine{home, cabin} {
+		m.knows("cabin-box site-b", "cabin-pi site-b", "home-pi site-a")
+	}
+	id := cabin.cluster()
+	if id != home.cluster() {
+		t.Errorf("two clusters: %s and %s", id, home.cluster())
+	}
+	if tags := net.nodes()["cabin-box"].Tags; !slices.Equal(tags, []string{"tag:site-b"}) || net.unused() != 0 {
+		t.Errorf("cabin-box has the tags %v, %d keys are unused", tags, net.unused())
+	}
+
+	box.powerOff()
+	home.Kill()
+	home.flash()
+	if err := net.Client.DeleteNode(t.Context(), net.nodes()["home-pi"].ID); err != nil {
+		t.Fatal(err)
+	}
+	cabin.sh("k3s kubectl delete node home-pi")
+	cfg = net.first("home-pi")
+	cfg.K3s.Servers = servers
+	home.personalise(cfg)
+	home.powerOn()
+	t.Logf("home-pi, flashed anew, joined after %v", home.seeJoined())
+	if got := home.sh("grep -E '^(server|cluster-init):' /etc/rancher/k3s/config.yaml"); got != "server: https://"+at("cabin-pi")+":6443" {
+		t.Errorf("the new home-pi has %q", got)
+	}
+	if got := home.cluster(); got != id {
+		t.Errorf("the new home-pi is in cluster %s, want %s", got, id)
+	}
+}
+
+// cluster returns what two clusters never share: the stand-in's own name of
+// it, or the identity Kubernetes gives its first namespace.
+func (m *machine) cluster() string {
+	m.t.Helper()
+	return m.sh("jq -r .ID /var/lib/rancher/k3s/server/db/standin.json 2>/dev/null || k3s kubectl get namespace kube-system -o jsonpath={.metadata.uid}")
+}
+
+// knows compares the cluster's nodes, each as "NAME ZONE".
+func (m *machine) knows(want ...string) {
+	m.t.Helper()
+	var list struct {
+		Items []struct {
+			Metadata struct {
+				Name   string
+				Labels map[string]string
+			}
+			Status struct {
+				Conditions []struct{ Type, Status string }
+			}
+		}
+	}
+	text := m.sh("k3s kubectl get nodes -o json")
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		m.t.Fatalf("%v: %s", err, text)
+	}
+	var have []string
+	for _, n := range list.Items {
+		for _, c := range n.Status.Conditions {
+			if c.Type == "Ready" && c.Status == "True" {
+				have = append(have, n.Metadata.Name+" "+n.Metadata.Labels["topology.kubernetes.io/zone"])
+			}
+		}
+	}
+	slices.Sort(have)
+	if !slices.Equal(have, want) {
+		m.t.Errorf("%s knows of ready nodes %s, want %s", m.config.Dir, strings.Join(have, ", "), strings.Join(want, ", "))
+	}
+}

@@ -1,0 +1,204 @@
+//go:build vm && linux
+
+package vmtest
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
+)
+
+// TestFaults breaks one node in every way that a person has to mend, reads
+// what it says, and mends it without flashing it. It begins without a network
+// cable and with the clock of 1970.
+func TestFaults(t *testing.T) {
+	tn := newTailnet(t)
+	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
+	good := tn.first("home-pi")
+	used := good.Headscale.AuthKey
+	bad := func(change func(*node.Config)) *node.Config {
+		c := *good
+		change(&c)
+		return &c
+	}
+	expired := tn.Key("tag:site-a", time.Second).Key
+	m.personalise(bad(func(c *node.Config) { c.Headscale.AuthKey = expired }))
+	good.SSH = node.SSH{AuthorizedKeys: []string{strings.TrimSpace(string(ssh.MarshalAuthorizedKey(m.signer.PublicKey())))}}
+
+	m.powerOn("-rtc", "base=1970-01-01T00:00:00")
+	m.connect(false)
+	m.seeProblem("no-link")
+	m.screenshot("no-link")
+	m.connect(true)
+	m.tells("key-expired", "The key in node.yaml has expired.", "Make a new key for this node in Headscale")
+	if year := m.sh("date +%%Y"); year < "2026" {
+		t.Errorf("the clock says %s", year)
+	}
+	m.screenshot("key-expired")
+
+	for _, f := range []struct {
+		code, words, remedy string
+		change              func(*node.Config)
+	}{
+		{"key-unknown", "Headscale does not know the key", "Make a new key", func(c *node.Config) {
+			c.Headscale.AuthKey = "hskey-auth-AAAAAAAAAAAA-" + secret.String(strings.Repeat("b", 64))
+		}},
+		{"not-headscale", "something else than a Headscale server", "headscale: url:", func(c *node.Config) {
+			c.Headscale.URL = forGuests(headscaletest.OtherServer(t))
+		}},
+		{"untrusted", "is not trusted", "headscale: ca:", func(c *node.Config) { c.Headscale.URL = selfSigned(t) }},
+		{"unreachable", "does not answer", "The node keeps trying", func(c *node.Config) { c.Headscale.URL = "http://10.0.2.2:9" }},
+	} {
+		m.replace(bad(f.change))
+		m.tells(f.code, f.words, f.remedy)
+	}
+	m.replaceText(strings.Replace(m.text(good), "site:", "sites:", 1))
+	m.tells("bad-field", `field "sites"`, `did you mean "site"?`)
+
+	// A card that cannot be written keeps its secrets: somebody must know.
+	m.sh("systemctl stop firstboot")
+	m.replace(good)
+	m.sh("umount /boot/firmware && blockdev --setro /dev/vda1 && mount -o ro /dev/vda1 /boot/firmware; systemctl start firstboot")
+	m.seeProblem("boot-readonly")
+	m.sh("umount /boot/firmware; blockdev --setrw /dev/vda1; mount -o rw /dev/vda1 /boot/firmware; dd if=/dev/zero of=/boot/firmware/full bs=1M 2>&1; sync; mount -o remount,ro /boot/firmware; firstboot retry")
+	m.joins()
+	if got := m.sh("grep -c sealed: /boot/firmware/node.yaml; head -1 /boot/firmware/STATUS.TXT; df --output=avail /boot/firmware | tail -1"); !strings.HasPrefix(got, "1\nJOINED") || !strings.HasSuffix(got, " 0") && !strings.HasSuffix(got, "\n0") {
+		t.Errorf("on the full boot partition: %q", got)
+	}
+	m.sh("mount -o remount,rw /boot/firmware; rm /boot/firmware/full; mount -o remount,ro /boot/firmware")
+
+	sealed := *good.Seal()
+	sealed.Role, sealed.K3s.Init = node.Agent, false
+	sealed.K3s.Servers = []string{"cabin-pi"}
+	m.replace(&sealed)
+	m.tells("role-conflict", "This node was set up as server, node.yaml says agent.", "Write the old role")
+	m.replace(good.Seal())
+	m.joins()
+
+	m.sh("echo flag > /etc/rancher/k3s/standin-fail; systemctl restart --no-block k3s; sleep 3; firstboot retry")
+	m.tells("k3s-config", "-told-to-fail", "Correct k3s: config:")
+	m.sh("rm /etc/rancher/k3s/standin-fail")
+	m.joins()
+
+	// What a power cut in the very moment of joining leaves: a used key.
+	m.sh("systemctl stop firstboot tailscaled; rm -r /var/lib/tailscale; systemctl start tailscaled firstboot")
+	m.tells("key-lost", "no longer a member", "Make a new key")
+	again := *good
+	again.Headscale.AuthKey = used
+	m.replace(&again)
+	m.tells("key-spent", "it works only once", "Make a new key")
+	again.Headscale.AuthKey = tn.Key("tag:site-a", time.Hour).Key
+	m.replace(&again)
+	m.tells("name-taken", "home-pi-1", "Delete the old node")
+	if err := tn.Client.DeleteNode(t.Context(), tn.nodes()["home-pi"].ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := tn.Client.RenameNode(t.Context(), tn.nodes()["home-pi-1"].ID, "home-pi"); err != nil {
+		t.Fatal(err)
+	}
+	m.sh("firstboot retry")
+	m.joins()
+	m.powerOff()
+	for _, k := range []secret.String{expired, used, again.Headscale.AuthKey} {
+		m.diskHides(k.Reveal())
+	}
+}
+
+// connect plugs the cable in or pulls it.
+func (m *machine) connect(up bool) {
+	m.t.Helper()
+	var err error
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if err = m.SetLink(up); err == nil {
+			return
+		}
+	}
+	m.t.Fatal(err)
+}
+
+// tells waits for a problem and reads its words on the serial line, in
+// status.json, in STATUS.TXT, and by "firstboot status".
+func (m *machine) tells(code, words, remedy string) {
+	m.t.Helper()
+	m.seeProblem(code)
+	s := m.until(code, func(s firstboot.Status) bool { return s.Problem != nil && s.Problem.Code == code })
+	for place, text := range map[string]string{
+		"status.json":      s.Problem.Summary + " " + s.Problem.Remedy,
+		"the serial line":  m.Serial(),
+		"STATUS.TXT":       m.sh("cat /boot/firmware/STATUS.TXT"),
+		"firstboot status": m.sh("firstboot status"),
+		"the journal":      m.sh("journalctl -b -u firstboot -o cat --no-pager"),
+	} {
+		text = strings.Join(strings.Fields(text), " ")
+		for _, want := range []string{words, remedy, code} {
+			if place == "status.json" && want == code {
+				continue
+			}
+			if !strings.Contains(text, want) {
+				m.t.Errorf("%s: %s lacks %q: %s", code, place, want, text[max(0, len(text)-1000):])
+			}
+		}
+	}
+	m.t.Logf("%v: %s", time.Since(m.on).Round(time.Second), s.Line())
+}
+
+// joins waits until nothing is left to do.
+func (m *machine) joins() {
+	m.t.Helper()
+	m.until("joined", func(s firstboot.Status) bool { return s.State == firstboot.Joined })
+	m.t.Logf("%v: joined", time.Since(m.on).Round(time.Second))
+}
+
+func (m *machine) text(c *node.Config) string {
+	m.t.Helper()
+	text, err := node.Marshal(c)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// replace writes another node.yaml onto the boot partition of a running node.
+func (m *machine) replace(c *node.Config) {
+	m.t.Helper()
+	m.replaceText(m.text(c))
+}
+
+// replaceText pads as `imagebuilder personalize` does: over the old text, in
+// its place.
+func (m *machine) replaceText(text string) {
+	m.t.Helper()
+	padded, err := node.PadTo([]byte(text), node.ReservedSize)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.sh("mount -o remount,rw /boot/firmware && echo %s | base64 -d | dd of=/boot/firmware/node.yaml bs=32k conv=notrunc,fsync status=none; mount -o remount,ro /boot/firmware",
+		base64.StdEncoding.EncodeToString(padded))
+}
+
+// forGuests turns an address of this host's loopback into what guests see.
+func forGuests(address string) string {
+	return strings.Replace(address, "127.0.0.1", hostAddress, 1)
+}
+
+// selfSigned serves TLS with a certificate of an authority nobody knows.
+func selfSigned(t testing.TB) string {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = nil
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	return fmt.Sprintf("https://%s:%s", hostAddress, port)
+}

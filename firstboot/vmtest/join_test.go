@@ -1,0 +1,137 @@
+//go:build vm && linux
+
+package vmtest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+// TestJoin is the life of one node: it joins when it is switched on for the
+// first time, stays what it is at the second, needs no Headscale at the third,
+// and keeps no secret.
+func TestJoin(t *testing.T) { eachBoard(t, testJoin) }
+
+// eachBoard runs a story on the host's own architecture, and on the other.
+func eachBoard(t *testing.T, story func(*testing.T, string)) {
+	for _, b := range []string{"generic-amd64", "generic-arm64"} {
+		t.Run(b, func(t *testing.T) { story(t, b) })
+	}
+}
+
+func testJoin(t *testing.T, boardName string) {
+	net := newTailnet(t)
+	m := newMachine(t, boardName, image(t, boardName))
+	cfg := net.first("home-pi")
+	cfg.K3s.Labels = map[string]string{"example.net/rack": "left"}
+	cfg.K3s.Config = map[string]any{"kubelet-arg": "max-pods=50"}
+	key := cfg.Headscale.AuthKey.Reveal()
+	m.personalise(cfg)
+
+	m.powerOn()
+	up := m.see(multiUser)
+	m.screenshot(boardName + "-working")
+	joined := m.seeJoined()
+	t.Logf("%s: multi-user after %v, joined after %v", boardName, up, joined)
+
+	listed, ok := net.nodes()["home-pi"]
+	if !ok || !slices.Equal(listed.Tags, []string{"tag:site-a"}) || net.unused() != 0 {
+		t.Fatalf("listed as %+v, %d keys unused", listed, net.unused())
+	}
+	ip := listed.Addresses[0].String()
+	m.isServer(ip)
+	m.showsJoined("home-pi", ip)
+	m.hidesSecrets(key)
+	id := m.sh("cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub /etc/iscsi/initiatorname.iscsi")
+	m.powerOff()
+	if text := m.bootFile("STATUS.TXT"); !strings.Contains(text, "JOINED - everything is fine") || !strings.Contains(text, "home-pi") {
+		t.Errorf("STATUS.TXT:\n%s", text)
+	}
+	if text := m.bootFile("node.yaml"); !strings.Contains(text, "sealed: true") || !strings.Contains(text, "node: home-pi") {
+		t.Errorf("node.yaml:\n%s", text)
+	}
+	m.diskHides(key)
+
+	m.powerOn()
+	t.Logf("%s: second boot: joined after %v", boardName, m.seeJoined())
+	if again := net.nodes(); len(again) != 1 || again["home-pi"].ID != listed.ID || again["home-pi"].Addresses[0] != listed.Addresses[0] {
+		t.Errorf("it joined again: %+v", again)
+	}
+	m.isServer(ip)
+	if again := m.sh("cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub /etc/iscsi/initiatorname.iscsi"); again != id {
+		t.Errorf("another identity: %s, was %s", again, id)
+	}
+	m.powerOff()
+
+	net.Stop()
+	m.powerOn()
+	t.Logf("%s: without Headscale: joined after %v", boardName, m.seeJoined())
+	if got := m.sh("ip -4 -o addr show tailscale0"); !strings.Contains(got, ip+"/32") {
+		t.Errorf("without Headscale the address is %s, want %s", got, ip)
+	}
+	m.isServer(ip)
+	m.powerOff()
+	m.diskHides(key)
+	net.Run()
+}
+
+// isServer looks at k3s on a node that created the cluster.
+func (m *machine) isServer(ip string) {
+	m.t.Helper()
+	want := map[string]any{
+		"node-name": "home-pi", "node-ip": ip, "advertise-address": ip, "flannel-iface": "tailscale0",
+		"tls-san": []any{ip, "home-pi"}, "cluster-init": true, "write-kubeconfig-mode": "0600",
+		"token-file": "/etc/rancher/k3s/token", "agent-token-file": "/etc/rancher/k3s/agent-token",
+		"node-label":                  []any{"example.net/rack=left", "topology.kubernetes.io/region=site-a", "topology.kubernetes.io/zone=site-a"},
+		"kubelet-arg":                 []any{"max-pods=50", "volume-plugin-dir=/var/lib/kubelet/volumeplugins"},
+		"kube-controller-manager-arg": []any{"flex-volume-plugin-dir=/var/lib/kubelet/volumeplugins"},
+		"resolv-conf":                 "/run/systemd/resolve/resolv.conf",
+	}
+	m.hasConfig(want)
+	if got := m.sh("systemctl is-active k3s tailscaled; stat -c '%%a %%U' /etc/rancher/k3s/token; cat /etc/rancher/k3s/token"); got != "active\nactive\n600 root\n"+serverToken {
+		m.t.Errorf("k3s: %q", got)
+	}
+	if got := m.sh("k3s kubectl get node home-pi -o json | jq -r '.status.conditions[] | select(.type == \"Ready\").status'"); got != "True" {
+		m.t.Errorf("the node's Ready is %q", got)
+	}
+}
+
+// hasConfig compares all of k3s' settings.
+func (m *machine) hasConfig(want map[string]any) {
+	m.t.Helper()
+	text := m.sh("cat /etc/rancher/k3s/config.yaml")
+	var have map[string]any
+	if err := yaml.Unmarshal([]byte(text), &have); err != nil {
+		m.t.Fatal(err)
+	}
+	a, _ := yaml.Marshal(want)
+	b, _ := yaml.Marshal(have)
+	if string(a) != string(b) {
+		m.t.Errorf("k3s' settings are\n%swant\n%s", b, a)
+	}
+}
+
+// showsJoined reads every place where the status is told.
+func (m *machine) showsJoined(name, ip string) {
+	m.t.Helper()
+	s := m.until("joined", func(s firstboot.Status) bool { return s.State == firstboot.Joined })
+	if s.Node != name || s.Problem != nil || len(s.Tailnet) == 0 || s.Tailnet[0] != ip || len(s.Addresses) == 0 {
+		m.t.Errorf("status %+v", s)
+	}
+	if text := m.sh("firstboot status"); !strings.Contains(text, "JOINED") {
+		m.t.Errorf("firstboot status:\n%s", text)
+	}
+	if text := m.sh("journalctl -b -u firstboot -o cat --no-pager"); !strings.Contains(text, "firstboot: joined node="+name) {
+		m.t.Errorf("journal:\n%s", text)
+	}
+	time := m.sh("timedatectl show -p NTPSynchronized -p Timezone")
+	if !strings.Contains(time, "NTPSynchronized=yes") || !strings.Contains(time, "Europe/Lisbon") {
+		m.t.Errorf("the time: %s", time)
+	}
+	m.screenshot(m.config.Board.Name + "-joined")
+}

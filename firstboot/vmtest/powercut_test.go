@@ -1,0 +1,99 @@
+//go:build vm && linux
+
+package vmtest
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+// moments are what the serial line shows on the way; the plug is pulled some
+// seconds after one of them.
+var moments = []string{
+	"init: looking for the disk", "init: formatting", "init: starting the system",
+	"firstboot: working", "step=tailnet", "step=k3s", "step=verify", "step=seal",
+}
+
+// TestPowerCut pulls the plug again and again in the first boot. Every node
+// ends joined, or asks for a new key where the server had spent the old one,
+// and joins after getting it.
+func TestPowerCut(t *testing.T) {
+	n := 3
+	if v := os.Getenv("POWERCUTS"); v != "" {
+		var err error
+		if n, err = strconv.Atoi(v); err != nil {
+			t.Fatalf("POWERCUTS: %v", err)
+		}
+	}
+	seed := uint64(time.Now().UnixNano())
+	if v := os.Getenv("POWERCUT_SEED"); v != "" {
+		seed, _ = strconv.ParseUint(v, 10, 64)
+	}
+	t.Logf("POWERCUT_SEED=%d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	tn, img := newTailnet(t), image(t, "generic-amd64")
+	for cuts, node := 0, 1; cuts < n; node++ {
+		name := "node-" + strconv.Itoa(node)
+		cuts += tn.tortured(t, name, img, rnd, n-cuts)
+	}
+}
+
+// tortured lets one node lose its power up to most times, and returns how
+// often it did.
+func (n *tailnet) tortured(t *testing.T, name, img string, rnd *rand.Rand, most int) (cuts int) {
+	m := newMachine(t, "generic-amd64", img)
+	defer func() { // its disk is not needed while the next one works
+		if !t.Failed() {
+			m.scrap()
+		}
+	}()
+	key := n.first(name)
+	m.personalise(key)
+	secrets := []string{key.Headscale.AuthKey.Reveal()}
+	for cuts < most && (cuts == 0 || rnd.IntN(3) > 0) {
+		moment, later := moments[rnd.IntN(len(moments))], time.Duration(rnd.IntN(6000))*time.Millisecond
+		m.powerOn()
+		m.see(moment + "|firstboot: (joined|needs-person)")
+		time.Sleep(later)
+		m.Kill()
+		cuts++
+		t.Logf("%s: cut %v after %q", name, later, moment)
+	}
+	for asked := false; ; asked = true {
+		m.powerOn()
+		m.see("firstboot: (joined|needs-person) node=")
+		s := m.status()
+		if s.State == firstboot.Joined {
+			break
+		}
+		if s.Problem == nil || s.Problem.Code != "key-spent" || asked {
+			t.Fatalf("%s: %s", name, s.Line())
+		}
+		t.Logf("%s asks for a new key", name)
+		m.powerOff()
+		key = n.first(name)
+		m.personalise(key)
+		secrets = append(secrets, key.Headscale.AuthKey.Reveal())
+	}
+	if m.sh("systemctl is-active k3s") != "active" || m.sh("hostname") != name {
+		t.Errorf("%s is not what it should be", name)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), stepLimit)
+	defer cancel()
+	if err := m.PowerOff(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range secrets {
+		m.diskHides(s)
+	}
+	if _, ok := n.nodes()[name]; !ok {
+		t.Errorf("%s is not in the tailnet", name)
+	}
+	return cuts
+}
