@@ -99,7 +99,7 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 		return nil, outOfSpace(opt.Out, err)
 	}
 	watch.lap("publish")
-	return &Result{Image: opt.Out, Manifest: m, Files: p.files(), Stages: watch.stages}, nil
+	return &Result{Image: opt.Out, Manifest: m, Files: p.files(), Stale: p.stale(), Stages: watch.stages}, nil
 }
 
 // imageVersion is the date of the newest index and the beginning of the

@@ -59,6 +59,8 @@ type Result struct {
 	Manifest *manifest.Manifest `json:"manifest"`
 	// Files lists everything that was written, the image first.
 	Files []string `json:"files"`
+	// Stale lists files beside the image that belong to an earlier one.
+	Stale []string `json:"stale,omitempty"`
 	// Unchanged is set where the image was up to date and nothing was written.
 	Unchanged bool    `json:"unchanged"`
 	Stages    []Stage `json:"stages"`

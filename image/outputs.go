@@ -2,6 +2,7 @@ package image
 
 import (
 	"os"
+	"slices"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/deb"
@@ -27,6 +28,19 @@ func (p *plan) files() []string {
 	}
 	if p.opt.SBOM {
 		list = append(list, out+spdxSuffix, out+cycloneDXSuffix)
+	}
+	return list
+}
+
+// stale lists files beside the image that an earlier build with other options
+// left there: they tell of another image, and are the user's to keep.
+func (p *plan) stale() []string {
+	var list []string
+	for _, suffix := range []string{".zst", ".xz", ".gz", spdxSuffix, cycloneDXSuffix} {
+		name := p.opt.Out + suffix
+		if !slices.Contains(p.files(), name) && !modTime(name).IsZero() {
+			list = append(list, name)
+		}
 	}
 	return list
 }

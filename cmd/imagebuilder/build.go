@@ -222,6 +222,9 @@ func printSummary(out io.Writer, r *image.Result) error {
 	for _, pkg := range slices.Sorted(maps.Keys(m.Accepted)) {
 		fmt.Fprintf(w, "accepted\t%s: %s\n", pkg, m.Accepted[pkg])
 	}
+	for _, file := range r.Stale {
+		fmt.Fprintf(w, "warning\t%s is of an earlier build\n", file)
+	}
 	for _, warning := range m.Warnings {
 		fmt.Fprintf(w, "warning\t%s\n", warning)
 	}
