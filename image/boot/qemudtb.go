@@ -40,6 +40,11 @@ func QEMUDeviceTree(dtb []byte) ([]byte, error) {
 	uart.DeleteChild("bluetooth")
 	card.Delete("vmmc-supply")
 	card.Delete("vqmmc-supply")
+	if usb := t.Find("/soc/usb@7e980000"); usb != nil {
+		// QEMU has no Ethernet for the Pi 4, only USB on the port that is a
+		// device's on the board.
+		usb.Set("dr_mode", []byte("host\x00"))
+	}
 	chosen.Set("stdout-path", []byte("serial0:115200n8\x00")) // U-Boot's console after its relocation
 	chosen.Set("imagebuilder,bootargs", []byte("console=ttyAMA0,115200 systemd.watchdog_sec=0\x00"))
 	return t.Bytes(), nil
