@@ -33,6 +33,7 @@ type Guest struct {
 	result error
 
 	mu      sync.Mutex
+	client  *ssh.Client // of the last command
 	serial  bytes.Buffer
 	changed chan struct{}
 }
@@ -118,12 +119,7 @@ func (g *Guest) Tail(n int) string {
 // Run executes a shell command as root over SSH, waiting for the guest to
 // answer first. The output holds both streams.
 func (g *Guest) Run(ctx context.Context, command string) (string, error) {
-	client, err := g.dial(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer client.Close()
-	session, err := client.NewSession()
+	client, session, err := g.session(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -135,6 +131,42 @@ func (g *Guest) Run(ctx context.Context, command string) (string, error) {
 		return string(out), fmt.Errorf("%s: %w: %s", command, err, bytes.TrimSpace(out))
 	}
 	return string(out), nil
+}
+
+// session uses the connection of the command before while it lasts: an
+// emulated processor takes seconds for a handshake.
+func (g *Guest) session(ctx context.Context) (*ssh.Client, *ssh.Session, error) {
+	g.mu.Lock()
+	client := g.client
+	g.mu.Unlock()
+	if client != nil {
+		if s, err := openSession(ctx, client); err == nil {
+			return client, s, nil
+		}
+		client.Close()
+	}
+	client, err := g.dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := openSession(ctx, client)
+	if err != nil {
+		client.Close()
+		return nil, nil, err
+	}
+	g.mu.Lock()
+	g.client = client
+	g.mu.Unlock()
+	return client, s, nil
+}
+
+// openSession bounds the question whether a connection still lives.
+func openSession(ctx context.Context, client *ssh.Client) (*ssh.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeLimit)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { client.Close() })
+	defer stop()
+	return client.NewSession()
 }
 
 func (g *Guest) dial(ctx context.Context) (*ssh.Client, error) {
