@@ -91,7 +91,7 @@ var texts = map[string]text{
 	"key-expired": {"The key in node.yaml has expired.", newKey, true, stay},
 	"key-unknown": {"Headscale does not know the key in node.yaml.", newKey, true, stay},
 	"key-refused": {"Headscale refused this node: %s", newKey, true, stay},
-	"name-taken":  {"Another node is called %s already; Headscale named this one %s.", "Delete the old node in Headscale, or give this one another name in node.yaml; then switch it off and on.", true, retry},
+	"name-taken":  {"Another node is called %s already; Headscale named this one %s.", "In Headscale, delete the old node and then rename this one to %s. The node keeps trying.", true, retry},
 	"tailscaled":  {"The tailnet program does not run: %s", "Wait a minute. If it stays, switch the node off and on.", false, retry},
 
 	"component-down":   {"%s cannot be downloaded: %s", "Check that the internet works here. The node keeps trying.", false, retry},

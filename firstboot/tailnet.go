@@ -32,7 +32,7 @@ func running(st TailnetStatus) bool {
 // taken: peers would look for this node and find the other.
 func (m *machine) checkName(st TailnetStatus) error {
 	if running(st) && st.Name != "" && st.Name != m.cfg.Node {
-		return problem("name-taken", m.cfg.Node, st.Name)
+		return problem("name-taken", m.cfg.Node, st.Name, m.cfg.Node)
 	}
 	return nil
 }
