@@ -101,7 +101,7 @@ func TestFaults(t *testing.T) {
 	m.tells("key-spent", "it works only once", "Make a new key")
 	again.Headscale.AuthKey = tn.Key("tag:site-a", time.Hour).Key
 	m.replace(&again)
-	m.tells("name-taken", "home-pi-1", "Delete the old node")
+	m.tells("name-taken", "home-pi-1", "delete the old node and then rename this one to home-pi")
 	if err := tn.Client.DeleteNode(t.Context(), tn.nodes()["home-pi"].ID); err != nil {
 		t.Fatal(err)
 	}

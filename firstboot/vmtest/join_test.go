@@ -35,6 +35,7 @@ func testJoin(t *testing.T, boardName string) {
 
 	m.powerOn()
 	up := m.see(multiUser)
+	m.see("firstboot: working")
 	m.screenshot(boardName + "-working")
 	joined := m.seeJoined()
 	t.Logf("%s: multi-user after %v, joined after %v", boardName, up, joined)
