@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,24 +106,35 @@ func (m *machine) checkExt4(dev string) error {
 // mayRepair looks for RepairFile on the boot partition and removes it: one
 // permission is for one attempt.
 func (m *machine) mayRepair() bool {
+	allowed, err := m.takeRepairFile("/run/boot")
+	if err != nil {
+		m.con.warn("look for %s on the boot partition: %v", RepairFile, err)
+	}
+	return allowed
+}
+
+func (m *machine) takeRepairFile(dir string) (found bool, err error) {
 	dev, err := m.disk.partition(partBoot)
 	if err != nil {
-		return false
+		return false, err
 	}
-	mp, err := mount.Mount(dev, "/run/boot", "vfat", "", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return false, err
+	}
+	defer os.Remove(dir)
+	mp, err := mount.Mount(dev, dir, "vfat", "", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
 	if err != nil {
-		return false
+		return false, err
 	}
-	defer func() {
-		_ = mp.Unmount(0)
-		_ = os.Remove("/run/boot")
-	}()
 	for _, name := range []string{RepairFile, RepairFile + ".txt"} { // Windows hides .txt and adds it again
-		if os.Remove(filepath.Join("/run/boot", name)) == nil {
-			return true
+		err := os.Remove(filepath.Join(dir, name))
+		if err == nil {
+			found = true
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return false, errors.Join(err, mp.Unmount(0))
 		}
 	}
-	return false
+	return found, mp.Unmount(0)
 }
 
 // grow enlarges the mounted file system if the partition has more room, which
@@ -134,12 +146,12 @@ func (m *machine) grow(dev string) error {
 		return diskTrouble(candidate{label: m.disk.label}, err)
 	}
 	defer f.Close()
-	fs, err := readExt4(f)
+	have, err := readExt4(f)
 	if err != nil {
 		return noData(m.disk.label, err)
 	}
 	room := int64(m.table.Entry(partData).Sectors) * m.table.SectorSize
-	if room-fs.bytes() < alignment {
+	if room-have.bytes() < alignment {
 		return nil
 	}
 	m.con.say("growing the data partition to %.1f GB", float64(room)/1e9)
