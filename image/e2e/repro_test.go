@@ -23,10 +23,15 @@ func TestSameLockSameBytes(t *testing.T) {
 		if err := os.Chmod(dir, 0o777); err != nil {
 			t.Fatal(err)
 		}
+		// The other user may not be able to look into our directories.
+		program, lock := filepath.Join(dir, "imagebuilder"), filepath.Join(dir, "lock.json")
+		run(t, "cp", builder, program)
+		run(t, "cp", img+".lock.json", lock)
+		run(t, "chmod", "a+r", lock)
 		out := filepath.Join(dir, "elsewhere", board+".img")
 		cache := filepath.Join(dir, "cache")
-		cmd := exec.Command("sh", "-c", `umask 077; exec "$@"`, "sh", builder, "build", "--quiet",
-			"--board", board, "--lock", img+".lock.json", "--out", out, "--cache", cache)
+		cmd := exec.Command("sh", "-c", `umask 077; exec "$@"`, "sh", program, "build", "--quiet",
+			"--board", board, "--lock", lock, "--out", out, "--cache", cache)
 		cmd.Dir = dir
 		cmd.Env = []string{"HOME=" + dir, "PATH=/nonexistent:/usr/bin:/bin", "TZ=Pacific/Kiritimati", "LC_ALL=tr_TR.UTF-8", "GOMAXPROCS=" + otherProcessors()}
 		if os.Getuid() == 0 {
