@@ -33,7 +33,7 @@ func TestSameLockSameBytes(t *testing.T) {
 		cmd := exec.Command("sh", "-c", `umask 077; exec "$@"`, "sh", program, "build", "--quiet",
 			"--board", board, "--lock", lock, "--out", out, "--cache", cache)
 		cmd.Dir = dir
-		cmd.Env = []string{"HOME=" + dir, "PATH=/nonexistent:/usr/bin:/bin", "TZ=Pacific/Kiritimati", "LC_ALL=tr_TR.UTF-8", "GOMAXPROCS=" + otherProcessors()}
+		cmd.Env = []string{"HOME=" + dir, "PATH=" + filepath.Dir(must(exec.LookPath("go"))) + ":/usr/bin:/bin", "TZ=Pacific/Kiritimati", "LC_ALL=tr_TR.UTF-8", "GOMAXPROCS=" + otherProcessors()}
 		if os.Getuid() == 0 {
 			seedBuiltComponents(t, cache)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
