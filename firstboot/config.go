@@ -40,10 +40,19 @@ func loadConfig(files Files) (cfg *node.Config, notice *Problem, err error) {
 	return nil, nil, err
 }
 
+// withoutNode tells a boot partition without node.yaml from one that is not
+// mounted: what every image has there is missing too.
+func (h *Host) withoutNode() error {
+	if ok, err := h.exists(imageFile); err != nil || !ok {
+		return problem("boot-missing", "it is not mounted").because(err)
+	}
+	return problem("node-missing")
+}
+
 func (h *Host) bootConfig() (*node.Config, error) {
 	data, err := h.read(bootFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, problem("node-missing")
+		return nil, h.withoutNode()
 	}
 	if err != nil {
 		return nil, problem("boot-missing", err.Error()).because(err)

@@ -42,6 +42,10 @@ var faults = []struct {
 	words  []string // on the screen
 	person bool
 }{
+	{"boot partition not mounted", func(w *world) {
+		delete(w.files, "/boot/firmware/node.yaml")
+		delete(w.files, "/boot/firmware/imagebuilder.json")
+	}, "boot-missing", []string{"not mounted", "check the card"}, true},
 	{"no node.yaml", func(w *world) { delete(w.files, "/boot/firmware/node.yaml") }, "node-missing", []string{"no node.yaml", "imagebuilder personalize"}, true},
 	{"empty", func(w *world) { w.personalise("") }, "node-empty", []string{"never personalised"}, true},
 	{"binary", func(w *world) { w.personalise("\x7fELF\x00\x01") }, "node-binary", []string{"not a text file"}, true},

@@ -158,6 +158,7 @@ type Slot interface {
 // Where things are.
 const (
 	bootDir     = "/boot/firmware"
+	imageFile   = bootDir + "/imagebuilder.json" // on every image's boot partition
 	bootFile    = bootDir + "/" + node.FileName
 	StatusText  = bootDir + "/" + node.StatusFile
 	stateDir    = "/var/lib/imagebuilder/firstboot"

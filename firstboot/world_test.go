@@ -125,6 +125,7 @@ func newWorld(t *testing.T, yaml string) *world {
 	w.put("/usr/lib/os-release", "ID=debian\nIMAGE_ID=imagebuilder-rpi4\n")
 	w.put("/usr/lib/clock-epoch", "")
 	w.files["/usr/lib/clock-epoch"].changed = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	w.put("/boot/firmware/imagebuilder.json", "{}")
 	w.put("/etc/machine-id", "")
 	w.put("/etc/iscsi/initiatorname.iscsi", "# comment\nGenerateName=yes\n")
 	w.put("/usr/share/zoneinfo/Etc/UTC", "TZif")
