@@ -12,9 +12,9 @@ import (
 )
 
 // assembleBoot makes the files of the boot partition from the root.
-func (p *plan) assembleBoot(r *root, in *inputs, id, version string) (*tree.Tree, error) {
+func (p *plan) assembleBoot(r *root, in *inputs, version string) (*tree.Tree, error) {
 	b := p.opt.Board
-	layout, err := p.layout(id)
+	layout, err := p.layout()
 	if err != nil {
 		return nil, err
 	}

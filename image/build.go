@@ -80,7 +80,7 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 		return nil, err
 	}
 	watch.lap("root")
-	boot, err := p.assembleBoot(root, in, id, version)
+	boot, err := p.assembleBoot(root, in, version)
 	if err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func (p *plan) digest() (string, error) {
 	}
 	h.json(p.packages)
 	h.json(p.accept)
-	h.line("version", p.opt.Version)
+	h.line("version", p.opt.Version, "component mirror", p.opt.ComponentMirror)
 	return h.sum(), nil
 }
 

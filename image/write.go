@@ -22,9 +22,11 @@ import (
 const bootLabel = "IMGBUILDER"
 
 // layout is the partition table before the root's size is known: as large as
-// a slot can be.
-func (p *plan) layout(id string) (disk.Layout, error) {
+// a slot can be. Its identifiers come from the board alone: the kernel of the
+// next image must find the disk that this one made.
+func (p *plan) layout() (disk.Layout, error) {
 	b := p.opt.Board
+	id := b.Name
 	if b.Firmware == board.RaspberryPi {
 		return disk.Layout{Scheme: disk.MBR, ID: disk.Signature(id), Partitions: []disk.Partition{
 			{Size: int64(b.Disk.Boot), Type: disk.TypeMBRFAT32, Active: true},
@@ -80,7 +82,7 @@ func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root, boot
 }
 
 func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, id string, root, boot *tree.Tree) (disk.Layout, error) {
-	draft, err := p.layout(id)
+	draft, err := p.layout()
 	if err != nil {
 		return draft, err
 	}

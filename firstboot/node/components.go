@@ -38,9 +38,8 @@ type Component struct {
 	Format string `json:"format"`
 	// Files are what to install below ComponentsDir/Name.
 	Files []ComponentFile `json:"files,omitempty"`
-	// Deferred says that the image does not have it; Reason says why.
-	Deferred bool   `json:"deferred"`
-	Reason   string `json:"reason,omitempty"`
+	// Deferred says that the image does not have it.
+	Deferred bool `json:"deferred"`
 }
 
 // ComponentFile is one file of a component.

@@ -83,11 +83,13 @@ func (r *Resolved) Pin() Pin {
 	return p
 }
 
-// Entry returns the component's entry in node.ComponentsFile.
+// Entry returns the component's entry in node.ComponentsFile. Why it is
+// deferred is not in it: that depends on the builder's network, and the image
+// must not.
 func (r *Resolved) Entry() node.Component {
 	e := node.Component{
 		Name: r.Name, Version: r.Version, SHA256: r.SHA256, Size: r.Size,
-		Format: r.format, Deferred: r.Deferred, Reason: r.Reason,
+		Format: r.format, Deferred: r.Deferred,
 	}
 	if r.Deferred {
 		e.URLs = r.urls

@@ -102,6 +102,8 @@ ssh:
 	}
 }
 
+// powerOn starts the computer. SERIAL_LOG=FILE shows its serial line to
+// somebody who cannot wait for the end of the test.
 func (c *computer) powerOn() {
 	c.t.Helper()
 	g, err := guest.Start(c.t.Context(), c.config, c.signer)
@@ -109,6 +111,13 @@ func (c *computer) powerOn() {
 		c.t.Fatal(err)
 	}
 	c.Guest = g
+	if file := os.Getenv("SERIAL_LOG"); file != "" {
+		go func() {
+			for ; !g.Ended(); time.Sleep(time.Second) {
+				_ = os.WriteFile(file, []byte(g.Serial()), 0o600)
+			}
+		}()
+	}
 }
 
 // bounded runs one step of a test within the limit.
