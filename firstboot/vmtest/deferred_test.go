@@ -14,11 +14,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
 // TestDeferred is an image without k3s, whose source is first wrong and then
-// on a line that breaks; and a clock of the year 2100 without a time server
-// before that.
+// on a line that breaks. It begins in the year 2100 without a time server,
+// which systemd mends by itself, and is put into the future once more later.
 func TestDeferred(t *testing.T) {
 	const boardName = "generic-amd64"
 	program, err := os.ReadFile(k3s(t, "amd64"))
@@ -39,14 +41,19 @@ func TestDeferred(t *testing.T) {
 	cfg.Network.NTP = nil
 	m.personalise(cfg)
 	m.powerOn("-rtc", "base=2100-01-01T00:00:00")
-	m.tells("clock-wrong", "The clock is wrong (2", "name a time server in node.yaml")
-	cfg.Network.NTP = ntp
-	m.replace(cfg)
-
 	m.tells("component-digest", "is not the expected file (wrong digest)", "Do not use this network")
 	if got := m.sh("ls /var/lib/imagebuilder/components/k3s || true; test -e /usr/local/bin/k3s && echo installed"); strings.Contains(got, "installed") {
 		t.Errorf("the wrong file was installed: %s", got)
 	}
+	if year := m.sh("date +%%Y"); year >= "2100" {
+		t.Errorf("the clock says %s", year)
+	}
+	m.sh("date -s 2060-01-01; firstboot retry")
+	m.tells("clock-wrong", "The clock is wrong (2060-01-01)", "name a time server in node.yaml")
+	cfg.Network.NTP = ntp
+	m.replace(cfg)
+	m.until("right about the time", func(s firstboot.Status) bool { return s.Problem != nil && s.Problem.Code == "component-digest" })
+
 	source.repair()
 	m.sh("firstboot retry")
 	m.seeProblem("component-down")

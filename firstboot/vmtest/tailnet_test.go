@@ -5,8 +5,11 @@ package vmtest
 import (
 	"encoding/binary"
 	"net"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/headscale"
@@ -94,7 +97,11 @@ func (n *tailnet) unused() int {
 // the internet's time servers, which tests do not have.
 func serveTime(t testing.TB) {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:123")
+	// Shared, so that two runs can go on beside each other: any of them answers.
+	share := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+	}}
+	conn, err := share.ListenPacket(t.Context(), "udp", "127.0.0.1:123")
 	if err != nil {
 		t.Fatalf("a time server for the guests: %v (run the tests as root, with no time server on this host)", err)
 	}
