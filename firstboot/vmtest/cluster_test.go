@@ -43,6 +43,44 @@ func TestCluster(t *testing.T) {
 	t.Logf("cabin-box joined after %v", box.seeJoined())
 
 	at := func(name string) string { return net.nodes()[name].Addresses[0].String() }
+	haveSettings(cabin, box, at)
+	if got := box.sh("cat /etc/rancher/k3s/token; grep -rlF %s /etc /var /run || true", serverToken); got != agentToken {
+		t.Errorf("the agent has %q, want the agents' token alone", got)
+	}
+	for _, m := range []*machine{home, cabin} {
+		m.knows("cabin-box site-b", "cabin-pi site-b", "home-pi site-a")
+	}
+	id := cabin.cluster()
+	if id != home.cluster() {
+		t.Errorf("two clusters: %s and %s", id, home.cluster())
+	}
+	if tags := net.nodes()["cabin-box"].Tags; !slices.Equal(tags, []string{"tag:site-b"}) || net.unused() != 0 {
+		t.Errorf("cabin-box has the tags %v, %d keys are unused", tags, net.unused())
+	}
+
+	box.powerOff()
+	home.Kill()
+	if err := net.Client.DeleteNode(t.Context(), net.nodes()["home-pi"].ID); err != nil {
+		t.Fatal(err)
+	}
+	cabin.sh("k3s kubectl delete node home-pi")
+	home.flash()
+	cfg = net.first("home-pi")
+	cfg.K3s.Servers = servers
+	home.personalise(cfg)
+	home.powerOn()
+	t.Logf("home-pi, flashed anew, joined after %v", home.seeJoined())
+	if got := home.sh("grep -E '^(server|cluster-init):' /etc/rancher/k3s/config.yaml"); got != "server: https://"+at("cabin-pi")+":6443" {
+		t.Errorf("the new home-pi has %q", got)
+	}
+	if got := home.cluster(); got != id {
+		t.Errorf("the new home-pi is in cluster %s, want %s", got, id)
+	}
+}
+
+// haveSettings compares all settings of the server and the agent at site b.
+func haveSettings(cabin, box *machine, at func(string) string) {
+	cabin.t.Helper()
 	cabin.hasConfig(map[string]any{
 		"node-name": "cabin-pi", "node-ip": at("cabin-pi"), "advertise-address": at("cabin-pi"), "flannel-iface": "tailscale0",
 		"server": "https://" + at("home-pi") + ":6443", "tls-san": []any{at("cabin-pi"), "cabin-pi"},
@@ -60,38 +98,6 @@ func TestCluster(t *testing.T) {
 		"kubelet-arg": []any{"volume-plugin-dir=/var/lib/kubelet/volumeplugins"},
 		"resolv-conf": "/run/systemd/resolve/resolv.conf",
 	})
-	if got := box.sh("cat /etc/rancher/k3s/token; grep -rlF %s /etc /var /run || true", serverToken); got != agentToken {
-		t.Errorf("the agent has %q, want the agents' token alone", got)
-	}
-	for _, m := range []*machine{home, cabin} {
-		m.knows("cabin-box site-b", "cabin-pi site-b", "home-pi site-a")
-	}
-	id := cabin.cluster()
-	if id != home.cluster() {
-		t.Errorf("two clusters: %s and %s", id, home.cluster())
-	}
-	if tags := net.nodes()["cabin-box"].Tags; !slices.Equal(tags, []string{"tag:site-b"}) || net.unused() != 0 {
-		t.Errorf("cabin-box has the tags %v, %d keys are unused", tags, net.unused())
-	}
-
-	box.powerOff()
-	home.Kill()
-	home.flash()
-	if err := net.Client.DeleteNode(t.Context(), net.nodes()["home-pi"].ID); err != nil {
-		t.Fatal(err)
-	}
-	cabin.sh("k3s kubectl delete node home-pi")
-	cfg = net.first("home-pi")
-	cfg.K3s.Servers = servers
-	home.personalise(cfg)
-	home.powerOn()
-	t.Logf("home-pi, flashed anew, joined after %v", home.seeJoined())
-	if got := home.sh("grep -E '^(server|cluster-init):' /etc/rancher/k3s/config.yaml"); got != "server: https://"+at("cabin-pi")+":6443" {
-		t.Errorf("the new home-pi has %q", got)
-	}
-	if got := home.cluster(); got != id {
-		t.Errorf("the new home-pi is in cluster %s, want %s", got, id)
-	}
 }
 
 // cluster returns what two clusters never share: the stand-in's own name of

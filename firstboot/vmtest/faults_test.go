@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
@@ -28,15 +26,10 @@ func TestFaults(t *testing.T) {
 	tn := newTailnet(t)
 	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
 	good := tn.first("home-pi")
-	used := good.Headscale.AuthKey
-	bad := func(change func(*node.Config)) *node.Config {
-		c := *good
-		change(&c)
-		return &c
-	}
-	expired := tn.Key("tag:site-a", time.Second).Key
-	m.personalise(bad(func(c *node.Config) { c.Headscale.AuthKey = expired }))
-	good.SSH = node.SSH{AuthorizedKeys: []string{strings.TrimSpace(string(ssh.MarshalAuthorizedKey(m.signer.PublicKey())))}}
+	m.personalise(good) // completes good with the key to log in
+	expired := *good
+	expired.Headscale.AuthKey = tn.Key("tag:site-a", time.Second).Key
+	m.personalise(&expired)
 
 	m.powerOn("-rtc", "base=1970-01-01T00:00:00")
 	m.connect(false)
@@ -49,6 +42,25 @@ func TestFaults(t *testing.T) {
 	}
 	m.screenshot("key-expired")
 
+	m.badFiles(good)
+	m.badCard(good)
+	m.badRole(good)
+	if os.Getenv("K3S") == "" { // only the stand-in can be told to fail
+		m.sh("echo flag > /etc/rancher/k3s/standin-fail; systemctl restart --no-block k3s; sleep 3; firstboot retry")
+		m.tells("k3s-config", "-told-to-fail", "Correct k3s: config:")
+		m.sh("rm /etc/rancher/k3s/standin-fail")
+		m.joins()
+	}
+	last := m.badKey(tn, good)
+	m.powerOff()
+	for _, k := range []secret.String{expired.Headscale.AuthKey, good.Headscale.AuthKey, last} {
+		m.diskHides(k.Reveal())
+	}
+}
+
+// badFiles puts mistakes into node.yaml.
+func (m *machine) badFiles(good *node.Config) {
+	m.t.Helper()
 	for _, f := range []struct {
 		code, words, remedy string
 		change              func(*node.Config)
@@ -57,66 +69,70 @@ func TestFaults(t *testing.T) {
 			c.Headscale.AuthKey = "hskey-auth-AAAAAAAAAAAA-" + secret.String(strings.Repeat("b", 64))
 		}},
 		{"not-headscale", "something else than a Headscale server", "headscale: url:", func(c *node.Config) {
-			c.Headscale.URL = forGuests(headscaletest.OtherServer(t))
+			c.Headscale.URL = forGuests(headscaletest.OtherServer(m.t))
 		}},
-		{"untrusted", "is not trusted", "headscale: ca:", func(c *node.Config) { c.Headscale.URL = selfSigned(t) }},
+		{"untrusted", "is not trusted", "headscale: ca:", func(c *node.Config) { c.Headscale.URL = selfSigned(m.t) }},
 		{"unreachable", "does not answer", "The node keeps trying", func(c *node.Config) { c.Headscale.URL = "http://10.0.2.2:9" }},
 	} {
-		m.replace(bad(f.change))
+		c := *good
+		f.change(&c)
+		m.replace(&c)
 		m.tells(f.code, f.words, f.remedy)
 	}
 	m.replaceText(strings.Replace(m.text(good), "site:", "sites:", 1))
 	m.tells("bad-field", `field "sites"`, `did you mean "site"?`)
+}
 
-	// A card that cannot be written keeps its secrets: somebody must know.
+// badCard joins from a boot partition that cannot be written, where the
+// secrets would stay, and then from one without any space.
+func (m *machine) badCard(good *node.Config) {
+	m.t.Helper()
 	m.sh("systemctl stop firstboot")
 	m.replace(good)
 	m.sh("umount /boot/firmware && blockdev --setro /dev/vda1 && mount -o ro /dev/vda1 /boot/firmware; systemctl start firstboot")
 	m.seeProblem("boot-readonly")
 	m.sh("umount /boot/firmware; blockdev --setrw /dev/vda1; mount -o rw /dev/vda1 /boot/firmware; dd if=/dev/zero of=/boot/firmware/full bs=1M 2>&1; sync; mount -o remount,ro /boot/firmware; firstboot retry")
 	m.joins()
-	if got := m.sh("grep -c sealed: /boot/firmware/node.yaml; head -1 /boot/firmware/STATUS.TXT; df --output=pcent /boot/firmware | tail -1"); strings.Join(strings.Fields(got), " ") != "1 JOINED - everything is fine 100%" {
-		t.Errorf("on the full boot partition: %q", got)
+	got := m.sh("grep -c sealed: /boot/firmware/node.yaml; head -1 /boot/firmware/STATUS.TXT; df --output=pcent /boot/firmware | tail -1")
+	if strings.Join(strings.Fields(got), " ") != "1 JOINED - everything is fine 100%" {
+		m.t.Errorf("on the full boot partition: %q", got)
 	}
 	m.sh("mount -o remount,rw /boot/firmware; rm /boot/firmware/full; mount -o remount,ro /boot/firmware")
+}
 
-	sealed := *good.Seal()
-	sealed.Role, sealed.K3s.Init = node.Agent, false
-	sealed.K3s.Servers = []string{"cabin-pi"}
-	m.replace(&sealed)
+// badRole makes an agent of a server, and a server again.
+func (m *machine) badRole(good *node.Config) {
+	m.t.Helper()
+	agent := *good.Seal()
+	agent.Role, agent.K3s.Init, agent.K3s.Servers = node.Agent, false, []string{"cabin-pi"}
+	m.replace(&agent)
 	m.tells("role-conflict", "This node was set up as server, node.yaml says agent.", "Write the old role")
 	m.replace(good.Seal())
 	m.joins()
+}
 
-	if os.Getenv("K3S") == "" { // only the stand-in can be told to fail
-		m.sh("echo flag > /etc/rancher/k3s/standin-fail; systemctl restart --no-block k3s; sleep 3; firstboot retry")
-		m.tells("k3s-config", "-told-to-fail", "Correct k3s: config:")
-		m.sh("rm /etc/rancher/k3s/standin-fail")
-		m.joins()
-	}
-
-	// What a power cut in the very moment of joining leaves: a used key.
+// badKey is what a power cut in the very moment of joining leaves: no state,
+// and a key that is used. A new key alone brings the node back, and a person
+// at the server gives it its name. It returns the new key.
+func (m *machine) badKey(tn *tailnet, good *node.Config) secret.String {
+	m.t.Helper()
 	m.sh("systemctl stop firstboot tailscaled; rm -r /var/lib/tailscale; systemctl start tailscaled firstboot")
 	m.tells("key-lost", "no longer a member", "Make a new key")
 	again := *good
-	again.Headscale.AuthKey = used
 	m.replace(&again)
 	m.tells("key-spent", "it works only once", "Make a new key")
 	again.Headscale.AuthKey = tn.Key("tag:site-a", time.Hour).Key
 	m.replace(&again)
 	m.tells("name-taken", "home-pi-1", "delete the old node and then rename this one to home-pi")
-	if err := tn.Client.DeleteNode(t.Context(), tn.nodes()["home-pi"].ID); err != nil {
-		t.Fatal(err)
+	if err := tn.Client.DeleteNode(m.t.Context(), tn.nodes()["home-pi"].ID); err != nil {
+		m.t.Fatal(err)
 	}
-	if err := tn.Client.RenameNode(t.Context(), tn.nodes()["home-pi-1"].ID, "home-pi"); err != nil {
-		t.Fatal(err)
+	if err := tn.Client.RenameNode(m.t.Context(), tn.nodes()["home-pi-1"].ID, "home-pi"); err != nil {
+		m.t.Fatal(err)
 	}
 	m.sh("firstboot retry")
 	m.joins()
-	m.powerOff()
-	for _, k := range []secret.String{expired, used, again.Headscale.AuthKey} {
-		m.diskHides(k.Reveal())
-	}
+	return again.Headscale.AuthKey
 }
 
 // connect plugs the cable in or pulls it.
