@@ -149,7 +149,7 @@ func TestThirtyKills(t *testing.T) {
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("a small disk needs root to mount it")
+		t.Fatal("a small disk needs root to mount it: run the tests as root")
 	}
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir).CombinedOutput(); err != nil {

@@ -152,7 +152,7 @@ func (m *Modules) loadProviders() error {
 // want them. Names of what is compiled in add nothing; a name that is
 // neither is an error.
 func (m *Modules) Closure(names []string) ([]Module, error) {
-	b, err := m.memo.get(m.fingerprint("closure", names...), func() ([]byte, error) {
+	b, err := m.remember(m.fingerprint("closure", names...), func() ([]byte, error) {
 		list, err := m.closure(names)
 		return encodeClosure(list), err
 	})

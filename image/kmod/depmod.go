@@ -16,7 +16,7 @@ import (
 // depmod leaves to a hash table, is by name here. The files get the time
 // given.
 func (m *Modules) Depmod(modTime time.Time) error {
-	b, err := m.memo.get(m.fingerprint("depmod"), func() ([]byte, error) {
+	b, err := m.remember(m.fingerprint("depmod"), func() ([]byte, error) {
 		files, err := m.indexFiles()
 		return encodeFiles(files), err
 	})

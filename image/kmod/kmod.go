@@ -13,6 +13,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/image/memo"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -37,7 +38,8 @@ type Modules struct {
 	dir       string             // "usr/lib/modules/VERSION"
 	files     map[string]*module // by name
 	builtin   map[string]bool    // names of what is compiled in
-	memo      memo
+	ctx       context.Context    // of Open; the methods are its steps
+	cache     memo.Cache
 	providers []*module // of crypto algorithms, once loaded
 }
 
@@ -46,7 +48,7 @@ type Options struct {
 	// Cache keeps results between builds. They depend on nothing but names
 	// and digests of modules, so that a build that finds them reads no module
 	// at all. Nil keeps nothing.
-	Cache Cache
+	Cache memo.Cache
 }
 
 // Open finds the modules of the kernel with the given release, as uname(1)
@@ -56,7 +58,7 @@ func Open(ctx context.Context, t *tree.Tree, version string, opt Options) (*Modu
 	if err != nil {
 		return nil, err
 	}
-	m := &Modules{tree: t, dir: dir, memo: memo{ctx: ctx, cache: opt.Cache}}
+	m := &Modules{tree: t, dir: dir, ctx: ctx, cache: opt.Cache}
 	if m.files, err = listModules(t, dir); err != nil {
 		return nil, err
 	}

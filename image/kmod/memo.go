@@ -1,25 +1,14 @@
 package kmod
 
 import (
-	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path"
-)
 
-// Cache keeps derived files by kind and key, as a fetch.Cache does.
-type Cache interface {
-	// Derive opens the file kind/key, having it written by build if it is
-	// absent.
-	Derive(ctx context.Context, kind, key string, build func(w io.Writer) error) (*os.File, error)
-	// Drop forgets a file that proved damaged.
-	Drop(kind, key string) error
-}
+	"github.com/going-mobile/imagebuilder/image/memo"
+)
 
 const (
 	// cacheKind is the kind of derived files made here.
@@ -29,55 +18,15 @@ const (
 	cacheVersion = "2"
 )
 
-// memo remembers results in a cache, if there is one.
-type memo struct {
-	ctx   context.Context
-	cache Cache
+// remember returns what compute returns for the inputs that key stands for,
+// from the cache if it is there.
+func (m *Modules) remember(key string, compute func() ([]byte, error)) ([]byte, error) {
+	return memo.Bytes(m.ctx, m.cache, cacheKind, key, compute)
 }
 
-// get returns what compute returns for the inputs that key stands for.
-func (m memo) get(key string, compute func() ([]byte, error)) ([]byte, error) {
-	if m.cache == nil {
-		return compute()
-	}
-	b, err := m.derive(key, compute)
-	if errors.Is(err, errDamaged) {
-		if err := m.cache.Drop(cacheKind, key); err != nil {
-			return nil, err
-		}
-		b, err = m.derive(key, compute)
-	}
-	return b, err
-}
-
-var errDamaged = errors.New("cached module index is damaged")
-
-func (m memo) derive(key string, compute func() ([]byte, error)) ([]byte, error) {
-	f, err := m.cache.Derive(m.ctx, cacheKind, key, func(w io.Writer) error {
-		b, err := compute()
-		if err != nil {
-			return err
-		}
-		sum := sha256.Sum256(b)
-		_, err = w.Write(append(sum[:], b...))
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(f)
-	if err != nil {
-		return nil, err
-	}
-	if len(b) < sha256.Size {
-		return nil, errDamaged
-	}
-	if sum := sha256.Sum256(b[sha256.Size:]); !bytes.Equal(sum[:], b[:sha256.Size]) {
-		return nil, errDamaged
-	}
-	return b[sha256.Size:], nil
-}
+// errDamaged is a remembered result that its digest vouches for and that yet
+// does not fit: the key lacks an input.
+var errDamaged = errors.New("cached module index does not fit")
 
 // fingerprint is a key for the question asked of the present modules: it
 // covers the names and digests of all files that an answer rests on.

@@ -28,7 +28,7 @@ var indexes = []string{
 // into the kernel asks for nothing; an element that matches neither is an
 // error.
 func (m *Modules) Prune(keep []string) (removed int, err error) {
-	b, err := m.memo.get(m.fingerprint("prune", keep...), func() ([]byte, error) {
+	b, err := m.remember(m.fingerprint("prune", keep...), func() ([]byte, error) {
 		kept, err := m.kept(keep)
 		return []byte(strings.Join(kept, "\n")), err
 	})

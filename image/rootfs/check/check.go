@@ -12,27 +12,17 @@ package check
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/image/memo"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Cache keeps derived files by kind and key, as a fetch.Cache does.
-type Cache interface {
-	// Derive opens the file kind/key, having it written by build if it is
-	// absent.
-	Derive(ctx context.Context, kind, key string, build func(w io.Writer) error) (*os.File, error)
-	// Drop forgets a file that proved damaged.
-	Drop(kind, key string) error
-}
-
 // Options change how a root is checked.
 type Options struct {
-	Cache Cache // nil for none
+	Cache memo.Cache // nil for none
 }
 
 // Finding is one thing that is wrong.

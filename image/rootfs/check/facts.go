@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/going-mobile/imagebuilder/image/memo"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -51,25 +52,25 @@ func mayRun(n *tree.Node) bool {
 
 // learn looks into every file that may run, or asks the cache for what a
 // build with the same files has seen.
-func learn(ctx context.Context, nodes []*tree.Node, cache Cache) (facts, error) {
+func learn(ctx context.Context, nodes []*tree.Node, cache memo.Cache) (facts, error) {
 	files := map[string]*tree.Node{}
 	for _, n := range nodes {
 		if mayRun(n) {
 			files[n.Content.SHA256()] = n
 		}
 	}
-	if cache == nil {
-		return readFacts(ctx, files)
-	}
-	key := factsKey(files)
-	known, err := cachedFacts(ctx, files, cache, key)
-	if errors.Is(err, errDamaged) {
-		if err := cache.Drop("check", key); err != nil {
+	b, err := memo.Bytes(ctx, cache, "check", factsKey(files), func() ([]byte, error) {
+		known, err := readFacts(ctx, files)
+		if err != nil {
 			return nil, err
 		}
-		return cachedFacts(ctx, files, cache, key)
+		return json.Marshal(known)
+	})
+	if err != nil {
+		return nil, err
 	}
-	return known, err
+	known := facts{}
+	return known, json.Unmarshal(b, &known)
 }
 
 func factsKey(files map[string]*tree.Node) string {
@@ -80,38 +81,6 @@ func factsKey(files map[string]*tree.Node) string {
 	slices.Sort(sums)
 	h := sha256.Sum256([]byte(factsVersion + strings.Join(sums, "\n")))
 	return hex.EncodeToString(h[:])
-}
-
-var errDamaged = errors.New("what the cache knows of programs is damaged")
-
-// cachedFacts reads the derived file of key: JSON after its own digest.
-func cachedFacts(ctx context.Context, files map[string]*tree.Node, cache Cache, key string) (facts, error) {
-	f, err := cache.Derive(ctx, "check", key, func(w io.Writer) error {
-		known, err := readFacts(ctx, files)
-		if err != nil {
-			return err
-		}
-		b, err := json.Marshal(known)
-		if err != nil {
-			return err
-		}
-		sum := sha256.Sum256(b)
-		_, err = w.Write(append(sum[:], b...))
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(f)
-	if err != nil {
-		return nil, err
-	}
-	var known facts
-	if len(b) < sha256.Size || sha256.Sum256(b[sha256.Size:]) != [sha256.Size]byte(b) || json.Unmarshal(b[sha256.Size:], &known) != nil {
-		return nil, errDamaged
-	}
-	return known, nil
 }
 
 func readFacts(ctx context.Context, files map[string]*tree.Node) (facts, error) {
