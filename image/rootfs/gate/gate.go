@@ -238,7 +238,7 @@ func (e *RefusedError) Error() string {
 		r.describe(&b)
 	}
 	fmt.Fprintf(&b, "leave the package out; or do what the script does in an overlay of your own, "+
-		"and accept the package there: acceptUnmodelled: {%s: \"why this is enough\"}; "+
+		"and accept the package there: acceptUnmodelled: {%[1]s: \"why this is enough\"}, or --accept-unmodelled '%[1]s=why this is enough'; "+
 		"or add a model, see image/rootfs/gate/README.md", names[0])
 	return b.String()
 }
