@@ -107,9 +107,9 @@ func TestQuietUBoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := bytes.Replace(in, []byte("bootdelay=2\x00baudrate"), []byte("bootdelay=-2\x00baudrate"), 1)
+	want := bytes.Replace(in, []byte("bootdelay=2\x00preboot=pci enum; usb start;\x00"), []byte("bootdelay=-2\x00preboot=pci enum\x00"), 1)
 	want = bytes.Replace(want, []byte("board_name=rpi\x00"), nil, 1)
-	want = bytes.Replace(want, []byte("\x00\x00\x000123"), append(make([]byte, 3+len("board_name=rpi")), "0123"...), 1)
+	want = bytes.Replace(want, []byte("\x00\x00\x000123"), append(make([]byte, 3+len("board_name=rpi")+len("; usb start;")), "0123"...), 1)
 	if !bytes.Equal(out, want) {
 		t.Errorf("got  %q\nwant %q", out, want)
 	}

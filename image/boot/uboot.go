@@ -44,6 +44,12 @@ func uBootScript(epoch time.Time) []byte {
 // delay is changed where it is compiled in. -2 means "do not even look".
 const quietDelay = "bootdelay=-2"
 
+// Its preboot also looks for USB devices, in vain for a node that starts from
+// its card: seconds of every boot, and on QEMU a controller that Linux cannot
+// use any more. "bootflow scan" starts USB by itself where the card has
+// nothing; only PCI, on which the Pi 4's controller is, must be known before.
+const quietPreboot = "preboot=pci enum"
+
 var envVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*=[\x20-\x7e]*$`)
 
 // quietUBoot rewrites the default environment inside of a U-Boot binary. It
@@ -60,6 +66,8 @@ func quietUBoot(bin []byte) ([]byte, error) {
 			continue
 		case bytes.HasPrefix(v, []byte("bootdelay=")):
 			v = []byte(quietDelay)
+		case bytes.HasPrefix(v, []byte("preboot=")):
+			v = []byte(quietPreboot)
 		}
 		env = append(append(env, v...), 0)
 	}
