@@ -110,13 +110,22 @@ func (clock) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Synced asks the kernel, whom every time service tells: adjtimex(2).
+// timesyncStamp is made by systemd-timesyncd(8) when it has set the clock.
+const timesyncStamp = "/run/systemd/timesync/synchronized"
+
+// Synced asks the kernel, whom every time service tells: adjtimex(2). It
+// forgets when it changes to another clock source, as PCs do some minutes
+// after they were switched on; systemd-timesyncd's stamp stays.
 func (clock) Synced() (bool, error) {
 	var t unix.Timex
 	if _, err := unix.Adjtimex(&t); err != nil {
 		return false, err
 	}
-	return t.Status&unix.STA_UNSYNC == 0, nil
+	if t.Status&unix.STA_UNSYNC == 0 {
+		return true, nil
+	}
+	_, err := os.Stat(timesyncStamp)
+	return err == nil, nil
 }
 
 func (clock) Set(t time.Time) error {

@@ -67,8 +67,8 @@ func (n *tailnet) tortured(t *testing.T, name, img string, rnd *rand.Rand, most 
 	}
 	for asked := false; ; asked = true {
 		m.powerOn()
-		m.see("firstboot: (joined|needs-person) node=")
-		s := m.status()
+		m.see("firstboot: .* node=")
+		s := m.until("joined or in need of a person", func(s firstboot.Status) bool { return s.State == firstboot.Joined || s.State == firstboot.NeedsPerson })
 		if s.State == firstboot.Joined {
 			break
 		}
