@@ -19,7 +19,7 @@ import (
 // where it would be found in this very search.
 func (m *machine) hidesSecrets(key string) {
 	m.t.Helper()
-	secret := key[strings.LastIndex(key, "-")+1:]
+	secret := tail(key)
 	for what, command := range map[string]string{
 		"the journal":   "journalctl --all --no-pager -o export",
 		"the processes": "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null",
@@ -42,10 +42,13 @@ func (m *machine) hidesSecrets(key string) {
 	}
 }
 
+// tail is the secret part of a key, "hskey-auth-ID-SECRET".
+func tail(key string) string { return key[len(key)-60:] }
+
 // diskHides searches every byte of the disk of a machine that is off.
 func (m *machine) diskHides(key string) {
 	m.t.Helper()
-	if at := m.find(key[strings.LastIndex(key, "-")+1:]); len(at) > 0 {
+	if at := m.find(tail(key)); len(at) > 0 {
 		m.t.Errorf("the key is on the disk, at bytes %v", at)
 	}
 	img, err := inspect.Open(m.disk())
