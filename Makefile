@@ -15,7 +15,7 @@ PAYLOAD_SOURCES := $(shell find firstboot cmd/firstboot cmd/init -name '*.go' -n
 PAYLOADS        := $(foreach p,firstboot init,$(foreach a,$(ARCHES),image/payload/bin/$(p)-$(a)))
 LDFLAGS         := -s -w -X github.com/going-mobile/imagebuilder/image.version=$(VERSION)
 
-.PHONY: build payload image test test-unit test-images test-vm lint fuzz bench oracle repro powercut deps clean cross
+.PHONY: build payload image test test-all test-unit test-images test-stories test-node test-vm lint fuzz bench oracle repro powercut deps clean cross
 
 build: payload ## bin/imagebuilder, with the node's programs inside
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/imagebuilder ./cmd/imagebuilder
@@ -36,17 +36,27 @@ cross: payload ## the builder itself, for every host it supports
 	  CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -trimpath -ldflags "$(LDFLAGS)" \
 	    -o bin/imagebuilder-$${t%/*}-$${t#*/} ./cmd/imagebuilder || exit 1; done
 
-test: deps build lint test-unit test-images test-vm ## everything; what CI runs
+test: deps build lint test-unit test-images test-node ## what CI runs: about 25 minutes on two quiet cores
+test-all: test test-stories test-vm oracle ## and all that takes longer
+
+# Stories of many boots under emulation.
+LONG := ATrialThat|APowerCut|ADamaged|ADiskThat|ASecondDisk
 
 test-unit: payload ## packages by themselves; no network but the loopback
 	$(GO) test -timeout 30m ./...
 	cd image/headscale/testserver && $(GO) vet ./...
 
-test-images: build ## build every board, judge, rebuild and boot the images
-	$(GO) test -tags e2e -timeout 60m -count=1 ./image/e2e ./cmd/imagebuilder
+test-images: build ## build every board, judge, rebuild and boot the images; the command's own tests
+	$(GO) test -tags e2e -timeout 60m -count=1 -skip '$(LONG)' ./image/e2e ./cmd/imagebuilder
 
-test-vm: build ## first boot next to a real Headscale; K3S=/path/to/k3s uses a real one
-	$(GO) test -tags vm -timeout 60m -count=1 ./firstboot/vmtest
+test-stories: build ## trial slots, power cuts, damaged and foreign disks
+	$(GO) test -tags e2e -timeout 120m -count=1 -run '$(LONG)' -v ./image/e2e
+
+test-node: build ## a node's first boots next to a real Headscale
+	$(GO) test -tags vm -timeout 60m -count=1 -run 'TestJoin/generic-amd64' ./firstboot/vmtest
+
+test-vm: build ## all first-boot stories, all boards; K3S=/path/to/k3s uses a real one
+	VM=all $(GO) test -tags vm -timeout 120m -count=1 -v ./firstboot/vmtest
 
 powercut: build ## N power cuts at random moments of first boots
 	POWERCUTS=$(or $(N),50) $(GO) test -tags vm -timeout 0 -count=1 -run PowerCut -v ./firstboot/vmtest
