@@ -47,7 +47,7 @@ test-unit: payload ## packages by themselves; no network but the loopback
 	cd image/headscale/testserver && $(GO) vet ./...
 
 test-images: build ## build every board, judge, rebuild and boot the images; the command's own tests
-	$(GO) test -tags e2e -timeout 60m -count=1 -skip '$(LONG)' ./image/e2e ./cmd/imagebuilder
+	$(GO) test -tags e2e -timeout 60m -count=1 -p 1 -skip '$(LONG)' ./image/e2e ./cmd/imagebuilder
 
 test-stories: build ## trial slots, power cuts, damaged and foreign disks
 	$(GO) test -tags e2e -timeout 120m -count=1 -run '$(LONG)' -v ./image/e2e
