@@ -44,7 +44,6 @@ LONG := ATrialThat|APowerCut|ADamaged|ADiskThat|ASecondDisk
 
 test-unit: payload ## packages by themselves; no network but the loopback
 	$(GO) test -timeout 30m ./...
-	cd image/headscale/testserver && $(GO) vet ./...
 
 test-images: build ## build every board, judge, rebuild and boot the images; the command's own tests
 	$(GO) test -tags e2e -timeout 60m -count=1 -p 1 -skip '$(LONG)' ./image/e2e ./cmd/imagebuilder
