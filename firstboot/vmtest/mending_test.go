@@ -21,7 +21,7 @@ func TestMending(t *testing.T) {
 	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
 	m.config.DiskSize = 6 * gib
 	cfg := tn.first("home-pi")
-	cfg.Network.Interfaces = []node.Interface{{Name: "e*", VLAN: 5}}
+	cfg.Network.Interfaces = []node.Interface{{Name: "enp0s4", VLAN: 5}}
 	m.personalise(cfg)
 	m.powerOn()
 	m.seeProblem("disk-too-small")
