@@ -39,8 +39,9 @@ cross: payload ## the builder itself, for every host it supports
 test: deps build lint test-unit test-images test-node ## what CI runs: about 25 minutes on two quiet cores
 test-all: test test-stories test-vm oracle ## and all that takes longer
 
-# Stories of many boots under emulation.
-LONG := ATrialThat|APowerCut|ADamaged|ADiskThat|ASecondDisk
+# Stories of many boots under emulation, and the Pi, whose emulated network
+# takes minutes and is sometimes lost.
+LONG := ATrialThat|APowerCut|ADamaged|ADiskThat|ASecondDisk|EveryBoardBootsToRunning/rpi4
 
 test-unit: payload ## packages by themselves; no network but the loopback
 	$(GO) test -timeout 30m ./...
