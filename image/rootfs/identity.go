@@ -28,11 +28,16 @@ GenerateName=yes
 
 // sshHostKeys leaves the keys to sshd-keygen.service. Its ConditionFirstBoot
 // is false where /etc/machine-id exists, though empty (systemd 257), so the
-// missing key becomes the condition.
+// missing key becomes the condition. An RSA key would cost a small machine
+// minutes, and no client of today needs one.
 func sshHostKeys(s *state) error {
 	return s.defaultFile("usr/lib/systemd/system/sshd-keygen.service.d/10-imagebuilder.conf", 0o644, `[Unit]
 ConditionFirstBoot=
 ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
+
+[Service]
+ExecStart=
+ExecStart=/usr/bin/ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 `)
 }
 
