@@ -56,6 +56,9 @@ func (c *computer) press() {
 		c.t.Fatal(err)
 	}
 	c.bounded(c.Wait)
+	if !strings.Contains(c.Serial(), "reboot: Power down") && !strings.Contains(c.Serial(), "Stopping") {
+		c.t.Errorf("the button ended more than the node: %s", c.Tail(5))
+	}
 }
 
 // endedWithoutFailure reads the journal from the disk: nobody can log in to a

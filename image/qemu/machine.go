@@ -95,7 +95,8 @@ func raspi4b(_ context.Context, c Config, _, disk string) ([]string, error) {
 	return []string{"-machine", "raspi4b", "-accel", accelArg("tcg"), "-kernel", uboot, "-dtb", dtb,
 		"-drive", "if=none,id=sd,format=raw,file=" + disk + ",cache=unsafe",
 		"-device", "sd-card,drive=sd,bus=/generic-sdhci/sd-bus",
-		"-netdev", c.netdev(), "-device", "usb-net,netdev=net0" + c.mac()}, nil
+		"-netdev", c.netdev(), // Without a port QEMU puts a hub in between, which Linux often loses.
+		"-device", "usb-net,port=1,netdev=net0" + c.mac()}, nil
 }
 
 func (c *Config) mac() string {
