@@ -16,6 +16,7 @@ type options struct {
 	bootdev   string        // imagebuilder.bootdev=: mmc, usb or nvme, from U-Boot
 	trial     bool          // imagebuilder.trial=1: this boot must prove itself
 	watchdog  time.Duration // systemd.watchdog_sec=: systemd's own argument
+	module    []string      // NAME.PARAMETER=VALUE: for modules, as modprobe reads them
 }
 
 const defaultSlotBytes = 2 << 30
@@ -28,6 +29,9 @@ func parseCmdline(line string) (options, error) {
 		key, value, _ := strings.Cut(arg, "=")
 		if err := o.set(key, value); err != nil {
 			return o, fmt.Errorf("kernel argument %q: %w", arg, err)
+		}
+		if strings.Contains(key, ".") {
+			o.module = append(o.module, arg)
 		}
 	}
 	if o.slot == "" {
@@ -63,6 +67,20 @@ func (o *options) set(key, value string) error {
 		o.watchdog = time.Duration(seconds) * time.Second
 	}
 	return nil
+}
+
+// moduleOptions returns the parameters of a module, given with underscores. The
+// kernel reads its command line for what is compiled in only; the rest is left
+// to whoever loads modules.
+func (o options) moduleOptions(name string) string {
+	var found []string
+	for _, arg := range o.module {
+		owner, option, _ := strings.Cut(arg, ".")
+		if strings.ReplaceAll(owner, "-", "_") == name {
+			found = append(found, option)
+		}
+	}
+	return strings.Join(found, " ")
 }
 
 // rootPart returns the number of the slot's partition.

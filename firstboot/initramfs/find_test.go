@@ -96,8 +96,14 @@ func TestChooseWaitsForTheBus(t *testing.T) {
 
 func TestParseCmdline(t *testing.T) {
 	got, err := parseCmdline("console=tty0 imagebuilder.slot=b imagebuilder.disk=DEADBEEF imagebuilder.slotsize=512 quiet " +
-		"systemd.watchdog_sec=60 imagebuilder.bootdev=mmc imagebuilder.trial=1\n")
+		"systemd.watchdog_sec=60 imagebuilder.bootdev=mmc imagebuilder.trial=1 usb-storage.quirks=1:2:u usbcore.nousb\n")
 	want := options{slot: "b", disk: "deadbeef", slotBytes: 512 << 20, bootdev: "mmc", trial: true, watchdog: time.Minute}
+	for name, want := range map[string]string{"usb_storage": "quirks=1:2:u", "usbcore": "nousb", "uas": ""} {
+		if options := got.moduleOptions(name); options != want {
+			t.Errorf("options of %s: %q, want %q", name, options, want)
+		}
+	}
+	got.module = nil
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{})); err != nil || diff != "" {
 		t.Error(err, diff)
 	}

@@ -42,7 +42,7 @@ func (m *machine) loadModule(path string, needs []string, absent map[string]bool
 		absent[name] = true
 		return
 	}
-	err := finitModule("/" + path)
+	err := finitModule("/"+path, m.opt.moduleOptions(name))
 	switch {
 	case errors.Is(err, unix.ENODEV):
 		absent[name] = true
@@ -53,7 +53,7 @@ func (m *machine) loadModule(path string, needs []string, absent map[string]bool
 
 // finitModule leaves unpacking .ko.xz to the kernel (MODULE_DECOMPRESS, which
 // Debian's have since 6.4).
-func finitModule(path string) error {
+func finitModule(path, options string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func finitModule(path string) error {
 	if !strings.HasSuffix(path, ".ko") {
 		flags = unix.MODULE_INIT_COMPRESSED_FILE
 	}
-	return unix.FinitModule(int(f.Fd()), "", flags)
+	return unix.FinitModule(int(f.Fd()), options, flags)
 }
 
 // raiseClock sets the clock to the time of the build if it is earlier, as on

@@ -144,7 +144,7 @@ func TestQEMUDeviceTree(t *testing.T) {
 	want := `/dts-v1/;
 / {
 	compatible = "raspberrypi,4-model-b";
-	chosen { stdout-path = "serial0:115200n8"; imagebuilder,bootargs = "console=ttyAMA0,115200 systemd.watchdog_sec=0"; };
+	chosen { stdout-path = "serial0:115200n8"; imagebuilder,bootargs = "console=ttyAMA0,115200 systemd.watchdog_sec=0 usbcore.autosuspend=-1"; };
 	soc {
 		serial@7e201000 { };
 		serial@7e215040 { status = "disabled"; };

@@ -22,7 +22,8 @@ var qemuLacks = []string{
 // runs on QEMU's raspi4b. It is for emulation only and goes into no image.
 // boot.cmd adds what it finds in /chosen to the kernel's arguments: the console
 // is the PL011 there, and the watchdog must stay off, as QEMU resets the
-// machine the moment it is armed (hw/misc/bcm2835_powermgt.c, 10.0).
+// machine the moment it is armed (hw/misc/bcm2835_powermgt.c, 10.0). Its USB
+// controller forgets what is plugged in when Linux lets it sleep.
 func QEMUDeviceTree(dtb []byte) ([]byte, error) {
 	t, err := fdt.Parse(dtb)
 	if err != nil {
@@ -46,6 +47,6 @@ func QEMUDeviceTree(dtb []byte) ([]byte, error) {
 		usb.Set("dr_mode", []byte("host\x00"))
 	}
 	chosen.Set("stdout-path", []byte("serial0:115200n8\x00")) // U-Boot's console after its relocation
-	chosen.Set("imagebuilder,bootargs", []byte("console=ttyAMA0,115200 systemd.watchdog_sec=0\x00"))
+	chosen.Set("imagebuilder,bootargs", []byte("console=ttyAMA0,115200 systemd.watchdog_sec=0 usbcore.autosuspend=-1\x00"))
 	return t.Bytes(), nil
 }
