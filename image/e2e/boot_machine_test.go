@@ -160,7 +160,7 @@ func (c *computer) untilRunning() time.Duration {
 	if state != "running" {
 		c.t.Fatalf("systemd is %q\n%s", state, c.sh("systemctl --failed --no-pager; journalctl -b -p warning --no-pager | tail -50"))
 	}
-	c.t.Logf("%s after %v: %s", state, took, c.sh("systemd-analyze time | head -1"))
+	c.t.Logf("%s after %v: %s", state, took, c.sh("systemd-analyze time | head -1; systemd-analyze blame --no-pager | head -5"))
 	return took
 }
 
