@@ -72,6 +72,7 @@ func runRun(cmd *cobra.Command, f *runFlags, args []string) error {
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "serial console below; ssh -p %d root@127.0.0.1; Ctrl-C ends the machine\n", f.config.SSHPort)
 	machine.Stdin, machine.Stdout, machine.Stderr = os.Stdin, os.Stdout, os.Stderr
+	go qemu.Attend(cmd.Context(), f.config)
 	err = machine.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && cmd.Context().Err() == nil {

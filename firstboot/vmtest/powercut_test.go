@@ -6,6 +6,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
@@ -13,12 +14,20 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
+// keySpent is the moment when Headscale has spent the key and the node may not
+// have written down yet what it got for it.
+const keySpent = "the key is spent"
+
 // moments are what the serial line shows on the way; the plug is pulled some
 // seconds after one of them.
 var moments = []string{
+	keySpent,
 	"init: looking for the disk", "init: formatting", "init: starting the system",
 	"firstboot: working", "step=tailnet", "step=k3s", "step=verify", "step=seal",
 }
+
+// ended is how a node says that it does no more by itself.
+var ended = regexp.MustCompile("firstboot: (joined|needs-person)")
 
 // TestPowerCut pulls the plug again and again in the first boot. Every node
 // ends joined, or asks for a new key where the server had spent the old one,
@@ -44,6 +53,22 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
+// untilSpent waits until the server has spent the node's key, or the node says
+// that it is done.
+func (n *tailnet) untilSpent(m *machine) {
+	n.t.Helper()
+	m.bounded(func(ctx context.Context) error {
+		for n.unused() > 0 && !ended.MatchString(m.Serial()) {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		return nil
+	})
+}
+
 // tortured lets one node lose its power up to most times, and returns how
 // often it did.
 func (n *tailnet) tortured(t *testing.T, name, img string, rnd *rand.Rand, most int) (cuts int) {
@@ -59,7 +84,12 @@ func (n *tailnet) tortured(t *testing.T, name, img string, rnd *rand.Rand, most 
 	for cuts < most && (cuts == 0 || rnd.IntN(3) > 0) {
 		moment, later := moments[rnd.IntN(len(moments))], time.Duration(rnd.IntN(6000))*time.Millisecond
 		m.powerOn()
-		m.see(moment + "|firstboot: (joined|needs-person)")
+		if moment == keySpent {
+			later /= 20
+			n.untilSpent(m)
+		} else {
+			m.see(moment + "|" + ended.String())
+		}
 		time.Sleep(later)
 		m.Kill()
 		cuts++

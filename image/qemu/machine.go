@@ -96,7 +96,8 @@ func raspi4b(_ context.Context, c Config, _, disk string) ([]string, error) {
 		"-drive", "if=none,id=sd,format=raw,file=" + disk + ",cache=unsafe",
 		"-device", "sd-card,drive=sd,bus=/generic-sdhci/sd-bus",
 		"-netdev", c.netdev(), // Without a port QEMU puts a hub in between, which Linux often loses.
-		"-device", "usb-net,port=1,netdev=net0" + c.mac()}, nil
+		"-device", "usb-net,id=" + usbNetwork + ",port=1,netdev=net0" + c.mac(),
+		"-qmp", "unix:" + c.usbSocket() + ",server=on,wait=off"}, nil
 }
 
 func (c *Config) mac() string {

@@ -1,9 +1,9 @@
 // Package qemu runs images on emulated boards: the right machine, firmware,
 // disk bus and network for each, with the image itself never written to.
 //
-// It starts QEMU and nothing else; what a guest says on its serial line is the
-// caller's to read. It refuses to guess: a board that names no machine, or a
-// host without QEMU or firmware, is an error that says what to install.
+// What a guest says on its serial line is the caller's to read. The package
+// refuses to guess: a board that names no machine, or a host without QEMU or
+// firmware, is an error that says what to install.
 package qemu
 
 import (
@@ -54,7 +54,7 @@ type Config struct {
 }
 
 // Command prepares Config.Dir and returns QEMU's command, its serial line on
-// standard input and output. The caller starts it.
+// standard input and output. The caller starts it, and Attend beside it.
 func Command(ctx context.Context, c Config) (*exec.Cmd, error) {
 	m, ok := machines()[c.Board.QEMU.Machine]
 	if !ok {

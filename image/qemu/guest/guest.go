@@ -52,8 +52,11 @@ func Start(ctx context.Context, c qemu.Config, signer ssh.Signer) (*Guest, error
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	attended, leave := context.WithCancel(ctx)
+	go qemu.Attend(attended, c)
 	go func() {
 		g.result = cmd.Wait()
+		leave()
 		close(g.ended)
 	}()
 	return g, nil
