@@ -177,7 +177,7 @@ func lockComponent(r *component.Resolved) lock.Component {
 	pin := r.Pin()
 	c := lock.Component{
 		Name: r.Name, Version: pin.Version, Arch: r.Arch, URL: pin.URL,
-		BuiltFrom: pin.Module, SHA256: pin.SHA256, Size: pin.Size, Deferred: r.Deferred,
+		BuiltFrom: pin.Module, Toolchain: pin.Toolchain, SHA256: pin.SHA256, Size: pin.Size, Deferred: r.Deferred,
 	}
 	if r.Source == component.FromFile { // a path, not an address
 		c.URL, c.File = "", pin.URL
@@ -192,7 +192,8 @@ func pins(l *lock.Lock) map[string]component.Pin {
 	out := map[string]component.Pin{}
 	for _, c := range l.Components {
 		out[c.Name] = component.Pin{
-			Version: c.Version, Source: sourceOf(c), URL: cmp.Or(c.URL, c.File), Module: c.BuiltFrom, SHA256: c.SHA256, Size: c.Size,
+			Version: c.Version, Source: sourceOf(c), URL: cmp.Or(c.URL, c.File),
+			Module: c.BuiltFrom, Toolchain: c.Toolchain, SHA256: c.SHA256, Size: c.Size,
 		}
 	}
 	return out

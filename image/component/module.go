@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -32,7 +33,7 @@ func (q *request) build(ctx context.Context) (*Resolved, error) {
 	}
 	d := download{version: q.Module.Version, sha256: content.SHA256(), size: content.Size()}
 	r := q.resolved(d, FromModule, "binary")
-	r.BuiltFrom, r.urls = q.Module.Path+"@"+q.Module.Version+" with "+version, nil
+	r.BuiltFrom, r.Toolchain, r.urls = q.Module.Path+"@"+q.Module.Version, version, nil
 	for _, f := range r.layout.Files {
 		n := q.link(Link{Path: f.Path}, r)
 		n.Mode, n.Content = f.mode(), content
@@ -42,16 +43,21 @@ func (q *request) build(ctx context.Context) (*Resolved, error) {
 	return r, nil
 }
 
-// rebuild is build for a lock: anything but the same bytes is an error.
+// rebuild is build for a lock: with the same toolchain, which the go command
+// fetches where it is another one, and anything but the same bytes is an error.
 func (q *request) rebuild(ctx context.Context, p Pin) (*Resolved, error) {
 	if q.Module == nil || p.Module != q.Module.Path+"@"+q.Module.Version {
 		return nil, fmt.Errorf("the lock wants a build of %s, which this program does not know", p.Module)
 	}
+	q.goVersion = p.Toolchain
 	r, err := q.build(ctx)
-	if err == nil && r.SHA256 != p.SHA256 {
-		return nil, fmt.Errorf("built from %s, sha256 is %s, the lock wants %s: use the Go version of the first build", r.BuiltFrom, r.SHA256, p.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("the lock wants a build of %s with %s: %w", p.Module, p.Toolchain, err)
 	}
-	return r, err
+	if r.SHA256 != p.SHA256 {
+		return nil, fmt.Errorf("built from %s with %s, sha256 is %s, the lock wants %s of a build with %s", r.BuiltFrom, r.Toolchain, r.SHA256, p.SHA256, p.Toolchain)
+	}
+	return r, nil
 }
 
 // toolchain finds the Go command and its version.
@@ -67,10 +73,10 @@ func (q *request) toolchain(ctx context.Context) (name, version string, err erro
 		return "", "", errors.New("there is no Go toolchain to build it from source")
 	}
 	cmd := exec.CommandContext(ctx, name, "env", "GOVERSION")
-	cmd.Env = buildEnv(q.arch)
+	cmd.Env = q.buildEnv()
 	out, err := cmd.Output()
 	if err != nil {
-		return "", "", fmt.Errorf("go env: %w", err)
+		return "", "", fmt.Errorf("go env GOVERSION: %w", err)
 	}
 	return name, strings.TrimSpace(string(out)), nil
 }
@@ -112,7 +118,7 @@ func (q *request) compile(ctx context.Context, gocmd string, w io.Writer) error 
 	out := filepath.Join(dir, "program")
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, gocmd, q.buildArgs(out)...)
-	cmd.Dir, cmd.Env, cmd.Stderr = dir, buildEnv(q.arch), &stderr
+	cmd.Dir, cmd.Env, cmd.Stderr = dir, q.buildEnv(), &stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("go build %s: %w: %s", q.Module.Package, err, lastLine(stderr.String()))
 	}
@@ -128,7 +134,7 @@ func (q *request) compile(ctx context.Context, gocmd string, w io.Writer) error 
 // buildEnv is the user's environment without what changes the result. Where
 // modules come from and which toolchain may be fetched stays the user's. An
 // empty GOFLAGS would let the one of "go env -w" through.
-func buildEnv(arch string) []string {
+func (q *request) buildEnv() []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
@@ -141,8 +147,14 @@ func buildEnv(arch string) []string {
 		}
 		env = append(env, kv)
 	}
-	return append(env, "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0")
+	if goRelease.MatchString(q.goVersion) { // the last of several values counts
+		env = append(env, "GOTOOLCHAIN="+q.goVersion)
+	}
+	return append(env, "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+q.arch, "GOAMD64=v1", "GOARM64=v8.0")
 }
+
+// goRelease is what GOTOOLCHAIN takes as a version (go.dev/doc/toolchain).
+var goRelease = regexp.MustCompile(`^go1\.[0-9]+(\.[0-9]+|rc[0-9]+)?$`)
 
 func lastLine(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")

@@ -41,8 +41,10 @@ type Pin struct {
 	Source  Source `json:"source"`
 	URL     string `json:"url,omitempty"`    // release, deferred, file
 	Module  string `json:"module,omitempty"` // module: PATH@VERSION
-	SHA256  string `json:"sha256"`           // of the download or of the program built
-	Size    int64  `json:"size,omitempty"`   // bytes
+	// Toolchain built the module, such as "go1.26.8".
+	Toolchain string `json:"toolchain,omitempty"`
+	SHA256    string `json:"sha256"`         // of the download or of the program built
+	Size      int64  `json:"size,omitempty"` // bytes
 }
 
 // Source says where a component came from.
@@ -65,7 +67,8 @@ type Resolved struct {
 	Size                int64 // bytes; 0 where unknown
 	Deferred            bool
 	Reason              string // why it is deferred, one line
-	BuiltFrom           string // "tailscale.com@v1.102.5 with go1.26.8"
+	BuiltFrom           string // "tailscale.com@v1.102.5"
+	Toolchain           string // "go1.26.8"
 	// Nodes are to be added to the image, without parent directories.
 	Nodes []*tree.Node
 
@@ -76,11 +79,7 @@ type Resolved struct {
 
 // Pin returns what a lock needs to get the same again.
 func (r *Resolved) Pin() Pin {
-	p := Pin{Version: r.Version, Source: r.Source, URL: r.URL, SHA256: r.SHA256, Size: r.Size}
-	if r.Source == FromModule {
-		p.Module, _, _ = strings.Cut(r.BuiltFrom, " ")
-	}
-	return p
+	return Pin{Version: r.Version, Source: r.Source, URL: r.URL, Module: r.BuiltFrom, Toolchain: r.Toolchain, SHA256: r.SHA256, Size: r.Size}
 }
 
 // Entry returns the component's entry in node.ComponentsFile. Why it is
@@ -115,6 +114,8 @@ type request struct {
 	arch  string
 	cache *fetch.Cache
 	opt   Options
+
+	goVersion string // that a lock wants; empty for whatever is there
 }
 
 // Resolve finds one component for a Debian architecture. Without Strict the
@@ -134,7 +135,7 @@ func Resolve(ctx context.Context, cache *fetch.Cache, name, arch string, opt Opt
 	if err := checkMirror(opt.Mirror); err != nil {
 		return nil, err
 	}
-	q := &request{c, arch, cache, opt}
+	q := &request{Component: c, arch: arch, cache: cache, opt: opt}
 	r, err := q.choose(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("component %s: %w", name, err)

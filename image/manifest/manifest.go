@@ -73,8 +73,10 @@ type Component struct {
 	URL     string `json:"url,omitempty"`
 	SHA256  string `json:"sha256,omitempty"`
 	Size    int64  `json:"size,omitempty"`
-	// BuiltFrom names the Go module it was built from, if it was.
+	// BuiltFrom names the Go module it was built from, if it was, and
+	// Toolchain the Go version that built it.
 	BuiltFrom string `json:"builtFrom,omitempty"`
+	Toolchain string `json:"toolchain,omitempty"`
 	// Deferred components are fetched by the node at first boot.
 	Deferred bool   `json:"deferred,omitempty"`
 	Reason   string `json:"reason,omitempty"`

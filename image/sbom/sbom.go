@@ -32,7 +32,7 @@ func items(m *manifest.Manifest) []item {
 	for _, c := range m.Components {
 		it := item{name: c.Name, version: c.Version, sha256: c.SHA256, url: c.URL, purl: componentPURL(c)}
 		if c.BuiltFrom != "" {
-			it.origin = "built from " + c.BuiltFrom
+			it.origin = "built from " + c.BuiltFrom + " with " + c.Toolchain
 		}
 		if c.Deferred {
 			it.origin = "fetched by the node at first boot"

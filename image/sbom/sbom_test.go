@@ -25,7 +25,7 @@ func example() *manifest.Manifest {
 		},
 		Components: []manifest.Component{
 			{Name: "k3s", Version: "v1.36.4+k3s1", URL: "https://example.org/k3s%20v%2B/k3s?x=1&y", SHA256: sum, Deferred: true, Reason: "down"},
-			{Name: "tailscale", Version: "v1.102.5", SHA256: sum, BuiltFrom: "tailscale.com@v1.102.5 with go1.26"},
+			{Name: "tailscale", Version: "v1.102.5", SHA256: sum, BuiltFrom: "tailscale.com@v1.102.5", Toolchain: "go1.26"},
 			{Name: "unknown", Version: "file-0123"},
 		},
 	}
