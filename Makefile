@@ -55,7 +55,7 @@ test-node: build ## a node's first boots next to a real Headscale
 	$(GO) test -tags vm -timeout 60m -count=1 -run 'TestJoin/generic-amd64' ./firstboot/vmtest
 
 test-vm: build ## all first-boot stories, all boards; K3S=/path/to/k3s uses a real one
-	VM=all $(GO) test -tags vm -timeout 120m -count=1 -v ./firstboot/vmtest
+	$(GO) test -tags vm -timeout 120m -count=1 -v ./firstboot/vmtest
 
 powercut: build ## N power cuts at random moments of first boots
 	POWERCUTS=$(or $(N),50) $(GO) test -tags vm -timeout 0 -count=1 -run PowerCut -v ./firstboot/vmtest

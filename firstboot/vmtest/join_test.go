@@ -59,9 +59,7 @@ func testJoin(t *testing.T, boardName string) {
 	}
 	m.diskHides(key)
 
-	if boardName == "generic-amd64" || everything {
-		m.bootsAgain(net, listed, id)
-	}
+	m.bootsAgain(net, listed, id)
 
 	net.Stop()
 	m.powerOn()

@@ -6,10 +6,8 @@
 // mirror, and root for a time server on port 123.
 //
 // K3S=/path/to/k3s runs a real k3s of the host's architecture in place of the
-// stand-in. VM=all adds what a normal run leaves out for its length: every
-// story on the other architecture, and faults that need a boot of their own.
-// POWERCUTS=N is how often TestPowerCut pulls the plug. SCREENS=DIR keeps
-// screenshots of the nodes' screens.
+// stand-in. POWERCUTS=N is how often TestPowerCut pulls the plug. SCREENS=DIR
+// keeps screenshots of the nodes' screens.
 package vmtest
 
 import (
@@ -29,9 +27,6 @@ import (
 
 // builder is the real program, built by make.
 const builder = "../../bin/imagebuilder"
-
-// everything says that time does not matter.
-var everything = os.Getenv("VM") == "all"
 
 // scratch is shared by all tests: images are built once.
 var scratch string

@@ -14,9 +14,6 @@ import (
 // small, and its network is a VLAN that does not exist. What to do stands on
 // the card, as a laptop reads it, and is done there.
 func TestMending(t *testing.T) {
-	if !everything {
-		t.Skip("three more boots: VM=all runs them")
-	}
 	tn := newTailnet(t)
 	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
 	m.config.DiskSize = 6 * gib

@@ -75,6 +75,9 @@ func parseDependencies(field string, arch *dependency.Arch) ([]Dependency, error
 	if strings.TrimSpace(field) == "" {
 		return nil, nil
 	}
+	if strings.ContainsRune(field, 0) { // the parser takes it for the end
+		return nil, fmt.Errorf("%q holds a NUL byte", shorten(field))
+	}
 	parsed, err := dependency.Parse(field)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", shorten(field), err)
