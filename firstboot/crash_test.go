@@ -55,7 +55,7 @@ func deferK3s(w *world) {
 func settled(w *world) map[string]string {
 	t := w.tree()
 	for name := range t {
-		if strings.Contains(name, "ssh_host_") || strings.HasPrefix(name, "/etc/nvme/") || strings.HasPrefix(name, "/etc/iscsi/") || name == "/etc/machine-id" {
+		if strings.Contains(name, "ssh_host_") || strings.HasPrefix(name, "/etc/nvme/") || strings.HasPrefix(name, "/etc/iscsi/") || name == "/etc/machine-id" || name == "/etc/rancher/node/password" {
 			t[name] = "born"
 		}
 	}
@@ -132,6 +132,7 @@ func TestBorn(t *testing.T) {
 		"/etc/machine-id":                       "^[0-9a-f]{32}\\n$",
 		"/etc/iscsi/initiatorname.iscsi":        "^InitiatorName=iqn\\.1993-08\\.org\\.debian:01:[0-9a-f]{12}\\n$",
 		"/etc/nvme/hostnqn":                     "^nqn\\.2014-08\\.org\\.nvmexpress:uuid:[0-9a-f-]{36}\\n$",
+		"/etc/rancher/node/password":            "^[0-9a-f]{32}\\n$",
 		"/etc/ssh/ssh_host_ed25519_key":         "^-----BEGIN OPENSSH PRIVATE KEY-----",
 		"/etc/ssh/ssh_host_ecdsa_key.pub":       "^ecdsa-sha2-nistp256 ",
 		"/etc/ssh/authorized_keys/root":         "^ssh-ed25519 AAAA",

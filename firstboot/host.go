@@ -46,6 +46,9 @@ type Files interface {
 	// Symlink makes or replaces a symbolic link.
 	Symlink(target, name string) error
 	Remove(name string) error // absent is fine
+	// Sync puts onto the medium what anybody has written to the file system
+	// that holds name.
+	Sync(name string) error
 	// Space is the size of the file system and what is free, in bytes.
 	Space(name string) (total, free int64, err error)
 }

@@ -147,6 +147,10 @@ var births = []birth{
 	{"/etc/nvme/hostid", 0o644, notEmpty, newHostID},
 	{"/etc/ssh/ssh_host_ed25519_key", 0o600, notEmpty, newEd25519Key},
 	{"/etc/ssh/ssh_host_ecdsa_key", 0o600, notEmpty, newECDSAKey},
+	// k3s would make it at its first start, but without fsync: a power cut
+	// leaves it empty while the servers remember it, and they never let this
+	// node in again ("Node password rejected").
+	{"/etc/rancher/node/password", 0o600, notEmpty, newNodePassword},
 }
 
 func (m *machine) isBorn(b birth) (bool, error) {
@@ -245,6 +249,12 @@ func newHostNQN(random io.Reader) ([]byte, error) {
 
 func newHostID(random io.Reader) ([]byte, error) {
 	s, err := newUUID(random)
+	return []byte(s + "\n"), err
+}
+
+// newNodePassword is what k3s itself writes (pkg/agent/config).
+func newNodePassword(random io.Reader) ([]byte, error) {
+	s, err := randomHex(random, 16)
 	return []byte(s + "\n"), err
 }
 

@@ -55,7 +55,12 @@ func (m *machine) torn(data []byte) bool {
 
 // sealDo may be cut off anywhere. sealingFile says that the boot partition's
 // file is being written over, from when it may be torn to when it is whole.
+// First of all k3s' certificates and the like must be on the medium, which it
+// writes without fsync: who reads "joined" may pull the plug.
 func (m *machine) sealDo(context.Context) error {
+	if err := m.Files.Sync("/var"); err != nil {
+		return fmt.Errorf("sync /var: %w", err)
+	}
 	sealed, err := node.Marshal(m.cfg.Seal())
 	if err != nil {
 		return err

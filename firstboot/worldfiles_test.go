@@ -139,6 +139,8 @@ func (w memFiles) Remove(name string) error {
 	return w.do("remove "+name, func() error { delete(w.files, name); return nil })
 }
 
+func (w memFiles) Sync(name string) error { return w.do("sync "+name, func() error { return nil }) }
+
 func (w memFiles) Space(string) (total, free int64, err error) {
 	err = w.do("space", func() error { return nil })
 	return w.space, w.space, err

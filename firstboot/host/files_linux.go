@@ -89,6 +89,15 @@ func syncDir(dir string) error {
 	return errors.Join(err, d.Close())
 }
 
+// Sync waits for the whole file system: syncfs(2).
+func (f Files) Sync(name string) error {
+	d, err := os.Open(f.at(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(d.Fd())), d.Close())
+}
+
 // Overwrite writes over a file in place and past the page cache, on a
 // partition that may be mounted read-only. FAT keeps a file's clusters, so
 // what was there is gone from the medium as far as its controller lets it.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sort"
+	"strings"
 )
 
 // An index is a Packages file in a form that opens in a millisecond: the
@@ -78,7 +79,7 @@ type indexBuilder struct {
 }
 
 func (b *indexBuilder) add(stanza []byte) error {
-	name := string(rawField(stanza, "Package:"))
+	name := string(rawField(stanza, "Package"))
 	if !validName(name) || len(name) > 1000 {
 		return fmt.Errorf("%q is not a package name", shorten(name))
 	}
@@ -86,10 +87,10 @@ func (b *indexBuilder) add(stanza []byte) error {
 		return errors.New("index is longer than 4 GiB")
 	}
 	rec := packageRecord{name: name, off: uint32(b.off), len: uint32(len(stanza)), crc: crc32.Checksum(stanza, crcTable)}
-	if string(rawField(stanza, "Essential:")) == "yes" {
+	if string(rawField(stanza, "Essential")) == "yes" {
 		rec.flags |= flagEssential
 	}
-	for _, v := range bytes.Split(rawField(stanza, "Provides:"), []byte(",")) {
+	for _, v := range bytes.Split(rawField(stanza, "Provides"), []byte(",")) {
 		if v, _, _ := bytes.Cut(bytes.TrimSpace(v), []byte(" ")); len(v) > 0 && len(v) <= 1000 {
 			b.provides = append(b.provides, provideRecord{string(providedName(v)), uint32(len(b.packages))})
 		}
@@ -107,16 +108,17 @@ func providedName(v []byte) []byte {
 	return v
 }
 
-// rawField returns the value of a field of a stanza, by its usual spelling.
+// rawField returns the value of a field of a stanza, however its name is
+// written: archives have one spelling, deb822(5) allows any.
 func rawField(stanza []byte, name string) []byte {
-	at := 0
-	if !bytes.HasPrefix(stanza, []byte(name)) {
-		if at = bytes.Index(stanza, []byte("\n"+name)) + 1; at == 0 {
-			return nil
+	for len(stanza) > 0 {
+		if len(stanza) > len(name) && stanza[len(name)] == ':' && strings.EqualFold(string(stanza[:len(name)]), name) {
+			value := stanza[len(name)+1:]
+			return bytes.TrimSpace(value[:fieldEnd(value)])
 		}
+		_, stanza, _ = bytes.Cut(stanza, []byte("\n"))
 	}
-	value := stanza[at+len(name):]
-	return bytes.TrimSpace(value[:fieldEnd(value)])
+	return nil
 }
 
 // finish writes the tables.

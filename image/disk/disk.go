@@ -67,34 +67,35 @@ var ErrNoTable = errors.New("no partition table")
 
 // Layout is a partition table and the size of the disk or image around it.
 type Layout struct {
-	Scheme Scheme
+	Scheme Scheme `json:"scheme"`
 	// ID is the disk's GUID, or for MBR its signature as eight hex digits.
-	ID string
+	ID string `json:"id"`
 	// Size of the disk or image file in bytes.
-	Size       int64
-	Partitions []Partition
+	Size       int64       `json:"size"`
+	Partitions []Partition `json:"partitions"`
 	// Recovered is set by Read where the GPT at the start was damaged and the
 	// one at the end of the disk was used.
-	Recovered bool
+	Recovered bool `json:"recovered,omitempty"`
 }
 
 // Partition is one entry of a Layout.
 type Partition struct {
 	// Number counts from 1, as Linux does.
-	Number int
+	Number int `json:"number"`
 	// Start and Size in bytes. Arrange fills a zero Start.
-	Start, Size int64
+	Start int64 `json:"start"`
+	Size  int64 `json:"size"`
 	// Type is a GUID or two hex digits, in lower case.
-	Type string
+	Type string `json:"type"`
 	// Name is the GPT partition label; MBR has none.
-	Name string
+	Name string `json:"name,omitempty"`
 	// UUID is the PARTUUID: the entry's GUID, in lower case. For MBR it follows
 	// from the disk's ID; Read and Arrange fill it, Write takes no notice.
-	UUID string
+	UUID string `json:"uuid"`
 	// Active is MBR's boot flag.
-	Active bool
+	Active bool `json:"active,omitempty"`
 	// Attributes are GPT's flags, such as bit 60, read-only.
-	Attributes uint64
+	Attributes uint64 `json:"attributes,omitempty"`
 }
 
 // End is the offset of the first byte after p.
