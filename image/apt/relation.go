@@ -119,6 +119,9 @@ func relation(p dependency.Possibility) (Relation, error) {
 		return r, fmt.Errorf("%q is not a package name", p.Name)
 	}
 	if p.Arch != nil {
+		if strings.Contains(p.Arch.CPU, "-") { // its String would panic
+			return r, fmt.Errorf("%q is not the name of a processor", shorten(p.Arch.CPU))
+		}
 		if r.Arch = p.Arch.String(); !validName(r.Arch) {
 			return r, fmt.Errorf("%q is not an architecture", r.Arch)
 		}
