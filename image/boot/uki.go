@@ -84,7 +84,8 @@ func parsePE(b []byte) (*peFile, error) {
 	p.sectionAlign = uint64(le.Uint32(b[p.opt+optSectionAlign:]))
 	p.fileAlgn = uint64(le.Uint32(b[p.opt+optFileAlign:]))
 	p.headersEnd = int(le.Uint32(b[p.opt+optHeadersSize:]))
-	if !powerOfTwo(p.sectionAlign) || !powerOfTwo(p.fileAlgn) || p.headersEnd > len(b) || p.headersEnd < p.table+p.count*sectionSize {
+	// "A power of 2 between 512 and 64 K"; kernels have had less.
+	if !powerOfTwo(p.sectionAlign) || !powerOfTwo(p.fileAlgn) || p.fileAlgn > 64<<10 || p.headersEnd > len(b) || p.headersEnd < p.table+p.count*sectionSize {
 		return nil, errNotPE
 	}
 	for i := range p.count {
