@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -19,6 +20,8 @@ import (
 type Tailnet struct {
 	// Socket is tailscaled's; empty is its usual place.
 	Socket string
+	// State is its directory; empty is its usual place.
+	State string
 }
 
 func (t Tailnet) client() *local.Client {
@@ -119,10 +122,21 @@ func (t Tailnet) login(ctx context.Context, j firstboot.Join) error {
 	if err := lc.Start(ctx, ipn.Options{AuthKey: j.Key.Reveal(), UpdatePrefs: prefs(j)}); err != nil {
 		return scrub(err, j)
 	}
+	if err := t.keepMachineKey(); err != nil {
+		return err
+	}
 	if err := lc.StartLoginInteractive(ctx); err != nil {
 		return scrub(err, j)
 	}
 	return scrub(follow(ctx, w, lc), j)
+}
+
+// keepMachineKey makes durable what Start wrote: tailscaled renames its state
+// into place without syncing the directory (atomicfile, 1.102). A node that
+// loses its power after the server spent the key must come back as the same
+// machine, or its next key makes it a second node under another name.
+func (t Tailnet) keepMachineKey() error {
+	return Files{}.Sync(cmp.Or(t.State, "/var/lib/tailscale"))
 }
 
 func follow(ctx context.Context, w *local.IPNBusWatcher, lc *local.Client) error {

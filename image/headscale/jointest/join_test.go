@@ -122,7 +122,7 @@ func (m *machine) kill() {
 
 func (m *machine) host() firstboot.Host {
 	h := host.New(m.dir, nil)
-	h.Tailnet = host.Tailnet{Socket: m.dir + "/sock"}
+	h.Tailnet = host.Tailnet{Socket: m.dir + "/sock", State: m.dir}
 	h.Units = running{}
 	h.Net = linked{h.Net}
 	return h
