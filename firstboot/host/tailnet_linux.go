@@ -122,24 +122,25 @@ func (t Tailnet) login(ctx context.Context, j firstboot.Join) error {
 	if err := lc.Start(ctx, ipn.Options{AuthKey: j.Key.Reveal(), UpdatePrefs: prefs(j)}); err != nil {
 		return scrub(err, j)
 	}
-	if err := t.keepMachineKey(); err != nil {
+	if err := t.keepState(); err != nil { // the machine key
 		return err
 	}
 	if err := lc.StartLoginInteractive(ctx); err != nil {
 		return scrub(err, j)
 	}
-	return scrub(follow(ctx, w, lc), j)
+	return scrub(t.follow(ctx, w, lc), j)
 }
 
-// keepMachineKey makes durable what Start wrote: tailscaled renames its state
-// into place without syncing the directory (atomicfile, 1.102). A node that
-// loses its power after the server spent the key must come back as the same
-// machine, or its next key makes it a second node under another name.
-func (t Tailnet) keepMachineKey() error {
+// keepState makes durable what tailscaled wrote: it renames its state into
+// place without syncing the directory (atomicfile, 1.102). A node that loses
+// its power after the server spent the key must come back as the same machine,
+// or its next key makes it a second node under another name; and it should
+// remember what it got for the key, or it needs a next one.
+func (t Tailnet) keepState() error {
 	return Files{}.Sync(cmp.Or(t.State, "/var/lib/tailscale"))
 }
 
-func follow(ctx context.Context, w *local.IPNBusWatcher, lc *local.Client) error {
+func (t Tailnet) follow(ctx context.Context, w *local.IPNBusWatcher, lc *local.Client) error {
 	for {
 		n, err := w.Next()
 		if err != nil {
@@ -147,6 +148,11 @@ func follow(ctx context.Context, w *local.IPNBusWatcher, lc *local.Client) error
 		}
 		if n.ErrMessage != nil {
 			return &firstboot.RefusedError{Message: *n.ErrMessage}
+		}
+		if n.Prefs != nil || n.State != nil { // the node's key was written before
+			if err := t.keepState(); err != nil {
+				return err
+			}
 		}
 		if n.State != nil && *n.State == ipn.Running {
 			st, err := lc.StatusWithoutPeers(ctx)
