@@ -159,7 +159,7 @@ func (r *runner) settle(err error) (fresh bool) {
 // The pauses between passes.
 const (
 	joinedPause  = 5 * time.Minute  // between looks at a joined node
-	waitingPause = 3 * time.Second  // for what is expected to take a while
+	waitingPause = 4 * time.Second  // for what is expected to take a while; at first a second
 	longestPause = 60 * time.Second // of the backoff, and for a person
 	pollInterval = time.Second      // of a new node.yaml and "firstboot retry"
 )

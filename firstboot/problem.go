@@ -43,7 +43,7 @@ const never = 10 * 365 * 24 * time.Hour
 func (p *Problem) pause(attempt int) time.Duration {
 	switch p.pace {
 	case wait:
-		return waitingPause
+		return min(time.Second<<min(attempt, 10), waitingPause)
 	case stay:
 		return never
 	}

@@ -89,18 +89,22 @@ func (m *machine) tellNetwork(ctx context.Context) error {
 
 // tellFiles runs what applied such files when the machine started.
 func (m *machine) tellFiles(ctx context.Context) error {
-	if err := m.Units.Reload(ctx); err != nil {
-		return err
+	restart := func(unit string) func(context.Context) error {
+		return func(ctx context.Context) error { return m.Units.Restart(ctx, unit) }
 	}
-	for _, r := range []struct{ dir, unit string }{
-		{"/etc/modules-load.d/", "systemd-modules-load.service"},
-		{"/etc/sysctl.d/", "systemd-sysctl.service"},
+	for _, r := range []struct {
+		dir  string
+		tell func(context.Context) error
+	}{
+		{"/etc/systemd/system/", m.Units.Reload},
+		{"/etc/modules-load.d/", restart("systemd-modules-load.service")},
+		{"/etc/sysctl.d/", restart("systemd-sysctl.service")},
 	} {
 		in := func(f node.File) bool { return strings.HasPrefix(f.Path, r.dir) }
 		if !slices.ContainsFunc(m.cfg.Files, in) {
 			continue
 		}
-		if err := m.Units.Restart(ctx, r.unit); err != nil {
+		if err := r.tell(ctx); err != nil {
 			return err
 		}
 	}
