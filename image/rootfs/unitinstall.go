@@ -57,7 +57,7 @@ func (u *unit) instanceName() string {
 func (u *unit) aliasName(alias string) string {
 	// "multi-user.target.wants/x.service" is an old way to write WantedBy.
 	if dir, base := path.Split(alias); dir != "" {
-		if strings.Count(alias, "/") == 1 && (base == u.name || base == u.instanceName() || templateOf(base) == u.name) {
+		if strings.Count(alias, "/") == 1 && isUnitName(base) && (base == u.name || base == u.instanceName() || templateOf(base) == u.name) {
 			return alias
 		}
 		return ""

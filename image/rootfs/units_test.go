@@ -179,6 +179,7 @@ func TestUnitNames(t *testing.T) {
 func FuzzUnit(f *testing.F) {
 	f.Add("a@.service", "[Install]\nWantedBy=x.target %p.target\nAlias=%i@.service b.service\nAlso=a@b.service\nDefaultInstance=i\n", "enable a@.service one two\ndisable *")
 	f.Add("a.service", "[Install]\nWantedBy=x \\\n# c\n y.target\nUpheldBy=\nAlso=a.service", "enable *")
+	f.Add("a.service", "[Install]\nAlias=x.target.wants/nothing", "enable *")
 	f.Fuzz(func(t *testing.T, name, text, preset string) {
 		if !isUnitName(name) {
 			return
