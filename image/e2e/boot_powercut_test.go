@@ -48,7 +48,6 @@ func survives(t *testing.T, board string, whole time.Duration, most int, rnd *ra
 		c.Kill()
 		cuts++
 		t.Logf("%s: cut after %v, last line: %s", board, at.Round(100*time.Millisecond), c.Tail(1))
-		c.tableIsValid()
 	}
 	c.powerOn()
 	c.untilRunning()
