@@ -15,7 +15,7 @@ PAYLOAD_SOURCES := $(shell find firstboot cmd/firstboot cmd/init -name '*.go' -n
 PAYLOADS        := $(foreach p,firstboot init,$(foreach a,$(ARCHES),image/payload/bin/$(p)-$(a)))
 LDFLAGS         := -s -w -X github.com/going-mobile/imagebuilder/image.version=$(VERSION)
 
-.PHONY: build payload image test test-all test-unit test-images test-stories test-node test-vm lint fuzz bench oracle repro powercut deps clean cross
+.PHONY: build payload image test mutate test-all test-unit test-images test-stories test-node test-vm lint fuzz bench oracle repro powercut deps clean cross
 
 build: payload ## bin/imagebuilder, with the node's programs inside
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/imagebuilder ./cmd/imagebuilder
@@ -71,11 +71,15 @@ lint: ## formatting, vet, shell scripts
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags 'e2e vm oracle network' ./...
+	$(GO) vet .ci/mutate/main.go
 	shellcheck -x -e SC1091 .ci/run .ci/deps .ci/bench .ci/fuzz .ci/oracle
 
 FUZZTIME ?= 60s
 fuzz: payload ## every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+mutate: payload ## break every listed guard in turn: a test must fail
+	$(GO) run .ci/mutate/main.go $(if $(ONLY),-only '$(ONLY)')
 
 bench: deps build ## seconds, memory and size as ratios to a reference run beside it
 	.ci/bench

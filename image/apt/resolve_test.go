@@ -464,3 +464,16 @@ SHA256: 0000000000000000000000000000000000000000000000000000000000000000
 		t.Errorf("a continued Provides gives %v", p)
 	}
 }
+
+// TestFilenameStaysInTheArchive: the name is appended to a mirror's address,
+// and to a directory where the mirror is one.
+func TestFilenameStaysInTheArchive(t *testing.T) {
+	for _, name := range []string{"../../etc/shadow", "pool/../../shadow", "/etc/shadow", "pool//x.deb", "./x.deb"} {
+		a := fixture(t, "amd64", "")
+		a.parts = []*part{{suite: "trixie", component: "main", arch: "amd64", index: memoryIndex(t,
+			"Package: p\nVersion: 1\nArchitecture: amd64\nSize: 1\nSHA256: "+strings.Repeat("0", 64)+"\nFilename: "+name+"\n")}}
+		if _, err := a.Versions("p"); err == nil || !strings.Contains(err.Error(), "leaves the archive") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}

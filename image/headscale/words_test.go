@@ -1,0 +1,52 @@
+package headscale_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/headscale"
+)
+
+// TestErrorsKeepSecrets: an error says what was asked and what came back, and
+// repeats neither the API key nor what stands in a query.
+func TestErrorsKeepSecrets(t *testing.T) {
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodGet && r.URL.RawQuery == "":
+			w.Write([]byte(`{"preAuthKeys":[{"id":"4711"}]}`))
+		default:
+			http.Error(w, `{"code":13,"message":"database is locked"}`, http.StatusInternalServerError)
+		}
+	}))
+	base := web.URL
+	c, err := headscale.New(base, "hskey-api-verysecret", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"DELETE /api/v1/preauthkey", "500", "database is locked"}
+	check(t, c.DeleteKey(context.Background(), "4711"), want, "4711", "verysecret")
+	web.Close() // now the client's own words
+	_, err = c.CreateKey(context.Background(), headscale.KeyRequest{User: "1", Expires: time.Now().Add(time.Hour)})
+	check(t, err, []string{"POST /api/v1/preauthkey"}, "verysecret")
+}
+
+func check(t *testing.T, err error, want []string, never ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, w := range want {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%v: no %q", err, w)
+		}
+	}
+	for _, n := range never {
+		if strings.Contains(err.Error(), n) {
+			t.Errorf("%v: has %q", err, n)
+		}
+	}
+}
