@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
@@ -160,8 +161,8 @@ type Slot interface {
 
 // Where things are.
 const (
-	bootDir     = "/boot/firmware"
-	imageFile   = bootDir + "/imagebuilder.json" // on every image's boot partition
+	bootDir     = "/" + contract.BootDir
+	imageFile   = bootDir + "/" + contract.LabelFile // on every image's boot partition
 	bootFile    = bootDir + "/" + node.FileName
 	StatusText  = bootDir + "/" + node.StatusFile
 	stateDir    = "/var/lib/imagebuilder/firstboot"

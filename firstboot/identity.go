@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // identity: the node has its name, what must be unique to it was born on it,
@@ -74,7 +76,7 @@ func (m *machine) checkBelongs() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if board, ok := strings.CutPrefix(osRelease(release, "IMAGE_ID"), "imagebuilder-"); ok && m.cfg.Board != "" && m.cfg.Board != board {
+	if board, ok := contract.ImageBoard(osRelease(release, "IMAGE_ID")); ok && m.cfg.Board != "" && m.cfg.Board != board {
 		return problem("wrong-board", m.cfg.Board, board)
 	}
 	owner, err := m.read(ownerFile)

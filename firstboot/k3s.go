@@ -8,6 +8,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -189,7 +190,7 @@ shutdownGracePeriodCriticalPods: 5s
 
 // linkImages shows k3s the container images that came with the image.
 func (m *machine) linkImages() error {
-	const from = "/usr/lib/imagebuilder/images"
+	const from = "/" + contract.ImagesDir
 	names, err := m.Files.List(from)
 	if err != nil {
 		return err

@@ -3,11 +3,20 @@ package image_test
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 const module = "github.com/going-mobile/imagebuilder/"
@@ -15,32 +24,32 @@ const module = "github.com/going-mobile/imagebuilder/"
 // leaves may import these packages of ours and nothing else: formats know
 // bytes and trees, not boards or builds.
 var leaves = map[string][]string{
-	"image/tree":        {},
-	"image/progress":    {},
-	"image/atomicfile":  {"image/flock"},
-	"image/flock":       {},
-	"image/fat":         {"image/tree"},
-	"image/squashfs":    {"image/tree"},
-	"image/cpio":        {"image/tree"},
-	"image/disk":        {"image/progress"},
-	"image/compress":    {"image/atomicfile", "image/progress"},
-	"image/lock":        {"image/atomicfile"},
-	"image/manifest":    {},
-	"image/bootinfo":    {},
-	"image/sbom":        {"image/manifest"},
-	"image/prune":       {"image/tree"},
-	"image/kmod":        {"image/memo", "image/tree"},
-	"image/memo":        {},
-	"image/headscale":   {"firstboot/secret"},
-	"firstboot/secret":  {},
-	"firstboot/node":    {"firstboot/secret", "firstboot/strictyaml"},
-	"image/boot/fdt":    {},
-	"image/fetch":       {"image/atomicfile", "image/flock", "image/progress"},
-	"image/deb":         {"image/fetch", "image/progress", "image/tree"},
-	"image/apt":         {"image/fetch", "image/progress"},
-	"image/overlay":     {"firstboot/strictyaml", "image/tree"},
-	"image/board":       {"firstboot/strictyaml"},
-	"image/rootfs/gate": {"firstboot/strictyaml", "image/deb"},
+	"image/tree":         {},
+	"image/progress":     {},
+	"image/atomicfile":   {"image/flock"},
+	"image/flock":        {},
+	"image/fat":          {"image/tree"},
+	"image/squashfs":     {"image/tree"},
+	"image/cpio":         {"image/tree"},
+	"image/disk":         {"firstboot/contract", "image/progress"},
+	"image/compress":     {"image/atomicfile", "image/progress"},
+	"image/lock":         {"image/atomicfile"},
+	"image/manifest":     {},
+	"image/sbom":         {"image/manifest"},
+	"image/prune":        {"image/tree"},
+	"image/kmod":         {"image/memo", "image/tree"},
+	"image/memo":         {},
+	"image/headscale":    {"firstboot/secret"},
+	"firstboot/secret":   {},
+	"firstboot/contract": {},
+	"firstboot/node":     {"firstboot/secret", "firstboot/strictyaml"},
+	"image/boot/fdt":     {},
+	"image/fetch":        {"image/atomicfile", "image/flock", "image/progress"},
+	"image/deb":          {"image/fetch", "image/progress", "image/tree"},
+	"image/apt":          {"image/fetch", "image/progress"},
+	"image/overlay":      {"firstboot/strictyaml", "image/tree"},
+	"image/board":        {"firstboot/strictyaml"},
+	"image/rootfs/gate":  {"firstboot/strictyaml", "image/deb"},
 }
 
 // TestLayers holds the house rules: the node's side never imports the
@@ -103,5 +112,109 @@ func packages(t *testing.T) map[string][]string {
 			t.Errorf("%s is in the list of leaves, but not in the module", leaf)
 		}
 	}
+	return found
+}
+
+// TestContractIsSpelledOnce forbids strings of other packages that builder and
+// node must agree on: what is spelled twice changes once.
+func TestContractIsSpelledOnce(t *testing.T) {
+	words := contractWords(t)
+	for _, want := range []string{contract.ModuleFile, contract.LabelFile, contract.PersistFile, contract.ArgTrial, contract.TypePending} {
+		if !slices.Contains(words, want) {
+			t.Errorf("%q is not among the words that are looked for", want)
+		}
+	}
+	for name, literals := range productStrings(t) {
+		for _, text := range literals {
+			for _, word := range words {
+				if strings.Contains(text, word) && !(word == contract.BootDir && name == "image/flash/device.go") { // the host's own
+					t.Errorf("%s: %q spells %q of package contract again", name, text, word)
+				}
+			}
+		}
+	}
+}
+
+// TestScriptsFollowTheContract looks at what cannot import it.
+func TestScriptsFollowTheContract(t *testing.T) {
+	for name, words := range map[string][]string{
+		"image/boot/boot.cmd":             {" " + contract.ArgBootDevice + "=", " " + contract.ArgTrial + "="},
+		"image/component/components.yaml": {"path: " + contract.ImagesDir + "/"},
+		"overlays/base/files/usr/lib/systemd/system-generators/imagebuilder-boot-generator": {"=/" + contract.StateFile, "=/" + contract.BootDir},
+		"overlays/firstboot/files/usr/lib/systemd/system/firstboot-fallback.service":        {"=|" + contract.ArgTrial + "=1"},
+	} {
+		text, err := os.ReadFile("../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range words {
+			if !strings.Contains(string(text), word) {
+				t.Errorf("%s does not have %q of package contract", name, word)
+			}
+		}
+	}
+}
+
+// contractWords are the constants of package contract that cannot mean
+// anything else: names with a dot or a slash, and GUIDs.
+func contractWords(t *testing.T) []string {
+	t.Helper()
+	var words []string
+	files, _ := filepath.Glob("../firstboot/contract/*.go")
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		for _, d := range parse(t, name).Decls {
+			if d, ok := d.(*ast.GenDecl); !ok || d.Tok != token.CONST {
+				continue
+			}
+			words = append(words, stringsIn(d)...)
+		}
+	}
+	return slices.DeleteFunc(words, func(w string) bool { return len(w) < 36 && !strings.ContainsAny(w, "./") })
+}
+
+// productStrings returns the string literals of every file outside of tests
+// and package contract.
+func productStrings(t *testing.T) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	err := filepath.WalkDir("..", func(name string, e fs.DirEntry, err error) error {
+		rel := strings.TrimPrefix(filepath.ToSlash(name), "../")
+		switch {
+		case err != nil:
+			return err
+		case rel == "firstboot/contract" || rel == "image/headscale/testserver":
+			return fs.SkipDir
+		case strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go"):
+			found[rel] = stringsIn(parse(t, name))
+		}
+		return nil
+	})
+	if err != nil || len(found) < 100 {
+		t.Fatalf("%d files: %v", len(found), err)
+	}
+	return found
+}
+
+func parse(t *testing.T, name string) *ast.File {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func stringsIn(n ast.Node) []string {
+	var found []string
+	ast.Inspect(n, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			text, _ := strconv.Unquote(lit.Value)
+			found = append(found, text)
+		}
+		return true
+	})
 	return found
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/manifest"
 )
@@ -90,7 +91,7 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id,
 	m := &manifest.Manifest{
 		Version: 1, Builder: Version(), Inputs: id, Timestamp: in.lock.Timestamp, Accepted: map[string]string{},
 		Image: manifest.Image{
-			Board: p.opt.Board.Name, Arch: p.opt.Board.Arch, ID: imageID(p.opt.Board.Name), Version: version,
+			Board: p.opt.Board.Name, Arch: p.opt.Board.Arch, ID: contract.ImageID(p.opt.Board.Name), Version: version,
 			Size: v.layout.Size, SHA256: v.bmap.SHA256,
 		},
 		Packages: packageList(pkgs, r), Components: []manifest.Component{},
@@ -98,7 +99,7 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id,
 	}
 	for i, part := range v.layout.Partitions {
 		m.Partitions = append(m.Partitions, manifest.Partition{
-			Number: part.Number, Name: []string{"boot", "root-a"}[i], Type: part.Type, Start: part.Start, Size: part.Size,
+			Number: part.Number, Name: []string{"boot", contract.NameRootA}[i], Type: part.Type, Start: part.Start, Size: part.Size,
 		})
 	}
 	for _, o := range p.overlays {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/apt"
 	"github.com/going-mobile/imagebuilder/image/component"
@@ -83,7 +84,7 @@ func (p *plan) assembleRoot(ctx context.Context, in *inputs, pkgs []*deb.Package
 	}
 	t, err := rootfs.Finish(ctx, rootfs.Input{
 		Arch: p.opt.Board.Arch, Packages: pkgs, Overlays: p.overlays, Epoch: in.lock.Timestamp,
-		ImageID: imageID(p.opt.Board.Name), ImageVersion: version,
+		ImageID: contract.ImageID(p.opt.Board.Name), ImageVersion: version,
 	})
 	if err != nil {
 		return nil, err
@@ -115,8 +116,6 @@ func (p *plan) finishRoot(ctx context.Context, r *root) error {
 	rootfs.TakeBootFiles(r.tree)
 	return check.Check(ctx, r.tree, check.Options{Cache: p.opt.Cache})
 }
-
-func imageID(board string) string { return "imagebuilder-" + board }
 
 // addComponents adds the components' files and the list that firstboot reads.
 func (p *plan) addComponents(r *root, in *inputs) error {

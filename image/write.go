@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/disk"
@@ -17,8 +18,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// bootLabel is the FAT's name, which a person sees on a laptop and the node's
-// mount unit goes by.
+// bootLabel is the FAT's name, which a person sees on a laptop.
 const bootLabel = "IMGBUILDER"
 
 // layout is the partition table before the root's size is known: as large as
@@ -28,18 +28,18 @@ func (p *plan) layout() (disk.Layout, error) {
 	b := p.opt.Board
 	id := b.Name
 	if b.Firmware == board.RaspberryPi {
-		return disk.Layout{Scheme: disk.MBR, ID: disk.Signature(id), Partitions: []disk.Partition{
-			{Size: int64(b.Disk.Boot), Type: disk.TypeMBRFAT32, Active: true},
-			{Size: int64(b.Disk.Slot), Type: disk.TypeMBRLinux},
+		return disk.Layout{Scheme: contract.MBR, ID: disk.Signature(id), Partitions: []disk.Partition{
+			{Size: int64(b.Disk.Boot), Type: contract.TypeFAT32, Active: true},
+			{Size: int64(b.Disk.Slot), Type: contract.TypeLinux},
 		}}, nil
 	}
-	rootType, err := disk.RootType(b.Arch)
+	rootType, err := contract.GPT.RootType(b.Arch)
 	if err != nil {
 		return disk.Layout{}, err
 	}
-	return disk.Layout{Scheme: disk.GPT, ID: disk.GUID(id, "disk"), Partitions: []disk.Partition{
-		{Size: int64(b.Disk.Boot), Type: disk.TypeESP, Name: "esp", UUID: disk.GUID(id, "esp")},
-		{Size: int64(b.Disk.Slot), Type: rootType, Name: "root-a", UUID: disk.GUID(id, "root-a"), Attributes: attributeReadOnly},
+	return disk.Layout{Scheme: contract.GPT, ID: disk.GUID(id, "disk"), Partitions: []disk.Partition{
+		{Size: int64(b.Disk.Boot), Type: contract.TypeESP, Name: "esp", UUID: disk.GUID(id, "esp")},
+		{Size: int64(b.Disk.Slot), Type: rootType, Name: contract.NameRootA, UUID: disk.GUID(id, contract.NameRootA), Attributes: attributeReadOnly},
 	}}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/image/tree"
@@ -171,7 +172,7 @@ func TestBootGenerator(t *testing.T) {
 		dir := t.TempDir()
 		state := filepath.Join(dir, "boot.json")
 		check(t, os.WriteFile(state, []byte("{\n  \"slot\": \"a\",\n  \"disk\": \""+disk+"\",\n  \"diskId\": \"d15c\"\n}\n"), 0o644))
-		script := strings.Replace(string(b), "/run/imagebuilder/boot.json", state, 1)
+		script := strings.Replace(string(b), "/"+contract.StateFile, state, 1)
 		cmd := exec.Command(tool(t, "sh"), "-s", dir, dir, dir)
 		cmd.Stdin = strings.NewReader(script)
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
@@ -18,7 +19,7 @@ func (slots) open() (*slot.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slot.Open("/boot/firmware", string(cmdline))
+	return slot.Open("/"+contract.BootDir, string(cmdline))
 }
 
 func (s slots) Bless(context.Context) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
 	"github.com/going-mobile/imagebuilder/image/tree"
@@ -127,8 +128,8 @@ func smallImage(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: smallimage FILE BOARD")
 	}
 	const mib = 1 << 20
-	l, err := disk.Arrange(disk.Layout{Scheme: disk.MBR, ID: "0badcafe", Partitions: []disk.Partition{
-		{Size: 33 * mib, Type: disk.TypeMBRFAT32, Active: true}, {Size: mib, Type: disk.TypeMBRLinux}}}, disk.Align)
+	l, err := disk.Arrange(disk.Layout{Scheme: contract.MBR, ID: "0badcafe", Partitions: []disk.Partition{
+		{Size: 33 * mib, Type: contract.TypeFAT32, Active: true}, {Size: mib, Type: contract.TypeLinux}}}, disk.Align)
 	ts.Check(err)
 	boot := tree.New()
 	for name, text := range map[string]string{

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
 )
 
@@ -94,7 +95,7 @@ func cut(base *sparse, log []write, n int, keep func() bool) *sparse {
 }
 
 // flashed is the disk after an image made by the tools was written to it.
-func flashed(t *testing.T, scheme ptable.Scheme) *sparse {
+func flashed(t *testing.T, scheme contract.Scheme) *sparse {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "image")
 	if err := os.WriteFile(name, nil, 0o600); err != nil {
@@ -104,9 +105,9 @@ func flashed(t *testing.T, scheme ptable.Scheme) *sparse {
 		t.Fatal(err)
 	}
 	script := "label: dos\nlabel-id: 0xdeadbeef\nstart=8192,size=32768,type=c\nstart=40960,size=16384,type=83\n"
-	if scheme == ptable.GPT {
+	if scheme == contract.GPT {
 		script = "label: gpt\nlabel-id: 11111111-2222-3333-4444-555555555555\nstart=8192,size=32768,type=U,name=boot\n" +
-			"start=40960,size=16384,type=" + ptable.TypeRootAMD64 + ",name=root-a\n"
+			"start=40960,size=16384,type=" + contract.TypeRootAMD64 + ",name=root-a\n"
 	}
 	judge(t, script, "sfdisk", "-q", name)
 	b, err := os.ReadFile(name)
@@ -170,7 +171,7 @@ func bootDisk(d *sparse) (formatted bool, err error) {
 	}
 	err = makeData(d, want, state, func() error {
 		formatted = true
-		return fakeFormat(d, want.Entry(partData))
+		return fakeFormat(d, want.Entry(contract.PartData))
 	})
 	return formatted, err
 }
@@ -187,7 +188,7 @@ func settled(d *sparse) error {
 	if err != nil {
 		return err
 	}
-	a, b, data := t.Entry(partRootA), t.Entry(partRootB), t.Entry(partData)
+	a, b, data := t.Entry(contract.PartRootA), t.Entry(contract.PartRootB), t.Entry(contract.PartData)
 	switch {
 	case t.Stale:
 		return fmt.Errorf("the table is not in its final form")
@@ -197,7 +198,7 @@ func settled(d *sparse) error {
 		return fmt.Errorf("slots at %d+%d and %d+%d", a.First, a.Sectors, b.First, b.Sectors)
 	case data.First != b.End() || t.LastUsable()+1-data.End() > 2*alignment/512:
 		return fmt.Errorf("data at %d+%d", data.First, data.Sectors)
-	case data.Type != finalType(t):
+	case data.Type != t.Scheme.DataType():
 		return fmt.Errorf("data has type %s", data.Type)
 	case !fsWhole(d, data):
 		return fmt.Errorf("the file system is not whole")
@@ -227,7 +228,7 @@ func everyCut(t *testing.T, base *sparse, log []write, story func(d *sparse) err
 // A power cut at any moment of first boot, and a second one at any moment of
 // the boot that follows, leave a disk that the next boot finishes.
 func TestPowerCutsDuringFirstBoot(t *testing.T) {
-	for _, scheme := range []ptable.Scheme{ptable.GPT, ptable.MBR} {
+	for _, scheme := range []contract.Scheme{contract.GPT, contract.MBR} {
 		t.Run(string(scheme), func(t *testing.T) {
 			base := flashed(t, scheme)
 			whole := base.clone(diskSize)
@@ -260,7 +261,7 @@ func TestPowerCutsDuringFirstBoot(t *testing.T) {
 // A node that moved to a larger card grows, is never formatted, and survives
 // power cuts meanwhile. A boot without anything to do writes nothing.
 func TestPowerCutsWhileGrowing(t *testing.T) {
-	for _, scheme := range []ptable.Scheme{ptable.GPT, ptable.MBR} {
+	for _, scheme := range []contract.Scheme{contract.GPT, contract.MBR} {
 		t.Run(string(scheme), func(t *testing.T) {
 			used := flashed(t, scheme)
 			if _, err := bootDisk(used); err != nil {
@@ -289,7 +290,7 @@ func TestPowerCutsWhileGrowing(t *testing.T) {
 // Whatever state a damaged table is in, a disk whose data is known to be
 // formatted is not formatted again.
 func TestNeverFormatsTwice(t *testing.T) {
-	for _, scheme := range []ptable.Scheme{ptable.GPT, ptable.MBR} {
+	for _, scheme := range []contract.Scheme{contract.GPT, contract.MBR} {
 		used := flashed(t, scheme)
 		if _, err := bootDisk(used); err != nil {
 			t.Fatal(err)
@@ -324,7 +325,7 @@ func judgeDisk(t *testing.T, d *sparse) {
 	if out := judge(t, "", "sfdisk", "-V", name); !strings.Contains(out, "No errors detected") {
 		t.Error(out)
 	}
-	if table, err := ptable.Read(d, d.size, 512); err != nil || table.Scheme == ptable.MBR {
+	if table, err := ptable.Read(d, d.size, 512); err != nil || table.Scheme == contract.MBR {
 		return
 	}
 	if out := judge(t, "", "sgdisk", "-v", name); !strings.Contains(out, "No problems found") {

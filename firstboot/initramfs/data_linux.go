@@ -13,11 +13,13 @@ import (
 
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // data makes, repairs, mounts and grows the data partition.
 func (m *machine) data() error {
-	dev, err := m.disk.partition(partData)
+	dev, err := m.disk.partition(contract.PartData)
 	if err != nil {
 		return diskTrouble(candidate{label: m.disk.label}, err)
 	}
@@ -26,7 +28,7 @@ func (m *machine) data() error {
 		return err
 	}
 	defer leave()
-	state := stateOf(m.table, m.table.Entry(partData))
+	state := stateOf(m.table, m.table.Entry(contract.PartData))
 	if err := makeData(m.disk, m.table, state, func() error { return m.format(dev) }); err != nil {
 		return diskTrouble(candidate{label: m.disk.label}, err)
 	}
@@ -64,7 +66,7 @@ func syncDevice(dev string) error {
 
 // repair runs e2fsck as at every boot: it replays the journal after a power
 // cut and mends what it can without loss. What it cannot stops the boot, unless
-// a person allowed more (RepairFile). Nothing is ever formatted here.
+// a person allowed more (contract.RepairFile). Nothing is ever formatted here.
 func (m *machine) repair(dev string) error {
 	if err := m.checkExt4(dev); err != nil {
 		return err
@@ -82,7 +84,7 @@ func (m *machine) repair(dev string) error {
 	if !m.mayRepair() {
 		return damagedData(m.disk.label, err)
 	}
-	m.con.say("repairing the data partition, as %s asks; this may take long", RepairFile)
+	m.con.say("repairing the data partition, as %s asks; this may take long", contract.RepairFile)
 	out, code = runTool("/usr/sbin/e2fsck", "-f", "-y", dev)
 	if verdictOf(code) == fsDamaged {
 		return damagedData(m.disk.label, fmt.Errorf("e2fsck -y ended with %d: %s", code, out))
@@ -103,18 +105,18 @@ func (m *machine) checkExt4(dev string) error {
 	return nil
 }
 
-// mayRepair looks for RepairFile on the boot partition and removes it: one
+// mayRepair looks for contract.RepairFile on the boot partition and removes it: one
 // permission is for one attempt.
 func (m *machine) mayRepair() bool {
 	allowed, err := m.takeRepairFile("/run/boot")
 	if err != nil {
-		m.con.warn("look for %s on the boot partition: %v", RepairFile, err)
+		m.con.warn("look for %s on the boot partition: %v", contract.RepairFile, err)
 	}
 	return allowed
 }
 
 func (m *machine) takeRepairFile(dir string) (found bool, err error) {
-	dev, err := m.disk.partition(partBoot)
+	dev, err := m.disk.partition(contract.PartBoot)
 	if err != nil {
 		return false, err
 	}
@@ -126,7 +128,7 @@ func (m *machine) takeRepairFile(dir string) (found bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, name := range []string{RepairFile, RepairFile + ".txt"} { // Windows hides .txt and adds it again
+	for _, name := range []string{contract.RepairFile, contract.RepairFile + ".txt"} { // Windows hides .txt and adds it again
 		err := os.Remove(filepath.Join(dir, name))
 		if err == nil {
 			found = true
@@ -150,7 +152,7 @@ func (m *machine) grow(dev string) error {
 	if err != nil {
 		return noData(m.disk.label, err)
 	}
-	room := int64(m.table.Entry(partData).Sectors) * m.table.SectorSize
+	room := int64(m.table.Entry(contract.PartData).Sectors) * m.table.SectorSize
 	if room-have.bytes() < alignment {
 		return nil
 	}
@@ -200,12 +202,13 @@ func runTool(name string, args ...string) (output string, code int) {
 }
 
 func writeState(s State) error {
-	if err := os.MkdirAll(filepath.Dir(StateFile), 0o755); err != nil {
+	const name = "/" + contract.StateFile
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(StateFile, append(b, '\n'), 0o644)
+	return os.WriteFile(name, append(b, '\n'), 0o644)
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // mke2fs knows what readExt4 has to find.
@@ -104,11 +106,11 @@ func TestPersist(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "empty"), 0o755), os.Symlink("/var", filepath.Join(dir, "link"))); err != nil && !errors.Is(err, fs.ErrExist) {
 		t.Fatal(err)
 	}
-	list, err := parsePersist("# comment\n\n/etc/machine-id\r\n/etc/ssh/ssh_host_*\n /etc/iscsi/initiatorname.iscsi\n/etc/systemd/network/\n/etc/rancher/*/\n")
+	list, err := contract.ParsePersist("# comment\n\n/etc/machine-id\r\n/etc/ssh/ssh_host_*\n /etc/iscsi/initiatorname.iscsi\n/etc/systemd/network/\n/etc/rancher/*/\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone, err := list.prune(dir)
+	gone, err := pruneLayer(list, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +130,7 @@ func TestPersist(t *testing.T) {
 		t.Error(diff)
 	}
 	for _, bad := range []string{"/var/lib", "etc/passwd", "/etc/[", "machine-id"} {
-		if _, err := parsePersist(bad); err == nil {
+		if _, err := contract.ParsePersist(bad); err == nil {
 			t.Errorf("%q accepted", bad)
 		}
 	}
@@ -145,7 +147,7 @@ func TestPage(t *testing.T) {
 	if n := strings.Count(page, "\n"); n > 25 {
 		t.Errorf("%d lines do not fit a screen of 25:\n%s", n, page)
 	}
-	for _, want := range []string{"NEEDS A PERSON", "NOT formatted", "sda, 32.0 GB, on USB", RepairFile, "e2fsck -p ended with 4", "imagebuilder rpi4 1"} {
+	for _, want := range []string{"NEEDS A PERSON", "NOT formatted", "sda, 32.0 GB, on USB", contract.RepairFile, "e2fsck -p ended with 4", "imagebuilder rpi4 1"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is missing:\n%s", want, page)
 		}

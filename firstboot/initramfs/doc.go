@@ -11,33 +11,7 @@
 // words what a person has to do, and waits.
 package initramfs
 
-// Files of the initramfs that image/boot puts beside /init.
-const (
-	// ModuleList names the modules in the order of loading, one a line: the
-	// path, and the names of the modules without which it cannot be loaded.
-	ModuleList = "/modules.list"
-	// EpochFile holds the time of the build in decimal seconds since 1970:
-	// no clock is allowed to be earlier.
-	EpochFile = "/epoch"
-	// BuildFile holds one line that names the image, for error pages.
-	BuildFile = "/build"
-)
-
-// PersistList is the file of the root that lists what of /etc may outlive an
-// image: one path a line, absolute ("/etc/hostname") with * as in path.Match;
-// a line that ends in "/" keeps everything below. Blank lines and lines that
-// begin with # say nothing. Without the file everything stays.
-const PersistList = "usr/lib/imagebuilder/etc-persist"
-
-// StateFile tells the running system what happened here, as JSON (State).
-const StateFile = "/run/imagebuilder/boot.json"
-
-// RepairFile on the boot partition lets e2fsck -y have its way once, where a
-// careful check has given up. The person who puts it there was told so by the
-// page on the screen.
-const RepairFile = "repair.txt"
-
-// State is what the initramfs did, for firstboot and for tests.
+// State is what the initramfs did, as contract.StateFile tells it.
 type State struct {
 	Slot      string `json:"slot"`
 	Trial     bool   `json:"trial"`

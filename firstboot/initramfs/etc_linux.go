@@ -9,6 +9,8 @@ import (
 
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // etc lays the writable layer of the data partition over the image's /etc,
@@ -32,18 +34,18 @@ func (m *machine) etc() error {
 }
 
 func (m *machine) pruneEtc(upper string) error {
-	text, err := os.ReadFile(filepath.Join(sysroot, PersistList))
+	text, err := os.ReadFile(filepath.Join(sysroot, contract.PersistFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return m.badSlot(err)
 	}
-	list, err := parsePersist(string(text))
+	list, err := contract.ParsePersist(string(text))
 	if err != nil {
 		return m.badSlot(err)
 	}
-	gone, err := list.prune(upper)
+	gone, err := pruneLayer(list, upper)
 	if err != nil {
 		return damagedData(m.disk.label, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
 )
 
@@ -26,16 +27,16 @@ var errNoDisk = errors.New("no disk carries this image")
 // image it takes the one on the bus that U-Boot loaded the kernel from, then
 // the only one that a first boot has already finished, and else none. While
 // early is true it leaves slower buses the time to show theirs.
-func choose(disks []candidate, espUUID string, o options, early bool) (candidate, error) {
-	ours := matching(disks, espUUID, o.disk)
-	if early && o.bootdev != "" {
-		ours = filter(ours, func(c candidate) bool { return onBus(c.path, o.bootdev) })
+func choose(disks []candidate, espUUID string, o contract.Args, early bool) (candidate, error) {
+	ours := matching(disks, espUUID, o.DiskID)
+	if early && o.BootDevice != "" {
+		ours = filter(ours, func(c candidate) bool { return onBus(c.path, o.BootDevice) })
 	}
 	if len(ours) == 0 {
 		return candidate{}, errNoDisk
 	}
 	for _, keep := range []func(candidate) bool{
-		func(c candidate) bool { return onBus(c.path, o.bootdev) },
+		func(c candidate) bool { return onBus(c.path, o.BootDevice) },
 		func(c candidate) bool { return finished(c.table) },
 	} {
 		if some := filter(ours, keep); len(ours) > 1 && len(some) > 0 {
@@ -55,7 +56,7 @@ func choose(disks []candidate, espUUID string, o options, early bool) (candidate
 // former tells where this kernel came from, the latter only which image.
 func matching(disks []candidate, espUUID, id string) []candidate {
 	byESP := filter(disks, func(c candidate) bool {
-		boot := c.table.Entry(partBoot)
+		boot := c.table.Entry(contract.PartBoot)
 		return espUUID != "" && boot != nil && strings.EqualFold(boot.ID, espUUID)
 	})
 	if len(byESP) > 0 {
@@ -88,8 +89,8 @@ func onBus(path, devtype string) bool {
 }
 
 func finished(t *ptable.Table) bool {
-	data := t.Entry(partData)
-	return data != nil && data.Type == finalType(t)
+	data := t.Entry(contract.PartData)
+	return data != nil && data.Type == t.Scheme.DataType()
 }
 
 func twoDisks(disks []candidate) error {

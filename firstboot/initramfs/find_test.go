@@ -4,10 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
 )
 
@@ -20,19 +18,19 @@ const (
 // gptDisk is a disk with the table of an image; done tells whether its data
 // was formatted.
 func gptDisk(name, id, esp, path string, done bool) candidate {
-	t := &ptable.Table{Scheme: ptable.GPT, ID: id, SectorSize: 512, Sectors: 8 << 21, Entries: []ptable.Entry{
-		{Number: 1, Type: ptable.TypeESP, ID: esp, Name: "boot", First: 8192, Sectors: 8192},
-		{Number: 2, Type: ptable.TypeRootAMD64, Name: "root-a", First: 16384, Sectors: 8192},
+	t := &ptable.Table{Scheme: contract.GPT, ID: id, SectorSize: 512, Sectors: 8 << 21, Entries: []ptable.Entry{
+		{Number: 1, Type: contract.TypeESP, ID: esp, Name: "boot", First: 8192, Sectors: 8192},
+		{Number: 2, Type: contract.TypeRootAMD64, Name: "root-a", First: 16384, Sectors: 8192},
 	}}
 	if done {
-		t.Put(ptable.Entry{Number: 3, Type: ptable.TypeRootAMD64, Name: "root-b", First: 24576, Sectors: 8192})
-		t.Put(ptable.Entry{Number: 4, Type: ptable.TypeVar, Name: "data", First: 32768, Sectors: 8192})
+		t.Put(ptable.Entry{Number: 3, Type: contract.TypeRootAMD64, Name: "root-b", First: 24576, Sectors: 8192})
+		t.Put(ptable.Entry{Number: 4, Type: contract.TypeVar, Name: "data", First: 32768, Sectors: 8192})
 	}
 	return candidate{name: name, label: name, path: path, table: t}
 }
 
 func foreign(name string) candidate {
-	return candidate{name: name, label: name, table: &ptable.Table{Scheme: ptable.MBR, ID: "12345678", SectorSize: 512, Sectors: 1 << 20,
+	return candidate{name: name, label: name, table: &ptable.Table{Scheme: contract.MBR, ID: "12345678", SectorSize: 512, Sectors: 1 << 20,
 		Entries: []ptable.Entry{{Number: 1, Type: "07", First: 2048, Sectors: 4096}}}}
 }
 
@@ -50,22 +48,22 @@ func TestChoose(t *testing.T) {
 		name  string
 		disks []candidate
 		esp   string
-		opt   options
+		opt   contract.Args
 		want  string // the disk, or the beginning of the error
 	}{
-		{"none", nil, espA, options{disk: guidA}, errNoDisk.Error()},
-		{"foreign only", []candidate{foreign("sda")}, espA, options{disk: guidA}, errNoDisk.Error()},
-		{"by ESP", []candidate{foreign("sda"), gptDisk("sdb", guidA, espA, usb, false)}, strings.ToUpper(espA), options{}, "sdb"},
-		{"ESP before ID", []candidate{gptDisk("sda", guidA, espB, usb, true), gptDisk("sdb", "other", espA, usb, false)}, espA, options{disk: guidA}, "sdb"},
-		{"by ID without loader", []candidate{foreign("sda"), gptDisk("sdb", guidA, espA, usb, false)}, "", options{disk: guidA}, "sdb"},
-		{"by ID under another loader", []candidate{gptDisk("sdb", guidA, espA, usb, false)}, espB, options{disk: guidA}, "sdb"},
-		{"no ID, no loader", []candidate{gptDisk("sdb", "", espA, usb, false)}, "", options{}, errNoDisk.Error()},
-		{"card and stick, from card", []candidate{gptDisk("mmcblk1", guidA, espA, mmc, false), gptDisk("sda", guidA, espA, usb, true)}, "", options{disk: guidA, bootdev: "mmc"}, "mmcblk1"},
-		{"card and stick, from stick", []candidate{gptDisk("mmcblk1", guidA, espA, mmc, true), gptDisk("sda", guidA, espA, usb, false)}, "", options{disk: guidA, bootdev: "usb"}, "sda"},
-		{"finished wins over fresh", []candidate{gptDisk("nvme0n1", guidA, espA, nvme, true), gptDisk("sda", guidA, espA, usb, false)}, espA, options{}, "nvme0n1"},
-		{"two fresh ones", []candidate{gptDisk("nvme0n1", guidA, espA, nvme, false), gptDisk("sda", guidA, espA, usb, false)}, espA, options{}, "2 disks carry the same system"},
-		{"partitions changed by another program", []candidate{changed}, espA, options{}, errNotOurs.Error()},
-		{"table damaged", []candidate{broken}, espA, options{}, "damaged"},
+		{"none", nil, espA, contract.Args{DiskID: guidA}, errNoDisk.Error()},
+		{"foreign only", []candidate{foreign("sda")}, espA, contract.Args{DiskID: guidA}, errNoDisk.Error()},
+		{"by ESP", []candidate{foreign("sda"), gptDisk("sdb", guidA, espA, usb, false)}, strings.ToUpper(espA), contract.Args{}, "sdb"},
+		{"ESP before ID", []candidate{gptDisk("sda", guidA, espB, usb, true), gptDisk("sdb", "other", espA, usb, false)}, espA, contract.Args{DiskID: guidA}, "sdb"},
+		{"by ID without loader", []candidate{foreign("sda"), gptDisk("sdb", guidA, espA, usb, false)}, "", contract.Args{DiskID: guidA}, "sdb"},
+		{"by ID under another loader", []candidate{gptDisk("sdb", guidA, espA, usb, false)}, espB, contract.Args{DiskID: guidA}, "sdb"},
+		{"no ID, no loader", []candidate{gptDisk("sdb", "", espA, usb, false)}, "", contract.Args{}, errNoDisk.Error()},
+		{"card and stick, from card", []candidate{gptDisk("mmcblk1", guidA, espA, mmc, false), gptDisk("sda", guidA, espA, usb, true)}, "", contract.Args{DiskID: guidA, BootDevice: "mmc"}, "mmcblk1"},
+		{"card and stick, from stick", []candidate{gptDisk("mmcblk1", guidA, espA, mmc, true), gptDisk("sda", guidA, espA, usb, false)}, "", contract.Args{DiskID: guidA, BootDevice: "usb"}, "sda"},
+		{"finished wins over fresh", []candidate{gptDisk("nvme0n1", guidA, espA, nvme, true), gptDisk("sda", guidA, espA, usb, false)}, espA, contract.Args{}, "nvme0n1"},
+		{"two fresh ones", []candidate{gptDisk("nvme0n1", guidA, espA, nvme, false), gptDisk("sda", guidA, espA, usb, false)}, espA, contract.Args{}, "2 disks carry the same system"},
+		{"partitions changed by another program", []candidate{changed}, espA, contract.Args{}, errNotOurs.Error()},
+		{"table damaged", []candidate{broken}, espA, contract.Args{}, "damaged"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -85,33 +83,12 @@ func TestChoose(t *testing.T) {
 // came from, which USB shows seconds later.
 func TestChooseWaitsForTheBus(t *testing.T) {
 	card := []candidate{gptDisk("mmcblk1", guidA, espA, "/sys/devices/x/mmc_host/mmc1/block/mmcblk1", false)}
-	o := options{disk: guidA, bootdev: "usb"}
+	o := contract.Args{DiskID: guidA, BootDevice: "usb"}
 	if c, err := choose(card, "", o, true); err != errNoDisk {
 		t.Errorf("early: %s %v", c.name, err)
 	}
 	if c, err := choose(card, "", o, false); err != nil || c.name != "mmcblk1" {
 		t.Errorf("late: %s %v", c.name, err)
-	}
-}
-
-func TestParseCmdline(t *testing.T) {
-	got, err := parseCmdline("console=tty0 imagebuilder.slot=b imagebuilder.disk=DEADBEEF imagebuilder.slotsize=512 quiet " +
-		"systemd.watchdog_sec=60 imagebuilder.bootdev=mmc imagebuilder.trial=1 usb-storage.quirks=1:2:u usbcore.nousb\n")
-	want := options{slot: "b", disk: "deadbeef", slotBytes: 512 << 20, bootdev: "mmc", trial: true, watchdog: time.Minute}
-	for name, want := range map[string]string{"usb_storage": "quirks=1:2:u", "usbcore": "nousb", "uas": ""} {
-		if options := got.moduleOptions(name); options != want {
-			t.Errorf("options of %s: %q, want %q", name, options, want)
-		}
-	}
-	got.module = nil
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{})); err != nil || diff != "" {
-		t.Error(err, diff)
-	}
-	for _, line := range []string{"", "quiet", "imagebuilder.slot=c", "imagebuilder.slot=", "imagebuilder.slot=a imagebuilder.slotsize=x",
-		"imagebuilder.slot=a imagebuilder.slotsize=0", "imagebuilder.slot=a systemd.watchdog_sec=1min"} {
-		if _, err := parseCmdline(line); err == nil {
-			t.Errorf("%q accepted", line)
-		}
 	}
 }
 
@@ -129,8 +106,8 @@ func TestArrangeRefuses(t *testing.T) {
 		"foreign":              func(t *ptable.Table) { *t = *foreign("x").table },
 		"no root-a":            func(t *ptable.Table) { t.Entries = t.Entries[:1] },
 		"root-a renamed":       func(t *ptable.Table) { t.Entry(2).Name = "Windows" },
-		"data of another type": func(t *ptable.Table) { t.Entry(4).Type = ptable.TypeESP },
-		"root-b of another":    func(t *ptable.Table) { t.Entry(3).Type = ptable.TypeESP },
+		"data of another type": func(t *ptable.Table) { t.Entry(4).Type = contract.TypeESP },
+		"root-b of another":    func(t *ptable.Table) { t.Entry(3).Type = contract.TypeESP },
 		"root-b deleted":       func(t *ptable.Table) { t.Entries = append(t.Entries[:2], t.Entries[3]) },
 		"root-a before boot":   func(t *ptable.Table) { t.Entry(2).First = 2048 },
 	} {
@@ -145,12 +122,12 @@ func TestArrangeRefuses(t *testing.T) {
 // Somebody's own partition behind ours stays, and data ends before it.
 func TestArrangeKeepsStrangers(t *testing.T) {
 	table := gptDisk("sda", guidA, espA, "", false).table
-	table.Put(ptable.Entry{Number: 9, Type: ptable.TypeVar, First: 2 << 21, Sectors: 1 << 21})
+	table.Put(ptable.Entry{Number: 9, Type: contract.TypeVar, First: 2 << 21, Sectors: 1 << 21})
 	want, state, err := arrange(table, 16*mib, testIDs())
 	if err != nil || state != dataPending {
 		t.Fatal(state, err)
 	}
-	if data := want.Entry(partData); data.End() != 2<<21 {
+	if data := want.Entry(contract.PartData); data.End() != 2<<21 {
 		t.Errorf("data ends at %d", data.End())
 	}
 	if *want.Entry(9) != *table.Entry(9) {

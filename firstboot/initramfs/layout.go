@@ -4,15 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
-)
-
-// The partitions of every image, on GPT and MBR alike.
-const (
-	partBoot  = 1
-	partRootA = 2
-	partRootB = 3
-	partData  = 4
 )
 
 const (
@@ -47,12 +40,12 @@ func arrange(t *ptable.Table, slotBytes int64, newID func() string) (*ptable.Tab
 	}
 	want := t.Clone()
 	slot := uint64(slotBytes / t.SectorSize)
-	if want.Entry(partRootB) == nil {
+	if want.Entry(contract.PartRootB) == nil {
 		if err := addRootB(want, slot, newID); err != nil {
 			return nil, dataReady, err
 		}
 	}
-	if data := want.Entry(partData); data != nil {
+	if data := want.Entry(contract.PartData); data != nil {
 		data.Sectors = max(data.Sectors, roomFrom(want, data.First))
 		return want, stateOf(want, data), nil
 	}
@@ -60,7 +53,7 @@ func arrange(t *ptable.Table, slotBytes int64, newID func() string) (*ptable.Tab
 }
 
 func stateOf(t *ptable.Table, data *ptable.Entry) dataState {
-	if data.Type == pendingType(t) {
+	if data.Type == t.Scheme.PendingType() {
 		return dataPending
 	}
 	return dataReady
@@ -68,18 +61,18 @@ func stateOf(t *ptable.Table, data *ptable.Entry) dataState {
 
 // addRootB grows root-a to a whole slot and puts root-b behind it.
 func addRootB(t *ptable.Table, slot uint64, newID func() string) error {
-	a := t.Entry(partRootA)
+	a := t.Entry(contract.PartRootA)
 	slot = alignUp(t, max(slot, a.Sectors))
-	b := ptable.Entry{Number: partRootB, Type: a.Type, Name: "root-b", Attributes: a.Attributes &^ 0x80}
-	if t.Scheme == ptable.GPT {
+	b := ptable.Entry{Number: contract.PartRootB, Type: a.Type, Name: contract.NameRootB, Attributes: a.Attributes &^ 0x80}
+	if t.Scheme == contract.GPT {
 		b.ID = newID()
 	} else {
-		b.ID = fmt.Sprintf("%s-%02x", t.ID, partRootB)
+		b.ID = fmt.Sprintf("%s-%02x", t.ID, contract.PartRootB)
 	}
 	b.First = alignUp(t, a.First+slot)
 	b.Sectors = slot
 	a.Sectors = b.First - a.First
-	if data := t.Entry(partData); data != nil && data.First < b.End() {
+	if data := t.Entry(contract.PartData); data != nil && data.First < b.End() {
 		return fmt.Errorf("%w: there is no room for root-b before the data partition", errNotOurs)
 	}
 	if b.End() > t.LastUsable() {
@@ -91,12 +84,12 @@ func addRootB(t *ptable.Table, slot uint64, newID func() string) error {
 
 // addData puts an unformatted data partition behind root-b.
 func addData(t *ptable.Table, newID func() string) error {
-	first := alignUp(t, t.Entry(partRootB).End())
-	data := ptable.Entry{Number: partData, Type: pendingType(t), Name: "data", First: first, Sectors: roomFrom(t, first)}
-	if t.Scheme == ptable.GPT {
+	first := alignUp(t, t.Entry(contract.PartRootB).End())
+	data := ptable.Entry{Number: contract.PartData, Type: t.Scheme.PendingType(), Name: contract.NameData, First: first, Sectors: roomFrom(t, first)}
+	if t.Scheme == contract.GPT {
 		data.ID = newID()
 	} else {
-		data.ID = fmt.Sprintf("%s-%02x", t.ID, partData)
+		data.ID = fmt.Sprintf("%s-%02x", t.ID, contract.PartData)
 	}
 	if int64(data.Sectors)*t.SectorSize < minData {
 		return tooSmall(t, first)
@@ -137,48 +130,20 @@ func alignUp(t *ptable.Table, sector uint64) uint64 {
 // checkOurs accepts the table of an image, in any state that a first boot
 // leaves behind.
 func checkOurs(t *ptable.Table) error {
-	boot, a, b, data := t.Entry(partBoot), t.Entry(partRootA), t.Entry(partRootB), t.Entry(partData)
+	boot, a, b, data := t.Entry(contract.PartBoot), t.Entry(contract.PartRootA), t.Entry(contract.PartRootB), t.Entry(contract.PartData)
 	switch {
 	case boot == nil || a == nil:
 		return fmt.Errorf("%w: it has no boot partition or no root-a", errNotOurs)
-	case !isBootType(t, boot) || !isRootType(t, a, "root-a"):
+	case boot.Type != t.Scheme.BootType() || !t.Scheme.IsRoot(a.Type, a.Name, contract.NameRootA):
 		return fmt.Errorf("%w: partition 1 has type %s, partition 2 has type %s", errNotOurs, boot.Type, a.Type)
 	case a.First < boot.End():
 		return fmt.Errorf("%w: root-a lies before the boot partition", errNotOurs)
-	case b != nil && !isRootType(t, b, "root-b"):
+	case b != nil && !t.Scheme.IsRoot(b.Type, b.Name, contract.NameRootB):
 		return fmt.Errorf("%w: partition 3 has type %s", errNotOurs, b.Type)
-	case data != nil && data.Type != pendingType(t) && data.Type != finalType(t):
+	case data != nil && data.Type != t.Scheme.PendingType() && data.Type != t.Scheme.DataType():
 		return fmt.Errorf("%w: partition 4 has type %s", errNotOurs, data.Type)
 	case data != nil && b == nil:
 		return fmt.Errorf("%w: it has data but no root-b", errNotOurs)
 	}
 	return nil
-}
-
-func isBootType(t *ptable.Table, e *ptable.Entry) bool {
-	if t.Scheme == ptable.GPT {
-		return e.Type == ptable.TypeESP
-	}
-	return e.Type == ptable.TypeFAT32
-}
-
-func isRootType(t *ptable.Table, e *ptable.Entry, name string) bool {
-	if t.Scheme == ptable.GPT {
-		return (e.Type == ptable.TypeRootAMD64 || e.Type == ptable.TypeRootARM64) && e.Name == name
-	}
-	return e.Type == ptable.TypeLinux
-}
-
-func pendingType(t *ptable.Table) string {
-	if t.Scheme == ptable.GPT {
-		return ptable.TypePending
-	}
-	return ptable.TypeNoFS
-}
-
-func finalType(t *ptable.Table) string {
-	if t.Scheme == ptable.GPT {
-		return ptable.TypeVar
-	}
-	return ptable.TypeLinux
 }

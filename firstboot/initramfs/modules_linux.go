@@ -5,27 +5,26 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // loadModules loads the modules in the order the builder computed. A driver
 // for hardware that is not there is no error; the watchdog is armed as soon as
 // its driver is in.
 func (m *machine) loadModules() error {
-	list, err := os.ReadFile(ModuleList)
+	list, err := os.ReadFile("/" + contract.ModuleFile)
 	if err != nil {
 		return err
 	}
 	absent := map[string]bool{}
-	for line := range strings.Lines(string(list)) {
-		if f := strings.Fields(line); len(f) > 0 {
-			m.loadModule(f[0], f[1:], absent)
-		}
-		if m.dog.arm(m.opt.watchdog) {
+	for _, module := range contract.ParseModules(string(list)) {
+		m.loadModule(module.Path, module.Needs, absent)
+		if m.dog.arm(m.args.Watchdog) {
 			m.con.say("watchdog armed: %v", m.dog.timeout())
 		}
 	}
@@ -42,7 +41,7 @@ func (m *machine) loadModule(path string, needs []string, absent map[string]bool
 		absent[name] = true
 		return
 	}
-	err := finitModule("/"+path, m.opt.moduleOptions(name))
+	err := finitModule("/"+path, m.args.ModuleOptions(name))
 	switch {
 	case errors.Is(err, unix.ENODEV):
 		absent[name] = true
@@ -70,9 +69,9 @@ func finitModule(path, options string) error {
 // every start of a Pi, which has no clock of its own. Certificates and ext4's
 // timestamps make no sense in 1970.
 func raiseClock() bool {
-	epoch, err := strconv.ParseInt(readLine(EpochFile), 10, 64)
-	if err != nil || time.Now().Unix() >= epoch {
+	epoch, err := contract.ParseEpoch(readLine("/" + contract.EpochFile))
+	if err != nil || !time.Now().Before(epoch) {
 		return false
 	}
-	return unix.Settimeofday(&unix.Timeval{Sec: epoch}) == nil
+	return unix.Settimeofday(&unix.Timeval{Sec: epoch.Unix()}) == nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
 )
 
@@ -34,6 +35,6 @@ func makeData(d ptable.Disk, t *ptable.Table, state dataState, format func() err
 		return fmt.Errorf("format the data partition: %w", err)
 	}
 	done := t.Clone()
-	done.Entry(partData).Type = finalType(done)
+	done.Entry(contract.PartData).Type = done.Scheme.DataType()
 	return done.Write(d)
 }

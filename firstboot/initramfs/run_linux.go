@@ -13,6 +13,7 @@ import (
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
 )
 
@@ -22,7 +23,7 @@ const sysroot = "/sysroot"
 type machine struct {
 	con   *console
 	dog   *watchdog
-	opt   options
+	args  contract.Args
 	state State
 	build string
 	disk  disk
@@ -63,13 +64,13 @@ func (m *machine) start() error {
 		return err
 	}
 	m.con.open()
-	m.build = readLine(BuildFile)
+	m.build = readLine("/" + contract.BuildFile)
 	m.con.say("%s", m.build)
 	cmdline, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return err
 	}
-	if m.opt, err = parseCmdline(string(cmdline)); err != nil {
+	if m.args, err = contract.ParseArgs(string(cmdline)); err != nil {
 		return err
 	}
 	m.state.Clock = raiseClock()
@@ -115,19 +116,19 @@ func (m *machine) findDisk() error {
 	const patience, slowBus = time.Minute, 15 * time.Second
 	m.con.say("looking for the disk")
 	esp, trial := readLoader()
-	m.state.Trial = trial || m.opt.trial
+	m.state.Trial = trial || m.args.Trial
 	for begin, told := time.Now(), false; ; time.Sleep(200 * time.Millisecond) {
-		c, err := choose(listDisks(), esp, m.opt, time.Since(begin) < slowBus)
+		c, err := choose(listDisks(), esp, m.args, time.Since(begin) < slowBus)
 		switch {
 		case err == nil:
 			return m.openDisk(c)
 		case err != errNoDisk:
 			return diskTrouble(c, err)
 		case time.Since(begin) > patience && m.state.Trial:
-			return noDisk(m.opt, esp)
+			return noDisk(m.args, esp)
 		case time.Since(begin) > patience && !told:
 			told = true
-			m.con.page(noDisk(m.opt, esp).page(m.build, "This computer keeps looking and goes on by itself once the disk is there."))
+			m.con.page(noDisk(m.args, esp).page(m.build, "This computer keeps looking and goes on by itself once the disk is there."))
 		}
 		m.dog.expect(stepLimit)
 	}
@@ -140,14 +141,14 @@ func (m *machine) openDisk(c candidate) error {
 	}
 	d.label = c.label
 	m.disk, m.table = d, c.table
-	m.state.Slot, m.state.Disk, m.state.DiskID = m.opt.slot, c.name, c.table.ID
-	m.con.say("slot %s on %s", m.opt.slot, c.label)
+	m.state.Slot, m.state.Disk, m.state.DiskID = m.args.Slot, c.name, c.table.ID
+	m.con.say("slot %s on %s", m.args.Slot, c.label)
 	return nil
 }
 
 // makeRoom settles the partition table and shows it to the kernel.
 func (m *machine) makeRoom() error {
-	want, state, err := makeRoom(m.disk, m.table, m.opt.slotBytes, newGUID)
+	want, state, err := makeRoom(m.disk, m.table, m.args.SlotSize, newGUID)
 	if err != nil {
 		return diskTrouble(candidate{label: m.disk.label}, err)
 	}
@@ -162,7 +163,11 @@ func (m *machine) makeRoom() error {
 // mountRoot mounts the slot's squashfs and makes sure that it belongs to this
 // kernel: a mismatch would end minutes later in a system without modules.
 func (m *machine) mountRoot() error {
-	dev, err := m.disk.partition(m.opt.rootPart())
+	part := contract.PartRootA
+	if m.args.Slot == "b" {
+		part = contract.PartRootB
+	}
+	dev, err := m.disk.partition(part)
 	if err != nil {
 		return m.badSlot(err)
 	}
@@ -175,12 +180,12 @@ func (m *machine) mountRoot() error {
 	}
 	release := unix.ByteSliceToString(uts.Release[:])
 	if _, err := os.Stat(filepath.Join(sysroot, "usr/lib/modules", release)); err != nil {
-		return m.badSlot(fmt.Errorf("the system in slot %s is not made for this kernel: %w", m.opt.slot, err))
+		return m.badSlot(fmt.Errorf("the system in slot %s is not made for this kernel: %w", m.args.Slot, err))
 	}
 	return nil
 }
 
-func (m *machine) badSlot(err error) error { return badSlot(m.opt.slot, m.disk.label, err) }
+func (m *machine) badSlot(err error) error { return badSlot(m.args.Slot, m.disk.label, err) }
 
 // handOver leaves a note for the running system and becomes its init.
 func (m *machine) handOver() error {
@@ -205,7 +210,7 @@ func (m *machine) stop(err error) {
 		err = fmt.Errorf("init returned")
 	}
 	t := asTrouble(err)
-	if m.state.Trial || m.opt.trial {
+	if m.state.Trial || m.args.Trial {
 		m.con.page(t.page(m.build, "This was the trial of a new version. The computer restarts in 30 seconds with the version it had before."))
 		m.dog.expect(time.Minute)
 		time.Sleep(30 * time.Second)

@@ -3,6 +3,8 @@ package initramfs
 import (
 	"errors"
 	"fmt"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // photograph ends most remedies: the people on site cannot do more.
@@ -32,11 +34,11 @@ func diskTrouble(c candidate, err error) error {
 }
 
 // noDisk says that the boot disk does not appear.
-func noDisk(o options, esp string) *Trouble {
+func noDisk(o contract.Args, esp string) *Trouble {
 	return &Trouble{
 		What: "The computer cannot find the card or disk that its system is on.",
 		Do:   "Check that the card, stick or disk sits firmly and that its cable is plugged in. If you just copied it to another one, use only one of the two.",
-		Err:  fmt.Errorf("no disk has ID %q or an EFI system partition %q", o.disk, esp),
+		Err:  fmt.Errorf("no disk has ID %q or an EFI system partition %q", o.DiskID, esp),
 	}
 }
 
@@ -56,7 +58,7 @@ func damagedData(label string, err error) error {
 		What: "The part of the disk that holds this computer's data is damaged, and repairing it by itself could lose data. It was NOT formatted.",
 		Disk: label,
 		Do: "Call whoever looks after this computer before you do anything. If they say so: switch off, put the card into a laptop, create an empty file called " +
-			RepairFile + " on the small partition that the laptop shows, put the card back and switch on. The computer then repairs what it can.",
+			contract.RepairFile + " on the small partition that the laptop shows, put the card back and switch on. The computer then repairs what it can.",
 		Err: err,
 	}
 }

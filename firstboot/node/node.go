@@ -1,6 +1,6 @@
 // Package node is the schema of node.yaml: who one machine is, where it
-// belongs and the secrets it needs once. It is the only contract between the
-// program that flashes a card and the one that runs when the card boots.
+// belongs and the secrets it needs once. The program that flashes a card writes
+// it, the one that runs when the card boots reads it.
 //
 // The package reads, checks, completes and writes the file's content. It
 // refuses unknown fields, values that would be wrong on any machine, and

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // EFIDir is where systemd-boot looks for unified kernel images, on the EFI
@@ -90,7 +92,7 @@ func (e efi) state() (State, error) {
 	}
 	var st State
 	var best entry
-	for _, name := range []string{"a", "b"} {
+	for _, name := range contract.Slots {
 		n, ok := found[name]
 		switch {
 		case ok && n.Counted:

@@ -10,11 +10,11 @@
 package slot
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // DefaultTries is how often a slot on trial may start before it falls back.
@@ -53,11 +53,11 @@ type loader interface {
 // /boot/firmware. cmdline is the content of /proc/cmdline, which names the
 // running slot.
 func Open(dir, cmdline string) (*Store, error) {
-	current, err := FromCmdline(cmdline)
+	args, err := contract.ParseArgs(cmdline)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{current: current}
+	s := &Store{current: args.Slot}
 	switch {
 	case exists(filepath.Join(dir, EFIDir)):
 		s.loader = efi{dir: filepath.Join(dir, filepath.FromSlash(EFIDir))}
@@ -67,16 +67,6 @@ func Open(dir, cmdline string) (*Store, error) {
 		return nil, fmt.Errorf("%s is not a boot partition of ours: it has neither %s nor %s; is it mounted?", dir, EFIDir, ScriptFile)
 	}
 	return s, nil
-}
-
-// FromCmdline returns the slot that a kernel command line names.
-func FromCmdline(cmdline string) (string, error) {
-	for _, arg := range strings.Fields(cmdline) {
-		if name, ok := strings.CutPrefix(arg, "imagebuilder.slot="); ok {
-			return name, check(name)
-		}
-	}
-	return "", errors.New("the kernel command line names no slot (imagebuilder.slot=)")
 }
 
 // Other returns the slot beside the given one.
@@ -102,7 +92,7 @@ func (s *Store) MarkGood() error { return s.loader.markGood(s.current) }
 // StartTrial makes the next boots start name, at most tries times, unless it
 // is marked good. The other slot must be known to be good.
 func (s *Store) StartTrial(name string, tries int) error {
-	if err := check(name); err != nil {
+	if err := contract.CheckSlot(name); err != nil {
 		return err
 	}
 	if tries < 1 || tries > 9 { // one digit: U-Boot's script counts in hex
@@ -119,13 +109,6 @@ func (s *Store) StartTrial(name string, tries int) error {
 		return fmt.Errorf("slot %s is still on trial itself; mark it good first", st.Current)
 	}
 	return s.loader.startTrial(name, tries)
-}
-
-func check(name string) error {
-	if name != "a" && name != "b" {
-		return fmt.Errorf("slot %q is neither a nor b", name)
-	}
-	return nil
 }
 
 func exists(name string) bool {

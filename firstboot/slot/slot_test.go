@@ -7,6 +7,8 @@ import (
 	"sort"
 	"strings"
 	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // partition is a boot partition in a directory.
@@ -32,7 +34,7 @@ func newPartition(t *testing.T, files map[string]string) partition {
 
 func (p partition) open(slot string) *Store {
 	p.t.Helper()
-	s, err := Open(p.dir, "quiet imagebuilder.slot="+slot+" panic=10\n")
+	s, err := Open(p.dir, "quiet "+contract.Args{Slot: slot, SlotSize: 1 << 30}.Encode()+" panic=10\n")
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -192,7 +194,7 @@ func TestUBootGarbage(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Open(dir, "imagebuilder.slot=a"); err == nil || !strings.Contains(err.Error(), "is it mounted?") {
+	if _, err := Open(dir, contract.Args{Slot: "a", SlotSize: 1 << 30}.Encode()); err == nil || !strings.Contains(err.Error(), "is it mounted?") {
 		t.Errorf("empty directory: %v", err)
 	}
 	for _, line := range []string{"", "imagebuilder.slot=", "imagebuilder.slot=ab"} {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // Files of U-Boot's script on the Raspberry Pi's boot partition. GoodFile is
@@ -82,10 +84,10 @@ func (u uboot) state() (State, error) {
 		return State{}, err
 	}
 	st := State{Good: good["good"]}
-	if check(st.Good) != nil {
+	if contract.CheckSlot(st.Good) != nil {
 		st.Good = "a" // as the script has it
 	}
-	if check(trial["try"]) == nil {
+	if contract.CheckSlot(trial["try"]) == nil {
 		st.Trial = trial["try"]
 		// The script takes numbers as hexadecimal and refuses large ones.
 		if n, err := strconv.ParseUint(trial["tries"], 16, 8); err == nil && n < 16 {

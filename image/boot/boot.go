@@ -12,11 +12,12 @@ package boot
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
-	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -71,25 +72,21 @@ type Pi struct {
 	DeviceTrees []string
 }
 
-// watchdogSeconds arms the hardware from the initramfs on; systemd reads the
+// watchdog arms the hardware from the initramfs on; systemd reads the
 // same argument and takes over. The Pi's counter ends at 15 s and is fed in
 // between by the kernel.
-const watchdogSeconds = 60
+const watchdog = time.Minute
 
 // cmdline returns the kernel arguments of a slot ("a" or "b").
 func (in Input) cmdline(slot string) string {
-	args := append([]string(nil), in.Cmdline...)
-	args = append(args,
-		"imagebuilder.slot="+slot,
-		"imagebuilder.disk="+in.DiskID,
-		fmt.Sprintf("imagebuilder.slotsize=%d", in.SlotSize>>20),
-		fmt.Sprintf("systemd.watchdog_sec=%d", watchdogSeconds),
-		// The partitions are mounted by us; systemd's generator would mount
-		// the ESP a second time.
-		"systemd.gpt_auto=0",
-	)
-	return strings.Join(args, " ")
+	args := contract.Args{Slot: slot, DiskID: in.DiskID, SlotSize: in.SlotSize, Watchdog: watchdog}
+	return strings.Join(append(slices.Clone(in.Cmdline), args.Encode(), noGPTAuto), " ")
 }
+
+// Nothing on the disk is mounted but what the initramfs found: systemd's
+// generator would mount the ESP a second time, and another disk with the same
+// partition types must not become /var or swap.
+const noGPTAuto = "systemd.gpt_auto=0"
 
 func (in Input) title() string {
 	if in.Title != "" {
@@ -103,9 +100,9 @@ const ReadmeFile = "README.txt"
 
 // addCommon puts the files on t that every boot partition has.
 func (in Input) addCommon(t *tree.Tree) error {
-	label, err := bootinfo.Info{
+	label, err := contract.Label{
 		Version: 1, Board: in.Board, Arch: in.Arch, ImageVersion: in.ImageVersion, Kernel: in.Kernel, DiskID: in.DiskID,
-		SlotMiB: in.SlotSize >> 20, Slots: []string{"a", "b"}, NodeFile: node.FileName, NodeFileSize: node.ReservedSize,
+		SlotMiB: in.SlotSize >> 20, Slots: contract.Slots, NodeFile: node.FileName, NodeFileSize: node.ReservedSize,
 	}.Encode()
 	if err != nil {
 		return err
@@ -115,7 +112,7 @@ func (in Input) addCommon(t *tree.Tree) error {
 	// of clusters whatever comes later.
 	f.add(node.FileName, tree.String(strings.Repeat("\n", node.ReservedSize)))
 	f.add(node.StatusFile, tree.Bytes(node.PadStatus([]byte("This node was never started.\r\n"))))
-	f.add(bootinfo.File, tree.Bytes(label))
+	f.add(contract.LabelFile, tree.Bytes(label))
 	f.add(ReadmeFile, tree.String(readme(in)))
 	return f.err
 }

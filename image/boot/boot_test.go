@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/going-mobile/imagebuilder/image/bootinfo"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -266,7 +266,7 @@ imagebuilder.json: file 0644 %d
 loader: dir 0755 0
 loader/loader.conf: file 0644 %d
 node.yaml: file 0644 32768
-`, uki, len(readme(input(t))), esp.Get(bootinfo.File).Size(), len(loaderConf))
+`, uki, len(readme(input(t))), esp.Get(contract.LabelFile).Size(), len(loaderConf))
 	if diff := cmp.Diff(want, listing(esp)); diff != "" {
 		t.Error(diff)
 	}

@@ -3,6 +3,7 @@ package boot
 import (
 	"fmt"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -91,6 +92,6 @@ func SlotUKI(in Input, name string) ([]byte, error) {
 // Without versions the file name's generation alone decides; see
 // firstboot/slot.
 func osRelease(in Input, name string) string {
-	return fmt.Sprintf("ID=debian\nIMAGE_ID=imagebuilder-%s\nPRETTY_NAME=\"%s %s (slot %s)\"\nIMAGEBUILDER_IMAGE_VERSION=%s\n",
-		in.Board, in.title(), in.ImageVersion, name, in.ImageVersion)
+	return fmt.Sprintf("ID=debian\nIMAGE_ID=%s\nPRETTY_NAME=\"%s %s (slot %s)\"\nIMAGEBUILDER_IMAGE_VERSION=%s\n",
+		contract.ImageID(in.Board), in.title(), in.ImageVersion, name, in.ImageVersion)
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"strconv"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/cpio"
 	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/tree"
@@ -17,8 +17,8 @@ import (
 var EFIModules = []string{"efivarfs"}
 
 // Initramfs returns the compressed initramfs: init, the modules in the order
-// of loading, and three small files that tell init about the build. See
-// firstboot/initramfs for their names and meaning.
+// of loading, and three small files that tell init about the build
+// (package contract).
 func Initramfs(in Input) ([]byte, error) {
 	t, err := initramfsTree(in)
 	if err != nil {
@@ -52,9 +52,9 @@ func initramfsTree(in Input) (*tree.Tree, error) {
 		}
 		f.add(m.Path, c)
 	}
-	f.add("modules.list", tree.String(moduleList(modules)))
-	f.add("epoch", tree.String(strconv.FormatInt(in.Epoch.Unix(), 10)+"\n"))
-	f.add("build", tree.String(fmt.Sprintf("imagebuilder %s %s, kernel %s\n", in.Board, in.ImageVersion, in.Kernel)))
+	f.add(contract.ModuleFile, tree.String(moduleList(modules)))
+	f.add(contract.EpochFile, tree.String(contract.EncodeEpoch(in.Epoch)))
+	f.add(contract.BuildFile, tree.String(fmt.Sprintf("imagebuilder %s %s, kernel %s\n", in.Board, in.ImageVersion, in.Kernel)))
 	return t, f.err
 }
 
@@ -70,14 +70,13 @@ func addConsole(in Input, t *tree.Tree, err error) error {
 	})
 }
 
-// moduleList has a line for every module, in the order of loading: its path
-// and the names of those it needs.
+// moduleList says in which order to load modules, and what each needs.
 func moduleList(modules []kmod.Module) string {
-	var b strings.Builder
+	var list []contract.Module
 	for _, m := range modules {
-		b.WriteString(strings.Join(append([]string{m.Path}, m.Needs...), " ") + "\n")
+		list = append(list, contract.Module{Path: m.Path, Needs: m.Needs})
 	}
-	return b.String()
+	return contract.EncodeModules(list)
 }
 
 // closure returns the modules to load, in that order.

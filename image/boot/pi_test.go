@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/going-mobile/imagebuilder/image/bootinfo"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -56,7 +56,7 @@ overlays/disable-wifi.dtbo: file 0644 7
 start4.elf: file 0644 12
 u-boot.bin: file 0644 %d
 `, size("README.txt"), len("bootargs=")+len(in.cmdline("a"))+1, size("a/initrd.img"), size("a/vmlinuz"), size("bcm2711-rpi-4-b.dtb"),
-		size("bcm2712-rpi-5-b.dtb"), 64+8+len(bootCmd), size("config.txt"), size(bootinfo.File), len(fakeUBoot()))
+		size("bcm2712-rpi-5-b.dtb"), 64+8+len(bootCmd), size("config.txt"), size(contract.LabelFile), len(fakeUBoot()))
 	if diff := cmp.Diff(want, listing(pi)); diff != "" {
 		t.Error(diff)
 	}

@@ -3,6 +3,7 @@ package boot
 import (
 	"fmt"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/boot/fdt"
 )
 
@@ -47,6 +48,6 @@ func QEMUDeviceTree(dtb []byte) ([]byte, error) {
 		usb.Set("dr_mode", []byte("host\x00"))
 	}
 	chosen.Set("stdout-path", []byte("serial0:115200n8\x00")) // U-Boot's console after its relocation
-	chosen.Set("imagebuilder,bootargs", []byte("console=ttyAMA0,115200 systemd.watchdog_sec=0 usbcore.autosuspend=-1\x00"))
+	chosen.Set("imagebuilder,bootargs", []byte("console=ttyAMA0,115200 "+contract.ArgWatchdog+"=0 usbcore.autosuspend=-1\x00"))
 	return t.Bytes(), nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // readme is for the person who puts the card into a laptop.
@@ -18,12 +20,12 @@ What you may see and do here:
 
   STATUS.TXT  how the last start went, in plain words. The server writes it.
   node.yaml   who this server is. You may replace it by a file you were sent.
-  repair.txt  an empty file of this name tells the server to repair its data
+  %s  an empty file of this name tells the server to repair its data
               at the next start. Only make one when you are asked to.
 
 Please leave everything else alone, and always eject the card before you take
 it out.
-`, in.title(), in.ImageVersion)
+`, in.title(), in.ImageVersion, contract.RepairFile)
 	return strings.ReplaceAll(text, "\n", "\r\n") // Notepad of old
 }
 

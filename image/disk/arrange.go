@@ -1,6 +1,10 @@
 package disk
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+)
 
 // tailGPT is the backup table at the end of a disk: 128 entries of 128 bytes
 // and the header.
@@ -26,14 +30,14 @@ func Arrange(l Layout, align int64) (Layout, error) {
 		}
 		p.Start = next
 		p.Size = roundUp(p.Size, align)
-		if l.Scheme == MBR {
+		if l.Scheme == contract.MBR {
 			p.UUID = mbrPartUUID(l.ID, p.Number)
 		}
 		next = p.End()
 		out.Partitions = append(out.Partitions, p)
 	}
 	out.Size = next
-	if l.Scheme == GPT {
+	if l.Scheme == contract.GPT {
 		out.Size += mib
 	}
 	return out, out.Check()

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"unicode/utf16"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 var (
@@ -31,7 +33,7 @@ func (l *Layout) Check() error {
 		if err := l.checkPartition(p); err != nil {
 			return fmt.Errorf("partition %d: %w", p.Number, err)
 		}
-		if seen[p.Number] || l.Scheme == GPT && seen[p.UUID] {
+		if seen[p.Number] || l.Scheme == contract.GPT && seen[p.UUID] {
 			return fmt.Errorf("partition %d: its number or UUID is used twice", p.Number)
 		}
 		seen[p.Number], seen[p.UUID] = true, true
@@ -43,11 +45,11 @@ func (l *Layout) checkDisk() error {
 	switch {
 	case l.Size%SectorSize != 0 || l.Size < mib:
 		return fmt.Errorf("a disk of %d bytes is not a multiple of %d or below 1 MiB", l.Size, SectorSize)
-	case l.Scheme == GPT && (!guidPattern.MatchString(l.ID) || l.ID == zeroGUID):
+	case l.Scheme == contract.GPT && (!guidPattern.MatchString(l.ID) || l.ID == zeroGUID):
 		return fmt.Errorf("disk GUID %q is not one in lower case", l.ID)
-	case l.Scheme == MBR && (!signaturePattern.MatchString(l.ID) || l.ID == "00000000"):
+	case l.Scheme == contract.MBR && (!signaturePattern.MatchString(l.ID) || l.ID == "00000000"):
 		return fmt.Errorf("disk signature %q is not eight lower-case hex digits", l.ID)
-	case l.Scheme != MBR && l.Scheme != GPT:
+	case l.Scheme != contract.MBR && l.Scheme != contract.GPT:
 		return fmt.Errorf("unknown scheme %q", l.Scheme)
 	}
 	return nil
@@ -62,7 +64,7 @@ func (l *Layout) checkPartition(p Partition) error {
 		return fmt.Errorf("%d bytes at %d are not whole sectors", p.Size, p.Start)
 	case p.Start < first || p.Start > end || p.Size > end-p.Start:
 		return fmt.Errorf("%d bytes at %d are not between %d and %d", p.Size, p.Start, first, end)
-	case l.Scheme == MBR:
+	case l.Scheme == contract.MBR:
 		return checkMBR(p)
 	}
 	return checkGPT(p)
@@ -70,7 +72,7 @@ func (l *Layout) checkPartition(p Partition) error {
 
 // usable is where partitions may be, and how many.
 func (l *Layout) usable() (first, end int64, limit int) {
-	if l.Scheme == MBR {
+	if l.Scheme == contract.MBR {
 		return SectorSize, min(l.Size, (1<<32-1)*SectorSize), maxNumMBR
 	}
 	return SectorSize + tailGPT, l.Size - tailGPT, maxNumGPT

@@ -12,7 +12,8 @@ package disk
 
 import (
 	"errors"
-	"fmt"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // SectorSize is the only one supported, in bytes: SD cards, SATA and nearly
@@ -27,47 +28,13 @@ const (
 	AlignCard = 4 * mib
 )
 
-// Scheme is the kind of a partition table.
-type Scheme string
-
-// The two schemes.
-const (
-	MBR Scheme = "mbr"
-	GPT Scheme = "gpt"
-)
-
-// Partition types. GPT's are those of the UAPI group's Discoverable Partitions
-// Specification, MBR's two hex digits.
-const (
-	TypeESP       = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
-	TypeRootAMD64 = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
-	TypeRootARM64 = "b921b045-1df0-41c3-af44-4c6f280d3fae"
-	TypeVar       = "4d21b016-b534-45c2-a9fb-5c16e091fd2d"
-	TypeLinux     = "0fc63daf-8483-4772-8e79-3d69d8477de4"
-	TypeBasicData = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
-
-	TypeMBRFAT32 = "0c" // with LBA
-	TypeMBRLinux = "83"
-)
-
-// RootType returns the GPT type of a root partition for a Debian architecture.
-func RootType(arch string) (string, error) {
-	switch arch {
-	case "amd64":
-		return TypeRootAMD64, nil
-	case "arm64":
-		return TypeRootARM64, nil
-	}
-	return "", fmt.Errorf("no partition type is known for the root of architecture %q", arch)
-}
-
 // ErrNoTable is returned by Read, wrapped, where there is neither a GPT nor
 // an MBR: a blank disk or one that is a file system as a whole.
 var ErrNoTable = errors.New("no partition table")
 
 // Layout is a partition table and the size of the disk or image around it.
 type Layout struct {
-	Scheme Scheme `json:"scheme"`
+	Scheme contract.Scheme `json:"scheme"`
 	// ID is the disk's GUID, or for MBR its signature as eight hex digits.
 	ID string `json:"id"`
 	// Size of the disk or image file in bytes.
@@ -101,10 +68,13 @@ type Partition struct {
 // End is the offset of the first byte after p.
 func (p Partition) End() int64 { return p.Start + p.Size }
 
+// typeBasicData is what Windows gives its own partitions.
+const typeBasicData = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
+
 // IsFAT reports whether the type says that p is a FAT file system or an ESP.
 func (p Partition) IsFAT() bool {
 	switch p.Type {
-	case "0b", "0c", "0e", "ef", TypeESP, TypeBasicData:
+	case "0b", "0c", "0e", "ef", contract.TypeESP, typeBasicData:
 		return true
 	}
 	return false

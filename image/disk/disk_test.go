@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 func mustTool(t *testing.T, name string, args ...string) string {
@@ -30,9 +32,9 @@ func mustTool(t *testing.T, name string, args ...string) string {
 }
 
 func piLayout(t testing.TB) Layout {
-	l, err := Arrange(Layout{Scheme: MBR, ID: "1234abcd", Partitions: []Partition{
-		{Size: 64 * mib, Type: TypeMBRFAT32, Active: true},
-		{Size: 9*mib + 4096, Type: TypeMBRLinux},
+	l, err := Arrange(Layout{Scheme: contract.MBR, ID: "1234abcd", Partitions: []Partition{
+		{Size: 64 * mib, Type: contract.TypeFAT32, Active: true},
+		{Size: 9*mib + 4096, Type: contract.TypeLinux},
 	}}, AlignCard)
 	if err != nil {
 		t.Fatal(err)
@@ -41,10 +43,10 @@ func piLayout(t testing.TB) Layout {
 }
 
 func uefiLayout(t testing.TB) Layout {
-	l, err := Arrange(Layout{Scheme: GPT, ID: GUID("test", "disk"), Partitions: []Partition{
-		{Size: 64 * mib, Type: TypeESP, Name: "esp", UUID: GUID("test", "esp")},
-		{Size: 9*mib + 4096, Type: TypeRootAMD64, Name: "root-a", UUID: GUID("test", "root-a"), Attributes: 1 << 60},
-		{Number: 4, Size: mib, Type: TypeVar, Name: "Größe 😀", UUID: GUID("test", "data")},
+	l, err := Arrange(Layout{Scheme: contract.GPT, ID: GUID("test", "disk"), Partitions: []Partition{
+		{Size: 64 * mib, Type: contract.TypeESP, Name: "esp", UUID: GUID("test", "esp")},
+		{Size: 9*mib + 4096, Type: contract.TypeRootAMD64, Name: "root-a", UUID: GUID("test", "root-a"), Attributes: 1 << 60},
+		{Number: 4, Size: mib, Type: contract.TypeVar, Name: "Größe 😀", UUID: GUID("test", "data")},
 	}}, Align)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +130,7 @@ func TestMBRIsWhatSfdiskWrites(t *testing.T) {
 	}
 	defer ref.Close()
 	ref.Truncate(20 << 30)
-	l := Layout{Scheme: MBR, ID: "deadbeef", Size: 20 << 30, Partitions: []Partition{
+	l := Layout{Scheme: contract.MBR, ID: "deadbeef", Size: 20 << 30, Partitions: []Partition{
 		{Number: 1, Start: 4 * mib, Size: 256 * mib, Type: "0c", Active: true},
 		{Number: 3, Start: 260 * mib, Size: 8 << 30, Type: "83"},
 	}}
@@ -301,9 +303,9 @@ func FuzzRead(f *testing.F) {
 
 // tinyDisk is a disk of 2 MiB with one partition.
 func tinyDisk(t testing.TB, useMBR bool) []byte {
-	l := Layout{Scheme: GPT, ID: GUID("x"), Size: 2 * mib, Partitions: []Partition{{Number: 1, Start: mib, Size: mib / 2, Type: TypeLinux, UUID: GUID("y")}}}
+	l := Layout{Scheme: contract.GPT, ID: GUID("x"), Size: 2 * mib, Partitions: []Partition{{Number: 1, Start: mib, Size: mib / 2, Type: contract.TypeVar, UUID: GUID("y")}}}
 	if useMBR {
-		l.Scheme, l.ID, l.Partitions[0].Type = MBR, "12345678", "83"
+		l.Scheme, l.ID, l.Partitions[0].Type = contract.MBR, "12345678", "83"
 	}
 	img := make(sectorWriter, l.Size)
 	if err := Write(img, l); err != nil {

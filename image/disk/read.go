@@ -9,6 +9,8 @@ import (
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/diskfs/go-diskfs/partition/mbr"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // Read parses the partition table of a disk or image of size bytes. A GPT
@@ -46,7 +48,7 @@ func readMBR(sector []byte, size int64) (Layout, error) {
 		// Boot code where entries should be, as in other boot sectors.
 		return Layout{}, fmt.Errorf("%w: %w", ErrNoTable, err)
 	}
-	l := Layout{Scheme: MBR, ID: t.UUID(), Size: size}
+	l := Layout{Scheme: contract.MBR, ID: t.UUID(), Size: size}
 	for _, p := range t.Partitions {
 		if p.Type == mbr.Empty || p.Size == 0 {
 			continue
@@ -89,7 +91,7 @@ func readGPT(r io.ReaderAt, size int64, header []byte) (Layout, error) {
 	if err != nil {
 		return Layout{}, fmt.Errorf("read GPT: %w", err)
 	}
-	l := Layout{Scheme: GPT, ID: strings.ToLower(t.GUID), Size: size, Recovered: t.RecoveredFromBackup}
+	l := Layout{Scheme: contract.GPT, ID: strings.ToLower(t.GUID), Size: size, Recovered: t.RecoveredFromBackup}
 	for _, p := range t.Partitions {
 		if p.Start > uint64(size/SectorSize) || p.End < p.Start || p.End >= uint64(size/SectorSize) {
 			return Layout{}, fmt.Errorf("read GPT: partition %d (sectors %d to %d) is not on the disk of %d bytes", p.Index, p.Start, p.End, size)

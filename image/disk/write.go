@@ -9,6 +9,8 @@ import (
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/diskfs/go-diskfs/partition/mbr"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 var le = binary.LittleEndian
@@ -21,7 +23,7 @@ func Write(w io.WriterAt, l Layout) error {
 		return err
 	}
 	write := writeGPT
-	if l.Scheme == MBR {
+	if l.Scheme == contract.MBR {
 		write = writeMBR
 	}
 	if err := write(w, l); err != nil {

@@ -3,11 +3,11 @@
 package e2e
 
 import (
-	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // TestEveryBoardBootsToRunning tells the life of a node that nothing happens
@@ -102,22 +102,15 @@ func (c *computer) identity() string {
 // outlive an image.
 func (c *computer) keepsEtc() {
 	c.t.Helper()
-	allowed := strings.Fields(c.sh("grep -v '^#' /usr/lib/imagebuilder/etc-persist"))
+	allowed, err := contract.ParsePersist(c.sh("cat /" + contract.PersistFile))
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	for file := range strings.Lines(c.sh("cd /var/.overlay/etc/upper && find . ! -type d | sed 's:^[.]:/etc:'")) {
-		file = strings.TrimSpace(file)
-		if !slices.ContainsFunc(allowed, func(pattern string) bool { return covers(pattern, file) }) {
+		if file = strings.TrimSpace(file); !allowed.Keeps(file) {
 			c.t.Errorf("%s was changed on the node and is not on the list of what may be", file)
 		}
 	}
-}
-
-// covers follows the format of firstboot/initramfs.PersistList.
-func covers(pattern, file string) bool {
-	if dir, ok := strings.CutSuffix(pattern, "/"); ok {
-		return file == dir || strings.HasPrefix(file, dir+"/")
-	}
-	ok, _ := path.Match(pattern, file)
-	return ok
 }
 
 func (c *computer) dataBytes() int64 {

@@ -16,8 +16,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/boot"
-	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -28,7 +28,7 @@ func TestPartitionTableIsClean(t *testing.T) {
 		if !strings.Contains(out, "No errors detected") {
 			t.Errorf("sfdisk -V: %s", out)
 		}
-		if openImage(t, img).Layout.Scheme == disk.GPT {
+		if openImage(t, img).Layout.Scheme == contract.GPT {
 			if out := run(t, "sgdisk", "-v", img); !strings.Contains(out, "No problems found") {
 				t.Errorf("sgdisk -v: %s", out)
 			}

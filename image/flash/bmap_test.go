@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
 	"github.com/going-mobile/imagebuilder/image/progress"
@@ -15,8 +16,8 @@ import (
 // TestBmapOnADirtyDevice is why the map is made from what was written, not
 // from zeros: bmaptool leaves everything else as it was, here full of 0xa5.
 func TestBmapOnADirtyDevice(t *testing.T) {
-	l, err := disk.Arrange(disk.Layout{Scheme: disk.GPT, ID: disk.GUID("disk"), Partitions: []disk.Partition{
-		{Size: 33 * mib, Type: disk.TypeESP, Name: "esp", UUID: disk.GUID("esp")}}}, disk.Align)
+	l, err := disk.Arrange(disk.Layout{Scheme: contract.GPT, ID: disk.GUID("disk"), Partitions: []disk.Partition{
+		{Size: 33 * mib, Type: contract.TypeESP, Name: "esp", UUID: disk.GUID("esp")}}}, disk.Align)
 	if err != nil {
 		t.Fatal(err)
 	}

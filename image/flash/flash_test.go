@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
-	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
@@ -61,14 +61,14 @@ func blank(t *testing.T, size int64, fill byte) string {
 }
 
 // testImage is a whole small image of ours, with a root of noise.
-func testImage(t *testing.T, scheme disk.Scheme) string {
+func testImage(t *testing.T, scheme contract.Scheme) string {
 	t.Helper()
 	l := disk.Layout{Scheme: scheme, ID: "0badcafe", Partitions: []disk.Partition{
-		{Size: 33 * mib, Type: disk.TypeMBRFAT32}, {Size: 3 * mib, Type: disk.TypeMBRLinux}}}
-	if scheme == disk.GPT {
+		{Size: 33 * mib, Type: contract.TypeFAT32}, {Size: 3 * mib, Type: contract.TypeLinux}}}
+	if scheme == contract.GPT {
 		l = disk.Layout{Scheme: scheme, ID: disk.GUID("disk"), Partitions: []disk.Partition{
-			{Size: 33 * mib, Type: disk.TypeESP, Name: "esp", UUID: disk.GUID("esp")},
-			{Size: 3 * mib, Type: disk.TypeRootAMD64, Name: "root-a", UUID: disk.GUID("root-a")}}}
+			{Size: 33 * mib, Type: contract.TypeESP, Name: "esp", UUID: disk.GUID("esp")},
+			{Size: 3 * mib, Type: contract.TypeRootAMD64, Name: "root-a", UUID: disk.GUID("root-a")}}}
 	}
 	l, err := disk.Arrange(l, disk.Align)
 	if err != nil {
@@ -92,9 +92,9 @@ func testImage(t *testing.T, scheme disk.Scheme) string {
 func bootTree(t *testing.T) *tree.Tree {
 	tr := tree.New()
 	for name, text := range map[string]string{
-		bootinfo.File: `{"board": "rpi4", "imageVersion": "2025.3", "arch": "arm64", "later": 1}`,
-		node.FileName: strings.Repeat("\n", node.ReservedSize),
-		"config.txt":  "arm_64bit=1\n",
+		contract.LabelFile: `{"board": "rpi4", "imageVersion": "2025.3", "arch": "arm64", "later": 1}`,
+		node.FileName:      strings.Repeat("\n", node.ReservedSize),
+		"config.txt":       "arm_64bit=1\n",
 	} {
 		if err := tr.Add(&tree.Node{Path: name, Mode: 0o644, Content: tree.String(text), Source: "test"}); err != nil {
 			t.Fatal(err)
@@ -132,7 +132,7 @@ func (m *meter) Add(n int64) { m.n += n }
 func (m *meter) Done(error)  { m.done++ }
 
 func TestWriteToLoopDevice(t *testing.T) {
-	img := testImage(t, disk.GPT)
+	img := testImage(t, contract.GPT)
 	size := fileSize(t, img)
 	back := blank(t, 64*mib, 0xa5)
 	dev := loop(t, back)
@@ -160,7 +160,7 @@ func TestWriteErasesTheOldDisk(t *testing.T) {
 	mustTool(t, "sgdisk", "-n1:2048:+8M", "-n2:50M:+8M", back)
 	mustTool(t, "mkfs.ext4", "-q", "-F", "-E", "offset=52428800", "-L", "olddata", back, "8M")
 	dev := loop(t, back)
-	if _, err := WriteImage(t.Context(), testImage(t, disk.MBR), dev, Options{Force: true}); err != nil {
+	if _, err := WriteImage(t.Context(), testImage(t, contract.MBR), dev, Options{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	if out := mustTool(t, "sgdisk", "-p", back); strings.Contains(out, "backup") {
@@ -172,7 +172,7 @@ func TestWriteErasesTheOldDisk(t *testing.T) {
 }
 
 func TestWriteCompressedToFile(t *testing.T) {
-	img := testImage(t, disk.MBR)
+	img := testImage(t, contract.MBR)
 	f, err := os.Open(img)
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func fileSize(t *testing.T, name string) int64 {
 }
 
 func TestWriteRefusals(t *testing.T) {
-	img := testImage(t, disk.MBR)
+	img := testImage(t, contract.MBR)
 	dev, large := loop(t, blank(t, 16*mib, 0xa5)), loop(t, blank(t, 40*mib, 0))
 	var packed bytes.Buffer
 	f, _ := os.Open(img)
@@ -246,7 +246,7 @@ func TestMountedDeviceIsRefused(t *testing.T) {
 	}
 	mustTool(t, "mount", dev, at)
 	defer mustTool(t, "umount", at)
-	_, err := WriteImage(t.Context(), testImage(t, disk.MBR), dev, Options{Force: true})
+	_, err := WriteImage(t.Context(), testImage(t, contract.MBR), dev, Options{Force: true})
 	if err == nil || !strings.Contains(err.Error(), "mounted at "+at) {
 		t.Error(err)
 	}
@@ -319,7 +319,7 @@ func TestVerifyFindsTheDamagedBlock(t *testing.T) {
 
 // TestTableIsWrittenLast interrupts a write and looks at what is there.
 func TestTableIsWrittenLast(t *testing.T) {
-	img, err := os.ReadFile(testImage(t, disk.MBR))
+	img, err := os.ReadFile(testImage(t, contract.MBR))
 	if err != nil {
 		t.Fatal(err)
 	}

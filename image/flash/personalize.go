@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
-	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
@@ -28,10 +28,10 @@ var ErrNotOurs = errors.New("no boot partition of imagebuilder")
 
 // Identify reads what image target holds: an image file, a disk, a partition,
 // or the directory at which a boot partition is mounted.
-func Identify(ctx context.Context, target string) (bootinfo.Info, error) {
+func Identify(ctx context.Context, target string) (contract.Label, error) {
 	b, err := openBoot(ctx, target, os.O_RDONLY)
 	if err != nil {
-		return bootinfo.Info{}, fmt.Errorf("identify %s: %w", target, err)
+		return contract.Label{}, fmt.Errorf("identify %s: %w", target, err)
 	}
 	defer b.Close()
 	return b.identity(), nil
@@ -41,26 +41,26 @@ func Identify(ctx context.Context, target string) (bootinfo.Info, error) {
 // Identify, padded with newlines to the reserved size, and makes it durable.
 // On an image or a device nothing else changes. No error contains any of
 // nodeYAML.
-func Personalize(ctx context.Context, target string, nodeYAML []byte, opt PersonalizeOptions) (bootinfo.Info, error) {
+func Personalize(ctx context.Context, target string, nodeYAML []byte, opt PersonalizeOptions) (contract.Label, error) {
 	id, err := personalize(ctx, target, nodeYAML, opt)
 	if err != nil {
-		return bootinfo.Info{}, fmt.Errorf("personalize %s: %w", target, err)
+		return contract.Label{}, fmt.Errorf("personalize %s: %w", target, err)
 	}
 	return id, nil
 }
 
-func personalize(ctx context.Context, target string, nodeYAML []byte, opt PersonalizeOptions) (bootinfo.Info, error) {
+func personalize(ctx context.Context, target string, nodeYAML []byte, opt PersonalizeOptions) (contract.Label, error) {
 	if len(nodeYAML) > node.ReservedSize {
-		return bootinfo.Info{}, fmt.Errorf("%s of %d bytes is larger than the %d reserved for it", node.FileName, len(nodeYAML), node.ReservedSize)
+		return contract.Label{}, fmt.Errorf("%s of %d bytes is larger than the %d reserved for it", node.FileName, len(nodeYAML), node.ReservedSize)
 	}
 	b, err := openBoot(ctx, target, os.O_RDWR)
 	if err != nil {
-		return bootinfo.Info{}, err
+		return contract.Label{}, err
 	}
 	defer b.Close()
 	id := b.identity()
 	if opt.Board != "" && opt.Board != id.Board {
-		return bootinfo.Info{}, fmt.Errorf("the image is for board %s, the node for %s: use an image for %s", id.Board, opt.Board, opt.Board)
+		return contract.Label{}, fmt.Errorf("the image is for board %s, the node for %s: use an image for %s", id.Board, opt.Board, opt.Board)
 	}
 	return id, b.writeNode(nodeYAML)
 }
@@ -68,7 +68,7 @@ func personalize(ctx context.Context, target string, nodeYAML []byte, opt Person
 // boot is an opened boot partition of ours.
 type boot interface {
 	io.Closer
-	identity() bootinfo.Info
+	identity() contract.Label
 	writeNode(data []byte) error
 }
 
@@ -141,7 +141,7 @@ func openFree(d *Device) (*target, int64, error) {
 type volume struct {
 	f  *os.File
 	rw fat.ReadWriterAt
-	id bootinfo.Info
+	id contract.Label
 }
 
 // findVolume looks for a FAT32 with our identity file: in the partitions, or
@@ -151,7 +151,7 @@ func findVolume(t *target, size int64) (*volume, error) {
 	l, err := disk.Read(rw, size)
 	switch {
 	case errors.Is(err, disk.ErrNoTable):
-		l.Partitions = []disk.Partition{{Start: 0, Size: size, Type: disk.TypeMBRFAT32}}
+		l.Partitions = []disk.Partition{{Start: 0, Size: size, Type: contract.TypeFAT32}}
 	case err != nil:
 		return nil, err
 	}
@@ -184,28 +184,28 @@ func notOurs(r io.ReaderAt) error {
 	return ErrNotOurs
 }
 
-func volumeIdentity(r io.ReaderAt) (bootinfo.Info, error) {
+func volumeIdentity(r io.ReaderAt) (contract.Label, error) {
 	v, err := fat.Open(r)
 	if err != nil {
-		return bootinfo.Info{}, err
+		return contract.Label{}, err
 	}
-	b, err := v.ReadFile(bootinfo.File, bootinfo.MaxSize)
+	b, err := v.ReadFile(contract.LabelFile, contract.MaxLabel)
 	if err != nil {
-		return bootinfo.Info{}, err
+		return contract.Label{}, err
 	}
 	return parseIdentity(b)
 }
 
-func parseIdentity(b []byte) (bootinfo.Info, error) {
-	id, err := bootinfo.Parse(b)
+func parseIdentity(b []byte) (contract.Label, error) {
+	id, err := contract.ParseLabel(b)
 	if err != nil {
 		return id, fmt.Errorf("%w: %w", ErrNotOurs, err)
 	}
 	return id, nil
 }
 
-func (v *volume) Close() error            { return v.f.Close() }
-func (v *volume) identity() bootinfo.Info { return v.id }
+func (v *volume) Close() error             { return v.f.Close() }
+func (v *volume) identity() contract.Label { return v.id }
 
 func (v *volume) writeNode(data []byte) error {
 	err := fat.Overwrite(v.rw, node.FileName, data)
@@ -221,13 +221,13 @@ func (v *volume) writeNode(data []byte) error {
 // directory is a mounted boot partition.
 type directory struct {
 	path string
-	id   bootinfo.Info
+	id   contract.Label
 }
 
 func openDir(path string) (*directory, error) {
-	b, err := readLimited(filepath.Join(path, bootinfo.File))
+	b, err := readLimited(filepath.Join(path, contract.LabelFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w in this directory: %s is missing", ErrNotOurs, bootinfo.File)
+		return nil, fmt.Errorf("%w in this directory: %s is missing", ErrNotOurs, contract.LabelFile)
 	}
 	if err != nil {
 		return nil, err
@@ -242,11 +242,11 @@ func readLimited(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, bootinfo.MaxSize))
+	return io.ReadAll(io.LimitReader(f, contract.MaxLabel))
 }
 
-func (d *directory) Close() error            { return nil }
-func (d *directory) identity() bootinfo.Info { return d.id }
+func (d *directory) Close() error             { return nil }
+func (d *directory) identity() contract.Label { return d.id }
 
 // writeNode writes into the file as it is, so that it keeps its clusters; one
 // that an editor shortened or firstboot removed gets its full size again.

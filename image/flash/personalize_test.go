@@ -10,18 +10,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
-	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/compress"
-	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
 const secretYAML = "version: 1\nnode: home-pi\nauthKey: hskey-auth-SECRET\n"
 
 func TestPersonalize(t *testing.T) {
-	want := bootinfo.Info{Board: "rpi4", ImageVersion: "2025.3", Arch: "arm64"}
-	for _, scheme := range []disk.Scheme{disk.MBR, disk.GPT} {
+	want := contract.Label{Board: "rpi4", ImageVersion: "2025.3", Arch: "arm64"}
+	for _, scheme := range []contract.Scheme{contract.MBR, contract.GPT} {
 		img := testImage(t, scheme)
 		before, err := os.ReadFile(img)
 		if err != nil {
@@ -50,7 +49,7 @@ func TestPersonalize(t *testing.T) {
 }
 
 func TestPersonalizeDevices(t *testing.T) {
-	img := testImage(t, disk.MBR)
+	img := testImage(t, contract.MBR)
 	whole := loop(t, img)
 	// Stands for /dev/sdb1: not every kernel finds partitions on loop devices.
 	part := loop(t, img, "-o", "1M", "--sizelimit", "33M")
@@ -74,7 +73,7 @@ func TestPersonalizeDirectory(t *testing.T) {
 	if _, err := Personalize(t.Context(), dir, []byte(secretYAML), PersonalizeOptions{}); !errors.Is(err, ErrNotOurs) {
 		t.Error(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, bootinfo.File), []byte(`{"board": "rpi4"}`), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, contract.LabelFile), []byte(`{"board": "rpi4"}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, node.FileName)
@@ -92,7 +91,7 @@ func TestPersonalizeDirectory(t *testing.T) {
 }
 
 func TestPersonalizeRefuses(t *testing.T) {
-	img := testImage(t, disk.MBR)
+	img := testImage(t, contract.MBR)
 	dir := t.TempDir()
 	put := func(name string, b []byte) string {
 		name = filepath.Join(dir, name)

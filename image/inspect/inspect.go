@@ -11,7 +11,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/going-mobile/imagebuilder/image/bootinfo"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
@@ -95,24 +95,24 @@ func (i *Image) Root() (*tree.Tree, error) {
 }
 
 // Identity reads the label of the image.
-func (i *Image) Identity() (bootinfo.Info, error) {
-	data, err := i.boot.ReadFile(bootinfo.File, bootinfo.MaxSize)
+func (i *Image) Identity() (contract.Label, error) {
+	data, err := i.boot.ReadFile(contract.LabelFile, contract.MaxLabel)
 	if err != nil {
-		return bootinfo.Info{}, fmt.Errorf("is no image of imagebuilder: %w", err)
+		return contract.Label{}, fmt.Errorf("is no image of imagebuilder: %w", err)
 	}
-	return bootinfo.Parse(data)
+	return contract.ParseLabel(data)
 }
 
 // Identify is Identity for a file name.
-func Identify(name string) (bootinfo.Info, error) {
+func Identify(name string) (contract.Label, error) {
 	img, err := Open(name)
 	if err != nil {
-		return bootinfo.Info{}, err
+		return contract.Label{}, err
 	}
 	defer img.Close()
 	id, err := img.Identity()
 	if err != nil {
-		return bootinfo.Info{}, fmt.Errorf("%s: %w", name, err)
+		return contract.Label{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return id, nil
 }

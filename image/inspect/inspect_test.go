@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
-	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
 	"github.com/going-mobile/imagebuilder/image/inspect"
@@ -48,8 +48,8 @@ func write(t *testing.T, boot, root *tree.Tree) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	l, err := disk.Arrange(disk.Layout{Scheme: disk.MBR, ID: disk.Signature("test"), Partitions: []disk.Partition{
-		{Size: 36 << 20, Type: disk.TypeMBRFAT32}, {Size: 4 << 20, Type: disk.TypeMBRLinux},
+	l, err := disk.Arrange(disk.Layout{Scheme: contract.MBR, ID: disk.Signature("test"), Partitions: []disk.Partition{
+		{Size: 36 << 20, Type: contract.TypeFAT32}, {Size: 4 << 20, Type: contract.TypeLinux},
 	}}, disk.AlignCard)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ Version: 2.41-12
 `
 
 func TestDescribe(t *testing.T) {
-	boot := files(t, map[string]string{bootinfo.File: `{"board": "rpi4", "arch": "arm64", "imageVersion": "7"}`})
+	boot := files(t, map[string]string{contract.LabelFile: `{"board": "rpi4", "arch": "arm64", "imageVersion": "7"}`})
 	root := files(t, map[string]string{
 		"etc/debian_version":                              "13.7\n",
 		"usr/lib/modules/6.12.1-arm64/":                   "",

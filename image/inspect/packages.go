@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -23,13 +24,9 @@ type Package struct {
 	Size int64 `json:"size"`
 }
 
-// dpkgDir is where the image keeps dpkg's database; /var is a partition of
-// the node and has but a link to it.
-const dpkgDir = "usr/lib/imagebuilder/dpkg"
-
 // Packages reads dpkg's database of a root, sorted by name.
 func Packages(root *tree.Tree) ([]Package, error) {
-	data, err := root.ReadAll(dpkgDir + "/status")
+	data, err := root.ReadAll(contract.DpkgDir + "/status")
 	if err != nil {
 		return nil, fmt.Errorf("dpkg database: %w", err)
 	}
@@ -70,7 +67,7 @@ func parseStanza(stanza string) (p Package, installed bool) {
 func installedSize(root *tree.Tree, p Package) (int64, error) {
 	var list []byte
 	for _, name := range []string{p.Name + ".list", p.Name + ":" + p.Arch + ".list"} { // Multi-Arch: same carries the architecture
-		data, err := root.ReadAll(path.Join(dpkgDir, "info", name))
+		data, err := root.ReadAll(path.Join(contract.DpkgDir, "info", name))
 		if err == nil {
 			list = data
 			break

@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
-	"github.com/going-mobile/imagebuilder/image/bootinfo"
 	"github.com/going-mobile/imagebuilder/image/disk"
 )
 
 // Report is all that Describe finds out.
 type Report struct {
-	Identity   bootinfo.Info    `json:"identity"`
+	Identity   contract.Label   `json:"identity"`
 	Debian     string           `json:"debian"` // such as 13.2
 	Kernel     string           `json:"kernel"`
 	Layout     disk.Layout      `json:"layout"`

@@ -9,14 +9,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
-
-// DpkgDir is where the database of dpkg lives: it describes the image, so it
-// cannot be in /var, which outlives images. A link from /var/lib/dpkg is made
-// at boot; offline readers use --admindir.
-const DpkgDir = "usr/lib/imagebuilder/dpkg"
 
 // dpkgDatabase writes the database that dpkg-query(1) and scanners for
 // vulnerabilities read. There are no maintainer scripts in it: nothing is ever
@@ -34,26 +30,26 @@ func dpkgDatabase(s *state) error {
 		}
 	}
 	err := firstError(
-		s.file(DpkgDir+"/status", 0o644, status.String()),
-		s.file(DpkgDir+"/available", 0o644, ""),
-		s.file(DpkgDir+"/diversions", 0o644, ""),
-		s.file(DpkgDir+"/statoverride", 0o644, s.statOverrideFile()),
-		s.file(DpkgDir+"/arch-native", 0o644, s.arch+"\n"),
-		s.file(DpkgDir+"/info/format", 0o644, "1\n"),
-		s.defaultDir(DpkgDir+"/updates", 0o755), // dpkg-query looks for it
-		s.defaultDir(DpkgDir+"/triggers", 0o755),
+		s.file(contract.DpkgDir+"/status", 0o644, status.String()),
+		s.file(contract.DpkgDir+"/available", 0o644, ""),
+		s.file(contract.DpkgDir+"/diversions", 0o644, ""),
+		s.file(contract.DpkgDir+"/statoverride", 0o644, s.statOverrideFile()),
+		s.file(contract.DpkgDir+"/arch-native", 0o644, s.arch+"\n"),
+		s.file(contract.DpkgDir+"/info/format", 0o644, "1\n"),
+		s.defaultDir(contract.DpkgDir+"/updates", 0o755), // dpkg-query looks for it
+		s.defaultDir(contract.DpkgDir+"/triggers", 0o755),
 	)
 	if err != nil {
 		return err
 	}
 	for _, name := range s.alternativeNames() {
-		if err := s.file(path.Join(DpkgDir, "alternatives", name), 0o644, s.alternativeRecord(name)); err != nil {
+		if err := s.file(path.Join(contract.DpkgDir, "alternatives", name), 0o644, s.alternativeRecord(name)); err != nil {
 			return err
 		}
 	}
 	s.tree.Remove("var/lib/dpkg")
 	return s.file("usr/lib/tmpfiles.d/imagebuilder-dpkg.conf", 0o644,
-		"# The database describes the image and comes with it.\nL+ /var/lib/dpkg - - - - ../../"+DpkgDir+"\n")
+		"# The database describes the image and comes with it.\nL+ /var/lib/dpkg - - - - ../../"+contract.DpkgDir+"\n")
 }
 
 func (s *state) sortedPackages() []*deb.Package {
@@ -150,7 +146,7 @@ func md5Of(c tree.Content) (string, error) {
 // conffiles. Packages that can be installed for several architectures have
 // theirs in the name.
 func (s *state) dpkgInfo(p *deb.Package) error {
-	name := path.Join(DpkgDir, "info", p.Name)
+	name := path.Join(contract.DpkgDir, "info", p.Name)
 	if controlField(p.Control, "Multi-Arch") == "same" {
 		name += ":" + p.Architecture
 	}

@@ -3,6 +3,7 @@ package rootfs
 import (
 	"io/fs"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -45,7 +46,7 @@ ExecStart=/usr/bin/ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_k
 // is born there or written by firstboot. Everything else in /etc belongs to
 // the image; a changed /etc/passwd on the node would hide the one of every
 // later image.
-var etcPersist = []string{
+var etcPersist = contract.Persist{
 	"/etc/adjtime",
 	"/etc/hostname",
 	"/etc/iscsi/initiatorname.iscsi",

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/overlay"
@@ -291,7 +292,7 @@ func judgeTmpfiles(t *testing.T, chroot, ours string) {
 func judgeDpkg(t *testing.T, chroot string) {
 	format := `--showformat=${binary:Package} ${Version} ${db:Status-Status}\n`
 	want := inChroot(t, chroot, "dpkg-query", "-W", format)
-	for _, admin := range []string{"/mnt/ours/var/lib/dpkg", "/mnt/ours/" + DpkgDir} {
+	for _, admin := range []string{"/mnt/ours/var/lib/dpkg", "/mnt/ours/" + contract.DpkgDir} {
 		ours := inChroot(t, chroot, "dpkg-query", "--admindir="+admin, "-W", format)
 		if ours != want {
 			t.Errorf("%s: dpkg-query -W differs:\n%s", admin, lineDiff(ours, want))
@@ -346,7 +347,7 @@ func sameFiles(a, b string) bool {
 
 // judgeStatus compares every field of every package with what dpkg wrote.
 func judgeStatus(t *testing.T, chroot string) {
-	ours := statusFields(t, filepath.Join(chroot, "mnt/ours", DpkgDir, "status"))
+	ours := statusFields(t, filepath.Join(chroot, "mnt/ours", contract.DpkgDir, "status"))
 	theirs := statusFields(t, filepath.Join(chroot, "var/lib/dpkg/status"))
 	for name, want := range theirs {
 		if got := ours[name]; !slices.Equal(got, want) {
@@ -506,7 +507,7 @@ func moved(files map[string]string) map[string]string {
 	out := map[string]string{}
 	for p, what := range files {
 		for _, m := range []struct{ from, to string }{
-			{"root", "var/roothome"}, {"home", "var/home"}, {"var/lib/dpkg", DpkgDir},
+			{"root", "var/roothome"}, {"home", "var/home"}, {"var/lib/dpkg", contract.DpkgDir},
 		} {
 			if p == m.from || strings.HasPrefix(p, m.from+"/") {
 				p = m.to + strings.TrimPrefix(p, m.from)

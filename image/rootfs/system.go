@@ -6,14 +6,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
-
-// EtcPersistFile lists what of /etc is the node's own, one absolute path a
-// line; a "/" at the end keeps everything below too. The initramfs reads it
-// and clears the rest from the writable layer at every boot.
-const EtcPersistFile = "usr/lib/imagebuilder/etc-persist"
 
 // mountPoints are the directories that are mounted over on a node, with their
 // modes; they ship empty. The boot partition of every board is mounted at
@@ -24,7 +20,7 @@ var mountPoints = []struct {
 	perm fs.FileMode
 }{
 	{"proc", 0o555}, {"sys", 0o555}, {"dev", 0o755}, {"run", 0o755},
-	{"tmp", fs.ModeSticky | 0o777}, {"var", 0o755}, {"boot", 0o755}, {"boot/firmware", 0o755},
+	{"tmp", fs.ModeSticky | 0o777}, {"var", 0o755}, {"boot", 0o755}, {contract.BootDir, 0o755},
 }
 
 func makeMountPoints(s *state) error {
@@ -75,7 +71,7 @@ func modulesLoad(s *state, overlays []*overlay.Overlay) error {
 	return nil
 }
 
-// writeEtcPersist writes EtcPersistFile: the builder's own list and that of
+// writeEtcPersist writes the list of what outlives an image: the builder's own list and that of
 // the overlays, whose paths may be files or directories.
 func writeEtcPersist(s *state, overlays []*overlay.Overlay) error {
 	paths := slices.Clone(etcPersist)
@@ -87,8 +83,7 @@ func writeEtcPersist(s *state, overlays []*overlay.Overlay) error {
 			paths = append(paths, "/"+p+"/")
 		}
 	}
-	slices.Sort(paths)
-	return s.file(EtcPersistFile, 0o644, strings.Join(slices.Compact(paths), "\n")+"\n")
+	return s.file(contract.PersistFile, 0o644, paths.Encode())
 }
 
 // hostname names a node that has not been told its name.

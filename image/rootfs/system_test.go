@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 )
@@ -26,7 +27,7 @@ func TestOSRelease(t *testing.T) {
 func TestEtcPersist(t *testing.T) {
 	s := stateOf(t, "")
 	noErr(t, writeEtcPersist(s, []*overlay.Overlay{{EtcPersist: []string{"etc/wpa_supplicant", "etc/hostname"}}}))
-	text, _ := s.text(EtcPersistFile)
+	text, _ := s.text(contract.PersistFile)
 	got := strings.Fields(text)
 	for _, want := range []string{"/etc/machine-id", "/etc/ssh/ssh_host_*_key", "/etc/rancher/", "/etc/wpa_supplicant/"} {
 		if !slices.Contains(got, want) {
@@ -155,7 +156,7 @@ func TestDpkgQuery(t *testing.T) {
 	odd.Control = "Version: 1\nPackage: odd\nArchitecture: amd64\nMaintainer: nobody\nDescription: odd"
 	s := newState(treeOf(t, "var/lib/dpkg/info/"), Input{Arch: "amd64", Packages: []*deb.Package{same, conf, odd}, Epoch: testEpoch})
 	noErr(t, dpkgDatabase(s))
-	if s.tree.Get("var/lib/dpkg") != nil || s.tree.Get(DpkgDir+"/info/conf.postinst") != nil {
+	if s.tree.Get("var/lib/dpkg") != nil || s.tree.Get(contract.DpkgDir+"/info/conf.postinst") != nil {
 		t.Error("the old directory or a script is there")
 	}
 	dir := t.TempDir()
@@ -167,7 +168,7 @@ func TestDpkgQuery(t *testing.T) {
 		{"-W -f=${Conffiles} conf", "\n /etc/conf 919c8b643b7133116b02fc0d9bb7df3f\n /etc/old newconffile remove-on-upgrade"},
 		{"-W -f=${Description} conf", "a test\n more"},
 	} {
-		args := append([]string{"--admindir=" + filepath.Join(dir, DpkgDir)}, strings.Split(c.args, " ")...)
+		args := append([]string{"--admindir=" + filepath.Join(dir, contract.DpkgDir)}, strings.Split(c.args, " ")...)
 		cmd := exec.Command("dpkg-query", args...)
 		cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
 		out, err := cmd.CombinedOutput()

@@ -10,6 +10,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf16"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // UEFI specification 2.10, section 5.3.
@@ -37,7 +39,7 @@ func (t *Table) entrySectors() uint64 {
 // readGPT takes the first valid copy of: sector 1, the disk's last sector,
 // and the place the primary header names for the backup.
 func (t *Table) readGPT(r io.ReaderAt) error {
-	t.Scheme = GPT
+	t.Scheme = contract.GPT
 	last := t.Sectors - 1
 	primary, errPrimary := t.readCopy(r, 1)
 	backup, errBackup := t.readCopy(r, last)

@@ -3,6 +3,8 @@ package ptable
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // Offsets in sector 0. The layout is Microsoft's "classical generic MBR" with
@@ -41,7 +43,7 @@ func (t *Table) readMBR() error {
 	if !hasMBRMagic(t.sector0) {
 		return ErrNone
 	}
-	t.Scheme = MBR
+	t.Scheme = contract.MBR
 	t.ID = fmt.Sprintf("%08x", binary.LittleEndian.Uint32(t.sector0[mbrSignature:]))
 	for number := 1; number <= 4; number++ {
 		e, err := t.parseMBREntry(number)

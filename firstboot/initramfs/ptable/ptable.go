@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // Disk is a block device, or a file that stands for one. Sync returns when
@@ -23,38 +25,16 @@ type Disk interface {
 	Sync() error
 }
 
-// Scheme is the kind of a partition table.
-type Scheme string
-
-// The two schemes, as sfdisk calls them.
 const (
-	GPT Scheme = "gpt"
-	MBR Scheme = "dos"
-)
-
-// Partition types used by images, in the notation of each scheme: a GUID in
-// lower case, or two hex digits.
-const (
-	TypeESP       = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
-	TypeRootAMD64 = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709" // UAPI.2 discoverable partitions
-	TypeRootARM64 = "b921b045-1df0-41c3-af44-4c6f280d3fae"
-	TypeVar       = "4d21b016-b534-45c2-a9fb-5c16e091fd2d"
-	// TypePending marks a data partition that may be formatted: mkfs was
-	// never known to finish. It is private to this project.
-	TypePending = "7e2d1c6f-52a1-4b0e-9d3a-1f0c5a6b8e47"
-
-	TypeFAT32   = "0c"
-	TypeLinux   = "83"
-	TypeNoFS    = "da" // "Non-FS data": TypePending's counterpart on MBR
-	typeEmpty   = "00"
-	typeProtect = "ee"
+	typeEmpty   = "00" // of an MBR's unused entry
+	typeProtect = "ee" // of the MBR before a GPT
 )
 
 // Entry is one partition. First and Sectors count logical sectors.
 type Entry struct {
 	// Number is what the kernel calls it, from 1.
 	Number int
-	// Type is one of the constants above or any other type.
+	// Type is one of package contract's or any other, in the same notation.
 	Type string
 	// ID is the PARTUUID, in lower case. On MBR it follows from the table's
 	// ID and the number.
@@ -72,7 +52,7 @@ func (e Entry) End() uint64 { return e.First + e.Sectors }
 
 // Table is a partition table in memory.
 type Table struct {
-	Scheme Scheme
+	Scheme contract.Scheme
 	// ID is the disk's GUID, or the MBR's signature as eight hex digits.
 	ID string
 	// SectorSize is the size of a logical sector in bytes: 512 or 4096.
@@ -123,7 +103,7 @@ func (t *Table) Write(d Disk) error {
 	if err := t.check(); err != nil {
 		return err
 	}
-	if t.Scheme == GPT {
+	if t.Scheme == contract.GPT {
 		return t.writeGPT(d)
 	}
 	return t.writeMBR(d)
@@ -159,7 +139,7 @@ func (t *Table) Put(e Entry) {
 // LastUsable returns the last sector that a partition may contain. It depends
 // on the disk's real size, not on the size the table was made for.
 func (t *Table) LastUsable() uint64 {
-	if t.Scheme == MBR {
+	if t.Scheme == contract.MBR {
 		return min(t.Sectors, 1<<32) - 1 // 32-bit sector numbers end there
 	}
 	return t.Sectors - t.entrySectors() - 2
@@ -167,7 +147,7 @@ func (t *Table) LastUsable() uint64 {
 
 // FirstUsable returns the first sector that a partition may contain.
 func (t *Table) FirstUsable() uint64 {
-	if t.Scheme == MBR {
+	if t.Scheme == contract.MBR {
 		return 1
 	}
 	return t.firstUsable

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 const (
@@ -106,7 +108,7 @@ const gptText = `gpt 11111111-2222-3333-4444-555555555555 stale=false
 2 40960+16384 4f68bce3-e8cd-4db1-96e7-fbcaf984b709 "root-a"
 `
 
-const mbrText = `dos deadbeef stale=false
+const mbrText = `mbr deadbeef stale=false
 1 8192+32768 0c ""
 2 40960+16384 83 ""
 `
@@ -136,9 +138,9 @@ func TestToolsAcceptWhatWeWrite(t *testing.T) {
 		grow(t, name, 200*mib)
 		table := read(t, name, 512)
 		table.Entry(2).Sectors = 64 * mib / 512
-		e := Entry{Number: 4, Type: TypeNoFS, First: 120 * mib / 512, Sectors: 60 * mib / 512}
-		if table.Scheme == GPT {
-			e.Type, e.ID, e.Name = TypePending, "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee", "data"
+		e := Entry{Number: 4, Type: contract.TypeNoFS, First: 120 * mib / 512, Sectors: 60 * mib / 512}
+		if table.Scheme == contract.GPT {
+			e.Type, e.ID, e.Name = contract.TypePending, "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee", "data"
 		}
 		table.Put(e)
 		if err := table.Write(open(t, name)); err != nil {
@@ -177,7 +179,7 @@ func TestLargeSectors(t *testing.T) {
 	if table.Entry(2).First != 8192 {
 		t.Fatal(text(table))
 	}
-	table.Put(Entry{Number: 3, Type: TypeVar, ID: diskID, Name: "data", First: 32768, Sectors: 8192})
+	table.Put(Entry{Number: 3, Type: contract.TypeVar, ID: diskID, Name: "data", First: 32768, Sectors: 8192})
 	if err := table.Write(open(t, name)); err != nil {
 		t.Fatal(err)
 	}
@@ -242,12 +244,12 @@ func TestRefuses(t *testing.T) {
 	makeGPT(t, name)
 	before := read(t, name, 512)
 	for what, e := range map[string]Entry{
-		"overlap":    {Number: 3, Type: TypeVar, ID: diskID, First: 50000, Sectors: 100},
-		"off disk":   {Number: 3, Type: TypeVar, ID: diskID, First: 60000, Sectors: 1 << 40},
-		"wraps":      {Number: 3, Type: TypeVar, ID: diskID, First: 1<<64 - 5, Sectors: 10},
-		"empty":      {Number: 3, Type: TypeVar, ID: diskID, First: 60000},
+		"overlap":    {Number: 3, Type: contract.TypeVar, ID: diskID, First: 50000, Sectors: 100},
+		"off disk":   {Number: 3, Type: contract.TypeVar, ID: diskID, First: 60000, Sectors: 1 << 40},
+		"wraps":      {Number: 3, Type: contract.TypeVar, ID: diskID, First: 1<<64 - 5, Sectors: 10},
+		"empty":      {Number: 3, Type: contract.TypeVar, ID: diskID, First: 60000},
 		"bad type":   {Number: 3, Type: "83", ID: diskID, First: 60000, Sectors: 10},
-		"number 129": {Number: 129, Type: TypeVar, ID: diskID, First: 60000, Sectors: 10},
+		"number 129": {Number: 129, Type: contract.TypeVar, ID: diskID, First: 60000, Sectors: 10},
 	} {
 		table := before.Clone()
 		table.Put(e)

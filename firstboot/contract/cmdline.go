@@ -1,0 +1,117 @@
+package contract
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The kernel arguments of ours. Those that only U-Boot's script adds are
+// spelled there once more: it knows what it loaded from, and counts trials.
+const (
+	argSlot       = "imagebuilder.slot"
+	argDisk       = "imagebuilder.disk"
+	argSlotSize   = "imagebuilder.slotsize" // MiB
+	ArgBootDevice = "imagebuilder.bootdev"
+	ArgTrial      = "imagebuilder.trial"
+	// ArgWatchdog is systemd's own, in seconds: it takes over what init arms.
+	ArgWatchdog = "systemd.watchdog_sec"
+)
+
+// Args are the kernel arguments by which a boot file tells a node what to
+// start. Nobody types them.
+type Args struct {
+	// Slot is a or b.
+	Slot string
+	// DiskID is the GUID of the disk or, on MBR, its signature, in lower case.
+	DiskID string
+	// SlotSize in bytes is what first boot makes root-a and root-b.
+	SlotSize int64
+	// Watchdog is in whole seconds; 0 arms none.
+	Watchdog time.Duration
+
+	// BootDevice is what U-Boot loaded the kernel from: mmc, usb or nvme.
+	BootDevice string
+	// Trial says that this boot must prove itself.
+	Trial bool
+	// Module has arguments NAME.PARAMETER=VALUE, which the kernel reads for
+	// what is compiled in only: the rest is left to whoever loads modules.
+	Module []string
+}
+
+// Encode returns the arguments that a boot file carries.
+func (a Args) Encode() string {
+	return fmt.Sprintf("%s=%s %s=%s %s=%d %s=%d", argSlot, a.Slot, argDisk, a.DiskID,
+		argSlotSize, a.SlotSize>>20, ArgWatchdog, int64(a.Watchdog/time.Second))
+}
+
+// ParseArgs reads a kernel command line, as /proc/cmdline shows it. Arguments
+// of others are ignored, wrong values of ours are an error.
+func ParseArgs(line string) (Args, error) {
+	var a Args
+	for _, arg := range strings.Fields(line) {
+		key, value, _ := strings.Cut(arg, "=")
+		if err := a.set(key, value); err != nil {
+			return a, fmt.Errorf("kernel argument %q: %w", arg, err)
+		}
+		if strings.Contains(key, ".") {
+			a.Module = append(a.Module, arg)
+		}
+	}
+	if a.Slot == "" || a.SlotSize == 0 {
+		return a, errors.New("the kernel command line does not name the slot and its size: " + argSlot + " or " + argSlotSize + " is missing")
+	}
+	return a, nil
+}
+
+func (a *Args) set(key, value string) error {
+	switch key {
+	case argSlot:
+		a.Slot = value
+		return CheckSlot(value)
+	case argDisk:
+		a.DiskID = strings.ToLower(value)
+	case ArgBootDevice:
+		a.BootDevice = value
+	case ArgTrial:
+		a.Trial = value == "1"
+	case argSlotSize:
+		mib, err := strconv.ParseUint(value, 10, 24)
+		if err != nil || mib == 0 {
+			return errors.New("the size must be in MiB")
+		}
+		a.SlotSize = int64(mib) << 20
+	case ArgWatchdog:
+		seconds, err := strconv.ParseUint(value, 10, 16)
+		if err != nil {
+			return errors.New("the time must be in seconds")
+		}
+		a.Watchdog = time.Duration(seconds) * time.Second
+	}
+	return nil
+}
+
+// ModuleOptions returns the parameters of a module, given with underscores.
+func (a Args) ModuleOptions(name string) string {
+	var found []string
+	for _, arg := range a.Module {
+		owner, option, _ := strings.Cut(arg, ".")
+		if strings.ReplaceAll(owner, "-", "_") == name {
+			found = append(found, option)
+		}
+	}
+	return strings.Join(found, " ")
+}
+
+// Slots are the names of the two slots.
+var Slots = []string{"a", "b"}
+
+// CheckSlot refuses what is no name of a slot.
+func CheckSlot(name string) error {
+	if name != Slots[0] && name != Slots[1] {
+		return fmt.Errorf("slot %q is neither a nor b", name)
+	}
+	return nil
+}

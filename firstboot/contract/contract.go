@@ -1,0 +1,37 @@
+// Package contract holds what the builder of an image and the programs on a
+// node must agree on, each thing spelled once: names and paths, kernel
+// arguments, the forms of the small files that one writes and the other reads,
+// partition types.
+//
+// It is a leaf: plain values, an encoder beside every parser, no I/O. It
+// refuses to know how anything is made. A test of package image looks for its
+// words in all others. What a person writes for a node is package node's.
+package contract
+
+import "strings"
+
+// Paths from the root of a node's file system, without the first slash.
+const (
+	// BootDir is where every board has its boot partition.
+	BootDir = "boot/firmware"
+	// ImagesDir holds the container images that came with the image.
+	ImagesDir = "usr/lib/imagebuilder/images"
+	// DpkgDir has dpkg's database: it describes the image, so it comes with
+	// it; /var, a partition of the node, has but a link to it.
+	DpkgDir = "usr/lib/imagebuilder/dpkg"
+	// StateFile tells the running system, as JSON, what the initramfs did.
+	StateFile = "run/imagebuilder/boot.json"
+)
+
+// RepairFile on the boot partition lets e2fsck -y have its way once, where a
+// careful check has given up. The person who puts it there was told so by the
+// page on the screen.
+const RepairFile = "repair.txt"
+
+const imagePrefix = "imagebuilder-"
+
+// ImageID is what IMAGE_ID says in a board's os-release.
+func ImageID(board string) string { return imagePrefix + board }
+
+// ImageBoard returns the board of an IMAGE_ID; others have no ID of ours.
+func ImageBoard(id string) (board string, ours bool) { return strings.CutPrefix(id, imagePrefix) }

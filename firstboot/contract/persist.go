@@ -1,0 +1,65 @@
+package contract
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// PersistFile lists what of /etc is the node's own and outlives an image. The
+// initramfs clears the rest from the writable layer at every boot.
+const PersistFile = "usr/lib/imagebuilder/etc-persist"
+
+// Persist is the content of PersistFile: one path a line, absolute
+// ("/etc/hostname") with * as in path.Match; a line that ends in "/" keeps
+// everything below. Blank lines and lines that begin with # say nothing.
+type Persist []string
+
+// Encode returns the list as text, sorted.
+func (p Persist) Encode() string {
+	sorted := slices.Sorted(slices.Values(p))
+	return strings.Join(slices.Compact(sorted), "\n") + "\n"
+}
+
+// ParsePersist reads such a text.
+func ParsePersist(text string) (Persist, error) {
+	var p Persist
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if _, err := path.Match(line, ""); err != nil || !strings.HasPrefix(line, "/etc/") {
+			return nil, fmt.Errorf("/%s: %q is not a path or pattern below /etc", PersistFile, line)
+		}
+		p = append(p, line)
+	}
+	return p, nil
+}
+
+// Keeps reports whether the list names the path, given as "/etc/…".
+func (p Persist) Keeps(name string) bool {
+	for _, pattern := range p {
+		if dir, ok := strings.CutSuffix(pattern, "/"); ok {
+			if below(dir, name) {
+				return true
+			}
+			continue
+		}
+		if ok, _ := path.Match(pattern, name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// below reports whether name or one of its parents matches the pattern dir.
+func below(dir, name string) bool {
+	for ; name != "/" && name != "."; name = path.Dir(name) {
+		if ok, _ := path.Match(dir, name); ok {
+			return true
+		}
+	}
+	return false
+}
