@@ -10,34 +10,52 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// loadConfig reads node.yaml from the boot partition. A node that was sealed
-// once keeps working from its own copy when the file is lost or spoilt; what
-// is wrong with the file is then a notice.
-func loadConfig(files Files) (cfg *node.Config, notice *Problem, err error) {
+// given is what a node works from: node.yaml, or its own copy of it.
+type given struct {
+	cfg *node.Config
+	// text is node.yaml as it lies on the boot partition, nil where the own
+	// copy counts instead: what else lies there is not ours to write over.
+	text   []byte
+	notice *Problem // what is wrong with the boot partition's file
+}
+
+// load reads node.yaml from the boot partition. A node that was sealed once
+// keeps working from its own copy when the file is lost or spoilt; what is
+// wrong with the file is then a notice.
+func load(files Files) (*given, error) {
 	h := &Host{Files: files}
 	own, err := h.ownCopy()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	sealing, err := h.exists(sealingFile)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if own != nil && sealing { // cut off while overwriting node.yaml: its text is worth nothing
-		return own, nil, nil
+		return own, nil
 	}
-	cfg, err = h.bootConfig()
+	g, err := h.bootConfig()
 	var p *Problem
 	switch {
 	case err == nil:
-		return cfg, nil, nil
+		g.complete(own)
+		return g, nil
 	case own != nil && errors.As(err, &p):
-		if p.Code == "node-missing" || p.Code == "node-empty" {
-			p = nil
+		if p.Code != "node-missing" && p.Code != "node-empty" {
+			own.notice = p
 		}
-		return own, p, nil
+		return own, nil
 	}
-	return nil, nil, err
+	return nil, err
+}
+
+// complete gives a sealed node.yaml back what sealing took from the file but
+// not from the node.
+func (g *given) complete(own *given) {
+	if own != nil && g.cfg.Sealed && g.cfg.K3s.Config == nil {
+		g.cfg.K3s.Config = own.cfg.K3s.Config
+	}
 }
 
 // withoutNode tells a boot partition without node.yaml from one that is not
@@ -49,7 +67,7 @@ func (h *Host) withoutNode() error {
 	return problem("node-missing")
 }
 
-func (h *Host) bootConfig() (*node.Config, error) {
+func (h *Host) bootConfig() (*given, error) {
 	data, err := h.read(bootFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, h.withoutNode()
@@ -60,7 +78,7 @@ func (h *Host) bootConfig() (*node.Config, error) {
 	cfg, err := node.Load(node.FileName, data)
 	var bad *node.Error
 	if !errors.As(err, &bad) {
-		return cfg, err
+		return &given{cfg: cfg, text: data}, err
 	}
 	switch bad.Kind {
 	case node.Empty:
@@ -77,7 +95,7 @@ func (h *Host) bootConfig() (*node.Config, error) {
 
 // ownCopy returns what the last seal left on the data partition, nil if there
 // is none or it is damaged: the file on the boot partition then decides.
-func (h *Host) ownCopy() (*node.Config, error) {
+func (h *Host) ownCopy() (*given, error) {
 	data, err := h.read(copyFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -89,7 +107,7 @@ func (h *Host) ownCopy() (*node.Config, error) {
 	if err != nil {
 		return nil, nil
 	}
-	return cfg, nil
+	return &given{cfg: cfg}, nil
 }
 
 // file is what a file must be.

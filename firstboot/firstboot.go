@@ -34,12 +34,15 @@ type Step struct {
 // machine is one pass over the steps: a host and what node.yaml says of it.
 type machine struct {
 	Host
-	cfg *node.Config
+	*given
 }
 
 // Steps lists the steps for a node in their order.
 func Steps(h Host, cfg *node.Config) []Step {
-	m := &machine{Host: h, cfg: cfg}
+	return (&machine{h, &given{cfg: cfg}}).steps()
+}
+
+func (m *machine) steps() []Step {
 	return []Step{
 		{"identity", m.identityDone, m.identityDo},
 		{"clock", m.clockDone, m.clockDo},
@@ -92,14 +95,14 @@ type runner struct {
 // pass goes through the steps once. Whatever it returns is a *Problem.
 func (r *runner) pass(ctx context.Context) error {
 	r.status.State = Working
-	cfg, notice, err := loadConfig(r.host.Files)
+	g, err := load(r.host.Files)
 	if err != nil {
 		r.status.Step = "config"
 		return asProblem(err)
 	}
-	r.status.describe(cfg)
-	r.status.Notice = notice
-	for _, s := range Steps(r.host, cfg) {
+	r.status.describe(g.cfg)
+	r.status.Notice = g.notice
+	for _, s := range (&machine{r.host, g}).steps() {
 		if r.opt.Only != nil && !contains(r.opt.Only, s.Name) {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
@@ -105,18 +106,28 @@ func (c *Config) setDefaults() {
 	}
 	for i := range c.Files {
 		if c.Files[i].Mode == 0 {
-			c.Files[i].Mode = 0o644
+			c.Files[i].Mode = defaultMode(c.Files[i].Path)
 		}
 	}
 }
 
+// defaultMode keeps a file to root, as it may hold a password. systemd tells
+// everybody what its files say, and its network program is not root.
+func defaultMode(path string) Mode {
+	if strings.HasPrefix(path, "/etc/systemd/") {
+		return 0o644
+	}
+	return 0o600
+}
+
 // Seal returns a copy without secrets, marked so that their absence is no
-// fault.
+// fault. Nobody can say which of k3s' settings hold one: all go.
 func (c *Config) Seal() *Config {
 	s := *c
 	s.Sealed = true
 	s.Headscale.AuthKey = ""
 	s.K3s.Token, s.K3s.AgentToken, s.K3s.BootstrapToken = "", "", ""
+	s.K3s.Config = nil
 	s.Network.Proxy = ""
 	if c.Network.WiFi != nil {
 		w := *c.Network.WiFi
@@ -130,20 +141,12 @@ func (c *Config) Seal() *Config {
 	return &s
 }
 
-// HasSecrets reports whether anything that Seal removes is in the file.
-func (c *Config) HasSecrets() bool {
-	k := c.K3s
-	for _, s := range []bool{c.Headscale.AuthKey.Empty(), k.Token.Empty(), k.AgentToken.Empty(), k.BootstrapToken.Empty(), c.Network.Proxy.Empty()} {
-		if !s {
-			return true
-		}
-	}
-	for _, f := range c.Files {
-		if !f.Content.Empty() {
-			return true
-		}
-	}
-	return c.Network.WiFi != nil && !c.Network.WiFi.PSK.Empty()
+// Keep returns what a node remembers of itself, for root's eyes: as sealed,
+// but with k3s' settings, which are written again when an address changes.
+func (c *Config) Keep() *Config {
+	s := c.Seal()
+	s.K3s.Config = c.K3s.Config
+	return s
 }
 
 // ErrTooLong is returned where a configuration does not fit its place on the

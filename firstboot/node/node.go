@@ -93,7 +93,7 @@ type K3s struct {
 	Labels map[string]string `yaml:"labels,omitempty"`
 	Taints []string          `yaml:"taints,omitempty"`
 	// Config has further flags of k3s by their long names.
-	Config map[string]any `yaml:"config,omitempty"`
+	Config Settings `yaml:"config,omitempty"`
 }
 
 // SSH says who may log in.
@@ -144,13 +144,20 @@ type Longhorn struct {
 // File is one more file for the node, in one of the places FilePlaces lists.
 type File struct {
 	Path string `yaml:"path"`
-	// Mode is octal; default 0644.
+	// Mode is octal; default 0600, 0644 below /etc/systemd.
 	Mode Mode `yaml:"mode,omitempty"`
 	// Owner is "root" (the default) or "UID:GID" in decimal.
 	Owner string `yaml:"owner,omitempty"`
 	// Content is treated as a secret, as it may be one.
 	Content secret.String `yaml:"content,omitempty"`
 }
+
+// Settings are flags of k3s. Some are passwords, so that all print as a
+// placeholder; YAML has them.
+type Settings map[string]any
+
+// Format answers every verb with the placeholder.
+func (s Settings) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "(%d settings)", len(s)) }
 
 // Mode is a file's permission bits, written in octal.
 type Mode fs.FileMode

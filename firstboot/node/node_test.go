@@ -32,7 +32,7 @@ k3s:
   agentToken: agent-secret
   labels: {example.net/disk: ssd}
   taints: ["example.net/slow=true:NoSchedule"]
-  config: {kubelet-arg: [max-pods=50], disable: [traefik]}
+  config: {kubelet-arg: [max-pods=50], disable: [traefik], etcd-s3-secret-key: s3-secret}
 ssh: {authorizedKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me@home"]}
 network:
   interfaces:
@@ -90,8 +90,14 @@ func TestDefaultsAndForms(t *testing.T) {
 	if c.Timezone != "Etc/UTC" || c.Node != "cabin-box" || c.JoinToken().Reveal() != "boot.secret" {
 		t.Errorf("%+v", c)
 	}
-	if f := load(t, full).Files[0]; f.Mode != 0o640 {
-		t.Errorf("mode %o", f.Mode)
+	for from, want := range map[string]node.Mode{"": 0o640, "mode: 0640, ": 0o600} {
+		if f := load(t, strings.Replace(full, from, "", 1)).Files[0]; f.Mode != want {
+			t.Errorf("mode %o, want %o", f.Mode, want)
+		}
+	}
+	unit := strings.NewReplacer("mode: 0640, ", "", "/etc/sysctl.d/50-own.conf", "/etc/systemd/network/50-own.network").Replace(full)
+	if f := load(t, unit).Files[0]; f.Mode != 0o644 {
+		t.Errorf("mode %o: systemd-networkd cannot read it", f.Mode)
 	}
 }
 
@@ -106,8 +112,11 @@ func TestSeal(t *testing.T) {
 		t.Errorf("sealed:\n%s", b)
 	}
 	back := load(t, string(b))
-	if back.HasSecrets() || !back.Sealed || !c.HasSecrets() {
-		t.Error("sealing and secrets disagree")
+	if !back.Sealed || !cmp.Equal(reveal(back), reveal(back.Seal())) {
+		t.Error("sealing twice is more than sealing once")
+	}
+	if kept := reveal(c.Keep()); strings.Count(kept, "secret") != 2 || !strings.Contains(kept, "etcd-s3-secret-key: s3-secret") {
+		t.Errorf("kept:\n%s", kept)
 	}
 	if !strings.Contains(reveal(c), "hskey-auth-secret") {
 		t.Error("sealing changed the original")
@@ -124,7 +133,7 @@ func TestErrorsShowNoValues(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	if s := fmt.Sprintf("%v %+v %#v", *load(t, full), *load(t, full), *load(t, full)); strings.Contains(s, "secret-") || strings.Contains(s, "hskey") || strings.Contains(s, "wifi-secret") {
+	if s := fmt.Sprintf("%v %+v %#v", *load(t, full), *load(t, full), *load(t, full)); strings.Contains(s, "secret-") || strings.Contains(s, "hskey") || strings.Contains(s, "wifi-secret") || strings.Contains(s, "s3-secret") {
 		t.Error("a config prints its secrets")
 	}
 }
