@@ -3,7 +3,6 @@ package image
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -52,13 +51,10 @@ func (p *plan) decode(ctx context.Context, in *inputs) ([]*deb.Package, error) {
 	decoded := make([]*deb.Package, len(bySize))
 	processors := make(chan struct{}, runtime.GOMAXPROCS(0))
 	opt := apt.FetchOptions{Snapshot: in.lock.Timestamp, Progress: p.opt.Progress}
-	err := apt.Fetch(ctx, p.opt.Cache, bySize, opt, func(pkg *apt.Package, file string) (err error) {
+	err := apt.Fetch(ctx, p.opt.Cache, bySize, opt, func(pkg *apt.Package, file *fetch.File) (err error) {
 		processors <- struct{}{}
 		defer func() { <-processors }()
-		decoded[index[pkg]], err = deb.Decode(ctx, p.opt.Cache, file, pkg.SHA256, named{p.opt.Progress, pkg.Name})
-		if digest, ok := errors.AsType[*fetch.DigestError](err); ok { // of a download that was right when it came
-			return &fetch.DamagedError{Kind: fetch.Downloads, Key: pkg.SHA256, Err: digest}
-		}
+		decoded[index[pkg]], err = deb.Decode(ctx, p.opt.Cache, file, named{p.opt.Progress, pkg.Name})
 		return err
 	})
 	return decoded, err
@@ -114,7 +110,7 @@ func (p *plan) assembleRoot(ctx context.Context, in *inputs, pkgs []*deb.Package
 // would fail on the node although every step succeeded.
 func (p *plan) finishRoot(ctx context.Context, r *root) error {
 	rootfs.TakeBootFiles(r.tree)
-	return check.Check(ctx, r.tree, check.Options{Cache: p.opt.Cache})
+	return check.Check(ctx, r.tree, check.Options{Remember: p.opt.Cache.Remember})
 }
 
 // addComponents adds the components' files and the list that firstboot reads.
@@ -175,7 +171,7 @@ func (p *plan) kernelModules(ctx context.Context, r *root, in *inputs) error {
 	if r.kernel, err = kernelRelease(r.tree); err != nil {
 		return err
 	}
-	r.modules, err = kmod.Open(ctx, r.tree, r.kernel, kmod.Options{Cache: p.opt.Cache})
+	r.modules, err = kmod.Open(ctx, r.tree, r.kernel, kmod.Options{Remember: p.opt.Cache.Remember})
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,15 @@
 package main
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -140,6 +145,35 @@ func TestDamagedCacheIsRepaired(t *testing.T) {
 			builds(t, cache, filepath.Join(outDir(t), "x.img"))
 		})
 	}
+}
+
+// Another program under a component's digest does not get into an image.
+func TestDamagedComponentIsFetchedAgain(t *testing.T) {
+	cache, dir := cacheCopy(t), outDir(t)
+	program, err := os.ReadFile(setUp(t).program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served atomic.Int32
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		served.Add(1)
+		w.Write(program)
+	}))
+	defer upstream.Close()
+	sum := fmt.Sprintf("%x", sha256.Sum256(program))
+	outs := []string{filepath.Join(dir, "one.img"), filepath.Join(dir, "two.img")}
+	for i, out := range outs {
+		if r := imagebuilder(t, buildArgs(cache, out, "--component", "k3s="+upstream.URL+"/k3s#sha256="+sum)...); r.code != 0 {
+			t.Fatalf("exit code %d: %s", r.code, r.stderr)
+		}
+		if n := served.Load(); int(n) != i+1 {
+			t.Errorf("fetched %d times, want %d", n, i+1)
+		}
+		name := filepath.Join(cache, "sha256", sum[:2], sum)
+		damage(t, name, middle(t, name))
+		os.RemoveAll(filepath.Join(cache, "squashfs")) // packed blocks have what the file lost
+	}
+	sameFile(t, outs[0], outs[1])
 }
 
 func TestTwoBuildsShareACache(t *testing.T) {

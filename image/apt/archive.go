@@ -30,7 +30,7 @@ type Archive struct {
 type part struct {
 	suite, component, arch string
 	mirrors                []string
-	key                    string // in the cache
+	entry                  *fetch.File // of the cache
 	file                   *os.File
 	index                  *index
 }
@@ -129,7 +129,7 @@ func (a *Archive) at(at place) (*Package, error) {
 	p := a.parts[at.part]
 	stanza, err := p.index.stanza(at.pos)
 	if err != nil {
-		return nil, &fetch.DamagedError{Kind: indexKind, Key: p.key, Err: err}
+		return nil, p.entry.Damaged(err)
 	}
 	pkg, err := parsePackage(stanza, a.target)
 	if err != nil {

@@ -15,14 +15,13 @@ import (
 type FetchOptions struct {
 	Snapshot time.Time // the archive's date; lets the snapshot archive serve what mirrors have dropped. Zero: mirrors only
 	Parallel int       // downloads at once; 0 means 8
-	Verify   bool      // hash cached packages again before they are used
 	Progress progress.Reporter
 }
 
 // Fetch brings packages into the cache, from their mirrors in order and then
 // from the snapshot archive, and calls each for every one as it arrives, from
 // several goroutines. The first error ends it.
-func Fetch(ctx context.Context, c *fetch.Cache, pkgs []*Package, opt FetchOptions, each func(p *Package, path string) error) error {
+func Fetch(ctx context.Context, c *fetch.Cache, pkgs []*Package, opt FetchOptions, each func(p *Package, file *fetch.File) error) error {
 	if opt.Parallel <= 0 {
 		opt.Parallel = 8
 	}
@@ -36,13 +35,11 @@ func Fetch(ctx context.Context, c *fetch.Cache, pkgs []*Package, opt FetchOption
 			break
 		}
 		g.Go(func() error {
-			r := p.Request(opt.Snapshot)
-			r.Verify = opt.Verify
-			path, err := c.Get(group, r, opt.Progress)
+			file, err := c.Get(group, p.Request(opt.Snapshot), opt.Progress)
 			if err != nil {
 				return err
 			}
-			return each(p, path)
+			return each(p, file)
 		})
 	}
 	if err := g.Wait(); err != nil {

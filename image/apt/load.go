@@ -26,7 +26,6 @@ import (
 type Options struct {
 	Now      time.Time         // the clock that validity is judged by; zero means the host's. For a snapshot: its time
 	Keys     []byte            // keys to trust instead of Debian's, armored or binary
-	MaxAge   time.Duration     // a signed index confirmed this recently is used without asking the mirror
 	Progress progress.Reporter // nil reports to nobody
 }
 
@@ -109,13 +108,11 @@ func (l *loader) suite(ctx context.Context, s Suite) (loadedSuite, error) {
 
 func (l *loader) release(ctx context.Context, s Suite, mirror string) (*releaseFile, Release, error) {
 	u := join(mirror, "dists", s.Name, "InRelease")
-	ix, err := l.cache.GetIndex(ctx, fetch.IndexRequest{
-		Name: s.Name + " InRelease", URLs: []string{u}, Limit: 8 << 20, MaxAge: l.opt.MaxAge,
-	}, l.opt.Progress)
+	f, err := l.cache.GetIndex(ctx, fetch.IndexRequest{Name: s.Name + " InRelease", URL: u, Limit: 8 << 20}, l.opt.Progress)
 	if err != nil {
 		return nil, Release{}, err
 	}
-	msg, err := os.ReadFile(ix.Path)
+	msg, err := f.Bytes()
 	if err != nil {
 		return nil, Release{}, err
 	}
@@ -125,7 +122,7 @@ func (l *loader) release(ctx context.Context, s Suite, mirror string) (*releaseF
 	}
 	return rel, Release{
 		Suite: s.Name, Codename: rel.codename, Version: rel.version, Date: rel.date, ValidUntil: rel.validUntil,
-		Components: s.Components, SHA256: ix.SHA256, Mirror: mirror,
+		Components: s.Components, SHA256: f.SHA256(), Mirror: mirror,
 	}, nil
 }
 
@@ -164,27 +161,20 @@ func (l *loader) open(ctx context.Context, p *part, rel *releaseFile) error {
 	if err != nil {
 		return fmt.Errorf("suite %s: %w", p.suite, err)
 	}
-	p.key = plain.sha256 + "-" + indexVersion
-	for try := 0; ; try++ {
-		f, err := l.cache.Derive(ctx, indexKind, p.key, func(w io.Writer) error {
-			return l.build(ctx, w, p, name, plain, rel)
-		})
-		if err != nil {
-			return err
-		}
-		if p.index, err = openIndex(f); err == nil {
-			p.file = f
-			return nil
-		}
-		f.Close()
-		damaged := &fetch.DamagedError{Kind: indexKind, Key: p.key, Err: err}
-		if try > 0 {
-			return damaged
-		}
-		if err := l.cache.Drop(indexKind, p.key); err != nil {
-			return errors.Join(damaged, err)
-		}
+	f, err := l.cache.Derive(ctx, indexKind, plain.sha256+"-"+indexVersion, func(w io.Writer) error {
+		return l.build(ctx, w, p, name, plain, rel)
+	})
+	if err != nil {
+		return err
 	}
+	p.entry = f
+	if p.file, err = os.Open(f.Path()); err != nil {
+		return err
+	}
+	if p.index, err = openIndex(p.file); err != nil {
+		return f.Damaged(err)
+	}
+	return nil
 }
 
 const indexKind = "apt-index"
@@ -194,13 +184,16 @@ func (l *loader) build(ctx context.Context, w io.Writer, p *part, name string, p
 	entry := rel.files[name]
 	label := fmt.Sprintf("%s/%s %s", p.suite, p.component, path.Base(name))
 	file, err := l.cache.Get(ctx, fetch.Request{
-		Name: label, URLs: indexURLs(p, name, entry, rel.byHash), SHA256: entry.sha256, Size: entry.size, Verify: true,
+		Name: label, URLs: indexURLs(p, name, entry, rel.byHash), SHA256: entry.sha256, Size: entry.size,
 	}, l.opt.Progress)
 	if err != nil {
 		return err
 	}
+	if err := file.Verify(); err != nil { // before anything is parsed
+		return err
+	}
 	task := l.opt.Progress.Start("index", label, entry.size)
-	err = indexFile(w, file, path.Ext(name), plain, task)
+	err = indexFile(w, file.Path(), path.Ext(name), plain, task)
 	task.Done(err)
 	if err != nil {
 		return fmt.Errorf("%s: %w", label, err)

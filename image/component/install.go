@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 
 	"github.com/going-mobile/imagebuilder/image/tree"
@@ -18,28 +17,24 @@ import (
 
 func base(p string) string { return path.Base(p) }
 
-// install turns a verified download or file into nodes.
-func (q *request) install(ctx context.Context, name string, d download, from Source) (*Resolved, error) {
-	fi, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	d.size = fi.Size()
-	format, err := q.formatOf(name)
+// install turns a download or a file into nodes.
+func (q *request) install(ctx context.Context, file tree.Content, d download, from Source) (*Resolved, error) {
+	d.size = file.Size()
+	format, err := q.formatOf(file)
 	if err != nil {
 		return nil, err
 	}
 	r := q.resolved(d, from, format)
 	for _, f := range r.layout.Files {
-		content := tree.File(name, d.size, d.sha256)
+		content := file
 		if format == "tgz" {
-			if content, err = q.member(ctx, name, d.sha256, f.Member); err != nil {
-				return nil, fmt.Errorf("%s: %w", d.url, err)
+			if content, err = q.member(ctx, file, f.Member); err != nil {
+				return nil, err
 			}
 		}
 		if f.Program {
 			if err := checkProgram(content, q.arch); err != nil {
-				return nil, fmt.Errorf("%s: %w", d.url, err)
+				return nil, err
 			}
 		}
 		r.Nodes = append(r.Nodes, &tree.Node{Path: f.Path, Mode: f.mode(), ModTime: q.opt.ModTime, Content: content, Source: q.source(r)})
@@ -50,15 +45,15 @@ func (q *request) install(ctx context.Context, name string, d download, from Sou
 
 // formatOf tells an archive from a program by its first bytes: the user may
 // give either.
-func (q *request) formatOf(name string) (string, error) {
-	f, err := os.Open(name)
+func (q *request) formatOf(file tree.Content) (string, error) {
+	f, err := file.Open()
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	magic := make([]byte, 2)
 	if _, err := io.ReadFull(f, magic); err != nil {
-		return "", fmt.Errorf("%s: is empty", name)
+		return "", errors.New("is empty")
 	}
 	if q.Format == "tgz" && !bytes.Equal(magic, []byte{0x1f, 0x8b}) { // RFC 1952, section 2.3.1
 		return "binary", nil
@@ -79,16 +74,23 @@ func (q *request) link(l Link, r *Resolved) *tree.Node {
 }
 
 // member unpacks one file of an archive into the cache.
-func (q *request) member(ctx context.Context, archive, sum, name string) (tree.Content, error) {
-	return q.derived(ctx, sum+"-"+name, func(w io.Writer) error {
-		f, err := os.Open(archive)
+func (q *request) member(ctx context.Context, archive tree.Content, name string) (tree.Content, error) {
+	return q.cache.Derive(ctx, kind, archive.SHA256()+"-"+name, func(w io.Writer) error {
+		f, err := archive.Open()
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		return unpack(f, name, w)
+		if err := unpack(f, name, w); err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, f) // to the end, where its digest is checked
+		return err
 	})
 }
+
+// kind is that of the cache's files that were unpacked or built here.
+const kind = "component"
 
 // unpack writes the regular file called name, in whatever directory, to w.
 func unpack(r io.Reader, name string, w io.Writer) error {
@@ -109,38 +111,6 @@ func unpack(r io.Reader, name string, w io.Writer) error {
 			return err
 		}
 	}
-}
-
-// derived returns content that is made once and kept in the cache beside its
-// digest, which a warm build must not compute again.
-func (q *request) derived(ctx context.Context, key string, build func(io.Writer) error) (tree.Content, error) {
-	f, err := q.cache.Derive(ctx, "component", key, build)
-	if err != nil {
-		return nil, err
-	}
-	name := f.Name()
-	fi, err := f.Stat()
-	f.Close()
-	if err != nil {
-		return nil, err
-	}
-	s, err := q.cache.Derive(ctx, "component-sum", key, func(w io.Writer) error {
-		sum, _, err := sumFile(name)
-		if err != nil {
-			return err
-		}
-		_, err = io.WriteString(w, sum)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	sum, err := io.ReadAll(io.LimitReader(s, 65))
-	if err != nil || !isDigest(string(sum)) {
-		return nil, errors.Join(fmt.Errorf("the cached digest of component %s is damaged", key), q.cache.Drop("component-sum", key), err)
-	}
-	return tree.File(name, fi.Size(), string(sum)), nil
 }
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}

@@ -22,7 +22,7 @@ func (q *request) build(ctx context.Context) (*Resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	content, err := q.derived(ctx, q.buildKey(version), func(w io.Writer) error {
+	content, err := q.cache.Derive(ctx, kind, q.buildKey(version), func(w io.Writer) error {
 		task := q.opt.Progress.Start("build", q.Module.Path+" "+q.Module.Version, -1)
 		err := q.compile(ctx, gocmd, w)
 		task.Done(err)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
 var versionWord = regexp.MustCompile(`^v?[0-9]+(\.[0-9]+)*([-+.][0-9A-Za-z.+-]+)?$`)
@@ -108,7 +110,11 @@ func (q *request) file(ctx context.Context, name, want string) (*Resolved, error
 		return nil, fmt.Errorf("%s: sha256 is %s, the lock wants %s", name, sum, want)
 	}
 	d := download{version: "file-" + sum[:12], url: abs, sha256: sum, size: size}
-	return q.install(ctx, abs, d, FromFile)
+	r, err := q.install(ctx, tree.File(abs, size, sum), d, FromFile)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", abs, err)
+	}
+	return r, nil
 }
 
 func sumFile(name string) (sum string, size int64, err error) {

@@ -2,6 +2,7 @@ package component
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,12 +36,15 @@ func (q *request) fetch(ctx context.Context, d download) (r *Resolved, why strin
 			return nil, why, ctx.Err()
 		}
 	}
-	path, err := q.cache.Get(ctx, fetch.Request{Name: q.Name + " " + d.version, URLs: urls, SHA256: d.sha256, Size: d.size}, q.opt.Progress)
+	file, err := q.cache.Get(ctx, fetch.Request{Name: q.Name + " " + d.version, URLs: urls, SHA256: d.sha256, Size: d.size}, q.opt.Progress)
 	var failed *fetch.Error
 	var digest *fetch.DigestError
 	switch {
 	case err == nil:
-		r, err = q.install(ctx, path, d, FromRelease)
+		if r, err = q.install(ctx, file, d, FromRelease); err != nil {
+			// Damage shows as whatever it does to the format.
+			err = cmp.Or(file.Verify(), fmt.Errorf("%s: %w", d.url, err))
+		}
 		return r, "", err
 	case errors.As(err, &digest) || ctx.Err() != nil || !errors.As(err, &failed):
 		return nil, "", err

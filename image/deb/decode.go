@@ -3,8 +3,6 @@ package deb
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,94 +13,69 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Decode returns the package in the file debPath, whose digest must be sum
-// (lower-case hex). It is decoded into the cache the first time; later calls
-// read only the index. Contents are read from the cache when opened, and a
-// damaged one shows as a *fetch.DamagedError then.
+// Decode returns the package in a downloaded .deb. It is decoded into the cache
+// the first time; later calls read only the index. What the cache has damaged
+// shows as a *fetch.DamagedError: of the index at once, of contents when they
+// are read.
 //
 // Errors name the package's file and the member of it that is wrong.
-func Decode(ctx context.Context, c *fetch.Cache, debPath, sum string, p progress.Reporter) (*Package, error) {
-	key := sum + formatKey
-	pkg, err := open(ctx, c, key, debPath, sum, p)
-	if _, damaged := errors.AsType[*fetch.DamagedError](err); damaged {
-		if err := c.Drop(Kind, key); err != nil {
-			return nil, err
-		}
-		pkg, err = open(ctx, c, key, debPath, sum, p)
-	}
-	return pkg, err
-}
-
-func open(ctx context.Context, c *fetch.Cache, key, debPath, sum string, p progress.Reporter) (*Package, error) {
-	f, err := c.Derive(ctx, Kind, key, func(w io.Writer) error {
-		return build(ctx, w, debPath, sum, p)
+func Decode(ctx context.Context, c *fetch.Cache, deb *fetch.File, p progress.Reporter) (*Package, error) {
+	f, err := c.Derive(ctx, Kind, deb.SHA256()+formatKey, func(w io.Writer) error {
+		return build(ctx, w, deb, p)
 	})
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	d := &derived{path: f.Name(), key: key}
 	pkg, entries, err := load(f)
 	if err != nil {
-		return nil, d.damaged(err)
+		return nil, err
 	}
-	pkg.SHA256 = sum
+	pkg.SHA256 = deb.SHA256()
 	pkg.Nodes = make([]*tree.Node, len(entries))
 	contents := make([]content, len(entries))
 	for i, e := range entries {
 		pkg.Nodes[i] = e.node
 		if e.file != nil {
-			contents[i] = content{d, e.file}
+			contents[i] = content{f, e.file}
 			e.node.Content = &contents[i]
 		}
 	}
 	return pkg, nil
 }
 
-func load(f *os.File) (*Package, []entry, error) {
-	fi, err := f.Stat()
+func load(file *fetch.File) (*Package, []entry, error) {
+	f, err := os.Open(file.Path())
 	if err != nil {
 		return nil, nil, err
 	}
-	index, contents, err := readIndex(f, fi.Size())
+	defer f.Close()
+	index, contents, err := readIndex(f, file.Size())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, file.Damaged(err)
 	}
-	return decodeIndex(index, contents)
+	pkg, entries, err := decodeIndex(index, contents)
+	if err != nil {
+		return nil, nil, file.Damaged(err)
+	}
+	return pkg, entries, nil
 }
 
-// build writes the derived file of the package at debPath.
-func build(ctx context.Context, w io.Writer, debPath, sum string, p progress.Reporter) (err error) {
-	f, err := os.Open(debPath)
+// build writes the derived file of a package.
+func build(ctx context.Context, w io.Writer, deb *fetch.File, p progress.Reporter) (err error) {
+	f, err := os.Open(deb.Path())
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	task := p.Start("decode", filepath.Base(debPath), fi.Size())
+	task := p.Start("decode", filepath.Base(deb.Path()), deb.Size())
 	defer func() { task.Done(err) }()
 	// Nothing is parsed before it is known to be what was signed. Hashing
 	// costs a hundredth of decoding.
-	if err := verify(ctx, f, sum); err != nil {
-		return fmt.Errorf("%s: %w", debPath, err)
-	}
-	if err := unpack(ctx, w, f, fi.Size(), defaultLimits, task.Add); err != nil {
-		return fmt.Errorf("%s: %w", debPath, err)
-	}
-	return nil
-}
-
-func verify(ctx context.Context, f io.ReaderAt, sum string) error {
-	h := sha256.New()
-	src := io.NewSectionReader(contextReaderAt{ctx, f}, 0, 1<<62)
-	if _, err := io.CopyBuffer(h, onlyReader{src}, make([]byte, 256<<10)); err != nil {
+	if err := deb.Verify(); err != nil {
 		return err
 	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != sum {
-		return &fetch.DigestError{Want: sum, Got: got}
+	if err := unpack(ctx, w, f, deb.Size(), defaultLimits, task.Add); err != nil {
+		return fmt.Errorf("%s: %w", deb.Path(), err)
 	}
 	return nil
 }

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/going-mobile/imagebuilder/image/fetch"
+	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
 func TestDecode(t *testing.T) {
@@ -81,10 +80,9 @@ no/parent -rw-r--r-- 0:0 0 e3b0c442
 // derivedFile is the only derived package of a cache.
 func derivedFile(t *testing.T, c *fetch.Cache, path string) string {
 	t.Helper()
-	f, err := c.Derive(t.Context(), Kind, fileSum(t, path)+formatKey, func(io.Writer) error { return errors.New("absent") })
+	f, err := c.Derive(t.Context(), Kind, download(t, c, path).SHA256()+formatKey, func(io.Writer) error { return errors.New("absent") })
 	must(t, err)
-	defer f.Close()
-	return f.Name()
+	return f.Path()
 }
 
 func flip(t *testing.T, path string, off int64) {
@@ -118,17 +116,37 @@ func TestDamagedContent(t *testing.T) {
 	}
 }
 
-// TestDamagedIndex checks that Decode mends what it can see is broken.
+// TestDamagedIndex checks that nothing is taken from an index that changed, and
+// that dropping it mends it.
 func TestDamagedIndex(t *testing.T) {
 	path := writeDeb(t, debOf(file("./a", "content")))
 	for _, off := range []int64{8, -1, -20, -60} {
 		c := openCache(t)
 		decodeFile(t, c, path)
 		flip(t, derivedFile(t, c, path), off)
+		_, err := Decode(t.Context(), c, download(t, c, path), progress.Discard)
+		damaged, ok := errors.AsType[*fetch.DamagedError](err)
+		if !ok {
+			t.Fatalf("byte %d: %v", off, err)
+		}
+		must(t, c.Drop(damaged.Kind, damaged.Key))
 		p := decodeFile(t, c, path)
-		if b, err := fs.ReadFile(os.DirFS(filepath.Dir(derivedFile(t, c, path))), filepath.Base(derivedFile(t, c, path))); err != nil || p.Name != "hello" || string(b[:7]) != "content" {
+		if b, err := os.ReadFile(derivedFile(t, c, path)); err != nil || p.Name != "hello" || string(b[:7]) != "content" {
 			t.Errorf("byte %d: %v", off, err)
 		}
+	}
+}
+
+// TestDamagedDownload checks that nothing is parsed that is not what was
+// signed.
+func TestDamagedDownload(t *testing.T) {
+	c := openCache(t)
+	deb := download(t, c, writeDeb(t, debOf(file("./a", "content"))))
+	flip(t, deb.Path(), deb.Size()/2)
+	_, err := Decode(t.Context(), c, deb, progress.Discard)
+	damaged, ok := errors.AsType[*fetch.DamagedError](err)
+	if !ok || damaged.Kind != fetch.Downloads || damaged.Key != deb.SHA256() {
+		t.Errorf("error = %v", err)
 	}
 }
 

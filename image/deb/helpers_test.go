@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
@@ -103,25 +102,26 @@ func openCache(t testing.TB) *fetch.Cache {
 // decodeFile decodes the package at path through a cache.
 func decodeFile(t testing.TB, c *fetch.Cache, path string) *Package {
 	t.Helper()
-	p, err := Decode(t.Context(), c, path, fileSum(t, path), progress.Discard)
+	p, err := Decode(t.Context(), c, download(t, c, path), progress.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-func fileSum(t testing.TB, path string) string {
+// download brings a file into a cache.
+func download(t testing.TB, c *fetch.Cache, path string) *fetch.File {
 	t.Helper()
-	f, err := os.Open(path)
+	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	sum := sha256.Sum256(b)
+	f, err := c.Get(t.Context(), fetch.Request{Name: path, URLs: []string{"file://" + path}, SHA256: hexSum(sum)}, progress.Discard)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return f
 }
 
 func writeDeb(t testing.TB, deb []byte) string {

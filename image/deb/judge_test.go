@@ -199,7 +199,9 @@ func hostSums(t *testing.T, root string, nodes []*tree.Node) map[string]string {
 	must(t, filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel(root, p)
 		if err == nil && d.Type().IsRegular() && !links[filepath.ToSlash(rel)] {
-			sums[filepath.ToSlash(rel)] = fileSum(t, p)
+			var b []byte
+			b, err = os.ReadFile(p)
+			sums[filepath.ToSlash(rel)] = hexSum(sha256.Sum256(b))
 		}
 		return err
 	}))

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
@@ -41,26 +42,23 @@ func TestOracleArchive(t *testing.T) {
 
 // TestOracleSpeed prints how long the packages of DEBS take, cold and warm.
 func TestOracleSpeed(t *testing.T) {
-	paths := debs(t)
-	sums, sizes := map[string]string{}, map[string]int64{}
-	for _, p := range paths {
-		fi, err := os.Stat(p)
-		must(t, err)
-		sums[p], sizes[p] = fileSum(t, p), fi.Size()
-	}
-	slices.SortFunc(paths, func(a, b string) int { return cmp.Compare(sizes[b], sizes[a]) })
 	c := openCache(t)
+	var files []*fetch.File
+	for _, p := range debs(t) {
+		files = append(files, download(t, c, p))
+	}
+	slices.SortFunc(files, func(a, b *fetch.File) int { return cmp.Compare(b.Size(), a.Size()) })
 	for _, state := range []string{"cold", "warm"} {
 		start := time.Now()
 		var g errgroup.Group
 		g.SetLimit(runtime.GOMAXPROCS(0))
-		for _, p := range paths {
+		for _, f := range files {
 			g.Go(func() error {
-				_, err := Decode(t.Context(), c, p, sums[p], progress.Discard)
+				_, err := Decode(t.Context(), c, f, progress.Discard)
 				return err
 			})
 		}
 		must(t, g.Wait())
-		t.Logf("%s: %d packages in %v", state, len(paths), time.Since(start))
+		t.Logf("%s: %d packages in %v", state, len(files), time.Since(start))
 	}
 }

@@ -1,7 +1,7 @@
 // Package fetch keeps what a build reads from elsewhere: downloads named by
 // their sha256, files derived from them named by kind and key, and signed
 // indexes named by their URL. It brings them in with retries, resume and a
-// list of sources, so that callers see a path or one error that names every
+// list of sources, so that callers see a file or one error that names every
 // source and its reason.
 //
 // It refuses to hand out a download whose digest it has not computed once,
@@ -10,13 +10,13 @@
 //
 // # Damage
 //
-// A download is verified in full when it enters the cache. Later hits compare
-// the size only, because a build that changes nothing must not hash hundreds
-// of megabytes; Request.Verify asks for the full check where the content is
-// about to be decoded. A derived file has a small file beside it with its size
-// and digest: the size is compared on every hit, the digest by Verify. Readers
-// that find damage report *DamagedError; its owner calls Drop and starts
-// again.
+// A download is verified in full when it enters the cache, a derived file has a
+// small file beside it with its size and digest. Being asked for costs a look at
+// the size only, because a build that changes nothing must not hash hundreds of
+// megabytes; reading a File checks its digest on the way. Readers that find
+// damage report *DamagedError; whoever began the work calls Drop and starts
+// again. What lies beside a derived file finds a bad disk, not somebody who
+// writes into the cache on purpose.
 //
 // # Several builds at once
 //
@@ -80,7 +80,7 @@ func (c *Cache) Close() error {
 func (c *Cache) Dir() string { return c.dir }
 
 // Downloads is the kind of the entries that Get makes; their key is their
-// sha256. Drop, Verify and DamagedError speak of them under this name.
+// sha256. Drop and DamagedError speak of them under this name.
 const Downloads = "sha256"
 
 const (

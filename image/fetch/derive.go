@@ -5,11 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -19,18 +17,17 @@ import (
 // sumSuffix names the file with size and digest beside a derived one.
 const sumSuffix = ".sum"
 
-// Derive opens the derived file kind/key, which build writes if it is absent
+// Derive returns the derived file kind/key, which build writes if it is absent
 // or has the wrong size. key must stand for everything that build reads,
-// including its own version. The caller closes the file.
-func (c *Cache) Derive(ctx context.Context, kind, key string, build func(w io.Writer) error) (*os.File, error) {
+// including its own version.
+func (c *Cache) Derive(ctx context.Context, kind, key string, build func(w io.Writer) error) (*File, error) {
 	if err := checkNames(kind, key); err != nil {
 		return nil, err
 	}
 	if kind == Downloads {
 		return nil, fmt.Errorf("kind %s is for downloads", kind)
 	}
-	path := c.path(kind, key)
-	if f, ok := openDerived(path); ok {
+	if f, ok := c.derived(kind, key); ok {
 		return f, nil
 	}
 	unlock, err := c.lock(ctx, kind, key)
@@ -38,52 +35,62 @@ func (c *Cache) Derive(ctx context.Context, kind, key string, build func(w io.Wr
 		return nil, err
 	}
 	defer unlock()
-	if f, ok := openDerived(path); ok {
+	if f, ok := c.derived(kind, key); ok {
 		return f, nil
 	}
-	if err := c.derive(kind, key, path, build); err != nil {
-		return nil, err
-	}
-	return os.Open(path)
+	return c.derive(kind, key, build)
 }
 
-// openDerived opens a finished file whose size is the recorded one.
-func openDerived(path string) (*os.File, bool) {
-	f, err := os.Open(path)
+// Remember is Derive for a small result, which it reads.
+func (c *Cache) Remember(ctx context.Context, kind, key string, compute func() ([]byte, error)) ([]byte, error) {
+	f, err := c.Derive(ctx, kind, key, func(w io.Writer) error {
+		b, err := compute()
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(b)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f.Bytes()
+}
+
+// derived returns a finished file whose size is the recorded one.
+func (c *Cache) derived(kind, key string) (*File, bool) {
+	path := c.path(kind, key)
+	fi, err := os.Stat(path)
 	if err != nil {
 		return nil, false
 	}
-	fi, err := f.Stat()
-	if err == nil {
-		var size int64
-		if _, size, err = readSum(path); err == nil && size == fi.Size() {
-			touch(path, fi)
-			return f, true
-		}
+	sum, size, err := readSum(path)
+	if err != nil || size != fi.Size() {
+		return nil, false
 	}
-	f.Close()
-	return nil, false
+	touch(path, fi)
+	return &File{kind, key, path, size, sum}, true
 }
 
-func (c *Cache) derive(kind, key, path string, build func(w io.Writer) error) error {
-	tmp := c.tmp(kind, key)
+func (c *Cache) derive(kind, key string, build func(w io.Writer) error) (*File, error) {
+	tmp, path := c.tmp(kind, key), c.path(kind, key)
 	sum, size, err := writeTmp(tmp, build)
 	if err != nil {
 		os.Remove(tmp)
-		return err
+		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	line := fmt.Sprintf("%s %d\n", sum, size)
 	if err := atomicfile.WriteFile(path+sumSuffix, []byte(line), 0o644); err != nil {
-		return err
+		return nil, err
 	}
 	if err := commit(tmp, path); err != nil {
 		os.Remove(tmp)
-		return err
+		return nil, err
 	}
-	return nil
+	return &File{kind, key, path, size, sum}, nil
 }
 
 func writeTmp(tmp string, build func(w io.Writer) error) (sum string, size int64, err error) {
@@ -126,26 +133,4 @@ func readSum(path string) (sum string, size int64, err error) {
 		return "", 0, fmt.Errorf("%s%s: %w", path, sumSuffix, err)
 	}
 	return sum, size, checkDigest(sum)
-}
-
-// Verify reads an entry and compares it with the digest it was stored under.
-// The error is *DamagedError when they differ and fs.ErrNotExist when there is
-// no such entry.
-func (c *Cache) Verify(kind, key string) error {
-	if err := checkNames(kind, key); err != nil {
-		return err
-	}
-	path, want := c.path(kind, key), key
-	if kind != Downloads {
-		sum, _, err := readSum(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return &DamagedError{kind, key, err}
-		}
-		want = sum
-	}
-	err := checkFile(path, want)
-	if de, ok := errors.AsType[*DigestError](err); ok {
-		return &DamagedError{kind, key, de}
-	}
-	return err
 }

@@ -2,10 +2,10 @@ package fetch
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -30,8 +30,7 @@ func derive(t *testing.T, c *Cache, kind, key, text string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	b, err := io.ReadAll(f)
+	b, err := f.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,21 +56,22 @@ func TestDerive(t *testing.T) {
 	}
 
 	os.WriteFile(path, []byte("thirX"), 0o644)
+	f, err := c.Derive(t.Context(), "deb", "abc-v1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var damaged *DamagedError
-	if err := c.Verify("deb", "abc-v1"); !errors.As(err, &damaged) || damaged.Kind != "deb" || damaged.Key != "abc-v1" {
+	if err := f.Verify(); !errors.As(err, &damaged) || damaged.Kind != "deb" || damaged.Key != "abc-v1" {
 		t.Errorf("Verify = %v", err)
 	}
 	if err := c.Drop("deb", "abc-v1"); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Verify("deb", "abc-v1"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Verify of nothing = %v", err)
+	if _, err := f.Open(); !errors.As(err, &damaged) {
+		t.Errorf("Open of nothing = %v", err)
 	}
 	if got := derive(t, c, "deb", "abc-v1", "fourth"); got != "fourth" {
 		t.Errorf("got %q", got)
-	}
-	if err := c.Verify("deb", "abc-v1"); err != nil {
-		t.Error(err)
 	}
 	if err := c.Drop("deb", "never-was"); err != nil {
 		t.Error(err)
@@ -103,7 +103,7 @@ func TestDeriveOnceTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
-			f, err := caches[i%2].Derive(context.Background(), "deb", "k", func(w io.Writer) error {
+			_, err := caches[i%2].Derive(context.Background(), "deb", "k", func(w io.Writer) error {
 				built.Add(1)
 				time.Sleep(20 * time.Millisecond)
 				_, err := io.WriteString(w, "content")
@@ -111,9 +111,7 @@ func TestDeriveOnceTogether(t *testing.T) {
 			})
 			if err != nil {
 				t.Error(err)
-				return
 			}
-			f.Close()
 		})
 	}
 	wg.Wait()
@@ -132,14 +130,75 @@ func TestDeriveMayNest(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		defer inner.Close()
-		_, err = io.Copy(w, inner)
+		b, err := inner.Bytes()
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(b)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Close()
+	if b, err := f.Bytes(); err != nil || string(b) != "inside" {
+		t.Errorf("got %q, %v", b, err)
+	}
+}
+
+func TestRemembered(t *testing.T) {
+	c, calls := testCache(t, t.TempDir()), 0
+	get := func() (string, error) {
+		b, err := c.Remember(t.Context(), "kind", "key", func() ([]byte, error) { calls++; return []byte("result"), nil })
+		return string(b), err
+	}
+	for range 2 {
+		if got, err := get(); got != "result" || err != nil || calls != 1 {
+			t.Errorf("%q, %v after %d calls", got, err, calls)
+		}
+	}
+	os.WriteFile(c.path("kind", "key"), []byte("rosult"), 0o644)
+	var damaged *DamagedError
+	if _, err := get(); !errors.As(err, &damaged) || damaged.Kind != "kind" || damaged.Key != "key" {
+		t.Errorf("damaged: %v", err)
+	}
+}
+
+// TestReadersNeverGetAWholeFileOfWrongBytes reads exactly as much as there is,
+// of whole files, of parts, and of nothing.
+func TestReadersNeverGetAWholeFileOfWrongBytes(t *testing.T) {
+	c := testCache(t, t.TempDir())
+	derive(t, c, "deb", "k", "first second")
+	f, err := c.Derive(t.Context(), "deb", "k", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := func(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) }
+	for _, c := range []struct {
+		off, size int64
+		sum       string
+		good      bool
+	}{
+		{0, 12, sum("first second"), true}, {6, 6, sum("second"), true}, {3, 0, sum(""), true},
+		{6, 6, sum("first"), false}, {0, 5, sum("second"), false}, {3, 0, sum("x"), false}, {6, 7, sum("second"), false},
+	} {
+		r, err := f.Section(c.off, c.size, c.sum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.ReadFull(r, make([]byte, c.size))
+		if err == nil && c.size == 0 {
+			_, err = r.Read(make([]byte, 1))
+			if err == io.EOF {
+				err = nil
+			}
+		}
+		_, again := io.ReadAll(r)
+		r.Close()
+		_, damaged := errors.AsType[*DamagedError](err)
+		if c.good != (err == nil) || !c.good && (!damaged || again == nil || int64(n) == c.size && c.size > 0) {
+			t.Errorf("%+v: %d bytes, %v, then %v", c, n, err, again)
+		}
+	}
 }
 
 func TestNamesMustBePlain(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 )
 
 // download fills the cache entry of r. The caller holds its lock.
-func (c *Cache) download(ctx context.Context, r Request, path string, p progress.Reporter) (err error) {
+func (c *Cache) download(ctx context.Context, r Request, p progress.Reporter) (f *File, err error) {
 	if len(r.URLs) == 0 {
-		return fmt.Errorf("fetch %s: not in the cache, and no source is known", r.Name)
+		return nil, fmt.Errorf("fetch %s: not in the cache, and no source is known", r.Name)
 	}
 	task := p.Start("fetch", r.Name, max(r.Size, -1))
 	defer func() { task.Done(err) }()
@@ -24,24 +24,28 @@ func (c *Cache) download(ctx context.Context, r Request, path string, p progress
 	for _, u := range r.URLs {
 		err := c.fromSource(ctx, u, r, m)
 		if err == nil {
-			return c.finish(r, path)
+			return c.finish(r)
 		}
 		failed.Attempts = append(failed.Attempts, Attempt{redact(u), reason(err)})
 		if ctx.Err() != nil {
-			return fmt.Errorf("fetch %s: %w", r.Name, context.Cause(ctx))
+			return nil, fmt.Errorf("fetch %s: %w", r.Name, context.Cause(ctx))
 		}
 		if judge(err) == abort {
 			break
 		}
 	}
-	return failed
+	return nil, failed
 }
 
-func (c *Cache) finish(r Request, path string) error {
-	if err := commit(c.tmp(Downloads, r.SHA256), path); err != nil {
-		return fmt.Errorf("fetch %s: %w", r.Name, err)
+func (c *Cache) finish(r Request) (*File, error) {
+	if err := commit(c.tmp(Downloads, r.SHA256), c.path(Downloads, r.SHA256)); err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", r.Name, err)
 	}
-	return nil
+	f, ok := c.downloaded(r.SHA256, r.Size)
+	if !ok {
+		return nil, fmt.Errorf("fetch %s: the right digest, but not of the %d bytes that were announced", r.Name, r.Size)
+	}
+	return f, nil
 }
 
 // fromSource brings the verified content of r to its temporary file, or

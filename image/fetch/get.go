@@ -19,32 +19,27 @@ type Request struct {
 	URLs   []string // sources, tried in order
 	SHA256 string   // lower-case hex; required
 	Size   int64    // bytes; ≤ 0 where unknown
-	Verify bool     // hash a cached copy before it is used again
 }
 
-// Get returns the path of the file in the cache, downloading it if it is
-// absent or damaged. Interrupted downloads are resumed, also those of earlier
-// runs. The error is *Error when no source worked.
-func (c *Cache) Get(ctx context.Context, r Request, p progress.Reporter) (string, error) {
+// Get returns the file from the cache, downloading it if it is absent or has
+// another size. Interrupted downloads are resumed, also those of earlier runs.
+// The error is *Error when no source worked.
+func (c *Cache) Get(ctx context.Context, r Request, p progress.Reporter) (*File, error) {
 	if err := checkDigest(r.SHA256); err != nil {
-		return "", fmt.Errorf("fetch %s: %w", r.Name, err)
+		return nil, fmt.Errorf("fetch %s: %w", r.Name, err)
 	}
-	path := c.path(Downloads, r.SHA256)
-	if usable(path, r) {
-		return path, nil
+	if f, ok := c.downloaded(r.SHA256, r.Size); ok {
+		return f, nil
 	}
 	unlock, err := c.lock(ctx, Downloads, r.SHA256)
 	if err != nil {
-		return "", fmt.Errorf("fetch %s: %w", r.Name, err)
+		return nil, fmt.Errorf("fetch %s: %w", r.Name, err)
 	}
 	defer unlock()
-	if usable(path, r) { // someone else was faster
-		return path, nil
+	if f, ok := c.downloaded(r.SHA256, r.Size); ok { // someone else was faster
+		return f, nil
 	}
-	if err := c.download(ctx, r, path, p); err != nil {
-		return "", err
-	}
-	return path, nil
+	return c.download(ctx, r, p)
 }
 
 // Has tells whether an entry is there, without looking inside.
@@ -56,20 +51,15 @@ func (c *Cache) Has(kind, key string) bool {
 	return err == nil && fi.Mode().IsRegular()
 }
 
-// usable tells whether the cached copy can serve r.
-func usable(path string, r Request) bool {
+// downloaded returns the cached copy of a download, if it has the right size.
+func (c *Cache) downloaded(sum string, size int64) (*File, bool) {
+	path := c.path(Downloads, sum)
 	fi, err := os.Stat(path)
-	if err != nil || !fi.Mode().IsRegular() {
-		return false
-	}
-	if r.Size > 0 && fi.Size() != r.Size {
-		return false
-	}
-	if r.Verify && checkFile(path, r.SHA256) != nil {
-		return false
+	if err != nil || !fi.Mode().IsRegular() || size > 0 && fi.Size() != size {
+		return nil, false
 	}
 	touch(path, fi)
-	return true
+	return &File{Downloads, sum, path, fi.Size(), sum}, true
 }
 
 // touch records the use of an entry for Prune, at most once a day to spare

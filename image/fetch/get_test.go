@@ -66,14 +66,14 @@ func content(w http.ResponseWriter, r *http.Request, b []byte) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
 }
 
-func want(t *testing.T, path string, b []byte) {
+func want(t *testing.T, f *File, b []byte) {
 	t.Helper()
-	got, err := os.ReadFile(path)
+	got, err := f.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(got, b) {
-		t.Fatalf("%s holds %d other bytes, want %d", path, len(got), len(b))
+	if !bytes.Equal(got, b) || f.Size() != int64(len(b)) {
+		t.Fatalf("%s holds %d other bytes, want %d", f.Path(), len(got), len(b))
 	}
 }
 
@@ -95,11 +95,11 @@ func TestGetOnce(t *testing.T) {
 	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) { content(w, r, b) })
 	c := testCache(t, t.TempDir())
 	for range 3 {
-		path, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{s.URL}, SHA256: sum, Size: int64(len(b))}, progress.Discard)
+		f, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{s.URL}, SHA256: sum, Size: int64(len(b))}, progress.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want(t, path, b)
+		want(t, f, b)
 	}
 	if n := s.gets.Load(); n != 1 {
 		t.Errorf("asked the server %d times", n)
@@ -200,11 +200,11 @@ func TestGetRetries(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, size %d", tc.name, size), func(t *testing.T) {
 				s := serve(t, tc.handler)
 				c := testCache(t, t.TempDir())
-				path, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{s.URL}, SHA256: sum, Size: size}, progress.Discard)
+				f, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{s.URL}, SHA256: sum, Size: size}, progress.Discard)
 				if err != nil {
 					t.Fatal(err)
 				}
-				want(t, path, b)
+				want(t, f, b)
 				if n := s.gets.Load(); n != tc.gets {
 					t.Errorf("asked %d times, want %d", n, tc.gets)
 				}
@@ -219,11 +219,11 @@ func TestGetNextSource(t *testing.T) {
 	bad := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) { content(w, r, make([]byte, len(b))) })
 	good := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) { content(w, r, b) })
 	c := testCache(t, t.TempDir())
-	path, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{closedPort(t), gone.URL, bad.URL, good.URL}, SHA256: sum}, progress.Discard)
+	f, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{closedPort(t), gone.URL, bad.URL, good.URL}, SHA256: sum}, progress.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(t, path, b)
+	want(t, f, b)
 	if n := gone.gets.Load(); n != 1 {
 		t.Errorf("a 404 was asked for %d times", n)
 	}
@@ -307,11 +307,11 @@ func TestGetOverPartial(t *testing.T) {
 				if err := os.WriteFile(c.tmp(Downloads, sum), partial, 0o644); err != nil {
 					t.Fatal(err)
 				}
-				path, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{s.URL}, SHA256: sum, Size: size}, progress.Discard)
+				f, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{s.URL}, SHA256: sum, Size: size}, progress.Discard)
 				if err != nil {
 					t.Fatal(err)
 				}
-				want(t, path, b)
+				want(t, f, b)
 			})
 		}
 	}
@@ -321,41 +321,33 @@ func TestGetDamaged(t *testing.T) {
 	b, sum := blob(50_000)
 	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) { content(w, r, b) })
 	c := testCache(t, t.TempDir())
-	r := Request{Name: "x", URLs: []string{s.URL}, SHA256: sum, Size: int64(len(b))}
-	get := func(r Request) {
+	get := func(wantGets int32) *File {
 		t.Helper()
-		path, err := c.Get(t.Context(), r, progress.Discard)
+		f, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{s.URL}, SHA256: sum, Size: int64(len(b))}, progress.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want(t, path, b)
+		if n := s.gets.Load(); n != wantGets {
+			t.Errorf("fetched %d times, want %d", n, wantGets)
+		}
+		return f
 	}
-	get(r)
-	path := c.path(Downloads, sum)
+	want(t, get(1), b)
 
-	os.Truncate(path, 10) // seen by its size
-	get(r)
+	os.Truncate(c.path(Downloads, sum), 10) // seen by its size
+	want(t, get(2), b)
 
 	flipped := bytes.Clone(b)
 	flipped[100] ^= 1
-	os.WriteFile(path, flipped, 0o644)
+	os.WriteFile(c.path(Downloads, sum), flipped, 0o644) // seen when it is read
 	var damaged *DamagedError
-	if err := c.Verify(Downloads, sum); !errors.As(err, &damaged) {
+	if err := get(2).Verify(); !errors.As(err, &damaged) || damaged.Kind != Downloads || damaged.Key != sum {
 		t.Errorf("Verify = %v", err)
 	}
-	r.Verify = true // seen by its digest
-	get(r)
-	if err := c.Verify(Downloads, sum); err != nil {
-		t.Error(err)
-	}
-
-	if err := c.Drop(Downloads, sum); err != nil {
+	if err := c.Drop(damaged.Kind, damaged.Key); err != nil {
 		t.Fatal(err)
 	}
-	get(r)
-	if n := s.gets.Load(); n != 4 {
-		t.Errorf("fetched %d times, want 4", n)
-	}
+	want(t, get(3), b)
 }
 
 func TestGetCancelled(t *testing.T) {
@@ -389,12 +381,12 @@ func TestGetTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
-			path, err := caches[i%2].Get(t.Context(), Request{Name: "x", URLs: []string{s.URL}, SHA256: sum, Verify: true}, progress.Discard)
+			f, err := caches[i%2].Get(t.Context(), Request{Name: "x", URLs: []string{s.URL}, SHA256: sum}, progress.Discard)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			want(t, path, b)
+			want(t, f, b)
 		})
 	}
 	wg.Wait()
@@ -444,11 +436,11 @@ func TestFileMirror(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := testCache(t, t.TempDir())
-	path, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{"file://" + filepath.ToSlash(name)}, SHA256: sum}, progress.Discard)
+	f, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{"file://" + filepath.ToSlash(name)}, SHA256: sum}, progress.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(t, path, b)
+	want(t, f, b)
 }
 
 // tally is a reporter that adds up.

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/cavaliergopher/grab/v3"
 
@@ -22,18 +21,9 @@ import (
 // list of digests. What vouches for its content (a signature, TLS) is the
 // caller's to check.
 type IndexRequest struct {
-	Name   string        // what people call it
-	URLs   []string      // sources, tried in order
-	Limit  int64         // bytes; a longer file is refused; 0 means 64 MiB
-	MaxAge time.Duration // a copy confirmed this recently is used unasked
-}
-
-// Index is what a source served.
-type Index struct {
-	Path   string // in the cache
-	URL    string // the source that served it
-	SHA256 string
-	Size   int64
+	Name  string // what people call it
+	URL   string
+	Limit int64 // bytes; a longer file is refused; 0 means 64 MiB
 }
 
 // indexMeta is stored per URL.
@@ -47,88 +37,63 @@ type indexMeta struct {
 
 // GetIndex returns the current content of a mutable file, asking the server
 // only whether it changed when a copy is in the cache.
-func (c *Cache) GetIndex(ctx context.Context, r IndexRequest, p progress.Reporter) (Index, error) {
-	failed := &Error{Name: r.Name}
-	for _, u := range r.URLs {
-		ix, err := c.indexFrom(ctx, u, r, p)
-		if err == nil {
-			return ix, nil
-		}
-		if ctx.Err() != nil {
-			return Index{}, fmt.Errorf("fetch %s: %w", r.Name, context.Cause(ctx))
-		}
-		failed.Attempts = append(failed.Attempts, Attempt{redact(u), reason(err)})
-		if judge(err) == abort {
-			break
-		}
+func (c *Cache) GetIndex(ctx context.Context, r IndexRequest, p progress.Reporter) (*File, error) {
+	f, err := c.index(ctx, r, p)
+	switch {
+	case err == nil:
+		return f, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("fetch %s: %w", r.Name, context.Cause(ctx))
 	}
-	if len(r.URLs) == 0 {
-		return Index{}, fmt.Errorf("fetch %s: no source is known", r.Name)
-	}
-	return Index{}, failed
+	return nil, &Error{Name: r.Name, Attempts: []Attempt{{redact(r.URL), reason(err)}}}
 }
 
-func (c *Cache) indexFrom(ctx context.Context, u string, r IndexRequest, p progress.Reporter) (ix Index, err error) {
-	sum := sha256.Sum256([]byte(u))
+func (c *Cache) index(ctx context.Context, r IndexRequest, p progress.Reporter) (f *File, err error) {
+	sum := sha256.Sum256([]byte(r.URL))
 	key := hex.EncodeToString(sum[:])
 	unlock, err := c.lock(ctx, indexDir, key)
 	if err != nil {
-		return Index{}, err
+		return nil, err
 	}
 	defer unlock()
-	metaPath := filepath.Join(c.dir, indexDir, key+".json")
-	old, age := c.readMeta(metaPath, u)
-	if old.SHA256 != "" && age < r.MaxAge {
-		return c.index(u, old), nil
-	}
 	task := p.Start("fetch", r.Name, -1)
 	defer func() { task.Done(err) }()
-	meta, err := c.retryIndex(ctx, u, c.tmp(indexDir, key), old, r, task)
+	metaPath := filepath.Join(c.dir, indexDir, key+".json")
+	m, err := c.retryIndex(ctx, r, c.tmp(indexDir, key), c.readMeta(metaPath, r.URL), task)
 	if err != nil {
-		return Index{}, err
+		return nil, err
 	}
-	b, err := json.Marshal(meta)
+	b, err := json.Marshal(m)
 	if err != nil {
-		return Index{}, err
+		return nil, err
 	}
-	return c.index(u, meta), atomicfile.WriteFile(metaPath, b, 0o644)
+	f = &File{Downloads, m.SHA256, c.path(Downloads, m.SHA256), m.Size, m.SHA256}
+	return f, atomicfile.WriteFile(metaPath, b, 0o644)
 }
 
-func (c *Cache) index(u string, m indexMeta) Index {
-	return Index{Path: c.path(Downloads, m.SHA256), URL: u, SHA256: m.SHA256, Size: m.Size}
-}
-
-// readMeta returns what is known of u, and nothing if the copy is damaged.
-// The age is the time since a server confirmed it.
-func (c *Cache) readMeta(path, u string) (m indexMeta, age time.Duration) {
+// readMeta returns what is known of a URL, and nothing if the copy is damaged.
+func (c *Cache) readMeta(path, u string) indexMeta {
+	var m indexMeta
 	b, err := os.ReadFile(path)
 	if err != nil || json.Unmarshal(b, &m) != nil || m.URL != u || checkDigest(m.SHA256) != nil {
-		return indexMeta{}, 0
+		return indexMeta{}
 	}
-	if !usable(c.path(Downloads, m.SHA256), Request{SHA256: m.SHA256, Size: m.Size, Verify: true}) {
-		return indexMeta{}, 0
+	if f, ok := c.downloaded(m.SHA256, m.Size); !ok || f.Verify() != nil {
+		return indexMeta{}
 	}
-	fi, err := os.Stat(path)
-	if err != nil {
-		return indexMeta{}, 0
-	}
-	// A clock that was set back must not make a copy fresh for ever.
-	if age = time.Since(fi.ModTime()); age < 0 {
-		age = 1<<63 - 1
-	}
-	return m, age
+	return m
 }
 
-func (c *Cache) retryIndex(ctx context.Context, u, tmp string, old indexMeta, r IndexRequest, task progress.Task) (indexMeta, error) {
+func (c *Cache) retryIndex(ctx context.Context, r IndexRequest, tmp string, old indexMeta, task progress.Task) (indexMeta, error) {
 	defer os.Remove(tmp)
 	for n := 0; ; n++ {
 		d := &doer{client: c.http, meter: &meter{task: task}, stall: c.retry.stall}
-		m, err := c.transferIndex(ctx, d, u, tmp, old, r)
-		c.hosts.record(u, err)
+		m, err := c.transferIndex(ctx, d, r, tmp, old)
+		c.hosts.record(r.URL, err)
 		if err == nil {
 			return m, nil
 		}
-		if v := judge(err); v == abort || v == next || n+1 >= c.hosts.attempts(u, c.retry.attempts) {
+		if v := judge(err); v == abort || v == next || n+1 >= c.hosts.attempts(r.URL, c.retry.attempts) {
 			return indexMeta{}, err
 		}
 		if err := sleep(ctx, c.retry.wait(n, d.after)); err != nil {
@@ -137,8 +102,8 @@ func (c *Cache) retryIndex(ctx context.Context, u, tmp string, old indexMeta, r 
 	}
 }
 
-func (c *Cache) transferIndex(ctx context.Context, d *doer, u, tmp string, old indexMeta, r IndexRequest) (indexMeta, error) {
-	resp, err := conditional(ctx, d, u, old)
+func (c *Cache) transferIndex(ctx context.Context, d *doer, r IndexRequest, tmp string, old indexMeta) (indexMeta, error) {
+	resp, err := conditional(ctx, d, r.URL, old)
 	if err != nil {
 		return indexMeta{}, err
 	}
@@ -149,7 +114,7 @@ func (c *Cache) transferIndex(ctx context.Context, d *doer, u, tmp string, old i
 	if resp.StatusCode != http.StatusOK {
 		return indexMeta{}, grab.StatusCodeError(resp.StatusCode)
 	}
-	m := indexMeta{URL: u, ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
+	m := indexMeta{URL: r.URL, ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
 	m.SHA256, m.Size, err = writeTmp(tmp, func(w io.Writer) error { return copyLimited(w, resp, r.Limit) })
 	if err != nil {
 		return indexMeta{}, err

@@ -41,16 +41,15 @@ func child(dir string) error {
 		size := n * 20_000
 		b, sum := blob(size)
 		r := Request{Name: "x", URLs: []string{fmt.Sprintf("%s/%d", os.Getenv("FETCH_TEST_URL"), size)}, SHA256: sum, Size: int64(size)}
-		path, err := c.Get(context.Background(), r, progress.Discard)
+		in, err := c.Get(context.Background(), r, progress.Discard)
 		if err != nil {
 			return err
 		}
-		f, err := c.Derive(context.Background(), "twice", sum, func(w io.Writer) error { return copyTwice(w, path) })
+		f, err := c.Derive(context.Background(), "twice", sum, func(w io.Writer) error { return copyTwice(w, in.Path()) })
 		if err != nil {
 			return err
 		}
-		got, err := io.ReadAll(f)
-		f.Close()
+		got, err := f.Bytes()
 		if err != nil {
 			return err
 		}
@@ -154,10 +153,14 @@ func wantClean(t *testing.T, dir string) {
 	}
 	for n := 1; n <= childFiles; n++ {
 		_, sum := blob(n * 20_000)
-		for _, kind := range []string{Downloads, "twice"} {
-			if err := c.Verify(kind, sum); err != nil {
-				t.Error(err)
-			}
+		in, ok := c.downloaded(sum, 0)
+		twice, ok2 := c.derived("twice", sum)
+		if !ok || !ok2 {
+			t.Errorf("blob %d is not in the cache", n)
+			continue
+		}
+		if err := errors.Join(in.Verify(), twice.Verify()); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/going-mobile/imagebuilder/image/memo"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -39,16 +38,17 @@ type Modules struct {
 	files     map[string]*module // by name
 	builtin   map[string]bool    // names of what is compiled in
 	ctx       context.Context    // of Open; the methods are its steps
-	cache     memo.Cache
+	opt       Options
 	providers []*module // of crypto algorithms, once loaded
 }
 
 // Options for Open.
 type Options struct {
-	// Cache keeps results between builds. They depend on nothing but names
-	// and digests of modules, so that a build that finds them reads no module
-	// at all. Nil keeps nothing.
-	Cache memo.Cache
+	// Remember returns what compute once returned for a kind and a key, as
+	// fetch.Cache does. Results depend on nothing but names and digests of
+	// modules, so that a build that finds them reads no module at all. Nil
+	// keeps nothing.
+	Remember func(ctx context.Context, kind, key string, compute func() ([]byte, error)) ([]byte, error)
 }
 
 // Open finds the modules of the kernel with the given release, as uname(1)
@@ -58,7 +58,7 @@ func Open(ctx context.Context, t *tree.Tree, version string, opt Options) (*Modu
 	if err != nil {
 		return nil, err
 	}
-	m := &Modules{tree: t, dir: dir, ctx: ctx, cache: opt.Cache}
+	m := &Modules{tree: t, dir: dir, ctx: ctx, opt: opt}
 	if m.files, err = listModules(t, dir); err != nil {
 		return nil, err
 	}

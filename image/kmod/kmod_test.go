@@ -1,6 +1,7 @@
 package kmod
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -167,7 +168,7 @@ func TestCache(t *testing.T) {
 	}
 	build := func(tr *tree.Tree) string {
 		t.Helper()
-		m, err := Open(t.Context(), tr, testVersion, Options{Cache: cache})
+		m, err := Open(t.Context(), tr, testVersion, Options{Remember: cache.Remember})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,7 +198,17 @@ func TestCache(t *testing.T) {
 	if d := cmp.Diff(first, build(closed)); d != "" {
 		t.Errorf("the second build differs:\n%s", d)
 	}
-	damage(t, cache)
+	damaged := damage(t, cache)
+	m, err := Open(t.Context(), testTree(t), testVersion, Options{Remember: cache.Remember})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Prune([]string{"ext4", "genet"}); !errors.As(err, new(*fetch.DamagedError)) {
+		t.Errorf("a damaged result: %v", err)
+	}
+	if err := cache.Drop(cacheKind, damaged); err != nil {
+		t.Fatal(err)
+	}
 	if d := cmp.Diff(first, build(testTree(t))); d != "" {
 		t.Errorf("a damaged cache shows:\n%s", d)
 	}
@@ -216,25 +227,26 @@ type unopenable struct{ tree.Content }
 
 func (unopenable) Open() (io.ReadCloser, error) { return nil, fmt.Errorf("opened") }
 
-// damage flips a bit in every derived file.
-func damage(t *testing.T, c *fetch.Cache) {
+// damage flips a bit of what was pruned, and returns its key.
+func damage(t *testing.T, c *fetch.Cache) string {
 	t.Helper()
 	tr := testTree(t)
 	m, err := Open(t.Context(), tr, testVersion, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := c.Derive(t.Context(), cacheKind, m.fingerprint("prune", "ext4", "genet"), nil)
+	key := m.fingerprint("prune", "ext4", "genet")
+	f, err := c.Derive(t.Context(), cacheKind, key, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	b, err := os.ReadFile(f.Name())
+	b, err := os.ReadFile(f.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
 	b[len(b)-1] ^= 1
-	if err := os.WriteFile(f.Name(), b, 0o644); err != nil {
+	if err := os.WriteFile(f.Path(), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	return key
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-
-	"github.com/going-mobile/imagebuilder/image/memo"
 )
 
 const (
@@ -15,13 +13,16 @@ const (
 	cacheKind = "kmod"
 	// cacheVersion is part of every key: whoever changes what is computed
 	// changes it.
-	cacheVersion = "2"
+	cacheVersion = "3"
 )
 
 // remember returns what compute returns for the inputs that key stands for,
 // from the cache if it is there.
 func (m *Modules) remember(key string, compute func() ([]byte, error)) ([]byte, error) {
-	return memo.Bytes(m.ctx, m.cache, cacheKind, key, compute)
+	if m.opt.Remember == nil {
+		return compute()
+	}
+	return m.opt.Remember(m.ctx, cacheKind, key, compute)
 }
 
 // errDamaged is a remembered result that its digest vouches for and that yet

@@ -43,7 +43,7 @@ func TestOracleKernels(t *testing.T) {
 					}
 				}
 				start := time.Now()
-				m, err := Open(t.Context(), copied, version, Options{Cache: cache})
+				m, err := Open(t.Context(), copied, version, Options{Remember: cache.Remember})
 				if err != nil {
 					t.Fatal(err)
 				}

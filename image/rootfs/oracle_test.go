@@ -178,7 +178,11 @@ func decodeAll(t *testing.T, dir string) []*deb.Package {
 	files, _ := filepath.Glob(filepath.Join(dir, "*.deb"))
 	var packages []*deb.Package
 	for _, f := range files {
-		p, err := deb.Decode(context.Background(), cache, f, sumFile(t, f), progress.Discard)
+		file, err := cache.Get(t.Context(), fetch.Request{Name: f, URLs: []string{"file://" + f}, SHA256: sumFile(t, f)}, progress.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := deb.Decode(t.Context(), cache, file, progress.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,13 +16,14 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/going-mobile/imagebuilder/image/memo"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
 // Options change how a root is checked.
 type Options struct {
-	Cache memo.Cache // nil for none
+	// Remember returns what compute once returned for a kind and a key, as
+	// fetch.Cache does; nil keeps nothing.
+	Remember func(ctx context.Context, kind, key string, compute func() ([]byte, error)) ([]byte, error)
 }
 
 // Finding is one thing that is wrong.
@@ -72,7 +73,7 @@ func newChecker(t *tree.Tree) *checker {
 func Check(ctx context.Context, t *tree.Tree, opt Options) error {
 	c := newChecker(t)
 	var err error
-	if c.facts, err = learn(ctx, c.nodes, opt.Cache); err != nil {
+	if c.facts, err = learn(ctx, c.nodes, opt); err != nil {
 		return err
 	}
 	c.links()

@@ -170,7 +170,7 @@ func FuzzReadFact(f *testing.F) {
 	f.Add([]byte("\x7fELF\x02\x01\x01"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		n := &tree.Node{Path: "x", Mode: 0o755, Content: tree.Bytes(data)}
-		if _, err := learn(context.Background(), []*tree.Node{n}, nil); err != nil {
+		if _, err := learn(context.Background(), []*tree.Node{n}, Options{}); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -20,7 +20,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/going-mobile/imagebuilder/image/memo"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -39,7 +38,7 @@ type fact struct {
 type facts map[string]fact
 
 // factsVersion is part of the cache's key; raise it with the meaning of fact.
-const factsVersion = "1"
+const factsVersion = "2"
 
 var libraryName = regexp.MustCompile(`\.so(\.[0-9.]+)?$`)
 
@@ -52,14 +51,17 @@ func mayRun(n *tree.Node) bool {
 
 // learn looks into every file that may run, or asks the cache for what a
 // build with the same files has seen.
-func learn(ctx context.Context, nodes []*tree.Node, cache memo.Cache) (facts, error) {
+func learn(ctx context.Context, nodes []*tree.Node, opt Options) (facts, error) {
 	files := map[string]*tree.Node{}
 	for _, n := range nodes {
 		if mayRun(n) {
 			files[n.Content.SHA256()] = n
 		}
 	}
-	b, err := memo.Bytes(ctx, cache, "check", factsKey(files), func() ([]byte, error) {
+	if opt.Remember == nil {
+		return readFacts(ctx, files)
+	}
+	b, err := opt.Remember(ctx, "check", factsKey(files), func() ([]byte, error) {
 		known, err := readFacts(ctx, files)
 		if err != nil {
 			return nil, err

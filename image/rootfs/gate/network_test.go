@@ -99,8 +99,8 @@ func decoded(t *testing.T, c *fetch.Cache, pkgs []*apt.Package) []*deb.Package {
 	t.Helper()
 	var mu sync.Mutex
 	var out []*deb.Package
-	err := apt.Fetch(t.Context(), c, pkgs, apt.FetchOptions{}, func(p *apt.Package, file string) error {
-		d, err := deb.Decode(t.Context(), c, file, p.SHA256, progress.Discard)
+	err := apt.Fetch(t.Context(), c, pkgs, apt.FetchOptions{}, func(_ *apt.Package, file *fetch.File) error {
+		d, err := deb.Decode(t.Context(), c, file, progress.Discard)
 		mu.Lock()
 		defer mu.Unlock()
 		out = append(out, d)
