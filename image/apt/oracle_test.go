@@ -260,7 +260,7 @@ func BenchmarkWarm(b *testing.B) {
 		suites = append(suites, Suite{Name: n, Mirrors: m.For(n), Components: []string{"main", "non-free-firmware"}})
 	}
 	for b.Loop() {
-		a, err := Load(b.Context(), c, suites, "amd64", Options{MaxAge: 1 << 62})
+		a, err := Load(b.Context(), c, suites, "amd64", Options{})
 		if err != nil {
 			b.Fatal(err)
 		}
