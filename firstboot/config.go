@@ -16,6 +16,7 @@ type given struct {
 	// text is node.yaml as it lies on the boot partition, nil where the own
 	// copy counts instead: what else lies there is not ours to write over.
 	text   []byte
+	last   signed
 	notice *Problem // what is wrong with the boot partition's file
 }
 
@@ -36,10 +37,13 @@ func load(files Files) (*given, error) {
 		return own, nil
 	}
 	g, err := h.bootConfig()
+	if err == nil {
+		g.complete(own)
+		err = h.accept(g, own)
+	}
 	var p *Problem
 	switch {
 	case err == nil:
-		g.complete(own)
 		return g, nil
 	case own != nil && errors.As(err, &p):
 		if p.Code != "node-missing" && p.Code != "node-empty" {
@@ -107,7 +111,7 @@ func (h *Host) ownCopy() (*given, error) {
 	if err != nil {
 		return nil, nil
 	}
-	return &given{cfg: cfg}, nil
+	return &given{cfg: cfg, last: readLast(data)}, nil
 }
 
 // file is what a file must be.

@@ -12,6 +12,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
@@ -272,10 +274,10 @@ func newUUID(random io.Reader) (string, error) {
 
 // extraFiles are node.yaml's own. After sealing their content is gone from
 // it; what was written stays.
-func (m *machine) extraFiles() ([]file, error) {
+func extraFiles(cfg *node.Config) ([]file, error) {
 	var out []file
-	for _, f := range m.cfg.Files {
-		if m.cfg.Sealed && f.Content.Empty() {
+	for _, f := range cfg.Files {
+		if cfg.Sealed && f.Content.Empty() {
 			continue
 		}
 		uid, gid, err := f.OwnerIDs()

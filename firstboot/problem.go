@@ -63,12 +63,17 @@ const newKey = "Make a new key for this node in Headscale, write it into node.ya
 // texts is every fault this package can name. They are short enough for a
 // small screen and end in something a layman can do.
 var texts = map[string]text{
-	"node-missing":   {"There is no node.yaml on the boot partition.", "Write node.yaml for this node onto the boot partition: imagebuilder personalize.", true, retry},
-	"node-empty":     {"node.yaml is empty: this card was never personalised.", "Write node.yaml for this node onto the boot partition: imagebuilder personalize.", true, retry},
-	"node-binary":    {"node.yaml is not a text file.", "Replace node.yaml on the boot partition by the right file, saved as plain text (UTF-8).", true, retry},
-	"node-too-large": {"node.yaml is too large.", "Replace node.yaml on the boot partition by the right file; the limit is 32 KiB.", true, retry},
-	"node-version":   {"node.yaml is for another version of this program: %s", "Write node.yaml with the imagebuilder that made this image, or flash a newer image.", true, retry},
-	"bad-field":      {"node.yaml has a mistake: %s", "Correct node.yaml on the boot partition, then switch the node off and on.", true, retry},
+	"node-missing":    {"There is no node.yaml on the boot partition.", "Write node.yaml for this node onto the boot partition: imagebuilder personalize.", true, retry},
+	"node-empty":      {"node.yaml is empty: this card was never personalised.", "Write node.yaml for this node onto the boot partition: imagebuilder personalize.", true, retry},
+	"node-binary":     {"node.yaml is not a text file.", "Replace node.yaml on the boot partition by the right file, saved as plain text (UTF-8).", true, retry},
+	"node-too-large":  {"node.yaml is too large.", "Replace node.yaml on the boot partition by the right file; the limit is 32 KiB.", true, retry},
+	"node-version":    {"node.yaml is for another version of this program: %s", "Write node.yaml with the imagebuilder that made this image, or flash a newer image.", true, retry},
+	"bad-field":       {"node.yaml has a mistake: %s", "Correct node.yaml on the boot partition, then switch the node off and on.", true, retry},
+	"unsigned":        {"node.yaml changes %s without the owner's signature, so none of it is used.", "Ask the owner for a signed node.yaml. Without a signature only a new key, tokens and the network may change.", true, retry},
+	"signature-wrong": {"The owner's signature in node.yaml %s; none of the file is used.", "Copy the owner's file onto the boot partition again, whole and unchanged. If that does not help, the owner must sign it again.", true, retry},
+	"signature-node":  {"node.yaml was signed for node %s, this is %s; none of it is used.", "Write the file that was made for this node onto the boot partition.", true, retry},
+	"signature-old":   {"node.yaml was signed %s and one signed %s is in use; none of it is used.", "Ask the owner for the newest file, or to sign this one again.", true, retry},
+
 	"boot-missing":   {"The boot partition cannot be read: %s", "Switch off, check the card in a computer, and write the image again if it is damaged.", true, retry},
 	"boot-readonly":  {"The boot partition cannot be written, so the secrets on it cannot be removed: %s", "Check whether the card is write-protected or damaged; run a file system check on its first partition.", true, retry},
 	"wrong-board":    {"node.yaml is for board %s, this image is for %s.", "Write the image for the right board, or the node.yaml of this node.", true, retry},

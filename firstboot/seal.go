@@ -15,7 +15,7 @@ import (
 // partition, so that a spoilt node.yaml stops no member.
 
 func (m *machine) sealDone(context.Context) (bool, error) {
-	kept, err := node.Marshal(m.cfg.Keep())
+	kept, err := m.keep()
 	if err != nil {
 		return false, err
 	}
@@ -37,7 +37,7 @@ func (m *machine) sealDo(context.Context) error {
 	if err := m.Files.Sync("/var"); err != nil {
 		return fmt.Errorf("sync /var: %w", err)
 	}
-	kept, err := node.Marshal(m.cfg.Keep())
+	kept, err := m.keep()
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func (m *machine) settings() ([]group, error) {
 	if err != nil {
 		return nil, err
 	}
-	extra, err := m.extraFiles()
+	extra, err := extraFiles(m.cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 // inTheOpen are the fields whose text sealing leaves on the boot partition. A
 // new field stands here if it never holds a secret; otherwise Seal removes it.
 var inTheOpen = strings.Fields(`
-	node board site role timezone dataDisk
+	node board site role timezone dataDisk ownerKey
 	headscale.url headscale.ca
 	k3s.servers k3s.labels k3s.taints
 	ssh.authorizedKeys

@@ -52,6 +52,9 @@ type Config struct {
 	DataDisk string   `yaml:"dataDisk,omitempty"`
 	Longhorn Longhorn `yaml:"longhorn,omitempty"`
 	Files    []File   `yaml:"files,omitempty"`
+	// OwnerKey is the public key, in minisign's format, of who may change
+	// everything on a sealed node. The first node.yaml brings it.
+	OwnerKey string `yaml:"ownerKey,omitempty"`
 	// Sealed says that the node has used its secrets and removed them from
 	// this file. A person who adds a new key leaves it as it is.
 	Sealed bool `yaml:"sealed,omitempty"`

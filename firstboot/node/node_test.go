@@ -47,6 +47,7 @@ dataDisk: /dev/disk/by-id/usb-SanDisk_1
 longhorn: {disk: /dev/sdb}
 files:
 - {path: /etc/sysctl.d/50-own.conf, mode: 0640, owner: "0:100", content: "file-secret\n"}
+ownerKey: RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3
 `
 
 func load(t *testing.T, yaml string) *node.Config {
@@ -192,6 +193,7 @@ func TestRefusals(t *testing.T) {
 		{"file escape", edit(full, "/etc/sysctl.d/50-own.conf", "/etc/sysctl.d/../shadow"), node.Invalid, "clean absolute path"},
 		{"own file", edit(full, "/etc/sysctl.d/50-own.conf", "/etc/rancher/k3s/config.yaml"), node.Invalid, "is written by firstboot"},
 		{"mode", edit(full, "mode: 0640", "mode: 4755"), node.Invalid, "mode in octal"},
+		{"owner's key", edit(full, "ownerKey: RWQ", "ownerKey: RWX"), node.Invalid, `field "ownerKey": want a public key of minisign`},
 		{"owner", edit(full, `"0:100"`, "nobody"), node.Invalid, "UID:GID"},
 	} {
 		_, err := node.Load("node.yaml", []byte(c.yaml))
@@ -216,7 +218,7 @@ func TestAllFindingsAtOnce(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	c := load(t, strings.Replace(minimal, "https://headscale.example.net, authKey: hskey-auth-secret", "http://headscale.example.net:8080", 1))
-	if w := c.Warnings(); len(w) != 2 || !strings.Contains(w[0], "plain http") || !strings.Contains(w[1], "authKey") {
+	if w := c.Warnings(); len(w) != 3 || !strings.Contains(w[0], "plain http") || !strings.Contains(w[1], "authKey") || !strings.Contains(w[2], "ownerKey: is missing") {
 		t.Errorf("%q", w)
 	}
 	if w := load(t, full).Warnings(); len(w) != 0 {

@@ -51,6 +51,10 @@ func validate(doc *strictyaml.Document, c *Config) error {
 	v.want("dataDisk", checkDevice(c.DataDisk))
 	v.want("longhorn.disk", checkDevice(c.Longhorn.Disk))
 	v.files(c)
+	if c.OwnerKey != "" {
+		_, err := ParseOwnerKey(c.OwnerKey)
+		v.want("ownerKey", err)
+	}
 	if len(v.found) == 0 {
 		return nil
 	}

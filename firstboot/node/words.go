@@ -144,5 +144,8 @@ func (c *Config) Warnings() []string {
 	if c.Role == Agent && !c.K3s.BootstrapToken.Empty() && !c.K3s.AgentToken.Empty() {
 		out = append(out, "k3s.agentToken: is not used beside bootstrapToken")
 	}
+	if c.OwnerKey == "" {
+		out = append(out, "ownerKey: is missing; whoever can write the boot partition can change everything on this node")
+	}
 	return out
 }

@@ -1,0 +1,111 @@
+package firstboot
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// A node that has joined and knows its owner's key takes a new node.yaml only
+// as far as somebody at the far site may decide: a key, tokens, the network.
+// All else must be signed, for this node, and no earlier than what it has.
+// This binds who hands in files, not who edits the data partition: that one
+// has the node (.github/SECURITY.md).
+
+// signed is the last file with the owner's signature that this node took.
+type signed struct {
+	time   time.Time
+	digest string
+}
+
+// accept decides whether the boot partition's file may say what this node is.
+// own is nil on a node that was never sealed: whatever it finds, it becomes.
+func (h *Host) accept(g, own *given) error {
+	known, name := g.cfg.OwnerKey, g.cfg.Node
+	if own != nil {
+		g.last, name = own.last, own.cfg.Node
+	}
+	if own != nil && own.cfg.OwnerKey != "" {
+		known = own.cfg.OwnerKey
+	}
+	if known == "" {
+		return nil
+	}
+	sig, err := node.ReadSignature(g.text)
+	switch {
+	case err != nil:
+		return problem("signature-wrong", err.Error())
+	case sig == nil:
+		return h.acceptUnsigned(g, own)
+	case sig.Digest == g.last.digest: // in use already; perhaps it brought another owner's key
+		return nil
+	}
+	if err := sig.By(known); err != nil {
+		return problem("signature-wrong", err.Error())
+	}
+	if sig.Node != name {
+		return problem("signature-node", sig.Node, name)
+	}
+	if !sig.Time.After(g.last.time) {
+		return problem("signature-old", day(sig.Time), day(g.last.time))
+	}
+	g.last = signed{sig.Time, sig.Digest}
+	return nil
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+func (h *Host) acceptUnsigned(g, own *given) error {
+	if own == nil || own.cfg.OwnerKey == "" {
+		return nil
+	}
+	changed := own.cfg.Reserved(g.cfg.Keep())
+	same, err := h.hasFiles(g.cfg)
+	if err != nil {
+		return err
+	}
+	if !same && !slices.Contains(changed, "files") {
+		changed = append(changed, "files")
+	}
+	if len(changed) > 0 {
+		return problem("unsigned", strings.Join(changed, ", "))
+	}
+	return nil
+}
+
+// hasFiles compares the files of a node.yaml with what lies on the node: the
+// own copy has forgotten what was in them.
+func (h *Host) hasFiles(cfg *node.Config) (bool, error) {
+	files, err := extraFiles(cfg)
+	if err != nil {
+		return false, err
+	}
+	return h.allMatch(files)
+}
+
+// The own copy ends in a line that says what was signed last: one file, so
+// that no power cut leaves the one without the other.
+const lastLineFormat = "# last signed: %d %s\n"
+
+func (g *given) keep() ([]byte, error) {
+	text, err := node.Marshal(g.cfg.Keep())
+	if err == nil && g.last.digest != "" {
+		text = fmt.Appendf(text, lastLineFormat, g.last.time.Unix(), g.last.digest)
+	}
+	return text, err
+}
+
+// readLast reads what keep wrote.
+func readLast(text []byte) (s signed) {
+	at := bytes.LastIndexByte(bytes.TrimRight(text, "\n"), '\n')
+	var unix int64
+	if n, _ := fmt.Sscanf(string(text[at+1:]), lastLineFormat, &unix, &s.digest); n != 2 {
+		return signed{}
+	}
+	s.time = time.Unix(unix, 0).UTC()
+	return s
+}

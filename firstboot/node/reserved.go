@@ -1,0 +1,79 @@
+package node
+
+import (
+	"bytes"
+	"reflect"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// unsigned says of every field whether a file without the owner's signature
+// may change it on a node that has joined: what brings a node back that has
+// lost its way, and nothing that says who it is or who may do what on it.
+var unsigned = map[string]bool{
+	"version": true, // there is one
+	"sealed":  true, // says nothing of the node
+
+	"headscale.authKey":  true,
+	"k3s.token":          true,
+	"k3s.agentToken":     true,
+	"k3s.bootstrapToken": true,
+	"network.interfaces": true,
+	"network.wifi":       true,
+	"network.ntp":        true,
+	"network.proxy":      true,
+	"network.noProxy":    true,
+
+	"node":               false,
+	"board":              false,
+	"site":               false,
+	"role":               false,
+	"headscale.url":      false,
+	"headscale.ca":       false,
+	"k3s.init":           false,
+	"k3s.servers":        false,
+	"k3s.labels":         false,
+	"k3s.taints":         false,
+	"k3s.config":         false,
+	"ssh.authorizedKeys": false,
+	"timezone":           false,
+	"dataDisk":           false,
+	"longhorn.disk":      false,
+	"files":              false,
+	"ownerKey":           false,
+}
+
+// Reserved lists the fields that next has otherwise and that only its owner
+// may change.
+func (c *Config) Reserved(next *Config) []string {
+	var out []string
+	mine, theirs := reflect.ValueOf(c).Elem(), reflect.ValueOf(next).Elem()
+	eachField(mine.Type(), "", nil, func(path string, index []int) {
+		if !unsigned[path] && !same(mine.FieldByIndex(index), theirs.FieldByIndex(index)) {
+			out = append(out, path)
+		}
+	})
+	return out
+}
+
+// eachField visits the fields that hold values, by their paths in the file.
+func eachField(t reflect.Type, path string, index []int, visit func(path string, index []int)) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		at, in := strings.TrimPrefix(path+"."+name, "."), append(index[:len(index):len(index)], i)
+		if f.Type.Kind() == reflect.Struct && !f.Type.Implements(reflect.TypeFor[yaml.Marshaler]()) {
+			eachField(f.Type, at, in, visit)
+			continue
+		}
+		visit(at, in)
+	}
+}
+
+// same compares as the file does, where an empty list is none.
+func same(a, b reflect.Value) bool {
+	x, errX := yaml.Marshal(a.Interface())
+	y, errY := yaml.Marshal(b.Interface())
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}

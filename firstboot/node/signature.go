@@ -1,0 +1,126 @@
+package node
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"aead.dev/minisign"
+)
+
+// A signed node.yaml is one file: below the text stand the four lines of an
+// ordinary minisign signature of it, each behind "# ". The trusted comment
+// says for which node and when it was signed. Newlines after it, as on a boot
+// partition, count for nothing; anything else does, or a stranger's settings
+// could follow the owner's.
+
+const (
+	comment   = "# "
+	untrusted = comment + "untrusted comment: "
+	trusted   = comment + "trusted comment: "
+)
+
+// Signature is what stands below a signed node.yaml.
+type Signature struct {
+	Node string
+	Time time.Time // to the second
+	// Digest is the SHA-256 of the text, in hex.
+	Digest string
+
+	text, lines []byte
+	keyID       uint64
+}
+
+// ReadSignature returns the signature in a node.yaml, unverified, and nil
+// where there is none.
+func ReadSignature(data []byte) (*Signature, error) {
+	text, block := cutSignature(data)
+	if block == nil {
+		return nil, nil
+	}
+	lines := strings.Split(string(block), "\n")
+	for i, l := range lines {
+		if !strings.HasPrefix(l, comment) {
+			return nil, errors.New("is followed by something else")
+		}
+		lines[i] = strings.TrimRight(strings.TrimPrefix(l, comment), "\r")
+	}
+	s := &Signature{text: text, lines: []byte(strings.Join(lines, "\n"))}
+	var m minisign.Signature
+	if len(lines) != 4 || m.UnmarshalText(s.lines) != nil {
+		return nil, errors.New("is damaged or incomplete")
+	}
+	var unix int64
+	if n, err := fmt.Sscanf(m.TrustedComment, "node=%s time=%d", &s.Node, &unix); n != 2 || err != nil {
+		return nil, errors.New("does not say for which node it was made, and when")
+	}
+	sum := sha256.Sum256(text)
+	s.Time, s.Digest, s.keyID = time.Unix(unix, 0).UTC(), hex.EncodeToString(sum[:]), m.KeyID
+	return s, nil
+}
+
+// cutSignature divides a file before its signature; block is nil where there
+// is no trace of one.
+func cutSignature(data []byte) (text, block []byte) {
+	trimmed := bytes.TrimRight(data, "\r\n")
+	at := bytes.LastIndex(trimmed, []byte("\n"+untrusted))
+	if at < 0 {
+		at = bytes.LastIndex(trimmed, []byte("\n"+trusted))
+	}
+	if at < 0 {
+		return data, nil
+	}
+	return trimmed[:at+1], trimmed[at+1:]
+}
+
+// By verifies the signature with the owner's public key.
+func (s *Signature) By(ownerKey string) error {
+	key, err := ParseOwnerKey(ownerKey)
+	if err != nil {
+		return err
+	}
+	if s.keyID != key.ID() {
+		return fmt.Errorf("was made with key %016X, the owner's is %016X", s.keyID, key.ID())
+	}
+	if !minisign.Verify(key, s.text, s.lines) {
+		return errors.New("does not fit: something was changed after it was made")
+	}
+	return nil
+}
+
+// ParseOwnerKey reads what stands in ownerKey: a public key of minisign, in
+// one line.
+func ParseOwnerKey(s string) (minisign.PublicKey, error) {
+	var key minisign.PublicKey
+	if strings.ContainsAny(s, " \r\n") || key.UnmarshalText([]byte(s)) != nil {
+		return key, errors.New("want a public key of minisign, one line that begins with RW")
+	}
+	return key, nil
+}
+
+// Sign returns a node.yaml, which is c, with the owner's signature below its
+// text, in place of one that it has.
+func Sign(data []byte, c *Config, key minisign.PrivateKey, now time.Time) ([]byte, error) {
+	if old, err := ReadSignature(data); err == nil && old != nil && !now.After(old.Time) {
+		now = old.Time.Add(time.Second) // or a node would take the two for one
+	}
+	text, _ := cutSignature(data)
+	r := minisign.NewReader(io.MultiReader(bytes.NewReader(bytes.TrimRight(text, "\r\n")), strings.NewReader("\n")))
+	var out bytes.Buffer
+	if _, err := out.ReadFrom(r); err != nil {
+		return nil, err
+	}
+	sig := r.SignWithComments(key, fmt.Sprintf("node=%s time=%d", c.Node, now.Unix()), "any change above makes this signature worthless")
+	for line := range strings.Lines(string(sig)) {
+		out.WriteString(comment + line)
+	}
+	if out.Len() > ReservedSize {
+		return nil, ErrTooLong
+	}
+	return out.Bytes(), nil
+}
