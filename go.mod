@@ -3,6 +3,7 @@ module github.com/going-mobile/imagebuilder
 go 1.26.6
 
 require (
+	filippo.io/age v1.2.1
 	github.com/CycloneDX/cyclonedx-go v0.12.0
 	github.com/ProtonMail/go-crypto v1.5.2
 	github.com/cavaliergopher/grab/v3 v3.0.1

@@ -1,0 +1,101 @@
+package fleet
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+)
+
+// Config returns the node.yaml of one node, its secrets read, without the key
+// that it joins the tailnet with: that is minted when the card is written.
+func (f *Fleet) Config(name string) (*node.Config, error) {
+	return f.answer(name, func(r Ref) (secret.String, error) { return r.read(f.dir) })
+}
+
+// reader reads what a reference refers to.
+type reader func(Ref) (secret.String, error)
+
+func (f *Fleet) answer(name string, read reader) (*node.Config, error) {
+	n, err := f.Find(name)
+	if err != nil {
+		return nil, err
+	}
+	site := f.Sites[n.Site]
+	c := &node.Config{
+		Version: node.Version, Node: name, Board: n.Board, Site: n.Site, Role: n.Role,
+		Timezone: site.Timezone, SSH: f.Cluster.SSH, Headscale: node.Headscale{URL: f.Cluster.Headscale.URL},
+	}
+	if c.Headscale.CA, err = f.ca(read); err != nil {
+		return nil, err
+	}
+	if c.K3s, err = f.k3s(name, n, read); err != nil {
+		return nil, err
+	}
+	c.Network, err = site.Network.overlaid(n.Network).read(read)
+	return c, err
+}
+
+func (f *Fleet) ca(read reader) (string, error) {
+	s, err := optional(f.Cluster.Headscale.CA, read, "cluster.headscale.ca")
+	return s.Reveal(), err
+}
+
+func optional(r Ref, read reader, field string) (secret.String, error) {
+	if r.Empty() {
+		return "", nil
+	}
+	s, err := read(r)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", field, err)
+	}
+	return s, nil
+}
+
+// k3s gives each role the tokens it needs and no other: the servers' token
+// opens everything.
+func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
+	k = node.K3s{
+		Init: name == f.Cluster.K3s.Init, Servers: f.Servers(),
+		Labels: maps.Clone(n.Labels), Taints: slices.Clone(n.Taints),
+	}
+	if k.AgentToken, err = optional(f.Cluster.K3s.AgentToken, read, "cluster.k3s.agentToken"); err != nil {
+		return k, err
+	}
+	if n.Role == node.Agent { // settings of servers, which an agent refuses
+		return k, nil
+	}
+	k.Config = maps.Clone(f.Cluster.K3s.Config)
+	k.Token, err = optional(f.Cluster.K3s.Token, read, "cluster.k3s.token")
+	return k, err
+}
+
+// overlaid returns the site's network with the node's own settings before it.
+func (n Network) overlaid(own Network) Network {
+	if len(own.Interfaces) > 0 {
+		n.Interfaces = own.Interfaces
+	}
+	if own.WiFi != nil {
+		n.WiFi = own.WiFi
+	}
+	if len(own.NTP) > 0 {
+		n.NTP = own.NTP
+	}
+	if !own.Proxy.Empty() {
+		n.Proxy, n.NoProxy = own.Proxy, own.NoProxy
+	}
+	return n
+}
+
+func (n Network) read(read reader) (node.Network, error) {
+	out := node.Network{Interfaces: n.Interfaces, NTP: n.NTP, NoProxy: n.NoProxy}
+	var err error
+	if out.Proxy, err = optional(n.Proxy, read, "network.proxy"); err != nil || n.WiFi == nil {
+		return out, err
+	}
+	out.WiFi = &node.WiFi{SSID: n.WiFi.SSID, Country: n.WiFi.Country}
+	out.WiFi.PSK, err = optional(n.WiFi.PSK, read, "network.wifi.psk")
+	return out, err
+}

@@ -1,0 +1,192 @@
+// Package fleet reads fleet.yaml, which describes one cluster, its sites and
+// its nodes, and answers for each node with one flat node.yaml.
+//
+// All look-ups end here: a node's own setting, then its site's, then the
+// cluster's. Secrets stand in the file by reference only and are read when a
+// node's answer is wanted, not before.
+//
+// The package refuses a file that no node could be made from, with line,
+// field and the nearest name; it mints no keys, builds no images and talks to
+// no server.
+package fleet
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+)
+
+// Version is the schema this package reads.
+const Version = 1
+
+// FileName is how the file is called where none is named.
+const FileName = "fleet.yaml"
+
+// Fleet is fleet.yaml.
+type Fleet struct {
+	Version int             `yaml:"version"`
+	Cluster Cluster         `yaml:"cluster"`
+	Sites   map[string]Site `yaml:"sites"`
+	Nodes   Nodes           `yaml:"nodes"`
+
+	dir string // references to files are relative to it
+}
+
+// Cluster is what all nodes share.
+type Cluster struct {
+	// Name is a DNS label; the cluster's certificates and the kubeconfig's
+	// context are called by it.
+	Name      string    `yaml:"name"`
+	Headscale Headscale `yaml:"headscale"`
+	K3s       K3s       `yaml:"k3s"`
+	SSH       node.SSH  `yaml:"ssh"`
+	// OwnerKey is the minisign public key whose signature nodes ask for.
+	OwnerKey string `yaml:"ownerKey"`
+}
+
+// Headscale is the server that all nodes join, and how keys are minted there.
+type Headscale struct {
+	URL string `yaml:"url"`
+	// APIKey opens the server's API to the owner, never to a node.
+	APIKey Ref `yaml:"apiKey"`
+	// User owns the keys; default "fleet".
+	User string `yaml:"user"`
+	// KeyExpiry is how long a card may be on its way; default 14d.
+	KeyExpiry Duration `yaml:"keyExpiry"`
+	// CA are PEM certificates to trust besides the system's.
+	CA Ref `yaml:"ca"`
+}
+
+// K3s is the cluster's own identity and settings.
+type K3s struct {
+	// Init names the server that may create the cluster; default the first.
+	Init       string         `yaml:"init"`
+	Token      Ref            `yaml:"token"`
+	AgentToken Ref            `yaml:"agentToken"`
+	Config     map[string]any `yaml:"config"`
+}
+
+// Site is a place with one network.
+type Site struct {
+	Timezone string  `yaml:"timezone"`
+	Network  Network `yaml:"network"`
+	// LAN are the networks of the place in CIDR notation, to be compared with
+	// the cluster's.
+	LAN []string `yaml:"lan"`
+}
+
+// Network is node.Network with its secrets by reference.
+type Network struct {
+	Interfaces []node.Interface `yaml:"interfaces"`
+	WiFi       *WiFi            `yaml:"wifi"`
+	NTP        []string         `yaml:"ntp"`
+	Proxy      Ref              `yaml:"proxy"`
+	NoProxy    []string         `yaml:"noProxy"`
+}
+
+// WiFi is node.WiFi with its passphrase by reference.
+type WiFi struct {
+	SSID    string `yaml:"ssid"`
+	PSK     Ref    `yaml:"psk"`
+	Country string `yaml:"country"`
+}
+
+// Node is one machine.
+type Node struct {
+	Board   string            `yaml:"board"`
+	Site    string            `yaml:"site"`
+	Role    node.Role         `yaml:"role"`
+	Labels  map[string]string `yaml:"labels"`
+	Taints  []string          `yaml:"taints"`
+	Network Network           `yaml:"network"`
+}
+
+// Nodes are machines by host name, in the order of the file: the first server
+// creates the cluster unless the file says otherwise.
+type Nodes struct {
+	Names []string
+	by    map[string]Node
+}
+
+// UnmarshalYAML keeps the order, which a map loses.
+func (n *Nodes) UnmarshalYAML(y *yaml.Node) error {
+	if err := strictyaml.DecodeNode(y, &n.by); err != nil {
+		return err
+	}
+	n.Names = nil
+	for i := 0; i+1 < len(y.Content); i += 2 {
+		n.Names = append(n.Names, y.Content[i].Value)
+	}
+	return nil
+}
+
+// Get returns a node by its name.
+func (n *Nodes) Get(name string) (Node, bool) {
+	found, ok := n.by[name]
+	return found, ok
+}
+
+// LoadFile reads, checks and completes a fleet file. Boards are the names that
+// nodes may have; nil does not check them.
+func LoadFile(name string, boards []string) (*Fleet, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return Load(name, data, boards)
+}
+
+// Load is LoadFile for a file that was read.
+func Load(name string, data []byte, boards []string) (*Fleet, error) {
+	doc, err := strictyaml.Parse(name, data)
+	if err != nil {
+		return nil, err
+	}
+	f := Fleet{dir: filepath.Dir(name)}
+	if err := doc.Decode(&f); err != nil {
+		return nil, err
+	}
+	f.setDefaults()
+	if err := validate(doc, &f, boards); err != nil {
+		return nil, err
+	}
+	return &f, nil
+}
+
+func (f *Fleet) setDefaults() {
+	h := &f.Cluster.Headscale
+	if h.User == "" {
+		h.User = "fleet"
+	}
+	if h.KeyExpiry == 0 {
+		h.KeyExpiry = Duration(14 * 24 * time.Hour)
+	}
+	if k := &f.Cluster.K3s; k.Init == "" {
+		if servers := f.Servers(); len(servers) > 0 {
+			k.Init = servers[0]
+		}
+	}
+}
+
+// Servers lists the nodes with role server, in the order of the file.
+func (f *Fleet) Servers() []string {
+	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return f.Nodes.by[name].Role != node.Server })
+}
+
+// Find returns a node, or says which names come near.
+func (f *Fleet) Find(name string) (Node, error) {
+	if n, ok := f.Nodes.Get(name); ok {
+		return n, nil
+	}
+	if near := strictyaml.Nearest(name, f.Nodes.Names); near != "" {
+		return Node{}, fmt.Errorf("the fleet has no node %q; did you mean %q?", name, near)
+	}
+	return Node{}, fmt.Errorf("the fleet has no node %q; its nodes are %v", name, f.Nodes.Names)
+}

@@ -1,0 +1,180 @@
+package fleet
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+var known = []string{"generic-amd64", "optiplex-7050", "rpi4"}
+
+// directory lays out a fleet with its secrets.
+func directory(t *testing.T, yaml string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"fleet.yaml": yaml, "secrets/server.token": "K10aa::server:s3cret\n", "secrets/agent.token": "K10aa::node:s3cret\r\n", "secrets/wifi": "correct horse",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "fleet.yaml")
+}
+
+func load(t *testing.T, yaml string) *Fleet {
+	t.Helper()
+	f, err := LoadFile(directory(t, yaml), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestAnswers: a server gets the servers' token and its own place, an agent
+// nothing that opens more than its own door, and only one may found the cluster.
+func TestAnswers(t *testing.T) {
+	f := load(t, string(Example))
+	want := map[string]*node.Config{
+		"home-pi":   {Node: "home-pi", Board: "rpi4", Site: "home", Role: node.Server, K3s: node.K3s{Init: true, Token: "K10aa::server:s3cret"}},
+		"cabin-box": {Node: "cabin-box", Board: "optiplex-7050", Site: "cabin", Role: node.Agent},
+	}
+	for name, w := range want {
+		w.Version, w.Timezone, w.Headscale.URL = 1, "Europe/Lisbon", "https://headscale.example.net"
+		w.K3s.Servers, w.K3s.AgentToken = []string{"home-pi", "cabin-pi"}, "K10aa::node:s3cret"
+		got, err := f.Config(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(w, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+		data, err := node.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := node.Load("node.yaml", data); err != nil {
+			t.Errorf("%s: the node refuses its answer: %v", name, err)
+		}
+	}
+}
+
+// TestFaults: each is told with its line, its field and what comes near.
+func TestFaults(t *testing.T) {
+	for _, c := range []struct{ from, to, want string }{
+		{"version: 1", "version: 2", `fleet.yaml:3: field "version": is 2, this program reads 1`},
+		{"keyExpiry: 14d", "keyExpiry: soon", `fleet.yaml:9: field "cluster.headscale.keyExpiry": want a number of hours, days or weeks`},
+		{"keyExpiry", "keyexpiry", `did you mean "keyExpiry"?`},
+		{"apiKey: {env: HEADSCALE_API_KEY}", "apiKey: hskey-api-verysecret", `fleet.yaml:8: field "cluster.headscale.apiKey": secrets do not belong in this file`},
+		{"{env: HEADSCALE_API_KEY}", "{env: A, file: b}", `want exactly one of env, file and age`},
+		{"https://headscale", "ftp://headscale", `field "cluster.headscale.url": begins with "ftp"`},
+		{"    token: {file: secrets/server.token}\n", "", `fleet.yaml:10: field "cluster.k3s.token": is missing`},
+		{"    agentToken: {file: secrets/agent.token}\n", "", `field "cluster.k3s.agentToken": is missing`},
+		{"  k3s:\n", "  k3s:\n    init: home-po\n", `field "cluster.k3s.init": "home-po" is no server of this file (did you mean "home-pi"?)`},
+		{"192.168.1.0/24", "192.168.1.7/24", `fleet.yaml:14: field "sites.home.lan[0]": want a network`},
+		{"board: rpi4, site: home", "board: rpi5, site: home", `fleet.yaml:17: field "nodes.home-pi.board": "rpi5" is no board of this file (did you mean "rpi4"?)`},
+		{"site: home, role: server", "site: hoem, role: server", `"hoem" is no site of this file (did you mean "home"?)`},
+		{"home-pi: {board: rpi4, site: home, role: server}", "home-pi: {board: rpi4, site: home, role: sever}", `field "nodes.home-pi.role": unknown role (did you mean "server"?)`},
+		{"home-box:", "Home_Box:", `field "nodes.Home_Box": want a host name`},
+		{"cabin-box:", "home-box:", `is already set on line 19`},
+		{"cabin-box: {", "cabin-box: {taints: [nonsense], ", `field "nodes.cabin-box.taints[0]": want KEY=VALUE:EFFECT`},
+		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `want a time zone`},
+	} {
+		text := strings.Replace(string(Example), c.from, c.to, 1)
+		if text == string(Example) {
+			t.Fatalf("no %q in the example", c.from)
+		}
+		_, err := Load("fleet.yaml", []byte(text), known)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s:\n got %v\nwant %s", c.to, err, c.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "verysecret") {
+			t.Error("the error repeats a secret")
+		}
+	}
+}
+
+// TestSiteAndNodeNetworks: a node's own setting comes before its site's.
+func TestSiteAndNodeNetworks(t *testing.T) {
+	f := load(t, strings.NewReplacer(
+		"cabin: {", "cabin: {network: {wifi: {ssid: cabin, country: PT, psk: {file: secrets/wifi}}, ntp: [192.168.8.1]}, ",
+		"cabin-box: {", "cabin-box: {network: {ntp: [192.168.8.2]}, ").Replace(string(Example)))
+	pi, errPi := f.Config("cabin-pi")
+	box, errBox := f.Config("cabin-box")
+	if errPi != nil || errBox != nil {
+		t.Fatal(errPi, errBox)
+	}
+	if pi.Network.WiFi.PSK != "correct horse" || pi.Network.NTP[0] != "192.168.8.1" || box.Network.NTP[0] != "192.168.8.2" || box.Network.WiFi.SSID != "cabin" {
+		t.Errorf("cabin-pi %+v, cabin-box %+v", pi.Network, box.Network)
+	}
+}
+
+// TestReferences: secrets come from a variable, a file or an age file, and
+// what is missing is named without any of them.
+func TestReferences(t *testing.T) {
+	dir := t.TempDir()
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, id.Recipient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write([]byte("from age\n"))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"plain": "from file\n", "empty": "\n", "x.age": sealed.String(), "id": id.String(), "long": strings.Repeat("x", maxSecret+1)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("FLEET_TEST", "from env")
+	for want, r := range map[string]Ref{"from file": {File: "plain"}, "from env": {Env: "FLEET_TEST"}} {
+		if got, err := r.read(dir); err != nil || got.Reveal() != want {
+			t.Errorf("%s: %v, %v", r, err, got.Reveal() == want)
+		}
+	}
+	if _, err := (Ref{Age: "x.age"}).read(dir); err == nil || !strings.Contains(err.Error(), AgeIdentityEnv) {
+		t.Errorf("without an identity: %v", err)
+	}
+	t.Setenv(AgeIdentityEnv, filepath.Join(dir, "id"))
+	if got, err := (Ref{Age: "x.age"}).read(dir); err != nil || got.Reveal() != "from age" {
+		t.Errorf("age: %v", err)
+	}
+	for want, r := range map[string]Ref{"not set": {Env: "FLEET_TEST_2"}, "no such file": {File: "none"}, "is empty": {File: "empty"}, "longer than": {File: "long"}, "open": {Age: "plain"}} {
+		if _, err := r.read(dir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", r, err, want)
+		}
+	}
+}
+
+func TestDuration(t *testing.T) {
+	f := load(t, strings.Replace(string(Example), "14d", "36h", 1))
+	if d := time.Duration(f.Cluster.Headscale.KeyExpiry); d != 36*time.Hour {
+		t.Error(d)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add(Example)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if fleet, err := Load("fleet.yaml", data, known); err == nil && len(fleet.Servers()) == 0 {
+			t.Error("a fleet without a server")
+		}
+	})
+}

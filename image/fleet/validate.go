@@ -1,0 +1,144 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+)
+
+// checker collects every finding, so that a file is mended in one go.
+type checker struct {
+	doc   *strictyaml.Document
+	fleet *Fleet
+	found strictyaml.Problems
+}
+
+func (c *checker) refuse(at []string, format string, args ...any) {
+	var p *strictyaml.Problem
+	if errors.As(c.doc.Errorf(at, format, args...), &p) {
+		c.found = append(c.found, p)
+	}
+}
+
+func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
+	if f.Version != Version {
+		return doc.Errorf([]string{"version"}, "is %d, this program reads %d", f.Version, Version)
+	}
+	c := &checker{doc: doc, fleet: f}
+	c.cluster()
+	c.sites()
+	for _, name := range f.Nodes.Names {
+		c.node(name, boards)
+	}
+	if len(c.found) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(c.found, func(a, b *strictyaml.Problem) int { return a.Line - b.Line })
+	return c.found
+}
+
+func (c *checker) cluster() {
+	cl := &c.fleet.Cluster
+	if err := node.CheckHostname(cl.Name); err != nil {
+		c.refuse([]string{"cluster", "name"}, "%v", err)
+	}
+	if err := node.CheckURL(cl.Headscale.URL); err != nil {
+		c.refuse([]string{"cluster", "headscale", "url"}, "%v", err)
+	}
+	if cl.K3s.Token.Empty() {
+		c.refuse([]string{"cluster", "k3s", "token"}, "is missing: where the servers' token is")
+	}
+	if cl.K3s.AgentToken.Empty() && c.has(node.Agent) {
+		c.refuse([]string{"cluster", "k3s", "agentToken"}, "is missing: agents must not have the servers' token, which opens everything")
+	}
+	switch servers := c.fleet.Servers(); {
+	case len(servers) == 0:
+		c.refuse([]string{"nodes"}, "has no node with role server")
+	case !slices.Contains(servers, cl.K3s.Init):
+		c.refuse([]string{"cluster", "k3s", "init"}, "%s", unknown(cl.K3s.Init, "server", servers))
+	}
+}
+
+func (c *checker) has(role node.Role) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(c.fleet.Nodes.by)), func(n Node) bool { return n.Role == role })
+}
+
+// unknown says that a name is none of known, and which comes near.
+func unknown(name, kind string, known []string) string {
+	if near := strictyaml.Nearest(name, known); near != "" {
+		return fmt.Sprintf("%q is no %s of this file (did you mean %q?)", name, kind, near)
+	}
+	return fmt.Sprintf("%q is no %s of this file (known: %s)", name, kind, strings.Join(known, ", "))
+}
+
+func (c *checker) sites() {
+	for _, name := range slices.Sorted(maps.Keys(c.fleet.Sites)) {
+		if err := node.CheckHostname(name); err != nil {
+			c.refuse([]string{"sites", name}, "%v", err)
+		}
+		for i, lan := range c.fleet.Sites[name].LAN {
+			if p, err := netip.ParsePrefix(lan); err != nil || p != p.Masked() {
+				c.refuse([]string{"sites", name, "lan", strconv.Itoa(i)}, "want a network, like 192.168.1.0/24")
+			}
+		}
+	}
+}
+
+func (c *checker) node(name string, boards []string) {
+	n := c.fleet.Nodes.by[name]
+	at := []string{"nodes", name}
+	sites := slices.Sorted(maps.Keys(c.fleet.Sites))
+	switch {
+	case n.Site == "":
+		c.refuse(append(at, "site"), "is missing; one of %s", strings.Join(sites, ", "))
+		return
+	case !slices.Contains(sites, n.Site):
+		c.refuse(append(at, "site"), "%s", unknown(n.Site, "site", sites))
+		return
+	case boards != nil && !slices.Contains(boards, n.Board):
+		c.refuse(append(at, "board"), "%s", unknown(n.Board, "board", boards))
+	}
+	c.trial(name, at)
+}
+
+// trial lets node.yaml's own rules judge the answer that the node would get.
+// Secrets are not read for it: one that every rule accepts stands for all.
+func (c *checker) trial(name string, at []string) {
+	cfg, err := c.fleet.answer(name, func(Ref) (secret.String, error) { return "http://placeholder", nil })
+	if err != nil {
+		c.refuse(at, "%v", err)
+		return
+	}
+	cfg.Headscale.CA = "" // the one reference that has a form
+	data, err := node.Marshal(cfg)
+	if err == nil {
+		_, err = node.Load(name, data)
+	}
+	var problems strictyaml.Problems
+	switch {
+	case errors.As(err, &problems):
+		for _, p := range problems {
+			c.refuse(append(at, source(p.Field)...), "%s", p.Msg)
+		}
+	case err != nil:
+		c.refuse(at, "%v", err)
+	}
+}
+
+// source finds the field of fleet.yaml that a field of node.yaml comes from.
+func source(field string) []string {
+	field = strings.NewReplacer("[", ".", "]", "").Replace(field)
+	field = strings.TrimPrefix(field, "k3s.")
+	if field == "node" {
+		return nil
+	}
+	return strings.Split(field, ".")
+}
