@@ -1,0 +1,186 @@
+package fleet
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/clusterca"
+)
+
+// SecretsDir holds what Init makes, beside fleet.yaml.
+const SecretsDir = "secrets"
+
+// InitOptions are the answers that a new fleet needs.
+type InitOptions struct {
+	// Name of the cluster, a DNS label.
+	Name string
+	// Headscale is the address of the server that nodes join.
+	Headscale string
+	// Recipients encrypt every secret with age; none leaves them as files
+	// that only their owner can read.
+	Recipients []age.Recipient
+}
+
+// Init makes a fleet in dir: a commented fleet.yaml with the nodes of the
+// example, and the secrets it refers to. What is there already is never
+// touched. fleet.yaml comes last: where it is, the rest is whole.
+func Init(dir string, o InitOptions, now time.Time, random io.Reader) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	for _, name := range []string{FileName, SecretsDir} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(err, fmt.Errorf("%s has a fleet already: %s is there", dir, name))
+		}
+	}
+	secrets, err := o.secrets(now, random)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := o.writeSecrets(dir, secrets); err != nil {
+		return err
+	}
+	if err := ignoreSecrets(filepath.Join(dir, ".gitignore")); err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(filepath.Join(dir, FileName), o.text(), 0o644)
+}
+
+func (o InitOptions) check() error {
+	if err := node.CheckHostname(o.Name); err != nil {
+		return fmt.Errorf("the cluster's name %w", err)
+	}
+	if err := node.CheckURL(o.Headscale); err != nil {
+		return fmt.Errorf("the address of Headscale %w", err)
+	}
+	return nil
+}
+
+// secrets makes the files of SecretsDir.
+func (o InitOptions) secrets(now time.Time, random io.Reader) (map[string][]byte, error) {
+	id, err := clusterca.New(o.Name, now, random)
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := bundle(id.Servers)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]byte{
+		"root-ca.crt": id.Root.Cert, "root-ca.key": id.Root.Key,
+		"intermediate-ca.crt": id.Intermediate.Cert, "intermediate-ca.key": id.Intermediate.Key,
+		"cluster-ca.yaml": bundle,
+	}
+	for user, name := range map[string]string{clusterca.ServerToken: "server.token", clusterca.AgentToken: "agent.token"} {
+		s, err := clusterca.NewSecret(random)
+		if err != nil {
+			return nil, err
+		}
+		token, err := id.Servers.Token(user, s)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = []byte(token + "\n")
+	}
+	return out, nil
+}
+
+// bundle puts the files of an identity into one, so that one reference, and
+// one age file, has them all.
+func bundle(files clusterca.Files) ([]byte, error) {
+	text := map[string]string{}
+	for name, b := range files {
+		text[name] = string(b)
+	}
+	return yaml.Marshal(text)
+}
+
+// writeSecrets makes the directory under another name first: it appears with
+// all of its files or not at all.
+func (o InitOptions) writeSecrets(dir string, secrets map[string][]byte) (err error) {
+	tmp, err := os.MkdirTemp(dir, "."+SecretsDir+"-") // 0700
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(tmp))
+		}
+	}()
+	for _, name := range slices.Sorted(maps.Keys(secrets)) {
+		data, suffix, err := o.seal(secrets[name])
+		if err != nil {
+			return err
+		}
+		if err := atomicfile.WriteFile(filepath.Join(tmp, name+suffix), data, 0o600); err != nil {
+			return err
+		}
+	}
+	return os.Rename(tmp, filepath.Join(dir, SecretsDir))
+}
+
+// seal encrypts one file where there is somebody to encrypt it for.
+func (o InitOptions) seal(plain []byte) (data []byte, suffix string, err error) {
+	if len(o.Recipients) == 0 {
+		return plain, "", nil
+	}
+	var b bytes.Buffer
+	w, err := age.Encrypt(&b, o.Recipients...)
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := w.Write(plain); err != nil {
+		return nil, "", err
+	}
+	err = w.Close() // which writes the last block
+	return b.Bytes(), ".age", err
+}
+
+// ignoreSecrets keeps the directory out of Git, encrypted or not: the root's
+// key has no business there.
+func ignoreSecrets(name string) error {
+	line := "/" + SecretsDir + "/\n"
+	have, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if slices.Contains(strings.SplitAfter(string(have), "\n"), line) {
+		return nil
+	}
+	if len(have) > 0 && have[len(have)-1] != '\n' {
+		have = append(have, '\n')
+	}
+	return atomicfile.WriteFile(name, append(have, line...), 0o644)
+}
+
+// text is the example with the answers in it.
+func (o InitOptions) text() []byte {
+	text := strings.NewReplacer(
+		"name: going-mobile", "name: "+o.Name,
+		"https://headscale.example.net", o.Headscale,
+	).Replace(string(Example))
+	if len(o.Recipients) > 0 {
+		text = ageReference.ReplaceAllString(text, "{age: $1.age}")
+	}
+	return []byte(text)
+}
+
+var ageReference = regexp.MustCompile(`\{file: (` + SecretsDir + `/[^}]+)\}`)

@@ -1,0 +1,169 @@
+package fleet
+
+import (
+	"crypto/rand"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/image/clusterca"
+)
+
+var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+
+func initialise(t *testing.T, o InitOptions) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "fleet")
+	if err := Init(dir, o, noon, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+var answers = InitOptions{Name: "shed", Headscale: "https://hs.example.org"}
+
+// TestInit: what is made loads, its tokens pin the cluster's own root, and
+// nobody else on the machine reads a secret.
+func TestInit(t *testing.T) {
+	dir := initialise(t, answers)
+	f, err := LoadFile(filepath.Join(dir, FileName), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := f.Config("home-pi")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := identityOf(t, filepath.Join(dir, SecretsDir, "cluster-ca.yaml"))
+	if err := files.Check(noon); err != nil {
+		t.Error(err)
+	}
+	pin, err := files.Token("server", "")
+	if err != nil || !strings.HasPrefix(c.K3s.Token.Reveal(), pin) || f.Cluster.Name != "shed" || c.Headscale.URL != answers.Headscale {
+		t.Errorf("the token does not pin the cluster, or answers are lost: %v, %+v", err, f.Cluster)
+	}
+	err = filepath.WalkDir(filepath.Join(dir, SecretsDir), func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s is %v", p, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ignored, err := os.ReadFile(filepath.Join(dir, ".gitignore")); err != nil || string(ignored) != "/secrets/\n" {
+		t.Errorf(".gitignore is %q, %v", ignored, err)
+	}
+}
+
+func identityOf(t *testing.T, name string) clusterca.Files {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, files := map[string]string{}, clusterca.Files{}
+	if err := yaml.Unmarshal(data, &text); err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range text {
+		files[k] = []byte(v)
+	}
+	return files
+}
+
+// TestInitKeepsWhatIsThere: a second Init changes nothing, and lines of a
+// .gitignore stay.
+func TestInitKeepsWhatIsThere(t *testing.T) {
+	dir := t.TempDir()
+	ignore := filepath.Join(dir, ".gitignore")
+	if err := os.WriteFile(ignore, []byte("*.img"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := Init(dir, answers, noon, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	token := filepath.Join(dir, SecretsDir, "server.token")
+	before, err := os.ReadFile(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Init(dir, answers, noon, rand.Reader); err == nil || !strings.Contains(err.Error(), "has a fleet already: fleet.yaml") {
+		t.Error(err)
+	}
+	if err := os.Remove(filepath.Join(dir, FileName)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Init(dir, answers, noon, rand.Reader); err == nil || !strings.Contains(err.Error(), "secrets is there") {
+		t.Error(err)
+	}
+	if after, err := os.ReadFile(token); err != nil || string(after) != string(before) {
+		t.Errorf("the token changed, %v", err)
+	}
+	if lines, err := os.ReadFile(ignore); err != nil || string(lines) != "*.img\n/secrets/\n" {
+		t.Errorf(".gitignore is %q, %v", lines, err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, ".secrets-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestInitWithAge: nothing that grants anything lies there in the clear, and
+// the fleet still answers with the identity at hand.
+func TestInitWithAge(t *testing.T) {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := answers
+	o.Recipients = []age.Recipient{id.Recipient()}
+	dir := initialise(t, o)
+	names, err := filepath.Glob(filepath.Join(dir, SecretsDir, "*"))
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil || !strings.HasPrefix(string(data), "age-encryption.org/v1") {
+			t.Errorf("%s is not encrypted, %v", name, err)
+		}
+	}
+	key := filepath.Join(t.TempDir(), "id")
+	if err := os.WriteFile(key, []byte(id.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(AgeIdentityEnv, key)
+	f, err := LoadFile(filepath.Join(dir, FileName), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := f.Config("cabin-box"); err != nil || !strings.HasPrefix(c.K3s.AgentToken.Reveal(), "K10") || !c.K3s.Token.Empty() {
+		t.Errorf("cabin-box: %v", err)
+	}
+}
+
+func TestInitRefuses(t *testing.T) {
+	for want, o := range map[string]InitOptions{
+		"cluster's name want a host name": {Name: "My Cluster", Headscale: "https://x.example"},
+		"Headscale begins with":           {Name: "shed", Headscale: "ftp://x.example"},
+	} {
+		dir := filepath.Join(t.TempDir(), "new")
+		if err := Init(dir, o, noon, rand.Reader); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Error("something was written all the same")
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package fleet
+
+import (
+	"reflect"
+	"regexp"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+)
+
+// mask stands for a secret where an answer is shown.
+const mask = "(secret)"
+
+// Masked returns a copy of a node's answer that may be shown: every secret in
+// it is a placeholder.
+func Masked(c *node.Config) *node.Config {
+	out := maskValue(reflect.ValueOf(*c)).Interface().(node.Config)
+	for name := range out.K3s.Config {
+		if secretFlag.MatchString(name) {
+			out.K3s.Config[name] = mask
+		}
+	}
+	return &out
+}
+
+// secretFlag finds k3s' flags whose value opens something (k3s 1.36,
+// pkg/cli/cmds): a data store's address has its password in it.
+var secretFlag = regexp.MustCompile(`secret|token|password|endpoint|access-key|auth`)
+
+// maskValue copies v with its secrets masked. A copy shares what cannot hold one.
+func maskValue(v reflect.Value) reflect.Value {
+	if v.Type() == reflect.TypeFor[secret.String]() {
+		if v.Len() == 0 {
+			return v
+		}
+		return reflect.ValueOf(secret.String(mask))
+	}
+	out := reflect.New(v.Type()).Elem()
+	out.Set(v)
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			out.Field(i).Set(maskValue(v.Field(i)))
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			out.Set(reflect.New(v.Type().Elem()))
+			out.Elem().Set(maskValue(v.Elem()))
+		}
+	case reflect.Slice:
+		if !v.IsNil() {
+			out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
+			for i := range v.Len() {
+				out.Index(i).Set(maskValue(v.Index(i)))
+			}
+		}
+	case reflect.Map:
+		if !v.IsNil() {
+			out.Set(reflect.MakeMap(v.Type()))
+			for k, item := range v.Seq2() {
+				out.SetMapIndex(k, maskValue(item))
+			}
+		}
+	}
+	return out
+}
