@@ -63,6 +63,9 @@ func (m *machine) k3sDo(ctx context.Context) error {
 	if err := m.linkImages(); err != nil {
 		return err
 	}
+	if err := m.layIdentity(v); err != nil {
+		return err
+	}
 	if err := m.converge(ctx, g); err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func plant(v reflect.Value, path string) {
 	case reflect.Map:
 		text := "PLANT:" + path + ":"
 		v.Set(reflect.MakeMap(v.Type()))
-		v.SetMapIndex(reflect.ValueOf(text), reflect.ValueOf(text))
+		v.SetMapIndex(reflect.ValueOf(text), reflect.ValueOf(text).Convert(v.Type().Elem()))
 	case reflect.Struct:
 		for i := range v.NumField() {
 			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")

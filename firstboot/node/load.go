@@ -127,7 +127,7 @@ func (c *Config) Seal() *Config {
 	s.Sealed = true
 	s.Headscale.AuthKey = ""
 	s.K3s.Token, s.K3s.AgentToken, s.K3s.BootstrapToken = "", "", ""
-	s.K3s.Config = nil
+	s.K3s.Config, s.K3s.CA = nil, nil
 	s.Network.Proxy = ""
 	if c.Network.WiFi != nil {
 		w := *c.Network.WiFi

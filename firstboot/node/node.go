@@ -92,6 +92,10 @@ type K3s struct {
 	Token          secret.String `yaml:"token,omitempty"`
 	AgentToken     secret.String `yaml:"agentToken,omitempty"`
 	BootstrapToken secret.String `yaml:"bootstrapToken,omitempty"`
+	// CA holds the cluster's certificate authorities and their keys as PEM, by
+	// contract.ClusterCAFiles, for the server that creates it. Without them k3s
+	// makes its own.
+	CA map[string]secret.String `yaml:"ca,omitempty"`
 	// Labels and Taints of the node; taints as KEY=VALUE:EFFECT.
 	Labels map[string]string `yaml:"labels,omitempty"`
 	Taints []string          `yaml:"taints,omitempty"`

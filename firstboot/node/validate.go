@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
@@ -144,6 +145,7 @@ func (v *validator) k3s(c *Config) {
 		v.refuse("k3s.servers", "name at least one other server to join")
 	}
 	v.tokens(c)
+	v.clusterCA(k)
 	for _, name := range sortedKeys(k.Labels) {
 		v.want("k3s.labels."+name, checkLabel(name, k.Labels[name]))
 	}
@@ -153,6 +155,24 @@ func (v *validator) k3s(c *Config) {
 	for _, name := range sortedKeys(k.Config) {
 		if slices.Contains(ownKeys, name) {
 			v.refuse("k3s.config."+name, "is decided by firstboot: remove it")
+		}
+	}
+}
+
+// clusterCA wants all of an identity or none: k3s makes up what is missing,
+// and the tokens of the rest of the fleet would pin another cluster.
+func (v *validator) clusterCA(k *K3s) {
+	switch {
+	case len(k.CA) == 0:
+		return
+	case !k.Init:
+		v.refuse("k3s.ca", "is for the server that creates the cluster (k3s: init: true); others get it from there")
+	case !slices.Equal(sortedKeys(k.CA), contract.ClusterCAFiles()):
+		v.refuse("k3s.ca", "want exactly the files %s", strings.Join(contract.ClusterCAFiles(), ", "))
+	}
+	for name, text := range k.CA {
+		if block, _ := pem.Decode([]byte(text.Reveal())); block == nil {
+			v.refuse("k3s.ca", "%s is not in PEM form", name)
 		}
 	}
 }

@@ -27,6 +27,8 @@ import (
 	"math/big"
 	"slices"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // Lifetimes: k3s renews what it signs, but nobody renews the authorities of a
@@ -48,16 +50,6 @@ const (
 	serverCA   = "server-ca"
 	clientCA   = "client-ca"
 )
-
-// Names lists the files of a complete identity, sorted.
-func Names() []string {
-	names := []string{serviceKey}
-	for _, a := range authorities {
-		names = append(names, a+".crt", a+".key")
-	}
-	slices.Sort(names)
-	return names
-}
 
 // Identity is a cluster's: what stays at home and what its first server gets.
 type Identity struct {
@@ -173,8 +165,9 @@ func (f factory) serviceKey() ([]byte, error) {
 // Check reports what is wrong with a set of files: names, and certificates
 // that are not their keys' or not signed by the root that ends their chain.
 func (f Files) Check(now time.Time) error {
-	if have := slices.Sorted(maps.Keys(f)); !slices.Equal(have, Names()) {
-		return fmt.Errorf("the cluster's identity has the files %v, want %v", have, Names())
+	want := contract.ClusterCAFiles()
+	if have := slices.Sorted(maps.Keys(f)); !slices.Equal(have, want) {
+		return fmt.Errorf("the cluster's identity has the files %v, want %v", have, want)
 	}
 	for _, a := range authorities {
 		if err := f.checkChain(a, now); err != nil {

@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
+
+	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/clusterca"
 )
 
 // Config returns the node.yaml of one node, its secrets read, without the key
@@ -68,8 +72,32 @@ func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
 		return k, nil
 	}
 	k.Config = maps.Clone(f.Cluster.K3s.Config)
-	k.Token, err = optional(f.Cluster.K3s.Token, read, "cluster.k3s.token")
+	if k.Token, err = optional(f.Cluster.K3s.Token, read, "cluster.k3s.token"); err != nil || !k.Init {
+		return k, err
+	}
+	k.CA, err = f.identity(read)
 	return k, err
+}
+
+// identity reads the cluster's certificate authorities: a mapping from the
+// names that k3s gives the files to PEM.
+func (f *Fleet) identity(read reader) (map[string]secret.String, error) {
+	text, err := optional(f.Cluster.K3s.CA, read, "cluster.k3s.ca")
+	if err != nil || text.Empty() {
+		return nil, err
+	}
+	var out map[string]secret.String
+	if err := yaml.Unmarshal([]byte(text.Reveal()), &out); err != nil {
+		return nil, fmt.Errorf("cluster.k3s.ca: %s is not what \"fleet init\" made", f.Cluster.K3s.CA)
+	}
+	files := clusterca.Files{}
+	for name, pem := range out {
+		files[name] = []byte(pem)
+	}
+	if err := files.Check(time.Now()); err != nil {
+		return nil, fmt.Errorf("cluster.k3s.ca: %w", err)
+	}
+	return out, nil
 }
 
 // overlaid returns the site's network with the node's own settings before it.

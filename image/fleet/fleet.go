@@ -67,10 +67,13 @@ type Headscale struct {
 // K3s is the cluster's own identity and settings.
 type K3s struct {
 	// Init names the server that may create the cluster; default the first.
-	Init       string         `yaml:"init"`
-	Token      Ref            `yaml:"token"`
-	AgentToken Ref            `yaml:"agentToken"`
-	Config     map[string]any `yaml:"config"`
+	Init       string `yaml:"init"`
+	Token      Ref    `yaml:"token"`
+	AgentToken Ref    `yaml:"agentToken"`
+	// CA is the cluster's identity, as "fleet init" makes it: it goes to the
+	// server that creates the cluster.
+	CA     Ref            `yaml:"ca"`
+	Config map[string]any `yaml:"config"`
 }
 
 // Site is a place with one network.

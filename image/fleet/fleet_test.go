@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"crypto/rand"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,8 +11,10 @@ import (
 
 	"filippo.io/age"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/clusterca"
 )
 
 var known = []string{"generic-amd64", "optiplex-7050", "rpi4"}
@@ -22,6 +25,7 @@ func directory(t *testing.T, yaml string) string {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"fleet.yaml": yaml, "secrets/server.token": "K10aa::server:s3cret\n", "secrets/agent.token": "K10aa::node:s3cret\r\n", "secrets/wifi": "correct horse",
+		"secrets/cluster-ca.yaml": string(identity(t)),
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -32,6 +36,19 @@ func directory(t *testing.T, yaml string) string {
 		}
 	}
 	return filepath.Join(dir, "fleet.yaml")
+}
+
+func identity(t *testing.T) []byte {
+	t.Helper()
+	id, err := clusterca.New("going-mobile", time.Now(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := bundle(id.Servers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 func load(t *testing.T, yaml string) *Fleet {
@@ -58,7 +75,10 @@ func TestAnswers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(w, got); d != "" {
+		if got.K3s.Init != (len(got.K3s.CA) > 0) {
+			t.Errorf("%s: %d authorities", name, len(got.K3s.CA))
+		}
+		if d := cmp.Diff(w, got, cmpopts.IgnoreFields(node.K3s{}, "CA")); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 		data, err := node.Marshal(got)
@@ -83,12 +103,12 @@ func TestFaults(t *testing.T) {
 		{"    token: {file: secrets/server.token}\n", "", `fleet.yaml:10: field "cluster.k3s.token": is missing`},
 		{"    agentToken: {file: secrets/agent.token}\n", "", `field "cluster.k3s.agentToken": is missing`},
 		{"  k3s:\n", "  k3s:\n    init: home-po\n", `field "cluster.k3s.init": "home-po" is no server of this file (did you mean "home-pi"?)`},
-		{"192.168.1.0/24", "192.168.1.7/24", `fleet.yaml:14: field "sites.home.lan[0]": want a network`},
-		{"board: rpi4, site: home", "board: rpi5, site: home", `fleet.yaml:17: field "nodes.home-pi.board": "rpi5" is no board of this file (did you mean "rpi4"?)`},
+		{"192.168.1.0/24", "192.168.1.7/24", `fleet.yaml:15: field "sites.home.lan[0]": want a network`},
+		{"board: rpi4, site: home", "board: rpi5, site: home", `fleet.yaml:18: field "nodes.home-pi.board": "rpi5" is no board of this file (did you mean "rpi4"?)`},
 		{"site: home, role: server", "site: hoem, role: server", `"hoem" is no site of this file (did you mean "home"?)`},
 		{"home-pi: {board: rpi4, site: home, role: server}", "home-pi: {board: rpi4, site: home, role: sever}", `field "nodes.home-pi.role": unknown role (did you mean "server"?)`},
 		{"home-box:", "Home_Box:", `field "nodes.Home_Box": want a host name`},
-		{"cabin-box:", "home-box:", `is already set on line 19`},
+		{"cabin-box:", "home-box:", `is already set on line 20`},
 		{"cabin-box: {", "cabin-box: {taints: [nonsense], ", `field "nodes.cabin-box.taints[0]": want KEY=VALUE:EFFECT`},
 		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `want a time zone`},
 	} {

@@ -1,0 +1,24 @@
+package firstboot
+
+import (
+	"maps"
+	"slices"
+)
+
+// layIdentity puts the cluster's own authorities where k3s looks for them
+// before its first start. Once there is a data store they are what all nodes
+// trust, and stay as they are: others would make another cluster of it. A
+// server that joins gets them from the data store.
+func (m *machine) layIdentity(v via) error {
+	if !v.create || len(m.cfg.K3s.CA) == 0 {
+		return nil
+	}
+	if founded, err := m.exists(k3sServer + "/db"); err != nil || founded {
+		return err
+	}
+	var all []file
+	for _, name := range slices.Sorted(maps.Keys(m.cfg.K3s.CA)) {
+		all = append(all, file{path: k3sServer + "/tls/" + name, data: []byte(m.cfg.K3s.CA[name].Reveal()), mode: 0o600})
+	}
+	return m.ensure(all)
+}
