@@ -32,6 +32,7 @@ var unsigned = map[string]bool{
 	"headscale.url":      false,
 	"headscale.ca":       false,
 	"k3s.init":           false,
+	"k3s.ca":             false,
 	"k3s.servers":        false,
 	"k3s.labels":         false,
 	"k3s.taints":         false,
