@@ -30,7 +30,7 @@ const (
 // any server that lives; the cluster is created only by the node that may, and
 // only when no other server can have one.
 func (m *machine) server(ctx context.Context) (via, error) {
-	if old, err := m.decided(); err != nil || old != nil {
+	if old, err := m.decided(ctx); err != nil || old != nil {
 		return deref(old), err
 	}
 	for ask := 1; ; ask++ {
@@ -40,6 +40,8 @@ func (m *machine) server(ctx context.Context) (via, error) {
 			return via{}, err
 		case s.alive.IsValid():
 			return via{join: s.alive}, nil
+		case s.doubt != nil:
+			return via{}, s.doubt
 		case !m.cfg.K3s.Init:
 			return via{}, problem("waiting-server", strings.Join(m.cfg.OtherServers(), ", "))
 		case len(s.silent) > 0:
@@ -63,6 +65,7 @@ func deref(v *via) via {
 // survey is what the other servers of node.yaml say.
 type survey struct {
 	alive  netip.Addr // one that serves a cluster
+	doubt  error      // who bears a server's name may be none
 	silent []string   // members of the tailnet that do not answer: they may have one
 	idle   int        // members that answer that nothing listens
 }
@@ -74,7 +77,11 @@ func (m *machine) survey(ctx context.Context) (survey, error) {
 		return s, err
 	}
 	for _, name := range m.cfg.OtherServers() {
-		p := findPeer(st.Peers, name)
+		p, err := m.serverPeer(st, name)
+		if err != nil {
+			s.doubt = err
+			continue
+		}
 		if p == nil || len(p.IPs) == 0 {
 			continue // never joined, or deleted: it has no cluster to lose
 		}
@@ -94,8 +101,21 @@ func (m *machine) survey(ctx context.Context) (survey, error) {
 }
 
 // decided reads the decision back from k3s' own settings, nil if there is
-// none: it holds from the moment it is on disk.
-func (m *machine) decided() (*via, error) {
+// none: it holds from the moment it is on disk until its address is somebody
+// else's.
+func (m *machine) decided(ctx context.Context) (*via, error) {
+	old, err := m.written()
+	if err != nil || old == nil || !old.join.IsValid() {
+		return old, err
+	}
+	st, err := m.upStatus(ctx)
+	if err != nil || m.strayed(st, old.join) {
+		return nil, err
+	}
+	return old, nil
+}
+
+func (m *machine) written() (*via, error) {
 	data, err := m.read(k3sConf)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.HasPrefix(data, []byte(generated)) {
 		return nil, nil
@@ -117,13 +137,4 @@ func (m *machine) decided() (*via, error) {
 		return &via{create: true}, nil
 	}
 	return nil, nil
-}
-
-func findPeer(peers []Peer, name string) *Peer {
-	for i := range peers {
-		if peers[i].Name == name {
-			return &peers[i]
-		}
-	}
-	return nil
 }

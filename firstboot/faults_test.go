@@ -28,7 +28,7 @@ var noProxy = replace(`  proxy: "http://user:proxy-secret@192.168.1.1:3128"`, ""
 
 var (
 	cabin = netip.MustParseAddr("100.64.0.9")
-	peer  = []firstboot.Peer{{Name: "cabin-pi", IPs: []netip.Addr{cabin}, Online: true}}
+	peer  = []firstboot.Peer{{Name: "cabin-pi", IPs: []netip.Addr{cabin}, Online: true, Tags: []string{"tag:site-home"}}}
 )
 
 // expired is what crypto/tls returns for a certificate outside its time.
@@ -85,8 +85,10 @@ var faults = []struct {
 	}, "role-conflict", []string{"set up as agent, node.yaml says server"}, true},
 	{"peer silent", func(w *world) { w.peers = peer; w.silent[cabin] = true }, "maybe-cluster", []string{"cabin-pi is known but does not answer"}, true},
 	{"peer offline", func(w *world) {
-		w.peers = []firstboot.Peer{{Name: "cabin-pi", IPs: []netip.Addr{cabin}}}
+		w.peers = []firstboot.Peer{{Name: "cabin-pi", IPs: []netip.Addr{cabin}, Tags: w.tags}}
 	}, "maybe-cluster", []string{"cabin-pi is known"}, true},
+	{"a stranger's name", func(w *world) { w.peers = []firstboot.Peer{personal(laptop, 1)} }, "strange-server", []string{"The cabin-pi of this tailnet", "lacks tag:site-home", "gets no token", "rename the device"}, true},
+	{"two of one name", func(w *world) { w.peers = append(peer, tagged(laptop, w.tags...)) }, "server-twice", []string{"Two servers of the tailnet are called cabin-pi", "delete or rename"}, true},
 	{"no server yet", replace("init: true", "init: false"), "waiting-server", []string{"Waiting for a server of the cluster: cabin-pi"}, false},
 	{"not ready", func(w *world) { w.ready = false }, "k3s-starting", []string{"The cluster program is starting"}, false},
 	{"token", func(w *world) { w.ready = false; w.journal = "level=fatal msg=\"token CA hash does not match\"" }, "k3s-token", []string{"refused this node's token"}, true},

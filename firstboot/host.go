@@ -102,6 +102,8 @@ type TailnetStatus struct {
 	Asked  bool
 	Name   string // the first label of the node's name in the tailnet
 	IPs    []netip.Addr
+	Tags   []string
+	Owner  int64 // the user whose node it is; means nothing where it has tags
 	Health []string
 	Peers  []Peer
 }
@@ -110,6 +112,8 @@ type TailnetStatus struct {
 type Peer struct {
 	Name   string
 	IPs    []netip.Addr
+	Tags   []string
+	Owner  int64
 	Online bool
 }
 

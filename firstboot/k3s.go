@@ -33,7 +33,7 @@ func (m *machine) k3sDone(ctx context.Context) (bool, error) {
 	if err := m.checkRole(); err != nil {
 		return false, err
 	}
-	v, err := m.decided()
+	v, err := m.decided(ctx)
 	if err != nil || v == nil {
 		return false, err
 	}

@@ -106,6 +106,8 @@ var texts = map[string]text{
 	"role-conflict":  {"This node was set up as %s, node.yaml says %s.", "Write the old role into node.yaml, or erase the data partition to start anew.", true, retry},
 	"token-missing":  {"node.yaml has no cluster token and this node is not in the cluster yet.", "Write the token into node.yaml on the boot partition (k3s: token:).", true, stay},
 	"waiting-server": {"Waiting for a server of the cluster: %s.", "Switch the first server on; this node then joins by itself.", false, wait},
+	"strange-server": {"The %s of this tailnet is no server of the cluster for certain (it lacks %s), so it gets no token.", "In Headscale, give the server the tag of its key, or rename the device that took its name. The node keeps trying.", true, retry},
+	"server-twice":   {"Two servers of the tailnet are called %s.", "In Headscale, delete or rename the one that is not meant. The node keeps trying.", true, retry},
 	"maybe-cluster":  {"Server %s is known but does not answer; a cluster may exist there, so none is created.", "Switch that server on. If it is gone for good, delete it in Headscale.", true, retry},
 	"k3s-starting":   {"The cluster program is starting: %s", "Wait; the first start takes a few minutes.", false, wait},
 	"k3s-token":      {"The cluster refused this node's token.", "Make a new token and write it into node.yaml (k3s:), then switch the node off and on.", true, retry},

@@ -44,6 +44,8 @@ type world struct {
 	running   bool
 	haveKey   bool
 	givenName string
+	tags      []string
+	owner     int64
 	peers     []firstboot.Peer
 	spent     map[string]bool
 	refuse    map[string]string // key → Headscale's words
@@ -118,7 +120,7 @@ func newWorld(t *testing.T, yaml string) *world {
 	w := &world{
 		t: t, files: map[string]*entry{}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
 		hostname: "localhost", synced: true, units: map[string]bool{"tailscaled.service": true, "systemd-networkd.service": true},
-		space: 20 << 30, ready: true, spent: map[string]bool{}, refuse: map[string]string{},
+		space: 20 << 30, tags: []string{"tag:site-home"}, ready: true, spent: map[string]bool{}, refuse: map[string]string{},
 		links: []firstboot.Link{{Name: "eth0", Carrier: true, Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.20")}}},
 		alive: map[netip.Addr]bool{}, silent: map[netip.Addr]bool{}, served: map[string][]byte{},
 	}
@@ -146,6 +148,14 @@ func (w *world) personalise(yaml string) {
 		padded = []byte(yaml)
 	}
 	w.put("/boot/firmware/node.yaml", string(padded))
+}
+
+// text is a file's content, "" where there is none.
+func (w *world) text(name string) string {
+	if e := w.files[name]; e != nil {
+		return string(e.data)
+	}
+	return ""
 }
 
 func (w *world) bootYAML() string { return string(w.files["/boot/firmware/node.yaml"].data) }
@@ -290,7 +300,7 @@ var ownIP = netip.MustParseAddr("100.64.0.7")
 
 func (w tailWorld) Status(context.Context) (st firstboot.TailnetStatus, err error) {
 	err = w.do("tailnet status", func() error {
-		st = firstboot.TailnetStatus{State: "NeedsLogin", HaveKey: w.haveKey, Peers: w.peers}
+		st = firstboot.TailnetStatus{State: "NeedsLogin", HaveKey: w.haveKey, Tags: w.tags, Owner: w.owner, Peers: w.peers}
 		if w.running {
 			st.State, st.IPs, st.Name = "Running", []netip.Addr{ownIP}, w.givenName
 		} else if w.haveKey {

@@ -36,7 +36,7 @@ var verbs = []verb{
 	{"doctor", "check what k3s and Longhorn need of this node", runDoctor},
 	{"health", "[--timeout 10m] wait until this system deserves to be kept", health},
 	{"bless", "mark the running slot as good", bless},
-	{"wait-tailnet", "[--timeout 90s] wait for the address in the tailnet", waitTailnet},
+	{"wait-tailnet", "[--timeout 90s] wait until k3s may start: the tailnet is up, its server is in it", waitTailnet},
 	{"version", "print the version", func(context.Context, firstboot.Host, []string) error { fmt.Println(version); return nil }},
 }
 

@@ -118,5 +118,8 @@ func waitTailnet(ctx context.Context, h firstboot.Host, args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	return firstboot.WaitTailnet(ctx, h.Tailnet, h.Clock)
+	if err := firstboot.WaitTailnet(ctx, h.Tailnet, h.Clock); err != nil {
+		return err
+	}
+	return firstboot.CheckServer(ctx, h)
 }

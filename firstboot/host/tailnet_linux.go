@@ -42,12 +42,19 @@ func (t Tailnet) Status(ctx context.Context) (firstboot.TailnetStatus, error) {
 func convert(st *ipnstate.Status) firstboot.TailnetStatus {
 	out := firstboot.TailnetStatus{State: st.BackendState, HaveKey: st.HaveNodeKey, Asked: st.AuthURL != "", IPs: st.TailscaleIPs, Health: st.Health}
 	if st.Self != nil {
-		out.Name = name(st.Self)
+		out.Name, out.Tags, out.Owner = name(st.Self), tags(st.Self), int64(st.Self.UserID)
 	}
 	for _, p := range st.Peer {
-		out.Peers = append(out.Peers, firstboot.Peer{Name: name(p), IPs: p.TailscaleIPs, Online: p.Online})
+		out.Peers = append(out.Peers, firstboot.Peer{Name: name(p), IPs: p.TailscaleIPs, Tags: tags(p), Owner: int64(p.UserID), Online: p.Online})
 	}
 	return out
+}
+
+func tags(p *ipnstate.PeerStatus) []string {
+	if p.Tags == nil {
+		return nil
+	}
+	return p.Tags.AsSlice()
 }
 
 // name is what the server calls a node, which is unique; what a node calls

@@ -87,6 +87,9 @@ type K3s struct {
 	Init bool `yaml:"init,omitempty"`
 	// Servers are the hostnames of all servers; the node's own is ignored.
 	Servers []string `yaml:"servers,omitempty"`
+	// ServerTags are the tags of the tailnet of which a server must bear one
+	// before it is shown a token; default: those of this node.
+	ServerTags []string `yaml:"serverTags,omitempty"`
 	// Token is the servers' token. It opens everything: agents get one of the
 	// other two.
 	Token          secret.String `yaml:"token,omitempty"`

@@ -181,6 +181,7 @@ func TestRefusals(t *testing.T) {
 		{"no token", edit(minimal, ", bootstrapToken: boot.secret", ""), node.Invalid, "needs agentToken or bootstrapToken"},
 		{"server bootstrap", edit(full, "agentToken:", "bootstrapToken:"), node.Invalid, "is for agents"},
 		{"own flag", edit(full, "disable: [traefik]", "node-ip: 1.2.3.4"), node.Invalid, `field "k3s.config.node-ip": is decided by firstboot`},
+		{"server tag", edit(full, "  token: k3s-secret", "  token: k3s-secret\n  serverTags: [site-a]"), node.Invalid, `field "k3s.serverTags[0]": want a tag of the tailnet`},
 		{"label", edit(full, "example.net/disk: ssd", "topology.kubernetes.io/zone: x"), node.Invalid, "comes from site"},
 		{"taint", edit(full, ":NoSchedule", ":Never"), node.Invalid, `field "k3s.taints[0]"`},
 		{"ssh key", edit(full, "AAAAC3", "BBBBC3"), node.Invalid, `field "ssh.authorizedKeys[0]"`},

@@ -138,6 +138,9 @@ func (v *validator) k3s(c *Config) {
 	for i, s := range k.Servers {
 		v.want("k3s.servers."+strconv.Itoa(i), CheckHostname(s))
 	}
+	for i, t := range k.ServerTags {
+		v.want("k3s.serverTags."+strconv.Itoa(i), checkTag(t))
+	}
 	switch {
 	case k.Init && c.Role != Server:
 		v.refuse("k3s.init", "only a node with role server can create the cluster")

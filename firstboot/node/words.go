@@ -17,6 +17,7 @@ var (
 	labelValue = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$`)
 	dnsName    = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
 	zoneName   = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$`)
+	tagName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
 	device     = regexp.MustCompile(`^/dev/[A-Za-z0-9_:.+=@-]+(/[A-Za-z0-9_:.+=@-]+)*$`)
 )
 
@@ -67,6 +68,14 @@ func checkTaint(s string) error {
 	key, value, _ := strings.Cut(spec, "=")
 	if !ok || (effect != "NoSchedule" && effect != "PreferNoSchedule" && effect != "NoExecute") || checkLabel(key, value) != nil {
 		return fmt.Errorf("want KEY=VALUE:EFFECT with effect NoSchedule, PreferNoSchedule or NoExecute")
+	}
+	return nil
+}
+
+// checkTag follows the syntax of a tailnet's policy.
+func checkTag(s string) error {
+	if name, ok := strings.CutPrefix(s, "tag:"); !ok || !tagName.MatchString(name) {
+		return fmt.Errorf("want a tag of the tailnet, like tag:k3s-server")
 	}
 	return nil
 }

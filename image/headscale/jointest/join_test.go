@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -241,7 +242,10 @@ func TestJoin(t *testing.T) {
 		b.want("")
 		peers, err := b.host().Tailnet.Status(context.Background())
 		if err != nil || len(peers.Peers) != 1 || peers.Peers[0].Name != "home-pi" {
-			t.Errorf("peers %+v, %v", peers.Peers, err)
+			t.Fatalf("peers %+v, %v", peers.Peers, err)
+		}
+		if own, other := peers.Tags, peers.Peers[0].Tags; !slices.Equal(own, []string{"tag:site-b"}) || !slices.Equal(other, []string{"tag:site-a"}) {
+			t.Errorf("tags %q and %q: what a server is told by is lost", own, other)
 		}
 	})
 	t.Run("two nodes of one name", func(t *testing.T) {
