@@ -117,7 +117,8 @@ type Peer struct {
 	Online bool
 }
 
-// RefusedError is the Headscale server's own no.
+// RefusedError is what the Headscale server, or a proxy before it, answered in
+// place of a yes.
 type RefusedError struct{ Message string }
 
 func (e *RefusedError) Error() string { return "the Headscale server refused: " + e.Message }

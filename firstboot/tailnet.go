@@ -100,33 +100,54 @@ func (m *machine) join(ctx context.Context, j Join) error {
 	}
 	err := m.Tailnet.Up(limited, j)
 	var no *RefusedError
+	refused := errors.As(err, &no)
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &no) && !j.Key.Empty():
-		return refused(no)
-	case errors.As(err, &no):
+	case refused && j.Key.Empty():
 		return problem("key-lost").because(no)
+	case refused && keyFault(no.Message) != "":
+		return problem(keyFault(no.Message)).because(no)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
 	if p := m.controlFault(ctx); p != nil {
 		return p.because(err)
 	}
+	if refused {
+		return problem("login-failed", no.Message).because(no)
+	}
 	return problem("unreachable", hostOf(j.URL)).because(err)
 }
 
-// refused tells the server's reasons apart by Headscale's words (0.26 to
-// 0.29, hscontrol/types/preauth_key.go).
-func refused(no *RefusedError) *Problem {
-	msg := strings.ToLower(no.Message)
-	switch {
-	case strings.Contains(msg, "already used"):
-		return problem("key-spent").because(no)
-	case strings.Contains(msg, "expired"):
-		return problem("key-expired").because(no)
-	case strings.Contains(msg, "invalid pre auth key"), strings.Contains(msg, "not found"):
-		return problem("key-unknown").because(no)
+// keyWords are all that Headscale 0.26 to 0.29 says of a key that is no good
+// (hscontrol: auth.go, db/preauth_keys.go, types/preauth_key.go), in lower
+// case. Only a person can mend that, with another key.
+var keyWords = []struct{ words, code string }{
+	{"authkey already used", "key-spent"},
+	{"authkey has already been used", "key-spent"},
+	{"auth-key has already been used", "key-spent"},
+	{"authkey expired", "key-expired"},
+	{"auth-key expired", "key-expired"},
+	{"invalid pre auth key", "key-unknown"},
+	{"invalid authkey", "key-unknown"},
+	{"authkey not found", "key-unknown"},
+	{"auth-key not found", "key-unknown"},
+	{"failed to parse auth-key", "key-unknown"},
+	{"crypto/bcrypt: hashedpassword is not the hash of the given password", "key-unknown"},
+}
+
+// keyFault names what is wrong with the key by the server's words, "" where
+// they are about anything else: Headscale tells every failure as text, also
+// that its database was locked, and a good key must outlive that. So the words
+// are whole links of the chain of a wrapped error; "not found" and "expired"
+// are also said of nodes, users, certificates and deadlines.
+func keyFault(message string) string {
+	chain := ": " + strings.ToLower(strings.TrimSpace(message)) + ": "
+	for _, w := range keyWords {
+		if strings.Contains(chain, ": "+w.words+": ") {
+			return w.code
+		}
 	}
-	return problem("key-refused", no.Message).because(no)
+	return ""
 }

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"tailscale.com/client/local"
+	"tailscale.com/health"
 	"tailscale.com/ipn"
 	"tailscale.com/ipn/ipnstate"
+	"tailscale.com/tsconst"
 	"tailscale.com/types/opt"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
@@ -148,11 +150,13 @@ func (t Tailnet) keepState() error {
 }
 
 func (t Tailnet) follow(ctx context.Context, w *local.IPNBusWatcher, lc *local.Client) error {
+	var last error
 	for {
 		n, err := w.Next()
 		if err != nil {
-			return errors.Join(err, ctx.Err())
+			return errors.Join(last, err, ctx.Err())
 		}
+		last = cmp.Or(loginError(n), last)
 		if n.ErrMessage != nil {
 			return &firstboot.RefusedError{Message: *n.ErrMessage}
 		}
@@ -168,6 +172,20 @@ func (t Tailnet) follow(ctx context.Context, w *local.IPNBusWatcher, lc *local.C
 			}
 		}
 	}
+}
+
+// loginError is why tailscaled is not in yet, where it is still trying: of an
+// answer that is not Headscale's own, such as a proxy's page, it tells its
+// health alone (control/controlclient/direct.go, 1.102).
+func loginError(n ipn.Notify) error {
+	if n.Health == nil {
+		return nil
+	}
+	w, ok := n.Health.Warnings[tsconst.HealthWarnableLoginState]
+	if text := w.Args[health.ArgError]; ok && text != "" {
+		return &firstboot.RefusedError{Message: text}
+	}
+	return nil
 }
 
 // prefs are those of a node whose traffic is k3s': no DNS settings of the

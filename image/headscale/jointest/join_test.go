@@ -8,12 +8,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -190,7 +195,52 @@ func nodes(t *testing.T, s *headscaletest.Server) map[string]headscale.Node {
 	return out
 }
 
+// TestServerFaults: what is wrong on the server's side costs no key and calls
+// nobody.
+func TestServerFaults(t *testing.T) {
+	t.Parallel()
+	tailscaled := program(t)
+	s := headscaletest.Start(t)
+	t.Run("a locked database", func(t *testing.T) {
+		m := newMachine(t, "home-pi", s, s.Key("tag:site-a", time.Hour).Key)
+		m.start(tailscaled)
+		unlock := s.LockDatabase()
+		m.want("login-failed")
+		unlock()
+		m.want("")
+	})
+	t.Run("a page of a proxy", func(t *testing.T) {
+		m := newMachine(t, "cabin-pi", s, s.Key("tag:site-a", time.Hour).Key)
+		var open atomic.Bool
+		m.cfg.Headscale.URL = proxy(t, s.URL, &open)
+		m.start(tailscaled)
+		m.want("login-failed")
+		open.Store(true)
+		m.want("")
+	})
+}
+
+// proxy stands before a Headscale and lets nothing but the question for its
+// key through until it is open.
+func proxy(t *testing.T, to string, open *atomic.Bool) string {
+	u, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := httputil.NewSingleHostReverseProxy(u)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/key" || open.Load() {
+			pass.ServeHTTP(w, r)
+			return
+		}
+		http.Error(w, "<html><body>502 Bad Gateway: upstream not found, key expired</body></html>", http.StatusBadGateway)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
 func TestJoin(t *testing.T) {
+	t.Parallel()
 	tailscaled := program(t)
 	s := headscaletest.Start(t)
 	first := s.Key("tag:site-a", time.Hour)
