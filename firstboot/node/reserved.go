@@ -34,6 +34,7 @@ var unsigned = map[string]bool{
 	"k3s.init":           false,
 	"k3s.ca":             false,
 	"k3s.servers":        false,
+	"k3s.serverTags":     false, // who may be shown the token
 	"k3s.labels":         false,
 	"k3s.taints":         false,
 	"k3s.config":         false,
