@@ -40,6 +40,7 @@ var leaves = map[string][]string{
 	"image/kmod":         {"image/tree"},
 	"image/clusterca":    {"firstboot/contract"},
 	"image/fleet":        {"firstboot/node", "firstboot/secret", "firstboot/strictyaml", "image/atomicfile", "image/clusterca"},
+	"image/fleet/plan":   {"firstboot/node", "image/board", "image/fleet"},
 	"image/headscale":    {"firstboot/secret"},
 	"firstboot/secret":   {},
 	"firstboot/contract": {},

@@ -1,0 +1,112 @@
+// Package plan shows what a fleet will be before a card is written: sites and
+// nodes as a diagram, what each node will be told, and what people who run
+// such clusters have regretted.
+//
+// It works from fleet.yaml and the boards alone. It refuses nothing: a fleet
+// that loads is planned, and every warning says what to do about it.
+package plan
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+)
+
+// Plan is what will be.
+type Plan struct {
+	Cluster   string    `json:"cluster"`
+	Headscale string    `json:"headscale"`
+	Sites     []Site    `json:"sites"`
+	Warnings  []Warning `json:"warnings"`
+}
+
+// Site is a place and its nodes, servers first.
+type Site struct {
+	Name     string   `json:"name"`
+	Timezone string   `json:"timezone,omitempty"`
+	LAN      []string `json:"lan,omitempty"`
+	Nodes    []Node   `json:"nodes"`
+}
+
+// Node is what one machine will be told, without its secrets.
+type Node struct {
+	Name  string    `json:"name"`
+	Board string    `json:"board"`
+	Title string    `json:"title"` // of the board
+	Role  node.Role `json:"role"`
+	Init  bool      `json:"init,omitempty"` // may create the cluster
+	Joins []string  `json:"joins"`          // the servers it looks for
+	// Card says that the node lives from an SD card.
+	Card bool `json:"card"`
+}
+
+// Warning is something that will hurt, and its remedy.
+type Warning struct {
+	Code    string `json:"code"`
+	Summary string `json:"summary"`
+	Remedy  string `json:"remedy"`
+}
+
+// Boards looks a board up by its name.
+type Boards func(name string) (*board.Board, error)
+
+// Make plans a fleet.
+func Make(f *fleet.Fleet, boards Boards) (*Plan, error) {
+	p := &Plan{Cluster: f.Cluster.Name, Headscale: f.Cluster.Headscale.URL, Warnings: []Warning{}}
+	for _, name := range slices.Sorted(maps.Keys(f.Sites)) {
+		s := f.Sites[name]
+		p.Sites = append(p.Sites, Site{Name: name, Timezone: s.Timezone, LAN: s.LAN, Nodes: []Node{}})
+	}
+	for _, name := range f.Nodes.Names {
+		n, err := f.Find(name)
+		if err != nil {
+			return nil, err
+		}
+		b, err := boards(n.Board)
+		if err != nil {
+			return nil, err
+		}
+		at := slices.IndexFunc(p.Sites, func(s Site) bool { return s.Name == n.Site })
+		p.Sites[at].Nodes = append(p.Sites[at].Nodes, Node{
+			Name: name, Board: n.Board, Title: b.Title, Role: n.Role, Init: name == f.Cluster.K3s.Init,
+			Joins: slices.DeleteFunc(f.Servers(), func(s string) bool { return s == name }),
+			Card:  b.Firmware == board.RaspberryPi,
+		})
+	}
+	for i := range p.Sites {
+		slices.SortStableFunc(p.Sites[i].Nodes, func(a, b Node) int { return rank(a.Role) - rank(b.Role) })
+	}
+	p.Warnings = append(p.Warnings, warnings(f, p)...)
+	return p, nil
+}
+
+func rank(r node.Role) int {
+	return slices.Index([]node.Role{node.Server, node.Witness, node.Agent}, r)
+}
+
+// all lists the nodes of every site that have one of the roles.
+func (p *Plan) all(roles ...node.Role) []Node {
+	var out []Node
+	for _, s := range p.Sites {
+		for _, n := range s.Nodes {
+			if slices.Contains(roles, n.Role) {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}
+
+// sitesWith counts the places that have a node of one of the roles.
+func (p *Plan) sitesWith(roles ...node.Role) int {
+	count := 0
+	for _, s := range p.Sites {
+		if slices.ContainsFunc(s.Nodes, func(n Node) bool { return slices.Contains(roles, n.Role) }) {
+			count++
+		}
+	}
+	return count
+}

@@ -1,0 +1,129 @@
+package plan
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+)
+
+func planned(t *testing.T, changes ...string) *Plan {
+	t.Helper()
+	for i := 0; i < len(changes); i += 2 {
+		if !strings.Contains(string(fleet.Example), changes[i]) {
+			t.Fatalf("no %q in the example", changes[i])
+		}
+	}
+	f, err := fleet.Load("fleet.yaml", []byte(strings.NewReplacer(changes...).Replace(string(fleet.Example))), board.Names(boards.FS))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Make(f, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func codes(p *Plan) []string {
+	var out []string
+	for _, w := range p.Warnings {
+		out = append(out, w.Code)
+	}
+	return out
+}
+
+// TestWarnings: each trap is told where it is, and only there.
+func TestWarnings(t *testing.T) {
+	const agents = "  cabin-box:"
+	for _, c := range []struct {
+		name    string
+		changes []string
+		want    []string
+	}{
+		{"the example", nil, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card"}},
+		{"a witness at a third place", []string{agents, "  vps: {board: generic-arm64, site: cloud, role: witness}\n" + agents, "  cabin: {", "  cloud: {}\n  cabin: {"},
+			[]string{"etcd-wan", "etcd-card", "etcd-card"}},
+		{"one server", []string{"site: cabin, role: server", "site: cabin, role: agent"}, []string{"etcd-card", "card-life"}},
+		{"four voters", []string{agents, "  a: {board: generic-arm64, site: home, role: witness}\n  b: {board: generic-arm64, site: home, role: witness}\n" + agents},
+			[]string{"quorum", "etcd-wan", "etcd-card", "etcd-card"}},
+		{"plain http", []string{"https://headscale", "http://headscale"}, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "plain-http"}},
+		{"plain http in a LAN", []string{"https://headscale.example.net", "http://192.168.1.5:8080"}, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card"}},
+		{"pods' network", []string{"192.168.8.0/24", "10.42.7.0/24"}, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "overlap"}},
+		{"pods' network moved", []string{"192.168.8.0/24", "10.42.7.0/24", "    ca:", "    config: {cluster-cidr: 172.20.0.0/16}\n    ca:"}, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card"}},
+		{"the tailnet's", []string{"192.168.8.0/24", "100.64.0.0/24"}, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "overlap"}},
+		{"services in the tailnet", []string{"    ca:", "    config: {service-cidr: 100.100.0.0/16}\n    ca:"}, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "overlap"}},
+		{"short keys", []string{"14d", "2d"}, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "key-expiry"}},
+		{"one place", []string{"site: cabin", "site: home", "  cabin: {timezone: Europe/Lisbon, lan: [192.168.8.0/24]}\n", ""}, []string{"quorum", "etcd-card", "etcd-card", "single-site"}},
+		{"an empty place", []string{"  cabin: {", "  shed: {}\n  cabin: {"}, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "empty-site"}},
+		{"no agent there", []string{"optiplex-7050, site: cabin", "optiplex-7050, site: home"}, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "no-agents"}},
+		{"Headscale's own names", []string{agents, "  home-box-1:"}, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "lookalike"}},
+	} {
+		p := planned(t, c.changes...)
+		if got := codes(p); !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
+		for _, w := range p.Warnings {
+			if w.Summary == "" || w.Remedy == "" {
+				t.Errorf("%s: %+v says too little", c.name, w)
+			}
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	var b bytes.Buffer
+	if err := planned(t).Text(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `going-mobile, joined over https://headscale.example.net
+
+cabin · Europe/Lisbon · 192.168.8.0/24
+├─ cabin-pi    server   Raspberry Pi 4 Model B, Pi 400, Compute Module 4   joins home-pi
+└─ cabin-box   agent    Dell OptiPlex 7050 (Intel Kaby Lake, I219-LM)      joins home-pi or cabin-pi
+
+home · Europe/Lisbon · 192.168.1.0/24
+├─ home-pi    server   Raspberry Pi 4 Model B, Pi 400, Compute Module 4   creates the cluster, unless cabin-pi has one
+└─ home-box   agent    Dell OptiPlex 7050 (Intel Kaby Lake, I219-LM)      joins home-pi or cabin-pi
+
+! Two servers are worse than one`
+	if got := b.String()[:min(b.Len(), len(want))]; got != want {
+		t.Error(cmp.Diff(want, got))
+	}
+}
+
+// TestSVG: well-formed, every node in it, nothing from elsewhere.
+func TestSVG(t *testing.T) {
+	p := planned(t, "home-box", "home-b0x")
+	p.Sites[0].LAN = []string{`<script>"&`}
+	var b bytes.Buffer
+	if err := p.SVG(&b); err != nil {
+		t.Fatal(err)
+	}
+	for d := xml.NewDecoder(bytes.NewReader(b.Bytes())); ; {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range []string{"home-pi", "cabin-pi", "home-b0x", "cabin-box", "first server", "prefers-color-scheme: dark"} {
+		if !strings.Contains(b.String(), s) {
+			t.Errorf("%s is missing", s)
+		}
+	}
+	for _, s := range []string{"<script", "href", "@import", "url("} {
+		if strings.Contains(b.String(), s) {
+			t.Errorf("%s is in it", s)
+		}
+	}
+}

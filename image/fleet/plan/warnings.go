@@ -1,0 +1,187 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+)
+
+// shipping is how long an envelope may be on its way, with a holiday.
+const shipping = 7 * 24 * time.Hour
+
+// Written a day by an idle node with a real k3s 1.36, in GB: measured in QEMU.
+const (
+	serverGBaDay = 7.4
+	agentGBaDay  = 1.4
+	// enduresTB is what a common 32 GB card bears before cells fail.
+	enduresTB = 10
+)
+
+// warnings lists what will hurt, the worst first.
+func warnings(f *fleet.Fleet, p *Plan) []Warning {
+	var out []Warning
+	for _, check := range []func(*fleet.Fleet, *Plan) []Warning{
+		quorum, acrossSites, onCards, controlURL, addresses, keyExpiry, sites, lookalikes,
+	} {
+		out = append(out, check(f, p)...)
+	}
+	return out
+}
+
+func one(code, summary, remedy string) []Warning { return []Warning{{code, summary, remedy}} }
+
+// quorum: etcd needs more than half of its members (etcd.io, "Why an odd
+// number of cluster members?").
+func quorum(_ *fleet.Fleet, p *Plan) []Warning {
+	voters := p.all(node.Server, node.Witness)
+	if len(voters) < 2 || len(voters)%2 == 1 {
+		return nil
+	}
+	if len(voters) == 2 {
+		return one("quorum", fmt.Sprintf("Two servers are worse than one: when either %s or %s is away, the cluster stops.", voters[0].Name, voters[1].Name),
+			"Add a third voter at a third place, such as a witness on the VPS (role: witness), or make one of them an agent.")
+	}
+	return one("quorum", fmt.Sprintf("%d voters bear the loss of no more than %d do.", len(voters), len(voters)-1),
+		"Make the number of servers and witnesses odd.")
+}
+
+// acrossSites: docs.k3s.io, "Hybrid/Multicloud cluster": embedded etcd is
+// supported in one location only.
+func acrossSites(_ *fleet.Fleet, p *Plan) []Warning {
+	if p.sitesWith(node.Server, node.Witness) < 2 {
+		return nil
+	}
+	return one("etcd-wan", "The servers' data store spans several places, which k3s' authors do not support; with the timings of our images it bears round trips up to about 500 ms and pauses of a few seconds.",
+		"Measure the way between the places (tailscale ping). Slower or unsteady ways want all servers at one place.")
+}
+
+// onCards: every change of the cluster is an fsync in etcd.
+func onCards(_ *fleet.Fleet, p *Plan) []Warning {
+	var out []Warning
+	for _, n := range p.all(node.Server, node.Witness) {
+		if n.Card {
+			out = append(out, Warning{"etcd-card", fmt.Sprintf("%s keeps etcd on its SD card: about %.1f GB a day, so a common card lasts some %d months, and its pauses stop the cluster.", n.Name, serverGBaDay, months(serverGBaDay)),
+				"Boot it from a USB SSD, or give it one as dataDisk."})
+		}
+	}
+	for _, n := range p.all(node.Agent) {
+		if n.Card {
+			out = append(out, Warning{"card-life", fmt.Sprintf("%s lives from an SD card: about %.1f GB a day, so a common card lasts some %d months.", n.Name, agentGBaDay, months(agentGBaDay)),
+				"Use a card made for surveillance cameras, or a USB SSD."})
+		}
+	}
+	return out
+}
+
+func months(perDay float64) int { return int(enduresTB * 1000 / perDay / 30) }
+
+// controlURL: tailscaled redials https:443 where a plain http name fails for
+// two minutes; private addresses are exempt (tailscale 1.102, controlhttp).
+func controlURL(f *fleet.Fleet, _ *Plan) []Warning {
+	u, err := url.Parse(f.Cluster.Headscale.URL)
+	if err != nil || u.Scheme != "http" {
+		return nil
+	}
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && (ip.IsPrivate() || ip.IsLoopback()) {
+		return nil
+	}
+	return one("plain-http", "Headscale is reached without encryption, and nodes lose it when they reconnect.", "Give it a certificate and an https address.")
+}
+
+// taken are networks that a node uses already.
+func taken(f *fleet.Fleet) map[string]netip.Prefix {
+	network := func(flag, usual string) netip.Prefix {
+		if s, ok := f.Cluster.K3s.Config[flag].(string); ok {
+			if p, err := netip.ParsePrefix(s); err == nil {
+				return p
+			}
+		}
+		return netip.MustParsePrefix(usual)
+	}
+	return map[string]netip.Prefix{
+		"the pods' network (cluster-cidr)":     network("cluster-cidr", "10.42.0.0/16"),
+		"the services' network (service-cidr)": network("service-cidr", "10.43.0.0/16"),
+		"the tailnet":                          netip.MustParsePrefix("100.64.0.0/10"),
+	}
+}
+
+func addresses(f *fleet.Fleet, p *Plan) []Warning {
+	var out []Warning
+	nets := taken(f)
+	for _, s := range p.Sites {
+		for _, lan := range s.LAN {
+			own := netip.MustParsePrefix(lan) // the fleet was validated
+			for _, what := range slices.Sorted(maps.Keys(nets)) {
+				if own.Overlaps(nets[what]) {
+					out = append(out, Warning{"overlap", fmt.Sprintf("The network %s of %s overlaps %s, %s: machines there cannot be reached.", lan, s.Name, what, nets[what]),
+						"Use other addresses at that place, or set cluster-cidr and service-cidr under cluster: k3s: config."})
+				}
+			}
+		}
+	}
+	for _, pair := range [][2]string{{"the pods' network (cluster-cidr)", "the services' network (service-cidr)"}, {"the pods' network (cluster-cidr)", "the tailnet"}, {"the services' network (service-cidr)", "the tailnet"}} {
+		if nets[pair[0]].Overlaps(nets[pair[1]]) {
+			out = append(out, Warning{"overlap", fmt.Sprintf("%s, %s, overlaps %s.", pair[0], nets[pair[0]], pair[1]), "Choose other networks under cluster: k3s: config."})
+		}
+	}
+	return out
+}
+
+func keyExpiry(f *fleet.Fleet, _ *Plan) []Warning {
+	if d := time.Duration(f.Cluster.Headscale.KeyExpiry); d < shipping {
+		return one("key-expiry", fmt.Sprintf("Keys expire %d hours after a card is written: one that is held up in the post is worthless.", int(d.Hours())), "Set cluster: headscale: keyExpiry to 14d or more.")
+	}
+	return nil
+}
+
+func sites(_ *fleet.Fleet, p *Plan) []Warning {
+	var out []Warning
+	if len(p.Sites) == 1 {
+		out = append(out, Warning{"single-site", "All nodes are at one place: a fire, a thief or a power cut takes everything.", "Put one node elsewhere, or back up to elsewhere."})
+	}
+	for _, s := range p.Sites {
+		switch {
+		case len(s.Nodes) == 0:
+			out = append(out, Warning{"empty-site", fmt.Sprintf("%s has no node.", s.Name), "Remove the site, or give it one."})
+		case p.sitesWith(node.Agent) > 0 && !has(s, node.Agent) && has(s, node.Server):
+			out = append(out, Warning{"no-agents", fmt.Sprintf("%s has no agent: no work can run there, and no copy of a volume.", s.Name), "Add an agent, or let its server do work."})
+		}
+	}
+	return out
+}
+
+func has(s Site, role node.Role) bool {
+	for _, n := range s.Nodes {
+		if n.Role == role {
+			return true
+		}
+	}
+	return false
+}
+
+// lookalikes: Headscale calls the second node of a name "name-1".
+func lookalikes(f *fleet.Fleet, _ *Plan) []Warning {
+	var out []Warning
+	for _, name := range f.Nodes.Names {
+		base, digits, ok := cutLast(name, "-")
+		if _, known := f.Nodes.Get(base); ok && known && digits != "" && strings.Trim(digits, "0123456789") == "" {
+			out = append(out, Warning{"lookalike", fmt.Sprintf("%s is what Headscale calls a second %s.", name, base), "Give it another name."})
+		}
+	}
+	return out
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
