@@ -41,6 +41,7 @@ var leaves = map[string][]string{
 	"image/clusterca":    {"firstboot/contract"},
 	"image/fleet":        {"firstboot/node", "firstboot/secret", "firstboot/strictyaml", "image/atomicfile", "image/clusterca"},
 	"image/fleet/plan":   {"firstboot/node", "image/board", "image/fleet"},
+	"image/owner":        {"firstboot/node", "firstboot/secret", "image/atomicfile"},
 	"image/headscale":    {"firstboot/secret"},
 	"firstboot/secret":   {},
 	"firstboot/contract": {},

@@ -4,6 +4,10 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/owner"
 )
 
 func newNode() *cobra.Command {
@@ -11,24 +15,108 @@ func newNode() *cobra.Command {
 		Use:   "node",
 		Short: "Work with node.yaml, the identity of one node",
 	}
-	cmd.AddCommand(&cobra.Command{
+	cmd.AddCommand(newNodeCheck(), newNodeKeygen(), newNodeSign())
+	return cmd
+}
+
+func newNodeCheck() *cobra.Command {
+	var key string
+	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Check a node.yaml",
 		Long: `Check a node.yaml as the node itself will, and point at what is legal but
-likely to go wrong. A mistake is told with its line and field; exit code 1.`,
+likely to go wrong. A mistake, or a signature that does not fit, is told with
+its line and field; exit code 1. It also says what a node that has joined would
+take from the file.`,
 		Example: "  imagebuilder node check cabin-pi.yaml",
 		Args:    exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			config, _, err := loadNode(args[0])
+			config, data, err := loadNode(args[0])
 			if err != nil {
 				return err
+			}
+			if key == "" {
+				key = config.OwnerKey
+			}
+			taken, err := node.Taken(data, config, key)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			for _, warning := range config.Warnings() {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: %s\n", args[0], warning)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: node %s, site %s, role %s: good\n", args[0], config.Node, config.Site, config.Role)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: node %s, site %s, role %s: good\n%s: %s\n", args[0], config.Node, config.Site, config.Role, args[0], taken)
 			return err
 		},
-	})
+	}
+	cmd.Flags().StringVar(&key, "owner-key", "", "the public key that the node knows, where it is not the file's ownerKey")
+	return cmd
+}
+
+func newNodeKeygen() *cobra.Command {
+	var from password
+	var open bool
+	cmd := &cobra.Command{
+		Use:   "keygen KEYFILE",
+		Short: "Make the owner's key pair, for signing node.yaml",
+		Long: `Make a key pair in minisign's format: the secret half in KEYFILE, encrypted
+with a password, the public half in KEYFILE.pub. What is printed belongs into the
+first node.yaml of every node: from then on nothing but a key, tokens and network
+settings change on it without a signature. There is no other copy of the secret
+half: without it, such nodes must be made anew.`,
+		Example: "  imagebuilder node keygen owner.key",
+		Args:    exactArgs("KEYFILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			public, err := owner.Generate(args[0], func() (secret.String, error) {
+				if open {
+					return "", nil
+				}
+				return from.choose(cmd)
+			})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "ownerKey: %s\n", public)
+			return err
+		},
+	}
+	from.flag(cmd)
+	cmd.Flags().BoolVar(&open, "no-password", false, "do not encrypt the secret half")
+	return cmd
+}
+
+func newNodeSign() *cobra.Command {
+	var from password
+	var key string
+	cmd := &cobra.Command{
+		Use:   "sign FILE --key KEYFILE",
+		Short: "Sign a node.yaml, so that a node that has joined takes all of it",
+		Long: `Put the owner's signature below the text of a node.yaml, in place of one that it
+has. It holds for the node that the file names, and only until a later one was
+taken. KEYFILE is of 'imagebuilder node keygen' or of minisign. The file becomes
+0600, as it holds secrets.
+
+The signature is four lines of comment: the text above them and, without "# ",
+the lines themselves are what minisign -S makes of it.`,
+		Example: "  imagebuilder node sign cabin-pi.yaml --key owner.key",
+		Args:    exactArgs("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if key == "" {
+				return usagef("--key is missing")
+			}
+			secretKey, err := owner.Open(key, func() (secret.String, error) { return from.ask(cmd, key) })
+			if err != nil {
+				return err
+			}
+			config, err := owner.SignNode(args[0], secretKey)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: signed for node %s\n", args[0], config.Node)
+			return err
+		},
+	}
+	from.flag(cmd)
+	cmd.Flags().StringVar(&key, "key", "", "the owner's secret key")
 	return cmd
 }

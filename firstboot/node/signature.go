@@ -93,6 +93,27 @@ func (s *Signature) By(ownerKey string) error {
 	return nil
 }
 
+// Taken says what a node that has joined takes from a file, which is c, if it
+// knows this owner's key; "" is none. A signature that does not fit is an error.
+func Taken(data []byte, c *Config, ownerKey string) (string, error) {
+	sig, err := ReadSignature(data)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("the signature %w", err)
+	case ownerKey == "":
+		return "without ownerKey, a node that has joined takes all of it from anybody", nil
+	case sig == nil:
+		return "unsigned; a node that has joined takes a key, tokens and network settings from it, and nothing if more has changed", nil
+	}
+	if err := sig.By(ownerKey); err != nil {
+		return "", fmt.Errorf("the signature %w", err)
+	}
+	if sig.Node != c.Node {
+		return "", fmt.Errorf("the signature is for node %s", sig.Node)
+	}
+	return fmt.Sprintf("signed %s; a node that has joined takes all of it, unless it has a later one", sig.Time.Format("2006-01-02 15:04:05 UTC")), nil
+}
+
 // ParseOwnerKey reads what stands in ownerKey: a public key of minisign, in
 // one line.
 func ParseOwnerKey(s string) (minisign.PublicKey, error) {
@@ -106,6 +127,7 @@ func ParseOwnerKey(s string) (minisign.PublicKey, error) {
 // Sign returns a node.yaml, which is c, with the owner's signature below its
 // text, in place of one that it has.
 func Sign(data []byte, c *Config, key minisign.PrivateKey, now time.Time) ([]byte, error) {
+	now = now.Truncate(time.Second)
 	if old, err := ReadSignature(data); err == nil && old != nil && !now.After(old.Time) {
 		now = old.Time.Add(time.Second) // or a node would take the two for one
 	}

@@ -1,0 +1,103 @@
+// Package owner keeps the key pair of whoever owns a fleet, and signs with it.
+// Files and signatures are minisign's, so that its program can do all of this.
+//
+// It refuses to write over a key, and to sign a node.yaml that a node would not
+// load. It does not ask for a password: how to get one is passed in.
+package owner
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"aead.dev/minisign"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+)
+
+// Generate makes a key pair: the secret half in a file of that name, encrypted
+// unless the password is empty, the public one beside it in NAME.pub. It
+// returns the public key as node.yaml has it.
+func Generate(name string, password func() (secret.String, error)) (public string, err error) {
+	for _, f := range []string{name, name + ".pub"} { // before anybody types a password
+		if _, err := os.Lstat(f); !errors.Is(err, fs.ErrNotExist) {
+			return "", errors.Join(fmt.Errorf("%s exists: a key is never written over", f), err)
+		}
+	}
+	word, err := password()
+	if err != nil {
+		return "", err
+	}
+	pub, private, err := minisign.GenerateKey(nil)
+	if err != nil {
+		return "", err
+	}
+	text, err := private.MarshalText()
+	if err == nil && !word.Empty() {
+		text, err = minisign.EncryptKey(word.Reveal(), private)
+	}
+	if err == nil {
+		err = create(name, text, 0o600)
+	}
+	if err == nil {
+		text, err = pub.MarshalText()
+	}
+	if err == nil {
+		err = create(name+".pub", text, 0o644)
+	}
+	return pub.String(), err
+}
+
+// create writes a file that is not there.
+func create(name string, text []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(text, '\n'))
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// Open reads a secret key; password is asked where it is encrypted.
+func Open(name string, password func() (secret.String, error)) (minisign.PrivateKey, error) {
+	var key minisign.PrivateKey
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return key, err
+	}
+	if !minisign.IsEncrypted(text) {
+		if err := key.UnmarshalText(text); err != nil {
+			return key, fmt.Errorf("%s: is no secret key of minisign", name)
+		}
+		return key, nil
+	}
+	word, err := password()
+	if err != nil {
+		return key, err
+	}
+	if key, err = minisign.DecryptKey(word.Reveal(), text); err != nil {
+		return key, fmt.Errorf("%s: the password is wrong, or the key is damaged", name)
+	}
+	return key, nil
+}
+
+// SignNode puts a signature below the text of a node.yaml, in the file itself.
+func SignNode(name string, key minisign.PrivateKey) (*node.Config, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	config, err := node.Load(name, data)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := node.Sign(data, config, key, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return config, atomicfile.WriteFile(name, signed, 0o600)
+}
