@@ -42,6 +42,7 @@ var leaves = map[string][]string{
 	"image/fleet":        {"firstboot/node", "firstboot/secret", "firstboot/strictyaml", "image/atomicfile", "image/clusterca"},
 	"image/fleet/plan":   {"firstboot/node", "image/board", "image/fleet"},
 	"image/owner":        {"firstboot/node", "firstboot/secret", "image/atomicfile"},
+	"image/mint":         {"firstboot/secret", "image/atomicfile", "image/fleet", "image/flock", "image/headscale"},
 	"image/headscale":    {"firstboot/secret"},
 	"firstboot/secret":   {},
 	"firstboot/contract": {},

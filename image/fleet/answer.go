@@ -62,7 +62,7 @@ func optional(r Ref, read reader, field string) (secret.String, error) {
 // opens everything.
 func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
 	k = node.K3s{
-		Init: name == f.Cluster.K3s.Init, Servers: f.Servers(),
+		Init: name == f.Cluster.K3s.Init, Servers: f.Servers(), ServerTags: []string{RoleTag(node.Server)},
 		Labels: maps.Clone(n.Labels), Taints: slices.Clone(n.Taints),
 	}
 	if k.AgentToken, err = optional(f.Cluster.K3s.AgentToken, read, "cluster.k3s.agentToken"); err != nil {

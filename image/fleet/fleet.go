@@ -20,6 +20,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
@@ -176,6 +177,21 @@ func (f *Fleet) setDefaults() {
 			k.Init = servers[0]
 		}
 	}
+}
+
+// Dir is where the fleet's file is, and its secrets.
+func (f *Fleet) Dir() string { return f.dir }
+
+// APIKey reads what opens the Headscale's API.
+func (f *Fleet) APIKey() (secret.String, error) {
+	if f.Cluster.Headscale.APIKey.Empty() {
+		return "", fmt.Errorf("cluster.headscale.apiKey is missing in %s: where the key of your Headscale's API is", FileName)
+	}
+	s, err := f.Cluster.Headscale.APIKey.read(f.dir)
+	if err != nil {
+		return "", fmt.Errorf("cluster.headscale.apiKey: %w", err)
+	}
+	return s, nil
 }
 
 // Servers lists the nodes with role server, in the order of the file.

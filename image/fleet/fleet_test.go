@@ -70,6 +70,7 @@ func TestAnswers(t *testing.T) {
 	}
 	for name, w := range want {
 		w.Version, w.Timezone, w.Headscale.URL = 1, "Europe/Lisbon", "https://headscale.example.net"
+		w.K3s.ServerTags = []string{"tag:k3s-server"}
 		w.K3s.Servers, w.K3s.AgentToken = []string{"home-pi", "cabin-pi"}, "K10aa::node:s3cret"
 		got, err := f.Config(name)
 		if err != nil {

@@ -1,0 +1,87 @@
+package fleet
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// RoleTag is borne by every node of a role; that of servers is the sign by
+// which a node knows whom it may show its token.
+func RoleTag(r node.Role) string { return "tag:k3s-" + string(r) }
+
+// SiteTag is borne by every node of a site.
+func SiteTag(site string) string { return "tag:site-" + site }
+
+// Tags are those that a node gets with its key.
+func (n Node) Tags() []string { return []string{RoleTag(n.Role), SiteTag(n.Site)} }
+
+// tags lists all that the fleet uses, sorted.
+func (f *Fleet) tags() []string {
+	var out []string
+	for _, r := range []node.Role{node.Server, node.Agent, node.Witness} {
+		out = append(out, RoleTag(r))
+	}
+	for site := range maps.Keys(f.Sites) {
+		out = append(out, SiteTag(site))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// policy is Headscale's, in the form of tailscale's policy file ("acls").
+type policy struct {
+	TagOwners map[string][]string `json:"tagOwners"`
+	NodeAttrs []nodeAttr          `json:"nodeAttrs"`
+	ACLs      []acl               `json:"acls"`
+}
+
+type nodeAttr struct {
+	Target []string `json:"target"`
+	Attr   []string `json:"attr"`
+}
+
+type acl struct {
+	Action string   `json:"action"`
+	Proto  string   `json:"proto,omitempty"`
+	Src    []string `json:"src"`
+	Dst    []string `json:"dst"`
+}
+
+// Policy returns the policy that the fleet needs of its Headscale and no more:
+// between nodes only what k3s speaks (docs.k3s.io, "Requirements", inbound
+// rules), for the owner's own devices ssh, the API and what applications serve.
+// Nodes keep their addresses while Headscale is down (cache-network-maps, 0.29).
+func (f *Fleet) Policy() ([]byte, error) {
+	owner := []string{f.Cluster.Headscale.User + "@"}
+	servers, witness, agents := RoleTag(node.Server), RoleTag(node.Witness), RoleTag(node.Agent)
+	all, voters := []string{servers, witness, agents}, []string{servers, witness}
+	p := policy{
+		TagOwners: map[string][]string{},
+		NodeAttrs: []nodeAttr{{Target: all, Attr: []string{"cache-network-maps"}}},
+		ACLs: []acl{
+			{"accept", "tcp", all, ports("6443", servers, witness)}, // API and supervisor
+			{"accept", "tcp", voters, ports("2379-2380", voters...)},
+			{"accept", "tcp", all, ports("10250", all...)}, // kubelet
+			{"accept", "udp", all, ports("8472", all...)},  // flannel's VXLAN
+			{"accept", "icmp", all, ports("*", all...)},
+			{"accept", "", owner, ports("22,80,443,6443", all...)},
+			{"accept", "icmp", owner, ports("*", all...)},
+		},
+	}
+	for _, tag := range f.tags() {
+		p.TagOwners[tag] = owner
+	}
+	text, err := json.MarshalIndent(p, "", "  ")
+	return append(text, '\n'), err
+}
+
+func ports(list string, tags ...string) []string {
+	out := make([]string, len(tags))
+	for i, t := range tags {
+		out[i] = t + ":" + list
+	}
+	return out
+}

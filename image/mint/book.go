@@ -1,0 +1,70 @@
+package mint
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+)
+
+// book says which keys were made for which node.
+type book struct {
+	name string
+	data struct {
+		Version int                `json:"version"`
+		Nodes   map[string][]entry `json:"nodes"`
+	}
+}
+
+// entry is one key, by the number that Headscale gave it.
+type entry struct {
+	ID      headscale.ID `json:"id"`
+	Minted  time.Time    `json:"minted"`
+	Expires time.Time    `json:"expires"`
+}
+
+func readBook(name string) (*book, error) {
+	b := &book{name: name}
+	text, err := os.ReadFile(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		b.data.Version = 1
+	case err != nil:
+		return nil, err
+	default:
+		if err := json.Unmarshal(text, &b.data); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if b.data.Version != 1 {
+		return nil, fmt.Errorf("%s: is of version %d, this program knows 1", name, b.data.Version)
+	}
+	if b.data.Nodes == nil {
+		b.data.Nodes = map[string][]entry{}
+	}
+	return b, nil
+}
+
+// keys returns the numbers of a node's keys.
+func (b *book) keys(node string) map[headscale.ID]bool {
+	out := map[headscale.ID]bool{}
+	for _, e := range b.data.Nodes[node] {
+		out[e.ID] = true
+	}
+	return out
+}
+
+// add is durable when it returns.
+func (b *book) add(node string, e entry) error {
+	b.data.Nodes[node] = append(b.data.Nodes[node], e)
+	text, err := json.MarshalIndent(b.data, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(b.name, append(text, '\n'), 0o600)
+}

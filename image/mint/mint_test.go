@@ -1,0 +1,156 @@
+//go:build linux
+
+package mint
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
+)
+
+func example(t *testing.T) *fleet.Fleet {
+	t.Helper()
+	f, err := fleet.Load(filepath.Join(t.TempDir(), fleet.FileName), fleet.Example, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func open(t *testing.T, f *fleet.Fleet, s *headscaletest.Server) *Mint {
+	t.Helper()
+	m, err := Open(f, s.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m
+}
+
+// valid lists the keys that a node could still join with.
+func valid(t *testing.T, s *headscaletest.Server) (ids []headscale.ID) {
+	t.Helper()
+	all, err := s.Client.ListKeys(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range all {
+		if !k.Used && k.Expiration.After(time.Now()) {
+			ids = append(ids, k.ID)
+		}
+	}
+	return ids
+}
+
+// TestOneKeyPerNode: at a real Headscale a node's key is single-use, tagged and
+// expires; the next one ends it; another node's stays; and the fleet's policy
+// is what the server wants.
+func TestOneKeyPerNode(t *testing.T) {
+	s, f, ctx := headscaletest.Start(t), example(t), context.Background()
+	m := open(t, f, s)
+	first, err := m.New(ctx, "cabin-pi", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Replaced || first.Text.Empty() || first.Expires.Before(time.Now().AddDate(0, 0, 13)) || first.made.Reusable {
+		t.Errorf("%+v", first)
+	}
+	if want := []string{"tag:k3s-server", "tag:site-cabin"}; !slices.Equal(first.made.Tags, want) {
+		t.Errorf("tags %v, want %v", first.made.Tags, want)
+	}
+	other, err := m.New(ctx, "home-box", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := m.New(ctx, "cabin-pi", time.Now())
+	if err != nil || !again.Replaced {
+		t.Fatalf("%+v, %v", again, err)
+	}
+	if got := valid(t, s); !slices.Contains(got, other.made.ID) || !slices.Contains(got, again.made.ID) || len(got) != 2 {
+		t.Errorf("valid are %v", got)
+	}
+	if err := m.Expire(cancelled(), again); err != nil {
+		t.Error(err)
+	}
+	if got := valid(t, s); !slices.Equal(got, []headscale.ID{other.made.ID}) {
+		t.Errorf("valid are %v, want %v", got, other.made.ID)
+	}
+	policy, err := f.Policy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Client.PolicyCheck(ctx, string(policy)); err != nil {
+		t.Errorf("the server refuses the fleet's policy: %v", err)
+	}
+}
+
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// TestBook: what was minted is remembered by another run, and no key is in it.
+func TestBook(t *testing.T) {
+	s, f, ctx := headscaletest.Start(t), example(t), context.Background()
+	m := open(t, f, s)
+	first, err := m.New(ctx, "cabin-pi", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(f, s.Client); err == nil || !strings.Contains(err.Error(), "let it finish") {
+		t.Errorf("two at once: %v", err)
+	}
+	m.Close()
+	name := filepath.Join(f.Dir(), "secrets", "keys.json")
+	text, err := os.ReadFile(name)
+	if err != nil || bytes.Contains(text, []byte(first.Text.Reveal())) || bytes.Contains(text, []byte("hskey")) {
+		t.Errorf("the book holds the key, or nothing: %v", err)
+	}
+	if fi, err := os.Stat(name); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", fi.Mode(), err)
+	}
+	if next, err := open(t, f, s).New(ctx, "cabin-pi", time.Now()); err != nil || !next.Replaced {
+		t.Errorf("%+v, %v", next, err)
+	}
+}
+
+// TestUnwritableBook: a key that cannot be remembered is not handed out.
+func TestUnwritableBook(t *testing.T) {
+	s, f := headscaletest.Start(t), example(t)
+	m := open(t, f, s)
+	m.book.name = filepath.Join(f.Dir(), "no", "such", "directory")
+	if k, err := m.New(context.Background(), "cabin-pi", time.Now()); err == nil {
+		t.Errorf("got %+v", k)
+	}
+	if got := valid(t, s); len(got) > 0 {
+		t.Errorf("still valid: %v", got)
+	}
+}
+
+func TestDamagedBook(t *testing.T) {
+	for text, want := range map[string]string{"{": "keys.json: ", `{"version":2}`: "is of version 2"} {
+		f := example(t)
+		dir := filepath.Join(f.Dir(), "secrets")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "keys.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the lock is gone after a refusal
+			if _, err := Open(f, nil); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got %v", text, err)
+			}
+		}
+	}
+}
