@@ -39,7 +39,7 @@ var leaves = map[string][]string{
 	"image/prune":        {"image/tree"},
 	"image/kmod":         {"image/tree"},
 	"image/clusterca":    {"firstboot/contract"},
-	"image/fleet":        {"firstboot/node", "firstboot/secret", "firstboot/strictyaml", "image/atomicfile", "image/clusterca"},
+	"image/fleet":        {"firstboot/node", "firstboot/secret", "firstboot/strictyaml", "image/atomicfile", "image/clusterca", "image/owner"},
 	"image/fleet/plan":   {"firstboot/node", "image/board", "image/fleet"},
 	"image/owner":        {"firstboot/node", "firstboot/secret", "image/atomicfile"},
 	"image/mint":         {"firstboot/secret", "image/atomicfile", "image/fleet", "image/flock", "image/headscale"},

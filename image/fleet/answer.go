@@ -30,7 +30,7 @@ func (f *Fleet) answer(name string, read reader) (*node.Config, error) {
 	site := f.Sites[n.Site]
 	c := &node.Config{
 		Version: node.Version, Node: name, Board: n.Board, Site: n.Site, Role: n.Role,
-		Timezone: site.Timezone, SSH: f.Cluster.SSH, Headscale: node.Headscale{URL: f.Cluster.Headscale.URL},
+		Timezone: site.Timezone, SSH: f.Cluster.SSH, OwnerKey: f.Cluster.OwnerKey, Headscale: node.Headscale{URL: f.Cluster.Headscale.URL},
 	}
 	if c.Headscale.CA, err = f.ca(read); err != nil {
 		return nil, err

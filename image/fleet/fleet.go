@@ -194,6 +194,12 @@ func (f *Fleet) APIKey() (secret.String, error) {
 	return s, nil
 }
 
+// HeadscaleCA reads the certificates that the Headscale's is judged by besides
+// the system's, "" for none.
+func (f *Fleet) HeadscaleCA() (string, error) {
+	return f.ca(func(r Ref) (secret.String, error) { return r.read(f.dir) })
+}
+
 // Servers lists the nodes with role server, in the order of the file.
 func (f *Fleet) Servers() []string {
 	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return f.Nodes.by[name].Role != node.Server })

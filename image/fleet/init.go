@@ -20,6 +20,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/clusterca"
+	"github.com/going-mobile/imagebuilder/image/owner"
 )
 
 // SecretsDir holds what Init makes, beside fleet.yaml.
@@ -55,13 +56,18 @@ func Init(dir string, o InitOptions, now time.Time, random io.Reader) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	pair, err := owner.NewPair("") // whoever reads this directory can do more
+	if err != nil {
+		return err
+	}
+	secrets["owner.key"] = append(pair.Secret, '\n')
 	if err := o.writeSecrets(dir, secrets); err != nil {
 		return err
 	}
 	if err := ignoreSecrets(filepath.Join(dir, ".gitignore")); err != nil {
 		return err
 	}
-	return atomicfile.WriteFile(filepath.Join(dir, FileName), o.text(), 0o644)
+	return atomicfile.WriteFile(filepath.Join(dir, FileName), o.text(pair.Key), 0o644)
 }
 
 func (o InitOptions) check() error {
@@ -172,9 +178,9 @@ func ignoreSecrets(name string) error {
 }
 
 // text is the example with the answers in it.
-func (o InitOptions) text() []byte {
+func (o InitOptions) text(ownerKey string) []byte {
 	text := strings.NewReplacer(
-		"name: going-mobile", "name: "+o.Name,
+		"name: going-mobile", "name: "+o.Name+"\n  ownerKey: "+ownerKey+" # nodes that have joined take changes signed by it",
 		"https://headscale.example.net", o.Headscale,
 	).Replace(string(Example))
 	if len(o.Recipients) > 0 {

@@ -9,10 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"aead.dev/minisign"
 	"filippo.io/age"
 	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/image/clusterca"
+	"github.com/going-mobile/imagebuilder/image/owner"
 )
 
 var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -43,6 +45,13 @@ func TestInit(t *testing.T) {
 	files := identityOf(t, filepath.Join(dir, SecretsDir, "cluster-ca.yaml"))
 	if err := files.Check(noon); err != nil {
 		t.Error(err)
+	}
+	key, err := owner.Open(filepath.Join(dir, SecretsDir, "owner.key"), nil)
+	if err != nil || c.OwnerKey == "" {
+		t.Fatalf("owner's key %q, %v", c.OwnerKey, err)
+	}
+	if public := key.Public().(minisign.PublicKey); public.String() != c.OwnerKey {
+		t.Error("the nodes are told another owner's key")
 	}
 	pin, err := files.Token("server", "")
 	if err != nil || !strings.HasPrefix(c.K3s.Token.Reveal(), pin) || f.Cluster.Name != "shed" || c.Headscale.URL != answers.Headscale {

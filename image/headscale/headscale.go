@@ -10,6 +10,8 @@ package headscale
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,17 +32,25 @@ type Client struct {
 }
 
 // New returns a client for the server at base, such as
-// https://headscale.example.net, with an API key. httpClient nil is one with
-// a timeout of 30 seconds.
-func New(base string, apiKey secret.String, httpClient *http.Client) (*Client, error) {
+// https://headscale.example.net, with an API key. ca holds PEM certificates to
+// trust besides the system's; "" is none.
+func New(base string, apiKey secret.String, ca string) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("headscale: want an address like https://headscale.example.net")
 	}
-	if httpClient == nil {
-		httpClient = &http.Client{Timeout: 30 * time.Second}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if ca != "" {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, fmt.Errorf("headscale: %w", err)
+		}
+		if !pool.AppendCertsFromPEM([]byte(ca)) {
+			return nil, errors.New("headscale: its CA holds no certificate in PEM form")
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}
-	return &Client{base: strings.TrimSuffix(base, "/"), key: apiKey, http: httpClient}, nil
+	return &Client{base: strings.TrimSuffix(base, "/"), key: apiKey, http: &http.Client{Timeout: 30 * time.Second, Transport: transport}}, nil
 }
 
 // ErrUnauthorized means that the server does not accept the API key.
@@ -224,4 +234,10 @@ func (c *Client) CreateUser(ctx context.Context, name string) (User, error) {
 // that it is too old to say (before 0.29).
 func (c *Client) PolicyCheck(ctx context.Context, policy string) error {
 	return c.call(ctx, http.MethodPost, "/api/v1/policy/check", map[string]string{"policy": policy}, nil)
+}
+
+// SetPolicy replaces the server's policy. A server that reads its policy from
+// a file refuses: policy.mode must be database.
+func (c *Client) SetPolicy(ctx context.Context, policy string) error {
+	return c.call(ctx, http.MethodPut, "/api/v1/policy", map[string]string{"policy": policy}, nil)
 }

@@ -39,7 +39,7 @@ func TestRealServer(t *testing.T) {
 	if _, err := c.Node(ctx, "77"); !errors.Is(err, headscale.ErrNotFound) {
 		t.Errorf("a node that is not there: %v", err)
 	}
-	wrong, err := headscale.New(s.URL, "hskey-api-wrong-key", nil)
+	wrong, err := headscale.New(s.URL, "hskey-api-wrong-key", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func TestErrorsKeepSecrets(t *testing.T) {
 		}
 	}))
 	base := web.URL
-	c, err := headscale.New(base, "hskey-api-verysecret", nil)
+	c, err := headscale.New(base, "hskey-api-verysecret", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,24 +32,40 @@ func Generate(name string, password func() (secret.String, error)) (public strin
 	if err != nil {
 		return "", err
 	}
-	pub, private, err := minisign.GenerateKey(nil)
+	p, err := NewPair(word)
 	if err != nil {
 		return "", err
 	}
-	text, err := private.MarshalText()
-	if err == nil && !word.Empty() {
-		text, err = minisign.EncryptKey(word.Reveal(), private)
+	if err := create(name, p.Secret, 0o600); err != nil {
+		return "", err
 	}
-	if err == nil {
-		err = create(name, text, 0o600)
+	return p.Key, create(name+".pub", p.Public, 0o644)
+}
+
+// Pair is a key pair: the texts of minisign's two files, and the public key as
+// node.yaml has it.
+type Pair struct {
+	Secret, Public []byte
+	Key            string
+}
+
+// NewPair makes a key pair, its secret half encrypted unless the password is
+// empty.
+func NewPair(password secret.String) (Pair, error) {
+	pub, private, err := minisign.GenerateKey(nil)
+	if err != nil {
+		return Pair{}, err
 	}
-	if err == nil {
-		text, err = pub.MarshalText()
+	p := Pair{Key: pub.String()}
+	if p.Public, err = pub.MarshalText(); err != nil {
+		return Pair{}, err
 	}
-	if err == nil {
-		err = create(name+".pub", text, 0o644)
+	if password.Empty() {
+		p.Secret, err = private.MarshalText()
+	} else {
+		p.Secret, err = minisign.EncryptKey(password.Reveal(), private)
 	}
-	return pub.String(), err
+	return p, err
 }
 
 // create writes a file that is not there.

@@ -77,8 +77,9 @@ func StartAt(t testing.TB, listen, public string) *Server {
 	s.write("config.yaml", fmt.Sprintf(config, s.URL, listen, port, metrics, grpc, dir, stun))
 	s.Run()
 	s.exec("users", "create", "fleet", "-o", "json")
+	s.exec("policy", "set", "-f", filepath.Join(dir, "policy.hujson"))
 	s.APIKey = secret.String(lastLine(s.exec("apikeys", "create", "--expiration", "24h")))
-	if s.Client, err = headscale.New(fmt.Sprintf("http://%s:%d", listen, port), s.APIKey, nil); err != nil {
+	if s.Client, err = headscale.New(fmt.Sprintf("http://%s:%d", listen, port), s.APIKey, ""); err != nil {
 		t.Fatal(err)
 	}
 	users, err := s.Client.Users(context.Background())
@@ -103,7 +104,7 @@ derp:
 disable_check_updates: true
 database: {type: sqlite, sqlite: {path: %[6]s/db.sqlite, write_ahead_log: true}}
 log: {level: info, format: text}
-policy: {mode: file, path: %[6]s/policy.hujson}
+policy: {mode: database}
 dns: {magic_dns: true, base_domain: tailnet.example, override_local_dns: false, nameservers: {global: []}}
 unix_socket: %[6]s/hs.sock
 unix_socket_permission: "0700"

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/mint"
+)
+
+// connect returns a client of the fleet's Headscale.
+func connect(f *fleet.Fleet) (*headscale.Client, error) {
+	key, err := f.APIKey()
+	if err != nil {
+		return nil, err
+	}
+	ca, err := f.HeadscaleCA()
+	if err != nil {
+		return nil, err
+	}
+	return headscale.New(f.Cluster.Headscale.URL, key, ca)
+}
+
+func newHeadscale() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "headscale",
+		Short: "Work with the fleet's Headscale",
+	}
+	cmd.AddCommand(newPolicy())
+	return cmd
+}
+
+func newPolicy() *cobra.Command {
+	var file string
+	var check, apply bool
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Print, check or apply the policy that the fleet needs",
+		Long: `Print the policy that the fleet needs of its Headscale: a tag for every role and
+site, between nodes only what k3s speaks, for the owner's own devices ssh, the
+API and the web. --check asks the server what it thinks of it (0.29 and newer);
+--apply makes it the server's policy, where that keeps it in its database.`,
+		Example: `  imagebuilder headscale policy > policy.hujson
+  imagebuilder headscale policy --apply`,
+		Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if check && apply {
+				return usagef("--check or --apply, not both")
+			}
+			f, err := loadFleet(file)
+			if err != nil {
+				return err
+			}
+			policy, err := f.Policy()
+			if err != nil {
+				return err
+			}
+			if !check && !apply {
+				_, err = cmd.OutOrStdout().Write(policy)
+				return err
+			}
+			client, err := connect(f)
+			if err != nil {
+				return err
+			}
+			return sendPolicy(cmd, client, string(policy), apply)
+		},
+	}
+	fleetFlag(cmd, &file)
+	cmd.Flags().BoolVar(&check, "check", false, "ask the server whether it would take it")
+	cmd.Flags().BoolVar(&apply, "apply", false, "make it the server's policy")
+	return cmd
+}
+
+func sendPolicy(cmd *cobra.Command, client *headscale.Client, policy string, apply bool) error {
+	if apply {
+		if err := client.SetPolicy(cmd.Context(), policy); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), "the policy is the server's now")
+		return err
+	}
+	err := client.PolicyCheck(cmd.Context(), policy)
+	if errors.Is(err, headscale.ErrNotFound) {
+		return fmt.Errorf("this Headscale cannot check a policy, 0.29 and newer can: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), "the server would take the policy")
+	return err
+}
+
+func newKey() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "key NODE",
+		Short: "Make a new key for a node",
+		Long: `Make a new single-use key for a node of the fleet and print it. A key that the
+node was given before and has not used is expired. To hand it over, write it into
+the node's node.yaml on the boot partition (headscale: authKey:); a node that has
+joined and lost its membership takes it there without a signature.`,
+		Example: "  imagebuilder key cabin-pi",
+		Args:    exactArgs("NODE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := loadFleet(file)
+			if err != nil {
+				return err
+			}
+			if _, err := f.Find(args[0]); err != nil {
+				return err
+			}
+			client, err := connect(f)
+			if err != nil {
+				return err
+			}
+			m, err := mint.Open(f, client)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			k, err := m.New(cmd.Context(), args[0], time.Now())
+			if err != nil {
+				return err
+			}
+			if k.Replaced {
+				fmt.Fprintf(cmd.ErrOrStderr(), "the unused key that %s had is expired now\n", args[0])
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "valid until %s, for one join; write it into node.yaml on the card (headscale: authKey:)\n", k.Expires.Local().Format("2 January 2006 15:04"))
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), k.Text.Reveal())
+			return err
+		},
+	}
+	fleetFlag(cmd, &file)
+	return cmd
+}
