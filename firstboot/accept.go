@@ -64,27 +64,25 @@ func (h *Host) acceptUnsigned(g, own *given) error {
 		return nil
 	}
 	changed := own.cfg.Reserved(g.cfg.Keep())
-	same, err := h.hasFiles(g.cfg)
+	files, err := extraFiles(g.cfg)
 	if err != nil {
 		return err
 	}
-	if !same && !slices.Contains(changed, "files") {
-		changed = append(changed, "files")
+	// The own copy has forgotten what was in these; the node has them.
+	for _, f := range []struct {
+		field string
+		want  []file
+	}{{"files", files}, {"k3s.ca", identityFiles(g.cfg)}} {
+		if same, err := h.allMatch(f.want); err != nil {
+			return err
+		} else if !same && !slices.Contains(changed, f.field) {
+			changed = append(changed, f.field)
+		}
 	}
 	if len(changed) > 0 {
 		return problem("unsigned", strings.Join(changed, ", "))
 	}
 	return nil
-}
-
-// hasFiles compares the files of a node.yaml with what lies on the node: the
-// own copy has forgotten what was in them.
-func (h *Host) hasFiles(cfg *node.Config) (bool, error) {
-	files, err := extraFiles(cfg)
-	if err != nil {
-		return false, err
-	}
-	return h.allMatch(files)
 }
 
 // The own copy ends in a line that says what was signed last: one file, so

@@ -145,6 +145,19 @@ func (w *world) tellsRefusal(s firstboot.Status, code string, words ...string) {
 	}
 }
 
+// TestUnsignedIdentity: the first node.yaml once more is no change; another
+// cluster's authorities are one.
+func TestUnsignedIdentity(t *testing.T) {
+	public, _ := keyPair(t, 1)
+	first := withIdentity(t) + "ownerKey: " + public + "\n"
+	w := joinedWorld(t, first)
+	if s := w.replant(edit(t, first, "hskey-auth-first", "hskey-auth-second")); s.State != firstboot.Joined || s.Notice != nil {
+		t.Error(s.Line())
+	}
+	s := w.replant(edit(t, first, "planted server-ca.crt", "a stranger's"))
+	w.tellsRefusal(s, "unsigned", "changes k3s.ca without the owner's signature")
+}
+
 // TestUnsignedKeyBringsANodeBack: the sealed file with a new key in it, as a
 // helper writes it in front of the machine.
 func TestUnsignedKeyBringsANodeBack(t *testing.T) {

@@ -3,6 +3,8 @@ package firstboot
 import (
 	"maps"
 	"slices"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 // layIdentity puts the cluster's own authorities where k3s looks for them
@@ -16,9 +18,13 @@ func (m *machine) layIdentity(v via) error {
 	if founded, err := m.exists(k3sServer + "/db"); err != nil || founded {
 		return err
 	}
+	return m.ensure(identityFiles(m.cfg))
+}
+
+func identityFiles(cfg *node.Config) []file {
 	var all []file
-	for _, name := range slices.Sorted(maps.Keys(m.cfg.K3s.CA)) {
-		all = append(all, file{path: k3sServer + "/tls/" + name, data: []byte(m.cfg.K3s.CA[name].Reveal()), mode: 0o600})
+	for _, name := range slices.Sorted(maps.Keys(cfg.K3s.CA)) {
+		all = append(all, file{path: k3sServer + "/tls/" + name, data: []byte(cfg.K3s.CA[name].Reveal()), mode: 0o600})
 	}
-	return m.ensure(all)
+	return all
 }
