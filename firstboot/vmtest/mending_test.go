@@ -4,6 +4,7 @@ package vmtest
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,17 +13,22 @@ import (
 
 // TestMending breaks a node so that nobody can log in to it: its disk is too
 // small, and its network is a VLAN that does not exist. What to do stands on
-// the card, as a laptop reads it, and is done there.
+// the card, as a laptop reads it, and is done there. When it has joined, it
+// wants its owner's signature for more.
 func TestMending(t *testing.T) {
 	tn := newTailnet(t)
 	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
 	m.config.DiskSize = 6 * gib
+	key := filepath.Join(m.config.Dir, "owner.key")
 	cfg := tn.first("home-pi")
+	cfg.OwnerKey = strings.TrimSpace(strings.TrimPrefix(run(t, builder, "node", "keygen", key, "--no-password"), "ownerKey: "))
+	cfg.K3s.Config = map[string]any{"etcd-s3-secret-key": planted}
+	cfg.Files = append(cfg.Files, node.File{Path: "/etc/imagebuilder/files/password", Content: planted})
 	cfg.Network.Interfaces = []node.Interface{{Name: "enp0s4", VLAN: 5}}
 	m.personalise(cfg)
 	m.powerOn()
 	m.seeProblem("disk-too-small")
-	m.unplug("The disk is too small", "Use a larger card or disk.")
+	m.unplug("PLEASE HELP", "The disk is too small", "Use a larger card or disk.")
 
 	if err := os.Truncate(m.disk(), 8*gib); err != nil {
 		t.Fatal(err)
@@ -30,7 +36,7 @@ func TestMending(t *testing.T) {
 	m.powerOn()
 	m.seeProblem("no-dhcp")
 	m.screenshot("no-dhcp")
-	m.unplug("gives this node no address (no answer from DHCP on", "switch the router off and on")
+	m.unplug("PLEASE HELP", "gives this node no address (no answer from DHCP on", "switch the router off and on")
 
 	cfg.Network.Interfaces = nil
 	m.personalise(cfg)
@@ -39,6 +45,38 @@ func TestMending(t *testing.T) {
 	if _, ok := tn.nodes()["home-pi"]; !ok || tn.unused() != 0 {
 		t.Errorf("the tailnet has %v, %d keys are unused", tn.nodes(), tn.unused())
 	}
+	m.wantsSignature(cfg, key)
+}
+
+// planted is a password in k3s.config and in a file.
+const planted = "planted-5c1d09e7"
+
+// wantsSignature moves a node that has joined to another place: without its
+// owner's signature it stays, with it it goes.
+func (m *machine) wantsSignature(cfg *node.Config, key string) {
+	m.t.Helper()
+	if open := m.sh("grep -rlFs %s /etc /run /tmp /root /boot /var | xargs stat -Lc '%%a %%U %%n' | grep -v '^600 root ' || true", planted); open != "" {
+		m.t.Errorf("others than root can read a password in\n%s", open)
+	}
+	m.powerOff()
+	m.onlyOnData(planted)
+	cfg.Site = "cabin"
+	m.personalise(cfg)
+	m.powerOn()
+	m.seeProblem("unsigned")
+	m.screenshot("unsigned")
+	m.unplug("JOINED", "node.yaml changes site without the owner's signature", "Ask the owner for a signed node.yaml")
+
+	file := filepath.Join(m.config.Dir, "node.yaml")
+	run(m.t, builder, "node", "sign", file, "--key", key)
+	run(m.t, builder, "personalize", m.disk(), "--node-config", file)
+	m.powerOn()
+	m.see("firstboot: joined node=home-pi site=cabin")
+	if text := m.sh("cat /etc/rancher/k3s/config.yaml"); !strings.Contains(text, "region=cabin") || !strings.Contains(text, planted) {
+		m.t.Errorf("k3s' settings are\n%s", text)
+	}
+	m.powerOff()
+	m.onlyOnData(planted)
 }
 
 // unplug switches the machine off by its button and reads the card.
@@ -49,7 +87,7 @@ func (m *machine) unplug(words ...string) {
 	}
 	m.bounded(m.Wait)
 	text := strings.Join(strings.Fields(m.bootFile("STATUS.TXT")), " ")
-	for _, want := range append(words, "PLEASE HELP", "home-pi", "site-a") {
+	for _, want := range append(words, "home-pi", "site-a") {
 		if !strings.Contains(text, want) {
 			m.t.Errorf("STATUS.TXT lacks %q:\n%s", want, text)
 		}

@@ -51,16 +51,26 @@ func (m *machine) diskHides(key string) {
 	if at := m.find(tail(key)); len(at) > 0 {
 		m.t.Errorf("the key is on the disk, at bytes %v", at)
 	}
+	if at := m.onlyOnData(serverToken); at != 1 {
+		m.t.Errorf("the token is on the disk %d times, want it once", at)
+	}
+}
+
+// onlyOnData wants a secret nowhere but on the data partition of a machine
+// that is off, and returns how often it is there.
+func (m *machine) onlyOnData(secret string) int {
+	m.t.Helper()
 	img, err := inspect.Open(m.disk())
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	defer img.Close()
 	data := img.Layout.Partitions[len(img.Layout.Partitions)-1]
-	at := m.find(serverToken)
-	if len(at) != 1 || at[0] < data.Start {
-		m.t.Errorf("the token is on the disk at bytes %v; want it once, on the data partition from %d", at, data.Start)
+	at := m.find(secret)
+	if len(at) == 0 || at[0] < data.Start {
+		m.t.Errorf("%s is on the disk at bytes %v; want it on the data partition alone, from %d", secret, at, data.Start)
 	}
+	return len(at)
 }
 
 // find returns the offsets of a text on the disk. Holes of the sparse file
