@@ -154,7 +154,7 @@ func (c *Config) Warnings() []string {
 		out = append(out, "k3s.agentToken: is not used beside bootstrapToken")
 	}
 	if c.OwnerKey == "" {
-		out = append(out, "ownerKey: is missing; whoever can write the boot partition can change everything on this node")
+		out = append(out, "ownerKey: is missing; a node that has joined takes every change from whoever puts a node.yaml onto its card")
 	}
 	return out
 }
