@@ -48,6 +48,7 @@ func (m *machine) steps() []Step {
 		{"clock", m.clockDone, m.clockDo},
 		{"components", m.componentsDone, m.componentsDo},
 		{"tailnet", m.tailnetDone, m.tailnetDo},
+		{"firewall", m.firewallDone, m.firewallDo},
 		{"k3s", m.k3sDone, m.k3sDo},
 		{"verify", m.verifyDone, m.verifyDo},
 		{"seal", m.sealDone, m.sealDo},

@@ -141,7 +141,8 @@ type Net interface {
 type Link struct {
 	Name      string
 	Carrier   bool
-	Addresses []netip.Addr // without link-local ones
+	Addresses []netip.Addr   // without link-local ones
+	Networks  []netip.Prefix // of all its addresses, each with its own
 }
 
 // Clock is the time.

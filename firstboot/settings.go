@@ -19,6 +19,10 @@ func (m *machine) settings() ([]group, error) {
 	if err != nil {
 		return nil, err
 	}
+	firewall, err := m.firewallGroup()
+	if err != nil {
+		return nil, err
+	}
 	extra, err := extraFiles(m.cfg)
 	if err != nil {
 		return nil, err
@@ -27,6 +31,7 @@ func (m *machine) settings() ([]group, error) {
 		{"names", m.nameFiles(), func(context.Context) error { return nil }},
 		{"login", m.loginFiles(), m.retell("ssh.service")},
 		network,
+		firewall,
 		{"time", m.timeFiles(), m.retell("systemd-timesyncd.service")},
 		{"way", m.wayFiles(), m.retell(tailscaled)},
 		{"files", extra, m.tellFiles},

@@ -96,13 +96,14 @@ func (s Status) stepText() string {
 	return fmt.Sprintf("%d of %d: %s", n+1, len(stepNames), stepWords[s.Step])
 }
 
-var stepNames = []string{"identity", "clock", "components", "tailnet", "k3s", "verify", "seal"}
+var stepNames = []string{"identity", "clock", "components", "tailnet", "firewall", "k3s", "verify", "seal"}
 
 var stepWords = map[string]string{
 	"identity":   "identity - name, keys and network settings",
 	"clock":      "clock - setting the time",
 	"components": "components - downloading programs",
 	"tailnet":    "tailnet - joining the private network",
+	"firewall":   "firewall - keeping everybody else out",
 	"k3s":        "k3s - starting the cluster program",
 	"verify":     "verify - waiting until the cluster accepts this node",
 	"seal":       "seal - removing the secrets",

@@ -39,6 +39,8 @@ type world struct {
 	journal  string
 	ready    bool // the cluster calls the node Ready once k3s runs
 	blessed  bool
+	nft      string            // the firewall in the kernel, "" for none
+	nftFault func(string) bool // rules that the kernel refuses
 
 	// the tailnet
 	running   bool
@@ -119,7 +121,7 @@ func (w *world) torn(name string, effect func() error, half func()) error {
 func newWorld(t *testing.T, yaml string) *world {
 	w := &world{
 		t: t, files: map[string]*entry{}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
-		hostname: "localhost", synced: true, units: map[string]bool{"tailscaled.service": true, "systemd-networkd.service": true},
+		hostname: "localhost", synced: true, nft: "hook prerouting", units: map[string]bool{"tailscaled.service": true, "systemd-networkd.service": true},
 		space: 20 << 30, tags: []string{"tag:site-home"}, ready: true, spent: map[string]bool{}, refuse: map[string]string{},
 		links: []firstboot.Link{{Name: "eth0", Carrier: true, Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.20")}}},
 		alive: map[netip.Addr]bool{}, silent: map[netip.Addr]bool{}, served: map[string][]byte{},
@@ -127,6 +129,7 @@ func newWorld(t *testing.T, yaml string) *world {
 	w.put("/usr/lib/os-release", "ID=debian\nIMAGE_ID=imagebuilder-rpi4\n")
 	w.put("/usr/lib/clock-epoch", "")
 	w.files["/usr/lib/clock-epoch"].changed = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	w.put("/usr/lib/imagebuilder/firewall.nft", "hook prerouting\n")
 	w.put("/boot/firmware/imagebuilder.json", "{}")
 	w.put("/etc/machine-id", "")
 	w.put("/etc/iscsi/initiatorname.iscsi", "# comment\nGenerateName=yes\n")
@@ -398,6 +401,10 @@ type progWorld struct{ *world }
 
 func (w progWorld) Run(_ context.Context, argv ...string) (out string, err error) {
 	err = w.do("run "+argv[0], func() error {
+		if argv[0] == "nft" {
+			out, err = w.runNft(argv[1:])
+			return err
+		}
 		if !slices.Contains(argv, "kubectl") {
 			return nil
 		}
@@ -408,6 +415,19 @@ func (w progWorld) Run(_ context.Context, argv ...string) (out string, err error
 		return nil
 	})
 	return out, err
+}
+
+// runNft lists the rules, or takes them.
+func (w *world) runNft(args []string) (string, error) {
+	switch {
+	case args[0] != "--stateless" && w.nftFault != nil && w.nftFault(args[0]):
+		return "", errors.New("nft: syntax error")
+	case args[0] != "--stateless":
+		w.nft = args[0]
+	case w.nft == "":
+		return "", errors.New("nft: No such file or directory")
+	}
+	return w.nft, nil
 }
 
 type slotWorld struct{ *world }

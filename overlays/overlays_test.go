@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -157,6 +158,36 @@ func TestScriptsParse(t *testing.T) {
 		cmd.Stdin = strings.NewReader(string(b))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("/%s: %v: %s", n.Path, err, out)
+		}
+	}
+}
+
+// TestFirewallHoldsWhatItSays: what only a running node would show, late.
+func TestFirewallHoldsWhatItSays(t *testing.T) {
+	root := merged(t)
+	has := func(file, want string) {
+		t.Helper()
+		b, err := root.ReadAll(file)
+		check(t, err)
+		if !strings.Contains(string(b), want) {
+			t.Errorf("/%s lacks %q", file, want)
+		}
+	}
+	const units = "usr/lib/systemd/system/"
+	has(units+"tailscaled.service", " --port=41641")
+	has("usr/lib/imagebuilder/firewall.nft", "udp dport 41641 accept")
+	has(units+"firstboot-firewall.service", "Before=network-pre.target ")
+	has(units+"firstboot-firewall.service", "ExecStartPre=/usr/sbin/nft -f /usr/lib/imagebuilder/firewall.nft\n")
+	for _, o := range all(t) {
+		if o.Name == "firewall" && (!slices.Contains(o.Mask, "nftables.service") || !slices.Contains(o.Enable, "firstboot-firewall.service")) {
+			t.Errorf("the firewall enables %v, masks %v", o.Enable, o.Mask)
+		}
+	}
+	for _, name := range board.Names(boards.FS) {
+		b, err := board.Load(name, boards.FS)
+		check(t, err)
+		if !slices.Contains(b.Overlays, "firewall") {
+			t.Errorf("board %s has no firewall", name)
 		}
 	}
 }

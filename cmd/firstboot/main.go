@@ -31,9 +31,10 @@ type verb struct {
 var verbs = []verb{
 	{"run", "work through all steps and keep watching (the service)", runAll},
 	{"identity", "do the first step alone, before network and logins start", runIdentity},
+	{"firewall", "keep everybody out but the tailnet (a service)", keepFirewall},
 	{"status", "[--json] print how far this node is", printStatus},
 	{"retry", "look at node.yaml again and try again now", retry},
-	{"doctor", "check what k3s and Longhorn need of this node", runDoctor},
+	{"doctor", "check the firewall, and what k3s and Longhorn need", runDoctor},
 	{"health", "[--timeout 10m] wait until this system deserves to be kept", health},
 	{"bless", "mark the running slot as good", bless},
 	{"wait-tailnet", "[--timeout 90s] wait until k3s may start: the tailnet is up, its server is in it", waitTailnet},

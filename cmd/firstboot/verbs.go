@@ -52,6 +52,17 @@ func runIdentity(ctx context.Context, h firstboot.Host, args []string) error {
 	return err
 }
 
+func keepFirewall(ctx context.Context, h firstboot.Host, args []string) error {
+	if err := flags("firewall", args, nil); err != nil {
+		return err
+	}
+	err := firstboot.Guard(ctx, h, func(s string) { fmt.Println("firstboot:", s) })
+	if errors.Is(err, context.Canceled) { // systemd stops the service
+		return nil
+	}
+	return err
+}
+
 func printStatus(_ context.Context, h firstboot.Host, args []string) error {
 	asJSON := false
 	if err := flags("status", args, func(f *flag.FlagSet) { f.BoolVar(&asJSON, "json", false, "as JSON") }); err != nil {

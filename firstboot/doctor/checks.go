@@ -91,6 +91,17 @@ func (p *patient) longhorn(ctx context.Context) {
 	p.expect(p.exists("/etc/iscsi/initiatorname.iscsi"), Failure, group, "initiator name", "the node has none")
 }
 
+func (p *patient) firewall(ctx context.Context) {
+	const group, unit = "Firewall", "firstboot-firewall.service"
+	if err := p.Firewalled(ctx); err != nil {
+		p.add(group, "rules stand", Failure, "every port is open to everybody: "+err.Error())
+		return
+	}
+	p.add(group, "rules stand", OK, "")
+	up, err := p.Units.Active(ctx, unit)
+	p.expect(err == nil && up, Warning, group, "rules are kept", unit+" does not run: new addresses and a flush go unseen")
+}
+
 func (p *patient) enabled(option string) bool {
 	return p.config[option] == "y" || p.config[option] == "m"
 }

@@ -1,6 +1,6 @@
 // Package doctor examines a node for what k3s and Longhorn need of it: what
 // "k3s check-config" and "longhornctl check preflight" look at, without
-// either.
+// either. And it asks whether the firewall stands.
 //
 // It only looks. It mends nothing and loads no module.
 package doctor
@@ -41,6 +41,7 @@ func Examine(ctx context.Context, h firstboot.Host) []Finding {
 	p.kernel()
 	p.system()
 	p.longhorn(ctx)
+	p.firewall(ctx)
 	return p.found
 }
 

@@ -4,6 +4,7 @@ package doctor_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,16 @@ type units struct {
 }
 
 func (u units) Active(_ context.Context, name string) (bool, error) { return u.up[name], nil }
+
+// programs is an nft that lists these rules.
+type programs struct{ rules string }
+
+func (p programs) Run(context.Context, ...string) (string, error) {
+	if p.rules == "" {
+		return "", errors.New("no such table")
+	}
+	return p.rules, nil
+}
 
 // healthy is a node with nothing to complain about.
 func healthy(t *testing.T) (string, firstboot.Host) {
@@ -53,7 +64,8 @@ func healthy(t *testing.T) (string, firstboot.Host) {
 		write(t, root, name, content)
 	}
 	h := host.New(root, nil)
-	h.Units = units{up: map[string]bool{"iscsid.socket": true}}
+	h.Units = units{up: map[string]bool{"iscsid.socket": true, "firstboot-firewall.service": true}}
+	h.Programs = programs{"chain prerouting { type filter hook prerouting; policy drop; }"}
 	return root, h
 }
 
@@ -96,6 +108,22 @@ func TestIll(t *testing.T) {
 		found := doctor.Examine(context.Background(), h)
 		if doctor.Fit(found) || !strings.Contains(doctor.Table(found), c.want) {
 			t.Errorf("%s: want %q in\n%s", name, c.want, doctor.Table(found))
+		}
+	}
+}
+
+func TestFirewall(t *testing.T) {
+	_, h := healthy(t)
+	h.Units = units{up: map[string]bool{"iscsid.socket": true}}
+	found := doctor.Examine(context.Background(), h)
+	if table := doctor.Table(found); !doctor.Fit(found) || !strings.Contains(table, "firstboot-firewall.service does not run") {
+		t.Errorf("nobody keeps the rules:\n%s", table)
+	}
+	for _, rules := range []string{"", "table inet imagebuilder {}"} {
+		h.Programs = programs{rules}
+		found = doctor.Examine(context.Background(), h)
+		if table := doctor.Table(found); doctor.Fit(found) || !strings.Contains(table, "every port is open") {
+			t.Errorf("rules %q:\n%s", rules, table)
 		}
 	}
 }

@@ -40,7 +40,13 @@ func (n network) Links(context.Context) ([]firstboot.Link, error) {
 		if isVirtual(i.Name) {
 			continue
 		}
-		out = append(out, firstboot.Link{Name: i.Name, Carrier: i.Flags&net.FlagRunning != 0, Addresses: addresses(i)})
+		l := firstboot.Link{Name: i.Name, Carrier: i.Flags&net.FlagRunning != 0, Networks: networks(i)}
+		for _, p := range l.Networks {
+			if p.Addr().IsGlobalUnicast() {
+				l.Addresses = append(l.Addresses, p.Addr())
+			}
+		}
+		out = append(out, l)
 	}
 	return out, nil
 }
@@ -54,16 +60,15 @@ func isVirtual(name string) bool {
 	return false
 }
 
-func addresses(i net.Interface) []netip.Addr {
+func networks(i net.Interface) []netip.Prefix {
 	list, err := i.Addrs()
 	if err != nil { // the port just went away
 		return nil
 	}
-	var out []netip.Addr
+	var out []netip.Prefix
 	for _, a := range list {
-		p, err := netip.ParsePrefix(a.String())
-		if err == nil && p.Addr().IsGlobalUnicast() {
-			out = append(out, p.Addr())
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			out = append(out, p)
 		}
 	}
 	return out

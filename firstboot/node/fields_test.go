@@ -16,7 +16,7 @@ var inTheOpen = strings.Fields(`
 	node board site role timezone dataDisk ownerKey
 	headscale.url headscale.ca
 	k3s.servers k3s.serverTags k3s.labels k3s.taints
-	ssh.authorizedKeys
+	ssh.authorizedKeys firewall.lan firewall.public
 	network.interfaces.name network.interfaces.addresses network.interfaces.gateway network.interfaces.dns
 	network.wifi.ssid network.wifi.country network.ntp network.noProxy
 	longhorn.disk

@@ -44,6 +44,7 @@ type Config struct {
 	Headscale Headscale `yaml:"headscale"`
 	K3s       K3s       `yaml:"k3s,omitempty"`
 	SSH       SSH       `yaml:"ssh,omitempty"`
+	Firewall  Firewall  `yaml:"firewall,omitempty"`
 	Network   Network   `yaml:"network,omitempty"`
 	// Timezone is a name of the tz database; default Etc/UTC.
 	Timezone string `yaml:"timezone,omitempty"`
@@ -110,6 +111,17 @@ type K3s struct {
 type SSH struct {
 	// AuthorizedKeys are lines "TYPE BASE64 [COMMENT]" for the user root.
 	AuthorizedKeys []string `yaml:"authorizedKeys,omitempty"`
+	// LAN lets the private networks that the node is part of log in; default
+	// true, so that a node whose tailnet is dead can be reached.
+	LAN *bool `yaml:"lan,omitempty"`
+}
+
+// Firewall opens services, by name, to others than the tailnet.
+type Firewall struct {
+	// LAN is the private networks that the node is part of.
+	LAN []string `yaml:"lan,omitempty"`
+	// Public is everybody.
+	Public []string `yaml:"public,omitempty"`
 }
 
 // Network is needed only where DHCP on every wired port is not enough.

@@ -33,7 +33,8 @@ k3s:
   labels: {example.net/disk: ssd}
   taints: ["example.net/slow=true:NoSchedule"]
   config: {kubelet-arg: [max-pods=50], disable: [traefik], etcd-s3-secret-key: s3-secret}
-ssh: {authorizedKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me@home"]}
+ssh: {authorizedKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me@home"], lan: false}
+firewall: {lan: [http], public: [https]}
 network:
   interfaces:
   - {name: eth0, addresses: [192.168.1.10/24], gateway: 192.168.1.1, dns: [192.168.1.1]}
@@ -186,6 +187,10 @@ func TestRefusals(t *testing.T) {
 		{"taint", edit(full, ":NoSchedule", ":Never"), node.Invalid, `field "k3s.taints[0]"`},
 		{"ssh key", edit(full, "AAAAC3", "BBBBC3"), node.Invalid, `field "ssh.authorizedKeys[0]"`},
 		{"ssh type", edit(full, "ssh-ed25519", "ssh-rsa"), node.Invalid, "of the type it names"},
+		{"service", edit(minimal, "role: agent", "role: agent\nfirewall: {lan: [htps]}"), node.Invalid, `field "firewall.lan[0]": unknown service (did you mean "https"?)`},
+		{"k3s' port", edit(minimal, "role: agent", "role: agent\nfirewall: {public: [http, kubernetes]}"), node.Invalid, `field "firewall.public[1]": unknown service; one of http, https, ssh`},
+		{"service twice", edit(minimal, "role: agent", "role: agent\nfirewall: {lan: [ssh, ssh]}"), node.Invalid, `field "firewall.lan[1]": is listed twice`},
+		{"ssh open and closed", edit(minimal, "role: agent", "role: agent\nfirewall: {public: [ssh]}\nssh: {lan: false}"), node.Invalid, `field "firewall.public[0]": contradicts ssh.lan`},
 		{"address", edit(full, "192.168.1.10/24", "192.168.1.10"), node.Invalid, "prefix length"},
 		{"gateway", edit(full, "gateway: 192.168.1.1", "gateway: router"), node.Invalid, `field "network.interfaces[0].gateway"`},
 		{"vlan", edit(full, "vlan: 20", "vlan: 5000"), node.Invalid, "1 to 4094"},

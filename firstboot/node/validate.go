@@ -47,6 +47,7 @@ func validate(doc *strictyaml.Document, c *Config) error {
 	for i, k := range c.SSH.AuthorizedKeys {
 		v.want("ssh.authorizedKeys."+strconv.Itoa(i), checkAuthorizedKey(k))
 	}
+	v.firewall(c)
 	v.network(&c.Network)
 	v.want("timezone", checkTimezone(c.Timezone))
 	v.want("dataDisk", checkDevice(c.DataDisk))

@@ -1,0 +1,72 @@
+package firstboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// firewall: nobody but the tailnet and pods reaches this node, before
+// anything is there to be reached. The rules are the image's; node.yaml opens
+// services in them, and Guard keeps them in the kernel.
+
+const (
+	firewallRules = "/usr/lib/imagebuilder/firewall.nft" // of the overlay firewall
+	firewallOpen  = "/etc/imagebuilder/firewall.nft"     // what node.yaml opens
+	firewallTable = "inet imagebuilder"
+)
+
+// firewallDone asks the kernel, not the service: rules stand without it, and
+// it may run while they do not.
+func (m *machine) firewallDone(ctx context.Context) (bool, error) {
+	if ok, err := m.exists(firewallRules); err != nil || !ok { // an image without it
+		return !ok, err
+	}
+	return m.Firewalled(ctx) == nil, nil
+}
+
+func (m *machine) firewallDo(ctx context.Context) error {
+	if err := m.Firewalled(ctx); err != nil {
+		return problem("firewall", err.Error()).because(err)
+	}
+	return nil
+}
+
+// Firewalled says why the rules do not stand, nil if they do.
+func (h *Host) Firewalled(ctx context.Context) error {
+	rules, err := h.Programs.Run(ctx, "nft", "--stateless", "list", "table", firewallTable)
+	if err == nil && !strings.Contains(rules, "hook prerouting") {
+		err = errors.New("its rules are gone")
+	}
+	return err
+}
+
+// firewallGroup opens what node.yaml names. Guard takes it up by itself.
+func (m *machine) firewallGroup() (group, error) {
+	ok, err := m.exists(firewallRules)
+	asked := len(m.cfg.Firewall.LAN)+len(m.cfg.Firewall.Public) > 0 || m.cfg.SSH.LAN != nil
+	if err == nil && !ok && asked {
+		err = problem("bad-field", "fields \"firewall\" and \"ssh.lan\": this image has no firewall")
+	}
+	f := text644(firewallOpen, opening(m.cfg))
+	f.absent = !ok
+	return group{"firewall", []file{f}, func(context.Context) error { return nil }}, err
+}
+
+func opening(c *node.Config) string {
+	return generated + openSet("lan", c.OpenToLAN()) + openSet("public", c.Firewall.Public)
+}
+
+// openSet makes a set of the rules hold the services and no others.
+func openSet(set string, services []string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "flush set %s %s\n", firewallTable, set)
+	for _, name := range services {
+		s := node.Services[name]
+		fmt.Fprintf(&b, "add element %s %s { %s . %d }\n", firewallTable, set, s.Protocol, s.Port)
+	}
+	return b.String()
+}

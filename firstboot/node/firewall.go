@@ -1,0 +1,59 @@
+package node
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+)
+
+// Service is what a name in firewall opens.
+type Service struct {
+	Protocol string // tcp or udp
+	Port     int
+}
+
+// Services are the names that firewall knows. What k3s serves is none of
+// them: other nodes reach it through the tailnet.
+var Services = map[string]Service{
+	"http":  {"tcp", 80},
+	"https": {"tcp", 443},
+	"ssh":   {"tcp", 22},
+}
+
+// OpenToLAN lists the services for the private networks that the node is part
+// of.
+func (c *Config) OpenToLAN() []string {
+	if (c.SSH.LAN == nil || *c.SSH.LAN) && !slices.Contains(c.Firewall.LAN, "ssh") {
+		return append([]string{"ssh"}, c.Firewall.LAN...)
+	}
+	return c.Firewall.LAN
+}
+
+func (v *validator) firewall(c *Config) {
+	for at, list := range map[string][]string{"firewall.lan": c.Firewall.LAN, "firewall.public": c.Firewall.Public} {
+		for i, name := range list {
+			at := fmt.Sprintf("%s.%d", at, i)
+			v.want(at, checkService(name))
+			if slices.Contains(list[:i], name) {
+				v.refuse(at, "is listed twice")
+			}
+			if name == "ssh" && c.SSH.LAN != nil && !*c.SSH.LAN {
+				v.refuse(at, "contradicts ssh.lan, which is false")
+			}
+		}
+	}
+}
+
+func checkService(name string) error {
+	if _, ok := Services[name]; ok {
+		return nil
+	}
+	known := slices.Sorted(maps.Keys(Services))
+	if near := strictyaml.Nearest(name, known); near != "" {
+		return fmt.Errorf("unknown service (did you mean %q?)", near)
+	}
+	return fmt.Errorf("unknown service; one of %s", strings.Join(known, ", "))
+}
