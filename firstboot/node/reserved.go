@@ -39,6 +39,9 @@ var unsigned = map[string]bool{
 	"k3s.taints":         false,
 	"k3s.config":         false,
 	"ssh.authorizedKeys": false,
+	"ssh.lan":            false, // who may knock
+	"firewall.lan":       false,
+	"firewall.public":    false,
 	"timezone":           false,
 	"dataDisk":           false,
 	"longhorn.disk":      false,
