@@ -43,6 +43,7 @@ var leaves = map[string][]string{
 	"image/fleet/plan":   {"firstboot/node", "image/board", "image/fleet"},
 	"image/owner":        {"firstboot/node", "firstboot/secret", "image/atomicfile"},
 	"image/mint":         {"firstboot/secret", "image/atomicfile", "image/fleet", "image/flock", "image/headscale"},
+	"image/roster":       {"firstboot/node", "image/fleet", "image/headscale", "image/mint"},
 	"image/headscale":    {"firstboot/secret"},
 	"firstboot/secret":   {},
 	"firstboot/contract": {},

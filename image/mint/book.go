@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
@@ -17,12 +19,12 @@ type book struct {
 	name string
 	data struct {
 		Version int                `json:"version"`
-		Nodes   map[string][]entry `json:"nodes"`
+		Nodes   map[string][]Entry `json:"nodes"`
 	}
 }
 
-// entry is one key, by the number that Headscale gave it.
-type entry struct {
+// Entry is one key of the book, by the number that Headscale gave it.
+type Entry struct {
 	ID      headscale.ID `json:"id"`
 	Minted  time.Time    `json:"minted"`
 	Expires time.Time    `json:"expires"`
@@ -45,10 +47,21 @@ func readBook(name string) (*book, error) {
 		return nil, fmt.Errorf("%s: is of version %d, this program knows 1", name, b.data.Version)
 	}
 	if b.data.Nodes == nil {
-		b.data.Nodes = map[string][]entry{}
+		b.data.Nodes = map[string][]Entry{}
 	}
 	return b, nil
 }
+
+// Keys reads the book of a fleet: the keys made for each node, oldest first.
+func Keys(f *fleet.Fleet) (map[string][]Entry, error) {
+	b, err := readBook(bookName(f))
+	if err != nil {
+		return nil, err
+	}
+	return b.data.Nodes, nil
+}
+
+func bookName(f *fleet.Fleet) string { return filepath.Join(f.Dir(), fleet.SecretsDir, "keys.json") }
 
 // keys returns the numbers of a node's keys.
 func (b *book) keys(node string) map[headscale.ID]bool {
@@ -60,7 +73,7 @@ func (b *book) keys(node string) map[headscale.ID]bool {
 }
 
 // add is durable when it returns.
-func (b *book) add(node string, e entry) error {
+func (b *book) add(node string, e Entry) error {
 	b.data.Nodes[node] = append(b.data.Nodes[node], e)
 	text, err := json.MarshalIndent(b.data, "", "  ")
 	if err != nil {

@@ -52,7 +52,7 @@ func Open(f *fleet.Fleet, client *headscale.Client) (*Mint, error) {
 	if !ok {
 		return nil, fmt.Errorf("another imagebuilder makes keys for the fleet in %s: let it finish", f.Dir())
 	}
-	b, err := readBook(filepath.Join(dir, "keys.json"))
+	b, err := readBook(bookName(f))
 	if err != nil {
 		flock.Release(lock)
 		return nil, err
@@ -85,7 +85,7 @@ func (m *Mint) New(ctx context.Context, name string, now time.Time) (*Key, error
 		return nil, err
 	}
 	k := &Key{Node: name, Text: made.Key, Expires: made.Expiration, Replaced: replaced, made: made}
-	if err := m.book.add(name, entry{ID: made.ID, Minted: now.UTC(), Expires: made.Expiration}); err != nil {
+	if err := m.book.add(name, Entry{ID: made.ID, Minted: now.UTC(), Expires: made.Expiration}); err != nil {
 		return nil, errors.Join(err, m.Expire(ctx, k))
 	}
 	return k, nil

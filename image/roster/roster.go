@@ -1,0 +1,136 @@
+// Package roster says of every node of a fleet where it is on its way: from a
+// key that was made for it to a member of the tailnet.
+//
+// It asks Headscale and the mint's book. It changes nothing, and knows nothing
+// of what a node says of itself.
+package roster
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/mint"
+)
+
+// State is where a node is, in one word.
+type State string
+
+// The states, in their order.
+const (
+	NoKey   State = "no-key"  // nothing was made for it
+	Waiting State = "waiting" // its key is good and unused: in the post, or not switched on
+	Expired State = "expired" // its key expired before it was used
+	Online  State = "online"  // a member, and there
+	Offline State = "offline" // a member, and away
+)
+
+// Row is one node.
+type Row struct {
+	Node  string    `json:"node"`
+	Site  string    `json:"site"`
+	Role  node.Role `json:"role"`
+	State State     `json:"state"`
+	// Expires is when an unused key does.
+	Expires time.Time `json:"expires,omitzero"`
+	// Address is the node's in the tailnet, IPv4 where it has one.
+	Address  netip.Addr `json:"address,omitzero"`
+	LastSeen time.Time  `json:"lastSeen,omitzero"`
+	// Notes are what is wrong, in words.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Server is what is asked of Headscale.
+type Server interface {
+	Nodes(context.Context) ([]headscale.Node, error)
+	ListKeys(context.Context) ([]headscale.Key, error)
+}
+
+// Read returns the nodes in the order of the fleet's file.
+func Read(ctx context.Context, f *fleet.Fleet, server Server, now time.Time) ([]Row, error) {
+	made, err := mint.Keys(f)
+	if err != nil {
+		return nil, err
+	}
+	members, err := server.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := server.ListKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var rows []Row
+	for _, name := range f.Nodes.Names {
+		n, _ := f.Nodes.Get(name)
+		r := Row{Node: name, Site: n.Site, Role: n.Role, State: NoKey}
+		r.key(made[name], keys, now)
+		r.member(n, made[name], members)
+		rows = append(rows, r)
+	}
+	return rows, nil
+}
+
+// key looks at the last key that was made for the node.
+func (r *Row) key(made []mint.Entry, keys []headscale.Key, now time.Time) {
+	if len(made) == 0 {
+		return
+	}
+	last := made[len(made)-1]
+	at := slices.IndexFunc(keys, func(k headscale.Key) bool { return k.ID == last.ID })
+	switch {
+	case at < 0: // 0.28 and newer delete used keys with their node
+		return
+	case keys[at].Used:
+		r.Notes = append(r.Notes, "its key was used, but no member came of it")
+	case keys[at].Expiration.After(now):
+		r.State, r.Expires = Waiting, keys[at].Expiration
+	default:
+		r.State, r.Expires = Expired, keys[at].Expiration
+	}
+}
+
+// member finds what became of the node: by its key, which tells it from
+// another device of its name.
+func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) {
+	ours := func(m headscale.Node) bool {
+		return slices.ContainsFunc(made, func(e mint.Entry) bool { return e.ID == m.KeyID })
+	}
+	at := slices.IndexFunc(members, func(m headscale.Node) bool { return ours(m) && m.Name == r.Node })
+	named := slices.IndexFunc(members, func(m headscale.Node) bool { return m.GivenName == r.Node })
+	if at < 0 {
+		at = named
+	}
+	if at < 0 {
+		return
+	}
+	m := members[at]
+	r.State, r.Notes, r.LastSeen, r.Address, r.Expires = Offline, nil, m.LastSeen, address(m), time.Time{}
+	if m.Online {
+		r.State = Online
+	}
+	if m.GivenName != r.Node {
+		r.Notes = append(r.Notes, "Headscale calls it "+m.GivenName+": another "+r.Node+" is in the way")
+	}
+	for _, tag := range n.Tags() {
+		if !slices.Contains(m.Tags, tag) {
+			r.Notes = append(r.Notes, "it lacks "+tag+": it did not join with a key of this fleet")
+		}
+	}
+}
+
+func address(m headscale.Node) netip.Addr {
+	for _, a := range m.Addresses {
+		if a.Is4() {
+			return a
+		}
+	}
+	if len(m.Addresses) > 0 {
+		return m.Addresses[0]
+	}
+	return netip.Addr{}
+}

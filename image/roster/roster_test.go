@@ -1,0 +1,98 @@
+package roster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+)
+
+var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+
+// server answers as a Headscale does.
+type server struct {
+	nodes []headscale.Node
+	keys  []headscale.Key
+	err   error
+}
+
+func (s server) Nodes(context.Context) ([]headscale.Node, error)   { return s.nodes, s.err }
+func (s server) ListKeys(context.Context) ([]headscale.Key, error) { return s.keys, s.err }
+
+// load is the example, with keys 1, 2, … made for its nodes in their order.
+func load(t *testing.T) *fleet.Fleet {
+	t.Helper()
+	f, err := fleet.Load(filepath.Join(t.TempDir(), fleet.FileName), fleet.Example, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made []string
+	for i, name := range f.Nodes.Names {
+		made = append(made, fmt.Sprintf(`"%s":[{"id":"%d"}]`, name, i+1))
+	}
+	dir := filepath.Join(f.Dir(), fleet.SecretsDir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "keys.json"), []byte(`{"version":1,"nodes":{`+strings.Join(made, ",")+"}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestStates: each node is where its key and its membership say, whatever else
+// bears its name.
+func TestStates(t *testing.T) {
+	f := load(t)
+	ip := netip.MustParseAddr("100.64.0.7")
+	tags := []string{"tag:k3s-server", "tag:site-home"}
+	s := server{
+		nodes: []headscale.Node{
+			{Name: "home-pi", GivenName: "home-pi", Tags: []string{}, KeyID: "99"}, // a laptop
+			{Name: "home-pi", GivenName: "home-pi-1", Tags: tags, KeyID: "1", Online: true, LastSeen: noon, Addresses: []netip.Addr{netip.MustParseAddr("fd7a::7"), ip}},
+			{Name: "home-box", GivenName: "home-box", Tags: []string{"tag:k3s-agent"}, KeyID: "3"},
+		},
+		keys: []headscale.Key{
+			{ID: "1", Used: true}, {ID: "2", Expiration: noon.Add(time.Hour)}, {ID: "3", Used: true}, {ID: "4", Expiration: noon.Add(-time.Hour)},
+		},
+	}
+	rows, err := Read(context.Background(), f, s, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Row{
+		{Node: "home-pi", Site: "home", Role: "server", State: Online, Address: ip, LastSeen: noon, Notes: []string{"Headscale calls it home-pi-1: another home-pi is in the way"}},
+		{Node: "cabin-pi", Site: "cabin", Role: "server", State: Waiting, Expires: noon.Add(time.Hour)},
+		{Node: "home-box", Site: "home", Role: "agent", State: Offline, Notes: []string{"it lacks tag:site-home: it did not join with a key of this fleet"}},
+		{Node: "cabin-box", Site: "cabin", Role: "agent", State: Expired, Expires: noon.Add(-time.Hour)},
+	}
+	if d := cmp.Diff(want, rows, cmpopts.EquateComparable(netip.Addr{})); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestUsedAndGone: a key that was spent without a member is the trap of a
+// power cut at the wrong moment.
+func TestUsedAndGone(t *testing.T) {
+	rows, err := Read(context.Background(), load(t), server{keys: []headscale.Key{{ID: "1", Used: true}}}, noon)
+	if err != nil || rows[0].State != NoKey || len(rows[0].Notes) != 1 {
+		t.Errorf("%+v, %v", rows[0], err)
+	}
+}
+
+func TestServerDown(t *testing.T) {
+	if _, err := Read(context.Background(), load(t), server{err: errors.New("refused")}, noon); err == nil {
+		t.Error("no error")
+	}
+}
