@@ -91,10 +91,13 @@ const lastLineFormat = "# last signed: %d %s\n"
 
 func (g *given) keep() ([]byte, error) {
 	text, err := node.Marshal(g.cfg.Keep())
-	if err == nil && g.last.digest != "" {
-		text = fmt.Appendf(text, lastLineFormat, g.last.time.Unix(), g.last.digest)
+	if err != nil || g.last.digest == "" {
+		return text, err
 	}
-	return text, err
+	if text = fmt.Appendf(text, lastLineFormat, g.last.time.Unix(), g.last.digest); len(text) > node.ReservedSize {
+		return nil, node.ErrTooLong // it could not be read back
+	}
+	return text, nil
 }
 
 // readLast reads what keep wrote.

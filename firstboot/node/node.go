@@ -2,10 +2,11 @@
 // belongs and the secrets it needs once. The program that flashes a card writes
 // it, the one that runs when the card boots reads it.
 //
-// The package reads, checks, completes and writes the file's content. It
-// refuses unknown fields, values that would be wrong on any machine, and
-// files for another version of itself. It does not touch a disk, a network or
-// the machine, and says nothing about values that only the machine can judge.
+// The package reads, checks, completes, signs and writes the file's content,
+// and knows which of it is its owner's to change. It refuses unknown fields,
+// values that would be wrong on any machine, and files for another version of
+// itself. It does not touch a disk, a network or the machine, and says nothing
+// about values that only the machine can judge.
 package node
 
 import (

@@ -63,7 +63,7 @@ func (m *machine) wantsSignature(cfg *node.Config, key string) {
 	cfg.Site = "cabin"
 	m.personalise(cfg)
 	m.powerOn()
-	m.seeProblem("unsigned")
+	m.see("firstboot: joined .* problem=unsigned: ")
 	m.screenshot("unsigned")
 	m.unplug("JOINED", "node.yaml changes site without the owner's signature", "Ask the owner for a signed node.yaml")
 
