@@ -181,7 +181,7 @@ func (m *machine) try(ctx context.Context, c node.Component, address, part strin
 	if err != nil {
 		return err
 	}
-	if err := m.Net.Fetch(ctx, address, part); err != nil {
+	if err := m.Net.Fetch(ctx, address, part, c.Size); err != nil {
 		return problem("component-down", c.Name+" "+c.Version, m.why(ctx, err).Error()).because(err)
 	}
 	ok, err := m.hasDigest(part, c.SHA256)

@@ -133,8 +133,9 @@ type Net interface {
 	Control(ctx context.Context, url, ca string) error
 	// Supervisor asks whether k3s serves a cluster on a port of a peer.
 	Supervisor(ctx context.Context, at netip.AddrPort) (bool, error)
-	// Fetch downloads an address to a file, resuming what is there.
-	Fetch(ctx context.Context, url, name string) error
+	// Fetch downloads an address to a file of so many bytes, 0 if that is
+	// unknown, resuming what is there.
+	Fetch(ctx context.Context, url, name string, size int64) error
 }
 
 // Link is a network port.

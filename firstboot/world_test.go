@@ -363,7 +363,7 @@ func (w netWorld) Supervisor(_ context.Context, at netip.AddrPort) (alive bool, 
 	return alive, err
 }
 
-func (w netWorld) Fetch(_ context.Context, url, name string) error {
+func (w netWorld) Fetch(_ context.Context, url, name string, _ int64) error {
 	data, ok := w.served[url]
 	write := func(n int) { w.put(name, string(data[:n])) }
 	return w.torn("fetch "+url, func() error {

@@ -159,10 +159,10 @@ func TestFetchResumes(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	h := host.New(t.TempDir(), nil)
-	if err := h.Net.Fetch(context.Background(), s.URL+"/k3s", "/var/k3s"); err == nil {
+	if err := h.Net.Fetch(context.Background(), s.URL+"/k3s", "/var/k3s", int64(len(data))); err == nil {
 		t.Fatal("a broken connection is no error")
 	}
-	if err := h.Net.Fetch(context.Background(), s.URL+"/k3s", "/var/k3s"); err != nil {
+	if err := h.Net.Fetch(context.Background(), s.URL+"/k3s", "/var/k3s", int64(len(data))); err != nil {
 		t.Fatal(err)
 	}
 	f, err := h.Files.Open("/var/k3s")
@@ -175,6 +175,68 @@ func TestFetchResumes(t *testing.T) {
 	}
 	if len(ranges) != 2 || !strings.HasPrefix(ranges[1], "bytes=") {
 		t.Errorf("ranges %q", ranges)
+	}
+}
+
+// TestMain makes this process trust the servers of httptest.
+func TestMain(m *testing.M) {
+	s := httptest.NewTLSServer(nil)
+	s.Close()
+	dir, err := os.MkdirTemp("", "host-")
+	if err != nil {
+		panic(err)
+	}
+	file := filepath.Join(dir, "ca.pem")
+	pem := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	if err := errors.Join(os.WriteFile(file, pem, 0o600), os.Setenv("SSL_CERT_FILE", file)); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func TestFetchStaysOnTLS(t *testing.T) {
+	asked := 0
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { asked++; fmt.Fprint(w, "evil") }))
+	t.Cleanup(plain.Close)
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/left" {
+			http.Redirect(w, r, plain.URL, http.StatusFound)
+			return
+		}
+		fmt.Fprint(w, "good")
+	}))
+	t.Cleanup(s.Close)
+	h := host.New(t.TempDir(), nil)
+	if err := h.Net.Fetch(context.Background(), s.URL+"/stays", "/var/good", 0); err != nil {
+		t.Error(err)
+	}
+	err := h.Net.Fetch(context.Background(), s.URL+"/left", "/var/evil", 0)
+	if err == nil || !strings.Contains(err.Error(), "redirected from https to http") || asked > 0 {
+		t.Errorf("plain http was asked %d times, %v", asked, err)
+	}
+}
+
+// TestFetchEndsWhereTheFileEnds: a server that never stops must not fill the
+// disk, whether or not it announces how much there is.
+func TestFetchEndsWhereTheFileEnds(t *testing.T) {
+	sent := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for sent = 0; sent < 64<<20; sent += 1 << 20 {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				return
+			}
+		}
+	}))
+	t.Cleanup(s.Close)
+	h := host.New(t.TempDir(), nil)
+	err := h.Net.Fetch(context.Background(), s.URL, "/var/k3s", 1000)
+	if err == nil || !strings.Contains(err.Error(), "longer than announced: more than 1000 bytes") {
+		t.Errorf("error = %v after %d bytes", err, sent)
+	}
+	if fi, err := h.Files.Stat("/var/k3s"); err == nil {
+		t.Errorf("%d bytes are left", fi.Size())
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/cavaliergopher/grab/v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/transfer"
 )
 
 // network is the local network and the way out.
@@ -170,7 +171,7 @@ func (n network) client(conf *tls.Config) *http.Client {
 }
 
 func (n network) follower(conf *tls.Config) *http.Client {
-	return &http.Client{Transport: &http.Transport{
+	return &http.Client{CheckRedirect: transfer.CheckRedirect, Transport: &http.Transport{
 		Proxy:                 n.proxy(),
 		TLSClientConfig:       conf,
 		DialContext:           dialPatiently,
@@ -249,7 +250,7 @@ func (n network) Supervisor(ctx context.Context, at netip.AddrPort) (bool, error
 
 // Fetch downloads with resume. What is there and longer than what the server
 // has is of no use and goes.
-func (n network) Fetch(ctx context.Context, address, name string) error {
+func (n network) Fetch(ctx context.Context, address, name string, size int64) error {
 	path := n.files.at(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -259,11 +260,25 @@ func (n network) Fetch(ctx context.Context, address, name string) error {
 		return fmt.Errorf("%s: not a usable address", address)
 	}
 	c := grab.NewClient()
-	c.HTTPClient = n.follower(nil)
+	c.HTTPClient = limited{n.follower(nil), size}
 	c.UserAgent = "imagebuilder-firstboot"
 	err = c.Do(req.WithContext(ctx)).Err()
-	if errors.Is(err, grab.ErrBadLength) {
+	if errors.Is(err, grab.ErrBadLength) || errors.Is(err, transfer.ErrTooLong) {
 		return errors.Join(err, os.Remove(path))
 	}
 	return err
+}
+
+// limited is grab's view of the network.
+type limited struct {
+	*http.Client
+	size int64
+}
+
+func (l limited) Do(req *http.Request) (*http.Response, error) {
+	resp, err := l.Client.Do(req)
+	if err == nil {
+		transfer.Limit(resp, l.size)
+	}
+	return resp, err
 }

@@ -166,31 +166,6 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-func TestVersionThroughMirror(t *testing.T) {
-	k3s := program(amd64, "k3s of tomorrow")
-	u := serve(t, map[string][]byte{
-		"/base/k3s-io/k3s/releases/download/v1.99.0%2Bk3s1/k3s":                 k3s,
-		"/base/k3s-io/k3s/releases/download/v1.99.0%2Bk3s1/sha256sum-amd64.txt": []byte(sum([]byte("other")) + "  k3s-airgap-images-amd64.tar.zst\n" + sum(k3s) + "  k3s\n"),
-	})
-	c := cache(t)
-	opt := component.Options{Mirror: u.URL + "/base/", Overrides: map[string]string{"k3s": "v1.99.0+k3s1"}}
-	r, err := resolve(t, c, "k3s", "amd64", opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.SHA256 != sum(k3s) || r.Version != "v1.99.0+k3s1" || r.Source != component.FromRelease ||
-		r.URL != "https://github.com/k3s-io/k3s/releases/download/v1.99.0%2Bk3s1/k3s" {
-		t.Errorf("%+v", r)
-	}
-	t.Run("a lock needs no server", func(t *testing.T) {
-		u.Close()
-		again, err := resolve(t, c, "k3s", "amd64", component.Options{Pins: map[string]component.Pin{"k3s": r.Pin()}})
-		if err != nil || again.SHA256 != r.SHA256 {
-			t.Errorf("%+v, %v", again, err)
-		}
-	})
-}
-
 func TestWrongDigestIsNoDeferral(t *testing.T) {
 	k3s := program(amd64, "evil")
 	u := serve(t, map[string][]byte{"/k3s": k3s})

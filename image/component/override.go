@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/transfer"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -50,7 +51,7 @@ func (q *request) fromVersion(ctx context.Context, version string) (*Resolved, e
 }
 
 // fromURL takes the user's own address. Without a digest it must be https, and
-// is read once more, first, to learn the digest that goes into the lock.
+// what is there now gives the digest that goes into the lock.
 func (q *request) fromURL(ctx context.Context, value string) (*Resolved, error) {
 	u, err := url.Parse(value)
 	if err != nil || u.Host == "" {
@@ -66,9 +67,11 @@ func (q *request) fromURL(ctx context.Context, value string) (*Resolved, error) 
 			return nil, fmt.Errorf("#sha256= wants 64 hex digits")
 		}
 	} else {
-		if sum, err = q.digestOf(ctx, u.String()); err != nil {
+		file, err := q.trusted(ctx, u.String(), transfer.MaxUnknown)
+		if err != nil {
 			return nil, err
 		}
+		sum = file.SHA256()
 	}
 	d := download{version: "custom-" + sum[:12], url: u.String(), sha256: strings.ToLower(sum)}
 	r, why, err := q.fetch(ctx, d)
@@ -76,23 +79,6 @@ func (q *request) fromURL(ctx context.Context, value string) (*Resolved, error) 
 		return r, err
 	}
 	return q.deferred(d, why), nil
-}
-
-// digestOf downloads an address once to learn its digest.
-func (q *request) digestOf(ctx context.Context, address string) (string, error) {
-	if !strings.HasPrefix(address, "https://") {
-		return "", fmt.Errorf("%s: plain http needs its digest: append #sha256=HEX", address)
-	}
-	body, err := q.get(ctx, address)
-	if err != nil {
-		return "", err
-	}
-	defer body.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, body); err != nil {
-		return "", fmt.Errorf("%s: %w", address, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // file takes a file of the user's as it is. want is the digest it must have,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -31,8 +30,6 @@ type Options struct {
 	Progress progress.Reporter
 	// Go is the toolchain's command, default "go"; "-" never builds.
 	Go string
-	// Client fetches upstream's digests; default a client with short timeouts.
-	Client *http.Client
 }
 
 // Pin is what a lock keeps of a resolved component.

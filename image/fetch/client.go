@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/transfer"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
@@ -34,15 +35,10 @@ func newClient() *http.Client {
 	return &http.Client{Transport: t, CheckRedirect: checkRedirect}
 }
 
-// checkRedirect refuses to leave TLS, since some digests are only as good as
-// the connection they came over, and to leave the network.
+// checkRedirect tells that another attempt would be sent the same way.
 func checkRedirect(req *http.Request, via []*http.Request) error {
-	if len(via) >= 10 {
-		return errPermanent{errors.New("more than 10 redirects")}
-	}
-	from, to := via[len(via)-1].URL.Scheme, req.URL.Scheme
-	if to != "https" && (to != "http" || from != "http") {
-		return errPermanent{fmt.Errorf("redirected from %s to %s", from, to)}
+	if err := transfer.CheckRedirect(req, via); err != nil {
+		return errPermanent{err}
 	}
 	return nil
 }
