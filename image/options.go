@@ -28,6 +28,8 @@ type Options struct {
 	// Mirrors and SecurityMirrors of Debian, in order; empty means the host's
 	// own, then the snapshot archive.
 	Mirrors, SecurityMirrors []string
+	// AllowOlderIndex takes indexes although newer ones were seen.
+	AllowOlderIndex bool
 	// Components overrides components: name → VERSION, FILE or URL.
 	Components map[string]string
 	// ComponentMirror replaces the scheme and host of release URLs.

@@ -84,7 +84,7 @@ func (p *plan) fromArchive(ctx context.Context, in *inputs, mirrors apt.Mirrors)
 	for _, name := range []string{suite, suite + "-updates", suite + "-security"} {
 		suites = append(suites, apt.Suite{Name: name, Mirrors: mirrors.For(name), Components: archiveComponents})
 	}
-	archive, err := apt.Load(ctx, p.opt.Cache, suites, p.opt.Board.Arch, apt.Options{Now: p.opt.Now, Progress: p.opt.Progress})
+	archive, err := apt.Load(ctx, p.opt.Cache, suites, p.opt.Board.Arch, apt.Options{Now: p.opt.Now, AllowOlder: p.opt.AllowOlderIndex, Progress: p.opt.Progress})
 	if err != nil {
 		return err
 	}

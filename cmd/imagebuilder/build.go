@@ -65,6 +65,7 @@ inputs, for --lock) and IMAGE.bmap (for bmaptool).`,
 	flags.StringVar(&f.lock, "lock", "", "rebuild exactly the inputs of this lock")
 	flags.StringArrayVar(&f.opt.Mirrors, "mirror", nil, "Debian mirror (repeatable; default: the host's own, then the snapshot archive)")
 	flags.StringArrayVar(&f.opt.SecurityMirrors, "security-mirror", nil, "Debian security mirror (repeatable)")
+	flags.BoolVar(&f.opt.AllowOlderIndex, "allow-older-index", false, "take an index although a newer one of its suite was seen before")
 	flags.StringVar(&f.opt.Compress, "compress", "", "also write a compressed image: zst, xz or gz")
 	flags.BoolVar(&f.opt.SBOM, "sbom", false, "also write SPDX and CycloneDX documents")
 	flags.StringVar(&f.opt.Version, "image-version", "", "IMAGE_VERSION (default: from the date and digest of the inputs)")

@@ -27,6 +27,8 @@ type Options struct {
 	Now      time.Time         // the clock that validity is judged by; zero means the host's. For a snapshot: its time
 	Keys     []byte            // keys to trust instead of Debian's, armored or binary
 	Progress progress.Reporter // nil reports to nobody
+	// AllowOlder takes indexes although newer ones of their suites were seen.
+	AllowOlder bool
 }
 
 // loader is what the steps of one Load share.
@@ -89,19 +91,20 @@ func (l *loader) suite(ctx context.Context, s Suite) (loadedSuite, error) {
 		return loadedSuite{}, fmt.Errorf("suite %s: no mirror is known", s.Name)
 	}
 	var failed []error
-	for i, m := range s.Mirrors {
+	for queue := s.Mirrors; len(queue) > 0; queue = queue[1:] {
+		m := queue[0]
 		rel, info, err := l.release(ctx, s, m)
-		if err != nil {
-			if ctx.Err() != nil {
-				return loadedSuite{}, err
-			}
-			failed = append(failed, err)
-			continue
+		switch {
+		case err == nil:
+			// The others may have the files that this one lost.
+			parts, err := l.components(ctx, s, unique([]string{m}, s.Mirrors), rel)
+			return loadedSuite{info, parts}, err
+		case ctx.Err() != nil:
+			return loadedSuite{}, err
+		case errors.Is(err, fetch.ErrSlow): // better than nothing, in the end
+			queue = append(queue[:len(queue):len(queue)], m)
 		}
-		// The others may have the files that this one lost.
-		mirrors := append([]string{m}, append(s.Mirrors[:i:i], s.Mirrors[i+1:]...)...)
-		parts, err := l.components(ctx, s, mirrors, rel)
-		return loadedSuite{info, parts}, err
+		failed = append(failed, err)
 	}
 	return loadedSuite{}, fmt.Errorf("suite %s: %w", s.Name, errors.Join(failed...))
 }
@@ -117,6 +120,9 @@ func (l *loader) release(ctx context.Context, s Suite, mirror string) (*releaseF
 		return nil, Release{}, err
 	}
 	rel, err := l.read(msg, s)
+	if err == nil {
+		err = l.notOlder(ctx, s, rel)
+	}
 	if err != nil {
 		return nil, Release{}, fmt.Errorf("%s: %w", u, err)
 	}
@@ -137,6 +143,18 @@ func (l *loader) read(msg []byte, s Suite) (*releaseFile, error) {
 		return nil, err
 	}
 	return rel, rel.check(s, l.arch, l.opt.Now)
+}
+
+// notOlder refuses to go back: an old index is validly signed, and has years
+// until it expires where the archive sets no end. The archive's own name stands
+// for all of its mirrors.
+func (l *loader) notOlder(ctx context.Context, s Suite, rel *releaseFile) error {
+	newest, err := l.cache.Newest(ctx, rel.origin+" "+s.Name, rel.date)
+	if err != nil || l.opt.AllowOlder || !newest.After(rel.date) {
+		return err
+	}
+	return fmt.Errorf("index is dated %s, but one of %s was seen before: the mirror is behind, or somebody serves old packages on purpose; --allow-older-index takes it",
+		rel.date.Format(dateLayout), newest.Format(dateLayout))
 }
 
 // components opens the indexes of a suite, all at once.

@@ -362,6 +362,55 @@ func TestLoadAsksTheNextMirror(t *testing.T) {
 	}
 }
 
+// TestAnIndexNeverGoesBack: an old index is validly signed and may have years
+// until it expires, so a mirror that replays it holds back every security
+// update.
+func TestAnIndexNeverGoesBack(t *testing.T) {
+	c := openCache(t)
+	r, elsewhere := newRepo(t), newRepo(t)
+	elsewhere.key = r.key
+	publish := func(r *repo, version string, days int) {
+		rel := trixie(stanza("amd64", "bash "+version))
+		rel.date = today.AddDate(0, 0, days)
+		r.publish(rel)
+	}
+	version := func(opt Options, mirrors ...string) (string, error) {
+		s := r.suite("trixie")
+		s.Mirrors = mirrors
+		a, err := r.load(c, opt, s)
+		if err != nil {
+			return "", err
+		}
+		pkgs, err := a.Resolve([]string{"bash"}, ResolveOptions{})
+		return set(pkgs), err
+	}
+	wants := func(want string, opt Options, mirrors ...string) {
+		t.Helper()
+		if got, err := version(opt, mirrors...); got != want || err != nil {
+			t.Errorf("got %s, %v; want %s", got, err, want)
+		}
+	}
+	refused := func(opt Options, mirrors ...string) {
+		t.Helper()
+		got, err := version(opt, mirrors...)
+		if err == nil || !strings.Contains(err.Error(), "index is dated 19 November 2026 12:00 UTC, but one of 21 November 2026 12:00 UTC was seen before") ||
+			!strings.Contains(err.Error(), "--allow-older-index") {
+			t.Errorf("got %s, %v", got, err)
+		}
+	}
+	publish(r, "5", -1)
+	wants("bash 5", Options{}, r.url)
+	publish(elsewhere, "4", -3)
+	refused(Options{}, elsewhere.url)
+	wants("bash 5", Options{}, elsewhere.url, r.url) // the next mirror is asked
+	publish(r, "4", -3)
+	refused(Options{}, r.url)
+	wants("bash 4", Options{AllowOlder: true}, r.url)
+	refused(Options{}, r.url) // allowed once is not forgotten
+	publish(r, "6", 0)
+	wants("bash 6", Options{}, r.url)
+}
+
 func TestKeys(t *testing.T) {
 	rsa, ed, stranger := newKey(t, packet.PubKeyAlgoRSA), newKey(t, packet.PubKeyAlgoEdDSA), newKey(t, packet.PubKeyAlgoRSA)
 	ring, err := keyring(public(t, rsa, ed))

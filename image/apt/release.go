@@ -11,7 +11,8 @@ import (
 
 // releaseFile is the signed list of an archive's indexes.
 type releaseFile struct {
-	suite, codename, version  string
+	origin, suite             string
+	codename, version         string
 	date, validUntil          time.Time
 	components, architectures []string
 	byHash                    bool
@@ -31,6 +32,7 @@ func parseRelease(text string) (*releaseFile, error) {
 		return nil, err
 	}
 	r := &releaseFile{
+		origin:        f["origin"],
 		suite:         f["suite"],
 		codename:      f["codename"],
 		version:       f["version"],
@@ -83,21 +85,23 @@ func parseFiles(field string) (map[string]releaseEntry, error) {
 	return files, nil
 }
 
+// dateLayout is how people read dates of indexes, which are in UTC.
+const dateLayout = "2 January 2006 15:04 UTC"
+
 // clockSlack is how far in the future an index may be dated: clocks differ.
 const clockSlack = time.Hour
 
 // check compares the Release file with what was asked for.
 func (r *releaseFile) check(s Suite, arch string, now time.Time) error {
-	const layout = "2 January 2006 15:04 UTC"
 	switch {
 	case r.codename != s.Name && r.suite != s.Name:
 		return fmt.Errorf("index is of suite %q (%q), not of %q", r.codename, r.suite, s.Name)
 	case r.date.After(now.Add(clockSlack)):
 		return fmt.Errorf("index is dated %s, which is in the future; is the clock right? It says %s",
-			r.date.Format(layout), now.UTC().Format(layout))
+			r.date.Format(dateLayout), now.UTC().Format(dateLayout))
 	case !r.validUntil.IsZero() && now.After(r.validUntil):
 		return fmt.Errorf("index expired on %s; the mirror is stale, or the clock is wrong: it says %s",
-			r.validUntil.Format(layout), now.UTC().Format(layout))
+			r.validUntil.Format(dateLayout), now.UTC().Format(dateLayout))
 	case !slices.Contains(r.architectures, arch):
 		return fmt.Errorf("suite has no architecture %s (only %s)", arch, strings.Join(r.architectures, " "))
 	}

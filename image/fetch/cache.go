@@ -57,7 +57,7 @@ func OpenCache(dir string) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range []string{tmpDir, lockDir, indexDir, Downloads, derivedDir} {
+	for _, d := range []string{tmpDir, lockDir, indexDir, Downloads, derivedDir, newestDir} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, fmt.Errorf("open the cache: %w", err)
 		}
@@ -88,6 +88,7 @@ const (
 	lockDir    = "lock"
 	indexDir   = "index"
 	derivedDir = "derived"
+	newestDir  = "newest"
 )
 
 func cacheDir(dir string) (string, error) {

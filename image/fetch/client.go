@@ -45,20 +45,27 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 
 const userAgent = "imagebuilder"
 
-// stallTime is how long a body may stay silent before the connection counts
-// as dead.
-const stallTime = 30 * time.Second
-
-var errStalled = fmt.Errorf("no data for %v", stallTime)
+// ErrSlow tells that a source is left because others may be faster. The same
+// source asked again is given all the time that it takes.
+var ErrSlow = errors.New("too slow")
 
 // doer performs the HTTP requests of one transfer: it counts bytes, breaks
-// stalled connections and refuses answers to another range than asked for.
-// It is grab's view of the network.
+// stalled connections, leaves slow ones, ends endless ones and refuses answers
+// to another range than asked for. It is grab's view of the network.
 type doer struct {
-	client *http.Client
-	meter  *meter
-	stall  time.Duration
-	after  time.Duration // the last Retry-After
+	client  *http.Client
+	meter   *meter
+	policy  retryPolicy
+	size    int64         // of the file, ≤ 0 where unknown
+	patient bool          // however slow it is
+	after   time.Duration // the last Retry-After
+}
+
+func (c *Cache) doer(u string, size int64, m *meter) *doer {
+	if size <= 0 {
+		size = c.retry.unknown
+	}
+	return &doer{client: c.http, meter: m, policy: c.retry, size: size, patient: c.hosts.isSlow(u)}
 }
 
 func (d *doer) Do(req *http.Request) (*http.Response, error) {
@@ -75,8 +82,9 @@ func (d *doer) Do(req *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
-	b := &body{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, meter: d.meter, stall: d.stall}
-	b.timer = time.AfterFunc(d.stall, func() { cancel(errStalled) })
+	transfer.Limit(resp, d.size)
+	b := &body{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, doer: d}
+	b.timer = time.AfterFunc(d.policy.stall, func() { cancel(fmt.Errorf("no data for %v", d.policy.stall)) })
 	resp.Body = b
 	// grab reads the final URL from here, whatever its context.
 	return resp, nil
@@ -114,19 +122,41 @@ type body struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
-	stall  time.Duration
-	meter  *meter
+	doer   *doer
+
+	// What the source took, and gave, in the present window.
+	waited time.Duration
+	got    int64
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	b.timer.Reset(b.stall)
+	b.timer.Reset(b.doer.policy.stall)
+	start := time.Now()
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
-	b.meter.add(int64(n))
-	if err != nil && err != io.EOF && b.ctx.Err() != nil {
+	b.doer.meter.add(int64(n))
+	switch slow := b.slow(time.Since(start), n); {
+	case err == nil:
+		err = slow
+	case err != io.EOF && b.ctx.Err() != nil:
 		err = context.Cause(b.ctx)
 	}
 	return n, err
+}
+
+// slow judges the source at the end of each window, by the time that we waited
+// for it: what our own disk takes does not count.
+func (b *body) slow(d time.Duration, n int) error {
+	b.waited, b.got = b.waited+d, b.got+int64(n)
+	policy := b.doer.policy
+	if b.doer.patient || b.waited < policy.window {
+		return nil
+	}
+	if float64(b.got) < float64(policy.rate)*b.waited.Seconds() {
+		return fmt.Errorf("%w: slower than %d bytes a second over %v", ErrSlow, policy.rate, policy.window)
+	}
+	b.waited, b.got = 0, 0
+	return nil
 }
 
 func (b *body) Close() error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cavaliergopher/grab/v3"
 
+	"github.com/going-mobile/imagebuilder/firstboot/transfer"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
@@ -21,7 +22,8 @@ func (c *Cache) download(ctx context.Context, r Request, p progress.Reporter) (f
 	defer func() { task.Done(err) }()
 	m := &meter{task: task}
 	failed := &Error{Name: r.Name}
-	for _, u := range r.URLs {
+	for queue := c.hosts.order(r.URLs); len(queue) > 0; queue = queue[1:] {
+		u := queue[0]
 		err := c.fromSource(ctx, u, r, m)
 		if err == nil {
 			return c.finish(r)
@@ -32,6 +34,9 @@ func (c *Cache) download(ctx context.Context, r Request, p progress.Reporter) (f
 		}
 		if judge(err) == abort {
 			break
+		}
+		if errors.Is(err, ErrSlow) { // better than nothing, in the end
+			queue = append(queue, u)
 		}
 	}
 	return nil, failed
@@ -93,9 +98,12 @@ func (c *Cache) transfer(ctx context.Context, u, tmp string, r Request, m *meter
 	req.Size = max(r.Size, 0)
 	req.IgnoreRemoteTime = true
 	req.NoCreateDirectories = true
-	d := &doer{client: c.http, meter: m, stall: c.retry.stall}
+	d := c.doer(u, r.Size, m)
 	client := &grab.Client{HTTPClient: d, UserAgent: userAgent, BufferSize: 256 << 10}
 	if err := client.Do(req).Err(); err != nil {
+		if errors.Is(err, transfer.ErrTooLong) {
+			os.Remove(tmp)
+		}
 		if errors.Is(err, grab.ErrBadLength) {
 			err = fmt.Errorf("not the expected %d bytes: %w", r.Size, err)
 		}

@@ -30,7 +30,7 @@ func testCache(t *testing.T, dir string) *Cache {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.retry = retryPolicy{attempts: 4, base: time.Millisecond, max: 4 * time.Millisecond, stall: 200 * time.Millisecond}
+	c.retry = retryPolicy{attempts: 4, base: time.Millisecond, max: 4 * time.Millisecond, stall: 200 * time.Millisecond, window: time.Minute, unknown: 1 << 20}
 	return c
 }
 

@@ -23,7 +23,7 @@ import (
 type IndexRequest struct {
 	Name  string // what people call it
 	URL   string
-	Limit int64 // bytes; a longer file is refused; 0 means 64 MiB
+	Limit int64 // bytes; a longer file is refused
 }
 
 // indexMeta is stored per URL.
@@ -87,7 +87,7 @@ func (c *Cache) readMeta(path, u string) indexMeta {
 func (c *Cache) retryIndex(ctx context.Context, r IndexRequest, tmp string, old indexMeta, task progress.Task) (indexMeta, error) {
 	defer os.Remove(tmp)
 	for n := 0; ; n++ {
-		d := &doer{client: c.http, meter: &meter{task: task}, stall: c.retry.stall}
+		d := c.doer(r.URL, r.Limit, &meter{task: task})
 		m, err := c.transferIndex(ctx, d, r, tmp, old)
 		c.hosts.record(r.URL, err)
 		if err == nil {
@@ -115,7 +115,10 @@ func (c *Cache) transferIndex(ctx context.Context, d *doer, r IndexRequest, tmp 
 		return indexMeta{}, grab.StatusCodeError(resp.StatusCode)
 	}
 	m := indexMeta{URL: r.URL, ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
-	m.SHA256, m.Size, err = writeTmp(tmp, func(w io.Writer) error { return copyLimited(w, resp, r.Limit) })
+	m.SHA256, m.Size, err = writeTmp(tmp, func(w io.Writer) error {
+		_, err := io.Copy(w, resp.Body)
+		return err
+	})
 	if err != nil {
 		return indexMeta{}, err
 	}
@@ -137,20 +140,4 @@ func conditional(ctx context.Context, d *doer, u string, old indexMeta) (*http.R
 		req.Header.Set("If-Modified-Since", old.LastModified)
 	}
 	return d.Do(req)
-}
-
-func copyLimited(w io.Writer, resp *http.Response, limit int64) error {
-	if limit <= 0 {
-		limit = 64 << 20
-	}
-	n, err := io.Copy(w, io.LimitReader(resp.Body, limit+1))
-	switch {
-	case err != nil:
-		return err
-	case n > limit:
-		return errPermanent{fmt.Errorf("longer than %d bytes", limit)}
-	case resp.ContentLength >= 0 && n != resp.ContentLength:
-		return io.ErrUnexpectedEOF
-	}
-	return nil
 }

@@ -95,7 +95,7 @@ func TestGetIndexFaults(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	for url, want := range map[string]string{
-		s.URL + "/gone": "/gone: server returned 404", s.URL + "/long": "/long: longer than 9 bytes", closedPort(t): "refused",
+		s.URL + "/gone": "/gone: server returned 404", s.URL + "/long": "/long: longer than announced: more than 9 bytes", closedPort(t): "refused",
 	} {
 		_, err := c.GetIndex(t.Context(), IndexRequest{Name: "i", URL: url, Limit: 9}, progress.Discard)
 		wantErr(t, err, "fetch i", want)

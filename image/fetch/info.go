@@ -85,7 +85,8 @@ func (pol Policy) choose(all []entry, now time.Time) []entry {
 	for _, e := range all {
 		old := pol.MaxAge > 0 && now.Sub(e.used) > pol.MaxAge
 		over := pol.MaxBytes > 0 && total > pol.MaxBytes
-		if pol.All || old || over {
+		// Forgetting what was the newest would let an older index in.
+		if pol.All || (old || over) && e.kind != newestDir {
 			doomed = append(doomed, e)
 			total -= e.size
 		}
@@ -146,7 +147,7 @@ func (c *Cache) kindOf(path string) string {
 		return "unfinished"
 	case parts[0] == derivedDir && len(parts) == 3:
 		return parts[1]
-	case parts[0] == Downloads, parts[0] == indexDir:
+	case parts[0] == Downloads, parts[0] == indexDir, parts[0] == newestDir:
 		return parts[0]
 	}
 	return ""

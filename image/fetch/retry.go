@@ -16,15 +16,23 @@ import (
 	"time"
 
 	"github.com/cavaliergopher/grab/v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/transfer"
 )
 
 type retryPolicy struct {
 	attempts  int           // per source
 	base, max time.Duration // of the wait between attempts
-	stall     time.Duration
+	stall     time.Duration // how long a body may stay silent before the connection counts as dead
+	rate      int64         // bytes a second below which a source is left for the next
+	window    time.Duration // over which the rate is taken
+	unknown   int64         // bytes that a file of unknown size may have
 }
 
-var defaultRetry = retryPolicy{attempts: 5, base: 300 * time.Millisecond, max: 10 * time.Second, stall: stallTime}
+var defaultRetry = retryPolicy{
+	attempts: 5, base: 300 * time.Millisecond, max: 10 * time.Second, stall: 30 * time.Second,
+	rate: 8 << 10, window: time.Minute, unknown: transfer.MaxUnknown,
+}
 
 // wait is the pause after the n-th failure (from 0): exponential, with jitter
 // so that parallel downloads do not return together. A server's Retry-After
@@ -68,7 +76,7 @@ func judge(err error) verdict {
 		return remake
 	case errors.As(err, &status):
 		return judgeStatus(int(status))
-	case permanent(err):
+	case permanent(err), errors.Is(err, ErrSlow), errors.Is(err, transfer.ErrTooLong):
 		return next
 	}
 	return again
@@ -97,11 +105,11 @@ func permanent(err error) bool {
 		errors.As(err, &parse) && parse.Op == "parse"
 }
 
-// hosts remembers which hosts cannot be reached, so that a dead mirror costs
-// its retries once and not for each of hundreds of packages.
+// hosts remembers which hosts cannot be reached or are slow, so that such a
+// mirror costs its retries once and not for each of hundreds of packages.
 type hosts struct {
-	mu   sync.Mutex
-	down map[string]bool
+	mu         sync.Mutex
+	down, slow map[string]bool
 }
 
 // attempts is how often a source of this host is worth trying.
@@ -120,9 +128,29 @@ func (h *hosts) record(u string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.down == nil {
-		h.down = map[string]bool{}
+		h.down, h.slow = map[string]bool{}, map[string]bool{}
 	}
 	h.down[host(u)] = unreachable
+	h.slow[host(u)] = h.slow[host(u)] || errors.Is(err, ErrSlow)
+}
+
+func (h *hosts) isSlow(u string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.slow[host(u)]
+}
+
+// order returns the sources with the slow ones last.
+func (h *hosts) order(urls []string) []string {
+	var slow, rest []string
+	for _, u := range urls {
+		if h.isSlow(u) {
+			slow = append(slow, u)
+		} else {
+			rest = append(rest, u)
+		}
+	}
+	return append(rest, slow...)
 }
 
 func host(raw string) string {

@@ -30,7 +30,6 @@ func TestJudge(t *testing.T) {
 		{grab.ErrBadLength, remake},
 		{&DigestError{}, remake},
 		{io.ErrUnexpectedEOF, again},
-		{errStalled, again},
 		{&url.Error{Op: "Get", Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}, again},
 		{&url.Error{Op: "Get", Err: syscall.ECONNRESET}, again},
 		{&url.Error{Op: "Get", Err: &net.DNSError{IsNotFound: true}}, next},
