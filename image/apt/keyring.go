@@ -2,6 +2,7 @@ package apt
 
 import (
 	"bytes"
+	"crypto"
 	"embed"
 	"errors"
 	"fmt"
@@ -104,7 +105,7 @@ func checkSignatures(ring openpgp.EntityList, block *clearsign.Block, config *pa
 		case errors.Is(err, pgperrors.ErrKeyExpired), errors.Is(err, pgperrors.ErrSignatureExpired):
 			stale = fmt.Errorf("signature of key %s: %w", key, err)
 		default:
-			return fmt.Errorf("signature of key %s does not match: %w", key, err)
+			return fmt.Errorf("signature of key %s is not good: %w", key, err)
 		}
 	}
 	switch {
@@ -119,6 +120,10 @@ func checkSignatures(ring openpgp.EntityList, block *clearsign.Block, config *pa
 }
 
 func checkOne(ring openpgp.EntityList, text []byte, sig *packet.Signature, config *packet.Config) error {
+	// go-crypto 1.5 takes SHA-1 by this API; of MD5 it knows nothing any more.
+	if sig.Hash == crypto.SHA1 {
+		return fmt.Errorf("made with %v, which can be forged", sig.Hash)
+	}
 	var b bytes.Buffer
 	if err := sig.Serialize(&b); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/google/go-cmp/cmp"
@@ -156,6 +158,33 @@ func sign(t testing.TB, text string, keys ...*openpgp.Entity) []byte {
 	return b.Bytes()
 }
 
+// signWeakly is sign with a hash that go-crypto does not sign with any more.
+func signWeakly(t testing.TB, text string, key *openpgp.Entity, hash crypto.Hash) []byte {
+	t.Helper()
+	block, _ := clearsign.Decode(sign(t, text, key))
+	sig := &packet.Signature{
+		Version: key.PrimaryKey.Version, SigType: packet.SigTypeText, PubKeyAlgo: key.PrimaryKey.PubKeyAlgo,
+		Hash: hash, CreationTime: today.Add(-time.Hour), IssuerKeyId: &key.PrimaryKey.KeyId,
+	}
+	h := hash.New()
+	h.Write(block.Bytes)
+	plain := false // salts are only for hashes of today
+	if err := sig.Sign(h, key.PrivateKey, &packet.Config{NonDeterministicSignaturesViaNotation: &plain}); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "-----BEGIN PGP SIGNED MESSAGE-----\nHash: %s\n\n%s\n", strings.ReplaceAll(hash.String(), "-", ""), text)
+	w, err := armor.Encode(&b, "PGP SIGNATURE", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(sig.Serialize(w), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b.WriteByte('\n')
+	return b.Bytes()
+}
+
 // publish signs and stores a suite.
 func (r *repo) publish(rel release) {
 	r.t.Helper()
@@ -270,7 +299,7 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "tampered", tamper: func(_ *repo, msg []byte) []byte {
 			return bytes.Replace(msg, []byte("Origin: Test"), []byte("Origin: Evil"), 1)
 		},
-			want: "does not match"},
+			want: "is not good"},
 		{name: "unsigned", tamper: func(r *repo, _ []byte) []byte { return []byte(r.text(trixie(packages))) },
 			want: "not a clear-signed message"},
 		{name: "signed by a stranger", tamper: func(r *repo, _ []byte) []byte { return sign(r.t, r.text(trixie(packages)), stranger) },
@@ -426,6 +455,20 @@ func TestKeys(t *testing.T) {
 	}
 	if _, err := verified(sign(t, "Origin: x\n", rsa), ring, today.AddDate(-2, 0, 0)); err == nil {
 		t.Error("a signature of the future passed")
+	}
+}
+
+// TestBrokenHashesAreRefused: a collision lets one signature stand for two
+// indexes, whoever made it.
+func TestBrokenHashesAreRefused(t *testing.T) {
+	key := newKey(t, packet.PubKeyAlgoRSA)
+	ring := openpgp.EntityList{key}
+	// go-crypto itself reads no signature made with MD5 or RIPEMD-160.
+	for hash, want := range map[crypto.Hash]string{crypto.SHA1: "made with SHA-1", crypto.SHA256: "", crypto.SHA512: ""} {
+		text, err := verified(signWeakly(t, "Origin: x\n", key, hash), ring, today)
+		if want == "" && (err != nil || strings.TrimSpace(string(text)) != "Origin: x") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v: %q, %v", hash, text, err)
+		}
 	}
 }
 
