@@ -225,12 +225,17 @@ func (c *Config) OtherServers() []string {
 
 // JoinToken returns the token this node shows to a server.
 func (c *Config) JoinToken() secret.String {
-	if c.Role == Agent {
-		for _, t := range []secret.String{c.K3s.BootstrapToken, c.K3s.AgentToken} {
-			if !t.Empty() {
-				return t
-			}
-		}
+	_, t := c.joinToken()
+	return t
+}
+
+func (c *Config) joinToken() (field string, t secret.String) {
+	switch k := &c.K3s; {
+	case c.Role == Agent && !k.BootstrapToken.Empty():
+		return "bootstrapToken", k.BootstrapToken
+	case c.Role == Agent && !k.AgentToken.Empty():
+		return "agentToken", k.AgentToken
+	default:
+		return "token", k.Token
 	}
-	return c.K3s.Token
 }

@@ -19,7 +19,9 @@ headscale: {url: https://headscale.example.net, authKey: hskey-auth-secret}
 k3s: {servers: [home-pi], bootstrapToken: boot.secret}
 `
 
-const full = `version: 1
+var digest = strings.Repeat("0a", 32)
+
+var full = `version: 1
 node: home-pi
 board: rpi4
 site: home
@@ -28,7 +30,7 @@ headscale: {url: "http://192.168.1.5:8085", authKey: hskey-auth-secret}
 k3s:
   init: true
   servers: [home-pi, cabin-pi]
-  token: k3s-secret
+  token: K10` + digest + `::server:k3s-secret
   agentToken: agent-secret
   labels: {example.net/disk: ssd}
   taints: ["example.net/slow=true:NoSchedule"]
@@ -182,7 +184,7 @@ func TestRefusals(t *testing.T) {
 		{"no token", edit(minimal, ", bootstrapToken: boot.secret", ""), node.Invalid, "needs agentToken or bootstrapToken"},
 		{"server bootstrap", edit(full, "agentToken:", "bootstrapToken:"), node.Invalid, "is for agents"},
 		{"own flag", edit(full, "disable: [traefik]", "node-ip: 1.2.3.4"), node.Invalid, `field "k3s.config.node-ip": is decided by firstboot`},
-		{"server tag", edit(full, "  token: k3s-secret", "  token: k3s-secret\n  serverTags: [site-a]"), node.Invalid, `field "k3s.serverTags[0]": want a tag of the tailnet`},
+		{"server tag", edit(full, "  agentToken: agent-secret", "  serverTags: [site-a]"), node.Invalid, `field "k3s.serverTags[0]": want a tag of the tailnet`},
 		{"label", edit(full, "example.net/disk: ssd", "topology.kubernetes.io/zone: x"), node.Invalid, "comes from site"},
 		{"taint", edit(full, ":NoSchedule", ":Never"), node.Invalid, `field "k3s.taints[0]"`},
 		{"ssh key", edit(full, "AAAAC3", "BBBBC3"), node.Invalid, `field "ssh.authorizedKeys[0]"`},
@@ -227,11 +229,39 @@ func TestAllFindingsAtOnce(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	c := load(t, strings.Replace(minimal, "https://headscale.example.net, authKey: hskey-auth-secret", "http://headscale.example.net:8080", 1))
-	if w := c.Warnings(); len(w) != 3 || !strings.Contains(w[0], "plain http") || !strings.Contains(w[1], "authKey") || !strings.Contains(w[2], "ownerKey: is missing") {
+	if w := c.Warnings(); len(w) != 4 || !strings.Contains(w[0], "plain http") || !strings.Contains(w[1], "authKey") || !strings.Contains(w[2], "k3s.bootstrapToken") || !strings.Contains(w[3], "ownerKey: is missing") {
 		t.Errorf("%q", w)
 	}
 	if w := load(t, full).Warnings(); len(w) != 0 {
 		t.Errorf("%q", w)
+	}
+}
+
+// TestTokenPins: whatever the kind of token, one that anybody may be told is
+// pointed at, and its text stays where it is.
+func TestTokenPins(t *testing.T) {
+	for _, c := range []struct{ role, kind, token, want string }{
+		{"server", "token", "very-secret", "k3s.token: whoever answers"},
+		{"server", "token", "K10:::server:very-secret", "k3s.token: whoever answers"},
+		{"server", "token", "K10" + digest[2:] + "::server:very-secret", "k3s.token: whoever answers"},
+		{"server", "token", "K10" + digest + "::server:very-secret", ""},
+		{"witness", "token", "very-secret", "k3s.token: whoever answers"},
+		{"agent", "agentToken", "very-secret", "k3s.agentToken: whoever answers"},
+		{"agent", "agentToken", "K10" + digest + "::node:very-secret", ""},
+		{"agent", "bootstrapToken", "abcdef.0123456789abcdef", "k3s.bootstrapToken: whoever answers"},
+		{"agent", "bootstrapToken", "K10" + digest + "::abcdef.0123456789abcdef", ""},
+		{"agent", "token", "very-secret", "k3s.token: whoever answers"},
+		{"server", "agentToken", "K10" + digest + "::node:very-secret", "k3s.agentToken: a server wants only"},
+	} {
+		k := c.kind + ": \"" + c.token + "\""
+		if c.role == "server" && c.kind == "agentToken" {
+			k += ", token: \"K10" + digest + "::server:x\""
+		}
+		yaml := strings.NewReplacer("role: agent", "role: "+c.role, "bootstrapToken: boot.secret", k).Replace(minimal)
+		w := strings.Join(load(t, yaml+"ownerKey: RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n").Warnings(), "\n")
+		if (c.want == "") != (w == "") || !strings.Contains(w, c.want) || strings.Contains(w, "very-secret") {
+			t.Errorf("%s %s %s: %q", c.role, c.kind, c.token, w)
+		}
 	}
 }
 

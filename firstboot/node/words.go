@@ -147,14 +147,31 @@ func (c *Config) Warnings() []string {
 	if !c.Sealed && c.Headscale.AuthKey.Empty() {
 		out = append(out, "headscale.authKey: is missing; a node that has not joined yet needs one")
 	}
-	if c.Role == Agent && c.K3s.BootstrapToken.Empty() && c.K3s.AgentToken.Empty() && !c.K3s.Token.Empty() {
+	out = append(out, c.tokenWarnings()...)
+	if c.OwnerKey == "" {
+		out = append(out, "ownerKey: is missing; a node that has joined takes every change from whoever puts a node.yaml onto its card")
+	}
+	return out
+}
+
+// pin is how a token begins that names the cluster's authority by its digest.
+var pin = regexp.MustCompile(`^K10[0-9a-f]{64}::.`)
+
+func (c *Config) tokenWarnings() []string {
+	var out []string
+	field, token := c.joinToken()
+	if c.Role == Agent && field == "token" && !token.Empty() {
 		out = append(out, "k3s.token: opens the whole cluster; give an agent agentToken or bootstrapToken")
+	}
+	if !token.Empty() && !pin.MatchString(token.Reveal()) {
+		out = append(out, "k3s."+field+": whoever answers in a server's place is told it, as it does not name the cluster's authority: write the whole line, K10<digest>::…, of a server's /var/lib/rancher/k3s/server")
 	}
 	if c.Role == Agent && !c.K3s.BootstrapToken.Empty() && !c.K3s.AgentToken.Empty() {
 		out = append(out, "k3s.agentToken: is not used beside bootstrapToken")
 	}
-	if c.OwnerKey == "" {
-		out = append(out, "ownerKey: is missing; a node that has joined takes every change from whoever puts a node.yaml onto its card")
+	// k3s takes a server's --agent-token as it is (pkg/daemons/control/deps).
+	if c.Role != Agent && pin.MatchString(c.K3s.AgentToken.Reveal()) {
+		out = append(out, "k3s.agentToken: a server wants only what stands after ::node: in it; the agents get the whole line")
 	}
 	return out
 }
