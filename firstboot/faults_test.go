@@ -252,7 +252,7 @@ node-name: cabin-box
 server: https://100.64.0.9:6443
 token-file: /etc/rancher/k3s/token
 `, "K3S_ROLE=agent"},
-		"witness": {witness, "advertise-address: 100.64.0.7\ndisable-apiserver: true\ndisable-controller-manager: true\ndisable-scheduler: true\n" + common +
+		"witness": {witness, "advertise-address: 100.64.0.7\ndisable-apiserver: true\ndisable-controller-manager: true\ndisable-scheduler: true\netcd-arg:\n    - heartbeat-interval=500\n    - election-timeout=5000\n" + common +
 			`node-taint:
     - node-role.kubernetes.io/etcd=true:NoExecute
 resolv-conf: /run/systemd/resolve/resolv.conf

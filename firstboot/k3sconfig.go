@@ -2,8 +2,10 @@ package firstboot
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
@@ -11,11 +13,9 @@ import (
 // k3sConfig returns config.yaml: every flag by its long name. yaml sorts the
 // keys. What node.yaml adds under k3s.config comes first and is overridden,
 // but lists are joined.
-func (m *machine) k3sConfig(st TailnetStatus, v via) map[string]any {
-	c := map[string]any{}
-	for k, val := range m.cfg.K3s.Config {
-		c[k] = val
-	}
+func (m *machine) k3sConfig(st TailnetStatus, v via) node.Settings {
+	c := node.Settings{}
+	maps.Copy(c, m.cfg.K3s.Config)
 	ip := v4First(st.IPs).String()
 	c["node-name"] = m.cfg.Node
 	c["node-ip"] = ip
@@ -40,7 +40,7 @@ func (m *machine) k3sConfig(st TailnetStatus, v via) map[string]any {
 	return c
 }
 
-func (m *machine) serverConfig(c map[string]any, ip string, v via) {
+func (m *machine) serverConfig(c node.Settings, ip string, v via) {
 	c["advertise-address"] = ip
 	add(c, "tls-san", ip, m.cfg.Node)
 	c["write-kubeconfig-mode"] = "0600"
@@ -50,6 +50,7 @@ func (m *machine) serverConfig(c map[string]any, ip string, v via) {
 	if !m.cfg.K3s.AgentToken.Empty() || m.hasAgentToken() {
 		c["agent-token-file"] = k3sAgents
 	}
+	prefer(c, "etcd-arg", fmt.Sprintf("heartbeat-interval=%d", node.EtcdHeartbeat), fmt.Sprintf("election-timeout=%d", node.EtcdElection))
 	if m.cfg.Role == node.Witness { // docs.k3s.io, "Managing Server Roles": etcd only
 		c["disable-apiserver"] = true
 		c["disable-controller-manager"] = true
@@ -57,6 +58,21 @@ func (m *machine) serverConfig(c map[string]any, ip string, v via) {
 		return
 	}
 	add(c, "kube-controller-manager-arg", "flex-volume-plugin-dir=/var/lib/kubelet/volumeplugins")
+	bePatient(c)
+}
+
+// bePatient lets a server live through the seconds that etcd takes to answer
+// on a busy SD card or while it has no leader, EtcdElection to twice that. With
+// Kubernetes' own 2 s the API calls itself not ready; with its own 10 s to renew
+// a lease k3s exits ("leaderelection lost"): where node.EtcdElection was
+// measured, leases were lost 9 times in 10 minutes on disks that stop for 4 to
+// 8 s, and never with 30 s. A dead server's controllers are taken over after
+// 45 s; with three times that, a dead node looked Ready for four minutes.
+func bePatient(c node.Settings) {
+	prefer(c, "kube-apiserver-arg", "etcd-healthcheck-timeout=10s", "etcd-readycheck-timeout=10s")
+	for _, controllers := range []string{"kube-controller-manager-arg", "kube-scheduler-arg", "kube-cloud-controller-manager-arg"} {
+		prefer(c, controllers, "leader-elect-lease-duration=45s", "leader-elect-renew-deadline=30s", "leader-elect-retry-period=5s")
+	}
 }
 
 func (m *machine) hasAgentToken() bool {
@@ -84,20 +100,23 @@ func (m *machine) nodeTaints() []string {
 
 // add joins values to a list that may come from node.yaml as one value, and
 // leaves out what it has already.
-func add(c map[string]any, key string, values ...string) {
-	var list []string
-	switch have := c[key].(type) {
-	case nil:
-	case []any:
-		for _, h := range have {
-			list = append(list, fmt.Sprint(h))
-		}
-	default:
-		list = append(list, fmt.Sprint(have))
-	}
+func add(c node.Settings, key string, values ...string) {
+	list := c.List(key)
 	for _, v := range values {
 		if !slices.Contains(list, v) {
 			list = append(list, v)
+		}
+	}
+	c[key] = list
+}
+
+// prefer adds those of the arguments NAME=VALUE whose name the list has not.
+func prefer(c node.Settings, key string, args ...string) {
+	list := c.List(key)
+	for _, a := range args {
+		name, _, _ := strings.Cut(a, "=")
+		if !slices.ContainsFunc(list, func(have string) bool { return strings.HasPrefix(strings.TrimLeft(have, "-"), name+"=") }) {
+			list = append(list, a)
 		}
 	}
 	c[key] = list

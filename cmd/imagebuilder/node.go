@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -22,35 +23,59 @@ func newNode() *cobra.Command {
 func newNodeCheck() *cobra.Command {
 	var key string
 	cmd := &cobra.Command{
-		Use:   "check FILE",
-		Short: "Check a node.yaml",
+		Use:   "check FILE...",
+		Short: "Check a node.yaml, or those of one cluster",
 		Long: `Check a node.yaml as the node itself will, and point at what is legal but
 likely to go wrong. A mistake, or a signature that does not fit, is told with
 its line and field; exit code 1. It also says what a node that has joined would
-take from the file.`,
-		Example: "  imagebuilder node check cabin-pi.yaml",
-		Args:    exactArgs("FILE"),
+take from the file.
+
+Several files are taken for nodes of one cluster, whose servers must agree on
+etcd's timings, on networks, tokens and what else k3s wants equal.`,
+		Example: `  imagebuilder node check cabin-pi.yaml
+  imagebuilder node check home-pi.yaml cabin-pi.yaml vps.yaml`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("'%s' takes at least one FILE", cmd.CommandPath())
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			config, data, err := loadNode(args[0])
-			if err != nil {
+			var cluster []node.Named
+			var taken []string
+			for _, file := range args {
+				config, data, err := loadNode(file)
+				if err != nil {
+					return err
+				}
+				what, err := node.Taken(data, config, cmp.Or(key, config.OwnerKey))
+				if err != nil {
+					return fmt.Errorf("%s: %w", file, err)
+				}
+				cluster, taken = append(cluster, node.Named{File: file, Config: config}), append(taken, what)
+			}
+			if err := node.CheckServers(cluster); err != nil {
 				return err
 			}
-			if key == "" {
-				key = config.OwnerKey
-			}
-			taken, err := node.Taken(data, config, key)
-			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			for _, warning := range config.Warnings() {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: %s\n", args[0], warning)
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: node %s, site %s, role %s: good\n%s: %s\n", args[0], config.Node, config.Site, config.Role, args[0], taken)
-			return err
+			return tellGood(cmd, cluster, taken)
 		},
 	}
 	cmd.Flags().StringVar(&key, "owner-key", "", "the public key that the node knows, where it is not the file's ownerKey")
 	return cmd
+}
+
+// tellGood points at what is legal but likely to hurt, and says of each file
+// that it is good.
+func tellGood(cmd *cobra.Command, nodes []node.Named, taken []string) error {
+	for i, n := range nodes {
+		for _, warning := range n.Warnings() {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: %s\n", n.File, warning)
+		}
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: node %s, site %s, role %s: good\n%s: %s\n", n.File, n.Node, n.Site, n.Role, n.File, taken[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func newNodeKeygen() *cobra.Command {

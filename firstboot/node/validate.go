@@ -156,6 +156,7 @@ func (v *validator) k3s(c *Config) {
 	for i, t := range k.Taints {
 		v.want("k3s.taints."+strconv.Itoa(i), checkTaint(t))
 	}
+	v.want("k3s.config.etcd-arg", c.flags().checkEtcd())
 	for _, name := range sortedKeys(k.Config) {
 		if slices.Contains(ownKeys, name) {
 			v.refuse("k3s.config."+name, "is decided by firstboot: remove it")

@@ -1,0 +1,226 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+)
+
+// The servers of a cluster must be alike in some settings. In most of them k3s
+// itself refuses a server that is not, long after its card was shipped; in
+// etcd's timings nobody does, and the members take each other for dead.
+
+// EtcdHeartbeat and EtcdElection are etcd's timings in milliseconds: between
+// members that are a WAN apart, on disks that stop for seconds. They are what
+// k3s takes by itself today (pkg/etcd): said aloud, no update can make servers
+// of two ages unlike.
+//
+// Measured with three members of etcd 3.6, 80 ms of round trip between them,
+// and each disk refusing to sync for 2 to 4 s every 19 s on average, for 24
+// minutes each, and for 4 to 8 s every 26 s for 10 minutes:
+//
+//	heartbeat/election   leaders lost   no leader      writes failed         next leader after a death
+//	100/1000 (etcd's)    66, then 16    43 s, 22 s     672 of 21,077, 256    2 to 5 s
+//	500/5000             0, then 2      0, 8 s         0 of 24,566, 14       6 to 9 s
+//	1000/10000           0, then 0      0              0 of 24,516, 0        10 to 18 s
+//
+// The last would save an even slower disk, and cost every cluster that loses a
+// server twice the time without an API.
+const (
+	EtcdHeartbeat = 500
+	EtcdElection  = 5000
+)
+
+// Flags are settings of k3s by their long names, each with all its values.
+type Flags map[string][]string
+
+// List returns the values of a setting, which may be written as one.
+func (s Settings) List(name string) []string {
+	switch v := s[name].(type) {
+	case nil:
+		return nil
+	case []string:
+		return slices.Clone(v)
+	case []any:
+		out := make([]string, len(v))
+		for i := range v {
+			out[i] = fmt.Sprint(v[i])
+		}
+		return out
+	default:
+		return []string{fmt.Sprint(v)}
+	}
+}
+
+func (c *Config) flags() Flags {
+	f := Flags{}
+	for name := range c.K3s.Config {
+		f[name] = c.K3s.Config.List(name)
+	}
+	return f
+}
+
+// ParseArgs reads the flags of a running k3s from its node's annotation
+// k3s.io/node-args: a JSON list, in which settings of config.yaml stand as
+// flag and value one after the other.
+func ParseArgs(annotation string) (Flags, error) {
+	var args []string
+	if err := json.Unmarshal([]byte(annotation), &args); err != nil {
+		return nil, fmt.Errorf("k3s.io/node-args: %w", err)
+	}
+	f := Flags{}
+	for i := 0; i < len(args); i++ {
+		name, ok := strings.CutPrefix(args[i], "--")
+		if !ok {
+			continue
+		}
+		value := "true"
+		if i+1 < len(args) && (strings.HasSuffix(name, "-arg") || !strings.HasPrefix(args[i+1], "--")) {
+			i++
+			value = args[i]
+		}
+		f[name] = append(f[name], value)
+	}
+	return f, nil
+}
+
+// alike are the settings in which k3s wants all servers equal, "Critical
+// Configuration Values" of docs.k3s.io/cli/server (v1.36), with what it takes
+// where none is given. Besides these there are cluster-dns, disable=servicelb
+// and the token of the agents.
+var alike = map[string]string{
+	"cluster-cidr": "10.42.0.0/16", "cluster-domain": "cluster.local", "disable-cloud-controller": "false",
+	"disable-helm-controller": "false", "disable-network-policy": "false", "egress-selector-mode": "agent",
+	"embedded-registry": "false", "flannel-backend": "vxlan", "flannel-external-ip": "false", "flannel-ipv6-masq": "false",
+	"secrets-encryption": "false", "secrets-encryption-provider": "aescbc", "service-cidr": "10.43.0.0/16", "supervisor-metrics": "false",
+}
+
+// Alike returns what of the flags must be equal on all servers.
+func (f Flags) Alike() map[string]string {
+	out := maps.Clone(alike)
+	for name := range alike {
+		if len(f[name]) > 0 {
+			out[name] = strings.Join(f[name], ",")
+		}
+	}
+	if out["cluster-dns"] = strings.Join(f["cluster-dns"], ","); out["cluster-dns"] == "" {
+		out["cluster-dns"] = tenth(out["service-cidr"])
+	}
+	disabled := strings.Split(strings.Join(f["disable"], ","), ",")
+	out["disable=servicelb"] = strconv.FormatBool(slices.Contains(disabled, "servicelb"))
+	heartbeat, election := f.etcdTimings()
+	out["etcd-arg heartbeat-interval"], out["etcd-arg election-timeout"] = heartbeat, election
+	return out
+}
+
+// tenth is the address k3s gives to the name server of a service network.
+func tenth(network string) string {
+	first, _, _ := strings.Cut(network, ",")
+	p, err := netip.ParsePrefix(first)
+	if err != nil {
+		return ""
+	}
+	a := p.Masked().Addr()
+	for range 10 {
+		a = a.Next()
+	}
+	return a.String()
+}
+
+func (f Flags) etcdTimings() (heartbeat, election string) {
+	heartbeat, election = strconv.Itoa(EtcdHeartbeat), strconv.Itoa(EtcdElection)
+	for _, arg := range f["etcd-arg"] {
+		switch name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "="); name {
+		case "heartbeat-interval":
+			heartbeat = value
+		case "election-timeout":
+			election = value
+		}
+	}
+	return heartbeat, election
+}
+
+// checkEtcd refuses timings with which etcd itself would not start.
+func (f Flags) checkEtcd() error {
+	heartbeat, election := f.etcdTimings()
+	h, errH := strconv.Atoi(heartbeat)
+	e, errE := strconv.Atoi(election)
+	if errH != nil || errE != nil || h < 1 || e < 5*h || e > 50000 {
+		return fmt.Errorf("etcd wants heartbeat-interval and election-timeout in milliseconds, the second 5 times the first at least and 50000 at most; together they are %s and %s", heartbeat, election)
+	}
+	return nil
+}
+
+// Unlike lists the names under which two servers differ, sorted.
+func Unlike(a, b map[string]string) []string {
+	var out []string
+	for name := range a {
+		if a[name] != b[name] {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Named is a configuration and the file it comes from.
+type Named struct {
+	File string
+	*Config
+}
+
+// CheckServers compares the servers and witnesses among the nodes of one
+// cluster with the first of them.
+func CheckServers(nodes []Named) error {
+	var found strictyaml.Problems
+	var first *Named
+	for i, n := range nodes {
+		switch {
+		case n.Role == Agent:
+		case first == nil:
+			first = &nodes[i]
+		default:
+			found = append(found, n.unlike(first)...)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return found
+}
+
+func (n Named) unlike(first *Named) (found strictyaml.Problems) {
+	refuse := func(field, format string, args ...any) {
+		found = append(found, &strictyaml.Problem{Name: n.File, Field: "k3s." + field, Msg: fmt.Sprintf(format, args...)})
+	}
+	mine, theirs := n.flags().Alike(), first.flags().Alike()
+	for _, name := range Unlike(mine, theirs) {
+		refuse("config."+name, "is %s, and %s in %s; all servers of a cluster need the same", mine[name], theirs[name], first.File)
+	}
+	for _, t := range []struct {
+		name         string
+		mine, theirs secret.String
+	}{{"token", n.K3s.Token, first.K3s.Token}, {"agentToken", n.K3s.AgentToken, first.K3s.AgentToken}} {
+		if bare(t.mine) != bare(t.theirs) && !n.Sealed && !first.Sealed {
+			refuse(t.name, "is another one than in %s; all servers of a cluster need the same", first.File)
+		}
+	}
+	return found
+}
+
+// bare is the part of a token that opens something.
+func bare(t secret.String) string {
+	s := t.Reveal()
+	if pin.MatchString(s) {
+		_, s, _ = strings.Cut(s, "::")
+		_, s, _ = strings.Cut(s, ":")
+	}
+	return s
+}
