@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -54,8 +54,8 @@ func (p *password) choose(cmd *cobra.Command) (secret.String, error) {
 	return word, err
 }
 
-// prompt reads a line from the terminal without showing it. Where the program
-// is interrupted, the terminal shows again what is typed.
+// prompt reads a line from the terminal without showing it, until the program
+// is interrupted; the terminal then shows again what is typed.
 func prompt(cmd *cobra.Command, question string) (secret.String, error) {
 	fd := int(os.Stdin.Fd())
 	before, err := term.GetState(fd)
@@ -64,7 +64,17 @@ func prompt(cmd *cobra.Command, question string) (secret.String, error) {
 	}
 	fmt.Fprint(cmd.ErrOrStderr(), question)
 	defer fmt.Fprintln(cmd.ErrOrStderr())
-	defer context.AfterFunc(cmd.Context(), func() { _ = term.Restore(fd, before) })()
-	line, err := term.ReadPassword(fd)
-	return secret.String(line), err
+	var line []byte
+	read := make(chan error, 1)
+	go func() {
+		var err error
+		line, err = term.ReadPassword(fd)
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		return secret.String(line), err
+	case <-cmd.Context().Done():
+		return "", errors.Join(cmd.Context().Err(), term.Restore(fd, before))
+	}
 }
