@@ -30,7 +30,7 @@ func (f *Fleet) answer(name string, read reader) (*node.Config, error) {
 	site := f.Sites[n.Site]
 	c := &node.Config{
 		Version: node.Version, Node: name, Board: n.Board, Site: n.Site, Role: n.Role,
-		Timezone: site.Timezone, SSH: f.Cluster.SSH, OwnerKey: f.Cluster.OwnerKey, Headscale: node.Headscale{URL: f.Cluster.Headscale.URL},
+		Timezone: site.Timezone, SSH: f.ssh(n), Firewall: n.Firewall, OwnerKey: f.Cluster.OwnerKey, Headscale: node.Headscale{URL: f.Cluster.Headscale.URL},
 	}
 	if c.Headscale.CA, err = f.ca(read); err != nil {
 		return nil, err
@@ -40,6 +40,16 @@ func (f *Fleet) answer(name string, read reader) (*node.Config, error) {
 	}
 	c.Network, err = site.Network.overlaid(n.Network).read(read)
 	return c, err
+}
+
+// ssh lets in whom the cluster and the node name; the node decides from where.
+func (f *Fleet) ssh(n Node) node.SSH {
+	out := f.Cluster.SSH
+	out.AuthorizedKeys = slices.Concat(out.AuthorizedKeys, n.SSH.AuthorizedKeys)
+	if n.SSH.LAN != nil {
+		out.LAN = n.SSH.LAN
+	}
+	return out
 }
 
 func (f *Fleet) ca(read reader) (string, error) {

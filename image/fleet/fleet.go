@@ -110,6 +110,9 @@ type Node struct {
 	Labels  map[string]string `yaml:"labels"`
 	Taints  []string          `yaml:"taints"`
 	Network Network           `yaml:"network"`
+	// SSH adds to the cluster's.
+	SSH      node.SSH      `yaml:"ssh"`
+	Firewall node.Firewall `yaml:"firewall"`
 }
 
 // Nodes are machines by host name, in the order of the file: the first server

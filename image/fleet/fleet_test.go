@@ -142,6 +142,25 @@ func TestSiteAndNodeNetworks(t *testing.T) {
 	}
 }
 
+// TestSSHAndFirewall: a node adds to the cluster's keys and has its own doors.
+func TestSSHAndFirewall(t *testing.T) {
+	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl "
+	f := load(t, strings.NewReplacer(
+		"  k3s:", "  ssh: {authorizedKeys: ["+key+"me]}\n  k3s:",
+		"home-box: {", "home-box: {ssh: {lan: false, authorizedKeys: ["+key+"you]}, firewall: {lan: [http]}, ").Replace(string(Example)))
+	box, errBox := f.Config("home-box")
+	pi, errPi := f.Config("home-pi")
+	if errBox != nil || errPi != nil {
+		t.Fatal(errBox, errPi)
+	}
+	if len(box.SSH.AuthorizedKeys) != 2 || box.SSH.LAN == nil || *box.SSH.LAN || len(box.Firewall.LAN) != 1 {
+		t.Errorf("home-box: %+v, %+v", box.SSH, box.Firewall)
+	}
+	if len(pi.SSH.AuthorizedKeys) != 1 || pi.SSH.LAN != nil || len(pi.Firewall.LAN) != 0 {
+		t.Errorf("home-pi: %+v, %+v", pi.SSH, pi.Firewall)
+	}
+}
+
 // TestReferences: secrets come from a variable, a file or an age file, and
 // what is missing is named without any of them.
 func TestReferences(t *testing.T) {
