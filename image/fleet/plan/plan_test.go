@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/xml"
 	"errors"
+	"flag"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +100,26 @@ home · Europe/Lisbon · 192.168.1.0/24
 ! Two servers are worse than one`
 	if got := b.String()[:min(b.Len(), len(want))]; got != want {
 		t.Error(cmp.Diff(want, got))
+	}
+}
+
+var update = flag.Bool("update", false, "write the README's picture")
+
+// TestREADME: the picture there is what this package draws.
+func TestREADME(t *testing.T) {
+	p := planned(t, "  cabin-box:", "  vps: {board: generic-arm64, site: cloud, role: witness}\n  cabin-box:", "  cabin: {", "  cloud: {}\n  cabin: {")
+	var b bytes.Buffer
+	if err := p.SVG(&b); err != nil {
+		t.Fatal(err)
+	}
+	const name = "../../../.github/plan.svg"
+	if *update {
+		if err := os.WriteFile(name, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if have, err := os.ReadFile(name); err != nil || !bytes.Equal(have, b.Bytes()) {
+		t.Errorf("%s is old (%v); run: go test ./image/fleet/plan -update", name, err)
 	}
 }
 
