@@ -8,7 +8,6 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -42,6 +41,9 @@ func (m *machine) k3sDone(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if ok, err := m.converged(g); err != nil || !ok {
+		return false, err
+	}
+	if missing, stale, err := m.imageLinks(); err != nil || len(missing)+len(stale) > 0 {
 		return false, err
 	}
 	// A unit that is still starting counts: k3s is ready only after a minute.
@@ -190,22 +192,3 @@ kind: KubeletConfiguration
 shutdownGracePeriod: 20s
 shutdownGracePeriodCriticalPods: 5s
 `
-
-// linkImages shows k3s the container images that came with the image.
-func (m *machine) linkImages() error {
-	const from = "/" + contract.ImagesDir
-	names, err := m.Files.List(from)
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		to := k3sAgent + "/images/" + n
-		if target, err := m.Files.Readlink(to); err == nil && target == from+"/"+n {
-			continue
-		}
-		if err := m.Files.Symlink(from+"/"+n, to); err != nil {
-			return err
-		}
-	}
-	return nil
-}

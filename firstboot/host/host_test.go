@@ -62,6 +62,31 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// TestWhatIsWrittenIsNew: k3s looks at a manifest again only when its time of
+// change is another one (k3s-io/k3s#14556), so that what is put over a file of
+// the image's age, and a link in its place, must not keep that age.
+func TestWhatIsWrittenIsNew(t *testing.T) {
+	f := host.Files{Root: t.TempDir()}
+	const name = "/var/lib/rancher/k3s/server/manifests/own.yaml"
+	put := func() error { return f.Put(name, strings.NewReader("kind: List"), firstboot.Attr{Mode: 0o600}) }
+	for what, write := range map[string]func() error{"a file": put, "a link": func() error { return f.Symlink("/usr/lib/own.yaml", name) }} {
+		if err := put(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(filepath.Join(f.Root, name), time.Unix(1, 0), time.Unix(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now().Add(-time.Second)
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		fi, err := os.Lstat(filepath.Join(f.Root, name))
+		if err != nil || fi.ModTime().Before(began) || fi.ModTime().After(time.Now().Add(time.Second)) {
+			t.Errorf("%s is of %v, written at %v; %v", what, fi.ModTime(), began, err)
+		}
+	}
+}
+
 // TestOverwriteInPlace: same file, same blocks, same length.
 func TestOverwriteInPlace(t *testing.T) {
 	f := host.Files{Root: t.TempDir()}

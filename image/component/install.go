@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -25,6 +26,13 @@ func (q *request) install(ctx context.Context, file tree.Content, d download, fr
 		return nil, err
 	}
 	r := q.resolved(d, from, format)
+	if slices.ContainsFunc(r.layout.Files, func(f File) bool { return f.Archive }) {
+		ending, err := endingOf(file)
+		if err != nil {
+			return nil, err
+		}
+		r.layout = r.layout.called(ending)
+	}
 	for _, f := range r.layout.Files {
 		content := file
 		if format == "tgz" {
