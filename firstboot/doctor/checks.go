@@ -63,17 +63,12 @@ func (p *patient) system() {
 // longhorn follows longhorn/cli 1.12, pkg/local/preflight, for Debian.
 func (p *patient) longhorn(ctx context.Context) {
 	const group = "Longhorn (V1 engine)"
-	iscsid := false
-	for _, u := range []string{"iscsid.service", "iscsid.socket"} {
-		if up, err := p.Units.Active(ctx, u); err == nil && up {
-			iscsid = true
-		}
-	}
-	p.expect(iscsid, Failure, group, "iscsid runs", "neither iscsid.service nor iscsid.socket is active")
-	mp, err := p.Units.Active(ctx, "multipathd.service")
-	p.expect(err != nil || !mp, Warning, group, "no multipathd", "it may take Longhorn's disks")
+	p.expect(p.active(ctx, "iscsid"), Failure, group, "iscsid runs", "neither iscsid.service nor iscsid.socket is active")
+	p.expect(!p.active(ctx, "multipathd"), Warning, group, "no multipathd", "it may take Longhorn's disks")
 	nfs := p.enabled("NFS_V4_1") || p.enabled("NFS_V4_2") || p.enabled("NFS_V4")
 	p.expect(nfs, Failure, group, "NFS v4 client in the kernel", "CONFIG_NFS_V4, _4_1 or _4_2 is needed")
+	v := p.nfsVersion()
+	p.expect(v == "" || strings.HasPrefix(v, "4"), Warning, group, "NFS v4 by default", "nfsmount.conf says "+v)
 	for _, m := range []string{"nfs", "dm_crypt", "iscsi_tcp"} {
 		p.expect(p.loaded(m), Failure, group, "module "+m, "is not loaded; name it in /etc/modules-load.d")
 	}
@@ -100,6 +95,41 @@ func (p *patient) firewall(ctx context.Context) {
 	p.add(group, "rules stand", OK, "")
 	up, err := p.Units.Active(ctx, unit)
 	p.expect(err == nil && up, Warning, group, "rules are kept", unit+" does not run: new addresses and a flush go unseen")
+}
+
+// active asks for a daemon that runs, or that its socket would start.
+func (p *patient) active(ctx context.Context, daemon string) bool {
+	for _, kind := range []string{".service", ".socket"} {
+		if up, err := p.Units.Active(ctx, daemon+kind); err == nil && up {
+			return true
+		}
+	}
+	return false
+}
+
+// nfsVersion reads nfsmount.conf(5) for the version that mounts ask for first
+// where nothing else is said, "" if it is the program's own, which is 4.
+func (p *patient) nfsVersion() string {
+	const drops = "/etc/nfsmount.conf.d"
+	text := p.text("/etc/nfsmount.conf")
+	names, _ := p.Files.List(drops)
+	for _, n := range names {
+		if strings.HasSuffix(n, ".conf") {
+			text += "\n" + p.text(drops+"/"+n)
+		}
+	}
+	version, global := "", false
+	for _, l := range strings.Split(text, "\n") {
+		l, _, _ = strings.Cut(l, "#")
+		key, value, _ := strings.Cut(l, "=")
+		switch key = strings.TrimSpace(key); {
+		case strings.HasPrefix(key, "["):
+			global = strings.Trim(key, "[] \t") == "NFSMount_Global_Options"
+		case global && strings.EqualFold(key, "Defaultvers"):
+			version = strings.TrimSpace(value)
+		}
+	}
+	return version
 }
 
 func (p *patient) enabled(option string) bool {

@@ -93,6 +93,39 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
+// TestWarned is what may hurt Longhorn: told, and no reason to call the node
+// unfit.
+func TestWarned(t *testing.T) {
+	const global = "[ NFSMount_Global_Options ]\n"
+	for name, c := range map[string]struct {
+		unit, file, content, want string
+	}{
+		"multipathd":              {"multipathd.service", "", "", "no multipathd"},
+		"multipathd's socket":     {"multipathd.socket", "", "", "no multipathd"},
+		"NFS 3 by default":        {"", "etc/nfsmount.conf", global + "# Defaultvers=4\nDefaultvers=3\n", "NFS v4 by default"},
+		"NFS 3 in a drop-in":      {"", "etc/nfsmount.conf.d/own.conf", global + " defaultvers = 3 # old NAS\n", "NFS v4 by default"},
+		"NFS 4.1":                 {"", "etc/nfsmount.conf", global + "Defaultvers=4.1\n", ""},
+		"NFS 3 for one server":    {"", "etc/nfsmount.conf", global + "[ Server \"nas\" ]\nDefaultvers=3\n", ""},
+		"an editor's backup copy": {"", "etc/nfsmount.conf.d/own.conf~", global + "Defaultvers=3\n", ""},
+	} {
+		root, h := healthy(t)
+		if c.file != "" {
+			write(t, root, c.file, c.content)
+		}
+		h.Units.(units).up[c.unit] = true
+		found := doctor.Examine(context.Background(), h)
+		warned := ""
+		for _, f := range found {
+			if f.Verdict == doctor.Warning {
+				warned += f.Check
+			}
+		}
+		if !doctor.Fit(found) || warned != c.want {
+			t.Errorf("%s: warned of %q, want %q", name, warned, c.want)
+		}
+	}
+}
+
 func TestIll(t *testing.T) {
 	for name, c := range map[string]struct{ file, content, want string }{
 		"config":    {"boot/config-6.12.1", "CONFIG_NAMESPACES=y\n", "CONFIG_MEMCG"},
