@@ -5,24 +5,30 @@ BOARD   ?= rpi4
 OUT     ?= dist/$(BOARD).img
 ARCHES  := amd64 arm64
 BOARDS  := rpi4 optiplex-7050 generic-amd64 generic-arm64
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# A version names one content, by equal letters in every clone: changes that are
+# in no commit give their digest.
+VERSION := $(shell v=$$(git describe --tags --always --abbrev=12 --dirty 2>/dev/null) || v=devel; \
+	case $$v in (*-dirty) v=$$v-$$(git diff HEAD | git hash-object --stdin | cut -c 1-8);; esac; echo $$v)
 GO      ?= go
 
 # The node's programs are static and reproducible: no paths, no build id.
-PAYLOAD_LDFLAGS := -s -w -buildid=
+PAYLOAD_LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 PAYLOAD_FLAGS   := -trimpath -buildvcs=false -ldflags "$(PAYLOAD_LDFLAGS)"
 PAYLOAD_SOURCES := $(shell find firstboot cmd/firstboot cmd/init -name '*.go' -not -name '*_test.go') go.mod go.sum
 PAYLOADS        := $(foreach p,firstboot init,$(foreach a,$(ARCHES),image/payload/bin/$(p)-$(a)))
 LDFLAGS         := -s -w -X github.com/going-mobile/imagebuilder/image.version=$(VERSION)
 
-.PHONY: build payload image test mutate test-all test-unit test-images test-stories test-node test-vm lint fuzz bench oracle repro powercut deps clean cross
+.PHONY: build payload image test mutate test-all test-unit test-images test-stories test-node test-vm lint fuzz bench oracle repro powercut deps clean cross FORCE
 
 build: payload ## bin/imagebuilder, with the node's programs inside
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/imagebuilder ./cmd/imagebuilder
 
 payload: $(PAYLOADS)
 
-image/payload/bin/firstboot-%: $(PAYLOAD_SOURCES)
+bin/.version: FORCE # changes only when the version does
+	@mkdir -p bin && echo $(VERSION) | cmp -s - $@ || echo $(VERSION) > $@
+
+image/payload/bin/firstboot-%: $(PAYLOAD_SOURCES) bin/.version
 	CGO_ENABLED=0 GOOS=linux GOARCH=$* $(GO) build $(PAYLOAD_FLAGS) -o $@ ./cmd/firstboot
 
 image/payload/bin/init-%: $(PAYLOAD_SOURCES)
