@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/image/cpio"
 	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -25,7 +24,7 @@ func Initramfs(in Input) ([]byte, error) {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
 	var out bytes.Buffer
-	if err := cpio.WriteZstd(&out, t); err != nil {
+	if err := writeZstd(&out, t); err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
 	return out.Bytes(), nil
@@ -85,10 +84,7 @@ func (in Input) closure() ([]kmod.Module, error) {
 	if in.Pi == nil {
 		names = append(append([]string(nil), names...), EFIModules...)
 	}
-	if in.Closure != nil {
-		return in.Closure(names)
-	}
-	return kmod.Closure(in.Root, in.Kernel, names)
+	return in.Closure(names)
 }
 
 const intelDir = "usr/lib/firmware/intel-ucode"
@@ -128,7 +124,7 @@ func earlyCpio(in Input, name string, data []byte) ([]byte, error) {
 		return nil, f.err
 	}
 	var out bytes.Buffer
-	if err := cpio.Write(&out, t); err != nil {
+	if err := writeCpio(&out, t); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil

@@ -1,22 +1,26 @@
 package boot
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/u-root/u-root/pkg/dt"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/image/boot/fdt"
 )
 
 // qemuLacks are devices of the Pi 4 whose registers QEMU's raspi4b (10.0) does
 // not have: their drivers bring the kernel down.
 var qemuLacks = []string{
-	"/soc/interrupt-controller@7ef00100",
-	"/soc/clock@7ef00000",
-	"/soc/i2c@7ef04500",
-	"/soc/i2c@7ef09500",
-	"/soc/hdmi@7ef00700",
-	"/soc/hdmi@7ef05700",
-	"/soc/serial@7e215040",
+	"soc/interrupt-controller@7ef00100",
+	"soc/clock@7ef00000",
+	"soc/i2c@7ef04500",
+	"soc/i2c@7ef09500",
+	"soc/hdmi@7ef00700",
+	"soc/hdmi@7ef05700",
+	"soc/serial@7e215040",
 }
 
 // QEMUDeviceTree changes the Pi 4's mainline device tree so that its kernel
@@ -26,28 +30,46 @@ var qemuLacks = []string{
 // machine the moment it is armed (hw/misc/bcm2835_powermgt.c, 10.0). Its USB
 // controller forgets what is plugged in when Linux lets it sleep.
 func QEMUDeviceTree(dtb []byte) ([]byte, error) {
-	t, err := fdt.Parse(dtb)
+	t, err := dt.ReadFDT(bytes.NewReader(dtb))
 	if err != nil {
 		return nil, err
 	}
 	for _, path := range qemuLacks {
-		if n := t.Find(path); n != nil { // names come and go with kernels
-			n.Set("status", []byte("disabled\x00"))
-		}
+		setProperty(t, path, "status", "disabled") // names come and go with kernels
 	}
-	uart, card, chosen := t.Find("/soc/serial@7e201000"), t.Find("/emmc2bus/mmc@7e340000"), t.Find("/chosen")
+	uart, card, chosen := findNode(t, "soc/serial@7e201000"), findNode(t, "emmc2bus/mmc@7e340000"), findNode(t, "chosen")
 	if uart == nil || card == nil || chosen == nil {
 		return nil, fmt.Errorf("this is not the device tree of a Raspberry Pi 4: it has no PL011, no emmc2 or no /chosen")
 	}
-	uart.DeleteChild("bluetooth")
-	card.Delete("vmmc-supply")
-	card.Delete("vqmmc-supply")
-	if usb := t.Find("/soc/usb@7e980000"); usb != nil {
-		// QEMU has no Ethernet for the Pi 4, only USB on the port that is a
-		// device's on the board.
-		usb.Set("dr_mode", []byte("host\x00"))
+	uart.Children = slices.DeleteFunc(uart.Children, func(n *dt.Node) bool { return n.Name == "bluetooth" })
+	card.RemoveProperty("vmmc-supply")
+	card.RemoveProperty("vqmmc-supply")
+	// QEMU has no Ethernet for the Pi 4, only USB on the port that is a
+	// device's on the board.
+	setProperty(t, "soc/usb@7e980000", "dr_mode", "host")
+	setProperty(t, "chosen", "stdout-path", "serial0:115200n8") // U-Boot's console after its relocation
+	setProperty(t, "chosen", "imagebuilder,bootargs", "console=ttyAMA0,115200 "+contract.ArgWatchdog+"=0 usbcore.autosuspend=-1")
+	var out bytes.Buffer
+	_, err = t.Write(&out)
+	return out.Bytes(), err
+}
+
+// findNode returns the node at a path from the root, or nil.
+func findNode(t *dt.FDT, path string) *dt.Node {
+	n := t.RootNode
+	for _, name := range strings.Split(path, "/") {
+		child, ok := n.LookupChildByName(name)
+		if !ok {
+			return nil
+		}
+		n = child
 	}
-	chosen.Set("stdout-path", []byte("serial0:115200n8\x00")) // U-Boot's console after its relocation
-	chosen.Set("imagebuilder,bootargs", []byte("console=ttyAMA0,115200 "+contract.ArgWatchdog+"=0 usbcore.autosuspend=-1\x00"))
-	return t.Bytes(), nil
+	return n
+}
+
+// setProperty sets a text property of a node, if that is there.
+func setProperty(t *dt.FDT, path, name, text string) {
+	if n := findNode(t, path); n != nil {
+		n.Update(dt.PropertyString(name, text))
+	}
 }

@@ -1,0 +1,95 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/u-root/u-root/pkg/cpio"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// cpioUnit is the multiple that archives are padded to, so that another may
+// follow: cpio(1)'s block.
+const cpioUnit = 512
+
+// writeCpio writes t as one archive for the kernel. The root is left out: the
+// kernel has one already. Inode numbers count the order of the walk; nothing
+// but t decides the bytes.
+func writeCpio(w io.Writer, t *tree.Tree) error {
+	counted := &counter{w: w}
+	out := cpio.Newc.Writer(counted)
+	inode := uint64(0)
+	for n := range t.Walk() {
+		if n.Path == "." {
+			continue
+		}
+		inode++
+		r, err := cpioRecord(n)
+		if err == nil {
+			r.Ino = inode
+			err = out.WriteRecord(r)
+		}
+		if err != nil {
+			return fmt.Errorf("/%s: %w", n.Path, err)
+		}
+	}
+	if err := out.WriteRecord(cpio.Record{Info: cpio.Info{Name: cpio.Trailer, NLink: 1}}); err != nil {
+		return err
+	}
+	_, err := w.Write(make([]byte, -counted.n&(cpioUnit-1)))
+	return err
+}
+
+type counter struct {
+	w io.Writer
+	n int
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += n
+	return n, err
+}
+
+// cpioRecord refuses what an initramfs of ours does not have, before the
+// format or the kernel loses it without a word.
+func cpioRecord(n *tree.Node) (cpio.Record, error) {
+	info := cpio.Info{
+		Name: n.Path, Mode: uint64(n.Mode.Perm()), UID: uint64(n.UID), GID: uint64(n.GID), NLink: 1, MTime: uint64(n.ModTime.Unix()),
+		Rmajor: uint64(n.Dev.Major), Rminor: uint64(n.Dev.Minor),
+	}
+	switch {
+	case len(n.Xattrs) > 0 || n.IsHardLink() || n.ModTime.Unix() < 0 || n.Mode&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky) != 0:
+		return cpio.Record{}, errors.New("an initramfs has no extended attributes, hard links, set-id bits and times before 1970")
+	case n.Mode.IsDir():
+		info.Mode, info.NLink = info.Mode|cpio.S_IFDIR, 2
+		return cpio.Record{Info: info}, nil
+	case n.Mode.Type() == fs.ModeDevice|fs.ModeCharDevice:
+		info.Mode |= cpio.S_IFCHR
+		return cpio.Record{Info: info}, nil
+	case n.Mode.IsRegular():
+		info.Mode |= cpio.S_IFREG
+		b, err := readAll(n.Path, n.Content)
+		return cpio.StaticRecord(b, info), err
+	}
+	return cpio.Record{}, fmt.Errorf("an initramfs has no file of type %v", n.Mode.Type())
+}
+
+// writeZstd writes t as an archive compressed for a kernel with RD_ZSTD.
+//
+// The kernel wants all of an archive in one frame and allocates its window,
+// which may be 128 MiB (lib/decompress_unzstd.c): 8 MiB is no burden for a
+// small board. The checksum is its only way to notice a damaged file. One
+// encoder thread makes equal bytes on every machine.
+func writeZstd(w io.Writer, t *tree.Tree) error {
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression),
+		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20), zstd.WithEncoderCRC(true))
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeCpio(z, t), z.Close())
+}
