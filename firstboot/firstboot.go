@@ -18,8 +18,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
-
-	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 // Step is one thing that must be true of a node.
@@ -37,11 +35,7 @@ type machine struct {
 	*given
 }
 
-// Steps lists the steps for a node in their order.
-func Steps(h Host, cfg *node.Config) []Step {
-	return (&machine{h, &given{cfg: cfg}}).steps()
-}
-
+// steps lists the steps for a node in their order.
 func (m *machine) steps() []Step {
 	return []Step{
 		{"identity", m.identityDone, m.identityDo},

@@ -146,7 +146,7 @@ func (w *world) put(name, content string) {
 
 // personalise writes node.yaml as it lies on an image.
 func (w *world) personalise(yaml string) {
-	padded, err := node.Pad([]byte(yaml))
+	padded, err := node.PadTo([]byte(yaml), node.ReservedSize)
 	if err != nil {
 		padded = []byte(yaml)
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/qemu"
-	"github.com/going-mobile/imagebuilder/image/qemu/guest"
 )
 
 type runFlags struct {
@@ -110,7 +109,7 @@ func (f *runFlags) load(args []string) (cleanup func(), err error) {
 	}
 	f.config.DiskSize = int64(size)
 	if f.config.SSHPort == 0 {
-		if f.config.SSHPort, err = guest.FreePort(); err != nil {
+		if f.config.SSHPort, err = qemu.FreePort(); err != nil {
 			return nil, err
 		}
 	}

@@ -131,8 +131,10 @@ func TestControl(t *testing.T) {
 		"good":    {answers(good), nil},
 		"website": {answers(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }), firstboot.ErrNotHeadscale},
 		"missing": {answers(http.NotFound), firstboot.ErrNotHeadscale},
-		"portal":  {answers(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://login.example/", 302) }), firstboot.ErrPortal},
-		"status":  {answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(511) }), firstboot.ErrPortal},
+		"portal": {answers(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://login.example/", http.StatusFound)
+		}), firstboot.ErrPortal},
+		"status": {answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(511) }), firstboot.ErrPortal},
 	} {
 		if err := h.Net.Control(ctx, c.url, ""); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)

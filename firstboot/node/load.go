@@ -153,11 +153,8 @@ func (c *Config) Keep() *Config {
 // boot partition.
 var ErrTooLong = errors.New("node.yaml does not fit the 32 KiB reserved for it: move files elsewhere")
 
-// Pad fills the file up to ReservedSize with newlines, as it lies on a boot
-// partition.
-func Pad(data []byte) ([]byte, error) { return PadTo(data, ReservedSize) }
-
-// PadTo is Pad for a file that has another length.
+// PadTo fills the file up to size, as it lies on a boot partition: with
+// newlines up to ReservedSize, where nobody gave it another length.
 func PadTo(data []byte, size int) ([]byte, error) {
 	if len(data) > size {
 		return nil, ErrTooLong

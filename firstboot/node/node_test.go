@@ -69,7 +69,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		padded, err := node.Pad(b)
+		padded, err := node.PadTo(b, node.ReservedSize)
 		if err != nil || len(padded) != node.ReservedSize {
 			t.Fatalf("padded to %d, %v", len(padded), err)
 		}

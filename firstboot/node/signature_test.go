@@ -55,7 +55,7 @@ func TestSignature(t *testing.T) {
 	if !strings.HasPrefix(signed, minimal+"# untrusted comment: ") {
 		t.Fatalf("signed:\n%s", signed)
 	}
-	padded, err := node.Pad([]byte(signed))
+	padded, err := node.PadTo([]byte(signed), node.ReservedSize)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,8 @@ type config struct {
 	Labels   map[string]string `yaml:"labels"`
 	Extra    map[string]any    `yaml:"extra"`
 	Even     even              `yaml:"even"`
-	hidden   int
+	//lint:ignore U1000 decoding must pass it over
+	hidden int
 }
 
 type server struct {

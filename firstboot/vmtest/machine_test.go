@@ -50,7 +50,7 @@ func newMachine(t testing.TB, boardName, img string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := guest.FreePort()
+	port, err := qemu.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

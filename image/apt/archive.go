@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"pault.ag/go/debian/dependency"
 
@@ -62,18 +61,6 @@ func (a *Archive) Close() error {
 
 // Releases tells what the suites' signed indexes said, in the order asked for.
 func (a *Archive) Releases() []Release { return slices.Clone(a.releases) }
-
-// Date is the newest date of the releases: the moment of which this archive
-// is a picture.
-func (a *Archive) Date() time.Time {
-	var newest time.Time
-	for _, r := range a.releases {
-		if r.Date.After(newest) {
-			newest = r.Date
-		}
-	}
-	return newest
-}
 
 // Versions returns every version of a package, the newest first; of equal
 // versions the one of the suite named first comes first.

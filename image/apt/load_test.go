@@ -241,8 +241,8 @@ func TestLoad(t *testing.T) {
 			if err != nil || set(got) != "bash 5, libc6 2" {
 				t.Errorf("got %s, %v", set(got), err)
 			}
-			if got[0].Mirrors[0] != r.url || !a.Date().Equal(rel.date) {
-				t.Errorf("mirrors %v, date %v", got[0].Mirrors, a.Date())
+			if got[0].Mirrors[0] != r.url || !a.Releases()[0].Date.Equal(rel.date) {
+				t.Errorf("mirrors %v, date %v", got[0].Mirrors, a.Releases()[0].Date)
 			}
 			before := r.requests()
 			if _, err := r.load(c, Options{}, r.suite("trixie")); err != nil {

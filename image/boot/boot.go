@@ -42,8 +42,7 @@ type Input struct {
 	Init tree.Content
 	// Modules of the initramfs, the watchdog's first.
 	Modules []string
-	// Closure finds modules and their dependencies in the order of loading;
-	// nil means kmod.Closure over Root.
+	// Closure finds modules and their dependencies in the order of loading.
 	Closure func(names []string) ([]kmod.Module, error)
 	// Cmdline holds the board's and the overlays' kernel arguments.
 	Cmdline []string

@@ -51,10 +51,10 @@ type configLine struct {
 	section, prefix string // in force at that line
 }
 
-// LintConfig checks what the firmware would find on a boot partition:
+// lintConfig checks what the firmware would find on a boot partition:
 // config.txt's keys and values, the files it names, and the rules of
 // os_prefix. It returns every problem, joined.
-func LintConfig(t *tree.Tree) error {
+func lintConfig(t *tree.Tree) error {
 	text, err := t.ReadAll("config.txt")
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ const (
 func RaspberryPi(in Input) (*tree.Tree, error) {
 	t, err := raspberryPi(in)
 	if err == nil {
-		err = LintConfig(t)
+		err = lintConfig(t)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("boot partition of the Raspberry Pi: %w", err)
@@ -57,13 +57,8 @@ func raspberryPi(in Input) (*tree.Tree, error) {
 	return t, in.addPiSlot(t, "a")
 }
 
-// PiSlot returns the files of one slot ("a" or "b") alone, as an update
-// writes them: NAME/vmlinuz, NAME/initrd.img, NAME/cmdline.txt.
-func PiSlot(in Input, name string) (*tree.Tree, error) {
-	t := tree.New()
-	return t, in.addPiSlot(t, name)
-}
-
+// addPiSlot adds one slot ("a" or "b"): NAME/vmlinuz, NAME/initrd.img,
+// NAME/cmdline.txt.
 func (in Input) addPiSlot(t *tree.Tree, name string) error {
 	kernel, err := in.kernel()
 	if err != nil {

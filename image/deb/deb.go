@@ -14,8 +14,6 @@
 package deb
 
 import (
-	"strings"
-
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -33,33 +31,6 @@ type Package struct {
 	Nodes []*tree.Node
 	// SHA256 is the digest of the .deb in lower-case hex.
 	SHA256 string
-}
-
-// Scripts returns the maintainer scripts that the package has, by name:
-// preinst, postinst, prerm, postrm and config.
-func (p *Package) Scripts() map[string]string {
-	scripts := map[string]string{}
-	for _, name := range []string{"preinst", "postinst", "prerm", "postrm", "config"} {
-		if s, ok := p.ControlFiles[name]; ok {
-			scripts[name] = s
-		}
-	}
-	return scripts
-}
-
-// Conffiles returns the paths of the configuration files, relative to the
-// root as in a tree and in the order of the conffiles member. Files that the
-// package asks to be removed (deb-conffiles(5), "remove-on-upgrade") are not
-// part of it and are left out.
-func (p *Package) Conffiles() []string {
-	var paths []string
-	for line := range strings.Lines(p.ControlFiles["conffiles"]) {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "/") {
-			paths = append(paths, strings.TrimPrefix(line, "/"))
-		}
-	}
-	return paths
 }
 
 // Limits on what a package may unpack to. The largest of trixie is far below:

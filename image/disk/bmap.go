@@ -132,12 +132,6 @@ func (m *Map) blocks() (all, mapped int64) {
 	return (m.Size + BlockSize - 1) / BlockSize, mapped
 }
 
-// MappedBytes is how much a flasher that goes by the map writes.
-func (m *Map) MappedBytes() int64 {
-	_, mapped := m.blocks()
-	return min(mapped*BlockSize, m.Size)
-}
-
 // WriteTo writes the .bmap file, format 2.0 (bmap-tools, BmapCreate.py). The
 // file's own digest is computed with zeros in its place.
 func (m *Map) WriteTo(w io.Writer) (int64, error) {

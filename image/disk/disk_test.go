@@ -258,8 +258,9 @@ func TestWindow(t *testing.T) {
 }
 
 func TestIdentifiers(t *testing.T) {
-	if GUID("ab", "c") == GUID("a", "bc") || GUID("x") != GUID("x") || !guidPattern.MatchString(GUID("x")) || GUID("x")[14] != '8' {
-		t.Error(GUID("ab", "c"), GUID("a", "bc"), GUID("x"))
+	id, again := GUID("x"), GUID("x")
+	if GUID("ab", "c") == GUID("a", "bc") || id != again || !guidPattern.MatchString(id) || id[14] != '8' {
+		t.Error(GUID("ab", "c"), GUID("a", "bc"), id, again)
 	}
 	if !signaturePattern.MatchString(Signature("x")) || Signature("x") != fmt.Sprintf("%08x", VolumeID("x")) {
 		t.Error(Signature("x"))

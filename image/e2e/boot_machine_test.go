@@ -45,7 +45,7 @@ func newComputer(t *testing.T, boardName, img string, diskSize int64) *computer 
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := guest.FreePort()
+	port, err := qemu.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 	"testing"
 
@@ -162,13 +163,10 @@ func (c *computer) installUKI(n tries) {
 // dropUKIs removes what earlier trials left of slot b.
 func (c *computer) dropUKIs() {
 	c.t.Helper()
-	boot, err := openImage(c.t, c.disk()).Boot()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	for _, n := range boot.Children(slot.EFIDir) {
-		if name, ok := slot.ParseEFIName(n.Path[len(slot.EFIDir)+1:]); ok && name.Slot == "b" {
-			c.mtools("mdel", "::"+n.Path)
+	for name := range strings.Lines(c.mtools("mdir", "-b", "::"+slot.EFIDir)) {
+		name = strings.TrimSpace(name)
+		if uki, ok := slot.ParseEFIName(path.Base(name)); ok && uki.Slot == "b" {
+			c.mtools("mdel", name)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"debug/pe"
 	"io"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -100,29 +102,22 @@ func initramfsOf(t *testing.T, path string) string {
 // standard library's PE reader.
 func ukiSection(t *testing.T, img *inspect.Image, section string) []byte {
 	t.Helper()
-	files, err := img.Boot()
+	name := slot.EFIDir + "/" + slot.EFIName{Generation: 1, Slot: "a"}.String()
+	data, err := img.BootFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range files.Children("EFI/Linux") {
-		data, err := files.ReadAll(n.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		uki, err := pe.NewFile(strings.NewReader(string(data)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := uki.Section(section)
-		if s == nil {
-			t.Fatalf("%s has no %s", n.Path, section)
-		}
-		body, err := s.Data()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return body[:min(uint32(len(body)), s.VirtualSize)]
+	uki, err := pe.NewFile(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("EFI/Linux is empty")
-	return nil
+	s := uki.Section(section)
+	if s == nil {
+		t.Fatalf("%s has no %s", name, section)
+	}
+	body, err := s.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body[:min(uint32(len(body)), s.VirtualSize)]
 }

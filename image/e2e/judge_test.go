@@ -17,7 +17,6 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -49,17 +48,6 @@ func TestBootPartitionIsClean(t *testing.T) {
 			t.Errorf("mtools sees no node.yaml:\n%s", out)
 		}
 	})
-}
-
-func TestConfigTxtIsUnderstood(t *testing.T) {
-	img := openImage(t, image(t, "rpi4"))
-	files, err := img.Boot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := boot.LintConfig(files); err != nil {
-		t.Error(err)
-	}
 }
 
 // TestRootIsWhatUnsquashfsSees compares every entry of the root, as squashfs'

@@ -43,18 +43,6 @@ func Open(r io.ReaderAt) (*FS, error) {
 	return f, nil
 }
 
-// Label returns the boot sector's volume label, "" if there is none.
-func (f *FS) Label() string { return f.label }
-
-// VolumeID returns the serial number.
-func (f *FS) VolumeID() uint32 { return f.volumeID }
-
-// Size returns the length of the volume in bytes.
-func (f *FS) Size() int64 { return f.g.totalSectors * f.g.bytesPerSector }
-
-// ClusterSize returns the unit of allocation in bytes.
-func (f *FS) ClusterSize() int64 { return f.g.clusterSize() }
-
 // noEOF makes the end of the medium an error that says so.
 func noEOF(err error) error {
 	if err == io.EOF {

@@ -111,23 +111,6 @@ func (c *Client) RenameNode(ctx context.Context, id ID, name string) error {
 	return nil
 }
 
-// ApproveRoutes makes routes the whole list of a node's approved ones.
-func (c *Client) ApproveRoutes(ctx context.Context, id ID, routes []string) error {
-	var out struct {
-		Node Node `json:"node"`
-	}
-	in := map[string]any{"routes": append([]string{}, routes...)}
-	if err := c.call(ctx, http.MethodPost, "/api/v1/node/"+string(id)+"/approve_routes", in, &out); err != nil {
-		return err
-	}
-	for _, r := range routes {
-		if !slices.Contains(out.Node.ApprovedRoutes, r) {
-			return fmt.Errorf("headscale: node %s: route %s was not approved", id, r)
-		}
-	}
-	return nil
-}
-
 // DeleteNode removes a node from the tailnet.
 func (c *Client) DeleteNode(ctx context.Context, id ID) error {
 	return c.call(ctx, http.MethodDelete, "/api/v1/node/"+string(id), nil, nil)

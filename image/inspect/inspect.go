@@ -72,9 +72,6 @@ func open(file *os.File) (*Image, error) {
 // Close ends the use of the image and of every tree that came from it.
 func (i *Image) Close() error { return i.file.Close() }
 
-// Boot returns the tree of the boot partition.
-func (i *Image) Boot() (*tree.Tree, error) { return i.boot.Tree() }
-
 // BootFile returns one file of the boot partition.
 func (i *Image) BootFile(path string) ([]byte, error) { return i.boot.ReadFile(path, 256<<20) }
 

@@ -30,7 +30,7 @@ func FuzzIndex(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
-	f.Fuzz(func(t *testing.T, b []byte) { ReadIndex(b) })
+	f.Fuzz(func(t *testing.T, b []byte) { readIndex(b) })
 }
 
 // FuzzTrie inserts arbitrary keys and reads them back.
@@ -50,7 +50,7 @@ func FuzzTrie(f *testing.F) {
 		if err != nil || binary.BigEndian.Uint32(b) != trieMagic {
 			t.Fatal(err)
 		}
-		entries, err := ReadIndex(b)
+		entries, err := readIndex(b)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,7 +17,7 @@ import (
 func TestJudge(t *testing.T) {
 	tr := testTree(t)
 	judge(t, tr, testVersion)
-	removed, err := Prune(tr, testVersion, []string{"ext4", "genet", "nf_*"})
+	removed, err := pruneTree(tr, testVersion, []string{"ext4", "genet", "nf_*"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func judge(t *testing.T, tr *tree.Tree, version string) {
 	}
 	root := unpackTree(t, tr)
 	run(t, nil, depmod, "-b", root, version)
-	if err := Depmod(tr, version, testTime); err != nil {
+	if err := depmodTree(tr, version, testTime); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range indexes {
@@ -55,7 +55,7 @@ func judge(t *testing.T, tr *tree.Tree, version string) {
 		}
 		switch {
 		case strings.HasSuffix(name, ".bin"):
-			if d := cmp.Diff(readIndex(t, name, want), readIndex(t, name, got)); d != "" {
+			if d := cmp.Diff(mustIndex(t, name, want), mustIndex(t, name, got)); d != "" {
 				t.Errorf("%s (-depmod +ours):\n%s", name, d)
 			}
 		case name == "modules.symbols":
@@ -79,9 +79,9 @@ func sortLines(b []byte) []byte {
 	return []byte(strings.Join(lines, ""))
 }
 
-func readIndex(t *testing.T, name string, b []byte) []Entry {
+func mustIndex(t *testing.T, name string, b []byte) []Entry {
 	t.Helper()
-	entries, err := ReadIndex(b)
+	entries, err := readIndex(b)
 	if err != nil {
 		t.Errorf("%s: %v", name, err)
 	}

@@ -11,7 +11,6 @@ package kmod
 
 import (
 	"context"
-	"time"
 
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -66,32 +65,4 @@ func Open(ctx context.Context, t *tree.Tree, version string, opt Options) (*Modu
 		return nil, err
 	}
 	return m, nil
-}
-
-// Prune removes every module of a kernel from t that keep does not ask for,
-// and says how many: see Modules.Prune.
-func Prune(t *tree.Tree, version string, keep []string) (removed int, err error) {
-	m, err := Open(context.Background(), t, version, Options{})
-	if err != nil {
-		return 0, err
-	}
-	return m.Prune(keep)
-}
-
-// Depmod writes the indexes of a kernel's modules into t: see Modules.Depmod.
-func Depmod(t *tree.Tree, version string, modTime time.Time) error {
-	m, err := Open(context.Background(), t, version, Options{})
-	if err != nil {
-		return err
-	}
-	return m.Depmod(modTime)
-}
-
-// Closure lists what must be loaded for names: see Modules.Closure.
-func Closure(t *tree.Tree, version string, names []string) ([]Module, error) {
-	m, err := Open(context.Background(), t, version, Options{})
-	if err != nil {
-		return nil, err
-	}
-	return m.Closure(names)
 }

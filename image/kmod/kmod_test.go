@@ -28,10 +28,10 @@ func modulesOf(tr *tree.Tree) string {
 
 func TestPrune(t *testing.T) {
 	tr := testTree(t)
-	if err := Depmod(tr, testVersion, testTime); err != nil {
+	if err := depmodTree(tr, testVersion, testTime); err != nil {
 		t.Fatal(err)
 	}
-	removed, err := Prune(tr, testVersion, []string{"mdio_bcm-unimac", "encrypted_keys", "kernel/drivers/block/", "extra", "ext*"})
+	removed, err := pruneTree(tr, testVersion, []string{"mdio_bcm-unimac", "encrypted_keys", "kernel/drivers/block/", "extra", "ext*"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestClosure(t *testing.T) {
 		{"extra", "~loop extra"},
 		{"nf_nat nf_tables", "nf_lib nf_nat nf_tables"},
 	} {
-		list, err := Closure(testTree(t), testVersion, strings.Fields(c.names))
+		list, err := closureTree(testTree(t), testVersion, strings.Fields(c.names))
 		if err != nil {
 			t.Errorf("%s: %v", c.names, err)
 		}
@@ -115,16 +115,16 @@ func TestUnknownNames(t *testing.T) {
 		"[":                `no module "["`,
 		"quite-other-name": `no module "quite-other-name" in /usr/lib/modules/` + testVersion,
 	} {
-		_, err := Prune(testTree(t), testVersion, []string{"ext4", name})
+		_, err := pruneTree(testTree(t), testVersion, []string{"ext4", name})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", name, err, want)
 		}
 	}
-	if _, err := Closure(testTree(t), testVersion, []string{"ext5"}); err == nil {
+	if _, err := closureTree(testTree(t), testVersion, []string{"ext5"}); err == nil {
 		t.Error("Closure knows ext5")
 	}
 	for _, version := range []string{"", "6.11", "..", "a/b"} {
-		if err := Depmod(testTree(t), version, testTime); err == nil {
+		if err := depmodTree(testTree(t), version, testTime); err == nil {
 			t.Errorf("kernel %q found", version)
 		}
 	}
@@ -150,9 +150,9 @@ func TestBadModules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = Depmod(tr, testVersion, testTime)
+		err = depmodTree(tr, testVersion, testTime)
 		if strings.Contains(name, "dep") {
-			_, err = Closure(tr, testVersion, []string{"bad"})
+			_, err = closureTree(tr, testVersion, []string{"bad"})
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)

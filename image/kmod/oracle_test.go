@@ -55,7 +55,7 @@ func TestOracleKernels(t *testing.T) {
 				}
 				t.Logf("%s: pruned and indexed in %v", state, time.Since(start))
 			}
-			if _, err := Prune(tr, version, nodeModules); err != nil {
+			if _, err := pruneTree(tr, version, nodeModules); err != nil {
 				t.Fatal(err)
 			}
 			m, err := Open(t.Context(), tr, version, Options{})

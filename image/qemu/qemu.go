@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -171,4 +172,14 @@ func (c *Config) netdev() string {
 		dev += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, c.Forward[host])
 	}
 	return dev
+}
+
+// FreePort returns a TCP port of the loopback that nobody listens on.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
 }

@@ -201,7 +201,7 @@ func TestDuplicates(t *testing.T) {
 func TestHugeHole(t *testing.T) {
 	const size = 5<<30 + 5
 	b := build(t)
-	b.put(&tree.Node{Path: "huge", Mode: 0o644, Content: tree.Section(nil, 0, size, "0")})
+	b.put(&tree.Node{Path: "huge", Mode: 0o644, Content: &claimedContent{size: size, sum: "0"}})
 	b.file("huge-link-neighbour", []byte("after"))
 	cache := &holeCache{holes: 5 << 30 / DefaultBlockSize}
 	name := imageFile(t, b.t, Options{Cache: cache})
@@ -272,7 +272,7 @@ func TestRefusals(t *testing.T) {
 		{"/f: boom", file(tree.Node{Content: &brokenContent{Content: good, size: 5000, readErr: boom}}), Options{}},
 		{"from test 1.0 ends before its 5001 bytes", file(tree.Node{Content: &brokenContent{Content: good, size: 5001}}), Options{}},
 		{"from test 1.0 is longer than its 4999 bytes", file(tree.Node{Content: &brokenContent{Content: good, size: 4999}}), Options{}},
-		{"has digest ", file(tree.Node{Content: tree.Section(strings.NewReader("data"), 0, 4, "beef")}), Options{}},
+		{"has digest ", file(tree.Node{Content: &claimedContent{tree.String("data"), 4, "beef"}}), Options{}},
 		{"block size 5000", file(tree.Node{}), Options{BlockSize: 5000}},
 		{"block size 2097152", file(tree.Node{}), Options{BlockSize: 2 << 20}},
 		{"unknown squashfs compression level 9", file(tree.Node{}), Options{Level: 9}},

@@ -43,7 +43,7 @@ func encodeXattrs(m map[string][]byte) (string, error) {
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		prefix := slices.IndexFunc(xattrPrefixes[:], func(p string) bool { return strings.HasPrefix(name, p) })
 		if prefix < 0 {
-			return "", fmt.Errorf("squashfs cannot store the extended attribute %q, only user., trusted. and security.", name)
+			return "", fmt.Errorf("squashfs stores extended attributes of user.*, trusted.* and security.*, not %q", name)
 		}
 		short, value := name[len(xattrPrefixes[prefix]):], m[name]
 		if short == "" || len(name) > maxName || len(value) > maxXattrValue {

@@ -41,25 +41,6 @@ func (c *bytesContent) Open() (io.ReadCloser, error) {
 func (c *bytesContent) Size() int64    { return int64(len(c.data)) }
 func (c *bytesContent) SHA256() string { return c.sum }
 
-// Section returns content that lies in a larger file, such as one member of
-// an unpacked archive: size bytes of r from off, with a digest that was
-// computed when the archive was read.
-func Section(r io.ReaderAt, off, size int64, sha256 string) Content {
-	return &sectionContent{r: r, off: off, size: size, sum: sha256}
-}
-
-type sectionContent struct {
-	r         io.ReaderAt
-	off, size int64
-	sum       string
-}
-
-func (c *sectionContent) Open() (io.ReadCloser, error) {
-	return io.NopCloser(io.NewSectionReader(c.r, c.off, c.size)), nil
-}
-func (c *sectionContent) Size() int64    { return c.size }
-func (c *sectionContent) SHA256() string { return c.sum }
-
 // File returns the content of a host file that was verified to have the
 // given length and digest, such as a component in the cache.
 func File(name string, size int64, sha256 string) Content {

@@ -2,7 +2,6 @@ package tree_test
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -131,7 +130,7 @@ func FuzzPaths(f *testing.F) {
 		_, _ = tr.Resolve("l/" + p)
 		for n := range tr.Walk() {
 			if !fs.ValidPath(n.Path) {
-				t.Fatal(fmt.Sprintf("%q got in", n.Path))
+				t.Fatalf("%q got in", n.Path)
 			}
 		}
 	})

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
@@ -152,27 +153,33 @@ func (m *machine) pass() string {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
 	defer cancel()
-	for _, s := range firstboot.Steps(m.host(), &m.cfg) {
-		if s.Name != "tailnet" {
-			continue
-		}
-		done, err := s.Done(ctx)
-		if err == nil && !done {
-			err = s.Do(ctx)
-		}
-		var p *firstboot.Problem
-		switch {
-		case errors.As(err, &p):
-			m.t.Logf("%s: %s: %v", m.cfg.Node, p.Code, err)
-			if key := m.cfg.Headscale.AuthKey.Reveal(); key != "" && strings.Contains(err.Error(), key) {
-				m.t.Error("the error shows the key")
-			}
-			return p.Code
-		case err != nil:
+	m.personalise()
+	err := firstboot.Run(ctx, m.host(), firstboot.Options{Only: []string{"tailnet"}}, func(firstboot.Status) {})
+	var p *firstboot.Problem
+	if !errors.As(err, &p) {
+		if err != nil {
 			m.t.Fatal(err)
 		}
+		return ""
 	}
-	return ""
+	m.t.Logf("%s: %s: %v", m.cfg.Node, p.Code, err)
+	if key := m.cfg.Headscale.AuthKey.Reveal(); key != "" && strings.Contains(err.Error(), key) {
+		m.t.Error("the error shows the key")
+	}
+	return p.Code
+}
+
+// personalise puts node.yaml onto the boot partition.
+func (m *machine) personalise() {
+	m.t.Helper()
+	text, err := node.Marshal(&m.cfg)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	boot := filepath.Join(m.dir, contract.BootDir)
+	if err := errors.Join(os.MkdirAll(boot, 0o755), os.WriteFile(filepath.Join(boot, node.FileName), text, 0o600)); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 func (m *machine) want(code string) {

@@ -257,13 +257,3 @@ func (g *Guest) Kill() {
 	}
 	<-g.ended
 }
-
-// FreePort returns a TCP port of the loopback that nobody listens on.
-func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}

@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
@@ -38,16 +37,6 @@ var (
 	//go:embed recorded.txt
 	recordedText string
 )
-
-// Models returns all models, sorted by package.
-func Models() []*Model {
-	var out []*Model
-	for _, m := range builtin().models {
-		out = append(out, m)
-	}
-	slices.SortFunc(out, func(a, b *Model) int { return strings.Compare(a.Package, b.Package) })
-	return out
-}
 
 // parseModels reads both files.
 func parseModels(models []byte, recorded string) (map[string]*Model, error) {

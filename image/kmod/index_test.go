@@ -20,9 +20,9 @@ type Value struct {
 	Priority uint32
 }
 
-// ReadIndex returns the entries of a binary index ("modules.dep.bin"), sorted
+// readIndex returns the entries of a binary index ("modules.dep.bin"), sorted
 // by key. It reads what any version of depmod writes.
-func ReadIndex(b []byte) ([]Entry, error) {
+func readIndex(b []byte) ([]Entry, error) {
 	if len(b) < trieHeader || binary.BigEndian.Uint32(b) != trieMagic {
 		return nil, errors.New("not a module index")
 	}
