@@ -74,7 +74,9 @@ func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root, boot
 	if err := file.Truncate(layout.Size); err != nil {
 		return nil, outOfSpace(p.opt.Out, err)
 	}
-	bmap, err := disk.Scan(ctx, file, layout.Size, w.Extents(), p.opt.Progress)
+	task := p.opt.Progress.Start("hash", "image", layout.Size)
+	bmap, err := disk.Scan(ctx, io.NewSectionReader(file, 0, layout.Size), w.Extents(), task)
+	task.Done(err)
 	if err != nil {
 		return nil, err
 	}

@@ -138,5 +138,22 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", out.Format, err)
 	}
+	out.Reader = &named{out.Reader, out.Format}
 	return out, nil
+}
+
+// named says what a decoder's error means. It also keeps io.ErrUnexpectedEOF,
+// a decoder's word for a file cut short, from those who use io.ReadFull, where
+// it is the word for a good end.
+type named struct {
+	io.Reader
+	format Format
+}
+
+func (r *named) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("the %s data is damaged or cut short: %w", r.format, err)
+	}
+	return n, err
 }

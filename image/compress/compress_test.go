@@ -231,3 +231,26 @@ func BenchmarkWrite(b *testing.B) {
 		})
 	}
 }
+
+// TestTheEndOfACutFileIsNoEnd: decoders tell of a missing end as
+// io.ErrUnexpectedEOF, which io.ReadFull returns for a good one.
+func TestTheEndOfACutFileIsNoEnd(t *testing.T) {
+	raw := bytes.Repeat([]byte("0123456789abcdef"), 1<<14)
+	for _, format := range Formats {
+		var packed bytes.Buffer
+		if err := Write(t.Context(), &packed, format, bytes.NewReader(raw), int64(len(raw)), progress.Discard); err != nil {
+			t.Fatal(err)
+		}
+		for _, missing := range []int{1, 9, packed.Len() / 2} {
+			r, err := NewReader(bytes.NewReader(packed.Bytes()[:packed.Len()-missing]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = io.ReadFull(r, make([]byte, 2*len(raw)))
+			if err == nil || err == io.EOF || err == io.ErrUnexpectedEOF || !strings.Contains(err.Error(), "damaged or cut short") {
+				t.Errorf("%s without its last %d bytes: %v", format, missing, err)
+			}
+			r.Close()
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -31,35 +30,33 @@ type Map struct {
 	Ranges []Range
 }
 
-// Scan reads the first size bytes of r once and returns digest and block map.
+// Scan reads an image to its end, once, and returns digest and block map.
 //
-// mapped is what was written when the image was made (see Recorder). Blocks
-// outside may be left alone by a flasher whatever the device holds there. With
-// mapped nil, blocks of zeros count as unmapped: such a map is right only for
-// a device that reads as zeros, as a free block of a FAT, unlike a free
-// cluster, matters.
-func Scan(ctx context.Context, r io.ReaderAt, size int64, mapped []Extent, p progress.Reporter) (m *Map, err error) {
-	task := p.Start("hash", "image", size)
-	defer func() { task.Done(err) }()
-	s := &scanner{whole: sha256.New(), isMapped: zeroDetector}
-	if mapped != nil {
-		s.isMapped = extentDetector(merge(mapped))
-	}
-	src := io.NewSectionReader(r, 0, size)
+// mapped is what was written when the image was made (see Recorder), or what
+// another map has. Blocks outside may be left alone by a flasher whatever the
+// device holds there.
+func Scan(ctx context.Context, r io.Reader, mapped []Extent, task progress.Task) (*Map, error) {
+	s := &scanner{whole: sha256.New(), isMapped: extentDetector(merge(mapped))}
 	buf := make([]byte, 1<<20)
-	for off := int64(0); off < size; off += int64(len(buf)) {
+	for off := int64(0); ; {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		b := buf[:min(int64(len(buf)), size-off)]
-		if _, err := io.ReadFull(src, b); err != nil {
+		n, err := io.ReadFull(r, buf)
+		if n > 0 {
+			s.add(buf[:n], off)
+			task.Add(int64(n))
+			off += int64(n)
+		}
+		switch err {
+		case nil:
+		case io.EOF, io.ErrUnexpectedEOF:
+			s.endRange()
+			return &Map{Size: off, SHA256: hex.EncodeToString(s.whole.Sum(nil)), Ranges: s.ranges}, nil
+		default:
 			return nil, fmt.Errorf("read image at %d: %w", off, err)
 		}
-		s.add(b, off)
-		task.Add(int64(len(b)))
 	}
-	s.endRange()
-	return &Map{Size: size, SHA256: hex.EncodeToString(s.whole.Sum(nil)), Ranges: s.ranges}, nil
 }
 
 // scanner computes both kinds of digest side by side.
@@ -109,10 +106,6 @@ func (s *scanner) endRange() {
 	s.current = nil
 }
 
-var zeros [BlockSize]byte
-
-func zeroDetector(block []byte, _ int64) bool { return !bytes.Equal(block, zeros[:len(block)]) }
-
 // extentDetector tells whether a block touches one of ext, which is sorted;
 // it must be asked in rising order.
 func extentDetector(ext []Extent) func([]byte, int64) bool {
@@ -137,8 +130,7 @@ func (m *Map) blocks() (all, mapped int64) {
 func (m *Map) WriteTo(w io.Writer) (int64, error) {
 	blank := strings.Repeat("0", sha256.Size*2)
 	text := m.text(blank)
-	sum := sha256.Sum256([]byte(text))
-	n, err := io.WriteString(w, strings.Replace(text, blank, hex.EncodeToString(sum[:]), 1))
+	n, err := io.WriteString(w, strings.Replace(text, blank, mapSum([]byte(text), blank), 1))
 	return int64(n), err
 }
 

@@ -314,3 +314,45 @@ func tinyDisk(t testing.TB, useMBR bool) []byte {
 	}
 	return img
 }
+
+// TestWholeTables damages each part of a GPT that somebody may rely on later.
+func TestWholeTables(t *testing.T) {
+	l := uefiLayout(t)
+	raw := make(memory, l.Size)
+	if err := Write(raw, l); err != nil {
+		t.Fatal(err)
+	}
+	last := int(l.Size - SectorSize)
+	other := l
+	other.ID = GUID("another disk")
+	stranger := make(memory, l.Size)
+	if err := Write(stranger, other); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, want string
+		edit       func(b memory) memory
+	}{
+		{"whole", "", func(b memory) memory { return b }},
+		{"first header", "at the start is damaged", func(b memory) memory { b[SectorSize+60] ^= 1; return b }},
+		{"first entries", "at the start is damaged: the checksum of its entries", func(b memory) memory { b[2*SectorSize] ^= 1; return b }},
+		{"last header", "at the end is missing or damaged", func(b memory) memory { b[last+60] ^= 1; return b }},
+		{"last entries", "at the end is missing or damaged: the checksum", func(b memory) memory { b[last-32*SectorSize] ^= 1; return b }},
+		{"cut short", "at the end is missing or damaged", func(b memory) memory { return b[:len(b)-SectorSize] }},
+		{"another's end", "differ", func(b memory) memory { copy(b[last:], stranger[last:]); return b }},
+	} {
+		b := tt.edit(bytes.Clone(raw))
+		got, err := Read(bytes.NewReader(b), int64(len(b)))
+		if err == nil {
+			err = got.Whole(bytes.NewReader(b))
+		}
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// memory is a disk.
+type memory []byte
+
+func (m memory) WriteAt(b []byte, off int64) (int, error) { return copy(m[off:], b), nil }

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -31,10 +32,12 @@ func Read(r io.ReaderAt, size int64) (Layout, error) {
 	return readMBR(head[:SectorSize], size)
 }
 
+const gptSignature = "EFI PART"
+
 // isGPT looks for the header, and for the entry that protects one that was
 // lost: the copy at the end may still be good.
 func isGPT(head []byte) bool {
-	return bytes.HasPrefix(head[SectorSize:], []byte("EFI PART")) || hasSignature(head) && head[446+4] == 0xee
+	return bytes.HasPrefix(head[SectorSize:], []byte(gptSignature)) || hasSignature(head) && head[446+4] == 0xee
 }
 
 func hasSignature(sector []byte) bool { return sector[510] == 0x55 && sector[511] == 0xaa }
@@ -108,9 +111,7 @@ func readGPT(r io.ReaderAt, size int64, header []byte) (Layout, error) {
 // go-diskfs loop for ever (entries of 0 bytes) or allocate without bound.
 // Headers with a wrong checksum it never trusts by itself.
 func saneHeader(h []byte, size int64) error {
-	sum := bytes.Clone(h[:92])
-	clear(sum[16:20])
-	if crc32.ChecksumIEEE(sum) != le.Uint32(h[16:]) {
+	if !goodSum(h) {
 		return nil
 	}
 	first, count, entry := le.Uint64(h[72:]), le.Uint32(h[80:]), le.Uint32(h[84:])
@@ -118,4 +119,56 @@ func saneHeader(h []byte, size int64) error {
 		return fmt.Errorf("a table of %d entries of %d bytes at sector %d is not supported", count, entry, first)
 	}
 	return nil
+}
+
+// goodSum checks a GPT header's checksum, over itself without the sum.
+func goodSum(h []byte) bool {
+	b := bytes.Clone(h[:92])
+	clear(b[16:20])
+	return crc32.ChecksumIEEE(b) == le.Uint32(h[16:])
+}
+
+// Whole returns what a table that Read accepted lacks of one that was just
+// written: the GPT at the start and its copy in the last sectors must both be
+// undamaged, and alike. A disk that grew or a dump cut short fails here.
+func (l *Layout) Whole(r io.ReaderAt) error {
+	if l.Scheme != contract.GPT {
+		return nil
+	}
+	last := l.Size/SectorSize - 1
+	first, err := readCopy(r, l.Size, 1)
+	if err != nil {
+		return fmt.Errorf("the partition table at the start is damaged: %w", err)
+	}
+	second, err := readCopy(r, l.Size, last)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the copy of the partition table at the end is missing or damaged: %w", err)
+	// The other's place; then disk GUID; number, size and checksum of entries.
+	case le.Uint64(first[32:]) != uint64(last), !bytes.Equal(first[56:72], second[56:72]), !bytes.Equal(first[80:92], second[80:92]):
+		return errors.New("the partition tables at the start and at the end differ")
+	}
+	return nil
+}
+
+// readCopy reads a GPT header and checks both its checksums (UEFI 2.10, 5.3.2).
+func readCopy(r io.ReaderAt, size, sector int64) ([]byte, error) {
+	h := make([]byte, SectorSize)
+	if _, err := r.ReadAt(h, sector*SectorSize); err != nil {
+		return nil, err
+	}
+	switch err := saneHeader(h, size); {
+	case err != nil:
+		return nil, err
+	case !bytes.HasPrefix(h, []byte(gptSignature)) || !goodSum(h) || le.Uint64(h[24:]) != uint64(sector):
+		return nil, errors.New("its checksum or place is wrong")
+	}
+	entries := make([]byte, int(le.Uint32(h[80:]))*gpt.PartitionEntrySize)
+	if _, err := r.ReadAt(entries, int64(le.Uint64(h[72:]))*SectorSize); err != nil {
+		return nil, err
+	}
+	if crc32.ChecksumIEEE(entries) != le.Uint32(h[88:]) {
+		return nil, errors.New("the checksum of its entries is wrong")
+	}
+	return h, nil
 }

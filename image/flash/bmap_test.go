@@ -34,7 +34,7 @@ func TestBmapOnADirtyDevice(t *testing.T) {
 	if err := fat.Write(l.Partitions[0].Writer(rec), bootTree(t), fat.Options{Size: l.Partitions[0].Size, Label: "BOOT"}); err != nil {
 		t.Fatal(err)
 	}
-	m, err := disk.Scan(t.Context(), f, l.Size, rec.Extents(), progress.Discard)
+	m, err := disk.Scan(t.Context(), f, rec.Extents(), progress.Discard.Start("", "", 0))
 	if err != nil {
 		t.Fatal(err)
 	}
