@@ -10,17 +10,13 @@
 package image
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
-	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/lock"
-	"github.com/going-mobile/imagebuilder/image/manifest"
 	"github.com/going-mobile/imagebuilder/image/progress"
-	"github.com/going-mobile/imagebuilder/image/sbom"
 )
 
 // Build makes the image that opt describes and the files beside it. Errors
@@ -94,7 +90,10 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	}
 	defer v.file.Close()
 	watch.lap("write")
-	m := p.manifest(in, pkgs, root, v, id, version)
+	m, err := p.manifest(in, pkgs, root, v, id, version)
+	if err != nil {
+		return nil, err
+	}
 	if err := p.publish(ctx, v, m, in.lock); err != nil {
 		return nil, outOfSpace(opt.Out, err)
 	}
@@ -109,74 +108,4 @@ func (p *plan) imageVersion(l *lock.Lock, id string) string {
 		return p.opt.Version
 	}
 	return l.Timestamp.UTC().Format("20060102150405") + "-" + id[:8]
-}
-
-// publish puts everything in place, the image first and the manifest last: a
-// manifest that is there vouches for all the rest. Nothing gets its name
-// before everything is written.
-func (p *plan) publish(ctx context.Context, v *volume, m *manifest.Manifest, l *lock.Lock) error {
-	if err := p.writeCompressed(ctx, v); err != nil {
-		return err
-	}
-	list, err := p.documents(v, m, l)
-	if err != nil {
-		return err
-	}
-	files := []*atomicfile.File{v.file}
-	for _, d := range list {
-		f, err := atomicfile.Create(p.opt.Out+d.suffix, 0o644)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if _, err := f.Write(d.data); err != nil {
-			return err
-		}
-		files = append(files, f)
-	}
-	for _, f := range files {
-		if err := f.Commit(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// document is a file beside the image.
-type document struct {
-	suffix string
-	data   []byte
-}
-
-// documents returns what lies beside the image, the manifest last.
-func (p *plan) documents(v *volume, m *manifest.Manifest, l *lock.Lock) ([]document, error) {
-	var bmap bytes.Buffer
-	if _, err := v.bmap.WriteTo(&bmap); err != nil {
-		return nil, err
-	}
-	list := []document{{bmapSuffix, bmap.Bytes()}}
-	add := func(suffix string, encode func() ([]byte, error)) error {
-		data, err := encode()
-		list = append(list, document{suffix, data})
-		return err
-	}
-	err := add(lockSuffix, l.Marshal)
-	if p.opt.SBOM {
-		err = errors.Join(err,
-			add(spdxSuffix, func() ([]byte, error) { return sbom.SPDX(m) }),
-			add(cycloneDXSuffix, func() ([]byte, error) { return sbom.CycloneDX(m) }))
-	}
-	return list, errors.Join(err, add(manifestSuffix, m.Encode))
-}
-
-func (p *plan) writeCompressed(ctx context.Context, v *volume) error {
-	if p.opt.Compress == "" {
-		return nil
-	}
-	format, err := compress.ParseFormat(p.opt.Compress)
-	if err != nil {
-		return err
-	}
-	_, err = compress.File(ctx, p.opt.Out+"."+p.opt.Compress, format, v.file, v.layout.Size, p.opt.Progress)
-	return err
 }

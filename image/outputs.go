@@ -7,25 +7,27 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/deb"
+	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/manifest"
+	"github.com/going-mobile/imagebuilder/image/overlay"
+	"github.com/going-mobile/imagebuilder/image/provenance"
+	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
-// The files beside an image are named after it.
+// The files beside an image are named after it; those that are read again
+// have their suffixes where they are written and read.
 const (
-	manifestSuffix  = ".manifest.json"
 	lockSuffix      = ".lock.json"
-	bmapSuffix      = ".bmap"
 	spdxSuffix      = ".spdx.json"
 	cycloneDXSuffix = ".cdx.json"
-	sumSuffix       = ".sha256"
 )
 
 // files lists what a build with these options writes, the image first.
 func (p *plan) files() []string {
 	out := p.opt.Out
-	list := []string{out, out + manifestSuffix, out + lockSuffix, out + bmapSuffix}
-	if p.opt.Compress != "" {
-		list = append(list, out+"."+p.opt.Compress, out+"."+p.opt.Compress+sumSuffix)
+	list := []string{out, out + manifest.Suffix, out + lockSuffix, out + provenance.Suffix, out + disk.MapSuffix}
+	if packed := p.packedName(); packed != "" {
+		list = append(list, packed, packed+verify.SumSuffix)
 	}
 	if p.opt.SBOM {
 		list = append(list, out+spdxSuffix, out+cycloneDXSuffix)
@@ -54,7 +56,7 @@ func (p *plan) upToDate(id string) *manifest.Manifest {
 	if p.opt.Force {
 		return nil
 	}
-	name := p.opt.Out + manifestSuffix
+	name := p.opt.Out + manifest.Suffix
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return nil
@@ -87,7 +89,7 @@ func modTime(name string) time.Time {
 	return info.ModTime()
 }
 
-func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id, version string) *manifest.Manifest {
+func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id, version string) (*manifest.Manifest, error) {
 	m := &manifest.Manifest{
 		Version: 1, Builder: Version(), Inputs: id, Timestamp: in.lock.Timestamp, Accepted: map[string]string{},
 		Image: manifest.Image{
@@ -103,7 +105,11 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id,
 		})
 	}
 	for _, o := range p.overlays {
-		m.Overlays = append(m.Overlays, o.Name)
+		sum, err := overlay.DirHash(p.opt.OverlayFS, o.Name)
+		if err != nil {
+			return nil, err
+		}
+		m.Overlays = append(m.Overlays, manifest.Overlay{Name: o.Name, DirHash: sum})
 	}
 	for i, c := range in.components {
 		m.Components = append(m.Components, manifest.Component{
@@ -114,7 +120,7 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id,
 	for _, a := range r.gate.Accepted {
 		m.Accepted[a.Package] = a.Reason
 	}
-	return m
+	return m, nil
 }
 
 // packageList tells of every package how much of it is in the image: files

@@ -15,10 +15,17 @@ func newFlash() *cobra.Command {
 	var list, quiet bool
 	cmd := &cobra.Command{
 		Use:   "flash IMAGE DEVICE",
-		Short: "Write an image to a card or disk, and read it back",
-		Long: `Write an image, raw or compressed, to a card or disk and verify it by reading
-it back. Mounted disks, the system's own disk and built-in disks are refused
-(the last unless --force). With --node-config the card gets a node's identity.`,
+		Short: "Check an image, write it to a card or disk, and read it back",
+		Long: `Write an image, raw or compressed, to a card or disk and read it back. Before
+the first byte is written the image is compared with what lies beside it
+(IMAGE.manifest.json, IMAGE.bmap, IMAGE.provenance.json, .sha256, SHA256SUMS).
+An image that differs is refused; so is one that is not a whole image of
+imagebuilder, unless --force-foreign. Who made an image only 'imagebuilder
+verify' tells.
+
+Mounted disks, the system's own disk and built-in disks are refused (the last
+unless --force). With --node-config the card gets a node's identity. DEVICE may
+be a new file, which appears when it is whole.`,
 		Example: `  imagebuilder flash --list
   imagebuilder flash dist/rpi4.img /dev/sdb --node-config cabin-pi.yaml`,
 		Args: cobra.MaximumNArgs(2),
@@ -35,16 +42,20 @@ it back. Mounted disks, the system's own disk and built-in disks are refused
 	cmd.Flags().BoolVar(&list, "list", false, "list disks that can be written to")
 	cmd.Flags().StringVar(&file, "node-config", "", "give the card this node.yaml")
 	cmd.Flags().BoolVar(&opt.Force, "force", false, "write to a built-in disk too")
+	cmd.Flags().BoolVar(&opt.ForceForeign, "force-foreign", false, "write an image that is not a whole one of imagebuilder, too")
 	cmd.Flags().BoolVar(&opt.NoVerify, "no-verify", false, "do not read the card back")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress")
 	return cmd
 }
 
 func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt flash.Options) error {
-	if file != "" { // before the card is overwritten
-		if _, _, err := loadNode(file); err != nil {
+	name := ""
+	if file != "" {
+		config, data, err := loadNode(file)
+		if err != nil {
 			return err
 		}
+		name, opt.Node = config.Node, &flash.Node{Board: config.Board, YAML: data}
 	}
 	u := newUI(quiet)
 	opt.Progress = u
@@ -53,20 +64,17 @@ func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt fl
 	if err != nil {
 		return err
 	}
-	verified := "not verified"
-	if result.Verified {
-		verified = "verified"
+	after := "NOT read back"
+	if result.ReadBack {
+		after = "read back, as written"
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s: %.1f MB written, %s, sha256 %s\n", device, float64(result.Size)/1e6, verified, result.SHA256)
-	if file == "" {
-		return nil
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "written\t%s, %.1f MB, %s\n", device, float64(result.Image.Size)/1e6, after)
+	printChecked(w, result.Image)
+	if name != "" {
+		fmt.Fprintf(w, "node\t%s\n", name)
 	}
-	name, err := personalize(cmd.Context(), device, file)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is now node %s\n", device, name)
-	return err
+	return w.Flush()
 }
 
 func printDevices(cmd *cobra.Command) error {

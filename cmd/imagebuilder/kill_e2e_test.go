@@ -133,7 +133,12 @@ func TestThirtyKills(t *testing.T) {
 	}
 	t.Logf("%d of 30 were faster than their end", finished)
 	builds(t, cache, out, "--force", "--compress", "gz")
-	wantFiles(t, dir, "x.img", "x.img.bmap", "x.img.gz", "x.img.gz.sha256", "x.img.lock.json", "x.img.manifest.json")
+	wantFiles(t, dir, "x.img", "x.img.bmap", "x.img.gz", "x.img.gz.sha256", "x.img.lock.json", "x.img.manifest.json", "x.img.provenance.json")
+	for _, name := range []string{out, out + ".gz"} {
+		if r := imagebuilder(t, "verify", "--quiet", name); r.code != 0 {
+			t.Errorf("%s is not what lies beside it: %s", name, r.stderr)
+		}
+	}
 	unfinished, err := filepath.Glob(filepath.Join(cache, "tmp", "*"))
 	if err != nil {
 		t.Fatal(err)

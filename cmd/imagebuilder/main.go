@@ -94,7 +94,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.`,
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if not .HasAvailableSubCommands}}", 1))
 	root.AddCommand(
-		newBuild(), newInspect(), newRun(),
+		newBuild(), newInspect(), newVerify(), newRun(),
 		newBoards(), newComponents(), newCache(),
 		newPersonalize(), newFlash(), newNode(), newFleet(), newPlan(), newHeadscale(), newKey(), newStatus(), newVersion(),
 	)

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,12 +14,13 @@ import (
 	"strings"
 	"testing"
 
+	"aead.dev/minisign"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/image/disk"
-	"github.com/going-mobile/imagebuilder/image/fat"
-	"github.com/going-mobile/imagebuilder/image/tree"
+	"github.com/going-mobile/imagebuilder/image/compress"
+	"github.com/going-mobile/imagebuilder/image/imagetest"
+	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
 // TestMain makes this binary the program "imagebuilder", for the scripts and
@@ -59,7 +64,7 @@ func scripts(t *testing.T, dir string, more ...func(*testscript.Env) error) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"fails": fails, "lines": lines, "smallimage": smallImage, "truncate": truncate,
+			"fails": fails, "lines": lines, "smallimage": smallImage, "truncate": truncate, "patch": patch, "pack": pack, "mode": mode, "sign": sign,
 		},
 	})
 }
@@ -121,29 +126,70 @@ func truncate(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.Truncate(ts.MkAbs(args[0]), n))
 }
 
-// smallImage FILE BOARD makes an image whose boot partition is real and whose
-// root is noise.
+// smallImage FILE BOARD [beside] makes a whole small image, and beside it what
+// a build leaves there.
 func smallImage(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: smallimage FILE BOARD")
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: smallimage FILE BOARD [beside]")
 	}
-	const mib = 1 << 20
-	l, err := disk.Arrange(disk.Layout{Scheme: contract.MBR, ID: "0badcafe", Partitions: []disk.Partition{
-		{Size: 33 * mib, Type: contract.TypeFAT32, Active: true}, {Size: mib, Type: contract.TypeLinux}}}, disk.Align)
+	ts.Check(imagetest.Write(ts.MkAbs(args[0]), args[1], contract.MBR, len(args) == 3))
+}
+
+// patch FILE OFFSET TEXT overwrites bytes of a file.
+func patch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: patch FILE OFFSET TEXT")
+	}
+	offset, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)
-	boot := tree.New()
-	for name, text := range map[string]string{
-		"imagebuilder.json": fmt.Sprintf(`{"board": %q, "imageVersion": "1", "arch": "arm64"}`, args[1]),
-		"node.yaml":         strings.Repeat("\n", 32<<10),
-	} {
-		ts.Check(boot.Add(&tree.Node{Path: name, Mode: 0o644, Content: tree.String(text), Source: "test"}))
-	}
-	f, err := os.Create(ts.MkAbs(args[0]))
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
 	ts.Check(err)
 	defer f.Close()
-	ts.Check(f.Truncate(l.Size))
-	ts.Check(disk.Write(f, l))
-	ts.Check(fat.Write(l.Partitions[0].Writer(f), boot, fat.Options{Size: l.Partitions[0].Size, Label: "BOOT"}))
-	_, err = l.Partitions[1].Writer(f).WriteAt([]byte("noise"), 0)
+	_, err = f.WriteAt([]byte(args[2]), offset)
 	ts.Check(err)
+}
+
+// pack FILE FORMAT compresses a file beside it, with its .sha256.
+func pack(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: pack FILE FORMAT")
+	}
+	data := ts.ReadFile(args[0])
+	var packed bytes.Buffer
+	ts.Check(compress.Write(context.Background(), &packed, compress.Format(args[1]), strings.NewReader(data), int64(len(data)), progress.Discard))
+	name := args[0] + "." + args[1]
+	ts.Check(os.WriteFile(ts.MkAbs(name), packed.Bytes(), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs(name+".sha256"), fmt.Appendf(nil, "%x  %s\n", sha256.Sum256(packed.Bytes()), name), 0o644))
+}
+
+// sign LIST FILE... makes a list of checksums, signs it and leaves the key in
+// signer.pub.
+func sign(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: sign LIST FILE...")
+	}
+	public, private, err := minisign.GenerateKey(nil)
+	ts.Check(err)
+	var list []byte
+	for _, name := range args[1:] {
+		list = fmt.Appendf(list, "%x  %s\n", sha256.Sum256([]byte(ts.ReadFile(name))), name)
+	}
+	message := minisign.NewReader(bytes.NewReader(list))
+	_, err = io.Copy(io.Discard, message)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), list, 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".minisig"), message.Sign(private), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("signer.pub"), []byte(public.String()), 0o644))
+}
+
+// mode FILE MODE checks who may read a file.
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode FILE MODE")
+	}
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%o", info.Mode().Perm()); got != args[1] {
+		ts.Fatalf("%s has mode %s, not %s", args[0], got, args[1])
+	}
 }

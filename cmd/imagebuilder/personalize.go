@@ -18,7 +18,8 @@ func newPersonalize() *cobra.Command {
 		Short: "Give an image, a card or a mounted boot partition the identity of one node",
 		Long: `Write node.yaml in place: onto an image file, a device, or a directory at which
 a boot partition is mounted. The image then holds that node's secrets: treat it
-like a key. An image for another board than node.yaml names is refused.`,
+like a key. Only its owner may read an image file from then on. An image for
+another board than node.yaml names is refused.`,
 		Example: `  imagebuilder personalize dist/rpi4.img --node-config cabin-pi.yaml
   imagebuilder personalize /dev/sdb --node-config cabin-pi.yaml`,
 		Args: exactArgs("IMAGE|DEVICE|DIR"),
@@ -45,7 +46,7 @@ func personalize(ctx context.Context, target, file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = flash.Personalize(ctx, target, data, flash.PersonalizeOptions{Board: config.Board})
+	_, err = flash.Personalize(ctx, target, flash.Node{Board: config.Board, YAML: data})
 	return config.Node, err
 }
 

@@ -48,24 +48,21 @@ func sample(size int) []byte {
 	return b
 }
 
-func TestFileIsWhatTheToolsRead(t *testing.T) {
+func TestToolsReadWhatIsWritten(t *testing.T) {
 	for _, size := range []int{0, 100_000, 2*chunkSize + 77} {
 		raw := sample(size)
 		for _, f := range Formats {
 			dir := t.TempDir()
 			name := filepath.Join(dir, "an image.img."+string(f))
-			res, err := File(context.Background(), name, f, bytes.NewReader(raw), int64(size), progress.Discard)
-			if err != nil {
+			var b bytes.Buffer
+			if err := Write(t.Context(), &b, f, bytes.NewReader(raw), int64(size), progress.Discard); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, b.Bytes(), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			if got := mustTool(t, dir, decoders[f][0], decoders[f][1], name); !bytes.Equal(got, raw) {
 				t.Errorf("%s of %d: decoder gives %d bytes", f, size, len(got))
-			}
-			if got := string(mustTool(t, dir, "sha256sum", "-c", filepath.Base(name)+".sha256")); got != "an image.img."+string(f)+": OK\n" {
-				t.Errorf("sha256sum: %s", got)
-			}
-			if fi, err := os.Stat(name); err != nil || fi.Size() != res.Size || len(res.SHA256) != 64 {
-				t.Errorf("%+v, %v", res, err)
 			}
 			reopen(t, name, f, raw)
 		}
@@ -127,19 +124,14 @@ func TestOutputDoesNotDependOnCPUs(t *testing.T) {
 	}
 }
 
-func TestFailureLeavesNothing(t *testing.T) {
-	dir := t.TempDir()
-	name := filepath.Join(dir, "image.zst")
+func TestFailureIsTold(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := File(ctx, name, Zstd, bytes.NewReader(sample(100)), 100, progress.Discard); !errors.Is(err, context.Canceled) {
+	if err := Write(ctx, io.Discard, Zstd, bytes.NewReader(sample(100)), 100, progress.Discard); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if _, err := File(context.Background(), name, Zstd, bytes.NewReader(sample(100)), 101, progress.Discard); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err := Write(t.Context(), io.Discard, Zstd, bytes.NewReader(sample(100)), 101, progress.Discard); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error(err)
-	}
-	if left, _ := os.ReadDir(dir); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
 	}
 }
 
@@ -222,11 +214,11 @@ func BenchmarkWrite(b *testing.B) {
 		b.Run(string(f), func(b *testing.B) {
 			b.SetBytes(int64(len(raw)))
 			for b.Loop() {
-				var n counter
-				if err := Write(context.Background(), &n, f, bytes.NewReader(raw), int64(len(raw)), progress.Discard); err != nil {
+				var out bytes.Buffer
+				if err := Write(context.Background(), &out, f, bytes.NewReader(raw), int64(len(raw)), progress.Discard); err != nil {
 					b.Fatal(err)
 				}
-				b.ReportMetric(float64(n), "bytes")
+				b.ReportMetric(float64(out.Len()), "bytes")
 			}
 		})
 	}

@@ -3,61 +3,15 @@ package compress
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
-	"path/filepath"
 	"runtime"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
-
-// Result describes a finished file.
-type Result struct {
-	Name   string
-	Size   int64  // bytes, compressed
-	SHA256 string // of the compressed file, lower-case hex
-}
-
-// File writes size bytes of r, compressed, to the file name, and beside it
-// name.sha256 for "sha256sum -c". Both appear complete or not at all, the
-// digest last.
-func File(ctx context.Context, name string, f Format, r io.ReaderAt, size int64, p progress.Reporter) (Result, error) {
-	out, err := atomicfile.Create(name, 0o644)
-	if err != nil {
-		return Result{}, err
-	}
-	defer out.Close()
-	h := sha256.New()
-	n := new(counter)
-	if err := Write(ctx, io.MultiWriter(out, h, n), f, r, size, p); err != nil {
-		return Result{}, fmt.Errorf("compress %s: %w", name, err)
-	}
-	if err := out.Commit(); err != nil {
-		return Result{}, err
-	}
-	res := Result{Name: name, Size: int64(*n), SHA256: hex.EncodeToString(h.Sum(nil))}
-	return res, WriteSum(name, res.SHA256)
-}
-
-// WriteSum writes name.sha256, the digest of the file name as sha256sum(1)
-// has it.
-func WriteSum(name, sum string) error {
-	line := fmt.Sprintf("%s  %s\n", sum, filepath.Base(name))
-	return atomicfile.WriteFile(name+".sha256", []byte(line), 0o644)
-}
-
-type counter int64
-
-func (c *counter) Write(p []byte) (int, error) {
-	*c += counter(len(p))
-	return len(p), nil
-}
 
 // chunkSize is what one CPU compresses at a time, in bytes. Less costs size,
 // more costs memory: a chunk is held twice per CPU.

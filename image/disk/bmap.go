@@ -13,6 +13,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
+// MapSuffix follows an image's name, where bmaptool looks for its map.
+const MapSuffix = ".bmap"
+
 // BlockSize is the unit of a block map, in bytes, as bmaptool makes them.
 const BlockSize = 4096
 
@@ -123,6 +126,12 @@ func (m *Map) blocks() (all, mapped int64) {
 		mapped += r.Last - r.First + 1
 	}
 	return (m.Size + BlockSize - 1) / BlockSize, mapped
+}
+
+// MappedBytes is how much a flasher that goes by the map writes.
+func (m *Map) MappedBytes() int64 {
+	_, mapped := m.blocks()
+	return min(mapped*BlockSize, m.Size)
 }
 
 // WriteTo writes the .bmap file, format 2.0 (bmap-tools, BmapCreate.py). The

@@ -122,7 +122,7 @@ func TestMapsAreReadAsTheyWereWritten(t *testing.T) {
 	want := &Map{Size: 3*BlockSize + 1, Ranges: []Range{{0, 0, strings.Repeat("a", 64)}, {2, 3, strings.Repeat("b", 64)}}}
 	var b bytes.Buffer
 	want.WriteTo(&b)
-	if got, err := ParseMap(b.Bytes()); err != nil || !cmp.Equal(got, want) {
+	if got, err := ParseMap("x", b.Bytes()); err != nil || !cmp.Equal(got, want) {
 		t.Error(err, cmp.Diff(want, got))
 	}
 	img := filepath.Join(t.TempDir(), "image")
@@ -135,7 +135,7 @@ func TestMapsAreReadAsTheyWereWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := ParseMap(data)
+	m, err := ParseMap("x", data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestDamagedMapsAreRefused(t *testing.T) {
 		`" 3-9 "`:                   edit(" 3-4 ", " 3-9 "),
 		`is no run of blocks`:       edit(" 0-1 ", " -1-1 "),
 	} {
-		if _, err := ParseMap(data); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseMap("x", data); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
@@ -185,7 +185,7 @@ func FuzzParseMap(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		// A fuzzer does not find checksums.
 		text = strings.Replace(text, strings.Repeat("0", 64), mapSum([]byte(text), strings.Repeat("0", 64)), 1)
-		m, err := ParseMap([]byte(text))
+		m, err := ParseMap("x", []byte(text))
 		if err != nil {
 			return
 		}

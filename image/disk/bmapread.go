@@ -25,10 +25,19 @@ type bmapFile struct {
 	} `xml:"BlockMap>Range"`
 }
 
-// ParseMap reads a .bmap file, of this program or of bmaptool. It refuses one
-// that is damaged, and formats without a sha256 of every range. The map's own
-// SHA256 stays empty: the format has no digest of the whole image.
-func ParseMap(data []byte) (*Map, error) {
+// ParseMap reads a .bmap file, of this program or of bmaptool; name is for
+// errors. It refuses one that is damaged, and formats without a sha256 of every
+// range. The map's own SHA256 stays empty: the format has no digest of the
+// whole image.
+func ParseMap(name string, data []byte) (*Map, error) {
+	m, err := parseMap(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return m, nil
+}
+
+func parseMap(data []byte) (*Map, error) {
 	var f bmapFile
 	if err := xml.Unmarshal(data, &f); err != nil {
 		return nil, fmt.Errorf("is no block map: %w", err)

@@ -32,12 +32,13 @@ func Read(r io.ReaderAt, size int64) (Layout, error) {
 	return readMBR(head[:SectorSize], size)
 }
 
-const gptSignature = "EFI PART"
+// IsGPTHeader reports whether a sector says that it is one, undamaged or not.
+func IsGPTHeader(b []byte) bool { return bytes.HasPrefix(b, []byte("EFI PART")) }
 
 // isGPT looks for the header, and for the entry that protects one that was
 // lost: the copy at the end may still be good.
 func isGPT(head []byte) bool {
-	return bytes.HasPrefix(head[SectorSize:], []byte(gptSignature)) || hasSignature(head) && head[446+4] == 0xee
+	return IsGPTHeader(head[SectorSize:]) || hasSignature(head) && head[446+4] == 0xee
 }
 
 func hasSignature(sector []byte) bool { return sector[510] == 0x55 && sector[511] == 0xaa }
@@ -160,7 +161,7 @@ func readCopy(r io.ReaderAt, size, sector int64) ([]byte, error) {
 	switch err := saneHeader(h, size); {
 	case err != nil:
 		return nil, err
-	case !bytes.HasPrefix(h, []byte(gptSignature)) || !goodSum(h) || le.Uint64(h[24:]) != uint64(sector):
+	case !IsGPTHeader(h) || !goodSum(h) || le.Uint64(h[24:]) != uint64(sector):
 		return nil, errors.New("its checksum or place is wrong")
 	}
 	entries := make([]byte, int(le.Uint32(h[80:]))*gpt.PartitionEntrySize)

@@ -64,3 +64,15 @@ func merge(ext []Extent) []Extent {
 	}
 	return out
 }
+
+// Paste copies into b, which lies at off of a disk, what belongs there of
+// data, which lies at the extents at.
+func Paste(b []byte, off int64, at []Extent, data []byte) {
+	for _, e := range at {
+		from, to := max(e.Offset, off), min(e.Offset+e.Length, off+int64(len(b)))
+		if from < to {
+			copy(b[from-off:to-off], data[from-e.Offset:])
+		}
+		data = data[e.Length:]
+	}
+}

@@ -97,7 +97,7 @@ k3s:
 ssh:
   authorizedKeys:
     - ` + string(ssh.MarshalAuthorizedKey(c.signer.PublicKey()))
-	if _, err := flash.Personalize(c.t.Context(), c.disk(), []byte(yaml), flash.PersonalizeOptions{Board: c.config.Board.Name}); err != nil {
+	if _, err := flash.Personalize(c.t.Context(), c.disk(), flash.Node{Board: c.config.Board.Name, YAML: []byte(yaml)}); err != nil {
 		c.t.Fatal(err)
 	}
 }

@@ -43,6 +43,9 @@ func Open(r io.ReaderAt) (*FS, error) {
 	return f, nil
 }
 
+// Size returns the length of the volume in bytes.
+func (f *FS) Size() int64 { return f.g.totalSectors * f.g.bytesPerSector }
+
 // noEOF makes the end of the medium an error that says so.
 func noEOF(err error) error {
 	if err == io.EOF {

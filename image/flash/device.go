@@ -43,11 +43,15 @@ func (d Device) Check(size int64, force bool) error {
 	case d.SectorSize != 0 && d.SectorSize != 512:
 		return fmt.Errorf("%s has sectors of %d bytes, images are made for 512; use another disk or adapter", d, d.SectorSize)
 	case size > d.Size:
-		return fmt.Errorf("%s is too small: the image has %s, %d bytes more; use a larger one", d, bytesText(size), size-d.Size)
+		return tooSmall(d.String(), size, d.Size)
 	case !d.Removable && !force:
 		return fmt.Errorf("%s is built in, not a card or USB disk; if it is the right one, use force", d)
 	}
 	return nil
+}
+
+func tooSmall(device string, size, has int64) error {
+	return fmt.Errorf("%s is too small: the image has %s, %d bytes more; use a larger one", device, bytesText(size), size-has)
 }
 
 // checkUse is the part of Check that nothing overrides.

@@ -1,6 +1,10 @@
 // Package flash writes images to cards and disks, proves by reading back that
 // they arrived, and gives a written image the identity of one node.
 //
+// It refuses an image that is not whole, not of this program, or not what lies
+// beside it says (package verify), before the first byte is written; an image
+// of somebody else it takes when forced.
+//
 // It refuses every device that looks like a mistake: the disk the system runs
 // from, one that is mounted or part of something larger, a partition, one that
 // is too small; and one that is built in, unless forced. Only the last can be
@@ -13,32 +17,37 @@ package flash
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"os"
 
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/compress"
+	"github.com/going-mobile/imagebuilder/image/fat"
 	"github.com/going-mobile/imagebuilder/image/progress"
+	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
-// Source is an image being read from its beginning.
-type Source struct {
-	io.Reader
-	// Size of the raw image in bytes, -1 where only its end will tell.
-	Size int64
-	// SHA256 of the raw image in lower-case hex where it is known, else "". A
-	// source that turns out different is an error.
-	SHA256 string
-}
-
-// Options of Write.
+// Options of WriteImage.
 type Options struct {
 	// Force allows devices that are built in, not removable.
 	Force bool
+	// ForceForeign allows images that are not whole ones of this program.
+	ForceForeign bool
 	// NoVerify leaves out reading back.
 	NoVerify bool
-	// Progress receives the tasks "write" and "verify"; nil is nobody.
+	// Node is whose identity the image gets; nil leaves node.yaml alone.
+	Node *Node
+	// Progress receives the tasks "check", "write" and "verify"; nil is nobody.
 	Progress progress.Reporter
+}
+
+// Node is the identity of one node.
+type Node struct {
+	// Board that the node is; "" accepts every image of ours.
+	Board string
+	// YAML is the content of node.yaml. No error contains any of it.
+	YAML []byte
 }
 
 func (o Options) progress() progress.Reporter {
@@ -50,48 +59,96 @@ func (o Options) progress() progress.Reporter {
 
 // Result says what was written.
 type Result struct {
-	Size     int64
-	SHA256   string // of the raw image, lower-case hex
-	Verified bool
+	// Image is what was checked before.
+	Image *verify.Report
+	// ReadBack: all of it was read again and was as written.
+	ReadBack bool
 }
 
-// WriteImage writes an image file, raw or compressed, to a device or file.
-func WriteImage(ctx context.Context, image, target string, opt Options) (Result, error) {
+// WriteImage checks an image file, raw or compressed, and writes it to a
+// device, or to a file, which appears under its name only when it is complete
+// and verified.
+//
+// Both ends of the image, with the partition table and its copy, are written
+// last, when everything else is on the medium and was read back: what an
+// interrupted or failed WriteImage leaves does not look like a disk.
+func WriteImage(ctx context.Context, image, target string, opt Options) (*Result, error) {
 	if sameFile(image, target) {
-		return Result{}, fmt.Errorf("%s cannot be written to itself", image)
+		return nil, fmt.Errorf("%s cannot be written to itself", image)
 	}
-	r, err := compress.Open(image)
+	src, err := compress.Open(image)
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
-	defer r.Close()
-	return Write(ctx, Source{Reader: r, Size: r.Size}, target, opt)
+	defer src.Close()
+	t, err := openTarget(ctx, target, src.Size, opt.Force)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	w, err := newWriter(ctx, t, image, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.run(ctx, src); err != nil {
+		return nil, fmt.Errorf("write %s: %w%s", target, err, t.spoil(w.image.Size))
+	}
+	if err := t.commit(opt.Node != nil || w.image.Personalised); err != nil {
+		return nil, fmt.Errorf("write %s: %w", target, err)
+	}
+	return &Result{Image: w.image, ReadBack: !opt.NoVerify}, nil
+}
+
+// newWriter does all that can be refused before anything is written.
+func newWriter(ctx context.Context, t *target, image string, opt Options) (*writer, error) {
+	report, err := verify.Image(ctx, image, opt.ForceForeign, opt.progress())
+	var foreign *verify.ForeignError
+	if errors.As(err, &foreign) {
+		return nil, fmt.Errorf("%w; take one that 'imagebuilder build' made, or write this one all the same with --force-foreign", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{target: t, image: report, opt: opt}
+	if err := t.fits(report.Size); err != nil {
+		return nil, err
+	}
+	if opt.Node == nil {
+		return w, nil
+	}
+	if err := opt.Node.suits(report); err != nil {
+		return nil, fmt.Errorf("%s: %w", image, err)
+	}
+	w.yaml, err = fat.Pad(opt.Node.YAML, node.ReservedSize)
+	return w, err
+}
+
+// suits says why an image cannot be this node's.
+func (n *Node) suits(r *verify.Report) error {
+	switch {
+	case r.Label == nil:
+		return fmt.Errorf("%w, and nothing else in it reads %s", ErrNotOurs, node.FileName)
+	case n.Board != "" && n.Board != r.Label.Board:
+		return wrongBoard(r.Label.Board, n.Board)
+	case r.NodeFile == nil:
+		return fmt.Errorf("%s is gone or was changed, as in a copy of a running node: take the image as it was built", node.FileName)
+	}
+	return checkLength(n.YAML)
+}
+
+func wrongBoard(image, node string) error {
+	return fmt.Errorf("the image is for board %s, the node for %s: use an image for %s", image, node, node)
+}
+
+func checkLength(yaml []byte) error {
+	if len(yaml) > node.ReservedSize {
+		return fmt.Errorf("%s of %d bytes is larger than the %d reserved for it", node.FileName, len(yaml), node.ReservedSize)
+	}
+	return nil
 }
 
 func sameFile(a, b string) bool {
 	fa, errA := os.Stat(a)
 	fb, errB := os.Stat(b)
 	return errA == nil && errB == nil && os.SameFile(fa, fb)
-}
-
-// Write writes an image to a device, or to a file, which appears under its
-// name only when it is complete and verified.
-//
-// The first megabytes, with the partition table, are written last and after
-// everything else is on the medium: what an interrupted Write leaves does not
-// look like a disk.
-func Write(ctx context.Context, src Source, target string, opt Options) (Result, error) {
-	t, err := openTarget(ctx, target, src.Size, opt.Force)
-	if err != nil {
-		return Result{}, err
-	}
-	defer t.close()
-	w := &writer{target: t, src: src, opt: opt}
-	if err := w.run(ctx); err != nil {
-		return Result{}, fmt.Errorf("write %s: %w%s", target, err, t.warning())
-	}
-	if err := t.commit(); err != nil {
-		return Result{}, fmt.Errorf("write %s: %w", target, err)
-	}
-	return w.result, nil
 }

@@ -2,24 +2,22 @@ package flash
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/compress"
-	"github.com/going-mobile/imagebuilder/image/disk"
-	"github.com/going-mobile/imagebuilder/image/fat"
+	"github.com/going-mobile/imagebuilder/image/imagetest"
 	"github.com/going-mobile/imagebuilder/image/progress"
-	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
 const mib = 1 << 20
@@ -60,47 +58,15 @@ func blank(t *testing.T, size int64, fill byte) string {
 	return name
 }
 
-// testImage is a whole small image of ours, with a root of noise.
-func testImage(t *testing.T, scheme contract.Scheme) string {
+// testImage is a whole small image of ours; with beside, among what a build
+// leaves there.
+func testImage(t *testing.T, scheme contract.Scheme, beside bool) string {
 	t.Helper()
-	l := disk.Layout{Scheme: scheme, ID: "0badcafe", Partitions: []disk.Partition{
-		{Size: 33 * mib, Type: contract.TypeFAT32}, {Size: 3 * mib, Type: contract.TypeLinux}}}
-	if scheme == contract.GPT {
-		l = disk.Layout{Scheme: scheme, ID: disk.GUID("disk"), Partitions: []disk.Partition{
-			{Size: 33 * mib, Type: contract.TypeESP, Name: "esp", UUID: disk.GUID("esp")},
-			{Size: 3 * mib, Type: contract.TypeRootAMD64, Name: "root-a", UUID: disk.GUID("root-a")}}}
-	}
-	l, err := disk.Arrange(l, disk.Align)
-	if err != nil {
-		t.Fatal(err)
-	}
 	name := filepath.Join(t.TempDir(), "image.img")
-	f, err := os.Create(name)
-	if err != nil {
+	if err := imagetest.Write(name, "rpi4", scheme, beside); err != nil {
 		t.Fatal(err)
-	}
-	defer f.Close()
-	noise := bytes.Repeat([]byte("squashfs?"), 3*mib/9)
-	err = errors.Join(f.Truncate(l.Size), disk.Write(f, l),
-		fat.Write(l.Partitions[0].Writer(f), bootTree(t), fat.Options{Size: l.Partitions[0].Size, Label: "BOOT"}))
-	if _, werr := l.Partitions[1].Writer(f).WriteAt(noise, 0); err != nil || werr != nil {
-		t.Fatal(err, werr)
 	}
 	return name
-}
-
-func bootTree(t *testing.T) *tree.Tree {
-	tr := tree.New()
-	for name, text := range map[string]string{
-		contract.LabelFile: `{"board": "rpi4", "imageVersion": "2025.3", "arch": "arm64", "later": 1}`,
-		node.FileName:      strings.Repeat("\n", node.ReservedSize),
-		"config.txt":       "arm_64bit=1\n",
-	} {
-		if err := tr.Add(&tree.Node{Path: name, Mode: 0o644, Content: tree.String(text), Source: "test"}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return tr
 }
 
 func sum(t *testing.T, name string, size int64) string {
@@ -132,7 +98,7 @@ func (m *meter) Add(n int64) { m.n += n }
 func (m *meter) Done(error)  { m.done++ }
 
 func TestWriteToLoopDevice(t *testing.T) {
-	img := testImage(t, contract.GPT)
+	img := testImage(t, contract.GPT, true)
 	size := fileSize(t, img)
 	back := blank(t, 64*mib, 0xa5)
 	dev := loop(t, back)
@@ -141,13 +107,13 @@ func TestWriteToLoopDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.SHA256 != sum(t, img, size) || res.Size != size || !res.Verified {
+	if res.Image.SHA256 != sum(t, img, size) || res.Image.Size != size || len(res.Image.Checks) != 3 || !res.ReadBack {
 		t.Errorf("%+v", res)
 	}
-	if got := sum(t, dev, size); got != res.SHA256 {
+	if got := sum(t, dev, size); got != res.Image.SHA256 {
 		t.Error("the device holds something else")
 	}
-	if strings.Join(m.starts, " ") != "write verify" || m.n != 2*size || m.done != 2 {
+	if strings.Join(m.starts, " ") != "check write verify verify" || m.n != 3*size || m.done != 4 {
 		t.Errorf("progress %+v of %d", m, size)
 	}
 	if out := mustTool(t, "sfdisk", "-d", dev); !strings.Contains(out, `name="root-a"`) {
@@ -160,7 +126,7 @@ func TestWriteErasesTheOldDisk(t *testing.T) {
 	mustTool(t, "sgdisk", "-n1:2048:+8M", "-n2:50M:+8M", back)
 	mustTool(t, "mkfs.ext4", "-q", "-F", "-E", "offset=52428800", "-L", "olddata", back, "8M")
 	dev := loop(t, back)
-	if _, err := WriteImage(t.Context(), testImage(t, contract.MBR), dev, Options{Force: true}); err != nil {
+	if _, err := WriteImage(t.Context(), testImage(t, contract.MBR, false), dev, Options{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	if out := mustTool(t, "sgdisk", "-p", back); strings.Contains(out, "backup") {
@@ -172,23 +138,44 @@ func TestWriteErasesTheOldDisk(t *testing.T) {
 }
 
 func TestWriteCompressedToFile(t *testing.T) {
-	img := testImage(t, contract.MBR)
-	f, err := os.Open(img)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	img := testImage(t, contract.MBR, false)
 	for _, format := range compress.Formats {
-		packed := filepath.Join(t.TempDir(), "packed")
-		if _, err := compress.File(t.Context(), packed, format, f, fileSize(t, img), progress.Discard); err != nil {
-			t.Fatal(err)
-		}
+		packed := pack(t, img, format)
 		out := filepath.Join(t.TempDir(), "out.img")
-		if res, err := WriteImage(t.Context(), packed, out, Options{}); err != nil || !res.Verified {
+		if res, err := WriteImage(t.Context(), packed, out, Options{}); err != nil || !res.ReadBack {
 			t.Errorf("%+v, %v", res, err)
 		}
 		mustTool(t, "cmp", img, out)
+		if mode(t, out) != 0o644 {
+			t.Errorf("%v", mode(t, out))
+		}
 	}
+}
+
+func pack(t *testing.T, name string, format compress.Format) string {
+	t.Helper()
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	if err := compress.Write(t.Context(), &packed, format, bytes.NewReader(raw), int64(len(raw)), progress.Discard); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "image.img."+string(format))
+	if err := os.WriteFile(out, packed.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func mode(t *testing.T, name string) fs.FileMode {
+	t.Helper()
+	fi, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fi.Mode()
 }
 
 func fileSize(t *testing.T, name string) int64 {
@@ -201,30 +188,20 @@ func fileSize(t *testing.T, name string) int64 {
 }
 
 func TestWriteRefusals(t *testing.T) {
-	img := testImage(t, contract.MBR)
+	img := testImage(t, contract.MBR, false)
 	dev, large := loop(t, blank(t, 16*mib, 0xa5)), loop(t, blank(t, 40*mib, 0))
-	var packed bytes.Buffer
-	f, _ := os.Open(img)
-	defer f.Close()
-	if err := compress.Write(t.Context(), &packed, compress.Zstd, f, fileSize(t, img), progress.Discard); err != nil {
-		t.Fatal(err)
-	}
-	r, err := compress.NewReader(&packed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
+	packed := pack(t, img, compress.Zstd)
 	tests := []struct {
 		name string
 		do   func() error
 		want string
 	}{
 		{"not removable", func() error { _, err := WriteImage(t.Context(), img, large, Options{}); return err }, "is built in"},
-		{"too small", func() error { _, err := WriteImage(t.Context(), img, dev, Options{Force: true}); return err }, "is too small: the image has 38.8 MB"},
+		{"too small", func() error { _, err := WriteImage(t.Context(), img, dev, Options{Force: true}); return err }, "is too small: the image has 37.7 MB"},
 		{"too small, seen late", func() error {
-			_, err := Write(t.Context(), Source{Reader: r, Size: -1}, dev, Options{Force: true})
+			_, err := WriteImage(t.Context(), packed, dev, Options{Force: true})
 			return err
-		}, "is too small: the image has more than its 16777216 bytes; use a larger one; the device is not bootable now"},
+		}, "is too small: the image has 37.7 MB"},
 		{"itself", func() error { _, err := WriteImage(t.Context(), img, img, Options{}); return err }, "cannot be written to itself"},
 		{"no such device", func() error { _, err := WriteImage(t.Context(), img, "/dev/nonesuch", Options{}); return err }, "no such file"},
 		{"directory", func() error { _, err := WriteImage(t.Context(), img, t.TempDir(), Options{}); return err }, "is a directory"},
@@ -246,11 +223,11 @@ func TestMountedDeviceIsRefused(t *testing.T) {
 	}
 	mustTool(t, "mount", dev, at)
 	defer mustTool(t, "umount", at)
-	_, err := WriteImage(t.Context(), testImage(t, contract.MBR), dev, Options{Force: true})
+	_, err := WriteImage(t.Context(), testImage(t, contract.MBR, false), dev, Options{Force: true})
 	if err == nil || !strings.Contains(err.Error(), "mounted at "+at) {
 		t.Error(err)
 	}
-	if _, err := Personalize(t.Context(), dev, nil, PersonalizeOptions{}); err == nil || !strings.Contains(err.Error(), "is mounted at") {
+	if _, err := Personalize(t.Context(), dev, Node{}); err == nil || !strings.Contains(err.Error(), "is mounted at") {
 		t.Error(err)
 	}
 	if f, err := openDevice(dev); err == nil || !isBusy(err) {
@@ -259,89 +236,156 @@ func TestMountedDeviceIsRefused(t *testing.T) {
 	}
 }
 
-func TestFileTargetAppearsOnlyWhenComplete(t *testing.T) {
+// interrupted returns some of an image and then an error.
+func interrupted(t *testing.T, img string, after int64, err error) io.Reader {
+	t.Helper()
+	data, readErr := os.ReadFile(img)
+	if readErr != nil {
+		t.Fatal(readErr)
+	}
+	return io.MultiReader(bytes.NewReader(data[:after]), iotest.ErrReader(err))
+}
+
+func TestAFileAppearsOnlyWhenItIsWhole(t *testing.T) {
+	img := testImage(t, contract.MBR, true)
+	data, err := os.ReadFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := bytes.Clone(data)
+	other[20*mib]++
 	dir := t.TempDir()
-	out := filepath.Join(dir, "out.img")
-	ctx, cancel := context.WithCancel(t.Context())
-	endless := readerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })
-	for name, try := range map[string]func() error{
-		"cancelled": func() error { _, err := Write(ctx, Source{Reader: endless, Size: -1}, out, Options{}); return err },
-		"truncated": func() error {
-			_, err := Write(t.Context(), Source{Reader: strings.NewReader("short"), Size: 6}, out, Options{})
-			return err
-		},
-		"damaged": func() error {
-			_, err := Write(t.Context(), Source{Reader: strings.NewReader("short"), Size: 5, SHA256: "00"}, out, Options{})
-			return err
-		},
-		"empty": func() error {
-			_, err := Write(t.Context(), Source{Reader: strings.NewReader(""), Size: -1}, out, Options{})
-			return err
-		},
-		"broken": func() error {
-			_, err := Write(t.Context(), Source{Reader: readerFunc(func([]byte) (int, error) { return 0, io.ErrClosedPipe }), Size: -1}, out, Options{})
-			return err
-		},
+	for want, src := range map[string]io.Reader{
+		"read the image: io: read/write on closed pipe": interrupted(t, img, 5*mib, io.ErrClosedPipe),
+		"the image changed while it was written":        bytes.NewReader(other),
+		"the image changed while it was written ":       bytes.NewReader(data[:20*mib]),
+		"the image changed while it was written  ":      bytes.NewReader(append(data, 1)),
 	} {
-		err := try()
-		if err == nil || name == "cancelled" && !errors.Is(err, context.Canceled) || name == "broken" && !errors.Is(err, io.ErrClosedPipe) {
-			t.Errorf("%s: %v", name, err)
+		target, err := openTarget(t.Context(), filepath.Join(dir, "out.img"), -1, false)
+		if err != nil {
+			t.Fatal(err)
 		}
+		w, err := newWriter(t.Context(), target, img, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.run(t.Context(), src); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(want)) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+		target.close()
 		if left, _ := os.ReadDir(dir); len(left) != 0 {
-			t.Errorf("%s leaves %v", name, left)
+			t.Errorf("%q leaves %v", want, left)
 		}
 	}
 }
 
-type readerFunc func([]byte) (int, error)
+// TestNoImageIsWrittenThatIsNotWhatItShouldBe looks at the device afterwards:
+// not one byte of it may have changed.
+func TestNoImageIsWrittenThatIsNotWhatItShouldBe(t *testing.T) {
+	damaged := testImage(t, contract.GPT, true)
+	edit(t, damaged, func(b []byte) []byte { b[34*mib+100] ^= 1; return b })
+	short := testImage(t, contract.GPT, false)
+	edit(t, short, func(b []byte) []byte { return b[:len(b)-mib/2] })
+	noise := filepath.Join(t.TempDir(), "noise")
+	if err := os.WriteFile(noise, bytes.Repeat([]byte("noise"), mib), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	good := testImage(t, contract.GPT, true)
+	wrongSum := map[string]string{}
+	for _, format := range compress.Formats {
+		packed := pack(t, good, format)
+		if err := os.WriteFile(packed+".sha256", []byte(strings.Repeat("0", 64)+"  "+filepath.Base(packed)+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		wrongSum[packed] = "image.img." + string(format) + ".sha256 says"
+	}
+	rpi4 := &Node{Board: "rpi4", YAML: []byte(secretYAML)}
+	for _, tt := range []struct {
+		image, want string
+		opt         Options
+	}{
+		{damaged, "image.img.bmap says: something between bytes", Options{}},
+		{damaged, "image.img.bmap says: something between bytes", Options{ForceForeign: true}},
+		{short, "is not a whole imagebuilder image: the copy of the partition table at the end", Options{}},
+		{noise, "no partition table; take one that 'imagebuilder build' made, or write this one all the same with --force-foreign", Options{}},
+		{good, "the image is for board rpi4, the node for optiplex-7050", Options{Node: &Node{Board: "optiplex-7050", YAML: []byte(secretYAML)}}},
+		{good, "larger than the 32768 reserved", Options{Node: &Node{Board: "rpi4", YAML: bytes.Repeat([]byte(secretYAML), 1000)}}},
+		{noise, "no boot partition of imagebuilder, and nothing else in it reads node.yaml", Options{ForceForeign: true, Node: rpi4}},
+	} {
+		wrongSum := map[string]string{tt.image: tt.want}
+		refuses(t, wrongSum, tt.opt)
+	}
+	refuses(t, wrongSum, Options{})
+	joined := testImage(t, contract.MBR, false)
+	mustTool(t, "mdel", "-i", joined+"@@1M", "::node.yaml")
+	refuses(t, map[string]string{joined: "node.yaml is gone or was changed"}, Options{Node: rpi4})
+}
 
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
-func TestVerifyFindsTheDamagedBlock(t *testing.T) {
-	data := bytes.Repeat([]byte("0123456789abcdef"), 3*blockSize/16)
-	f, err := os.CreateTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	w := &writer{target: &target{name: "card", f: f}, src: Source{Reader: bytes.NewReader(data), Size: int64(len(data))}}
-	if err := w.run(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.WriteAt([]byte{0xff}, blockSize+12345); err != nil {
-		t.Fatal(err)
-	}
-	var v *VerifyError
-	if err := w.verify(t.Context()); !errors.As(err, &v) || v.Offset != blockSize {
-		t.Error(err)
+func refuses(t *testing.T, images map[string]string, opt Options) {
+	t.Helper()
+	for image, want := range images {
+		back := blank(t, 40*mib, 0xa5)
+		opt.Force = true
+		_, err := WriteImage(t.Context(), image, loop(t, back), opt)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("got %v, want %q", err, want)
+		}
+		now, err := os.ReadFile(back)
+		if err != nil || bytes.Count(now, []byte{0xa5}) != len(now) {
+			t.Errorf("%s: the device was written to", want)
+		}
 	}
 }
 
-// TestTableIsWrittenLast interrupts a write and looks at what is there.
-func TestTableIsWrittenLast(t *testing.T) {
-	img, err := os.ReadFile(testImage(t, contract.MBR))
+func edit(t *testing.T, name string, change func([]byte) []byte) {
+	t.Helper()
+	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	back := blank(t, 64*mib, 0xa5)
-	dev := loop(t, back)
-	ctx, cancel := context.WithCancel(t.Context())
-	left := bytes.NewReader(img)
-	src := readerFunc(func(p []byte) (int, error) {
-		if left.Len() < len(img)/2 {
-			cancel()
+	if err := os.WriteFile(name, change(data), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAForeignImageIsWrittenWhenForced(t *testing.T) {
+	noise := filepath.Join(t.TempDir(), "noise")
+	if err := os.WriteFile(noise, bytes.Repeat([]byte("noise"), mib), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	res, err := WriteImage(t.Context(), noise, out, Options{ForceForeign: true})
+	if err != nil || res.Image.Label != nil || len(res.Image.Checks) != 0 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	mustTool(t, "cmp", noise, out)
+}
+
+// TestWritingGivesANodeItsIdentity in the same breath, and nobody else may
+// read a file with it; nor one that is written from such a file.
+func TestWritingGivesANodeItsIdentity(t *testing.T) {
+	img := testImage(t, contract.MBR, true)
+	packed := pack(t, img, compress.Zstd)
+	node := &Node{Board: "rpi4", YAML: []byte(secretYAML)}
+	dir := t.TempDir()
+	want := filepath.Join(dir, "want.img")
+	mustTool(t, "cp", img, want)
+	if _, err := Personalize(t.Context(), want, *node); err != nil {
+		t.Fatal(err)
+	}
+	for i, src := range []string{img, packed} {
+		out := filepath.Join(dir, fmt.Sprint("out", i))
+		res, err := WriteImage(t.Context(), src, out, Options{Node: node})
+		if err != nil || !res.ReadBack || res.Image.SHA256 != sum(t, img, fileSize(t, img)) {
+			t.Fatalf("%+v, %v", res, err)
 		}
-		return left.Read(p)
-	})
-	if _, err := Write(ctx, Source{Reader: src, Size: int64(len(img))}, dev, Options{Force: true}); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "not bootable") {
-		t.Error(err)
-	}
-	f, err := os.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if l, err := disk.Read(f, 64*mib); !errors.Is(err, disk.ErrNoTable) {
-		t.Errorf("%+v, %v", l, err)
+		mustTool(t, "cmp", want, out)
+		again := out + ".copy"
+		if res, err := WriteImage(t.Context(), out, again, Options{}); err != nil || !res.Image.Personalised {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		if mode(t, out) != 0o600 || mode(t, again) != 0o600 {
+			t.Errorf("everybody may read the node's secrets: %v, %v", mode(t, out), mode(t, again))
+		}
 	}
 }

@@ -16,53 +16,37 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fat"
 )
 
-// PersonalizeOptions guard against giving a node the wrong image.
-type PersonalizeOptions struct {
-	// Board the node is meant for; "" accepts every image of ours.
-	Board string
-}
-
 // ErrNotOurs is returned, wrapped, for anything without a boot partition of
 // ours.
 var ErrNotOurs = errors.New("no boot partition of imagebuilder")
 
-// Identify reads what image target holds: an image file, a disk, a partition,
-// or the directory at which a boot partition is mounted.
-func Identify(ctx context.Context, target string) (contract.Label, error) {
-	b, err := openBoot(ctx, target, os.O_RDONLY)
-	if err != nil {
-		return contract.Label{}, fmt.Errorf("identify %s: %w", target, err)
-	}
-	defer b.Close()
-	return b.identity(), nil
-}
-
-// Personalize writes nodeYAML over the node.yaml of target, which is as for
-// Identify, padded with newlines to the reserved size, and makes it durable.
-// On an image or a device nothing else changes. No error contains any of
-// nodeYAML.
-func Personalize(ctx context.Context, target string, nodeYAML []byte, opt PersonalizeOptions) (contract.Label, error) {
-	id, err := personalize(ctx, target, nodeYAML, opt)
+// Personalize writes a node's file over the node.yaml of target: an image file,
+// a disk, a partition, or the directory at which a boot partition is mounted.
+// It is padded with newlines to the reserved size, and durable. On an image or
+// a device nothing else changes; an image file becomes its owner's alone before
+// it has secrets.
+func Personalize(ctx context.Context, target string, n Node) (contract.Label, error) {
+	id, err := personalize(ctx, target, n)
 	if err != nil {
 		return contract.Label{}, fmt.Errorf("personalize %s: %w", target, err)
 	}
 	return id, nil
 }
 
-func personalize(ctx context.Context, target string, nodeYAML []byte, opt PersonalizeOptions) (contract.Label, error) {
-	if len(nodeYAML) > node.ReservedSize {
-		return contract.Label{}, fmt.Errorf("%s of %d bytes is larger than the %d reserved for it", node.FileName, len(nodeYAML), node.ReservedSize)
+func personalize(ctx context.Context, target string, n Node) (contract.Label, error) {
+	if err := checkLength(n.YAML); err != nil {
+		return contract.Label{}, err
 	}
-	b, err := openBoot(ctx, target, os.O_RDWR)
+	b, err := openBoot(ctx, target)
 	if err != nil {
 		return contract.Label{}, err
 	}
 	defer b.Close()
 	id := b.identity()
-	if opt.Board != "" && opt.Board != id.Board {
-		return contract.Label{}, fmt.Errorf("the image is for board %s, the node for %s: use an image for %s", id.Board, opt.Board, opt.Board)
+	if n.Board != "" && n.Board != id.Board {
+		return contract.Label{}, wrongBoard(id.Board, n.Board)
 	}
-	return id, b.writeNode(nodeYAML)
+	return id, b.writeNode(n.YAML)
 }
 
 // boot is an opened boot partition of ours.
@@ -72,7 +56,7 @@ type boot interface {
 	writeNode(data []byte) error
 }
 
-func openBoot(ctx context.Context, target string, flag int) (boot, error) {
+func openBoot(ctx context.Context, target string) (boot, error) {
 	fi, err := os.Stat(target)
 	if err != nil {
 		return nil, err
@@ -80,7 +64,7 @@ func openBoot(ctx context.Context, target string, flag int) (boot, error) {
 	if fi.IsDir() {
 		return openDir(target)
 	}
-	f, size, err := openMedium(ctx, target, fi, flag)
+	f, size, err := openMedium(ctx, target, fi)
 	if err != nil {
 		return nil, err
 	}
@@ -89,18 +73,17 @@ func openBoot(ctx context.Context, target string, flag int) (boot, error) {
 		f.f.Close()
 		return nil, err
 	}
-	v.f = f.f
 	return v, nil
 }
 
 // openMedium opens an image file, or a device that nobody uses.
-func openMedium(ctx context.Context, name string, fi fs.FileInfo, flag int) (*target, int64, error) {
+func openMedium(ctx context.Context, name string, fi fs.FileInfo) (*target, int64, error) {
 	if fi.Mode().IsRegular() {
-		f, err := os.OpenFile(name, flag, 0)
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
 		if err != nil {
 			return nil, 0, err
 		}
-		return &target{name: name, f: f}, fi.Size(), nil
+		return &target{name: name, f: f, m: osMedium{f}}, fi.Size(), nil
 	}
 	d, err := lookup(ctx, name)
 	if err != nil {
@@ -109,14 +92,7 @@ func openMedium(ctx context.Context, name string, fi fs.FileInfo, flag int) (*ta
 	if d == nil {
 		return nil, 0, fmt.Errorf("neither a file, a directory nor a disk")
 	}
-	if flag != os.O_RDONLY {
-		return openFree(d)
-	}
-	f, err := os.Open(d.Path)
-	if err != nil {
-		return nil, 0, explainOpen(err)
-	}
-	return &target{name: d.Path, f: f, device: true, size: d.Size}, d.Size, nil
+	return openFree(d)
 }
 
 // openFree opens a device for writing: a partition is as good as a disk here.
@@ -134,12 +110,12 @@ func openFree(d *Device) (*target, int64, error) {
 	if err != nil {
 		return nil, 0, explainOpen(err)
 	}
-	return &target{name: d.Path, f: f, device: true, size: d.Size}, d.Size, nil
+	return newDevice(d, f), d.Size, nil
 }
 
 // volume is a boot partition inside an image or device.
 type volume struct {
-	f  *os.File
+	t  *target
 	rw fat.ReadWriterAt
 	id contract.Label
 }
@@ -147,7 +123,7 @@ type volume struct {
 // findVolume looks for a FAT32 with our identity file: in the partitions, or
 // the whole medium where it has no table.
 func findVolume(t *target, size int64) (*volume, error) {
-	rw := medium{t}
+	rw := readWriter{t}
 	l, err := disk.Read(rw, size)
 	switch {
 	case errors.Is(err, disk.ErrNoTable):
@@ -166,15 +142,15 @@ func findVolume(t *target, size int64) (*volume, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &volume{rw: p.Window(rw), id: id}, nil
+		return &volume{t: t, rw: p.Window(rw), id: id}, nil
 	}
 	return nil, notOurs(rw)
 }
 
-// medium reads any bytes and writes whole sectors.
-type medium struct{ *target }
+// readWriter reads any bytes and writes whole sectors.
+type readWriter struct{ *target }
 
-func (m medium) WriteAt(b []byte, off int64) (int, error) { return m.f.WriteAt(b, off) }
+func (rw readWriter) WriteAt(b []byte, off int64) (int, error) { return rw.m.WriteAt(b, off) }
 
 func notOurs(r io.ReaderAt) error {
 	head := make([]byte, 6)
@@ -204,10 +180,15 @@ func parseIdentity(b []byte) (contract.Label, error) {
 	return id, nil
 }
 
-func (v *volume) Close() error             { return v.f.Close() }
+func (v *volume) Close() error             { return v.t.f.Close() }
 func (v *volume) identity() contract.Label { return v.id }
 
 func (v *volume) writeNode(data []byte) error {
+	if !v.t.device {
+		if err := v.t.f.Chmod(0o600); err != nil {
+			return fmt.Errorf("keep the node's secrets from other users: %w", err)
+		}
+	}
 	err := fat.Overwrite(v.rw, node.FileName, data)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is gone, as from a node that has joined: write the image again, or mount the boot partition and name that directory", node.FileName)
@@ -215,7 +196,7 @@ func (v *volume) writeNode(data []byte) error {
 	if err != nil {
 		return err
 	}
-	return v.f.Sync()
+	return v.t.f.Sync()
 }
 
 // directory is a mounted boot partition.

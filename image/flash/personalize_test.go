@@ -13,21 +13,22 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/compress"
+	"github.com/going-mobile/imagebuilder/image/imagetest"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
 const secretYAML = "version: 1\nnode: home-pi\nauthKey: hskey-auth-SECRET\n"
 
 func TestPersonalize(t *testing.T) {
-	want := contract.Label{Board: "rpi4", ImageVersion: "2025.3", Arch: "arm64"}
+	want := contract.Label{Version: 1, Board: "rpi4", ImageVersion: imagetest.Version, Arch: "arm64"}
 	for _, scheme := range []contract.Scheme{contract.MBR, contract.GPT} {
-		img := testImage(t, scheme)
+		img := testImage(t, scheme, false)
 		before, err := os.ReadFile(img)
 		if err != nil {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		id, err := Personalize(t.Context(), img, []byte(secretYAML), PersonalizeOptions{Board: "rpi4"})
+		id, err := Personalize(t.Context(), img, Node{Board: "rpi4", YAML: []byte(secretYAML)})
 		if err != nil || !reflect.DeepEqual(id, want) {
 			t.Fatal(id, err)
 		}
@@ -42,20 +43,20 @@ func TestPersonalize(t *testing.T) {
 		if n := bytes.Index(after, []byte(secretYAML)); n < mib || n%512 != 0 || !bytes.Equal(before[:n], after[:n]) || !bytes.Equal(before[n+len(secretYAML):], after[n+len(secretYAML):]) {
 			t.Error("more than node.yaml changed")
 		}
-		if id, err := Identify(t.Context(), img); err != nil || !reflect.DeepEqual(id, want) {
-			t.Error(id, err)
+		if mode(t, img) != 0o600 {
+			t.Errorf("everybody may read the node's secrets: %v", mode(t, img))
 		}
 	}
 }
 
 func TestPersonalizeDevices(t *testing.T) {
-	img := testImage(t, contract.MBR)
+	img := testImage(t, contract.MBR, false)
 	whole := loop(t, img)
 	// Stands for /dev/sdb1: not every kernel finds partitions on loop devices.
 	part := loop(t, img, "-o", "1M", "--sizelimit", "33M")
 	for target, at := range map[string]string{whole: "@@1M", part: ""} {
 		text := secretYAML + "# " + filepath.Base(target) + "\n"
-		if _, err := Personalize(t.Context(), target, []byte(text), PersonalizeOptions{Board: "rpi4"}); err != nil {
+		if _, err := Personalize(t.Context(), target, Node{Board: "rpi4", YAML: []byte(text)}); err != nil {
 			t.Error(err)
 		}
 		if out := mustTool(t, "mtype", "-i", target+at, "::node.yaml"); !strings.HasPrefix(out, text) {
@@ -63,14 +64,14 @@ func TestPersonalizeDevices(t *testing.T) {
 		}
 	}
 	root := loop(t, img, "-o", "34M")
-	if _, err := Personalize(t.Context(), root, []byte(secretYAML), PersonalizeOptions{}); !errors.Is(err, ErrNotOurs) {
+	if _, err := Personalize(t.Context(), root, Node{Board: "", YAML: []byte(secretYAML)}); !errors.Is(err, ErrNotOurs) {
 		t.Error(err)
 	}
 }
 
 func TestPersonalizeDirectory(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Personalize(t.Context(), dir, []byte(secretYAML), PersonalizeOptions{}); !errors.Is(err, ErrNotOurs) {
+	if _, err := Personalize(t.Context(), dir, Node{Board: "", YAML: []byte(secretYAML)}); !errors.Is(err, ErrNotOurs) {
 		t.Error(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, contract.LabelFile), []byte(`{"board": "rpi4"}`), 0o644); err != nil {
@@ -81,7 +82,7 @@ func TestPersonalizeDirectory(t *testing.T) {
 		if err := os.WriteFile(file, []byte(old), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Personalize(t.Context(), dir, []byte(secretYAML), PersonalizeOptions{Board: "rpi4"}); err != nil {
+		if _, err := Personalize(t.Context(), dir, Node{Board: "rpi4", YAML: []byte(secretYAML)}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile(file); err != nil || len(got) != node.ReservedSize || !strings.HasPrefix(string(got), secretYAML+"\n") {
@@ -91,7 +92,7 @@ func TestPersonalizeDirectory(t *testing.T) {
 }
 
 func TestPersonalizeRefuses(t *testing.T) {
-	img := testImage(t, contract.MBR)
+	img := testImage(t, contract.MBR, false)
 	dir := t.TempDir()
 	put := func(name string, b []byte) string {
 		name = filepath.Join(dir, name)
@@ -123,10 +124,14 @@ func TestPersonalizeRefuses(t *testing.T) {
 		{"null", "/dev/null", "", secretYAML, "neither a file, a directory nor a disk"},
 	}
 	for _, tt := range tests {
-		_, err := Personalize(t.Context(), tt.target, []byte(tt.node), PersonalizeOptions{Board: tt.board})
+		_, err := Personalize(t.Context(), tt.target, Node{Board: tt.board, YAML: []byte(tt.node)})
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
 		}
+	}
+	// Before the first secret is written, not after.
+	if mode(t, joined) != 0o600 {
+		t.Errorf("the file is still everybody's: %v", mode(t, joined))
 	}
 	if now, err := os.ReadFile(img); err != nil || !bytes.Equal(now, raw) {
 		t.Error("a refused image changed")

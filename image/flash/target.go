@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -15,11 +16,28 @@ import (
 type target struct {
 	name   string
 	f      *os.File
+	m      medium           // f, as far as data goes
 	file   *atomicfile.File // nil for a device
 	device bool
 	size   int64 // of a device, bytes
 	desc   string
 }
+
+// medium is what keeps the data. Tests bring broken ones.
+type medium interface {
+	io.ReaderAt
+	io.WriterAt
+	Sync() error
+	// zero makes n bytes zeros without writing them, if that can be done.
+	zero(off, n int64) error
+	// drop makes the next reads come from the medium, as far as that can be done.
+	drop()
+}
+
+type osMedium struct{ *os.File }
+
+func (m osMedium) zero(off, n int64) error { return zeroRange(m.File, off, n) }
+func (m osMedium) drop()                   { dropCache(m.File) }
 
 func openTarget(ctx context.Context, name string, size int64, force bool) (*target, error) {
 	d, err := lookup(ctx, name)
@@ -27,11 +45,11 @@ func openTarget(ctx context.Context, name string, size int64, force bool) (*targ
 		return nil, err
 	}
 	if d == nil {
-		f, err := atomicfile.Create(name, 0o644)
+		f, err := atomicfile.Create(name, 0o600) // it may become a node's
 		if err != nil {
 			return nil, err
 		}
-		return &target{name: name, f: f.File, file: f}, nil
+		return &target{name: name, f: f.File, m: osMedium{f.File}, file: f}, nil
 	}
 	if err := d.Check(size, force); err != nil {
 		return nil, err
@@ -40,7 +58,11 @@ func openTarget(ctx context.Context, name string, size int64, force bool) (*targ
 	if err != nil {
 		return nil, explainOpen(err)
 	}
-	return &target{name: d.Path, f: f, device: true, size: d.Size, desc: d.String()}, nil
+	return newDevice(d, f), nil
+}
+
+func newDevice(d *Device, f *os.File) *target {
+	return &target{name: d.Path, f: f, m: osMedium{f}, device: true, size: d.Size, desc: d.String()}
 }
 
 func explainOpen(err error) error {
@@ -53,11 +75,10 @@ func explainOpen(err error) error {
 	return err
 }
 
-// fits stops before the end of a device is passed: compressed images tell
-// their size late.
-func (t *target) fits(end int64) error {
-	if t.device && end > t.size {
-		return fmt.Errorf("%s is too small: the image has more than its %d bytes; use a larger one", t.desc, t.size)
+// fits is for compressed images, which tell their size late.
+func (t *target) fits(size int64) error {
+	if t.device && size > t.size {
+		return tooSmall(t.desc, size, t.size)
 	}
 	return nil
 }
@@ -72,7 +93,7 @@ func (t *target) put(b []byte, off int64) error {
 	if pad := len(b) % sector; t.device && pad != 0 {
 		b = append(bytes.Clone(b), make([]byte, sector-pad)...)
 	}
-	_, err := t.f.WriteAt(b, off)
+	_, err := t.m.WriteAt(b, off)
 	return err
 }
 
@@ -82,13 +103,13 @@ func (t *target) zero(off, n int64) error {
 		return nil
 	}
 	n = (n + sector - 1) / sector * sector
-	if zeroRange(t.f, off, n) == nil {
+	if t.m.zero(off, n) == nil {
 		return nil
 	}
 	zeros := make([]byte, min(n, blockSize))
 	for n > 0 {
 		b := zeros[:min(n, int64(len(zeros)))]
-		if _, err := t.f.WriteAt(b, off); err != nil {
+		if _, err := t.m.WriteAt(b, off); err != nil {
 			return err
 		}
 		off, n = off+int64(len(b)), n-int64(len(b))
@@ -101,16 +122,14 @@ func isZero(b []byte) bool {
 }
 
 // ReadAt reads any bytes, through whole sectors.
-func (t *target) ReadAt(b []byte, off int64) (int, error) { return t.readAt(b, off) }
-
-func (t *target) readAt(b []byte, off int64) (int, error) {
+func (t *target) ReadAt(b []byte, off int64) (int, error) {
 	from := off / sector * sector
 	to := (off + int64(len(b)) + sector - 1) / sector * sector
 	if !t.device || from == off && to == off+int64(len(b)) {
-		return t.f.ReadAt(b, off)
+		return t.m.ReadAt(b, off)
 	}
 	whole := make([]byte, to-from)
-	if _, err := t.f.ReadAt(whole, from); err != nil {
+	if _, err := t.m.ReadAt(whole, from); err != nil {
 		return 0, err
 	}
 	return copy(b, whole[off-from:]), nil
@@ -124,12 +143,18 @@ func (t *target) end(size int64) error {
 	return t.f.Truncate(size)
 }
 
-func (t *target) commit() error {
-	if t.file != nil {
-		return t.file.Commit()
+// commit ends a successful write. A file with secrets is its owner's alone.
+func (t *target) commit(secret bool) error {
+	if t.file == nil {
+		rereadTable(t.f)
+		return t.f.Close()
 	}
-	rereadTable(t.f)
-	return t.f.Close()
+	if !secret {
+		if err := t.f.Chmod(0o644); err != nil {
+			return err
+		}
+	}
+	return t.file.Commit()
 }
 
 // close forgets an unfinished file.
@@ -139,11 +164,4 @@ func (t *target) close() {
 		return
 	}
 	t.f.Close()
-}
-
-func (t *target) warning() string {
-	if t.device {
-		return "; the device is not bootable now, write it again"
-	}
-	return ""
 }

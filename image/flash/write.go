@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"hash/crc32"
+	"hash/maphash"
 	"io"
+	"slices"
 
 	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
 // blockSize is what is read and written at once, in bytes: the erase unit of
@@ -21,47 +23,55 @@ const blockSize = 4 << 20
 // writer carries one image to one target.
 type writer struct {
 	target *target
-	src    Source
+	image  *verify.Report
 	opt    Options
+	yaml   []byte // of the node, padded; nil leaves the image's
 
-	first  []byte   // the block that is written last
-	sums   []uint32 // of every block, to find where a device lies
-	size   int64
-	sha    hash.Hash
-	result Result
+	sums []uint64 // of every block
+	seed maphash.Seed
+	held [][]byte // the last block and, unless it is the same, the first
+	size int64
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func (w *writer) run(ctx context.Context) error {
+func (w *writer) run(ctx context.Context, src io.Reader) error {
+	w.seed = maphash.MakeSeed()
 	if err := w.target.wipe(); err != nil {
 		return fmt.Errorf("erase what was there: %w", err)
 	}
-	if err := w.copy(ctx); err != nil {
+	if err := w.copy(ctx, src); err != nil {
 		return err
 	}
-	w.result = Result{Size: w.size, SHA256: hex.EncodeToString(w.sha.Sum(nil))}
-	if w.src.SHA256 != "" && w.src.SHA256 != w.result.SHA256 {
-		return fmt.Errorf("the image is damaged: its sha256 is %s, expected %s", w.result.SHA256, w.src.SHA256)
-	}
-	if err := w.finish(); err != nil {
+	if err := errors.Join(w.target.end(w.size), w.target.m.Sync()); err != nil {
 		return err
 	}
-	if w.opt.NoVerify {
-		return nil
+	var middle, ends []int
+	for i := range w.sums {
+		if w.isEnd(i) {
+			ends = append(ends, i)
+		} else {
+			middle = append(middle, i)
+		}
 	}
-	w.result.Verified = true
-	return w.verify(ctx)
+	if err := w.verify(ctx, middle); err != nil {
+		return err
+	}
+	if err := w.finish(ends); err != nil {
+		return err
+	}
+	return w.verify(ctx, ends)
 }
 
-// copy writes all blocks but the first.
-func (w *writer) copy(ctx context.Context) (err error) {
-	task := w.opt.progress().Start("write", w.target.name, w.src.Size)
+// isEnd reports whether a block holds a partition table.
+func (w *writer) isEnd(i int) bool { return i == 0 || int64(i) == (w.image.Size-1)/blockSize }
+
+// copy writes all blocks but both ends.
+func (w *writer) copy(ctx context.Context, src io.Reader) (err error) {
+	task := w.opt.progress().Start("write", w.target.name, w.image.Size)
 	defer func() { task.Done(err) }()
 	ctx, cancel := context.WithCancel(ctx)
-	w.sha = sha256.New()
-	blocks := readBlocks(ctx, w.src, w.sha)
-	defer func() { // the source is the caller's again when Write returns
+	sha := sha256.New()
+	blocks := readBlocks(ctx, src, sha)
+	defer func() { // the source is the caller's again when this returns
 		cancel()
 		for range blocks {
 		}
@@ -78,45 +88,39 @@ func (w *writer) copy(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return w.checkSize()
-}
-
-func (w *writer) checkSize() error {
-	switch {
-	case w.size == 0:
-		return fmt.Errorf("the image is empty")
-	case w.src.Size >= 0 && w.size != w.src.Size:
-		return fmt.Errorf("the image ends after %d bytes instead of %d", w.size, w.src.Size)
+	if w.size != w.image.Size || hex.EncodeToString(sha.Sum(nil)) != w.image.SHA256 {
+		return errors.New("the image changed while it was written")
 	}
 	return nil
 }
 
+// block writes one block of the image, with the node's file pasted over it.
 func (w *writer) block(b []byte) error {
-	off := w.size
-	if err := w.target.fits(off + int64(len(b))); err != nil {
-		return err
-	}
+	off, i := w.size, len(w.sums)
 	w.size += int64(len(b))
-	w.sums = append(w.sums, crc32.Checksum(b, castagnoli))
-	if off == 0 {
-		w.first = bytes.Clone(b)
+	if w.yaml != nil {
+		disk.Paste(b, off, w.image.NodeFile, w.yaml)
+	}
+	w.sums = append(w.sums, maphash.Bytes(w.seed, b))
+	if w.isEnd(i) {
+		w.held = append(w.held, bytes.Clone(b))
 		return nil
 	}
 	return w.target.put(b, off)
 }
 
-// finish makes all but the first block durable, then that.
-func (w *writer) finish() error {
-	if err := w.target.f.Sync(); err != nil {
-		return err
+// finish writes the ends, which make the rest a disk: the copy of the table
+// first, the table itself last, each when all before it is durable.
+func (w *writer) finish(ends []int) error {
+	for k, i := range slices.Backward(ends) {
+		if err := w.target.put(w.held[k], int64(i)*blockSize); err != nil {
+			return err
+		}
+		if err := w.target.m.Sync(); err != nil {
+			return err
+		}
 	}
-	if err := w.target.put(w.first, 0); err != nil {
-		return err
-	}
-	if err := w.target.end(w.size); err != nil {
-		return err
-	}
-	return w.target.f.Sync()
+	return nil
 }
 
 // block is a piece of the source.
@@ -161,30 +165,36 @@ func readBlocks(ctx context.Context, r io.Reader, h hash.Hash) <-chan block {
 
 // verify reads back what was written, past every cache that can be had out of
 // the way, and stops at the first block that differs.
-func (w *writer) verify(ctx context.Context) (err error) {
-	task := w.opt.progress().Start("verify", w.target.name, w.size)
+func (w *writer) verify(ctx context.Context, blocks []int) (err error) {
+	if w.opt.NoVerify || len(blocks) == 0 {
+		return nil
+	}
+	task := w.opt.progress().Start("verify", w.target.name, w.length(blocks))
 	defer func() { task.Done(err) }()
-	dropCache(w.target.f)
-	buf, h := make([]byte, blockSize), sha256.New()
-	for i, sum := range w.sums {
+	w.target.m.drop()
+	buf := make([]byte, blockSize)
+	for _, i := range blocks {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		off := int64(i) * blockSize
 		b := buf[:min(blockSize, w.size-off)]
-		if _, err := w.target.readAt(b, off); err != nil {
+		if _, err := w.target.ReadAt(b, off); err != nil {
 			return fmt.Errorf("read back at %d: %w", off, err)
 		}
-		if crc32.Checksum(b, castagnoli) != sum {
+		if maphash.Bytes(w.seed, b) != w.sums[i] {
 			return &VerifyError{Offset: off}
 		}
-		h.Write(b)
 		task.Add(int64(len(b)))
 	}
-	if hex.EncodeToString(h.Sum(nil)) != w.result.SHA256 {
-		return &VerifyError{} // all CRCs are right, which chance does not make
-	}
 	return nil
+}
+
+func (w *writer) length(blocks []int) (n int64) {
+	for _, i := range blocks {
+		n += min(blockSize, w.size-int64(i)*blockSize)
+	}
+	return n
 }
 
 // VerifyError says that a device did not keep what was written to it.
@@ -195,31 +205,4 @@ type VerifyError struct {
 
 func (e *VerifyError) Error() string {
 	return fmt.Sprintf("the device returns other data than was written (first at byte %d): it is worn out or counterfeit, use another", e.Offset)
-}
-
-// wipeSize is how much is erased at each place where something old may be
-// recognised: partition tables, file systems' superblocks, RAID and LVM labels.
-const wipeSize = 1 << 20
-
-// wipe erases the old partition table at both ends of a device, and the
-// beginning of every partition in it, which the new system may otherwise find
-// again after it made its own partitions at the same places.
-func (t *target) wipe() error {
-	if !t.device {
-		return nil
-	}
-	places := []int64{0, t.size - wipeSize}
-	// What cannot be read as a table has no partitions to forget.
-	if l, err := disk.Read(t, t.size); err == nil {
-		for _, p := range l.Partitions {
-			places = append(places, p.Start)
-		}
-	}
-	for _, off := range places {
-		off = max(0, off)
-		if err := t.zero(off, min(wipeSize, t.size-off)); err != nil {
-			return err
-		}
-	}
-	return t.f.Sync()
 }

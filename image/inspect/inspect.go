@@ -21,9 +21,11 @@ import (
 
 // Image is an open image.
 type Image struct {
-	file   *os.File
+	r      io.ReaderAt
+	close  func() error
 	Layout disk.Layout
 	boot   *fat.FS
+	bootAt disk.Partition
 }
 
 // Open opens a raw image or a device. Compressed images are an error that
@@ -56,21 +58,29 @@ func open(file *os.File) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	layout, err := disk.Read(file, size)
+	img, err := New(file, size)
+	if err == nil {
+		img.close = file.Close
+	}
+	return img, err
+}
+
+// New opens an image of size bytes that somebody else closes.
+func New(r io.ReaderAt, size int64) (*Image, error) {
+	layout, err := disk.Read(r, size)
 	if err != nil {
 		return nil, fmt.Errorf("is no disk image: %w", err)
 	}
-	img := &Image{file: file, Layout: layout}
 	for _, p := range layout.Partitions {
-		if img.boot, err = fat.Open(p.Reader(file)); err == nil {
-			return img, nil
+		if boot, err := fat.Open(p.Reader(r)); err == nil {
+			return &Image{r: r, Layout: layout, boot: boot, bootAt: p}, nil
 		}
 	}
 	return nil, errors.New("has no boot partition: none of its partitions is FAT32")
 }
 
 // Close ends the use of the image and of every tree that came from it.
-func (i *Image) Close() error { return i.file.Close() }
+func (i *Image) Close() error { return i.close() }
 
 // BootFile returns one file of the boot partition.
 func (i *Image) BootFile(path string) ([]byte, error) { return i.boot.ReadFile(path, 256<<20) }
@@ -82,7 +92,7 @@ func (i *Image) Root() (*tree.Tree, error) {
 		if p.IsFAT() {
 			continue
 		}
-		fsys, err := squashfs.Open(p.Reader(i.file))
+		fsys, err := squashfs.Open(p.Reader(i.r))
 		if err == nil {
 			return fsys.Tree()
 		}
@@ -95,7 +105,7 @@ func (i *Image) Root() (*tree.Tree, error) {
 func (i *Image) Identity() (contract.Label, error) {
 	data, err := i.boot.ReadFile(contract.LabelFile, contract.MaxLabel)
 	if err != nil {
-		return contract.Label{}, fmt.Errorf("is no image of imagebuilder: %w", err)
+		return contract.Label{}, fmt.Errorf("is no imagebuilder image: %w", err)
 	}
 	return contract.ParseLabel(data)
 }

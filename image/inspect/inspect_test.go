@@ -120,7 +120,7 @@ func TestDescribe(t *testing.T) {
 
 func TestForeignImagesAreNamedAsSuch(t *testing.T) {
 	name := write(t, files(t, map[string]string{"other.txt": ""}), files(t, map[string]string{"x": ""}))
-	if _, err := inspect.Identify(name); err == nil || !strings.Contains(err.Error(), "is no image of imagebuilder") {
+	if _, err := inspect.Identify(name); err == nil || !strings.Contains(err.Error(), "is no imagebuilder image") {
 		t.Errorf("got %v", err)
 	}
 	short := filepath.Join(t.TempDir(), "short")

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// Suffix follows an image's name.
+const Suffix = ".manifest.json"
+
 // Manifest describes one image.
 type Manifest struct {
 	// Version of this schema; 1.
@@ -23,7 +26,7 @@ type Manifest struct {
 	// the build made carries it.
 	Timestamp  time.Time   `json:"timestamp"`
 	Partitions []Partition `json:"partitions"`
-	Overlays   []string    `json:"overlays"`
+	Overlays   []Overlay   `json:"overlays"`
 	Packages   []Package   `json:"packages"`
 	Components []Component `json:"components"`
 	// Accepted maps packages whose unmodelled scripts were accepted to the
@@ -52,6 +55,13 @@ type Partition struct {
 	// Start and Size in bytes.
 	Start int64 `json:"start"`
 	Size  int64 `json:"size"`
+}
+
+// Overlay is a directory of files and declarations.
+type Overlay struct {
+	Name string `json:"name"`
+	// DirHash is in-toto's digest of its files, the sha256 of their sha256sums.
+	DirHash string `json:"dirHash"`
 }
 
 // Package is a Debian binary package.

@@ -14,7 +14,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		Version: 1, Builder: "v1", Inputs: "ab", Timestamp: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Image:      manifest.Image{Board: "rpi4", Arch: "arm64", ID: "imagebuilder-rpi4", Version: "7", Size: 1 << 28, SHA256: "cd"},
 		Partitions: []manifest.Partition{{Number: 1, Name: "boot", Type: "0c", Start: 4 << 20, Size: 256 << 20}},
-		Overlays:   []string{"base"},
+		Overlays:   []manifest.Overlay{{Name: "base", DirHash: "01"}},
 		Packages:   []manifest.Package{{Name: "bash", Version: "5", Arch: "arm64", Source: "bash", SourceVersion: "5", SHA256: "ef", Size: 9}},
 		Components: []manifest.Component{{Name: "k3s", Version: "v1", Deferred: true, Reason: "no such host"}},
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -308,4 +309,29 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestDirHashIsWhatTheShellSays runs the command of in-toto's specification.
+func TestDirHashIsWhatTheShellSays(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"x/overlay.yaml", "x/files/a/b", "x/files/a-b", "x/files/a.b", "x/files/Z", "y/other"} {
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("sh", "-c", "find . -type f | cut -c3- | LC_ALL=C sort | xargs sha256sum | sha256sum")
+	cmd.Dir = filepath.Join(dir, "x")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := DirHash(os.DirFS(dir), "x"); err != nil || got != strings.Fields(string(out))[0] {
+		t.Errorf("got %s, %v, the shell says %s", got, err, out)
+	}
+	if _, err := DirHash(os.DirFS(dir), "z"); err == nil {
+		t.Error("an overlay that is not there has a digest")
+	}
 }

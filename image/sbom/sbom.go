@@ -26,11 +26,11 @@ type item struct {
 func items(m *manifest.Manifest) []item {
 	var list []item
 	for _, p := range m.Packages {
-		list = append(list, item{name: p.Name, version: p.Version, sha256: p.SHA256, purl: debPURL(p),
+		list = append(list, item{name: p.Name, version: p.Version, sha256: p.SHA256, purl: p.PURL(),
 			origin: fmt.Sprintf("built from Debian source package %s %s", p.Source, p.SourceVersion)})
 	}
 	for _, c := range m.Components {
-		it := item{name: c.Name, version: c.Version, sha256: c.SHA256, url: c.URL, purl: componentPURL(c)}
+		it := item{name: c.Name, version: c.Version, sha256: c.SHA256, url: c.URL, purl: c.PURL()}
 		if c.BuiltFrom != "" {
 			it.origin = "built from " + c.BuiltFrom + " with " + c.Toolchain
 		}
@@ -40,34 +40,6 @@ func items(m *manifest.Manifest) []item {
 		list = append(list, it)
 	}
 	return list
-}
-
-// debPURL follows the purl specification's deb type.
-func debPURL(p manifest.Package) string {
-	return fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", purlEscape(p.Name), purlEscape(p.Version), p.Arch)
-}
-
-func componentPURL(c manifest.Component) string {
-	purl := fmt.Sprintf("pkg:generic/%s@%s", purlEscape(c.Name), purlEscape(c.Version))
-	if c.URL != "" {
-		purl += "?download_url=" + purlEscape(c.URL)
-	}
-	return purl
-}
-
-// purlEscape percent-encodes everything but what ECMA-427 leaves as it is in
-// names, versions and qualifiers: letters, digits, four marks and the colon.
-func purlEscape(s string) string {
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(".-_~:", c) >= 0:
-			b.WriteByte(c)
-		default:
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
 }
 
 // SPDX returns an SPDX 2.3 document in JSON.

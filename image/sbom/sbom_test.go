@@ -131,9 +131,9 @@ func TestCycloneDXIsReadByItsOwnLibrary(t *testing.T) {
 func TestPURLsFollowTheSpecification(t *testing.T) {
 	m := example()
 	for _, c := range []struct{ got, want string }{
-		{debPURL(m.Packages[0]), "pkg:deb/debian/g%2B%2B@4:14.2.0-1%2Bb1~x?arch=arm64"},
-		{componentPURL(m.Components[0]), "pkg:generic/k3s@v1.36.4%2Bk3s1?download_url=https:%2F%2Fexample.org%2Fk3s%2520v%252B%2Fk3s%3Fx%3D1%26y"},
-		{componentPURL(m.Components[1]), "pkg:generic/tailscale@v1.102.5"},
+		{m.Packages[0].PURL(), "pkg:deb/debian/g%2B%2B@4:14.2.0-1%2Bb1~x?arch=arm64"},
+		{m.Components[0].PURL(), "pkg:generic/k3s@v1.36.4%2Bk3s1?download_url=https:%2F%2Fexample.org%2Fk3s%2520v%252B%2Fk3s%3Fx%3D1%26y"},
+		{m.Components[1].PURL(), "pkg:generic/tailscale@v1.102.5"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got  %s\nwant %s", c.got, c.want)

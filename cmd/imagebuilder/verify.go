@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"aead.dev/minisign"
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/verify"
+)
+
+// verified is what verify prints as JSON.
+type verified struct {
+	*verify.Report
+	// Signature is null for an image that is not signed.
+	Signature *verify.Signature `json:"signature"`
+}
+
+func newVerify() *cobra.Command {
+	var key string
+	var asJSON, quiet bool
+	cmd := &cobra.Command{
+		Use:   "verify IMAGE",
+		Short: "Check an image, raw or compressed, against all that lies beside it",
+		Long: `Check that an image, raw or compressed, is whole and is what those files say
+that lie beside it: IMAGE.manifest.json, IMAGE.bmap, IMAGE.provenance.json,
+IMAGE.sha256, SHA256SUMS; and that it is signed (minisign: IMAGE.minisig, or
+SHA256SUMS.minisig where SHA256SUMS lists it or its manifest).
+
+What was checked is printed. It is an error (exit code 1) where something
+differs, where nothing lies beside the image, where a signature is wrong or of a
+key that is not trusted, and with --key also where there is none.`,
+		Example: `  imagebuilder verify dist/rpi4.img
+  imagebuilder verify rpi4.img.zst --key RWQ…`,
+		Args: exactArgs("IMAGE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			keys, err := trustedKeys(key)
+			if err != nil {
+				return err
+			}
+			u := newUI(quiet)
+			report, err := verify.Image(cmd.Context(), args[0], false, u)
+			u.close()
+			if err != nil {
+				return err
+			}
+			signature, err := report.Signature(keys)
+			switch {
+			case errors.Is(err, verify.ErrUnsigned) && key == "":
+			case err != nil:
+				return err
+			}
+			if signature == nil && len(report.Checks) == 0 {
+				return fmt.Errorf("%s is whole, but nothing lies beside it that says which bytes it must have; get its manifest or checksum, too", args[0])
+			}
+			return printVerified(cmd.OutOrStdout(), verified{report, signature}, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&key, "key", "", "demand a signature of this minisign public key, RW… or a file (default: the release keys)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress")
+	return cmd
+}
+
+func trustedKeys(key string) ([]minisign.PublicKey, error) {
+	if key == "" {
+		return verify.ReleaseKeys()
+	}
+	k, err := verify.Key(key)
+	if err != nil {
+		return nil, usagef("--key: %w", err)
+	}
+	return []minisign.PublicKey{k}, nil
+}
+
+func printVerified(out io.Writer, v verified, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	printChecked(w, v.Report)
+	if v.Signature == nil {
+		fmt.Fprintln(w, "signature\tNONE: who made it is not known")
+	} else {
+		fmt.Fprintf(w, "signature\t%s: good, by key %s, %q\n", v.Signature.File, v.Signature.Key, v.Signature.Comment)
+	}
+	return w.Flush()
+}
+
+// printChecked says what an image is and what that was compared with.
+func printChecked(w io.Writer, r *verify.Report) {
+	what := "not of imagebuilder"
+	if r.Label != nil {
+		what = fmt.Sprintf("board %s, version %s", r.Label.Board, r.Label.ImageVersion)
+	}
+	fmt.Fprintf(w, "image\t%s: %s\n", r.File, what)
+	fmt.Fprintf(w, "sha256\t%s\n", r.SHA256)
+	for _, c := range r.Checks {
+		fmt.Fprintf(w, "checked\tagainst %s: %s\n", c.Against, c.What)
+	}
+	if len(r.Checks) == 0 {
+		fmt.Fprintln(w, "checked\tNOTHING: no file beside the image says which bytes it must have")
+	}
+	if r.Personalised {
+		fmt.Fprintln(w, "holds\ta filled-in node.yaml, and with it secrets; all else was checked as if it were not there")
+	}
+}

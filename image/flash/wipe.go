@@ -1,0 +1,68 @@
+package flash
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/going-mobile/imagebuilder/image/disk"
+)
+
+// wipeSize is how much is erased at each place where something old may be
+// recognised: partition tables, file systems' superblocks, RAID and LVM labels.
+const wipeSize = 1 << 20
+
+// wipe erases the old partition table at both ends of a device, and the
+// beginning of every partition in it, which the new system may otherwise find
+// again after it made its own partitions at the same places.
+func (t *target) wipe() error {
+	if !t.device {
+		return nil
+	}
+	places := []int64{0, t.size - wipeSize}
+	// What cannot be read as a table has no partitions to forget.
+	if l, err := disk.Read(t, t.size); err == nil {
+		for _, p := range l.Partitions {
+			places = append(places, p.Start)
+		}
+	}
+	for _, off := range places {
+		off = max(0, off)
+		if err := t.zero(off, min(wipeSize, t.size-off)); err != nil {
+			return err
+		}
+	}
+	return t.m.Sync()
+}
+
+// spoil makes an unfinished device none that anybody starts from, and returns
+// what there is to tell of it. What was written last goes first: the beginning,
+// then the copy of the table at the image's end. What counts is not that the
+// erasing succeeded, but what is read afterwards.
+func (t *target) spoil(size int64) string {
+	if !t.device {
+		return ""
+	}
+	var faults []error
+	for _, off := range []int64{0, max(0, size-wipeSize)} {
+		faults = append(faults, t.zero(off, min(wipeSize, t.size-off)), t.m.Sync())
+	}
+	if err := t.checkSpoilt(size); err != nil {
+		return fmt.Sprintf("; and what was written could not be erased (%v): do not start a machine from this device", errors.Join(append(faults, err)...))
+	}
+	return "; the device is not bootable now, write it again"
+}
+
+func (t *target) checkSpoilt(size int64) error {
+	t.m.drop()
+	first, last := make([]byte, wipeSize), make([]byte, sector)
+	if _, err := t.ReadAt(first, 0); err != nil {
+		return err
+	}
+	if _, err := t.ReadAt(last, max(0, size-sector)/sector*sector); err != nil {
+		return err
+	}
+	if !isZero(first) || disk.IsGPTHeader(last) {
+		return errors.New("it still looks like a disk")
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+// Package imagetest makes images for tests: as small as a FAT32 allows, but
+// whole, with everything beside them that a build leaves there.
+package imagetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/fat"
+	"github.com/going-mobile/imagebuilder/image/manifest"
+	"github.com/going-mobile/imagebuilder/image/progress"
+	"github.com/going-mobile/imagebuilder/image/provenance"
+	"github.com/going-mobile/imagebuilder/image/squashfs"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+const mib = 1 << 20
+
+// Version is every image's.
+const Version = "2025.3"
+
+// Layout is that of every image: a boot partition at 1 MiB and a root at 34.
+func Layout(scheme contract.Scheme) (disk.Layout, error) {
+	l := disk.Layout{Scheme: scheme, ID: disk.Signature("test"), Partitions: []disk.Partition{
+		{Size: 33 * mib, Type: scheme.BootType()}, {Size: 2 * mib, Type: contract.TypeLinux}}}
+	if scheme == contract.GPT {
+		l.ID = disk.GUID("test")
+		l.Partitions[0].Name, l.Partitions[0].UUID = "esp", disk.GUID("esp")
+		l.Partitions[1].Name, l.Partitions[1].UUID, l.Partitions[1].Type = contract.NameRootA, disk.GUID("root"), contract.TypeRootAMD64
+	}
+	return disk.Arrange(l, disk.Align)
+}
+
+// Write makes the image name for a board, and with beside its manifest, block
+// map and provenance.
+func Write(name, board string, scheme contract.Scheme, beside bool) error {
+	l, err := Layout(scheme)
+	if err != nil {
+		return err
+	}
+	label, err := contract.Label{Version: 1, Board: board, Arch: "arm64", ImageVersion: Version}.Encode()
+	if err != nil {
+		return err
+	}
+	boot, err := files(map[string]string{
+		contract.LabelFile: string(label), node.FileName: strings.Repeat("\n", node.ReservedSize), "config.txt": "arm_64bit=1\n"})
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := disk.NewRecorder(f)
+	if err := errors.Join(f.Truncate(l.Size), disk.Write(w, l), writeRoot(l.Partitions[1], w),
+		fat.Write(l.Partitions[0].Writer(w), boot, fat.Options{Size: l.Partitions[0].Size, Label: "TEST"})); err != nil {
+		return err
+	}
+	if beside {
+		err = writeBeside(f, w.Extents(), board)
+	}
+	return errors.Join(err, f.Close())
+}
+
+func files(content map[string]string) (*tree.Tree, error) {
+	t := tree.New()
+	for name, text := range content {
+		if err := t.Add(&tree.Node{Path: name, Mode: 0o644, Content: tree.String(text), Source: "test"}); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func writeRoot(p disk.Partition, w *disk.Recorder) error {
+	var noise strings.Builder // of which compression leaves something
+	for i := range 1 << 18 {
+		noise.WriteByte(byte(i * i >> 7))
+	}
+	root, err := files(map[string]string{"noise": noise.String()})
+	if err != nil {
+		return err
+	}
+	_, err = squashfs.Write(context.Background(), p.Writer(w), root, squashfs.Options{ModTime: time.Unix(1, 0)})
+	return err
+}
+
+func writeBeside(f *os.File, mapped []disk.Extent, board string) error {
+	m, err := disk.Scan(context.Background(), f, mapped, progress.Discard.Start("", "", 0))
+	if err != nil {
+		return err
+	}
+	made := &manifest.Manifest{Version: 1, Builder: "test", Image: manifest.Image{
+		Board: board, Arch: "arm64", ID: contract.ImageID(board), Version: Version, Size: m.Size, SHA256: m.SHA256}}
+	var bmap bytes.Buffer
+	_, err = m.WriteTo(&bmap)
+	text, err2 := made.Encode()
+	statement, err3 := provenance.Encode(made, provenance.File("lock", m.SHA256), provenance.File(filepath.Base(f.Name()), m.SHA256))
+	return errors.Join(err, err2, err3, os.WriteFile(f.Name()+disk.MapSuffix, bmap.Bytes(), 0o644),
+		os.WriteFile(f.Name()+manifest.Suffix, text, 0o644), os.WriteFile(f.Name()+provenance.Suffix, statement, 0o644))
+}

@@ -1,0 +1,60 @@
+package inspect
+
+import (
+	"fmt"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/squashfs"
+)
+
+// Whole checks that nothing of an image of ours is missing: an undamaged
+// table, a boot partition and a root that end where their partitions do or
+// before. It reads a few sectors: damage inside the file systems is for
+// digests to find.
+func (i *Image) Whole() error {
+	if err := i.Layout.Whole(i.r); err != nil {
+		return err
+	}
+	if size := i.boot.Size(); i.bootAt.Number != contract.PartBoot || size > i.bootAt.Size {
+		return fmt.Errorf("its boot file system of %d bytes is not a whole first partition: that is number %d with %d", size, i.bootAt.Number, i.bootAt.Size)
+	}
+	return i.wholeRoot()
+}
+
+func (i *Image) wholeRoot() error {
+	for _, p := range i.Layout.Partitions {
+		if p.Number != contract.PartRootA || !i.Layout.Scheme.IsRoot(p.Type, p.Name, contract.NameRootA) {
+			continue
+		}
+		fsys, err := squashfs.Open(p.Reader(i.r))
+		if err != nil {
+			return fmt.Errorf("its root, partition %d: %w", p.Number, err)
+		}
+		if size := fsys.Info().Size; size > p.Size {
+			return fmt.Errorf("its root is cut short: %d bytes in a partition of %d", size, p.Size)
+		}
+		return nil
+	}
+	return fmt.Errorf("it has no root: partition %d is missing or of another kind", contract.PartRootA)
+}
+
+// NodeFile returns where in the image the bytes of node.yaml lie: as many as
+// are reserved for it.
+func (i *Image) NodeFile() ([]disk.Extent, error) {
+	runs, _, err := i.boot.Locate(node.FileName)
+	if err != nil {
+		return nil, err
+	}
+	var list []disk.Extent
+	var size int64
+	for _, run := range runs {
+		list = append(list, disk.Extent{Offset: i.bootAt.Start + run.Offset, Length: run.Length})
+		size += run.Length
+	}
+	if size != node.ReservedSize {
+		return nil, fmt.Errorf("%s has %d bytes instead of the %d reserved for it", node.FileName, size, node.ReservedSize)
+	}
+	return list, nil
+}

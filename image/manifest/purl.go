@@ -1,0 +1,35 @@
+package manifest
+
+import (
+	"fmt"
+	"strings"
+)
+
+// PURL names the package as the purl specification's deb type does.
+func (p Package) PURL() string {
+	return fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", purlEscape(p.Name), purlEscape(p.Version), p.Arch)
+}
+
+// PURL names the component as the purl specification's generic type does.
+func (c Component) PURL() string {
+	purl := fmt.Sprintf("pkg:generic/%s@%s", purlEscape(c.Name), purlEscape(c.Version))
+	if c.URL != "" {
+		purl += "?download_url=" + purlEscape(c.URL)
+	}
+	return purl
+}
+
+// purlEscape percent-encodes everything but what ECMA-427 leaves as it is in
+// names, versions and qualifiers: letters, digits, four marks and the colon.
+func purlEscape(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(".-_~:", c) >= 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}

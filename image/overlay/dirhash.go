@@ -1,0 +1,43 @@
+package overlay
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// DirHash is the digest of all files of the overlay in the directory name, as
+// in-toto's dirHash has it: in that directory,
+//
+//	find . -type f | cut -c3- | LC_ALL=C sort | xargs sha256sum | sha256sum
+func DirHash(fsys fs.FS, name string) (string, error) {
+	sub, err := fs.Sub(fsys, name)
+	if err != nil {
+		return "", err
+	}
+	sums := map[string]string{}
+	err = fs.WalkDir(sub, ".", func(p string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || e.Name() == ".DS_Store" {
+			return err
+		}
+		content, _, err := openContent(sub, p)
+		if err == nil {
+			sums[p] = content.SHA256()
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("overlay %s: %w", name, err)
+	}
+	// Not the order of the walk, which has a/b before a-b.
+	var list strings.Builder
+	for _, p := range slices.Sorted(maps.Keys(sums)) {
+		fmt.Fprintf(&list, "%s  %s\n", sums[p], p)
+	}
+	sum := sha256.Sum256([]byte(list.String()))
+	return hex.EncodeToString(sum[:]), nil
+}

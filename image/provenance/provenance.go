@@ -1,0 +1,146 @@
+// Package provenance writes a manifest as an in-toto Statement v1 with a SLSA
+// Provenance v1 predicate: which bytes came out, from which inputs, by which
+// program.
+//
+// It adds nothing that the manifest does not know, in particular no times, no
+// host and nobody's word: the statement is not signed, a release's checksums,
+// which list it, are. The same inputs give the same statement.
+package provenance
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/going-mobile/imagebuilder/image/manifest"
+)
+
+// Suffix follows an image's name.
+const Suffix = ".provenance.json"
+
+// The types of what is written. BuildType's external parameters are board, the
+// name of a board file; version, the image's; and lock, the file with every
+// exact input, that "build --lock" takes. Dependencies are Debian packages and
+// components by purl, and overlays by dirHash.
+const (
+	StatementType = "https://in-toto.io/Statement/v1"
+	PredicateType = "https://slsa.dev/provenance/v1"
+	BuildType     = "https://pkg.go.dev/github.com/going-mobile/imagebuilder/image/provenance#BuildType"
+	BuilderID     = "https://github.com/going-mobile/imagebuilder"
+)
+
+// Statement is what somebody states about some files.
+type Statement struct {
+	Type          string     `json:"_type"`
+	Subject       []Resource `json:"subject"`
+	PredicateType string     `json:"predicateType"`
+	Predicate     Predicate  `json:"predicate"`
+}
+
+// Resource is in-toto's ResourceDescriptor.
+type Resource struct {
+	Name        string            `json:"name,omitempty"`
+	URI         string            `json:"uri,omitempty"`
+	Digest      map[string]string `json:"digest,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// File describes a file by its name and its sha256.
+func File(name, sha256 string) Resource {
+	return Resource{Name: name, Digest: map[string]string{"sha256": sha256}}
+}
+
+// Predicate is SLSA's Provenance v1.
+type Predicate struct {
+	BuildDefinition BuildDefinition `json:"buildDefinition"`
+	RunDetails      RunDetails      `json:"runDetails"`
+}
+
+// BuildDefinition is all that decided the result.
+type BuildDefinition struct {
+	BuildType            string     `json:"buildType"`
+	ExternalParameters   Parameters `json:"externalParameters"`
+	ResolvedDependencies []Resource `json:"resolvedDependencies"`
+}
+
+// Parameters are what the user asked for.
+type Parameters struct {
+	Board   string   `json:"board"`
+	Version string   `json:"version"`
+	Lock    Resource `json:"lock"`
+}
+
+// RunDetails say who built.
+type RunDetails struct {
+	Builder Builder `json:"builder"`
+}
+
+// Builder is a program and its version.
+type Builder struct {
+	ID      string            `json:"id"`
+	Version map[string]string `json:"version"`
+}
+
+// Encode states that the subjects, an image and compressed copies of it, were
+// built as m tells, from the inputs in lock.
+func Encode(m *manifest.Manifest, lock Resource, subjects ...Resource) ([]byte, error) {
+	data, err := json.MarshalIndent(Statement{
+		Type: StatementType, Subject: subjects, PredicateType: PredicateType,
+		Predicate: Predicate{
+			BuildDefinition: BuildDefinition{
+				BuildType:            BuildType,
+				ExternalParameters:   Parameters{Board: m.Image.Board, Version: m.Image.Version, Lock: lock},
+				ResolvedDependencies: dependencies(m),
+			},
+			RunDetails: RunDetails{Builder{ID: BuilderID, Version: map[string]string{"imagebuilder": m.Builder}}},
+		},
+	}, "", "  ")
+	return append(data, '\n'), err
+}
+
+func dependencies(m *manifest.Manifest) []Resource {
+	list := []Resource{}
+	for _, o := range m.Overlays {
+		list = append(list, Resource{Name: "overlays/" + o.Name, Digest: map[string]string{"dirHash": o.DirHash}})
+	}
+	for _, p := range m.Packages {
+		r := File(p.Name, p.SHA256)
+		r.URI = p.PURL()
+		list = append(list, r)
+	}
+	for _, c := range m.Components {
+		list = append(list, component(c))
+	}
+	return list
+}
+
+func component(c manifest.Component) Resource {
+	r := File(c.Name, c.SHA256)
+	r.URI = c.PURL()
+	if c.SHA256 == "" {
+		r.Digest = nil
+	}
+	switch {
+	case c.Deferred:
+		r.Annotations = map[string]string{"deferred": "fetched by the node at first boot"}
+	case c.BuiltFrom != "":
+		r.Annotations = map[string]string{"builtFrom": c.BuiltFrom, "toolchain": c.Toolchain}
+	}
+	return r
+}
+
+// Subjects returns what the statement in data is about; name is for errors.
+// Fields that it does not know are ignored, as in-toto's parsing rules want.
+func Subjects(name string, data []byte) ([]Resource, error) {
+	var s struct {
+		Type          string     `json:"_type"`
+		Subject       []Resource `json:"subject"`
+		PredicateType string     `json:"predicateType"`
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if s.Type != StatementType || s.PredicateType != PredicateType {
+		return nil, fmt.Errorf("%s: is no in-toto statement with SLSA provenance v1, but %q with %q", name, s.Type, s.PredicateType)
+	}
+	return s.Subject, nil
+}

@@ -1,0 +1,139 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/compress"
+	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/lock"
+	"github.com/going-mobile/imagebuilder/image/manifest"
+	"github.com/going-mobile/imagebuilder/image/provenance"
+	"github.com/going-mobile/imagebuilder/image/sbom"
+	"github.com/going-mobile/imagebuilder/image/verify"
+)
+
+// publish puts everything in place, the image first and the manifest last: a
+// manifest that is there vouches for all the rest. Nothing gets its name
+// before everything is written.
+func (p *plan) publish(ctx context.Context, v *volume, m *manifest.Manifest, l *lock.Lock) error {
+	b := batch{v.file}
+	defer b.close()
+	subjects, err := p.pack(ctx, &b, v, provenance.File(filepath.Base(p.opt.Out), m.Image.SHA256))
+	if err != nil {
+		return err
+	}
+	list, err := p.documents(v, m, l, subjects)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		f, err := b.create(d.name)
+		if err != nil {
+			return err
+		}
+		if _, err := f.Write(d.data); err != nil {
+			return err
+		}
+	}
+	return b.commit()
+}
+
+// batch is files that get their names together.
+type batch []*atomicfile.File
+
+func (b *batch) create(name string) (*atomicfile.File, error) {
+	f, err := atomicfile.Create(name, 0o644)
+	if err == nil {
+		*b = append(*b, f)
+	}
+	return f, err
+}
+
+func (b *batch) commit() error {
+	for _, f := range *b {
+		if err := f.Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *batch) close() {
+	for _, f := range *b {
+		f.Close()
+	}
+}
+
+// pack writes the compressed image, if there is to be one. It returns what a
+// user may get: the image, and that.
+func (p *plan) pack(ctx context.Context, b *batch, v *volume, image provenance.Resource) ([]provenance.Resource, error) {
+	name := p.packedName()
+	if name == "" {
+		return []provenance.Resource{image}, nil
+	}
+	f, err := b.create(name)
+	if err != nil {
+		return nil, err
+	}
+	h := sha256.New()
+	err = compress.Write(ctx, io.MultiWriter(f, h), compress.Format(p.opt.Compress), v.file, v.layout.Size, p.opt.Progress)
+	if err != nil {
+		return nil, fmt.Errorf("compress %s: %w", name, err)
+	}
+	return []provenance.Resource{image, provenance.File(filepath.Base(name), hex.EncodeToString(h.Sum(nil)))}, nil
+}
+
+// packedName is the name of the compressed image, "" if there is none.
+func (p *plan) packedName() string {
+	if p.opt.Compress == "" {
+		return ""
+	}
+	return p.opt.Out + "." + p.opt.Compress
+}
+
+// document is a file beside the image.
+type document struct {
+	name string
+	data []byte
+}
+
+// documents returns what lies beside the image, the manifest last. subjects
+// are the image and, if there is one, the compressed image.
+func (p *plan) documents(v *volume, m *manifest.Manifest, l *lock.Lock, subjects []provenance.Resource) ([]document, error) {
+	var bmap bytes.Buffer
+	if _, err := v.bmap.WriteTo(&bmap); err != nil {
+		return nil, err
+	}
+	locked, err := l.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	out := p.opt.Out
+	list := []document{{out + disk.MapSuffix, bmap.Bytes()}, {out + lockSuffix, locked}}
+	for _, s := range subjects[1:] { // as sha256sum(1) has it
+		list = append(list, document{p.packedName() + verify.SumSuffix, fmt.Appendf(nil, "%s  %s\n", s.Digest["sha256"], s.Name)})
+	}
+	add := func(suffix string, encode func() ([]byte, error)) error {
+		data, err := encode()
+		list = append(list, document{out + suffix, data})
+		return err
+	}
+	if p.opt.SBOM {
+		err = errors.Join(
+			add(spdxSuffix, func() ([]byte, error) { return sbom.SPDX(m) }),
+			add(cycloneDXSuffix, func() ([]byte, error) { return sbom.CycloneDX(m) }))
+	}
+	sum := sha256.Sum256(locked)
+	from := provenance.File(filepath.Base(out)+lockSuffix, hex.EncodeToString(sum[:]))
+	return list, errors.Join(err,
+		add(provenance.Suffix, func() ([]byte, error) { return provenance.Encode(m, from, subjects...) }),
+		add(manifest.Suffix, m.Encode))
+}
