@@ -114,7 +114,7 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id,
 	for i, c := range in.components {
 		m.Components = append(m.Components, manifest.Component{
 			Name: c.Name, Version: c.Version, URL: in.lock.Components[i].URL, SHA256: c.SHA256, Size: c.Size,
-			BuiltFrom: c.BuiltFrom, Toolchain: c.Toolchain, Deferred: c.Deferred, Reason: c.Reason,
+			BuiltFrom: c.BuiltFrom, Toolchain: c.Toolchain, Deferred: c.Deferred, Reason: c.Reason, Warning: c.Warning,
 		})
 	}
 	for _, a := range r.gate.Accepted {

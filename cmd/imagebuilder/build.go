@@ -219,6 +219,9 @@ func printSummary(out io.Writer, r *image.Result) error {
 			state = "in the image, built from " + c.BuiltFrom
 		}
 		fmt.Fprintf(w, "%s\t%s, %s\n", c.Name, c.Version, state)
+		if c.Warning != "" {
+			fmt.Fprintf(w, "WARNING\t%s: %s\n", c.Name, c.Warning)
+		}
 	}
 	for _, pkg := range slices.Sorted(maps.Keys(m.Accepted)) {
 		fmt.Fprintf(w, "accepted\t%s: %s\n", pkg, m.Accepted[pkg])

@@ -42,11 +42,9 @@ func printComponents(cmd *cobra.Command, list []component.Component, asJSON bool
 	}
 	var rows []row
 	for _, c := range list {
-		r := row{Name: c.Name, Description: c.Description, Optional: c.Optional, URL: c.URL, Releases: c.Releases}
-		if c.Module != nil {
-			r.Module = c.Module.Path + "@" + c.Module.Version
-		}
-		rows = append(rows, r)
+		rows = append(rows, row{
+			Name: c.Name, Description: c.Description, Optional: c.Optional, URL: c.URL, Releases: c.Releases, Module: c.ModuleVersion(),
+		})
 	}
 	if asJSON {
 		enc := json.NewEncoder(cmd.OutOrStdout())

@@ -42,6 +42,7 @@ type Component struct {
 	Sums        string            `yaml:"sums"`   // upstream's digests, in sha256sum's format
 	Assets      map[string]string `yaml:"assets"` // file name by architecture
 	Releases    []Release         `yaml:"releases"`
+	Defect      *Defect           `yaml:"defect"`
 	Files       []File            `yaml:"files"`
 	Links       []Link            `yaml:"links"`
 	Single      *Layout           `yaml:"single"` // of a program that is everything in one
@@ -52,6 +53,12 @@ type Component struct {
 type Release struct {
 	Version string            `yaml:"version"`
 	SHA256  map[string]string `yaml:"sha256"`
+}
+
+// Defect is a fault of old versions that a node runs into.
+type Defect struct {
+	What  string   `yaml:"what"`
+	Fixed []string `yaml:"fixed"` // the first good version of each line, such as v1.36.2
 }
 
 // Layout is what lands in the image.
@@ -79,9 +86,8 @@ type Link struct {
 // Module is a Go program to build where the release cannot be reached.
 type Module struct {
 	Path    string   `yaml:"path"`
-	Version string   `yaml:"version"`
 	Package string   `yaml:"package"`
-	LDFlags string   `yaml:"ldflags"` // {plain} is the version without its v
+	LDFlags string   `yaml:"ldflags"`
 	Tags    []string `yaml:"tags"`
 	Omit    []string `yaml:"omit"` // each becomes the tag ts_omit_NAME
 }
@@ -118,6 +124,15 @@ func Find(name string) (*Component, error) {
 		return nil, fmt.Errorf("component %q is unknown (did you mean %q?)", name, near)
 	}
 	return nil, fmt.Errorf("component %q is unknown; there are %s", name, strings.Join(names, ", "))
+}
+
+// ModuleVersion names the module at the version of the release, such as
+// tailscale.com@v1.102.5; "" where there is none.
+func (c *Component) ModuleVersion() string {
+	if c.Module == nil {
+		return ""
+	}
+	return c.Module.Path + "@v" + strings.TrimPrefix(c.Releases[0].Version, "v")
 }
 
 // Architectures lists the Debian names of those the component exists for.

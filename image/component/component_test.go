@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -285,6 +286,11 @@ func TestData(t *testing.T) {
 		if c.Module == nil {
 			continue
 		}
+		// Archive and module are one version: the node must not depend on which
+		// of them could be had.
+		if at := strings.Replace(c.ModuleVersion(), "@", " ", 1); !regexp.MustCompile(`(?m)^\t` + regexp.QuoteMeta(at) + `\b`).MatchString(mod(t)) {
+			t.Errorf("the go.mod of %s does not require %s", c.Name, at)
+		}
 		for _, keep := range strings.Fields("osrouter iptables dns dbus resolved netstack gro ipnbus health advertiseroutes useroutes c2n sdnotify bakedroots portmapper unixsocketidentity listenrawdisco cachenetmap tailnetlock") {
 			for _, o := range c.Module.Omit {
 				if o == keep {
@@ -293,6 +299,14 @@ func TestData(t *testing.T) {
 			}
 		}
 	}
+}
+
+func mod(t *testing.T) string {
+	b, err := os.ReadFile("tailscaled.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func FuzzFindSum(f *testing.F) {

@@ -23,7 +23,7 @@ func (q *request) build(ctx context.Context) (*Resolved, error) {
 		return nil, err
 	}
 	content, err := q.cache.Derive(ctx, kind, q.buildKey(version), func(w io.Writer) error {
-		task := q.opt.Progress.Start("build", q.Module.Path+" "+q.Module.Version, -1)
+		task := q.opt.Progress.Start("build", q.ModuleVersion(), -1)
 		err := q.compile(ctx, gocmd, w)
 		task.Done(err)
 		return err
@@ -31,9 +31,9 @@ func (q *request) build(ctx context.Context) (*Resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := download{version: q.Module.Version, sha256: content.SHA256(), size: content.Size()}
+	d := download{version: q.Releases[0].Version, sha256: content.SHA256(), size: content.Size()}
 	r := q.resolved(d, FromModule, "binary")
-	r.BuiltFrom, r.Toolchain, r.urls = q.Module.Path+"@"+q.Module.Version, version, nil
+	r.BuiltFrom, r.Toolchain, r.urls = q.ModuleVersion(), version, nil
 	for _, f := range r.layout.Files {
 		n := q.link(Link{Path: f.Path}, r)
 		n.Mode, n.Content = f.mode(), content
@@ -46,7 +46,7 @@ func (q *request) build(ctx context.Context) (*Resolved, error) {
 // rebuild is build for a lock: with the same toolchain, which the go command
 // fetches where it is another one, and anything but the same bytes is an error.
 func (q *request) rebuild(ctx context.Context, p Pin) (*Resolved, error) {
-	if q.Module == nil || p.Module != q.Module.Path+"@"+q.Module.Version {
+	if q.Module == nil || p.Module != q.ModuleVersion() {
 		return nil, fmt.Errorf("the lock wants a build of %s, which this program does not know", p.Module)
 	}
 	q.goVersion = p.Toolchain
@@ -87,7 +87,7 @@ func (q *request) buildKey(goVersion string) string {
 	for _, s := range append([]string{goVersion, q.arch, string(tailscaledMod), string(tailscaledSum)}, q.buildArgs("")...) {
 		fmt.Fprintf(h, "%d:%s\n", len(s), s)
 	}
-	return q.Name + "-" + q.Module.Version + "-" + q.arch + "-" + hex.EncodeToString(h.Sum(nil))[:24]
+	return q.Name + "-" + q.Releases[0].Version + "-" + q.arch + "-" + hex.EncodeToString(h.Sum(nil))[:24]
 }
 
 // buildArgs gives the same bytes for any directory: -trimpath, no build id,
@@ -97,10 +97,9 @@ func (q *request) buildArgs(out string) []string {
 	for _, o := range q.Module.Omit {
 		tags = append(tags, "ts_omit_"+o)
 	}
-	plain := strings.TrimPrefix(q.Module.Version, "v")
 	return []string{
 		"build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-tags", strings.Join(tags, ","),
-		"-ldflags", strings.ReplaceAll(q.Module.LDFlags, "{plain}", plain), "-o", out, q.Module.Package,
+		"-ldflags", strings.ReplaceAll(q.Module.LDFlags, "{version}", q.Releases[0].Version), "-o", out, q.Module.Package,
 	}
 }
 

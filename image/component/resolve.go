@@ -64,6 +64,7 @@ type Resolved struct {
 	Size                int64 // bytes; 0 where unknown
 	Deferred            bool
 	Reason              string // why it is deferred, one line
+	Warning             string // what is wrong with it, one line; "" for nothing
 	BuiltFrom           string // "tailscale.com@v1.102.5"
 	Toolchain           string // "go1.26.8"
 	// Nodes are to be added to the image, without parent directories.
@@ -137,7 +138,11 @@ func Resolve(ctx context.Context, cache *fetch.Cache, name, arch string, opt Opt
 	if err != nil {
 		return nil, fmt.Errorf("component %s: %w", name, err)
 	}
-	if r.Deferred && opt.Strict {
+	r.Warning = q.warning(r)
+	switch {
+	case opt.Strict && r.Warning != "":
+		return nil, fmt.Errorf("component %s: %s; --strict forbids that", name, r.Warning)
+	case opt.Strict && r.Deferred:
 		return nil, fmt.Errorf("component %s: cannot be had now (%s) and --strict forbids leaving it to first boot", name, r.Reason)
 	}
 	return r, nil

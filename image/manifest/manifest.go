@@ -90,6 +90,8 @@ type Component struct {
 	// Deferred components are fetched by the node at first boot.
 	Deferred bool   `json:"deferred,omitempty"`
 	Reason   string `json:"reason,omitempty"`
+	// Warning tells why it ought not to go onto a node unseen.
+	Warning string `json:"warning,omitempty"`
 }
 
 // Encode returns the manifest as indented JSON.
