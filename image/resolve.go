@@ -9,6 +9,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/image/apt"
 	"github.com/going-mobile/imagebuilder/image/component"
+	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/lock"
 )
 
@@ -36,7 +37,7 @@ func (p *plan) resolve(ctx context.Context) (*inputs, error) {
 		return nil, err
 	}
 	if p.opt.Lock != nil {
-		err = p.fromLock(in, mirrors)
+		err = p.fromLock(ctx, in, mirrors)
 	} else {
 		err = p.fromArchive(ctx, in, mirrors)
 	}
@@ -114,9 +115,8 @@ func (p *plan) newLock(releases []apt.Release, pkgs []*apt.Package) *lock.Lock {
 	return l
 }
 
-// fromLock takes the packages as the lock has them; no index is read, as each
-// package's digest is pinned.
-func (p *plan) fromLock(in *inputs, mirrors apt.Mirrors) error {
+// fromLock takes the packages as the lock has them.
+func (p *plan) fromLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) error {
 	l := *p.opt.Lock
 	if l.Board != p.opt.Board.Name || l.Arch != p.opt.Board.Arch {
 		return fmt.Errorf("the lock is for board %s (%s), not for %s (%s)", l.Board, l.Arch, p.opt.Board.Name, p.opt.Board.Arch)
@@ -128,7 +128,34 @@ func (p *plan) fromLock(in *inputs, mirrors apt.Mirrors) error {
 		})
 	}
 	in.lock = &l
-	return p.coveredByLock(&l)
+	if err := p.coveredByLock(&l); err != nil {
+		return err
+	}
+	return p.checkLock(ctx, in, mirrors)
+}
+
+// checkLock looks the packages up in the indexes that the lock names, where
+// those can still be had: the digests of a lock are no better than the lock.
+func (p *plan) checkLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) error {
+	for _, s := range in.lock.Suites {
+		var pkgs []*apt.Package
+		for _, pkg := range in.packages {
+			if pkg.Suite == s.Name {
+				pkgs = append(pkgs, pkg)
+			}
+		}
+		// The snapshot archive takes pictures every six hours, later at times.
+		all := mirrors.Append(apt.SnapshotMirrors(s.Date.Add(6 * time.Hour))).Append(apt.SnapshotMirrors(s.Date.Add(24 * time.Hour)))
+		suite := apt.Suite{Name: s.Name, Mirrors: all.For(s.Name), Components: s.Components}
+		err := apt.Recheck(ctx, p.opt.Cache, suite, in.lock.Arch, apt.Release{SHA256: s.InReleaseSHA256, Date: s.Date}, pkgs, apt.Options{Progress: p.opt.Progress})
+		switch {
+		case errors.As(err, new(*fetch.Error)) && ctx.Err() == nil:
+			in.warnings = append(in.warnings, fmt.Sprintf("the %d packages of %s are taken on the lock's word: the index that it names cannot be had any more", len(pkgs), s.Name))
+		case err != nil:
+			return fmt.Errorf("the lock does not hold: %w", err)
+		}
+	}
+	return nil
 }
 
 // coveredByLock refuses a lock that lacks what the board or the options ask

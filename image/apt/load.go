@@ -44,18 +44,7 @@ type loader struct {
 // are kept in the cache by digest, so only a changed archive costs time. The
 // caller closes the archive.
 func Load(ctx context.Context, c *fetch.Cache, suites []Suite, arch string, opt Options) (*Archive, error) {
-	if opt.Now.IsZero() {
-		opt.Now = time.Now()
-	}
-	if opt.Progress == nil {
-		opt.Progress = progress.Discard
-	}
-	ring, err := keyring(opt.Keys)
-	if err != nil {
-		return nil, fmt.Errorf("keys of the archive: %w", err)
-	}
-	l := &loader{cache: c, arch: arch, ring: ring, opt: opt}
-	a, err := newArchive(arch)
+	l, a, err := newLoader(c, arch, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +66,21 @@ func Load(ctx context.Context, c *fetch.Cache, suites []Suite, arch string, opt 
 		return nil, err
 	}
 	return a, nil
+}
+
+func newLoader(c *fetch.Cache, arch string, opt Options) (*loader, *Archive, error) {
+	if opt.Now.IsZero() {
+		opt.Now = time.Now()
+	}
+	if opt.Progress == nil {
+		opt.Progress = progress.Discard
+	}
+	ring, err := keyring(opt.Keys)
+	if err != nil {
+		return nil, nil, fmt.Errorf("keys of the archive: %w", err)
+	}
+	a, err := newArchive(arch)
+	return &loader{cache: c, arch: arch, ring: ring, opt: opt}, a, err
 }
 
 type loadedSuite struct {

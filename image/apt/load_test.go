@@ -440,6 +440,76 @@ func TestAnIndexNeverGoesBack(t *testing.T) {
 	wants("bash 6", Options{}, r.url)
 }
 
+// TestPinnedPackagesAreLookedUpInTheirIndex: a lock names the index that its
+// packages came from, so that whoever changes it must forge Debian's signature
+// or leave the index out.
+func TestPinnedPackagesAreLookedUpInTheirIndex(t *testing.T) {
+	r := newRepo(t)
+	rel := trixie(stanza("amd64", "bash 5") + stanza("amd64", "zsh 5"))
+	rel.date = today.Add(-3 * time.Hour)
+	r.publish(rel)
+	c := openCache(t)
+	a, err := r.load(c, Options{}, r.suite("trixie"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pinned, err := a.Resolve([]string{"bash", "zsh"}, ResolveOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := a.Releases()[0]
+	check := func(c *fetch.Cache, mirrors []string, sum string, date time.Time, pkgs ...*Package) error {
+		s := r.suite("trixie")
+		s.Mirrors = mirrors
+		return Recheck(t.Context(), c, s, "amd64", Release{SHA256: sum, Date: date}, pkgs, Options{Keys: public(t, r.key)})
+	}
+	other := *pinned[0]
+	other.SHA256 = strings.Repeat("1", 64)
+	renamed, resized, older := *pinned[0], *pinned[0], *pinned[0]
+	renamed.Filename, resized.Size, older.Version = "pool/x.deb", 7, "4"
+	unknown := Package{Name: "evil", Version: "1", Architecture: "amd64", Filename: "pool/e.deb", SHA256: strings.Repeat("0", 64), Size: 1}
+	newer := trixie(stanza("amd64", "bash 6"))
+	r.publish(newer)
+
+	fine := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	fine("from the cache, the mirror has moved on", check(c, []string{r.url}, index.SHA256, index.Date, pinned...))
+	fine("nobody answers", check(c, []string{"http://127.0.0.1:1/debian"}, index.SHA256, index.Date, pinned...))
+	for _, p := range []*Package{&other, &renamed, &resized, &older, &unknown} {
+		err := check(c, []string{r.url}, index.SHA256, index.Date, p)
+		if err == nil || gone(err) || !strings.Contains(err.Error(), p.Name+" "+p.Version) {
+			t.Errorf("%+v: %v", p, err)
+		}
+	}
+	if err := check(c, []string{r.url}, index.SHA256, index.Date.Add(time.Hour), pinned...); err == nil || gone(err) || !strings.Contains(err.Error(), "is dated") {
+		t.Errorf("another date: %v", err)
+	}
+	if err := check(openCache(t), []string{r.url}, index.SHA256, index.Date, pinned...); !gone(err) {
+		t.Errorf("an index that nobody has: %v", err)
+	}
+	rel.packages["main"] = stanza("amd64", "bash 5") + stanza("amd64", "zsh 5")
+	r.publish(rel)
+	again, err := r.load(openCache(t), Options{}, r.suite("trixie"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fine("from a mirror", check(openCache(t), []string{r.url}, again.Releases()[0].SHA256, rel.date, pinned...))
+
+	forged := newRepo(t) // the same, signed by another key
+	forged.publish(rel)
+	sum := fmt.Sprintf("%x", sha256.Sum256(forged.files["dists/trixie/InRelease"]))
+	if err := check(openCache(t), []string{forged.url}, sum, rel.date, pinned...); err == nil || gone(err) || !strings.Contains(err.Error(), "unknown keys") {
+		t.Errorf("an index that a stranger signed: %v", err)
+	}
+}
+
+// gone tells that an index cannot be had, which is nobody's fault.
+func gone(err error) bool { return errors.As(err, new(*fetch.Error)) }
+
 func TestKeys(t *testing.T) {
 	rsa, ed, stranger := newKey(t, packet.PubKeyAlgoRSA), newKey(t, packet.PubKeyAlgoEdDSA), newKey(t, packet.PubKeyAlgoRSA)
 	ring, err := keyring(public(t, rsa, ed))

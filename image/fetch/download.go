@@ -74,7 +74,7 @@ func (c *Cache) fromSource(ctx context.Context, u string, r Request, m *meter) e
 			}
 			remade = true
 		}
-		if n+1 >= c.hosts.attempts(u, c.retry.attempts) {
+		if r.Once || n+1 >= c.hosts.attempts(u, c.retry.attempts) {
 			return err
 		}
 		if err := sleep(ctx, c.retry.wait(n, after)); err != nil {

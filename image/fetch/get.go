@@ -19,6 +19,7 @@ type Request struct {
 	URLs   []string // sources, tried in order
 	SHA256 string   // lower-case hex; required
 	Size   int64    // bytes; ≤ 0 where unknown
+	Once   bool     // one attempt per source: the caller can do without
 }
 
 // Get returns the file from the cache, downloading it if it is absent or has
