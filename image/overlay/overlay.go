@@ -210,27 +210,34 @@ func FS(from ...fs.FS) fs.FS { return joined(from) }
 
 type joined []fs.FS
 
-func (j joined) Open(name string) (fs.File, error) {
+// owner is the file system that an overlay comes from.
+func (j joined) owner(op, name string) (fs.FS, error) {
 	overlay, _, _ := strings.Cut(name, "/")
 	for _, fsys := range j {
 		if _, err := fs.Stat(fsys, path.Join(overlay, "overlay.yaml")); err == nil {
-			return fsys.Open(name)
+			return fsys, nil
 		}
 	}
-	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	return nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
+}
+
+func (j joined) Open(name string) (fs.File, error) {
+	fsys, err := j.owner("open", name)
+	if err != nil {
+		return nil, err
+	}
+	return fsys.Open(name)
 }
 
 // ReadDir lists the overlays of all file systems, or one directory of one
 // overlay.
 func (j joined) ReadDir(name string) ([]fs.DirEntry, error) {
 	if name != "." {
-		overlay, _, _ := strings.Cut(name, "/")
-		for _, fsys := range j {
-			if _, err := fs.Stat(fsys, path.Join(overlay, "overlay.yaml")); err == nil {
-				return fs.ReadDir(fsys, name)
-			}
+		fsys, err := j.owner("readdir", name)
+		if err != nil {
+			return nil, err
 		}
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
+		return fs.ReadDir(fsys, name)
 	}
 	all := map[string]fs.DirEntry{}
 	for _, fsys := range j {
