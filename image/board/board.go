@@ -104,8 +104,10 @@ type QEMU struct {
 	CPU string `yaml:"cpu"`
 	// Memory in QEMU's notation, such as 2G.
 	Memory string `yaml:"memory"`
-	// Console is the serial device that the kernel has there.
-	Console string `yaml:"console"`
+	// Drive and Network are QEMU's devices where the board has others than
+	// virtio's, such as e1000e.
+	Drive   string `yaml:"drive"`
+	Network string `yaml:"network"`
 }
 
 // UnknownError says that no board has a name and what comes close.
@@ -192,8 +194,11 @@ func (b *Board) problem(file string) (field, problem string) {
 	if field, problem := b.Kernel.problem(); problem != "" {
 		return "kernel." + field, problem
 	}
-	field, problem = b.Disk.problem()
-	return "disk." + field, problem
+	if field, problem := b.Disk.problem(); problem != "" {
+		return "disk." + field, problem
+	}
+	field, problem = b.QEMU.problem()
+	return "qemu." + field, problem
 }
 
 func (k Kernel) problem() (field, problem string) {
@@ -212,6 +217,16 @@ func (d Disk) problem() (field, problem string) {
 	}
 	if d.Slot < 256<<20 || d.Slot > 64<<30 || d.Slot%(4<<20) != 0 {
 		return "slot", fmt.Sprintf("%v must be a multiple of 4MiB between 256MiB and 64GiB", d.Slot)
+	}
+	return "", ""
+}
+
+func (q QEMU) problem() (field, problem string) {
+	if q.Machine == "raspi4b" && q.Drive != "" {
+		return "drive", "raspi4b has its own"
+	}
+	if q.Machine == "raspi4b" && q.Network != "" {
+		return "network", "raspi4b has its own"
 	}
 	return "", ""
 }

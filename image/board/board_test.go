@@ -56,6 +56,9 @@ func TestMistakesNameFileLineAndField(t *testing.T) {
 		{"boot: 256MiB", "boot: 256", `is not a size`},
 		{"slot: 2GiB", "slot: 2MiB", `field "disk.slot": 2MiB must be`},
 		{"firmware: raspberrypi", "firmware: uefi", `field "raspberrypi": goes with`},
+		{"machine: raspi4b", "machine: raspi4b\n  drive: ide-hd", `field "qemu.drive": raspi4b has its own`},
+		{"machine: raspi4b", "machine: raspi4b\n  network: e1000e", `field "qemu.network": raspi4b has its own`},
+		{"machine: raspi4b", "machine: raspi4b\n  console: ttyS0", `field "qemu.console"`},
 	} {
 		text := strings.Replace(string(data), c.old, c.new, 1)
 		text = strings.Replace(text, "name: rpi4", "name: b", 1)

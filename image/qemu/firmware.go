@@ -11,19 +11,19 @@ import (
 // uefi names the places where distributions put a UEFI build for QEMU: its
 // code, and the template of its variable store.
 type uefi struct {
-	debian string
-	pairs  [][2]string
+	arch, debian string
+	pairs        [][2]string
 }
 
 var (
-	ovmf = uefi{debian: "ovmf", pairs: [][2]string{
+	ovmf = uefi{arch: "amd64", debian: "ovmf", pairs: [][2]string{
 		{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
 		{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},
 		{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
 		{"/opt/homebrew/share/qemu/edk2-x86_64-code.fd", "/opt/homebrew/share/qemu/edk2-i386-vars.fd"},
 		{"/usr/local/share/qemu/edk2-x86_64-code.fd", "/usr/local/share/qemu/edk2-i386-vars.fd"},
 	}}
-	aavmf = uefi{debian: "qemu-efi-aarch64", pairs: [][2]string{
+	aavmf = uefi{arch: "arm64", debian: "qemu-efi-aarch64", pairs: [][2]string{
 		{"/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"},
 		{"/usr/share/edk2/aarch64/QEMU_CODE.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"},
 		{"/opt/homebrew/share/qemu/edk2-aarch64-code.fd", "/opt/homebrew/share/qemu/edk2-arm-vars.fd"},

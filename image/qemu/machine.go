@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -46,43 +47,34 @@ func (c *Config) diskSize() (int64, error) {
 	return size, nil
 }
 
-// q35 is a PC. The OptiPlex gets its real bus and network chip, SATA and
-// e1000e; the generic board the paravirtual ones.
+// q35 is a PC.
 func q35(ctx context.Context, c Config, binary, disk string) ([]string, error) {
-	code, vars, err := firmware(c.Dir, ovmf)
-	if err != nil {
-		return nil, err
-	}
-	accel := c.Accel
-	if accel == "" {
-		accel = bestAccel(ctx, binary, "amd64")
-	}
-	args := []string{"-machine", "q35", "-accel", accelArg(accel), "-cpu", cpuFor(accel, c.Board.QEMU.CPU), "-smp", fmt.Sprint(c.cpus()),
+	return c.server(ctx, binary, ovmf, disk, "-machine", "q35",
 		"-global", "ICH9-LPC.noreboot=off", // lets the chipset's watchdog, iTCO_wdt, really reset
-		"-device", "VGA", "-device", "virtio-rng-pci"}
-	args = append(args, pflash(code, vars)...)
-	args = append(args, "-drive", "if=none,id=disk,format=raw,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev())
-	if c.Board.Name == "optiplex-7050" {
-		return append(args, "-device", "ide-hd,drive=disk,bus=ide.0,bootindex=1", "-device", "e1000e,netdev=net0"+c.mac()), nil
-	}
-	return append(args, "-device", "virtio-blk-pci,drive=disk,bootindex=1", "-device", "virtio-net-pci,romfile=,netdev=net0"+c.mac()), nil
+		"-device", "VGA", "-device", "virtio-rng-pci")
 }
 
 // virt is QEMU's own Arm server.
 func virt(ctx context.Context, c Config, binary, disk string) ([]string, error) {
-	code, vars, err := firmware(c.Dir, aavmf)
+	return c.server(ctx, binary, aavmf, disk, "-machine", "virt",
+		"-device", "virtio-gpu-pci", "-device", "virtio-rng-pci", "-device", "i6300esb")
+}
+
+// server adds to a UEFI machine what all have.
+func (c *Config) server(ctx context.Context, binary string, u uefi, disk string, args ...string) ([]string, error) {
+	code, vars, err := firmware(c.Dir, u)
 	if err != nil {
 		return nil, err
 	}
 	accel := c.Accel
 	if accel == "" {
-		accel = bestAccel(ctx, binary, "arm64")
+		accel = bestAccel(ctx, binary, u.arch)
 	}
-	args := []string{"-machine", "virt", "-accel", accelArg(accel), "-cpu", cpuFor(accel, c.Board.QEMU.CPU), "-smp", fmt.Sprint(c.cpus()),
-		"-device", "virtio-gpu-pci", "-device", "virtio-rng-pci", "-device", "i6300esb"}
+	args = append(args, "-accel", accelArg(accel), "-cpu", cpuFor(accel, c.Board.QEMU.CPU), "-smp", fmt.Sprint(c.cpus()))
 	args = append(args, pflash(code, vars)...)
 	return append(args, "-drive", "if=none,id=disk,format=raw,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev(),
-		"-device", "virtio-blk-pci,drive=disk,bootindex=1", "-device", "virtio-net-pci,romfile=,netdev=net0"+c.mac()), nil
+		"-device", cmp.Or(c.Board.QEMU.Drive, "virtio-blk-pci")+",drive=disk,bootindex=1",
+		"-device", cmp.Or(c.Board.QEMU.Network, "virtio-net-pci")+",romfile=,netdev=net0"+c.mac()), nil
 }
 
 // raspi4b starts where the Pi's closed firmware ends: U-Boot, taken from the
