@@ -32,13 +32,12 @@ func (h *Host) accept(g, own *given) error {
 	if own != nil && own.cfg.OwnerKey != "" {
 		known = own.cfg.OwnerKey
 	}
-	if known == "" {
-		return nil
-	}
 	sig, err := node.ReadSignature(g.text)
 	switch {
 	case err != nil:
 		return problem("signature-wrong", err.Error())
+	case known == "":
+		return nil
 	case sig == nil:
 		return h.acceptUnsigned(g, own)
 	case sig.Digest == g.last.digest: // in use already; perhaps it brought another owner's key

@@ -38,7 +38,8 @@ func Load(name string, data []byte) (*Config, error) {
 	if err := checkText(name, data); err != nil {
 		return nil, err
 	}
-	doc, err := strictyaml.Parse(name, data)
+	text, _ := cutSignature(data) // what is below it, its owner did not sign
+	doc, err := strictyaml.Parse(name, text)
 	if err != nil {
 		return nil, &Error{Invalid, err}
 	}

@@ -16,8 +16,8 @@ import (
 // A signed node.yaml is one file: below the text stand the four lines of an
 // ordinary minisign signature of it, each behind "# ". The trusted comment
 // says for which node and when it was signed. Newlines after it, as on a boot
-// partition, count for nothing; anything else does, or a stranger's settings
-// could follow the owner's.
+// partition, count for nothing; anything else is refused, or a stranger's
+// settings could follow the owner's. Load reads the text and not these lines.
 
 const (
 	comment   = "# "
@@ -45,10 +45,12 @@ func ReadSignature(data []byte) (*Signature, error) {
 	}
 	lines := strings.Split(string(block), "\n")
 	for i, l := range lines {
-		if !strings.HasPrefix(l, comment) {
+		l = strings.TrimSuffix(l, "\r")
+		// YAML ends a line, and with it a comment, at CR, NEL, LS and PS too.
+		if !strings.HasPrefix(l, comment) || strings.ContainsFunc(l, func(r rune) bool { return r < ' ' || r > '~' }) {
 			return nil, errors.New("is followed by something else")
 		}
-		lines[i] = strings.TrimRight(strings.TrimPrefix(l, comment), "\r")
+		lines[i] = strings.TrimPrefix(l, comment)
 	}
 	s := &Signature{text: text, lines: []byte(strings.Join(lines, "\n"))}
 	var m minisign.Signature

@@ -90,11 +90,14 @@ func TestBrokenSignatures(t *testing.T) {
 		"another text":             {edit("site: cabin", "site: cabik"), "does not fit"},
 		"another node":             {edit("node=cabin-box", "node=home-pi"), "does not fit"},
 		"another time":             {edit("time=1", "time=2"), "does not fit"},
-		"an added field":           {edit("# untrusted", "timezone: Etc/UTC\n# untrusted"), "does not fit"},
-		"a text that follows":      {signed + "timezone: Etc/UTC\n", "followed by something else"},
-		"a hidden text":            {signed + strings.Repeat("\n", 99) + "timezone: Etc/UTC\n", "followed by something else"},
+		"an added field":           {edit("# untrusted", "timezone: Europe/Lisbon\n# untrusted"), "does not fit"},
+		"a text that follows":      {signed + "timezone: Europe/Lisbon\n", "followed by something else"},
+		"a hidden text":            {signed + strings.Repeat("\n", 99) + "timezone: Europe/Lisbon\n", "followed by something else"},
 		"a comment that follows":   {signed + "# x\n", "damaged or incomplete"},
 		"an empty one":             {signed + "# \n", "damaged or incomplete"},
+		"a text in the comment":    {edit("worthless", "worthless\rtimezone: Europe/Lisbon"), "followed by something else"},
+		"the same, NEL":            {edit("worthless", "worthless\u0085timezone: Europe/Lisbon"), "followed by something else"},
+		"the same, LS":             {edit("worthless", "worthless\u2028timezone: Europe/Lisbon"), "followed by something else"},
 		"line ends of Windows":     {strings.ReplaceAll(signed, "\n", "\r\n"), "does not fit"},
 		"no first line":            {strings.Replace(signed, lines[len(lines)-5], "", 1), "damaged or incomplete"},
 		"no last line":             {strings.Replace(signed, lines[len(lines)-2], "", 1), "damaged or incomplete"},
@@ -105,6 +108,9 @@ func TestBrokenSignatures(t *testing.T) {
 	} {
 		if _, wrong := read(t, c.data, public); !strings.Contains(wrong, c.want) {
 			t.Errorf("%s: %q, want %q", name, wrong, c.want)
+		}
+		if got, err := node.Load("node.yaml", []byte(c.data)); err == nil && c.want == "followed by something else" && got.Timezone == "Europe/Lisbon" {
+			t.Errorf("%s: what follows the signature is read", name)
 		}
 	}
 	if _, wrong := read(t, signed, "RWnonsense"); !strings.Contains(wrong, "public key") {
@@ -174,6 +180,7 @@ func FuzzReadSignature(f *testing.F) {
 	}
 	f.Add(signed)
 	f.Add([]byte(minimal))
+	f.Add(bytes.Replace(signed, []byte("worthless"), []byte("worthless\rtimezone: Europe/Lisbon"), 1))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := node.ReadSignature(data)
 		if err != nil || s == nil || s.By(pub.String()) != nil {
