@@ -44,7 +44,8 @@ lay them and the overlays into a tree, do what maintainer scripts would have
 done, and write the partitions.
 
 Beside IMAGE lie IMAGE.manifest.json (what went in), IMAGE.lock.json (its exact
-inputs, for --lock) and IMAGE.bmap (for bmaptool).`,
+inputs, for --lock), IMAGE.provenance.json (in-toto, SLSA) and IMAGE.bmap (for
+bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
 		Example: `  imagebuilder build --board rpi4
   imagebuilder build --board generic-arm64 --out /tmp/node.img --compress zst --sbom
   imagebuilder build --board rpi4 --lock dist/rpi4.img.lock.json
