@@ -5,12 +5,18 @@ package host_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -140,7 +146,9 @@ func TestControl(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
-	s := httptest.NewTLSServer(http.HandlerFunc(good))
+	s := httptest.NewUnstartedServer(http.HandlerFunc(good))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
+	s.StartTLS()
 	t.Cleanup(s.Close)
 	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
 	if err := h.Net.Control(ctx, s.URL, ca); err != nil {
@@ -154,6 +162,21 @@ func TestControl(t *testing.T) {
 	if err := h.Net.Control(ctx, down, ""); err == nil || errors.Is(err, firstboot.ErrNotHeadscale) {
 		t.Errorf("a proxy before a dead server: %v", err)
 	}
+}
+
+// selfSigned is the certificate of an authority that only its owner knows.
+func selfSigned(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func TestSupervisor(t *testing.T) {
