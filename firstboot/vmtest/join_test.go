@@ -3,6 +3,7 @@
 package vmtest
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -100,11 +101,11 @@ func (m *machine) isServer(ip string) {
 		"node-name": "home-pi", "node-ip": ip, "advertise-address": ip, "flannel-iface": "tailscale0",
 		"tls-san": []any{ip, "home-pi"}, "cluster-init": true, "write-kubeconfig-mode": "0600",
 		"token-file": "/etc/rancher/k3s/token", "agent-token-file": "/etc/rancher/k3s/agent-token",
-		"node-label":                  []any{"example.net/rack=left", "topology.kubernetes.io/region=site-a", "topology.kubernetes.io/zone=site-a"},
-		"kubelet-arg":                 []any{"max-pods=50", "volume-plugin-dir=/var/lib/kubelet/volumeplugins"},
-		"kube-controller-manager-arg": []any{"flex-volume-plugin-dir=/var/lib/kubelet/volumeplugins"},
-		"resolv-conf":                 "/run/systemd/resolve/resolv.conf",
+		"node-label":  []any{"example.net/rack=left", "topology.kubernetes.io/region=site-a", "topology.kubernetes.io/zone=site-a"},
+		"kubelet-arg": []any{"max-pods=50", "volume-plugin-dir=/var/lib/kubelet/volumeplugins"},
+		"resolv-conf": "/run/systemd/resolve/resolv.conf",
 	}
+	maps.Copy(want, patience)
 	m.hasConfig(want)
 	if got := m.sh("systemctl is-active k3s tailscaled; stat -c '%%a %%U' /etc/rancher/k3s/token; cat /etc/rancher/k3s/token"); got != "active\nactive\n600 root\n"+serverToken {
 		m.t.Errorf("k3s: %q", got)
@@ -113,6 +114,17 @@ func (m *machine) isServer(ip string) {
 		m.t.Errorf("the node's Ready is %q", got)
 	}
 }
+
+// patience is what every server is told for the sake of slow disks.
+var patience = map[string]any{
+	"etcd-arg":                          []any{"heartbeat-interval=500", "election-timeout=5000"},
+	"kube-apiserver-arg":                []any{"etcd-healthcheck-timeout=10s", "etcd-readycheck-timeout=10s"},
+	"kube-controller-manager-arg":       append([]any{"flex-volume-plugin-dir=/var/lib/kubelet/volumeplugins"}, leases...),
+	"kube-scheduler-arg":                leases,
+	"kube-cloud-controller-manager-arg": leases,
+}
+
+var leases = []any{"leader-elect-lease-duration=45s", "leader-elect-renew-deadline=30s", "leader-elect-retry-period=5s"}
 
 // hasConfig compares all of k3s' settings.
 func (m *machine) hasConfig(want map[string]any) {

@@ -6,7 +6,8 @@
 // mirror, and root for a time server on port 123.
 //
 // K3S=/path/to/k3s runs a real k3s of the host's architecture in place of the
-// stand-in. POWERCUTS=N is how often TestPowerCut pulls the plug. SCREENS=DIR
+// stand-in; nodes then get more memory and the tests more time, and a server
+// has its token in three places instead of one. POWERCUTS=N is how often TestPowerCut pulls the plug. SCREENS=DIR
 // keeps screenshots of the nodes' screens.
 package vmtest
 
@@ -73,11 +74,14 @@ func makeOnce(name string, build func(file string)) string {
 	return file
 }
 
+// realK3s reports whether nodes of an architecture run a real k3s.
+func realK3s(arch string) bool { return os.Getenv("K3S") != "" && arch == runtime.GOARCH }
+
 // k3s is the real k3s of the environment, where it fits, or the stand-in.
 func k3s(t testing.TB, arch string) string {
 	t.Helper()
-	if real := os.Getenv("K3S"); real != "" && arch == runtime.GOARCH {
-		return real
+	if realK3s(arch) {
+		return os.Getenv("K3S")
 	}
 	return makeOnce("k3s-"+arch, func(file string) {
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "../standin")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -37,8 +38,13 @@ func (m *machine) hidesSecrets(key string) {
 			}
 		}
 	}
-	if got := m.sh(`find /var /run /etc /boot/firmware /tmp /root -xdev -type f -print0 | xargs -0 grep -lF -f /etc/rancher/k3s/token | sort -u`); got != "/etc/rancher/k3s/token\n/var/.overlay/etc/upper/rancher/k3s/token" {
-		m.t.Errorf("the token is in %q", got)
+	want := []string{"/etc/rancher/k3s/token", "/var/.overlay/etc/upper/rancher/k3s/token"}
+	if m.realK3s() { // a server writes it down for its agents and for itself
+		want = append(want, "/var/lib/rancher/k3s/server/cred/passwd", "/var/lib/rancher/k3s/server/token")
+	}
+	got := m.sh(`find /var /run /etc /boot/firmware /tmp /root -xdev -type f -print0 | xargs -0 grep -lF -f /etc/rancher/k3s/token | sort -u`)
+	if !slices.Equal(strings.Fields(got), want) {
+		m.t.Errorf("the token is in %q, want %q", got, want)
 	}
 }
 
@@ -51,8 +57,8 @@ func (m *machine) diskHides(key string) {
 	if at := m.find(tail(key)); len(at) > 0 {
 		m.t.Errorf("the key is on the disk, at bytes %v", at)
 	}
-	if at := m.onlyOnData(serverToken); at != 1 {
-		m.t.Errorf("the token is on the disk %d times, want it once", at)
+	if n := m.onlyOnData(serverToken); n != 1 && !m.realK3s() {
+		m.t.Errorf("the token is on the disk %d times, want it once", n)
 	}
 }
 

@@ -47,6 +47,7 @@ func (n *tailnet) member(name, site string, role node.Role) *node.Config {
 		// Headscale's own relay, over http as all of it: for tests only.
 		Files: []node.File{{Path: "/etc/systemd/system/tailscaled.service.d/50-relay.conf", Content: "[Service]\nEnvironment=TS_DEBUG_USE_DERP_HTTP=1\n"}},
 	}
+	c.K3s.ServerTags = []string{"tag:site-a", "tag:site-b"}
 	if role == node.Agent {
 		c.K3s.AgentToken = agentToken
 	} else {
