@@ -89,18 +89,7 @@ func completeBoards(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.S
 }
 
 func runBuild(cmd *cobra.Command, f *buildFlags) error {
-	if err := f.load(); err != nil {
-		return err
-	}
-	cache, err := fetch.OpenCache(f.cache)
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
-	u := newUI(f.quiet)
-	f.opt.Cache, f.opt.Progress, f.opt.Now = cache, u, time.Now()
-	result, err := image.Build(cmd.Context(), f.opt)
-	u.close()
+	result, err := f.build(cmd)
 	if err != nil {
 		return err
 	}
@@ -110,6 +99,21 @@ func runBuild(cmd *cobra.Command, f *buildFlags) error {
 		return enc.Encode(result)
 	}
 	return printSummary(cmd.OutOrStdout(), result)
+}
+
+func (f *buildFlags) build(cmd *cobra.Command) (*image.Result, error) {
+	if err := f.load(); err != nil {
+		return nil, err
+	}
+	cache, err := fetch.OpenCache(f.cache)
+	if err != nil {
+		return nil, err
+	}
+	defer cache.Close()
+	u := newUI(f.quiet)
+	defer u.close()
+	f.opt.Cache, f.opt.Progress, f.opt.Now = cache, u, time.Now()
+	return image.Build(cmd.Context(), f.opt)
 }
 
 // load turns flags into options; every mistake names its flag.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -13,8 +14,9 @@ func newFlash() *cobra.Command {
 	var opt flash.Options
 	var file string
 	var list, quiet bool
+	var nodes nodeCards
 	cmd := &cobra.Command{
-		Use:   "flash IMAGE DEVICE",
+		Use:   "flash IMAGE DEVICE | flash --node NODE [DEVICE]",
 		Short: "Check an image, write it to a card or disk, and read it back",
 		Long: `Write an image, raw or compressed, to a card or disk and read it back. Before
 the first byte is written the image is compared with what lies beside it
@@ -25,13 +27,26 @@ verify' tells.
 
 Mounted disks, the system's own disk and built-in disks are refused (the last
 unless --force). With --node-config the card gets a node's identity. DEVICE may
-be a new file, which appears when it is whole.`,
+be a new file, which appears when it is whole.
+
+With --node the card is that of a node of the fleet: the image of its board is
+built where it has changed, a single-use key is made for it, and the key is
+expired again when anything goes wrong. Without DEVICE the disks are shown and
+one is asked for; the name of a device must be typed unless --yes.`,
 		Example: `  imagebuilder flash --list
-  imagebuilder flash dist/rpi4.img /dev/sdb --node-config cabin-pi.yaml`,
+  imagebuilder flash dist/rpi4.img /dev/sdb --node-config cabin-pi.yaml
+  imagebuilder flash --node cabin-pi
+  imagebuilder flash --node cabin-pi=/dev/sdb --node home-pi=/dev/sdc --yes`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if list {
 				return printDevices(cmd)
+			}
+			if len(nodes.names) > 0 && file != "" {
+				return usagef("--node or --node-config, not both")
+			}
+			if len(nodes.names) > 0 {
+				return nodes.flash(cmd, args, quiet, opt)
 			}
 			if len(args) != 2 {
 				return usagef("name the image and the device; 'imagebuilder flash --list' lists devices")
@@ -45,6 +60,7 @@ be a new file, which appears when it is whole.`,
 	cmd.Flags().BoolVar(&opt.ForceForeign, "force-foreign", false, "write an image that is not a whole one of imagebuilder, too")
 	cmd.Flags().BoolVar(&opt.NoVerify, "no-verify", false, "do not read the card back")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress")
+	nodes.flags(cmd)
 	return cmd
 }
 
@@ -64,17 +80,21 @@ func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt fl
 	if err != nil {
 		return err
 	}
-	after := "NOT read back"
-	if result.ReadBack {
-		after = "read back, as written"
-	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "written\t%s, %.1f MB, %s\n", device, float64(result.Image.Size)/1e6, after)
-	printChecked(w, result.Image)
+	printWritten(w, device, result)
 	if name != "" {
 		fmt.Fprintf(w, "node\t%s\n", name)
 	}
 	return w.Flush()
+}
+
+func printWritten(w io.Writer, device string, result *flash.Result) {
+	after := "NOT read back"
+	if result.ReadBack {
+		after = "read back, as written"
+	}
+	fmt.Fprintf(w, "written\t%s, %.1f MB, %s\n", device, float64(result.Image.Size)/1e6, after)
+	printChecked(w, result.Image)
 }
 
 func printDevices(cmd *cobra.Command) error {

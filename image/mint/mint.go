@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
@@ -20,8 +21,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// Mint makes the keys of one fleet. Close it.
+// Mint makes the keys of one fleet, for several cards at once. Close it.
 type Mint struct {
+	mu     sync.Mutex
 	fleet  *fleet.Fleet
 	client *headscale.Client
 	book   *book
@@ -57,7 +59,7 @@ func Open(f *fleet.Fleet, client *headscale.Client) (*Mint, error) {
 		flock.Release(lock)
 		return nil, err
 	}
-	return &Mint{f, client, b, lock}, nil
+	return &Mint{fleet: f, client: client, book: b, lock: lock}, nil
 }
 
 // Close lets others in.
@@ -66,6 +68,8 @@ func (m *Mint) Close() { flock.Release(m.lock) }
 // New makes a key for a node, after expiring one that it was given before and
 // has not used.
 func (m *Mint) New(ctx context.Context, name string, now time.Time) (*Key, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	n, err := m.fleet.Find(name)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/going-mobile/imagebuilder/image/card"
+	"github.com/going-mobile/imagebuilder/image/flash"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/mint"
+)
+
+// nodeCards are the flags of "flash --node".
+type nodeCards struct {
+	names        []string
+	fleet, image string
+	yes          bool
+}
+
+func (n *nodeCards) flags(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&n.names, "node", nil, "NODE or NODE=DEVICE: write the card of a node of the fleet (repeatable)")
+	fleetFlag(cmd, &n.fleet)
+	cmd.Flags().StringVar(&n.image, "image", "", "with --node: write this image instead of building one")
+	cmd.Flags().BoolVar(&n.yes, "yes", false, "with --node: do not ask for the device's name")
+}
+
+func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt flash.Options) error {
+	f, err := loadFleet(n.fleet)
+	if err != nil {
+		return err
+	}
+	cards, err := n.cards(cmd, f, args)
+	if err != nil {
+		return err
+	}
+	if err := n.images(cmd, f, cards, quiet); err != nil {
+		return err
+	}
+	client, err := connect(f)
+	if err != nil {
+		return err
+	}
+	m, err := mint.Open(f, client)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	u := newUI(quiet)
+	opt.Progress = u
+	written, err := writeCards(cmd, f, m, cards, opt)
+	u.close()
+	for i, w := range written {
+		if w != nil {
+			err = errors.Join(err, printCard(cmd, cards[i], w))
+		}
+	}
+	return err
+}
+
+// cards finds out which node goes where, and asks for what was not said.
+func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string) ([]card.Card, error) {
+	if len(args) > 1 || len(args) == 1 && len(n.names) > 1 {
+		return nil, usagef("with --node there is one device: 'flash --node NODE DEVICE', or --node NODE=DEVICE for each of several")
+	}
+	answers := bufio.NewScanner(cmd.InOrStdin())
+	var out []card.Card
+	for _, word := range n.names {
+		name, target, _ := strings.Cut(word, "=")
+		if len(args) == 1 {
+			target = args[0]
+		}
+		if _, err := f.Find(name); err != nil {
+			return nil, err
+		}
+		target, err := n.confirm(cmd, answers, name, target)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(out, func(c card.Card) bool { return c.Node == name || c.Target == target }) {
+			return nil, usagef("--node: %s and %s are named twice", name, target)
+		}
+		out = append(out, card.Card{Node: name, Target: target, Image: n.image})
+	}
+	return out, nil
+}
+
+// confirm returns the target of a node's card. Devices look alike: the name
+// is typed by hand unless --yes. A file takes nobody's data.
+func (n *nodeCards) confirm(cmd *cobra.Command, answers *bufio.Scanner, name, target string) (string, error) {
+	all, err := flash.Devices(cmd.Context())
+	if err != nil {
+		return "", err
+	}
+	at := slices.IndexFunc(all, func(d flash.Device) bool { return d.Path == target })
+	if target != "" && (at < 0 || n.yes) {
+		return target, nil
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		if target == "" {
+			return "", usagef("name the device: --node %s=DEVICE; 'imagebuilder flash --list' lists devices", name)
+		}
+		return "", usagef("%s would be overwritten: say --yes", all[at])
+	}
+	if target == "" {
+		if err := printDevices(cmd); err != nil {
+			return "", err
+		}
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "All data on it will be lost. Type the device's name to make it the card of %s: ", name)
+	if !answers.Scan() {
+		return "", usagef("no device was named")
+	}
+	typed := strings.TrimSpace(answers.Text())
+	if typed == "" || target != "" && typed != target {
+		return "", fmt.Errorf("%q is not %s; nothing was written", typed, target)
+	}
+	return typed, nil
+}
+
+// images builds the image of each board once, where it has changed.
+func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card, quiet bool) error {
+	built := map[string]string{}
+	for i, c := range cards {
+		if c.Image != "" {
+			continue
+		}
+		of, err := f.Find(c.Node)
+		if err != nil {
+			return err
+		}
+		if built[of.Board] == "" {
+			result, err := (&buildFlags{board: of.Board, quiet: quiet}).build(cmd)
+			if err != nil {
+				return err
+			}
+			built[of.Board] = result.Image
+		}
+		cards[i].Image = built[of.Board]
+	}
+	return nil
+}
+
+// writeCards writes all cards at once. One that fails stops no other.
+func writeCards(cmd *cobra.Command, f *fleet.Fleet, m *mint.Mint, cards []card.Card, opt flash.Options) ([]*card.Written, error) {
+	written, faults := make([]*card.Written, len(cards)), make([]error, len(cards))
+	var all sync.WaitGroup
+	for i, c := range cards {
+		all.Go(func() { written[i], faults[i] = card.Write(cmd.Context(), f, m, c, opt) })
+	}
+	all.Wait()
+	return written, errors.Join(faults...)
+}
+
+func printCard(cmd *cobra.Command, c card.Card, written *card.Written) error {
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	printWritten(w, c.Target, written.Result)
+	fmt.Fprintf(w, "node\t%s\n", c.Node)
+	expires := written.Key.Expires.Local().Format("2 January 2006 15:04")
+	if written.Key.Replaced {
+		expires += "; the unused key that it had is expired now"
+	}
+	fmt.Fprintf(w, "key\tfor one join, until %s\n", expires)
+	return w.Flush()
+}

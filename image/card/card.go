@@ -1,0 +1,58 @@
+// Package card writes the card of one node: its answer from the fleet's file, a
+// key of its own, the image of its board, all of it read back.
+//
+// It mints as late as it can and refuses to leave a key behind: whatever goes
+// wrong afterwards, an interruption too, ends it again.
+package card
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/flash"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/mint"
+)
+
+// Card is what to write, and where.
+type Card struct {
+	Node   string
+	Image  string // raw or compressed
+	Target string // a device, or a file
+}
+
+// Written is a card that was.
+type Written struct {
+	*flash.Result
+	Key *mint.Key
+}
+
+// Write makes a node's card.
+func Write(ctx context.Context, f *fleet.Fleet, m *mint.Mint, c Card, opt flash.Options) (*Written, error) {
+	cfg, err := f.Config(c.Node)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", c.Node, err)
+	}
+	key, err := m.New(ctx, c.Node, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	result, err := write(ctx, cfg, key, c, opt)
+	if err != nil {
+		return nil, errors.Join(err, m.Expire(ctx, key))
+	}
+	return &Written{result, key}, nil
+}
+
+func write(ctx context.Context, cfg *node.Config, key *mint.Key, c Card, opt flash.Options) (*flash.Result, error) {
+	cfg.Headscale.AuthKey = key.Text
+	text, err := node.Marshal(cfg)
+	if err != nil {
+		return nil, err
+	}
+	opt.Node = &flash.Node{Board: cfg.Board, YAML: text}
+	return flash.WriteImage(ctx, c.Image, c.Target, opt)
+}
