@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -56,17 +57,25 @@ func (m *machine) firewallGroup() (group, error) {
 	return group{"firewall", []file{f}, func(context.Context) error { return nil }}, err
 }
 
+// opening is read after the image's rules, in one transaction. Those let ssh
+// in from the LAN; "flush set" would say it better, but crashes nft 1.1.3 where
+// the set is new in the same transaction.
 func opening(c *node.Config) string {
-	return generated + openSet("lan", c.OpenToLAN()) + openSet("public", c.Firewall.Public)
+	lan := c.OpenToLAN()
+	b := generated
+	if !slices.Contains(lan, "ssh") {
+		b += element("delete", "lan", "ssh")
+	}
+	for _, name := range lan {
+		b += element("add", "lan", name)
+	}
+	for _, name := range c.Firewall.Public {
+		b += element("add", "public", name)
+	}
+	return b
 }
 
-// openSet makes a set of the rules hold the services and no others.
-func openSet(set string, services []string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "flush set %s %s\n", firewallTable, set)
-	for _, name := range services {
-		s := node.Services[name]
-		fmt.Fprintf(&b, "add element %s %s { %s . %d }\n", firewallTable, set, s.Protocol, s.Port)
-	}
-	return b.String()
+func element(verb, set, name string) string {
+	s := node.Services[name]
+	return fmt.Sprintf("%s element %s %s { %s . %d }\n", verb, firewallTable, set, s.Protocol, s.Port)
 }

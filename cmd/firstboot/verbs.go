@@ -56,7 +56,9 @@ func keepFirewall(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := flags("firewall", args, nil); err != nil {
 		return err
 	}
-	err := firstboot.Guard(ctx, h, func(s string) { fmt.Println("firstboot:", s) })
+	// Nothing is told but what is wrong: "<3>" makes it an error in the journal,
+	// sd-daemon(3).
+	err := firstboot.Guard(ctx, h, func(s string) { fmt.Println("<3>firstboot:", s) })
 	if errors.Is(err, context.Canceled) { // systemd stops the service
 		return nil
 	}
