@@ -81,9 +81,12 @@ type Units interface {
 type Tailnet interface {
 	Status(ctx context.Context) (TailnetStatus, error)
 	// Up makes a node that knows its tailnet run, and joins one that does not
-	// with a key. It returns when the node runs, with *RefusedError when the
-	// server said no, or with ctx.
+	// with a key. It returns when the node runs, with *RefusedError when it was
+	// told no, or with ctx; the key is then tried on, and asking again waits for
+	// the same try. Forget ends that, for a key that can only be refused: it
+	// would be tried twice a minute, with 100,000 lines a day in the journal.
 	Up(ctx context.Context, j Join) error
+	Forget(ctx context.Context) error
 }
 
 // Join says which tailnet to join, and as whom.

@@ -107,7 +107,7 @@ func (m *machine) join(ctx context.Context, j Join) error {
 	case refused && j.Key.Empty():
 		return problem("key-lost").because(no)
 	case refused && keyFault(no.Message) != "":
-		return problem(keyFault(no.Message)).because(no)
+		return problem(keyFault(no.Message)).because(errors.Join(no, m.Tailnet.Forget(ctx)))
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}

@@ -338,6 +338,10 @@ func (w tailWorld) Up(_ context.Context, j firstboot.Join) error {
 	}, func() { w.spent[key] = true }) // the trap: the server has committed, the node has not
 }
 
+func (w tailWorld) Forget(context.Context) error {
+	return w.do("tailnet forget", func() error { return nil })
+}
+
 type netWorld struct{ *world }
 
 func (w netWorld) Links(context.Context) ([]firstboot.Link, error) {

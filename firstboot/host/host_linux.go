@@ -28,7 +28,7 @@ func New(root string, slot firstboot.Slot) firstboot.Host {
 		Files:    files,
 		System:   system{},
 		Units:    units{},
-		Tailnet:  Tailnet{},
+		Tailnet:  &Tailnet{},
 		Net:      network{files},
 		Clock:    clock{},
 		Programs: programs{},

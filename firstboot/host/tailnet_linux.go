@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"time"
 
@@ -24,14 +25,16 @@ type Tailnet struct {
 	Socket string
 	// State is its directory; empty is its usual place.
 	State string
+
+	last attempt
 }
 
-func (t Tailnet) client() *local.Client {
+func (t *Tailnet) client() *local.Client {
 	return &local.Client{Socket: t.Socket, UseSocketOnly: t.Socket != ""}
 }
 
 // Status asks tailscaled what it is and whom it sees.
-func (t Tailnet) Status(ctx context.Context) (firstboot.TailnetStatus, error) {
+func (t *Tailnet) Status(ctx context.Context) (firstboot.TailnetStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	st, err := t.client().Status(ctx)
@@ -69,7 +72,7 @@ func name(p *ipnstate.PeerStatus) string {
 }
 
 // Up brings the node up; see firstboot.Tailnet.
-func (t Tailnet) Up(ctx context.Context, j firstboot.Join) error {
+func (t *Tailnet) Up(ctx context.Context, j firstboot.Join) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if j.Key.Empty() {
@@ -83,7 +86,7 @@ func (t Tailnet) Up(ctx context.Context, j firstboot.Join) error {
 }
 
 // await waits until a member runs again.
-func (t Tailnet) await(ctx context.Context) error {
+func (t *Tailnet) await(ctx context.Context) error {
 	var last string
 	for {
 		st, err := t.client().StatusWithoutPeers(ctx)
@@ -118,26 +121,71 @@ func waiting(ctx context.Context, health []string) error {
 // login follows "tailscale up" (cmd/tailscale/cli/up.go, 1.102): watch first,
 // then start with the key, and take the first answer. The bus repeats an error
 // of an earlier try in its first message, which is not about this key.
-func (t Tailnet) login(ctx context.Context, j firstboot.Join) error {
+func (t *Tailnet) login(ctx context.Context, j firstboot.Join) error {
 	lc := t.client()
 	w, err := lc.WatchIPNBus(ctx, ipn.NotifyInitialState|ipn.NotifyInitialHealthState)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	if _, err := w.Next(); err != nil {
+	first, err := w.Next()
+	if err != nil {
 		return errors.Join(err, ctx.Err())
 	}
-	if err := lc.Start(ctx, ipn.Options{AuthKey: j.Key.Reveal(), UpdatePrefs: prefs(j)}); err != nil {
-		return scrub(err, j)
+	now, err := t.attempt(j)
+	switch {
+	case err != nil:
+		return err
+	case !t.trying(ctx, now):
+		if err := t.begin(ctx, now); err != nil {
+			return scrub(err, j)
+		}
+	case first.State != nil && *first.State == ipn.Running:
+		return t.keepState()
+	}
+	return scrub(t.follow(ctx, w, lc), j)
+}
+
+// attempt is what a tailscaled was told to try. It does so until it is in.
+type attempt struct {
+	firstboot.Join
+	daemon time.Time // when its socket was made
+}
+
+func (t *Tailnet) attempt(j firstboot.Join) (attempt, error) {
+	fi, err := os.Stat(cmp.Or(t.Socket, "/run/tailscale/tailscaled.sock"))
+	if err != nil {
+		return attempt{}, err
+	}
+	return attempt{j, fi.ModTime()}, nil
+}
+
+// trying reports whether tailscaled is still at what it was told before. To
+// tell it again would break off a request that the server may be about to
+// grant: the key would be spent and nobody be in.
+func (t *Tailnet) trying(ctx context.Context, now attempt) bool {
+	p, err := t.client().GetPrefs(ctx)
+	return err == nil && p.WantRunning && !p.LoggedOut && t.last == now
+}
+
+func (t *Tailnet) begin(ctx context.Context, now attempt) error {
+	if err := t.client().Start(ctx, ipn.Options{AuthKey: now.Key.Reveal(), UpdatePrefs: prefs(now.Join)}); err != nil {
+		return err
 	}
 	if err := t.keepState(); err != nil { // the machine key
 		return err
 	}
-	if err := lc.StartLoginInteractive(ctx); err != nil {
-		return scrub(err, j)
-	}
-	return scrub(t.follow(ctx, w, lc), j)
+	t.last = now
+	return t.client().StartLoginInteractive(ctx)
+}
+
+// Forget starts tailscaled's backend without the key; see firstboot.Tailnet.
+func (t *Tailnet) Forget(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	last := t.last
+	t.last = attempt{}
+	return t.client().Start(ctx, ipn.Options{UpdatePrefs: prefs(last.Join)})
 }
 
 // keepState makes durable what tailscaled wrote: it renames its state into
@@ -145,11 +193,11 @@ func (t Tailnet) login(ctx context.Context, j firstboot.Join) error {
 // its power after the server spent the key must come back as the same machine,
 // or its next key makes it a second node under another name; and it should
 // remember what it got for the key, or it needs a next one.
-func (t Tailnet) keepState() error {
+func (t *Tailnet) keepState() error {
 	return Files{}.Sync(cmp.Or(t.State, "/var/lib/tailscale"))
 }
 
-func (t Tailnet) follow(ctx context.Context, w *local.IPNBusWatcher, lc *local.Client) error {
+func (t *Tailnet) follow(ctx context.Context, w *local.IPNBusWatcher, lc *local.Client) error {
 	var last error
 	for {
 		n, err := w.Next()
