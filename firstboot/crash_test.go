@@ -78,7 +78,7 @@ func diff(want, have map[string]string) string {
 	return b.String()
 }
 
-func crashWorld(t *testing.T) *world {
+func crashWorld(t testing.TB) *world {
 	w := newWorld(t, initYAML)
 	deferK3s(w)
 	return w

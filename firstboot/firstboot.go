@@ -33,6 +33,9 @@ type Step struct {
 type machine struct {
 	Host
 	*given
+	// of the cluster, as verify found it in this pass
+	fault    *Problem
+	answered time.Duration // the slowest answer
 }
 
 // steps lists the steps for a node in their order.
@@ -64,7 +67,7 @@ func Run(ctx context.Context, h Host, o Options, show func(Status)) error {
 	r.status.Program = o.Version
 	for attempt := 1; ; attempt++ {
 		r.status.Attempt = attempt
-		started := r.host.changes()
+		r.heed()
 		err := r.pass(ctx)
 		if ctx.Err() != nil || o.Only != nil {
 			return errors.Join(ctx.Err(), err)
@@ -72,7 +75,7 @@ func Run(ctx context.Context, h Host, o Options, show func(Status)) error {
 		if r.settle(err) {
 			attempt = 0
 		}
-		if err := r.pause(ctx, started, err, attempt); err != nil {
+		if err := r.pause(ctx, attempt); err != nil {
 			return err
 		}
 	}
@@ -85,6 +88,18 @@ type runner struct {
 	show   func(Status)
 	status Status
 	last   string // code of the problem of the pass before
+	asked  string // what a person changed last
+	starts string // of k3s, at the end of the pass before
+	joined bool   // at the end of the pass before
+	member bool   // it was joined since this program started
+}
+
+// heed counts what a person asks for.
+func (r *runner) heed() {
+	if now := r.host.changes(); now != r.asked {
+		r.asked = now
+		r.status.Asked++
+	}
 }
 
 // pass goes through the steps once. Whatever it returns is a *Problem.
@@ -97,13 +112,29 @@ func (r *runner) pass(ctx context.Context) error {
 	}
 	r.status.describe(g.cfg)
 	r.status.Notice = g.notice
-	for _, s := range (&machine{r.host, g}).steps() {
+	m := &machine{Host: r.host, given: g}
+	for _, s := range m.steps() {
 		if r.opt.Only != nil && !contains(r.opt.Only, s.Name) {
 			continue
 		}
 		if err := r.step(ctx, s); err != nil {
 			return err
 		}
+	}
+	return r.watch(ctx, m)
+}
+
+// watch finds what is wrong with a member though all steps are done. It keeps
+// no newcomer from joining: a slow cluster is better than none.
+func (r *runner) watch(ctx context.Context, m *machine) error {
+	if !r.member {
+		return nil
+	}
+	if p := m.slowFault(ctx); p != nil {
+		return p
+	}
+	if r.joined && r.host.starts() != r.starts {
+		return problem("k3s-restarted")
 	}
 	return nil
 }
@@ -140,44 +171,43 @@ func (r *runner) refresh(ctx context.Context) {
 // settle turns the end of a pass into the status, and reports whether the
 // count of attempts starts again.
 func (r *runner) settle(err error) (fresh bool) {
+	r.starts = r.host.starts()
 	var p *Problem
-	if !errors.As(err, &p) {
+	if r.joined = !errors.As(err, &p); r.joined {
+		now := r.host.Clock.Now().UTC().Truncate(time.Second)
 		r.status.State, r.status.Step, r.status.Problem, r.last = Joined, "", nil, ""
+		r.status.Checked, r.member = &now, true
 		return true
 	}
 	fresh = p.Code != r.last
-	r.status.Problem, r.last = p, p.Code
-	r.status.State = Waiting
-	if p.Person {
-		r.status.State = NeedsPerson
-	}
+	r.status.Problem, r.last, r.status.Checked = p, p.Code, nil
+	r.status.State = p.state()
 	return fresh
 }
 
 // The pauses between passes.
 const (
-	joinedPause  = 5 * time.Minute  // between looks at a joined node
+	lookPause    = 30 * time.Second // between looks at a joined node, and at what takes long
 	waitingPause = 4 * time.Second  // for what is expected to take a while; at first a second
 	longestPause = 60 * time.Second // of the backoff, and for a person
-	pollInterval = time.Second      // of a new node.yaml and "firstboot retry"
+	pollInterval = time.Second      // of a new node.yaml, "firstboot retry" and a k3s that was started anew
 )
 
 // pause waits for the next pass: for the time the outcome asks for, or until
-// node.yaml changes or "firstboot retry" was called.
-func (r *runner) pause(ctx context.Context, seen string, err error, attempt int) error {
-	d := joinedPause
-	var p *Problem
-	if errors.As(err, &p) {
+// a person asks, or k3s was started anew or stopped.
+func (r *runner) pause(ctx context.Context, attempt int) error {
+	d := lookPause
+	if p := r.status.Problem; p != nil {
 		d = p.pause(attempt)
 	}
 	end := r.host.Clock.Now().Add(d)
 	r.status.NextTry = nil
-	if err != nil && d < never {
+	if !r.joined && d < never {
 		t := end.UTC().Truncate(time.Second)
 		r.status.NextTry = &t
 	}
 	r.refresh(ctx)
-	for r.host.Clock.Now().Before(end) && r.host.changes() == seen {
+	for r.host.Clock.Now().Before(end) && r.host.changes() == r.asked && r.host.starts() == r.starts {
 		if err := r.host.Clock.Sleep(ctx, min(pollInterval, d)); err != nil {
 			return err
 		}

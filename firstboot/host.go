@@ -68,7 +68,10 @@ type System interface {
 
 // Units is systemd.
 type Units interface {
+	// Active counts a unit that is still starting; Ready wants it to have said
+	// that it works.
 	Active(ctx context.Context, unit string) (bool, error)
+	Ready(ctx context.Context, unit string) (bool, error)
 	// Start and Restart return when the job is queued, not when it is done.
 	Start(ctx context.Context, unit string) error
 	Restart(ctx context.Context, unit string) error
@@ -136,6 +139,8 @@ type Net interface {
 	Control(ctx context.Context, url, ca string) error
 	// Supervisor asks whether k3s serves a cluster on a port of a peer.
 	Supervisor(ctx context.Context, at netip.AddrPort) (bool, error)
+	// API asks the cluster for a path, with the rights that a kubeconfig gives.
+	API(ctx context.Context, kubeconfig, path string) ([]byte, error)
 	// Fetch downloads an address to a file of so many bytes, 0 if that is
 	// unknown, resuming what is there.
 	Fetch(ctx context.Context, url, name string, size int64) error
@@ -221,6 +226,18 @@ func (h *Host) changes() string {
 		}
 	}
 	return b.String()
+}
+
+// invocations is where systemd keeps the id of every unit that runs, for
+// journald: a link whose target changes whenever the unit is started.
+const invocations = "/run/systemd/units/invocation:"
+
+// starts returns something that differs when k3s was started anew or has
+// stopped: a crash between two looks leaves no other trace that is cheap to
+// see.
+func (h *Host) starts() string {
+	id, _ := h.Files.Readlink(invocations + k3sUnit) // there is none while it does not run
+	return id
 }
 
 // addresses returns the local and the tailnet addresses as text, for people.

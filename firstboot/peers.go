@@ -69,7 +69,7 @@ func CheckServer(ctx context.Context, h Host) error {
 	if err != nil {
 		return err
 	}
-	m := &machine{h, g}
+	m := &machine{Host: h, given: g}
 	v, err := m.written()
 	if err != nil || v == nil || !v.join.IsValid() {
 		return err

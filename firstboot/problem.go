@@ -34,6 +34,7 @@ type pace int
 const (
 	retry pace = iota // with backoff
 	wait              // expected to take a while: look often
+	look              // every now and then: looking is work for who has enough of it
 	stay              // trying again changes nothing: only a new node.yaml or "firstboot retry" does
 )
 
@@ -43,7 +44,12 @@ const never = 10 * 365 * 24 * time.Hour
 func (p *Problem) pause(attempt int) time.Duration {
 	switch p.pace {
 	case wait:
+		if attempt > 75 { // about five minutes
+			return lookPause
+		}
 		return min(time.Second<<min(attempt, 10), waitingPause)
+	case look:
+		return lookPause
 	case stay:
 		return never
 	}
@@ -115,7 +121,11 @@ var texts = map[string]text{
 	"k3s-token":      {"The cluster refused this node's token.", "Make a new token and write it into node.yaml (k3s:), then switch the node off and on.", true, retry},
 	"k3s-password":   {"The cluster remembers another machine of this name.", "On a server: k3s kubectl delete node %s. The node keeps trying.", true, retry},
 	"k3s-config":     {"The cluster program refuses its settings: %s", "Correct k3s: config: in node.yaml.", true, retry},
-	"k3s-failed":     {"The cluster program does not run: %s", "Wait some minutes. If it stays, read: journalctl -u k3s.", false, retry},
+	"k3s-failed":     {"The cluster program stopped and is started again: %s", "Wait some minutes. If this comes back, read: journalctl -u k3s.", false, wait},
+	"k3s-restarted":  {"The cluster program stopped and was started again.", "Wait half a minute. If this comes back, read: journalctl -u k3s.", false, look},
+	"k3s-silent":     {"The cluster does not answer as it should: %s", "Wait some minutes. If this stays, switch this node off and on, then the servers.", false, wait},
+	"k3s-slow":       {"The cluster answers late, after %s.", "Wait. If this stays, a server's disk or the network between the sites is too slow; a USB disk is faster than a memory card.", false, look},
+	"k3s-unready":    {"The cluster does not call this node ready: %s", "Wait some minutes. If this stays, switch the node off and on.", false, wait},
 	"slot-failed":    {"The running system could not be marked as good: %s", "Wait; the node keeps trying.", false, retry},
 	"unexpected":     {"Something unexpected: %s", "Wait; the node keeps trying. If it stays, read: journalctl -u firstboot.", false, retry},
 }
@@ -142,6 +152,14 @@ func problem(code string, args ...any) *Problem {
 func (p *Problem) because(err error) *Problem {
 	p.err = err
 	return p
+}
+
+// state is where a node with this problem stands.
+func (p *Problem) state() State {
+	if p.Person {
+		return NeedsPerson
+	}
+	return Waiting
 }
 
 // asProblem returns the Problem in err, or one that says what err says.

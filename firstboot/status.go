@@ -34,7 +34,11 @@ type Status struct {
 	Attempt   int        `json:"attempt,omitempty"`
 	NextTry   *time.Time `json:"nextTry,omitempty"`
 	Time      time.Time  `json:"time"`
+	Checked   *time.Time `json:"checked,omitempty"` // when a joined node was last found well
 	Program   string     `json:"program,omitempty"`
+	// Asked counts how often a person changed node.yaml or asked for a retry:
+	// they want to read the answer.
+	Asked int `json:"-"`
 }
 
 func (s *Status) describe(c *node.Config) {
@@ -73,6 +77,9 @@ func (s Status) Lines(width int) []string {
 	add("Tailnet", strings.Join(s.Tailnet, ", "))
 	add("Step", s.stepText())
 	add("Time", s.Time.Format("2006-01-02 15:04:05 UTC"))
+	if s.Checked != nil {
+		add("Checked", s.Checked.Format("15:04:05 UTC"))
+	}
 	for _, p := range []*Problem{s.Problem, s.Notice} {
 		if p == nil {
 			continue
@@ -105,7 +112,7 @@ var stepWords = map[string]string{
 	"tailnet":    "tailnet - joining the private network",
 	"firewall":   "firewall - keeping everybody else out",
 	"k3s":        "k3s - starting the cluster program",
-	"verify":     "verify - waiting until the cluster accepts this node",
+	"verify":     "verify - looking whether the cluster accepts this node",
 	"seal":       "seal - removing the secrets",
 }
 
@@ -145,6 +152,16 @@ func wrap(label, value string, width int) []string {
 
 // Line returns the status in one line, for serial consoles and the journal.
 func (s Status) Line() string {
+	return s.line(func(p *Problem) string { return fmt.Sprintf("%s: %s | %s", p.Code, p.Summary, p.Remedy) })
+}
+
+// Brief returns the line without the words, which may hold what differs at
+// every try.
+func (s Status) Brief() string {
+	return s.line(func(p *Problem) string { return p.Code })
+}
+
+func (s Status) line(words func(*Problem) string) string {
 	b := fmt.Sprintf("firstboot: %s", s.State)
 	if s.Node != "" {
 		b += fmt.Sprintf(" node=%s site=%s role=%s", s.Node, s.Site, s.Role)
@@ -157,10 +174,20 @@ func (s Status) Line() string {
 	}
 	for _, p := range []*Problem{s.Problem, s.Notice} {
 		if p != nil {
-			b += fmt.Sprintf(" problem=%s: %s | %s", p.Code, p.Summary, p.Remedy)
+			b += " problem=" + words(p)
 		}
 	}
 	return b
+}
+
+// Lasting returns what is still so when nothing happens. While a node tries
+// again, it stands where its problem left it.
+func (s Status) Lasting() Status {
+	s.Attempt, s.NextTry, s.Time, s.Checked = 0, nil, time.Time{}, nil
+	if s.Problem != nil {
+		s.State = s.Problem.state()
+	}
+	return s
 }
 
 // Text returns the content of StatusText: lines as Windows editors want them.

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
@@ -14,13 +16,16 @@ import (
 // Ready; on a server the API answers. Then the running slot is good.
 
 const (
-	k3sProgram  = "/usr/local/bin/k3s"
 	adminConf   = k3sDir + "/k3s.yaml"
 	kubeletConf = k3sAgent + "/kubelet.kubeconfig"
 )
 
+// slowAnswer is what a store on a busy memory card, or a weak link between the
+// sites, makes of an answer. k3s gives up its leases soon after.
+const slowAnswer = 3 * time.Second
+
 func (m *machine) verifyDone(ctx context.Context) (bool, error) {
-	if p := m.clusterFault(ctx); p != nil {
+	if m.fault = m.clusterFault(ctx); m.fault != nil {
 		return false, nil
 	}
 	if ok, err := m.exists(joinedFile); err != nil || !ok {
@@ -30,8 +35,8 @@ func (m *machine) verifyDone(ctx context.Context) (bool, error) {
 }
 
 func (m *machine) verifyDo(ctx context.Context) error {
-	if p := m.clusterFault(ctx); p != nil {
-		return p
+	if m.fault != nil { // of this very moment; a cluster in trouble is not asked twice
+		return m.fault
 	}
 	if err := m.Slot.Bless(ctx); err != nil {
 		return problem("slot-failed", err.Error()).because(err)
@@ -42,39 +47,52 @@ func (m *machine) verifyDo(ctx context.Context) error {
 // clusterFault names why this node is no working part of its cluster yet, nil
 // if it is.
 func (m *machine) clusterFault(ctx context.Context) *Problem {
-	if up, err := m.Units.Active(ctx, k3sUnit); err != nil || !up {
-		return m.k3sFault(ctx, errors.Join(errors.New("it is not running"), err))
-	}
+	m.answered = 0
 	if m.cfg.Role == node.Server {
-		if _, err := m.kubectl(ctx, adminConf, "get", "--raw", "/readyz"); err != nil {
-			return m.k3sFault(ctx, fmt.Errorf("the API does not answer yet: %w", err))
+		if _, err := m.ask(ctx, adminConf, "/readyz"); err != nil {
+			return m.k3sFault(ctx, err)
 		}
 	}
 	// The kubelet may read its own node, and its settings are there for every
 	// role; a witness and an agent have no others.
-	out, err := m.kubectl(ctx, kubeletConf, "get", "node", m.cfg.Node, "-o", "json")
+	out, err := m.ask(ctx, kubeletConf, "/api/v1/nodes/"+m.cfg.Node)
 	if err != nil {
-		return m.k3sFault(ctx, fmt.Errorf("the cluster does not know this node yet: %w", err))
+		return m.k3sFault(ctx, err)
 	}
 	if err := nodeReady(out); err != nil {
-		return m.k3sFault(ctx, err)
+		return problem("k3s-unready", err.Error()).because(err)
 	}
 	return nil
 }
 
-func (m *machine) kubectl(ctx context.Context, conf string, args ...string) (string, error) {
-	argv := append([]string{k3sProgram, "kubectl", "--kubeconfig", conf, "--request-timeout", "10s"}, args...)
-	return m.Programs.Run(ctx, argv...)
+// ask also remembers how long the slowest answer took.
+func (m *machine) ask(ctx context.Context, conf, path string) ([]byte, error) {
+	began := m.Clock.Now()
+	out, err := m.Net.API(ctx, conf, path)
+	m.answered = max(m.answered, m.Clock.Now().Sub(began))
+	return out, err
+}
+
+// slowFault names a cluster that answers, but late. It is asked once more: one
+// late answer is a burst of work, or the clock being set.
+func (m *machine) slowFault(ctx context.Context) *Problem {
+	if m.answered < slowAnswer {
+		return nil
+	}
+	if p := m.clusterFault(ctx); p != nil || m.answered < slowAnswer {
+		return p
+	}
+	return problem("k3s-slow", m.answered.Round(time.Second).String())
 }
 
 // nodeReady reads a Node object of the Kubernetes API, core/v1.
-func nodeReady(object string) error {
+func nodeReady(object []byte) error {
 	var n struct {
 		Status struct {
 			Conditions []struct{ Type, Status, Reason, Message string }
 		}
 	}
-	if err := json.Unmarshal([]byte(object), &n); err != nil {
+	if err := json.Unmarshal(object, &n); err != nil {
 		return fmt.Errorf("the cluster's answer is no node: %w", err)
 	}
 	for _, c := range n.Status.Conditions {
@@ -82,10 +100,10 @@ func nodeReady(object string) error {
 			if c.Status == "True" {
 				return nil
 			}
-			return fmt.Errorf("the node is not ready: %s", c.Message)
+			return errors.New(c.Message)
 		}
 	}
-	return errors.New("the node is not ready")
+	return errors.New("it has not heard of it")
 }
 
 // k3sWords are what k3s logs (1.3x) about faults that waiting does not mend.
@@ -102,25 +120,37 @@ var k3sWords = []struct{ word, code string }{
 	{"unknown flag", "k3s-config"},
 }
 
-// k3sFault looks for the cause of a k3s that does not work in what it logged
-// last.
+// k3sFault finds out why k3s does not answer. Until it has said that it is
+// ready, what it logged last is the reason; afterwards its log tells of all
+// that goes on in the cluster, and no word in it may call a person.
 func (m *machine) k3sFault(ctx context.Context, err error) *Problem {
-	log, logErr := m.Units.Log(ctx, k3sUnit, 60)
-	if logErr != nil {
-		return problem("k3s-starting", err.Error()).because(errors.Join(err, logErr))
+	if ready, _ := m.Units.Ready(ctx, k3sUnit); ready {
+		return problem("k3s-silent", err.Error()).because(err)
 	}
+	log, logErr := m.Units.Log(ctx, k3sUnit, 60)
+	err = errors.Join(err, logErr)
 	all := strings.Split(strings.TrimSpace(log), "\n")
-	for i := len(all) - 1; i >= 0; i-- {
-		line := strings.ToLower(all[i])
-		for _, w := range k3sWords {
-			if !strings.Contains(line, w.word) {
-				continue
-			}
-			if w.code == "k3s-config" {
-				return problem(w.code, all[i]).because(err)
-			}
-			return problem(w.code, m.cfg.Node).because(err)
+	slices.Reverse(all)
+	for _, line := range all {
+		if code := k3sCode(line); code == "k3s-config" {
+			return problem(code, line).because(err)
+		} else if code != "" {
+			return problem(code, m.cfg.Node).because(err)
+		}
+	}
+	for _, line := range all {
+		if _, why, ok := strings.Cut(line, "level=fatal msg="); ok {
+			return problem("k3s-failed", why).because(err)
 		}
 	}
 	return problem("k3s-starting", err.Error()).because(err)
+}
+
+func k3sCode(line string) string {
+	for _, w := range k3sWords {
+		if strings.Contains(strings.ToLower(line), w.word) {
+			return w.code
+		}
+	}
+	return ""
 }

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,13 +20,14 @@ import (
 // world is a node and what is around it, in memory. Every call of firstboot
 // to it is counted and can be made to fail.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	files map[string]*entry
 	now   time.Time
 
-	calls int
-	names []string // of the calls, for messages
-	fault func(n int, name string) fault
+	calls   int
+	names   []string // of the calls, for messages
+	endless bool     // many calls are no endless loop
+	fault   func(n int, name string) fault
 
 	// the machine
 	hostname string
@@ -37,7 +37,11 @@ type world struct {
 	space    int64
 	links    []firstboot.Link
 	journal  string
-	ready    bool // the cluster calls the node Ready once k3s runs
+	ready    bool          // k3s comes up
+	mute     bool          // and gives no answer
+	late     time.Duration // or one after this time
+	unready  string        // why the cluster does not call the node ready
+	starts   int           // of k3s
 	blessed  bool
 	nft      string            // the firewall in the kernel, "" for none
 	nftFault func(string) bool // rules that the kernel refuses
@@ -92,8 +96,10 @@ func (w *world) do(name string, effect func() error) error {
 
 func (w *world) torn(name string, effect func() error, half func()) error {
 	w.calls++
-	w.names = append(w.names, name)
-	if w.calls > 200000 {
+	if !w.endless {
+		w.names = append(w.names, name)
+	}
+	if w.calls > 200000 && !w.endless {
 		panic(fmt.Sprint("firstboot never ends: ", w.names[len(w.names)-30:]))
 	}
 	f := none
@@ -118,7 +124,7 @@ func (w *world) torn(name string, effect func() error, half func()) error {
 	return effect()
 }
 
-func newWorld(t *testing.T, yaml string) *world {
+func newWorld(t testing.TB, yaml string) *world {
 	w := &world{
 		t: t, files: map[string]*entry{}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
 		hostname: "localhost", synced: true, nft: "hook prerouting", units: map[string]bool{"tailscaled.service": true, "systemd-networkd.service": true},
@@ -184,6 +190,8 @@ func (w *world) reboot() {
 
 func (w *world) startK3s() {
 	w.units["k3s.service"] = true
+	w.starts++
+	w.files["/run/systemd/units/invocation:k3s.service"] = &entry{link: fmt.Sprint(w.starts)}
 	e := w.files["/etc/rancher/k3s/config.yaml"]
 	if e == nil || w.files["/etc/rancher/k3s/token"] == nil {
 		return
@@ -268,6 +276,11 @@ type unitWorld struct{ *world }
 
 func (w unitWorld) Active(_ context.Context, u string) (up bool, err error) {
 	err = w.do("active "+u, func() error { up = w.units[u]; return nil })
+	return up, err
+}
+
+func (w unitWorld) Ready(_ context.Context, u string) (up bool, err error) {
+	err = w.do("ready "+u, func() error { up = w.units[u] && w.ready; return nil })
 	return up, err
 }
 
@@ -367,6 +380,23 @@ func (w netWorld) Supervisor(_ context.Context, at netip.AddrPort) (alive bool, 
 	return alive, err
 }
 
+func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error) {
+	err = w.do("api "+path, func() error {
+		switch {
+		case !w.units["k3s.service"] || !w.ready || w.ranWith != string(w.files["/etc/rancher/k3s/config.yaml"].data):
+			return errors.New("connection refused")
+		case w.mute:
+			w.now = w.now.Add(10 * time.Second)
+			return errors.New("no answer within 10s")
+		}
+		w.now = w.now.Add(w.late)
+		status := map[bool]string{true: "True", false: "False"}[w.unready == ""]
+		out = fmt.Appendf(nil, `{"status":{"conditions":[{"type":"Ready","status":%q,"message":%q}]}}`, status, w.unready)
+		return nil
+	})
+	return out, err
+}
+
 func (w netWorld) Fetch(_ context.Context, url, name string, _ int64) error {
 	data, ok := w.served[url]
 	write := func(n int) { w.put(name, string(data[:n])) }
@@ -407,16 +437,8 @@ func (w progWorld) Run(_ context.Context, argv ...string) (out string, err error
 	err = w.do("run "+argv[0], func() error {
 		if argv[0] == "nft" {
 			out, err = w.runNft(argv[1:])
-			return err
 		}
-		if !slices.Contains(argv, "kubectl") {
-			return nil
-		}
-		if !w.ready || w.ranWith != string(w.files["/etc/rancher/k3s/config.yaml"].data) {
-			return errors.New("connection refused")
-		}
-		out = `{"status":{"conditions":[{"type":"Ready","status":"True"}]}}`
-		return nil
+		return err
 	})
 	return out, err
 }

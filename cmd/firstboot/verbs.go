@@ -17,17 +17,18 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/doctor"
 )
 
-// repaintEvery is how often the screen is put right.
-const repaintEvery = 10 * time.Second
+// refreshEvery is how often the screen is put right.
+const refreshEvery = 10 * time.Second
 
 func runAll(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := flags("run", args, nil); err != nil {
 		return err
 	}
-	d := &display.Display{Files: h.Files, Root: "/", Journal: os.Stdout}
+	d := display.New(h.Files, h.Clock, "/", os.Stdout)
+	defer d.Close()
 	go func() {
-		for h.Clock.Sleep(ctx, repaintEvery) == nil {
-			d.Repaint()
+		for h.Clock.Sleep(ctx, refreshEvery) == nil {
+			d.Refresh()
 		}
 	}()
 	err := firstboot.Run(ctx, h, firstboot.Options{Version: version}, d.Show)

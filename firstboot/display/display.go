@@ -22,48 +22,101 @@ import (
 // Display is the places of one node.
 type Display struct {
 	Files   firstboot.Files
+	Clock   firstboot.Clock
 	Root    string    // of /sys and /dev
 	Journal io.Writer // standard output of the service
 
 	mu       sync.Mutex
-	line     string // shown last
-	text     string
-	led      firstboot.State
 	last     *firstboot.Status
+	asked    int
+	lines    spared // in the journal and on serial lines
+	card     spared // the boot partition
+	led      firstboot.State
 	complain map[string]string
+}
+
+// New shows the status of a node whose files are given.
+func New(files firstboot.Files, clock firstboot.Clock, root string, journal io.Writer) *Display {
+	return &Display{Files: files, Clock: clock, Root: root, Journal: journal,
+		lines: spared{savings: 40 * interval}, card: spared{savings: 5 * interval}}
 }
 
 // Show puts a status everywhere. It is safe for concurrent use.
 func (d *Display) Show(s firstboot.Status) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.last == nil || s.Asked != d.asked {
+		d.asked = s.Asked
+		d.lines.hurry()
+		d.card.hurry()
+	}
 	d.last = &s
 	d.place("the screen", d.paint())
-	if line := s.Line(); line != d.line {
-		d.line = line
-		fmt.Fprintln(d.Journal, line+cause(s))
-		d.place("the serial console", d.serial(line))
-	}
 	d.place(firstboot.StatusJSON, d.Files.Put(firstboot.StatusJSON, bytes.NewReader(s.JSON()), firstboot.Attr{Mode: 0o644}))
-	if key := s.Line() + strings.Join(s.Addresses, " "); key != d.text {
-		err := d.statusText(s.Text())
-		if d.place(firstboot.StatusText, err); err == nil {
-			d.text = key
-		}
-	}
 	if s.State != d.led {
 		d.led = s.State
 		d.place("the light", d.light(s.State))
 	}
+	d.tell()
+	if !passing(s) {
+		d.tellCard()
+	}
 }
 
-// Repaint puts the last status on the screen again: the kernel and others
-// write there too.
-func (d *Display) Repaint() {
+// Refresh puts the last status on the screen again, as the kernel and others
+// write there too, and brings the places that had to wait up to date.
+func (d *Display) Refresh() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.place("the screen", d.paint())
+	d.tell()
+	d.tellCard()
 }
+
+// Close leaves the newest truth on the boot partition: the node is being
+// switched off, perhaps to read it.
+func (d *Display) Close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.card.hurry()
+	d.tellCard()
+}
+
+// tell writes to the journal and serial lines.
+func (d *Display) tell() {
+	if d.last == nil {
+		return
+	}
+	s := d.last.Lasting()
+	n := news{s.Line(), s.Brief()}
+	if d.lines.due(d.Clock.Now(), n) {
+		d.lines.there = n
+		fmt.Fprintln(d.Journal, s.Line()+cause(s))
+		d.place("the serial console", d.serial(s.Line()))
+	}
+}
+
+// tellCard writes to the boot partition. Times are no news. What is being done
+// can wait; a problem, and that there is none any more, cannot.
+func (d *Display) tellCard() {
+	if d.last == nil {
+		return
+	}
+	s := d.last.Lasting()
+	n := news{string(s.Text()), s.Brief()}
+	if passing(s) {
+		n.brief = ""
+	}
+	if d.card.due(d.Clock.Now(), n) {
+		s.Time, s.Checked = d.last.Time, d.last.Checked
+		if err := d.statusText(s.Text()); d.place(firstboot.StatusText, err) == nil {
+			d.card.there = n
+		}
+	}
+}
+
+// passing is a status that is often over in a moment.
+func passing(s firstboot.Status) bool { return s.State == firstboot.Working && s.Problem == nil }
 
 // cause is the technical reason, for the journal alone.
 func cause(s firstboot.Status) string {
@@ -77,7 +130,7 @@ func cause(s firstboot.Status) string {
 }
 
 // place tells the journal of a place that fails, once for every reason.
-func (d *Display) place(name string, err error) {
+func (d *Display) place(name string, err error) error {
 	why := ""
 	if err != nil {
 		why = err.Error()
@@ -89,6 +142,7 @@ func (d *Display) place(name string, err error) {
 		fmt.Fprintf(d.Journal, "firstboot: cannot show the status on %s: %s\n", name, why)
 	}
 	d.complain[name] = why
+	return err
 }
 
 // paint fills the screen as large as it is: a font for people who read it out

@@ -16,6 +16,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
+type clock struct{ firstboot.Clock }
+
+func (clock) Now() time.Time { return time.Now() }
+
 func write(t *testing.T, root, name, content string) {
 	t.Helper()
 	name = filepath.Join(root, name)
@@ -46,7 +50,7 @@ func TestEverywhere(t *testing.T) {
 		write(t, root, "sys/class/leds/ACT/"+f, "")
 	}
 	var journal bytes.Buffer
-	d := &display.Display{Files: host.Files{Root: root}, Root: root, Journal: &journal}
+	d := display.New(host.Files{Root: root}, clock{}, root, &journal)
 	s := firstboot.Status{State: firstboot.NeedsPerson, Node: "home-pi", Site: "home", Role: "agent", Step: "tailnet",
 		Time: time.Unix(0, 0).UTC(), Problem: &firstboot.Problem{Code: "key-spent", Summary: "The key was used.", Remedy: "Make a new one.", Person: true}}
 	d.Show(s)
@@ -92,7 +96,7 @@ func TestNothingThere(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "boot/firmware", "a file where a directory belongs")
 	var journal bytes.Buffer
-	d := &display.Display{Files: host.Files{Root: root}, Root: root, Journal: &journal}
+	d := display.New(host.Files{Root: root}, clock{}, root, &journal)
 	d.Show(firstboot.Status{State: firstboot.Working})
 	d.Show(firstboot.Status{State: firstboot.Waiting})
 	if n := strings.Count(journal.String(), "cannot show the status on /boot/firmware/STATUS.TXT"); n != 1 {

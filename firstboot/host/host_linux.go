@@ -62,18 +62,24 @@ func (programs) Run(ctx context.Context, argv ...string) (string, error) {
 // units talks to systemd by systemctl(1): it is there whenever systemd is.
 type units struct{ programs }
 
-// Active counts a unit that is starting or reloading.
-func (u units) Active(ctx context.Context, unit string) (bool, error) {
+// state is systemd's ActiveState of a unit.
+func (u units) state(ctx context.Context, unit string) (string, error) {
 	out, err := u.Run(ctx, "systemctl", "is-active", unit)
 	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return false, err
+	if errors.As(err, &exit) { // it also says by its exit code that a unit is not active
+		err = nil
 	}
-	switch strings.TrimSpace(out) {
-	case "active", "activating", "reloading", "refreshing":
-		return true, nil
-	}
-	return false, nil
+	return strings.TrimSpace(out), err
+}
+
+func (u units) Active(ctx context.Context, unit string) (bool, error) {
+	s, err := u.state(ctx, unit)
+	return s == "active" || s == "activating" || s == "reloading" || s == "refreshing", err
+}
+
+func (u units) Ready(ctx context.Context, unit string) (bool, error) {
+	s, err := u.state(ctx, unit)
+	return s == "active", err
 }
 
 func (u units) Start(ctx context.Context, unit string) error {

@@ -5,8 +5,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -18,8 +16,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -87,7 +83,10 @@ func (n *self) startServer(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", c.file, err)
 		}
 	case n.one("server") == "":
-		c.ID, c.Credential = random(), random()
+		c.ID = random()
+		if c.Credential, err = issue(&x509.Certificate{Subject: pkix.Name{CommonName: "stand-in", Organization: []string{"system:masters"}}}); err != nil {
+			return err
+		}
 		log.Printf("level=info msg=\"created cluster %s\" cluster-init=%v", c.ID, n.on("cluster-init"))
 	}
 	if err := c.save(); err != nil {
@@ -103,11 +102,11 @@ func (n *self) listen(ctx context.Context) error {
 		return err
 	}
 	n.cluster.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})
-	l, err := tls.Listen("tcp", ":6443", &tls.Config{Certificates: []tls.Certificate{cert}})
+	l, err := tls.Listen("tcp", ":6443", &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert})
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: n.cluster.handler(), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: troubled(n.cluster.handler()), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		<-ctx.Done()
 		srv.Close()
@@ -116,21 +115,17 @@ func (n *self) listen(ctx context.Context) error {
 	return nil
 }
 
-func (n *self) certificate() (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	t := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "k3s stand-in"}, NotAfter: time.Now().AddDate(10, 0, 0), IsCA: true, BasicConstraintsValid: true}
-	for _, san := range n.settings["tls-san"] {
-		if ip := net.ParseIP(san); ip != nil {
-			t.IPAddresses = append(t.IPAddresses, ip)
-			continue
+// troubled answers late, or not at all, while it is told to.
+func troubled(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for failure() == "hang" && r.Context().Err() == nil {
+			time.Sleep(50 * time.Millisecond)
 		}
-		t.DNSNames = append(t.DNSNames, san)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+		if failure() == "slow" {
+			time.Sleep(4 * time.Second)
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func (c *cluster) handler() http.Handler {
@@ -149,14 +144,19 @@ func bearer(r *http.Request) string {
 	return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 }
 
+// holds reports whether a request came with the cluster's own certificate.
+func (c *cluster) holds(r *http.Request) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own, err := tls.X509KeyPair([]byte(c.Credential), []byte(c.Credential))
+	return err == nil && len(r.TLS.PeerCertificates) > 0 && bytes.Equal(r.TLS.PeerCertificates[0].Raw, own.Certificate[0])
+}
+
 // api answers the holders of the credential, as an API server would. An etcd
 // only server has none of its own: here it answers for those it belongs to.
 func (c *cluster) api(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		c.mu.Lock()
-		ok := c.Credential != "" && bearer(r) == c.Credential
-		c.mu.Unlock()
-		if !ok {
+		if !c.holds(r) {
 			http.Error(w, "401 Unauthorized", http.StatusUnauthorized)
 			return
 		}
@@ -294,6 +294,10 @@ func (m *member) object() map[string]any {
 
 // call speaks to a server whose certificate is not known yet.
 func call(ctx context.Context, method, url, token string, in, out any) error {
+	return callWith(ctx, &tls.Config{InsecureSkipVerify: true}, method, url, token, in, out)
+}
+
+func callWith(ctx context.Context, conf *tls.Config, method, url, token string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	b, err := json.Marshal(in)
@@ -305,7 +309,7 @@ func call(ctx context.Context, method, url, token string, in, out any) error {
 		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return err

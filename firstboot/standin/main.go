@@ -9,7 +9,9 @@
 //
 // It fails on purpose where /etc/rancher/k3s/standin-fail says how: "start"
 // (exits at once), "ready" (never becomes ready), "flag" (complains like k3s
-// about a flag).
+// about a flag), "crash" (exits when it has become ready, as k3s does that
+// loses its lease), "hang" (takes questions and answers none), "slow" (answers
+// after four seconds, as k3s did on an etcd whose disk was busy).
 package main
 
 import (

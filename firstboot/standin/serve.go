@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -121,6 +120,8 @@ func (n *self) live(ctx context.Context) error {
 			return err
 		case err != nil:
 			log.Printf("level=error msg=%q", err.Error())
+		case ready && failure() == "crash":
+			return errors.New("leaderelection lost for k3s")
 		case !ready && failure() != "ready":
 			ready = true
 			log.Print("level=info msg=\"k3s is up and running\" standin=true")
@@ -147,7 +148,7 @@ func (n *self) beat(ctx context.Context) error {
 		var w welcome
 		err := call(ctx, "POST", server+"/v1-standin/join", n.token, n.hello(), &w)
 		if err == nil {
-			err = n.hear(server, w, !heard)
+			err = n.hear(ctx, server, w, !heard)
 		}
 		if err != nil {
 			faults = append(faults, err)
@@ -166,7 +167,7 @@ func (n *self) beat(ctx context.Context) error {
 
 // hear takes over what a server says. The first one to answer becomes the one
 // that kubectl asks.
-func (n *self) hear(server string, w welcome, first bool) error {
+func (n *self) hear(ctx context.Context, server string, w welcome, first bool) error {
 	n.servers = n.servers[:0]
 	for _, m := range w.Nodes {
 		if m.Role == "server" {
@@ -176,7 +177,7 @@ func (n *self) hear(server string, w welcome, first bool) error {
 	slices.Sort(n.servers)
 	if first && n.asks != server {
 		n.asks = server
-		if err := n.writeKubeconfigs(server, w.Credential); err != nil {
+		if err := n.writeKubeconfigs(ctx, server, w.Credential); err != nil {
 			return err
 		}
 	}
@@ -184,33 +185,6 @@ func (n *self) hear(server string, w welcome, first bool) error {
 		return n.cluster.adopt(w)
 	}
 	return nil
-}
-
-func (n *self) writeKubeconfigs(server, credential string) error {
-	if err := writeKubeconfig(filepath.Join(n.data, "agent/kubelet.kubeconfig"), server, credential); err != nil {
-		return err
-	}
-	if n.role != "server" || n.on("disable-apiserver") {
-		return nil
-	}
-	return writeKubeconfig("/etc/rancher/k3s/k3s.yaml", "https://127.0.0.1:6443", credential)
-}
-
-func writeKubeconfig(name, server, token string) error {
-	conf := map[string]any{
-		"apiVersion": "v1", "kind": "Config", "current-context": "default",
-		"clusters": []any{map[string]any{"name": "default", "cluster": map[string]any{"server": server, "insecure-skip-tls-verify": true}}},
-		"users":    []any{map[string]any{"name": "default", "user": map[string]any{"token": token}}},
-		"contexts": []any{map[string]any{"name": "default", "context": map[string]any{"cluster": "default", "user": "default"}}},
-	}
-	b, err := json.MarshalIndent(conf, "", "  ") // JSON is YAML
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(at(name)), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(at(name), b, 0o600)
 }
 
 // notify follows sd_notify(3).

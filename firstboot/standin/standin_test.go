@@ -150,7 +150,39 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	open.fails("server", "can be read by others")
+	broken := newMachine(t, program, serverYAML, "t")
+	broken.write("etc/rancher/k3s/standin-fail", "crash")
+	broken.fails("server", "leaderelection lost")
 	told := newMachine(t, program, serverYAML, "t")
 	told.write("etc/rancher/k3s/standin-fail", "start\n")
 	told.fails("server", "told to fail")
+}
+
+// TestTroubles: a running server that is told to be slow or to hang, and is
+// well again.
+func TestTroubles(t *testing.T) {
+	server := newMachine(t, build(t), serverYAML, "t")
+	server.start("server")
+	asks := func(limit time.Duration) (time.Duration, error) {
+		cmd, began := server.command("kubectl", "get", "--raw", "/readyz"), time.Now()
+		timer := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
+		defer timer.Stop()
+		err := cmd.Run()
+		return time.Since(began), err
+	}
+	if took, err := asks(time.Minute); err != nil || took > 3*time.Second {
+		t.Fatalf("well: after %v: %v", took, err)
+	}
+	server.write("etc/rancher/k3s/standin-fail", "slow")
+	if took, err := asks(time.Minute); err != nil || took < 4*time.Second {
+		t.Errorf("slow: after %v: %v", took, err)
+	}
+	server.write("etc/rancher/k3s/standin-fail", "hang")
+	if _, err := asks(2 * time.Second); err == nil {
+		t.Error("it hangs and answers")
+	}
+	server.write("etc/rancher/k3s/standin-fail", "")
+	if took, err := asks(time.Minute); err != nil || took > 3*time.Second {
+		t.Errorf("well again: after %v: %v", took, err)
+	}
 }

@@ -1,0 +1,156 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// apiTime bounds one question to the API. An API server gives up on its own
+// store after two seconds, and a healthy one answers within one.
+const apiTime = 10 * time.Second
+
+// kubeconfig is what k3s writes of one: a single cluster and a single user,
+// with files named (kubelet.kubeconfig) or held (k3s.yaml).
+type kubeconfig struct {
+	Clusters []struct {
+		Cluster struct {
+			Server string
+			CA     string `yaml:"certificate-authority"`
+			CAData string `yaml:"certificate-authority-data"`
+		}
+	}
+	Users []struct {
+		User struct {
+			Cert     string `yaml:"client-certificate"`
+			CertData string `yaml:"client-certificate-data"`
+			Key      string `yaml:"client-key"`
+			KeyData  string `yaml:"client-key-data"`
+		}
+	}
+}
+
+// API asks by itself: kubectl is k3s' 80 MB, unpacked and started, which costs
+// a Pi seconds for what is asked twice a minute.
+func (n network) API(ctx context.Context, conf, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTime)
+	defer cancel()
+	data, err := n.content(conf)
+	if err != nil {
+		return nil, err
+	}
+	var c kubeconfig
+	if err := yaml.Unmarshal(data, &c); err != nil {
+		return nil, fmt.Errorf("%s: %w", conf, err)
+	}
+	if len(c.Clusters) == 0 || len(c.Users) == 0 {
+		return nil, fmt.Errorf("%s names no cluster", conf)
+	}
+	trusted, err := n.identity(c)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", conf, err)
+	}
+	return get(ctx, trusted, c.Clusters[0].Cluster.Server+path)
+}
+
+func get(ctx context.Context, conf *tls.Config, address string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	var where *url.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, fmt.Errorf("no answer within %v", apiTime)
+	case errors.As(err, &where): // the address is the same every time
+		return nil, where.Err
+	case err != nil:
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", resp.Status, failed(string(body)))
+	}
+	return body, nil
+}
+
+// failed picks what is not well from the list that /readyz answers
+// (k8s.io/apiserver, healthz), or the message of the API's Status object.
+func failed(body string) string {
+	var status struct{ Message string }
+	if json.Unmarshal([]byte(body), &status) == nil && status.Message != "" {
+		return status.Message
+	}
+	lines := strings.Split(strings.TrimSpace(body), "\n")
+	var bad []string
+	for _, l := range lines {
+		if what, ok := strings.CutPrefix(l, "[-]"); ok {
+			bad = append(bad, what)
+		}
+	}
+	if len(bad) > 0 {
+		return strings.Join(bad, ", ")
+	}
+	return lines[0]
+}
+
+// identity is whom a kubeconfig trusts, and who it says one is.
+func (n network) identity(c kubeconfig) (*tls.Config, error) {
+	cluster, user := c.Clusters[0].Cluster, c.Users[0].User
+	ca, err := n.held(cluster.CAData, cluster.CA)
+	if err != nil {
+		return nil, err
+	}
+	conf := &tls.Config{RootCAs: x509.NewCertPool()}
+	if !conf.RootCAs.AppendCertsFromPEM(ca) {
+		return nil, errors.New("no certificate authority")
+	}
+	cert, err := n.held(user.CertData, user.Cert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := n.held(user.KeyData, user.Key)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	conf.Certificates = []tls.Certificate{pair}
+	return conf, err
+}
+
+// held is what a kubeconfig holds itself, or the file that it names.
+func (n network) held(data, name string) ([]byte, error) {
+	if data != "" {
+		return base64.StdEncoding.DecodeString(data)
+	}
+	return n.content(name)
+}
+
+func (n network) content(name string) ([]byte, error) {
+	f, err := n.files.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var b bytes.Buffer
+	_, err = b.ReadFrom(io.LimitReader(f, 1<<20))
+	return b.Bytes(), err
+}

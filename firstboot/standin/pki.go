@@ -1,0 +1,146 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// issue signs a certificate with its own key and returns both as PEM.
+func issue(t *x509.Certificate) (string, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	t.SerialNumber, t.NotAfter, t.BasicConstraintsValid = big.NewInt(1), time.Now().AddDate(10, 0, 0), true
+	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	if err != nil {
+		return "", err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})) +
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})), nil
+}
+
+// certificate is the server's own. It outlives a restart, as k3s' does: those
+// who joined trust it by their kubeconfig.
+func (n *self) certificate() (tls.Certificate, error) {
+	name := at(filepath.Join(n.data, "server/tls/standin.pem"))
+	if b, err := os.ReadFile(name); err == nil {
+		return tls.X509KeyPair(b, b)
+	}
+	t := &x509.Certificate{Subject: pkix.Name{CommonName: "k3s stand-in"}, IsCA: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(n.one("node-ip"))}}
+	for _, san := range n.settings["tls-san"] {
+		if ip := net.ParseIP(san); ip != nil {
+			t.IPAddresses = append(t.IPAddresses, ip)
+			continue
+		}
+		t.DNSNames = append(t.DNSNames, san)
+	}
+	both, err := issue(t)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	if err := put(name, []byte(both)); err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair([]byte(both), []byte(both))
+}
+
+func put(name string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(name, data, 0o600)
+}
+
+// writeKubeconfigs writes what k3s does, in its two forms: the kubelet's names
+// files, the administrator's holds their content.
+func (n *self) writeKubeconfigs(ctx context.Context, server, credential string) error {
+	var ca []byte
+	if err := call(ctx, "GET", server+"/cacerts", "", nil, &ca); err != nil {
+		return err
+	}
+	files := map[string]string{}
+	for name, content := range map[string]string{"server-ca.crt": string(ca), "client-kubelet.crt": credential, "client-kubelet.key": credential} {
+		files[name] = filepath.Join(n.data, "agent", name)
+		if err := put(at(files[name]), []byte(content)); err != nil {
+			return err
+		}
+	}
+	if err := writeKubeconfig(filepath.Join(n.data, "agent/kubelet.kubeconfig"),
+		map[string]any{"server": server, "certificate-authority": files["server-ca.crt"]},
+		map[string]any{"client-certificate": files["client-kubelet.crt"], "client-key": files["client-kubelet.key"]}); err != nil {
+		return err
+	}
+	if n.role != "server" || n.on("disable-apiserver") {
+		return nil
+	}
+	return writeKubeconfig("/etc/rancher/k3s/k3s.yaml",
+		map[string]any{"server": "https://127.0.0.1:6443", "certificate-authority-data": n.cluster.ca}, // JSON writes bytes in base64
+		map[string]any{"client-certificate-data": []byte(credential), "client-key-data": []byte(credential)})
+}
+
+func writeKubeconfig(name string, cluster, user map[string]any) error {
+	b, err := json.MarshalIndent(map[string]any{
+		"apiVersion": "v1", "kind": "Config", "current-context": "default",
+		"clusters": []any{map[string]any{"name": "default", "cluster": cluster}},
+		"users":    []any{map[string]any{"name": "default", "user": user}},
+		"contexts": []any{map[string]any{"name": "default", "context": map[string]any{"cluster": "default", "user": "default"}}},
+	}, "", "  ") // JSON is YAML
+	if err != nil {
+		return err
+	}
+	return put(at(name), b)
+}
+
+// readKubeconfig reads either form.
+func readKubeconfig(name string) (server string, conf *tls.Config, err error) {
+	var c struct {
+		Clusters []struct{ Cluster map[string]string }
+		Users    []struct{ User map[string]string }
+	}
+	b, err := os.ReadFile(at(name))
+	if err != nil {
+		return "", nil, err
+	}
+	if err := yaml.Unmarshal(b, &c); err != nil {
+		return "", nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(c.Clusters) == 0 || len(c.Users) == 0 {
+		return "", nil, fmt.Errorf("%s names no cluster", name)
+	}
+	cluster, user := c.Clusters[0].Cluster, c.Users[0].User
+	pair, err := tls.X509KeyPair(held(user, "client-certificate"), held(user, "client-key"))
+	conf = &tls.Config{RootCAs: x509.NewCertPool(), Certificates: []tls.Certificate{pair}}
+	conf.RootCAs.AppendCertsFromPEM(held(cluster, "certificate-authority"))
+	return cluster["server"], conf, err
+}
+
+func held(from map[string]string, name string) []byte {
+	var data []byte
+	if json.Unmarshal([]byte(`"`+from[name+"-data"]+`"`), &data) == nil && len(data) > 0 {
+		return data
+	}
+	data, _ = os.ReadFile(at(from[name])) // without it, TLS says what is missing
+	return data
+}
