@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/host"
 )
 
 // build compiles the stand-in.
@@ -128,6 +130,12 @@ func TestServerAndAgent(t *testing.T) {
 	out, err := server.command("kubectl", "--kubeconfig", "/etc/rancher/k3s/k3s.yaml", "get", "--raw", "/readyz").Output()
 	if err != nil || string(out) != "ok" {
 		t.Errorf("readyz: %s, %v", out, err)
+	}
+	for m, conf := range map[*machine]string{server: "/etc/rancher/k3s/k3s.yaml", agent: "/var/lib/rancher/k3s/agent/kubelet.kubeconfig"} {
+		out, err := host.New(m.root, nil).Net.API(t.Context(), conf, "/readyz")
+		if err != nil || string(out) != "ok" {
+			t.Errorf("firstboot asks with %s: %s, %v", conf, out, err)
+		}
 	}
 	newMachine(t, program, agentYAML, "wrong").fails("agent", "not authorized")
 	newMachine(t, program, agentYAML, "agent-token").fails("agent", "Node password rejected")
