@@ -53,14 +53,10 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prepareOut(opt.Out); err != nil { // before minutes of downloads
-		return nil, err
-	}
-	in, err := p.resolve(ctx)
+	in, err := p.gather(ctx, watch)
 	if err != nil {
 		return nil, err
 	}
-	watch.lap("resolve")
 	id := inputsDigest(in.lock)
 	if m := p.upToDate(id); m != nil {
 		return &Result{Image: opt.Out, Manifest: m, Files: p.files(), Unchanged: true, Stages: watch.stages}, nil
@@ -99,6 +95,33 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	}
 	watch.lap("publish")
 	return &Result{Image: opt.Out, Manifest: m, Files: p.files(), Stale: p.stale(), Stages: watch.stages}, nil
+}
+
+// gather finds packages and components. While a component is being fetched or
+// compiled, packages are decoded: there will be something to build, whatever it
+// turns out to be.
+func (p *plan) gather(ctx context.Context, watch *stopwatch) (*inputs, error) {
+	if err := prepareOut(p.opt.Out); err != nil { // before minutes of downloads
+		return nil, err
+	}
+	components := p.searchComponents(ctx)
+	defer components.close()
+	in, err := p.resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	watch.lap("resolve")
+	if !components.over() {
+		if in.decoded, err = p.decode(ctx, in); err != nil {
+			return nil, err
+		}
+		watch.lap("packages")
+	}
+	if err := components.addTo(in); err != nil {
+		return nil, err
+	}
+	watch.lap("components")
+	return in, nil
 }
 
 // imageVersion is the date of the newest index and the beginning of the

@@ -2,6 +2,7 @@ package image
 
 import (
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/board"
@@ -82,9 +83,13 @@ type stopwatch struct {
 
 func newStopwatch() *stopwatch { return &stopwatch{last: time.Now()} }
 
-// lap ends the stage that began at the lap before.
+// lap ends the stage that began at the lap before, or a part of a stage.
 func (s *stopwatch) lap(name string) {
 	now := time.Now()
-	s.stages = append(s.stages, Stage{Name: name, Seconds: now.Sub(s.last).Seconds()})
+	i := slices.IndexFunc(s.stages, func(have Stage) bool { return have.Name == name })
+	if i < 0 {
+		i, s.stages = len(s.stages), append(s.stages, Stage{Name: name})
+	}
+	s.stages[i].Seconds += now.Sub(s.last).Seconds()
 	s.last = now
 }

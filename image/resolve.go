@@ -1,7 +1,6 @@
 package image
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/image/apt"
 	"github.com/going-mobile/imagebuilder/image/component"
+	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/lock"
 )
@@ -24,11 +24,12 @@ var cutDependencies = map[string][]string{"linux-image-*": {"linux-initramfs-too
 type inputs struct {
 	lock       *lock.Lock
 	packages   []*apt.Package
+	decoded    []*deb.Package // once they are
 	components []*component.Resolved
 	warnings   []string
 }
 
-// resolve turns a plan into pinned inputs: by the given lock, or else by the
+// resolve turns a plan into pinned packages: by the given lock, or else by the
 // mirrors' current indexes.
 func (p *plan) resolve(ctx context.Context) (*inputs, error) {
 	in := &inputs{}
@@ -42,9 +43,6 @@ func (p *plan) resolve(ctx context.Context) (*inputs, error) {
 		err = p.fromArchive(ctx, in, mirrors)
 	}
 	if err != nil {
-		return nil, err
-	}
-	if err := p.resolveComponents(ctx, in); err != nil {
 		return nil, err
 	}
 	if p.opt.Lock != nil && p.opt.Lock.Inputs != "" && p.opt.Lock.Inputs != p.data {
@@ -172,70 +170,6 @@ func (p *plan) coveredByLock(l *lock.Lock) error {
 		}
 	}
 	return errors.Join(missing...)
-}
-
-// resolveComponents finds every component, in the lock's order of names.
-func (p *plan) resolveComponents(ctx context.Context, in *inputs) error {
-	opt := component.Options{
-		Overrides: p.opt.Components, Mirror: p.opt.ComponentMirror, Strict: p.opt.Strict,
-		ModTime: in.lock.Timestamp, Progress: p.opt.Progress, Pins: pins(p.opt.Lock),
-	}
-	names := p.components
-	for name := range p.opt.Components {
-		names = append(names, name)
-	}
-	pinned := in.lock.Components
-	in.lock.Components = nil
-	for _, name := range sortedSet(names) {
-		r, err := component.Resolve(ctx, p.opt.Cache, name, p.opt.Board.Arch, opt)
-		if err != nil {
-			return err
-		}
-		in.components = append(in.components, r)
-		in.lock.Components = append(in.lock.Components, lockComponent(r))
-	}
-	if p.opt.Lock != nil && len(pinned) > len(in.components) {
-		in.warnings = append(in.warnings, "the lock pins components that this image does not have")
-	}
-	return nil
-}
-
-func lockComponent(r *component.Resolved) lock.Component {
-	pin := r.Pin()
-	c := lock.Component{
-		Name: r.Name, Version: pin.Version, Arch: r.Arch, URL: pin.URL,
-		BuiltFrom: pin.Module, Toolchain: pin.Toolchain, SHA256: pin.SHA256, Size: pin.Size, Deferred: r.Deferred,
-	}
-	if r.Source == component.FromFile { // a path, not an address
-		c.URL, c.File = "", pin.URL
-	}
-	return c
-}
-
-func pins(l *lock.Lock) map[string]component.Pin {
-	if l == nil {
-		return nil
-	}
-	out := map[string]component.Pin{}
-	for _, c := range l.Components {
-		out[c.Name] = component.Pin{
-			Version: c.Version, Source: sourceOf(c), URL: cmp.Or(c.URL, c.File),
-			Module: c.BuiltFrom, Toolchain: c.Toolchain, SHA256: c.SHA256, Size: c.Size,
-		}
-	}
-	return out
-}
-
-func sourceOf(c lock.Component) component.Source {
-	switch {
-	case c.Deferred:
-		return component.Deferred
-	case c.BuiltFrom != "":
-		return component.FromModule
-	case c.File != "":
-		return component.FromFile
-	}
-	return component.FromRelease
 }
 
 // inputsDigest hashes what determines the image's bytes.

@@ -42,6 +42,9 @@ type root struct {
 // the largest first: a kernel that came last would keep one processor busy
 // while the others wait.
 func (p *plan) decode(ctx context.Context, in *inputs) ([]*deb.Package, error) {
+	if in.decoded != nil {
+		return in.decoded, nil
+	}
 	index := map[*apt.Package]int{}
 	for i, pkg := range in.packages {
 		index[pkg] = i
@@ -117,6 +120,8 @@ func (p *plan) finishRoot(ctx context.Context, r *root) error {
 func (p *plan) addComponents(r *root, in *inputs) error {
 	for _, c := range in.components {
 		for _, n := range c.Nodes {
+			n = n.Clone()
+			n.ModTime = in.lock.Timestamp
 			if err := addWithParents(r.tree, n); err != nil {
 				return fmt.Errorf("component %s: %w", c.Name, err)
 			}

@@ -37,7 +37,7 @@ type stage struct {
 	bytes, total atomic.Int64
 	last         atomic.Pointer[string]
 	bar          *mpb.Bar
-	reported     int64 // bytes at the last plain line; only the ticker reads it
+	reported     int64 // tasks that had ended at the last plain line; only the ticker reads it
 }
 
 const plainInterval = 3 * time.Second
@@ -86,14 +86,22 @@ func (u *ui) addBar(s *stage) *mpb.Bar {
 				return fmt.Sprintf("%4d/%-4d", s.ended.Load(), s.tasks.Load())
 			})),
 		mpb.AppendDecorators(
-			decor.CountersKibiByte("% .1f / % .1f"), decor.Name("  "),
-			decor.Any(func(decor.Statistics) string { return s.rate() }), decor.Name("  "),
+			decor.Any(func(decor.Statistics) string { return s.amount() }), decor.Name("  "),
 			decor.Any(func(decor.Statistics) string { return s.current() })))
 }
 
-func (s *stage) rate() string {
-	seconds := time.Since(s.began).Seconds()
-	return fmt.Sprintf("%.1f MB/s", float64(s.bytes.Load())/1e6/max(seconds, 0.001))
+// amount tells how far a stage is: bytes, or time where nobody knows the end.
+func (s *stage) amount() string {
+	seconds, total := time.Since(s.began).Seconds(), float64(s.total.Load())/1e6
+	done := float64(s.bytes.Load()) / 1e6
+	rate := done / max(seconds, 0.001)
+	switch {
+	case done == 0 && total == 0:
+		return fmt.Sprintf("for %.0f s", seconds)
+	case total == 0:
+		return fmt.Sprintf("%.1f MB, %.1f MB/s", done, rate)
+	}
+	return fmt.Sprintf("%.1f of %.1f MB, %.1f MB/s", done, total, rate)
 }
 
 func (s *stage) current() string {
@@ -142,13 +150,12 @@ func (u *ui) plainLines() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, s := range u.order {
-		now := s.bytes.Load()
-		if now == s.reported && s.reported != 0 {
+		ended, tasks := s.ended.Load(), s.tasks.Load()
+		if ended == tasks && ended == s.reported {
 			continue
 		}
-		s.reported = now
-		fmt.Fprintf(u.out, "%s: %d of %d done, %.1f of %.1f MB, %s, last %s\n", s.name, s.ended.Load(), s.tasks.Load(),
-			float64(now)/1e6, float64(s.total.Load())/1e6, s.rate(), s.current())
+		s.reported = ended
+		fmt.Fprintf(u.out, "%s: %d of %d done, %s, last %s\n", s.name, ended, tasks, s.amount(), s.current())
 	}
 }
 

@@ -45,7 +45,7 @@ func (q *request) install(ctx context.Context, file tree.Content, d download, fr
 				return nil, err
 			}
 		}
-		r.Nodes = append(r.Nodes, &tree.Node{Path: f.Path, Mode: f.mode(), ModTime: q.opt.ModTime, Content: content, Source: q.source(r)})
+		r.Nodes = append(r.Nodes, &tree.Node{Path: f.Path, Mode: f.mode(), Content: content, Source: q.source(r)})
 	}
 	q.addLinks(r)
 	return r, nil
@@ -78,7 +78,7 @@ func (q *request) addLinks(r *Resolved) {
 }
 
 func (q *request) link(l Link, r *Resolved) *tree.Node {
-	return &tree.Node{Path: l.Path, Mode: fs.ModeSymlink | 0o777, Link: l.Target, ModTime: q.opt.ModTime, Source: q.source(r)}
+	return &tree.Node{Path: l.Path, Mode: fs.ModeSymlink | 0o777, Link: l.Target, Source: q.source(r)}
 }
 
 // member unpacks one file of an archive into the cache.

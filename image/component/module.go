@@ -23,7 +23,7 @@ func (q *request) build(ctx context.Context) (*Resolved, error) {
 		return nil, err
 	}
 	content, err := q.cache.Derive(ctx, kind, q.buildKey(version), func(w io.Writer) error {
-		task := q.opt.Progress.Start("build", q.ModuleVersion(), -1)
+		task := q.opt.Progress.Start("compile", q.ModuleVersion()+" for "+q.arch, -1)
 		err := q.compile(ctx, gocmd, w)
 		task.Done(err)
 		return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fetch"
@@ -24,8 +23,6 @@ type Options struct {
 	Mirror string
 	// Strict makes an error of what would be deferred.
 	Strict bool
-	// ModTime is given to every node of the tree.
-	ModTime time.Time
 	// Progress may be nil.
 	Progress progress.Reporter
 	// Go is the toolchain's command, default "go"; "-" never builds.
@@ -67,7 +64,7 @@ type Resolved struct {
 	Warning             string // what is wrong with it, one line; "" for nothing
 	BuiltFrom           string // "tailscale.com@v1.102.5"
 	Toolchain           string // "go1.26.8"
-	// Nodes are to be added to the image, without parent directories.
+	// Nodes are to be added to the image, without parent directories or times.
 	Nodes []*tree.Node
 
 	format string

@@ -1,0 +1,122 @@
+package image
+
+import (
+	"cmp"
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/going-mobile/imagebuilder/image/component"
+	"github.com/going-mobile/imagebuilder/image/lock"
+)
+
+// search finds the components while packages are fetched and decoded: one of
+// them may have to be compiled, which takes longer than all the rest.
+type search struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	found  []*component.Resolved // in the lock's order of names
+	err    error
+}
+
+func (p *plan) searchComponents(ctx context.Context) *search {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &search{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.found, s.err = p.findComponents(ctx)
+	}()
+	return s
+}
+
+// close ends a search that nobody waits for any more.
+func (s *search) close() {
+	s.cancel()
+	<-s.done
+}
+
+// over tells whether there is nothing left to wait for.
+func (s *search) over() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *plan) findComponents(ctx context.Context) ([]*component.Resolved, error) {
+	opt := component.Options{
+		Overrides: p.opt.Components, Mirror: p.opt.ComponentMirror, Strict: p.opt.Strict,
+		Progress: p.opt.Progress, Pins: pins(p.opt.Lock),
+	}
+	names := p.components
+	for name := range p.opt.Components {
+		names = append(names, name)
+	}
+	names = sortedSet(names)
+	found := make([]*component.Resolved, len(names))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, name := range names {
+		g.Go(func() (err error) {
+			found[i], err = component.Resolve(ctx, p.opt.Cache, name, p.opt.Board.Arch, opt)
+			return err
+		})
+	}
+	return found, g.Wait()
+}
+
+// addTo waits for the components and adds them to what is known of the image.
+func (s *search) addTo(in *inputs) error {
+	<-s.done
+	if s.err != nil {
+		return s.err
+	}
+	pinned := len(in.lock.Components)
+	in.components, in.lock.Components = s.found, nil
+	for _, r := range s.found {
+		in.lock.Components = append(in.lock.Components, lockComponent(r))
+	}
+	if pinned > len(s.found) {
+		in.warnings = append(in.warnings, "the lock pins components that this image does not have")
+	}
+	return nil
+}
+
+func lockComponent(r *component.Resolved) lock.Component {
+	pin := r.Pin()
+	c := lock.Component{
+		Name: r.Name, Version: pin.Version, Arch: r.Arch, URL: pin.URL,
+		BuiltFrom: pin.Module, Toolchain: pin.Toolchain, SHA256: pin.SHA256, Size: pin.Size, Deferred: r.Deferred,
+	}
+	if r.Source == component.FromFile { // a path, not an address
+		c.URL, c.File = "", pin.URL
+	}
+	return c
+}
+
+func pins(l *lock.Lock) map[string]component.Pin {
+	if l == nil {
+		return nil
+	}
+	out := map[string]component.Pin{}
+	for _, c := range l.Components {
+		out[c.Name] = component.Pin{
+			Version: c.Version, Source: sourceOf(c), URL: cmp.Or(c.URL, c.File),
+			Module: c.BuiltFrom, Toolchain: c.Toolchain, SHA256: c.SHA256, Size: c.Size,
+		}
+	}
+	return out
+}
+
+func sourceOf(c lock.Component) component.Source {
+	switch {
+	case c.Deferred:
+		return component.Deferred
+	case c.BuiltFrom != "":
+		return component.FromModule
+	case c.File != "":
+		return component.FromFile
+	}
+	return component.FromRelease
+}
