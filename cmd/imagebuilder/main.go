@@ -19,7 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
 const (
@@ -158,7 +158,7 @@ func subcommand(cmd *cobra.Command, args []string) error {
 	for _, sub := range cmd.Commands() {
 		names = append(names, sub.Name())
 	}
-	if near := strictyaml.Nearest(args[0], names); near != "" {
+	if near := nearest.Name(args[0], names); near != "" {
 		return usagef("'%s' has no command %q; did you mean %q?", cmd.CommandPath(), args[0], near)
 	}
 	return usagef("'%s' has no command %q; see '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
 // Service is what a name in firewall opens.
@@ -52,7 +52,7 @@ func checkService(name string) error {
 		return nil
 	}
 	known := slices.Sorted(maps.Keys(Services))
-	if near := strictyaml.Nearest(name, known); near != "" {
+	if near := nearest.Name(name, known); near != "" {
 		return fmt.Errorf("unknown service (did you mean %q?)", near)
 	}
 	return fmt.Errorf("unknown service; one of %s", strings.Join(known, ", "))

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
@@ -70,7 +71,7 @@ func (v *validator) role(c *Config) {
 	case c.Role == "":
 		v.refuse("role", "is missing; one of %s", strings.Join(known, ", "))
 	case !slices.Contains(known, string(c.Role)):
-		if near := strictyaml.Nearest(string(c.Role), known); near != "" {
+		if near := nearest.Name(string(c.Role), known); near != "" {
 			v.refuse("role", "unknown role (did you mean %q?)", near)
 			return
 		}

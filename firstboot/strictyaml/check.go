@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
 // checker compares a document with the Go type it is decoded into and
@@ -158,7 +160,7 @@ func (c *checker) structure(n *yaml.Node, t reflect.Type, field string) {
 }
 
 func (c *checker) unknown(k *yaml.Node, field string, known []string) {
-	if near := Nearest(k.Value, known); near != "" {
+	if near := nearest.Name(k.Value, known); near != "" {
 		c.add(k.Line, field, "unknown (did you mean %q?)", near)
 		return
 	}

@@ -184,18 +184,6 @@ func TestErrorf(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	boards := []string{"generic-amd64", "generic-arm64", "optiplex-7050", "rpi4"}
-	for word, want := range map[string]string{
-		"rpi": "rpi4", "rpi5": "rpi4", "RPI4": "rpi4", "optiplex7050": "optiplex-7050", "generic-adm64": "generic-amd64",
-		"": "", "toaster": "", strings.Repeat("a", 100): "",
-	} {
-		if got := Nearest(word, boards); got != want {
-			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
-		}
-	}
-}
-
 // FuzzDecode: never a panic, and what is accepted is accepted again after
 // yaml itself has written it.
 func FuzzDecode(f *testing.F) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
 // ResolveError tells why no set of packages fits. Each reason names the whole
@@ -152,45 +154,11 @@ func listNames(ps []*Package) string {
 
 // similar returns up to three names that a typing error turns into name.
 func (a *Archive) similar(name string) []string {
-	var best [3][]string // by distance
+	var known []string
 	for _, p := range a.parts {
-		for i := range p.index.len() {
-			n := string(p.index.name(p.index.packages[i*packageSize:]))
-			if d := distance(name, n, 2); d <= 2 {
-				best[d] = append(best[d], n)
-			}
+		for rec := range slices.Chunk(p.index.packages, packageSize) {
+			known = append(known, string(p.index.name(rec)))
 		}
 	}
-	for i := range best {
-		slices.Sort(best[i])
-		best[i] = slices.Compact(best[i])
-	}
-	if len(name) < 4 { // every short name is near every other
-		best[2] = nil
-	}
-	out := slices.Concat(best[:]...)
-	return out[:min(3, len(out))]
-}
-
-// distance is the Levenshtein distance, or more than limit if it exceeds it.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) > limit || len(b)-len(a) > limit {
-		return limit + 1
-	}
-	prev, cur := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := range len(a) {
-		cur[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			cur[j+1] = min(prev[j]+cost, prev[j+1]+1, cur[j]+1)
-		}
-		prev, cur = cur, prev
-	}
-	return prev[len(b)]
+	return nearest.Names(name, known, 3)
 }

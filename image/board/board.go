@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
@@ -135,7 +136,7 @@ func Load(name string, from ...fs.FS) (*Board, error) {
 		}
 	}
 	known := Names(from...)
-	return nil, &UnknownError{Name: name, Nearest: strictyaml.Nearest(name, known), Known: known}
+	return nil, &UnknownError{Name: name, Nearest: nearest.Name(name, known), Known: known}
 }
 
 // Names lists the boards of the file systems, sorted.

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
@@ -120,7 +121,7 @@ func Find(name string) (*Component, error) {
 		}
 		names = append(names, list[i].Name)
 	}
-	if near := strictyaml.Nearest(name, names); near != "" {
+	if near := nearest.Name(name, names); near != "" {
 		return nil, fmt.Errorf("component %q is unknown (did you mean %q?)", name, near)
 	}
 	return nil, fmt.Errorf("component %q is unknown; there are %s", name, strings.Join(names, ", "))

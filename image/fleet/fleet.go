@@ -19,6 +19,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
@@ -213,7 +214,7 @@ func (f *Fleet) Find(name string) (Node, error) {
 	if n, ok := f.Nodes.Get(name); ok {
 		return n, nil
 	}
-	if near := strictyaml.Nearest(name, f.Nodes.Names); near != "" {
+	if near := nearest.Name(name, f.Nodes.Names); near != "" {
 		return Node{}, fmt.Errorf("the fleet has no node %q; did you mean %q?", name, near)
 	}
 	return Node{}, fmt.Errorf("the fleet has no node %q; its nodes are %v", name, f.Nodes.Names)

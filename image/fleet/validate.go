@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
@@ -73,7 +74,7 @@ func (c *checker) has(role node.Role) bool {
 
 // unknown says that a name is none of known, and which comes near.
 func unknown(name, kind string, known []string) string {
-	if near := strictyaml.Nearest(name, known); near != "" {
+	if near := nearest.Name(name, known); near != "" {
 		return fmt.Sprintf("%q is no %s of this file (did you mean %q?)", name, kind, near)
 	}
 	return fmt.Sprintf("%q is no %s of this file (known: %s)", name, kind, strings.Join(known, ", "))

@@ -2,9 +2,12 @@ package kmod
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
 // softdep is a module's wish for others around it, modprobe.d(5).
@@ -312,4 +315,14 @@ func (m *Modules) decodeClosure(text string) ([]Module, error) {
 		list = append(list, Module{Name: x.name, Path: x.path, Soft: soft, Needs: words[1 : len(words)-1]})
 	}
 	return list, nil
+}
+
+// unknown is the error for a name that nothing has.
+func (m *Modules) unknown(name string) error {
+	known := slices.AppendSeq(slices.Collect(maps.Keys(m.files)), maps.Keys(m.builtin))
+	near := nearest.Names(normalise(name), known, 3)
+	if len(near) == 0 {
+		return fmt.Errorf("no module %q in /%s", name, m.dir)
+	}
+	return fmt.Errorf("no module %q in /%s: did you mean %s?", name, m.dir, strings.Join(near, ", "))
 }

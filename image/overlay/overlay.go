@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -143,7 +144,7 @@ func Load(fsys fs.FS, name string) (*Overlay, error) {
 	if err != nil {
 		known := Names(fsys)
 		if !slices.Contains(known, name) {
-			return nil, &UnknownError{Name: name, Nearest: strictyaml.Nearest(name, known), Known: known}
+			return nil, &UnknownError{Name: name, Nearest: nearest.Name(name, known), Known: known}
 		}
 		return nil, fmt.Errorf("overlay %s: %w", name, err)
 	}
