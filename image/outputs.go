@@ -132,7 +132,7 @@ func packageList(pkgs []*deb.Package, r *root) []manifest.Package {
 	}
 	list := make([]manifest.Package, 0, len(pkgs))
 	for _, pkg := range pkgs {
-		source, sourceVersion := sourceOfDeb(pkg)
+		source, sourceVersion := pkg.Origin()
 		list = append(list, manifest.Package{
 			Name: pkg.Name, Version: pkg.Version, Arch: pkg.Architecture, SHA256: pkg.SHA256,
 			Source: source, SourceVersion: sourceVersion, Size: size[pkg.Name+" "+pkg.Version],

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 )
 
 // required and optional are the lists of k3s' contrib/util/check-config.sh
@@ -145,16 +147,13 @@ func (p *patient) loaded(module string) bool {
 	return strings.Contains(p.text("/lib/modules/"+p.release+"/modules.builtin"), "/"+module+".ko")
 }
 
-// packages reads dpkg's status database, deb822(5): names of what is "ii".
+// packages reads dpkg's status database: names of what is "ii".
 func (p *patient) packages() map[string]bool {
 	out := map[string]bool{}
-	name := ""
-	for _, l := range strings.Split(p.text("/var/lib/dpkg/status"), "\n") {
-		if n, ok := strings.CutPrefix(l, "Package: "); ok {
-			name = n
-		}
-		if l == "Status: install ok installed" || l == "Status: hold ok installed" {
-			out[name] = true
+	all, _ := deb822.All(p.text("/var/lib/dpkg/status")) // what cannot be read is not there
+	for _, f := range all {
+		if f["status"] == "install ok installed" || f["status"] == "hold ok installed" {
+			out[f["package"]] = true
 		}
 	}
 	return out

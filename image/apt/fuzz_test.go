@@ -2,7 +2,6 @@ package apt
 
 import (
 	"bytes"
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -143,40 +142,6 @@ func FuzzDependencies(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestStanzaReader(t *testing.T) {
-	tests := []struct{ name, in, want string }{
-		{"blank lines around", "\n\na: 1\n\n\n \nb: 2\n\n", "a: 1\n|b: 2\n|"},
-		{"no newline at the end", "a: 1\n\nb: 2", "a: 1\n|b: 2\n|"},
-		{"carriage returns", "a: 1\r\n\r\nb: 2\r\n", "a: 1\n|b: 2\n|"},
-		{"dropped with its continuation", "a: 1\nx: 1\n more\n more\nb: 2\n", "a: 1\nb: 2\n|"},
-		{"kept with its continuation", "A: 1\n more\nx: 1\n", "A: 1\n more\n|"},
-		{"nothing", "\n", ""},
-		{"not a field", "a 1\n", `line 1: "a 1" is not a field`},
-		{"continuation of nothing", " a\n", "line 1: continuation of no field"},
-		{"long line", "a: 1\nb: " + strings.Repeat("x", maxLine) + "\n", "line 2: longer than 1048576 bytes"},
-	}
-	for _, tc := range tests {
-		t.Run(tc.name, func(t *testing.T) {
-			s := newStanzaReader(strings.NewReader(tc.in), func(name []byte) bool { return string(name) != "x" })
-			got := ""
-			for {
-				stanza, err := s.next()
-				if err == io.EOF {
-					break
-				}
-				if err != nil {
-					got = err.Error()
-					break
-				}
-				got += string(stanza) + "|"
-			}
-			if got != tc.want {
-				t.Errorf("got  %q\nwant %q", got, tc.want)
-			}
-		})
-	}
 }
 
 // The table is deb-version(7) and the corner cases of dpkg's own tests.

@@ -11,7 +11,8 @@ import (
 	"os"
 	"slices"
 	"sort"
-	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 )
 
 // An index is a Packages file in a form that opens in a millisecond: the
@@ -54,9 +55,9 @@ type provideRecord struct {
 // writeIndex turns a Packages file into an index.
 func writeIndex(w io.Writer, packages io.Reader) error {
 	var b indexBuilder
-	s := newStanzaReader(packages, keptField)
+	s := deb822.NewReader(packages, keptField)
 	for {
-		stanza, err := s.next()
+		stanza, err := s.Next()
 		if err == io.EOF {
 			return b.finish(w)
 		}
@@ -64,7 +65,7 @@ func writeIndex(w io.Writer, packages io.Reader) error {
 			return err
 		}
 		if err := b.add(stanza); err != nil {
-			return fmt.Errorf("paragraph before line %d: %w", s.line, err)
+			return fmt.Errorf("paragraph before line %d: %w", s.Line, err)
 		}
 		if _, err := w.Write(stanza); err != nil {
 			return err
@@ -79,7 +80,7 @@ type indexBuilder struct {
 }
 
 func (b *indexBuilder) add(stanza []byte) error {
-	name := string(rawField(stanza, "Package"))
+	name := string(deb822.Field(stanza, "Package"))
 	if !validName(name) || len(name) > 1000 {
 		return fmt.Errorf("%q is not a package name", shorten(name))
 	}
@@ -87,10 +88,10 @@ func (b *indexBuilder) add(stanza []byte) error {
 		return errors.New("index is longer than 4 GiB")
 	}
 	rec := packageRecord{name: name, off: uint32(b.off), len: uint32(len(stanza)), crc: crc32.Checksum(stanza, crcTable)}
-	if string(rawField(stanza, "Essential")) == "yes" {
+	if string(deb822.Field(stanza, "Essential")) == "yes" {
 		rec.flags |= flagEssential
 	}
-	for _, v := range bytes.Split(rawField(stanza, "Provides"), []byte(",")) {
+	for _, v := range bytes.Split(deb822.Field(stanza, "Provides"), []byte(",")) {
 		if v, _, _ := bytes.Cut(bytes.TrimSpace(v), []byte(" ")); len(v) > 0 && len(v) <= 1000 {
 			b.provides = append(b.provides, provideRecord{string(providedName(v)), uint32(len(b.packages))})
 		}
@@ -106,19 +107,6 @@ func providedName(v []byte) []byte {
 		return v[:i]
 	}
 	return v
-}
-
-// rawField returns the value of a field of a stanza, however its name is
-// written: archives have one spelling, deb822(5) allows any.
-func rawField(stanza []byte, name string) []byte {
-	for len(stanza) > 0 {
-		if len(stanza) > len(name) && stanza[len(name)] == ':' && strings.EqualFold(string(stanza[:len(name)]), name) {
-			value := stanza[len(name)+1:]
-			return bytes.TrimSpace(value[:fieldEnd(value)])
-		}
-		_, stanza, _ = bytes.Cut(stanza, []byte("\n"))
-	}
-	return nil
 }
 
 // finish writes the tables.

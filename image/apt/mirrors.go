@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 )
 
 // Mirrors are base URLs of Debian's two archives, in order of preference.
@@ -236,11 +238,8 @@ func archOption(options string) []string {
 // parseDeb822Sources reads the paragraph format of .sources files.
 func parseDeb822Sources(text string) ([]source, error) {
 	var all []source
-	for _, text := range paragraphs(text) {
-		f, err := parseParagraph(text)
-		if err != nil {
-			return all, err
-		}
+	paragraphs, err := deb822.All(text)
+	for _, f := range paragraphs {
 		if !slices.Contains(strings.Fields(f["types"]), "deb") {
 			continue
 		}
@@ -252,23 +251,5 @@ func parseDeb822Sources(text string) ([]source, error) {
 			enabled:    !slices.Contains([]string{"no", "false", "without", "off", "disable", "0"}, strings.ToLower(f["enabled"])),
 		})
 	}
-	return all, nil
-}
-
-// paragraphs cuts a file at blank lines and drops comments, which may stand
-// anywhere, also inside a field.
-func paragraphs(text string) []string {
-	var out []string
-	var b strings.Builder
-	for line := range strings.Lines(text + "\n\n") {
-		switch {
-		case strings.HasPrefix(line, "#"):
-		case strings.TrimSpace(line) != "":
-			b.WriteString(line)
-		case b.Len() > 0:
-			out = append(out, b.String())
-			b.Reset()
-		}
-	}
-	return out
+	return all, err
 }

@@ -88,7 +88,7 @@ deb http:/// trixie main
 		{"other files of the directory", files("sources.list.d/a.list.save", "deb http://x.example/debian trixie main\n", "sources.list.d/README", "hello"), Mirrors{}, ""},
 		{"a broken line hides nothing else", files("sources.list", "deb http://x.example/debian\nnonsense here\ndeb [arch=amd64 http://x\ndeb http://y.example/debian trixie main\n"),
 			Mirrors{Archive: []string{"http://y.example/debian/"}}, "/etc/apt/sources.list: line 1: URI or suite is missing\nline 2: \"nonsense\" is neither deb nor deb-src\nline 3: options are not closed by ]"},
-		{"broken paragraphs", files("sources.list.d/x.sources", "Types deb\n"), Mirrors{}, `/etc/apt/sources.list.d/x.sources: "Types deb" is not a field`},
+		{"broken paragraphs", files("sources.list.d/x.sources", "Types deb\n"), Mirrors{}, `/etc/apt/sources.list.d/x.sources: line 1: "Types deb" is not a field`},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {

@@ -8,11 +8,13 @@ import (
 
 	"pault.ag/go/debian/dependency"
 	"pault.ag/go/debian/version"
+
+	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 )
 
 // parsePackage reads one stanza of a Packages index.
 func parsePackage(stanza string, arch *dependency.Arch) (*Package, error) {
-	f, err := parseParagraph(stanza)
+	f, err := deb822.Parse(stanza)
 	if err != nil {
 		return nil, err
 	}
@@ -28,8 +30,8 @@ func parsePackage(stanza string, arch *dependency.Arch) (*Package, error) {
 		Essential:    f["essential"] == "yes",
 	}
 	p.Description, _, _ = strings.Cut(f["description"], "\n")
-	p.Source, p.SourceVersion = parseSource(f["source"], p)
-	for _, step := range []func(paragraph, *dependency.Arch) error{p.check, p.sizes, p.relations} {
+	p.Source, p.SourceVersion = deb822.Source(f["source"], p.Name, p.Version)
+	for _, step := range []func(deb822.Paragraph, *dependency.Arch) error{p.check, p.sizes, p.relations} {
 		if err := step(f, arch); err != nil {
 			return nil, fmt.Errorf("package %s: %w", p.Name, err)
 		}
@@ -37,19 +39,7 @@ func parsePackage(stanza string, arch *dependency.Arch) (*Package, error) {
 	return p, nil
 }
 
-// parseSource reads "name (version)"; what is missing is the binary's own.
-func parseSource(s string, p *Package) (name, version string) {
-	name, rest, ok := strings.Cut(s, "(")
-	if name = strings.TrimSpace(name); name == "" {
-		name = p.Name
-	}
-	if !ok {
-		return name, p.Version
-	}
-	return name, strings.TrimSpace(strings.TrimSuffix(rest, ")"))
-}
-
-func (p *Package) check(paragraph, *dependency.Arch) error {
+func (p *Package) check(deb822.Paragraph, *dependency.Arch) error {
 	if !validName(p.Name) {
 		return fmt.Errorf("%q is not a package name", p.Name)
 	}
@@ -65,7 +55,7 @@ func (p *Package) check(paragraph, *dependency.Arch) error {
 	return nil
 }
 
-func (p *Package) sizes(f paragraph, _ *dependency.Arch) error {
+func (p *Package) sizes(f deb822.Paragraph, _ *dependency.Arch) error {
 	var err error
 	if p.Size, err = strconv.ParseInt(f["size"], 10, 64); err != nil || p.Size <= 0 {
 		return fmt.Errorf("size %q is not a positive number", f["size"])
@@ -80,7 +70,7 @@ func (p *Package) sizes(f paragraph, _ *dependency.Arch) error {
 	return nil
 }
 
-func (p *Package) relations(f paragraph, arch *dependency.Arch) error {
+func (p *Package) relations(f deb822.Paragraph, arch *dependency.Arch) error {
 	for name, to := range map[string]*[]Dependency{
 		"pre-depends": &p.PreDepends, "depends": &p.Depends, "recommends": &p.Recommends,
 	} {

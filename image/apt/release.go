@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 )
 
 // releaseFile is the signed list of an archive's indexes.
@@ -27,7 +29,7 @@ type releaseEntry struct {
 
 // parseRelease reads the text of a Release file.
 func parseRelease(text string) (*releaseFile, error) {
-	f, err := parseParagraph(strings.TrimRight(text, "\n"))
+	f, err := deb822.Parse(strings.TrimRight(text, "\n"))
 	if err != nil {
 		return nil, err
 	}

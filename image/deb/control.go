@@ -8,6 +8,8 @@ import (
 	"path"
 	"regexp"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 )
 
 // readControl reads control.tar: plain files without directories.
@@ -71,6 +73,10 @@ var (
 
 // identify fills in who p is from its control paragraph.
 func (p *Package) identify() error {
+	control, err := deb822.Parse(strings.TrimSpace(p.Control))
+	if err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
 	for _, f := range []struct {
 		name string
 		dst  *string
@@ -80,9 +86,9 @@ func (p *Package) identify() error {
 		{"Version", &p.Version, versionForm},
 		{"Architecture", &p.Architecture, archForm},
 	} {
-		v, err := field(p.Control, f.name)
-		if err != nil {
-			return err
+		v, ok := control[strings.ToLower(f.name)]
+		if !ok {
+			return fmt.Errorf("control: no field %s", f.name)
 		}
 		if !f.form.MatchString(v) {
 			return fmt.Errorf("control: bad %s %q", f.name, v)
@@ -90,27 +96,4 @@ func (p *Package) identify() error {
 		*f.dst = v
 	}
 	return nil
-}
-
-// field returns the one-line value of a field of the first paragraph. Names
-// of fields are not case-sensitive, deb-control(5).
-func field(paragraph, name string) (string, error) {
-	found, value := false, ""
-	for line := range strings.Lines(strings.TrimLeft(paragraph, "\n")) {
-		if strings.TrimSpace(line) == "" {
-			break
-		}
-		k, v, ok := strings.Cut(line, ":")
-		if !ok || !strings.EqualFold(k, name) {
-			continue
-		}
-		if found {
-			return "", fmt.Errorf("control: field %s occurs twice", name)
-		}
-		found, value = true, strings.TrimSpace(v)
-	}
-	if !found {
-		return "", fmt.Errorf("control: no field %s", name)
-	}
-	return value, nil
 }

@@ -14,6 +14,7 @@
 package deb
 
 import (
+	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -31,6 +32,11 @@ type Package struct {
 	Nodes []*tree.Node
 	// SHA256 is the digest of the .deb in lower-case hex.
 	SHA256 string
+}
+
+// Origin returns the source package that p was built from.
+func (p *Package) Origin() (name, version string) {
+	return deb822.Source(deb822.Field(p.Control, "Source"), p.Name, p.Version)
 }
 
 // Limits on what a package may unpack to. The largest of trixie is far below:

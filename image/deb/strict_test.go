@@ -50,7 +50,7 @@ func TestRefusals(t *testing.T) {
 		"control is a link":       {withControl(link("./control", "/etc/passwd")), "not a plain file"},
 		"control in directory":    {withControl(file("./a/control", testControl)), "not a plain file"},
 		"control without version": {withControl(file("./control", "Package: hello\nArchitecture: all\n")), "no field Version"},
-		"control field twice":     {withControl(file("./control", testControl+"version: 3\n")), "Version occurs twice"},
+		"control field twice":     {withControl(file("./control", testControl+"version: 3\n")), "field version occurs twice"},
 		"package name":            {withControl(file("./control", "Package: ../x\nVersion: 1\nArchitecture: all\n")), `bad Package "../x"`},
 		"control too big":         {withControl(file("./control", strings.Repeat("x", 65<<10))), "more than 65536 bytes"},
 		"absolute path":           {debOf(file("/etc/passwd", "")), `absolute path "/etc/passwd"`},

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -30,10 +31,14 @@ func Packages(root *tree.Tree) ([]Package, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dpkg database: %w", err)
 	}
+	all, err := deb822.All(string(data))
+	if err != nil {
+		return nil, fmt.Errorf("dpkg database: %w", err)
+	}
 	var list []Package
-	for _, stanza := range strings.Split(string(data), "\n\n") {
-		p, installed := parseStanza(stanza)
-		if !installed {
+	for _, f := range all {
+		p := Package{Name: f["package"], Version: f["version"], Arch: f["architecture"]}
+		if p.Name == "" || !strings.HasSuffix(f["status"], " installed") {
 			continue
 		}
 		if p.Size, err = installedSize(root, p); err != nil {
@@ -43,24 +48,6 @@ func Packages(root *tree.Tree) ([]Package, error) {
 	}
 	slices.SortFunc(list, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
-}
-
-func parseStanza(stanza string) (p Package, installed bool) {
-	for line := range strings.Lines(stanza) {
-		key, value, _ := strings.Cut(line, ":")
-		value = strings.TrimSpace(value)
-		switch key {
-		case "Package":
-			p.Name = value
-		case "Version":
-			p.Version = value
-		case "Architecture":
-			p.Arch = value
-		case "Status":
-			installed = strings.HasSuffix(value, " installed")
-		}
-	}
-	return p, installed && p.Name != ""
 }
 
 // installedSize sums the files of a package's list that are still there.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -147,7 +148,7 @@ func md5Of(c tree.Content) (string, error) {
 // theirs in the name.
 func (s *state) dpkgInfo(p *deb.Package) error {
 	name := path.Join(contract.DpkgDir, "info", p.Name)
-	if controlField(p.Control, "Multi-Arch") == "same" {
+	if deb822.Field(p.Control, "Multi-Arch") == "same" {
 		name += ":" + p.Architecture
 	}
 	var list strings.Builder
@@ -166,14 +167,4 @@ func (s *state) dpkgInfo(p *deb.Package) error {
 		}
 	}
 	return nil
-}
-
-// controlField returns a field of one line of a control paragraph.
-func controlField(paragraph, field string) string {
-	for line := range strings.SplitSeq(paragraph, "\n") {
-		if value, ok := strings.CutPrefix(line, field+":"); ok {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
 }

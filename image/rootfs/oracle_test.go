@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/overlay"
@@ -378,7 +379,7 @@ func statusFields(t *testing.T, file string) map[string][]string {
 			}
 		}
 		slices.Sort(fields)
-		out[controlField(paragraph, "Package")] = fields
+		out[deb822.Field(paragraph, "Package")] = fields
 	}
 	return out
 }
