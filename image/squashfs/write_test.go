@@ -255,7 +255,7 @@ func TestRefusals(t *testing.T) {
 		node *tree.Node
 		opt  Options
 	}{
-		{`/f: squashfs cannot store the extended attribute "system.posix_acl_access"`, file(tree.Node{Xattrs: map[string][]byte{"system.posix_acl_access": nil}}), Options{}},
+		{`/f: squashfs stores extended attributes of user.*, trusted.* and security.*, not "system.posix_acl_access"`, file(tree.Node{Xattrs: map[string][]byte{"system.posix_acl_access": nil}}), Options{}},
 		{"is out of range", file(tree.Node{Xattrs: map[string][]byte{"user.x": make([]byte, 65537)}}), Options{}},
 		{"is out of range", file(tree.Node{Xattrs: map[string][]byte{"user.": nil}}), Options{}},
 		{"time 1969-12-31T23:59:59Z does not fit", file(tree.Node{ModTime: time.Unix(-1, 0)}), Options{}},
