@@ -1,0 +1,113 @@
+//go:build vm && linux
+
+package vmtest
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+// TestTroubles is what happens to the cluster of a joined node: k3s hangs,
+// answers as late as a real one did whose disk was busy, crashes again and
+// again, and once between two looks. Screen, card and programs tell it within
+// a minute and are green again by themselves. Nothing is written meanwhile by
+// a node to which nothing happens.
+func TestTroubles(t *testing.T) {
+	tn := newTailnet(t)
+	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
+	m.personalise(tn.first("home-pi"))
+	m.powerOn()
+	m.seeJoined()
+	if os.Getenv("K3S") == "" { // only the stand-in can be told to fail
+		m.told("hang", "The cluster does not answer as it should: no answer within 10s", "k3s-silent")
+		m.told("slow", "The cluster answers late, after", "k3s-slow")
+		m.told("crash", "The cluster program", "k3s-failed k3s-starting k3s-restarted k3s-silent")
+	}
+	m.follows("joined", "JOINED - everything is fine", "Checked")
+	m.sh("kill -9 $(systemctl show -P MainPID k3s)")
+	m.until("told of the crash", func(firstboot.Status) bool {
+		return strings.Contains(m.sh("journalctl -b -u firstboot -o cat --no-pager | tail -5"), "problem=k3s-")
+	})
+	m.follows("joined", "JOINED - everything is fine")
+	m.idles()
+	tn.Stop()
+	m.rests()
+}
+
+// told lets the stand-in fail and then be well again.
+func (m *machine) told(how, words, codes string) {
+	m.t.Helper()
+	m.follows("joined", "JOINED - everything is fine", "Checked")
+	m.sh("echo %s > /etc/rancher/k3s/standin-fail", how)
+	s := m.follows(how, "WAITING - the node keeps trying by itself", words)
+	if s.Problem == nil || !strings.Contains(codes, s.Problem.Code) {
+		m.t.Errorf("%s: %s", how, s.Line())
+	}
+	m.screenshot("k3s-" + how)
+	m.sh("rm /etc/rancher/k3s/standin-fail")
+}
+
+// follows waits until the card says some words, for a minute, and returns what
+// programs read then.
+func (m *machine) follows(what string, words ...string) firstboot.Status {
+	m.t.Helper()
+	began := time.Now()
+	for {
+		text := strings.Join(strings.Fields(m.sh("cat /boot/firmware/STATUS.TXT; firstboot status")), " ")
+		missing := 0
+		for _, w := range words {
+			if strings.Count(text, w) < 2 { // on the card, and as of now
+				missing++
+			}
+		}
+		took := time.Since(began).Round(time.Second)
+		switch {
+		case missing == 0:
+			m.t.Logf("%s: told after %v", what, took)
+			return m.status()
+		case took > time.Minute:
+			m.t.Fatalf("%s: not told after a minute: %s", what, text)
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// idles is how many bytes all programs of a joined node write in two minutes
+// in which nothing happens, the tailnet's and the journal among them.
+func (m *machine) idles() int {
+	m.t.Helper()
+	written := func() int {
+		n, err := strconv.Atoi(m.sh("awk '{print $7}' /sys/block/vda/stat")) // in sectors; Documentation/block/stat.rst
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		return n * 512
+	}
+	const told = "stat -c %%Y /boot/firmware/STATUS.TXT"
+	time.Sleep(time.Minute) // the boot's last writes
+	before, card, cpu := written(), m.sh(told), m.sh("systemctl show -P CPUUsageNSec firstboot")
+	time.Sleep(2 * time.Minute)
+	n := written() - before
+	m.t.Logf("two minutes of a joined node: %d bytes written; CPU ns of firstboot: %s, then %s", n, cpu, m.sh("systemctl show -P CPUUsageNSec firstboot"))
+	if m.sh(told) != card {
+		m.t.Errorf("STATUS.TXT was written though nothing happened")
+	}
+	return n
+}
+
+// rests counts what tailscaled tells while its server is down.
+func (m *machine) rests() {
+	m.t.Helper()
+	const count = "journalctl -b -u tailscaled -o cat --no-pager | wc -l"
+	before := m.sh(count)
+	time.Sleep(2 * time.Minute)
+	m.t.Logf("two minutes without Headscale: %s lines of tailscaled, then %s", before, m.sh(count))
+	if debug := m.sh("journalctl -b -u tailscaled -o cat --no-pager | grep -c '\\[v1' || true"); debug != "0" {
+		m.t.Errorf("%s lines for debugging in the journal", debug)
+	}
+}
