@@ -96,7 +96,19 @@ var faults = []struct {
 	{"password", func(w *world) {
 		w.ready = false
 		w.journal = "x\nlevel=error msg=\"Node password rejected, duplicate hostname\""
-	}, "k3s-password", []string{"k3s kubectl delete node"}, true},
+	}, "k3s-password", []string{"k3s kubectl delete node home-pi", "In Headscale, delete the old machine of this name"}, true},
+	{"a dead member's name", func(w *world) {
+		w.ready = false
+		w.journal = "level=fatal msg=\"etcd cluster join failed: duplicate node name found, please use a unique name for this node\""
+	}, "k3s-password", []string{"k3s kubectl delete node home-pi"}, true},
+	{"a server that is starting", func(w *world) {
+		w.ready = false
+		w.journal = "level=error msg=\"failed to get CA certs: https://100.64.0.9:6443/v1-k3s/server-bootstrap: 401 Unauthorized\""
+	}, "k3s-refused", []string{"does not let this node in yet", "wait ten minutes", "a new token"}, false},
+	{"unlike servers", func(w *world) {
+		w.ready = false
+		w.journal = "level=fatal msg=\"failed to validate server configuration: critical configuration value mismatch between servers\""
+	}, "k3s-config", []string{"critical configuration value mismatch", "Correct k3s: config:"}, true},
 	{"flag", func(w *world) { w.ready = false; w.journal = "Error: flag provided but not defined: -nonsense" }, "k3s-config", []string{"-nonsense"}, true},
 }
 

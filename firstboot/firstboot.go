@@ -121,6 +121,7 @@ func (r *runner) pass(ctx context.Context) error {
 			return err
 		}
 	}
+	r.status.Notice = m.notice
 	return r.watch(ctx, m)
 }
 

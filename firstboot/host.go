@@ -141,6 +141,9 @@ type Net interface {
 	Supervisor(ctx context.Context, at netip.AddrPort) (bool, error)
 	// API asks the cluster for a path, with the rights that a kubeconfig gives.
 	API(ctx context.Context, kubeconfig, path string) ([]byte, error)
+	// Etcd asks this machine's etcd whether it is a member that votes, of a
+	// cluster that has a leader.
+	Etcd(ctx context.Context) error
 	// Fetch downloads an address to a file of so many bytes, 0 if that is
 	// unknown, resuming what is there.
 	Fetch(ctx context.Context, url, name string, size int64) error

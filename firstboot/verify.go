@@ -31,6 +31,7 @@ func (m *machine) verifyDone(ctx context.Context) (bool, error) {
 	if ok, err := m.exists(joinedFile); err != nil || !ok {
 		return false, err
 	}
+	m.compareServers(ctx)
 	return m.Slot.Blessed(ctx)
 }
 
@@ -48,13 +49,22 @@ func (m *machine) verifyDo(ctx context.Context) error {
 // if it is.
 func (m *machine) clusterFault(ctx context.Context) *Problem {
 	m.answered = 0
-	if m.cfg.Role == node.Server {
+	switch m.cfg.Role {
+	case node.Server:
 		if _, err := m.ask(ctx, adminConf, "/readyz"); err != nil {
 			return m.k3sFault(ctx, err)
 		}
+	case node.Witness: // it has no API of its own to ask
+		if err := m.Net.Etcd(ctx); err != nil {
+			return m.k3sFault(ctx, fmt.Errorf("its etcd does not vote yet: %w", err))
+		}
 	}
 	// The kubelet may read its own node, and its settings are there for every
-	// role; a witness and an agent have no others.
+	// role, but for a witness only when it has found the API of a server. It
+	// waits for that: k3s lets no member vote for long that is no node.
+	if ok, err := m.exists(kubeletConf); err == nil && !ok {
+		return m.k3sFault(ctx, errors.New("no server has answered it yet"))
+	}
 	out, err := m.ask(ctx, kubeletConf, "/api/v1/nodes/"+m.cfg.Node)
 	if err != nil {
 		return m.k3sFault(ctx, err)
@@ -109,15 +119,17 @@ func nodeReady(object []byte) error {
 // k3sWords are what k3s logs (1.3x) about faults that waiting does not mend.
 var k3sWords = []struct{ word, code string }{
 	{"node password rejected", "k3s-password"},
+	{"duplicate node name found", "k3s-password"},
 	{"token ca hash does not match", "k3s-token"},
 	{"invalid token format", "k3s-token"},
 	{"failed to normalize server token", "k3s-token"},
 	{"failed to normalize token", "k3s-token"},
-	{"not authorized", "k3s-token"},
-	{"401 unauthorized", "k3s-token"},
+	{"not authorized", "k3s-refused"},
+	{"401 unauthorized", "k3s-refused"},
 	{"bootstrap data already found and encrypted with different token", "k3s-token"},
 	{"flag provided but not defined", "k3s-config"},
 	{"unknown flag", "k3s-config"},
+	{"critical configuration value mismatch", "k3s-config"},
 }
 
 // k3sFault finds out why k3s does not answer. Until it has said that it is

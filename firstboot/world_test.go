@@ -39,6 +39,9 @@ type world struct {
 	journal  string
 	ready    bool          // k3s comes up
 	mute     bool          // and gives no answer
+	apart    bool          // and has heard of no API
+	etcd     error         // of a witness
+	nodes    string        // the cluster's list of them
 	late     time.Duration // or one after this time
 	unready  string        // why the cluster does not call the node ready
 	starts   int           // of k3s
@@ -207,6 +210,9 @@ func (w *world) startK3s() {
 		}
 	}
 	w.put("/var/lib/rancher/k3s/agent/joined", "")
+	if !w.apart {
+		w.put("/var/lib/rancher/k3s/agent/kubelet.kubeconfig", "")
+	}
 	w.put("/var/lib/rancher/k3s/agent", "")
 }
 
@@ -390,12 +396,18 @@ func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error)
 			return errors.New("no answer within 10s")
 		}
 		w.now = w.now.Add(w.late)
+		if strings.HasPrefix(path, "/api/v1/nodes?") {
+			out = []byte(w.nodes)
+			return nil
+		}
 		status := map[bool]string{true: "True", false: "False"}[w.unready == ""]
 		out = fmt.Appendf(nil, `{"status":{"conditions":[{"type":"Ready","status":%q,"message":%q}]}}`, status, w.unready)
 		return nil
 	})
 	return out, err
 }
+
+func (w netWorld) Etcd(context.Context) error { return w.do("etcd", func() error { return w.etcd }) }
 
 func (w netWorld) Fetch(_ context.Context, url, name string, _ int64) error {
 	data, ok := w.served[url]

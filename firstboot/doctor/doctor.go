@@ -41,6 +41,7 @@ func Examine(ctx context.Context, h firstboot.Host) []Finding {
 	p.kernel()
 	p.system()
 	p.longhorn(ctx)
+	p.cluster(ctx)
 	p.firewall(ctx)
 	return p.found
 }

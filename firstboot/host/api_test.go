@@ -114,3 +114,34 @@ users: [{user: {client-certificate-data: %q, client-key-data: %q}}]
 		t.Errorf("nobody listens: %v", err)
 	}
 }
+
+// TestEtcd hears what etcd 3.6 itself answers: a member that votes, one that
+// learns, one that lost the others.
+func TestEtcd(t *testing.T) {
+	h := host.New(t.TempDir(), nil)
+	for want, answer := range map[string]string{
+		"":                                      "ok\n",
+		"non_learner failed: not supported":     "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[-]non_learner failed: not supported for learner\n\n",
+		"linearizable_read failed: etcdserver:": "[+]data_corruption ok\n[+]serializable_read ok\n[-]linearizable_read failed: etcdserver: request timed out\n[+]non_learner ok\n\n",
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/readyz" {
+				http.NotFound(w, r)
+				return
+			}
+			if want != "" {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+			fmt.Fprint(w, answer)
+		}))
+		host.SetEtcd(s.URL + "/readyz")
+		err := h.Net.Etcd(context.Background())
+		s.Close()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", answer, err)
+		}
+		if err := h.Net.Etcd(context.Background()); err == nil {
+			t.Error("an etcd that is gone votes")
+		}
+	}
+}

@@ -69,14 +69,17 @@ func (c *Config) flags() Flags {
 
 // ParseArgs reads the flags of a running k3s from its node's annotation
 // k3s.io/node-args: a JSON list, in which settings of config.yaml stand as
-// flag and value one after the other.
+// flag and value one after the other. Of an agent there are none.
 func ParseArgs(annotation string) (Flags, error) {
 	var args []string
 	if err := json.Unmarshal([]byte(annotation), &args); err != nil {
 		return nil, fmt.Errorf("k3s.io/node-args: %w", err)
 	}
+	if len(args) == 0 || args[0] != "server" {
+		return nil, nil
+	}
 	f := Flags{}
-	for i := 0; i < len(args); i++ {
+	for i := 1; i < len(args); i++ {
 		name, ok := strings.CutPrefix(args[i], "--")
 		if !ok {
 			continue

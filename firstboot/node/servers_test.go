@@ -105,6 +105,9 @@ func TestParseArgs(t *testing.T) {
 	if got := node.Unlike(f.Alike(), node.Flags{}.Alike()); !slices.Equal(got, want) {
 		t.Errorf("unlike a plain server in %q", got)
 	}
+	if f, err := node.ParseArgs(`["agent","--node-name","cabin-box"]`); err != nil || f != nil {
+		t.Errorf("an agent: %v, %v", f, err)
+	}
 	if _, err := node.ParseArgs("no JSON"); err == nil {
 		t.Error("accepted")
 	}

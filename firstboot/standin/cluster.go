@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -28,7 +29,7 @@ import (
 type hello struct {
 	Name, IP, Role, Password string
 	Labels                   map[string]string
-	Taints                   []string
+	Taints, Args             []string
 }
 
 type welcome struct {
@@ -107,12 +108,31 @@ func (n *self) listen(ctx context.Context) error {
 		return err
 	}
 	srv := &http.Server{Handler: troubled(n.cluster.handler()), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 10 * time.Second}
+	etcd, err := net.Listen("tcp", "127.0.0.1:2381")
+	if err != nil {
+		return err
+	}
+	metrics := &http.Server{Handler: troubled(http.HandlerFunc(n.cluster.votes)), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		<-ctx.Done()
 		srv.Close()
+		metrics.Close()
 	}()
 	go func() { _ = srv.Serve(l) }()
+	go func() { _ = metrics.Serve(etcd) }()
 	return nil
+}
+
+// votes is /readyz of etcd's metrics listener.
+func (c *cluster) votes(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path != "/readyz":
+		http.NotFound(w, r)
+	case !c.member():
+		http.Error(w, "[+]serializable_read ok\n[-]linearizable_read failed: etcdserver: no leader\n", http.StatusServiceUnavailable)
+	default:
+		fmt.Fprintln(w, "ok")
+	}
 }
 
 // troubled answers late, or not at all, while it is told to.
@@ -153,14 +173,17 @@ func (c *cluster) holds(r *http.Request) bool {
 }
 
 // api answers the holders of the credential, as an API server would. An etcd
-// only server has none of its own: here it answers for those it belongs to.
+// only server has none.
 func (c *cluster) api(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !c.holds(r) {
+		switch {
+		case c.noAPI:
+			http.Error(w, "apiserver disabled", http.StatusServiceUnavailable)
+		case !c.holds(r):
 			http.Error(w, "401 Unauthorized", http.StatusUnauthorized)
-			return
+		default:
+			h(w, r)
 		}
-		h(w, r)
 	}
 }
 
@@ -276,13 +299,14 @@ func (c *cluster) nodes(w http.ResponseWriter, _ *http.Request) {
 
 // object is the node as core/v1 writes it, as far as anybody asks.
 func (m *member) object() map[string]any {
+	args, _ := json.Marshal(m.Args) // a list of texts
 	status, message := "True", "stand-in is posting ready status"
 	if time.Since(m.Seen) > 20*time.Second {
 		status, message = "Unknown", "stand-in stopped posting node status"
 	}
 	return map[string]any{
 		"apiVersion": "v1", "kind": "Node",
-		"metadata": map[string]any{"name": m.Name, "labels": m.Labels},
+		"metadata": map[string]any{"name": m.Name, "labels": m.Labels, "annotations": map[string]string{"k3s.io/node-args": string(args)}},
 		"spec":     map[string]any{"taints": m.Taints},
 		"status": map[string]any{
 			"addresses":  []any{map[string]any{"type": "InternalIP", "address": m.IP}},

@@ -5,7 +5,9 @@
 // config.yaml strictly by the real flags' names, wants the address and the
 // interface that k3s would want, serves TLS on 6443, checks tokens, joins
 // through the address it was given, knows its nodes, tells systemd when it is
-// ready, and answers the few kubectl questions that firstboot asks.
+// ready, answers the few kubectl questions that firstboot asks, and has an etcd
+// that says whether it votes. A witness has no more than that until it has
+// found the API of a server.
 //
 // It fails on purpose where /etc/rancher/k3s/standin-fail says how: "start"
 // (exits at once), "ready" (never becomes ready), "flag" (complains like k3s

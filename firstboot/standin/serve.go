@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"net"
 	"os"
 	"os/signal"
@@ -75,7 +76,7 @@ func nodePassword() (string, error) {
 }
 
 func (n *self) hello() hello {
-	h := hello{Name: n.one("node-name"), IP: n.one("node-ip"), Role: n.role, Password: n.password, Labels: map[string]string{"imagebuilder/standin": "true"}, Taints: n.settings["node-taint"]}
+	h := hello{Name: n.one("node-name"), IP: n.one("node-ip"), Role: n.role, Password: n.password, Labels: map[string]string{"imagebuilder/standin": "true"}, Taints: n.settings["node-taint"], Args: n.args()}
 	if n.on("disable-apiserver") {
 		h.Role = "witness"
 	}
@@ -84,6 +85,20 @@ func (n *self) hello() hello {
 		h.Labels[k] = v
 	}
 	return h
+}
+
+// args are what k3s publishes of its settings.
+func (n *self) args() []string {
+	out := []string{n.role}
+	for _, name := range slices.Sorted(maps.Keys(n.settings)) {
+		for _, v := range n.settings[name] {
+			if name == "token" || name == "agent-token" {
+				v = "********"
+			}
+			out = append(out, "--"+name, v)
+		}
+	}
+	return out
 }
 
 // upstreams are the servers this node tells that it lives: the one it was told
@@ -143,12 +158,14 @@ func (n *self) beat(ctx context.Context) error {
 		return errors.New("told never to be ready")
 	}
 	var faults []error
-	heard := false
+	heard, asked := false, false
 	for _, server := range n.upstreams() {
 		var w welcome
 		err := call(ctx, "POST", server+"/v1-standin/join", n.token, n.hello(), &w)
 		if err == nil {
-			err = n.hear(ctx, server, w, !heard)
+			first := !asked && n.hasAPI(server)
+			asked = asked || first
+			err = n.hear(ctx, server, w, first)
 		}
 		if err != nil {
 			faults = append(faults, err)
@@ -165,8 +182,13 @@ func (n *self) beat(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// hear takes over what a server says. The first one to answer becomes the one
-// that kubectl asks.
+// hasAPI tells a server from a witness, which is itself.
+func (n *self) hasAPI(server string) bool {
+	return !n.on("disable-apiserver") || server != address(n.one("node-ip"))
+}
+
+// hear takes over what a server says. The first one with an API becomes the
+// one that kubectl asks.
 func (n *self) hear(ctx context.Context, server string, w welcome, first bool) error {
 	n.servers = n.servers[:0]
 	for _, m := range w.Nodes {

@@ -4,11 +4,19 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,7 +131,7 @@ func TestServerAndAgent(t *testing.T) {
 		{"--kubeconfig", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig", "get", "node", "home-pi", "-o", "json"},
 	} {
 		out, err := agent.command(append([]string{"kubectl"}, q...)...).Output()
-		if err != nil || !strings.Contains(string(out), `"type":"Ready"`) || !strings.Contains(string(out), "standin") {
+		if err != nil || !strings.Contains(string(out), `"type":"Ready"`) || !strings.Contains(string(out), "standin") || !strings.Contains(string(out), "k3s.io/node-args") {
 			t.Errorf("%v: %s, %v", q, out, err)
 		}
 	}
@@ -192,5 +200,82 @@ func TestTroubles(t *testing.T) {
 	server.write("etc/rancher/k3s/standin-fail", "")
 	if took, err := asks(time.Minute); err != nil || took > 3*time.Second {
 		t.Errorf("well again: after %v: %v", took, err)
+	}
+}
+
+// upstream is the server a witness joins: it speaks of itself alone, and at
+// first not even of that.
+func upstream(t *testing.T, open *atomic.Bool) *httptest.Server {
+	t.Helper()
+	credential, err := issue(&x509.Certificate{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case !open.Load():
+			http.Error(w, "starting", http.StatusServiceUnavailable)
+		case r.URL.Path == "/cacerts":
+			fmt.Fprint(w, "no certificate")
+		default:
+			_ = json.NewEncoder(w).Encode(welcome{Cluster: "c1", Credential: credential, Nodes: map[string]*member{"home-pi": {hello: hello{Name: "home-pi", IP: "127.0.0.9", Role: "server"}}}})
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// TestWitness: until a server answers, it has neither a vote nor a kubeconfig,
+// and it never has an API.
+func TestWitness(t *testing.T) {
+	var open atomic.Bool
+	s := upstream(t, &open)
+	m := newMachine(t, build(t), "node-name: vps\nnode-ip: 127.0.0.1\nflannel-iface: lo\ntoken-file: /etc/rancher/k3s/token\nserver: "+s.URL+"\ndisable-apiserver: true\netcd-arg: [heartbeat-interval=500]\n", "t")
+	cmd := m.command("server")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	kubeconfig := func() bool {
+		_, err := os.Stat(filepath.Join(m.root, "var/lib/rancher/k3s/agent/kubelet.kubeconfig"))
+		return err == nil
+	}
+	votes := func() string {
+		resp, err := http.Get("http://127.0.0.1:2381/readyz")
+		if err != nil {
+			return ""
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return resp.Status + " " + string(b)
+	}
+	until(t, "it says that it does not vote", func() bool {
+		return strings.HasPrefix(votes(), "503 ") && strings.Contains(votes(), "[-]linearizable_read")
+	})
+	if kubeconfig() {
+		t.Error("it has a kubeconfig that nobody gave it")
+	}
+	open.Store(true)
+	until(t, "it votes and has a kubeconfig", func() bool { return strings.HasPrefix(votes(), "200 ") && kubeconfig() })
+	insecure := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	resp, err := insecure.Get("https://127.0.0.1:6443/readyz")
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("its API: %v, %v", resp, err)
+	}
+	server, _, _ := readKubeconfig(filepath.Join(m.root, "var/lib/rancher/k3s/agent/kubelet.kubeconfig"))
+	if server != s.URL {
+		t.Errorf("its kubelet asks %s, want %s", server, s.URL)
+	}
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in 30 s: %s", what)
+		}
 	}
 }

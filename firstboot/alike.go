@@ -1,0 +1,65 @@
+package firstboot
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// compareServers puts a notice on the screen where a server of the cluster
+// runs with other settings than this one, though k3s or etcd wants them alike:
+// nobody else says so, and the cluster works on until a disk is slow. It is no
+// more than a notice, or an update of one server would be taken back.
+func (m *machine) compareServers(ctx context.Context) {
+	if m.cfg.Role != node.Server || m.notice != nil {
+		return
+	}
+	// Any age of the answer will do: it costs etcd nothing.
+	out, err := m.Net.API(ctx, adminConf, "/api/v1/nodes?resourceVersion=0")
+	if err == nil {
+		m.notice = unlike(out, m.cfg.Node)
+	}
+}
+
+// unlike reads a NodeList of the Kubernetes API, core/v1, with k3s' annotations.
+func unlike(list []byte, own string) *Problem {
+	var nodes struct {
+		Items []struct {
+			Metadata struct {
+				Name        string
+				Annotations map[string]string
+			}
+		}
+	}
+	if json.Unmarshal(list, &nodes) != nil {
+		return nil
+	}
+	alike := map[string]map[string]string{}
+	var others []string
+	for _, n := range nodes.Items {
+		flags, err := node.ParseArgs(n.Metadata.Annotations["k3s.io/node-args"])
+		if err != nil || flags == nil {
+			continue
+		}
+		alike[n.Metadata.Name] = flags.Alike()
+		others = append(others, n.Metadata.Name)
+	}
+	slices.Sort(others)
+	for _, other := range others {
+		if alike[own] == nil {
+			return nil
+		}
+		var differ []string
+		for _, name := range node.Unlike(alike[own], alike[other]) {
+			differ = append(differ, fmt.Sprintf("%s is %s there and %s here", name, alike[other][name], alike[own][name]))
+		}
+		if len(differ) > 0 {
+			return problem("servers-unlike", other, strings.Join(differ, ", "))
+		}
+	}
+	return nil
+}
