@@ -24,7 +24,7 @@ func (p *plan) assembleBoot(r *root, in *inputs, version string) (*tree.Tree, er
 	}
 	input := boot.Input{
 		Board: b.Name, Title: b.Title, ImageVersion: version, Arch: b.Arch,
-		Root: r.tree, Kernel: r.kernel, Init: init,
+		Root: r.modules.Tree(), Kernel: r.kernel, Init: init,
 		Modules: b.Kernel.Initramfs, Closure: r.closure,
 		Cmdline: p.cmdline, Microcode: b.Kernel.Microcode,
 		DiskID: strings.ToLower(layout.ID), SlotSize: int64(b.Disk.Slot), Epoch: in.lock.Timestamp,

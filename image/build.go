@@ -2,7 +2,8 @@
 // plan into pinned inputs, and build turns pinned inputs into partitions.
 //
 //	board, overlays ─plan→ wishes ─resolve→ lock ─decode→ packages
-//	packages ─assembleRoot→ root ─assembleBoot→ boot files, ─finishRoot→ ─writeImage→ image
+//	packages ─assembleRoot→ root ─assembleBoot→ boot files
+//	root ─slotRoot→ ─writeImage with the boot files→ image
 //
 // It needs no privilege and runs no program of the target or of the host,
 // except a Go toolchain where one is there and a component cannot be
@@ -76,17 +77,18 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.finishRoot(ctx, root); err != nil {
+	slot, err := p.slotRoot(ctx, root)
+	if err != nil {
 		return nil, err
 	}
 	watch.lap("boot")
-	v, err := p.writeImage(ctx, in, id, root.tree, boot)
+	v, err := p.writeImage(ctx, in, id, slot, boot)
 	if err != nil {
 		return nil, err
 	}
 	defer v.file.Close()
 	watch.lap("write")
-	m, err := p.manifest(in, pkgs, root, v, id, version)
+	m, err := p.manifest(in, pkgs, slot, v, id, version)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/manifest"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/image/provenance"
+	"github.com/going-mobile/imagebuilder/image/tree"
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
@@ -89,15 +90,15 @@ func modTime(name string) time.Time {
 	return info.ModTime()
 }
 
-func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id, version string) (*manifest.Manifest, error) {
+func (p *plan) manifest(in *inputs, pkgs []*deb.Package, s *slotRoot, v *volume, id, version string) (*manifest.Manifest, error) {
 	m := &manifest.Manifest{
 		Version: 1, Builder: Version(), Inputs: id, Timestamp: in.lock.Timestamp, Accepted: map[string]string{},
 		Image: manifest.Image{
 			Board: p.opt.Board.Name, Arch: p.opt.Board.Arch, ID: contract.ImageID(p.opt.Board.Name), Version: version,
 			Size: v.layout.Size, SHA256: v.bmap.SHA256,
 		},
-		Packages: packageList(pkgs, r), Components: []manifest.Component{},
-		Warnings: append(in.warnings, r.warnings...),
+		Packages: packageList(pkgs, s.tree), Components: []manifest.Component{},
+		Warnings: append(in.warnings, s.warnings...),
 	}
 	for i, part := range v.layout.Partitions {
 		m.Partitions = append(m.Partitions, manifest.Partition{
@@ -117,7 +118,7 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id,
 			BuiltFrom: c.BuiltFrom, Toolchain: c.Toolchain, Deferred: c.Deferred, Reason: c.Reason, Warning: c.Warning,
 		})
 	}
-	for _, a := range r.gate.Accepted {
+	for _, a := range s.gate.Accepted {
 		m.Accepted[a.Package] = a.Reason
 	}
 	return m, nil
@@ -125,9 +126,9 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, r *root, v *volume, id,
 
 // packageList tells of every package how much of it is in the image: files
 // carry the name of their package as their source.
-func packageList(pkgs []*deb.Package, r *root) []manifest.Package {
+func packageList(pkgs []*deb.Package, root *tree.Tree) []manifest.Package {
 	size := map[string]int64{}
-	for n := range r.tree.Walk() {
+	for n := range root.Walk() {
 		size[n.Source] += n.Size()
 	}
 	list := make([]manifest.Package, 0, len(pkgs))

@@ -29,13 +29,20 @@ import (
 // firstbootPath is where the node's service lies; overlays link to it.
 const firstbootPath = "usr/lib/imagebuilder/firstboot"
 
-// root is the root file system in the making.
+// root is a finished root file system, with what only the boot partition needs
+// still in it.
 type root struct {
-	tree     *tree.Tree
-	kernel   string // release, as uname(1) prints it
-	modules  *kmod.Modules
+	modules  *kmod.Modules // of its one kernel, in the root's tree
+	kernel   string        // release, as uname(1) prints it
 	gate     *gate.Report
 	warnings []string
+}
+
+// slotRoot is what goes into a slot: a root without what stands on the boot
+// partition, checked.
+type slotRoot struct {
+	*root
+	tree *tree.Tree
 }
 
 // decode downloads and decodes every package, each as soon as it arrives and
@@ -74,116 +81,76 @@ func (n named) Start(stage, _ string, total int64) progress.Task {
 	return n.Reporter.Start(stage, n.name, total)
 }
 
-// assembleRoot turns packages, overlays and components into the root. It
-// still holds what only the boot partition needs; see finishRoot.
+// assembleRoot turns packages, overlays and components into the root.
 func (p *plan) assembleRoot(ctx context.Context, in *inputs, pkgs []*deb.Package, version string) (*root, error) {
 	report, err := gate.Check(pkgs, p.accept)
 	if err != nil {
 		return nil, err
 	}
-	t, err := rootfs.Finish(ctx, rootfs.Input{
-		Arch: p.opt.Board.Arch, Packages: pkgs, Overlays: p.overlays, Epoch: in.lock.Timestamp,
+	files, err := p.ownFiles(in)
+	if err != nil {
+		return nil, err
+	}
+	finished, err := rootfs.Finish(ctx, rootfs.Input{
+		Arch: p.opt.Board.Arch, Packages: pkgs, Overlays: p.overlays, Files: files, Epoch: in.lock.Timestamp,
 		ImageID: contract.ImageID(p.opt.Board.Name), ImageVersion: version,
 	})
 	if err != nil {
 		return nil, err
 	}
-	r := &root{tree: t, gate: report}
-	for _, name := range report.Unneeded {
-		r.warnings = append(r.warnings, fmt.Sprintf("acceptUnmodelled: %s needs no acceptance", name))
+	pruned, unmatched, err := prune.Apply(finished, p.prune)
+	if err != nil {
+		return nil, err
 	}
-	steps := []func() error{
-		func() error { return p.addComponents(r, in) },
-		func() error { return p.addFirstboot(r, in) },
-		func() error { return p.pruneFiles(r) },
-		func() error { return p.kernelModules(ctx, r, in) },
+	r := &root{gate: report, warnings: warnings(report, unmatched)}
+	if r.kernel, err = kernelRelease(pruned); err != nil {
+		return nil, err
 	}
-	for _, step := range steps {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if err := step(); err != nil {
-			return nil, err
-		}
+	r.modules, err = kmod.Select(ctx, pruned, r.kernel, p.modules, in.lock.Timestamp, kmod.Options{Remember: p.opt.Cache.Remember})
+	if err != nil {
+		return nil, fmt.Errorf("kernel modules of board %s: %w", p.opt.Board.Name, err)
 	}
 	return r, nil
 }
 
-// finishRoot drops what assembleBoot has put elsewhere, and looks for what
-// would fail on the node although every step succeeded.
-func (p *plan) finishRoot(ctx context.Context, r *root) error {
-	rootfs.TakeBootFiles(r.tree)
-	return check.Check(ctx, r.tree, check.Options{Remember: p.opt.Cache.Remember})
+// warnings tells of acceptances and patterns that do nothing: they are
+// mistakes, or a package was renamed.
+func warnings(report *gate.Report, unmatched []string) (all []string) {
+	for _, name := range report.Unneeded {
+		all = append(all, fmt.Sprintf("acceptUnmodelled: %s needs no acceptance", name))
+	}
+	for _, pattern := range unmatched {
+		all = append(all, fmt.Sprintf("prune: %q matches nothing", pattern))
+	}
+	return all
 }
 
-// addComponents adds the components' files and the list that firstboot reads.
-func (p *plan) addComponents(r *root, in *inputs) error {
+// slotRoot drops what the boot partition has, and looks for what would fail on
+// the node although every step succeeded.
+func (p *plan) slotRoot(ctx context.Context, r *root) (*slotRoot, error) {
+	t := rootfs.WithoutBootFiles(r.modules.Tree())
+	return &slotRoot{r, t}, check.Check(ctx, t, check.Options{Remember: p.opt.Cache.Remember})
+}
+
+// ownFiles are those of the components with the list that firstboot reads, and
+// firstboot itself.
+func (p *plan) ownFiles(in *inputs) ([]*tree.Node, error) {
+	var files []*tree.Node
 	for _, c := range in.components {
-		for _, n := range c.Nodes {
-			n = n.Clone()
-			n.ModTime = in.lock.Timestamp
-			if err := addWithParents(r.tree, n); err != nil {
-				return fmt.Errorf("component %s: %w", c.Name, err)
-			}
-		}
+		files = append(files, c.Nodes...)
 	}
 	list, err := component.Manifest(in.components)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return addWithParents(r.tree, &tree.Node{
-		Path: node.ComponentsFile, Mode: 0o644, ModTime: in.lock.Timestamp, Content: tree.Bytes(list), Source: "imagebuilder",
-	})
-}
-
-func (p *plan) addFirstboot(r *root, in *inputs) error {
 	program, err := payload.Program("firstboot", p.opt.Board.Arch)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return addWithParents(r.tree, &tree.Node{
-		Path: firstbootPath, Mode: 0o755, ModTime: in.lock.Timestamp, Content: program, Source: "imagebuilder",
-	})
-}
-
-func addWithParents(t *tree.Tree, n *tree.Node) error {
-	real, err := t.RealPath(n.Path)
-	if err != nil {
-		return err
+	own := func(path string, mode fs.FileMode, c tree.Content) *tree.Node {
+		return &tree.Node{Path: path, Mode: mode, Content: c, Source: "imagebuilder"}
 	}
-	c := n.Clone()
-	c.Path = real
-	if err := t.MkdirAll(path.Dir(real), n.ModTime, n.Source); err != nil {
-		return err
-	}
-	return t.Add(c)
-}
-
-// pruneFiles drops what the board and its overlays never need. A pattern that
-// matches nothing is told: it is a mistake, or a package was renamed.
-func (p *plan) pruneFiles(r *root) error {
-	unmatched, err := prune.Apply(r.tree, p.prune)
-	for _, pattern := range unmatched {
-		r.warnings = append(r.warnings, fmt.Sprintf("prune: %q matches nothing", pattern))
-	}
-	return err
-}
-
-// kernelModules keeps the modules that board and overlays ask for and indexes
-// them, as depmod would.
-func (p *plan) kernelModules(ctx context.Context, r *root, in *inputs) error {
-	var err error
-	if r.kernel, err = kernelRelease(r.tree); err != nil {
-		return err
-	}
-	r.modules, err = kmod.Open(ctx, r.tree, r.kernel, kmod.Options{Remember: p.opt.Cache.Remember})
-	if err != nil {
-		return err
-	}
-	if _, err := r.modules.Prune(p.modules); err != nil {
-		return fmt.Errorf("kernel modules of board %s: %w", p.opt.Board.Name, err)
-	}
-	return r.modules.Depmod(in.lock.Timestamp)
+	return append(files, own(node.ComponentsFile, 0o644, tree.Bytes(list)), own(firstbootPath, 0o755, program)), nil
 }
 
 // kernelRelease finds the one kernel of a root.

@@ -56,7 +56,7 @@ type volume struct {
 
 // writeImage writes the partitions and their table. The caller commits or
 // closes the file.
-func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root, boot *tree.Tree) (v *volume, err error) {
+func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root *slotRoot, boot *tree.Tree) (v *volume, err error) {
 	file, err := atomicfile.Create(p.opt.Out, 0o644)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root, boot
 	return &volume{layout, file, bmap}, nil
 }
 
-func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, id string, root, boot *tree.Tree) (disk.Layout, error) {
+func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, id string, root *slotRoot, boot *tree.Tree) (disk.Layout, error) {
 	draft, err := p.layout()
 	if err != nil {
 		return draft, err
@@ -92,7 +92,7 @@ func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, i
 	if err != nil {
 		return draft, err
 	}
-	size, err := p.writeRoot(ctx, placed.Partitions[1].Writer(w), in, root)
+	size, err := p.writeRoot(ctx, placed.Partitions[1].Writer(w), in, root.tree)
 	if err != nil {
 		return draft, fmt.Errorf("root file system: %w", err)
 	}

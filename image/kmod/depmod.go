@@ -10,12 +10,12 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Depmod writes the indexes of the modules in the tree: modules.dep,
+// depmod writes the indexes of the modules in the tree: modules.dep,
 // modules.alias, modules.symbols and the rest of what depmod of kmod 34
 // writes, with the same content; only the order of modules.symbols, which
 // depmod leaves to a hash table, is by name here. The files get the time
 // given.
-func (m *Modules) Depmod(modTime time.Time) error {
+func (m *Modules) depmod(modTime time.Time) error {
 	b, err := m.remember(m.fingerprint("depmod"), func() ([]byte, error) {
 		files, err := m.indexFiles()
 		return encodeFiles(files), err

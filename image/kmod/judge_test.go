@@ -98,7 +98,7 @@ func mustIndex(t *testing.T, name string, b []byte) []Entry {
 func askModprobe(t *testing.T, tr *tree.Tree, version string, names []string) {
 	t.Helper()
 	root := unpackTree(t, tr)
-	m, err := Open(t.Context(), tr, version, Options{})
+	m, err := open(t.Context(), tr, version, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ package kmod
 
 import (
 	"context"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -41,7 +42,7 @@ type Modules struct {
 	providers []*module // of crypto algorithms, once loaded
 }
 
-// Options for Open.
+// Options for Select.
 type Options struct {
 	// Remember returns what compute once returned for a kind and a key, as
 	// fetch.Cache does. Results depend on nothing but names and digests of
@@ -50,9 +51,25 @@ type Options struct {
 	Remember func(ctx context.Context, kind, key string, compute func() ([]byte, error)) ([]byte, error)
 }
 
-// Open finds the modules of the kernel with the given release, as uname(1)
-// prints it, in usr/lib/modules or lib/modules of t.
-func Open(ctx context.Context, t *tree.Tree, version string, opt Options) (*Modules, error) {
+// Select gives a tree like t that has of a kernel's modules only what keep asks
+// for, with their indexes, whose files get the time given. version is the
+// kernel's release, as uname(1) prints it.
+func Select(ctx context.Context, t *tree.Tree, version string, keep []string, modTime time.Time, opt Options) (*Modules, error) {
+	m, err := open(ctx, t.Clone(), version, opt)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := m.prune(keep); err != nil {
+		return nil, err
+	}
+	return m, m.depmod(modTime)
+}
+
+// Tree is the tree that the modules are in. Nobody changes it.
+func (m *Modules) Tree() *tree.Tree { return m.tree }
+
+// open finds the modules of a kernel in usr/lib/modules or lib/modules of t.
+func open(ctx context.Context, t *tree.Tree, version string, opt Options) (*Modules, error) {
 	dir, err := findDir(t, version)
 	if err != nil {
 		return nil, err

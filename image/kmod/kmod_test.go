@@ -168,14 +168,14 @@ func TestCache(t *testing.T) {
 	}
 	build := func(tr *tree.Tree) string {
 		t.Helper()
-		m, err := Open(t.Context(), tr, testVersion, Options{Remember: cache.Remember})
+		m, err := open(t.Context(), tr, testVersion, Options{Remember: cache.Remember})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := m.Prune([]string{"ext4", "genet"}); err != nil {
+		if _, err := m.prune([]string{"ext4", "genet"}); err != nil {
 			t.Fatal(err)
 		}
-		if err := m.Depmod(testTime); err != nil {
+		if err := m.depmod(testTime); err != nil {
 			t.Fatal(err)
 		}
 		list, err := m.Closure([]string{"genet"})
@@ -199,11 +199,11 @@ func TestCache(t *testing.T) {
 		t.Errorf("the second build differs:\n%s", d)
 	}
 	damaged := damage(t, cache)
-	m, err := Open(t.Context(), testTree(t), testVersion, Options{Remember: cache.Remember})
+	m, err := open(t.Context(), testTree(t), testVersion, Options{Remember: cache.Remember})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Prune([]string{"ext4", "genet"}); !errors.As(err, new(*fetch.DamagedError)) {
+	if _, err := m.prune([]string{"ext4", "genet"}); !errors.As(err, new(*fetch.DamagedError)) {
 		t.Errorf("a damaged result: %v", err)
 	}
 	if err := cache.Drop(cacheKind, damaged); err != nil {
@@ -225,13 +225,13 @@ func sums(tr *tree.Tree) string {
 
 type unopenable struct{ tree.Content }
 
-func (unopenable) Open() (io.ReadCloser, error) { return nil, fmt.Errorf("opened") }
+func (unopenable) open() (io.ReadCloser, error) { return nil, fmt.Errorf("opened") }
 
 // damage flips a bit of what was pruned, and returns its key.
 func damage(t *testing.T, c *fetch.Cache) string {
 	t.Helper()
 	tr := testTree(t)
-	m, err := Open(t.Context(), tr, testVersion, Options{})
+	m, err := open(t.Context(), tr, testVersion, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

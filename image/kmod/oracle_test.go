@@ -43,14 +43,14 @@ func TestOracleKernels(t *testing.T) {
 					}
 				}
 				start := time.Now()
-				m, err := Open(t.Context(), copied, version, Options{Remember: cache.Remember})
+				m, err := open(t.Context(), copied, version, Options{Remember: cache.Remember})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := m.Prune(nodeModules); err != nil {
+				if _, err := m.prune(nodeModules); err != nil {
 					t.Fatal(err)
 				}
-				if err := m.Depmod(testTime); err != nil {
+				if err := m.depmod(testTime); err != nil {
 					t.Fatal(err)
 				}
 				t.Logf("%s: pruned and indexed in %v", state, time.Since(start))
@@ -58,7 +58,7 @@ func TestOracleKernels(t *testing.T) {
 			if _, err := pruneTree(tr, version, nodeModules); err != nil {
 				t.Fatal(err)
 			}
-			m, err := Open(t.Context(), tr, version, Options{})
+			m, err := open(t.Context(), tr, version, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

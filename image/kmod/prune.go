@@ -17,7 +17,7 @@ var indexes = []string{
 	"modules.builtin.bin", "modules.builtin.alias.bin", "modules.devname",
 }
 
-// Prune removes from the tree every module that keep does not ask for, the
+// prune removes from the tree every module that keep does not ask for, the
 // indexes, which are stale then, and directories that become empty, and
 // returns how many modules went.
 //
@@ -27,7 +27,7 @@ var indexes = []string{
 // these depend on stays too: hard, soft and weak. A name of what is compiled
 // into the kernel asks for nothing; an element that matches neither is an
 // error.
-func (m *Modules) Prune(keep []string) (removed int, err error) {
+func (m *Modules) prune(keep []string) (removed int, err error) {
 	b, err := m.remember(m.fingerprint("prune", keep...), func() ([]byte, error) {
 		kept, err := m.kept(keep)
 		return []byte(strings.Join(kept, "\n")), err

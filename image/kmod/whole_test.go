@@ -10,23 +10,23 @@ import (
 // What the tests ask of a tree once, as functions.
 
 func pruneTree(t *tree.Tree, version string, keep []string) (removed int, err error) {
-	m, err := Open(context.Background(), t, version, Options{})
+	m, err := open(context.Background(), t, version, Options{})
 	if err != nil {
 		return 0, err
 	}
-	return m.Prune(keep)
+	return m.prune(keep)
 }
 
 func depmodTree(t *tree.Tree, version string, modTime time.Time) error {
-	m, err := Open(context.Background(), t, version, Options{})
+	m, err := open(context.Background(), t, version, Options{})
 	if err != nil {
 		return err
 	}
-	return m.Depmod(modTime)
+	return m.depmod(modTime)
 }
 
 func closureTree(t *tree.Tree, version string, names []string) ([]Module, error) {
-	m, err := Open(context.Background(), t, version, Options{})
+	m, err := open(context.Background(), t, version, Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -30,14 +30,14 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Apply removes from t what any of the patterns matches. Patterns that remove
-// nothing are returned, in their order: they are mistakes, or a package was
-// renamed.
-func Apply(t *tree.Tree, patterns []string) (unmatched []string, err error) {
+// Apply returns t without what any of the patterns matches. Patterns that
+// remove nothing are returned, in their order: they are mistakes, or a package
+// was renamed.
+func Apply(t *tree.Tree, patterns []string) (pruned *tree.Tree, unmatched []string, err error) {
 	rules := make([]*rule, len(patterns))
 	for i, p := range patterns {
 		if rules[i], err = parse(p); err != nil {
-			return nil, fmt.Errorf("prune pattern %q: %w", p, err)
+			return nil, nil, fmt.Errorf("prune pattern %q: %w", p, err)
 		}
 	}
 	nodes := slices.Collect(t.Walk()) // once: sorting them costs more than matching
@@ -51,10 +51,9 @@ func Apply(t *tree.Tree, patterns []string) (unmatched []string, err error) {
 			gone[p] = true
 		}
 	}
-	if len(gone) > 0 {
-		remove(t, nodes, gone)
-	}
-	return unmatched, nil
+	pruned = t.Clone()
+	remove(pruned, nodes, gone)
+	return pruned, unmatched, nil
 }
 
 // remove deletes the paths, except directories in which something stays.

@@ -28,6 +28,8 @@ type Input struct {
 	Arch     string // Debian's name, such as arm64
 	Packages []*deb.Package
 	Overlays []*overlay.Overlay // each after those it requires
+	// Files are laid over all else, with the time of the build.
+	Files []*tree.Node
 	// Epoch is the date of the build: the time of every generated file and
 	// the latest of any other.
 	Epoch time.Time
@@ -38,7 +40,9 @@ type Input struct {
 	Hostname string
 }
 
-// Finish returns the complete root. Nodes of the packages are shared with it.
+// Finish returns the complete root, which nobody changes any more: whoever
+// leaves something out makes a tree of his own. Nodes of the packages are
+// shared with it.
 func Finish(ctx context.Context, in Input) (*tree.Tree, error) {
 	if err := checkArch(in); err != nil {
 		return nil, err
@@ -61,6 +65,7 @@ func Finish(ctx context.Context, in Input) (*tree.Tree, error) {
 		func() error { return varSkeleton(s) },
 		func() error { return makeMountPoints(s) },
 		func() error { return clampTimes(s) },
+		func() error { return layFiles(s, in.Files) },
 	}
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
@@ -82,23 +87,6 @@ func checkArch(in Input) error {
 		}
 	}
 	return nil
-}
-
-// makeAccounts collects users and groups from everywhere and writes their
-// files.
-func makeAccounts(s *state, overlays []*overlay.Overlay) error {
-	return firstError(
-		apply(s, accountEffects[:1]),
-		overlayAccounts(s, overlays),
-		apply(s, accountEffects[1:]),
-		overlayMembers(s, overlays),
-		writeAccounts(s),
-	)
-}
-
-// enableUnits decides which units start.
-func enableUnits(s *state, overlays []*overlay.Overlay) error {
-	return firstError(presetFiles(s, overlays), maskUnits(s, overlays), applyPresets(s), defaultTarget(s))
 }
 
 // describe writes what a node wants to know about its image.

@@ -61,9 +61,9 @@ var etcPersist = contract.Persist{
 
 // journal makes the directory whose presence turns the journal persistent.
 func journal(s *state) error {
-	gid := s.accounts.group("systemd-journal")
+	gid := s.accounts.Group("systemd-journal")
 	if gid == nil {
 		return nil
 	}
-	return s.dir("var/log/journal", fs.ModeSetgid|0o755, 0, gid.gid)
+	return s.dir("var/log/journal", fs.ModeSetgid|0o755, 0, gid.GID)
 }

@@ -143,44 +143,20 @@ func same(a, b *tree.Node) bool {
 		a.Content != nil && b.Content != nil && a.Content.SHA256() == b.Content.SHA256()
 }
 
-// overlayAccounts adds the users and groups of overlays, before sysusers.d is
-// evaluated, so that an overlay can pin what a package only names.
-func overlayAccounts(s *state, overlays []*overlay.Overlay) error {
-	for _, o := range overlays {
-		for _, g := range o.Groups {
-			if err := s.accounts.addGroup(group{name: g.Name, gid: g.GID, password: sysusersPw}); err != nil {
-				return fmt.Errorf("overlay %s: %w", o.Name, err)
-			}
-		}
-		for _, u := range o.Users {
-			if err := s.overlayUser(u); err != nil {
-				return fmt.Errorf("overlay %s: user %s: %w", o.Name, u.Name, err)
-			}
-		}
-	}
-	return nil
-}
-
-func (s *state) overlayUser(u overlay.User) error {
-	if s.accounts.group(u.Name) == nil && s.accounts.groupByID(u.GID) == nil {
-		if err := s.accounts.addGroup(group{name: u.Name, gid: u.GID, password: sysusersPw}); err != nil {
+// layFiles adds single files, which nothing else may have brought.
+func layFiles(s *state, files []*tree.Node) error {
+	for _, n := range files {
+		real, err := s.real(n.Path)
+		if err != nil {
 			return err
 		}
-	}
-	return s.accounts.addUser(user{name: u.Name, uid: u.UID, gid: u.GID, gecos: u.Gecos,
-		home: undash(u.Home, "/nonexistent"), shell: undash(u.Shell, noLogin), password: sysusersPw, aging: ":::::"})
-}
-
-// overlayMembers puts the overlays' users into their groups, when all groups
-// are there.
-func overlayMembers(s *state, overlays []*overlay.Overlay) error {
-	for _, o := range overlays {
-		for _, u := range o.Users {
-			for _, g := range u.Groups {
-				if err := s.accounts.addMember(u.Name, g); err != nil {
-					return fmt.Errorf("overlay %s: %w", o.Name, err)
-				}
-			}
+		c := n.Clone()
+		c.Path, c.ModTime = real, s.epoch
+		if err := s.tree.MkdirAll(parent(real), s.epoch, n.Source); err != nil {
+			return err
+		}
+		if err := s.tree.Add(c); err != nil {
+			return err
 		}
 	}
 	return nil

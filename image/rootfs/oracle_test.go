@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -26,6 +27,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/image/progress"
+	"github.com/going-mobile/imagebuilder/image/rootfs/accounts"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -410,9 +412,9 @@ func scan(t *testing.T, root, dir string) map[string]string {
 	return out
 }
 
-func describeFile(t *testing.T, p string, info fs.FileInfo, names *accounts) string {
+func describeFile(t *testing.T, p string, info fs.FileInfo, names *accounts.Table) string {
 	uid, gid := ownerOf(info)
-	owner := names.userName(uid) + ":" + names.groupName(gid)
+	owner := names.UserName(uid) + ":" + names.GroupName(gid)
 	switch {
 	case info.Mode()&fs.ModeSymlink != 0:
 		target, _ := os.Readlink(p)
@@ -459,16 +461,12 @@ func normalAccounts(b []byte) []byte {
 	return bytes.Join(rows, []byte("\n"))
 }
 
-func readNames(t *testing.T, root string) *accounts {
-	a := newAccounts(time.Unix(0, 0))
-	for file, parse := range map[string]func(string) error{"etc/passwd": a.parsePasswd, "etc/group": a.parseGroup} {
-		b, err := os.ReadFile(filepath.Join(root, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := parse(string(b)); err != nil {
-			t.Fatal(err)
-		}
+func readNames(t *testing.T, root string) *accounts.Table {
+	a := accounts.New(time.Unix(0, 0))
+	passwd, err1 := os.ReadFile(filepath.Join(root, "etc/passwd"))
+	group, err2 := os.ReadFile(filepath.Join(root, "etc/group"))
+	if err := errors.Join(err1, err2, a.AddMasters(string(passwd), string(group))); err != nil {
+		t.Fatal(err)
 	}
 	return a
 }

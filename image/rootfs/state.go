@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/deb"
+	"github.com/going-mobile/imagebuilder/image/rootfs/accounts"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -16,7 +17,7 @@ import (
 type state struct {
 	tree     *tree.Tree
 	packages map[string]*deb.Package
-	accounts *accounts
+	accounts *accounts.Table
 	arch     string
 	epoch    time.Time
 	source   string // of nodes that the running step makes
@@ -27,7 +28,7 @@ func newState(t *tree.Tree, in Input) *state {
 		tree:     t,
 		arch:     in.Arch,
 		packages: map[string]*deb.Package{},
-		accounts: newAccounts(in.Epoch),
+		accounts: accounts.New(in.Epoch),
 		epoch:    in.Epoch.UTC().Truncate(time.Second),
 		source:   "rootfs",
 	}

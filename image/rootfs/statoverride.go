@@ -40,14 +40,14 @@ func statOverrides(s *state) error {
 
 // owner resolves a user's and a group's name.
 func (s *state) owner(userName, groupName string) (uid, gid uint32, err error) {
-	u, g := s.accounts.user(userName), s.accounts.group(groupName)
+	u, g := s.accounts.User(userName), s.accounts.Group(groupName)
 	if u == nil {
 		return 0, 0, fmt.Errorf("there is no user %q", userName)
 	}
 	if g == nil {
 		return 0, 0, fmt.Errorf("there is no group %q", groupName)
 	}
-	return u.uid, g.gid, nil
+	return u.UID, g.GID, nil
 }
 
 // statOverrideFile is the database of dpkg-statoverride(1).

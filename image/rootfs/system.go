@@ -122,27 +122,14 @@ var bootFiles = []string{
 	"usr/lib/u-boot/",
 }
 
-// TakeBootFiles removes from t the kernel image, device trees, microcode,
-// boot loaders and firmware of the boot partition and returns them as a tree
-// of their own, under the same paths.
-func TakeBootFiles(t *tree.Tree) *tree.Tree {
-	taken := tree.New()
-	isBoot := func(n *tree.Node) bool {
-		for _, prefix := range bootFiles {
-			if strings.HasPrefix(n.Path, prefix) || n.Path+"/" == prefix {
-				return true
-			}
-		}
-		return false
-	}
-	for n := range t.Walk() {
-		if !isBoot(n) {
-			continue
-		}
-		// Neither call can fail: parents are made and paths come from a tree.
-		_ = taken.MkdirAll(parent(n.Path), n.ModTime, n.Source)
-		_ = taken.Put(n)
-	}
-	t.RemoveFunc(isBoot)
-	return taken
+// WithoutBootFiles returns t without the kernel image, device trees, microcode,
+// boot loaders and firmware of the boot partition.
+func WithoutBootFiles(t *tree.Tree) *tree.Tree {
+	rest := t.Clone()
+	rest.RemoveFunc(func(n *tree.Node) bool {
+		return slices.ContainsFunc(bootFiles, func(prefix string) bool {
+			return strings.HasPrefix(n.Path, prefix) || n.Path+"/" == prefix
+		})
+	})
+	return rest
 }

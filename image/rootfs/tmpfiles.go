@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/rootfs/confdir"
 )
 
 // tmpfile is one line of tmpfiles.d(5), without age.
@@ -21,14 +23,14 @@ type tmpfile struct {
 
 // tmpfileLines reads all of tmpfiles.d.
 func (s *state) tmpfileLines() ([]tmpfile, error) {
-	files, err := s.configFiles("tmpfiles.d", ".conf")
+	files, err := confdir.Read(s.tree, "tmpfiles.d", ".conf")
 	if err != nil {
 		return nil, err
 	}
 	var out []tmpfile
 	for _, f := range files {
-		for _, line := range lines(f.text) {
-			t, err := parseTmpfile(line, f.path)
+		for _, line := range confdir.Lines(f.Text) {
+			t, err := parseTmpfile(line, f.Path)
 			if err != nil {
 				return nil, err
 			}
@@ -40,7 +42,7 @@ func (s *state) tmpfileLines() ([]tmpfile, error) {
 
 func parseTmpfile(line, where string) (tmpfile, error) {
 	const fields = 6 // and the argument, which is not split
-	f, rest, err := splitFields(line, fields)
+	f, rest, err := confdir.Fields(line, fields)
 	if err != nil || len(f) < 2 || f[0] == "" || !strings.HasPrefix(f[1], "/") {
 		return tmpfile{}, fmt.Errorf("%s: cannot read line %q", where, line)
 	}
@@ -49,8 +51,8 @@ func parseTmpfile(line, where string) (tmpfile, error) {
 	}
 	return tmpfile{
 		kind: f[0][0], flags: f[0][1:], path: strings.Trim(f[1], "/"),
-		mode: undash(f[2], ""), user: undash(strings.TrimPrefix(f[3], ":"), ""), group: undash(strings.TrimPrefix(f[4], ":"), ""),
-		argument: undash(rest, ""), where: where,
+		mode: confdir.Or(f[2], ""), user: confdir.Or(strings.TrimPrefix(f[3], ":"), ""), group: confdir.Or(strings.TrimPrefix(f[4], ":"), ""),
+		argument: confdir.Or(rest, ""), where: where,
 	}, nil
 }
 
@@ -105,7 +107,7 @@ func (s *state) tmpfileOwner(t tmpfile, perm fs.FileMode) (fs.FileMode, uint32, 
 		}
 		perm = goPerm(uint32(n))
 	}
-	uid, gid, err := s.owner(undash(t.user, "root"), undash(t.group, "root"))
+	uid, gid, err := s.owner(confdir.Or(t.user, "root"), confdir.Or(t.group, "root"))
 	return perm, uid, gid, err
 }
 

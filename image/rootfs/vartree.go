@@ -108,7 +108,7 @@ func (s *state) tmpfilePaths() (map[string]bool, error) {
 
 func (s *state) skeletonLine(n *tree.Node) (string, error) {
 	p := escapeTmpfile("/" + n.Path)
-	owner := fmt.Sprintf("%04o %s %s", unixPerm(n.Mode), s.accounts.userName(n.UID), s.accounts.groupName(n.GID))
+	owner := fmt.Sprintf("%04o %s %s", unixPerm(n.Mode), s.accounts.UserName(n.UID), s.accounts.GroupName(n.GID))
 	switch {
 	case n.Mode.IsDir():
 		return fmt.Sprintf("d %s %s -\n", p, owner), nil

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -92,6 +93,9 @@ func New() *Tree {
 	t.nodes["."] = &Node{Path: ".", Mode: fs.ModeDir | 0o755, Source: "tree"}
 	return t
 }
+
+// Clone returns a tree of the same nodes, which may be changed.
+func (t *Tree) Clone() *Tree { return &Tree{nodes: maps.Clone(t.nodes)} }
 
 // Add inserts n. Two directories of one path merge, the first keeping its
 // attributes; anything else that is already there is a *ConflictError. A

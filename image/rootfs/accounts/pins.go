@@ -1,4 +1,4 @@
-package rootfs
+package accounts
 
 import "fmt"
 
@@ -44,7 +44,7 @@ var pins = map[string]pin{
 // unpinned is the error for a name that pins does not know.
 func unpinned(kind, name, where string) error {
 	return fmt.Errorf("%s: system %s %q has no pinned number: its number would depend on the order of installation while its files on /var stay; "+
-		"give it one in an overlay's users, in a sysusers.d file with an explicit number, or in image/rootfs/ids.go", where, kind, name)
+		"give it one in an overlay's users, in a sysusers.d file with an explicit number, or in image/rootfs/accounts/pins.go", where, kind, name)
 }
 
 func pinnedUID(name, where string) (uint32, error) {

@@ -1,4 +1,4 @@
-package rootfs
+package accounts
 
 // systemUser is a user that a maintainer script makes with adduser(8), not
 // through sysusers.d.
@@ -22,40 +22,41 @@ var systemGroups = []struct{ pkg, name string }{
 	{"tcpdump", "tcpdump"},
 }
 
-// addSystemUsers adds the users and groups of scripts that call adduser.
-func addSystemUsers(s *state) error {
+// AddSystem adds the users and groups of the installed packages' scripts that
+// call adduser.
+func (a *Table) AddSystem(installed func(pkg string) bool) error {
 	for _, g := range systemGroups {
-		if !s.has(g.pkg) || s.accounts.group(g.name) != nil {
+		if !installed(g.pkg) || a.Group(g.name) != nil {
 			continue
 		}
 		gid, err := pinnedGID(g.name, g.pkg)
 		if err != nil {
 			return err
 		}
-		if err := s.accounts.addGroup(group{name: g.name, gid: gid, password: adduserPwd}); err != nil {
+		if err := a.addGroup(Group{Name: g.name, GID: gid, password: adduserPwd}); err != nil {
 			return err
 		}
 	}
 	for _, u := range systemUsers {
-		if !s.has(u.pkg) || s.accounts.user(u.name) != nil {
+		if !installed(u.pkg) || a.User(u.name) != nil {
 			continue
 		}
-		if err := s.addSystemUser(u); err != nil {
+		if err := a.addSystemUser(u); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *state) addSystemUser(u systemUser) error {
+func (a *Table) addSystemUser(u systemUser) error {
 	uid, err := pinnedUID(u.name, u.pkg)
 	if err != nil {
 		return err
 	}
 	gid := uint32(noGroup)
-	if g := s.accounts.group(u.group); g != nil {
-		gid = g.gid
+	if g := a.Group(u.group); g != nil {
+		gid = g.GID
 	}
-	return s.accounts.addUser(user{name: u.name, uid: uid, gid: gid, home: u.home,
+	return a.addUser(User{Name: u.name, UID: uid, GID: gid, home: u.home,
 		shell: noLogin, password: adduserPwd, aging: ":::::"})
 }

@@ -1,4 +1,4 @@
-package rootfs
+package units
 
 import (
 	"fmt"
@@ -7,20 +7,20 @@ import (
 	"strings"
 )
 
-// unitLink is a link below unitConfig: its name there and its target.
-type unitLink struct{ name, target string }
+// Link is a symbolic link to make: its path in the tree and its target.
+type Link struct{ Path, Target string }
 
 // links returns what "systemctl enable" would link for u: aliases, then the
 // entries of .wants, .requires and .upholds directories.
-func (u *unit) links() ([]unitLink, error) {
-	var out []unitLink
+func (u *unit) links() ([]Link, error) {
+	var out []Link
 	for _, alias := range u.alias {
 		name, err := u.expand(alias)
 		if err != nil {
 			return nil, err
 		}
 		if name = u.aliasName(name); name != "" && name != u.name {
-			out = append(out, unitLink{name, "/" + u.path})
+			out = append(out, Link{path.Join(Dir, name), "/" + u.path})
 		}
 	}
 	for _, dep := range []struct {
@@ -35,7 +35,7 @@ func (u *unit) links() ([]unitLink, error) {
 			if !isUnitName(by) || isTemplate(u.instanceName()) && !strings.Contains(by, "@") {
 				continue // a template without an instance goes into templates only
 			}
-			out = append(out, unitLink{path.Join(by+dep.suffix, u.instanceName()), "/" + u.path})
+			out = append(out, Link{path.Join(Dir, by+dep.suffix, u.instanceName()), "/" + u.path})
 		}
 	}
 	return out, nil
@@ -114,7 +114,7 @@ func (u *unit) expand(s string) (string, error) {
 
 // closure loads the named units and all that they name in Also=, each once.
 // Units that are not there or are masked are left out.
-func (u units) closure(names []string) ([]*unit, error) {
+func (u Units) closure(names []string) ([]*unit, error) {
 	var out []*unit
 	seen := map[string]bool{}
 	for queue := slices.Clone(names); len(queue) > 0; queue = queue[1:] {

@@ -1,4 +1,7 @@
-package rootfs
+// Package units reads systemd's unit files of a tree and decides, as systemctl
+// does, which links presets ask for. It changes nothing: what is to be linked
+// and unlinked is its answer.
+package units
 
 import (
 	"fmt"
@@ -6,15 +9,16 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/image/rootfs/confdir"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// unitConfig is where links and masks go; it comes first in unitPath, the
+// Dir is where links and masks go; it comes first in unitPath, the
 // directories of system units in the order of systemd.unit(5) that an image
 // can hold.
-const unitConfig = "etc/systemd/system"
+const Dir = "etc/systemd/system"
 
-var unitPath = []string{unitConfig, "usr/local/lib/systemd/system", "usr/lib/systemd/system"}
+var unitPath = []string{Dir, "usr/local/lib/systemd/system", "usr/lib/systemd/system"}
 
 // unit is a unit file and what its [Install] section says.
 type unit struct {
@@ -59,19 +63,20 @@ func templateOf(name string) string {
 	return prefix + "@." + kind
 }
 
-// units finds unit files of one tree.
-type units struct {
-	tree *tree.Tree
-}
+// Units finds the unit files of one tree.
+type Units struct{ tree *tree.Tree }
+
+// In returns the units of a tree.
+func In(t *tree.Tree) Units { return Units{t} }
 
 // load finds the unit called name and reads its [Install] section, drop-ins
 // included, or returns nil where there is none. Links are followed: an alias
 // comes back under the name of its unit.
-func (u units) load(name string) (*unit, error) {
+func (u Units) load(name string) (*unit, error) {
 	return u.follow(name, 0)
 }
 
-func (u units) follow(name string, depth int) (*unit, error) {
+func (u Units) follow(name string, depth int) (*unit, error) {
 	n := u.find(name)
 	if n == nil {
 		if template := templateOf(name); template != "" {
@@ -92,7 +97,7 @@ func (u units) follow(name string, depth int) (*unit, error) {
 
 // followLink goes on to where a link in a unit directory points: another
 // unit, or /dev/null for a masked one.
-func (u units) followLink(name string, n *tree.Node, depth int) (*unit, error) {
+func (u Units) followLink(name string, n *tree.Node, depth int) (*unit, error) {
 	target := n.Link
 	if !path.IsAbs(target) {
 		target = path.Join("/", path.Dir(n.Path), target)
@@ -122,7 +127,7 @@ func (u units) followLink(name string, n *tree.Node, depth int) (*unit, error) {
 	return u.follow(next, depth+1)
 }
 
-func (u units) find(name string) *tree.Node {
+func (u Units) find(name string) *tree.Node {
 	for _, dir := range unitPath {
 		if n := u.tree.Get(path.Join(dir, name)); n != nil && !n.Mode.IsDir() {
 			return n
@@ -132,7 +137,7 @@ func (u units) find(name string) *tree.Node {
 }
 
 // read parses the file at n and its drop-ins.
-func (u units) read(name string, n *tree.Node) (*unit, error) {
+func (u Units) read(name string, n *tree.Node) (*unit, error) {
 	out := &unit{name: name, path: n.Path}
 	texts := []string{n.Path}
 	texts = append(texts, u.dropIns(name)...)
@@ -148,7 +153,7 @@ func (u units) read(name string, n *tree.Node) (*unit, error) {
 
 // dropIns lists the NAME.d/*.conf of all unit directories in file name order;
 // of one name the first directory's counts.
-func (u units) dropIns(name string) []string {
+func (u Units) dropIns(name string) []string {
 	found := map[string]string{}
 	names := []string{name}
 	if template := templateOf(name); template != "" {
@@ -178,7 +183,7 @@ func (u units) dropIns(name string) []string {
 // parseInstall adds the [Install] section of a unit file's text.
 func (u *unit) parseInstall(text string) {
 	section := ""
-	for _, line := range lines(joinContinued(text)) {
+	for _, line := range confdir.Lines(joinContinued(text)) {
 		if strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]") {
 			section = line
 			continue

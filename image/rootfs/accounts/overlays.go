@@ -1,0 +1,51 @@
+package accounts
+
+import (
+	"fmt"
+
+	"github.com/going-mobile/imagebuilder/image/overlay"
+	"github.com/going-mobile/imagebuilder/image/rootfs/confdir"
+)
+
+// AddOverlays adds the users and groups of overlays, before sysusers.d is
+// evaluated, so that an overlay can pin what a package only names.
+func (a *Table) AddOverlays(overlays []*overlay.Overlay) error {
+	for _, o := range overlays {
+		for _, g := range o.Groups {
+			if err := a.addGroup(Group{Name: g.Name, GID: g.GID, password: sysusersPw}); err != nil {
+				return fmt.Errorf("overlay %s: %w", o.Name, err)
+			}
+		}
+		for _, u := range o.Users {
+			if err := a.overlayUser(u); err != nil {
+				return fmt.Errorf("overlay %s: user %s: %w", o.Name, u.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (a *Table) overlayUser(u overlay.User) error {
+	if a.Group(u.Name) == nil && a.groupByID(u.GID) == nil {
+		if err := a.addGroup(Group{Name: u.Name, GID: u.GID, password: sysusersPw}); err != nil {
+			return err
+		}
+	}
+	return a.addUser(User{Name: u.Name, UID: u.UID, GID: u.GID, gecos: u.Gecos,
+		home: confdir.Or(u.Home, "/nonexistent"), shell: confdir.Or(u.Shell, noLogin), password: sysusersPw, aging: ":::::"})
+}
+
+// AddMembers puts the overlays' users into their groups, when all groups are
+// there.
+func (a *Table) AddMembers(overlays []*overlay.Overlay) error {
+	for _, o := range overlays {
+		for _, u := range o.Users {
+			for _, g := range u.Groups {
+				if err := a.addMember(u.Name, g); err != nil {
+					return fmt.Errorf("overlay %s: %w", o.Name, err)
+				}
+			}
+		}
+	}
+	return nil
+}

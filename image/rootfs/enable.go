@@ -1,0 +1,94 @@
+package rootfs
+
+import (
+	"fmt"
+	"path"
+	"slices"
+
+	"github.com/going-mobile/imagebuilder/image/overlay"
+	"github.com/going-mobile/imagebuilder/image/rootfs/units"
+)
+
+// masked units would do at boot what the build has done, or freeze in the
+// /etc overlay what belongs to the image: systemd-sysusers would copy passwd
+// there, firstboot would ask questions on the console.
+var masked = []string{
+	"ldconfig.service",
+	"systemd-firstboot.service",
+	"systemd-hwdb-update.service",
+	"systemd-journal-catalog-update.service",
+	"systemd-sysusers.service",
+	"systemd-update-done.service",
+}
+
+// enableUnits decides which units start.
+func enableUnits(s *state, overlays []*overlay.Overlay) error {
+	return firstError(presetFiles(s, overlays), maskUnits(s, overlays), applyPresets(s), defaultTarget(s))
+}
+
+// presetFiles writes what the overlays enable and disable as presets before
+// Debian's, and one after Debian's that disables the rest.
+//
+// The last one must stay: where /etc/machine-id is missing, PID 1 applies all
+// presets, and systemd's own default is to enable everything.
+func presetFiles(s *state, overlays []*overlay.Overlay) error {
+	text, err := units.In(s.tree).Preset(overlays)
+	if err != nil {
+		return err
+	}
+	const dir = "usr/lib/systemd/system-preset/"
+	return firstError(
+		s.file(dir+"10-imagebuilder.preset", 0o644, text),
+		s.file(dir+"99-default.preset", 0o644, "# Nothing else is enabled.\ndisable *\n"),
+	)
+}
+
+// maskUnits links the builder's and the overlays' masked units to /dev/null.
+func maskUnits(s *state, overlays []*overlay.Overlay) error {
+	names := slices.Clone(masked)
+	for _, o := range overlays {
+		names = append(names, o.Mask...)
+	}
+	for _, name := range names {
+		if err := s.link(path.Join(units.Dir, name), "/dev/null"); err != nil {
+			return fmt.Errorf("masking %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// applyPresets links and unlinks units, so that a node whose PID 1 does the
+// same finds nothing to change.
+func applyPresets(s *state) error {
+	u := units.In(s.tree)
+	plus, minus, err := u.Sort()
+	if err != nil {
+		return err
+	}
+	gone, err := u.Unlinks(minus)
+	if err != nil {
+		return err
+	}
+	s.remove(gone...)
+	links, err := u.Links(plus)
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if err := s.link(l.Path, l.Target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// defaultTarget starts a system without a desktop. The link is changed where
+// it is: one in /etc would go the first time that presets are applied, which
+// disable multi-user.target.
+func defaultTarget(s *state) error {
+	const p = "usr/lib/systemd/system/default.target"
+	if !s.exists(p) {
+		return nil
+	}
+	return s.link(p, "multi-user.target")
+}

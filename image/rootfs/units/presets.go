@@ -1,0 +1,216 @@
+package units
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/overlay"
+	"github.com/going-mobile/imagebuilder/image/rootfs/confdir"
+)
+
+// preset is one line of systemd.preset(5).
+type preset struct {
+	enable    bool
+	pattern   string
+	instances []string
+}
+
+// parsePresets reads the lines of one file; lines that are neither enable nor
+// disable, such as the later "ignore", are an error: a preset that is read
+// differently on the node would change it there.
+func parsePresets(text, where string) ([]preset, error) {
+	var out []preset
+	for _, line := range confdir.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 2 || f[0] != "enable" && f[0] != "disable" {
+			return nil, fmt.Errorf("%s: line %q is not enable or disable with a unit", where, line)
+		}
+		out = append(out, preset{f[0] == "enable", f[1], f[2:]})
+	}
+	return out, nil
+}
+
+// presetOf finds the first line that matches. Without one systemd enables.
+func presetOf(presets []preset, name string) (preset, error) {
+	for _, p := range presets {
+		ok, err := path.Match(p.pattern, name)
+		if err != nil {
+			return preset{}, fmt.Errorf("preset %q: %w", p.pattern, err)
+		}
+		if ok || templateOf(name) != "" && p.pattern == templateOf(name) && slices.Contains(p.instances, instanceOf(name)) {
+			return p, nil
+		}
+	}
+	return preset{enable: true}, nil
+}
+
+func instanceOf(name string) string {
+	_, instance, _, _ := splitUnit(name)
+	return instance
+}
+
+// Sort decides by the tree's presets for every unit file whether to enable or
+// to disable it, as "systemctl --root preset-all" does. Aliases follow their
+// unit.
+func (u Units) Sort() (plus, minus []string, err error) {
+	presets, err := u.presets()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range u.names() {
+		loaded, err := u.load(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if loaded == nil || loaded.masked || loaded.name != name {
+			continue
+		}
+		p, err := presetOf(presets, name)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case !p.enable:
+			minus = append(minus, name)
+		case isTemplate(name) && len(p.instances) > 0:
+			prefix, _, kind, _ := splitUnit(name)
+			for _, i := range p.instances {
+				plus = append(plus, prefix+"@"+i+"."+kind)
+			}
+		default:
+			plus = append(plus, name)
+		}
+	}
+	return plus, minus, nil
+}
+
+func (u Units) presets() ([]preset, error) {
+	files, err := confdir.Read(u.tree, "systemd/system-preset", ".preset")
+	if err != nil {
+		return nil, err
+	}
+	var presets []preset
+	for _, f := range files {
+		p, err := parsePresets(f.Text, f.Path)
+		if err != nil {
+			return nil, err
+		}
+		presets = append(presets, p...)
+	}
+	return presets, nil
+}
+
+// names lists the files and links of the unit directories, sorted.
+func (u Units) names() []string {
+	var names []string
+	for _, dir := range unitPath {
+		if u.tree.Get(dir) == nil {
+			continue
+		}
+		for _, n := range u.tree.Children(dir) {
+			if name := path.Base(n.Path); !n.Mode.IsDir() && isUnitName(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// presetLine writes instances the way presets name them.
+func presetLine(word, name string) string {
+	if template := templateOf(name); template != "" {
+		return fmt.Sprintf("%s %s %s\n", word, template, instanceOf(name))
+	}
+	return fmt.Sprintf("%s %s\n", word, name)
+}
+
+// checkEnabled refuses to enable what is not there or cannot be enabled: both
+// would be silent on the node.
+func (u Units) checkEnabled(overlay, word, name string) error {
+	if word != "enable" {
+		return nil
+	}
+	loaded, err := u.load(name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case loaded == nil:
+		return fmt.Errorf("overlay %s enables %s, but neither a package nor an overlay has that unit", overlay, name)
+	case loaded.masked:
+		return fmt.Errorf("overlay %s enables %s, which is masked", overlay, name)
+	case !loaded.hasInstall():
+		return fmt.Errorf("overlay %s enables %s, whose file has no [Install] section: add a link to a .wants directory instead", overlay, name)
+	}
+	return nil
+}
+
+// Unlinks returns the links below Dir that lead to a disabled unit, by their
+// own name or their target's.
+func (u Units) Unlinks(minus []string) (paths []string, err error) {
+	closed, err := u.closure(minus)
+	if err != nil {
+		return nil, err
+	}
+	gone := map[string]bool{}
+	for _, c := range closed {
+		gone[c.name] = true
+	}
+	for n := range u.tree.Walk() {
+		isLink := n.Link != "" && !n.IsHardLink() && strings.HasPrefix(n.Path, Dir+"/")
+		if isLink && isUnitName(path.Base(n.Path)) && n.Link != "/dev/null" &&
+			(gone[path.Base(n.Path)] || gone[path.Base(n.Link)]) {
+			paths = append(paths, n.Path)
+		}
+	}
+	return paths, nil
+}
+
+// Links returns the links that enable units, once those of Unlinks are gone.
+func (u Units) Links(plus []string) (all []Link, err error) {
+	closed, err := u.closure(plus)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range closed {
+		links, err := c.links()
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range links {
+			if n := u.tree.Get(l.Path); n != nil && (n.Mode.IsRegular() || n.Link == "/dev/null") {
+				continue // an overlay's own unit or mask wins over an alias
+			}
+			all = append(all, l)
+		}
+	}
+	return all, nil
+}
+
+// Preset returns what the overlays enable and disable as the text of a preset
+// file. It refuses to enable what is not there or cannot be enabled, and units
+// that two overlays want differently.
+func (u Units) Preset(overlays []*overlay.Overlay) (string, error) {
+	text := "# What the overlays of this image enable and disable.\n"
+	decided := map[string]string{}
+	for _, o := range overlays {
+		for _, rule := range []struct {
+			word  string
+			units []string
+		}{{"enable", o.Enable}, {"disable", o.Disable}} {
+			for _, name := range rule.units {
+				if have := decided[name]; have != "" && !strings.HasPrefix(have, rule.word+" ") {
+					return "", fmt.Errorf("overlay %s wants to %s %s, but overlay %s", o.Name, rule.word, name, have)
+				}
+				decided[name] = rule.word + " it in overlay " + o.Name
+				if err := u.checkEnabled(o.Name, rule.word, name); err != nil {
+					return "", err
+				}
+				text += presetLine(rule.word, name)
+			}
+		}
+	}
+	return text, nil
+}
