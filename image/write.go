@@ -112,7 +112,7 @@ func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, i
 }
 
 func (p *plan) writeRoot(ctx context.Context, w io.WriterAt, in *inputs, root *tree.Tree) (int64, error) {
-	cache, err := blockcache.Open(filepath.Join(p.opt.Cache.Dir(), "squashfs"), blockCacheLimit)
+	cache, err := blockcache.Open(p.opt.Cache.Blocks(), blockCacheLimit)
 	if err != nil {
 		return 0, err
 	}

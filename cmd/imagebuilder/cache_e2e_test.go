@@ -5,11 +5,13 @@ package main
 import (
 	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -144,6 +146,25 @@ func TestDamagedCacheIsRepaired(t *testing.T) {
 			c.hit(t, cache)
 			builds(t, cache, filepath.Join(outDir(t), "x.img"))
 		})
+	}
+}
+
+func TestPruneAllLeavesNothing(t *testing.T) {
+	cache := cacheCopy(t)
+	if len(entries(t, cache, "squashfs/*")) == 0 {
+		t.Fatal("no blocks to remove")
+	}
+	if r := imagebuilder(t, "cache", "prune", "--all", "--cache", cache); r.code != 0 || !strings.Contains(r.stdout, "squashfs") {
+		t.Errorf("exit code %d, %s%s", r.code, r.stdout, r.stderr)
+	}
+	err := filepath.WalkDir(cache, func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && d.Name() != ".lock" {
+			t.Errorf("left: %s", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

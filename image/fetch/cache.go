@@ -57,7 +57,7 @@ func OpenCache(dir string) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range []string{tmpDir, lockDir, indexDir, Downloads, derivedDir, newestDir} {
+	for _, d := range []string{tmpDir, lockDir, indexDir, Downloads, derivedDir, newestDir, blocksDir} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, fmt.Errorf("open the cache: %w", err)
 		}
@@ -79,6 +79,10 @@ func (c *Cache) Close() error {
 // Dir is the directory of the cache.
 func (c *Cache) Dir() string { return c.dir }
 
+// Blocks is the directory for compressed blocks, package blockcache's own. Its
+// files are entries of this cache, too: Info counts and Prune removes them.
+func (c *Cache) Blocks() string { return filepath.Join(c.dir, blocksDir) }
+
 // Downloads is the kind of the entries that Get makes; their key is their
 // sha256. Drop and DamagedError speak of them under this name.
 const Downloads = "sha256"
@@ -89,6 +93,7 @@ const (
 	indexDir   = "index"
 	derivedDir = "derived"
 	newestDir  = "newest"
+	blocksDir  = "squashfs"
 )
 
 func cacheDir(dir string) (string, error) {

@@ -15,7 +15,7 @@ import (
 
 // Usage is what one kind of entry takes.
 type Usage struct {
-	Kind    string // Downloads, a kind of Derive, "index" or "unfinished"
+	Kind    string // Downloads, a kind of Derive, "index", "newest", "squashfs" or "unfinished"
 	Entries int
 	Bytes   int64
 }
@@ -143,11 +143,11 @@ func (c *Cache) kindOf(path string) string {
 	}
 	parts := strings.Split(filepath.ToSlash(rel), "/")
 	switch {
-	case parts[0] == tmpDir:
+	case parts[0] == tmpDir, parts[0] == blocksDir && strings.HasPrefix(parts[1], "tmp-"):
 		return "unfinished"
 	case parts[0] == derivedDir && len(parts) == 3:
 		return parts[1]
-	case parts[0] == Downloads, parts[0] == indexDir, parts[0] == newestDir:
+	case parts[0] == Downloads, parts[0] == indexDir, parts[0] == newestDir, parts[0] == blocksDir:
 		return parts[0]
 	}
 	return ""
