@@ -17,18 +17,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// validator collects every finding, so that a file is mended in one go.
-type validator struct {
-	doc   *strictyaml.Document
-	found strictyaml.Problems
-}
+type validator struct{ *strictyaml.Findings }
 
 // refuse records a finding about the field at a path like "k3s.servers.0".
 func (v *validator) refuse(at, format string, args ...any) {
-	p, ok := v.doc.Errorf(strings.Split(at, "."), format, args...).(*strictyaml.Problem)
-	if ok {
-		v.found = append(v.found, p)
-	}
+	v.Refuse(strings.Split(at, "."), format, args...)
 }
 
 // want refuses the field at with what err says; nil is fine.
@@ -39,7 +32,7 @@ func (v *validator) want(at string, err error) {
 }
 
 func validate(doc *strictyaml.Document, c *Config) error {
-	v := &validator{doc: doc}
+	v := &validator{doc.Findings()}
 	v.want("node", CheckHostname(c.Node))
 	v.want("site", checkSite(c.Site))
 	v.role(c)
@@ -58,11 +51,7 @@ func validate(doc *strictyaml.Document, c *Config) error {
 		_, err := ParseOwnerKey(c.OwnerKey)
 		v.want("ownerKey", err)
 	}
-	if len(v.found) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(v.found, func(a, b *strictyaml.Problem) int { return a.Line - b.Line })
-	return v.found
+	return v.Err()
 }
 
 func (v *validator) role(c *Config) {

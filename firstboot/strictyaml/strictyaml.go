@@ -123,6 +123,10 @@ func DecodeNode(n *yaml.Node, into any) error {
 // and, for lists, indexes in decimal. Where the document does not have the
 // whole path, the line is that of the deepest part it has.
 func (d *Document) Errorf(path []string, format string, args ...any) error {
+	return d.problem(path, format, args...)
+}
+
+func (d *Document) problem(path []string, format string, args ...any) *Problem {
 	n, field := d.root, ""
 	line := n.Line
 	for _, key := range path {
@@ -135,6 +139,27 @@ func (d *Document) Errorf(path []string, format string, args ...any) error {
 		n, line = v, k.Line
 	}
 	return &Problem{Name: d.name, Line: line, Field: field, Msg: fmt.Sprintf(format, args...)}
+}
+
+// Findings collects what is wrong with the values of a document, so that a file
+// is mended in one go.
+type Findings struct {
+	doc   *Document
+	found Problems
+}
+
+// Findings returns an empty collection.
+func (d *Document) Findings() *Findings { return &Findings{doc: d} }
+
+// Refuse adds a finding about the field at path; see Errorf.
+func (f *Findings) Refuse(path []string, format string, args ...any) {
+	f.found = append(f.found, f.doc.problem(path, format, args...))
+}
+
+// Err returns the findings sorted by line, nil if there are none.
+func (f *Findings) Err() error {
+	c := checker{found: f.found}
+	return c.err()
 }
 
 // child returns the node that carries the line of a key or list entry, and

@@ -15,56 +15,43 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// checker collects every finding, so that a file is mended in one go.
 type checker struct {
-	doc   *strictyaml.Document
+	*strictyaml.Findings
 	fleet *Fleet
-	found strictyaml.Problems
-}
-
-func (c *checker) refuse(at []string, format string, args ...any) {
-	var p *strictyaml.Problem
-	if errors.As(c.doc.Errorf(at, format, args...), &p) {
-		c.found = append(c.found, p)
-	}
 }
 
 func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
 	if f.Version != Version {
 		return doc.Errorf([]string{"version"}, "is %d, this program reads %d", f.Version, Version)
 	}
-	c := &checker{doc: doc, fleet: f}
+	c := &checker{doc.Findings(), f}
 	c.cluster()
 	c.sites()
 	for _, name := range f.Nodes.Names {
 		c.node(name, boards)
 	}
-	if len(c.found) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(c.found, func(a, b *strictyaml.Problem) int { return a.Line - b.Line })
-	return c.found
+	return c.Err()
 }
 
 func (c *checker) cluster() {
 	cl := &c.fleet.Cluster
 	if err := node.CheckHostname(cl.Name); err != nil {
-		c.refuse([]string{"cluster", "name"}, "%v", err)
+		c.Refuse([]string{"cluster", "name"}, "%v", err)
 	}
 	if err := node.CheckURL(cl.Headscale.URL); err != nil {
-		c.refuse([]string{"cluster", "headscale", "url"}, "%v", err)
+		c.Refuse([]string{"cluster", "headscale", "url"}, "%v", err)
 	}
 	if cl.K3s.Token.Empty() {
-		c.refuse([]string{"cluster", "k3s", "token"}, "is missing: where the servers' token is")
+		c.Refuse([]string{"cluster", "k3s", "token"}, "is missing: where the servers' token is")
 	}
 	if cl.K3s.AgentToken.Empty() && c.has(node.Agent) {
-		c.refuse([]string{"cluster", "k3s", "agentToken"}, "is missing: agents must not have the servers' token, which opens everything")
+		c.Refuse([]string{"cluster", "k3s", "agentToken"}, "is missing: agents must not have the servers' token, which opens everything")
 	}
 	switch servers := c.fleet.Servers(); {
 	case len(servers) == 0:
-		c.refuse([]string{"nodes"}, "has no node with role server")
+		c.Refuse([]string{"nodes"}, "has no node with role server")
 	case !slices.Contains(servers, cl.K3s.Init):
-		c.refuse([]string{"cluster", "k3s", "init"}, "%s", unknown(cl.K3s.Init, "server", servers))
+		c.Refuse([]string{"cluster", "k3s", "init"}, "%s", unknown(cl.K3s.Init, "server", servers))
 	}
 }
 
@@ -83,11 +70,11 @@ func unknown(name, kind string, known []string) string {
 func (c *checker) sites() {
 	for _, name := range slices.Sorted(maps.Keys(c.fleet.Sites)) {
 		if err := node.CheckHostname(name); err != nil {
-			c.refuse([]string{"sites", name}, "%v", err)
+			c.Refuse([]string{"sites", name}, "%v", err)
 		}
 		for i, lan := range c.fleet.Sites[name].LAN {
 			if p, err := netip.ParsePrefix(lan); err != nil || p != p.Masked() {
-				c.refuse([]string{"sites", name, "lan", strconv.Itoa(i)}, "want a network, like 192.168.1.0/24")
+				c.Refuse([]string{"sites", name, "lan", strconv.Itoa(i)}, "want a network, like 192.168.1.0/24")
 			}
 		}
 	}
@@ -99,13 +86,13 @@ func (c *checker) node(name string, boards []string) {
 	sites := slices.Sorted(maps.Keys(c.fleet.Sites))
 	switch {
 	case n.Site == "":
-		c.refuse(append(at, "site"), "is missing; one of %s", strings.Join(sites, ", "))
+		c.Refuse(append(at, "site"), "is missing; one of %s", strings.Join(sites, ", "))
 		return
 	case !slices.Contains(sites, n.Site):
-		c.refuse(append(at, "site"), "%s", unknown(n.Site, "site", sites))
+		c.Refuse(append(at, "site"), "%s", unknown(n.Site, "site", sites))
 		return
 	case boards != nil && !slices.Contains(boards, n.Board):
-		c.refuse(append(at, "board"), "%s", unknown(n.Board, "board", boards))
+		c.Refuse(append(at, "board"), "%s", unknown(n.Board, "board", boards))
 	}
 	c.trial(name, at)
 }
@@ -117,7 +104,7 @@ func (c *checker) trial(name string, at []string) {
 	f.Cluster.K3s.CA, f.Cluster.Headscale.CA = Ref{}, Ref{} // these have a form
 	cfg, err := f.answer(name, func(Ref) (secret.String, error) { return "http://placeholder", nil })
 	if err != nil {
-		c.refuse(at, "%v", err)
+		c.Refuse(at, "%v", err)
 		return
 	}
 	data, err := node.Marshal(cfg)
@@ -128,10 +115,10 @@ func (c *checker) trial(name string, at []string) {
 	switch {
 	case errors.As(err, &problems):
 		for _, p := range problems {
-			c.refuse(append(at, source(p.Field)...), "%s", p.Msg)
+			c.Refuse(append(at, source(p.Field)...), "%s", p.Msg)
 		}
 	case err != nil:
-		c.refuse(at, "%v", err)
+		c.Refuse(at, "%v", err)
 	}
 }
 

@@ -9,15 +9,13 @@ package lock
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"io"
+	"errors"
 	"os"
 	"slices"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 )
 
@@ -26,54 +24,54 @@ const Version = 1
 
 // Lock is the inputs of one image.
 type Lock struct {
-	Version int    `json:"version"`
-	Board   string `json:"board"`
-	Arch    string `json:"arch"` // Debian's name
+	Version int    `json:"version" yaml:"version"`
+	Board   string `json:"board" yaml:"board"`
+	Arch    string `json:"arch" yaml:"arch"` // Debian's name
 	// Timestamp is the newest date of the suites, the image's
 	// SOURCE_DATE_EPOCH, and where to look in the snapshot archive.
-	Timestamp time.Time `json:"timestamp"`
+	Timestamp time.Time `json:"timestamp" yaml:"timestamp"`
 	// Inputs is the sha256 of what is not listed here but decides the image:
 	// board file, overlays, the builder's own version.
-	Inputs     string      `json:"inputs,omitempty"`
-	Suites     []Suite     `json:"suites"`
-	Packages   []Package   `json:"packages"`
-	Components []Component `json:"components"`
+	Inputs     string      `json:"inputs,omitempty" yaml:"inputs"`
+	Suites     []Suite     `json:"suites" yaml:"suites"`
+	Packages   []Package   `json:"packages" yaml:"packages"`
+	Components []Component `json:"components" yaml:"components"`
 }
 
 // Suite is one verified index.
 type Suite struct {
-	Name            string    `json:"name"`
-	Date            time.Time `json:"date"`
-	InReleaseSHA256 string    `json:"inReleaseSHA256"`
-	Components      []string  `json:"components"`
+	Name            string    `json:"name" yaml:"name"`
+	Date            time.Time `json:"date" yaml:"date"`
+	InReleaseSHA256 string    `json:"inReleaseSHA256" yaml:"inReleaseSHA256"`
+	Components      []string  `json:"components" yaml:"components"`
 }
 
 // Package is one .deb.
 type Package struct {
-	Name     string `json:"name"`
-	Version  string `json:"version"`
-	Arch     string `json:"arch"`
-	Suite    string `json:"suite"`
-	Filename string `json:"filename"` // below the base URL of a mirror
-	Size     int64  `json:"size"`
-	SHA256   string `json:"sha256"`
+	Name     string `json:"name" yaml:"name"`
+	Version  string `json:"version" yaml:"version"`
+	Arch     string `json:"arch" yaml:"arch"`
+	Suite    string `json:"suite" yaml:"suite"`
+	Filename string `json:"filename" yaml:"filename"` // below the base URL of a mirror
+	Size     int64  `json:"size" yaml:"size"`
+	SHA256   string `json:"sha256" yaml:"sha256"`
 }
 
 // Component is one file that is not a Debian package.
 type Component struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	Arch    string `json:"arch"`
-	File    string `json:"file,omitempty"` // path on the builder, where the user gave a file
-	URL     string `json:"url,omitempty"`
-	SHA256  string `json:"sha256"`
-	Size    int64  `json:"size,omitempty"`
+	Name    string `json:"name" yaml:"name"`
+	Version string `json:"version" yaml:"version"`
+	Arch    string `json:"arch" yaml:"arch"`
+	File    string `json:"file,omitempty" yaml:"file"` // path on the builder, where the user gave a file
+	URL     string `json:"url,omitempty" yaml:"url"`
+	SHA256  string `json:"sha256" yaml:"sha256"`
+	Size    int64  `json:"size,omitempty" yaml:"size"`
 	// Deferred components are not in the image: the node fetches them.
-	Deferred bool `json:"deferred,omitempty"`
+	Deferred bool `json:"deferred,omitempty" yaml:"deferred"`
 	// BuiltFrom names the source of a component that was built here, such as
 	// a Go module with version and checksum; Toolchain what built it.
-	BuiltFrom string `json:"builtFrom,omitempty"`
-	Toolchain string `json:"toolchain,omitempty"`
+	BuiltFrom string `json:"builtFrom,omitempty" yaml:"builtFrom"`
+	Toolchain string `json:"toolchain,omitempty" yaml:"toolchain"`
 }
 
 // Load reads and validates a lock file. Errors name the file, the line and
@@ -86,18 +84,31 @@ func Load(name string) (*Lock, error) {
 	return Parse(name, b)
 }
 
-// Parse is Load for data that was read; name is for errors.
+// Parse is Load for data that was read; name is for errors. JSON is YAML, so
+// that unknown and repeated fields are told as those of every other file.
 func Parse(name string, data []byte) (*Lock, error) {
-	l := new(Lock)
-	lines, err := decode(name, data, l)
+	if err := json.Unmarshal(data, new(any)); err != nil {
+		return nil, &strictyaml.Problem{Name: name, Line: line(data, err), Msg: err.Error()}
+	}
+	doc, err := strictyaml.Parse(name, data)
 	if err != nil {
 		return nil, err
 	}
-	if errs := l.problems(); len(errs) > 0 {
-		p := errs[0]
-		return nil, &Error{File: name, Line: lines.of(p.field), Field: p.field, Err: p.err}
+	l := new(Lock)
+	if err := doc.Decode(l); err != nil {
+		return nil, err
 	}
-	return l, nil
+	return l, l.validate(doc)
+}
+
+// line is where a parser of JSON stopped.
+func line(data []byte, err error) int {
+	at := len(data)
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		at = min(int(syntax.Offset), at)
+	}
+	return 1 + bytes.Count(data[:at], []byte("\n"))
 }
 
 // Save validates l and replaces the file name with it.
@@ -109,41 +120,20 @@ func (l *Lock) Save(name string) error {
 	return atomicfile.WriteFile(name, b, 0o644)
 }
 
-// Write validates l and writes it to w.
-func (l *Lock) Write(w io.Writer) error {
-	b, err := l.Marshal()
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(b)
-	return err
-}
-
 // Marshal returns the one text that l has: sorted, indented, with a newline
-// at the end.
+// at the end. A text that Parse would refuse is an error.
 func (l *Lock) Marshal() ([]byte, error) {
-	c := l.canonical()
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	if err := e.Encode(c); err != nil {
+	if err := e.Encode(l.canonical()); err != nil {
+		return nil, err
+	}
+	if _, err := Parse("lock", b.Bytes()); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
-}
-
-// Digest is the sha256 of the text of l.
-func (l *Lock) Digest() (string, error) {
-	b, err := l.Marshal()
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]), nil
 }
 
 // canonical returns a sorted copy. Suites keep their order, which decides
@@ -163,21 +153,3 @@ func (l *Lock) canonical() *Lock {
 	})
 	return &c
 }
-
-// Error is a fault at one place of a lock file.
-type Error struct {
-	File  string
-	Line  int
-	Field string // such as packages[3].sha256; empty where there is none
-	Err   error
-}
-
-func (e *Error) Error() string {
-	s := fmt.Sprintf("%s:%d: ", e.File, e.Line)
-	if e.Field != "" {
-		s += e.Field + ": "
-	}
-	return s + e.Err.Error()
-}
-
-func (e *Error) Unwrap() error { return e.Err }

@@ -1,52 +1,35 @@
 package lock
 
 import (
-	"errors"
-	"fmt"
 	"net/url"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// Validate tells what is wrong with l.
-func (l *Lock) Validate() error {
-	var errs []error
-	for _, p := range l.problems() {
-		errs = append(errs, fmt.Errorf("lock: %s: %w", p.field, p.err))
-	}
-	return errors.Join(errs...)
-}
-
-type problem struct {
-	field string
-	err   error
-}
-
-// checker collects problems below a field.
+// checker collects findings below a field.
 type checker struct {
-	at   string
-	list *[]problem
+	*strictyaml.Findings
+	at []string
 }
 
-func (c checker) in(format string, args ...any) checker {
-	at := fmt.Sprintf(format, args...)
-	if c.at != "" {
-		at = c.at + "." + at
-	}
-	return checker{at, c.list}
+// in goes down to an entry of a list.
+func (c checker) in(list string, i int) checker {
+	return checker{c.Findings, []string{list, strconv.Itoa(i)}}
 }
 
 func (c checker) fail(field, format string, args ...any) {
-	*c.list = append(*c.list, problem{c.in("%s", field).at, fmt.Errorf(format, args...)})
+	c.Refuse(append(slices.Clone(c.at), field), format, args...)
 }
 
-func (l *Lock) problems() []problem {
-	var list []problem
-	c := checker{list: &list}
+func (l *Lock) validate(doc *strictyaml.Document) error {
+	c := checker{Findings: doc.Findings()}
 	if l.Version != Version {
-		c.fail("version", "is %d; this imagebuilder reads version %d", l.Version, Version)
-		return list
+		return doc.Errorf([]string{"version"}, "is %d; this imagebuilder reads version %d", l.Version, Version)
 	}
 	c.word("board", l.Board)
 	c.word("arch", l.Arch)
@@ -57,7 +40,7 @@ func (l *Lock) problems() []problem {
 	l.checkSuites(c)
 	l.checkPackages(c)
 	l.checkComponents(c)
-	return list
+	return c.Err()
 }
 
 func (l *Lock) checkSuites(c checker) {
@@ -66,7 +49,7 @@ func (l *Lock) checkSuites(c checker) {
 	}
 	seen := map[string]bool{}
 	for i, s := range l.Suites {
-		c := c.in("suites[%d]", i)
+		c := c.in("suites", i)
 		c.word("name", s.Name)
 		if seen[s.Name] {
 			c.fail("name", "%s is listed twice", s.Name)
@@ -81,7 +64,7 @@ func (l *Lock) checkSuites(c checker) {
 			c.fail("components", "is empty")
 		}
 		for j, name := range s.Components {
-			c.word(fmt.Sprintf("components[%d]", j), name)
+			checker{c.Findings, append(slices.Clone(c.at), "components")}.word(strconv.Itoa(j), name)
 		}
 	}
 }
@@ -93,7 +76,7 @@ func (l *Lock) checkPackages(c checker) {
 	}
 	last := ""
 	for i, p := range l.Packages {
-		c := c.in("packages[%d]", i)
+		c := c.in("packages", i)
 		c.word("name", p.Name)
 		switch {
 		case p.Name == last:
@@ -123,7 +106,7 @@ func (l *Lock) checkComponents(c checker) {
 	type key struct{ name, file string }
 	seen := map[key]bool{}
 	for i, x := range l.Components {
-		c := c.in("components[%d]", i)
+		c := c.in("components", i)
 		c.word("name", x.Name)
 		if seen[key{x.Name, x.File}] {
 			c.fail("name", "%s %s is listed twice", x.Name, x.File)
