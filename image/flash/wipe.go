@@ -1,6 +1,7 @@
 package flash
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -42,19 +43,19 @@ func (t *target) spoil(size int64) string {
 	if !t.device {
 		return ""
 	}
-	var faults []error
+	var fault error
 	for _, off := range []int64{0, max(0, size-wipeSize)} {
-		faults = append(faults, t.zero(off, min(wipeSize, t.size-off)), t.m.Sync())
+		fault = cmp.Or(fault, t.zero(off, min(wipeSize, t.size-off)), t.m.Sync())
 	}
 	if err := t.checkSpoilt(size); err != nil {
-		return fmt.Sprintf("; and what was written could not be erased (%v): do not start a machine from this device", errors.Join(append(faults, err)...))
+		return fmt.Sprintf("; and what was written could not be erased (%v): do not start a machine from this device", cmp.Or(fault, err))
 	}
 	return "; the device is not bootable now, write it again"
 }
 
 func (t *target) checkSpoilt(size int64) error {
 	t.m.drop()
-	first, last := make([]byte, wipeSize), make([]byte, sector)
+	first, last := make([]byte, min(wipeSize, t.size)), make([]byte, sector)
 	if _, err := t.ReadAt(first, 0); err != nil {
 		return err
 	}

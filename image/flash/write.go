@@ -2,6 +2,7 @@ package flash
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -41,7 +42,7 @@ func (w *writer) run(ctx context.Context, src io.Reader) error {
 	if err := w.copy(ctx, src); err != nil {
 		return err
 	}
-	if err := errors.Join(w.target.end(w.size), w.target.m.Sync()); err != nil {
+	if err := cmp.Or(w.target.end(w.size), w.target.m.Sync()); err != nil {
 		return err
 	}
 	var middle, ends []int

@@ -142,5 +142,8 @@ func Subjects(name string, data []byte) ([]Resource, error) {
 	if s.Type != StatementType || s.PredicateType != PredicateType {
 		return nil, fmt.Errorf("%s: is no in-toto statement with SLSA provenance v1, but %q with %q", name, s.Type, s.PredicateType)
 	}
+	if len(s.Subject) == 0 {
+		return nil, fmt.Errorf("%s: names no subject", name)
+	}
 	return s.Subject, nil
 }

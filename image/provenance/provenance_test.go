@@ -203,7 +203,8 @@ func TestEveryInputIsNamedWithItsDigest(t *testing.T) {
 }
 
 func TestOnlyStatementsOfBuildsHaveSubjects(t *testing.T) {
-	for _, text := range []string{`{`, `{}`, `{"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://spdx.dev/Document"}`} {
+	for _, text := range []string{`{`, `{}`, `{"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://spdx.dev/Document"}`,
+		`{"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/provenance/v1"}`} {
 		if s, err := provenance.Subjects("x", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), "x: ") {
 			t.Errorf("%s: %v, %v", text, s, err)
 		}

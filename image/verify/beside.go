@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -34,7 +35,7 @@ func (b *beside) load(name string, format compress.Format) (err error) {
 	if b.sums, err = loadSums(name); err != nil {
 		return err
 	}
-	err = errors.Join(
+	err = cmp.Or(
 		b.read(manifest.Suffix, func(name string, data []byte) (err error) { b.manifest, err = manifest.Decode(name, data); return err }),
 		b.read(disk.MapSuffix, func(name string, data []byte) (err error) { b.bmap, err = disk.ParseMap(name, data); return err }),
 		b.read(provenance.Suffix, func(name string, data []byte) (err error) {
