@@ -19,6 +19,9 @@ const (
 type ends struct{ head, tail []byte }
 
 func (e *ends) Write(p []byte) (int, error) {
+	if e.head == nil { // grown by append it would cost several times as much
+		e.head = make([]byte, 0, headSize)
+	}
 	e.head = append(e.head, p[:min(len(p), headSize-len(e.head))]...)
 	e.tail = append(e.tail, p...)
 	if more := len(e.tail) - tailSize; more > 0 {

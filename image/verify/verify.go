@@ -93,7 +93,12 @@ func (c *checker) run(ctx context.Context) error {
 		}
 	}
 	kept := &ends{}
-	is, err := c.scan(ctx, func(r io.Reader) io.Reader { return io.TeeReader(r, kept) })
+	is, err := c.scan(ctx, func(r io.Reader) io.Reader {
+		if c.format == compress.None {
+			return r
+		}
+		return io.TeeReader(r, kept)
+	})
 	if err != nil {
 		return err
 	}
