@@ -85,29 +85,41 @@ func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
 	if k.Token, err = optional(f.Cluster.K3s.Token, read, "cluster.k3s.token"); err != nil || !k.Init {
 		return k, err
 	}
-	k.CA, err = f.identity(read)
+	files, err := f.identity(read)
+	for name, text := range files {
+		if k.CA == nil {
+			k.CA = map[string]secret.String{}
+		}
+		k.CA[name] = secret.String(text)
+	}
 	return k, err
+}
+
+// Identity reads the cluster's certificate authorities, nil where k3s makes
+// its own.
+func (f *Fleet) Identity() (clusterca.Files, error) {
+	return f.identity(func(r Ref) (secret.String, error) { return r.read(f.dir) })
 }
 
 // identity reads the cluster's certificate authorities: a mapping from the
 // names that k3s gives the files to PEM.
-func (f *Fleet) identity(read reader) (map[string]secret.String, error) {
+func (f *Fleet) identity(read reader) (clusterca.Files, error) {
 	text, err := optional(f.Cluster.K3s.CA, read, "cluster.k3s.ca")
 	if err != nil || text.Empty() {
 		return nil, err
 	}
-	var out map[string]secret.String
-	if err := yaml.Unmarshal([]byte(text.Reveal()), &out); err != nil {
+	var named map[string]string
+	if err := yaml.Unmarshal([]byte(text.Reveal()), &named); err != nil {
 		return nil, fmt.Errorf("cluster.k3s.ca: %s is not what \"fleet init\" made", f.Cluster.K3s.CA)
 	}
 	files := clusterca.Files{}
-	for name, pem := range out {
+	for name, pem := range named {
 		files[name] = []byte(pem)
 	}
 	if err := files.Check(time.Now()); err != nil {
 		return nil, fmt.Errorf("cluster.k3s.ca: %w", err)
 	}
-	return out, nil
+	return files, nil
 }
 
 // overlaid returns the site's network with the node's own settings before it.

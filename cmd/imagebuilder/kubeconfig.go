@@ -1,0 +1,107 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/kubeconfig"
+)
+
+func newKubeconfig() *cobra.Command {
+	var file string
+	var merge bool
+	valid := 24 * time.Hour
+	cmd := &cobra.Command{
+		Use:   "kubeconfig",
+		Short: "Make a kubeconfig for the fleet's cluster, from home",
+		Long: `Make a kubeconfig with a client certificate signed by the cluster's own
+authority, which lies in the fleet's secrets: no login to any server is needed,
+and none has to be switched on yet. Servers are reached by their names in the
+tailnet. It opens everything until it expires. With --merge it joins
+$KUBECONFIG, or ~/.kube/config, and replaces the cluster's former entries.`,
+		Example: `  imagebuilder kubeconfig > kubeconfig.yaml
+  imagebuilder kubeconfig --merge --valid 8h`,
+		Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := loadFleet(file)
+			if err != nil {
+				return err
+			}
+			a, err := access(f, valid)
+			if err != nil {
+				return err
+			}
+			if merge {
+				return mergeKubeconfig(cmd, a)
+			}
+			text, err := kubeconfig.Merge(nil, a)
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		},
+	}
+	fleetFlag(cmd, &file)
+	cmd.Flags().BoolVar(&merge, "merge", false, "join $KUBECONFIG, or ~/.kube/config")
+	cmd.Flags().DurationVar(&valid, "valid", valid, "how long it opens the cluster")
+	return cmd
+}
+
+func access(f *fleet.Fleet, valid time.Duration) (kubeconfig.Access, error) {
+	a := kubeconfig.Access{Cluster: f.Cluster.Name}
+	id, err := f.Identity()
+	if err != nil {
+		return a, err
+	}
+	if id == nil {
+		return a, errors.New("the cluster's authorities are not this fleet's (cluster: k3s: ca:): take /etc/rancher/k3s/k3s.yaml from a server")
+	}
+	a.CA = id.ServerCA()
+	for _, name := range f.Servers() {
+		a.Servers = append(a.Servers, kubeconfig.Server{Name: name, Address: "https://" + name + ":6443"})
+	}
+	a.Admin, err = id.Admin("owner", time.Now(), valid, rand.Reader)
+	return a, err
+}
+
+func mergeKubeconfig(cmd *cobra.Command, a kubeconfig.Access) error {
+	name, err := kubeconfigFile()
+	if err != nil {
+		return err
+	}
+	have, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	text, err := kubeconfig.Merge(have, a)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	if err := atomicfile.WriteFile(name, text, 0o600); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: context %s\n", name, a.Cluster)
+	return err
+}
+
+// kubeconfigFile is what kubectl writes to: the first of $KUBECONFIG's list.
+func kubeconfigFile() (string, error) {
+	if list := filepath.SplitList(os.Getenv("KUBECONFIG")); len(list) > 0 && list[0] != "" {
+		return list[0], nil
+	}
+	home, err := os.UserHomeDir()
+	return filepath.Join(home, ".kube", "config"), err
+}
