@@ -17,9 +17,6 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// DefaultTries is how often a slot on trial may start before it falls back.
-const DefaultTries = 3
-
 // State is what is known about the slots.
 type State struct {
 	// Current is the slot that is running.

@@ -140,7 +140,7 @@ func (c *computer) fillSlotB(root *tree.Tree) {
 	if root == nil {
 		_, err = f.WriteAt(make([]byte, 1<<20), at)
 	} else {
-		_, err = squashfs.Write(c.t.Context(), io.NewOffsetWriter(f, at), root, squashfs.Options{Level: squashfs.LevelFast})
+		_, err = squashfs.Write(c.t.Context(), io.NewOffsetWriter(f, at), root, squashfs.Options{})
 	}
 	if err != nil {
 		c.t.Fatal(err)

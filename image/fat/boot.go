@@ -24,7 +24,7 @@ var bootCode = []byte{0xcd, 0x18, 0xeb, 0xfe}
 func bootSector(g geometry, opt Options, label string) []byte {
 	b := make([]byte, sectorSize)
 	copy(b, []byte{0xeb, 0x58, 0x90})
-	copy(b[3:11], fmt.Sprintf("%-8s", oemName(opt)))
+	copy(b[3:11], "MSWIN4.1") // whoever formats: fatgen103 recommends it
 	le.PutUint16(b[11:], uint16(g.bytesPerSector))
 	b[13] = byte(g.sectorsPerCluster)
 	le.PutUint16(b[14:], uint16(g.reserved))
@@ -46,13 +46,6 @@ func bootSector(g geometry, opt Options, label string) []byte {
 	copy(b[90:], bootCode)
 	b[510], b[511] = 0x55, 0xaa
 	return b
-}
-
-func oemName(opt Options) string {
-	if opt.OEM == "" {
-		return "MSWIN4.1"
-	}
-	return opt.OEM
 }
 
 // fsInfo encodes the sector of hints. next is the first free cluster.
@@ -81,18 +74,6 @@ func volumeLabel(s string) (string, error) {
 		}
 	}
 	return fmt.Sprintf("%-11s", up), nil
-}
-
-func checkOEM(s string) error {
-	if len(s) > 8 {
-		return fmt.Errorf("OEM name %q is longer than 8 characters", s)
-	}
-	for _, c := range []byte(s) {
-		if c < 0x20 || c > 0x7e {
-			return fmt.Errorf("OEM name %q is not printable ASCII", s)
-		}
-	}
-	return nil
 }
 
 // parseBoot decodes and checks a boot sector. What it returns can be computed

@@ -55,13 +55,8 @@ type Options struct {
 	// ModTime, in UTC, is the label's time and that of nodes without one. FAT
 	// begins at 1980 and counts in steps of two seconds.
 	ModTime time.Time
-	// OEM is the formatter's name in the boot sector, at most 8 ASCII
-	// characters; "" is "MSWIN4.1", which fatgen103 recommends.
-	OEM string
 	// HiddenSectors is the first sector of the partition on its disk.
 	HiddenSectors uint32
-	// ClusterSize in bytes overrides the choice by size; 0 chooses.
-	ClusterSize int
 }
 
 // Extent is a run of bytes of the volume.

@@ -31,31 +31,17 @@ func plan(opt Options) (geometry, error) {
 	if opt.Size%sectorSize != 0 || opt.Size < MinSize || opt.Size > maxSize {
 		return geometry{}, fmt.Errorf("a FAT32 volume of %d bytes cannot be: choose a multiple of 512 between %d and %d", opt.Size, int64(MinSize), int64(maxSize))
 	}
-	size := opt.ClusterSize
-	if size == 0 {
-		size = defaultClusterSize(opt.Size)
-	}
-	if size < sectorSize || size > 32<<10 || size&(size-1) != 0 {
-		return geometry{}, fmt.Errorf("cluster size %d is not a power of two between 512 and 32768", size)
-	}
-	for ; size >= sectorSize; size /= 2 {
-		g := layout(opt.Size/sectorSize, int64(size/sectorSize))
-		if g.clusters > maxClusters {
-			return geometry{}, fmt.Errorf("%d bytes in clusters of %d are more clusters than FAT32 can count: choose larger ones", opt.Size, size)
-		}
-		if g.clusters >= minClusters {
+	for size := clusterSize(opt.Size); size >= sectorSize; size /= 2 {
+		if g := layout(opt.Size/sectorSize, size/sectorSize); g.clusters >= minClusters {
 			return g, nil
-		}
-		if opt.ClusterSize != 0 {
-			return geometry{}, fmt.Errorf("%d bytes in clusters of %d are %d clusters, too few for FAT32: choose smaller clusters or a larger volume", opt.Size, size, g.clusters)
 		}
 	}
 	return geometry{}, fmt.Errorf("a volume of %d bytes is too small for FAT32", opt.Size)
 }
 
-// defaultClusterSize follows fatgen103's table DskTableFAT32 for volumes over
+// clusterSize follows fatgen103's table DskTableFAT32 for volumes over
 // 8 GiB; below, 4 KiB is the most a volume gets.
-func defaultClusterSize(size int64) int {
+func clusterSize(size int64) int64 {
 	switch {
 	case size <= 8<<30:
 		return 4 << 10

@@ -82,10 +82,6 @@ func TestOptionsRefused(t *testing.T) {
 		"volume of 34603009 bytes":               {Size: MinSize + 1},
 		"at most 11 characters":                  {Size: MinSize, Label: "TWELVE CHARS"},
 		`the character '*' is not allowed`:       {Size: MinSize, Label: "A*B"},
-		"longer than 8":                          {Size: MinSize, OEM: "ninechars"},
-		"cluster size 3000":                      {Size: MinSize, ClusterSize: 3000},
-		"are 8427 clusters, too few for FAT32":   {Size: MinSize, ClusterSize: 4096},
-		"more clusters than FAT32 can count":     {Size: 1 << 40, ClusterSize: 512},
 		"volume of 3298534883328 bytes cannot b": {Size: 3 << 40},
 	}
 	for want, opt := range tests {

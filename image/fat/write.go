@@ -40,9 +40,6 @@ func prepare(w io.WriterAt, t *tree.Tree, opt Options) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkOEM(opt.OEM); err != nil {
-		return nil, err
-	}
 	g, err := plan(opt)
 	if err != nil {
 		return nil, err

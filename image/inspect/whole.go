@@ -32,7 +32,7 @@ func (i *Image) wholeRoot() error {
 		if err != nil {
 			return fmt.Errorf("its root, partition %d: %w", p.Number, err)
 		}
-		if size := fsys.Info().Size; size > p.Size {
+		if size := fsys.Size(); size > p.Size {
 			return fmt.Errorf("its root is cut short: %d bytes in a partition of %d", size, p.Size)
 		}
 		return nil

@@ -35,9 +35,6 @@ type Input struct {
 	Epoch time.Time
 	// ImageID and ImageVersion go to os-release.
 	ImageID, ImageVersion string
-	// Hostname is that of a node which has not been told its name; localhost
-	// if empty.
-	Hostname string
 }
 
 // Finish returns the complete root, which nobody changes any more: whoever
@@ -94,7 +91,7 @@ func describe(s *state, in Input) error {
 	return firstError(
 		osRelease(s, in.ImageID, in.ImageVersion),
 		clockEpoch(s),
-		hostname(s, in.Hostname),
+		hostname(s),
 		modulesLoad(s, in.Overlays),
 		writeEtcPersist(s, in.Overlays),
 	)

@@ -87,12 +87,7 @@ func writeEtcPersist(s *state, overlays []*overlay.Overlay) error {
 }
 
 // hostname names a node that has not been told its name.
-func hostname(s *state, name string) error {
-	if name == "" {
-		name = "localhost"
-	}
-	return s.defaultFile("etc/hostname", 0o644, name+"\n")
-}
+func hostname(s *state) error { return s.defaultFile("etc/hostname", 0o644, "localhost\n") }
 
 // clampTimes sets every time that is missing or later than the build's date
 // to that date: bytes must not depend on when the image was built.

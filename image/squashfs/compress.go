@@ -52,11 +52,11 @@ type compressor struct {
 	enc *zstd.Encoder
 }
 
-func newCompressor(opt Options) (*compressor, error) {
+func newCompressor() (*compressor, error) {
 	enc, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(opt.Level.zstd()),
+		zstd.WithEncoderLevel(level),
 		// The kernel decompresses with a window of one block and no more.
-		zstd.WithWindowSize(opt.BlockSize),
+		zstd.WithWindowSize(blockSize),
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithEncoderCRC(false))
 	if err != nil {
@@ -66,7 +66,7 @@ func newCompressor(opt Options) (*compressor, error) {
 }
 
 // codec names everything about the compressor that its output depends on.
-func codec(opt Options) string {
+func codec() string {
 	version := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
@@ -75,7 +75,7 @@ func codec(opt Options) string {
 			}
 		}
 	}
-	return fmt.Sprintf("zstd %s %s %d", version, opt.Level.zstd(), opt.BlockSize)
+	return fmt.Sprintf("zstd %s %s %d", version, level, blockSize)
 }
 
 // data compresses a data block or, where hole is false, a fragment into buf.

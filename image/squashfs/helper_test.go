@@ -249,6 +249,17 @@ type claimedContent struct {
 func (c *claimedContent) Size() int64    { return c.size }
 func (c *claimedContent) SHA256() string { return c.sum }
 
+// countedContent counts how often it is opened.
+type countedContent struct {
+	tree.Content
+	opened *int
+}
+
+func (c *countedContent) Open() (io.ReadCloser, error) {
+	*c.opened++
+	return c.Content.Open()
+}
+
 type failReader struct{ err error }
 
 func (r failReader) Read([]byte) (int, error) { return 0, r.err }

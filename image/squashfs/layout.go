@@ -23,7 +23,7 @@ type fragment struct {
 // layOut sorts files into the order in which they are packed and assigns small
 // ones to fragments. Names alone decide the order: files of one directory lie
 // side by side, which packs as well as sorting by type and is read together.
-func layOut(files []*file, blockSize int) []*fragment {
+func layOut(files []*file) []*fragment {
 	slices.SortFunc(files, func(a, b *file) int {
 		return cmp.Or(cmp.Compare(rank(a.name), rank(b.name)), tree.ComparePaths(a.name, b.name))
 	})
@@ -33,7 +33,7 @@ func layOut(files []*file, blockSize int) []*fragment {
 		if len(f.blocks) > 0 {
 			continue
 		}
-		if open == nil || open.endsBefore(f, int64(blockSize)) {
+		if open == nil || open.endsBefore(f) {
 			open = &fragment{}
 			fragments = append(fragments, open)
 		}
@@ -48,7 +48,7 @@ func layOut(files []*file, blockSize int) []*fragment {
 // fragments end where the kind of file changes and, once half full, before one
 // digest in eight: so a changed file changes its own fragment and a few after
 // it, but not all that follow, and the rest comes from the cache.
-func (g *fragment) endsBefore(f *file, blockSize int64) bool {
+func (g *fragment) endsBefore(f *file) bool {
 	last := g.files[len(g.files)-1]
 	return g.size+f.size > blockSize ||
 		rank(last.name) != rank(f.name) ||

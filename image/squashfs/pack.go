@@ -37,19 +37,19 @@ type packer struct {
 func pack(ctx context.Context, w io.WriterAt, files []*file, fragments []*fragment, opt Options) (end int64, err error) {
 	p := &packer{
 		opt:  opt,
-		todo: make(chan *job, opt.Workers),
+		todo: make(chan *job, workers()),
 		// As the feeder blocks when this is full, it bounds the memory.
-		placing: make(chan *job, 4*opt.Workers),
+		placing: make(chan *job, 4*workers()),
 	}
-	p.buffers.New = func() any { b := make([]byte, 0, opt.BlockSize+opt.BlockSize/8); return &b }
+	p.buffers.New = func() any { b := make([]byte, 0, blockSize+blockSize/8); return &b }
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(p.todo)
 		defer close(p.placing)
-		f := &feeder{packer: p, ctx: ctx, codec: codec(opt), fragments: fragments}
+		f := &feeder{packer: p, ctx: ctx, codec: codec(), fragments: fragments}
 		return f.feed(files)
 	})
-	for range opt.Workers {
+	for range workers() {
 		g.Go(p.work)
 	}
 	g.Go(func() error {
@@ -64,7 +64,7 @@ func pack(ctx context.Context, w io.WriterAt, files []*file, fragments []*fragme
 
 // work compresses blocks until there are no more.
 func (p *packer) work() error {
-	c, err := newCompressor(p.opt)
+	c, err := newCompressor()
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (p *packer) place(ctx context.Context, w io.WriterAt) (int64, error) {
 		if _, err := w.WriteAt(j.out.data, pos); err != nil {
 			return 0, fmt.Errorf("write squashfs: %w", err)
 		}
-		j.placed(pos, p.opt.Stats)
+		j.placed(pos)
 		pos += int64(len(j.out.data))
 		p.opt.Progress(j.size)
 		p.put(j.raw)
@@ -100,18 +100,12 @@ func (p *packer) place(ctx context.Context, w io.WriterAt) (int64, error) {
 }
 
 // placed records where the block lies.
-func (j *job) placed(pos int64, s *Stats) {
+func (j *job) placed(pos int64) {
 	word := uint32(len(j.out.data))
-	s.Blocks++
 	if j.out.stored() {
 		word |= storedBlock
-		s.Stored++
-	}
-	if j.raw == nil {
-		s.Cached++
 	}
 	if j.frag != nil {
-		s.Fragments++
 		j.frag.start, j.frag.word = pos, word
 		return
 	}
@@ -120,7 +114,6 @@ func (j *job) placed(pos int64, s *Stats) {
 	}
 	j.file.blocks[j.num] = word
 	if j.out.form == formHole {
-		s.Sparse++
 		j.file.blocks[j.num] = 0
 		j.file.sparse += j.size
 	}
@@ -155,11 +148,11 @@ func (f *feeder) feed(files []*file) error {
 
 // file sends the blocks of one file, or puts it into its fragment.
 func (f *feeder) file(file *file) error {
-	src := &source{file: file, stats: f.opt.Stats}
+	src := &source{file: file}
 	defer src.close()
 	for num := range file.blocks {
-		off := int64(num) * int64(f.opt.BlockSize)
-		j := &job{file: file, num: num, size: min(int64(f.opt.BlockSize), file.size-off), key: f.blockKey(file, num)}
+		off := int64(num) * blockSize
+		j := &job{file: file, num: num, size: min(blockSize, file.size-off), key: f.blockKey(file, num)}
 		if !f.cached(j) {
 			if err := src.readAt(f.raw(j), off); err != nil {
 				return err

@@ -81,8 +81,6 @@ func newPlan(t *tree.Tree, opt Options) (*plan, error) {
 		}
 	}
 	p.number()
-	opt.Stats.Inodes = len(p.inodes)
-	opt.Stats.Files = len(p.files)
 	return &p.plan, nil
 }
 
@@ -168,12 +166,11 @@ func (p *planner) newInode(n *tree.Node) (*inode, error) {
 func (p *planner) fileOf(n *tree.Node) *file {
 	digest := n.Content.SHA256()
 	if f, ok := p.digests[digest]; ok && f.size == n.Content.Size() {
-		p.opt.Stats.Duplicates++
 		return f
 	}
 	f := &file{content: n.Content, digest: digest, size: n.Content.Size(), name: n.Path, source: n.Source, fragment: noFragment}
-	if f.size >= int64(p.opt.BlockSize) {
-		f.blocks = make([]uint32, (f.size+int64(p.opt.BlockSize)-1)/int64(p.opt.BlockSize))
+	if f.size >= blockSize {
+		f.blocks = make([]uint32, (f.size+blockSize-1)/blockSize)
 	}
 	p.digests[digest] = f
 	p.files = append(p.files, f)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"time"
 )
 
 // Reader is an opened image. It is safe for concurrent use.
@@ -18,16 +17,6 @@ type Reader struct {
 	mu     sync.Mutex
 	blocks map[int64]metaBlock // decoded metadata by where it lies
 	frags  map[uint32][]byte   // decoded fragments by number
-}
-
-// Info is what the superblock says about an image.
-type Info struct {
-	Size       int64 // bytes used, without padding
-	BlockSize  int
-	Compressor string
-	ModTime    time.Time
-	Inodes     int
-	Fragments  int
 }
 
 // Open reads the superblock of the image that begins at offset 0 of r. It
@@ -56,17 +45,8 @@ func Open(r io.ReaderAt) (*Reader, error) {
 	}, nil
 }
 
-// Info returns what the superblock says.
-func (r *Reader) Info() Info {
-	return Info{
-		Size:       int64(r.sb.BytesUsed),
-		BlockSize:  int(r.sb.BlockSize),
-		Compressor: compressorNames[r.sb.Compressor],
-		ModTime:    time.Unix(int64(r.sb.ModTime), 0).UTC(),
-		Inodes:     int(r.sb.Inodes),
-		Fragments:  int(r.sb.Fragments),
-	}
-}
+// Size is how many bytes the image uses, without padding.
+func (r *Reader) Size() int64 { return int64(r.sb.BytesUsed) }
 
 // readAt fills b from offset off, which must lie in the image.
 func (r *Reader) readAt(b []byte, off int64) error {

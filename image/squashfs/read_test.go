@@ -18,7 +18,7 @@ func TestRoundTrip(t *testing.T) {
 	for seed := range uint64(40) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		want := randomTree(t, r)
-		opt := Options{BlockSize: 4096 << r.IntN(4), Level: LevelFast, ModTime: testTime}
+		opt := Options{ModTime: testTime}
 		b := image(t, want, opt)
 		got := reread(t, b)
 		compare(t, fmt.Sprintf("seed %d", seed), want, got)
@@ -145,15 +145,14 @@ func foreign(tb testing.TB) *tree.Tree {
 	return canonical(tb, b.t)
 }
 
-func TestInfo(t *testing.T) {
+func TestSize(t *testing.T) {
 	b := image(t, everything(t), Options{ModTime: testTime})
 	r, err := Open(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}
-	info := r.Info()
-	if info.Compressor != "zstd" || info.BlockSize != DefaultBlockSize || !info.ModTime.Equal(testTime) || info.Size > int64(len(b)) || info.Size+padding <= int64(len(b)) {
-		t.Errorf("%+v of %d bytes", info, len(b))
+	if size := r.Size(); size > int64(len(b)) || size+padding <= int64(len(b)) {
+		t.Errorf("%d of %d bytes", size, len(b))
 	}
 }
 
@@ -169,22 +168,25 @@ func TestNotSquashfs(t *testing.T) {
 // panic, no endless loop, and what reads without an error is a tree.
 func TestDamage(t *testing.T) {
 	b := build(t).dir("d")
-	b.file("d/f", text(9000, 1)).link("d/l", "d/f").file("d/g", text(50, 2))
 	b.put(&tree.Node{Path: "x", Mode: 0o644, Content: tree.String("x"), Xattrs: map[string][]byte{"user.x": []byte("x")}})
-	good := image(t, b.t, Options{BlockSize: 4096})
-	bad := bytes.Clone(good)
-	for i := range good {
-		for _, v := range []byte{0, 0xff, good[i] ^ 1, good[i] ^ 0x80} {
-			bad[i] = v
-			readEverything(bad, 1<<22)
+	for _, image := range []struct {
+		good []byte
+		data int64
+	}{{small(t, "-comp zstd -b 4096"), 9051}, {image(t, b.t, Options{}), 1}} {
+		bad := bytes.Clone(image.good)
+		for i := range bad {
+			for _, v := range []byte{0, 0xff, image.good[i] ^ 1, image.good[i] ^ 0x80} {
+				bad[i] = v
+				readEverything(bad, 1<<22)
+			}
+			bad[i] = image.good[i]
 		}
-		bad[i] = good[i]
-	}
-	for n := range good {
-		readEverything(good[:n], 1<<22)
-	}
-	if n := readEverything(good, 1<<22); n != 9051 {
-		t.Errorf("read %d bytes of the good image", n)
+		for n := range image.good {
+			readEverything(image.good[:n], 1<<22)
+		}
+		if n := readEverything(image.good, 1<<22); n != image.data {
+			t.Errorf("read %d bytes of the good image", n)
+		}
 	}
 }
 
@@ -213,26 +215,35 @@ func readEverything(b []byte, limit int64) (total int64) {
 	return total
 }
 
+// small is an image of mksquashfs: a file of several small blocks with another
+// name, and two of one fragment.
+func small(t testing.TB, args string) []byte {
+	t.Helper()
+	dir, name := t.TempDir(), filepath.Join(t.TempDir(), "image")
+	for p, b := range map[string][]byte{"f": text(9000, 1), "g": text(50, 2), "x": []byte("x")} {
+		if err := os.WriteFile(filepath.Join(dir, p), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Link(filepath.Join(dir, "f"), filepath.Join(dir, "l")); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "mksquashfs", append([]string{dir, name, "-nopad", "-quiet", "-no-progress"}, strings.Fields(args)...)...)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func FuzzOpen(f *testing.F) {
 	b := build(f).dir("d")
 	b.file("d/f", text(9000, 1)).link("d/l", "d/f").file("d/g", text(50, 2))
 	b.put(&tree.Node{Path: "x", Mode: 0o644, Content: tree.String("x"), Xattrs: map[string][]byte{"user.x": []byte("x")}})
-	f.Add(image(f, b.t, Options{BlockSize: 4096}))
+	f.Add(image(f, b.t, Options{}))
 	f.Add(image(f, tree.New(), Options{}))
-	dir := f.TempDir()
-	for i, text := range []string{"one", "two", strings.Repeat("three ", 3000)} {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte(text), 0o644); err != nil {
-			f.Fatal(err)
-		}
-	}
 	for _, args := range []string{"-comp gzip -b 4096", "-comp xz", "-comp zstd -noI -noD -noF -noX -noId"} {
-		name := filepath.Join(f.TempDir(), "image")
-		run(f, "mksquashfs", append([]string{dir, name, "-nopad", "-quiet", "-no-progress"}, strings.Fields(args)...)...)
-		b, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
+		f.Add(small(f, args))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		readEverything(b, 1<<20)

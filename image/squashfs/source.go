@@ -14,11 +14,10 @@ import (
 // the blocks in the cache, so a content that is not what it claims would poison
 // images to come.
 type source struct {
-	file  *file
-	stats *Stats
-	r     io.ReadCloser
-	hash  hash.Hash
-	pos   int64
+	file *file
+	r    io.ReadCloser
+	hash hash.Hash
+	pos  int64
 }
 
 // readAt fills b from offset off, which is at or after the end of the last read.
@@ -29,7 +28,6 @@ func (s *source) readAt(b []byte, off int64) error {
 			return err
 		}
 		s.r, s.hash = r, sha256.New()
-		s.stats.Opened++
 	}
 	if err := s.skip(off - s.pos); err != nil {
 		return err

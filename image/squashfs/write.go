@@ -14,8 +14,7 @@ import (
 // its end and checked against its digest. The superblock is written last, so
 // what an error leaves behind is no file system.
 //
-// Memory is bounded by about 6 MB for each worker (40 MB with LevelBest) and
-// some hundred bytes for each node: a root of 370 MB takes 25 MB with two.
+// Memory is bounded by about 6 MB for each processor and some hundred bytes for each node: a root of 370 MB takes 25 MB with two.
 func Write(ctx context.Context, w io.WriterAt, t *tree.Tree, opt Options) (size int64, err error) {
 	opt, err = opt.withDefaults()
 	if err != nil {
@@ -25,12 +24,12 @@ func Write(ctx context.Context, w io.WriterAt, t *tree.Tree, opt Options) (size 
 	if err != nil {
 		return 0, err
 	}
-	fragments := layOut(p.files, opt.BlockSize)
+	fragments := layOut(p.files)
 	end, err := pack(ctx, w, p.files, fragments, opt)
 	if err != nil {
 		return 0, err
 	}
-	c, err := newCompressor(opt)
+	c, err := newCompressor()
 	if err != nil {
 		return 0, err
 	}
@@ -62,8 +61,8 @@ func (t *tableWriter) write(p *plan, fragments []*fragment, opt Options) error {
 		Magic: magic, Major: 4,
 		Inodes:     uint32(len(p.inodes)),
 		ModTime:    p.modTime,
-		BlockSize:  uint32(opt.BlockSize),
-		BlockLog:   uint16(bits.TrailingZeros(uint(opt.BlockSize))),
+		BlockSize:  blockSize,
+		BlockLog:   uint16(bits.TrailingZeros(blockSize)),
 		Fragments:  uint32(len(fragments)),
 		Compressor: compressorZstd,
 		Flags:      flagDuplicates | flagExportable,
