@@ -9,8 +9,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
+
+// light is a real k3s that several emulated guests can carry at once.
+var light = node.Settings{"disable": []string{"traefik", "metrics-server", "servicelb", "coredns", "local-storage"}}
 
 // TestCluster grows a cluster over two sites, one node after the other, and
 // then loses the node that created it: flashed anew, with the very permission
@@ -21,8 +25,6 @@ func TestCluster(t *testing.T) {
 	net, img := newTailnet(t), image(t, boardName)
 	servers := []string{"home-pi", "cabin-pi"}
 
-	// Two emulated guests that run all of these at once do not come up.
-	light := node.Settings{"disable": []string{"traefik", "metrics-server", "servicelb", "coredns", "local-storage"}}
 	home := newMachine(t, boardName, img)
 	cfg := net.first("home-pi")
 	cfg.K3s.Servers, cfg.K3s.Config = servers, light
@@ -145,4 +147,41 @@ func (m *machine) knows(want ...string) {
 	if !slices.Equal(have, want) {
 		m.t.Errorf("%s knows of ready nodes %s, want %s", m.config.Dir, strings.Join(have, ", "), strings.Join(want, ", "))
 	}
+}
+
+// TestWitness joins a witness to a server, takes the server's API away and
+// gives it back. The witness has none: it is asked for its vote, and for what
+// the server says of its node.
+func TestWitness(t *testing.T) {
+	const boardName = "generic-amd64"
+	net, img := newTailnet(t), image(t, boardName)
+	home := newMachine(t, boardName, img)
+	cfg := net.first("home-pi")
+	cfg.K3s.Config = light
+	home.personalise(cfg)
+	home.powerOn()
+	t.Logf("home-pi joined after %v", home.seeJoined())
+
+	vps := newMachine(t, boardName, img)
+	cfg = net.member("vps", "b", node.Witness)
+	cfg.K3s.Servers, cfg.K3s.Config = []string{"home-pi"}, light
+	vps.personalise(cfg)
+	vps.powerOn()
+	t.Logf("vps joined after %v", vps.seeJoined())
+	home.knows("home-pi site-a", "vps site-b")
+	if got := vps.sh("curl -s http://127.0.0.1:2381/readyz; grep -c disable-apiserver /etc/rancher/k3s/config.yaml"); got != "ok\n1" {
+		t.Errorf("the witness answers %q", got)
+	}
+	if s := home.until("joined", func(s firstboot.Status) bool { return s.State == firstboot.Joined }); s.Notice != nil {
+		t.Errorf("a server and its witness are unlike: %s", s.Notice.Summary)
+	}
+
+	home.sh("systemctl kill --kill-whom=main -s STOP k3s")
+	s := vps.until("without a server", func(s firstboot.Status) bool { return s.Problem != nil })
+	t.Logf("without a server: %s", s.Line())
+	if s.Problem.Person {
+		t.Errorf("a person is called: %s", s.Line())
+	}
+	home.sh("systemctl kill --kill-whom=main -s CONT k3s")
+	vps.joins()
 }
