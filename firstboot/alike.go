@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -39,23 +40,18 @@ func unlike(list []byte, own string) *Problem {
 		return nil
 	}
 	alike := map[string]map[string]string{}
-	var others []string
 	for _, n := range nodes.Items {
 		flags, err := node.ParseArgs(n.Metadata.Annotations["k3s.io/node-args"])
 		if err != nil || flags == nil {
 			continue
 		}
 		alike[n.Metadata.Name] = flags.Alike()
-		others = append(others, n.Metadata.Name)
 	}
-	slices.Sort(others)
-	for _, other := range others {
-		if alike[own] == nil {
-			return nil
-		}
+	mine := alike[own] // none before k3s has published it
+	for _, other := range slices.Sorted(maps.Keys(alike)) {
 		var differ []string
-		for _, name := range node.Unlike(alike[own], alike[other]) {
-			differ = append(differ, fmt.Sprintf("%s is %s there and %s here", name, alike[other][name], alike[own][name]))
+		for _, name := range node.Unlike(mine, alike[other]) {
+			differ = append(differ, fmt.Sprintf("%s is %s there and %s here", name, alike[other][name], mine[name]))
 		}
 		if len(differ) > 0 {
 			return problem("servers-unlike", other, strings.Join(differ, ", "))
