@@ -115,10 +115,12 @@ func serveScanner(t *testing.T) (url string) {
 // everything is what k3s opens on a node, besides the API.
 const everything = "tcp:80 tcp:443 tcp:2379 tcp:2380 tcp:5001 tcp:10250 udp:8472 udp:51820"
 
-// opensEverything listens where k3s would, and on a pod behind a NodePort.
+// opensEverything listens where k3s would, and on a pod behind a NodePort. A
+// scan of all ports is more connections than a small machine remembers.
 func (m *machine) opensEverything(scanner string) {
 	m.t.Helper()
-	m.sh(`mkdir -p /var/tmp/scan && curl -sf %s -o /var/tmp/scan/scan && chmod +x /var/tmp/scan/scan
+	m.sh(`sysctl -qw net.netfilter.nf_conntrack_max=262144
+		mkdir -p /var/tmp/scan && curl -sf %s -o /var/tmp/scan/scan && chmod +x /var/tmp/scan/scan
 		ip netns add pod; ip link add cni0 type bridge; ip link set cni0 up; ip addr add 10.42.0.1/24 dev cni0
 		ip link add veth7 type veth peer name eth0 netns pod; ip link set veth7 master cni0 up
 		ip -n pod addr add 10.42.0.5/24 dev eth0; ip -n pod link set eth0 up; ip -n pod route add default via 10.42.0.1
