@@ -56,7 +56,7 @@ func (g *guard) look(ctx context.Context) error {
 	}
 	if want == g.wanted && g.whole {
 		g.until = now.Add(guardTrust)
-		if g.list(ctx) == g.listed {
+		if g.list(ctx) == g.listed || ctx.Err() != nil {
 			return nil
 		}
 		g.tell("somebody changed the rules of the firewall: put back")
@@ -69,6 +69,9 @@ func (g *guard) look(ctx context.Context) error {
 // leave the tailnet, and ssh from IPv6's link-local addresses.
 func (g *guard) load(ctx context.Context, base, more string) error {
 	_, err := g.Programs.Run(ctx, "nft", base+more)
+	if ctx.Err() != nil { // the node is switched off
+		return nil
+	}
 	if g.whole = err == nil; !g.whole {
 		g.tell("the firewall opens nothing: " + err.Error())
 		_, err = g.Programs.Run(ctx, "nft", base)

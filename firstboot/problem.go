@@ -109,7 +109,7 @@ var texts = map[string]text{
 	"component-digest": {"%s was downloaded but is not the expected file (wrong digest).", "Do not use this network for it; tell who made the image. Then: firstboot retry.", true, retry},
 	"component-none":   {"The image says nothing about its components: %s", "Write the image again.", true, retry},
 
-	"firewall": {"The firewall is not up, so the cluster program is not started: %s", "Wait a minute. If it stays, write the image again.", false, retry},
+	"firewall": {"The firewall is not up: %s", "Wait a minute. If it stays, write the image again.", false, retry},
 
 	"role-conflict":  {"This node was set up as %s, node.yaml says %s.", "Write the old role into node.yaml, or erase the data partition to start anew.", true, retry},
 	"token-missing":  {"node.yaml has no cluster token and this node is not in the cluster yet.", "Write the token into node.yaml on the boot partition (k3s: token:).", true, stay},

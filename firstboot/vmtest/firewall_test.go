@@ -58,7 +58,7 @@ func TestFirewall(t *testing.T) {
 	f.holds("somebody flushed all rules")
 
 	f.both(func(m *machine) { m.sh("systemctl restart tailscaled") })
-	f.both(func(m *machine) { m.sh("tailscale wait 2>/dev/null || firstboot wait-tailnet --timeout 3m") })
+	f.both(func(m *machine) { m.sh("firstboot wait-tailnet --timeout 3m") })
 	f.holds("tailscaled was restarted")
 
 	f.both(func(m *machine) {
