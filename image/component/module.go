@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // build compiles the component's module for the image, once per architecture
@@ -118,6 +119,7 @@ func (q *request) compile(ctx context.Context, gocmd string, w io.Writer) error 
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, gocmd, q.buildArgs(out)...)
 	cmd.Dir, cmd.Env, cmd.Stderr = dir, q.buildEnv(), &stderr
+	cmd.WaitDelay = time.Second // a compiler outlives the go command that was killed
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("go build %s: %w: %s", q.Module.Package, err, lastLine(stderr.String()))
 	}
