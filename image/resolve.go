@@ -88,7 +88,7 @@ func (p *plan) fromArchive(ctx context.Context, in *inputs, mirrors apt.Mirrors)
 		return err
 	}
 	defer archive.Close()
-	in.packages, err = archive.Resolve(p.packages, apt.ResolveOptions{Cut: cutDependencies})
+	in.packages, err = archive.Resolve(p.packages, cutDependencies)
 	if err != nil {
 		return fmt.Errorf("packages of board %s: %w", p.opt.Board.Name, err)
 	}

@@ -25,33 +25,25 @@ type Suite struct {
 // Release is what a suite's verified InRelease said.
 type Release struct {
 	Suite      string    // as requested
-	Codename   string    // trixie-security
-	Version    string    // 13.2; empty in some suites
 	Date       time.Time // when the archive signed it
-	ValidUntil time.Time // zero where the archive sets none
 	Components []string  // as requested
 	SHA256     string    // of the InRelease file
-	Mirror     string    // the mirror that served it
 }
 
 // Package is one version of a binary package.
 type Package struct {
 	Name, Version, Architecture string
-	Source, SourceVersion       string
-	Section, Priority           string
-	Description                 string // the synopsis
+	Priority                    string
 	Filename                    string // below the mirror's base URL
 	SHA256                      string
 	Size                        int64 // of the .deb, in bytes
-	InstalledSize               int64 // in bytes; the archive counts in KiB
 	Essential                   bool
 	MultiArch                   string // "", same, foreign or allowed
 	Suite, Component            string // where it was found
 	Mirrors                     []string
 
-	PreDepends, Depends, Recommends []Dependency
-	Conflicts, Breaks               []Relation
-	Provides                        []Relation
+	PreDepends, Depends         []Dependency
+	Conflicts, Breaks, Provides []Relation
 }
 
 // Dependency is satisfied by any of its alternatives.

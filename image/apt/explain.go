@@ -87,8 +87,6 @@ func (u *universe) explainRelation(s *state, cl clause, r Relation) (string, err
 		return "", err
 	}
 	switch {
-	case u.excluded[r.Name]:
-		return fmt.Sprintf("%s, which is excluded", r), nil
 	case p != nil && !u.qualifies(r, p):
 		return fmt.Sprintf("%s, but %s %s is not for that architecture (Multi-Arch: %s)", r, p.Name, p.Version, orNo(p.MultiArch)), nil
 	case p != nil && u.pins[r.Name].pinned():
@@ -103,9 +101,6 @@ func (u *universe) explainRelation(s *state, cl clause, r Relation) (string, err
 
 // explainWish tells why what the caller asked for is not there.
 func (u *universe) explainWish(w wish, providers []*Package) (string, error) {
-	if u.excluded[w.name] {
-		return fmt.Sprintf("%s is both wanted and excluded", w), nil
-	}
 	versions, err := u.a.Versions(w.name)
 	if err != nil {
 		return "", err

@@ -45,7 +45,7 @@ func FuzzPackages(f *testing.F) {
 					t.Fatalf("%s provides %q, but is not indexed", name, v.Name)
 				}
 			}
-			a.Resolve([]string{name}, ResolveOptions{Recommends: true})
+			a.Resolve([]string{name}, nil)
 		}
 	})
 }

@@ -131,8 +131,7 @@ func (l *loader) release(ctx context.Context, s Suite, mirror string) (*releaseF
 		return nil, Release{}, fmt.Errorf("%s: %w", u, err)
 	}
 	return rel, Release{
-		Suite: s.Name, Codename: rel.codename, Version: rel.version, Date: rel.date, ValidUntil: rel.validUntil,
-		Components: s.Components, SHA256: f.SHA256(), Mirror: mirror,
+		Suite: s.Name, Date: rel.date, Components: s.Components, SHA256: f.SHA256(),
 	}, nil
 }
 

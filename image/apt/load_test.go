@@ -237,7 +237,7 @@ func TestLoad(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := a.Resolve([]string{"bash"}, ResolveOptions{})
+			got, err := a.Resolve([]string{"bash"}, nil)
 			if err != nil || set(got) != "bash 5, libc6 2" {
 				t.Errorf("got %s, %v", set(got), err)
 			}
@@ -377,11 +377,11 @@ func TestLoadAsksTheNextMirror(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := a.Resolve([]string{"bash"}, ResolveOptions{})
+	got, err := a.Resolve([]string{"bash"}, nil)
 	if err != nil || set(got) != "bash 5" {
 		t.Errorf("got %s, %v", set(got), err)
 	}
-	if r := a.Releases()[0]; r.Mirror != good.url+"/" || len(r.SHA256) != 64 {
+	if r := a.Releases()[0]; len(r.SHA256) != 64 {
 		t.Errorf("release %+v", r)
 	}
 	s.Mirrors = s.Mirrors[:2]
@@ -410,7 +410,7 @@ func TestAnIndexNeverGoesBack(t *testing.T) {
 		if err != nil {
 			return "", err
 		}
-		pkgs, err := a.Resolve([]string{"bash"}, ResolveOptions{})
+		pkgs, err := a.Resolve([]string{"bash"}, nil)
 		return set(pkgs), err
 	}
 	wants := func(want string, opt Options, mirrors ...string) {
@@ -453,7 +453,7 @@ func TestPinnedPackagesAreLookedUpInTheirIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pinned, err := a.Resolve([]string{"bash", "zsh"}, ResolveOptions{})
+	pinned, err := a.Resolve([]string{"bash", "zsh"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -613,7 +613,7 @@ func TestFullRelease(t *testing.T) {
 
 func TestDamagedIndexIsMadeAgain(t *testing.T) {
 	r := newRepo(t)
-	r.publish(trixie(stanza("amd64", "bash 5; Description: shell") + stanza("amd64", "zsh 5")))
+	r.publish(trixie(stanza("amd64", "bash 5; Provides: shell") + stanza("amd64", "zsh 5")))
 	c := openCache(t)
 	a, err := r.load(c, Options{}, r.suite("trixie"))
 	if err != nil {
@@ -627,7 +627,7 @@ func TestDamagedIndexIsMadeAgain(t *testing.T) {
 	bash := func() error {
 		a, err := r.load(c, Options{}, r.suite("trixie"))
 		if err == nil {
-			_, err = a.Resolve([]string{"bash"}, ResolveOptions{})
+			_, err = a.Resolve([]string{"bash"}, nil)
 		}
 		return err
 	}

@@ -64,7 +64,7 @@ func TestOracle(t *testing.T) {
 			}
 			a := archives[tc.arch]
 			want := known(t, a, append(strings.Fields(tc.want), a.essential()...))
-			got, err := a.Resolve(want, ResolveOptions{})
+			got, err := a.Resolve(want, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -264,7 +264,7 @@ func BenchmarkWarm(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := a.Resolve(strings.Fields(nodePackages), ResolveOptions{}); err != nil {
+		if _, err := a.Resolve(strings.Fields(nodePackages), nil); err != nil {
 			b.Fatal(err)
 		}
 		a.Close()

@@ -22,24 +22,25 @@ func parsePackage(stanza string, arch *dependency.Arch) (*Package, error) {
 		Name:         f["package"],
 		Version:      f["version"],
 		Architecture: f["architecture"],
-		Section:      f["section"],
 		Priority:     f["priority"],
 		Filename:     f["filename"],
 		SHA256:       f["sha256"],
 		MultiArch:    f["multi-arch"],
 		Essential:    f["essential"] == "yes",
 	}
-	p.Description, _, _ = strings.Cut(f["description"], "\n")
-	p.Source, p.SourceVersion = deb822.Source(f["source"], p.Name, p.Version)
-	for _, step := range []func(deb822.Paragraph, *dependency.Arch) error{p.check, p.sizes, p.relations} {
-		if err := step(f, arch); err != nil {
-			return nil, fmt.Errorf("package %s: %w", p.Name, err)
-		}
+	if p.Size, err = strconv.ParseInt(f["size"], 10, 64); err != nil || p.Size <= 0 {
+		return nil, fmt.Errorf("package %s: size %q is not a positive number", p.Name, f["size"])
+	}
+	if err = p.check(); err == nil {
+		err = p.relations(f, arch)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("package %s: %w", p.Name, err)
 	}
 	return p, nil
 }
 
-func (p *Package) check(deb822.Paragraph, *dependency.Arch) error {
+func (p *Package) check() error {
 	if !validName(p.Name) {
 		return fmt.Errorf("%q is not a package name", p.Name)
 	}
@@ -55,24 +56,9 @@ func (p *Package) check(deb822.Paragraph, *dependency.Arch) error {
 	return nil
 }
 
-func (p *Package) sizes(f deb822.Paragraph, _ *dependency.Arch) error {
-	var err error
-	if p.Size, err = strconv.ParseInt(f["size"], 10, 64); err != nil || p.Size <= 0 {
-		return fmt.Errorf("size %q is not a positive number", f["size"])
-	}
-	if s := f["installed-size"]; s != "" {
-		kib, err := strconv.ParseInt(s, 10, 50)
-		if err != nil || kib < 0 {
-			return fmt.Errorf("installed size %q is not a number", s)
-		}
-		p.InstalledSize = kib << 10
-	}
-	return nil
-}
-
 func (p *Package) relations(f deb822.Paragraph, arch *dependency.Arch) error {
 	for name, to := range map[string]*[]Dependency{
-		"pre-depends": &p.PreDepends, "depends": &p.Depends, "recommends": &p.Recommends,
+		"pre-depends": &p.PreDepends, "depends": &p.Depends,
 	} {
 		var err error
 		if *to, err = parseDependencies(f[name], arch); err != nil {
@@ -93,10 +79,8 @@ func (p *Package) relations(f deb822.Paragraph, arch *dependency.Arch) error {
 // keptField tells which fields of an index parsePackage reads.
 func keptField(name []byte) bool {
 	switch string(name) {
-	case "package", "version", "architecture", "source", "section", "priority",
-		"description", "filename", "size", "sha256", "installed-size",
-		"essential", "multi-arch", "pre-depends", "depends", "recommends",
-		"conflicts", "breaks", "provides":
+	case "package", "version", "architecture", "priority", "filename", "size", "sha256",
+		"essential", "multi-arch", "pre-depends", "depends", "conflicts", "breaks", "provides":
 		return true
 	}
 	return false

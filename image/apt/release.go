@@ -14,7 +14,7 @@ import (
 // releaseFile is the signed list of an archive's indexes.
 type releaseFile struct {
 	origin, suite             string
-	codename, version         string
+	codename                  string
 	date, validUntil          time.Time
 	components, architectures []string
 	byHash                    bool
@@ -37,7 +37,6 @@ func parseRelease(text string) (*releaseFile, error) {
 		origin:        f["origin"],
 		suite:         f["suite"],
 		codename:      f["codename"],
-		version:       f["version"],
 		components:    strings.Fields(f["components"]),
 		architectures: strings.Fields(f["architectures"]),
 		byHash:        f["acquire-by-hash"] == "yes",

@@ -7,26 +7,18 @@ import (
 	"strings"
 )
 
-// ResolveOptions steer a resolution. The zero value installs what apt-get
-// --no-install-recommends would, plus everything Essential.
-type ResolveOptions struct {
-	NoEssential bool                // leave packages marked Essential out unless something needs them
-	Recommends  bool                // treat Recommends that can be satisfied as Depends
-	Pins        []string            // NAME=VERSION or NAME/SUITE: what to take if NAME is taken at all
-	Cut         map[string][]string // by package (or pattern, path.Match): names whose dependencies do not count
-	Exclude     []string            // packages that must not be taken
-}
-
 // Resolve returns the smallest set of packages it finds that contains all of
 // want with everything they depend on and without a conflict, sorted by name.
 // An entry of want is NAME, NAME=VERSION, NAME/SUITE or a virtual package that
 // exactly one package provides; a suffix :ARCH is allowed if it is the
-// archive's.
+// archive's. Essential packages come along and Recommends do not, as with
+// apt-get --no-install-recommends. cut names, by package or a pattern of such
+// (path.Match), dependencies that do not count.
 //
 // Of every package the highest version of all suites counts, unless pinned.
 // The result depends on the indexes and the arguments only.
-func (a *Archive) Resolve(want []string, opt ResolveOptions) ([]*Package, error) {
-	u, err := newUniverse(a, want, opt)
+func (a *Archive) Resolve(want []string, cut map[string][]string) ([]*Package, error) {
+	u, err := newUniverse(a, want, cut)
 	if err != nil {
 		return nil, err
 	}
@@ -49,15 +41,14 @@ func (a *Archive) Resolve(want []string, opt ResolveOptions) ([]*Package, error)
 // universe is what can be chosen: at most one version of each name.
 type universe struct {
 	a          *Archive
-	opt        ResolveOptions
+	cut        map[string][]string
 	pins       map[string]wish
-	excluded   map[string]bool
 	candidates map[string]*Package
 	offers     map[string][]*Package
 	steps      int
 }
 
-// wish is a parsed entry of want or of Pins.
+// wish is a parsed entry of want.
 type wish struct{ name, version, suite string }
 
 func (w wish) String() string {
@@ -101,20 +92,17 @@ func parseWish(s, arch string) (wish, error) {
 	return w, nil
 }
 
-func newUniverse(a *Archive, want []string, opt ResolveOptions) (*universe, error) {
+func newUniverse(a *Archive, want []string, cut map[string][]string) (*universe, error) {
 	u := &universe{
-		a: a, opt: opt, pins: map[string]wish{}, excluded: map[string]bool{},
+		a: a, cut: cut, pins: map[string]wish{},
 		candidates: map[string]*Package{}, offers: map[string][]*Package{},
 	}
-	for pattern := range opt.Cut {
+	for pattern := range cut {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return nil, fmt.Errorf("cut %q: %w", pattern, err)
 		}
 	}
-	for _, x := range opt.Exclude {
-		u.excluded[x] = true
-	}
-	for _, s := range slices.Concat(opt.Pins, want) {
+	for _, s := range want {
 		if err := u.pin(s); err != nil {
 			return nil, err
 		}
@@ -144,7 +132,7 @@ func (u *universe) candidate(name string) (*Package, error) {
 		return nil, err
 	}
 	var best *Package
-	if i := slices.IndexFunc(versions, u.pins[name].admits); i >= 0 && !u.excluded[name] {
+	if i := slices.IndexFunc(versions, u.pins[name].admits); i >= 0 {
 		best = versions[i]
 	}
 	u.candidates[name] = best
@@ -257,9 +245,6 @@ func (u *universe) roots(want []string) ([]clause, error) {
 	if missing != nil {
 		return nil, &ResolveError{Reasons: missing}
 	}
-	if u.opt.NoEssential {
-		return roots, nil
-	}
 	for _, name := range u.a.essential() {
 		p, err := u.candidate(name)
 		if err != nil {
@@ -281,7 +266,7 @@ func (u *universe) wanted(w wish) (options []*Package, complaint string, err err
 	if p != nil {
 		return []*Package{p}, "", nil
 	}
-	if !w.pinned() && !u.excluded[w.name] {
+	if !w.pinned() {
 		if options, err = u.providers(w.name); err != nil || len(options) == 1 {
 			return options, "", err
 		}
@@ -294,26 +279,15 @@ func (u *universe) wanted(w wish) (options []*Package, complaint string, err err
 func (u *universe) clauses(c *choice) ([]clause, error) {
 	var out []clause
 	cut := u.cutFor(c.pkg.Name)
-	fields := []struct {
-		deps []Dependency
-		soft bool
-	}{{c.pkg.PreDepends, false}, {c.pkg.Depends, false}, {c.pkg.Recommends, true}}
-	for _, f := range fields {
-		if f.soft && !u.opt.Recommends {
+	for _, d := range slices.Concat(c.pkg.PreDepends, c.pkg.Depends) {
+		if slices.ContainsFunc(d, func(r Relation) bool { return cut[r.Name] }) {
 			continue
 		}
-		for _, d := range f.deps {
-			if slices.ContainsFunc(d, func(r Relation) bool { return cut[r.Name] }) {
-				continue
-			}
-			cl, err := u.clause(c, d)
-			if err != nil {
-				return nil, err
-			}
-			if !f.soft || len(cl.options) > 0 {
-				out = append(out, cl)
-			}
+		cl, err := u.clause(c, d)
+		if err != nil {
+			return nil, err
 		}
+		out = append(out, cl)
 	}
 	return out, nil
 }
@@ -337,7 +311,7 @@ func (u *universe) clause(c *choice, d Dependency) (clause, error) {
 // cutFor collects the names that are cut from the dependencies of a package.
 func (u *universe) cutFor(name string) map[string]bool {
 	cut := map[string]bool{}
-	for pattern, names := range u.opt.Cut {
+	for pattern, names := range u.cut {
 		if ok, _ := path.Match(pattern, name); ok { // the pattern was checked
 			for _, n := range names {
 				cut[n] = true
