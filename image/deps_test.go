@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,6 +91,55 @@ func TestLayers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTheReadmeShowsTheHouse compares its table with what is there.
+func TestTheReadmeShowsTheHouse(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "## The house\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	missing := packages(t)
+	missing["image/e2e"], missing["firstboot/vmtest"] = nil, nil // tests only, behind tags
+	there := maps.Clone(missing)
+	for row := range strings.Lines(table) {
+		column, _, _ := strings.Cut(strings.TrimPrefix(row, "|"), "|")
+		parent := ""
+		for i, name := range strings.Split(column, "`") {
+			if i%2 == 0 { // between two names
+				continue
+			}
+			for _, n := range braces(name) {
+				if _, ok := there[n]; ok {
+					parent = n
+				} else {
+					n = parent + "/" + n // one of its own
+				}
+				if _, ok := there[n]; !ok {
+					t.Errorf("the README's table has %s, which is no package", n)
+				}
+				delete(missing, n)
+			}
+		}
+	}
+	for name := range missing {
+		t.Errorf("the README's table lacks %s", name)
+	}
+}
+
+// braces expands a/{b,c} to a/b and a/c.
+func braces(s string) []string {
+	before, list, ok := strings.Cut(s, "{")
+	if !ok {
+		return []string{s}
+	}
+	names := strings.Split(strings.TrimSuffix(list, "}"), ",")
+	for i, n := range names {
+		names[i] = before + n
+	}
+	return names
 }
 
 // packages returns the imports, from this module, of each of its packages.

@@ -13,8 +13,7 @@ import (
 
 // releaseFile is the signed list of an archive's indexes.
 type releaseFile struct {
-	origin, suite             string
-	codename                  string
+	origin, suite, codename   string
 	date, validUntil          time.Time
 	components, architectures []string
 	byHash                    bool
