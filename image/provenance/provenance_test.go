@@ -210,3 +210,12 @@ func TestOnlyStatementsOfBuildsHaveSubjects(t *testing.T) {
 		}
 	}
 }
+
+func FuzzSubjects(f *testing.F) {
+	f.Add([]byte(`{"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/provenance/v1", "subject": [{"digest": {"sha256": "00"}}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if s, err := provenance.Subjects("x", data); (len(s) == 0) == (err == nil) {
+			t.Errorf("%v, %v", s, err)
+		}
+	})
+}
