@@ -35,7 +35,7 @@ type Options struct {
 	Components map[string]string
 	// ComponentMirror replaces the scheme and host of release URLs.
 	ComponentMirror string
-	// Strict refuses to defer a component to first boot.
+	// Strict refuses to defer a component to first boot, or to warn of one.
 	Strict bool
 
 	// Out is the raw image's path; the manifest, the lock and the rest lie

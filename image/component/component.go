@@ -4,9 +4,11 @@
 // none does, it is deferred, and the image carries URL and digest for
 // firstboot.
 //
-// The package refuses bytes whose digest nobody vouched for, programs of
-// another architecture, and to remember that a source was down. What there
-// is to know of a component is data: components.yaml.
+// The package refuses bytes whose digest nobody vouched for (a mirror does not),
+// programs of another architecture, and to remember that a source was down. It
+// warns of versions with a known defect, and of a lock that passes other bytes
+// off as a known version. What there is to know of a component is data:
+// components.yaml.
 package component
 
 import (

@@ -19,9 +19,10 @@ type Options struct {
 	Overrides map[string]string
 	// Pins, from a lock, decide alone where they are given.
 	Pins map[string]Pin
-	// Mirror replaces scheme and host of every release URL.
+	// Mirror replaces scheme and host of every release URL, but of no list of
+	// digests.
 	Mirror string
-	// Strict makes an error of what would be deferred.
+	// Strict makes an error of what would be deferred or warned of.
 	Strict bool
 	// Progress may be nil.
 	Progress progress.Reporter
