@@ -33,7 +33,7 @@ var leaves = map[string][]string{
 	"image/squashfs":        {"image/tree"},
 	"image/disk":            {"firstboot/contract", "image/progress"},
 	"image/compress":        {"image/progress"},
-	"image/lock":            {"firstboot/strictyaml", "image/atomicfile"},
+	"image/lock":            {"firstboot/strictyaml"},
 	"image/manifest":        {},
 	"image/provenance":      {"image/manifest"},
 	"image/sbom":            {"image/manifest"},

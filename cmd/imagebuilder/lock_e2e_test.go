@@ -3,6 +3,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,7 +20,11 @@ func changed(t *testing.T, change func(l *lock.Lock)) string {
 		t.Fatal(err)
 	}
 	change(l)
-	if err := l.Save(name); err != nil {
+	b, err := l.Marshal()
+	if err == nil {
+		err = os.WriteFile(name, b, 0o600)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return name

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
-	"github.com/going-mobile/imagebuilder/image/atomicfile"
 )
 
 // Version of the format that this package reads and writes.
@@ -109,15 +108,6 @@ func line(data []byte, err error) int {
 		at = min(int(syntax.Offset), at)
 	}
 	return 1 + bytes.Count(data[:at], []byte("\n"))
-}
-
-// Save validates l and replaces the file name with it.
-func (l *Lock) Save(name string) error {
-	b, err := l.Marshal()
-	if err != nil {
-		return err
-	}
-	return atomicfile.WriteFile(name, b, 0o644)
 }
 
 // Marshal returns the one text that l has: sorted, indented, with a newline
