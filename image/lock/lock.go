@@ -105,7 +105,7 @@ func line(data []byte, err error) int {
 	at := len(data)
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
-		at = min(int(syntax.Offset), at)
+		at = min(max(0, int(syntax.Offset)-1), at) // it counts the byte it stopped at
 	}
 	return 1 + bytes.Count(data[:at], []byte("\n"))
 }
