@@ -155,7 +155,7 @@ func TestParseErrors(t *testing.T) {
 		{"password in URL", `https://example.com`, `https://u:p@example.com`, `f.json:43: field "components[0].url": "https://u:xxxxx@example.com/k3s" has a user or password, which a lock must not`},
 		{"deferred to nowhere", `      "url": "https://example.com/k3s",` + "\n", ``, `f.json:39: field "components[0].url": is missing; a deferred component needs one`},
 		{"syntax", `"version": 1,`, `"version": 1`, `f.json:3: invalid character '"' after object key:value pair`},
-		{"cut short", "    }\n  ]\n}\n", "", `f.json:55: unexpected end of JSON input`},
+		{"cut short", "    }\n  ]\n}\n", "", `f.json:54: unexpected end of JSON input`},
 		{"something after", "  ]\n}\n", "  ]\n}\n{}\n", `f.json:58: invalid character '{' after top-level value`},
 		{"not an object", exampleText, `[1]`, `f.json:1: want a mapping`},
 		{"deep", exampleText, strings.Repeat("[", 100000), `exceeded max depth`},
