@@ -185,6 +185,17 @@ func TestMended(t *testing.T) {
 	}
 }
 
+// TestMendedElsewhere: the node was let in again on the server, and sees it by
+// itself.
+func TestMendedElsewhere(t *testing.T) {
+	o := watch(t, crashWorld(t))
+	o.after(10*time.Minute, func() { o.running, o.haveKey = false, false })
+	o.after(11*time.Minute, func() { o.sees("deleted on the server", red, "no longer a member") })
+	o.after(60*time.Minute, func() { o.running, o.haveKey = true, true })
+	o.after(71*time.Minute, func() { o.sees("let in again", green) })
+	o.run(72 * time.Minute)
+}
+
 func TestRetryWakes(t *testing.T) {
 	w := crashWorld(t)
 	w.refuse["hskey-auth-first"] = "authkey expired"

@@ -190,7 +190,8 @@ func (r *runner) settle(err error) (fresh bool) {
 const (
 	lookPause    = 30 * time.Second // between looks at a joined node, and at what takes long
 	waitingPause = 4 * time.Second  // for what is expected to take a while; at first a second
-	longestPause = 60 * time.Second // of the backoff, and for a person
+	longestPause = 60 * time.Second // of the backoff
+	stayPause    = 10 * time.Minute // for a person
 	pollInterval = time.Second      // of a new node.yaml, "firstboot retry" and a k3s that was started anew
 )
 
@@ -203,7 +204,7 @@ func (r *runner) pause(ctx context.Context, attempt int) error {
 	}
 	end := r.host.Clock.Now().Add(d)
 	r.status.NextTry = nil
-	if !r.joined && d < never {
+	if !r.joined && d < stayPause {
 		t := end.UTC().Truncate(time.Second)
 		r.status.NextTry = &t
 	}

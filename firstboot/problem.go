@@ -34,12 +34,9 @@ type pace int
 const (
 	retry pace = iota // with backoff
 	wait              // expected to take a while: look often
-	look              // every now and then: looking is work for who has enough of it
-	stay              // trying again changes nothing: only a new node.yaml or "firstboot retry" does
+	look              // every now and then: to be asked is work, too
+	stay              // trying again changes nothing: a new node.yaml or "firstboot retry" does, or what is done elsewhere
 )
-
-// never is longer than a node stays switched on without a person.
-const never = 10 * 365 * 24 * time.Hour
 
 func (p *Problem) pause(attempt int) time.Duration {
 	switch p.pace {
@@ -51,7 +48,7 @@ func (p *Problem) pause(attempt int) time.Duration {
 	case look:
 		return lookPause
 	case stay:
-		return never
+		return stayPause
 	}
 	return backoff(attempt)
 }

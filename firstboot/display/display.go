@@ -3,7 +3,9 @@
 // partition, a file in /run, the board's activity light.
 //
 // No place is needed: one that is missing or broken is passed over, and the
-// reason told once in the journal. It never decides what to show.
+// reason told once in the journal. What wears out is spared: the boot partition
+// and the journal take a handful of news at once and else some every ten
+// minutes. It never decides what to show.
 package display
 
 import (
@@ -21,10 +23,10 @@ import (
 
 // Display is the places of one node.
 type Display struct {
-	Files   firstboot.Files
-	Clock   firstboot.Clock
-	Root    string    // of /sys and /dev
-	Journal io.Writer // standard output of the service
+	files   firstboot.Files
+	clock   firstboot.Clock
+	root    string
+	journal io.Writer
 
 	mu       sync.Mutex
 	last     *firstboot.Status
@@ -35,9 +37,10 @@ type Display struct {
 	complain map[string]string
 }
 
-// New shows the status of a node whose files are given.
+// New makes the display of a node with /sys and /dev below root. The journal is
+// the standard output of the service.
 func New(files firstboot.Files, clock firstboot.Clock, root string, journal io.Writer) *Display {
-	return &Display{Files: files, Clock: clock, Root: root, Journal: journal,
+	return &Display{files: files, clock: clock, root: root, journal: journal,
 		lines: spared{savings: 40 * interval}, card: spared{savings: 5 * interval}}
 }
 
@@ -52,7 +55,7 @@ func (d *Display) Show(s firstboot.Status) {
 	}
 	d.last = &s
 	d.place("the screen", d.paint())
-	d.place(firstboot.StatusJSON, d.Files.Put(firstboot.StatusJSON, bytes.NewReader(s.JSON()), firstboot.Attr{Mode: 0o644}))
+	d.place(firstboot.StatusJSON, d.files.Put(firstboot.StatusJSON, bytes.NewReader(s.JSON()), firstboot.Attr{Mode: 0o644}))
 	if s.State != d.led {
 		d.led = s.State
 		d.place("the light", d.light(s.State))
@@ -89,9 +92,9 @@ func (d *Display) tell() {
 	}
 	s := d.last.Lasting()
 	n := news{s.Line(), s.Brief()}
-	if d.lines.due(d.Clock.Now(), n) {
+	if d.lines.due(d.clock.Now(), n) {
 		d.lines.there = n
-		fmt.Fprintln(d.Journal, s.Line()+cause(s))
+		fmt.Fprintln(d.journal, s.Line()+cause(s))
 		d.place("the serial console", d.serial(s.Line()))
 	}
 }
@@ -107,7 +110,7 @@ func (d *Display) tellCard() {
 	if passing(s) {
 		n.brief = ""
 	}
-	if d.card.due(d.Clock.Now(), n) {
+	if d.card.due(d.clock.Now(), n) {
 		s.Time, s.Checked = d.last.Time, d.last.Checked
 		if err := d.statusText(s.Text()); d.place(firstboot.StatusText, err) == nil {
 			d.card.there = n
@@ -139,7 +142,7 @@ func (d *Display) place(name string, err error) error {
 		d.complain = map[string]string{}
 	}
 	if why != "" && d.complain[name] != why {
-		fmt.Fprintf(d.Journal, "firstboot: cannot show the status on %s: %s\n", name, why)
+		fmt.Fprintf(d.journal, "firstboot: cannot show the status on %s: %s\n", name, why)
 	}
 	d.complain[name] = why
 	return err
@@ -162,7 +165,7 @@ func (d *Display) paint() error {
 // open opens a terminal without ever waiting for it or making it ours. There
 // is nil where there is none.
 func (d *Display) open(name string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(d.Root, "dev", name), os.O_WRONLY|noWait, 0)
+	f, err := os.OpenFile(filepath.Join(d.root, "dev", name), os.O_WRONLY|noWait, 0)
 	if os.IsNotExist(err) {
 		return nil, nil
 	}
@@ -183,7 +186,7 @@ func (d *Display) device(name string, data []byte) error {
 
 // serial writes a line to every console of the kernel but the screen.
 func (d *Display) serial(line string) error {
-	active, err := os.ReadFile(filepath.Join(d.Root, "sys/class/tty/console/active"))
+	active, err := os.ReadFile(filepath.Join(d.root, "sys/class/tty/console/active"))
 	if os.IsNotExist(err) {
 		return nil
 	}
@@ -201,18 +204,18 @@ func (d *Display) serial(line string) error {
 
 func (d *Display) statusText(text []byte) error {
 	padded := node.PadStatus(text)
-	fi, err := d.Files.Stat(firstboot.StatusText)
+	fi, err := d.files.Stat(firstboot.StatusText)
 	if err == nil && fi.Size() == node.StatusSize {
-		return d.Files.Overwrite(firstboot.StatusText, padded)
+		return d.files.Overwrite(firstboot.StatusText, padded)
 	}
-	return d.Files.Put(firstboot.StatusText, bytes.NewReader(padded), firstboot.Attr{Mode: 0o644})
+	return d.files.Put(firstboot.StatusText, bytes.NewReader(padded), firstboot.Attr{Mode: 0o644})
 }
 
 // light speaks through the Pi's activity light: heartbeat while working, a
 // quick blink when a person is needed, steady when joined.
 func (d *Display) light(s firstboot.State) error {
 	for _, name := range []string{"ACT", "led0"} { // kernels name it either way
-		dir := filepath.Join(d.Root, "sys/class/leds", name)
+		dir := filepath.Join(d.root, "sys/class/leds", name)
 		if _, err := os.Stat(dir); err != nil {
 			continue
 		}
