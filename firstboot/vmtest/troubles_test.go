@@ -14,8 +14,8 @@ import (
 
 // TestTroubles is what happens to the cluster of a joined node: k3s hangs,
 // answers as late as a real one did whose disk was busy, crashes again and
-// again, and once between two looks. Screen, card and programs tell it within
-// a minute and are green again by themselves. Nothing is written meanwhile by
+// again, and once between two looks. Screen, card and programs tell it and are
+// green again by themselves. Nothing is written meanwhile by
 // a node to which nothing happens.
 func TestTroubles(t *testing.T) {
 	tn := newTailnet(t)
@@ -52,8 +52,9 @@ func (m *machine) told(how, words, codes string) {
 	m.sh("rm /etc/rancher/k3s/standin-fail")
 }
 
-// follows waits until the card says some words, for a minute, and returns what
-// programs read then.
+// follows waits until the card says some words, and returns what programs read
+// then. It takes a minute at most, which firstboot's own tests hold it to;
+// emulation on a busy machine may take longer.
 func (m *machine) follows(what string, words ...string) firstboot.Status {
 	m.t.Helper()
 	began := time.Now()
@@ -70,8 +71,8 @@ func (m *machine) follows(what string, words ...string) firstboot.Status {
 		case missing == 0:
 			m.t.Logf("%s: told after %v", what, took)
 			return m.status()
-		case took > time.Minute:
-			m.t.Fatalf("%s: not told after a minute: %s", what, text)
+		case took > 3*time.Minute:
+			m.t.Fatalf("%s: not told after %v: %s", what, took, text)
 		}
 		time.Sleep(time.Second)
 	}
