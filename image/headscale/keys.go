@@ -26,13 +26,12 @@ type Key struct {
 
 // KeyRequest says which key to make.
 type KeyRequest struct {
-	User     ID // may be empty with tags, from 0.28
-	Tags     []string
-	Expires  time.Time // required: without it the key would be born expired
-	Reusable bool
+	User    ID // may be empty with tags, from 0.28
+	Tags    []string
+	Expires time.Time // required: without it the key would be born expired
 }
 
-// CreateKey makes a key.
+// CreateKey makes a key for a single node.
 func (c *Client) CreateKey(ctx context.Context, r KeyRequest) (Key, error) {
 	if r.Expires.IsZero() {
 		return Key{}, fmt.Errorf("headscale: a key needs the time it expires")
@@ -43,7 +42,7 @@ func (c *Client) CreateKey(ctx context.Context, r KeyRequest) (Key, error) {
 		}
 	}
 	in := map[string]any{
-		"reusable": r.Reusable, "ephemeral": false,
+		"reusable": false, "ephemeral": false,
 		"expiration": r.Expires.UTC().Format(time.RFC3339),
 		"aclTags":    append([]string{}, r.Tags...),
 	}

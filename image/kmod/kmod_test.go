@@ -225,7 +225,7 @@ func sums(tr *tree.Tree) string {
 
 type unopenable struct{ tree.Content }
 
-func (unopenable) open() (io.ReadCloser, error) { return nil, fmt.Errorf("opened") }
+func (unopenable) Open() (io.ReadCloser, error) { return nil, fmt.Errorf("opened") }
 
 // damage flips a bit of what was pruned, and returns its key.
 func damage(t *testing.T, c *fetch.Cache) string {
