@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -251,7 +252,7 @@ func (m *machine) wayFiles() []file {
 
 // proxyText leaves the tailnet and the cluster's own networks alone.
 func (m *machine) proxyText() string {
-	direct := append([]string{"localhost", "127.0.0.0/8", "::1", "10.42.0.0/16", "10.43.0.0/16", "100.64.0.0/10", ".svc", ".cluster.local"}, m.cfg.Network.NoProxy...)
+	direct := append([]string{"localhost", "127.0.0.0/8", "::1", contract.PodNetwork, contract.ServiceNetwork, contract.TailnetNetwork, ".svc", ".cluster.local"}, m.cfg.Network.NoProxy...)
 	p, no := m.cfg.Network.Proxy.Reveal(), strings.Join(direct, ",")
 	return fmt.Sprintf("HTTP_PROXY=\"%s\"\nHTTPS_PROXY=\"%s\"\nNO_PROXY=\"%s\"\n", p, p, no)
 }

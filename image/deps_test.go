@@ -18,6 +18,8 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/overlay"
+	"github.com/going-mobile/imagebuilder/overlays"
 )
 
 const module = "github.com/going-mobile/imagebuilder/"
@@ -42,7 +44,7 @@ var leaves = map[string][]string{
 	"image/kmod":            {"firstboot/nearest", "image/tree"},
 	"image/clusterca":       {"firstboot/contract"},
 	"image/fleet":           {"firstboot/nearest", "firstboot/node", "firstboot/secret", "firstboot/strictyaml", "image/atomicfile", "image/clusterca", "image/owner"},
-	"image/fleet/plan":      {"firstboot/node", "image/board", "image/fleet"},
+	"image/fleet/plan":      {"firstboot/contract", "firstboot/node", "image/board", "image/fleet"},
 	"image/owner":           {"firstboot/node", "firstboot/secret", "image/atomicfile"},
 	"image/mint":            {"firstboot/secret", "image/atomicfile", "image/fleet", "image/flock", "image/headscale"},
 	"image/card":            {"firstboot/node", "image/flash", "image/fleet", "image/mint"},
@@ -213,6 +215,31 @@ func TestScriptsFollowTheContract(t *testing.T) {
 		for _, word := range words {
 			if !strings.Contains(string(text), word) {
 				t.Errorf("%s does not have %q of package contract", name, word)
+			}
+		}
+	}
+}
+
+// TestWhatFirstbootWritesInEtcOutlivesAnImage: the initramfs clears the rest at
+// every boot.
+func TestWhatFirstbootWritesInEtcOutlivesAnImage(t *testing.T) {
+	list, err := overlay.LoadAll(overlays.FS, overlay.Names(overlays.FS))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep := slices.Clone(contract.NodeEtc)
+	for _, o := range list {
+		for _, p := range o.EtcPersist {
+			keep = append(keep, "/"+p+"/")
+		}
+	}
+	notWritten := []string{"/etc/kubelet.conf.d/20-imagebuilder.conf", // below k3s' own directory in /var
+		"/etc/systemd/", "/etc/systemd/system/", // no more than a prefix
+		"/etc/nfsmount.conf", "/etc/nfsmount.conf.d"} // the doctor reads them
+	for name, literals := range productStrings(t) {
+		for _, p := range literals {
+			if strings.HasPrefix(name, "firstboot/") && strings.HasPrefix(p, "/etc/") && !keep.Keeps(p) && !slices.Contains(notWritten, p) {
+				t.Errorf("%s names %s, which does not outlive a boot: add it to an overlay's etcPersist, or say here why not", name, p)
 			}
 		}
 	}

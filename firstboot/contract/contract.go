@@ -28,6 +28,14 @@ const (
 // page on the screen.
 const RepairFile = "repair.txt"
 
+// Networks that a node is in besides its own: those of pods and services where
+// nobody gave k3s others, and that of a tailnet's addresses.
+const (
+	PodNetwork     = "10.42.0.0/16"
+	ServiceNetwork = "10.43.0.0/16"
+	TailnetNetwork = "100.64.0.0/10"
+)
+
 const imagePrefix = "imagebuilder-"
 
 // ImageID is what IMAGE_ID says in a board's os-release.

@@ -16,6 +16,23 @@ const PersistFile = "usr/lib/imagebuilder/etc-persist"
 // everything below. Blank lines and lines that begin with # say nothing.
 type Persist []string
 
+// NodeEtc lists, besides what overlays add, the paths whose change on a node is the node's own: what
+// is born there or written by firstboot. Everything else in /etc belongs to
+// the image; a changed /etc/passwd on the node would hide the one of every
+// later image.
+var NodeEtc = Persist{
+	"/etc/adjtime",
+	"/etc/hostname",
+	"/etc/iscsi/initiatorname.iscsi",
+	"/etc/localtime",
+	"/etc/machine-id",
+	"/etc/nvme/hostid",
+	"/etc/nvme/hostnqn",
+	"/etc/rancher/",
+	"/etc/ssh/ssh_host_*_key",
+	"/etc/ssh/ssh_host_*_key.pub",
+}
+
 // Encode returns the list as text, sorted.
 func (p Persist) Encode() string {
 	sorted := slices.Sorted(slices.Values(p))

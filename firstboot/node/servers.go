@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
@@ -99,10 +100,10 @@ func ParseArgs(annotation string) (Flags, error) {
 // where none is given. Besides these there are cluster-dns, disable=servicelb
 // and the token of the agents.
 var alike = map[string]string{
-	"cluster-cidr": "10.42.0.0/16", "cluster-domain": "cluster.local", "disable-cloud-controller": "false",
+	"cluster-cidr": contract.PodNetwork, "cluster-domain": "cluster.local", "disable-cloud-controller": "false",
 	"disable-helm-controller": "false", "disable-network-policy": "false", "egress-selector-mode": "agent",
 	"embedded-registry": "false", "flannel-backend": "vxlan", "flannel-external-ip": "false", "flannel-ipv6-masq": "false",
-	"secrets-encryption": "false", "secrets-encryption-provider": "aescbc", "service-cidr": "10.43.0.0/16", "supervisor-metrics": "false",
+	"secrets-encryption": "false", "secrets-encryption-provider": "aescbc", "service-cidr": contract.ServiceNetwork, "supervisor-metrics": "false",
 }
 
 // Alike returns what of the flags must be equal on all servers.

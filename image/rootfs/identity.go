@@ -3,7 +3,6 @@ package rootfs
 import (
 	"io/fs"
 
-	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -40,23 +39,6 @@ ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
 ExecStart=
 ExecStart=/usr/bin/ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 `)
-}
-
-// etcPersist lists the paths whose change on a node is the node's own: what
-// is born there or written by firstboot. Everything else in /etc belongs to
-// the image; a changed /etc/passwd on the node would hide the one of every
-// later image.
-var etcPersist = contract.Persist{
-	"/etc/adjtime",
-	"/etc/hostname",
-	"/etc/iscsi/initiatorname.iscsi",
-	"/etc/localtime",
-	"/etc/machine-id",
-	"/etc/nvme/hostid",
-	"/etc/nvme/hostnqn",
-	"/etc/rancher/",
-	"/etc/ssh/ssh_host_*_key",
-	"/etc/ssh/ssh_host_*_key.pub",
 }
 
 // journal makes the directory whose presence turns the journal persistent.

@@ -74,7 +74,7 @@ func modulesLoad(s *state, overlays []*overlay.Overlay) error {
 // writeEtcPersist writes the list of what outlives an image: the builder's own list and that of
 // the overlays, whose paths may be files or directories.
 func writeEtcPersist(s *state, overlays []*overlay.Overlay) error {
-	paths := slices.Clone(etcPersist)
+	paths := slices.Clone(contract.NodeEtc)
 	for _, o := range overlays {
 		for _, p := range o.EtcPersist {
 			if !fs.ValidPath(p) || !strings.HasPrefix(p, "etc/") {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
@@ -106,9 +107,9 @@ func taken(f *fleet.Fleet) map[string]netip.Prefix {
 		return netip.MustParsePrefix(usual)
 	}
 	return map[string]netip.Prefix{
-		"the pods' network (cluster-cidr)":     network("cluster-cidr", "10.42.0.0/16"),
-		"the services' network (service-cidr)": network("service-cidr", "10.43.0.0/16"),
-		"the tailnet":                          netip.MustParsePrefix("100.64.0.0/10"),
+		"the pods' network (cluster-cidr)":     network("cluster-cidr", contract.PodNetwork),
+		"the services' network (service-cidr)": network("service-cidr", contract.ServiceNetwork),
+		"the tailnet":                          netip.MustParsePrefix(contract.TailnetNetwork),
 	}
 }
 

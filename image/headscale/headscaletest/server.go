@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
@@ -95,7 +96,7 @@ listen_addr: %[2]s:%[3]d
 metrics_listen_addr: 127.0.0.1:%[4]d
 grpc_listen_addr: 127.0.0.1:%[5]d
 noise: {private_key_path: %[6]s/noise.key}
-prefixes: {v4: 100.64.0.0/10, v6: "fd7a:115c:a1e0::/48", allocation: sequential}
+prefixes: {v4: ` + contract.TailnetNetwork + `, v6: "fd7a:115c:a1e0::/48", allocation: sequential}
 derp:
   server: {enabled: true, region_id: 999, region_code: test, region_name: test, stun_listen_addr: "%[2]s:%[7]d", private_key_path: %[6]s/derp.key, automatically_add_embedded_derp_region: true, verify_clients: false}
   urls: []
