@@ -10,15 +10,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/flash"
 )
 
-func newFlash() *cobra.Command {
-	var opt flash.Options
-	var file string
-	var list, quiet bool
-	var nodes nodeCards
-	cmd := &cobra.Command{
-		Use:   "flash IMAGE DEVICE | flash --node NODE [DEVICE]",
-		Short: "Check an image, write it to a card or disk, and read it back",
-		Long: `Write an image, raw or compressed, to a card or disk and read it back. Before
+const flashHelp = `Write an image, raw or compressed, to a card or disk and read it back. Before
 the first byte is written the image is compared with what lies beside it
 (IMAGE.manifest.json, IMAGE.bmap, IMAGE.provenance.json, .sha256, SHA256SUMS).
 An image that differs is refused; so is one that is not a whole image of
@@ -32,7 +24,17 @@ be a new file, which appears when it is whole.
 With --node the card is that of a node of the fleet: the image of its board is
 built where it has changed, a single-use key is made for it, and the key is
 expired again when anything goes wrong. Without DEVICE the disks are shown and
-one is asked for; the name of a device must be typed unless --yes.`,
+one is asked for; the name of a device must be typed unless --yes.`
+
+func newFlash() *cobra.Command {
+	var opt flash.Options
+	var file string
+	var list, quiet bool
+	var nodes nodeCards
+	cmd := &cobra.Command{
+		Use:   "flash IMAGE DEVICE | flash --node NODE [DEVICE]",
+		Short: "Check an image, write it to a card or disk, and read it back",
+		Long:  flashHelp,
 		Example: `  imagebuilder flash --list
   imagebuilder flash dist/rpi4.img /dev/sdb --node-config cabin-pi.yaml
   imagebuilder flash --node cabin-pi
