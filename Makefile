@@ -47,7 +47,7 @@ test-all: test test-stories test-vm oracle ## and all that takes longer
 
 # Stories of many boots under emulation: too long for every push, as a Pi is.
 # generic-amd64 boots in test-node.
-LONG := EveryBoardBoots/(generic-amd64|rpi4)|AnUnpersonalised|ATrialThat|APowerCut|ADamaged|ADiskThat|ASecondDisk
+LONG := EveryBoardBoots/(generic-amd64|rpi4)|AnUnpersonalised|ATrialThat|APowerCut|ADamaged|ADiskThat|ASecondDisk|ADataDisk|ALonghornDisk
 
 test-unit: payload ## packages by themselves; no network but the loopback
 	$(GO) test -timeout 30m ./...
@@ -64,8 +64,9 @@ test-node: build ## a node's first boots next to a real Headscale
 test-vm: build ## all first-boot stories, all boards; K3S=/path/to/k3s uses a real one
 	$(GO) test -tags vm -timeout 120m -count=1 -v ./firstboot/vmtest
 
-powercut: build ## N power cuts at random moments of first boots
+powercut: build ## N power cuts at random moments of first boots, and while disks are made
 	POWERCUTS=$(or $(N),50) $(GO) test -tags vm -timeout 0 -count=1 -run PowerCut -v ./firstboot/vmtest
+	CUTS=$(or $(N),30) $(GO) test -tags e2e -timeout 0 -count=1 -run DiskSurvivesPowerCuts -v ./image/e2e
 
 repro: build ## two builds from one lock by different users, byte for byte
 	$(GO) test -tags e2e -timeout 60m -count=1 -run SameLockSameBytes -v ./image/e2e

@@ -206,7 +206,7 @@ func TestSignedFiles(t *testing.T) {
 	refused("changed", edit(t, signed, "site: cabin", "site: hell"), "signature-wrong", "does not fit", "whole and unchanged")
 	refused("a stranger's", sign(t, first, 2, noon.Add(time.Hour)), "signature-wrong", "was made with key")
 	refused("cut", edit(t, signed, "# trusted comment", "# trusted"), "signature-wrong", "damaged or incomplete")
-	refused("followed", signed+"longhorn: {disk: /dev/sdb}\n", "signature-wrong", "followed by something else")
+	refused("followed", signed+"dataDisk: /dev/disk/by-id/usb-2\n", "signature-wrong", "followed by something else")
 	refused("older", sign(t, first, 1, noon.Add(-time.Hour)), "signature-old", "signed 2026-11-22 11:00:00 UTC and one signed 2026-11-22 12:00:00 UTC is in use", "newest file")
 	refused("of the same time", sign(t, first, 1, noon), "signature-old")
 	refused("another node's", sign(t, edit(t, next, "node: home-pi", "node: cabin-pi"), 1, noon.Add(time.Hour)), "signature-node", "signed for node cabin-pi, this is home-pi")

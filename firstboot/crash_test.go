@@ -31,6 +31,7 @@ network:
   ntp: [192.168.1.1]
   proxy: "http://user:proxy-secret@192.168.1.1:3128"
 timezone: Europe/Lisbon
+longhorn: {disk: /dev/disk/by-id/usb-1}
 files: [{path: /etc/sysctl.d/50-own.conf, owner: "7:7", content: "file-secret = 1"}]
 `
 

@@ -55,6 +55,12 @@ var faults = []struct {
 	{"time zone", replace("Europe/Lisbon", "Europe/Atlantis"), "bad-field", []string{"Europe/Atlantis is not in this image"}, true},
 	{"wrong board", replace("board: rpi4", "board: optiplex-7050"), "wrong-board", []string{"for board optiplex-7050, this image is for rpi4"}, true},
 	{"foreign data", func(w *world) { w.put("/var/lib/imagebuilder/firstboot/owner", "cabin-box\n") }, "foreign-data", []string{"belongs to node cabin-box", "Put the right card or disk"}, true},
+	{"data disk gone", func(w *world) { w.data = &firstboot.Mount{Device: "/dev/sda1", Lost: true} }, "data-lost", []string{"The disk with this node's data (/dev/sda1) is gone", "Plug it in again"}, true},
+	{"data disk failed", func(w *world) { w.data = &firstboot.Mount{Device: "/dev/sda1", Failed: true} }, "data-failed", []string{"had an error and is not written to any more", "off and on"}, true},
+	{"data disk for a node that runs", func(w *world) {
+		replace("timezone:", "dataDisk: /dev/disk/by-id/usb-2\ntimezone:")(w)
+		w.put("/run/imagebuilder/boot.json", `{"disk": "mmcblk0"}`)
+	}, "data-restart", []string{"which a node takes only when it starts", "off and on"}, true},
 	{"small disk", func(w *world) { w.space = 1 << 30 }, "disk-too-small", []string{"The disk is too small: 1.0 GiB", "Use a larger card"}, true},
 	{"no link", func(w *world) { w.links = []firstboot.Link{{Name: "eth0"}} }, "no-link", []string{"No network cable", "Plug the network cable in"}, true},
 	{"no port", func(w *world) { w.links = nil }, "no-link", []string{"No network cable"}, true},
@@ -377,7 +383,7 @@ Node        home-pi
 Site        home
 Role        server
 Address     192.168.1.20 (eth0)
-Step        4 of 8: tailnet - joining the private network
+Step        4 of 9: tailnet - joining the private network
 Time        2026-11-22 12:00:00 UTC
 
 Problem     The key in node.yaml was used before; it works only once.

@@ -35,6 +35,7 @@ type machine struct {
 	*given
 	// of the cluster, as verify found it in this pass
 	fault    *Problem
+	object   []byte        // this node there
 	answered time.Duration // the slowest answer
 }
 
@@ -49,6 +50,7 @@ func (m *machine) steps() []Step {
 		{"k3s", m.k3sDone, m.k3sDo},
 		{"verify", m.verifyDone, m.verifyDo},
 		{"seal", m.sealDone, m.sealDo},
+		{"longhorn", m.longhornDone, m.longhornDo},
 	}
 }
 
@@ -105,12 +107,11 @@ func (r *runner) heed() {
 // pass goes through the steps once. Whatever it returns is a *Problem.
 func (r *runner) pass(ctx context.Context) error {
 	r.status.State = Working
-	g, err := load(r.host.Files)
+	g, err := r.given()
 	if err != nil {
 		r.status.Step = "config"
 		return asProblem(err)
 	}
-	r.status.describe(g.cfg)
 	r.status.Notice = g.notice
 	m := &machine{Host: r.host, given: g}
 	for _, s := range m.steps() {
@@ -138,6 +139,23 @@ func (r *runner) watch(ctx context.Context, m *machine) error {
 		return problem("k3s-restarted")
 	}
 	return nil
+}
+
+// given reads what the node is, from a disk that is in order.
+func (r *runner) given() (*given, error) {
+	if err := r.host.dataFault(); err != nil {
+		return nil, err
+	}
+	g, err := load(r.host.Files)
+	if err != nil {
+		return nil, err
+	}
+	r.status.describe(g.cfg)
+	place, err := r.host.dataPlace(g.cfg)
+	if g.notice == nil {
+		g.notice = place
+	}
+	return g, err
 }
 
 func (r *runner) step(ctx context.Context, s Step) error {

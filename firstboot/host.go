@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
@@ -26,6 +27,7 @@ type Host struct {
 	Clock    Clock
 	Programs Programs
 	Slot     Slot
+	Disks    Disks
 	// Random gives identities; it must not block for entropy without bound.
 	Random io.Reader
 }
@@ -141,6 +143,8 @@ type Net interface {
 	Supervisor(ctx context.Context, at netip.AddrPort) (bool, error)
 	// API asks the cluster for a path, with the rights that a kubeconfig gives.
 	API(ctx context.Context, kubeconfig, path string) ([]byte, error)
+	// Patch merges JSON into what is there (RFC 7386).
+	Patch(ctx context.Context, kubeconfig, path string, merge []byte) error
 	// Etcd asks this machine's etcd whether it is a member that votes, of a
 	// cluster that has a leader.
 	Etcd(ctx context.Context) error
@@ -177,6 +181,30 @@ type Slot interface {
 	Blessed(ctx context.Context) (bool, error)
 }
 
+// Disks are the machine's disks and the file systems on them.
+type Disks interface {
+	// Mounted tells of the file system mounted at dir, nil if there is none.
+	Mounted(dir string) (*Mount, error)
+	// Attach finds the disk that is wanted, makes it the node's own if it is
+	// blank, mounts it at dir unless it is, and returns its ID. What lay there
+	// of a disk that is gone is taken away. Where a person must do something the
+	// error is a *disks.Fault, disks.ErrDamaged, disks.ErrNoExt4 or ErrOtherDisk.
+	Attach(ctx context.Context, dir string, w disks.Want) (id string, err error)
+	// Hold makes dir, where nothing is mounted, so that nobody can write into
+	// it, or lets them again.
+	Hold(dir string, on bool) error
+	Held(dir string) (bool, error)
+}
+
+// Mount is a mounted file system.
+type Mount struct {
+	Device string
+	// Lost says that the device is there no more.
+	Lost bool
+	// Failed says that it had an error and is not written to any more.
+	Failed bool
+}
+
 // Where things are.
 const (
 	bootDir     = "/" + contract.BootDir
@@ -185,7 +213,7 @@ const (
 	StatusText  = bootDir + "/" + node.StatusFile
 	stateDir    = "/var/lib/imagebuilder/firstboot"
 	copyFile    = stateDir + "/node.yaml" // without secrets
-	ownerFile   = stateDir + "/owner"
+	ownerFile   = "/" + contract.OwnerFile
 	sealingFile = stateDir + "/sealing"
 	joinedFile  = stateDir + "/joined"
 	runDir      = "/run/firstboot"

@@ -29,7 +29,7 @@ func (m *machine) identityDone(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	asks := []func() (bool, error){m.named, m.born, m.zoned}
+	asks := []func() (bool, error){m.named, m.born, m.zoned, m.placeHeld}
 	for _, g := range groups {
 		asks = append(asks, func() (bool, error) { return m.converged(g) })
 	}
@@ -58,6 +58,9 @@ func (m *machine) identityDo(ctx context.Context) error {
 		return err
 	}
 	if err := m.System.SetHostname(m.cfg.Node); err != nil {
+		return err
+	}
+	if err := m.holdPlace(); err != nil {
 		return err
 	}
 	groups, err := m.settings()

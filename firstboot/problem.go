@@ -81,6 +81,10 @@ var texts = map[string]text{
 	"boot-readonly":  {"The boot partition cannot be written, so the secrets on it cannot be removed: %s", "Check whether the card is write-protected or damaged; run a file system check on its first partition.", true, retry},
 	"wrong-board":    {"node.yaml is for board %s, this image is for %s.", "Write the image for the right board, or the node.yaml of this node.", true, retry},
 	"foreign-data":   {"The data on this disk belongs to node %s, node.yaml says %s.", "Put the right card or disk into this machine. To use the disk for the new node, erase its data partition.", true, retry},
+	"data-lost":      {"The disk with this node's data (%s) is gone.", "Plug it in again, check its cable and power, and switch the node off and on.", true, retry},
+	"data-failed":    {"The disk with this node's data (%s) had an error and is not written to any more.", "Switch the node off and on: it checks the disk. If this comes back, the disk or its cable is worn out.", true, retry},
+	"data-restart":   {"node.yaml names a data disk, which a node takes only when it starts.", "Switch the node off and on.", true, retry},
+	"data-stays":     {"node.yaml names a data disk, but this node lives on its boot disk already, and stays there.", "Remove dataDisk: from node.yaml. To move, write the image anew: the node then begins as a new one.", true, retry},
 	"disk-too-small": {"The disk is too small: %s of space for data, at least %s is needed.", "Use a larger card or disk.", true, retry},
 	"disk-full":      {"The disk is full: %s free, at least %s is needed.", "Make room on the data partition or use a larger disk.", true, retry},
 	"no-link":        {"No network cable is connected.", "Plug the network cable in at both ends; the lights at the socket must be on.", true, retry},
@@ -107,6 +111,12 @@ var texts = map[string]text{
 	"component-none":   {"The image says nothing about its components: %s", "Write the image again.", true, retry},
 
 	"firewall": {"The firewall is not up: %s", "Wait a minute. If it stays, write the image again.", false, retry},
+
+	"longhorn-disk":    {"%s Seen: %s.", "%s", true, retry},
+	"longhorn-restart": {"node.yaml names another disk for Longhorn's volumes than the one in use.", "Switch the node off and on.", true, retry},
+	"longhorn-volumes": {"There are volumes in /var/lib/longhorn already, so the disk for them is not used.", "Move them away in Longhorn and empty that directory, or remove longhorn: disk: from node.yaml.", true, retry},
+	"longhorn-damaged": {"The disk for Longhorn's volumes is damaged, and repairing it by itself could lose data: %s", "Log in and run e2fsck -f on that device, or use another disk.", true, retry},
+	"longhorn-failed":  {"The disk for Longhorn's volumes (%s) had an error and is not written to any more.", "Switch the node off and on: it checks the disk. If this comes back, the disk or its cable is worn out.", true, retry},
 
 	"role-conflict":  {"This node was set up as %s, node.yaml says %s.", "Write the old role into node.yaml, or erase the data partition to start anew.", true, retry},
 	"token-missing":  {"node.yaml has no cluster token and this node is not in the cluster yet.", "Write the token into node.yaml on the boot partition (k3s: token:).", true, stay},

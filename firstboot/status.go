@@ -103,7 +103,7 @@ func (s Status) stepText() string {
 	return fmt.Sprintf("%d of %d: %s", n+1, len(stepNames), stepWords[s.Step])
 }
 
-var stepNames = []string{"identity", "clock", "components", "tailnet", "firewall", "k3s", "verify", "seal"}
+var stepNames = []string{"identity", "clock", "components", "tailnet", "firewall", "k3s", "verify", "seal", "longhorn"}
 
 var stepWords = map[string]string{
 	"identity":   "identity - name, keys and network settings",
@@ -114,6 +114,7 @@ var stepWords = map[string]string{
 	"k3s":        "k3s - starting the cluster program",
 	"verify":     "verify - looking whether the cluster accepts this node",
 	"seal":       "seal - removing the secrets",
+	"longhorn":   "longhorn - preparing the disk for volumes",
 }
 
 func indexOf(list []string, s string) int {

@@ -72,6 +72,7 @@ func (m *machine) clusterFault(ctx context.Context) *Problem {
 	if err := nodeReady(out); err != nil {
 		return problem("k3s-unready", err.Error()).because(err)
 	}
+	m.object = out
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -48,6 +49,15 @@ type world struct {
 	blessed  bool
 	nft      string            // the firewall in the kernel, "" for none
 	nftFault func(string) bool // rules that the kernel refuses
+
+	// its disks
+	held     bool
+	volumes  bool  // Longhorn's disk is mounted
+	attach   error // what Attach says
+	wants    []disks.Want
+	data     *firstboot.Mount
+	volume   firstboot.Mount
+	metadata string // of the cluster's node
 
 	// the tailnet
 	running   bool
@@ -181,6 +191,7 @@ func (w *world) reboot() {
 	}
 	w.running = w.haveKey
 	w.units = map[string]bool{"tailscaled.service": true, "systemd-networkd.service": true}
+	w.volumes = false
 	w.hostname = "localhost"
 	if e := w.files["/etc/hostname"]; e != nil {
 		w.hostname = strings.TrimSpace(string(e.data))
@@ -219,7 +230,7 @@ func (w *world) startK3s() {
 func (w *world) host() firstboot.Host {
 	return firstboot.Host{
 		Files: memFiles{w}, System: sysWorld{w}, Units: unitWorld{w}, Tailnet: tailWorld{w},
-		Net: netWorld{w}, Clock: clockWorld{w}, Programs: progWorld{w}, Slot: slotWorld{w},
+		Net: netWorld{w}, Clock: clockWorld{w}, Programs: progWorld{w}, Slot: slotWorld{w}, Disks: diskWorld{w},
 		Random: randWorld{w, rand.NewChaCha8([32]byte{1})},
 	}
 }
@@ -401,10 +412,17 @@ func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error)
 			return nil
 		}
 		status := map[bool]string{true: "True", false: "False"}[w.unready == ""]
-		out = fmt.Appendf(nil, `{"status":{"conditions":[{"type":"Ready","status":%q,"message":%q}]}}`, status, w.unready)
+		out = fmt.Appendf(nil, `{%s"status":{"conditions":[{"type":"Ready","status":%q,"message":%q}]}}`, w.metadata, status, w.unready)
 		return nil
 	})
 	return out, err
+}
+
+func (w netWorld) Patch(_ context.Context, _, path string, merge []byte) error {
+	return w.do("patch "+path, func() error {
+		w.metadata = string(merge[1:len(merge)-1]) + ","
+		return nil
+	})
 }
 
 func (w netWorld) Etcd(context.Context) error { return w.do("etcd", func() error { return w.etcd }) }
@@ -476,6 +494,46 @@ func (w slotWorld) Bless(context.Context) error {
 
 func (w slotWorld) Blessed(context.Context) (bool, error) {
 	return w.blessed, w.do("blessed", func() error { return nil })
+}
+
+type diskWorld struct{ *world }
+
+func (w diskWorld) Mounted(dir string) (on *firstboot.Mount, err error) {
+	err = w.do("mounted "+dir, func() error {
+		switch {
+		case dir == "/var":
+			on = w.data
+		case w.volumes:
+			copied := w.volume
+			on = &copied
+		}
+		return nil
+	})
+	return on, err
+}
+
+func (w diskWorld) Attach(_ context.Context, dir string, want disks.Want) (id string, err error) {
+	w.wants = append(w.wants, want)
+	err = w.do("attach "+dir, func() error {
+		if w.volume.Lost {
+			w.volumes, w.volume.Lost = false, false
+		}
+		if w.attach != nil {
+			return w.attach
+		}
+		w.volumes, id = true, "disk-1"
+		return nil
+	})
+	return id, err
+}
+
+func (w diskWorld) Hold(_ string, on bool) error {
+	return w.do("hold", func() error { w.held = on; return nil })
+}
+
+func (w diskWorld) Held(string) (held bool, err error) {
+	err = w.do("held", func() error { held = w.held; return nil })
+	return held, err
 }
 
 type randWorld struct {

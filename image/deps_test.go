@@ -56,6 +56,7 @@ var leaves = map[string][]string{
 	"firstboot/secret":      {},
 	"firstboot/transfer":    {},
 	"firstboot/contract":    {},
+	"firstboot/disks":       {"firstboot/contract", "firstboot/disks/ptable", "firstboot/node"},
 	"firstboot/node":        {"firstboot/nearest", "firstboot/contract", "firstboot/secret", "firstboot/strictyaml"},
 	"image/fetch":           {"firstboot/transfer", "image/atomicfile", "image/flock", "image/progress"},
 	"image/deb":             {"firstboot/deb822", "image/fetch", "image/progress", "image/tree"},

@@ -30,7 +30,7 @@ type verb struct {
 
 var verbs = []verb{
 	{"run", "work through all steps and keep watching (the service)", runAll},
-	{"identity", "do the first step alone, before network and logins start", runIdentity},
+	{"identity", "do what comes before network, logins and k3s, and nothing else", runIdentity},
 	{"firewall", "keep everybody out but the tailnet (a service)", keepFirewall},
 	{"status", "[--json] print how far this node is", printStatus},
 	{"retry", "look at node.yaml again and try again now", retry},

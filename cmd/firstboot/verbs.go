@@ -44,7 +44,7 @@ func runIdentity(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := flags("identity", args, nil); err != nil {
 		return err
 	}
-	err := firstboot.Run(ctx, h, firstboot.Options{Version: version, Only: []string{"identity"}}, func(firstboot.Status) {})
+	err := firstboot.Run(ctx, h, firstboot.Options{Version: version, Only: []string{"identity", "longhorn"}}, func(firstboot.Status) {})
 	var p *firstboot.Problem
 	if errors.As(err, &p) {
 		fmt.Printf("firstboot: %s: %s\n", p.Code, p.Summary)

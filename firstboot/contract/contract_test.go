@@ -78,3 +78,14 @@ func TestOnlyOurImagesHaveABoard(t *testing.T) {
 		t.Error("debian is board", board)
 	}
 }
+
+func TestTheStateIsReadAsItWasWritten(t *testing.T) {
+	want := contract.State{Slot: "b", Trial: true, Disk: "mmcblk1", DiskID: "ab", DataDisk: "sda", Repaired: true, Watchdog: 60}
+	data, err := want.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := contract.ParseState(data); err != nil || got != want {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}

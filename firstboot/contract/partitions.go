@@ -36,10 +36,17 @@ const (
 	// TypePending marks a data partition that may be formatted: mkfs was
 	// never known to finish. It is private to this project.
 	TypePending = "7e2d1c6f-52a1-4b0e-9d3a-1f0c5a6b8e47"
+	// TypeElsewhere marks the data partition of a node whose data is on a disk
+	// of its own; TypeDataDisk and TypeLonghornDisk mark the one partition of
+	// such a disk. All three are private to this project.
+	TypeElsewhere    = "bced2e25-6535-49de-a31e-bfa80f2deefa"
+	TypeDataDisk     = "8916373e-367e-4471-94f0-d60983576a69"
+	TypeLonghornDisk = "4d7f1234-256d-4b9f-a13d-ad777c184acf"
 
 	TypeFAT32 = "0c" // with LBA
 	TypeLinux = "83"
 	TypeNoFS  = "da" // "Non-FS data": TypePending's counterpart
+	TypeOwn   = "7f" // left to everybody's own use: TypeElsewhere's counterpart
 )
 
 // BootType is the type of the boot partition.
@@ -50,6 +57,9 @@ func (s Scheme) DataType() string { return s.choose(TypeVar, TypeLinux) }
 
 // PendingType is the type of a data partition that may be formatted.
 func (s Scheme) PendingType() string { return s.choose(TypePending, TypeNoFS) }
+
+// ElsewhereType is the type of a data partition whose place a disk has taken.
+func (s Scheme) ElsewhereType() string { return s.choose(TypeElsewhere, TypeOwn) }
 
 func (s Scheme) choose(gpt, mbr string) string {
 	if s == GPT {

@@ -82,9 +82,10 @@ func (p *patient) longhorn(ctx context.Context) {
 	for _, prog := range []string{"bash", "curl", "findmnt", "grep", "awk", "blkid", "lsblk", "nsenter"} {
 		p.expect(p.program(prog), Failure, group, "program "+prog, "is missing")
 	}
-	options, fsType := p.mountOf("/var")
-	p.expect(!contains(options, "noexec"), Failure, group, "/var allows programs", "it is mounted noexec")
-	p.expect(fsType == "ext4" || fsType == "xfs", Failure, group, "/var is ext4 or XFS", "it is "+fsType)
+	const volumes = "/var/lib/longhorn"
+	options, fsType := p.mountOf(volumes)
+	p.expect(!contains(options, "noexec"), Failure, group, volumes+" allows programs", "it is mounted noexec")
+	p.expect(fsType == "ext4" || fsType == "xfs", Failure, group, volumes+" is ext4 or XFS", "it is "+fsType)
 	p.expect(p.shared("/"), Failure, group, "mounts propagate", "/ is not a shared mount")
 	p.expect(p.exists("/etc/iscsi/initiatorname.iscsi"), Failure, group, "initiator name", "the node has none")
 }

@@ -173,13 +173,14 @@ func TestCluster(t *testing.T) {
 
 func TestIll(t *testing.T) {
 	for name, c := range map[string]struct{ file, content, want string }{
-		"config":    {"boot/config-6.12.1", "CONFIG_NAMESPACES=y\n", "CONFIG_MEMCG"},
-		"no config": {"proc/sys/kernel/osrelease", "9.9\n", "/boot/config-9.9 is missing"},
-		"module":    {"proc/modules", "nfs 1\n", "module dm_crypt"},
-		"package":   {"var/lib/dpkg/status", "Package: nfs-common\nStatus: deinstall ok config-files\n", "package nfs-common"},
-		"noexec":    {"proc/self/mountinfo", "1 0 0:1 / / ro shared:1 - squashfs a ro\n2 1 0:2 / /var rw,noexec shared:2 - ext4 b rw\n", "noexec"},
-		"private":   {"proc/self/mountinfo", "1 0 0:1 / / ro - squashfs a ro\n2 1 0:2 / /var rw - ext4 b rw\n", "not a shared mount"},
-		"cgroup":    {"sys/fs/cgroup/cgroup.controllers", "cpu cpuset pids\n", "cgroup controller memory"},
+		"config":      {"boot/config-6.12.1", "CONFIG_NAMESPACES=y\n", "CONFIG_MEMCG"},
+		"no config":   {"proc/sys/kernel/osrelease", "9.9\n", "/boot/config-9.9 is missing"},
+		"module":      {"proc/modules", "nfs 1\n", "module dm_crypt"},
+		"package":     {"var/lib/dpkg/status", "Package: nfs-common\nStatus: deinstall ok config-files\n", "package nfs-common"},
+		"noexec":      {"proc/self/mountinfo", "1 0 0:1 / / ro shared:1 - squashfs a ro\n2 1 0:2 / /var rw,noexec shared:2 - ext4 b rw\n", "noexec"},
+		"noexec disk": {"proc/self/mountinfo", "1 0 0:1 / / ro shared:1 - squashfs a ro\n2 1 0:2 / /var rw shared:2 - ext4 b rw\n3 2 0:3 / /var/lib/longhorn rw,noexec shared:3 - ext4 c rw\n", "noexec"},
+		"private":     {"proc/self/mountinfo", "1 0 0:1 / / ro - squashfs a ro\n2 1 0:2 / /var rw - ext4 b rw\n", "not a shared mount"},
+		"cgroup":      {"sys/fs/cgroup/cgroup.controllers", "cpu cpuset pids\n", "cgroup controller memory"},
 	} {
 		root, h := healthy(t)
 		write(t, root, c.file, c.content)

@@ -42,9 +42,18 @@ type kubeconfig struct {
 	}
 }
 
-// API asks by itself: kubectl is k3s' 80 MB, unpacked and started, which costs
+// API and Patch ask by themselves: kubectl is k3s' 80 MB, unpacked and started, which costs
 // a Pi seconds for what is asked twice a minute.
 func (n network) API(ctx context.Context, conf, path string) ([]byte, error) {
+	return n.call(ctx, conf, http.MethodGet, path, nil)
+}
+
+func (n network) Patch(ctx context.Context, conf, path string, merge []byte) error {
+	_, err := n.call(ctx, conf, http.MethodPatch, path, merge)
+	return err
+}
+
+func (n network) call(ctx context.Context, conf, method, path string, merge []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
 	data, err := n.content(conf)
@@ -62,13 +71,16 @@ func (n network) API(ctx context.Context, conf, path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", conf, err)
 	}
-	return get(ctx, trusted, c.Clusters[0].Cluster.Server+path)
+	return ask(ctx, trusted, method, c.Clusters[0].Cluster.Server+path, merge)
 }
 
-func get(ctx context.Context, conf *tls.Config, address string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+func ask(ctx context.Context, conf *tls.Config, method, address string, merge []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(merge))
 	if err != nil {
 		return nil, err
+	}
+	if merge != nil {
+		req.Header.Set("Content-Type", "application/merge-patch+json")
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
 	resp, err := client.Do(req)

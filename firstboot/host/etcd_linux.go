@@ -1,6 +1,9 @@
 package host
 
-import "context"
+import (
+	"context"
+	"net/http"
+)
 
 // etcdReady is where k3s lets its etcd answer on loopback (pkg/etcd,
 // listenMetricsURLs). Unlike /health beside it, /readyz is not well while the
@@ -11,6 +14,6 @@ var etcdReady = "http://127.0.0.1:2381/readyz"
 func (n network) Etcd(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
-	_, err := get(ctx, nil, etcdReady)
+	_, err := ask(ctx, nil, http.MethodGet, etcdReady, nil)
 	return err
 }

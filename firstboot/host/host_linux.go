@@ -33,6 +33,7 @@ func New(root string, slot firstboot.Slot) firstboot.Host {
 		Clock:    clock{},
 		Programs: programs{},
 		Slot:     slot,
+		Disks:    machineDisks{},
 		Random:   rand.Reader,
 	}
 }

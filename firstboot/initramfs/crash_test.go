@@ -12,7 +12,8 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/cutdisk"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
 const (
@@ -21,81 +22,8 @@ const (
 	diskSize = 640 * mib
 )
 
-// sparse is a disk in memory that remembers what was written since it was
-// switched on, sector by sector, and where it was asked to be durable.
-type sparse struct {
-	size    int64
-	sectors map[int64][]byte
-	log     []write
-}
-
-// write is a sector, or a Sync where data is nil.
-type write struct {
-	sector int64
-	data   []byte
-}
-
-func newSparse(size int64) *sparse { return &sparse{size: size, sectors: map[int64][]byte{}} }
-
-func (d *sparse) ReadAt(p []byte, off int64) (int, error) {
-	for i := range p {
-		p[i] = 0
-	}
-	for s := off / 512; s*512 < off+int64(len(p)); s++ {
-		if data, ok := d.sectors[s]; ok {
-			from, to := max(off, s*512), min(off+int64(len(p)), s*512+512)
-			copy(p[from-off:to-off], data[from-s*512:])
-		}
-	}
-	return len(p), nil
-}
-
-func (d *sparse) WriteAt(p []byte, off int64) (int, error) {
-	if off%512 != 0 || len(p)%512 != 0 || off+int64(len(p)) > d.size {
-		return 0, fmt.Errorf("write of %d bytes at %d", len(p), off)
-	}
-	for i := 0; i < len(p); i += 512 {
-		w := write{off/512 + int64(i)/512, bytes.Clone(p[i : i+512])}
-		d.sectors[w.sector] = w.data
-		d.log = append(d.log, w)
-	}
-	return len(p), nil
-}
-
-func (d *sparse) Sync() error {
-	d.log = append(d.log, write{})
-	return nil
-}
-
-// clone returns the disk as it was when it was switched on.
-func (d *sparse) clone(size int64) *sparse {
-	c := newSparse(size)
-	for s, data := range d.sectors {
-		c.sectors[s] = data
-	}
-	return c
-}
-
-// cut returns the disk base after the power went away behind the n-th write
-// of log. What was synced is there; of what was not, keep decides.
-func cut(base *sparse, log []write, n int, keep func() bool) *sparse {
-	d := base.clone(base.size)
-	durable := 0
-	for i, w := range log[:n] {
-		if w.data == nil {
-			durable = i
-		}
-	}
-	for i, w := range log[:n] {
-		if w.data != nil && (i < durable || keep()) {
-			d.sectors[w.sector] = w.data
-		}
-	}
-	return d
-}
-
 // flashed is the disk after an image made by the tools was written to it.
-func flashed(t *testing.T, scheme contract.Scheme) *sparse {
+func flashed(t *testing.T, scheme contract.Scheme) *cutdisk.Disk {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "image")
 	if err := os.WriteFile(name, nil, 0o600); err != nil {
@@ -114,10 +42,10 @@ func flashed(t *testing.T, scheme contract.Scheme) *sparse {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newSparse(diskSize)
+	d := cutdisk.New(diskSize)
 	for s := int64(0); s < int64(len(b)/512); s++ {
 		if data := b[s*512 : s*512+512]; !bytes.Equal(data, make([]byte, 512)) {
-			d.sectors[s] = data
+			d.Sectors[s] = data
 		}
 	}
 	return d
@@ -138,7 +66,7 @@ func judge(t *testing.T, stdin, name string, args ...string) string {
 // is the worst order, and the rest with a Sync only at the very end.
 const fsSectors = 12
 
-func fakeFormat(d *sparse, data *ptable.Entry) error {
+func fakeFormat(d *cutdisk.Disk, data *ptable.Entry) error {
 	for i := range int64(fsSectors) {
 		text := fmt.Sprintf("file system, part %d", i)
 		if _, err := d.WriteAt(append([]byte(text), make([]byte, 512-len(text))...), (int64(data.First)+i)*512); err != nil {
@@ -160,16 +88,16 @@ func fsWhole(d io.ReaderAt, data *ptable.Entry) bool {
 
 // bootDisk does what init does with the disk, and reports whether it
 // formatted.
-func bootDisk(d *sparse) (formatted bool, err error) {
-	t, err := ptable.Read(d, d.size, 512)
+func bootDisk(d *cutdisk.Disk) (formatted bool, err error) {
+	t, err := ptable.Read(d, d.Size, 512)
 	if err != nil {
 		return false, err
 	}
-	want, state, err := makeRoom(d, t, slotSize, testIDs())
+	want, err := makeRoom(d, t, slotSize, testIDs())
 	if err != nil {
 		return false, err
 	}
-	err = makeData(d, want, state, func() error {
+	err = makeData(d, want, stateOf(want, want.Entry(contract.PartData)), func() error {
 		formatted = true
 		return fakeFormat(d, want.Entry(contract.PartData))
 	})
@@ -183,8 +111,8 @@ func testIDs() func() string {
 
 // settled checks the end of every story: the layout of DESIGN §5, both copies
 // of the table equal and in place, a whole file system.
-func settled(d *sparse) error {
-	t, err := ptable.Read(d, d.size, 512)
+func settled(d *cutdisk.Disk) error {
+	t, err := ptable.Read(d, d.Size, 512)
 	if err != nil {
 		return err
 	}
@@ -206,22 +134,10 @@ func settled(d *sparse) error {
 	return nil
 }
 
-// everyCut calls story with the disk after a power cut behind every write of
-// log: with everything since the last Sync written, with nothing of it, and
-// with random parts of it.
-func everyCut(t *testing.T, base *sparse, log []write, story func(d *sparse) error) {
+func everyCut(t *testing.T, base *cutdisk.Disk, log []cutdisk.Write, story func(d *cutdisk.Disk) error) {
 	t.Helper()
-	random := rand.New(rand.NewPCG(1, 2))
-	for n := range len(log) + 1 {
-		keeps := []func() bool{func() bool { return true }, func() bool { return false }}
-		for range 4 {
-			keeps = append(keeps, func() bool { return random.IntN(2) == 0 })
-		}
-		for k, keep := range keeps {
-			if err := story(cut(base, log, n, keep)); err != nil {
-				t.Fatalf("power cut after write %d of %d, variant %d: %v", n, len(log), k, err)
-			}
-		}
+	if err := cutdisk.EveryCut(base, log, story); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -231,24 +147,24 @@ func TestPowerCutsDuringFirstBoot(t *testing.T) {
 	for _, scheme := range []contract.Scheme{contract.GPT, contract.MBR} {
 		t.Run(string(scheme), func(t *testing.T) {
 			base := flashed(t, scheme)
-			whole := base.clone(diskSize)
+			whole := base.Clone(diskSize)
 			if formatted, err := bootDisk(whole); err != nil || !formatted {
 				t.Fatal(formatted, err)
 			}
 			judgeDisk(t, whole)
 			random := rand.New(rand.NewPCG(3, 4))
-			everyCut(t, base, whole.log, func(d *sparse) error {
-				again := d.clone(diskSize)
+			everyCut(t, base, whole.Log, func(d *cutdisk.Disk) error {
+				again := d.Clone(diskSize)
 				if _, err := bootDisk(again); err != nil {
 					return err
 				}
 				if err := settled(again); err != nil {
 					return err
 				}
-				if len(again.log) == 0 {
+				if len(again.Log) == 0 {
 					return nil
 				}
-				twice := cut(d, again.log, random.IntN(len(again.log)+1), func() bool { return random.IntN(2) == 0 })
+				twice := cutdisk.Cut(d, again.Log, random.IntN(len(again.Log)+1), func() bool { return random.IntN(2) == 0 })
 				if _, err := bootDisk(twice); err != nil {
 					return fmt.Errorf("after a second cut: %w", err)
 				}
@@ -267,17 +183,17 @@ func TestPowerCutsWhileGrowing(t *testing.T) {
 			if _, err := bootDisk(used); err != nil {
 				t.Fatal(err)
 			}
-			idle := used.clone(diskSize)
-			if formatted, err := bootDisk(idle); err != nil || formatted || len(idle.log) > 0 {
-				t.Fatalf("an idle boot: formatted %v, %d writes, %v", formatted, len(idle.log), err)
+			idle := used.Clone(diskSize)
+			if formatted, err := bootDisk(idle); err != nil || formatted || len(idle.Log) > 0 {
+				t.Fatalf("an idle boot: formatted %v, %d writes, %v", formatted, len(idle.Log), err)
 			}
-			base := used.clone(diskSize + 200*mib)
-			whole := base.clone(base.size)
+			base := used.Clone(diskSize + 200*mib)
+			whole := base.Clone(base.Size)
 			if formatted, err := bootDisk(whole); err != nil || formatted {
 				t.Fatal(formatted, err)
 			}
 			judgeDisk(t, whole)
-			everyCut(t, base, whole.log, func(d *sparse) error {
+			everyCut(t, base, whole.Log, func(d *cutdisk.Disk) error {
 				if formatted, err := bootDisk(d); err != nil || formatted {
 					return fmt.Errorf("formatted %v, %w", formatted, err)
 				}
@@ -295,9 +211,9 @@ func TestNeverFormatsTwice(t *testing.T) {
 		if _, err := bootDisk(used); err != nil {
 			t.Fatal(err)
 		}
-		for sector := range used.sectors {
-			d := used.clone(diskSize)
-			delete(d.sectors, sector) // unreadable, or overwritten by somebody
+		for sector := range used.Sectors {
+			d := used.Clone(diskSize)
+			delete(d.Sectors, sector) // unreadable, or overwritten by somebody
 			if formatted, _ := bootDisk(d); formatted {
 				t.Errorf("%s: formatted after sector %d was lost", scheme, sector)
 			}
@@ -306,7 +222,7 @@ func TestNeverFormatsTwice(t *testing.T) {
 }
 
 // judgeDisk lets sgdisk or sfdisk look at the disk.
-func judgeDisk(t *testing.T, d *sparse) {
+func judgeDisk(t *testing.T, d *cutdisk.Disk) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "disk")
 	f, err := os.Create(name)
@@ -314,10 +230,10 @@ func judgeDisk(t *testing.T, d *sparse) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := f.Truncate(d.size); err != nil {
+	if err := f.Truncate(d.Size); err != nil {
 		t.Fatal(err)
 	}
-	for s, data := range d.sectors {
+	for s, data := range d.Sectors {
 		if _, err := f.WriteAt(data, s*512); err != nil {
 			t.Fatal(err)
 		}
@@ -325,7 +241,7 @@ func judgeDisk(t *testing.T, d *sparse) {
 	if out := judge(t, "", "sfdisk", "-V", name); !strings.Contains(out, "No errors detected") {
 		t.Error(out)
 	}
-	if table, err := ptable.Read(d, d.size, 512); err != nil || table.Scheme == contract.MBR {
+	if table, err := ptable.Read(d, d.Size, 512); err != nil || table.Scheme == contract.MBR {
 		return
 	}
 	if out := judge(t, "", "sgdisk", "-v", name); !strings.Contains(out, "No problems found") {

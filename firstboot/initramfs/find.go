@@ -6,17 +6,9 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
-
-// candidate is a disk with a partition table.
-type candidate struct {
-	name  string // sda, mmcblk0
-	label string // as a person would recognise it: "sda, 32.0 GB, SanDisk Ultra, USB"
-	path  string // where the device hangs: a sysfs path
-	table *ptable.Table
-	err   error // why the table cannot be used, though its ID could be read
-}
 
 // errNoDisk says that the boot disk has not appeared yet.
 var errNoDisk = errors.New("no disk carries this image")
@@ -27,79 +19,67 @@ var errNoDisk = errors.New("no disk carries this image")
 // image it takes the one on the bus that U-Boot loaded the kernel from, then
 // the only one that a first boot has already finished, and else none. While
 // early is true it leaves slower buses the time to show theirs.
-func choose(disks []candidate, espUUID string, o contract.Args, early bool) (candidate, error) {
-	ours := matching(disks, espUUID, o.DiskID)
+func choose(all []disks.Disk, espUUID string, o contract.Args, early bool) (disks.Disk, error) {
+	ours := matching(all, espUUID, o.DiskID)
 	if early && o.BootDevice != "" {
-		ours = filter(ours, func(c candidate) bool { return onBus(c.path, o.BootDevice) })
+		ours = filter(ours, func(d disks.Disk) bool { return d.OnBus(o.BootDevice) })
 	}
 	if len(ours) == 0 {
-		return candidate{}, errNoDisk
+		return disks.Disk{}, errNoDisk
 	}
-	for _, keep := range []func(candidate) bool{
-		func(c candidate) bool { return onBus(c.path, o.BootDevice) },
-		func(c candidate) bool { return finished(c.table) },
+	for _, keep := range []func(disks.Disk) bool{
+		func(d disks.Disk) bool { return d.OnBus(o.BootDevice) },
+		func(d disks.Disk) bool { return finished(d.Table) },
 	} {
 		if some := filter(ours, keep); len(ours) > 1 && len(some) > 0 {
 			ours = some
 		}
 	}
 	if len(ours) > 1 {
-		return candidate{}, twoDisks(ours)
+		return disks.Disk{}, twoDisks(ours)
 	}
-	if err := ours[0].err; err != nil {
+	if err := ours[0].Err; err != nil {
 		return ours[0], err
 	}
-	return ours[0], checkOurs(ours[0].table)
+	return ours[0], checkOurs(ours[0].Table)
 }
 
 // matching prefers what the boot loader reports over the command line: the
 // former tells where this kernel came from, the latter only which image.
-func matching(disks []candidate, espUUID, id string) []candidate {
-	byESP := filter(disks, func(c candidate) bool {
-		boot := c.table.Entry(contract.PartBoot)
+func matching(all []disks.Disk, espUUID, id string) []disks.Disk {
+	all = filter(all, func(d disks.Disk) bool { return d.Table != nil })
+	byESP := filter(all, func(d disks.Disk) bool {
+		boot := d.Table.Entry(contract.PartBoot)
 		return espUUID != "" && boot != nil && strings.EqualFold(boot.ID, espUUID)
 	})
 	if len(byESP) > 0 {
 		return byESP
 	}
-	return filter(disks, func(c candidate) bool { return id != "" && c.table.ID == id })
+	return filter(all, func(d disks.Disk) bool { return id != "" && d.Table.ID == id })
 }
 
-func filter(in []candidate, keep func(candidate) bool) []candidate {
-	var out []candidate
-	for _, c := range in {
-		if keep(c) {
-			out = append(out, c)
+func filter(in []disks.Disk, keep func(disks.Disk) bool) []disks.Disk {
+	var out []disks.Disk
+	for _, d := range in {
+		if keep(d) {
+			out = append(out, d)
 		}
 	}
 	return out
 }
 
-// onBus reports whether a sysfs path belongs to U-Boot's device type.
-func onBus(path, devtype string) bool {
-	switch devtype {
-	case "mmc":
-		return strings.Contains(path, "/mmc_host/")
-	case "usb":
-		return strings.Contains(path, "/usb")
-	case "nvme":
-		return strings.Contains(path, "/nvme/")
-	}
-	return false
-}
-
 func finished(t *ptable.Table) bool {
 	data := t.Entry(contract.PartData)
-	return data != nil && data.Type == t.Scheme.DataType()
+	return data != nil && stateOf(t, data) != dataPending
 }
 
-func twoDisks(disks []candidate) error {
+func twoDisks(ours []disks.Disk) error {
 	var labels []string
-	for _, c := range disks {
-		labels = append(labels, c.label)
+	for _, d := range ours {
+		labels = append(labels, d.Label)
 	}
 	return &Trouble{
-		What: fmt.Sprintf("%d disks carry the same system, and it is not clear which of them this computer should use. Nothing was changed on any of them.", len(disks)),
+		What: fmt.Sprintf("%d disks carry the same system, and it is not clear which of them this computer should use. Nothing was changed on any of them.", len(ours)),
 		Disk: strings.Join(labels, " AND "),
 		Do:   "Switch the computer off, unplug the card or stick that does not belong here, and switch it on again.",
 	}

@@ -6,7 +6,8 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
 const (
@@ -17,7 +18,7 @@ const (
 
 // gptDisk is a disk with the table of an image; done tells whether its data
 // was formatted.
-func gptDisk(name, id, esp, path string, done bool) candidate {
+func gptDisk(name, id, esp, path string, done bool) disks.Disk {
 	t := &ptable.Table{Scheme: contract.GPT, ID: id, SectorSize: 512, Sectors: 8 << 21, Entries: []ptable.Entry{
 		{Number: 1, Type: contract.TypeESP, ID: esp, Name: "boot", First: 8192, Sectors: 8192},
 		{Number: 2, Type: contract.TypeRootAMD64, Name: "root-a", First: 16384, Sectors: 8192},
@@ -26,11 +27,17 @@ func gptDisk(name, id, esp, path string, done bool) candidate {
 		t.Put(ptable.Entry{Number: 3, Type: contract.TypeRootAMD64, Name: "root-b", First: 24576, Sectors: 8192})
 		t.Put(ptable.Entry{Number: 4, Type: contract.TypeVar, Name: "data", First: 32768, Sectors: 8192})
 	}
-	return candidate{name: name, label: name, path: path, table: t}
+	return disks.Disk{Name: name, Label: name, Path: path, Table: t}
 }
 
-func foreign(name string) candidate {
-	return candidate{name: name, label: name, table: &ptable.Table{Scheme: contract.MBR, ID: "12345678", SectorSize: 512, Sectors: 1 << 20,
+// moved is a disk of a node whose data is on another one.
+func moved(d disks.Disk) disks.Disk {
+	d.Table.Entry(4).Type = contract.TypeElsewhere
+	return d
+}
+
+func foreign(name string) disks.Disk {
+	return disks.Disk{Name: name, Label: name, Table: &ptable.Table{Scheme: contract.MBR, ID: "12345678", SectorSize: 512, Sectors: 1 << 20,
 		Entries: []ptable.Entry{{Number: 1, Type: "07", First: 2048, Sectors: 4096}}}}
 }
 
@@ -41,34 +48,35 @@ func TestChoose(t *testing.T) {
 		mmc  = "/sys/devices/platform/emmc2bus/fe340000.mmc/mmc_host/mmc1/mmc1:aaaa/block/mmcblk1"
 	)
 	changed := gptDisk("sda", guidA, espA, usb, false)
-	changed.table.Entry(2).Type = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
+	changed.Table.Entry(2).Type = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
 	broken := gptDisk("sda", guidA, espA, usb, false)
-	broken.err = errors.New("damaged")
+	broken.Err = errors.New("damaged")
 	tests := []struct {
-		name  string
-		disks []candidate
-		esp   string
-		opt   contract.Args
-		want  string // the disk, or the beginning of the error
+		name string
+		all  []disks.Disk
+		esp  string
+		opt  contract.Args
+		want string // the disk, or the beginning of the error
 	}{
 		{"none", nil, espA, contract.Args{DiskID: guidA}, errNoDisk.Error()},
-		{"foreign only", []candidate{foreign("sda")}, espA, contract.Args{DiskID: guidA}, errNoDisk.Error()},
-		{"by ESP", []candidate{foreign("sda"), gptDisk("sdb", guidA, espA, usb, false)}, strings.ToUpper(espA), contract.Args{}, "sdb"},
-		{"ESP before ID", []candidate{gptDisk("sda", guidA, espB, usb, true), gptDisk("sdb", "other", espA, usb, false)}, espA, contract.Args{DiskID: guidA}, "sdb"},
-		{"by ID without loader", []candidate{foreign("sda"), gptDisk("sdb", guidA, espA, usb, false)}, "", contract.Args{DiskID: guidA}, "sdb"},
-		{"by ID under another loader", []candidate{gptDisk("sdb", guidA, espA, usb, false)}, espB, contract.Args{DiskID: guidA}, "sdb"},
-		{"no ID, no loader", []candidate{gptDisk("sdb", "", espA, usb, false)}, "", contract.Args{}, errNoDisk.Error()},
-		{"card and stick, from card", []candidate{gptDisk("mmcblk1", guidA, espA, mmc, false), gptDisk("sda", guidA, espA, usb, true)}, "", contract.Args{DiskID: guidA, BootDevice: "mmc"}, "mmcblk1"},
-		{"card and stick, from stick", []candidate{gptDisk("mmcblk1", guidA, espA, mmc, true), gptDisk("sda", guidA, espA, usb, false)}, "", contract.Args{DiskID: guidA, BootDevice: "usb"}, "sda"},
-		{"finished wins over fresh", []candidate{gptDisk("nvme0n1", guidA, espA, nvme, true), gptDisk("sda", guidA, espA, usb, false)}, espA, contract.Args{}, "nvme0n1"},
-		{"two fresh ones", []candidate{gptDisk("nvme0n1", guidA, espA, nvme, false), gptDisk("sda", guidA, espA, usb, false)}, espA, contract.Args{}, "2 disks carry the same system"},
-		{"partitions changed by another program", []candidate{changed}, espA, contract.Args{}, errNotOurs.Error()},
-		{"table damaged", []candidate{broken}, espA, contract.Args{}, "damaged"},
+		{"foreign only", []disks.Disk{foreign("sda")}, espA, contract.Args{DiskID: guidA}, errNoDisk.Error()},
+		{"by ESP", []disks.Disk{foreign("sda"), gptDisk("sdb", guidA, espA, usb, false)}, strings.ToUpper(espA), contract.Args{}, "sdb"},
+		{"ESP before ID", []disks.Disk{gptDisk("sda", guidA, espB, usb, true), gptDisk("sdb", "other", espA, usb, false)}, espA, contract.Args{DiskID: guidA}, "sdb"},
+		{"by ID without loader", []disks.Disk{foreign("sda"), gptDisk("sdb", guidA, espA, usb, false)}, "", contract.Args{DiskID: guidA}, "sdb"},
+		{"by ID under another loader", []disks.Disk{gptDisk("sdb", guidA, espA, usb, false)}, espB, contract.Args{DiskID: guidA}, "sdb"},
+		{"no ID, no loader", []disks.Disk{gptDisk("sdb", "", espA, usb, false)}, "", contract.Args{}, errNoDisk.Error()},
+		{"card and stick, from card", []disks.Disk{gptDisk("mmcblk1", guidA, espA, mmc, false), gptDisk("sda", guidA, espA, usb, true)}, "", contract.Args{DiskID: guidA, BootDevice: "mmc"}, "mmcblk1"},
+		{"card and stick, from stick", []disks.Disk{gptDisk("mmcblk1", guidA, espA, mmc, true), gptDisk("sda", guidA, espA, usb, false)}, "", contract.Args{DiskID: guidA, BootDevice: "usb"}, "sda"},
+		{"finished wins over fresh", []disks.Disk{gptDisk("nvme0n1", guidA, espA, nvme, true), gptDisk("sda", guidA, espA, usb, false)}, espA, contract.Args{}, "nvme0n1"},
+		{"one whose data is elsewhere wins over fresh", []disks.Disk{moved(gptDisk("sda", guidA, espA, usb, true)), gptDisk("nvme0n1", guidA, espA, nvme, false)}, espA, contract.Args{}, "sda"},
+		{"two fresh ones", []disks.Disk{gptDisk("nvme0n1", guidA, espA, nvme, false), gptDisk("sda", guidA, espA, usb, false)}, espA, contract.Args{}, "2 disks carry the same system"},
+		{"partitions changed by another program", []disks.Disk{changed}, espA, contract.Args{}, errNotOurs.Error()},
+		{"table damaged", []disks.Disk{broken}, espA, contract.Args{}, "damaged"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c, err := choose(test.disks, test.esp, test.opt, false)
-			got := c.name
+			c, err := choose(test.all, test.esp, test.opt, false)
+			got := c.Name
 			if err != nil {
 				got = err.Error()
 			}
@@ -82,28 +90,28 @@ func TestChoose(t *testing.T) {
 // A card that is there at once must not win over the stick that the kernel
 // came from, which USB shows seconds later.
 func TestChooseWaitsForTheBus(t *testing.T) {
-	card := []candidate{gptDisk("mmcblk1", guidA, espA, "/sys/devices/x/mmc_host/mmc1/block/mmcblk1", false)}
+	card := []disks.Disk{gptDisk("mmcblk1", guidA, espA, "/sys/devices/x/mmc_host/mmc1/block/mmcblk1", false)}
 	o := contract.Args{DiskID: guidA, BootDevice: "usb"}
 	if c, err := choose(card, "", o, true); err != errNoDisk {
-		t.Errorf("early: %s %v", c.name, err)
+		t.Errorf("early: %s %v", c.Name, err)
 	}
-	if c, err := choose(card, "", o, false); err != nil || c.name != "mmcblk1" {
-		t.Errorf("late: %s %v", c.name, err)
+	if c, err := choose(card, "", o, false); err != nil || c.Name != "mmcblk1" {
+		t.Errorf("late: %s %v", c.Name, err)
 	}
 }
 
 func TestArrangeRefuses(t *testing.T) {
 	ids := testIDs()
-	small := gptDisk("sda", guidA, espA, "", false).table
+	small := gptDisk("sda", guidA, espA, "", false).Table
 	small.Sectors = 1 << 20 // 512 MiB
-	if _, _, err := arrange(small, 16*mib, ids); !errors.Is(err, errTooSmall) {
+	if _, err := arrange(small, 16*mib, ids); !errors.Is(err, errTooSmall) {
 		t.Errorf("small disk: %v", err)
 	}
-	if _, _, err := arrange(gptDisk("sda", guidA, espA, "", false).table, 8<<30, ids); !errors.Is(err, errTooSmall) {
+	if _, err := arrange(gptDisk("sda", guidA, espA, "", false).Table, 8<<30, ids); !errors.Is(err, errTooSmall) {
 		t.Errorf("large slots: %v", err)
 	}
 	for what, change := range map[string]func(t *ptable.Table){
-		"foreign":              func(t *ptable.Table) { *t = *foreign("x").table },
+		"foreign":              func(t *ptable.Table) { *t = *foreign("x").Table },
 		"no root-a":            func(t *ptable.Table) { t.Entries = t.Entries[:1] },
 		"root-a renamed":       func(t *ptable.Table) { t.Entry(2).Name = "Windows" },
 		"data of another type": func(t *ptable.Table) { t.Entry(4).Type = contract.TypeESP },
@@ -111,9 +119,9 @@ func TestArrangeRefuses(t *testing.T) {
 		"root-b deleted":       func(t *ptable.Table) { t.Entries = append(t.Entries[:2], t.Entries[3]) },
 		"root-a before boot":   func(t *ptable.Table) { t.Entry(2).First = 2048 },
 	} {
-		table := gptDisk("sda", guidA, espA, "", true).table
+		table := gptDisk("sda", guidA, espA, "", true).Table
 		change(table)
-		if _, _, err := arrange(table, 16*mib, ids); !errors.Is(err, errNotOurs) {
+		if _, err := arrange(table, 16*mib, ids); !errors.Is(err, errNotOurs) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -121,11 +129,11 @@ func TestArrangeRefuses(t *testing.T) {
 
 // Somebody's own partition behind ours stays, and data ends before it.
 func TestArrangeKeepsStrangers(t *testing.T) {
-	table := gptDisk("sda", guidA, espA, "", false).table
+	table := gptDisk("sda", guidA, espA, "", false).Table
 	table.Put(ptable.Entry{Number: 9, Type: contract.TypeVar, First: 2 << 21, Sectors: 1 << 21})
-	want, state, err := arrange(table, 16*mib, testIDs())
-	if err != nil || state != dataPending {
-		t.Fatal(state, err)
+	want, err := arrange(table, 16*mib, testIDs())
+	if err != nil {
+		t.Fatal(err)
 	}
 	if data := want.Entry(contract.PartData); data.End() != 2<<21 {
 		t.Errorf("data ends at %d", data.End())

@@ -3,9 +3,10 @@ package initramfs
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
 const (
@@ -21,6 +22,8 @@ const (
 	dataReady dataState = iota
 	// dataPending: mkfs was never known to finish.
 	dataPending
+	// dataElsewhere: the node's data is on a disk of its own.
+	dataElsewhere
 )
 
 // errNotOurs is returned for a table that no image of this project has. Such
@@ -34,27 +37,30 @@ var errTooSmall = errors.New("the disk is too small")
 // slot, root-b after it, data up to the end of the disk. The input is not
 // changed; equal tables mean that nothing is to be done. Partitions that are
 // there never move and never shrink.
-func arrange(t *ptable.Table, slotBytes int64, newID func() string) (*ptable.Table, dataState, error) {
+func arrange(t *ptable.Table, slotBytes int64, newID func() string) (*ptable.Table, error) {
 	if err := checkOurs(t); err != nil {
-		return nil, dataReady, err
+		return nil, err
 	}
 	want := t.Clone()
 	slot := uint64(slotBytes / t.SectorSize)
 	if want.Entry(contract.PartRootB) == nil {
 		if err := addRootB(want, slot, newID); err != nil {
-			return nil, dataReady, err
+			return nil, err
 		}
 	}
 	if data := want.Entry(contract.PartData); data != nil {
-		data.Sectors = max(data.Sectors, roomFrom(want, data.First))
-		return want, stateOf(want, data), nil
+		data.Sectors = max(data.Sectors, want.Room(data.First, alignment))
+		return want, nil
 	}
-	return want, dataPending, addData(want, newID)
+	return want, addData(want, newID)
 }
 
 func stateOf(t *ptable.Table, data *ptable.Entry) dataState {
-	if data.Type == t.Scheme.PendingType() {
+	switch data.Type {
+	case t.Scheme.PendingType():
 		return dataPending
+	case t.Scheme.ElsewhereType():
+		return dataElsewhere
 	}
 	return dataReady
 }
@@ -85,7 +91,7 @@ func addRootB(t *ptable.Table, slot uint64, newID func() string) error {
 // addData puts an unformatted data partition behind root-b.
 func addData(t *ptable.Table, newID func() string) error {
 	first := alignUp(t, t.Entry(contract.PartRootB).End())
-	data := ptable.Entry{Number: contract.PartData, Type: t.Scheme.PendingType(), Name: contract.NameData, First: first, Sectors: roomFrom(t, first)}
+	data := ptable.Entry{Number: contract.PartData, Type: t.Scheme.PendingType(), Name: contract.NameData, First: first, Sectors: t.Room(first, alignment)}
 	if t.Scheme == contract.GPT {
 		data.ID = newID()
 	} else {
@@ -103,23 +109,6 @@ func tooSmall(t *ptable.Table, dataFirst uint64) error {
 	have := float64(t.Sectors) * float64(t.SectorSize) / gb
 	need := (float64(dataFirst)*float64(t.SectorSize) + minData) / gb
 	return fmt.Errorf("%w: it holds %.1f GB and this image needs at least %.1f GB", errTooSmall, have, need)
-}
-
-// roomFrom returns how many sectors are free from first to the end of the
-// disk or to the next partition, in whole units of alignment.
-func roomFrom(t *ptable.Table, first uint64) uint64 {
-	end := t.LastUsable() + 1
-	for _, e := range t.Entries {
-		if e.First > first {
-			end = min(end, e.First)
-		}
-	}
-	unit := uint64(alignment / t.SectorSize)
-	end -= end % unit
-	if end <= first {
-		return 0
-	}
-	return end - first
 }
 
 func alignUp(t *ptable.Table, sector uint64) uint64 {
@@ -140,7 +129,7 @@ func checkOurs(t *ptable.Table) error {
 		return fmt.Errorf("%w: root-a lies before the boot partition", errNotOurs)
 	case b != nil && !t.Scheme.IsRoot(b.Type, b.Name, contract.NameRootB):
 		return fmt.Errorf("%w: partition 3 has type %s", errNotOurs, b.Type)
-	case data != nil && data.Type != t.Scheme.PendingType() && data.Type != t.Scheme.DataType():
+	case data != nil && !slices.Contains([]string{t.Scheme.PendingType(), t.Scheme.DataType(), t.Scheme.ElsewhereType()}, data.Type):
 		return fmt.Errorf("%w: partition 4 has type %s", errNotOurs, data.Type)
 	case data != nil && b == nil:
 		return fmt.Errorf("%w: it has data but no root-b", errNotOurs)

@@ -5,22 +5,22 @@ import (
 	"slices"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
 // makeRoom brings the partition table into the layout of DESIGN §5, from any
 // state that an interrupted earlier attempt left. It formats nothing.
-func makeRoom(d ptable.Disk, t *ptable.Table, slotBytes int64, newID func() string) (*ptable.Table, dataState, error) {
-	want, state, err := arrange(t, slotBytes, newID)
+func makeRoom(d ptable.Disk, t *ptable.Table, slotBytes int64, newID func() string) (*ptable.Table, error) {
+	want, err := arrange(t, slotBytes, newID)
 	if err != nil {
-		return nil, state, err
+		return nil, err
 	}
 	if t.Stale || !slices.Equal(t.Entries, want.Entries) {
 		if err := want.Write(d); err != nil {
-			return nil, state, err
+			return nil, err
 		}
 	}
-	return want, state, nil
+	return want, nil
 }
 
 // makeData formats the data partition if its type in the table says that no

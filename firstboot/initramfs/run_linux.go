@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
 const sysroot = "/sysroot"
@@ -24,10 +25,13 @@ type machine struct {
 	con   *console
 	dog   *watchdog
 	args  contract.Args
-	state State
+	state contract.State
 	build string
-	disk  disk
+	boot  disks.Disk // the one that this kernel came from
+	disk  disks.File // the same, open
 	table *ptable.Table
+	ours  bool       // the disk's table is in its final form
+	home  disks.Disk // the one with /var
 }
 
 // Run is PID 1. It does not return: it ends in the new root's init, in a
@@ -118,45 +122,44 @@ func (m *machine) findDisk() error {
 	esp, trial := readLoader()
 	m.state.Trial = trial || m.args.Trial
 	for begin, told := time.Now(), false; ; time.Sleep(200 * time.Millisecond) {
-		c, err := choose(listDisks(), esp, m.args, time.Since(begin) < slowBus)
+		d, err := choose(disks.List(), esp, m.args, time.Since(begin) < slowBus)
 		switch {
 		case err == nil:
-			return m.openDisk(c)
+			return m.openDisk(d)
 		case err != errNoDisk:
-			return diskTrouble(c, err)
+			return diskTrouble(d.Label, err)
 		case time.Since(begin) > patience && m.state.Trial:
 			return noDisk(m.args, esp)
 		case time.Since(begin) > patience && !told:
 			told = true
-			m.con.page(noDisk(m.args, esp).page(m.build, "This computer keeps looking and goes on by itself once the disk is there."))
+			m.tell(noDisk(m.args, esp), "This computer keeps looking and goes on by itself once the disk is there.")
 		}
 		m.dog.expect(stepLimit)
 	}
 }
 
-func (m *machine) openDisk(c candidate) error {
-	d, err := openDisk(c.name)
+func (m *machine) openDisk(d disks.Disk) error {
+	f, err := d.Open()
 	if err != nil {
-		return diskTrouble(c, err)
+		return diskTrouble(d.Label, err)
 	}
-	d.label = c.label
-	m.disk, m.table = d, c.table
-	m.state.Slot, m.state.Disk, m.state.DiskID = m.args.Slot, c.name, c.table.ID
-	m.con.say("slot %s on %s", m.args.Slot, c.label)
+	m.boot, m.disk, m.table = d, f, d.Table
+	m.state.Slot, m.state.Disk, m.state.DiskID = m.args.Slot, d.Name, d.Table.ID
+	m.con.say("slot %s on %s", m.args.Slot, d.Label)
 	return nil
 }
 
 // makeRoom settles the partition table and shows it to the kernel.
 func (m *machine) makeRoom() error {
-	want, state, err := makeRoom(m.disk, m.table, m.args.SlotSize, newGUID)
+	want, err := makeRoom(m.disk, m.table, m.args.SlotSize, disks.NewGUID)
 	if err != nil {
-		return diskTrouble(candidate{label: m.disk.label}, err)
+		return diskTrouble(m.boot.Label, err)
 	}
 	m.table = want
-	m.state.Formatted = state == dataPending
-	if err := m.disk.follow(want); err != nil {
-		return diskTrouble(candidate{label: m.disk.label}, err)
+	if err := m.disk.Follow(want); err != nil {
+		return diskTrouble(m.boot.Label, err)
 	}
+	m.ours = true
 	return nil
 }
 
@@ -167,7 +170,7 @@ func (m *machine) mountRoot() error {
 	if m.args.Slot == "b" {
 		part = contract.PartRootB
 	}
-	dev, err := m.disk.partition(part)
+	dev, err := m.disk.Partition(part)
 	if err != nil {
 		return m.badSlot(err)
 	}
@@ -185,7 +188,7 @@ func (m *machine) mountRoot() error {
 	return nil
 }
 
-func (m *machine) badSlot(err error) error { return badSlot(m.args.Slot, m.disk.label, err) }
+func (m *machine) badSlot(err error) error { return badSlot(m.args.Slot, m.boot.Label, err) }
 
 // handOver leaves a note for the running system and becomes its init.
 func (m *machine) handOver() error {
@@ -211,14 +214,14 @@ func (m *machine) stop(err error) {
 	}
 	t := asTrouble(err)
 	if m.state.Trial || m.args.Trial {
-		m.con.page(t.page(m.build, "This was the trial of a new version. The computer restarts in 30 seconds with the version it had before."))
+		m.tell(t, "This was the trial of a new version. The computer restarts in 30 seconds with the version it had before.")
 		m.dog.expect(time.Minute)
 		time.Sleep(30 * time.Second)
 		reboot()
 	}
-	for {
+	const then = "Nothing more happens by itself."
+	for m.tell(t, then); ; m.con.page(t.page(m.build, then)) {
 		m.dog.expect(stepLimit)
-		m.con.page(t.page(m.build, "Nothing more happens by itself."))
 		time.Sleep(time.Minute)
 	}
 }

@@ -5,30 +5,34 @@ import (
 	"fmt"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
 )
 
 // photograph ends most remedies: the people on site cannot do more.
 const photograph = "Take a photograph of this page and send it to whoever looks after this computer."
 
 // diskTrouble words the errors of finding and partitioning the disk.
-func diskTrouble(c candidate, err error) error {
+func diskTrouble(label string, err error) error {
 	var t *Trouble
+	var f *disks.Fault
 	switch {
 	case errors.As(err, &t):
 		return t
+	case errors.As(err, &f):
+		return &Trouble{What: f.What, Disk: f.Disks, Do: f.Do, Err: f.Unwrap()}
 	case errors.Is(err, errTooSmall):
 		return &Trouble{
-			What: "The card or disk is too small for this system. Nothing was changed on it.", Disk: c.label,
+			What: "The card or disk is too small for this system. Nothing was changed on it.", Disk: label,
 			Do: "Use a larger card or disk and write the image to that one.", Err: err,
 		}
 	case errors.Is(err, errNotOurs):
 		return &Trouble{
-			What: "The disk was changed by another program: its partitions are not the ones of this system. Nothing was changed on it.", Disk: c.label,
+			What: "The disk was changed by another program: its partitions are not the ones of this system. Nothing was changed on it.", Disk: label,
 			Do: "Do not format anything. " + photograph, Err: err,
 		}
 	}
 	return &Trouble{
-		What: "The card or disk cannot be read or written properly. It may be worn out or not sit firmly.", Disk: c.label,
+		What: "The card or disk cannot be read or written properly. It may be worn out or not sit firmly.", Disk: label,
 		Do: "Switch the computer off, take the card or cable out and push it in again firmly, and switch it on. If this page comes back: " + photograph, Err: err,
 	}
 }

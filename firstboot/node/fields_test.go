@@ -13,13 +13,13 @@ import (
 // inTheOpen are the fields whose text sealing leaves on the boot partition. A
 // new field stands here if it never holds a secret; otherwise Seal removes it.
 var inTheOpen = strings.Fields(`
-	node board site role timezone dataDisk ownerKey
+	node board site role timezone dataDisk.path ownerKey
 	headscale.url headscale.ca
 	k3s.servers k3s.serverTags k3s.labels k3s.taints
 	ssh.authorizedKeys firewall.lan firewall.public
 	network.interfaces.name network.interfaces.addresses network.interfaces.gateway network.interfaces.dns
 	network.wifi.ssid network.wifi.country network.ntp network.noProxy
-	longhorn.disk
+	longhorn.disk.path
 	files.path files.owner`)
 
 // TestSealRemovesWhatIsNotInTheOpen plants a text in every field of node.yaml

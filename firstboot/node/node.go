@@ -49,9 +49,9 @@ type Config struct {
 	Network   Network   `yaml:"network,omitempty"`
 	// Timezone is a name of the tz database; default Etc/UTC.
 	Timezone string `yaml:"timezone,omitempty"`
-	// DataDisk is the disk for the data partition where that is not the boot
-	// disk, as a path under /dev.
-	DataDisk string   `yaml:"dataDisk,omitempty"`
+	// DataDisk is the disk for /var where that is not on the boot disk. It
+	// counts until the node has an identity, which then stays where it is.
+	DataDisk Disk     `yaml:"dataDisk,omitempty"`
 	Longhorn Longhorn `yaml:"longhorn,omitempty"`
 	Files    []File   `yaml:"files,omitempty"`
 	// OwnerKey is the public key, in minisign's format, of who may change
@@ -159,9 +159,8 @@ type WiFi struct {
 
 // Longhorn says where volumes live.
 type Longhorn struct {
-	// Disk is a whole disk for volumes, as a path under /dev; empty keeps them
-	// on the data partition.
-	Disk string `yaml:"disk,omitempty"`
+	// Disk is a disk for volumes; without one they lie on the data partition.
+	Disk Disk `yaml:"disk,omitempty"`
 }
 
 // File is one more file for the node, in one of the places FilePlaces lists.

@@ -47,7 +47,7 @@ network:
   noProxy: [.example.net]
 timezone: Europe/Lisbon
 dataDisk: /dev/disk/by-id/usb-SanDisk_1
-longhorn: {disk: /dev/sdb}
+longhorn: {disk: {model: "Samsung*", size: 500GB}}
 files:
 - {path: /etc/sysctl.d/50-own.conf, mode: 0640, owner: "0:100", content: "file-secret\n"}
 ownerKey: RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3
@@ -199,7 +199,14 @@ func TestRefusals(t *testing.T) {
 		{"wifi country", edit(full, "country: PT", "country: pt"), node.Invalid, "two-letter"},
 		{"wifi psk", edit(full, "wifi-secret", "short"), node.Invalid, "8 to 63"},
 		{"time zone", edit(full, "Europe/Lisbon", "../../etc/shadow"), node.Invalid, "want a time zone"},
-		{"disk", edit(full, "/dev/sdb", "sdb"), node.Invalid, "want a disk"},
+		{"disk by its passing name", edit(full, "/dev/disk/by-id/usb-SanDisk_1", "/dev/sda"), node.Invalid, `field "dataDisk": want /dev/disk/by-id/NAME`},
+		{"disk elsewhere", edit(full, "usb-SanDisk_1", "../../sda"), node.Invalid, "want /dev/disk/by-id/NAME"},
+		{"partition", edit(full, "usb-SanDisk_1", "usb-SanDisk_1-part1"), node.Invalid, "want the whole disk"},
+		{"disk pattern", edit(full, "Samsung*", "[Samsung"), node.Invalid, `field "longhorn.disk.model": is no shell pattern`},
+		{"disk size", edit(full, "size: 500GB", "size: 500"), node.Invalid, `field "longhorn.disk.size": want a size like 500GB`},
+		{"disk field", edit(full, "size: 500GB", "sise: 500GB"), node.Invalid, `did you mean "size"?`},
+		{"disk path and pattern", edit(full, "size: 500GB", "path: /dev/disk/by-id/x"), node.Invalid, "keep one"},
+		{"one disk for both", edit(full, `{model: "Samsung*", size: 500GB}`, "/dev/disk/by-id/usb-SanDisk_1"), node.Invalid, "is the dataDisk"},
 		{"file place", edit(full, "/etc/sysctl.d/50-own.conf", "/etc/shadow"), node.Invalid, "none of the places"},
 		{"file escape", edit(full, "/etc/sysctl.d/50-own.conf", "/etc/sysctl.d/../shadow"), node.Invalid, "clean absolute path"},
 		{"own file", edit(full, "/etc/sysctl.d/50-own.conf", "/etc/rancher/k3s/config.yaml"), node.Invalid, "is written by firstboot"},

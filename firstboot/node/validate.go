@@ -44,8 +44,11 @@ func validate(doc *strictyaml.Document, c *Config) error {
 	v.firewall(c)
 	v.network(&c.Network)
 	v.want("timezone", checkTimezone(c.Timezone))
-	v.want("dataDisk", checkDevice(c.DataDisk))
-	v.want("longhorn.disk", checkDevice(c.Longhorn.Disk))
+	v.disk("dataDisk", c.DataDisk)
+	v.disk("longhorn.disk", c.Longhorn.Disk)
+	if c.DataDisk != (Disk{}) && c.DataDisk == c.Longhorn.Disk {
+		v.refuse("longhorn.disk", "is the dataDisk: leave it out to keep volumes there")
+	}
 	v.files(c)
 	if c.OwnerKey != "" {
 		_, err := ParseOwnerKey(c.OwnerKey)

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -41,7 +42,11 @@ type welcome struct {
 type member struct {
 	hello
 	Seen time.Time
+	// Patched labels and annotations.
+	Metadata metadata
 }
+
+type metadata struct{ Labels, Annotations map[string]string }
 
 // refusal is an answer that asking again does not change.
 type refusal struct{ message string }
@@ -155,6 +160,7 @@ func (c *cluster) handler() http.Handler {
 	mux.HandleFunc("POST /v1-standin/join", c.join)
 	mux.HandleFunc("GET /readyz", c.api(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
 	mux.HandleFunc("GET /api/v1/nodes/{name}", c.api(c.node))
+	mux.HandleFunc("PATCH /api/v1/nodes/{name}", c.api(c.patch))
 	mux.HandleFunc("DELETE /api/v1/nodes/{name}", c.api(c.remove))
 	mux.HandleFunc("GET /api/v1/nodes", c.api(c.nodes))
 	return mux
@@ -211,12 +217,49 @@ func (c *cluster) join(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Node password rejected, duplicate hostname or contents of '/etc/rancher/node/password' may not match server node-passwd entry", http.StatusForbidden)
 		return
 	}
-	c.Nodes[h.Name] = &member{h, time.Now()}
+	c.greet(h)
 	if err := c.saveLocked(); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	_ = json.NewEncoder(w).Encode(welcome{c.ID, c.Credential, c.Nodes})
+}
+
+// greet keeps what was patched.
+func (c *cluster) greet(h hello) {
+	m := &member{hello: h, Seen: time.Now()}
+	if have := c.Nodes[h.Name]; have != nil {
+		m.Metadata = have.Metadata
+	}
+	c.Nodes[h.Name] = m
+}
+
+// patch merges labels and annotations, and knows no more of a merge.
+func (c *cluster) patch(w http.ResponseWriter, r *http.Request) {
+	var p struct{ Metadata metadata }
+	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&p); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	c.mu.Lock()
+	if m := c.Nodes[r.PathValue("name")]; m != nil {
+		m.Metadata = metadata{merged(m.Metadata.Labels, p.Metadata.Labels), merged(m.Metadata.Annotations, p.Metadata.Annotations)}
+	}
+	err := c.saveLocked()
+	c.mu.Unlock()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	c.node(w, r)
+}
+
+func merged(all ...map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, m := range all {
+		maps.Copy(out, m)
+	}
+	return out
 }
 
 // member reports whether this server belongs to a cluster.
@@ -306,8 +349,9 @@ func (m *member) object() map[string]any {
 	}
 	return map[string]any{
 		"apiVersion": "v1", "kind": "Node",
-		"metadata": map[string]any{"name": m.Name, "labels": m.Labels, "annotations": map[string]string{"k3s.io/node-args": string(args)}},
-		"spec":     map[string]any{"taints": m.Taints},
+		"metadata": map[string]any{"name": m.Name, "labels": merged(m.Labels, m.Metadata.Labels),
+			"annotations": merged(m.Metadata.Annotations, map[string]string{"k3s.io/node-args": string(args)})},
+		"spec": map[string]any{"taints": m.Taints},
 		"status": map[string]any{
 			"addresses":  []any{map[string]any{"type": "InternalIP", "address": m.IP}},
 			"conditions": []any{map[string]any{"type": "Ready", "status": status, "message": message}},

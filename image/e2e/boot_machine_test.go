@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"fmt"
@@ -36,6 +37,8 @@ type computer struct {
 	t      *testing.T
 	config qemu.Config
 	signer ssh.Signer
+	name   string // of the node; "" is test-node
+	yaml   string // more of node.yaml
 }
 
 // newComputer puts a copy of the image into a board that is switched off.
@@ -83,8 +86,9 @@ func (c *computer) disk() string { return filepath.Join(c.config.Dir, "disk.img"
 // server is a closed port: joining is told elsewhere (firstboot/vmtest).
 func (c *computer) personalise() {
 	c.t.Helper()
+	name := cmp.Or(c.name, "test-node")
 	yaml := `version: 1
-node: test-node
+node: ` + name + `
 site: lab
 role: server
 headscale:
@@ -92,11 +96,11 @@ headscale:
   authKey: hskey-auth-abcdefghijkl-` + strings.Repeat("a", 56) + `
 k3s:
   init: true
-  servers: [test-node]
+  servers: [` + name + `]
   token: abcdefghijklmnop
 ssh:
   authorizedKeys:
-    - ` + string(ssh.MarshalAuthorizedKey(c.signer.PublicKey()))
+    - ` + string(ssh.MarshalAuthorizedKey(c.signer.PublicKey())) + c.yaml
 	if _, err := flash.Personalize(c.t.Context(), c.disk(), flash.Node{Board: c.config.Board.Name, YAML: []byte(yaml)}); err != nil {
 		c.t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func (c *computer) isHealthy() {
 		"what dpkg complains about":     "dpkg --audit 2>&1",
 		"what the doctor finds missing": "firstboot doctor 2>&1 | grep FAILED | grep -v 'program k3s' || true",
 		"root that can be written":      "touch /usr/x 2>&1 | grep -v 'Read-only file system' || true",
-		"other disks' file systems":     "findmnt -rno TARGET -t ext4,vfat,squashfs | grep -vxE '/|/var|/boot/firmware' || true",
+		"other disks' file systems":     "findmnt -rno TARGET -t ext4,vfat,squashfs | grep -vxE '/|/var|/var/lib/longhorn|/boot/firmware' || true",
 	} {
 		if out := c.sh(command); out != "" {
 			c.t.Errorf("%s:\n%s", what, out)

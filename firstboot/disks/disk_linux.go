@@ -1,4 +1,4 @@
-package initramfs
+package disks
 
 import (
 	"crypto/rand"
@@ -8,63 +8,52 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/going-mobile/imagebuilder/firstboot/initramfs/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
-const sysBlock = "/sys/block"
+const (
+	sys      = sysfs("/sys")
+	sysBlock = string(sys) + "/block"
+)
 
-// disk is an open whole disk.
-type disk struct {
-	*os.File
-	name  string
-	label string
-}
-
-// listDisks reads the partition tables of all disks, sorted by name. What has
-// no table that we read cannot be ours and is left out.
-func listDisks() []candidate {
+// List returns the machine's disks, sorted by name.
+func List() []Disk {
 	dirs, _ := filepath.Glob(sysBlock + "/*")
 	slices.Sort(dirs)
-	var out []candidate
+	var out []Disk
 	for _, dir := range dirs {
-		if c, ok := readDisk(filepath.Base(dir)); ok {
-			out = append(out, c)
+		if name := filepath.Base(dir); !isVirtual(name, sys.home(name)) {
+			if d, err := read(name); err == nil && d.Size > 0 {
+				out = append(out, d)
+			}
 		}
 	}
 	return out
 }
 
-func readDisk(name string) (candidate, bool) {
-	for _, virtual := range []string{"loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd"} {
-		if strings.HasPrefix(name, virtual) {
-			return candidate{}, false
-		}
-	}
-	// eMMC's boot areas are disks of their own: mmcblk0boot0.
-	if strings.HasPrefix(name, "mmcblk") && (strings.Contains(name, "boot") || strings.Contains(name, "rpmb")) {
-		return candidate{}, false
-	}
+func read(name string) (Disk, error) {
 	f, err := os.Open("/dev/" + name)
 	if err != nil {
-		return candidate{}, false
+		return Disk{}, err
 	}
 	defer f.Close()
 	size, sector, err := geometry(f)
-	if err != nil || size == 0 {
-		return candidate{}, false
+	if err != nil {
+		return Disk{}, err
 	}
+	d := Disk{Name: name, Path: sys.home(name), Size: size, Sector: sector, ReadOnly: attr(sys.home(name), "ro") == "1"}
+	d.IDs, d.Models = sys.names(name)
+	d.Label = d.label()
 	t, err := ptable.Read(f, size, sector)
-	if t == nil || t.ID == "" {
-		return candidate{}, false
+	if t != nil && t.ID != "" {
+		d.Table, d.Err = t, err
 	}
-	path, _ := filepath.EvalSymlinks(filepath.Join(sysBlock, name))
-	return candidate{name: name, label: diskLabel(name, path, size), path: path, table: t, err: err}, true
+	return d, nil
 }
 
 // geometry returns the size and the logical sector size in bytes.
@@ -77,33 +66,40 @@ func geometry(f *os.File) (size, sector int64, err error) {
 	return size, int64(n), err
 }
 
-// diskLabel describes a disk for someone who looks at the computer.
-func diskLabel(name, path string, size int64) string {
-	attr := func(file string) string { return readLine(filepath.Join(sysBlock, name, "device", file)) }
-	parts := []string{name, fmt.Sprintf("%.1f GB", float64(size)/1e9)}
-	model := strings.TrimSpace(attr("vendor") + " " + attr("model"))
-	if model == "" {
-		model = attr("name")
+// File is an open whole disk.
+type File struct {
+	*os.File
+	name string
+}
+
+// Open opens a disk for writing. While it is open, udev does not read its
+// table anew, which would take partitions away for a moment.
+func (d Disk) Open() (File, error) {
+	f, err := os.OpenFile("/dev/"+d.Name, os.O_RDWR, 0)
+	if err != nil {
+		return File{}, err
 	}
-	if model != "" && !strings.HasPrefix(model, "0x") {
-		parts = append(parts, model)
-	}
-	for _, bus := range []struct{ devtype, words string }{{"usb", "on USB"}, {"mmc", "memory card"}, {"nvme", "NVMe"}} {
-		if onBus(path, bus.devtype) {
-			parts = append(parts, bus.words)
+	for range 50 { // udev locks a disk while it looks at it
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			return File{f, d.Name}, nil
 		}
+		time.Sleep(100 * time.Millisecond)
 	}
-	return strings.Join(parts, ", ")
+	return File{}, errors.Join(fmt.Errorf("lock %s: %w", d.Name, err), f.Close())
 }
 
-func openDisk(name string) (disk, error) {
-	f, err := os.OpenFile("/dev/"+name, os.O_RDWR, 0)
-	return disk{File: f, name: name}, err
+// free fails where anything on the disk is in use.
+func (d Disk) free() error {
+	f, err := os.OpenFile("/dev/"+d.Name, os.O_RDWR|unix.O_EXCL, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
-// partition returns the device of the partition with the given number and
+// Partition returns the device of the partition with the given number and
 // waits a moment for devtmpfs to show it.
-func (d disk) partition(number int) (string, error) {
+func (d File) Partition(number int) (string, error) {
 	for range 50 {
 		if name := d.partitionName(number); name != "" {
 			if _, err := os.Stat("/dev/" + name); err == nil {
@@ -115,20 +111,20 @@ func (d disk) partition(number int) (string, error) {
 	return "", fmt.Errorf("the kernel does not show partition %d of %s", number, d.name)
 }
 
-func (d disk) partitionName(number int) string {
+func (d File) partitionName(number int) string {
 	files, _ := filepath.Glob(filepath.Join(sysBlock, d.name, d.name+"*", "partition"))
 	for _, file := range files {
-		if readLine(file) == strconv.Itoa(number) {
-			return filepath.Base(filepath.Dir(file))
+		if dir := filepath.Dir(file); attr(dir, "partition") == strconv.Itoa(number) {
+			return filepath.Base(dir)
 		}
 	}
 	return ""
 }
 
-// follow makes the kernel's partitions equal to the table's, one by one:
+// Follow makes the kernel's partitions equal to the table's, one by one:
 // BLKRRPART fails while any partition is in use. The kernel's own view may lag
 // behind by more than our changes: it ignores a GPT whose primary is damaged.
-func (d disk) follow(t *ptable.Table) error {
+func (d File) Follow(t *ptable.Table) error {
 	for _, e := range t.Entries {
 		name := d.partitionName(e.Number)
 		length := int64(e.Sectors) * t.SectorSize
@@ -139,7 +135,7 @@ func (d disk) follow(t *ptable.Table) error {
 			continue
 		}
 		// sysfs counts in units of 512 bytes whatever the sector size is.
-		units, _ := strconv.ParseInt(readLine(filepath.Join(sysBlock, d.name, name, "size")), 10, 64)
+		units, _ := strconv.ParseInt(attr(filepath.Join(sysBlock, d.name, name), "size"), 10, 64)
 		if units*512 == length {
 			continue
 		}
@@ -165,7 +161,7 @@ type blkpgPartition struct {
 	_             [4]byte
 }
 
-func (d disk) blkpg(op int32, e ptable.Entry, sector int64) error {
+func (d File) blkpg(op int32, e ptable.Entry, sector int64) error {
 	p := blkpgPartition{start: int64(e.First) * sector, length: int64(e.Sectors) * sector, number: int32(e.Number)}
 	arg := blkpgArg{op: op, length: int32(unsafe.Sizeof(p)), data: unsafe.Pointer(&p)}
 	for range 20 {
@@ -181,8 +177,8 @@ func (d disk) blkpg(op int32, e ptable.Entry, sector int64) error {
 	return unix.EBUSY
 }
 
-// newGUID returns a random version 4 UUID.
-func newGUID() string {
+// NewGUID returns a random version 4 UUID.
+func NewGUID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails; it aborts the program instead
 	b[6] = b[6]&0x0f | 0x40

@@ -254,6 +254,7 @@ func putGPTEntry(b []byte, e Entry) error {
 func (t *Table) writeProtective(d Disk) error {
 	sector0 := bytes.Clone(t.sector0)
 	clear(sector0[mbrEntries:mbrMagic])
+	sector0[mbrMagic], sector0[mbrMagic+1] = 0x55, 0xaa
 	b := mbrEntry(sector0, 1)
 	copy(b, []byte{0, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff})
 	binary.LittleEndian.PutUint32(b[8:], 1)

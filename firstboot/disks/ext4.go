@@ -1,4 +1,4 @@
-package initramfs
+package disks
 
 import (
 	"encoding/binary"

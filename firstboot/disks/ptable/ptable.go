@@ -97,6 +97,14 @@ func Read(r io.ReaderAt, size, sector int64) (*Table, error) {
 	return t, t.readMBR()
 }
 
+// New returns an empty GPT for a disk without a table. Of sector0, what the
+// disk has there, the boot code stays.
+func New(size, sector int64, id string, sector0 []byte) *Table {
+	t := &Table{Scheme: contract.GPT, ID: id, SectorSize: sector, Sectors: uint64(size / sector), sector0: sector0, slots: 128}
+	t.firstUsable = 2 + t.entrySectors()
+	return t
+}
+
 // Write puts the table on the disk. Whatever moment the power goes at, Read
 // finds either the old table or the new one.
 func (t *Table) Write(d Disk) error {
@@ -151,6 +159,22 @@ func (t *Table) FirstUsable() uint64 {
 		return 1
 	}
 	return t.firstUsable
+}
+
+// Room returns how many sectors are free from first to the end of the disk or
+// to the next partition, in whole units of so many bytes.
+func (t *Table) Room(first uint64, unit int64) uint64 {
+	end := t.LastUsable() + 1
+	for _, e := range t.Entries {
+		if e.First > first {
+			end = min(end, e.First)
+		}
+	}
+	end -= end % uint64(unit/t.SectorSize)
+	if end <= first {
+		return 0
+	}
+	return end - first
 }
 
 // check refuses entries that overlap or leave the disk.

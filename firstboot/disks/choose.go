@@ -1,0 +1,176 @@
+package disks
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// Want says which disk a node wants for what.
+type Want struct {
+	Purpose Purpose
+	Spec    node.Disk // of node.yaml
+	Node    string    // the node's name
+	// Known is the ID of the disk that the node uses already; no other one
+	// takes its place. "" is none.
+	Known string
+	// Taken are the names of disks that have other work: the boot disk.
+	Taken []string
+	// Early says that slower buses may still show disks: then a pattern, which
+	// a second disk may fit too, has to wait.
+	Early bool
+}
+
+// choice is a disk that may be used, and what is on it.
+type choice struct {
+	Disk
+	content
+}
+
+// choose finds the one disk that is wanted, or a *Fault. look tells what is on
+// a disk. Nothing is written.
+func choose(all []Disk, w Want, look func(Disk) (content, error)) (choice, error) {
+	if w.Known == "" {
+		return chooseNew(all, w, look)
+	}
+	same := filter(all, func(d Disk) bool { return isOwn(d.Table, w.Purpose) && d.Table.ID == w.Known })
+	switch len(same) {
+	case 1:
+		return choice{same[0], content{state: made, id: w.Known}}, same[0].Err
+	case 0:
+		return choice{}, missing(all, w, look)
+	}
+	return choice{}, w.fault(Several, "%s is there more than once: somebody copied it.", "Unplug the copy.", same...)
+}
+
+// missing says why the disk that the node uses is not there, the best it can:
+// another one may have taken its place.
+func missing(all []Disk, w Want, look func(Disk) (content, error)) error {
+	w.Early = false
+	c, err := chooseNew(all, w, look)
+	if f, ok := err.(*Fault); ok && f.Code != Absent {
+		return err
+	}
+	if err == nil {
+		return w.fault(Replaced, "%s is not the one that this node has used so far.", w.plugIn(), c.Disk)
+	}
+	return w.fault(Gone, "%s, which this node has used so far, is not there.", w.plugIn(), all...)
+}
+
+// plugIn is the remedy for a lost disk, and the way to give it up.
+func (w Want) plugIn() string {
+	if w.Purpose == Longhorn {
+		return "Plug in that very disk, and check its cable and power. If it is lost for good, name another disk in node.yaml."
+	}
+	return "Plug in that very disk, and check its cable and power. If it is lost for good, write the image anew: the node then begins as a new one."
+}
+
+func chooseNew(all []Disk, w Want, look func(Disk) (content, error)) (choice, error) {
+	fits := filter(all, func(d Disk) bool { return w.Spec.Fits(d.IDs, d.Models, d.Size) })
+	switch {
+	case len(fits) == 0, w.Early && w.Spec.Path == "":
+		return choice{}, w.fault(Absent, "%s ("+w.Spec.String()+") is not there.", "Plug the disk in, and check its cable and power. If it should be another one, correct node.yaml.", all...)
+	case len(fits) > 1:
+		return choice{}, w.fault(Several, "More than one disk could be %s ("+w.Spec.String()+").", "Unplug the others, or name the disk in node.yaml by its name below /dev/disk/by-id.", fits...)
+	}
+	d := fits[0]
+	if slices.Contains(w.Taken, d.Name) {
+		return choice{}, w.fault(Taken, "%s is one that has other work on this computer.", "Correct node.yaml.", d)
+	}
+	c, err := look(d)
+	if err != nil {
+		return choice{}, w.fault(Unreadable, "%s cannot be read.", "Check its cable and power. It may be worn out.", d).because(err)
+	}
+	return choice{d, c}, w.judge(d, c)
+}
+
+// judge refuses a disk that must be left as it is.
+func (w Want) judge(d Disk, c content) error {
+	const useAnother = "If nothing on it is needed, erase it in another computer, both its beginning and its end. Otherwise use another disk."
+	switch {
+	case c.state == made && c.node == w.Node && d.Err == nil:
+		return nil
+	case c.state == made:
+		return w.fault(Other, "%s belongs to "+c.belongs()+".", "Plug in the disk of node "+w.Node+". "+useAnother, d).because(d.Err)
+	case c.state == foreign:
+		return w.fault(Foreign, "%s is not empty: "+c.what+".", useAnother, d)
+	case d.ReadOnly:
+		return w.fault(Protected, "%s is write-protected.", "Switch the protection off or use another disk.", d)
+	case d.Size < smallest:
+		return w.fault(Small, "%s is too small: it holds "+gb(d.Size)+", at least "+gb(smallest)+" is needed.", "Use a larger disk.", d)
+	}
+	return nil
+}
+
+func gb(bytes int64) string { return fmt.Sprintf("%.1f GB", float64(bytes)/1e9) }
+
+func filter(in []Disk, keep func(Disk) bool) (out []Disk) {
+	for _, d := range in {
+		if keep(d) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// Code names a fault for programs.
+type Code string
+
+// The faults.
+const (
+	Absent     Code = "absent"
+	Gone       Code = "gone"
+	Replaced   Code = "replaced"
+	Several    Code = "several"
+	Taken      Code = "taken"
+	Unreadable Code = "unreadable"
+	Other      Code = "other-node"
+	Foreign    Code = "not-empty"
+	Protected  Code = "write-protected"
+	Small      Code = "too-small"
+)
+
+// Fault says for a person why no disk can be used. Nothing was written to any.
+// What is wrong may change while the machine runs: disks are plugged in.
+type Fault struct {
+	Code     Code
+	What, Do string
+	// Disks are those it is about.
+	Disks string
+	err   error
+}
+
+func (f *Fault) Error() string {
+	if f.err != nil {
+		return f.What + " " + f.err.Error()
+	}
+	return f.What
+}
+
+// Unwrap returns the technical cause, if any.
+func (f *Fault) Unwrap() error { return f.err }
+
+func (f *Fault) because(err error) *Fault {
+	f.err = err
+	return f
+}
+
+const mostDisks = 3 // in a fault: a page must fit the screen
+
+// fault words what; %s in it is the disk.
+func (w Want) fault(code Code, what, do string, about ...Disk) *Fault {
+	var names []string
+	for _, d := range about[:min(len(about), mostDisks)] {
+		names = append(names, d.String())
+	}
+	if more := len(about) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	what = strings.ReplaceAll(what, "%s", w.Purpose.words())
+	return &Fault{
+		Code: code, Disks: strings.Join(names, "; "), Do: do,
+		What: strings.ToUpper(what[:1]) + what[1:] + " Nothing was changed on any disk.",
+	}
+}

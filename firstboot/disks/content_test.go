@@ -1,0 +1,117 @@
+package disks
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/disks/cutdisk"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
+)
+
+// seen is what inspect makes of a disk or a file.
+func seen(t *testing.T, r ptableReader, size int64) content {
+	t.Helper()
+	table, err := ptable.Read(r, size, 512)
+	if err != nil {
+		table = nil
+	}
+	c, err := inspect(r, size, 512, table, Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+type ptableReader interface {
+	ReadAt(p []byte, off int64) (int, error)
+}
+
+// What other programs put on a disk is theirs, by whatever program.
+func TestADiskWithAnythingOnItIsForeign(t *testing.T) {
+	dev := blankFile(t, 64*mib)
+	for _, test := range []struct {
+		command, what string
+	}{
+		{"mke2fs -q -F -t ext4 DEV", "ext4"},
+		{"mke2fs -q -F -t ext2 -b 1024 DEV", "ext4"},
+		{"mkswap DEV", "swap space"},
+		{"mkfs.fat -F 32 DEV", "FAT"},
+		{"mkfs.fat -F 16 DEV", "FAT"},
+		{"echo label: dos | sfdisk -q DEV", "partition table"},
+		{"echo , | sfdisk -q DEV", "partition table"},
+		{"sgdisk -n 1:0:0 DEV", "GPT"},
+		{"sgdisk -n 1:0:0 DEV && dd if=/dev/zero of=DEV bs=1M count=16 conv=notrunc status=none", "unknown"}, // the backup at the end
+		{"mke2fs -q -F DEV && wipefs -q -a DEV", "unknown"},                                                  // which takes two bytes
+		{"printf x | dd of=DEV bs=1 seek=4194303 conv=notrunc status=none", "unknown"},
+		{"printf x | dd of=DEV bs=1 seek=67108863 conv=notrunc status=none", "unknown"},
+		{"head -c 512 /dev/urandom | dd of=DEV bs=1 seek=4096 conv=notrunc status=none", "unknown"}, // a secret volume
+	} {
+		if err := os.Truncate(dev, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(dev, 64*mib); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("sh", "-ec", strings.ReplaceAll(test.command, "DEV", dev))
+		cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s\nIf it is missing: run make deps", test.command, err, out)
+		}
+		f, err := os.Open(dev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := seen(t, f, 64*mib)
+		f.Close()
+		if c.state != foreign || !strings.Contains(c.what, test.what) {
+			t.Errorf("%s: state %v, %q, want %q", test.command, c.state, c.what, test.what)
+		}
+	}
+}
+
+// Flash that was erased reads as zeros or as ones.
+func TestWhatIsBlank(t *testing.T) {
+	d := cutdisk.New(64 * mib)
+	if c := seen(t, d, d.Size); c.state != blank {
+		t.Errorf("zeros: %+v", c)
+	}
+	for s := range int64(64 * mib / 512) {
+		d.Sectors[s] = bytes.Repeat([]byte{0xff}, 512)
+	}
+	if c := seen(t, d, d.Size); c.state != blank {
+		t.Errorf("ones: %+v", c)
+	}
+	d.Sectors[3] = append(bytes.Repeat([]byte{0xff}, 511), 0xfe)
+	if c := seen(t, d, d.Size); c.state != foreign {
+		t.Errorf("one bit: %+v", c)
+	}
+}
+
+func TestAMarkIsReadAsItWasWritten(t *testing.T) {
+	for _, want := range []mark{{false, Data, "cabin-pi"}, {true, Longhorn, strings.Repeat("n", 63)}} {
+		got, ok := parseMark(append(want.encode(), 1, 2, 3))
+		if !ok || got != want {
+			t.Errorf("%+v: %v", got, ok)
+		}
+		spoilt := want.encode()
+		spoilt[bootCode-1] = 1
+		if got, ok := parseMark(spoilt); ok {
+			t.Errorf("spoilt: %+v", got)
+		}
+	}
+}
+
+func FuzzParseMark(f *testing.F) {
+	f.Add(mark{true, Data, "n"}.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) < bootCode {
+			return
+		}
+		if m, ok := parseMark(b); ok && !bytes.Equal(m.encode(), b[:bootCode]) {
+			t.Errorf("%+v", m)
+		}
+	})
+}

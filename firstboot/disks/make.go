@@ -1,0 +1,59 @@
+package disks
+
+import (
+	"fmt"
+
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
+)
+
+// ownPart is the number of the one partition of a disk of a node's own.
+const ownPart = 1
+
+// makeOwn makes a blank disk, or one on which that was begun, a node's own:
+// the mark in one sector, a table, a file system, the mark that it is done.
+// Power may go at any moment. format returns when the file system in the
+// table's one partition is on stable storage.
+func makeOwn(d ptable.Disk, size, sector int64, m mark, newID func() string, format func(*ptable.Table) error) (*ptable.Table, error) {
+	m.done = false
+	sector0 := append(m.encode(), make([]byte, sector-bootCode)...)
+	if err := writeSynced(d, sector0); err != nil {
+		return nil, err
+	}
+	t := ptable.New(size, sector, newID(), sector0)
+	first := uint64(alignment / sector)
+	t.Put(ptable.Entry{Number: ownPart, Type: m.purpose.partType(), ID: newID(), Name: string(m.purpose), First: first, Sectors: t.Room(first, alignment)})
+	if err := t.Write(d); err != nil {
+		return nil, err
+	}
+	if err := format(t); err != nil {
+		return nil, fmt.Errorf("format the disk: %w", err)
+	}
+	if _, err := d.ReadAt(sector0, 0); err != nil {
+		return nil, fmt.Errorf("read the mark: %w", err)
+	}
+	m.done = true
+	copy(sector0, m.encode())
+	return t, writeSynced(d, sector0)
+}
+
+func writeSynced(d ptable.Disk, sector0 []byte) error {
+	if _, err := d.WriteAt(sector0, 0); err != nil {
+		return fmt.Errorf("write the mark: %w", err)
+	}
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("write the mark: %w", err)
+	}
+	return nil
+}
+
+// settle brings the table of a finished disk into its final form and up to the
+// disk's end: it may be the copy of a smaller one.
+func settle(d ptable.Disk, t *ptable.Table) (*ptable.Table, error) {
+	want := t.Clone()
+	e := want.Entry(ownPart)
+	e.Sectors = max(e.Sectors, want.Room(e.First, alignment))
+	if !t.Stale && e.Sectors == t.Entry(ownPart).Sectors {
+		return want, nil
+	}
+	return want, want.Write(d)
+}

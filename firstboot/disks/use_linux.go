@@ -1,0 +1,110 @@
+package disks
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
+)
+
+// Volume is the file system of a disk of a node's own. It is open until
+// somebody has mounted it, so that its partition stays.
+type Volume struct {
+	File
+	Disk Disk
+	ID   string // of the disk, for Want.Known
+	Dev  string // of the partition
+	Room int64  // the partition's size in bytes
+	Made bool   // just now
+}
+
+// Use finds the disk that is wanted, and makes it the node's own or brings it
+// into its final form. Where a person must do something the error is a *Fault.
+// The file system is neither checked nor mounted yet.
+func Use(w Want, run Tools, say func(format string, args ...any)) (Volume, error) {
+	c, err := choose(List(), w, func(d Disk) (content, error) { return look(d, w.Purpose) })
+	if err != nil {
+		return Volume{}, err
+	}
+	v := Volume{Disk: c.Disk, Made: c.state != made}
+	work := func() error { return v.finish(c.Table) }
+	if v.Made {
+		if err := c.free(); err != nil {
+			return Volume{}, fmt.Errorf("%s is in use: %w", c.Name, err)
+		}
+		say("%s becomes %s", c, w.Purpose.words())
+		work = func() error { return v.make(w, run) }
+	}
+	if v.File, err = c.Open(); err != nil {
+		return Volume{}, err
+	}
+	if err := work(); err != nil {
+		return Volume{}, errors.Join(fmt.Errorf("%s: %w", c.Name, err), v.Close())
+	}
+	return v, nil
+}
+
+func look(d Disk, p Purpose) (content, error) {
+	f, err := os.Open("/dev/" + d.Name)
+	if err != nil {
+		return content{}, err
+	}
+	defer f.Close()
+	t := d.Table
+	if d.Err != nil {
+		t = nil
+	}
+	return inspect(f, d.Size, d.Sector, t, p)
+}
+
+func (v *Volume) make(w Want, run Tools) error {
+	m := mark{purpose: w.Purpose, node: w.Node}
+	_, err := makeOwn(v, v.Disk.Size, v.Disk.Sector, m, NewGUID, func(t *ptable.Table) error {
+		if err := v.show(t); err != nil {
+			return err
+		}
+		return run.Format(v.Dev, w.Purpose)
+	})
+	return err
+}
+
+func (v *Volume) finish(t *ptable.Table) error {
+	t, err := settle(v, t)
+	if err != nil {
+		return err
+	}
+	return v.show(t)
+}
+
+// show makes the kernel see the table and the volume know its partition.
+func (v *Volume) show(t *ptable.Table) (err error) {
+	if err := v.Follow(t); err != nil {
+		return err
+	}
+	v.ID, v.Room = t.ID, int64(t.Entry(ownPart).Sectors)*t.SectorSize
+	v.Dev, err = v.Partition(ownPart)
+	return err
+}
+
+// Chroot runs the tools of the root file system at dir inside it.
+func Chroot(dir string) Tools {
+	return func(name string, args ...string) (output string, code int) {
+		cmd := exec.Command(name, args...)
+		cmd.Dir = "/"
+		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin", "LC_ALL=C"}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: dir}
+		b, err := cmd.CombinedOutput()
+		text := strings.Join(strings.Fields(string(b)), " ")
+		if len(text) > 400 {
+			text = "… " + text[len(text)-400:]
+		}
+		if err != nil && cmd.ProcessState == nil {
+			return err.Error(), 128
+		}
+		return text, cmd.ProcessState.ExitCode()
+	}
+}

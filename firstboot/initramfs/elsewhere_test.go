@@ -1,0 +1,117 @@
+package initramfs
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/cutdisk"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+func TestANodeLeavesItsBootDiskOnlyBeforeItIsBorn(t *testing.T) {
+	with, without := &node.Config{DataDisk: node.Disk{Size: ">=1TB"}}, &node.Config{}
+	if !leavesCard(false, with) || leavesCard(false, without) || leavesCard(true, with) || leavesCard(true, without) {
+		t.Error("a data disk is for a node that was named one, and is nobody yet")
+	}
+}
+
+// bootedElsewhere does what init does with the boot disk of a node whose data
+// disk has the given ID, and returns what it remembered before.
+func bootedElsewhere(d *cutdisk.Disk, id string) (before dataState, err error) {
+	t, err := ptable.Read(d, d.Size, 512)
+	if err != nil {
+		return 0, err
+	}
+	if t, err = makeRoom(d, t, slotSize, testIDs()); err != nil {
+		return 0, err
+	}
+	before = stateOf(t, t.Entry(contract.PartData))
+	if before == dataElsewhere {
+		have, err := recordedDisk(d, t)
+		if have != id {
+			return before, fmt.Errorf("it remembers %q: %w", have, err)
+		}
+		return before, nil
+	}
+	return before, recordDisk(d, t, id)
+}
+
+// A power cut at any moment leaves a boot disk that either remembers the data
+// disk or does not yet, and is never taken for one with data of its own that
+// it did not have.
+func TestPowerCutsWhileTheDataDiskIsRemembered(t *testing.T) {
+	const id = "aaaaaaaa-0000-4000-8000-000000000001"
+	for _, scheme := range []contract.Scheme{contract.GPT, contract.MBR} {
+		for _, start := range []dataState{dataPending, dataReady} {
+			base := flashed(t, scheme)
+			if start == dataReady { // started once without node.yaml
+				if _, err := bootDisk(base); err != nil {
+					t.Fatal(err)
+				}
+				base = base.Clone(diskSize)
+			}
+			whole := base.Clone(diskSize)
+			if before, err := bootedElsewhere(whole, id); err != nil || before != start {
+				t.Fatal(before, err)
+			}
+			everyCut(t, base, whole.Log, func(d *cutdisk.Disk) error {
+				before, err := bootedElsewhere(d, id)
+				if err != nil || before != dataElsewhere && before != start {
+					return fmt.Errorf("state %d, %w", before, err)
+				}
+				if formatted, err := bootDisk(d.Clone(diskSize)); formatted || err != nil {
+					return fmt.Errorf("formatted %v, %w", formatted, err)
+				}
+				return nil
+			})
+		}
+	}
+}
+
+// What the boot disk remembers is read back or not at all: a node without it
+// must not begin anew.
+func TestASpoiltMemoryIsNoDisk(t *testing.T) {
+	d := flashed(t, contract.MBR)
+	if _, err := bootedElsewhere(d, "some-disk"); err != nil {
+		t.Fatal(err)
+	}
+	table, err := ptable.Read(d, d.Size, 512)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := int64(table.Entry(contract.PartData).First)
+	d.Sectors[first] = make([]byte, 512)
+	if id, err := recordedDisk(d, table); !errors.Is(err, errRecord) {
+		t.Errorf("%q, %v", id, err)
+	}
+	for sector := range d.Sectors {
+		lost := d.Clone(diskSize)
+		delete(lost.Sectors, sector)
+		if formatted, _ := bootDisk(lost); formatted {
+			t.Errorf("formatted after sector %d was lost", sector)
+		}
+	}
+}
+
+// The page of a fault of disks fits a screen, the longest one too.
+func TestAPageOfDisksFitsTheScreen(t *testing.T) {
+	f := &disks.Fault{
+		What:  "The disk for this computer's data (/dev/disk/by-id/ata-Samsung_SSD_870_EVO_500GB_S6PYNX0R123456A), which this node has used so far, is not there. Nothing was changed on any disk.",
+		Do:    "Plug in that very disk, and check its cable and power. If it is lost for good, write the image anew: the node then begins as a new one.",
+		Disks: strings.Repeat("sda, 500.1 GB, Samsung SSD 870 EVO 500GB, ata-Samsung_SSD_870_EVO_500GB_S6PYNX0R123456A; ", 3) + "and 2 more",
+	}
+	page := asTrouble(diskTrouble("", f)).page("imagebuilder rpi4 1", "This computer goes on by itself once that is mended.")
+	if n := strings.Count(page, "\n"); n > 25 {
+		t.Errorf("%d lines:\n%s", n, page)
+	}
+	for _, want := range []string{"which this node has used", "S6PYNX0R123456A", "and 2 more", "Plug in that very disk"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%q is missing:\n%s", want, page)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package firstboot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// longhorn: a disk that node.yaml gives to Longhorn is mounted where Longhorn
+// keeps its volumes, and the cluster's node says so. It does not stand in the
+// way of joining. Until it is mounted nobody can write where it belongs.
+
+const (
+	longhornDir  = "/var/lib/longhorn"
+	longhornFile = stateDir + "/longhorn-disk" // which disk, and what node.yaml said
+)
+
+// holdPlace is part of identity: k3s, which starts volumes, comes later.
+// Where volumes lie already nothing is held; the step says what to do.
+func (m *machine) holdPlace() error {
+	want, err := m.holdWanted()
+	if err != nil || want == nil {
+		return err
+	}
+	return m.Disks.Hold(longhornDir, *want)
+}
+
+func (m *machine) placeHeld() (bool, error) {
+	want, err := m.holdWanted()
+	return want == nil, err
+}
+
+// holdWanted is nil where all is as it must be.
+func (m *machine) holdWanted() (*bool, error) {
+	on, err := m.Disks.Mounted(longhornDir)
+	if err != nil || on != nil {
+		return nil, err
+	}
+	held, err := m.Disks.Held(longhornDir)
+	if err != nil {
+		return nil, err
+	}
+	inside, err := m.Files.List(longhornDir)
+	want := m.cfg.Longhorn.Disk != (node.Disk{})
+	if err != nil || want == held || len(inside) > 0 {
+		return nil, err
+	}
+	return &want, nil
+}
+
+func (m *machine) longhornDone(context.Context) (bool, error) {
+	if m.cfg.Longhorn.Disk == (node.Disk{}) {
+		return true, nil
+	}
+	on, err := m.Disks.Mounted(longhornDir)
+	if err != nil || on == nil || on.Lost || on.Failed {
+		return false, err
+	}
+	id, err := m.longhornDisk()
+	return id != "" && !m.unlabelled(), err
+}
+
+func (m *machine) longhornDo(ctx context.Context) error {
+	on, err := m.Disks.Mounted(longhornDir)
+	if err != nil {
+		return err
+	}
+	if on != nil && on.Failed && !on.Lost {
+		return problem("longhorn-failed", on.Device)
+	}
+	if id, err := m.longhornDisk(); err != nil || id == "" || on == nil || on.Lost {
+		if err := errors.Join(err, m.attachLonghorn(ctx, on, id)); err != nil {
+			return err
+		}
+	}
+	return m.labelLonghorn(ctx)
+}
+
+// ErrOtherDisk says that another disk than the one that is wanted is mounted.
+var ErrOtherDisk = errors.New("another disk is mounted there")
+
+// attachLonghorn also remembers the disk: power may go before that, and then
+// the disk is found again by its own mark.
+func (m *machine) attachLonghorn(ctx context.Context, on *Mount, known string) error {
+	inside, err := m.Files.List(longhornDir)
+	if err != nil {
+		return err
+	}
+	if on == nil && len(inside) > 0 {
+		return problem("longhorn-volumes")
+	}
+	state, err := m.bootState()
+	if err != nil {
+		return err
+	}
+	spec := m.cfg.Longhorn.Disk
+	id, err := m.Disks.Attach(ctx, longhornDir, disks.Want{
+		Purpose: disks.Longhorn, Spec: spec, Node: m.cfg.Node, Known: known, Taken: []string{state.Disk, state.DataDisk},
+	})
+	var f *disks.Fault
+	switch {
+	case errors.As(err, &f):
+		return problem("longhorn-disk", f.What, f.Disks, f.Do).because(err)
+	case errors.Is(err, disks.ErrDamaged), errors.Is(err, disks.ErrNoExt4):
+		return problem("longhorn-damaged", err.Error()).because(err)
+	case errors.Is(err, ErrOtherDisk):
+		return problem("longhorn-restart").because(err)
+	case err != nil:
+		return err
+	}
+	return m.ensure([]file{text644(longhornFile, id+"\n"+spec.String()+"\n")})
+}
+
+// longhornDisk is the ID of the disk that this node uses. node.yaml naming
+// another one gives it up.
+func (m *machine) longhornDisk() (id string, err error) {
+	data, err := m.read(longhornFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	id, spec, _ := strings.Cut(strings.TrimSpace(string(data)), "\n")
+	if err != nil || spec != m.cfg.Longhorn.Disk.String() {
+		return "", err
+	}
+	return id, nil
+}
+
+// What Longhorn 1.12 reads from a Kubernetes node that it does not know yet
+// ("Configuring Defaults for Nodes and Disks").
+const (
+	diskLabel  = "node.longhorn.io/create-default-disk"
+	diskNote   = "node.longhorn.io/default-disks-config"
+	diskConfig = `[{"path":"` + longhornDir + `","allowScheduling":true}]`
+)
+
+// unlabelled reports whether the node, as verify saw it in this pass, lacks
+// what labelLonghorn puts there. Before the node has joined nobody knows.
+func (m *machine) unlabelled() bool {
+	var n struct {
+		Metadata struct{ Labels, Annotations map[string]string }
+	}
+	if m.object == nil || json.Unmarshal(m.object, &n) != nil {
+		return false
+	}
+	return n.Metadata.Labels[diskLabel] != "config" || n.Metadata.Annotations[diskNote] != diskConfig
+}
+
+// labelLonghorn speaks as the kubelet, which may change its own node. k3s has
+// a flag for labels, and none for annotations.
+func (m *machine) labelLonghorn(ctx context.Context) error {
+	if !m.unlabelled() {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"labels": map[string]string{diskLabel: "config"}, "annotations": map[string]string{diskNote: diskConfig},
+	}})
+	if err != nil {
+		return err
+	}
+	return m.Net.Patch(ctx, kubeletConf, "/api/v1/nodes/"+m.cfg.Node, patch)
+}
