@@ -25,7 +25,7 @@ import (
 // Options of Load. The zero value is right for a build of today.
 type Options struct {
 	Now      time.Time         // the clock that validity is judged by; zero means the host's. For a snapshot: its time
-	Keys     []byte            // keys to trust instead of Debian's, armored or binary
+	keys     []byte            // what tests trust instead of Debian's
 	Progress progress.Reporter // nil reports to nobody
 	// AllowOlder takes indexes although newer ones of their suites were seen.
 	AllowOlder bool
@@ -75,7 +75,7 @@ func newLoader(c *fetch.Cache, arch string, opt Options) (*loader, *Archive, err
 	if opt.Progress == nil {
 		opt.Progress = progress.Discard
 	}
-	ring, err := keyring(opt.Keys)
+	ring, err := keyring(opt.keys)
 	if err != nil {
 		return nil, nil, fmt.Errorf("keys of the archive: %w", err)
 	}

@@ -215,8 +215,8 @@ func (r *repo) load(c *fetch.Cache, opt Options, suites ...Suite) (*Archive, err
 	if opt.Now.IsZero() {
 		opt.Now = today
 	}
-	if opt.Keys == nil {
-		opt.Keys = public(r.t, r.key)
+	if opt.keys == nil {
+		opt.keys = public(r.t, r.key)
 	}
 	a, err := Load(r.t.Context(), c, suites, "amd64", opt)
 	if err == nil {
@@ -461,7 +461,7 @@ func TestPinnedPackagesAreLookedUpInTheirIndex(t *testing.T) {
 	check := func(c *fetch.Cache, mirrors []string, sum string, date time.Time, pkgs ...*Package) error {
 		s := r.suite("trixie")
 		s.Mirrors = mirrors
-		return Recheck(t.Context(), c, s, "amd64", Release{SHA256: sum, Date: date}, pkgs, Options{Keys: public(t, r.key)})
+		return Recheck(t.Context(), c, s, "amd64", Release{SHA256: sum, Date: date}, pkgs, Options{keys: public(t, r.key)})
 	}
 	other := *pinned[0]
 	other.SHA256 = strings.Repeat("1", 64)
