@@ -49,7 +49,12 @@ func person(t *testing.T, name string) (cert, key []byte) {
 // TestAPI asks with both forms of kubeconfig that k3s writes, and shows a
 // client's certificate to nobody but the cluster.
 func TestAPI(t *testing.T) {
+	var patched string
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPatch {
+			body, _ := io.ReadAll(r.Body)
+			patched = fmt.Sprintf("%s %s by %s: %s", r.Header.Get("Content-Type"), r.URL.Path, r.TLS.PeerCertificates[0].Subject.CommonName, body)
+		}
 		switch who := r.TLS.PeerCertificates; {
 		case len(who) == 0:
 			http.Error(w, "Unauthorized", http.StatusUnauthorized)
@@ -108,6 +113,13 @@ users: [{user: {client-certificate-data: %q, client-key-data: %q}}]
 		if string(out) != c.want || (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
 			t.Errorf("%s %s: %q, %v", c.conf, c.path, out, err)
 		}
+	}
+	err := h.Net.Patch(context.Background(), "/kubelet", "/api/v1/nodes/home-pi", []byte(`{"a":1}`))
+	if want := `application/merge-patch+json /api/v1/nodes/home-pi by system:node:home-pi: {"a":1}`; err != nil || patched != want {
+		t.Errorf("patched %q, %v", patched, err)
+	}
+	if err := h.Net.Patch(context.Background(), "/kubelet", "/api/v1/nodes/other", []byte("{}")); err == nil {
+		t.Error("a refused patch is no error")
 	}
 	s.Close()
 	if _, err := h.Net.API(context.Background(), "/admin", "/readyz"); err == nil || strings.Contains(err.Error(), s.URL) {
