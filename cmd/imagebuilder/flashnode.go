@@ -45,11 +45,7 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 	if err := n.images(cmd, f, cards, quiet); err != nil {
 		return err
 	}
-	client, err := connect(f)
-	if err != nil {
-		return err
-	}
-	m, err := mint.Open(f, client)
+	m, err := openMint(f)
 	if err != nil {
 		return err
 	}

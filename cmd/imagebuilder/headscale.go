@@ -25,6 +25,15 @@ func connect(f *fleet.Fleet) (*headscale.Client, error) {
 	return headscale.New(f.Cluster.Headscale.URL, key, ca)
 }
 
+// openMint opens the fleet's mint at its Headscale.
+func openMint(f *fleet.Fleet) (*mint.Mint, error) {
+	client, err := connect(f)
+	if err != nil {
+		return nil, err
+	}
+	return mint.Open(f, client)
+}
+
 func newHeadscale() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "headscale",
@@ -114,11 +123,7 @@ joined and lost its membership takes it there without a signature.`,
 			if _, err := f.Find(args[0]); err != nil {
 				return err
 			}
-			client, err := connect(f)
-			if err != nil {
-				return err
-			}
-			m, err := mint.Open(f, client)
+			m, err := openMint(f)
 			if err != nil {
 				return err
 			}
