@@ -251,5 +251,5 @@ func (f *fenced) tailnet(when string) {
 // linkLocal is the address by which a neighbour always reaches the machine.
 func (m *machine) linkLocal() string {
 	m.t.Helper()
-	return m.sh("ip -6 -j addr show dev %[1]s scope link | jq -r '.[].addr_info[]?.local'", lanPort) + "%" + lanPort
+	return m.sh("ip -6 -j addr show dev %[1]s scope link | jq -r '.[].addr_info[]?.local // empty'", lanPort) + "%" + lanPort
 }
