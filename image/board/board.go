@@ -56,6 +56,8 @@ type Board struct {
 	Pi *Pi `yaml:"raspberrypi"`
 	// QEMU says how to emulate the board.
 	QEMU QEMU `yaml:"qemu"`
+	// Label is what a person who plugs it in has to know.
+	Label Label `yaml:"label"`
 	// AcceptUnmodelled maps a package to the reason why its maintainer
 	// scripts may be ignored; it is recorded in the manifest.
 	AcceptUnmodelled map[string]string `yaml:"acceptUnmodelled"`
@@ -198,8 +200,11 @@ func (b *Board) problem(file string) (field, problem string) {
 	if field, problem := b.Disk.problem(); problem != "" {
 		return "disk." + field, problem
 	}
-	field, problem = b.QEMU.problem()
-	return "qemu." + field, problem
+	if field, problem := b.QEMU.problem(); problem != "" {
+		return "qemu." + field, problem
+	}
+	field, problem = b.Label.problem()
+	return "label." + field, problem
 }
 
 func (k Kernel) problem() (field, problem string) {

@@ -11,6 +11,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -51,6 +52,8 @@ type Cluster struct {
 	SSH       node.SSH  `yaml:"ssh"`
 	// OwnerKey is the minisign public key whose signature nodes ask for.
 	OwnerKey string `yaml:"ownerKey"`
+	// Contact is whom a helper calls, as it stands on the label of a box.
+	Contact string `yaml:"contact"`
 }
 
 // Headscale is the server that all nodes join, and how keys are minted there.
@@ -85,6 +88,8 @@ type Site struct {
 	// LAN are the networks of the place in CIDR notation, to be compared with
 	// the cluster's.
 	LAN []string `yaml:"lan"`
+	// Contact goes before the cluster's.
+	Contact string `yaml:"contact"`
 }
 
 // Network is node.Network with its secrets by reference.
@@ -207,6 +212,11 @@ func (f *Fleet) HeadscaleCA() (string, error) {
 // Servers lists the nodes with role server, in the order of the file.
 func (f *Fleet) Servers() []string {
 	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return f.Nodes.by[name].Role != node.Server })
+}
+
+// Contact is whom one calls at a site, "" where nobody is named.
+func (f *Fleet) Contact(site string) string {
+	return cmp.Or(f.Sites[site].Contact, f.Cluster.Contact)
 }
 
 // Find returns a node, or says which names come near.

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/label"
+)
+
+func newLabel() *cobra.Command {
+	var file, pdf, size string
+	cmd := &cobra.Command{
+		Use:   "label NODE... --pdf FILE",
+		Short: "Print what goes into the box with a node",
+		Long: `Write a PDF with a page for each node: which node and place it is, what to plug
+where in a drawing of its back, what its lights mean, whom to call (contact: of
+the site or the cluster in fleet.yaml), and a QR code that leads to the node's
+own page. There is no secret on it. Sizes: a6, and 62mm for label printers with
+a roll, cut where the text ends.`,
+		Example: `  imagebuilder label cabin-pi --pdf cabin-pi.pdf
+  imagebuilder label cabin-pi cabin-box --pdf labels.pdf --size 62mm`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("'%s' takes at least one NODE", cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if pdf == "" {
+				return usagef("--pdf is missing")
+			}
+			paper, err := label.ParseSize(size)
+			if err != nil {
+				return usagef("--size: %w", err)
+			}
+			labels, err := findLabels(file, args)
+			if err != nil {
+				return err
+			}
+			if err := writeLabels(pdf, paper, labels); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d label(s), %s\n", pdf, len(labels), size)
+			return err
+		},
+	}
+	fleetFlag(cmd, &file)
+	cmd.Flags().StringVar(&pdf, "pdf", "", "the file to write")
+	cmd.Flags().StringVar(&size, "size", "a6", "paper: a6 or 62mm")
+	return cmd
+}
+
+func findLabels(file string, nodes []string) ([]label.Label, error) {
+	f, err := loadFleet(file)
+	if err != nil {
+		return nil, err
+	}
+	var out []label.Label
+	for _, name := range nodes {
+		l, err := labelOf(f, name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+func labelOf(f *fleet.Fleet, name string) (label.Label, error) {
+	n, err := f.Find(name)
+	if err != nil {
+		return label.Label{}, err
+	}
+	b, err := board.Load(n.Board, boards.FS)
+	if err != nil {
+		return label.Label{}, err
+	}
+	return label.Label{Node: name, Site: n.Site, Board: b, Contact: f.Contact(n.Site)}, nil
+}
+
+func writeLabels(name string, size label.Size, labels []label.Label) error {
+	f, err := atomicfile.Create(name, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := label.Write(f, size, labels); err != nil {
+		return err
+	}
+	return f.Commit()
+}
