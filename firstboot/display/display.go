@@ -4,7 +4,7 @@
 //
 // No place is needed: one that is missing or broken is passed over, and the
 // reason told once in the journal. What wears out is spared: the boot partition
-// and the journal take a handful of news at once and else some every ten
+// and the journal take some dozens of news at once and else one every twelve
 // minutes. It never decides what to show.
 package display
 
@@ -41,7 +41,7 @@ type Display struct {
 // the standard output of the service.
 func New(files firstboot.Files, clock firstboot.Clock, root string, journal io.Writer) *Display {
 	return &Display{files: files, clock: clock, root: root, journal: journal,
-		lines: spared{savings: 40 * interval}, card: spared{savings: 5 * interval}}
+		lines: spared{savings: 60 * interval}, card: spared{savings: 24 * interval}}
 }
 
 // Show puts a status everywhere. It is safe for concurrent use.

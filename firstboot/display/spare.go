@@ -3,10 +3,10 @@ package display
 import "time"
 
 // interval is how old the news in a spared place may be.
-const interval = 10 * time.Minute
+const interval = 12 * time.Minute
 
 // spared is a place that wears out. To write there costs one interval of time;
-// while nothing is written it is saved up. So in any day there are at most 144
+// while nothing is written it is saved up. So in any day there are at most 120
 // writes and what was saved, whatever flaps, and the newest truth is never
 // older than an interval.
 type spared struct {
