@@ -24,7 +24,11 @@ be a new file, which appears when it is whole.
 With --node the card is that of a node of the fleet: the image of its board is
 built where it has changed, a single-use key is made for it, and the key is
 expired again when anything goes wrong. Without DEVICE the disks are shown and
-one is asked for; the name of a device must be typed unless --yes.`
+one is asked for; the name of a device must be typed unless --yes.
+
+With a block map beside the image only what that has is written. Beyond the
+image the device is probed: one that is smaller than it says is refused. A card
+or stick is ejected at the end.`
 
 func newFlash() *cobra.Command {
 	var opt flash.Options
@@ -42,7 +46,7 @@ func newFlash() *cobra.Command {
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if list {
-				return printDevices(cmd)
+				return listDevices(cmd, opt.Force)
 			}
 			if len(nodes.names) > 0 && file != "" {
 				return usagef("--node or --node-config, not both")
@@ -95,23 +99,17 @@ func printWritten(w io.Writer, device string, result *flash.Result) {
 	if result.ReadBack {
 		after = "read back, as written"
 	}
-	fmt.Fprintf(w, "written\t%s, %.1f MB, %s\n", device, float64(result.Image.Size)/1e6, after)
+	if result.Ejected {
+		after += "; ejected, take it out"
+	}
+	fmt.Fprintf(w, "written\t%s, %.1f MB of %.1f MB, %s\n", device, float64(result.Written)/1e6, float64(result.Image.Size)/1e6, after)
 	printChecked(w, result.Image)
 }
 
-func printDevices(cmd *cobra.Command) error {
+func listDevices(cmd *cobra.Command, force bool) error {
 	devices, err := flash.Devices(cmd.Context())
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "DEVICE\tSIZE\tBUS\tMODEL\tUSABLE")
-	for _, d := range devices {
-		usable := "yes"
-		if err := d.Check(-1, false); err != nil {
-			usable = err.Error()
-		}
-		fmt.Fprintf(w, "%s\t%.1f GB\t%s\t%s\t%s\n", d.Path, float64(d.Size)/1e9, d.Bus, d.Model, usable)
-	}
-	return w.Flush()
+	return printDevices(cmd.OutOrStdout(), devices, force)
 }

@@ -4,14 +4,12 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/flash"
@@ -38,7 +36,7 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 	if err != nil {
 		return err
 	}
-	cards, err := n.cards(cmd, f, args)
+	cards, err := n.cards(cmd, f, args, opt.Force)
 	if err != nil {
 		return err
 	}
@@ -63,11 +61,11 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 }
 
 // cards finds out which node goes where, and asks for what was not said.
-func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string) ([]card.Card, error) {
+func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, force bool) ([]card.Card, error) {
 	if len(args) > 1 || len(args) == 1 && len(n.names) > 1 {
 		return nil, usagef("with --node there is one device: 'flash --node NODE DEVICE', or --node NODE=DEVICE for each of several")
 	}
-	answers := bufio.NewScanner(cmd.InOrStdin())
+	ask := asker{cmd: cmd, answers: bufio.NewScanner(cmd.InOrStdin()), yes: n.yes, force: force}
 	var out []card.Card
 	for _, word := range n.names {
 		name, target, _ := strings.Cut(word, "=")
@@ -77,7 +75,7 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string) ([]
 		if _, err := f.Find(name); err != nil {
 			return nil, err
 		}
-		target, err := n.confirm(cmd, answers, name, target)
+		target, err := ask.target(name, target)
 		if err != nil {
 			return nil, err
 		}
@@ -87,39 +85,6 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string) ([]
 		out = append(out, card.Card{Node: name, Target: target, Image: n.image})
 	}
 	return out, nil
-}
-
-// confirm returns the target of a node's card. Devices look alike: the name
-// is typed by hand unless --yes. A file takes nobody's data.
-func (n *nodeCards) confirm(cmd *cobra.Command, answers *bufio.Scanner, name, target string) (string, error) {
-	all, err := flash.Devices(cmd.Context())
-	if err != nil {
-		return "", err
-	}
-	at := slices.IndexFunc(all, func(d flash.Device) bool { return d.Path == target })
-	if target != "" && (at < 0 || n.yes) {
-		return target, nil
-	}
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		if target == "" {
-			return "", usagef("name the device: --node %s=DEVICE; 'imagebuilder flash --list' lists devices", name)
-		}
-		return "", usagef("%s would be overwritten: say --yes", all[at])
-	}
-	if target == "" {
-		if err := printDevices(cmd); err != nil {
-			return "", err
-		}
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "All data on it will be lost. Type the device's name to make it the card of %s: ", name)
-	if !answers.Scan() {
-		return "", usagef("no device was named")
-	}
-	typed := strings.TrimSpace(answers.Text())
-	if typed == "" || target != "" && typed != target {
-		return "", fmt.Errorf("%q is not %s; nothing was written", typed, target)
-	}
-	return typed, nil
 }
 
 // images builds the image of each board once, where it has changed.

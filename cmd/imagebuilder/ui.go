@@ -101,7 +101,15 @@ func (s *stage) amount() string {
 	case total == 0:
 		return fmt.Sprintf("%.1f MB, %.1f MB/s", done, rate)
 	}
-	return fmt.Sprintf("%.1f of %.1f MB, %.1f MB/s", done, total, rate)
+	return fmt.Sprintf("%.1f of %.1f MB, %.1f MB/s%s", done, total, rate, timeLeft(total-done, rate))
+}
+
+// timeLeft tells when the rest will be done at a rate, "" where it is.
+func timeLeft(rest, rate float64) string {
+	if rest <= 0 || rate <= 0 {
+		return ""
+	}
+	return ", " + time.Duration(rest/rate*float64(time.Second)).Round(time.Second).String() + " left"
 }
 
 func (s *stage) current() string {

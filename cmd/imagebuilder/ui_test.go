@@ -32,5 +32,5 @@ func TestProgressSaysWhatIsKnown(t *testing.T) {
 	fetch.Add(70e6)
 	line("fetch: 0 of 1 done, 70.0 MB, 2.0 MB/s, last k3s\n")
 	u.Start("fetch", "bash", 140e6)
-	line("fetch: 0 of 2 done, 70.0 of 140.0 MB, 2.0 MB/s, last bash\n")
+	line("fetch: 0 of 2 done, 70.0 of 140.0 MB, 2.0 MB/s, 35s left, last bash\n")
 }

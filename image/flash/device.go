@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -23,6 +24,9 @@ type Device struct {
 	// Mounts are the places where the device or a part of it is mounted, or
 	// "[SWAP]".
 	Mounts []string
+	// Contents are the partitions and volumes on it, as their owner may know
+	// them again.
+	Contents []string
 	// Holders are what is built on top of it: LVM, RAID, encryption.
 	Holders []string
 	// System: the running system needs it.
@@ -77,6 +81,14 @@ func (d Device) String() string {
 		return fmt.Sprintf("%s (%s)", d.Path, bytesText(d.Size))
 	}
 	return fmt.Sprintf("%s (%s, %s)", d.Path, d.Model, bytesText(d.Size))
+}
+
+// content describes what is on a partition.
+func content(kind, label string, size int64) string {
+	if label != "" {
+		kind = strings.TrimSpace(kind + " " + strconv.Quote(label))
+	}
+	return strings.TrimSpace(kind + " " + bytesText(size))
 }
 
 // bytesText uses powers of ten, as the labels of cards do.

@@ -61,7 +61,8 @@ const macAll = `<plist version="1.0"><dict>
 				<dict><key>MountPoint</key><string>/System/Volumes/Data</string></dict></array>
 			<key>DeviceIdentifier</key><string>disk3</string></dict>
 		<dict><key>DeviceIdentifier</key><string>disk4</string><key>Partitions</key><array>
-			<dict><key>DeviceIdentifier</key><string>disk4s1</string><key>MountPoint</key><string>/Volumes/BOOT</string></dict></array></dict>
+			<dict><key>DeviceIdentifier</key><string>disk4s1</string>
+				<key>Content</key><string>Windows_FAT_32</string><key>VolumeName</key><string>BOOT</string><key>Size</key><integer>268435456</integer><key>MountPoint</key><string>/Volumes/BOOT</string></dict></array></dict>
 		<dict><key>DeviceIdentifier</key><string>disk5</string></dict>
 	</array>
 	<key>WholeDisks</key><array><string>disk0</string><string>disk4</string><string>disk5</string></array>
@@ -93,6 +94,9 @@ func TestMacDevices(t *testing.T) {
 	}
 	if s := got[2].String(); s != "/dev/disk5 (Built In SDXC Reader, 31.9 GB)" || got[2].Bus != "sd" {
 		t.Error(s, got[2].Bus)
+	}
+	if c := got[1].Contents; len(c) != 1 || c[0] != `Windows_FAT_32 "BOOT" 268.4 MB` {
+		t.Errorf("on the card is %q", c)
 	}
 	if d, err := macDevice(fakeDiskutil, "disk4s1"); err != nil || d.Disk != "/dev/disk4" {
 		t.Error(d, err)

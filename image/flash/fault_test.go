@@ -52,6 +52,8 @@ func (m *broken) zero(off, n int64) error {
 	return m.medium.zero(off, n)
 }
 
+func (m *broken) free(off, n int64) { m.log = append(m.log, fmt.Sprintf("free %d", off/mib)) }
+
 func (m *broken) Sync() error {
 	m.log = append(m.log, "sync")
 	m.syncs++
@@ -97,7 +99,7 @@ func writeFaulty(t *testing.T, ctx context.Context, img string, m *broken, wrap 
 		src = wrap(f)
 	}
 	if err := w.run(ctx, src); err != nil {
-		return dev, fmt.Errorf("%w%s", err, target.spoil(w.image.Size))
+		return dev, fmt.Errorf("%w%s", target.explainWrite(ctx, err), target.spoil(w.image.Size))
 	}
 	return dev, nil
 }
@@ -148,9 +150,10 @@ func TestAFailedWriteLeavesNoDisk(t *testing.T) {
 	}{
 		{"write error half way", "broken", &broken{write: from(20 * mib)}, nil, nil},
 		{"sync error after most", "broken", &broken{sync: nth(2)}, nil, nil},
-		{"sync error after the end", "broken", &broken{sync: nth(3)}, nil, nil},
-		{"sync error after the table", "broken", &broken{sync: nth(4)}, nil, nil},
-		{"another bit half way", "first at byte 33554432", &broken{flips: 1, flip: 34*mib + 7}, nil, nil},
+		{"sync error after the probes", "broken", &broken{sync: nth(3)}, nil, nil},
+		{"sync error after the end", "broken", &broken{sync: nth(4)}, nil, nil},
+		{"sync error after the table", "broken", &broken{sync: nth(5)}, nil, nil},
+		{"another bit half way", "first at byte 35651584", &broken{flips: 1, flip: 34*mib + 7}, nil, nil},
 		{"another bit in the table", "first at byte 0", &broken{flips: 1, flip: 3 * mib}, nil, nil},
 		{"another bit at the end", "first at byte 37748736", &broken{flips: 1, flip: size - 100}, nil, nil},
 		{"interrupted", "context canceled", &broken{}, ctx, func(r io.Reader) io.Reader {
@@ -238,7 +241,7 @@ func (s stops) Start(stage, _ string, _ int64) progress.Task {
 func TestWhatCannotBeErasedIsTold(t *testing.T) {
 	m := &broken{flips: 1, flip: 3 * mib}
 	m.write = func(off, n int64) error {
-		if m.syncs >= 4 {
+		if m.syncs >= 5 {
 			return errBroken
 		}
 		return nil

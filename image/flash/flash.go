@@ -10,9 +10,10 @@
 // is too small; and one that is built in, unless forced. Only the last can be
 // overridden.
 //
-// A device is always written in full. Holes of a block map are not skipped:
-// an old FAT or an old directory in a hole would come to life again. Blocks of
-// zeros are instead left to the device, where it can make them itself.
+// With a block map beside the image only what that has is written and read
+// back; holes are zeroed where that costs the device nothing, and keep what is
+// there otherwise. A hole in which the image has anything but zeros is none: a
+// wrong map costs time, not data. Without a map all of the image is written.
 package flash
 
 import (
@@ -61,8 +62,12 @@ func (o Options) progress() progress.Reporter {
 type Result struct {
 	// Image is what was checked before.
 	Image *verify.Report
-	// ReadBack: all of it was read again and was as written.
+	// Written is how much of it had to be written, in bytes.
+	Written int64
+	// ReadBack: all of that was read again and was as written.
 	ReadBack bool
+	// Ejected: the system has let go of the device.
+	Ejected bool
 }
 
 // WriteImage checks an image file, raw or compressed, and writes it to a
@@ -91,12 +96,13 @@ func WriteImage(ctx context.Context, image, target string, opt Options) (*Result
 		return nil, err
 	}
 	if err := w.run(ctx, src); err != nil {
-		return nil, fmt.Errorf("write %s: %w%s", target, err, t.spoil(w.image.Size))
+		return nil, fmt.Errorf("write %s: %w%s", target, t.explainWrite(ctx, err), t.spoil(w.image.Size))
 	}
-	if err := t.commit(opt.Node != nil || w.image.Personalised); err != nil {
+	ejected, err := t.commit(ctx, opt.Node != nil || w.image.Personalised)
+	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", target, err)
 	}
-	return &Result{Image: w.image, ReadBack: !opt.NoVerify}, nil
+	return &Result{Image: w.image, Written: length(w.middle) + length(w.ends), ReadBack: !opt.NoVerify, Ejected: ejected}, nil
 }
 
 // newWriter does all that can be refused before anything is written.

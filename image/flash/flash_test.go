@@ -107,13 +107,13 @@ func TestWriteToLoopDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Image.SHA256 != sum(t, img, size) || res.Image.Size != size || len(res.Image.Checks) != 3 || !res.ReadBack {
+	if res.Image.SHA256 != sum(t, img, size) || res.Image.Size != size || len(res.Image.Checks) != 3 || !res.ReadBack || res.Ejected || res.Written > 6*mib {
 		t.Errorf("%+v", res)
 	}
 	if got := sum(t, dev, size); got != res.Image.SHA256 {
 		t.Error("the device holds something else")
 	}
-	if strings.Join(m.starts, " ") != "check write verify verify" || m.n != 3*size || m.done != 4 {
+	if strings.Join(m.starts, " ") != "check write verify verify" || m.n != size+2*res.Written || m.done != 4 {
 		t.Errorf("progress %+v of %d", m, size)
 	}
 	if out := mustTool(t, "sfdisk", "-d", dev); !strings.Contains(out, `name="root-a"`) {

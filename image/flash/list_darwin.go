@@ -32,6 +32,10 @@ func lookup(ctx context.Context, name string) (*Device, error) {
 	return macDevice(func(args ...string) (any, error) { return diskutil(ctx, args...) }, strings.TrimPrefix(filepath.Base(real), "r"))
 }
 
+func runDiskutil(ctx context.Context, args ...string) error {
+	return exec.CommandContext(ctx, "/usr/sbin/diskutil", args...).Run()
+}
+
 // diskutil(8) is the only way to the facts that needs no cgo.
 func diskutil(ctx context.Context, args ...string) (any, error) {
 	cmd := exec.CommandContext(ctx, "/usr/sbin/diskutil", args...)

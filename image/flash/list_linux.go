@@ -16,10 +16,10 @@ import (
 // host is where the kernel tells of block devices (sysfs, proc(5)); tests
 // bring their own.
 type host struct {
-	sys, mountinfo, swaps, dev string
+	sys, mountinfo, swaps, dev, udev string
 }
 
-var linux = host{sys: "/sys", mountinfo: "/proc/self/mountinfo", swaps: "/proc/swaps", dev: "/dev"}
+var linux = host{sys: "/sys", mountinfo: "/proc/self/mountinfo", swaps: "/proc/swaps", dev: "/dev", udev: "/run/udev/data"}
 
 func devices(context.Context) ([]Device, error) { return linux.devices() }
 
@@ -102,6 +102,7 @@ func (h host) device(name string) (Device, error) {
 		d.Disk = filepath.Join(h.dev, filepath.Base(filepath.Dir(dir)))
 	}
 	h.collect(&d, dir, used, 0)
+	d.Contents = h.contents(dir)
 	d.Mounts = sortedUnique(d.Mounts)
 	d.Holders = sortedUnique(d.Holders)
 	d.System = slices.ContainsFunc(d.Mounts, isSystemMount)
@@ -132,6 +133,34 @@ func (h host) collect(d *Device, dir string, used map[string][]string, depth int
 	for _, p := range parts {
 		h.collect(d, filepath.Dir(p), used, depth+1)
 	}
+}
+
+// contents describes the partitions, or what a disk without any holds. Type and
+// label are known where udev runs.
+func (h host) contents(dir string) (out []string) {
+	parts, _ := filepath.Glob(filepath.Join(dir, "*", "partition"))
+	if len(parts) == 0 {
+		parts = []string{filepath.Join(dir, "partition")}
+	}
+	for _, p := range parts {
+		at := filepath.Dir(p)
+		facts, _ := os.ReadFile(filepath.Join(h.udev, "b"+readString(at, "dev")))
+		kind, label := udevFact(facts, "ID_FS_TYPE"), udevFact(facts, "ID_FS_LABEL")
+		if at != dir || kind != "" {
+			out = append(out, content(kind, label, readInt(at, "size")*512))
+		}
+	}
+	return out
+}
+
+// udevFact reads a line of udev's database, as in "E:ID_FS_TYPE=vfat".
+func udevFact(facts []byte, name string) string {
+	for line := range strings.Lines(string(facts)) {
+		if v, ok := strings.CutPrefix(line, "E:"+name+"="); ok {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
 }
 
 // uses maps device numbers and kernel names to where they are mounted. Some

@@ -44,8 +44,10 @@ func fakeHost(t *testing.T, attributes map[string]string, mountinfo, swaps strin
 	}
 	put("mountinfo", mountinfo)
 	put("swaps", swaps)
+	put("udev/b8:17", "S:disk/by-label/MY CARD\nE:ID_FS_TYPE=vfat\nE:ID_FS_LABEL=MY CARD")
+	put("udev/b8:32", "E:ID_FS_TYPE=exfat")
 	link("dev/dm-0", "dev/mapper/crypt-root")
-	return host{filepath.Join(dir, "sys"), filepath.Join(dir, "mountinfo"), filepath.Join(dir, "swaps"), filepath.Join(dir, "dev")}
+	return host{filepath.Join(dir, "sys"), filepath.Join(dir, "mountinfo"), filepath.Join(dir, "swaps"), filepath.Join(dir, "dev"), filepath.Join(dir, "udev")}
 }
 
 func TestLinuxDevices(t *testing.T) {
@@ -101,6 +103,12 @@ garbage
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+	if got := list[5].Contents; len(got) != 1 || got[0] != `vfat "MY CARD" 512 bytes` {
+		t.Errorf("on the card is %q", got)
+	}
+	if got := list[6].Contents; len(got) != 1 || got[0] != "exfat 31.9 GB" {
+		t.Errorf("on the card is %q", got)
 	}
 	if d, err := h.device("sdb1"); err != nil || filepath.Base(d.Disk) != "sdb" || len(d.Mounts) != 1 {
 		t.Errorf("%+v, %v", d, err)

@@ -54,6 +54,7 @@ func macDevice(query macQuery, id string) (*Device, error) {
 		Bus:        macBus(plistText(info, "BusProtocol")),
 		ReadOnly:   plistHas(info, "WritableMedia") && !plistBool(info, "WritableMedia"),
 		Mounts:     macMounts(all, m[1]),
+		Contents:   macContents(all, m[1]),
 	}
 	if m[1] != id {
 		d.Disk = "/dev/" + m[1]
@@ -93,6 +94,19 @@ func macMounts(all any, disk string) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// macContents names the volumes of a whole disk.
+func macContents(all any, disk string) (out []string) {
+	for _, e := range plistList(all, "AllDisksAndPartitions") {
+		if plistText(e, "DeviceIdentifier") != disk {
+			continue
+		}
+		for _, p := range plistList(e, "Partitions") {
+			out = append(out, content(plistText(p, "Content"), plistText(p, "VolumeName"), plistInt(p, "Size")))
+		}
+	}
+	return out
 }
 
 // appendMounts finds every MountPoint and SnapshotMountPoint inside v.

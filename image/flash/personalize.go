@@ -108,7 +108,7 @@ func openFree(d *Device) (*target, int64, error) {
 	}
 	f, err := openDevice(d.Path)
 	if err != nil {
-		return nil, 0, explainOpen(err)
+		return nil, 0, explainOpen(d.Path, err)
 	}
 	return newDevice(d, f), d.Size, nil
 }

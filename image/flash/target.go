@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"unsafe"
 
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 )
@@ -21,6 +22,9 @@ type target struct {
 	device bool
 	size   int64 // of a device, bytes
 	desc   string
+	// removable: it can be ejected.
+	removable bool
+	locks     []*os.File // that keep the system out while they are open
 }
 
 // medium is what keeps the data. Tests bring broken ones.
@@ -30,6 +34,8 @@ type medium interface {
 	Sync() error
 	// zero makes n bytes zeros without writing them, if that can be done.
 	zero(off, n int64) error
+	// free makes n bytes zeros where that costs the medium nothing.
+	free(off, n int64)
 	// drop makes the next reads come from the medium, as far as that can be done.
 	drop()
 }
@@ -37,7 +43,41 @@ type medium interface {
 type osMedium struct{ *os.File }
 
 func (m osMedium) zero(off, n int64) error { return zeroRange(m.File, off, n) }
+func (m osMedium) free(off, n int64)       { freeRange(m.File, off, n) }
 func (m osMedium) drop()                   { dropCache(m.File) }
+
+// rawMedium is a device without the system's cache before it, to which memory
+// that does not begin at a sector's multiple is a fault.
+type rawMedium struct{ osMedium }
+
+func (m rawMedium) WriteAt(b []byte, off int64) (int, error) {
+	if !isAligned(b) {
+		b = append(alignedBuffer(len(b))[:0], b...)
+	}
+	return m.osMedium.WriteAt(b, off)
+}
+
+func (m rawMedium) ReadAt(b []byte, off int64) (int, error) {
+	if isAligned(b) {
+		return m.osMedium.ReadAt(b, off)
+	}
+	whole := alignedBuffer(len(b))
+	n, err := m.osMedium.ReadAt(whole, off)
+	return copy(b, whole[:n]), err
+}
+
+// alignment is a page's, which satisfies every device.
+const alignment = 4096
+
+func isAligned(b []byte) bool {
+	return len(b) == 0 || uintptr(unsafe.Pointer(&b[0]))%alignment == 0
+}
+
+func alignedBuffer(n int) []byte {
+	b := make([]byte, n+alignment)
+	from := (alignment - int(uintptr(unsafe.Pointer(&b[0]))%alignment)) % alignment
+	return b[from : from+n : from+n]
+}
 
 func openTarget(ctx context.Context, name string, size int64, force bool) (*target, error) {
 	d, err := lookup(ctx, name)
@@ -54,23 +94,36 @@ func openTarget(ctx context.Context, name string, size int64, force bool) (*targ
 	if err := d.Check(size, force); err != nil {
 		return nil, err
 	}
-	f, err := openDevice(d.Path)
+	f, locks, err := openRaw(d)
 	if err != nil {
-		return nil, explainOpen(err)
+		return nil, explainOpen(d.Path, err)
 	}
-	return newDevice(d, f), nil
+	t := newDevice(d, f)
+	t.m, t.locks = rawMedium{osMedium{f}}, locks
+	return t, nil
 }
 
 func newDevice(d *Device, f *os.File) *target {
-	return &target{name: d.Path, f: f, m: osMedium{f}, device: true, size: d.Size, desc: d.String()}
+	return &target{name: d.Path, f: f, m: osMedium{f}, device: true, size: d.Size, desc: d.String(), removable: d.Removable}
 }
 
-func explainOpen(err error) error {
+func explainOpen(device string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w; run as root, or as a member of the group that owns the device", err)
+		return fmt.Errorf("%w; %s", err, howToBeAllowed(device))
 	case isBusy(err):
 		return fmt.Errorf("%w; another program uses it, close that first", err)
+	}
+	return err
+}
+
+// explainWrite tells a device that was pulled out from one that is broken.
+func (t *target) explainWrite(ctx context.Context, err error) error {
+	if !t.device || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if d, lookupErr := lookup(ctx, t.name); isGone(err) || lookupErr != nil || d == nil {
+		return fmt.Errorf("%w; the device is gone: was it pulled out?", err)
 	}
 	return err
 }
@@ -97,6 +150,13 @@ func (t *target) put(b []byte, off int64) error {
 	return err
 }
 
+// leave is for a hole of the image: what is there does not matter.
+func (t *target) leave(off, n int64) {
+	if t.device {
+		t.m.free(off, n)
+	}
+}
+
 // zero makes n bytes read as zeros. A new file's do already.
 func (t *target) zero(off, n int64) error {
 	if !t.device {
@@ -106,7 +166,7 @@ func (t *target) zero(off, n int64) error {
 	if t.m.zero(off, n) == nil {
 		return nil
 	}
-	zeros := make([]byte, min(n, blockSize))
+	zeros := alignedBuffer(int(min(n, blockSize)))
 	for n > 0 {
 		b := zeros[:min(n, int64(len(zeros)))]
 		if _, err := t.m.WriteAt(b, off); err != nil {
@@ -128,7 +188,7 @@ func (t *target) ReadAt(b []byte, off int64) (int, error) {
 	if !t.device || from == off && to == off+int64(len(b)) {
 		return t.m.ReadAt(b, off)
 	}
-	whole := make([]byte, to-from)
+	whole := alignedBuffer(int(to - from))
 	if _, err := t.m.ReadAt(whole, from); err != nil {
 		return 0, err
 	}
@@ -143,18 +203,19 @@ func (t *target) end(size int64) error {
 	return t.f.Truncate(size)
 }
 
-// commit ends a successful write. A file with secrets is its owner's alone.
-func (t *target) commit(secret bool) error {
+// commit ends a successful write. A file with secrets is its owner's alone; a
+// card or stick is ejected where it can be, which it tells.
+func (t *target) commit(ctx context.Context, secret bool) (ejected bool, err error) {
 	if t.file == nil {
-		rereadTable(t.f)
-		return t.f.Close()
+		defer t.close()
+		return release(ctx, t.f, t.name, t.removable)
 	}
 	if !secret {
 		if err := t.f.Chmod(0o644); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return t.file.Commit()
+	return false, t.file.Commit()
 }
 
 // close forgets an unfinished file.
@@ -164,4 +225,7 @@ func (t *target) close() {
 		return
 	}
 	t.f.Close()
+	for _, l := range t.locks {
+		l.Close()
+	}
 }

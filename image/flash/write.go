@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/progress"
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
@@ -28,10 +29,18 @@ type writer struct {
 	opt    Options
 	yaml   []byte // of the node, padded; nil leaves the image's
 
-	sums []uint64 // of every block
-	seed maphash.Seed
-	held [][]byte // the last block and, unless it is the same, the first
-	size int64
+	seed   maphash.Seed
+	middle []piece
+	ends   []piece  // the first and the last block, which hold partition tables
+	held   [][]byte // what goes there
+	size   int64
+	probes []probe
+}
+
+// piece is a run of bytes that is written, and what it hashes to.
+type piece struct {
+	off, n int64
+	sum    uint64
 }
 
 func (w *writer) run(ctx context.Context, src io.Reader) error {
@@ -39,35 +48,35 @@ func (w *writer) run(ctx context.Context, src io.Reader) error {
 	if err := w.target.wipe(); err != nil {
 		return fmt.Errorf("erase what was there: %w", err)
 	}
+	if err := w.probe(); err != nil {
+		return err
+	}
 	if err := w.copy(ctx, src); err != nil {
 		return err
 	}
 	if err := cmp.Or(w.target.end(w.size), w.target.m.Sync()); err != nil {
 		return err
 	}
-	var middle, ends []int
-	for i := range w.sums {
-		if w.isEnd(i) {
-			ends = append(ends, i)
-		} else {
-			middle = append(middle, i)
-		}
-	}
-	if err := w.verify(ctx, middle); err != nil {
+	if err := w.checkProbes(); err != nil {
 		return err
 	}
-	if err := w.finish(ends); err != nil {
+	if err := w.verify(ctx, w.middle); err != nil {
 		return err
 	}
-	return w.verify(ctx, ends)
+	if err := w.finish(); err != nil {
+		return err
+	}
+	return w.verify(ctx, w.ends)
 }
 
-// isEnd reports whether a block holds a partition table.
-func (w *writer) isEnd(i int) bool { return i == 0 || int64(i) == (w.image.Size-1)/blockSize }
+// isEnd reports whether the block at off holds a partition table.
+func (w *writer) isEnd(off int64) bool {
+	return off == 0 || off == (w.image.Size-1)/blockSize*blockSize
+}
 
 // copy writes all blocks but both ends.
 func (w *writer) copy(ctx context.Context, src io.Reader) (err error) {
-	task := w.opt.progress().Start("write", w.target.name, w.image.Size)
+	task := w.opt.progress().Start("write", w.target.name, w.mapped())
 	defer func() { task.Done(err) }()
 	ctx, cancel := context.WithCancel(ctx)
 	sha := sha256.New()
@@ -81,10 +90,9 @@ func (w *writer) copy(ctx context.Context, src io.Reader) (err error) {
 		if err := errors.Join(ctx.Err(), b.err); err != nil {
 			return fmt.Errorf("read the image: %w", err)
 		}
-		if err := w.block(b.data); err != nil {
+		if err := w.block(b.data, task); err != nil {
 			return err
 		}
-		task.Add(int64(len(b.data)))
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -96,25 +104,86 @@ func (w *writer) copy(ctx context.Context, src io.Reader) (err error) {
 }
 
 // block writes one block of the image, with the node's file pasted over it.
-func (w *writer) block(b []byte) error {
-	off, i := w.size, len(w.sums)
+func (w *writer) block(b []byte, task progress.Task) error {
+	off := w.size
 	w.size += int64(len(b))
 	if w.yaml != nil {
 		disk.Paste(b, off, w.image.NodeFile, w.yaml)
 	}
-	w.sums = append(w.sums, maphash.Bytes(w.seed, b))
-	if w.isEnd(i) {
+	if w.isEnd(off) {
+		w.ends = append(w.ends, w.piece(off, b))
 		w.held = append(w.held, bytes.Clone(b))
+		task.Add(int64(len(b)))
 		return nil
 	}
-	return w.target.put(b, off)
+	for _, s := range w.spans(off, int64(len(b))) {
+		part := b[s.off-off:][:s.n]
+		// A map that leaves out what is no hole is not believed.
+		if !s.mapped && isZero(part) {
+			w.target.leave(s.off, s.n)
+			continue
+		}
+		if err := w.target.put(part, s.off); err != nil {
+			return err
+		}
+		w.middle = append(w.middle, w.piece(s.off, part))
+		task.Add(s.n)
+	}
+	return nil
+}
+
+func (w *writer) piece(off int64, b []byte) piece {
+	return piece{off, int64(len(b)), maphash.Bytes(w.seed, b)}
+}
+
+// span is a run of bytes that the block map has, or has not.
+type span struct {
+	off, n int64
+	mapped bool
+}
+
+// spans cuts a block where the map begins and ends. Without a map all of it
+// matters.
+func (w *writer) spans(off, n int64) (out []span) {
+	if w.image.Mapped == nil {
+		return []span{{off, n, true}}
+	}
+	end := off + n
+	for _, e := range w.image.Mapped {
+		from, to := max(e.Offset, off), min(e.Offset+e.Length, end)
+		if from >= to {
+			continue
+		}
+		if from > off {
+			out = append(out, span{off, from - off, false})
+		}
+		out = append(out, span{from, to - from, true})
+		off = to
+	}
+	if off < end {
+		out = append(out, span{off, end - off, false})
+	}
+	return out
+}
+
+// mapped is how much will be written, in bytes.
+func (w *writer) mapped() (n int64) {
+	for off := int64(0); off < w.image.Size; off += blockSize {
+		block := min(blockSize, w.image.Size-off)
+		for _, s := range w.spans(off, block) {
+			if s.mapped || w.isEnd(off) {
+				n += s.n
+			}
+		}
+	}
+	return n
 }
 
 // finish writes the ends, which make the rest a disk: the copy of the table
 // first, the table itself last, each when all before it is durable.
-func (w *writer) finish(ends []int) error {
-	for k, i := range slices.Backward(ends) {
-		if err := w.target.put(w.held[k], int64(i)*blockSize); err != nil {
+func (w *writer) finish() error {
+	for i, p := range slices.Backward(w.ends) {
+		if err := w.target.put(w.held[i], p.off); err != nil {
 			return err
 		}
 		if err := w.target.m.Sync(); err != nil {
@@ -140,7 +209,7 @@ func readBlocks(ctx context.Context, r io.Reader, h hash.Hash) <-chan block {
 		var bufs [3][]byte
 		for i := 0; ; i = (i + 1) % len(bufs) {
 			if bufs[i] == nil {
-				bufs[i] = make([]byte, blockSize)
+				bufs[i] = alignedBuffer(blockSize)
 			}
 			n, err := io.ReadFull(r, bufs[i])
 			h.Write(bufs[i][:n])
@@ -165,42 +234,41 @@ func readBlocks(ctx context.Context, r io.Reader, h hash.Hash) <-chan block {
 }
 
 // verify reads back what was written, past every cache that can be had out of
-// the way, and stops at the first block that differs.
-func (w *writer) verify(ctx context.Context, blocks []int) (err error) {
-	if w.opt.NoVerify || len(blocks) == 0 {
+// the way, and stops at the first piece that differs.
+func (w *writer) verify(ctx context.Context, pieces []piece) (err error) {
+	if w.opt.NoVerify || len(pieces) == 0 {
 		return nil
 	}
-	task := w.opt.progress().Start("verify", w.target.name, w.length(blocks))
+	task := w.opt.progress().Start("verify", w.target.name, length(pieces))
 	defer func() { task.Done(err) }()
 	w.target.m.drop()
-	buf := make([]byte, blockSize)
-	for _, i := range blocks {
+	buf := alignedBuffer(blockSize)
+	for _, p := range pieces {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		off := int64(i) * blockSize
-		b := buf[:min(blockSize, w.size-off)]
-		if _, err := w.target.ReadAt(b, off); err != nil {
-			return fmt.Errorf("read back at %d: %w", off, err)
+		b := buf[:p.n]
+		if _, err := w.target.ReadAt(b, p.off); err != nil {
+			return fmt.Errorf("read back at %d: %w", p.off, err)
 		}
-		if maphash.Bytes(w.seed, b) != w.sums[i] {
-			return &VerifyError{Offset: off}
+		if maphash.Bytes(w.seed, b) != p.sum {
+			return &VerifyError{Offset: p.off}
 		}
-		task.Add(int64(len(b)))
+		task.Add(p.n)
 	}
 	return nil
 }
 
-func (w *writer) length(blocks []int) (n int64) {
-	for _, i := range blocks {
-		n += min(blockSize, w.size-int64(i)*blockSize)
+func length(pieces []piece) (n int64) {
+	for _, p := range pieces {
+		n += p.n
 	}
 	return n
 }
 
 // VerifyError says that a device did not keep what was written to it.
 type VerifyError struct {
-	// Offset in bytes of the first block that differs.
+	// Offset in bytes of the first piece that differs.
 	Offset int64
 }
 

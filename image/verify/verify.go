@@ -35,7 +35,9 @@ type Report struct {
 
 	// NodeFile is where in the raw image the bytes of node.yaml lie.
 	NodeFile []disk.Extent `json:"-"`
-	sums     *sums
+	// Mapped is what the block map beside the image has, nil without one.
+	Mapped []disk.Extent `json:"-"`
+	sums   *sums
 }
 
 // Check is one comparison that came out well.
@@ -87,6 +89,9 @@ func (c *checker) run(ctx context.Context) error {
 		return err
 	}
 	c.report.sums = c.beside.sums
+	if c.beside.bmap != nil {
+		c.report.Mapped = c.beside.bmap.Extents()
+	}
 	if c.format != compress.None {
 		if err := c.comparePacked(ctx); err != nil {
 			return err
@@ -131,11 +136,7 @@ func (c *checker) scan(ctx context.Context, wrap func(io.Reader) io.Reader) (*di
 		return nil, err
 	}
 	defer r.Close()
-	var mapped []disk.Extent
-	if c.beside.bmap != nil {
-		mapped = c.beside.bmap.Extents()
-	}
-	return c.read(ctx, wrap(r), mapped)
+	return c.read(ctx, wrap(r), c.report.Mapped)
 }
 
 func (c *checker) read(ctx context.Context, r io.Reader, mapped []disk.Extent) (m *disk.Map, err error) {

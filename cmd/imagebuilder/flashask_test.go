@@ -1,0 +1,44 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/flash"
+)
+
+// TestADeviceIsTypedByHand: only one that is shown, whole, and only what may
+// be written to is shown.
+func TestADeviceIsTypedByHand(t *testing.T) {
+	devices := []flash.Device{
+		{Path: "/dev/sda", Model: "Samsung SSD", Size: 1e12, Bus: "ata", System: true, Mounts: []string{"/"}},
+		{Path: "/dev/sdb", Model: "SanDisk Ultra", Size: 32e9, Bus: "usb", Removable: true, Contents: []string{`vfat "PHOTOS" 31.9 GB`}},
+		{Path: "/dev/sdc", Size: 16e9, Bus: "usb", Removable: true},
+	}
+	for typed, want := range map[string]string{"/dev/sdb\n": "/dev/sdb", " /dev/sdc \n": "/dev/sdc", "/dev/sda\n": "", "sdb\n": "", "y\n": "", "\n": "", "": ""} {
+		var out bytes.Buffer
+		cmd := &cobra.Command{}
+		cmd.SetErr(&out)
+		a := asker{cmd: cmd, answers: bufio.NewScanner(strings.NewReader(typed))}
+		got, err := a.choose("cabin-pi", devices)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("typed %q: %q, %v", typed, got, err)
+		}
+		for _, word := range []string{"/dev/sdb", "SanDisk Ultra", "32.0 GB", `vfat "PHOTOS"`, "the card of cabin-pi"} {
+			if !strings.Contains(out.String(), word) {
+				t.Errorf("it lacks %q: %s", word, out.String())
+			}
+		}
+		if strings.Contains(out.String(), "Samsung") {
+			t.Error("the system's disk is offered")
+		}
+	}
+	a := asker{cmd: &cobra.Command{}, answers: bufio.NewScanner(strings.NewReader("/dev/sda\n"))}
+	if _, err := a.choose("cabin-pi", devices[:1]); err == nil || !strings.Contains(err.Error(), "no card or stick") {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,100 @@
+package flash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/windows"
+)
+
+// openDevice opens a disk past the cache, whose writes are flushed at once.
+func openDevice(path string) (*os.File, error) {
+	return openHandle(path, windows.GENERIC_READ|windows.GENERIC_WRITE, windows.FILE_FLAG_NO_BUFFERING|windows.FILE_FLAG_WRITE_THROUGH)
+}
+
+// openRaw takes the volumes on a disk away from everybody first: Windows
+// refuses to write where one is mounted, and one with open files is not given.
+// They come back when the locks are closed.
+func openRaw(d *Device) (*os.File, []*os.File, error) {
+	f, err := openDevice(d.Path)
+	if err != nil {
+		return nil, nil, err
+	}
+	locks, err := lockVolumes(d)
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, locks, nil
+}
+
+func lockVolumes(d *Device) (locks []*os.File, err error) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(d.Path, drivePrefix), 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	all, err := volumes()
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range all {
+		if !slices.Contains(v.disks, uint32(n)) {
+			continue
+		}
+		f, err := lockVolume(v)
+		if err != nil {
+			for _, l := range locks {
+				l.Close()
+			}
+			return nil, fmt.Errorf("%s (%s) is in use by another program, close its windows: %w", strings.Join(v.paths, " "), d, err)
+		}
+		locks = append(locks, f)
+	}
+	return locks, nil
+}
+
+func lockVolume(v winVolume) (*os.File, error) {
+	f, err := openHandle(v.name, windows.GENERIC_READ|windows.GENERIC_WRITE, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, code := range []uint32{fsctlLockVolume, fsctlDismountVolume} {
+		if _, err := ask(f, code, nil); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func isBusy(err error) bool { return errors.Is(err, windows.ERROR_SHARING_VIOLATION) }
+
+func isGone(err error) bool {
+	return errors.Is(err, windows.ERROR_DEVICE_NOT_CONNECTED) || errors.Is(err, windows.ERROR_NO_SUCH_DEVICE) || errors.Is(err, windows.ERROR_NOT_READY)
+}
+
+func howToBeAllowed(string) string { return "run it in a terminal of an administrator" }
+
+// release lets Windows look at the new partitions, or ejects the card.
+func release(_ context.Context, f *os.File, _ string, removable bool) (ejected bool, err error) {
+	if removable {
+		_, err := ask(f, ioctlEjectMedia, nil)
+		ejected = err == nil
+	}
+	if !ejected {
+		_, _ = ask(f, ioctlUpdateTable, nil) // it does so by itself when the disk is plugged in again
+	}
+	return ejected, f.Close()
+}
+
+func zeroRange(*os.File, int64, int64) error { return errors.ErrUnsupported }
+
+func freeRange(*os.File, int64, int64) {}
+
+// dropCache has nothing to do: the handle has no cache.
+func dropCache(*os.File) {}

@@ -1,0 +1,63 @@
+package flash
+
+import (
+	"encoding/binary"
+	"errors"
+	"strings"
+)
+
+// This file turns what Windows' drivers answer into facts. It is built
+// everywhere so that it is tested everywhere. Offsets are those of the
+// structures in winioctl.h, the same for every processor.
+
+var errShort = errors.New("the driver's answer is cut short")
+
+// winDescriptor reads a STORAGE_DEVICE_DESCRIPTOR: model, bus, and whether the
+// medium can be taken out.
+func winDescriptor(b []byte) (d Device, err error) {
+	const head = 36
+	if len(b) < head {
+		return d, errShort
+	}
+	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }
+	d.Model = strings.TrimSpace(winString(b, u32(12)) + " " + winString(b, u32(16)))
+	d.Bus = winBuses[u32(28)]
+	d.Removable = b[10] != 0 || d.Bus == "usb" || d.Bus == "sd"
+	return d, nil
+}
+
+// winBuses are those of STORAGE_BUS_TYPE that tell something.
+var winBuses = map[uint32]string{1: "scsi", 3: "ata", 7: "usb", 8: "raid", 10: "sas", 11: "ata", 12: "sd", 13: "mmc", 14: "virtual", 15: "virtual", 17: "nvme"}
+
+// winString reads the text at an offset; 0 is none.
+func winString(b []byte, at uint32) string {
+	if at == 0 || int64(at) >= int64(len(b)) {
+		return ""
+	}
+	text, _, _ := strings.Cut(string(b[at:]), "\x00")
+	return strings.TrimSpace(text)
+}
+
+// winGeometry reads a DISK_GEOMETRY_EX.
+func winGeometry(b []byte) (size, sector int64, err error) {
+	if len(b) < 32 {
+		return 0, 0, errShort
+	}
+	return int64(binary.LittleEndian.Uint64(b[24:])), int64(binary.LittleEndian.Uint32(b[20:])), nil
+}
+
+// winExtents reads VOLUME_DISK_EXTENTS: the numbers of the disks that a volume
+// lies on.
+func winExtents(b []byte) (disks []uint32, err error) {
+	if len(b) < 8 {
+		return nil, errShort
+	}
+	for i := range int(binary.LittleEndian.Uint32(b)) {
+		at := 8 + 24*i
+		if at+24 > len(b) {
+			return nil, errShort
+		}
+		disks = append(disks, binary.LittleEndian.Uint32(b[at:]))
+	}
+	return disks, nil
+}

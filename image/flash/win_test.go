@@ -1,0 +1,52 @@
+package flash
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"testing"
+)
+
+// TestWindowsDrivers' answers, byte by byte as winioctl.h lays them out.
+func TestWindowsDrivers(t *testing.T) {
+	le := binary.LittleEndian
+	b := le.AppendUint32(nil, 40)                     // Version
+	b = le.AppendUint32(b, 72)                        // Size
+	b = append(b, 0, 0, 1, 0)                         // DeviceType, modifier, RemovableMedia, CommandQueueing
+	for _, at := range []uint32{40, 50, 0, 0, 7, 0} { // vendor, product, revision, serial, BusTypeUsb, raw
+		b = le.AppendUint32(b, at)
+	}
+	b = append(b, "\x00\x00\x00\x00Generic  \x00MassStorage Class\x00"...)
+	d, err := winDescriptor(b)
+	if err != nil || d.Model != "Generic MassStorage Class" || d.Bus != "usb" || !d.Removable {
+		t.Errorf("%+v, %v", d, err)
+	}
+	b[10], b[28] = 0, 17
+	if d, err := winDescriptor(b); err != nil || d.Bus != "nvme" || d.Removable {
+		t.Errorf("%+v, %v", d, err)
+	}
+	g := make([]byte, 20)
+	g = le.AppendUint64(le.AppendUint32(g, 512), 31_914_983_424)
+	if size, sector, err := winGeometry(g); err != nil || size != 31_914_983_424 || sector != 512 {
+		t.Error(size, sector, err)
+	}
+	e := le.AppendUint64(nil, 2) // NumberOfDiskExtents, and four bytes of nothing
+	for _, disk := range []uint64{1, 3} {
+		e = le.AppendUint64(le.AppendUint64(le.AppendUint64(e, disk), 1<<20), 1<<30)
+	}
+	if disks, err := winExtents(e); err != nil || !slices.Equal(disks, []uint32{1, 3}) {
+		t.Error(disks, err)
+	}
+	if _, err := winExtents(e[:40]); !errors.Is(err, errShort) {
+		t.Error(err)
+	}
+}
+
+func FuzzWindowsDrivers(f *testing.F) {
+	f.Add(make([]byte, 72))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		winDescriptor(b)
+		winGeometry(b)
+		winExtents(b)
+	})
+}
