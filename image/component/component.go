@@ -1,8 +1,8 @@
 // Package component brings pinned things into an image that are not Debian
-// packages: k3s and tailscale. Each comes from the first source that works: a
-// release URL with a known sha256, then a build of a pinned Go module; where
-// none does, it is deferred, and the image carries URL and digest for
-// firstboot.
+// packages: k3s, tailscale and headscale. Each comes from the first source that
+// works: a release URL with a known sha256, then a build of a pinned Go module;
+// where none does, it is deferred, and the image carries URL and digest for
+// firstboot. Without a digest there is only the module.
 //
 // The package refuses bytes whose digest nobody vouched for (a mirror does not),
 // programs of another architecture, and to remember that a source was down. It
@@ -12,7 +12,7 @@
 package component
 
 import (
-	_ "embed"
+	"embed"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -27,13 +27,11 @@ import (
 //go:embed components.yaml
 var componentsYAML []byte
 
-// A nested module's go.mod cannot be embedded under its own name.
-var (
-	//go:embed tailscaled.mod
-	tailscaledMod []byte
-	//go:embed tailscaled.sum
-	tailscaledSum []byte
-)
+// A nested module's go.mod cannot be embedded under its own name: these are
+// the modules' files, COMPONENT.mod and COMPONENT.sum.
+//
+//go:embed *.mod *.sum
+var modules embed.FS
 
 // Component is one entry of components.yaml.
 type Component struct {
@@ -127,6 +125,16 @@ func Find(name string) (*Component, error) {
 		return nil, fmt.Errorf("component %q is unknown (did you mean %q?)", name, near)
 	}
 	return nil, fmt.Errorf("component %q is unknown; there are %s", name, strings.Join(names, ", "))
+}
+
+// ModuleFiles returns go.mod and go.sum of the component's module, which pin all
+// that is compiled.
+func (c *Component) ModuleFiles() (mod, sum []byte, err error) {
+	if mod, err = modules.ReadFile(c.Name + ".mod"); err != nil {
+		return nil, nil, err
+	}
+	sum, err = modules.ReadFile(c.Name + ".sum")
+	return mod, sum, err
 }
 
 // ModuleVersion names the module at the version of the release, such as

@@ -266,6 +266,20 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// TestWithoutADigestThereIsOnlyTheModule: nobody vouches for a release, so it is
+// neither downloaded nor left to the node.
+func TestWithoutADigestThereIsOnlyTheModule(t *testing.T) {
+	u := serve(t, map[string][]byte{"/juanfont/headscale/releases/download/v0.29.0/headscale_0.29.0_linux_arm64": program(arm64, "anybody's")})
+	r, err := resolve(t, cache(t), "headscale", "arm64", component.Options{Mirror: u.URL, Go: fakeGo(t, "go1.26.8")})
+	if err != nil || r.Source != component.FromModule || r.BuiltFrom != "github.com/juanfont/headscale@v0.29.0" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	_, err = resolve(t, cache(t), "headscale", "arm64", component.Options{Mirror: u.URL, Go: "-"})
+	if err == nil || !strings.Contains(err.Error(), "--component headscale=0.29.0") || !strings.Contains(err.Error(), "switched off") {
+		t.Errorf("without a compiler: %v", err)
+	}
+}
+
 // TestData checks what nobody may get wrong in components.yaml.
 func TestData(t *testing.T) {
 	list, err := component.List()
@@ -288,7 +302,11 @@ func TestData(t *testing.T) {
 		}
 		// Archive and module are one version: the node must not depend on which
 		// of them could be had.
-		if at := strings.Replace(c.ModuleVersion(), "@", " ", 1); !regexp.MustCompile(`(?m)^\t` + regexp.QuoteMeta(at) + `\b`).MatchString(mod(t)) {
+		mod, _, err := c.ModuleFiles()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := strings.Replace(c.ModuleVersion(), "@", " ", 1); !regexp.MustCompile(`(?m)^\t` + regexp.QuoteMeta(at) + `\b`).Match(mod) {
 			t.Errorf("the go.mod of %s does not require %s", c.Name, at)
 		}
 		for _, keep := range strings.Fields("osrouter iptables dns dbus resolved netstack gro ipnbus health advertiseroutes useroutes c2n sdnotify bakedroots portmapper unixsocketidentity listenrawdisco cachenetmap tailnetlock") {
@@ -299,14 +317,6 @@ func TestData(t *testing.T) {
 			}
 		}
 	}
-}
-
-func mod(t *testing.T) string {
-	b, err := os.ReadFile("tailscaled.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 func FuzzFindSum(f *testing.F) {

@@ -23,7 +23,11 @@ func (q *request) build(ctx context.Context) (*Resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	content, err := q.cache.Derive(ctx, kind, q.buildKey(version), func(w io.Writer) error {
+	key, err := q.buildKey(version)
+	if err != nil {
+		return nil, err
+	}
+	content, err := q.cache.Derive(ctx, kind, key, func(w io.Writer) error {
 		task := q.opt.Progress.Start("compile", q.ModuleVersion()+" for "+q.arch, -1)
 		err := q.compile(ctx, gocmd, w)
 		task.Done(err)
@@ -83,12 +87,13 @@ func (q *request) toolchain(ctx context.Context) (name, version string, err erro
 }
 
 // buildKey names everything the bytes of the program depend on.
-func (q *request) buildKey(goVersion string) string {
+func (q *request) buildKey(goVersion string) (string, error) {
+	mod, sum, err := q.ModuleFiles()
 	h := sha256.New()
-	for _, s := range append([]string{goVersion, q.arch, string(tailscaledMod), string(tailscaledSum)}, q.buildArgs("")...) {
+	for _, s := range append([]string{goVersion, q.arch, string(mod), string(sum)}, q.buildArgs("")...) {
 		fmt.Fprintf(h, "%d:%s\n", len(s), s)
 	}
-	return q.Name + "-" + q.Releases[0].Version + "-" + q.arch + "-" + hex.EncodeToString(h.Sum(nil))[:24]
+	return q.Name + "-" + q.Releases[0].Version + "-" + q.arch + "-" + hex.EncodeToString(h.Sum(nil))[:24], err
 }
 
 // buildArgs gives the same bytes for any directory: -trimpath, no build id,
@@ -105,12 +110,16 @@ func (q *request) buildArgs(out string) []string {
 }
 
 func (q *request) compile(ctx context.Context, gocmd string, w io.Writer) error {
+	mod, sum, err := q.ModuleFiles()
+	if err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "imagebuilder-build-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for name, data := range map[string][]byte{"go.mod": tailscaledMod, "go.sum": tailscaledSum} {
+	for name, data := range map[string][]byte{"go.mod": mod, "go.sum": sum} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			return err
 		}

@@ -155,10 +155,18 @@ func (q *request) choose(ctx context.Context) (*Resolved, error) {
 	}
 	version := q.Releases[0].Version
 	sum := q.digest(version, q.arch)
-	if sum == "" {
-		return nil, fmt.Errorf("no digest of %s for %s is pinned; use --component %s=%s to take upstream's", version, q.arch, q.Name, version)
+	if sum != "" {
+		return q.any(ctx, q.release(version, sum))
 	}
-	return q.any(ctx, q.release(version, sum))
+	err := fmt.Errorf("no digest of %s for %s is pinned; use --component %s=%s to take upstream's", version, q.arch, q.Name, version)
+	if q.Module == nil {
+		return nil, err
+	}
+	r, why := q.build(ctx)
+	if why != nil { // it cannot be deferred: a node would not know what to expect
+		return nil, fmt.Errorf("%w; %w", why, err)
+	}
+	return r, nil
 }
 
 // any tries the release, then the module, and defers what neither gives.

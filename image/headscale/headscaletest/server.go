@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package headscaletest runs a real Headscale server for tests: built from
-// the pinned module beside it, on loopback only, with nothing that calls out.
+// the module that images get it from, on loopback only, with nothing that calls out.
 //
 // It is for tests alone and fails them rather than return an error.
 package headscaletest
@@ -25,6 +25,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/component"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
@@ -246,19 +247,15 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// Build compiles the pinned server, once, and returns the program.
+// Build compiles the server that images have into the user's cache directory,
+// once for every state of its module, and returns the program.
 func Build(t testing.TB) string {
 	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	module := filepath.Join(filepath.Dir(here), "..", "testserver")
-	return BuildTool(t, module, "github.com/juanfont/headscale/cmd/headscale", "headscale")
-}
-
-// BuildTool compiles a package of a module of its own into the user's cache
-// directory, once for every state of the module.
-func BuildTool(t testing.TB, module, pkg, name string) string {
-	t.Helper()
-	sums, err := os.ReadFile(filepath.Join(module, "go.sum"))
+	c, err := component.Find("headscale")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, sum, err := c.ModuleFiles()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,17 +263,22 @@ func BuildTool(t testing.TB, module, pkg, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest := sha256.Sum256(append(sums, runtime.Version()...))
-	out := filepath.Join(cache, "imagebuilder-test", name+"-"+hex.EncodeToString(digest[:8]))
+	digest := sha256.Sum256(append(sum, runtime.Version()...))
+	out := filepath.Join(cache, "imagebuilder-test", "headscale-"+hex.EncodeToString(digest[:8]))
 	if _, err := os.Stat(out); err == nil {
 		return out
 	}
 	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
-	cmd := exec.Command("go", "build", "-o", tmp, pkg)
-	cmd.Dir = module
+	cmd := exec.Command("go", "build", "-o", tmp, c.Module.Package)
+	cmd.Dir = t.TempDir()
+	for name, data := range map[string][]byte{"go.mod": mod, "go.sum": sum} {
+		if err := os.WriteFile(filepath.Join(cmd.Dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	if msg, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", pkg, err, msg)
+		t.Fatalf("build %s: %v\n%s", c.Module.Package, err, msg)
 	}
 	if err := os.Rename(tmp, out); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-module github.com/going-mobile/imagebuilder/image/headscale/testserver
+module headscale
 
 go 1.26.6
 
