@@ -71,7 +71,7 @@ func (h *Host) acceptUnsigned(g, own *given) error {
 	for _, f := range []struct {
 		field string
 		want  []file
-	}{{"files", files}, {"k3s.ca", identityFiles(g.cfg)}} {
+	}{{"files", files}, {"k3s.ca", identityFiles(g.cfg)}, {"control", controlSecrets(g.cfg)}, {"ssh.hostKey", hostKeyFiles(g.cfg)}} {
 		if same, err := h.allMatch(f.want); err != nil {
 			return err
 		} else if !same && !slices.Contains(changed, f.field) {

@@ -64,18 +64,17 @@ func opening(c *node.Config) string {
 	lan := c.OpenToLAN()
 	b := generated
 	if !slices.Contains(lan, "ssh") {
-		b += element("delete", "lan", "ssh")
+		b += element("delete", "lan", node.Services["ssh"])
 	}
 	for _, name := range lan {
-		b += element("add", "lan", name)
+		b += element("add", "lan", node.Services[name])
 	}
-	for _, name := range c.Firewall.Public {
-		b += element("add", "public", name)
+	for _, s := range c.OpenToAll() {
+		b += element("add", "public", s)
 	}
 	return b
 }
 
-func element(verb, set, name string) string {
-	s := node.Services[name]
+func element(verb, set string, s node.Service) string {
 	return fmt.Sprintf("%s element %s %s { %s . %d }\n", verb, firewallTable, set, s.Protocol, s.Port)
 }

@@ -45,6 +45,7 @@ func (m *machine) steps() []Step {
 		{"identity", m.identityDone, m.identityDo},
 		{"clock", m.clockDone, m.clockDo},
 		{"components", m.componentsDone, m.componentsDo},
+		{"control", m.controlDone, m.controlDo},
 		{"tailnet", m.tailnetDone, m.tailnetDo},
 		{"firewall", m.firewallDone, m.firewallDo},
 		{"k3s", m.k3sDone, m.k3sDo},

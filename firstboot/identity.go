@@ -145,6 +145,8 @@ type birth struct {
 	make func(random io.Reader) ([]byte, error)
 }
 
+const hostKeyFile = "/etc/ssh/ssh_host_ed25519_key"
+
 var births = []birth{
 	// machine-id(5); systemd leaves "uninitialized" where it could not write.
 	{"/etc/machine-id", 0o444, isMachineID, newMachineID},
@@ -152,7 +154,7 @@ var births = []birth{
 	{"/etc/iscsi/initiatorname.iscsi", 0o600, isInitiator, newInitiator},
 	{"/etc/nvme/hostnqn", 0o644, notEmpty, newHostNQN},
 	{"/etc/nvme/hostid", 0o644, notEmpty, newHostID},
-	{"/etc/ssh/ssh_host_ed25519_key", 0o600, notEmpty, newEd25519Key},
+	{hostKeyFile, 0o600, notEmpty, newEd25519Key},
 	{"/etc/ssh/ssh_host_ecdsa_key", 0o600, notEmpty, newECDSAKey},
 	// k3s would make it at its first start, but without fsync: a power cut
 	// leaves it empty while the servers remember it, and they never let this
@@ -165,7 +167,19 @@ func (m *machine) isBorn(b birth) (bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
+	if given := m.givenBirth(b); given != nil {
+		return bytes.Equal(data, given), err
+	}
 	return b.ok(data), err
+}
+
+// givenBirth is what node.yaml brings in place of what would be made here, nil
+// for nothing.
+func (m *machine) givenBirth(b birth) []byte {
+	if key := m.cfg.SSH.HostKey; b.path == hostKeyFile && !key.Empty() {
+		return []byte(strings.TrimSpace(key.Reveal()) + "\n")
+	}
+	return nil
 }
 
 func (m *machine) born() (bool, error) {
@@ -186,9 +200,11 @@ func (m *machine) bear() error {
 		if ok {
 			continue
 		}
-		data, err := b.make(m.Random)
-		if err != nil {
-			return fmt.Errorf("make %s: %w", b.path, err)
+		data := m.givenBirth(b)
+		if data == nil {
+			if data, err = b.make(m.Random); err != nil {
+				return fmt.Errorf("make %s: %w", b.path, err)
+			}
 		}
 		if err := m.write(file{path: b.path, data: data, mode: b.mode}); err != nil {
 			return err

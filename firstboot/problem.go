@@ -97,14 +97,17 @@ var texts = map[string]text{
 	"untrusted":      {"The certificate of %s is not trusted: %s", "Put the certificate of your authority into node.yaml (headscale: ca:), or repair the server's certificate.", true, retry},
 	"clock-wrong":    {"The clock is wrong (%s) and no time server answers.", "Connect the node to the internet, or name a time server in node.yaml (network: ntp:).", true, retry},
 
-	"key-missing":  {"node.yaml has no key and this node is not a member yet.", newKey, true, stay},
-	"key-lost":     {"This node is no longer a member of the tailnet and its key is used up.", newKey, true, stay},
-	"key-spent":    {"The key in node.yaml was used before; it works only once.", newKey, true, stay},
-	"key-expired":  {"The key in node.yaml has expired.", newKey, true, stay},
-	"key-unknown":  {"Headscale does not know the key in node.yaml.", newKey, true, retry}, // it says so as well when it cannot look (0.26 to 0.29, db/preauth_keys.go)
-	"login-failed": {"Headscale could not take this node in: %s", "Wait; the node keeps trying with the same key. If this stays, look at the Headscale server.", false, retry},
-	"name-taken":   {"Another node is called %s already; Headscale named this one %s.", "In Headscale, delete the old node and then rename this one to %s. The node keeps trying.", true, retry},
-	"tailscaled":   {"The tailnet program does not run: %s", "Wait a minute. If it stays, switch the node off and on.", false, retry},
+	"key-missing":   {"node.yaml has no key and this node is not a member yet.", newKey, true, stay},
+	"key-lost":      {"This node is no longer a member of the tailnet and its key is used up.", newKey, true, stay},
+	"key-spent":     {"The key in node.yaml was used before; it works only once.", newKey, true, stay},
+	"key-expired":   {"The key in node.yaml has expired.", newKey, true, stay},
+	"key-unknown":   {"Headscale does not know the key in node.yaml.", newKey, true, retry}, // it says so as well when it cannot look (0.26 to 0.29, db/preauth_keys.go)
+	"login-failed":  {"Headscale could not take this node in: %s", "Wait; the node keeps trying with the same key. If this stays, look at the Headscale server.", false, retry},
+	"name-taken":    {"Another node is called %s already; Headscale named this one %s.", "In Headscale, delete the old node and then rename this one to %s. The node keeps trying.", true, retry},
+	"control":       {"Headscale does not run on this node: %s", "Wait a minute. If it stays, read: journalctl -u headscale.", false, retry},
+	"control-waits": {"Headscale runs here, but this node has no key of its own yet.", "On the owner's computer: imagebuilder headscale init.", true, stay},
+
+	"tailscaled": {"The tailnet program does not run: %s", "Wait a minute. If it stays, switch the node off and on.", false, retry},
 
 	"component-down":   {"%s cannot be downloaded: %s", "Check that the internet works here. The node keeps trying.", false, retry},
 	"component-digest": {"%s was downloaded but is not the expected file (wrong digest).", "Do not use this network for it; tell who made the image. Then: firstboot retry.", true, retry},

@@ -24,6 +24,10 @@ func (m *machine) settings() ([]group, error) {
 	if err != nil {
 		return nil, err
 	}
+	control, err := m.controlGroup()
+	if err != nil {
+		return nil, err
+	}
 	extra, err := extraFiles(m.cfg)
 	if err != nil {
 		return nil, err
@@ -35,6 +39,7 @@ func (m *machine) settings() ([]group, error) {
 		firewall,
 		{"time", m.timeFiles(), m.retell("systemd-timesyncd.service")},
 		{"way", m.wayFiles(), m.retell(tailscaled)},
+		control,
 		{"files", extra, m.tellFiles},
 	}, nil
 }

@@ -103,12 +103,13 @@ func (s Status) stepText() string {
 	return fmt.Sprintf("%d of %d: %s", n+1, len(stepNames), stepWords[s.Step])
 }
 
-var stepNames = []string{"identity", "clock", "components", "tailnet", "firewall", "k3s", "verify", "seal", "longhorn"}
+var stepNames = []string{"identity", "clock", "components", "control", "tailnet", "firewall", "k3s", "verify", "seal", "longhorn"}
 
 var stepWords = map[string]string{
 	"identity":   "identity - name, keys and network settings",
 	"clock":      "clock - setting the time",
 	"components": "components - downloading programs",
+	"control":    "control - starting the private network's own server",
 	"tailnet":    "tailnet - joining the private network",
 	"firewall":   "firewall - keeping everybody else out",
 	"k3s":        "k3s - starting the cluster program",

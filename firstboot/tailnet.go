@@ -47,6 +47,9 @@ func (m *machine) tailnetDo(ctx context.Context) error {
 		if m.cfg.Sealed {
 			return problem("key-lost")
 		}
+		if m.cfg.Control != nil {
+			return problem("control-waits")
+		}
 		return problem("key-missing")
 	}
 	join := Join{URL: m.cfg.Headscale.URL, Hostname: m.cfg.Node}

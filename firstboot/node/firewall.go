@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
@@ -30,6 +31,22 @@ func (c *Config) OpenToLAN() []string {
 		return append([]string{"ssh"}, c.Firewall.LAN...)
 	}
 	return c.Firewall.LAN
+}
+
+// OpenToAll lists what everybody may reach: the services that the file names, and
+// those of a Headscale.
+func (c *Config) OpenToAll() []Service {
+	var out []Service
+	for _, name := range c.Firewall.Public {
+		out = append(out, Services[name])
+	}
+	if c.Control != nil {
+		out = append(out, Service{"tcp", c.ControlPort()}, Service{"udp", contract.STUNPort})
+	}
+	if c.Control != nil && c.Control.Cert == "" { // the authority asks there
+		out = append(out, Services["http"])
+	}
+	return out
 }
 
 func (v *validator) firewall(c *Config) {

@@ -126,7 +126,10 @@ func defaultMode(path string) Mode {
 func (c *Config) Seal() *Config {
 	s := *c
 	s.Sealed = true
-	s.Headscale.AuthKey = ""
+	s.Headscale.AuthKey, s.SSH.HostKey = "", ""
+	if c.Control != nil {
+		s.Control = c.Control.seal()
+	}
 	s.K3s.Token, s.K3s.AgentToken, s.K3s.BootstrapToken = "", "", ""
 	s.K3s.Config, s.K3s.CA = nil, nil
 	s.Network.Proxy = ""

@@ -43,10 +43,12 @@ type Config struct {
 	Site      string    `yaml:"site"`
 	Role      Role      `yaml:"role"`
 	Headscale Headscale `yaml:"headscale"`
-	K3s       K3s       `yaml:"k3s,omitempty"`
-	SSH       SSH       `yaml:"ssh,omitempty"`
-	Firewall  Firewall  `yaml:"firewall,omitempty"`
-	Network   Network   `yaml:"network,omitempty"`
+	// Control makes the node the one that serves headscale.url.
+	Control  *ControlServer `yaml:"control,omitempty"`
+	K3s      K3s            `yaml:"k3s,omitempty"`
+	SSH      SSH            `yaml:"ssh,omitempty"`
+	Firewall Firewall       `yaml:"firewall,omitempty"`
+	Network  Network        `yaml:"network,omitempty"`
 	// Timezone is a name of the tz database; default Etc/UTC.
 	Timezone string `yaml:"timezone,omitempty"`
 	// DataDisk is the disk for /var where that is not on the boot disk. It
@@ -66,11 +68,13 @@ type Config struct {
 type Role string
 
 // The roles. A witness is a server that holds nothing but etcd and breaks
-// ties.
+// ties. A node of role control runs the tailnet's Headscale and nothing of the
+// cluster; a witness may do both.
 const (
 	Server  Role = "server"
 	Agent   Role = "agent"
 	Witness Role = "witness"
+	Control Role = "control"
 )
 
 // Headscale says which tailnet to join.
@@ -115,6 +119,9 @@ type SSH struct {
 	// LAN lets the private networks that the node is part of log in; default
 	// true, so that a node whose tailnet is dead can be reached.
 	LAN *bool `yaml:"lan,omitempty"`
+	// HostKey is the node's own ed25519 key, in OpenSSH's form, for one that
+	// must be known before it was ever seen. Without it the node makes its own.
+	HostKey secret.String `yaml:"hostKey,omitempty"`
 }
 
 // Firewall opens services, by name, to others than the tailnet.

@@ -31,6 +31,7 @@ var unsigned = map[string]bool{
 	"role":               false,
 	"headscale.url":      false,
 	"headscale.ca":       false,
+	"control":            false,
 	"k3s.init":           false,
 	"k3s.ca":             false,
 	"k3s.servers":        false,
@@ -40,6 +41,7 @@ var unsigned = map[string]bool{
 	"k3s.config":         false,
 	"ssh.authorizedKeys": false,
 	"ssh.lan":            false, // who may knock
+	"ssh.hostKey":        false,
 	"firewall.lan":       false,
 	"firewall.public":    false,
 	"timezone":           false,

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
+	"reflect"
 	"slices"
 	"sort"
 	"strconv"
@@ -37,10 +38,12 @@ func validate(doc *strictyaml.Document, c *Config) error {
 	v.want("site", checkSite(c.Site))
 	v.role(c)
 	v.headscale(&c.Headscale)
+	v.control(c)
 	v.k3s(c)
 	for i, k := range c.SSH.AuthorizedKeys {
 		v.want("ssh.authorizedKeys."+strconv.Itoa(i), checkAuthorizedKey(k))
 	}
+	v.want("ssh.hostKey", checkHostKey(c.SSH.HostKey.Reveal()))
 	v.firewall(c)
 	v.network(&c.Network)
 	v.want("timezone", checkTimezone(c.Timezone))
@@ -58,7 +61,7 @@ func validate(doc *strictyaml.Document, c *Config) error {
 }
 
 func (v *validator) role(c *Config) {
-	known := []string{string(Server), string(Agent), string(Witness)}
+	known := []string{string(Server), string(Agent), string(Witness), string(Control)}
 	switch {
 	case c.Role == "":
 		v.refuse("role", "is missing; one of %s", strings.Join(known, ", "))
@@ -129,6 +132,12 @@ var ownKeys = []string{
 
 func (v *validator) k3s(c *Config) {
 	k := &c.K3s
+	if c.Role == Control {
+		if !reflect.ValueOf(*k).IsZero() {
+			v.refuse("k3s", "is for nodes of the cluster; one with role control is none")
+		}
+		return
+	}
 	for i, s := range k.Servers {
 		v.want("k3s.servers."+strconv.Itoa(i), CheckHostname(s))
 	}

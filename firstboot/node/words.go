@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/pem"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -104,6 +105,14 @@ func checkAuthorizedKey(line string) error {
 	return nil
 }
 
+// checkHostKey looks at the form alone.
+func checkHostKey(s string) error {
+	if block, _ := pem.Decode([]byte(s)); s != "" && (block == nil || block.Type != "OPENSSH PRIVATE KEY") {
+		return fmt.Errorf("want a private key in OpenSSH's form, as ssh-keygen -t ed25519 writes it")
+	}
+	return nil
+}
+
 func checkAddress(s string) error {
 	if _, err := netip.ParseAddr(s); err != nil {
 		return fmt.Errorf("want an IP address")
@@ -135,7 +144,7 @@ func (c *Config) Warnings() []string {
 			out = append(out, "headscale.url: plain http breaks on reconnect unless its host is a private IP address: use https")
 		}
 	}
-	if !c.Sealed && c.Headscale.AuthKey.Empty() {
+	if !c.Sealed && c.Headscale.AuthKey.Empty() && c.Control == nil { // whose key its own Headscale makes, later
 		out = append(out, "headscale.authKey: is missing; a node that has not joined yet needs one")
 	}
 	out = append(out, c.tokenWarnings()...)

@@ -1,0 +1,15 @@
+package contract
+
+// What an image with Headscale has in it.
+const (
+	// HeadscaleID is the user's and the group's number: what lies in /var outlives
+	// the image.
+	HeadscaleID = 810
+	// HeadscaleUnit is its unit, whose file says that an image has it.
+	HeadscaleUnit = "headscale.service"
+	// STUNPort is where clients learn their own address (RFC 8489), UDP.
+	STUNPort = 3478
+	// TailnetDomain is the domain below which MagicDNS names nodes; .internal is
+	// reserved for networks of one's own (ICANN, July 2024).
+	TailnetDomain = "tailnet.internal"
+)

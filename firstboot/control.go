@@ -1,0 +1,132 @@
+package firstboot
+
+import (
+	"context"
+	"fmt"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// control: the tailnet's Headscale runs on the node that node.yaml says so of,
+// and answers at the address that all nodes are told. Its settings are among
+// those of identity; the policy is the owner's to apply (imagebuilder headscale).
+
+const (
+	controlDir  = "/etc/headscale"
+	controlConf = controlDir + "/config.yaml"
+	controlCert = controlDir + "/tls.crt"
+	controlKey  = controlDir + "/tls.key"
+	controlData = "/var/lib/headscale"
+)
+
+func (m *machine) controlDone(ctx context.Context) (bool, error) {
+	if m.cfg.Control == nil {
+		return true, nil
+	}
+	up, err := m.Units.Active(ctx, contract.HeadscaleUnit)
+	return err == nil && up && m.controlFault(ctx) == nil, err
+}
+
+func (m *machine) controlDo(ctx context.Context) error {
+	up, err := m.Units.Active(ctx, contract.HeadscaleUnit)
+	if err != nil {
+		return err
+	}
+	if !up {
+		if err := m.Units.Start(ctx, contract.HeadscaleUnit); err != nil {
+			return problem("control", err.Error()).because(err)
+		}
+	}
+	if p := m.controlFault(ctx); p != nil {
+		return p
+	}
+	return nil
+}
+
+// controlGroup are the files that Headscale runs from; they are gone from a
+// node that runs none.
+func (m *machine) controlGroup() (group, error) {
+	ok, err := m.exists("/usr/lib/systemd/system/" + contract.HeadscaleUnit)
+	if err == nil && !ok && m.cfg.Control != nil {
+		err = problem("bad-field", "field \"control\": this image has no Headscale (overlay headscale)")
+	}
+	if err != nil || !ok {
+		return group{name: "control", tell: func(context.Context) error { return nil }}, err
+	}
+	config := text644(controlConf, "")
+	cert := text644(controlCert, "")
+	if config.absent = m.cfg.Control == nil; !config.absent {
+		text, err := yaml.Marshal(controlConfig(m.cfg))
+		if err != nil {
+			return group{}, err
+		}
+		config.data = append([]byte(generated), text...)
+		cert.data = []byte(m.cfg.Control.Cert)
+	}
+	cert.absent = len(cert.data) == 0
+	return group{"control", append(controlSecrets(m.cfg), cert, config), m.retell(contract.HeadscaleUnit)}, nil
+}
+
+// controlSecrets is the certificate's key, which a sealed node.yaml has no
+// longer, and the node keeps.
+func controlSecrets(c *node.Config) []file {
+	if c.Control == nil || c.Control.Key.Empty() {
+		return nil
+	}
+	return []file{{path: controlKey, data: []byte(c.Control.Key.Reveal()), mode: 0o640, gid: contract.HeadscaleID}}
+}
+
+// hostKeyFiles is the key that node.yaml brings.
+func hostKeyFiles(c *node.Config) []file {
+	m := &machine{given: &given{cfg: c}}
+	for _, b := range births {
+		if data := m.givenBirth(b); data != nil {
+			return []file{{path: b.path, data: data, mode: b.mode}}
+		}
+	}
+	return nil
+}
+
+// section is a mapping of Headscale's configuration.
+type section map[string]any
+
+// controlConfig follows config-example.yaml of Headscale 0.29.
+func controlConfig(c *node.Config) section {
+	s := section{
+		"server_url":          c.Headscale.URL,
+		"listen_addr":         fmt.Sprintf("[::]:%d", c.ControlPort()),
+		"metrics_listen_addr": "", // none
+		"grpc_listen_addr":    "127.0.0.1:50443",
+		"noise":               section{"private_key_path": controlData + "/noise_private.key"},
+		"prefixes":            section{"v4": contract.TailnetNetwork, "v6": "fd7a:115c:a1e0::/48", "allocation": "sequential"},
+		"derp": section{
+			"server": section{
+				"enabled": true, "region_id": 999, "region_code": "own", "region_name": c.Node,
+				// For members of the tailnet only: an open relay is everybody's.
+				"verify_clients":   true,
+				"stun_listen_addr": fmt.Sprintf("[::]:%d", contract.STUNPort),
+				"private_key_path": controlData + "/derp_server_private.key", "automatically_add_embedded_derp_region": true,
+			},
+			"urls": []string{}, "paths": []string{}, "auto_update_enabled": false,
+		},
+		"disable_check_updates":  true,
+		"database":               section{"type": "sqlite", "sqlite": section{"path": controlData + "/db.sqlite", "write_ahead_log": true}},
+		"log":                    section{"level": "info", "format": "text"},
+		"policy":                 section{"mode": "database"},
+		"dns":                    section{"magic_dns": true, "base_domain": contract.TailnetDomain, "override_local_dns": false, "nameservers": section{"global": []string{}}},
+		"unix_socket":            "/run/headscale/headscale.sock",
+		"unix_socket_permission": "0700",
+		"logtail":                section{"enabled": false},
+	}
+	if c.Control.Cert != "" {
+		s["tls_cert_path"], s["tls_key_path"] = controlCert, controlKey
+		return s
+	}
+	// With HTTP-01 it answers TLS-ALPN-01 as well, and leads browsers to https.
+	s["acme_email"], s["tls_letsencrypt_hostname"], s["tls_letsencrypt_cache_dir"] = c.Control.Email, c.ControlHost(), controlData+"/acme"
+	s["tls_letsencrypt_challenge_type"], s["tls_letsencrypt_listen"] = "HTTP-01", "[::]:80"
+	return s
+}

@@ -1,0 +1,102 @@
+package node
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"net/netip"
+	"net/url"
+	"strconv"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+)
+
+// ControlServer says how the node runs the tailnet's Headscale, which serves
+// headscale.url. Without Cert it asks Let's Encrypt for a certificate, on ports
+// 80 and 443.
+type ControlServer struct {
+	// Email is told to Let's Encrypt; it may be left out.
+	Email string `yaml:"email,omitempty"`
+	// Cert is a certificate and those between it and its authority, in PEM form;
+	// Key is its key.
+	Cert string        `yaml:"cert,omitempty"`
+	Key  secret.String `yaml:"key,omitempty"`
+}
+
+func (s *ControlServer) seal() *ControlServer {
+	out := *s
+	out.Key = ""
+	return &out
+}
+
+// ControlPort is the port of headscale.url.
+func (c *Config) ControlPort() int {
+	u, err := url.Parse(c.Headscale.URL)
+	if err != nil {
+		return 0
+	}
+	if port, err := strconv.Atoi(u.Port()); err == nil {
+		return port
+	}
+	return Services[u.Scheme].Port
+}
+
+// ControlHost is the name or the address in headscale.url.
+func (c *Config) ControlHost() string {
+	u, err := url.Parse(c.Headscale.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+func (v *validator) control(c *Config) {
+	s := c.Control
+	switch {
+	case s == nil && c.Role == Control:
+		v.refuse("control", "is missing; what Headscale needs on this node, or {} for a certificate of Let's Encrypt")
+		return
+	case s == nil:
+		return
+	case c.Role != Control && c.Role != Witness:
+		v.refuse("control", "is for a node with role control or witness: whoever runs Headscale is open to the world")
+	}
+	if u, err := url.Parse(c.Headscale.URL); err == nil && u.Scheme != "https" {
+		v.refuse("headscale.url", "a Headscale of ours serves https alone")
+	}
+	if s.Cert != "" {
+		v.certificate(c)
+		return
+	}
+	if _, err := netip.ParseAddr(c.ControlHost()); err == nil {
+		v.refuse("control.cert", "is missing; Let's Encrypt wants a name in headscale.url, not an address")
+	}
+	if !s.Key.Empty() {
+		v.refuse("control.key", "is without a certificate (control: cert:)")
+	}
+}
+
+// certificate wants one that clients of headscale.url will take. How long it is
+// good for is the clock's affair.
+func (v *validator) certificate(c *Config) {
+	s := c.Control
+	if err := checkCA(s.Cert); err != nil {
+		v.want("control.cert", err)
+		return
+	}
+	block, _ := pem.Decode([]byte(s.Cert))
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err == nil {
+		err = leaf.VerifyHostname(c.ControlHost())
+	}
+	v.want("control.cert", err)
+	if s.Key.Empty() {
+		if !c.Sealed {
+			v.refuse("control.key", "is missing; the key of the certificate")
+		}
+		return
+	}
+	if _, err := tls.X509KeyPair([]byte(s.Cert), []byte(s.Key.Reveal())); err != nil {
+		v.refuse("control.key", "is not the key of the certificate, or not in PEM form")
+	}
+}
