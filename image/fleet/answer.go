@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"golang.org/x/crypto/ssh"
 	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -29,17 +31,55 @@ func (f *Fleet) answer(name string, read reader) (*node.Config, error) {
 	}
 	site := f.Sites[n.Site]
 	c := &node.Config{
-		Version: node.Version, Node: name, Board: n.Board, Site: n.Site, Role: n.Role,
+		Version: node.Version, Node: name, Board: n.Board, Site: n.Site, Role: n.Role.In(),
 		Timezone: site.Timezone, SSH: f.ssh(n), Firewall: n.Firewall, OwnerKey: f.Cluster.OwnerKey, Headscale: node.Headscale{URL: f.Cluster.Headscale.URL},
 	}
 	if c.Headscale.CA, err = f.ca(read); err != nil {
 		return nil, err
 	}
-	if c.K3s, err = f.k3s(name, n, read); err != nil {
-		return nil, err
+	if n.Role.Controls() {
+		if err := f.control(c, read); err != nil {
+			return nil, err
+		}
+	}
+	if n.Role.In() != node.Control {
+		if c.K3s, err = f.k3s(name, n, read); err != nil {
+			return nil, err
+		}
 	}
 	c.Network, err = site.Network.overlaid(n.Network).read(read)
 	return c, err
+}
+
+// control makes a node the fleet's Headscale. It is met over the Internet before
+// there is a tailnet: ssh is open there, for who has a key.
+func (f *Fleet) control(c *node.Config, read reader) (err error) {
+	s := f.Cluster.Headscale.Server
+	c.Control = &node.ControlServer{Email: s.Email}
+	cert, err := optional(s.Cert, read, "cluster.headscale.server.cert")
+	if err != nil {
+		return err
+	}
+	c.Control.Cert = cert.Reveal()
+	if c.Control.Key, err = optional(s.Key, read, "cluster.headscale.server.key"); err != nil {
+		return err
+	}
+	if c.SSH.HostKey, err = optional(s.HostKey, read, "cluster.headscale.server.hostKey"); err != nil {
+		return err
+	}
+	login, err := optional(s.LoginKey, read, "cluster.headscale.server.loginKey")
+	if err != nil || login.Empty() {
+		return err
+	}
+	signer, err := ssh.ParsePrivateKey([]byte(login.Reveal()))
+	if err != nil {
+		return fmt.Errorf("cluster.headscale.server.loginKey: %s is no private key of OpenSSH's form without a passphrase", s.LoginKey)
+	}
+	c.SSH.AuthorizedKeys = append(c.SSH.AuthorizedKeys, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))+" headscale-init")
+	if slices.Contains(c.OpenToLAN(), "ssh") && !slices.Contains(c.Firewall.Public, "ssh") {
+		c.Firewall.Public = append(slices.Clone(c.Firewall.Public), "ssh")
+	}
+	return nil
 }
 
 // ssh lets in whom the cluster and the node name; the node decides from where.
@@ -78,7 +118,7 @@ func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
 	if k.AgentToken, err = optional(f.Cluster.K3s.AgentToken, read, "cluster.k3s.agentToken"); err != nil {
 		return k, err
 	}
-	if n.Role == node.Agent { // settings of servers, which an agent refuses
+	if n.Role.In() == node.Agent { // settings of servers, which an agent refuses
 		return k, nil
 	}
 	k.Config = maps.Clone(f.Cluster.K3s.Config)

@@ -67,6 +67,23 @@ type Headscale struct {
 	KeyExpiry Duration `yaml:"keyExpiry"`
 	// CA are PEM certificates to trust besides the system's.
 	CA Ref `yaml:"ca"`
+	// Server is what the node with role control needs.
+	Server Server `yaml:"server"`
+}
+
+// Server is the fleet's own Headscale. Without Cert it asks Let's Encrypt for a
+// certificate.
+type Server struct {
+	// Email is told to Let's Encrypt; it may be left out.
+	Email string `yaml:"email"`
+	// Cert is a certificate and those between it and its authority, Key its key.
+	Cert Ref `yaml:"cert"`
+	Key  Ref `yaml:"key"`
+	// HostKey is the machine's ssh key, made at home so that it is known before
+	// it was ever seen. LoginKey is what "headscale init" logs in with. Both are
+	// of OpenSSH's form, ed25519.
+	HostKey  Ref `yaml:"hostKey"`
+	LoginKey Ref `yaml:"loginKey"`
 }
 
 // K3s is the cluster's own identity and settings.
@@ -110,9 +127,10 @@ type WiFi struct {
 
 // Node is one machine.
 type Node struct {
-	Board   string            `yaml:"board"`
-	Site    string            `yaml:"site"`
-	Role    node.Role         `yaml:"role"`
+	Board string `yaml:"board"`
+	Site  string `yaml:"site"`
+	// Role is server, agent, witness or control; [control, witness] is both.
+	Role    Roles             `yaml:"role"`
 	Labels  map[string]string `yaml:"labels"`
 	Taints  []string          `yaml:"taints"`
 	Network Network           `yaml:"network"`
@@ -211,7 +229,7 @@ func (f *Fleet) HeadscaleCA() (string, error) {
 
 // Servers lists the nodes with role server, in the order of the file.
 func (f *Fleet) Servers() []string {
-	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return f.Nodes.by[name].Role != node.Server })
+	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return f.Nodes.by[name].Role.In() != node.Server })
 }
 
 // Contact is whom one calls at a site, "" where nobody is named.

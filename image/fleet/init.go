@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"golang.org/x/crypto/ssh"
 	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -95,6 +98,11 @@ func (o InitOptions) secrets(now time.Time, random io.Reader) (map[string][]byte
 		"intermediate-ca.crt": id.Intermediate.Cert, "intermediate-ca.key": id.Intermediate.Key,
 		"cluster-ca.yaml": bundle,
 	}
+	for _, name := range controlFiles {
+		if out[name], err = newSSHKey(random); err != nil {
+			return nil, err
+		}
+	}
 	for user, name := range map[string]string{clusterca.ServerToken: "server.token", clusterca.AgentToken: "agent.token"} {
 		s, err := clusterca.NewSecret(random)
 		if err != nil {
@@ -107,6 +115,18 @@ func (o InitOptions) secrets(now time.Time, random io.Reader) (map[string][]byte
 		out[name] = []byte(token + "\n")
 	}
 	return out, nil
+}
+
+func newSSHKey(random io.Reader) ([]byte, error) {
+	_, key, err := ed25519.GenerateKey(random)
+	if err != nil {
+		return nil, err
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(block), nil
 }
 
 // bundle puts the files of an identity into one, so that one reference, and

@@ -83,8 +83,10 @@ type object = map[string]any
 
 // words are the types whose form reflection cannot see.
 var words = map[reflect.Type]object{
-	reflect.TypeFor[Duration]():  {"type": "string", "pattern": "^[0-9]+[hdw]$"},
-	reflect.TypeFor[node.Role](): {"enum": []node.Role{node.Server, node.Agent, node.Witness}},
+	reflect.TypeFor[Duration](): {"type": "string", "pattern": "^[0-9]+[hdw]$"},
+	reflect.TypeFor[Roles](): {"anyOf": []object{
+		{"enum": []node.Role{node.Server, node.Agent, node.Witness, node.Control}},
+		{"type": "array", "items": object{"enum": []node.Role{node.Witness, node.Control}}, "minItems": 1, "maxItems": 2, "uniqueItems": true}}},
 	reflect.TypeFor[Ref](): {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": object{
 		"env":  object{"type": "string", "description": "Name of an environment variable."},
 		"file": object{"type": "string", "description": "File, relative to fleet.yaml."},

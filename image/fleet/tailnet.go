@@ -16,12 +16,12 @@ func RoleTag(r node.Role) string { return "tag:k3s-" + string(r) }
 func SiteTag(site string) string { return "tag:site-" + site }
 
 // Tags are those that a node gets with its key.
-func (n Node) Tags() []string { return []string{RoleTag(n.Role), SiteTag(n.Site)} }
+func (n Node) Tags() []string { return []string{RoleTag(n.Role.In()), SiteTag(n.Site)} }
 
 // tags lists all that the fleet uses, sorted.
 func (f *Fleet) tags() []string {
 	var out []string
-	for _, r := range []node.Role{node.Server, node.Agent, node.Witness} {
+	for _, r := range []node.Role{node.Server, node.Agent, node.Witness, node.Control} {
 		out = append(out, RoleTag(r))
 	}
 	for site := range maps.Keys(f.Sites) {
@@ -58,17 +58,18 @@ func (f *Fleet) Policy() ([]byte, error) {
 	owner := []string{f.Cluster.Headscale.User + "@"}
 	servers, witness, agents := RoleTag(node.Server), RoleTag(node.Witness), RoleTag(node.Agent)
 	all, voters := []string{servers, witness, agents}, []string{servers, witness}
+	every := append(slices.Clone(all), RoleTag(node.Control))
 	p := policy{
 		TagOwners: map[string][]string{},
-		NodeAttrs: []nodeAttr{{Target: all, Attr: []string{"cache-network-maps"}}},
+		NodeAttrs: []nodeAttr{{Target: every, Attr: []string{"cache-network-maps"}}},
 		ACLs: []acl{
 			{"accept", "tcp", all, ports("6443", servers, witness)}, // API and supervisor
 			{"accept", "tcp", voters, ports("2379-2380", voters...)},
 			{"accept", "tcp", all, ports("10250", all...)}, // kubelet
 			{"accept", "udp", all, ports("8472", all...)},  // flannel's VXLAN
 			{"accept", "icmp", all, ports("*", all...)},
-			{"accept", "", owner, ports("22,80,443,6443", all...)},
-			{"accept", "icmp", owner, ports("*", all...)},
+			{"accept", "", owner, ports("22,80,443,6443", every...)},
+			{"accept", "icmp", owner, ports("*", every...)},
 		},
 	}
 	for _, tag := range f.tags() {

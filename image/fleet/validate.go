@@ -47,6 +47,7 @@ func (c *checker) cluster() {
 	if cl.K3s.AgentToken.Empty() && c.has(node.Agent) {
 		c.Refuse([]string{"cluster", "k3s", "agentToken"}, "is missing: agents must not have the servers' token, which opens everything")
 	}
+	c.control()
 	switch servers := c.fleet.Servers(); {
 	case len(servers) == 0:
 		c.Refuse([]string{"nodes"}, "has no node with role server")
@@ -56,7 +57,7 @@ func (c *checker) cluster() {
 }
 
 func (c *checker) has(role node.Role) bool {
-	return slices.ContainsFunc(slices.Collect(maps.Values(c.fleet.Nodes.by)), func(n Node) bool { return n.Role == role })
+	return slices.ContainsFunc(slices.Collect(maps.Values(c.fleet.Nodes.by)), func(n Node) bool { return n.Role.In() == role })
 }
 
 // unknown says that a name is none of known, and which comes near.
@@ -94,14 +95,47 @@ func (c *checker) node(name string, boards []string) {
 	case boards != nil && !slices.Contains(boards, n.Board):
 		c.Refuse(append(at, "board"), "%s", unknown(n.Board, "board", boards))
 	}
+	if n.Role.Controls() && len(n.Role) > 1 && !(len(n.Role) == 2 && slices.Contains(n.Role, node.Witness)) {
+		c.Refuse(append(at, "role"), "control goes with witness alone: whoever runs Headscale is open to the world")
+		return
+	}
+	if len(n.Role) > 1 && !n.Role.Controls() {
+		c.Refuse(append(at, "role"), "want one role, or [control, witness]")
+		return
+	}
 	c.trial(name, at)
 }
+
+// control wants one machine at most that runs Headscale, with the keys that it
+// is first met with.
+func (c *checker) control() {
+	var all []string
+	for _, name := range c.fleet.Nodes.Names {
+		if c.fleet.Nodes.by[name].Role.Controls() {
+			all = append(all, name)
+		}
+	}
+	if len(all) > 1 {
+		c.Refuse([]string{"nodes", all[1], "role"}, "%s runs Headscale already: a tailnet has one", all[0])
+	}
+	if len(all) == 0 {
+		return
+	}
+	for name, r := range map[string]Ref{"hostKey": c.fleet.Cluster.Headscale.Server.HostKey, "loginKey": c.fleet.Cluster.Headscale.Server.LoginKey} {
+		if r.Empty() {
+			c.Refuse([]string{"cluster", "headscale", "server", name}, "is missing: %s runs Headscale, and is first met by it; make one with: ssh-keygen -t ed25519 -N '' -f %s/%s", all[0], SecretsDir, controlFiles[name])
+		}
+	}
+}
+
+// controlFiles are how Init calls the keys that Server refers to.
+var controlFiles = map[string]string{"hostKey": "control-host.key", "loginKey": "control-login.key"}
 
 // trial lets node.yaml's own rules judge the answer that the node would get.
 // Secrets are not read for it: one that every rule accepts stands for all.
 func (c *checker) trial(name string, at []string) {
 	f := *c.fleet
-	f.Cluster.K3s.CA, f.Cluster.Headscale.CA = Ref{}, Ref{} // these have a form
+	f.Cluster.K3s.CA, f.Cluster.Headscale.CA, f.Cluster.Headscale.Server = Ref{}, Ref{}, Server{} // these have a form
 	cfg, err := f.answer(name, func(Ref) (secret.String, error) { return "http://placeholder", nil })
 	if err != nil {
 		c.Refuse(at, "%v", err)
@@ -115,6 +149,9 @@ func (c *checker) trial(name string, at []string) {
 	switch {
 	case errors.As(err, &problems):
 		for _, p := range problems {
+			if p.Field == "control.cert" && !c.fleet.Cluster.Headscale.Server.Cert.Empty() {
+				continue // it is judged when it is read
+			}
 			c.Refuse(append(at, source(p.Field)...), "%s", p.Msg)
 		}
 	case err != nil:

@@ -67,7 +67,7 @@ func Read(ctx context.Context, f *fleet.Fleet, server Server, now time.Time) ([]
 	var rows []Row
 	for _, name := range f.Nodes.Names {
 		n, _ := f.Nodes.Get(name)
-		r := Row{Node: name, Site: n.Site, Role: n.Role, State: NoKey}
+		r := Row{Node: name, Site: n.Site, Role: n.Role.In(), State: NoKey}
 		r.key(made[name], keys, now)
 		r.member(n, made[name], members)
 		rows = append(rows, r)

@@ -37,8 +37,10 @@ type Node struct {
 	Board string    `json:"board"`
 	Title string    `json:"title"` // of the board
 	Role  node.Role `json:"role"`
-	Init  bool      `json:"init,omitempty"` // may create the cluster
-	Joins []string  `json:"joins"`          // the servers it looks for
+	// Control says that it runs Headscale.
+	Control bool     `json:"control,omitempty"`
+	Init    bool     `json:"init,omitempty"` // may create the cluster
+	Joins   []string `json:"joins"`          // the servers it looks for
 	// Card says that the node lives from an SD card.
 	Card bool `json:"card"`
 }
@@ -71,8 +73,8 @@ func Make(f *fleet.Fleet, boards Boards) (*Plan, error) {
 		}
 		at := slices.IndexFunc(p.Sites, func(s Site) bool { return s.Name == n.Site })
 		p.Sites[at].Nodes = append(p.Sites[at].Nodes, Node{
-			Name: name, Board: n.Board, Title: b.Title, Role: n.Role, Init: name == f.Cluster.K3s.Init,
-			Joins: slices.DeleteFunc(f.Servers(), func(s string) bool { return s == name }),
+			Name: name, Board: n.Board, Title: b.Title, Role: n.Role.In(), Control: n.Role.Controls(), Init: name == f.Cluster.K3s.Init,
+			Joins: joins(f, name, n.Role.In()),
 			Card:  b.Firmware == board.RaspberryPi,
 		})
 	}
@@ -83,8 +85,16 @@ func Make(f *fleet.Fleet, boards Boards) (*Plan, error) {
 	return p, nil
 }
 
+// joins are the servers that a node of the cluster looks for.
+func joins(f *fleet.Fleet, name string, role node.Role) []string {
+	if role == node.Control {
+		return []string{}
+	}
+	return slices.DeleteFunc(f.Servers(), func(s string) bool { return s == name })
+}
+
 func rank(r node.Role) int {
-	return slices.Index([]node.Role{node.Server, node.Witness, node.Agent}, r)
+	return slices.Index([]node.Role{node.Server, node.Witness, node.Agent, node.Control}, r)
 }
 
 // all lists the nodes of every site that have one of the roles.

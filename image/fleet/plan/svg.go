@@ -123,7 +123,7 @@ func (d *drawing) badge(right, y int, n Node) {
 // icon draws a small board for what lives from a card, a box for the rest.
 func (d *drawing) icon(x, y int, n Node) {
 	switch {
-	case n.Role == node.Witness:
+	case n.Role == node.Witness || n.Control:
 		d.add(`<path class="icon" d="M%d %d a9 9 0 0 1 1 -18 a11 11 0 0 1 20 -2 a8 8 0 0 1 5 20 z"/>`, x+5, y+27)
 	case n.Card:
 		d.add(`<path class="icon" d="M%[1]d %[2]d h36 v24 h-36 z m5 -5 v5 m5 -5 v5 m5 -5 v5 m5 -5 v5 m5 -5 v5 m-14 10 h10 v8 h-10 z"/>`, x, y+8)

@@ -53,6 +53,10 @@ func (n Node) told() string {
 		return "creates the cluster"
 	case n.Init:
 		return "creates the cluster, unless " + others + " has one"
+	case n.Role == node.Control:
+		return "runs Headscale"
+	case n.Control:
+		return "runs Headscale, votes with " + strings.Join(n.Joins, " and ")
 	case n.Role == node.Witness:
 		return "votes with " + strings.Join(n.Joins, " and ")
 	}
