@@ -49,6 +49,7 @@ var leaves = map[string][]string{
 	"image/mint":            {"firstboot/secret", "image/atomicfile", "image/fleet", "image/flock", "image/headscale"},
 	"image/card":            {"firstboot/node", "image/flash", "image/fleet", "image/mint"},
 	"image/kubeconfig":      {"image/clusterca"},
+	"image/control":         {"firstboot/secret", "image/fleet", "image/headscale", "image/mint"},
 	"image/label":           {"image/board"},
 	"image/roster":          {"firstboot/node", "image/fleet", "image/headscale", "image/mint"},
 	"image/headscale":       {"firstboot/secret"},

@@ -34,6 +34,7 @@ var verbs = []verb{
 	{"firewall", "keep everybody out but the tailnet (a service)", keepFirewall},
 	{"status", "[--json] print how far this node is", printStatus},
 	{"retry", "look at node.yaml again and try again now", retry},
+	{"key", "put a new key for the tailnet, from standard input, into node.yaml", takeKey},
 	{"doctor", "check the firewall, and what k3s and Longhorn need", runDoctor},
 	{"health", "[--timeout 10m] wait until this system deserves to be kept", health},
 	{"bless", "mark the running slot as good", bless},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/display"
 	"github.com/going-mobile/imagebuilder/firstboot/doctor"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
 // refreshEvery is how often the screen is put right.
@@ -91,6 +93,17 @@ func retry(_ context.Context, h firstboot.Host, args []string) error {
 		return err
 	}
 	return firstboot.Retry(h.Files, h.Clock)
+}
+
+func takeKey(_ context.Context, h firstboot.Host, args []string) error {
+	if err := flags("key", args, nil); err != nil {
+		return err
+	}
+	text, err := io.ReadAll(io.LimitReader(os.Stdin, 4<<10))
+	if err != nil {
+		return err
+	}
+	return firstboot.TakeKey(h.Files, h.Clock, secret.String(strings.TrimSpace(string(text))))
 }
 
 func runDoctor(ctx context.Context, h firstboot.Host, args []string) error {

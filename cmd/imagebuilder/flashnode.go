@@ -43,11 +43,13 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 	if err := n.images(cmd, f, cards, quiet); err != nil {
 		return err
 	}
-	m, err := openMint(f)
-	if err != nil {
-		return err
+	var m *mint.Mint
+	if slices.ContainsFunc(cards, func(c card.Card) bool { return c.Node != f.Control() }) {
+		if m, err = openMint(f); err != nil {
+			return err
+		}
+		defer m.Close()
 	}
-	defer m.Close()
 	u := newUI(quiet)
 	opt.Progress = u
 	written, err := writeCards(cmd, f, m, cards, opt)
@@ -98,14 +100,19 @@ func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card
 		if err != nil {
 			return err
 		}
-		if built[of.Board] == "" {
-			result, err := (&buildFlags{board: of.Board, quiet: quiet}).build(cmd)
+		b := &buildFlags{board: of.Board, quiet: quiet}
+		if of.Role.Controls() {
+			b.opt.Overlays, b.opt.Out = []string{"headscale"}, "dist/"+of.Board+"-headscale.img"
+		}
+		kind := of.Board + b.opt.Out
+		if built[kind] == "" {
+			result, err := b.build(cmd)
 			if err != nil {
 				return err
 			}
-			built[of.Board] = result.Image
+			built[kind] = result.Image
 		}
-		cards[i].Image = built[of.Board]
+		cards[i].Image = built[kind]
 	}
 	return nil
 }
@@ -125,6 +132,10 @@ func printCard(cmd *cobra.Command, c card.Card, written *card.Written) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	printWritten(w, c.Target, written.Result)
 	fmt.Fprintf(w, "node\t%s\n", c.Node)
+	if written.Key == nil {
+		fmt.Fprintf(w, "key\tnone yet: when it is switched on, 'imagebuilder headscale init'\n")
+		return w.Flush()
+	}
 	expires := written.Key.Expires.Local().Format("2 January 2006 15:04")
 	if written.Key.Replaced {
 		expires += "; the unused key that it had is expired now"

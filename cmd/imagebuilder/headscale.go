@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/mint"
@@ -39,8 +40,51 @@ func newHeadscale() *cobra.Command {
 		Use:   "headscale",
 		Short: "Work with the fleet's Headscale",
 	}
-	cmd.AddCommand(newPolicy())
+	cmd.AddCommand(newHeadscaleInit(), newPolicy())
 	return cmd
+}
+
+func newHeadscaleInit() *cobra.Command {
+	var file, address string
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Bring the fleet's own Headscale into service",
+		Long: `Bring the Headscale of the node with role control into service, once that has
+been switched on: over ssh, to the machine with the host key made at home and to
+no other, make the API key and keep it where apiKey says; over the API, make the
+user and apply the policy; then give the machine a key of its own, with which it
+joins its tailnet. All of it can be done again.`,
+		Example: `  imagebuilder headscale init
+  imagebuilder headscale init --address 203.0.113.7   # before the name leads there`,
+		Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := loadFleet(file)
+			if err != nil {
+				return err
+			}
+			d, err := control.Init(cmd.Context(), f, address, time.Now)
+			if err != nil {
+				return err
+			}
+			return printHeadscaleInit(cmd, f, d)
+		},
+	}
+	fleetFlag(cmd, &file)
+	cmd.Flags().StringVar(&address, "address", "", "HOST or HOST:SSHPORT: where the machine is, if not where its name leads")
+	return cmd
+}
+
+func printHeadscaleInit(cmd *cobra.Command, f *fleet.Fleet, d *control.Done) error {
+	h := f.Cluster.Headscale
+	key, member := "is good", "is a member of its tailnet"
+	if d.Created {
+		key = "was made, for a year"
+	}
+	if !d.Member {
+		member = "has a key of its own and joins its tailnet"
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "the API key in %s %s\nuser %s and the fleet's policy are in place at %s\n%s %s\n", h.APIKey, key, h.User, h.URL, d.Node, member)
+	return err
 }
 
 func newPolicy() *cobra.Command {

@@ -27,28 +27,36 @@ type Card struct {
 // Written is a card that was.
 type Written struct {
 	*flash.Result
-	Key *mint.Key
+	Key *mint.Key // nil for the node that runs Headscale
 }
 
-// Write makes a node's card.
+// Write makes a node's card. The one that runs Headscale gets no key, as there is
+// nobody yet who could make it ("headscale init"); m may be nil for it.
 func Write(ctx context.Context, f *fleet.Fleet, m *mint.Mint, c Card, opt flash.Options) (*Written, error) {
 	cfg, err := f.Config(c.Node)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", c.Node, err)
 	}
+	if cfg.Control != nil {
+		result, err := write(ctx, cfg, c, opt)
+		if err != nil {
+			return nil, err
+		}
+		return &Written{Result: result}, nil
+	}
 	key, err := m.New(ctx, c.Node, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	result, err := write(ctx, cfg, key, c, opt)
+	cfg.Headscale.AuthKey = key.Text
+	result, err := write(ctx, cfg, c, opt)
 	if err != nil {
 		return nil, errors.Join(err, m.Expire(ctx, key))
 	}
 	return &Written{result, key}, nil
 }
 
-func write(ctx context.Context, cfg *node.Config, key *mint.Key, c Card, opt flash.Options) (*flash.Result, error) {
-	cfg.Headscale.AuthKey = key.Text
+func write(ctx context.Context, cfg *node.Config, c Card, opt flash.Options) (*flash.Result, error) {
 	text, err := node.Marshal(cfg)
 	if err != nil {
 		return nil, err

@@ -71,9 +71,9 @@ func (f *Fleet) control(c *node.Config, read reader) (err error) {
 	if err != nil || login.Empty() {
 		return err
 	}
-	signer, err := ssh.ParsePrivateKey([]byte(login.Reveal()))
+	signer, err := parseSSHKey(s.LoginKey, "loginKey", login)
 	if err != nil {
-		return fmt.Errorf("cluster.headscale.server.loginKey: %s is no private key of OpenSSH's form without a passphrase", s.LoginKey)
+		return err
 	}
 	c.SSH.AuthorizedKeys = append(c.SSH.AuthorizedKeys, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))+" headscale-init")
 	if slices.Contains(c.OpenToLAN(), "ssh") && !slices.Contains(c.Firewall.Public, "ssh") {

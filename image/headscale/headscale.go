@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -51,6 +52,19 @@ func New(base string, apiKey secret.String, ca string) (*Client, error) {
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}
 	return &Client{base: strings.TrimSuffix(base, "/"), key: apiKey, http: &http.Client{Timeout: 30 * time.Second, Transport: transport}}, nil
+}
+
+// DialAt makes the client look for its server at another host than its address
+// names, such as before that name leads there. Certificates are still judged by
+// the name.
+func (c *Client) DialAt(host string) {
+	c.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(host, port))
+	}
 }
 
 // ErrUnauthorized means that the server does not accept the API key.

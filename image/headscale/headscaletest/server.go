@@ -80,7 +80,7 @@ func StartAt(t testing.TB, listen, public string) *Server {
 	s.Run()
 	s.exec("users", "create", "fleet", "-o", "json")
 	s.exec("policy", "set", "-f", filepath.Join(dir, "policy.hujson"))
-	s.APIKey = secret.String(lastLine(s.exec("apikeys", "create", "--expiration", "24h")))
+	s.APIKey = s.NewAPIKey()
 	if s.Client, err = headscale.New(fmt.Sprintf("http://%s:%d", listen, port), s.APIKey, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +159,12 @@ func (s *Server) listen() string {
 		}
 	}
 	return s.URL
+}
+
+// NewAPIKey makes one as its owner would, on the machine.
+func (s *Server) NewAPIKey() secret.String {
+	s.t.Helper()
+	return secret.String(lastLine(s.exec("apikeys", "create", "--expiration", "24h")))
 }
 
 // Stop kills the server, as a power cut would.

@@ -1,0 +1,205 @@
+// Package control brings the fleet's own Headscale into service, once the
+// machine with role control has been switched on: over ssh it gets the API key,
+// over the API user and policy, and gives the machine the key with which that
+// joins its own tailnet.
+//
+// It talks to no machine but the one that shows the ssh key made at home for it,
+// and refuses to replace an API key that it finds. All can be done again.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/mint"
+)
+
+// Done says what Init did, or found done.
+type Done struct {
+	Node string
+	// Created says that the API key is a new one.
+	Created bool
+	// Member says that the machine was in its tailnet; otherwise it has a key
+	// now, and joins.
+	Member bool
+}
+
+// keyLife is how long the API key is good for.
+const keyLife = 365 * 24 * time.Hour
+
+// Init brings the fleet's Headscale into service. Address is where the machine
+// is, HOST or HOST:SSHPORT, while the name in the fleet's file does not lead
+// there; "" is that name.
+func Init(ctx context.Context, f *fleet.Fleet, address string, now func() time.Time) (*Done, error) {
+	name := f.Control()
+	if name == "" {
+		return nil, errors.New("no node of the fleet has role control: its Headscale is somebody else's")
+	}
+	at, err := place(f, address)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{fleet: f, name: name, at: at, now: now}
+	defer s.close()
+	d := &Done{Node: name}
+	if d.Created, err = s.apiKey(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.furnish(ctx); err != nil {
+		return nil, err
+	}
+	d.Member, err = s.join(ctx)
+	return d, err
+}
+
+// server is the machine that runs Headscale.
+type server struct {
+	fleet *fleet.Fleet
+	name  string
+	at    location
+	now   func() time.Time
+	shell *shell // once somebody needs it
+	api   *headscale.Client
+}
+
+func (s *server) close() {
+	if s.shell != nil {
+		s.shell.close()
+	}
+}
+
+// apiKey finds the fleet's API key good, or makes it where there is none.
+func (s *server) apiKey(ctx context.Context) (created bool, err error) {
+	key, err := s.fleet.APIKey()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if key, err = s.createKey(ctx); err != nil {
+			return false, err
+		}
+		created = true
+	case err != nil:
+		return false, errors.Join(err, s.fleet.CanKeepAPIKey())
+	}
+	ca, err := s.fleet.HeadscaleCA()
+	if err != nil {
+		return false, err
+	}
+	if s.api, err = headscale.New(s.fleet.Cluster.Headscale.URL, key, ca); err != nil {
+		return false, err
+	}
+	if s.at.explicit {
+		s.api.DialAt(s.at.host)
+	}
+	_, err = s.api.Users(ctx)
+	if errors.Is(err, headscale.ErrUnauthorized) && !created {
+		return false, fmt.Errorf("there is an API key already in %s, which %s does not take: if it is of an earlier server, or a year old, remove it and do this again",
+			s.fleet.Cluster.Headscale.APIKey, s.name)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s has Headscale, but not at %s: %w", s.name, s.fleet.Cluster.Headscale.URL, err)
+	}
+	return created, nil
+}
+
+// createKey makes the API key on the machine, and keeps it at home before
+// anything is done with it.
+func (s *server) createKey(ctx context.Context) (secret.String, error) {
+	if err := s.fleet.CanKeepAPIKey(); err != nil {
+		return "", err
+	}
+	sh, err := s.ssh(ctx)
+	if err != nil {
+		return "", err
+	}
+	out, err := sh.run(ctx, fmt.Sprintf("headscale apikeys create --expiration %dh", int(keyLife.Hours())), "")
+	if err != nil {
+		return "", fmt.Errorf("Headscale does not run on %s yet (look there: firstboot status): %w", s.name, err)
+	}
+	key := lastLine(out)
+	if !strings.HasPrefix(key, "hskey-api-") && strings.Count(key, ".") != 1 { // before 0.28
+		return "", fmt.Errorf("the answer of %s is no API key", s.name)
+	}
+	return secret.String(key), s.fleet.KeepAPIKey(secret.String(key))
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// furnish makes user and policy what the fleet needs.
+func (s *server) furnish(ctx context.Context) error {
+	if _, err := s.api.CreateUser(ctx, s.fleet.Cluster.Headscale.User); err != nil {
+		return err
+	}
+	policy, err := s.fleet.Policy()
+	if err != nil {
+		return err
+	}
+	return s.api.SetPolicy(ctx, string(policy))
+}
+
+// join gives the machine a key of its own, unless it is a member.
+func (s *server) join(ctx context.Context) (member bool, err error) {
+	nodes, err := s.api.Nodes(ctx)
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(nodes, func(n headscale.Node) bool { return n.GivenName == s.name }) {
+		return true, nil
+	}
+	sh, err := s.ssh(ctx)
+	if err != nil {
+		return false, err
+	}
+	m, err := mint.Open(s.fleet, s.api)
+	if err != nil {
+		return false, err
+	}
+	defer m.Close()
+	key, err := m.New(ctx, s.name, s.now())
+	if err != nil {
+		return false, err
+	}
+	if _, err := sh.run(ctx, "firstboot key", key.Text.Reveal()+"\n"); err != nil {
+		return false, errors.Join(fmt.Errorf("%s does not take its key: %w", s.name, err), m.Expire(ctx, key))
+	}
+	return false, nil
+}
+
+// mostDrift is how far the clocks may be apart: certificates are made for the
+// hour in which they are asked for.
+const mostDrift = 5 * time.Minute
+
+// ssh logs in, once, and looks at the clock before anything else.
+func (s *server) ssh(ctx context.Context) (*shell, error) {
+	if s.shell != nil {
+		return s.shell, nil
+	}
+	sh, err := s.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.shell = sh
+	out, err := sh.run(ctx, "date +%s", "")
+	if err != nil {
+		return nil, fmt.Errorf("ask %s for the time: %w", s.name, err)
+	}
+	seconds, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("the answer of %s is no time", s.name)
+	}
+	if drift := time.Unix(seconds, 0).Sub(s.now()).Round(time.Minute); drift.Abs() > mostDrift {
+		return nil, fmt.Errorf("the clock of %s is off by %v (or this computer's is): keys and certificates would be born expired; wait until it has found a time server, or name one in its node.yaml (network: ntp:)", s.name, drift)
+	}
+	return sh, nil
+}

@@ -1,0 +1,106 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+)
+
+// location is where the machine is.
+type location struct {
+	host, port string // of ssh
+	explicit   bool   // and not what the fleet's file says
+}
+
+func place(f *fleet.Fleet, address string) (location, error) {
+	if address == "" {
+		u, err := url.Parse(f.Cluster.Headscale.URL)
+		if err != nil {
+			return location{}, err
+		}
+		return location{u.Hostname(), "22", false}, nil
+	}
+	if host, port, err := net.SplitHostPort(address); err == nil && host != "" {
+		return location{host, port, true}, nil
+	}
+	return location{strings.Trim(address, "[]"), "22", true}, nil
+}
+
+// shell is a login as root.
+type shell struct{ client *ssh.Client }
+
+func (s *shell) close() { _ = s.client.Close() }
+
+// dialTime bounds the way to a login.
+const dialTime = 30 * time.Second
+
+// errStranger means that another machine answers.
+var errStranger = errors.New("another ssh host key than the one made for it")
+
+// dial logs in to the machine that shows the key made at home, and to no other.
+func (s *server) dial(ctx context.Context) (*shell, error) {
+	host, login, err := s.fleet.ControlKeys()
+	if err != nil {
+		return nil, err
+	}
+	config := &ssh.ClientConfig{
+		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(login)}, Timeout: dialTime,
+		// The machine has a key of another kind besides, which nobody knows.
+		HostKeyAlgorithms: []string{host.PublicKey().Type()},
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			if !bytes.Equal(key.Marshal(), host.PublicKey().Marshal()) {
+				return errStranger
+			}
+			return nil
+		},
+	}
+	address := net.JoinHostPort(s.at.host, s.at.port)
+	conn, err := (&net.Dialer{Timeout: dialTime}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s does not answer at %s (%w): is it switched on, does the name lead to it (else --address), and does its provider let ssh in?", s.name, address, err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(dialTime))
+	c, channels, requests, err := ssh.NewClientConn(conn, address, config)
+	if err != nil {
+		return nil, errors.Join(s.refused(address, err), conn.Close())
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return &shell{ssh.NewClient(c, channels, requests)}, nil
+}
+
+// refused says what a failed login means.
+func (s *server) refused(address string, err error) error {
+	switch {
+	case errors.Is(err, errStranger), strings.Contains(err.Error(), "no common algorithm for host key"):
+		return fmt.Errorf("the machine at %s is not %s: it shows %w; nothing was told to it. If it is meant to be, write its card again (imagebuilder flash --node %s)", address, s.name, errStranger, s.name)
+	case strings.Contains(err.Error(), "unable to authenticate"):
+		return fmt.Errorf("%s does not take the key of cluster.headscale.server.loginKey: was its card written with another one? (%w)", s.name, err)
+	}
+	return fmt.Errorf("log in to %s at %s: %w", s.name, address, err)
+}
+
+// run runs a command with an input and returns what it printed. What it says
+// on standard error is the error; the input, which may be a secret, is not.
+func (s *shell) run(ctx context.Context, command, input string) (string, error) {
+	session, err := s.client.NewSession()
+	if err != nil {
+		return "", err
+	}
+	defer session.Close()
+	defer context.AfterFunc(ctx, func() { _ = s.client.Close() })()
+	var stdout, stderr bytes.Buffer
+	session.Stdin, session.Stdout, session.Stderr = strings.NewReader(input), &stdout, &stderr
+	if err := session.Run(command); err != nil {
+		return "", errors.Join(ctx.Err(), fmt.Errorf("%s: %w", lastLine(stderr.String()), err))
+	}
+	return stdout.String(), nil
+}

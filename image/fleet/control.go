@@ -1,0 +1,100 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"filippo.io/age"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+)
+
+// ControlKeys reads what the machine that runs Headscale is known by, and what
+// opens it.
+func (f *Fleet) ControlKeys() (host, login ssh.Signer, err error) {
+	s := f.Cluster.Headscale.Server
+	if host, err = f.sshKey(s.HostKey, "hostKey"); err != nil {
+		return nil, nil, err
+	}
+	login, err = f.sshKey(s.LoginKey, "loginKey")
+	return host, login, err
+}
+
+func (f *Fleet) sshKey(r Ref, name string) (ssh.Signer, error) {
+	text, err := r.read(f.dir)
+	if err != nil {
+		return nil, fmt.Errorf("cluster.headscale.server.%s: %w", name, err)
+	}
+	return parseSSHKey(r, name, text)
+}
+
+// parseSSHKey says nothing of the text, which is a secret.
+func parseSSHKey(r Ref, name string, text secret.String) (ssh.Signer, error) {
+	key, err := ssh.ParsePrivateKey([]byte(text.Reveal()))
+	if err != nil || key.PublicKey().Type() != ssh.KeyAlgoED25519 {
+		return nil, fmt.Errorf("cluster.headscale.server.%s: %s is no ed25519 key in OpenSSH's form without a passphrase", name, r)
+	}
+	return key, nil
+}
+
+// CanKeepAPIKey says why a new key of the API could not be kept, nil if it can.
+func (f *Fleet) CanKeepAPIKey() error {
+	r := f.Cluster.Headscale.APIKey
+	switch {
+	case r.Env != "":
+		return fmt.Errorf("cluster.headscale.apiKey names the environment variable %s, where no new key can be kept: name a file, such as {file: %s/headscale.key}", r.Env, SecretsDir)
+	case r.Age != "":
+		_, err := ownRecipients()
+		return err
+	}
+	return nil
+}
+
+// KeepAPIKey writes a new key of the API where apiKey says, for its owner alone.
+// One that is there is not touched.
+func (f *Fleet) KeepAPIKey(key secret.String) error {
+	if err := f.CanKeepAPIKey(); err != nil {
+		return err
+	}
+	r := f.Cluster.Headscale.APIKey
+	name, data := within(f.dir, r.File+r.Age), []byte(key.Reveal()+"\n")
+	if _, err := os.Lstat(name); err == nil {
+		return fmt.Errorf("%s is there already", r)
+	}
+	if r.Age != "" {
+		recipients, err := ownRecipients()
+		if err != nil {
+			return err
+		}
+		if data, _, err = (InitOptions{Recipients: recipients}).seal(data); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(name, data, 0o600)
+}
+
+// ownRecipients are those of the owner's own age identities: what is encrypted
+// for them, they can read.
+func ownRecipients() ([]age.Recipient, error) {
+	ids, err := identities()
+	if err != nil {
+		return nil, err
+	}
+	var out []age.Recipient
+	for _, id := range ids {
+		if x, ok := id.(*age.X25519Identity); ok {
+			out = append(out, x.Recipient())
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("$" + AgeIdentityEnv + " names no identity that something can be encrypted for")
+	}
+	return out, nil
+}
