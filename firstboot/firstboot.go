@@ -17,7 +17,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 // Step is one thing that must be true of a node.
@@ -41,7 +44,7 @@ type machine struct {
 
 // steps lists the steps for a node in their order.
 func (m *machine) steps() []Step {
-	return []Step{
+	all := []Step{
 		{"identity", m.identityDone, m.identityDo},
 		{"clock", m.clockDone, m.clockDo},
 		{"components", m.componentsDone, m.componentsDo},
@@ -53,6 +56,10 @@ func (m *machine) steps() []Step {
 		{"seal", m.sealDone, m.sealDo},
 		{"longhorn", m.longhornDone, m.longhornDo},
 	}
+	if m.cfg.Role == node.Control {
+		return slices.DeleteFunc(all, func(s Step) bool { return s.Name == "k3s" || s.Name == "longhorn" })
+	}
+	return all
 }
 
 // Options of Run.

@@ -54,6 +54,8 @@ func (m *machine) clusterFault(ctx context.Context) *Problem {
 		if _, err := m.ask(ctx, adminConf, "/readyz"); err != nil {
 			return m.k3sFault(ctx, err)
 		}
+	case node.Control: // no part of the cluster
+		return nil
 	case node.Witness: // it has no API of its own to ask
 		if err := m.Net.Etcd(ctx); err != nil {
 			return m.k3sFault(ctx, fmt.Errorf("its etcd does not vote yet: %w", err))

@@ -99,6 +99,7 @@ type entry struct {
 	mode    fs.FileMode
 	link    string
 	uid     int
+	gid     int
 	changed time.Time
 }
 

@@ -106,7 +106,7 @@ func (w memFiles) Put(name string, r io.Reader, a firstboot.Attr) error {
 	}
 	return w.do("put "+name, func() error {
 		w.put(name, string(data))
-		w.files[name].mode, w.files[name].uid = a.Mode, a.UID
+		w.files[name].mode, w.files[name].uid, w.files[name].gid = a.Mode, a.UID, a.GID
 		return nil
 	})
 }

@@ -1,8 +1,15 @@
 package node_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -142,6 +149,26 @@ func TestErrorsShowNoValues(t *testing.T) {
 	}
 }
 
+// control is a node that runs Headscale.
+func control(rest string) string {
+	return "version: 1\nnode: vps\nsite: cloud\nrole: control\nheadscale: {url: https://headscale.example.net}\n" + rest
+}
+
+// certificate is one for other.example.net, as a JSON string.
+func certificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"other.example.net"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Quote(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+}
+
 func TestRefusals(t *testing.T) {
 	edit := func(yaml, from, to string) string {
 		if !strings.Contains(yaml, from) {
@@ -172,6 +199,16 @@ func TestRefusals(t *testing.T) {
 		{"identity of an agent", edit(minimal, "boot.secret}", "boot.secret, ca: {x: y}}"), node.Invalid, `field "k3s.ca": is for the server that creates the cluster`},
 		{"half an identity", edit(full, "init: true", "init: true\n  ca: {server-ca.crt: x}"), node.Invalid, `field "k3s.ca": want exactly the files client-ca.crt, `},
 		{"identity without PEM", edit(full, "init: true", "init: true\n  ca: {server-ca.crt: x}"), node.Invalid, `field "k3s.ca": server-ca.crt is not in PEM form`},
+		{"server with control", edit(full, "role: server", "role: server\ncontrol: {}"), node.Invalid, `field "control": is for a node with role control or witness`},
+		{"control without its section", control(""), node.Invalid, `field "control": is missing`},
+		{"control of a cluster", control("control: {}\nk3s: {servers: [home-pi]}\n"), node.Invalid, `field "k3s": is for nodes of the cluster`},
+		{"control in the open", edit(control("control: {}\n"), "https:", "http:"), node.Invalid, "serves https alone"},
+		{"a certificate for an address", edit(control("control: {}\n"), "headscale.example.net", "203.0.113.7"), node.Invalid, `field "control.cert": is missing; Let's Encrypt wants a name`},
+		{"another's certificate", control("control: {cert: " + certificate(t) + "}\n"), node.Invalid, "not headscale.example.net"},
+		{"a certificate without its key", edit(control("control: {cert: "+certificate(t)+"}\n"), "headscale.", "other."), node.Invalid, `field "control.key": is missing`},
+		{"another's key", edit(control("control: {key: x, cert: "+certificate(t)+"}\n"), "headscale.", "other."), node.Invalid, `field "control.key": is not the key of the certificate`},
+		{"a key alone", control("control: {key: x}\n"), node.Invalid, `field "control.key": is without a certificate`},
+		{"ssh host key", edit(minimal, "role: agent", "role: agent\nssh: {hostKey: ssh-ed25519}"), node.Invalid, `field "ssh.hostKey": want a private key in OpenSSH's form`},
 		{"role", edit(minimal, "role: agent", "role: agnet"), node.Invalid, `field "role": unknown role (did you mean "agent"?)`},
 		{"url", edit(minimal, "https://headscale.example.net", "headscale.example.net"), node.Invalid, `field "headscale.url"`},
 		{"url path", edit(minimal, "example.net,", "example.net/admin,"), node.Invalid, "remove the rest"},

@@ -1,0 +1,132 @@
+package fleet
+
+import (
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// vps makes the example's file one of a fleet that runs its own Headscale.
+func vps(role string) string {
+	return strings.NewReplacer(
+		"{env: HEADSCALE_API_KEY}", "{file: secrets/headscale.key}\n    server: {hostKey: {file: secrets/control-host.key}, loginKey: {file: secrets/control-login.key}}",
+		"  cabin: {t", "  cloud: {}\n  cabin: {t",
+		"  home-box:", "  vps: {board: generic-arm64, site: cloud, role: "+role+"}\n  home-box:",
+	).Replace(string(Example))
+}
+
+func loadVPS(t *testing.T, role string) *Fleet {
+	t.Helper()
+	name := directory(t, vps(role))
+	for _, file := range controlFiles {
+		key, err := newSSHKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(filepath.Dir(name), "secrets", file), key, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := LoadFile(name, append(known, "generic-arm64"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestControl: the machine that runs Headscale is met by a key made at home, lets
+// its owner in from anywhere and, without the cluster, has none of its secrets.
+func TestControl(t *testing.T) {
+	for role, want := range map[string]node.Role{"control": node.Control, "[control, witness]": node.Witness, "[witness, control]": node.Witness} {
+		f := loadVPS(t, role)
+		c, err := f.Config("vps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, login, err := f.ControlKeys()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case f.Control() != "vps", c.Role != want, c.Control == nil, c.SSH.HostKey.Empty():
+			t.Errorf("%s: %+v", role, c)
+		case !slices.Equal(c.Firewall.Public, []string{"ssh"}), len(c.SSH.AuthorizedKeys) != 1, !strings.HasPrefix(c.SSH.AuthorizedKeys[0], login.PublicKey().Type()):
+			t.Errorf("%s: %v, %v", role, c.Firewall, c.SSH.AuthorizedKeys)
+		case c.K3s.Token.Empty() != (want == node.Control):
+			t.Errorf("%s: token %q", role, c.K3s.Token.Reveal())
+		}
+		data, err := node.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := node.Load("node.yaml", data); err != nil {
+			t.Errorf("%s: the node refuses its answer: %v", role, err)
+		}
+		if other, err := f.Config("home-box"); err != nil || other.Control != nil || !other.SSH.HostKey.Empty() || len(other.SSH.AuthorizedKeys) != 0 {
+			t.Errorf("another node's: %+v, %v", other, err)
+		}
+	}
+	for text, want := range map[string]string{
+		vps("[control, agent]"): "control goes with witness alone",
+		vps("[server, agent]"):  "want one role, or [control, witness]",
+		vps("contrl"):           "unknown role (did you mean \"control\"?)",
+		vps("server"):           "",
+		strings.Replace(vps("control"), "loginKey", "LoginKey", 1):                                                            "did you mean \"loginKey\"?",
+		strings.Replace(vps("control"), ", loginKey: {file: secrets/control-login.key}", "", 1):                               "ssh-keygen -t ed25519 -N '' -f secrets/control-login.key",
+		strings.Replace(vps("control"), "role: agent", "role: control", 1):                                                    "a tailnet has one",
+		strings.Replace(vps("control"), "https://headscale.example.net", "http://192.168.1.5:8080", 1):                        "serves https alone",
+		strings.Replace(vps("control"), "server: {host", "server: {cert: {file: secrets/c}, key: {file: secrets/k}, host", 1): "",
+	} {
+		_, err := Load("fleet.yaml", []byte(text), append(known, "generic-arm64"))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// TestAPIKeyIsKept where apiKey says, for its owner alone, and never over another.
+func TestAPIKeyIsKept(t *testing.T) {
+	f := loadVPS(t, "control")
+	name := filepath.Join(f.Dir(), "secrets/headscale.key")
+	if err := f.KeepAPIKey("hskey-api-1"); err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := os.Stat(name); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("kept as %v, %v", fi, err)
+	}
+	if err := f.KeepAPIKey("hskey-api-2"); err == nil || !strings.Contains(err.Error(), "is there already") {
+		t.Errorf("the second: %v", err)
+	}
+	if key, err := f.APIKey(); err != nil || key != "hskey-api-1" {
+		t.Errorf("read as %s, %v", key.Reveal(), err)
+	}
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(AgeIdentityEnv, filepath.Join(f.Dir(), "id"))
+	if err := os.WriteFile(filepath.Join(f.Dir(), "id"), []byte(id.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.Cluster.Headscale.APIKey = Ref{Age: "secrets/headscale.key.age"}
+	if err := f.KeepAPIKey("hskey-api-3"); err != nil {
+		t.Fatal(err)
+	}
+	if key, err := f.APIKey(); err != nil || key != "hskey-api-3" {
+		t.Errorf("read as %s, %v", key.Reveal(), err)
+	}
+	if text, _ := os.ReadFile(name + ".age"); strings.Contains(string(text), "hskey") {
+		t.Error("it is not encrypted")
+	}
+	f.Cluster.Headscale.APIKey = Ref{Env: "X"}
+	if err := f.KeepAPIKey("hskey-api-4"); err == nil || !strings.Contains(err.Error(), "name a file") {
+		t.Errorf("a variable: %v", err)
+	}
+}
