@@ -67,11 +67,15 @@ func (h *Host) acceptUnsigned(g, own *given) error {
 	if err != nil {
 		return err
 	}
+	control, err := controlSecrets(g.cfg)
+	if err != nil {
+		return err
+	}
 	// The own copy has forgotten what was in these; the node has them.
 	for _, f := range []struct {
 		field string
 		want  []file
-	}{{"files", files}, {"k3s.ca", identityFiles(g.cfg)}, {"control", controlSecrets(g.cfg)}, {"ssh.hostKey", hostKeyFiles(g.cfg)}} {
+	}{{"files", files}, {"k3s.ca", identityFiles(g.cfg)}, {"control", control}, {"ssh.hostKey", hostKeyFiles(g.cfg)}} {
 		if same, err := h.allMatch(f.want); err != nil {
 			return err
 		} else if !same && !slices.Contains(changed, f.field) {

@@ -2,6 +2,7 @@ package firstboot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"gopkg.in/yaml.v3"
@@ -19,7 +20,7 @@ const (
 	controlConf = controlDir + "/config.yaml"
 	controlCert = controlDir + "/tls.crt"
 	controlKey  = controlDir + "/tls.key"
-	controlData = "/var/lib/headscale"
+	controlData = contract.HeadscaleData
 )
 
 func (m *machine) controlDone(ctx context.Context) (bool, error) {
@@ -40,10 +41,15 @@ func (m *machine) controlDo(ctx context.Context) error {
 			return problem("control", err.Error()).because(err)
 		}
 	}
-	if p := m.controlFault(ctx); p != nil {
+	p := m.controlFault(ctx)
+	if p == nil {
+		return nil
+	}
+	if ready, err := m.Units.Ready(ctx, contract.HeadscaleUnit); err != nil || ready {
 		return p
 	}
-	return nil
+	log, err := m.Units.Log(ctx, contract.HeadscaleUnit, 10)
+	return problem("control", lastLine(log)).because(errors.Join(p, err))
 }
 
 // controlGroup are the files that Headscale runs from; they are gone from a
@@ -67,16 +73,27 @@ func (m *machine) controlGroup() (group, error) {
 		cert.data = []byte(m.cfg.Control.Cert)
 	}
 	cert.absent = len(cert.data) == 0
-	return group{"control", append(controlSecrets(m.cfg), cert, config), m.retell(contract.HeadscaleUnit)}, nil
+	all, err := controlSecrets(m.cfg)
+	return group{"control", append(all, cert, config), m.retell(contract.HeadscaleUnit)}, err
 }
 
-// controlSecrets is the certificate's key, which a sealed node.yaml has no
-// longer, and the node keeps.
-func controlSecrets(c *node.Config) []file {
-	if c.Control == nil || c.Control.Key.Empty() {
-		return nil
+// controlSecrets are the certificate's key and the bucket's, which a sealed
+// node.yaml has no longer, and the node keeps.
+func controlSecrets(c *node.Config) (out []file, err error) {
+	if c.Control == nil {
+		return nil, nil
 	}
-	return []file{{path: controlKey, data: []byte(c.Control.Key.Reveal()), mode: 0o640, gid: contract.HeadscaleID}}
+	if !c.Control.Key.Empty() {
+		out = append(out, file{path: controlKey, data: []byte(c.Control.Key.Reveal()), mode: 0o640, gid: contract.HeadscaleID})
+	}
+	if b := c.Control.Backup; b.S3 == nil || !b.S3.SecretKey.Empty() {
+		text, err := yaml.Marshal(b)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, file{path: contract.HeadscaleStores, data: append([]byte(generated), text...), mode: 0o600})
+	}
+	return out, nil
 }
 
 // hostKeyFiles is the key that node.yaml brings.

@@ -58,6 +58,7 @@ var leaves = map[string][]string{
 	"firstboot/secret":      {},
 	"firstboot/transfer":    {},
 	"firstboot/contract":    {},
+	"firstboot/backup":      {"firstboot/node"},
 	"firstboot/disks":       {"firstboot/contract", "firstboot/disks/ptable", "firstboot/node"},
 	"firstboot/node":        {"firstboot/nearest", "firstboot/contract", "firstboot/secret", "firstboot/strictyaml"},
 	"image/fetch":           {"firstboot/transfer", "image/atomicfile", "image/flock", "image/progress"},

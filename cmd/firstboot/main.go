@@ -36,6 +36,8 @@ var verbs = []verb{
 	{"retry", "look at node.yaml again and try again now", retry},
 	{"key", "put a new key for the tailnet, from standard input, into node.yaml", takeKey},
 	{"doctor", "check the firewall, and what k3s and Longhorn need", runDoctor},
+	{"headscale-backup", "copy Headscale's database and keys to where node.yaml says (a timer)", backUpHeadscale},
+	{"headscale-restore", "bring them back where there are none (before Headscale starts)", restoreHeadscale},
 	{"health", "[--timeout 10m] wait until this system deserves to be kept", health},
 	{"bless", "mark the running slot as good", bless},
 	{"wait-tailnet", "[--timeout 90s] wait until k3s may start: the tailnet is up, its server is in it", waitTailnet},
@@ -83,7 +85,7 @@ func dispatch(ctx context.Context, args []string) error {
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "usage: firstboot COMMAND")
 	for _, v := range verbs {
-		fmt.Fprintf(w, "  %-13s %s\n", v.name, v.help)
+		fmt.Fprintf(w, "  %-17s %s\n", v.name, v.help)
 	}
 }
 

@@ -7,6 +7,13 @@ const (
 	HeadscaleID = 810
 	// HeadscaleUnit is its unit, whose file says that an image has it.
 	HeadscaleUnit = "headscale.service"
+	// HeadscaleData is where its database and keys are, HeadscaleBackup where
+	// copies of them go unless node.yaml says otherwise.
+	HeadscaleData   = "/var/lib/headscale"
+	HeadscaleBackup = "/var/backups/headscale"
+	// HeadscaleStores tells where copies are kept, as node.yaml's control: backup:
+	// does.
+	HeadscaleStores = "/etc/headscale/backup.yaml"
 	// STUNPort is where clients learn their own address (RFC 8489), UDP.
 	STUNPort = 3478
 	// TailnetDomain is the domain below which MagicDNS names nodes; .internal is

@@ -6,7 +6,9 @@ import (
 	"encoding/pem"
 	"net/netip"
 	"net/url"
+	"path"
 	"strconv"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
@@ -21,11 +23,38 @@ type ControlServer struct {
 	// Key is its key.
 	Cert string        `yaml:"cert,omitempty"`
 	Key  secret.String `yaml:"key,omitempty"`
+	// Backup says where copies of its database and keys are kept, and brought
+	// back from by a machine that has none.
+	Backup Backup `yaml:"backup,omitempty"`
+}
+
+// Backup is where copies go every night.
+type Backup struct {
+	// Path is a directory below /var; default contract.HeadscaleBackup.
+	Path string `yaml:"path,omitempty"`
+	// S3 is a bucket besides. The copies in it are not encrypted.
+	S3 *S3 `yaml:"s3,omitempty"`
+}
+
+// S3 is a bucket of S3, or of what speaks like it.
+type S3 struct {
+	// Endpoint is an address like https://s3.eu-central-1.amazonaws.com.
+	Endpoint  string        `yaml:"endpoint"`
+	Region    string        `yaml:"region"`
+	Bucket    string        `yaml:"bucket"`
+	Prefix    string        `yaml:"prefix,omitempty"` // of names, such as "headscale/"
+	AccessKey string        `yaml:"accessKey"`
+	SecretKey secret.String `yaml:"secretKey,omitempty"`
 }
 
 func (s *ControlServer) seal() *ControlServer {
 	out := *s
 	out.Key = ""
+	if s.Backup.S3 != nil {
+		bucket := *s.Backup.S3
+		bucket.SecretKey = ""
+		out.Backup.S3 = &bucket
+	}
 	return &out
 }
 
@@ -64,6 +93,7 @@ func (v *validator) control(c *Config) {
 	if u, err := url.Parse(c.Headscale.URL); err == nil && u.Scheme != "https" {
 		v.refuse("headscale.url", "a Headscale of ours serves https alone")
 	}
+	v.backup(c)
 	if s.Cert != "" {
 		v.certificate(c)
 		return
@@ -98,5 +128,26 @@ func (v *validator) certificate(c *Config) {
 	}
 	if _, err := tls.X509KeyPair([]byte(s.Cert), []byte(s.Key.Reveal())); err != nil {
 		v.refuse("control.key", "is not the key of the certificate, or not in PEM form")
+	}
+}
+
+func (v *validator) backup(c *Config) {
+	b := c.Control.Backup
+	if b.Path != "" && (path.Clean(b.Path) != b.Path || !strings.HasPrefix(b.Path, "/var/")) {
+		v.refuse("control.backup.path", "want a directory below /var, where what is written stays")
+	}
+	if b.S3 == nil {
+		return
+	}
+	for _, f := range []struct{ name, value string }{{"region", b.S3.Region}, {"bucket", b.S3.Bucket}, {"accessKey", b.S3.AccessKey}} {
+		if f.value == "" {
+			v.refuse("control.backup.s3."+f.name, "is missing")
+		}
+	}
+	if u, err := url.Parse(b.S3.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		v.refuse("control.backup.s3.endpoint", "want an address like https://s3.eu-central-1.amazonaws.com")
+	}
+	if b.S3.SecretKey.Empty() && !c.Sealed {
+		v.refuse("control.backup.s3.secretKey", "is missing")
 	}
 }

@@ -8,18 +8,21 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"tailscale.com/net/stun"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
@@ -259,7 +262,8 @@ func (f *ownFleet) outside(box *machine, scanner string) {
 			f.t.Errorf("scan %s: %q, want %q alone", args, got, want)
 		}
 	}
-	if got := box.sh("tailscale netcheck --format json | jq .UDP"); got != "true" {
-		f.t.Errorf("STUN does not answer: %s", got)
+	question := regexp.MustCompile("..").ReplaceAllString(hex.EncodeToString(stun.Request(stun.NewTxID())), `\x$0`)
+	if got := box.sh("exec 3<>/dev/udp/203.0.113.1/3478; printf '%s' >&3; timeout 10 head -c 20 <&3 | wc -c", question); got != "20" {
+		f.t.Errorf("STUN answers %s bytes", got)
 	}
 }

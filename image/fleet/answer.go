@@ -64,6 +64,9 @@ func (f *Fleet) control(c *node.Config, read reader) (err error) {
 	if c.Control.Key, err = optional(s.Key, read, "cluster.headscale.server.key"); err != nil {
 		return err
 	}
+	if c.Control.Backup, err = s.Backup.read(read); err != nil {
+		return err
+	}
 	if c.SSH.HostKey, err = optional(s.HostKey, read, "cluster.headscale.server.hostKey"); err != nil {
 		return err
 	}
@@ -80,6 +83,15 @@ func (f *Fleet) control(c *node.Config, read reader) (err error) {
 		c.Firewall.Public = append(slices.Clone(c.Firewall.Public), "ssh")
 	}
 	return nil
+}
+
+func (b Backup) read(read reader) (out node.Backup, err error) {
+	out.Path = b.Path
+	if s := b.S3; s != nil {
+		out.S3 = &node.S3{Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, Prefix: s.Prefix, AccessKey: s.AccessKey}
+		out.S3.SecretKey, err = optional(s.SecretKey, read, "cluster.headscale.server.backup.s3.secretKey")
+	}
+	return out, err
 }
 
 // ssh lets in whom the cluster and the node name; the node decides from where.

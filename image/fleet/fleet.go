@@ -82,8 +82,26 @@ type Server struct {
 	// HostKey is the machine's ssh key, made at home so that it is known before
 	// it was ever seen. LoginKey is what "headscale init" logs in with. Both are
 	// of OpenSSH's form, ed25519.
-	HostKey  Ref `yaml:"hostKey"`
-	LoginKey Ref `yaml:"loginKey"`
+	HostKey  Ref    `yaml:"hostKey"`
+	LoginKey Ref    `yaml:"loginKey"`
+	Backup   Backup `yaml:"backup"`
+}
+
+// Backup is node.Backup with its secret by reference.
+type Backup struct {
+	// Path is a directory of that machine, below /var.
+	Path string `yaml:"path"`
+	S3   *S3    `yaml:"s3"`
+}
+
+// S3 is node.S3 with its secret by reference.
+type S3 struct {
+	Endpoint  string `yaml:"endpoint"`
+	Region    string `yaml:"region"`
+	Bucket    string `yaml:"bucket"`
+	Prefix    string `yaml:"prefix"`
+	AccessKey string `yaml:"accessKey"`
+	SecretKey Ref    `yaml:"secretKey"`
 }
 
 // K3s is the cluster's own identity and settings.

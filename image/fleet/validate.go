@@ -135,7 +135,7 @@ var controlFiles = map[string]string{"hostKey": "control-host.key", "loginKey": 
 // Secrets are not read for it: one that every rule accepts stands for all.
 func (c *checker) trial(name string, at []string) {
 	f := *c.fleet
-	f.Cluster.K3s.CA, f.Cluster.Headscale.CA, f.Cluster.Headscale.Server = Ref{}, Ref{}, Server{} // these have a form
+	f.Cluster.K3s.CA, f.Cluster.Headscale.CA, f.Cluster.Headscale.Server = Ref{}, Ref{}, Server{Backup: f.Cluster.Headscale.Server.Backup} // these have a form
 	cfg, err := f.answer(name, func(Ref) (secret.String, error) { return "http://placeholder", nil })
 	if err != nil {
 		c.Refuse(at, "%v", err)

@@ -96,10 +96,10 @@ const config = `server_url: %[1]s
 listen_addr: %[2]s:%[3]d
 metrics_listen_addr: 127.0.0.1:%[4]d
 grpc_listen_addr: 127.0.0.1:%[5]d
-noise: {private_key_path: %[6]s/noise.key}
+noise: {private_key_path: %[6]s/noise_private.key}
 prefixes: {v4: ` + contract.TailnetNetwork + `, v6: "fd7a:115c:a1e0::/48", allocation: sequential}
 derp:
-  server: {enabled: true, region_id: 999, region_code: test, region_name: test, stun_listen_addr: "%[2]s:%[7]d", private_key_path: %[6]s/derp.key, automatically_add_embedded_derp_region: true, verify_clients: false}
+  server: {enabled: true, region_id: 999, region_code: test, region_name: test, stun_listen_addr: "%[2]s:%[7]d", private_key_path: %[6]s/derp_server_private.key, automatically_add_embedded_derp_region: true, verify_clients: false}
   urls: []
   paths: []
   auto_update_enabled: false
@@ -166,6 +166,9 @@ func (s *Server) NewAPIKey() secret.String {
 	s.t.Helper()
 	return secret.String(lastLine(s.exec("apikeys", "create", "--expiration", "24h")))
 }
+
+// Data is the directory with its database and keys.
+func (s *Server) Data() string { return s.dir }
 
 // Stop kills the server, as a power cut would.
 func (s *Server) Stop() {

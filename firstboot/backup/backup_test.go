@@ -1,0 +1,179 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// sql runs a statement on a database, which it makes.
+func sql(t *testing.T, file, statement string) string {
+	t.Helper()
+	out, err := exec.Command("sqlite3", file, statement).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v (is it installed? run make deps)\n%s", err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// server is a keeper of a machine with a database in use.
+func server(t *testing.T, stores ...Store) *Keeper {
+	t.Helper()
+	k := fresh(t, stores...)
+	sql(t, k.file(database), "PRAGMA journal_mode=WAL; CREATE TABLE nodes (name); INSERT INTO nodes VALUES ('box')")
+	if err := os.WriteFile(k.file("noise_private.key"), []byte("privkey:1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func fresh(t *testing.T, stores ...Store) *Keeper {
+	t.Helper()
+	return &Keeper{Data: t.TempDir(), Stores: stores, UID: os.Getuid(), GID: os.Getgid()}
+}
+
+func (k *Keeper) file(name string) string { return filepath.Join(k.Data, name) }
+
+// TestACopyHasWhatIsNotInTheFileYet: a writer is at work, its log not folded in.
+func TestACopyHasWhatIsNotInTheFileYet(t *testing.T) {
+	store := Dir(t.TempDir())
+	k := server(t, store)
+	writer := exec.Command("sqlite3", "-cmd", "PRAGMA wal_autocheckpoint=0", k.file(database))
+	in, err := writer.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { in.Close(); _ = writer.Wait() }()
+	fmt.Fprintln(in, "INSERT INTO nodes VALUES ('late');")
+	for end := time.Now().Add(time.Minute); sql(t, k.file(database), "SELECT count(*) FROM nodes") != "2"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the writer does not write")
+		}
+	}
+	if err := k.Backup(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	again := fresh(t, store)
+	if name, err := again.Restore(t.Context(), noWord(t)); err != nil || name == "" {
+		t.Fatalf("%q, %v", name, err)
+	}
+	if got := sql(t, again.file(database), "SELECT group_concat(name) FROM nodes"); got != "box,late" {
+		t.Errorf("it has %s", got)
+	}
+	if key, err := os.ReadFile(again.file("noise_private.key")); string(key) != "privkey:1" {
+		t.Errorf("its key is %q, %v", key, err)
+	}
+}
+
+func noWord(t *testing.T) func(string) { return func(s string) { t.Error(s) } }
+
+// TestTheNewestWholeCopyComesBack, and a month of them is kept.
+func TestTheNewestWholeCopyComesBack(t *testing.T) {
+	dir := t.TempDir()
+	k, day := server(t, Dir(dir)), time.Date(2026, 11, 1, 3, 30, 0, 0, time.UTC)
+	for i := range kept + 2 {
+		sql(t, k.file(database), fmt.Sprintf("UPDATE nodes SET name = 'box-%d'", i))
+		if err := k.Backup(t.Context(), day.AddDate(0, 0, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, err := Dir(dir).List()
+	if err != nil || len(names) != kept || names[0] != "headscale-20261103T033000Z.tar.gz" {
+		t.Fatalf("%d copies from %v on, %v", len(names), names[:1], err)
+	}
+	newest := filepath.Join(dir, names[len(names)-1])
+	if fi, err := os.Stat(newest); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", fi, err)
+	}
+	whole, err := os.ReadFile(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, bad := range map[string][]byte{"cut off": whole[:len(whole)/2], "without its end": whole[:len(whole)-4], "nothing": nil, "no database": notADatabase(t), "other files": foreign(t)} {
+		if err := os.WriteFile(newest, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		again := fresh(t, Dir(dir))
+		from, err := again.Restore(t.Context(), func(s string) { told = append(told, s) })
+		if err != nil || len(told) != 1 || !strings.Contains(told[0], "is not used: it is damaged") {
+			t.Fatalf("%s: %v, %q", name, err, told)
+		}
+		if got := sql(t, again.file(database), "SELECT name FROM nodes"); from != names[len(names)-2] || got != fmt.Sprintf("box-%d", kept) {
+			t.Errorf("%s: from %s came %s", name, from, got)
+		}
+		if left, _ := filepath.Glob(again.file(".*")); len(left) > 0 {
+			t.Errorf("%s: %v is left", name, left)
+		}
+	}
+}
+
+func notADatabase(t *testing.T) []byte { return archived(t, map[string]string{database: "hello"}) }
+
+func foreign(t *testing.T) []byte {
+	return archived(t, map[string]string{"authorized_keys": "ssh-ed25519 AAAA"})
+}
+
+func archived(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	var names []string
+	for name, text := range files {
+		names = append(names, name)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := pack(dir, names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// away is a store that cannot be reached.
+type away struct{}
+
+func (away) String() string             { return "s3://away" }
+func (away) List() ([]string, error)    { return nil, errAway }
+func (away) Get(string) ([]byte, error) { return nil, errAway }
+func (away) Put(string, []byte) error   { return errAway }
+func (away) Delete(string) error        { return errAway }
+
+var errAway = errors.New("no route to host")
+
+// TestNoServerBeginsAnewInDoubt: where a store cannot be asked, there may be a
+// copy; where all can, and there is none, the server is the first.
+func TestNoServerBeginsAnewInDoubt(t *testing.T) {
+	if name, err := fresh(t, Dir(t.TempDir()), away{}).Restore(t.Context(), noWord(t)); err == nil || !strings.Contains(err.Error(), "cannot be known") {
+		t.Errorf("%q, %v", name, err)
+	}
+	if name, err := fresh(t, Dir(filepath.Join(t.TempDir(), "absent"))).Restore(t.Context(), noWord(t)); name != "" || err != nil {
+		t.Errorf("%q, %v", name, err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, prefix+"20261101T033000Z"+suffix), []byte("torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := fresh(t, Dir(dir)).Restore(context.Background(), func(string) {}); err == nil || !strings.Contains(err.Error(), "is whole") {
+		t.Errorf("nothing but a torn copy: %q, %v", name, err)
+	}
+}
+
+// TestOneStoreAwayLeavesTheOther.
+func TestOneStoreAwayLeavesTheOther(t *testing.T) {
+	dir := t.TempDir()
+	err := server(t, away{}, Dir(dir)).Backup(t.Context(), time.Now())
+	if names, _ := Dir(dir).List(); err == nil || len(names) != 1 {
+		t.Errorf("%v, %v", names, err)
+	}
+}

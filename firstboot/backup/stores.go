@@ -1,0 +1,108 @@
+package backup
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/rhnvrm/simples3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// Dir is a directory of this machine.
+type Dir string
+
+func (d Dir) String() string { return string(d) }
+
+// List returns the directory's files; none if it is absent.
+func (d Dir) List() ([]string, error) {
+	entries, err := os.ReadDir(string(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, err
+}
+
+// Get reads a file.
+func (d Dir) Get(name string) ([]byte, error) {
+	return os.ReadFile(filepath.Join(string(d), name))
+}
+
+// Put writes a file for root alone, as a whole or not at all, onto the medium.
+func (d Dir) Put(name string, data []byte) error {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return err
+	}
+	tmp := filepath.Join(string(d), "."+name)
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return err
+	}
+	if err := syncFile(tmp); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, filepath.Join(string(d), name)); err != nil {
+		return err
+	}
+	return syncFile(string(d))
+}
+
+// Delete removes a file.
+func (d Dir) Delete(name string) error {
+	return os.Remove(filepath.Join(string(d), name))
+}
+
+// bucket is one of S3's.
+type bucket struct {
+	*simples3.S3
+	name, prefix string
+}
+
+// transferTime bounds each exchange with S3.
+const transferTime = 10 * time.Minute
+
+// Bucket opens a bucket of S3, or of what speaks like it.
+func Bucket(s *node.S3) Store {
+	c := simples3.New(s.Region, s.AccessKey, s.SecretKey.Reveal()).SetEndpoint(s.Endpoint).SetClient(&http.Client{Timeout: transferTime})
+	return &bucket{c, s.Bucket, s.Prefix}
+}
+
+func (b *bucket) String() string { return "s3://" + b.name + "/" + b.prefix }
+
+func (b *bucket) List() (names []string, err error) {
+	objects, finish := b.ListAll(simples3.ListInput{Bucket: b.name, Prefix: b.prefix})
+	for o := range objects {
+		if name := strings.TrimPrefix(o.Key, b.prefix); !strings.Contains(name, "/") {
+			names = append(names, name)
+		}
+	}
+	return names, finish()
+}
+
+func (b *bucket) Get(name string) ([]byte, error) {
+	r, err := b.FileDownload(simples3.DownloadInput{Bucket: b.name, ObjectKey: b.prefix + name})
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(io.LimitReader(r, largest))
+}
+
+func (b *bucket) Put(name string, data []byte) error {
+	_, err := b.FilePut(simples3.UploadInput{Bucket: b.name, ObjectKey: b.prefix + name, Body: bytes.NewReader(data)})
+	return err
+}
+
+func (b *bucket) Delete(name string) error {
+	return b.FileDelete(simples3.DeleteInput{Bucket: b.name, ObjectKey: b.prefix + name})
+}
