@@ -33,6 +33,7 @@ var leaves = map[string][]string{
 	"image/flock":           {},
 	"image/fat":             {"image/tree"},
 	"image/squashfs":        {"image/tree"},
+	"image/qcow2":           {},
 	"image/disk":            {"firstboot/contract", "image/progress"},
 	"image/compress":        {"image/progress"},
 	"image/lock":            {"firstboot/strictyaml"},

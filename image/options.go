@@ -43,6 +43,8 @@ type Options struct {
 	Out string
 	// Compress is zst, xz, gz or empty: also write a compressed image.
 	Compress string
+	// QCOW2 also writes the image in QEMU's format.
+	QCOW2 bool
 	// SBOM also writes SPDX and CycloneDX documents.
 	SBOM bool
 	// Version overrides IMAGE_VERSION, which otherwise comes from the inputs.

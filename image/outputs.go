@@ -19,6 +19,7 @@ import (
 // have their suffixes where they are written and read.
 const (
 	lockSuffix      = ".lock.json"
+	qcow2Suffix     = ".qcow2"
 	spdxSuffix      = ".spdx.json"
 	cycloneDXSuffix = ".cdx.json"
 )
@@ -27,8 +28,8 @@ const (
 func (p *plan) files() []string {
 	out := p.opt.Out
 	list := []string{out, out + manifest.Suffix, out + lockSuffix, out + provenance.Suffix, out + disk.MapSuffix}
-	if packed := p.packedName(); packed != "" {
-		list = append(list, packed, packed+verify.SumSuffix)
+	for _, v := range p.variants() {
+		list = append(list, v.name, v.name+verify.SumSuffix)
 	}
 	if p.opt.SBOM {
 		list = append(list, out+spdxSuffix, out+cycloneDXSuffix)
@@ -40,7 +41,7 @@ func (p *plan) files() []string {
 // left there: they tell of another image, and are the user's to keep.
 func (p *plan) stale() []string {
 	var list []string
-	for _, suffix := range []string{".zst", ".xz", ".gz", spdxSuffix, cycloneDXSuffix} {
+	for _, suffix := range []string{".zst", ".xz", ".gz", qcow2Suffix, spdxSuffix, cycloneDXSuffix} {
 		name := p.opt.Out + suffix
 		if !slices.Contains(p.files(), name) && !modTime(name).IsZero() {
 			list = append(list, name)

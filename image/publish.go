@@ -16,6 +16,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/lock"
 	"github.com/going-mobile/imagebuilder/image/manifest"
 	"github.com/going-mobile/imagebuilder/image/provenance"
+	"github.com/going-mobile/imagebuilder/image/qcow2"
 	"github.com/going-mobile/imagebuilder/image/sbom"
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
@@ -72,31 +73,43 @@ func (b *batch) close() {
 	}
 }
 
-// pack writes the compressed image, if there is to be one. It returns what a
-// user may get: the image, and that.
-func (p *plan) pack(ctx context.Context, b *batch, v *volume, image provenance.Resource) ([]provenance.Resource, error) {
-	name := p.packedName()
-	if name == "" {
-		return []provenance.Resource{image}, nil
-	}
-	f, err := b.create(name)
-	if err != nil {
-		return nil, err
-	}
-	h := sha256.New()
-	err = compress.Write(ctx, io.MultiWriter(f, h), compress.Format(p.opt.Compress), v.file, v.layout.Size, p.opt.Progress)
-	if err != nil {
-		return nil, fmt.Errorf("compress %s: %w", name, err)
-	}
-	return []provenance.Resource{image, provenance.File(filepath.Base(name), hex.EncodeToString(h.Sum(nil)))}, nil
+// variant is the image in another form.
+type variant struct {
+	name  string
+	write func(ctx context.Context, w io.Writer, v *volume) error
 }
 
-// packedName is the name of the compressed image, "" if there is none.
-func (p *plan) packedName() string {
-	if p.opt.Compress == "" {
-		return ""
+// variants lists the forms that the options ask for, besides the raw image.
+func (p *plan) variants() []variant {
+	var list []variant
+	if p.opt.Compress != "" {
+		list = append(list, variant{p.opt.Out + "." + p.opt.Compress, func(ctx context.Context, w io.Writer, v *volume) error {
+			return compress.Write(ctx, w, compress.Format(p.opt.Compress), v.file, v.layout.Size, p.opt.Progress)
+		}})
 	}
-	return p.opt.Out + "." + p.opt.Compress
+	if p.opt.QCOW2 {
+		list = append(list, variant{p.opt.Out + qcow2Suffix, func(_ context.Context, w io.Writer, v *volume) error {
+			return qcow2.Write(w, v.file, v.layout.Size)
+		}})
+	}
+	return list
+}
+
+// pack writes the variants. It returns what a user may get: the image, and them.
+func (p *plan) pack(ctx context.Context, b *batch, v *volume, image provenance.Resource) ([]provenance.Resource, error) {
+	all := []provenance.Resource{image}
+	for _, form := range p.variants() {
+		f, err := b.create(form.name)
+		if err != nil {
+			return nil, err
+		}
+		h := sha256.New()
+		if err := form.write(ctx, io.MultiWriter(f, h), v); err != nil {
+			return nil, fmt.Errorf("write %s: %w", form.name, err)
+		}
+		all = append(all, provenance.File(filepath.Base(form.name), hex.EncodeToString(h.Sum(nil))))
+	}
+	return all, nil
 }
 
 // document is a file beside the image.
@@ -106,7 +119,7 @@ type document struct {
 }
 
 // documents returns what lies beside the image, the manifest last. subjects
-// are the image and, if there is one, the compressed image.
+// are the image and its variants.
 func (p *plan) documents(v *volume, m *manifest.Manifest, l *lock.Lock, subjects []provenance.Resource) ([]document, error) {
 	var bmap bytes.Buffer
 	if _, err := v.bmap.WriteTo(&bmap); err != nil {
@@ -119,7 +132,7 @@ func (p *plan) documents(v *volume, m *manifest.Manifest, l *lock.Lock, subjects
 	out := p.opt.Out
 	list := []document{{out + disk.MapSuffix, bmap.Bytes()}, {out + lockSuffix, locked}}
 	for _, s := range subjects[1:] { // as sha256sum(1) has it
-		list = append(list, document{p.packedName() + verify.SumSuffix, fmt.Appendf(nil, "%s  %s\n", s.Digest["sha256"], s.Name)})
+		list = append(list, document{filepath.Join(filepath.Dir(out), s.Name) + verify.SumSuffix, fmt.Appendf(nil, "%s  %s\n", s.Digest["sha256"], s.Name)})
 	}
 	add := func(suffix string, encode func() ([]byte, error)) error {
 		data, err := encode()

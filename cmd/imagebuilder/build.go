@@ -28,7 +28,7 @@ import (
 // buildFlags are the flags of build as typed.
 type buildFlags struct {
 	board, boards, overlayDir string
-	lock, cache               string
+	lock, cache, format       string
 	accept, components        []string
 	json, quiet               bool
 	opt                       image.Options
@@ -48,6 +48,7 @@ inputs, for --lock), IMAGE.provenance.json (in-toto, SLSA) and IMAGE.bmap (for
 bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
 		Example: `  imagebuilder build --board rpi4
   imagebuilder build --board generic-arm64 --out /tmp/node.img --compress zst --sbom
+  imagebuilder build --board generic-arm64 --overlay headscale --format qcow2
   imagebuilder build --board rpi4 --lock dist/rpi4.img.lock.json
   imagebuilder build --board optiplex-7050 --component k3s=./k3s --package htop`,
 		Args: exactArgs(),
@@ -68,6 +69,7 @@ bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
 	flags.StringArrayVar(&f.opt.SecurityMirrors, "security-mirror", nil, "Debian security mirror (repeatable)")
 	flags.BoolVar(&f.opt.AllowOlderIndex, "allow-older-index", false, "take an index although a newer one of its suite was seen before")
 	flags.StringVar(&f.opt.Compress, "compress", "", "also write a compressed image: zst, xz or gz")
+	flags.StringVar(&f.format, "format", "", "also write the image in this format, as providers import it: qcow2")
 	flags.BoolVar(&f.opt.SBOM, "sbom", false, "also write SPDX and CycloneDX documents")
 	flags.StringVar(&f.opt.Version, "image-version", "", "IMAGE_VERSION (default: from the date and digest of the inputs)")
 	flags.BoolVar(&f.opt.Strict, "strict", false, "fail where a component cannot be reached, instead of deferring it to first boot, or is warned of")
@@ -155,6 +157,9 @@ func (f *buildFlags) known() error {
 		if _, err := compress.ParseFormat(f.opt.Compress); err != nil {
 			return usagef("--compress: %w", err)
 		}
+	}
+	if f.opt.QCOW2 = f.format == "qcow2"; f.format != "" && !f.opt.QCOW2 {
+		return usagef("--format: unknown format %q; there is qcow2, beside the raw image", f.format)
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.opt.Components)) {
 		if _, err := component.Find(name); err != nil {

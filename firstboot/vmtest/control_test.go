@@ -183,8 +183,9 @@ func (f *ownFleet) nodes() map[string]headscale.Node {
 // controlImage is that of a board with Headscale in it, built from its module.
 func controlImage(t testing.TB) string {
 	t.Helper()
+	program := k3s(t, "amd64")
 	return makeOnce("control.img", func(file string) {
-		build(t, "generic-amd64", file, "--overlay", "headscale", "--component", "k3s="+k3s(t, "amd64"))
+		build(t, "generic-amd64", file, "--overlay", "headscale", "--component", "k3s="+program)
 	})
 }
 
