@@ -219,9 +219,29 @@ func TestControl(t *testing.T) {
 	box := f.joins(img, cards[1])
 	f.outside(box, scanner)
 	before := f.nodes()
+	f.losesItsDatabase(vps, before)
 	vps.reboot()
 	if after := f.nodes(); len(after) != 2 || after["box"].ID != before["box"].ID || after["vps"].Addresses[0] != before["vps"].Addresses[0] {
 		t.Errorf("after a reboot: %+v, before %+v", after, before)
+	}
+}
+
+// losesItsDatabase: the timer's service makes a copy, and a server without data
+// starts with it.
+func (f *ownFleet) losesItsDatabase(vps *machine, before map[string]headscale.Node) {
+	f.t.Helper()
+	f.t.Log(vps.sh(`systemctl start headscale-backup && systemctl stop headscale && rm -r /var/lib/headscale/* && systemctl start headscale
+		systemctl list-timers headscale-backup.timer --no-legend; ls -l /var/backups/headscale; journalctl -b -u headscale -o cat | grep ' is back'`))
+	for end := time.Now().Add(stepLimit); ; time.Sleep(2 * time.Second) {
+		list, err := f.client().Nodes(f.t.Context())
+		if err == nil && len(list) == len(before) && !slices.ContainsFunc(list, func(n headscale.Node) bool {
+			return !n.Online || before[n.GivenName].ID != n.ID || !slices.Equal(before[n.GivenName].Addresses, n.Addresses)
+		}) {
+			return
+		}
+		if time.Now().After(end) {
+			f.t.Fatalf("brought back: %+v (%v), before %+v", list, err, before)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -154,12 +155,22 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if slices.ContainsFunc(nodes, func(n headscale.Node) bool { return n.GivenName == s.name }) {
+	at := slices.IndexFunc(nodes, func(n headscale.Node) bool { return n.GivenName == s.name })
+	if at >= 0 && nodes[at].Online {
 		return true, nil
 	}
 	sh, err := s.ssh(ctx)
 	if err != nil {
 		return false, err
+	}
+	if at >= 0 {
+		if waits, err := s.waits(ctx, sh); err != nil || !waits {
+			return err == nil, err
+		}
+		// The machine before this one, of which the database was brought back.
+		if err := s.api.DeleteNode(ctx, nodes[at].ID); err != nil {
+			return false, err
+		}
 	}
 	m, err := mint.Open(s.fleet, s.api)
 	if err != nil {
@@ -174,6 +185,20 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 		return false, errors.Join(fmt.Errorf("%s does not take its key: %w", s.name, err), m.Expire(ctx, key))
 	}
 	return false, nil
+}
+
+// waits asks the machine whether it needs a key: one that is listed and away may
+// just be starting.
+func (s *server) waits(ctx context.Context, sh *shell) (bool, error) {
+	out, err := sh.run(ctx, "firstboot status --json", "")
+	if err != nil {
+		return false, fmt.Errorf("ask %s for its status: %w", s.name, err)
+	}
+	var status struct{ Problem struct{ Code string } }
+	if err := json.Unmarshal([]byte(out), &status); err != nil {
+		return false, fmt.Errorf("the answer of %s is no status", s.name)
+	}
+	return slices.Contains([]string{"control-waits", "key-lost", "key-spent", "key-expired", "key-unknown"}, status.Problem.Code), nil
 }
 
 // mostDrift is how far the clocks may be apart: certificates are made for the

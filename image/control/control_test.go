@@ -37,6 +37,8 @@ type vps struct {
 	mu    sync.Mutex
 	asked []string
 	key   string // the last that it was given
+
+	problem string // what it says of itself
 }
 
 const fleetYAML = `version: 1
@@ -159,6 +161,8 @@ func (v *vps) run(command, input string) (out string, status uint32) {
 		return fmt.Sprintln(time.Now().Add(v.clock).Unix()), 0
 	case "headscale apikeys create --expiration 8760h":
 		return v.hs.NewAPIKey().Reveal() + "\n", 0
+	case "firstboot status --json":
+		return fmt.Sprintf(`{"state":"needs-person","problem":{"code":%q}}`, v.problem), 0
 	case "firstboot key":
 		v.key = strings.TrimSpace(input)
 		return "", 0
@@ -224,6 +228,30 @@ func TestInit(t *testing.T) {
 
 	v.write("secrets/headscale.key", "hskey-api-abcdefghijkl-0000000000000000000000000000000000000000000000000000000000000000")
 	v.fails("an older key", "there is an API key already in secrets/headscale.key")
+}
+
+// TestTheMachineAfter: a server whose database was brought back has the machine
+// before it in its list, which is in the way of the one that is there now.
+func TestTheMachineAfter(t *testing.T) {
+	v := newVPS(t)
+	if _, err := v.init(); err != nil {
+		t.Fatal(err)
+	}
+	v.hs.Register("vps")
+	for _, c := range []struct {
+		problem string
+		member  bool
+	}{{"tailscaled", true}, {"control-waits", false}} {
+		v.key, v.problem = "", c.problem
+		d, err := v.init()
+		if err != nil || d.Member != c.member || (v.key == "") != c.member {
+			t.Errorf("%s: %+v, %v, a key of %d characters", c.problem, d, err, len(v.key))
+		}
+		list, err := v.hs.Client.Nodes(t.Context())
+		if err != nil || (len(list) == 1) != c.member {
+			t.Errorf("%s: the server has %d nodes, %v", c.problem, len(list), err)
+		}
+	}
 }
 
 func (v *vps) read(name string) string {

@@ -78,11 +78,13 @@ func TestControl(t *testing.T) {
 		vps("[server, agent]"):  "want one role, or [control, witness]",
 		vps("contrl"):           "unknown role (did you mean \"control\"?)",
 		vps("server"):           "",
-		strings.Replace(vps("control"), "loginKey", "LoginKey", 1):                                                            "did you mean \"loginKey\"?",
-		strings.Replace(vps("control"), ", loginKey: {file: secrets/control-login.key}", "", 1):                               "ssh-keygen -t ed25519 -N '' -f secrets/control-login.key",
-		strings.Replace(vps("control"), "role: agent", "role: control", 1):                                                    "a tailnet has one",
-		strings.Replace(vps("control"), "https://headscale.example.net", "http://192.168.1.5:8080", 1):                        "serves https alone",
-		strings.Replace(vps("control"), "server: {host", "server: {cert: {file: secrets/c}, key: {file: secrets/k}, host", 1): "",
+		strings.Replace(vps("control"), "loginKey", "LoginKey", 1):                                                                                                 "did you mean \"loginKey\"?",
+		strings.Replace(vps("control"), ", loginKey: {file: secrets/control-login.key}", "", 1):                                                                    "ssh-keygen -t ed25519 -N '' -f secrets/control-login.key",
+		strings.Replace(vps("control"), "role: agent", "role: control", 1):                                                                                         "a tailnet has one",
+		strings.Replace(vps("control"), "server: {host", "server: {backup: {path: /srv}, host", 1):                                                                 `field "cluster.headscale.server.backup.path": want a directory below /var`,
+		strings.Replace(vps("control"), "server: {host", "server: {backup: {s3: {endpoint: 'https://s3', region: x, accessKey: y, secretKey: {env: Z}}}, host", 1): `field "cluster.headscale.server.backup.s3.bucket": is missing`,
+		strings.Replace(vps("control"), "https://headscale.example.net", "http://192.168.1.5:8080", 1):                                                             "serves https alone",
+		strings.Replace(vps("control"), "server: {host", "server: {cert: {file: secrets/c}, key: {file: secrets/k}, host", 1):                                      "",
 	} {
 		_, err := Load("fleet.yaml", []byte(text), append(known, "generic-arm64"))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

@@ -152,6 +152,10 @@ func (c *checker) trial(name string, at []string) {
 			if p.Field == "control.cert" && !c.fleet.Cluster.Headscale.Server.Cert.Empty() {
 				continue // it is judged when it is read
 			}
+			if rest, ok := strings.CutPrefix(p.Field, "control."); ok {
+				c.Refuse(append([]string{"cluster", "headscale", "server"}, source(rest)...), "%s", p.Msg)
+				continue
+			}
 			c.Refuse(append(at, source(p.Field)...), "%s", p.Msg)
 		}
 	case err != nil:

@@ -167,6 +167,14 @@ func (s *Server) NewAPIKey() secret.String {
 	return secret.String(lastLine(s.exec("apikeys", "create", "--expiration", "24h")))
 }
 
+// Register makes the server list a node that is away.
+func (s *Server) Register(name string) {
+	s.t.Helper()
+	id := fmt.Sprintf("hskey-authreq-%024d", time.Now().UnixNano())
+	s.exec("debug", "create-node", "--user", "fleet", "--name", name, "--key", id)
+	s.exec("auth", "register", "--user", "fleet", "--auth-id", id)
+}
+
 // Data is the directory with its database and keys.
 func (s *Server) Data() string { return s.dir }
 
