@@ -225,3 +225,11 @@ func TestBootGenerator(t *testing.T) {
 		}
 	}
 }
+
+// TestHeadscaleOwnsItsFiles: firstboot writes them for the user of the image.
+func TestHeadscaleOwnsItsFiles(t *testing.T) {
+	o, err := overlay.Load(overlays.FS, "headscale")
+	if err != nil || len(o.Users) != 1 || o.Users[0].UID != contract.HeadscaleID || o.Users[0].GID != contract.HeadscaleID {
+		t.Errorf("%+v, %v", o, err)
+	}
+}

@@ -120,7 +120,13 @@ func TestTheNewestWholeCopyComesBack(t *testing.T) {
 func notADatabase(t *testing.T) []byte { return archived(t, map[string]string{database: "hello"}) }
 
 func foreign(t *testing.T) []byte {
-	return archived(t, map[string]string{"authorized_keys": "ssh-ed25519 AAAA"})
+	file := server(t).file(database)
+	sql(t, file, "PRAGMA journal_mode=DELETE")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return archived(t, map[string]string{database: string(text), "authorized_keys": "ssh-ed25519 AAAA"})
 }
 
 func archived(t *testing.T, files map[string]string) []byte {
