@@ -97,13 +97,18 @@ func (g *given) keep() ([]byte, error) {
 	if err != nil || g.last.digest == "" {
 		return text, err
 	}
-	if text = fmt.Appendf(text, lastLineFormat, g.last.time.Unix(), g.last.digest); len(text) > node.ReservedSize {
+	if text = g.last.line(text); len(text) > node.ReservedSize {
 		return nil, node.ErrTooLong // it could not be read back
 	}
 	return text, nil
 }
 
-// readLast reads what keep wrote.
+// line puts the line below a text.
+func (s signed) line(text []byte) []byte {
+	return fmt.Appendf(text, lastLineFormat, s.time.Unix(), s.digest)
+}
+
+// readLast reads what line wrote.
 func readLast(text []byte) (s signed) {
 	at := bytes.LastIndexByte(bytes.TrimRight(text, "\n"), '\n')
 	var unix int64

@@ -36,7 +36,7 @@ func sign(t *testing.T, yaml string, seed byte, at time.Time) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := node.Sign([]byte(yaml), c, key, at)
+	out, err := node.Sign([]byte(yaml), c.Node, key, at)
 	if err != nil {
 		t.Fatal(err)
 	}

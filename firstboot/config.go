@@ -82,7 +82,7 @@ func (h *Host) bootConfig() (*given, error) {
 	cfg, err := node.Load(node.FileName, data)
 	var bad *node.Error
 	if !errors.As(err, &bad) {
-		return &given{cfg: cfg, text: data}, err
+		return &given{cfg: cfg, text: data, last: readLast(data)}, err
 	}
 	switch bad.Kind {
 	case node.Empty:

@@ -387,9 +387,10 @@ Step        5 of 10: tailnet - joining the private network
 Time        2026-11-22 12:00:00 UTC
 
 Problem     The key in node.yaml was used before; it works only once.
-What to do  Make a new key for this node in Headscale, write it into
-            node.yaml on the boot partition (headscale: authKey:) and switch
-            the node off and on.
+What to do  Make a new key for this node (imagebuilder key --link) and open
+            its link with a phone in this network; or write the key into
+            node.yaml on the boot partition (headscale: authKey:), then
+            switch the node off and on.
 Code        key-spent`
 	if have := strings.Join(s.Lines(76), "\n"); have != want {
 		t.Errorf("have:\n%s\nwant:\n%s", have, want)

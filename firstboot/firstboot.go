@@ -102,12 +102,15 @@ type runner struct {
 	starts string // of k3s, at the end of the pass before
 	joined bool   // at the end of the pass before
 	member bool   // it was joined since this program started
+	// what is wrong beside the status
+	notice, refused, pageFault *Problem
+	page                       shown
 }
 
 // heed counts what a person asks for.
 func (r *runner) heed() {
 	if now := r.host.changes(); now != r.asked {
-		r.asked = now
+		r.asked, r.refused = now, nil
 		r.status.Asked++
 	}
 }
@@ -120,7 +123,8 @@ func (r *runner) pass(ctx context.Context) error {
 		r.status.Step = "config"
 		return asProblem(err)
 	}
-	r.status.Notice = g.notice
+	r.notice = g.notice
+	r.noticed()
 	m := &machine{Host: r.host, given: g}
 	for _, s := range m.steps() {
 		if r.opt.Only != nil && !contains(r.opt.Only, s.Name) {
@@ -130,7 +134,8 @@ func (r *runner) pass(ctx context.Context) error {
 			return err
 		}
 	}
-	r.status.Notice = m.notice
+	r.notice = m.notice
+	r.noticed()
 	return r.watch(ctx, m)
 }
 
@@ -154,11 +159,15 @@ func (r *runner) given() (*given, error) {
 	if err := r.host.dataFault(); err != nil {
 		return nil, err
 	}
+	if err := r.host.finishTaking(); err != nil {
+		errors.As(err, &r.refused)
+	}
 	g, err := load(r.host.Files)
 	if err != nil {
 		return nil, err
 	}
 	r.status.describe(g.cfg)
+	r.page.off = g.cfg.Page == node.PageOff
 	place, err := r.host.dataPlace(g.cfg)
 	if g.notice == nil {
 		g.notice = place
@@ -190,6 +199,7 @@ func (r *runner) begin(ctx context.Context, s Step) {
 }
 
 func (r *runner) refresh(ctx context.Context) {
+	r.showPage(ctx)
 	r.status.Addresses, r.status.Tailnet = r.host.addresses(ctx)
 	r.status.Time = r.host.Clock.Now().UTC().Truncate(time.Second)
 	r.show(r.status)
@@ -203,10 +213,16 @@ func (r *runner) settle(err error) (fresh bool) {
 	if r.joined = !errors.As(err, &p); r.joined {
 		now := r.host.Clock.Now().UTC().Truncate(time.Second)
 		r.status.State, r.status.Step, r.status.Problem, r.last = Joined, "", nil, ""
+		r.refused = nil
+		r.noticed()
+		if r.page.until.IsZero() {
+			r.page.until = now.Add(farewell)
+		}
 		r.status.Checked, r.member = &now, true
 		return true
 	}
 	fresh = p.Code != r.last
+	r.page.until = time.Time{}
 	r.status.Problem, r.last, r.status.Checked = p, p.Code, nil
 	r.status.State = p.state()
 	return fresh
@@ -236,6 +252,7 @@ func (r *runner) pause(ctx context.Context, attempt int) error {
 	}
 	r.refresh(ctx)
 	for r.host.Clock.Now().Before(end) && r.host.changes() == r.asked && r.host.starts() == r.starts {
+		r.heedOffer(ctx)
 		if err := r.host.Clock.Sleep(ctx, min(pollInterval, d)); err != nil {
 			return err
 		}

@@ -19,8 +19,8 @@ const (
 	guardTrust = 30 * time.Second // in the kernel, that it still has the rules
 )
 
-// Guard keeps the firewall: the image's rules, what node.yaml opens, and the
-// private networks that the node is part of, which come and go with DHCP. What
+// Guard keeps the firewall: the image's rules, what node.yaml opens, the node's
+// page while it is shown, and the private networks that the node is part of, which come and go with DHCP. What
 // somebody else does to the rules, by "nft flush ruleset" say, it undoes.
 // Each change is one transaction. It tells what it did, and returns when ctx
 // ends or when the kernel does not even take the image's rules alone.
@@ -99,11 +99,15 @@ func (g *guard) rules(ctx context.Context) (base, more string, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", "", err
 	}
+	page, err := g.read(PageFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", "", err
+	}
 	links, err := g.Net.Links(ctx)
 	if err != nil {
 		return "", "", err
 	}
-	return string(image), string(open) + neighbours(links), nil
+	return string(image), string(open) + string(page) + neighbours(links), nil
 }
 
 // private are the networks of RFC 1918, RFC 3927 and RFC 4193. IPv6's

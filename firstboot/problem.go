@@ -12,6 +12,9 @@ type Problem struct {
 	Code    string `json:"code"`
 	Summary string `json:"summary"`
 	Remedy  string `json:"remedy"`
+	// Args are what the two say besides the words of their table, in order: for
+	// who says it in another language.
+	Args []string `json:"args,omitempty"`
 	// Person says that someone must act; otherwise waiting may mend it.
 	Person bool `json:"person"`
 	pace   pace
@@ -61,7 +64,7 @@ type text struct {
 	pace            pace
 }
 
-const newKey = "Make a new key for this node in Headscale, write it into node.yaml on the boot partition (headscale: authKey:) and switch the node off and on."
+const newKey = "Make a new key for this node (imagebuilder key --link) and open its link with a phone in this network; or write the key into node.yaml on the boot partition (headscale: authKey:), then switch the node off and on."
 
 // texts is every fault this package can name. They are short enough for a
 // small screen and end in something a layman can do.
@@ -76,6 +79,16 @@ var texts = map[string]text{
 	"signature-wrong": {"The owner's signature in node.yaml %s; none of the file is used.", "Copy the owner's file onto the boot partition again, whole and unchanged. If that does not help, the owner must sign it again.", true, retry},
 	"signature-node":  {"node.yaml was signed for node %s, this is %s; none of it is used.", "Write the file that was made for this node onto the boot partition.", true, retry},
 	"signature-old":   {"node.yaml was signed %s and one signed %s is in use; none of it is used.", "Ask the owner for the newest file, or to sign this one again.", true, retry},
+
+	"offer-unsigned": {"What was handed over does not bear the signature of this node's owner; none of it is used.", "Ask the owner for a new link (imagebuilder key --link).", true, retry},
+	"offer-wrong":    {"What was handed over bears no valid signature of this node's owner; none of it is used.", "Open the owner's link again, whole and unchanged. If that does not help, ask the owner for a new one.", true, retry},
+	"offer-node":     {"What was handed over is for node %s, this is %s; none of it is used.", "Open the page of that node, or ask the owner for the link for this one.", true, retry},
+	"offer-old":      {"What was handed over was signed %s, and one signed %s was taken already; none of it is used.", "Ask the owner for a new link (imagebuilder key --link).", true, retry},
+	"offer-owner":    {"This node does not know its owner's key, so it takes nothing through its page.", "Put node.yaml onto the boot partition: take the card or disk to a computer.", true, retry},
+	"offer-mistake":  {"What was handed over has a mistake: %s", "Ask the owner for a new link (imagebuilder key --link).", true, retry},
+	"offer-large":    {"What was handed over is too large.", "Ask the owner for a new link (imagebuilder key --link).", true, retry},
+	"offer-write":    {"What was handed over cannot be written to the boot partition: %s", "Switch off, check the card in a computer, and write the image again if it is damaged.", true, retry},
+	"page":           {"The page for a phone is not there: %s", "Wait a minute. If it stays, switch the node off and on.", false, retry},
 
 	"boot-missing":   {"The boot partition cannot be read: %s", "Switch off, check the card in a computer, and write the image again if it is damaged.", true, retry},
 	"boot-readonly":  {"The boot partition cannot be written, so the secrets on it cannot be removed: %s", "Check whether the card is write-protected or damaged; run a file system check on its first partition.", true, retry},
@@ -152,12 +165,16 @@ func problem(code string, args ...any) *Problem {
 	for len(args) < n+strings.Count(t.remedy, "%s") {
 		args = append(args, "?")
 	}
-	return &Problem{
+	p := &Problem{
 		Code:    code,
 		Summary: plain(fmt.Sprintf(t.summary, args[:n]...)),
 		Remedy:  plain(fmt.Sprintf(t.remedy, args[n:n+strings.Count(t.remedy, "%s")]...)),
 		Person:  t.person, pace: t.pace,
 	}
+	for _, a := range args {
+		p.Args = append(p.Args, plain(fmt.Sprint(a)))
+	}
+	return p
 }
 
 // because adds the technical cause, for the journal alone.

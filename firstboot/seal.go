@@ -99,9 +99,9 @@ func (m *machine) sealedText(size int) ([]byte, error) {
 // overwrite puts text over the whole of node.yaml, in its own clusters: a
 // file written anew would leave the key in those of the old one. The first
 // pass removes every old byte also where the second is cut off.
-func (m *machine) overwrite(text []byte) error {
-	if err := m.Files.Overwrite(bootFile, bytes.Repeat([]byte("\n"), len(text))); err != nil {
+func (h *Host) overwrite(text []byte) error {
+	if err := h.Files.Overwrite(bootFile, bytes.Repeat([]byte("\n"), len(text))); err != nil {
 		return err
 	}
-	return m.Files.Overwrite(bootFile, text)
+	return h.Files.Overwrite(bootFile, text)
 }

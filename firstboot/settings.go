@@ -208,7 +208,7 @@ func vlanLines(names []string) string {
 
 func interfaceText(name string, f node.Interface, vlans []string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[Match]\nName=%s\n\n[Network]\n", name)
+	fmt.Fprintf(&b, "[Match]\nName=%s\n\n[Network]\nMulticastDNS=yes\n", name)
 	if len(f.Addresses) == 0 {
 		b.WriteString("DHCP=yes\n")
 	}

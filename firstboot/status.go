@@ -96,12 +96,15 @@ func (s Status) Lines(width int) []string {
 }
 
 func (s Status) stepText() string {
-	n := indexOf(stepNames, s.Step)
-	if n < 0 {
+	n, of := s.StepNumber()
+	if n == 0 {
 		return s.Step
 	}
-	return fmt.Sprintf("%d of %d: %s", n+1, len(stepNames), stepWords[s.Step])
+	return fmt.Sprintf("%d of %d: %s", n, of, stepWords[s.Step])
 }
+
+// StepNumber counts the step among all, from 1; 0 is none of them.
+func (s Status) StepNumber() (n, of int) { return indexOf(stepNames, s.Step) + 1, len(stepNames) }
 
 var stepNames = []string{"identity", "clock", "components", "control", "tailnet", "firewall", "k3s", "verify", "seal", "longhorn"}
 

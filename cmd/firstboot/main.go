@@ -32,6 +32,7 @@ var verbs = []verb{
 	{"run", "work through all steps and keep watching (the service)", runAll},
 	{"identity", "do what comes before network, logins and k3s, and nothing else", runIdentity},
 	{"firewall", "keep everybody out but the tailnet (a service)", keepFirewall},
+	{"page", "show the node's page on the LAN, and take what its owner signed (a service)", servePage},
 	{"status", "[--json] print how far this node is", printStatus},
 	{"retry", "look at node.yaml again and try again now", retry},
 	{"key", "put a new key for the tailnet, from standard input, into node.yaml", takeKey},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/display"
 	"github.com/going-mobile/imagebuilder/firstboot/doctor"
+	"github.com/going-mobile/imagebuilder/firstboot/page"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
@@ -66,6 +68,17 @@ func keepFirewall(ctx context.Context, h firstboot.Host, args []string) error {
 		return nil
 	}
 	return err
+}
+
+func servePage(ctx context.Context, h firstboot.Host, args []string) error {
+	if err := flags("page", args, nil); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", ":80")
+	if err != nil {
+		return err
+	}
+	return page.Serve(ctx, h, l)
 }
 
 func printStatus(_ context.Context, h firstboot.Host, args []string) error {

@@ -13,7 +13,7 @@ import (
 // inTheOpen are the fields whose text sealing leaves on the boot partition. A
 // new field stands here if it never holds a secret; otherwise Seal removes it.
 var inTheOpen = strings.Fields(`
-	node board site role timezone dataDisk.path ownerKey
+	node board site role page timezone dataDisk.path ownerKey
 	headscale.url headscale.ca control.email control.cert control.backup.path control.backup.s3.endpoint control.backup.s3.region control.backup.s3.bucket control.backup.s3.prefix control.backup.s3.accessKey
 	k3s.servers k3s.serverTags k3s.labels k3s.taints
 	ssh.authorizedKeys firewall.lan firewall.public

@@ -48,7 +48,9 @@ type Config struct {
 	K3s      K3s            `yaml:"k3s,omitempty"`
 	SSH      SSH            `yaml:"ssh,omitempty"`
 	Firewall Firewall       `yaml:"firewall,omitempty"`
-	Network  Network        `yaml:"network,omitempty"`
+	// Page is "off" where the node shows no page on the LAN; default "on".
+	Page    Page    `yaml:"page,omitempty"`
+	Network Network `yaml:"network,omitempty"`
 	// Timezone is a name of the tz database; default Etc/UTC.
 	Timezone string `yaml:"timezone,omitempty"`
 	// DataDisk is the disk for /var where that is not on the boot disk. It
@@ -131,6 +133,16 @@ type Firewall struct {
 	// Public is everybody.
 	Public []string `yaml:"public,omitempty"`
 }
+
+// Page switches the page that a node shows on the LAN until it has joined, and
+// when it needs a person.
+type Page string
+
+// The settings of Page.
+const (
+	PageOn  Page = "on"
+	PageOff Page = "off"
+)
 
 // Network is needed only where DHCP on every wired port is not enough.
 type Network struct {

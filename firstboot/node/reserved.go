@@ -44,6 +44,7 @@ var unsigned = map[string]bool{
 	"ssh.hostKey":        false,
 	"firewall.lan":       false,
 	"firewall.public":    false,
+	"page":               false, // who may knock
 	"timezone":           false,
 	"dataDisk":           false,
 	"longhorn.disk":      false,

@@ -126,9 +126,9 @@ func ParseOwnerKey(s string) (minisign.PublicKey, error) {
 	return key, nil
 }
 
-// Sign returns a node.yaml, which is c, with the owner's signature below its
-// text, in place of one that it has.
-func Sign(data []byte, c *Config, key minisign.PrivateKey, now time.Time) ([]byte, error) {
+// Sign returns a node.yaml or key file, of the node of that name, with the
+// owner's signature below its text, in place of one that it has.
+func Sign(data []byte, name string, key minisign.PrivateKey, now time.Time) ([]byte, error) {
 	now = now.Truncate(time.Second)
 	if old, err := ReadSignature(data); err == nil && old != nil && !now.After(old.Time) {
 		now = old.Time.Add(time.Second) // or a node would take the two for one
@@ -139,7 +139,7 @@ func Sign(data []byte, c *Config, key minisign.PrivateKey, now time.Time) ([]byt
 	if _, err := out.ReadFrom(r); err != nil {
 		return nil, err
 	}
-	sig := r.SignWithComments(key, fmt.Sprintf("node=%s time=%d", c.Node, now.Unix()), "any change above makes this signature worthless")
+	sig := r.SignWithComments(key, fmt.Sprintf("node=%s time=%d", name, now.Unix()), "any change above makes this signature worthless")
 	for line := range strings.Lines(string(sig)) {
 		out.WriteString(comment + line)
 	}

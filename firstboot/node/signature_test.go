@@ -29,7 +29,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func sign(t *testing.T, yaml string, key minisign.PrivateKey, at time.Time) string {
 	t.Helper()
-	out, err := node.Sign([]byte(yaml), load(t, yaml), key, at)
+	out, err := node.Sign([]byte(yaml), load(t, yaml).Node, key, at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func FuzzReadSignature(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	signed, err := node.Sign([]byte(minimal), c, private, noon)
+	signed, err := node.Sign([]byte(minimal), c.Node, private, noon)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
@@ -45,6 +46,9 @@ func validate(doc *strictyaml.Document, c *Config) error {
 	}
 	v.want("ssh.hostKey", checkHostKey(c.SSH.HostKey.Reveal()))
 	v.firewall(c)
+	if c.Page != "" && c.Page != PageOn && c.Page != PageOff {
+		v.refuse("page", "want on or off")
+	}
 	v.network(&c.Network)
 	v.want("timezone", checkTimezone(c.Timezone))
 	v.disk("dataDisk", c.DataDisk)
@@ -76,12 +80,17 @@ func (v *validator) role(c *Config) {
 
 func (v *validator) headscale(h *Headscale) {
 	v.want("headscale.url", CheckURL(h.URL))
-	if strings.ContainsFunc(h.AuthKey.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
-		v.refuse("headscale.authKey", "contains a space or another character no key has: copy it again")
-	}
+	v.want("headscale.authKey", checkAuthKey(h.AuthKey))
 	if h.CA != "" {
 		v.want("headscale.ca", checkCA(h.CA))
 	}
+}
+
+func checkAuthKey(key secret.String) error {
+	if strings.ContainsFunc(key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("contains a space or another character no key has: copy it again")
+	}
+	return nil
 }
 
 // CheckURL judges the address of a Headscale server.

@@ -111,7 +111,7 @@ func SignNode(name string, key minisign.PrivateKey) (*node.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	signed, err := node.Sign(data, config, key, time.Now())
+	signed, err := node.Sign(data, config.Node, key, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

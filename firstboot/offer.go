@@ -1,0 +1,200 @@
+package firstboot
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// What is handed over on a node's page goes the way of a node.yaml that a
+// person puts onto the boot partition: it is written there, and read from there
+// in the next pass. Nobody needs the card in hand for it, so it takes more than
+// a card does: the signature of the owner that the node knows already, for this
+// very node, and later than all that it has.
+
+const (
+	offerFile  = runDir + "/offer"    // as it came through the page
+	takingFile = stateDir + "/taking" // on its way to the boot partition
+)
+
+// Offer judges what was handed over and leaves it to Run, which takes it or
+// tells on the screen why not. It returns a *Problem. It is for a process of
+// its own beside Run and writes nothing else.
+func Offer(h Host, data []byte) error {
+	if len(data) > node.ReservedSize {
+		return problem("offer-large")
+	}
+	_, verdict := h.judge(data)
+	err := h.write(file{path: offerFile, data: data, mode: 0o600})
+	return errors.Join(verdict, err)
+}
+
+// judge returns what becomes of node.yaml where data may take its place.
+func (h *Host) judge(data []byte) ([]byte, error) {
+	now, err := load(h.Files)
+	if err != nil || now.cfg.OwnerKey == "" {
+		return nil, problem("offer-owner").because(err)
+	}
+	sig, err := node.ReadSignature(data)
+	switch {
+	case err != nil:
+		return nil, problem("offer-wrong").because(err)
+	case sig == nil:
+		return nil, problem("offer-unsigned")
+	}
+	if err := sig.By(now.cfg.OwnerKey); err != nil {
+		return nil, problem("offer-wrong").because(err)
+	}
+	if sig.Node != now.cfg.Node {
+		return nil, problem("offer-node", sig.Node, now.cfg.Node)
+	}
+	if !sig.Time.After(now.last.time) {
+		return nil, problem("offer-old", day(sig.Time), day(now.last.time))
+	}
+	return h.successor(now, data, signed{sig.Time, sig.Digest})
+}
+
+// successor is the node.yaml that follows the one in force: the file itself, or
+// the one in force with the key of a key file. The boot partition's own rules
+// judge it before it is there: a node that refuses its only file is lost.
+func (h *Host) successor(now *given, data []byte, last signed) ([]byte, error) {
+	next, name := &given{text: data}, ""
+	key, err := node.LoadKey("what was handed over", data)
+	if err == nil && key != nil {
+		name = key.Node
+		next, err = now.withKey(key, last)
+	} else if err == nil {
+		if next.cfg, err = node.Load("what was handed over", data); err == nil {
+			name = next.cfg.Node
+		}
+	}
+	if err != nil {
+		return nil, problem("offer-mistake", err.Error()).because(err)
+	}
+	if name != now.cfg.Node {
+		return nil, problem("offer-node", name, now.cfg.Node)
+	}
+	own, err := h.ownCopy()
+	if err != nil {
+		return nil, err
+	}
+	next.complete(own)
+	return next.text, h.accept(next, own)
+}
+
+// withKey puts another key into node.yaml. It has the line that says what was
+// signed last, as the own copy does: a node that was never sealed has none.
+func (g *given) withKey(key *node.Key, last signed) (*given, error) {
+	cfg := *g.cfg
+	if cfg.Sealed { // what completed it stays off the boot partition
+		cfg = *cfg.Seal()
+	}
+	cfg.Headscale.AuthKey = key.AuthKey
+	text, err := node.Marshal(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	next := &given{cfg: &cfg, last: last}
+	if next.text = last.line(text); len(next.text) > node.ReservedSize {
+		return nil, node.ErrTooLong
+	}
+	return next, nil
+}
+
+// take puts what was handed over in node.yaml's place. From the moment that it
+// lies on the data partition, no power cut loses it or the old file: the boot
+// partition's is written over, so that none of its secrets is left behind.
+func (h *Host) take(data []byte) error {
+	text, err := h.judge(data)
+	if err != nil {
+		return err
+	}
+	if text, err = node.PadTo(text, node.ReservedSize); err != nil {
+		return problem("offer-mistake", err.Error()).because(err)
+	}
+	if err := h.write(file{path: takingFile, data: text, mode: 0o600}); err != nil {
+		return problem("offer-write", err.Error()).because(err)
+	}
+	return h.finishTaking()
+}
+
+// finishTaking does what take began, once more where power was cut.
+func (h *Host) finishTaking() error {
+	text, err := h.read(takingFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = h.replaceNode(text)
+	}
+	if err == nil { // nor is it torn any more
+		err = h.Files.Remove(sealingFile)
+	}
+	if err == nil {
+		err = h.rememberSigned(readLast(text))
+	}
+	if err == nil {
+		err = h.Files.Remove(takingFile)
+	}
+	if err != nil {
+		return problem("offer-write", err.Error()).because(err)
+	}
+	return nil
+}
+
+// replaceNode writes over node.yaml, or over what a person left of it.
+func (h *Host) replaceNode(text []byte) error {
+	fi, err := h.Files.Stat(bootFile)
+	switch {
+	case err == nil && fi.Size() == int64(len(text)):
+		return h.overwrite(text)
+	case err == nil:
+		err = h.Files.Overwrite(bootFile, bytes.Repeat([]byte("\n"), int(fi.Size())))
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	}
+	return errors.Join(err, h.Files.Put(bootFile, bytes.NewReader(text), Attr{Mode: 0o600}))
+}
+
+// rememberSigned notes in the own copy what a key file's line says: on a sealed
+// node the boot partition's word is not enough.
+func (h *Host) rememberSigned(last signed) error {
+	own, err := h.ownCopy()
+	if err != nil || own == nil || !last.time.After(own.last.time) {
+		return err
+	}
+	own.last = last
+	kept, err := own.keep()
+	if err != nil {
+		return err
+	}
+	return h.write(file{path: copyFile, data: kept, mode: 0o600})
+}
+
+// heedOffer takes what was handed over on the page, or keeps why not for those
+// who look at the node.
+func (r *runner) heedOffer(ctx context.Context) {
+	data, err := r.host.read(offerFile)
+	if err != nil { // nothing was
+		return
+	}
+	r.refused = nil
+	err = r.host.take(data)
+	if !errors.As(err, &r.refused) && err != nil {
+		r.refused = problem("offer-write", err.Error()).because(err)
+	}
+	if err := r.host.Files.Remove(offerFile); err != nil && r.refused == nil {
+		r.refused = problem("offer-write", err.Error()).because(fmt.Errorf("%s: %w", offerFile, err))
+	}
+	r.noticed()
+	r.refresh(ctx)
+}
+
+// noticed is what stands beside the status: of all that is wrong and not in the
+// way, what was just refused is what somebody waits for.
+func (r *runner) noticed() { r.status.Notice = cmp.Or(r.refused, r.pageFault, r.notice) }

@@ -1,0 +1,59 @@
+package firstboot
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/words"
+)
+
+// TestEveryProblemInEveryLanguage: a helper reads on the phone what the screen
+// says, with the same arguments.
+func TestEveryProblemInEveryLanguage(t *testing.T) {
+	for _, l := range words.Languages[1:] {
+		for code, here := range texts {
+			there, ok := l.Problems[code]
+			if !ok || there.Summary == "" || there.Remedy == "" {
+				t.Errorf("%s: %s has no words", l.Tag, code)
+				continue
+			}
+			for _, pair := range [][2]string{{here.summary, there.Summary}, {here.remedy, there.Remedy}} {
+				if n := strings.Count(pair[0], "%s"); strings.Count(pair[1], "%s") != n || strings.Count(pair[1], "%") != n {
+					t.Errorf("%s: %s: %q has other arguments than %q", l.Tag, code, pair[1], pair[0])
+				}
+			}
+		}
+		for code := range l.Problems {
+			if _, ok := texts[code]; !ok {
+				t.Errorf("%s: %s is no problem", l.Tag, code)
+			}
+		}
+	}
+}
+
+func TestStepsAndStatesInEveryLanguage(t *testing.T) {
+	for _, l := range words.Languages {
+		if want := slices.Sorted(slices.Values(append([]string{"config"}, stepNames...))); !slices.Equal(slices.Sorted(maps.Keys(l.Steps)), want) {
+			t.Errorf("%s: has steps %v, want %v", l.Tag, slices.Sorted(maps.Keys(l.Steps)), want)
+		}
+		for state := range headlines {
+			if l.States[string(state)] == "" {
+				t.Errorf("%s: %s has no words", l.Tag, state)
+			}
+		}
+	}
+}
+
+// TestArguments: other languages say a problem from its code and arguments.
+func TestArguments(t *testing.T) {
+	p := problem("name-taken", "a", "b\nc", "d")
+	summary, remedy, ok := words.Choose("de").Problem(p.Code, p.Args)
+	if !ok || !strings.Contains(summary, "schon a; Headscale hat dieses b c genannt") || !strings.Contains(remedy, "dieses in d um") {
+		t.Errorf("%q %q", summary, remedy)
+	}
+	if _, _, ok := words.Choose("en").Problem(p.Code, p.Args); ok {
+		t.Error("English has words of its own beside those of the status")
+	}
+}
