@@ -36,6 +36,10 @@
 			if (!main) throw new Error("no page");
 			quiet.hidden = true;
 			document.title = next.title;
+			// What this phone was told about its own try, it need not read twice.
+			var again = told.hidden ? null : main.querySelector("[data-code^=offer-]");
+			if (again) again.remove();
+			document.querySelector("header").replaceWith(next.querySelector("header"));
 			document.querySelector("main").replaceWith(main);
 			if (main.dataset.state === "joined") hand.hidden = told.hidden = true;
 		}).catch(function () { quiet.hidden = false; }).then(function () { asking = false; });

@@ -135,9 +135,9 @@ func TestSaysWhatTheScreenSays(t *testing.T) {
 	for language, want := range map[string][]string{
 		"en":       {`lang="en"`, "cabin-pi", "Please help", "was used before; it works only once", "Make a new key", "192.168.1.20 (eth0)", "4 of 9", "joining the private network", "key-spent"},
 		"de-AT":    {`lang="de"`, "Bitte helfen", "wurde schon benutzt", "4 von 9", "dem privaten Netz beitreten"},
-		"fr,en":    {`lang="fr"`, "Aidez-le", "a déjà servi", "4 sur 9"},
-		"es":       {`lang="es"`, "Ayúdelo", "ya se usó", "4 de 9"},
-		"pt-BR":    {`lang="pt"`, "Ajude", "já foi usada", "4 de 9"},
+		"fr,en":    {`lang="fr"`, "Besoin d’aide", "a déjà servi", "4 sur 9"},
+		"es":       {`lang="es"`, "Hace falta ayuda", "ya se usó", "4 de 9"},
+		"pt-BR":    {`lang="pt"`, "É preciso ajuda", "já foi usada", "4 de 9"},
 		"xx;q=0.1": {`lang="en"`},
 	} {
 		w := p.get(language)

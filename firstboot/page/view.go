@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	html "html/template"
+	"regexp"
 	"strings"
 	"time"
 
@@ -49,7 +50,19 @@ type view struct {
 }
 
 // told is a problem in words.
-type told struct{ Label, Summary, Remedy, Code string }
+type told struct {
+	Label           string
+	Summary, Remedy html.HTML
+	Code            string
+}
+
+// typed is what somebody may have to type; a phone would break it at hyphens.
+var typed = regexp.MustCompile(`imagebuilder [a-z]+( --[a-z]+)?|journalctl -u [a-z0-9]+|firstboot retry|node\.yaml`)
+
+// marked is a text of the page, which marks what is to be typed.
+func marked(s string) html.HTML {
+	return html.HTML(typed.ReplaceAllString(html.HTMLEscapeString(s), "<code>$0</code>"))
+}
 
 type fact struct{ Label, Value string }
 
@@ -87,7 +100,7 @@ func (v *view) step(s firstboot.Status, l *words.Language) {
 func (v *view) problem(l *words.Language, label string, p *firstboot.Problem) {
 	if p != nil {
 		summary, remedy := say(l, p)
-		v.Problems = append(v.Problems, told{label, summary, remedy, p.Code})
+		v.Problems = append(v.Problems, told{label, marked(summary), marked(remedy), p.Code})
 	}
 }
 

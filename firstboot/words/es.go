@@ -5,7 +5,7 @@ var spanish = Language{
 	States: map[string]string{
 		"working":      "Espere – el equipo está trabajando",
 		"waiting":      "En espera – el equipo sigue intentándolo solo",
-		"needs-person": "Ayúdelo – alguien tiene que hacer algo",
+		"needs-person": "Hace falta ayuda – alguien tiene que hacer algo",
 		"joined":       "Listo – todo está bien",
 	},
 	Steps: map[string]string{

@@ -5,7 +5,7 @@ var french = Language{
 	States: map[string]string{
 		"working":      "Veuillez patienter – l’appareil travaille",
 		"waiting":      "En attente – l’appareil réessaie tout seul",
-		"needs-person": "Aidez-le – quelqu’un doit faire quelque chose",
+		"needs-person": "Besoin d’aide – quelqu’un doit faire quelque chose",
 		"joined":       "Terminé – tout va bien",
 	},
 	Steps: map[string]string{

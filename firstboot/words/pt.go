@@ -5,7 +5,7 @@ var portuguese = Language{
 	States: map[string]string{
 		"working":      "Aguarde – o aparelho está a trabalhar",
 		"waiting":      "À espera – o aparelho continua a tentar sozinho",
-		"needs-person": "Ajude – alguém tem de fazer alguma coisa",
+		"needs-person": "É preciso ajuda – alguém tem de fazer alguma coisa",
 		"joined":       "Pronto – está tudo bem",
 	},
 	Steps: map[string]string{
