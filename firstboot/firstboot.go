@@ -167,7 +167,7 @@ func (r *runner) given() (*given, error) {
 		return nil, err
 	}
 	r.status.describe(g.cfg)
-	r.page.off = g.cfg.Page == node.PageOff
+	r.page.off = g.cfg.Page == node.PageOff || g.cfg.Control != nil
 	place, err := r.host.dataPlace(g.cfg)
 	if g.notice == nil {
 		g.notice = place

@@ -30,7 +30,7 @@ const farewell = time.Minute
 
 // shown is what the runner knows of the page.
 type shown struct {
-	off   bool      // node.yaml does not want it
+	off   bool      // node.yaml does not want it, or Headscale has its port
 	until time.Time // it is shown to one who waits for the node to join
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -146,44 +145,4 @@ func sendPolicy(cmd *cobra.Command, client *headscale.Client, policy string, app
 	}
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), "the server would take the policy")
 	return err
-}
-
-func newKey() *cobra.Command {
-	var file string
-	cmd := &cobra.Command{
-		Use:   "key NODE",
-		Short: "Make a new key for a node",
-		Long: `Make a new single-use key for a node of the fleet and print it. A key that the
-node was given before and has not used is expired. To hand it over, write it into
-the node's node.yaml on the boot partition (headscale: authKey:); a node that has
-joined and lost its membership takes it there without a signature.`,
-		Example: "  imagebuilder key cabin-pi",
-		Args:    exactArgs("NODE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := loadFleet(file)
-			if err != nil {
-				return err
-			}
-			if _, err := f.Find(args[0]); err != nil {
-				return err
-			}
-			m, err := openMint(f)
-			if err != nil {
-				return err
-			}
-			defer m.Close()
-			k, err := m.New(cmd.Context(), args[0], time.Now())
-			if err != nil {
-				return err
-			}
-			if k.Replaced {
-				fmt.Fprintf(cmd.ErrOrStderr(), "the unused key that %s had is expired now\n", args[0])
-			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "valid until %s, for one join; write it into node.yaml on the card (headscale: authKey:)\n", k.Expires.Local().Format("2 January 2006 15:04"))
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), k.Text.Reveal())
-			return err
-		},
-	}
-	fleetFlag(cmd, &file)
-	return cmd
 }

@@ -3,7 +3,6 @@
 package page_test
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // chromium looks at the page as a phone does: a browser that knows the node's
@@ -56,7 +56,7 @@ func TestPhone(t *testing.T) {
 	p.picture("needs-person-de-light", address, "de", false)
 	p.picture("needs-person-fr-dark", address, "fr", true)
 
-	link := func(data string) string { return address + "#" + base64.RawURLEncoding.EncodeToString([]byte(data)) }
+	link := func(data string) string { return contract.PageLink("cabin-pi", []byte(data)) }
 	good := p.signs("cabin-pi", "hskey-second")
 	if dom := p.chromium(link(good), "en", false, "--dump-dom"); !strings.Contains(dom, "Thank you!") || p.offered() != good {
 		t.Errorf("the link's content did not arrive: %q\n%s", p.offered(), dom)

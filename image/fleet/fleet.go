@@ -120,6 +120,8 @@ type K3s struct {
 type Site struct {
 	Timezone string  `yaml:"timezone"`
 	Network  Network `yaml:"network"`
+	// Page is "off" where nodes show no page on the LAN; default "on".
+	Page node.Page `yaml:"page"`
 	// LAN are the networks of the place in CIDR notation, to be compared with
 	// the cluster's.
 	LAN []string `yaml:"lan"`

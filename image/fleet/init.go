@@ -63,7 +63,7 @@ func Init(dir string, o InitOptions, now time.Time, random io.Reader) error {
 	if err != nil {
 		return err
 	}
-	secrets["owner.key"] = append(pair.Secret, '\n')
+	secrets[ownerKeyFile] = append(pair.Secret, '\n')
 	if err := o.writeSecrets(dir, secrets); err != nil {
 		return err
 	}

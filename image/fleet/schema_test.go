@@ -61,7 +61,7 @@ func TestSchemaJudges(t *testing.T) {
 	}
 	for _, change := range [][2]string{
 		{"", ""}, {"keyExpiry: 14d", "keyexpiry: 14d"}, {"14d", "soon"}, {"{env: HEADSCALE_API_KEY}", "hskey-api-x"},
-		{"{env: HEADSCALE_API_KEY}", "{env: A, file: b}"}, {"role: server", "role: sever"}, {"lan: [192", "lan: [{}, 192"}, {"version: 1", "version: 2"},
+		{"{env: HEADSCALE_API_KEY}", "{env: A, file: b}"}, {"role: server", "role: sever"}, {"lan: [192", "lan: [{}, 192"}, {"lan: [192", "page: of, lan: [192"}, {"version: 1", "version: 2"},
 	} {
 		text := strings.Replace(string(Example), change[0], change[1], 1)
 		var value any
@@ -87,6 +87,7 @@ var words = map[reflect.Type]object{
 	reflect.TypeFor[Roles](): {"anyOf": []object{
 		{"enum": []node.Role{node.Server, node.Agent, node.Witness, node.Control}},
 		{"type": "array", "items": object{"enum": []node.Role{node.Witness, node.Control}}, "minItems": 1, "maxItems": 2, "uniqueItems": true}}},
+	reflect.TypeFor[node.Page](): {"enum": []node.Page{node.PageOn, node.PageOff}},
 	reflect.TypeFor[Ref](): {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": object{
 		"env":  object{"type": "string", "description": "Name of an environment variable."},
 		"file": object{"type": "string", "description": "File, relative to fleet.yaml."},

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/image/font/gofont/gobold"
 	"golang.org/x/image/font/gofont/goregular"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/board"
 )
 
@@ -28,7 +29,7 @@ type Label struct {
 }
 
 // URL is where the node's page is, in the network that it is plugged into.
-func (l Label) URL() string { return "http://" + l.Node + ".local" }
+func (l Label) URL() string { return contract.PageURL(l.Node) }
 
 // Size is a kind of paper.
 type Size struct {

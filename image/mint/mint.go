@@ -15,6 +15,10 @@ import (
 	"sync"
 	"time"
 
+	"aead.dev/minisign"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/flock"
@@ -93,6 +97,13 @@ func (m *Mint) New(ctx context.Context, name string, now time.Time) (*Key, error
 		return nil, errors.Join(err, m.Expire(ctx, k))
 	}
 	return k, nil
+}
+
+// Link returns a link to the node's page that hands the key over, signed by the
+// fleet's owner.
+func (k *Key) Link(owner minisign.PrivateKey, now time.Time) (string, error) {
+	signed, err := node.Sign(node.MarshalKey(k.Node, k.Text), k.Node, owner, now)
+	return contract.PageLink(k.Node, signed), err
 }
 
 // expireOld ends the keys that the book has of a node and that nobody used.

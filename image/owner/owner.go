@@ -86,8 +86,8 @@ func Open(name string, password func() (secret.String, error)) (minisign.Private
 		return key, err
 	}
 	if !minisign.IsEncrypted(text) {
-		if err := key.UnmarshalText(text); err != nil {
-			return key, fmt.Errorf("%s: is no secret key of minisign", name)
+		if key, err = Parse(text); err != nil {
+			return key, fmt.Errorf("%s: %w", name, err)
 		}
 		return key, nil
 	}
@@ -97,6 +97,15 @@ func Open(name string, password func() (secret.String, error)) (minisign.Private
 	}
 	if key, err = minisign.DecryptKey(word.Reveal(), text); err != nil {
 		return key, fmt.Errorf("%s: the password is wrong, or the key is damaged", name)
+	}
+	return key, nil
+}
+
+// Parse reads a secret key that is not encrypted.
+func Parse(text []byte) (minisign.PrivateKey, error) {
+	var key minisign.PrivateKey
+	if err := key.UnmarshalText(text); err != nil {
+		return key, errors.New("is no secret key of minisign")
 	}
 	return key, nil
 }

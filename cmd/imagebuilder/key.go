@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"aead.dev/minisign"
+	"github.com/spf13/cobra"
+	"rsc.io/qr"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/mint"
+)
+
+// keyFlags say how a key is handed over.
+type keyFlags struct {
+	fleet    string
+	link, qr bool
+}
+
+func newKey() *cobra.Command {
+	var k keyFlags
+	cmd := &cobra.Command{
+		Use:   "key NODE",
+		Short: "Make a new key for a node",
+		Long: `Make a new single-use key for a node of the fleet and print it. A key that the
+node was given before and has not used is expired. To hand it over, write it into
+the node's node.yaml on the boot partition (headscale: authKey:).
+
+With --link, nobody needs the card: print a link that carries the key, signed by
+the fleet's owner (secrets/owner.key), to the page that a node shows on its LAN
+until it has joined. Send it to a helper, who opens it on a phone in the node's
+network; the node then goes on without a reboot. It takes it once, and only what
+is newer than all that it took before. Whoever has the link has the key: one
+machine can join with it, as this node. --qr shows it for a camera, in 90 columns.`,
+		Example: `  imagebuilder key cabin-pi
+  imagebuilder key cabin-pi --link`,
+		Args: exactArgs("NODE"),
+		RunE: func(cmd *cobra.Command, args []string) error { return k.run(cmd, args[0]) },
+	}
+	fleetFlag(cmd, &k.fleet)
+	cmd.Flags().BoolVar(&k.link, "link", false, "print a link to the node's page that hands the key over")
+	cmd.Flags().BoolVar(&k.qr, "qr", false, "print the link as a QR code, too")
+	return cmd
+}
+
+func (k *keyFlags) run(cmd *cobra.Command, name string) error {
+	f, err := loadFleet(k.fleet)
+	if err != nil {
+		return err
+	}
+	signer, err := k.signer(f, name) // before there is a key that nobody could hand over
+	if err != nil {
+		return err
+	}
+	m, err := openMint(f)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	key, err := m.New(cmd.Context(), name, time.Now())
+	if err != nil {
+		return err
+	}
+	if key.Replaced {
+		fmt.Fprintf(cmd.ErrOrStderr(), "the unused key that %s had is expired now\n", name)
+	}
+	if err := k.print(cmd, key, signer); err != nil {
+		return errors.Join(err, m.Expire(cmd.Context(), key))
+	}
+	return nil
+}
+
+// signer is the owner's key where the node's page is to be handed something.
+func (k *keyFlags) signer(f *fleet.Fleet, name string) (minisign.PrivateKey, error) {
+	n, err := f.Find(name)
+	if err != nil || !k.link && !k.qr {
+		return minisign.PrivateKey{}, err
+	}
+	if f.Sites[n.Site].Page == node.PageOff {
+		return minisign.PrivateKey{}, fmt.Errorf("nodes at %s show no page (sites.%s.page: off): make the key without --link", n.Site, n.Site)
+	}
+	return f.Signer()
+}
+
+func (k *keyFlags) print(cmd *cobra.Command, key *mint.Key, signer minisign.PrivateKey) error {
+	until := key.Expires.Local().Format("2 January 2006 15:04")
+	text := key.Text.Reveal()
+	if k.link || k.qr {
+		var err error
+		if text, err = key.Link(signer, time.Now()); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "valid until %s, for one join; open it on a phone in the network that %s is plugged into\n", until, key.Node)
+	} else {
+		fmt.Fprintf(cmd.ErrOrStderr(), "valid until %s, for one join; write it into node.yaml on the card (headscale: authKey:), or make one with --link\n", until)
+	}
+	if _, err := fmt.Fprintln(cmd.OutOrStdout(), text); err != nil || !k.qr {
+		return err
+	}
+	return printQR(cmd.OutOrStdout(), text)
+}
+
+// printQR draws a code in black on white whatever the terminal's colours are,
+// two rows in a line.
+func printQR(w io.Writer, text string) error {
+	code, err := qr.Encode(text, qr.L)
+	if err != nil {
+		return err
+	}
+	const quiet = 2
+	var b strings.Builder
+	for y := -quiet; y < code.Size+quiet; y += 2 {
+		b.WriteString("\x1b[30;107m")
+		for x := -quiet; x < code.Size+quiet; x++ {
+			up, down := code.Black(x, y), code.Black(x, y+1)
+			b.WriteString(map[[2]bool]string{{}: " ", {true, false}: "▀", {false, true}: "▄", {true, true}: "█"}[[2]bool{up, down}])
+		}
+		b.WriteString("\x1b[0m\n")
+	}
+	_, err = io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,13 @@
+package contract
+
+import "encoding/base64"
+
+// PageURL is where a node's page is, in the network that it is plugged into.
+func PageURL(node string) string { return "http://" + node + ".local" }
+
+// PageLink is a link to the page that hands over what was signed for the node.
+// What stands behind "#" is for the page's script: no browser sends it to a
+// server, not to another one either, should the name lead there.
+func PageLink(node string, signed []byte) string {
+	return PageURL(node) + "/#" + base64.RawURLEncoding.EncodeToString(signed)
+}
