@@ -1,9 +1,7 @@
 package firstboot
 
 import (
-	"bytes"
 	"errors"
-	"io/fs"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
@@ -22,35 +20,37 @@ func TakeKey(files Files, clock Clock, key secret.String) error {
 	if g.notice != nil { // what lies there is not what this node works from
 		return g.notice
 	}
-	cfg := *g.cfg
-	cfg.Headscale.AuthKey = key
-	text, err := node.Marshal(&cfg)
+	next, err := g.withKey(key, g.last)
 	if err != nil {
 		return err
 	}
-	if _, err := node.Load(node.FileName, text); err != nil {
+	if _, err := node.Load(node.FileName, next.text); err != nil {
 		return err
 	}
 	h := &Host{Files: files}
-	if err := h.replaceNode(text); err != nil {
-		return problem("boot-readonly", err.Error()).because(err)
+	if err := h.replaceNode(next.text); err != nil {
+		return err
 	}
 	return Retry(files, clock)
 }
 
-// replaceNode writes over node.yaml in its own clusters where it fits: that is
-// where sealing will look for the key.
-func (h *Host) replaceNode(text []byte) error {
-	have, err := h.read(bootFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+// withKey puts another key into node.yaml. As the own copy does, it has the
+// line that says what was signed last: a node that was never sealed has none.
+func (g *given) withKey(key secret.String, last signed) (*given, error) {
+	cfg := *g.cfg
+	if cfg.Sealed { // what completed it stays off the boot partition
+		cfg = *cfg.Seal()
 	}
-	padded, err := node.PadTo(text, len(have))
-	if err == nil {
-		return h.Files.Overwrite(bootFile, padded)
+	cfg.Headscale.AuthKey = key
+	text, err := node.Marshal(&cfg)
+	if err != nil {
+		return nil, err
 	}
-	if padded, err = node.PadTo(text, node.ReservedSize); err != nil {
-		return err
+	if last.digest != "" {
+		text = last.line(text)
 	}
-	return h.Files.Put(bootFile, bytes.NewReader(padded), Attr{Mode: 0o600})
+	if len(text) > node.ReservedSize {
+		return nil, node.ErrTooLong
+	}
+	return &given{cfg: &cfg, text: text, last: last}, nil
 }

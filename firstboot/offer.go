@@ -19,7 +19,7 @@ import (
 
 const (
 	offerFile  = runDir + "/offer"    // as it came through the page
-	takingFile = stateDir + "/taking" // on its way to the boot partition
+	takingFile = stateDir + "/taking" // node.yaml on its way to the boot partition
 )
 
 // Offer judges what was handed over and leaves it to Run, which takes it or
@@ -67,7 +67,7 @@ func (h *Host) successor(now *given, data []byte, last signed) ([]byte, error) {
 	key, err := node.LoadKey("what was handed over", data)
 	if err == nil && key != nil {
 		name = key.Node
-		next, err = now.withKey(key, last)
+		next, err = now.withKey(key.AuthKey, last)
 	} else if err == nil {
 		if next.cfg, err = node.Load("what was handed over", data); err == nil {
 			name = next.cfg.Node
@@ -87,34 +87,21 @@ func (h *Host) successor(now *given, data []byte, last signed) ([]byte, error) {
 	return next.text, h.accept(next, own)
 }
 
-// withKey puts another key into node.yaml. It has the line that says what was
-// signed last, as the own copy does: a node that was never sealed has none.
-func (g *given) withKey(key *node.Key, last signed) (*given, error) {
-	cfg := *g.cfg
-	if cfg.Sealed { // what completed it stays off the boot partition
-		cfg = *cfg.Seal()
-	}
-	cfg.Headscale.AuthKey = key.AuthKey
-	text, err := node.Marshal(&cfg)
-	if err != nil {
-		return nil, err
-	}
-	next := &given{cfg: &cfg, last: last}
-	if next.text = last.line(text); len(next.text) > node.ReservedSize {
-		return nil, node.ErrTooLong
-	}
-	return next, nil
-}
-
-// take puts what was handed over in node.yaml's place. From the moment that it
-// lies on the data partition, no power cut loses it or the old file: the boot
-// partition's is written over, so that none of its secrets is left behind.
+// take puts what was handed over in node.yaml's place.
 func (h *Host) take(data []byte) error {
 	text, err := h.judge(data)
 	if err != nil {
 		return err
 	}
-	if text, err = node.PadTo(text, node.ReservedSize); err != nil {
+	return h.replaceNode(text)
+}
+
+// replaceNode puts another node.yaml onto the boot partition. From the moment
+// that it lies on the data partition, no power cut loses it or the old file:
+// that is written over, so that none of its secrets is left behind.
+func (h *Host) replaceNode(text []byte) error {
+	text, err := node.PadTo(text, node.ReservedSize)
+	if err != nil {
 		return problem("offer-mistake", err.Error()).because(err)
 	}
 	if err := h.write(file{path: takingFile, data: text, mode: 0o600}); err != nil {
@@ -123,14 +110,14 @@ func (h *Host) take(data []byte) error {
 	return h.finishTaking()
 }
 
-// finishTaking does what take began, once more where power was cut.
+// finishTaking does what replaceNode began, once more where power was cut.
 func (h *Host) finishTaking() error {
 	text, err := h.read(takingFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil {
-		err = h.replaceNode(text)
+		err = h.writeOver(text)
 	}
 	if err == nil { // nor is it torn any more
 		err = h.Files.Remove(sealingFile)
@@ -147,8 +134,8 @@ func (h *Host) finishTaking() error {
 	return nil
 }
 
-// replaceNode writes over node.yaml, or over what a person left of it.
-func (h *Host) replaceNode(text []byte) error {
+// writeOver writes over node.yaml, or over what a person left of it.
+func (h *Host) writeOver(text []byte) error {
 	fi, err := h.Files.Stat(bootFile)
 	switch {
 	case err == nil && fi.Size() == int64(len(text)):

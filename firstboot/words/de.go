@@ -13,6 +13,7 @@ var german = Language{
 		"identity":   "Name, Schlüssel und Netzwerk einrichten",
 		"clock":      "Uhr stellen",
 		"components": "Programme herunterladen",
+		"control":    "den Server des privaten Netzes starten",
 		"tailnet":    "dem privaten Netz beitreten",
 		"firewall":   "alle anderen fernhalten",
 		"k3s":        "das Cluster-Programm starten",
@@ -100,6 +101,9 @@ var germanProblems = map[string]Text{
 	"component-down":   {"%s lässt sich nicht herunterladen: %s", "Prüfen Sie, ob hier das Internet geht. Das Gerät versucht es weiter."},
 	"component-digest": {"%s wurde heruntergeladen, ist aber nicht die erwartete Datei (falsche Prüfsumme).", "Nehmen Sie dafür nicht dieses Netz; sagen Sie es dem, der das Image gemacht hat. Dann: firstboot retry."},
 	"component-none":   {"Das Image sagt nichts über seine Bestandteile: %s", "Schreiben Sie das Image neu."},
+
+	"control":       {"Headscale läuft auf diesem Gerät nicht: %s", "Warten Sie eine Minute. Bleibt es so, lesen Sie: journalctl -u headscale."},
+	"control-waits": {"Headscale läuft hier, aber dieses Gerät hat noch keinen eigenen Schlüssel.", "Auf dem Computer des Besitzers: imagebuilder headscale init."},
 
 	"firewall": {"Die Firewall steht nicht: %s", "Warten Sie eine Minute. Bleibt es so, schreiben Sie das Image neu."},
 

@@ -13,6 +13,7 @@ var english = Language{
 		"identity":   "name, keys and network settings",
 		"clock":      "setting the time",
 		"components": "downloading programs",
+		"control":    "starting the private network's own server",
 		"tailnet":    "joining the private network",
 		"firewall":   "keeping everybody else out",
 		"k3s":        "starting the cluster program",

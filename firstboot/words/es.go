@@ -13,6 +13,7 @@ var spanish = Language{
 		"identity":   "nombre, claves y ajustes de la red",
 		"clock":      "poner la hora",
 		"components": "descargar programas",
+		"control":    "arrancar el servidor de la red privada",
 		"tailnet":    "entrar en la red privada",
 		"firewall":   "dejar fuera a todos los demás",
 		"k3s":        "arrancar el programa del clúster",
@@ -99,6 +100,9 @@ var spanishProblems = map[string]Text{
 	"component-down":   {"No se puede descargar %s: %s", "Mire si aquí funciona Internet. El equipo sigue intentándolo."},
 	"component-digest": {"%s se descargó pero no es el archivo esperado (huella incorrecta).", "No use esta red para ello; avise a quien hizo la imagen. Después: firstboot retry."},
 	"component-none":   {"La imagen no dice nada de sus componentes: %s", "Grabe la imagen de nuevo."},
+
+	"control":       {"Headscale no está en marcha en este equipo: %s", "Espere un minuto. Si sigue así, lea: journalctl -u headscale."},
+	"control-waits": {"Headscale funciona aquí, pero este equipo aún no tiene clave propia.", "En el ordenador del dueño: imagebuilder headscale init."},
 
 	"firewall": {"El cortafuegos no está en pie: %s", "Espere un minuto. Si sigue así, grabe la imagen de nuevo."},
 

@@ -13,6 +13,7 @@ var french = Language{
 		"identity":   "nom, clés et réglages du réseau",
 		"clock":      "mise à l’heure",
 		"components": "téléchargement des programmes",
+		"control":    "démarrage du serveur du réseau privé",
 		"tailnet":    "entrée dans le réseau privé",
 		"firewall":   "fermeture à tous les autres",
 		"k3s":        "démarrage du programme du cluster",
@@ -99,6 +100,9 @@ var frenchProblems = map[string]Text{
 	"component-down":   {"%s ne peut pas être téléchargé : %s", "Vérifiez qu’Internet marche ici. L’appareil réessaie."},
 	"component-digest": {"%s a été téléchargé mais n’est pas le fichier attendu (mauvaise empreinte).", "N’utilisez pas ce réseau pour cela ; dites-le à qui a fait l’image. Ensuite : firstboot retry."},
 	"component-none":   {"L’image ne dit rien de ses composants : %s", "Réécrivez l’image."},
+
+	"control":       {"Headscale ne tourne pas sur cet appareil : %s", "Attendez une minute. Si cela reste, lisez : journalctl -u headscale."},
+	"control-waits": {"Headscale tourne ici, mais cet appareil n’a pas encore de clé à lui.", "Sur l’ordinateur du propriétaire : imagebuilder headscale init."},
 
 	"firewall": {"Le pare-feu n’est pas en place : %s", "Attendez une minute. Si cela reste, réécrivez l’image."},
 

@@ -13,6 +13,7 @@ var portuguese = Language{
 		"identity":   "nome, chaves e definições da rede",
 		"clock":      "acertar o relógio",
 		"components": "transferir programas",
+		"control":    "arrancar o servidor da rede privada",
 		"tailnet":    "entrar na rede privada",
 		"firewall":   "deixar todos os outros de fora",
 		"k3s":        "arrancar o programa do cluster",
@@ -99,6 +100,9 @@ var portugueseProblems = map[string]Text{
 	"component-down":   {"Não se consegue transferir %s: %s", "Veja se a Internet funciona aqui. O aparelho continua a tentar."},
 	"component-digest": {"%s foi transferido mas não é o ficheiro esperado (impressão errada).", "Não use esta rede para isso; avise quem fez a imagem. Depois: firstboot retry."},
 	"component-none":   {"A imagem não diz nada dos seus componentes: %s", "Grave a imagem de novo."},
+
+	"control":       {"O Headscale não está a trabalhar neste aparelho: %s", "Espere um minuto. Se continuar, leia: journalctl -u headscale."},
+	"control-waits": {"O Headscale trabalha aqui, mas este aparelho ainda não tem chave própria.", "No computador do dono: imagebuilder headscale init."},
 
 	"firewall": {"A firewall não está de pé: %s", "Espere um minuto. Se continuar, grave a imagem de novo."},
 
