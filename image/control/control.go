@@ -123,7 +123,7 @@ func (s *server) createKey(ctx context.Context) (secret.String, error) {
 	}
 	out, err := sh.run(ctx, fmt.Sprintf("headscale apikeys create --expiration %dh", int(keyLife.Hours())), "")
 	if err != nil {
-		return "", fmt.Errorf("Headscale does not run on %s yet (look there: firstboot status): %w", s.name, err)
+		return "", fmt.Errorf("on %s Headscale does not run yet (look there: firstboot status): %w", s.name, err)
 	}
 	key := lastLine(out)
 	if !strings.HasPrefix(key, "hskey-api-") && strings.Count(key, ".") != 1 { // before 0.28
