@@ -204,6 +204,9 @@ func TestControl(t *testing.T) {
 	if fi, err := os.Stat(f.dir + "/secrets/headscale.key"); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("the API key is kept as %v, %v", fi, err)
 	}
+	if err := f.client().Health(t.Context()); err != nil {
+		t.Error(err)
+	}
 	t.Logf("vps joined after %v", vps.seeJoined())
 	if got := f.init(vps); !strings.Contains(got, "is good") || !strings.Contains(got, "is a member") {
 		t.Errorf("the second time, init says %s", got)
