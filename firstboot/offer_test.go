@@ -131,6 +131,7 @@ func TestOfferRefused(t *testing.T) {
 		"cut":            {"offer-wrong", good[:len(good)-20], "no valid signature"},
 		"followed":       {"offer-wrong", good + "site: cabin\n", "no valid signature"},
 		"for another":    {"offer-node", keyFile(t, "cabin-pi", "hskey-auth-second", 1, noon), "is for node cabin-pi, this is home-pi"},
+		"signed for it":  {"offer-node", resign(t, string(node.MarshalKey("home-pi", "hskey-auth-second")), "cabin-pi", noon), "is for node cabin-pi, this is home-pi"},
 		"of another":     {"offer-node", resign(t, other, "home-pi", noon), "is for node cabin-pi, this is home-pi"},
 		"mistaken":       {"offer-mistake", resign(t, "version: 1\nnode: home-pi\nauthKey: a b\n", "home-pi", noon), "a space or another character"},
 		"of no kind":     {"offer-mistake", resign(t, "hello\n", "home-pi", noon), "has a mistake"},
