@@ -131,10 +131,14 @@ API and the web. --check asks the server what it thinks of it (0.29 and newer);
 
 func sendPolicy(cmd *cobra.Command, client *headscale.Client, policy string, apply bool) error {
 	if apply {
-		if err := client.SetPolicy(cmd.Context(), policy); err != nil {
+		withoutAttrs, err := client.SetPolicy(cmd.Context(), policy)
+		if err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), "the policy is the server's now")
+		if withoutAttrs {
+			fmt.Fprintln(cmd.ErrOrStderr(), "this Headscale is older than 0.29: a node that restarts while it is down has no address until it is back")
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), "the policy is the server's now")
 		return err
 	}
 	err := client.PolicyCheck(cmd.Context(), policy)

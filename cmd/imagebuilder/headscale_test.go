@@ -11,8 +11,9 @@ import (
 )
 
 // TestHeadscale tells what an owner does with a real Headscale at hand.
-func TestHeadscale(t *testing.T) {
-	s := headscaletest.Start(t)
+func TestHeadscale(t *testing.T) { stories(t, headscaletest.Start(t)) }
+
+func stories(t *testing.T, s *headscaletest.Server) {
 	scripts(t, "testdata/headscale", func(env *testscript.Env) error {
 		env.Setenv("HEADSCALE", s.URL)
 		env.Setenv("HEADSCALE_API_KEY", s.APIKey.Reveal())

@@ -59,8 +59,11 @@ func scripts(t *testing.T, dir string, more ...func(*testscript.Env) error) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "root" {
+			switch cond {
+			case "root":
 				return os.Geteuid() == 0, nil
+			case "old": // of a Headscale
+				return strings.HasPrefix(t.Name(), "TestOlder"), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},

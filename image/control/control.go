@@ -146,7 +146,8 @@ func (s *server) furnish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.api.SetPolicy(ctx, string(policy))
+	_, err = s.api.SetPolicy(ctx, string(policy))
+	return err
 }
 
 // join gives the machine a key of its own, unless it is a member.

@@ -9,6 +9,7 @@ package headscale
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -142,21 +143,24 @@ func decode(status int, data []byte, out any) error {
 	return nil
 }
 
-// refusal reads {"code":…,"message":…}, or text.
+// refusal reads {"code":…,"message":…}, from 0.30 on RFC 7807's {"title":…,
+// "detail":…}, or text. 0.26 says 500 to nearly everything.
 func refusal(status int, data []byte) error {
 	var m struct {
 		Message string `json:"message"`
+		Title   string `json:"title"`
+		Detail  string `json:"detail"`
 	}
-	if json.Unmarshal(data, &m) != nil || m.Message == "" {
-		m.Message = strings.TrimSpace(string(data[:min(len(data), 200)]))
-	}
-	switch status {
-	case http.StatusUnauthorized, http.StatusForbidden:
+	_ = json.Unmarshal(data, &m) // not all is JSON
+	words := cmp.Or(m.Message, m.Detail, m.Title, strings.TrimSpace(string(data[:min(len(data), 200)])))
+	old := func(text string) bool { return status == http.StatusInternalServerError && words == text }
+	switch {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, old("Unauthorized"):
 		return ErrUnauthorized
-	case http.StatusNotFound:
-		return fmt.Errorf("%w: %s", ErrNotFound, m.Message)
+	case status == http.StatusNotFound, status == http.StatusNotImplemented, old("record not found"):
+		return fmt.Errorf("%w: %s", ErrNotFound, words)
 	}
-	return &APIError{status, m.Message}
+	return &APIError{status, words}
 }
 
 // plainPath leaves the query out of errors: it may name keys.
@@ -251,7 +255,28 @@ func (c *Client) PolicyCheck(ctx context.Context, policy string) error {
 }
 
 // SetPolicy replaces the server's policy. A server that reads its policy from
-// a file refuses: policy.mode must be database.
-func (c *Client) SetPolicy(ctx context.Context, policy string) error {
+// a file refuses: policy.mode must be database. Before 0.29 nodes have no
+// attributes; the policy is then set without, which is told.
+func (c *Client) SetPolicy(ctx context.Context, policy string) (withoutAttrs bool, err error) {
+	err = c.setPolicy(ctx, policy)
+	var api *APIError
+	if !errors.As(err, &api) || !strings.Contains(api.Message, `unknown field "`+attrsField+`"`) {
+		return false, err
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(policy), &fields); err != nil {
+		return false, err
+	}
+	delete(fields, attrsField)
+	plain, err := json.MarshalIndent(fields, "", "  ")
+	if err != nil {
+		return false, err
+	}
+	return true, c.setPolicy(ctx, string(plain))
+}
+
+const attrsField = "nodeAttrs"
+
+func (c *Client) setPolicy(ctx context.Context, policy string) error {
 	return c.call(ctx, http.MethodPut, "/api/v1/policy", map[string]string{"policy": policy}, nil)
 }

@@ -138,11 +138,3 @@ func (c *Client) ExpireKey(ctx context.Context, k Key) error {
 	}
 	return nil
 }
-
-// DeleteKey removes a key (0.28 and newer).
-func (c *Client) DeleteKey(ctx context.Context, id ID) error {
-	if _, err := c.findKey(ctx, id); err != nil {
-		return err
-	}
-	return c.call(ctx, http.MethodDelete, "/api/v1/preauthkey?id="+url.QueryEscape(string(id)), nil, nil)
-}

@@ -27,8 +27,8 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"DELETE /api/v1/preauthkey", "500", "database is locked"}
-	check(t, c.DeleteKey(context.Background(), "4711"), want, "4711", "verysecret")
+	want := []string{"POST /api/v1/preauthkey/expire", "500", "database is locked"}
+	check(t, c.ExpireKey(context.Background(), headscale.Key{ID: "4711"}), want, "4711", "verysecret")
 	web.Close() // now the client's own words
 	_, err = c.CreateKey(context.Background(), headscale.KeyRequest{User: "1", Expires: time.Now().Add(time.Hour)})
 	check(t, err, []string{"POST /api/v1/preauthkey"}, "verysecret")

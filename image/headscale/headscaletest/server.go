@@ -60,12 +60,17 @@ func Start(t testing.TB) *Server {
 // public, such as the one a virtual machine sees loopback under.
 func StartAt(t testing.TB, listen, public string) *Server {
 	t.Helper()
+	return start(t, Build(t), listen, public)
+}
+
+func start(t testing.TB, program, listen, public string) *Server {
+	t.Helper()
 	// A short path: a unix socket's may have 107 bytes, unix(7).
 	dir, err := os.MkdirTemp("", "hs")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{t: t, dir: dir, program: Build(t)}
+	s := &Server{t: t, dir: dir, program: program}
 	t.Cleanup(func() {
 		s.Stop()
 		if t.Failed() {
@@ -75,13 +80,14 @@ func StartAt(t testing.TB, listen, public string) *Server {
 	})
 	port, stun, metrics, grpc := freePort(t), freePort(t), freePort(t), freePort(t)
 	s.URL = fmt.Sprintf("http://%s:%d", public, port)
-	s.write("policy.hujson", Policy)
 	s.write("config.yaml", fmt.Sprintf(config, s.URL, listen, port, metrics, grpc, dir, stun))
 	s.Run()
 	s.exec("users", "create", "fleet", "-o", "json")
-	s.exec("policy", "set", "-f", filepath.Join(dir, "policy.hujson"))
 	s.APIKey = s.NewAPIKey()
 	if s.Client, err = headscale.New(fmt.Sprintf("http://%s:%d", listen, port), s.APIKey, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Client.SetPolicy(context.Background(), Policy); err != nil {
 		t.Fatal(err)
 	}
 	users, err := s.Client.Users(context.Background())
@@ -276,6 +282,11 @@ func Build(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return compile(t, c.Module.Package, mod, sum)
+}
+
+func compile(t testing.TB, pkg string, mod, sum []byte) string {
+	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
@@ -286,7 +297,7 @@ func Build(t testing.TB) string {
 		return out
 	}
 	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
-	cmd := exec.Command("go", "build", "-o", tmp, c.Module.Package)
+	cmd := exec.Command("go", "build", "-o", tmp, pkg)
 	cmd.Dir = t.TempDir()
 	for name, data := range map[string][]byte{"go.mod": mod, "go.sum": sum} {
 		if err := os.WriteFile(filepath.Join(cmd.Dir, name), data, 0o600); err != nil {
@@ -295,7 +306,7 @@ func Build(t testing.TB) string {
 	}
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	if msg, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", c.Module.Package, err, msg)
+		t.Fatalf("build %s: %v\n%s", pkg, err, msg)
 	}
 	if err := os.Rename(tmp, out); err != nil {
 		t.Fatal(err)
