@@ -33,27 +33,26 @@ func TestPage(t *testing.T) {
 	p := nodePage{m, fmt.Sprintf("http://127.0.0.1:%d/", port), filepath.Join(m.config.Dir, "owner.key")}
 	cfg := tn.first("home-pi")
 	cfg.OwnerKey = strings.TrimSpace(strings.TrimPrefix(run(t, builder, "node", "keygen", p.key, "--no-password"), "ownerKey: "))
-	used := cfg.Headscale.AuthKey
 	m.personalise(cfg)
 	m.powerOn()
 	m.seeJoined()
 	p.ends()
+	m.powerOff()
 
-	m.sh("systemctl stop firstboot tailscaled; rm -r /var/lib/tailscale")
+	// The card is written anew with what was written to it before.
 	if err := tn.Client.DeleteNode(t.Context(), tn.nodes()["home-pi"].ID); err != nil {
 		t.Fatal(err)
 	}
-	m.sh("systemctl start tailscaled firstboot")
-	m.seeProblem("key-lost")
-	again := *cfg
-	again.Headscale.AuthKey = used
-	m.replace(&again)
+	m.flash()
+	m.personalise(cfg)
+	m.powerOn()
 	m.seeProblem("key-spent")
 	p.says("The key in node.yaml was used before")
 	if ports := m.sh("ss -Hlun sport = 5353"); ports == "" {
 		t.Error("nobody announces home-pi.local")
 	}
 
+	boot := m.sh("cat /proc/sys/kernel/random/boot_id")
 	fresh := tn.Key("tag:site-a", time.Hour).Key
 	p.hands(422, "does not bear the signature", string(node.MarshalKey("home-pi", fresh)))
 	p.hands(422, "is for node cabin-pi, this is home-pi", p.signed("cabin-pi", fresh))
@@ -64,6 +63,9 @@ func TestPage(t *testing.T) {
 	m.until("joined", func(s firstboot.Status) bool { return s.State == firstboot.Joined })
 	p.hands(422, "was taken already", good)
 	p.ends()
+	if m.sh("cat /proc/sys/kernel/random/boot_id") != boot {
+		t.Error("it took a reboot")
+	}
 	if ports := m.sh("ss -Hlun sport = 5353"); ports != "" {
 		t.Errorf("home-pi.local is still announced: %s", ports)
 	}
