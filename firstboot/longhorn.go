@@ -87,12 +87,12 @@ var ErrOtherDisk = errors.New("another disk is mounted there")
 // attachLonghorn also remembers the disk: power may go before that, and then
 // the disk is found again by its own mark.
 func (m *machine) attachLonghorn(ctx context.Context, on *Mount, known string) error {
-	inside, err := m.Files.List(longhornDir)
-	if err != nil {
-		return err
-	}
-	if on == nil && len(inside) > 0 {
-		return problem("longhorn-volumes")
+	if on == nil { // of a disk that is gone nothing can be listed
+		if inside, err := m.Files.List(longhornDir); err != nil {
+			return err
+		} else if len(inside) > 0 {
+			return problem("longhorn-volumes")
+		}
 	}
 	state, err := m.bootState()
 	if err != nil {

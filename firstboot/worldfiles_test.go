@@ -9,6 +9,7 @@ import (
 	"path"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
@@ -88,6 +89,9 @@ func (w memFiles) Readlink(name string) (target string, err error) {
 
 func (w memFiles) List(dir string) (names []string, err error) {
 	err = w.do("list "+dir, func() error {
+		if dir == "/var/lib/longhorn" && w.volumes && w.volume.Lost { // ext4 of a disk that is gone
+			return syscall.EIO
+		}
 		for p := range w.files {
 			if path.Dir(p) == dir {
 				names = append(names, path.Base(p))
