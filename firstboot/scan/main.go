@@ -4,7 +4,7 @@
 //
 //	scan [-from ADDR] [-wait 300ms] tcp|udp ADDR PORT|FROM-TO…
 //
-// prints what answered, one port a line: "22 open" where somebody took the
+// prints what answered, one port a line in their order: "22 open" where somebody took the
 // connection, or sent a datagram back, "23 closed" where the machine itself
 // said no. A port that is not printed was silent, and that is what a firewall
 // makes of it.

@@ -48,8 +48,14 @@ func scan(args []string) error {
 	for len(ports) > 0 {
 		some := ports[:min(batch, len(ports))]
 		ports = ports[len(some):]
-		if err := s.ask(some, func(port int, answer string) { fmt.Fprintln(out, port, answer) }); err != nil {
+		answers, err := s.ask(some)
+		if err != nil {
 			return err
+		}
+		for i, answer := range answers {
+			if answer != "" {
+				fmt.Fprintln(out, some[i], answer)
+			}
 		}
 	}
 	return nil
@@ -81,13 +87,14 @@ type scanner struct {
 	wait     time.Duration
 }
 
-// ask calls tell for every port that answers in time.
-func (s *scanner) ask(ports []int, tell func(port int, answer string)) error {
+// ask returns what each port answers in time, "" for nothing.
+func (s *scanner) ask(ports []int) ([]string, error) {
+	answers := make([]string, len(ports))
 	polls := make([]unix.PollFd, len(ports))
 	for i, port := range ports {
 		fd, err := s.dial(port)
 		if err != nil {
-			return fmt.Errorf("port %d: %w", port, err)
+			return nil, fmt.Errorf("port %d: %w", port, err)
 		}
 		defer unix.Close(fd)
 		polls[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLOUT}
@@ -99,18 +106,18 @@ func (s *scanner) ask(ports []int, tell func(port int, answer string)) error {
 	for end := time.Now().Add(s.wait); silent > 0 && time.Now().Before(end); {
 		n, err := unix.Poll(polls, 1+int(time.Until(end).Milliseconds()))
 		if err != nil && err != unix.EINTR {
-			return err
+			return nil, err
 		}
 		for i := range polls {
 			if n <= 0 || polls[i].Revents == 0 {
 				continue
 			}
-			tell(ports[i], answer(int(polls[i].Fd)))
+			answers[i] = answer(int(polls[i].Fd))
 			polls[i].Fd = -1 // poll(2) passes over it
 			silent--
 		}
 	}
-	return nil
+	return answers, nil
 }
 
 func answer(fd int) string {
