@@ -96,17 +96,6 @@ func controlSecrets(c *node.Config) (out []file, err error) {
 	return out, nil
 }
 
-// hostKeyFiles is the key that node.yaml brings.
-func hostKeyFiles(c *node.Config) []file {
-	m := &machine{given: &given{cfg: c}}
-	for _, b := range births {
-		if data := m.givenBirth(b); data != nil {
-			return []file{{path: b.path, data: data, mode: b.mode}}
-		}
-	}
-	return nil
-}
-
 // section is a mapping of Headscale's configuration.
 type section map[string]any
 

@@ -76,7 +76,7 @@ var faults = []struct {
 	{"expired certificate", func(w *world) { w.control = expired }, "untrusted", []string{"is not trusted"}, true},
 	{"certificate and clock", func(w *world) { w.control = expired; w.synced = false }, "clock-wrong", []string{"The clock is wrong (2026-11-22)"}, true},
 	{"2100", func(w *world) { w.synced = false; w.now = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) }, "clock-wrong", []string{"The clock is wrong (2100-01-01)", "network: ntp:"}, true},
-	{"key spent", func(w *world) { w.spent["hskey-auth-first"] = true }, "key-spent", []string{"works only once", "Make a new key"}, true},
+	{"key spent", func(w *world) { w.spent["hskey-auth-first"] = true }, "key-spent", []string{"works only once", "Ask the owner for a new key"}, true},
 	{"key expired", func(w *world) { w.refuse["hskey-auth-first"] = "authkey expired" }, "key-expired", []string{"has expired"}, true},
 	{"key unknown", func(w *world) { w.refuse["hskey-auth-first"] = "invalid pre auth key" }, "key-unknown", []string{"does not know the key"}, true},
 	{"refused", func(w *world) { w.refuse["hskey-auth-first"] = "requested tags are invalid\x1b[31m" }, "login-failed", []string{"requested tags are invalid?[31m", "keeps trying"}, false},
@@ -387,7 +387,7 @@ Step        5 of 10: tailnet - joining the private network
 Time        2026-11-22 12:00:00 UTC
 
 Problem     The key in node.yaml was used before; it works only once.
-What to do  Make a new key for this node (imagebuilder key --link) and open
+What to do  Ask the owner for a new key (imagebuilder key --link) and open
             its link with a phone in this network; or write the key into
             node.yaml on the boot partition (headscale: authKey:), then
             switch the node off and on.

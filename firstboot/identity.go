@@ -12,9 +12,9 @@ import (
 	"path"
 	"strings"
 
-	"github.com/going-mobile/imagebuilder/firstboot/node"
-
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/sshkey"
 )
 
 // identity: the node has its name, what must be unique to it was born on it,
@@ -154,8 +154,8 @@ var births = []birth{
 	{"/etc/iscsi/initiatorname.iscsi", 0o600, isInitiator, newInitiator},
 	{"/etc/nvme/hostnqn", 0o644, notEmpty, newHostNQN},
 	{"/etc/nvme/hostid", 0o644, notEmpty, newHostID},
-	{hostKeyFile, 0o600, notEmpty, newEd25519Key},
-	{"/etc/ssh/ssh_host_ecdsa_key", 0o600, notEmpty, newECDSAKey},
+	{hostKeyFile, 0o600, notEmpty, sshkey.NewEd25519},
+	{"/etc/ssh/ssh_host_ecdsa_key", 0o600, notEmpty, sshkey.NewECDSA},
 	// k3s would make it at its first start, but without fsync: a power cut
 	// leaves it empty while the servers remember it, and they never let this
 	// node in again ("Node password rejected").
@@ -176,10 +176,20 @@ func (m *machine) isBorn(b birth) (bool, error) {
 // givenBirth is what node.yaml brings in place of what would be made here, nil
 // for nothing.
 func (m *machine) givenBirth(b birth) []byte {
-	if key := m.cfg.SSH.HostKey; b.path == hostKeyFile && !key.Empty() {
-		return []byte(strings.TrimSpace(key.Reveal()) + "\n")
+	for _, f := range hostKeyFiles(m.cfg) {
+		if f.path == b.path {
+			return f.data
+		}
 	}
 	return nil
+}
+
+// hostKeyFiles is the key that node.yaml brings.
+func hostKeyFiles(c *node.Config) []file {
+	if c.SSH.HostKey.Empty() {
+		return nil
+	}
+	return []file{{path: hostKeyFile, data: []byte(strings.TrimSpace(c.SSH.HostKey.Reveal()) + "\n"), mode: 0o600}}
 }
 
 func (m *machine) born() (bool, error) {
@@ -227,7 +237,7 @@ func (m *machine) publicKeys(visit func(file) (bool, error)) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		public, err := publicKey(private)
+		public, err := sshkey.Public(private)
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", b.path, err)
 		}

@@ -64,7 +64,7 @@ type text struct {
 	pace            pace
 }
 
-const newKey = "Make a new key for this node (imagebuilder key --link) and open its link with a phone in this network; or write the key into node.yaml on the boot partition (headscale: authKey:), then switch the node off and on."
+const newKey = "Ask the owner for a new key (imagebuilder key --link) and open its link with a phone in this network; or write the key into node.yaml on the boot partition (headscale: authKey:), then switch the node off and on."
 
 // texts is every fault this package can name. They are short enough for a
 // small screen and end in something a layman can do.

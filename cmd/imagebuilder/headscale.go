@@ -75,6 +75,7 @@ joins its tailnet. All of it can be done again.`,
 }
 
 func printHeadscaleInit(cmd *cobra.Command, f *fleet.Fleet, d *control.Done) error {
+	tellWithoutAttrs(cmd, d.WithoutAttrs)
 	h := f.Cluster.Headscale
 	key, member := "is good", "is a member of its tailnet"
 	if d.Created {
@@ -129,15 +130,20 @@ API and the web. --check asks the server what it thinks of it (0.29 and newer);
 	return cmd
 }
 
+// tellWithoutAttrs says what a policy without cache-network-maps costs.
+func tellWithoutAttrs(cmd *cobra.Command, without bool) {
+	if without {
+		fmt.Fprintln(cmd.ErrOrStderr(), "this Headscale is older than 0.29: a node that restarts while it is down has no address until it is back")
+	}
+}
+
 func sendPolicy(cmd *cobra.Command, client *headscale.Client, policy string, apply bool) error {
 	if apply {
 		withoutAttrs, err := client.SetPolicy(cmd.Context(), policy)
 		if err != nil {
 			return err
 		}
-		if withoutAttrs {
-			fmt.Fprintln(cmd.ErrOrStderr(), "this Headscale is older than 0.29: a node that restarts while it is down has no address until it is back")
-		}
+		tellWithoutAttrs(cmd, withoutAttrs)
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), "the policy is the server's now")
 		return err
 	}

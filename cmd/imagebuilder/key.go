@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"rsc.io/qr"
 
-	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/mint"
 )
@@ -81,8 +80,8 @@ func (k *keyFlags) signer(f *fleet.Fleet, name string) (minisign.PrivateKey, err
 	if err != nil || !k.link && !k.qr {
 		return minisign.PrivateKey{}, err
 	}
-	if f.Sites[n.Site].Page == node.PageOff {
-		return minisign.PrivateKey{}, fmt.Errorf("nodes at %s show no page (sites.%s.page: off): make the key without --link", n.Site, n.Site)
+	if !f.ShowsPage(n) {
+		return minisign.PrivateKey{}, fmt.Errorf("%s shows no page (sites.%s.page is off, or it runs Headscale): make the key without --link", name, n.Site)
 	}
 	return f.Signer()
 }

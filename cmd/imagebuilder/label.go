@@ -20,7 +20,7 @@ func newLabel() *cobra.Command {
 		Long: `Write a PDF with a page for each node: which node and place it is, what to plug
 where in a drawing of its back, what its lights mean, whom to call (contact: of
 the site or the cluster in fleet.yaml), and a QR code that leads to the node's
-own page. There is no secret on it. Sizes: a6, and 62mm for label printers with
+own page, unless it shows none. There is no secret on it. Sizes: a6, and 62mm for label printers with
 a roll, cut where the text ends.`,
 		Example: `  imagebuilder label cabin-pi --pdf cabin-pi.pdf
   imagebuilder label cabin-pi cabin-box --pdf labels.pdf --size 62mm`,
@@ -80,7 +80,7 @@ func labelOf(f *fleet.Fleet, name string) (label.Label, error) {
 	if err != nil {
 		return label.Label{}, err
 	}
-	return label.Label{Node: name, Site: n.Site, Board: b, Contact: f.Contact(n.Site)}, nil
+	return label.Label{Node: name, Site: n.Site, Board: b, Contact: f.Contact(n.Site), Page: f.ShowsPage(n)}, nil
 }
 
 func writeLabels(name string, size label.Size, labels []label.Label) error {

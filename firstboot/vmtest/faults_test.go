@@ -36,7 +36,7 @@ func TestFaults(t *testing.T) {
 	m.seeProblem("no-link")
 	m.screenshot("no-link")
 	m.connect(true)
-	m.tells("key-expired", "The key in node.yaml has expired.", "Make a new key for this node in Headscale")
+	m.tells("key-expired", "The key in node.yaml has expired.", "Ask the owner for a new key")
 	if year := m.sh("date +%%Y"); year < "2026" {
 		t.Errorf("the clock says %s", year)
 	}
@@ -65,7 +65,7 @@ func (m *machine) badFiles(good *node.Config) {
 		code, words, remedy string
 		change              func(*node.Config)
 	}{
-		{"key-unknown", "Headscale does not know the key", "Make a new key", func(c *node.Config) {
+		{"key-unknown", "Headscale does not know the key", "Ask the owner for a new key", func(c *node.Config) {
 			c.Headscale.AuthKey = "hskey-auth-AAAAAAAAAAAA-" + secret.String(strings.Repeat("b", 64))
 		}},
 		{"not-headscale", "something else than a Headscale server", "headscale: url:", func(c *node.Config) {
@@ -117,10 +117,10 @@ func (m *machine) badRole(good *node.Config) {
 func (m *machine) badKey(tn *tailnet, good *node.Config) secret.String {
 	m.t.Helper()
 	m.sh("systemctl stop firstboot tailscaled; rm -r /var/lib/tailscale; systemctl start tailscaled firstboot")
-	m.tells("key-lost", "no longer a member", "Make a new key")
+	m.tells("key-lost", "no longer a member", "Ask the owner for a new key")
 	again := *good
 	m.replace(&again)
-	m.tells("key-spent", "it works only once", "Make a new key")
+	m.tells("key-spent", "it works only once", "Ask the owner for a new key")
 	again.Headscale.AuthKey = tn.Key("tag:site-a", time.Hour).Key
 	m.replace(&again)
 	m.tells("name-taken", "home-pi-1", "delete the old node and then rename this one to home-pi")

@@ -29,6 +29,8 @@ type Done struct {
 	Node string
 	// Created says that the API key is a new one.
 	Created bool
+	// WithoutAttrs says that this Headscale knows no attributes of nodes.
+	WithoutAttrs bool
 	// Member says that the machine was in its tailnet; otherwise it has a key
 	// now, and joins.
 	Member bool
@@ -55,7 +57,7 @@ func Init(ctx context.Context, f *fleet.Fleet, address string, now func() time.T
 	if d.Created, err = s.apiKey(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.furnish(ctx); err != nil {
+	if d.WithoutAttrs, err = s.furnish(ctx); err != nil {
 		return nil, err
 	}
 	d.Member, err = s.join(ctx)
@@ -138,16 +140,15 @@ func lastLine(s string) string {
 }
 
 // furnish makes user and policy what the fleet needs.
-func (s *server) furnish(ctx context.Context) error {
+func (s *server) furnish(ctx context.Context) (withoutAttrs bool, err error) {
 	if _, err := s.api.CreateUser(ctx, s.fleet.Cluster.Headscale.User); err != nil {
-		return err
+		return false, err
 	}
 	policy, err := s.fleet.Policy()
 	if err != nil {
-		return err
+		return false, err
 	}
-	_, err = s.api.SetPolicy(ctx, string(policy))
-	return err
+	return s.api.SetPolicy(ctx, string(policy))
 }
 
 // join gives the machine a key of its own, unless it is a member.

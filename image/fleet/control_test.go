@@ -11,6 +11,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/sshkey"
 )
 
 // vps makes the example's file one of a fleet that runs its own Headscale.
@@ -26,7 +27,7 @@ func loadVPS(t *testing.T, role string) *Fleet {
 	t.Helper()
 	name := directory(t, vps(role))
 	for _, file := range controlFiles {
-		key, err := newSSHKey(rand.Reader)
+		key, err := sshkey.NewEd25519(rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}

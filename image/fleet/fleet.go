@@ -257,6 +257,11 @@ func (f *Fleet) Contact(site string) string {
 	return cmp.Or(f.Sites[site].Contact, f.Cluster.Contact)
 }
 
+// ShowsPage says whether a node has a page on its LAN. Headscale has its port.
+func (f *Fleet) ShowsPage(n Node) bool {
+	return f.Sites[n.Site].Page != node.PageOff && !n.Role.Controls()
+}
+
 // Find returns a node, or says which names come near.
 func (f *Fleet) Find(name string) (Node, error) {
 	if n, ok := f.Nodes.Get(name); ok {

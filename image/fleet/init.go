@@ -2,8 +2,6 @@ package fleet
 
 import (
 	"bytes"
-	"crypto/ed25519"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -17,10 +15,10 @@ import (
 	"time"
 
 	"filippo.io/age"
-	"golang.org/x/crypto/ssh"
 	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/sshkey"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/clusterca"
 	"github.com/going-mobile/imagebuilder/image/owner"
@@ -99,7 +97,7 @@ func (o InitOptions) secrets(now time.Time, random io.Reader) (map[string][]byte
 		"cluster-ca.yaml": bundle,
 	}
 	for _, name := range controlFiles {
-		if out[name], err = newSSHKey(random); err != nil {
+		if out[name], err = sshkey.NewEd25519(random); err != nil {
 			return nil, err
 		}
 	}
@@ -115,18 +113,6 @@ func (o InitOptions) secrets(now time.Time, random io.Reader) (map[string][]byte
 		out[name] = []byte(token + "\n")
 	}
 	return out, nil
-}
-
-func newSSHKey(random io.Reader) ([]byte, error) {
-	_, key, err := ed25519.GenerateKey(random)
-	if err != nil {
-		return nil, err
-	}
-	block, err := ssh.MarshalPrivateKey(key, "")
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(block), nil
 }
 
 // bundle puts the files of an identity into one, so that one reference, and

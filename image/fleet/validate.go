@@ -152,23 +152,23 @@ func (c *checker) trial(name string, at []string) {
 			if p.Field == "control.cert" && !c.fleet.Cluster.Headscale.Server.Cert.Empty() {
 				continue // it is judged when it is read
 			}
-			if rest, ok := strings.CutPrefix(p.Field, "control."); ok {
-				c.Refuse(append([]string{"cluster", "headscale", "server"}, source(rest)...), "%s", p.Msg)
-				continue
-			}
-			c.Refuse(append(at, source(p.Field)...), "%s", p.Msg)
+			c.Refuse(source(at, p.Field), "%s", p.Msg)
 		}
 	case err != nil:
 		c.Refuse(at, "%v", err)
 	}
 }
 
-// source finds the field of fleet.yaml that a field of node.yaml comes from.
-func source(field string) []string {
+// source finds the field of fleet.yaml that a field of a node's node.yaml comes
+// from; at is the node's place.
+func source(at []string, field string) []string {
 	field = strings.NewReplacer("[", ".", "]", "").Replace(field)
+	if rest, ok := strings.CutPrefix(field, "control."); ok {
+		return append([]string{"cluster", "headscale", "server"}, strings.Split(rest, ".")...)
+	}
 	field = strings.TrimPrefix(field, "k3s.")
 	if field == "node" {
-		return nil
+		return at
 	}
-	return strings.Split(field, ".")
+	return append(at, strings.Split(field, ".")...)
 }

@@ -1,6 +1,7 @@
 // Package label prints what goes into the box with a node: which node it is,
 // what to plug where in a drawing of its back, what its lights mean, whom to
-// call, and a QR code that leads a telephone to the node's own page.
+// call, and a QR code that leads a telephone to the node's own page, where it has
+// one.
 //
 // The same labels give the same bytes. It refuses a character that its font
 // lacks, and more text than a page holds, rather than print a label that
@@ -26,6 +27,8 @@ type Label struct {
 	Board      *board.Board
 	// Contact is whom to call; "" prints nothing.
 	Contact string
+	// Page says that the node shows a page on the LAN.
+	Page bool
 }
 
 // URL is where the node's page is, in the network that it is plugged into.

@@ -21,7 +21,7 @@ func of(t *testing.T, node, boardName string) Label {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Label{Node: node, Site: "cabin", Board: b, Contact: "Zoë Müller-Łuczak, Αθήνα\n+351 912 345 678"}
+	return Label{Node: node, Site: "cabin", Board: b, Contact: "Zoë Müller-Łuczak, Αθήνα\n+351 912 345 678", Page: true}
 }
 
 // tool runs an independent reader of what we write.
@@ -67,8 +67,8 @@ func TestTheCodeLeadsToTheNode(t *testing.T) {
 	}
 }
 
-// TestAllIsOnIt, letters of other languages too, and nothing beyond the paper:
-// -bbox tells where every word is.
+// TestAllIsOnIt, letters of other languages too, with the fonts for them, on the
+// paper that was asked for.
 func TestAllIsOnIt(t *testing.T) {
 	for _, size := range []Size{A6, Roll} {
 		pdf := printed(t, size, of(t, "cabin-pi", "rpi4"))
@@ -85,6 +85,16 @@ func TestAllIsOnIt(t *testing.T) {
 		if size == A6 && !strings.Contains(info, "297.64 x 419.53 pts") || size == Roll && !strings.Contains(info, "175.75 x ") {
 			t.Errorf("%s: %s", size.name, info)
 		}
+	}
+}
+
+// TestNoPageIsPromised where the node shows none.
+func TestNoPageIsPromised(t *testing.T) {
+	l := of(t, "cabin-pi", "rpi4")
+	l.Page = false
+	text := tool(t, "pdftotext", "-layout", printed(t, A6, l), "-")
+	if strings.Contains(text, "http://") || strings.Contains(text, "Scan") || !strings.Contains(text, "+351 912 345 678") {
+		t.Error(text)
 	}
 }
 

@@ -105,19 +105,28 @@ func (p *page) paragraph(x float64, text string, w float64) {
 
 // foot has what is needed when something is wrong.
 func (p *page) foot(l Label) {
+	if !l.Page {
+		p.contact(l, p.x, p.w)
+		return
+	}
 	p.title("How far is it? Scan this")
 	code := 5.6 * p.line
 	top, x, w := p.y, p.x+code+p.line, p.w-code-p.line
 	p.code(p.x, top, code, l.URL())
 	p.paragraph(x, "with a telephone in the same network, or open "+l.URL()+". The page ends when the node has joined.", w)
-	if l.Contact != "" {
-		p.y += 0.4 * p.line
-		p.bold(x, "Trouble? Call")
-		for line := range strings.Lines(l.Contact) {
-			p.paragraph(x, strings.TrimSpace(line), w)
-		}
-	}
+	p.contact(l, x, w)
 	p.y = max(p.y, top+code)
+}
+
+func (p *page) contact(l Label, x, w float64) {
+	if l.Contact == "" {
+		return
+	}
+	p.y += 0.4 * p.line
+	p.bold(x, "Trouble? Call")
+	for line := range strings.Lines(l.Contact) {
+		p.paragraph(x, strings.TrimSpace(line), w)
+	}
 }
 
 func (p *page) bold(x float64, text string) {
