@@ -162,6 +162,40 @@ func TestAHostKeyThatComesLater(t *testing.T) {
 	}
 }
 
+// TestUnsignedControl: a file that nobody signed changes neither what the node is
+// known by nor what it keeps its copies with, though both are gone from the own
+// copy that it is compared with.
+func TestUnsignedControl(t *testing.T) {
+	c := controlNode(t)
+	c.OwnerKey, _ = keyPair(t, 1)
+	c.Headscale.AuthKey = "hskey-auth-1"
+	c.Control.Backup.S3 = &node.S3{Endpoint: "https://s3.example.net", Region: "eu", Bucket: "copies", AccessKey: "id", SecretKey: "bucket-secret"}
+	w := controlWorld(t, c)
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	again := func(change func(c *node.Config)) firstboot.Status {
+		t.Helper()
+		other, control := *c, *c.Control
+		bucket := *c.Control.Backup.S3
+		other.Control, control.Backup.S3 = &control, &bucket
+		change(&other)
+		text, err := node.Marshal(&other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w.replant(string(text))
+	}
+	if s := again(func(*node.Config) {}); s.Notice != nil {
+		t.Error(s.Line())
+	}
+	w.tellsRefusal(again(func(o *node.Config) { o.SSH.HostKey = controlNode(t).SSH.HostKey }), "unsigned", "changes ssh.hostKey without the owner's signature")
+	w.tellsRefusal(again(func(o *node.Config) { o.Control.Backup.S3.SecretKey = "another" }), "unsigned", "changes control without the owner's signature")
+	if w.text(hostKeyFile) != c.SSH.HostKey.Reveal() {
+		t.Error("it has another ssh key now")
+	}
+}
+
 // TestControlNeedsItsImage: an image without Headscale says so.
 func TestControlNeedsItsImage(t *testing.T) {
 	w := controlWorld(t, controlNode(t))
