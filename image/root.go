@@ -110,6 +110,9 @@ func (p *plan) assembleRoot(ctx context.Context, in *inputs, pkgs []*deb.Package
 	if err != nil {
 		return nil, fmt.Errorf("kernel modules of board %s: %w", p.opt.Board.Name, err)
 	}
+	for _, name := range r.modules.Riddles() {
+		r.warnings = append(r.warnings, fmt.Sprintf("the kernel module %s asks for others by name while it runs: those that the node needs must be named in modules, too", name))
+	}
 	return r, nil
 }
 

@@ -44,7 +44,7 @@ func raspberryPi(in Input) (*tree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	if uboot, err = quietUBoot(uboot); err != nil {
+	if uboot, err = unattendedUBoot(uboot); err != nil {
 		return nil, err
 	}
 	f.add("u-boot.bin", tree.Bytes(uboot))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,17 +98,22 @@ func TestScript(t *testing.T) {
 	}
 }
 
-func TestQuietUBoot(t *testing.T) {
+func TestUnattendedUBoot(t *testing.T) {
 	in := fakeUBoot()
-	out, err := quietUBoot(in)
+	out, err := unattendedUBoot(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := bytes.Replace(in, []byte("bootdelay=2\x00preboot=pci enum; usb start;\x00"), []byte("bootdelay=-2\x00preboot=pci enum\x00"), 1)
-	want = bytes.Replace(want, []byte("board_name=rpi\x00"), nil, 1)
-	want = bytes.Replace(want, []byte("\x00\x00\x000123"), append(make([]byte, 3+len("board_name=rpi")+len("; usb start;")), "0123"...), 1)
+	begin, end := bytes.Index(in, []byte("bootcmd=")), bytes.Index(in, []byte("\x00\x00\x000123"))
+	env := "bootcmd=bootflow scan; sleep 5; reset\x00bootdelay=-2\x00preboot=pci enum\x00baudrate=115200\x00arch=arm\x00board=rpi\x00boot_targets=mmc usb\x00stdin=serial,usbkbd\x00kernel_addr_r=0x00080000\x00"
+	want := slices.Concat(in[:begin], []byte(env), make([]byte, end-begin-len(env)), in[end:])
 	if !bytes.Equal(out, want) {
 		t.Errorf("got  %q\nwant %q", out, want)
+	}
+	for _, name := range []string{"bootcmd", "boot_targets", "preboot"} {
+		if _, err := unattendedUBoot(bytes.Replace(in, []byte(name+"="), []byte("x="), 1)); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("without %s: %v", name, err)
+		}
 	}
 	for what, bin := range map[string][]byte{
 		"nothing":     []byte("code"),
@@ -117,16 +123,16 @@ func TestQuietUBoot(t *testing.T) {
 		"empty":       nil,
 		"at the edge": []byte("\x00bootdelay="),
 	} {
-		if out, err := quietUBoot(bin); err == nil {
+		if out, err := unattendedUBoot(bin); err == nil {
 			t.Errorf("%s: %q", what, out)
 		}
 	}
 }
 
-func FuzzQuietUBoot(f *testing.F) {
+func FuzzUnattendedUBoot(f *testing.F) {
 	f.Add(fakeUBoot())
 	f.Fuzz(func(t *testing.T, bin []byte) {
-		if out, err := quietUBoot(bin); err == nil && len(out) != len(bin) {
+		if out, err := unattendedUBoot(bin); err == nil && len(out) != len(bin) {
 			t.Errorf("%d bytes became %d", len(bin), len(out))
 		}
 	})

@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -37,47 +40,67 @@ func uBootScript(epoch time.Time) []byte {
 	return append(h, payload...)
 }
 
-// Debian's u-boot.bin waits two seconds for any byte on the serial line or a
-// USB keyboard and then stays at its prompt: noise on an open pin is enough to
-// keep a node off the air for good. Its build reads no environment from the
-// card on a Pi 4 (ENV_FAT_DEVICE_AND_PART is 0:1, the card is mmc 1), so the
-// delay is changed where it is compiled in. -2 means "do not even look".
-const quietDelay = "bootdelay=-2"
-
-// Its preboot also looks for USB devices, in vain for a node that starts from
-// its card: seconds of every boot, and on QEMU a controller that Linux cannot
-// use any more. "bootflow scan" starts USB by itself where the card has
-// nothing; only PCI, on which the Pi 4's controller is, must be known before.
-const quietPreboot = "preboot=pci enum"
+// unattended are the variables of U-Boot's default environment that a node
+// needs otherwise, or, where they are empty, not at all. Its build reads no
+// environment from the card on a Pi 4 (ENV_FAT_DEVICE_AND_PART is 0:1, the card
+// is mmc 1), so they are changed where they are compiled in.
+var unattended = map[string]string{
+	// It waits two seconds for any byte on the serial line or a USB keyboard and
+	// then stays at its prompt: noise on an open pin is enough to keep a node off
+	// the air for good. -2 means "do not even look".
+	"bootdelay": "-2",
+	// It also looks for USB devices, in vain for a node that starts from its
+	// card: seconds of every boot, and on QEMU a controller that Linux cannot use
+	// any more. "bootflow scan" starts USB by itself where the card has nothing;
+	// only PCI, on which the Pi 4's controller is, must be known before.
+	"preboot": "pci enum",
+	// A card that answers late, or comes later, would find a prompt where nobody
+	// is: the scan happens once.
+	"bootcmd": "bootflow scan; sleep 5; reset",
+	// Nothing is started that comes from the site's network.
+	"boot_targets": "mmc usb",
+	"dhcpuboot":    "",
+	"board_name":   "", // says what board= says; its bytes are needed
+}
 
 var envVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*=[\x20-\x7e]*$`)
 
-// quietUBoot rewrites the default environment inside of a U-Boot binary. It
+// unattendedUBoot rewrites the default environment inside of a U-Boot binary. It
 // refuses a binary whose environment is not found exactly once.
-func quietUBoot(bin []byte) ([]byte, error) {
+func unattendedUBoot(bin []byte) ([]byte, error) {
 	begin, end, err := findEnv(bin)
 	if err != nil {
 		return nil, err
 	}
-	var env []byte
-	for _, v := range bytes.Split(bin[begin:end], []byte{0}) {
-		switch {
-		case len(v) == 0 || bytes.HasPrefix(v, []byte("board_name=")): // says what board= says; its bytes are needed
-			continue
-		case bytes.HasPrefix(v, []byte("bootdelay=")):
-			v = []byte(quietDelay)
-		case bytes.HasPrefix(v, []byte("preboot=")):
-			v = []byte(quietPreboot)
-		}
-		env = append(append(env, v...), 0)
+	env, missing := unattendedEnv(bin[begin:end])
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("u-boot.bin: its default environment lacks %s; this version is not known", slices.Sorted(maps.Keys(missing)))
 	}
 	if len(env) > end-begin {
-		return nil, errors.New("u-boot.bin: its environment has no room for " + quietDelay)
+		return nil, errors.New("u-boot.bin: its environment has no room for what an unattended node needs")
 	}
 	out := bytes.Clone(bin)
 	clear(out[begin:end])
 	copy(out[begin:], env)
 	return out, nil
+}
+
+// unattendedEnv changes an environment, and tells what was to be changed and is
+// not there.
+func unattendedEnv(old []byte) (env []byte, missing map[string]string) {
+	missing = maps.Clone(unattended)
+	for v := range bytes.SplitSeq(old, []byte{0}) {
+		name, _, _ := strings.Cut(string(v), "=")
+		value, ours := unattended[name]
+		delete(missing, name)
+		switch {
+		case !ours && len(v) > 0:
+			env = append(append(env, v...), 0)
+		case value != "":
+			env = fmt.Appendf(env, "%s=%s\x00", name, value)
+		}
+	}
+	return env, missing
 }
 
 // findEnv returns the bounds of the default environment: strings that end

@@ -60,6 +60,7 @@ func (c *computer) isHealthy() {
 		"packages that are not there":   "for p in systemd nfs-common open-iscsi cryptsetup; do dpkg-query -s $p >/dev/null 2>&1 || echo $p; done",
 		"what dpkg complains about":     "dpkg --audit 2>&1",
 		"what the doctor finds missing": "firstboot doctor 2>&1 | grep FAILED | grep -v 'program k3s' || true",
+		"a slot that may stumble":       "! systemctl -q is-active firstboot-bless || sysctl -n kernel.panic_on_oops | grep -vx 1 || true",
 		"root that can be written":      "touch /usr/x 2>&1 | grep -v 'Read-only file system' || true",
 		"other disks' file systems":     "findmnt -rno TARGET -t ext4,vfat,squashfs | grep -vxE '/|/var|/var/lib/longhorn|/boot/firmware' || true",
 	} {

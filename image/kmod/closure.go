@@ -70,12 +70,14 @@ func (m *Modules) loadAll(wanted []*module) error {
 	return nil
 }
 
-// neighbours returns all that x refers to: hard, soft and weak.
+// neighbours returns all that x refers to: hard, soft and weak, and what it
+// asks for by name.
 func (m *Modules) neighbours(x *module) ([]*module, error) {
 	near, err := m.hard(x)
 	if err != nil {
 		return nil, err
 	}
+	near = append(near, m.requested(x)...)
 	s := x.info.soft()
 	for _, name := range slices.Concat(s.pre, s.post, x.info.weak()) {
 		found, err := m.lookup(name)

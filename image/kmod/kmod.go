@@ -40,6 +40,7 @@ type Modules struct {
 	ctx       context.Context    // of Open; the methods are its steps
 	opt       Options
 	providers []*module // of crypto algorithms, once loaded
+	riddles   []string
 }
 
 // Options for Select.
@@ -64,6 +65,10 @@ func Select(ctx context.Context, t *tree.Tree, version string, keep []string, mo
 	}
 	return m, m.depmod(modTime)
 }
+
+// Riddles are the kept modules that ask the kernel for others by name while
+// they run, and of which nothing tells for which others.
+func (m *Modules) Riddles() []string { return m.riddles }
 
 // Tree is the tree that the modules are in. Nobody changes it.
 func (m *Modules) Tree() *tree.Tree { return m.tree }

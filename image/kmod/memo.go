@@ -13,7 +13,7 @@ const (
 	cacheKind = "kmod"
 	// cacheVersion is part of every key: whoever changes what is computed
 	// changes it.
-	cacheVersion = "3"
+	cacheVersion = "4"
 )
 
 // remember returns what compute returns for the inputs that key stands for,

@@ -24,7 +24,8 @@ var indexes = []string{
 // An element of keep is a module's name ("dm_crypt", dashes and underscores
 // alike), a pattern of names ("nf_*", as path.Match has it), or a directory
 // below that of the kernel with its slash ("kernel/net/netfilter/"). What
-// these depend on stays too: hard, soft and weak. A name of what is compiled
+// these depend on stays too, hard, soft and weak, and what they ask for by
+// name while they run, see requests. A name of what is compiled
 // into the kernel asks for nothing; an element that matches neither is an
 // error.
 func (m *Modules) prune(keep []string) (removed int, err error) {
@@ -37,13 +38,19 @@ func (m *Modules) prune(keep []string) (removed int, err error) {
 	}
 	kept := map[string]bool{}
 	for name := range strings.SplitSeq(string(b), "\n") {
-		kept[name] = true
+		name, riddle := strings.CutPrefix(name, riddleMark)
+		if kept[name] = true; riddle {
+			m.riddles = append(m.riddles, name)
+		}
 	}
 	return m.drop(kept)
 }
 
+// riddleMark stands before the names of riddles in a remembered list.
+const riddleMark = "?"
+
 // kept returns the names of all modules that keep and their dependencies
-// mean, sorted.
+// mean, sorted, riddles first.
 func (m *Modules) kept(keep []string) ([]string, error) {
 	wanted := map[*module]bool{}
 	for _, k := range keep {
@@ -75,7 +82,11 @@ func (m *Modules) kept(keep []string) ([]string, error) {
 	}
 	var names []string
 	for x := range wanted {
-		names = append(names, x.name)
+		name := x.name
+		if unforeseen(x) {
+			name = riddleMark + name
+		}
+		names = append(names, name)
 	}
 	slices.Sort(names)
 	return names, nil
