@@ -26,8 +26,11 @@ import (
 func TestNothingWantedIsPruned(t *testing.T) {
 	eachBoard(t, func(t *testing.T, name, img string) {
 		lists, err := filepath.Glob("../../boards/hardware/" + name + "/*.modalias")
-		if err != nil || len(lists) == 0 {
-			t.Skipf("no machine of this board is listed (%v)", err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(lists) == 0 { // a board for any machine
+			return
 		}
 		k := wholeKernel(t, img)
 		wanted := hardware{modalias: deviceTrees(t, k, loadBoard(t, name)), without: map[string]string{}}
