@@ -20,8 +20,8 @@ func newLabel() *cobra.Command {
 		Long: `Write a PDF with a page for each node: which node and place it is, what to plug
 where in a drawing of its back, what its lights mean, whom to call (contact: of
 the site or the cluster in fleet.yaml), and a QR code that leads to the node's
-own page, unless it shows none. There is no secret on it. Sizes: a6, and 62mm for label printers with
-a roll, cut where the text ends.`,
+own page, unless it shows none. There is no secret on it. Sizes: a6, and 62mm for
+label printers with a roll, cut where the text ends.`,
 		Example: `  imagebuilder label cabin-pi --pdf cabin-pi.pdf
   imagebuilder label cabin-pi cabin-box --pdf labels.pdf --size 62mm`,
 		Args: func(cmd *cobra.Command, args []string) error {
