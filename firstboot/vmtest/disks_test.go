@@ -72,6 +72,7 @@ func TestDisks(t *testing.T) {
 
 	m.unplugDisk("data")
 	m.seeProblem("data-lost")
+	time.Sleep(2 * time.Second) // STATUS.TXT comes after the line
 	m.Kill()
 	m.saysOnTheCard("The disk with this node's data", "is gone", "Plug it in again")
 	m.powerOn(append(usb[:len(usb):len(usb)], "-device", "usb-storage,id=usb-volumes,drive=volumes,serial=volumes,bus=xhci.0")...)
