@@ -6,6 +6,7 @@
 package guest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -191,8 +192,10 @@ func (g *Guest) dial(ctx context.Context) (*ssh.Client, error) {
 // handshakeLimit is generous: an emulated Pi takes seconds for its signatures.
 const handshakeLimit = 30 * time.Second
 
-// tryDial bounds the handshake too: QEMU takes every connection by itself and
-// keeps it open without a word until the guest has a network.
+// tryDial bounds the wait for the server's first word: QEMU takes every
+// connection by itself and keeps it open without one until the guest has a
+// network. The handshake has a limit of its own: a server that is left in the
+// middle of it writes an error into the guest's journal.
 func (g *Guest) tryDial(ctx context.Context) (*ssh.Client, error) {
 	addr := net.JoinHostPort("127.0.0.1", fmt.Sprint(g.config.SSHPort))
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
@@ -201,8 +204,22 @@ func (g *Guest) tryDial(ctx context.Context) (*ssh.Client, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	if err := conn.SetDeadline(time.Now().Add(handshakeLimit)); err != nil {
+	client, err := g.handshake(&peekedConn{conn, bufio.NewReader(conn)}, addr)
+	if err != nil {
 		conn.Close()
+		return nil, err
+	}
+	return client, nil
+}
+
+func (g *Guest) handshake(conn *peekedConn, addr string) (*ssh.Client, error) {
+	if err := conn.SetDeadline(time.Now().Add(handshakeLimit)); err != nil {
+		return nil, err
+	}
+	if _, err := conn.reader.Peek(1); err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Now().Add(handshakeLimit)); err != nil {
 		return nil, err
 	}
 	c, channels, requests, err := ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
@@ -210,11 +227,18 @@ func (g *Guest) tryDial(ctx context.Context) (*ssh.Client, error) {
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // born at first boot; the wire is QEMU's own
 	})
 	if err != nil {
-		conn.Close()
 		return nil, err
 	}
 	return ssh.NewClient(c, channels, requests), conn.SetDeadline(time.Time{})
 }
+
+// peekedConn is a connection whose first byte was looked at.
+type peekedConn struct {
+	net.Conn
+	reader *bufio.Reader
+}
+
+func (c *peekedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
 
 // PowerOff asks the guest to shut down and waits for it to do so.
 func (g *Guest) PowerOff(ctx context.Context) error {
