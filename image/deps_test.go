@@ -54,6 +54,7 @@ var leaves = map[string][]string{
 	"image/label":           {"firstboot/contract", "image/board"},
 	"image/roster":          {"firstboot/node", "image/fleet", "image/headscale", "image/mint"},
 	"image/headscale":       {"firstboot/secret"},
+	"image/lab/network":     {},
 	"firstboot/deb822":      {},
 	"firstboot/nearest":     {},
 	"firstboot/secret":      {},
