@@ -80,7 +80,7 @@ lint: ## formatting, vet, staticcheck, code that nothing reaches, shell scripts
 	$(GO) vet -tags 'e2e vm oracle network' ./...
 	.ci/lint
 	$(GO) vet .ci/mutate/main.go
-	shellcheck -x -e SC1091 .ci/run .ci/deps .ci/bench .ci/fuzz .ci/lint .ci/oracle .ci/sign
+	shellcheck -x -e SC1091 .ci/run .ci/deps .ci/bench .ci/bench-flash .ci/fuzz .ci/lint .ci/oracle .ci/sign
 
 FUZZTIME ?= 60s
 fuzz: payload ## every fuzz target for FUZZTIME

@@ -97,12 +97,13 @@ func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt fl
 func printWritten(w io.Writer, device string, result *flash.Result) {
 	after := "NOT read back"
 	if result.ReadBack {
-		after = "read back, as written"
+		after = fmt.Sprintf("read back in %.1f s, as written", result.ReadTime.Seconds())
 	}
 	if result.Ejected {
 		after += "; ejected, take it out"
 	}
-	fmt.Fprintf(w, "written\t%s, %.1f MB of %.1f MB, %s\n", device, float64(result.Written)/1e6, float64(result.Image.Size)/1e6, after)
+	fmt.Fprintf(w, "written\t%s, %.1f MB of %.1f MB in %.1f s, %s\n",
+		device, float64(result.Written)/1e6, float64(result.Image.Size)/1e6, result.WriteTime.Seconds(), after)
 	printChecked(w, result.Image)
 }
 

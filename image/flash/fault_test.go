@@ -52,8 +52,6 @@ func (m *broken) zero(off, n int64) error {
 	return m.medium.zero(off, n)
 }
 
-func (m *broken) free(off, n int64) { m.log = append(m.log, fmt.Sprintf("free %d", off/mib)) }
-
 func (m *broken) Sync() error {
 	m.log = append(m.log, "sync")
 	m.syncs++
@@ -154,8 +152,8 @@ func TestAFailedWriteLeavesNoDisk(t *testing.T) {
 		{"sync error after the end", "broken", &broken{sync: nth(4)}, nil, nil},
 		{"sync error after the table", "broken", &broken{sync: nth(5)}, nil, nil},
 		{"another bit half way", "first at byte 35651584", &broken{flips: 1, flip: 34*mib + 7}, nil, nil},
-		{"another bit in the table", "first at byte 0", &broken{flips: 1, flip: 3 * mib}, nil, nil},
-		{"another bit at the end", "first at byte 37748736", &broken{flips: 1, flip: size - 100}, nil, nil},
+		{"another bit in the table", "first at byte 0", &broken{flips: 1, flip: 17000}, nil, nil},
+		{"another bit at the end", "first at byte 38776832", &broken{flips: 1, flip: size - 100}, nil, nil},
 		{"interrupted", "context canceled", &broken{}, ctx, func(r io.Reader) io.Reader {
 			return io.MultiReader(io.LimitReader(r, 20*mib), cancels{r, cancel})
 		}},
@@ -239,9 +237,9 @@ func (s stops) Start(stage, _ string, _ int64) progress.Task {
 // TestWhatCannotBeErasedIsTold: a medium that goes read-only with the table on
 // it.
 func TestWhatCannotBeErasedIsTold(t *testing.T) {
-	m := &broken{flips: 1, flip: 3 * mib}
+	m := &broken{flips: 2, flip: 400} // the wipe looks, too
 	m.write = func(off, n int64) error {
-		if m.syncs >= 5 {
+		if m.syncs >= 4 {
 			return errBroken
 		}
 		return nil
@@ -269,7 +267,7 @@ func TestTheTableIsWrittenLast(t *testing.T) {
 	if before := strings.Join(m.log[:len(m.log)-4], ", "); strings.Contains(before, "write 0") || strings.Contains(before, "write 36") || !strings.HasPrefix(before, "zero 0, zero 39, sync") {
 		t.Error(before)
 	}
-	m = &broken{flips: 1, flip: 3 * mib}
+	m = &broken{flips: 1, flip: 17000}
 	if _, err := writeFaulty(t, t.Context(), img, m, nil); err == nil {
 		t.Fatal("verified")
 	}

@@ -11,8 +11,7 @@
 // overridden.
 //
 // With a block map beside the image only what that has is written and read
-// back; holes are zeroed where that costs the device nothing, and keep what is
-// there otherwise. A hole in which the image has anything but zeros is none: a
+// back; holes keep what is there. A hole in which the image has anything but zeros is none: a
 // wrong map costs time, not data. Without a map all of the image is written.
 package flash
 
@@ -21,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/compress"
@@ -64,8 +64,12 @@ type Result struct {
 	Image *verify.Report
 	// Written is how much of it had to be written, in bytes.
 	Written int64
+	// WriteTime is how long that took, until the device said that it is durable.
+	WriteTime time.Duration
 	// ReadBack: all of that was read again and was as written.
 	ReadBack bool
+	// ReadTime is how long reading took.
+	ReadTime time.Duration
 	// Ejected: the system has let go of the device.
 	Ejected bool
 }
@@ -95,14 +99,19 @@ func WriteImage(ctx context.Context, image, target string, opt Options) (*Result
 	if err != nil {
 		return nil, err
 	}
+	start := time.Now()
 	if err := w.run(ctx, src); err != nil {
 		return nil, fmt.Errorf("write %s: %w%s", target, t.explainWrite(ctx, err), t.spoil(w.image.Size))
 	}
+	took := time.Since(start)
 	ejected, err := t.commit(ctx, opt.Node != nil || w.image.Personalised)
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", target, err)
 	}
-	return &Result{Image: w.image, Written: length(w.middle) + length(w.ends), ReadBack: !opt.NoVerify, Ejected: ejected}, nil
+	return &Result{
+		Image: w.image, Written: length(w.middle) + length(w.ends), WriteTime: took - w.readTime,
+		ReadBack: !opt.NoVerify, ReadTime: w.readTime, Ejected: ejected,
+	}, nil
 }
 
 // newWriter does all that can be refused before anything is written.

@@ -100,7 +100,7 @@ func (m *meter) Done(error)  { m.done++ }
 func TestWriteToLoopDevice(t *testing.T) {
 	img := testImage(t, contract.GPT, true)
 	size := fileSize(t, img)
-	back := blank(t, 64*mib, 0xa5)
+	back := blank(t, 64*mib, 0)
 	dev := loop(t, back)
 	m := &meter{}
 	res, err := WriteImage(t.Context(), img, dev, Options{Force: true, Progress: m})

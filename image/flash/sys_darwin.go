@@ -40,7 +40,5 @@ func release(ctx context.Context, f *os.File, path string, removable bool) (ejec
 
 func zeroRange(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
-func freeRange(*os.File, int64, int64) {}
-
 // dropCache has nothing to do: raw devices are not cached here.
 func dropCache(*os.File) {}

@@ -78,15 +78,6 @@ func zeroRange(f *os.File, off, n int64) error {
 	})
 }
 
-// freeRange makes zeros where the device can do so by itself, and nothing
-// otherwise: for block devices this never falls back to writing (blkdev_fallocate,
-// block/fops.c). What is there does not matter, so neither do errors.
-func freeRange(f *os.File, off, n int64) {
-	control(f, func(fd uintptr) error {
-		return unix.Fallocate(int(fd), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
-	})
-}
-
 // dropCache makes the next reads come from the medium. The first way works
 // for everybody, the second, more thorough one for root; that neither is
 // certain is why their errors are of no interest.

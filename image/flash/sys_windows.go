@@ -94,7 +94,5 @@ func release(_ context.Context, f *os.File, _ string, removable bool) (ejected b
 
 func zeroRange(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
-func freeRange(*os.File, int64, int64) {}
-
 // dropCache has nothing to do: the handle has no cache.
 func dropCache(*os.File) {}

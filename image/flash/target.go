@@ -34,8 +34,6 @@ type medium interface {
 	Sync() error
 	// zero makes n bytes zeros without writing them, if that can be done.
 	zero(off, n int64) error
-	// free makes n bytes zeros where that costs the medium nothing.
-	free(off, n int64)
 	// drop makes the next reads come from the medium, as far as that can be done.
 	drop()
 }
@@ -43,7 +41,6 @@ type medium interface {
 type osMedium struct{ *os.File }
 
 func (m osMedium) zero(off, n int64) error { return zeroRange(m.File, off, n) }
-func (m osMedium) free(off, n int64)       { freeRange(m.File, off, n) }
 func (m osMedium) drop()                   { dropCache(m.File) }
 
 // rawMedium is a device without the system's cache before it, to which memory
@@ -148,13 +145,6 @@ func (t *target) put(b []byte, off int64) error {
 	}
 	_, err := t.m.WriteAt(b, off)
 	return err
-}
-
-// leave is for a hole of the image: what is there does not matter.
-func (t *target) leave(off, n int64) {
-	if t.device {
-		t.m.free(off, n)
-	}
 }
 
 // zero makes n bytes read as zeros. A new file's do already.

@@ -12,6 +12,7 @@ import (
 	"hash/maphash"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/progress"
@@ -31,10 +32,12 @@ type writer struct {
 
 	seed   maphash.Seed
 	middle []piece
-	ends   []piece  // the first and the last block, which hold partition tables
+	ends   []piece  // the first and the last run, which hold partition tables
 	held   [][]byte // what goes there
 	size   int64
 	probes []probe
+
+	readTime time.Duration // what reading back took
 }
 
 // piece is a run of bytes that is written, and what it hashes to.
@@ -69,12 +72,12 @@ func (w *writer) run(ctx context.Context, src io.Reader) error {
 	return w.verify(ctx, w.ends)
 }
 
-// isEnd reports whether the block at off holds a partition table.
-func (w *writer) isEnd(off int64) bool {
-	return off == 0 || off == (w.image.Size-1)/blockSize*blockSize
+// isEnd reports whether the run holds a partition table.
+func (w *writer) isEnd(s span) bool {
+	return s.off == 0 || s.off+s.n == w.image.Size
 }
 
-// copy writes all blocks but both ends.
+// copy writes all but both ends.
 func (w *writer) copy(ctx context.Context, src io.Reader) (err error) {
 	task := w.opt.progress().Start("write", w.target.name, w.mapped())
 	defer func() { task.Done(err) }()
@@ -110,26 +113,30 @@ func (w *writer) block(b []byte, task progress.Task) error {
 	if w.yaml != nil {
 		disk.Paste(b, off, w.image.NodeFile, w.yaml)
 	}
-	if w.isEnd(off) {
-		w.ends = append(w.ends, w.piece(off, b))
-		w.held = append(w.held, bytes.Clone(b))
-		task.Add(int64(len(b)))
-		return nil
-	}
 	for _, s := range w.spans(off, int64(len(b))) {
 		part := b[s.off-off:][:s.n]
-		// A map that leaves out what is no hole is not believed.
+		// A map that leaves out what is no hole is not believed. Nothing is done
+		// to holes: discarding them takes a slow device as long as writing them.
 		if !s.mapped && isZero(part) {
-			w.target.leave(s.off, s.n)
 			continue
 		}
-		if err := w.target.put(part, s.off); err != nil {
+		if err := w.part(part, s.off, w.isEnd(s)); err != nil {
 			return err
 		}
-		w.middle = append(w.middle, w.piece(s.off, part))
 		task.Add(s.n)
 	}
 	return nil
+}
+
+// part writes what is not a hole, or holds it until the rest is on the medium.
+func (w *writer) part(b []byte, off int64, end bool) error {
+	if end {
+		w.ends = append(w.ends, w.piece(off, b))
+		w.held = append(w.held, bytes.Clone(b))
+		return nil
+	}
+	w.middle = append(w.middle, w.piece(off, b))
+	return w.target.put(b, off)
 }
 
 func (w *writer) piece(off int64, b []byte) piece {
@@ -171,7 +178,7 @@ func (w *writer) mapped() (n int64) {
 	for off := int64(0); off < w.image.Size; off += blockSize {
 		block := min(blockSize, w.image.Size-off)
 		for _, s := range w.spans(off, block) {
-			if s.mapped || w.isEnd(off) {
+			if s.mapped {
 				n += s.n
 			}
 		}
@@ -240,7 +247,11 @@ func (w *writer) verify(ctx context.Context, pieces []piece) (err error) {
 		return nil
 	}
 	task := w.opt.progress().Start("verify", w.target.name, length(pieces))
-	defer func() { task.Done(err) }()
+	start := time.Now()
+	defer func() {
+		w.readTime += time.Since(start)
+		task.Done(err)
+	}()
 	w.target.m.drop()
 	buf := alignedBuffer(blockSize)
 	for _, p := range pieces {
