@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -181,7 +182,9 @@ func decodeAll(t *testing.T, dir string) []*deb.Package {
 	files, _ := filepath.Glob(filepath.Join(dir, "*.deb"))
 	var packages []*deb.Package
 	for _, f := range files {
-		file, err := cache.Get(t.Context(), fetch.Request{Name: f, URLs: []string{"file://" + f}, SHA256: sumFile(t, f)}, progress.Discard)
+		// apt's names hold "%3a" for an epoch's colon, which a URL would lose.
+		at := url.URL{Scheme: "file", Path: f}
+		file, err := cache.Get(t.Context(), fetch.Request{Name: f, URLs: []string{at.String()}, SHA256: sumFile(t, f)}, progress.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
