@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"os"
@@ -30,6 +31,7 @@ func newFleet() *cobra.Command {
 func newFleetInit() *cobra.Command {
 	var opt fleet.InitOptions
 	var recipients []string
+	var example string
 	cmd := &cobra.Command{
 		Use:   "init [DIR]",
 		Short: "Make a fleet: a commented fleet.yaml and the cluster's identity",
@@ -39,6 +41,7 @@ authorities, whose root never leaves this machine, and the tokens that pin them.
 What the flags do not say is asked. Nothing that is there is touched.`,
 		Example: `  imagebuilder fleet init
   imagebuilder fleet init shed --name shed --headscale https://hs.example.org
+  imagebuilder fleet init --example going-mobile   # with a VPS that runs Headscale
   imagebuilder fleet init --age age1…   # every secret encrypted`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,6 +50,9 @@ What the flags do not say is asked. Nothing that is there is touched.`,
 				dir = args[0]
 			}
 			if err := readRecipients(&opt, recipients); err != nil {
+				return err
+			}
+			if err := takeExample(&opt, example); err != nil {
 				return err
 			}
 			if err := askInit(cmd, &opt); err != nil {
@@ -61,8 +67,21 @@ What the flags do not say is asked. Nothing that is there is touched.`,
 	}
 	cmd.Flags().StringVar(&opt.Name, "name", "", "the cluster's name, such as going-mobile")
 	cmd.Flags().StringVar(&opt.Headscale, "headscale", "", "the address of your Headscale, such as https://headscale.example.net")
+	cmd.Flags().StringVar(&example, "example", "", "take the example of this name as it is, with its own Headscale: "+fleet.ExampleName)
 	cmd.Flags().StringArrayVar(&recipients, "age", nil, "encrypt the secrets for this age recipient (repeatable)")
 	return cmd
+}
+
+// takeExample answers for a person who only wants to see.
+func takeExample(opt *fleet.InitOptions, example string) error {
+	if example == "" {
+		return nil
+	}
+	if example != fleet.ExampleName {
+		return usagef("--example: there is no example %q; there is %s", example, fleet.ExampleName)
+	}
+	opt.Own, opt.Name, opt.Headscale = true, cmp.Or(opt.Name, fleet.ExampleName), cmp.Or(opt.Headscale, fleet.ExampleHeadscale)
+	return nil
 }
 
 func readRecipients(opt *fleet.InitOptions, keys []string) error {

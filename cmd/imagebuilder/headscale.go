@@ -62,7 +62,7 @@ joins its tailnet. All of it can be done again.`,
 			if err != nil {
 				return err
 			}
-			d, err := control.Init(cmd.Context(), f, address, time.Now)
+			d, err := control.Init(cmd.Context(), f, control.Address{SSH: address}, time.Now)
 			if err != nil {
 				return err
 			}

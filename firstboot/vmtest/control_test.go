@@ -163,7 +163,7 @@ func (f *ownFleet) client() *headscale.Client {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	c.DialAt("127.0.0.1")
+	c.DialAt("127.0.0.1", "")
 	return c
 }
 

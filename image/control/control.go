@@ -39,10 +39,8 @@ type Done struct {
 // keyLife is how long the API key is good for.
 const keyLife = 365 * 24 * time.Hour
 
-// Init brings the fleet's Headscale into service. Address is where the machine
-// is, HOST or HOST:SSHPORT, while the name in the fleet's file does not lead
-// there; "" is that name.
-func Init(ctx context.Context, f *fleet.Fleet, address string, now func() time.Time) (*Done, error) {
+// Init brings the fleet's Headscale into service.
+func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.Time) (*Done, error) {
 	name := f.Control()
 	if name == "" {
 		return nil, errors.New("no node of the fleet has role control: its Headscale is somebody else's")
@@ -100,7 +98,7 @@ func (s *server) apiKey(ctx context.Context) (created bool, err error) {
 		return false, err
 	}
 	if s.at.explicit {
-		s.api.DialAt(s.at.host)
+		s.api.DialAt(s.at.host, s.at.api)
 	}
 	_, err = s.api.Users(ctx)
 	if errors.Is(err, headscale.ErrUnauthorized) && !created {

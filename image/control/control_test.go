@@ -175,7 +175,7 @@ func (v *vps) init() (*Done, error) {
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	return Init(v.t.Context(), f, v.shell.Addr().String(), time.Now)
+	return Init(v.t.Context(), f, Address{SSH: v.shell.Addr().String()}, time.Now)
 }
 
 func (v *vps) fails(why string, words ...string) {

@@ -15,24 +15,34 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
+// Address is where the machine is while the name in the fleet's file does not
+// lead there. The zero value is that name.
+type Address struct {
+	SSH string // HOST or HOST:PORT
+	// APIPort is the port of Headscale's API on that host, if not the one of
+	// the fleet's file.
+	APIPort string
+}
+
 // location is where the machine is.
 type location struct {
 	host, port string // of ssh
+	api        string // the API's port, where it is another
 	explicit   bool   // and not what the fleet's file says
 }
 
-func place(f *fleet.Fleet, address string) (location, error) {
-	if address == "" {
+func place(f *fleet.Fleet, at Address) (location, error) {
+	if at.SSH == "" {
 		u, err := url.Parse(f.Cluster.Headscale.URL)
 		if err != nil {
 			return location{}, err
 		}
-		return location{u.Hostname(), "22", false}, nil
+		return location{host: u.Hostname(), port: "22"}, nil
 	}
-	if host, port, err := net.SplitHostPort(address); err == nil && host != "" {
-		return location{host, port, true}, nil
+	if host, port, err := net.SplitHostPort(at.SSH); err == nil && host != "" {
+		return location{host, port, at.APIPort, true}, nil
 	}
-	return location{strings.Trim(address, "[]"), "22", true}, nil
+	return location{strings.Trim(at.SSH, "[]"), "22", at.APIPort, true}, nil
 }
 
 // shell is a login as root.

@@ -20,7 +20,7 @@ func vps(role string) string {
 		"{env: HEADSCALE_API_KEY}", "{file: secrets/headscale.key}\n    server: {hostKey: {file: secrets/control-host.key}, loginKey: {file: secrets/control-login.key}}",
 		"  cabin: {t", "  cloud: {}\n  cabin: {t",
 		"  home-box:", "  vps: {board: generic-arm64, site: cloud, role: "+role+"}\n  home-box:",
-	).Replace(string(Example))
+	).Replace(elsewhere())
 }
 
 func loadVPS(t *testing.T, role string) *Fleet {

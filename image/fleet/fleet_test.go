@@ -63,7 +63,7 @@ func load(t *testing.T, yaml string) *Fleet {
 // TestAnswers: a server gets the servers' token and its own place, an agent
 // nothing that opens more than its own door, and only one may found the cluster.
 func TestAnswers(t *testing.T) {
-	f := load(t, string(Example))
+	f := load(t, elsewhere())
 	want := map[string]*node.Config{
 		"home-pi":   {Node: "home-pi", Board: "rpi4", Site: "home", Role: node.Server, K3s: node.K3s{Init: true, Token: "K10aa::server:s3cret"}},
 		"cabin-box": {Node: "cabin-box", Board: "optiplex-7050", Site: "cabin", Role: node.Agent},
@@ -113,8 +113,8 @@ func TestFaults(t *testing.T) {
 		{"cabin-box: {", "cabin-box: {taints: [nonsense], ", `field "nodes.cabin-box.taints[0]": want KEY=VALUE:EFFECT`},
 		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `want a time zone`},
 	} {
-		text := strings.Replace(string(Example), c.from, c.to, 1)
-		if text == string(Example) {
+		text := strings.Replace(elsewhere(), c.from, c.to, 1)
+		if text == elsewhere() {
 			t.Fatalf("no %q in the example", c.from)
 		}
 		_, err := Load("fleet.yaml", []byte(text), known)
@@ -131,7 +131,7 @@ func TestFaults(t *testing.T) {
 func TestSiteAndNodeNetworks(t *testing.T) {
 	f := load(t, strings.NewReplacer(
 		"cabin: {", "cabin: {network: {wifi: {ssid: cabin, country: PT, psk: {file: secrets/wifi}}, ntp: [192.168.8.1]}, ",
-		"cabin-box: {", "cabin-box: {network: {ntp: [192.168.8.2]}, ").Replace(string(Example)))
+		"cabin-box: {", "cabin-box: {network: {ntp: [192.168.8.2]}, ").Replace(elsewhere()))
 	pi, errPi := f.Config("cabin-pi")
 	box, errBox := f.Config("cabin-box")
 	if errPi != nil || errBox != nil {
@@ -147,7 +147,7 @@ func TestSSHAndFirewall(t *testing.T) {
 	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl "
 	f := load(t, strings.NewReplacer(
 		"  k3s:", "  ssh: {authorizedKeys: ["+key+"me]}\n  k3s:",
-		"home-box: {", "home-box: {ssh: {lan: false, authorizedKeys: ["+key+"you]}, firewall: {lan: [http]}, ").Replace(string(Example)))
+		"home-box: {", "home-box: {ssh: {lan: false, authorizedKeys: ["+key+"you]}, firewall: {lan: [http]}, ").Replace(elsewhere()))
 	box, errBox := f.Config("home-box")
 	pi, errPi := f.Config("home-pi")
 	if errBox != nil || errPi != nil {
@@ -204,7 +204,7 @@ func TestReferences(t *testing.T) {
 }
 
 func TestDuration(t *testing.T) {
-	f := load(t, strings.Replace(string(Example), "14d", "36h", 1))
+	f := load(t, strings.Replace(elsewhere(), "14d", "36h", 1))
 	if d := time.Duration(f.Cluster.Headscale.KeyExpiry); d != 36*time.Hour {
 		t.Error(d)
 	}

@@ -33,6 +33,9 @@ type InitOptions struct {
 	Name string
 	// Headscale is the address of the server that nodes join.
 	Headscale string
+	// Own keeps the VPS of the example, which runs Headscale; without it that is
+	// somebody else's.
+	Own bool
 	// Recipients encrypt every secret with age; none leaves them as files
 	// that only their owner can read.
 	Recipients []age.Recipient
@@ -185,10 +188,14 @@ func ignoreSecrets(name string) error {
 
 // text is the example with the answers in it.
 func (o InitOptions) text(ownerKey string) []byte {
-	text := strings.NewReplacer(
-		"name: going-mobile", "name: "+o.Name+"\n  ownerKey: "+ownerKey+" # nodes that have joined take changes signed by it",
-		"https://headscale.example.net", o.Headscale,
-	).Replace(string(Example))
+	text := elsewhere()
+	if o.Own {
+		text = string(Example)
+	}
+	text = strings.NewReplacer(
+		"name: "+ExampleName, "name: "+o.Name+"\n  ownerKey: "+ownerKey+" # nodes that have joined take changes signed by it",
+		ExampleHeadscale, o.Headscale,
+	).Replace(text)
 	if len(o.Recipients) > 0 {
 		text = ageReference.ReplaceAllString(text, "{age: $1.age}")
 	}

@@ -63,7 +63,7 @@ func TestSchemaJudges(t *testing.T) {
 		{"", ""}, {"keyExpiry: 14d", "keyexpiry: 14d"}, {"14d", "soon"}, {"{env: HEADSCALE_API_KEY}", "hskey-api-x"},
 		{"{env: HEADSCALE_API_KEY}", "{env: A, file: b}"}, {"role: server", "role: sever"}, {"lan: [192", "lan: [{}, 192"}, {"lan: [192", "page: of, lan: [192"}, {"version: 1", "version: 2"},
 	} {
-		text := strings.Replace(string(Example), change[0], change[1], 1)
+		text := strings.Replace(elsewhere(), change[0], change[1], 1)
 		var value any
 		if err := yaml.Unmarshal([]byte(text), &value); err != nil {
 			t.Fatal(err)

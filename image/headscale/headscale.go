@@ -55,16 +55,16 @@ func New(base string, apiKey secret.String, ca string) (*Client, error) {
 	return &Client{base: strings.TrimSuffix(base, "/"), key: apiKey, http: &http.Client{Timeout: 30 * time.Second, Transport: transport}}, nil
 }
 
-// DialAt makes the client look for its server at another host than its address
-// names, such as before that name leads there. Certificates are still judged by
-// the name.
-func (c *Client) DialAt(host string) {
+// DialAt makes the client look for its server at another place than its address
+// names, such as before that name leads there: at a host, and a port unless that
+// is "". Certificates are still judged by the name.
+func (c *Client) DialAt(host, port string) {
 	c.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		_, port, err := net.SplitHostPort(address)
+		_, own, err := net.SplitHostPort(address)
 		if err != nil {
 			return nil, err
 		}
-		return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(host, port))
+		return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(host, cmp.Or(port, own)))
 	}
 }
 

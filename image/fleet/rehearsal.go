@@ -1,0 +1,213 @@
+package fleet
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/sshkey"
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/owner"
+)
+
+// Rehearsal says how a fleet is copied to be tried on emulated machines.
+type Rehearsal struct {
+	// Boards are the boards of the machines, by the name of the node; a node
+	// that is not among them keeps its own.
+	Boards map[string]string
+}
+
+// Files of a rehearsal, besides what Init makes.
+const (
+	apiKeyFile = "headscale.key"
+	webCAFile  = "headscale-ca.crt"
+	webFile    = "headscale.crt"
+	webKeyFile = "headscale-tls.key"
+)
+
+// Rehearse writes a copy of a fleet, the content of a file called name, into
+// dir, which has none, and reads it. The copy has its own secrets: nothing in it
+// opens anything of the real cluster, or reaches its Headscale's API. What is
+// bound to real hardware and places is left out: network settings, disks, files
+// and logins.
+func (r Rehearsal) Rehearse(name string, data []byte, dir string, now time.Time, random io.Reader) (*Fleet, error) {
+	of, err := Load(name, data, nil)
+	if err != nil {
+		return nil, err
+	}
+	secrets, err := InitOptions{Name: of.Cluster.Name}.secrets(now, random)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := owner.NewPair("")
+	if err != nil {
+		return nil, err
+	}
+	secrets[ownerKeyFile] = append(pair.Secret, '\n')
+	address := rehearsedURL(of.Cluster.Headscale.URL)
+	if secrets[webCAFile], secrets[webFile], secrets[webKeyFile], err = webCertificate(address.Hostname(), now, random); err != nil {
+		return nil, err
+	}
+	login, err := sshkey.Public(secrets[controlFiles["loginKey"]])
+	if err != nil {
+		return nil, err
+	}
+	text, err := r.text(data, of, address.String(), pair.Key, strings.TrimSpace(string(login)))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := (InitOptions{}).writeSecrets(dir, secrets); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, FileName)
+	if err := atomicfile.WriteFile(file, text, 0o600); err != nil {
+		return nil, err
+	}
+	return LoadFile(file, nil)
+}
+
+// rehearsedURL is the address of the copy's Headscale: the real one, but for
+// what a Headscale of ours cannot be reached by.
+func rehearsedURL(text string) *url.URL {
+	u, err := url.Parse(text)
+	if err == nil && u.Scheme == "https" {
+		if _, err := netip.ParseAddr(u.Hostname()); err != nil {
+			return u
+		}
+	}
+	u, _ = url.Parse(ExampleHeadscale) // a constant
+	return u
+}
+
+// text changes what must be another in the copy.
+func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string) ([]byte, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return nil, err
+	}
+	root := doc.Content[0]
+	cluster := mapping(root, "cluster")
+	hs, k3s := mapping(cluster, "headscale"), mapping(cluster, "k3s")
+	set(hs, "url", scalar(address))
+	set(hs, "apiKey", secretFile(apiKeyFile))
+	set(hs, "ca", secretFile(webCAFile))
+	set(hs, "server", flow("cert", secretFile(webFile), "key", secretFile(webKeyFile),
+		"hostKey", secretFile(controlFiles["hostKey"]), "loginKey", secretFile(controlFiles["loginKey"])))
+	for field, name := range map[string]string{"token": "server.token", "agentToken": "agent.token", "ca": "cluster-ca.yaml"} {
+		set(k3s, field, secretFile(name))
+	}
+	set(cluster, "ownerKey", scalar(ownerKey))
+	set(cluster, "ssh", flow("authorizedKeys", list(scalar(login))))
+	for _, site := range values(mapping(root, "sites")) {
+		drop(site, "network")
+	}
+	nodes := mapping(root, "nodes")
+	for i := 0; i+1 < len(nodes.Content); i += 2 {
+		n := nodes.Content[i+1]
+		drop(n, "network", "ssh", "dataDisk", "longhorn", "files")
+		if board := r.Boards[nodes.Content[i].Value]; board != "" {
+			set(n, "board", scalar(board))
+		}
+	}
+	if err := r.addControl(root, of); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	err := enc.Encode(&doc)
+	return b.Bytes(), err
+}
+
+// RehearsedControl is the node, and its site, that a copy has where somebody
+// else runs the real Headscale.
+const RehearsedControl = "lab-headscale"
+
+func (r Rehearsal) addControl(root *yaml.Node, of *Fleet) error {
+	if of.Control() != "" {
+		return nil
+	}
+	if _, taken := of.Nodes.Get(RehearsedControl); taken || r.Boards[RehearsedControl] == "" {
+		return errors.New("no node has role control, and none can be added")
+	}
+	set(mapping(root, "sites"), RehearsedControl, flow())
+	set(mapping(root, "nodes"), RehearsedControl, flow("board", scalar(r.Boards[RehearsedControl]), "site", scalar(RehearsedControl), "role", scalar(string(node.Control))))
+	return nil
+}
+
+func scalar(s string) *yaml.Node {
+	n := &yaml.Node{}
+	n.SetString(s)
+	return n
+}
+
+func list(items ...*yaml.Node) *yaml.Node {
+	return &yaml.Node{Kind: yaml.SequenceNode, Content: items}
+}
+
+func secretFile(name string) *yaml.Node { return flow("file", scalar(SecretsDir+"/"+name)) }
+
+// flow is a mapping in one line: names and their values.
+func flow(pairs ...any) *yaml.Node {
+	m := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		m.Content = append(m.Content, scalar(pairs[i].(string)), pairs[i+1].(*yaml.Node))
+	}
+	return m
+}
+
+// find is where a mapping has a name, -1 if it does not.
+func find(m *yaml.Node, name string) int {
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if m.Content[i].Value == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// mapping finds a mapping in another one, or puts it there.
+func mapping(m *yaml.Node, name string) *yaml.Node {
+	if i := find(m, name); i >= 0 && m.Content[i+1].Kind == yaml.MappingNode {
+		return m.Content[i+1]
+	}
+	set(m, name, &yaml.Node{Kind: yaml.MappingNode})
+	return m.Content[find(m, name)+1]
+}
+
+func values(m *yaml.Node) (out []*yaml.Node) {
+	for i := 1; i < len(m.Content); i += 2 {
+		out = append(out, m.Content[i])
+	}
+	return out
+}
+
+func set(m *yaml.Node, name string, value *yaml.Node) {
+	if i := find(m, name); i >= 0 {
+		m.Content[i+1] = value
+		return
+	}
+	m.Content = append(m.Content, scalar(name), value)
+}
+
+func drop(m *yaml.Node, names ...string) {
+	for _, name := range names {
+		if i := find(m, name); i >= 0 {
+			m.Content = slices.Delete(m.Content, i, i+2)
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package fleet
+
+import (
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+func rehearsed(t *testing.T, text string) *Fleet {
+	t.Helper()
+	r := Rehearsal{Boards: map[string]string{"home-pi": "generic-amd64", RehearsedControl: "generic-amd64"}}
+	f, err := r.Rehearse("fleet.yaml", []byte(text), filepath.Join(t.TempDir(), "lab"), time.Now(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestRehearse: the copy is a fleet that works, with nothing of the real one's
+// secrets, hardware and places in it.
+func TestRehearse(t *testing.T) {
+	text := strings.NewReplacer(
+		"cabin: {", "cabin: {network: {wifi: {ssid: cabin, country: PT, psk: {file: secrets/wifi}}}, ",
+		"keyExpiry: 14d", "keyExpiry: 14d\n    ca: {env: REAL_CA}",
+		"loginKey: {file: secrets/control-login.key}}", "loginKey: {env: REAL_LOGIN}, backup: {s3: {endpoint: https://s3.example.net, region: eu, bucket: b, accessKey: A, secretKey: {env: REAL_S3}}}}",
+		"home-box: {", "home-box: {network: {ntp: [192.168.1.2]}, ssh: {lan: false}, ",
+		"  k3s:\n", "  ssh: {authorizedKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me]}\n  k3s:\n",
+	).Replace(string(Example))
+	f := rehearsed(t, text)
+	for _, name := range f.Nodes.Names {
+		c, err := f.Config(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := node.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := node.Load("node.yaml", data); err != nil {
+			t.Errorf("%s: the node refuses its answer: %v", name, err)
+		}
+		if len(c.SSH.AuthorizedKeys) == 0 || strings.HasSuffix(c.SSH.AuthorizedKeys[0], " me") || c.SSH.LAN != nil || c.Network.WiFi != nil || len(c.Network.NTP) != 0 {
+			t.Errorf("%s: %+v, %+v", name, c.SSH, c.Network)
+		}
+		if c.Headscale.URL != ExampleHeadscale || c.Headscale.CA == "" || c.OwnerKey == "" {
+			t.Errorf("%s: %+v", name, c.Headscale)
+		}
+		if c.Control != nil && (name != "vps" || c.Control.Cert == "" || c.Control.Backup.S3 != nil) {
+			t.Errorf("%s: %+v", name, c.Control)
+		}
+	}
+	if c, _ := f.Config("home-pi"); c.Board != "generic-amd64" {
+		t.Errorf("home-pi is a %s", c.Board)
+	}
+	if c, _ := f.Config("cabin-pi"); c.Board != "rpi4" {
+		t.Errorf("cabin-pi is a %s", c.Board)
+	}
+	written, err := os.ReadFile(filepath.Join(f.Dir(), FileName))
+	if err != nil || strings.Contains(string(written), "REAL") {
+		t.Errorf("%v:\n%s", err, written)
+	}
+	if err := f.CanKeepAPIKey(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRehearseWithoutControl: where somebody else runs the real Headscale, the
+// copy has one of its own, at an address that it can have.
+func TestRehearseWithoutControl(t *testing.T) {
+	for _, url := range []string{"http://192.168.1.5:8080", "https://192.0.2.7", "http://hs.example.org"} {
+		f := rehearsed(t, strings.Replace(elsewhere(), ExampleHeadscale, url, 1))
+		if f.Control() != RehearsedControl || f.Cluster.Headscale.URL != ExampleHeadscale {
+			t.Errorf("%s: %s at %s", url, f.Control(), f.Cluster.Headscale.URL)
+		}
+		if c, err := f.Config(RehearsedControl); err != nil || c.Control == nil || c.Board != "generic-amd64" {
+			t.Errorf("%+v, %v", c, err)
+		}
+	}
+	if f := rehearsed(t, strings.Replace(elsewhere(), ExampleHeadscale, "https://hs.example.org:8443", 1)); f.Cluster.Headscale.URL != "https://hs.example.org:8443" {
+		t.Error(f.Cluster.Headscale.URL)
+	}
+}
