@@ -100,10 +100,7 @@ func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card
 		if err != nil {
 			return err
 		}
-		b := &buildFlags{board: of.Board, quiet: quiet}
-		if of.Role.Controls() {
-			b.opt.Overlays, b.opt.Out = []string{"headscale"}, "dist/"+of.Board+"-headscale.img"
-		}
+		b := nodeImage(of.Board, of.Role.Controls(), quiet)
 		kind := of.Board + b.opt.Out
 		if built[kind] == "" {
 			result, err := b.build(cmd)
@@ -115,6 +112,16 @@ func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card
 		cards[i].Image = built[kind]
 	}
 	return nil
+}
+
+// nodeImage says what image a node is written from: its board's, with Headscale
+// for the one that runs it.
+func nodeImage(board string, controls, quiet bool) *buildFlags {
+	b := &buildFlags{board: board, quiet: quiet}
+	if controls {
+		b.opt.Overlays, b.opt.Out = []string{"headscale"}, "dist/"+board+"-headscale.img"
+	}
+	return b
 }
 
 // writeCards writes all cards at once. One that fails stops no other.

@@ -96,7 +96,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.`,
 	root.AddCommand(
 		newBuild(), newInspect(), newVerify(), newRun(),
 		newBoards(), newComponents(), newCache(),
-		newPersonalize(), newFlash(), newNode(), newFleet(), newPlan(), newHeadscale(), newKey(), newLabel(), newStatus(), newKubeconfig(), newVersion(),
+		newPersonalize(), newFlash(), newNode(), newFleet(), newPlan(), newHeadscale(), newKey(), newLabel(), newStatus(), newLab(), newKubeconfig(), newVersion(),
 	)
 	root.InitDefaultCompletionCmd()
 	root.SetHelpCommand(newHelp())
@@ -129,6 +129,10 @@ func newHelp() *cobra.Command {
 func strictArgs(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		strictArgs(sub)
+	}
+	if cmd.HasSubCommands() && cmd.Runnable() { // and does something by itself
+		cmd.Args = subcommand
+		return
 	}
 	if cmd.HasSubCommands() {
 		cmd.Args = subcommand

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // machine knows one of QEMU's machine types.
@@ -72,9 +73,23 @@ func (c *Config) server(ctx context.Context, binary string, u uefi, disk string,
 	}
 	args = append(args, "-accel", accelArg(accel), "-cpu", cpuFor(accel, c.Board.QEMU.CPU), "-smp", fmt.Sprint(c.cpus()))
 	args = append(args, pflash(code, vars)...)
-	return append(args, "-drive", "if=none,id=disk,format=raw,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev(),
+	args = append(args, "-drive", "if=none,id=disk,format=raw,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev(),
 		"-device", cmp.Or(c.Board.QEMU.Drive, "virtio-blk-pci")+",drive=disk,bootindex=1",
-		"-device", cmp.Or(c.Board.QEMU.Network, "virtio-net-pci")+",romfile=,netdev=net0"+c.mac()), nil
+		"-device", c.card()+"netdev=net0"+c.mac())
+	return append(args, c.plugged()...), nil
+}
+
+func (c *Config) card() string {
+	return cmp.Or(c.Board.QEMU.Network, "virtio-net-pci") + ",romfile=,"
+}
+
+// plugged is the second network card, where there is one (QEMU 7.2 or newer).
+func (c *Config) plugged() []string {
+	if c.Switch == "" {
+		return nil
+	}
+	return []string{"-netdev", "stream,id=net1,server=off,addr.type=unix,addr.path=" + strings.ReplaceAll(c.Switch, ",", ",,"),
+		"-device", c.card() + "netdev=net1,mac=" + c.SwitchMAC}
 }
 
 // raspi4b starts where the Pi's closed firmware ends: U-Boot, taken from the

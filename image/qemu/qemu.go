@@ -44,6 +44,9 @@ type Config struct {
 	Restrict bool
 	// MAC of the guest's network card; empty for QEMU's default.
 	MAC string
+	// Switch is a unix socket that a second network card is plugged into, with
+	// SwitchMAC: every frame follows its length in 32 bits, big endian.
+	Switch, SwitchMAC string
 	// Display shows the guest's screen in a window.
 	Display bool
 	// QMP is the path of a control socket, if wanted.
@@ -163,7 +166,7 @@ func sparseCopy(to string, from io.Reader, size int64) error {
 func (c *Config) netdev() string {
 	dev := "user,id=net0"
 	if c.Restrict {
-		dev += ",restrict=on"
+		dev += ",restrict=on,ipv6=off" // by which it would be announced as a router
 	}
 	if c.SSHPort != 0 {
 		dev += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:22", c.SSHPort)

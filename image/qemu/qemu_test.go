@@ -44,6 +44,23 @@ func TestEachBoardGetsItsMachine(t *testing.T) {
 	}
 }
 
+// TestSwitch: the second card is plugged in where it was said, and the first one
+// leads nowhere.
+func TestSwitch(t *testing.T) {
+	c := config(t, "optiplex-7050")
+	c.Switch, c.SwitchMAC, c.Restrict = "/run/lab/home,pi", "52:54:00:4c:41:01", true
+	cmd, err := Command(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := strings.Join(cmd.Args, " ")
+	for _, w := range []string{"stream,id=net1,server=off,addr.type=unix,addr.path=/run/lab/home,,pi", "e1000e,romfile=,netdev=net1,mac=52:54:00:4c:41:01", "restrict=on,ipv6=off"} {
+		if !strings.Contains(line, w) {
+			t.Errorf("no %q in %s", w, line)
+		}
+	}
+}
+
 func TestTheGuestGetsACopyOfItsOwn(t *testing.T) {
 	c := config(t, "generic-amd64")
 	c.DiskSize = 8 << 20

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/flock"
+	"github.com/going-mobile/imagebuilder/image/lab"
+	"github.com/going-mobile/imagebuilder/image/lab/network"
+)
+
+// labFlags are the flags of lab as typed.
+type labFlags struct {
+	fleet, example, dir string
+	wan, cutSite, plug  string
+	memory              string
+	components          []string
+	patience            time.Duration
+	keep, asJSON, quiet bool
+	name                string // of the fleet's file, and what is in it
+	text                []byte
+	link                network.Link
+	bytes               board.Size
+}
+
+const labHelp = `Bring a whole fleet to life on this computer: build the images, write every
+node's card with a key of its own, and start them all in QEMU, the machine with
+Headscale first, without root.
+
+The fleet is a copy with secrets of its own; the real Headscale is not touched,
+and nothing that the copy has opens anything real. Each site is a network of its
+own behind a router, and reaches the machine with Headscale alone. Boards that
+would be too slow here, such as a Pi's, are stood for by virtual machines;
+network settings, disks and files of nodes are left out.
+
+--wan says how good the ways to the sites are: delay, rate and loss of each
+direction. When all nodes have joined, --cut-site and --pull-plug show what
+happens then, beside what the plan lets one expect; exit code 1 where they
+differ. With --keep the machines stay until Ctrl-C, for 'lab ssh', 'lab kubectl'
+and 'lab status' in another terminal. At the end nothing of it is left.`
+
+func newLab() *cobra.Command {
+	var f labFlags
+	cmd := &cobra.Command{
+		Use:   "lab",
+		Short: "Bring a whole fleet to life in QEMU",
+		Long:  labHelp,
+		Example: `  imagebuilder lab --example going-mobile
+  imagebuilder lab --fleet fleet.yaml --wan 40ms,20mbit,1% --keep
+  imagebuilder lab --cut-site cabin --pull-plug home-pi
+  imagebuilder lab ssh cabin-pi
+  imagebuilder lab kubectl get nodes`,
+		Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.load(); err != nil {
+				return err
+			}
+			return f.run(cmd)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&f.fleet, "fleet", "f", fleet.FileName, "the fleet file")
+	flags.StringVar(&f.example, "example", "", "take the example of this name: "+fleet.ExampleName)
+	flags.StringVar(&f.wan, "wan", "", "delay, rate and loss between the sites, such as 40ms,20mbit,1%")
+	flags.StringVar(&f.cutSite, "cut-site", "", "when all have joined, cut this site off for a while")
+	flags.StringVar(&f.plug, "pull-plug", "", "when all have joined, take this node's power for a while")
+	flags.BoolVar(&f.keep, "keep", false, "keep the machines until Ctrl-C")
+	flags.StringVar(&f.memory, "memory", "", "memory of each machine, such as 1GiB (default: the board's)")
+	flags.StringArrayVar(&f.components, "component", nil, "as of 'build' (repeatable)")
+	flags.DurationVar(&f.patience, "patience", 30*time.Minute, "how long to wait for each node")
+	flags.BoolVar(&f.asJSON, "json", false, "print the result as JSON")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
+	labDirFlag(cmd, &f.dir)
+	cmd.AddCommand(newLabSSH(), newLabKubectl(), newLabStatus())
+	return cmd
+}
+
+// labDirFlag adds --dir.
+func labDirFlag(cmd *cobra.Command, dir *string) {
+	usual := ""
+	if cache, err := os.UserCacheDir(); err == nil {
+		usual = filepath.Join(cache, "imagebuilder-lab")
+	}
+	cmd.Flags().StringVar(dir, "dir", usual, "where the lab's files are while it runs")
+}
+
+// load turns flags into values; every mistake names its flag.
+func (f *labFlags) load() (err error) {
+	if f.link, err = network.ParseLink(f.wan); err != nil {
+		return usagef("--wan: %w", err)
+	}
+	if f.memory != "" {
+		if f.bytes, err = board.ParseSize(f.memory); err != nil {
+			return usagef("--memory: %w", err)
+		}
+	}
+	if _, err := pairs("--component", f.components, "NAME=VERSION|FILE|URL"); err != nil {
+		return err
+	}
+	if f.dir == "" {
+		return usagef("--dir is missing")
+	}
+	f.name = f.fleet
+	if f.example != "" {
+		if f.name, f.text = f.example+".yaml", fleet.Example; f.example != fleet.ExampleName {
+			return usagef("--example: there is no example %q; there is %s", f.example, fleet.ExampleName)
+		}
+		return nil
+	}
+	f.text, err = os.ReadFile(f.fleet)
+	return err
+}
+
+// run is the whole of it: plan, images, copy, machines, trials.
+func (f *labFlags) run(cmd *cobra.Command) error {
+	p, err := f.plan(cmd)
+	if err != nil {
+		return err
+	}
+	release, err := f.occupy()
+	if err != nil {
+		return err
+	}
+	defer release()
+	images, err := f.images(cmd, p)
+	if err != nil {
+		return err
+	}
+	copied, err := fleet.Rehearsal{Boards: p.Boards()}.Rehearse(f.name, f.text, f.dir, time.Now(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	l, err := lab.New(lab.Config{Plan: p, Fleet: copied, Images: images, WAN: f.link, Patience: f.patience})
+	if err != nil {
+		return err
+	}
+	result := labResult{Plan: p}
+	err = f.live(cmd, l, &result)
+	return errors.Join(err, l.Close())
+}
+
+func (f *labFlags) plan(cmd *cobra.Command) (*lab.Plan, error) {
+	real, err := fleet.Load(f.name, f.text, board.Names(boards.FS))
+	if err != nil {
+		return nil, err
+	}
+	if _, known := real.Sites[f.cutSite]; !known && f.cutSite != "" {
+		return nil, usagef("--cut-site: the fleet has no site %q", f.cutSite)
+	}
+	if f.plug != "" {
+		if _, err := real.Find(f.plug); err != nil {
+			return nil, usagef("--pull-plug: %w", err)
+		}
+	}
+	p, err := lab.MakePlan(real, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) }, int64(f.bytes))
+	if err != nil || f.quiet {
+		return p, err
+	}
+	return p, p.Text(cmd.ErrOrStderr())
+}
+
+// occupy makes the lab's directory this process' own, and removes what one left
+// there that was killed.
+func (f *labFlags) occupy() (release func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(f.dir), 0o755); err != nil {
+		return nil, err
+	}
+	lock, ok, err := flock.TryPath(f.dir + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("a lab runs in %s already: let it finish, or name another --dir", f.dir)
+	}
+	if _, err := os.Stat(f.dir); err == nil {
+		if _, err := lab.Find(f.dir); err != nil {
+			flock.Release(lock)
+			return nil, fmt.Errorf("--dir: %s is there and is no lab's: name another", f.dir)
+		}
+	}
+	clear := func() error { return os.RemoveAll(f.dir) }
+	if err := clear(); err != nil {
+		flock.Release(lock)
+		return nil, err
+	}
+	return func() {
+		_ = clear()
+		_ = os.Remove(f.dir + ".lock")
+		flock.Release(lock)
+	}, nil
+}
+
+// images builds what the machines start from, each once.
+func (f *labFlags) images(cmd *cobra.Command, p *lab.Plan) (map[string]string, error) {
+	out, built := map[string]string{}, map[string]string{}
+	for _, m := range p.Machines {
+		b := nodeImage(m.Board, m.Control, f.quiet)
+		b.components = f.components
+		kind := m.Board + b.opt.Out
+		if built[kind] == "" {
+			result, err := b.build(cmd)
+			if err != nil {
+				return nil, err
+			}
+			built[kind] = result.Image
+		}
+		out[m.Node] = built[kind]
+	}
+	return out, nil
+}
+
+// labResult is what the lab showed.
+type labResult struct {
+	Plan   *lab.Plan    `json:"plan"`
+	Nodes  []lab.Row    `json:"nodes"`
+	Trials []*lab.Trial `json:"trials,omitempty"`
+}
+
+// live brings the machines to life, and tries what was asked for.
+func (f *labFlags) live(cmd *cobra.Command, l *lab.Lab, r *labResult) error {
+	if err := f.watch(cmd, l, func() error { return l.Bring(cmd.Context()) }); err != nil {
+		return err
+	}
+	r.Nodes = l.Rows()
+	for _, try := range f.trials(cmd, l) {
+		err := f.watch(cmd, l, func() error {
+			t, err := try()
+			if t != nil {
+				r.Trials = append(r.Trials, t)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := r.print(cmd.OutOrStdout(), f.asJSON); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(r.Trials, func(t *lab.Trial) bool { return !t.Kept }) {
+		return errors.New("what was seen is not what the plan promised")
+	}
+	if f.keep {
+		fmt.Fprintln(cmd.ErrOrStderr(), "\nThe lab stays until Ctrl-C. In another terminal: imagebuilder lab ssh NODE, lab kubectl get nodes, lab status")
+		<-cmd.Context().Done()
+	}
+	return nil
+}
+
+func (f *labFlags) trials(cmd *cobra.Command, l *lab.Lab) (out []func() (*lab.Trial, error)) {
+	if f.cutSite != "" {
+		out = append(out, func() (*lab.Trial, error) { return l.CutSite(cmd.Context(), f.cutSite) })
+	}
+	if f.plug != "" {
+		out = append(out, func() (*lab.Trial, error) { return l.PullPlug(cmd.Context(), f.plug) })
+	}
+	return out
+}
+
+// watch tells what the nodes say while something is done.
+func (f *labFlags) watch(cmd *cobra.Command, l *lab.Lab, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	began, told := time.Now(), map[string]string{}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+		}
+		for _, r := range l.Rows() {
+			line := fmt.Sprintf("%-12s %-14s %s", r.Node, r.State, r.Says)
+			if !f.quiet && told[r.Node] != line && (r.State != lab.Off || r.Says != "") {
+				told[r.Node] = line
+				fmt.Fprintf(cmd.ErrOrStderr(), "%6s  %s\n", time.Since(began).Round(time.Second), line)
+			}
+		}
+	}
+}
+
+func (r *labResult) print(out io.Writer, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(r)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NODE\tSITE\tROLE\tSTATE\tADDRESS\tAFTER")
+	for _, n := range r.Nodes {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Node, n.Site, n.Role, n.State, n.Address, time.Duration(n.Seconds)*time.Second)
+	}
+	for _, t := range r.Trials {
+		verdict := "as promised"
+		if !t.Kept {
+			verdict = "NOT as promised"
+		}
+		fmt.Fprintf(w, "\n%s\npromised\t%s\nseen\t%s: %s\nmended\tafter %s\n", t.What, t.Promise, t.Seen, verdict, time.Duration(t.Mended)*time.Second)
+	}
+	return w.Flush()
+}

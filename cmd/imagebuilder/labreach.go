@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/lab"
+)
+
+func newLabSSH() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "ssh NODE [COMMAND…]",
+		Short: "Log in to a node of the lab that runs",
+		Long: `Log in to a node of the lab that runs, as root, with this computer's ssh; or run
+a command there. It works for a node whose site is cut off, too.`,
+		Example: `  imagebuilder lab ssh cabin-pi
+  imagebuilder lab ssh cabin-pi firstboot status`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := lab.Find(dir)
+			if err != nil {
+				return err
+			}
+			return labSSH(cmd, r, args[0], args[1:])
+		},
+	}
+	cmd.Flags().SetInterspersed(false) // what follows is the node's
+	labDirFlag(cmd, &dir)
+	return cmd
+}
+
+func newLabKubectl() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "kubectl ARG…",
+		Short: "Ask the cluster of the lab that runs",
+		Long: `Run kubectl on the server that created the cluster of the lab that runs: nothing
+has to be installed here.`,
+		Example: "  imagebuilder lab kubectl get nodes -o json",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := lab.Find(dir)
+			if err != nil {
+				return err
+			}
+			return labSSH(cmd, r, r.Fleet.Cluster.K3s.Init, append([]string{"k3s", "kubectl"}, quoted(args)...))
+		},
+	}
+	cmd.Flags().SetInterspersed(false)
+	labDirFlag(cmd, &dir)
+	return cmd
+}
+
+// labSSH runs this computer's ssh. The way is a port of loopback that leads to
+// the machine alone, and the host key was born there.
+func labSSH(cmd *cobra.Command, r *lab.Running, name string, command []string) error {
+	port, ok := r.SSH[name]
+	if !ok {
+		_, err := r.Fleet.Find(name)
+		return err
+	}
+	ssh := exec.CommandContext(cmd.Context(), "ssh", append([]string{"-p", fmt.Sprint(port), "-i", r.LoginKey, "-o", "IdentitiesOnly=yes",
+		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=" + os.DevNull, "-o", "LogLevel=ERROR", "root@127.0.0.1"}, command...)...)
+	ssh.Stdin, ssh.Stdout, ssh.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err := ssh.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && cmd.Context().Err() == nil {
+		return &exitError{exit.ExitCode()}
+	}
+	return err
+}
+
+func newLabStatus() *cobra.Command {
+	var dir string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show which nodes of the lab that runs have arrived",
+		Example: "  imagebuilder lab status --json",
+		Args:    exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := lab.Find(dir)
+			if err != nil {
+				return err
+			}
+			client, err := r.Headscale()
+			if err != nil {
+				return err
+			}
+			text, err := statusText(cmd, r.Fleet, client, asJSON)
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	labDirFlag(cmd, &dir)
+	return cmd
+}
+
+// quoted makes words safe for the shell at the other end, which gets them in one
+// line.
+func quoted(words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+	}
+	return out
+}

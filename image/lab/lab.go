@@ -1,0 +1,257 @@
+// Package lab brings a whole fleet to life on this computer: a copy of it, with
+// secrets of its own, on emulated machines that start from the images and cards
+// that would be shipped, at sites that reach nothing but the machine that runs
+// Headscale.
+//
+// It is no proof of hardware: boards that would be too slow here are stood for
+// by virtual machines. It touches no real Headscale and no real key, needs no
+// privilege, and ends every machine that it started.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/going-mobile/imagebuilder/image/card"
+	"github.com/going-mobile/imagebuilder/image/control"
+	"github.com/going-mobile/imagebuilder/image/flash"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/lab/network"
+	"github.com/going-mobile/imagebuilder/image/mint"
+	"github.com/going-mobile/imagebuilder/image/qemu"
+	"github.com/going-mobile/imagebuilder/image/qemu/guest"
+)
+
+// Config says what to bring to life.
+type Config struct {
+	Plan *Plan
+	// Fleet is a rehearsal. Its directory is the lab's.
+	Fleet *fleet.Fleet
+	// Images are the images of the machines, by their nodes.
+	Images map[string]string
+	WAN    network.Link
+	// Patience bounds every wait for a machine.
+	Patience time.Duration
+}
+
+// Lab is machines and the network between them. Close it.
+type Lab struct {
+	Config
+	dir      string
+	net      *network.Network
+	login    ssh.Signer
+	state    State
+	machines map[string]*machine
+	mint     *mint.Mint // once Headscale is there
+}
+
+// diskSize is a machine's, in bytes; what nobody writes takes no room.
+const diskSize = 16 << 30
+
+// New makes the network, and machines that are off.
+func New(c Config) (*Lab, error) {
+	l := &Lab{Config: c, dir: c.Fleet.Dir(), machines: map[string]*machine{}, state: State{SSH: map[string]int{}}}
+	var err error
+	if _, l.login, err = c.Fleet.ControlKeys(); err != nil {
+		return nil, err
+	}
+	host, err := c.Fleet.Config(c.Fleet.Control())
+	if err != nil {
+		return nil, err
+	}
+	if l.net, err = network.New(network.Config{Sites: lans(c.Fleet), WAN: c.WAN, Names: map[string]string{host.ControlHost(): c.Fleet.Control()}}); err != nil {
+		return nil, err
+	}
+	for i, m := range c.Plan.Machines {
+		if err := l.assemble(i, m, host.ControlPort()); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	if err := l.state.write(l.dir); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// assemble makes a machine and plugs it in.
+func (l *Lab) assemble(i int, m Machine, apiPort int) error {
+	dir := filepath.Join(l.dir, "machines", m.Node)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	port, err := qemu.FreePort()
+	if err != nil {
+		return err
+	}
+	l.state.SSH[m.Node] = port
+	mac := net.HardwareAddr{0x52, 0x54, 0, 0x4c, byte(i >> 8), byte(i)} // QEMU's own range
+	c := qemu.Config{Board: m.emulated, Image: l.Images[m.Node], Dir: dir, CPUs: processors, Memory: fmt.Sprintf("%dM", m.Memory>>20),
+		SSHPort: port, Restrict: true, Switch: filepath.Join(l.dir, m.Node), SwitchMAC: mac.String()}
+	site := m.Site
+	if m.Site == l.publicSite() {
+		site = network.Public
+	}
+	if m.Control {
+		if l.state.API, err = qemu.FreePort(); err != nil {
+			return err
+		}
+		c.Forward = map[int]int{l.state.API: apiPort}
+	}
+	if len(c.Switch) > maxSocket {
+		return fmt.Errorf("the path %s is too long for a socket: choose a shorter --dir", c.Switch)
+	}
+	if _, err := l.net.Plug(m.Node, site, mac, c.Switch); err != nil {
+		return err
+	}
+	l.machines[m.Node] = &machine{Machine: m, config: c}
+	return nil
+}
+
+// maxSocket is how long a socket's path may be (sun_path of macOS; Linux has
+// four more).
+const maxSocket = 103
+
+func (l *Lab) publicSite() string {
+	n, _ := l.Fleet.Nodes.Get(l.Fleet.Control())
+	return n.Site
+}
+
+// lans gives every site but Headscale's, which is the public one, a network:
+// the fleet's own where that will do.
+func lans(f *fleet.Fleet) map[string]netip.Prefix {
+	out := map[string]netip.Prefix{}
+	host, _ := f.Nodes.Get(f.Control())
+	for name, s := range f.Sites {
+		if name == host.Site {
+			continue
+		}
+		out[name] = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(100 + len(out)), 0}), 24)
+		for _, lan := range s.LAN {
+			if own, err := netip.ParsePrefix(lan); err == nil && own.Addr().Is4() && own.Addr().IsPrivate() && own.Bits() <= 28 {
+				out[name] = own
+			}
+		}
+	}
+	return out
+}
+
+// Close pulls every plug and ends the network. The directory is the caller's.
+func (l *Lab) Close() error {
+	for _, m := range l.machines {
+		if g := m.running(); g != nil {
+			g.Kill()
+		}
+	}
+	if l.mint != nil {
+		l.mint.Close()
+	}
+	return l.net.Close()
+}
+
+// Bring starts the machines in the order of the plan and returns when all have
+// joined.
+func (l *Lab) Bring(ctx context.Context) error {
+	for i, m := range l.Plan.Machines {
+		if err := l.start(ctx, m.Node); err != nil {
+			return fmt.Errorf("%s: %w", m.Node, err)
+		}
+		// A witness on Headscale's machine waits for the first server.
+		if last := i == len(l.Plan.Machines)-1; !m.Control && (m.Init || last || !l.Plan.Together) {
+			if err := l.joined(ctx, m.Node); err != nil {
+				return err
+			}
+		}
+	}
+	for _, m := range l.Plan.Machines {
+		if err := l.joined(ctx, m.Node); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start writes the machine's card, with a key of its own, and switches it on.
+func (l *Lab) start(ctx context.Context, name string) error {
+	m := l.machines[name]
+	m.say(writing)
+	disk := filepath.Join(m.config.Dir, "disk.img")
+	if _, err := card.Write(ctx, l.Fleet, l.mint, card.Card{Node: name, Image: m.config.Image, Target: disk}, flash.Options{}); err != nil {
+		return err
+	}
+	if err := os.Truncate(disk, diskSize); err != nil {
+		return err
+	}
+	if err := l.powerOn(ctx, m); err != nil || !m.Control {
+		return err
+	}
+	return l.initHeadscale(ctx, m)
+}
+
+func (l *Lab) powerOn(ctx context.Context, m *machine) error {
+	g, err := guest.Start(ctx, m.config, l.login)
+	if err != nil {
+		return err
+	}
+	m.switchedOn(g)
+	return nil
+}
+
+// initHeadscale does what "headscale init" does, as soon as the machine asks
+// for it.
+func (l *Lab) initHeadscale(ctx context.Context, m *machine) error {
+	if err := l.bounded(ctx, func(ctx context.Context) error {
+		_, err := m.running().WaitSerial(ctx, `firstboot: .* problem=control-waits: `)
+		return err
+	}); err != nil {
+		return err
+	}
+	at := control.Address{SSH: net.JoinHostPort("127.0.0.1", fmt.Sprint(m.config.SSHPort)), APIPort: fmt.Sprint(l.state.API)}
+	if _, err := control.Init(ctx, l.Fleet, at, time.Now); err != nil {
+		return err
+	}
+	client, err := l.state.client(l.Fleet)
+	if err != nil {
+		return err
+	}
+	l.mint, err = mint.Open(l.Fleet, client)
+	return err
+}
+
+func (l *Lab) bounded(ctx context.Context, wait func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, l.Patience)
+	defer cancel()
+	return wait(ctx)
+}
+
+// joined waits for a node, and not for one that only a person could help.
+func (l *Lab) joined(ctx context.Context, name string) error {
+	return l.bounded(ctx, func(ctx context.Context) error {
+		for {
+			switch row := l.machines[name].row(); {
+			case row.State == Joined:
+				return nil
+			case row.State == Off:
+				return fmt.Errorf("%s is off; its last words:\n%s", name, l.machines[name].running().Tail(20))
+			case row.State == NeedsPerson && time.Since(row.since) > helpless:
+				return fmt.Errorf("%s needs a person: %s", name, row.Says)
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%w while %s had not joined yet: %s; its last words:\n%s", ctx.Err(), name, l.machines[name].row().Says, l.machines[name].running().Tail(20))
+			case <-time.After(time.Second):
+			}
+		}
+	})
+}
+
+// helpless is how long a node may call for a person: what it calls for may be
+// on its way.
+const helpless = 2 * time.Minute

@@ -1,0 +1,80 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+)
+
+// State is what others on this computer need to reach a lab that runs: ports of
+// 127.0.0.1.
+type State struct {
+	// API leads to Headscale.
+	API int `json:"api"`
+	// SSH leads to each node, by its name.
+	SSH map[string]int `json:"ssh"`
+}
+
+const stateFile = "lab.json"
+
+func (s State) write(dir string) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(filepath.Join(dir, stateFile), append(text, '\n'), 0o600)
+}
+
+// Running is a lab of another process.
+type Running struct {
+	State
+	Fleet *fleet.Fleet
+	// LoginKey is the file with the key that opens every node.
+	LoginKey string
+}
+
+// Find finds the lab that runs in a directory.
+func Find(dir string) (*Running, error) {
+	text, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no lab runs in %s: start one with 'imagebuilder lab --keep', or name its --dir", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &Running{}
+	if err := json.Unmarshal(text, &r.State); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, stateFile), err)
+	}
+	if r.Fleet, err = fleet.LoadFile(filepath.Join(dir, fleet.FileName), nil); err != nil {
+		return nil, err
+	}
+	r.LoginKey = filepath.Join(dir, r.Fleet.Cluster.Headscale.Server.LoginKey.File)
+	return r, nil
+}
+
+// Headscale returns a client of the lab's own.
+func (r *Running) Headscale() (*headscale.Client, error) { return r.State.client(r.Fleet) }
+
+func (s State) client(f *fleet.Fleet) (*headscale.Client, error) {
+	key, err := f.APIKey()
+	if err != nil {
+		return nil, err
+	}
+	ca, err := f.HeadscaleCA()
+	if err != nil {
+		return nil, err
+	}
+	c, err := headscale.New(f.Cluster.Headscale.URL, key, ca)
+	if err == nil {
+		c.DialAt("127.0.0.1", fmt.Sprint(s.API))
+	}
+	return c, err
+}
