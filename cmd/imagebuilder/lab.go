@@ -185,21 +185,23 @@ func (f *labFlags) occupy() (release func(), err error) {
 	if !ok {
 		return nil, fmt.Errorf("a lab runs in %s already: let it finish, or name another --dir", f.dir)
 	}
+	release = func() {
+		_ = os.Remove(f.dir + ".lock")
+		flock.Release(lock)
+	}
 	if _, err := os.Stat(f.dir); err == nil {
 		if _, err := lab.Find(f.dir); err != nil {
-			flock.Release(lock)
+			release()
 			return nil, fmt.Errorf("--dir: %s is there and is no lab's: name another", f.dir)
 		}
 	}
-	clear := func() error { return os.RemoveAll(f.dir) }
-	if err := clear(); err != nil {
-		flock.Release(lock)
+	if err := os.RemoveAll(f.dir); err != nil {
+		release()
 		return nil, err
 	}
 	return func() {
-		_ = clear()
-		_ = os.Remove(f.dir + ".lock")
-		flock.Release(lock)
+		_ = os.RemoveAll(f.dir)
+		release()
 	}, nil
 }
 
