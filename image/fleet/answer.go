@@ -32,7 +32,7 @@ func (f *Fleet) answer(name string, read reader) (*node.Config, error) {
 	site := f.Sites[n.Site]
 	c := &node.Config{
 		Version: node.Version, Node: name, Board: n.Board, Site: n.Site, Role: n.Role.In(),
-		Timezone: site.Timezone, Page: site.Page, SSH: f.ssh(n), Firewall: n.Firewall, OwnerKey: f.Cluster.OwnerKey, Headscale: node.Headscale{URL: f.Cluster.Headscale.URL},
+		Timezone: site.Timezone, Page: site.Page, SSH: f.ssh(n), Firewall: n.Firewall, DataDisk: n.DataDisk, Longhorn: n.Longhorn, OwnerKey: f.Cluster.OwnerKey, Headscale: node.Headscale{URL: f.Cluster.Headscale.URL},
 	}
 	if c.Headscale.CA, err = f.ca(read); err != nil {
 		return nil, err
@@ -47,8 +47,26 @@ func (f *Fleet) answer(name string, read reader) (*node.Config, error) {
 			return nil, err
 		}
 	}
+	if c.Files, err = files(n.Files, read); err != nil {
+		return nil, err
+	}
 	c.Network, err = site.Network.overlaid(n.Network).read(read)
 	return c, err
+}
+
+// files reads what is written onto the node.
+func files(all []File, read reader) (out []node.File, err error) {
+	for i, f := range all {
+		if f.Content.Empty() {
+			return nil, fmt.Errorf("files[%d].content: is missing: where the text of %s is", i, f.Path)
+		}
+		text, err := read(f.Content)
+		if err != nil {
+			return nil, fmt.Errorf("files[%d].content: %w", i, err)
+		}
+		out = append(out, node.File{Path: f.Path, Mode: f.Mode, Owner: f.Owner, Content: text + "\n"})
+	}
+	return out, nil
 }
 
 // control makes a node the fleet's Headscale. It is met over the Internet before
@@ -130,10 +148,10 @@ func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
 	if k.AgentToken, err = optional(f.Cluster.K3s.AgentToken, read, "cluster.k3s.agentToken"); err != nil {
 		return k, err
 	}
-	if n.Role.In() == node.Agent { // settings of servers, which an agent refuses
+	if k.Config = maps.Clone(n.K3s.Config); n.Role.In() == node.Agent { // the cluster's are of servers, and an agent refuses them
 		return k, nil
 	}
-	k.Config = maps.Clone(f.Cluster.K3s.Config)
+	k.Config = overlay(f.Cluster.K3s.Config, n.K3s.Config)
 	if k.Token, err = optional(f.Cluster.K3s.Token, read, "cluster.k3s.token"); err != nil || !k.Init {
 		return k, err
 	}
@@ -145,6 +163,20 @@ func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
 		k.CA[name] = secret.String(text)
 	}
 	return k, err
+}
+
+// overlay returns the cluster's flags with the node's own before them.
+func overlay(cluster, own map[string]any) map[string]any {
+	if len(own) == 0 {
+		return maps.Clone(cluster)
+	}
+	out := maps.Clone(own)
+	for name, value := range cluster {
+		if _, ok := own[name]; !ok {
+			out[name] = value
+		}
+	}
+	return out
 }
 
 // Identity reads the cluster's certificate authorities, nil where k3s makes

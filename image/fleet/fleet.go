@@ -157,6 +157,32 @@ type Node struct {
 	// SSH adds to the cluster's.
 	SSH      node.SSH      `yaml:"ssh"`
 	Firewall node.Firewall `yaml:"firewall"`
+	// K3s has flags for this node, which come before the cluster's.
+	K3s NodeK3s `yaml:"k3s"`
+	// DataDisk is the disk for /var where that is not on the boot disk, by its
+	// name below /dev/disk/by-id or by model and size.
+	DataDisk node.Disk     `yaml:"dataDisk"`
+	Longhorn node.Longhorn `yaml:"longhorn"`
+	// Files are written onto the node.
+	Files []File `yaml:"files"`
+}
+
+// NodeK3s is what one node of the cluster has for itself.
+type NodeK3s struct {
+	// Config has flags of k3s by their long names.
+	Config map[string]any `yaml:"config"`
+}
+
+// File is node.File with its content by reference.
+type File struct {
+	// Path on the node.
+	Path string `yaml:"path"`
+	// Mode is octal; default 0600, 0644 below /etc/systemd.
+	Mode node.Mode `yaml:"mode"`
+	// Owner is "root" (the default) or "UID:GID" in decimal.
+	Owner string `yaml:"owner"`
+	// Content is text; the node's file ends with one line break.
+	Content Ref `yaml:"content"`
 }
 
 // Nodes are machines by host name, in the order of the file: the first server

@@ -111,6 +111,13 @@ func TestFaults(t *testing.T) {
 		{"home-box:", "Home_Box:", `field "nodes.Home_Box": want a host name`},
 		{"cabin-box:", "home-box:", `is already set on line 20`},
 		{"cabin-box: {", "cabin-box: {taints: [nonsense], ", `field "nodes.cabin-box.taints[0]": want KEY=VALUE:EFFECT`},
+		{"cabin-pi: {", "cabin-pi: {dataDisk: /dev/sda, ", `fleet.yaml:19: field "nodes.cabin-pi.dataDisk": want /dev/disk/by-id/NAME`},
+		{"cabin-pi: {", "cabin-pi: {longhorn: {disk: {size: big}}, ", `field "nodes.cabin-pi.longhorn.disk.size": want a size`},
+		{"cabin-pi: {", "cabin-pi: {files: [{path: /etc/motd, content: {file: motd}}], ", `field "nodes.cabin-pi.files[0].path": is in none of the places`},
+		{"cabin-pi: {", "cabin-pi: {files: [{path: /etc/sysctl.d/50-a.conf}], ", `files[0].content: is missing`},
+		{"cabin-pi: {", "cabin-pi: {files: [{path: /etc/sysctl.d/50-a.conf, content: vm.swappiness=1}], ", `secrets do not belong in this file`},
+		{"cabin-pi: {", "cabin-pi: {k3s: {config: {server: x}}, ", `field "nodes.cabin-pi.k3s.config.server": is decided by firstboot`},
+		{"    ca:", "    config: {server: x}\n    ca:", `field "cluster.k3s.config.server": is decided by firstboot`},
 		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `want a time zone`},
 	} {
 		text := strings.Replace(elsewhere(), c.from, c.to, 1)
@@ -158,6 +165,43 @@ func TestSSHAndFirewall(t *testing.T) {
 	}
 	if len(pi.SSH.AuthorizedKeys) != 1 || pi.SSH.LAN != nil || len(pi.Firewall.LAN) != 0 {
 		t.Errorf("home-pi: %+v, %+v", pi.SSH, pi.Firewall)
+	}
+}
+
+// TestOwnSettings: a node's disks, files and flags reach its node.yaml, its own
+// flags before the cluster's, and an agent gets none of those.
+func TestOwnSettings(t *testing.T) {
+	name := directory(t, strings.NewReplacer(
+		"    ca:", "    config: {disable: [traefik], cluster-cidr: 172.20.0.0/16}\n    ca:",
+		"cabin-pi: {", "cabin-pi: {dataDisk: {model: '*T7*', size: '>=400GB'}, k3s: {config: {disable: [servicelb]}}, ",
+		"cabin-box: {", "cabin-box: {longhorn: {disk: /dev/disk/by-id/ata-WDC_1}, k3s: {config: {kubelet-arg: max-pods=50}}, files: [{path: /etc/sysctl.d/50-a.conf, mode: 0644, content: {file: a.conf}}], ",
+	).Replace(elsewhere()))
+	if err := os.WriteFile(filepath.Join(filepath.Dir(name), "a.conf"), []byte("vm.swappiness=1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := LoadFile(name, known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pi, errPi := f.Config("cabin-pi")
+	box, errBox := f.Config("cabin-box")
+	if errPi != nil || errBox != nil {
+		t.Fatal(errPi, errBox)
+	}
+	if d := cmp.Diff(node.Settings{"disable": []any{"servicelb"}, "cluster-cidr": "172.20.0.0/16"}, pi.K3s.Config); d != "" || pi.DataDisk != (node.Disk{Model: "*T7*", Size: ">=400GB"}) {
+		t.Errorf("cabin-pi: %+v %s", pi.DataDisk, d)
+	}
+	if d := cmp.Diff(node.Settings{"kubelet-arg": "max-pods=50"}, box.K3s.Config); d != "" || box.Longhorn.Disk.Path != "/dev/disk/by-id/ata-WDC_1" {
+		t.Errorf("cabin-box: %+v %s", box.Longhorn, d)
+	}
+	if d := cmp.Diff([]node.File{{Path: "/etc/sysctl.d/50-a.conf", Mode: 0o644, Content: "vm.swappiness=1\n"}}, box.Files); d != "" || len(pi.Files) != 0 {
+		t.Error(d)
+	}
+	if home, err := f.Config("home-pi"); err != nil || len(home.K3s.Config["disable"].([]any)) != 1 || home.K3s.Config["disable"].([]any)[0] != "traefik" {
+		t.Errorf("home-pi has flags of another node: %v", err)
+	}
+	if text := Masked(box).Files[0].Content.Reveal(); text != mask {
+		t.Errorf("shown: %s", text)
 	}
 }
 

@@ -87,6 +87,13 @@ var words = map[reflect.Type]object{
 	reflect.TypeFor[Roles](): {"anyOf": []object{
 		{"enum": []node.Role{node.Server, node.Agent, node.Witness, node.Control}},
 		{"type": "array", "items": object{"enum": []node.Role{node.Witness, node.Control}}, "minItems": 1, "maxItems": 2, "uniqueItems": true}}},
+	reflect.TypeFor[node.Mode](): {"type": []string{"integer", "string"}, "pattern": "^(0o)?[0-7]{1,4}$"},
+	reflect.TypeFor[node.Disk](): {"anyOf": []object{
+		{"type": "string", "pattern": "^/dev/disk/by-id/"},
+		{"type": "object", "additionalProperties": false, "minProperties": 1, "properties": object{
+			"path":  object{"type": "string", "pattern": "^/dev/disk/by-id/"},
+			"model": object{"type": "string", "description": "Shell pattern of what the disk calls itself."},
+			"size":  object{"type": "string", "description": "Such as 500GB, or a bound such as \">=400GB\"."}}}}},
 	reflect.TypeFor[node.Page](): {"enum": []node.Page{node.PageOn, node.PageOff}},
 	reflect.TypeFor[Ref](): {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": object{
 		"env":  object{"type": "string", "description": "Name of an environment variable."},

@@ -99,6 +99,9 @@ func (c *checker) node(name string, boards []string) {
 		c.Refuse(append(at, "role"), "control goes with witness alone: whoever runs Headscale is open to the world")
 		return
 	}
+	if n.Role.In() == node.Control && len(n.K3s.Config) > 0 {
+		c.Refuse(append(at, "k3s"), "is for nodes of the cluster, which this one is not")
+	}
 	if len(n.Role) > 1 && !n.Role.Controls() {
 		c.Refuse(append(at, "role"), "want one role, or [control, witness]")
 		return
@@ -152,7 +155,7 @@ func (c *checker) trial(name string, at []string) {
 			if p.Field == "control.cert" && !c.fleet.Cluster.Headscale.Server.Cert.Empty() {
 				continue // it is judged when it is read
 			}
-			c.Refuse(source(at, p.Field), "%s", p.Msg)
+			c.Refuse(source(at, c.fleet.Nodes.by[name], p.Field), "%s", p.Msg)
 		}
 	case err != nil:
 		c.Refuse(at, "%v", err)
@@ -161,10 +164,16 @@ func (c *checker) trial(name string, at []string) {
 
 // source finds the field of fleet.yaml that a field of a node's node.yaml comes
 // from; at is the node's place.
-func source(at []string, field string) []string {
+func source(at []string, n Node, field string) []string {
 	field = strings.NewReplacer("[", ".", "]", "").Replace(field)
 	if rest, ok := strings.CutPrefix(field, "control."); ok {
 		return append([]string{"cluster", "headscale", "server"}, strings.Split(rest, ".")...)
+	}
+	if flag, ok := strings.CutPrefix(field, "k3s.config."); ok {
+		if _, own := n.K3s.Config[flag]; !own {
+			at = []string{"cluster"}
+		}
+		return append(at, "k3s", "config", flag)
 	}
 	field = strings.TrimPrefix(field, "k3s.")
 	if field == "node" {

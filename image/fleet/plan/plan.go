@@ -43,6 +43,8 @@ type Node struct {
 	Joins   []string `json:"joins"`          // the servers it looks for
 	// Card says that the node lives from an SD card.
 	Card bool `json:"card"`
+	// DataDisk is where its data are, if not where it boots from.
+	DataDisk string `json:"dataDisk,omitempty"`
 }
 
 // Warning is something that will hurt, and its remedy.
@@ -75,7 +77,7 @@ func Make(f *fleet.Fleet, boards Boards) (*Plan, error) {
 		p.Sites[at].Nodes = append(p.Sites[at].Nodes, Node{
 			Name: name, Board: n.Board, Title: b.Title, Role: n.Role.In(), Control: n.Role.Controls(), Init: name == f.Cluster.K3s.Init,
 			Joins: joins(f, name, n.Role.In()),
-			Card:  b.Firmware == board.RaspberryPi,
+			Card:  b.Firmware == board.RaspberryPi, DataDisk: n.DataDisk.String(),
 		})
 	}
 	for i := range p.Sites {

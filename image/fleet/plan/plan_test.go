@@ -60,6 +60,7 @@ func TestWarnings(t *testing.T) {
 		{"one server", append([]string{"site: cabin, role: server", "site: cabin, role: agent"}, withoutVPS...), []string{"etcd-card", "card-life"}},
 		{"four voters", []string{agents, "  a: {board: generic-arm64, site: home, role: witness}\n" + agents},
 			[]string{"quorum", "etcd-wan", "etcd-card", "etcd-card"}},
+		{"a disk of its own", []string{"  cabin-pi: {", "  cabin-pi: {dataDisk: {model: '*T7*'}, "}, []string{"etcd-wan", "etcd-card"}},
 		{"plain http", append([]string{"https://headscale", "http://headscale"}, withoutVPS...), []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "plain-http"}},
 		{"plain http in a LAN", append([]string{"https://headscale.example.net", "http://192.168.1.5:8080"}, withoutVPS...), []string{"quorum", "etcd-wan", "etcd-card", "etcd-card"}},
 		{"pods' network", []string{"192.168.8.0/24", "10.42.7.0/24"}, []string{"etcd-wan", "etcd-card", "etcd-card", "overlap"}},

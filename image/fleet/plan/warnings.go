@@ -67,13 +67,13 @@ func acrossSites(_ *fleet.Fleet, p *Plan) []Warning {
 func onCards(_ *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	for _, n := range p.all(node.Server, node.Witness) {
-		if n.Card {
+		if n.Card && n.DataDisk == "" {
 			out = append(out, Warning{"etcd-card", fmt.Sprintf("%s keeps etcd on its SD card: about %.1f GB a day, so a common card lasts some %d months, and its pauses stop the cluster.", n.Name, serverGBaDay, months(serverGBaDay)),
 				"Boot it from a USB SSD, or give it one as dataDisk."})
 		}
 	}
 	for _, n := range p.all(node.Agent) {
-		if n.Card {
+		if n.Card && n.DataDisk == "" {
 			out = append(out, Warning{"card-life", fmt.Sprintf("%s lives from an SD card: about %.1f GB a day, so a common card lasts some %d months.", n.Name, agentGBaDay, months(agentGBaDay)),
 				"Use a card made for surveillance cameras, or a USB SSD."})
 		}
