@@ -3,34 +3,44 @@ package slot
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// EFIDir is where systemd-boot looks for unified kernel images, on the EFI
-// system partition.
-const EFIDir = "EFI/Linux"
+// Where systemd-boot looks for what it can start, on the EFI system partition.
+const (
+	// EFIDir holds unified kernel images, UAPI.1's Type #2.
+	EFIDir = "EFI/Linux"
+	// EntryDir holds entries, UAPI.1's Type #1: texts that name a kernel and an
+	// initramfs. Those of a slot lie in a directory of its name.
+	EntryDir = "loader/entries"
+)
 
-// EFIName is the file name of a slot's unified kernel image. systemd-boot
-// shows the highest generation first, as all images share one sort key and
-// carry no version; it counts Left down and Done up at every start, and moves
-// an image with nothing left behind all others
+// EFIName is the file name of what starts a slot: a unified kernel image or an
+// entry. systemd-boot shows the highest generation first, as all of ours share
+// one sort key and carry no version; it counts Left down and Done up at every
+// start, and moves a file with nothing left behind all others
 // (https://systemd.io/AUTOMATIC_BOOT_ASSESSMENT).
 type EFIName struct {
 	Generation int
 	Slot       string
+	// Entry is true for an entry, false for a unified kernel image.
+	Entry bool
 	// Counted is true for a slot on trial.
 	Counted    bool
 	Left, Done int
 }
 
 // String is the name: imagebuilder-2-b+3.efi, imagebuilder-2-b+2-1.efi, and
-// imagebuilder-2-b.efi once it is good.
+// imagebuilder-2-b.efi once it is good; .conf for entries.
 func (n EFIName) String() string {
 	name := fmt.Sprintf("imagebuilder-%d-%s", n.Generation, n.Slot)
 	if n.Counted {
@@ -39,11 +49,22 @@ func (n EFIName) String() string {
 			name += "-" + strconv.Itoa(n.Done)
 		}
 	}
+	if n.Entry {
+		return name + ".conf"
+	}
 	return name + ".efi"
 }
 
+// Path is where the file lies on the EFI system partition.
+func (n EFIName) Path() string {
+	if n.Entry {
+		return EntryDir + "/" + n.String()
+	}
+	return EFIDir + "/" + n.String()
+}
+
 // FAT and firmware may have changed the case of letters.
-var efiPattern = regexp.MustCompile(`(?i)^imagebuilder-([0-9]{1,9})-([ab])(?:\+([0-9]{1,9})(?:-([0-9]{1,9}))?)?\.efi$`)
+var efiPattern = regexp.MustCompile(`(?i)^imagebuilder-([0-9]{1,9})-([ab])(?:\+([0-9]{1,9})(?:-([0-9]{1,9}))?)?\.(efi|conf)$`)
 
 // ParseEFIName reads a file name. It reports false for files of others.
 func ParseEFIName(name string) (EFIName, bool) {
@@ -52,35 +73,40 @@ func ParseEFIName(name string) (EFIName, bool) {
 		return EFIName{}, false
 	}
 	number := func(s string) int { n, _ := strconv.Atoi(s); return n }
-	slot := m[2]
-	if slot == "A" || slot == "B" {
-		slot = string(slot[0] | 0x20)
-	}
-	return EFIName{Generation: number(m[1]), Slot: slot, Counted: m[3] != "", Left: number(m[3]), Done: number(m[4])}, true
+	return EFIName{
+		Generation: number(m[1]), Slot: strings.ToLower(m[2]), Entry: strings.EqualFold(m[5], "conf"),
+		Counted: m[3] != "", Left: number(m[3]), Done: number(m[4]),
+	}, true
 }
 
-// efi keeps the state in the names of a directory's files.
+// efi keeps the state in the names of files below a directory, the EFI system
+// partition's.
 type efi struct{ dir string }
 
 // entry is a file of a slot.
 type entry struct {
 	EFIName
-	file string
+	file string // as the directory spells it
 }
 
-// newest returns the entry of highest generation per slot.
+// newest returns what starts each slot: of highest generation, whichever kind
+// it is of. An update may bring the other kind.
 func (e efi) newest() (map[string]entry, error) {
-	files, err := os.ReadDir(e.dir)
-	if err != nil {
-		return nil, fmt.Errorf("read the slots: %w", err)
-	}
 	found := map[string]entry{}
-	for _, f := range files {
-		n, ok := ParseEFIName(f.Name())
-		if have, dup := found[n.Slot]; !ok || dup && have.Generation >= n.Generation {
-			continue
+	for _, dir := range []string{EFIDir, EntryDir} {
+		files, err := os.ReadDir(filepath.Join(e.dir, filepath.FromSlash(dir)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("read the slots: %w", err)
 		}
-		found[n.Slot] = entry{n, f.Name()}
+		for _, f := range files {
+			n, ok := ParseEFIName(f.Name())
+			if !ok || path.Dir(n.Path()) != dir { // systemd-boot looks there for no such file
+				continue
+			}
+			if have, dup := found[n.Slot]; !dup || have.Generation < n.Generation {
+				found[n.Slot] = entry{n, f.Name()}
+			}
+		}
 	}
 	return found, nil
 }
@@ -117,7 +143,7 @@ func (e efi) markGood(name string) error {
 		return nil
 	}
 	n.Counted = false
-	return e.rename(n.file, n.String())
+	return e.rename(n)
 }
 
 func (e efi) startTrial(name string, tries int) error {
@@ -134,17 +160,18 @@ func (e efi) startTrial(name string, tries int) error {
 	}
 	n.Generation = max(found["a"].Generation, found["b"].Generation) + 1
 	n.Counted, n.Left, n.Done = true, tries, 0
-	return e.rename(n.file, n.String())
+	return e.rename(n)
 }
 
-// rename is as atomic as FAT allows: both names lie in one directory, mostly
-// in one sector, and the content does not move. Whatever of the two names
-// survives a power cut is valid.
-func (e efi) rename(from, to string) error {
-	if err := os.Rename(filepath.Join(e.dir, from), filepath.Join(e.dir, to)); err != nil {
+// rename gives a file the name that n has now. That is as atomic as FAT allows:
+// both names lie in one directory, mostly in one sector, and the content does
+// not move. Whatever of the two names survives a power cut is valid.
+func (e efi) rename(n entry) error {
+	dir := filepath.Join(e.dir, filepath.FromSlash(path.Dir(n.Path())))
+	if err := os.Rename(filepath.Join(dir, n.file), filepath.Join(dir, n.String())); err != nil {
 		return fmt.Errorf("change the state of a slot: %w", err)
 	}
-	return syncDir(e.dir)
+	return syncDir(dir)
 }
 
 func syncDir(dir string) error {

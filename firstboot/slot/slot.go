@@ -56,12 +56,12 @@ func Open(dir, cmdline string) (*Store, error) {
 	}
 	s := &Store{current: args.Slot}
 	switch {
-	case exists(filepath.Join(dir, EFIDir)):
-		s.loader = efi{dir: filepath.Join(dir, filepath.FromSlash(EFIDir))}
+	case exists(filepath.Join(dir, EFIDir)), exists(filepath.Join(dir, EntryDir)):
+		s.loader = efi{dir: dir}
 	case exists(filepath.Join(dir, ScriptFile)):
 		s.loader = uboot{dir: dir}
 	default:
-		return nil, fmt.Errorf("%s is not a boot partition of ours: it has neither %s nor %s; is it mounted?", dir, EFIDir, ScriptFile)
+		return nil, fmt.Errorf("%s is not a boot partition of ours: it has neither %s nor %s nor %s; is it mounted?", dir, EFIDir, EntryDir, ScriptFile)
 	}
 	return s, nil
 }

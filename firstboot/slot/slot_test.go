@@ -3,7 +3,9 @@ package slot
 import (
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -51,29 +53,33 @@ func (p partition) want(running, want string) {
 	}
 }
 
+// efiFiles are what systemd-boot finds, by their paths.
 func (p partition) efiFiles() []string {
 	p.t.Helper()
-	entries, err := os.ReadDir(filepath.Join(p.dir, "EFI/Linux"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
 	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
+	for _, pattern := range []string{EFIDir + "/*.efi", EntryDir + "/*.conf"} {
+		found, err := filepath.Glob(filepath.Join(p.dir, filepath.FromSlash(pattern)))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for _, name := range found {
+			name, _ = filepath.Rel(p.dir, name)
+			names = append(names, filepath.ToSlash(name))
+		}
 	}
 	sort.Strings(names)
 	return names
 }
 
-// systemdBoot does what systemd-boot 257 does with our names: an image with
+// systemdBoot does what systemd-boot 257 does with our names: a file with
 // nothing left goes last, otherwise the highest generation goes first; then it
-// counts. The order itself was seen under OVMF, see image/boot.
+// counts. The order itself was seen under OVMF, see image/e2e.
 func (p partition) systemdBoot() (slot string) {
 	p.t.Helper()
 	var best EFIName
 	var file string
 	for _, name := range p.efiFiles() {
-		n, ok := ParseEFIName(name)
+		n, ok := ParseEFIName(path.Base(name))
 		spent, bestSpent := n.Counted && n.Left == 0, best.Counted && best.Left == 0
 		if ok && (file == "" || bestSpent && !spent || bestSpent == spent && n.Generation > best.Generation) {
 			best, file = n, name
@@ -81,7 +87,7 @@ func (p partition) systemdBoot() (slot string) {
 	}
 	if best.Counted && best.Left > 0 {
 		best.Left, best.Done = best.Left-1, best.Done+1
-		if err := os.Rename(filepath.Join(p.dir, "EFI/Linux", file), filepath.Join(p.dir, "EFI/Linux", best.String())); err != nil {
+		if err := os.Rename(filepath.Join(p.dir, file), filepath.Join(p.dir, best.Path())); err != nil {
 			p.t.Fatal(err)
 		}
 	}
@@ -103,40 +109,68 @@ func must(t *testing.T, err error) {
 }
 
 func TestEFIStory(t *testing.T) {
-	p := newPartition(t, map[string]string{"EFI/Linux/imagebuilder-1-a.efi": "a", "EFI/Linux/other.efi": "x"})
-	p.boots("a")
+	for kind, entry := range map[string]bool{"kernel images": false, "entries": true} {
+		t.Run(kind, func(t *testing.T) {
+			name := func(n EFIName) string { n.Entry = entry; return n.Path() }
+			other := strings.Replace(name(EFIName{}), "imagebuilder-0-", "other", 1)
+			p := newPartition(t, map[string]string{name(EFIName{Generation: 1, Slot: "a"}): "a", other: "x"})
+			p.boots("a")
+			p.want("a", "running a good a trial +0 ontrial false")
+			if err := p.open("a").StartTrial("b", 3); err == nil || !strings.Contains(err.Error(), "nothing was installed") {
+				t.Errorf("trial of an empty slot: %v", err)
+			}
+			p.write(name(EFIName{Slot: "b"}), "b")
+
+			must(t, p.open("a").StartTrial("b", 2))
+			p.want("a", "running a good a trial b+2 ontrial false")
+			must(t, p.open("a").MarkGood()) // must not end the trial that is to come
+			p.boots("b")
+			p.want("b", "running b good a trial b+1 ontrial true")
+			if err := p.open("b").StartTrial("a", 3); err == nil {
+				t.Error("a trial within a trial")
+			}
+			p.boots("b")
+			p.boots("a") // never marked good: back by itself
+			p.want("a", "running a good a trial b+0 ontrial false")
+			p.boots("a")
+
+			must(t, p.open("a").StartTrial("b", 3))
+			p.boots("b")
+			must(t, p.open("b").MarkGood())
+			must(t, p.open("b").MarkGood())
+			p.want("b", "running b good b trial +0 ontrial false")
+			p.boots("b")
+
+			must(t, p.open("b").StartTrial("a", 1)) // an older image can be tried too
+			p.boots("a")
+			p.boots("b")
+			want := []string{name(EFIName{Generation: 3, Slot: "b"}), name(EFIName{Generation: 4, Slot: "a", Counted: true, Done: 1}), other}
+			if got := p.efiFiles(); !slices.Equal(got, want) {
+				t.Errorf("files %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestAnUpdateBringsTheOtherKind: one slot starts by a unified kernel image,
+// the other by an entry.
+func TestAnUpdateBringsTheOtherKind(t *testing.T) {
+	p := newPartition(t, map[string]string{
+		"EFI/Linux/imagebuilder-1-a.efi": "a", "loader/entries/imagebuilder-0-b.conf": "b",
+		"EFI/Linux/imagebuilder-9-b.conf": "systemd-boot looks for none here", "loader/entries/imagebuilder-9-a.efi": "nor here",
+	})
 	p.want("a", "running a good a trial +0 ontrial false")
-	if err := p.open("a").StartTrial("b", 3); err == nil || !strings.Contains(err.Error(), "nothing was installed") {
-		t.Errorf("trial of an empty slot: %v", err)
-	}
-	must(t, os.WriteFile(filepath.Join(p.dir, "EFI/Linux/imagebuilder-0-b.efi"), []byte("b"), 0o644))
-
 	must(t, p.open("a").StartTrial("b", 2))
-	p.want("a", "running a good a trial b+2 ontrial false")
-	must(t, p.open("a").MarkGood()) // must not end the trial that is to come
 	p.boots("b")
-	p.want("b", "running b good a trial b+1 ontrial true")
-	if err := p.open("b").StartTrial("a", 3); err == nil {
-		t.Error("a trial within a trial")
-	}
 	p.boots("b")
-	p.boots("a") // never marked good: back by itself
-	p.want("a", "running a good a trial b+0 ontrial false")
 	p.boots("a")
-
-	must(t, p.open("a").StartTrial("b", 3))
+	must(t, p.open("a").StartTrial("b", 2))
 	p.boots("b")
 	must(t, p.open("b").MarkGood())
-	must(t, p.open("b").MarkGood())
+	p.boots("b")
 	p.want("b", "running b good b trial +0 ontrial false")
-	p.boots("b")
-
-	must(t, p.open("b").StartTrial("a", 1)) // an older image can be tried too
-	p.boots("a")
-	p.boots("b")
-	want := "[imagebuilder-3-b.efi imagebuilder-4-a+0-1.efi other.efi]"
-	if got := fmt.Sprint(p.efiFiles()); got != want {
-		t.Errorf("files %s, want %s", got, want)
+	if got := fmt.Sprint(p.efiFiles()); got != "[EFI/Linux/imagebuilder-1-a.efi loader/entries/imagebuilder-3-b.conf]" {
+		t.Error(got)
 	}
 }
 
@@ -165,7 +199,7 @@ func TestUBootStory(t *testing.T) {
 
 func (p partition) write(name, text string) {
 	p.t.Helper()
-	must(p.t, os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o644))
+	must(p.t, os.WriteFile(filepath.Join(p.dir, filepath.FromSlash(name)), []byte(text), 0o644))
 }
 
 // What cannot be read means: no trial, slot a, as in the script.
@@ -214,7 +248,7 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestEFIName(t *testing.T) {
-	for _, name := range []string{"imagebuilder-1-a.efi", "imagebuilder-12-b+3.efi", "imagebuilder-2-b+0-3.efi"} {
+	for _, name := range []string{"imagebuilder-1-a.efi", "imagebuilder-12-b+3.efi", "imagebuilder-2-b+0-3.efi", "imagebuilder-1-a.conf", "imagebuilder-2-b+2-1.conf"} {
 		n, ok := ParseEFIName(name)
 		if !ok || n.String() != name {
 			t.Errorf("%s: %+v %v", name, n, ok)
@@ -223,7 +257,7 @@ func TestEFIName(t *testing.T) {
 	if n, ok := ParseEFIName("IMAGEBUILDER-3-B+2-1.EFI"); !ok || n.String() != "imagebuilder-3-b+2-1.efi" {
 		t.Errorf("upper case: %+v %v", n, ok)
 	}
-	for _, name := range []string{"", "linux.efi", "imagebuilder-a.efi", "imagebuilder-1-c.efi", "imagebuilder-1-a+.efi", "imagebuilder-1-a+1-.efi", "ximagebuilder-1-a.efi"} {
+	for _, name := range []string{"", "linux.efi", "imagebuilder-a.efi", "imagebuilder-1-c.efi", "imagebuilder-1-a+.efi", "imagebuilder-1-a+1-.efi", "ximagebuilder-1-a.efi", "imagebuilder-1-a.conf.efi", "imagebuilder-1-a.txt"} {
 		if n, ok := ParseEFIName(name); ok {
 			t.Errorf("%q: %+v", name, n)
 		}
@@ -245,6 +279,7 @@ func FuzzParseEnv(f *testing.F) {
 
 func FuzzParseEFIName(f *testing.F) {
 	f.Add("imagebuilder-2-b+2-1.efi")
+	f.Add("imagebuilder-2-B+2-1.CONF")
 	f.Fuzz(func(t *testing.T, name string) {
 		n, ok := ParseEFIName(name)
 		if !ok {
