@@ -30,6 +30,7 @@ func (p *plan) assembleBoot(r *root, in *inputs, version string) (*tree.Tree, er
 		DiskID: strings.ToLower(layout.ID), SlotSize: int64(b.Disk.Slot), Epoch: in.lock.Timestamp,
 	}
 	if b.Firmware == board.UEFI {
+		input.Signed = b.SecureBoot == board.SignedByDebian
 		return boot.ESP(input)
 	}
 	input.Pi = &boot.Pi{Config: b.Pi.Config, Firmware: b.Pi.Firmware, DeviceTrees: b.Pi.DeviceTrees}

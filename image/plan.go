@@ -42,6 +42,7 @@ func newPlan(opt Options) (*plan, error) {
 	p.modules = append(slices.Clone(b.Kernel.Initramfs), b.Kernel.Modules...)
 	if b.Firmware == board.UEFI {
 		p.modules = append(p.modules, boot.EFIModules...)
+		p.packages = append(p.packages, boot.LoaderPackages(b.Arch, b.SecureBoot == board.SignedByDebian)...)
 	}
 	p.cmdline = slices.Clone(b.Kernel.Cmdline)
 	p.prune = slices.Clone(b.Prune)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/apt"
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/component"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/fetch"
@@ -17,8 +19,13 @@ import (
 // from: the free system, and the firmware without which hardware stays dark.
 var archiveComponents = []string{"main", "non-free-firmware"}
 
-// cutDependencies are not followed: the image's initramfs is our own.
-var cutDependencies = map[string][]string{"linux-image-*": {"linux-initramfs-tool"}}
+// cutDependencies are not followed: the image's initramfs is our own, and of
+// shim only the programs are wanted, not what installs them or asks for keys.
+var cutDependencies = map[string][]string{
+	"linux-image-*":         {"linux-initramfs-tool"},
+	"shim-signed":           {"debconf", "mokutil", "shim-signed-common", "systemd-boot"},
+	"shim-helpers-*-signed": {"shim-unsigned"},
+}
 
 // inputs is everything that a build reads, found and pinned.
 type inputs struct {
@@ -88,11 +95,33 @@ func (p *plan) fromArchive(ctx context.Context, in *inputs, mirrors apt.Mirrors)
 		return err
 	}
 	defer archive.Close()
+	if err := p.checkSignedLoaders(archive); err != nil {
+		return err
+	}
 	in.packages, err = archive.Resolve(p.packages, cutDependencies)
 	if err != nil {
 		return fmt.Errorf("packages of board %s: %w", p.opt.Board.Name, err)
 	}
 	in.lock = p.newLock(archive.Releases(), in.packages)
+	return nil
+}
+
+// checkSignedLoaders refuses a suite that lacks what Secure Boot needs.
+func (p *plan) checkSignedLoaders(archive *apt.Archive) error {
+	b := p.opt.Board
+	if b.SecureBoot != board.SignedByDebian {
+		return nil
+	}
+	for _, name := range boot.LoaderPackages(b.Arch, true) {
+		versions, err := archive.Versions(name)
+		if err != nil {
+			return err
+		}
+		if len(versions) == 0 {
+			return fmt.Errorf("board %s: secureBoot: debian needs the package %s, which suite %s does not have; "+
+				"take a newer suite, or secureBoot: off and switch Secure Boot off in the machine's setup", b.Name, name, b.Suite)
+		}
+	}
 	return nil
 }
 

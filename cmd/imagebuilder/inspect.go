@@ -65,6 +65,9 @@ func printReport(out io.Writer, r *inspect.Report) error {
 	fmt.Fprintf(w, "board\t%s (%s)\n", r.Identity.Board, r.Identity.Arch)
 	fmt.Fprintf(w, "version\t%s\n", r.Identity.ImageVersion)
 	fmt.Fprintf(w, "debian\t%s, kernel %s\n", r.Debian, r.Kernel)
+	if r.Identity.Signed {
+		fmt.Fprintf(w, "secure boot\tstarts by the signatures of Microsoft (shim) and Debian\n")
+	}
 	fmt.Fprintf(w, "packages\t%d\n", len(r.Packages))
 	for _, c := range r.Components {
 		state := "in the image"

@@ -30,7 +30,7 @@ console on this terminal, SSH forwarded to a port of 127.0.0.1. The image itself
 is not changed: the machine gets a copy, thrown away at the end unless --dir
 keeps it. To end the machine, shut it down or press Ctrl-C.`,
 		Example: `  imagebuilder run --board rpi4
-  imagebuilder run dist/generic-amd64.img --node-config node.yaml
+  imagebuilder run dist/generic-amd64.img --node-config node.yaml --secure-boot
   imagebuilder run --board generic-amd64 --dir /tmp/node1 --disk-size 16GiB --ssh-port 2222`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runRun(cmd, &f, args) },
@@ -45,6 +45,7 @@ keeps it. To end the machine, shut it down or press Ctrl-C.`,
 	flags.IntVar(&f.config.CPUs, "cpus", 0, "number of CPUs (default 2)")
 	flags.StringVar(&f.config.Memory, "memory", "", "memory, such as 4G (default: the board's)")
 	flags.StringVar(&f.config.Accel, "accel", "", "kvm, hvf or tcg (default: the fastest that works)")
+	flags.BoolVar(&f.config.SecureBoot, "secure-boot", false, "switch Secure Boot on, with Microsoft's keys (UEFI boards)")
 	flags.BoolVar(&f.config.Display, "display", false, "show the machine's screen in a window")
 	_ = cmd.RegisterFlagCompletionFunc("board", completeBoards)
 	return cmd

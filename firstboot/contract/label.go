@@ -31,6 +31,9 @@ type Label struct {
 	// are reserved for it.
 	NodeFile     string `json:"nodeFile"`
 	NodeFileSize int64  `json:"nodeFileSize"`
+	// Signed is true where boot loaders and kernel bear Debian's signatures, and
+	// start with Secure Boot on.
+	Signed bool `json:"signed,omitempty"`
 }
 
 // Encode returns the label as text.

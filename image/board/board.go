@@ -20,12 +20,25 @@ import (
 type Firmware string
 
 const (
-	// UEFI boards boot systemd-boot and a unified kernel image per slot from
-	// an EFI system partition on a GPT disk.
+	// UEFI boards boot systemd-boot and, per slot, a unified kernel image or a
+	// signed kernel from an EFI system partition on a GPT disk.
 	UEFI Firmware = "uefi"
 	// RaspberryPi boards boot the Pi's own firmware, then U-Boot, from the
 	// first FAT partition of an MBR disk.
 	RaspberryPi Firmware = "raspberrypi"
+)
+
+// SecureBoot says whose signatures a UEFI board's boot files bear.
+type SecureBoot string
+
+const (
+	// SignedByDebian starts Debian's kernel by Debian's systemd-boot and shim, all
+	// as they were signed: on machines that have Microsoft's keys, as nearly all do.
+	SignedByDebian SecureBoot = "debian"
+	// SignedByOwner is for keys of one's own. Nothing makes such images yet.
+	SignedByOwner SecureBoot = "own"
+	// Unsigned starts only where Secure Boot is off; so does an empty field.
+	Unsigned SecureBoot = "off"
 )
 
 // Board is one board file.
@@ -40,6 +53,8 @@ type Board struct {
 	Arch string `yaml:"arch"`
 	// Firmware is uefi or raspberrypi.
 	Firmware Firmware `yaml:"firmware"`
+	// SecureBoot is debian or off; UEFI boards only.
+	SecureBoot SecureBoot `yaml:"secureBoot"`
 	// Suite is the Debian release, such as trixie.
 	Suite string `yaml:"suite"`
 	// Kernel is what to boot and with which modules.
@@ -194,6 +209,9 @@ func (b *Board) problem(file string) (field, problem string) {
 	case b.Pi == nil && b.Firmware == RaspberryPi:
 		return "firmware", "raspberrypi needs the field raspberrypi as well"
 	}
+	if problem := b.SecureBoot.problem(b.Firmware); problem != "" {
+		return "secureBoot", problem
+	}
 	if field, problem := b.Kernel.problem(); problem != "" {
 		return "kernel." + field, problem
 	}
@@ -205,6 +223,18 @@ func (b *Board) problem(file string) (field, problem string) {
 	}
 	field, problem = b.Label.problem()
 	return "label." + field, problem
+}
+
+func (s SecureBoot) problem(f Firmware) string {
+	switch {
+	case s == "":
+		return ""
+	case f != UEFI:
+		return "goes with firmware: uefi only"
+	case s == SignedByOwner:
+		return "own: images that bear a signature of your own key cannot be made yet; take debian, or off and switch Secure Boot off in the machine's setup"
+	}
+	return oneOf(string(s), []string{string(SignedByDebian), string(Unsigned)})
 }
 
 func (k Kernel) problem() (field, problem string) {

@@ -56,6 +56,7 @@ func TestMistakesNameFileLineAndField(t *testing.T) {
 		{"boot: 256MiB", "boot: 256", `is not a size`},
 		{"slot: 2GiB", "slot: 2MiB", `field "disk.slot": 2MiB must be`},
 		{"firmware: raspberrypi", "firmware: uefi", `field "raspberrypi": goes with`},
+		{"suite: trixie", "suite: trixie\nsecureBoot: off", `field "secureBoot": goes with firmware: uefi only`},
 		{"into: sd", "into: sdd", `field "label.plug[0].into": "sdd" is not known; did you mean "sd"?`},
 		{"kind: audio", "kind: jack", `field "label.sides[0].sockets[3].kind": "jack" is not one of`},
 		{"at: [13, 12.5]", "at: [130, 12.5]", `field "label.sides[0].sockets[0].at": [130 12.5] is beside a side of [88 19]`},
@@ -69,6 +70,25 @@ func TestMistakesNameFileLineAndField(t *testing.T) {
 		_, err := board.Load("b", fstest.MapFS{"b.yaml": {Data: []byte(text)}})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.new, err, c.want)
+		}
+	}
+}
+
+func TestWhoseSignatures(t *testing.T) {
+	for name, want := range map[string]string{
+		"debian": "", "off": "", "own": "cannot be made yet; take debian, or off", "debain": `did you mean "debian"?`, "yes": `"yes" is not one of`,
+	} {
+		data, err := boards.FS.ReadFile("generic-amd64.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.NewReplacer("secureBoot: debian", "secureBoot: "+name, "name: generic-amd64", "name: b").Replace(string(data))
+		b, err := board.Load("b", fstest.MapFS{"b.yaml": {Data: []byte(text)}})
+		switch {
+		case want == "" && (err != nil || string(b.SecureBoot) != name):
+			t.Errorf("%s: %v", name, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), `b.yaml:6: field "secureBoot": `) || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: got %v, want %q", name, err, want)
 		}
 	}
 }

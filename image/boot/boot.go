@@ -1,6 +1,6 @@
 // Package boot makes what stands on an image's FAT partition: for UEFI
-// machines systemd-boot and a unified kernel image per slot, for the Raspberry
-// Pi its firmware, U-Boot with a script that chooses the slot, and a kernel
+// machines systemd-boot and, per slot, a unified kernel image or Debian's signed
+// kernel with its initramfs; for the Raspberry Pi its firmware, U-Boot with a script that chooses the slot, and a kernel
 // with its initramfs. All of it comes from a finished root's tree and from
 // data of the board.
 //
@@ -32,7 +32,7 @@ type Input struct {
 	// Arch is Debian's name of the architecture.
 	Arch string
 	// Root holds the kernel (boot/vmlinuz-KERNEL), its modules and device
-	// trees, and the files of the packages systemd-boot-efi, raspi-firmware,
+	// trees, and the files of LoaderPackages, raspi-firmware,
 	// u-boot-rpi and intel-microcode as far as the board needs them. The node
 	// itself needs none of the latter: drop them from the root afterwards.
 	Root *tree.Tree
@@ -57,6 +57,9 @@ type Input struct {
 	SlotSize int64
 	// Epoch is the time of the build; no node's clock may be earlier.
 	Epoch time.Time
+	// Signed takes the boot loaders and the kernel as Debian signed them, where
+	// else a unified kernel image is made.
+	Signed bool
 	// Pi is set for the Raspberry Pi.
 	Pi *Pi
 }
@@ -102,6 +105,7 @@ func (in Input) addCommon(t *tree.Tree) error {
 	label, err := contract.Label{
 		Version: 1, Board: in.Board, Arch: in.Arch, ImageVersion: in.ImageVersion, Kernel: in.Kernel, DiskID: in.DiskID,
 		SlotMiB: in.SlotSize >> 20, Slots: contract.Slots, NodeFile: node.FileName, NodeFileSize: node.ReservedSize,
+		Signed: in.Signed,
 	}.Encode()
 	if err != nil {
 		return err
@@ -174,6 +178,8 @@ func readAll(p string, c tree.Content) ([]byte, error) {
 	return b, nil
 }
 
+func (in Input) kernelPath() string { return "boot/vmlinuz-" + in.Kernel }
+
 func (in Input) kernel() ([]byte, error) {
-	return in.read("boot/vmlinuz-"+in.Kernel, "the kernel package brings it")
+	return in.read(in.kernelPath(), "the kernel package brings it")
 }

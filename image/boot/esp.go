@@ -14,11 +14,14 @@ var efiNames = map[string]struct{ removable, suffix string }{
 	"arm64": {"BOOTAA64.EFI", "aa64"},
 }
 
-const efiDir = "usr/lib/systemd/boot/efi/"
+const (
+	efiDir        = "usr/lib/systemd/boot/efi/"
+	loaderPackage = "systemd-boot-efi"
+)
 
-// ESP returns the EFI system partition of a new image: systemd-boot, both as
-// itself and under the name that firmware looks for on any disk, and slot a.
-// There is no random seed: it would be the same on every node.
+// ESP returns the EFI system partition of a new image: the boot loaders, under
+// the names that firmware looks for on any disk, and slot a. There is no random
+// seed: it would be the same on every node.
 func ESP(in Input) (*tree.Tree, error) {
 	t, err := esp(in)
 	if err != nil {
@@ -28,28 +31,41 @@ func ESP(in Input) (*tree.Tree, error) {
 }
 
 func esp(in Input) (*tree.Tree, error) {
-	names, ok := efiNames[in.Arch]
-	if !ok {
+	if _, ok := efiNames[in.Arch]; !ok {
 		return nil, fmt.Errorf("no EFI names are known for architecture %q", in.Arch)
-	}
-	loader, err := in.content(efiDir+"systemd-boot"+names.suffix+".efi", "add the package systemd-boot-efi")
-	if err != nil {
-		return nil, err
-	}
-	uki, err := SlotUKI(in, "a")
-	if err != nil {
-		return nil, err
 	}
 	t := tree.New()
 	if err := in.addCommon(t); err != nil {
 		return nil, err
 	}
-	f := files{t: t, epoch: in.Epoch}
-	f.add("EFI/BOOT/"+names.removable, loader)
-	f.add("EFI/systemd/systemd-boot"+names.suffix+".efi", loader)
-	f.add(slot.EFIDir+"/"+slot.EFIName{Generation: 1, Slot: "a"}.String(), tree.Bytes(uki))
+	f := &files{t: t, epoch: in.Epoch}
+	add := in.addUKI
+	if in.Signed {
+		add = in.addSigned
+	}
+	if err := add(f); err != nil {
+		return nil, err
+	}
 	f.add("loader/loader.conf", tree.String(loaderConf))
 	return t, f.err
+}
+
+// addUKI puts systemd-boot on an ESP, also as itself, and the unified kernel
+// image of slot a.
+func (in Input) addUKI(f *files) error {
+	names := efiNames[in.Arch]
+	loader, err := in.content(efiDir+"systemd-boot"+names.suffix+".efi", "add the package "+loaderPackage)
+	if err != nil {
+		return err
+	}
+	uki, err := SlotUKI(in, "a")
+	if err != nil {
+		return err
+	}
+	f.add("EFI/BOOT/"+names.removable, loader)
+	f.add("EFI/systemd/systemd-boot"+names.suffix+".efi", loader)
+	f.add(slot.EFIName{Generation: 1, Slot: "a"}.Path(), tree.Bytes(uki))
+	return nil
 }
 
 // loaderConf starts at once and offers nobody a root shell by editing the
@@ -58,7 +74,7 @@ const loaderConf = "timeout 0\nconsole-mode keep\neditor no\nrandom-seed-mode of
 
 // SlotUKI returns the unified kernel image that boots a slot ("a" or "b").
 func SlotUKI(in Input, name string) ([]byte, error) {
-	stub, err := in.read(efiDir+"linux"+efiNames[in.Arch].suffix+".efi.stub", "add the package systemd-boot-efi")
+	stub, err := in.read(efiDir+"linux"+efiNames[in.Arch].suffix+".efi.stub", "add the package "+loaderPackage)
 	if err != nil {
 		return nil, err
 	}

@@ -204,6 +204,14 @@ func (c *computer) bootFile(name string) string {
 	return c.mtools("mtype", "::"+name)
 }
 
+// alter changes one bit in the middle of a file of the boot partition.
+func (c *computer) alter(name string) {
+	c.t.Helper()
+	data := []byte(c.bootFile(name))
+	data[len(data)/2] ^= 1
+	c.putBootFile(name, data)
+}
+
 // putBootFile writes a file of the boot partition.
 func (c *computer) putBootFile(name string, data []byte) {
 	c.t.Helper()

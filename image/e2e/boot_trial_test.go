@@ -122,10 +122,17 @@ func neverHealthy(root *tree.Tree) *tree.Tree {
 func (c *computer) install(n tries, change func(*tree.Tree) *tree.Tree) {
 	c.t.Helper()
 	c.fillSlotB(change(rootOf(c.t, c.config.Image)))
-	if c.config.Board.Firmware == "uefi" {
-		c.installUKI(n)
-	} else {
-		c.installPi(n)
+	b := slot.EFIName{Generation: 2, Slot: "b", Counted: true, Left: int(n)}
+	switch {
+	case c.config.Board.Firmware != "uefi":
+		c.copyKernel("vmlinuz", "initrd.img", "cmdline.txt")
+		c.putBootFile(slot.TrialFile, slot.TrialEnv("b", int(n)))
+	case c.config.Board.SecureBoot == "debian":
+		c.copyKernel("vmlinuz", "initrd.img")
+		b.Entry = true
+		c.installEFI(b)
+	default:
+		c.installEFI(b)
 	}
 }
 
@@ -147,42 +154,47 @@ func (c *computer) fillSlotB(root *tree.Tree) {
 	}
 }
 
-// installUKI makes slot b's kernel image from slot a's: only the letter
-// differs on its command line.
-func (c *computer) installUKI(n tries) {
+// installEFI makes what starts slot b from what starts slot a: on the command
+// line and in file names only the letter differs.
+func (c *computer) installEFI(b slot.EFIName) {
 	c.t.Helper()
-	uki, err := openImage(c.t, c.config.Image).BootFile(slot.EFIDir + "/" + slot.EFIName{Generation: 1, Slot: "a"}.String())
+	data, err := openImage(c.t, c.config.Image).BootFile(slot.EFIName{Generation: 1, Slot: "a", Entry: b.Entry}.Path())
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.dropUKIs()
-	b := slot.EFIName{Generation: 2, Slot: "b", Counted: true, Left: int(n)}
-	c.putBootFile(slot.EFIDir+"/"+b.String(), bytes.ReplaceAll(uki, []byte("imagebuilder.slot=a"), []byte("imagebuilder.slot=b")))
+	c.dropSlotB(path.Dir(b.Path()))
+	if b.Entry {
+		data = bytes.ReplaceAll(data, []byte(" /a/"), []byte(" /b/"))
+	}
+	c.putBootFile(b.Path(), bytes.ReplaceAll(data, []byte("imagebuilder.slot=a"), []byte("imagebuilder.slot=b")))
 }
 
-// dropUKIs removes what earlier trials left of slot b.
-func (c *computer) dropUKIs() {
+// dropSlotB removes what earlier trials left of slot b.
+func (c *computer) dropSlotB(dir string) {
 	c.t.Helper()
-	for name := range strings.Lines(c.mtools("mdir", "-b", "::"+slot.EFIDir)) {
+	for name := range strings.Lines(c.mtools("mdir", "-b", "::"+dir)) {
 		name = strings.TrimSpace(name)
-		if uki, ok := slot.ParseEFIName(path.Base(name)); ok && uki.Slot == "b" {
+		if file, ok := slot.ParseEFIName(path.Base(name)); ok && file.Slot == "b" {
 			c.mtools("mdel", name)
 		}
 	}
 }
 
-func (c *computer) installPi(n tries) {
+// copyKernel makes slot b's directory from slot a's.
+func (c *computer) copyKernel(names ...string) {
 	c.t.Helper()
 	img := openImage(c.t, c.config.Image)
 	if !strings.Contains(c.mtools("mdir", "-b", "::"), "::/b/") {
 		c.mtools("mmd", "::b")
 	}
-	for _, name := range []string{"vmlinuz", "initrd.img", "cmdline.txt"} {
+	for _, name := range names {
 		data, err := img.BootFile("a/" + name)
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		c.putBootFile("b/"+name, bytes.ReplaceAll(data, []byte("imagebuilder.slot=a"), []byte("imagebuilder.slot=b")))
+		if name == "cmdline.txt" {
+			data = bytes.ReplaceAll(data, []byte("imagebuilder.slot=a"), []byte("imagebuilder.slot=b"))
+		}
+		c.putBootFile("b/"+name, data)
 	}
-	c.putBootFile(slot.TrialFile, slot.TrialEnv("b", int(n)))
 }

@@ -13,6 +13,9 @@ import (
 type uefi struct {
 	arch, debian string
 	pairs        [][2]string
+	// secure are those with Secure Boot on and Microsoft's keys, as machines come
+	// out of a shop.
+	secure [][2]string
 }
 
 var (
@@ -22,29 +25,39 @@ var (
 		{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
 		{"/opt/homebrew/share/qemu/edk2-x86_64-code.fd", "/opt/homebrew/share/qemu/edk2-i386-vars.fd"},
 		{"/usr/local/share/qemu/edk2-x86_64-code.fd", "/usr/local/share/qemu/edk2-i386-vars.fd"},
+	}, secure: [][2]string{
+		{"/usr/share/OVMF/OVMF_CODE_4M.ms.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"},
+		{"/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"},
 	}}
 	aavmf = uefi{arch: "arm64", debian: "qemu-efi-aarch64", pairs: [][2]string{
 		{"/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"},
 		{"/usr/share/edk2/aarch64/QEMU_CODE.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"},
 		{"/opt/homebrew/share/qemu/edk2-aarch64-code.fd", "/opt/homebrew/share/qemu/edk2-arm-vars.fd"},
 		{"/usr/local/share/qemu/edk2-aarch64-code.fd", "/usr/local/share/qemu/edk2-arm-vars.fd"},
+	}, secure: [][2]string{
+		{"/usr/share/AAVMF/AAVMF_CODE.ms.fd", "/usr/share/AAVMF/AAVMF_VARS.ms.fd"},
 	}}
 )
 
 // firmware returns the code and the run's own copy of the variable store,
-// which keeps boot entries over reboots.
-func firmware(dir string, u uefi) (code, vars string, err error) {
-	for _, pair := range u.pairs {
+// which keeps boot entries over reboots. That with keys has a name of its own:
+// a store without would start everything.
+func firmware(dir string, u uefi, secure bool) (code, vars string, err error) {
+	pairs, name, kind := u.pairs, "uefi-vars.fd", "UEFI firmware"
+	if secure {
+		pairs, name, kind = u.secure, "uefi-secure-vars.fd", "UEFI firmware with Microsoft's keys"
+	}
+	for _, pair := range pairs {
 		if _, err := os.Stat(pair[0]); err != nil {
 			continue
 		}
-		vars = filepath.Join(dir, "uefi-vars.fd")
+		vars = filepath.Join(dir, name)
 		if err := copyOnce(pair[1], vars); err != nil {
 			return "", "", err
 		}
 		return pair[0], vars, nil
 	}
-	return "", "", fmt.Errorf("no UEFI firmware for QEMU found; on Debian: apt install %s", u.debian)
+	return "", "", fmt.Errorf("no %s for QEMU found; on Debian: apt install %s", kind, u.debian)
 }
 
 func copyOnce(from, to string) error {

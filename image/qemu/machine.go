@@ -50,9 +50,13 @@ func (c *Config) diskSize() (int64, error) {
 
 // q35 is a PC.
 func q35(ctx context.Context, c Config, binary, disk string) ([]string, error) {
-	return c.server(ctx, binary, ovmf, disk, "-machine", "q35",
+	kind := []string{"-machine", "q35"}
+	if c.SecureBoot { // the store of keys is written in system management mode only
+		kind = []string{"-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"}
+	}
+	return c.server(ctx, binary, ovmf, disk, append(kind,
 		"-global", "ICH9-LPC.noreboot=off", // lets the chipset's watchdog, iTCO_wdt, really reset
-		"-device", "VGA", "-device", "virtio-rng-pci")
+		"-device", "VGA", "-device", "virtio-rng-pci")...)
 }
 
 // virt is QEMU's own Arm server.
@@ -63,7 +67,7 @@ func virt(ctx context.Context, c Config, binary, disk string) ([]string, error) 
 
 // server adds to a UEFI machine what all have.
 func (c *Config) server(ctx context.Context, binary string, u uefi, disk string, args ...string) ([]string, error) {
-	code, vars, err := firmware(c.Dir, u)
+	code, vars, err := firmware(c.Dir, u, c.SecureBoot)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +99,9 @@ func (c *Config) plugged() []string {
 // raspi4b starts where the Pi's closed firmware ends: U-Boot, taken from the
 // image, with a device tree that leaves out what QEMU does not emulate.
 func raspi4b(_ context.Context, c Config, _, disk string) ([]string, error) {
+	if c.SecureBoot {
+		return nil, fmt.Errorf("board %s: a Raspberry Pi has no Secure Boot", c.Board.Name)
+	}
 	uboot, dtb := filepath.Join(c.Dir, "u-boot.bin"), filepath.Join(c.Dir, "bcm2711-rpi-4-b.dtb")
 	if err := piBootFiles(c.Image, uboot, dtb); err != nil {
 		return nil, err

@@ -47,6 +47,9 @@ type Config struct {
 	// Switch is a unix socket that a second network card is plugged into, with
 	// SwitchMAC: every frame follows its length in 32 bits, big endian.
 	Switch, SwitchMAC string
+	// SecureBoot starts only what Microsoft or somebody whom Microsoft signed for
+	// has signed. UEFI boards only.
+	SecureBoot bool
 	// Display shows the guest's screen in a window.
 	Display bool
 	// QMP is the path of a control socket, if wanted.

@@ -61,6 +61,33 @@ func TestSwitch(t *testing.T) {
 	}
 }
 
+func TestSecureBootHasAStoreOfItsOwn(t *testing.T) {
+	for name, want := range map[string][]string{
+		"optiplex-7050": {"q35,smm=on", "property=secure,value=on", "OVMF_CODE_4M.ms.fd", "uefi-secure-vars.fd"},
+		"generic-arm64": {"AAVMF_CODE.ms.fd", "uefi-secure-vars.fd"},
+	} {
+		c := config(t, name)
+		if _, err := Command(t.Context(), c); err != nil { // leaves a store without keys
+			t.Fatalf("%s: %v (run `make deps`)", name, err)
+		}
+		c.SecureBoot = true
+		cmd, err := Command(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if line := strings.Join(cmd.Args, " "); !strings.Contains(line, w) {
+				t.Errorf("%s: no %q in %s", name, w, line)
+			}
+		}
+	}
+	c := config(t, "rpi4")
+	c.SecureBoot = true
+	if _, err := Command(t.Context(), c); err == nil || !strings.Contains(err.Error(), "has no Secure Boot") {
+		t.Errorf("rpi4: %v", err)
+	}
+}
+
 func TestTheGuestGetsACopyOfItsOwn(t *testing.T) {
 	c := config(t, "generic-amd64")
 	c.DiskSize = 8 << 20

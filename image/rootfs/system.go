@@ -113,6 +113,7 @@ var bootFiles = []string{
 	"usr/lib/firmware/amd-ucode/",
 	"usr/lib/linux-image-", // device trees
 	"usr/lib/raspi-firmware/",
+	"usr/lib/shim/",
 	"usr/lib/systemd/boot/efi/",
 	"usr/lib/u-boot/",
 }

@@ -1,0 +1,137 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// shopComputer is a machine as it comes out of a shop: Secure Boot is on, and it
+// trusts Microsoft.
+func shopComputer(t *testing.T, board string) *computer {
+	t.Helper()
+	c := newComputer(t, board, image(t, board), 8*gib)
+	c.config.SecureBoot = true
+	c.personalise()
+	return c
+}
+
+// TestSecureBootStartsTheNode tells the life of a node in such a machine: first
+// boot, a trial that fails and falls back, one that is good.
+func TestSecureBootStartsTheNode(t *testing.T) {
+	c := shopComputer(t, "optiplex-7050")
+	c.powerOn()
+	c.untilRunning()
+	c.isLockedDown()
+	c.isHealthy()
+	c.powerOff()
+
+	c.install(tries(2), withInit("#!/bin/sh\necho This system dies at once.\nexit 1\n"))
+	c.fallsBack(2, "This system dies at once")
+	c.untilRunning()
+	c.saysThatTheTrialFailed()
+	c.powerOff()
+
+	c.install(tries(1), func(root *tree.Tree) *tree.Tree { return root })
+	c.powerOn()
+	c.untilRunning()
+	c.isLockedDown()
+	c.runsSlot("b", true)
+	c.sh("systemctl is-active --wait firstboot-bless.service || systemctl start firstboot-bless.service")
+	c.powerOff()
+	c.powerOn()
+	c.untilRunning()
+	c.runsSlot("b", false)
+	c.powerOff()
+	c.diskIsValid()
+}
+
+// isLockedDown asks firmware and kernel whether Secure Boot is on.
+func (c *computer) isLockedDown() {
+	c.t.Helper()
+	// Four bytes of attributes, then the value.
+	if got := c.sh("od -An -tx1 /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"); !strings.HasSuffix(got, " 01") {
+		c.t.Errorf("the firmware's variable SecureBoot is %q", got)
+	}
+	if got := c.sh("cat /sys/kernel/security/lockdown"); got != "none [integrity] confidentiality" {
+		c.t.Errorf("the kernel's lockdown is %q", got)
+	}
+}
+
+// TestSecureBootRefusesWhatWasAltered changes one bit in each link of the chain.
+func TestSecureBootRefusesWhatWasAltered(t *testing.T) {
+	for name, file := range map[string]string{"shim": "EFI/BOOT/BOOTX64.EFI", "systemd-boot": "EFI/BOOT/grubx64.efi", "kernel": "a/vmlinuz"} {
+		t.Run(name, func(t *testing.T) {
+			c := shopComputer(t, "optiplex-7050")
+			c.alter(file)
+			c.powerOn()
+			c.see(`Access Denied|Security Violation`)
+			if strings.Contains(c.Serial(), "Linux version") {
+				t.Error("it started all the same")
+			}
+		})
+	}
+}
+
+// TestSecureBootOnArm boots generic-arm64 by the same chain.
+func TestSecureBootOnArm(t *testing.T) {
+	c := shopComputer(t, "generic-arm64")
+	c.powerOn()
+	c.untilRunning()
+	c.isLockedDown()
+	c.powerOff()
+}
+
+// TestAnUnsignedImageFallsBackToo is the same story for unified kernel images,
+// which a board has with secureBoot: off.
+func TestAnUnsignedImageFallsBackToo(t *testing.T) {
+	dir := ownBoard(t, "generic-amd64", "secureBoot: debian", "secureBoot: off")
+	img := filepath.Join(t.TempDir(), "unsigned.img")
+	run(t, builder, "build", "--boards", dir, "--board", "generic-amd64", "--out", img, "--quiet")
+	c := newComputer(t, "generic-amd64", img, 8*gib)
+	c.config.Board.SecureBoot = "off"
+	c.personalise()
+	c.powerOn()
+	c.untilRunning()
+	c.powerOff()
+	c.install(tries(1), withInit("#!/bin/sh\necho This system dies at once.\nexit 1\n"))
+	c.fallsBack(1, "This system dies at once")
+	c.untilRunning()
+	c.saysThatTheTrialFailed()
+	c.powerOff()
+}
+
+// TestASuiteWithoutSignedLoadersIsRefused: bookworm's systemd-boot is not signed.
+func TestASuiteWithoutSignedLoadersIsRefused(t *testing.T) {
+	dir := ownBoard(t, "generic-amd64", "suite: trixie", "suite: bookworm")
+	out, err := exec.Command(builder, "build", "--boards", dir, "--board", "generic-amd64", "--out", filepath.Join(dir, "no.img")).CombinedOutput()
+	want := "secureBoot: debian needs the package systemd-boot-efi-amd64-signed, which suite bookworm does not have"
+	if err == nil || !strings.Contains(string(out), want) {
+		t.Errorf("got %v, want %q:\n%s", err, want, out)
+	}
+}
+
+// ownBoard makes a directory with a board of one's own that differs in one line
+// from the one of its name.
+func ownBoard(t *testing.T, name, old, line string) (dir string) {
+	t.Helper()
+	text, err := boards.FS.ReadFile(name + ".yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), old+"\n") {
+		t.Fatalf("%s has no line %q", name, old)
+	}
+	dir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(strings.Replace(string(text), old+"\n", line+"\n", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
