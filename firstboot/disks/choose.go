@@ -21,6 +21,8 @@ type Want struct {
 	// Early says that slower buses may still show disks: then a pattern, which
 	// a second disk may fit too, has to wait.
 	Early bool
+	// Hidden is how many disks the firmware hides: a missing one may be there.
+	Hidden int
 }
 
 // choice is a disk that may be used, and what is on it.
@@ -169,6 +171,10 @@ func (w Want) fault(code Code, what, do string, about ...Disk) *Fault {
 		names = append(names, fmt.Sprintf("and %d more", more))
 	}
 	what = strings.ReplaceAll(what, "%s", w.Purpose.words())
+	if w.Hidden > 0 && (code == Absent || code == Gone) {
+		why, unhide := UnhideWords(w.Hidden)
+		what, do = what+" "+why, unhide+" Otherwise: "+do
+	}
 	return &Fault{
 		Code: code, Disks: strings.Join(names, "; "), Do: do,
 		What: strings.ToUpper(what[:1]) + what[1:] + " Nothing was changed on any disk.",

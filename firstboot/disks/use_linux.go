@@ -26,6 +26,7 @@ type Volume struct {
 // into its final form. Where a person must do something the error is a *Fault.
 // The file system is neither checked nor mounted yet.
 func Use(w Want, run Tools, say func(format string, args ...any)) (Volume, error) {
+	w.Hidden = Hidden(os.DirFS("/sys"))
 	c, err := choose(List(), w, func(d Disk) (content, error) { return look(d, w.Purpose) })
 	if err != nil {
 		return Volume{}, err

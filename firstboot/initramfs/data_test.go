@@ -82,3 +82,21 @@ func TestPage(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A disk that the BIOS hides is no cable to check, and the page that says so
+// fits the screen.
+func TestPageOfAHiddenDisk(t *testing.T) {
+	page := noDisk(contract.Args{DiskID: guidA}, espA, 1).page("imagebuilder optiplex-7050 1", "This computer keeps looking and goes on by itself once the disk is there.")
+	words := strings.Join(strings.Fields(page), " ")
+	for _, want := range []string{"hides an NVMe disk behind its RAID setting", "press F2", "set SATA Operation to AHCI", guidA} {
+		if !strings.Contains(words, want) {
+			t.Errorf("%q is missing:\n%s", want, page)
+		}
+	}
+	if n := strings.Count(page, "\n"); n > 25 {
+		t.Errorf("%d lines do not fit a screen of 25:\n%s", n, page)
+	}
+	if page := noDisk(contract.Args{}, "", 0).page("", ""); strings.Contains(page, "RAID") {
+		t.Error(page)
+	}
+}

@@ -129,10 +129,10 @@ func (m *machine) findDisk() error {
 		case err != errNoDisk:
 			return diskTrouble(d.Label, err)
 		case time.Since(begin) > patience && m.state.Trial:
-			return noDisk(m.args, esp)
+			return noDisk(m.args, esp, disks.Hidden(os.DirFS("/sys")))
 		case time.Since(begin) > patience && !told:
 			told = true
-			m.tell(noDisk(m.args, esp), "This computer keeps looking and goes on by itself once the disk is there.")
+			m.tell(noDisk(m.args, esp, disks.Hidden(os.DirFS("/sys"))), "This computer keeps looking and goes on by itself once the disk is there.")
 		}
 		m.dog.expect(stepLimit)
 	}

@@ -37,13 +37,19 @@ func diskTrouble(label string, err error) error {
 	}
 }
 
-// noDisk says that the boot disk does not appear.
-func noDisk(o contract.Args, esp string) *Trouble {
-	return &Trouble{
+// noDisk says that the boot disk does not appear. Firmware also starts from one
+// that it then hides from the kernel.
+func noDisk(o contract.Args, esp string, hidden int) *Trouble {
+	t := &Trouble{
 		What: "The computer cannot find the card or disk that its system is on.",
 		Do:   "Check that the card, stick or disk sits firmly and that its cable is plugged in. If you just copied it to another one, use only one of the two.",
 		Err:  fmt.Errorf("no disk has ID %q or an EFI system partition %q", o.DiskID, esp),
 	}
+	if hidden > 0 {
+		what, do := disks.UnhideWords(hidden)
+		t.What, t.Do = t.What+" "+what, do+" Is the system on a card or stick? "+t.Do
+	}
+	return t
 }
 
 // badSlot says that the system in the slot cannot be used.
