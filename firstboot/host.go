@@ -194,6 +194,8 @@ type Disks interface {
 	// it, or lets them again.
 	Hold(dir string, on bool) error
 	Held(dir string) (bool, error)
+	// Hidden counts the disks that the firmware hides from the kernel.
+	Hidden() int
 }
 
 // Mount is a mounted file system.

@@ -537,6 +537,8 @@ func (w diskWorld) Held(string) (held bool, err error) {
 	return held, err
 }
 
+func (w diskWorld) Hidden() int { return 0 }
+
 type randWorld struct {
 	*world
 	r io.Reader

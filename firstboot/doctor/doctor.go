@@ -1,6 +1,7 @@
 // Package doctor examines a node for what k3s and Longhorn need of it: what
 // "k3s check-config" and "longhornctl check preflight" look at, without
-// either. And it asks whether the firewall stands.
+// either. And it asks whether the firewall stands, and the machine whether it
+// would come back by itself.
 //
 // It only looks. It mends nothing and loads no module.
 package doctor
@@ -19,9 +20,11 @@ import (
 // Verdict is how a check ended.
 type Verdict string
 
-// The verdicts. Only a failure makes the node unfit.
+// The verdicts. Only a failure makes the node unfit. Unknown is what this
+// machine cannot be asked.
 const (
 	OK      Verdict = "ok"
+	Unknown Verdict = "unknown"
 	Warning Verdict = "warning"
 	Failure Verdict = "FAILED"
 )
@@ -43,6 +46,7 @@ func Examine(ctx context.Context, h firstboot.Host) []Finding {
 	p.longhorn(ctx)
 	p.cluster(ctx)
 	p.firewall(ctx)
+	p.machine()
 	return p.found
 }
 

@@ -56,6 +56,10 @@ func healthy(t *testing.T) (string, firstboot.Host) {
 		"var/lib/dpkg/status":               status.String(),
 		"proc/self/mountinfo":               "1 0 0:1 / / ro shared:1 - squashfs /dev/a ro\n2 1 0:2 / /var rw,relatime shared:2 - ext4 /dev/b rw\n",
 		"etc/iscsi/initiatorname.iscsi":     "InitiatorName=x\n",
+		dog + "state":                       "active\n",
+		dog + "identity":                    "Broadcom\n",
+		dog + "timeout":                     "15\n",
+		dog + "bootstatus":                  "0\n",
 	}
 	for _, p := range strings.Fields("iptables ipset conntrack k3s tailscaled bash curl findmnt grep awk blkid lsblk nsenter") {
 		files["usr/bin/"+p] = "x"

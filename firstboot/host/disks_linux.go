@@ -17,7 +17,10 @@ import (
 )
 
 // machineDisks are those of this machine, whatever root the files have.
-type machineDisks struct{}
+type machineDisks struct{ sys fs.FS }
+
+// Hidden looks into the sysfs below the files' root.
+func (d machineDisks) Hidden() int { return disks.Hidden(d.sys) }
 
 // Mounted reads /proc/self/mountinfo, proc_pid_mountinfo(5). After an error
 // kernels no longer say "ro" there (d3476f3dad4a, in 6.12 and stable trees), so

@@ -33,7 +33,7 @@ func New(root string, slot firstboot.Slot) firstboot.Host {
 		Clock:    clock{},
 		Programs: programs{},
 		Slot:     slot,
-		Disks:    machineDisks{},
+		Disks:    machineDisks{os.DirFS(files.at("sys"))},
 		Random:   rand.Reader,
 	}
 }

@@ -1,0 +1,154 @@
+package doctor
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
+)
+
+const machineGroup = "Machine"
+
+// machine asks the hardware and its firmware for what ends a node far from
+// anybody who could press a button. What cannot be asked is unknown, not fine.
+func (p *patient) machine() {
+	p.watchdog()
+	pi := strings.Contains(p.text("/proc/device-tree/compatible"), "raspberrypi,")
+	switch pc := p.exists("/sys/class/dmi/id"); {
+	case pi:
+		p.power()
+		p.eeprom()
+	case pc:
+		p.hiddenDisks()
+		p.secureBoot()
+		p.powerCut()
+	}
+}
+
+// watchdog reads what the kernel's core shows of each (CONFIG_WATCHDOG_SYSFS,
+// Documentation/ABI/testing/sysfs-class-watchdog).
+func (p *patient) watchdog() {
+	const dir, check = "/sys/class/watchdog", "watchdog armed"
+	names, _ := p.Files.List(dir)
+	for _, n := range names {
+		if p.line(dir+"/"+n+"/state") != "active" {
+			continue
+		}
+		p.add(machineGroup, check, OK, fmt.Sprintf("%s, %s s", p.line(dir+"/"+n+"/identity"), p.line(dir+"/"+n+"/timeout")))
+		p.lastReset(p.line(dir + "/" + n + "/bootstatus"))
+		return
+	}
+	why := "no driver found one; a PC's may be switched off in the BIOS"
+	if len(names) > 0 {
+		why = "there is one, and nothing uses it"
+	}
+	p.add(machineGroup, check, Warning, "a node that hangs stays so until somebody switches it off and on: "+why)
+}
+
+// lastReset knows WDIOF_CARDRESET of linux/watchdog.h.
+func (p *patient) lastReset(bootstatus string) {
+	const cardReset = 0x20
+	status, err := strconv.Atoi(bootstatus)
+	if err == nil && status&cardReset != 0 {
+		p.add(machineGroup, "last restart", Warning, "it was the watchdog's: the node had hung")
+	}
+}
+
+// power asks for undervoltage. The firmware knows it, and only the driver
+// raspberrypi-hwmon asks there; Debian's kernels are built without that.
+func (p *patient) power() {
+	const dir, check = "/sys/class/hwmon", "power supply"
+	names, _ := p.Files.List(dir)
+	for _, n := range names {
+		if p.line(dir+"/"+n+"/name") != "rpi_volt" {
+			continue
+		}
+		low := p.line(dir+"/"+n+"/in0_lcrit_alarm") != "0"
+		p.expect(!low, Warning, machineGroup, check, "the voltage is or was too low: use the maker's power supply, and a powered hub for disks")
+		return
+	}
+	p.add(machineGroup, check, Unknown, "this kernel cannot ask for undervoltage; a red light that flickers or goes out tells of it")
+}
+
+// usbBoot is the first stable EEPROM that starts from USB disks
+// (raspberrypi/rpi-eeprom, firmware-2711/release-notes.md).
+var usbBoot = time.Date(2020, 9, 3, 0, 0, 0, 0, time.UTC)
+
+// eeprom reads what the bootloader of a Pi 4 or 5 puts into the device tree:
+// the time of its build in seconds since 1970, big-endian.
+func (p *patient) eeprom() {
+	const check = "EEPROM"
+	stamp := p.text("/proc/device-tree/chosen/bootloader/build-timestamp")
+	if len(stamp) != 4 {
+		p.add(machineGroup, check, Unknown, "the bootloader does not say how old it is; models before the 4 have none")
+		return
+	}
+	built := time.Unix(int64(binary.BigEndian.Uint32([]byte(stamp))), 0).UTC()
+	words := "of " + built.Format("2006-01-02")
+	if built.Before(usbBoot) {
+		p.add(machineGroup, check, Warning, words+": it starts from no USB disk; Raspberry Pi Imager makes a card that updates it")
+		return
+	}
+	p.add(machineGroup, check, OK, words)
+}
+
+func (p *patient) hiddenDisks() {
+	n := p.Disks.Hidden()
+	what, do := disks.UnhideWords(n)
+	p.expect(n == 0, Warning, machineGroup, "no disk behind RAID", what+" "+do)
+}
+
+// secureBoot reads two variables of UEFI 2.10, 3.3: four bytes of attributes
+// and one that is 0 or 1.
+func (p *patient) secureBoot() {
+	const global, check = "-8be4df61-93ca-11d2-aa0d-00e098032b8c", "Secure Boot"
+	value := func(name string) string {
+		v := p.text("/sys/firmware/efi/efivars/" + name + global)
+		if len(v) != 5 {
+			return ""
+		}
+		return v[4:]
+	}
+	switch on, setup := value("SecureBoot"), value("SetupMode"); {
+	case on == "\x01":
+		p.add(machineGroup, check, OK, "on")
+	case on == "\x00" && setup == "\x01":
+		p.add(machineGroup, check, OK, "off, and no key of anybody is enrolled (setup mode)")
+	case on == "\x00":
+		p.add(machineGroup, check, OK, "off")
+	default:
+		p.add(machineGroup, check, Unknown, "the firmware does not say")
+	}
+}
+
+// returns are what makers call the setting for the time after a power cut, and
+// the values with which a node comes back.
+var returns = []struct{ maker, attribute, back string }{
+	{"dell-wmi-sysman", "AcPwrRcvry", "On|Last"},
+	{"thinklmi", "AfterPowerLoss", "Power On|Last State"},
+	{"hp-bioscfg", "After Power Loss", "Power On|Previous State"},
+}
+
+// powerCut asks whether a power cut is final, where a driver can read settings
+// of the BIOS (Documentation/ABI/testing/sysfs-class-firmware-attributes).
+func (p *patient) powerCut() {
+	const check = "comes back after a power cut"
+	if strings.Contains(p.text("/proc/cpuinfo"), " hypervisor") { // the host's business
+		return
+	}
+	for _, r := range returns {
+		value := p.line("/sys/class/firmware-attributes/" + r.maker + "/attributes/" + r.attribute + "/current_value")
+		if value == "" {
+			continue
+		}
+		back := contains(strings.Split(r.back, "|"), value)
+		p.expect(back, Warning, machineGroup, check, "the BIOS says "+r.attribute+": "+value+"; it must be "+strings.Replace(r.back, "|", " or ", 1))
+		return
+	}
+	p.add(machineGroup, check, Unknown, "look into the BIOS: AC Recovery (After Power Loss) must be Power On")
+}
+
+func (p *patient) line(name string) string { return strings.TrimSpace(p.text(name)) }

@@ -1,0 +1,97 @@
+//go:build linux
+
+package doctor_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/doctor"
+)
+
+const (
+	dog    = "sys/class/watchdog/watchdog0/"
+	efi    = "sys/firmware/efi/efivars/"
+	global = "-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+	tree   = "proc/device-tree/"
+	bios   = "sys/class/firmware-attributes/"
+)
+
+// TestMachine: what the hardware says, or does not, is told as it is. A
+// machine that cannot be asked is unknown.
+func TestMachine(t *testing.T) {
+	pi := map[string]string{tree + "compatible": "raspberrypi,4-model-b\x00brcm,bcm2711\x00"}
+	pc := map[string]string{"sys/class/dmi/id/sys_vendor": "Dell Inc.\n"}
+	for name, c := range map[string]struct {
+		kind, files map[string]string
+		want        string // a verdict, a check, and some words, with single blanks
+	}{
+		"watchdog":              {nil, nil, "ok watchdog armed Broadcom, 15 s"},
+		"none":                  {nil, map[string]string{dog: ""}, "warning watchdog armed a node that hangs stays so until somebody switches it off and on: no driver"},
+		"one that nobody armed": {nil, map[string]string{dog + "state": "inactive\n"}, "warning watchdog armed a node that hangs stays so until somebody switches it off and on: there is one"},
+		"it bit":                {nil, map[string]string{dog + "bootstatus": "32\n"}, "warning last restart it was the watchdog's"},
+
+		"nobody knows the voltage": {pi, nil, "unknown power supply this kernel cannot ask"},
+		"other sensors":            {pi, map[string]string{"sys/class/hwmon/hwmon0/name": "cpu_thermal\n"}, "unknown power supply"},
+		"enough":                   {pi, map[string]string{"sys/class/hwmon/hwmon1/name": "rpi_volt\n", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "0\n"}, "ok power supply"},
+		"too little":               {pi, map[string]string{"sys/class/hwmon/hwmon1/name": "rpi_volt\n", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "1\n"}, "warning power supply the voltage is or was too low"},
+
+		"no EEPROM":     {pi, nil, "unknown EEPROM the bootloader does not say"},
+		"EEPROM":        {pi, map[string]string{tree + "chosen/bootloader/build-timestamp": "\x63\xc0\x00\x00"}, "ok EEPROM of 2023-01-12"},
+		"an old EEPROM": {pi, map[string]string{tree + "chosen/bootloader/build-timestamp": "\x5e\x98\x00\x00"}, "warning EEPROM of 2020-04-16: it starts from no USB disk"},
+
+		"no disk hidden": {pc, map[string]string{"sys/bus/pci/devices/0000:00:17.0/remapped_nvme": "0\n"}, "ok no disk behind RAID"},
+		"a hidden disk":  {pc, map[string]string{"sys/bus/pci/devices/0000:00:17.0/remapped_nvme": "1\n"}, "warning no disk behind RAID This computer hides an NVMe disk behind its RAID setting. Switch it off and on, press F2 at once (Dell; others F1, F10 or Del), set SATA Operation to AHCI"},
+
+		"Secure Boot on":    {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x01"}, "ok Secure Boot on"},
+		"Secure Boot off":   {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x00", efi + "SetupMode" + global: "\x06\x00\x00\x00\x00"}, "ok Secure Boot off\n"},
+		"setup mode":        {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x00", efi + "SetupMode" + global: "\x06\x00\x00\x00\x01"}, "ok Secure Boot off, and no key"},
+		"no word of it":     {pc, nil, "unknown Secure Boot the firmware does not say"},
+		"a broken variable": {pc, map[string]string{efi + "SecureBoot" + global: "\x01"}, "unknown Secure Boot"},
+
+		"an unknown BIOS":       {pc, nil, "unknown comes back after a power cut look into the BIOS"},
+		"a Dell that stays off": {pc, map[string]string{bios + "dell-wmi-sysman/attributes/AcPwrRcvry/current_value": "Off\n"}, "warning comes back after a power cut the BIOS says AcPwrRcvry: Off; it must be On or Last"},
+		"a Dell":                {pc, map[string]string{bios + "dell-wmi-sysman/attributes/AcPwrRcvry/current_value": "Last\n"}, "ok comes back after a power cut"},
+		"a Lenovo":              {pc, map[string]string{bios + "thinklmi/attributes/AfterPowerLoss/current_value": "Power Off\n"}, "warning comes back after a power cut the BIOS says AfterPowerLoss: Power Off"},
+		"an HP":                 {pc, map[string]string{bios + "hp-bioscfg/attributes/After Power Loss/current_value": "Previous State\n"}, "ok comes back after a power cut"},
+	} {
+		root, h := healthy(t)
+		for _, files := range []map[string]string{c.kind, c.files} {
+			for file, content := range files {
+				if strings.HasSuffix(file, "/") {
+					if err := os.RemoveAll(filepath.Join(root, file)); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				write(t, root, file, content)
+			}
+		}
+		found := doctor.Examine(context.Background(), h)
+		var lines strings.Builder
+		for line := range strings.Lines(doctor.Table(found)) {
+			lines.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
+		}
+		if !doctor.Fit(found) || !strings.Contains(lines.String(), "\n"+c.want) {
+			t.Errorf("%s: want %q in\n%s", name, c.want, lines.String())
+		}
+	}
+}
+
+// TestAVirtualMachineHasNoPowerCut of its own, and a Pi no BIOS.
+func TestAVirtualMachineHasNoPowerCut(t *testing.T) {
+	root, h := healthy(t)
+	write(t, root, "sys/class/dmi/id/sys_vendor", "QEMU\n")
+	write(t, root, "proc/cpuinfo", "flags\t\t: fpu sse2 hypervisor lahf_lm\n")
+	if table := doctor.Table(doctor.Examine(context.Background(), h)); strings.Contains(table, "power cut") {
+		t.Error(table)
+	}
+	root, h = healthy(t)
+	write(t, root, tree+"compatible", "raspberrypi,4-model-b\x00")
+	if table := doctor.Table(doctor.Examine(context.Background(), h)); strings.Contains(table, "Secure Boot") || strings.Contains(table, "RAID") {
+		t.Error(table)
+	}
+}
