@@ -105,6 +105,7 @@ type runner struct {
 	// what is wrong beside the status
 	notice, refused, pageFault *Problem
 	page                       shown
+	link                       link
 }
 
 // heed counts what a person asks for.
@@ -126,6 +127,17 @@ func (r *runner) pass(ctx context.Context) error {
 	r.notice = g.notice
 	r.noticed()
 	m := &machine{Host: r.host, given: g}
+	err = r.work(ctx, m)
+	if r.opt.Only != nil || ctx.Err() != nil {
+		return err
+	}
+	if p := r.link.look(ctx, m); p != nil {
+		return p.because(errors.Join(p.err, err))
+	}
+	return err
+}
+
+func (r *runner) work(ctx context.Context, m *machine) error {
 	for _, s := range m.steps() {
 		if r.opt.Only != nil && !contains(r.opt.Only, s.Name) {
 			continue

@@ -66,6 +66,8 @@ type text struct {
 
 const newKey = "Ask the owner for a new key (imagebuilder key --link) and open its link with a phone in this network; or write the key into node.yaml on the boot partition (headscale: authKey:), then switch the node off and on."
 
+const linkRemedy = "Check the cable's other end; switch the router off and on. The node restarts its port, then itself, ever more seldom, until the router answers."
+
 // texts is every fault this package can name. They are short enough for a
 // small screen and end in something a layman can do.
 var texts = map[string]text{
@@ -109,6 +111,12 @@ var texts = map[string]text{
 	"not-headscale":  {"At %s there is something else than a Headscale server.", "Check the address in node.yaml (headscale: url:).", true, retry},
 	"untrusted":      {"The certificate of %s is not trusted: %s", "Put the certificate of your authority into node.yaml (headscale: ca:), or repair the server's certificate.", true, retry},
 	"clock-wrong":    {"The clock is wrong (%s) and no time server answers.", "Connect the node to the internet, or name a time server in node.yaml (network: ntp:).", true, retry},
+
+	"link-silent":  {"The router (%s) does not answer on %s, though the cable is plugged in.", linkRemedy, false, look},
+	"link-router":  {"The router (%s) does not answer on %s; others on this network do.", "Switch the router off and on. The node needs nothing.", false, look},
+	"link-bounced": {"The router (%s) does not answer on %s; the port was switched off and on.", linkRemedy, false, look},
+	"link-no-eee":  {"The router (%s) does not answer on %s; the port was switched off and on, without energy saving (EEE). The node restarts itself at %s.", linkRemedy, false, look},
+	"link-restart": {"The router (%s) does not answer on %s; the node restarts itself, for the %s. time.", linkRemedy, false, look},
 
 	"key-missing":   {"node.yaml has no key and this node is not a member yet.", newKey, true, stay},
 	"key-lost":      {"This node is no longer a member of the tailnet and its key is used up.", newKey, true, stay},

@@ -50,6 +50,8 @@ type world struct {
 	nft      string            // the firewall in the kernel, "" for none
 	nftFault func(string) bool // rules that the kernel refuses
 
+	out *out // nil: nobody asks for the router
+
 	// its disks
 	held     bool
 	volumes  bool  // Longhorn's disk is mounted
@@ -468,6 +470,8 @@ func (w progWorld) Run(_ context.Context, argv ...string) (out string, err error
 	err = w.do("run "+argv[0], func() error {
 		if argv[0] == "nft" {
 			out, err = w.runNft(argv[1:])
+		} else {
+			out, err = w.runLink(argv)
 		}
 		return err
 	})

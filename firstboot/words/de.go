@@ -40,11 +40,12 @@ var german = Language{
 }
 
 const (
-	deNewKey = "Bitten Sie den Besitzer um einen neuen Schlüssel (imagebuilder key --link) und öffnen Sie dessen Link mit einem Telefon in diesem Netz; oder schreiben Sie den Schlüssel in node.yaml auf der Boot-Partition (headscale: authKey:) und schalten Sie das Gerät aus und ein."
-	deWrite  = "Schreiben Sie die node.yaml dieses Geräts auf die Boot-Partition: imagebuilder personalize."
-	deOffOn  = "Schalten Sie das Gerät aus und ein."
-	deLink   = "Bitten Sie den Besitzer um einen neuen Link (imagebuilder key --link)."
-	deTries  = "Warten Sie; das Gerät versucht es weiter."
+	deLinkPort = "Prüfen Sie das andere Ende des Kabels; schalten Sie den Router aus und ein. Das Gerät startet seinen Anschluss neu, dann sich selbst, immer seltener, bis der Router antwortet."
+	deNewKey   = "Bitten Sie den Besitzer um einen neuen Schlüssel (imagebuilder key --link) und öffnen Sie dessen Link mit einem Telefon in diesem Netz; oder schreiben Sie den Schlüssel in node.yaml auf der Boot-Partition (headscale: authKey:) und schalten Sie das Gerät aus und ein."
+	deWrite    = "Schreiben Sie die node.yaml dieses Geräts auf die Boot-Partition: imagebuilder personalize."
+	deOffOn    = "Schalten Sie das Gerät aus und ein."
+	deLink     = "Bitten Sie den Besitzer um einen neuen Link (imagebuilder key --link)."
+	deTries    = "Warten Sie; das Gerät versucht es weiter."
 )
 
 var germanProblems = map[string]Text{
@@ -88,6 +89,12 @@ var germanProblems = map[string]Text{
 	"not-headscale":  {"Auf %s ist etwas anderes als ein Headscale-Server.", "Prüfen Sie die Adresse in node.yaml (headscale: url:)."},
 	"untrusted":      {"Dem Zertifikat von %s wird nicht vertraut: %s", "Schreiben Sie das Zertifikat Ihrer Zertifizierungsstelle in node.yaml (headscale: ca:), oder berichtigen Sie das des Servers."},
 	"clock-wrong":    {"Die Uhr geht falsch (%s), und kein Zeitserver antwortet.", "Bringen Sie das Gerät ins Internet, oder nennen Sie in node.yaml einen Zeitserver (network: ntp:)."},
+
+	"link-silent":  {"Der Router (%s) antwortet an %s nicht, obwohl das Kabel steckt.", deLinkPort},
+	"link-router":  {"Der Router (%s) antwortet an %s nicht; andere in diesem Netz schon.", "Schalten Sie den Router aus und ein. Das Gerät braucht nichts."},
+	"link-bounced": {"Der Router (%s) antwortet an %s nicht; der Anschluss wurde aus- und eingeschaltet.", deLinkPort},
+	"link-no-eee":  {"Der Router (%s) antwortet an %s nicht; der Anschluss wurde aus- und eingeschaltet, ohne Stromsparen (EEE). Das Gerät startet sich um %s neu.", deLinkPort},
+	"link-restart": {"Der Router (%s) antwortet an %s nicht; das Gerät startet sich neu, zum %s. Mal.", deLinkPort},
 
 	"key-missing":  {"In node.yaml steht kein Schlüssel, und dieses Gerät ist noch kein Mitglied.", deNewKey},
 	"key-lost":     {"Dieses Gerät ist kein Mitglied des Tailnets mehr, und sein Schlüssel ist verbraucht.", deNewKey},

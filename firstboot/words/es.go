@@ -40,10 +40,11 @@ var spanish = Language{
 }
 
 const (
-	esNewKey = "Pida una clave nueva al dueño (imagebuilder key --link) y abra su enlace con un teléfono en esta red; o escriba la clave en node.yaml en la partición de arranque (headscale: authKey:) y después apague y encienda el equipo."
-	esWrite  = "Escriba el node.yaml de este equipo en la partición de arranque: imagebuilder personalize."
-	esOffOn  = "Apague y encienda el equipo."
-	esLink   = "Pida un enlace nuevo al dueño (imagebuilder key --link)."
+	esLinkPort = "Revise el otro extremo del cable; apague y encienda el router. El equipo reinicia su puerto y después a sí mismo, cada vez menos, hasta que el router responda."
+	esNewKey   = "Pida una clave nueva al dueño (imagebuilder key --link) y abra su enlace con un teléfono en esta red; o escriba la clave en node.yaml en la partición de arranque (headscale: authKey:) y después apague y encienda el equipo."
+	esWrite    = "Escriba el node.yaml de este equipo en la partición de arranque: imagebuilder personalize."
+	esOffOn    = "Apague y encienda el equipo."
+	esLink     = "Pida un enlace nuevo al dueño (imagebuilder key --link)."
 )
 
 var spanishProblems = map[string]Text{
@@ -87,6 +88,12 @@ var spanishProblems = map[string]Text{
 	"not-headscale":  {"En %s hay otra cosa, no un servidor Headscale.", "Revise la dirección en node.yaml (headscale: url:)."},
 	"untrusted":      {"No se confía en el certificado de %s: %s", "Ponga el certificado de su autoridad en node.yaml (headscale: ca:), o arregle el del servidor."},
 	"clock-wrong":    {"El reloj va mal (%s) y ningún servidor de hora responde.", "Conecte el equipo a Internet, o nombre un servidor de hora en node.yaml (network: ntp:)."},
+
+	"link-silent":  {"El router (%s) no responde en %s, aunque el cable está enchufado.", esLinkPort},
+	"link-router":  {"El router (%s) no responde en %s; otros en esta red sí.", "Apague y encienda el router. El equipo no necesita nada."},
+	"link-bounced": {"El router (%s) no responde en %s; el puerto se apagó y se encendió.", esLinkPort},
+	"link-no-eee":  {"El router (%s) no responde en %s; el puerto se apagó y se encendió, sin ahorro de energía (EEE). El equipo se reinicia a las %s.", esLinkPort},
+	"link-restart": {"El router (%s) no responde en %s; el equipo se reinicia (reinicio n.º %s).", esLinkPort},
 
 	"key-missing":  {"node.yaml no tiene clave y este equipo aún no es miembro.", esNewKey},
 	"key-lost":     {"Este equipo ya no es miembro del tailnet y su clave está gastada.", esNewKey},

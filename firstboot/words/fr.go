@@ -40,10 +40,11 @@ var french = Language{
 }
 
 const (
-	frNewKey = "Demandez une nouvelle clé au propriétaire (imagebuilder key --link) et ouvrez son lien avec un téléphone dans ce réseau ; ou écrivez la clé dans node.yaml sur la partition de démarrage (headscale: authKey:), puis éteignez et rallumez l’appareil."
-	frWrite  = "Écrivez le node.yaml de cet appareil sur la partition de démarrage : imagebuilder personalize."
-	frOffOn  = "Éteignez et rallumez l’appareil."
-	frLink   = "Demandez un nouveau lien au propriétaire (imagebuilder key --link)."
+	frLinkPort = "Vérifiez l’autre bout du câble ; éteignez puis rallumez le routeur. L’appareil redémarre son port, puis lui-même, de plus en plus rarement, jusqu’à ce que le routeur réponde."
+	frNewKey   = "Demandez une nouvelle clé au propriétaire (imagebuilder key --link) et ouvrez son lien avec un téléphone dans ce réseau ; ou écrivez la clé dans node.yaml sur la partition de démarrage (headscale: authKey:), puis éteignez et rallumez l’appareil."
+	frWrite    = "Écrivez le node.yaml de cet appareil sur la partition de démarrage : imagebuilder personalize."
+	frOffOn    = "Éteignez et rallumez l’appareil."
+	frLink     = "Demandez un nouveau lien au propriétaire (imagebuilder key --link)."
 )
 
 var frenchProblems = map[string]Text{
@@ -87,6 +88,12 @@ var frenchProblems = map[string]Text{
 	"not-headscale":  {"Sur %s il y a autre chose qu’un serveur Headscale.", "Vérifiez l’adresse dans node.yaml (headscale: url:)."},
 	"untrusted":      {"Le certificat de %s n’est pas reconnu : %s", "Mettez le certificat de votre autorité dans node.yaml (headscale: ca:), ou corrigez celui du serveur."},
 	"clock-wrong":    {"L’horloge est fausse (%s) et aucun serveur de temps ne répond.", "Reliez l’appareil à Internet, ou nommez un serveur de temps dans node.yaml (network: ntp:)."},
+
+	"link-silent":  {"Le routeur (%s) ne répond pas sur %s, bien que le câble soit branché.", frLinkPort},
+	"link-router":  {"Le routeur (%s) ne répond pas sur %s ; d’autres appareils de ce réseau répondent.", "Éteignez puis rallumez le routeur. L’appareil n’a besoin de rien."},
+	"link-bounced": {"Le routeur (%s) ne répond pas sur %s ; le port a été éteint puis rallumé.", frLinkPort},
+	"link-no-eee":  {"Le routeur (%s) ne répond pas sur %s ; le port a été éteint puis rallumé, sans économie d’énergie (EEE). L’appareil redémarre à %s.", frLinkPort},
+	"link-restart": {"Le routeur (%s) ne répond pas sur %s ; l’appareil redémarre (redémarrage n° %s).", frLinkPort},
 
 	"key-missing":  {"node.yaml n’a pas de clé et cet appareil n’est pas encore membre.", frNewKey},
 	"key-lost":     {"Cet appareil n’est plus membre du tailnet et sa clé est épuisée.", frNewKey},

@@ -40,10 +40,11 @@ var portuguese = Language{
 }
 
 const (
-	ptNewKey = "Peça uma chave nova ao dono (imagebuilder key --link) e abra a ligação dela com um telefone nesta rede; ou escreva a chave em node.yaml na partição de arranque (headscale: authKey:) e depois desligue e ligue o aparelho."
-	ptWrite  = "Escreva o node.yaml deste aparelho na partição de arranque: imagebuilder personalize."
-	ptOffOn  = "Desligue e ligue o aparelho."
-	ptLink   = "Peça uma ligação nova ao dono (imagebuilder key --link)."
+	ptLinkPort = "Verifique a outra ponta do cabo; desligue e ligue o router. O aparelho reinicia a sua porta e depois a si próprio, cada vez menos, até o router responder."
+	ptNewKey   = "Peça uma chave nova ao dono (imagebuilder key --link) e abra a ligação dela com um telefone nesta rede; ou escreva a chave em node.yaml na partição de arranque (headscale: authKey:) e depois desligue e ligue o aparelho."
+	ptWrite    = "Escreva o node.yaml deste aparelho na partição de arranque: imagebuilder personalize."
+	ptOffOn    = "Desligue e ligue o aparelho."
+	ptLink     = "Peça uma ligação nova ao dono (imagebuilder key --link)."
 )
 
 var portugueseProblems = map[string]Text{
@@ -87,6 +88,12 @@ var portugueseProblems = map[string]Text{
 	"not-headscale":  {"Em %s há outra coisa, não um servidor Headscale.", "Verifique o endereço em node.yaml (headscale: url:)."},
 	"untrusted":      {"O certificado de %s não é de confiança: %s", "Ponha o certificado da sua autoridade em node.yaml (headscale: ca:), ou corrija o do servidor."},
 	"clock-wrong":    {"O relógio está errado (%s) e nenhum servidor de horas responde.", "Ligue o aparelho à Internet, ou indique um servidor de horas em node.yaml (network: ntp:)."},
+
+	"link-silent":  {"O router (%s) não responde em %s, embora o cabo esteja ligado.", ptLinkPort},
+	"link-router":  {"O router (%s) não responde em %s; outros nesta rede respondem.", "Desligue e ligue o router. O aparelho não precisa de nada."},
+	"link-bounced": {"O router (%s) não responde em %s; a porta foi desligada e ligada.", ptLinkPort},
+	"link-no-eee":  {"O router (%s) não responde em %s; a porta foi desligada e ligada, sem poupança de energia (EEE). O aparelho reinicia-se às %s.", ptLinkPort},
+	"link-restart": {"O router (%s) não responde em %s; o aparelho reinicia-se (reinício n.º %s).", ptLinkPort},
 
 	"key-missing":  {"node.yaml não tem chave e este aparelho ainda não é membro.", ptNewKey},
 	"key-lost":     {"Este aparelho já não é membro da tailnet e a sua chave está gasta.", ptNewKey},
