@@ -31,6 +31,7 @@ func newBoards() *cobra.Command {
 		Use:   "boards",
 		Short: "List the boards that images can be built for",
 		Example: `  imagebuilder boards
+  imagebuilder boards show rpi4
   imagebuilder boards --boards ./my-boards --json`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,8 +42,9 @@ func newBoards() *cobra.Command {
 			return printBoards(cmd, from, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&dir, "boards", "", "directory with your own board files")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.PersistentFlags().StringVar(&dir, "boards", "", "directory with your own board files")
+	cmd.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.AddCommand(newBoardsShow(&dir, &asJSON))
 	return cmd
 }
 
@@ -53,6 +55,7 @@ func printBoards(cmd *cobra.Command, from []fs.FS, asJSON bool) error {
 		Arch     string `json:"arch"`
 		Firmware string `json:"firmware"`
 		Suite    string `json:"suite"`
+		Booted   string `json:"booted"` // on hardware
 	}
 	var rows []row
 	for _, name := range board.Names(from...) {
@@ -60,7 +63,7 @@ func printBoards(cmd *cobra.Command, from []fs.FS, asJSON bool) error {
 		if err != nil {
 			return err
 		}
-		rows = append(rows, row{b.Name, b.Title, b.Arch, string(b.Firmware), b.Suite})
+		rows = append(rows, row{b.Name, b.Title, b.Arch, string(b.Firmware), b.Suite, b.BootedText()})
 	}
 	if asJSON {
 		enc := json.NewEncoder(cmd.OutOrStdout())

@@ -91,7 +91,10 @@ func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt fl
 	if name != "" {
 		fmt.Fprintf(w, "node\t%s\n", name)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil || quiet {
+		return err
+	}
+	return tellChecklist(cmd.ErrOrStderr(), result)
 }
 
 func printWritten(w io.Writer, device string, result *flash.Result) {

@@ -59,6 +59,14 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 			err = errors.Join(err, printCard(cmd, cards[i], w))
 		}
 	}
+	if quiet {
+		return err
+	}
+	for _, w := range written {
+		if w != nil {
+			err = errors.Join(err, tellChecklist(cmd.ErrOrStderr(), w.Result))
+		}
+	}
 	return err
 }
 

@@ -137,7 +137,9 @@ func strictArgs(cmd *cobra.Command) {
 	if cmd.HasSubCommands() {
 		cmd.Args = subcommand
 		cmd.DisableFlagsInUseLine = true
-		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		if cmd.RunE == nil {
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
 		return
 	}
 	if check := cmd.Args; check != nil {

@@ -14,9 +14,9 @@ import (
 func newNode() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
-		Short: "Work with node.yaml, the identity of one node",
+		Short: "Work with node.yaml, the identity of one node, and with its card",
 	}
-	cmd.AddCommand(newNodeCheck(), newNodeKeygen(), newNodeSign())
+	cmd.AddCommand(newNodeCheck(), newNodeKeygen(), newNodeSign(), newNodeRead(), newNodeWrite(), newNodeStatus())
 	return cmd
 }
 

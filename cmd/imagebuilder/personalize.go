@@ -19,7 +19,8 @@ func newPersonalize() *cobra.Command {
 		Long: `Write node.yaml in place: onto an image file, a device, or a directory at which
 a boot partition is mounted. The image then holds that node's secrets: treat it
 like a key. Only its owner may read an image file from then on. An image for
-another board than node.yaml names is refused.`,
+another board than node.yaml names is refused. 'imagebuilder node write' does the
+same.`,
 		Example: `  imagebuilder personalize dist/rpi4.img --node-config cabin-pi.yaml
   imagebuilder personalize /dev/sdb --node-config cabin-pi.yaml`,
 		Args: exactArgs("IMAGE|DEVICE|DIR"),
@@ -27,16 +28,20 @@ another board than node.yaml names is refused.`,
 			if file == "" {
 				return usagef("--node-config is missing")
 			}
-			name, err := personalize(cmd.Context(), args[0], file)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is now node %s\n", args[0], name)
-			return err
+			return runPersonalize(cmd, args[0], file)
 		},
 	}
 	cmd.Flags().StringVar(&file, "node-config", "", "the node's node.yaml")
 	return cmd
+}
+
+func runPersonalize(cmd *cobra.Command, target, file string) error {
+	name, err := personalize(cmd.Context(), target, file)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is now node %s\n", target, name)
+	return err
 }
 
 // personalize checks a node.yaml and writes it onto target. It returns the

@@ -73,6 +73,12 @@ type Board struct {
 	QEMU QEMU `yaml:"qemu"`
 	// Label is what a person who plugs it in has to know.
 	Label Label `yaml:"label"`
+	// Checklist is what a person sets in its BIOS.
+	Checklist Checklist `yaml:"checklist"`
+	// Booted are the machines on which an image was seen running.
+	Booted []Booted `yaml:"booted"`
+	// Untested is what nobody could try without the machine.
+	Untested []string `yaml:"untested"`
 	// AcceptUnmodelled maps a package to the reason why its maintainer
 	// scripts may be ignored; it is recorded in the manifest.
 	AcceptUnmodelled map[string]string `yaml:"acceptUnmodelled"`
@@ -221,8 +227,13 @@ func (b *Board) problem(file string) (field, problem string) {
 	if field, problem := b.QEMU.problem(); problem != "" {
 		return "qemu." + field, problem
 	}
-	field, problem = b.Label.problem()
-	return "label." + field, problem
+	if field, problem := b.Label.problem(); problem != "" {
+		return "label." + field, problem
+	}
+	if field, problem := b.Checklist.problem(); problem != "" {
+		return "checklist." + field, problem
+	}
+	return b.bootedProblem()
 }
 
 func (s SecureBoot) problem(f Firmware) string {

@@ -2,6 +2,8 @@ package board_test
 
 import (
 	"errors"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -61,6 +63,10 @@ func TestMistakesNameFileLineAndField(t *testing.T) {
 		{"kind: audio", "kind: jack", `field "label.sides[0].sockets[3].kind": "jack" is not one of`},
 		{"at: [13, 12.5]", "at: [130, 12.5]", `field "label.sides[0].sockets[0].at": [130 12.5] is beside a side of [88 19]`},
 		{"color: red", "color: pink", `field "label.leds[0].color": "pink" is not`},
+		{"untested:", "checklist:\n  enter: F2\nuntested:", `field "checklist.enter": goes with set`},
+		{"untested:", "checklist: {enter: F2, set: [{what: Boot, to: UEFI}]}\nuntested:", `field "checklist.set[0].why": is missing`},
+		{"untested:", "booted: [{machine: Pi}]\nuntested:", `field "booted[0].machine": name the machine and the version`},
+		{"untested:", "untested:\n  - ''", `field "untested[0]": is empty`},
 		{"machine: raspi4b", "machine: raspi4b\n  drive: ide-hd", `field "qemu.drive": raspi4b has its own`},
 		{"machine: raspi4b", "machine: raspi4b\n  network: e1000e", `field "qemu.network": raspi4b has its own`},
 		{"machine: raspi4b", "machine: raspi4b\n  console: ttyS0", `field "qemu.console"`},
@@ -89,6 +95,31 @@ func TestWhoseSignatures(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		case want != "" && (err == nil || !strings.Contains(err.Error(), `b.yaml:6: field "secureBoot": `) || !strings.Contains(err.Error(), want)):
 			t.Errorf("%s: got %v, want %q", name, err, want)
+		}
+	}
+}
+
+// TestNoBoardClaimsHardwareThatNobodySaw: the README's table says what the
+// board does, and what has not booted says what is untested.
+func TestNoBoardClaimsHardwareThatNobodySaw(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range board.Names(boards.FS) {
+		b, err := board.Load(name, boards.FS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := regexp.MustCompile("(?m)^\\| `" + name + "` \\|.*\\| (.*) \\|$").FindSubmatch(readme)
+		if row == nil || string(row[1]) != b.BootedText() {
+			t.Errorf("%s: the README's column %q must be %q", name, row, b.BootedText())
+		}
+		if len(b.Booted) == 0 && len(b.Untested) == 0 {
+			t.Errorf("%s: booted nowhere, and nothing is untested?", name)
+		}
+		if b.Firmware == board.UEFI && len(b.Checklist.Set) == 0 {
+			t.Errorf("%s: a machine with UEFI has settings to look at", name)
 		}
 	}
 }

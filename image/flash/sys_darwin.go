@@ -11,8 +11,14 @@ import (
 // openDevice opens macOS's raw device, which is uncached and many times as
 // fast as the buffered one; it refuses one that is mounted by itself.
 func openDevice(path string) (*os.File, error) {
-	return os.OpenFile(strings.Replace(path, "/dev/disk", "/dev/rdisk", 1), os.O_RDWR, 0)
+	return os.OpenFile(rawDevice(path), os.O_RDWR, 0)
 }
+
+// openToLook opens the raw device for reading alone, which macOS allows for what
+// is mounted as well.
+func openToLook(path string) (*os.File, error) { return os.Open(rawDevice(path)) }
+
+func rawDevice(path string) string { return strings.Replace(path, "/dev/disk", "/dev/rdisk", 1) }
 
 func openRaw(d *Device) (*os.File, []*os.File, error) {
 	f, err := openDevice(d.Path)

@@ -18,6 +18,11 @@ func openDevice(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC, 0)
 }
 
+// openToLook opens for reading alone, also what is mounted or locked.
+func openToLook(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_CLOEXEC, 0)
+}
+
 // openRaw is openDevice past the page cache: what is written is on its way at
 // once, so that rate and time left are true, and what is read back comes from
 // the device. Some devices cannot.

@@ -17,6 +17,11 @@ func openDevice(path string) (*os.File, error) {
 	return openHandle(path, windows.GENERIC_READ|windows.GENERIC_WRITE, windows.FILE_FLAG_NO_BUFFERING|windows.FILE_FLAG_WRITE_THROUGH)
 }
 
+// openToLook opens a disk for reading alone, its volumes in use or not.
+func openToLook(path string) (*os.File, error) {
+	return openHandle(path, windows.GENERIC_READ, windows.FILE_FLAG_NO_BUFFERING)
+}
+
 // openRaw takes the volumes on a disk away from everybody first: Windows
 // refuses to write where one is mounted, and one with open files is not given.
 // They come back when the locks are closed.

@@ -91,17 +91,22 @@ func openTarget(ctx context.Context, name string, size int64, force bool) (*targ
 	if err := d.Check(size, force); err != nil {
 		return nil, err
 	}
+	return openDisk(d)
+}
+
+// openDisk opens a device that is nobody else's while it is open.
+func openDisk(d *Device) (*target, error) {
 	f, locks, err := openRaw(d)
 	if err != nil {
 		return nil, explainOpen(d.Path, err)
 	}
 	t := newDevice(d, f)
-	t.m, t.locks = rawMedium{osMedium{f}}, locks
+	t.locks = locks
 	return t, nil
 }
 
 func newDevice(d *Device, f *os.File) *target {
-	return &target{name: d.Path, f: f, m: osMedium{f}, device: true, size: d.Size, desc: d.String(), removable: d.Removable}
+	return &target{name: d.Path, f: f, m: rawMedium{osMedium{f}}, device: true, size: d.Size, desc: d.String(), removable: d.Removable}
 }
 
 func explainOpen(device string, err error) error {

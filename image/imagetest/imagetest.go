@@ -24,8 +24,11 @@ import (
 
 const mib = 1 << 20
 
-// Version is every image's.
-const Version = "2025.3"
+// Version and Kernel are every image's.
+const (
+	Version = "2025.3"
+	Kernel  = "6.12.57-test"
+)
 
 // Layout is that of every image: a boot partition at 1 MiB and a root at 34.
 func Layout(scheme contract.Scheme) (disk.Layout, error) {
@@ -46,12 +49,13 @@ func Write(name, board string, scheme contract.Scheme, beside bool) error {
 	if err != nil {
 		return err
 	}
-	label, err := contract.Label{Version: 1, Board: board, Arch: "arm64", ImageVersion: Version}.Encode()
+	label, err := contract.Label{Version: 1, Board: board, Arch: "arm64", ImageVersion: Version, Kernel: Kernel}.Encode()
 	if err != nil {
 		return err
 	}
 	boot, err := files(map[string]string{
-		contract.LabelFile: string(label), node.FileName: strings.Repeat("\n", node.ReservedSize), "config.txt": "arm_64bit=1\n"})
+		contract.LabelFile: string(label), node.FileName: strings.Repeat("\n", node.ReservedSize), "config.txt": "arm_64bit=1\n",
+		node.StatusFile: string(node.PadStatus([]byte("This node was never started.\r\n")))})
 	if err != nil {
 		return err
 	}

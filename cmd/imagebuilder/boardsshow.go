@@ -1,0 +1,208 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/flash"
+)
+
+func newBoardsShow(dir *string, asJSON *bool) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show BOARD",
+		Short: "Show a board: how it starts, its sockets and lights, its BIOS, what is untested",
+		Example: `  imagebuilder boards show optiplex-7050
+  imagebuilder boards show nuc8 --boards ./my-boards`,
+		Args: exactArgs("BOARD"),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return completeBoards(cmd, args, word)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			from, err := boardSources(*dir)
+			if err != nil {
+				return err
+			}
+			b, err := board.Load(args[0], from...)
+			if err != nil {
+				return unknownIsUsage(err)
+			}
+			if *asJSON {
+				return encodeBoard(cmd.OutOrStdout(), b)
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), describe(b))
+			return err
+		},
+	}
+}
+
+func encodeBoard(w io.Writer, b *board.Board) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(struct {
+		Name      string          `json:"name"`
+		Title     string          `json:"title"`
+		Arch      string          `json:"arch"`
+		Firmware  string          `json:"firmware"`
+		Suite     string          `json:"suite"`
+		Kernel    string          `json:"kernel"`
+		Packages  []string        `json:"packages"`
+		Checklist board.Checklist `json:"checklist"`
+		Booted    []board.Booted  `json:"booted"`
+		Untested  []string        `json:"untested"`
+	}{b.Name, b.Title, b.Arch, string(b.Firmware), b.Suite, b.Kernel.Package, b.Packages, b.Checklist, b.Booted, b.Untested})
+}
+
+// page is text of titled sections; those without lines are left out.
+type page struct{ strings.Builder }
+
+func (p *page) section(title string, lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	fmt.Fprintf(p, "\n%s\n", title)
+	for _, l := range lines {
+		fmt.Fprintf(p, "  %s\n", l)
+	}
+}
+
+func describe(b *board.Board) string {
+	var p page
+	fmt.Fprintf(&p, "%s: %s\n", b.Name, b.Title)
+	p.section("Hardware", hardware(b))
+	p.section("How it starts", bootChain(b))
+	p.section("Sockets", sockets(b.Label))
+	p.section("What to plug in, in this order", plugs(b.Label))
+	p.section("Lights", lights(b.Label))
+	p.section("To set first: "+b.Checklist.Enter, settings(b.Checklist))
+	p.section("Booted on hardware: "+b.BootedText()+". Untested", b.Untested)
+	return p.String()
+}
+
+func hardware(b *board.Board) []string {
+	lines := []string{
+		"processor  " + b.Arch,
+		fmt.Sprintf("system     Debian %s, %s", b.Suite, b.Kernel.Package),
+		"packages   " + strings.Join(b.Packages, ", "),
+		fmt.Sprintf("disk       boot %v; root-a and root-b %v each; data gets the rest", b.Disk.Boot, b.Disk.Slot),
+	}
+	if b.Pi != nil {
+		lines = append(lines, "models     "+strings.Join(b.Pi.DeviceTrees, ", "))
+	}
+	return append(lines, fmt.Sprintf("emulated   by QEMU's %s", b.QEMU.Machine))
+}
+
+// bootChain draws who starts whom.
+func bootChain(b *board.Board) []string {
+	switch {
+	case b.Firmware == board.RaspberryPi:
+		return piChain
+	case b.SecureBoot == board.SignedByDebian:
+		return signedChain
+	}
+	return unsignedChain
+}
+
+var (
+	signedChain = []string{
+		"UEFI, in the machine, with Secure Boot or without",
+		"└─ shim                       on the first partition; Microsoft's signature",
+		"   └─ systemd-boot            Debian's signature; counts the tries of a trial",
+		"      ├─ kernel of slot a     Debian's signature; initramfs and arguments bear none",
+		"      │  └─ root-a            squashfs, read-only",
+		"      └─ kernel of slot b     what an update writes; three tries to prove itself",
+		"         └─ root-b",
+		"            └─ data           ext4, /var of both",
+	}
+	unsignedChain = []string{
+		"UEFI, in the machine, Secure Boot off",
+		"└─ systemd-boot               on the first partition; counts the tries of a trial",
+		"   ├─ kernel of slot a        one file: kernel, initramfs, arguments",
+		"   │  └─ root-a               squashfs, read-only",
+		"   └─ kernel of slot b        what an update writes; three tries to prove itself",
+		"      └─ root-b",
+		"         └─ data              ext4, /var of both",
+	}
+	piChain = []string{
+		"EEPROM, in the machine",
+		"└─ start4.elf, config.txt     the Pi's firmware, on the first partition",
+		"   └─ U-Boot                  boot.scr chooses the slot, counts the tries of a trial",
+		"      ├─ a/vmlinuz            with a/initrd.img, a/cmdline.txt",
+		"      │  └─ root-a            squashfs, read-only",
+		"      └─ b/vmlinuz            what an update writes; three tries to prove itself",
+		"         └─ root-b",
+		"            └─ data           ext4, /var of both",
+	}
+)
+
+// sockets counts those of each side.
+func sockets(l board.Label) (lines []string) {
+	for _, side := range l.Sides {
+		count, order := map[string]int{}, []string{}
+		for _, s := range side.Sockets {
+			if count[s.Kind]++; count[s.Kind] == 1 {
+				order = append(order, s.Kind)
+			}
+		}
+		for i, kind := range order {
+			if count[kind] > 1 {
+				order[i] = fmt.Sprintf("%d × %s", count[kind], kind)
+			}
+		}
+		lines = append(lines, side.Title+": "+strings.Join(order, ", "))
+	}
+	if l.Note != "" && len(lines) > 0 {
+		lines = append(lines, l.Note)
+	}
+	return lines
+}
+
+func plugs(l board.Label) (lines []string) {
+	for _, p := range l.Plug {
+		lines = append(lines, fmt.Sprintf("%-12s %s", p.Into, p.What))
+	}
+	return lines
+}
+
+func lights(l board.Label) (lines []string) {
+	for _, d := range l.LEDs {
+		lines = append(lines, fmt.Sprintf("%s, %s: %s", d.Name, d.Color, d.Means))
+	}
+	return lines
+}
+
+func settings(c board.Checklist) (lines []string) {
+	for _, s := range c.Set {
+		lines = append(lines, fmt.Sprintf("[ ] %s: %s", s.What, s.To), "      "+s.Why)
+	}
+	return lines
+}
+
+// tellChecklist says what a person sets in the BIOS of the machine that a card
+// was written for. A board of somebody else's is not known here.
+func tellChecklist(w io.Writer, written *flash.Result) error {
+	if written.Image.Label == nil {
+		return nil
+	}
+	b, err := board.Load(written.Image.Label.Board, boards.FS)
+	var unknown *board.UnknownError
+	if errors.As(err, &unknown) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var p page
+	p.section("In the BIOS of a machine that is new to this ("+b.Checklist.Enter+")", settings(b.Checklist))
+	_, err = io.WriteString(w, p.String())
+	return err
+}

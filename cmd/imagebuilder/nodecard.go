@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/flash"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+)
+
+// cardFiles are what a person reads of a card, besides the first of them.
+var cardFiles = []string{node.FileName, node.StatusFile}
+
+func newNodeRead() *cobra.Command {
+	var reveal bool
+	cmd := &cobra.Command{
+		Use:   "read TARGET [FILE]",
+		Short: "Print a file of a card: " + strings.Join(cardFiles, ", "),
+		Long: `Print a file of the boot partition of a card, a disk or an image, node.yaml where
+none is named. Nothing is mounted, so it also works where the system shows no
+drive for it, as Windows and macOS for the card of a PC; a mounted boot
+partition is read by naming its directory. 'imagebuilder flash --list' lists
+devices.
+
+The secrets in node.yaml are masked unless --reveal, which prints the file as it
+is.`,
+		Example: `  imagebuilder node read /dev/sdb
+  imagebuilder node read '\\.\PhysicalDrive2' STATUS.TXT
+  imagebuilder node read /dev/disk4 --reveal > cabin-pi.yaml`,
+		Args:              cardArgs,
+		ValidArgsFunction: completeCardFiles,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := node.FileName
+			if len(args) == 2 {
+				name = args[1]
+			}
+			text, err := readCardFile(cmd.Context(), args[0], name, reveal)
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "print node.yaml as it is, with its secrets")
+	return cmd
+}
+
+func cardArgs(cmd *cobra.Command, args []string) error {
+	if len(args) < 1 || len(args) > 2 {
+		return usagef("'%s' takes a TARGET and perhaps a FILE; see '%s --help'", cmd.CommandPath(), cmd.CommandPath())
+	}
+	if len(args) == 2 && cardFile(args[1]) == "" {
+		return usagef("%q is none of %s", args[1], strings.Join(cardFiles, ", "))
+	}
+	return nil
+}
+
+// cardFile finds a file as FAT does: whatever the case.
+func cardFile(name string) string {
+	for _, f := range cardFiles {
+		if strings.EqualFold(f, name) {
+			return f
+		}
+	}
+	return ""
+}
+
+func completeCardFiles(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 1 {
+		return cardFiles, cobra.ShellCompDirectiveNoFileComp
+	}
+	return nil, cobra.ShellCompDirectiveDefault
+}
+
+func readCardFile(ctx context.Context, target, name string, reveal bool) ([]byte, error) {
+	name = cardFile(name)
+	card, err := flash.Read(ctx, target, name)
+	if err != nil {
+		return nil, err
+	}
+	data, there := card.Files[name]
+	switch {
+	case !there:
+		return nil, fmt.Errorf("%s: there is no %s on it", target, name)
+	case name == node.FileName && reveal:
+		return []byte(strings.TrimRight(string(data), "\n") + "\n"), nil
+	case name == node.FileName:
+		return maskedNode(target, data)
+	}
+	return []byte(plainText(data)), nil
+}
+
+// maskedNode is node.yaml without secrets. Where it cannot be read, nobody can
+// tell what of it is secret.
+func maskedNode(target string, data []byte) ([]byte, error) {
+	c, err := node.Load(node.FileName, data)
+	var fault *node.Error
+	switch {
+	case errors.As(err, &fault) && fault.Kind == node.Empty:
+		return nil, fmt.Errorf("%s: %w: it is no node yet; 'imagebuilder node write' makes it one", target, err)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w; --reveal prints it as it is", target, err)
+	}
+	return node.Marshal(fleet.Masked(c))
+}
+
+// plainText is a file made for Windows' editors and padded with blanks, as
+// terminals want it.
+func plainText(data []byte) string {
+	return strings.TrimRight(strings.ReplaceAll(string(data), "\r\n", "\n"), " \n\x00") + "\n"
+}
+
+func newNodeWrite() *cobra.Command {
+	return &cobra.Command{
+		Use:   "write TARGET FILE",
+		Short: "Make a card, or an image, the one of a node: write its node.yaml",
+		Long: `Check a node.yaml and write it in place onto a card, a disk, an image file, or
+the directory at which a boot partition is mounted. Nothing is mounted and
+nothing else changes. An image for another board than node.yaml names is
+refused. What is written to holds that node's secrets: treat it like a key.`,
+		Example: `  imagebuilder node write /dev/sdb cabin-pi.yaml
+  imagebuilder node write '\\.\PhysicalDrive2' cabin-pi.yaml`,
+		Args: exactArgs("TARGET", "FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error { return runPersonalize(cmd, args[0], args[1]) },
+	}
+}
+
+// cardStatus is what a card tells of itself.
+type cardStatus struct {
+	Board        string `json:"board"`
+	ImageVersion string `json:"imageVersion"`
+	Kernel       string `json:"kernel"`
+	Node         string `json:"node,omitempty"`
+	Site         string `json:"site,omitempty"`
+	Role         string `json:"role,omitempty"`
+	Sealed       bool   `json:"sealed"`
+	Fault        string `json:"fault,omitempty"` // of node.yaml
+	Status       string `json:"status"`          // the text of STATUS.TXT
+}
+
+func newNodeStatus() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status TARGET",
+		Short: "Tell from a card how far its node came",
+		Long: `Tell what a card, a disk or an image is, which node, and how its last start went:
+the node writes that to its boot partition. Nothing is mounted, nothing changes.`,
+		Example: `  imagebuilder node status /dev/sdb
+  imagebuilder node status '\\.\PhysicalDrive2' --json`,
+		Args: exactArgs("TARGET"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			card, err := flash.Read(cmd.Context(), args[0], node.FileName, node.StatusFile)
+			if err != nil {
+				return err
+			}
+			s := statusOf(card)
+			if asJSON {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetIndent("", "  ")
+				return enc.Encode(s)
+			}
+			return printCardStatus(cmd, s)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func statusOf(card *flash.Card) cardStatus {
+	s := cardStatus{Board: card.Label.Board, ImageVersion: card.Label.ImageVersion, Kernel: card.Label.Kernel,
+		Status: plainText(card.Files[node.StatusFile])}
+	c, err := node.Load(node.FileName, card.Files[node.FileName])
+	if err != nil {
+		s.Fault = err.Error()
+		return s
+	}
+	s.Node, s.Site, s.Role, s.Sealed = c.Node, c.Site, string(c.Role), c.Sealed
+	return s
+}
+
+func printCardStatus(cmd *cobra.Command, s cardStatus) error {
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "board\t%s\nimage\t%s, kernel %s\n", s.Board, s.ImageVersion, s.Kernel)
+	switch {
+	case s.Fault != "":
+		fmt.Fprintf(w, "node\tnone: %s\n", s.Fault)
+	case s.Sealed:
+		fmt.Fprintf(w, "node\t%s, site %s, role %s; it has joined, no secrets are left here\n", s.Node, s.Site, s.Role)
+	default:
+		fmt.Fprintf(w, "node\t%s, site %s, role %s; its secrets are on it\n", s.Node, s.Site, s.Role)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "\n%s", s.Status)
+	return err
+}
