@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -233,19 +234,18 @@ type labResult struct {
 
 // live brings the machines to life, and tries what was asked for.
 func (f *labFlags) live(cmd *cobra.Command, l *lab.Lab, r *labResult) error {
-	if err := f.watch(cmd, l, func() error { return l.Bring(cmd.Context()) }); err != nil {
+	tell := &teller{lab: l, out: cmd.ErrOrStderr(), quiet: f.quiet, began: time.Now(), told: map[string]string{}}
+	if err := tell.during(func() error { return l.Bring(cmd.Context()) }); err != nil {
 		return err
 	}
 	r.Nodes = l.Rows()
-	for _, try := range f.trials(cmd, l) {
-		err := f.watch(cmd, l, func() error {
-			t, err := try()
-			if t != nil {
-				r.Trials = append(r.Trials, t)
-			}
+	if f.cutSite != "" {
+		if err := r.try(tell, "cut "+f.cutSite+" off", func() (*lab.Trial, error) { return l.CutSite(cmd.Context(), f.cutSite) }); err != nil {
 			return err
-		})
-		if err != nil {
+		}
+	}
+	if f.plug != "" {
+		if err := r.try(tell, "pull the plug of "+f.plug, func() (*lab.Trial, error) { return l.PullPlug(cmd.Context(), f.plug) }); err != nil {
 			return err
 		}
 	}
@@ -262,35 +262,55 @@ func (f *labFlags) live(cmd *cobra.Command, l *lab.Lab, r *labResult) error {
 	return nil
 }
 
-func (f *labFlags) trials(cmd *cobra.Command, l *lab.Lab) (out []func() (*lab.Trial, error)) {
-	if f.cutSite != "" {
-		out = append(out, func() (*lab.Trial, error) { return l.CutSite(cmd.Context(), f.cutSite) })
-	}
-	if f.plug != "" {
-		out = append(out, func() (*lab.Trial, error) { return l.PullPlug(cmd.Context(), f.plug) })
-	}
-	return out
+func (r *labResult) try(tell *teller, what string, do func() (*lab.Trial, error)) error {
+	tell.line(what)
+	return tell.during(func() error {
+		t, err := do()
+		if t != nil {
+			r.Trials = append(r.Trials, t)
+		}
+		return err
+	})
 }
 
-// watch tells what the nodes say while something is done.
-func (f *labFlags) watch(cmd *cobra.Command, l *lab.Lab, do func() error) error {
+// teller tells what the nodes say, each thing once.
+type teller struct {
+	lab   *lab.Lab
+	out   io.Writer
+	quiet bool
+	began time.Time
+	told  map[string]string
+}
+
+func (t *teller) line(text string) {
+	if !t.quiet {
+		fmt.Fprintf(t.out, "%6s  %s\n", time.Since(t.began).Round(time.Second), text)
+	}
+}
+
+// during tells while something is done.
+func (t *teller) during(do func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- do() }()
-	began, told := time.Now(), map[string]string{}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case err := <-done:
+			t.news()
 			return err
 		case <-tick.C:
+			t.news()
 		}
-		for _, r := range l.Rows() {
-			line := fmt.Sprintf("%-12s %-14s %s", r.Node, r.State, r.Says)
-			if !f.quiet && told[r.Node] != line && (r.State != lab.Off || r.Says != "") {
-				told[r.Node] = line
-				fmt.Fprintf(cmd.ErrOrStderr(), "%6s  %s\n", time.Since(began).Round(time.Second), line)
-			}
+	}
+}
+
+func (t *teller) news() {
+	for _, r := range t.lab.Rows() {
+		text := fmt.Sprintf("%-12s %-14s %s", r.Node, r.State, r.Says)
+		if t.told[r.Node] != text && (r.State != lab.Off || r.Says != "" || t.told[r.Node] != "") {
+			t.told[r.Node] = text
+			t.line(strings.TrimRight(text, " "))
 		}
 	}
 }
