@@ -8,6 +8,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/lock"
 	"github.com/going-mobile/imagebuilder/image/manifest"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/image/provenance"
@@ -98,7 +99,7 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, s *slotRoot, v *volume,
 			Board: p.opt.Board.Name, Arch: p.opt.Board.Arch, ID: contract.ImageID(p.opt.Board.Name), Version: version,
 			Size: v.layout.Size, SHA256: v.bmap.SHA256,
 		},
-		Packages: packageList(pkgs, s.tree), Components: []manifest.Component{},
+		Packages: packageList(pkgs, in.lock, s.tree), Components: []manifest.Component{},
 		Warnings: append(in.warnings, s.warnings...),
 	}
 	for i, part := range v.layout.Partitions {
@@ -127,8 +128,11 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, s *slotRoot, v *volume,
 
 // packageList tells of every package how much of it is in the image: files
 // carry the name of their package as their source.
-func packageList(pkgs []*deb.Package, root *tree.Tree) []manifest.Package {
-	size := map[string]int64{}
+func packageList(pkgs []*deb.Package, l *lock.Lock, root *tree.Tree) []manifest.Package {
+	suite, size := map[string]string{}, map[string]int64{}
+	for _, pkg := range l.Packages {
+		suite[pkg.Name] = pkg.Suite
+	}
 	for n := range root.Walk() {
 		size[n.Source] += n.Size()
 	}
@@ -137,7 +141,7 @@ func packageList(pkgs []*deb.Package, root *tree.Tree) []manifest.Package {
 		source, sourceVersion := pkg.Origin()
 		list = append(list, manifest.Package{
 			Name: pkg.Name, Version: pkg.Version, Arch: pkg.Architecture, SHA256: pkg.SHA256,
-			Source: source, SourceVersion: sourceVersion, Size: size[pkg.Name+" "+pkg.Version],
+			Source: source, SourceVersion: sourceVersion, Suite: suite[pkg.Name], Size: size[pkg.Name+" "+pkg.Version],
 		})
 	}
 	return list

@@ -11,6 +11,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/image/payload"
+	"github.com/going-mobile/imagebuilder/image/suites"
 )
 
 // plan is what the board and the options ask for, before any look at an
@@ -22,6 +23,9 @@ type plan struct {
 	packages, components []string
 	// accept joins the reasons of board, overlays and options.
 	accept map[string]string
+	// suites are those of the board's release, and some packages' own.
+	release []string
+	suites  []suites.Suite
 	// modules to keep, and kernel arguments.
 	modules, cmdline []string
 	prune            []string
@@ -54,12 +58,35 @@ func newPlan(opt Options) (*plan, error) {
 		p.prune = append(p.prune, o.Prune...)
 		maps.Copy(p.accept, o.AcceptUnmodelled)
 	}
+	if err := p.addSuites(); err != nil {
+		return nil, err
+	}
 	maps.Copy(p.accept, b.AcceptUnmodelled)
 	maps.Copy(p.accept, opt.Accept)
 	p.packages = sortedSet(p.packages)
 	p.components = sortedSet(p.components)
 	p.data, err = p.digest()
 	return p, err
+}
+
+// addSuites lets the packages of other suites in, from those.
+func (p *plan) addSuites() (err error) {
+	b := p.opt.Board
+	p.release = []string{b.Suite, b.Suite + "-updates", b.Suite + "-security"}
+	if p.suites, err = suites.Add(nil, "board "+b.Name, b.Suites, p.release); err != nil {
+		return err
+	}
+	for _, o := range p.overlays {
+		if p.suites, err = suites.Add(p.suites, "overlay "+o.Name, o.Suites, p.release); err != nil {
+			return err
+		}
+	}
+	for _, s := range p.suites {
+		for _, pkg := range s.Packages {
+			p.packages = append(p.packages, pkg+"/"+s.Name)
+		}
+	}
+	return nil
 }
 
 func sortedSet(list []string) []string {

@@ -85,12 +85,14 @@ func (p *plan) mirrors(in *inputs) (apt.Mirrors, error) {
 }
 
 func (p *plan) fromArchive(ctx context.Context, in *inputs, mirrors apt.Mirrors) error {
-	suite := p.opt.Board.Suite
-	var suites []apt.Suite
-	for _, name := range []string{suite, suite + "-updates", suite + "-security"} {
-		suites = append(suites, apt.Suite{Name: name, Mirrors: mirrors.For(name), Components: archiveComponents})
+	var all []apt.Suite
+	for _, name := range p.release {
+		all = append(all, apt.Suite{Name: name, Mirrors: mirrors.For(name), Components: archiveComponents})
 	}
-	archive, err := apt.Load(ctx, p.opt.Cache, suites, p.opt.Board.Arch, apt.Options{Now: p.opt.Now, AllowOlder: p.opt.AllowOlderIndex, Progress: p.opt.Progress})
+	for _, s := range p.suites {
+		all = append(all, apt.Suite{Name: s.Name, Mirrors: mirrors.For(s.Name), Components: archiveComponents, Only: s.Packages})
+	}
+	archive, err := apt.Load(ctx, p.opt.Cache, all, p.opt.Board.Arch, apt.Options{Now: p.opt.Now, AllowOlder: p.opt.AllowOlderIndex, Progress: p.opt.Progress})
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,10 @@ type Suite struct {
 	Name       string   // the directory below dists
 	Mirrors    []string // base URLs, the parents of dists and pool, tried in order
 	Components []string // such as main and non-free-firmware
+	// Only names the packages that are taken from this suite rather than from
+	// the others. Of what it has besides, only names that no other suite has can
+	// come in, as a dependency. nil is a suite like any other.
+	Only []string
 }
 
 // Release is what a suite's verified InRelease said.

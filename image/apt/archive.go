@@ -28,6 +28,7 @@ type Archive struct {
 // part is the index of one component of one suite.
 type part struct {
 	suite, component, arch string
+	only                   []string // see Suite.Only
 	mirrors                []string
 	entry                  *fetch.File // of the cache
 	file                   *os.File
@@ -62,11 +63,23 @@ func (a *Archive) Close() error {
 // Releases tells what the suites' signed indexes said, in the order asked for.
 func (a *Archive) Releases() []Release { return slices.Clone(a.releases) }
 
-// Versions returns every version of a package, the newest first; of equal
-// versions the one of the suite named first comes first.
+// Versions returns every version of a package that may be taken, the newest
+// first; of equal versions the one of the suite named first comes first.
 func (a *Archive) Versions(name string) ([]*Package, error) {
+	out, err := a.versions(name, func(p *part) bool { return p.only == nil || slices.Contains(p.only, name) })
+	if err != nil || len(out) > 0 {
+		return out, err
+	}
+	return a.versions(name, func(*part) bool { return true })
+}
+
+// versions looks for a package in some parts.
+func (a *Archive) versions(name string, in func(*part) bool) ([]*Package, error) {
 	var out []*Package
 	for i, p := range a.parts {
+		if !in(p) {
+			continue
+		}
 		for _, pos := range p.index.named(name) {
 			pkg, err := a.at(place{i, pos})
 			if err != nil {
@@ -84,23 +97,30 @@ func (a *Archive) Versions(name string) ([]*Package, error) {
 	return out, nil
 }
 
-// providing returns the names of the packages that provide a name, sorted.
+// providing returns the names of the packages that provide a name, sorted. A
+// suite for some packages must not settle what the others depend on.
 func (a *Archive) providing(name string) []string {
 	var out []string
 	for _, p := range a.parts {
 		for _, pos := range p.index.providers(name) {
-			out = append(out, string(p.index.name(p.index.packages[pos*packageSize:])))
+			offer := string(p.index.name(p.index.packages[pos*packageSize:]))
+			if p.only == nil || slices.Contains(p.only, offer) {
+				out = append(out, offer)
+			}
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
 }
 
-// essential returns the names of the packages marked Essential, sorted.
+// essential returns the names of the packages marked Essential, sorted. What is
+// so in a suite for some packages is another release's business.
 func (a *Archive) essential() []string {
 	var out []string
 	for _, p := range a.parts {
-		out = append(out, p.index.essential()...)
+		if p.only == nil {
+			out = append(out, p.index.essential()...)
+		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

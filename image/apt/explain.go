@@ -92,7 +92,8 @@ func (u *universe) explainRelation(s *state, cl clause, r Relation) (string, err
 	case p != nil && u.pins[r.Name].pinned():
 		return fmt.Sprintf("%s, but it is pinned by %s", r, u.pins[r.Name]), nil
 	case len(versions) > 0:
-		return fmt.Sprintf("%s, which only exists as %s", r, listVersions(versions)), nil
+		more, err := u.a.elsewhere(r)
+		return fmt.Sprintf("%s, which only exists as %s%s", r, listVersions(versions), more), err
 	case len(providers) > 0:
 		return fmt.Sprintf("%s, which is only provided without a fitting version by %s", r, listNames(providers)), nil
 	}
@@ -118,6 +119,18 @@ func (u *universe) explainWish(w wish, providers []*Package) (string, error) {
 		s += "; did you mean " + strings.Join(near, ", ") + "?"
 	}
 	return s, nil
+}
+
+// elsewhere tells of a version that would do, in a suite that is there for
+// other packages.
+func (a *Archive) elsewhere(r Relation) (string, error) {
+	all, err := a.versions(r.Name, func(p *part) bool { return p.only != nil && !slices.Contains(p.only, r.Name) })
+	for _, p := range all {
+		if r.admits(p.Version) {
+			return fmt.Sprintf("; %s has %s: name it there in suites:", p.Suite, p.Version), err
+		}
+	}
+	return "", err
 }
 
 func orNo(s string) string {

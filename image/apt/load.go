@@ -164,9 +164,9 @@ func (l *loader) notOlder(ctx context.Context, s Suite, rel *releaseFile) error 
 func (l *loader) components(ctx context.Context, s Suite, mirrors []string, rel *releaseFile) ([]*part, error) {
 	var parts []*part
 	for _, c := range s.Components {
-		parts = append(parts, &part{suite: s.Name, component: c, arch: l.arch, mirrors: mirrors})
+		parts = append(parts, &part{suite: s.Name, component: c, arch: l.arch, only: s.Only, mirrors: mirrors})
 		if rel.allApart {
-			parts = append(parts, &part{suite: s.Name, component: c, arch: "all", mirrors: mirrors})
+			parts = append(parts, &part{suite: s.Name, component: c, arch: "all", only: s.Only, mirrors: mirrors})
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)

@@ -448,3 +448,49 @@ func TestFilenameStaysInTheArchive(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherSuite: a suite for some packages gives these, and what nobody else
+// has of their dependencies; it changes nothing of what the others are.
+func TestOtherSuite(t *testing.T) {
+	a := fixture(t, "arm64", `
+		base 1; Essential: yes; Depends: mta
+		kmod 34
+		linux-image-arm64 6.12
+		linux-base 4.12
+		nullmailer 2; Provides: mta
+		# trixie-backports/main
+		base 2; Essential: yes
+		extra 1; Essential: yes
+		kmod 35
+		linux-base 4.17
+		linux-image-arm64 7.3; Depends: linux-image-7.3 (= 7.3)
+		linux-image-7.3 7.3; Pre-Depends: linux-base (>= 4.17~); Depends: kmod
+		newmailer 1; Provides: mta; Priority: required
+	`)
+	only := func(names ...string) {
+		a.parts[1].only = names
+	}
+	only("linux-image-arm64", "linux-base")
+	got, err := a.Resolve([]string{"linux-image-arm64/trixie-backports", "linux-base/trixie-backports"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "base 1, kmod 34, linux-base 4.17, linux-image-7.3 7.3, linux-image-arm64 7.3, nullmailer 2"; set(got) != want {
+		t.Errorf("%s, want %s", set(got), want)
+	}
+	only("linux-image-arm64")
+	_, err = a.Resolve([]string{"linux-image-arm64/trixie-backports"}, nil)
+	if want := "linux-base (>= 4.17~), which only exists as 4.12 in trixie/main; trixie-backports has 4.17: name it there in suites:"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+	only("kmodd")
+	_, err = a.Resolve([]string{"kmodd/trixie-backports"}, nil)
+	if err == nil || !strings.Contains(err.Error(), "did you mean kmod") || !strings.Contains(err.Error(), "trixie-backports") {
+		t.Errorf("a package that the suite does not have: %v", err)
+	}
+	only("nullmailer")
+	_, err = a.Resolve([]string{"nullmailer/trixie-backports"}, nil)
+	if err == nil || !strings.Contains(err.Error(), "nullmailer/trixie-backports: nullmailer only exists as 2 in trixie/main") {
+		t.Errorf("a package that another suite has: %v", err)
+	}
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+	"github.com/going-mobile/imagebuilder/image/suites"
 )
 
 // Firmware says how a board starts its kernel.
@@ -61,6 +62,8 @@ type Board struct {
 	Kernel Kernel `yaml:"kernel"`
 	// Packages this hardware needs besides its overlays'.
 	Packages []string `yaml:"packages"`
+	// Suites are for packages that Suite has too old, by name.
+	Suites []suites.Suite `yaml:"suites"`
 	// Overlays by name: the software of the node.
 	Overlays []string `yaml:"overlays"`
 	// Prune lists patterns of files this hardware never needs.
@@ -208,6 +211,9 @@ func (b *Board) problem(file string) (field, problem string) {
 		return "firmware", fmt.Sprintf("%q is not one of uefi, raspberrypi", b.Firmware)
 	case b.Suite == "":
 		return "suite", "is missing; name a Debian release such as trixie"
+	case strings.Contains(b.Suite, "-"):
+		release, _, _ := strings.Cut(b.Suite, "-")
+		return "suite", fmt.Sprintf("%s is no release: it has no security updates of its own; write suite: %s, and name packages of %s in suites:", b.Suite, release, b.Suite)
 	case len(b.Overlays) == 0:
 		return "overlays", "name at least one, such as base"
 	case b.Pi != nil && b.Firmware != RaspberryPi:
@@ -217,6 +223,9 @@ func (b *Board) problem(file string) (field, problem string) {
 	}
 	if problem := b.SecureBoot.problem(b.Firmware); problem != "" {
 		return "secureBoot", problem
+	}
+	if field, problem := suites.Problem(b.Suites); problem != "" {
+		return "suites." + field, problem
 	}
 	if field, problem := b.Kernel.problem(); problem != "" {
 		return "kernel." + field, problem

@@ -72,6 +72,8 @@ type Package struct {
 	Source        string `json:"source"`
 	SourceVersion string `json:"sourceVersion"`
 	SHA256        string `json:"sha256"`
+	// Suite of the archive that it came from, such as trixie-security.
+	Suite string `json:"suite,omitempty"`
 	// Size in bytes of its files that are in the image, uncompressed.
 	Size int64 `json:"size"`
 }

@@ -5,9 +5,14 @@ import (
 	"strings"
 )
 
-// PURL names the package as the purl specification's deb type does.
+// PURL names the package as the purl specification's deb type does, with the
+// suite as its qualifier distro.
 func (p Package) PURL() string {
-	return fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", purlEscape(p.Name), purlEscape(p.Version), p.Arch)
+	purl := fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", purlEscape(p.Name), purlEscape(p.Version), p.Arch)
+	if p.Suite != "" {
+		purl += "&distro=" + purlEscape(p.Suite)
+	}
+	return purl
 }
 
 // PURL names the component as the purl specification's generic type does.

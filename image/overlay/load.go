@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+	"github.com/going-mobile/imagebuilder/image/suites"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -26,7 +27,7 @@ func (l *loader) load(fsys fs.FS) (*Overlay, error) {
 	f := &l.file
 	l.out = &Overlay{
 		Name: l.name, Description: f.Description, Files: tree.New(),
-		Requires: f.Requires, Packages: f.Packages, Components: f.Components,
+		Requires: f.Requires, Packages: f.Packages, Components: f.Components, Suites: f.Suites,
 		Modules: f.Modules, ModulesLoad: f.ModulesLoad,
 		Enable: f.Enable, Disable: f.Disable, Mask: f.Mask,
 		Groups: f.Groups, Prune: f.Prune, Cmdline: f.Cmdline,
@@ -52,6 +53,9 @@ func (l *loader) checkScalars() error {
 	}
 	if l.file.Description == "" {
 		return l.doc.Errorf([]string{"description"}, "is missing: say in one line what the overlay is for")
+	}
+	if field, problem := suites.Problem(l.file.Suites); problem != "" {
+		return l.doc.Errorf(strings.Split("suites."+field, "."), "%s", problem)
 	}
 	for _, pkg := range slices.Sorted(maps.Keys(l.file.AcceptUnmodelled)) {
 		if strings.TrimSpace(l.file.AcceptUnmodelled[pkg]) == "" {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+	"github.com/going-mobile/imagebuilder/image/suites"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -35,6 +36,8 @@ type Overlay struct {
 	Requires   []string // names of overlays that come before this one
 	Packages   []string // Debian packages to install
 	Components []string // pinned things that are not Debian packages: k3s
+	// Suites are for packages that the board's release has too old.
+	Suites []suites.Suite
 	// Modules lists kernel modules to keep in the root besides the board's:
 	// names, globs, or directories ending in "/".
 	Modules     []string
@@ -80,6 +83,7 @@ type file struct {
 	Requires         []string          `yaml:"requires"`
 	Packages         []string          `yaml:"packages"`
 	Components       []string          `yaml:"components"`
+	Suites           []suites.Suite    `yaml:"suites"`
 	Modules          []string          `yaml:"modules"`
 	ModulesLoad      []string          `yaml:"modulesLoad"`
 	Enable           []string          `yaml:"enable"`

@@ -158,6 +158,7 @@ func TestLoadErrors(t *testing.T) {
 		{"link to nothing", head + "links: {/etc/g: \"\"}", `needs a target`},
 		{"persist outside etc", head + "etcPersist: [/var/lib]", `"/var/lib" is not below /etc`},
 		{"persist all of etc", head + "etcPersist: [/etc]", `"/etc" is not below /etc`},
+		{"suite without packages", head + "suites: [{name: forky, packages: []}]", `field "suites[0].packages": is missing`},
 		{"accept without reason", head + "acceptUnmodelled: {foo: \" \"}", `field "acceptUnmodelled.foo": needs the reason`},
 		{"program without mode", head, `o/files/usr/bin/p: is a program: give it a mode in overlay.yaml, modes: {/usr/bin/p: "0755"}`},
 		{"empty", "", "o/overlay.yaml: is empty"},

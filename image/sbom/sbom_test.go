@@ -132,6 +132,7 @@ func TestPURLsFollowTheSpecification(t *testing.T) {
 	m := example()
 	for _, c := range []struct{ got, want string }{
 		{m.Packages[0].PURL(), "pkg:deb/debian/g%2B%2B@4:14.2.0-1%2Bb1~x?arch=arm64"},
+		{manifest.Package{Name: "linux-base", Version: "4.17~bpo13+1", Arch: "all", Suite: "trixie-backports"}.PURL(), "pkg:deb/debian/linux-base@4.17~bpo13%2B1?arch=all&distro=trixie-backports"},
 		{m.Components[0].PURL(), "pkg:generic/k3s@v1.36.4%2Bk3s1?download_url=https:%2F%2Fexample.org%2Fk3s%2520v%252B%2Fk3s%3Fx%3D1%26y"},
 		{m.Components[1].PURL(), "pkg:generic/tailscale@v1.102.5"},
 	} {
