@@ -40,7 +40,8 @@ type Finding struct {
 func Examine(ctx context.Context, h firstboot.Host) []Finding {
 	p := &patient{Host: h}
 	p.release = strings.TrimSpace(p.text("/proc/sys/kernel/osrelease"))
-	p.config = kernelConfig(p.text("/boot/config-" + p.release))
+	// Where Debian's kernels have it: up to 6.12 and from 7.x on.
+	p.config = kernelConfig(p.text("/boot/config-"+p.release) + p.text("/usr/lib/modules/"+p.release+"/config"))
 	p.kernel()
 	p.system()
 	p.longhorn(ctx)

@@ -97,6 +97,23 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
+// TestConfigBesideTheModules: there Debian's kernels have it from 7.x on.
+func TestConfigBesideTheModules(t *testing.T) {
+	root, h := healthy(t)
+	old := filepath.Join(root, "boot/config-6.12.1")
+	config, err := os.ReadFile(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(old); err != nil {
+		t.Fatal(err)
+	}
+	write(t, root, "usr/lib/modules/6.12.1/config", string(config))
+	if found := doctor.Examine(context.Background(), h); !doctor.Fit(found) {
+		t.Error(doctor.Table(found))
+	}
+}
+
 // TestWarned is what may hurt Longhorn: told, and no reason to call the node
 // unfit.
 func TestWarned(t *testing.T) {

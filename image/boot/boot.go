@@ -178,7 +178,14 @@ func readAll(p string, c tree.Content) ([]byte, error) {
 	return b, nil
 }
 
-func (in Input) kernelPath() string { return "boot/vmlinuz-" + in.Kernel }
+// kernelPath is where Debian's kernels are: up to 6.12 and from 7.x on.
+func (in Input) kernelPath() string {
+	split := "usr/lib/modules/" + in.Kernel + "/vmlinuz"
+	if _, err := in.content(split, ""); err == nil {
+		return split
+	}
+	return "boot/vmlinuz-" + in.Kernel
+}
 
 func (in Input) kernel() ([]byte, error) {
 	return in.read(in.kernelPath(), "the kernel package brings it")

@@ -284,6 +284,25 @@ func TestCmdline(t *testing.T) {
 	}
 }
 
+// TestKernelBesideItsModules: there Debian's packages have it from 7.x on.
+func TestKernelBesideItsModules(t *testing.T) {
+	in := input(t)
+	want, err := in.kernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := in.Root.Get("boot/vmlinuz-" + kernelVersion)
+	in.Root.Remove(old.Path)
+	moved := old.Clone()
+	moved.Path = "usr/lib/modules/" + kernelVersion + "/vmlinuz"
+	if err := in.Root.Put(moved); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := in.kernel(); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
 func TestMissingInput(t *testing.T) {
 	for p, hint := range map[string]string{
 		"boot/vmlinuz-" + kernelVersion:                "kernel package",

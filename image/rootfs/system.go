@@ -118,14 +118,25 @@ var bootFiles = []string{
 	"usr/lib/u-boot/",
 }
 
+// ofKernel are the names of the same beside the modules of Debian's kernels from
+// 7.x on, and of symbols that nothing reads.
+var ofKernel = []string{"vmlinuz", "System.map", "dtb"}
+
+func isBootFile(name string) bool {
+	if inside, ok := strings.CutPrefix(name, "usr/lib/modules/"); ok {
+		_, file, _ := strings.Cut(inside, "/")
+		file, _, _ = strings.Cut(file, "/")
+		return slices.Contains(ofKernel, file)
+	}
+	return slices.ContainsFunc(bootFiles, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix) || name+"/" == prefix
+	})
+}
+
 // WithoutBootFiles returns t without the kernel image, device trees, microcode,
 // boot loaders and firmware of the boot partition.
 func WithoutBootFiles(t *tree.Tree) *tree.Tree {
 	rest := t.Clone()
-	rest.RemoveFunc(func(n *tree.Node) bool {
-		return slices.ContainsFunc(bootFiles, func(prefix string) bool {
-			return strings.HasPrefix(n.Path, prefix) || n.Path+"/" == prefix
-		})
-	})
+	rest.RemoveFunc(func(n *tree.Node) bool { return isBootFile(n.Path) })
 	return rest
 }

@@ -51,6 +51,11 @@ func TestASlotHasNoBootFiles(t *testing.T) {
 	before := treeOf(t, `
 		boot/vmlinuz-6.12: kernel
 		boot/config-6.12: config
+		usr/lib/modules/7.3/vmlinuz: kernel
+		usr/lib/modules/7.3/System.map: symbols
+		usr/lib/modules/7.3/config: config
+		usr/lib/modules/7.3/dtb/broadcom/bcm2712.dtb: dtb
+		usr/lib/modules/7.3/kernel/dtb.ko: module
 		usr/lib/u-boot/rpi_4/u-boot.bin: u-boot
 		usr/lib/linux-image-6.12/broadcom/bcm2711.dtb: dtb
 		usr/lib/systemd/boot/efi/linuxx64.efi.stub: stub
@@ -59,11 +64,11 @@ func TestASlotHasNoBootFiles(t *testing.T) {
 		usr/lib/raspi-firmware/start4.elf: start`)
 	full := dump(before)
 	tr := WithoutBootFiles(before)
-	wantTree(t, tr, "boot/config-6.12: config\n usr/lib/firmware/brcm/wifi.bin: wifi")
+	wantTree(t, tr, "boot/config-6.12: config\n usr/lib/firmware/brcm/wifi.bin: wifi\n usr/lib/modules/7.3/config: config\n usr/lib/modules/7.3/kernel/dtb.ko: module")
 	if dump(before) != full {
 		t.Error("the tree it came from was changed")
 	}
-	for _, dir := range []string{"usr/lib/u-boot", "usr/lib/raspi-firmware", "usr/lib/linux-image-6.12"} {
+	for _, dir := range []string{"usr/lib/u-boot", "usr/lib/raspi-firmware", "usr/lib/linux-image-6.12", "usr/lib/modules/7.3/dtb"} {
 		if tr.Get(dir) != nil {
 			t.Errorf("/%s is left over", dir)
 		}
