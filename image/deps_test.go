@@ -52,6 +52,8 @@ var leaves = map[string][]string{
 	"image/card":            {"firstboot/node", "image/flash", "image/fleet", "image/mint"},
 	"image/kubeconfig":      {"image/clusterca"},
 	"image/control":         {"firstboot/secret", "image/fleet", "image/headscale", "image/mint"},
+	"image/kube":            {"image/clusterca"},
+	"image/replace":         {"firstboot/node", "image/fleet", "image/headscale", "image/kube", "image/mint"},
 	"image/label":           {"firstboot/contract", "image/board"},
 	"image/roster":          {"firstboot/node", "image/fleet", "image/headscale", "image/mint"},
 	"image/headscale":       {"firstboot/secret"},

@@ -43,6 +43,11 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 	if err := n.images(cmd, f, cards, quiet); err != nil {
 		return err
 	}
+	return writeAll(cmd, f, cards, quiet, opt)
+}
+
+// writeAll makes the keys, writes the cards and says what became of each.
+func writeAll(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card, quiet bool, opt flash.Options) (err error) {
 	var m *mint.Mint
 	if slices.ContainsFunc(cards, func(c card.Card) bool { return c.Node != f.Control() }) {
 		if m, err = openMint(f); err != nil {

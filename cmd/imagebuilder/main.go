@@ -96,7 +96,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.`,
 	root.AddCommand(
 		newBuild(), newInspect(), newVerify(), newRun(),
 		newBoards(), newComponents(), newCache(),
-		newPersonalize(), newFlash(), newNode(), newFleet(), newPlan(), newHeadscale(), newKey(), newLabel(), newStatus(), newLab(), newKubeconfig(), newVersion(),
+		newPersonalize(), newFlash(), newNode(), newFleet(), newPlan(), newHeadscale(), newKey(), newLabel(), newStatus(), newReplace(), newLab(), newKubeconfig(), newVersion(),
 	)
 	root.InitDefaultCompletionCmd()
 	root.SetHelpCommand(newHelp())

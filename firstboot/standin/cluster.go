@@ -11,7 +11,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -36,11 +35,14 @@ type welcome struct {
 	Cluster    string
 	Credential string
 	Nodes      map[string]*member
+	Passwords  map[string]string
 }
 
 type member struct {
 	hello
 	Seen time.Time
+	// Going is when it was deleted: a voter stays until etcd has let it go.
+	Going time.Time
 	// Patched labels and annotations.
 	Metadata metadata
 }
@@ -59,10 +61,13 @@ type cluster struct {
 	ID         string
 	Credential string
 	Nodes      map[string]*member
+	// Passwords are the Secrets NAME.node-password.k3s of kube-system.
+	Passwords map[string]string
 
 	token, agentToken string
 	noAPI             bool
 	ca                []byte
+	clients           *x509.CertPool // whose administrators the API takes
 }
 
 func random() string {
@@ -80,7 +85,7 @@ func (n *self) startServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &cluster{file: at(filepath.Join(n.data, "server/db/standin.json")), Nodes: map[string]*member{}, token: n.token, agentToken: agentToken, noAPI: n.on("disable-apiserver")}
+	c := &cluster{file: at(filepath.Join(n.data, "server/db/standin.json")), Nodes: map[string]*member{}, Passwords: map[string]string{}, token: n.token, agentToken: agentToken, noAPI: n.on("disable-apiserver")}
 	b, err := os.ReadFile(c.file)
 	switch {
 	case err == nil:
@@ -106,13 +111,15 @@ func (n *self) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.cluster.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})
-	l, err := tls.Listen("tcp", ":6443", &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert})
+	if n.cluster.ca, n.cluster.clients, err = n.authorities(cert); err != nil {
+		return err
+	}
+	l, err := tls.Listen("tcp", ":"+n.port(), &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert})
 	if err != nil {
 		return err
 	}
 	srv := &http.Server{Handler: troubled(n.cluster.handler()), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 10 * time.Second}
-	etcd, err := net.Listen("tcp", "127.0.0.1:2381")
+	etcd, err := net.Listen("tcp", n.metrics())
 	if err != nil {
 		return err
 	}
@@ -162,6 +169,8 @@ func (c *cluster) handler() http.Handler {
 	mux.HandleFunc("PATCH /api/v1/nodes/{name}", c.api(c.patch))
 	mux.HandleFunc("DELETE /api/v1/nodes/{name}", c.api(c.remove))
 	mux.HandleFunc("GET /api/v1/nodes", c.api(c.nodes))
+	mux.HandleFunc("GET "+passwordPath, c.api(c.password))
+	mux.HandleFunc("DELETE "+passwordPath, c.api(c.forgetPassword))
 	return mux
 }
 
@@ -169,8 +178,13 @@ func bearer(r *http.Request) string {
 	return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 }
 
-// holds reports whether a request came with the cluster's own certificate.
+// holds reports whether a request came with the cluster's own certificate, or
+// with one of an administrator that the cluster's authority signed, as the API
+// server's --client-ca-file has it.
 func (c *cluster) holds(r *http.Request) bool {
+	if c.clients != nil && administrator(r.TLS.PeerCertificates, c.clients) {
+		return true
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	own, err := tls.X509KeyPair([]byte(c.Credential), []byte(c.Credential))
@@ -184,6 +198,8 @@ func (c *cluster) api(h http.HandlerFunc) http.HandlerFunc {
 		switch {
 		case c.noAPI:
 			http.Error(w, "apiserver disabled", http.StatusServiceUnavailable)
+		case failure() == "quorum":
+			http.Error(w, "[-]etcd failed: etcdserver: request timed out", http.StatusInternalServerError)
 		case !c.holds(r):
 			http.Error(w, "401 Unauthorized", http.StatusUnauthorized)
 		default:
@@ -212,7 +228,8 @@ func (c *cluster) join(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not a member of a cluster yet", http.StatusServiceUnavailable)
 		return
 	}
-	if have := c.Nodes[h.Name]; have != nil && have.Password != h.Password {
+	c.sweep()
+	if have, known := c.Passwords[h.Name]; known && have != h.Password {
 		http.Error(w, "Node password rejected, duplicate hostname or contents of '/etc/rancher/node/password' may not match server node-passwd entry", http.StatusForbidden)
 		return
 	}
@@ -221,16 +238,16 @@ func (c *cluster) join(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	_ = json.NewEncoder(w).Encode(welcome{c.ID, c.Credential, c.Nodes})
+	_ = json.NewEncoder(w).Encode(welcome{c.ID, c.Credential, c.Nodes, c.Passwords})
 }
 
 // greet keeps what was patched.
 func (c *cluster) greet(h hello) {
 	m := &member{hello: h, Seen: time.Now()}
 	if have := c.Nodes[h.Name]; have != nil {
-		m.Metadata = have.Metadata
+		m.Metadata, m.Going = have.Metadata, have.Going
 	}
-	c.Nodes[h.Name] = m
+	c.Nodes[h.Name], c.Passwords[h.Name] = m, h.Password
 }
 
 // member reports whether this server belongs to a cluster.
@@ -251,6 +268,7 @@ func (c *cluster) adopt(w welcome) error {
 	for name, m := range w.Nodes {
 		if have := c.Nodes[name]; have == nil || have.Seen.Before(m.Seen) {
 			c.Nodes[name] = m
+			c.Passwords[name] = w.Passwords[name]
 		}
 	}
 	return c.saveLocked()
@@ -263,7 +281,7 @@ func (c *cluster) save() error {
 }
 
 func (c *cluster) saveLocked() error {
-	b, err := json.Marshal(map[string]any{"ID": c.ID, "Credential": c.Credential, "Nodes": c.Nodes})
+	b, err := json.Marshal(map[string]any{"ID": c.ID, "Credential": c.Credential, "Nodes": c.Nodes, "Passwords": c.Passwords})
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,8 @@
 // (exits at once), "ready" (never becomes ready), "flag" (complains like k3s
 // about a flag), "crash" (exits when it has become ready, as k3s does that
 // loses its lease), "hang" (takes questions and answers none), "slow" (answers
-// after four seconds, as k3s did on an etcd whose disk was busy).
+// after four seconds, as k3s did on an etcd whose disk was busy), "quorum" (the
+// API answers that etcd does not).
 package main
 
 import (

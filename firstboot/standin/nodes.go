@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -44,12 +45,31 @@ func merged(all ...map[string]string) map[string]string {
 func (c *cluster) node(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.sweep()
 	m := c.Nodes[r.PathValue("name")]
 	if m == nil {
-		http.Error(w, fmt.Sprintf("nodes %q not found", r.PathValue("name")), http.StatusNotFound)
+		notFound(w, "nodes", r.PathValue("name"))
 		return
 	}
 	_ = json.NewEncoder(w).Encode(m.object())
+}
+
+// letGo is how long etcd takes to let a deleted voter go. Until then its Node
+// stays, as k3s' controller holds it by a finalizer.
+const letGo = time.Second
+
+// sweep ends what was deleted.
+func (c *cluster) sweep() {
+	for name, m := range c.Nodes {
+		if !m.Going.IsZero() && time.Since(m.Going) > letGo {
+			c.drop(name)
+		}
+	}
+}
+
+func (c *cluster) drop(name string) {
+	delete(c.Nodes, name)
+	delete(c.Passwords, name)
 }
 
 // remove forgets a node and its password. It does not tell the other servers:
@@ -57,22 +77,80 @@ func (c *cluster) node(w http.ResponseWriter, r *http.Request) {
 func (c *cluster) remove(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.Nodes, r.PathValue("name"))
+	c.sweep()
+	name := r.PathValue("name")
+	m := c.Nodes[name]
+	switch {
+	case m == nil:
+		notFound(w, "nodes", name)
+		return
+	case m.Role == "agent":
+		c.drop(name)
+	case m.Going.IsZero():
+		m.Going = time.Now()
+	}
+	c.saved(w, m.object())
+}
+
+// saved answers with what was changed, once it is kept.
+func (c *cluster) saved(w http.ResponseWriter, object any) {
 	if err := c.saveLocked(); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	fmt.Fprintf(w, "node %q deleted\n", r.PathValue("name"))
+	_ = json.NewEncoder(w).Encode(object)
 }
 
 func (c *cluster) nodes(w http.ResponseWriter, _ *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.sweep()
 	items := []any{}
 	for _, m := range c.Nodes {
 		items = append(items, m.object())
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "v1", "kind": "NodeList", "items": items})
+}
+
+// passwordPath is that of the one kind of Secret there is.
+const passwordPath = "/api/v1/namespaces/kube-system/secrets/{secret}"
+
+const passwordSuffix = ".node-password.k3s"
+
+// password answers without what is in it, which nobody asks for.
+func (c *cluster) password(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sweep()
+	name := r.PathValue("secret")
+	if _, ok := c.Passwords[strings.TrimSuffix(name, passwordSuffix)]; !ok {
+		notFound(w, "secrets", name)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": name, "namespace": "kube-system"}})
+}
+
+func (c *cluster) forgetPassword(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := r.PathValue("secret")
+	node := strings.TrimSuffix(name, passwordSuffix)
+	if _, ok := c.Passwords[node]; !ok {
+		notFound(w, "secrets", name)
+		return
+	}
+	delete(c.Passwords, node)
+	c.saved(w, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Success"})
+}
+
+// notFound is the API's answer, a Status.
+func notFound(w http.ResponseWriter, kind, name string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusNotFound)
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "NotFound", "code": http.StatusNotFound,
+		"message": fmt.Sprintf("%s %q not found", kind, name),
+	})
 }
 
 // object is the node as core/v1 writes it, as far as anybody asks.
@@ -82,11 +160,15 @@ func (m *member) object() map[string]any {
 	if time.Since(m.Seen) > 20*time.Second {
 		status, message = "Unknown", "stand-in stopped posting node status"
 	}
+	meta := map[string]any{"name": m.Name, "labels": merged(m.Labels, m.Metadata.Labels),
+		"annotations": merged(m.Metadata.Annotations, map[string]string{"k3s.io/node-args": string(args)})}
+	if !m.Going.IsZero() {
+		meta["deletionTimestamp"] = m.Going.UTC().Format(time.RFC3339)
+	}
 	return map[string]any{
 		"apiVersion": "v1", "kind": "Node",
-		"metadata": map[string]any{"name": m.Name, "labels": merged(m.Labels, m.Metadata.Labels),
-			"annotations": merged(m.Metadata.Annotations, map[string]string{"k3s.io/node-args": string(args)})},
-		"spec": map[string]any{"taints": m.Taints},
+		"metadata": meta,
+		"spec":     map[string]any{"taints": m.Taints},
 		"status": map[string]any{
 			"addresses":  []any{map[string]any{"type": "InternalIP", "address": m.IP}},
 			"conditions": []any{map[string]any{"type": "Ready", "status": status, "message": message}},

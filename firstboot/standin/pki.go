@@ -12,24 +12,34 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"gopkg.in/yaml.v3"
 )
 
-// issue signs a certificate with its own key and returns both as PEM.
-func issue(t *x509.Certificate) (string, error) {
+// issue makes a certificate that signs itself and returns it with its key as PEM.
+func issue(t *x509.Certificate) (string, error) { return issueBy(t, tls.Certificate{}) }
+
+// issueBy is issue with another's signature, if there is one.
+func issueBy(t *x509.Certificate, by tls.Certificate) (string, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return "", err
 	}
 	t.SerialNumber, t.NotAfter, t.BasicConstraintsValid = big.NewInt(1), time.Now().AddDate(10, 0, 0), true
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	parent, signer := t, any(key)
+	if by.PrivateKey != nil {
+		parent, signer = by.Leaf, by.PrivateKey
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, parent, key.Public(), signer)
 	if err != nil {
 		return "", err
 	}
@@ -48,7 +58,11 @@ func (n *self) certificate() (tls.Certificate, error) {
 	if b, err := os.ReadFile(name); err == nil {
 		return tls.X509KeyPair(b, b)
 	}
-	t := &x509.Certificate{Subject: pkix.Name{CommonName: "k3s stand-in"}, IsCA: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(n.one("node-ip"))}}
+	by, err := n.authority(serverCA)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	t := &x509.Certificate{Subject: pkix.Name{CommonName: "k3s stand-in"}, IsCA: by.PrivateKey == nil, DNSNames: []string{"kubernetes", "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(n.one("node-ip"))}}
 	for _, san := range n.settings["tls-san"] {
 		if ip := net.ParseIP(san); ip != nil {
 			t.IPAddresses = append(t.IPAddresses, ip)
@@ -56,7 +70,7 @@ func (n *self) certificate() (tls.Certificate, error) {
 		}
 		t.DNSNames = append(t.DNSNames, san)
 	}
-	both, err := issue(t)
+	both, err := issueBy(t, by)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -64,6 +78,53 @@ func (n *self) certificate() (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	return tls.X509KeyPair([]byte(both), []byte(both))
+}
+
+// The authorities that k3s takes where they are there before its first start
+// (docs.k3s.io, "k3s certificate"). Without them the stand-in has none: its
+// certificate is one of its own.
+const (
+	serverCA = "server-ca"
+	clientCA = "client-ca"
+)
+
+func (n *self) tlsFile(name string) string { return at(filepath.Join(n.data, "server/tls", name)) }
+
+// authority is empty where there is none.
+func (n *self) authority(name string) (tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(n.tlsFile(name+".crt"), n.tlsFile(name+".key"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return tls.Certificate{}, nil
+	}
+	return pair, err
+}
+
+// authorities returns what clients trust, and whose certificates the API takes.
+func (n *self) authorities(own tls.Certificate) (ca []byte, clients *x509.CertPool, err error) {
+	ca, err = os.ReadFile(n.tlsFile(serverCA + ".crt"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]}), nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := os.ReadFile(n.tlsFile(clientCA + ".crt"))
+	clients = x509.NewCertPool()
+	clients.AppendCertsFromPEM(text)
+	return ca, clients, err
+}
+
+// administrator reports whether a chain is that of a client in system:masters.
+func administrator(chain []*x509.Certificate, by *x509.CertPool) bool {
+	if len(chain) == 0 || !slices.Contains(chain[0].Subject.Organization, "system:masters") {
+		return false
+	}
+	opt := x509.VerifyOptions{Roots: by, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	for _, c := range chain[1:] {
+		opt.Intermediates.AddCert(c)
+	}
+	_, err := chain[0].Verify(opt)
+	return err == nil
 }
 
 func put(name string, data []byte) error {
@@ -96,7 +157,7 @@ func (n *self) writeKubeconfigs(ctx context.Context, server, credential string) 
 		return nil
 	}
 	return writeKubeconfig("/etc/rancher/k3s/k3s.yaml",
-		map[string]any{"server": "https://127.0.0.1:6443", "certificate-authority-data": n.cluster.ca}, // JSON writes bytes in base64
+		map[string]any{"server": "https://" + net.JoinHostPort("127.0.0.1", n.port()), "certificate-authority-data": n.cluster.ca}, // JSON writes bytes in base64
 		map[string]any{"client-certificate-data": []byte(credential), "client-key-data": []byte(credential)})
 }
 

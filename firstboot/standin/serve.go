@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,7 +113,7 @@ func (n *self) upstreams() []string {
 		}
 	}
 	if n.cluster != nil && n.cluster.member() {
-		add(address(n.one("node-ip")))
+		add(n.own())
 	}
 	add(strings.TrimSuffix(n.one("server"), "/"))
 	for _, ip := range n.servers {
@@ -121,7 +122,28 @@ func (n *self) upstreams() []string {
 	return out
 }
 
-func address(ip string) string { return "https://" + net.JoinHostPort(ip, "6443") }
+const (
+	apiPort     = "6443"
+	etcdMetrics = "127.0.0.1:2381"
+)
+
+func address(ip string) string { return "https://" + net.JoinHostPort(ip, apiPort) }
+
+// own is this server's address. Nobody else is told of another port than the
+// usual one, which is for tests that share a machine.
+func (n *self) own() string { return "https://" + net.JoinHostPort(n.one("node-ip"), n.port()) }
+
+func (n *self) port() string { return cmp.Or(n.one("https-listen-port"), apiPort) }
+
+// metrics is where etcd says whether it votes.
+func (n *self) metrics() string {
+	for _, arg := range n.settings["etcd-arg"] {
+		if at, ok := strings.CutPrefix(arg, "listen-metrics-urls=http://"); ok {
+			return at
+		}
+	}
+	return etcdMetrics
+}
 
 // live joins, then tells the server again and again. k3s gives up where the
 // token is wrong and systemd starts it again; so does this.
@@ -184,7 +206,7 @@ func (n *self) beat(ctx context.Context) error {
 
 // hasAPI tells a server from a witness, which is itself.
 func (n *self) hasAPI(server string) bool {
-	return !n.on("disable-apiserver") || server != address(n.one("node-ip"))
+	return !n.on("disable-apiserver") || server != n.own()
 }
 
 // hear takes over what a server says. The first one with an API becomes the

@@ -22,6 +22,9 @@ type Card struct {
 	Node   string
 	Image  string // raw or compressed
 	Target string // a device, or a file
+	// Joins makes a card that joins the cluster that there is and never creates
+	// one, whatever the fleet's file says: it takes a dead node's place.
+	Joins bool
 }
 
 // Written is a card that was.
@@ -36,6 +39,9 @@ func Write(ctx context.Context, f *fleet.Fleet, m *mint.Mint, c Card, opt flash.
 	cfg, err := f.Config(c.Node)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", c.Node, err)
+	}
+	if c.Joins {
+		cfg.K3s.Init, cfg.K3s.CA = false, nil // a server gets the authorities from those that live
 	}
 	if cfg.Control != nil {
 		result, err := write(ctx, cfg, c, opt)

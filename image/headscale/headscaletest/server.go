@@ -181,6 +181,21 @@ func (s *Server) Register(name string) {
 	s.exec("auth", "register", "--user", "fleet", "--auth-id", id)
 }
 
+// Tag gives a listed node the tags of a key that it would have joined with. The
+// server's policy must know them.
+func (s *Server) Tag(name string, tags ...string) {
+	s.t.Helper()
+	nodes, err := s.Client.Nodes(context.Background())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, n := range nodes {
+		if n.Name == name {
+			s.exec("nodes", "tag", "-i", string(n.ID), "-t", strings.Join(tags, ","))
+		}
+	}
+}
+
 // Data is the directory with its database and keys.
 func (s *Server) Data() string { return s.dir }
 

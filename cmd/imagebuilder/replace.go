@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/going-mobile/imagebuilder/image/card"
+	"github.com/going-mobile/imagebuilder/image/flash"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/replace"
+)
+
+const replaceHelp = `Make a card that takes the place of a node that is dead. What the dead one left
+behind is removed first, or the new one would be turned away: Kubernetes' node
+(by which k3s takes a server out of etcd, too), the Secret with the password of
+its name, and the member of the tailnet. Then a key is made and the card written,
+as by "flash --node". It joins the cluster that there is and never creates one,
+whichever node it replaces.
+
+Before anything is removed it is shown and, unless --yes, asked for. A node that
+Headscale calls online is not replaced: switch it off first. If the command fails
+on its way, do it again: what is done is left out.
+
+The cluster's API is opened with a certificate made at home, at the names and
+addresses of the other servers in the tailnet. Where the cluster's authorities are
+not the fleet's, kubectl has to do that part; the command says how.`
+
+// replaceFlags are those of "replace".
+type replaceFlags struct {
+	cards nodeCards
+	opt   replace.Options
+	flash flash.Options
+	quiet bool
+}
+
+func newReplace() *cobra.Command {
+	var r replaceFlags
+	cmd := &cobra.Command{
+		Use:   "replace NODE [DEVICE]",
+		Short: "Make a card that takes a dead node's place",
+		Long:  replaceHelp,
+		Example: `  imagebuilder replace cabin-pi
+  imagebuilder replace cabin-pi /dev/sdb --yes
+  imagebuilder replace cabin-pi /dev/sdb --even-if-online   # it was switched off a minute ago`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
+	}
+	fleetFlag(cmd, &r.cards.fleet)
+	cmd.Flags().StringVar(&r.cards.image, "image", "", "write this image instead of building one")
+	cmd.Flags().BoolVar(&r.cards.yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "replace a node that Headscale calls online")
+	cmd.Flags().BoolVar(&r.opt.ByHand, "cluster-done", false, "the cluster has forgotten the node by kubectl")
+	cmd.Flags().StringVar(&r.opt.API, "api", "", "HOST:PORT: where a server's API answers, if not where the tailnet leads")
+	cmd.Flags().BoolVar(&r.flash.Force, "force", false, "write to a built-in disk too")
+	cmd.Flags().BoolVarP(&r.quiet, "quiet", "q", false, "no progress")
+	return cmd
+}
+
+func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
+	f, err := loadFleet(r.cards.fleet)
+	if err != nil {
+		return err
+	}
+	client, err := connect(f)
+	if err != nil {
+		return err
+	}
+	leave, err := replace.Prepare(cmd.Context(), f, client, args[0], r.opt)
+	if err != nil {
+		return err
+	}
+	r.cards.names = args[:1]
+	cards, err := r.cards.cards(cmd, f, args[1:], r.flash.Force)
+	if err != nil {
+		return err
+	}
+	cards[0].Joins = true
+	if err := r.cards.images(cmd, f, cards, r.quiet); err != nil {
+		return err
+	}
+	if err := r.agree(cmd, leave, cards[0]); err != nil {
+		return err
+	}
+	return r.replace(cmd, f, leave, cards)
+}
+
+// agree shows what will be done.
+func (r *replaceFlags) agree(cmd *cobra.Command, leave *replace.Leave, c card.Card) error {
+	out := cmd.ErrOrStderr()
+	fmt.Fprintf(out, "To replace %s:\n", c.Node)
+	for i, s := range append(leave.Steps(), "write its card, of one that joins what there is, to "+c.Target) {
+		fmt.Fprintf(out, "  %d. %s\n", i+1, s)
+	}
+	if r.cards.yes {
+		return nil
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return usagef("nothing was done: say --yes")
+	}
+	fmt.Fprintf(out, "Type the node's name to do it: ")
+	answer := bufio.NewScanner(cmd.InOrStdin())
+	if !answer.Scan() || strings.TrimSpace(answer.Text()) != c.Node {
+		return fmt.Errorf("that is not %s: nothing was done", c.Node)
+	}
+	return nil
+}
+
+func (r *replaceFlags) replace(cmd *cobra.Command, f *fleet.Fleet, leave *replace.Leave, cards []card.Card) error {
+	name := cards[0].Node
+	if err := leave.Do(cmd.Context()); err != nil {
+		return fmt.Errorf("%s is not yet forgotten, do it again: %w", name, err)
+	}
+	if err := writeAll(cmd, f, cards, r.quiet, r.flash); err != nil {
+		return fmt.Errorf("the old %s is forgotten; do it again for its card: %w", name, err)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "replaced  %s; never switch the old one on again\n", name)
+	return err
+}

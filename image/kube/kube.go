@@ -1,0 +1,239 @@
+// Package kube is a small client of a cluster's API (kubernetes.io, "Kubernetes
+// API Concepts"): as much of it as taking a dead node out needs.
+//
+// It opens the API with a certificate that was made at home and believes no
+// server whose certificate the cluster's own authority has not signed. It never
+// retries, but waits for what it deleted to be gone.
+package kube
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/clusterca"
+)
+
+// Way is one on which a server may be reached.
+type Way struct {
+	Server  string // its name, for people
+	Address string // HOST:PORT
+}
+
+// Client talks to one server.
+type Client struct {
+	http *http.Client
+	way  Way
+}
+
+// certName is in the certificate of every k3s server (pkg/cluster/https.go),
+// whatever address leads to it.
+const certName = "kubernetes"
+
+// Access is whom the API believes, and whom the client.
+type Access struct {
+	CA    []byte // PEM, of the servers' certificates
+	Admin clusterca.Pair
+}
+
+// ErrSilent means that no server's API is ready.
+var ErrSilent = errors.New("the cluster's API answers at none of its servers")
+
+// readyTime is how long all ways together have.
+const readyTime = 15 * time.Second
+
+// Connect tries all ways at once and returns a client of the first server whose
+// API is ready.
+func Connect(ctx context.Context, a Access, ways []Way) (*Client, error) {
+	pair, err := tls.X509KeyPair(a.Admin.Cert, a.Admin.Key)
+	if err != nil {
+		return nil, err
+	}
+	trusted := x509.NewCertPool()
+	if !trusted.AppendCertsFromPEM(a.CA) {
+		return nil, errors.New("the cluster's authority is no certificate in PEM form")
+	}
+	conf := &tls.Config{RootCAs: trusted, Certificates: []tls.Certificate{pair}, ServerName: certName}
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	clients, faults := make([]*Client, len(ways)), make([]error, len(ways))
+	tried := make(chan int, len(ways))
+	for i, w := range ways {
+		clients[i] = &Client{&http.Client{Transport: &http.Transport{TLSClientConfig: conf}}, w}
+		go func() {
+			faults[i] = clients[i].ready(ctx)
+			tried <- i
+		}()
+	}
+	for range ways {
+		if i := <-tried; faults[i] == nil {
+			return clients[i], nil
+		}
+	}
+	return nil, fmt.Errorf("%w\n%w", ErrSilent, listed(ways, faults))
+}
+
+func listed(ways []Way, faults []error) error {
+	var out []error
+	for i, w := range ways {
+		out = append(out, fmt.Errorf("  %s at %s: %w", w.Server, w.Address, faults[i]))
+	}
+	return errors.Join(out...)
+}
+
+// Server names who answers.
+func (c *Client) Server() string { return c.way.Server }
+
+func (c *Client) ready(ctx context.Context) error {
+	found, err := c.call(ctx, http.MethodGet, "/readyz", nil)
+	if err == nil && !found {
+		return errors.New("it has no API")
+	}
+	return err
+}
+
+// Node is what is asked of one.
+type Node struct {
+	Ready bool
+	// Going says that it is deleted, and that something is yet to be done
+	// before it is gone.
+	Going bool
+}
+
+// Node looks for a node.
+func (c *Client) Node(ctx context.Context, name string) (n Node, found bool, err error) {
+	var raw struct {
+		Metadata struct {
+			DeletionTimestamp *time.Time `json:"deletionTimestamp"`
+		} `json:"metadata"`
+		Status struct {
+			Conditions []struct{ Type, Status string } `json:"conditions"`
+		} `json:"status"`
+	}
+	found, err = c.call(ctx, http.MethodGet, nodePath(name), &raw)
+	for _, condition := range raw.Status.Conditions {
+		n.Ready = n.Ready || condition.Type == "Ready" && condition.Status == "True"
+	}
+	n.Going = raw.Metadata.DeletionTimestamp != nil
+	return n, found, err
+}
+
+// goneTime bounds the wait for a deleted node: k3s holds that of a server by a
+// finalizer until etcd has let its member go (pkg/etcd/member_controller.go).
+const goneTime = 2 * time.Minute
+
+// DeleteNode removes a node, and returns when it is gone: a server's etcd member
+// is then, too. One that is not there is no error.
+func (c *Client) DeleteNode(ctx context.Context, name string) error {
+	if _, err := c.call(ctx, http.MethodDelete, nodePath(name), nil); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, goneTime)
+	defer cancel()
+	for {
+		_, found, err := c.Node(ctx, name)
+		if err != nil || !found {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("node %s is deleted, but not gone after %v: etcd has not let its member go (journalctl -u k3s on %s says why)", name, goneTime, c.way.Server)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// HasSecret looks for a Secret, and reads nothing of it.
+func (c *Client) HasSecret(ctx context.Context, namespace, name string) (bool, error) {
+	return c.call(ctx, http.MethodGet, secretPath(namespace, name), nil)
+}
+
+// DeleteSecret removes a Secret. One that is not there is no error.
+func (c *Client) DeleteSecret(ctx context.Context, namespace, name string) error {
+	_, err := c.call(ctx, http.MethodDelete, secretPath(namespace, name), nil)
+	return err
+}
+
+func nodePath(name string) string { return "/api/v1/nodes/" + url.PathEscape(name) }
+
+func secretPath(namespace, name string) string {
+	return "/api/v1/namespaces/" + url.PathEscape(namespace) + "/secrets/" + url.PathEscape(name)
+}
+
+const (
+	callTime  = 30 * time.Second
+	maxAnswer = 4 << 20 // in bytes; a Node with hundreds of images has some 100 KB
+)
+
+// call decodes the answer into out (nil for none). found is false where there is
+// no such thing.
+func (c *Client) call(ctx context.Context, method, path string, out any) (found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+c.way.Address+path, nil)
+	if err != nil {
+		return false, err
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return false, plain(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	switch {
+	case err != nil:
+		return false, err
+	case resp.StatusCode == http.StatusNotFound:
+		return false, nil
+	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
+		return false, errors.New("it does not take the certificate made at home: are the authorities of this fleet (cluster: k3s: ca:) the cluster's?")
+	case resp.StatusCode/100 != 2:
+		return false, fmt.Errorf("the API answers %d: %s", resp.StatusCode, words(data))
+	case out == nil:
+		return true, nil
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return false, fmt.Errorf("the answer to %s is not of Kubernetes' API: %w", path, err)
+	}
+	return true, nil
+}
+
+// plain says what a failed call means, without the address, which the caller
+// knows.
+func plain(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	var stranger x509.UnknownAuthorityError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &stranger):
+		return errors.New("who answers is no server of this cluster: the certificate is not of its authority")
+	case errors.As(err, &dns):
+		return errors.New("the name leads nowhere from here")
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("no answer in time")
+	}
+	return err
+}
+
+// words are a Status' message, or what was said instead, in one line.
+func words(data []byte) string {
+	var status struct {
+		Message string `json:"message"`
+	}
+	_ = json.Unmarshal(data, &status) // not all is JSON
+	return strings.Join(strings.Fields(cmp.Or(status.Message, string(data[:min(len(data), 300)]))), " ")
+}

@@ -1,0 +1,77 @@
+package replace
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/kube"
+)
+
+// byKubectl says what a cluster with authorities of its own needs.
+func (l *Leave) byKubectl() error {
+	return fmt.Errorf(`the cluster's authorities are not this fleet's (cluster: k3s: ca:), so its API does not open from here. Say, where kubectl does:
+  kubectl delete node %s
+  kubectl -n %s delete secret %s --ignore-not-found
+Then do this again with --cluster-done`, l.name, passwordSpace, l.password())
+}
+
+// silent says why no API answers, as far as the tailnet's list tells.
+func (l *Leave) silent(err error) error {
+	voters, here := l.voters()
+	if !errors.Is(err, kube.ErrSilent) || l.tailnet == nil || len(here) > len(voters)/2 {
+		return err
+	}
+	if len(here) == 0 {
+		return fmt.Errorf("%w\nNone of the nodes that vote in etcd (%s) is online: the cluster is down. Switch its servers on first",
+			err, strings.Join(voters, ", "))
+	}
+	return fmt.Errorf(`%w
+The cluster has lost its quorum: etcd needs %d of its %d voters (%s), and only %s is online. Until it has them the cluster changes nothing, and lets no node go.
+If another voter can come back, switch it on, and do this again. If none can, %s`,
+		err, len(voters)/2+1, len(voters), strings.Join(voters, ", "), strings.Join(here, ", "), l.reset(here))
+}
+
+// voters are the nodes that vote in etcd, and those of them, besides the one to
+// be replaced, that are online.
+func (l *Leave) voters() (all, here []string) {
+	for _, name := range l.fleet.Nodes.Names {
+		n, _ := l.fleet.Nodes.Get(name)
+		if !slices.Contains([]node.Role{node.Server, node.Witness}, n.Role.In()) {
+			continue
+		}
+		all = append(all, name)
+		if name != l.name && l.online(name) {
+			here = append(here, name)
+		}
+	}
+	return all, here
+}
+
+func (l *Leave) online(name string) bool {
+	for _, m := range l.tailnet {
+		if m.GivenName == name && m.Online {
+			return true
+		}
+	}
+	return false
+}
+
+// reset says how one server becomes the only voter, with all data that it has
+// (docs.k3s.io, "k3s server --cluster-reset"). k3s refuses while its settings
+// name a server to join, and firstboot would start k3s in between.
+func (l *Leave) reset(here []string) string {
+	at := slices.IndexFunc(here, func(name string) bool { return slices.Contains(l.fleet.Servers(), name) })
+	if at < 0 {
+		return "no server is left that could go on alone: make a new cluster from etcd's last snapshot"
+	}
+	return fmt.Sprintf(`%[1]s can go on alone, with the data that it has; what only the dead one had is lost:
+  ssh root@%[1]s
+  systemctl stop firstboot k3s
+  sed '/^server:/d' /etc/rancher/k3s/config.yaml >/run/reset.yaml
+  k3s server --config /run/reset.yaml --cluster-reset
+  systemctl start k3s firstboot
+Then do this again`, here[at])
+}

@@ -1,0 +1,121 @@
+package replace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/kube"
+)
+
+// list is a Headscale that is asked for its list alone.
+type list struct {
+	nodes []headscale.Node
+	err   error
+}
+
+func (l list) Nodes(context.Context) ([]headscale.Node, error) { return l.nodes, l.err }
+func (l list) DeleteNode(context.Context, headscale.ID) error  { return errors.New("it deletes") }
+
+const voters = `version: 1
+cluster:
+  name: shed
+  headscale:
+    url: https://hs.example.org
+    server: {hostKey: {file: a}, loginKey: {file: b}}
+  k3s: {token: {env: T}, agentToken: {env: A}}
+sites: {home: {}, cabin: {}, cloud: {}}
+nodes:
+  home-pi: {board: rpi4, site: home, role: server}
+  cabin-pi: {board: rpi4, site: cabin, role: server}
+  vps: {board: generic-arm64, site: cloud, role: %s}
+`
+
+func withVPS(t *testing.T, role string) *fleet.Fleet {
+	t.Helper()
+	f, err := fleet.Load(filepath.Join(t.TempDir(), fleet.FileName), fmt.Appendf(nil, voters, role), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func tagged(f *fleet.Fleet, online bool, name string) headscale.Node {
+	n, _ := f.Find(name)
+	return headscale.Node{ID: "7", Name: name, GivenName: name, Tags: n.Tags(), Online: online}
+}
+
+// TestOnline: who lives is not replaced, unless the owner knows better.
+func TestOnline(t *testing.T) {
+	f := withVPS(t, "[control, witness]")
+	here := list{nodes: []headscale.Node{tagged(f, true, "cabin-pi")}}
+	gone := list{err: errors.New("no answer")}
+	for _, c := range []struct {
+		name   string
+		server list
+		o      Options
+		want   string // "" is no error
+	}{
+		{"cabin-pi", here, Options{ByHand: true}, "cabin-pi is online: switch it off first"},
+		{"cabin-pi", here, Options{ByHand: true, EvenIfOnline: true}, ""},
+		{"cabin-pi", gone, Options{ByHand: true}, "no answer"},
+		{"vps", here, Options{ByHand: true}, "vps is online"}, // it answers
+		{"vps", gone, Options{ByHand: true}, ""},
+	} {
+		_, err := Prepare(t.Context(), f, c.server, c.name, c.o)
+		if got := fmt.Sprint(err); (err == nil) != (c.want == "") || !strings.Contains(got, c.want) && err != nil {
+			t.Errorf("%s %+v: %v, want %q", c.name, c.o, err, c.want)
+		}
+	}
+}
+
+// TestQuorum: two voters of which one is dead are told from two of three whose
+// API does not answer for another reason, and the way back is said.
+func TestQuorum(t *testing.T) {
+	for _, c := range []struct {
+		role   string // of a third node
+		online []string
+		want   []string
+		never  string
+	}{
+		{"agent", []string{"home-pi"}, []string{"etcd needs 2 of its 2 voters (home-pi, cabin-pi), and only home-pi is online", "ssh root@home-pi", "systemctl stop firstboot k3s", "sed '/^server:/d'", "k3s server --config /run/reset.yaml --cluster-reset"}, "vps"},
+		{"witness", []string{"home-pi"}, []string{"etcd needs 2 of its 3 voters (home-pi, cabin-pi, vps), and only home-pi is online"}, "kubectl"},
+		{"witness", []string{"vps"}, []string{"only vps is online", "no server is left that could go on alone"}, "ssh root"},
+		{"witness", []string{"home-pi", "vps"}, []string{"answers at none"}, "quorum"},
+		{"agent", []string{"home-pi", "cabin-pi"}, []string{"only home-pi"}, "and cabin-pi"}, // it is the one to be replaced
+		{"agent", nil, []string{"the cluster is down"}, "quorum"},
+	} {
+		f := withVPS(t, c.role)
+		n, _ := f.Find("cabin-pi")
+		l := &Leave{fleet: f, name: "cabin-pi", node: n, tailnet: []headscale.Node{}}
+		for _, name := range c.online {
+			l.tailnet = append(l.tailnet, tagged(f, true, name))
+		}
+		err := l.silent(fmt.Errorf("%w\n  home-pi at home-pi:6443: no answer in time", kube.ErrSilent))
+		for _, w := range c.want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%s %v: %v\nwant %q in it", c.role, c.online, err, w)
+			}
+		}
+		if strings.Contains(err.Error(), c.never) {
+			t.Errorf("%s %v: %v\nmust not have %q", c.role, c.online, err, c.never)
+		}
+	}
+}
+
+// TestWays: by name, and at every address that the tailnet gave the others.
+func TestWays(t *testing.T) {
+	f := withVPS(t, "witness")
+	l := &Leave{fleet: f, name: "cabin-pi"}
+	if got := fmt.Sprint(l.ways(Options{})); got != "[{home-pi home-pi:6443}]" {
+		t.Error(got)
+	}
+	if got := fmt.Sprint(l.ways(Options{API: "10.0.0.1:6443"})); got != "[{the server 10.0.0.1:6443}]" {
+		t.Error(got)
+	}
+}

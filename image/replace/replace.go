@@ -1,0 +1,226 @@
+// Package replace makes room for the card that takes a dead node's place: the
+// cluster forgets the node, with its vote in etcd and the password that keeps
+// impostors out; then the tailnet forgets it, or the new one would be called
+// NAME-1.
+//
+// It looks before it touches, says what it will do, and refuses to take a node
+// that lives for dead, to guess whether a stranger of the same name is the node,
+// and to work on a cluster that has lost its quorum. All can be done again: what
+// is gone already is left out. Cards and keys are somebody else's.
+package replace
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/kube"
+	"github.com/going-mobile/imagebuilder/image/mint"
+)
+
+// Options are what the owner knows better.
+type Options struct {
+	// EvenIfOnline goes on though Headscale calls the node online, as it does
+	// for some minutes after a power cut.
+	EvenIfOnline bool
+	// ByHand says that the cluster has forgotten the node by kubectl.
+	ByHand bool
+	// API is HOST:PORT, where a server's API answers; "" is where the tailnet
+	// leads.
+	API string
+}
+
+// Server is what is asked of Headscale.
+type Server interface {
+	Nodes(context.Context) ([]headscale.Node, error)
+	DeleteNode(context.Context, headscale.ID) error
+}
+
+// Leave is the leaving of one node.
+type Leave struct {
+	fleet  *fleet.Fleet
+	name   string
+	node   fleet.Node
+	server Server
+
+	tailnet []headscale.Node // all that it knows
+	members []headscale.Node // of these, the node itself
+	cluster *kube.Client     // nil where nothing is to be asked of it
+	knows   struct{ node, password bool }
+}
+
+const passwordSpace = "kube-system"
+
+// password is the Secret by which k3s refuses another machine of that name
+// (docs.k3s.io, "How Agent Node Registration Works").
+func (l *Leave) password() string { return l.name + ".node-password.k3s" }
+
+// Prepare looks at what a node has left behind, and changes nothing.
+func Prepare(ctx context.Context, f *fleet.Fleet, server Server, name string, o Options) (*Leave, error) {
+	n, err := f.Find(name)
+	if err != nil {
+		return nil, err
+	}
+	l := &Leave{fleet: f, name: name, node: n, server: server}
+	if err := l.replaceable(); err != nil {
+		return nil, err
+	}
+	if err := l.findMembers(ctx, o); err != nil {
+		return nil, err
+	}
+	if o.ByHand || n.Role.In() == node.Control {
+		return l, nil
+	}
+	return l, l.askCluster(ctx, o)
+}
+
+// replaceable refuses the one server: the new card creates no cluster.
+func (l *Leave) replaceable() error {
+	if servers := l.fleet.Servers(); len(servers) == 1 && servers[0] == l.name {
+		return fmt.Errorf("%s is the only server: with it the cluster is gone, and there is none that a new card could join. "+
+			"'imagebuilder flash --node %s' makes a card that creates a new one", l.name, l.name)
+	}
+	return nil
+}
+
+// findMembers finds the node among the members of the tailnet.
+func (l *Leave) findMembers(ctx context.Context, o Options) (err error) {
+	l.tailnet, err = l.server.Nodes(ctx)
+	if l.node.Role.Controls() {
+		return l.controlIsDead(err, o)
+	}
+	if err != nil {
+		return err
+	}
+	made, err := mint.Keys(l.fleet)
+	if err != nil {
+		return err
+	}
+	for _, m := range l.tailnet {
+		ours := slices.ContainsFunc(made[l.name], func(e mint.Entry) bool { return e.ID == m.KeyID && m.Name == l.name })
+		switch {
+		case !ours && m.GivenName != l.name:
+			continue
+		case !ours && slices.ContainsFunc(l.node.Tags(), func(tag string) bool { return !slices.Contains(m.Tags, tag) }):
+			return fmt.Errorf("a device that is none of this fleet is called %s in the tailnet (number %s; it lacks the tags %v): the new node could not have that name. "+
+				"Rename or delete it first (headscale nodes rename, headscale nodes delete)", l.name, m.ID, l.node.Tags())
+		case m.Online && !o.EvenIfOnline:
+			return l.alive()
+		}
+		l.members = append(l.members, m)
+	}
+	return nil
+}
+
+func (l *Leave) alive() error {
+	return fmt.Errorf("%s is online: switch it off first, or it comes back into the cluster beside the new one. "+
+		"If it is off, and Headscale has not noticed yet, say --even-if-online", l.name)
+}
+
+// controlIsDead wants no answer of the node that runs Headscale. Its place in
+// the tailnet is taken by "headscale init", which has the restored database.
+func (l *Leave) controlIsDead(answer error, o Options) error {
+	if answer == nil && !o.EvenIfOnline {
+		return l.alive()
+	}
+	l.tailnet = nil
+	return nil
+}
+
+// adminLife is how long the certificate opens the API, for what takes minutes.
+const adminLife = time.Hour
+
+// askCluster asks what the cluster knows of the node.
+func (l *Leave) askCluster(ctx context.Context, o Options) error {
+	id, err := l.fleet.Identity()
+	if err != nil {
+		return err
+	}
+	if id == nil {
+		return l.byKubectl()
+	}
+	admin, err := id.Admin("owner", time.Now(), adminLife, rand.Reader)
+	if err != nil {
+		return err
+	}
+	if l.cluster, err = kube.Connect(ctx, kube.Access{CA: id.ServerCA(), Admin: admin}, l.ways(o)); err != nil {
+		return l.silent(err)
+	}
+	if _, l.knows.node, err = l.cluster.Node(ctx, l.name); err != nil {
+		return err
+	}
+	l.knows.password, err = l.cluster.HasSecret(ctx, passwordSpace, l.password())
+	return err
+}
+
+const apiPort = "6443"
+
+// ways lead to the other servers: by their names where this computer knows the
+// tailnet's, and by the addresses that Headscale gave them.
+func (l *Leave) ways(o Options) (out []kube.Way) {
+	if o.API != "" {
+		return []kube.Way{{Server: "the server", Address: o.API}}
+	}
+	for _, name := range l.fleet.Servers() {
+		if name == l.name {
+			continue
+		}
+		out = append(out, kube.Way{Server: name, Address: net.JoinHostPort(name, apiPort)})
+		for _, m := range l.tailnet {
+			if m.GivenName != name {
+				continue
+			}
+			for _, ip := range m.Addresses {
+				out = append(out, kube.Way{Server: name, Address: net.JoinHostPort(ip.String(), apiPort)})
+			}
+		}
+	}
+	return out
+}
+
+// Steps say what Do will do.
+func (l *Leave) Steps() (out []string) {
+	switch {
+	case l.cluster == nil:
+	case l.knows.node && l.votes():
+		out = append(out, "delete Kubernetes' node "+l.name+", by which k3s takes it out of etcd, too")
+	case l.knows.node:
+		out = append(out, "delete Kubernetes' node "+l.name)
+	}
+	if l.cluster != nil && l.knows.password {
+		out = append(out, "delete the Secret "+passwordSpace+"/"+l.password())
+	}
+	for _, m := range l.members {
+		out = append(out, fmt.Sprintf("delete %s (number %s) from the tailnet", m.GivenName, m.ID))
+	}
+	return out
+}
+
+func (l *Leave) votes() bool {
+	return slices.Contains([]node.Role{node.Server, node.Witness}, l.node.Role.In())
+}
+
+// Do takes the node out of the cluster, then out of the tailnet.
+func (l *Leave) Do(ctx context.Context) error {
+	if l.cluster != nil {
+		if err := l.cluster.DeleteNode(ctx, l.name); err != nil {
+			return err
+		}
+		if err := l.cluster.DeleteSecret(ctx, passwordSpace, l.password()); err != nil {
+			return err
+		}
+	}
+	for _, m := range l.members {
+		if err := l.server.DeleteNode(ctx, m.ID); err != nil && !errors.Is(err, headscale.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
