@@ -65,6 +65,7 @@ func (m *machine) steps() []Step {
 // Options of Run.
 type Options struct {
 	Version string // shown in the status
+	Slot    string // that the system runs from, shown in the status
 	// Only runs the steps of these names and returns; nil is all, for ever.
 	Only []string
 }
@@ -74,7 +75,7 @@ type Options struct {
 // with Only at the end of the first pass.
 func Run(ctx context.Context, h Host, o Options, show func(Status)) error {
 	r := &runner{host: h, opt: o, show: show}
-	r.status.Program = o.Version
+	r.status.Program, r.status.Slot = o.Version, o.Slot
 	for attempt := 1; ; attempt++ {
 		r.status.Attempt = attempt
 		r.heed()

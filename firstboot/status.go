@@ -36,6 +36,7 @@ type Status struct {
 	Time      time.Time  `json:"time"`
 	Checked   *time.Time `json:"checked,omitempty"` // when a joined node was last found well
 	Program   string     `json:"program,omitempty"`
+	Slot      string     `json:"slot,omitempty"` // that it runs from, a or b
 	// Asked counts how often a person changed node.yaml or asked for a retry:
 	// they want to read the answer.
 	Asked int `json:"-"`

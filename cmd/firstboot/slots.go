@@ -22,6 +22,20 @@ func (slots) open() (*slot.Store, error) {
 	return slot.Open("/"+contract.BootDir, string(cmdline))
 }
 
+// running is the slot that this system runs from, "" where the kernel was not
+// told, as on no node.
+func (slots) running() string {
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return ""
+	}
+	args, err := contract.ParseArgs(string(cmdline))
+	if err != nil {
+		return ""
+	}
+	return args.Slot
+}
+
 func (s slots) Bless(context.Context) error {
 	store, err := s.open()
 	if err != nil {

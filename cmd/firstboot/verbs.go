@@ -35,7 +35,7 @@ func runAll(ctx context.Context, h firstboot.Host, args []string) error {
 			d.Refresh()
 		}
 	}()
-	err := firstboot.Run(ctx, h, firstboot.Options{Version: version}, d.Show)
+	err := firstboot.Run(ctx, h, firstboot.Options{Version: version, Slot: slots{}.running()}, d.Show)
 	if errors.Is(err, context.Canceled) { // systemd stops the service
 		return nil
 	}

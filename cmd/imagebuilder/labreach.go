@@ -94,7 +94,7 @@ func newLabStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text, err := statusText(cmd, r.Fleet, client, asJSON)
+			text, err := (&statusFlags{asJSON: asJSON, noAsk: true}).text(cmd, r.Fleet, client)
 			if err != nil {
 				return err
 			}

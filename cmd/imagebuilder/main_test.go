@@ -68,7 +68,7 @@ func scripts(t *testing.T, dir string, more ...func(*testscript.Env) error) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"fails": fails, "lines": lines, "smallimage": smallImage, "truncate": truncate, "patch": patch, "pack": pack, "mode": mode, "sign": sign,
+			"fails": fails, "lines": lines, "smallimage": smallImage, "truncate": truncate, "patch": patch, "pack": pack, "mode": mode, "sign": sign, "nosecrets": nosecrets, "logged": logged,
 		},
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -12,56 +13,66 @@ import (
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/report"
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-// watchPause is between looks of "status --watch".
-const watchPause = 5 * time.Second
+// Pauses of "status --watch": between looks at Headscale, and between questions
+// to the nodes, for each of which one has to log in.
+const (
+	watchPause = 5 * time.Second
+	askPause   = time.Minute
+)
+
+// statusFlags are those of "status".
+type statusFlags struct {
+	fleet                string
+	asJSON, watch, noAsk bool
+
+	asked time.Time                 // when the nodes were
+	said  map[string]*report.Report // by them
+}
 
 func newStatus() *cobra.Command {
-	var file string
-	var asJSON, watch bool
+	var s statusFlags
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show which nodes of the fleet have arrived",
 		Long: `Show of every node whether a key was made for it, whether it has joined the
-tailnet with it, and whether it is there. With --watch the table is printed again
-whenever something has changed, until Ctrl-C.`,
+tailnet with it, and whether it is there. Nodes that are there are asked for their
+version, their slot and what is wrong with them, all at once and for twelve seconds
+at most: by your ssh, as root, at their addresses in the tailnet. Who cannot be
+asked has nothing to say; --json tells why. Host keys are kept in
+secrets/known_hosts as they were first seen.
+
+With --watch the table is printed again whenever something has changed, until
+Ctrl-C; nodes are then asked once a minute.`,
 		Example: `  imagebuilder status
-  imagebuilder status --watch
+  imagebuilder status --watch --no-ask
   imagebuilder status --json | jq -r '.[] | select(.state != "online").node'`,
 		Args: exactArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := loadFleet(file)
-			if err != nil {
-				return err
-			}
-			client, err := connect(f)
-			if err != nil {
-				return err
-			}
-			if watch {
-				return watchStatus(cmd, f, client, asJSON)
-			}
-			text, err := statusText(cmd, f, client, asJSON)
-			if err != nil {
-				return err
-			}
-			_, err = io.WriteString(cmd.OutOrStdout(), text)
-			return err
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
-	fleetFlag(cmd, &file)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "keep looking")
+	fleetFlag(cmd, &s.fleet)
+	cmd.Flags().BoolVar(&s.asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVarP(&s.watch, "watch", "w", false, "keep looking")
+	cmd.Flags().BoolVar(&s.noAsk, "no-ask", false, "ask Headscale alone")
 	return cmd
 }
 
-func watchStatus(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, asJSON bool) error {
+func (s *statusFlags) run(cmd *cobra.Command) error {
+	f, err := loadFleet(s.fleet)
+	if err != nil {
+		return err
+	}
+	client, err := connect(f)
+	if err != nil {
+		return err
+	}
 	tick := time.NewTicker(watchPause)
 	defer tick.Stop()
 	for last := ""; ; {
-		text, err := statusText(cmd, f, client, asJSON)
+		text, err := s.text(cmd, f, client)
 		if err != nil {
 			return err
 		}
@@ -71,6 +82,9 @@ func watchStatus(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, a
 				return err
 			}
 		}
+		if !s.watch {
+			return nil
+		}
 		select {
 		case <-cmd.Context().Done():
 			return cmd.Context().Err()
@@ -79,29 +93,58 @@ func watchStatus(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, a
 	}
 }
 
-func statusText(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, asJSON bool) (string, error) {
+func (s *statusFlags) text(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client) (string, error) {
 	rows, err := roster.Read(cmd.Context(), f, client, time.Now())
 	if err != nil {
 		return "", err
 	}
+	s.ask(cmd, f, rows)
 	var b strings.Builder
-	if asJSON {
+	if s.asJSON {
 		enc := json.NewEncoder(&b)
 		enc.SetIndent("", "  ")
 		err := enc.Encode(rows)
 		return b.String(), err
 	}
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NODE\tSITE\tROLE\tSTATE\tADDRESS\tWHEN\tNOTE")
+	err = printRows(&b, rows)
+	return b.String(), err
+}
+
+// ask fills in what nodes say, or said when they were asked last.
+func (s *statusFlags) ask(cmd *cobra.Command, f *fleet.Fleet, rows []roster.Row) {
+	switch {
+	case s.noAsk:
+	case time.Since(s.asked) < askPause:
+		for i := range rows {
+			rows[i].Says = s.said[rows[i].Node]
+		}
+	default:
+		roster.Ask(cmd.Context(), f, rows)
+		s.asked, s.said = time.Now(), map[string]*report.Report{}
+		for _, r := range rows {
+			s.said[r.Node] = r.Says
+		}
+	}
+}
+
+func printRows(out io.Writer, rows []roster.Row) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NODE\tSITE\tROLE\tSTATE\tADDRESS\tSINCE\tVERSION\tSLOT\tWHEN\tNOTE")
 	for _, r := range rows {
-		address := ""
+		address, since, said := "", "", report.Report{}
 		if r.Address.IsValid() {
 			address = r.Address.String()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Node, r.Site, r.Role, r.State, address, statusTime(r), strings.Join(r.Notes, "; "))
+		if !r.Joined.IsZero() {
+			since = r.Joined.Local().Format(time.DateOnly)
+		}
+		if r.Says != nil {
+			said = *r.Says
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			r.Node, r.Site, r.Role, r.State, address, since, said.Version, said.Slot, statusTime(r), strings.Join(slices.Concat(r.Notes, said.Words()), "; "))
 	}
-	err = w.Flush()
-	return b.String(), err
+	return w.Flush()
 }
 
 // statusTime is the moment that matters in a node's state.

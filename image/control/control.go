@@ -62,6 +62,22 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 	return d, err
 }
 
+// Ask runs a command on the machine, HOST or HOST:SSHPORT as for Init, and
+// returns what it printed.
+func Ask(ctx context.Context, f *fleet.Fleet, address, command string) (string, error) {
+	at, err := place(f, address)
+	if err != nil {
+		return "", err
+	}
+	s := &server{fleet: f, name: f.Control(), at: at}
+	sh, err := s.dial(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer sh.close()
+	return sh.run(ctx, command, "")
+}
+
 // server is the machine that runs Headscale.
 type server struct {
 	fleet *fleet.Fleet

@@ -79,6 +79,7 @@ func (s *server) dial(ctx context.Context) (*shell, error) {
 		return nil, fmt.Errorf("%s does not answer at %s (%w): is it switched on, does the name lead to it (else --address), and does its provider let ssh in?", s.name, address, err)
 	}
 	_ = conn.SetDeadline(time.Now().Add(dialTime))
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	c, channels, requests, err := ssh.NewClientConn(conn, address, config)
 	if err != nil {
 		return nil, errors.Join(s.refused(address, err), conn.Close())

@@ -21,6 +21,7 @@ type Node struct {
 	Tags      []string
 	User      string // "tagged-devices" for a tagged node
 	Online    bool
+	Created   time.Time // when it joined first
 	LastSeen  time.Time
 	Expiry    time.Time // zero: never
 	// KeyID is the key it joined with; it tells which of our keys became
@@ -43,6 +44,7 @@ func (n *Node) UnmarshalJSON(b []byte) error {
 		ValidTags       []string   `json:"validTags"`
 		User            *User      `json:"user"`
 		Online          bool       `json:"online"`
+		CreatedAt       *time.Time `json:"createdAt"`
 		LastSeen        *time.Time `json:"lastSeen"`
 		Expiry          *time.Time `json:"expiry"`
 		Key             *Key       `json:"preAuthKey"`
@@ -53,7 +55,7 @@ func (n *Node) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*n = Node{ID: raw.ID, Name: raw.Name, GivenName: raw.GivenName, Online: raw.Online,
-		LastSeen: deref(raw.LastSeen), Expiry: deref(raw.Expiry), ApprovedRoutes: raw.ApprovedRoutes, AvailableRoutes: raw.AvailableRoutes}
+		Created: deref(raw.CreatedAt), LastSeen: deref(raw.LastSeen), Expiry: deref(raw.Expiry), ApprovedRoutes: raw.ApprovedRoutes, AvailableRoutes: raw.AvailableRoutes}
 	for _, s := range raw.IPs {
 		if ip, err := netip.ParseAddr(s); err == nil {
 			n.Addresses = append(n.Addresses, ip)

@@ -1,8 +1,8 @@
 // Package roster says of every node of a fleet where it is on its way: from a
 // key that was made for it to a member of the tailnet.
 //
-// It asks Headscale and the mint's book. It changes nothing, and knows nothing
-// of what a node says of itself.
+// It asks Headscale and the mint's book and, where it is told to, the nodes
+// themselves. It changes nothing.
 package roster
 
 import (
@@ -15,6 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/mint"
+	"github.com/going-mobile/imagebuilder/image/report"
 )
 
 // State is where a node is, in one word.
@@ -37,11 +38,19 @@ type Row struct {
 	State State     `json:"state"`
 	// Expires is when an unused key does.
 	Expires time.Time `json:"expires,omitzero"`
+	// ExpiredUnused counts keys that were made for it and used by nobody.
+	ExpiredUnused int `json:"expiredUnused,omitempty"`
+	// Number is Headscale's, of the member.
+	Number headscale.ID `json:"number,omitempty"`
+	// Joined is since when it is a member.
+	Joined time.Time `json:"joined,omitzero"`
 	// Address is the node's in the tailnet, IPv4 where it has one.
 	Address  netip.Addr `json:"address,omitzero"`
 	LastSeen time.Time  `json:"lastSeen,omitzero"`
 	// Notes are what is wrong, in words.
 	Notes []string `json:"notes,omitempty"`
+	// Says is what the node says of itself, nil where it was not asked.
+	Says *report.Report `json:"says,omitempty"`
 }
 
 // Server is what is asked of Headscale.
@@ -80,6 +89,11 @@ func (r *Row) key(made []mint.Entry, keys []headscale.Key, now time.Time) {
 	if len(made) == 0 {
 		return
 	}
+	for _, k := range keys {
+		if !k.Used && !k.Expiration.After(now) && slices.ContainsFunc(made, func(e mint.Entry) bool { return e.ID == k.ID }) {
+			r.ExpiredUnused++
+		}
+	}
 	last := made[len(made)-1]
 	at := slices.IndexFunc(keys, func(k headscale.Key) bool { return k.ID == last.ID })
 	switch {
@@ -109,7 +123,8 @@ func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) 
 		return
 	}
 	m := members[at]
-	r.State, r.Notes, r.LastSeen, r.Address, r.Expires = Offline, nil, m.LastSeen, address(m), time.Time{}
+	r.State, r.Notes, r.Expires = Offline, nil, time.Time{}
+	r.Number, r.Joined, r.LastSeen, r.Address = m.ID, m.Created, m.LastSeen, address(m)
 	if m.Online {
 		r.State = Online
 	}
@@ -120,6 +135,20 @@ func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) 
 		if !slices.Contains(m.Tags, tag) {
 			r.Notes = append(r.Notes, "it lacks "+tag+": it did not join with a key of this fleet")
 		}
+	}
+}
+
+// Ask lets those that are there speak for themselves, all at once.
+func Ask(ctx context.Context, f *fleet.Fleet, rows []Row) {
+	var who []int
+	var subjects []report.Subject
+	for i, r := range rows {
+		if r.State == Online && r.Address.IsValid() {
+			who, subjects = append(who, i), append(subjects, report.Subject{Node: r.Node, Number: string(r.Number), Address: r.Address})
+		}
+	}
+	for i, said := range report.Ask(ctx, f, subjects) {
+		rows[who[i]].Says = &said
 	}
 }
 

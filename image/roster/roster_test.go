@@ -60,7 +60,7 @@ func TestStates(t *testing.T) {
 	s := server{
 		nodes: []headscale.Node{
 			{Name: "home-pi", GivenName: "home-pi", Tags: []string{}, KeyID: "99"}, // a laptop
-			{Name: "home-pi", GivenName: "home-pi-1", Tags: tags, KeyID: "1", Online: true, LastSeen: noon, Addresses: []netip.Addr{netip.MustParseAddr("fd7a::7"), ip}},
+			{Name: "home-pi", GivenName: "home-pi-1", Tags: tags, KeyID: "1", ID: "8", Created: noon.Add(-time.Hour), Online: true, LastSeen: noon, Addresses: []netip.Addr{netip.MustParseAddr("fd7a::7"), ip}},
 			{Name: "home-box", GivenName: "home-box", Tags: []string{"tag:k3s-agent"}, KeyID: "3"},
 		},
 		keys: []headscale.Key{
@@ -72,10 +72,10 @@ func TestStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Row{
-		{Node: "home-pi", Site: "home", Role: "server", State: Online, Address: ip, LastSeen: noon, Notes: []string{"Headscale calls it home-pi-1: another home-pi is in the way"}},
+		{Node: "home-pi", Site: "home", Role: "server", State: Online, Number: "8", Joined: noon.Add(-time.Hour), Address: ip, LastSeen: noon, Notes: []string{"Headscale calls it home-pi-1: another home-pi is in the way"}},
 		{Node: "cabin-pi", Site: "cabin", Role: "server", State: Waiting, Expires: noon.Add(time.Hour)},
 		{Node: "home-box", Site: "home", Role: "agent", State: Offline, Notes: []string{"it lacks tag:site-home: it did not join with a key of this fleet"}},
-		{Node: "cabin-box", Site: "cabin", Role: "agent", State: Expired, Expires: noon.Add(-time.Hour)},
+		{Node: "cabin-box", Site: "cabin", Role: "agent", State: Expired, Expires: noon.Add(-time.Hour), ExpiredUnused: 1},
 	}
 	if d := cmp.Diff(want, rows, cmpopts.EquateComparable(netip.Addr{})); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

@@ -1,0 +1,173 @@
+// Package report asks nodes what they say of themselves ("firstboot status"),
+// over ssh, as their owner would by hand.
+//
+// It runs the owner's own ssh, with its keys, agent and settings; the machine
+// that runs Headscale is asked with the keys made for it at home. It asks for no
+// password, takes a node's host key as it was first seen, refuses another one
+// later, and keeps whatever a node answers from moving a cursor: a stolen card
+// may be whoever answers. A node that cannot be asked has nothing to say.
+package report
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/going-mobile/imagebuilder/image/control"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+)
+
+// Report is what a node says of itself.
+type Report struct {
+	State   string `json:"state"`
+	Version string `json:"version,omitempty"` // of firstboot: the image's
+	Slot    string `json:"slot,omitempty"`
+	// Problem and Remedy are the node's words for a person; Notice is wrong, but
+	// not in the way.
+	Problem string `json:"problem,omitempty"`
+	Remedy  string `json:"remedy,omitempty"`
+	Notice  string `json:"notice,omitempty"`
+	// Silent says why the node could not be asked.
+	Silent string `json:"silent,omitempty"`
+}
+
+// Words are what is wrong with the node, in its own words; none if nothing is.
+func (r Report) Words() (out []string) {
+	if r.State != "" && r.State != "joined" {
+		out = append(out, "it says that it is "+r.State)
+	}
+	if r.Problem != "" {
+		out = append(out, r.Problem+" "+r.Remedy)
+	}
+	if r.Notice != "" {
+		out = append(out, r.Notice)
+	}
+	return out
+}
+
+// Subject is whom to ask.
+type Subject struct {
+	Node    string
+	Number  string // Headscale's; a machine in its place has another
+	Address netip.Addr
+}
+
+// askTime bounds all of it, as all nodes are asked at once.
+const askTime = 12 * time.Second
+
+const question = "firstboot status --json"
+
+// Ask asks all of them.
+func Ask(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Report {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	out := make([]Report, len(subjects))
+	var all sync.WaitGroup
+	for i, s := range subjects {
+		all.Go(func() {
+			answer, err := answer(ctx, f, s)
+			if err == nil {
+				err = out[i].read(answer)
+			}
+			if err != nil {
+				out[i] = Report{Silent: plain(err.Error())}
+			}
+		})
+	}
+	all.Wait()
+	return out
+}
+
+func answer(ctx context.Context, f *fleet.Fleet, s Subject) ([]byte, error) {
+	if s.Node == f.Control() {
+		out, err := control.Ask(ctx, f, s.Address.String(), question)
+		return []byte(out), err
+	}
+	return bySSH(ctx, filepath.Join(f.Dir(), fleet.SecretsDir, "known_hosts"), s)
+}
+
+// maxAnswer bounds what is read of a node, in bytes.
+const maxAnswer = 64 << 10
+
+// bySSH asks with the program of that name (ssh_config(5) has the options).
+func bySSH(ctx context.Context, known string, s Subject) ([]byte, error) {
+	args := []string{"-T", "-n", "-l", "root"}
+	for _, option := range []string{
+		"BatchMode=yes", "ConnectTimeout=5", "ConnectionAttempts=1", "LogLevel=ERROR",
+		"StrictHostKeyChecking=accept-new", `UserKnownHostsFile="` + filepath.ToSlash(known) + `"`,
+		"HostKeyAlias=" + s.Node + "." + s.Number, "CheckHostIP=no",
+		"ClearAllForwardings=yes", "ForwardAgent=no", "ControlMaster=no", "ControlPath=none",
+	} {
+		args = append(args, "-o", option)
+	}
+	cmd := exec.CommandContext(ctx, "ssh", append(args, s.Address.String(), question)...)
+	cmd.WaitDelay = time.Second
+	var out, faults limited
+	cmd.Stdout, cmd.Stderr = &out, &faults
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return out.kept.Bytes(), nil
+	case errors.Is(err, exec.ErrNotFound):
+		return nil, errors.New("there is no ssh on this computer")
+	case ctx.Err() != nil:
+		return nil, errors.New("no answer in time")
+	}
+	return nil, errors.New(lastLine(faults.kept.String(), err))
+}
+
+func lastLine(text string, err error) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		return last
+	}
+	return err.Error()
+}
+
+// limited keeps the first maxAnswer bytes. It shows nothing of its buffer, whose
+// ReadFrom io.Copy would prefer.
+type limited struct{ kept bytes.Buffer }
+
+func (l *limited) Write(b []byte) (int, error) {
+	l.kept.Write(b[:min(len(b), maxAnswer-l.kept.Len())])
+	return len(b), nil
+}
+
+// read takes over what firstboot.Status has.
+func (r *Report) read(answer []byte) error {
+	var status struct {
+		State, Program, Slot string
+		Problem, Notice      struct{ Summary, Remedy string }
+	}
+	if err := json.Unmarshal(answer, &status); err != nil || status.State == "" {
+		return fmt.Errorf("the answer is no status")
+	}
+	*r = Report{State: plain(status.State), Version: plain(status.Program), Slot: plain(status.Slot),
+		Problem: plain(status.Problem.Summary), Remedy: plain(status.Problem.Remedy), Notice: plain(status.Notice.Summary)}
+	return nil
+}
+
+// maxWords is the longest text that is passed on, in characters.
+const maxWords = 500
+
+// plain makes one line of printable characters of what a machine says that may
+// be in other hands.
+func plain(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, " "))
+	words := []rune(strings.Join(strings.Fields(s), " "))
+	return string(words[:min(len(words), maxWords)])
+}

@@ -1,0 +1,216 @@
+package report
+
+import (
+	"crypto/ed25519"
+	"encoding/binary"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+)
+
+// sshd is a node's, with a host key of its own.
+type sshd struct {
+	port   string
+	answer func() string
+}
+
+func newKey(t *testing.T) (ssh.Signer, string) {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer, string(pem.EncodeToMemory(block))
+}
+
+func (s *sshd) start(t *testing.T, login ssh.PublicKey) {
+	t.Helper()
+	host, _ := newKey(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	_, s.port, _ = net.SplitHostPort(l.Addr().String())
+	config := &ssh.ServerConfig{PublicKeyCallback: func(c ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+		if c.User() != "root" || string(key.Marshal()) != string(login.Marshal()) {
+			return nil, fmt.Errorf("unknown")
+		}
+		return nil, nil
+	}}
+	config.AddHostKey(host)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go s.serve(conn, config)
+		}
+	}()
+}
+
+func (s *sshd) serve(conn net.Conn, config *ssh.ServerConfig) {
+	defer conn.Close()
+	_, channels, requests, err := ssh.NewServerConn(conn, config)
+	if err != nil {
+		return
+	}
+	go ssh.DiscardRequests(requests)
+	for c := range channels {
+		channel, requests, err := c.Accept()
+		if err != nil {
+			return
+		}
+		for r := range requests {
+			_ = r.Reply(r.Type == "exec", nil)
+			if r.Type != "exec" {
+				continue
+			}
+			if string(r.Payload[4:]) == question {
+				_, _ = io.WriteString(channel, s.answer())
+			}
+			_, _ = channel.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, 0))
+			channel.Close()
+		}
+	}
+}
+
+// owner is somebody with an ssh of their own that leads to where the tests' nodes
+// are, and a key that opens them.
+type owner struct {
+	t     *testing.T
+	fleet *fleet.Fleet
+	bin   string
+	login ssh.PublicKey
+}
+
+func newOwner(t *testing.T) *owner {
+	real, err := exec.LookPath("ssh")
+	if err != nil {
+		t.Skip("needs ssh: apt install openssh-client")
+	}
+	dir, bin := t.TempDir(), t.TempDir()
+	f, err := fleet.Load(filepath.Join(dir, fleet.FileName), fleet.Example, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, fleet.SecretsDir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	signer, text := newKey(t)
+	if err := os.WriteFile(filepath.Join(bin, "key"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\nexec %s -F none -i %s/key -p \"$(cat %s/port)\" \"$@\"\n", real, bin, bin)
+	if err := os.WriteFile(filepath.Join(bin, "ssh"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	t.Setenv("SSH_AUTH_SOCK", "")
+	return &owner{t, f, bin, signer.PublicKey()}
+}
+
+func (o *owner) asks(s *sshd, number string) Report {
+	o.t.Helper()
+	if err := os.WriteFile(filepath.Join(o.bin, "port"), []byte(s.port), 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+	return Ask(o.t.Context(), o.fleet, []Subject{{Node: "cabin-pi", Number: number, Address: netip.MustParseAddr("127.0.0.1")}})[0]
+}
+
+// says is what firstboot prints.
+func says(problem string) string {
+	b, _ := json.Marshal(map[string]any{"state": "needs-person", "program": "v1.2.3", "slot": "b",
+		"problem": map[string]string{"code": "x", "summary": problem, "remedy": "Pull the plug."}})
+	return string(b)
+}
+
+// TestWords: what a node says arrives in one line that moves no cursor; junk and
+// floods do not.
+func TestWords(t *testing.T) {
+	o := newOwner(t)
+	said := says("The disk\n is \x1b[2Jfull\u202e.")
+	n := &sshd{answer: func() string { return said }}
+	n.start(t, o.login)
+	got := o.asks(n, "1")
+	want := Report{State: "needs-person", Version: "v1.2.3", Slot: "b", Problem: "The disk is [2Jfull .", Remedy: "Pull the plug."}
+	if got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if words := strings.Join(got.Words(), "; "); words != "it says that it is needs-person; The disk is [2Jfull . Pull the plug." {
+		t.Error(words)
+	}
+	if (Report{State: "joined", Version: "v1"}).Words() != nil {
+		t.Error("a node that is well has words")
+	}
+	for _, said = range []string{"no JSON", "{}", "", says(strings.Repeat("long ", maxAnswer))} {
+		if got := o.asks(n, "1"); got.Silent != "the answer is no status" || got.State != "" {
+			t.Errorf("%.20q: %+v", said, got)
+		}
+	}
+	said = says(strings.Repeat("x", 2000))
+	if got := o.asks(n, "1"); len(got.Problem) != maxWords {
+		t.Errorf("a problem of %d characters", len(got.Problem))
+	}
+}
+
+// TestAnotherMachine: who shows another host key than at first is not heard; a
+// machine that joined in its place is.
+func TestAnotherMachine(t *testing.T) {
+	o := newOwner(t)
+	first := &sshd{answer: func() string { return says("a") }}
+	second := &sshd{answer: func() string { return says("b") }}
+	first.start(t, o.login)
+	second.start(t, o.login)
+	if got := o.asks(first, "1"); got.Problem != "a" {
+		t.Fatalf("%+v", got)
+	}
+	if got := o.asks(second, "1"); got.Problem != "" || got.Silent == "" {
+		t.Errorf("a stranger is heard: %+v", got)
+	}
+	if got := o.asks(second, "2"); got.Problem != "b" {
+		t.Errorf("%+v", got)
+	}
+	if fi, err := os.Stat(filepath.Join(o.fleet.Dir(), "secrets", "known_hosts")); err != nil || fi.Size() == 0 {
+		t.Error(err)
+	}
+}
+
+// TestSilence: who does not let the owner in, or is not there, has nothing to say.
+func TestSilence(t *testing.T) {
+	o := newOwner(t)
+	other, _ := newKey(t)
+	closed := &sshd{answer: func() string { return says("a") }}
+	closed.start(t, other.PublicKey())
+	if got := o.asks(closed, "1"); got.State != "" || !strings.Contains(got.Silent, "ermission denied") {
+		t.Errorf("%+v", got)
+	}
+	if got := o.asks(&sshd{port: "1"}, "1"); got.State != "" || !strings.Contains(got.Silent, "refused") {
+		t.Errorf("%+v", got)
+	}
+	t.Setenv("PATH", t.TempDir())
+	if got := o.asks(closed, "1"); got.Silent != "there is no ssh on this computer" {
+		t.Errorf("%+v", got)
+	}
+}
