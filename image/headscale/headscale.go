@@ -1,5 +1,5 @@
 // Package headscale is a small client of Headscale's REST API, for versions
-// 0.26 to 0.29.
+// 0.26 to 0.29, and for what is known of 0.30.
 //
 // It tolerates what differs between them: numbers that are strings, fields
 // that moved, parameters that came and went. It refuses to believe an answer
@@ -144,15 +144,21 @@ func decode(status int, data []byte, out any) error {
 }
 
 // refusal reads {"code":…,"message":…}, from 0.30 on RFC 7807's {"title":…,
-// "detail":…}, or text. 0.26 says 500 to nearly everything.
+// "detail":…} with causes in "errors", or text. 0.26 says 500 to nearly everything.
 func refusal(status int, data []byte) error {
 	var m struct {
 		Message string `json:"message"`
 		Title   string `json:"title"`
 		Detail  string `json:"detail"`
+		Errors  []struct{ Message, Location string }
 	}
 	_ = json.Unmarshal(data, &m) // not all is JSON
 	words := cmp.Or(m.Message, m.Detail, m.Title, strings.TrimSpace(string(data[:min(len(data), 200)])))
+	for _, e := range m.Errors {
+		if cause := strings.TrimSpace(e.Message + " " + e.Location); cause != words {
+			words += ": " + cause
+		}
+	}
 	old := func(text string) bool { return status == http.StatusInternalServerError && words == text }
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, old("Unauthorized"):

@@ -2,6 +2,7 @@ package headscale
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -112,9 +113,13 @@ func (c *Client) findKey(ctx context.Context, id ID) (Key, error) {
 	return Key{}, fmt.Errorf("headscale: key %s: %w", id, ErrNotFound)
 }
 
+func (c *Client) expire(ctx context.Context, in map[string]string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/preauthkey/expire", in, nil)
+}
+
 // ExpireKey ends a key. The server says yes to anything (0.29 answers 200 for
 // an unknown id), so the key is looked at before and after. k needs its ID;
-// 0.27 and older also its user and text.
+// 0.27 and older also its user and text, which 0.30 takes for a mistake.
 func (c *Client) ExpireKey(ctx context.Context, k Key) error {
 	if _, err := c.findKey(ctx, k.ID); err != nil {
 		return err
@@ -126,7 +131,12 @@ func (c *Client) ExpireKey(ctx context.Context, k Key) error {
 	if !k.Key.Empty() {
 		in["key"] = k.Key.Reveal()
 	}
-	if err := c.call(ctx, http.MethodPost, "/api/v1/preauthkey/expire", in, nil); err != nil {
+	err := c.expire(ctx, in)
+	var api *APIError
+	if errors.As(err, &api) && api.Status == http.StatusUnprocessableEntity {
+		err = c.expire(ctx, map[string]string{"id": string(k.ID)})
+	}
+	if err != nil {
 		return err
 	}
 	now, err := c.findKey(ctx, k.ID)
