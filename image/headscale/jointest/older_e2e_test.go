@@ -1,0 +1,17 @@
+//go:build e2e && linux
+
+package jointest
+
+import (
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
+)
+
+// TestReplaceAtOlderServers is TestReplace with each older version that we say
+// we speak to.
+func TestReplaceAtOlderServers(t *testing.T) {
+	for _, version := range headscaletest.Older {
+		t.Run(version, func(t *testing.T) { replaces(t, headscaletest.StartOlder(t, version)) })
+	}
+}
