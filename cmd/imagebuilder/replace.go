@@ -96,6 +96,9 @@ func (r *replaceFlags) agree(cmd *cobra.Command, leave *replace.Leave, c card.Ca
 	for i, s := range append(leave.Steps(), "write its card, of one that joins what there is, to "+c.Target) {
 		fmt.Fprintf(out, "  %d. %s\n", i+1, s)
 	}
+	if advice := leave.Advice(); advice != "" {
+		fmt.Fprintln(out, advice)
+	}
 	if r.cards.yes {
 		return nil
 	}

@@ -40,7 +40,7 @@ func newStatus() *cobra.Command {
 		Short: "Show which nodes of the fleet have arrived",
 		Long: `Show of every node whether a key was made for it, whether it has joined the
 tailnet with it, and whether it is there. Nodes that are there are asked for their
-version, their slot and what is wrong with them, all at once and for twelve seconds
+version, their slot and what is wrong with them, all at once and for twenty seconds
 at most: by your ssh, as root, at their addresses in the tailnet. Who cannot be
 asked has nothing to say; --json tells why. Host keys are kept in
 secrets/known_hosts as they were first seen.

@@ -65,7 +65,7 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 // Ask runs a command on the machine, HOST or HOST:SSHPORT as for Init, and
 // returns what it printed.
 func Ask(ctx context.Context, f *fleet.Fleet, address, command string) (string, error) {
-	at, err := place(f, address)
+	at, err := place(f, Address{SSH: address})
 	if err != nil {
 		return "", err
 	}

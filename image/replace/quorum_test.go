@@ -108,6 +108,17 @@ func TestQuorum(t *testing.T) {
 	}
 }
 
+// TestAdvice: a new card beside the old data disk would be the old node.
+func TestAdvice(t *testing.T) {
+	f := withVPS(t, "server, dataDisk: {model: \"*T7*\"}")
+	for name, want := range map[string]bool{"vps": true, "cabin-pi": false} {
+		l, err := Prepare(t.Context(), f, list{}, name, Options{ByHand: true})
+		if err != nil || strings.Contains(l.Advice(), "must be an empty one") != want {
+			t.Errorf("%s: %v, %q", name, err, l.Advice())
+		}
+	}
+}
+
 // TestWays: by name, and at every address that the tailnet gave the others.
 func TestWays(t *testing.T) {
 	f := withVPS(t, "witness")

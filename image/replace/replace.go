@@ -203,6 +203,14 @@ func (l *Leave) Steps() (out []string) {
 	return out
 }
 
+// Advice is what else the person has to heed who puts the card in, "" if nothing.
+func (l *Leave) Advice() string {
+	if l.node.DataDisk == (node.Disk{}) {
+		return ""
+	}
+	return fmt.Sprintf("its data disk (%s) must be an empty one: what is on the old one's is the old %s, which the cluster does not take back", l.node.DataDisk, l.name)
+}
+
 func (l *Leave) votes() bool {
 	return slices.Contains([]node.Role{node.Server, node.Witness}, l.node.Role.In())
 }

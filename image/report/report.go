@@ -61,8 +61,9 @@ type Subject struct {
 	Address netip.Addr
 }
 
-// askTime bounds all of it, as all nodes are asked at once.
-const askTime = 12 * time.Second
+// askTime bounds all of it, as all nodes are asked at once: a Pi that is busy takes
+// seconds for a login.
+const askTime = 20 * time.Second
 
 const question = "firstboot status --json"
 

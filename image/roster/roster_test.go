@@ -76,6 +76,7 @@ func TestStates(t *testing.T) {
 		{Node: "cabin-pi", Site: "cabin", Role: "server", State: Waiting, Expires: noon.Add(time.Hour)},
 		{Node: "home-box", Site: "home", Role: "agent", State: Offline, Notes: []string{"it lacks tag:site-home: it did not join with a key of this fleet"}},
 		{Node: "cabin-box", Site: "cabin", Role: "agent", State: Expired, Expires: noon.Add(-time.Hour), ExpiredUnused: 1},
+		{Node: "vps", Site: "cloud", Role: "witness", State: NoKey},
 	}
 	if d := cmp.Diff(want, rows, cmpopts.EquateComparable(netip.Addr{})); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
