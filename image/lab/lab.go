@@ -94,7 +94,7 @@ func (l *Lab) assemble(i int, m Machine, apiPort int) error {
 	l.state.SSH[m.Node] = port
 	mac := net.HardwareAddr{0x52, 0x54, 0, 0x4c, byte(i >> 8), byte(i)} // QEMU's own range
 	c := qemu.Config{Board: m.emulated, Image: l.Images[m.Node], Dir: dir, CPUs: processors, Memory: fmt.Sprintf("%dM", m.Memory>>20),
-		SSHPort: port, Restrict: true, Switch: filepath.Join(l.dir, m.Node), SwitchMAC: mac.String()}
+		SSHPort: port, Restrict: true, Switch: filepath.Join(dir, "net"), SwitchMAC: mac.String()}
 	site := m.Site
 	if m.Site == l.publicSite() {
 		site = network.Public
