@@ -33,7 +33,7 @@ func (p *plan) assembleBoot(r *root, in *inputs, version string) (*tree.Tree, er
 		input.Signed = b.SecureBoot == board.SignedByDebian
 		return boot.ESP(input)
 	}
-	input.Pi = &boot.Pi{Config: b.Pi.Config, Firmware: b.Pi.Firmware, DeviceTrees: b.Pi.DeviceTrees}
+	input.Pi = &boot.Pi{Config: b.Pi.Config, Firmware: b.Pi.Firmware, Starters: b.Pi.Starters(), DeviceTrees: b.Pi.DeviceTrees}
 	return boot.RaspberryPi(input)
 }
 

@@ -115,6 +115,8 @@ type Disk struct {
 
 // Pi is what the Raspberry Pi's firmware needs.
 type Pi struct {
+	// SoC is the processor, which decides what starts it; bcm2711 if absent.
+	SoC string `yaml:"soc"`
 	// Config holds the lines of config.txt, besides kernel=.
 	Config []string `yaml:"config"`
 	// DeviceTrees are the .dtb files of the supported models.
@@ -229,6 +231,9 @@ func (b *Board) problem(file string) (field, problem string) {
 	}
 	if field, problem := b.Kernel.problem(); problem != "" {
 		return "kernel." + field, problem
+	}
+	if field, problem := b.Pi.problem(); problem != "" {
+		return "raspberrypi." + field, problem
 	}
 	if field, problem := b.Disk.problem(); problem != "" {
 		return "disk." + field, problem

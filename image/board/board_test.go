@@ -60,6 +60,8 @@ func TestMistakesNameFileLineAndField(t *testing.T) {
 		{"suite: trixie", "suite: trixie\nsuites: [{name: forky, packages: [a1]}, {name: sid, packages: [a1]}]", `field "suites[1].packages[0]": a1 comes from forky already`},
 		{"suite: trixie", "suite: trixie\nsuites: [{name: forky}]", `field "suites[0].packages": is missing`},
 		{"slot: 2GiB", "slot: 2MiB", `field "disk.slot": 2MiB must be`},
+		{"raspberrypi:\n", "raspberrypi:\n  soc: bcm2771\n", `field "raspberrypi.soc": "bcm2771" is not one of bcm2711, bcm2712, bcm2837; did you mean "bcm2711"?`},
+		{"raspberrypi:\n", "raspberrypi:\n  soc: bcm2837\n", `field "raspberrypi.deviceTrees[0]": "broadcom/bcm2711-rpi-4-b.dtb" is for another processor than bcm2837`},
 		{"firmware: raspberrypi", "firmware: uefi", `field "raspberrypi": goes with`},
 		{"suite: trixie", "suite: trixie\nsecureBoot: off", `field "secureBoot": goes with firmware: uefi only`},
 		{"into: sd", "into: sdd", `field "label.plug[0].into": "sdd" is not known; did you mean "sd"?`},
@@ -79,6 +81,24 @@ func TestMistakesNameFileLineAndField(t *testing.T) {
 		_, err := board.Load("b", fstest.MapFS{"b.yaml": {Data: []byte(text)}})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.new, err, c.want)
+		}
+	}
+}
+
+// TestWhatStartsAPi: a Pi 3 reads all from its card, a Pi 5 nothing.
+func TestWhatStartsAPi(t *testing.T) {
+	data, err := boards.FS.ReadFile("rpi4.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for soc, want := range map[string]string{"bcm2837": "bootcode.bin start.elf fixup.dat", "bcm2711": "start4.elf fixup4.dat", "bcm2712": ""} {
+		text := strings.NewReplacer("raspberrypi:\n", "raspberrypi:\n  soc: "+soc+"\n", "bcm2711-", soc+"-", "name: rpi4", "name: b").Replace(string(data))
+		b, err := board.Load("b", fstest.MapFS{"b.yaml": {Data: []byte(text)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(b.Pi.Starters(), " "); got != want {
+			t.Errorf("%s: %q, want %q", soc, got, want)
 		}
 	}
 }

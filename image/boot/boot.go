@@ -70,6 +70,8 @@ type Pi struct {
 	Config []string
 	// Firmware lists files of usr/lib/raspi-firmware.
 	Firmware []string
+	// Starters are those of them without which it does not start.
+	Starters []string
 	// DeviceTrees lists files of the kernel package, as "broadcom/NAME.dtb".
 	DeviceTrees []string
 }

@@ -52,14 +52,14 @@ type configLine struct {
 }
 
 // lintConfig checks what the firmware would find on a boot partition:
-// config.txt's keys and values, the files it names, and the rules of
-// os_prefix. It returns every problem, joined.
-func lintConfig(t *tree.Tree) error {
+// config.txt's keys and values, the files it names, those that start it, and
+// the rules of os_prefix. It returns every problem, joined.
+func lintConfig(t *tree.Tree, starters []string) error {
 	text, err := t.ReadAll("config.txt")
 	if err != nil {
 		return err
 	}
-	l := &linter{t: t, seen: map[string]int{}}
+	l := &linter{t: t, starters: starters, seen: map[string]int{}}
 	if len(text) > configMaxSize {
 		l.problem(0, "it is longer than %d bytes", configMaxSize)
 	}
@@ -73,6 +73,7 @@ func lintConfig(t *tree.Tree) error {
 
 type linter struct {
 	t        *tree.Tree
+	starters []string
 	lines    []configLine
 	seen     map[string]int // "section key" → line
 	problems []error
@@ -190,9 +191,9 @@ func (l *linter) checkWhole() {
 	if l.value("arm_64bit") != "1" {
 		l.problem(0, "arm_64bit=1 is missing: the kernel is a 64-bit one")
 	}
-	for _, name := range []string{"start4.elf", "fixup4.dat"} {
+	for _, name := range l.starters {
 		if n := l.t.Get(name); n == nil || n.Size() == 0 {
-			l.problem(0, "%s is not on the boot partition: the Pi 4's boot ROM needs it beside config.txt", name)
+			l.problem(0, "%s is not on the boot partition: this Pi needs it beside config.txt to start (raspberrypi: firmware:)", name)
 		}
 	}
 	l.checkDeviceTrees()

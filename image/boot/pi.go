@@ -23,7 +23,7 @@ const (
 func RaspberryPi(in Input) (*tree.Tree, error) {
 	t, err := raspberryPi(in)
 	if err == nil {
-		err = lintConfig(t)
+		err = lintConfig(t, in.Pi.Starters)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("boot partition of the Raspberry Pi: %w", err)

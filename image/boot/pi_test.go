@@ -24,6 +24,7 @@ func piInput(t testing.TB) Input {
 	in.Pi = &Pi{
 		Config:      []string{"arm_64bit=1", "enable_uart=1", "upstream_kernel=1", "dtoverlay=disable-wifi"},
 		Firmware:    []string{"start4.elf", "fixup4.dat"},
+		Starters:    []string{"start4.elf", "fixup4.dat"},
 		DeviceTrees: []string{"broadcom/bcm2711-rpi-4-b.dtb", "broadcom/bcm2712-rpi-5-b.dtb"},
 	}
 	return in
@@ -197,11 +198,23 @@ func TestLintConfig(t *testing.T) {
 				"a/initrd.img": "x", "a/cmdline.txt": "bootargs=console=ttyS1,115200\n", "config.txt": test.config} {
 				files.add(p, tree.String(text))
 			}
-			err := lintConfig(files.t)
+			err := lintConfig(files.t, []string{"start4.elf", "fixup4.dat"})
 			if got := fmt.Sprint(err); test.want == "" && err != nil || !strings.Contains(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+func TestWhatStartsAPiIsThere(t *testing.T) {
+	in := piInput(t)
+	in.Pi.Starters = []string{"bootcode.bin", "start4.elf"}
+	if _, err := RaspberryPi(in); err == nil || !strings.Contains(err.Error(), "bootcode.bin is not on the boot partition") || strings.Contains(err.Error(), "start4.elf") {
+		t.Error(err)
+	}
+	in.Pi.Starters, in.Pi.Firmware = nil, nil // a Pi 5
+	if _, err := RaspberryPi(in); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -210,6 +223,6 @@ func FuzzLintConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, config string) {
 		files := files{t: tree.New(), epoch: epoch}
 		files.add("config.txt", tree.String(config))
-		_ = lintConfig(files.t)
+		_ = lintConfig(files.t, []string{"start4.elf", "fixup4.dat"})
 	})
 }
