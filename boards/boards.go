@@ -8,3 +8,8 @@ import "embed"
 //
 //go:embed *.yaml
 var FS embed.FS
+
+// Hardware holds hardware/NAME/*.modalias: what machines are made of.
+//
+//go:embed hardware
+var Hardware embed.FS

@@ -68,6 +68,8 @@ var leaves = map[string][]string{
 	"firstboot/transfer":    {},
 	"firstboot/contract":    {},
 	"firstboot/backup":      {"firstboot/node"},
+	"firstboot/report":      {"firstboot/contract", "firstboot/node"},
+	"image/hardware":        {"firstboot/contract", "image/tree"},
 	"firstboot/disks":       {"firstboot/contract", "firstboot/disks/ptable", "firstboot/node"},
 	"firstboot/node":        {"firstboot/nearest", "firstboot/contract", "firstboot/secret", "firstboot/strictyaml"},
 	"image/fetch":           {"firstboot/transfer", "image/atomicfile", "image/flock", "image/progress"},

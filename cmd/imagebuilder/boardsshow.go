@@ -78,7 +78,7 @@ func (p *page) section(title string, lines []string) {
 func describe(b *board.Board) string {
 	var p page
 	fmt.Fprintf(&p, "%s: %s\n", b.Name, b.Title)
-	p.section("Hardware", hardware(b))
+	p.section("Hardware", machinery(b))
 	p.section("How it starts", bootChain(b))
 	p.section("Sockets", sockets(b.Label))
 	p.section("What to plug in, in this order", plugs(b.Label))
@@ -88,7 +88,7 @@ func describe(b *board.Board) string {
 	return p.String()
 }
 
-func hardware(b *board.Board) []string {
+func machinery(b *board.Board) []string {
 	lines := []string{
 		"processor  " + b.Arch,
 		fmt.Sprintf("system     Debian %s, %s", b.Suite, b.Kernel.Package),

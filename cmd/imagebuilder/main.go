@@ -95,7 +95,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.`,
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if not .HasAvailableSubCommands}}", 1))
 	root.AddCommand(
 		newBuild(), newInspect(), newVerify(), newRun(),
-		newBoards(), newComponents(), newCache(),
+		newBoards(), newReport(), newComponents(), newCache(),
 		newPersonalize(), newFlash(), newNode(), newFleet(), newPlan(), newHeadscale(), newKey(), newLabel(), newStatus(), newReplace(), newLab(), newKubeconfig(), newVersion(),
 	)
 	root.InitDefaultCompletionCmd()

@@ -10,13 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
 // cardFiles are what a person reads of a card, besides the first of them.
-var cardFiles = []string{node.FileName, node.StatusFile}
+var cardFiles = []string{node.FileName, node.StatusFile, contract.ReportFile}
 
 func newNodeRead() *cobra.Command {
 	var reveal bool

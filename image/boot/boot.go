@@ -117,6 +117,7 @@ func (in Input) addCommon(t *tree.Tree) error {
 	// of clusters whatever comes later.
 	f.add(node.FileName, tree.String(strings.Repeat("\n", node.ReservedSize)))
 	f.add(node.StatusFile, tree.Bytes(node.PadStatus([]byte("This node was never started.\r\n"))))
+	f.add(contract.ReportFile, tree.Bytes(contract.PadReport([]byte("This node was never started.\r\n"))))
 	f.add(contract.LabelFile, tree.Bytes(label))
 	f.add(ReadmeFile, tree.String(readme(in)))
 	return f.err

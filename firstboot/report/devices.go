@@ -1,0 +1,102 @@
+package report
+
+import (
+	"cmp"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+)
+
+// devices walks through sysfs: whatever has a modalias is something that the
+// kernel would want a driver for. Of equal ones, the one without a driver counts.
+func (w witness) devices() []contract.Device {
+	found := map[string]string{}
+	// What goes away while we look is no device any more.
+	_ = filepath.WalkDir(filepath.Join(w.root, "sys/devices"), func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || e.Name() != "modalias" {
+			return nil
+		}
+		b, err := os.ReadFile(name)
+		alias := strings.TrimSpace(string(b))
+		if err != nil || alias == "" {
+			return nil
+		}
+		driver := linked(filepath.Join(filepath.Dir(name), "driver"))
+		if have, ok := found[alias]; !ok || have != "" && driver == "" {
+			found[alias] = driver
+		}
+		return nil
+	})
+	var list []contract.Device
+	for _, alias := range slices.Sorted(maps.Keys(found)) {
+		list = append(list, contract.Device{Modalias: alias, Driver: found[alias]})
+	}
+	slices.SortStableFunc(list, func(a, b contract.Device) int { return cmp.Compare(a.Driver, b.Driver) })
+	return list
+}
+
+// linked is the name of what a symbolic link leads to, "" where there is none.
+func linked(name string) string {
+	to, err := os.Readlink(name)
+	if err != nil {
+		return ""
+	}
+	return filepath.Base(to)
+}
+
+// network tells of the ports, not of what they are called in the world.
+func (w witness) network() []contract.Fact {
+	var f facts
+	for _, port := range w.list("sys/class/net") {
+		at := "sys/class/net/" + port + "/"
+		driver := linked(filepath.Join(w.root, at, "device/driver"))
+		if driver == "" { // a tunnel, a bridge
+			continue
+		}
+		text := driver + ", " + cmp.Or(w.text(at+"operstate"), "unknown")
+		if speed := w.text(at + "speed"); speed != "" && speed != "-1" {
+			text += ", " + speed + " Mbit/s"
+		}
+		for _, queue := range w.list(at + "queues") {
+			if n := w.text(at + "queues/" + queue + "/tx_timeout"); n != "" && n != "0" {
+				text += ", " + queue + " stood still " + n + " times"
+			}
+		}
+		f.add(port, text)
+	}
+	return f
+}
+
+// disks tells of those with a medium in them.
+func (w witness) disks() []contract.Fact {
+	var f facts
+	for _, name := range w.list("sys/block") {
+		at := "sys/block/" + name + "/"
+		size := w.text(at + "size")
+		if size == "" || size == "0" || linked(filepath.Join(w.root, at, "device")) == "" { // loop, RAM
+			continue
+		}
+		model := strings.Join(strings.Fields(w.text(at+"device/vendor")+" "+cmp.Or(w.text(at+"device/model"), w.text(at+"device/name"))), " ")
+		f.add(name, strings.Join([]string{cmp.Or(model, "no name"), size + " sectors", "on " + w.bus(name)}, ", "))
+	}
+	return f
+}
+
+// bus is the last of the buses on a disk's way through sysfs.
+func (w witness) bus(name string) string {
+	to, err := filepath.EvalSymlinks(filepath.Join(w.root, "sys/block", name))
+	if err != nil {
+		return "an unknown bus"
+	}
+	for _, bus := range []string{"usb", "nvme", "ata", "virtio", "mmc"} {
+		if strings.Contains(to, "/"+bus) {
+			return bus
+		}
+	}
+	return "another bus"
+}

@@ -1,0 +1,158 @@
+package report_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/report"
+)
+
+// pi is what a Pi 4 with a broken Wi-Fi shows below /.
+var pi = map[string]string{
+	contract.BootDir + "/" + contract.LabelFile:                                `{"board": "rpi4", "imageVersion": "2026.1"}`,
+	contract.StateFile:                                                         `{"slot": "a", "clockSet": true}`,
+	"proc/sys/kernel/osrelease":                                                "6.12.57+deb13-arm64\n",
+	"proc/device-tree/model":                                                   "Raspberry Pi 4 Model B Rev 1.4\x00",
+	"proc/device-tree/serial-number":                                           "10000000deadbeef\x00",
+	"proc/device-tree/system/linux,revision":                                   "\x00\xc0\x31\x14",
+	"proc/device-tree/chosen/bootloader/version":                               "f8a8bd5\x00",
+	"proc/device-tree/chosen/bootloader/build-timestamp":                       "\x63\xc8\x0a\x01",
+	"proc/meminfo":                                                             "MemTotal:        3884392 kB\n",
+	"sys/class/watchdog/watchdog0/identity":                                    "Broadcom BCM2835 Watchdog timer\n",
+	"sys/class/watchdog/watchdog0/state":                                       "active\n",
+	"sys/class/watchdog/watchdog0/timeout":                                     "15\n",
+	"sys/class/watchdog/watchdog0/bootstatus":                                  "32\n",
+	"sys/class/drm/card0-HDMI-A-1/status":                                      "disconnected\n",
+	"sys/bus/pci/devices/0000:00:17.0/remapped_nvme":                           "1\n",
+	"sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c": "\x06\x00\x00\x00\x01",
+	"sys/devices/platform/emmc/modalias":                                       "of:NmmcT(null)Cbrcm,bcm2711-emmc2\n",
+	"sys/devices/platform/emmc/mmc1/modalias":                                  "sdio:c00v02D0dA9BF\n",
+	"sys/devices/pci0/usb1/modalias":                                           "usb:v2109p3431\n",
+	"sys/devices/pci0/usb2/modalias":                                           "usb:v2109p3431\n",
+	"sys/devices/platform/eth/net/end0/operstate":                              "up\n",
+	"sys/devices/platform/eth/net/end0/speed":                                  "1000\n",
+	"sys/devices/platform/eth/net/end0/address":                                "dc:a6:32:01:02:03\n",
+	"sys/devices/platform/eth/net/end0/queues/tx-0/tx_timeout":                 "3\n",
+	"sys/devices/platform/emmc/mmc1/block/mmcblk1/size":                        "62333952\n",
+	"sys/devices/platform/emmc/mmc1/name":                                      "SD32G\n",
+}
+
+func machineOf(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range pi {
+		at := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, to := range map[string]string{
+		"sys/devices/platform/emmc/driver":                    "../../../bus/platform/drivers/sdhci-iproc",
+		"sys/devices/pci0/usb1/driver":                        "../../../bus/usb/drivers/hub",
+		"sys/devices/platform/eth/driver":                     "../../../bus/platform/drivers/bcmgenet",
+		"sys/devices/platform/eth/net/end0/device":            "../../../eth",
+		"sys/class/net/end0":                                  "../../devices/platform/eth/net/end0",
+		"sys/devices/platform/emmc/mmc1/block/mmcblk1/device": "../..",
+		"sys/block/mmcblk1":                                   "../devices/platform/emmc/mmc1/block/mmcblk1",
+	} {
+		at := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.Symlink(to, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// systemd answers for both programs.
+type systemd struct{ log string }
+
+func (s systemd) Run(_ context.Context, argv ...string) (string, error) {
+	if argv[0] == "systemctl" {
+		return "wpa_supplicant@wlan0.service loaded failed failed WPA supplicant\n", nil
+	}
+	return s.log, nil
+}
+
+var now = time.Date(2026, 11, 29, 1, 2, 3, 0, time.UTC)
+
+func TestAMachineIsTold(t *testing.T) {
+	log := "brcmfmac mmc1:0001:1: Direct firmware load for brcm/brcmfmac43456-sdio.bin failed with error -2\n" +
+		"brcmfmac mmc1:0001:1: Direct firmware load for brcm/brcmfmac43456-sdio.bin failed with error -2\n" +
+		"bcmgenet fd580000.ethernet end0: using dc:a6:32:01:02:03\n" +
+		"drop IN=end0 SRC=192.0.2.1 DST=192.0.2.2\n"
+	r := report.Collect(t.Context(), machineOf(t), systemd{log}, now)
+	for name, want := range map[string]string{
+		contract.FactBoard: "rpi4", contract.FactImage: "2026.1", contract.FactKernel: "6.12.57+deb13-arm64", contract.FactTime: "2026-11-29T01:02:03Z",
+		"slot": "a", "clock": "was before the build and set to it",
+		contract.FactModel: "Raspberry Pi 4 Model B Rev 1.4", "revision": "0xc03114", "EEPROM version": "f8a8bd5", "EEPROM build-timestamp": "0x63c80a01",
+		"memory": "3884392 kB", "Secure Boot": "on", "NVMe disks behind the SATA controller": "1", "screen card0-HDMI-A-1": "disconnected",
+		"watchdog0": "Broadcom BCM2835 Watchdog timer, active, 15 s, bootstatus 32",
+		"end0":      "bcmgenet, up, 1000 Mbit/s, tx-0 stood still 3 times",
+		"mmcblk1":   "SD32G, 62333952 sectors, on mmc",
+	} {
+		all := append(append(append(append([]contract.Fact{}, r.Head...), r.Machine...), r.Network...), r.Disks...)
+		if got := contract.Find(all, name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	want := []contract.Device{{Modalias: "sdio:c00v02D0dA9BF"}, {Modalias: "usb:v2109p3431"}, {Modalias: "of:NmmcT(null)Cbrcm,bcm2711-emmc2", Driver: "sdhci-iproc"}}
+	if !reflect.DeepEqual(r.Devices, want) {
+		t.Errorf("%+v", r.Devices)
+	}
+	if !reflect.DeepEqual(r.Firmware, []string{"brcm/brcmfmac43456-sdio.bin"}) || !reflect.DeepEqual(r.Failed, []string{"wpa_supplicant@wlan0.service"}) || len(r.Kernel) != 3 {
+		t.Errorf("%+v", r)
+	}
+	text, err := report.Text(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, private := range []string{"01:02:03\r", "dc:a6:32:01", "deadbeef", "192.0.2"} {
+		if strings.Contains(string(text), private) {
+			t.Errorf("%q is its owner's alone:\n%s", private, text)
+		}
+	}
+	if _, err := contract.ParseReport(contract.PadReport(text)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNoSecretLeavesTheNode: what looks like one is left out, and what is this
+// node's own stops the report.
+func TestNoSecretLeavesTheNode(t *testing.T) {
+	r := report.Collect(t.Context(), machineOf(t), systemd{"wlan0: psk=XYZZY-looks\ninit: opened correct horse\n"}, now)
+	text, err := report.Text(r, &node.Config{})
+	if err != nil || strings.Contains(string(text), "XYZZY") || !strings.Contains(string(text), "opened correct horse") {
+		t.Errorf("%v\n%s", err, text)
+	}
+	own := &node.Config{}
+	own.Headscale.AuthKey = "correct horse"
+	if text, err := report.Text(r, own); err == nil || text != nil || strings.Contains(err.Error(), "horse") {
+		t.Error(err)
+	}
+	files := &node.Config{Files: []node.File{{Path: "/etc/x", Content: "correct horse"}}, Network: node.Network{WiFi: &node.WiFi{PSK: "12345678"}}}
+	if n := len(files.Secrets()); n != 2 {
+		t.Errorf("%d secrets", n)
+	}
+	if text, err := report.Text(r, files); err == nil || text != nil {
+		t.Error(err)
+	}
+}
+
+// TestABareMachineHasAReport too.
+func TestABareMachineHasAReport(t *testing.T) {
+	text, err := report.Text(report.Collect(t.Context(), t.TempDir(), systemd{}, now), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := contract.ParseReport(text); err != nil || contract.Find(r.Head, contract.FactBoard) != "unknown" {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

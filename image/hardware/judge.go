@@ -1,0 +1,101 @@
+package hardware
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// Finding is something that a machine would need and an image lacks.
+type Finding struct {
+	// Module or Firmware is its name; the other is empty.
+	Module   string `json:"module,omitempty"`
+	Firmware string `json:"firmware,omitempty"`
+	// For lists the devices that ask for the module.
+	For []string `json:"for,omitempty"`
+	// Package of Debian that has it, "" where nobody knows.
+	Package string `json:"package,omitempty"`
+	// Reason why it was left out on purpose, by the board's lists.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Judge finds what the devices without a driver in a report ask for, and what of
+// that the root of an image lacks. drivers are those of the whole kernel that the
+// image was made from, kernel its package.
+func Judge(r *contract.Report, root *tree.Tree, drivers func(modalias string) []string, kernel string, lists *List) []Finding {
+	have := Modules(root)
+	var found []Finding
+	for _, d := range r.Devices {
+		if d.Driver != "" {
+			continue
+		}
+		for _, module := range drivers(d.Modalias) {
+			if have[module] {
+				continue
+			}
+			at := slices.IndexFunc(found, func(f Finding) bool { return f.Module == module })
+			if at < 0 {
+				at, found = len(found), append(found, Finding{Module: module, Package: kernel, Reason: lists.Without[module]})
+			}
+			found[at].For = append(found[at].For, d.Modalias)
+		}
+	}
+	for _, file := range r.Firmware {
+		if _, err := root.Resolve("usr/lib/firmware/" + file); err != nil {
+			found = append(found, Finding{Firmware: file, Package: firmwarePackage(file)})
+		}
+	}
+	return found
+}
+
+// Modules are the modules of a root, by the kernel's names.
+func Modules(root *tree.Tree) map[string]bool {
+	have := map[string]bool{}
+	for n := range root.Walk() {
+		if name, _, ok := strings.Cut(path.Base(n.Path), ".ko"); ok && strings.HasPrefix(n.Path, "usr/lib/modules/") {
+			have[strings.ReplaceAll(name, "-", "_")] = true
+		}
+	}
+	return have
+}
+
+// firmwarePackages says which package of Debian 13 has the files that begin
+// with a name.
+var firmwarePackages = [][2]string{
+	{"regulatory.db", "wireless-regdb"},
+	{"iwlwifi-", "firmware-iwlwifi"},
+	{"amdgpu/", "firmware-amd-graphics"},
+	{"radeon/", "firmware-amd-graphics"},
+	{"i915/", "firmware-intel-graphics"},
+	{"xe/", "firmware-intel-graphics"},
+	{"nvidia/", "firmware-nvidia-graphics"},
+	{"rtl_nic/", "firmware-realtek"},
+	{"rtl_bt/", "firmware-realtek"},
+	{"rtlwifi/", "firmware-realtek"},
+	{"rtw88/", "firmware-realtek"},
+	{"rtw89/", "firmware-realtek"},
+	{"ath10k/", "firmware-atheros"},
+	{"ath11k/", "firmware-atheros"},
+	{"ath12k/", "firmware-atheros"},
+	{"ath9k_htc/", "firmware-atheros"},
+	{"mediatek/", "firmware-mediatek"},
+	{"brcm/", "firmware-brcm80211"},
+	{"cypress/", "firmware-brcm80211"},
+	{"bnx2/", "firmware-bnx2"},
+	{"bnx2x/", "firmware-bnx2x"},
+	{"mrvl/", "firmware-libertas"},
+	{"intel-ucode/", "intel-microcode"},
+	{"amd-ucode/", "amd64-microcode"},
+}
+
+func firmwarePackage(file string) string {
+	for _, p := range firmwarePackages {
+		if strings.HasPrefix(file, p[0]) {
+			return p[1]
+		}
+	}
+	return ""
+}
