@@ -226,31 +226,30 @@ func printJudged(out io.Writer, j judged) error {
 }
 
 func printFindings(out io.Writer, j judged) error {
-	missing := 0
+	var missing, left []string
 	for _, f := range j.Findings {
 		if f.Reason == "" {
-			missing++
-			fmt.Fprintf(out, "\nmissing in %s: %s", j.Image, describeFinding(f, contract.Find(j.Report.Head, contract.FactBoard)))
+			missing = append(missing, describeFinding(f, contract.Find(j.Report.Head, contract.FactBoard)))
+		} else {
+			left = append(left, f.Module+": "+f.Reason)
 		}
 	}
-	for _, f := range j.Findings {
-		if f.Reason != "" {
-			fmt.Fprintf(out, "\nleft out on purpose: %s: %s\n", f.Module, f.Reason)
-		}
+	var p page
+	p.section("Missing in "+j.Image, missing)
+	p.section("Left out on purpose", left)
+	if missing == nil {
+		fmt.Fprintf(&p, "\n%s lacks nothing that this machine asks for\n", j.Image)
 	}
-	if missing == 0 {
-		_, err := fmt.Fprintf(out, "\n%s lacks nothing that this machine asks for\n", j.Image)
-		return err
-	}
-	return nil
+	_, err := io.WriteString(out, p.String())
+	return err
 }
 
 func describeFinding(f hardware.Finding, board string) string {
-	if f.Firmware != "" {
-		if f.Package == "" {
-			return fmt.Sprintf("firmware %s\n  look for it on packages.debian.org, and add its package to packages of boards/%s.yaml\n", f.Firmware, board)
-		}
-		return fmt.Sprintf("firmware %s\n  it is in %s: add that to packages of boards/%s.yaml, or take it out of prune\n", f.Firmware, f.Package, board)
+	switch {
+	case f.Module != "":
+		return fmt.Sprintf("module %s, for %s\n    it is in %s: add %[1]s to kernel.modules of boards/%[4]s.yaml", f.Module, strings.Join(f.For, ", "), f.Package, board)
+	case f.Package != "":
+		return fmt.Sprintf("firmware %s\n    it is in %s: add that to packages of boards/%s.yaml, or keep the file in prune", f.Firmware, f.Package, board)
 	}
-	return fmt.Sprintf("module %s, for %s\n  it is in %s: add %[1]s to kernel.modules of boards/%[4]s.yaml\n", f.Module, strings.Join(f.For, ", "), f.Package, board)
+	return fmt.Sprintf("firmware %s\n    look for its package on packages.debian.org, and add that to packages of boards/%s.yaml", f.Firmware, board)
 }

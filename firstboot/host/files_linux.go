@@ -103,11 +103,29 @@ func (f Files) Sync(name string) error {
 // what was there is gone from the medium as far as its controller lets it.
 func (f Files) Overwrite(name string, data []byte) error {
 	path := f.at(name)
+	alone, err := lockDir(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer alone.Close()
 	restore, err := writable(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
 	return errors.Join(overwrite(path, data), restore())
+}
+
+// lockDir keeps other programs of ours out while a file system is writable: one
+// would make it read-only below the other.
+func lockDir(dir string) (*os.File, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), d.Close())
+	}
+	return d, nil
 }
 
 func overwrite(path string, data []byte) error {

@@ -39,6 +39,7 @@ func TestRaspberryPi(t *testing.T) {
 	size := func(p string) int64 { return pi.Get(p).Size() }
 	want := fmt.Sprintf(`.: dir 0755 0
 README.txt: file 0644 %d
+REPORT.TXT: file 0644 131072
 STATUS.TXT: file 0644 4096
 a: dir 0755 0
 a/cmdline.txt: file 0644 %d
