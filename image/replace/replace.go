@@ -153,7 +153,7 @@ func (l *Leave) askCluster(ctx context.Context, o Options) error {
 	if l.cluster, err = kube.Connect(ctx, kube.Access{CA: id.ServerCA(), Admin: admin}, l.ways(o)); err != nil {
 		return l.silent(err)
 	}
-	if _, l.knows.node, err = l.cluster.Node(ctx, l.name); err != nil {
+	if l.knows.node, err = l.cluster.HasNode(ctx, l.name); err != nil {
 		return err
 	}
 	l.knows.password, err = l.cluster.HasSecret(ctx, passwordSpace, l.password())
