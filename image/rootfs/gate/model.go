@@ -67,15 +67,15 @@ func parseModels(models []byte, recorded string) (map[string]*Model, error) {
 }
 
 var (
-	kernelName = regexp.MustCompile(`^linux-image-([0-9]+\.[0-9].*)$`)
+	kernelName = regexp.MustCompile(`^linux-(image|modules)-([0-9]+\.[0-9].*)$`)
 	multiarch  = regexp.MustCompile(`\b(?:x86_64|aarch64)-linux-gnu\b`)
 )
 
 // modelName is the name under which a package's model stands: kernels carry
 // their version in it.
 func modelName(pkg string) string {
-	if kernelName.MatchString(pkg) {
-		return "linux-image-kernel"
+	if m := kernelName.FindStringSubmatch(pkg); m != nil {
+		return "linux-" + m[1] + "-kernel"
 	}
 	return pkg
 }
@@ -84,7 +84,7 @@ func modelName(pkg string) string {
 // although nobody edited the script.
 func general(pkg, body string) string {
 	if m := kernelName.FindStringSubmatch(pkg); m != nil {
-		body = strings.ReplaceAll(body, m[1], "@KERNEL@")
+		body = strings.ReplaceAll(body, m[2], "@KERNEL@")
 	}
 	return multiarch.ReplaceAllString(body, "@MULTIARCH@")
 }
