@@ -186,23 +186,23 @@ func (f *labFlags) occupy() (release func(), err error) {
 	if !ok {
 		return nil, fmt.Errorf("a lab runs in %s already: let it finish, or name another --dir", f.dir)
 	}
-	release = func() {
+	unlock := func() {
 		_ = os.Remove(f.dir + ".lock")
 		flock.Release(lock)
 	}
 	if _, err := os.Stat(f.dir); err == nil {
 		if _, err := lab.Find(f.dir); err != nil {
-			release()
+			unlock()
 			return nil, fmt.Errorf("--dir: %s is there and is no lab's: name another", f.dir)
 		}
 	}
 	if err := os.RemoveAll(f.dir); err != nil {
-		release()
+		unlock()
 		return nil, err
 	}
 	return func() {
 		_ = os.RemoveAll(f.dir)
-		release()
+		unlock()
 	}, nil
 }
 
