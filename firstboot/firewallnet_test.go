@@ -141,12 +141,19 @@ const (
 	some     = " 1-1024 2379 2380 5001 6443 8000-8600 10250 30000-32767"
 )
 
-func newTown(t *testing.T) *town {
+// buildScanner makes the program that keeps realms alive and looks for ports.
+func buildScanner(t *testing.T) string {
 	t.Helper()
 	scanner := filepath.Join(t.TempDir(), "scan")
 	if out, err := exec.Command("go", "build", "-o", scanner, "./scan").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return scanner
+}
+
+func newTown(t *testing.T) *town {
+	t.Helper()
+	scanner := buildScanner(t)
 	services := strings.Fields("tcp:" + strings.ReplaceAll(everyTCP, " ", " tcp:") + " udp:" + strings.ReplaceAll(everyUDP, " ", " udp:"))
 	w := &town{
 		node: newRealm(t, scanner, "the node", services...),

@@ -27,11 +27,13 @@ type watched struct {
 	status  firstboot.Status // shown last
 	tick    func()           // of every sleep
 	hurry   int              // sleeps are so many times as long as they should be
-	journal bytes.Buffer
-	events  []event
-	cancel  context.CancelFunc
-	begun   time.Time
-	painted time.Time
+	// programs, if any, are run instead of the world's.
+	programs firstboot.Programs
+	journal  bytes.Buffer
+	events   []event
+	cancel   context.CancelFunc
+	begun    time.Time
+	painted  time.Time
 }
 
 type event struct {
@@ -71,6 +73,9 @@ func (o *watched) run(until time.Duration) {
 	o.cancel = cancel
 	h := o.host()
 	h.Clock = &ticking{clockWorld{o.world}, o}
+	if o.programs != nil {
+		h.Programs = o.programs
+	}
 	show := func(s firstboot.Status) {
 		o.wipe()
 		o.status = s
