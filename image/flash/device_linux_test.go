@@ -90,15 +90,6 @@ func TestAMapThatLeavesDataOutIsNotBelieved(t *testing.T) {
 	}
 }
 
-func readAll(t *testing.T, name string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // small is a device that claims more than it has. What is beyond comes out at
 // the beginning again, or nowhere.
 type small struct {

@@ -389,3 +389,12 @@ func TestWritingGivesANodeItsIdentity(t *testing.T) {
 		}
 	}
 }
+
+func readAll(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
