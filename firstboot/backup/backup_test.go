@@ -44,7 +44,8 @@ func (k *Keeper) file(name string) string { return filepath.Join(k.Data, name) }
 func TestACopyHasWhatIsNotInTheFileYet(t *testing.T) {
 	store := Dir(t.TempDir())
 	k := server(t, store)
-	writer := exec.Command("sqlite3", "-cmd", "PRAGMA wal_autocheckpoint=0", k.file(database))
+	// It waits for those who look: without a timeout it gives up at once.
+	writer := exec.Command("sqlite3", "-cmd", ".timeout 60000", "-cmd", "PRAGMA wal_autocheckpoint=0", k.file(database))
 	in, err := writer.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
