@@ -53,7 +53,7 @@ func TestALockIsHeldAgainstItsIndex(t *testing.T) {
 		zstd.Size, zstd.SHA256, zstd.Filename = bash.Size, bash.SHA256, bash.Filename
 	})
 	zstd := packageNamed(t, "zstd")
-	words := []string{"the lock does not hold: suite trixie: zstd " + zstd.Version, "is not in the index"}
+	words := []string{"the lock does not hold: suite " + zstd.Suite + ": zstd " + zstd.Version, "is not in the index"}
 	refuses(t, cacheCopy(t), filepath.Join(outDir(t), "x.img"), words, "--lock", swapped)
 
 	// Of an index that is gone for good the lock is all there is.

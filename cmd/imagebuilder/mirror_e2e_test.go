@@ -206,6 +206,10 @@ func TestBusyMirrorIsAskedAgain(t *testing.T) {
 func TestLostPackageNamesEveryMirror(t *testing.T) {
 	cache, p := cacheCopy(t), packageNamed(t, "zstd")
 	forget(t, cache, p.SHA256)
+	under := "/archive/" // Debian decides from day to day
+	if strings.HasSuffix(p.Suite, "-security") {
+		under = "/security/"
+	}
 	var args, words []string
 	for range 2 {
 		m := newBadMirror(t)
@@ -216,7 +220,7 @@ func TestLostPackageNamesEveryMirror(t *testing.T) {
 			http.NotFound(w, r)
 			return true
 		}
-		args, words = append(args, m.args()...), append(words, m.URL+"/archive/"+p.Filename)
+		args, words = append(args, m.args()...), append(words, m.URL+under+p.Filename)
 	}
 	refuses(t, cache, filepath.Join(outDir(t), "x.img"), append(words, "zstd", "404"), args...)
 }
