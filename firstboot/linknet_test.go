@@ -36,9 +36,6 @@ func (w *wired) Run(ctx context.Context, argv ...string) (string, error) {
 // TestLinkAndKernel: what ip, ping and ethtool say on a real wire, whose other
 // end stops to answer anything, even ARP, until the port was off and on.
 func TestLinkAndKernel(t *testing.T) {
-	if testing.Short() {
-		t.Skip("pings wait in real time")
-	}
 	scanner := buildScanner(t)
 	node, router := newRealm(t, scanner, "node", "tcp:1"), newRealm(t, scanner, "router", "tcp:1")
 	wire(node, router, "eth0")

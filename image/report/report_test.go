@@ -108,7 +108,7 @@ type owner struct {
 func newOwner(t *testing.T) *owner {
 	real, err := exec.LookPath("ssh")
 	if err != nil {
-		t.Skip("needs ssh: apt install openssh-client")
+		t.Fatal("needs ssh (run make deps)")
 	}
 	dir, bin := t.TempDir(), t.TempDir()
 	f, err := fleet.Load(filepath.Join(dir, fleet.FileName), fleet.Example, nil)
