@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -66,9 +65,7 @@ func printBoards(cmd *cobra.Command, from []fs.FS, asJSON bool) error {
 		rows = append(rows, row{b.Name, b.Title, b.Arch, string(b.Firmware), b.Suite, b.BootedText()})
 	}
 	if asJSON {
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		return enc.Encode(rows)
+		return printJSON(cmd.OutOrStdout(), rows)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "BOARD\tARCH\tFIRMWARE\tSUITE\tHARDWARE")

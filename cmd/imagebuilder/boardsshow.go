@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,9 +45,7 @@ func newBoardsShow(dir *string, asJSON *bool) *cobra.Command {
 }
 
 func encodeBoard(w io.Writer, b *board.Board) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(struct {
+	return printJSON(w, struct {
 		Name      string          `json:"name"`
 		Title     string          `json:"title"`
 		Arch      string          `json:"arch"`

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -96,9 +95,7 @@ func runBuild(cmd *cobra.Command, f *buildFlags) error {
 		return err
 	}
 	if f.json {
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		return enc.Encode(result)
+		return printJSON(cmd.OutOrStdout(), result)
 	}
 	return printSummary(cmd.OutOrStdout(), result)
 }

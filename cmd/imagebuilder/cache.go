@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -87,7 +86,7 @@ func newCachePrune(dir *string) *cobra.Command {
 
 func printUsage(cmd *cobra.Command, usage []fetch.Usage, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(usage)
+		return printJSON(cmd.OutOrStdout(), usage)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "kind\tentries\tMB\t")

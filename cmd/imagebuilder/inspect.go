@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -43,9 +42,7 @@ versions and the largest packages; or all files (--tree), or all packages.`,
 			out := cmd.OutOrStdout()
 			switch {
 			case asJSON:
-				enc := json.NewEncoder(out)
-				enc.SetIndent("", "  ")
-				return enc.Encode(report)
+				return printJSON(out, report)
 			case asTree:
 				return printTree(out, img)
 			case asPackages:

@@ -8,8 +8,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -200,4 +202,11 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 		return usagef("'%s' takes %d argument(s) %v, not %d; see '%s --help'",
 			cmd.CommandPath(), len(names), names, len(args), cmd.CommandPath())
 	}
+}
+
+// printJSON is what --json prints: one value, for people to read too.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,9 +91,7 @@ func (f *reportFlags) run(cmd *cobra.Command, name string) error {
 		}
 	}
 	if f.json {
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		return enc.Encode(j)
+		return printJSON(cmd.OutOrStdout(), j)
 	}
 	return printJudged(cmd.OutOrStdout(), j)
 }

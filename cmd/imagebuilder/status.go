@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -13,7 +12,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
-	"github.com/going-mobile/imagebuilder/image/report"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
@@ -29,8 +28,8 @@ type statusFlags struct {
 	fleet                string
 	asJSON, watch, noAsk bool
 
-	asked time.Time                 // when the nodes were
-	said  map[string]*report.Report // by them
+	asked time.Time                  // when the nodes were
+	said  map[string]*inquiry.Answer // by them
 }
 
 func newStatus() *cobra.Command {
@@ -101,12 +100,10 @@ func (s *statusFlags) text(cmd *cobra.Command, f *fleet.Fleet, client *headscale
 	s.ask(cmd, f, rows)
 	var b strings.Builder
 	if s.asJSON {
-		enc := json.NewEncoder(&b)
-		enc.SetIndent("", "  ")
-		err := enc.Encode(rows)
-		return b.String(), err
+		err = printJSON(&b, rows)
+	} else {
+		err = printRows(&b, rows)
 	}
-	err = printRows(&b, rows)
 	return b.String(), err
 }
 
@@ -120,7 +117,7 @@ func (s *statusFlags) ask(cmd *cobra.Command, f *fleet.Fleet, rows []roster.Row)
 		}
 	default:
 		roster.Ask(cmd.Context(), f, rows)
-		s.asked, s.said = time.Now(), map[string]*report.Report{}
+		s.asked, s.said = time.Now(), map[string]*inquiry.Answer{}
 		for _, r := range rows {
 			s.said[r.Node] = r.Says
 		}
@@ -131,7 +128,7 @@ func printRows(out io.Writer, rows []roster.Row) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NODE\tSITE\tROLE\tSTATE\tADDRESS\tSINCE\tVERSION\tSLOT\tWHEN\tNOTE")
 	for _, r := range rows {
-		address, since, said := "", "", report.Report{}
+		address, since, said := "", "", inquiry.Answer{}
 		if r.Address.IsValid() {
 			address = r.Address.String()
 		}

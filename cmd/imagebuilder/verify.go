@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -79,9 +78,7 @@ func trustedKeys(key string) ([]minisign.PublicKey, error) {
 
 func printVerified(out io.Writer, v verified, asJSON bool) error {
 	if asJSON {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+		return printJSON(out, v)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	printChecked(w, v.Report)

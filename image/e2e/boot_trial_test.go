@@ -37,7 +37,7 @@ func TestATrialThatFailsFallsBackByItself(t *testing.T) {
 			c.fallsBack(2, "slot b.* is damaged")
 			c.Kill()
 
-			c.install(tries(1), withInit("#!/bin/sh\necho This system dies at once.\nexit 1\n"))
+			c.install(tries(1), withInit(diesAtOnce))
 			c.fallsBack(1, "This system dies at once")
 			c.Kill()
 
@@ -53,19 +53,30 @@ func TestATrialThatFailsFallsBackByItself(t *testing.T) {
 			c.saysThatTheTrialFailed()
 			c.powerOff()
 
-			c.install(tries(1), func(root *tree.Tree) *tree.Tree { return root })
-			c.powerOn()
-			c.untilRunning()
-			c.runsSlot("b", true)
-			c.sh("systemctl is-active --wait firstboot-bless.service || systemctl start firstboot-bless.service")
-			c.powerOff()
-			c.powerOn()
-			c.untilRunning()
-			c.runsSlot("b", false)
-			c.powerOff()
-			c.diskIsValid()
+			c.keepsAGoodOne(func() {})
 		})
 	}
+}
+
+// diesAtOnce is an init that is none.
+const diesAtOnce = "#!/bin/sh\necho This system dies at once.\nexit 1\n"
+
+// keepsAGoodOne installs a good system, looks at it on trial, and finds it
+// blessed.
+func (c *computer) keepsAGoodOne(look func()) {
+	c.t.Helper()
+	c.install(tries(1), func(root *tree.Tree) *tree.Tree { return root })
+	c.powerOn()
+	c.untilRunning()
+	look()
+	c.runsSlot("b", true)
+	c.sh("systemctl is-active --wait firstboot-bless.service || systemctl start firstboot-bless.service")
+	c.powerOff()
+	c.powerOn()
+	c.untilRunning()
+	c.runsSlot("b", false)
+	c.powerOff()
+	c.diskIsValid()
 }
 
 type tries int

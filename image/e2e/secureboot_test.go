@@ -35,24 +35,13 @@ func TestSecureBootStartsTheNode(t *testing.T) {
 	c.powerOff()
 	c.countsARefusedKernel()
 
-	c.install(tries(2), withInit("#!/bin/sh\necho This system dies at once.\nexit 1\n"))
+	c.install(tries(2), withInit(diesAtOnce))
 	c.fallsBack(2, "This system dies at once")
 	c.untilRunning()
 	c.saysThatTheTrialFailed()
 	c.powerOff()
 
-	c.install(tries(1), func(root *tree.Tree) *tree.Tree { return root })
-	c.powerOn()
-	c.untilRunning()
-	c.isLockedDown()
-	c.runsSlot("b", true)
-	c.sh("systemctl is-active --wait firstboot-bless.service || systemctl start firstboot-bless.service")
-	c.powerOff()
-	c.powerOn()
-	c.untilRunning()
-	c.runsSlot("b", false)
-	c.powerOff()
-	c.diskIsValid()
+	c.keepsAGoodOne(c.isLockedDown)
 }
 
 // countsARefusedKernel tries a kernel that does not start. systemd-boot 257 does
@@ -122,7 +111,7 @@ func TestAnUnsignedImageFallsBackToo(t *testing.T) {
 	c.powerOn()
 	c.untilRunning()
 	c.powerOff()
-	c.install(tries(1), withInit("#!/bin/sh\necho This system dies at once.\nexit 1\n"))
+	c.install(tries(1), withInit(diesAtOnce))
 	c.fallsBack(1, "This system dies at once")
 	c.untilRunning()
 	c.saysThatTheTrialFailed()

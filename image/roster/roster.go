@@ -14,8 +14,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/mint"
-	"github.com/going-mobile/imagebuilder/image/report"
 )
 
 // State is where a node is, in one word.
@@ -50,7 +50,7 @@ type Row struct {
 	// Notes are what is wrong, in words.
 	Notes []string `json:"notes,omitempty"`
 	// Says is what the node says of itself, nil where it was not asked.
-	Says *report.Report `json:"says,omitempty"`
+	Says *inquiry.Answer `json:"says,omitempty"`
 }
 
 // Server is what is asked of Headscale.
@@ -141,13 +141,13 @@ func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) 
 // Ask lets those that are there speak for themselves, all at once.
 func Ask(ctx context.Context, f *fleet.Fleet, rows []Row) {
 	var who []int
-	var subjects []report.Subject
+	var subjects []inquiry.Subject
 	for i, r := range rows {
 		if r.State == Online && r.Address.IsValid() {
-			who, subjects = append(who, i), append(subjects, report.Subject{Node: r.Node, Number: string(r.Number), Address: r.Address})
+			who, subjects = append(who, i), append(subjects, inquiry.Subject{Node: r.Node, Number: string(r.Number), Address: r.Address})
 		}
 	}
-	for i, said := range report.Ask(ctx, f, subjects) {
+	for i, said := range inquiry.Ask(ctx, f, subjects) {
 		rows[who[i]].Says = &said
 	}
 }

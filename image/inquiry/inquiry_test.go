@@ -1,4 +1,4 @@
-package report
+package inquiry
 
 import (
 	"crypto/ed25519"
@@ -131,7 +131,7 @@ func newOwner(t *testing.T) *owner {
 	return &owner{t, f, bin, signer.PublicKey()}
 }
 
-func (o *owner) asks(s *sshd, number string) Report {
+func (o *owner) asks(s *sshd, number string) Answer {
 	o.t.Helper()
 	if err := os.WriteFile(filepath.Join(o.bin, "port"), []byte(s.port), 0o600); err != nil {
 		o.t.Fatal(err)
@@ -154,14 +154,14 @@ func TestWords(t *testing.T) {
 	n := &sshd{answer: func() string { return said }}
 	n.start(t, o.login)
 	got := o.asks(n, "1")
-	want := Report{State: "needs-person", Version: "v1.2.3", Slot: "b", Problem: "The disk is [2Jfull .", Remedy: "Pull the plug."}
+	want := Answer{State: "needs-person", Version: "v1.2.3", Slot: "b", Problem: "The disk is [2Jfull .", Remedy: "Pull the plug."}
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if words := strings.Join(got.Words(), "; "); words != "it says that it is needs-person; The disk is [2Jfull . Pull the plug." {
 		t.Error(words)
 	}
-	if (Report{State: "joined", Version: "v1"}).Words() != nil {
+	if (Answer{State: "joined", Version: "v1"}).Words() != nil {
 		t.Error("a node that is well has words")
 	}
 	for _, said = range []string{"no JSON", "{}", "", says(strings.Repeat("long ", maxAnswer))} {
@@ -198,7 +198,7 @@ func TestAnotherMachine(t *testing.T) {
 }
 
 // late says that this machine was too busy to find out more.
-func late(r Report) bool { return r.Silent == "no answer in time" }
+func late(r Answer) bool { return r.Silent == "no answer in time" }
 
 // TestSilence: who does not let the owner in, or is not there, has nothing to say.
 func TestSilence(t *testing.T) {

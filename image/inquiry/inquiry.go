@@ -1,4 +1,4 @@
-// Package report asks nodes what they say of themselves ("firstboot status"),
+// Package inquiry asks nodes what they say of themselves ("firstboot status"),
 // over ssh, as their owner would by hand.
 //
 // It runs the owner's own ssh, with its keys, agent and settings; the machine
@@ -6,7 +6,7 @@
 // password, takes a node's host key as it was first seen, refuses another one
 // later, and keeps whatever a node answers from moving a cursor: a stolen card
 // may be whoever answers. A node that cannot be asked has nothing to say.
-package report
+package inquiry
 
 import (
 	"bytes"
@@ -26,8 +26,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// Report is what a node says of itself.
-type Report struct {
+// Answer is what a node says of itself.
+type Answer struct {
 	State   string `json:"state"`
 	Version string `json:"version,omitempty"` // of firstboot: the image's
 	Slot    string `json:"slot,omitempty"`
@@ -41,7 +41,7 @@ type Report struct {
 }
 
 // Words are what is wrong with the node, in its own words; none if nothing is.
-func (r Report) Words() (out []string) {
+func (r Answer) Words() (out []string) {
 	if r.State != "" && r.State != "joined" {
 		out = append(out, "it says that it is "+r.State)
 	}
@@ -68,10 +68,10 @@ const askTime = 20 * time.Second
 const question = "firstboot status --json"
 
 // Ask asks all of them.
-func Ask(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Report {
+func Ask(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Answer {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	out := make([]Report, len(subjects))
+	out := make([]Answer, len(subjects))
 	var all sync.WaitGroup
 	for i, s := range subjects {
 		all.Go(func() {
@@ -80,7 +80,7 @@ func Ask(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Report {
 				err = out[i].read(answer)
 			}
 			if err != nil {
-				out[i] = Report{Silent: plain(err.Error())}
+				out[i] = Answer{Silent: plain(err.Error())}
 			}
 		})
 	}
@@ -144,7 +144,7 @@ func (l *limited) Write(b []byte) (int, error) {
 }
 
 // read takes over what firstboot.Status has.
-func (r *Report) read(answer []byte) error {
+func (r *Answer) read(answer []byte) error {
 	var status struct {
 		State, Program, Slot string
 		Problem, Notice      struct{ Summary, Remedy string }
@@ -152,7 +152,7 @@ func (r *Report) read(answer []byte) error {
 	if err := json.Unmarshal(answer, &status); err != nil || status.State == "" {
 		return fmt.Errorf("the answer is no status")
 	}
-	*r = Report{State: plain(status.State), Version: plain(status.Program), Slot: plain(status.Slot),
+	*r = Answer{State: plain(status.State), Version: plain(status.Program), Slot: plain(status.Slot),
 		Problem: plain(status.Problem.Summary), Remedy: plain(status.Problem.Remedy), Notice: plain(status.Notice.Summary)}
 	return nil
 }
