@@ -185,10 +185,7 @@ func (f *labFlags) occupy() (release func(), err error) {
 	if !ok {
 		return nil, fmt.Errorf("a lab runs in %s already: let it finish, or name another --dir", f.dir)
 	}
-	unlock := func() {
-		_ = os.Remove(f.dir + ".lock")
-		flock.Release(lock)
-	}
+	unlock := func() { flock.Release(lock) }
 	if _, err := os.Stat(f.dir); err == nil {
 		if _, err := lab.Find(f.dir); err != nil {
 			unlock()

@@ -3,8 +3,11 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // TestOccupy: a lab has its directory for itself, and nothing is left of it.
@@ -29,4 +32,32 @@ func TestOccupy(t *testing.T) {
 		t.Fatal(err)
 	}
 	release()
+}
+
+// TestOccupyAlone: who lets the directory go takes no lock away but its own.
+func TestOccupyAlone(t *testing.T) {
+	f := labFlags{dir: filepath.Join(t.TempDir(), "lab")}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for n := 0; n < 200; {
+				release, err := f.occupy()
+				if err != nil && strings.Contains(err.Error(), "a lab runs in") {
+					time.Sleep(10 * time.Microsecond)
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				runtime.Gosched()
+				if _, err := os.Stat(f.dir + ".lock"); err != nil {
+					t.Errorf("whoever comes next believes the directory free: %v", err)
+				}
+				release()
+				n++
+			}
+		})
+	}
+	all.Wait()
 }
