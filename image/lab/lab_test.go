@@ -2,9 +2,12 @@ package lab
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
+	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -121,33 +124,113 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// TestExpect: the votes that are left decide, and without Headscale's relay only
-// those at one place count.
+// majority is the example with two of three servers at home, and Headscale
+// elsewhere.
+var majority = append(slices.Clone(elsewhere), "home-box: {board: optiplex-7050, site: home, role: agent}", "home-box: {board: optiplex-7050, site: home, role: server}")
+
+// TestExpect: the votes that are together decide. A site that is cut off goes on
+// by itself, and without Headscale's relay every site does.
 func TestExpect(t *testing.T) {
-	l := rehearsed(t)
+	three, two, most := rehearsed(t), rehearsed(t, elsewhere...), rehearsed(t, majority...)
 	for _, c := range []struct {
-		away    []string
+		lab     *Lab
+		dead    []string
+		cut     string
 		goesOn  bool
 		watcher string
+		gone    []string
 		words   string
 	}{
-		{[]string{"cabin-pi", "cabin-box"}, true, "home-pi", "2 of 3 votes are left: the cluster goes on without cabin-pi and cabin-box"},
-		{[]string{"home-pi"}, true, "cabin-pi", "2 of 3 votes are left: the cluster goes on without home-pi"},
-		{[]string{"home-box"}, true, "home-pi", "3 of 3 votes are left"},
-		{[]string{"home-pi", "cabin-pi"}, false, "", "1 of 3 votes are left: the cluster stops"},
-		{[]string{"vps"}, false, "home-pi", "without vps no site reaches another, and 1 of 3 votes are together"},
+		{three, nil, "cabin", true, "home-pi", []string{"cabin-pi", "cabin-box"}, "2 of 3 votes are left: the cluster goes on without cabin-pi and cabin-box"},
+		{three, []string{"home-pi"}, "", true, "cabin-pi", []string{"home-pi"}, "2 of 3 votes are left: the cluster goes on without home-pi"},
+		{three, []string{"home-box"}, "", true, "home-pi", []string{"home-box"}, "3 of 3 votes are left"},
+		{three, []string{"home-pi", "cabin-pi"}, "", false, "", nil, "1 of 3 votes are left: the cluster stops until home-pi and cabin-pi is back"},
+		{three, []string{"vps"}, "", false, "cabin-pi", nil, "without vps no site reaches another, and 1 of 3 votes are together: the cluster stops"},
+		{two, []string{"cabin-pi"}, "", false, "home-pi", nil, "1 of 2 votes are left: the cluster stops until cabin-pi is back"},
+		{two, nil, "cabin", false, "home-pi", nil, "1 of 2 votes are left: the cluster stops until cabin is back"},
+		{most, nil, "home", true, "home-pi", []string{"cabin-pi", "cabin-box"}, "2 of 3 votes are at home: the cluster goes on there, without lab-headscale and cabin-pi and cabin-box"},
+		{most, nil, "cabin", true, "home-pi", []string{"cabin-pi", "cabin-box"}, "2 of 3 votes are left: the cluster goes on without cabin-pi and cabin-box"},
+		{most, []string{"lab-headscale"}, "", true, "home-pi", []string{"cabin-pi", "cabin-box"}, "2 of 3 votes are at home: the cluster goes on there"},
 	} {
-		o := l.expect(c.away)
-		if c.away[0] == "vps" && o.watcher == "cabin-pi" {
-			o.watcher = "home-pi" // either
-		}
-		if o.goesOn != c.goesOn || o.watcher != c.watcher || !strings.Contains(o.words, c.words) {
-			t.Errorf("%v: %+v", c.away, o)
+		o := c.lab.expect(c.dead, c.cut)
+		if o.goesOn != c.goesOn || o.watcher != c.watcher || !strings.Contains(o.words, c.words) || c.goesOn && !slices.Equal(o.gone, c.gone) {
+			t.Errorf("%v dead, %q cut off: %+v", c.dead, c.cut, o)
 		}
 	}
-	two := rehearsed(t, elsewhere...)
-	if o := two.expect([]string{"cabin-pi"}); o.goesOn || !strings.Contains(o.words, "1 of 2 votes") {
-		t.Errorf("two servers: %+v", o)
+}
+
+// TestExpectWitnesses: most votes without a server answer nobody.
+func TestExpectWitnesses(t *testing.T) {
+	l := rehearsed(t, "home-box: {board: optiplex-7050, site: home, role: agent}", "home-box: {board: optiplex-7050, site: home, role: witness}",
+		"cabin-pi: {board: rpi4, site: cabin, role: server}", "cabin-pi: {board: rpi4, site: cabin, role: agent}")
+	o := l.expect([]string{"home-pi"}, "")
+	if o.goesOn || o.watcher != "" || !strings.Contains(o.words, "2 of 3 votes are left, and no server is among them") {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestVerdict: a verdict needs that it was as promised for a minute, and what
+// says nothing of the cluster settles none.
+func TestVerdict(t *testing.T) {
+	goesOn := outlook{goesOn: true, watcher: "a", gone: []string{"b"}}
+	alone := outlook{goesOn: true, watcher: "a"}
+	stops := outlook{watcher: "a", gone: []string{"b"}}
+	with, without := sight{ready: []string{"a", "b"}}, sight{ready: []string{"a"}}
+	silent, dead := sight{silent: true}, sight{unclear: "cannot be asked"}
+	for name, c := range map[string]struct {
+		outlook outlook
+		sights  []sight // one each half minute
+		settled bool
+	}{
+		"it stops":                     {stops, []sight{with, silent, silent, silent}, true},
+		"silence of a moment":          {stops, []sight{silent, silent, without, silent}, false},
+		"it did not stop":              {stops, []sight{without, without, without, without}, false},
+		"nobody can be asked":          {stops, []sight{dead, dead, dead, dead}, false},
+		"who could not be asked":       {stops, []sight{silent, dead, silent, silent}, false},
+		"it goes on":                   {goesOn, []sight{with, without, without, without}, true},
+		"nobody is missed":             {goesOn, []sight{with, with, with, with}, false},
+		"it goes on, but not for long": {goesOn, []sight{without, without, silent, silent}, false},
+		"with nobody gone":             {alone, []sight{with, with, with}, true},
+		"with nobody gone, at once":    {alone, []sight{with, with}, false},
+	} {
+		v, now, settled := verdict{outlook: c.outlook}, time.Now(), false
+		for i, s := range c.sights {
+			settled = v.hear(s, now.Add(time.Duration(i)*steady/2))
+		}
+		if settled != c.settled || v.seen == "" {
+			t.Errorf("%s: settled %v, seen %q", name, settled, v.seen)
+		}
+	}
+}
+
+// answers is a machine that answers commands, and none that it does not know.
+type answers map[string]string
+
+func (a answers) Run(_ context.Context, command string) (string, error) {
+	for known, text := range a {
+		if strings.Contains(command, known) {
+			return text, nil
+		}
+	}
+	return "", errors.New("no answer")
+}
+
+func TestAsk(t *testing.T) {
+	nodes := `{"items": [{"metadata": {"name": "b"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}},
+		{"metadata": {"name": "c"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}},
+		{"metadata": {"name": "a"}, "status": {"conditions": [{"type": "DiskPressure", "status": "False"}, {"type": "Ready", "status": "True"}]}}]}`
+	for name, c := range map[string]struct {
+		machine answers
+		want    sight
+	}{
+		"answers": {answers{"get nodes": nodes}, sight{ready: []string{"a", "b"}}},
+		"silent":  {answers{"true": ""}, sight{silent: true}},
+		"dead":    {answers{}, sight{unclear: "cannot be asked"}},
+		"rubbish": {answers{"get nodes": "<html>", "true": ""}, sight{unclear: "answers with something else than its nodes"}},
+	} {
+		if got := ask(t.Context(), c.machine); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 

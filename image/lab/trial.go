@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -30,11 +29,10 @@ func (l *Lab) CutSite(ctx context.Context, site string) (*Trial, error) {
 		return nil, err
 	}
 	t := &Trial{What: site + " is cut off"}
-	away := l.nodes(func(m Machine) bool { return m.Site == site })
 	if err := l.net.Cut(site, true); err != nil {
 		return nil, err
 	}
-	err := l.look(ctx, t, away)
+	err := l.look(ctx, t, l.expect(nil, site))
 	if err := errors.Join(err, l.net.Cut(site, false)); err != nil {
 		return t, err
 	}
@@ -61,7 +59,7 @@ func (l *Lab) PullPlug(ctx context.Context, name string) (*Trial, error) {
 	}
 	t := &Trial{What: name + " loses its power"}
 	m.running().Kill()
-	if err := l.look(ctx, t, []string{name}); err != nil {
+	if err := l.look(ctx, t, l.expect([]string{name}, "")); err != nil {
 		return t, err
 	}
 	began := time.Now()
@@ -87,73 +85,21 @@ func (l *Lab) nodes(which func(Machine) bool) []string {
 	return out
 }
 
-// outlook is what can be expected while some machines are away.
-type outlook struct {
-	goesOn bool
-	words  string
-	// watcher is a server that can be asked, "" where none is left.
-	watcher string
-}
-
-// expect counts votes: etcd goes on while more than half of its members reach
-// each other. In the lab the ways between sites lead over Headscale's relay, so
-// without that each site is alone.
-func (l *Lab) expect(away []string) outlook {
-	is := func(names []string) func(Machine) bool {
-		return func(m Machine) bool { return slices.Contains(names, m.Node) }
-	}
-	voters := l.nodes(func(m Machine) bool { return m.Role == node.Server || m.Role == node.Witness })
-	left := slices.DeleteFunc(slices.Clone(l.Plan.Machines), func(m Machine) bool { return !is(voters)(m) || is(away)(m) })
-	relay := !slices.Contains(away, l.Fleet.Control())
-	var best []Machine
-	for site := range l.Fleet.Sites {
-		there := slices.DeleteFunc(slices.Clone(left), func(m Machine) bool { return !relay && m.Site != site })
-		if len(there) > len(best) {
-			best = there
-		}
-	}
-	o := outlook{goesOn: 2*len(best) > len(voters)}
-	for _, m := range append(best, left...) {
-		if m.Role == node.Server && o.watcher == "" {
-			o.watcher = m.Node
-		}
-	}
-	who := strings.Join(away, " and ")
-	switch {
-	case o.goesOn && o.watcher != "":
-		o.words = fmt.Sprintf("%d of %d votes are left: the cluster goes on without %s", len(best), len(voters), who)
-	case relay:
-		o.words = fmt.Sprintf("%d of %d votes are left: the cluster stops until %s is back", len(best), len(voters), who)
-	default:
-		o.words = fmt.Sprintf("without %s no site reaches another, and %d of %d votes are together: the cluster stops", who, len(best), len(voters))
-	}
-	return o
-}
-
 // look compares what can be expected with what a server says.
-func (l *Lab) look(ctx context.Context, t *Trial, away []string) error {
-	o := l.expect(away)
+func (l *Lab) look(ctx context.Context, t *Trial, o outlook) error {
 	t.Promise = o.words
 	if o.watcher == "" {
 		t.Seen, t.Kept = "no server is left that could be asked", !o.goesOn
 		return nil
 	}
+	v := &verdict{outlook: o}
 	err := l.until(ctx, func(ctx context.Context) bool {
-		ready, err := l.ready(ctx, o.watcher)
-		switch {
-		case ctx.Err() != nil:
-			return false
-		case err != nil:
-			t.Seen, t.Kept = fmt.Sprintf("%s does not answer for the cluster", o.watcher), !o.goesOn
-			return !o.goesOn
-		}
-		gone := slices.DeleteFunc(l.members(away), func(name string) bool { return slices.Contains(ready, name) })
-		t.Seen, t.Kept = fmt.Sprintf("%s answers for the cluster, with %s ready", o.watcher, strings.Join(ready, ", ")), o.goesOn
-		return o.goesOn && len(gone) == len(l.members(away))
+		s := ask(ctx, l.machines[o.watcher].running())
+		return ctx.Err() == nil && v.hear(s, time.Now())
 	})
+	t.Seen, t.Kept = v.seen, err == nil
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		t.Kept = false // for long enough
-		return nil
+		return nil // it was not as promised for as long as there was patience
 	}
 	return err
 }
@@ -168,8 +114,7 @@ func (l *Lab) well(ctx context.Context, t *Trial) error {
 	began := time.Now()
 	all := l.members(l.nodes(func(Machine) bool { return true }))
 	err := l.until(ctx, func(ctx context.Context) bool {
-		ready, err := l.ready(ctx, l.Fleet.Cluster.K3s.Init)
-		return err == nil && len(ready) == len(all)
+		return len(ask(ctx, l.machines[l.Fleet.Cluster.K3s.Init].running()).ready) == len(all)
 	})
 	t.Mended = time.Since(began).Round(time.Second).Seconds()
 	if err != nil {
@@ -195,14 +140,32 @@ func (l *Lab) until(ctx context.Context, done func(context.Context) bool) error 
 // answerTime is how long an API server may think before it counts as silent.
 const answerTime = 40 * time.Second
 
-// ready asks a server which nodes are ready, sorted.
-func (l *Lab) ready(ctx context.Context, server string) ([]string, error) {
+// console is where commands are run on a machine.
+type console interface {
+	Run(ctx context.Context, command string) (string, error)
+}
+
+// ask asks a server which nodes are ready. One that says nothing is silent only
+// if its machine is there to be asked.
+func ask(ctx context.Context, c console) sight {
+	text, err := run(ctx, c, "k3s kubectl get nodes -o json 2>/dev/null")
+	if err == nil {
+		return read(text)
+	}
+	if _, err := run(ctx, c, "true"); err != nil {
+		return sight{unclear: "cannot be asked"}
+	}
+	return sight{silent: true}
+}
+
+func run(ctx context.Context, c console, command string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	text, err := l.machines[server].running().Run(ctx, "k3s kubectl get nodes -o json")
-	if err != nil {
-		return nil, err
-	}
+	return c.Run(ctx, command)
+}
+
+// read reads a list of nodes.
+func read(text string) sight {
 	var list struct {
 		Items []struct {
 			Metadata struct{ Name string }
@@ -212,16 +175,16 @@ func (l *Lab) ready(ctx context.Context, server string) ([]string, error) {
 		}
 	}
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
-		return nil, err
+		return sight{unclear: "answers with something else than its nodes"}
 	}
-	var out []string
+	var s sight
 	for _, n := range list.Items {
 		for _, c := range n.Status.Conditions {
 			if c.Type == "Ready" && c.Status == "True" {
-				out = append(out, n.Metadata.Name)
+				s.ready = append(s.ready, n.Metadata.Name)
 			}
 		}
 	}
-	slices.Sort(out)
-	return out, nil
+	slices.Sort(s.ready)
+	return s
 }
