@@ -60,13 +60,16 @@ func (s Settings) List(name string) []string {
 	}
 }
 
-func (c *Config) flags() Flags {
+// Flags returns all of them.
+func (s Settings) Flags() Flags {
 	f := Flags{}
-	for name := range c.K3s.Config {
-		f[name] = c.K3s.Config.List(name)
+	for name := range s {
+		f[name] = s.List(name)
 	}
 	return f
 }
+
+func (c *Config) flags() Flags { return c.K3s.Config.Flags() }
 
 // ParseArgs reads the flags of a running k3s from its node's annotation
 // k3s.io/node-args: a JSON list, in which settings of config.yaml stand as

@@ -117,6 +117,10 @@ func TestFaults(t *testing.T) {
 		{"cabin-pi: {", "cabin-pi: {files: [{path: /etc/sysctl.d/50-a.conf}], ", `files[0].content: is missing`},
 		{"cabin-pi: {", "cabin-pi: {files: [{path: /etc/sysctl.d/50-a.conf, content: vm.swappiness=1}], ", `secrets do not belong in this file`},
 		{"cabin-pi: {", "cabin-pi: {k3s: {config: {server: x}}, ", `field "nodes.cabin-pi.k3s.config.server": is decided by firstboot`},
+		{"cabin-pi: {", "cabin-pi: {k3s: {config: {disable: [servicelb]}}, ", `field "nodes.cabin-pi.k3s.config.disable": disable=servicelb is the same for all servers: write it under cluster: k3s: config`},
+		{"cabin, role: agent", "cabin, role: witness, k3s: {config: {flannel-backend: host-gw}}", `field "nodes.cabin-box.k3s.config.flannel-backend": flannel-backend is the same for all servers`},
+		{"home-pi: {", "home-pi: {k3s: {config: {cluster-cidr: 10.99.0.0/16}}, ", `field "nodes.home-pi.k3s.config.cluster-cidr": cluster-cidr is the same for all servers`},
+		{"home-pi: {", "home-pi: {k3s: {config: {etcd-arg: [election-timeout=9000, heartbeat-interval=900]}}, ", `field "nodes.home-pi.k3s.config.etcd-arg": etcd-arg election-timeout is the same for all servers`},
 		{"    ca:", "    config: {server: x}\n    ca:", `field "cluster.k3s.config.server": is decided by firstboot`},
 		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `want a time zone`},
 	} {
@@ -172,8 +176,8 @@ func TestSSHAndFirewall(t *testing.T) {
 // flags before the cluster's, and an agent gets none of those.
 func TestOwnSettings(t *testing.T) {
 	name := directory(t, strings.NewReplacer(
-		"    ca:", "    config: {disable: [traefik], cluster-cidr: 172.20.0.0/16}\n    ca:",
-		"cabin-pi: {", "cabin-pi: {dataDisk: {model: '*T7*', size: '>=400GB'}, k3s: {config: {disable: [servicelb]}}, ",
+		"    ca:", "    config: {kubelet-arg: [max-pods=110], cluster-cidr: 172.20.0.0/16}\n    ca:",
+		"cabin-pi: {", "cabin-pi: {dataDisk: {model: '*T7*', size: '>=400GB'}, k3s: {config: {kubelet-arg: [max-pods=50]}}, ",
 		"cabin-box: {", "cabin-box: {longhorn: {disk: /dev/disk/by-id/ata-WDC_1}, k3s: {config: {kubelet-arg: max-pods=50}}, files: [{path: /etc/sysctl.d/50-a.conf, mode: 0644, content: {file: a.conf}}], ",
 	).Replace(elsewhere()))
 	if err := os.WriteFile(filepath.Join(filepath.Dir(name), "a.conf"), []byte("vm.swappiness=1\n"), 0o600); err != nil {
@@ -188,7 +192,7 @@ func TestOwnSettings(t *testing.T) {
 	if errPi != nil || errBox != nil {
 		t.Fatal(errPi, errBox)
 	}
-	if d := cmp.Diff(node.Settings{"disable": []any{"servicelb"}, "cluster-cidr": "172.20.0.0/16"}, pi.K3s.Config); d != "" || pi.DataDisk != (node.Disk{Model: "*T7*", Size: ">=400GB"}) {
+	if d := cmp.Diff(node.Settings{"kubelet-arg": []any{"max-pods=50"}, "cluster-cidr": "172.20.0.0/16"}, pi.K3s.Config); d != "" || pi.DataDisk != (node.Disk{Model: "*T7*", Size: ">=400GB"}) {
 		t.Errorf("cabin-pi: %+v %s", pi.DataDisk, d)
 	}
 	if d := cmp.Diff(node.Settings{"kubelet-arg": "max-pods=50"}, box.K3s.Config); d != "" || box.Longhorn.Disk.Path != "/dev/disk/by-id/ata-WDC_1" {
@@ -197,7 +201,7 @@ func TestOwnSettings(t *testing.T) {
 	if d := cmp.Diff([]node.File{{Path: "/etc/sysctl.d/50-a.conf", Mode: 0o644, Content: "vm.swappiness=1\n"}}, box.Files); d != "" || len(pi.Files) != 0 {
 		t.Error(d)
 	}
-	if home, err := f.Config("home-pi"); err != nil || len(home.K3s.Config["disable"].([]any)) != 1 || home.K3s.Config["disable"].([]any)[0] != "traefik" {
+	if home, err := f.Config("home-pi"); err != nil || len(home.K3s.Config["kubelet-arg"].([]any)) != 1 || home.K3s.Config["kubelet-arg"].([]any)[0] != "max-pods=110" {
 		t.Errorf("home-pi has flags of another node: %v", err)
 	}
 	if text := Masked(box).Files[0].Content.Reveal(); text != mask {

@@ -106,7 +106,25 @@ func (c *checker) node(name string, boards []string) {
 		c.Refuse(append(at, "role"), "want one role, or [control, witness]")
 		return
 	}
+	c.common(n, at)
 	c.trial(name, at)
+}
+
+// common refuses a server a say of its own in what all must agree on: k3s would
+// refuse it, long after its card was shipped.
+func (c *checker) common(n Node, at []string) {
+	if role := n.Role.In(); role != node.Server && role != node.Witness {
+		return
+	}
+	all := c.fleet.Cluster.K3s.Config
+	refused := ""
+	for _, name := range node.Unlike(node.Settings(all).Flags().Alike(), node.Settings(overlay(all, n.K3s.Config)).Flags().Alike()) {
+		flag := strings.FieldsFunc(name, func(r rune) bool { return r == ' ' || r == '=' })[0]
+		if _, own := n.K3s.Config[flag]; own && flag != refused {
+			c.Refuse(slices.Concat(at, []string{"k3s", "config", flag}), "%s is the same for all servers: write it under cluster: k3s: config", name)
+			refused = flag
+		}
+	}
 }
 
 // control wants one machine at most that runs Headscale, with the keys that it
