@@ -4,21 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/image/apt"
-	"github.com/going-mobile/imagebuilder/image/deb"
-	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-var kernelPackage = regexp.MustCompile(`^linux-image-([0-9].*)$`)
+// kernelPackages have a kernel's modules: linux-image-VERSION up to 6.18, later
+// linux-modules-VERSION, on which linux-image-VERSION depends.
+var kernelPackages = regexp.MustCompile(`^linux-(image|modules)-[0-9]`)
 
 // Kernel is the whole kernel of which an image has a part.
 type Kernel struct {
-	// Package is Debian's, Release what uname(1) prints.
+	// Package of Debian that has the modules, and Release as uname(1) prints it.
 	Package, Release string
 	Drivers          *kmod.Drivers
 }
@@ -31,41 +33,37 @@ func WholeKernel(ctx context.Context, opt Options) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, pkg := range opt.Lock.Packages {
-		m := kernelPackage.FindStringSubmatch(pkg.Name)
-		if m == nil {
-			continue
-		}
-		k := &Kernel{Package: pkg.Name, Release: m[1]}
-		k.Drivers, err = p.drivers(ctx, k.Release, &apt.Package{
-			Name: pkg.Name, Version: pkg.Version, Architecture: pkg.Arch, Filename: pkg.Filename,
-			Size: pkg.Size, SHA256: pkg.SHA256, Suite: pkg.Suite, Mirrors: mirrors.For(pkg.Suite)})
-		return k, err
+	pkgs := slices.DeleteFunc(lockedPackages(opt.Lock, mirrors), func(pkg *apt.Package) bool { return !kernelPackages.MatchString(pkg.Name) })
+	if len(pkgs) == 0 {
+		return nil, errors.New("the lock names no kernel")
 	}
-	return nil, errors.New("the lock names no kernel")
-}
-
-func (p *plan) drivers(ctx context.Context, release string, pkg *apt.Package) (drivers *kmod.Drivers, err error) {
-	opt := apt.FetchOptions{Snapshot: p.opt.Lock.Timestamp, Progress: p.opt.Progress}
-	err = apt.Fetch(ctx, p.opt.Cache, []*apt.Package{pkg}, opt, func(_ *apt.Package, file *fetch.File) error {
-		d, err := deb.Decode(ctx, p.opt.Cache, file, named{p.opt.Progress, pkg.Name})
-		if err != nil {
-			return err
-		}
-		t := tree.New()
-		for _, n := range d.Nodes {
-			if !strings.HasPrefix(n.Path, "usr/lib/modules/") && !n.Mode.IsDir() {
-				continue
-			}
-			if err := t.Add(n); err != nil {
-				return err
-			}
-		}
-		drivers, err = kmod.AllDrivers(ctx, t, release, kmod.Options{Remember: p.opt.Cache.Remember})
-		return err
-	})
+	k, err := p.wholeKernel(ctx, pkgs)
 	if err != nil {
 		return nil, fmt.Errorf("the kernel that the image was made from: %w", err)
 	}
-	return drivers, nil
+	return k, nil
+}
+
+func (p *plan) wholeKernel(ctx context.Context, pkgs []*apt.Package) (*Kernel, error) {
+	decoded, err := p.decode(ctx, &inputs{lock: p.opt.Lock, packages: pkgs})
+	if err != nil {
+		return nil, err
+	}
+	k, t := &Kernel{}, tree.New()
+	for _, d := range decoded {
+		for _, n := range d.Nodes {
+			if !strings.HasPrefix(n.Path, "usr/lib/modules/") {
+				continue
+			}
+			if err := errors.Join(t.MkdirAll(path.Dir(n.Path), n.ModTime, n.Source), t.Add(n)); err != nil {
+				return nil, err
+			}
+			k.Package = d.Name
+		}
+	}
+	if k.Release, err = kernelRelease(t); err != nil {
+		return nil, err
+	}
+	k.Drivers, err = kmod.AllDrivers(ctx, t, k.Release, kmod.Options{Remember: p.opt.Cache.Remember})
+	return k, err
 }

@@ -150,17 +150,22 @@ func (p *plan) fromLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) er
 	if l.Board != p.opt.Board.Name || l.Arch != p.opt.Board.Arch {
 		return fmt.Errorf("the lock is for board %s (%s), not for %s (%s)", l.Board, l.Arch, p.opt.Board.Name, p.opt.Board.Arch)
 	}
-	for _, pkg := range l.Packages {
-		in.packages = append(in.packages, &apt.Package{
-			Name: pkg.Name, Version: pkg.Version, Architecture: pkg.Arch, Filename: pkg.Filename,
-			Size: pkg.Size, SHA256: pkg.SHA256, Suite: pkg.Suite, Mirrors: mirrors.For(pkg.Suite),
-		})
-	}
-	in.lock = &l
+	in.packages, in.lock = lockedPackages(&l, mirrors), &l
 	if err := p.coveredByLock(&l); err != nil {
 		return err
 	}
 	return p.checkLock(ctx, in, mirrors)
+}
+
+// lockedPackages are those of a lock, to be fetched from mirrors.
+func lockedPackages(l *lock.Lock, mirrors apt.Mirrors) (pkgs []*apt.Package) {
+	for _, pkg := range l.Packages {
+		pkgs = append(pkgs, &apt.Package{
+			Name: pkg.Name, Version: pkg.Version, Architecture: pkg.Arch, Filename: pkg.Filename,
+			Size: pkg.Size, SHA256: pkg.SHA256, Suite: pkg.Suite, Mirrors: mirrors.For(pkg.Suite),
+		})
+	}
+	return pkgs
 }
 
 // checkLock looks the packages up in the indexes that the lock names, where

@@ -109,7 +109,7 @@ func loadBoard(t *testing.T, name string) *board.Board {
 	return b
 }
 
-// kernel is a whole kernel package, with the indexes that the real depmod makes.
+// kernel is a whole kernel, with the indexes that the real depmod makes.
 type kernel struct{ dir, release string }
 
 func wholeKernel(t *testing.T, img string) kernel {
@@ -122,13 +122,17 @@ func wholeKernel(t *testing.T, img string) kernel {
 	if err := json.Unmarshal(data, &l); err != nil {
 		t.Fatal(err)
 	}
-	at := slices.IndexFunc(l.Packages, func(p lock.Package) bool { return regexp.MustCompile(`^linux-image-[0-9]`).MatchString(p.Name) })
-	if at < 0 {
-		t.Fatal("the lock has no kernel")
+	k := kernel{dir: t.TempDir()}
+	for _, p := range l.Packages {
+		if regexp.MustCompile(`^linux-(base|image|modules)-[0-9]`).MatchString(p.Name) {
+			run(t, "dpkg-deb", "-x", filepath.Join(must(os.UserCacheDir()), "imagebuilder/sha256", p.SHA256[:2], p.SHA256), k.dir)
+		}
 	}
-	sum := l.Packages[at].SHA256
-	k := kernel{dir: t.TempDir(), release: strings.TrimPrefix(l.Packages[at].Name, "linux-image-")}
-	run(t, "dpkg-deb", "-x", filepath.Join(must(os.UserCacheDir()), "imagebuilder/sha256", sum[:2], sum), k.dir)
+	found, err := filepath.Glob(filepath.Join(k.dir, "usr/lib/modules/*/kernel"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("the lock has not one kernel: %v, %v", found, err)
+	}
+	k.release = filepath.Base(filepath.Dir(found[0]))
 	if err := os.Symlink("usr/lib", filepath.Join(k.dir, "lib")); err != nil {
 		t.Fatal(err)
 	}

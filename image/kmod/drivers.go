@@ -24,6 +24,9 @@ func AllDrivers(ctx context.Context, t *tree.Tree, version string, opt Options) 
 	if err != nil {
 		return nil, err
 	}
+	if len(m.files) == 0 {
+		return nil, fmt.Errorf("kernel %s has no modules: the package that has them is missing", version)
+	}
 	text, err := m.remember(m.fingerprint("drivers"), m.allAliases)
 	if err != nil {
 		return nil, err

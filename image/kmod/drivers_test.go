@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
 // TestDriversAreThoseOfModprobe asks both for what would drive a device.
@@ -42,6 +44,18 @@ func TestDriversAreThoseOfModprobe(t *testing.T) {
 	}
 	if asked < 3 || d.For("pci:nobody") != nil {
 		t.Errorf("%d aliases asked for", asked)
+	}
+}
+
+// TestAKernelWithoutModulesDrivesNothing that anybody could rely on: who asks it
+// would be told that an image lacks nothing.
+func TestAKernelWithoutModulesDrivesNothing(t *testing.T) {
+	tr := tree.New()
+	if err := tr.MkdirAll("usr/lib/modules/"+testVersion, testTime, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := AllDrivers(t.Context(), tr, testVersion, Options{}); err == nil || !strings.Contains(err.Error(), "has no modules") {
+		t.Error(err)
 	}
 }
 
