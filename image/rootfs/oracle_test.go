@@ -24,6 +24,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/deb822"
+	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/overlay"
@@ -49,7 +50,8 @@ openssh-server openssh-client e2fsprogs dosfstools fdisk open-iscsi nfs-common c
 curl jq less intel-microcode ipset conntrack apparmor wireguard-tools systemd-boot-efi firmware-brcm80211
 wpasupplicant raspi-firmware tcpdump linux-base`
 
-// oracleKernel is installed without the initramfs generator it depends on.
+// oracleKernel is installed without the initramfs generator that it depends on,
+// and so are the signed boot loaders without what asks for keys.
 const oracleKernel = "linux-image-amd64"
 
 func TestOracle(t *testing.T) {
@@ -135,18 +137,21 @@ func makeChroot(t *testing.T) string {
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
 		t.Fatal("mmdebstrap is missing: run make deps")
 	}
-	// The hook fetches the kernel with the host's apt, so that no apt is in the
-	// chroot.
-	kernel := `set -e; export LC_ALL=C APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
+	// The hook fetches these with the host's apt, so that no apt is in the chroot.
+	cut := `set -e; export LC_ALL=C APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
 image=$(apt-cache depends --no-recommends --no-suggests ` + oracleKernel + ` | sed -n 's/.*Depends: //p' | head -1)
 cd "$1/var/cache/apt/archives"
-apt-get download "$image"
-chroot "$1" sh -c "dpkg --force-depends --install /var/cache/apt/archives/linux-image-*"`
+mkdir cut
+cd cut
+apt-get download "$image" ` + strings.Join(boot.LoaderPackages("amd64", true), " ") + `
+chroot "$1" sh -c "dpkg --force-depends --install /var/cache/apt/archives/cut/*.deb"
+mv ./*.deb ..
+rmdir ../cut`
 	cmd := exec.Command("mmdebstrap", "--variant=essential", "--mode=root", "--arch=amd64", "--format=directory",
 		"--include="+strings.Join(strings.Fields(oraclePackages), ","),
 		"--skip=essential/unlink,cleanup/apt,cleanup/reproducible",
 		`--aptopt=Binary::apt-get::APT::Keep-Downloaded-Packages "true"`,
-		"--customize-hook="+kernel,
+		"--customize-hook="+cut,
 		"trixie", chroot, "deb "+oracleMirror(t)+" trixie main non-free-firmware")
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
 	if out, err := cmd.CombinedOutput(); err != nil {
