@@ -154,6 +154,16 @@ func (c *computer) see(pattern string) (found []string) {
 	return found
 }
 
+// doesNotSee waits as long as it takes to show that a pattern does not come.
+func (c *computer) doesNotSee(pattern string, within time.Duration) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), within)
+	defer cancel()
+	if found, err := c.WaitSerial(ctx, pattern); err == nil {
+		c.t.Errorf("%q came all the same", found)
+	}
+}
+
 // untilRunning waits until systemd has nothing left to start, and returns the
 // seconds since the machine was switched on.
 func (c *computer) untilRunning() time.Duration {

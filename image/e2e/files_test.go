@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"io"
 	"io/fs"
 	"os"
@@ -79,26 +78,4 @@ func writeOut(t *testing.T, tr *tree.Tree, prefix, dir string) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// initramfsOf returns the compressed archive that the kernel of slot a unpacks,
-// without the microcode before it.
-func initramfsOf(t *testing.T, path string) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "initrd")
-	data, err := openImage(t, path).BootFile("a/initrd.img")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for bytes.HasPrefix(data, []byte("070701")) {
-		at := bytes.Index(data, []byte("\x28\xb5\x2f\xfd")) // of zstd
-		if at < 0 {
-			t.Fatal("there is no initramfs behind the microcode")
-		}
-		data = data[at:]
-	}
-	if err := os.WriteFile(name, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return name
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -223,15 +224,34 @@ var initrdModule = regexp.MustCompile(`\.ko(\.xz)?\n`)
 // TestInitramfsIsACpio unpacks what the kernel will.
 func TestInitramfsIsACpio(t *testing.T) {
 	eachBoard(t, func(t *testing.T, board, img string) {
-		initrd := initramfsOf(t, img)
-		out := run(t, "sh", "-c", "zstd -dc "+initrd+" | cpio -t --quiet")
-		if !strings.Contains("\n"+out, "\ninit\n") || len(initrdModule.FindAllString(out, -1)) < 15 {
-			t.Errorf("the initramfs holds:\n%s", out)
+		data, err := openImage(t, img).BootFile("a/initrd.img")
+		if err != nil {
+			t.Fatal(err)
 		}
-		if out := run(t, "lsinitramfs", initrd); !strings.Contains(out, "init") {
-			t.Errorf("lsinitramfs: %s", out)
-		}
+		judgeInitramfs(t, data)
 	})
+}
+
+func judgeInitramfs(t *testing.T, data []byte) {
+	t.Helper()
+	for bytes.HasPrefix(data, []byte("070701")) { // microcode
+		at := bytes.Index(data, []byte("\x28\xb5\x2f\xfd")) // of zstd
+		if at < 0 {
+			t.Fatal("there is no initramfs behind the microcode")
+		}
+		data = data[at:]
+	}
+	initrd := filepath.Join(t.TempDir(), "initrd")
+	if err := os.WriteFile(initrd, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := run(t, "sh", "-c", "zstd -dc "+initrd+" | cpio -t --quiet")
+	if !strings.Contains("\n"+out, "\ninit\n") || len(initrdModule.FindAllString(out, -1)) < 15 {
+		t.Errorf("the initramfs holds:\n%s", out)
+	}
+	if out := run(t, "lsinitramfs", initrd); !strings.Contains(out, "init") {
+		t.Errorf("lsinitramfs: %s", out)
+	}
 }
 
 func TestDpkgReadsTheDatabase(t *testing.T) {

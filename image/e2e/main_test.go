@@ -54,14 +54,19 @@ var (
 // image returns the path of a board's image, built on first use.
 func image(t *testing.T, board string) string {
 	t.Helper()
+	return buildOnce(t, board, "--board", board)
+}
+
+func buildOnce(t *testing.T, name string, args ...string) string {
+	t.Helper()
 	buildMu.Lock()
 	defer buildMu.Unlock()
-	if path, ok := built[board]; ok {
+	if path, ok := built[name]; ok {
 		return path
 	}
-	path := filepath.Join(scratch, board+".img")
-	run(t, builder, "build", "--board", board, "--out", path, "--quiet")
-	built[board] = path
+	path := filepath.Join(scratch, name+".img")
+	run(t, builder, append([]string{"build", "--out", path, "--quiet"}, args...)...)
+	built[name] = path
 	return path
 }
 
