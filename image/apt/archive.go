@@ -147,6 +147,13 @@ func (a *Archive) at(at place) (*Package, error) {
 	return pkg, nil
 }
 
+// forOthers tells of a package whose suite is there for others.
+func (a *Archive) forOthers(pkg *Package) bool {
+	return slices.ContainsFunc(a.parts, func(p *part) bool {
+		return p.suite == pkg.Suite && p.only != nil && !slices.Contains(p.only, pkg.Name)
+	})
+}
+
 // where names all that was searched, for errors.
 func (a *Archive) where() string {
 	var names []string

@@ -15,7 +15,9 @@ import (
 // apt-get --no-install-recommends. cut names, by package or a pattern of such
 // (path.Match), dependencies that do not count.
 //
-// Of every package the highest version of all suites counts, unless pinned.
+// Of every package the highest version counts, of all suites that it may come
+// from, unless pinned. A suite for some packages (Suite.Only) has no other that is
+// wanted by its bare name.
 // The result depends on the indexes and the arguments only.
 func (a *Archive) Resolve(want []string, cut map[string][]string) ([]*Package, error) {
 	u, err := newUniverse(a, want, cut)
@@ -262,6 +264,9 @@ func (u *universe) wanted(w wish) (options []*Package, complaint string, err err
 	p, err := u.candidate(w.name)
 	if err != nil {
 		return nil, "", err
+	}
+	if p != nil && !u.pins[w.name].pinned() && u.a.forOthers(p) {
+		return nil, fmt.Sprintf("%s is in %s alone: name it there in suites:", w, p.Suite), nil
 	}
 	if p != nil {
 		return []*Package{p}, "", nil

@@ -493,4 +493,11 @@ func TestOtherSuite(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "nullmailer/trixie-backports: nullmailer only exists as 2 in trixie/main") {
 		t.Errorf("a package that another suite has: %v", err)
 	}
+	_, err = a.Resolve([]string{"newmailer", "kmod"}, nil)
+	if err == nil || err.Error() != "newmailer is in trixie-backports alone: name it there in suites:" {
+		t.Errorf("a package by its bare name that only a suite for others has: %v", err)
+	}
+	if got, err := a.Resolve([]string{"newmailer", "newmailer/trixie-backports"}, nil); err != nil || !strings.Contains(set(got), "newmailer 1") {
+		t.Errorf("the same by its full name: %v, %v", got, err)
+	}
 }

@@ -1,7 +1,7 @@
 // Package suites says which packages come from another suite than a board's
 // own: newer firmware, a backported kernel. Such a suite gives the packages
-// that are named, and what only it has of their dependencies; everything else
-// stays what the board's release and its security updates say.
+// that are named, and what only it has of the dependencies; everything else stays
+// what the board's release and its security updates say, or is refused.
 package suites
 
 import (
