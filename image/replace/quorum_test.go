@@ -55,6 +55,7 @@ func TestOnline(t *testing.T) {
 	f := withVPS(t, "[control, witness]")
 	here := list{nodes: []headscale.Node{tagged(f, true, "cabin-pi")}}
 	gone := list{err: errors.New("no answer")}
+	refuses := func(err error) list { return list{err: fmt.Errorf("headscale: GET /api/v1/node: %w", err)} }
 	for _, c := range []struct {
 		name   string
 		server list
@@ -65,6 +66,10 @@ func TestOnline(t *testing.T) {
 		{"cabin-pi", here, Options{ByHand: true, EvenIfOnline: true}, ""},
 		{"cabin-pi", gone, Options{ByHand: true}, "no answer"},
 		{"vps", here, Options{ByHand: true}, "vps is online"}, // it answers
+		{"vps", refuses(headscale.ErrUnauthorized), Options{ByHand: true}, "vps is online"},
+		{"vps", refuses(headscale.ErrNotFound), Options{ByHand: true}, "vps is online"},
+		{"vps", refuses(&headscale.APIError{Status: 500}), Options{ByHand: true}, "vps is online"},
+		{"vps", refuses(headscale.ErrUnauthorized), Options{ByHand: true, EvenIfOnline: true}, ""}, // it is a stranger's
 		{"vps", gone, Options{ByHand: true}, ""},
 	} {
 		_, err := Prepare(t.Context(), f, c.server, c.name, c.o)

@@ -124,11 +124,15 @@ func (l *Leave) alive() error {
 		"If it is off, and Headscale has not noticed yet, say --even-if-online", l.name)
 }
 
-// controlIsDead wants no answer of the node that runs Headscale. Its place in
-// the tailnet is taken by "headscale init", which has the restored database.
+// controlIsDead wants no answer of the node that runs Headscale: a refusal is
+// one, too. Its place in the tailnet is taken by "headscale init", which has the
+// restored database.
 func (l *Leave) controlIsDead(answer error, o Options) error {
-	if answer == nil && !o.EvenIfOnline {
-		return l.alive()
+	var refused *headscale.APIError
+	lives := answer == nil || errors.As(answer, &refused) || errors.Is(answer, headscale.ErrUnauthorized) || errors.Is(answer, headscale.ErrNotFound)
+	if lives && !o.EvenIfOnline {
+		return fmt.Errorf("%s is online: a server answers at %s. Switch it off first. If somebody else answers there now, say --even-if-online",
+			l.name, l.fleet.Cluster.Headscale.URL)
 	}
 	l.tailnet = nil
 	return nil
