@@ -79,6 +79,33 @@ func TestOnline(t *testing.T) {
 	}
 }
 
+// TestLooksAgain: what was looked at before a long build and a question is
+// looked at again, and nobody is taken out who was not shown.
+func TestLooksAgain(t *testing.T) {
+	f := withVPS(t, "witness")
+	for want, change := range map[string]func(*list){
+		"it deletes":   func(*list) {},
+		"is online":    func(s *list) { s.nodes[0].Online = true },
+		"(number 8)":   func(s *list) { s.nodes[0].ID = "8" },
+		"none of this": func(s *list) { s.nodes[0].Tags = nil },
+		"not there":    func(s *list) { s.err = errors.New("not there") },
+	} {
+		s := &list{nodes: []headscale.Node{tagged(f, false, "cabin-pi")}}
+		l, err := Prepare(t.Context(), f, s, "cabin-pi", Options{ByHand: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change(s); !strings.Contains(fmt.Sprint(l.Do(t.Context())), want) {
+			t.Errorf("%v, want %q", l.Do(t.Context()), want)
+		}
+	}
+	s := &list{nodes: []headscale.Node{tagged(f, false, "cabin-pi")}}
+	l, err := Prepare(t.Context(), f, s, "cabin-pi", Options{ByHand: true})
+	if s.nodes = nil; err != nil || l.Do(t.Context()) != nil {
+		t.Error("what is gone by itself is a fault", err)
+	}
+}
+
 // TestQuorum: two voters of which one is dead are told from two of three whose
 // API does not answer for another reason, and the way back is said.
 func TestQuorum(t *testing.T) {

@@ -45,10 +45,11 @@ type Server interface {
 
 // Leave is the leaving of one node.
 type Leave struct {
-	fleet  *fleet.Fleet
-	name   string
-	node   fleet.Node
-	server Server
+	fleet   *fleet.Fleet
+	name    string
+	node    fleet.Node
+	server  Server
+	options Options
 
 	tailnet []headscale.Node // all that it knows
 	members []headscale.Node // of these, the node itself
@@ -68,7 +69,7 @@ func Prepare(ctx context.Context, f *fleet.Fleet, server Server, name string, o 
 	if err != nil {
 		return nil, err
 	}
-	l := &Leave{fleet: f, name: name, node: n, server: server}
+	l := &Leave{fleet: f, name: name, node: n, server: server, options: o}
 	if err := l.replaceable(); err != nil {
 		return nil, err
 	}
@@ -219,8 +220,24 @@ func (l *Leave) votes() bool {
 	return slices.Contains([]node.Role{node.Server, node.Witness}, l.node.Role.In())
 }
 
-// Do takes the node out of the cluster, then out of the tailnet.
+// Do looks once more, since a person's answer and a build may lie between, during
+// which the node may have come back and the certificate for the API expired. Then
+// it takes the node out. It does nothing that Steps did not say.
 func (l *Leave) Do(ctx context.Context) error {
+	now, err := Prepare(ctx, l.fleet, l.server, l.name, l.options)
+	if err != nil {
+		return err
+	}
+	for _, s := range now.Steps() {
+		if !slices.Contains(l.Steps(), s) {
+			return fmt.Errorf("since this was shown, there is more to be done: %s", s)
+		}
+	}
+	return now.leave(ctx)
+}
+
+// leave takes the node out of the cluster, then out of the tailnet.
+func (l *Leave) leave(ctx context.Context) error {
 	if l.cluster != nil {
 		if err := l.cluster.DeleteNode(ctx, l.name); err != nil {
 			return err
