@@ -13,7 +13,6 @@ import (
 // Drivers knows what every module of a kernel would drive.
 type Drivers struct {
 	aliases []alias
-	builtin map[string]bool
 }
 
 type alias struct{ pattern, module string }
@@ -31,15 +30,22 @@ func AllDrivers(ctx context.Context, t *tree.Tree, version string, opt Options) 
 	if err != nil {
 		return nil, err
 	}
-	d := &Drivers{builtin: m.builtin}
+	d := &Drivers{}
 	for line := range strings.Lines(string(text)) {
 		module, pattern, ok := strings.Cut(strings.TrimSpace(line), " ")
 		if !ok {
 			return nil, errDamaged
 		}
-		d.aliases = append(d.aliases, alias{comparable(pattern), module})
+		d.add(pattern, module)
 	}
 	return d, nil
+}
+
+// add skips an alias that depmod would: it matches nothing.
+func (d *Drivers) add(pattern, module string) {
+	if pattern, ok := pathless(pattern); ok {
+		d.aliases = append(d.aliases, alias{pattern, module})
+	}
 }
 
 // allAliases has a line for each alias of hardware: those of others have no
@@ -64,10 +70,13 @@ func (m *Modules) allAliases() ([]byte, error) {
 // For returns the modules that udev would load for a modalias, by the kernel's
 // names, sorted.
 func (d *Drivers) For(modalias string) []string {
-	modalias = comparable(modalias)
+	modalias, ok := pathless(modalias)
+	if !ok {
+		return nil
+	}
 	var found []string
 	for _, a := range d.aliases {
-		if ok, _ := path.Match(a.pattern, modalias); ok && !d.builtin[a.module] { // a bad pattern matches nothing, as in fnmatch(3)
+		if ok, _ := path.Match(a.pattern, modalias); ok { // a bad pattern matches nothing, as in fnmatch(3)
 			found = append(found, a.module)
 		}
 	}
@@ -75,21 +84,9 @@ func (d *Drivers) For(modalias string) []string {
 	return slices.Compact(found)
 }
 
-// comparable writes dashes as underscores, as modprobe does, but in brackets,
-// where they mean a range. A slash, as in a BIOS' date, is like any character.
-func comparable(s string) string {
-	inside := false
-	return strings.Map(func(c rune) rune {
-		switch {
-		case c == '[':
-			inside = true
-		case c == ']':
-			inside = false
-		case c == '-' && !inside:
-			return '_'
-		case c == '/':
-			return '\x01'
-		}
-		return c
-	}, s)
+// pathless is normaliseAlias for path.Match, to which a slash, as in a BIOS' date,
+// is not like any character.
+func pathless(alias string) (string, bool) {
+	alias, ok := normaliseAlias(alias)
+	return strings.ReplaceAll(alias, "/", "\x01"), ok
 }

@@ -60,14 +60,30 @@ func TestAKernelWithoutModulesDrivesNothing(t *testing.T) {
 }
 
 func TestAPatternIsModprobes(t *testing.T) {
-	d := &Drivers{aliases: []alias{{comparable("usb:v*p[0-9]*d*"), "a"}, {comparable("dmi:*bd*:svnDell*"), "b"}, {comparable("of:N*T*Cx,y-z"), "c"}, {comparable("in-put:[a-c]*"), "d"}, {"builtin:*", "e"}},
-		builtin: map[string]bool{"e": true}}
+	d := &Drivers{}
+	for pattern, module := range map[string]string{
+		"usb:v*p[0-9]*d*": "a", "dmi:*bd*:svnDell*": "b", "of:N*T*Cx,y-z": "c", "in-put:[a-c]*": "d", "half:x]*": "e", "half:[x*": "e",
+	} {
+		d.add(pattern, module)
+	}
 	for modalias, want := range map[string][]string{
 		"usb:v1234p5d1": {"a"}, "usb:v1234pFd1": nil, "dmi:bvnX:bd09/20/2023:svnDell Inc": {"b"}, "of:NfooT(null)Cx,y-z": {"c"}, "of:NfooT(null)Cx,y_z": {"c"},
-		"in_put:b1": {"d"}, "in-put:-1": nil, "builtin:x": nil,
+		"in_put:b1": {"d"}, "in-put:-1": nil, "half:x]y": nil, "half:[xy": nil, "half:xy": nil, "dmi:bvn]:bd1:svnDell": nil,
 	} {
 		if got := d.For(modalias); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %v, want %v", modalias, got, want)
+		}
+	}
+}
+
+// TestHalfABracketIsNoAlias says of modprobe what the table above relies on.
+func TestHalfABracketIsNoAlias(t *testing.T) {
+	dir := unpackTree(t, testTree(t))
+	run(t, nil, "depmod", "-b", dir, testVersion)
+	for modalias, want := range map[string]string{"usb:v1-2bdx": "odd\n", "usb:v1-2bdx]": "", "usb:v1-2bd[x": "", "usb:v[broken": ""} {
+		out, err := exec.Command("modprobe", "-C", "/dev/null", "-d", dir, "-S", testVersion, "-R", modalias).Output()
+		if string(out) != want || (err == nil) != (want != "") {
+			t.Errorf("%s: modprobe says %q, %v", modalias, out, err)
 		}
 	}
 }
