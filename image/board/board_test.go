@@ -60,7 +60,7 @@ func TestMistakesNameFileLineAndField(t *testing.T) {
 		{"suite: trixie", "suite: trixie\nsuites: [{name: forky, packages: [a1]}, {name: sid, packages: [a1]}]", `field "suites[1].packages[0]": a1 comes from forky already`},
 		{"suite: trixie", "suite: trixie\nsuites: [{name: forky}]", `field "suites[0].packages": is missing`},
 		{"slot: 2GiB", "slot: 2MiB", `field "disk.slot": 2MiB must be`},
-		{"raspberrypi:\n", "raspberrypi:\n  soc: bcm2771\n", `field "raspberrypi.soc": "bcm2771" is not one of bcm2711, bcm2712, bcm2837; did you mean "bcm2711"?`},
+		{"raspberrypi:\n", "raspberrypi:\n  soc: bcm2771\n", `field "raspberrypi.soc": "bcm2771" is not known; did you mean "bcm2711"?`},
 		{"raspberrypi:\n", "raspberrypi:\n  soc: bcm2837\n", `field "raspberrypi.deviceTrees[0]": "broadcom/bcm2711-rpi-4-b.dtb" is for another processor than bcm2837`},
 		{"firmware: raspberrypi", "firmware: uefi", `field "raspberrypi": goes with`},
 		{"suite: trixie", "suite: trixie\nsecureBoot: off", `field "secureBoot": goes with firmware: uefi only`},

@@ -7,8 +7,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
 // starters are the files of raspi-firmware that a processor must find beside
@@ -31,13 +29,8 @@ func (p *Pi) problem() (field, problem string) {
 	if p == nil {
 		return "", ""
 	}
-	known := slices.Sorted(maps.Keys(starters))
-	if !slices.Contains(known, p.soc()) {
-		hint := ""
-		if near := nearest.Name(p.SoC, known); near != "" {
-			hint = fmt.Sprintf("; did you mean %q?", near)
-		}
-		return "soc", fmt.Sprintf("%q is not one of %s%s", p.SoC, strings.Join(known, ", "), hint)
+	if problem := oneOf(p.soc(), slices.Sorted(maps.Keys(starters))); problem != "" {
+		return "soc", problem
 	}
 	for i, dtb := range p.DeviceTrees {
 		if !strings.HasPrefix(path.Base(dtb), p.soc()+"-") {
