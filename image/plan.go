@@ -99,7 +99,7 @@ func sortedSet(list []string) []string {
 // programs and the options that change bytes.
 func (p *plan) digest() (string, error) {
 	h := newDigest()
-	h.json(p.opt.Board)
+	h.json(withoutNotes(*p.opt.Board))
 	for _, o := range p.overlays {
 		bare := *o
 		bare.Files = nil
@@ -117,6 +117,13 @@ func (p *plan) digest() (string, error) {
 	h.json(p.accept)
 	h.line("version", p.opt.Version, "component mirror", p.opt.ComponentMirror)
 	return h.sum(), nil
+}
+
+// withoutNotes leaves what people read about the hardware and no image has: that a
+// checklist was mended, or a machine seen booting, makes no new image.
+func withoutNotes(b board.Board) board.Board {
+	b.Label, b.Checklist, b.Booted, b.Untested = board.Label{}, board.Checklist{}, nil, nil
+	return b
 }
 
 func encodeJSON(v any) []byte {
