@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/flash"
 )
@@ -102,7 +103,7 @@ func machinery(b *board.Board) []string {
 func bootChain(b *board.Board) []string {
 	switch {
 	case b.Firmware == board.RaspberryPi:
-		return piChain
+		return piChain(b.Pi)
 	case b.SecureBoot == board.SignedByDebian:
 		return signedChain
 	}
@@ -129,9 +130,7 @@ var (
 		"      └─ root-b",
 		"         └─ data              ext4, /var of both",
 	}
-	piChain = []string{
-		"EEPROM, in the machine",
-		"└─ start4.elf, config.txt     the Pi's firmware, on the first partition",
+	ubootChain = []string{
 		"   └─ U-Boot                  boot.scr chooses the slot, counts the tries of a trial",
 		"      ├─ a/vmlinuz            with a/initrd.img, a/cmdline.txt",
 		"      │  └─ root-a            squashfs, read-only",
@@ -140,6 +139,19 @@ var (
 		"            └─ data           ext4, /var of both",
 	}
 )
+
+// piChain begins with what this Pi's processor wants on the card.
+func piChain(p *board.Pi) []string {
+	first, what := "EEPROM, in the machine", "the Pi's firmware and its settings"
+	switch starters := p.Starters(); {
+	case len(starters) == 0:
+		first, what = "EEPROM with the firmware, in the machine", "its settings"
+	case slices.Contains(starters, "bootcode.bin"):
+		first = "boot ROM, in the processor"
+	}
+	files := strings.Join(append(slices.Clone(p.Starters()), "config.txt"), ", ")
+	return append([]string{first, fmt.Sprintf("└─ %-26s %s, on the first partition", files, what)}, ubootChain...)
+}
 
 // sockets counts those of each side.
 func sockets(l board.Label) (lines []string) {
@@ -185,12 +197,12 @@ func settings(c board.Checklist) (lines []string) {
 }
 
 // tellChecklist says what a person sets in the BIOS of the machine that a card
-// was written for. A board of somebody else's is not known here.
-func tellChecklist(w io.Writer, written *flash.Result) error {
+// was written for. A board of somebody else's is known where its directory is named.
+func tellChecklist(w io.Writer, written *flash.Result, from ...fs.FS) error {
 	if written.Image.Label == nil {
 		return nil
 	}
-	b, err := board.Load(written.Image.Label.Board, boards.FS)
+	b, err := board.Load(written.Image.Label.Board, from...)
 	var unknown *board.UnknownError
 	if errors.As(err, &unknown) {
 		return nil

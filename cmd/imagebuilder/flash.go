@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,8 @@ verify' tells.
 
 Mounted disks, the system's own disk and built-in disks are refused (the last
 unless --force). With --node-config the card gets a node's identity. DEVICE may
-be a new file, which appears when it is whole.
+be a new file, which appears when it is whole. What to set in the machine's BIOS
+is told at the end; --boards is where that of your own board is found.
 
 With --node the card is that of a node of the fleet: the image of its board is
 built where it has changed, a single-use key is made for it, and the key is
@@ -32,7 +34,7 @@ or stick is ejected at the end.`
 
 func newFlash() *cobra.Command {
 	var opt flash.Options
-	var file string
+	var file, boards string
 	var list, quiet bool
 	var nodes nodeCards
 	cmd := &cobra.Command{
@@ -51,17 +53,25 @@ func newFlash() *cobra.Command {
 			if len(nodes.names) > 0 && file != "" {
 				return usagef("--node or --node-config, not both")
 			}
+			if len(nodes.names) > 0 && boards != "" {
+				return usagef("--boards is for an image; nodes of a fleet are of built-in boards")
+			}
 			if len(nodes.names) > 0 {
 				return nodes.flash(cmd, args, quiet, opt)
 			}
 			if len(args) != 2 {
 				return usagef("name the image and the device; 'imagebuilder flash --list' lists devices")
 			}
-			return runFlash(cmd, args[0], args[1], file, quiet, opt)
+			from, err := boardSources(boards)
+			if err != nil {
+				return err
+			}
+			return runFlash(cmd, args[0], args[1], file, quiet, opt, from)
 		},
 	}
 	cmd.Flags().BoolVar(&list, "list", false, "list disks that can be written to")
 	cmd.Flags().StringVar(&file, "node-config", "", "give the card this node.yaml")
+	cmd.Flags().StringVar(&boards, "boards", "", "directory with your own board files")
 	cmd.Flags().BoolVar(&opt.Force, "force", false, "write to a built-in disk too")
 	cmd.Flags().BoolVar(&opt.ForceForeign, "force-foreign", false, "write an image that is not a whole one of imagebuilder, too")
 	cmd.Flags().BoolVar(&opt.NoVerify, "no-verify", false, "do not read the card back")
@@ -70,7 +80,7 @@ func newFlash() *cobra.Command {
 	return cmd
 }
 
-func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt flash.Options) error {
+func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt flash.Options, from []fs.FS) error {
 	name := ""
 	if file != "" {
 		config, data, err := loadNode(file)
@@ -94,7 +104,7 @@ func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt fl
 	if err := w.Flush(); err != nil || quiet {
 		return err
 	}
-	return tellChecklist(cmd.ErrOrStderr(), result)
+	return tellChecklist(cmd.ErrOrStderr(), result, from...)
 }
 
 func printWritten(w io.Writer, device string, result *flash.Result) {

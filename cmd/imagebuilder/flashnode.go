@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
@@ -69,7 +70,7 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card, quiet bool,
 	}
 	for _, w := range written {
 		if w != nil {
-			err = errors.Join(err, tellChecklist(cmd.ErrOrStderr(), w.Result))
+			err = errors.Join(err, tellChecklist(cmd.ErrOrStderr(), w.Result, boards.FS))
 		}
 	}
 	return err
