@@ -1,7 +1,7 @@
 // Package lab brings a whole fleet to life on this computer: a copy of it, with
-// secrets of its own, on emulated machines that start from the images and cards
-// that would be shipped, at sites that reach nothing but the machine that runs
-// Headscale.
+// secrets of its own, on emulated machines, each of which starts from an image and a
+// card made as those to ship (a virtual machine stands for a Pi), at sites that reach
+// nothing but the machine that runs Headscale.
 //
 // It is no proof of hardware: boards that would be too slow here are stood for
 // by virtual machines. It touches no real Headscale and no real key, needs no
