@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // ReportFile on the boot partition, in its root directory, is what a node tells
@@ -103,11 +104,11 @@ func factSection(name string, to *[]Fact) section {
 			return lines
 		},
 		func(line string) error {
-			key, value, ok := strings.Cut(line, ": ")
+			key, value, ok := strings.Cut(line+" ", ": ") // the blank of an empty value was cut
 			if !ok {
 				return errors.New("want NAME: VALUE")
 			}
-			*to = append(*to, Fact{key, value})
+			*to = append(*to, Fact{key, strings.TrimSuffix(value, " ")})
 			return nil
 		}}
 }
@@ -166,21 +167,27 @@ func (r Report) text() string {
 	for _, s := range r.sections() {
 		lines = append(lines, "", "["+s.name+"]")
 		for _, l := range s.lines() {
-			lines = append(lines, strings.Join(strings.Fields(printable(l)), " "))
+			if l = ReportLine(l); strings.HasPrefix(l, "[") { // "[Firmware Bug]: …" is no heading
+				l = " " + l
+			}
+			if l != "" {
+				lines = append(lines, l)
+			}
 		}
 	}
 	lines = append(lines, "", reportLast+strconv.Itoa(len(lines)))
 	return strings.Join(lines, "\r\n") + "\r\n"
 }
 
-// printable keeps what every editor shows.
-func printable(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f || c == 0xfffd {
+// ReportLine is a text as a report has it: in one line, without blanks around
+// it or in a row, and with nothing that a terminal obeys.
+func ReportLine(s string) string {
+	return strings.Join(strings.Fields(strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) || c == unicode.ReplacementChar {
 			return ' '
 		}
 		return c
-	}, s)
+	}, s)), " ")
 }
 
 // PadReport fills a text up to ReportSize with blanks.
@@ -222,7 +229,7 @@ func (r *Report) parse(lines []string) error {
 			}
 			continue // with one that a later version adds, which is passed over
 		}
-		if line == "" || at == nil {
+		if line = ReportLine(line); line == "" || at == nil {
 			continue
 		}
 		if err := at.add(line); err != nil {
@@ -247,7 +254,7 @@ func LooksSecret(line string) bool { return secrets.MatchString(line) }
 func CheckNoSecret(text string) error {
 	n := 0
 	for line := range strings.Lines(text) {
-		if n++; LooksSecret(line) {
+		if n++; LooksSecret(line) || LooksSecret(ReportLine(line)) {
 			return fmt.Errorf("line %d of the report looks like a password or key: it must not have one; change that key if it is real, and send the file to nobody", n)
 		}
 	}
