@@ -132,10 +132,14 @@ func (r *runner) pass(ctx context.Context) error {
 	if r.opt.Only != nil || ctx.Err() != nil {
 		return err
 	}
-	if p := r.link.look(ctx, m); p != nil {
-		return p.because(errors.Join(p.err, err))
+	p := r.link.look(ctx, m)
+	// A dead router beside a live port explains nothing, as the node is reached;
+	// and it must not keep a node that was just started from ever being joined.
+	if p == nil || p.Code == "link-router" && (err != nil || !r.member) {
+		return err
 	}
-	return err
+	told := *p // whoever shows statuses reads the one of the pass before
+	return told.because(errors.Join(p.err, err))
 }
 
 func (r *runner) work(ctx context.Context, m *machine) error {

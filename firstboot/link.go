@@ -52,10 +52,14 @@ func (l *link) look(ctx context.Context, m *machine) *Problem {
 	if member, err := m.exists(joinedFile); err != nil || !member {
 		return nil
 	}
-	ports, others := m.silentPorts(ctx)
+	ports, others, answered := m.silentPorts(ctx)
 	now := m.Clock.Now()
-	if len(ports) == 0 {
+	switch {
+	case answered:
 		l.answered(m, now)
+		return nil
+	case len(ports) == 0: // no cable, or nothing can be said: that is no silence, and no answer
+		*l = link{}
 		return nil
 	}
 	l.well = time.Time{}
@@ -148,7 +152,12 @@ func (m *machine) restartForLink(ctx context.Context, count int) error {
 // without EEE refuses to have it switched off, and is bounced all the same.
 func (m *machine) bounce(ctx context.Context, ports []port, noEEE bool) error {
 	var errs []error
+	done := map[string]bool{} // a port may lead to a router of IPv4 and to one of IPv6
 	for _, p := range ports {
+		if done[p.Dev] {
+			continue
+		}
+		done[p.Dev] = true
 		if noEEE {
 			_, err := m.Programs.Run(ctx, "ethtool", "--set-eee", p.Dev, "eee", "off")
 			errs = append(errs, err)
@@ -170,22 +179,31 @@ func (m *machine) reachesCluster(ctx context.Context) bool {
 }
 
 // silentPorts returns the ports with a cable whose routers do not answer, none
-// if one does or nothing can be said. others is whether somebody else on those
-// cables does: then the ports are fine.
-func (m *machine) silentPorts(ctx context.Context) (silent []port, others bool) {
+// where one did, which answered tells, or nothing can be said. others is whether
+// somebody else on those cables answers: then the ports are fine.
+func (m *machine) silentPorts(ctx context.Context) (silent []port, others, answered bool) {
 	ways, err := m.waysOut(ctx)
 	if err != nil {
-		return nil, false
+		return nil, false, false
 	}
 	for _, p := range ways {
-		answers, other := m.asks(ctx, p)
-		if answers {
-			return nil, false
+		said, other := m.asks(ctx, p)
+		if said != nothing {
+			return nil, false, said == something
 		}
 		silent, others = append(silent, p), others || other
 	}
-	return silent, others
+	return silent, others, false
 }
+
+// reply is what was heard of a router.
+type reply int
+
+const (
+	unknown reply = iota // it cannot be asked
+	something
+	nothing
+)
 
 // waysOut lists the default routes over ports with a cable. Where there is none
 // a port without an address, which DHCP gave none, is taken for one.
@@ -215,31 +233,41 @@ func (m *machine) waysOut(ctx context.Context) (ways []port, err error) {
 	return ways, nil
 }
 
+// unheard are the states of a neighbour that did not answer twelve seconds of
+// questions. Any packet from it, a question of its own too, makes it STALE, and
+// from there the kernel asks by itself: it is REACHABLE by then, or not there.
+var unheard = []string{"FAILED", "INCOMPLETE", "STALE", "DELAY", "PROBE"}
+
 // asks finds out whether the router of a port answers, by ARP or its like for
 // IPv6, which no router keeps to itself. others is whether another neighbour
 // answered in the last half minute.
-func (m *machine) asks(ctx context.Context, p port) (answers, others bool) {
+func (m *machine) asks(ctx context.Context, p port) (said reply, others bool) {
 	const fresh = "REACHABLE"
 	if p.Gateway == "" { // a modem: there is nobody to ask
-		return true, false
+		return something, false
 	}
 	near := m.neighbours(ctx, p.Dev)
 	if near[p.Gateway] == fresh {
-		return true, false
+		return something, false
 	}
 	if p.Gateway != "DHCP" {
 		// Twelve seconds: the kernel waits five before it doubts a neighbour, and
 		// asks three times.
 		if _, err := m.Programs.Run(ctx, "ping", "-n", "-c", "1", "-w", "12", "-I", p.Dev, p.Gateway); err == nil {
-			return true, false
+			return something, false
 		}
 		near = m.neighbours(ctx, p.Dev)
 	}
 	for _, state := range near {
 		others = others || state == fresh
 	}
-	silent := p.Gateway == "DHCP" || near[p.Gateway] == "FAILED" || near[p.Gateway] == "INCOMPLETE"
-	return !silent, others
+	switch state := near[p.Gateway]; {
+	case state == fresh:
+		return something, false
+	case p.Gateway == "DHCP" || slices.Contains(unheard, state):
+		return nothing, others
+	}
+	return unknown, false
 }
 
 // neighbours are the states of those on a cable, by address.

@@ -1,6 +1,7 @@
 package firstboot_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -20,6 +21,9 @@ type out struct {
 	lan    bool   // others on the cable answer
 	lease  bool   // DHCP gave an address
 	noEEE  bool
+	state  string // of a silent router in the kernel's list, "" for FAILED
+	dual   bool   // there is a router for IPv6, too, as silent
+	broken bool   // the kernel's list cannot be read
 	// what the node did, with the time since it was switched on first
 	did      []string
 	begun    time.Time
@@ -47,19 +51,23 @@ func (w *world) runLink(argv []string) (string, error) {
 		return "", nil
 	case cmd == "ip -j -4 route show default" && o.lease:
 		return `[{"dst":"default","gateway":"192.168.1.1","dev":"eth0","protocol":"dhcp","flags":[]}]`, nil
+	case cmd == "ip -j -6 route show default" && o.dual:
+		return `[{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","flags":[]}]`, nil
+	case cmd == "ip -j neigh show dev eth0" && o.broken:
+		return "", errors.New("exit status 1")
 	case cmd == "ip -j -6 route show default":
 		return "", errors.New("RTNETLINK answers: Operation not supported")
 	case cmd == "ip -j neigh show dev eth0":
 		gateway, other := "REACHABLE", "STALE"
 		if o.silent {
-			gateway = "FAILED"
+			gateway = cmp.Or(o.state, "FAILED")
 		} else if o.ping {
 			gateway = "STALE"
 		}
 		if o.lan {
 			other = "REACHABLE"
 		}
-		return fmt.Sprintf(`[{"dst":"192.168.1.1","state":[%q]},{"dst":"192.168.1.7","lladdr":"02:00:00:00:00:07","state":[%q]}]`, gateway, other), nil
+		return fmt.Sprintf(`[{"dst":"192.168.1.1","state":[%q]},{"dst":"fe80::1","state":[%q]},{"dst":"192.168.1.7","lladdr":"02:00:00:00:00:07","state":[%q]}]`, gateway, gateway, other), nil
 	case argv[0] == "ping" && (o.silent || !o.ping):
 		w.now = w.now.Add(12 * time.Second)
 		return "", errors.New("exit status 1")
@@ -143,6 +151,102 @@ func TestLink(t *testing.T) {
 				t.Error("a restart that helped is remembered two hours later")
 			}
 		})
+	}
+}
+
+// TestARouterThatWasHeardOnce: a packet of its own makes it STALE for the
+// kernel, which is no answer.
+func TestARouterThatWasHeardOnce(t *testing.T) {
+	for _, state := range []string{"STALE", "DELAY", "PROBE", "INCOMPLETE"} {
+		o := outside(t)
+		o.out.silent, o.out.state, o.out.cure = true, state, "bounce"
+		o.goOn(5 * time.Minute)
+		o.expect("2m0s bounce")
+	}
+}
+
+// TestAPortOfTwoRouters is switched off and on once, not once for each.
+func TestAPortOfTwoRouters(t *testing.T) {
+	o := outside(t)
+	o.out.silent, o.out.dual, o.out.cure = true, true, "eee"
+	o.goOn(12 * time.Minute)
+	bounces := 0
+	for _, did := range o.out.did {
+		if strings.HasSuffix(did, "bounce") {
+			bounces++
+		}
+	}
+	if bounces != 2 || len(o.out.did) != 3 {
+		t.Errorf("it did %q", o.out.did)
+	}
+}
+
+// TestNoCableIsNoAnswer, nor is a program that fails: the restarts that did not
+// help are remembered.
+func TestNoCableIsNoAnswer(t *testing.T) {
+	for name, cut := range map[string]func(*watched){
+		"no cable": func(o *watched) { o.links[0].Carrier = false },
+		"ip fails": func(o *watched) { o.out.broken = true },
+	} {
+		o := outside(t)
+		o.out.silent = true
+		o.goOn(30 * time.Minute)
+		if len(o.out.restarts) != 1 {
+			t.Fatalf("%s: %d restarts", name, len(o.out.restarts))
+		}
+		cut(o)
+		o.hurry = 5
+		o.goOn(3 * time.Hour)
+		if o.files[restartsFile] == nil || len(o.out.restarts) != 1 {
+			t.Errorf("%s: the restart was forgotten, or there were more: %q", name, o.out.did)
+		}
+	}
+}
+
+// TestADeadRouterBesideALivePort hides no other trouble, and lets a node that
+// was just started be joined first: a new image must be kept.
+func TestADeadRouterBesideALivePort(t *testing.T) {
+	o := outside(t)
+	o.out.silent, o.out.lan = true, true
+	o.goOn(3 * time.Minute)
+	if p := o.status.Problem; p == nil || p.Code != "link-router" {
+		t.Fatal(o.status.Line())
+	}
+	o.mute = true
+	o.goOn(5 * time.Minute)
+	if p := o.status.Problem; p == nil || p.Code != "k3s-silent" {
+		t.Error(o.status.Line())
+	}
+	o.mute = false
+	o.reboot()
+	joined := false
+	o.tick = func() { joined = joined || o.status.State == firstboot.Joined }
+	o.goOn(10 * time.Minute)
+	if p := o.status.Problem; !joined || p == nil || p.Code != "link-router" {
+		t.Errorf("joined: %v, then %s", joined, o.status.Line())
+	}
+}
+
+// TestACauseIsToldOnce, however often the same problem is.
+func TestACauseIsToldOnce(t *testing.T) {
+	o := outside(t)
+	o.out.silent, o.mute = true, true
+	told := map[*firstboot.Problem]string{}
+	o.tick = func() {
+		p := o.status.Problem
+		if p == nil {
+			return
+		}
+		if was, shown := told[p]; shown && was != p.Error() {
+			t.Errorf("what was shown already changed from %q to %q", was, p.Error())
+		}
+		if told[p] = p.Error(); strings.Count(p.Error(), "does not answer as it should") > 1 {
+			t.Error(p.Error())
+		}
+	}
+	o.goOn(15 * time.Minute)
+	if len(told) < 3 {
+		t.Errorf("%d problems", len(told))
 	}
 }
 
