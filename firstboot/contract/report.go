@@ -245,7 +245,7 @@ func (r *Report) parse(lines []string) error {
 // secrets are what opens something, by its looks: keys of Headscale, tailscale
 // and age, k3s' tokens, private keys, passwords by their names.
 var secrets = regexp.MustCompile(`hskey-[a-z]+-\w|tskey-[a-z]+-\w|\bK10[0-9a-f]{16,}|AGE-SECRET-KEY-|-----BEGIN [A-Z ]*PRIVATE KEY` +
-	`|(?i)\b(?:psk|passphrase|password|passwd|auth_?key|api_?key|token|secret)\s*[=:]\s*[^\s=:]`)
+	`|(?i)(?:\b|_)(?:psk|passphrase|password|passwd|auth_?key|api_?key|token|secret)["']?\s*[=:]\s*["']?[^\s=:"']`)
 
 // LooksSecret reports whether a line has what opens something.
 func LooksSecret(line string) bool { return secrets.MatchString(line) }
