@@ -39,8 +39,8 @@ const (
 // Rehearse writes a copy of a fleet, the content of a file called name, into
 // dir, which has none, and reads it. The copy has its own secrets: nothing in it
 // opens anything of the real cluster, or reaches its Headscale's API. What is
-// bound to real hardware and places is left out: network settings, disks, files
-// and logins.
+// bound to real hardware and places is left out: network settings, disks, files,
+// logins, and k3s' flags that lead to a data store or a bucket.
 func (r Rehearsal) Rehearse(name string, data []byte, dir string, now time.Time, random io.Reader) (*Fleet, error) {
 	of, err := Load(name, data, nil)
 	if err != nil {
@@ -110,6 +110,7 @@ func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string)
 	for field, name := range map[string]string{"token": "server.token", "agentToken": "agent.token", "ca": "cluster-ca.yaml"} {
 		set(k3s, field, secretFile(name))
 	}
+	dropKeys(k3s)
 	set(cluster, "ownerKey", scalar(ownerKey))
 	set(cluster, "ssh", flow("authorizedKeys", list(scalar(login))))
 	for _, site := range values(mapping(root, "sites")) {
@@ -119,6 +120,9 @@ func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string)
 	for i := 0; i+1 < len(nodes.Content); i += 2 {
 		n := nodes.Content[i+1]
 		drop(n, "network", "ssh", "dataDisk", "longhorn", "files")
+		if own := find(n, "k3s"); own >= 0 {
+			dropKeys(n.Content[own+1])
+		}
 		if board := r.Boards[nodes.Content[i].Value]; board != "" {
 			set(n, "board", scalar(board))
 		}
@@ -131,6 +135,21 @@ func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string)
 	enc.SetIndent(2)
 	err := enc.Encode(&doc)
 	return b.Bytes(), err
+}
+
+// dropKeys drops from k3s: config: the flags that open something outside of the
+// cluster, with those that only go with them.
+func dropKeys(k3s *yaml.Node) {
+	at := find(k3s, "config")
+	if at < 0 {
+		return
+	}
+	flags := k3s.Content[at+1]
+	for i := len(flags.Content) - 2; i >= 0; i -= 2 {
+		if name := flags.Content[i].Value; strings.HasPrefix(name, "etcd-s3") || strings.HasPrefix(name, "datastore-") || secretFlag.MatchString(name) {
+			drop(flags, name)
+		}
+	}
 }
 
 // RehearsedControl is the node, and its site, that a copy has where somebody

@@ -28,7 +28,9 @@ func TestRehearse(t *testing.T) {
 		"cabin: {", "cabin: {network: {wifi: {ssid: cabin, country: PT, psk: {file: secrets/wifi}}}, ",
 		"keyExpiry: 14d", "keyExpiry: 14d\n    ca: {env: REAL_CA}",
 		"loginKey: {file: secrets/control-login.key}}", "loginKey: {env: REAL_LOGIN}, backup: {s3: {endpoint: https://s3.example.net, region: eu, bucket: b, accessKey: A, secretKey: {env: REAL_S3}}}}",
-		"home-box: {", "home-box: {network: {ntp: [192.168.1.2]}, ssh: {lan: false}, ",
+		"home-box: {", "home-box: {network: {ntp: [192.168.1.2]}, ssh: {lan: false}, longhorn: {disk: /dev/disk/by-id/ata-REAL}, files: [{path: /etc/sysctl.d/50-a.conf, content: {env: REAL_FILE}}], k3s: {config: {kubelet-arg: max-pods=50, image-service-endpoint: REAL}}, ",
+		"home-pi: {", "home-pi: {dataDisk: {model: REAL}, k3s: {config: {etcd-s3: true, etcd-s3-bucket: REAL, etcd-s3-secret-key: REAL, tls-san: home.example.net}}, ",
+		"    ca: {file: secrets/cluster-ca.yaml}", "    config: {datastore-endpoint: 'postgres://u:REAL@db', datastore-certfile: /REAL, etcd-s3-access-key: REAL, cluster-cidr: 172.20.0.0/16}\n    ca: {file: secrets/cluster-ca.yaml}",
 		"  k3s:\n", "  ssh: {authorizedKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me]}\n  k3s:\n",
 	).Replace(string(Example))
 	f := rehearsed(t, text)
@@ -59,6 +61,12 @@ func TestRehearse(t *testing.T) {
 	}
 	if c, _ := f.Config("cabin-pi"); c.Board != "rpi4" {
 		t.Errorf("cabin-pi is a %s", c.Board)
+	}
+	if c, _ := f.Config("home-pi"); len(c.K3s.Config) != 2 || c.K3s.Config["tls-san"] == nil || c.K3s.Config["cluster-cidr"] == nil {
+		t.Errorf("home-pi has the flags %v", c.K3s.Config)
+	}
+	if c, _ := f.Config("home-box"); len(c.K3s.Config) != 1 || len(c.Files) != 0 {
+		t.Errorf("home-box has the flags %v, files %v", c.K3s.Config, c.Files)
 	}
 	written, err := os.ReadFile(filepath.Join(f.Dir(), FileName))
 	if err != nil || strings.Contains(string(written), "REAL") {
