@@ -105,7 +105,7 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, for
 
 // images builds the image of each board once, where it has changed.
 func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card, quiet bool) error {
-	built := map[string]string{}
+	built := nodeImages{quiet: quiet}
 	for i, c := range cards {
 		if c.Image != "" {
 			continue
@@ -114,28 +114,39 @@ func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card
 		if err != nil {
 			return err
 		}
-		b := nodeImage(of.Board, of.Role.Controls(), quiet)
-		kind := of.Board + b.opt.Out
-		if built[kind] == "" {
-			result, err := b.build(cmd)
-			if err != nil {
-				return err
-			}
-			built[kind] = result.Image
+		if cards[i].Image, err = built.image(cmd, of.Board, of.Role.Controls()); err != nil {
+			return err
 		}
-		cards[i].Image = built[kind]
 	}
 	return nil
 }
 
-// nodeImage says what image a node is written from: its board's, with Headscale
-// for the one that runs it.
-func nodeImage(board string, controls, quiet bool) *buildFlags {
-	b := &buildFlags{board: board, quiet: quiet}
+// nodeImages builds what nodes are written from, each image once.
+type nodeImages struct {
+	quiet      bool
+	components []string          // as of "build"
+	built      map[string]string // the files, by board and kind
+}
+
+// image is a board's, with Headscale for the node that runs it.
+func (n *nodeImages) image(cmd *cobra.Command, board string, controls bool) (string, error) {
+	b := &buildFlags{board: board, quiet: n.quiet, components: n.components}
 	if controls {
 		b.opt.Overlays, b.opt.Out = []string{"headscale"}, "dist/"+board+"-headscale.img"
 	}
-	return b
+	kind := board + b.opt.Out
+	if done := n.built[kind]; done != "" {
+		return done, nil
+	}
+	result, err := b.build(cmd)
+	if err != nil {
+		return "", err
+	}
+	if n.built == nil {
+		n.built = map[string]string{}
+	}
+	n.built[kind] = result.Image
+	return result.Image, nil
 }
 
 // writeCards writes all cards at once. One that fails stops no other.

@@ -77,10 +77,17 @@ func takeExample(opt *fleet.InitOptions, example string) error {
 	if example == "" {
 		return nil
 	}
-	if example != fleet.ExampleName {
-		return usagef("--example: there is no example %q; there is %s", example, fleet.ExampleName)
+	if err := knownExample(example); err != nil {
+		return err
 	}
 	opt.Own, opt.Name, opt.Headscale = true, cmp.Or(opt.Name, fleet.ExampleName), cmp.Or(opt.Headscale, fleet.ExampleHeadscale)
+	return nil
+}
+
+func knownExample(name string) error {
+	if name != fleet.ExampleName {
+		return usagef("--example: there is no example %q; there is %s", name, fleet.ExampleName)
+	}
 	return nil
 }
 

@@ -13,22 +13,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/mint"
 )
 
-// connect returns a client of the fleet's Headscale.
-func connect(f *fleet.Fleet) (*headscale.Client, error) {
-	key, err := f.APIKey()
-	if err != nil {
-		return nil, err
-	}
-	ca, err := f.HeadscaleCA()
-	if err != nil {
-		return nil, err
-	}
-	return headscale.New(f.Cluster.Headscale.URL, key, ca)
-}
-
 // openMint opens the fleet's mint at its Headscale.
 func openMint(f *fleet.Fleet) (*mint.Mint, error) {
-	client, err := connect(f)
+	client, err := control.Client(f)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +104,7 @@ API and the web. --check asks the server what it thinks of it (0.29 and newer);
 				_, err = cmd.OutOrStdout().Write(policy)
 				return err
 			}
-			client, err := connect(f)
+			client, err := control.Client(f)
 			if err != nil {
 				return err
 			}

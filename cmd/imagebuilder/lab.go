@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,8 +51,9 @@ network settings, disks and files of nodes are left out.
 --wan says how good the ways to the sites are: delay, rate and loss of each
 direction. When all nodes have joined, --cut-site and --pull-plug show what
 happens then, beside what the plan lets one expect; exit code 1 where they
-differ. With --keep the machines stay until Ctrl-C, for 'lab ssh', 'lab kubectl'
-and 'lab status' in another terminal. At the end nothing of it is left.`
+differ. With --keep the machines stay until Ctrl-C, even where something went
+wrong, for 'lab ssh', 'lab kubectl' and 'lab status' in another terminal. At the
+end nothing of it is left but the images, which stay in ./dist for the next time.`
 
 func newLab() *cobra.Command {
 	var f labFlags
@@ -65,6 +68,9 @@ func newLab() *cobra.Command {
   imagebuilder lab kubectl get nodes`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.example != "" && cmd.Flags().Changed("fleet") {
+				return usagef("--fleet or --example, not both")
+			}
 			if err := f.load(); err != nil {
 				return err
 			}
@@ -77,7 +83,7 @@ func newLab() *cobra.Command {
 	flags.StringVar(&f.wan, "wan", "", "delay, rate and loss between the sites, such as 40ms,20mbit,1%")
 	flags.StringVar(&f.cutSite, "cut-site", "", "when all have joined, cut this site off for a while")
 	flags.StringVar(&f.plug, "pull-plug", "", "when all have joined, take this node's power for a while")
-	flags.BoolVar(&f.keep, "keep", false, "keep the machines until Ctrl-C")
+	flags.BoolVar(&f.keep, "keep", false, "keep the machines until Ctrl-C, whatever happened")
 	flags.StringVar(&f.memory, "memory", "", "memory of each machine, such as 1GiB (default: the board's)")
 	flags.StringArrayVar(&f.components, "component", nil, "as of 'build' (repeatable)")
 	flags.DurationVar(&f.patience, "patience", 30*time.Minute, "how long to wait for each node")
@@ -113,12 +119,11 @@ func (f *labFlags) load() (err error) {
 	if f.dir == "" {
 		return usagef("--dir is missing")
 	}
+	f.dir = filepath.Clean(f.dir)
 	f.name = f.fleet
 	if f.example != "" {
-		if f.name, f.text = f.example+".yaml", fleet.Example; f.example != fleet.ExampleName {
-			return usagef("--example: there is no example %q; there is %s", f.example, fleet.ExampleName)
-		}
-		return nil
+		f.name, f.text = f.example+".yaml", fleet.Example
+		return knownExample(f.example)
 	}
 	f.text, err = os.ReadFile(f.fleet)
 	return err
@@ -149,7 +154,7 @@ func (f *labFlags) run(cmd *cobra.Command) error {
 	}
 	result := labResult{Plan: p}
 	err = f.live(cmd, l, &result)
-	return errors.Join(err, l.Close())
+	return errors.Join(f.conclude(cmd, &result, err), l.Close())
 }
 
 func (f *labFlags) plan(cmd *cobra.Command) (*lab.Plan, error) {
@@ -157,8 +162,10 @@ func (f *labFlags) plan(cmd *cobra.Command) (*lab.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, known := real.Sites[f.cutSite]; !known && f.cutSite != "" {
-		return nil, usagef("--cut-site: the fleet has no site %q", f.cutSite)
+	if f.cutSite != "" {
+		if err := lab.CanCut(real, f.cutSite); err != nil {
+			return nil, usagef("--cut-site: %w", err)
+		}
 	}
 	if f.plug != "" {
 		if _, err := real.Find(f.plug); err != nil {
@@ -185,38 +192,48 @@ func (f *labFlags) occupy() (release func(), err error) {
 	if !ok {
 		return nil, fmt.Errorf("a lab runs in %s already: let it finish, or name another --dir", f.dir)
 	}
-	unlock := func() { flock.Release(lock) }
-	if _, err := os.Stat(f.dir); err == nil {
-		if _, err := lab.Find(f.dir); err != nil {
-			unlock()
-			return nil, fmt.Errorf("--dir: %s is there and is no lab's: name another", f.dir)
-		}
-	}
-	if err := os.RemoveAll(f.dir); err != nil {
-		unlock()
+	if err := f.claim(); err != nil {
+		flock.Release(lock)
 		return nil, err
 	}
 	return func() {
-		_ = os.RemoveAll(f.dir)
-		unlock()
+		_ = f.remove()
+		flock.Release(lock)
 	}, nil
+}
+
+func (f *labFlags) claim() error {
+	if _, err := os.Lstat(f.dir); err == nil && !lab.Claimed(f.dir) {
+		return fmt.Errorf("--dir: %s is there and is no lab's: name another", f.dir)
+	}
+	if err := f.remove(); err != nil {
+		return err
+	}
+	return lab.Claim(f.dir)
+}
+
+// remove gives the directory another name first: half of one would be taken for
+// somebody else's.
+func (f *labFlags) remove() error {
+	gone := f.dir + ".lab-gone"
+	if err := os.RemoveAll(gone); err != nil {
+		return err
+	}
+	if err := os.Rename(f.dir, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(gone)
 }
 
 // images builds what the machines start from, each once.
 func (f *labFlags) images(cmd *cobra.Command, p *lab.Plan) (map[string]string, error) {
-	out, built := map[string]string{}, map[string]string{}
+	out, built := map[string]string{}, nodeImages{quiet: f.quiet, components: f.components}
 	for _, m := range p.Machines {
-		b := nodeImage(m.Board, m.Control, f.quiet)
-		b.components = f.components
-		kind := m.Board + b.opt.Out
-		if built[kind] == "" {
-			result, err := b.build(cmd)
-			if err != nil {
-				return nil, err
-			}
-			built[kind] = result.Image
+		file, err := built.image(cmd, m.Board, m.Control)
+		if err != nil {
+			return nil, err
 		}
-		out[m.Node] = built[kind]
+		out[m.Node] = file
 	}
 	return out, nil
 }
@@ -231,10 +248,10 @@ type labResult struct {
 // live brings the machines to life, and tries what was asked for.
 func (f *labFlags) live(cmd *cobra.Command, l *lab.Lab, r *labResult) error {
 	tell := &teller{lab: l, out: cmd.ErrOrStderr(), quiet: f.quiet, began: time.Now(), told: map[string]string{}}
-	if err := tell.during(func() error { return l.Bring(cmd.Context()) }); err != nil {
+	err := tell.during(func() error { return l.Bring(cmd.Context()) })
+	if r.Nodes = l.Rows(); err != nil {
 		return err
 	}
-	r.Nodes = l.Rows()
 	if f.cutSite != "" {
 		if err := r.try(tell, "cut "+f.cutSite+" off", func() (*lab.Trial, error) { return l.CutSite(cmd.Context(), f.cutSite) }); err != nil {
 			return err
@@ -245,17 +262,28 @@ func (f *labFlags) live(cmd *cobra.Command, l *lab.Lab, r *labResult) error {
 			return err
 		}
 	}
-	if err := r.print(cmd.OutOrStdout(), f.asJSON); err != nil {
-		return err
+	return nil
+}
+
+// conclude shows what there is, also of what went wrong, and keeps it for as long
+// as was asked for. The error, or the verdict, comes last; Ctrl-C takes nothing of
+// it back.
+func (f *labFlags) conclude(cmd *cobra.Command, r *labResult, err error) error {
+	if err == nil && slices.ContainsFunc(r.Trials, func(t *lab.Trial) bool { return !t.Kept }) {
+		err = errors.New("what was seen is not what the plan promised")
 	}
-	if slices.ContainsFunc(r.Trials, func(t *lab.Trial) bool { return !t.Kept }) {
-		return errors.New("what was seen is not what the plan promised")
-	}
-	if f.keep {
+	printed := r.print(cmd.OutOrStdout(), f.asJSON)
+	if f.keep && cmd.Context().Err() == nil {
+		if err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "\n%v\n", err)
+		}
 		fmt.Fprintln(cmd.ErrOrStderr(), "\nThe lab stays until Ctrl-C. In another terminal: imagebuilder lab ssh NODE, lab kubectl get nodes, lab status")
 		<-cmd.Context().Done()
+		if err != nil { // told already
+			err = &exitError{exitFailure}
+		}
 	}
-	return nil
+	return errors.Join(err, printed)
 }
 
 func (r *labResult) try(tell *teller, what string, do func() (*lab.Trial, error)) error {
@@ -325,7 +353,11 @@ func (r *labResult) print(out io.Writer, asJSON bool) error {
 		if !t.Kept {
 			verdict = "NOT as promised"
 		}
-		fmt.Fprintf(w, "\n%s\npromised\t%s\nseen\t%s: %s\nmended\tafter %s\n", t.What, t.Promise, t.Seen, verdict, time.Duration(t.Mended)*time.Second)
+		mended := "no"
+		if t.Well {
+			mended = "after " + (time.Duration(t.Mended) * time.Second).String()
+		}
+		fmt.Fprintf(w, "\n%s\npromised\t%s\nseen\t%s: %s\nmended\t%s\n", t.What, t.Promise, cmp.Or(t.Seen, "nothing"), verdict, mended)
 	}
 	return w.Flush()
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -8,6 +11,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/lab"
 )
 
 // TestOccupy: a lab has its directory for itself, and nothing is left of it.
@@ -34,13 +41,105 @@ func TestOccupy(t *testing.T) {
 	release()
 }
 
+// TestOccupyAfterKill: of a lab that was killed, whenever that was, nothing stands
+// in the way of the next one; what is no lab's stays.
+func TestOccupyAfterKill(t *testing.T) {
+	f := labFlags{dir: filepath.Join(t.TempDir(), "lab")}
+	for name, left := range map[string]string{
+		"while it built images":      filepath.Join(f.dir, "fleet.yaml"),
+		"while it cleaned up":        filepath.Join(f.dir+".lab-gone", "machines", "disk.img"),
+		"with its lock still there":  f.dir + ".lock",
+		"and all that it left again": filepath.Join(f.dir, "machines", "disk.img"),
+	} {
+		if err := lab.Claim(f.dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Dir(left), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(left, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		release, err := f.occupy()
+		if err != nil {
+			t.Fatalf("killed %s: %v", name, err)
+		}
+		if _, err := os.Stat(left); err == nil && left != f.dir+".lock" || !lab.Claimed(f.dir) {
+			t.Errorf("killed %s: there is still %s", name, left)
+		}
+		release()
+	}
+	if err := os.Mkdir(f.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.occupy(); err == nil || !strings.Contains(err.Error(), "is no lab's") {
+		t.Error(err)
+	}
+	if _, err := os.Stat(f.dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestConclude: table and trials are shown whatever happened, the lab is kept
+// where that was asked for, and then comes what went wrong.
+func TestConclude(t *testing.T) {
+	broken, differs := errors.New("cabin-pi needs a person"), &lab.Trial{What: "a trial", Seen: "something"}
+	for name, c := range map[string]struct {
+		keep   bool
+		trials []*lab.Trial
+		err    error
+		says   string // before Ctrl-C, where it is kept
+		code   bool   // has one of its own
+	}{
+		"kept, all well":             {keep: true, says: "stays until Ctrl-C"},
+		"kept, and not as promised":  {keep: true, trials: []*lab.Trial{differs}, says: "not what the plan promised", code: true},
+		"kept, and something broke":  {keep: true, trials: []*lab.Trial{{What: "a trial"}}, err: broken, says: "needs a person", code: true},
+		"not as promised":            {trials: []*lab.Trial{differs}},
+		"something broke":            {trials: []*lab.Trial{{What: "a trial"}}, err: broken},
+		"all well, and as was hoped": {trials: []*lab.Trial{{What: "a trial", Kept: true, Well: true}}},
+	} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		out, told := &bytes.Buffer{}, &said{text: c.says, then: interrupt}
+		cmd := &cobra.Command{}
+		cmd.SetContext(ctx)
+		cmd.SetOut(out)
+		cmd.SetErr(told)
+		f := labFlags{keep: c.keep}
+		err := f.conclude(cmd, &labResult{Nodes: []lab.Row{{Node: "cabin-pi"}}, Trials: c.trials}, c.err)
+		wrong := c.err != nil || len(c.trials) > 0 && !c.trials[0].Kept
+		var exit *exitError
+		if (err != nil) != wrong || errors.As(err, &exit) != c.code || (ctx.Err() != nil) != c.keep {
+			t.Errorf("%s: %v, interrupted: %v", name, err, ctx.Err())
+		}
+		if text := out.String(); !strings.Contains(text, "cabin-pi") || strings.Contains(text, "a trial") != (len(c.trials) > 0) || len(c.trials) > 0 && strings.Contains(text, "mended    no") == c.trials[0].Well {
+			t.Errorf("%s:\n%s", name, text)
+		}
+		interrupt()
+	}
+}
+
+// said is a person who has read enough when it was said that the lab stays.
+type said struct {
+	bytes.Buffer
+	text string
+	then func()
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	n, err := s.Buffer.Write(b)
+	if strings.Contains(s.String(), s.text) && strings.Contains(s.String(), "stays until Ctrl-C") {
+		s.then()
+	}
+	return n, err
+}
+
 // TestOccupyAlone: who lets the directory go takes no lock away but its own.
 func TestOccupyAlone(t *testing.T) {
 	f := labFlags{dir: filepath.Join(t.TempDir(), "lab")}
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			for n := 0; n < 200; {
+			for n := 0; n < 20; {
 				release, err := f.occupy()
 				if err != nil && strings.Contains(err.Error(), "a lab runs in") {
 					time.Sleep(10 * time.Microsecond)

@@ -63,8 +63,10 @@ has to be installed here.`,
 func labSSH(cmd *cobra.Command, r *lab.Running, name string, command []string) error {
 	port, ok := r.SSH[name]
 	if !ok {
-		_, err := r.Fleet.Find(name)
-		return err
+		if _, err := r.Fleet.Find(name); err != nil {
+			return err
+		}
+		return fmt.Errorf("%s is not switched on yet: 'imagebuilder lab status' shows who is there", name)
 	}
 	ssh := exec.CommandContext(cmd.Context(), "ssh", append([]string{"-p", fmt.Sprint(port), "-i", r.LoginKey, "-o", "IdentitiesOnly=yes",
 		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=" + os.DevNull, "-o", "LogLevel=ERROR", "root@127.0.0.1"}, command...)...)

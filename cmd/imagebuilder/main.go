@@ -50,13 +50,13 @@ func run() int {
 	if err == nil {
 		return 0
 	}
-	if ctx.Err() != nil {
-		fmt.Fprintln(os.Stderr, "imagebuilder: interrupted; nothing half-written was left behind")
-		return exitInterrupted
-	}
 	var exit *exitError
 	if errors.As(err, &exit) {
 		return exit.code
+	}
+	if ctx.Err() != nil {
+		fmt.Fprintln(os.Stderr, "imagebuilder: interrupted; nothing half-written was left behind")
+		return exitInterrupted
 	}
 	fmt.Fprintf(os.Stderr, "imagebuilder: %v\n", err)
 	var usage *usageError

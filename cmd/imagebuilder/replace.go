@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/going-mobile/imagebuilder/image/card"
+	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/replace"
@@ -66,7 +67,7 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	client, err := connect(f)
+	client, err := control.Client(f)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
@@ -64,7 +65,7 @@ func (s *statusFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	client, err := connect(f)
+	client, err := control.Client(f)
 	if err != nil {
 		return err
 	}

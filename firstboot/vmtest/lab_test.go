@@ -110,7 +110,7 @@ func TestLab(t *testing.T) {
 	}
 	for _, trial := range result.Trials {
 		t.Logf("%+v", trial)
-		if !trial.Kept || !strings.Contains(trial.Promise, "2 of 3 votes are left: the cluster goes on") || strings.Contains(trial.Seen, strings.Fields(trial.What)[0]) {
+		if !trial.Kept || !trial.Well || !strings.Contains(trial.Promise, "2 of 3 votes are left: the cluster goes on") || strings.Contains(trial.Seen, strings.Fields(trial.What)[0]) {
 			t.Errorf("%+v", trial)
 		}
 	}

@@ -78,6 +78,19 @@ func Ask(ctx context.Context, f *fleet.Fleet, address, command string) (string, 
 	return sh.run(ctx, command, "")
 }
 
+// Client returns a client of the fleet's Headscale, with the fleet's API key.
+func Client(f *fleet.Fleet) (*headscale.Client, error) {
+	key, err := f.APIKey()
+	if err != nil {
+		return nil, err
+	}
+	ca, err := f.HeadscaleCA()
+	if err != nil {
+		return nil, err
+	}
+	return headscale.New(f.Cluster.Headscale.URL, key, ca)
+}
+
 // server is the machine that runs Headscale.
 type server struct {
 	fleet *fleet.Fleet

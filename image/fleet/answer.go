@@ -167,15 +167,11 @@ func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
 
 // overlay returns the cluster's flags with the node's own before them.
 func overlay(cluster, own map[string]any) map[string]any {
-	if len(own) == 0 {
-		return maps.Clone(cluster)
+	if cluster == nil {
+		return maps.Clone(own)
 	}
-	out := maps.Clone(own)
-	for name, value := range cluster {
-		if _, ok := own[name]; !ok {
-			out[name] = value
-		}
-	}
+	out := maps.Clone(cluster)
+	maps.Copy(out, own)
 	return out
 }
 

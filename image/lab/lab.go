@@ -75,9 +75,6 @@ func New(c Config) (*Lab, error) {
 			return nil, errors.Join(err, l.Close())
 		}
 	}
-	if err := l.state.write(l.dir); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
 	return l, nil
 }
 
@@ -87,23 +84,12 @@ func (l *Lab) assemble(i int, m Machine, apiPort int) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	port, err := qemu.FreePort()
-	if err != nil {
-		return err
-	}
-	l.state.SSH[m.Node] = port
 	mac := net.HardwareAddr{0x52, 0x54, 0, 0x4c, byte(i >> 8), byte(i)} // QEMU's own range
 	c := qemu.Config{Board: m.emulated, Image: l.Images[m.Node], Dir: dir, CPUs: processors, Memory: fmt.Sprintf("%dM", m.Memory>>20),
-		SSHPort: port, Restrict: true, Switch: filepath.Join(dir, "net"), SwitchMAC: mac.String()}
+		Restrict: true, Switch: filepath.Join(dir, "net"), SwitchMAC: mac.String()}
 	site := m.Site
-	if m.Site == l.publicSite() {
-		site = network.Public
-	}
 	if m.Control {
-		if l.state.API, err = qemu.FreePort(); err != nil {
-			return err
-		}
-		c.Forward = map[int]int{l.state.API: apiPort}
+		site = network.Public
 	}
 	if len(c.Switch) > maxSocket {
 		return fmt.Errorf("the path %s is too long for a socket: choose a shorter --dir", c.Switch)
@@ -111,7 +97,7 @@ func (l *Lab) assemble(i int, m Machine, apiPort int) error {
 	if _, err := l.net.Plug(m.Node, site, mac, c.Switch); err != nil {
 		return err
 	}
-	l.machines[m.Node] = &machine{Machine: m, config: c}
+	l.machines[m.Node] = &machine{Machine: m, config: c, apiPort: apiPort}
 	return nil
 }
 
@@ -119,20 +105,11 @@ func (l *Lab) assemble(i int, m Machine, apiPort int) error {
 // four more).
 const maxSocket = 103
 
-func (l *Lab) publicSite() string {
-	n, _ := l.Fleet.Nodes.Get(l.Fleet.Control())
-	return n.Site
-}
-
-// lans gives every site but Headscale's, which is the public one, a network:
-// the fleet's own where that will do.
+// lans gives every site a network: the fleet's own where that will do. Only the
+// machine with Headscale is outside of all.
 func lans(f *fleet.Fleet) map[string]netip.Prefix {
 	out := map[string]netip.Prefix{}
-	host, _ := f.Nodes.Get(f.Control())
 	for name, s := range f.Sites {
-		if name == host.Site {
-			continue
-		}
 		out[name] = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(100 + len(out)), 0}), 24)
 		for _, lan := range s.LAN {
 			if own, err := netip.ParsePrefix(lan); err == nil && own.Addr().Is4() && own.Addr().IsPrivate() && own.Bits() <= 28 {
@@ -159,12 +136,12 @@ func (l *Lab) Close() error {
 // Bring starts the machines in the order of the plan and returns when all have
 // joined.
 func (l *Lab) Bring(ctx context.Context) error {
-	for i, m := range l.Plan.Machines {
+	for _, m := range l.Plan.Machines {
 		if err := l.start(ctx, m.Node); err != nil {
 			return fmt.Errorf("%s: %w", m.Node, err)
 		}
 		// A witness on Headscale's machine waits for the first server.
-		if last := i == len(l.Plan.Machines)-1; !m.Control && (m.Init || last || !l.Plan.Together) {
+		if !m.Control && (m.Init || !l.Plan.Together) {
 			if err := l.joined(ctx, m.Node); err != nil {
 				return err
 			}
@@ -196,12 +173,34 @@ func (l *Lab) start(ctx context.Context, name string) error {
 }
 
 func (l *Lab) powerOn(ctx context.Context, m *machine) error {
+	if err := l.openWays(m); err != nil {
+		return err
+	}
 	g, err := guest.Start(ctx, m.config, l.login)
 	if err != nil {
 		return err
 	}
 	m.switchedOn(g)
 	return nil
+}
+
+// openWays picks the ports that lead to a machine, when it is switched on for the
+// first time: what is picked long before, another program may take.
+func (l *Lab) openWays(m *machine) (err error) {
+	if m.config.SSHPort != 0 {
+		return nil
+	}
+	if m.config.SSHPort, err = qemu.FreePort(); err != nil {
+		return err
+	}
+	l.state.SSH[m.Node] = m.config.SSHPort
+	if m.Control {
+		if l.state.API, err = qemu.FreePort(); err != nil {
+			return err
+		}
+		m.config.Forward = map[int]int{l.state.API: m.apiPort}
+	}
+	return l.state.write(l.dir)
 }
 
 // initHeadscale does what "headscale init" does, as soon as the machine asks

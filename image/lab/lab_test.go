@@ -99,13 +99,27 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestNew: every site has its own network, Headscale's is the public one, and
-// another process finds the lab.
+// TestNew: every site has its own network, and another process finds the lab as
+// soon as something is switched on.
 func TestNew(t *testing.T) {
 	l := rehearsed(t, "lan: [192.168.8.0/24]", "lan: [100.64.0.0/10]")
 	lans := lans(l.Fleet)
-	if len(lans) != 2 || lans["home"].String() != "192.168.1.0/24" || !lans["cabin"].Addr().IsPrivate() || lans["cabin"] == lans["home"] {
+	if len(lans) != 3 || lans["home"].String() != "192.168.1.0/24" || !lans["cabin"].Addr().IsPrivate() || lans["cabin"] == lans["home"] {
 		t.Errorf("%v", lans)
+	}
+	if err := Claim(l.dir); err != nil || !Claimed(l.dir) || Claimed(t.TempDir()) {
+		t.Error(err)
+	}
+	if _, err := Find(l.dir); err == nil || !strings.Contains(err.Error(), "nothing on yet") {
+		t.Error(err)
+	}
+	for range 2 { // a machine that is switched on again keeps its ports
+		for _, m := range l.machines {
+			was := m.config.SSHPort
+			if err := l.openWays(m); err != nil || was != 0 && m.config.SSHPort != was || len(m.config.Forward) != 0 != m.Control {
+				t.Errorf("%+v, %v", m.config, err)
+			}
+		}
 	}
 	r, err := Find(l.dir)
 	if err != nil || len(r.SSH) != 5 || r.API == 0 || r.Fleet.Control() != "vps" {
@@ -236,8 +250,12 @@ func TestAsk(t *testing.T) {
 
 func TestCanCut(t *testing.T) {
 	l := rehearsed(t)
+	theirs, _ := example(t, elsewhere...)
+	if err := CanCut(theirs, "home"); err != nil {
+		t.Error(err)
+	}
 	for site, want := range map[string]string{"cabin": "", "cloud": "pull the plug of vps", "shed": "no site"} {
-		if err := l.CanCut(site); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+		if err := CanCut(l.Fleet, site); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", site, err)
 		}
 	}
@@ -251,6 +269,8 @@ func TestRow(t *testing.T) {
 	for _, c := range []struct{ serial, state, address, says string }{
 		{"U-Boot\nLoading", Booting, "", ""},
 		{"firstboot: working node=a site=s role=server step=clock\n[  9.1] x\n", "working", "", "clock"},
+		{"firstboot: working node=a site=s role=server step=clock\r\nfirstboot: joined node=a site=s role=server tailnet=100.64.0.2", "working", "", "clock"},
+		{"firstboot: needs-person problem=no-config: There is none | Write it.\r\n", NeedsPerson, "", "no-config: There is none"},
 		{"firstboot: working node=a site=s role=server step=k3s tailnet=100.64.0.2 problem=waiting-server: No server answers | Wait.\n", "working", "100.64.0.2", "waiting-server: No server answers"},
 		{"firstboot: working node=a site=s role=server step=clock\nfirstboot: joined node=a site=s role=server step=longhorn tailnet=100.64.0.2\n[ 99.9] audit\n", Joined, "100.64.0.2", ""},
 	} {

@@ -42,6 +42,8 @@ type Row struct {
 type machine struct {
 	Machine
 	config qemu.Config
+	// apiPort is Headscale's, where this machine runs it.
+	apiPort int
 
 	mu    sync.Mutex
 	guest *guest.Guest
@@ -68,8 +70,9 @@ func (m *machine) say(what string) {
 	m.last.Says = what
 }
 
-// status is a line of firstboot's on the serial line (firstboot.Status.Line).
-var status = regexp.MustCompile(`firstboot: (working|waiting|needs-person|joined)( node=\S+[^\n]*)?`)
+// status is a whole line of firstboot's on the serial line
+// (firstboot.Status.Line): half of one has half an address.
+var status = regexp.MustCompile(`firstboot: (working|waiting|needs-person|joined)( [^\r\n]*)?\r*\n`)
 
 var (
 	stepWord    = regexp.MustCompile(` step=(\S+)`)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
@@ -22,7 +23,23 @@ type State struct {
 	SSH map[string]int `json:"ssh"`
 }
 
-const stateFile = "lab.json"
+// stateFile also marks a directory as a lab's, which may be removed.
+const stateFile = "imagebuilder-lab.json"
+
+// Claim makes a directory a lab's, before anything else is in it: of one that is
+// killed then, all can be removed.
+func Claim(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return State{}.write(dir)
+}
+
+// Claimed tells whether a directory is a lab's.
+func Claimed(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, stateFile))
+	return err == nil
+}
 
 func (s State) write(dir string) error {
 	text, err := json.Marshal(s)
@@ -53,6 +70,9 @@ func Find(dir string) (*Running, error) {
 	if err := json.Unmarshal(text, &r.State); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, stateFile), err)
 	}
+	if r.API == 0 {
+		return nil, fmt.Errorf("the lab in %s has switched nothing on yet: wait until it says so", dir)
+	}
 	if r.Fleet, err = fleet.LoadFile(filepath.Join(dir, fleet.FileName), nil); err != nil {
 		return nil, err
 	}
@@ -64,15 +84,7 @@ func Find(dir string) (*Running, error) {
 func (r *Running) Headscale() (*headscale.Client, error) { return r.State.client(r.Fleet) }
 
 func (s State) client(f *fleet.Fleet) (*headscale.Client, error) {
-	key, err := f.APIKey()
-	if err != nil {
-		return nil, err
-	}
-	ca, err := f.HeadscaleCA()
-	if err != nil {
-		return nil, err
-	}
-	c, err := headscale.New(f.Cluster.Headscale.URL, key, ca)
+	c, err := control.Client(f)
 	if err == nil {
 		c.DialAt("127.0.0.1", fmt.Sprint(s.API))
 	}

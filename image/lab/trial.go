@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
 // Trial is a misfortune, what the fleet's plan lets one expect of it, and what
@@ -19,13 +20,15 @@ type Trial struct {
 	Seen    string `json:"seen"`
 	// Kept says that they agree.
 	Kept bool `json:"kept"`
-	// Mended is how long all took to be well again, in seconds.
+	// Well says that all were well again afterwards, Mended how long that took,
+	// or how long it was waited for, in seconds.
+	Well   bool    `json:"well"`
 	Mended float64 `json:"mendedSeconds"`
 }
 
 // CutSite cuts a site off, looks, and joins it again.
 func (l *Lab) CutSite(ctx context.Context, site string) (*Trial, error) {
-	if err := l.CanCut(site); err != nil {
+	if err := CanCut(l.Fleet, site); err != nil {
 		return nil, err
 	}
 	t := &Trial{What: site + " is cut off"}
@@ -39,13 +42,14 @@ func (l *Lab) CutSite(ctx context.Context, site string) (*Trial, error) {
 	return t, l.well(ctx, t)
 }
 
-// CanCut says why a site cannot be cut off.
-func (l *Lab) CanCut(site string) error {
-	switch _, known := l.Fleet.Sites[site]; {
+// CanCut says why a site of a fleet cannot be cut off.
+func CanCut(f *fleet.Fleet, site string) error {
+	host, _ := f.Nodes.Get(f.Control())
+	switch _, known := f.Sites[site]; {
 	case !known:
 		return fmt.Errorf("the fleet has no site %q", site)
-	case site == l.publicSite():
-		return fmt.Errorf("%s is where Headscale is, which all others reach: pull the plug of %s instead", site, l.Fleet.Control())
+	case site == host.Site:
+		return fmt.Errorf("%s is where Headscale is, which all others reach: pull the plug of %s instead", site, f.Control())
 	}
 	return nil
 }
@@ -120,6 +124,7 @@ func (l *Lab) well(ctx context.Context, t *Trial) error {
 	if err != nil {
 		return fmt.Errorf("after %s not all nodes are ready again: %w", t.What, err)
 	}
+	t.Well = true
 	return nil
 }
 
