@@ -3,9 +3,11 @@
 package control
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/binary"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -163,6 +165,8 @@ func (v *vps) run(command, input string) (out string, status uint32) {
 		return v.hs.NewAPIKey().Reveal() + "\n", 0
 	case "firstboot status --json":
 		return fmt.Sprintf(`{"state":"needs-person","problem":{"code":%q}}`, v.problem), 0
+	case "talk without end":
+		return strings.Repeat("x", 3*MaxAnswer), 0
 	case "firstboot key":
 		v.key = strings.TrimSpace(input)
 		return "", 0
@@ -228,6 +232,37 @@ func TestInit(t *testing.T) {
 
 	v.write("secrets/headscale.key", "hskey-api-abcdefghijkl-0000000000000000000000000000000000000000000000000000000000000000")
 	v.fails("an older key", "there is an API key already in secrets/headscale.key")
+}
+
+// TestAskIsBounded: a machine in other hands does not fill this computer's memory.
+func TestAskIsBounded(t *testing.T) {
+	v := newVPS(t)
+	f, err := fleet.LoadFile(filepath.Join(v.dir, "fleet.yaml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := Ask(t.Context(), f, v.shell.Addr().String(), "talk without end"); err != nil || len(out) != MaxAnswer {
+		t.Errorf("%d bytes, %v", len(out), err)
+	}
+}
+
+// TestAskInTime: who waits no longer hears that, not that something was closed.
+func TestAskInTime(t *testing.T) {
+	v := newVPS(t)
+	f, err := fleet.LoadFile(filepath.Join(v.dir, "fleet.yaml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mute, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := Ask(ctx, f, mute.Addr().String(), "true"); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "closed") {
+		t.Error(err)
+	}
 }
 
 // TestTheMachineAfter: a server whose database was brought back has the machine

@@ -82,7 +82,11 @@ func (s *server) dial(ctx context.Context) (*shell, error) {
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	c, channels, requests, err := ssh.NewClientConn(conn, address, config)
 	if err != nil {
-		return nil, errors.Join(s.refused(address, err), conn.Close())
+		_ = conn.Close() // it may be already
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("log in to %s at %s: %w", s.name, address, ctx.Err())
+		}
+		return nil, s.refused(address, err)
 	}
 	_ = conn.SetDeadline(time.Time{})
 	return &shell{ssh.NewClient(c, channels, requests)}, nil
@@ -108,10 +112,10 @@ func (s *shell) run(ctx context.Context, command, input string) (string, error) 
 	}
 	defer session.Close()
 	defer context.AfterFunc(ctx, func() { _ = s.client.Close() })()
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr Answer
 	session.Stdin, session.Stdout, session.Stderr = strings.NewReader(input), &stdout, &stderr
 	if err := session.Run(command); err != nil {
-		return "", errors.Join(ctx.Err(), fmt.Errorf("%s: %w", lastLine(stderr.String()), err))
+		return "", errors.Join(ctx.Err(), fmt.Errorf("%s: %w", lastLine(string(stderr.Bytes())), err))
 	}
-	return stdout.String(), nil
+	return string(stdout.Bytes()), nil
 }

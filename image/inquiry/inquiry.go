@@ -9,7 +9,6 @@
 package inquiry
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -96,9 +95,6 @@ func answer(ctx context.Context, f *fleet.Fleet, s Subject) ([]byte, error) {
 	return bySSH(ctx, filepath.Join(f.Dir(), fleet.SecretsDir, "known_hosts"), s)
 }
 
-// maxAnswer bounds what is read of a node, in bytes.
-const maxAnswer = 64 << 10
-
 // bySSH asks with the program of that name (ssh_config(5) has the options).
 func bySSH(ctx context.Context, known string, s Subject) ([]byte, error) {
 	args := []string{"-T", "-n", "-l", "root"}
@@ -112,18 +108,18 @@ func bySSH(ctx context.Context, known string, s Subject) ([]byte, error) {
 	}
 	cmd := exec.CommandContext(ctx, "ssh", append(args, s.Address.String(), question)...)
 	cmd.WaitDelay = time.Second
-	var out, faults limited
+	var out, faults control.Answer
 	cmd.Stdout, cmd.Stderr = &out, &faults
 	err := cmd.Run()
 	switch {
 	case err == nil:
-		return out.kept.Bytes(), nil
+		return out.Bytes(), nil
 	case errors.Is(err, exec.ErrNotFound):
 		return nil, errors.New("there is no ssh on this computer")
 	case ctx.Err() != nil:
 		return nil, errors.New("no answer in time")
 	}
-	return nil, errors.New(lastLine(faults.kept.String(), err))
+	return nil, errors.New(lastLine(string(faults.Bytes()), err))
 }
 
 func lastLine(text string, err error) string {
@@ -132,15 +128,6 @@ func lastLine(text string, err error) string {
 		return last
 	}
 	return err.Error()
-}
-
-// limited keeps the first maxAnswer bytes. It shows nothing of its buffer, whose
-// ReadFrom io.Copy would prefer.
-type limited struct{ kept bytes.Buffer }
-
-func (l *limited) Write(b []byte) (int, error) {
-	l.kept.Write(b[:min(len(b), maxAnswer-l.kept.Len())])
-	return len(b), nil
 }
 
 // read takes over what firstboot.Status has.

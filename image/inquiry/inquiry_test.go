@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
@@ -164,7 +165,7 @@ func TestWords(t *testing.T) {
 	if (Answer{State: "joined", Version: "v1"}).Words() != nil {
 		t.Error("a node that is well has words")
 	}
-	for _, said = range []string{"no JSON", "{}", "", says(strings.Repeat("long ", maxAnswer))} {
+	for _, said = range []string{"no JSON", "{}", "", says(strings.Repeat("long ", control.MaxAnswer))} {
 		if got := o.asks(n, "1"); got.Silent != "the answer is no status" || got.State != "" {
 			t.Errorf("%.20q: %+v", said, got)
 		}

@@ -102,6 +102,9 @@ func raspi4b(_ context.Context, c Config, _, disk string) ([]string, error) {
 	if c.SecureBoot {
 		return nil, fmt.Errorf("board %s: a Raspberry Pi has no Secure Boot", c.Board.Name)
 	}
+	if c.Switch != "" {
+		return nil, fmt.Errorf("board %s: QEMU's Raspberry Pi takes no second network card", c.Board.Name)
+	}
 	uboot, dtb := filepath.Join(c.Dir, "u-boot.bin"), filepath.Join(c.Dir, "bcm2711-rpi-4-b.dtb")
 	if err := piBootFiles(c.Image, uboot, dtb); err != nil {
 		return nil, err

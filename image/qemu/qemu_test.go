@@ -61,6 +61,14 @@ func TestSwitch(t *testing.T) {
 	}
 }
 
+func TestSwitchOfAPi(t *testing.T) {
+	c := config(t, "rpi4")
+	c.Switch = "/run/lab/pi"
+	if _, err := Command(t.Context(), c); err == nil || !strings.Contains(err.Error(), "takes no second network card") {
+		t.Error(err)
+	}
+}
+
 func TestSecureBootHasAStoreOfItsOwn(t *testing.T) {
 	for name, want := range map[string][]string{
 		"optiplex-7050": {"q35,smm=on", "property=secure,value=on", "OVMF_CODE_4M.ms.fd", "uefi-secure-vars.fd"},

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -51,7 +52,10 @@ type Network struct {
 
 // New makes a network without machines.
 func New(c Config) (*Network, error) {
-	n := &Network{names: c.Names, places: map[string]*place{}, ports: map[string]*port{}}
+	n := &Network{names: map[string]string{}, places: map[string]*place{}, ports: map[string]*port{}}
+	for name, machine := range c.Names {
+		n.names[strings.ToLower(name)] = machine
+	}
 	internet := newPlace(n, public)
 	n.places[Public] = internet
 	outside := wan.Addr()

@@ -41,7 +41,7 @@ func newLab(t *testing.T, wan Link) *lab {
 	t.Helper()
 	n, err := New(Config{
 		Sites: map[string]netip.Prefix{"home": netip.MustParsePrefix("192.168.1.0/24"), "cabin": netip.MustParsePrefix("192.168.1.0/24")},
-		WAN:   wan, Names: map[string]string{"headscale.example.net": "vps"},
+		WAN:   wan, Names: map[string]string{"Headscale.example.net": "vps"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -422,8 +422,31 @@ func TestTime(t *testing.T) {
 	}
 }
 
+// TestGroup: what is for everybody comes to a neighbour as it was sent, whatever
+// the router makes of it.
+func TestGroup(t *testing.T) {
+	l := newLab(t, Link{})
+	vps, pi := l.plug("vps", Public), l.plug("home-pi", "home")
+	vps.boots()
+	pi.boots()
+	box := &host{t: t, mac: net.HardwareAddr{0x52, 0x54, 0, 0, 1, 1}, hearsAll: true}
+	socket := filepath.Join(l.dir, "off") // what comes before it is on waits
+	if _, err := l.Plug("home-box", "home", box.mac, socket); err != nil {
+		t.Fatal(err)
+	}
+	pi.to = broadcast
+	pi.udp(7, netip.AddrPortFrom(vps.addr, 443), "hello")
+	if from, _, got := vps.hears(soon); got != "hello" || !wan.Contains(from.Addr()) {
+		t.Fatalf("%q from %v", got, from)
+	}
+	box.on(socket)
+	if p, ok := box.packet(soon); !ok || p.src() != pi.addr || p[8] != 64 {
+		t.Errorf("the neighbour got the router's: %v, %x", ok, []byte(p))
+	}
+}
+
 // TestWAN: what is asked for is what happens: twice the delay for a round trip,
-// no more than the rate, about the loss; nothing of it within a site.
+// and no more than the rate.
 func TestWAN(t *testing.T) {
 	const delay = 60 * time.Millisecond
 	l := newLab(t, Link{Delay: delay, Rate: 4e6})
@@ -453,12 +476,23 @@ func TestWAN(t *testing.T) {
 	}
 }
 
+// TestLoss: about as much is lost as was asked for, and nothing within a site.
 func TestLoss(t *testing.T) {
 	l := newLab(t, Link{Loss: 0.5})
-	vps, pi := l.plug("vps", Public), l.plug("home-pi", "home")
-	vps.boots()
-	pi.boots()
+	vps, pi, box := l.plug("vps", Public), l.plug("home-pi", "home"), l.plug("home-box", "home")
+	for _, h := range []*host{vps, pi, box} {
+		h.boots()
+	}
 	const count = 600
+	router := pi.to
+	pi.to = box.mac
+	for i := range count {
+		pi.udp(7, netip.AddrPortFrom(box.addr, 443), "x")
+		if _, _, text := box.hears(soon); text != "x" {
+			t.Fatalf("%d of %d came within the site", i, count)
+		}
+	}
+	pi.to = router
 	for range count {
 		pi.udp(7, netip.AddrPortFrom(vps.addr, 443), "x")
 	}

@@ -83,7 +83,10 @@ func (s *place) frame(from *port, f []byte) {
 			known = known || match
 		}
 	}
-	if group || !known && bytes.Equal(to, routerMAC) {
+	switch {
+	case group: // others have it in their queues, and a router rewrites its own
+		s.routed(from, bytes.Clone(f))
+	case !known && bytes.Equal(to, routerMAC):
 		s.routed(from, f)
 	}
 }
