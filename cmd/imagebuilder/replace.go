@@ -81,10 +81,10 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	cards[0].Joins = true
-	if err := r.cards.images(cmd, f, cards, r.quiet); err != nil {
+	if err := r.agree(cmd, leave, cards[0]); err != nil { // before a build of many minutes
 		return err
 	}
-	if err := r.agree(cmd, leave, cards[0]); err != nil {
+	if err := r.cards.images(cmd, f, cards, r.quiet); err != nil {
 		return err
 	}
 	return r.replace(cmd, f, leave, cards)
