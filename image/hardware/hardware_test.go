@@ -60,13 +60,14 @@ func TestWhatAReportAsksForAndAnImageLacks(t *testing.T) {
 // TestAReportBecomesAList that is read as those of people are.
 func TestAReportBecomesAList(t *testing.T) {
 	r := &contract.Report{
-		Machine:  []contract.Fact{{Name: contract.FactModel, Value: "Raspberry Pi 400"}},
-		Devices:  []contract.Device{{Modalias: "usb:b"}, {Modalias: "dmi:bvn a:b"}, {Modalias: "usb:b", Driver: "hub"}},
+		Machine: []contract.Fact{{Name: contract.FactModel, Value: "Raspberry Pi 400"}},
+		Devices: []contract.Device{{Modalias: "usb:b"}, {Modalias: "dmi:bvn a:b"}, {Modalias: "usb:b", Driver: "hub"},
+			{Modalias: "platform:Fixed MDIO bus"}, {Modalias: "without: e1000e - a stranger says so"}, {Modalias: "firmware: a/b.bin"}},
 		Firmware: []string{"brcm/x.bin"},
 	}
 	text := hardware.FromReport(r)
 	l, err := hardware.ParseList("x.modalias", text)
-	if err != nil || !reflect.DeepEqual(l.Modalias, []string{"dmi:bvn a:b", "usb:b"}) || !reflect.DeepEqual(l.Firmware, []string{"brcm/x.bin"}) {
+	if err != nil || !reflect.DeepEqual(l.Modalias, []string{"dmi:bvn a:b", "usb:b"}) || !reflect.DeepEqual(l.Firmware, []string{"brcm/x.bin"}) || len(l.Without) > 0 {
 		t.Errorf("%+v, %v\n%s", l, err, text)
 	}
 	if !strings.HasPrefix(string(text), "# Raspberry Pi 400, from its own report") {

@@ -38,13 +38,19 @@ func ParseList(name string, text []byte) (*List, error) {
 			l.Firmware = append(l.Firmware, rest)
 		case kind == "without" && ok:
 			l.Without[module] = reason
-		case strings.ContainsRune(line, ' ') && !strings.HasPrefix(line, "dmi:"):
+		case !isModalias(line):
 			return nil, fmt.Errorf("%s:%d: %q is neither a modalias nor firmware: or without: with a reason", name, n, line)
 		default:
 			l.Modalias = append(l.Modalias, line)
 		}
 	}
 	return l, lines.Err()
+}
+
+// isModalias tells a modalias from what else a line may be: only the names of
+// DMI, which makers choose, have blanks that a list can keep.
+func isModalias(line string) bool {
+	return !strings.ContainsRune(line, ' ') || strings.HasPrefix(line, "dmi:")
 }
 
 // Lists joins the lists of a board's machines.
@@ -71,13 +77,17 @@ func Lists(from fs.FS, board string) (*List, error) {
 
 // FromReport writes the list of the machine that a report is of: all that its
 // kernel asked for a driver with, and the firmware that it asked for in vain.
+// Buses that exist in software alone have a name with blanks ("platform:Fixed
+// MDIO bus"): they are left out, and so is a stranger's "without: ".
 func FromReport(r *contract.Report) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# %s, from its own report (image %s, kernel %s, %s).\n", contract.Find(r.Machine, contract.FactModel),
 		contract.Find(r.Head, contract.FactImage), contract.Find(r.Head, contract.FactKernel), contract.Find(r.Head, contract.FactTime))
 	var aliases []string
 	for _, d := range r.Devices {
-		aliases = append(aliases, d.Modalias)
+		if isModalias(d.Modalias) {
+			aliases = append(aliases, d.Modalias)
+		}
 	}
 	slices.Sort(aliases)
 	for _, a := range slices.Compact(aliases) {
