@@ -129,7 +129,7 @@ func (c *Client) DeleteNode(ctx context.Context, name string) error {
 	}
 }
 
-// HasSecret looks for a Secret, and reads nothing of it.
+// HasSecret looks for a Secret, and lets nothing of what is in it come here.
 func (c *Client) HasSecret(ctx context.Context, namespace, name string) (bool, error) {
 	return c.call(ctx, http.MethodGet, secretPath(namespace, name))
 }
@@ -151,6 +151,11 @@ const (
 	maxAnswer = 4 << 20 // in bytes; a Node with hundreds of images has some 100 KB
 )
 
+// accept asks for no more of an object than its name and dates
+// (kubernetes.io, "Receiving resources as Tables", PartialObjectMetadata): what a
+// Secret holds need not travel. Other answers are plain JSON.
+const accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+
 // call reports whether there is such a thing. Of an answer it reads the words of
 // a refusal alone.
 func (c *Client) call(ctx context.Context, method, path string) (found bool, err error) {
@@ -160,7 +165,7 @@ func (c *Client) call(ctx context.Context, method, path string) (found bool, err
 	if err != nil {
 		return false, err
 	}
-	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept", accept)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return false, plain(err)
