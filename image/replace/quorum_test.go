@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -115,7 +116,7 @@ func TestQuorum(t *testing.T) {
 		want   []string
 		never  string
 	}{
-		{"agent", []string{"home-pi"}, []string{"etcd needs 2 of its 2 voters (home-pi, cabin-pi), and only home-pi is online", "ssh root@home-pi", "systemctl stop firstboot k3s", "sed '/^server:/d'", "k3s server --config /run/reset.yaml --cluster-reset"}, "vps"},
+		{"agent", []string{"home-pi"}, []string{"etcd needs 2 of its 2 voters (home-pi, cabin-pi), and only home-pi is online", "ssh root@home-pi", "systemctl stop firstboot k3s", "(umask 077; sed '/^server:/d' /etc/rancher/k3s/config.yaml >/run/reset.yaml)\n", "k3s server --config /run/reset.yaml --cluster-reset\n  rm /run/reset.yaml\n"}, "vps"},
 		{"witness", []string{"home-pi"}, []string{"etcd needs 2 of its 3 voters (home-pi, cabin-pi, vps), and only home-pi is online"}, "kubectl"},
 		{"witness", []string{"vps"}, []string{"only vps is online", "no server is left that could go on alone"}, "ssh root"},
 		{"witness", []string{"home-pi", "vps"}, []string{"answers at none"}, "quorum"},
@@ -155,8 +156,16 @@ func TestAdvice(t *testing.T) {
 func TestWays(t *testing.T) {
 	f := withVPS(t, "witness")
 	l := &Leave{fleet: f, name: "cabin-pi"}
-	if got := fmt.Sprint(l.ways(Options{})); got != "[{home-pi home-pi:6443}]" {
-		t.Error(got)
+	for name, addresses := range map[string][]string{"home-pi": {"100.64.0.1", "fd7a:115c:a1e0::1"}, "cabin-pi": {"100.64.0.2"}, "vps": {"100.64.0.3"}} {
+		m := tagged(f, true, name)
+		for _, a := range addresses {
+			m.Addresses = append(m.Addresses, netip.MustParseAddr(a))
+		}
+		l.tailnet = append(l.tailnet, m)
+	}
+	want := "[{home-pi home-pi:6443} {home-pi 100.64.0.1:6443} {home-pi [fd7a:115c:a1e0::1]:6443}]" // a witness has no API
+	if got := fmt.Sprint(l.ways(Options{})); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 	if got := fmt.Sprint(l.ways(Options{API: "10.0.0.1:6443"})); got != "[{the server 10.0.0.1:6443}]" {
 		t.Error(got)
