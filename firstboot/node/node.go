@@ -79,6 +79,10 @@ const (
 	Control Role = "control"
 )
 
+// Votes says that the node is a member of etcd: without more than half of them
+// the cluster stands still.
+func (r Role) Votes() bool { return r == Server || r == Witness }
+
 // Headscale says which tailnet to join.
 type Headscale struct {
 	URL string `yaml:"url"`

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
@@ -59,6 +60,12 @@ func Keys(f *fleet.Fleet) (map[string][]Entry, error) {
 		return nil, err
 	}
 	return b.data.Nodes, nil
+}
+
+// Joined reports whether a member of the tailnet is the node that the keys were
+// made for, and no other device of its name.
+func Joined(made []Entry, name string, m headscale.Node) bool {
+	return m.Name == name && slices.ContainsFunc(made, func(e Entry) bool { return e.ID == m.KeyID })
 }
 
 func bookName(f *fleet.Fleet) string { return filepath.Join(f.Dir(), fleet.SecretsDir, "keys.json") }

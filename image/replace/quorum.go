@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/kube"
 )
 
@@ -39,7 +38,7 @@ If another voter can come back, switch it on, and do this again. If none can, %s
 func (l *Leave) voters() (all, here []string) {
 	for _, name := range l.fleet.Nodes.Names {
 		n, _ := l.fleet.Nodes.Get(name)
-		if !slices.Contains([]node.Role{node.Server, node.Witness}, n.Role.In()) {
+		if !n.Role.In().Votes() {
 			continue
 		}
 		all = append(all, name)

@@ -105,7 +105,7 @@ func (l *Leave) findMembers(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	for _, m := range l.tailnet {
-		ours := slices.ContainsFunc(made[l.name], func(e mint.Entry) bool { return e.ID == m.KeyID && m.Name == l.name })
+		ours := mint.Joined(made[l.name], l.name, m)
 		switch {
 		case !ours && m.GivenName != l.name:
 			continue
@@ -194,7 +194,7 @@ func (l *Leave) ways(o Options) (out []kube.Way) {
 func (l *Leave) Steps() (out []string) {
 	switch {
 	case l.cluster == nil:
-	case l.knows.node && l.votes():
+	case l.knows.node && l.node.Role.In().Votes():
 		out = append(out, "delete Kubernetes' node "+l.name+", by which k3s takes it out of etcd, too")
 	case l.knows.node:
 		out = append(out, "delete Kubernetes' node "+l.name)
@@ -214,10 +214,6 @@ func (l *Leave) Advice() string {
 		return ""
 	}
 	return fmt.Sprintf("its data disk (%s) must be an empty one: what is on the old one's is the old %s, which the cluster does not take back", l.node.DataDisk, l.name)
-}
-
-func (l *Leave) votes() bool {
-	return slices.Contains([]node.Role{node.Server, node.Witness}, l.node.Role.In())
 }
 
 // Do looks once more, since a person's answer and a build may lie between, during

@@ -4,16 +4,15 @@ package replace
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,33 +21,6 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
 )
-
-// newFleet is what "fleet init" makes, at a real Headscale that has its policy.
-func newFleet(t *testing.T, s *headscaletest.Server) *fleet.Fleet {
-	t.Helper()
-	dir := t.TempDir()
-	if err := fleet.Init(dir, fleet.InitOptions{Name: "shed", Headscale: s.URL}, time.Now(), rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	f := load(t, dir)
-	policy, err := f.Policy()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Client.SetPolicy(t.Context(), string(policy)); err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
-
-func load(t *testing.T, dir string) *fleet.Fleet {
-	t.Helper()
-	f, err := fleet.LoadFile(filepath.Join(dir, fleet.FileName), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
 
 // member makes the server list a node of the fleet that is away.
 func member(t *testing.T, s *headscaletest.Server, f *fleet.Fleet, name string) {
@@ -76,17 +48,17 @@ flannel-iface: lo
 token-file: /etc/rancher/k3s/token
 cluster-init: true
 https-listen-port: %s
-etcd-arg: ["listen-metrics-urls=http://127.0.0.1:%s"]
+etcd-arg: ["listen-metrics-urls=http://127.0.0.1:%d"]
 `
 
 func newAPI(t *testing.T, f *fleet.Fleet) *apiServer {
 	t.Helper()
-	a := &apiServer{t: t, program: filepath.Join(t.TempDir(), "k3s"), root: t.TempDir(), port: freePort(t)}
+	a := &apiServer{t: t, program: filepath.Join(t.TempDir(), "k3s"), root: t.TempDir(), port: strconv.Itoa(headscaletest.FreePort(t))}
 	build := exec.Command("go", "build", "-o", a.program, "../../firstboot/standin")
 	if msg, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, msg)
 	}
-	a.write("etc/rancher/k3s/config.yaml", fmt.Sprintf(settings, a.port, freePort(t)))
+	a.write("etc/rancher/k3s/config.yaml", fmt.Sprintf(settings, a.port, headscaletest.FreePort(t)))
 	a.write("etc/rancher/k3s/token", token)
 	files, err := f.Identity()
 	if err != nil {
@@ -161,21 +133,11 @@ func (a *apiServer) joins(name, role, password string) bool {
 	return a.ask("/v1-standin/join", map[string]string{"Name": name, "IP": "127.0.0.9", "Role": role, "Password": password}) == http.StatusOK
 }
 
-func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
 // TestReplace: a dead server is forgotten by cluster and tailnet, once; then a
 // machine of its name is let in, which was turned away before.
 func TestReplace(t *testing.T) {
 	s := headscaletest.Start(t)
-	f := newFleet(t, s)
+	f := s.NewFleet()
 	a := newAPI(t, f)
 	member(t, s, f, "home-pi")
 	member(t, s, f, "cabin-pi")
@@ -214,7 +176,7 @@ func TestReplace(t *testing.T) {
 // TestHalfDone: after a fault in the middle the rest is done.
 func TestHalfDone(t *testing.T) {
 	s := headscaletest.Start(t)
-	f := newFleet(t, s)
+	f := s.NewFleet()
 	a := newAPI(t, f)
 	member(t, s, f, "cabin-box")
 	a.joins("cabin-box", "agent", "old")
@@ -253,7 +215,7 @@ func TestHalfDone(t *testing.T) {
 // removed.
 func TestRefusals(t *testing.T) {
 	s := headscaletest.Start(t)
-	f := newFleet(t, s)
+	f := s.NewFleet()
 	a := newAPI(t, f)
 	o := Options{API: a.address()}
 	refuses := func(f *fleet.Fleet, name string, o Options, words ...string) {
@@ -274,7 +236,7 @@ func TestRefusals(t *testing.T) {
 	foreign := edited(t, f, "    ca: {file: secrets/cluster-ca.yaml}", "    #")
 	refuses(foreign, "cabin-pi", o, "kubectl delete node cabin-pi", "secret cabin-pi.node-password.k3s", "--cluster-done")
 
-	stranger := newFleet(t, s) // with another authority
+	stranger := s.NewFleet() // with another authority
 	refuses(stranger, "cabin-pi", o, "no server of this cluster")
 	a.write("etc/rancher/k3s/standin-fail", "quorum")
 	refuses(f, "cabin-pi", o, "etcdserver: request timed out", "the cluster is down")

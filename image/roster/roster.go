@@ -2,7 +2,8 @@
 // key that was made for it to a member of the tailnet.
 //
 // It asks Headscale and the mint's book and, where it is told to, the nodes
-// themselves. It changes nothing.
+// themselves. It changes nothing there; at home the nodes' host keys are
+// remembered the first time they are asked.
 package roster
 
 import (
@@ -111,10 +112,7 @@ func (r *Row) key(made []mint.Entry, keys []headscale.Key, now time.Time) {
 // member finds what became of the node: by its key, which tells it from
 // another device of its name.
 func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) {
-	ours := func(m headscale.Node) bool {
-		return slices.ContainsFunc(made, func(e mint.Entry) bool { return e.ID == m.KeyID })
-	}
-	at := slices.IndexFunc(members, func(m headscale.Node) bool { return ours(m) && m.Name == r.Node })
+	at := slices.IndexFunc(members, func(m headscale.Node) bool { return mint.Joined(made, r.Node, m) })
 	named := slices.IndexFunc(members, func(m headscale.Node) bool { return m.GivenName == r.Node })
 	if at < 0 {
 		at = named

@@ -9,6 +9,7 @@ package headscaletest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/image/component"
+	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
@@ -78,7 +80,7 @@ func start(t testing.TB, program, listen, public string) *Server {
 		}
 		os.RemoveAll(dir)
 	})
-	port, stun, metrics, grpc := freePort(t), freePort(t), freePort(t), freePort(t)
+	port, stun, metrics, grpc := FreePort(t), FreePort(t), FreePort(t), FreePort(t)
 	s.URL = fmt.Sprintf("http://%s:%d", public, port)
 	s.write("config.yaml", fmt.Sprintf(config, s.URL, listen, port, metrics, grpc, dir, stun))
 	s.Run()
@@ -181,6 +183,27 @@ func (s *Server) Register(name string) {
 	s.exec("auth", "register", "--user", "fleet", "--auth-id", id)
 }
 
+// NewFleet is what "fleet init" makes at this server, which gets its policy.
+func (s *Server) NewFleet() *fleet.Fleet {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	if err := fleet.Init(dir, fleet.InitOptions{Name: "shed", Headscale: s.URL}, time.Now(), rand.Reader); err != nil {
+		s.t.Fatal(err)
+	}
+	f, err := fleet.LoadFile(filepath.Join(dir, fleet.FileName), nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	policy, err := f.Policy()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := s.Client.SetPolicy(context.Background(), string(policy)); err != nil {
+		s.t.Fatal(err)
+	}
+	return f
+}
+
 // Tag gives a listed node the tags of a key that it would have joined with. The
 // server's policy must know them.
 func (s *Server) Tag(name string, tags ...string) {
@@ -276,7 +299,9 @@ func lastLine(s string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-func freePort(t testing.TB) int {
+// FreePort returns a TCP port of loopback that nobody listens on.
+func FreePort(t testing.TB) int {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

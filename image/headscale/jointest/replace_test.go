@@ -3,8 +3,6 @@
 package jointest
 
 import (
-	"crypto/rand"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +23,7 @@ func TestReplace(t *testing.T) {
 
 func replaces(t *testing.T, s *headscaletest.Server) {
 	ctx, tailscaled := t.Context(), program(t)
-	f := newFleet(t, s)
+	f := s.NewFleet()
 	m, err := mint.Open(f, s.Client)
 	if err != nil {
 		t.Fatal(err)
@@ -69,26 +67,6 @@ func replaces(t *testing.T, s *headscaletest.Server) {
 	if second.State != roster.Online || len(second.Notes) > 0 || second.Number == first.Number || len(nodes(t, s)) != 1 {
 		t.Errorf("in its place: %+v of %d", second, len(nodes(t, s)))
 	}
-}
-
-func newFleet(t *testing.T, s *headscaletest.Server) *fleet.Fleet {
-	t.Helper()
-	dir := t.TempDir()
-	if err := fleet.Init(dir, fleet.InitOptions{Name: "shed", Headscale: s.URL}, time.Now(), rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	f, err := fleet.LoadFile(filepath.Join(dir, fleet.FileName), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	policy, err := f.Policy()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Client.SetPolicy(t.Context(), string(policy)); err != nil {
-		t.Fatal(err)
-	}
-	return f
 }
 
 func row(t *testing.T, f *fleet.Fleet, s *headscaletest.Server, name string) roster.Row {
