@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -58,7 +59,7 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "imagebuilder: interrupted; nothing half-written was left behind")
 		return exitInterrupted
 	}
-	fmt.Fprintf(os.Stderr, "imagebuilder: %v\n", err)
+	fmt.Fprintf(os.Stderr, "imagebuilder: %s\n", printable(err.Error()))
 	var usage *usageError
 	if errors.As(err, &usage) {
 		return exitUsage
@@ -202,6 +203,17 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 		return usagef("'%s' takes %d argument(s) %v, not %d; see '%s --help'",
 			cmd.CommandPath(), len(names), names, len(args), cmd.CommandPath())
 	}
+}
+
+// printable takes out of a stranger's words, such as those on a card, what moves
+// a terminal's cursor or does worse there. Lines stay.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // printJSON is what --json prints: one value, for people to read too.

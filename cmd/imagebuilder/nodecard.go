@@ -115,7 +115,7 @@ func maskedNode(target string, data []byte) ([]byte, error) {
 // plainText is a file made for Windows' editors and padded with blanks, as
 // terminals want it.
 func plainText(data []byte) string {
-	return strings.TrimRight(strings.ReplaceAll(string(data), "\r\n", "\n"), " \n\x00") + "\n"
+	return strings.TrimRight(printable(strings.ReplaceAll(string(data), "\r\n", "\n")), " \n") + "\n"
 }
 
 func newNodeWrite() *cobra.Command {
@@ -173,11 +173,11 @@ the node writes that to its boot partition. Nothing is mounted, nothing changes.
 }
 
 func statusOf(card *flash.Card) cardStatus {
-	s := cardStatus{Board: card.Label.Board, ImageVersion: card.Label.ImageVersion, Kernel: card.Label.Kernel,
+	s := cardStatus{Board: printable(card.Label.Board), ImageVersion: printable(card.Label.ImageVersion), Kernel: printable(card.Label.Kernel),
 		Status: plainText(card.Files[node.StatusFile])}
 	c, err := node.Load(node.FileName, card.Files[node.FileName])
 	if err != nil {
-		s.Fault = err.Error()
+		s.Fault = printable(err.Error())
 		return s
 	}
 	s.Node, s.Site, s.Role, s.Sealed = c.Node, c.Site, string(c.Role), c.Sealed
