@@ -167,7 +167,7 @@ func (f *reportFlags) judge(cmd *cobra.Command, r *contract.Report, name string)
 	if err != nil {
 		return nil, err
 	}
-	kernel, err := f.kernel(cmd.Context(), label, cmp.Or(f.lock, name+".lock.json"))
+	kernel, err := f.kernel(cmd.Context(), cmp.Or(f.lock, name+".lock.json"))
 	if err != nil {
 		return nil, err
 	}
@@ -177,14 +177,10 @@ func (f *reportFlags) judge(cmd *cobra.Command, r *contract.Report, name string)
 	return hardware.Judge(r, root, kernel.Drivers.For, kernel.Package, lists), nil
 }
 
-func (f *reportFlags) kernel(ctx context.Context, label contract.Label, lockFile string) (*image.Kernel, error) {
+func (f *reportFlags) kernel(ctx context.Context, lockFile string) (*image.Kernel, error) {
 	l, err := lock.Load(lockFile)
 	if err != nil {
 		return nil, fmt.Errorf("the lock tells which kernel the image was made from: %w", err)
-	}
-	b, err := board.Load(label.Board, boards.FS)
-	if err != nil {
-		return nil, err
 	}
 	cache, err := fetch.OpenCache(f.cache)
 	if err != nil {
@@ -193,6 +189,7 @@ func (f *reportFlags) kernel(ctx context.Context, label contract.Label, lockFile
 	defer cache.Close()
 	u := newUI(f.quiet)
 	defer u.close()
+	b := &board.Board{Arch: l.Arch, Suite: l.Suites[0].Name} // for mirrors; the board may be the owner's own
 	return image.WholeKernel(ctx, image.Options{Board: b, Lock: l, Cache: cache, Progress: u, Now: time.Now()})
 }
 
