@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,8 @@ type asker struct {
 	cmd        *cobra.Command
 	answers    *bufio.Scanner
 	yes, force bool
+	// hint is how a device is named on the command line.
+	hint string
 }
 
 // target returns the target of a node's card. Devices look alike: the name is
@@ -36,7 +39,7 @@ func (a *asker) target(node, target string) (string, error) {
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		if target == "" {
-			return "", usagef("name the device: --node %s=DEVICE; 'imagebuilder flash --list' lists devices", node)
+			return "", usagef("name the device: %s; 'imagebuilder flash --list' lists devices", cmp.Or(a.hint, "--node "+node+"=DEVICE"))
 		}
 		return "", usagef("%s would be overwritten: say --yes", all[at])
 	}

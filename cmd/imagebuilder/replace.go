@@ -75,7 +75,7 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	r.cards.names = args[:1]
+	r.cards.names, r.cards.hint = args[:1], "'imagebuilder replace "+args[0]+" DEVICE'"
 	cards, err := r.cards.cards(cmd, f, args[1:], r.flash.Force)
 	if err != nil {
 		return err
@@ -119,6 +119,7 @@ func (r *replaceFlags) replace(cmd *cobra.Command, f *fleet.Fleet, leave *replac
 	if err := leave.Do(cmd.Context()); err != nil {
 		return fmt.Errorf("%s is not yet forgotten, do it again: %w", name, err)
 	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "the old %s is forgotten; now its card\n", name) // whoever interrupts from here on, knows
 	if err := writeAll(cmd, f, cards, r.quiet, r.flash); err != nil {
 		return fmt.Errorf("the old %s is forgotten; do it again for its card: %w", name, err)
 	}
