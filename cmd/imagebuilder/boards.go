@@ -49,12 +49,12 @@ func newBoards() *cobra.Command {
 
 func printBoards(cmd *cobra.Command, from []fs.FS, asJSON bool) error {
 	type row struct {
-		Name     string `json:"name"`
-		Title    string `json:"title"`
-		Arch     string `json:"arch"`
-		Firmware string `json:"firmware"`
-		Suite    string `json:"suite"`
-		Booted   string `json:"booted"` // on hardware
+		Name     string         `json:"name"`
+		Title    string         `json:"title"`
+		Arch     string         `json:"arch"`
+		Firmware string         `json:"firmware"`
+		Suite    string         `json:"suite"`
+		Booted   []board.Booted `json:"booted"` // on hardware
 	}
 	var rows []row
 	for _, name := range board.Names(from...) {
@@ -62,7 +62,7 @@ func printBoards(cmd *cobra.Command, from []fs.FS, asJSON bool) error {
 		if err != nil {
 			return err
 		}
-		rows = append(rows, row{b.Name, b.Title, b.Arch, string(b.Firmware), b.Suite, b.BootedText()})
+		rows = append(rows, row{b.Name, b.Title, b.Arch, string(b.Firmware), b.Suite, booted(b)})
 	}
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), rows)

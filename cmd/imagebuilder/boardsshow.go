@@ -57,8 +57,11 @@ func encodeBoard(w io.Writer, b *board.Board) error {
 		Checklist board.Checklist `json:"checklist"`
 		Booted    []board.Booted  `json:"booted"`
 		Untested  []string        `json:"untested"`
-	}{b.Name, b.Title, b.Arch, string(b.Firmware), b.Suite, b.Kernel.Package, b.Packages, b.Checklist, b.Booted, b.Untested})
+	}{b.Name, b.Title, b.Arch, string(b.Firmware), b.Suite, b.Kernel.Package, b.Packages, b.Checklist, booted(b), b.Untested})
 }
+
+// booted is never null in JSON.
+func booted(b *board.Board) []board.Booted { return append([]board.Booted{}, b.Booted...) }
 
 // page is text of titled sections; those without lines are left out.
 type page struct{ strings.Builder }
@@ -82,7 +85,8 @@ func describe(b *board.Board) string {
 	p.section("What to plug in, in this order", plugs(b.Label))
 	p.section("Lights", lights(b.Label))
 	p.section("To set first: "+b.Checklist.Enter, settings(b.Checklist))
-	p.section("Booted on hardware: "+b.BootedText()+". Untested", b.Untested)
+	p.section("Booted on hardware", []string{b.BootedText()})
+	p.section("Untested", b.Untested)
 	return p.String()
 }
 
@@ -196,13 +200,27 @@ func settings(c board.Checklist) (lines []string) {
 	return lines
 }
 
-// tellChecklist says what a person sets in the BIOS of the machine that a card
-// was written for. A board of somebody else's is known where its directory is named.
-func tellChecklist(w io.Writer, written *flash.Result, from ...fs.FS) error {
-	if written.Image.Label == nil {
-		return nil
+// tellChecklists says what a person sets in the BIOS of the machines that cards
+// were written for, once of each board.
+func tellChecklists(w io.Writer, from []fs.FS, written ...*flash.Result) error {
+	told := map[string]bool{}
+	for _, card := range written {
+		label := card.Image.Label
+		if label == nil || told[label.Board] {
+			continue
+		}
+		told[label.Board] = true
+		if err := tellChecklist(w, label.Board, from); err != nil {
+			return err
+		}
 	}
-	b, err := board.Load(written.Image.Label.Board, from...)
+	return nil
+}
+
+// tellChecklist passes over a board of somebody else's, which is known only where
+// its directory is named.
+func tellChecklist(w io.Writer, name string, from []fs.FS) error {
+	b, err := board.Load(name, from...)
 	var unknown *board.UnknownError
 	if errors.As(err, &unknown) {
 		return nil

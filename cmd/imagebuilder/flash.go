@@ -104,7 +104,7 @@ func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt fl
 	if err := w.Flush(); err != nil || quiet {
 		return err
 	}
-	return tellChecklist(cmd.ErrOrStderr(), result, from...)
+	return tellChecklists(cmd.ErrOrStderr(), from, result)
 }
 
 func printWritten(w io.Writer, device string, result *flash.Result) {

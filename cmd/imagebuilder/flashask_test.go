@@ -3,12 +3,16 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"io/fs"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/flash"
+	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
 // TestADeviceIsTypedByHand: only one that is shown, whole, and only what may
@@ -40,5 +44,17 @@ func TestADeviceIsTypedByHand(t *testing.T) {
 	a := asker{cmd: &cobra.Command{}, answers: bufio.NewScanner(strings.NewReader("/dev/sda\n"))}
 	if _, err := a.choose("cabin-pi", devices[:1]); err == nil || !strings.Contains(err.Error(), "no card or stick") {
 		t.Error(err)
+	}
+}
+
+// TestAChecklistIsToldOnce of each board, however many cards were written.
+func TestAChecklistIsToldOnce(t *testing.T) {
+	of := func(board string) *flash.Result {
+		return &flash.Result{Image: &verify.Report{Label: &contract.Label{Board: board}}}
+	}
+	var out strings.Builder
+	err := tellChecklists(&out, []fs.FS{boards.FS}, of("optiplex-7050"), of("rpi4"), of("optiplex-7050"), of("somebody's"), &flash.Result{Image: &verify.Report{}})
+	if err != nil || strings.Count(out.String(), "AC Recovery") != 1 {
+		t.Errorf("%v, %s", err, out.String())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -60,22 +61,19 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card, quiet bool,
 	}
 	u := newUI(quiet)
 	opt.Progress = u
-	written, err := writeCards(cmd, f, m, cards, opt)
+	made, err := writeCards(cmd, f, m, cards, opt)
 	u.close()
-	for i, w := range written {
+	var written []*flash.Result
+	for i, w := range made {
 		if w != nil {
 			err = errors.Join(err, printCard(cmd, cards[i], w))
+			written = append(written, w.Result)
 		}
 	}
 	if quiet {
 		return err
 	}
-	for _, w := range written {
-		if w != nil {
-			err = errors.Join(err, tellChecklist(cmd.ErrOrStderr(), w.Result, boards.FS))
-		}
-	}
-	return err
+	return errors.Join(err, tellChecklists(cmd.ErrOrStderr(), []fs.FS{boards.FS}, written...))
 }
 
 // cards finds out which node goes where, and asks for what was not said.
