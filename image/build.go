@@ -99,30 +99,39 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	return &Result{Image: opt.Out, Manifest: m, Files: p.files(), Stale: p.stale(), Stages: watch.stages}, nil
 }
 
-// gather finds packages and components. While a component is being fetched or
-// compiled, packages are decoded: there will be something to build, whatever it
-// turns out to be.
+// gather finds packages, components and container images. While a component is
+// being fetched or compiled, or an image fetched, packages are decoded: there
+// will be something to build, whatever it turns out to be.
 func (p *plan) gather(ctx context.Context, watch *stopwatch) (*inputs, error) {
 	if err := prepareOut(p.opt.Out); err != nil { // before minutes of downloads
 		return nil, err
 	}
-	components := p.searchComponents(ctx)
+	components := begin(ctx, p.findComponents)
 	defer components.close()
+	images := begin(ctx, p.findImages)
+	defer images.close()
 	in, err := p.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
 	watch.lap("resolve")
-	if !components.over() {
+	if !components.over() || !images.over() {
 		if in.decoded, err = p.decode(ctx, in); err != nil {
 			return nil, err
 		}
 		watch.lap("packages")
 	}
-	if err := components.addTo(in); err != nil {
+	found, err := components.wait()
+	if err != nil {
 		return nil, err
 	}
+	in.addComponents(found)
 	watch.lap("components")
+	if in.images, err = images.wait(); err != nil {
+		return nil, err
+	}
+	in.lock.Images = lockImages(in.images)
+	watch.lap("images")
 	return in, nil
 }
 

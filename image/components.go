@@ -10,33 +10,33 @@ import (
 	"github.com/going-mobile/imagebuilder/image/lock"
 )
 
-// search finds the components while packages are fetched and decoded: one of
-// them may have to be compiled, which takes longer than all the rest.
-type search struct {
+// search finds things, in the lock's order of names, while packages are fetched
+// and decoded: a component may have to be compiled, and images are large.
+type search[T any] struct {
 	cancel context.CancelFunc
 	done   chan struct{}
-	found  []*component.Resolved // in the lock's order of names
+	found  []T
 	err    error
 }
 
-func (p *plan) searchComponents(ctx context.Context) *search {
+func begin[T any](ctx context.Context, find func(context.Context) ([]T, error)) *search[T] {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &search{cancel: cancel, done: make(chan struct{})}
+	s := &search[T]{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
-		s.found, s.err = p.findComponents(ctx)
+		s.found, s.err = find(ctx)
 	}()
 	return s
 }
 
 // close ends a search that nobody waits for any more.
-func (s *search) close() {
+func (s *search[T]) close() {
 	s.cancel()
 	<-s.done
 }
 
 // over tells whether there is nothing left to wait for.
-func (s *search) over() bool {
+func (s *search[T]) over() bool {
 	select {
 	case <-s.done:
 		return true
@@ -66,21 +66,21 @@ func (p *plan) findComponents(ctx context.Context) ([]*component.Resolved, error
 	return found, g.Wait()
 }
 
-// addTo waits for the components and adds them to what is known of the image.
-func (s *search) addTo(in *inputs) error {
+// wait waits for what is searched.
+func (s *search[T]) wait() ([]T, error) {
 	<-s.done
-	if s.err != nil {
-		return s.err
-	}
+	return s.found, s.err
+}
+
+func (in *inputs) addComponents(found []*component.Resolved) {
 	pinned := len(in.lock.Components)
-	in.components, in.lock.Components = s.found, nil
-	for _, r := range s.found {
+	in.components, in.lock.Components = found, nil
+	for _, r := range found {
 		in.lock.Components = append(in.lock.Components, lockComponent(r))
 	}
-	if pinned > len(s.found) {
+	if pinned > len(found) {
 		in.warnings = append(in.warnings, "the lock pins components that this image does not have")
 	}
-	return nil
 }
 
 func lockComponent(r *component.Resolved) lock.Component {

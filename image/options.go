@@ -35,6 +35,14 @@ type Options struct {
 	Components map[string]string
 	// ComponentMirror replaces the scheme and host of release URLs.
 	ComponentMirror string
+	// Images are references of container images besides the board's and the
+	// overlays'.
+	Images []string
+	// RegistryMirror is asked for their bytes first, never for what a tag means.
+	RegistryMirror string
+	// Locked refuses an image of which neither the reference nor the lock says
+	// the digest.
+	Locked bool
 	// Strict refuses to defer a component to first boot, or to warn of one.
 	Strict bool
 

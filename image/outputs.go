@@ -120,6 +120,7 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, s *slotRoot, v *volume,
 			BuiltFrom: c.BuiltFrom, Toolchain: c.Toolchain, Deferred: c.Deferred, Reason: c.Reason, Warning: c.Warning,
 		})
 	}
+	m.Images = containers(in.images)
 	for _, a := range s.gate.Accepted {
 		m.Accepted[a.Package] = a.Reason
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/boot"
+	"github.com/going-mobile/imagebuilder/image/oci/reference"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/image/payload"
 	"github.com/going-mobile/imagebuilder/image/suites"
@@ -21,6 +22,8 @@ type plan struct {
 	overlays []*overlay.Overlay
 	// packages to install, and components to embed, sorted.
 	packages, components []string
+	// images to carry for k3s, sorted by name.
+	images []reference.Reference
 	// accept joins the reasons of board, overlays and options.
 	accept map[string]string
 	// suites are those of the board's release, and some packages' own.
@@ -50,13 +53,18 @@ func newPlan(opt Options) (*plan, error) {
 	}
 	p.cmdline = slices.Clone(b.Kernel.Cmdline)
 	p.prune = slices.Clone(b.Prune)
+	images := append(slices.Clone(b.Images), opt.Images...)
 	for _, o := range p.overlays {
 		p.packages = append(p.packages, o.Packages...)
 		p.components = append(p.components, o.Components...)
+		images = append(images, o.Images...)
 		p.modules = append(append(p.modules, o.Modules...), o.ModulesLoad...)
 		p.cmdline = append(p.cmdline, o.Cmdline...)
 		p.prune = append(p.prune, o.Prune...)
 		maps.Copy(p.accept, o.AcceptUnmodelled)
+	}
+	if p.images, err = reference.Join(images); err != nil {
+		return nil, fmt.Errorf("images of board %s: %w", b.Name, err)
 	}
 	if err := p.addSuites(); err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/lock"
+	"github.com/going-mobile/imagebuilder/image/oci"
 )
 
 // archiveComponents are the parts of Debian's archive that packages may come
@@ -33,6 +34,7 @@ type inputs struct {
 	packages   []*apt.Package
 	decoded    []*deb.Package // once they are
 	components []*component.Resolved
+	images     []*oci.Image
 	warnings   []string
 }
 
@@ -218,6 +220,9 @@ func inputsDigest(l *lock.Lock) string {
 	}
 	for _, c := range l.Components {
 		h.line(c.Name, c.Version, c.SHA256, c.Deferred)
+	}
+	for _, c := range l.Images {
+		h.line("image", c.Name, c.Digest)
 	}
 	return h.sum()
 }

@@ -87,7 +87,7 @@ func (p *plan) assembleRoot(ctx context.Context, in *inputs, pkgs []*deb.Package
 	if err != nil {
 		return nil, err
 	}
-	files, err := p.ownFiles(in)
+	files, err := p.ownFiles(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -135,10 +135,13 @@ func (p *plan) slotRoot(ctx context.Context, r *root) (*slotRoot, error) {
 	return &slotRoot{r, t}, check.Check(ctx, t, check.Options{Remember: p.opt.Cache.Remember})
 }
 
-// ownFiles are those of the components with the list that firstboot reads, and
-// firstboot itself.
-func (p *plan) ownFiles(in *inputs) ([]*tree.Node, error) {
-	var files []*tree.Node
+// ownFiles are those of the components with the list that firstboot reads, the
+// container images, and firstboot itself.
+func (p *plan) ownFiles(ctx context.Context, in *inputs) ([]*tree.Node, error) {
+	files, err := p.archive(ctx, in.images)
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range in.components {
 		files = append(files, c.Nodes...)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
+	"github.com/going-mobile/imagebuilder/image/oci"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 	"github.com/going-mobile/imagebuilder/image/squashfs/blockcache"
 	"github.com/going-mobile/imagebuilder/image/tree"
@@ -92,9 +94,15 @@ func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, i
 	if err != nil {
 		return draft, err
 	}
-	size, err := p.writeRoot(ctx, placed.Partitions[1].Writer(w), in, root.tree)
+	// As long as it turns out to be: only then can be said by how much too long.
+	unbound := placed.Partitions[1]
+	unbound.Size = math.MaxInt64 - unbound.Start
+	size, err := p.writeRoot(ctx, unbound.Writer(w), in, root.tree)
 	if err != nil {
 		return draft, fmt.Errorf("root file system: %w", err)
+	}
+	if err := p.fits(size, in.images); err != nil {
+		return draft, err
 	}
 	draft.Partitions[1].Size = size
 	if placed, err = disk.Arrange(draft, disk.AlignCard); err != nil {
@@ -109,6 +117,21 @@ func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, i
 		return draft, fmt.Errorf("boot partition: %w", err)
 	}
 	return placed, disk.Write(w, placed)
+}
+
+// fits says by how much a root is too large for its slot, and what of it may be
+// left out.
+func (p *plan) fits(size int64, images []*oci.Image) error {
+	slot := int64(p.opt.Board.Disk.Slot)
+	if size <= slot {
+		return nil
+	}
+	err := fmt.Errorf("the root has %.1f MB, %.1f MB more than a slot of %.1f MB: leave something out, or give the board a larger disk.slot",
+		float64(size)/1e6, float64(size-slot)/1e6, float64(slot)/1e6)
+	if len(images) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; its largest container images are\n%s", err, oci.List(oci.Largest(images, 5)))
 }
 
 func (p *plan) writeRoot(ctx context.Context, w io.WriterAt, in *inputs, root *tree.Tree) (int64, error) {

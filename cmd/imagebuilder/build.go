@@ -20,6 +20,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/lock"
+	container "github.com/going-mobile/imagebuilder/image/oci/reference"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/overlays"
 )
@@ -29,6 +30,7 @@ type buildFlags struct {
 	board, boards, overlayDir string
 	lock, cache, format       string
 	accept, components        []string
+	images                    []string
 	json, quiet               bool
 	opt                       image.Options
 }
@@ -49,7 +51,8 @@ bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
   imagebuilder build --board generic-arm64 --out /tmp/node.img --compress zst --sbom
   imagebuilder build --board generic-arm64 --overlay headscale --format qcow2
   imagebuilder build --board rpi4 --lock dist/rpi4.img.lock.json
-  imagebuilder build --board optiplex-7050 --component k3s=./k3s --package htop`,
+  imagebuilder build --board optiplex-7050 --component k3s=./k3s --package htop
+  imagebuilder build --board optiplex-7050 --images payload.txt --registry-mirror http://nas.lan:5000`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runBuild(cmd, &f) },
 	}
@@ -63,6 +66,9 @@ bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
 	flags.StringArrayVar(&f.accept, "accept-unmodelled", nil, "PACKAGE=REASON: ignore its maintainer scripts (repeatable)")
 	flags.StringArrayVar(&f.components, "component", nil, "NAME=VERSION, NAME=FILE or NAME=URL: override a component (repeatable)")
 	flags.StringVar(&f.opt.ComponentMirror, "component-mirror", "", "base URL that serves the components' releases (never their digests)")
+	flags.StringArrayVar(&f.images, "images", nil, "file with container images for k3s, a reference with tag or digest on each line (repeatable)")
+	flags.StringVar(&f.opt.RegistryMirror, "registry-mirror", "", "base URL of a registry to ask first for container images (never for what a tag means)")
+	flags.BoolVar(&f.opt.Locked, "locked", false, "refuse a container image of which neither the reference nor the lock has the digest")
 	flags.StringVar(&f.lock, "lock", "", "rebuild exactly the inputs of this lock, which is trusted")
 	flags.StringArrayVar(&f.opt.Mirrors, "mirror", nil, "Debian mirror (repeatable; default: the host's own, then the snapshot archive)")
 	flags.StringArrayVar(&f.opt.SecurityMirrors, "security-mirror", nil, "Debian security mirror (repeatable)")
@@ -141,6 +147,17 @@ func (f *buildFlags) load() error {
 	}
 	if err := f.known(); err != nil {
 		return err
+	}
+	for _, file := range f.images {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("--images: %w", err)
+		}
+		list, err := container.List(file, data)
+		if err != nil {
+			return fmt.Errorf("--images: %w", err)
+		}
+		f.opt.Images = append(f.opt.Images, list...)
 	}
 	if f.lock != "" {
 		f.opt.Lock, err = lock.Load(f.lock)
@@ -229,6 +246,13 @@ func printSummary(out io.Writer, r *image.Result) error {
 		if c.Warning != "" {
 			fmt.Fprintf(w, "WARNING\t%s: %s\n", c.Name, c.Warning)
 		}
+	}
+	if len(m.Images) > 0 {
+		var sum int64
+		for _, c := range m.Images {
+			sum += c.Size
+		}
+		fmt.Fprintf(w, "images\t%d for k3s, %.1f MB before shared layers\n", len(m.Images), float64(sum)/1e6)
 	}
 	for _, pkg := range slices.Sorted(maps.Keys(m.Accepted)) {
 		fmt.Fprintf(w, "accepted\t%s: %s\n", pkg, m.Accepted[pkg])

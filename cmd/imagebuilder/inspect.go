@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,26 +16,33 @@ import (
 )
 
 func newInspect() *cobra.Command {
-	var asTree, asPackages, asJSON bool
+	var asTree, asPackages, asImages, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
 		Short: "Show what is in an image",
 		Long: `Show what is in an image, from the image alone: its partitions drawn to scale,
-versions and the largest packages; or all files (--tree), or all packages.`,
+versions and the largest packages; or all files (--tree), or all packages.
+
+--images reads every archive of container images to its end and fails where one
+is not whole: containerd imports an archive that lacks a layer without a word.`,
 		Example: `  imagebuilder inspect dist/rpi4.img
   imagebuilder inspect dist/rpi4.img --packages
   imagebuilder inspect dist/rpi4.img --tree | grep bin/k3s
+  imagebuilder inspect dist/optiplex-7050.img --images
   imagebuilder inspect dist/rpi4.img --json`,
 		Args: exactArgs("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if asTree && asPackages || asTree && asJSON || asPackages && asJSON {
-				return usagef("--tree, --packages and --json exclude each other")
+			if asTree && asPackages || asTree && asJSON || asPackages && asJSON || asImages && (asTree || asPackages) {
+				return usagef("--tree, --packages, --images and --json exclude each other, but for --images --json")
 			}
 			img, err := inspect.Open(args[0])
 			if err != nil {
 				return err
 			}
 			defer img.Close()
+			if asImages {
+				return inspectImages(cmd.OutOrStdout(), args[0], img, asJSON)
+			}
 			report, err := inspect.Describe(img)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
@@ -53,8 +61,52 @@ versions and the largest packages; or all files (--tree), or all packages.`,
 	}
 	cmd.Flags().BoolVar(&asTree, "tree", false, "list every file of the root")
 	cmd.Flags().BoolVar(&asPackages, "packages", false, "list every package")
+	cmd.Flags().BoolVar(&asImages, "images", false, "list every container image, and check that it is whole")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func inspectImages(out io.Writer, name string, img *inspect.Image, asJSON bool) error {
+	root, err := img.Root()
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	list, err := inspect.Archives(root)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	print := printArchives
+	if asJSON {
+		print = func(out io.Writer, list []inspect.Archive) error { return printJSON(out, list) }
+	}
+	if err := print(out, list); err != nil {
+		return err
+	}
+	var problems []error
+	for _, a := range list {
+		for _, p := range a.Problems {
+			problems = append(problems, fmt.Errorf("%s: %s: %s", name, a.File, p))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func printArchives(out io.Writer, list []inspect.Archive) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if len(list) == 0 {
+		fmt.Fprintln(w, "no container images")
+	}
+	for _, a := range list {
+		if a.Deferred {
+			fmt.Fprintf(w, "%s\tdeferred to first boot\n", a.File)
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%.1f MB\tsha256:%s\n", a.File, float64(a.Size)/1e6, a.SHA256)
+		for _, e := range a.Images {
+			fmt.Fprintf(w, "  %s\t%.1f MB\t%s\n", e.Name, float64(e.Size)/1e6, e.Digest)
+		}
+	}
+	return w.Flush()
 }
 
 func printReport(out io.Writer, r *inspect.Report) error {

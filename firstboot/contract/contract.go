@@ -23,6 +23,11 @@ const (
 	StateFile = "run/imagebuilder/boot.json"
 )
 
+// ByDigest is what an archive of container images is called, before its ending:
+// k3s (1.33.1) passes by an archive that it has imported under the same name, so
+// another one must have another.
+func ByDigest(name, sha256 string) string { return name + "-" + sha256[:12] }
+
 // RepairFile on the boot partition lets e2fsck -y have its way once, where a
 // careful check has given up. The person who puts it there was told so by the
 // page on the screen.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+	"github.com/going-mobile/imagebuilder/image/oci/reference"
 	"github.com/going-mobile/imagebuilder/image/suites"
 )
 
@@ -66,6 +67,8 @@ type Board struct {
 	Suites []suites.Suite `yaml:"suites"`
 	// Overlays by name: the software of the node.
 	Overlays []string `yaml:"overlays"`
+	// Images are container images that k3s finds without a registry.
+	Images []string `yaml:"images"`
 	// Prune lists patterns of files this hardware never needs.
 	Prune []string `yaml:"prune"`
 	// Disk holds the sizes of the partitions.
@@ -228,6 +231,9 @@ func (b *Board) problem(file string) (field, problem string) {
 	}
 	if field, problem := suites.Problem(b.Suites); problem != "" {
 		return "suites." + field, problem
+	}
+	if i, err := reference.Problem(b.Images); err != nil {
+		return fmt.Sprintf("images.%d", i), err.Error()
 	}
 	if field, problem := b.Kernel.problem(); problem != "" {
 		return "kernel." + field, problem

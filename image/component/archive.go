@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -56,12 +57,13 @@ func endingIn(address string) string {
 	return endings[0].ending
 }
 
-// called returns the layout with the archives' names complete.
-func (l Layout) called(ending string) Layout {
+// called returns the layout with the archives' names complete. sum is the
+// component's digest.
+func (l Layout) called(sum, ending string) Layout {
 	files := make([]File, len(l.Files))
 	for i, f := range l.Files {
 		if f.Archive {
-			f.Path += ending
+			f.Path = contract.ByDigest(f.Path, sum) + ending
 		}
 		files[i] = f
 	}

@@ -71,14 +71,14 @@ func TestAnArchiveIsCalledWhatItIs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := "usr/lib/imagebuilder/images/k3s-airgap-images" + c.want
+		want := "usr/lib/imagebuilder/images/k3s-airgap-images-" + sum(c.content)[:12] + c.want
 		if len(r.Nodes) != 1 || r.Nodes[0].Path != want || r.Entry().Files[0].Name != filepath.Base(want) {
 			t.Errorf("%s is called %+v and %+v, want %s", name, r.Nodes, r.Entry().Files, want)
 		}
 	}
 }
 
-// TestADeferredArchive has the name that its address ends in.
+// TestADeferredArchive has the name that its address ends in, with its digest.
 func TestADeferredArchive(t *testing.T) {
 	digest := "#sha256=" + strings.Repeat("ab", 32)
 	for address, want := range map[string]string{"https://127.0.0.1:1/x/images.tar.gz": ".tar.gz", "https://127.0.0.1:1/x/images.tar": ".tar", "https://127.0.0.1:1/x/images": ".tar.zst"} {
@@ -86,7 +86,7 @@ func TestADeferredArchive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := r.Nodes[0]; !r.Deferred || got.Path != "usr/lib/imagebuilder/images/k3s-airgap-images"+want || got.Link != "/var/lib/imagebuilder/components/k3s-images/k3s-airgap-images"+want {
+		if got := r.Nodes[0]; !r.Deferred || got.Path != "usr/lib/imagebuilder/images/k3s-airgap-images-abababababab"+want || got.Link != "/var/lib/imagebuilder/components/k3s-images/k3s-airgap-images-abababababab"+want {
 			t.Errorf("%s: %s → %s", address, got.Path, got.Link)
 		}
 	}

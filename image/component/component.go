@@ -75,7 +75,7 @@ type File struct {
 	Mode    node.Mode `yaml:"mode"`
 	Member  string    `yaml:"member"`
 	Program bool      `yaml:"program"` // an ELF file of the image's architecture
-	Archive bool      `yaml:"archive"` // of container images; Path gets the ending of its content
+	Archive bool      `yaml:"archive"` // of container images; Path gets its digest and the ending of its content
 }
 
 // Link is a symbolic link.

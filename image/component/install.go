@@ -31,7 +31,7 @@ func (q *request) install(ctx context.Context, file tree.Content, d download, fr
 		if err != nil {
 			return nil, err
 		}
-		r.layout = r.layout.called(ending)
+		r.layout = r.layout.called(r.SHA256, ending)
 	}
 	for _, f := range r.layout.Files {
 		content := file

@@ -210,7 +210,7 @@ func (q *request) pinned(ctx context.Context, p Pin) (*Resolved, error) {
 // deferred links the program's usual places to where firstboot will put it.
 func (q *request) deferred(d download, reason string) *Resolved {
 	r := q.resolved(d, Deferred, q.Format)
-	r.Deferred, r.Reason, r.layout = true, reason, r.layout.called(endingIn(d.url))
+	r.Deferred, r.Reason, r.layout = true, reason, r.layout.called(d.sha256, endingIn(d.url))
 	for _, f := range r.layout.Files {
 		target := "/" + node.ComponentsDir + "/" + q.Name + "/" + base(f.Path)
 		r.Nodes = append(r.Nodes, q.link(Link{f.Path, target}, r))

@@ -43,6 +43,9 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
+// Transport is the connection pool that downloads share.
+func (c *Cache) Transport() http.RoundTripper { return c.http.Transport }
+
 const userAgent = "imagebuilder"
 
 // ErrSlow tells that a source is left because others may be faster. The same
@@ -66,6 +69,14 @@ func (c *Cache) doer(u string, size int64, m *meter) *doer {
 		size = c.retry.unknown
 	}
 	return &doer{client: c.http, meter: m, policy: c.retry, size: size, patient: c.hosts.isSlow(u)}
+}
+
+// via sends requests another way.
+func (d *doer) via(t http.RoundTripper) *doer {
+	if t != nil {
+		d.client = &http.Client{Transport: t, CheckRedirect: checkRedirect}
+	}
+	return d
 }
 
 func (d *doer) Do(req *http.Request) (*http.Response, error) {

@@ -1,9 +1,12 @@
 package fetch
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/cavaliergopher/grab/v3"
 )
 
 // DamagedError tells that an entry of the cache is not what was put there.
@@ -49,6 +52,13 @@ func (e *Error) Unwrap() []error {
 		errs[i] = a.Err
 	}
 	return errs
+}
+
+// Status is the HTTP status by which a source refused, 0 for other errors.
+func Status(err error) int {
+	var status grab.StatusCodeError
+	errors.As(err, &status)
+	return int(status)
 }
 
 // DigestError tells that a source served other bytes than the pinned ones.

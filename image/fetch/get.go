@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,6 +21,10 @@ type Request struct {
 	SHA256 string   // lower-case hex; required
 	Size   int64    // bytes; ≤ 0 where unknown
 	Once   bool     // one attempt per source: the caller can do without
+	Limit  int64    // bytes that a file of unknown size may have; 0 for the usual
+	// Via does what a source wants besides HTTP, such as a login; nil for the
+	// cache's own Transport.
+	Via http.RoundTripper
 }
 
 // Get returns the file from the cache, downloading it if it is absent or has

@@ -23,7 +23,8 @@ import (
 type IndexRequest struct {
 	Name  string // what people call it
 	URL   string
-	Limit int64 // bytes; a longer file is refused
+	Limit int64             // bytes; a longer file is refused
+	Via   http.RoundTripper // as of Request
 }
 
 // indexMeta is stored per URL.
@@ -87,7 +88,7 @@ func (c *Cache) readMeta(path, u string) indexMeta {
 func (c *Cache) retryIndex(ctx context.Context, r IndexRequest, tmp string, old indexMeta, task progress.Task) (indexMeta, error) {
 	defer os.Remove(tmp)
 	for n := 0; ; n++ {
-		d := c.doer(r.URL, r.Limit, &meter{task: task})
+		d := c.doer(r.URL, r.Limit, &meter{task: task}).via(r.Via)
 		m, err := c.transferIndex(ctx, d, r, tmp, old)
 		c.hosts.record(r.URL, err)
 		if err == nil {

@@ -53,6 +53,9 @@ func retryAfter(resp *http.Response) time.Duration {
 // errPermanent marks an error that another attempt cannot mend.
 type errPermanent struct{ error }
 
+// Permanent marks an error of Request.Via that another attempt cannot mend.
+func Permanent(err error) error { return errPermanent{err} }
+
 func (e errPermanent) Unwrap() error { return e.error }
 
 // verdict is what a failed attempt means for the next one.

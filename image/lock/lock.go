@@ -35,6 +35,7 @@ type Lock struct {
 	Suites     []Suite     `json:"suites" yaml:"suites"`
 	Packages   []Package   `json:"packages" yaml:"packages"`
 	Components []Component `json:"components" yaml:"components"`
+	Images     []Image     `json:"images,omitempty" yaml:"images"`
 }
 
 // Suite is one verified index.
@@ -71,6 +72,13 @@ type Component struct {
 	// a Go module with version and checksum; Toolchain what built it.
 	BuiltFrom string `json:"builtFrom,omitempty" yaml:"builtFrom"`
 	Toolchain string `json:"toolchain,omitempty" yaml:"toolchain"`
+}
+
+// Image is one container image. What its architecture has of it follows from
+// the digest.
+type Image struct {
+	Name   string `json:"name" yaml:"name"`     // in full, with a tag
+	Digest string `json:"digest" yaml:"digest"` // "sha256:" and hex, of its index where it has one
 }
 
 // Load reads and validates a lock file. Errors name the file, the line and
@@ -141,5 +149,7 @@ func (l *Lock) canonical() *Lock {
 	slices.SortFunc(c.Components, func(a, b Component) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.File, b.File))
 	})
+	c.Images = slices.Clone(l.Images)
+	slices.SortFunc(c.Images, func(a, b Image) int { return cmp.Compare(a.Name, b.Name) })
 	return &c
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+	"github.com/going-mobile/imagebuilder/image/oci/reference"
 )
 
 // checker collects findings below a field.
@@ -40,6 +41,7 @@ func (l *Lock) validate(doc *strictyaml.Document) error {
 	l.checkSuites(c)
 	l.checkPackages(c)
 	l.checkComponents(c)
+	l.checkImages(c)
 	return c.Err()
 }
 
@@ -124,6 +126,22 @@ func (l *Lock) checkComponents(c checker) {
 		if x.Deferred && x.URL == "" {
 			c.fail("url", "is missing; a deferred component needs one")
 		}
+	}
+}
+
+func (l *Lock) checkImages(c checker) {
+	last := ""
+	for i, x := range l.Images {
+		c := c.in("images", i)
+		switch r, err := reference.Parse(x.Name + "@" + x.Digest); {
+		case err != nil:
+			c.fail("name", "%v", err)
+		case r.Name != x.Name:
+			c.fail("name", "%q is not spelled in full: %s", x.Name, r.Name)
+		case x.Name <= last:
+			c.fail("name", "%s does not stand after %s; images are sorted by name, each once", x.Name, last)
+		}
+		last = x.Name
 	}
 }
 

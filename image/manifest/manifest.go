@@ -29,6 +29,7 @@ type Manifest struct {
 	Overlays   []Overlay   `json:"overlays"`
 	Packages   []Package   `json:"packages"`
 	Components []Component `json:"components"`
+	Images     []Container `json:"images,omitempty"`
 	// Accepted maps packages whose unmodelled scripts were accepted to the
 	// reason given.
 	Accepted map[string]string `json:"acceptUnmodelled,omitempty"`
@@ -94,6 +95,15 @@ type Component struct {
 	Reason   string `json:"reason,omitempty"`
 	// Warning tells why it ought not to go onto a node unseen.
 	Warning string `json:"warning,omitempty"`
+}
+
+// Container is a container image that k3s finds on the node.
+type Container struct {
+	Name   string `json:"name"`   // in full, with a tag
+	Digest string `json:"digest"` // "sha256:" and hex, of its index where it has one
+	// Size in bytes of what the image's architecture has of it, compressed;
+	// layers that it shares with others count.
+	Size int64 `json:"size"`
 }
 
 // Encode returns the manifest as indented JSON.

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"path"
 	"strings"
 )
 
@@ -23,6 +24,16 @@ func (c Component) PURL() string {
 	}
 	return purl
 }
+
+// PURL names the container image as the purl specification's oci type does.
+func (c Container) PURL(arch string) string {
+	repository, tag := c.Name[:strings.LastIndex(c.Name, ":")], c.Name[strings.LastIndex(c.Name, ":")+1:]
+	return fmt.Sprintf("pkg:oci/%s@%s?arch=%s&repository_url=%s&tag=%s",
+		purlEscape(path.Base(repository)), purlEscape(c.Digest), arch, purlEscape(repository), purlEscape(tag))
+}
+
+// SHA256 is the digest in hex alone.
+func (c Container) SHA256() string { return strings.TrimPrefix(c.Digest, "sha256:") }
 
 // purlEscape percent-encodes everything but what ECMA-427 leaves as it is in
 // names, versions and qualifiers: letters, digits, four marks and the colon.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+	"github.com/going-mobile/imagebuilder/image/oci/reference"
 	"github.com/going-mobile/imagebuilder/image/suites"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -27,7 +28,7 @@ func (l *loader) load(fsys fs.FS) (*Overlay, error) {
 	f := &l.file
 	l.out = &Overlay{
 		Name: l.name, Description: f.Description, Files: tree.New(),
-		Requires: f.Requires, Packages: f.Packages, Components: f.Components, Suites: f.Suites,
+		Requires: f.Requires, Packages: f.Packages, Components: f.Components, Images: f.Images, Suites: f.Suites,
 		Modules: f.Modules, ModulesLoad: f.ModulesLoad,
 		Enable: f.Enable, Disable: f.Disable, Mask: f.Mask,
 		Groups: f.Groups, Prune: f.Prune, Cmdline: f.Cmdline,
@@ -56,6 +57,9 @@ func (l *loader) checkScalars() error {
 	}
 	if field, problem := suites.Problem(l.file.Suites); problem != "" {
 		return l.doc.Errorf(strings.Split("suites."+field, "."), "%s", problem)
+	}
+	if i, err := reference.Problem(l.file.Images); err != nil {
+		return l.doc.Errorf([]string{"images", fmt.Sprint(i)}, "%v", err)
 	}
 	for _, pkg := range slices.Sorted(maps.Keys(l.file.AcceptUnmodelled)) {
 		if strings.TrimSpace(l.file.AcceptUnmodelled[pkg]) == "" {

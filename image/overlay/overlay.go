@@ -36,6 +36,7 @@ type Overlay struct {
 	Requires   []string // names of overlays that come before this one
 	Packages   []string // Debian packages to install
 	Components []string // pinned things that are not Debian packages: k3s
+	Images     []string // container images that k3s finds without a registry
 	// Suites are for packages that the board's release has too old.
 	Suites []suites.Suite
 	// Modules lists kernel modules to keep in the root besides the board's:
@@ -83,6 +84,7 @@ type file struct {
 	Requires         []string          `yaml:"requires"`
 	Packages         []string          `yaml:"packages"`
 	Components       []string          `yaml:"components"`
+	Images           []string          `yaml:"images"`
 	Suites           []suites.Suite    `yaml:"suites"`
 	Modules          []string          `yaml:"modules"`
 	ModulesLoad      []string          `yaml:"modulesLoad"`

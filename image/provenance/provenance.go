@@ -19,8 +19,8 @@ const Suffix = ".provenance.json"
 
 // The types of what is written. BuildType's external parameters are board, the
 // name of a board file; version, the image's; and lock, the file with every
-// exact input, that "build --lock" takes. Dependencies are Debian packages and
-// components by purl, and overlays by dirHash.
+// exact input, that "build --lock" takes. Dependencies are Debian packages,
+// components and container images by purl, and overlays by dirHash.
 const (
 	StatementType = "https://in-toto.io/Statement/v1"
 	PredicateType = "https://slsa.dev/provenance/v1"
@@ -109,6 +109,11 @@ func dependencies(m *manifest.Manifest) []Resource {
 	}
 	for _, c := range m.Components {
 		list = append(list, component(c))
+	}
+	for _, c := range m.Images {
+		r := File(c.Name, c.SHA256())
+		r.URI = c.PURL(m.Image.Arch)
+		list = append(list, r)
 	}
 	return list
 }

@@ -39,6 +39,9 @@ func items(m *manifest.Manifest) []item {
 		}
 		list = append(list, it)
 	}
+	for _, c := range m.Images {
+		list = append(list, item{name: c.Name, version: c.Digest, sha256: c.SHA256(), purl: c.PURL(m.Image.Arch), origin: "container image for k3s"})
+	}
 	return list
 }
 

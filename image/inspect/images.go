@@ -1,0 +1,66 @@
+package inspect
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/oci"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// Archive is a file of container images in a root, and what it turned out to be.
+type Archive struct {
+	File     string      `json:"file"`
+	Size     int64       `json:"size"`
+	SHA256   string      `json:"sha256,omitempty"`
+	Images   []oci.Entry `json:"images,omitempty"`
+	Problems []string    `json:"problems,omitempty"`
+	Deferred bool        `json:"deferred,omitempty"` // the node fetches it at first boot
+}
+
+// Archives reads every archive of container images in a root to its end, and
+// looks whether all its images are whole.
+func Archives(root *tree.Tree) ([]Archive, error) {
+	var list []Archive
+	for _, n := range root.Children(contract.ImagesDir) {
+		if !n.Mode.IsRegular() { // a link to what the node has yet to fetch
+			list = append(list, Archive{File: "/" + n.Path, Deferred: true})
+			continue
+		}
+		a, err := checkArchive(n)
+		if err != nil {
+			return nil, fmt.Errorf("/%s: %w", n.Path, err)
+		}
+		list = append(list, *a)
+	}
+	return list, nil
+}
+
+// checkArchive compares the file with the digest that is in its name, and an OCI
+// layout with itself. Of upstream's own archives, which are another format, the
+// digest has to do.
+func checkArchive(n *tree.Node) (*Archive, error) {
+	a := &Archive{File: "/" + n.Path, Size: n.Size()}
+	stem, _, _ := strings.Cut(path.Base(n.Path), ".")
+	if strings.HasSuffix(n.Path, ".tar") {
+		r, err := n.Content.Open()
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		c, err := oci.Check(r)
+		if err != nil {
+			a.Problems = append(a.Problems, fmt.Sprintf("it cannot be read: %v", err))
+			return a, nil
+		}
+		a.SHA256, a.Images, a.Problems = c.SHA256, c.Images, c.Problems
+	} else {
+		a.SHA256 = n.Content.SHA256()
+	}
+	if name := stem[:max(0, strings.LastIndex(stem, "-"))]; a.SHA256 == "" || contract.ByDigest(name, a.SHA256) != stem {
+		a.Problems = append(a.Problems, fmt.Sprintf("its digest is %q, which is not the one in its name", a.SHA256))
+	}
+	return a, nil
+}

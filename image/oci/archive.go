@@ -1,0 +1,212 @@
+package oci
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/going-mobile/imagebuilder/image/fetch"
+)
+
+// nameAnnotation is by which containerd's importer names an image of an index.
+const nameAnnotation = "io.containerd.image.name"
+
+const (
+	layoutFile = "oci-layout"
+	layoutText = `{"imageLayoutVersion":"1.0.0"}`
+	indexFile  = "index.json"
+	blobDir    = "blobs/sha256/"
+)
+
+// Archive is an OCI layout in a tar, as a tree.Content: put together each time
+// that it is read, from the cache, every blob checked on the way. It takes no
+// room of its own and no memory.
+type Archive struct {
+	parts []part
+	size  int64
+	sum   string
+}
+
+// part is a run of bytes: some in memory, or a file of the cache.
+type part struct {
+	data []byte
+	file *fetch.File
+}
+
+// NewArchive makes an archive of images. The same images give the same bytes in
+// any order.
+func NewArchive(ctx context.Context, cache *fetch.Cache, images []*Image) (*Archive, error) {
+	index, err := indexOf(images)
+	if err != nil {
+		return nil, err
+	}
+	var blobs []blob
+	for _, img := range images {
+		blobs = append(blobs, img.blobs...)
+	}
+	if blobs, err = distinct(blobs); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(blobs, func(a, b blob) int { return strings.Compare(a.digest, b.digest) })
+	a := &Archive{}
+	for _, add := range []func() error{
+		func() error { return a.add(layoutFile, int64(len(layoutText)), part{data: []byte(layoutText)}) },
+		func() error { return a.add(indexFile, int64(len(index)), part{data: index}) },
+	} {
+		if err := add(); err != nil {
+			return nil, err
+		}
+	}
+	for _, b := range blobs {
+		if err := a.add(blobDir+b.digest, b.size, part{file: b.file}); err != nil {
+			return nil, err
+		}
+	}
+	a.put(part{data: make([]byte, 2*block)})
+	return a, a.digest(ctx, cache)
+}
+
+// indexOf is index.json: a descriptor for every name, with the bytes that the
+// registry has under that name unchanged.
+func indexOf(images []*Image) ([]byte, error) {
+	index := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{}}
+	for _, img := range images {
+		digest, err := v1.NewHash(img.Digest)
+		if err != nil {
+			return nil, err
+		}
+		index.Manifests = append(index.Manifests, v1.Descriptor{
+			MediaType: types.MediaType(img.media), Size: img.blobs[0].size, Digest: digest,
+			Annotations: map[string]string{nameAnnotation: img.Name},
+		})
+	}
+	slices.SortFunc(index.Manifests, func(a, b v1.Descriptor) int {
+		return strings.Compare(a.Annotations[nameAnnotation], b.Annotations[nameAnnotation])
+	})
+	return json.Marshal(index)
+}
+
+// block is tar's, in bytes.
+const block = 512
+
+// add appends one regular file: header, content, padding.
+func (a *Archive) add(name string, size int64, content part) error {
+	var head bytes.Buffer
+	err := tar.NewWriter(&head).WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR,
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	a.put(part{data: head.Bytes()})
+	a.put(content)
+	a.put(part{data: make([]byte, (block-size%block)%block)})
+	return nil
+}
+
+func (a *Archive) put(p part) {
+	a.parts = append(a.parts, p)
+	a.size += int64(len(p.data))
+	if p.file != nil {
+		a.size += p.file.Size()
+	}
+}
+
+// digest learns the archive's sha256. What the parts are decides it, so it is
+// computed once for them.
+func (a *Archive) digest(ctx context.Context, cache *fetch.Cache) error {
+	key := sha256.New()
+	for _, p := range a.parts {
+		if p.file != nil {
+			fmt.Fprintf(key, "file %s\n", p.file.SHA256())
+		}
+		fmt.Fprintf(key, "data %d\n%s", len(p.data), p.data)
+	}
+	sum, err := cache.Remember(ctx, "images", hex.EncodeToString(key.Sum(nil)), func() ([]byte, error) {
+		r, err := a.Open()
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		h := sha256.New()
+		if _, err := io.CopyBuffer(h, r, make([]byte, 256<<10)); err != nil {
+			return nil, err
+		}
+		return []byte(hex.EncodeToString(h.Sum(nil))), ctx.Err()
+	})
+	a.sum = string(sum)
+	return err
+}
+
+// Size is the length in bytes.
+func (a *Archive) Size() int64 { return a.size }
+
+// SHA256 is the digest of the whole archive.
+func (a *Archive) SHA256() string { return a.sum }
+
+// Open returns the archive from its beginning.
+func (a *Archive) Open() (io.ReadCloser, error) { return &reader{rest: a.parts}, nil }
+
+// reader goes from part to part and has one file open at most.
+type reader struct {
+	rest []part
+	now  io.Reader
+	file io.Closer
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	for {
+		if r.now == nil {
+			if err := r.next(); err != nil {
+				return 0, err
+			}
+		}
+		n, err := r.now.Read(p)
+		if errors.Is(err, io.EOF) {
+			r.now, err = nil, r.Close()
+		}
+		if n > 0 || err != nil || len(p) == 0 {
+			return n, err
+		}
+	}
+}
+
+func (r *reader) next() error {
+	if len(r.rest) == 0 {
+		return io.EOF
+	}
+	p := r.rest[0]
+	r.rest = r.rest[1:]
+	if p.file == nil {
+		r.now = bytes.NewReader(p.data)
+		return nil
+	}
+	f, err := p.file.Open()
+	if err != nil {
+		return err
+	}
+	r.now, r.file = f, f
+	return nil
+}
+
+// Close closes what is open.
+func (r *reader) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	err := r.file.Close()
+	r.file = nil
+	return err
+}

@@ -1,0 +1,215 @@
+package oci
+
+import (
+	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Contents is what an archive turns out to hold.
+type Contents struct {
+	SHA256 string  `json:"sha256"` // of the whole
+	Images []Entry `json:"images"`
+	// Problems are what is wrong with it: containerd imports an archive that
+	// lacks a layer without a word, and pods fail later.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// Entry is an image of an archive.
+type Entry struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"` // bytes of its blobs
+}
+
+// found is a blob of an archive: its own digest, and its text where it may be a
+// manifest.
+type found struct {
+	size int64
+	text []byte
+}
+
+// maxTexts bounds, in bytes, the manifests of an archive that is checked.
+const maxTexts = 64 << 20
+
+// Check reads an archive to its end and looks whether every image is whole: all
+// blobs there, each with its digest and size. The error is that of reading r.
+func Check(r io.Reader) (*Contents, error) {
+	h := sha256.New()
+	c := &checker{in: &tee{r: r, h: h}, blobs: map[string]found{}}
+	c.read()
+	// Also what stands behind the last file, or behind what is no tar any more.
+	if _, err := io.Copy(io.Discard, c.in); err != nil {
+		return nil, err
+	}
+	if c.in.err != nil {
+		return nil, c.in.err
+	}
+	c.SHA256 = hex.EncodeToString(h.Sum(nil))
+	c.closure()
+	return &c.Contents, nil
+}
+
+// tee hashes what is read and remembers why reading failed, which package tar
+// would take for its own fault.
+type tee struct {
+	r   io.Reader
+	h   io.Writer
+	err error
+}
+
+func (t *tee) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	t.h.Write(p[:n])
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.err = err
+	}
+	return n, err
+}
+
+type checker struct {
+	Contents
+	in    *tee
+	blobs map[string]found // by the digest that the name says
+	texts int64
+	index []byte
+}
+
+func (c *checker) problem(format string, args ...any) {
+	c.Problems = append(c.Problems, fmt.Sprintf(format, args...))
+}
+
+func (c *checker) read() {
+	for t := tar.NewReader(c.in); ; {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			c.problem("it is damaged: %v", err)
+			return
+		}
+		if err := c.file(h, t); err != nil {
+			c.problem("%s is damaged: %v", h.Name, err)
+			return
+		}
+	}
+}
+
+func (c *checker) file(h *tar.Header, r io.Reader) error {
+	sum := sha256.New()
+	text, err := c.text(h.Size, io.TeeReader(r, sum))
+	if err != nil {
+		return err
+	}
+	size, err := io.CopyBuffer(struct{ io.Writer }{sum}, r, make([]byte, 256<<10))
+	if err != nil {
+		return err
+	}
+	if h.Name == indexFile {
+		c.index = text
+	}
+	digest, ok := strings.CutPrefix(h.Name, blobDir)
+	if !ok {
+		return nil
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != digest {
+		c.problem("%s is damaged: its digest is %s", h.Name, got)
+		return nil
+	}
+	c.blobs[digest] = found{size + int64(len(text)), text}
+	return nil
+}
+
+// text returns what may be a manifest, which begins with a brace as no layer
+// does, and at least the first byte of anything else.
+func (c *checker) text(size int64, r io.Reader) ([]byte, error) {
+	first, err := io.ReadAll(io.LimitReader(r, 1))
+	if err != nil || string(first) != "{" || size > maxDocument || c.texts+size > maxTexts {
+		return first, err
+	}
+	c.texts += size
+	rest, err := io.ReadAll(r)
+	return append(first, rest...), err
+}
+
+// closure follows every name to its last layer.
+func (c *checker) closure() {
+	var index v1.IndexManifest
+	if err := json.Unmarshal(c.index, &index); err != nil || len(index.Manifests) == 0 {
+		c.problem("its %s names no image (%v)", indexFile, err)
+		return
+	}
+	for _, d := range index.Manifests {
+		e := Entry{Name: d.Annotations[nameAnnotation], Digest: d.Digest.String()}
+		if e.Name == "" {
+			c.problem("%s has no name, so nothing finds it", d.Digest)
+			e.Name = e.Digest
+		}
+		for _, b := range c.follow(e.Name, d, "manifest") {
+			e.Size += b
+		}
+		c.Images = append(c.Images, e)
+	}
+}
+
+// follow returns the sizes of what d leads to, by digest.
+func (c *checker) follow(name string, d v1.Descriptor, what string) map[string]int64 {
+	sizes := map[string]int64{}
+	b, ok := c.blobs[d.Digest.Hex]
+	switch {
+	case !ok:
+		c.problem("%s: its %s %s is missing", name, what, d.Digest)
+		return sizes
+	case b.size != d.Size:
+		c.problem("%s: its %s %s has %d bytes instead of %d", name, what, d.Digest, b.size, d.Size)
+	}
+	sizes[d.Digest.Hex] = b.size
+	if what != "manifest" {
+		return sizes
+	}
+	doc, err := parse(b.text)
+	if err != nil {
+		c.problem("%s: %s %v", name, d.Digest, err)
+		return sizes
+	}
+	for _, next := range c.next(name, doc) {
+		for k, v := range c.follow(name, next.Descriptor, next.what) {
+			sizes[k] = v
+		}
+	}
+	return sizes
+}
+
+type lead struct {
+	v1.Descriptor
+	what string
+}
+
+// next lists what a manifest leads to: of an index, the platforms that are there.
+func (c *checker) next(name string, doc *document) (all []lead) {
+	if doc.Config == nil {
+		for _, m := range doc.Manifests {
+			if b, ok := c.blobs[m.Digest.Hex]; ok && m.MediaType.IsImage() && b.text != nil {
+				all = append(all, lead{m, "manifest"})
+			}
+		}
+		if len(all) == 0 {
+			c.problem("%s: none of the platforms of its index is there (%s)", name, doc.platforms())
+		}
+		return all
+	}
+	all = append(all, lead{*doc.Config, "config"})
+	for _, l := range doc.Layers {
+		all = append(all, lead{l, "layer"})
+	}
+	return slices.Clip(all)
+}

@@ -1,0 +1,84 @@
+package oci
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/fetch"
+	"github.com/going-mobile/imagebuilder/image/oci/reference"
+)
+
+// advice adds what to do about a registry's refusal.
+func (p *puller) advice(r reference.Reference, err error) error {
+	repo, bad := r.Repository()
+	if bad != nil {
+		return err
+	}
+	at := host(repo)
+	switch fetch.Status(err) {
+	case http.StatusUnauthorized:
+		return fmt.Errorf("%w\n%s wants to know who asks, or the image does not exist there: 'docker login %s' (or podman, crane) puts the answer into docker's config.json", err, at, at)
+	case http.StatusForbidden:
+		return fmt.Errorf("%w\nwhom docker's config.json names for %s may not read it", err, at)
+	case http.StatusNotFound:
+		return fmt.Errorf("%w\n%s has no such image, tag or digest (or hides it from whoever has not logged in)", err, at)
+	case http.StatusTooManyRequests:
+		return fmt.Errorf("%w\n%s has had enough for now: wait, log in ('docker login %s') or use a --registry-mirror; what has arrived is kept", err, at, at)
+	}
+	return err
+}
+
+// RoomError says that images do not fit.
+type RoomError struct {
+	Need, Room int64
+	Largest    []*Image
+}
+
+func (e *RoomError) Error() string {
+	return fmt.Sprintf("the container images have %.1f MB, %.1f MB more than a slot of %.1f MB (disk.slot of the board): leave images out or make it larger; the largest are\n%s",
+		mb(e.Need), mb(e.Need-e.Room), mb(e.Room), List(e.Largest))
+}
+
+// List names images with their sizes, a line each.
+func List(images []*Image) string {
+	var b strings.Builder
+	for i, img := range images {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "  %8.1f MB  %s", mb(img.Size), img.Name)
+	}
+	return b.String()
+}
+
+func mb(n int64) float64 { return float64(n) / 1e6 }
+
+// Largest returns the n largest images.
+func Largest(images []*Image, n int) []*Image {
+	sorted := slices.Clone(images)
+	slices.SortStableFunc(sorted, func(a, b *Image) int { return cmp.Compare(b.Size, a.Size) })
+	return sorted[:min(n, len(sorted))]
+}
+
+// checkRoom adds up what is stored once.
+func checkRoom(images []*Image, room int64) error {
+	var all []blob
+	for _, img := range images {
+		all = append(all, img.blobs...)
+	}
+	all, err := distinct(all)
+	if err != nil {
+		return err
+	}
+	var need int64
+	for _, b := range all {
+		need += b.size
+	}
+	if room > 0 && need > room {
+		return &RoomError{need, room, Largest(images, 5)}
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/going-mobile/imagebuilder/image/fetch"
+)
+
+// source is one repository at one registry: addresses, and the login that they
+// want.
+type source struct {
+	repo  name.Repository
+	base  string // such as https://registry.example.net/v2/team/app
+	query string
+	login *login
+}
+
+func (s *source) manifest(tagOrDigest string) string {
+	return s.base + "/manifests/" + tagOrDigest + s.query
+}
+
+func (s *source) blob(digest string) string { return s.base + "/blobs/" + digest + s.query }
+
+// upstream is the registry that the reference itself names.
+func (p *puller) upstream(repo name.Repository) (*source, error) {
+	auth, err := authn.DefaultKeychain.ResolveContext(context.Background(), repo)
+	if err != nil {
+		return nil, fmt.Errorf("credentials for %s in docker's config: %w", repo.RegistryStr(), err)
+	}
+	return &source{
+		repo: repo, base: "https://" + repo.RegistryStr() + "/v2/" + repo.RepositoryStr(),
+		login: &login{repo: repo, auth: auth, base: &guard{inner: p.cache.Transport()}},
+	}, nil
+}
+
+// mirror is the same repository at the mirror, which learns by ns what registry
+// is meant, as containerd tells it. Its own credentials are sent over TLS only.
+func (p *puller) mirror(repo name.Repository) (*source, error) {
+	u, err := parseMirror(p.opt.Mirror)
+	if err != nil {
+		return nil, err
+	}
+	plain := u.Scheme == "http"
+	var opts []name.Option
+	if plain {
+		opts = append(opts, name.Insecure)
+	}
+	at, err := name.NewRepository(u.Host+"/"+strings.Trim(u.Path+"/"+repo.RepositoryStr(), "/"), opts...)
+	if err != nil {
+		return nil, fmt.Errorf("registry mirror: %w", err)
+	}
+	auth := authn.Anonymous
+	if !plain {
+		if auth, err = authn.DefaultKeychain.ResolveContext(context.Background(), at); err != nil {
+			return nil, fmt.Errorf("credentials for %s in docker's config: %w", at.RegistryStr(), err)
+		}
+	}
+	return &source{
+		repo: at, base: u.Scheme + "://" + u.Host + "/v2/" + at.RepositoryStr(), query: "?ns=" + url.QueryEscape(host(repo)),
+		login: &login{repo: at, auth: auth, base: &guard{inner: p.cache.Transport(), plain: plain}},
+	}, nil
+}
+
+func host(repo name.Repository) string {
+	if repo.RegistryStr() == name.DefaultRegistry {
+		return "docker.io"
+	}
+	return repo.RegistryStr()
+}
+
+func parseMirror(base string) (*url.URL, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return nil, errors.New("registry mirror: want an address like https://mirror.example.net, or with a path that comes before every repository's, without a password (docker's config has those)")
+	}
+	return u, nil
+}
+
+// login finds out once what a registry wants to know before it serves a
+// repository, and tells it with every request.
+type login struct {
+	repo name.Repository
+	auth authn.Authenticator
+	base *guard
+
+	mu    sync.Mutex
+	inner http.RoundTripper
+}
+
+// accepted are the forms of a manifest that containerd reads.
+var accepted = []string{
+	string(types.OCIImageIndex), string(types.DockerManifestList), string(types.OCIManifestSchema1), string(types.DockerManifestSchema2),
+}
+
+// RoundTrip answers for a token server that refuses as the registry itself
+// would: by a status, which decides whether and when to ask again.
+func (l *login) RoundTrip(req *http.Request) (*http.Response, error) {
+	// What goes out has the login in its header. The caller's must not: it goes
+	// on with it wherever a redirect has led.
+	req = req.Clone(req.Context())
+	if strings.Contains(req.URL.Path, "/manifests/") {
+		req.Header["Accept"] = accepted
+	}
+	inner, err := l.open(req.Context())
+	var resp *http.Response
+	if err == nil {
+		resp, err = inner.RoundTrip(req)
+	}
+	var refused *transport.Error
+	if errors.As(err, &refused) && refused.StatusCode >= 400 {
+		return l.base.answer(req, refused.StatusCode), nil
+	}
+	return resp, err
+}
+
+func (l *login) open(ctx context.Context) (http.RoundTripper, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.inner != nil {
+		return l.inner, nil
+	}
+	inner, err := transport.NewWithContext(ctx, l.repo.Registry, l.auth, l.base, []string{l.repo.Scope(transport.PullScope)})
+	if err == nil {
+		l.inner = inner
+	}
+	return inner, err
+}
+
+// guard keeps what package transport would send in clear text from the network:
+// it tries plain HTTP with every registry on a private address. Only a mirror
+// that was given as http:// may be one, as nothing that it says is believed.
+type guard struct {
+	inner http.RoundTripper
+	plain bool
+
+	mu    sync.Mutex
+	after string // the last Retry-After
+}
+
+func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == "http" && !g.plain && !loopback(req.URL.Hostname()) {
+		return nil, fetch.Permanent(fmt.Errorf("%s offers no TLS: give it some, or name it as --registry-mirror http://%s", req.URL.Host, req.URL.Host))
+	}
+	resp, err := g.inner.RoundTrip(req)
+	if err == nil && resp.Header.Get("Retry-After") != "" {
+		g.mu.Lock()
+		g.after = resp.Header.Get("Retry-After")
+		g.mu.Unlock()
+	}
+	return resp, err
+}
+
+func (g *guard) answer(req *http.Request, status int) *http.Response {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	resp := &http.Response{
+		Status: fmt.Sprint(status, " ", http.StatusText(status)), StatusCode: status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: http.NoBody, Request: req,
+	}
+	resp.Header.Set("Retry-After", g.after)
+	g.after = ""
+	return resp
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
