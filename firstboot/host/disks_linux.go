@@ -16,10 +16,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 )
 
-// machineDisks are those of this machine, whatever root the files have.
+// machineDisks are those of this machine, whatever root the files have; only
+// Hidden looks below it.
 type machineDisks struct{ sys fs.FS }
 
-// Hidden looks into the sysfs below the files' root.
+// Hidden counts in the sysfs below the files' root.
 func (d machineDisks) Hidden() int { return disks.Hidden(d.sys) }
 
 // Mounted reads /proc/self/mountinfo, proc_pid_mountinfo(5). After an error

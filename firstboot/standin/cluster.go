@@ -268,7 +268,10 @@ func (c *cluster) adopt(w welcome) error {
 	for name, m := range w.Nodes {
 		if have := c.Nodes[name]; have == nil || have.Seen.Before(m.Seen) {
 			c.Nodes[name] = m
-			c.Passwords[name] = w.Passwords[name]
+			delete(c.Passwords, name) // taken away there, it must not be "" here: nobody would match it
+			if password, known := w.Passwords[name]; known {
+				c.Passwords[name] = password
+			}
 		}
 	}
 	return c.saveLocked()

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -277,5 +278,26 @@ func until(t *testing.T, what string, ok func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("not in 30 s: %s", what)
 		}
+	}
+}
+
+// TestAPasswordThatIsNotKnown to the server that was joined is none here, and
+// not the empty one, which no node has.
+func TestAPasswordThatIsNotKnown(t *testing.T) {
+	c := &cluster{file: filepath.Join(t.TempDir(), "db.json"), ID: "one",
+		Nodes: map[string]*member{}, Passwords: map[string]string{"removed": "old", "kept": "old", "own": "mine"}}
+	seen := func(names ...string) map[string]*member {
+		nodes := map[string]*member{}
+		for _, name := range names {
+			nodes[name] = &member{Seen: time.Now()}
+		}
+		return nodes
+	}
+	w := welcome{Cluster: "one", Nodes: seen("removed", "kept", "new"), Passwords: map[string]string{"kept": "changed"}}
+	if err := c.adopt(w); err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]string{"kept": "changed", "own": "mine"}; !maps.Equal(c.Passwords, want) {
+		t.Errorf("%q, want %q", c.Passwords, want)
 	}
 }
