@@ -1,6 +1,7 @@
 package firstboot
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -245,6 +246,16 @@ func (h *Host) exists(name string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Lay puts a file of fixed length onto the boot partition: over what is there,
+// which changes nothing of its file system, and anew only where it is missing or
+// of another length.
+func Lay(files Files, name string, padded []byte) error {
+	if fi, err := files.Stat(name); err == nil && fi.Size() == int64(len(padded)) {
+		return files.Overwrite(name, padded)
+	}
+	return files.Put(name, bytes.NewReader(padded), Attr{Mode: 0o644})
 }
 
 // changes returns something that differs when node.yaml has changed or a

@@ -145,7 +145,10 @@ type birth struct {
 	make func(random io.Reader) ([]byte, error)
 }
 
-const hostKeyFile = "/etc/ssh/ssh_host_ed25519_key"
+const (
+	hostKeyFile  = "/etc/ssh/ssh_host_ed25519_key"
+	nodePassword = "/etc/rancher/node/password"
+)
 
 var births = []birth{
 	// machine-id(5); systemd leaves "uninitialized" where it could not write.
@@ -159,7 +162,7 @@ var births = []birth{
 	// k3s would make it at its first start, but without fsync: a power cut
 	// leaves it empty while the servers remember it, and they never let this
 	// node in again ("Node password rejected").
-	{"/etc/rancher/node/password", 0o600, notEmpty, newNodePassword},
+	{nodePassword, 0o600, notEmpty, newNodePassword},
 }
 
 func (m *machine) isBorn(b birth) (bool, error) {

@@ -164,12 +164,15 @@ func networkFiles(n *node.Network) []file {
 		}
 	}
 	if w := n.WiFi; w != nil && !w.PSK.Empty() {
-		out = append(out, file{path: "/etc/wpa_supplicant/wpa_supplicant-wlan0.conf", data: []byte(wifiText(w)), mode: 0o600})
+		out = append(out, file{path: wifiFile, data: []byte(wifiText(w)), mode: 0o600})
 	}
 	return out
 }
 
-const networkDir = "/etc/systemd/network"
+const (
+	networkDir = "/etc/systemd/network"
+	wifiFile   = "/etc/wpa_supplicant/wpa_supplicant-wlan0.conf"
+)
 
 func networkd(name, content string) file {
 	return text644(networkDir+"/"+name, generated+content)

@@ -70,7 +70,7 @@ var leaves = map[string][]string{
 	"firstboot/transfer":    {},
 	"firstboot/contract":    {},
 	"firstboot/backup":      {"firstboot/node"},
-	"firstboot/report":      {"firstboot/contract", "firstboot/node"},
+	"firstboot/report":      {"firstboot", "firstboot/contract", "firstboot/disks", "firstboot/secret"},
 	"image/hardware":        {"firstboot/contract", "image/tree"},
 	"firstboot/disks":       {"firstboot/contract", "firstboot/disks/ptable", "firstboot/node"},
 	"firstboot/node":        {"firstboot/nearest", "firstboot/contract", "firstboot/secret", "firstboot/strictyaml"},

@@ -203,12 +203,7 @@ func (d *Display) serial(line string) error {
 }
 
 func (d *Display) statusText(text []byte) error {
-	padded := node.PadStatus(text)
-	fi, err := d.files.Stat(firstboot.StatusText)
-	if err == nil && fi.Size() == node.StatusSize {
-		return d.files.Overwrite(firstboot.StatusText, padded)
-	}
-	return d.files.Put(firstboot.StatusText, bytes.NewReader(padded), firstboot.Attr{Mode: 0o644})
+	return firstboot.Lay(d.files, firstboot.StatusText, node.PadStatus(text))
 }
 
 // light speaks through the Pi's activity light: heartbeat while working, a

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/report"
 )
 
 const machineGroup = "Machine"
@@ -66,9 +67,14 @@ func (p *patient) power() {
 		if p.line(dir+"/"+n+"/name") != "rpi_volt" {
 			continue
 		}
-		low := p.line(dir+"/"+n+"/in0_lcrit_alarm") != "0"
-		p.expect(!low, Warning, machineGroup, check, "the voltage is or was too low: use the maker's power supply, and a powered hub for disks")
-		return
+		switch p.line(dir + "/" + n + "/in0_lcrit_alarm") {
+		case "0":
+			p.add(machineGroup, check, OK, "")
+			return
+		case "1":
+			p.add(machineGroup, check, Warning, "the voltage is or was too low: use the maker's power supply, and a powered hub for disks")
+			return
+		}
 	}
 	p.add(machineGroup, check, Unknown, "this kernel cannot ask for undervoltage; a red light that flickers or goes out tells of it")
 }
@@ -101,26 +107,20 @@ func (p *patient) hiddenDisks() {
 	p.expect(n == 0, Warning, machineGroup, "no disk behind RAID", what+" "+do)
 }
 
-// secureBoot reads two variables of UEFI 2.10, 3.3: four bytes of attributes
-// and one that is 0 or 1.
+// secureBoot reads two variables of the firmware's.
 func (p *patient) secureBoot() {
-	const global, check = "-8be4df61-93ca-11d2-aa0d-00e098032b8c", "Secure Boot"
-	value := func(name string) string {
-		v := p.text("/sys/firmware/efi/efivars/" + name + global)
-		if len(v) != 5 {
-			return ""
-		}
-		return v[4:]
-	}
-	switch on, setup := value("SecureBoot"), value("SetupMode"); {
-	case on == "\x01":
-		p.add(machineGroup, check, OK, "on")
-	case on == "\x00" && setup == "\x01":
-		p.add(machineGroup, check, OK, "off, and no key of anybody is enrolled (setup mode)")
-	case on == "\x00":
-		p.add(machineGroup, check, OK, "off")
-	default:
+	const check = "Secure Boot"
+	on, known := report.EFISwitch(p.text("/" + report.EFIVariable("SecureBoot")))
+	setup, _ := report.EFISwitch(p.text("/" + report.EFIVariable("SetupMode")))
+	switch {
+	case !known:
 		p.add(machineGroup, check, Unknown, "the firmware does not say")
+	case on:
+		p.add(machineGroup, check, OK, "on")
+	case setup:
+		p.add(machineGroup, check, OK, "off, and no key of anybody is enrolled (setup mode)")
+	default:
+		p.add(machineGroup, check, OK, "off")
 	}
 }
 

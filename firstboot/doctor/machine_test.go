@@ -34,10 +34,12 @@ func TestMachine(t *testing.T) {
 		"one that nobody armed": {nil, map[string]string{dog + "state": "inactive\n"}, "warning watchdog armed a node that hangs stays so until somebody switches it off and on: there is one"},
 		"it bit":                {nil, map[string]string{dog + "bootstatus": "32\n"}, "warning last restart it was the watchdog's"},
 
-		"nobody knows the voltage": {pi, nil, "unknown power supply this kernel cannot ask"},
-		"other sensors":            {pi, map[string]string{"sys/class/hwmon/hwmon0/name": "cpu_thermal\n"}, "unknown power supply"},
-		"enough":                   {pi, map[string]string{"sys/class/hwmon/hwmon1/name": "rpi_volt\n", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "0\n"}, "ok power supply"},
-		"too little":               {pi, map[string]string{"sys/class/hwmon/hwmon1/name": "rpi_volt\n", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "1\n"}, "warning power supply the voltage is or was too low"},
+		"nobody knows the voltage":   {pi, nil, "unknown power supply this kernel cannot ask"},
+		"other sensors":              {pi, map[string]string{"sys/class/hwmon/hwmon0/name": "cpu_thermal\n"}, "unknown power supply"},
+		"enough":                     {pi, map[string]string{"sys/class/hwmon/hwmon1/name": "rpi_volt\n", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "0\n"}, "ok power supply"},
+		"a sensor that says nothing": {pi, map[string]string{"sys/class/hwmon/hwmon1/name": "rpi_volt\n"}, "unknown power supply this kernel cannot ask"},
+		"a sensor that fails":        {pi, map[string]string{"sys/class/hwmon/hwmon1/name": "rpi_volt\n", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "?\n"}, "unknown power supply this kernel cannot ask"},
+		"too little":                 {pi, map[string]string{"sys/class/hwmon/hwmon1/name": "rpi_volt\n", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "1\n"}, "warning power supply the voltage is or was too low"},
 
 		"no EEPROM":     {pi, nil, "unknown EEPROM the bootloader does not say"},
 		"EEPROM":        {pi, map[string]string{tree + "chosen/bootloader/build-timestamp": "\x63\xc0\x00\x00"}, "ok EEPROM of 2023-01-12"},

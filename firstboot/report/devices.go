@@ -49,7 +49,7 @@ func linked(name string) string {
 	return filepath.Base(to)
 }
 
-// network tells of the ports, not of what they are called in the world.
+// network tells of the ports, not of their addresses.
 func (w witness) network() []contract.Fact {
 	var f facts
 	for _, port := range w.list("sys/class/net") {
@@ -67,7 +67,7 @@ func (w witness) network() []contract.Fact {
 				text += ", " + queue + " stood still " + n + " times"
 			}
 		}
-		f.add(port, text)
+		f.add(hide(port), text)
 	}
 	return f
 }

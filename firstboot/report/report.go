@@ -8,10 +8,8 @@
 package report
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,29 +19,27 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
 )
-
-// Programs runs a program and returns what it prints.
-type Programs interface {
-	Run(ctx context.Context, argv ...string) (stdout string, err error)
-}
 
 // witness looks at a machine below a directory, "/" on a node.
 type witness struct{ root string }
 
 // Collect makes the report of the machine whose /sys, /proc and the like are
 // below root. What cannot be read is left out.
-func Collect(ctx context.Context, root string, programs Programs, now time.Time) *contract.Report {
+func Collect(ctx context.Context, root string, programs firstboot.Programs, now time.Time) *contract.Report {
 	w := witness{root}
 	r := &contract.Report{Head: w.head(now), Machine: w.machine(), Disks: w.disks(), Network: w.network(), Devices: w.devices()}
-	r.Waiting = w.lines("sys/kernel/debug/devices_deferred")
+	for _, line := range w.lines("sys/kernel/debug/devices_deferred") {
+		r.Waiting = append(r.Waiting, hide(line))
+	}
 	// Both fail where there is no systemd: then there is nothing of it to tell.
 	failed, _ := programs.Run(ctx, "systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")
 	for line := range strings.Lines(failed) {
 		if unit, _, _ := strings.Cut(strings.TrimSpace(line), " "); unit != "" {
-			r.Failed = append(r.Failed, unit)
+			r.Failed = append(r.Failed, hide(unit))
 		}
 	}
 	log, _ := programs.Run(ctx, "journalctl", "--dmesg", "--boot", "--priority", "warning", "--output", "cat", "--no-pager", "--quiet")
@@ -51,31 +47,8 @@ func Collect(ctx context.Context, root string, programs Programs, now time.Time)
 	return r
 }
 
-// Text is a report as it may leave the node: nothing in it is a secret by its
-// looks, or one of this node's own.
-func Text(r *contract.Report, own *node.Config) ([]byte, error) {
-	text, err := r.Encode()
-	if err != nil {
-		return nil, err
-	}
-	if own == nil {
-		return text, nil
-	}
-	for _, s := range own.Secrets() {
-		if len(s) >= shortestSecret && bytes.Contains(text, []byte(s)) {
-			return nil, errors.New("a secret of " + node.FileName + " is in the report: it was not written")
-		}
-	}
-	return text, nil
-}
-
-// shortestSecret in bytes: what is shorter is no secret, and in every text.
-const shortestSecret = 8
-
 var (
 	missing = regexp.MustCompile(`(?:Direct firmware load for|firmware: failed to load) (\S+)`)
-	// An Ethernet address: its first half is the maker's, the second the owner's.
-	hardwareAddress = regexp.MustCompile(`\b([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){2})(?::[0-9A-Fa-f]{2}){3}\b`)
 	// A packet that the firewall tells of.
 	packet = regexp.MustCompile(`\bSRC=\S+ DST=`)
 )
@@ -85,23 +58,24 @@ const (
 	maxWarningSize = 400 // bytes
 )
 
-// kernelLog keeps each warning once, without what is the owner's, and finds the
-// firmware files that drivers asked for in vain.
+// kernelLog keeps each warning once, the last ones of too many, without what is
+// the owner's, and finds the firmware files that drivers asked for in vain.
 func kernelLog(log string) (warnings, firmware []string) {
 	seen := map[string]bool{}
 	for line := range strings.Lines(log) {
-		line = hardwareAddress.ReplaceAllString(strings.TrimSpace(line), "$1:xx:xx:xx")
+		line = strings.TrimSpace(line)
 		if contract.LooksSecret(line) || packet.MatchString(line) {
 			line = "(left out: it may be a secret or an address)"
 		}
+		line = hide(line)
 		if m := missing.FindStringSubmatch(line); m != nil && !slices.Contains(firmware, m[1]) {
 			firmware = append(firmware, m[1])
 		}
-		if line = line[:min(len(line), maxWarningSize)]; line != "" && !seen[line] && len(warnings) < maxWarnings {
+		if line = line[:min(len(line), maxWarningSize)]; line != "" && !seen[line] {
 			seen[line], warnings = true, append(warnings, line)
 		}
 	}
-	return warnings, firmware
+	return warnings[max(0, len(warnings)-maxWarnings):], firmware
 }
 
 // facts collects what is known.
@@ -164,7 +138,9 @@ func (w witness) machine() []contract.Fact {
 		}
 	}
 	f.add("Secure Boot", w.secureBoot())
-	f.add("NVMe disks behind the SATA controller", w.remapped())
+	if n := disks.Hidden(os.DirFS(filepath.Join(w.root, "sys"))); n > 0 {
+		f.add("NVMe disks behind the SATA controller", strconv.Itoa(n))
+	}
 	f.add("clock source", w.text("sys/devices/system/clocksource/clocksource0/current_clocksource"))
 	f.add("frequency kHz", strings.Trim(w.text("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")+" of "+w.text("sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"), " of"))
 	for _, zone := range w.list("sys/class/thermal") {
@@ -185,27 +161,13 @@ func (w witness) peripherals() (f facts) {
 	return f
 }
 
-// secureBoot reads the firmware's variable: four bytes of attributes and one
-// that is 1 where it checks what it starts (UEFI 2.10, 3.3).
+// secureBoot tells whether the firmware checks what it starts.
 func (w witness) secureBoot() string {
-	b, err := os.ReadFile(filepath.Join(w.root, "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"))
-	if err != nil || len(b) != 5 {
-		return ""
+	b, err := os.ReadFile(filepath.Join(w.root, EFIVariable("SecureBoot")))
+	if on, known := EFISwitch(string(b)); err == nil && known {
+		return map[bool]string{true: "on", false: "off"}[on]
 	}
-	return map[bool]string{true: "on", false: "off"}[b[4] == 1]
-}
-
-// remapped counts disks that Intel's RST hides (remapped_nvme, drivers/ata/ahci.c).
-func (w witness) remapped() string {
-	sum := 0
-	for _, dev := range w.list("sys/bus/pci/devices") {
-		n, _ := strconv.Atoi(w.text("sys/bus/pci/devices/" + dev + "/remapped_nvme"))
-		sum += n
-	}
-	if sum == 0 {
-		return ""
-	}
-	return strconv.Itoa(sum)
+	return ""
 }
 
 // cell reads a number of the device tree: four bytes, the highest first.

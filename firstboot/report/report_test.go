@@ -3,6 +3,7 @@ package report_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,8 +12,8 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/report"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
 // pi is what a Pi 4 with a broken Wi-Fi shows below /.
@@ -41,6 +42,7 @@ var pi = map[string]string{
 	"sys/devices/platform/eth/net/end0/speed":                                  "1000\n",
 	"sys/devices/platform/eth/net/end0/address":                                "dc:a6:32:01:02:03\n",
 	"sys/devices/platform/eth/net/end0/queues/tx-0/tx_timeout":                 "3\n",
+	"sys/devices/pci0/usb1/net/enx00e04c123456/operstate":                      "down\n",
 	"sys/devices/platform/emmc/mmc1/block/mmcblk1/size":                        "62333952\n",
 	"sys/devices/platform/emmc/mmc1/name":                                      "SD32G\n",
 }
@@ -59,6 +61,8 @@ func machineOf(t *testing.T) string {
 		"sys/devices/pci0/usb1/driver":                        "../../../bus/usb/drivers/hub",
 		"sys/devices/platform/eth/driver":                     "../../../bus/platform/drivers/bcmgenet",
 		"sys/devices/platform/eth/net/end0/device":            "../../../eth",
+		"sys/devices/pci0/usb1/net/enx00e04c123456/device":    "../..",
+		"sys/class/net/enx00e04c123456":                       "../../devices/pci0/usb1/net/enx00e04c123456",
 		"sys/class/net/end0":                                  "../../devices/platform/eth/net/end0",
 		"sys/devices/platform/emmc/mmc1/block/mmcblk1/device": "../..",
 		"sys/block/mmcblk1":                                   "../devices/platform/emmc/mmc1/block/mmcblk1",
@@ -76,7 +80,7 @@ type systemd struct{ log string }
 
 func (s systemd) Run(_ context.Context, argv ...string) (string, error) {
 	if argv[0] == "systemctl" {
-		return "wpa_supplicant@wlan0.service loaded failed failed WPA supplicant\n", nil
+		return "wpa_supplicant@wlx00e04c123456.service loaded failed failed WPA supplicant\n", nil
 	}
 	return s.log, nil
 }
@@ -87,7 +91,13 @@ func TestAMachineIsTold(t *testing.T) {
 	log := "brcmfmac mmc1:0001:1: Direct firmware load for brcm/brcmfmac43456-sdio.bin failed with error -2\n" +
 		"brcmfmac mmc1:0001:1: Direct firmware load for brcm/brcmfmac43456-sdio.bin failed with error -2\n" +
 		"bcmgenet fd580000.ethernet end0: using dc:a6:32:01:02:03\n" +
-		"drop IN=end0 SRC=192.0.2.1 DST=192.0.2.2\n"
+		"drop IN=end0 SRC=192.0.2.1 DST=192.0.2.2\n" +
+		"nfs: server 192.0.2.7 not responding, timed out\n" +
+		"IPv4: martian source from 192.0.2.9, on dev end0\n" +
+		"nfs: server attic.example not responding, timed out\n" +
+		"libceph: mon0 (1)[2001:db8::17:1]:6789 session lost, dev:fe80::dea6:32ff:fe01:203. Gone\n" +
+		"r8152 2-1:1.0 enx00e04c123456: Tx timeout, wlx00e04c123456\n" +
+		"usb 1-1: SerialNumber: SN00deadbeef, pci 0000:00:17.0: [8086:31e3] at 12:34:56\n"
 	r := report.Collect(t.Context(), machineOf(t), systemd{log}, now)
 	for name, want := range map[string]string{
 		contract.FactBoard: "rpi4", contract.FactImage: "2026.1", contract.FactKernel: "6.12.57+deb13-arm64", contract.FactTime: "2026-11-29T01:02:03Z",
@@ -107,16 +117,21 @@ func TestAMachineIsTold(t *testing.T) {
 	if !reflect.DeepEqual(r.Devices, want) {
 		t.Errorf("%+v", r.Devices)
 	}
-	if !reflect.DeepEqual(r.Firmware, []string{"brcm/brcmfmac43456-sdio.bin"}) || !reflect.DeepEqual(r.Failed, []string{"wpa_supplicant@wlan0.service"}) || len(r.Kernel) != 3 {
+	if !reflect.DeepEqual(r.Firmware, []string{"brcm/brcmfmac43456-sdio.bin"}) || !reflect.DeepEqual(r.Failed, []string{"wpa_supplicant@wlx00e04cxxxxxx.service"}) || len(r.Kernel) != 8 {
 		t.Errorf("%+v", r)
 	}
 	text, err := report.Text(r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, private := range []string{"01:02:03\r", "dc:a6:32:01", "deadbeef", "192.0.2"} {
+	for _, private := range []string{"01:02:03\r", "dc:a6:32:01", "deadbeef", "192.0.2", "attic", "2001:db8", "fe80", "4c123456"} {
 		if strings.Contains(string(text), private) {
 			t.Errorf("%q is its owner's alone:\n%s", private, text)
+		}
+	}
+	for _, kept := range []string{"enx00e04cxxxxxx: hub, down", "wpa_supplicant@wlx00e04cxxxxxx.service", "pci 0000:00:17.0: [8086:31e3] at 12:34:56", "[x::x]:6789 session lost, dev:x::x. Gone", "nfs: server x not responding"} {
+		if !strings.Contains(string(text), kept) {
+			t.Errorf("it lacks %q:\n%s", kept, text)
 		}
 	}
 	if _, err := contract.ParseReport(contract.PadReport(text)); err != nil {
@@ -124,25 +139,40 @@ func TestAMachineIsTold(t *testing.T) {
 	}
 }
 
+// TestTheLastWarningsAreKept where there are too many.
+func TestTheLastWarningsAreKept(t *testing.T) {
+	var log strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&log, "warning %d\n", i)
+	}
+	r := report.Collect(t.Context(), t.TempDir(), systemd{log.String()}, now)
+	if n := len(r.Kernel); n != 400 || r.Kernel[0] != "warning 100" || r.Kernel[n-1] != "warning 499" {
+		t.Errorf("%d, from %q", n, r.Kernel[0])
+	}
+}
+
 // TestNoSecretLeavesTheNode: what looks like one is left out, and what is this
 // node's own stops the report.
 func TestNoSecretLeavesTheNode(t *testing.T) {
 	r := report.Collect(t.Context(), machineOf(t), systemd{"wlan0: psk=XYZZY-looks\ninit: opened correct horse\n"}, now)
-	text, err := report.Text(r, &node.Config{})
+	text, err := report.Text(r, nil)
 	if err != nil || strings.Contains(string(text), "XYZZY") || !strings.Contains(string(text), "opened correct horse") {
 		t.Errorf("%v\n%s", err, text)
 	}
-	own := &node.Config{}
-	own.Headscale.AuthKey = "correct horse"
-	if text, err := report.Text(r, own); err == nil || text != nil || strings.Contains(err.Error(), "horse") {
-		t.Error(err)
+	for _, own := range []secret.String{
+		"correct horse", "correct \t horse", "correct horse\n",
+		"short\r\nwhose line is opened correct horse\r\n", "-----\n  init: opened correct horse\n-----\n",
+	} {
+		text, err := report.Text(r, []secret.String{"another", own})
+		found := !strings.Contains(own.Reveal(), "whose")
+		if (err != nil) != found || (text == nil) != found || found && strings.Contains(err.Error(), "horse") {
+			t.Errorf("%q: %v", own.Reveal(), err)
+		}
 	}
-	files := &node.Config{Files: []node.File{{Path: "/etc/x", Content: "correct horse"}}, Network: node.Network{WiFi: &node.WiFi{PSK: "12345678"}}}
-	if n := len(files.Secrets()); n != 2 {
-		t.Errorf("%d secrets", n)
-	}
-	if text, err := report.Text(r, files); err == nil || text != nil {
-		t.Error(err)
+	for _, harmless := range []secret.String{"horse", "Raspberry\nwatchdog0\n"} {
+		if _, err := report.Text(r, []secret.String{harmless}); err != nil {
+			t.Errorf("%q: %v", harmless.Reveal(), err)
+		}
 	}
 }
 
