@@ -6,23 +6,47 @@ import (
 
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/boot"
+	"github.com/going-mobile/imagebuilder/image/grub"
 	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/payload"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// assembleBoot makes the files of the boot partition from the root.
-func (p *plan) assembleBoot(r *root, in *inputs, version string) (*tree.Tree, error) {
+// bootFiles are what a machine starts from.
+type bootFiles struct {
+	tree *tree.Tree   // of the boot partition
+	bios *grub.Loader // nil where no BIOS is to start it
+}
+
+// assembleBoot makes the boot files from the root.
+func (p *plan) assembleBoot(r *root, in *inputs, version string) (*bootFiles, error) {
+	input, err := p.bootInput(r, in, version)
+	if err != nil {
+		return nil, err
+	}
+	files := &bootFiles{}
+	if p.opt.Board.Firmware == board.RaspberryPi {
+		files.tree, err = boot.RaspberryPi(input)
+		return files, err
+	}
+	if files.tree, err = boot.ESP(input); err != nil || !input.BIOS {
+		return files, err
+	}
+	files.bios, err = boot.BIOSLoader(input)
+	return files, err
+}
+
+func (p *plan) bootInput(r *root, in *inputs, version string) (input boot.Input, err error) {
 	b := p.opt.Board
 	layout, err := p.layout()
 	if err != nil {
-		return nil, err
+		return input, err
 	}
 	init, err := payload.Program("init", b.Arch)
 	if err != nil {
-		return nil, err
+		return input, err
 	}
-	input := boot.Input{
+	input = boot.Input{
 		Board: b.Name, Title: b.Title, ImageVersion: version, Arch: b.Arch,
 		Root: r.modules.Tree(), Kernel: r.kernel, Init: init,
 		Modules: b.Kernel.Initramfs, Closure: r.closure,
@@ -30,11 +54,11 @@ func (p *plan) assembleBoot(r *root, in *inputs, version string) (*tree.Tree, er
 		DiskID: strings.ToLower(layout.ID), SlotSize: int64(b.Disk.Slot), Epoch: in.lock.Timestamp,
 	}
 	if b.Firmware == board.UEFI {
-		input.Signed = b.SecureBoot == board.SignedByDebian
-		return boot.ESP(input)
+		input.Signed, input.BIOS = b.SecureBoot == board.SignedByDebian, b.BIOS
+		return input, nil
 	}
 	input.Pi = &boot.Pi{Config: b.Pi.Config, Firmware: b.Pi.Firmware, Starters: b.Pi.Starters(), DeviceTrees: b.Pi.DeviceTrees}
-	return boot.RaspberryPi(input)
+	return input, nil
 }
 
 // closure lists modules with their dependencies, in the order of loading.

@@ -34,6 +34,7 @@ var leaves = map[string][]string{
 	"image/fat":             {"image/tree"},
 	"image/squashfs":        {"image/tree"},
 	"image/qcow2":           {},
+	"image/grub":            {},
 	"image/disk":            {"firstboot/contract", "image/progress"},
 	"image/compress":        {"image/progress"},
 	"image/lock":            {"firstboot/strictyaml", "image/oci/reference"},
@@ -221,6 +222,7 @@ func TestContractIsSpelledOnce(t *testing.T) {
 func TestScriptsFollowTheContract(t *testing.T) {
 	for name, words := range map[string][]string{
 		"image/boot/boot.cmd":             {" " + contract.ArgBootDevice + "=", " " + contract.ArgTrial + "="},
+		"image/boot/grub.cfg":             {" " + contract.ArgTrial + "="},
 		"image/component/components.yaml": {"path: " + contract.ImagesDir + "/"},
 		"overlays/base/files/usr/lib/systemd/system-generators/imagebuilder-boot-generator": {"=/" + contract.StateFile, "=/" + contract.BootDir},
 		"overlays/firstboot/files/usr/lib/systemd/system/firstboot-fallback.service":        {"=|" + contract.ArgTrial + "=1"},

@@ -102,9 +102,10 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, s *slotRoot, v *volume,
 		Packages: packageList(pkgs, in.lock, s.tree), Components: []manifest.Component{},
 		Warnings: append(in.warnings, s.warnings...),
 	}
-	for i, part := range v.layout.Partitions {
+	names := map[int]string{contract.PartBoot: "boot", contract.PartRootA: contract.NameRootA, contract.PartBIOS: contract.NameBIOS}
+	for _, part := range v.layout.Partitions {
 		m.Partitions = append(m.Partitions, manifest.Partition{
-			Number: part.Number, Name: []string{"boot", contract.NameRootA}[i], Type: part.Type, Start: part.Start, Size: part.Size,
+			Number: part.Number, Name: names[part.Number], Type: part.Type, Start: part.Start, Size: part.Size,
 		})
 	}
 	for _, o := range p.overlays {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/boot"
+	"github.com/going-mobile/imagebuilder/image/grub"
 	"github.com/going-mobile/imagebuilder/image/oci/reference"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/image/payload"
@@ -50,6 +51,9 @@ func newPlan(opt Options) (*plan, error) {
 	if b.Firmware == board.UEFI {
 		p.modules = append(p.modules, boot.EFIModules...)
 		p.packages = append(p.packages, boot.LoaderPackages(b.Arch, b.SecureBoot == board.SignedByDebian)...)
+	}
+	if b.BIOS {
+		p.packages = append(p.packages, grub.Package)
 	}
 	p.cmdline = slices.Clone(b.Kernel.Cmdline)
 	p.prune = slices.Clone(b.Prune)

@@ -12,6 +12,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/component"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/fetch"
+	"github.com/going-mobile/imagebuilder/image/grub"
 	"github.com/going-mobile/imagebuilder/image/lock"
 	"github.com/going-mobile/imagebuilder/image/oci"
 )
@@ -21,11 +22,13 @@ import (
 var archiveComponents = []string{"main", "non-free-firmware"}
 
 // cutDependencies are not followed: the image's initramfs is our own, and of
-// shim only the programs are wanted, not what installs them or asks for keys.
+// shim and GRUB only the programs are wanted, not what installs them or asks for
+// keys.
 var cutDependencies = map[string][]string{
 	"linux-image-*":         {"linux-initramfs-tool"},
 	"shim-signed":           {"debconf", "mokutil", "shim-signed-common", "systemd-boot"},
 	"shim-helpers-*-signed": {"shim-unsigned"},
+	grub.Package:            {"grub-common", "libdevmapper1.02.1"},
 }
 
 // inputs is everything that a build reads, found and pinned.

@@ -39,11 +39,23 @@ func (p *plan) layout() (disk.Layout, error) {
 	if err != nil {
 		return disk.Layout{}, err
 	}
-	return disk.Layout{Scheme: contract.GPT, ID: disk.GUID(id, "disk"), Partitions: []disk.Partition{
+	l := disk.Layout{Scheme: contract.GPT, ID: disk.GUID(id, "disk"), Partitions: []disk.Partition{
 		{Size: int64(b.Disk.Boot), Type: contract.TypeESP, Name: "esp", UUID: disk.GUID(id, "esp")},
 		{Size: int64(b.Disk.Slot), Type: rootType, Name: contract.NameRootA, UUID: disk.GUID(id, contract.NameRootA), Attributes: attributeReadOnly},
-	}}, nil
+	}}
+	if b.BIOS {
+		l.Partitions = append(l.Partitions, disk.Partition{Number: contract.PartBIOS, Start: startBIOS, Size: sizeBIOS,
+			Type: contract.TypeBIOS, Name: contract.NameBIOS, UUID: disk.GUID(id, contract.NameBIOS)})
+	}
+	return l, nil
 }
+
+// The loader for a PC's BIOS lies in the room that alignment leaves in front of the
+// boot partition: the image is no larger for it.
+const (
+	startBIOS = disk.Align
+	sizeBIOS  = 1 << 20
+)
 
 // attributeReadOnly is GPT attribute 60 of the Discoverable Partitions
 // Specification.
@@ -58,7 +70,7 @@ type volume struct {
 
 // writeImage writes the partitions and their table. The caller commits or
 // closes the file.
-func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root *slotRoot, boot *tree.Tree) (v *volume, err error) {
+func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root *slotRoot, boot *bootFiles) (v *volume, err error) {
 	file, err := atomicfile.Create(p.opt.Out, 0o644)
 	if err != nil {
 		return nil, err
@@ -85,7 +97,7 @@ func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root *slot
 	return &volume{layout, file, bmap}, nil
 }
 
-func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, id string, root *slotRoot, boot *tree.Tree) (disk.Layout, error) {
+func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, id string, root *slotRoot, boot *bootFiles) (disk.Layout, error) {
 	draft, err := p.layout()
 	if err != nil {
 		return draft, err
@@ -109,14 +121,17 @@ func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, i
 		return draft, err
 	}
 	bootPart := placed.Partitions[0]
-	err = fat.Write(bootPart.Writer(w), boot, fat.Options{
+	err = fat.Write(bootPart.Writer(w), boot.tree, fat.Options{
 		Size: bootPart.Size, Label: bootLabel, VolumeID: disk.VolumeID(id, "boot"),
 		ModTime: in.lock.Timestamp, HiddenSectors: uint32(bootPart.Start / disk.SectorSize),
 	})
 	if err != nil {
 		return draft, fmt.Errorf("boot partition: %w", err)
 	}
-	return placed, disk.Write(w, placed)
+	if err := disk.Write(w, placed); err != nil || boot.bios == nil {
+		return placed, err
+	}
+	return placed, boot.bios.Install(w, startBIOS, sizeBIOS)
 }
 
 // fits says by how much a root is too large for its slot, and what of it may be

@@ -108,6 +108,8 @@ func bootChain(b *board.Board) []string {
 	switch {
 	case b.Firmware == board.RaspberryPi:
 		return piChain(b.Pi)
+	case b.BIOS:
+		return append(slices.Clone(signedChain), biosChain...)
 	case b.SecureBoot == board.SignedByDebian:
 		return signedChain
 	}
@@ -124,6 +126,11 @@ var (
 		"      └─ kernel of slot b     what an update writes; three tries to prove itself",
 		"         └─ root-b",
 		"            └─ data           ext4, /var of both",
+	}
+	biosChain = []string{
+		"or BIOS, in the machine, which asks for no signature",
+		"└─ GRUB                       in front of the first partition; grub/grub.cfg chooses the slot",
+		"   └─ kernel of slot a or b   the same files; tries are counted in grub/grubenv",
 	}
 	unsignedChain = []string{
 		"UEFI, in the machine, Secure Boot off",

@@ -31,6 +31,7 @@ is not changed: the machine gets a copy, thrown away at the end unless --dir
 keeps it. To end the machine, shut it down or press Ctrl-C.`,
 		Example: `  imagebuilder run --board rpi4
   imagebuilder run dist/generic-amd64.img --node-config node.yaml --secure-boot
+  imagebuilder run --board generic-amd64 --bios
   imagebuilder run --board generic-amd64 --dir /tmp/node1 --disk-size 16GiB --ssh-port 2222`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runRun(cmd, &f, args) },
@@ -46,6 +47,7 @@ keeps it. To end the machine, shut it down or press Ctrl-C.`,
 	flags.StringVar(&f.config.Memory, "memory", "", "memory, such as 4G (default: the board's)")
 	flags.StringVar(&f.config.Accel, "accel", "", "kvm, hvf or tcg (default: the fastest that works)")
 	flags.BoolVar(&f.config.SecureBoot, "secure-boot", false, "switch Secure Boot on, with Microsoft's keys (UEFI boards)")
+	flags.BoolVar(&f.config.BIOS, "bios", false, "start by a BIOS in place of UEFI (boards with bios: true)")
 	flags.BoolVar(&f.config.Display, "display", false, "show the machine's screen in a window")
 	_ = cmd.RegisterFlagCompletionFunc("board", completeBoards)
 	return cmd

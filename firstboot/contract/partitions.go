@@ -17,6 +17,9 @@ const (
 	PartRootA = 2
 	PartRootB = 3
 	PartData  = 4
+	// PartBIOS, on some, holds the boot loader of a PC's BIOS, which has no file
+	// system. Debian's own cloud images give it this number.
+	PartBIOS = 14
 )
 
 // Names of partitions, which only a GPT holds.
@@ -24,6 +27,7 @@ const (
 	NameRootA = "root-a"
 	NameRootB = "root-b"
 	NameData  = "data"
+	NameBIOS  = "bios"
 )
 
 // Partition types, in the notation of each scheme: a GUID in lower case, those
@@ -32,7 +36,9 @@ const (
 	TypeESP       = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 	TypeRootAMD64 = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
 	TypeRootARM64 = "b921b045-1df0-41c3-af44-4c6f280d3fae"
-	TypeVar       = "4d21b016-b534-45c2-a9fb-5c16e091fd2d"
+	// TypeBIOS is GRUB's BIOS boot partition, which UAPI.2 does not list.
+	TypeBIOS = "21686148-6449-6e6f-744e-656564454649"
+	TypeVar  = "4d21b016-b534-45c2-a9fb-5c16e091fd2d"
 	// TypePending marks a data partition that may be formatted: mkfs was
 	// never known to finish. It is private to this project.
 	TypePending = "7e2d1c6f-52a1-4b0e-9d3a-1f0c5a6b8e47"

@@ -122,7 +122,7 @@ func (e efi) state() (State, error) {
 		n, ok := found[name]
 		switch {
 		case ok && n.Counted:
-			st.Trial, st.Tries = name, n.Left
+			st.Trial, st.Tries = name, max(0, n.Left-e.counted(n.EFIName))
 		case ok && n.Generation > best.Generation:
 			st.Good, best = name, n
 		}
@@ -160,6 +160,9 @@ func (e efi) startTrial(name string, tries int) error {
 	}
 	n.Generation = max(found["a"].Generation, found["b"].Generation) + 1
 	n.Counted, n.Left, n.Done = true, tries, 0
+	if err := e.forgetCount(); err != nil {
+		return err
+	}
 	return e.rename(n)
 }
 

@@ -1,7 +1,8 @@
 // Package slot reads and changes which of the two slots a node starts from.
 // The state lives on the boot partition, where the boot loader can both read
-// and change it: file names that systemd-boot counts down on UEFI, small
-// environment files of U-Boot on the Raspberry Pi.
+// and change it: file names that systemd-boot counts down on UEFI, and GRUB in a
+// file beside them on a BIOS; small environment files of U-Boot on the Raspberry
+// Pi.
 //
 // A slot is good, or on trial with a number of tries, or spent. A trial that
 // nobody marks good in time falls back to the good slot by itself: nothing

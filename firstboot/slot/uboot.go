@@ -134,9 +134,13 @@ func (u uboot) startTrial(name string, tries int) error {
 	return u.write(TrialFile, TrialEnv(name, tries))
 }
 
-// write overwrites a file in place.
 func (u uboot) write(name string, data []byte) error {
-	f, err := os.OpenFile(filepath.Join(u.dir, name), os.O_WRONLY|os.O_CREATE, 0o644)
+	return overwrite(filepath.Join(u.dir, name), data)
+}
+
+// overwrite writes a file in place.
+func overwrite(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
 	if err != nil {
 		return fmt.Errorf("write the state of the slots: %w", err)
 	}
@@ -147,5 +151,5 @@ func (u uboot) write(name string, data []byte) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write the state of the slots: %w", err)
 	}
-	return syncDir(u.dir)
+	return syncDir(filepath.Dir(name))
 }

@@ -57,6 +57,8 @@ type Board struct {
 	Firmware Firmware `yaml:"firmware"`
 	// SecureBoot is debian or off; UEFI boards only.
 	SecureBoot SecureBoot `yaml:"secureBoot"`
+	// BIOS makes an image that a PC's BIOS starts as well as its UEFI, by GRUB.
+	BIOS bool `yaml:"bios"`
 	// Suite is the Debian release, such as trixie.
 	Suite string `yaml:"suite"`
 	// Kernel is what to boot and with which modules.
@@ -229,6 +231,9 @@ func (b *Board) problem(file string) (field, problem string) {
 	if problem := b.SecureBoot.problem(b.Firmware); problem != "" {
 		return "secureBoot", problem
 	}
+	if problem := b.biosProblem(); problem != "" {
+		return "bios", problem
+	}
 	if field, problem := suites.Problem(b.Suites); problem != "" {
 		return "suites." + field, problem
 	}
@@ -266,6 +271,20 @@ func (s SecureBoot) problem(f Firmware) string {
 		return "own: images that bear a signature of your own key cannot be made yet; take debian, or off and switch Secure Boot off in the machine's setup"
 	}
 	return oneOf(string(s), []string{string(SignedByDebian), string(Unsigned)})
+}
+
+// biosProblem: GRUB starts a kernel with an initramfs beside it. To have both there
+// and in a unified kernel image would double what every update writes.
+func (b *Board) biosProblem() string {
+	switch {
+	case !b.BIOS:
+		return ""
+	case b.Firmware != UEFI || b.Arch != "amd64":
+		return "goes with firmware: uefi and arch: amd64 only: no other machine has a BIOS"
+	case b.SecureBoot != SignedByDebian:
+		return "needs secureBoot: debian: otherwise kernel and initramfs are one file, which only UEFI starts. Such an image starts where Secure Boot is off, too"
+	}
+	return ""
 }
 
 func (k Kernel) problem() (field, problem string) {

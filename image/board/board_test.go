@@ -111,7 +111,7 @@ func TestWhoseSignatures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := strings.NewReplacer("secureBoot: debian", "secureBoot: "+name, "name: generic-amd64", "name: b").Replace(string(data))
+		text := strings.NewReplacer("secureBoot: debian\nbios: true", "secureBoot: "+name, "name: generic-amd64", "name: b").Replace(string(data))
 		b, err := board.Load("b", fstest.MapFS{"b.yaml": {Data: []byte(text)}})
 		switch {
 		case want == "" && (err != nil || string(b.SecureBoot) != name):
@@ -158,4 +158,30 @@ func FuzzBoard(f *testing.F) {
 			t.Fatalf("board %v, error %v", b, err)
 		}
 	})
+}
+
+// TestWhoHasABIOS: GRUB needs a kernel that lies beside its initramfs.
+func TestWhoHasABIOS(t *testing.T) {
+	for _, c := range []struct{ from, old, new, want string }{
+		{"generic-amd64", "bios: true", "bios: true", ""},
+		{"generic-amd64", "secureBoot: debian", "secureBoot: off", `b.yaml:7: field "bios": needs secureBoot: debian: `},
+		{"generic-amd64", "secureBoot: debian\n", "", `b.yaml:6: field "bios": needs secureBoot: debian: `},
+		{"generic-amd64", "bios: true", "bios: yes please", `b.yaml:7`},
+		{"generic-arm64", "suite: trixie", "bios: true\nsuite: trixie", `field "bios": goes with firmware: uefi and arch: amd64 only`},
+		{"rpi4", "suite: trixie", "bios: true\nsuite: trixie", `field "bios": goes with firmware: uefi and arch: amd64 only`},
+		{"optiplex-7050", "suite: trixie", "bios: true\nsuite: trixie", ""},
+	} {
+		data, err := boards.FS.ReadFile(c.from + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.NewReplacer("name: "+c.from, "name: b", c.old, c.new).Replace(string(data))
+		b, err := board.Load("b", fstest.MapFS{"b.yaml": {Data: []byte(text)}})
+		switch {
+		case c.want == "" && (err != nil || !b.BIOS):
+			t.Errorf("%s, %s: %v", c.from, c.new, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s, %s: got %v, want %q", c.from, c.new, err, c.want)
+		}
+	}
 }

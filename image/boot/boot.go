@@ -60,6 +60,9 @@ type Input struct {
 	// Signed takes the boot loaders and the kernel as Debian signed them, where
 	// else a unified kernel image is made.
 	Signed bool
+	// BIOS adds what GRUB reads where a PC's BIOS started it, see BIOSLoader. It
+	// goes with Signed.
+	BIOS bool
 	// Pi is set for the Raspberry Pi.
 	Pi *Pi
 }

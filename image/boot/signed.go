@@ -68,6 +68,9 @@ func (in Input) addSigned(f *files) error {
 	}
 	f.add(name+"/initrd.img", tree.Bytes(initrd))
 	f.add(slot.EFIName{Generation: 1, Slot: name, Entry: true}.Path(), tree.String(in.entry(name)))
+	if in.BIOS {
+		return in.addGRUB(f, name)
+	}
 	return nil
 }
 

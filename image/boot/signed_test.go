@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -95,6 +96,31 @@ func TestSignedESP(t *testing.T) {
 	label, _ := esp.ReadAll(contract.LabelFile)
 	if l, err := contract.ParseLabel(label); err != nil || !l.Signed {
 		t.Errorf("label %s: %v", label, err)
+	}
+}
+
+// TestBIOSFiles: what GRUB reads is beside what systemd-boot reads, and says the
+// same.
+func TestBIOSFiles(t *testing.T) {
+	in := signedInput(t)
+	in.BIOS = true
+	esp, err := ESP(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"grub/grub.cfg": string(grubCfg), "grub/grubenv": string(slot.CountEnv("", 0)), "a/grub.cfg": "set options='" + in.cmdline("a") + "'\n",
+	} {
+		if got, err := esp.ReadAll(name); err != nil || string(got) != want {
+			t.Errorf("%s is %q (%v)", name, got, err)
+		}
+	}
+	if _, err := BIOSLoader(in); err == nil || !strings.Contains(err.Error(), "add the package grub-pc-bin") {
+		t.Errorf("without GRUB's files: %v", err)
+	}
+	in.Cmdline = append(in.Cmdline, "say='hello'")
+	if _, err := ESP(in); err == nil || !strings.Contains(err.Error(), "leave the ' away") {
+		t.Errorf("arguments that end GRUB's quotes: %v", err)
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 const tailGPT = 33 * SectorSize
 
 // Arrange places the partitions one after the other in the order given, each
-// at a multiple of align and rounded up to one, numbers those without a
+// at a multiple of align and rounded up to one, but for those that have a Start
+// already, which stay as they are; it numbers those without a
 // number, and sets Size to where the disk may end: MBR right after the last
 // partition, GPT a MiB later, with the backup table in it. l is not changed.
 func Arrange(l Layout, align int64) (Layout, error) {
@@ -28,12 +29,14 @@ func Arrange(l Layout, align int64) (Layout, error) {
 		if p.Number == 0 {
 			p.Number = i + 1
 		}
-		p.Start = next
-		p.Size = roundUp(p.Size, align)
+		if p.Start == 0 {
+			p.Start = next
+			p.Size = roundUp(p.Size, align)
+		}
 		if l.Scheme == contract.MBR {
 			p.UUID = mbrPartUUID(l.ID, p.Number)
 		}
-		next = p.End()
+		next = max(next, p.End())
 		out.Partitions = append(out.Partitions, p)
 	}
 	out.Size = next

@@ -148,6 +148,39 @@ func TestMBRIsWhatSfdiskWrites(t *testing.T) {
 	}
 }
 
+// TestAPartitionMayLieInTheGap: one that has its place keeps it, and the others
+// lie where they lay without it.
+func TestAPartitionMayLieInTheGap(t *testing.T) {
+	draft := uefiLayout(t)
+	for i := range draft.Partitions {
+		draft.Partitions[i].Start = 0
+	}
+	without, err := Arrange(draft, AlignCard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gap := Partition{Number: 14, Start: mib, Size: mib, Type: contract.TypeBIOS, Name: "bios", UUID: GUID("test", "bios")}
+	draft.Partitions = append(draft.Partitions, gap)
+	with, err := Arrange(draft, AlignCard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(append(without.Partitions, gap), with.Partitions); d != "" || with.Size != without.Size {
+		t.Errorf("size %d, not %d: %s", with.Size, without.Size, d)
+	}
+	name := write(t, with)
+	if out := mustTool(t, "sgdisk", "-v", name); !strings.Contains(out, "No problems found.") {
+		t.Error(out)
+	}
+	if out := mustTool(t, "fdisk", "-l", name); !strings.Contains(out, "BIOS boot") {
+		t.Errorf("fdisk: %s", out)
+	}
+	draft.Partitions[3].Size = 4 * mib
+	if _, err := Arrange(draft, AlignCard); err == nil || !strings.Contains(err.Error(), "partitions 14 and 1 overlap") {
+		t.Errorf("a gap too small: %v", err)
+	}
+}
+
 func TestGPTIsClean(t *testing.T) {
 	name := write(t, uefiLayout(t))
 	if out := mustTool(t, "sgdisk", "-v", name); !strings.Contains(out, "No problems found.") || strings.Contains(out, "aution") || strings.Contains(out, "arning") {

@@ -140,6 +140,10 @@ func (c *computer) install(n tries, change func(*tree.Tree) *tree.Tree) {
 		c.putBootFile(slot.TrialFile, slot.TrialEnv("b", int(n)))
 	case c.config.Board.SecureBoot == "debian":
 		c.copyKernel("vmlinuz", "initrd.img")
+		if c.config.Board.BIOS {
+			c.copyKernel(slot.OptionsFile)
+			c.putBootFile(slot.CountFile, slot.CountEnv("", 0))
+		}
 		b.Entry = true
 		c.installEFI(b)
 	default:
@@ -203,7 +207,7 @@ func (c *computer) copyKernel(names ...string) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		if name == "cmdline.txt" {
+		if name == "cmdline.txt" || name == slot.OptionsFile {
 			data = bytes.ReplaceAll(data, []byte("imagebuilder.slot=a"), []byte("imagebuilder.slot=b"))
 		}
 		c.putBootFile("b/"+name, data)

@@ -67,16 +67,20 @@ func virt(ctx context.Context, c Config, binary, disk string) ([]string, error) 
 
 // server adds to a UEFI machine what all have.
 func (c *Config) server(ctx context.Context, binary string, u uefi, disk string, args ...string) ([]string, error) {
-	code, vars, err := firmware(c.Dir, u, c.SecureBoot)
-	if err != nil {
-		return nil, err
+	var chips []string // without them QEMU starts SeaBIOS
+	if !c.BIOS {
+		code, vars, err := firmware(c.Dir, u, c.SecureBoot)
+		if err != nil {
+			return nil, err
+		}
+		chips = pflash(code, vars)
 	}
 	accel := c.Accel
 	if accel == "" {
 		accel = bestAccel(ctx, binary, u.arch)
 	}
 	args = append(args, "-accel", accelArg(accel), "-cpu", cpuFor(accel, c.Board.QEMU.CPU), "-smp", fmt.Sprint(c.cpus()))
-	args = append(args, pflash(code, vars)...)
+	args = append(args, chips...)
 	args = append(args, "-drive", "if=none,id=disk,format=raw,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev(),
 		"-device", cmp.Or(c.Board.QEMU.Drive, "virtio-blk-pci")+",drive=disk,bootindex=1",
 		"-device", c.card()+"netdev=net0"+c.mac())

@@ -50,6 +50,8 @@ type Config struct {
 	// SecureBoot starts only what Microsoft or somebody whom Microsoft signed for
 	// has signed. UEFI boards only.
 	SecureBoot bool
+	// BIOS starts a PC by SeaBIOS, which comes with QEMU, and not by UEFI.
+	BIOS bool
 	// Display shows the guest's screen in a window.
 	Display bool
 	// QMP is the path of a control socket, if wanted.
@@ -66,6 +68,12 @@ func Command(ctx context.Context, c Config) (*exec.Cmd, error) {
 	m, ok := machines()[c.Board.QEMU.Machine]
 	if !ok {
 		return nil, fmt.Errorf("board %s: qemu.machine %q cannot be emulated; known: q35, virt, raspi4b", c.Board.Name, c.Board.QEMU.Machine)
+	}
+	if c.BIOS && !c.Board.BIOS {
+		return nil, fmt.Errorf("board %s: its image does not start by BIOS; a board file with bios: true makes one that does", c.Board.Name)
+	}
+	if c.BIOS && c.SecureBoot {
+		return nil, errors.New("a BIOS has no Secure Boot")
 	}
 	binary, err := exec.LookPath(m.binary)
 	if err != nil {

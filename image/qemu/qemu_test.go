@@ -96,6 +96,29 @@ func TestSecureBootHasAStoreOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestABIOSTakesThePlaceOfUEFI(t *testing.T) {
+	c := config(t, "generic-amd64")
+	c.BIOS = true
+	cmd, err := Command(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line := strings.Join(cmd.Args, " "); strings.Contains(line, "pflash") || !strings.Contains(line, "bootindex=1") {
+		t.Errorf("no BIOS starts the disk by %s", line)
+	}
+	c.SecureBoot = true
+	if _, err := Command(t.Context(), c); err == nil || !strings.Contains(err.Error(), "a BIOS has no Secure Boot") {
+		t.Errorf("with Secure Boot: %v", err)
+	}
+	for _, name := range []string{"optiplex-7050", "generic-arm64", "rpi4"} {
+		c := config(t, name)
+		c.BIOS = true
+		if _, err := Command(t.Context(), c); err == nil || !strings.Contains(err.Error(), "does not start by BIOS") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestTheGuestGetsACopyOfItsOwn(t *testing.T) {
 	c := config(t, "generic-amd64")
 	c.DiskSize = 8 << 20

@@ -111,6 +111,7 @@ var bootFiles = []string{
 	"boot/vmlinuz-",
 	"usr/lib/firmware/intel-ucode/",
 	"usr/lib/firmware/amd-ucode/",
+	"usr/lib/grub/",
 	"usr/lib/linux-image-", // device trees
 	"usr/lib/raspi-firmware/",
 	"usr/lib/shim/",

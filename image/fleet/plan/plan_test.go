@@ -97,7 +97,7 @@ cabin · Europe/Lisbon · 192.168.8.0/24
 └─ cabin-box   agent    Dell OptiPlex 7050 (Intel Kaby Lake, I219-LM)      joins home-pi or cabin-pi
 
 cloud
-└─ vps   witness   Any 64-bit PC or virtual machine with UEFI   runs Headscale, votes with home-pi and cabin-pi
+└─ vps   witness   Any 64-bit PC or virtual machine with UEFI or BIOS   runs Headscale, votes with home-pi and cabin-pi
 
 home · Europe/Lisbon · 192.168.1.0/24
 ├─ home-pi    server   Raspberry Pi 4 Model B, Pi 400, Compute Module 4   creates the cluster, unless cabin-pi has one

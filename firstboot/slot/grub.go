@@ -1,0 +1,65 @@
+package slot
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// GRUB, where a PC's BIOS starts it, goes by the names of entries as systemd-boot
+// does, but cannot change them. It counts tries in a file.
+const (
+	// CountFile is overwritten in place, by GRUB at a try and by the node before a
+	// trial: whoever removed what failed may give its generation again.
+	CountFile = "grub/grubenv"
+	// OptionsFile, in a slot's directory, sets options, its kernel's arguments.
+	OptionsFile = "grub.cfg"
+)
+
+// A block of GRUB's variables has 1024 bytes (GRUB's manual, "The GRUB
+// environment block").
+const (
+	envMark = "# GRUB Environment Block\n"
+	envSize = 1024
+)
+
+// CountEnv is the content of CountFile: how often the entry of a generation and
+// slot, such as "2-b", was tried.
+func CountEnv(entry string, tries int) []byte {
+	text := envMark
+	if entry != "" {
+		text += fmt.Sprintf("tried=%s\ntries=%d\n", entry, tries)
+	}
+	return append([]byte(text), bytes.Repeat([]byte("#"), envSize-len(text))...)
+}
+
+// counted is how many tries of an entry GRUB has counted. Where it does not
+// count, or nonsense, there is none: GRUB takes it so, too.
+func (e efi) counted(n EFIName) int {
+	data, err := os.ReadFile(filepath.Join(e.dir, filepath.FromSlash(CountFile)))
+	if err != nil || !bytes.HasPrefix(data, []byte(envMark)) {
+		return 0
+	}
+	vars := map[string]string{}
+	for line := range strings.Lines(string(data)) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		vars[name] = value
+	}
+	tries, err := strconv.Atoi(vars["tries"])
+	if err != nil || vars["tried"] != fmt.Sprintf("%d-%s", n.Generation, n.Slot) {
+		return 0
+	}
+	return tries
+}
+
+// forgetCount makes an earlier count that of no entry.
+func (e efi) forgetCount() error {
+	name := filepath.Join(e.dir, filepath.FromSlash(CountFile))
+	if !exists(name) {
+		return nil
+	}
+	return overwrite(name, CountEnv("", 0))
+}

@@ -1,0 +1,46 @@
+package boot
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/image/grub"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// The script is a file of its own so that it can be read, and checked by people
+// who know GRUB.
+//
+//go:embed grub.cfg
+var grubCfg []byte
+
+// grubDir is where GRUB looks for its script, on the boot partition.
+const grubDir = "grub"
+
+// grubModules are what the script needs. Serial is for whoever has no screen.
+var grubModules = []string{"biosdisk", "part_gpt", "fat", "normal", "configfile", "linux", "boot", "test", "regexp", "loadenv", "echo", "sleep", "reboot", "serial"}
+
+// BIOSLoader returns GRUB, which a PC's BIOS starts and which goes by what ESP
+// put on the boot partition.
+func BIOSLoader(in Input) (*grub.Loader, error) {
+	return grub.New(func(name string) ([]byte, error) {
+		return in.read(grub.Dir+name, "add the package "+grub.Package)
+	}, grubModules, contract.PartBoot, "/"+grubDir)
+}
+
+// addGRUB adds GRUB's script, the file in which it counts, and the arguments of a
+// slot's kernel. It finds the slots by the entries that systemd-boot goes by, but
+// cannot read a text like theirs.
+func (in Input) addGRUB(f *files, name string) error {
+	line := in.cmdline(name)
+	if strings.ContainsAny(line, "'\n") {
+		return fmt.Errorf("the kernel arguments %q cannot be told to GRUB, which a BIOS needs: leave the ' away", line)
+	}
+	f.add(grubDir+"/grub.cfg", tree.Bytes(grubCfg))
+	f.add(slot.CountFile, tree.Bytes(slot.CountEnv("", 0)))
+	f.add(name+"/"+slot.OptionsFile, tree.String(fmt.Sprintf("set options='%s'\n", line)))
+	return f.err
+}
