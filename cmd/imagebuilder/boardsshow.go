@@ -51,13 +51,14 @@ func encodeBoard(w io.Writer, b *board.Board) error {
 		Title     string          `json:"title"`
 		Arch      string          `json:"arch"`
 		Firmware  string          `json:"firmware"`
+		BIOS      bool            `json:"bios"`
 		Suite     string          `json:"suite"`
 		Kernel    string          `json:"kernel"`
 		Packages  []string        `json:"packages"`
 		Checklist board.Checklist `json:"checklist"`
 		Booted    []board.Booted  `json:"booted"`
 		Untested  []string        `json:"untested"`
-	}{b.Name, b.Title, b.Arch, string(b.Firmware), b.Suite, b.Kernel.Package, b.Packages, b.Checklist, booted(b), b.Untested})
+	}{b.Name, b.Title, b.Arch, string(b.Firmware), b.BIOS, b.Suite, b.Kernel.Package, b.Packages, b.Checklist, booted(b), b.Untested})
 }
 
 // booted is never null in JSON.

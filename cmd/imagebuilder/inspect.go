@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -139,9 +141,10 @@ func printReport(out io.Writer, r *inspect.Report) error {
 func drawLayout(out io.Writer, l disk.Layout) {
 	const width = 72
 	var bar strings.Builder
-	for i, p := range l.Partitions {
+	inOrder := slices.SortedFunc(slices.Values(l.Partitions), func(a, b disk.Partition) int { return cmp.Compare(a.Start, b.Start) })
+	for _, p := range inOrder {
 		cells := max(3, int(p.Size*width/l.Size))
-		label := fmt.Sprint(i + 1)
+		label := fmt.Sprint(p.Number)
 		bar.WriteString("[" + label + strings.Repeat("=", max(0, cells-2-len(label))) + "]")
 	}
 	fmt.Fprintln(out, bar.String())
