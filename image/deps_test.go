@@ -48,7 +48,7 @@ var leaves = map[string][]string{
 	"image/prune":           {"image/tree"},
 	"image/kmod":            {"firstboot/nearest", "image/tree"},
 	"image/clusterca":       {"firstboot/contract"},
-	"image/fleet":           {"firstboot/nearest", "firstboot/node", "firstboot/secret", "firstboot/sshkey", "firstboot/strictyaml", "image/atomicfile", "image/clusterca", "image/owner"},
+	"image/fleet":           {"firstboot/nearest", "firstboot/node", "firstboot/secret", "firstboot/sshkey", "firstboot/strictyaml", "image/atomicfile", "image/clusterca", "image/oci/reference", "image/owner"},
 	"image/fleet/plan":      {"firstboot/contract", "firstboot/node", "image/board", "image/fleet"},
 	"image/owner":           {"firstboot/node", "firstboot/secret", "image/atomicfile"},
 	"image/mint":            {"firstboot/contract", "firstboot/node", "firstboot/secret", "image/atomicfile", "image/fleet", "image/flock", "image/headscale"},

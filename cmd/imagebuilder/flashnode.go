@@ -105,7 +105,7 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, for
 
 // images builds the image of each board once, where it has changed.
 func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card, quiet bool) error {
-	built := nodeImages{quiet: quiet}
+	built := nodeImages{fleet: f, quiet: quiet}
 	for i, c := range cards {
 		if c.Image != "" {
 			continue
@@ -123,14 +123,17 @@ func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card
 
 // nodeImages builds what nodes are written from, each image once.
 type nodeImages struct {
+	fleet      *fleet.Fleet
 	quiet      bool
 	components []string          // as of "build"
 	built      map[string]string // the files, by board and kind
 }
 
-// image is a board's, with Headscale for the node that runs it.
+// image is a board's, with the fleet's container images, and with Headscale for
+// the node that runs it.
 func (n *nodeImages) image(cmd *cobra.Command, board string, controls bool) (string, error) {
 	b := &buildFlags{board: board, quiet: n.quiet, components: n.components}
+	b.opt.Images = n.fleet.ImagesFor(board, controls)
 	if controls {
 		b.opt.Overlays, b.opt.Out = []string{"headscale"}, "dist/"+board+"-headscale.img"
 	}

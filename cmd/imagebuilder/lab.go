@@ -131,7 +131,7 @@ func (f *labFlags) load() (err error) {
 
 // run is the whole of it: plan, images, copy, machines, trials.
 func (f *labFlags) run(cmd *cobra.Command) error {
-	p, err := f.plan(cmd)
+	real, p, err := f.plan(cmd)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (f *labFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer release()
-	images, err := f.images(cmd, p)
+	images, err := f.images(cmd, real, p)
 	if err != nil {
 		return err
 	}
@@ -157,26 +157,26 @@ func (f *labFlags) run(cmd *cobra.Command) error {
 	return errors.Join(f.conclude(cmd, &result, err), l.Close())
 }
 
-func (f *labFlags) plan(cmd *cobra.Command) (*lab.Plan, error) {
+func (f *labFlags) plan(cmd *cobra.Command) (*fleet.Fleet, *lab.Plan, error) {
 	real, err := fleet.Load(f.name, f.text, board.Names(boards.FS))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if f.cutSite != "" {
 		if err := lab.CanCut(real, f.cutSite); err != nil {
-			return nil, usagef("--cut-site: %w", err)
+			return nil, nil, usagef("--cut-site: %w", err)
 		}
 	}
 	if f.plug != "" {
 		if _, err := real.Find(f.plug); err != nil {
-			return nil, usagef("--pull-plug: %w", err)
+			return nil, nil, usagef("--pull-plug: %w", err)
 		}
 	}
 	p, err := lab.MakePlan(real, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) }, int64(f.bytes))
 	if err != nil || f.quiet {
-		return p, err
+		return real, p, err
 	}
-	return p, p.Text(cmd.ErrOrStderr())
+	return real, p, p.Text(cmd.ErrOrStderr())
 }
 
 // occupy makes the lab's directory this process' own, and removes what one left
@@ -226,8 +226,8 @@ func (f *labFlags) remove() error {
 }
 
 // images builds what the machines start from, each once.
-func (f *labFlags) images(cmd *cobra.Command, p *lab.Plan) (map[string]string, error) {
-	out, built := map[string]string{}, nodeImages{quiet: f.quiet, components: f.components}
+func (f *labFlags) images(cmd *cobra.Command, real *fleet.Fleet, p *lab.Plan) (map[string]string, error) {
+	out, built := map[string]string{}, nodeImages{fleet: real, quiet: f.quiet, components: f.components}
 	for _, m := range p.Machines {
 		file, err := built.image(cmd, m.Board, m.Control)
 		if err != nil {

@@ -38,6 +38,9 @@ type Fleet struct {
 	Cluster Cluster         `yaml:"cluster"`
 	Sites   map[string]Site `yaml:"sites"`
 	Nodes   Nodes           `yaml:"nodes"`
+	// Images are container images that k3s finds without a registry, for all nodes
+	// of a board: what the board itself has is there too.
+	Images map[string][]string `yaml:"images"`
 
 	dir string // references to files are relative to it
 }
@@ -286,6 +289,15 @@ func (f *Fleet) Contact(site string) string {
 // ShowsPage says whether a node has a page on its LAN. Headscale has its port.
 func (f *Fleet) ShowsPage(n Node) bool {
 	return f.Sites[n.Site].Page != node.PageOff && !n.Role.Controls()
+}
+
+// ImagesFor are the container images that a node's disk image carries besides
+// its board's. Whoever runs Headscale runs no pods.
+func (f *Fleet) ImagesFor(board string, controls bool) []string {
+	if controls {
+		return nil
+	}
+	return f.Images[board]
 }
 
 // Find returns a node, or says which names come near.

@@ -122,6 +122,8 @@ func TestFaults(t *testing.T) {
 		{"home-pi: {", "home-pi: {k3s: {config: {cluster-cidr: 10.99.0.0/16}}, ", `field "nodes.home-pi.k3s.config.cluster-cidr": cluster-cidr is the same for all servers`},
 		{"home-pi: {", "home-pi: {k3s: {config: {etcd-arg: [election-timeout=9000, heartbeat-interval=900]}}, ", `field "nodes.home-pi.k3s.config.etcd-arg": etcd-arg election-timeout is the same for all servers`},
 		{"    ca:", "    config: {server: x}\n    ca:", `field "cluster.k3s.config.server": is decided by firstboot`},
+		{"version: 1\n", "version: 1\nimages: {rpi5: [\"a/b:1\"]}\n", `field "images.rpi5": "rpi5" is no board of a node of this file (did you mean "rpi4"?)`},
+		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1\", a/c]}\n", `field "images.rpi4[1]": "a/c" has neither tag nor digest: write a/c:TAG`},
 		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `want a time zone`},
 	} {
 		text := strings.Replace(elsewhere(), c.from, c.to, 1)

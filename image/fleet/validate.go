@@ -13,6 +13,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+	"github.com/going-mobile/imagebuilder/image/oci/reference"
 )
 
 type checker struct {
@@ -27,6 +28,7 @@ func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
 	c := &checker{doc.Findings(), f}
 	c.cluster()
 	c.sites()
+	c.images()
 	for _, name := range f.Nodes.Names {
 		c.node(name, boards)
 	}
@@ -77,6 +79,26 @@ func (c *checker) sites() {
 			if p, err := netip.ParsePrefix(lan); err != nil || p != p.Masked() {
 				c.Refuse([]string{"sites", name, "lan", strconv.Itoa(i)}, "want a network, like 192.168.1.0/24")
 			}
+		}
+	}
+}
+
+// images are for boards that a node has: others would be carried by none.
+func (c *checker) images() {
+	var used []string
+	for _, name := range c.fleet.Nodes.Names {
+		used = append(used, c.fleet.Nodes.by[name].Board)
+	}
+	slices.Sort(used)
+	used = slices.Compact(used)
+	for _, board := range slices.Sorted(maps.Keys(c.fleet.Images)) {
+		if !slices.Contains(used, board) {
+			c.Refuse([]string{"images", board}, "%s", unknown(board, "board of a node", used))
+		}
+		if i, err := reference.Problem(c.fleet.Images[board]); err != nil {
+			c.Refuse([]string{"images", board, strconv.Itoa(i)}, "%v", err)
+		} else if _, err := reference.Join(c.fleet.Images[board]); err != nil {
+			c.Refuse([]string{"images", board}, "%v", err)
 		}
 	}
 }
