@@ -53,7 +53,7 @@ test-unit: payload ## packages by themselves; no network but the loopback
 	$(GO) test -timeout 30m ./...
 
 test-images: build ## build, judge and rebuild every board, boot two; the command's own tests
-	$(GO) test -tags e2e -timeout 60m -count=1 -p 1 -skip '$(LONG)' ./image/e2e ./cmd/imagebuilder ./firstboot/page ./image/headscale
+	$(GO) test -tags e2e -timeout 60m -count=1 -p 1 -skip '$(LONG)' ./image/e2e ./image/oci ./cmd/imagebuilder ./firstboot/page ./image/headscale
 
 test-stories: build ## the other boards to running, trial slots, power cuts, damaged and foreign disks
 	$(GO) test -tags e2e -timeout 120m -count=1 -run '$(LONG)' -v ./image/e2e

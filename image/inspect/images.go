@@ -59,8 +59,12 @@ func checkArchive(n *tree.Node) (*Archive, error) {
 	} else {
 		a.SHA256 = n.Content.SHA256()
 	}
-	if name := stem[:max(0, strings.LastIndex(stem, "-"))]; a.SHA256 == "" || contract.ByDigest(name, a.SHA256) != stem {
-		a.Problems = append(a.Problems, fmt.Sprintf("its digest is %q, which is not the one in its name", a.SHA256))
+	name := stem[:max(0, strings.LastIndex(stem, "-"))]
+	switch {
+	case a.SHA256 == "":
+		a.Problems = append(a.Problems, "it cannot be read")
+	case contract.ByDigest(name, a.SHA256) != stem:
+		a.Problems = append(a.Problems, fmt.Sprintf("its digest is %s, which is not the one in its name", a.SHA256))
 	}
 	return a, nil
 }

@@ -110,7 +110,7 @@ func (c *checker) file(h *tar.Header, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	size, err := io.CopyBuffer(struct{ io.Writer }{sum}, r, make([]byte, 256<<10))
+	size, err := io.Copy(sum, r)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,117 @@
+package oci_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/going-mobile/imagebuilder/image/oci"
+	"github.com/going-mobile/imagebuilder/image/oci/registrytest"
+)
+
+// archive makes one of two images, for amd64.
+func archive(t *testing.T) ([]byte, string, string) {
+	t.Helper()
+	g := registrytest.Start(t, true)
+	app, _ := g.Push(t, "team/app:v1", registrytest.Index(t, 1, 700, 2))
+	plain, _ := g.Push(t, "plain:3", registrytest.Image(t, 3, 700, 2, "amd64"))
+	a, _, err := build(t, cache(t), oci.Options{Arch: "amd64"}, app, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read(t, a), app, plain
+}
+
+// TestCheckFindsAnyFlippedByte: in headers, contents and padding alike, by a
+// problem that it names or by the digest of the whole, which is in the name.
+func TestCheckFindsAnyFlippedByte(t *testing.T) {
+	data, _, _ := archive(t)
+	good, err := oci.Check(bytes.NewReader(data))
+	if err != nil || len(good.Problems) > 0 || good.SHA256 != sum(data) || len(good.Images) != 2 || good.Images[0].Size == 0 {
+		t.Fatalf("%+v, %v", good, err)
+	}
+	named, flipped := 0, 0
+	for i := 0; i < len(data); i += 17 {
+		flipped++
+		data[i] ^= 1
+		bad, err := oci.Check(bytes.NewReader(data))
+		if err != nil || bad.SHA256 == good.SHA256 {
+			t.Fatalf("byte %d: %v, %+v", i, err, bad)
+		}
+		if len(bad.Problems) > 0 {
+			named++
+		}
+		data[i] ^= 1
+	}
+	if named < flipped/3 { // the rest is padding
+		t.Errorf("%d of %d are named", named, flipped)
+	}
+}
+
+// TestCheckFollowsEveryName to its last layer: what containerd imports without a
+// word.
+func TestCheckFollowsEveryName(t *testing.T) {
+	data, app, plain := archive(t)
+	files := readLayout(t, data)
+	missing := map[string]int{}
+	for name := range files {
+		bad, err := oci.Check(bytes.NewReader(without(data, name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(bad.Problems, "\n")
+		switch {
+		case name == "oci-layout" && text == "": // the digest of the whole tells
+		case name == "index.json" && strings.Contains(text, "names no image"):
+		case strings.Contains(text, "missing"):
+			for _, what := range []string{"manifest", "config", "layer"} {
+				if strings.Contains(text, "its "+what+" sha256:"+strings.TrimPrefix(name, "blobs/sha256/")+" is missing") {
+					missing[what]++
+				}
+			}
+		case strings.Contains(text, "none of the platforms of its index is there (linux/s390x, linux/amd64, linux/arm64/v8)"):
+			missing["platform"]++
+		default:
+			t.Errorf("without %s: %q", name, text)
+		}
+		if strings.HasPrefix(name, "blobs/") && !strings.Contains(text, app) && !strings.Contains(text, plain) {
+			t.Errorf("without %s no image is named: %s", name, text)
+		}
+	}
+	if missing["manifest"] != 2 || missing["platform"] != 1 || missing["config"] != 2 || missing["layer"] != 3 {
+		t.Errorf("%v", missing)
+	}
+}
+
+// without leaves one file out of a tar.
+func without(data []byte, name string) []byte {
+	at := bytes.Index(data, append([]byte(name), 0))
+	end := at + 512
+	for end < len(data) && !(bytes.HasPrefix(data[end:], []byte("blobs/")) && end%512 == 0 || bytes.HasPrefix(data[end:], []byte("index.json\x00"))) {
+		end += 512
+	}
+	if end >= len(data) {
+		end = len(data) - 1024
+	}
+	return append(bytes.Clone(data[:at]), data[end:]...)
+}
+
+// TestCheckOfWhatCannotBeRead: the reader's error is told, not a damaged archive.
+func TestCheckOfWhatCannotBeRead(t *testing.T) {
+	broken := errors.New("input/output error")
+	if _, err := oci.Check(iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	for _, text := range []string{"", "hello", strings.Repeat("\x00", 1024)} {
+		if c, err := oci.Check(strings.NewReader(text)); err != nil || len(c.Problems) == 0 {
+			t.Errorf("%q: %+v, %v", text, c, err)
+		}
+	}
+}
+
+func FuzzCheck(f *testing.F) {
+	f.Add([]byte("hello"))
+	f.Fuzz(func(_ *testing.T, data []byte) { oci.Check(bytes.NewReader(data)) })
+}
