@@ -164,6 +164,27 @@ func TestScriptsParse(t *testing.T) {
 }
 
 // TestFirewallHoldsWhatItSays: what only a running node would show, late.
+// TestK3sRemembersItsImages: the file that tells it to is made where it is not,
+// and stays as k3s left it.
+func TestK3sRemembersItsImages(t *testing.T) {
+	tmpfiles, root, at := tool(t, "systemd-tmpfiles"), t.TempDir(), "/var/lib/rancher/k3s/agent/images/.cache.json"
+	conf, err := filepath.Abs("k3s/files/usr/lib/tmpfiles.d/imagebuilder-k3s.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"", "what k3s knows"} {
+		if out, err := exec.Command(tmpfiles, "--create", "--root="+root, conf).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if data, err := os.ReadFile(root + at); err != nil || string(data) != want {
+			t.Errorf("%q, %v", data, err)
+		}
+		if err := os.WriteFile(root+at, []byte("what k3s knows"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestFirewallHoldsWhatItSays(t *testing.T) {
 	root := merged(t)
 	has := func(file, want string) {
