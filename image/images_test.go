@@ -1,0 +1,212 @@
+package image
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/fetch"
+	"github.com/going-mobile/imagebuilder/image/inspect"
+	"github.com/going-mobile/imagebuilder/image/lock"
+	"github.com/going-mobile/imagebuilder/image/oci/reference"
+	"github.com/going-mobile/imagebuilder/image/oci/registrytest"
+	"github.com/going-mobile/imagebuilder/image/squashfs"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+func TestMain(m *testing.M) { registrytest.Main(m) }
+
+// carrying is a plan for a board of amd64 that wants images.
+func carrying(t *testing.T, refs ...string) *plan {
+	t.Helper()
+	cache, err := fetch.OpenCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cache.Close() })
+	p := &plan{opt: Options{Board: &board.Board{Name: "b", Arch: "amd64", Disk: board.Disk{Slot: 256 << 20}}, Cache: cache}}
+	if p.images, err = reference.Join(refs); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestALockPinsImages: what was found once is found again, though the tag has
+// moved on and the registry is gone.
+func TestALockPinsImages(t *testing.T) {
+	g := registrytest.Start(t, true)
+	ref, digest := g.Push(t, "team/app:v1", registrytest.Index(t, 1, 3000, 2))
+	p := carrying(t, ref)
+	found, err := p.findImages(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lock.Lock{Images: lockImages(found)}
+	if len(l.Images) != 1 || l.Images[0] != (lock.Image{Name: ref, Digest: digest}) {
+		t.Fatalf("%+v", l.Images)
+	}
+	g.Push(t, "team/app:v1", registrytest.Index(t, 2, 3000, 2))
+	p.opt.Lock, p.opt.Locked = l, true
+	if found, err = p.findImages(t.Context()); err != nil || found[0].Digest != digest {
+		t.Fatalf("%v, %v", found, err)
+	}
+	p.images = nil // the lock alone says what goes in
+	if found, err = p.findImages(t.Context()); err != nil || len(found) != 1 {
+		t.Fatalf("%v, %v", found, err)
+	}
+	if inputsDigest(l) == inputsDigest(&lock.Lock{Images: []lock.Image{{Name: ref, Digest: "sha256:" + strings.Repeat("0", 64)}}}) {
+		t.Error("another image is the same input")
+	}
+}
+
+// TestUnpinnedImages: with a lock or with --locked nobody is asked what a tag
+// means.
+func TestUnpinnedImages(t *testing.T) {
+	zeros := "sha256:" + strings.Repeat("0", 64)
+	for _, c := range []struct {
+		ref    string
+		lock   *lock.Lock
+		locked bool
+		want   string
+	}{
+		{"127.0.0.1:1/app:v1", nil, true, "image 127.0.0.1:1/app:v1 is named by its tag alone, which --locked forbids"},
+		{"127.0.0.1:1/app:v1", &lock.Lock{}, false, "the lock has no image 127.0.0.1:1/app:v1"},
+		{"127.0.0.1:1/app:v1@" + zeros, &lock.Lock{Images: []lock.Image{{Name: "127.0.0.1:1/app:v1", Digest: strings.Replace(zeros, "0", "1", 1)}}}, false, "wants as " + zeros},
+	} {
+		p := carrying(t, c.ref)
+		p.opt.Lock, p.opt.Locked = c.lock, c.locked
+		if _, err := p.findImages(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
+		}
+	}
+}
+
+// TestImagesInARoot: twice the same bytes; what is built is whole; a flipped byte
+// in the cache is the cache's fault, one in the root is named by inspect.
+func TestImagesInARoot(t *testing.T) {
+	g := registrytest.Start(t, true)
+	app, _ := g.Push(t, "team/app:v1", registrytest.Index(t, 1, 200_000, 3))
+	other, _ := g.Push(t, "other:2", registrytest.Index(t, 2, 200_000, 2))
+	p := carrying(t, app, other)
+	first := rootWith(t, p)
+	if again := rootWith(t, carrying(t, other, app)); !bytes.Equal(first, again) {
+		t.Error("another build has other bytes")
+	}
+	list := inspected(t, first)
+	if len(list) != 1 || len(list[0].Problems) > 0 || len(list[0].Images) != 2 || list[0].File != "/"+contract.ImagesDir+"/images-"+list[0].SHA256[:12]+".tar" {
+		t.Fatalf("%+v", list)
+	}
+	for at := 4096; at < len(first)-4096; at += len(first) / 12 {
+		first[at] ^= 8
+		if list := inspected(t, first); len(list[0].Problems) == 0 {
+			t.Errorf("byte %d of %d is not missed", at, len(first))
+		}
+		first[at] ^= 8
+	}
+	damageTheLargest(t, p.opt.Cache.Dir())
+	_, err := writtenRoot(t, p)
+	var damaged *fetch.DamagedError
+	if !errors.As(err, &damaged) {
+		t.Errorf("a flipped byte in the cache: %v", err)
+	}
+}
+
+func writtenRoot(t *testing.T, p *plan) ([]byte, error) {
+	t.Helper()
+	images, err := p.findImages(t.Context())
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := p.archive(t.Context(), images)
+	if err != nil {
+		return nil, err
+	}
+	root := tree.New()
+	if err := root.MkdirAll(contract.ImagesDir, time.Unix(0, 0), ""); err != nil {
+		return nil, err
+	}
+	for _, n := range nodes {
+		if err := root.Add(n); err != nil {
+			return nil, err
+		}
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "root"))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if _, err := squashfs.Write(t.Context(), file, root, squashfs.Options{}); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(file.Name())
+}
+
+func rootWith(t *testing.T, p *plan) []byte {
+	t.Helper()
+	data, err := writtenRoot(t, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func inspected(t *testing.T, data []byte) []inspect.Archive {
+	t.Helper()
+	fsys, err := squashfs.Open(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := fsys.Tree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := inspect.Archives(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// damageTheLargest flips a bit of a layer.
+func damageTheLargest(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "sha256/*/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var largest string
+	var data []byte
+	for _, f := range files {
+		if d, err := os.ReadFile(f); err == nil && len(d) > len(data) {
+			largest, data = f, d
+		}
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(largest, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestARootThatDoesNotFit says by how much, and what to leave out.
+func TestARootThatDoesNotFit(t *testing.T) {
+	g := registrytest.Start(t, true)
+	ref, _ := g.Push(t, "team/app:v1", registrytest.Image(t, 1, 3000, 1, "amd64"))
+	p := carrying(t, ref)
+	images, err := p.findImages(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.fits(256<<20, images); err != nil {
+		t.Error(err)
+	}
+	err = p.fits(256<<20+1_500_000, images)
+	if err == nil || !strings.Contains(err.Error(), "1.5 MB more than a slot of 268.4 MB") || !strings.Contains(err.Error(), ref) {
+		t.Error(err)
+	}
+}
