@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -488,44 +487,6 @@ func TestABitInTheCache(t *testing.T) {
 	if checked != 5 {
 		t.Errorf("%d blobs", checked)
 	}
-}
-
-// TestWithoutTLS: a registry on the LAN that speaks no TLS is refused, before
-// anything is asked of it; package transport would have gone on in clear text.
-func TestWithoutTLS(t *testing.T) {
-	address := ownAddress(t)
-	g := registrytest.Start(t, false)
-	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	var asked atomic.Int32
-	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked.Add(1)
-		http.Redirect(w, r, g.URL()+r.URL.Path, http.StatusTemporaryRedirect)
-	}))
-	g.Push(t, "app:v1", registrytest.Index(t, 1, 2000, 2))
-	_, _, err = build(t, cache(t), oci.Options{Arch: "amd64"}, l.Addr().String()+"/app:v1")
-	if err == nil || !strings.Contains(err.Error(), "offers no TLS") || asked.Load() > 0 {
-		t.Errorf("asked %d times: %v", asked.Load(), err)
-	}
-}
-
-// ownAddress is one of this machine's that package name takes for the LAN's.
-func ownAddress(t *testing.T) string {
-	t.Helper()
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range all {
-		if ip, _, err := net.ParseCIDR(a.String()); err == nil && ip.To4() != nil && ip.IsPrivate() {
-			return ip.String()
-		}
-	}
-	t.Skip("this machine has no private IPv4 address")
-	return ""
 }
 
 // TestNoPasswordInTheClear: a mirror without TLS gets none, even where docker's
