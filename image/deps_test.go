@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/overlays"
 )
@@ -221,8 +223,9 @@ func TestContractIsSpelledOnce(t *testing.T) {
 // TestScriptsFollowTheContract looks at what cannot import it.
 func TestScriptsFollowTheContract(t *testing.T) {
 	for name, words := range map[string][]string{
-		"image/boot/boot.cmd":             {" " + contract.ArgBootDevice + "=", " " + contract.ArgTrial + "="},
-		"image/boot/grub.cfg":             {" " + contract.ArgTrial + "="},
+		"image/boot/boot.cmd": {" " + contract.ArgBootDevice + "=", " " + contract.ArgTrial + "="},
+		"image/boot/grub.cfg": {" " + contract.ArgTrial + "=", "load_env --file ${prefix}/" + path.Base(slot.CountFile) + " ", "save_env --file ${prefix}/" + path.Base(slot.CountFile) + " ",
+			"in (${root})/" + slot.EntryDir + "/*.conf;", "source (${root})/${1}/" + slot.OptionsFile + "\n"},
 		"image/component/components.yaml": {"path: " + contract.ImagesDir + "/"},
 		"overlays/base/files/usr/lib/systemd/system-generators/imagebuilder-boot-generator": {"=/" + contract.StateFile, "=/" + contract.BootDir},
 		"overlays/firstboot/files/usr/lib/systemd/system/firstboot-fallback.service":        {"=|" + contract.ArgTrial + "=1"},
@@ -236,6 +239,9 @@ func TestScriptsFollowTheContract(t *testing.T) {
 				t.Errorf("%s does not have %q of package contract", name, word)
 			}
 		}
+	}
+	if path.Dir(slot.CountFile) != path.Dir(slot.GRUBScript) { // the script's ${prefix}
+		t.Errorf("GRUB counts in %s, but its script is %s", slot.CountFile, slot.GRUBScript)
 	}
 }
 

@@ -140,7 +140,7 @@ func (e efi) markGood(name string) error {
 		return fmt.Errorf("%s has no kernel of the running slot %s", e.dir, name)
 	}
 	if !n.Counted {
-		return nil
+		return e.settle(found[Other(name)])
 	}
 	n.Counted = false
 	return e.rename(n)

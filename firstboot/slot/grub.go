@@ -12,6 +12,8 @@ import (
 // GRUB, where a PC's BIOS starts it, goes by the names of entries as systemd-boot
 // does, but cannot change them. It counts tries in a file.
 const (
+	// GRUBScript chooses the slot. Where it is, GRUB may start this disk.
+	GRUBScript = "grub/grub.cfg"
 	// CountFile is overwritten in place, by GRUB at a try and by the node before a
 	// trial: whoever removed what failed may give its generation again.
 	CountFile = "grub/grubenv"
@@ -52,14 +54,25 @@ func (e efi) counted(n EFIName) int {
 	if err != nil || vars["tried"] != fmt.Sprintf("%d-%s", n.Generation, n.Slot) {
 		return 0
 	}
-	return tries
+	return max(0, tries)
 }
 
-// forgetCount makes an earlier count that of no entry.
+// forgetCount makes an earlier count that of no entry. GRUB overwrites the file,
+// but cannot make one: a trial that it cannot count is never taken.
 func (e efi) forgetCount() error {
-	name := filepath.Join(e.dir, filepath.FromSlash(CountFile))
-	if !exists(name) {
+	if !exists(filepath.Join(e.dir, filepath.FromSlash(GRUBScript))) {
 		return nil
 	}
-	return overwrite(name, CountEnv("", 0))
+	return overwrite(filepath.Join(e.dir, filepath.FromSlash(CountFile)), CountEnv("", 0))
+}
+
+// settle writes into the name of an entry that GRUB has counted all its tries:
+// systemd-boot, which may start this disk too, knows the name only.
+func (e efi) settle(n entry) error {
+	used := e.counted(n.EFIName)
+	if !n.Counted || n.Left == 0 || used < n.Left {
+		return nil
+	}
+	n.Left, n.Done = 0, n.Done+n.Left
+	return e.rename(n)
 }

@@ -83,8 +83,8 @@ func (s *Store) Current() (State, error) {
 }
 
 // MarkGood ends the trial of the running slot successfully. For a slot that
-// is good already it changes nothing, and a trial of the other slot that is
-// about to start stays.
+// is good already a trial of the other slot that is about to start stays; one
+// that is spent is so for every boot loader then.
 func (s *Store) MarkGood() error { return s.loader.markGood(s.current) }
 
 // StartTrial makes the next boots start name, at most tries times, unless it

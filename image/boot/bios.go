@@ -3,6 +3,7 @@ package boot
 import (
 	_ "embed"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
@@ -17,9 +18,6 @@ import (
 //go:embed grub.cfg
 var grubCfg []byte
 
-// grubDir is where GRUB looks for its script, on the boot partition.
-const grubDir = "grub"
-
 // grubModules are what the script needs. Serial is for whoever has no screen.
 var grubModules = []string{"biosdisk", "part_gpt", "fat", "normal", "configfile", "linux", "boot", "test", "regexp", "loadenv", "echo", "sleep", "reboot", "serial"}
 
@@ -28,18 +26,19 @@ var grubModules = []string{"biosdisk", "part_gpt", "fat", "normal", "configfile"
 func BIOSLoader(in Input) (*grub.Loader, error) {
 	return grub.New(func(name string) ([]byte, error) {
 		return in.read(grub.Dir+name, "add the package "+grub.Package)
-	}, grubModules, contract.PartBoot, "/"+grubDir)
+	}, grubModules, contract.PartBoot, "/"+path.Dir(slot.GRUBScript))
 }
 
 // addGRUB adds GRUB's script, the file in which it counts, and the arguments of a
 // slot's kernel. It finds the slots by the entries that systemd-boot goes by, but
-// cannot read a text like theirs.
+// cannot read a text like theirs. It puts a \ before each quote and \ of arguments
+// (GRUB's lib/cmdline.c), and the kernel would not take that away again.
 func (in Input) addGRUB(f *files, name string) error {
 	line := in.cmdline(name)
-	if strings.ContainsAny(line, "'\n") {
-		return fmt.Errorf("the kernel arguments %q cannot be told to GRUB, which a BIOS needs: leave the ' away", line)
+	if strings.ContainsAny(line, "'\"\\\n") {
+		return fmt.Errorf("the kernel arguments <%s> cannot be told to GRUB, which a BIOS needs: it changes every \", ' and \\; leave those and ends of lines away", line)
 	}
-	f.add(grubDir+"/grub.cfg", tree.Bytes(grubCfg))
+	f.add(slot.GRUBScript, tree.Bytes(grubCfg))
 	f.add(slot.CountFile, tree.Bytes(slot.CountEnv("", 0)))
 	f.add(name+"/"+slot.OptionsFile, tree.String(fmt.Sprintf("set options='%s'\n", line)))
 	return f.err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,11 +119,18 @@ func TestBIOSFiles(t *testing.T) {
 	if _, err := BIOSLoader(in); err == nil || !strings.Contains(err.Error(), "add the package grub-pc-bin") {
 		t.Errorf("without GRUB's files: %v", err)
 	}
-	in.Cmdline = append(in.Cmdline, "say='hello'")
-	if _, err := ESP(in); err == nil || !strings.Contains(err.Error(), "leave the ' away") {
-		t.Errorf("arguments that end GRUB's quotes: %v", err)
+	plain := in.Cmdline
+	for _, arg := range []string{"say='hello'", `dyndbg="file a +p"`, `a\b`, "a\nb"} {
+		in.Cmdline = append(slices.Clone(plain), arg)
+		if _, err := ESP(in); err == nil || !strings.Contains(err.Error(), "leave those and ends of lines away") {
+			t.Errorf("%q, which GRUB would change: %v", arg, err)
+		}
 	}
 }
+
+// TestGRUBCanReadItsScript: as far as its own parser says; who starts whom by it
+// was seen under SeaBIOS, see image/e2e.
+func TestGRUBCanReadItsScript(t *testing.T) { run(t, grubCfg, "grub-script-check") }
 
 // TestMicrocodeComesBeforeTheInitramfs: behind it the kernel does not look.
 func TestMicrocodeComesBeforeTheInitramfs(t *testing.T) {

@@ -21,8 +21,9 @@ const (
 // sector, 16 for their number, 16 for the segment that they are loaded to.
 const blockSize = 12
 
-// Below 0x78000 the BIOS leaves room; the core is loaded to 0x8200
-// (GRUB_MEMORY_MACHINE_UPPER and GRUB_KERNEL_I386_PC_LINK_ADDR).
+// maxCore is grub-mkimage's limit, in bytes: what begins at 0x9000, where the
+// kernel is linked, must end below 0x78000 (GRUB_KERNEL_I386_PC_LINK_ADDR and
+// GRUB_MEMORY_MACHINE_UPPER). Packed, the core is loaded to 0x8200: room is left.
 const maxCore = 0x78000 - 0x9000
 
 // firstSegment is where diskboot.img loads what follows it.

@@ -7,13 +7,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ulikunitz/xz/lzma"
 )
 
-var modules = strings.Fields("biosdisk part_gpt fat normal linux regexp")
+// modules are those of package boot, which imports this one: they are read from
+// its source.
+var modules = func() []string {
+	text, _ := os.ReadFile("../boot/bios.go")
+	_, list, _ := strings.Cut(string(text), "grubModules = []string{")
+	list, _, _ = strings.Cut(list, "}")
+	return strings.Fields(strings.NewReplacer(`"`, "", ",", "").Replace(list))
+}()
 
 // debian reads the files of the host's own grub-pc-bin.
 func debian(name string) ([]byte, error) { return os.ReadFile("/" + Dir + name) }
@@ -66,6 +74,9 @@ func parse(t *testing.T, b []byte) core {
 
 // TestCoreIsWhatGrubMkimageMakes: the same, but for how well it is compressed.
 func TestCoreIsWhatGrubMkimageMakes(t *testing.T) {
+	if len(modules) < 10 || !slices.Contains(modules, "biosdisk") {
+		t.Fatalf("the modules that are shipped are %q", modules)
+	}
 	name := filepath.Join(t.TempDir(), "core.img")
 	args := append([]string{"-d", "/" + Dir, "-O", "i386-pc", "-p", "(,gpt1)/grub", "-o", name}, modules...)
 	if out, err := exec.Command("grub-mkimage", args...).CombinedOutput(); err != nil {
