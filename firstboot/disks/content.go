@@ -39,22 +39,32 @@ type mark struct {
 
 const bootCode = 440
 
-func (m mark) encode() []byte {
+// notThisDisk is what of a mark a BIOS executes, which cannot tell that nobody
+// starts from this disk: it asks for the next one (int 18h), or waits. Marks of
+// disks that were made before this was known begin with their text.
+var notThisDisk = []byte{0xcd, 0x18, 0xeb, 0xfe}
+
+func (m mark) text() string {
 	state := "making"
 	if m.done {
 		state = "made"
 	}
+	return fmt.Sprintf("imagebuilder: %s %s disk of %s\n", state, m.purpose, m.node)
+}
+
+func (m mark) encode() []byte {
 	b := make([]byte, bootCode)
-	copy(b, fmt.Sprintf("imagebuilder: %s %s disk of %s\n", state, m.purpose, m.node))
+	copy(b[copy(b, notThisDisk):], m.text())
 	return b
 }
 
 func parseMark(sector0 []byte) (m mark, ok bool) {
 	var state string
-	text, _, _ := bytes.Cut(sector0[:bootCode], []byte("\n"))
+	all := bytes.TrimRight(bytes.TrimPrefix(sector0[:bootCode], notThisDisk), "\x00")
+	text, _, _ := bytes.Cut(all, []byte("\n"))
 	n, _ := fmt.Sscanf(string(text), "imagebuilder: %s %s disk of %s", &state, &m.purpose, &m.node)
 	m.done = state == "made"
-	return m, n == 3 && bytes.Equal(m.encode(), sector0[:bootCode])
+	return m, n == 3 && m.text() == string(all)
 }
 
 // edge is how much at each end of a disk must be empty for it to be blank, in
