@@ -99,7 +99,7 @@ func (c *Cache) transfer(ctx context.Context, u, tmp string, r Request, m *meter
 	req.Size = max(r.Size, 0)
 	req.IgnoreRemoteTime = true
 	req.NoCreateDirectories = true
-	d := c.doer(u, cmp.Or(max(r.Size, 0), r.Limit), m).via(r.Via)
+	d := c.doer(u, cmp.Or(max(r.Size, 0), r.Limit), m).via(r.Via[u])
 	client := &grab.Client{HTTPClient: d, UserAgent: userAgent, BufferSize: 256 << 10}
 	if err := client.Do(req).Err(); err != nil {
 		if errors.Is(err, transfer.ErrTooLong) {

@@ -22,9 +22,10 @@ type Request struct {
 	Size   int64    // bytes; ≤ 0 where unknown
 	Once   bool     // one attempt per source: the caller can do without
 	Limit  int64    // bytes that a file of unknown size may have; 0 for the usual
-	// Via does what a source wants besides HTTP, such as a login; nil for the
-	// cache's own Transport.
-	Via http.RoundTripper
+	// Via does what a source wants besides HTTP, such as a login, by URL. Those of
+	// no entry are asked by the cache's own Transport. A redirect stays with the
+	// source that it came from.
+	Via map[string]http.RoundTripper
 }
 
 // Get returns the file from the cache, downloading it if it is absent or has

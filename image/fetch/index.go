@@ -24,7 +24,7 @@ type IndexRequest struct {
 	Name  string // what people call it
 	URL   string
 	Limit int64             // bytes; a longer file is refused
-	Via   http.RoundTripper // as of Request
+	Via   http.RoundTripper // what the source wants besides HTTP; nil for nothing
 }
 
 // indexMeta is stored per URL.

@@ -24,30 +24,11 @@ func containerd(t *testing.T) (ctr func(args ...string) string) {
 		t.Fatal("containerd wants root")
 	}
 	dir := t.TempDir()
-	socket := filepath.Join(dir, "s")
-	config := filepath.Join(dir, "config.toml")
-	text := "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("containerd", "--config", config, "--address", socket, "--root", filepath.Join(dir, "root"), "--state", filepath.Join(dir, "state"))
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v (is it installed? run `make deps`)", err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
-		cmd.Wait()
-		log.Close()
-	})
+	log := daemon(t, dir)
 	run := func(args ...string) ([]byte, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		return exec.CommandContext(ctx, "ctr", append([]string{"--address", socket, "-n", "k8s.io"}, args...)...).Output()
+		return exec.CommandContext(ctx, "ctr", append([]string{"--address", filepath.Join(dir, "s"), "-n", "k8s.io"}, args...)...).Output()
 	}
 	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		out, err := run("images", "ls")
@@ -55,7 +36,7 @@ func containerd(t *testing.T) (ctr func(args ...string) string) {
 			break
 		}
 		if time.Since(began) > time.Minute {
-			text, _ := os.ReadFile(log.Name())
+			text, _ := os.ReadFile(log)
 			t.Fatalf("containerd does not answer: %s\n%s", out, text)
 		}
 	}
@@ -69,6 +50,31 @@ func containerd(t *testing.T) (ctr func(args ...string) string) {
 		}
 		return string(out)
 	}
+}
+
+// daemon runs it until the test ends, its socket at s. It returns the log's name.
+func daemon(t *testing.T, dir string) string {
+	t.Helper()
+	config := filepath.Join(dir, "config.toml")
+	text := "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("containerd", "--config", config, "--address", filepath.Join(dir, "s"), "--root", filepath.Join(dir, "root"), "--state", filepath.Join(dir, "state"))
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v (is it installed? run `make deps`)", err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt)
+		cmd.Wait()
+		log.Close()
+	})
+	return log.Name()
 }
 
 // TestContainerdTakesTheArchive: Debian's containerd imports what both

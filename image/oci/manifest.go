@@ -64,9 +64,13 @@ func parse(data []byte) (*document, error) {
 	return &d, nil
 }
 
+// maxBlob bounds, in bytes, what a descriptor may say: more than any registry
+// takes, and little enough that sums of sizes stay what they are.
+const maxBlob = 1 << 40
+
 func checkDescriptor(d v1.Descriptor) error {
-	if d.Digest.Algorithm != "sha256" || len(d.Digest.Hex) != 64 || d.Size <= 0 {
-		return fmt.Errorf("its manifest names %s with %d bytes; only sha256 and sizes above 0 are understood", d.Digest, d.Size)
+	if d.Digest.Algorithm != "sha256" || len(d.Digest.Hex) != 64 || d.Size <= 0 || d.Size > maxBlob {
+		return fmt.Errorf("its manifest names %s with %d bytes; only sha256 and sizes above 0, up to a terabyte, are understood", d.Digest, d.Size)
 	}
 	return nil
 }
@@ -99,7 +103,10 @@ func suits(os, architecture, variant, arch string) bool {
 func (d *document) platforms() string {
 	var list []string
 	for _, m := range d.Manifests {
-		if p := m.Platform; p != nil && p.OS != "unknown" { // attestations
+		switch p := m.Platform; {
+		case m.MediaType.IsIndex():
+			list = append(list, "an index inside the index, which is not looked into")
+		case p != nil && p.OS != "unknown" && m.MediaType.IsImage(): // no attestations
 			list = append(list, p.String())
 		}
 	}
@@ -130,5 +137,5 @@ func checkConfig(data []byte, arch string) error {
 type ArchError struct{ Want, Have string }
 
 func (e *ArchError) Error() string {
-	return fmt.Sprintf("is not for linux/%s; there is %s", e.Want, e.Have)
+	return fmt.Sprintf("is not for linux/%s; there is %s (take a tag that has linux/%s, or leave it out for this board)", e.Want, e.Have, e.Want)
 }

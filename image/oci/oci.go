@@ -7,7 +7,7 @@
 //
 // The bytes that a registry signs for stay as they are, so a pod finds an image
 // by the digest that the registry gives it. The package refuses tags from a
-// mirror, registries without TLS, images of another architecture, and what does
+// mirror, registries without TLS (but on this computer), images of another architecture, and what does
 // not have its digest. It unpacks nothing and runs nothing.
 package oci
 
@@ -141,7 +141,7 @@ func (p *puller) lookUp(ctx context.Context, r reference.Reference) (string, err
 		return "", err
 	}
 	s := list[len(list)-1]
-	file, err := p.cache.GetIndex(ctx, fetch.IndexRequest{Name: r.Name, URL: s.manifest(r.Tag()), Limit: maxDocument, Via: s.login}, p.opt.Progress)
+	file, err := p.cache.GetIndex(ctx, fetch.IndexRequest{Name: r.Name, URL: s.manifest(r.Tag()), Limit: maxDocument, Via: s}, p.opt.Progress)
 	if err != nil {
 		return "", err
 	}
@@ -284,27 +284,12 @@ func (p *puller) get(ctx context.Context, r reference.Reference, q fetch.Request
 	if err != nil {
 		return nil, err
 	}
-	by := route{}
+	q.Via = map[string]http.RoundTripper{}
 	for _, s := range list {
 		q.URLs = append(q.URLs, at(s))
-		by[s.repo.RegistryStr()] = s.login
+		q.Via[at(s)] = s
 	}
-	q.Via = by
 	return p.cache.Get(ctx, q, p.opt.Progress)
-}
-
-// route sends each request to the login of its host. Where a redirect leads
-// needs none of ours, but the same rules.
-type route map[string]*login
-
-func (by route) RoundTrip(req *http.Request) (*http.Response, error) {
-	if l, ok := by[req.URL.Host]; ok {
-		return l.RoundTrip(req)
-	}
-	for _, l := range by {
-		return l.base.RoundTrip(req)
-	}
-	return nil, fmt.Errorf("no way to %s", req.URL.Host)
 }
 
 // layers fetches what is not there yet, several at a time, the largest first.

@@ -2,10 +2,13 @@ package oci
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/oci/reference"
@@ -18,7 +21,7 @@ func (p *puller) advice(r reference.Reference, err error) error {
 		return err
 	}
 	at := host(repo)
-	switch fetch.Status(err) {
+	switch told(err, repo) {
 	case http.StatusUnauthorized:
 		return fmt.Errorf("%w\n%s wants to know who asks, or the image does not exist there: 'docker login %s' (or podman, crane) puts the answer into docker's config.json", err, at, at)
 	case http.StatusForbidden:
@@ -29,6 +32,22 @@ func (p *puller) advice(r reference.Reference, err error) error {
 		return fmt.Errorf("%w\n%s has had enough for now: wait, log in ('docker login %s') or use a --registry-mirror; what has arrived is kept", err, at, at)
 	}
 	return err
+}
+
+// told is the status by which the registry itself refused. What a mirror says,
+// which may lack the image, is no answer of it.
+func told(err error, repo name.Repository) int {
+	var all *fetch.Error
+	if !errors.As(err, &all) { // a tag, which only the registry is asked for
+		return fetch.Status(err)
+	}
+	status := 0
+	for _, a := range all.Attempts {
+		if strings.HasPrefix(a.URL, base(repo)+"/") {
+			status = fetch.Status(a.Err)
+		}
+	}
+	return status
 }
 
 // RoomError says that images do not fit.

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -33,6 +34,16 @@ func (s *source) manifest(tagOrDigest string) string {
 
 func (s *source) blob(digest string) string { return s.base + "/blobs/" + digest + s.query }
 
+// RoundTrip asks by the source's own login. Where a redirect leads to another
+// host needs none, but the same rules: a mirror may stand at the registry's own
+// host, without TLS.
+func (s *source) RoundTrip(req *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(s.base, req.URL.Scheme+"://"+req.URL.Host+"/") {
+		return s.login.RoundTrip(req)
+	}
+	return s.login.base.RoundTrip(req)
+}
+
 // upstream is the registry that the reference itself names.
 func (p *puller) upstream(repo name.Repository) (*source, error) {
 	auth, err := authn.DefaultKeychain.ResolveContext(context.Background(), repo)
@@ -40,9 +51,13 @@ func (p *puller) upstream(repo name.Repository) (*source, error) {
 		return nil, fmt.Errorf("credentials for %s in docker's config: %w", repo.RegistryStr(), err)
 	}
 	return &source{
-		repo: repo, base: "https://" + repo.RegistryStr() + "/v2/" + repo.RepositoryStr(),
+		repo: repo, base: base(repo),
 		login: &login{repo: repo, auth: auth, base: &guard{inner: p.cache.Transport()}},
 	}, nil
+}
+
+func base(repo name.Repository) string {
+	return "https://" + repo.RegistryStr() + "/v2/" + repo.RepositoryStr()
 }
 
 // mirror is the same repository at the mirror, which learns by ns what registry
@@ -139,8 +154,9 @@ func (l *login) open(ctx context.Context) (http.RoundTripper, error) {
 }
 
 // guard keeps what package transport would send in clear text from the network:
-// it tries plain HTTP with every registry on a private address. Only a mirror
-// that was given as http:// may be one, as nothing that it says is believed.
+// it tries plain HTTP with every registry on a private address, whatever HTTPS
+// met. Only a mirror that was given as http:// may be one, as nothing that it
+// says is believed; and a registry on this computer, which nobody is between.
 type guard struct {
 	inner http.RoundTripper
 	plain bool
@@ -151,15 +167,28 @@ type guard struct {
 
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme == "http" && !g.plain && !loopback(req.URL.Hostname()) {
-		return nil, fetch.Permanent(fmt.Errorf("%s offers no TLS: give it some, or name it as --registry-mirror http://%s", req.URL.Host, req.URL.Host))
+		err := fmt.Errorf("%s is not asked without TLS", req.URL.Host)
+		if req.URL.Path == "/v2/" { // the second try of a ping: the first one's error decides
+			return nil, err
+		}
+		return nil, fetch.Permanent(err)
 	}
 	resp, err := g.inner.RoundTrip(req)
+	if withoutTLS(err) && !g.plain && !loopback(req.URL.Hostname()) {
+		return nil, fetch.Permanent(fmt.Errorf("%s offers no TLS: give it some; or name it as --registry-mirror http://%s, and write the image's digest", req.URL.Host, req.URL.Host))
+	}
 	if err == nil && resp.Header.Get("Retry-After") != "" {
 		g.mu.Lock()
 		g.after = resp.Header.Get("Retry-After")
 		g.mu.Unlock()
 	}
 	return resp, err
+}
+
+// withoutTLS says whether HTTPS was answered by HTTP.
+func withoutTLS(err error) bool {
+	var header tls.RecordHeaderError
+	return errors.As(err, &header) && string(header.RecordHeader[:]) == "HTTP/"
 }
 
 func (g *guard) answer(req *http.Request, status int) *http.Response {
