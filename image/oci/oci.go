@@ -68,10 +68,8 @@ type puller struct {
 }
 
 func newPuller(cache *fetch.Cache, opt Options) (*puller, error) {
-	if opt.Mirror != "" {
-		if _, err := parseMirror(opt.Mirror); err != nil {
-			return nil, err
-		}
+	if err := CheckMirror(opt.Mirror); err != nil {
+		return nil, err
 	}
 	if opt.Progress == nil {
 		opt.Progress = progress.Discard
@@ -92,7 +90,7 @@ func (p *puller) of(r reference.Reference) ([]*source, error) {
 	}
 	var list []*source
 	if p.opt.Mirror != "" {
-		m, err := p.mirror(repo)
+		m, err := p.mirror(repo, r.Registry())
 		if err != nil {
 			return nil, err
 		}

@@ -20,7 +20,7 @@ func (p *puller) advice(r reference.Reference, err error) error {
 	if bad != nil {
 		return err
 	}
-	at := host(repo)
+	at := r.Registry()
 	switch told(err, repo) {
 	case http.StatusUnauthorized:
 		return fmt.Errorf("%w\n%s wants to know who asks, or the image does not exist there: 'docker login %s' (or podman, crane) puts the answer into docker's config.json", err, at, at)

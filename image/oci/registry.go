@@ -60,9 +60,9 @@ func base(repo name.Repository) string {
 	return "https://" + repo.RegistryStr() + "/v2/" + repo.RepositoryStr()
 }
 
-// mirror is the same repository at the mirror, which learns by ns what registry
+// mirror is the same repository at the mirror, which learns by ns which registry
 // is meant, as containerd tells it. Its own credentials are sent over TLS only.
-func (p *puller) mirror(repo name.Repository) (*source, error) {
+func (p *puller) mirror(repo name.Repository, registry string) (*source, error) {
 	u, err := parseMirror(p.opt.Mirror)
 	if err != nil {
 		return nil, err
@@ -83,16 +83,18 @@ func (p *puller) mirror(repo name.Repository) (*source, error) {
 		}
 	}
 	return &source{
-		repo: at, base: u.Scheme + "://" + u.Host + "/v2/" + at.RepositoryStr(), query: "?ns=" + url.QueryEscape(host(repo)),
+		repo: at, base: u.Scheme + "://" + u.Host + "/v2/" + at.RepositoryStr(), query: "?ns=" + url.QueryEscape(registry),
 		login: &login{repo: at, auth: auth, base: &guard{inner: p.cache.Transport(), plain: plain}},
 	}, nil
 }
 
-func host(repo name.Repository) string {
-	if repo.RegistryStr() == name.DefaultRegistry {
-		return "docker.io"
+// CheckMirror says what is wrong with the address of a mirror; with none, nothing.
+func CheckMirror(base string) error {
+	if base == "" {
+		return nil
 	}
-	return repo.RegistryStr()
+	_, err := parseMirror(base)
+	return err
 }
 
 func parseMirror(base string) (*url.URL, error) {

@@ -115,7 +115,7 @@ func TestAMirrorAtTheRegistrysHost(t *testing.T) {
 // TestARedirectStaysWithItsSource: where it leads, the rules are those of who
 // sent us there.
 func TestARedirectStaysWithItsSource(t *testing.T) {
-	for range 10 { // of two sources, none is there by chance
+	for range 50 { // of two sources, none is there by chance
 		net := &lan{secure: []error{none}, moved: "http://192.168.7.8/cdn"}
 		if err := net.ask(t, "http://192.168.7.9:5000"); err != nil {
 			t.Fatal(err)

@@ -79,6 +79,9 @@ func (r Reference) String() string {
 // Tag is what stands behind the name's last colon.
 func (r Reference) Tag() string { return r.Name[strings.LastIndex(r.Name, ":")+1:] }
 
+// Registry is what containerd calls the registry.
+func (r Reference) Registry() string { return r.Name[:strings.Index(r.Name, "/")] }
+
 // Repository is where the image is.
 func (r Reference) Repository() (name.Repository, error) {
 	return name.NewRepository(strings.TrimSuffix(r.Name, ":"+r.Tag()))

@@ -30,8 +30,8 @@ func TestParse(t *testing.T) {
 		if again, err := reference.Parse(r.String()); err != nil || again != r {
 			t.Errorf("%s: read again %s, %v", r, again, err)
 		}
-		if _, err := r.Repository(); err != nil {
-			t.Error(err)
+		if _, err := r.Repository(); err != nil || !strings.HasPrefix(want, r.Registry()+"/") || r.Registry() == "" {
+			t.Errorf("%s: of %q, %v", r, r.Registry(), err)
 		}
 	}
 	for in, want := range map[string]string{
