@@ -15,8 +15,10 @@ import (
 	"errors"
 
 	"github.com/going-mobile/imagebuilder/image/compress"
+	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/lock"
+	"github.com/going-mobile/imagebuilder/image/oci"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
@@ -62,11 +64,10 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	if m := p.upToDate(id); m != nil {
 		return &Result{Image: opt.Out, Manifest: m, Files: p.files(), Unchanged: true, Stages: watch.stages}, nil
 	}
-	pkgs, err := p.decode(ctx, in)
+	pkgs, err := p.fetch(ctx, in, watch)
 	if err != nil {
 		return nil, err
 	}
-	watch.lap("packages")
 	version := p.imageVersion(in.lock, id)
 	root, err := p.assembleRoot(ctx, in, pkgs, version)
 	if err != nil {
@@ -99,23 +100,23 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	return &Result{Image: opt.Out, Manifest: m, Files: p.files(), Stale: p.stale(), Stages: watch.stages}, nil
 }
 
-// gather finds packages, components and container images. While a component is
-// being fetched or compiled, or an image fetched, packages are decoded: there
-// will be something to build, whatever it turns out to be.
+// gather finds packages, components and the digests of container images. While a
+// component is being fetched or compiled, packages are decoded: mostly it is
+// another one than last time, so there is something to build.
 func (p *plan) gather(ctx context.Context, watch *stopwatch) (*inputs, error) {
 	if err := prepareOut(p.opt.Out); err != nil { // before minutes of downloads
 		return nil, err
 	}
 	components := begin(ctx, p.findComponents)
 	defer components.close()
-	images := begin(ctx, p.findImages)
+	images := begin(ctx, p.pinImages)
 	defer images.close()
 	in, err := p.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
 	watch.lap("resolve")
-	if !components.over() || !images.over() {
+	if !components.over() {
 		if in.decoded, err = p.decode(ctx, in); err != nil {
 			return nil, err
 		}
@@ -127,12 +128,29 @@ func (p *plan) gather(ctx context.Context, watch *stopwatch) (*inputs, error) {
 	}
 	in.addComponents(found)
 	watch.lap("components")
+	if in.refs, err = images.wait(); err != nil {
+		return nil, err
+	}
+	in.lock.Images = lockImages(in.refs)
+	watch.lap("digests")
+	return in, nil
+}
+
+// fetch decodes packages while container images arrive, of which a build that
+// finds nothing changed needs none.
+func (p *plan) fetch(ctx context.Context, in *inputs, watch *stopwatch) ([]*deb.Package, error) {
+	images := begin(ctx, func(ctx context.Context) ([]*oci.Image, error) { return p.pullImages(ctx, in.refs) })
+	defer images.close()
+	pkgs, err := p.decode(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	watch.lap("packages")
 	if in.images, err = images.wait(); err != nil {
 		return nil, err
 	}
-	in.lock.Images = lockImages(in.images)
 	watch.lap("images")
-	return in, nil
+	return pkgs, nil
 }
 
 // imageVersion is the date of the newest index and the beginning of the

@@ -14,22 +14,26 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// findImages pins the container images and brings them into the cache. Those of
-// a lock are what the lock says, all of them.
-func (p *plan) findImages(ctx context.Context) ([]*oci.Image, error) {
-	opt := oci.Options{Arch: p.opt.Board.Arch, Mirror: p.opt.RegistryMirror, Room: int64(p.opt.Board.Disk.Slot), Progress: p.opt.Progress}
-	refs := p.images
+// pinImages finds the digests of the container images. Those of a lock are what
+// the lock says, all of them.
+func (p *plan) pinImages(ctx context.Context) ([]reference.Reference, error) {
+	return oci.Resolve(ctx, p.opt.Cache, p.wanted(), p.registries())
+}
+
+// pullImages brings pinned images into the cache.
+func (p *plan) pullImages(ctx context.Context, refs []reference.Reference) ([]*oci.Image, error) {
+	return oci.Pull(ctx, p.opt.Cache, refs, p.registries())
+}
+
+func (p *plan) registries() oci.Options {
+	return oci.Options{Arch: p.opt.Board.Arch, Mirror: p.opt.RegistryMirror, Room: int64(p.opt.Board.Disk.Slot), Progress: p.opt.Progress}
+}
+
+func (p *plan) wanted() []reference.Reference {
 	if p.opt.Lock != nil {
-		refs = lockedImages(p.opt.Lock)
+		return lockedImages(p.opt.Lock)
 	}
-	if err := p.pinned(refs); err != nil {
-		return nil, err
-	}
-	refs, err := oci.Resolve(ctx, p.opt.Cache, refs, opt)
-	if err != nil {
-		return nil, err
-	}
-	return oci.Pull(ctx, p.opt.Cache, refs, opt)
+	return p.images
 }
 
 func lockedImages(l *lock.Lock) (refs []reference.Reference) {
@@ -39,24 +43,26 @@ func lockedImages(l *lock.Lock) (refs []reference.Reference) {
 	return refs
 }
 
-func lockImages(images []*oci.Image) (list []lock.Image) {
-	for _, img := range images {
+func lockImages(refs []reference.Reference) (list []lock.Image) {
+	for _, img := range refs {
 		list = append(list, lock.Image{Name: img.Name, Digest: img.Digest})
 	}
 	return list
 }
 
-// pinned refuses to ask what a tag means where only digests will do, and a lock
-// that lacks what is asked for by name or has another digest of it.
-func (p *plan) pinned(refs []reference.Reference) error {
-	var problems []error
+// checkImages refuses to ask what a tag means where only digests will do, a lock
+// that lacks what is asked for by name or has another digest of it, and what is
+// no address of a mirror: before anybody is asked anything.
+func (p *plan) checkImages() error {
+	refs := p.wanted()
+	problems := []error{oci.CheckMirror(p.opt.RegistryMirror)}
 	for _, want := range p.images {
 		i := slices.IndexFunc(refs, func(r reference.Reference) bool { return r.Name == want.Name })
 		switch {
 		case i < 0:
-			problems = append(problems, fmt.Errorf("the lock has no image %s, which the board, an overlay or --images asks for; build once without --lock", want.Name))
+			problems = append(problems, fmt.Errorf("the lock has no image %s, which the board, an overlay, --images or the fleet file asks for; build once without --lock", want.Name))
 		case want.Digest != "" && want.Digest != refs[i].Digest:
-			problems = append(problems, fmt.Errorf("the lock has image %s as %s, which the board, an overlay or --images wants as %s", want.Name, refs[i].Digest, want.Digest))
+			problems = append(problems, fmt.Errorf("the lock has image %s as %s, which the board, an overlay, --images or the fleet file wants as %s", want.Name, refs[i].Digest, want.Digest))
 		case refs[i].Digest == "" && p.opt.Locked:
 			problems = append(problems, fmt.Errorf("image %s is named by its tag alone, which --locked forbids: write %s@sha256:HEX, or give the --lock of an earlier build", want.Name, want.Name))
 		}

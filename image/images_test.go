@@ -14,6 +14,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/lock"
+	"github.com/going-mobile/imagebuilder/image/oci"
 	"github.com/going-mobile/imagebuilder/image/oci/reference"
 	"github.com/going-mobile/imagebuilder/image/oci/registrytest"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
@@ -37,27 +38,71 @@ func carrying(t *testing.T, refs ...string) *plan {
 	return p
 }
 
+// pulled is what a build does that finds something changed.
+func pulled(t *testing.T, p *plan) ([]*oci.Image, error) {
+	t.Helper()
+	refs, err := p.pinImages(t.Context())
+	if err != nil {
+		return nil, err
+	}
+	return p.pullImages(t.Context(), refs)
+}
+
+// TestDigestsCostNoLayers: a build that finds nothing changed has asked for no
+// more than its tags.
+func TestDigestsCostNoLayers(t *testing.T) {
+	g := registrytest.Start(t, true)
+	ref, digest := g.Push(t, "team/app:v1", registrytest.Index(t, 1, 3000, 2))
+	in, err := carrying(t, ref).pinImages(t.Context())
+	if err != nil || in[0].Digest != digest {
+		t.Fatalf("%v, %v", in, err)
+	}
+	for _, s := range g.Seen() {
+		if strings.Contains(s, "/blobs/") || strings.Contains(s, "sha256:") {
+			t.Error(s)
+		}
+	}
+}
+
+// TestFaultsOfAPlan: what no network can mend is told before anybody is asked.
+func TestFaultsOfAPlan(t *testing.T) {
+	for want, opt := range map[string]Options{
+		"which --locked forbids":       {Locked: true},
+		"the lock has no image":        {Lock: &lock.Lock{}},
+		"registry mirror: want an add": {RegistryMirror: "mirror.example.net"},
+	} {
+		opt.Board = &board.Board{Name: "b", Arch: "amd64", Images: []string{"127.0.0.1:1/app:v1"}}
+		if _, err := newPlan(opt); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 // TestALockPinsImages: what was found once is found again, though the tag has
 // moved on and the registry is gone.
 func TestALockPinsImages(t *testing.T) {
 	g := registrytest.Start(t, true)
 	ref, digest := g.Push(t, "team/app:v1", registrytest.Index(t, 1, 3000, 2))
 	p := carrying(t, ref)
-	found, err := p.findImages(t.Context())
+	found, err := pulled(t, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lock.Lock{Images: lockImages(found)}
+	refs, err := p.pinImages(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lock.Lock{Images: lockImages(refs)}
 	if len(l.Images) != 1 || l.Images[0] != (lock.Image{Name: ref, Digest: digest}) {
 		t.Fatalf("%+v", l.Images)
 	}
 	g.Push(t, "team/app:v1", registrytest.Index(t, 2, 3000, 2))
 	p.opt.Lock, p.opt.Locked = l, true
-	if found, err = p.findImages(t.Context()); err != nil || found[0].Digest != digest {
+	if found, err = pulled(t, p); err != nil || found[0].Digest != digest {
 		t.Fatalf("%v, %v", found, err)
 	}
 	p.images = nil // the lock alone says what goes in
-	if found, err = p.findImages(t.Context()); err != nil || len(found) != 1 {
+	if found, err = pulled(t, p); err != nil || len(found) != 1 {
 		t.Fatalf("%v, %v", found, err)
 	}
 	if inputsDigest(l) == inputsDigest(&lock.Lock{Images: []lock.Image{{Name: ref, Digest: "sha256:" + strings.Repeat("0", 64)}}}) {
@@ -81,7 +126,7 @@ func TestUnpinnedImages(t *testing.T) {
 	} {
 		p := carrying(t, c.ref)
 		p.opt.Lock, p.opt.Locked = c.lock, c.locked
-		if _, err := p.findImages(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := p.checkImages(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
 	}
@@ -119,7 +164,7 @@ func TestImagesInARoot(t *testing.T) {
 
 func writtenRoot(t *testing.T, p *plan) ([]byte, error) {
 	t.Helper()
-	images, err := p.findImages(t.Context())
+	images, err := pulled(t, p)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +243,7 @@ func TestARootThatDoesNotFit(t *testing.T) {
 	g := registrytest.Start(t, true)
 	ref, _ := g.Push(t, "team/app:v1", registrytest.Image(t, 1, 3000, 1, "amd64"))
 	p := carrying(t, ref)
-	images, err := p.findImages(t.Context())
+	images, err := pulled(t, p)
 	if err != nil {
 		t.Fatal(err)
 	}

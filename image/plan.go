@@ -70,6 +70,9 @@ func newPlan(opt Options) (*plan, error) {
 	if p.images, err = reference.Join(images); err != nil {
 		return nil, fmt.Errorf("images of board %s: %w", b.Name, err)
 	}
+	if err := p.checkImages(); err != nil {
+		return nil, err
+	}
 	if err := p.addSuites(); err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/grub"
 	"github.com/going-mobile/imagebuilder/image/lock"
 	"github.com/going-mobile/imagebuilder/image/oci"
+	"github.com/going-mobile/imagebuilder/image/oci/reference"
 )
 
 // archiveComponents are the parts of Debian's archive that packages may come
@@ -37,7 +38,8 @@ type inputs struct {
 	packages   []*apt.Package
 	decoded    []*deb.Package // once they are
 	components []*component.Resolved
-	images     []*oci.Image
+	refs       []reference.Reference
+	images     []*oci.Image // of refs, once they are fetched
 	warnings   []string
 }
 
