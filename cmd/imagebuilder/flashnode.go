@@ -114,7 +114,7 @@ func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card
 		if err != nil {
 			return err
 		}
-		if cards[i].Image, err = built.image(cmd, of.Board, of.Role.Controls()); err != nil {
+		if cards[i].Image, err = built.image(cmd, of.Board, of.Board, of.Role.Controls()); err != nil {
 			return err
 		}
 	}
@@ -129,14 +129,10 @@ type nodeImages struct {
 	built      map[string]string // the files, by board and kind
 }
 
-// image is a board's, with the fleet's container images, and with Headscale for
-// the node that runs it.
-func (n *nodeImages) image(cmd *cobra.Command, board string, controls bool) (string, error) {
-	b := &buildFlags{board: board, quiet: n.quiet, components: n.components}
-	b.opt.Images = n.fleet.ImagesFor(board, controls)
-	if controls {
-		b.opt.Overlays, b.opt.Out = []string{"headscale"}, "dist/"+board+"-headscale.img"
-	}
+// image is a board's, with the container images that the fleet has for the board
+// that it stands for, mostly itself.
+func (n *nodeImages) image(cmd *cobra.Command, board, stands string, controls bool) (string, error) {
+	b := n.flags(board, stands, controls)
 	kind := board + b.opt.Out
 	if done := n.built[kind]; done != "" {
 		return done, nil
@@ -150,6 +146,20 @@ func (n *nodeImages) image(cmd *cobra.Command, board string, controls bool) (str
 	}
 	n.built[kind] = result.Image
 	return result.Image, nil
+}
+
+// flags are those of "build": a board that stands for others has a file for each
+// that carries images, and the node that runs Headscale one with that.
+func (n *nodeImages) flags(board, stands string, controls bool) *buildFlags {
+	b := &buildFlags{board: board, quiet: n.quiet, components: n.components}
+	b.opt.Images = n.fleet.ImagesFor(stands, controls)
+	switch {
+	case controls:
+		b.opt.Overlays, b.opt.Out = []string{"headscale"}, "dist/"+board+"-headscale.img"
+	case board != stands && len(b.opt.Images) > 0:
+		b.opt.Out = "dist/" + board + "-for-" + stands + ".img"
+	}
+	return b
 }
 
 // writeCards writes all cards at once. One that fails stops no other.

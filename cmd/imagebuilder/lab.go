@@ -229,7 +229,7 @@ func (f *labFlags) remove() error {
 func (f *labFlags) images(cmd *cobra.Command, real *fleet.Fleet, p *lab.Plan) (map[string]string, error) {
 	out, built := map[string]string{}, nodeImages{fleet: real, quiet: f.quiet, components: f.components}
 	for _, m := range p.Machines {
-		file, err := built.image(cmd, m.Board, m.Control)
+		file, err := built.image(cmd, m.Board, cmp.Or(m.For, m.Board), m.Control)
 		if err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/lab"
 )
 
@@ -39,6 +40,28 @@ func TestOccupy(t *testing.T) {
 		t.Fatal(err)
 	}
 	release()
+}
+
+// TestImagesOfAStandIn: it carries what the fleet has for the board that it stands
+// for, in a file that no other board's shares.
+func TestImagesOfAStandIn(t *testing.T) {
+	n := nodeImages{fleet: &fleet.Fleet{Images: map[string][]string{"rpi4": {"a/b:1"}, "rpi5": {"c/d:1"}}}}
+	for _, c := range []struct {
+		board, stands string
+		controls      bool
+		out, images   string
+	}{
+		{"rpi4", "rpi4", false, "", "a/b:1"},
+		{"generic-amd64", "rpi4", false, "dist/generic-amd64-for-rpi4.img", "a/b:1"},
+		{"generic-amd64", "rpi5", false, "dist/generic-amd64-for-rpi5.img", "c/d:1"},
+		{"generic-amd64", "optiplex-7050", false, "", ""},
+		{"generic-amd64", "rpi4", true, "dist/generic-amd64-headscale.img", ""},
+	} {
+		b := n.flags(c.board, c.stands, c.controls)
+		if b.board != c.board || b.opt.Out != c.out || strings.Join(b.opt.Images, " ") != c.images {
+			t.Errorf("%+v: %q with %q", c, b.opt.Out, b.opt.Images)
+		}
+	}
 }
 
 // TestOccupyAfterKill: of a lab that was killed, whenever that was, nothing stands
