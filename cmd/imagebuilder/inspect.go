@@ -26,7 +26,9 @@ func newInspect() *cobra.Command {
 versions and the largest packages; or all files (--tree), or all packages.
 
 --images reads every archive of container images to its end and fails where one
-is not whole: containerd imports an archive that lacks a layer without a word.`,
+is not whole: containerd imports an archive that lacks a layer without a word.
+Archives of another format than OCI's, such as k3s' own, are only compared with
+the digest in their name.`,
 		Example: `  imagebuilder inspect dist/rpi4.img
   imagebuilder inspect dist/rpi4.img --packages
   imagebuilder inspect dist/rpi4.img --tree | grep bin/k3s

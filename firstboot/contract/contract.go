@@ -28,6 +28,11 @@ const (
 // another one must have another.
 func ByDigest(name, sha256 string) string { return name + "-" + sha256[:12] }
 
+// IsByDigest says whether an archive of that digest may be called so.
+func IsByDigest(called, sha256 string) bool {
+	return called == ByDigest(called[:max(0, strings.LastIndex(called, "-"))], sha256)
+}
+
 // RepairFile on the boot partition lets e2fsck -y have its way once, where a
 // careful check has given up. The person who puts it there was told so by the
 // page on the screen.

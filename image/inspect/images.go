@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"bufio"
 	"fmt"
 	"path"
 	"strings"
@@ -23,7 +24,7 @@ type Archive struct {
 // Archives reads every archive of container images in a root to its end, and
 // looks whether all its images are whole.
 func Archives(root *tree.Tree) ([]Archive, error) {
-	var list []Archive
+	list := []Archive{}
 	for _, n := range root.Children(contract.ImagesDir) {
 		if !n.Mode.IsRegular() { // a link to what the node has yet to fetch
 			list = append(list, Archive{File: "/" + n.Path, Deferred: true})
@@ -38,19 +39,24 @@ func Archives(root *tree.Tree) ([]Archive, error) {
 	return list, nil
 }
 
+// layoutFile is the name at the head of a tar that begins with an OCI layout.
+const layoutFile = "oci-layout\x00"
+
 // checkArchive compares the file with the digest that is in its name, and an OCI
 // layout with itself. Of upstream's own archives, which are another format, the
 // digest has to do.
 func checkArchive(n *tree.Node) (*Archive, error) {
 	a := &Archive{File: "/" + n.Path, Size: n.Size()}
 	stem, _, _ := strings.Cut(path.Base(n.Path), ".")
-	if strings.HasSuffix(n.Path, ".tar") {
-		r, err := n.Content.Open()
-		if err != nil {
-			return nil, err
-		}
-		defer r.Close()
-		c, err := oci.Check(r)
+	r, err := n.Content.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	in := bufio.NewReader(r)
+	// What comes first in ours, and in what follows OCI. What cannot be read has no digest.
+	if head, _ := in.Peek(len(layoutFile)); string(head) == layoutFile {
+		c, err := oci.Check(in)
 		if err != nil {
 			a.Problems = append(a.Problems, fmt.Sprintf("it cannot be read: %v", err))
 			return a, nil
@@ -59,11 +65,10 @@ func checkArchive(n *tree.Node) (*Archive, error) {
 	} else {
 		a.SHA256 = n.Content.SHA256()
 	}
-	name := stem[:max(0, strings.LastIndex(stem, "-"))]
 	switch {
 	case a.SHA256 == "":
 		a.Problems = append(a.Problems, "it cannot be read")
-	case contract.ByDigest(name, a.SHA256) != stem:
+	case !contract.IsByDigest(stem, a.SHA256):
 		a.Problems = append(a.Problems, fmt.Sprintf("its digest is %s, which is not the one in its name", a.SHA256))
 	}
 	return a, nil

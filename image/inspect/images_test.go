@@ -1,8 +1,10 @@
 package inspect_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
+	"io"
 	"math/rand"
 	"strings"
 	"testing"
@@ -19,9 +21,16 @@ func TestArchivesOfARoot(t *testing.T) {
 	noise := make([]byte, 300_000) // as compressed things are
 	rand.New(rand.NewSource(1)).Read(noise)
 	upstream := tree.Bytes(noise)
+	docker := tarOf(t, "manifest.json", "[]")
+	layout := tarOf(t, "oci-layout", "{}")
+	named := func(c tree.Content) string {
+		return contract.ImagesDir + "/" + contract.ByDigest("z", c.SHA256()) + ".tar"
+	}
 	root := tree.New()
 	for _, n := range []*tree.Node{
 		{Path: contract.ImagesDir + "/" + contract.ByDigest("k3s-airgap-images", upstream.SHA256()) + ".tar.zst", Mode: 0o644, Content: upstream},
+		{Path: named(docker), Mode: 0o644, Content: docker},
+		{Path: named(layout), Mode: 0o644, Content: layout},
 		{Path: contract.ImagesDir + "/later-abababababab.tar.zst", Mode: 0o777 | 1<<27, Link: "/var/lib/later"},
 		{Path: contract.ImagesDir + "/images-abababababab.tar", Mode: 0o644, Content: tree.String("no tar")},
 	} {
@@ -37,13 +46,39 @@ func TestArchivesOfARoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := archives(t, image)
-	if len(list) != 3 || len(list[0].Problems) == 0 || len(list[1].Problems) != 0 || list[1].SHA256 != upstream.SHA256() || !list[2].Deferred {
+	if len(list) != 5 || len(list[0].Problems) == 0 || len(list[1].Problems) != 0 || list[1].SHA256 != upstream.SHA256() || !list[2].Deferred {
 		t.Fatalf("%+v", list)
+	}
+	for _, a := range list[3:] { // docker's has nothing that could be followed
+		if whole := a.SHA256 == docker.SHA256(); whole != (len(a.Problems) == 0) {
+			t.Errorf("%+v", a)
+		}
 	}
 	image[bytes.Index(image, noise[200_000:200_100])] ^= 1
 	if list := archives(t, image); len(list[1].Problems) != 1 || !strings.Contains(list[1].Problems[0], "not the one in its name") {
 		t.Errorf("%+v", list)
 	}
+}
+
+// TestNoArchives: a script reads a list, also of none.
+func TestNoArchives(t *testing.T) {
+	if list, err := inspect.Archives(tree.New()); err != nil || list == nil || len(list) != 0 {
+		t.Errorf("%#v, %v", list, err)
+	}
+}
+
+func tarOf(t *testing.T, name, text string) tree.Content {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text))}); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(w, text)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return tree.Bytes(b.Bytes())
 }
 
 func archives(t *testing.T, image buffer) []inspect.Archive {
