@@ -133,3 +133,13 @@ func TestAPIKeyIsKept(t *testing.T) {
 		t.Errorf("a variable: %v", err)
 	}
 }
+
+// TestImagesThatNobodyCarries: the image of the node that runs Headscale has none
+// of the fleet's.
+func TestImagesThatNobodyCarries(t *testing.T) {
+	text := strings.Replace(vps("control"), "version: 1\n", "version: 1\nimages: {generic-arm64: [\"a/b:1\"]}\n", 1)
+	_, err := Load("fleet.yaml", []byte(text), append(known, "generic-arm64"))
+	if err == nil || !strings.Contains(err.Error(), `field "images.generic-arm64": only a node that runs Headscale has this board`) {
+		t.Error(err)
+	}
+}

@@ -83,16 +83,25 @@ func (c *checker) sites() {
 	}
 }
 
-// images are for boards that a node has: others would be carried by none.
+// images are for boards of nodes that do not run Headscale: others would be
+// carried by none.
 func (c *checker) images() {
-	var used []string
+	var used, controls []string
 	for _, name := range c.fleet.Nodes.Names {
-		used = append(used, c.fleet.Nodes.by[name].Board)
+		if n := c.fleet.Nodes.by[name]; n.Role.Controls() {
+			controls = append(controls, n.Board)
+		} else {
+			used = append(used, n.Board)
+		}
 	}
 	slices.Sort(used)
 	used = slices.Compact(used)
 	for _, board := range slices.Sorted(maps.Keys(c.fleet.Images)) {
-		if !slices.Contains(used, board) {
+		switch {
+		case slices.Contains(used, board):
+		case slices.Contains(controls, board):
+			c.Refuse([]string{"images", board}, "only a node that runs Headscale has this board; that runs no pods, so its image carries none")
+		default:
 			c.Refuse([]string{"images", board}, "%s", unknown(board, "board of a node", used))
 		}
 		if i, err := reference.Problem(c.fleet.Images[board]); err != nil {
