@@ -163,7 +163,6 @@ func TestScriptsParse(t *testing.T) {
 	}
 }
 
-// TestFirewallHoldsWhatItSays: what only a running node would show, late.
 // TestK3sRemembersItsImages: the file that tells it to is made where it is not,
 // and stays as k3s left it.
 func TestK3sRemembersItsImages(t *testing.T) {
@@ -185,6 +184,7 @@ func TestK3sRemembersItsImages(t *testing.T) {
 	}
 }
 
+// TestFirewallHoldsWhatItSays: what only a running node would show, late.
 func TestFirewallHoldsWhatItSays(t *testing.T) {
 	root := merged(t)
 	has := func(file, want string) {
