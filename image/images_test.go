@@ -84,12 +84,11 @@ func TestALockPinsImages(t *testing.T) {
 	g := registrytest.Start(t, true)
 	ref, digest := g.Push(t, "team/app:v1", registrytest.Index(t, 1, 3000, 2))
 	p := carrying(t, ref)
-	found, err := pulled(t, p)
+	refs, err := p.pinImages(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	refs, err := p.pinImages(t.Context())
-	if err != nil {
+	if _, err := pulled(t, p); err != nil { // into the cache, for when the registry is gone
 		t.Fatal(err)
 	}
 	l := &lock.Lock{Images: lockImages(refs)}
@@ -98,7 +97,8 @@ func TestALockPinsImages(t *testing.T) {
 	}
 	g.Push(t, "team/app:v1", registrytest.Index(t, 2, 3000, 2))
 	p.opt.Lock, p.opt.Locked = l, true
-	if found, err = pulled(t, p); err != nil || found[0].Digest != digest {
+	found, err := pulled(t, p)
+	if err != nil || found[0].Digest != digest {
 		t.Fatalf("%v, %v", found, err)
 	}
 	p.images = nil // the lock alone says what goes in
