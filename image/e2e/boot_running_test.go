@@ -54,7 +54,7 @@ func (c *computer) isHealthy() {
 	for what, command := range map[string]string{
 		"failed units":                  "systemctl --failed --plain --no-legend",
 		"units that failed on the way":  "journalctl -b -o cat _PID=1 --no-pager | grep -E 'Failed|failed with|Dependency failed' || true",
-		"jobs that are left":            "systemctl list-jobs --no-legend | grep -v 'No jobs' || true",
+		"jobs that are left":            "timeout 60 sh -c 'while systemctl list-jobs --no-legend | grep -qv \"No jobs\"; do sleep 1; done' || systemctl list-jobs --no-legend", // a timer may have begun one
 		"errors in the journal":         "journalctl -b -p err -o short-monotonic --no-pager -q | grep -vE '" + c.knownErrors() + "' || true",
 		"modules Longhorn looks for":    "for m in nfs nfsv4 dm_crypt iscsi_tcp; do grep -q ^$m' ' /proc/modules || echo $m; done",
 		"packages that are not there":   "for p in systemd nfs-common open-iscsi cryptsetup; do dpkg-query -s $p >/dev/null 2>&1 || echo $p; done",
