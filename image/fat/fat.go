@@ -50,7 +50,7 @@ type Options struct {
 	Size int64
 	// Label is at most 11 characters and stored in upper case; "" is none.
 	Label string
-	// VolumeID is the serial number that Linux shows as the UUID "XXXX-XXXX".
+	// VolumeID is the serial number that Linux shows as the UUID, such as "A1B2-C3D4".
 	VolumeID uint32
 	// ModTime, in UTC, is the label's time and that of nodes without one. FAT
 	// begins at 1980 and counts in steps of two seconds.

@@ -218,7 +218,7 @@ func TestWhatAWholeImageHas(t *testing.T) {
 	}
 	boot, root := int(l.Partitions[0].Start), int(l.Partitions[1].Start)
 	for want, change := range map[string]func([]byte) []byte{
-		"is no imagebuilder image":                    replace("IMAGEB~1JSO", "IMAGEB~1XXX"),
+		"is no imagebuilder image":                    replace("IMAGEB~1JSO", "IMAGEB~1TXT"),
 		"has no boot partition":                       func(b []byte) []byte { b[boot+510] = 0; return b },
 		"its boot file system of":                     func(b []byte) []byte { b[boot+34]++; return b },
 		"its root, partition 2":                       func(b []byte) []byte { copy(b[root:], "xxxx"); return b },
