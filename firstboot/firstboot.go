@@ -138,8 +138,7 @@ func (r *runner) pass(ctx context.Context) error {
 	if p == nil || p.Code == "link-router" && (err != nil || !r.member) {
 		return err
 	}
-	told := *p // whoever shows statuses reads the one of the pass before
-	return told.because(errors.Join(p.err, err))
+	return p.because(errors.Join(p.err, err))
 }
 
 func (r *runner) work(ctx context.Context, m *machine) error {

@@ -47,7 +47,8 @@ type link struct {
 }
 
 // look judges the ports and does what is due. What is wrong with them is the
-// cause of whatever else is wrong with a member, so it is told in its place.
+// cause of whatever else is wrong with a member, so it is told in its place; a
+// silent router (link-router) only where nothing else is.
 func (l *link) look(ctx context.Context, m *machine) *Problem {
 	if member, err := m.exists(joinedFile); err != nil || !member {
 		return nil

@@ -185,10 +185,12 @@ func problem(code string, args ...any) *Problem {
 	return p
 }
 
-// because adds the technical cause, for the journal alone.
+// because is the same problem with its technical cause, for the journal alone.
+// Whoever has p, as shows of the pass before do, keeps it as it was.
 func (p *Problem) because(err error) *Problem {
-	p.err = err
-	return p
+	q := *p
+	q.err = err
+	return &q
 }
 
 // state is where a node with this problem stands.

@@ -61,7 +61,7 @@ var leaves = map[string][]string{
 	"image/replace":         {"firstboot/node", "image/fleet", "image/headscale", "image/kube", "image/mint"},
 	"image/label":           {"firstboot/contract", "image/board"},
 	"image/roster":          {"firstboot/node", "image/fleet", "image/headscale", "image/mint", "image/inquiry"},
-	"image/inquiry":         {"image/control", "image/fleet"},
+	"image/inquiry":         {"firstboot/contract", "image/control", "image/fleet"},
 	"image/headscale":       {"firstboot/secret"},
 	"image/lab":             {"firstboot/node", "image/atomicfile", "image/board", "image/card", "image/control", "image/flash", "image/fleet", "image/headscale", "image/lab/network", "image/mint", "image/qemu", "image/qemu/guest"},
 	"image/lab/network":     {},

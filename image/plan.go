@@ -2,6 +2,7 @@ package image
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -70,7 +71,7 @@ func newPlan(opt Options) (*plan, error) {
 	if p.images, err = reference.Join(images); err != nil {
 		return nil, fmt.Errorf("images of board %s: %w", b.Name, err)
 	}
-	if err := p.checkImages(); err != nil {
+	if err := errors.Join(p.checkCmdline(), p.checkImages()); err != nil {
 		return nil, err
 	}
 	if err := p.addSuites(); err != nil {
@@ -82,6 +83,17 @@ func newPlan(opt Options) (*plan, error) {
 	p.components = sortedSet(p.components)
 	p.data, err = p.digest()
 	return p, err
+}
+
+// checkCmdline refuses kernel arguments that would not reach the kernel.
+func (p *plan) checkCmdline() error {
+	if !p.opt.Board.BIOS {
+		return nil
+	}
+	if err := boot.CheckBIOSCmdline(strings.Join(p.cmdline, " ")); err != nil {
+		return fmt.Errorf("board %s: %w", p.opt.Board.Name, err)
+	}
+	return nil
 }
 
 // addSuites lets the packages of other suites in, from those.

@@ -2,7 +2,9 @@ package image
 
 import (
 	"reflect"
+	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/image/board"
@@ -50,4 +52,16 @@ func dataOf(t *testing.T, change func(*board.Board)) string {
 		t.Error("the board itself lost its notes")
 	}
 	return p.data
+}
+
+// TestArgumentsThatABIOSCannotHave: an overlay's are refused before anything is
+// fetched.
+func TestArgumentsThatABIOSCannotHave(t *testing.T) {
+	quoting := fstest.MapFS{"quoting/overlay.yaml": {Data: []byte("version: 1\ndescription: quotes\ncmdline: ['a=\"b\"']\n")}}
+	for bios, want := range map[bool]string{true: `board b: the kernel arguments <a="b"> cannot be told to GRUB`, false: ""} {
+		_, err := newPlan(Options{Board: &board.Board{Name: "b", Arch: "amd64", Suite: "trixie", Overlays: []string{"quoting"}, BIOS: bios}, OverlayFS: quoting})
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v: %v, want %q", bios, err, want)
+		}
+	}
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// The kernel arguments of ours. Those that only U-Boot's script adds are
-// spelled there once more: it knows what it loaded from, and counts trials.
+// The kernel arguments of ours. Those that only U-Boot's and GRUB's scripts add are
+// spelled there once more: they know what they loaded from, and count trials.
 const (
 	argSlot       = "imagebuilder.slot"
 	argDisk       = "imagebuilder.disk"

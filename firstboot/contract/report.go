@@ -167,7 +167,7 @@ func (r Report) text() string {
 	for _, s := range r.sections() {
 		lines = append(lines, "", "["+s.name+"]")
 		for _, l := range s.lines() {
-			if l = ReportLine(l); strings.HasPrefix(l, "[") { // "[Firmware Bug]: …" is no heading
+			if l = PlainLine(l); strings.HasPrefix(l, "[") { // "[Firmware Bug]: …" is no heading
 				l = " " + l
 			}
 			if l != "" {
@@ -179,9 +179,10 @@ func (r Report) text() string {
 	return strings.Join(lines, "\r\n") + "\r\n"
 }
 
-// ReportLine is a text as a report has it: in one line, without blanks around
-// it or in a row, and with nothing that a terminal obeys.
-func ReportLine(s string) string {
+// PlainLine is a text of a machine that may be in other hands, as a report and a
+// screen have it: in one line, without blanks around it or in a row, and with
+// nothing that a terminal obeys.
+func PlainLine(s string) string {
 	return strings.Join(strings.Fields(strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) || c == unicode.ReplacementChar {
 			return ' '
@@ -229,7 +230,7 @@ func (r *Report) parse(lines []string) error {
 			}
 			continue // with one that a later version adds, which is passed over
 		}
-		if line = ReportLine(line); line == "" || at == nil {
+		if line = PlainLine(line); line == "" || at == nil {
 			continue
 		}
 		if err := at.add(line); err != nil {
@@ -254,7 +255,7 @@ func LooksSecret(line string) bool { return secrets.MatchString(line) }
 func CheckNoSecret(text string) error {
 	n := 0
 	for line := range strings.Lines(text) {
-		if n++; LooksSecret(line) || LooksSecret(ReportLine(line)) {
+		if n++; LooksSecret(line) || LooksSecret(PlainLine(line)) {
 			return fmt.Errorf("line %d of the report looks like a password or key: it must not have one; change that key if it is real, and send the file to nobody", n)
 		}
 	}

@@ -78,7 +78,7 @@ func Text(r *contract.Report, own []secret.String) ([]byte, error) {
 			shortest = shortestLine
 		}
 		for line := range strings.Lines(s.Reveal()) {
-			if line = contract.ReportLine(line); len(line) >= shortest && bytes.Contains(text, []byte(line)) {
+			if line = contract.PlainLine(line); len(line) >= shortest && bytes.Contains(text, []byte(line)) {
 				return nil, errors.New("a secret of this node is in the report: it was not written")
 			}
 		}

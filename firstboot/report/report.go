@@ -63,7 +63,7 @@ const (
 func kernelLog(log string) (warnings, firmware []string) {
 	seen := map[string]bool{}
 	for line := range strings.Lines(log) {
-		line = strings.TrimSpace(line)
+		line = contract.PlainLine(line)
 		if contract.LooksSecret(line) || packet.MatchString(line) {
 			line = "(left out: it may be a secret or an address)"
 		}

@@ -154,7 +154,7 @@ func TestTheLastWarningsAreKept(t *testing.T) {
 // TestNoSecretLeavesTheNode: what looks like one is left out, and what is this
 // node's own stops the report.
 func TestNoSecretLeavesTheNode(t *testing.T) {
-	r := report.Collect(t.Context(), machineOf(t), systemd{"wlan0: psk=XYZZY-looks\ninit: opened correct horse\n"}, now)
+	r := report.Collect(t.Context(), machineOf(t), systemd{"wlan0: psk=XYZZY-looks\nwlan1: psk\x01=XYZZY-shown\ninit: opened correct horse\n"}, now)
 	text, err := report.Text(r, nil)
 	if err != nil || strings.Contains(string(text), "XYZZY") || !strings.Contains(string(text), "opened correct horse") {
 		t.Errorf("%v\n%s", err, text)

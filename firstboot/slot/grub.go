@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 )
 
 // GRUB, where a PC's BIOS starts it, goes by the names of entries as systemd-boot
@@ -45,11 +44,7 @@ func (e efi) counted(n EFIName) int {
 	if err != nil || !bytes.HasPrefix(data, []byte(envMark)) {
 		return 0
 	}
-	vars := map[string]string{}
-	for line := range strings.Lines(string(data)) {
-		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
-		vars[name] = value
-	}
+	vars := parseEnv(data)
 	tries, err := strconv.Atoi(vars["tries"])
 	if err != nil || vars["tried"] != fmt.Sprintf("%d-%s", n.Generation, n.Slot) {
 		return 0

@@ -93,7 +93,7 @@ func (s *Store) StartTrial(name string, tries int) error {
 	if err := contract.CheckSlot(name); err != nil {
 		return err
 	}
-	if tries < 1 || tries > 9 { // one digit: U-Boot's script counts in hex
+	if tries < 1 || tries > 9 { // one digit: U-Boot's script counts in hex, GRUB's looks for one
 		return fmt.Errorf("a trial has 1 to 9 tries, not %d", tries)
 	}
 	st, err := s.Current()

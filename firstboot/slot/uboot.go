@@ -47,8 +47,8 @@ func encodeEnv(text string) []byte {
 }
 
 // parseEnv reads the text form of U-Boot's environment, padded with zeros as
-// U-Boot exports it or with newlines as we do. Lines that are no assignment
-// are skipped.
+// U-Boot exports it or with newlines as we do, and GRUB's, padded with "#". Lines
+// that are no assignment are skipped.
 func parseEnv(b []byte) map[string]string {
 	text, _, _ := strings.Cut(string(b), "\x00")
 	vars := map[string]string{}

@@ -35,6 +35,9 @@ type part struct {
 	index                  *index
 }
 
+// offers tells whether what it has under a name may be taken from it.
+func (p *part) offers(name string) bool { return p.only == nil || slices.Contains(p.only, name) }
+
 // place is where a package stands.
 type place struct{ part, pos int }
 
@@ -66,7 +69,7 @@ func (a *Archive) Releases() []Release { return slices.Clone(a.releases) }
 // Versions returns every version of a package that may be taken, the newest
 // first; of equal versions the one of the suite named first comes first.
 func (a *Archive) Versions(name string) ([]*Package, error) {
-	out, err := a.versions(name, func(p *part) bool { return p.only == nil || slices.Contains(p.only, name) })
+	out, err := a.versions(name, func(p *part) bool { return p.offers(name) })
 	if err != nil || len(out) > 0 {
 		return out, err
 	}
@@ -104,7 +107,7 @@ func (a *Archive) providing(name string) []string {
 	for _, p := range a.parts {
 		for _, pos := range p.index.providers(name) {
 			offer := string(p.index.name(p.index.packages[pos*packageSize:]))
-			if p.only == nil || slices.Contains(p.only, offer) {
+			if p.offers(offer) {
 				out = append(out, offer)
 			}
 		}
@@ -150,7 +153,7 @@ func (a *Archive) at(at place) (*Package, error) {
 // forOthers tells of a package whose suite is there for others.
 func (a *Archive) forOthers(pkg *Package) bool {
 	return slices.ContainsFunc(a.parts, func(p *part) bool {
-		return p.suite == pkg.Suite && p.only != nil && !slices.Contains(p.only, pkg.Name)
+		return p.suite == pkg.Suite && !p.offers(pkg.Name)
 	})
 }
 

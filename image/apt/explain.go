@@ -124,7 +124,7 @@ func (u *universe) explainWish(w wish, providers []*Package) (string, error) {
 // elsewhere tells of a version that would do, in a suite that is there for
 // other packages.
 func (a *Archive) elsewhere(r Relation) (string, error) {
-	all, err := a.versions(r.Name, func(p *part) bool { return p.only != nil && !slices.Contains(p.only, r.Name) })
+	all, err := a.versions(r.Name, func(p *part) bool { return !p.offers(r.Name) })
 	for _, p := range all {
 		if r.admits(p.Version) {
 			return fmt.Sprintf("; %s has %s: name it there in suites:", p.Suite, p.Version), err

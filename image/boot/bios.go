@@ -18,28 +18,34 @@ import (
 //go:embed grub.cfg
 var grubCfg []byte
 
-// grubModules are what the script needs. Serial is for whoever has no screen.
-var grubModules = []string{"biosdisk", "part_gpt", "fat", "normal", "configfile", "linux", "boot", "test", "regexp", "loadenv", "echo", "sleep", "reboot", "serial"}
-
 // BIOSLoader returns GRUB, which a PC's BIOS starts and which goes by what ESP
 // put on the boot partition.
 func BIOSLoader(in Input) (*grub.Loader, error) {
 	return grub.New(func(name string) ([]byte, error) {
 		return in.read(grub.Dir+name, "add the package "+grub.Package)
-	}, grubModules, contract.PartBoot, "/"+path.Dir(slot.GRUBScript))
+	}, grub.Modules, contract.PartBoot, "/"+path.Dir(slot.GRUBScript))
 }
 
 // addGRUB adds GRUB's script, the file in which it counts, and the arguments of a
 // slot's kernel. It finds the slots by the entries that systemd-boot goes by, but
-// cannot read a text like theirs. It puts a \ before each quote and \ of arguments
-// (GRUB's lib/cmdline.c), and the kernel would not take that away again.
+// cannot read a text like theirs.
 func (in Input) addGRUB(f *files, name string) error {
 	line := in.cmdline(name)
-	if strings.ContainsAny(line, "'\"\\\n") {
-		return fmt.Errorf("the kernel arguments <%s> cannot be told to GRUB, which a BIOS needs: it changes every \", ' and \\; leave those and ends of lines away", line)
+	if err := CheckBIOSCmdline(line); err != nil {
+		return err
 	}
 	f.add(slot.GRUBScript, tree.Bytes(grubCfg))
 	f.add(slot.CountFile, tree.Bytes(slot.CountEnv("", 0)))
 	f.add(name+"/"+slot.OptionsFile, tree.String(fmt.Sprintf("set options='%s'\n", line)))
 	return f.err
+}
+
+// CheckBIOSCmdline refuses kernel arguments that GRUB would change: it puts a \
+// before each quote and \ (its lib/cmdline.c), which the kernel does not take away
+// again.
+func CheckBIOSCmdline(line string) error {
+	if strings.ContainsAny(line, "'\"\\\n") {
+		return fmt.Errorf("the kernel arguments <%s> cannot be told to GRUB, which a BIOS needs: it changes every \", ' and \\; leave those and ends of lines away", line)
+	}
+	return nil
 }

@@ -1,8 +1,9 @@
 // Package boot makes what stands on an image's FAT partition: for UEFI
 // machines systemd-boot and, per slot, a unified kernel image or Debian's signed
-// kernel with its initramfs; for the Raspberry Pi its firmware, U-Boot with a script that chooses the slot, and a kernel
-// with its initramfs. All of it comes from a finished root's tree and from
-// data of the board.
+// kernel with its initramfs; for PCs with a BIOS GRUB besides, whose first stage
+// lies outside of it (BIOSLoader); for the Raspberry Pi its firmware, U-Boot with
+// a script that chooses the slot, and a kernel with its initramfs. All of it comes
+// from a finished root's tree and from data of the board.
 //
 // It writes no file system and runs no program. It refuses input that would
 // make an image that does not start: a missing kernel, a stub without room
@@ -32,7 +33,7 @@ type Input struct {
 	// Arch is Debian's name of the architecture.
 	Arch string
 	// Root holds the kernel (boot/vmlinuz-KERNEL), its modules and device
-	// trees, and the files of LoaderPackages, raspi-firmware,
+	// trees, and the files of LoaderPackages, grub.Package, raspi-firmware,
 	// u-boot-rpi and intel-microcode as far as the board needs them. The node
 	// itself needs none of the latter: drop them from the root afterwards.
 	Root *tree.Tree

@@ -43,7 +43,7 @@ func TestABIOSFallsBackByItself(t *testing.T) {
 }
 
 // TestABIOSStartsTheNode tells the life of a node in a machine without UEFI: first
-// boot, second, a trial that fails, one that is good. Then the disk is put into a
+// boot, second, trials that fail, one that is good. Then the disk is put into a
 // machine with UEFI, where it goes on.
 func TestABIOSStartsTheNode(t *testing.T) {
 	c := biosComputer(t)
@@ -59,6 +59,12 @@ func TestABIOSStartsTheNode(t *testing.T) {
 
 	c.install(tries(1), withInit(diesAtOnce))
 	c.fallsBack(1, "This system dies at once")
+	c.untilRunning()
+	c.saysThatTheTrialFailed()
+	c.powerOff()
+
+	c.install(tries(1), neverHealthy)
+	c.fallsBack(1, "Restart, so that the boot loader tries again or falls back")
 	c.untilRunning()
 	c.saysThatTheTrialFailed()
 	c.powerOff()

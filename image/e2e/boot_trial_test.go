@@ -18,7 +18,7 @@ import (
 )
 
 // trialBoards are one of each way to choose a slot: systemd-boot's counting
-// and U-Boot's script.
+// and U-Boot's script. GRUB's, on the first of them, has TestABIOSStartsTheNode.
 var trialBoards = []string{"generic-amd64", "rpi4"}
 
 // TestATrialThatFailsFallsBackByItself puts broken systems into slot b, each

@@ -144,7 +144,7 @@ func (c *checker) node(name string, boards []string) {
 // common refuses a server a say of its own in what all must agree on: k3s would
 // refuse it, long after its card was shipped.
 func (c *checker) common(n Node, at []string) {
-	if role := n.Role.In(); role != node.Server && role != node.Witness {
+	if !n.Role.In().Votes() {
 		return
 	}
 	all := c.fleet.Cluster.K3s.Config

@@ -27,6 +27,10 @@ const Dir = "usr/lib/grub/i386-pc/"
 // Package of Debian that has them.
 const Package = "grub-pc-bin"
 
+// Modules are what a script needs that chooses a slot by entries and counts tries,
+// as package boot's. Serial is for whoever has no screen.
+var Modules = []string{"biosdisk", "part_gpt", "fat", "normal", "configfile", "linux", "boot", "test", "regexp", "loadenv", "echo", "sleep", "reboot", "serial"}
+
 const (
 	sector = 512
 	// bootCode is what of a disk's first sector is no partition table.

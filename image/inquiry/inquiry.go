@@ -19,8 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
@@ -147,15 +147,8 @@ func (r *Answer) read(answer []byte) error {
 // maxWords is the longest text that is passed on, in characters.
 const maxWords = 500
 
-// plain makes one line of printable characters of what a machine says that may
-// be in other hands.
+// plain is what a machine says that may be in other hands, cut to a bearable length.
 func plain(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, " "))
-	words := []rune(strings.Join(strings.Fields(s), " "))
+	words := []rune(contract.PlainLine(s))
 	return string(words[:min(len(words), maxWords)])
 }

@@ -79,7 +79,7 @@ func (l *Lab) islands(dead []string, cut string) map[string][]Machine {
 
 func votes(machines []Machine) (n int) {
 	for _, m := range machines {
-		if m.Role == node.Server || m.Role == node.Witness {
+		if m.Role.Votes() {
 			n++
 		}
 	}
