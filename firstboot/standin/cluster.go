@@ -111,7 +111,7 @@ func (n *self) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.cluster.ca, n.cluster.clients, err = n.authorities(cert); err != nil {
+	if n.cluster.ca, n.cluster.clients, err = n.authorities(); err != nil {
 		return err
 	}
 	l, err := tls.Listen("tcp", ":"+n.port(), &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert})

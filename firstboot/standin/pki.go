@@ -51,18 +51,18 @@ func issueBy(t *x509.Certificate, by tls.Certificate) (string, error) {
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})), nil
 }
 
-// certificate is the server's own. It outlives a restart, as k3s' does: those
-// who joined trust it by their kubeconfig.
+// certificate is the server's own, for the addresses that it has by now. Its
+// authority outlives a restart, as k3s' does: those who joined trust that by their
+// kubeconfig.
 func (n *self) certificate() (tls.Certificate, error) {
-	name := at(filepath.Join(n.data, "server/tls/standin.pem"))
-	if b, err := os.ReadFile(name); err == nil {
-		return tls.X509KeyPair(b, b)
-	}
 	by, err := n.authority(serverCA)
+	if err == nil && by.PrivateKey == nil {
+		by, err = n.ownAuthority()
+	}
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	t := &x509.Certificate{Subject: pkix.Name{CommonName: "k3s stand-in"}, IsCA: by.PrivateKey == nil, DNSNames: []string{"kubernetes", "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(n.one("node-ip"))}}
+	t := &x509.Certificate{Subject: pkix.Name{CommonName: "k3s stand-in"}, DNSNames: []string{"kubernetes", "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(n.one("node-ip"))}}
 	for _, san := range n.settings["tls-san"] {
 		if ip := net.ParseIP(san); ip != nil {
 			t.IPAddresses = append(t.IPAddresses, ip)
@@ -74,6 +74,19 @@ func (n *self) certificate() (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
+	return tls.X509KeyPair([]byte(both), []byte(both))
+}
+
+// ownAuthority is made at the first start.
+func (n *self) ownAuthority() (tls.Certificate, error) {
+	name := n.tlsFile("standin-ca.pem")
+	if b, err := os.ReadFile(name); err == nil {
+		return tls.X509KeyPair(b, b)
+	}
+	both, err := issue(&x509.Certificate{Subject: pkix.Name{CommonName: "k3s stand-in CA"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign})
+	if err != nil {
+		return tls.Certificate{}, err
+	}
 	if err := put(name, []byte(both)); err != nil {
 		return tls.Certificate{}, err
 	}
@@ -81,8 +94,7 @@ func (n *self) certificate() (tls.Certificate, error) {
 }
 
 // The authorities that k3s takes where they are there before its first start
-// (docs.k3s.io, "k3s certificate"). Without them the stand-in has none: its
-// certificate is one of its own.
+// (docs.k3s.io, "k3s certificate"). Without them it makes its own.
 const (
 	serverCA = "server-ca"
 	clientCA = "client-ca"
@@ -100,9 +112,13 @@ func (n *self) authority(name string) (tls.Certificate, error) {
 }
 
 // authorities returns what clients trust, and whose certificates the API takes.
-func (n *self) authorities(own tls.Certificate) (ca []byte, clients *x509.CertPool, err error) {
+func (n *self) authorities() (ca []byte, clients *x509.CertPool, err error) {
 	ca, err = os.ReadFile(n.tlsFile(serverCA + ".crt"))
 	if errors.Is(err, fs.ErrNotExist) {
+		own, err := n.ownAuthority()
+		if err != nil {
+			return nil, nil, err
+		}
 		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]}), nil, nil
 	}
 	if err != nil {

@@ -301,3 +301,29 @@ func TestAPasswordThatIsNotKnown(t *testing.T) {
 		t.Errorf("%q, want %q", c.Passwords, want)
 	}
 }
+
+// TestTheCertificateFollowsTheAddress: a node that joins the tailnet anew has
+// another; who trusted the server goes on to.
+func TestTheCertificateFollowsTheAddress(t *testing.T) {
+	was := root
+	root = t.TempDir()
+	t.Cleanup(func() { root = was })
+	var trusted []byte
+	for _, ip := range []string{"100.64.0.1", "100.64.0.2"} {
+		n := &self{settings: settings{"node-ip": {ip}}, data: "/data"}
+		cert, err := n.certificate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if trusted == nil {
+			if trusted, _, err = n.authorities(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(trusted)
+		if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: ip}); err != nil {
+			t.Errorf("%s: %v", ip, err)
+		}
+	}
+}
