@@ -3,6 +3,7 @@ package image_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -223,7 +224,7 @@ func TestContractIsSpelledOnce(t *testing.T) {
 // TestScriptsFollowTheContract looks at what cannot import it.
 func TestScriptsFollowTheContract(t *testing.T) {
 	for name, words := range map[string][]string{
-		"image/boot/boot.cmd": {" " + contract.ArgBootDevice + "=", " " + contract.ArgTrial + "="},
+		"image/boot/boot.cmd": {" " + contract.ArgBootDevice + "=", " " + contract.ArgTrial + "=", " " + contract.StageFile + "; then", " " + contract.StageFile + fmt.Sprintf(" %x\n", contract.StageSize)},
 		"image/boot/grub.cfg": {" " + contract.ArgTrial + "=", "load_env --file ${prefix}/" + path.Base(slot.CountFile) + " ", "save_env --file ${prefix}/" + path.Base(slot.CountFile) + " ",
 			"in (${root})/" + slot.EntryDir + "/*.conf;", "source (${root})/${1}/" + slot.OptionsFile + "\n"},
 		"image/component/components.yaml": {"path: " + contract.ImagesDir + "/"},

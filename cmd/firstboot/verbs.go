@@ -28,6 +28,7 @@ func runAll(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := flags("run", args, nil); err != nil {
 		return err
 	}
+	reached(h, "The system runs: STATUS.TXT says how it goes on.")
 	d := display.New(h.Files, h.Clock, "/", os.Stdout)
 	defer d.Close()
 	go func() {
@@ -48,6 +49,7 @@ func runIdentity(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := flags("identity", args, nil); err != nil {
 		return err
 	}
+	reached(h, "The system starts its services.")
 	err := firstboot.Run(ctx, h, firstboot.Options{Version: version, Only: []string{"identity", "longhorn"}}, func(firstboot.Status) {})
 	var p *firstboot.Problem
 	if errors.As(err, &p) {
@@ -55,6 +57,13 @@ func runIdentity(ctx context.Context, h firstboot.Host, args []string) error {
 		return nil
 	}
 	return err
+}
+
+// reached marks the boot partition. No start fails for it.
+func reached(h firstboot.Host, words string) {
+	if err := h.Reached(words); err != nil {
+		fmt.Println("firstboot:", err)
+	}
 }
 
 func keepFirewall(ctx context.Context, h firstboot.Host, args []string) error {

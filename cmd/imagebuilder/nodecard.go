@@ -16,7 +16,7 @@ import (
 )
 
 // cardFiles are what a person reads of a card, besides the first of them.
-var cardFiles = []string{node.FileName, node.StatusFile, contract.ReportFile}
+var cardFiles = []string{node.FileName, node.StatusFile, contract.StageFile, contract.ReportFile}
 
 func newNodeRead() *cobra.Command {
 	var reveal bool
@@ -135,15 +135,16 @@ refused. What is written to holds that node's secrets: treat it like a key.`,
 
 // cardStatus is what a card tells of itself.
 type cardStatus struct {
-	Board        string `json:"board"`
-	ImageVersion string `json:"imageVersion"`
-	Kernel       string `json:"kernel"`
-	Node         string `json:"node,omitempty"`
-	Site         string `json:"site,omitempty"`
-	Role         string `json:"role,omitempty"`
-	Sealed       bool   `json:"sealed"`
-	Fault        string `json:"fault,omitempty"` // of node.yaml
-	Status       string `json:"status"`          // the text of STATUS.TXT
+	Board        string         `json:"board"`
+	ImageVersion string         `json:"imageVersion"`
+	Kernel       string         `json:"kernel"`
+	Node         string         `json:"node,omitempty"`
+	Site         string         `json:"site,omitempty"`
+	Role         string         `json:"role,omitempty"`
+	Sealed       bool           `json:"sealed"`
+	Fault        string         `json:"fault,omitempty"` // of node.yaml
+	LastStart    contract.Stage `json:"lastStart"`
+	Status       string         `json:"status"` // the text of STATUS.TXT
 }
 
 func newNodeStatus() *cobra.Command {
@@ -157,7 +158,7 @@ the node writes that to its boot partition. Nothing is mounted, nothing changes.
   imagebuilder node status '\\.\PhysicalDrive2' --json`,
 		Args: exactArgs("TARGET"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			card, err := flash.Read(cmd.Context(), args[0], node.FileName, node.StatusFile)
+			card, err := flash.Read(cmd.Context(), args[0], node.FileName, node.StatusFile, contract.StageFile)
 			if err != nil {
 				return err
 			}
@@ -174,7 +175,7 @@ the node writes that to its boot partition. Nothing is mounted, nothing changes.
 
 func statusOf(card *flash.Card) cardStatus {
 	s := cardStatus{Board: printable(card.Label.Board), ImageVersion: printable(card.Label.ImageVersion), Kernel: printable(card.Label.Kernel),
-		Status: plainText(card.Files[node.StatusFile])}
+		LastStart: contract.ParseStage(card.Files[contract.StageFile]), Status: plainText(card.Files[node.StatusFile])}
 	c, err := node.Load(node.FileName, card.Files[node.FileName])
 	if err != nil {
 		s.Fault = printable(err.Error())
@@ -195,9 +196,27 @@ func printCardStatus(cmd *cobra.Command, s cardStatus) error {
 	default:
 		fmt.Fprintf(w, "node\t%s, site %s, role %s; its secrets are on it\n", s.Node, s.Site, s.Role)
 	}
+	if s.LastStart.Reached != "" { // an image of before has none
+		fmt.Fprintf(w, "last start\t%s\n", lastStart(s.LastStart))
+	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "\n%s", s.Status)
 	return err
+}
+
+// lastStart is how far it came, and what took it there.
+func lastStart(s contract.Stage) string {
+	var by []string
+	if s.Revision != "" {
+		by = append(by, "board revision "+s.Revision)
+	}
+	if s.Kernel != "" {
+		by = append(by, "kernel "+s.Kernel)
+	}
+	if len(by) == 0 {
+		return s.Reached
+	}
+	return s.Reached + " (" + strings.Join(by, ", ") + ")"
 }

@@ -21,6 +21,7 @@ var tools = disks.Chroot(sysroot)
 
 // data finds or makes what holds /var, repairs, mounts and grows it.
 func (m *machine) data() error {
+	m.reached("mounts its data")
 	leave, err := enterRoot()
 	if err != nil {
 		return err

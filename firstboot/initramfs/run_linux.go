@@ -32,6 +32,7 @@ type machine struct {
 	table *ptable.Table
 	ours  bool       // the disk's table is in its final form
 	home  disks.Disk // the one with /var
+	stage *stage     // nil until the disk is known to be ours, and where it has none
 }
 
 // Run is PID 1. It does not return: it ends in the new root's init, in a
@@ -160,12 +161,14 @@ func (m *machine) makeRoom() error {
 		return diskTrouble(m.boot.Label, err)
 	}
 	m.ours = true
+	m.findStage()
 	return nil
 }
 
 // mountRoot mounts the slot's squashfs and makes sure that it belongs to this
 // kernel: a mismatch would end minutes later in a system without modules.
 func (m *machine) mountRoot() error {
+	m.reached("mounts the system")
 	part := contract.PartRootA
 	if m.args.Slot == "b" {
 		part = contract.PartRootB
@@ -177,15 +180,17 @@ func (m *machine) mountRoot() error {
 	if _, err := mount.Mount(dev, sysroot, "squashfs", "", unix.MS_RDONLY); err != nil {
 		return m.badSlot(err)
 	}
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return err
-	}
-	release := unix.ByteSliceToString(uts.Release[:])
-	if _, err := os.Stat(filepath.Join(sysroot, "usr/lib/modules", release)); err != nil {
+	if _, err := os.Stat(filepath.Join(sysroot, "usr/lib/modules", release())); err != nil {
 		return m.badSlot(fmt.Errorf("the system in slot %s is not made for this kernel: %w", m.args.Slot, err))
 	}
 	return nil
+}
+
+// release is that of the running kernel.
+func release() string {
+	var uts unix.Utsname
+	_ = unix.Uname(&uts) // fails for a bad pointer only: uname(2)
+	return unix.ByteSliceToString(uts.Release[:])
 }
 
 func (m *machine) badSlot(err error) error { return badSlot(m.args.Slot, m.boot.Label, err) }
@@ -197,6 +202,7 @@ func (m *machine) handOver() error {
 		return err
 	}
 	m.con.say("starting the system")
+	m.reached("starts the system")
 	log.SetOutput(io.Discard) // u-root's SwitchRoot tells every step
 	m.dog.feedLast()
 	if err := mount.SwitchRoot(sysroot, "/sbin/init"); err != nil {
@@ -213,6 +219,7 @@ func (m *machine) stop(err error) {
 		err = fmt.Errorf("init returned")
 	}
 	t := asTrouble(err)
+	m.reached("stopped: STATUS.TXT says why")
 	if m.state.Trial || m.args.Trial {
 		m.tell(t, "This was the trial of a new version. The computer restarts in 30 seconds with the version it had before.")
 		m.dog.expect(time.Minute)

@@ -3,7 +3,8 @@
 #
 # good.env  good=a|b               written by the node only
 # ab.env    try=a|b|none, tries=N  written by the node and, below, by U-Boot
-# Both are one sector, overwritten in place. Whatever is missing, unreadable or
+# STAGE.TXT how far the last start came, in words; written by whoever comes there
+# All are one sector, overwritten in place. Whatever is missing, unreadable or
 # nonsense means: no trial, slot a.
 
 # Beyond the kernel, whose memory ends below 0x5000000, and below the 1 GB of
@@ -42,6 +43,21 @@ if test "${try}" = "a" || test "${try}" = "b"; then
       setenv ontrial ${try}
       setenv first ${try}
     fi
+  fi
+fi
+
+# For whoever looks at the card of a dead node. Written only where it is news: a
+# node that goes no further comes by here every few seconds.
+setenv now "U-Boot starts slot ${first}."
+setenv stage
+if load ${fat} ${scratch} STAGE.TXT; then
+  env import -t -r ${scratch} ${filesize} stage
+  if test "${stage}" != "${now}"; then
+    setenv stage "${now}"
+    setenv revision "${board_revision}"
+    mw.b ${scratch} 0 200
+    env export -t -s 200 ${scratch} stage revision
+    fatwrite ${fat} ${scratch} STAGE.TXT 200
   fi
 fi
 

@@ -122,6 +122,7 @@ func (in Input) addCommon(t *tree.Tree) error {
 	f.add(node.FileName, tree.String(strings.Repeat("\n", node.ReservedSize)))
 	f.add(node.StatusFile, tree.Bytes(node.PadStatus([]byte("This node was never started.\r\n"))))
 	f.add(contract.ReportFile, tree.Bytes(contract.PadReport([]byte("This node was never started.\r\n"))))
+	f.add(contract.StageFile, tree.Bytes(contract.Stage{Reached: "It was never started, or its start did not come as far as a boot loader that writes here."}.Encode()))
 	f.add(contract.LabelFile, tree.Bytes(label))
 	f.add(ReadmeFile, tree.String(readme(in)))
 	return f.err

@@ -262,6 +262,7 @@ EFI/systemd: dir 0755 0
 EFI/systemd/systemd-bootx64.efi: file 0644 6
 README.txt: file 0644 %d
 REPORT.TXT: file 0644 131072
+STAGE.TXT: file 0644 512
 STATUS.TXT: file 0644 4096
 imagebuilder.json: file 0644 %d
 loader: dir 0755 0

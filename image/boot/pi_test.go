@@ -40,6 +40,7 @@ func TestRaspberryPi(t *testing.T) {
 	want := fmt.Sprintf(`.: dir 0755 0
 README.txt: file 0644 %d
 REPORT.TXT: file 0644 131072
+STAGE.TXT: file 0644 512
 STATUS.TXT: file 0644 4096
 a: dir 0755 0
 a/cmdline.txt: file 0644 %d

@@ -22,13 +22,14 @@ What you may see and do here:
   %s  what this server is made of, two minutes after its last start.
               No passwords and no addresses are in it: you may send it to
               whoever looks after this server.
+  %s   how far the last start came, one line. For a server that stays dark.
   node.yaml   who this server is. You may replace it by a file you were sent.
   %s  an empty file of this name tells the server to repair its data
               at the next start. Only make one when you are asked to.
 
 Please leave everything else alone, and always eject the card before you take
 it out.
-`, in.title(), in.ImageVersion, contract.ReportFile, contract.RepairFile)
+`, in.title(), in.ImageVersion, contract.ReportFile, contract.StageFile, contract.RepairFile)
 	return strings.ReplaceAll(text, "\n", "\r\n") // Notepad of old
 }
 

@@ -67,7 +67,7 @@ func TestSignedESP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "EFI/BOOT/mmx64.efi", "README.txt", "REPORT.TXT", "STATUS.TXT", "a/initrd.img", "a/vmlinuz",
+	want := []string{"EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "EFI/BOOT/mmx64.efi", "README.txt", "REPORT.TXT", "STAGE.TXT", "STATUS.TXT", "a/initrd.img", "a/vmlinuz",
 		"imagebuilder.json", "loader/entries/imagebuilder-1-a.conf", "loader/loader.conf", "node.yaml"}
 	var got []string
 	for n := range esp.Walk() {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestADamagedDataPartitionIsNeverFormatted breaks the data partition of a
@@ -32,6 +33,9 @@ func TestADamagedDataPartitionIsNeverFormatted(t *testing.T) {
 			run(t, "debugfs", "-w", "-R", "clri <2>", c.dataAt())
 			run(t, "debugfs", "-w", "-R", "set_super_value state 2", c.dataAt())
 			c.stopsWith("It was NOT formatted.*repair.txt")
+			if s := c.stage(); !strings.HasSuffix(s.Reached, "stopped: STATUS.TXT says why.") || s.Kernel == "" {
+				t.Errorf("%+v", s)
+			}
 
 			c.putBootFile("repair.txt", nil)
 			c.powerOn()
@@ -47,6 +51,34 @@ func TestADamagedDataPartitionIsNeverFormatted(t *testing.T) {
 			c.leaves("cannot be recognised any more. It was NOT formatted")
 		})
 	}
+}
+
+// TestADamagedBootPartitionLeavesAMark of how far the start came, where nobody but U-Boot
+// ever ran. It comes by again and again, and does not wear the card.
+func TestADamagedBootPartitionLeavesAMark(t *testing.T) {
+	c := newComputer(t, "rpi4", image(t, "rpi4"), 8*gib)
+	c.mtools("mdel", "::a/vmlinuz")
+	c.powerOn()
+	c.see("Slot a cannot be started")
+	once := c.lastWritten()
+	c.see("(?s)Slot a cannot be started.*Slot a cannot be started")
+	if again := c.lastWritten(); !again.Equal(once) {
+		t.Errorf("U-Boot wrote at %v and at %v", once, again)
+	}
+	c.Kill()
+	if s := c.stage(); s.Reached != "U-Boot starts slot a." || !strings.HasPrefix(s.Revision, "0x") || s.Kernel != "" {
+		t.Errorf("%+v", s)
+	}
+}
+
+// lastWritten is when anything was written to the disk.
+func (c *computer) lastWritten() time.Time {
+	c.t.Helper()
+	info, err := os.Stat(c.disk())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return info.ModTime()
 }
 
 // mend repairs a file system; e2fsck then ends with 1.

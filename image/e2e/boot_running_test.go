@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/board"
 )
 
 // TestEveryBoardBootsToRunning tells the life of a node that nothing happens
@@ -28,6 +29,7 @@ func TestEveryBoardBootsToRunning(t *testing.T) {
 		if status := c.bootFile("STATUS.TXT"); !strings.Contains(status, "test-node") {
 			t.Errorf("STATUS.TXT does not name the node:\n%s", status)
 		}
+		c.cameToTheEnd()
 
 		c.enlarge(16 * gib)
 		c.powerOn()
@@ -46,6 +48,26 @@ func TestEveryBoardBootsToRunning(t *testing.T) {
 		c.powerOff()
 		c.diskIsValid()
 	})
+}
+
+// cameToTheEnd wants everybody who starts a node to have marked its card.
+func (c *computer) cameToTheEnd() {
+	c.t.Helper()
+	s := c.stage()
+	pi := c.config.Board.Firmware == board.RaspberryPi // systemd-boot writes nothing
+	if !strings.HasPrefix(s.Reached, "The system runs") || s.Kernel == "" || (s.Revision != "") != pi {
+		c.t.Errorf("%s: %+v", contract.StageFile, s)
+	}
+}
+
+// stage is how far the last start came, as the card tells.
+func (c *computer) stage() contract.Stage {
+	c.t.Helper()
+	text := c.bootFile(contract.StageFile)
+	if len(text) != contract.StageSize {
+		c.t.Errorf("%s has %d bytes", contract.StageFile, len(text))
+	}
+	return contract.ParseStage([]byte(text))
 }
 
 // isHealthy asks the node for everything that its image promises.

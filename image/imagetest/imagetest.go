@@ -56,6 +56,7 @@ func Write(name, board string, scheme contract.Scheme, beside bool) error {
 	boot, err := files(map[string]string{
 		contract.LabelFile: string(label), node.FileName: strings.Repeat("\n", node.ReservedSize), "config.txt": "arm_64bit=1\n",
 		node.StatusFile:     string(node.PadStatus([]byte("This node was never started.\r\n"))),
+		contract.StageFile:  string(contract.Stage{Reached: "It was never started."}.Encode()),
 		contract.ReportFile: string(contract.PadReport([]byte("This node was never started.\r\n")))})
 	if err != nil {
 		return err

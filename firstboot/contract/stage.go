@@ -1,0 +1,67 @@
+package contract
+
+import (
+	"fmt"
+	"strings"
+)
+
+// StageFile on the boot partition, in its root directory, tells how far the last
+// start came: for the card of a node that is dead. U-Boot's script, the
+// initramfs and firstboot overwrite it in turn.
+const StageFile = "STAGE.TXT"
+
+// StageSize is the length of the file, in bytes, from the image on: a sector,
+// which a power cut leaves either old or new.
+const StageSize = 512
+
+// Stage is its content.
+type Stage struct {
+	// Reached says it in words, for a person on the phone.
+	Reached string `json:"reached,omitempty"`
+	// Revision is the board's, as a Pi's firmware told U-Boot; "" where another
+	// loader starts the kernel.
+	Revision string `json:"revision,omitempty"`
+	// Kernel is the release of the one that ran, "" where none did.
+	Kernel string `json:"kernel,omitempty"`
+}
+
+const stageHead = "# How far the last start of this server came. The server writes it.\n"
+
+// fields in their order, by the names that U-Boot's script uses, too.
+func (s *Stage) fields() []stageField {
+	return []stageField{{"stage", &s.Reached}, {"revision", &s.Revision}, {"kernel", &s.Kernel}}
+}
+
+type stageField struct {
+	name  string
+	value *string
+}
+
+// Encode returns StageSize bytes: assignments in the text form of U-Boot's
+// environment, padded with newlines, which its "env import -t" skips.
+func (s Stage) Encode() []byte {
+	text := stageHead
+	for _, f := range s.fields() {
+		line := fmt.Sprintf("%s=%s\n", f.name, PlainLine(*f.value))
+		if *f.value != "" && len(text)+len(line) <= StageSize {
+			text += line
+		}
+	}
+	return []byte(text + strings.Repeat("\n", StageSize-len(text)))
+}
+
+// ParseStage reads the file, by whomever it was written: U-Boot pads with zeros.
+// What is not there is "".
+func ParseStage(data []byte) Stage {
+	var s Stage
+	text, _, _ := strings.Cut(string(data), "\x00")
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(line, "=")
+		for _, f := range s.fields() {
+			if f.name == name {
+				*f.value = PlainLine(value)
+			}
+		}
+	}
+	return s
+}

@@ -1,0 +1,98 @@
+package initramfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+)
+
+// stage is contract.StageFile: a sector of the boot partition. It is written
+// without mounting the file system, which would be marked as in use each time,
+// and be left so by a power cut.
+type stage struct {
+	dev  string // the partition
+	at   int64  // bytes
+	said contract.Stage
+}
+
+// findStage looks for the sector, and for what the boot loader left there. An
+// image of before has none.
+func (m *machine) findStage() {
+	err := m.onBoot(unix.MS_RDONLY, func(dir string) error {
+		f, err := os.Open(filepath.Join(dir, contract.StageFile))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		m.stage, err = readStage(f)
+		return err
+	})
+	if err == nil {
+		m.stage.dev, err = m.disk.Partition(contract.PartBoot)
+	}
+	if err != nil {
+		m.stage = nil
+		m.con.log("init: " + err.Error())
+	}
+}
+
+// readStage returns what is in the file, and where that is on its partition.
+func readStage(f *os.File) (*stage, error) {
+	data := make([]byte, contract.StageSize)
+	if info, err := f.Stat(); err != nil || info.Size() != contract.StageSize {
+		return nil, errors.Join(err, fmt.Errorf("%s does not have the %d bytes that an image gives it", contract.StageFile, contract.StageSize))
+	}
+	if _, err := f.ReadAt(data, 0); err != nil {
+		return nil, err
+	}
+	at, err := place(f)
+	return &stage{at: at, said: contract.ParseStage(data)}, err
+}
+
+// The ioctls of include/uapi/linux/fs.h: the block of a file system that holds
+// the block of a file whose number is given, 0 for a hole; and a block's bytes.
+const (
+	fiBMap      = 1
+	fiBlockSize = 2
+)
+
+// place returns where on its partition a file of one block begins, in bytes.
+func place(f *os.File) (int64, error) {
+	block, err := unix.IoctlGetInt(int(f.Fd()), fiBMap) // it passes 0, and takes the answer
+	if err != nil {
+		return 0, fmt.Errorf("where is %s: %w", f.Name(), err)
+	}
+	size, err := unix.IoctlGetInt(int(f.Fd()), fiBlockSize)
+	if err != nil || block == 0 {
+		return 0, errors.Join(err, fmt.Errorf("%s has no place on the disk", f.Name()))
+	}
+	return int64(block) * int64(size), nil
+}
+
+// reached tells the boot partition what init is about to do: if that never ends,
+// the card says so.
+func (m *machine) reached(what string) {
+	if m.stage == nil {
+		return
+	}
+	m.stage.said.Kernel = release()
+	m.stage.said.Reached = fmt.Sprintf("The kernel of slot %s runs and %s.", m.args.Slot, what)
+	if err := m.stage.write(); err != nil {
+		m.con.log("init: " + err.Error())
+		m.stage = nil
+	}
+}
+
+func (s *stage) write() error {
+	f, err := os.OpenFile(s.dev, os.O_WRONLY|unix.O_DSYNC, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(s.said.Encode(), s.at)
+	return errors.Join(err, f.Close())
+}
