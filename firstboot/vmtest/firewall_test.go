@@ -116,16 +116,19 @@ func serveScanner(t *testing.T) (url string) {
 const everything = "tcp:80 tcp:443 tcp:2379 tcp:2380 tcp:5001 tcp:10250 udp:8472 udp:51820"
 
 // opensEverything listens where k3s would, and on a pod behind a NodePort. A
-// scan of all ports is more connections than a small machine remembers.
+// scan of all ports is more connections than a small machine remembers. The
+// node's page has port 80 for a while after it has joined.
 func (m *machine) opensEverything(scanner string) {
 	m.t.Helper()
+	m.sh("timeout 900 sh -c 'while [ -n \"$(ss -Hltn sport = :80)\" ]; do sleep 1; done'")
 	m.sh(`sysctl -qw net.netfilter.nf_conntrack_max=262144
 		mkdir -p /var/tmp/scan && curl -sf %s -o /var/tmp/scan/scan && chmod +x /var/tmp/scan/scan
 		ip netns add pod; ip link add cni0 type bridge; ip link set cni0 up; ip addr add 10.42.0.1/24 dev cni0
 		ip link add veth7 type veth peer name eth0 netns pod; ip link set veth7 master cni0 up
 		ip -n pod addr add 10.42.0.5/24 dev eth0; ip -n pod link set eth0 up; ip -n pod route add default via 10.42.0.1
 		systemd-run --quiet --unit=open sh -c 'sleep infinity | /var/tmp/scan/scan listen %s'
-		systemd-run --quiet --unit=pod ip netns exec pod sh -c 'sleep infinity | /var/tmp/scan/scan listen tcp:8080'`, scanner, everything)
+		systemd-run --quiet --unit=pod ip netns exec pod sh -c 'sleep infinity | /var/tmp/scan/scan listen tcp:8080'
+		sleep 2; systemctl is-active --quiet open && systemctl is-active --quiet pod`, scanner, everything)
 	m.kubeProxy()
 }
 
