@@ -73,35 +73,59 @@ func Decode(name string, data []byte, into any) error {
 // line a value stands that turns out wrong later; see Errorf.
 type Document struct {
 	name string
+	line int // where it begins
 	root *yaml.Node
 }
 
 // Parse checks everything about a document that does not depend on what it is
 // decoded into.
 func Parse(name string, data []byte) (*Document, error) {
+	all, err := ParseAll(name, data)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) > 1 {
+		return nil, Problems{{Name: name, Line: all[1].line, Msg: "a second document begins here; keep one per file"}}
+	}
+	if all[0].root.Tag == "!!null" {
+		return nil, Problems{{Name: name, Msg: "is empty"}}
+	}
+	return all[0], nil
+}
+
+// ParseAll is Parse for a file of several documents, one at least. One without
+// content, which a comment between two "---" makes, is there and Empty.
+func ParseAll(name string, data []byte) ([]*Document, error) {
 	data, err := plainText(data)
 	if err != nil {
 		return nil, Problems{{Name: name, Msg: err.Error()}}
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	var doc yaml.Node
-	if err := dec.Decode(&doc); err != nil {
-		return nil, Problems{syntaxProblem(name, data, err)}
-	}
-	var next yaml.Node
-	switch err := dec.Decode(&next); {
-	case err == nil:
-		return nil, Problems{{Name: name, Line: next.Line, Msg: "a second document begins here; keep one per file"}}
-	case !errors.Is(err, io.EOF):
-		return nil, Problems{syntaxProblem(name, data, err)}
-	}
-	root := doc.Content[0]
-	if root.Tag == "!!null" {
-		return nil, Problems{{Name: name, Msg: "is empty"}}
-	}
+	var all []*Document
 	c := checker{name: name}
-	c.plain(root, "")
-	return &Document{name: name, root: root}, c.err()
+	for dec := yaml.NewDecoder(bytes.NewReader(data)); ; {
+		var doc yaml.Node
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) && len(all) > 0 {
+			return all, c.err()
+		}
+		if err != nil {
+			return nil, Problems{syntaxProblem(name, data, err)}
+		}
+		c.plain(doc.Content[0], "")
+		all = append(all, &Document{name: name, line: doc.Line, root: doc.Content[0]})
+	}
+}
+
+// Empty says that there is nothing in the document.
+func (d *Document) Empty() bool { return d.root.Tag == "!!null" }
+
+// Value is the document as JSON has it: maps by text, lists, text, numbers, true,
+// false and nil. It refuses what YAML 1.1, which Kubernetes reads, takes for
+// something else than YAML 1.2: yes, no, on, off; and dates, which are text there.
+func (d *Document) Value() (any, error) {
+	c := checker{name: d.name}
+	v := c.json(d.root, "")
+	return v, c.err()
 }
 
 // Decode is the function Decode for a parsed document.
@@ -251,9 +275,12 @@ func brokenLine(data []byte, reported int) int {
 }
 
 func parses(data []byte) bool {
-	var n yaml.Node
-	err := yaml.NewDecoder(bytes.NewReader(data)).Decode(&n)
-	return err == nil || errors.Is(err, io.EOF)
+	for dec := yaml.NewDecoder(bytes.NewReader(data)); ; {
+		var n yaml.Node
+		if err := dec.Decode(&n); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
 }
 
 // err returns the findings sorted by line, nil if there are none.
