@@ -25,6 +25,9 @@ k3s:
   token: k3s-token-very-secret
   agentToken: k3s-agents-secret
   config: {etcd-s3-secret-key: s3-secret, kube-apiserver-arg: [of-a-plugin=arg-secret], kubelet-arg: max-pods=50}
+  seed:
+    manifests: {longhorn: "kind: HelmChart\n"}
+    secrets: [{namespace: longhorn-system, name: s3, data: {KEY: seed-secret}}]
 ssh: {authorizedKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me"]}
 network:
   interfaces: [{name: eth0, addresses: [192.168.1.20/24], gateway: 192.168.1.1, dns: [192.168.1.1]}]
@@ -35,7 +38,7 @@ longhorn: {disk: /dev/disk/by-id/usb-1}
 files: [{path: /etc/sysctl.d/50-own.conf, owner: "7:7", content: "file-secret = 1"}]
 `
 
-var secrets = []string{"hskey-auth-", "k3s-token-very-secret", "k3s-agents-secret", "proxy-secret", "file-secret", "s3-secret", "arg-secret"}
+var secrets = []string{"hskey-auth-", "k3s-token-very-secret", "k3s-agents-secret", "proxy-secret", "file-secret", "s3-secret", "arg-secret", "seed-secret", "c2VlZC1zZWNyZXQ="}
 
 // deferK3s makes the world's image leave k3s to the first boot.
 func deferK3s(w *world) {

@@ -53,6 +53,7 @@ func (m *machine) steps() []Step {
 		{"firewall", m.firewallDone, m.firewallDo},
 		{"k3s", m.k3sDone, m.k3sDo},
 		{"verify", m.verifyDone, m.verifyDo},
+		{"secrets", m.secretsDone, m.secretsDo},
 		{"seal", m.sealDone, m.sealDo},
 		{"longhorn", m.longhornDone, m.longhornDo},
 	}

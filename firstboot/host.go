@@ -146,6 +146,9 @@ type Net interface {
 	API(ctx context.Context, kubeconfig, path string) ([]byte, error)
 	// Patch merges JSON into what is there (RFC 7386).
 	Patch(ctx context.Context, kubeconfig, path string, merge []byte) error
+	// Apply makes an object what it must be, whoever wrote to it before: a
+	// server-side apply, of which the API keeps no copy.
+	Apply(ctx context.Context, kubeconfig, path string, object []byte) error
 	// Etcd asks this machine's etcd whether it is a member that votes, of a
 	// cluster that has a leader.
 	Etcd(ctx context.Context) error

@@ -46,6 +46,9 @@ func (m *machine) k3sDone(ctx context.Context) (bool, error) {
 	if missing, stale, err := m.imageLinks(); err != nil || len(missing)+len(stale) > 0 {
 		return false, err
 	}
+	if ok, err := m.seeded(); err != nil || !ok {
+		return false, err
+	}
 	// A unit that is still starting counts: k3s is ready only after a minute.
 	return m.Units.Active(ctx, k3sUnit)
 }
@@ -66,6 +69,9 @@ func (m *machine) k3sDo(ctx context.Context) error {
 		return err
 	}
 	if err := m.layIdentity(v); err != nil {
+		return err
+	}
+	if err := m.laySeed(); err != nil {
 		return err
 	}
 	if err := m.converge(ctx, g); err != nil {

@@ -158,6 +158,7 @@ var texts = map[string]text{
 	"k3s-restarted":  {"The cluster program stopped and was started again.", "Wait half a minute. If this comes back, read: journalctl -u k3s.", false, look},
 	"k3s-silent":     {"The cluster does not answer as it should: %s", "Wait some minutes. If this stays, switch this node off and on, then the servers.", false, wait},
 	"k3s-slow":       {"The cluster answers late, after %s.", "Wait. If this stays, a server's disk or the network between the sites is too slow; a USB disk is faster than a memory card.", false, look},
+	"seed-refused":   {"The cluster did not take %s: %s", "Wait some minutes: the node keeps trying. If this stays, the owner must correct node.yaml and sign it.", false, retry},
 	"k3s-unready":    {"The cluster does not call this node ready: %s", "Wait some minutes. If this stays, switch the node off and on.", false, wait},
 	"slot-failed":    {"The running system could not be marked as good: %s", "Wait; the node keeps trying.", false, retry},
 	"unexpected":     {"Something unexpected: %s", "Wait; the node keeps trying. If it stays, read: journalctl -u firstboot.", false, retry},

@@ -60,6 +60,8 @@ type world struct {
 	data     *firstboot.Mount
 	volume   firstboot.Mount
 	metadata string // of the cluster's node
+	applied  map[string]string
+	rejects  error // what the API answers to an object
 
 	// the tailnet
 	running   bool
@@ -425,6 +427,17 @@ func (w netWorld) Patch(_ context.Context, _, path string, merge []byte) error {
 	return w.do("patch "+path, func() error {
 		w.metadata = string(merge[1:len(merge)-1]) + ","
 		return nil
+	})
+}
+
+// Apply keeps what the cluster was given, by path.
+func (w netWorld) Apply(_ context.Context, _, path string, object []byte) error {
+	return w.do("apply "+path, func() error {
+		if w.applied == nil {
+			w.applied = map[string]string{}
+		}
+		w.applied[path] = string(object)
+		return w.rejects
 	})
 }
 

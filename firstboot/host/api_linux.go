@@ -45,15 +45,22 @@ type kubeconfig struct {
 // API and Patch ask by themselves: kubectl is k3s' 80 MB, unpacked and started, which costs
 // a Pi seconds for what is asked twice a minute.
 func (n network) API(ctx context.Context, conf, path string) ([]byte, error) {
-	return n.call(ctx, conf, http.MethodGet, path, nil)
+	return n.call(ctx, conf, http.MethodGet, path, "", nil)
 }
 
 func (n network) Patch(ctx context.Context, conf, path string, merge []byte) error {
-	_, err := n.call(ctx, conf, http.MethodPatch, path, merge)
+	_, err := n.call(ctx, conf, http.MethodPatch, path, "application/merge-patch+json", merge)
 	return err
 }
 
-func (n network) call(ctx context.Context, conf, method, path string, merge []byte) ([]byte, error) {
+// Apply takes JSON, which YAML is a superset of: kubernetes.io, "Server-Side
+// Apply".
+func (n network) Apply(ctx context.Context, conf, path string, object []byte) error {
+	_, err := n.call(ctx, conf, http.MethodPatch, path+"?fieldManager=imagebuilder&force=true", "application/apply-patch+yaml", object)
+	return err
+}
+
+func (n network) call(ctx context.Context, conf, method, path, kind string, object []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
 	data, err := n.content(conf)
@@ -71,16 +78,16 @@ func (n network) call(ctx context.Context, conf, method, path string, merge []by
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", conf, err)
 	}
-	return ask(ctx, trusted, method, c.Clusters[0].Cluster.Server+path, merge)
+	return ask(ctx, trusted, method, c.Clusters[0].Cluster.Server+path, kind, object)
 }
 
-func ask(ctx context.Context, conf *tls.Config, method, address string, merge []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(merge))
+func ask(ctx context.Context, conf *tls.Config, method, address, kind string, object []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(object))
 	if err != nil {
 		return nil, err
 	}
-	if merge != nil {
-		req.Header.Set("Content-Type", "application/merge-patch+json")
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
 	resp, err := client.Do(req)

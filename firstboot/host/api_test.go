@@ -53,7 +53,7 @@ func TestAPI(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPatch {
 			body, _ := io.ReadAll(r.Body)
-			patched = fmt.Sprintf("%s %s by %s: %s", r.Header.Get("Content-Type"), r.URL.Path, r.TLS.PeerCertificates[0].Subject.CommonName, body)
+			patched = fmt.Sprintf("%s %s by %s: %s", r.Header.Get("Content-Type"), r.URL.RequestURI(), r.TLS.PeerCertificates[0].Subject.CommonName, body)
 		}
 		switch who := r.TLS.PeerCertificates; {
 		case len(who) == 0:
@@ -117,6 +117,10 @@ users: [{user: {client-certificate-data: %q, client-key-data: %q}}]
 	err := h.Net.Patch(context.Background(), "/kubelet", "/api/v1/nodes/home-pi", []byte(`{"a":1}`))
 	if want := `application/merge-patch+json /api/v1/nodes/home-pi by system:node:home-pi: {"a":1}`; err != nil || patched != want {
 		t.Errorf("patched %q, %v", patched, err)
+	}
+	err = h.Net.Apply(context.Background(), "/kubelet", "/api/v1/namespaces/argocd", []byte(`{"b":2}`))
+	if want := `application/apply-patch+yaml /api/v1/namespaces/argocd?fieldManager=imagebuilder&force=true by `; err != nil || !strings.HasPrefix(patched, want) || !strings.HasSuffix(patched, `: {"b":2}`) {
+		t.Errorf("apply: %v, %q", err, patched)
 	}
 	if err := h.Net.Patch(context.Background(), "/kubelet", "/api/v1/nodes/other", []byte("{}")); err == nil {
 		t.Error("a refused patch is no error")

@@ -14,6 +14,6 @@ var etcdReady = "http://127.0.0.1:2381/readyz"
 func (n network) Etcd(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
-	_, err := ask(ctx, nil, http.MethodGet, etcdReady, nil)
+	_, err := ask(ctx, nil, http.MethodGet, etcdReady, "", nil)
 	return err
 }

@@ -15,7 +15,7 @@ import (
 var inTheOpen = strings.Fields(`
 	node board site role page timezone dataDisk.path ownerKey
 	headscale.url headscale.ca control.email control.cert control.backup.path control.backup.s3.endpoint control.backup.s3.region control.backup.s3.bucket control.backup.s3.prefix control.backup.s3.accessKey
-	k3s.servers k3s.serverTags k3s.labels k3s.taints
+	k3s.servers k3s.serverTags k3s.labels k3s.taints k3s.seed.manifests
 	ssh.authorizedKeys firewall.lan firewall.public
 	network.interfaces.name network.interfaces.addresses network.interfaces.gateway network.interfaces.dns
 	network.wifi.ssid network.wifi.country network.ntp network.noProxy
@@ -32,7 +32,7 @@ func TestSealRemovesWhatIsNotInTheOpen(t *testing.T) {
 	if !slices.Equal(left, inTheOpen) {
 		t.Errorf("sealing leaves %v\nwant %v", left, inTheOpen)
 	}
-	for _, secret := range []string{"headscale.authKey", "control.key", "control.backup.s3.secretKey", "ssh.hostKey", "k3s.token", "k3s.config", "network.wifi.psk", "network.proxy", "files.content"} {
+	for _, secret := range []string{"headscale.authKey", "control.key", "control.backup.s3.secretKey", "ssh.hostKey", "k3s.token", "k3s.config", "k3s.seed.secrets.data", "network.wifi.psk", "network.proxy", "files.content"} {
 		if !slices.Contains(planted, secret) || slices.Contains(left, secret) {
 			t.Errorf("%s: planted and gone is wanted", secret)
 		}

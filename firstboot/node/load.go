@@ -131,7 +131,7 @@ func (c *Config) Seal() *Config {
 		s.Control = c.Control.seal()
 	}
 	s.K3s.Token, s.K3s.AgentToken, s.K3s.BootstrapToken = "", "", ""
-	s.K3s.Config, s.K3s.CA = nil, nil
+	s.K3s.Config, s.K3s.CA, s.K3s.Seed.Secrets = nil, nil, nil
 	s.Network.Proxy = ""
 	if c.Network.WiFi != nil {
 		w := *c.Network.WiFi

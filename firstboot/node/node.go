@@ -116,6 +116,26 @@ type K3s struct {
 	Taints []string          `yaml:"taints,omitempty"`
 	// Config has further flags of k3s by their long names.
 	Config Settings `yaml:"config,omitempty"`
+	// Seed is what the cluster begins with, for the server that creates it.
+	Seed Seed `yaml:"seed,omitempty"`
+}
+
+// Seed is Kubernetes objects. They are in node.yaml and not in the image: a slot
+// that falls back would apply its older ones again, and a chart must not be
+// downgraded.
+type Seed struct {
+	// Manifests are files for k3s' deploy controller, by the addons' names.
+	Manifests map[string]string `yaml:"manifests,omitempty"`
+	// Secrets never are in a file that k3s reads.
+	Secrets []Secret `yaml:"secrets,omitempty"`
+}
+
+// Secret is a Secret object of Kubernetes.
+type Secret struct {
+	Namespace string                   `yaml:"namespace"`
+	Name      string                   `yaml:"name"`
+	Labels    map[string]string        `yaml:"labels,omitempty"`
+	Data      map[string]secret.String `yaml:"data"`
 }
 
 // SSH says who may log in.

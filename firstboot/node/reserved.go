@@ -39,6 +39,8 @@ var unsigned = map[string]bool{
 	"k3s.labels":         false,
 	"k3s.taints":         false,
 	"k3s.config":         false,
+	"k3s.seed.manifests": false, // programs
+	"k3s.seed.secrets":   false,
 	"ssh.authorizedKeys": false,
 	"ssh.lan":            false, // who may knock
 	"ssh.hostKey":        false,

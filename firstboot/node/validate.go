@@ -161,6 +161,7 @@ func (v *validator) k3s(c *Config) {
 	}
 	v.tokens(c)
 	v.clusterCA(k)
+	v.seed(k)
 	for _, name := range sortedKeys(k.Labels) {
 		v.want("k3s.labels."+name, checkLabel(name, k.Labels[name]))
 	}

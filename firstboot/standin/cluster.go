@@ -63,6 +63,7 @@ type cluster struct {
 	Nodes      map[string]*member
 	// Passwords are the Secrets NAME.node-password.k3s of kube-system.
 	Passwords map[string]string
+	Objects   applied
 
 	token, agentToken string
 	noAPI             bool
@@ -85,7 +86,7 @@ func (n *self) startServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &cluster{file: at(filepath.Join(n.data, "server/db/standin.json")), Nodes: map[string]*member{}, Passwords: map[string]string{}, token: n.token, agentToken: agentToken, noAPI: n.on("disable-apiserver")}
+	c := &cluster{file: at(filepath.Join(n.data, "server/db/standin.json")), Nodes: map[string]*member{}, Passwords: map[string]string{}, Objects: applied{}, token: n.token, agentToken: agentToken, noAPI: n.on("disable-apiserver")}
 	b, err := os.ReadFile(c.file)
 	switch {
 	case err == nil:
@@ -103,6 +104,9 @@ func (n *self) startServer(ctx context.Context) error {
 		return err
 	}
 	n.cluster = c
+	if !c.noAPI {
+		go n.deploy(ctx)
+	}
 	return n.listen(ctx)
 }
 
@@ -169,6 +173,9 @@ func (c *cluster) handler() http.Handler {
 	mux.HandleFunc("PATCH /api/v1/nodes/{name}", c.api(c.patch))
 	mux.HandleFunc("DELETE /api/v1/nodes/{name}", c.api(c.remove))
 	mux.HandleFunc("GET /api/v1/nodes", c.api(c.nodes))
+	mux.HandleFunc("PATCH /api/v1/namespaces/{namespace}", c.api(c.apply))
+	mux.HandleFunc("PATCH /api/v1/namespaces/{namespace}/secrets/{name}", c.api(c.apply))
+	mux.HandleFunc("GET /v1-standin/objects", c.api(c.object))
 	mux.HandleFunc("GET "+passwordPath, c.api(c.password))
 	mux.HandleFunc("DELETE "+passwordPath, c.api(c.forgetPassword))
 	return mux
@@ -284,7 +291,7 @@ func (c *cluster) save() error {
 }
 
 func (c *cluster) saveLocked() error {
-	b, err := json.Marshal(map[string]any{"ID": c.ID, "Credential": c.Credential, "Nodes": c.Nodes, "Passwords": c.Passwords})
+	b, err := json.Marshal(map[string]any{"ID": c.ID, "Credential": c.Credential, "Nodes": c.Nodes, "Passwords": c.Passwords, "Objects": c.Objects})
 	if err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func (c *cluster) nodes(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "v1", "kind": "NodeList", "items": items})
 }
 
-// passwordPath is that of the one kind of Secret there is.
+// passwordPath is that of the Secrets that k3s itself makes.
 const passwordPath = "/api/v1/namespaces/kube-system/secrets/{secret}"
 
 const passwordSuffix = ".node-password.k3s"

@@ -18,6 +18,7 @@ var english = Language{
 		"firewall":   "keeping everybody else out",
 		"k3s":        "starting the cluster program",
 		"verify":     "looking whether the cluster accepts this node",
+		"secrets":    "handing the cluster the secrets it begins with",
 		"seal":       "removing the secrets",
 		"longhorn":   "preparing the disk for volumes",
 	},

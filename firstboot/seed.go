@@ -1,0 +1,111 @@
+package firstboot
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// seed: what the cluster begins with. Its manifests lie where k3s' deploy
+// controller looks, on the server that node.yaml gives them to, before k3s starts
+// there for the first time; later ones come with a later node.yaml, never with a
+// slot. Its secrets go to the API alone: a file of the controller's stays, and
+// the API keeps a copy of it in an annotation.
+
+const (
+	k3sManifests = k3sServer + "/manifests"
+	seedPrefix   = "imagebuilder-" // of ours among k3s' own and a person's
+)
+
+// seedFiles are the manifests, and those of a node.yaml before this one, which
+// must go. Nothing deletes their objects: a person does.
+func (m *machine) seedFiles() ([]file, error) {
+	if m.cfg.Role != node.Server {
+		return nil, nil
+	}
+	var all []file
+	for _, name := range slices.Sorted(maps.Keys(m.cfg.K3s.Seed.Manifests)) {
+		all = append(all, file{path: seedFile(name), data: []byte(m.cfg.K3s.Seed.Manifests[name]), mode: 0o600})
+	}
+	there, err := m.Files.List(k3sManifests)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range there {
+		name, ours := strings.CutPrefix(strings.TrimSuffix(n, ".yaml"), seedPrefix)
+		if _, wanted := m.cfg.K3s.Seed.Manifests[name]; ours && !wanted {
+			all = append(all, file{path: k3sManifests + "/" + n, absent: true})
+		}
+	}
+	return all, nil
+}
+
+func seedFile(name string) string { return k3sManifests + "/" + seedPrefix + name + ".yaml" }
+
+func (m *machine) seeded() (bool, error) {
+	all, err := m.seedFiles()
+	if err != nil {
+		return false, err
+	}
+	return m.allMatch(all)
+}
+
+func (m *machine) laySeed() error {
+	all, err := m.seedFiles()
+	if err != nil {
+		return err
+	}
+	return m.ensure(all)
+}
+
+// secretsDone asks node.yaml, which has them until they are in the cluster and
+// sealing removes them.
+func (m *machine) secretsDone(context.Context) (bool, error) {
+	return len(m.cfg.K3s.Seed.Secrets) == 0, nil
+}
+
+// secretsDo applies each with its namespace, which a chart that comes later
+// finds there.
+func (m *machine) secretsDo(ctx context.Context) error {
+	for _, s := range m.cfg.K3s.Seed.Secrets {
+		if err := m.apply(ctx, "/api/v1/namespaces/"+s.Namespace, namespaceObject(s.Namespace)); err != nil {
+			return err
+		}
+		if err := m.apply(ctx, "/api/v1/namespaces/"+s.Namespace+"/secrets/"+s.Name, secretObject(s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *machine) apply(ctx context.Context, path string, object map[string]any) error {
+	text, err := json.Marshal(object)
+	if err != nil {
+		return err
+	}
+	if err := m.Net.Apply(ctx, adminConf, path, text); err != nil {
+		return problem("seed-refused", strings.TrimPrefix(path, "/api/v1/namespaces/"), err.Error()).because(err)
+	}
+	return nil
+}
+
+func namespaceObject(name string) map[string]any {
+	return map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name}}
+}
+
+func secretObject(s node.Secret) map[string]any {
+	data := map[string]string{}
+	for k, v := range s.Data {
+		data[k] = base64.StdEncoding.EncodeToString([]byte(v.Reveal()))
+	}
+	meta := map[string]any{"name": s.Name, "namespace": s.Namespace}
+	if len(s.Labels) > 0 {
+		meta["labels"] = s.Labels
+	}
+	return map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque", "data": data}
+}

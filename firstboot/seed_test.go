@@ -1,0 +1,90 @@
+package firstboot_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+const manifests = "/var/lib/rancher/k3s/server/manifests/"
+
+// TestSeedOfACluster: manifests where k3s looks, before it starts; secrets in the
+// API, their namespace first, and nowhere else.
+func TestSeedOfACluster(t *testing.T) {
+	w := newWorld(t, initYAML)
+	deferK3s(w)
+	w.fault = func(_ int, what string) fault {
+		if what == "start k3s.service" && w.text(manifests+"imagebuilder-longhorn.yaml") != "kind: HelmChart\n" {
+			t.Error("k3s starts without its manifests")
+		}
+		if strings.HasPrefix(what, "apply ") && strings.HasSuffix(what, "/s3") && w.applied["/api/v1/namespaces/longhorn-system"] == "" {
+			t.Error("a secret without its namespace")
+		}
+		return none
+	}
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	if got := w.applied["/api/v1/namespaces/longhorn-system/secrets/s3"]; !strings.Contains(got, `"data":{"KEY":"c2VlZC1zZWNyZXQ="}`) || !strings.Contains(got, `"kind":"Secret"`) {
+		t.Errorf("%v", w.applied)
+	}
+	for name, e := range w.files {
+		if text := string(e.data); strings.Contains(text, "seed-secret") || strings.Contains(text, "c2VlZC1zZWNyZXQ=") {
+			t.Errorf("%s has the secret", name)
+		}
+	}
+	if !strings.Contains(w.text("/boot/firmware/node.yaml"), "longhorn:") {
+		t.Error("the manifests are gone from node.yaml")
+	}
+}
+
+// TestASeedChangesWithItsFile: what the owner signed later replaces it; what k3s
+// and a person put there stays.
+func TestASeedChangesWithItsFile(t *testing.T) {
+	w := newWorld(t, owned(t, 2))
+	deferK3s(w)
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	for _, name := range []string{"traefik.yaml", "imagebuilder.yaml", "mine.yaml"} {
+		w.put(manifests+name, "x")
+	}
+	w.applied = nil
+	next := edit(t, owned(t, 2), `{longhorn: "kind: HelmChart\n"}`, `{argocd: "kind: Other\n"}`)
+	if s := w.replant(sign(t, next, 2, noon.Add(time.Hour))); s.State != firstboot.Joined || s.Notice != nil {
+		t.Fatalf("%s, %+v", s.Line(), s.Notice)
+	}
+	if w.files[manifests+"imagebuilder-longhorn.yaml"] != nil || w.text(manifests+"imagebuilder-argocd.yaml") != "kind: Other\n" {
+		t.Error("the seed is not what the file says")
+	}
+	for _, name := range []string{"traefik.yaml", "imagebuilder.yaml", "mine.yaml"} {
+		if w.files[manifests+name] == nil {
+			t.Errorf("%s is gone", name)
+		}
+	}
+	if len(w.applied) != 2 {
+		t.Errorf("the secrets of the new file: %v", w.applied)
+	}
+}
+
+// TestASeedThatIsRefusedKeepsTheSecrets where they are: a sealed node would have
+// lost them.
+func TestASeedThatIsRefusedKeepsTheSecrets(t *testing.T) {
+	w := newWorld(t, initYAML)
+	deferK3s(w)
+	w.rejects = errors.New("the server answers 422")
+	s, _ := w.boot(anyProblem)
+	if s.Problem == nil || s.Problem.Code != "seed-refused" || !strings.Contains(s.Problem.Summary, "longhorn-system") {
+		t.Fatalf("%s, %+v", s.Line(), s.Problem)
+	}
+	if !strings.Contains(w.text("/boot/firmware/node.yaml"), "seed-secret") {
+		t.Error("it was sealed")
+	}
+	w.rejects = nil
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || strings.Contains(w.text("/boot/firmware/node.yaml"), "seed-secret") {
+		t.Errorf("%s", s.Line())
+	}
+}

@@ -1,0 +1,112 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/objects"
+)
+
+// Objects of the API, as k3s' deploy controller and a server-side apply make them:
+// judged strictly by kind, field and type, and kept. No controller looks at them.
+
+// applied is an object, by KIND NAMESPACE/NAME.
+type applied map[string]map[string]any
+
+func keyOf(kind, namespace, name string) string {
+	return kind + " " + strings.TrimPrefix(namespace+"/"+name, "/")
+}
+
+// put judges objects and keeps them. An object's namespace must be there, as in
+// the API.
+func (c *cluster) put(name string, data []byte) error {
+	all, err := objects.Parse(name, data)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range all {
+		if o.Namespace != "" && o.Namespace != "kube-system" && c.Objects[keyOf("Namespace", "", o.Namespace)] == nil {
+			return fmt.Errorf("%s: namespaces %q not found", name, o.Namespace)
+		}
+		c.Objects[keyOf(o.Kind, o.Namespace, o.Name)] = o.Value
+	}
+	return c.saveLocked()
+}
+
+// apply is a server-side apply.
+func (c *cluster) apply(w http.ResponseWriter, r *http.Request) {
+	if kind := r.Header.Get("Content-Type"); kind != "application/apply-patch+yaml" || r.URL.Query().Get("fieldManager") == "" {
+		http.Error(w, "the stand-in knows a server-side apply with a fieldManager, not "+kind, http.StatusUnsupportedMediaType)
+		return
+	}
+	data, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err == nil {
+		err = c.put(r.URL.Path, data)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		return
+	}
+	_, _ = w.Write(data)
+}
+
+// object answers what was applied under a key, or all keys.
+func (c *cluster) object(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if key := r.URL.Query().Get("key"); key != "" {
+		_ = json.NewEncoder(w).Encode(c.Objects[key])
+		return
+	}
+	keys := []string{}
+	for k := range c.Objects {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	_ = json.NewEncoder(w).Encode(keys)
+}
+
+// deploy reads the manifests of a server, again and again what failed, as k3s'
+// deploy controller does. A file is applied once for each time that it changes.
+func (n *self) deploy(ctx context.Context) {
+	seen := map[string]time.Time{}
+	for ctx.Err() == nil {
+		files, _ := filepath.Glob(at(filepath.Join(n.data, "server/manifests/*.yaml")))
+		for _, name := range files {
+			info, err := os.Stat(name)
+			if err != nil || seen[name].Equal(info.ModTime()) {
+				continue
+			}
+			if err := n.deployFile(name); err != nil {
+				log.Printf("level=error msg=%q", err.Error())
+				continue
+			}
+			seen[name] = info.ModTime()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(beat):
+		}
+	}
+}
+
+func (n *self) deployFile(name string) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	return n.cluster.put(filepath.Base(name), data)
+}
