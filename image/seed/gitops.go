@@ -1,0 +1,74 @@
+package seed
+
+import (
+	_ "embed"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+)
+
+const (
+	argocdSpace = "argocd"
+	argocdChart = "argo-cd-10.1.1.tgz"
+	inCluster   = "https://kubernetes.default.svc"
+)
+
+//go:embed argocd.yaml
+var argocdValues []byte
+
+// GitOps is the Git repository that the cluster follows.
+type GitOps struct {
+	Repo, Path, Revision string
+	// DeployKey is an ssh key that may read it; empty for one that all may read.
+	DeployKey secret.String
+	// KnownHosts are lines of known_hosts(5) with the host keys of the server.
+	KnownHosts string
+}
+
+func (b *builder) gitops(g *GitOps) {
+	values := b.defaults("argocd.yaml", argocdValues)
+	if b.err != nil {
+		return
+	}
+	if g.KnownHosts != "" {
+		under(values, "configs")["ssh"] = object{"knownHosts": g.KnownHosts}
+	}
+	b.file("argocd", namespace(argocdSpace), b.chart("argocd", argocdChart, argocdSpace, values))
+	b.file("argocd-root", project(g), application(g)) // of kinds that the chart brings
+	if !g.DeployKey.Empty() {
+		b.Secrets = append(b.Secrets, repository(g))
+	}
+}
+
+// repository is a secret that Argo CD finds by its label.
+func repository(g *GitOps) node.Secret {
+	return node.Secret{
+		Namespace: argocdSpace, Name: "fleet-repo", Labels: map[string]string{"argocd.argoproj.io/secret-type": "repository"},
+		Data: map[string]secret.String{"type": "git", "url": secret.String(g.Repo), "sshPrivateKey": g.DeployKey + "\n"},
+	}
+}
+
+// project lets the fleet's applications do in any namespace what the repository
+// says, and make namespaces. Whatever else belongs to the whole cluster is its
+// owner's to allow.
+func project(g *GitOps) object {
+	return object{"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": object{"name": "fleet", "namespace": argocdSpace}, "spec": object{
+		"sourceRepos":              []string{g.Repo},
+		"destinations":             []object{{"server": inCluster, "namespace": "*"}},
+		"clusterResourceWhitelist": []object{{"group": "", "kind": "Namespace"}},
+	}}
+}
+
+// application is the root: what lies below the path, other Applications among it.
+func application(g *GitOps) object {
+	return object{"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": object{"name": "root", "namespace": argocdSpace}, "spec": object{
+		"project":     "fleet",
+		"source":      object{"repoURL": g.Repo, "path": g.Path, "targetRevision": g.Revision, "directory": object{"recurse": true}},
+		"destination": object{"server": inCluster, "namespace": argocdSpace},
+		"syncPolicy": object{
+			"automated":   object{"prune": true, "selfHeal": true},
+			"syncOptions": []string{"CreateNamespace=true", "ServerSideApply=true"},
+			"retry":       object{"limit": 10, "backoff": object{"duration": "30s", "factor": 2, "maxDuration": "10m"}},
+		},
+	}}
+}

@@ -1,0 +1,110 @@
+// Package seed writes what a cluster begins with: Longhorn over the sites, with
+// backups, and Argo CD with the fleet's Git repository, as Kubernetes objects for
+// the node.yaml of the server that creates the cluster.
+//
+// What it writes has been read back by image/objects. It knows the order in which
+// things can succeed: k3s applies a file again until all of it was taken, so what
+// needs a chart's own kinds is in a file of its own. Secrets are in no file.
+package seed
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/objects"
+)
+
+// Input is what a fleet says.
+type Input struct {
+	Longhorn *Longhorn
+	GitOps   *GitOps
+}
+
+// New returns the seed, which is empty where nothing is wanted.
+func New(in Input) (node.Seed, error) {
+	s := &builder{}
+	if in.Longhorn != nil {
+		s.longhorn(in.Longhorn)
+	}
+	if in.GitOps != nil {
+		s.gitops(in.GitOps)
+	}
+	return s.Seed, s.err
+}
+
+// Charts are the files of the charts that a seed of this input names, as a server
+// must have them in its directory of static files.
+func Charts(in Input) (names []string) {
+	if in.Longhorn != nil {
+		names = append(names, longhornChart)
+	}
+	if in.GitOps != nil {
+		names = append(names, argocdChart)
+	}
+	return names
+}
+
+// object is one of Kubernetes, a part of one, or a chart's values.
+type object = map[string]any
+
+type builder struct {
+	node.Seed
+	err error
+}
+
+// file adds a manifest, checked.
+func (b *builder) file(name string, all ...object) {
+	if b.err != nil {
+		return
+	}
+	var out bytes.Buffer
+	enc := yaml.NewEncoder(&out)
+	enc.SetIndent(2)
+	for _, o := range all {
+		if b.err = enc.Encode(o); b.err != nil {
+			return
+		}
+	}
+	if _, b.err = objects.Parse(name, out.Bytes()); b.err != nil {
+		return
+	}
+	if b.Manifests == nil {
+		b.Manifests = map[string]string{}
+	}
+	b.Manifests[name] = out.String()
+}
+
+func namespace(name string) object {
+	return object{"apiVersion": "v1", "kind": "Namespace", "metadata": object{"name": name}}
+}
+
+// chart is a HelmChart of k3s' helm-controller: a file that every server has, so
+// that it has no limit of size and needs no repository. The controller's default
+// after a failure is to uninstall first, with all volumes. Its timeout is for
+// hooks, which may have to unpack an image of 500 MB on a slow disk.
+func (b *builder) chart(name, file, space string, values object) object {
+	text, err := yaml.Marshal(values)
+	if b.err == nil {
+		b.err = err
+	}
+	return object{"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": object{"name": name, "namespace": "kube-system"}, "spec": object{
+		"chart": "https://%{KUBERNETES_API}%/static/charts/" + file, "targetNamespace": space,
+		"failurePolicy": "abort", "timeout": "30m", "backOffLimit": 1000, "valuesContent": string(text),
+	}}
+}
+
+// defaults are the values of a chart that go into this package.
+func (b *builder) defaults(name string, text []byte) object {
+	var values object
+	if err := yaml.Unmarshal(text, &values); err != nil && b.err == nil {
+		b.err = fmt.Errorf("%s: %w", name, err)
+	}
+	return values
+}
+
+// under returns a part of values, which is there.
+func under(values object, key string) object { return values[key].(object) }

@@ -1,0 +1,79 @@
+package seed_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/seed"
+)
+
+func whole() seed.Input {
+	return seed.Input{
+		Longhorn: &seed.Longhorn{Replicas: 2, Sites: 2, Backup: &node.S3{
+			Endpoint: "https://s3.example.net", Region: "eu-1", Bucket: "volumes", Prefix: "home/", AccessKey: "planted-access", SecretKey: "planted-secret",
+		}},
+		GitOps: &seed.GitOps{Repo: "ssh://git@git.example.net/home/cluster.git", Path: "apps", Revision: "main", DeployKey: "planted-key", KnownHosts: "git.example.net ssh-ed25519 AAAA"},
+	}
+}
+
+// TestSeed compares with what a person has read; UPDATE=1 writes it anew.
+func TestSeed(t *testing.T) {
+	s, err := seed.New(whole())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := yaml.Marshal(s.Manifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const golden = "testdata/seed.yaml"
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Error(diff)
+	}
+	if strings.Contains(string(got), "planted") {
+		t.Error("a secret is in a file")
+	}
+	if len(s.Secrets) != 2 || s.Secrets[0].Data["AWS_SECRET_ACCESS_KEY"] != "planted-secret" || s.Secrets[1].Labels["argocd.argoproj.io/secret-type"] != "repository" {
+		t.Errorf("%d secrets", len(s.Secrets))
+	}
+	for _, chart := range seed.Charts(whole()) {
+		if !strings.Contains(string(got), "/static/charts/"+chart+"\n") {
+			t.Errorf("nothing installs %s", chart)
+		}
+	}
+}
+
+// TestASeedHasWhatIsWanted and no more: without a bucket nothing is backed up,
+// with one site replicas share it.
+func TestASeedHasWhatIsWanted(t *testing.T) {
+	if s, err := seed.New(seed.Input{}); err != nil || len(s.Manifests)+len(s.Secrets) != 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	s, err := seed.New(seed.Input{Longhorn: &seed.Longhorn{Replicas: 1, Sites: 1}, GitOps: &seed.GitOps{Repo: "https://git.example.net/x.git", Path: ".", Revision: "main"}})
+	if err != nil || len(s.Secrets) != 0 || len(s.Manifests) != 4 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	values, jobs := s.Manifests["longhorn"], s.Manifests["longhorn-jobs"]
+	for _, want := range []string{"replicaZoneSoftAntiAffinity: true", `defaultReplicaCount: '{"v1":"1","v2":"1"}'`, "defaultClassReplicaCount: 1"} {
+		if !strings.Contains(values, want) {
+			t.Errorf("no %s in\n%s", want, values)
+		}
+	}
+	if strings.Contains(values, "backupTarget") || strings.Contains(jobs, "backup") || !strings.Contains(jobs, "snapshot-hourly") {
+		t.Errorf("%s\n%s", values, jobs)
+	}
+}
