@@ -41,7 +41,9 @@ func Write(ctx context.Context, f *fleet.Fleet, m *mint.Mint, c Card, opt flash.
 		return nil, fmt.Errorf("node %s: %w", c.Node, err)
 	}
 	if c.Joins {
-		cfg.K3s.Init, cfg.K3s.CA = false, nil // a server gets the authorities from those that live
+		// A server gets the authorities from those that live, and the cluster has
+		// what it began with.
+		cfg.K3s.Init, cfg.K3s.CA, cfg.K3s.Seed = false, nil, node.Seed{}
 	}
 	if cfg.Control != nil {
 		result, err := write(ctx, cfg, c, opt)

@@ -143,7 +143,7 @@ func optional(r Ref, read reader, field string) (secret.String, error) {
 func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
 	k = node.K3s{
 		Init: name == f.Cluster.K3s.Init, Servers: f.Servers(), ServerTags: []string{RoleTag(node.Server)},
-		Labels: maps.Clone(n.Labels), Taints: slices.Clone(n.Taints),
+		Labels: f.labels(n), Taints: slices.Clone(n.Taints),
 	}
 	if k.AgentToken, err = optional(f.Cluster.K3s.AgentToken, read, "cluster.k3s.agentToken"); err != nil {
 		return k, err
@@ -156,12 +156,16 @@ func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
 		return k, err
 	}
 	files, err := f.identity(read)
+	if err != nil {
+		return k, err
+	}
 	for name, text := range files {
 		if k.CA == nil {
 			k.CA = map[string]secret.String{}
 		}
 		k.CA[name] = secret.String(text)
 	}
+	k.Seed, err = f.seed(read)
 	return k, err
 }
 

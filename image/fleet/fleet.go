@@ -52,7 +52,11 @@ type Cluster struct {
 	Name      string    `yaml:"name"`
 	Headscale Headscale `yaml:"headscale"`
 	K3s       K3s       `yaml:"k3s"`
-	SSH       node.SSH  `yaml:"ssh"`
+	// Longhorn is the cluster's storage; left out, it has none but the nodes'.
+	Longhorn *Longhorn `yaml:"longhorn"`
+	// GitOps lets Argo CD follow a Git repository; left out, there is none.
+	GitOps *GitOps  `yaml:"gitops"`
+	SSH    node.SSH `yaml:"ssh"`
 	// OwnerKey is the minisign public key whose signature nodes ask for.
 	OwnerKey string `yaml:"ownerKey"`
 	// Contact is whom a helper calls, as it stands on the label of a box.
@@ -117,6 +121,30 @@ type K3s struct {
 	// server that creates the cluster.
 	CA     Ref            `yaml:"ca"`
 	Config map[string]any `yaml:"config"`
+}
+
+// Longhorn is storage over the nodes with role agent.
+type Longhorn struct {
+	// Replicas of each volume; default one a site with agents, two at most, or two
+	// where all agents are at one site.
+	Replicas int `yaml:"replicas"`
+	// Backup is the bucket that volumes are backed up to each night.
+	Backup *S3 `yaml:"backup"`
+}
+
+// GitOps is a Git repository with what the cluster shall run.
+type GitOps struct {
+	// Repo is its address, like ssh://git@git.example.net/home/cluster.git.
+	Repo string `yaml:"repo"`
+	// Path in it, of which all is applied; default the whole of it.
+	Path string `yaml:"path"`
+	// Revision is a branch, tag or commit; default main.
+	Revision string `yaml:"revision"`
+	// DeployKey is an ssh key that may read it.
+	DeployKey Ref `yaml:"deployKey"`
+	// KnownHosts are the server's host keys, in ssh's format; those of the large
+	// public ones are known.
+	KnownHosts Ref `yaml:"knownHosts"`
 }
 
 // Site is a place with one network.
@@ -247,6 +275,12 @@ func (f *Fleet) setDefaults() {
 	}
 	if h.KeyExpiry == 0 {
 		h.KeyExpiry = Duration(14 * 24 * time.Hour)
+	}
+	if g := f.Cluster.GitOps; g != nil {
+		g.Path, g.Revision = cmp.Or(g.Path, "."), cmp.Or(g.Revision, "main")
+	}
+	if l := f.Cluster.Longhorn; l != nil && l.Replicas == 0 {
+		l.Replicas = f.defaultReplicas()
 	}
 	if k := &f.Cluster.K3s; k.Init == "" {
 		if servers := f.Servers(); len(servers) > 0 {

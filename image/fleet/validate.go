@@ -50,6 +50,8 @@ func (c *checker) cluster() {
 		c.Refuse([]string{"cluster", "k3s", "agentToken"}, "is missing: agents must not have the servers' token, which opens everything")
 	}
 	c.control()
+	c.longhorn()
+	c.gitops()
 	switch servers := c.fleet.Servers(); {
 	case len(servers) == 0:
 		c.Refuse([]string{"nodes"}, "has no node with role server")
