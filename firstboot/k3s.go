@@ -43,7 +43,7 @@ func (m *machine) k3sDone(ctx context.Context) (bool, error) {
 	if ok, err := m.converged(g); err != nil || !ok {
 		return false, err
 	}
-	if missing, stale, err := m.imageLinks(); err != nil || len(missing)+len(stale) > 0 {
+	if ok, err := m.linksDone(); err != nil || !ok {
 		return false, err
 	}
 	if ok, err := m.seeded(); err != nil || !ok {
@@ -65,7 +65,7 @@ func (m *machine) k3sDo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.linkImages(); err != nil {
+	if err := m.layLinks(); err != nil {
 		return err
 	}
 	if err := m.layIdentity(v); err != nil {

@@ -16,6 +16,9 @@ const (
 	BootDir = "boot/firmware"
 	// ImagesDir holds the container images that came with the image.
 	ImagesDir = "usr/lib/imagebuilder/images"
+	// ChartsDir holds Helm charts, under the names by which a cluster's seed calls
+	// them.
+	ChartsDir = "usr/lib/imagebuilder/charts"
 	// DpkgDir has dpkg's database: it describes the image, so it comes with
 	// it; /var, a partition of the node, has but a link to it.
 	DpkgDir = "usr/lib/imagebuilder/dpkg"

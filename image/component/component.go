@@ -39,8 +39,10 @@ type Component struct {
 	Description string            `yaml:"description"`
 	Optional    bool              `yaml:"optional"` // only with an override
 	Format      string            `yaml:"format"`   // "binary" or "tgz"
+	Chart       string            `yaml:"chart"`    // of a Helm chart: its name, in Chart.yaml and Index
 	URL         string            `yaml:"url"`
 	Sums        string            `yaml:"sums"`   // upstream's digests, in sha256sum's format
+	Index       string            `yaml:"index"`  // of the chart's repository, which has digests
 	Assets      map[string]string `yaml:"assets"` // file name by architecture
 	Releases    []Release         `yaml:"releases"`
 	Defect      *Defect           `yaml:"defect"`

@@ -10,11 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -181,7 +183,7 @@ func tgz(t *testing.T, files map[string][]byte) []byte {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	w := tar.NewWriter(z)
-	for _, name := range []string{"dir/tailscaled", "dir/tailscale"} {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := errors.Join(w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(files[name]))}), second(w.Write(files[name]))); err != nil {
 			t.Fatal(err)
 		}

@@ -33,6 +33,11 @@ func (q *request) install(ctx context.Context, file tree.Content, d download, fr
 		}
 		r.layout = r.layout.called(r.SHA256, ending)
 	}
+	if q.Chart != "" {
+		if err := q.checkChart(ctx, file); err != nil {
+			return nil, err
+		}
+	}
 	for _, f := range r.layout.Files {
 		content := file
 		if format == "tgz" {

@@ -143,6 +143,9 @@ func dialReason(err error) error {
 // upstreamDigest reads the digest of a version from upstream's list. A mirror is
 // not asked: who serves both a file and its digest may serve what he likes.
 func (q *request) upstreamDigest(ctx context.Context, version string) (string, error) {
+	if q.Index != "" {
+		return q.indexDigest(ctx, version)
+	}
 	if q.Sums == "" {
 		return "", fmt.Errorf("version %s is not known and upstream publishes no digests", version)
 	}

@@ -61,7 +61,7 @@ func certificate(file string) tls.Certificate {
 	}
 	t := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		DNSNames: []string{"github.com", "pkgs.tailscale.com", "example.net"},
+		DNSNames: []string{"github.com", "pkgs.tailscale.com", "example.net", "charts.longhorn.io"},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
 	if err != nil {

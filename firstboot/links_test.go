@@ -35,3 +35,26 @@ func TestImageLinksFollowTheImage(t *testing.T) {
 		t.Error("a person's archives are gone")
 	}
 }
+
+// TestChartsLieWhereServersServeThem.
+func TestChartsLieWhereServersServeThem(t *testing.T) {
+	const own, k3s = "/usr/lib/imagebuilder/charts/longhorn-1.12.1.tgz", "/var/lib/rancher/k3s/server/static/charts/longhorn-1.12.1.tgz"
+	for _, role := range []string{"server", "agent"} {
+		yaml := initYAML
+		if role == "agent" {
+			yaml = agentYAML
+		}
+		w := newWorld(t, yaml)
+		deferK3s(w)
+		if role == "agent" {
+			w.peers, w.alive[cabin] = peer, true
+		}
+		w.put(own, "chart")
+		if s, _ := w.boot(nil); s.State != firstboot.Joined {
+			t.Fatal(s.Line())
+		}
+		if e := w.files[k3s]; (e != nil && e.link == own) != (role == "server") {
+			t.Errorf("%s: %+v", role, e)
+		}
+	}
+}
