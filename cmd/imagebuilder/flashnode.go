@@ -151,7 +151,7 @@ func (n *nodeImages) image(cmd *cobra.Command, board, stands string, controls bo
 // flags are those of "build": a board that stands for others has a file for each
 // that carries images, and the node that runs Headscale one with that.
 func (n *nodeImages) flags(board, stands string, controls bool) *buildFlags {
-	b := &buildFlags{board: board, quiet: n.quiet, components: n.components}
+	b := &buildFlags{board: board, quiet: n.quiet, components: append(n.fleet.ComponentsFor(stands, controls), n.components...)}
 	b.opt.Images = n.fleet.ImagesFor(stands, controls)
 	switch {
 	case controls:

@@ -57,21 +57,17 @@ func TestChartsAreCalledAsTheSeedCallsThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]bool{}
+	files := map[string]string{}
 	for _, c := range list {
 		if c.Chart == "" {
 			continue
 		}
-		name := path.Base(c.Files[0].Path)
-		files[name] = true
-		if name != c.Chart+"-"+c.Releases[0].Version+".tgz" {
-			t.Errorf("%s: %s", c.Name, name)
-		}
+		files[c.Name+" "+c.Releases[0].Version] = path.Base(c.Files[0].Path)
 	}
 	charts := seed.Charts(seed.Input{Longhorn: &seed.Longhorn{}, GitOps: &seed.GitOps{}})
-	for _, name := range charts {
-		if !files[name] {
-			t.Errorf("no component is %s", name)
+	for _, c := range charts {
+		if files[c.Component+" "+c.Version] != c.File {
+			t.Errorf("%+v: the components are %v", c, files)
 		}
 	}
 	if len(files) != len(charts) {

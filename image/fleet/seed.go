@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -36,6 +37,27 @@ func (f *Fleet) seed(read reader) (node.Seed, error) {
 		in.GitOps = &seed.GitOps{Repo: g.Repo, Path: g.Path, Revision: g.Revision, DeployKey: key, KnownHosts: hosts.Reveal()}
 	}
 	return seed.New(in)
+}
+
+// ComponentsFor lists what images of a board carry for this fleet, as --component
+// takes it: the charts of the payload, on boards that servers have.
+func (f *Fleet) ComponentsFor(board string, controls bool) (all []string) {
+	serves := func(n Node) bool { return n.Board == board && n.Role.In() == node.Server }
+	if controls || !slices.ContainsFunc(slices.Collect(maps.Values(f.Nodes.by)), serves) {
+		return nil
+	}
+	for _, c := range seed.Charts(seed.Input{Longhorn: only[seed.Longhorn](f.Cluster.Longhorn != nil), GitOps: only[seed.GitOps](f.Cluster.GitOps != nil)}) {
+		all = append(all, c.Component+"="+c.Version)
+	}
+	return all
+}
+
+// only is a zero T where it is wanted.
+func only[T any](wanted bool) *T {
+	if !wanted {
+		return nil
+	}
+	return new(T)
 }
 
 // storageSites are the sites with agents, which hold the volumes, and how many.

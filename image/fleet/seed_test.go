@@ -77,6 +77,11 @@ func TestThePayloadGoesToTheServerThatCreates(t *testing.T) {
 			t.Errorf("%s shows a secret (%v)", name, err)
 		}
 	}
+	for board, want := range map[string]string{"rpi4": "longhorn-chart=1.12.1 argocd-chart=10.1.1", "optiplex-7050": "", "generic-amd64": ""} {
+		if got := strings.Join(f.ComponentsFor(board, false), " "); got != want {
+			t.Errorf("images of %s have %q, want %q", board, got, want)
+		}
+	}
 	c, err := f.Config("home-pi")
 	if err != nil || !strings.Contains(c.K3s.Seed.Manifests["longhorn"], "defaultClassReplicaCount: 2") || !strings.Contains(c.K3s.Seed.Manifests["longhorn"], "s3://volumes@eu-1/") {
 		t.Errorf("%v: %s", err, c.K3s.Seed.Manifests["longhorn"])

@@ -9,7 +9,6 @@ import (
 
 const (
 	argocdSpace = "argocd"
-	argocdChart = "argo-cd-10.1.1.tgz"
 	inCluster   = "https://kubernetes.default.svc"
 )
 

@@ -11,7 +11,6 @@ import (
 
 const (
 	longhornSpace  = "longhorn-system"
-	longhornChart  = "longhorn-1.12.1.tgz"
 	longhornSecret = "longhorn-s3"
 )
 

@@ -36,16 +36,24 @@ func New(in Input) (node.Seed, error) {
 	return s.Seed, s.err
 }
 
-// Charts are the files of the charts that a seed of this input names, as a server
-// must have them in its directory of static files.
-func Charts(in Input) (names []string) {
+// Chart is a Helm chart as a component of images: every server must have its File
+// among k3s' static files.
+type Chart struct{ Component, Version, File string }
+
+var (
+	longhornChart = Chart{"longhorn-chart", "1.12.1", "longhorn-1.12.1.tgz"}
+	argocdChart   = Chart{"argocd-chart", "10.1.1", "argo-cd-10.1.1.tgz"}
+)
+
+// Charts are those that a seed of this input names.
+func Charts(in Input) (all []Chart) {
 	if in.Longhorn != nil {
-		names = append(names, longhornChart)
+		all = append(all, longhornChart)
 	}
 	if in.GitOps != nil {
-		names = append(names, argocdChart)
+		all = append(all, argocdChart)
 	}
-	return names
+	return all
 }
 
 // object is one of Kubernetes, a part of one, or a chart's values.
@@ -86,13 +94,13 @@ func namespace(name string) object {
 // that it has no limit of size and needs no repository. The controller's default
 // after a failure is to uninstall first, with all volumes. Its timeout is for
 // hooks, which may have to unpack an image of 500 MB on a slow disk.
-func (b *builder) chart(name, file, space string, values object) object {
+func (b *builder) chart(name string, c Chart, space string, values object) object {
 	text, err := yaml.Marshal(values)
 	if b.err == nil {
 		b.err = err
 	}
 	return object{"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": object{"name": name, "namespace": "kube-system"}, "spec": object{
-		"chart": "https://%{KUBERNETES_API}%/static/charts/" + file, "targetNamespace": space,
+		"chart": "https://%{KUBERNETES_API}%/static/charts/" + c.File, "targetNamespace": space,
 		"failurePolicy": "abort", "timeout": "30m", "backOffLimit": 1000, "valuesContent": string(text),
 	}}
 }

@@ -51,8 +51,8 @@ func TestSeed(t *testing.T) {
 		t.Errorf("%d secrets", len(s.Secrets))
 	}
 	for _, chart := range seed.Charts(whole()) {
-		if !strings.Contains(string(got), "/static/charts/"+chart+"\n") {
-			t.Errorf("nothing installs %s", chart)
+		if !strings.Contains(string(got), "/static/charts/"+chart.File+"\n") {
+			t.Errorf("nothing installs %s", chart.File)
 		}
 	}
 }
