@@ -1,34 +1,51 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/fleet/plan"
+	"github.com/going-mobile/imagebuilder/image/objects"
 )
 
 func newPlan() *cobra.Command {
 	var file, svg string
-	var asJSON bool
+	var manifests []string
+	var asJSON, resources bool
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what a fleet will be, and what will hurt",
 		Long: `Show the sites and nodes of fleet.yaml as a diagram, what each node will do when
 it is switched on, and warnings about what is allowed but will hurt: a data store
 that stops when one server is away, SD cards that wear out, networks that
-overlap, keys that expire in the post. Exit code 0 with warnings, too.`,
+overlap, keys that expire in the post. Exit code 0 with warnings, too.
+
+--resources compares what the cluster shall run with its machines (nodes: NAME:
+machine: {cpus: 4, memoryGiB: 16}), with all sites and with each of them lost.
+What fleet.yaml lets it begin with is counted; the applications are those of
+--manifests: Kubernetes objects, of the kinds that this program knows, which are
+checked on the way. Exit code 1 where something does not fit.`,
 		Example: `  imagebuilder plan
   imagebuilder plan --svg plan.svg
+  imagebuilder plan --resources --manifests ../cluster/apps
   imagebuilder plan --json | jq '.warnings[].code'`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, err := loadFleet(file)
 			if err != nil {
 				return err
+			}
+			if resources || len(manifests) > 0 {
+				return planResources(cmd, f, manifests, asJSON)
 			}
 			p, err := plan.Make(f, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) })
 			if err != nil {
@@ -47,6 +64,8 @@ overlap, keys that expire in the post. Exit code 0 with warnings, too.`,
 	}
 	fleetFlag(cmd, &file)
 	cmd.Flags().StringVar(&svg, "svg", "", "write the diagram as a picture, too")
+	cmd.Flags().BoolVar(&resources, "resources", false, "whether the machines are large enough")
+	cmd.Flags().StringArrayVar(&manifests, "manifests", nil, "with --resources: a file, or a directory with all below it, of what the cluster shall run (repeatable)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -61,4 +80,52 @@ func writeSVG(p *plan.Plan, name string) error {
 		return err
 	}
 	return f.Commit()
+}
+
+// errNoRoom is told by the plan itself.
+var errNoRoom = errors.New("the cluster is too small for what it shall run")
+
+func planResources(cmd *cobra.Command, f *fleet.Fleet, manifests []string, asJSON bool) error {
+	var all []objects.Object
+	for _, name := range manifests {
+		found, err := readObjects(name)
+		if err != nil {
+			return err
+		}
+		all = append(all, found...)
+	}
+	workloads, err := objects.Demands(all)
+	if err != nil {
+		return err
+	}
+	r, err := plan.MakeResources(f, workloads)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = printJSON(cmd.OutOrStdout(), r)
+	} else {
+		err = r.Text(cmd.OutOrStdout())
+	}
+	if err == nil && slices.ContainsFunc(r.Cases, func(c plan.Case) bool { return c.Problem != "" }) {
+		return errNoRoom
+	}
+	return err
+}
+
+// readObjects reads a file, or every .yaml and .yml below a directory.
+func readObjects(name string) (all []objects.Object, err error) {
+	err = filepath.WalkDir(name, func(file string, d fs.DirEntry, err error) error {
+		if ext := filepath.Ext(file); err != nil || d.IsDir() || file != name && ext != ".yaml" && ext != ".yml" {
+			return err
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		found, err := objects.Parse(file, data)
+		all = append(all, found...)
+		return err
+	})
+	return all, err
 }

@@ -194,8 +194,16 @@ type Node struct {
 	// name below /dev/disk/by-id or by model and size.
 	DataDisk node.Disk     `yaml:"dataDisk"`
 	Longhorn node.Longhorn `yaml:"longhorn"`
+	// Machine is how large it is, for "plan --resources"; the node is not told.
+	Machine Machine `yaml:"machine"`
 	// Files are written onto the node.
 	Files []File `yaml:"files"`
+}
+
+// Machine is what work has room on.
+type Machine struct {
+	CPUs      int `yaml:"cpus"`
+	MemoryGiB int `yaml:"memoryGiB"`
 }
 
 // NodeK3s is what one node of the cluster has for itself.

@@ -1,0 +1,222 @@
+package plan
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/objects"
+)
+
+// Resources compares what a cluster shall run with the machines that it has, with
+// all sites and with each of them lost.
+type Resources struct {
+	Rooms []Room `json:"rooms"`
+	Work  []Work `json:"work"`
+	Cases []Case `json:"cases"`
+}
+
+// Room is what a node has for work.
+type Room struct {
+	Node   string `json:"node"`
+	Site   string `json:"site"`
+	CPU    int64  `json:"cpu"`    // thousandths of a processor
+	Memory int64  `json:"memory"` // bytes
+}
+
+// Work is what asks for room.
+type Work struct {
+	Name   string `json:"name"`
+	Pods   int    `json:"pods"` // 0 is one on every node that has room
+	CPU    int64  `json:"cpu"`
+	Memory int64  `json:"memory"` // what is used, where that is more than what is asked for
+}
+
+// Case is a cluster without one of its sites, or "" for the whole.
+type Case struct {
+	Lost   string `json:"lost,omitempty"`
+	CPU    int64  `json:"cpu"` // asked for
+	Memory int64  `json:"memory"`
+	Of     Room   `json:"of"` // all that is left
+	// Problem is what does not fit, and what to do; "" for nothing.
+	Problem string `json:"problem,omitempty"`
+}
+
+const mib = 1 << 20
+
+// reserved is what k3s, its containers' supervisor and the system take of a node: a
+// server of an empty cluster was measured at 0.6 to 0.7 GB, and k3s' own figures
+// (docs.k3s.io, "Resource Profiling") give 1.6 GB with a workload.
+var reserved = map[node.Role]Room{
+	node.Server: {CPU: 500, Memory: 1229 * mib},
+	node.Agent:  {CPU: 200, Memory: 500 * mib},
+}
+
+// system is what k3s runs itself: requests by its manifests, traefik by use.
+var system = []Work{
+	{"CoreDNS", 1, 100, 70 * mib}, {"metrics-server", 1, 100, 70 * mib}, {"traefik", 1, 0, 100 * mib},
+}
+
+// longhornMemory is the most that its manager, instance manager, plugins and
+// sidecars were seen to use on a node; its chart asks for none. longhornShare is
+// guaranteedInstanceManagerCPU of image/seed, in hundredths of a node.
+const (
+	longhornMemory = 900 * mib
+	longhornShare  = 12
+)
+
+// argocd is the sum of image/seed's values.
+var argocd = Work{"Argo CD", 1, 185, 704 * mib}
+
+// MakeResources wants the size of every machine that work may run on: agents, and
+// servers without a taint that keeps it away.
+func MakeResources(f *fleet.Fleet, workloads []objects.Demand) (*Resources, error) {
+	r := &Resources{Work: slices.Clone(system)}
+	for _, name := range f.Nodes.Names {
+		n, err := f.Find(name)
+		if err != nil {
+			return nil, err
+		}
+		if !works(n) {
+			continue
+		}
+		if n.Machine.CPUs == 0 || n.Machine.MemoryGiB == 0 {
+			return nil, fmt.Errorf("nodes.%s.machine: is missing: how large it is, like {cpus: 4, memoryGiB: 16}", name)
+		}
+		r.Rooms = append(r.Rooms, room(name, n, f.Cluster.Longhorn != nil && n.Role.In() == node.Agent))
+	}
+	if f.Cluster.GitOps != nil {
+		r.Work = append(r.Work, argocd)
+	}
+	for _, d := range workloads {
+		r.Work = append(r.Work, Work{d.Name, d.Pods, d.CPU, d.Memory})
+	}
+	for _, lost := range append([]string{""}, sitesOf(r.Rooms)...) {
+		r.Cases = append(r.Cases, r.without(lost))
+	}
+	return r, nil
+}
+
+// works says whether pods that ask for nothing special are put onto a node.
+func works(n fleet.Node) bool {
+	keeps := func(taint string) bool {
+		return strings.HasSuffix(taint, ":NoSchedule") || strings.HasSuffix(taint, ":NoExecute")
+	}
+	role := n.Role.In()
+	return role == node.Agent || role == node.Server && !slices.ContainsFunc(n.Taints, keeps)
+}
+
+// room is a machine less what is taken before any work.
+func room(name string, n fleet.Node, longhorn bool) Room {
+	taken := reserved[n.Role.In()]
+	cpu := int64(n.Machine.CPUs) * 1000
+	out := Room{Node: name, Site: n.Site, CPU: cpu - taken.CPU, Memory: int64(n.Machine.MemoryGiB)<<30 - taken.Memory}
+	if longhorn {
+		out.CPU, out.Memory = out.CPU-cpu*longhornShare/100, out.Memory-longhornMemory
+	}
+	return out
+}
+
+func sitesOf(rooms []Room) (names []string) {
+	for _, r := range rooms {
+		if !slices.Contains(names, r.Site) {
+			names = append(names, r.Site)
+		}
+	}
+	if len(names) < 2 { // nothing is left of it
+		return nil
+	}
+	return names
+}
+
+// without adds up what is left when a site is lost, and what all work asks for.
+func (r *Resources) without(lost string) Case {
+	c := Case{Lost: lost}
+	var left []Room
+	for _, room := range r.Rooms {
+		if lost == "" || room.Site != lost {
+			left = append(left, room)
+			c.Of.CPU, c.Of.Memory = c.Of.CPU+room.CPU, c.Of.Memory+room.Memory
+		}
+	}
+	for _, w := range r.Work {
+		pods := int64(w.Pods)
+		if w.Pods == 0 {
+			pods = int64(len(left))
+		}
+		c.CPU, c.Memory = c.CPU+pods*w.CPU, c.Memory+pods*w.Memory
+	}
+	c.Problem = r.problem(c, left)
+	return c
+}
+
+// problem judges the sums, and whether each pod fits some node: work is not cut
+// into pieces.
+func (r *Resources) problem(c Case, left []Room) string {
+	var all []string
+	if c.Memory > c.Of.Memory {
+		all = append(all, fmt.Sprintf("%s of memory is missing", gib(c.Memory-c.Of.Memory)))
+	}
+	if c.CPU > c.Of.CPU {
+		all = append(all, fmt.Sprintf("%s processors are missing", cores(c.CPU-c.Of.CPU)))
+	}
+	for _, w := range r.Work {
+		fits := func(room Room) bool { return w.CPU <= room.CPU && w.Memory <= room.Memory }
+		if !slices.ContainsFunc(left, fits) {
+			all = append(all, fmt.Sprintf("no node has room for a pod of %s (%s processors, %s)", w.Name, cores(w.CPU), gib(w.Memory)))
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+func gib(n int64) string   { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
+func cores(n int64) string { return fmt.Sprintf("%.2f", float64(n)/1000) }
+
+// Text writes it for a terminal.
+func (r *Resources) Text(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(w, "room for work, less k3s, the system and Longhorn\tCPUs\tmemory\n")
+	for _, room := range r.Rooms {
+		fmt.Fprintf(w, "  %s, %s\t%s\t%s\n", room.Node, room.Site, cores(room.CPU), gib(room.Memory))
+	}
+	fmt.Fprintf(w, "work\t\t\n")
+	for _, work := range r.Work {
+		fmt.Fprintf(w, "  %s%s\t%s\t%s\n", work.Name, times(work.Pods), cores(work.CPU), gib(work.Memory))
+	}
+	fmt.Fprintf(w, "does it fit?\t\t\n")
+	for _, c := range r.Cases {
+		fmt.Fprintf(w, "  %s\t%s of %s\t%s of %s\n", c.name(), cores(c.CPU), cores(c.Of.CPU), gib(c.Memory), gib(c.Of.Memory))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, c := range r.Cases {
+		if c.Problem != "" {
+			if _, err := fmt.Fprintf(out, "\n! %s: %s\n  -> Give agents there more memory, keep work from servers by a taint and add an agent, or run less.\n", c.name(), c.Problem); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func times(pods int) string {
+	switch pods {
+	case 0:
+		return ", on every node"
+	case 1:
+		return ""
+	}
+	return fmt.Sprintf(", %d times", pods)
+}
+
+func (c Case) name() string {
+	if c.Lost == "" {
+		return "with all sites"
+	}
+	return "without " + c.Lost
+}

@@ -1,0 +1,84 @@
+package plan_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/fleet/plan"
+	"github.com/going-mobile/imagebuilder/image/objects"
+)
+
+const tainted = "role: server, taints: [node-role.kubernetes.io/control-plane=true:NoSchedule]"
+
+func resources(t *testing.T, workloads []objects.Demand, change ...string) (*plan.Resources, error) {
+	t.Helper()
+	text := strings.NewReplacer("role: server", tainted, "role: agent", "role: agent, machine: {cpus: 4, memoryGiB: 16}", "sites:\n", "  longhorn: {}\n  gitops: {repo: 'https://git.example.net/x.git'}\nsites:\n").Replace(string(fleet.Example))
+	for i := 0; i < len(change); i += 2 {
+		if !strings.Contains(text, change[i]) {
+			t.Fatalf("no %q in\n%s", change[i], text)
+		}
+		text = strings.ReplaceAll(text, change[i], change[i+1])
+	}
+	f, err := fleet.Load("fleet.yaml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan.MakeResources(f, workloads)
+}
+
+// TestTheUsersHardwareIsEnough for what facts of upstream say of code-server,
+// hakatime and Nextcloud, also when a site is lost: two Pis of 4 GB as servers that
+// do no work, two OptiPlexes of 16 GB.
+func TestTheUsersHardwareIsEnough(t *testing.T) {
+	apps := []objects.Demand{
+		{Name: "code-server", Pods: 1, CPU: 250, Memory: 768 << 20}, {Name: "hakatime", Pods: 1, CPU: 100, Memory: 256 << 20},
+		{Name: "nextcloud", Pods: 1, CPU: 420, Memory: 864 << 20},
+	}
+	r, err := resources(t, apps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Rooms) != 2 || r.Rooms[0].CPU != 4000-200-480 || r.Rooms[0].Memory != (16<<30)-(500<<20)-(900<<20) {
+		t.Errorf("%+v", r.Rooms)
+	}
+	// 200m and 240 MiB of the system, 185m and 704 MiB of Argo CD, 770m and 1888
+	// MiB of applications.
+	for i, lost := range []string{"", "home", "cabin"} {
+		if c := r.Cases[i]; c.Lost != lost || c.Problem != "" || c.CPU != 1155 || c.Memory != 2832<<20 {
+			t.Errorf("%+v", c)
+		}
+	}
+	var out strings.Builder
+	if err := r.Text(&out); err != nil || !strings.Contains(out.String(), "without home") || strings.Contains(out.String(), "!") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+func TestWhatDoesNotFitIsTold(t *testing.T) {
+	big := func(d objects.Demand) []objects.Demand { d.Name = "big"; return []objects.Demand{d} }
+	for what, c := range map[string]struct {
+		work   []objects.Demand
+		change []string
+		want   string
+	}{
+		"one pod":           {big(objects.Demand{Pods: 1, Memory: 15 << 30}), nil, "with all sites: no node has room for a pod of big"},
+		"with a site lost":  {big(objects.Demand{Pods: 2, Memory: 8 << 30}), nil, "without home: 2.3 GiB of memory is missing"},
+		"processors":        {big(objects.Demand{Pods: 3, CPU: 1500}), nil, "without home: 1.56 processors are missing"},
+		"on every node":     {big(objects.Demand{CPU: 3400}), nil, "no node has room for a pod of big (3.40 processors"},
+		"a Pi as an agent":  {nil, []string{"memoryGiB: 16", "memoryGiB: 1"}, "of memory is missing"},
+		"servers that work": {big(objects.Demand{Pods: 6, Memory: 2 << 30}), []string{tainted, "role: server, machine: {cpus: 4, memoryGiB: 4}"}, ""},
+	} {
+		r, err := resources(t, c.work, c.change...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if err := r.Text(&out); err != nil || !strings.Contains(out.String(), c.want) || (c.want == "") == strings.Contains(out.String(), "!") {
+			t.Errorf("%s: %v, want %q in\n%s", what, err, c.want, out.String())
+		}
+	}
+	if _, err := resources(t, nil, ", machine: {cpus: 4, memoryGiB: 16}", ""); err == nil || !strings.Contains(err.Error(), "nodes.home-box.machine: is missing") {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,138 @@
+package objects
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Demand is what the pods of a workload ask of the nodes that they run on.
+type Demand struct {
+	Name string // NAMESPACE/NAME
+	// Pods are how many; 0 is one on every node.
+	Pods int
+	// CPU and Memory are what each pod requests, in thousandths of a processor and
+	// in bytes; Limit is the memory that it may take, 0 for any.
+	CPU, Memory, Limit int64
+}
+
+// Demands lists the workloads among objects. A CronJob counts as one pod: its
+// jobs take turns.
+func Demands(all []Object) ([]Demand, error) {
+	var out []Demand
+	for _, o := range all {
+		template, pods := podsOf(o)
+		if template == nil {
+			continue
+		}
+		d := Demand{Name: strings.TrimPrefix(o.Namespace+"/"+o.Name, "/"), Pods: pods}
+		if err := d.sum(at(template, "spec")); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", o.Kind, d.Name, err)
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// podsOf returns the template of a workload's pods, and how many there are.
+func podsOf(o Object) (template map[string]any, pods int) {
+	spec := at(o.Value, "spec")
+	switch o.Kind {
+	case "Deployment", "StatefulSet":
+		if n, ok := spec["replicas"].(int); ok {
+			return at(spec, "template"), n
+		}
+		return at(spec, "template"), 1
+	case "DaemonSet":
+		return at(spec, "template"), 0
+	case "Job":
+		return at(spec, "template"), 1
+	case "CronJob":
+		return at(spec, "jobTemplate", "spec", "template"), 1
+	case "Pod":
+		return o.Value, 1
+	}
+	return nil, 0
+}
+
+func at(value map[string]any, keys ...string) map[string]any {
+	for _, k := range keys {
+		value, _ = value[k].(map[string]any)
+	}
+	return value
+}
+
+// sum is what the scheduler reserves (kubernetes.io, "Resource sharing within
+// containers"): all containers that run at once, with the sidecars among the init
+// containers, or the largest other init container, whichever is more.
+func (d *Demand) sum(spec map[string]any) error {
+	var cpu, memory, initCPU, initMemory int64
+	bounded := true
+	for _, list := range []string{"containers", "initContainers"} {
+		containers, _ := spec[list].([]any)
+		for _, c := range containers {
+			container, _ := c.(map[string]any)
+			r, err := resourcesOf(container)
+			if err != nil {
+				return err
+			}
+			if list == "initContainers" && container["restartPolicy"] != "Always" {
+				initCPU, initMemory = max(initCPU, r.CPU), max(initMemory, r.Memory)
+				continue
+			}
+			cpu, memory = cpu+r.CPU, memory+r.Memory
+			d.Limit, bounded = d.Limit+r.Limit, bounded && r.Limit > 0
+		}
+	}
+	if !bounded {
+		d.Limit = 0
+	}
+	d.CPU, d.Memory = max(cpu, initCPU), max(memory, initMemory)
+	return nil
+}
+
+// resourcesOf reads a container. A limit without a request is one.
+func resourcesOf(container map[string]any) (r Demand, err error) {
+	requests, limits := at(container, "resources", "requests"), at(container, "resources", "limits")
+	get := func(from map[string]any, key string, scale float64) (n int64) {
+		if v, ok := from[key]; ok && err == nil {
+			n, err = quantity(v, scale)
+		}
+		return n
+	}
+	r.CPU, r.Memory, r.Limit = get(requests, "cpu", 1000), get(requests, "memory", 1), get(limits, "memory", 1)
+	if _, given := requests["memory"]; !given {
+		r.Memory = r.Limit
+	}
+	if _, given := requests["cpu"]; !given {
+		r.CPU = get(limits, "cpu", 1000)
+	}
+	return r, err
+}
+
+// suffixes are those of a quantity: kubernetes.io, "Quantity".
+var suffixes = []struct {
+	name  string
+	value float64
+}{
+	{"Ki", 1 << 10}, {"Mi", 1 << 20}, {"Gi", 1 << 30}, {"Ti", 1 << 40},
+	{"m", 1e-3}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12},
+}
+
+// quantity reads one such as 500m, 1.5 or 2Gi, in units of 1/scale.
+func quantity(v any, scale float64) (int64, error) {
+	text := fmt.Sprint(v)
+	number, factor := text, 1.0
+	for _, s := range suffixes {
+		if n, ok := strings.CutSuffix(text, s.name); ok {
+			number, factor = n, s.value
+			break
+		}
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if n *= factor * scale; err != nil || !(n >= 0 && n < math.MaxInt64/2) {
+		return 0, fmt.Errorf("a quantity like 500m or 2Gi is wanted for cpu and memory")
+	}
+	return int64(math.Ceil(n)), nil
+}
