@@ -13,6 +13,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
+// creates is what the server has that others have not: the right to create the
+// cluster, and what that begins with.
+const creates = `init: true
+  seed: {manifests: {longhorn: "kind: HelmChart\n"}, secrets: [{namespace: longhorn-system, name: s3, data: {KEY: seed-secret}}]}`
+
 const initYAML = `version: 1
 node: home-pi
 board: rpi4
@@ -20,14 +25,11 @@ site: home
 role: server
 headscale: {url: "https://headscale.example.net", authKey: hskey-auth-first}
 k3s:
-  init: true
+  ` + creates + `
   servers: [home-pi, cabin-pi]
   token: k3s-token-very-secret
   agentToken: k3s-agents-secret
   config: {etcd-s3-secret-key: s3-secret, kube-apiserver-arg: [of-a-plugin=arg-secret], kubelet-arg: max-pods=50}
-  seed:
-    manifests: {longhorn: "kind: HelmChart\n"}
-    secrets: [{namespace: longhorn-system, name: s3, data: {KEY: seed-secret}}]
 ssh: {authorizedKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me"]}
 network:
   interfaces: [{name: eth0, addresses: [192.168.1.20/24], gateway: 192.168.1.1, dns: [192.168.1.1]}]

@@ -27,7 +27,7 @@ var lives = []struct {
 		}
 	}},
 	{"key spent", 24, func(o *watched) { o.spent["hskey-auth-first"] = true }, nil},
-	{"no server of the cluster", 24, func(o *watched) { replace("init: true", "init: false")(o.world) }, nil},
+	{"no server of the cluster", 24, func(o *watched) { replace(creates, "init: false")(o.world) }, nil},
 	{"Headscale does not answer", 24, func(o *watched) {
 		o.changing(func(n int) { o.control = fmt.Errorf("read tcp 192.168.1.20:%d: i/o timeout", 1024+n%60000) })
 	}, nil},

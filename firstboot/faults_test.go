@@ -96,7 +96,7 @@ var faults = []struct {
 	}, "maybe-cluster", []string{"cabin-pi is known"}, true},
 	{"a stranger's name", func(w *world) { w.peers = []firstboot.Peer{personal(laptop, 1)} }, "strange-server", []string{"The cabin-pi of this tailnet", "lacks tag:site-home", "gets no token", "rename the device"}, true},
 	{"two of one name", func(w *world) { w.peers = append(peer, tagged(laptop, w.tags...)) }, "server-twice", []string{"Two servers of the tailnet are called cabin-pi", "delete or rename"}, true},
-	{"no server yet", replace("init: true", "init: false"), "waiting-server", []string{"Waiting for a server of the cluster: cabin-pi"}, false},
+	{"no server yet", replace(creates, "init: false"), "waiting-server", []string{"Waiting for a server of the cluster: cabin-pi"}, false},
 	{"not ready", func(w *world) { w.ready = false }, "k3s-starting", []string{"The cluster program is starting"}, false},
 	{"token", func(w *world) { w.ready = false; w.journal = "level=fatal msg=\"token CA hash does not match\"" }, "k3s-token", []string{"refused this node's token"}, true},
 	{"password", func(w *world) {
@@ -111,6 +111,7 @@ var faults = []struct {
 		w.ready = false
 		w.journal = "level=error msg=\"failed to get CA certs: https://100.64.0.9:6443/v1-k3s/server-bootstrap: 401 Unauthorized\""
 	}, "k3s-refused", []string{"does not let this node in yet", "wait ten minutes", "a new token"}, false},
+	{"a secret of the seed", func(w *world) { w.rejects = errors.New("admission webhook denied the request") }, "seed-refused", []string{"longhorn-system", "denied the request", "the node keeps trying"}, false},
 	{"unlike servers", func(w *world) {
 		w.ready = false
 		w.journal = "level=fatal msg=\"failed to validate server configuration: critical configuration value mismatch between servers\""
@@ -383,7 +384,7 @@ Node        home-pi
 Site        home
 Role        server
 Address     192.168.1.20 (eth0)
-Step        5 of 10: tailnet - joining the private network
+Step        5 of 11: tailnet - joining the private network
 Time        2026-11-22 12:00:00 UTC
 
 Problem     The key in node.yaml was used before; it works only once.
