@@ -3,7 +3,9 @@
 package vmtest
 
 import (
+	"encoding/json"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +13,9 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/seed"
 )
 
 // TestJoin is the life of one node: it joins when it is switched on for the
@@ -32,6 +36,7 @@ func testJoin(t *testing.T, boardName string) {
 	cfg := net.first("home-pi")
 	cfg.K3s.Labels = map[string]string{"example.net/rack": "left"}
 	cfg.K3s.Config = map[string]any{"kubelet-arg": "max-pods=50"}
+	cfg.K3s.Seed = payload(t)
 	key := cfg.Headscale.AuthKey.Reveal()
 	m.personalise(cfg)
 
@@ -47,6 +52,7 @@ func testJoin(t *testing.T, boardName string) {
 	}
 	ip := listed.Addresses[0].String()
 	m.isServer(ip)
+	m.hasPayload()
 	m.showsJoined("home-pi", ip)
 	m.hidesSecrets(key)
 	id := m.sh(identity)
@@ -54,7 +60,7 @@ func testJoin(t *testing.T, boardName string) {
 	if text := m.bootFile("STATUS.TXT"); !strings.Contains(text, "JOINED - everything is fine") || !strings.Contains(text, "home-pi") {
 		t.Errorf("STATUS.TXT:\n%s", text)
 	}
-	if text := m.bootFile("node.yaml"); !strings.Contains(text, "sealed: true") || !strings.Contains(text, "node: home-pi") {
+	if text := m.bootFile("node.yaml"); !strings.Contains(text, "sealed: true") || !strings.Contains(text, "node: home-pi") || strings.Contains(text, "planted-") {
 		t.Errorf("node.yaml:\n%s", text)
 	}
 	m.diskHides(key)
@@ -73,6 +79,40 @@ func testJoin(t *testing.T, boardName string) {
 	net.Run()
 	if again := net.nodes(); len(again) != 1 || again["home-pi"].ID != listed.ID {
 		t.Errorf("it joined again: %+v", again)
+	}
+}
+
+// payload is all that a fleet can let its cluster begin with.
+func payload(t *testing.T) node.Seed {
+	t.Helper()
+	s, err := seed.New(seed.Input{
+		Longhorn: &seed.Longhorn{Replicas: 2, Sites: 2, Backup: &node.S3{Endpoint: "https://s3.example.net", Region: "eu-1", Bucket: "volumes", AccessKey: "planted-access", SecretKey: "planted-secret"}},
+		GitOps:   &seed.GitOps{Repo: "ssh://git@git.example.net/home/cluster.git", Path: "apps", Revision: "main", DeployKey: "planted-key"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// hasPayload asks the stand-in, which takes no field that it does not know. A real
+// k3s would have to fetch charts.
+func (m *machine) hasPayload() {
+	m.t.Helper()
+	if os.Getenv("K3S") != "" {
+		return
+	}
+	const objects = "k3s kubectl get --raw /v1-standin/objects"
+	m.sh("timeout 60 sh -c 'until " + objects + ` | grep -q "RecurringJob.*system-weekly"; do sleep 1; done'`)
+	want := []string{
+		"AppProject argocd/fleet", "Application argocd/root", "HelmChart kube-system/argocd", "HelmChart kube-system/longhorn",
+		"Namespace argocd", "Namespace longhorn-system",
+		"RecurringJob longhorn-system/backup-nightly", "RecurringJob longhorn-system/snapshot-hourly", "RecurringJob longhorn-system/system-weekly", "RecurringJob longhorn-system/trim-weekly",
+		"Secret argocd/fleet-repo", "Secret longhorn-system/longhorn-s3",
+	}
+	var got []string
+	if err := json.Unmarshal([]byte(m.sh(objects)), &got); err != nil || !slices.Equal(got, want) {
+		m.t.Errorf("%v: the cluster began with %q", err, got)
 	}
 }
 
