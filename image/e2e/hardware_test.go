@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -147,18 +148,25 @@ func (k kernel) drivers(t *testing.T, alias string) []string {
 	if err != nil {
 		return nil // nobody's: modprobe says so by its exit code
 	}
-	builtin, err := os.ReadFile(filepath.Join(k.dir, "usr/lib/modules", k.release, "modules.builtin"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var modules []string
 	for name := range strings.FieldsSeq(string(out)) {
 		file := regexp.MustCompile(`/` + strings.ReplaceAll(name, "_", "[-_]") + `\.ko`)
-		if !file.Match(builtin) {
+		if !file.Match(k.index(t, "modules.builtin")) && !bytes.Contains(k.index(t, "modules.builtin.modinfo"), []byte("\x00"+name+".alias=")) {
 			modules = append(modules, name)
 		}
 	}
 	return modules
+}
+
+// index reads one of the kernel's own lists. What can be no module at all, as its
+// configuration knows yes and no only, is in modules.builtin.modinfo alone.
+func (k kernel) index(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(k.dir, "usr/lib/modules", k.release, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 // deviceTrees returns the modalias of each device in a board's trees, as
@@ -170,7 +178,11 @@ func deviceTrees(t *testing.T, k kernel, b *board.Board) []string {
 	}
 	found := map[string]bool{}
 	for _, name := range b.Pi.DeviceTrees {
-		dts := run(t, "dtc", "-q", "-I", "dtb", "-O", "dts", filepath.Join(k.dir, "usr/lib/linux-image-"+k.release, name))
+		dtb := filepath.Join(k.dir, "usr/lib/linux-image-"+k.release, name)
+		if _, err := os.Stat(dtb); err != nil { // from 7.x on
+			dtb = filepath.Join(k.dir, "usr/lib/modules", k.release, "dtb", name)
+		}
+		dts := run(t, "dtc", "-q", "-I", "dtb", "-O", "dts", dtb)
 		for _, alias := range devices(dts) {
 			found[alias] = true
 		}

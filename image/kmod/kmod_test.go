@@ -103,6 +103,23 @@ func TestClosure(t *testing.T) {
 	}
 }
 
+// TestOldNamesMeanWhatNewerKernelsHave: aes_generic of 6.12 is compiled into 7.3
+// as aes, and where it is neither it stays unknown.
+func TestOldNamesMeanWhatNewerKernelsHave(t *testing.T) {
+	tr := testTree(t)
+	if _, err := pruneTree(tr, testVersion, []string{"ext4", "aes_generic"}); err == nil || !strings.Contains(err.Error(), `no module "aes_generic"`) {
+		t.Errorf("without either: %v", err)
+	}
+	n := tr.Get("usr/lib/modules/" + testVersion + "/modules.builtin").Clone()
+	n.Content = tree.String(testBuiltin + "kernel/crypto/aes.ko\n")
+	if err := tr.Put(n); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pruneTree(tr, testVersion, []string{"ext4", "aes_generic"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUnknownNames(t *testing.T) {
 	for name, want := range map[string]string{
 		"ext5":             "did you mean ext4",

@@ -92,9 +92,16 @@ func (m *Modules) kept(keep []string) ([]string, error) {
 	return names, nil
 }
 
+// renamed are modules that overlays want by their name in 6.12, and what newer
+// kernels (7.3 in trixie-backports) call them: a board may take either.
+var renamed = map[string]string{"aes_generic": "aes", "sha256_generic": "sha256", "sha512_generic": "sha512"}
+
 // match returns the modules that one element of keep means.
 func (m *Modules) match(k string) ([]*module, error) {
 	plain := normalise(k)
+	if now := renamed[plain]; now != "" && m.files[plain] == nil && !m.builtin[plain] {
+		plain = now
+	}
 	if x := m.files[plain]; x != nil {
 		return []*module{x}, nil
 	}

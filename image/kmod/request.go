@@ -37,6 +37,7 @@ var requests = map[string][]string{
 	"snd_timer":            nil,                                                 // sound/core/timer.c
 	"soundcore":            nil,                                                 // sound/sound_core.c
 	"sunrpc":               {"auth_rpcgss"},                                     // net/sunrpc/auth.c: rpc-auth-6
+	"ulpi":                 nil,                                                 // drivers/usb/common/ulpi.c: ulpi:vVENDORpPRODUCT; no board has one
 	"x_tables":             nil,                                                 // net/netfilter/x_tables.c: xt_MATCH
 	"xt_LOG":               {"nf_log_syslog"},                                   // xt_LOG.c: nf-logger-…
 	"xt_NFLOG":             {"nfnetlink_log"},                                   // xt_NFLOG.c
