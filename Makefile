@@ -4,7 +4,7 @@
 BOARD   ?= rpi4
 OUT     ?= dist/$(BOARD).img
 ARCHES  := amd64 arm64
-BOARDS  := rpi4 optiplex-7050 generic-amd64 generic-arm64
+BOARDS  := rpi3 rpi4 rpi5 optiplex-7050 generic-amd64 generic-arm64
 # A version names one content, by equal letters in every clone: changes that are
 # in no commit give their digest.
 VERSION := $(shell v=$$(git describe --tags --always --abbrev=12 --dirty 2>/dev/null) || v=devel; \
@@ -47,7 +47,7 @@ test-all: test test-stories test-vm oracle ## and all that takes longer
 
 # Stories of many boots under emulation: too long for every push, as a Pi is.
 # generic-amd64 boots in test-node.
-LONG := EveryBoardBoots/(generic-amd64|rpi4)|AnUnpersonalised|ATrialThat|APowerCut|ADamaged|ADiskThat|ASecondDisk|ADataDisk|ALonghornDisk|SecureBoot(Starts|Refuses|On)|ABIOS|AnUnsigned
+LONG := EveryBoardBoots/(generic-amd64|rpi[34])|AnUnpersonalised|ATrialThat|APowerCut|ADamaged|ADiskThat|ASecondDisk|ADataDisk|ALonghornDisk|SecureBoot(Starts|Refuses|On)|ABIOS|AnUnsigned
 
 test-unit: payload ## packages by themselves; no network but the loopback
 	$(GO) test -timeout 30m ./...

@@ -94,14 +94,27 @@ func describe(b *board.Board) string {
 func machinery(b *board.Board) []string {
 	lines := []string{
 		"processor  " + b.Arch,
-		fmt.Sprintf("system     Debian %s, %s", b.Suite, b.Kernel.Package),
+		fmt.Sprintf("system     Debian %s, %s", b.Suite, kernelOf(b)),
 		"packages   " + strings.Join(b.Packages, ", "),
 		fmt.Sprintf("disk       boot %v; root-a and root-b %v each; data gets the rest", b.Disk.Boot, b.Disk.Slot),
 	}
 	if b.Pi != nil {
 		lines = append(lines, "models     "+strings.Join(b.Pi.DeviceTrees, ", "))
 	}
-	return append(lines, fmt.Sprintf("emulated   by QEMU's %s", b.QEMU.Machine))
+	if b.QEMU.Machine == "" {
+		return append(lines, "emulated   by nothing: QEMU has no such machine")
+	}
+	return append(lines, "emulated   by QEMU's "+b.QEMU.Machine)
+}
+
+// kernelOf names the kernel's suite where it is not the board's.
+func kernelOf(b *board.Board) string {
+	for _, s := range b.Suites {
+		if slices.Contains(s.Packages, b.Kernel.Package) {
+			return b.Kernel.Package + " of " + s.Name
+		}
+	}
+	return b.Kernel.Package
 }
 
 // bootChain draws who starts whom.

@@ -61,6 +61,9 @@ type Board struct {
 	BIOS bool `yaml:"bios"`
 	// Suite is the Debian release, such as trixie.
 	Suite string `yaml:"suite"`
+	// Memory is what the smallest of its machines is sold with in bytes; 0 is
+	// enough for all.
+	Memory Size `yaml:"memory" json:"-"`
 	// Kernel is what to boot and with which modules.
 	Kernel Kernel `yaml:"kernel"`
 	// Packages this hardware needs besides its overlays'.
@@ -132,7 +135,7 @@ type Pi struct {
 
 // QEMU describes the emulation of a board.
 type QEMU struct {
-	// Machine is QEMU's machine type: q35, virt, raspi4b.
+	// Machine is QEMU's machine type: q35, virt, raspi3b, raspi4b.
 	Machine string `yaml:"machine"`
 	// CPU is QEMU's CPU model under TCG.
 	CPU string `yaml:"cpu"`
@@ -307,12 +310,16 @@ func (d Disk) problem() (field, problem string) {
 	return "", ""
 }
 
+// IsPi reports whether the machine is one of QEMU's Raspberry Pis, which have a
+// card, a USB network adapter and no watchdog that can be armed.
+func (q QEMU) IsPi() bool { return strings.HasPrefix(q.Machine, "raspi") }
+
 func (q QEMU) problem() (field, problem string) {
-	if q.Machine == "raspi4b" && q.Drive != "" {
-		return "drive", "raspi4b has its own"
+	if q.IsPi() && q.Drive != "" {
+		return "drive", q.Machine + " has its own"
 	}
-	if q.Machine == "raspi4b" && q.Network != "" {
-		return "network", "raspi4b has its own"
+	if q.IsPi() && q.Network != "" {
+		return "network", q.Machine + " has its own"
 	}
 	return "", ""
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func TestBuiltInBoardsLoad(t *testing.T) {
-	for _, name := range []string{"generic-amd64", "generic-arm64", "optiplex-7050", "rpi4"} {
+	for _, name := range []string{"generic-amd64", "generic-arm64", "optiplex-7050", "rpi3", "rpi4", "rpi5"} {
 		b, err := board.Load(name, boards.FS)
 		if err != nil {
 			t.Errorf("%v", err)
@@ -73,6 +73,7 @@ func TestMistakesNameFileLineAndField(t *testing.T) {
 		{"untested:", "booted: [{machine: Pi}]\nuntested:", `field "booted[0].machine": name the machine and the version`},
 		{"untested:", "untested:\n  - ''", `field "untested[0]": is empty`},
 		{"machine: raspi4b", "machine: raspi4b\n  drive: ide-hd", `field "qemu.drive": raspi4b has its own`},
+		{"machine: raspi4b", "machine: raspi3b\n  drive: ide-hd", `field "qemu.drive": raspi3b has its own`},
 		{"machine: raspi4b", "machine: raspi4b\n  network: e1000e", `field "qemu.network": raspi4b has its own`},
 		{"machine: raspi4b", "machine: raspi4b\n  console: ttyS0", `field "qemu.console"`},
 	} {

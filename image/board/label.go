@@ -52,7 +52,7 @@ type LED struct {
 }
 
 // SocketKinds are the sockets that can be drawn.
-var SocketKinds = []string{"audio", "barrel", "displayport", "ethernet", "hdmi", "mains", "micro-hdmi", "sd", "usb-a", "usb-c"}
+var SocketKinds = []string{"audio", "barrel", "displayport", "ethernet", "hdmi", "mains", "micro-hdmi", "micro-usb", "sd", "usb-a", "usb-c"}
 
 // LEDColors are the colours of lights that can be drawn.
 var LEDColors = []string{"amber", "blue", "green", "red", "white", "yellow"}

@@ -164,6 +164,15 @@ func TestQEMUDeviceTree(t *testing.T) {
 	if diff := cmp.Diff(dts(run(t, []byte(want), "dtc", "-q", "-I", "dts", "-O", "dtb")), dts(out)); diff != "" {
 		t.Error(diff)
 	}
+	// A Pi 3 has no emmc2.
+	pi3 := strings.Replace(piTree, "emmc2bus { mmc@7e340000 { vmmc-supply = <1>; vqmmc-supply = <2>; broken-cd; }; };", "", 1)
+	if out, err = QEMUDeviceTree(run(t, []byte(pi3), "dtc", "-q", "-I", "dts", "-O", "dtb")); err != nil {
+		t.Fatal(err)
+	}
+	want = strings.Replace(want, "emmc2bus { mmc@7e340000 { broken-cd; }; };", "", 1)
+	if diff := cmp.Diff(dts(run(t, []byte(want), "dtc", "-q", "-I", "dts", "-O", "dtb")), dts(out)); diff != "" {
+		t.Error(diff)
+	}
 	if _, err := QEMUDeviceTree(run(t, []byte("/dts-v1/; / { };"), "dtc", "-q", "-I", "dts", "-O", "dtb")); err == nil {
 		t.Error("accepted the tree of another machine")
 	}

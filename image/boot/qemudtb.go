@@ -23,8 +23,9 @@ var qemuLacks = []string{
 	"soc/serial@7e215040",
 }
 
-// QEMUDeviceTree changes the Pi 4's mainline device tree so that its kernel
-// runs on QEMU's raspi4b. It is for emulation only and goes into no image.
+// QEMUDeviceTree changes a Pi 3's or Pi 4's mainline device tree so that its
+// kernel runs on QEMU's raspi3b or raspi4b. It is for emulation only and goes
+// into no image.
 // boot.cmd adds what it finds in /chosen to the kernel's arguments: the console
 // is the PL011 there, and the watchdog must stay off, as QEMU resets the
 // machine the moment it is armed (hw/misc/bcm2835_powermgt.c, 10.0). Its USB
@@ -37,15 +38,17 @@ func QEMUDeviceTree(dtb []byte) ([]byte, error) {
 	for _, path := range qemuLacks {
 		setProperty(t, path, "status", "disabled") // names come and go with kernels
 	}
-	uart, card, chosen := findNode(t, "soc/serial@7e201000"), findNode(t, "emmc2bus/mmc@7e340000"), findNode(t, "chosen")
-	if uart == nil || card == nil || chosen == nil {
-		return nil, fmt.Errorf("this is not the device tree of a Raspberry Pi 4: it has no PL011, no emmc2 or no /chosen")
+	uart, chosen := findNode(t, "soc/serial@7e201000"), findNode(t, "chosen")
+	if uart == nil || chosen == nil {
+		return nil, fmt.Errorf("this is not the device tree of a Raspberry Pi 3 or 4: it has no PL011 or no /chosen")
 	}
 	uart.Children = slices.DeleteFunc(uart.Children, func(n *dt.Node) bool { return n.Name == "bluetooth" })
-	card.RemoveProperty("vmmc-supply")
-	card.RemoveProperty("vqmmc-supply")
-	// QEMU has no Ethernet for the Pi 4, only USB on the port that is a
-	// device's on the board.
+	if card := findNode(t, "emmc2bus/mmc@7e340000"); card != nil { // the Pi 4's
+		card.RemoveProperty("vmmc-supply")
+		card.RemoveProperty("vqmmc-supply")
+	}
+	// QEMU has no Ethernet for them, only USB on the port that is a device's on
+	// the Pi 4.
 	setProperty(t, "soc/usb@7e980000", "dr_mode", "host")
 	setProperty(t, "chosen", "stdout-path", "serial0:115200n8") // U-Boot's console after its relocation
 	setProperty(t, "chosen", "imagebuilder,bootargs", "console=ttyAMA0,115200 "+contract.ArgWatchdog+"=0 usbcore.autosuspend=-1")

@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-var boardNames = []string{"generic-amd64", "generic-arm64", "optiplex-7050", "rpi4"}
+var boardNames = []string{"generic-amd64", "generic-arm64", "optiplex-7050", "rpi3", "rpi4", "rpi5"}
 
 // builder is the real program, built by make.
 var builder = must(filepath.Abs("../../bin/imagebuilder"))

@@ -16,6 +16,7 @@ var shapes = map[string]shape{
 	"hdmi":        {15, 6, hdmi},
 	"mains":       {27, 20, mains},
 	"micro-hdmi":  {7, 3.4, hdmi},
+	"micro-usb":   {8, 3, usbC},
 	"sd":          {14, 3, slot},
 	"usb-a":       {14, 6, usbA},
 	"usb-c":       {9.5, 4, usbC},

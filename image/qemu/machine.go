@@ -24,6 +24,7 @@ func machines() map[string]machine {
 	return map[string]machine{
 		"q35":     {binary: "qemu-system-x86_64", debian: "qemu-system-x86 ovmf", args: q35},
 		"virt":    {binary: "qemu-system-aarch64", debian: "qemu-system-arm qemu-efi-aarch64", args: virt},
+		"raspi3b": {binary: "qemu-system-aarch64", debian: "qemu-system-arm", powerOfTwo: true, args: raspi3b},
 		"raspi4b": {binary: "qemu-system-aarch64", debian: "qemu-system-arm (9 or newer)", powerOfTwo: true, args: raspi4b},
 	}
 }
@@ -100,25 +101,35 @@ func (c *Config) plugged() []string {
 		"-device", c.card() + "netdev=net1,mac=" + c.SwitchMAC}
 }
 
-// raspi4b starts where the Pi's closed firmware ends: U-Boot, taken from the
-// image, with a device tree that leaves out what QEMU does not emulate.
+// raspi3b has its card where the machine puts it; nothing else switches it
+// between the two controllers of a Pi 3, as the kernel does.
+func raspi3b(_ context.Context, c Config, _, disk string) ([]string, error) {
+	return c.pi("bcm2837-rpi-3-b.dtb", "-drive", "if=sd,format=raw,file="+disk+",cache=unsafe")
+}
+
+// raspi4b has its card on the third controller, which the machine leaves empty.
 func raspi4b(_ context.Context, c Config, _, disk string) ([]string, error) {
+	return c.pi("bcm2711-rpi-4-b.dtb", "-drive", "if=none,id=sd,format=raw,file="+disk+",cache=unsafe",
+		"-device", "sd-card,drive=sd,bus=/generic-sdhci/sd-bus")
+}
+
+// pi starts where the Pi's closed firmware ends: U-Boot, taken from the image,
+// with a device tree of it that leaves out what QEMU does not emulate.
+func (c *Config) pi(tree string, card ...string) ([]string, error) {
 	if c.SecureBoot {
 		return nil, fmt.Errorf("board %s: a Raspberry Pi has no Secure Boot", c.Board.Name)
 	}
 	if c.Switch != "" {
 		return nil, fmt.Errorf("board %s: QEMU's Raspberry Pi takes no second network card", c.Board.Name)
 	}
-	uboot, dtb := filepath.Join(c.Dir, "u-boot.bin"), filepath.Join(c.Dir, "bcm2711-rpi-4-b.dtb")
+	uboot, dtb := filepath.Join(c.Dir, "u-boot.bin"), filepath.Join(c.Dir, tree)
 	if err := piBootFiles(c.Image, uboot, dtb); err != nil {
 		return nil, err
 	}
-	return []string{"-machine", "raspi4b", "-accel", accelArg("tcg"), "-kernel", uboot, "-dtb", dtb,
-		"-drive", "if=none,id=sd,format=raw,file=" + disk + ",cache=unsafe",
-		"-device", "sd-card,drive=sd,bus=/generic-sdhci/sd-bus",
-		"-netdev", c.netdev(), // Without a port QEMU puts a hub in between, which Linux often loses.
-		"-device", "usb-net,id=" + usbNetwork + ",port=1,netdev=net0" + c.mac(),
-		"-qmp", "unix:" + c.usbSocket() + ",server=on,wait=off"}, nil
+	args := append([]string{"-machine", c.Board.QEMU.Machine, "-accel", accelArg("tcg"), "-kernel", uboot, "-dtb", dtb}, card...)
+	return append(args, "-netdev", c.netdev(), // Without a port QEMU puts a hub in between, which Linux often loses.
+		"-device", "usb-net,id="+usbNetwork+",port=1,netdev=net0"+c.mac(),
+		"-qmp", "unix:"+c.usbSocket()+",server=on,wait=off"), nil
 }
 
 func (c *Config) mac() string {

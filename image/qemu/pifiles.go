@@ -3,13 +3,14 @@ package qemu
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 )
 
-// piBootFiles takes U-Boot and the device tree out of an image, the latter
-// without what the emulator lacks.
+// piBootFiles takes U-Boot and the device tree dtb, by its last name, out of an
+// image, the latter without what the emulator lacks.
 func piBootFiles(image, uboot, dtb string) error {
 	img, err := inspect.Open(image)
 	if err != nil {
@@ -23,7 +24,7 @@ func piBootFiles(image, uboot, dtb string) error {
 	if err := os.WriteFile(uboot, loader, 0o600); err != nil {
 		return err
 	}
-	tree, err := img.BootFile("bcm2711-rpi-4-b.dtb")
+	tree, err := img.BootFile(filepath.Base(dtb))
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
 	}

@@ -12,10 +12,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/image/board"
 )
@@ -65,9 +68,12 @@ type Config struct {
 // Command prepares Config.Dir and returns QEMU's command, its serial line on
 // standard input and output. The caller starts it, and Attend beside it.
 func Command(ctx context.Context, c Config) (*exec.Cmd, error) {
+	if c.Board.QEMU.Machine == "" {
+		return nil, fmt.Errorf("board %s: QEMU has no such machine; its image starts on hardware only", c.Board.Name)
+	}
 	m, ok := machines()[c.Board.QEMU.Machine]
 	if !ok {
-		return nil, fmt.Errorf("board %s: qemu.machine %q cannot be emulated; known: q35, virt, raspi4b", c.Board.Name, c.Board.QEMU.Machine)
+		return nil, fmt.Errorf("board %s: qemu.machine %q cannot be emulated; known: %s", c.Board.Name, c.Board.QEMU.Machine, strings.Join(slices.Sorted(maps.Keys(machines())), ", "))
 	}
 	if c.BIOS && !c.Board.BIOS {
 		return nil, fmt.Errorf("board %s: its image does not start by BIOS; a board file with bios: true makes one that does", c.Board.Name)

@@ -62,10 +62,12 @@ func TestSwitch(t *testing.T) {
 }
 
 func TestSwitchOfAPi(t *testing.T) {
-	c := config(t, "rpi4")
-	c.Switch = "/run/lab/pi"
-	if _, err := Command(t.Context(), c); err == nil || !strings.Contains(err.Error(), "takes no second network card") {
-		t.Error(err)
+	for _, name := range []string{"rpi3", "rpi4"} {
+		c := config(t, name)
+		c.Switch = "/run/lab/pi"
+		if _, err := Command(t.Context(), c); err == nil || !strings.Contains(err.Error(), "takes no second network card") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -153,10 +155,16 @@ func TestCardsComeInPowersOfTwo(t *testing.T) {
 	}
 }
 
+func TestABoardThatNothingEmulates(t *testing.T) {
+	if _, err := Command(t.Context(), config(t, "rpi5")); err == nil || !strings.Contains(err.Error(), "board rpi5: QEMU has no such machine; its image starts on hardware only") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAnUnknownMachineIsAnError(t *testing.T) {
 	c := config(t, "rpi4")
 	c.Board.QEMU.Machine = "toaster"
-	if _, err := Command(t.Context(), c); err == nil || !strings.Contains(err.Error(), `"toaster" cannot be emulated`) {
+	if _, err := Command(t.Context(), c); err == nil || !strings.Contains(err.Error(), `"toaster" cannot be emulated; known: q35, raspi3b, raspi4b, virt`) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// QEMU's raspi4b has no Ethernet, only a USB adapter on the board's dwc2
+// QEMU's Raspberry Pis have no Ethernet, only a USB adapter on the dwc2
 // controller. Ending the first reset of its port drops the "connected" event if
 // Linux has not seen it yet (hw/usb/hcd-dwc2.c, QEMU 10.0: HPRT0), and then
 // Linux answers every request with "Not connected" for good. On a busy host
@@ -30,7 +30,7 @@ func (c *Config) usbSocket() string { return filepath.Join(c.Dir, "usb.sock") }
 // ctx ends: it sees to it that a Pi's network is plugged in. Other machines
 // need none.
 func Attend(ctx context.Context, c Config) {
-	if c.Board.QEMU.Machine != "raspi4b" {
+	if !c.Board.QEMU.IsPi() {
 		return
 	}
 	for ctx.Err() == nil {

@@ -45,6 +45,8 @@ type Node struct {
 	Card bool `json:"card"`
 	// DataDisk is where its data are, if not where it boots from.
 	DataDisk string `json:"dataDisk,omitempty"`
+
+	small bool // it has too little memory for a server
 }
 
 // Warning is something that will hurt, and its remedy.
@@ -78,6 +80,7 @@ func Make(f *fleet.Fleet, boards Boards) (*Plan, error) {
 			Name: name, Board: n.Board, Title: b.Title, Role: n.Role.In(), Control: n.Role.Controls(), Init: name == f.Cluster.K3s.Init,
 			Joins: joins(f, name, n.Role.In()),
 			Card:  b.Firmware == board.RaspberryPi, DataDisk: n.DataDisk.String(),
+			small: b.Memory > 0 && b.Memory < serverMemory,
 		})
 	}
 	for i := range p.Sites {

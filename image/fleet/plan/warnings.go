@@ -29,7 +29,7 @@ const (
 func warnings(f *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	for _, check := range []func(*fleet.Fleet, *Plan) []Warning{
-		quorum, acrossSites, onCards, controlURL, addresses, keyExpiry, sites, lookalikes,
+		quorum, acrossSites, tooSmall, onCards, controlURL, addresses, keyExpiry, sites, lookalikes,
 	} {
 		out = append(out, check(f, p)...)
 	}
@@ -61,6 +61,23 @@ func acrossSites(_ *fleet.Fleet, p *Plan) []Warning {
 	}
 	return one("etcd-wan", "The servers' data store spans several places, which k3s' authors do not support; with the timings of our images it bears round trips up to about 500 ms and pauses of a few seconds.",
 		"Measure the way between the places (tailscale ping). Slower or unsteady ways want all servers at one place.")
+}
+
+// serverMemory in bytes is what k3s' authors want for a server at least
+// (docs.k3s.io, "Requirements"); an idle one fills half of it.
+const serverMemory = 2 << 30
+
+// tooSmall: a node that runs out of memory is as one that is away, and comes back
+// to do it again.
+func tooSmall(_ *fleet.Fleet, p *Plan) []Warning {
+	var out []Warning
+	for _, n := range p.all(node.Server) {
+		if n.small {
+			out = append(out, Warning{"memory", fmt.Sprintf("%s is a server on a %s, some of which have too little memory for one: it takes 2 GB.", n.Name, n.Title),
+				"Make it an agent or a witness, or take a larger board."})
+		}
+	}
+	return out
 }
 
 // onCards: every change of the cluster is an fsync in etcd.
