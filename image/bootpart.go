@@ -16,6 +16,7 @@ import (
 type bootFiles struct {
 	tree *tree.Tree   // of the boot partition
 	bios *grub.Loader // nil where no BIOS is to start it
+	raw  []rawFile    // outside of all partitions
 }
 
 // assembleBoot makes the boot files from the root.
@@ -25,6 +26,9 @@ func (p *plan) assembleBoot(r *root, in *inputs, version string) (*bootFiles, er
 		return nil, err
 	}
 	files := &bootFiles{}
+	if files.raw, err = rawFiles(p.opt.Board, input.Root); err != nil {
+		return nil, err
+	}
 	if p.opt.Board.Firmware == board.RaspberryPi {
 		files.tree, err = boot.RaspberryPi(input)
 		return files, err

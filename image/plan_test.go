@@ -15,6 +15,7 @@ import (
 func TestNotesForPeopleMakeNoNewImage(t *testing.T) {
 	plain := dataOf(t, func(*board.Board) {})
 	for name, change := range map[string]func(*board.Board){
+		"memory":    func(b *board.Board) { b.Memory = 1 },
 		"label":     func(b *board.Board) { b.Label.Note = "changed"; b.Label.Sides = nil },
 		"checklist": func(b *board.Board) { b.Checklist.Enter = "changed"; b.Checklist.Set = nil },
 		"booted":    func(b *board.Board) { b.Booted = append(b.Booted, board.Booted{Machine: "changed"}) },
@@ -28,6 +29,7 @@ func TestNotesForPeopleMakeNoNewImage(t *testing.T) {
 		"title":   func(b *board.Board) { b.Title = "changed" },
 		"cmdline": func(b *board.Board) { b.Kernel.Cmdline = append(b.Kernel.Cmdline, "changed") },
 		"prune":   func(b *board.Board) { b.Prune = append(b.Prune, "changed") },
+		"raw":     func(b *board.Board) { b.Disk.Raw = []board.Raw{{File: "changed"}} },
 	} {
 		if dataOf(t, change) == plain {
 			t.Errorf("%s: changes the image, and its version is the same", name)

@@ -29,9 +29,13 @@ const bootLabel = "IMGBUILDER"
 func (p *plan) layout() (disk.Layout, error) {
 	b := p.opt.Board
 	id := b.Name
+	var first int64 // 0 is where Arrange would have it
+	if len(b.Disk.Raw) > 0 {
+		first = board.RawRoom
+	}
 	if b.Firmware == board.RaspberryPi {
 		return disk.Layout{Scheme: contract.MBR, ID: disk.Signature(id), Partitions: []disk.Partition{
-			{Size: int64(b.Disk.Boot), Type: contract.TypeFAT32, Active: true},
+			{Start: first, Size: int64(b.Disk.Boot), Type: contract.TypeFAT32, Active: true},
 			{Size: int64(b.Disk.Slot), Type: contract.TypeLinux},
 		}}, nil
 	}
@@ -40,7 +44,7 @@ func (p *plan) layout() (disk.Layout, error) {
 		return disk.Layout{}, err
 	}
 	l := disk.Layout{Scheme: contract.GPT, ID: disk.GUID(id, "disk"), Partitions: []disk.Partition{
-		{Size: int64(b.Disk.Boot), Type: contract.TypeESP, Name: "esp", UUID: disk.GUID(id, "esp")},
+		{Start: first, Size: int64(b.Disk.Boot), Type: contract.TypeESP, Name: "esp", UUID: disk.GUID(id, "esp")},
 		{Size: int64(b.Disk.Slot), Type: rootType, Name: contract.NameRootA, UUID: disk.GUID(id, contract.NameRootA), Attributes: attributeReadOnly},
 	}}
 	if b.BIOS {
@@ -128,10 +132,23 @@ func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, i
 	if err != nil {
 		return draft, fmt.Errorf("boot partition: %w", err)
 	}
-	if err := disk.Write(w, placed); err != nil || boot.bios == nil {
+	if err := disk.Write(w, placed); err != nil {
 		return placed, err
 	}
-	return placed, boot.bios.Install(w, startBIOS, sizeBIOS)
+	return placed, boot.outside(w)
+}
+
+// outside writes what starts a machine and lies in no file system.
+func (b *bootFiles) outside(w io.WriterAt) error {
+	for _, f := range b.raw {
+		if err := f.write(w); err != nil {
+			return err
+		}
+	}
+	if b.bios == nil {
+		return nil
+	}
+	return b.bios.Install(w, startBIOS, sizeBIOS)
 }
 
 // fits says by how much a root is too large for its slot, and what of it may be

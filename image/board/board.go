@@ -119,6 +119,9 @@ type Disk struct {
 	// Slot is the size of root-a and root-b on the node. The image itself
 	// ends where root-a's content ends; first boot makes the room.
 	Slot Size `yaml:"slot"`
+	// Raw are files outside of all partitions; without any, the partitions begin
+	// earlier.
+	Raw []Raw `yaml:"raw" json:",omitempty"`
 }
 
 // Pi is what the Raspberry Pi's firmware needs.
@@ -250,6 +253,9 @@ func (b *Board) problem(file string) (field, problem string) {
 		return "raspberrypi." + field, problem
 	}
 	if field, problem := b.Disk.problem(); problem != "" {
+		return "disk." + field, problem
+	}
+	if field, problem := b.rawProblem(); problem != "" {
 		return "disk." + field, problem
 	}
 	if field, problem := b.QEMU.problem(); problem != "" {

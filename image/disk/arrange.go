@@ -30,7 +30,7 @@ func Arrange(l Layout, align int64) (Layout, error) {
 			p.Number = i + 1
 		}
 		if p.Start == 0 {
-			p.Start = next
+			p.Start = roundUp(next, align)
 			p.Size = roundUp(p.Size, align)
 		}
 		if l.Scheme == contract.MBR {
