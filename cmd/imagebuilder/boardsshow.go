@@ -98,6 +98,9 @@ func machinery(b *board.Board) []string {
 		"packages   " + strings.Join(b.Packages, ", "),
 		fmt.Sprintf("disk       boot %v; root-a and root-b %v each; data gets the rest", b.Disk.Boot, b.Disk.Slot),
 	}
+	for _, r := range b.Disk.Raw {
+		lines = append(lines, fmt.Sprintf("at %-8v %s, before the partitions", r.Offset, r.File))
+	}
 	if b.Pi != nil {
 		lines = append(lines, "models     "+strings.Join(b.Pi.DeviceTrees, ", "))
 	}
