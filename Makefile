@@ -47,7 +47,7 @@ test-all: test test-stories test-vm oracle ## and all that takes longer
 
 # Stories of many boots under emulation: too long for every push, as a Pi is.
 # generic-amd64 boots in test-node.
-LONG := EveryBoardBoots/(generic-amd64|rpi[34])|AnUnpersonalised|ATrialThat|APowerCut|ADamaged|ADiskThat|ASecondDisk|ADataDisk|ALonghornDisk|SecureBoot(Starts|Refuses|On)|ABIOS|AnUnsigned
+LONG := EveryBoardBoots/(generic-amd64|rpi[34])|AnUnpersonalised|ATrialThat|APowerCut|ADamaged|ADiskThat|ASecondDisk|ADataDisk|ALonghornDisk|SecureBoot(Starts|Refuses|On)|ABIOS|AnUnsigned|APayload
 
 test-unit: payload ## packages by themselves; no network but the loopback
 	$(GO) test -timeout 30m ./...
