@@ -70,6 +70,23 @@ func TestASeedChangesWithItsFile(t *testing.T) {
 	}
 }
 
+// TestASeedIsItsOwnersToChange: who can write to the boot partition of a node that
+// has joined does not thereby run programs in the cluster.
+func TestASeedIsItsOwnersToChange(t *testing.T) {
+	w := newWorld(t, owned(t, 2))
+	deferK3s(w)
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	s := w.replant(edit(t, owned(t, 2), `{longhorn: "kind: HelmChart\n"}`, `{longhorn: "kind: Other\n"}`))
+	if s.Notice == nil || s.Notice.Code != "unsigned" || !strings.Contains(s.Notice.Summary, "k3s.seed.manifests") {
+		t.Errorf("%+v", s.Notice)
+	}
+	if got := w.text(manifests + "imagebuilder-longhorn.yaml"); got != "kind: HelmChart\n" {
+		t.Errorf("the cluster is given %q", got)
+	}
+}
+
 // TestASeedThatIsRefusedKeepsTheSecrets where they are: a sealed node would have
 // lost them.
 func TestASeedThatIsRefusedKeepsTheSecrets(t *testing.T) {
