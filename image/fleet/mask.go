@@ -24,8 +24,9 @@ func Masked(c *node.Config) *node.Config {
 }
 
 // secretFlag finds k3s' flags whose value opens something (k3s 1.36,
-// pkg/cli/cmds): a data store's address has its password in it.
-var secretFlag = regexp.MustCompile(`secret|token|password|endpoint|access-key|auth`)
+// pkg/cli/cmds): a data store's address has its password in it. The words
+// secrets-encryption and secrets-encryption-provider open nothing.
+var secretFlag = regexp.MustCompile(`secret\b|token|password|endpoint|access-key|auth`)
 
 // maskValue copies v with its secrets masked. A copy shares what cannot hold one.
 func maskValue(v reflect.Value) reflect.Value {

@@ -15,7 +15,7 @@ import (
 func TestMasked(t *testing.T) {
 	var c node.Config
 	planted := plant(reflect.ValueOf(&c).Elem())
-	c.K3s.Config = map[string]any{"datastore-endpoint": "postgres://u:plantedX@db", "etcd-s3-secret-key": "plantedY", "cluster-cidr": "10.42.0.0/16"}
+	c.K3s.Config = map[string]any{"datastore-endpoint": "postgres://u:plantedX@db", "etcd-s3-secret-key": "plantedY", "etcd-s3-config-secret": "plantedZ", "cluster-cidr": "10.42.0.0/16", "secrets-encryption": true}
 	if planted < 7 {
 		t.Fatalf("%d secrets planted", planted)
 	}
@@ -23,10 +23,10 @@ func TestMasked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(shown), "planted") || strings.Count(string(shown), mask) != planted+2 || !strings.Contains(string(shown), "10.42.0.0/16") {
+	if strings.Contains(string(shown), "planted") || strings.Count(string(shown), mask) != planted+3 || !strings.Contains(string(shown), "10.42.0.0/16") || !strings.Contains(string(shown), "secrets-encryption: true") {
 		t.Errorf("%d planted, shown:\n%s", planted, shown)
 	}
-	if all, err := node.Marshal(&c); err != nil || strings.Count(string(all), "planted") != planted+2 {
+	if all, err := node.Marshal(&c); err != nil || strings.Count(string(all), "planted") != planted+3 {
 		t.Errorf("the answer itself was changed: %v", err)
 	}
 }
