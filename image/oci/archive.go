@@ -45,6 +45,13 @@ type part struct {
 	file *fetch.File
 }
 
+func (p part) size() int64 {
+	if p.file != nil {
+		return p.file.Size()
+	}
+	return int64(len(p.data))
+}
+
 // NewArchive makes an archive of images. The same images give the same bytes in
 // any order.
 func NewArchive(ctx context.Context, cache *fetch.Cache, images []*Image) (*Archive, error) {
@@ -61,18 +68,12 @@ func NewArchive(ctx context.Context, cache *fetch.Cache, images []*Image) (*Arch
 	}
 	slices.SortFunc(blobs, func(a, b blob) int { return strings.Compare(a.digest, b.digest) })
 	a := &Archive{}
-	for _, add := range []func() error{
-		func() error { return a.add(layoutFile, int64(len(layoutText)), part{data: []byte(layoutText)}) },
-		func() error { return a.add(indexFile, int64(len(index)), part{data: index}) },
-	} {
-		if err := add(); err != nil {
-			return nil, err
-		}
-	}
+	err = errors.Join(a.add(layoutFile, part{data: []byte(layoutText)}), a.add(indexFile, part{data: index}))
 	for _, b := range blobs {
-		if err := a.add(blobDir+b.digest, b.size, part{file: b.file}); err != nil {
-			return nil, err
-		}
+		err = errors.Join(err, a.add(blobDir+b.digest, part{file: b.file}))
+	}
+	if err != nil {
+		return nil, err
 	}
 	a.put(part{data: make([]byte, 2*block)})
 	return a, a.digest(ctx, cache)
@@ -102,26 +103,23 @@ func indexOf(images []*Image) ([]byte, error) {
 const block = 512
 
 // add appends one regular file: header, content, padding.
-func (a *Archive) add(name string, size int64, content part) error {
+func (a *Archive) add(name string, content part) error {
 	var head bytes.Buffer
 	err := tar.NewWriter(&head).WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR,
+		Typeflag: tar.TypeReg, Name: name, Size: content.size(), Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR,
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	a.put(part{data: head.Bytes()})
 	a.put(content)
-	a.put(part{data: make([]byte, (block-size%block)%block)})
+	a.put(part{data: make([]byte, -content.size()&(block-1))})
 	return nil
 }
 
 func (a *Archive) put(p part) {
 	a.parts = append(a.parts, p)
-	a.size += int64(len(p.data))
-	if p.file != nil {
-		a.size += p.file.Size()
-	}
+	a.size += p.size()
 }
 
 // digest learns the archive's sha256. What the parts are decides it, so it is
