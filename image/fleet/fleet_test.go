@@ -124,6 +124,7 @@ func TestFaults(t *testing.T) {
 		{"    ca:", "    config: {server: x}\n    ca:", `field "cluster.k3s.config.server": is decided by firstboot`},
 		{"version: 1\n", "version: 1\nimages: {rpi5: [\"a/b:1\"]}\n", `field "images.rpi5": "rpi5" is no board of a node of this file (did you mean "rpi4"?)`},
 		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1\", a/c]}\n", `field "images.rpi4[1]": "a/c" has neither tag nor digest: write a/c:TAG`},
+		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1@sha256:" + strings.Repeat("0", 64) + "\", \"a/b:1@sha256:" + strings.Repeat("1", 64) + "\"]}\n", `field "images.rpi4[1]": docker.io/a/b:1 is wanted as`},
 		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `want a time zone`},
 	} {
 		text := strings.Replace(elsewhere(), c.from, c.to, 1)

@@ -8,6 +8,7 @@ package reference
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -87,11 +88,12 @@ func (r Reference) Repository() (name.Repository, error) {
 	return name.NewRepository(strings.TrimSuffix(r.Name, ":"+r.Tag()))
 }
 
-// Problem returns the index of the first of a list that Parse refuses, and why,
-// or an error of nil.
+// Problem returns the index of the first of a list for which Join refuses it,
+// and why, or an error of nil.
 func Problem(list []string) (int, error) {
+	all := set{}
 	for i, s := range list {
-		if _, err := Parse(s); err != nil {
+		if err := all.add(s); err != nil {
 			return i, err
 		}
 	}
@@ -102,14 +104,14 @@ func Problem(list []string) (int, error) {
 // empty, and what follows a # is a comment.
 func List(file string, data []byte) ([]string, error) {
 	var list []string
-	n := 0
+	all, n := set{}, 0
 	for line := range bytes.Lines(data) {
 		n++
 		text, _, _ := strings.Cut(string(line), "#")
 		if text = strings.TrimSpace(text); text == "" {
 			continue
 		}
-		if _, err := Parse(text); err != nil {
+		if err := all.add(text); err != nil {
 			return nil, fmt.Errorf("%s, line %d: %w", file, n, err)
 		}
 		list = append(list, text)
@@ -121,25 +123,32 @@ func List(file string, data []byte) ([]string, error) {
 // one place and without at another is one image. Two digests of one name are an
 // error.
 func Join(list []string) ([]Reference, error) {
-	byName := map[string]Reference{}
+	all := set{}
 	for _, s := range list {
-		r, err := Parse(s)
-		if err != nil {
+		if err := all.add(s); err != nil {
 			return nil, err
 		}
-		have := byName[r.Name]
-		switch {
-		case r.Digest == "":
-			r.Digest = have.Digest
-		case have.Digest != "" && have.Digest != r.Digest:
-			return nil, fmt.Errorf("%s is wanted as %s and as %s: one name is one image", r.Name, have.Digest, r.Digest)
-		}
-		byName[r.Name] = r
 	}
-	out := make([]Reference, 0, len(byName))
-	for _, r := range byName {
-		out = append(out, r)
-	}
+	out := slices.Collect(maps.Values(all))
 	slices.SortFunc(out, func(a, b Reference) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// set is images by their names.
+type set map[string]Reference
+
+func (all set) add(s string) error {
+	r, err := Parse(s)
+	if err != nil {
+		return err
+	}
+	have := all[r.Name]
+	switch {
+	case r.Digest == "":
+		r.Digest = have.Digest
+	case have.Digest != "" && have.Digest != r.Digest:
+		return fmt.Errorf("%s is wanted as %s and as %s: one name is one image", r.Name, have.Digest, r.Digest)
+	}
+	all[r.Name] = r
+	return nil
 }

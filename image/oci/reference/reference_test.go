@@ -72,8 +72,19 @@ func TestJoin(t *testing.T) {
 	if err != nil || len(got) != 2 || got[0].String() != "docker.io/library/a:1" || got[1].Digest != digest {
 		t.Errorf("%v, %v", got, err)
 	}
-	if _, err := reference.Join([]string{"a:1@" + digest, "a:1@" + strings.Replace(digest, "0", "1", 1)}); err == nil || !strings.Contains(err.Error(), "one name is one image") {
+	two := []string{"b:1", "a:1@" + digest, "a:1@" + strings.Replace(digest, "0", "1", 1)}
+	const want = "one name is one image"
+	if _, err := reference.Join(two); err == nil || !strings.Contains(err.Error(), want) {
 		t.Error(err)
+	}
+	if i, err := reference.Problem(two); i != 2 || err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("entry %d: %v", i, err)
+	}
+	if _, err := reference.List("f", []byte(strings.Join(two, "\n"))); err == nil || !strings.Contains(err.Error(), "f, line 3: ") || !strings.Contains(err.Error(), want) {
+		t.Error(err)
+	}
+	if got, err := reference.Join(nil); err != nil || len(got) != 0 {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 
