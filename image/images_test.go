@@ -247,10 +247,10 @@ func TestARootThatDoesNotFit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.fits(256<<20, images); err != nil {
+	if err := oci.Fits("the root has", 256<<20, 256<<20, images); err != nil {
 		t.Error(err)
 	}
-	err = p.fits(256<<20+1_500_000, images)
+	err = oci.Fits("the root has", 256<<20+1_500_000, 256<<20, images)
 	if err == nil || !strings.Contains(err.Error(), "1.5 MB more than a slot of 268.4 MB") || !strings.Contains(err.Error(), ref) {
 		t.Error(err)
 	}

@@ -117,7 +117,7 @@ func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, i
 	if err != nil {
 		return draft, fmt.Errorf("root file system: %w", err)
 	}
-	if err := p.fits(size, in.images); err != nil {
+	if err := oci.Fits("the root has", size, int64(p.opt.Board.Disk.Slot), in.images); err != nil {
 		return draft, err
 	}
 	draft.Partitions[1].Size = size
@@ -149,21 +149,6 @@ func (b *bootFiles) outside(w io.WriterAt) error {
 		return nil
 	}
 	return b.bios.Install(w, startBIOS, sizeBIOS)
-}
-
-// fits says by how much a root is too large for its slot, and what of it may be
-// left out.
-func (p *plan) fits(size int64, images []*oci.Image) error {
-	slot := int64(p.opt.Board.Disk.Slot)
-	if size <= slot {
-		return nil
-	}
-	err := fmt.Errorf("the root has %.1f MB, %.1f MB more than a slot of %.1f MB: leave something out, or give the board a larger disk.slot",
-		float64(size)/1e6, float64(size-slot)/1e6, float64(slot)/1e6)
-	if len(images) == 0 {
-		return err
-	}
-	return fmt.Errorf("%w; its largest container images are\n%s", err, oci.List(oci.Largest(images, 5)))
 }
 
 func (p *plan) writeRoot(ctx context.Context, w io.WriterAt, in *inputs, root *tree.Tree) (int64, error) {

@@ -359,7 +359,7 @@ func TestRoom(t *testing.T) {
 	small, _ := g.Push(t, "small:1", registrytest.Image(t, 2, 1000, 2, "amd64"))
 	_, _, err := build(t, cache(t), oci.Options{Arch: "amd64", Room: 5_000_000}, big, small)
 	var room *oci.RoomError
-	if !errors.As(err, &room) || room.Need < 6_000_000 || room.Largest[0].Name != big || !strings.Contains(err.Error(), "1.0 MB more than a slot of 5.0 MB") {
+	if !errors.As(err, &room) || room.Need < 6_000_000 || room.Largest[0].Name != big || !strings.Contains(err.Error(), "1.0 MB more than a slot of 5.0 MB") || !strings.Contains(err.Error(), "the largest container images are\n       6.0 MB  "+big+"\n       0.0 MB  "+small) {
 		t.Fatal(err)
 	}
 	blobs := 0

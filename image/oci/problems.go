@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -50,36 +51,37 @@ func told(err error, repo name.Repository) int {
 	return status
 }
 
-// RoomError says that images do not fit.
+// RoomError says that something does not fit into a slot.
 type RoomError struct {
-	Need, Room int64
+	What       string // and its verb: "the root has"
+	Need, Room int64  // bytes
 	Largest    []*Image
 }
 
 func (e *RoomError) Error() string {
-	return fmt.Sprintf("the container images have %.1f MB, %.1f MB more than a slot of %.1f MB (disk.slot of the board): leave images out or make it larger; the largest are\n%s",
-		mb(e.Need), mb(e.Need-e.Room), mb(e.Room), List(e.Largest))
-}
-
-// List names images with their sizes, a line each.
-func List(images []*Image) string {
 	var b strings.Builder
-	for i, img := range images {
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		fmt.Fprintf(&b, "  %8.1f MB  %s", mb(img.Size), img.Name)
+	fmt.Fprintf(&b, "%s %.1f MB, %.1f MB more than a slot of %.1f MB: leave something out, or give the board a larger disk.slot",
+		e.What, mb(e.Need), mb(e.Need-e.Room), mb(e.Room))
+	if len(e.Largest) > 0 {
+		b.WriteString("; the largest container images are")
+	}
+	for _, img := range e.Largest {
+		fmt.Fprintf(&b, "\n  %8.1f MB  %s", mb(img.Size), img.Name)
 	}
 	return b.String()
 }
 
 func mb(n int64) float64 { return float64(n) / 1e6 }
 
-// Largest returns the n largest images.
-func Largest(images []*Image, n int) []*Image {
+// Fits returns a RoomError, with the images that might be left out, where what
+// needs more than room bytes.
+func Fits(what string, need, room int64, images []*Image) error {
+	if need <= room {
+		return nil
+	}
 	sorted := slices.Clone(images)
 	slices.SortStableFunc(sorted, func(a, b *Image) int { return cmp.Compare(b.Size, a.Size) })
-	return sorted[:min(n, len(sorted))]
+	return &RoomError{what, need, room, sorted[:min(5, len(sorted))]}
 }
 
 // checkRoom adds up what is stored once.
@@ -96,8 +98,5 @@ func checkRoom(images []*Image, room int64) error {
 	for _, b := range all {
 		need += b.size
 	}
-	if room > 0 && need > room {
-		return &RoomError{need, room, Largest(images, 5)}
-	}
-	return nil
+	return Fits("the container images have", need, cmp.Or(room, math.MaxInt64), images)
 }
