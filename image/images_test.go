@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/oci"
 	"github.com/going-mobile/imagebuilder/image/oci/reference"
 	"github.com/going-mobile/imagebuilder/image/oci/registrytest"
+	"github.com/going-mobile/imagebuilder/image/progress"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -168,6 +170,24 @@ func writtenRoot(t *testing.T, p *plan) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	root, err := carrier(t, p, images)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "root"))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if _, err := squashfs.Write(t.Context(), file, root, squashfs.Options{}); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(file.Name())
+}
+
+// carrier is a root with nothing but the archive of images.
+func carrier(t *testing.T, p *plan, images []*oci.Image) (*tree.Tree, error) {
+	t.Helper()
 	nodes, err := p.archive(t.Context(), images)
 	if err != nil {
 		return nil, err
@@ -181,15 +201,7 @@ func writtenRoot(t *testing.T, p *plan) ([]byte, error) {
 			return nil, err
 		}
 	}
-	file, err := os.Create(filepath.Join(t.TempDir(), "root"))
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	if _, err := squashfs.Write(t.Context(), file, root, squashfs.Options{}); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(file.Name())
+	return root, nil
 }
 
 func rootWith(t *testing.T, p *plan) []byte {
@@ -238,20 +250,44 @@ func damageTheLargest(t *testing.T, dir string) {
 	}
 }
 
-// TestARootThatDoesNotFit says by how much, and what to leave out.
+// TestARootThatDoesNotFit fails while it is written, with nothing of it beyond
+// its slot; it says by how much, and what to leave out.
 func TestARootThatDoesNotFit(t *testing.T) {
 	g := registrytest.Start(t, true)
-	ref, _ := g.Push(t, "team/app:v1", registrytest.Image(t, 1, 3000, 1, "amd64"))
+	ref, _ := g.Push(t, "team/app:v1", registrytest.Image(t, 1, 1_000_000, 3, "amd64"))
 	p := carrying(t, ref)
 	images, err := pulled(t, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := oci.Fits("the root has", 256<<20, 256<<20, images); err != nil {
-		t.Error(err)
+	root, err := carrier(t, p, images)
+	if err != nil {
+		t.Fatal(err)
 	}
-	err = oci.Fits("the root has", 256<<20+1_500_000, 256<<20, images)
-	if err == nil || !strings.Contains(err.Error(), "1.5 MB more than a slot of 268.4 MB") || !strings.Contains(err.Error(), ref) {
-		t.Error(err)
+	p.opt.Progress = progress.Discard
+	in := &inputs{lock: &lock.Lock{}, images: images}
+	var slot highest
+	size, err := p.writeRoot(t.Context(), &slot, in, root)
+	if err != nil || size != int64(slot) {
+		t.Fatalf("%d of %d bytes are written: %v", slot, size, err)
 	}
+	for room, want := range map[int64]string{
+		size:             "",
+		size - 1:         "0.0 MB more than a slot of 3.0 MB",
+		size - 1_500_000: fmt.Sprintf("it has %.1f MB, 1.5 MB more than a slot of 1.5 MB: leave something out, or give the board a larger disk.slot; the largest container images are\n       3.0 MB  %s", float64(size)/1e6, ref),
+	} {
+		p.opt.Board.Disk.Slot, slot = board.Size(room), 0
+		_, err := p.writeRoot(t.Context(), &slot, in, root)
+		if int64(slot) > room || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%d bytes of %d: %v, want %q", slot, room, err, want)
+		}
+	}
+}
+
+// highest is how far was written.
+type highest int64
+
+func (h *highest) WriteAt(p []byte, off int64) (int, error) {
+	*h = max(*h, highest(off)+highest(len(p)))
+	return len(p), nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 
@@ -110,15 +109,9 @@ func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, i
 	if err != nil {
 		return draft, err
 	}
-	// As long as it turns out to be: only then can be said by how much too long.
-	unbound := placed.Partitions[1]
-	unbound.Size = math.MaxInt64 - unbound.Start
-	size, err := p.writeRoot(ctx, unbound.Writer(w), in, root.tree)
+	size, err := p.writeRoot(ctx, placed.Partitions[1].Writer(w), in, root.tree)
 	if err != nil {
 		return draft, fmt.Errorf("root file system: %w", err)
-	}
-	if err := oci.Fits("the root has", size, int64(p.opt.Board.Disk.Slot), in.images); err != nil {
-		return draft, err
 	}
 	draft.Partitions[1].Size = size
 	if placed, err = disk.Arrange(draft, disk.AlignCard); err != nil {
@@ -151,16 +144,36 @@ func (b *bootFiles) outside(w io.WriterAt) error {
 	return b.bios.Install(w, startBIOS, sizeBIOS)
 }
 
-func (p *plan) writeRoot(ctx context.Context, w io.WriterAt, in *inputs, root *tree.Tree) (int64, error) {
+// writeRoot fills a slot. A root that outgrows it is packed to its end: only then
+// can be said by how much it is too large, and what was compressed need not be
+// once more when the slot is larger.
+func (p *plan) writeRoot(ctx context.Context, slot io.WriterAt, in *inputs, root *tree.Tree) (int64, error) {
 	cache, err := blockcache.Open(p.opt.Cache.Blocks(), blockCacheLimit)
 	if err != nil {
 		return 0, err
 	}
 	defer cache.Close()
 	task := p.opt.Progress.Start("pack", "root", squashfs.DataSize(root))
-	size, err := squashfs.Write(ctx, w, root, squashfs.Options{ModTime: in.lock.Timestamp, Cache: cache, Progress: task.Add})
+	room := int64(p.opt.Board.Disk.Slot)
+	size, err := squashfs.Write(ctx, bounded{slot, room}, root, squashfs.Options{ModTime: in.lock.Timestamp, Cache: cache, Progress: task.Add})
+	if err == nil {
+		err = oci.Fits("it has", size, room, in.images)
+	}
 	task.Done(err)
 	return size, err
+}
+
+// bounded drops what lies beyond size, in bytes.
+type bounded struct {
+	io.WriterAt
+	size int64
+}
+
+func (b bounded) WriteAt(data []byte, off int64) (int, error) {
+	if off+int64(len(data)) > b.size {
+		return len(data), nil
+	}
+	return b.WriterAt.WriteAt(data, off)
 }
 
 // prepareOut refuses what an image must not replace and places that cannot be
