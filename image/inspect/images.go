@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"bufio"
 	"fmt"
 	"path"
 	"strings"
@@ -39,9 +38,6 @@ func Archives(root *tree.Tree) ([]Archive, error) {
 	return list, nil
 }
 
-// layoutFile is the name at the head of a tar that begins with an OCI layout.
-const layoutFile = "oci-layout\x00"
-
 // checkArchive compares the file with the digest that is in its name, and an OCI
 // layout with itself. Of upstream's own archives, which are another format, the
 // digest has to do.
@@ -53,22 +49,15 @@ func checkArchive(n *tree.Node) (*Archive, error) {
 		return nil, err
 	}
 	defer r.Close()
-	in := bufio.NewReader(r)
-	// What comes first in ours, and in what follows OCI. What cannot be read has no digest.
-	if head, _ := in.Peek(len(layoutFile)); string(head) == layoutFile {
-		c, err := oci.Check(in)
-		if err != nil {
-			a.Problems = append(a.Problems, fmt.Sprintf("it cannot be read: %v", err))
-			return a, nil
-		}
-		a.SHA256, a.Images, a.Problems = c.SHA256, c.Images, c.Problems
-	} else {
-		a.SHA256 = n.Content.SHA256()
+	c, err := oci.Check(r)
+	if err != nil { // what cannot be read has no digest
+		a.Problems = append(a.Problems, fmt.Sprintf("it cannot be read: %v", err))
+		return a, nil
 	}
-	switch {
-	case a.SHA256 == "":
-		a.Problems = append(a.Problems, "it cannot be read")
-	case !contract.IsByDigest(stem, a.SHA256):
+	if a.SHA256 = c.SHA256; c.Layout {
+		a.Images, a.Problems = c.Images, c.Problems
+	}
+	if !contract.IsByDigest(stem, a.SHA256) {
 		a.Problems = append(a.Problems, fmt.Sprintf("its digest is %s, which is not the one in its name", a.SHA256))
 	}
 	return a, nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 
@@ -16,11 +17,13 @@ import (
 
 // Contents is what an archive turns out to hold.
 type Contents struct {
-	SHA256 string  `json:"sha256"` // of the whole
-	Images []Entry `json:"images"`
+	SHA256 string // of the whole
+	// Layout says that it is an OCI layout; what is not has a problem.
+	Layout bool
+	Images []Entry
 	// Problems are what is wrong with it: containerd imports an archive that
 	// lacks a layer without a word, and pods fail later.
-	Problems []string `json:"problems,omitempty"`
+	Problems []string
 }
 
 // Entry is an image of an archive.
@@ -54,6 +57,10 @@ func Check(r io.Reader) (*Contents, error) {
 		return nil, c.in.err
 	}
 	c.SHA256 = hex.EncodeToString(h.Sum(nil))
+	if !c.Layout {
+		c.problem("it has no %s", layoutFile)
+		return &c.Contents, nil
+	}
 	c.closure()
 	return &c.Contents, nil
 }
@@ -97,16 +104,20 @@ func (c *checker) read() {
 			c.problem("it is damaged: %v", err)
 			return
 		}
-		if err := c.file(h, t); err != nil {
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		// As containerd does, for tars of "." and in whatever order.
+		if err := c.file(path.Clean(h.Name), h.Size, t); err != nil {
 			c.problem("%s is damaged: %v", h.Name, err)
 			return
 		}
 	}
 }
 
-func (c *checker) file(h *tar.Header, r io.Reader) error {
+func (c *checker) file(name string, length int64, r io.Reader) error {
 	sum := sha256.New()
-	text, err := c.text(h.Size, io.TeeReader(r, sum))
+	text, err := c.text(length, io.TeeReader(r, sum))
 	if err != nil {
 		return err
 	}
@@ -114,15 +125,18 @@ func (c *checker) file(h *tar.Header, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if h.Name == indexFile {
+	switch name {
+	case layoutFile:
+		c.Layout = true
+	case indexFile:
 		c.index = text
 	}
-	digest, ok := strings.CutPrefix(h.Name, blobDir)
+	digest, ok := strings.CutPrefix(name, blobDir)
 	if !ok {
 		return nil
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != digest {
-		c.problem("%s is damaged: its digest is %s", h.Name, got)
+		c.problem("%s is damaged: its digest is %s", name, got)
 		return nil
 	}
 	c.blobs[digest] = found{size + int64(len(text)), text}
