@@ -70,6 +70,7 @@ func TestFaults(t *testing.T) {
 		"403":                       {status("/manifests/", 403, 1000), "whom docker's config.json names", 0},
 		"401":                       {status("/manifests/", 401, 1000), "docker login", 0},
 		"404":                       {status("/manifests/", 404, 1000), "no such image, tag or digest", 0},
+		"429":                       {status("/manifests/", 429, 1000), "take a mirror ('imagebuilder build --registry-mirror URL')", 0},
 		"always another layer":      {body(1000, other), "sha256", 0},
 		"endless layers":            {body(1000, endless), "longer than announced", 0},
 	} {
@@ -106,6 +107,25 @@ func TestWhoRefuses(t *testing.T) {
 		_, _, err := build(t, cache(t), oci.Options{Arch: "amd64", Mirror: m.URL()}, ref+"@"+digest)
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), c.not) {
 			t.Errorf("%d, %d: %v", c.mirror, c.registry, err)
+		}
+	}
+}
+
+// TestNobodyThere: where a registry cannot be reached, a mirror can help; what a
+// tag means it is not asked.
+func TestNobodyThere(t *testing.T) {
+	const here, mirror = "127.0.0.1:1/app", "'imagebuilder build --registry-mirror URL'"
+	digest := "@sha256:" + strings.Repeat("0", 64)
+	gone := registrytest.Start(t, false)
+	for _, c := range []struct{ ref, mirror, want, not string }{
+		{here + ":v1", "", "no other registry is asked what a tag means: write the image's digest, and take it from a mirror (" + mirror, "docker login"},
+		{here + ":v1", gone.URL(), "write the image's digest", "docker login"},
+		{here + ":v1" + digest, "", "127.0.0.1:1 cannot be reached: take it from a mirror (" + mirror, "write"},
+		{here + ":v1" + digest, gone.URL(), "fetch manifest of", "cannot be reached"},
+	} {
+		_, _, err := build(t, cache(t), oci.Options{Arch: "amd64", Mirror: c.mirror}, c.ref)
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), c.not) {
+			t.Errorf("%s, mirror %q: %v", c.ref, c.mirror, err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,14 +16,17 @@ import (
 	"github.com/going-mobile/imagebuilder/image/oci/reference"
 )
 
-// advice adds what to do about a registry's refusal.
+// mirrorFlag is how a mirror is named.
+const mirrorFlag = "'imagebuilder build --registry-mirror URL'"
+
+// advice adds what to do about a registry that refuses or is silent.
 func (p *puller) advice(r reference.Reference, err error) error {
 	repo, bad := r.Repository()
 	if bad != nil {
 		return err
 	}
-	at := r.Registry()
-	switch told(err, repo) {
+	at, said := r.Registry(), word(err, repo)
+	switch fetch.Status(said) {
 	case http.StatusUnauthorized:
 		return fmt.Errorf("%w\n%s wants to know who asks, or the image does not exist there: 'docker login %s' (or podman, crane) puts the answer into docker's config.json", err, at, at)
 	case http.StatusForbidden:
@@ -30,25 +34,32 @@ func (p *puller) advice(r reference.Reference, err error) error {
 	case http.StatusNotFound:
 		return fmt.Errorf("%w\n%s has no such image, tag or digest (or hides it from whoever has not logged in)", err, at)
 	case http.StatusTooManyRequests:
-		return fmt.Errorf("%w\n%s has had enough for now: wait, log in ('docker login %s') or use a --registry-mirror; what has arrived is kept", err, at, at)
+		return fmt.Errorf("%w\n%s has had enough for now: wait, log in ('docker login %s') or take a mirror (%s); what has arrived is kept", err, at, at, mirrorFlag)
+	}
+	var op *net.OpError
+	switch silent := errors.As(said, &op) && op.Op == "dial"; {
+	case silent && r.Digest == "":
+		return fmt.Errorf("%w\n%s cannot be reached, and no other registry is asked what a tag means: write the image's digest, and take it from a mirror (%s)", err, at, mirrorFlag)
+	case silent && p.opt.Mirror == "":
+		return fmt.Errorf("%w\n%s cannot be reached: take it from a mirror (%s)", err, at, mirrorFlag)
 	}
 	return err
 }
 
-// told is the status by which the registry itself refused. What a mirror says,
-// which may lack the image, is no answer of it.
-func told(err error, repo name.Repository) int {
+// word is the registry's own last one. What a mirror says, which may lack the
+// image, is none of it.
+func word(err error, repo name.Repository) error {
 	var all *fetch.Error
 	if !errors.As(err, &all) { // a tag, which only the registry is asked for
-		return fetch.Status(err)
+		return err
 	}
-	status := 0
+	var said error
 	for _, a := range all.Attempts {
 		if strings.HasPrefix(a.URL, base(repo)+"/") {
-			status = fetch.Status(a.Err)
+			said = a.Err
 		}
 	}
-	return status
+	return said
 }
 
 // RoomError says that something does not fit into a slot.

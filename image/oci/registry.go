@@ -177,7 +177,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := g.inner.RoundTrip(req)
 	if withoutTLS(err) && !g.plain && !loopback(req.URL.Hostname()) {
-		return nil, fetch.Permanent(fmt.Errorf("%s offers no TLS: give it some; or name it as --registry-mirror http://%s, and write the image's digest", req.URL.Host, req.URL.Host))
+		return nil, fetch.Permanent(fmt.Errorf("%s offers no TLS: give it some; or write the image's digest, and 'imagebuilder build --registry-mirror http://%s'", req.URL.Host, req.URL.Host))
 	}
 	if err == nil && resp.Header.Get("Retry-After") != "" {
 		g.mu.Lock()

@@ -82,7 +82,7 @@ func (l *lan) ask(t *testing.T, mirror string) error {
 // anything is asked of it. What else HTTPS meets keeps its own words.
 func TestWithoutTLS(t *testing.T) {
 	for want, err := range map[string]error{
-		"192.168.7.7:5000 offers no TLS: give it some; or name it as --registry-mirror http://192.168.7.7:5000, and write the image's digest": none,
+		"192.168.7.7:5000 offers no TLS: give it some; or write the image's digest, and 'imagebuilder build --registry-mirror http://192.168.7.7:5000'": none,
 		"signed by unknown authority": &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
 	} {
 		net := &lan{secure: []error{err}}
