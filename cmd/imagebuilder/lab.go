@@ -276,7 +276,7 @@ func (f *labFlags) conclude(cmd *cobra.Command, r *labResult, err error) error {
 	printed := r.print(cmd.OutOrStdout(), f.asJSON)
 	if f.keep && cmd.Context().Err() == nil {
 		if err != nil {
-			fmt.Fprintf(cmd.ErrOrStderr(), "\n%v\n", err)
+			fmt.Fprintf(cmd.ErrOrStderr(), "\n%s\n", printable(err.Error())) // it has the guests' last words
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), "\nThe lab stays until Ctrl-C. In another terminal: imagebuilder lab ssh NODE, lab kubectl get nodes, lab status")
 		<-cmd.Context().Done()

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -106,7 +107,7 @@ func TestOccupyAfterKill(t *testing.T) {
 // TestConclude: table and trials are shown whatever happened, the lab is kept
 // where that was asked for, and then comes what went wrong.
 func TestConclude(t *testing.T) {
-	broken, differs := errors.New("cabin-pi needs a person"), &lab.Trial{What: "a trial", Seen: "something"}
+	broken, differs := errors.New("cabin-pi needs a person; its last words:\nall is\x1b[2J well\u009b2J"), &lab.Trial{What: "a trial", Seen: "something"}
 	for name, c := range map[string]struct {
 		keep   bool
 		trials []*lab.Trial
@@ -136,6 +137,9 @@ func TestConclude(t *testing.T) {
 		}
 		if text := out.String(); !strings.Contains(text, "cabin-pi") || strings.Contains(text, "a trial") != (len(c.trials) > 0) || len(c.trials) > 0 && strings.Contains(text, "mended    no") == c.trials[0].Well {
 			t.Errorf("%s:\n%s", name, text)
+		}
+		if at := strings.IndexFunc(told.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); at >= 0 {
+			t.Errorf("%s: %q speaks to the terminal", name, told.String()[at:])
 		}
 		interrupt()
 	}

@@ -231,13 +231,13 @@ func (a answers) Run(_ context.Context, command string) (string, error) {
 
 func TestAsk(t *testing.T) {
 	nodes := `{"items": [{"metadata": {"name": "b"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}},
-		{"metadata": {"name": "c"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}},
+		{"metadata": {"name": "c\u009b2J"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}, {"metadata": {"name": "c"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}},
 		{"metadata": {"name": "a"}, "status": {"conditions": [{"type": "DiskPressure", "status": "False"}, {"type": "Ready", "status": "True"}]}}]}`
 	for name, c := range map[string]struct {
 		machine answers
 		want    sight
 	}{
-		"answers": {answers{"get nodes": nodes}, sight{ready: []string{"a", "b"}}},
+		"answers": {answers{"get nodes": nodes}, sight{ready: []string{"a", "b", "c 2J"}}},
 		"silent":  {answers{"true": ""}, sight{silent: true}},
 		"dead":    {answers{}, sight{unclear: "cannot be asked"}},
 		"rubbish": {answers{"get nodes": "<html>", "true": ""}, sight{unclear: "answers with something else than its nodes"}},
@@ -270,6 +270,9 @@ func TestRow(t *testing.T) {
 		{"U-Boot\nLoading", Booting, "", ""},
 		{"firstboot: working node=a site=s role=server step=clock\n[  9.1] x\n", "working", "", "clock"},
 		{"firstboot: working node=a site=s role=server step=clock\r\nfirstboot: joined node=a site=s role=server tailnet=100.64.0.2", "working", "", "clock"},
+		{"firstboot: joined node=a tailnet=100.64.0.2\x1b7\n", Joined, "100.64.0.2 7", ""},
+		{"firstboot: waiting problem=x: There\tis\u009b2J none\x07\x1b | Wait.\n", "waiting", "", "x: There is 2J none"},
+		{"firstboot: working step=k3s\x1b7\n", "working", "", "k3s 7"},
 		{"firstboot: needs-person problem=no-config: There is none | Write it.\r\n", NeedsPerson, "", "no-config: There is none"},
 		{"firstboot: working node=a site=s role=server step=k3s tailnet=100.64.0.2 problem=waiting-server: No server answers | Wait.\n", "working", "100.64.0.2", "waiting-server: No server answers"},
 		{"firstboot: working node=a site=s role=server step=clock\nfirstboot: joined node=a site=s role=server step=longhorn tailnet=100.64.0.2\n[ 99.9] audit\n", Joined, "100.64.0.2", ""},

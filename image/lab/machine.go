@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/qemu"
 	"github.com/going-mobile/imagebuilder/image/qemu/guest"
@@ -98,6 +99,7 @@ func (m *machine) row() Row {
 	return r
 }
 
+// read takes what a screen may show of the last line.
 func (r *Row) read(serial string) {
 	r.State, r.Says = Booting, ""
 	all := status.FindAllStringSubmatch(serial, -1)
@@ -107,12 +109,13 @@ func (r *Row) read(serial string) {
 	line := all[len(all)-1]
 	r.State = line[1]
 	if w := tailnetWord.FindStringSubmatch(line[2]); w != nil {
-		r.Address = w[1]
+		r.Address = contract.PlainLine(w[1])
 	}
 	if w := problemWord.FindStringSubmatch(line[2]); w != nil {
-		r.Says, _, _ = strings.Cut(w[1], " | ")
+		says, _, _ := strings.Cut(w[1], " | ")
+		r.Says = contract.PlainLine(says)
 	} else if w := stepWord.FindStringSubmatch(line[2]); w != nil && r.State != Joined {
-		r.Says = w[1]
+		r.Says = contract.PlainLine(w[1])
 	}
 }
 

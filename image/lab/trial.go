@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
@@ -186,7 +187,7 @@ func read(text string) sight {
 	for _, n := range list.Items {
 		for _, c := range n.Status.Conditions {
 			if c.Type == "Ready" && c.Status == "True" {
-				s.ready = append(s.ready, n.Metadata.Name)
+				s.ready = append(s.ready, contract.PlainLine(n.Metadata.Name))
 			}
 		}
 	}
