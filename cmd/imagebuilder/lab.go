@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -198,32 +197,16 @@ func (f *labFlags) occupy() (release func(), err error) {
 		return nil, err
 	}
 	return func() {
-		_ = f.remove()
+		_ = lab.Remove(f.dir)
 		flock.Release(lock)
 	}, nil
 }
 
 func (f *labFlags) claim() error {
-	if _, err := os.Lstat(f.dir); err == nil && !lab.Claimed(f.dir) {
-		return fmt.Errorf("--dir: %s is there and is no lab's: name another", f.dir)
-	}
-	if err := f.remove(); err != nil {
-		return err
+	if err := lab.Remove(f.dir); err != nil {
+		return fmt.Errorf("--dir: %w", err)
 	}
 	return lab.Claim(f.dir)
-}
-
-// remove gives the directory another name first: half of one would be taken for
-// somebody else's.
-func (f *labFlags) remove() error {
-	gone := f.dir + ".lab-gone"
-	if err := os.RemoveAll(gone); err != nil {
-		return err
-	}
-	if err := os.Rename(f.dir, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.RemoveAll(gone)
 }
 
 // images builds what the machines start from, each once.

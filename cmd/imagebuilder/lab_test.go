@@ -71,7 +71,7 @@ func TestOccupyAfterKill(t *testing.T) {
 	f := labFlags{dir: filepath.Join(t.TempDir(), "lab")}
 	for name, left := range map[string]string{
 		"while it built images":      filepath.Join(f.dir, "fleet.yaml"),
-		"while it cleaned up":        filepath.Join(f.dir+".lab-gone", "machines", "disk.img"),
+		"while it cleaned up":        filepath.Join(f.dir, "machines", "node", "disk.img"),
 		"with its lock still there":  f.dir + ".lock",
 		"and all that it left again": filepath.Join(f.dir, "machines", "disk.img"),
 	} {
@@ -93,13 +93,37 @@ func TestOccupyAfterKill(t *testing.T) {
 		}
 		release()
 	}
-	if err := os.Mkdir(f.dir, 0o700); err != nil {
+}
+
+// TestNoLabsDirectory is left alone, whatever it is called.
+func TestNoLabsDirectory(t *testing.T) {
+	f := labFlags{dir: filepath.Join(t.TempDir(), "lab")}
+	for _, dir := range []string{f.dir, f.dir + ".lab-gone"} {
+		mine := filepath.Join(dir, "mine")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(mine, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		release, err := f.occupy()
+		if ours := dir != f.dir; (err == nil) != ours || err != nil && !strings.Contains(err.Error(), "--dir: "+dir+" is there and is no lab's") {
+			t.Errorf("%s: %v", dir, err)
+		}
+		if err == nil {
+			release()
+		}
+		if _, err := os.Stat(mine); err != nil {
+			t.Error(err)
+		}
+		if err := os.RemoveAll(f.dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(f.dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.occupy(); err == nil || !strings.Contains(err.Error(), "is no lab's") {
-		t.Error(err)
-	}
-	if _, err := os.Stat(f.dir); err != nil {
 		t.Error(err)
 	}
 }

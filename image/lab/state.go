@@ -41,6 +41,28 @@ func Claimed(dir string) bool {
 	return err == nil
 }
 
+// Remove removes a lab's directory, and none that is somebody else's, but for an
+// empty one. The mark goes last: what is left of one where the process is killed on
+// the way is a lab's still.
+func Remove(dir string) error {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil || len(entries) > 0 && !Claimed(dir):
+		return fmt.Errorf("%s is there and is no lab's: name another", dir)
+	}
+	for _, e := range entries {
+		if e.Name() == stateFile {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
 func (s State) write(dir string) error {
 	text, err := json.Marshal(s)
 	if err != nil {
