@@ -28,6 +28,10 @@ func example() *Lock {
 			{Name: "tailscaled", Version: "1.2.3", Arch: "arm64", SHA256: sumA, BuiltFrom: "example.com/m@v1.2.3", Toolchain: "go1.26"},
 			{Name: "k3s", Version: "v1.34+k3s1", Arch: "arm64", URL: "https://example.com/k3s", SHA256: sumB, Size: 7, Deferred: true},
 		},
+		Images: []Image{
+			{Name: "docker.io/team/app:v1", Digest: "sha256:" + sumB},
+			{Name: "docker.io/library/nginx:1.29", Digest: "sha256:" + sumA},
+		},
 	}
 }
 
@@ -85,6 +89,16 @@ const exampleText = `{
       "sha256": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
       "builtFrom": "example.com/m@v1.2.3",
       "toolchain": "go1.26"
+    }
+  ],
+  "images": [
+    {
+      "name": "docker.io/library/nginx:1.29",
+      "digest": "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    },
+    {
+      "name": "docker.io/team/app:v1",
+      "digest": "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
     }
   ]
 }
@@ -154,9 +168,17 @@ func TestParseErrors(t *testing.T) {
 		{"no such suite", `"suite": "trixie"`, `"suite": "sid"`, `f.json:23: field "packages[0].suite": "sid" is not in suites`},
 		{"password in URL", `https://example.com`, `https://u:p@example.com`, `f.json:43: field "components[0].url": "https://u:xxxxx@example.com/k3s" has a user or password, which a lock must not`},
 		{"deferred to nowhere", `      "url": "https://example.com/k3s",` + "\n", ``, `f.json:39: field "components[0].url": is missing; a deferred component needs one`},
+		{"image without a digest", `,` + "\n      " + `"digest": "sha256:` + sumB + `"`, ``, `f.json:62: field "images[1].digest": "" is no digest: sha256: and 64`},
+		{"image by a short digest", `"digest": "sha256:` + sumB[:1], `"digest": "sha256:`, `f.json:64: field "images[1].digest": "sha256:` + sumB[1:] + `" is no digest: sha256: and 64 digits of lower-case hex`},
+		{"image by another hash", `"digest": "sha256:` + sumB, `"digest": "sha512:` + sumB, `f.json:64: field "images[1].digest": "sha512:`},
+		{"image by capitals", `"digest": "sha256:` + sumA, `"digest": "sha256:` + strings.ToUpper(sumA), `f.json:60: field "images[0].digest": "sha256:A`},
+		{"image without a tag", `nginx:1.29`, `nginx`, `f.json:59: field "images[0].name": "docker.io/library/nginx" is not spelled in full: docker.io/library/nginx:sha256-`},
+		{"image with two digests", `nginx:1.29`, `nginx:1.29@sha256:` + sumA, `f.json:59: field "images[0].name": "docker.io/library/nginx:1.29@sha256:` + sumA + `@sha256:` + sumA + `": `},
+		{"image in short", `docker.io/library/nginx:1.29`, `nginx:1.29`, `f.json:59: field "images[0].name": "nginx:1.29" is not spelled in full: docker.io/library/nginx:1.29`},
+		{"images in disorder", `docker.io/library/nginx`, `ghcr.io/nginx`, `f.json:63: field "images[1].name": docker.io/team/app:v1 does not stand after ghcr.io/nginx:1.29`},
 		{"syntax", `"version": 1,`, `"version": 1`, `f.json:3: invalid character '"' after object key:value pair`},
-		{"cut short", "    }\n  ]\n}\n", "", `f.json:54: unexpected end of JSON input`},
-		{"something after", "  ]\n}\n", "  ]\n}\n{}\n", `f.json:58: invalid character '{' after top-level value`},
+		{"cut short", "    }\n  ]\n}\n", "", `f.json:64: unexpected end of JSON input`},
+		{"something after", "  ]\n}\n", "  ]\n}\n{}\n", `f.json:68: invalid character '{' after top-level value`},
 		{"not an object", exampleText, `[1]`, `f.json:1: want a mapping`},
 		{"deep", exampleText, strings.Repeat("[", 100000), `exceeded max depth`},
 		{"empty", exampleText, ``, `f.json:1: unexpected end of JSON input`},

@@ -133,7 +133,10 @@ func (l *Lock) checkImages(c checker) {
 	last := ""
 	for i, x := range l.Images {
 		c := c.in("images", i)
+		bad := reference.CheckDigest(x.Digest)
 		switch r, err := reference.Parse(x.Name + "@" + x.Digest); {
+		case bad != nil:
+			c.fail("digest", "%v", bad)
 		case err != nil:
 			c.fail("name", "%v", err)
 		case r.Name != x.Name:

@@ -44,8 +44,10 @@ const (
 // Parse reads NAME:TAG, NAME@sha256:HEX or NAME:TAG@sha256:HEX.
 func Parse(s string) (Reference, error) {
 	short, digest, given := strings.Cut(s, "@")
-	if given && !digestPattern.MatchString(digest) {
-		return Reference{}, fmt.Errorf("%q: %q is no digest: sha256: and 64 digits of lower-case hex", s, digest)
+	if given {
+		if err := CheckDigest(digest); err != nil {
+			return Reference{}, fmt.Errorf("%q: %w", s, err)
+		}
 	}
 	if i := strings.LastIndex(short, ":"); i <= strings.LastIndex(short, "/") {
 		if !given {
@@ -67,6 +69,14 @@ func Parse(s string) (Reference, error) {
 		return Reference{}, fmt.Errorf("%q is no name of a container image that containerd takes, such as docker.io/library/nginx:1.29", s)
 	}
 	return r, nil
+}
+
+// CheckDigest refuses what is no digest as it stands behind a name's @.
+func CheckDigest(s string) error {
+	if !digestPattern.MatchString(s) {
+		return fmt.Errorf("%q is no digest: sha256: and 64 digits of lower-case hex", s)
+	}
+	return nil
 }
 
 // String is what Parse reads.
