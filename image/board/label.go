@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
@@ -103,8 +104,9 @@ func oneOf(word string, words []string) string {
 	if slices.Contains(words, word) {
 		return ""
 	}
+	problem := fmt.Sprintf("%q is not one of %s", word, strings.Join(words, ", "))
 	if near := nearest.Name(word, words); near != "" {
-		return fmt.Sprintf("%q is not known; did you mean %q?", word, near)
+		problem += fmt.Sprintf("; did you mean %q?", near)
 	}
-	return fmt.Sprintf("%q is not one of %v", word, words)
+	return problem
 }
