@@ -66,7 +66,7 @@ var leaves = map[string][]string{
 	"image/roster":          {"firstboot/node", "image/fleet", "image/headscale", "image/mint", "image/inquiry"},
 	"image/inquiry":         {"firstboot/contract", "image/control", "image/fleet"},
 	"image/headscale":       {"firstboot/secret"},
-	"image/lab":             {"firstboot/node", "image/atomicfile", "image/board", "image/card", "image/control", "image/flash", "image/fleet", "image/headscale", "image/lab/network", "image/mint", "image/qemu", "image/qemu/guest"},
+	"image/lab":             {"firstboot/contract", "firstboot/node", "image/atomicfile", "image/board", "image/card", "image/control", "image/flash", "image/fleet", "image/headscale", "image/lab/network", "image/mint", "image/qemu", "image/qemu/guest"},
 	"image/lab/network":     {},
 	"firstboot/deb822":      {},
 	"firstboot/nearest":     {},
