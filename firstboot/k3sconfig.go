@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
@@ -114,8 +113,8 @@ func add(c node.Settings, key string, values ...string) {
 func prefer(c node.Settings, key string, args ...string) {
 	list := c.List(key)
 	for _, a := range args {
-		name, _, _ := strings.Cut(a, "=")
-		if !slices.ContainsFunc(list, func(have string) bool { return strings.HasPrefix(strings.TrimLeft(have, "-"), name+"=") }) {
+		name, _ := node.CutArg(a)
+		if !slices.ContainsFunc(list, func(have string) bool { n, _ := node.CutArg(have); return n == name }) {
 			list = append(list, a)
 		}
 	}

@@ -127,6 +127,13 @@ func (f Flags) Alike() map[string]string {
 	return out
 }
 
+// FlagOf is the flag of k3s that a name of Alike belongs to: some are of one value,
+// or of one argument.
+func FlagOf(name string) string {
+	flag, _, _ := strings.Cut(strings.ReplaceAll(name, "=", " "), " ")
+	return flag
+}
+
 // tenth is the address k3s gives to the name server of a service network.
 func tenth(network string) string {
 	first, _, _ := strings.Cut(network, ",")
@@ -144,7 +151,7 @@ func tenth(network string) string {
 func (f Flags) etcdTimings() (heartbeat, election string) {
 	heartbeat, election = strconv.Itoa(EtcdHeartbeat), strconv.Itoa(EtcdElection)
 	for _, arg := range f["etcd-arg"] {
-		switch name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "="); name {
+		switch name, value := CutArg(arg); name {
 		case "heartbeat-interval":
 			heartbeat = value
 		case "election-timeout":
@@ -152,6 +159,13 @@ func (f Flags) etcdTimings() (heartbeat, election string) {
 		}
 	}
 	return heartbeat, election
+}
+
+// CutArg reads what k3s hands on to a program, of a flag such as etcd-arg:
+// NAME=VALUE, with dashes before it or without.
+func CutArg(arg string) (name, value string) {
+	name, value, _ = strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	return name, value
 }
 
 // checkEtcd refuses timings with which etcd itself would not start.

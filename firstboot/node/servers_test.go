@@ -105,6 +105,11 @@ func TestParseArgs(t *testing.T) {
 	if got := node.Unlike(f.Alike(), node.Flags{}.Alike()); !slices.Equal(got, want) {
 		t.Errorf("unlike a plain server in %q", got)
 	}
+	for i, flag := range []string{"disable", "etcd-arg", "etcd-arg", "secrets-encryption"} {
+		if got := node.FlagOf(want[i]); got != flag {
+			t.Errorf("%s is of %s", want[i], got)
+		}
+	}
 	if f, err := node.ParseArgs(`["agent","--node-name","cabin-box"]`); err != nil || f != nil {
 		t.Errorf("an agent: %v, %v", f, err)
 	}

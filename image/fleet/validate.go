@@ -153,7 +153,7 @@ func (c *checker) common(n Node, at []string) {
 	all := c.fleet.Cluster.K3s.Config
 	refused := ""
 	for _, name := range node.Unlike(node.Settings(all).Flags().Alike(), node.Settings(overlay(all, n.K3s.Config)).Flags().Alike()) {
-		flag := strings.FieldsFunc(name, func(r rune) bool { return r == ' ' || r == '=' })[0]
+		flag := node.FlagOf(name)
 		if _, own := n.K3s.Config[flag]; own && flag != refused {
 			c.Refuse(slices.Concat(at, []string{"k3s", "config", flag}), "%s is the same for all servers: write it under cluster: k3s: config", name)
 			refused = flag
