@@ -73,7 +73,7 @@ func TestMistakesNameFileLineAndField(t *testing.T) {
 		{"raspberrypi:\n", "raspberrypi:\n  soc: bcm2837\n", `field "raspberrypi.deviceTrees[0]": "broadcom/bcm2711-rpi-4-b.dtb" is for another processor than bcm2837`},
 		{"firmware: raspberrypi", "firmware: uefi", `field "raspberrypi": goes with`},
 		{"suite: trixie", "suite: trixie\nsecureBoot: off", `field "secureBoot": goes with firmware: uefi only`},
-		{"into: sd", "into: sdd", `field "label.plug[0].into": "sdd" is not one of audio, barrel, displayport, ethernet, hdmi, mains, micro-hdmi, sd, usb-a, usb-c; did you mean "sd"?`},
+		{"into: sd", "into: sdd", `field "label.plug[0].into": "sdd" is not one of audio, barrel, displayport, ethernet, hdmi, mains, micro-hdmi, micro-usb, sd, usb-a, usb-c; did you mean "sd"?`},
 		{"kind: audio", "kind: jack", `field "label.sides[0].sockets[3].kind": "jack" is not one of`},
 		{"at: [13, 12.5]", "at: [130, 12.5]", `field "label.sides[0].sockets[0].at": [130 12.5] is beside a side of [88 19]`},
 		{"color: red", "color: pink", `field "label.leds[0].color": "pink" is not`},
