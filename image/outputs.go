@@ -16,10 +16,12 @@ import (
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
+// LockSuffix names the lock beside an image.
+const LockSuffix = ".lock.json"
+
 // The files beside an image are named after it; those that are read again
 // have their suffixes where they are written and read.
 const (
-	lockSuffix      = ".lock.json"
 	qcow2Suffix     = ".qcow2"
 	spdxSuffix      = ".spdx.json"
 	cycloneDXSuffix = ".cdx.json"
@@ -28,7 +30,7 @@ const (
 // files lists what a build with these options writes, the image first.
 func (p *plan) files() []string {
 	out := p.opt.Out
-	list := []string{out, out + manifest.Suffix, out + lockSuffix, out + provenance.Suffix, out + disk.MapSuffix}
+	list := []string{out, out + manifest.Suffix, out + LockSuffix, out + provenance.Suffix, out + disk.MapSuffix}
 	for _, v := range p.variants() {
 		list = append(list, v.name, v.name+verify.SumSuffix)
 	}

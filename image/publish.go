@@ -130,7 +130,7 @@ func (p *plan) documents(v *volume, m *manifest.Manifest, l *lock.Lock, subjects
 		return nil, err
 	}
 	out := p.opt.Out
-	list := []document{{out + disk.MapSuffix, bmap.Bytes()}, {out + lockSuffix, locked}}
+	list := []document{{out + disk.MapSuffix, bmap.Bytes()}, {out + LockSuffix, locked}}
 	for _, s := range subjects[1:] { // as sha256sum(1) has it
 		list = append(list, document{filepath.Join(filepath.Dir(out), s.Name) + verify.SumSuffix, fmt.Appendf(nil, "%s  %s\n", s.Digest["sha256"], s.Name)})
 	}
@@ -145,7 +145,7 @@ func (p *plan) documents(v *volume, m *manifest.Manifest, l *lock.Lock, subjects
 			add(cycloneDXSuffix, func() ([]byte, error) { return sbom.CycloneDX(m) }))
 	}
 	sum := sha256.Sum256(locked)
-	from := provenance.File(filepath.Base(out)+lockSuffix, hex.EncodeToString(sum[:]))
+	from := provenance.File(filepath.Base(out)+LockSuffix, hex.EncodeToString(sum[:]))
 	return list, errors.Join(err,
 		add(provenance.Suffix, func() ([]byte, error) { return provenance.Encode(m, from, subjects...) }),
 		add(manifest.Suffix, m.Encode))

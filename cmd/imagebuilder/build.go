@@ -19,7 +19,6 @@ import (
 	"github.com/going-mobile/imagebuilder/image/component"
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/fetch"
-	"github.com/going-mobile/imagebuilder/image/lock"
 	container "github.com/going-mobile/imagebuilder/image/oci/reference"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/overlays"
@@ -28,9 +27,10 @@ import (
 // buildFlags are the flags of build as typed.
 type buildFlags struct {
 	board, boards, overlayDir string
-	lock, cache, format       string
+	cache, format             string
 	accept, components        []string
 	images                    []string
+	inputs                    inputFlags
 	json, quiet               bool
 	opt                       image.Options
 }
@@ -67,9 +67,7 @@ bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
 	flags.StringArrayVar(&f.components, "component", nil, "NAME=VERSION, NAME=FILE or NAME=URL: override a component (repeatable)")
 	flags.StringVar(&f.opt.ComponentMirror, "component-mirror", "", "base URL that serves the components' releases (never their digests)")
 	flags.StringArrayVar(&f.images, "images", nil, "file with container images for k3s, a reference with tag or digest on each line (repeatable)")
-	flags.StringVar(&f.opt.RegistryMirror, "registry-mirror", "", "base URL of a registry to ask first for container images (never for what a tag means)")
-	flags.BoolVar(&f.opt.Locked, "locked", false, "refuse a container image of which neither the reference nor the lock has the digest")
-	flags.StringVar(&f.lock, "lock", "", "rebuild exactly the inputs of this lock, which is trusted")
+	f.inputs.add(flags, "")
 	flags.StringArrayVar(&f.opt.Mirrors, "mirror", nil, "Debian mirror (repeatable; default: the host's own, then the snapshot archive)")
 	flags.StringArrayVar(&f.opt.SecurityMirrors, "security-mirror", nil, "Debian security mirror (repeatable)")
 	flags.BoolVar(&f.opt.AllowOlderIndex, "allow-older-index", false, "take an index although a newer one of its suite was seen before")
@@ -96,6 +94,9 @@ func completeBoards(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.S
 }
 
 func runBuild(cmd *cobra.Command, f *buildFlags) error {
+	if err := f.load(); err != nil {
+		return err
+	}
 	result, err := f.build(cmd)
 	if err != nil {
 		return err
@@ -106,10 +107,8 @@ func runBuild(cmd *cobra.Command, f *buildFlags) error {
 	return printSummary(cmd.OutOrStdout(), result)
 }
 
+// build does what was loaded.
 func (f *buildFlags) build(cmd *cobra.Command) (*image.Result, error) {
-	if err := f.load(); err != nil {
-		return nil, err
-	}
 	cache, err := fetch.OpenCache(f.cache)
 	if err != nil {
 		return nil, err
@@ -159,10 +158,7 @@ func (f *buildFlags) load() error {
 		}
 		f.opt.Images = append(f.opt.Images, list...)
 	}
-	if f.lock != "" {
-		f.opt.Lock, err = lock.Load(f.lock)
-	}
-	return err
+	return f.inputs.apply(f)
 }
 
 // known refuses names that a flag got wrong before anything is fetched.

@@ -25,8 +25,9 @@ is told at the end; --boards is where that of your own board is found.
 
 With --node the card is that of a node of the fleet: the image of its board is
 built where it has changed, a single-use key is made for it, and the key is
-expired again when anything goes wrong. Without DEVICE the disks are shown and
-one is asked for; the name of a device must be typed unless --yes.
+expired again when anything goes wrong. --lock, --locked and --registry-mirror are
+those of 'imagebuilder build'. Without DEVICE the disks are shown and one is asked
+for; the name of a device must be typed unless --yes.
 
 With a block map beside the image only what that has is written. Beyond the
 image the device is probed: one that is smaller than it says is refused. A card
@@ -58,6 +59,9 @@ func newFlash() *cobra.Command {
 			}
 			if len(nodes.names) > 0 {
 				return nodes.flash(cmd, args, quiet, opt)
+			}
+			if nodes.inputs.given() {
+				return usagef("--lock, --locked and --registry-mirror go with --node: IMAGE is written as it is")
 			}
 			if len(args) != 2 {
 				return usagef("name the image and the device; 'imagebuilder flash --list' lists devices")

@@ -23,6 +23,7 @@ import (
 type nodeCards struct {
 	names        []string
 	fleet, image string
+	inputs       inputFlags
 	yes          bool
 	// hint says how a device is named, "" as "flash" has it.
 	hint string
@@ -33,9 +34,21 @@ func (n *nodeCards) flags(cmd *cobra.Command) {
 	fleetFlag(cmd, &n.fleet)
 	cmd.Flags().StringVar(&n.image, "image", "", "with --node: write this image instead of building one")
 	cmd.Flags().BoolVar(&n.yes, "yes", false, "with --node: do not ask for the device's name")
+	n.inputs.add(cmd.Flags(), "with --node: ")
+}
+
+// check refuses to say of what an image is built, where none is.
+func (n *nodeCards) check() error {
+	if n.image != "" && n.inputs.given() {
+		return usagef("--image is written as it is: --lock, --locked and --registry-mirror are of what is built")
+	}
+	return nil
 }
 
 func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt flash.Options) error {
+	if err := n.check(); err != nil {
+		return err
+	}
 	f, err := loadFleet(n.fleet)
 	if err != nil {
 		return err
@@ -103,63 +116,24 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, for
 	return out, nil
 }
 
-// images builds the image of each board once, where it has changed.
+// images builds what cards are written from, where nothing was given.
 func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card, quiet bool) error {
-	built := nodeImages{fleet: f, quiet: quiet}
-	for i, c := range cards {
-		if c.Image != "" {
-			continue
-		}
+	if n.image != "" {
+		return nil
+	}
+	var wanted []nodeImage
+	for _, c := range cards {
 		of, err := f.Find(c.Node)
 		if err != nil {
 			return err
 		}
-		if cards[i].Image, err = built.image(cmd, of.Board, of.Board, of.Role.Controls()); err != nil {
-			return err
-		}
+		wanted = append(wanted, nodeImage{of.Board, of.Board, of.Role.Controls()})
 	}
-	return nil
-}
-
-// nodeImages builds what nodes are written from, each image once.
-type nodeImages struct {
-	fleet      *fleet.Fleet
-	quiet      bool
-	components []string          // as of "build"
-	built      map[string]string // the files, by board and kind
-}
-
-// image is a board's, with the container images that the fleet has for the board
-// that it stands for, mostly itself.
-func (n *nodeImages) image(cmd *cobra.Command, board, stands string, controls bool) (string, error) {
-	b := n.flags(board, stands, controls)
-	kind := board + b.opt.Out
-	if done := n.built[kind]; done != "" {
-		return done, nil
+	files, err := (&nodeImages{fleet: f, quiet: quiet, inputs: n.inputs}).build(cmd, wanted)
+	for i, file := range files {
+		cards[i].Image = file
 	}
-	result, err := b.build(cmd)
-	if err != nil {
-		return "", err
-	}
-	if n.built == nil {
-		n.built = map[string]string{}
-	}
-	n.built[kind] = result.Image
-	return result.Image, nil
-}
-
-// flags are those of "build": a board that stands for others has a file for each
-// that carries images, and the node that runs Headscale one with that.
-func (n *nodeImages) flags(board, stands string, controls bool) *buildFlags {
-	b := &buildFlags{board: board, quiet: n.quiet, components: append(n.fleet.ComponentsFor(stands, controls), n.components...)}
-	b.opt.Images = n.fleet.ImagesFor(stands, controls)
-	switch {
-	case controls:
-		b.opt.Overlays, b.opt.Out = []string{"headscale"}, "dist/"+board+"-headscale.img"
-	case board != stands && len(b.opt.Images) > 0:
-		b.opt.Out = "dist/" + board + "-for-" + stands + ".img"
-	}
-	return b
+	return err
 }
 
 // writeCards writes all cards at once. One that fails stops no other.

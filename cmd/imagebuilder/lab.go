@@ -29,6 +29,7 @@ type labFlags struct {
 	wan, cutSite, plug  string
 	memory              string
 	components          []string
+	inputs              inputFlags
 	patience            time.Duration
 	keep, asJSON, quiet bool
 	name                string // of the fleet's file, and what is in it
@@ -46,7 +47,8 @@ and nothing that the copy has opens anything real. Each site is a network of its
 own behind a router, and reaches the machine with Headscale alone. Boards that
 would be too slow here, such as a Pi's, are stood for by virtual machines;
 network settings, logins, disks and files of nodes are left out, and k3s' flags
-that lead to a data store or a bucket.
+that lead to a data store or a bucket. Images are built as by 'imagebuilder build',
+of whose flags it has some.
 
 --wan says how good the ways to the sites are: delay, rate and loss of each
 direction. When all nodes have joined, --cut-site and --pull-plug show what
@@ -86,6 +88,7 @@ func newLab() *cobra.Command {
 	flags.BoolVar(&f.keep, "keep", false, "keep the machines until Ctrl-C, whatever happened")
 	flags.StringVar(&f.memory, "memory", "", "memory of each machine, such as 1GiB (default: the board's)")
 	flags.StringArrayVar(&f.components, "component", nil, "as of 'build' (repeatable)")
+	f.inputs.add(flags, "as of 'build': ")
 	flags.DurationVar(&f.patience, "patience", 30*time.Minute, "how long to wait for each node")
 	flags.BoolVar(&f.asJSON, "json", false, "print the result as JSON")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
@@ -211,15 +214,16 @@ func (f *labFlags) claim() error {
 
 // images builds what the machines start from, each once.
 func (f *labFlags) images(cmd *cobra.Command, real *fleet.Fleet, p *lab.Plan) (map[string]string, error) {
-	out, built := map[string]string{}, nodeImages{fleet: real, quiet: f.quiet, components: f.components}
+	var wanted []nodeImage
 	for _, m := range p.Machines {
-		file, err := built.image(cmd, m.Board, cmp.Or(m.For, m.Board), m.Control)
-		if err != nil {
-			return nil, err
-		}
-		out[m.Node] = file
+		wanted = append(wanted, nodeImage{m.Board, cmp.Or(m.For, m.Board), m.Control})
 	}
-	return out, nil
+	files, err := (&nodeImages{fleet: real, quiet: f.quiet, components: f.components, inputs: f.inputs}).build(cmd, wanted)
+	out := map[string]string{}
+	for i, file := range files {
+		out[p.Machines[i].Node] = file
+	}
+	return out, err
 }
 
 // labResult is what the lab showed.

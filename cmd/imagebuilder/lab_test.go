@@ -58,7 +58,7 @@ func TestImagesOfAStandIn(t *testing.T) {
 		{"generic-amd64", "optiplex-7050", false, "", ""},
 		{"generic-amd64", "rpi4", true, "dist/generic-amd64-headscale.img", ""},
 	} {
-		b := n.flags(c.board, c.stands, c.controls)
+		b := n.flags(nodeImage{c.board, c.stands, c.controls})
 		if b.board != c.board || b.opt.Out != c.out || strings.Join(b.opt.Images, " ") != c.images {
 			t.Errorf("%+v: %q with %q", c, b.opt.Out, b.opt.Images)
 		}

@@ -20,8 +20,9 @@ const replaceHelp = `Make a card that takes the place of a node that is dead. Wh
 behind is removed first, or the new one would be turned away: Kubernetes' node
 (by which k3s takes a server out of etcd, too), the Secret with the password of
 its name, and the member of the tailnet. Then a key is made and the card written,
-as by "flash --node". It joins the cluster that there is and never creates one,
-whichever node it replaces.
+as by "flash --node", whose --lock, --locked and --registry-mirror hold here, too.
+It joins the cluster that there is and never creates one, whichever node it
+replaces.
 
 Before anything is removed it is shown and, unless --yes, asked for. A node that
 Headscale calls online is not replaced: switch it off first. If the command fails
@@ -53,6 +54,7 @@ func newReplace() *cobra.Command {
 	}
 	fleetFlag(cmd, &r.cards.fleet)
 	cmd.Flags().StringVar(&r.cards.image, "image", "", "write this image instead of building one")
+	r.cards.inputs.add(cmd.Flags(), "as of 'build': ")
 	cmd.Flags().BoolVar(&r.cards.yes, "yes", false, "do not ask")
 	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "replace a node that Headscale calls online")
 	cmd.Flags().BoolVar(&r.opt.ByHand, "cluster-done", false, "the cluster has forgotten the node by kubectl")
@@ -63,6 +65,9 @@ func newReplace() *cobra.Command {
 }
 
 func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
+	if err := r.cards.check(); err != nil {
+		return err
+	}
 	f, err := loadFleet(r.cards.fleet)
 	if err != nil {
 		return err

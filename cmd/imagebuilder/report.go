@@ -167,7 +167,7 @@ func (f *reportFlags) judge(cmd *cobra.Command, r *contract.Report, name string)
 	if err != nil {
 		return nil, err
 	}
-	kernel, err := f.kernel(cmd.Context(), cmp.Or(f.lock, name+".lock.json"))
+	kernel, err := f.kernel(cmd.Context(), cmp.Or(f.lock, name+image.LockSuffix))
 	if err != nil {
 		return nil, err
 	}

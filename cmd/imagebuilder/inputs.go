@@ -1,0 +1,61 @@
+package main
+
+import (
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/pflag"
+
+	"github.com/going-mobile/imagebuilder/image"
+	"github.com/going-mobile/imagebuilder/image/lock"
+	"github.com/going-mobile/imagebuilder/image/oci"
+)
+
+// inputFlags say where that comes from which images are built of: for "build", and
+// for what builds by itself.
+type inputFlags struct {
+	locks  []string
+	locked bool
+	mirror string
+}
+
+func (in *inputFlags) add(flags *pflag.FlagSet, when string) {
+	flags.StringArrayVar(&in.locks, "lock", nil, when+"rebuild exactly the inputs of this lock, which is trusted (repeatable: of several images each has its own, IMAGE.lock.json)")
+	flags.BoolVar(&in.locked, "locked", false, when+"refuse a container image of which neither the reference nor the lock has the digest")
+	flags.StringVar(&in.mirror, "registry-mirror", "", when+"base URL of a registry to ask first for container images (never for what a tag means)")
+}
+
+func (in *inputFlags) given() bool { return len(in.locks) > 0 || in.locked || in.mirror != "" }
+
+// apply gives builds what was typed. The only lock is the only build's; of several
+// each has the one that is called as it lies beside the image: a lock knows its
+// board, of which there may be two images.
+func (in *inputFlags) apply(builds ...*buildFlags) error {
+	if err := oci.CheckMirror(in.mirror); err != nil {
+		return &usageError{err}
+	}
+	left := slices.Clone(in.locks)
+	for _, b := range builds {
+		b.opt.Locked, b.opt.RegistryMirror = in.locked, in.mirror
+		if len(in.locks) == 0 {
+			continue
+		}
+		name := filepath.Base(b.opt.Out) + image.LockSuffix
+		at := slices.IndexFunc(left, func(file string) bool { return filepath.Base(file) == name })
+		if at < 0 && len(in.locks) == 1 && len(builds) == 1 {
+			at = 0
+		}
+		if at < 0 {
+			return usagef("--lock: none of those that are given is called %s, for the image %s", name, b.opt.Out)
+		}
+		var err error
+		if b.opt.Lock, err = lock.Load(left[at]); err != nil {
+			return err
+		}
+		left = slices.Delete(left, at, at+1)
+	}
+	if len(left) > 0 {
+		return usagef("--lock: %s is of no image that is built", left[0])
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+)
+
+// nodeImages builds what nodes are written from.
+type nodeImages struct {
+	fleet      *fleet.Fleet
+	quiet      bool
+	components []string // as of "build"
+	inputs     inputFlags
+}
+
+// nodeImage is a board's, with what the fleet has for the board that it stands
+// for, mostly itself.
+type nodeImage struct {
+	board, stands string
+	controls      bool
+}
+
+// build builds each image once, and returns the files in the order of what is
+// wanted. What is wrong with the flags is told before the first is built.
+func (n *nodeImages) build(cmd *cobra.Command, wanted []nodeImage) (files []string, err error) {
+	var builds []*buildFlags
+	for _, w := range wanted {
+		b := n.flags(w)
+		if err := b.load(); err != nil {
+			return nil, err
+		}
+		files = append(files, b.opt.Out)
+		if !slices.ContainsFunc(builds, func(have *buildFlags) bool { return have.opt.Out == b.opt.Out }) {
+			builds = append(builds, b)
+		}
+	}
+	if err := n.inputs.apply(builds...); err != nil {
+		return nil, err
+	}
+	for _, b := range builds {
+		if _, err := b.build(cmd); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// flags are those of "build": a board that stands for others has a file for each
+// that carries images, and the node that runs Headscale one with that.
+func (n *nodeImages) flags(w nodeImage) *buildFlags {
+	more := n.fleet.ComponentsFor(w.stands, w.controls)
+	b := &buildFlags{board: w.board, quiet: n.quiet, components: append(more, n.components...)}
+	b.opt.Images = n.fleet.ImagesFor(w.stands, w.controls)
+	switch {
+	case w.controls:
+		b.opt.Overlays, b.opt.Out = []string{"headscale"}, "dist/"+w.board+"-headscale.img"
+	case w.board != w.stands && len(b.opt.Images) > 0:
+		b.opt.Out = "dist/" + w.board + "-for-" + w.stands + ".img"
+	}
+	return b
+}
