@@ -63,6 +63,16 @@ func TestImagesOfAStandIn(t *testing.T) {
 			t.Errorf("%+v: %q with %q", c, b.opt.Out, b.opt.Images)
 		}
 	}
+	charts, err := fleet.Load("fleet.yaml", []byte(strings.Replace(string(fleet.Example), "\nsites:", "\n  longhorn: {}\nsites:", 1)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for stands, want := range map[string]string{"rpi4": "dist/generic-amd64-for-rpi4.img", "optiplex-7050": ""} { // servers are Pis
+		b := (&nodeImages{fleet: charts}).flags(nodeImage{"generic-amd64", stands, false})
+		if b.opt.Out != want || (len(b.components) > 0) != (want != "") {
+			t.Errorf("in place of %s: %q with %q", stands, b.opt.Out, b.components)
+		}
+	}
 }
 
 // TestOccupyAfterKill: of a lab that was killed, whenever that was, nothing stands

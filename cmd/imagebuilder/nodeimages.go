@@ -48,8 +48,8 @@ func (n *nodeImages) build(cmd *cobra.Command, wanted []nodeImage) (files []stri
 	return files, nil
 }
 
-// flags are those of "build": a board that stands for others has a file for each
-// that carries images, and the node that runs Headscale one with that.
+// flags are those of "build": a board that stands for another has a file of its
+// own where that carries more, and the node that runs Headscale one with that.
 func (n *nodeImages) flags(w nodeImage) *buildFlags {
 	more := n.fleet.ComponentsFor(w.stands, w.controls)
 	b := &buildFlags{board: w.board, quiet: n.quiet, components: append(more, n.components...)}
@@ -57,7 +57,7 @@ func (n *nodeImages) flags(w nodeImage) *buildFlags {
 	switch {
 	case w.controls:
 		b.opt.Overlays, b.opt.Out = []string{"headscale"}, "dist/"+w.board+"-headscale.img"
-	case w.board != w.stands && len(b.opt.Images) > 0:
+	case w.board != w.stands && len(b.opt.Images)+len(more) > 0:
 		b.opt.Out = "dist/" + w.board + "-for-" + w.stands + ".img"
 	}
 	return b
