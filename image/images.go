@@ -70,6 +70,15 @@ func (p *plan) checkImages() error {
 	return errors.Join(problems...)
 }
 
+func (p *plan) imageWarnings() (list []string) {
+	for _, r := range p.wanted() {
+		if summary, remedy := r.Warning(); summary != "" {
+			list = append(list, summary+" "+remedy)
+		}
+	}
+	return list
+}
+
 // archive is the file in the root that holds all container images, called by its
 // digest: k3s imports again what has another name.
 func (p *plan) archive(ctx context.Context, images []*oci.Image) ([]*tree.Node, error) {

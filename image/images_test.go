@@ -134,6 +134,17 @@ func TestUnpinnedImages(t *testing.T) {
 	}
 }
 
+// TestATagThatMovesOn is warned of, also where a lock says what it meant.
+func TestATagThatMovesOn(t *testing.T) {
+	p := carrying(t, "a/b:latest", "a/c:v1")
+	p.opt.Mirrors, p.opt.SecurityMirrors = []string{"https://mirror.example.net"}, []string{"https://mirror.example.net"}
+	p.opt.Lock = &lock.Lock{Board: "b", Arch: "amd64", Images: []lock.Image{{Name: "docker.io/a/b:latest", Digest: "sha256:" + strings.Repeat("0", 64)}, {Name: "docker.io/a/c:v1"}}}
+	in, err := p.resolve(t.Context())
+	if err != nil || len(in.warnings) != 1 || !strings.HasPrefix(in.warnings[0], "docker.io/a/b:latest may be another image") || !strings.HasSuffix(in.warnings[0], "Pin another tag, or a digest without a tag.") {
+		t.Errorf("%+v, %v", in, err)
+	}
+}
+
 // TestImagesInARoot: twice the same bytes; what is built is whole; a flipped byte
 // in the cache is the cache's fault, one in the root is named by inspect.
 func TestImagesInARoot(t *testing.T) {

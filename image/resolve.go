@@ -46,7 +46,7 @@ type inputs struct {
 // resolve turns a plan into pinned packages: by the given lock, or else by the
 // mirrors' current indexes.
 func (p *plan) resolve(ctx context.Context) (*inputs, error) {
-	in := &inputs{}
+	in := &inputs{warnings: p.imageWarnings()}
 	mirrors, err := p.mirrors(in)
 	if err != nil {
 		return nil, err

@@ -90,6 +90,17 @@ func (r Reference) String() string {
 // Tag is what stands behind the name's last colon.
 func (r Reference) Tag() string { return r.Name[strings.LastIndex(r.Name, ":")+1:] }
 
+// Warning is what will hurt about an image whose tag is "latest", and its remedy;
+// both are "" for any other. Kubernetes (1.36) has imagePullPolicy: Always for that
+// tag, with a digest behind it, too, where a pod does not say otherwise.
+func (r Reference) Warning() (summary, remedy string) {
+	if r.Tag() != "latest" {
+		return "", ""
+	}
+	return r.Name + " may be another image at every build, and its pods ask the registry although it is carried (imagePullPolicy: Always is usual for that tag).",
+		"Pin another tag, or a digest without a tag."
+}
+
 // Registry is what containerd calls the registry.
 func (r Reference) Registry() string { return r.Name[:strings.Index(r.Name, "/")] }
 

@@ -88,6 +88,19 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// TestLatest is warned of, with a digest, too.
+func TestLatest(t *testing.T) {
+	for text, warned := range map[string]bool{"a:latest": true, "a:latest@" + digest: true, "a@" + digest: false, "a:v1": false, "latest:v1": false, "a/latest:latest-1": false} {
+		r, err := reference.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if summary, remedy := r.Warning(); (summary != "") != warned || (remedy != "") != warned || warned && !strings.HasPrefix(summary, "docker.io/library/a:latest ") {
+			t.Errorf("%s: %q, %q", text, summary, remedy)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("team/app:v1@" + digest)
 	f.Fuzz(func(t *testing.T, s string) {
