@@ -58,17 +58,15 @@ func newPlan(opt Options) (*plan, error) {
 	}
 	p.cmdline = slices.Clone(b.Kernel.Cmdline)
 	p.prune = slices.Clone(b.Prune)
-	images := append(slices.Clone(b.Images), opt.Images...)
 	for _, o := range p.overlays {
 		p.packages = append(p.packages, o.Packages...)
 		p.components = append(p.components, o.Components...)
-		images = append(images, o.Images...)
 		p.modules = append(append(p.modules, o.Modules...), o.ModulesLoad...)
 		p.cmdline = append(p.cmdline, o.Cmdline...)
 		p.prune = append(p.prune, o.Prune...)
 		maps.Copy(p.accept, o.AcceptUnmodelled)
 	}
-	if p.images, err = reference.Join(images); err != nil {
+	if p.images, err = overlay.Images(slices.Concat(b.Images, opt.Images), p.overlays); err != nil {
 		return nil, fmt.Errorf("images of board %s: %w", b.Name, err)
 	}
 	if err := errors.Join(p.checkCmdline(), p.checkImages()); err != nil {

@@ -53,10 +53,10 @@ func (n *nodeImages) build(cmd *cobra.Command, wanted []nodeImage) (files []stri
 func (n *nodeImages) flags(w nodeImage) *buildFlags {
 	more := n.fleet.ComponentsFor(w.stands, w.controls)
 	b := &buildFlags{board: w.board, quiet: n.quiet, components: append(more, n.components...)}
-	b.opt.Images = n.fleet.ImagesFor(w.stands, w.controls)
+	b.opt.Images, b.opt.Overlays = n.fleet.ImagesFor(w.stands, w.controls), fleet.OverlaysFor(w.controls)
 	switch {
 	case w.controls:
-		b.opt.Overlays, b.opt.Out = []string{"headscale"}, "dist/"+w.board+"-headscale.img"
+		b.opt.Out = "dist/" + w.board + "-headscale.img"
 	case w.board != w.stands && len(b.opt.Images)+len(more) > 0:
 		b.opt.Out = "dist/" + w.board + "-for-" + w.stands + ".img"
 	}

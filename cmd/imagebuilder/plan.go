@@ -15,6 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/fleet/plan"
 	"github.com/going-mobile/imagebuilder/image/objects"
+	"github.com/going-mobile/imagebuilder/overlays"
 )
 
 func newPlan() *cobra.Command {
@@ -25,9 +26,10 @@ func newPlan() *cobra.Command {
 		Use:   "plan",
 		Short: "Show what a fleet will be, and what will hurt",
 		Long: `Show the sites and nodes of fleet.yaml as a diagram, what each node will do when
-it is switched on, and warnings about what is allowed but will hurt: a data store
-that stops when one server is away, SD cards that wear out, networks that
-overlap, keys that expire in the post. Exit code 0 with warnings, too.
+it is switched on, the container images that its disk image will carry, and
+warnings about what is allowed but will hurt: a data store that stops when one
+server is away, SD cards that wear out, networks that overlap, keys that expire in
+the post. Exit code 0 with warnings, too.
 
 --resources compares what the cluster shall run with its machines (nodes: NAME:
 machine: {cpus: 4, memoryGiB: 16}), with all sites and with each of them lost.
@@ -47,7 +49,7 @@ checked on the way. Exit code 1 where something does not fit.`,
 			if resources || len(manifests) > 0 {
 				return planResources(cmd, f, manifests, asJSON)
 			}
-			p, err := plan.Make(f, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) })
+			p, err := plan.Make(f, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) }, overlays.FS)
 			if err != nil {
 				return err
 			}

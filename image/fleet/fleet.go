@@ -342,6 +342,14 @@ func (f *Fleet) ImagesFor(board string, controls bool) []string {
 	return f.Images[board]
 }
 
+// OverlaysFor are the overlays of a node's disk image besides its board's.
+func OverlaysFor(controls bool) []string {
+	if controls {
+		return []string{"headscale"}
+	}
+	return nil
+}
+
 // Find returns a node, or says which names come near.
 func (f *Fleet) Find(name string) (Node, error) {
 	if n, ok := f.Nodes.Get(name); ok {

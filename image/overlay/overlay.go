@@ -18,6 +18,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
+	"github.com/going-mobile/imagebuilder/image/oci/reference"
 	"github.com/going-mobile/imagebuilder/image/suites"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -176,6 +177,16 @@ func LoadAll(fsys fs.FS, names []string) ([]*Overlay, error) {
 		}
 	}
 	return r.out, nil
+}
+
+// Images makes one list of the container images that a board asks for, or a
+// command, and those of overlays.
+func Images(asked []string, all []*Overlay) ([]reference.Reference, error) {
+	list := slices.Clone(asked)
+	for _, o := range all {
+		list = append(list, o.Images...)
+	}
+	return reference.Join(list)
 }
 
 type resolver struct {

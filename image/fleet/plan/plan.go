@@ -2,11 +2,12 @@
 // nodes as a diagram, what each node will be told, and what people who run
 // such clusters have regretted.
 //
-// It works from fleet.yaml and the boards alone. It refuses nothing: a fleet
-// that loads is planned, and every warning says what to do about it.
+// It works from fleet.yaml, the boards and the overlays alone. It refuses nothing
+// that images could be built of: every warning says what to do about it.
 package plan
 
 import (
+	"io/fs"
 	"maps"
 	"slices"
 
@@ -20,6 +21,7 @@ type Plan struct {
 	Cluster   string    `json:"cluster"`
 	Headscale string    `json:"headscale"`
 	Sites     []Site    `json:"sites"`
+	Carriers  []Carrier `json:"carriers"`
 	Warnings  []Warning `json:"warnings"`
 }
 
@@ -59,8 +61,8 @@ type Warning struct {
 // Boards looks a board up by its name.
 type Boards func(name string) (*board.Board, error)
 
-// Make plans a fleet.
-func Make(f *fleet.Fleet, boards Boards) (*Plan, error) {
+// Make plans a fleet, of boards that overlays are for.
+func Make(f *fleet.Fleet, boards Boards, overlays fs.FS) (*Plan, error) {
 	p := &Plan{Cluster: f.Cluster.Name, Headscale: f.Cluster.Headscale.URL, Warnings: []Warning{}}
 	for _, name := range slices.Sorted(maps.Keys(f.Sites)) {
 		s := f.Sites[name]
@@ -85,6 +87,10 @@ func Make(f *fleet.Fleet, boards Boards) (*Plan, error) {
 	}
 	for i := range p.Sites {
 		slices.SortStableFunc(p.Sites[i].Nodes, func(a, b Node) int { return rank(a.Role) - rank(b.Role) })
+	}
+	var err error
+	if p.Carriers, err = carriers(f, boards, overlays); err != nil {
+		return nil, err
 	}
 	p.Warnings = append(p.Warnings, warnings(f, p)...)
 	return p, nil

@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/overlays"
 )
 
 func planned(t *testing.T, changes ...string) *Plan {
@@ -29,7 +31,7 @@ func planned(t *testing.T, changes ...string) *Plan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Make(f, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) })
+	p, err := Make(f, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) }, overlays.FS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +75,7 @@ func TestWarnings(t *testing.T) {
 		{"one place", []string{"site: cabin", "site: home", "  cabin: {timezone: Europe/Lisbon, lan: [192.168.8.0/24]}\n", "", "  cloud: {}", "", "site: cloud", "site: home"}, []string{"etcd-card", "etcd-card", "single-site"}},
 		{"an empty place", []string{"  cabin: {", "  shed: {}\n  cabin: {"}, []string{"etcd-wan", "etcd-card", "etcd-card", "empty-site"}},
 		{"no agent there", []string{"optiplex-7050, site: cabin", "optiplex-7050, site: home"}, []string{"etcd-wan", "etcd-card", "etcd-card", "no-agents"}},
+		{"an image of today", []string{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:latest\", \"c/d:1\"], optiplex-7050: [\"a/b:latest\"]}\n"}, []string{"etcd-wan", "etcd-card", "etcd-card", "latest"}},
 		{"Headscale's own names", []string{agents, "  home-box-1:"}, []string{"etcd-wan", "etcd-card", "etcd-card", "lookalike"}},
 	} {
 		p := planned(t, c.changes...)
@@ -108,6 +111,60 @@ home · Europe/Lisbon · 192.168.1.0/24
 ! The servers' data store spans several places`
 	if got := b.String()[:min(b.Len(), len(want))]; got != want {
 		t.Error(cmp.Diff(want, got))
+	}
+}
+
+// TestCarriers: what images carry is of fleet, board and overlays; the one with
+// Headscale has what its board has and no more.
+func TestCarriers(t *testing.T) {
+	text := strings.Replace(string(fleet.Example), "version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1\"], optiplex-7050: [\"a/b:2\"]}\n", 1)
+	f, err := fleet.Load("fleet.yaml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := func(name string) (*board.Board, error) {
+		b, err := board.Load(name, boards.FS)
+		if err == nil && name != "optiplex-7050" {
+			b.Images = []string{"own/" + name + ":3"}
+		}
+		b.Overlays = []string{"base"}
+		return b, err
+	}
+	over := fstest.MapFS{}
+	for name, images := range map[string]string{"base": "[]", "headscale": "[\"h/s@sha256:" + strings.Repeat("0", 64) + "\"]"} {
+		over[name+"/overlay.yaml"] = &fstest.MapFile{Data: []byte("version: 1\ndescription: x\nimages: " + images + "\n")}
+	}
+	p, err := Make(f, own, over)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := p.Text(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+container images on home-pi, cabin-pi (rpi4)
+   docker.io/a/b:1
+   docker.io/own/rpi4:3
+
+container images on home-box, cabin-box (optiplex-7050)
+   docker.io/a/b:2
+
+container images on vps (generic-amd64 with Headscale)
+   docker.io/h/s:sha256-000000000000@sha256:` + strings.Repeat("0", 64) + `
+   docker.io/own/generic-amd64:3
+
+! `
+	if !strings.Contains(b.String(), want) {
+		t.Errorf("%s\nlacks%s", b.String(), want)
+	}
+	if p := planned(t); p.Carriers == nil || len(p.Carriers) != 0 {
+		t.Errorf("%+v", p.Carriers)
+	}
+	over["base/overlay.yaml"].Data = []byte("version: 1\ndescription: x\nimages: [\"a/b:2@sha256:" + strings.Repeat("0", 64) + "\"]\n")
+	f.Images["optiplex-7050"] = []string{"a/b:2@sha256:" + strings.Repeat("1", 64)}
+	if _, err := Make(f, own, over); err == nil || !strings.Contains(err.Error(), "images of board optiplex-7050: docker.io/a/b:2 is wanted as") {
+		t.Error(err)
 	}
 }
 

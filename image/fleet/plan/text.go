@@ -17,6 +17,9 @@ func (p *Plan) Text(w io.Writer) error {
 		fmt.Fprintf(&b, "\n%s\n", strings.Join(append([]string{s.Name}, s.about()...), " · "))
 		s.rows(&b)
 	}
+	for _, c := range p.Carriers {
+		c.text(&b)
+	}
 	for _, warning := range p.Warnings {
 		fmt.Fprintf(&b, "\n! %s\n  -> %s\n", warning.Summary, warning.Remedy)
 	}
