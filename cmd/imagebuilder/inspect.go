@@ -23,7 +23,7 @@ func newInspect() *cobra.Command {
 		Use:   "inspect IMAGE",
 		Short: "Show what is in an image",
 		Long: `Show what is in an image, from the image alone: its partitions drawn to scale,
-versions and the largest packages; or all files (--tree), or all packages.
+versions, container images and the largest packages; or all files (--tree), or all packages.
 
 --images reads every archive of container images to its end and fails where one
 is not whole: containerd imports an archive that lacks a layer without a word.
@@ -105,9 +105,17 @@ func printArchives(out io.Writer, list []inspect.Archive) error {
 			fmt.Fprintf(w, "%s\tdeferred to first boot\n", a.File)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%.1f MB\tsha256:%s\n", a.File, float64(a.Size)/1e6, a.SHA256)
+		fmt.Fprintf(w, "%s\t%.1f MB", a.File, float64(a.Size)/1e6)
+		if a.SHA256 != "" {
+			fmt.Fprintf(w, "\tsha256:%s", a.SHA256)
+		}
+		fmt.Fprintln(w)
 		for _, e := range a.Images {
-			fmt.Fprintf(w, "  %s\t%.1f MB\t%s\n", e.Name, float64(e.Size)/1e6, e.Digest)
+			fmt.Fprintf(w, "  %s\t", e.Name)
+			if e.Size > 0 { // where it was looked at
+				fmt.Fprintf(w, "%.1f MB\t", float64(e.Size)/1e6)
+			}
+			fmt.Fprintln(w, e.Digest)
 		}
 	}
 	return w.Flush()
@@ -135,6 +143,10 @@ func printReport(out io.Writer, r *inspect.Report) error {
 	}
 	fmt.Fprintln(out)
 	drawLayout(out, r.Layout)
+	fmt.Fprintln(out)
+	if err := printArchives(out, r.Archives); err != nil {
+		return err
+	}
 	fmt.Fprintln(out, "\nlargest packages:")
 	return printPackages(out, inspect.Largest(r.Packages, 10))
 }

@@ -22,20 +22,36 @@ type Archive struct {
 
 // Archives reads every archive of container images in a root to its end, and
 // looks whether all its images are whole.
-func Archives(root *tree.Tree) ([]Archive, error) {
+func Archives(root *tree.Tree) ([]Archive, error) { return archives(root, checkArchive) }
+
+// Carried lists the archives of container images in a root, and what they name. It
+// checks none.
+func Carried(root *tree.Tree) ([]Archive, error) { return archives(root, listArchive) }
+
+func archives(root *tree.Tree, read func(*tree.Node) (*Archive, error)) ([]Archive, error) {
 	list := []Archive{}
 	for _, n := range root.Children(contract.ImagesDir) {
 		if !n.Mode.IsRegular() { // a link to what the node has yet to fetch
 			list = append(list, Archive{File: "/" + n.Path, Deferred: true})
 			continue
 		}
-		a, err := checkArchive(n)
+		a, err := read(n)
 		if err != nil {
 			return nil, fmt.Errorf("/%s: %w", n.Path, err)
 		}
 		list = append(list, *a)
 	}
 	return list, nil
+}
+
+func listArchive(n *tree.Node) (*Archive, error) {
+	r, err := n.Content.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	names, err := oci.Names(r)
+	return &Archive{File: "/" + n.Path, Size: n.Size(), Images: names}, err
 }
 
 // checkArchive compares the file with the digest that is in its name, and an OCI

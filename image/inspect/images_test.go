@@ -40,6 +40,15 @@ func TestArchivesOfARoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	carried, err := inspect.Carried(root)
+	if err != nil || len(carried) != 5 || !carried[2].Deferred {
+		t.Errorf("%+v, %v", carried, err)
+	}
+	for _, a := range carried {
+		if len(a.Problems) > 0 || a.SHA256 != "" || !a.Deferred && a.Size == 0 {
+			t.Errorf("looked into: %+v", a)
+		}
+	}
 	image := write(t, files(t, nil), root)
 	list := archives(t, image)
 	if len(list) != 5 || len(list[0].Problems) == 0 || len(list[1].Problems) != 0 || list[1].SHA256 != upstream.SHA256() || !list[2].Deferred {

@@ -106,6 +106,9 @@ func TestDescribe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if r.Archives == nil || len(r.Archives) != 0 {
+		t.Errorf("archives: %+v", r.Archives)
+	}
 	if r.Identity.Board != "rpi4" || r.Debian != "13.7" || r.Kernel != "6.12.1-arm64" || len(r.Layout.Partitions) != 2 {
 		t.Errorf("got %+v", r)
 	}

@@ -16,6 +16,7 @@ type Report struct {
 	Kernel     string           `json:"kernel"`
 	Layout     disk.Layout      `json:"layout"`
 	Components []node.Component `json:"components"`
+	Archives   []Archive        `json:"archives"` // of container images, not checked
 	Packages   []Package        `json:"packages"`
 }
 
@@ -47,6 +48,9 @@ func Describe(img *Image) (*Report, error) {
 		return nil, fmt.Errorf("/%s: %w", node.ComponentsFile, err)
 	}
 	r.Components = components.Components
+	if r.Archives, err = Carried(root); err != nil {
+		return nil, err
+	}
 	r.Packages, err = Packages(root)
 	return r, err
 }

@@ -30,7 +30,40 @@ type Contents struct {
 type Entry struct {
 	Name   string `json:"name"`
 	Digest string `json:"digest"`
-	Size   int64  `json:"size"` // bytes of its blobs
+	Size   int64  `json:"size,omitempty"` // bytes of its blobs, where they were looked at
+}
+
+func entry(d v1.Descriptor) Entry {
+	return Entry{Name: d.Annotations[nameAnnotation], Digest: d.Digest.String()}
+}
+
+// Names reads what images an OCI layout names, and no further than it must; it
+// checks none. An archive of another format has no names. The error is that of
+// reading r.
+func Names(r io.Reader) (list []Entry, err error) {
+	in := &tee{r: r, h: io.Discard}
+	var index []byte
+	layout := false
+	for t := tar.NewReader(in); index == nil || !layout; {
+		h, err := t.Next()
+		if err != nil { // the end, or the end of what is a tar
+			break
+		}
+		switch path.Clean(h.Name) {
+		case layoutFile:
+			layout = true
+		case indexFile:
+			index, _ = io.ReadAll(io.LimitReader(t, maxDocument)) // in knows why it failed
+		}
+	}
+	var doc v1.IndexManifest
+	if in.err != nil || !layout || json.Unmarshal(index, &doc) != nil {
+		return nil, in.err
+	}
+	for _, d := range doc.Manifests {
+		list = append(list, entry(d))
+	}
+	return list, nil
 }
 
 // found is a blob of an archive: its own digest, and its text where it may be a
@@ -163,7 +196,7 @@ func (c *checker) closure() {
 		return
 	}
 	for _, d := range index.Manifests {
-		e := Entry{Name: d.Annotations[nameAnnotation], Digest: d.Digest.String()}
+		e := entry(d)
 		if e.Name == "" {
 			c.problem("%s has no name, so nothing finds it", d.Digest)
 			e.Name = e.Digest

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -90,6 +91,36 @@ func TestCheckFollowsEveryName(t *testing.T) {
 	}
 }
 
+// TestNames: who only wants to know what is in an archive reads its first files.
+func TestNames(t *testing.T) {
+	data, _, _ := archive(t)
+	good, err := oci.Check(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("input/output error")
+	names, err := oci.Names(io.MultiReader(bytes.NewReader(data[:2048+512]), iotest.ErrReader(broken)))
+	if err != nil || !slices.Equal(names, namesOf(good)) {
+		t.Errorf("%+v, %v", names, err)
+	}
+	if _, err := oci.Names(io.MultiReader(bytes.NewReader(data[:1024]), iotest.ErrReader(broken))); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	for _, text := range []string{"", "hello", string(without(data, "oci-layout")), string(without(data, "index.json"))} {
+		if names, err := oci.Names(strings.NewReader(text)); err != nil || len(names) > 0 {
+			t.Errorf("%d bytes: %+v, %v", len(text), names, err)
+		}
+	}
+}
+
+// namesOf leaves the sizes out.
+func namesOf(c *oci.Contents) (list []oci.Entry) {
+	for _, e := range c.Images {
+		list = append(list, oci.Entry{Name: e.Name, Digest: e.Digest})
+	}
+	return list
+}
+
 // TestCheckInAnyOrder: containerd takes a layout whose files stand anywhere, under
 // names such as "tar -c ." and docker write.
 func TestCheckInAnyOrder(t *testing.T) {
@@ -115,7 +146,11 @@ func TestCheckInAnyOrder(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
+	tarred := b.Bytes()
 	c, err := oci.Check(&b)
+	if names, err := oci.Names(bytes.NewReader(tarred)); err != nil || !slices.Equal(names, namesOf(good)) {
+		t.Errorf("%+v, %v", names, err)
+	}
 	if err != nil || !c.Layout || len(c.Problems) > 0 || !slices.Equal(c.Images, good.Images) {
 		t.Errorf("%+v, %v", c, err)
 	}
