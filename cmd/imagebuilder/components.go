@@ -13,9 +13,9 @@ func newComponents() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "components",
-		Short: "List the components: pinned programs that are no Debian packages",
-		Long: `List the components: pinned programs that are no Debian packages. 'build
---component NAME=VERSION|FILE|URL' overrides one.`,
+		Short: "List the components: pinned things that are no Debian packages",
+		Long: `List the components: pinned programs, archives and Helm charts that are no
+Debian packages. 'build --component NAME=VERSION|FILE|URL' overrides one.`,
 		Example: "  imagebuilder components --json",
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

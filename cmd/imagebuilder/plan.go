@@ -47,6 +47,9 @@ checked on the way. Exit code 1 where something does not fit.`,
 				return err
 			}
 			if resources || len(manifests) > 0 {
+				if svg != "" {
+					return usagef("--svg draws the plan: leave --resources and --manifests out")
+				}
 				return planResources(cmd, f, manifests, asJSON)
 			}
 			p, err := plan.Make(f, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) }, overlays.FS)

@@ -9,5 +9,6 @@
 // disk that is not its own, to format a data partition that was formatted
 // before, whatever state that is in, and to start a node without data that it
 // once had: then it says on every console and in STATUS.TXT in plain words what
-// a person has to do, and waits.
+// a person has to do, and waits. How far it comes it writes to STAGE.TXT, for the
+// card of a node that stays dark.
 package initramfs

@@ -139,15 +139,28 @@ func (v *validator) backup(c *Config) {
 	if b.S3 == nil {
 		return
 	}
-	for _, f := range []struct{ name, value string }{{"region", b.S3.Region}, {"bucket", b.S3.Bucket}, {"accessKey", b.S3.AccessKey}} {
-		if f.value == "" {
-			v.refuse("control.backup.s3."+f.name, "is missing")
+	problems := b.S3.Problems()
+	if c.Sealed {
+		delete(problems, "secretKey")
+	}
+	for field, why := range problems {
+		v.refuse("control.backup.s3."+field, "%s", why)
+	}
+}
+
+// Problems says what is wrong with a bucket, by field.
+func (s *S3) Problems() map[string]string {
+	all := map[string]string{}
+	for field, value := range map[string]string{"region": s.Region, "bucket": s.Bucket, "accessKey": s.AccessKey, "secretKey": s.SecretKey.Reveal()} {
+		switch {
+		case value == "":
+			all[field] = "is missing"
+		case field != "secretKey" && strings.ContainsAny(value, "@/ "): // Longhorn writes BUCKET@REGION/PREFIX
+			all[field] = "has a blank, @ or / in it, which none has"
 		}
 	}
-	if u, err := url.Parse(b.S3.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		v.refuse("control.backup.s3.endpoint", "want an address like https://s3.eu-central-1.amazonaws.com")
+	if u, err := url.Parse(s.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		all["endpoint"] = "want an address like https://s3.eu-central-1.amazonaws.com"
 	}
-	if b.S3.SecretKey.Empty() && !c.Sealed {
-		v.refuse("control.backup.s3.secretKey", "is missing")
-	}
+	return all
 }

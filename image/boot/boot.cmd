@@ -7,8 +7,8 @@
 # All are one sector, overwritten in place. Whatever is missing, unreadable or
 # nonsense means: no trial, slot a.
 
-# Beyond the kernel, whose memory ends below 0x5000000, and below the 1 GB of
-# the smallest model. QEMU has its device tree at 0x8000000, the firmware far
+# Beyond the kernel, whose memory ends below 0x5000000, and below the 512 MB
+# of the smallest model. QEMU has its device tree at 0x8000000, the firmware far
 # above. Numbers are hexadecimal.
 setenv scratch 0x07000000
 setenv initrd_at 0x09000000

@@ -1,8 +1,9 @@
 // Package component brings pinned things into an image that are not Debian
-// packages: k3s, tailscale and headscale. Each comes from the first source that
-// works: a release URL with a known sha256, then a build of a pinned Go module;
-// where none does, it is deferred, and the image carries URL and digest for
-// firstboot. Without a digest there is only the module.
+// packages: k3s, tailscale and headscale, k3s' own container images, Helm charts.
+// Each comes from the first source that works: a release URL with a known sha256,
+// then a build of a pinned Go module; where none does, it is deferred, and the
+// image carries URL and digest for firstboot. Without a digest there is only the
+// module.
 //
 // The package refuses bytes whose digest nobody vouched for (a mirror does not),
 // programs of another architecture, and to remember that a source was down. It

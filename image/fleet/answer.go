@@ -105,11 +105,17 @@ func (f *Fleet) control(c *node.Config, read reader) (err error) {
 
 func (b Backup) read(read reader) (out node.Backup, err error) {
 	out.Path = b.Path
-	if s := b.S3; s != nil {
-		out.S3 = &node.S3{Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, Prefix: s.Prefix, AccessKey: s.AccessKey}
-		out.S3.SecretKey, err = optional(s.SecretKey, read, "cluster.headscale.server.backup.s3.secretKey")
-	}
+	out.S3, err = b.S3.read(read, "cluster.headscale.server.backup.s3")
 	return out, err
+}
+
+// read returns nil for no bucket.
+func (s *S3) read(read reader, field string) (*node.S3, error) {
+	if s == nil {
+		return nil, nil
+	}
+	key, err := optional(s.SecretKey, read, field+".secretKey")
+	return &node.S3{Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, Prefix: s.Prefix, AccessKey: s.AccessKey, SecretKey: key}, err
 }
 
 // ssh lets in whom the cluster and the node name; the node decides from where.

@@ -125,8 +125,8 @@ type K3s struct {
 
 // Longhorn is storage over the nodes with role agent.
 type Longhorn struct {
-	// Replicas of each volume; default one a site with agents, two at most, or two
-	// where all agents are at one site.
+	// Replicas of each volume, each at a site of its own, or, where all agents are
+	// at one, on an agent of its own; default two where there is room for two.
 	Replicas int `yaml:"replicas"`
 	// Backup is the bucket that volumes are backed up to each night.
 	Backup *S3 `yaml:"backup"`
@@ -288,7 +288,7 @@ func (f *Fleet) setDefaults() {
 		g.Path, g.Revision = cmp.Or(g.Path, "."), cmp.Or(g.Revision, "main")
 	}
 	if l := f.Cluster.Longhorn; l != nil && l.Replicas == 0 {
-		l.Replicas = f.defaultReplicas()
+		l.Replicas = min(2, places(f.storage()))
 	}
 	if k := &f.Cluster.K3s; k.Init == "" {
 		if servers := f.Servers(); len(servers) > 0 {

@@ -9,34 +9,36 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/image/seed"
 )
 
 // seed is what the cluster begins with, for the server that creates it.
 func (f *Fleet) seed(read reader) (node.Seed, error) {
-	var in seed.Input
+	in, err := f.payload(read)
+	if err != nil {
+		return node.Seed{}, err
+	}
+	return seed.New(in)
+}
+
+func (f *Fleet) payload(read reader) (in seed.Input, err error) {
 	if l := f.Cluster.Longhorn; l != nil {
-		in.Longhorn = &seed.Longhorn{Replicas: l.Replicas, Sites: len(f.storageSites())}
-		if s := l.Backup; s != nil {
-			key, err := optional(s.SecretKey, read, "cluster.longhorn.backup.secretKey")
-			if err != nil {
-				return node.Seed{}, err
-			}
-			in.Longhorn.Backup = &node.S3{Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, Prefix: s.Prefix, AccessKey: s.AccessKey, SecretKey: key}
+		in.Longhorn = &seed.Longhorn{Replicas: l.Replicas, Sites: len(f.storage())}
+		if in.Longhorn.Backup, err = l.Backup.read(read, "cluster.longhorn.backup"); err != nil {
+			return in, err
 		}
 	}
 	if g := f.Cluster.GitOps; g != nil {
-		key, err := optional(g.DeployKey, read, "cluster.gitops.deployKey")
-		if err != nil {
-			return node.Seed{}, err
+		in.GitOps = &seed.GitOps{Repo: g.Repo, Path: g.Path, Revision: g.Revision}
+		if in.GitOps.DeployKey, err = optional(g.DeployKey, read, "cluster.gitops.deployKey"); err != nil {
+			return in, err
 		}
 		hosts, err := optional(g.KnownHosts, read, "cluster.gitops.knownHosts")
-		if err != nil {
-			return node.Seed{}, err
-		}
-		in.GitOps = &seed.GitOps{Repo: g.Repo, Path: g.Path, Revision: g.Revision, DeployKey: key, KnownHosts: hosts.Reveal()}
+		in.GitOps.KnownHosts = hosts.Reveal()
+		return in, err
 	}
-	return seed.New(in)
+	return in, nil
 }
 
 // ComponentsFor lists what images of a board carry for this fleet, as --component
@@ -46,22 +48,15 @@ func (f *Fleet) ComponentsFor(board string, controls bool) (all []string) {
 	if controls || !slices.ContainsFunc(slices.Collect(maps.Values(f.Nodes.by)), serves) {
 		return nil
 	}
-	for _, c := range seed.Charts(seed.Input{Longhorn: only[seed.Longhorn](f.Cluster.Longhorn != nil), GitOps: only[seed.GitOps](f.Cluster.GitOps != nil)}) {
+	in, _ := f.payload(func(Ref) (secret.String, error) { return "", nil }) // no chart depends on a secret
+	for _, c := range seed.Charts(in) {
 		all = append(all, c.Component+"="+c.Version)
 	}
 	return all
 }
 
-// only is a zero T where it is wanted.
-func only[T any](wanted bool) *T {
-	if !wanted {
-		return nil
-	}
-	return new(T)
-}
-
-// storageSites are the sites with agents, which hold the volumes, and how many.
-func (f *Fleet) storageSites() map[string]int {
+// storage counts the agents, which hold the volumes, by site.
+func (f *Fleet) storage() map[string]int {
 	sites := map[string]int{}
 	for _, n := range f.Nodes.by {
 		if n.Role.In() == node.Agent {
@@ -71,14 +66,16 @@ func (f *Fleet) storageSites() map[string]int {
 	return sites
 }
 
-// defaultReplicas is two wherever there are two places for them.
-func (f *Fleet) defaultReplicas() int {
-	sites := f.storageSites()
-	agents := 0
-	for _, n := range sites {
-		agents += n
+// places is how many replicas of a volume find one each: no two share a node, nor
+// a site where there are several.
+func places(sites map[string]int) int {
+	if len(sites) > 1 {
+		return len(sites)
 	}
-	return max(1, min(2, max(len(sites), agents)))
+	for _, agents := range sites {
+		return agents
+	}
+	return 0
 }
 
 // diskLabel makes Longhorn use the node's /var/lib/longhorn. With a disk of its
@@ -103,32 +100,20 @@ func (c *checker) longhorn() {
 		return
 	}
 	at := []string{"cluster", "longhorn"}
-	sites := c.fleet.storageSites()
-	switch {
-	case len(sites) == 0:
+	switch room := places(c.fleet.storage()); {
+	case room == 0:
 		c.Refuse(at, "wants nodes with role agent: they hold the volumes")
-	case l.Replicas < 1 || l.Replicas > 10:
-		c.Refuse(append(at, "replicas"), "want 1 to 10")
-	case len(sites) > 1 && l.Replicas > len(sites):
-		c.Refuse(append(at, "replicas"), "is more than the %d sites that have agents: no two replicas of a volume share a site, so it would never be whole", len(sites))
+	case l.Replicas < 1:
+		c.Refuse(append(at, "replicas"), "want 1 or more")
+	case l.Replicas > room:
+		c.Refuse(append(at, "replicas"), "is more than the %d places for them, so no volume would ever be whole: no two share a site with agents, or, where there is one such site, an agent", room)
 	}
-	if s := l.Backup; s != nil {
-		c.s3(append(at, "backup"), s)
+	bucket, _ := l.Backup.read(placeholder, "")
+	if bucket == nil {
+		return
 	}
-}
-
-// s3 judges what opens a bucket.
-func (c *checker) s3(at []string, s *S3) {
-	for name, value := range map[string]string{"region": s.Region, "bucket": s.Bucket, "accessKey": s.AccessKey} {
-		if value == "" || strings.ContainsAny(value, "@/ ") {
-			c.Refuse(append(at[:len(at):len(at)], name), "is missing, or has a character that none has")
-		}
-	}
-	if u, err := url.Parse(s.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		c.Refuse(append(at[:len(at):len(at)], "endpoint"), "want an address like https://s3.eu-central-1.amazonaws.com")
-	}
-	if s.SecretKey.Empty() {
-		c.Refuse(append(at[:len(at):len(at)], "secretKey"), "is missing: where the bucket's secret key is")
+	for field, why := range bucket.Problems() {
+		c.Refuse([]string{"cluster", "longhorn", "backup", field}, "%s", why)
 	}
 }
 

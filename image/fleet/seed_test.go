@@ -90,10 +90,10 @@ func TestThePayloadGoesToTheServerThatCreates(t *testing.T) {
 
 func TestPayloadFaults(t *testing.T) {
 	for change, want := range map[[2]string]string{
-		{"bucket: volumes", "bucket: a/b"}:                  `field "cluster.longhorn.backup.bucket": is missing, or has`,
+		{"bucket: volumes", "bucket: a/b"}:                  `field "cluster.longhorn.backup.bucket": has a blank, @ or / in it`,
 		{"https://s3.example.net", "s3.example.net"}:        `field "cluster.longhorn.backup.endpoint": want an address`,
 		{", secretKey: {env: PAYLOAD_S3}", ""}:              `field "cluster.longhorn.backup.secretKey": is missing`,
-		{"  longhorn:\n", "  longhorn:\n    replicas: 3\n"}: `field "cluster.longhorn.replicas": is more than the 2 sites`,
+		{"  longhorn:\n", "  longhorn:\n    replicas: 3\n"}: `field "cluster.longhorn.replicas": is more than the 2 places`,
 		{"ssh://git@git.example.net", "git.example.net"}:    `field "cluster.gitops.repo": want an address`,
 		{"ssh://git@", "https://me:planted@"}:               `field "cluster.gitops.repo": has a password in it`,
 		{"ssh://git@", "https://"}:                          `field "cluster.gitops.deployKey": is for a repository by ssh`,
@@ -105,6 +105,14 @@ func TestPayloadFaults(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "planted") {
 			t.Errorf("%q: %v\nwant %s", change[1], err, want)
 		}
+	}
+	// Where all agents are at one site, each has a replica at most.
+	one := []string{"cabin-box: {board: optiplex-7050, site: cabin", "cabin-box: {board: optiplex-7050, site: home"}
+	if f, err := seeded(t, one...); err != nil || f.Cluster.Longhorn.Replicas != 2 {
+		t.Errorf("%v", err)
+	}
+	if _, err := seeded(t, append(one, "  longhorn:\n", "  longhorn:\n    replicas: 3\n")...); err == nil || !strings.Contains(err.Error(), "is more than the 2 places") {
+		t.Errorf("%v", err)
 	}
 	for _, repo := range []string{"git@git.example.net:home/cluster.git", "ssh://git@git.example.net:2222/x.git"} {
 		if _, err := seeded(t, "ssh://git@git.example.net/home/cluster.git", repo); err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/objects"
 )
 
 const (
@@ -14,6 +15,9 @@ const (
 
 //go:embed argocd.yaml
 var argocdValues []byte
+
+// ArgoCD is what its pods ask for by these values, one of each, together.
+var ArgoCD = objects.Demand{Name: "Argo CD", Pods: 1, CPU: 185, Memory: 704 << 20}
 
 // GitOps is the Git repository that the cluster follows.
 type GitOps struct {

@@ -17,6 +17,10 @@ const (
 //go:embed longhorn.yaml
 var longhornValues []byte
 
+// LonghornCPU is the part of a node's processors that these values keep for
+// Longhorn's engines, in hundredths.
+const LonghornCPU = 12
+
 // Longhorn is the cluster's storage.
 type Longhorn struct {
 	// Replicas of each volume.

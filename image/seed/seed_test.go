@@ -1,6 +1,7 @@
 package seed_test
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/objects"
 	"github.com/going-mobile/imagebuilder/image/seed"
 )
 
@@ -55,6 +57,46 @@ func TestSeed(t *testing.T) {
 			t.Errorf("nothing installs %s", chart.File)
 		}
 	}
+}
+
+// TestWhatThePodsAskForIsInTheValues of the charts.
+func TestWhatThePodsAskForIsInTheValues(t *testing.T) {
+	s, err := seed.New(whole())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var containers []any
+	argocd := chartValues(t, s.Manifests["argocd"])
+	for _, part := range []string{"controller", "repoServer", "server", "redis"} {
+		containers = append(containers, argocd[part])
+	}
+	pod := objects.Object{Kind: "Pod", Name: seed.ArgoCD.Name, Value: map[string]any{"spec": map[string]any{"containers": containers}}}
+	got, err := objects.Demands([]objects.Object{pod})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got[0].Limit = 0 // is no demand
+	if diff := cmp.Diff([]objects.Demand{seed.ArgoCD}, got); diff != "" {
+		t.Error(diff)
+	}
+	settings := chartValues(t, s.Manifests["longhorn"])["defaultSettings"].(map[string]any)
+	if want := fmt.Sprintf(`{"v1":"%[1]d","v2":"%[1]d"}`, seed.LonghornCPU); settings["guaranteedInstanceManagerCPU"] != want {
+		t.Errorf("%v, want %s", settings["guaranteedInstanceManagerCPU"], want)
+	}
+}
+
+// chartValues are those of the chart in a manifest.
+func chartValues(t *testing.T, manifest string) (values map[string]any) {
+	t.Helper()
+	all, err := objects.Parse("manifest", []byte(manifest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := all[1].Value["spec"].(map[string]any)["valuesContent"].(string)
+	if err := yaml.Unmarshal([]byte(text), &values); err != nil {
+		t.Fatal(err)
+	}
+	return values
 }
 
 // TestASeedHasWhatIsWanted and no more: without a bucket nothing is backed up,

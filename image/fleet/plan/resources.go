@@ -10,6 +10,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/objects"
+	"github.com/going-mobile/imagebuilder/image/seed"
 )
 
 // Resources compares what a cluster shall run with the machines that it has, with
@@ -62,15 +63,8 @@ var system = []Work{
 }
 
 // longhornMemory is the most that its manager, instance manager, plugins and
-// sidecars were seen to use on a node; its chart asks for none. longhornShare is
-// guaranteedInstanceManagerCPU of image/seed, in hundredths of a node.
-const (
-	longhornMemory = 900 * mib
-	longhornShare  = 12
-)
-
-// argocd is the sum of image/seed's values.
-var argocd = Work{"Argo CD", 1, 185, 704 * mib}
+// sidecars were seen to use on a node; its chart asks for none.
+const longhornMemory = 900 * mib
 
 // MakeResources wants the size of every machine that work may run on: agents, and
 // servers without a taint that keeps it away.
@@ -90,7 +84,7 @@ func MakeResources(f *fleet.Fleet, workloads []objects.Demand) (*Resources, erro
 		r.Rooms = append(r.Rooms, room(name, n, f.Cluster.Longhorn != nil && n.Role.In() == node.Agent))
 	}
 	if f.Cluster.GitOps != nil {
-		r.Work = append(r.Work, argocd)
+		workloads = append([]objects.Demand{seed.ArgoCD}, workloads...)
 	}
 	for _, d := range workloads {
 		r.Work = append(r.Work, Work{d.Name, d.Pods, d.CPU, d.Memory})
@@ -116,7 +110,7 @@ func room(name string, n fleet.Node, longhorn bool) Room {
 	cpu := int64(n.Machine.CPUs) * 1000
 	out := Room{Node: name, Site: n.Site, CPU: cpu - taken.CPU, Memory: int64(n.Machine.MemoryGiB)<<30 - taken.Memory}
 	if longhorn {
-		out.CPU, out.Memory = out.CPU-cpu*longhornShare/100, out.Memory-longhornMemory
+		out.CPU, out.Memory = out.CPU-cpu*seed.LonghornCPU/100, out.Memory-longhornMemory
 	}
 	return out
 }
