@@ -75,12 +75,13 @@ repro: build ## two builds from one lock by different users, byte for byte
 oracle: deps build ## our root against really configured packages, our resolver against apt, …
 	.ci/oracle
 
-lint: ## formatting, vet, staticcheck, code that nothing reaches, shell scripts
+lint: ## formatting, vet, staticcheck, code that nothing reaches, guards that moved, shell scripts
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags 'e2e vm oracle network' ./...
 	.ci/lint
 	$(GO) vet .ci/mutate/main.go
+	$(GO) run .ci/mutate/main.go -check
 	shellcheck -x -e SC1091 .ci/run .ci/deps .ci/bench .ci/bench-flash .ci/fuzz .ci/lint .ci/oracle .ci/sign
 
 FUZZTIME ?= 60s

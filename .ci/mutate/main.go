@@ -44,22 +44,26 @@ type mutant struct {
 }
 
 func main() {
+	check := flag.Bool("check", false, "only look whether the text of every guard is there, once")
 	only := flag.String("only", "", "mutate only guards whose list or words match this regular expression")
 	jobs := flag.Int("j", runtime.NumCPU(), "mutants at once")
 	flag.Parse()
-	if err := run(*only, *jobs); err != nil {
+	if err := run(*only, *jobs, *check); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
 }
 
-func run(only string, jobs int) error {
+func run(only string, jobs int, check bool) error {
 	all, err := load(".ci/mutants", only)
 	if err != nil {
 		return err
 	}
 	if len(all) == 0 {
 		return errors.New("no guard is listed")
+	}
+	if check {
+		return present(all)
 	}
 	if err := baselines(all); err != nil {
 		return err
@@ -154,21 +158,42 @@ func baselines(all []mutant) error {
 
 var ranTest = regexp.MustCompile(`(?m)^ok\s+\S+\s+[0-9.]+s$`)
 
-// kill breaks the guard and wants a failed test.
-func (m mutant) kill() error {
+// present wants every guard to be where its list says: a change that rewrites one
+// takes its entry along.
+func present(all []mutant) error {
+	var faults []error
+	for _, m := range all {
+		if _, err := m.broken(); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", m.Guard, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// broken is the file without the guard.
+func (m mutant) broken() (string, error) {
 	source, err := os.ReadFile(m.File)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if n := strings.Count(string(source), m.Replace); n != 1 {
-		return fmt.Errorf("its text occurs %d times in %s, want once", n, m.File)
+		return "", fmt.Errorf("its text occurs %d times in %s, want once", n, m.File)
+	}
+	return strings.Replace(string(source), m.Replace, m.With, 1), nil
+}
+
+// kill breaks the guard and wants a failed test.
+func (m mutant) kill() error {
+	text, err := m.broken()
+	if err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "mutant-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	overlay, err := m.overlay(dir, strings.Replace(string(source), m.Replace, m.With, 1))
+	overlay, err := m.overlay(dir, text)
 	if err != nil {
 		return err
 	}
