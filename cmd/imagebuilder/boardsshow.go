@@ -178,7 +178,7 @@ func piChain(p *board.Pi) []string {
 		first = "boot ROM, in the processor"
 	}
 	files := strings.Join(append(slices.Clone(p.Starters()), "config.txt"), ", ")
-	return append([]string{first, fmt.Sprintf("└─ %-26s %s, on the first partition", files, what)}, ubootChain...)
+	return append([]string{first, fmt.Sprintf("└─ %-27s%s, on the first partition", files+"  ", what)}, ubootChain...)
 }
 
 // sockets counts those of each side.
