@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +49,7 @@ func (f *Fleet) answer(name string, read reader) (*node.Config, error) {
 	if c.Files, err = files(n.Files, read); err != nil {
 		return nil, err
 	}
+	c.Files = f.withMirrors(c.Role, c.Files)
 	c.Network, err = site.Network.overlaid(n.Network).read(read)
 	return c, err
 }
@@ -142,47 +142,6 @@ func optional(r Ref, read reader, field string) (secret.String, error) {
 		return "", fmt.Errorf("%s: %w", field, err)
 	}
 	return s, nil
-}
-
-// k3s gives each role the tokens it needs and no other: the servers' token
-// opens everything.
-func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
-	k = node.K3s{
-		Init: name == f.Cluster.K3s.Init, Servers: f.Servers(), ServerTags: []string{RoleTag(node.Server)},
-		Labels: f.labels(n), Taints: slices.Clone(n.Taints),
-	}
-	if k.AgentToken, err = optional(f.Cluster.K3s.AgentToken, read, "cluster.k3s.agentToken"); err != nil {
-		return k, err
-	}
-	if k.Config = maps.Clone(n.K3s.Config); n.Role.In() == node.Agent { // the cluster's are of servers, and an agent refuses them
-		return k, nil
-	}
-	k.Config = overlay(f.Cluster.K3s.Config, n.K3s.Config)
-	if k.Token, err = optional(f.Cluster.K3s.Token, read, "cluster.k3s.token"); err != nil || !k.Init {
-		return k, err
-	}
-	files, err := f.identity(read)
-	if err != nil {
-		return k, err
-	}
-	for name, text := range files {
-		if k.CA == nil {
-			k.CA = map[string]secret.String{}
-		}
-		k.CA[name] = secret.String(text)
-	}
-	k.Seed, err = f.seed(read)
-	return k, err
-}
-
-// overlay returns the cluster's flags with the node's own before them.
-func overlay(cluster, own map[string]any) map[string]any {
-	if cluster == nil {
-		return maps.Clone(own)
-	}
-	out := maps.Clone(cluster)
-	maps.Copy(out, own)
-	return out
 }
 
 // Identity reads the cluster's certificate authorities, nil where k3s makes

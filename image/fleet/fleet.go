@@ -121,6 +121,14 @@ type K3s struct {
 	// server that creates the cluster.
 	CA     Ref            `yaml:"ca"`
 	Config map[string]any `yaml:"config"`
+	// WorkOnServers lets pods run on servers though there are agents; default no.
+	WorkOnServers bool `yaml:"workOnServers"`
+	// ShareImages lets nodes take container images from each other before they ask
+	// a registry.
+	ShareImages bool `yaml:"shareImages"`
+	// Backup is the bucket that snapshots of etcd go to, twice a day unless
+	// config has etcd-snapshot-schedule-cron.
+	Backup *S3 `yaml:"backup"`
 }
 
 // Longhorn is storage over the nodes with role agent.

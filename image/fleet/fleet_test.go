@@ -65,7 +65,9 @@ func load(t *testing.T, yaml string) *Fleet {
 func TestAnswers(t *testing.T) {
 	f := load(t, elsewhere())
 	want := map[string]*node.Config{
-		"home-pi":   {Node: "home-pi", Board: "rpi4", Site: "home", Role: node.Server, K3s: node.K3s{Init: true, Token: "K10aa::server:s3cret"}},
+		"home-pi": {Node: "home-pi", Board: "rpi4", Site: "home", Role: node.Server, K3s: node.K3s{
+			Init: true, Token: "K10aa::server:s3cret", Config: node.Settings{"secrets-encryption": true}, Taints: []string{"node-role.kubernetes.io/control-plane=true:NoSchedule"},
+		}},
 		"cabin-box": {Node: "cabin-box", Board: "optiplex-7050", Site: "cabin", Role: node.Agent},
 	}
 	for name, w := range want {
@@ -79,7 +81,7 @@ func TestAnswers(t *testing.T) {
 		if got.K3s.Init != (len(got.K3s.CA) > 0) {
 			t.Errorf("%s: %d authorities", name, len(got.K3s.CA))
 		}
-		if d := cmp.Diff(w, got, cmpopts.IgnoreFields(node.K3s{}, "CA")); d != "" {
+		if d := cmp.Diff(w, got, cmpopts.IgnoreFields(node.K3s{}, "CA", "Seed")); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 		data, err := node.Marshal(got)
@@ -104,14 +106,14 @@ func TestFaults(t *testing.T) {
 		{"    token: {file: secrets/server.token}\n", "", `fleet.yaml:10: field "cluster.k3s.token": is missing`},
 		{"    agentToken: {file: secrets/agent.token}\n", "", `field "cluster.k3s.agentToken": is missing`},
 		{"  k3s:\n", "  k3s:\n    init: home-po\n", `field "cluster.k3s.init": "home-po" is no server of this file (did you mean "home-pi"?)`},
-		{"192.168.1.0/24", "192.168.1.7/24", `fleet.yaml:15: field "sites.home.lan[0]": want a network`},
-		{"board: rpi4, site: home", "board: rpi5, site: home", `fleet.yaml:18: field "nodes.home-pi.board": "rpi5" is no board of this file (did you mean "rpi4"?)`},
+		{"192.168.1.0/24", "192.168.1.7/24", `fleet.yaml:16: field "sites.home.lan[0]": want a network`},
+		{"board: rpi4, site: home", "board: rpi5, site: home", `fleet.yaml:19: field "nodes.home-pi.board": "rpi5" is no board of this file (did you mean "rpi4"?)`},
 		{"site: home, role: server", "site: hoem, role: server", `"hoem" is no site of this file (did you mean "home"?)`},
 		{"home-pi: {board: rpi4, site: home, role: server}", "home-pi: {board: rpi4, site: home, role: sever}", `field "nodes.home-pi.role": unknown role (did you mean "server"?)`},
 		{"home-box:", "Home_Box:", `field "nodes.Home_Box": want a host name`},
-		{"cabin-box:", "home-box:", `is already set on line 20`},
+		{"cabin-box:", "home-box:", `is already set on line 21`},
 		{"cabin-box: {", "cabin-box: {taints: [nonsense], ", `field "nodes.cabin-box.taints[0]": want KEY=VALUE:EFFECT`},
-		{"cabin-pi: {", "cabin-pi: {dataDisk: /dev/sda, ", `fleet.yaml:19: field "nodes.cabin-pi.dataDisk": want /dev/disk/by-id/NAME`},
+		{"cabin-pi: {", "cabin-pi: {dataDisk: /dev/sda, ", `fleet.yaml:20: field "nodes.cabin-pi.dataDisk": want /dev/disk/by-id/NAME`},
 		{"cabin-pi: {", "cabin-pi: {longhorn: {disk: {size: big}}, ", `field "nodes.cabin-pi.longhorn.disk.size": want a size`},
 		{"cabin-pi: {", "cabin-pi: {files: [{path: /etc/motd, content: {file: motd}}], ", `field "nodes.cabin-pi.files[0].path": is in none of the places`},
 		{"cabin-pi: {", "cabin-pi: {files: [{path: /etc/sysctl.d/50-a.conf}], ", `files[0].content: is missing`},
@@ -121,7 +123,7 @@ func TestFaults(t *testing.T) {
 		{"cabin, role: agent", "cabin, role: witness, k3s: {config: {flannel-backend: host-gw}}", `field "nodes.cabin-box.k3s.config.flannel-backend": flannel-backend is the same for all servers`},
 		{"home-pi: {", "home-pi: {k3s: {config: {cluster-cidr: 10.99.0.0/16}}, ", `field "nodes.home-pi.k3s.config.cluster-cidr": cluster-cidr is the same for all servers`},
 		{"home-pi: {", "home-pi: {k3s: {config: {etcd-arg: [election-timeout=9000, heartbeat-interval=900]}}, ", `field "nodes.home-pi.k3s.config.etcd-arg": etcd-arg election-timeout is the same for all servers`},
-		{"    ca:", "    config: {server: x}\n    ca:", `field "cluster.k3s.config.server": is decided by firstboot`},
+		{"{secrets-encryption: true}", "{server: x}", `field "cluster.k3s.config.server": is decided by firstboot`},
 		{"version: 1\n", "version: 1\nimages: {rpi5: [\"a/b:1\"]}\n", `field "images.rpi5": "rpi5" is no board of a node of this file (did you mean "rpi4"?)`},
 		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1\", a/c]}\n", `field "images.rpi4[1]": "a/c" has neither tag nor digest: write a/c:TAG`},
 		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1@sha256:" + strings.Repeat("0", 64) + "\", \"a/b:1@sha256:" + strings.Repeat("1", 64) + "\"]}\n", `field "images.rpi4[1]": docker.io/a/b:1 is wanted as`},
@@ -179,7 +181,7 @@ func TestSSHAndFirewall(t *testing.T) {
 // flags before the cluster's, and an agent gets none of those.
 func TestOwnSettings(t *testing.T) {
 	name := directory(t, strings.NewReplacer(
-		"    ca:", "    config: {kubelet-arg: [max-pods=110], cluster-cidr: 172.20.0.0/16}\n    ca:",
+		"{secrets-encryption: true}", "{kubelet-arg: [max-pods=110], cluster-cidr: 172.20.0.0/16}",
 		"cabin-pi: {", "cabin-pi: {dataDisk: {model: '*T7*', size: '>=400GB'}, k3s: {config: {kubelet-arg: [max-pods=50]}}, ",
 		"cabin-box: {", "cabin-box: {longhorn: {disk: /dev/disk/by-id/ata-WDC_1}, k3s: {config: {kubelet-arg: max-pods=50}}, files: [{path: /etc/sysctl.d/50-a.conf, mode: 0644, content: {file: a.conf}}], ",
 	).Replace(elsewhere()))

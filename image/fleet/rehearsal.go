@@ -111,6 +111,7 @@ func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string)
 		set(k3s, field, secretFile(name))
 	}
 	dropKeys(k3s)
+	drop(k3s, "backup")
 	drop(cluster, "gitops") // a key, and a repository that means the real cluster
 	if at := find(cluster, "longhorn"); at >= 0 {
 		drop(cluster.Content[at+1], "backup")

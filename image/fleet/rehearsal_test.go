@@ -30,7 +30,7 @@ func TestRehearse(t *testing.T) {
 		"loginKey: {file: secrets/control-login.key}}", "loginKey: {env: REAL_LOGIN}, backup: {s3: {endpoint: https://s3.example.net, region: eu, bucket: b, accessKey: A, secretKey: {env: REAL_S3}}}}",
 		"home-box: {", "home-box: {network: {ntp: [192.168.1.2]}, ssh: {lan: false}, longhorn: {disk: /dev/disk/by-id/ata-REAL}, files: [{path: /etc/sysctl.d/50-a.conf, content: {env: REAL_FILE}}], k3s: {config: {kubelet-arg: max-pods=50, image-service-endpoint: REAL}}, ",
 		"home-pi: {", "home-pi: {dataDisk: {model: REAL}, k3s: {config: {etcd-s3: true, etcd-s3-bucket: REAL, etcd-s3-secret-key: REAL, tls-san: home.example.net}}, ",
-		"    ca: {file: secrets/cluster-ca.yaml}", "    config: {datastore-endpoint: 'postgres://u:REAL@db', datastore-certfile: /REAL, etcd-s3-access-key: REAL, cluster-cidr: 172.20.0.0/16, secrets-encryption: true, secrets-encryption-provider: secretbox}\n    ca: {file: secrets/cluster-ca.yaml}",
+		"{secrets-encryption: true}", "{datastore-endpoint: 'postgres://u:REAL@db', datastore-certfile: /REAL, etcd-s3-access-key: REAL, cluster-cidr: 172.20.0.0/16, secrets-encryption: true, secrets-encryption-provider: secretbox}",
 		"sites:\n", "  longhorn: {backup: {endpoint: 'https://REAL', region: REAL, bucket: REAL, accessKey: REAL, secretKey: {env: REAL_S3}}}\n  gitops: {repo: 'ssh://git@REAL/x.git', deployKey: {env: REAL_KEY}}\nsites:\n",
 		"  k3s:\n", "  ssh: {authorizedKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me]}\n  k3s:\n",
 	).Replace(string(Example))
@@ -63,7 +63,8 @@ func TestRehearse(t *testing.T) {
 	if c, _ := f.Config("cabin-pi"); c.Board != "rpi4" {
 		t.Errorf("cabin-pi is a %s", c.Board)
 	}
-	if c, _ := f.Config("home-pi"); len(c.K3s.Config) != 4 || c.K3s.Config["tls-san"] == nil || c.K3s.Config["cluster-cidr"] == nil || c.K3s.Config["secrets-encryption"] != true || c.K3s.Config["secrets-encryption-provider"] != "secretbox" {
+	if c, _ := f.Config("home-pi"); len(c.K3s.Config) != 5 || // with disable, of Longhorn
+		c.K3s.Config["tls-san"] == nil || c.K3s.Config["cluster-cidr"] == nil || c.K3s.Config["secrets-encryption"] != true || c.K3s.Config["secrets-encryption-provider"] != "secretbox" {
 		t.Errorf("home-pi has the flags %v", c.K3s.Config)
 	}
 	if c, _ := f.Config("home-box"); len(c.K3s.Config) != 1 || len(c.Files) != 0 {
@@ -75,6 +76,14 @@ func TestRehearse(t *testing.T) {
 	}
 	if err := f.CanKeepAPIKey(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRehearseLeavesTheSnapshotsAlone: the copy writes none into the real bucket.
+func TestRehearseLeavesTheSnapshotsAlone(t *testing.T) {
+	f := rehearsed(t, strings.Replace(string(Example), "    config:", "    backup: {endpoint: 'https://s3.example.net', region: eu, bucket: real, accessKey: A, secretKey: {env: REAL}}\n    config:", 1))
+	if c, err := f.Config("home-pi"); err != nil || len(c.K3s.Seed.Secrets) != 0 || c.K3s.Config["etcd-s3"] != nil {
+		t.Errorf("%v, %v", c.K3s.Config, err)
 	}
 }
 

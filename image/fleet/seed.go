@@ -23,6 +23,10 @@ func (f *Fleet) seed(read reader) (node.Seed, error) {
 }
 
 func (f *Fleet) payload(read reader) (in seed.Input, err error) {
+	in.Twice = f.Twice()
+	if in.EtcdBackup, err = f.Cluster.K3s.Backup.read(read, "cluster.k3s.backup"); err != nil {
+		return in, err
+	}
 	if l := f.Cluster.Longhorn; l != nil {
 		in.Longhorn = &seed.Longhorn{Replicas: l.Replicas, Sites: len(f.storage())}
 		if in.Longhorn.Backup, err = l.Backup.read(read, "cluster.longhorn.backup"); err != nil {
@@ -53,6 +57,24 @@ func (f *Fleet) ComponentsFor(board string, controls bool) (all []string) {
 		all = append(all, c.Component+"="+c.Version)
 	}
 	return all
+}
+
+// Twice lists what k3s runs once, and a fleet of several sites once at two of them:
+// else all names are gone with one site, until its pods are given up after minutes.
+func (f *Fleet) Twice() (addons []string) {
+	sites := map[string]bool{}
+	for _, n := range f.Nodes.by {
+		if role := n.Role.In(); role == node.Server || role == node.Agent {
+			sites[n.Site] = true
+		}
+	}
+	off := node.Settings(f.Cluster.K3s.Config).List("disable")
+	for _, addon := range seed.Doubled {
+		if len(sites) > 1 && !slices.Contains(off, addon) {
+			addons = append(addons, addon)
+		}
+	}
+	return addons
 }
 
 // storage counts the agents, which hold the volumes, by site.
@@ -108,13 +130,7 @@ func (c *checker) longhorn() {
 	case l.Replicas > room:
 		c.Refuse(append(at, "replicas"), "is more than the %d places for them, so no volume would ever be whole: no two share a site with agents, or, where there is one such site, an agent", room)
 	}
-	bucket, _ := l.Backup.read(placeholder, "")
-	if bucket == nil {
-		return
-	}
-	for field, why := range bucket.Problems() {
-		c.Refuse([]string{"cluster", "longhorn", "backup", field}, "%s", why)
-	}
+	c.bucket(l.Backup, "cluster", "longhorn", "backup")
 }
 
 // scp is the form of an address that ssh alone has: git-clone(1).

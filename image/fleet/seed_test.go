@@ -65,7 +65,7 @@ func TestThePayloadGoesToTheServerThatCreates(t *testing.T) {
 		}
 		want := 0
 		if name == "home-pi" {
-			want = 4
+			want = 6
 		}
 		if len(c.K3s.Seed.Manifests) != want || strings.Contains(string(text), "planted-") != (want > 0) {
 			t.Errorf("%s has %d manifests, %d secrets", name, len(c.K3s.Seed.Manifests), len(c.K3s.Seed.Secrets))

@@ -72,6 +72,9 @@ func (f *Fleet) Policy() ([]byte, error) {
 			{"accept", "icmp", owner, ports("*", every...)},
 		},
 	}
+	if f.Cluster.K3s.ShareImages { // docs.k3s.io, "Embedded Registry Mirror": peers find each other at 5001, and serve at 6443
+		p.ACLs = append(p.ACLs, acl{"accept", "tcp", all, ports("5001,6443", all...)})
+	}
 	for _, tag := range f.tags() {
 		p.TagOwners[tag] = owner
 	}

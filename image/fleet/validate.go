@@ -50,6 +50,7 @@ func (c *checker) cluster() {
 		c.Refuse([]string{"cluster", "k3s", "agentToken"}, "is missing: agents must not have the servers' token, which opens everything")
 	}
 	c.control()
+	c.k3s()
 	c.longhorn()
 	c.gitops()
 	switch servers := c.fleet.Servers(); {

@@ -20,13 +20,21 @@ import (
 
 // Input is what a fleet says.
 type Input struct {
-	Longhorn *Longhorn
-	GitOps   *GitOps
+	// Twice are those of Doubled that are wanted.
+	Twice []string
+	// EtcdBackup is the bucket for snapshots of etcd.
+	EtcdBackup *node.S3
+	Longhorn   *Longhorn
+	GitOps     *GitOps
 }
 
 // New returns the seed, which is empty where nothing is wanted.
 func New(in Input) (node.Seed, error) {
 	s := &builder{}
+	s.twice(in.Twice)
+	if in.EtcdBackup != nil {
+		s.Secrets = append(s.Secrets, etcdSecret(in.EtcdBackup))
+	}
 	if in.Longhorn != nil {
 		s.longhorn(in.Longhorn)
 	}
@@ -99,7 +107,7 @@ func (b *builder) chart(name string, c Chart, space string, values object) objec
 	if b.err == nil {
 		b.err = err
 	}
-	return object{"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": object{"name": name, "namespace": "kube-system"}, "spec": object{
+	return object{"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": object{"name": name, "namespace": systemSpace}, "spec": object{
 		"chart": "https://%{KUBERNETES_API}%/static/charts/" + c.File, "targetNamespace": space,
 		"failurePolicy": "abort", "timeout": "30m", "backOffLimit": 1000, "valuesContent": string(text),
 	}}

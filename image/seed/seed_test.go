@@ -2,6 +2,7 @@ package seed_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -10,12 +11,17 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/image/objects"
 	"github.com/going-mobile/imagebuilder/image/seed"
 )
 
 func whole() seed.Input {
 	return seed.Input{
+		Twice: seed.Doubled,
+		EtcdBackup: &node.S3{
+			Endpoint: "http://s3.example.net:9000/", Region: "eu-1", Bucket: "snapshots", Prefix: "home/etcd/", AccessKey: "planted-access", SecretKey: "planted-etcd",
+		},
 		Longhorn: &seed.Longhorn{Replicas: 2, Sites: 2, Backup: &node.S3{
 			Endpoint: "https://s3.example.net", Region: "eu-1", Bucket: "volumes", Prefix: "home/", AccessKey: "planted-access", SecretKey: "planted-secret",
 		}},
@@ -49,7 +55,11 @@ func TestSeed(t *testing.T) {
 	if strings.Contains(string(got), "planted") {
 		t.Error("a secret is in a file")
 	}
-	if len(s.Secrets) != 2 || s.Secrets[0].Data["AWS_SECRET_ACCESS_KEY"] != "planted-secret" || s.Secrets[1].Labels["argocd.argoproj.io/secret-type"] != "repository" {
+	etcd := map[string]secret.String{
+		"etcd-s3-endpoint": "s3.example.net:9000", "etcd-s3-insecure": "true", "etcd-s3-region": "eu-1", "etcd-s3-bucket": "snapshots",
+		"etcd-s3-folder": "home/etcd", "etcd-s3-access-key": "planted-access", "etcd-s3-secret-key": "planted-etcd",
+	}
+	if len(s.Secrets) != 3 || !maps.Equal(s.Secrets[0].Data, etcd) || s.Secrets[1].Data["AWS_SECRET_ACCESS_KEY"] != "planted-secret" || s.Secrets[2].Labels["argocd.argoproj.io/secret-type"] != "repository" {
 		t.Errorf("%d secrets", len(s.Secrets))
 	}
 	for _, chart := range seed.Charts(whole()) {

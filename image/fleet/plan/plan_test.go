@@ -50,6 +50,8 @@ func codes(p *Plan) []string {
 }
 
 // TestWarnings: each trap is told where it is, and only there.
+const bucket = "{endpoint: 'https://s3.example.net', region: eu, bucket: b, accessKey: A, secretKey: {env: NONE}}"
+
 func TestWarnings(t *testing.T) {
 	const agents = "  cabin-box:"
 	for _, c := range []struct {
@@ -68,14 +70,16 @@ func TestWarnings(t *testing.T) {
 		{"plain http", append([]string{"https://headscale", "http://headscale"}, withoutVPS...), []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "plain-http"}},
 		{"plain http in a LAN", append([]string{"https://headscale.example.net", "http://192.168.1.5:8080"}, withoutVPS...), []string{"quorum", "etcd-wan", "etcd-card", "etcd-card"}},
 		{"pods' network", []string{"192.168.8.0/24", "10.42.7.0/24"}, []string{"etcd-wan", "etcd-card", "etcd-card", "overlap"}},
-		{"pods' network moved", []string{"192.168.8.0/24", "10.42.7.0/24", "    ca:", "    config: {cluster-cidr: 172.20.0.0/16}\n    ca:"}, []string{"etcd-wan", "etcd-card", "etcd-card"}},
+		{"pods' network moved", []string{"192.168.8.0/24", "10.42.7.0/24", "{secrets-encryption: true}", "{cluster-cidr: 172.20.0.0/16}"}, []string{"etcd-wan", "etcd-card", "etcd-card"}},
 		{"the tailnet's", []string{"192.168.8.0/24", "100.64.0.0/24"}, []string{"etcd-wan", "etcd-card", "etcd-card", "overlap"}},
-		{"services in the tailnet", []string{"    ca:", "    config: {service-cidr: 100.100.0.0/16}\n    ca:"}, []string{"etcd-wan", "etcd-card", "etcd-card", "overlap"}},
+		{"services in the tailnet", []string{"{secrets-encryption: true}", "{service-cidr: 100.100.0.0/16}"}, []string{"etcd-wan", "etcd-card", "etcd-card", "overlap"}},
 		{"short keys", []string{"14d", "2d"}, []string{"etcd-wan", "etcd-card", "etcd-card", "key-expiry"}},
 		{"one place", []string{"site: cabin", "site: home", "  cabin: {timezone: Europe/Lisbon, lan: [192.168.8.0/24]}\n", "", "  cloud: {}", "", "site: cloud", "site: home"}, []string{"etcd-card", "etcd-card", "single-site"}},
 		{"an empty place", []string{"  cabin: {", "  shed: {}\n  cabin: {"}, []string{"etcd-wan", "etcd-card", "etcd-card", "empty-site"}},
 		{"no agent there", []string{"optiplex-7050, site: cabin", "optiplex-7050, site: home"}, []string{"etcd-wan", "etcd-card", "etcd-card", "no-agents"}},
 		{"an image of today", []string{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:latest\", \"c/d:1\"], optiplex-7050: [\"a/b:latest\"]}\n"}, []string{"etcd-wan", "etcd-card", "etcd-card", "latest"}},
+		{"snapshots that all can read", []string{"config: {secrets-encryption: true}", "backup: " + bucket}, []string{"etcd-wan", "etcd-card", "etcd-card", "plain-snapshots"}},
+		{"snapshots", []string{"    config:", "    backup: " + bucket + "\n    config:"}, []string{"etcd-wan", "etcd-card", "etcd-card"}},
 		{"Headscale's own names", []string{agents, "  home-box-1:"}, []string{"etcd-wan", "etcd-card", "etcd-card", "lookalike"}},
 	} {
 		p := planned(t, c.changes...)

@@ -58,8 +58,12 @@ var reserved = map[node.Role]Room{
 }
 
 // system is what k3s runs itself: requests by its manifests, traefik by use.
-var system = []Work{
-	{"CoreDNS", 1, 100, 70 * mib}, {"metrics-server", 1, 100, 70 * mib}, {"traefik", 1, 0, 100 * mib},
+func system(twice []string) []Work {
+	pods := map[string]int{"coredns": 1, "traefik": 1}
+	for _, addon := range twice {
+		pods[addon] = 2
+	}
+	return []Work{{"CoreDNS", pods["coredns"], 100, 70 * mib}, {"metrics-server", 1, 100, 70 * mib}, {"traefik", pods["traefik"], 0, 100 * mib}}
 }
 
 // longhornMemory is the most that its manager, instance manager, plugins and
@@ -69,13 +73,13 @@ const longhornMemory = 900 * mib
 // MakeResources wants the size of every machine that work may run on: agents, and
 // servers without a taint that keeps it away.
 func MakeResources(f *fleet.Fleet, workloads []objects.Demand) (*Resources, error) {
-	r := &Resources{Work: slices.Clone(system)}
+	r := &Resources{Work: system(f.Twice())}
 	for _, name := range f.Nodes.Names {
 		n, err := f.Find(name)
 		if err != nil {
 			return nil, err
 		}
-		if !works(n) {
+		if !works(n.Role.In(), f.Taints(n)) {
 			continue
 		}
 		if n.Machine.CPUs == 0 || n.Machine.MemoryGiB == 0 {
@@ -96,12 +100,11 @@ func MakeResources(f *fleet.Fleet, workloads []objects.Demand) (*Resources, erro
 }
 
 // works says whether pods that ask for nothing special are put onto a node.
-func works(n fleet.Node) bool {
+func works(role node.Role, taints []string) bool {
 	keeps := func(taint string) bool {
 		return strings.HasSuffix(taint, ":NoSchedule") || strings.HasSuffix(taint, ":NoExecute")
 	}
-	role := n.Role.In()
-	return role == node.Agent || role == node.Server && !slices.ContainsFunc(n.Taints, keeps)
+	return role == node.Agent || role == node.Server && !slices.ContainsFunc(taints, keeps)
 }
 
 // room is a machine less what is taken before any work.

@@ -29,7 +29,7 @@ const (
 func warnings(f *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	for _, check := range []func(*fleet.Fleet, *Plan) []Warning{
-		quorum, acrossSites, tooSmall, onCards, controlURL, addresses, keyExpiry, sites, lookalikes, latest,
+		quorum, acrossSites, tooSmall, onCards, controlURL, addresses, keyExpiry, sites, lookalikes, latest, plainSnapshots,
 	} {
 		out = append(out, check(f, p)...)
 	}
@@ -202,4 +202,14 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 		return s, "", false
 	}
 	return s[:i], s[i+len(sep):], true
+}
+
+// plainSnapshots: a snapshot of etcd has every Secret of the cluster in it, as plain
+// as etcd has it.
+func plainSnapshots(f *fleet.Fleet, _ *Plan) []Warning {
+	if f.Cluster.K3s.Backup == nil || slices.Contains(node.Settings(f.Cluster.K3s.Config).List("secrets-encryption"), "true") {
+		return nil
+	}
+	return one("plain-snapshots", "Whoever reads the bucket of etcd's snapshots reads every Secret of the cluster.",
+		"Write secrets-encryption: true under cluster: k3s: config. On a cluster that runs, follow \"k3s secrets-encrypt\" first: all servers must agree.")
 }

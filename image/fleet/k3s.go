@@ -1,0 +1,146 @@
+package fleet
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/seed"
+)
+
+// k3s gives each role the tokens it needs and no other: the servers' token
+// opens everything.
+func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
+	k = node.K3s{
+		Init: name == f.Cluster.K3s.Init, Servers: f.Servers(), ServerTags: []string{RoleTag(node.Server)},
+		Labels: f.labels(n), Taints: f.Taints(n), Config: f.flags(n),
+	}
+	if k.AgentToken, err = optional(f.Cluster.K3s.AgentToken, read, "cluster.k3s.agentToken"); err != nil || n.Role.In() == node.Agent {
+		return k, err
+	}
+	if k.Token, err = optional(f.Cluster.K3s.Token, read, "cluster.k3s.token"); err != nil || !k.Init {
+		return k, err
+	}
+	files, err := f.identity(read)
+	if err != nil {
+		return k, err
+	}
+	for name, text := range files {
+		if k.CA == nil {
+			k.CA = map[string]secret.String{}
+		}
+		k.CA[name] = secret.String(text)
+	}
+	k.Seed, err = f.seed(read)
+	return k, err
+}
+
+// flags are those of the node, before those of the cluster, which are of servers:
+// an agent refuses them.
+func (f *Fleet) flags(n Node) node.Settings {
+	role := n.Role.In()
+	if role == node.Agent {
+		return maps.Clone(n.K3s.Config)
+	}
+	k := f.Cluster.K3s
+	out := overlay(k.Config, n.K3s.Config)
+	if k.ShareImages { // equal on all that vote
+		out["embedded-registry"] = true
+	}
+	if f.Cluster.Longhorn != nil { // k3s' own class would be a second default one, and come back at every start
+		out["disable"] = appendNew(node.Settings(out).List("disable"), "local-storage")
+	}
+	if k.Backup != nil && role == node.Server { // a witness has no API to read the secret from
+		out["etcd-s3"], out["etcd-s3-config-secret"] = true, seed.EtcdSecret
+	}
+	return out
+}
+
+func appendNew(list []string, value string) []string {
+	if slices.Contains(list, value) {
+		return list
+	}
+	return append(list, value)
+}
+
+// overlay returns the cluster's flags with the node's own before them.
+func overlay(cluster, own map[string]any) map[string]any {
+	out := map[string]any{}
+	maps.Copy(out, cluster)
+	maps.Copy(out, own)
+	return out
+}
+
+// workTaint keeps work from servers; what k3s runs itself bears it.
+const workTaint = "node-role.kubernetes.io/control-plane=true:NoSchedule"
+
+// Taints are those of the node. Where there are agents, servers do no other work
+// than k3s' own, unless the cluster says so: a Pi of 4 GB has no room for Longhorn
+// beside Argo CD.
+func (f *Fleet) Taints(n Node) []string {
+	out := slices.Clone(n.Taints)
+	if n.Role.In() != node.Server || f.Cluster.K3s.WorkOnServers || len(f.storage()) == 0 {
+		return out
+	}
+	return appendNew(out, workTaint)
+}
+
+// mirrors makes containerd ask the nodes, over the registry that k3s has on each,
+// before the one that an image names: docs.k3s.io, "Embedded Registry Mirror".
+var mirrors = node.File{Path: "/etc/rancher/k3s/registries.yaml", Mode: 0o644, Content: "mirrors: {\"*\": {}}\n"}
+
+// withMirrors adds ours to a node's files, unless a person wrote one.
+func (f *Fleet) withMirrors(role node.Role, all []node.File) []node.File {
+	own := func(file node.File) bool { return file.Path == mirrors.Path }
+	if !f.Cluster.K3s.ShareImages || role == node.Control || slices.ContainsFunc(all, own) {
+		return all
+	}
+	return append(all, mirrors)
+}
+
+// settled are flags that a field of the cluster decides, by that field.
+func (k K3s) settled() map[string][]string {
+	out := map[string][]string{}
+	if k.ShareImages {
+		out["shareImages"] = []string{"embedded-registry"}
+	}
+	if k.Backup != nil { // k3s ignores the secret where it finds any of these
+		out["backup"] = []string{
+			"etcd-s3", "etcd-s3-access-key", "etcd-s3-bucket", "etcd-s3-bucket-lookup-type", "etcd-s3-config-secret", "etcd-s3-endpoint",
+			"etcd-s3-endpoint-ca", "etcd-s3-folder", "etcd-s3-insecure", "etcd-s3-proxy", "etcd-s3-region", "etcd-s3-retention",
+			"etcd-s3-secret-key", "etcd-s3-session-token", "etcd-s3-skip-ssl-verify", "etcd-s3-timeout",
+		}
+	}
+	return out
+}
+
+// k3s refuses what would be said twice, and a bucket that is none.
+func (c *checker) k3s() {
+	k := c.fleet.Cluster.K3s
+	for field, flags := range k.settled() {
+		for _, flag := range flags {
+			why := "cluster.k3s." + field + " says it already: leave one of them out"
+			if _, twice := k.Config[flag]; twice {
+				c.Refuse([]string{"cluster", "k3s", "config", flag}, "%s", why)
+			}
+			for _, name := range c.fleet.Nodes.Names {
+				if _, twice := c.fleet.Nodes.by[name].K3s.Config[flag]; twice {
+					c.Refuse([]string{"nodes", name, "k3s", "config", flag}, "%s", why)
+				}
+			}
+		}
+	}
+	c.bucket(k.Backup, "cluster", "k3s", "backup")
+}
+
+// bucket judges one, its secret unread.
+func (c *checker) bucket(s *S3, at ...string) {
+	if s == nil {
+		return
+	}
+	bucket, _ := s.read(placeholder, "")
+	for field, why := range bucket.Problems() {
+		c.Refuse(append(slices.Clone(at), field), "%s", why)
+	}
+}

@@ -1,0 +1,118 @@
+package fleet
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+const clustered = `    shareImages: true
+    backup: {endpoint: "https://s3.example.net", region: eu-1, bucket: snapshots, prefix: home/etcd/, accessKey: AKIA, secretKey: {env: ETCD_S3}}
+    config: {`
+
+// TestWhatAClusterSharesReachesItsNodes, each as it must: flags in which all
+// servers are equal, the witness among them, a bucket's key in no file, and a
+// registry on every node of the cluster.
+func TestWhatAClusterSharesReachesItsNodes(t *testing.T) {
+	t.Setenv("ETCD_S3", "planted-etcd")
+	f, err := seeded(t, "    config: {", clustered+"disable: traefik, ", "role: agent", "role: agent, k3s: {config: {kubelet-arg: max-pods=50}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Cluster.Headscale.Server = Server{} // its keys are not here
+	flags := map[string][]string{}
+	for _, name := range f.Nodes.Names {
+		c, err := f.Config(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for flag, value := range c.K3s.Config {
+			flags[flag] = append(flags[flag], fmt.Sprintf("%s=%v", name, value))
+		}
+		mirrored := slices.ContainsFunc(c.Files, func(file node.File) bool {
+			return file.Path == "/etc/rancher/k3s/registries.yaml" && strings.Contains(file.Content.Reveal(), `mirrors: {"*": {}}`)
+		})
+		tainted := slices.Contains(c.K3s.Taints, workTaint)
+		if !mirrored || tainted != (c.Role == node.Server) {
+			t.Errorf("%s: files %v, taints %v", name, c.Files, c.K3s.Taints)
+		}
+		var s3 []node.Secret
+		for _, s := range c.K3s.Seed.Secrets {
+			if s.Namespace == "kube-system" {
+				s3 = append(s3, s)
+			}
+		}
+		if (len(s3) == 1) != (name == "home-pi") {
+			t.Errorf("%s has %d secrets for etcd's snapshots", name, len(s3))
+		}
+	}
+	for flag, want := range map[string]string{
+		"embedded-registry":     "home-pi=true cabin-pi=true vps=true",
+		"secrets-encryption":    "home-pi=true cabin-pi=true vps=true",
+		"disable":               "home-pi=[traefik local-storage] cabin-pi=[traefik local-storage] vps=[traefik local-storage]",
+		"etcd-s3":               "home-pi=true cabin-pi=true",
+		"etcd-s3-config-secret": "home-pi=k3s-etcd-snapshot-s3-config cabin-pi=k3s-etcd-snapshot-s3-config",
+		"kubelet-arg":           "home-box=max-pods=50",
+	} {
+		if got := strings.Join(flags[flag], " "); got != want {
+			t.Errorf("%s: %s, want %s", flag, got, want)
+		}
+	}
+	if policy, err := f.Policy(); err != nil || !strings.Contains(string(policy), `"tag:k3s-agent:5001,6443"`) {
+		t.Errorf("%v: %s", err, policy)
+	}
+	if got := f.Twice(); !slices.Equal(got, []string{"coredns"}) {
+		t.Errorf("twice: %q", got)
+	}
+}
+
+// TestAClusterMayHaveItOtherwise: what is nobody's wish is in no node.yaml, and a
+// person's word goes first.
+func TestAClusterMayHaveItOtherwise(t *testing.T) {
+	f := load(t, strings.NewReplacer("    config: {", "    workOnServers: true\n    config: {").Replace(elsewhere()))
+	c, err := f.Config("cabin-pi")
+	if err != nil || len(c.K3s.Taints) != 0 || len(c.Files) != 0 || len(c.K3s.Config) != 1 {
+		t.Errorf("%+v, %v", c.K3s, err)
+	}
+	if policy, err := f.Policy(); err != nil || strings.Contains(string(policy), "5001") {
+		t.Errorf("%v: %s", err, policy)
+	}
+	// Without agents somebody must work.
+	only := load(t, strings.ReplaceAll(elsewhere(), "role: agent", "role: server"))
+	if c, err := only.Config("cabin-pi"); err != nil || len(c.K3s.Taints) != 0 {
+		t.Errorf("%+v, %v", c.K3s, err)
+	}
+	one := load(t, strings.NewReplacer("site: cabin", "site: home").Replace(elsewhere()))
+	if got := one.Twice(); len(got) != 0 {
+		t.Errorf("one site has twice: %q", got)
+	}
+	t.Setenv("OWN_MIRRORS", "mirrors: {docker.io: {}}")
+	own := load(t, strings.NewReplacer("    config: {", "    shareImages: true\n    config: {",
+		"cabin-pi: {", "cabin-pi: {files: [{path: /etc/rancher/k3s/registries.yaml, content: {env: OWN_MIRRORS}}], ").Replace(elsewhere()))
+	if c, err := own.Config("cabin-pi"); err != nil || len(c.Files) != 1 || !strings.Contains(c.Files[0].Content.Reveal(), "docker.io") {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestClusterFaults(t *testing.T) {
+	t.Setenv("ETCD_S3", "planted-etcd")
+	for change, want := range map[[2]string]string{
+		{"    config: {", clustered + "embedded-registry: true, "}:                          `field "cluster.k3s.config.embedded-registry": cluster.k3s.shareImages says it already`,
+		{"    config: {", clustered + "etcd-s3-folder: x, "}:                                `field "cluster.k3s.config.etcd-s3-folder": cluster.k3s.backup says it already`,
+		{"    config: {", strings.Replace(clustered, "example.net", "example.net/x", 1)}:    `field "cluster.k3s.backup.endpoint": want an address like https://s3.eu-central-1.amazonaws.com, without a path`,
+		{"    config: {", strings.Replace(clustered, ", secretKey: {env: ETCD_S3}", "", 1)}: `field "cluster.k3s.backup.secretKey": is missing`,
+		{"    config: {", strings.Replace(clustered, "bucket: snapshots, ", "", 1)}:         `field "cluster.k3s.backup.bucket": is missing`,
+	} {
+		_, err := seeded(t, change[0], change[1])
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "planted") {
+			t.Errorf("%q: %v\nwant %s", change[1], err, want)
+		}
+	}
+	_, err := seeded(t, "    config: {", clustered, "cabin-pi: {", "cabin-pi: {k3s: {config: {etcd-s3-bucket: x}}, ")
+	if err == nil || !strings.Contains(err.Error(), `field "nodes.cabin-pi.k3s.config.etcd-s3-bucket": cluster.k3s.backup says it already`) {
+		t.Error(err)
+	}
+}
