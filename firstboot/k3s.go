@@ -140,6 +140,10 @@ func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
 	if err != nil {
 		return group{}, err
 	}
+	kubelet, err := m.kubeletConfig()
+	if err != nil {
+		return group{}, err
+	}
 	mode := "server"
 	if m.cfg.Role == node.Agent {
 		mode = "agent"
@@ -147,7 +151,7 @@ func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
 	all := []file{
 		{path: k3sConf, data: append([]byte(generated), config...), mode: 0o600},
 		text644(k3sEnv, generated+"K3S_ROLE="+mode+"\nFIRSTBOOT_ROLE="+string(m.cfg.Role)+"\n"),
-		{path: k3sAgent + "/etc/kubelet.conf.d/20-imagebuilder.conf", data: []byte(kubeletConfig), mode: 0o600},
+		{path: k3sAgent + "/etc/kubelet.conf.d/20-imagebuilder.conf", data: []byte(kubelet), mode: 0o600},
 	}
 	if t := m.cfg.JoinToken(); !t.Empty() {
 		all = append(all, file{path: k3sToken, data: []byte(t.Reveal() + "\n"), mode: 0o600})
@@ -189,12 +193,4 @@ ExecStartPre=/usr/bin/firstboot wait-tailnet --timeout 90s
 // tailscaledDropIn starts k3s again after what k3sDropIn stopped.
 const tailscaledDropIn = generated + `[Unit]
 Upholds=k3s.service
-`
-
-// kubeletConfig shortens a shutdown with pods running from 90 s to 20 s. The
-// kubelet has no flag for it.
-const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-shutdownGracePeriod: 20s
-shutdownGracePeriodCriticalPods: 5s
 `

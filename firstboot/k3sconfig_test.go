@@ -56,3 +56,31 @@ func TestTimings(t *testing.T) {
 		})
 	}
 }
+
+// TestTheNodeKeepsWhatItNeeds from pods, by its role, and never more than a third
+// of what there is.
+func TestTheNodeKeepsWhatItNeeds(t *testing.T) {
+	for _, c := range []struct{ role, kib, want string }{
+		{"server", "3884392", "cpu: 500m\n  memory: 1216Mi\n"},
+		{"server", "8030000", "cpu: 500m\n  memory: 1229Mi\n"},
+		{"server", "1945000", "cpu: 500m\n  memory: 576Mi\n"},
+		{"server", "1945900", "cpu: 500m\n  memory: 576Mi\n"}, // another kernel on the same board
+		{"witness", "480000", "cpu: 500m\n  memory: 128Mi\n"},
+		{"agent", "16300000", "cpu: 200m\n  memory: 500Mi\n"},
+	} {
+		w := newWorld(t, strings.NewReplacer("role: agent", "role: "+c.role, "bootstrapToken: k3s-token-very-secret", "token: k3s-token-very-secret").Replace(agentYAML))
+		w.put("/proc/meminfo", "MemTotal: "+c.kib+" kB\n")
+		w.peers, w.alive[cabin] = peer, true
+		if s, _ := w.boot(nil); s.State != firstboot.Joined {
+			t.Fatal(s.Line())
+		}
+		var got struct {
+			Kind           string
+			SystemReserved map[string]string `yaml:"systemReserved"`
+		}
+		text := w.text("/var/lib/rancher/k3s/agent/etc/kubelet.conf.d/20-imagebuilder.conf")
+		if err := yaml.Unmarshal([]byte(text), &got); err != nil || got.Kind != "KubeletConfiguration" || !strings.HasSuffix(text, "systemReserved:\n  "+c.want) {
+			t.Errorf("%s of %s kB: %v\n%s", c.role, c.kib, err, text)
+		}
+	}
+}

@@ -154,6 +154,7 @@ func newWorld(t testing.TB, yaml string) *world {
 	w.put("/usr/lib/clock-epoch", "")
 	w.files["/usr/lib/clock-epoch"].changed = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	w.put("/usr/lib/imagebuilder/firewall.nft", "hook prerouting\n")
+	w.put("/proc/meminfo", "MemTotal:        3884392 kB\nMemFree:          100000 kB\n")
 	w.put("/boot/firmware/imagebuilder.json", "{}")
 	w.put("/etc/machine-id", "")
 	w.put("/etc/iscsi/initiatorname.iscsi", "# comment\nGenerateName=yes\n")

@@ -49,14 +49,6 @@ type Case struct {
 
 const mib = 1 << 20
 
-// reserved is what k3s, its containers' supervisor and the system take of a node: a
-// server of an empty cluster was measured at 0.6 to 0.7 GB, and k3s' own figures
-// (docs.k3s.io, "Resource Profiling") give 1.6 GB with a workload.
-var reserved = map[node.Role]Room{
-	node.Server: {CPU: 500, Memory: 1229 * mib},
-	node.Agent:  {CPU: 200, Memory: 500 * mib},
-}
-
 // system is what k3s runs itself: requests by its manifests, traefik by use.
 func system(twice []string) []Work {
 	pods := map[string]int{"coredns": 1, "traefik": 1}
@@ -109,9 +101,9 @@ func works(role node.Role, taints []string) bool {
 
 // room is a machine less what is taken before any work.
 func room(name string, n fleet.Node, longhorn bool) Room {
-	taken := reserved[n.Role.In()]
-	cpu := int64(n.Machine.CPUs) * 1000
-	out := Room{Node: name, Site: n.Site, CPU: cpu - taken.CPU, Memory: int64(n.Machine.MemoryGiB)<<30 - taken.Memory}
+	cpu, memory := int64(n.Machine.CPUs)*1000, int64(n.Machine.MemoryGiB)<<30
+	taken := node.OverheadOf(n.Role.In(), memory)
+	out := Room{Node: name, Site: n.Site, CPU: cpu - taken.CPU, Memory: memory - taken.Memory}
 	if longhorn {
 		out.CPU, out.Memory = out.CPU-cpu*seed.LonghornCPU/100, out.Memory-longhornMemory
 	}
