@@ -132,6 +132,14 @@ type RefusedError struct{ Message string }
 
 func (e *RefusedError) Error() string { return "the Headscale server refused: " + e.Message }
 
+// ErrNoObject is the API's answer to a question for what it does not have.
+var ErrNoObject = errors.New("the cluster has no such thing")
+
+// EtcdVotes is answered well by an etcd that is a member with a vote, of a cluster
+// that has a leader. Unlike /health beside it, it is not well while the member only
+// learns (etcd 3.6, etcdhttp).
+const EtcdVotes = "/readyz"
+
 // Net is the local network and what can be reached through it.
 type Net interface {
 	Links(ctx context.Context) ([]Link, error)
@@ -142,16 +150,17 @@ type Net interface {
 	Control(ctx context.Context, url, ca string) error
 	// Supervisor asks whether k3s serves a cluster on a port of a peer.
 	Supervisor(ctx context.Context, at netip.AddrPort) (bool, error)
-	// API asks the cluster for a path, with the rights that a kubeconfig gives.
+	// API asks the cluster for a path, with the rights that a kubeconfig gives. The
+	// error is ErrNoObject where it has no such thing.
 	API(ctx context.Context, kubeconfig, path string) ([]byte, error)
 	// Patch merges JSON into what is there (RFC 7386).
 	Patch(ctx context.Context, kubeconfig, path string, merge []byte) error
 	// Apply makes an object what it must be, whoever wrote to it before: a
 	// server-side apply, of which the API keeps no copy.
 	Apply(ctx context.Context, kubeconfig, path string, object []byte) error
-	// Etcd asks this machine's etcd whether it is a member that votes, of a
-	// cluster that has a leader.
-	Etcd(ctx context.Context) error
+	// Etcd asks this machine's etcd for a path of those that need no login:
+	// EtcdVotes, or /metrics.
+	Etcd(ctx context.Context, path string) ([]byte, error)
 	// Fetch downloads an address to a file of so many bytes, 0 if that is
 	// unknown, resuming what is there.
 	Fetch(ctx context.Context, url, name string, size int64) error

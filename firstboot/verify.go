@@ -57,7 +57,7 @@ func (m *machine) clusterFault(ctx context.Context) *Problem {
 	case node.Control: // no part of the cluster
 		return nil
 	case node.Witness: // it has no API of its own to ask
-		if err := m.Net.Etcd(ctx); err != nil {
+		if _, err := m.Net.Etcd(ctx, EtcdVotes); err != nil {
 			return m.k3sFault(ctx, fmt.Errorf("its etcd does not vote yet: %w", err))
 		}
 	}

@@ -442,7 +442,9 @@ func (w netWorld) Apply(_ context.Context, _, path string, object []byte) error 
 	})
 }
 
-func (w netWorld) Etcd(context.Context) error { return w.do("etcd", func() error { return w.etcd }) }
+func (w netWorld) Etcd(context.Context, string) ([]byte, error) {
+	return nil, w.do("etcd", func() error { return w.etcd })
+}
 
 func (w netWorld) Fetch(_ context.Context, url, name string, _ int64) error {
 	data, ok := w.served[url]

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
 	"strconv"
 	"strings"
 
@@ -99,25 +98,6 @@ func (p *patient) firewall(ctx context.Context) {
 	p.add(group, "rules stand", OK, "")
 	up, err := p.Units.Active(ctx, unit)
 	p.expect(err == nil && up, Warning, group, "rules are kept", unit+" does not run: new addresses and a flush go unseen")
-}
-
-// cluster asks what only a server may: longhornctl warns of the same.
-func (p *patient) cluster(ctx context.Context) {
-	const group, conf = "Cluster", "/etc/rancher/k3s/k3s.yaml"
-	if !p.exists(conf) {
-		return
-	}
-	out, err := p.Net.API(ctx, conf, "/apis/apps/v1/namespaces/kube-system/deployments?labelSelector=k8s-app%3Dkube-dns")
-	if err != nil {
-		p.add(group, "answers", Warning, err.Error())
-		return
-	}
-	var list struct {
-		Items []struct{ Spec struct{ Replicas int } }
-	}
-	err = json.Unmarshal(out, &list)
-	one := len(list.Items) == 1 && list.Items[0].Spec.Replicas < 2
-	p.expect(err == nil && !one, Warning, group, "CoreDNS has replicas", "one alone: no pod finds a name while its node is gone")
 }
 
 // active asks for a daemon that runs, or that its socket would start.

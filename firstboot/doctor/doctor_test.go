@@ -147,51 +147,6 @@ func TestWarned(t *testing.T) {
 	}
 }
 
-// api is a cluster that answers one question.
-type api struct {
-	firstboot.Net
-	answer string
-	err    error
-}
-
-func (a api) API(_ context.Context, conf, path string) ([]byte, error) {
-	if conf != "/etc/rancher/k3s/k3s.yaml" || !strings.Contains(path, "kube-dns") {
-		return nil, errors.New("not asked by the doctor")
-	}
-	return []byte(a.answer), a.err
-}
-
-// TestCluster: a server is asked for what its pods find names with.
-func TestCluster(t *testing.T) {
-	for want, c := range map[string]api{
-		"":                     {answer: `{"items":[{"spec":{"replicas":2}}]}`},
-		"CoreDNS has replicas": {answer: `{"items":[{"spec":{"replicas":1}}]}`},
-		"answers":              {err: errors.New("no answer within 10s")},
-	} {
-		root, h := healthy(t)
-		h.Net = c
-		if found := doctor.Examine(context.Background(), h); strings.Contains(doctor.Table(found), "Cluster\n") {
-			t.Error("a node without an administrator's kubeconfig was asked for the cluster")
-		}
-		write(t, root, "etc/rancher/k3s/k3s.yaml", "x")
-		warned := ""
-		found := doctor.Examine(context.Background(), h)
-		for _, f := range found {
-			if f.Verdict == doctor.Warning {
-				warned += f.Check
-			}
-		}
-		if warned != want || !doctor.Fit(found) {
-			t.Errorf("%+v: warned of %q, want %q", c, warned, want)
-		}
-	}
-	_, h := healthy(t)
-	h.Net = api{answer: `{"items":[]}`} // somebody else's name server
-	if found := doctor.Examine(context.Background(), h); !doctor.Fit(found) {
-		t.Error("unfit")
-	}
-}
-
 func TestIll(t *testing.T) {
 	for name, c := range map[string]struct{ file, content, want string }{
 		"config":      {"boot/config-6.12.1", "CONFIG_NAMESPACES=y\n", "CONFIG_MEMCG"},

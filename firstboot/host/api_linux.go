@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
 // apiTime bounds one question to the API. An API server gives up on its own
@@ -105,11 +107,20 @@ func ask(ctx context.Context, conf *tls.Config, method, address, kind string, ob
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", resp.Status, failed(string(body)))
+	answer := fmt.Errorf("%s: %s", resp.Status, failed(string(body)))
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusCreated: // the latter to an apply of what was not there
+		return body, nil
+	case http.StatusNotFound:
+		return nil, absent{answer}
 	}
-	return body, nil
+	return nil, answer
 }
+
+// absent is firstboot.ErrNoObject in the words of who was asked.
+type absent struct{ error }
+
+func (absent) Is(target error) bool { return target == firstboot.ErrNoObject }
 
 // failed picks what is not well from the list that /readyz answers
 // (k8s.io/apiserver, healthz), or the message of the API's Status object.

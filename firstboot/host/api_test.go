@@ -13,6 +13,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -60,6 +61,8 @@ func TestAPI(t *testing.T) {
 			http.Error(w, "Unauthorized", http.StatusUnauthorized)
 		case r.URL.Path == "/readyz":
 			http.Error(w, "[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\nreadyz check failed", http.StatusInternalServerError)
+		case r.URL.Path == "/api/v1/namespaces/new":
+			w.WriteHeader(http.StatusCreated)
 		case r.URL.Path == "/api/v1/nodes/other":
 			http.Error(w, `{"kind":"Status","message":"nodes \"other\" not found","code":404}`, http.StatusNotFound)
 		default:
@@ -113,10 +116,16 @@ users: [{user: {client-certificate-data: %q, client-key-data: %q}}]
 		if string(out) != c.want || (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
 			t.Errorf("%s %s: %q, %v", c.conf, c.path, out, err)
 		}
+		if errors.Is(err, firstboot.ErrNoObject) != strings.HasPrefix(c.fault, "404") {
+			t.Errorf("%s %s: %v", c.conf, c.path, err)
+		}
 	}
 	err := h.Net.Patch(context.Background(), "/kubelet", "/api/v1/nodes/home-pi", []byte(`{"a":1}`))
 	if want := `application/merge-patch+json /api/v1/nodes/home-pi by system:node:home-pi: {"a":1}`; err != nil || patched != want {
 		t.Errorf("patched %q, %v", patched, err)
+	}
+	if err := h.Net.Apply(context.Background(), "/kubelet", "/api/v1/namespaces/new", []byte(`{"b":1}`)); err != nil {
+		t.Errorf("what was not there: %v", err)
 	}
 	err = h.Net.Apply(context.Background(), "/kubelet", "/api/v1/namespaces/argocd", []byte(`{"b":2}`))
 	if want := `application/apply-patch+yaml /api/v1/namespaces/argocd?fieldManager=imagebuilder&force=true by `; err != nil || !strings.HasPrefix(patched, want) || !strings.HasSuffix(patched, `: {"b":2}`) {
@@ -150,13 +159,13 @@ func TestEtcd(t *testing.T) {
 			}
 			fmt.Fprint(w, answer)
 		}))
-		host.SetEtcd(s.URL + "/readyz")
-		err := h.Net.Etcd(context.Background())
+		host.SetEtcd(s.URL)
+		_, err := h.Net.Etcd(context.Background(), firstboot.EtcdVotes)
 		s.Close()
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", answer, err)
 		}
-		if err := h.Net.Etcd(context.Background()); err == nil {
+		if _, err := h.Net.Etcd(context.Background(), firstboot.EtcdVotes); err == nil {
 			t.Error("an etcd that is gone votes")
 		}
 	}

@@ -1,4 +1,4 @@
 package host
 
 // SetEtcd lets a test be the etcd.
-func SetEtcd(address string) { etcdReady = address }
+func SetEtcd(address string) { etcd = address }

@@ -1,0 +1,220 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+const adminConf = "/etc/rancher/k3s/k3s.yaml"
+
+// Ages from which on a thing is late: what is done twice a day, nightly, and every
+// ten seconds has failed once then.
+const (
+	lateSnapshot = 26 * time.Hour
+	lateBackup   = 50 * time.Hour
+	lateLease    = time.Minute
+	fastClock    = 2 * time.Second
+)
+
+// cluster asks what only a server may.
+func (p *patient) cluster(ctx context.Context) {
+	if !p.exists(adminConf) {
+		return
+	}
+	const group = "Cluster"
+	nodes, err := list[kubeNode](ctx, p, "/api/v1/nodes")
+	if err != nil {
+		p.add(group, "answers", Warning, err.Error())
+		return
+	}
+	p.zones(nodes)
+	p.clocks(ctx, nodes)
+	p.names(ctx)
+	p.images(ctx)
+	p.etcd(ctx)
+	p.snapshots(ctx)
+	p.storage(ctx)
+}
+
+// list reads the items of a list of the API.
+func list[T any](ctx context.Context, p *patient, path string) ([]T, error) {
+	out, err := p.Net.API(ctx, adminConf, path)
+	if err != nil {
+		return nil, err
+	}
+	var all struct{ Items []T }
+	return all.Items, json.Unmarshal(out, &all)
+}
+
+// lookFor is list for a check of its own: what cannot be asked is unknown, and what
+// the cluster does not have is no matter.
+func lookFor[T any](ctx context.Context, p *patient, group, check, path string) (all []T, ok bool) {
+	all, err := list[T](ctx, p, path)
+	if err != nil && !errors.Is(err, firstboot.ErrNoObject) {
+		p.add(group, check, Unknown, err.Error())
+	}
+	return all, err == nil
+}
+
+type meta struct {
+	Name   string
+	Labels map[string]string
+}
+
+type kubeNode struct {
+	Metadata meta
+	Status   struct {
+		Conditions []struct{ Type, Status, Message string }
+	}
+}
+
+func (n kubeNode) ready() bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == "Ready" {
+			return c.Status == "True"
+		}
+	}
+	return false
+}
+
+// zones: Longhorn takes all nodes without one for the same place, and puts no second
+// replica anywhere.
+func (p *patient) zones(nodes []kubeNode) {
+	var without, away []string
+	for _, n := range nodes {
+		if n.Metadata.Labels["topology.kubernetes.io/zone"] == "" {
+			without = append(without, n.Metadata.Name)
+		}
+		if !n.ready() {
+			away = append(away, n.Metadata.Name)
+		}
+	}
+	p.expect(len(away) == 0, Warning, "Cluster", "nodes are Ready", "not Ready: "+strings.Join(away, ", "))
+	p.expect(len(without) == 0, Warning, "Cluster", "nodes have their site", "without the label topology.kubernetes.io/zone: "+strings.Join(without, ", "))
+}
+
+// clocks compares this one with those of the nodes: each kubelet writes the time, by
+// its own clock, into its Lease every ten seconds (kubernetes.io, "Node heartbeats").
+func (p *patient) clocks(ctx context.Context, nodes []kubeNode) {
+	const group, check = "Cluster", "clocks agree"
+	type lease struct {
+		Metadata meta
+		Spec     struct{ RenewTime time.Time }
+	}
+	all, ok := lookFor[lease](ctx, p, group, check, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
+	if !ok {
+		return
+	}
+	ready := map[string]bool{}
+	for _, n := range nodes {
+		ready[n.Metadata.Name] = n.ready()
+	}
+	var off []string
+	for _, l := range all {
+		switch ahead := l.Spec.RenewTime.Sub(p.Clock.Now()); {
+		case !ready[l.Metadata.Name]:
+		case ahead > fastClock:
+			off = append(off, fmt.Sprintf("%s is %v ahead of this one", l.Metadata.Name, ahead.Round(time.Second)))
+		case ahead < -lateLease:
+			off = append(off, fmt.Sprintf("%s is %v behind this one", l.Metadata.Name, (-ahead).Round(time.Second)))
+		}
+	}
+	p.expect(len(off) == 0, Warning, group, check, strings.Join(off, ", "))
+}
+
+// names: longhornctl warns of the same.
+func (p *patient) names(ctx context.Context) {
+	const group, check = "Cluster", "CoreDNS has replicas"
+	type deployment struct{ Spec struct{ Replicas int } }
+	all, ok := lookFor[deployment](ctx, p, group, check, "/apis/apps/v1/namespaces/kube-system/deployments?labelSelector=k8s-app%3Dkube-dns")
+	if ok { // another number is somebody else's name server
+		p.expect(len(all) != 1 || all[0].Spec.Replicas > 1, Warning, group, check, "one alone: no pod finds a name while its node is gone")
+	}
+}
+
+// images: a pod that waits for one, as its registry is away and no archive of this
+// image has it.
+func (p *patient) images(ctx context.Context) {
+	const group, check = "Cluster", "container images are there"
+	type pod struct {
+		Metadata struct{ Namespace, Name string }
+		Status   struct {
+			ContainerStatuses, InitContainerStatuses []struct {
+				Image string
+				State struct{ Waiting struct{ Reason string } }
+			}
+		}
+	}
+	all, ok := lookFor[pod](ctx, p, group, check, "/api/v1/pods?fieldSelector=status.phase%3DPending&limit=100")
+	if !ok {
+		return
+	}
+	missing := map[string]bool{}
+	for _, pod := range all {
+		for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+			if slices.Contains([]string{"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"}, c.State.Waiting.Reason) {
+				missing[c.Image] = true
+			}
+		}
+	}
+	p.expect(len(missing) == 0, Warning, group, check, "pods wait for "+strings.Join(slices.Sorted(maps.Keys(missing)), ", "))
+}
+
+// snapshots of etcd: the newest, in the bucket where there is one
+// (docs.k3s.io, "etcd-snapshot", ETCDSnapshotFile).
+func (p *patient) snapshots(ctx context.Context) {
+	const group, check = "Backups", "etcd's newest snapshot"
+	type snapshot struct {
+		Spec   struct{ S3 *struct{} }
+		Status struct {
+			CreationTime time.Time
+			ReadyToUse   bool
+			Error        struct{ Message string }
+		}
+	}
+	all, ok := lookFor[snapshot](ctx, p, group, check, "/apis/k3s.cattle.io/v1/etcdsnapshotfiles")
+	if !ok {
+		return
+	}
+	var config map[string]any
+	_ = yaml.Unmarshal([]byte(p.text("/etc/rancher/k3s/config.yaml")), &config) // firstboot's own: where it is no YAML, k3s says so
+	remote := config["etcd-s3"] == true
+	var newest time.Time
+	fault := ""
+	for _, s := range all {
+		if (s.Spec.S3 != nil) != remote {
+			continue
+		}
+		if s.Status.ReadyToUse && s.Status.CreationTime.After(newest) {
+			newest = s.Status.CreationTime
+		}
+		if s.Status.Error.Message != "" {
+			fault = ": " + s.Status.Error.Message
+		}
+	}
+	where := map[bool]string{true: "in the bucket", false: "on the servers' disks"}[remote]
+	p.age(group, check, newest, lateSnapshot, where+fault)
+}
+
+// age judges the last time that something was done.
+func (p *patient) age(group, check string, last time.Time, late time.Duration, where string) {
+	since := p.Clock.Now().Sub(last)
+	switch {
+	case last.IsZero():
+		p.add(group, check, Warning, "there is none "+where)
+	case since > late:
+		p.add(group, check, Warning, fmt.Sprintf("is %d hours old, %s", int(since.Hours()), where))
+	default:
+		p.add(group, check, OK, "")
+	}
+}

@@ -1,0 +1,165 @@
+//go:build linux
+
+package doctor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/doctor"
+)
+
+// api is a cluster, by what it answers to the paths that contain a text.
+type api map[string]string
+
+func (a api) API(_ context.Context, conf, path string) ([]byte, error) {
+	if conf != "/etc/rancher/k3s/k3s.yaml" {
+		return nil, errors.New("not the administrator's")
+	}
+	for part, answer := range a {
+		if !strings.Contains(path, part) {
+			continue
+		}
+		if strings.HasPrefix(answer, "no ") {
+			return nil, errors.New(answer)
+		}
+		return []byte(answer), nil
+	}
+	return nil, fmt.Errorf("%s: %w", path, firstboot.ErrNoObject)
+}
+
+func (a api) Etcd(context.Context, string) ([]byte, error) {
+	if a["metrics"] == "" {
+		return nil, errors.New("connection refused")
+	}
+	return []byte(a["metrics"]), nil
+}
+
+// network is an api as the doctor reaches it.
+type network struct {
+	firstboot.Net
+	api
+}
+
+func (n network) API(ctx context.Context, conf, path string) ([]byte, error) {
+	return n.api.API(ctx, conf, path)
+}
+func (n network) Etcd(ctx context.Context, path string) ([]byte, error) { return n.api.Etcd(ctx, path) }
+
+type clock struct {
+	firstboot.Clock
+	now time.Time
+}
+
+func (c clock) Now() time.Time { return c.now }
+
+// whole is a cluster of two sites with nothing to complain about, at noon.
+func whole() api {
+	return api{
+		"/api/v1/nodes": `{"items":[
+			{"metadata":{"name":"home-pi","labels":{"topology.kubernetes.io/zone":"home"}},"status":{"conditions":[{"type":"Ready","status":"True"}]}},
+			{"metadata":{"name":"cabin-box","labels":{"topology.kubernetes.io/zone":"cabin"}},"status":{"conditions":[{"type":"Ready","status":"True"}]}}]}`,
+		"/leases": `{"items":[
+			{"metadata":{"name":"home-pi"},"spec":{"renewTime":"2026-11-29T11:59:55.123456Z"}},
+			{"metadata":{"name":"cabin-box"},"spec":{"renewTime":"2026-11-29T12:00:01.000000Z"}}]}`,
+		"kube-dns":              `{"items":[{"spec":{"replicas":2}}]}`,
+		"/api/v1/pods":          `{"items":[{"metadata":{"name":"a"},"status":{"containerStatuses":[{"image":"docker.io/a:1","state":{"waiting":{"reason":"ContainerCreating"}}}]}}]}`,
+		"/etcdsnapshotfiles":    `{"items":[{"spec":{"s3":{}},"status":{"creationTime":"2026-11-29T00:00:00Z","readyToUse":true}},{"spec":{},"status":{"creationTime":"2026-11-20T00:00:00Z","readyToUse":true}}]}`,
+		"longhorn-system/nodes": `{"items":[{"metadata":{"name":"cabin-box"},"spec":{"disks":{"default":{"allowScheduling":true}}},"status":{"zone":"cabin"}}]}`,
+		"/volumes":              `{"items":[{"metadata":{"name":"pvc-1"},"status":{"robustness":"healthy","lastBackupAt":"2026-11-29T02:23:00Z","kubernetesStatus":{"namespace":"nextcloud","pvcName":"data"}}}]}`,
+		"/backuptargets":        `{"items":[{"spec":{"backupTargetURL":"s3://volumes@eu/"},"status":{"available":true}}]}`,
+		"metrics": `# HELP etcd_network_peer_round_trip_time_seconds Round-Trip-Time histogram between peers
+etcd_network_peer_round_trip_time_seconds_bucket{To="a b",le="0.1"} 10
+etcd_network_peer_round_trip_time_seconds_sum{To="a b"} 0.4
+etcd_network_peer_round_trip_time_seconds_count{To="a b"} 10
+etcd_disk_wal_fsync_duration_seconds_sum 1e-1
+etcd_disk_wal_fsync_duration_seconds_count 100
+`,
+	}
+}
+
+// server is a healthy node with an administrator's kubeconfig, of such a cluster.
+func server(t *testing.T, a api) firstboot.Host {
+	root, h := healthy(t)
+	write(t, root, "etc/rancher/k3s/k3s.yaml", "x")
+	write(t, root, "etc/rancher/k3s/config.yaml", "etcd-s3: true\n")
+	h.Net, h.Clock = network{api: a}, clock{now: time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)}
+	return h
+}
+
+// TestAWholeCluster has nothing to be told, a small one neither, and a node that is
+// no server is not asked.
+func TestAWholeCluster(t *testing.T) {
+	for _, absent := range []string{"", "longhorn-system/nodes", "/etcdsnapshotfiles"} {
+		a := whole()
+		delete(a, absent)
+		found := doctor.Examine(context.Background(), server(t, a))
+		for _, f := range found {
+			if f.Verdict != doctor.OK {
+				t.Errorf("without %q: %+v", absent, f)
+			}
+		}
+		table := doctor.Table(found)
+		if !strings.Contains(table, "clocks agree") || strings.Contains(table, "volumes are whole") == (absent == "longhorn-system/nodes") {
+			t.Error(table)
+		}
+	}
+	_, h := healthy(t)
+	if table := doctor.Table(doctor.Examine(context.Background(), h)); strings.Contains(table, "Cluster\n") {
+		t.Error("a node without an administrator's kubeconfig was asked for the cluster")
+	}
+}
+
+// TestAnIllCluster is warned of, in words that name what is ill; no node is unfit
+// because of another.
+func TestAnIllCluster(t *testing.T) {
+	for want, c := range map[string]struct{ at, from, to string }{
+		"answers: no answer within 10s": {"/api/v1/nodes", "", "no answer within 10s"},
+		"nodes have their site: without the label topology.kubernetes.io/zone: cabin-box": {"/api/v1/nodes", `"topology.kubernetes.io/zone":"cabin"`, ""},
+		"nodes are Ready: not Ready: home-pi":                                             {"/api/v1/nodes", `"status":"True"`, `"status":"Unknown"`},
+		"clocks agree: cabin-box is 2m0s ahead of this one":                               {"/leases", "12:00:01", "12:02:00"},
+		"clocks agree: home-pi is 5m0s behind this one":                                   {"/leases", "11:59:55.123456", "11:55:00.000000"},
+		"clocks agree: no leases":                                                         {"/leases", "", "no leases"},
+		"CoreDNS has replicas: one alone":                                                 {"kube-dns", "2", "1"},
+		"container images are there: pods wait for docker.io/a:1":                         {"/api/v1/pods", "ContainerCreating", "ImagePullBackOff"},
+		"etcd's newest snapshot: is 36 hours old, in the bucket":                          {"/etcdsnapshotfiles", "2026-11-29", "2026-11-28"},
+		"etcd's newest snapshot: there is none in the bucket":                             {"/etcdsnapshotfiles", `"s3":{}`, ""},
+		"etcd's newest snapshot: there is none in the bucket: 403":                        {"/etcdsnapshotfiles", `"readyToUse":true`, `"error":{"message":"403"}`},
+		"there are disks: no node has one":                                                {"longhorn-system/nodes", "true", "false"},
+		"volumes can be used: no replica is left of nextcloud/data":                       {"/volumes", "healthy", "faulted"},
+		"volumes are whole: a replica is missing of nextcloud/data":                       {"/volumes", "healthy", "degraded"},
+		"volumes' newest backups: nextcloud/data has none":                                {"/volumes", "2026-11-29T02:23:00Z", ""},
+		"volumes' newest backups: nextcloud/data is 57 hours old":                         {"/volumes", "2026-11-29", "2026-11-27"},
+		"volumes' bucket answers: Longhorn cannot reach s3://volumes@eu/: no such bucket": {"/backuptargets", `"available":true`, `"conditions":[{"message":"no such bucket"}]`},
+		"peers are near: a round trip to a b takes 400ms":                                 {"metrics", "} 0.4", "} 4"},
+		"its disk is quick: a write takes 300ms":                                          {"metrics", "1e-1", "3e+1"},
+		"tells what it measured: connection refused":                                      {"metrics", "", ""},
+	} {
+		a := whole()
+		switch {
+		case c.from != "":
+			changed := strings.Replace(a[c.at], c.from, c.to, 1)
+			if changed == a[c.at] {
+				t.Fatalf("no %s in %s", c.from, a[c.at])
+			}
+			a[c.at] = changed
+		default:
+			a[c.at] = c.to
+		}
+		var told []string
+		found := doctor.Examine(context.Background(), server(t, a))
+		for _, f := range found {
+			if f.Verdict != doctor.OK {
+				told = append(told, f.Check+": "+f.Detail)
+			}
+		}
+		if len(told) != 1 || !strings.HasPrefix(told[0], want) || !doctor.Fit(found) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+	}
+}

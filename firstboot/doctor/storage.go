@@ -1,0 +1,119 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const longhornAPI = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/"
+
+// storage is Longhorn's own view of its disks, volumes and backups; a cluster without
+// it has none.
+func (p *patient) storage(ctx context.Context) {
+	const group, check = "Longhorn (cluster)", "there are disks"
+	type machine struct {
+		Metadata meta
+		Spec     struct {
+			Disks map[string]struct{ AllowScheduling bool }
+		}
+		Status struct{ Zone string }
+	}
+	nodes, ok := lookFor[machine](ctx, p, group, check, longhornAPI+"nodes")
+	if !ok {
+		return
+	}
+	sites := map[string]bool{}
+	for _, n := range nodes {
+		for _, d := range n.Spec.Disks {
+			if d.AllowScheduling {
+				sites[n.Status.Zone] = true
+			}
+		}
+	}
+	p.expect(len(sites) > 0, Warning, group, check, "no node has one: label those with room node.longhorn.io/create-default-disk=true")
+	p.volumes(ctx, group)
+	p.targets(ctx)
+}
+
+type volume struct {
+	Metadata meta
+	Status   struct {
+		Robustness, LastBackupAt string
+		KubernetesStatus         struct{ Namespace, PVCName string }
+	}
+}
+
+// name is the claim's, which is what its owner knows.
+func (v volume) name() string {
+	if k := v.Status.KubernetesStatus; k.PVCName != "" {
+		return k.Namespace + "/" + k.PVCName
+	}
+	return v.Metadata.Name
+}
+
+func (p *patient) volumes(ctx context.Context, group string) {
+	all, ok := lookFor[volume](ctx, p, group, "volumes are whole", longhornAPI+"volumes")
+	if !ok {
+		return
+	}
+	by := map[string][]string{}
+	for _, v := range all {
+		by[v.Status.Robustness] = append(by[v.Status.Robustness], v.name())
+	}
+	p.expect(len(by["faulted"]) == 0, Warning, group, "volumes can be used", "no replica is left of "+strings.Join(by["faulted"], ", "))
+	p.expect(len(by["degraded"]) == 0, Warning, group, "volumes are whole", "a replica is missing of "+strings.Join(by["degraded"], ", "))
+}
+
+// targets asks for the bucket and, where there is one, for every volume's last backup.
+func (p *patient) targets(ctx context.Context) {
+	const group, check = "Backups", "volumes' bucket answers"
+	type target struct {
+		Spec   struct{ BackupTargetURL string }
+		Status struct {
+			Available  bool
+			Conditions []struct{ Type, Message string }
+		}
+	}
+	all, ok := lookFor[target](ctx, p, group, check, longhornAPI+"backuptargets")
+	if !ok {
+		return
+	}
+	wanted := false
+	for _, t := range all {
+		if t.Spec.BackupTargetURL == "" {
+			continue
+		}
+		wanted = true
+		why := "Longhorn cannot reach " + t.Spec.BackupTargetURL
+		for _, c := range t.Status.Conditions {
+			if c.Message != "" {
+				why += ": " + c.Message
+			}
+		}
+		p.expect(t.Status.Available, Warning, group, check, why)
+	}
+	if wanted {
+		p.lastBackups(ctx, group)
+	}
+}
+
+func (p *patient) lastBackups(ctx context.Context, group string) {
+	const check = "volumes' newest backups"
+	all, ok := lookFor[volume](ctx, p, group, check, longhornAPI+"volumes")
+	if !ok {
+		return
+	}
+	var late []string
+	for _, v := range all {
+		last, err := time.Parse(time.RFC3339, v.Status.LastBackupAt)
+		switch {
+		case err != nil:
+			late = append(late, v.name()+" has none")
+		case p.Clock.Now().Sub(last) > lateBackup:
+			late = append(late, fmt.Sprintf("%s is %d hours old", v.name(), int(p.Clock.Now().Sub(last).Hours())))
+		}
+	}
+	p.expect(len(late) == 0, Warning, group, check, strings.Join(late, ", "))
+}
