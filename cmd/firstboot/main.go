@@ -36,7 +36,7 @@ var verbs = []verb{
 	{"status", "[--json] print how far this node is", printStatus},
 	{"retry", "look at node.yaml again and try again now", retry},
 	{"key", "put a new key for the tailnet, from standard input, into node.yaml", takeKey},
-	{"doctor", "check the firewall, the machine, and what k3s and Longhorn need", runDoctor},
+	{"doctor", "[--json] check the firewall, the machine, what k3s and Longhorn need and, on a server, the cluster", runDoctor},
 	{"report", "[--card] print what this machine is made of; or write it to the boot partition (a service)", makeReport},
 	{"headscale-backup", "copy Headscale's database and keys to where node.yaml says (a timer)", backUpHeadscale},
 	{"headscale-restore", "bring them back where there are none (before Headscale starts)", restoreHeadscale},

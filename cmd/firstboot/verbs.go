@@ -129,11 +129,18 @@ func takeKey(_ context.Context, h firstboot.Host, args []string) error {
 }
 
 func runDoctor(ctx context.Context, h firstboot.Host, args []string) error {
-	if err := flags("doctor", args, nil); err != nil {
+	asJSON := false
+	if err := flags("doctor", args, func(f *flag.FlagSet) { f.BoolVar(&asJSON, "json", false, "as JSON") }); err != nil {
 		return err
 	}
 	found := doctor.Examine(ctx, h)
-	fmt.Print(doctor.Table(found))
+	text := doctor.Table(found)
+	if asJSON {
+		text = doctor.JSON(found)
+	}
+	if _, err := fmt.Print(text); err != nil {
+		return err
+	}
 	if !doctor.Fit(found) {
 		return errors.New("something this node needs is missing")
 	}

@@ -28,6 +28,7 @@ const (
 type statusFlags struct {
 	fleet                string
 	asJSON, watch, noAsk bool
+	doctor               bool
 
 	asked time.Time                  // when the nodes were
 	said  map[string]*inquiry.Answer // by them
@@ -45,9 +46,14 @@ at most: by your ssh, as root, at their addresses in the tailnet. Who cannot be
 asked has nothing to say; --json tells why. Host keys are kept in
 secrets/known_hosts as they were first seen.
 
+With --doctor they also examine themselves, and the servers the cluster: clocks,
+sites, container images, volumes, backups and what etcd has measured. What is not
+well is listed below the table, in the words of "firstboot doctor".
+
 With --watch the table is printed again whenever something has changed, until
 Ctrl-C; nodes are then asked once a minute.`,
 		Example: `  imagebuilder status
+  imagebuilder status --doctor
   imagebuilder status --watch --no-ask
   imagebuilder status --json | jq -r '.[] | select(.state != "online").node'`,
 		Args: exactArgs(),
@@ -57,6 +63,9 @@ Ctrl-C; nodes are then asked once a minute.`,
 	cmd.Flags().BoolVar(&s.asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVarP(&s.watch, "watch", "w", false, "keep looking")
 	cmd.Flags().BoolVar(&s.noAsk, "no-ask", false, "ask Headscale alone")
+	cmd.Flags().BoolVar(&s.doctor, "doctor", false, "let nodes examine themselves and their cluster, which takes up to three minutes")
+	cmd.MarkFlagsMutuallyExclusive("doctor", "no-ask")
+	cmd.MarkFlagsMutuallyExclusive("doctor", "watch")
 	return cmd
 }
 
@@ -99,13 +108,21 @@ func (s *statusFlags) text(cmd *cobra.Command, f *fleet.Fleet, client *headscale
 		return "", err
 	}
 	s.ask(cmd, f, rows)
+	if s.doctor {
+		roster.Examine(cmd.Context(), f, rows)
+	}
 	var b strings.Builder
 	if s.asJSON {
-		err = printJSON(&b, rows)
-	} else {
-		err = printRows(&b, rows)
+		err := printJSON(&b, rows)
+		return b.String(), err
 	}
-	return b.String(), err
+	if err := printRows(&b, rows); err != nil {
+		return "", err
+	}
+	for _, r := range rows {
+		printDoctor(&b, r)
+	}
+	return b.String(), nil
 }
 
 // ask fills in what nodes say, or said when they were asked last.
@@ -159,4 +176,19 @@ func statusTime(r roster.Row) string {
 		}
 	}
 	return ""
+}
+
+func printDoctor(out io.Writer, r roster.Row) {
+	switch d := r.Doctor; {
+	case d == nil:
+	case d.Silent != "":
+		fmt.Fprintf(out, "\n%s was not examined: %s\n", r.Node, d.Silent)
+	case len(d.Findings) == 0:
+		fmt.Fprintf(out, "\n%s: its doctor found nothing\n", r.Node)
+	default:
+		fmt.Fprintf(out, "\n%s\n", r.Node)
+		for _, f := range d.Findings {
+			fmt.Fprintf(out, "  %-8s %s: %s: %s\n", f.Verdict, f.Group, f.Check, f.Detail)
+		}
+	}
 }

@@ -1,7 +1,8 @@
 // Package doctor examines a node for what k3s and Longhorn need of it: what
 // "k3s check-config" and "longhornctl check preflight" look at, without
-// either. And it asks whether the firewall stands, and the machine whether it
-// would come back by itself.
+// either. And it asks whether the firewall stands, the machine whether it would
+// come back by itself and, on a server, the cluster: whether clocks agree, nodes say
+// where they are, volumes and backups are whole.
 //
 // It only looks. It mends nothing and loads no module.
 package doctor
@@ -10,6 +11,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -31,9 +33,10 @@ const (
 
 // Finding is the outcome of one check.
 type Finding struct {
-	Group, Check string
-	Verdict      Verdict
-	Detail       string
+	Group   string  `json:"group"`
+	Check   string  `json:"check"`
+	Verdict Verdict `json:"verdict"`
+	Detail  string  `json:"detail,omitempty"`
 }
 
 // Examine runs every check. The error is of the examination itself.
@@ -73,6 +76,12 @@ func Table(all []Finding) string {
 		fmt.Fprintf(&b, "  %-8s %-34s %s\n", f.Verdict, f.Check, f.Detail)
 	}
 	return b.String()
+}
+
+// JSON returns the findings as one line.
+func JSON(all []Finding) string {
+	text, _ := json.Marshal(all) // strings only
+	return string(text) + "\n"
 }
 
 type patient struct {

@@ -66,37 +66,42 @@ const askTime = 20 * time.Second
 
 const question = "firstboot status --json"
 
-// Ask asks all of them.
+// Ask asks all of them how they are.
 func Ask(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Answer {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	out := make([]Answer, len(subjects))
-	var all sync.WaitGroup
-	for i, s := range subjects {
-		all.Go(func() {
-			answer, err := answer(ctx, f, s)
-			if err == nil {
-				err = out[i].read(answer)
-			}
-			if err != nil {
-				out[i] = Answer{Silent: plain(err.Error())}
-			}
-		})
-	}
-	all.Wait()
+	each(subjects, func(i int, s Subject) {
+		text, err := answer(ctx, f, s, question)
+		if err == nil {
+			err = out[i].read(text)
+		}
+		if err != nil {
+			out[i] = Answer{Silent: plain(err.Error())}
+		}
+	})
 	return out
 }
 
-func answer(ctx context.Context, f *fleet.Fleet, s Subject) ([]byte, error) {
+// each asks all at once.
+func each(subjects []Subject, ask func(int, Subject)) {
+	var all sync.WaitGroup
+	for i, s := range subjects {
+		all.Go(func() { ask(i, s) })
+	}
+	all.Wait()
+}
+
+func answer(ctx context.Context, f *fleet.Fleet, s Subject, question string) ([]byte, error) {
 	if s.Node == f.Control() {
 		out, err := control.Ask(ctx, f, s.Address.String(), question)
 		return []byte(out), err
 	}
-	return bySSH(ctx, filepath.Join(f.Dir(), fleet.SecretsDir, "known_hosts"), s)
+	return bySSH(ctx, filepath.Join(f.Dir(), fleet.SecretsDir, "known_hosts"), s, question)
 }
 
 // bySSH asks with the program of that name (ssh_config(5) has the options).
-func bySSH(ctx context.Context, known string, s Subject) ([]byte, error) {
+func bySSH(ctx context.Context, known string, s Subject, question string) ([]byte, error) {
 	args := []string{"-T", "-n", "-l", "root"}
 	for _, option := range []string{
 		"BatchMode=yes", "ConnectTimeout=5", "ConnectionAttempts=1", "LogLevel=ERROR",

@@ -25,6 +25,7 @@ import (
 type sshd struct {
 	port   string
 	answer func() string
+	found  string
 }
 
 func newKey(t *testing.T) (ssh.Signer, string) {
@@ -90,6 +91,9 @@ func (s *sshd) serve(conn net.Conn, config *ssh.ServerConfig) {
 			}
 			if string(r.Payload[4:]) == question {
 				_, _ = io.WriteString(channel, s.answer())
+			}
+			if string(r.Payload[4:]) == examination {
+				_, _ = io.WriteString(channel, s.found)
 			}
 			_, _ = channel.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, 0))
 			channel.Close()
@@ -216,5 +220,28 @@ func TestSilence(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	if got := o.asks(closed, "1"); got.Silent != "there is no ssh on this computer" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestANodeIsExamined by itself, and what it found is told, not what is well, and
+// nothing that moves a cursor.
+func TestANodeIsExamined(t *testing.T) {
+	o := newOwner(t)
+	for found, want := range map[string]string{
+		`[{"group":"Cluster","check":"clocks agree","verdict":"ok"},{"group":"Backups","check":"b\u001b[2J","verdict":"warning","detail":"none"}]`: "[{Backups b [2J warning none}] ",
+		`[{"group":"Cluster","check":"clocks agree","verdict":"ok"}]`:                                                                               "[] ",
+		"firstboot: unknown flag": "[] the answer is no examination: its image is older",
+		"[]":                      "[] the answer is no examination: its image is older",
+	} {
+		s := &sshd{found: found}
+		s.start(t, o.login)
+		if err := os.WriteFile(filepath.Join(o.bin, "port"), []byte(s.port), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		number := s.port // a machine of its own each time, with a key of its own
+		got := Examine(t.Context(), o.fleet, []Subject{{Node: "cabin-pi", Number: number, Address: netip.MustParseAddr("127.0.0.1")}})[0]
+		if text := fmt.Sprintf("%v %s", got.Findings, got.Silent); text != want {
+			t.Errorf("%s: %q, want %q", found, text, want)
+		}
 	}
 }

@@ -52,6 +52,8 @@ type Row struct {
 	Notes []string `json:"notes,omitempty"`
 	// Says is what the node says of itself, nil where it was not asked.
 	Says *inquiry.Answer `json:"says,omitempty"`
+	// Doctor is what it found when it examined itself, nil where it was not asked to.
+	Doctor *inquiry.Examination `json:"doctor,omitempty"`
 }
 
 // Server is what is asked of Headscale.
@@ -138,16 +140,28 @@ func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) 
 
 // Ask lets those that are there speak for themselves, all at once.
 func Ask(ctx context.Context, f *fleet.Fleet, rows []Row) {
-	var who []int
-	var subjects []inquiry.Subject
+	who, subjects := present(rows)
+	for i, said := range inquiry.Ask(ctx, f, subjects) {
+		rows[who[i]].Says = &said
+	}
+}
+
+// Examine lets them examine themselves.
+func Examine(ctx context.Context, f *fleet.Fleet, rows []Row) {
+	who, subjects := present(rows)
+	for i, found := range inquiry.Examine(ctx, f, subjects) {
+		rows[who[i]].Doctor = &found
+	}
+}
+
+// present are those that can be asked, and which rows theirs are.
+func present(rows []Row) (who []int, subjects []inquiry.Subject) {
 	for i, r := range rows {
 		if r.State == Online && r.Address.IsValid() {
 			who, subjects = append(who, i), append(subjects, inquiry.Subject{Node: r.Node, Number: string(r.Number), Address: r.Address})
 		}
 	}
-	for i, said := range inquiry.Ask(ctx, f, subjects) {
-		rows[who[i]].Says = &said
-	}
+	return who, subjects
 }
 
 func address(m headscale.Node) netip.Addr {

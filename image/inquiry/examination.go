@@ -1,0 +1,66 @@
+package inquiry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+)
+
+// Examination is what a node's doctor found, "firstboot doctor".
+type Examination struct {
+	// Findings are what is not well.
+	Findings []Finding `json:"findings,omitempty"`
+	// Silent says why there are none.
+	Silent string `json:"silent,omitempty"`
+}
+
+// Finding is one of them, in the doctor's words.
+type Finding struct {
+	Group   string `json:"group"`
+	Check   string `json:"check"`
+	Verdict string `json:"verdict"`
+	Detail  string `json:"detail"`
+}
+
+// examineTime bounds all examinations: a server asks its cluster a dozen things,
+// each for ten seconds at most.
+const examineTime = 3 * time.Minute
+
+// An unfit node ends with an error, and has told all the same.
+const examination = "firstboot doctor --json; true"
+
+// Examine lets all of them look at themselves, and servers at their cluster.
+func Examine(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Examination {
+	ctx, cancel := context.WithTimeout(ctx, examineTime)
+	defer cancel()
+	out := make([]Examination, len(subjects))
+	each(subjects, func(i int, s Subject) {
+		text, err := answer(ctx, f, s, examination)
+		if err == nil {
+			err = out[i].read(text)
+		}
+		if err != nil {
+			out[i] = Examination{Silent: plain(err.Error())}
+		}
+	})
+	return out
+}
+
+// maxFindings of one node are told.
+const maxFindings = 50
+
+func (e *Examination) read(text []byte) error {
+	var all []Finding
+	if err := json.Unmarshal(text, &all); err != nil || len(all) == 0 {
+		return errors.New("the answer is no examination: its image is older")
+	}
+	for _, f := range all {
+		if f.Verdict != "ok" && len(e.Findings) < maxFindings {
+			e.Findings = append(e.Findings, Finding{plain(f.Group), plain(f.Check), plain(f.Verdict), plain(f.Detail)})
+		}
+	}
+	return nil
+}
