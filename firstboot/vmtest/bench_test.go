@@ -2,7 +2,12 @@
 
 package vmtest
 
-import "testing"
+import (
+	"cmp"
+	"os"
+	"testing"
+	"time"
+)
 
 // BenchmarkFirstBoot compares how long a new node takes from power-on to
 // "joined" with how long the same image takes to multi-user when nobody
@@ -34,3 +39,38 @@ func BenchmarkFirstBoot(b *testing.B) {
 		b.ReportMetric(float64(written)/1e6*720, "MB-written/idle-day")
 	}
 }
+
+// settled is when a new node has written its report and the journal of its first
+// boot.
+const settled = 6 * time.Minute
+
+// BenchmarkIdle is what QEMU's disk gets in a day from a node that has joined, while
+// nothing happens, as IDLE shows (a duration; default 10m, as the journal is flushed
+// every five), and who wrote it.
+func BenchmarkIdle(b *testing.B) {
+	const boardName = "generic-amd64"
+	idle, err := time.ParseDuration(cmp.Or(os.Getenv("IDLE"), "10m"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	tn, img := newTailnet(b), image(b, boardName)
+	for range b.N {
+		node := newMachine(b, boardName, img)
+		cfg := tn.first("home-pi")
+		cfg.Files = nil // the relay's
+		node.personalise(cfg)
+		node.powerOn()
+		node.seeJoined()
+		time.Sleep(settled)
+		before, wrote := node.written()["disk"], node.sh(writers)
+		time.Sleep(idle)
+		day := (node.written()["disk"] - before) * float64(24*time.Hour) / float64(idle)
+		b.Logf("bytes written by each process, before and after %v:\n%s\n--\n%s", idle, wrote, node.sh(writers))
+		node.scrap()
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(day, "MB-written/idle-day")
+	}
+}
+
+// writers lists who caused what to be written: proc_pid_io(5).
+const writers = `cd /proc; for p in [0-9]*; do n=$(awk '/^write_bytes/{print $2}' $p/io 2>/dev/null); [ "${n:-0}" = 0 ] || echo "$n $(cat $p/comm)"; done | sort -rn | head -n 12`
