@@ -265,14 +265,17 @@ func TestServicesFindTheirPods(t *testing.T) {
 		if s.Kind != "Service" {
 			continue
 		}
-		port := word(s.Value, "spec", "ports", 0, "targetPort")
+		name := word(s.Value, "spec", "ports", 0, "targetPort")
 		found := selected(pods(t, all), s.Namespace, in(s.Value, "spec", "selector"))
-		if len(found) != 1 || !slices.ContainsFunc(found[0].containers(), func(c any) bool { return word(c, "ports", 0, "name") == port }) {
-			t.Errorf("service %s/%s finds %v, port %q", s.Namespace, s.Name, found, port)
+		if len(found) != 1 || word(found[0].containers()[0], "ports", 0, "name") != name {
+			t.Errorf("service %s/%s finds %v, port %q", s.Namespace, s.Name, found, name)
+			continue
 		}
+		// By its number: names of ports in policies are what controllers differ in.
+		port := in(found[0].containers()[0], "ports", 0, "containerPort")
 		opens := func(o objects.Object) bool {
 			return o.Kind == "NetworkPolicy" && o.Namespace == s.Namespace && cmp.Equal(in(o.Value, "spec", "podSelector", "matchLabels"), in(s.Value, "spec", "selector")) &&
-				len(list(o.Value, "spec", "ingress", 0, "from")) == 1 && word(o.Value, "spec", "ingress", 0, "ports", 0, "port") == port
+				len(list(o.Value, "spec", "ingress", 0, "from")) == 1 && in(o.Value, "spec", "ingress", 0, "ports", 0, "port") == port
 		}
 		if !slices.ContainsFunc(all, opens) {
 			t.Errorf("nobody may come to service %s/%s", s.Namespace, s.Name)
@@ -289,8 +292,8 @@ func selected(all []pod, namespace string, labels any) (found []pod) {
 	return found
 }
 
-// TestOnlyTheApplicationReachesItsDatabase, and the job that dumps it; and nothing
-// but traefik comes from another namespace.
+// TestOnlyTheApplicationReachesItsDatabase, and the job that dumps it; nothing but
+// traefik comes from another namespace, and nobody goes out to a private network.
 func TestOnlyTheApplicationReachesItsDatabase(t *testing.T) {
 	databases := 0
 	for _, o := range applications(t) {
@@ -308,12 +311,27 @@ func TestOnlyTheApplicationReachesItsDatabase(t *testing.T) {
 				t.Errorf("%s/%s lets in %v", o.Namespace, o.Name, from)
 			}
 		}
+		for _, to := range list(o.Value, "spec", "egress", 0, "to") {
+			if block := in(to, "ipBlock"); block != nil && !cmp.Equal(list(block, "except"), []any{"10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}) {
+				t.Errorf("%s/%s lets pods reach the networks of the sites, the tailnet or the cluster: %v", o.Namespace, o.Name, block)
+			}
+		}
+		if o.Name == "to-db" {
+			databases++
+			clients, to := in(o.Value, "spec", "podSelector", "matchExpressions", 0, "values"), in(o.Value, "spec", "egress", 0)
+			if !cmp.Equal(clients, any([]any{o.Namespace, "dump"})) || word(to, "to", 0, "podSelector", "matchLabels", "app.kubernetes.io/name") != "db" || in(to, "ports", 0, "port") != 5432 {
+				t.Errorf("%s/to-db lets %v reach %v", o.Namespace, clients, to)
+			}
+		}
+		if dns := in(o.Value, "spec", "egress", 0); o.Name == "dns" && (word(dns, "to", 0, "podSelector", "matchLabels", "k8s-app") != "kube-dns" || len(list(dns, "ports")) != 2 || len(in(o.Value, "spec", "podSelector").(mapping)) > 0) {
+			t.Errorf("%s/dns lets pods reach %v", o.Namespace, dns)
+		}
 		if o.Name == "default-deny" && (len(in(o.Value, "spec", "podSelector").(mapping)) > 0 || !cmp.Equal(list(o.Value, "spec", "policyTypes"), []any{"Ingress", "Egress"}) || in(o.Value, "spec", "ingress") != nil || in(o.Value, "spec", "egress") != nil) {
 			t.Errorf("%s/default-deny lets something through", o.Namespace)
 		}
 	}
-	if databases != 2 {
-		t.Errorf("%d databases have a policy", databases)
+	if databases != 4 { // each from two sides
+		t.Errorf("%d policies are of databases", databases)
 	}
 }
 
