@@ -45,7 +45,7 @@ func TestValuesAreTheFleets(t *testing.T) {
 		{nil, "apps.example.org", gitops.Values{Domain: "apps.example.org", Timezone: "Europe/Lisbon", Pods: []string{pods}}},
 		{[]string{"headscale.example.net", "example.net:8443"}, "", gitops.Values{Domain: "going-mobile.example.net", Timezone: "Europe/Lisbon", Pods: []string{pods}}},
 		{[]string{"home: {timezone: Europe/Lisbon,", "home: {"}, "", gitops.Values{Domain: "going-mobile.example.net", Timezone: "Etc/UTC", Pods: []string{pods}}},
-		{[]string{"    ca: {", "    init: cabin-pi\n    config: {cluster-cidr: '10.9.0.0/16,fd00::/56'}\n    ca: {", "cabin: {timezone: Europe/Lisbon", "cabin: {timezone: Europe/Oslo"}, "",
+		{[]string{"    config: {", "    init: cabin-pi\n    config: {cluster-cidr: '10.9.0.0/16,fd00::/56', ", "cabin: {timezone: Europe/Lisbon", "cabin: {timezone: Europe/Oslo"}, "",
 			gitops.Values{Domain: "going-mobile.example.net", Timezone: "Europe/Oslo", Pods: []string{"10.9.0.0/16", "fd00::/56"}}},
 	} {
 		got, err := gitops.ValuesOf(load(t, c.change...), c.domain)
