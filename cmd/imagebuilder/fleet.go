@@ -24,7 +24,7 @@ func newFleet() *cobra.Command {
 		Use:   "fleet",
 		Short: "Work with fleet.yaml: one file for a cluster, its sites and its nodes",
 	}
-	cmd.AddCommand(newFleetInit(), newFleetNode(), newFleetSchema())
+	cmd.AddCommand(newFleetInit(), newFleetNode(), newFleetGitOps(), newFleetSchema())
 	return cmd
 }
 

@@ -2,7 +2,10 @@ package node
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // seed wants names that k3s and the API take, and all of it where a cluster is
@@ -14,14 +17,46 @@ func (v *validator) seed(k *K3s) {
 	for _, name := range sortedKeys(k.Seed.Manifests) {
 		v.want("k3s.seed.manifests."+name, checkDNSLabel(name))
 	}
+	seen := map[string]bool{}
 	for i, s := range k.Seed.Secrets {
-		at := "k3s.seed.secrets." + strconv.Itoa(i)
-		v.want(at+".namespace", checkDNSLabel(s.Namespace))
-		v.want(at+".name", checkDNSLabel(s.Name))
-		if len(s.Data) == 0 {
-			v.refuse(at+".data", "is missing: a secret without anything in it")
+		at := "k3s.seed.secrets." + strconv.Itoa(i) + "."
+		problems := s.Problems()
+		for _, field := range sortedKeys(problems) {
+			v.refuse(at+field, "%s", problems[field])
+		}
+		if seen[s.String()] {
+			v.refuse(at+"name", "%s is there twice", s)
+		}
+		seen[s.String()] = true
+	}
+}
+
+// String is NAMESPACE/NAME: of what is in it, nothing.
+func (s Secret) String() string { return s.Namespace + "/" + s.Name }
+
+// secretKey is what Kubernetes takes for a key of a Secret (apimachinery,
+// IsConfigMapKey), which is a file's name where one is mounted.
+var secretKey = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
+
+// Problems says what Kubernetes would refuse in a secret, by field.
+func (s Secret) Problems() map[string]string {
+	all := map[string]string{}
+	if err := checkDNSLabel(s.Namespace); err != nil {
+		all["namespace"] = err.Error()
+	}
+	// A DNS subdomain (RFC 1123): labels with dots between them.
+	if len(s.Name) > 253 || slices.ContainsFunc(strings.Split(s.Name, "."), func(label string) bool { return !dnsLabel.MatchString(label) }) {
+		all["name"] = "want a name of small letters, digits, hyphens and dots, at most 253"
+	}
+	if len(s.Data) == 0 {
+		all["data"] = "is missing: a secret without anything in it"
+	}
+	for _, key := range sortedKeys(s.Data) {
+		if !secretKey.MatchString(key) || key == "." || strings.HasPrefix(key, "..") {
+			all["data"] = fmt.Sprintf("want keys of letters, digits, hyphens, dots and underscores, as files are called, not %q", key)
 		}
 	}
+	return all
 }
 
 // checkDNSLabel judges what Kubernetes takes for most names (RFC 1123). k3s cuts

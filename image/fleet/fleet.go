@@ -55,8 +55,10 @@ type Cluster struct {
 	// Longhorn is the cluster's storage; left out, it has none but the nodes'.
 	Longhorn *Longhorn `yaml:"longhorn"`
 	// GitOps lets Argo CD follow a Git repository; left out, there is none.
-	GitOps *GitOps  `yaml:"gitops"`
-	SSH    node.SSH `yaml:"ssh"`
+	GitOps *GitOps `yaml:"gitops"`
+	// Secrets are put into the new cluster, where what Git has refers to them.
+	Secrets []Secret `yaml:"secrets"`
+	SSH     node.SSH `yaml:"ssh"`
 	// OwnerKey is the minisign public key whose signature nodes ask for.
 	OwnerKey string `yaml:"ownerKey"`
 	// Contact is whom a helper calls, as it stands on the label of a box.
@@ -153,6 +155,15 @@ type GitOps struct {
 	// KnownHosts are the server's host keys, in ssh's format; those of the large
 	// public ones are known.
 	KnownHosts Ref `yaml:"knownHosts"`
+}
+
+// Secret is a Secret object of Kubernetes with its values by reference.
+type Secret struct {
+	// Namespace is made, too, where it is not there.
+	Namespace string `yaml:"namespace"`
+	Name      string `yaml:"name"`
+	// Data are the values by their keys. A line break at the end is cut off.
+	Data map[string]Ref `yaml:"data"`
 }
 
 // Site is a place with one network.

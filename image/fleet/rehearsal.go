@@ -34,6 +34,7 @@ const (
 	webCAFile  = "headscale-ca.crt"
 	webFile    = "headscale.crt"
 	webKeyFile = "headscale-tls.key"
+	anySecret  = "any.secret" // stands for each of cluster: secrets
 )
 
 // Rehearse writes a copy of a fleet, the content of a file called name, into
@@ -55,6 +56,9 @@ func (r Rehearsal) Rehearse(name string, data []byte, dir string, now time.Time,
 		return nil, err
 	}
 	secrets[ownerKeyFile] = append(pair.Secret, '\n')
+	if secrets[anySecret], err = newPassword(random); err != nil {
+		return nil, err
+	}
 	address := rehearsedURL(of.Cluster.Headscale.URL)
 	if secrets[webCAFile], secrets[webFile], secrets[webKeyFile], err = webCertificate(address.Hostname(), now, random); err != nil {
 		return nil, err
@@ -113,6 +117,9 @@ func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string)
 	dropKeys(k3s)
 	drop(k3s, "backup")
 	drop(cluster, "gitops") // a key, and a repository that means the real cluster
+	if at := find(cluster, "secrets"); at >= 0 {
+		rehearseSecrets(cluster.Content[at+1])
+	}
 	if at := find(cluster, "longhorn"); at >= 0 {
 		drop(cluster.Content[at+1], "backup")
 	}
@@ -140,6 +147,16 @@ func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string)
 	enc.SetIndent(2)
 	err := enc.Encode(&doc)
 	return b.Bytes(), err
+}
+
+// rehearseSecrets keeps names and keys alone.
+func rehearseSecrets(all *yaml.Node) {
+	for _, s := range all.Content {
+		data := mapping(s, "data")
+		for i := 1; i < len(data.Content); i += 2 {
+			data.Content[i] = secretFile(anySecret)
+		}
+	}
 }
 
 // dropKeys drops from k3s: config: the flags that open something outside of the

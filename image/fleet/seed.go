@@ -40,9 +40,12 @@ func (f *Fleet) payload(read reader) (in seed.Input, err error) {
 		}
 		hosts, err := optional(g.KnownHosts, read, "cluster.gitops.knownHosts")
 		in.GitOps.KnownHosts = hosts.Reveal()
-		return in, err
+		if err != nil {
+			return in, err
+		}
 	}
-	return in, nil
+	in.Secrets, err = f.secrets(read)
+	return in, err
 }
 
 // ComponentsFor lists what images of a board carry for this fleet, as --component

@@ -53,6 +53,7 @@ func (c *checker) cluster() {
 	c.k3s()
 	c.longhorn()
 	c.gitops()
+	c.secrets()
 	switch servers := c.fleet.Servers(); {
 	case len(servers) == 0:
 		c.Refuse([]string{"nodes"}, "has no node with role server")
@@ -191,6 +192,7 @@ var controlFiles = map[string]string{"hostKey": "control-host.key", "loginKey": 
 // Secrets are not read for it: one that every rule accepts stands for all.
 func (c *checker) trial(name string, at []string) {
 	f := *c.fleet
+	f.Cluster.Secrets = nil                                                                                                                // they were judged where they stand
 	f.Cluster.K3s.CA, f.Cluster.Headscale.CA, f.Cluster.Headscale.Server = Ref{}, Ref{}, Server{Backup: f.Cluster.Headscale.Server.Backup} // these have a form
 	cfg, err := f.answer(name, placeholder)
 	if err != nil {

@@ -26,6 +26,8 @@ type Input struct {
 	EtcdBackup *node.S3
 	Longhorn   *Longhorn
 	GitOps     *GitOps
+	// Secrets are put into the cluster besides those that these need.
+	Secrets []node.Secret
 }
 
 // New returns the seed, which is empty where nothing is wanted.
@@ -41,6 +43,7 @@ func New(in Input) (node.Seed, error) {
 	if in.GitOps != nil {
 		s.gitops(in.GitOps)
 	}
+	s.Secrets = append(s.Secrets, in.Secrets...)
 	return s.Seed, s.err
 }
 

@@ -1,12 +1,14 @@
 package plan_test
 
 import (
+	"io/fs"
 	"strings"
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/fleet/plan"
 	"github.com/going-mobile/imagebuilder/image/objects"
+	"github.com/going-mobile/imagebuilder/overlays"
 )
 
 func resources(t *testing.T, workloads []objects.Demand, change ...string) (*plan.Resources, error) {
@@ -25,14 +27,36 @@ func resources(t *testing.T, workloads []objects.Demand, change ...string) (*pla
 	return plan.MakeResources(f, workloads)
 }
 
-// TestTheUsersHardwareIsEnough for what facts of upstream say of code-server,
-// hakatime and Nextcloud, also when a site is lost: two Pis of 4 GB as servers that
-// do no work, two OptiPlexes of 16 GB.
-func TestTheUsersHardwareIsEnough(t *testing.T) {
-	apps := []objects.Demand{
-		{Name: "code-server", Pods: 1, CPU: 250, Memory: 768 << 20}, {Name: "hakatime", Pods: 1, CPU: 100, Memory: 256 << 20},
-		{Name: "nextcloud", Pods: 1, CPU: 420, Memory: 864 << 20},
+// applications are what the manifests of the overlay apps ask for.
+func applications(t *testing.T) (all []objects.Demand) {
+	t.Helper()
+	err := fs.WalkDir(overlays.FS, "apps/gitops", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(overlays.FS, name)
+		if err != nil {
+			return err
+		}
+		found, err := objects.Parse(name, data)
+		if err != nil {
+			return err
+		}
+		demands, err := objects.Demands(found)
+		all = append(all, demands...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return all
+}
+
+// TestTheUsersHardwareIsEnough for the applications that come with imagebuilder,
+// also when a site is lost: two Pis of 4 GB as servers that do no work, two
+// OptiPlexes of 16 GB.
+func TestTheUsersHardwareIsEnough(t *testing.T) {
+	apps := applications(t)
 	r, err := resources(t, apps)
 	if err != nil {
 		t.Fatal(err)
@@ -41,11 +65,22 @@ func TestTheUsersHardwareIsEnough(t *testing.T) {
 		t.Errorf("%+v", r.Rooms)
 	}
 	// 300m and 410 MiB of the system, 185m and 704 MiB of Argo CD, 770m and 1888
-	// MiB of applications.
+	// MiB of applications, 40m and 64 MiB of two dumps.
 	for i, lost := range []string{"", "home", "cabin"} {
-		if c := r.Cases[i]; c.Lost != lost || c.Problem != "" || c.CPU != 1255 || c.Memory != 3002<<20 {
+		if c := r.Cases[i]; c.Lost != lost || c.Problem != "" || c.CPU != 1295 || c.Memory != 3066<<20 {
 			t.Errorf("%+v", c)
 		}
+	}
+	// Even if each took all that it may, one OptiPlex has room.
+	limits := int64(0)
+	for _, d := range apps {
+		if d.Limit == 0 {
+			t.Errorf("%s may take all memory", d.Name)
+		}
+		limits += d.Limit
+	}
+	if left := r.Cases[1].Of.Memory - r.Cases[1].Memory; limits != 5760<<20 || limits > left {
+		t.Errorf("the applications may take %d MiB, %d are left", limits>>20, left>>20)
 	}
 	var out strings.Builder
 	if err := r.Text(&out); err != nil || !strings.Contains(out.String(), "without home") || strings.Contains(out.String(), "!") {
