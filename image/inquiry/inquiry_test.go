@@ -229,7 +229,7 @@ func TestANodeIsExamined(t *testing.T) {
 	o := newOwner(t)
 	for found, want := range map[string]string{
 		`[{"group":"Cluster","check":"clocks agree","verdict":"ok"},{"group":"Backups","check":"b\u001b[2J","verdict":"warning","detail":"none"}]`: "[{Backups b [2J warning none}] ",
-		`[{"group":"Cluster","check":"clocks agree","verdict":"ok"}]`:                                                                               "[] ",
+		`[{"group":"Cluster","check":"clocks agree","verdict":"ok"}]`:                                                                              "[] ",
 		"firstboot: unknown flag": "[] the answer is no examination: its image is older",
 		"[]":                      "[] the answer is no examination: its image is older",
 	} {
