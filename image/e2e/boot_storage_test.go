@@ -33,7 +33,7 @@ func TestANodeMountsWhatLonghornServes(t *testing.T) {
 			c.isHealthy()
 			c.encryptsOverISCSI(target)
 			c.sharesOverNFS(export)
-			if got := c.sh("findmnt -no PROPAGATION / /var"); strings.Trim(got, "shared\n") != "" {
+			if got := c.sh("findmnt -no PROPAGATION /; findmnt -no PROPAGATION /var"); got != "shared\nshared" {
 				t.Errorf("mounts of / and /var are %q", got)
 			}
 			c.powerOff()
@@ -57,10 +57,10 @@ func (c *computer) encryptsOverISCSI(target string) {
 cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file /run/key %[1]s
 cryptsetup open --key-file /run/key %[1]s volume
 printf planted | dd of=/dev/mapper/volume conv=fsync status=none
-cryptsetup close volume
+udevadm settle; cryptsetup close volume
 cryptsetup open --key-file /run/key %[1]s volume
 head -c 7 /dev/mapper/volume
-cryptsetup close volume; rm /run/key`, disk))
+udevadm settle; cryptsetup close volume; rm /run/key`, disk))
 	if got != "planted" {
 		c.t.Errorf("the encrypted disk has %q", got)
 	}
@@ -110,6 +110,7 @@ func nfsServer(t *testing.T) string {
 	text := fmt.Sprintf(`NFS_CORE_PARAM { Protocols = 4; NFS_Port = %s; Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false; }
 NFSV4 { Graceless = true; RecoveryRoot = %q; Minor_Versions = 1; }
 EXPORT { Export_Id = 1; Path = /share; Pseudo = /share; Protocols = 4; Access_Type = RW; Squash = none; SecType = sys; FSAL { Name = MEM; } }
+MEM { Inode_Size = 65536; } # else it forgets what is written
 `, port, dir)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
