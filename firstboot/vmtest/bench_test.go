@@ -65,12 +65,15 @@ func BenchmarkIdle(b *testing.B) {
 		before, wrote := node.written()["disk"], node.sh(writers)
 		time.Sleep(idle)
 		day := (node.written()["disk"] - before) * float64(24*time.Hour) / float64(idle)
-		b.Logf("bytes written by each process, before and after %v:\n%s\n--\n%s", idle, wrote, node.sh(writers))
+		b.Logf("bytes written by each process, before and after %v:\n%s\n--\n%s\nand lines of the journal since:\n%s", idle, wrote, node.sh(writers), node.sh(talkers, int(idle.Seconds())))
 		node.scrap()
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(day, "MB-written/idle-day")
 	}
 }
+
+// talkers counts the lines of each in the journal of the last so many seconds.
+const talkers = `journalctl -q --no-pager -o short --since=-%d | awk '{sub(/\[.*/, "", $5); print $5}' | sort | uniq -c | sort -rn | head -n 8`
 
 // writers lists who caused what to be written: proc_pid_io(5).
 const writers = `cd /proc; for p in [0-9]*; do n=$(awk '/^write_bytes/{print $2}' $p/io 2>/dev/null); [ "${n:-0}" = 0 ] || echo "$n $(cat $p/comm)"; done | sort -rn | head -n 12`

@@ -29,6 +29,9 @@ func (f *File) Size() int64 { return f.size }
 // SHA256 is the digest in lower-case hex.
 func (f *File) SHA256() string { return f.sum }
 
+// ChecksItself is true of what Open returns: tree.Checked.
+func (f *File) ChecksItself() {}
+
 // Open returns the content, checked: the read that would deliver its last byte
 // fails instead when the digest differs.
 func (f *File) Open() (io.ReadCloser, error) { return f.Section(0, f.size, f.sum) }

@@ -138,14 +138,42 @@ func (a *Archive) digest(ctx context.Context, cache *fetch.Cache) error {
 			return nil, err
 		}
 		defer r.Close()
-		h := sha256.New()
-		if _, err := io.CopyBuffer(h, r, make([]byte, 256<<10)); err != nil {
-			return nil, err
-		}
-		return []byte(hex.EncodeToString(h.Sum(nil))), ctx.Err()
+		sum, err := digestOf(r)
+		return []byte(sum), errors.Join(err, ctx.Err())
 	})
 	a.sum = string(sum)
 	return err
+}
+
+// digestOf hashes what it reads while the next is being read: reading hashes too,
+// part by part.
+func digestOf(r io.Reader) (string, error) {
+	const buffers = 4
+	full, empty := make(chan []byte, buffers), make(chan []byte, buffers)
+	for range buffers {
+		empty <- make([]byte, 256<<10)
+	}
+	sum := make(chan string)
+	go func() {
+		h := sha256.New()
+		for b := range full {
+			h.Write(b)
+			empty <- b[:cap(b)]
+		}
+		sum <- hex.EncodeToString(h.Sum(nil))
+	}()
+	var err error
+	for err == nil {
+		b := <-empty
+		var n int
+		n, err = io.ReadFull(r, b)
+		full <- b[:n]
+	}
+	close(full)
+	if err == io.EOF || err == io.ErrUnexpectedEOF { // of ReadFull: a damaged file's is wrapped
+		err = nil
+	}
+	return <-sum, err
 }
 
 // Size is the length in bytes.
@@ -153,6 +181,9 @@ func (a *Archive) Size() int64 { return a.size }
 
 // SHA256 is the digest of the whole archive.
 func (a *Archive) SHA256() string { return a.sum }
+
+// ChecksItself is true of every part: tree.Checked.
+func (a *Archive) ChecksItself() {}
 
 // Open returns the archive from its beginning.
 func (a *Archive) Open() (io.ReadCloser, error) { return &reader{rest: a.parts}, nil }

@@ -21,6 +21,14 @@ type Content interface {
 	SHA256() string
 }
 
+// Checked is content whose reader fails before its end where the data is not what
+// SHA256 says, so that nobody else needs to hash it.
+type Checked interface {
+	Content
+	// ChecksItself says so, and does nothing.
+	ChecksItself()
+}
+
 // Bytes returns content held in memory. The slice must not change afterwards.
 func Bytes(b []byte) Content {
 	sum := sha256.Sum256(b)
