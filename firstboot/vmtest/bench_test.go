@@ -29,14 +29,12 @@ func BenchmarkFirstBoot(b *testing.B) {
 		node.personalise(cfg)
 		node.powerOn()
 		joined := node.seeJoined()
-		written := node.idles()
 		node.scrap()
 
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(up.Seconds(), "s-multi-user")
 		b.ReportMetric(joined.Seconds(), "s-joined")
 		b.ReportMetric(joined.Seconds()/up.Seconds(), "joined/multi-user")
-		b.ReportMetric(float64(written)/1e6*720, "MB-written/idle-day")
 	}
 }
 
