@@ -89,6 +89,7 @@ func (c *computer) isHealthy() {
 		"what the doctor finds missing": "firstboot doctor 2>&1 | grep FAILED | grep -v 'program k3s' || true",
 		"a slot that may stumble":       "! systemctl -q is-active firstboot-bless || sysctl -n kernel.panic_on_oops | grep -vx 1 || true",
 		"root that can be written":      "touch /usr/x 2>&1 | grep -v 'Read-only file system' || true",
+		"a card that is written often":  "findmnt -no OPTIONS /var | tr , '\\n' | grep -xcE 'noatime|commit=60' | grep -vx 2 || true; sysctl -n vm.dirty_expire_centisecs | grep -vx 30000 || true",
 		"other disks' file systems":     "findmnt -rno TARGET -t ext4,vfat,squashfs | grep -vxE '/|/var|/var/lib/longhorn|/boot/firmware' || true",
 	} {
 		if out := c.sh(command); out != "" {
