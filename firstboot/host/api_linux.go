@@ -105,7 +105,7 @@ func ask(ctx context.Context, conf *tls.Config, method, address, kind string, ob
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode/100 != 2 { // an apply that makes the object is answered by 201, with all of it
 		return nil, fmt.Errorf("%s: %s", resp.Status, failed(string(body)))
 	}
 	return body, nil

@@ -53,6 +53,9 @@ func TestAPI(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPatch {
 			body, _ := io.ReadAll(r.Body)
+			if r.URL.Path == "/api/v1/namespaces/argocd" {
+				w.WriteHeader(http.StatusCreated)
+			}
 			patched = fmt.Sprintf("%s %s by %s: %s", r.Header.Get("Content-Type"), r.URL.RequestURI(), r.TLS.PeerCertificates[0].Subject.CommonName, body)
 		}
 		switch who := r.TLS.PeerCertificates; {

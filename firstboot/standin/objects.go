@@ -28,22 +28,24 @@ func keyOf(kind, namespace, name string) string {
 	return kind + " " + strings.TrimPrefix(namespace+"/"+name, "/")
 }
 
-// put judges objects and keeps them. An object's namespace must be there, as in
-// the API.
-func (c *cluster) put(name string, data []byte) error {
+// put judges objects and keeps them, and says whether one is new. An object's
+// namespace must be there, as in the API.
+func (c *cluster) put(name string, data []byte) (created bool, err error) {
 	all, err := objects.Parse(name, data)
 	if err != nil {
-		return err
+		return false, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, o := range all {
 		if o.Namespace != "" && o.Namespace != "kube-system" && c.Objects[keyOf("Namespace", "", o.Namespace)] == nil {
-			return fmt.Errorf("%s: namespaces %q not found", name, o.Namespace)
+			return created, fmt.Errorf("%s: namespaces %q not found", name, o.Namespace)
 		}
-		c.Objects[keyOf(o.Kind, o.Namespace, o.Name)] = o.Value
+		key := keyOf(o.Kind, o.Namespace, o.Name)
+		created = created || c.Objects[key] == nil
+		c.Objects[key] = o.Value
 	}
-	return c.saveLocked()
+	return created, c.saveLocked()
 }
 
 // apply is a server-side apply.
@@ -53,12 +55,16 @@ func (c *cluster) apply(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	data, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	created := false
 	if err == nil {
-		err = c.put(r.URL.Path, data)
+		created, err = c.put(r.URL.Path, data)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
+	}
+	if created {
+		w.WriteHeader(http.StatusCreated)
 	}
 	_, _ = w.Write(data)
 }
@@ -108,5 +114,6 @@ func (n *self) deployFile(name string) error {
 	if err != nil {
 		return err
 	}
-	return n.cluster.put(filepath.Base(name), data)
+	_, err = n.cluster.put(filepath.Base(name), data)
+	return err
 }
