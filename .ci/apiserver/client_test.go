@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -128,6 +129,10 @@ func (c *client) path(ctx context.Context, apiVersion, kind, namespace, name str
 	return root + "/" + r.Name + "/" + name, nil
 }
 
+// refusals are how the API says no to an object, and not to whoever asks, or to
+// when. What the typed part of an apply does not like is an internal error to it.
+var refusals = []int{http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusInternalServerError}
+
 // apply is a server-side apply of YAML that takes nothing unknown. Refused is an
 // empty text where the API takes it.
 func (c *client) apply(ctx context.Context, path string, object []byte, dryRun bool) (refused string, err error) {
@@ -139,5 +144,9 @@ func (c *client) apply(ctx context.Context, path string, object []byte, dryRun b
 	if err != nil || code < 300 {
 		return "", err
 	}
-	return fmt.Sprintf("%d %s", code, message(answer)), nil
+	refused = fmt.Sprintf("%d %s", code, message(answer))
+	if !slices.Contains(refusals, code) {
+		return "", fmt.Errorf("%s: no verdict: %s", path, refused)
+	}
+	return refused, nil
 }

@@ -80,14 +80,26 @@ func wrongs(n *yaml.Node) map[string]yaml.Node {
 // difference is where image/objects and the API server judge mutants differently,
 // and have a reason to.
 type difference struct {
-	kind, where, what string // "" is any; where is the end of a path
-	why               string
+	where, what string // the end of a path, and what is done there; "" is all
+	why         string
 }
 
-var differences = []difference{}
+var differences = []difference{
+	{".selector.matchLabels", "a field more", "the template must have the selector's labels: another field's business"},
+	{".rollingUpdate.maxSurge", "a text", "a number or a text by its type, but the text must be a percentage"},
+	{".rollingUpdate.maxUnavailable", "a text", "as maxSurge"},
+	{".limits.memory", "a number", "a quantity of 3 bytes, which is less than what is requested"},
+	{".limits[*].min.cpu", "a number", "a quantity of 3, which is more than max"},
+	{".limits[*].default.cpu", "a number", "as min"},
+	{".limits[*].defaultRequest.cpu", "a number", "as min"},
+	{".ports[*].port", "a text", "a port may have a name, but not beside endPort"},
+	{".resourceFieldRef.divisor", "a number", "a quantity, but not one of those that divide"},
+	{".properties.size.default", "", "what the definition's own schema wants of it"},
+	{".subresources.status", "a field more", "objects refuses what the API's schema says nothing of"},
+}
 
-func (d difference) fits(kind string, m mutant) bool {
-	return (d.kind == "" || d.kind == kind) && strings.HasSuffix(m.where, d.where) && (d.what == "" || d.what == m.what)
+func (d difference) fits(m mutant) bool {
+	return strings.HasSuffix(m.where, d.where) && (d.what == "" || d.what == m.what)
 }
 
 // verdicts counts what was judged.
@@ -137,7 +149,10 @@ func originals() (map[string]document, error) {
 		}
 		texts[name] = string(data)
 	}
-	all := map[string]document{}
+	all, err := fullest()
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		docs, err := documents(name, []byte(texts[name]))
 		if err != nil {
@@ -193,7 +208,7 @@ func (v *verdicts) count(kind string, m mutant, here, there bool) (wrong string)
 		return ""
 	}
 	for i, d := range differences {
-		if d.fits(kind, m) {
+		if d.fits(m) {
 			v.used[i]++
 			return ""
 		}
