@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -92,6 +93,7 @@ func (s *server) quiet() error {
 func startEtcd(dir, log string, tls tlsDir) (*embed.Etcd, error) {
 	c := embed.NewConfig()
 	c.Dir, c.LogLevel, c.LogOutputs, c.UnsafeNoFsync = dir, "error", []string{log}, true
+	c.EnableGRPCGateway = false // it would ask itself by a port that is not known yet
 	c.ClientTLSInfo = transport.TLSInfo{CertFile: tls.at("etcd/server.crt"), KeyFile: tls.at("etcd/server.key"), TrustedCAFile: tls.at("etcd/server-ca.crt"), ClientCertAuth: true}
 	here, peers := []url.URL{{Scheme: "https", Host: "127.0.0.1:0"}}, []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
 	c.ListenClientUrls, c.AdvertiseClientUrls = here, here
@@ -170,9 +172,10 @@ func (s *server) ready(ctx context.Context) error {
 			return fmt.Errorf("kube-apiserver: %w", err)
 		default:
 		}
-		if time.Now().After(end) {
+		refused := code == http.StatusUnauthorized || code == http.StatusForbidden // who may do all is never told to wait
+		if refused || time.Now().After(end) {
 			log, _ := os.ReadFile(s.log)
-			return fmt.Errorf("kube-apiserver is not ready: %d %s %v\n%s", code, answer, err, log)
+			return fmt.Errorf("kube-apiserver is not ready: %d %s %v\n%s", code, answer, err, log[max(0, len(log)-4096):])
 		}
 	}
 }
