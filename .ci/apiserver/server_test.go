@@ -160,7 +160,7 @@ func (d tlsDir) flags(etcd string, port int) []string {
 
 // ready waits for the API, and for the namespaces that it makes itself.
 func (s *server) ready(ctx context.Context) error {
-	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		code, answer, err := s.do(ctx, "GET", "/readyz", "", nil)
 		if err == nil && code == 200 {
 			if code, _, err = s.do(ctx, "GET", "/api/v1/namespaces/default", "", nil); err == nil && code == 200 {
