@@ -16,8 +16,8 @@ const builder = "../../bin/imagebuilder"
 // payload is what the example fleet has besides for these tests.
 const (
 	backup  = "    backup: {endpoint: \"https://s3.example.net\", region: eu-1, bucket: volumes, prefix: home/, accessKey: AKIA, secretKey: {file: secrets/s3.key}}\n"
-	gitops  = "  gitops: {repo: \"ssh://git@git.example.net/home/cluster.git\", path: apps, deployKey: {file: secrets/deploy.key}, knownHosts: {file: secrets/known_hosts}}\n"
-	payload = "  longhorn:\n" + backup + gitops + "sites:\n"
+	follows = "  gitops: {repo: \"ssh://git@git.example.net/home/cluster.git\", path: apps, deployKey: {file: secrets/deploy.key}, knownHosts: {file: secrets/known_hosts}}\n"
+	payload = "  longhorn:\n" + backup + follows + "sites:\n"
 )
 
 // newFleet makes the example fleet in dir as its owner would, with the payload.

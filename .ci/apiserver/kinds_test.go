@@ -27,6 +27,23 @@ type document struct {
 
 func (d document) String() string { return d.APIVersion + " " + d.Kind + " " + d.Name }
 
+// rename gives the object another name.
+func (d *document) rename(name string) {
+	d.Name = name
+	meta := valueOf(d.node.Content[0], "metadata")
+	valueOf(meta, "name").SetString(name)
+}
+
+// valueOf is a field of a mapping, which has it.
+func valueOf(n *yaml.Node, field string) *yaml.Node {
+	for i := 0; i < len(n.Content); i += 2 {
+		if n.Content[i].Value == field {
+			return n.Content[i+1]
+		}
+	}
+	panic("no " + field)
+}
+
 func (d document) text() ([]byte, error) { return yaml.Marshal(d.node) }
 
 // documents reads a file's objects, strictly.

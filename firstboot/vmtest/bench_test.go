@@ -54,9 +54,7 @@ func BenchmarkIdle(b *testing.B) {
 	tn, img := newTailnet(b), image(b, boardName)
 	for range b.N {
 		node := newMachine(b, boardName, img)
-		cfg := tn.first("home-pi")
-		cfg.Files = nil // the relay's
-		node.personalise(cfg)
+		node.personalise(tn.first("home-pi"))
 		node.powerOn()
 		node.seeJoined()
 		time.Sleep(settled)
