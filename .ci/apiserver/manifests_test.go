@@ -95,8 +95,10 @@ func TestEveryManifestIsTaken(t *testing.T) {
 	}
 }
 
-// takes applies an object and reads it back.
-func takes(t *testing.T, d document) {
+// applied is the path of an object that the server took, to keep it or, dry, to judge
+// it only.
+func applied(t *testing.T, d document, dry bool) (path string) {
+	t.Helper()
 	ctx := context.Background()
 	path, err := first.path(ctx, d.APIVersion, d.Kind, d.Namespace, d.Name)
 	if err != nil {
@@ -106,9 +108,16 @@ func takes(t *testing.T, d document) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if refused, err := first.apply(ctx, path, text, false); err != nil || refused != "" {
+	if refused, err := first.apply(ctx, path, text, dry); err != nil || refused != "" {
 		t.Fatalf("%s %v\n%s", refused, err, text)
 	}
+	return path
+}
+
+// takes applies an object and reads it back.
+func takes(t *testing.T, d document) {
+	ctx := context.Background()
+	path := applied(t, d, false)
 	var got object
 	if err := first.get(ctx, path, &got); err != nil {
 		t.Fatal(err)

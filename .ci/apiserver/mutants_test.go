@@ -192,19 +192,10 @@ func originals() (map[string]document, error) {
 // judge lets both judge an object and each of its mutants.
 func (v *verdicts) judge(t *testing.T, d document) {
 	ctx := context.Background()
-	path, err := first.path(ctx, d.APIVersion, d.Kind, d.Namespace, d.Name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := d.text()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if refused, err := first.apply(ctx, path, text, true); err != nil || refused != "" {
-		t.Fatalf("without a mistake: %s %v", refused, err)
-	}
+	path := applied(t, d, true)
 	for _, m := range mutants(d) {
-		if text, err = m.text(d); err != nil {
+		text, err := m.text(d)
+		if err != nil {
 			t.Fatal(err)
 		}
 		_, here := objects.Parse("mutant", text)

@@ -33,8 +33,12 @@ func (p *patient) storage(ctx context.Context) {
 		}
 	}
 	p.expect(len(sites) > 0, Warning, group, check, "no node has one: label those with room node.longhorn.io/create-default-disk=true")
-	p.volumes(ctx, group)
-	p.targets(ctx)
+	volumes, ok := lookFor[volume](ctx, p, group, "volumes are whole", longhornAPI+"volumes")
+	if !ok {
+		return
+	}
+	p.volumes(group, volumes)
+	p.backups(ctx, volumes)
 }
 
 type volume struct {
@@ -53,11 +57,7 @@ func (v volume) name() string {
 	return v.Metadata.Name
 }
 
-func (p *patient) volumes(ctx context.Context, group string) {
-	all, ok := lookFor[volume](ctx, p, group, "volumes are whole", longhornAPI+"volumes")
-	if !ok {
-		return
-	}
+func (p *patient) volumes(group string, all []volume) {
 	by := map[string][]string{}
 	for _, v := range all {
 		by[v.Status.Robustness] = append(by[v.Status.Robustness], v.name())
@@ -66,8 +66,8 @@ func (p *patient) volumes(ctx context.Context, group string) {
 	p.expect(len(by["degraded"]) == 0, Warning, group, "volumes are whole", "a replica is missing of "+strings.Join(by["degraded"], ", "))
 }
 
-// targets asks for the bucket and, where there is one, for every volume's last backup.
-func (p *patient) targets(ctx context.Context) {
+// backups asks for the bucket and, where there is one, looks at every volume's last.
+func (p *patient) backups(ctx context.Context, volumes []volume) {
 	const group, check = "Backups", "volumes' bucket answers"
 	type target struct {
 		Spec   struct{ BackupTargetURL string }
@@ -95,16 +95,11 @@ func (p *patient) targets(ctx context.Context) {
 		p.expect(t.Status.Available, Warning, group, check, why)
 	}
 	if wanted {
-		p.lastBackups(ctx, group)
+		p.lastBackups(group, volumes)
 	}
 }
 
-func (p *patient) lastBackups(ctx context.Context, group string) {
-	const check = "volumes' newest backups"
-	all, ok := lookFor[volume](ctx, p, group, check, longhornAPI+"volumes")
-	if !ok {
-		return
-	}
+func (p *patient) lastBackups(group string, all []volume) {
 	var late []string
 	for _, v := range all {
 		last, err := time.Parse(time.RFC3339, v.Status.LastBackupAt)
@@ -115,5 +110,5 @@ func (p *patient) lastBackups(ctx context.Context, group string) {
 			late = append(late, fmt.Sprintf("%s is %d hours old", v.name(), int(p.Clock.Now().Sub(last).Hours())))
 		}
 	}
-	p.expect(len(late) == 0, Warning, group, check, strings.Join(late, ", "))
+	p.expect(len(late) == 0, Warning, group, "volumes' newest backups", strings.Join(late, ", "))
 }

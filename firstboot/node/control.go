@@ -159,8 +159,8 @@ func (s *S3) Problems() map[string]string {
 			all[field] = "has a blank, @ or / in it, which none has"
 		}
 	}
-	if u, err := url.Parse(s.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil { // k3s has room for host and port
-		all["endpoint"] = "want an address like https://s3.eu-central-1.amazonaws.com, without a path"
+	if u, err := url.Parse(s.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		all["endpoint"] = "want an address like https://s3.eu-central-1.amazonaws.com"
 	}
 	return all
 }

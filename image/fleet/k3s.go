@@ -2,7 +2,9 @@ package fleet
 
 import (
 	"maps"
+	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
@@ -132,6 +134,12 @@ func (c *checker) k3s() {
 		}
 	}
 	c.bucket(k.Backup, "cluster", "k3s", "backup")
+	if k.Backup == nil {
+		return
+	}
+	if u, err := url.Parse(k.Backup.Endpoint); err == nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil) {
+		c.Refuse([]string{"cluster", "k3s", "backup", "endpoint"}, "k3s takes a host and a port alone: leave out what is before and after them")
+	}
 }
 
 // bucket judges one, its secret unread.

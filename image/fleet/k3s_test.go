@@ -85,6 +85,12 @@ func TestAClusterMayHaveItOtherwise(t *testing.T) {
 	if c, err := only.Config("cabin-pi"); err != nil || len(c.K3s.Taints) != 0 {
 		t.Errorf("%+v, %v", c.K3s, err)
 	}
+	for _, off := range []string{"[coredns, traefik]", "'coredns,traefik'"} {
+		none := load(t, strings.Replace(elsewhere(), "    config: {", "    config: {disable: "+off+", ", 1))
+		if got := none.Twice(); len(got) != 0 {
+			t.Errorf("disable: %s has twice: %q", off, got)
+		}
+	}
 	one := load(t, strings.NewReplacer("site: cabin", "site: home").Replace(elsewhere()))
 	if got := one.Twice(); len(got) != 0 {
 		t.Errorf("one site has twice: %q", got)
@@ -102,7 +108,7 @@ func TestClusterFaults(t *testing.T) {
 	for change, want := range map[[2]string]string{
 		{"    config: {", clustered + "embedded-registry: true, "}:                          `field "cluster.k3s.config.embedded-registry": cluster.k3s.shareImages says it already`,
 		{"    config: {", clustered + "etcd-s3-folder: x, "}:                                `field "cluster.k3s.config.etcd-s3-folder": cluster.k3s.backup says it already`,
-		{"    config: {", strings.Replace(clustered, "example.net", "example.net/x", 1)}:    `field "cluster.k3s.backup.endpoint": want an address like https://s3.eu-central-1.amazonaws.com, without a path`,
+		{"    config: {", strings.Replace(clustered, "example.net", "example.net/x", 1)}:    `field "cluster.k3s.backup.endpoint": k3s takes a host and a port alone`,
 		{"    config: {", strings.Replace(clustered, ", secretKey: {env: ETCD_S3}", "", 1)}: `field "cluster.k3s.backup.secretKey": is missing`,
 		{"    config: {", strings.Replace(clustered, "bucket: snapshots, ", "", 1)}:         `field "cluster.k3s.backup.bucket": is missing`,
 	} {

@@ -71,7 +71,7 @@ func (f *Fleet) Twice() (addons []string) {
 			sites[n.Site] = true
 		}
 	}
-	off := node.Settings(f.Cluster.K3s.Config).List("disable")
+	off := strings.Split(strings.Join(node.Settings(f.Cluster.K3s.Config).List("disable"), ","), ",") // a list, or one text (docs.k3s.io)
 	for _, addon := range seed.Doubled {
 		if len(sites) > 1 && !slices.Contains(off, addon) {
 			addons = append(addons, addon)

@@ -192,8 +192,9 @@ var controlFiles = map[string]string{"hostKey": "control-host.key", "loginKey": 
 // Secrets are not read for it: one that every rule accepts stands for all.
 func (c *checker) trial(name string, at []string) {
 	f := *c.fleet
-	f.Cluster.Secrets = nil                                                                                                                // they were judged where they stand
-	f.Cluster.K3s.CA, f.Cluster.Headscale.CA, f.Cluster.Headscale.Server = Ref{}, Ref{}, Server{Backup: f.Cluster.Headscale.Server.Backup} // these have a form
+	// Secrets were judged where they stand; the others have a form.
+	f.Cluster.Secrets = nil
+	f.Cluster.K3s.CA, f.Cluster.Headscale.CA, f.Cluster.Headscale.Server = Ref{}, Ref{}, Server{Backup: f.Cluster.Headscale.Server.Backup}
 	cfg, err := f.answer(name, placeholder)
 	if err != nil {
 		c.Refuse(at, "%v", err)

@@ -36,31 +36,21 @@ const examination = "firstboot doctor --json; true"
 func Examine(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Examination {
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
-	out := make([]Examination, len(subjects))
-	each(subjects, func(i int, s Subject) {
-		text, err := answer(ctx, f, s, examination)
-		if err == nil {
-			err = out[i].read(text)
-		}
-		if err != nil {
-			out[i] = Examination{Silent: plain(err.Error())}
-		}
-	})
-	return out
+	return inquire(ctx, f, subjects, examination, readExamination, func(why string) Examination { return Examination{Silent: why} })
 }
 
 // maxFindings of one node are told.
 const maxFindings = 50
 
-func (e *Examination) read(text []byte) error {
+func readExamination(text []byte) (e Examination, err error) {
 	var all []Finding
 	if err := json.Unmarshal(text, &all); err != nil || len(all) == 0 {
-		return errors.New("the answer is no examination: its image is older")
+		return e, errors.New("the answer is no examination: its image is older")
 	}
 	for _, f := range all {
 		if f.Verdict != "ok" && len(e.Findings) < maxFindings {
 			e.Findings = append(e.Findings, Finding{plain(f.Group), plain(f.Check), plain(f.Verdict), plain(f.Detail)})
 		}
 	}
-	return nil
+	return e, nil
 }

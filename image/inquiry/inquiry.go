@@ -12,7 +12,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
@@ -70,26 +69,26 @@ const question = "firstboot status --json"
 func Ask(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Answer {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	out := make([]Answer, len(subjects))
-	each(subjects, func(i int, s Subject) {
-		text, err := answer(ctx, f, s, question)
-		if err == nil {
-			err = out[i].read(text)
-		}
-		if err != nil {
-			out[i] = Answer{Silent: plain(err.Error())}
-		}
-	})
-	return out
+	return inquire(ctx, f, subjects, question, readAnswer, func(why string) Answer { return Answer{Silent: why} })
 }
 
-// each asks all at once.
-func each(subjects []Subject, ask func(int, Subject)) {
+// inquire asks all at once, and reads what each answers.
+func inquire[T any](ctx context.Context, f *fleet.Fleet, subjects []Subject, question string, read func([]byte) (T, error), silent func(why string) T) []T {
+	out := make([]T, len(subjects))
 	var all sync.WaitGroup
 	for i, s := range subjects {
-		all.Go(func() { ask(i, s) })
+		all.Go(func() {
+			text, err := answer(ctx, f, s, question)
+			if err == nil {
+				out[i], err = read(text)
+			}
+			if err != nil {
+				out[i] = silent(plain(err.Error()))
+			}
+		})
 	}
 	all.Wait()
+	return out
 }
 
 func answer(ctx context.Context, f *fleet.Fleet, s Subject, question string) ([]byte, error) {
@@ -135,18 +134,17 @@ func lastLine(text string, err error) string {
 	return err.Error()
 }
 
-// read takes over what firstboot.Status has.
-func (r *Answer) read(answer []byte) error {
+// readAnswer takes over what firstboot.Status has.
+func readAnswer(answer []byte) (r Answer, err error) {
 	var status struct {
 		State, Program, Slot string
 		Problem, Notice      struct{ Summary, Remedy string }
 	}
 	if err := json.Unmarshal(answer, &status); err != nil || status.State == "" {
-		return fmt.Errorf("the answer is no status")
+		return r, errors.New("the answer is no status")
 	}
-	*r = Answer{State: plain(status.State), Version: plain(status.Program), Slot: plain(status.Slot),
-		Problem: plain(status.Problem.Summary), Remedy: plain(status.Problem.Remedy), Notice: plain(status.Notice.Summary)}
-	return nil
+	return Answer{State: plain(status.State), Version: plain(status.Program), Slot: plain(status.Slot),
+		Problem: plain(status.Problem.Summary), Remedy: plain(status.Problem.Remedy), Notice: plain(status.Notice.Summary)}, nil
 }
 
 // maxWords is the longest text that is passed on, in characters.
