@@ -38,6 +38,7 @@ var leaves = map[string][]string{
 	"image/squashfs":        {"image/tree"},
 	"image/qcow2":           {},
 	"image/grub":            {},
+	"image/authenticode":    {},
 	"image/disk":            {"firstboot/contract", "image/progress"},
 	"image/compress":        {"image/progress"},
 	"image/lock":            {"firstboot/strictyaml", "image/oci/reference"},

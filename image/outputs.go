@@ -1,6 +1,7 @@
 package image
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"time"
@@ -103,6 +104,9 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, s *slotRoot, v *volume,
 		},
 		Packages: packageList(pkgs, in.lock, s.tree), Components: []manifest.Component{},
 		Warnings: append(in.warnings, s.warnings...),
+	}
+	if s := p.opt.Signer; s != nil {
+		m.Image.Signer = &manifest.Signer{Name: s.Name(), SHA256: fmt.Sprintf("%x", s.Fingerprint())}
 	}
 	names := map[int]string{contract.PartBoot: "boot", contract.PartRootA: contract.NameRootA, contract.PartBIOS: contract.NameBIOS}
 	for _, part := range v.layout.Partitions {

@@ -106,6 +106,28 @@ func TestSecureBootOnArm(t *testing.T) {
 	c.powerOff()
 }
 
+// TestSecureBootOnOwnKeys: firmware without keys takes those of the image, and then
+// starts what they signed, and not what was altered.
+func TestSecureBootOnOwnKeys(t *testing.T) {
+	dir := t.TempDir()
+	key, cert := filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem")
+	run(t, "openssl", "req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=own/", "-keyout", key, "-out", cert)
+	img := buildOnce(t, "generic-amd64-own", "--board", "generic-amd64", "--sign", key, "--cert", cert)
+	c := newComputer(t, "generic-amd64", img, 8*gib)
+	c.config.SecureBoot, c.config.SetupMode = true, true
+	c.personalise()
+	c.powerOn()
+	c.see(`(?i)enroll`)
+	c.see(aKernelStarted)
+	c.untilRunning()
+	c.isLockedDown()
+	c.powerOff()
+	c.alter(slot.EFIName{Generation: 1, Slot: "a"}.Path())
+	c.powerOn()
+	c.see(`(?i)(Security Violation|Access Denied)`)
+	c.doesNotSee(aKernelStarted, 10*time.Second)
+}
+
 // TestAnUnsignedImageFallsBackToo is the same story for unified kernel images,
 // which a board has with secureBoot: off.
 func TestAnUnsignedImageFallsBackToo(t *testing.T) {
