@@ -131,9 +131,11 @@ func (r *Rising) Witness() string {
 	return name
 }
 
-// ForgetVote makes a witness a new one, of whatever cluster it finds. Its settings
-// name the lost server, so they go, too; firstboot writes them again.
-const ForgetVote = "systemctl stop firstboot k3s && rm -rf /var/lib/rancher/k3s /etc/rancher/k3s/config.yaml && systemctl start firstboot"
+// ForgetVote makes a witness a new one, of whatever cluster it finds: without the
+// data, the certificates and the settings, which name the lost server. firstboot
+// writes these again. containerd's state stays, by which the kubelet finds and ends
+// the pods that the new cluster does not know.
+const ForgetVote = "systemctl stop firstboot k3s && cd /var/lib/rancher/k3s && rm -rf server agent/*.kubeconfig agent/*.crt agent/*.key /etc/rancher/k3s/config.yaml && systemctl start firstboot"
 
 // Ready says why no card can be made yet.
 func (r *Rising) Ready() error {
