@@ -53,7 +53,7 @@ var leaves = map[string][]string{
 	"image/prune":           {"image/tree"},
 	"image/kmod":            {"firstboot/nearest", "image/tree"},
 	"image/clusterca":       {"firstboot/contract"},
-	"image/fleet":           {"firstboot/nearest", "firstboot/node", "firstboot/secret", "firstboot/sshkey", "firstboot/strictyaml", "image/atomicfile", "image/clusterca", "image/oci/reference", "image/owner", "image/seed"},
+	"image/fleet":           {"firstboot/contract", "firstboot/nearest", "firstboot/node", "firstboot/secret", "firstboot/sshkey", "firstboot/strictyaml", "image/atomicfile", "image/clusterca", "image/oci/reference", "image/owner", "image/seed"},
 	"image/gitops":          {"firstboot/contract", "firstboot/node", "image/atomicfile", "image/fleet", "image/objects"},
 	"image/fleet/plan":      {"firstboot/contract", "firstboot/node", "image/board", "image/fleet", "image/objects", "image/oci/reference", "image/overlay", "image/seed"},
 	"image/owner":           {"firstboot/node", "firstboot/secret", "image/atomicfile"},
