@@ -61,7 +61,8 @@ type world struct {
 	volume   firstboot.Mount
 	metadata string // of the cluster's node
 	applied  map[string]string
-	rejects  error // what the API answers to an object
+	rejects  error             // what the API answers to an object
+	longhorn map[string]string // its objects by what follows their common path
 
 	// the tailnet
 	listing   string // what Headscale, on this node, lists
@@ -417,6 +418,14 @@ func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error)
 		w.now = w.now.Add(w.late)
 		if strings.HasPrefix(path, "/api/v1/nodes?") {
 			out = []byte(w.nodes)
+			return nil
+		}
+		if object, ok := strings.CutPrefix(path, longhornAPI); ok {
+			text, there := w.longhorn[object]
+			if !there {
+				return firstboot.ErrNoObject
+			}
+			out = []byte(text)
 			return nil
 		}
 		status := map[bool]string{true: "True", false: "False"}[w.unready == ""]

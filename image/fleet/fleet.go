@@ -335,7 +335,7 @@ func (f *Fleet) APIKey() (secret.String, error) {
 // HeadscaleCA reads the certificates that the Headscale's is judged by besides
 // the system's, "" for none.
 func (f *Fleet) HeadscaleCA() (string, error) {
-	return f.ca(func(r Ref) (secret.String, error) { return r.read(f.dir) })
+	return f.ca(f.read)
 }
 
 // Servers lists the nodes with role server, in the order of the file.
