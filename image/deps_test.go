@@ -39,7 +39,7 @@ var leaves = map[string][]string{
 	"image/qcow2":           {},
 	"image/grub":            {},
 	"image/disk":            {"firstboot/contract", "image/progress"},
-	"image/compress":        {"image/progress"},
+	"image/compress":        {"image/progress", "image/qcow2"},
 	"image/lock":            {"firstboot/strictyaml", "image/oci/reference"},
 	"image/oci":             {"image/fetch", "image/oci/reference", "image/progress"},
 	"image/oci/reference":   {},
