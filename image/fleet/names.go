@@ -32,11 +32,7 @@ func (f *Fleet) Domain() (string, error) {
 	if d := f.Cluster.Names.Domain; d != "" {
 		return d, nil
 	}
-	u, err := url.Parse(f.Cluster.Headscale.URL)
-	if err != nil {
-		return "", ErrNoDomain
-	}
-	parent := u.Hostname()
+	parent := f.headscaleHost()
 	if _, err := netip.ParseAddr(parent); err == nil || !strings.Contains(parent, ".") {
 		return "", ErrNoDomain
 	}
@@ -44,6 +40,15 @@ func (f *Fleet) Domain() (string, error) {
 		parent = rest
 	}
 	return f.Cluster.Name + "." + parent, nil
+}
+
+// headscaleHost is in the Headscale's address, "" where that is none.
+func (f *Fleet) headscaleHost() string {
+	u, err := url.Parse(f.Cluster.Headscale.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }
 
 // Applications are the whole names, and the nodes that they lead to: agents, and
@@ -80,12 +85,11 @@ func (c *checker) names() {
 		c.Refuse(append(at, "domain"), "%v", err)
 		return
 	}
-	u, _ := url.Parse(c.fleet.Cluster.Headscale.URL) // judged where it stands
 	for i, host := range n.Hosts {
 		at := append(at, "hosts", strconv.Itoa(i))
 		if err := node.CheckHostname(host); err != nil {
 			c.Refuse(at, "%v", err)
-		} else if err := node.CheckName(host+"."+domain, u.Hostname()); err != nil {
+		} else if err := node.CheckName(host+"."+domain, c.fleet.headscaleHost()); err != nil {
 			c.Refuse(at, "%v", err)
 		}
 		if slices.Contains(n.Hosts[:i], host) {

@@ -83,6 +83,11 @@ func TestNamesRefused(t *testing.T) {
 			t.Errorf("%s: %v", c.names, err)
 		}
 	}
+	// An address that is none is told where it stands.
+	oops := strings.NewReplacer("sites:\n", "  names: {domain: apps.home.test, hosts: [a]}\nsites:\n", ExampleHeadscale, "'https://[oops'").Replace(string(Example))
+	if _, err := Load("fleet.yaml", []byte(oops), nil); err == nil || strings.Contains(err.Error(), "names") {
+		t.Error(err)
+	}
 	// A domain that nothing is below is not asked for.
 	f, err := Load("fleet.yaml", []byte(strings.NewReplacer(ExampleHeadscale, "https://192.0.2.7", "server: {hostKey", "server: {cert: {env: X}, key: {env: X}, hostKey").Replace(string(Example))), nil)
 	if err != nil {

@@ -22,9 +22,9 @@ type Plan struct {
 	Headscale string    `json:"headscale"`
 	Sites     []Site    `json:"sites"`
 	Carriers  []Carrier `json:"carriers"`
-	// Names are applications', and Answer the nodes that they lead to.
+	// Names are applications', and LeadTo the nodes that take requests in for them.
 	Names    []string  `json:"names"`
-	Answer   []string  `json:"answer"`
+	LeadTo   []string  `json:"namesLeadTo"`
 	Warnings []Warning `json:"warnings"`
 }
 
@@ -92,7 +92,7 @@ func Make(f *fleet.Fleet, boards Boards, overlays fs.FS) (*Plan, error) {
 		slices.SortStableFunc(p.Sites[i].Nodes, func(a, b Node) int { return rank(a.Role) - rank(b.Role) })
 	}
 	names := f.Applications()
-	p.Names, p.Answer = append([]string{}, names.Hosts...), append([]string{}, names.Nodes...)
+	p.Names, p.LeadTo = append([]string{}, names.Hosts...), append([]string{}, names.Nodes...)
 	var err error
 	if p.Carriers, err = carriers(f, boards, overlays); err != nil {
 		return nil, err

@@ -139,7 +139,7 @@ names in the tailnet, which lead to home-box, cabin-box
 	if !strings.Contains(b.String(), want) {
 		t.Errorf("%s\nlacks%s", b.String(), want)
 	}
-	if p := planned(t); p.Names == nil || len(p.Names) > 0 || len(p.Answer) > 0 {
+	if p := planned(t); p.Names == nil || len(p.Names) > 0 || len(p.LeadTo) > 0 {
 		t.Errorf("%+v", p)
 	}
 }

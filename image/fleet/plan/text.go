@@ -21,7 +21,7 @@ func (p *Plan) Text(w io.Writer) error {
 		c.text(&b)
 	}
 	if len(p.Names) > 0 {
-		fmt.Fprintf(&b, "\nnames in the tailnet, which lead to %s\n", strings.Join(p.Answer, ", "))
+		fmt.Fprintf(&b, "\nnames in the tailnet, which lead to %s\n", strings.Join(p.LeadTo, ", "))
 		for _, name := range p.Names {
 			fmt.Fprintf(&b, "   %s\n", name)
 		}

@@ -221,13 +221,13 @@ func names(f *fleet.Fleet, p *Plan) []Warning {
 	}
 	if f.Control() == "" {
 		return one("names", "Somebody else runs your Headscale, so nobody leads the applications' names to the nodes.",
-			"Have them added there (dns: extra_records), or give each name the addresses of "+strings.Join(p.Answer, ", ")+" in a DNS zone of yours.")
+			"Have them added there (dns: extra_records), or give each name the addresses of "+strings.Join(p.LeadTo, ", ")+" in a DNS zone of yours.")
 	}
 	off := strings.Split(strings.Join(node.Settings(f.Cluster.K3s.Config).List("disable"), ","), ",") // a list, or one text (docs.k3s.io)
 	for _, addon := range []string{"traefik", "servicelb"} {
 		if slices.Contains(off, addon) {
 			return one("names", "The applications' names lead to nodes on which nobody listens: k3s' "+addon+" is switched off.",
-				"Let k3s run it (cluster: k3s: config: disable), or let something of your own take requests in on "+strings.Join(p.Answer, ", ")+".")
+				"Let k3s run it (cluster: k3s: config: disable), or let something of your own take requests in on "+strings.Join(p.LeadTo, ", ")+".")
 		}
 	}
 	return nil
