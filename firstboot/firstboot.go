@@ -134,6 +134,9 @@ func (r *runner) pass(ctx context.Context) error {
 	if r.opt.Only != nil || ctx.Err() != nil {
 		return err
 	}
+	if e := m.keepNames(ctx); err == nil {
+		err = asProblem(e)
+	}
 	p := r.link.look(ctx, m)
 	// A dead router beside a live port explains nothing, as the node is reached;
 	// and it must not keep a node that was just started from ever being joined.

@@ -65,6 +65,8 @@ type world struct {
 	longhorn map[string]string // its objects by what follows their common path
 
 	// the tailnet
+	listing   string // what Headscale, on this node, lists
+	listFault error
 	running   bool
 	haveKey   bool
 	givenName string
@@ -493,9 +495,12 @@ type progWorld struct{ *world }
 
 func (w progWorld) Run(_ context.Context, argv ...string) (out string, err error) {
 	err = w.do("run "+argv[0], func() error {
-		if argv[0] == "nft" {
+		switch argv[0] {
+		case "nft":
 			out, err = w.runNft(argv[1:])
-		} else {
+		case "headscale":
+			out, err = w.listing, w.listFault
+		default:
 			out, err = w.runLink(argv)
 		}
 		return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/lock"
@@ -23,7 +24,6 @@ const LockSuffix = ".lock.json"
 // The files beside an image are named after it; those that are read again
 // have their suffixes where they are written and read.
 const (
-	qcow2Suffix     = ".qcow2"
 	spdxSuffix      = ".spdx.json"
 	cycloneDXSuffix = ".cdx.json"
 )
@@ -45,8 +45,11 @@ func (p *plan) files() []string {
 // left there: they tell of another image, and are the user's to keep.
 func (p *plan) stale() []string {
 	var list []string
-	for _, suffix := range []string{".zst", ".xz", ".gz", qcow2Suffix, spdxSuffix, cycloneDXSuffix} {
-		name := p.opt.Out + suffix
+	others := []string{p.opt.Out + spdxSuffix, p.opt.Out + cycloneDXSuffix}
+	for _, f := range append(slices.Clone(compress.Formats), compress.QCOW2) {
+		others = append(others, p.variant(f).name)
+	}
+	for _, name := range others {
 		if !slices.Contains(p.files(), name) && !modTime(name).IsZero() {
 			list = append(list, name)
 		}

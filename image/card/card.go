@@ -21,7 +21,7 @@ import (
 // Card is what to write, and where.
 type Card struct {
 	Node   string
-	Image  string // raw or compressed
+	Image  string // raw or packed
 	Target string // a device, or a file
 	// Joins makes a card that joins the cluster that there is and never creates
 	// one, whatever the fleet's file says: it takes a dead node's place.

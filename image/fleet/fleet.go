@@ -58,7 +58,9 @@ type Cluster struct {
 	GitOps *GitOps `yaml:"gitops"`
 	// Secrets are put into the new cluster, where what Git has refers to them.
 	Secrets []Secret `yaml:"secrets"`
-	SSH     node.SSH `yaml:"ssh"`
+	// Names are applications'; left out, nodes alone have names in the tailnet.
+	Names Names    `yaml:"names"`
+	SSH   node.SSH `yaml:"ssh"`
 	// OwnerKey is the minisign public key whose signature nodes ask for.
 	OwnerKey string `yaml:"ownerKey"`
 	// Contact is whom a helper calls, as it stands on the label of a box.
