@@ -26,7 +26,7 @@ func TestLink(t *testing.T) {
 	t.Logf("the cable is missed after %v", time.Since(began).Round(time.Second))
 	m.screenshot("no-link")
 	m.qmp("set_link", map[string]any{"name": "net0", "up": true})
-	m.seeJoined()
+	m.seeJoinedAfter("no-link")
 
 	began = time.Now()
 	m.qmp("chardev-add", map[string]any{"id": "nowhere", "backend": map[string]any{"type": "null", "data": map[string]any{}}})
@@ -36,7 +36,7 @@ func TestLink(t *testing.T) {
 	m.seeProblem("link-bounced")
 	t.Logf("the port was switched off and on after %v", time.Since(began).Round(time.Second))
 	m.qmp("object-del", map[string]any{"id": "silence"})
-	m.seeJoined()
+	m.seeJoinedAfter("link-bounced")
 	t.Logf("it is a member again after %v", time.Since(began).Round(time.Second))
 	if log := m.sh("journalctl -b -u firstboot -o cat --no-pager"); !strings.Contains(log, "problem=link-bounced") {
 		t.Errorf("the journal does not tell of it:\n%s", log)
@@ -44,6 +44,12 @@ func TestLink(t *testing.T) {
 	if got := m.sh("cat /var/lib/imagebuilder/firstboot/link-restarts 2>/dev/null || echo none"); got != "none" {
 		t.Errorf("it counted %s restarts", got)
 	}
+}
+
+// seeJoinedAfter waits until the node is well again after a problem.
+func (m *machine) seeJoinedAfter(code string) {
+	m.t.Helper()
+	m.see("(?s)problem=" + code + ": .*firstboot: joined node=")
 }
 
 // qmp gives the machine an order.

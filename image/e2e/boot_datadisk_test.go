@@ -340,8 +340,7 @@ func TestADataDiskSurvivesPowerCuts(t *testing.T) {
 		if strings.HasPrefix(markOf(t, own), "imagebuilder: making") {
 			begun++
 		}
-		c.powerOn()
-		c.see(`init: data on .*virtio-own(?s).*` + to)
+		c.startsTo(`init: data on .*virtio-own(?s).*` + to)
 		c.Kill()
 		run(t, "sfdisk", "--verify", own)
 		if mark := markOf(t, own); !strings.HasPrefix(mark, "imagebuilder: made data disk of test-node\n") {

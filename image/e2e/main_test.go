@@ -93,3 +93,12 @@ func eachBoard(t *testing.T, f func(t *testing.T, board, img string)) {
 		t.Run(board, func(t *testing.T) { f(t, board, image(t, board)) })
 	}
 }
+
+// eachMachine is eachBoard for those that QEMU has.
+func eachMachine(t *testing.T, f func(t *testing.T, board, img string)) {
+	eachBoard(t, func(t *testing.T, board, img string) {
+		if loadBoard(t, board).QEMU.Machine != "" {
+			f(t, board, img)
+		}
+	})
+}
