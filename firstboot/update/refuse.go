@@ -29,7 +29,7 @@ func (u *update) refuse() error {
 	m, r := u.in.Manifest, u.running
 	switch {
 	case m.Board != r.Board:
-		return fmt.Errorf("the update is for board %s, this node is a %s", m.Board, r.Board)
+		return fmt.Errorf("the update is for board %s, this node's is %s", m.Board, r.Board)
 	case m.Arch != runtime.GOARCH: // Debian's names for what boards there are
 		return fmt.Errorf("the update is for %s, this node is %s", m.Arch, runtime.GOARCH)
 	case m.DiskID != r.Args.DiskID:

@@ -166,7 +166,7 @@ func TestRefused(t *testing.T) {
 		"another key":        {signer: 2, want: "the update was signed with key"},
 		"no owner":           {node: func(w *world) { w.edit("boot/firmware/node.yaml", "ownerKey:", "# ownerKey:") }, want: "knows no owner"},
 		"no node.yaml":       {node: func(w *world) { os.Remove(w.at("boot/firmware/node.yaml")) }, want: "does not know its owner"},
-		"another board":      {change: func(m *artifact.Manifest) { m.Board = "rpi5" }, want: "for board rpi5, this node is a rpi4"},
+		"another board":      {change: func(m *artifact.Manifest) { m.Board = "rpi5" }, want: "for board rpi5, this node's is rpi4"},
 		"another machine":    {change: func(m *artifact.Manifest) { m.Arch = "riscv64" }, want: "the update is for riscv64"},
 		"another disk":       {change: func(m *artifact.Manifest) { m.DiskID = "12345678" }, want: "looks for disk 12345678, this node's is deadbeef"},
 		"older":              {change: func(m *artifact.Manifest) { m.Made = made.Add(-time.Second) }, want: "older than what runs: two of 2026-10-31, this is one of 2026-11-01"},

@@ -61,7 +61,7 @@ func forB(name string, a []byte) (b []byte, err error) {
 // textForB changes kernel arguments and, in entries and names of the menu, what
 // entry and osRelease write.
 func textForB(a []byte) []byte {
-	names := strings.NewReplacer("(slot a)", "(slot b)", " /a/", " /b/")
+	names := strings.NewReplacer("(slot a)\"\n", "(slot b)\"\n", "(slot a)\n", "(slot b)\n", "\nlinux /a/", "\nlinux /b/", "\ninitrd /a/", "\ninitrd /b/")
 	return []byte(contract.ForSlot(names.Replace(string(a)), "a", "b"))
 }
 

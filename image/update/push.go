@@ -30,7 +30,7 @@ type Answer struct {
 func (i *Image) Fit(f *fleet.Fleet, names []string) error {
 	for _, name := range names {
 		if n, _ := f.Nodes.Get(name); n.Board != i.Label.Board {
-			return fmt.Errorf("%s is a %s, and %s is for %s", name, n.Board, i.File, i.Label.Board)
+			return fmt.Errorf("the board of %s is %s, %s is for %s", name, n.Board, i.File, i.Label.Board)
 		}
 	}
 	return nil
