@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,13 +28,16 @@ addresses in the tailnet, to one after the other; the first that fails ends it. 
 node looks at signature, board, version, room and at what it runs before it writes
 anything, so the same update can be sent again.
 
+With --base nodes copy what that image has, too, from the slot that they run, and
+fetch the rest. Those that run another one refuse.
+
 With --write the update becomes a file instead, for a stick; on the node:
 firstboot update FILE.`
 
 // updateFlags are those of "update".
 type updateFlags struct {
-	fleet, image, file    string
-	asJSON, reboot, quiet bool
+	fleet, image, base, file string
+	asJSON, reboot, quiet    bool
 }
 
 func newUpdate() *cobra.Command {
@@ -44,6 +48,7 @@ func newUpdate() *cobra.Command {
 		Long:  updateHelp,
 		Example: `  imagebuilder update cabin-pi --image dist/rpi4.img
   imagebuilder update home-pi cabin-pi --image dist/rpi4.img.zst --reboot
+  imagebuilder update cabin-pi --image new.img --base old.img     # fetches what is new
   imagebuilder update --write rpi4.update --image dist/rpi4.img   # for a stick`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
@@ -60,6 +65,7 @@ func newUpdate() *cobra.Command {
 	}
 	fleetFlag(cmd, &u.fleet)
 	cmd.Flags().StringVar(&u.image, "image", "", "the built image, raw or compressed")
+	cmd.Flags().StringVar(&u.base, "base", "", "the image that the nodes run: what it has, they copy")
 	cmd.Flags().StringVar(&u.file, "write", "", "write the update to this file")
 	cmd.Flags().BoolVar(&u.reboot, "reboot", false, "restart each node once it has the update")
 	cmd.Flags().BoolVar(&u.asJSON, "json", false, "print JSON")
@@ -127,11 +133,14 @@ func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, names []string, n
 	}
 	progress := newUI(u.quiet)
 	defer progress.close()
-	img, err := update.Open(cmd.Context(), u.image, progress)
+	img, base, err := u.open(cmd, progress)
 	if err != nil {
 		return nil, err
 	}
 	defer img.Close()
+	if base != nil {
+		defer base.Close()
+	}
 	if err := img.Fit(f, names); err != nil {
 		return nil, err
 	}
@@ -140,7 +149,7 @@ func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, names []string, n
 		return nil, err
 	}
 	defer out.Close()
-	m, err := update.Write(cmd.Context(), out, img, key, progress)
+	m, err := update.Write(cmd.Context(), out, img, base, key, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +158,17 @@ func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, names []string, n
 		return nil, err
 	}
 	return &made{u.file, m.Board, m.Version, size}, out.Commit()
+}
+
+// open opens the image and, where one was named, that which nodes run.
+func (u *updateFlags) open(cmd *cobra.Command, progress *ui) (img, base *update.Image, err error) {
+	if img, err = update.Open(cmd.Context(), u.image, progress); err != nil || u.base == "" {
+		return img, nil, err
+	}
+	if base, err = update.Open(cmd.Context(), u.base, progress); err != nil {
+		return nil, nil, errors.Join(err, img.Close())
+	}
+	return img, base, nil
 }
 
 func (u *updateFlags) printMade(out io.Writer, m *made) error {

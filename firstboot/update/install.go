@@ -19,7 +19,7 @@ func (u *update) install() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, restore()) }()
-	for _, step := range []func() error{u.clear, u.writeRoot, u.writeBoot} {
+	for _, step := range []func() error{u.clear, u.sync, u.writeRoot, u.writeBoot, u.sync} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -39,8 +39,11 @@ func (u *update) clear() error {
 			return err
 		}
 	}
-	return u.Files.Sync(bootDir)
+	return nil
 }
+
+// sync puts the boot partition onto its medium.
+func (u *update) sync() error { return u.Files.Sync(bootDir) }
 
 // writeRoot writes the root, and reads it again from the medium: cards lie.
 func (u *update) writeRoot() error {
@@ -109,5 +112,5 @@ func (u *update) writeBoot() error {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
 	}
-	return u.Files.Sync(bootDir)
+	return nil
 }

@@ -32,6 +32,7 @@ type Image struct {
 	raw  verify.Raw
 	open *inspect.Image
 	root *io.SectionReader
+	temp *os.File // has the root, once it was unpacked
 }
 
 // Open checks an image, raw or compressed, against what lies beside it.
@@ -57,10 +58,17 @@ func Open(ctx context.Context, name string, p progress.Reporter) (*Image, error)
 }
 
 // Close ends the use of the image.
-func (i *Image) Close() error { return i.raw.Close() }
+func (i *Image) Close() error {
+	err := i.raw.Close()
+	if i.temp != nil {
+		err = errors.Join(err, i.temp.Close(), os.Remove(i.temp.Name()))
+	}
+	return err
+}
 
-// Write makes an update to the image and signs it.
-func Write(ctx context.Context, out io.Writer, i *Image, key minisign.PrivateKey, p progress.Reporter) (*artifact.Manifest, error) {
+// Write makes an update to the image and signs it. What it shares with base, nil for
+// none, nodes copy from what they run: that must be base then.
+func Write(ctx context.Context, out io.Writer, i, base *Image, key minisign.PrivateKey, p progress.Reporter) (*artifact.Manifest, error) {
 	parts, err := os.CreateTemp("", "imagebuilder-update-")
 	if err != nil {
 		return nil, err
@@ -72,7 +80,7 @@ func Write(ctx context.Context, out io.Writer, i *Image, key minisign.PrivateKey
 		return nil, err
 	}
 	m := i.manifest()
-	if err := i.pack(ctx, m, packer, p); err != nil {
+	if err := i.pack(ctx, m, base, packer, p); err != nil {
 		return nil, fmt.Errorf("%s: %w", i.File, err)
 	}
 	if _, err := parts.Seek(0, io.SeekStart); err != nil {
@@ -98,13 +106,19 @@ func (i *Image) manifest() *artifact.Manifest {
 
 // pack packs the root and, behind it, the boot files. Those are read first: they
 // come first in the image.
-func (i *Image) pack(ctx context.Context, m *artifact.Manifest, packer *artifact.Packer, p progress.Reporter) (err error) {
+func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, packer *artifact.Packer, p progress.Reporter) (err error) {
 	files, err := boot.SlotFiles(i.open.BootFile)
 	if err != nil {
 		return err
 	}
+	pieces := []run{{0, i.root.Size(), travels}}
+	if base != nil {
+		if pieces, m.Base, err = i.against(base); err != nil {
+			return err
+		}
+	}
 	task := p.Start("pack", i.File, i.root.Size())
-	m.Root, err = i.packRoot(ctx, packer, task)
+	m.Root, err = packRoot(ctx, i.root, pieces, packer, task)
 	task.Done(err)
 	if err != nil {
 		return err
@@ -119,22 +133,41 @@ func (i *Image) pack(ctx context.Context, m *artifact.Manifest, packer *artifact
 	return nil
 }
 
-func (i *Image) packRoot(ctx context.Context, packer *artifact.Packer, task progress.Task) (artifact.Content, error) {
-	c := artifact.Content{Size: i.root.Size()}
+// against compares the image with the one that nodes run.
+func (i *Image) against(base *Image) ([]run, *artifact.Base, error) {
+	if err := errors.Join(i.unpack(), base.unpack()); err != nil {
+		return nil, nil, err
+	}
+	whole := sha256.New()
+	size, err := io.Copy(whole, io.NewSectionReader(base.root, 0, base.root.Size()))
+	if err != nil {
+		return nil, nil, err
+	}
+	pieces, err := runs(i.root, base.root)
+	return pieces, &artifact.Base{Size: size, SHA256: hex.EncodeToString(whole.Sum(nil))}, err
+}
+
+func packRoot(ctx context.Context, root io.ReaderAt, pieces []run, packer *artifact.Packer, task progress.Task) (c artifact.Content, err error) {
 	whole, buf := sha256.New(), make([]byte, artifact.MaxPart)
-	for at := int64(0); at < c.Size; {
-		b := buf[:min(artifact.MaxPart, c.Size-at)]
-		if _, err := i.root.ReadAt(b, at); err != nil {
-			return c, errors.Join(ctx.Err(), err)
+	for _, r := range pieces {
+		for done := int64(0); done < r.size; {
+			b := buf[:min(artifact.MaxPart, r.size-done)]
+			if _, err := root.ReadAt(b, r.at+done); err != nil {
+				return c, err
+			}
+			part := artifact.Copy(b, r.from+done)
+			if r.from == travels {
+				part, err = packer.Data(b)
+			}
+			if err = errors.Join(ctx.Err(), err); err != nil {
+				return c, err
+			}
+			whole.Write(b)
+			c.Parts = append(c.Parts, part)
+			c.Size += part.Size
+			done += part.Size
+			task.Add(part.Size)
 		}
-		part, err := packer.Data(b)
-		if err = errors.Join(ctx.Err(), err); err != nil {
-			return c, err
-		}
-		whole.Write(b)
-		c.Parts = append(c.Parts, part)
-		at += part.Size
-		task.Add(part.Size)
 	}
 	c.SHA256 = hex.EncodeToString(whole.Sum(nil))
 	return c, nil
