@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/firstboot/update"
@@ -60,7 +61,16 @@ func (w *world) isSafe(when string, before map[string]string) {
 	if st, err := (slots{w}).store().Current(); err != nil || st.Good != "a" {
 		w.t.Fatalf("%s: %+v, %v", when, st, err)
 	}
-	if !starts(now, w.kit) || now["slot b"] == before["slot b"] {
+	switch {
+	case !starts(now, w.kit):
+		return
+	case now["slot b"] == before["slot b"]: // then what starts it is the old one's
+		for name, text := range before {
+			inB := strings.HasPrefix(name, "b/") || strings.Contains(name, "-b")
+			if inB && !strings.Contains(name, firstboot.Unfinished) && now[name] != text {
+				w.t.Fatalf("%s: slot b's old root starts, without its %s", when, name)
+			}
+		}
 		return
 	}
 	for _, name := range w.kit { // a new root has all of the new boot files
