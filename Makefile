@@ -56,8 +56,11 @@ test-unit: payload ## packages by themselves; no network but the loopback
 test-images: build ## build, judge and rebuild every board, boot two; the command's own tests
 	$(GO) test -tags e2e -timeout 60m -count=1 -p 1 -skip '$(LONG)' ./image/e2e ./image/oci ./cmd/imagebuilder ./firstboot/page ./image/headscale
 
-test-stories: build ## the other boards to running, trial slots, power cuts, damaged and foreign disks
-	$(GO) test -tags e2e -timeout 120m -count=1 -run '$(LONG)' -v ./image/e2e
+# A machine of a story uses one processor, and a second one now and then.
+STORIES ?= $(shell n=$$(nproc); echo $$((n > 5 ? n / 2 : 2)))
+
+test-stories: build ## the other boards to running, trial slots, power cuts, damaged and foreign disks; STORIES=N at a time
+	$(GO) test -tags e2e -timeout 240m -count=1 -parallel $(STORIES) -run '$(LONG)' -v ./image/e2e
 
 test-node: build ## a node's first boots next to a real Headscale
 	$(GO) test -tags vm -timeout 60m -count=1 -run 'TestJoin/generic-amd64' ./firstboot/vmtest

@@ -73,8 +73,12 @@ func (m *machine) controlGroup() (group, error) {
 		cert.data = []byte(m.cfg.Control.Cert)
 	}
 	cert.absent = len(cert.data) == 0
+	names, err := m.namesAtStart()
+	if err != nil {
+		return group{}, err
+	}
 	all, err := controlSecrets(m.cfg)
-	return group{"control", append(all, cert, config), m.retell(contract.HeadscaleUnit)}, err
+	return group{"control", append(all, cert, names, config), m.retell(contract.HeadscaleUnit)}, err
 }
 
 // controlSecrets are the certificate's key and the bucket's, which a sealed
@@ -122,7 +126,7 @@ func controlConfig(c *node.Config) section {
 		"database":               section{"type": "sqlite", "sqlite": section{"path": controlData + "/db.sqlite", "write_ahead_log": true}},
 		"log":                    section{"level": "info", "format": "text"},
 		"policy":                 section{"mode": "database"},
-		"dns":                    section{"magic_dns": true, "base_domain": contract.TailnetDomain, "override_local_dns": false, "nameservers": section{"global": []string{}}},
+		"dns":                    dnsConfig(c.Names()),
 		"unix_socket":            "/run/headscale/headscale.sock",
 		"unix_socket_permission": "0700",
 		"logtail":                section{"enabled": false},
@@ -134,5 +138,22 @@ func controlConfig(c *node.Config) section {
 	// With HTTP-01 it answers TLS-ALPN-01 as well, and leads browsers to https.
 	s["acme_email"], s["tls_letsencrypt_hostname"], s["tls_letsencrypt_cache_dir"] = c.Control.Email, c.ControlHost(), controlData+"/acme"
 	s["tls_letsencrypt_challenge_type"], s["tls_letsencrypt_listen"] = "HTTP-01", "[::]:80"
+	return s
+}
+
+// dnsConfig has a way for each of the applications' names, to nobody: a client
+// answers for it itself. Without one most systems ask the name server of their
+// LAN, as the name is not below the tailnet's own domain.
+func dnsConfig(names node.Names) section {
+	servers := section{"global": []string{}}
+	s := section{"magic_dns": true, "base_domain": contract.TailnetDomain, "override_local_dns": false, "nameservers": servers}
+	if len(names.Hosts) == 0 {
+		return s
+	}
+	ways := section{}
+	for _, host := range names.Hosts {
+		ways[host] = []string{}
+	}
+	servers["split"], s["extra_records_path"] = ways, namesFile
 	return s
 }

@@ -56,9 +56,10 @@ func (m *machine) steps() []Step {
 		{"secrets", m.secretsDone, m.secretsDo},
 		{"seal", m.sealDone, m.sealDo},
 		{"longhorn", m.longhornDone, m.longhornDo},
+		{"restore", m.restoreDone, m.restoreDo},
 	}
 	if m.cfg.Role == node.Control {
-		return slices.DeleteFunc(all, func(s Step) bool { return s.Name == "k3s" || s.Name == "longhorn" })
+		return slices.DeleteFunc(all, func(s Step) bool { return contains([]string{"k3s", "longhorn", "restore"}, s.Name) })
 	}
 	return all
 }
@@ -132,6 +133,9 @@ func (r *runner) pass(ctx context.Context) error {
 	err = r.work(ctx, m)
 	if r.opt.Only != nil || ctx.Err() != nil {
 		return err
+	}
+	if e := m.keepNames(ctx); err == nil {
+		err = asProblem(e)
 	}
 	p := r.link.look(ctx, m)
 	// A dead router beside a live port explains nothing, as the node is reached;

@@ -29,8 +29,12 @@ func (m *machine) seedFiles() ([]file, error) {
 		return nil, nil
 	}
 	var all []file
-	for _, name := range slices.Sorted(maps.Keys(m.cfg.K3s.Seed.Manifests)) {
-		all = append(all, file{path: seedFile(name), data: []byte(m.cfg.K3s.Seed.Manifests[name]), mode: 0o600})
+	wanted, err := m.seedManifests()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		all = append(all, file{path: seedFile(name), data: []byte(wanted[name]), mode: 0o600})
 	}
 	there, err := m.Files.List(k3sManifests)
 	if err != nil {
@@ -38,10 +42,22 @@ func (m *machine) seedFiles() ([]file, error) {
 	}
 	for _, n := range there {
 		name, ours := strings.CutPrefix(strings.TrimSuffix(n, ".yaml"), seedPrefix)
-		if _, wanted := m.cfg.K3s.Seed.Manifests[name]; ours && !wanted {
+		if _, stays := wanted[name]; ours && !stays {
 			all = append(all, file{path: k3sManifests + "/" + n, absent: true})
 		}
 	}
+	return all, nil
+}
+
+// seedManifests are all, but those that wait for volumes while these come back.
+func (m *machine) seedManifests() (map[string]string, error) {
+	seed := m.cfg.K3s.Seed
+	back, err := m.restored()
+	if err != nil || !back || seed.Restore == nil {
+		return seed.Manifests, err
+	}
+	all := maps.Clone(seed.Restore.Manifests)
+	maps.Copy(all, seed.Manifests)
 	return all, nil
 }
 

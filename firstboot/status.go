@@ -107,7 +107,7 @@ func (s Status) stepText() string {
 // StepNumber counts the step among all, from 1; 0 is none of them.
 func (s Status) StepNumber() (n, of int) { return indexOf(stepNames, s.Step) + 1, len(stepNames) }
 
-var stepNames = []string{"identity", "clock", "components", "control", "tailnet", "firewall", "k3s", "verify", "secrets", "seal", "longhorn"}
+var stepNames = []string{"identity", "clock", "components", "control", "tailnet", "firewall", "k3s", "verify", "secrets", "seal", "longhorn", "restore"}
 
 var stepWords = map[string]string{
 	"identity":   "identity - name, keys and network settings",
@@ -121,6 +121,7 @@ var stepWords = map[string]string{
 	"secrets":    "secrets - handing the cluster the secrets it begins with",
 	"seal":       "seal - removing the secrets",
 	"longhorn":   "longhorn - preparing the disk for volumes",
+	"restore":    "restore - bringing volumes back from their backup",
 }
 
 func indexOf(list []string, s string) int {

@@ -61,9 +61,12 @@ type world struct {
 	volume   firstboot.Mount
 	metadata string // of the cluster's node
 	applied  map[string]string
-	rejects  error // what the API answers to an object
+	rejects  error             // what the API answers to an object
+	longhorn map[string]string // its objects by what follows their common path
 
 	// the tailnet
+	listing   string // what Headscale, on this node, lists
+	listFault error
 	running   bool
 	haveKey   bool
 	givenName string
@@ -417,6 +420,14 @@ func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error)
 			out = []byte(w.nodes)
 			return nil
 		}
+		if object, ok := strings.CutPrefix(path, longhornAPI); ok {
+			text, there := w.longhorn[object]
+			if !there {
+				return firstboot.ErrNoObject
+			}
+			out = []byte(text)
+			return nil
+		}
 		status := map[bool]string{true: "True", false: "False"}[w.unready == ""]
 		out = fmt.Appendf(nil, `{%s"status":{"conditions":[{"type":"Ready","status":%q,"message":%q}]}}`, w.metadata, status, w.unready)
 		return nil
@@ -484,9 +495,12 @@ type progWorld struct{ *world }
 
 func (w progWorld) Run(_ context.Context, argv ...string) (out string, err error) {
 	err = w.do("run "+argv[0], func() error {
-		if argv[0] == "nft" {
+		switch argv[0] {
+		case "nft":
 			out, err = w.runNft(argv[1:])
-		} else {
+		case "headscale":
+			out, err = w.listing, w.listFault
+		default:
 			out, err = w.runLink(argv)
 		}
 		return err

@@ -58,7 +58,7 @@ func (p *plan) bootInput(r *root, in *inputs, version string) (input boot.Input,
 		DiskID: strings.ToLower(layout.ID), SlotSize: int64(b.Disk.Slot), Epoch: in.lock.Timestamp,
 	}
 	if b.Firmware == board.UEFI {
-		input.Signed, input.BIOS = b.SecureBoot == board.SignedByDebian, b.BIOS
+		input.Signed, input.BIOS, input.Owner = b.SecureBoot == board.SignedByDebian, b.BIOS, p.opt.Signer
 		return input, nil
 	}
 	input.Pi = &boot.Pi{Config: b.Pi.Config, Firmware: b.Pi.Firmware, Starters: b.Pi.Starters(), DeviceTrees: b.Pi.DeviceTrees}

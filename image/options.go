@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/lock"
@@ -45,6 +46,10 @@ type Options struct {
 	Locked bool
 	// Strict refuses to defer a component to first boot, or to warn of one.
 	Strict bool
+
+	// Signer signs what firmware starts, with its owner's key: the board is then one
+	// with secureBoot: own, whatever it says, and starts by UEFI alone.
+	Signer *authenticode.Signer
 
 	// Out is the raw image's path; the manifest, the lock and the rest lie
 	// beside it.

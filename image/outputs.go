@@ -1,11 +1,13 @@
 package image
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/lock"
@@ -22,7 +24,6 @@ const LockSuffix = ".lock.json"
 // The files beside an image are named after it; those that are read again
 // have their suffixes where they are written and read.
 const (
-	qcow2Suffix     = ".qcow2"
 	spdxSuffix      = ".spdx.json"
 	cycloneDXSuffix = ".cdx.json"
 )
@@ -44,8 +45,11 @@ func (p *plan) files() []string {
 // left there: they tell of another image, and are the user's to keep.
 func (p *plan) stale() []string {
 	var list []string
-	for _, suffix := range []string{".zst", ".xz", ".gz", qcow2Suffix, spdxSuffix, cycloneDXSuffix} {
-		name := p.opt.Out + suffix
+	others := []string{p.opt.Out + spdxSuffix, p.opt.Out + cycloneDXSuffix}
+	for _, f := range append(slices.Clone(compress.Formats), compress.QCOW2) {
+		others = append(others, p.variant(f).name)
+	}
+	for _, name := range others {
 		if !slices.Contains(p.files(), name) && !modTime(name).IsZero() {
 			list = append(list, name)
 		}
@@ -103,6 +107,9 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, s *slotRoot, v *volume,
 		},
 		Packages: packageList(pkgs, in.lock, s.tree), Components: []manifest.Component{},
 		Warnings: append(in.warnings, s.warnings...),
+	}
+	if s := p.opt.Signer; s != nil {
+		m.Image.Signer = &manifest.Signer{Name: s.Name(), SHA256: fmt.Sprintf("%x", s.Fingerprint())}
 	}
 	names := map[int]string{contract.PartBoot: "boot", contract.PartRootA: contract.NameRootA, contract.PartBIOS: contract.NameBIOS}
 	for _, part := range v.layout.Partitions {

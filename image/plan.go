@@ -39,10 +39,13 @@ type plan struct {
 }
 
 func newPlan(opt Options) (*plan, error) {
+	b, err := signedBoard(opt)
+	if err != nil {
+		return nil, err
+	}
+	opt.Board = b
 	p := &plan{opt: opt, accept: map[string]string{}}
-	b := opt.Board
 	names := append(slices.Clone(b.Overlays), opt.Overlays...)
-	var err error
 	if p.overlays, err = overlay.LoadAll(opt.OverlayFS, names); err != nil {
 		return nil, fmt.Errorf("board %s: %w", b.Name, err)
 	}
@@ -81,6 +84,21 @@ func newPlan(opt Options) (*plan, error) {
 	p.components = sortedSet(p.components)
 	p.data, err = p.digest()
 	return p, err
+}
+
+// signedBoard is the board with the signatures that its image shall bear.
+func signedBoard(opt Options) (*board.Board, error) {
+	b := *opt.Board
+	switch {
+	case opt.Signer == nil && b.SecureBoot == board.SignedByOwner:
+		return nil, fmt.Errorf("board %s: secureBoot: own needs a key: --sign KEY --cert CERTIFICATE", b.Name)
+	case opt.Signer == nil:
+		return &b, nil
+	case b.Firmware != board.UEFI:
+		return nil, fmt.Errorf("board %s: its firmware checks no signature; leave --sign out", b.Name)
+	}
+	b.SecureBoot, b.BIOS = board.SignedByOwner, false
+	return &b, nil
 }
 
 // checkCmdline refuses kernel arguments that would not reach the kernel.
@@ -141,6 +159,9 @@ func (p *plan) digest() (string, error) {
 	h.json(p.packages)
 	h.json(p.accept)
 	h.line("version", p.opt.Version, "component mirror", p.opt.ComponentMirror)
+	if s := p.opt.Signer; s != nil {
+		h.line("signer", s.Fingerprint())
+	}
 	return h.sum(), nil
 }
 

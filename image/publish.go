@@ -16,7 +16,6 @@ import (
 	"github.com/going-mobile/imagebuilder/image/lock"
 	"github.com/going-mobile/imagebuilder/image/manifest"
 	"github.com/going-mobile/imagebuilder/image/provenance"
-	"github.com/going-mobile/imagebuilder/image/qcow2"
 	"github.com/going-mobile/imagebuilder/image/sbom"
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
@@ -75,25 +74,23 @@ func (b *batch) close() {
 
 // variant is the image in another form.
 type variant struct {
-	name  string
-	write func(ctx context.Context, w io.Writer, v *volume) error
+	name   string
+	format compress.Format
 }
 
 // variants lists the forms that the options ask for, besides the raw image.
 func (p *plan) variants() []variant {
 	var list []variant
 	if p.opt.Compress != "" {
-		list = append(list, variant{p.opt.Out + "." + p.opt.Compress, func(ctx context.Context, w io.Writer, v *volume) error {
-			return compress.Write(ctx, w, compress.Format(p.opt.Compress), v.file, v.layout.Size, p.opt.Progress)
-		}})
+		list = append(list, p.variant(compress.Format(p.opt.Compress)))
 	}
 	if p.opt.QCOW2 {
-		list = append(list, variant{p.opt.Out + qcow2Suffix, func(_ context.Context, w io.Writer, v *volume) error {
-			return qcow2.Write(w, v.file, v.layout.Size)
-		}})
+		list = append(list, p.variant(compress.QCOW2))
 	}
 	return list
 }
+
+func (p *plan) variant(f compress.Format) variant { return variant{p.opt.Out + "." + string(f), f} }
 
 // pack writes the variants. It returns what a user may get: the image, and them.
 func (p *plan) pack(ctx context.Context, b *batch, v *volume, image provenance.Resource) ([]provenance.Resource, error) {
@@ -104,7 +101,7 @@ func (p *plan) pack(ctx context.Context, b *batch, v *volume, image provenance.R
 			return nil, err
 		}
 		h := sha256.New()
-		if err := form.write(ctx, io.MultiWriter(f, h), v); err != nil {
+		if err := compress.Write(ctx, io.MultiWriter(f, h), form.format, v.file, v.layout.Size, p.opt.Progress); err != nil {
 			return nil, fmt.Errorf("write %s: %w", form.name, err)
 		}
 		all = append(all, provenance.File(filepath.Base(form.name), hex.EncodeToString(h.Sum(nil))))

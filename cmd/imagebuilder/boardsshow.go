@@ -129,6 +129,8 @@ func bootChain(b *board.Board) []string {
 		return append(slices.Clone(signedChain), biosChain...)
 	case b.SecureBoot == board.SignedByDebian:
 		return signedChain
+	case b.SecureBoot == board.SignedByOwner:
+		return append([]string{"UEFI, in the machine, with its owner's key; what it starts is signed by it (build --sign)"}, unsignedChain[1:]...)
 	}
 	return unsignedChain
 }

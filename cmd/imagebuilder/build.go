@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/image"
+	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/component"
 	"github.com/going-mobile/imagebuilder/image/compress"
@@ -28,6 +29,7 @@ import (
 type buildFlags struct {
 	board, boards, overlayDir string
 	cache, format             string
+	key, cert                 string
 	accept, components        []string
 	images                    []string
 	inputs                    inputFlags
@@ -52,6 +54,7 @@ bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
   imagebuilder build --board generic-arm64 --overlay headscale --format qcow2
   imagebuilder build --board rpi4 --lock dist/rpi4.img.lock.json
   imagebuilder build --board optiplex-7050 --component k3s=./k3s --package htop
+  imagebuilder build --board optiplex-7050 --sign secureboot.key --cert secureboot.pem
   imagebuilder build --board optiplex-7050 --images payload.txt --registry-mirror http://nas.lan:5000`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runBuild(cmd, &f) },
@@ -73,6 +76,8 @@ bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
 	flags.BoolVar(&f.opt.AllowOlderIndex, "allow-older-index", false, "take an index although a newer one of its suite was seen before")
 	flags.StringVar(&f.opt.Compress, "compress", "", "also write a compressed image: zst, xz or gz")
 	flags.StringVar(&f.format, "format", "", "also write the image in this format, as providers import it: qcow2")
+	flags.StringVar(&f.key, "sign", "", "sign boot loader and kernel with this RSA key (PEM), for Secure Boot with keys of your own")
+	flags.StringVar(&f.cert, "cert", "", "its certificate (PEM)")
 	flags.BoolVar(&f.opt.SBOM, "sbom", false, "also write SPDX and CycloneDX documents")
 	flags.StringVar(&f.opt.Version, "image-version", "", "IMAGE_VERSION (default: from the date and digest of the inputs)")
 	flags.BoolVar(&f.opt.Strict, "strict", false, "fail where a component cannot be reached, instead of deferring it to first boot, or is warned of")
@@ -147,6 +152,9 @@ func (f *buildFlags) load() error {
 	if err := f.known(); err != nil {
 		return err
 	}
+	if err := f.signer(); err != nil {
+		return err
+	}
 	for _, file := range f.images {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -159,6 +167,28 @@ func (f *buildFlags) load() error {
 		f.opt.Images = append(f.opt.Images, list...)
 	}
 	return f.inputs.apply(f)
+}
+
+// signer reads the key that the image is signed with.
+func (f *buildFlags) signer() (err error) {
+	if f.key == "" && f.cert == "" {
+		return nil
+	}
+	if f.key == "" || f.cert == "" {
+		return usagef("--sign and --cert go together: a key and its certificate")
+	}
+	key, err := os.ReadFile(f.key)
+	if err != nil {
+		return fmt.Errorf("--sign: %w", err)
+	}
+	cert, err := os.ReadFile(f.cert)
+	if err != nil {
+		return fmt.Errorf("--cert: %w", err)
+	}
+	if f.opt.Signer, err = authenticode.New(key, cert); err != nil {
+		return fmt.Errorf("--sign %s, --cert %s: %w", f.key, f.cert, err)
+	}
+	return nil
 }
 
 // known refuses names that a flag got wrong before anything is fetched.
@@ -230,6 +260,9 @@ func printSummary(out io.Writer, r *image.Result) error {
 	fmt.Fprintf(w, "version\t%s\n", m.Image.Version)
 	fmt.Fprintf(w, "size\t%.1f MB\n", float64(m.Image.Size)/1e6)
 	fmt.Fprintf(w, "sha256\t%s\n", m.Image.SHA256)
+	if s := m.Image.Signer; s != nil {
+		fmt.Fprintf(w, "signed\tby %s (%.16s…)\n", s.Name, s.SHA256)
+	}
 	fmt.Fprintf(w, "debian\t%d packages, indexes of %s\n", len(m.Packages), m.Timestamp.UTC().Format(time.DateOnly))
 	for _, c := range m.Components {
 		state := "in the image"

@@ -11,9 +11,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/flash"
 )
 
-const flashHelp = `Write an image, raw or compressed, to a card or disk and read it back. Before
-the first byte is written the image is compared with what lies beside it
-(IMAGE.manifest.json, IMAGE.bmap, IMAGE.provenance.json, .sha256, SHA256SUMS).
+const flashHelp = `Write an image, raw, compressed or as QEMU has them (qcow2), to a card or disk and
+read it back. Before the first byte is written the image is compared with what lies
+beside it (IMAGE.manifest.json, IMAGE.bmap, IMAGE.provenance.json, .sha256, SHA256SUMS).
 An image that differs is refused; so is one that is not a whole image of
 imagebuilder, unless --force-foreign. Who made an image only 'imagebuilder
 verify' tells.

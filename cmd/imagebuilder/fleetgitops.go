@@ -16,7 +16,7 @@ import (
 )
 
 func newFleetGitOps() *cobra.Command {
-	var file, domain string
+	var file string
 	var opt fleet.InitOptions
 	var recipients []string
 	var force bool
@@ -26,14 +26,15 @@ func newFleetGitOps() *cobra.Command {
 		Long: `Write code-server, hakatime and Nextcloud, with PostgreSQL and nightly dumps, as
 Kubernetes objects into DIR: the directory of your Git repository that fleet.yaml's
 cluster: gitops: path: names. The fleet's domain, time zone and network of pods are
-filled in. Files that differ are not overwritten unless --force. DIR/README.md says
+filled in; another domain is said there (cluster: names: {domain: apps.example.net}).
+Files that differ are not overwritten unless --force. DIR/README.md says
 what is there, what to change, and how a dump is restored.
 
 Their passwords are not in it. Those that fleet.yaml does not refer to yet are made
 below secrets/, where a file that is there stays as it is; standard output is the
-lines that belong in fleet.yaml, below cluster:, so that the cluster gets them.`,
+lines that belong in fleet.yaml, below cluster:, so that the cluster gets them, and
+so that the applications' names lead to it in the tailnet.`,
 		Example: `  imagebuilder fleet gitops ../cluster/apps
-  imagebuilder fleet gitops ../cluster/apps --domain apps.example.net
   imagebuilder plan --resources --manifests ../cluster/apps`,
 		Args: exactArgs("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -44,7 +45,7 @@ lines that belong in fleet.yaml, below cluster:, so that the cluster gets them.`
 			if err != nil {
 				return err
 			}
-			tree, err := gitopsTree(f, domain)
+			tree, err := gitopsTree(f)
 			if err != nil {
 				return err
 			}
@@ -52,24 +53,24 @@ lines that belong in fleet.yaml, below cluster:, so that the cluster gets them.`
 				return err
 			}
 			tellGitOps(cmd.ErrOrStderr(), f, args[0])
+			if err := printNames(cmd.OutOrStdout(), f, tree); err != nil {
+				return err
+			}
 			return printSecrets(cmd.OutOrStdout(), f, tree, opt.Recipients)
 		},
 	}
 	fleetFlag(cmd, &file)
-	cmd.Flags().StringVar(&domain, "domain", "", "what the applications' names are below (default: the cluster's name, in the domain of your Headscale's address)")
 	cmd.Flags().BoolVar(&force, "force", false, "overwrite files that differ")
 	cmd.Flags().StringArrayVar(&recipients, "age", nil, "encrypt the passwords for this age recipient (repeatable)")
 	return cmd
 }
 
-func gitopsTree(f *fleet.Fleet, domain string) (map[string][]byte, error) {
-	values, err := gitops.ValuesOf(f, domain)
-	switch {
-	case errors.Is(err, gitops.ErrNoDomain):
-		return nil, usagef("--domain is missing: %w", err)
-	case err != nil && domain != "":
-		return nil, usagef("--domain: %w", err)
-	case err != nil:
+func gitopsTree(f *fleet.Fleet) (map[string][]byte, error) {
+	values, err := gitops.ValuesOf(f)
+	if errors.Is(err, fleet.ErrNoDomain) {
+		return nil, fmt.Errorf("fleet.yaml: cluster: names: domain: %w", err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	apps, err := fs.Sub(overlays.FS, "apps")
@@ -81,13 +82,33 @@ func gitopsTree(f *fleet.Fleet, domain string) (map[string][]byte, error) {
 
 // tellGitOps says what else the applications want of the fleet.
 func tellGitOps(w io.Writer, f *fleet.Fleet, dir string) {
-	fmt.Fprintf(w, "%s is ready to be committed; its README.md says which names must lead to your nodes\n", dir)
+	fmt.Fprintf(w, "%s is ready to be committed; its README.md says what to change\n", dir)
+	if f.Control() == "" {
+		fmt.Fprintln(w, "the names lead nowhere by themselves: somebody else runs your Headscale; its README.md says what to do")
+	}
 	if f.Cluster.Longhorn == nil {
 		fmt.Fprintln(w, "the applications want volumes of Longhorn, and fleet.yaml has no cluster: longhorn:")
 	}
 	if f.Cluster.GitOps == nil {
 		fmt.Fprintln(w, "nothing follows the repository: fleet.yaml has no cluster: gitops:")
 	}
+}
+
+// printNames prints what leads to the applications, where fleet.yaml lacks it.
+func printNames(w io.Writer, f *fleet.Fleet, tree map[string][]byte) error {
+	domain, err := f.Domain()
+	if err != nil {
+		return err
+	}
+	hosts, err := gitops.Hosts(tree, domain)
+	if line := gitops.NamesLine(f.Cluster.Names, hosts); err == nil && line != "" {
+		where := "below cluster:"
+		if len(f.Cluster.Names.Hosts) > 0 || f.Cluster.Names.Domain != "" {
+			where += ", in place of what is there"
+		}
+		_, err = fmt.Fprintf(w, "%s # %s\n", line, where)
+	}
+	return err
 }
 
 // printSecrets prints what fleet.yaml lacks, as it stands there.

@@ -16,7 +16,7 @@ import (
 // TestWhoeverBuildsTakesLocks and the rest of what "build" takes of the kind.
 func TestWhoeverBuildsTakesLocks(t *testing.T) {
 	of := newBuild().Flags()
-	for _, cmd := range []*cobra.Command{newFlash(), newReplace(), newLab()} {
+	for _, cmd := range []*cobra.Command{newFlash(), newReplace(), newResurrect(), newLab()} {
 		for _, name := range []string{"lock", "locked", "registry-mirror"} {
 			if f := cmd.Flags().Lookup(name); f == nil || !strings.HasSuffix(f.Usage, of.Lookup(name).Usage) {
 				t.Errorf("%s: --%s is %+v", cmd.Name(), name, f)

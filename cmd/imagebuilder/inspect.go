@@ -22,8 +22,9 @@ func newInspect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
 		Short: "Show what is in an image",
-		Long: `Show what is in an image, from the image alone: its partitions drawn to scale,
-versions, container images and the largest packages; or all files (--tree), or all packages.
+		Long: `Show what is in an image, raw or as QEMU has them (qcow2), from the image alone:
+its partitions drawn to scale, versions, container images and the largest packages;
+or all files (--tree), or all packages.
 
 --images reads every archive of container images to its end and fails where one
 is not whole: containerd imports an archive that lacks a layer without a word.

@@ -47,6 +47,7 @@ keeps it. To end the machine, shut it down or press Ctrl-C.`,
 	flags.StringVar(&f.config.Memory, "memory", "", "memory, such as 4G (default: the board's)")
 	flags.StringVar(&f.config.Accel, "accel", "", "kvm, hvf or tcg (default: the fastest that works)")
 	flags.BoolVar(&f.config.SecureBoot, "secure-boot", false, "switch Secure Boot on, with Microsoft's keys (UEFI boards)")
+	flags.BoolVar(&f.config.SetupMode, "setup-mode", false, "with --secure-boot: no keys yet; those of an image built with --sign are taken")
 	flags.BoolVar(&f.config.BIOS, "bios", false, "start by a BIOS in place of UEFI (boards with bios: true)")
 	flags.BoolVar(&f.config.Display, "display", false, "show the machine's screen in a window")
 	_ = cmd.RegisterFlagCompletionFunc("board", completeBoards)

@@ -24,11 +24,11 @@ func newVerify() *cobra.Command {
 	var asJSON, quiet bool
 	cmd := &cobra.Command{
 		Use:   "verify IMAGE",
-		Short: "Check an image, raw or compressed, against all that lies beside it",
-		Long: `Check that an image, raw or compressed, is whole and is what those files say
-that lie beside it: IMAGE.manifest.json, IMAGE.bmap, IMAGE.provenance.json,
-IMAGE.sha256, SHA256SUMS; and that it is signed (minisign: IMAGE.minisig, or
-SHA256SUMS.minisig where SHA256SUMS lists it or its manifest).
+		Short: "Check an image, raw or packed, against all that lies beside it",
+		Long: `Check that an image, raw, compressed or as QEMU has them (qcow2), is whole and is
+what those files say that lie beside it: IMAGE.manifest.json, IMAGE.bmap,
+IMAGE.provenance.json, IMAGE.sha256, SHA256SUMS; and that it is signed (minisign:
+IMAGE.minisig, or SHA256SUMS.minisig where SHA256SUMS lists it or its manifest).
 
 What was checked is printed. It is an error (exit code 1) where something
 differs, where nothing lies beside the image, where a signature is wrong or of a

@@ -31,7 +31,8 @@ type Keeper struct {
 
 // Store is a place for copies.
 type Store interface {
-	// List returns the names of the copies, in any order.
+	// List returns the names of what is in it, in any order; a bucket's with
+	// slashes in them.
 	List() ([]string, error)
 	Get(name string) ([]byte, error)
 	Put(name string, data []byte) error
@@ -105,6 +106,15 @@ func copies(s Store) ([]string, error) {
 	slices.Sort(all)
 	slices.Reverse(all)
 	return all, nil
+}
+
+// Newest says when the newest copy of a store was made; zero is never.
+func Newest(s Store) (time.Time, error) {
+	names, err := copies(s)
+	if err != nil || len(names) == 0 {
+		return time.Time{}, err
+	}
+	return time.Parse(prefix+timeFormat+suffix, names[0])
 }
 
 // copy returns an archive of the database as of one moment, and of the keys.

@@ -82,9 +82,7 @@ func (b *bucket) String() string { return "s3://" + b.name + "/" + b.prefix }
 func (b *bucket) List() (names []string, err error) {
 	objects, finish := b.ListAll(simples3.ListInput{Bucket: b.name, Prefix: b.prefix})
 	for o := range objects {
-		if name := strings.TrimPrefix(o.Key, b.prefix); !strings.Contains(name, "/") {
-			names = append(names, name)
-		}
+		names = append(names, strings.TrimPrefix(o.Key, b.prefix))
 	}
 	return names, finish()
 }

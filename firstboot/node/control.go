@@ -26,6 +26,8 @@ type ControlServer struct {
 	// Backup says where copies of its database and keys are kept, and brought
 	// back from by a machine that has none.
 	Backup Backup `yaml:"backup,omitempty"`
+	// Names are applications', which it serves besides the nodes' own.
+	Names Names `yaml:"names,omitempty"`
 }
 
 // Backup is where copies go every night.
@@ -94,6 +96,7 @@ func (v *validator) control(c *Config) {
 		v.refuse("headscale.url", "a Headscale of ours serves https alone")
 	}
 	v.backup(c)
+	v.names(c)
 	if s.Cert != "" {
 		v.certificate(c)
 		return

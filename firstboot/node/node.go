@@ -128,6 +128,19 @@ type Seed struct {
 	Manifests map[string]string `yaml:"manifests,omitempty"`
 	// Secrets never are in a file that k3s reads.
 	Secrets []Secret `yaml:"secrets,omitempty"`
+	// Restore is for a cluster that takes the place of one that is lost.
+	Restore *Restore `yaml:"restore,omitempty"`
+}
+
+// Restore brings volumes back from a system backup of Longhorn, with their claims.
+type Restore struct {
+	// SystemBackup is its name in the bucket that Longhorn backs up to.
+	SystemBackup string `yaml:"systemBackup"`
+	// Namespaces are those of the claims.
+	Namespaces []string `yaml:"namespaces,omitempty"`
+	// Manifests are further files of the seed, which have to wait until all is
+	// back: they would make empty volumes of the same names.
+	Manifests map[string]string `yaml:"manifests,omitempty"`
 }
 
 // Secret is a Secret object of Kubernetes.

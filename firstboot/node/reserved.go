@@ -41,6 +41,7 @@ var unsigned = map[string]bool{
 	"k3s.config":         false,
 	"k3s.seed.manifests": false, // programs
 	"k3s.seed.secrets":   false,
+	"k3s.seed.restore":   false, // programs, and which data
 	"ssh.authorizedKeys": false,
 	"ssh.lan":            false, // who may knock
 	"ssh.hostKey":        false,

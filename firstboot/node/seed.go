@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -11,12 +12,13 @@ import (
 // seed wants names that k3s and the API take, and all of it where a cluster is
 // created: nobody else's would be looked at.
 func (v *validator) seed(k *K3s) {
-	if !k.Init && (len(k.Seed.Manifests) > 0 || len(k.Seed.Secrets) > 0) {
+	if !k.Init && (len(k.Seed.Manifests) > 0 || len(k.Seed.Secrets) > 0 || k.Seed.Restore != nil) {
 		v.refuse("k3s.seed", "is for the server that creates the cluster (k3s: init: true)")
 	}
 	for _, name := range sortedKeys(k.Seed.Manifests) {
 		v.want("k3s.seed.manifests."+name, checkDNSLabel(name))
 	}
+	v.restore(k.Seed)
 	seen := map[string]bool{}
 	for i, s := range k.Seed.Secrets {
 		at := "k3s.seed.secrets." + strconv.Itoa(i) + "."
@@ -28,6 +30,23 @@ func (v *validator) seed(k *K3s) {
 			v.refuse(at+"name", "%s is there twice", s)
 		}
 		seen[s.String()] = true
+	}
+}
+
+// restore wants what Kubernetes takes for the object that asks for it.
+func (v *validator) restore(s Seed) {
+	if s.Restore == nil {
+		return
+	}
+	v.want("k3s.seed.restore.systemBackup", checkSubdomain(s.Restore.SystemBackup))
+	for i, name := range s.Restore.Namespaces {
+		v.want("k3s.seed.restore.namespaces."+strconv.Itoa(i), checkDNSLabel(name))
+	}
+	for _, name := range sortedKeys(s.Restore.Manifests) {
+		v.want("k3s.seed.restore.manifests."+name, checkDNSLabel(name))
+		if _, twice := s.Manifests[name]; twice {
+			v.refuse("k3s.seed.restore.manifests."+name, "is among k3s.seed.manifests, too")
+		}
 	}
 }
 
@@ -44,9 +63,8 @@ func (s Secret) Problems() map[string]string {
 	if err := checkDNSLabel(s.Namespace); err != nil {
 		all["namespace"] = err.Error()
 	}
-	// A DNS subdomain (RFC 1123): labels with dots between them.
-	if len(s.Name) > 253 || slices.ContainsFunc(strings.Split(s.Name, "."), func(label string) bool { return !dnsLabel.MatchString(label) }) {
-		all["name"] = "want a name of small letters, digits, hyphens and dots, at most 253"
+	if err := checkSubdomain(s.Name); err != nil {
+		all["name"] = err.Error()
 	}
 	if len(s.Data) == 0 {
 		all["data"] = "is missing: a secret without anything in it"
@@ -57,6 +75,15 @@ func (s Secret) Problems() map[string]string {
 		}
 	}
 	return all
+}
+
+// checkSubdomain judges what Kubernetes takes for the names of objects (RFC 1123):
+// labels with dots between them.
+func checkSubdomain(name string) error {
+	if len(name) > 253 || slices.ContainsFunc(strings.Split(name, "."), func(label string) bool { return !dnsLabel.MatchString(label) }) {
+		return errors.New("want a name of small letters, digits, hyphens and dots, at most 253")
+	}
+	return nil
 }
 
 // checkDNSLabel judges what Kubernetes takes for most names (RFC 1123). k3s cuts

@@ -144,18 +144,13 @@ func (m *machine) written() map[string]float64 {
 
 func (m *machine) unplugDisk(drive string) {
 	m.t.Helper()
-	if _, err := qemu.Execute(m.config.QMP, "device_del", map[string]any{"id": "usb-" + drive}); err != nil {
-		m.t.Fatal(err)
-	}
+	m.qmp("device_del", map[string]any{"id": "usb-" + drive})
 }
 
 // plugDisk plugs a disk in, under the same serial number.
 func (m *machine) plugDisk(drive string) {
 	m.t.Helper()
-	device := map[string]any{"driver": "usb-storage", "id": "usb-" + drive, "drive": drive, "serial": drive, "bus": "xhci.0"}
-	if _, err := qemu.Execute(m.config.QMP, "device_add", device); err != nil {
-		m.t.Fatal(err)
-	}
+	m.qmp("device_add", map[string]any{"driver": "usb-storage", "id": "usb-" + drive, "drive": drive, "serial": drive, "bus": "xhci.0"})
 }
 
 // saysOnTheCard reads STATUS.TXT as a laptop would.

@@ -3,8 +3,11 @@
 package vmtest
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +19,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/imagetest"
 	"github.com/going-mobile/imagebuilder/image/lab"
 )
 
@@ -51,9 +57,11 @@ func newRehearsal(t *testing.T, args ...string) (*rehearsal, *json.Decoder) {
 	if os.Getenv("AGENTS") == "" {
 		text = regexp.MustCompile(`(?m)^.*role: agent.*\n`).ReplaceAll(text, nil)
 	}
+	text = bytes.Replace(text, []byte("\nsites:\n"), []byte("\n"+objects+"sites:\n"), 1)
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	args = append(args, charts(t, top)...)
 	r := &rehearsal{t: t, dir: top + "/d"}
 	memory := "1GiB"
 	if realK3s(runtime.GOARCH) {
@@ -76,6 +84,33 @@ func newRehearsal(t *testing.T, args ...string) (*rehearsal, *json.Decoder) {
 	}
 	t.Cleanup(func() { _ = r.cmd.Wait() }) // an error where it has ended already
 	return r, json.NewDecoder(out)
+}
+
+// objects is what a cluster runs, with secrets that only its owner has.
+const objects = `  longhorn: {backup: {endpoint: https://s3.example.net, region: eu, bucket: volumes, accessKey: a, secretKey: {env: REAL}}}
+  gitops: {repo: ssh://git@git.example.net/real.git, deployKey: {env: REAL}}
+  secrets: [{namespace: nextcloud, name: db, data: {password: {env: REAL}}}]
+`
+
+// seeded are its objects, besides k3s' own. Nothing in a copy backs up.
+var seeded = []string{
+	"AppProject argocd/fleet", "Application argocd/root", "HelmChart kube-system/argocd", "HelmChart kube-system/longhorn", "HelmChartConfig kube-system/traefik",
+	"HorizontalPodAutoscaler kube-system/coredns", "Namespace argocd", "Namespace longhorn-system", "Namespace nextcloud",
+	"RecurringJob longhorn-system/snapshot-hourly", "RecurringJob longhorn-system/trim-weekly", "Secret nextcloud/db",
+}
+
+// charts are those that these name.
+func charts(t *testing.T, dir string) (args []string) {
+	t.Helper()
+	for component, name := range map[string]string{"longhorn-chart": "longhorn", "argocd-chart": "argo-cd"} {
+		data, err := imagetest.Chart(name)
+		file := filepath.Join(dir, name+".tgz")
+		if err := errors.Join(err, os.WriteFile(file, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--component", component+"="+file)
+	}
+	return args
 }
 
 func (r *rehearsal) said() string {
@@ -115,6 +150,7 @@ func TestLab(t *testing.T) {
 		}
 	}
 	r.reached()
+	r.hasItsPayload()
 	r.apart()
 	r.leavesNothing()
 }
@@ -151,6 +187,35 @@ func (r *rehearsal) reached() {
 	text := r.lab("ssh", "cabin-pi", "cat /boot/firmware/node.yaml")
 	if !strings.Contains(text, "sealed: true") || !strings.Contains(text, "role: "+string(node.Server)) {
 		r.t.Errorf("cabin-pi's node.yaml:\n%s", text)
+	}
+}
+
+// hasItsPayload: the objects are in the API, the secret is the copy's own, and no
+// card has one any longer.
+func (r *rehearsal) hasItsPayload() {
+	r.t.Helper()
+	if realK3s(runtime.GOARCH) {
+		return // it has no images for it
+	}
+	var got []string
+	if err := json.Unmarshal([]byte(r.lab("kubectl", "get", "--raw", "/v1-standin/objects")), &got); err != nil {
+		r.t.Fatal(err)
+	}
+	if d := cmp.Diff(seeded, got); d != "" {
+		r.t.Errorf("the cluster has other objects:\n%s", d)
+	}
+	root := r.lab("kubectl", "get", "--raw", "/v1-standin/objects?key="+url.QueryEscape("Application argocd/root"))
+	if !strings.Contains(root, "https://git.invalid/") {
+		r.t.Errorf("the copy follows the real repository: %s", root)
+	}
+	var db struct{ Data map[string][]byte }
+	text := r.lab("kubectl", "get", "--raw", "/v1-standin/objects?key="+url.QueryEscape("Secret nextcloud/db"))
+	if err := json.Unmarshal([]byte(text), &db); err != nil || len(db.Data["password"]) < 30 {
+		r.t.Fatalf("%v, %s", err, text)
+	}
+	card := r.lab("ssh", "home-pi", "cat /boot/firmware/node.yaml")
+	if !strings.Contains(card, "argocd-root") || strings.Contains(card, string(db.Data["password"])) || strings.Contains(card, "nextcloud") {
+		r.t.Errorf("home-pi's node.yaml:\n%s", card)
 	}
 }
 

@@ -21,6 +21,7 @@ var german = Language{
 		"secrets":    "dem Cluster die ersten Geheimnisse übergeben",
 		"seal":       "die Geheimnisse entfernen",
 		"longhorn":   "die Platte für Volumes vorbereiten",
+		"restore":    "Daten aus der Sicherung zurückholen",
 	},
 	Labels: Labels{
 		Node: "Gerät", Site: "Ort", Address: "Adresse", Step: "Schritt", Code: "Code",
@@ -120,6 +121,10 @@ var germanProblems = map[string]Text{
 	"longhorn-volumes": {"In /var/lib/longhorn liegen schon Volumes; deshalb wird die Platte dafür nicht verwendet.", "Ziehen Sie sie in Longhorn um und leeren Sie das Verzeichnis, oder nehmen Sie longhorn: disk: aus node.yaml."},
 	"longhorn-damaged": {"Die Platte für Longhorns Volumes ist beschädigt, und sie von selbst zu reparieren könnte Daten kosten: %s", "Melden Sie sich an und lassen Sie e2fsck -f über dieses Gerät laufen, oder nehmen Sie eine andere Platte."},
 	"longhorn-failed":  {"Die Platte für Longhorns Volumes (%s) hatte einen Fehler und wird nicht mehr beschrieben.", "Schalten Sie das Gerät aus und ein: Es prüft die Platte. Kommt das wieder, ist die Platte oder ihr Kabel am Ende."},
+
+	"restore-waiting": {"Die Datensicherung %s soll zurückkommen und wartet: %s.", "Schalten Sie die Geräte mit Platten für die Daten ein. Bleibt es eine Stunde so, prüft der Eigentümer, ob der Speicher der Sicherung erreichbar ist."},
+	"restore-running": {"Die Daten kommen aus der Sicherung %s zurück (%s).", "Warten Sie: Das kann Stunden dauern. Was auf dem Cluster läuft, beginnt danach."},
+	"restore-failed":  {"Longhorn konnte die Daten der Sicherung %s nicht zurückholen: %s", "Der Eigentümer behebt, was genannt ist, dann: kubectl -n longhorn-system delete systemrestore %s. Das Gerät beginnt von vorn."},
 
 	"role-conflict":  {"Dieses Gerät wurde als %s eingerichtet, in node.yaml steht %s.", "Schreiben Sie die alte Rolle in node.yaml, oder löschen Sie die Daten-Partition, um neu anzufangen."},
 	"token-missing":  {"In node.yaml steht kein Token des Clusters, und dieses Gerät gehört noch nicht dazu.", "Schreiben Sie das Token in node.yaml auf der Boot-Partition (k3s: token:)."},

@@ -21,6 +21,7 @@ var english = Language{
 		"secrets":    "handing the cluster the secrets it begins with",
 		"seal":       "removing the secrets",
 		"longhorn":   "preparing the disk for volumes",
+		"restore":    "bringing volumes back from their backup",
 	},
 	Labels: Labels{
 		Node: "Node", Site: "Site", Address: "Address", Step: "Step", Code: "Code",

@@ -21,6 +21,7 @@ var french = Language{
 		"secrets":    "remise au cluster de ses premiers secrets",
 		"seal":       "effacement des secrets",
 		"longhorn":   "préparation du disque des volumes",
+		"restore":    "récupération des données depuis leur sauvegarde",
 	},
 	Labels: Labels{
 		Node: "Appareil", Site: "Lieu", Address: "Adresse", Step: "Étape", Code: "Code",
@@ -119,6 +120,10 @@ var frenchProblems = map[string]Text{
 	"longhorn-volumes": {"Il y a déjà des volumes dans /var/lib/longhorn, donc leur disque n’est pas utilisé.", "Déplacez-les dans Longhorn et videz ce répertoire, ou enlevez longhorn: disk: de node.yaml."},
 	"longhorn-damaged": {"Le disque des volumes de Longhorn est abîmé, et le réparer tout seul pourrait perdre des données : %s", "Connectez-vous et lancez e2fsck -f sur ce périphérique, ou prenez un autre disque."},
 	"longhorn-failed":  {"Le disque des volumes de Longhorn (%s) a eu une erreur et n’est plus écrit.", "Éteignez et rallumez l’appareil : il vérifie le disque. Si cela revient, le disque ou son câble est usé."},
+
+	"restore-waiting": {"La sauvegarde des données %s attend d’être récupérée : %s.", "Allumez les appareils qui ont des disques pour les données. Si cela reste une heure, le propriétaire vérifie si l’espace de sauvegarde est joignable."},
+	"restore-running": {"Les données reviennent de la sauvegarde %s (%s).", "Attendez : cela peut durer des heures. Ce qui tourne sur le cluster commence ensuite."},
+	"restore-failed":  {"Longhorn n’a pas pu récupérer les données de la sauvegarde %s : %s", "Le propriétaire corrige ce qui est nommé, puis : kubectl -n longhorn-system delete systemrestore %s. L’appareil recommence."},
 
 	"role-conflict":  {"Cet appareil a été installé comme %s, node.yaml dit %s.", "Remettez l’ancien rôle dans node.yaml, ou effacez la partition de données pour recommencer à neuf."},
 	"token-missing":  {"node.yaml n’a pas de jeton du cluster et cet appareil n’en fait pas encore partie.", "Écrivez le jeton dans node.yaml sur la partition de démarrage (k3s: token:)."},

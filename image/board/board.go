@@ -37,7 +37,8 @@ const (
 	// SignedByDebian starts Debian's kernel by Debian's systemd-boot and shim, all
 	// as they were signed: on machines that have Microsoft's keys, as nearly all do.
 	SignedByDebian SecureBoot = "debian"
-	// SignedByOwner is for keys of one's own. Nothing makes such images yet.
+	// SignedByOwner starts a unified kernel image by systemd-boot, both signed when
+	// the image is built with a key of its owner's, on machines that have this.
 	SignedByOwner SecureBoot = "own"
 	// Unsigned starts only where Secure Boot is off; so does an empty field.
 	Unsigned SecureBoot = "off"
@@ -55,7 +56,7 @@ type Board struct {
 	Arch string `yaml:"arch"`
 	// Firmware is uefi or raspberrypi.
 	Firmware Firmware `yaml:"firmware"`
-	// SecureBoot is debian or off; UEFI boards only.
+	// SecureBoot is debian, own or off; UEFI boards only.
 	SecureBoot SecureBoot `yaml:"secureBoot"`
 	// BIOS makes an image that a PC's BIOS starts as well as its UEFI, by GRUB.
 	BIOS bool `yaml:"bios"`
@@ -276,10 +277,8 @@ func (s SecureBoot) problem(f Firmware) string {
 		return ""
 	case f != UEFI:
 		return "goes with firmware: uefi only"
-	case s == SignedByOwner:
-		return "own: images that bear a signature of your own key cannot be made yet; take debian, or off and switch Secure Boot off in the machine's setup"
 	}
-	return oneOf(string(s), []string{string(SignedByDebian), string(Unsigned)})
+	return oneOf(string(s), []string{string(SignedByDebian), string(SignedByOwner), string(Unsigned)})
 }
 
 // biosProblem: GRUB starts a kernel with an initramfs beside it. To have both there

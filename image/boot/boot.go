@@ -19,6 +19,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/kmod"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -61,6 +62,9 @@ type Input struct {
 	// Signed takes the boot loaders and the kernel as Debian signed them, where
 	// else a unified kernel image is made.
 	Signed bool
+	// Owner signs systemd-boot and the unified kernel image, nil for nobody; without
+	// Signed.
+	Owner *authenticode.Signer
 	// BIOS adds what GRUB reads where a PC's BIOS started it, see BIOSLoader. It
 	// goes with Signed.
 	BIOS bool

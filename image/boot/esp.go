@@ -46,7 +46,11 @@ func esp(in Input) (*tree.Tree, error) {
 	if err := add(f); err != nil {
 		return nil, err
 	}
-	f.add("loader/loader.conf", tree.String(loaderConf))
+	conf := loaderConf
+	if in.Owner != nil {
+		conf += enrol
+	}
+	f.add("loader/loader.conf", tree.String(conf))
 	return t, f.err
 }
 
@@ -62,6 +66,14 @@ func (in Input) addUKI(f *files) error {
 	if err != nil {
 		return err
 	}
+	if in.Owner != nil {
+		if loader, err = in.own(loader); err != nil {
+			return err
+		}
+		if err := in.addKeys(f); err != nil {
+			return err
+		}
+	}
 	f.add("EFI/BOOT/"+names.removable, loader)
 	f.add("EFI/systemd/systemd-boot"+names.suffix+".efi", loader)
 	f.add(slot.EFIName{Generation: 1, Slot: "a"}.Path(), tree.Bytes(uki))
@@ -72,7 +84,8 @@ func (in Input) addUKI(f *files) error {
 // kernel command line. Holding a key down still shows the menu.
 const loaderConf = "timeout 0\nconsole-mode keep\neditor no\nrandom-seed-mode off\nauto-entries no\nauto-firmware no\n"
 
-// SlotUKI returns the unified kernel image that boots a slot ("a" or "b").
+// SlotUKI returns the unified kernel image that boots a slot ("a" or "b"), signed
+// where an owner signs.
 func SlotUKI(in Input, name string) ([]byte, error) {
 	stub, err := in.read(efiDir+"linux"+efiNames[in.Arch].suffix+".efi.stub", "add the package "+loaderPackage)
 	if err != nil {
@@ -99,7 +112,11 @@ func SlotUKI(in Input, name string) ([]byte, error) {
 		sections = append(sections, Section{".ucode", ucode})
 	}
 	sections = append(sections, Section{".initrd", initrd}, Section{".linux", kernel})
-	return UKI(stub, sections)
+	uki, err := UKI(stub, sections)
+	if err != nil || in.Owner == nil {
+		return uki, err
+	}
+	return in.Owner.Sign(uki)
 }
 
 // osRelease names the entry in systemd-boot's menu. It carries no version on

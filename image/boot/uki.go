@@ -18,6 +18,7 @@ type Section struct {
 const (
 	peOffsetField   = 0x3c
 	coffSections    = 2
+	coffSymbols     = 8
 	coffOptSize     = 16
 	coffHeaderSize  = 20
 	optInitSize     = 8
@@ -42,7 +43,7 @@ func UKI(stub []byte, sections []Section) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("systemd's EFI stub: %w", err)
 	}
-	out := append([]byte(nil), stub...)
+	out := pe.bare(stub)
 	for _, s := range sections {
 		if out, err = pe.append(out, s); err != nil {
 			return nil, fmt.Errorf("section %s: %w", s.Name, err)
@@ -59,6 +60,7 @@ type peFile struct {
 	sectionAlign, fileAlgn uint64
 	headersEnd             int
 	nextVMA                uint64
+	end                    uint64 // of the last section's bytes
 	added                  uint64 // bytes of initialized data
 }
 
@@ -91,8 +93,18 @@ func parsePE(b []byte) (*peFile, error) {
 	for i := range p.count {
 		s := b[p.table+i*sectionSize:]
 		p.nextVMA = max(p.nextVMA, roundUp(uint64(le.Uint32(s[12:]))+uint64(le.Uint32(s[8:])), p.sectionAlign))
+		p.end = max(p.end, uint64(le.Uint32(s[20:]))+uint64(le.Uint32(s[16:])))
 	}
 	return p, nil
+}
+
+// bare is a copy without what lies behind its sections: a table of symbols, as
+// systemd 252 leaves it. Between sections it would be in the way of a signature,
+// which firmware reads section by section.
+func (p *peFile) bare(b []byte) []byte {
+	out := append([]byte(nil), b[:min(max(p.end, uint64(p.headersEnd)), uint64(len(b)))]...)
+	clear(out[p.coff+coffSymbols : p.coff+coffSymbols+8]) // where it is, and how long
+	return out
 }
 
 // append adds one section behind everything there is.

@@ -15,16 +15,19 @@ import (
 	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/mint"
+	"github.com/going-mobile/imagebuilder/image/seed"
 )
 
 // Card is what to write, and where.
 type Card struct {
 	Node   string
-	Image  string // raw or compressed
+	Image  string // raw or packed
 	Target string // a device, or a file
 	// Joins makes a card that joins the cluster that there is and never creates
 	// one, whatever the fleet's file says: it takes a dead node's place.
 	Joins bool
+	// Restore brings volumes back where the card's node creates the cluster.
+	Restore *node.Restore
 }
 
 // Written is a card that was.
@@ -44,6 +47,9 @@ func Write(ctx context.Context, f *fleet.Fleet, m *mint.Mint, c Card, opt flash.
 		// A server gets the authorities from those that live, and the cluster has
 		// what it began with.
 		cfg.K3s.Init, cfg.K3s.CA, cfg.K3s.Seed = false, nil, node.Seed{}
+	}
+	if c.Restore != nil {
+		cfg.K3s.Seed = seed.After(cfg.K3s.Seed, *c.Restore)
 	}
 	if cfg.Control != nil {
 		result, err := write(ctx, cfg, c, opt)

@@ -1,18 +1,19 @@
-// Package compress writes compressed copies of images, and opens images
-// whether they are compressed or not.
+// Package compress writes packed copies of images, and opens images whether they
+// are packed or not: compressed, or as QEMU has them (image/qcow2).
 //
 // An image is cut into chunks that are compressed side by side and put one
 // after the other, each complete by itself: zstd frames, gzip members or xz
 // streams, which every decoder of these formats joins. The chunks depend on
 // nothing but the data, so the result is the same on any number of CPUs.
 //
-// It refuses to guess: what begins with none of the three magics is a raw
-// image, whatever its name says.
+// It refuses to guess: what begins with none of the magics is a raw image,
+// whatever its name says.
 package compress
 
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,10 +22,12 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
+
+	"github.com/going-mobile/imagebuilder/image/qcow2"
 )
 
-// Format is a compression format, named as on the command line and in a
-// file's extension; the zero value is none.
+// Format is how an image is packed, named as on the command line and in a
+// file's extension; the zero value is not at all.
 type Format string
 
 // The formats.
@@ -33,9 +36,11 @@ const (
 	Zstd Format = "zst"
 	XZ   Format = "xz"
 	Gzip Format = "gz"
+	// QCOW2 is QEMU's, for providers: empty clusters are left out of it.
+	QCOW2 Format = "qcow2"
 )
 
-// Formats lists what ParseFormat takes.
+// Formats lists what ParseFormat takes: those that compress.
 var Formats = []Format{Zstd, XZ, Gzip}
 
 // ParseFormat checks a name given by a user.
@@ -47,7 +52,7 @@ func ParseFormat(s string) (Format, error) {
 }
 
 // magics are the first bytes: RFC 8878 3.1.1, the xz file format 2.1.1.1,
-// RFC 1952 2.3.1.
+// RFC 1952 2.3.1, docs/interop/qcow2.rst.
 var magics = []struct {
 	format Format
 	magic  []byte
@@ -55,6 +60,7 @@ var magics = []struct {
 	{Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd}},
 	{XZ, []byte{0xfd, '7', 'z', 'X', 'Z', 0x00}},
 	{Gzip, []byte{0x1f, 0x8b, 0x08}},
+	{QCOW2, []byte(qcow2.Magic)},
 }
 
 // Detect tells the format by the first bytes of a file.
@@ -90,7 +96,7 @@ func (r *Reader) Close() error {
 	return first
 }
 
-// Open opens an image file, compressed or raw.
+// Open opens an image file, packed or raw.
 func Open(name string) (*Reader, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -132,6 +138,8 @@ func NewReader(r io.Reader) (*Reader, error) {
 		out.Reader, err = xz.NewReader(b, maxWindow)
 	case Gzip:
 		out.Reader, err = gzip.NewReader(b)
+	case QCOW2:
+		return newDisk(r)
 	default:
 		return out, nil
 	}
@@ -140,6 +148,23 @@ func NewReader(r io.Reader) (*Reader, error) {
 	}
 	out.Reader = &named{out.Reader, out.Format}
 	return out, nil
+}
+
+// newDisk reads the disk of an image of QEMU's, which is not stored in its order.
+func newDisk(r io.Reader) (*Reader, error) {
+	f, ok := r.(*os.File)
+	if !ok {
+		return nil, errors.New("is of QEMU's format (qcow2), which can be read from a file alone")
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	d, err := qcow2.NewReader(f, fi.Size())
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{Reader: io.NewSectionReader(d, 0, d.Size()), Format: QCOW2, Size: d.Size()}, nil
 }
 
 // named says what a decoder's error means. It also keeps io.ErrUnexpectedEOF,

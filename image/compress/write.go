@@ -11,14 +11,18 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/going-mobile/imagebuilder/image/progress"
+	"github.com/going-mobile/imagebuilder/image/qcow2"
 )
 
 // chunkSize is what one CPU compresses at a time, in bytes. Less costs size,
 // more costs memory: a chunk is held twice per CPU.
 const chunkSize = 8 << 20
 
-// Write writes size bytes of r to w, compressed.
+// Write writes size bytes of r to w, packed.
 func Write(ctx context.Context, w io.Writer, f Format, r io.ReaderAt, size int64, p progress.Reporter) (err error) {
+	if f == QCOW2 {
+		return qcow2.Write(w, r, size)
+	}
 	workers := min(runtime.GOMAXPROCS(0), 8)
 	encode, err := encoder(f, workers)
 	if err != nil {

@@ -22,6 +22,7 @@ func biosComputer(t *testing.T) *computer {
 // TestABIOSFallsBackByItself: GRUB counts tries, and takes the other slot where
 // there is no kernel in this one.
 func TestABIOSFallsBackByItself(t *testing.T) {
+	t.Parallel()
 	c := biosComputer(t)
 	c.powerOn()
 	c.see(`init: slot a on (?s:.*)init: starting the system`)
@@ -46,6 +47,7 @@ func TestABIOSFallsBackByItself(t *testing.T) {
 // boot, second, trials that fail, one that is good. Then the disk is put into a
 // machine with UEFI, where it goes on.
 func TestABIOSStartsTheNode(t *testing.T) {
+	t.Parallel()
 	c := biosComputer(t)
 	for range 2 {
 		c.powerOn()

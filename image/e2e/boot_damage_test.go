@@ -17,6 +17,7 @@ import (
 // TestADamagedDataPartitionIsNeverFormatted breaks the data partition of a
 // node that was in use, in two ways.
 func TestADamagedDataPartitionIsNeverFormatted(t *testing.T) {
+	t.Parallel()
 	for _, board := range trialBoards { // GPT and MBR
 		t.Run(board, func(t *testing.T) {
 			c := newComputer(t, board, image(t, board), 8*gib)
@@ -56,6 +57,7 @@ func TestADamagedDataPartitionIsNeverFormatted(t *testing.T) {
 // TestADamagedBootPartitionLeavesAMark of how far the start came, where nobody but U-Boot
 // ever ran. It comes by again and again, and does not wear the card.
 func TestADamagedBootPartitionLeavesAMark(t *testing.T) {
+	t.Parallel()
 	c := newComputer(t, "rpi4", image(t, "rpi4"), 8*gib)
 	c.mtools("mdel", "::a/vmlinuz")
 	c.powerOn()
@@ -149,6 +151,7 @@ func (c *computer) wipeSuperblocks() {
 // TestADiskThatSomebodyRepartitionedIsLeftAlone finds a stranger's partition
 // where root-b would go.
 func TestADiskThatSomebodyRepartitionedIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	for _, board := range trialBoards {
 		t.Run(board, func(t *testing.T) {
 			c := newComputer(t, board, image(t, board), 8*gib)
@@ -165,6 +168,7 @@ func TestADiskThatSomebodyRepartitionedIsLeftAlone(t *testing.T) {
 // TestASecondDiskIsLeftAlone boots beside a disk whose partitions have all the
 // right types, from first boot to a running system.
 func TestASecondDiskIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	c := newComputer(t, "generic-amd64", image(t, "generic-amd64"), 8*gib)
 	c.personalise()
 	other := filepath.Join(t.TempDir(), "other.img")

@@ -86,6 +86,7 @@ func (c *computer) says(words ...string) {
 // of its own: the boot disk is nearly never written, the disk is found whatever
 // becomes of node.yaml, it grows, and without it nothing starts.
 func TestADataDiskHoldsEverything(t *testing.T) {
+	t.Parallel()
 	c := newComputer(t, "generic-amd64", image(t, "generic-amd64"), 8*gib)
 	c.yaml = dataDisk
 	c.personalise()
@@ -197,6 +198,7 @@ func (c *computer) diskOfData(file string) {
 // in turn. Each is told, none is written to, the node becomes nobody; with the
 // right one plugged in it goes on by itself.
 func TestADataDiskThatCannotBeUsedIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	c := newComputer(t, "generic-amd64", image(t, "generic-amd64"), 8*gib)
 	c.yaml = dataDisk
 	c.personalise()
@@ -260,6 +262,7 @@ func TestADataDiskThatCannotBeUsedIsLeftAlone(t *testing.T) {
 // node.yaml has a data partition, and nobody on it. One that somebody lives on
 // is not left.
 func TestADataDiskIsTakenByANodeThatWasNobodyYet(t *testing.T) {
+	t.Parallel()
 	c := newComputer(t, "generic-amd64", image(t, "generic-amd64"), 8*gib)
 	own := spare(t, 4*gib)
 	c.with(map[string]string{"own": own})
@@ -302,6 +305,7 @@ func TestADataDiskIsTakenByANodeThatWasNobodyYet(t *testing.T) {
 // node makes its disk, each time at another moment between the first look for
 // it and the start of the system, and finishes each one.
 func TestADataDiskSurvivesPowerCuts(t *testing.T) {
+	t.Parallel()
 	cuts, seed := number(t, "CUTS", 30), number(t, "POWERCUT_SEED", int(time.Now().Unix()))
 	t.Logf("POWERCUT_SEED=%d", seed)
 	rnd := rand.New(rand.NewPCG(uint64(seed), 0))

@@ -26,6 +26,7 @@ func (c *computer) longhornDisk() {
 // loses it, finds others in its place and gets it back. Meanwhile nobody writes
 // where it belongs.
 func TestALonghornDiskIsUsedOrMissed(t *testing.T) {
+	t.Parallel()
 	c := newComputer(t, "generic-amd64", image(t, "generic-amd64"), 8*gib)
 	c.yaml = volumesDisk
 	c.personalise()
@@ -81,6 +82,7 @@ func TestALonghornDiskIsUsedOrMissed(t *testing.T) {
 // TestALonghornDiskSurvivesPowerCuts pulls the plug CUTS times (6) while a node
 // makes its disk for volumes, each time at another moment, and finishes each.
 func TestALonghornDiskSurvivesPowerCuts(t *testing.T) {
+	t.Parallel()
 	cuts, seed := number(t, "CUTS", 6), number(t, "POWERCUT_SEED", int(time.Now().Unix()))
 	t.Logf("POWERCUT_SEED=%d", seed)
 	rnd := rand.New(rand.NewPCG(uint64(seed), 0))

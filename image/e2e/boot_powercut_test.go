@@ -19,6 +19,7 @@ import (
 // next cut meets a fresh disk. POWERCUT_SEED repeats the moments of an earlier
 // run.
 func TestAPowerCutAtAnyMomentOfTheFirstBootCostsNothing(t *testing.T) {
+	t.Parallel()
 	cuts, seed := number(t, "POWERCUTS", 6), number(t, "POWERCUT_SEED", int(time.Now().Unix()))
 	t.Logf("POWERCUT_SEED=%d", seed)
 	rnd := rand.New(rand.NewPCG(uint64(seed), 0))

@@ -14,6 +14,7 @@ import (
 // TestEveryBoardBootsToRunning tells the life of a node that nothing happens
 // to: first boot, second boot, and a move to a larger disk.
 func TestEveryBoardBootsToRunning(t *testing.T) {
+	t.Parallel()
 	eachBoard(t, func(t *testing.T, board, img string) {
 		if loadBoard(t, board).QEMU.Machine == "" {
 			return // nothing emulates it

@@ -25,6 +25,7 @@ var trialBoards = []string{"generic-amd64", "rpi4"}
 // failing in its own way and later than the one before, and at last a good
 // one, which stays.
 func TestATrialThatFailsFallsBackByItself(t *testing.T) {
+	t.Parallel()
 	for _, board := range trialBoards {
 		t.Run(board, func(t *testing.T) {
 			c := newComputer(t, board, image(t, board), 8*gib)

@@ -14,6 +14,7 @@ import (
 // TestAnUnpersonalisedNodeSaysWhatItNeeds switches an image on as it is.
 // SCREENSHOTS=DIR keeps what was on the screen.
 func TestAnUnpersonalisedNodeSaysWhatItNeeds(t *testing.T) {
+	t.Parallel()
 	eachBoard(t, func(t *testing.T, board, img string) {
 		c := newComputer(t, board, img, 8*gib)
 		c.powerOn()

@@ -3,9 +3,7 @@
 package e2e
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -22,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/imagetest"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/oci/registrytest"
 )
@@ -74,25 +73,14 @@ func serveCharts(t *testing.T) (args []string) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(files[r.URL.Path]) }))
 	t.Cleanup(s.Close)
 	for component, chart := range map[string]string{"longhorn-chart": "longhorn", "argocd-chart": "argo-cd"} {
-		data := chartArchive(t, chart)
+		data, err := imagetest.Chart(chart)
+		if err != nil {
+			t.Fatal(err)
+		}
 		files["/"+chart+".tgz"] = data
 		args = append(args, "--component", fmt.Sprintf("%s=%s/%s.tgz#sha256=%x", component, s.URL, chart, sha256.Sum256(data)))
 	}
 	return args
-}
-
-func chartArchive(t *testing.T, name string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	w := tar.NewWriter(z)
-	text := []byte("apiVersion: v2\nname: " + name + "\nversion: 0.0.1\n")
-	err := w.WriteHeader(&tar.Header{Name: name + "/Chart.yaml", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(text))})
-	_, written := w.Write(text)
-	if err := errors.Join(err, written, w.Close(), z.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
 }
 
 // carries looks with unsquashfs for the charts, and asks "inspect --images" for

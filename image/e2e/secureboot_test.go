@@ -31,6 +31,7 @@ func shopComputer(t *testing.T, board string) *computer {
 // TestSecureBootStartsTheNode tells the life of a node in such a machine: first
 // boot, a trial that fails and falls back, one that is good.
 func TestSecureBootStartsTheNode(t *testing.T) {
+	t.Parallel()
 	c := shopComputer(t, "optiplex-7050")
 	c.powerOn()
 	c.see(aKernelStarted)
@@ -82,6 +83,7 @@ const aKernelStarted = `Linux version \d`
 // TestSecureBootRefusesWhatWasAltered changes one bit in each link of the chain,
 // which the link before it says: firmware, shim, systemd-boot.
 func TestSecureBootRefusesWhatWasAltered(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ file, words string }{
 		"shim":         {"EFI/BOOT/BOOTX64.EFI", `failed to load Boot.*Access Denied`},
 		"systemd-boot": {"EFI/BOOT/grubx64.efi", `Verification failed:.* Security Violation`},
@@ -99,6 +101,7 @@ func TestSecureBootRefusesWhatWasAltered(t *testing.T) {
 
 // TestSecureBootOnArm boots generic-arm64 by the same chain.
 func TestSecureBootOnArm(t *testing.T) {
+	t.Parallel()
 	c := shopComputer(t, "generic-arm64")
 	c.powerOn()
 	c.untilRunning()
@@ -106,9 +109,33 @@ func TestSecureBootOnArm(t *testing.T) {
 	c.powerOff()
 }
 
+// TestSecureBootOnOwnKeys: firmware without keys takes those of the image, and then
+// starts what they signed, and not what was altered.
+func TestSecureBootOnOwnKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	key, cert := filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem")
+	run(t, "openssl", "req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=own/", "-keyout", key, "-out", cert)
+	img := buildOnce(t, "generic-amd64-own", "--board", "generic-amd64", "--sign", key, "--cert", cert)
+	c := newComputer(t, "generic-amd64", img, 8*gib)
+	c.config.SecureBoot, c.config.SetupMode = true, true
+	c.personalise()
+	c.powerOn()
+	c.see(`(?i)enroll`)
+	c.see(aKernelStarted)
+	c.untilRunning()
+	c.isLockedDown()
+	c.powerOff()
+	c.alter(slot.EFIName{Generation: 1, Slot: "a"}.Path())
+	c.powerOn()
+	c.see(`(?i)(Security Violation|Access Denied)`)
+	c.doesNotSee(aKernelStarted, 10*time.Second)
+}
+
 // TestAnUnsignedImageFallsBackToo is the same story for unified kernel images,
 // which a board has with secureBoot: off.
 func TestAnUnsignedImageFallsBackToo(t *testing.T) {
+	t.Parallel()
 	c := newComputer(t, "generic-amd64", unsignedImage(t, "generic-amd64"), 8*gib)
 	c.config.Board.SecureBoot = "off"
 	c.personalise()

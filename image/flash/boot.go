@@ -187,7 +187,7 @@ func (rw readWriter) WriteAt(b []byte, off int64) (int, error) { return rw.m.Wri
 func notOurs(r io.ReaderAt) error {
 	head := make([]byte, 6)
 	if _, err := r.ReadAt(head, 0); err == nil && compress.Detect(head) != compress.None {
-		return fmt.Errorf("%w: the image is compressed, decompress it or write it to a card first", ErrNotOurs)
+		return fmt.Errorf("%w: the image is packed (%s), unpack it or write it to a card first", ErrNotOurs, compress.Detect(head))
 	}
 	return ErrNotOurs
 }

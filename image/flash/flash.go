@@ -74,7 +74,7 @@ type Result struct {
 	Ejected bool
 }
 
-// WriteImage checks an image file, raw or compressed, and writes it to a
+// WriteImage checks an image file, raw or packed, and writes it to a
 // device, or to a file, which appears under its name only when it is complete
 // and verified.
 //

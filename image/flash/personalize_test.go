@@ -116,7 +116,7 @@ func TestPersonalizeRefuses(t *testing.T) {
 	tests := []struct{ name, target, board, node, want string }{
 		{"board", img, "optiplex-7050", secretYAML, "the image is for board rpi4, the node for optiplex-7050"},
 		{"large", img, "rpi4", strings.Repeat(secretYAML, 1000), "larger than the 32768 reserved"},
-		{"compressed", put("packed.img", packed.Bytes()), "", secretYAML, "the image is compressed, decompress it"},
+		{"compressed", put("packed.img", packed.Bytes()), "", secretYAML, "the image is packed (gz), unpack it"},
 		{"joined", joined, "rpi4", secretYAML, "node.yaml is gone, as from a node that has joined"},
 		{"foreign", foreign, "rpi4", secretYAML, "no boot partition of imagebuilder"},
 		{"text", put("text", []byte("hello")), "", secretYAML, "no boot partition of imagebuilder"},

@@ -17,7 +17,7 @@ import (
 // Config returns the node.yaml of one node, its secrets read, without the key
 // that it joins the tailnet with: that is minted when the card is written.
 func (f *Fleet) Config(name string) (*node.Config, error) {
-	return f.answer(name, func(r Ref) (secret.String, error) { return r.read(f.dir) })
+	return f.answer(name, f.read)
 }
 
 // reader reads what a reference refers to.
@@ -73,7 +73,7 @@ func files(all []File, read reader) (out []node.File, err error) {
 // there is a tailnet: ssh is open there, for who has a key.
 func (f *Fleet) control(c *node.Config, read reader) (err error) {
 	s := f.Cluster.Headscale.Server
-	c.Control = &node.ControlServer{Email: s.Email}
+	c.Control = &node.ControlServer{Email: s.Email, Names: f.Applications()}
 	cert, err := optional(s.Cert, read, "cluster.headscale.server.cert")
 	if err != nil {
 		return err
@@ -147,8 +147,24 @@ func optional(r Ref, read reader, field string) (secret.String, error) {
 // Identity reads the cluster's certificate authorities, nil where k3s makes
 // its own.
 func (f *Fleet) Identity() (clusterca.Files, error) {
-	return f.identity(func(r Ref) (secret.String, error) { return r.read(f.dir) })
+	return f.identity(f.read)
 }
+
+// VolumesBucket reads where Longhorn backs up to, nil where it does not.
+func (f *Fleet) VolumesBucket() (*node.S3, error) {
+	if f.Cluster.Longhorn == nil {
+		return nil, nil
+	}
+	return f.Cluster.Longhorn.Backup.read(f.read, "cluster.longhorn.backup")
+}
+
+// HeadscaleBucket reads where copies of Headscale's database are, nil where none
+// leave its machine.
+func (f *Fleet) HeadscaleBucket() (*node.S3, error) {
+	return f.Cluster.Headscale.Server.Backup.S3.read(f.read, "cluster.headscale.server.backup.s3")
+}
+
+func (f *Fleet) read(r Ref) (secret.String, error) { return r.read(f.dir) }
 
 // identity reads the cluster's certificate authorities: a mapping from the
 // names that k3s gives the files to PEM.

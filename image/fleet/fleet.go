@@ -58,7 +58,9 @@ type Cluster struct {
 	GitOps *GitOps `yaml:"gitops"`
 	// Secrets are put into the new cluster, where what Git has refers to them.
 	Secrets []Secret `yaml:"secrets"`
-	SSH     node.SSH `yaml:"ssh"`
+	// Names are applications'; left out, nodes alone have names in the tailnet.
+	Names Names    `yaml:"names"`
+	SSH   node.SSH `yaml:"ssh"`
 	// OwnerKey is the minisign public key whose signature nodes ask for.
 	OwnerKey string `yaml:"ownerKey"`
 	// Contact is whom a helper calls, as it stands on the label of a box.
@@ -334,7 +336,7 @@ func (f *Fleet) APIKey() (secret.String, error) {
 // HeadscaleCA reads the certificates that the Headscale's is judged by besides
 // the system's, "" for none.
 func (f *Fleet) HeadscaleCA() (string, error) {
-	return f.ca(func(r Ref) (secret.String, error) { return r.read(f.dir) })
+	return f.ca(f.read)
 }
 
 // Servers lists the nodes with role server, in the order of the file.

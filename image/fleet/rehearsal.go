@@ -37,6 +37,10 @@ const (
 	anySecret  = "any.secret" // stands for each of cluster: secrets
 )
 
+// noRepo is what Argo CD of a copy follows: what the real one follows means the
+// real cluster. A name like this leads nowhere (RFC 6761).
+const noRepo = "https://git.invalid/rehearsed.git"
+
 // Rehearse writes a copy of a fleet, the content of a file called name, into
 // dir, which has none, and reads it. The copy has its own secrets: nothing in it
 // opens anything of the real cluster, or reaches its Headscale's API. What is
@@ -116,7 +120,11 @@ func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string)
 	}
 	dropKeys(k3s)
 	drop(k3s, "backup")
-	drop(cluster, "gitops") // a key, and a repository that means the real cluster
+	if at := find(cluster, "gitops"); at >= 0 {
+		git := cluster.Content[at+1]
+		drop(git, "deployKey", "knownHosts")
+		set(git, "repo", scalar(noRepo))
+	}
 	if at := find(cluster, "secrets"); at >= 0 {
 		rehearseSecrets(cluster.Content[at+1])
 	}

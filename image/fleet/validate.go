@@ -54,6 +54,7 @@ func (c *checker) cluster() {
 	c.longhorn()
 	c.gitops()
 	c.secrets()
+	c.names()
 	switch servers := c.fleet.Servers(); {
 	case len(servers) == 0:
 		c.Refuse([]string{"nodes"}, "has no node with role server")
@@ -192,8 +193,8 @@ var controlFiles = map[string]string{"hostKey": "control-host.key", "loginKey": 
 // Secrets are not read for it: one that every rule accepts stands for all.
 func (c *checker) trial(name string, at []string) {
 	f := *c.fleet
-	// Secrets were judged where they stand; the others have a form.
-	f.Cluster.Secrets = nil
+	// Secrets and names were judged where they stand; the others have a form.
+	f.Cluster.Secrets, f.Cluster.Names = nil, Names{}
 	f.Cluster.K3s.CA, f.Cluster.Headscale.CA, f.Cluster.Headscale.Server = Ref{}, Ref{}, Server{Backup: f.Cluster.Headscale.Server.Backup}
 	cfg, err := f.answer(name, placeholder)
 	if err != nil {

@@ -11,12 +11,9 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/netip"
-	"net/url"
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -40,33 +37,15 @@ type Values struct {
 // example is what stands for them in the overlay, k3s' own network of pods.
 var example = Values{Domain: "apps.example.net", Timezone: "Etc/UTC", Pods: []string{contract.PodNetwork}}
 
-// domainName is as long as leaves room for an application's name before it: RFC
-// 1123, at most 253.
-var domainName = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
-// ErrNoDomain says that the fleet's file does not tell a domain.
-var ErrNoDomain = errors.New("the address of your Headscale has no domain in which names of applications could be")
-
-// ValuesOf reads a fleet. With domain "" it is the cluster's name, in the domain
-// that the Headscale's address is in: that one is its owner's, or ErrNoDomain.
-func ValuesOf(f *fleet.Fleet, domain string) (Values, error) {
-	v := Values{Domain: domain, Timezone: example.Timezone, Pods: example.Pods}
-	if domain == "" {
-		u, err := url.Parse(f.Cluster.Headscale.URL)
-		if err != nil {
-			return v, err
-		}
-		parent := u.Hostname()
-		if _, err := netip.ParseAddr(parent); err == nil || !strings.Contains(parent, ".") {
-			return v, ErrNoDomain
-		}
-		if rest := parent[strings.Index(parent, ".")+1:]; strings.Contains(rest, ".") {
-			parent = rest
-		}
-		v.Domain = f.Cluster.Name + "." + parent
+// ValuesOf reads a fleet. The error is fleet.ErrNoDomain where the file tells none.
+func ValuesOf(f *fleet.Fleet) (Values, error) {
+	v := Values{Timezone: example.Timezone, Pods: example.Pods}
+	var err error
+	if v.Domain, err = f.Domain(); err != nil {
+		return v, err
 	}
-	if len(v.Domain) > 240 || !domainName.MatchString(v.Domain) {
-		return v, fmt.Errorf("%q is no domain: want small letters, digits and hyphens between dots, like apps.example.net", v.Domain)
+	if err := node.CheckDomain(v.Domain); err != nil {
+		return v, fmt.Errorf("%q is no domain: %w", v.Domain, err)
 	}
 	if n, ok := f.Nodes.Get(f.Cluster.K3s.Init); ok && f.Sites[n.Site].Timezone != "" {
 		v.Timezone = f.Sites[n.Site].Timezone
@@ -103,32 +82,57 @@ func Tree(apps fs.FS, v Values) (map[string][]byte, error) {
 	return tree, err
 }
 
-// Secrets are those that the manifests of a tree refer to, with their keys.
-func Secrets(tree map[string][]byte) ([]fleet.Secret, error) {
-	found := map[string]fleet.Secret{}
+// Hosts are the first parts of the names below a domain that the Ingresses of a
+// tree take requests in for.
+func Hosts(tree map[string][]byte, domain string) (hosts []string, err error) {
+	err = each(tree, func(o objects.Object) {
+		spec, _ := o.Value["spec"].(map[string]any)
+		rules, _ := spec["rules"].([]any)
+		for _, rule := range rules {
+			rule, _ := rule.(map[string]any)
+			name, _ := rule["host"].(string)
+			if host, below := strings.CutSuffix(name, "."+domain); below && o.Kind == "Ingress" {
+				hosts = append(hosts, host)
+			}
+		}
+	})
+	return hosts, err
+}
+
+// each calls see for every object of a tree.
+func each(tree map[string][]byte, see func(objects.Object)) error {
 	for _, name := range slices.Sorted(maps.Keys(tree)) {
 		if path.Ext(name) != ".yaml" {
 			continue
 		}
 		all, err := objects.Parse(name, tree[name])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, o := range all {
-			referred(o.Value, func(name, key string) {
-				id := o.Namespace + "/" + name
-				if _, ok := found[id]; !ok {
-					found[id] = fleet.Secret{Namespace: o.Namespace, Name: name, Data: map[string]fleet.Ref{}}
-				}
-				found[id].Data[key] = fleet.Ref{}
-			})
+			see(o)
 		}
 	}
+	return nil
+}
+
+// Secrets are those that the manifests of a tree refer to, with their keys.
+func Secrets(tree map[string][]byte) ([]fleet.Secret, error) {
+	found := map[string]fleet.Secret{}
+	err := each(tree, func(o objects.Object) {
+		referred(o.Value, func(name, key string) {
+			id := o.Namespace + "/" + name
+			if _, ok := found[id]; !ok {
+				found[id] = fleet.Secret{Namespace: o.Namespace, Name: name, Data: map[string]fleet.Ref{}}
+			}
+			found[id].Data[key] = fleet.Ref{}
+		})
+	})
 	var all []fleet.Secret
 	for _, id := range slices.Sorted(maps.Keys(found)) {
 		all = append(all, found[id])
 	}
-	return all, nil
+	return all, err
 }
 
 // referred calls found for each secretKeyRef below a value.
@@ -147,6 +151,25 @@ func referred(v any, found func(name, key string)) {
 			referred(item, found)
 		}
 	}
+}
+
+// NamesLine is what fleet.yaml says of names below cluster: where it has all of
+// hosts, "" where it has them.
+func NamesLine(have fleet.Names, hosts []string) string {
+	all := slices.Clone(have.Hosts)
+	for _, host := range hosts {
+		if !slices.Contains(all, host) {
+			all = append(all, host)
+		}
+	}
+	if len(all) == len(have.Hosts) {
+		return ""
+	}
+	domain := ""
+	if have.Domain != "" {
+		domain = "domain: " + have.Domain + ", "
+	}
+	return fmt.Sprintf("  names: {%shosts: [%s]}", domain, strings.Join(all, ", "))
 }
 
 // Lines are secrets as they stand in fleet.yaml below cluster:.

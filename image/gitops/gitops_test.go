@@ -38,30 +38,27 @@ func TestValuesAreTheFleets(t *testing.T) {
 	const pods = "10.42.0.0/16"
 	for _, c := range []struct {
 		change []string
-		domain string
 		want   gitops.Values
 	}{
-		{nil, "", gitops.Values{Domain: "going-mobile.example.net", Timezone: "Europe/Lisbon", Pods: []string{pods}}},
-		{nil, "apps.example.org", gitops.Values{Domain: "apps.example.org", Timezone: "Europe/Lisbon", Pods: []string{pods}}},
-		{[]string{"headscale.example.net", "example.net:8443"}, "", gitops.Values{Domain: "going-mobile.example.net", Timezone: "Europe/Lisbon", Pods: []string{pods}}},
-		{[]string{"home: {timezone: Europe/Lisbon,", "home: {"}, "", gitops.Values{Domain: "going-mobile.example.net", Timezone: "Etc/UTC", Pods: []string{pods}}},
-		{[]string{"    config: {", "    init: cabin-pi\n    config: {cluster-cidr: '10.9.0.0/16,fd00::/56', ", "cabin: {timezone: Europe/Lisbon", "cabin: {timezone: Europe/Oslo"}, "",
+		{nil, gitops.Values{Domain: "going-mobile.example.net", Timezone: "Europe/Lisbon", Pods: []string{pods}}},
+		{[]string{"sites:\n", "  names: {domain: apps.example.org}\nsites:\n"}, gitops.Values{Domain: "apps.example.org", Timezone: "Europe/Lisbon", Pods: []string{pods}}},
+		{[]string{"headscale.example.net", "example.net:8443"}, gitops.Values{Domain: "going-mobile.example.net", Timezone: "Europe/Lisbon", Pods: []string{pods}}},
+		{[]string{"home: {timezone: Europe/Lisbon,", "home: {"}, gitops.Values{Domain: "going-mobile.example.net", Timezone: "Etc/UTC", Pods: []string{pods}}},
+		{[]string{"    config: {", "    init: cabin-pi\n    config: {cluster-cidr: '10.9.0.0/16,fd00::/56', ", "cabin: {timezone: Europe/Lisbon", "cabin: {timezone: Europe/Oslo"},
 			gitops.Values{Domain: "going-mobile.example.net", Timezone: "Europe/Oslo", Pods: []string{"10.9.0.0/16", "fd00::/56"}}},
 	} {
-		got, err := gitops.ValuesOf(load(t, c.change...), c.domain)
+		got, err := gitops.ValuesOf(load(t, c.change...))
 		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
 			t.Errorf("%q: %v\n%s", c.change, err, diff)
 		}
 	}
 	for _, url := range []string{"https://192.0.2.7", "https://[2001:db8::1]", "https://headscale"} {
-		if v, err := gitops.ValuesOf(load(t, fleet.ExampleHeadscale, url, "server: {hostKey", "server: {cert: {env: X}, key: {env: X}, hostKey"), ""); !errors.Is(err, gitops.ErrNoDomain) {
+		if v, err := gitops.ValuesOf(load(t, fleet.ExampleHeadscale, url, "server: {hostKey", "server: {cert: {env: X}, key: {env: X}, hostKey")); !errors.Is(err, fleet.ErrNoDomain) {
 			t.Errorf("%s: %+v, %v", url, v, err)
 		}
 	}
-	for _, domain := range []string{"apps", "Apps.example.net", "*.example.net", "a..b", "a.b-", "-a.b", strings.Repeat("a.", 121), "a.b/c"} {
-		if v, err := gitops.ValuesOf(load(t), domain); err == nil {
-			t.Errorf("%q is taken for a domain: %+v", domain, v)
-		}
+	if v, err := gitops.ValuesOf(load(t, fleet.ExampleHeadscale, "https://Headscale.Example.net")); err == nil {
+		t.Errorf("taken for a domain: %+v", v)
 	}
 }
 
@@ -87,6 +84,38 @@ func TestTheTreeHasTheFleetsValues(t *testing.T) {
 	}
 	if _, err := gitops.Tree(apps(t), gitops.Values{Domain: "a: b", Timezone: "Europe/Oslo"}); err == nil {
 		t.Error("a tree that no API takes is none")
+	}
+}
+
+// TestHosts: those of the tree's Ingresses, and what fleet.yaml says to have them.
+func TestHosts(t *testing.T) {
+	tree, err := gitops.Tree(apps(t), gitops.Values{Domain: "home.test", Timezone: "Europe/Oslo", Pods: []string{"10.9.0.0/16"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts, err := gitops.Hosts(tree, "home.test")
+	if diff := cmp.Diff([]string{"code", "hakatime", "nextcloud"}, hosts); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	if other, err := gitops.Hosts(tree, "other.test"); len(other) > 0 || err != nil {
+		t.Errorf("below another domain: %v, %v", other, err)
+	}
+	for _, c := range []struct {
+		have fleet.Names
+		want string
+	}{
+		{fleet.Names{}, "  names: {hosts: [code, hakatime, nextcloud]}"},
+		{fleet.Names{Domain: "home.test"}, "  names: {domain: home.test, hosts: [code, hakatime, nextcloud]}"},
+		{fleet.Names{Hosts: []string{"own", "hakatime"}}, "  names: {hosts: [own, hakatime, code, nextcloud]}"},
+		{fleet.Names{Hosts: []string{"nextcloud", "own", "hakatime", "code"}}, ""},
+	} {
+		got := gitops.NamesLine(c.have, hosts)
+		if got != c.want {
+			t.Errorf("%+v: %q, want %q", c.have, got, c.want)
+		}
+		if f := load(t, "sites:\n", got+"\nsites:\n"); c.want != "" && len(f.Applications().Hosts) != len(f.Cluster.Names.Hosts) {
+			t.Errorf("%+v", f.Cluster.Names)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package inquiry
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"encoding/binary"
 	"encoding/json"
@@ -21,8 +22,10 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// sshd is a node's, with a host key of its own.
+// sshd is a node's, with a host key of its own where it is given none.
 type sshd struct {
+	host   ssh.Signer
+	at     string // where it listens; default any port
 	port   string
 	answer func() string
 	found  string
@@ -47,8 +50,10 @@ func newKey(t *testing.T) (ssh.Signer, string) {
 
 func (s *sshd) start(t *testing.T, login ssh.PublicKey) {
 	t.Helper()
-	host, _ := newKey(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if s.host == nil {
+		s.host, _ = newKey(t)
+	}
+	l, err := net.Listen("tcp", cmp.Or(s.at, "127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +65,7 @@ func (s *sshd) start(t *testing.T, login ssh.PublicKey) {
 		}
 		return nil, nil
 	}}
-	config.AddHostKey(host)
+	config.AddHostKey(s.host)
 	go func() {
 		for {
 			conn, err := l.Accept()

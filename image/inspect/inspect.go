@@ -15,6 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
+	"github.com/going-mobile/imagebuilder/image/qcow2"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -23,13 +24,14 @@ import (
 type Image struct {
 	r      io.ReaderAt
 	close  func() error
+	format compress.Format
 	Layout disk.Layout
 	boot   *fat.FS
 	bootAt disk.Partition
 }
 
-// Open opens a raw image or a device. Compressed images are an error that
-// says how to unpack them.
+// Open opens a raw image, one of QEMU's format (qcow2), or a device. Compressed
+// images are an error that says how to unpack them.
 func Open(name string) (*Image, error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -51,16 +53,26 @@ func open(file *os.File) (*Image, error) {
 	if _, err := file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	if f := compress.Detect(head); f != "" {
-		return nil, fmt.Errorf("is compressed (%s); unpack it first", f)
-	}
 	size, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, err
 	}
-	img, err := New(file, size)
+	var raw io.ReaderAt = file
+	format := compress.Detect(head)
+	switch format {
+	case compress.None:
+	case compress.QCOW2:
+		disk, err := qcow2.NewReader(file, size)
+		if err != nil {
+			return nil, err
+		}
+		raw, size = disk, disk.Size()
+	default:
+		return nil, fmt.Errorf("is compressed (%s); unpack it first", format)
+	}
+	img, err := New(raw, size)
 	if err == nil {
-		img.close = file.Close
+		img.close, img.format = file.Close, format
 	}
 	return img, err
 }
@@ -110,13 +122,17 @@ func (i *Image) Identity() (contract.Label, error) {
 	return contract.ParseLabel(data)
 }
 
-// Identify is Identity for a file name.
+// Identify is Identity for the name of a raw image: whoever asks goes on to use its
+// bytes.
 func Identify(name string) (contract.Label, error) {
 	img, err := Open(name)
 	if err != nil {
 		return contract.Label{}, err
 	}
 	defer img.Close()
+	if img.format != compress.None {
+		return contract.Label{}, fmt.Errorf("%s: is of QEMU's format (%s); name the raw image, or make one: qemu-img convert -O raw", name, img.format)
+	}
 	id, err := img.Identity()
 	if err != nil {
 		return contract.Label{}, fmt.Errorf("%s: %w", name, err)

@@ -1,9 +1,11 @@
 package inspect_test
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +14,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
+	"github.com/going-mobile/imagebuilder/image/imagetest"
 	"github.com/going-mobile/imagebuilder/image/inspect"
+	"github.com/going-mobile/imagebuilder/image/qcow2"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -118,6 +122,56 @@ func TestDescribe(t *testing.T) {
 	}
 	if l := inspect.Largest(r.Packages, 1); len(l) != 1 || l[0].Name != "libc6" {
 		t.Errorf("largest: %+v", l)
+	}
+}
+
+// TestQCOW2: an image of QEMU's format is inspected as the disk that it is of, and
+// is not mistaken for that where somebody goes on to use its bytes.
+func TestQCOW2(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "x.img")
+	if err := imagetest.Write(name, "rpi4", contract.MBR, false); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := qcow2.Write(&b, bytes.NewReader(raw), int64(len(raw))); err != nil {
+		t.Fatal(err)
+	}
+	packed := name + ".qcow2"
+	if err := os.WriteFile(packed, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var seen []disk.Layout
+	for _, file := range []string{name, packed} {
+		img, err := inspect.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		label, err := img.Identity()
+		if err != nil || label.Board != "rpi4" {
+			t.Errorf("%s: %+v, %v", file, label, err)
+		}
+		if err := img.Whole(); err != nil {
+			t.Error(err)
+		}
+		seen = append(seen, img.Layout)
+		img.Close()
+	}
+	if !reflect.DeepEqual(seen[0], seen[1]) {
+		t.Errorf("another disk: %+v", seen)
+	}
+	if _, err := inspect.Identify(packed); err == nil || !strings.Contains(err.Error(), "is of QEMU's format (qcow2); name the raw image") {
+		t.Error(err)
+	}
+	b.Truncate(1000)
+	if err := os.WriteFile(packed, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inspect.Open(packed); err == nil || !strings.Contains(err.Error(), "damaged or cut short") {
+		t.Error(err)
 	}
 }
 

@@ -46,6 +46,14 @@ type Image struct {
 	// Size in bytes of the raw image, and its sha256.
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
+	// Signer signed what firmware starts; absent where that is nobody of the owner's.
+	Signer *Signer `json:"signer,omitempty"`
+}
+
+// Signer is a certificate: its subject, and the sha256 of its DER form.
+type Signer struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
 }
 
 // Partition of the image as built; first boot adds more.

@@ -42,19 +42,21 @@ func sparse(t *testing.T, size int64, at ...int64) *os.File {
 	return f
 }
 
+var disks = map[string]struct {
+	size int64
+	at   []int64
+}{
+	"one sector":                {sector, []int64{0}},
+	"nothing":                   {1 << 20, nil},
+	"a cluster cut short":       {cluster + sector, []int64{0, cluster}},
+	"over the end of a cluster": {4 * cluster, []int64{2*cluster - 100}},
+	"two L2 tables, one empty":  {(2*perTable + 1) * cluster, []int64{0, perTable*cluster - 2500}},
+}
+
 // TestQEMUReadsTheSame: qemu-img finds no fault, and the very bytes of the raw
 // image, whose empty clusters take no room.
 func TestQEMUReadsTheSame(t *testing.T) {
-	for name, c := range map[string]struct {
-		size int64
-		at   []int64
-	}{
-		"one sector":                {sector, []int64{0}},
-		"nothing":                   {1 << 20, nil},
-		"a cluster cut short":       {cluster + sector, []int64{0, cluster}},
-		"over the end of a cluster": {4 * cluster, []int64{2*cluster - 100}},
-		"two L2 tables, one empty":  {(2*perTable + 1) * cluster, []int64{0, perTable*cluster - 2500}},
-	} {
+	for name, c := range disks {
 		raw := sparse(t, c.size, c.at...)
 		file := filepath.Join(t.TempDir(), "image.qcow2")
 		f, err := os.Create(file)

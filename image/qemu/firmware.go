@@ -16,6 +16,8 @@ type uefi struct {
 	// secure are those with Secure Boot on and Microsoft's keys, as machines come
 	// out of a shop.
 	secure [][2]string
+	// setup are those that check signatures, too, and have no keys yet.
+	setup [][2]string
 }
 
 var (
@@ -28,6 +30,9 @@ var (
 	}, secure: [][2]string{
 		{"/usr/share/OVMF/OVMF_CODE_4M.ms.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"},
 		{"/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"},
+	}, setup: [][2]string{
+		{"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+		{"/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
 	}}
 	aavmf = uefi{arch: "arm64", debian: "qemu-efi-aarch64", pairs: [][2]string{
 		{"/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"},
@@ -42,16 +47,19 @@ var (
 // firmware returns the code and the run's own copy of the variable store,
 // which keeps boot entries over reboots. That with keys has a name of its own:
 // a store without would start everything.
-func firmware(dir string, u uefi, secure bool) (code, vars string, err error) {
+func (c *Config) firmware(u uefi) (code, vars string, err error) {
 	pairs, name, kind := u.pairs, "uefi-vars.fd", "UEFI firmware"
-	if secure {
+	switch {
+	case c.SecureBoot && c.SetupMode:
+		pairs, name, kind = u.setup, "uefi-own-vars.fd", "UEFI firmware that waits for keys"
+	case c.SecureBoot:
 		pairs, name, kind = u.secure, "uefi-secure-vars.fd", "UEFI firmware with Microsoft's keys"
 	}
 	for _, pair := range pairs {
 		if _, err := os.Stat(pair[0]); err != nil {
 			continue
 		}
-		vars = filepath.Join(dir, name)
+		vars = filepath.Join(c.Dir, name)
 		if err := copyOnce(pair[1], vars); err != nil {
 			return "", "", err
 		}

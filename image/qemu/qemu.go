@@ -53,6 +53,9 @@ type Config struct {
 	// SecureBoot starts only what Microsoft or somebody whom Microsoft signed for
 	// has signed. UEFI boards only.
 	SecureBoot bool
+	// SetupMode goes with SecureBoot: the firmware has no keys yet, and takes those
+	// of the first who brings some.
+	SetupMode bool
 	// BIOS starts a PC by SeaBIOS, which comes with QEMU, and not by UEFI.
 	BIOS bool
 	// Display shows the guest's screen in a window.
@@ -77,6 +80,9 @@ func Command(ctx context.Context, c Config) (*exec.Cmd, error) {
 	}
 	if c.BIOS && !c.Board.BIOS {
 		return nil, fmt.Errorf("board %s: its image does not start by BIOS; a board file with bios: true makes one that does", c.Board.Name)
+	}
+	if c.SetupMode && !c.SecureBoot {
+		return nil, errors.New("setup mode is one of Secure Boot's (--secure-boot)")
 	}
 	if c.BIOS && c.SecureBoot {
 		return nil, errors.New("a BIOS has no Secure Boot")

@@ -100,29 +100,41 @@ func (l *Leave) findMembers(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	made, err := mint.Keys(l.fleet)
-	if err != nil {
-		return err
-	}
-	for _, m := range l.tailnet {
-		ours := mint.Joined(made[l.name], l.name, m)
-		switch {
-		case !ours && m.GivenName != l.name:
-			continue
-		case !ours && slices.ContainsFunc(l.node.Tags(), func(tag string) bool { return !slices.Contains(m.Tags, tag) }):
-			return fmt.Errorf("a device that is none of this fleet is called %s in the tailnet (number %s; it lacks the tags %v): the new node could not have that name. "+
-				"Rename or delete it first (headscale nodes rename, headscale nodes delete)", l.name, m.ID, l.node.Tags())
-		case m.Online && !o.EvenIfOnline:
-			return l.alive()
-		}
-		l.members = append(l.members, m)
-	}
-	return nil
+	l.members, err = Members(l.fleet, l.tailnet, l.name, o.EvenIfOnline)
+	return err
 }
 
-func (l *Leave) alive() error {
+// Members are those of a tailnet that are a node of the fleet, or were once: by
+// the keys that were made for it, and by its name and tags. One that lives is
+// refused, and so is a stranger that has the name.
+func Members(f *fleet.Fleet, tailnet []headscale.Node, name string, evenIfOnline bool) (all []headscale.Node, err error) {
+	n, err := f.Find(name)
+	if err != nil {
+		return nil, err
+	}
+	made, err := mint.Keys(f)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range tailnet {
+		ours := mint.Joined(made[name], name, m)
+		switch {
+		case !ours && m.GivenName != name:
+			continue
+		case !ours && slices.ContainsFunc(n.Tags(), func(tag string) bool { return !slices.Contains(m.Tags, tag) }):
+			return nil, fmt.Errorf("a device that is none of this fleet is called %s in the tailnet (number %s; it lacks the tags %v): the new node could not have that name. "+
+				"Rename or delete it first (headscale nodes rename, headscale nodes delete)", name, m.ID, n.Tags())
+		case m.Online && !evenIfOnline:
+			return nil, alive(name)
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+func alive(name string) error {
 	return fmt.Errorf("%s is online: switch it off first, or it comes back into the cluster beside the new one. "+
-		"If it is off, and Headscale has not noticed yet, say --even-if-online", l.name)
+		"If it is off, and Headscale has not noticed yet, say --even-if-online", name)
 }
 
 // controlIsDead wants no answer of the node that runs Headscale: a refusal is
@@ -242,8 +254,13 @@ func (l *Leave) leave(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, m := range l.members {
-		if err := l.server.DeleteNode(ctx, m.ID); err != nil && !errors.Is(err, headscale.ErrNotFound) {
+	return Forget(ctx, l.server, l.members)
+}
+
+// Forget takes members out of the tailnet. One that is gone already is no error.
+func Forget(ctx context.Context, server Server, members []headscale.Node) error {
+	for _, m := range members {
+		if err := server.DeleteNode(ctx, m.ID); err != nil && !errors.Is(err, headscale.ErrNotFound) {
 			return err
 		}
 	}

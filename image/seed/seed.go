@@ -11,6 +11,7 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"maps"
 
 	"gopkg.in/yaml.v3"
 
@@ -46,6 +47,27 @@ func New(in Input) (node.Seed, error) {
 	s.Secrets = append(s.Secrets, in.Secrets...)
 	return s.Seed, s.err
 }
+
+// waiting are the files of a seed that come after volumes that are brought back:
+// applications, which would make empty ones, and jobs, which would back these up.
+var waiting = []string{"argocd-root", "longhorn-jobs"}
+
+// After is a seed whose cluster brings volumes back before all else.
+func After(s node.Seed, r node.Restore) node.Seed {
+	first := maps.Clone(s.Manifests)
+	r.Manifests = map[string]string{}
+	for _, name := range waiting {
+		if text, ok := first[name]; ok {
+			r.Manifests[name] = text
+			delete(first, name)
+		}
+	}
+	s.Manifests, s.Restore = first, &r
+	return s
+}
+
+// LonghornVersion is what a seed brings, as Longhorn calls it.
+func LonghornVersion() string { return "v" + longhornChart.Version }
 
 // Chart is a Helm chart as a component of images: every server must have its File
 // among k3s' static files.

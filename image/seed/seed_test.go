@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,5 +128,27 @@ func TestASeedHasWhatIsWanted(t *testing.T) {
 	}
 	if strings.Contains(values, "backupTarget") || strings.Contains(jobs, "backup") || !strings.Contains(jobs, "snapshot-hourly") {
 		t.Errorf("%s\n%s", values, jobs)
+	}
+}
+
+// TestWhatWaitsForVolumes: what would make them, and what would back up their
+// absence.
+func TestWhatWaitsForVolumes(t *testing.T) {
+	s, err := seed.New(whole())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := maps.Clone(s.Manifests)
+	after := seed.After(s, node.Restore{SystemBackup: "weekly", Namespaces: []string{"a"}})
+	if got := slices.Sorted(maps.Keys(after.Restore.Manifests)); !slices.Equal(got, []string{"argocd-root", "longhorn-jobs"}) || after.Restore.SystemBackup != "weekly" {
+		t.Errorf("%q wait", got)
+	}
+	for name, text := range all {
+		if after.Manifests[name]+after.Restore.Manifests[name] != text {
+			t.Errorf("%s is there twice, or not at all", name)
+		}
+	}
+	if !maps.Equal(s.Manifests, all) || len(after.Secrets) != len(s.Secrets) {
+		t.Error("the seed that was given is another")
 	}
 }

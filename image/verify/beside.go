@@ -65,7 +65,7 @@ func (b *beside) read(suffix string, parse func(string, []byte) error) error {
 	return parse(name, data)
 }
 
-// fileSum is the sha256 of the compressed file itself, "" where nothing tells
+// fileSum is the sha256 of the packed file itself, "" where nothing tells
 // of that.
 func (c *checker) fileSum(ctx context.Context) (string, error) {
 	if len(c.beside.sums.about)+len(c.beside.subjects) == 0 {
@@ -83,7 +83,7 @@ func (c *checker) fileSum(ctx context.Context) (string, error) {
 	return m.SHA256, nil
 }
 
-// comparePacked compares the compressed file.
+// comparePacked compares the packed file.
 func (c *checker) comparePacked(ctx context.Context) error {
 	sum, err := c.fileSum(ctx)
 	if err != nil {
@@ -91,7 +91,7 @@ func (c *checker) comparePacked(ctx context.Context) error {
 	}
 	for _, s := range c.beside.subjects {
 		if s.Digest["sha256"] == sum {
-			c.good(c.beside.base+provenance.Suffix, "sha256 of the compressed file")
+			c.good(c.beside.base+provenance.Suffix, "sha256 of the file itself")
 		}
 	}
 	return c.compareSums(sum)

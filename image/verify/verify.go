@@ -1,4 +1,4 @@
-// Package verify tells whether an image file, raw or compressed, is whole and
+// Package verify tells whether an image file, raw or packed, is whole and
 // is what those files say that lie beside it: manifest, block map, provenance,
 // checksums. It compares everything that is there.
 //

@@ -104,9 +104,9 @@ func checked(r *verify.Report) string {
 
 func TestAGoodImageIsComparedWithAllThatLiesBesideIt(t *testing.T) {
 	for _, scheme := range []contract.Scheme{contract.MBR, contract.GPT} {
-		dir := dist(t, scheme, compress.Formats...)
+		dir := dist(t, scheme, append(slices.Clone(compress.Formats), compress.QCOW2)...)
 		all := ".bmap .manifest.json .provenance.json"
-		for file, want := range map[string]string{"x.img": all, "x.img.zst": all + " .zst.sha256", "x.img.xz": all + " .xz.sha256", "x.img.gz": ".bmap .gz.sha256 .manifest.json .provenance.json"} {
+		for file, want := range map[string]string{"x.img": all, "x.img.zst": all + " .zst.sha256", "x.img.xz": all + " .xz.sha256", "x.img.gz": all + " .gz.sha256", "x.img.qcow2": all + " .qcow2.sha256"} {
 			r, err := verify.Image(t.Context(), filepath.Join(dir, file), false, progress.Discard)
 			if err != nil {
 				t.Fatal(err)
@@ -180,6 +180,13 @@ func TestDamageIsFound(t *testing.T) {
 		{"compressed, cut short", "x.img.zst", "x.img.zst", cut(100), without(".zst.sha256"), "the zst data is damaged or cut short"},
 		{"compressed with a sum, cut short", "x.img.zst", "x.img.zst", cut(100), nil, "x.img.zst.sha256 says"},
 		{"compressed from another image", "x.img.zst", "x.img.manifest.json", replace(`"size": 38797312`, `"size": 5`), without(disk.MapSuffix), "it has 38797312 bytes instead of 5"},
+		{"a wrong sum of qcow2", "x.img.qcow2", "x.img.qcow2.sha256", func(b []byte) []byte { return append([]byte("0000"), b[4:]...) }, nil, "x.img.qcow2.sha256 says: its sha256 is"},
+		{"qcow2, its disk damaged", "x.img.qcow2", "x.img.qcow2", flip(9 << 16), without(".qcow2.sha256"), "x.img.bmap says: something between bytes"},
+		{"qcow2, its disk damaged, no map", "x.img.qcow2", "x.img.qcow2", flip(9 << 16), without(".qcow2.sha256", disk.MapSuffix), "x.img.manifest.json says: its sha256 is"},
+		{"qcow2, cut short", "x.img.qcow2", "x.img.qcow2", cut(100), without(".qcow2.sha256"), "of the file is not there: it is damaged or cut short"},
+		{"qcow2 with a sum, cut short", "x.img.qcow2", "x.img.qcow2", cut(100), nil, "x.img.qcow2.sha256 says"},
+		{"qcow2 with another file", "x.img.qcow2", "x.img.qcow2", func(b []byte) []byte { b[79] = 4; return b }, nil, "x.img.qcow2: qcow2: keeps its data in another file"},
+		{"qcow2 of another image", "x.img.qcow2", "x.img.manifest.json", replace(`"size": 38797312`, `"size": 5`), without(disk.MapSuffix), "it has 38797312 bytes instead of 5"},
 		{"a list of sums", "x.img.zst", "x.img.zst", func(b []byte) []byte { return b }, func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, verify.SumsName), fmt.Appendf(nil, "%064d  x.img.zst\n", 0))
 		}, "SHA256SUMS says: its sha256 is"},
@@ -187,7 +194,7 @@ func TestDamageIsFound(t *testing.T) {
 			write(t, filepath.Join(dir, verify.SumsName), fmt.Appendf(nil, "%064d  x.img.manifest.json\n", 0))
 		}, "x.img.manifest.json is not what"},
 	}
-	good := dist(t, contract.GPT, compress.Formats...)
+	good := dist(t, contract.GPT, append(slices.Clone(compress.Formats), compress.QCOW2)...)
 	for _, tt := range tests {
 		dir := t.TempDir()
 		run(t, dir, "cp", "-r", good+"/.", dir)

@@ -22,7 +22,10 @@ type Plan struct {
 	Headscale string    `json:"headscale"`
 	Sites     []Site    `json:"sites"`
 	Carriers  []Carrier `json:"carriers"`
-	Warnings  []Warning `json:"warnings"`
+	// Names are applications', and LeadTo the nodes that take requests in for them.
+	Names    []string  `json:"names"`
+	LeadTo   []string  `json:"namesLeadTo"`
+	Warnings []Warning `json:"warnings"`
 }
 
 // Site is a place and its nodes, servers first.
@@ -88,6 +91,8 @@ func Make(f *fleet.Fleet, boards Boards, overlays fs.FS) (*Plan, error) {
 	for i := range p.Sites {
 		slices.SortStableFunc(p.Sites[i].Nodes, func(a, b Node) int { return rank(a.Role) - rank(b.Role) })
 	}
+	names := f.Applications()
+	p.Names, p.LeadTo = append([]string{}, names.Hosts...), append([]string{}, names.Nodes...)
 	var err error
 	if p.Carriers, err = carriers(f, boards, overlays); err != nil {
 		return nil, err

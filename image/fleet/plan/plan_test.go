@@ -49,9 +49,12 @@ func codes(p *Plan) []string {
 	return out
 }
 
-// TestWarnings: each trap is told where it is, and only there.
 const bucket = "{endpoint: 'https://s3.example.net', region: eu, bucket: b, accessKey: A, secretKey: {env: NONE}}"
 
+// named gives the example names of applications.
+const named = "  names: {hosts: [code, nextcloud]}\nsites:\n"
+
+// TestWarnings: each trap is told where it is, and only there.
 func TestWarnings(t *testing.T) {
 	const agents = "  cabin-box:"
 	for _, c := range []struct {
@@ -80,6 +83,9 @@ func TestWarnings(t *testing.T) {
 		{"an image of today", []string{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:latest\", \"c/d:1\"], optiplex-7050: [\"a/b:latest\"]}\n"}, []string{"etcd-wan", "etcd-card", "etcd-card", "latest"}},
 		{"snapshots that all can read", []string{"config: {secrets-encryption: true}", "backup: " + bucket}, []string{"etcd-wan", "etcd-card", "etcd-card", "plain-snapshots"}},
 		{"snapshots", []string{"    config:", "    backup: " + bucket + "\n    config:"}, []string{"etcd-wan", "etcd-card", "etcd-card"}},
+		{"names of applications", []string{"sites:\n", named}, []string{"etcd-wan", "etcd-card", "etcd-card"}},
+		{"names that somebody else serves", append([]string{"sites:\n", named}, withoutVPS...), []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "names"}},
+		{"names where nobody listens", []string{"sites:\n", named, "{secrets-encryption: true}", "{secrets-encryption: true, disable: [servicelb]}"}, []string{"etcd-wan", "etcd-card", "etcd-card", "names"}},
 		{"Headscale's own names", []string{agents, "  home-box-1:"}, []string{"etcd-wan", "etcd-card", "etcd-card", "lookalike"}},
 	} {
 		p := planned(t, c.changes...)
@@ -115,6 +121,26 @@ home · Europe/Lisbon · 192.168.1.0/24
 ! The servers' data store spans several places`
 	if got := b.String()[:min(b.Len(), len(want))]; got != want {
 		t.Error(cmp.Diff(want, got))
+	}
+}
+
+// TestNames: they are said, with whom they lead to; without any, nothing is.
+func TestNames(t *testing.T) {
+	var b bytes.Buffer
+	if err := planned(t, "sites:\n", named).Text(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+names in the tailnet, which lead to home-box, cabin-box
+   code.going-mobile.example.net
+   nextcloud.going-mobile.example.net
+
+! `
+	if !strings.Contains(b.String(), want) {
+		t.Errorf("%s\nlacks%s", b.String(), want)
+	}
+	if p := planned(t); p.Names == nil || len(p.Names) > 0 || len(p.LeadTo) > 0 {
+		t.Errorf("%+v", p)
 	}
 }
 

@@ -20,6 +20,12 @@ func (p *Plan) Text(w io.Writer) error {
 	for _, c := range p.Carriers {
 		c.text(&b)
 	}
+	if len(p.Names) > 0 {
+		fmt.Fprintf(&b, "\nnames in the tailnet, which lead to %s\n", strings.Join(p.LeadTo, ", "))
+		for _, name := range p.Names {
+			fmt.Fprintf(&b, "   %s\n", name)
+		}
+	}
 	for _, warning := range p.Warnings {
 		fmt.Fprintf(&b, "\n! %s\n  -> %s\n", warning.Summary, warning.Remedy)
 	}

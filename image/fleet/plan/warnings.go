@@ -29,7 +29,7 @@ const (
 func warnings(f *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	for _, check := range []func(*fleet.Fleet, *Plan) []Warning{
-		quorum, acrossSites, tooSmall, onCards, controlURL, addresses, keyExpiry, sites, lookalikes, latest, plainSnapshots,
+		quorum, acrossSites, tooSmall, onCards, controlURL, addresses, keyExpiry, sites, lookalikes, latest, plainSnapshots, names,
 	} {
 		out = append(out, check(f, p)...)
 	}
@@ -212,4 +212,23 @@ func plainSnapshots(f *fleet.Fleet, _ *Plan) []Warning {
 	}
 	return one("plain-snapshots", "Whoever reads the bucket of etcd's snapshots reads every Secret of the cluster.",
 		"Write secrets-encryption: true under cluster: k3s: config. On a cluster that runs, follow \"k3s secrets-encrypt\" first: all servers must agree.")
+}
+
+// names of applications want somebody who serves them, and somebody who listens.
+func names(f *fleet.Fleet, p *Plan) []Warning {
+	if len(p.Names) == 0 {
+		return nil
+	}
+	if f.Control() == "" {
+		return one("names", "Somebody else runs your Headscale, so nobody leads the applications' names to the nodes.",
+			"Have them added there (dns: extra_records), or give each name the addresses of "+strings.Join(p.LeadTo, ", ")+" in a DNS zone of yours.")
+	}
+	off := strings.Split(strings.Join(node.Settings(f.Cluster.K3s.Config).List("disable"), ","), ",") // a list, or one text (docs.k3s.io)
+	for _, addon := range []string{"traefik", "servicelb"} {
+		if slices.Contains(off, addon) {
+			return one("names", "The applications' names lead to nodes on which nobody listens: k3s' "+addon+" is switched off.",
+				"Let k3s run it (cluster: k3s: config: disable), or let something of your own take requests in on "+strings.Join(p.LeadTo, ", ")+".")
+		}
+	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -23,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
@@ -120,6 +123,33 @@ unix_socket: %[6]s/hs.sock
 unix_socket_permission: "0700"
 logtail: {enabled: false}
 `
+
+// Configure replaces a section of the server's settings, and starts it anew.
+func (s *Server) Configure(name string, section any) {
+	s.t.Helper()
+	all := map[string]any{}
+	err := yaml.Unmarshal([]byte(s.read("config.yaml")), &all)
+	all[name] = section
+	text, merr := yaml.Marshal(all)
+	if err := errors.Join(err, merr); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Stop()
+	s.write("config.yaml", string(text))
+	s.Run()
+}
+
+// Command runs the server's program as its owner would on the machine.
+func (s *Server) Command(args ...string) (string, error) {
+	cmd := exec.Command(s.program, append([]string{"-c", filepath.Join(s.dir, "config.yaml")}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("headscale %v: %w\n%s", args[:2], err, stderr.String())
+	}
+	return string(out), err
+}
 
 // Run starts a stopped server again, with all it knew.
 func (s *Server) Run() {
@@ -265,14 +295,11 @@ func (s *Server) Key(tag string, life time.Duration) headscale.Key {
 
 func (s *Server) exec(args ...string) string {
 	s.t.Helper()
-	cmd := exec.Command(s.program, append([]string{"-c", filepath.Join(s.dir, "config.yaml")}, args...)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := s.Command(args...)
 	if err != nil {
-		s.t.Fatalf("headscale %v: %v\n%s", args[:2], err, stderr.String())
+		s.t.Fatal(err)
 	}
-	return string(out)
+	return out
 }
 
 func (s *Server) write(name, content string) {

@@ -15,3 +15,11 @@ func TestReplaceAtOlderServers(t *testing.T) {
 		t.Run(version, func(t *testing.T) { replaces(t, headscaletest.StartOlder(t, version)) })
 	}
 }
+
+// TestNamesAtOlderServers is TestNamesLeadToNodes with them.
+func TestNamesAtOlderServers(t *testing.T) {
+	tailscaled := program(t)
+	for _, version := range headscaletest.Older {
+		t.Run(version, func(t *testing.T) { namesLead(t, tailscaled, headscaletest.StartOlder(t, version)) })
+	}
+}

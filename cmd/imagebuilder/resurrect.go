@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/going-mobile/imagebuilder/image/card"
+	"github.com/going-mobile/imagebuilder/image/control"
+	"github.com/going-mobile/imagebuilder/image/flash"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/resurrect"
+)
+
+const resurrectHelp = `Make a cluster anew that has lost all its machines, from fleet.yaml, the secrets
+beside it, and the buckets that it names. The new cluster has the old one's names,
+authorities and tokens: kubeconfigs stay good. Longhorn brings back its volumes and
+the claims on them from its newest system backup, and Argo CD begins when all are
+there, with what Git has.
+
+--plan prints what there is to be done, with the dates of the backups, and does
+nothing. Otherwise the lost nodes are taken out of the tailnet, and the cards of the
+named ones are written, which must be the one that creates the cluster at first;
+those of the others are written here, too, or later by "flash --node". It is asked
+for once more before, unless --yes.
+
+A node that is online is a cluster that lives: then nothing is done. Where the
+fleet's own Headscale is lost as well, its machine comes first, which brings back
+its database from its bucket: the plan says how.
+
+What was only in etcd is lost: objects that are neither in Git, nor in fleet.yaml,
+nor of Longhorn.`
+
+// resurrectFlags are those of "resurrect".
+type resurrectFlags struct {
+	cards nodeCards
+	opt   resurrect.Options
+	flash flash.Options
+	vps   string
+	plan  bool
+	quiet bool
+}
+
+func newResurrect() *cobra.Command {
+	var r resurrectFlags
+	cmd := &cobra.Command{
+		Use:   "resurrect [NODE[=DEVICE]...]",
+		Short: "Make a cluster anew that has lost all its machines",
+		Long:  resurrectHelp,
+		Example: `  imagebuilder resurrect --plan
+  imagebuilder resurrect home-pi=/dev/sdb cabin-pi=/dev/sdc --yes
+  imagebuilder resurrect home-pi=/dev/sdb --system-backup system-weekly-c-7kq2x`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.cards.names = args
+			return r.run(cmd)
+		},
+	}
+	fleetFlag(cmd, &r.cards.fleet)
+	cmd.Flags().BoolVar(&r.plan, "plan", false, "only say what there is to be done")
+	cmd.Flags().StringVar(&r.opt.SystemBackup, "system-backup", "", "bring back the volumes of this one, not of the newest")
+	cmd.Flags().BoolVar(&r.opt.WithoutVolumes, "without-volumes", false, "bring back none")
+	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "go on though Headscale calls a node online")
+	cmd.Flags().StringVar(&r.vps, "ssh", "", "HOST or HOST:PORT: where the machine with Headscale is, if not where its name leads")
+	cmd.Flags().StringVar(&r.cards.image, "image", "", "write this image instead of building one")
+	r.cards.inputs.add(cmd.Flags(), "as of 'build': ")
+	cmd.Flags().BoolVar(&r.cards.yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&r.flash.Force, "force", false, "write to a built-in disk too")
+	cmd.Flags().BoolVarP(&r.quiet, "quiet", "q", false, "no progress")
+	return cmd
+}
+
+func (r *resurrectFlags) run(cmd *cobra.Command) error {
+	if err := r.cards.check(); err != nil {
+		return err
+	}
+	if !r.plan && len(r.cards.names) == 0 {
+		return usagef("name the nodes whose cards are to be written now, NODE or NODE=DEVICE, or say --plan")
+	}
+	f, err := loadFleet(r.cards.fleet)
+	if err != nil {
+		return err
+	}
+	client, err := control.Client(f)
+	if err != nil {
+		return err
+	}
+	rising, err := resurrect.Prepare(cmd.Context(), f, client, r.opt)
+	if err != nil {
+		return err
+	}
+	for _, t := range rising.Told {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+t)
+	}
+	if r.plan {
+		return printRunbook(cmd.OutOrStdout(), rising)
+	}
+	return r.rise(cmd, f, rising)
+}
+
+func printRunbook(out io.Writer, rising *resurrect.Rising) error {
+	steps, err := rising.Runbook()
+	if err != nil {
+		return err
+	}
+	for i, s := range steps {
+		fmt.Fprintf(out, "%2d. %s\n", i+1, s)
+	}
+	for _, a := range rising.Advice() {
+		fmt.Fprintln(out, a)
+	}
+	return nil
+}
+
+func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, rising *resurrect.Rising) error {
+	if err := rising.Ready(); err != nil {
+		return err
+	}
+	cards, err := r.cards.cards(cmd, f, nil, r.flash.Force)
+	if err != nil {
+		return err
+	}
+	creates := slices.IndexFunc(cards, func(c card.Card) bool { return c.Node == rising.Creator() })
+	if creates < 0 {
+		return usagef("%s creates the cluster: its card is written first, or with the others", rising.Creator())
+	}
+	cards[creates].Restore = rising.Restore()
+	if err := r.agree(cmd, f, rising); err != nil { // before a build of many minutes
+		return err
+	}
+	if err := r.cards.images(cmd, f, cards, r.quiet); err != nil {
+		return err
+	}
+	if err := r.forget(cmd, f, rising); err != nil {
+		return fmt.Errorf("the lost nodes are not all forgotten, do it again: %w", err)
+	}
+	if err := writeAll(cmd, f, cards, r.quiet, r.flash); err != nil {
+		return fmt.Errorf("the lost nodes are forgotten; do it again for their cards: %w", err)
+	}
+	if missing := rising.Missing(nodesOf(cards)); len(missing) > 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "still to be written: imagebuilder flash --node "+strings.Join(missing, " --node "))
+	}
+	return nil
+}
+
+func nodesOf(cards []card.Card) (names []string) {
+	for _, c := range cards {
+		names = append(names, c.Node)
+	}
+	return names
+}
+
+// agree shows what will be done.
+func (r *resurrectFlags) agree(cmd *cobra.Command, f *fleet.Fleet, rising *resurrect.Rising) error {
+	out := cmd.ErrOrStderr()
+	fmt.Fprintf(out, "To make %s anew:\n", f.Cluster.Name)
+	if err := printRunbook(out, rising); err != nil || r.cards.yes {
+		return err
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return usagef("nothing was done: say --yes")
+	}
+	fmt.Fprint(out, "Type the cluster's name to do it: ")
+	answer := bufio.NewScanner(cmd.InOrStdin())
+	if !answer.Scan() || strings.TrimSpace(answer.Text()) != f.Cluster.Name {
+		return fmt.Errorf("that is not %s: nothing was done", f.Cluster.Name)
+	}
+	return nil
+}
+
+// forget takes what is lost out of what lives.
+func (r *resurrectFlags) forget(cmd *cobra.Command, f *fleet.Fleet, rising *resurrect.Rising) error {
+	if err := rising.Forget(cmd.Context()); err != nil {
+		return err
+	}
+	if rising.Witness() == "" {
+		return nil
+	}
+	_, err := control.Ask(cmd.Context(), f, r.vps, resurrect.ForgetVote, nil)
+	return err
+}

@@ -1,0 +1,158 @@
+package firstboot_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+const (
+	longhornAPI = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/"
+	brought     = "systemrestores/system-1"
+	disk        = `{"items":[{"spec":{"disks":{}}},{"spec":{"disks":{"d":{"allowScheduling":true}}}}]}`
+)
+
+// bereft is a node that makes a cluster anew, with what an old one had.
+func bereft(t *testing.T) *world {
+	w := newWorld(t, edit(t, initYAML, "secrets: [", `restore: {systemBackup: system-1, namespaces: [nextcloud, ide], manifests: {argocd-root: "kind: Application\n"}}, secrets: [`))
+	deferK3s(w)
+	return w
+}
+
+// TestVolumesComeBackFirst: each thing is waited for with its own words, and what
+// would make volumes itself is nowhere before these are back.
+func TestVolumesComeBackFirst(t *testing.T) {
+	w, said := bereft(t), []string{}
+	s, _ := w.boot(func(s firstboot.Status) bool {
+		if s.Problem == nil || s.Step != "restore" {
+			return false
+		}
+		if w.text(manifests+"imagebuilder-argocd-root.yaml") != "" {
+			t.Fatal("the applications begin while their volumes are away")
+		}
+		if len(said) > 0 && said[len(said)-1] == s.Problem.Summary {
+			return false
+		}
+		said = append(said, s.Problem.Summary)
+		switch len(said) {
+		case 1:
+			w.longhorn = map[string]string{"systembackups/system-1": `{"status":{"state":"Syncing"}}`}
+		case 2:
+			w.longhorn["systembackups/system-1"] = `{"status":{"state":"Ready"}}`
+			w.longhorn["nodes"] = `{"items":[{"spec":{"disks":{"d":{"allowScheduling":false}}}}]}`
+		case 3:
+			w.longhorn["nodes"] = disk
+		case 4:
+			w.longhorn[brought] = `{"status":{"state":"Error","conditions":[{"type":"Error","message":"no room"}]}}`
+		case 5:
+			if !s.Problem.Person || !strings.Contains(s.Problem.Remedy, "delete systemrestore system-1") {
+				t.Errorf("%+v", s.Problem)
+			}
+			delete(w.longhorn, brought) // as a person did
+			w.applied = nil
+		case 6:
+			w.longhorn[brought] = `{"status":{"state":"Restoring"}}`
+		case 7:
+			w.longhorn[brought] = `{"status":{"state":"Completed"}}`
+		}
+		return false
+	})
+	if s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	for i, want := range []string{"does not run yet", `"Syncing"`, "no node with a disk", "asked for", "no room", "asked for", "Restoring"} {
+		if i >= len(said) || !strings.Contains(said[i], want) {
+			t.Fatalf("%d: no %q in %q", i, want, said)
+		}
+	}
+	if got := w.applied[longhornAPI+brought]; !strings.Contains(got, `"spec":{"systemBackup":"system-1"}`) || w.applied["/api/v1/namespaces/nextcloud"] == "" || w.applied["/api/v1/namespaces/ide"] == "" {
+		t.Errorf("asked for: %v", w.applied)
+	}
+	if w.text(manifests+"imagebuilder-argocd-root.yaml") != "kind: Application\n" || w.starts != 1 {
+		t.Errorf("the rest does not begin, or k3s began %d times", w.starts)
+	}
+}
+
+// TestVolumesComeBackOnce: a cluster that lives on is never given its old data,
+// even if Longhorn's record of it is gone.
+func TestVolumesComeBackOnce(t *testing.T) {
+	w := bereft(t)
+	w.longhorn = map[string]string{"systembackups/system-1": `{"status":{"state":"Ready"}}`, "nodes": disk, brought: `{"status":{"state":"Completed"}}`}
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	delete(w.longhorn, brought)
+	w.reboot()
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || w.applied[longhornAPI+brought] != "" {
+		t.Errorf("%s, %v", s.Line(), w.applied)
+	}
+	if w.text(manifests+"imagebuilder-argocd-root.yaml") == "" {
+		t.Error("what waited is gone")
+	}
+}
+
+// TestSecretsAreSealedBeforeVolumesComeBack, which may take days: the boot
+// partition is not the place for them.
+func TestSecretsAreSealedBeforeVolumesComeBack(t *testing.T) {
+	w := bereft(t)
+	s, _ := w.boot(func(s firstboot.Status) bool { return s.Step == "restore" && s.Problem != nil })
+	if s.Problem == nil || s.Problem.Code != "restore-waiting" || s.State != firstboot.Waiting {
+		t.Fatalf("%s, %+v", s.Line(), s.Problem)
+	}
+	for _, word := range secrets {
+		if strings.Contains(w.bootYAML(), word) {
+			t.Errorf("%s is on the boot partition", word)
+		}
+	}
+}
+
+// TestARestoreSurvivesEveryFault leaves the very same node behind.
+func TestARestoreSurvivesEveryFault(t *testing.T) {
+	whole := func(f func(int, string) fault) *world {
+		w := bereft(t)
+		w.longhorn = map[string]string{"systembackups/system-1": `{"status":{"state":"Ready"}}`, "nodes": disk}
+		w.fault = func(n int, what string) fault {
+			if strings.HasPrefix(what, "apply "+longhornAPI) {
+				w.longhorn[brought] = `{"status":{"state":"Completed"}}`
+			}
+			return f(n, what)
+		}
+		for range 3 {
+			s, cutAt := w.boot(nil)
+			if cutAt == "" {
+				if s.State != firstboot.Joined {
+					t.Fatal(s.Line())
+				}
+				return w
+			}
+			w.reboot()
+		}
+		t.Fatal("it never ends")
+		return nil
+	}
+	begin := 0
+	calm := whole(func(n int, what string) fault {
+		if begin == 0 && strings.Contains(what, brought) {
+			begin = n
+		}
+		return none
+	})
+	want, total := settled(calm), calm.calls
+	for n := begin; n <= total; n++ {
+		for _, f := range []fault{before, after, cut, cutEnd} {
+			done := false
+			w := whole(func(call int, what string) fault {
+				if call == n && !done {
+					done = true
+					return f
+				}
+				return none
+			})
+			if d := diff(want, settled(w)); d != "" {
+				t.Errorf("call %d (%s), fault %d: another node\n%s", n, calm.names[n-1], f, d)
+			}
+		}
+	}
+	t.Logf("calls %d to %d", begin, total)
+}

@@ -1,0 +1,89 @@
+// Package authenticode signs EFI programs with a key of one's own, and writes the
+// variables by which firmware comes to trust it (Microsoft, "Windows Authenticode
+// Portable Executable Signature Format"; UEFI 2.10, chapters 8 and 32).
+//
+// The same program, key and certificate give the same bytes: a signature bears no
+// time. The package refuses keys that firmware does not read, and programs that
+// bear a signature already.
+package authenticode
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Signer is a key and its certificate.
+type Signer struct {
+	key  *rsa.PrivateKey
+	cert *x509.Certificate
+}
+
+// leastBits is what all firmware reads: most stops at RSA-2048, some takes more
+// (UEFI 2.10, 32.4.1).
+const leastBits = 2048
+
+// New reads a key (PKCS #1 or #8) and a certificate, each in PEM form.
+func New(key, cert []byte) (*Signer, error) {
+	k, err := readKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("the key: %w", err)
+	}
+	block, _ := pem.Decode(cert)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, errors.New("the certificate: not in PEM form")
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("the certificate: %w", err)
+	}
+	if !k.PublicKey.Equal(c.PublicKey) {
+		return nil, errors.New("the certificate is of another key")
+	}
+	return &Signer{k, c}, nil
+}
+
+func readKey(data []byte) (*rsa.PrivateKey, error) {
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, errors.New("not in PEM form")
+	}
+	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+	if err != nil {
+		any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		if err != nil {
+			return nil, errors.New("it is locked by a password, or none of PKCS #1 and #8")
+		}
+		var ok bool
+		if key, ok = any.(*rsa.PrivateKey); !ok {
+			return nil, errors.New("firmware reads RSA alone")
+		}
+	}
+	if key.N.BitLen() < leastBits {
+		return nil, fmt.Errorf("%d bits, and firmware wants RSA-%d", key.N.BitLen(), leastBits)
+	}
+	return key, nil
+}
+
+// Fingerprint is the SHA-256 of the certificate.
+func (s *Signer) Fingerprint() [sha256.Size]byte { return sha256.Sum256(s.cert.Raw) }
+
+// Name is who it says that it is.
+func (s *Signer) Name() string { return s.cert.Subject.String() }
+
+// Certificate is the certificate in DER form, as the setup of firmware takes it.
+func (s *Signer) Certificate() []byte { return s.cert.Raw }
+
+// Expires is when the certificate does. Firmware has no clock that it believes and
+// does not look.
+func (s *Signer) Expires() time.Time { return s.cert.NotAfter }
+
+func (s *Signer) sign(data []byte) ([]byte, error) {
+	sum := sha256.Sum256(data)
+	return s.key.Sign(nil, sum[:], crypto.SHA256) // PKCS #1 v1.5, which needs no random
+}

@@ -1,0 +1,105 @@
+package fleet
+
+import (
+	"errors"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// Names are what applications are called in the tailnet.
+type Names struct {
+	// Domain is what they are below; default the cluster's name, in the domain of
+	// the Headscale's address.
+	Domain string `yaml:"domain"`
+	// Hosts are their first parts, like nextcloud. The fleet's own Headscale leads
+	// them to the nodes that take requests in.
+	Hosts []string `yaml:"hosts"`
+}
+
+// ErrNoDomain says that the fleet's file does not tell a domain.
+var ErrNoDomain = errors.New("is missing, and the address of your Headscale has no domain in which names of applications could be: a domain, like apps.example.net")
+
+// Domain is what the applications' names are below: what the file says, else the
+// cluster's name in the domain that the Headscale's address is in, which is its
+// owner's; else ErrNoDomain.
+func (f *Fleet) Domain() (string, error) {
+	if d := f.Cluster.Names.Domain; d != "" {
+		return d, nil
+	}
+	parent := f.headscaleHost()
+	if _, err := netip.ParseAddr(parent); err == nil || !strings.Contains(parent, ".") {
+		return "", ErrNoDomain
+	}
+	if rest := parent[strings.Index(parent, ".")+1:]; strings.Contains(rest, ".") {
+		parent = rest
+	}
+	return f.Cluster.Name + "." + parent, nil
+}
+
+// headscaleHost is in the Headscale's address, "" where that is none.
+func (f *Fleet) headscaleHost() string {
+	u, err := url.Parse(f.Cluster.Headscale.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// Applications are the whole names, and the nodes that they lead to: agents, and
+// servers that do more than k3s' own work. k3s' servicelb would take requests in on
+// the others, too, for a traefik that is never there.
+func (f *Fleet) Applications() (out node.Names) {
+	domain, err := f.Domain()
+	if err != nil || len(f.Cluster.Names.Hosts) == 0 {
+		return out
+	}
+	for _, host := range f.Cluster.Names.Hosts {
+		out.Hosts = append(out.Hosts, host+"."+domain)
+	}
+	for _, name := range f.Nodes.Names {
+		n := f.Nodes.by[name]
+		if role := n.Role.In(); role == node.Agent || role == node.Server && !slices.Contains(f.Taints(n), workTaint) {
+			out.Nodes = append(out.Nodes, name)
+		}
+	}
+	return out
+}
+
+// names judges those of applications where they stand.
+func (c *checker) names() {
+	n, at := c.fleet.Cluster.Names, []string{"cluster", "names"}
+	domain, err := c.fleet.Domain()
+	if n.Domain == "" && len(n.Hosts) == 0 {
+		return
+	}
+	if err == nil {
+		err = node.CheckDomain(domain)
+	}
+	if err != nil {
+		c.Refuse(append(at, "domain"), "%v", err)
+		return
+	}
+	for i, host := range n.Hosts {
+		at := append(at, "hosts", strconv.Itoa(i))
+		if err := node.CheckHostname(host); err != nil {
+			c.Refuse(at, "%v", err)
+		} else if err := node.CheckName(host+"."+domain, c.fleet.headscaleHost()); err != nil {
+			c.Refuse(at, "%v", err)
+		}
+		if slices.Contains(n.Hosts[:i], host) {
+			c.Refuse(at, "is there twice")
+		}
+		if _, taken := c.fleet.Nodes.by[host]; taken && domain == contract.TailnetDomain {
+			c.Refuse(at, "is a node's name in that domain")
+		}
+	}
+	if len(n.Hosts) > 0 && len(c.fleet.Applications().Nodes) == 0 {
+		c.Refuse(append(at, "hosts"), "lead nowhere: there is no agent, and no server does work")
+	}
+}

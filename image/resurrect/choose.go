@@ -1,0 +1,39 @@
+package resurrect
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/going-mobile/imagebuilder/image/seed"
+	"github.com/going-mobile/imagebuilder/image/systembackup"
+)
+
+// choose takes the backup that was named, or the newest. Longhorn brings one back
+// that another version of it made, kinds of objects and all, which leaves neither
+// version; and one that is of nothing may come of a cluster that was made anew and
+// lost again, and is no reason to forget those before it.
+func choose(all []*systembackup.Backup, name, place string) (*systembackup.Backup, error) {
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s has no backup of Longhorn's system that could be brought back. If there is nothing to bring back, say --without-volumes", place)
+	}
+	at := slices.IndexFunc(all, func(b *systembackup.Backup) bool { return name == "" || b.Name == name })
+	if at < 0 {
+		return nil, fmt.Errorf("%s has no system backup %q; it has %s", place, name, list(names(all)))
+	}
+	b := all[at]
+	if b.Version != seed.LonghornVersion() {
+		return nil, fmt.Errorf("the system backup %s is of Longhorn %s, and this imagebuilder brings %s. Use one that brings %[2]s; Longhorn is raised afterwards", b.Name, b.Version, seed.LonghornVersion())
+	}
+	older := slices.ContainsFunc(all, func(o *systembackup.Backup) bool { return len(o.Claims) > 0 })
+	if name == "" && len(b.Claims) == 0 && older {
+		return nil, fmt.Errorf("the newest system backup (%s, of %s) has no volumes, and older ones have: say which by --system-backup: %s", b.Name, day(b.Created), list(names(all)))
+	}
+	return b, nil
+}
+
+func names(all []*systembackup.Backup) (out []string) {
+	for _, b := range all {
+		out = append(out, b.Name)
+	}
+	return out
+}

@@ -1,0 +1,174 @@
+package resurrect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/systembackup/systembackuptest"
+)
+
+// tailnet is a Headscale of which is asked what this package asks.
+type tailnet struct {
+	nodes   []headscale.Node
+	err     error
+	deleted []headscale.ID
+}
+
+func (s *tailnet) Nodes(context.Context) ([]headscale.Node, error) { return s.nodes, s.err }
+func (s *tailnet) DeleteNode(_ context.Context, id headscale.ID) error {
+	s.deleted = append(s.deleted, id)
+	return headscale.ErrNotFound // somebody else was faster
+}
+
+const file = `version: 1
+cluster:
+  name: shed
+  headscale:
+    url: https://hs.example.org
+    server: {hostKey: {file: a}, loginKey: {file: b}, backup: {s3: {endpoint: %[1]s, region: r, bucket: volumes, prefix: hs/, accessKey: a, secretKey: {env: S3}}}}
+  k3s: {token: {env: S3}, agentToken: {env: S3}, init: cabin-pi}
+  longhorn: {backup: {endpoint: %[1]s, region: r, bucket: volumes, prefix: cluster, accessKey: a, secretKey: {env: S3}}}
+sites: {home: {}, cabin: {}, cloud: {}}
+nodes:
+  home-pi: {board: rpi4, site: home, role: server}
+  cabin-pi: {board: rpi4, site: cabin, role: server, dataDisk: /dev/disk/by-id/usb-1}
+  box: {board: optiplex-7050, site: cabin, role: agent}
+  vps: {board: generic-arm64, site: cloud, role: %[2]s}
+`
+
+const at = "cluster/backupstore/system-backups/"
+
+// shed is a fleet with a bucket.
+func shed(t *testing.T, role string, files map[string][]byte) *fleet.Fleet {
+	t.Helper()
+	t.Setenv("S3", "planted")
+	dir := t.TempDir()
+	f, err := fleet.Load(filepath.Join(dir, fleet.FileName), fmt.Appendf(nil, file, systembackuptest.Bucket(t, files).Endpoint, role), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func weekly() map[string][]byte {
+	files := map[string][]byte{"hs/headscale-20261128T033000Z.tar.gz": nil}
+	systembackuptest.Add(files, at, "v1.12.1", "weekly-1", "2026-11-15T05:11:00Z", "ide/home")
+	systembackuptest.Add(files, at, "v1.12.1", "weekly-2", "2026-11-22T05:11:00Z", "ide/home", "cloud/data", "cloud/db")
+	return files
+}
+
+func member(f *fleet.Fleet, id, name string, online bool) headscale.Node {
+	n, _ := f.Find(name)
+	return headscale.Node{ID: headscale.ID(id), Name: name, GivenName: name, Tags: n.Tags(), Online: online}
+}
+
+func runbook(t *testing.T, r *Rising, err error) string {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, err := r.Runbook()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(steps, "\n")
+}
+
+// TestTheNodesAreLost: what lives forgets them, and the newest backup comes back.
+func TestTheNodesAreLost(t *testing.T) {
+	f := shed(t, "[control, witness]", weekly())
+	s := &tailnet{nodes: []headscale.Node{member(f, "4", "box", false), member(f, "2", "cabin-pi", false), member(f, "1", "vps", true), {ID: "9", GivenName: "phone", Online: true}}}
+	r, err := Prepare(t.Context(), f, s, Options{})
+	want := `delete cabin-pi (number 2) from the tailnet
+delete box (number 4) from the tailnet
+on vps, which lives: remove the lost cluster's data, which it votes for
+write the card of cabin-pi, which creates the cluster, with the authorities and tokens that it had
+write the cards of home-pi, box, and switch all on
+cabin-pi waits for a node with a disk, then lets Longhorn bring back its system backup weekly-2 of 22 November 2026 05:11 UTC: 3 volumes (cloud/data, cloud/db, ide/home)
+when all are back, and no earlier, Argo CD begins with what Git has`
+	if d := cmp.Diff(want, runbook(t, r, err)); d != "" {
+		t.Error(d)
+	}
+	if got := r.Restore(); got.SystemBackup != "weekly-2" || !slices.Equal(got.Namespaces, []string{"cloud", "ide"}) {
+		t.Errorf("%+v", got)
+	}
+	if len(s.deleted) > 0 {
+		t.Error("to look deleted something")
+	}
+	if err := errors.Join(r.Ready(), r.Forget(t.Context())); err != nil || !slices.Equal(s.deleted, []headscale.ID{"2", "4"}) {
+		t.Errorf("%v, %v", s.deleted, err)
+	}
+	if got := r.Missing([]string{"cabin-pi"}); !slices.Equal(got, []string{"home-pi", "box"}) || r.Witness() != "vps" {
+		t.Errorf("%v, %q", got, r.Witness())
+	}
+	if got := r.Advice(); len(got) != 1 || !strings.Contains(got[0], "cabin-pi: its disk /dev/disk/by-id/usb-1") {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestHeadscaleIsLost: its machine comes first, with its database.
+func TestHeadscaleIsLost(t *testing.T) {
+	r, err := Prepare(t.Context(), shed(t, "control", weekly()), &tailnet{err: errors.New("no answer")}, Options{WithoutVolumes: true})
+	want := `Headscale does not answer (no answer). If vps is lost: imagebuilder flash --node vps, and switch it on. It brings back its database of 28 November 2026 03:30 UTC from s3://volumes/hs/: people's devices keep their addresses
+imagebuilder headscale init, and this command again
+write the card of cabin-pi, which creates the cluster, with the authorities and tokens that it had
+write the cards of home-pi, box, and switch all on
+it begins without volumes: whatever asks for one gets an empty one`
+	if d := cmp.Diff(want, runbook(t, r, err)); d != "" {
+		t.Error(d)
+	}
+	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "flash --node vps") || r.Restore() != nil || r.Witness() != "" {
+		t.Errorf("%v", err)
+	}
+	r, err = Prepare(t.Context(), shed(t, "control", map[string][]byte{}), &tailnet{err: errors.New("no answer")}, Options{WithoutVolumes: true})
+	if got := runbook(t, r, err); !strings.Contains(got, "an empty tailnet") {
+		t.Errorf("without a copy: %s", got)
+	}
+}
+
+// TestWhatIsRefused.
+func TestWhatIsRefused(t *testing.T) {
+	none := map[string][]byte{}
+	other, hollow := weekly(), weekly()
+	systembackuptest.Add(other, at, "v1.11.0", "older", "2026-11-23T05:11:00Z", "ide/home")
+	systembackuptest.Add(hollow, at, "v1.12.1", "empty", "2026-11-23T05:11:00Z")
+	for name, c := range map[string]struct {
+		files map[string][]byte
+		err   error
+		here  string // a node that is online
+		o     Options
+		want  string // "" is no error
+	}{
+		"a living node":                 {weekly(), nil, "home-pi", Options{}, "not lost: home-pi is online"},
+		"one that was just cut off":     {weekly(), nil, "home-pi", Options{EvenIfOnline: true}, ""},
+		"the machine of Headscale":      {weekly(), nil, "vps", Options{}, ""},
+		"a Headscale that refuses":      {weekly(), headscale.ErrUnauthorized, "", Options{}, headscale.ErrUnauthorized.Error()},
+		"a Headscale that is ill":       {weekly(), &headscale.APIError{Status: 500}, "", Options{}, "500"},
+		"an empty bucket":               {none, nil, "", Options{}, "no backup of Longhorn's system"},
+		"an empty bucket, and all well": {none, nil, "", Options{WithoutVolumes: true}, ""},
+		"another Longhorn":              {other, nil, "", Options{}, "is of Longhorn v1.11.0, and this imagebuilder brings v1.12.1"},
+		"one that was named":            {other, nil, "", Options{SystemBackup: "weekly-1"}, ""},
+		"one that is not there":         {other, nil, "", Options{SystemBackup: "weekly-3"}, "it has older, weekly-2, weekly-1"},
+		"one of nothing":                {hollow, nil, "", Options{}, "has no volumes, and older ones have"},
+		"one of nothing, by its name":   {hollow, nil, "", Options{SystemBackup: "empty"}, ""},
+	} {
+		f := shed(t, "[control, witness]", c.files)
+		s := &tailnet{err: c.err}
+		if c.here != "" {
+			s.nodes = []headscale.Node{member(f, "3", c.here, true)}
+		}
+		_, err := Prepare(t.Context(), f, s, c.o)
+		if got := fmt.Sprint(err); (err == nil) != (c.want == "") || err != nil && !strings.Contains(got, c.want) || strings.Contains(got, "planted") {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package resurrect
+
+import (
+	"fmt"
+
+	"github.com/going-mobile/imagebuilder/firstboot/backup"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// Runbook is what has to be done, from first to last, by this command and by
+// people.
+func (r *Rising) Runbook() (steps []string, err error) {
+	if r.headscale != nil {
+		if steps, err = r.controlSteps(); err != nil {
+			return nil, err
+		}
+	}
+	steps = append(steps, r.tailnetSteps()...)
+	creates := fmt.Sprintf("write the card of %s, which creates the cluster, with the authorities and tokens that it had", r.Creator())
+	steps = append(steps, creates, "write the cards of "+list(r.lost()[1:])+", and switch all on")
+	if r.volumes == nil {
+		return append(steps, "it begins without volumes: whatever asks for one gets an empty one"), nil
+	}
+	return append(steps,
+		fmt.Sprintf("%s waits for a node with a disk, then lets Longhorn bring back its system backup %s of %s: %d volumes (%s)",
+			r.Creator(), r.volumes.Name, day(r.volumes.Created), len(r.volumes.Claims), list(r.volumes.Claims)),
+		"when all are back, and no earlier, Argo CD begins with what Git has"), nil
+}
+
+// controlSteps bring Headscale back, and with its database everybody's place in the
+// tailnet.
+func (r *Rising) controlSteps() ([]string, error) {
+	vps := r.fleet.Control()
+	from, err := r.headscaleCopy()
+	if err != nil {
+		return nil, err
+	}
+	return []string{
+		fmt.Sprintf("Headscale does not answer (%v). If %s is lost: imagebuilder flash --node %s, and switch it on. %s", r.headscale, vps, vps, from),
+		"imagebuilder headscale init, and this command again",
+	}, nil
+}
+
+func (r *Rising) headscaleCopy() (string, error) {
+	bucket, err := r.fleet.HeadscaleBucket()
+	if err != nil {
+		return "", err
+	}
+	const none = "It begins with an empty tailnet: people's devices have to join again"
+	if bucket == nil {
+		return none + " (cluster: headscale: server: backup: names no bucket)", nil
+	}
+	store := backup.Bucket(bucket)
+	newest, err := backup.Newest(store)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%s: %w", store, err)
+	case newest.IsZero():
+		return fmt.Sprintf("%s (%s has no copy)", none, store), nil
+	}
+	return fmt.Sprintf("It brings back its database of %s from %s: people's devices keep their addresses", day(newest), store), nil
+}
+
+func (r *Rising) tailnetSteps() (steps []string) {
+	for _, m := range r.members {
+		steps = append(steps, fmt.Sprintf("delete %s (number %s) from the tailnet", m.GivenName, m.ID))
+	}
+	if name := r.Witness(); name != "" {
+		steps = append(steps, fmt.Sprintf("on %s, which lives: remove the lost cluster's data, which it votes for", name))
+	}
+	return steps
+}
+
+// Advice is what the people heed who put cards in.
+func (r *Rising) Advice() (all []string) {
+	for _, name := range r.lost() {
+		n, _ := r.fleet.Nodes.Get(name)
+		for _, d := range []node.Disk{n.DataDisk, n.Longhorn.Disk} {
+			if d != (node.Disk{}) {
+				all = append(all, fmt.Sprintf("%s: its disk %s must be an empty one", name, d))
+			}
+		}
+	}
+	return all
+}
