@@ -51,11 +51,16 @@ func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 func (u *update) refuseKit() error { return u.slots.Takes(u.in.Files()) }
 
-// refuseComponents wants all that runs: the image of a VPS has what others have not.
+// programs are the components without which a node is none, or is not found again.
+var programs = []string{"k3s", "tailscale", "headscale"}
+
+// refuseComponents wants the programs that run: the image of a VPS has one that others
+// have not.
 func (u *update) refuseComponents() error {
-	for _, name := range slices.Sorted(maps.Keys(u.running.Components)) {
-		if _, ok := u.in.Components[name]; !ok {
-			return fmt.Errorf("the update has no %s, which this node has: it is another kind of image", name)
+	for _, name := range programs {
+		_, runs := u.running.Components[name]
+		if _, comes := u.in.Components[name]; runs && !comes {
+			return fmt.Errorf("the update has no %s, which this node runs: it is another kind of image", name)
 		}
 	}
 	old, next := u.running.Components["k3s"], u.in.Components["k3s"]

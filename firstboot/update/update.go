@@ -107,7 +107,7 @@ func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 		return nil, err
 	}
 	if err := u.install(); err != nil {
-		return nil, fmt.Errorf("slot %s cannot be started now, slot %s as before: do it again: %w", u.other, u.state.Current, err)
+		return nil, fmt.Errorf("slot %s is not ready, slot %s starts as before, and this can be done again: %w", u.other, u.state.Current, err)
 	}
 	return &Result{Installed: true, Slot: u.other, Version: u.in.Version, Fetched: u.in.Length, Size: u.in.Root.Size}, nil
 }

@@ -231,6 +231,7 @@ func TestTaken(t *testing.T) {
 		"of the same day":   func(m *artifact.Manifest) { m.Made = made },
 		"the same k3s":      func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.1+k3s1" },
 		"deferred as here":  func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootA) },
+		"no chart":          func(m *artifact.Manifest) { delete(m.Components, "a-chart") },
 		"another component": func(m *artifact.Manifest) { m.Components["argocd-chart"] = "1" },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -287,7 +288,7 @@ func TestWornOut(t *testing.T) {
 	w := newWorld(t, piBoard)
 	first := w.boot()
 	w.worn = true
-	if _, err := w.apply(w.artifact(1, nil)); err == nil || !strings.Contains(err.Error(), "slot b cannot be started now, slot a as before") || !strings.Contains(err.Error(), "does not give back what was written") {
+	if _, err := w.apply(w.artifact(1, nil)); err == nil || !strings.Contains(err.Error(), "slot b is not ready, slot a starts as before") || !strings.Contains(err.Error(), "does not give back what was written") {
 		t.Error(err)
 	}
 	w.isSafe("worn out", first)

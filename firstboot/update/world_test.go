@@ -120,6 +120,7 @@ func newWorld(t *testing.T, b board) *world {
 	list, err := node.MarshalComponents([]node.Component{
 		{Name: "k3s", Version: "v1.33.1+k3s1", URLs: []string{"https://example.net/k3s"}, SHA256: digest(rootA), Format: "binary", Files: []node.ComponentFile{{Name: "k3s", Mode: 0o755}}, Deferred: true},
 		{Name: "tailscale", Version: "1.90.1", Format: "binary"},
+		{Name: "a-chart", Version: "1", Format: "binary"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +178,7 @@ func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 		w.t.Fatal(err)
 	}
 	m := &artifact.Manifest{Board: "rpi4", Arch: runtime.GOARCH, Version: "two", Made: made.Add(time.Hour), DiskID: "deadbeef",
-		Components: map[string]string{"k3s": "v1.34.2+k3s1", "tailscale": "1.92.0"}, Deferred: map[string]string{},
+		Components: map[string]string{"k3s": "v1.34.2+k3s1", "tailscale": "1.92.0", "a-chart": "2"}, Deferred: map[string]string{},
 		Base: &artifact.Base{Size: int64(len(rootA)), SHA256: digest(rootA)}, Root: artifact.Content{Size: int64(len(newRoot)), SHA256: digest(newRoot)}}
 	fresh := newRoot[:len(newRoot)-512<<10]
 	for chunk := range slices.Chunk(fresh, artifact.MaxPart) {
