@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -89,7 +90,7 @@ func (u *updateFlags) run(cmd *cobra.Command, names []string) error {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		name = dir + "/update"
+		name = filepath.Join(dir, "update")
 	}
 	made, err := u.make(cmd, f, names, name)
 	if err != nil {
