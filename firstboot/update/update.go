@@ -61,9 +61,8 @@ type Result struct {
 	Installed bool   `json:"installed"`
 	Slot      string `json:"slot"`
 	Version   string `json:"version"`
-	// Fetched is how long the update was, in bytes, Size how much its root has.
+	// Fetched is how long the update was, in bytes.
 	Fetched int64 `json:"fetched"`
-	Size    int64 `json:"size"`
 }
 
 func (r Result) String() string {
@@ -109,7 +108,7 @@ func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 	if err := u.install(); err != nil {
 		return nil, fmt.Errorf("slot %s is not ready, slot %s starts as before, and this can be done again: %w", u.other, u.state.Current, err)
 	}
-	return &Result{Installed: true, Slot: u.other, Version: u.in.Version, Fetched: u.in.Length, Size: u.in.Root.Size}, nil
+	return &Result{Installed: true, Slot: u.other, Version: u.in.Version, Fetched: u.in.Length}, nil
 }
 
 // open asks the node, and reads what the owner signed.

@@ -104,7 +104,7 @@ func TestInstalled(t *testing.T) {
 			expected["slot b"] = digest(newRoot)
 			data := w.artifact(1, nil)
 			r, err := w.apply(data)
-			if err != nil || *r != (update.Result{Installed: true, Slot: "b", Version: "two", Fetched: int64(len(data)), Size: int64(len(newRoot))}) {
+			if err != nil || *r != (update.Result{Installed: true, Slot: "b", Version: "two", Fetched: int64(len(data))}) {
 				t.Fatalf("%+v, %v", r, err)
 			}
 			if got := w.boot(); !maps.Equal(got, expected) {
@@ -163,37 +163,40 @@ func TestEveryCallFails(t *testing.T) {
 	}
 }
 
+// refusals are what speaks against an update, each in the words for a person.
+var refusals = map[string]struct {
+	board   *board // a Pi's where there is none
+	node    func(*world)
+	signer  byte
+	change  func(*artifact.Manifest)
+	without string // boot file
+	want    string
+}{
+	"another key":        {signer: 2, want: "the update was signed with key"},
+	"no owner":           {node: func(w *world) { w.edit("boot/firmware/node.yaml", "ownerKey:", "# ownerKey:") }, want: "knows no owner"},
+	"no node.yaml":       {node: func(w *world) { os.Remove(w.at("boot/firmware/node.yaml")) }, want: "does not know its owner"},
+	"another board":      {change: func(m *artifact.Manifest) { m.Board = "rpi5" }, want: "for board rpi5, this node's is rpi4"},
+	"another machine":    {change: func(m *artifact.Manifest) { m.Arch = "riscv64" }, want: "the update is for riscv64"},
+	"another disk":       {change: func(m *artifact.Manifest) { m.DiskID = "12345678" }, want: "looks for disk 12345678, this node's is deadbeef"},
+	"older":              {change: func(m *artifact.Manifest) { m.Made = made.Add(-time.Second) }, want: "older than what runs: two of 2026-10-31, this is one of 2026-11-01"},
+	"no image":           {node: func(w *world) { w.put("usr/lib/os-release", "ID=debian\n") }, want: "no image of imagebuilder"},
+	"on trial":           {node: func(w *world) { w.edit("proc/cmdline", "slot=a", "slot=b") }, want: "slot b, which runs, has not proved itself yet"},
+	"busy":               {node: func(w *world) { w.busy = true }, want: "another update is under way"},
+	"other boot files":   {board: &piBoard, without: slot.Initrd, want: "boot loader starts a slot by initrd.img, cmdline.txt, vmlinuz, and not by cmdline.txt, vmlinuz"},
+	"no GRUB":            {board: &pcBoard, without: slot.OptionsFile, want: "and not by initrd.img, vmlinuz, entry"},
+	"no room to boot":    {node: func(w *world) { w.room = 100 << 10 }, want: "the boot partition has room for 100 KB, the update needs 160 KB"},
+	"a small slot":       {node: func(w *world) { w.size = 4 << 20 }, want: "slot b has room for 4 MB, the update's root has 4 MB"},
+	"another base":       {node: func(w *world) { w.roots["a"][7] ^= 1 }, want: "made from another image than runs here"},
+	"no k3s":             {change: func(m *artifact.Manifest) { delete(m.Components, "k3s") }, want: "the update has no k3s"},
+	"k3s far ahead":      {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "one minor version forward at a time"},
+	"k3s behind":         {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "and never back"},
+	"k3s of no number":   {change: func(m *artifact.Manifest) { m.Components["k3s"] = "latest" }, want: "from k3s v1.33.1+k3s1 to latest"},
+	"deferred otherwise": {change: func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootB) }, want: "leaves k3s to be fetched"},
+}
+
 // TestRefused: each is told in words, and nothing was written.
 func TestRefused(t *testing.T) {
-	for name, c := range map[string]struct {
-		board   *board // a Pi's where there is none
-		node    func(*world)
-		signer  byte
-		change  func(*artifact.Manifest)
-		without string // boot file
-		want    string
-	}{
-		"another key":        {signer: 2, want: "the update was signed with key"},
-		"no owner":           {node: func(w *world) { w.edit("boot/firmware/node.yaml", "ownerKey:", "# ownerKey:") }, want: "knows no owner"},
-		"no node.yaml":       {node: func(w *world) { os.Remove(w.at("boot/firmware/node.yaml")) }, want: "does not know its owner"},
-		"another board":      {change: func(m *artifact.Manifest) { m.Board = "rpi5" }, want: "for board rpi5, this node's is rpi4"},
-		"another machine":    {change: func(m *artifact.Manifest) { m.Arch = "riscv64" }, want: "the update is for riscv64"},
-		"another disk":       {change: func(m *artifact.Manifest) { m.DiskID = "12345678" }, want: "looks for disk 12345678, this node's is deadbeef"},
-		"older":              {change: func(m *artifact.Manifest) { m.Made = made.Add(-time.Second) }, want: "older than what runs: two of 2026-10-31, this is one of 2026-11-01"},
-		"no image":           {node: func(w *world) { w.put("usr/lib/os-release", "ID=debian\n") }, want: "no image of imagebuilder"},
-		"on trial":           {node: func(w *world) { w.edit("proc/cmdline", "slot=a", "slot=b") }, want: "slot b, which runs, has not proved itself yet"},
-		"busy":               {node: func(w *world) { w.busy = true }, want: "another update is under way"},
-		"other boot files":   {board: &piBoard, without: slot.Initrd, want: "boot loader starts a slot by initrd.img, cmdline.txt, vmlinuz, and not by cmdline.txt, vmlinuz"},
-		"no GRUB":            {board: &pcBoard, without: slot.OptionsFile, want: "and not by initrd.img, vmlinuz, entry"},
-		"no room to boot":    {node: func(w *world) { w.room = 100 << 10 }, want: "the boot partition has room for 100 KB, the update needs 160 KB"},
-		"a small slot":       {node: func(w *world) { w.size = 4 << 20 }, want: "slot b has room for 4 MB, the update's root has 4 MB"},
-		"another base":       {node: func(w *world) { w.roots["a"][7] ^= 1 }, want: "made from another image than runs here"},
-		"no k3s":             {change: func(m *artifact.Manifest) { delete(m.Components, "k3s") }, want: "the update has no k3s"},
-		"k3s far ahead":      {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "one minor version forward at a time"},
-		"k3s behind":         {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "and never back"},
-		"k3s of no number":   {change: func(m *artifact.Manifest) { m.Components["k3s"] = "latest" }, want: "from k3s v1.33.1+k3s1 to latest"},
-		"deferred otherwise": {change: func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootB) }, want: "leaves k3s to be fetched"},
-	} {
+	for name, c := range refusals {
 		t.Run(name, func(t *testing.T) {
 			b := piBoard
 			if c.board != nil {

@@ -49,7 +49,7 @@ func TestAnUpdateGoesToTheOtherSlot(t *testing.T) {
 			c.powerOff()
 			c.diskIsValid()
 			t.Logf("whole: %d bytes, against what runs: %d", o.size("whole"), o.size("part"))
-			if o.size("part") > o.size("whole")/4 {
+			if o.size("part") > o.size("whole")/2 { // kernel and initramfs are sent as they are
 				t.Error("what the node had was sent all the same")
 			}
 		})
