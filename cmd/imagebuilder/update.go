@@ -47,8 +47,8 @@ func newUpdate() *cobra.Command {
 		Use:   "update NODE... --image IMAGE",
 		Short: "Put a newer image onto nodes that run",
 		Long:  updateHelp,
-		Example: `  imagebuilder update cabin-pi --image dist/rpi4.img
-  imagebuilder update home-pi cabin-pi --image dist/rpi4.img.zst --reboot
+		Example: `  imagebuilder update home-pi cabin-pi --image dist/rpi4.img.zst
+  imagebuilder update cabin-pi --image dist/rpi4.img --reboot
   imagebuilder update cabin-pi --image new.img --base old.img     # fetches what is new
   imagebuilder update --write rpi4.update --image dist/rpi4.img   # for a stick`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -59,6 +59,8 @@ func newUpdate() *cobra.Command {
 				return usagef("name one NODE or more, or --write FILE")
 			case u.file != "" && u.reboot:
 				return usagef("--reboot is for nodes, and --write makes a file")
+			case u.reboot && len(args) > 1: // two servers that restart at once are no quorum
+				return usagef("--reboot is for one node at a time: the next one when this one has proved itself ('imagebuilder status')")
 			}
 			return nil
 		},
@@ -68,7 +70,7 @@ func newUpdate() *cobra.Command {
 	cmd.Flags().StringVar(&u.image, "image", "", "the built image, raw or compressed")
 	cmd.Flags().StringVar(&u.base, "base", "", "the image that the nodes run: what it has, they copy")
 	cmd.Flags().StringVar(&u.file, "write", "", "write the update to this file")
-	cmd.Flags().BoolVar(&u.reboot, "reboot", false, "restart each node once it has the update")
+	cmd.Flags().BoolVar(&u.reboot, "reboot", false, "restart the node once it has the update")
 	cmd.Flags().BoolVar(&u.asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVarP(&u.quiet, "quiet", "q", false, "no progress")
 	return cmd
