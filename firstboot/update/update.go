@@ -96,7 +96,7 @@ func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 	if err != nil {
 		return nil, err
 	}
-	if size >= 0 && size != u.in.Length {
+	if size >= 0 && size < u.in.Length {
 		return nil, fmt.Errorf("%w: it has %d bytes, of which %d are there", artifact.ErrTruncated, u.in.Length, size)
 	}
 	if u.same() {
