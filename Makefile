@@ -48,7 +48,7 @@ test-all: test test-stories test-vm test-apiserver oracle ## and all that takes 
 # Stories of many boots under emulation: too long for every push, as a Pi is.
 # generic-amd64 boots in test-node. Of rebuilds, one of each kind is enough there:
 # MBR and arm64, GPT and amd64.
-LONG := EveryBoardBoots/(generic-amd64|rpi[34])|AnUnpersonalised|ATrialThat|APowerCut|ADamaged|ADiskThat|ASecondDisk|ADataDisk|ALonghornDisk|ANodeMounts|SecureBoot(Starts|Refuses|On)|ABIOS|AnUnsigned|APayload|SameLockSameBytes/(rpi[35]|optiplex-7050|generic-arm64)
+LONG := EveryBoardBoots/(generic-amd64|rpi[34])|AnUnpersonalised|ATrialThat|AnUpdate|APowerCut|ADamaged|ADiskThat|ASecondDisk|ADataDisk|ALonghornDisk|ANodeMounts|SecureBoot(Starts|Refuses|On)|ABIOS|AnUnsigned|APayload|SameLockSameBytes/(rpi[35]|optiplex-7050|generic-arm64)
 
 test-unit: payload ## packages by themselves; no network but the loopback
 	$(GO) test -timeout 30m ./...

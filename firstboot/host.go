@@ -57,6 +57,9 @@ type Files interface {
 	Space(name string) (total, free int64, err error)
 }
 
+// Unfinished begins the name of a file that Put was cut off at, beside its own.
+const Unfinished = ".firstboot-"
+
 // Attr is what a file is besides its content. All zero but the mode is root's.
 type Attr struct {
 	Mode     fs.FileMode

@@ -42,6 +42,7 @@ var verbs = []verb{
 	{"headscale-restore", "bring them back where there are none (before Headscale starts)", restoreHeadscale},
 	{"health", "[--timeout 10m] wait until this system deserves to be kept", health},
 	{"bless", "mark the running slot as good", bless},
+	{"update", "[--json] [--reboot] FILE|- put the image of an update that the fleet's owner signed into the other slot, on trial", applyUpdate},
 	{"wait-tailnet", "[--timeout 90s] wait until k3s may start: the tailnet is up, its server is in it", waitTailnet},
 	{"version", "print the version", func(context.Context, firstboot.Host, []string) error { fmt.Println(version); return nil }},
 }
@@ -93,18 +94,23 @@ func usage(w io.Writer) {
 
 // flags parses what follows a verb; nothing but flags may.
 func flags(name string, args []string, define func(*flag.FlagSet)) error {
+	f, err := parse(name, args, define)
+	if err == nil && f.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "firstboot %s: unexpected %q\n", name, f.Arg(0))
+		return errUsage
+	}
+	return err
+}
+
+func parse(name string, args []string, define func(*flag.FlagSet)) (*flag.FlagSet, error) {
 	f := flag.NewFlagSet("firstboot "+name, flag.ContinueOnError)
 	if define != nil {
 		define(f)
 	}
-	if err := f.Parse(args); err != nil {
-		return errUsage
+	if f.Parse(args) != nil {
+		return f, errUsage
 	}
-	if f.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "firstboot %s: unexpected %q\n", name, f.Arg(0))
-		return errUsage
-	}
-	return nil
+	return f, nil
 }
 
 func limit(name string, args []string, def time.Duration) (time.Duration, error) {

@@ -8,19 +8,14 @@ import (
 	"os"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/host"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
 // slots marks the running slot on the boot partition.
 type slots struct{}
 
-func (slots) open() (*slot.Store, error) {
-	cmdline, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return nil, err
-	}
-	return slot.Open("/"+contract.BootDir, string(cmdline))
-}
+func (slots) open() (*slot.Store, error) { return host.Slots{}.Store() }
 
 // running is the slot that this system runs from, "" where the kernel was not
 // told, as on no node.

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,7 +71,7 @@ func scripts(t *testing.T, dir string, more ...func(*testscript.Env) error) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"fails": fails, "lines": lines, "smallimage": smallImage, "truncate": truncate, "patch": patch, "pack": pack, "mode": mode, "sign": sign, "nosecrets": nosecrets, "logged": logged,
+			"fails": fails, "lines": lines, "smallimage": smallImage, "truncate": truncate, "patch": patch, "pack": pack, "mode": mode, "sign": sign, "nosecrets": nosecrets, "logged": logged, "tailnet": tailnet,
 		},
 	})
 }
@@ -188,6 +191,23 @@ func sign(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), list, 0o644))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".minisig"), message.Sign(private), 0o644))
 	ts.Check(os.WriteFile(ts.MkAbs("signer.pub"), []byte(public.String()), 0o644))
+}
+
+// tailnet NODE... starts what answers as a Headscale in whose tailnet these are, at
+// $HEADSCALE.
+func tailnet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: tailnet NODE...")
+	}
+	var nodes []map[string]any
+	for i, name := range args {
+		nodes = append(nodes, map[string]any{"id": strconv.Itoa(i + 7), "name": name, "givenName": name, "online": true, "ipAddresses": []string{fmt.Sprintf("100.64.0.%d", i+1)}})
+	}
+	answer, err := json.Marshal(map[string]any{"nodes": nodes, "users": []any{}, "preAuthKeys": []any{}})
+	ts.Check(err)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answer) }))
+	ts.Defer(server.Close)
+	ts.Setenv("HEADSCALE", server.URL)
 }
 
 // mode FILE MODE checks who may read a file.

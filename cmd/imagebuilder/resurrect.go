@@ -181,6 +181,6 @@ func (r *resurrectFlags) forget(cmd *cobra.Command, f *fleet.Fleet, rising *resu
 	if rising.Witness() == "" {
 		return nil
 	}
-	_, err := control.Ask(cmd.Context(), f, r.vps, resurrect.ForgetVote)
+	_, err := control.Ask(cmd.Context(), f, r.vps, resurrect.ForgetVote, nil)
 	return err
 }

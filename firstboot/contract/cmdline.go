@@ -47,6 +47,11 @@ func (a Args) Encode() string {
 		argSlotSize, a.SlotSize>>20, ArgWatchdog, int64(a.Watchdog/time.Second))
 }
 
+// ForSlot makes a text with the arguments of one slot that of another.
+func ForSlot(text, from, to string) string {
+	return strings.ReplaceAll(text, argSlot+"="+from+" ", argSlot+"="+to+" ")
+}
+
 // ParseArgs reads a kernel command line, as /proc/cmdline shows it. Arguments
 // of others are ignored, wrong values of ours are an error.
 func ParseArgs(line string) (Args, error) {

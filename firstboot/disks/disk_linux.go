@@ -111,8 +111,12 @@ func (d File) Partition(number int) (string, error) {
 	return "", fmt.Errorf("the kernel does not show partition %d of %s", number, d.name)
 }
 
-func (d File) partitionName(number int) string {
-	files, _ := filepath.Glob(filepath.Join(sysBlock, d.name, d.name+"*", "partition"))
+func (d File) partitionName(number int) string { return PartitionName(d.name, number) }
+
+// PartitionName is what the kernel calls a partition of the disk that it calls so,
+// "" where it knows none of that number.
+func PartitionName(disk string, number int) string {
+	files, _ := filepath.Glob(filepath.Join(sysBlock, disk, disk+"*", "partition"))
 	for _, file := range files {
 		if dir := filepath.Dir(file); attr(dir, "partition") == strconv.Itoa(number) {
 			return filepath.Base(dir)

@@ -49,7 +49,7 @@ func (f Files) Put(name string, r io.Reader, a firstboot.Attr) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, ".firstboot-"+filepath.Base(path))
+	tmp := filepath.Join(dir, firstboot.Unfinished+filepath.Base(path))
 	if err := writeSynced(tmp, r, a); err != nil {
 		return errors.Join(err, os.Remove(tmp))
 	}
@@ -167,7 +167,7 @@ func (f Files) Symlink(target, name string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, ".firstboot-"+filepath.Base(path))
+	tmp := filepath.Join(dir, firstboot.Unfinished+filepath.Base(path))
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -1,5 +1,5 @@
 // Package host is the real world of a node: file system, systemd, tailscaled,
-// network and clock, behind the interfaces of package firstboot.
+// network, clock and slots, behind the interfaces of packages firstboot and update.
 //
 // It decides nothing and retries nothing; what a failure means is firstboot's
 // business. It runs on Linux only.

@@ -27,6 +27,15 @@ const (
 	envSize = 1024
 )
 
+// kits: where GRUB may start this disk, it needs what systemd-boot does not read.
+func (e efi) kits() [][]string {
+	both := []string{Initrd, OptionsFile, Kernel, Entry}
+	if exists(filepath.Join(e.dir, filepath.FromSlash(GRUBScript))) {
+		return [][]string{both}
+	}
+	return [][]string{{Unified}, {Initrd, Kernel, Entry}, both}
+}
+
 // CountEnv is the content of CountFile: how often the entry of a generation and
 // slot, such as "2-b", was tried.
 func CountEnv(entry string, tries int) []byte {

@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
@@ -45,6 +47,8 @@ type loader interface {
 	state() (State, error)
 	markGood(slot string) error
 	startTrial(slot string, tries int) error
+	// kits are the sets of Files that the boot loader can start.
+	kits() [][]string
 }
 
 // Open returns the store on the boot partition mounted at dir, such as
@@ -80,6 +84,17 @@ func (s *Store) Current() (State, error) {
 	st, err := s.loader.state()
 	st.Current = s.current
 	return st, err
+}
+
+// Takes refuses Files of which the node's boot loader could make nothing.
+func (s *Store) Takes(files []string) error {
+	kits := s.loader.kits()
+	for _, kit := range kits {
+		if slices.Equal(kit, files) {
+			return nil
+		}
+	}
+	return fmt.Errorf("this node's boot loader starts a slot by %s, and not by %s", strings.Join(kits[0], ", "), strings.Join(files, ", "))
 }
 
 // MarkGood ends the trial of the running slot successfully. For a slot that

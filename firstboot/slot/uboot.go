@@ -97,6 +97,8 @@ func (u uboot) state() (State, error) {
 	return st, nil
 }
 
+func (u uboot) kits() [][]string { return [][]string{{Initrd, Cmdline, Kernel}} }
+
 // markGood writes the good slot first: a power cut before the second write
 // leaves a slot that is both good and on trial, which is good.
 func (u uboot) markGood(name string) error {
@@ -123,7 +125,7 @@ func (u uboot) startTrial(name string, tries int) error {
 	if st.Good == name {
 		return fmt.Errorf("slot %s is the good one: it starts without a trial", name)
 	}
-	if !exists(filepath.Join(u.dir, name, "vmlinuz")) {
+	if !exists(filepath.Join(u.dir, name, Kernel)) {
 		return fmt.Errorf("%s has no kernel for slot %s: nothing was installed there", u.dir, name)
 	}
 	// Written out even if it is what the defaults say: the trial must have

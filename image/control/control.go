@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strconv"
@@ -62,9 +63,9 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 	return d, err
 }
 
-// Ask runs a command on the machine, HOST or HOST:SSHPORT as for Init, and
-// returns what it printed.
-func Ask(ctx context.Context, f *fleet.Fleet, address, command string) (string, error) {
+// Ask runs a command on the machine, HOST or HOST:SSHPORT as for Init, with an
+// input, nil for none, and returns what it printed.
+func Ask(ctx context.Context, f *fleet.Fleet, address, command string, input io.Reader) (string, error) {
 	at, err := place(f, Address{SSH: address})
 	if err != nil {
 		return "", err
@@ -75,7 +76,7 @@ func Ask(ctx context.Context, f *fleet.Fleet, address, command string) (string, 
 		return "", err
 	}
 	defer sh.close()
-	return sh.run(ctx, command, "")
+	return sh.run(ctx, command, input)
 }
 
 // Client returns a client of the fleet's Headscale, with the fleet's API key.
@@ -150,7 +151,7 @@ func (s *server) createKey(ctx context.Context) (secret.String, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := sh.run(ctx, fmt.Sprintf("headscale apikeys create --expiration %dh", int(keyLife.Hours())), "")
+	out, err := sh.run(ctx, fmt.Sprintf("headscale apikeys create --expiration %dh", int(keyLife.Hours())), nil)
 	if err != nil {
 		return "", fmt.Errorf("on %s Headscale does not run yet (look there: firstboot status): %w", s.name, err)
 	}
@@ -210,7 +211,7 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if _, err := sh.run(ctx, "firstboot key", key.Text.Reveal()+"\n"); err != nil {
+	if _, err := sh.run(ctx, "firstboot key", strings.NewReader(key.Text.Reveal()+"\n")); err != nil {
 		return false, errors.Join(fmt.Errorf("%s does not take its key: %w", s.name, err), m.Expire(ctx, key))
 	}
 	return false, nil
@@ -219,7 +220,7 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 // waits asks the machine whether it needs a key: one that is listed and away may
 // just be starting.
 func (s *server) waits(ctx context.Context, sh *shell) (bool, error) {
-	out, err := sh.run(ctx, "firstboot status --json", "")
+	out, err := sh.run(ctx, "firstboot status --json", nil)
 	if err != nil {
 		return false, fmt.Errorf("ask %s for its status: %w", s.name, err)
 	}
@@ -244,7 +245,7 @@ func (s *server) ssh(ctx context.Context) (*shell, error) {
 		return nil, err
 	}
 	s.shell = sh
-	out, err := sh.run(ctx, "date +%s", "")
+	out, err := sh.run(ctx, "date +%s", nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for the time: %w", s.name, err)
 	}

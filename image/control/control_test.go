@@ -241,7 +241,7 @@ func TestAskIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := Ask(t.Context(), f, v.shell.Addr().String(), "talk without end"); err != nil || len(out) != MaxAnswer {
+	if out, err := Ask(t.Context(), f, v.shell.Addr().String(), "talk without end", nil); err != nil || len(out) != MaxAnswer {
 		t.Errorf("%d bytes, %v", len(out), err)
 	}
 }
@@ -260,7 +260,7 @@ func TestAskInTime(t *testing.T) {
 	defer mute.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := Ask(ctx, f, mute.Addr().String(), "true"); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "closed") {
+	if _, err := Ask(ctx, f, mute.Addr().String(), "true", nil); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "closed") {
 		t.Error(err)
 	}
 }

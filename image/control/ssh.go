@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"strings"
@@ -105,7 +106,7 @@ func (s *server) refused(address string, err error) error {
 
 // run runs a command with an input and returns what it printed. What it says
 // on standard error is the error; the input, which may be a secret, is not.
-func (s *shell) run(ctx context.Context, command, input string) (string, error) {
+func (s *shell) run(ctx context.Context, command string, input io.Reader) (string, error) {
 	session, err := s.client.NewSession()
 	if err != nil {
 		return "", err
@@ -113,7 +114,7 @@ func (s *shell) run(ctx context.Context, command, input string) (string, error) 
 	defer session.Close()
 	defer context.AfterFunc(ctx, func() { _ = s.client.Close() })()
 	var stdout, stderr Answer
-	session.Stdin, session.Stdout, session.Stderr = strings.NewReader(input), &stdout, &stderr
+	session.Stdin, session.Stdout, session.Stderr = input, &stdout, &stderr
 	if err := session.Run(command); err != nil {
 		return "", errors.Join(ctx.Err(), fmt.Errorf("%s: %w", lastLine(string(stderr.Bytes())), err))
 	}

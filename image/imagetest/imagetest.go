@@ -6,13 +6,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
 	"github.com/going-mobile/imagebuilder/image/manifest"
@@ -49,15 +52,17 @@ func Write(name, board string, scheme contract.Scheme, beside bool) error {
 	if err != nil {
 		return err
 	}
-	label, err := contract.Label{Version: 1, Board: board, Arch: "arm64", ImageVersion: Version, Kernel: Kernel}.Encode()
+	label, err := contract.Label{Version: 1, Board: board, Arch: "arm64", ImageVersion: Version, Kernel: Kernel, DiskID: l.ID}.Encode()
 	if err != nil {
 		return err
 	}
-	boot, err := files(map[string]string{
+	content := startsSlotA(l)
+	maps.Copy(content, map[string]string{
 		contract.LabelFile: string(label), node.FileName: strings.Repeat("\n", node.ReservedSize), "config.txt": "arm_64bit=1\n",
 		node.StatusFile:     string(node.PadStatus([]byte("This node was never started.\r\n"))),
 		contract.StageFile:  string(contract.Stage{Reached: "It was never started."}.Encode()),
 		contract.ReportFile: string(contract.PadReport([]byte("This node was never started.\r\n")))})
+	boot, err := files(content)
 	if err != nil {
 		return err
 	}
@@ -77,9 +82,26 @@ func Write(name, board string, scheme contract.Scheme, beside bool) error {
 	return errors.Join(err, f.Close())
 }
 
+// startsSlotA is what a boot loader starts: U-Boot or, from a GPT, systemd-boot.
+func startsSlotA(l disk.Layout) map[string]string {
+	args := contract.Args{Slot: "a", DiskID: l.ID, SlotSize: 64 * mib}.Encode() + " quiet\n"
+	name, text := slot.Cmdline, "bootargs="+args
+	if l.Scheme == contract.GPT {
+		name, text = slot.Entry, "title Test (slot a)\nlinux /a/vmlinuz\ninitrd /a/initrd.img\noptions "+args
+	}
+	return map[string]string{
+		slot.Place(slot.Kernel, "a", 1): "kernel", slot.Place(slot.Initrd, "a", 1): "initramfs", slot.Place(name, "a", 1): text,
+	}
+}
+
 func files(content map[string]string) (*tree.Tree, error) {
 	t := tree.New()
 	for name, text := range content {
+		if dir := path.Dir(name); dir != "." {
+			if err := t.MkdirAll(dir, time.Unix(1, 0), "test"); err != nil {
+				return nil, err
+			}
+		}
 		if err := t.Add(&tree.Node{Path: name, Mode: 0o644, Content: tree.String(text), Source: "test"}); err != nil {
 			return nil, err
 		}
@@ -105,7 +127,7 @@ func writeBeside(f *os.File, mapped []disk.Extent, board string) error {
 	if err != nil {
 		return err
 	}
-	made := &manifest.Manifest{Version: 1, Builder: "test", Image: manifest.Image{
+	made := &manifest.Manifest{Version: 1, Builder: "test", Timestamp: time.Unix(1, 0).UTC(), Image: manifest.Image{
 		Board: board, Arch: "arm64", ID: contract.ImageID(board), Version: Version, Size: m.Size, SHA256: m.SHA256}}
 	var bmap bytes.Buffer
 	_, err = m.WriteTo(&bmap)

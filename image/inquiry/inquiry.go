@@ -12,6 +12,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
@@ -78,7 +79,7 @@ func inquire[T any](ctx context.Context, f *fleet.Fleet, subjects []Subject, que
 	var all sync.WaitGroup
 	for i, s := range subjects {
 		all.Go(func() {
-			text, err := answer(ctx, f, s, question)
+			text, err := Tell(ctx, f, s, question, nil)
 			if err == nil {
 				out[i], err = read(text)
 			}
@@ -91,27 +92,30 @@ func inquire[T any](ctx context.Context, f *fleet.Fleet, subjects []Subject, que
 	return out
 }
 
-func answer(ctx context.Context, f *fleet.Fleet, s Subject, question string) ([]byte, error) {
+// Tell runs a command on a node, with an input, nil for none, and returns what it
+// printed.
+func Tell(ctx context.Context, f *fleet.Fleet, s Subject, command string, input io.Reader) ([]byte, error) {
 	if s.Node == f.Control() {
-		out, err := control.Ask(ctx, f, s.Address.String(), question)
+		out, err := control.Ask(ctx, f, s.Address.String(), command, input)
 		return []byte(out), err
 	}
-	return bySSH(ctx, filepath.Join(f.Dir(), fleet.SecretsDir, "known_hosts"), s, question)
+	return bySSH(ctx, filepath.Join(f.Dir(), fleet.SecretsDir, "known_hosts"), s, command, input)
 }
 
 // bySSH asks with the program of that name (ssh_config(5) has the options).
-func bySSH(ctx context.Context, known string, s Subject, question string) ([]byte, error) {
-	args := []string{"-T", "-n", "-l", "root"}
+func bySSH(ctx context.Context, known string, s Subject, command string, input io.Reader) ([]byte, error) {
+	args := []string{"-T", "-l", "root"}
 	for _, option := range []string{
-		"BatchMode=yes", "ConnectTimeout=5", "ConnectionAttempts=1", "LogLevel=ERROR",
+		"BatchMode=yes", "ConnectTimeout=5", "ConnectionAttempts=1", "ServerAliveInterval=15", "LogLevel=ERROR",
 		"StrictHostKeyChecking=accept-new", `UserKnownHostsFile="` + filepath.ToSlash(known) + `"`,
 		"HostKeyAlias=" + s.Node + "." + s.Number, "CheckHostIP=no",
 		"ClearAllForwardings=yes", "ForwardAgent=no", "ControlMaster=no", "ControlPath=none",
 	} {
 		args = append(args, "-o", option)
 	}
-	cmd := exec.CommandContext(ctx, "ssh", append(args, s.Address.String(), question)...)
+	cmd := exec.CommandContext(ctx, "ssh", append(args, s.Address.String(), command)...)
 	cmd.WaitDelay = time.Second
+	cmd.Stdin = input // of nil the null device: ssh must not read the terminal
 	var out, faults control.Answer
 	cmd.Stdout, cmd.Stderr = &out, &faults
 	err := cmd.Run()

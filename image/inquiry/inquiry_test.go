@@ -100,6 +100,10 @@ func (s *sshd) serve(conn net.Conn, config *ssh.ServerConfig) {
 			if string(r.Payload[4:]) == examination {
 				_, _ = io.WriteString(channel, s.found)
 			}
+			if string(r.Payload[4:]) == "count" { // what it is given
+				n, _ := io.Copy(io.Discard, channel)
+				_, _ = fmt.Fprint(channel, n)
+			}
 			_, _ = channel.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, 0))
 			channel.Close()
 		}
@@ -206,6 +210,32 @@ func TestAnotherMachine(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestInput: all of it arrives, and so does its end; without one there is nothing to
+// read.
+func TestInput(t *testing.T) {
+	o := newOwner(t)
+	s := &sshd{}
+	s.start(t, o.login)
+	if err := os.WriteFile(filepath.Join(o.bin, "port"), []byte(s.port), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	countsInput(t, o.fleet, Subject{Node: "cabin-pi", Number: "1", Address: netip.MustParseAddr("127.0.0.1")})
+}
+
+func countsInput(t *testing.T, f *fleet.Fleet, s Subject) {
+	t.Helper()
+	if out, err := Tell(t.Context(), f, s, "count", io.LimitReader(endless{}, 5<<20)); err != nil || string(out) != "5242880" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if out, err := Tell(t.Context(), f, s, "count", nil); err != nil || string(out) != "0" {
+		t.Errorf("without input: %q, %v", out, err)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
 // late says that this machine was too busy to find out more.
 func late(r Answer) bool { return r.Silent == "no answer in time" }

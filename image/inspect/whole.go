@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -20,24 +21,30 @@ func (i *Image) Whole() error {
 	if size := i.boot.Size(); i.bootAt.Number != contract.PartBoot || size > i.bootAt.Size {
 		return fmt.Errorf("its boot file system of %d bytes is not a whole first partition: that is number %d with %d", size, i.bootAt.Number, i.bootAt.Size)
 	}
-	return i.wholeRoot()
+	_, err := i.SlotA()
+	return err
 }
 
-func (i *Image) wholeRoot() error {
+// pageSize is what a root file system is padded to.
+const pageSize = 4 << 10
+
+// SlotA returns the bytes of the root file system in slot a, and no more.
+func (i *Image) SlotA() (*io.SectionReader, error) {
 	for _, p := range i.Layout.Partitions {
 		if p.Number != contract.PartRootA || !i.Layout.Scheme.IsRoot(p.Type, p.Name, contract.NameRootA) {
 			continue
 		}
 		fsys, err := squashfs.Open(p.Reader(i.r))
 		if err != nil {
-			return fmt.Errorf("its root, partition %d: %w", p.Number, err)
+			return nil, fmt.Errorf("its root, partition %d: %w", p.Number, err)
 		}
-		if size := fsys.Size(); size > p.Size {
-			return fmt.Errorf("its root is cut short: %d bytes in a partition of %d", size, p.Size)
+		size := fsys.Size()
+		if size > p.Size {
+			return nil, fmt.Errorf("its root is cut short: %d bytes in a partition of %d", size, p.Size)
 		}
-		return nil
+		return io.NewSectionReader(i.r, p.Start, min(p.Size, (size+pageSize-1)/pageSize*pageSize)), nil
 	}
-	return fmt.Errorf("it has no root: partition %d is missing or of another kind", contract.PartRootA)
+	return nil, fmt.Errorf("it has no root: partition %d is missing or of another kind", contract.PartRootA)
 }
 
 // NodeFile returns where in the image the bytes of node.yaml lie: as many as

@@ -17,6 +17,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/inspect"
+	"github.com/going-mobile/imagebuilder/image/manifest"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
@@ -37,8 +38,21 @@ type Report struct {
 	NodeFile []disk.Extent `json:"-"`
 	// Mapped is what the block map beside the image has, nil without one.
 	Mapped []disk.Extent `json:"-"`
-	sums   *sums
+	// Manifest is the one beside the image, nil without one.
+	Manifest *manifest.Manifest `json:"-"`
+	sums     *sums
+	open     func() (Raw, error)
 }
+
+// Raw is an image's raw bytes.
+type Raw interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// Open opens the image that was checked, once more. Of one that is compressed,
+// reading backwards costs much.
+func (r *Report) Open() (Raw, error) { return r.open() }
 
 // Check is one comparison that came out well.
 type Check struct {
@@ -88,7 +102,7 @@ func (c *checker) run(ctx context.Context) error {
 	if err := c.beside.load(c.name, c.format); err != nil {
 		return err
 	}
-	c.report.sums = c.beside.sums
+	c.report.sums, c.report.Manifest = c.beside.sums, c.beside.manifest
 	if c.beside.bmap != nil {
 		c.report.Mapped = c.beside.bmap.Extents()
 	}
@@ -111,6 +125,7 @@ func (c *checker) run(ctx context.Context) error {
 		return fmt.Errorf("%s is empty", c.name)
 	}
 	c.report.Size, c.report.SHA256 = is.Size, is.SHA256
+	c.report.open = func() (Raw, error) { return c.open(kept, is.Size) }
 	structure := c.structure(kept, is.Size)
 	was := is
 	if c.report.Personalised {
@@ -174,14 +189,9 @@ func (c *checker) structure(kept *ends, size int64) error {
 }
 
 // open returns the raw image for reading here and there.
-func (c *checker) open(kept *ends, size int64) (reader, error) {
+func (c *checker) open(kept *ends, size int64) (Raw, error) {
 	if c.format == compress.None {
 		return os.Open(c.name)
 	}
 	return &stream{name: c.name, kept: kept, size: size}, nil
-}
-
-type reader interface {
-	io.ReaderAt
-	io.Closer
 }

@@ -1,0 +1,290 @@
+package artifact
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"aead.dev/minisign"
+
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+)
+
+// noise is a root of which compression leaves most.
+func noise(size int, seed byte) []byte {
+	b := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
+	return b
+}
+
+func keys(t testing.TB, seed byte) (minisign.PublicKey, minisign.PrivateKey) {
+	t.Helper()
+	public, private, err := minisign.GenerateKey(bytes.NewReader(noise(64, seed)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return public, private
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func sum(b []byte) string {
+	s := sha256.Sum256(b)
+	return hex.EncodeToString(s[:])
+}
+
+// The sample: a base, a root that begins as the base ends, and two boot files.
+var (
+	base    = noise(3<<20, 1)
+	root    = append(bytes.Clone(base[2<<20:]), append(noise(100<<10, 2), make([]byte, 1<<20)...)...)
+	initrd  = noise(MaxPart+1, 3)
+	kernel  = noise(5000, 4)
+	cmdline = "bootargs=quiet imagebuilder.slot=a end"
+)
+
+// sample returns an update, changed before it is signed.
+func sample(t testing.TB, key minisign.PrivateKey, change func(*Manifest)) []byte {
+	t.Helper()
+	var parts, out bytes.Buffer
+	p := must(NewPacker(&parts))
+	at := int64(2 << 20)
+	m := &Manifest{Board: "rpi4", Arch: "arm64", Version: "2", Made: time.Unix(1764000000, 0).UTC(), DiskID: "deadbeef", Components: map[string]string{"k3s": "v1.33.1+k3s1"},
+		Base: &Base{Size: int64(len(base)), SHA256: sum(base)},
+		Root: Content{Size: int64(len(root)), SHA256: sum(root), Parts: []Part{Copy(base[at:], at)}}}
+	for rest := root[1<<20:]; len(rest) > 0; rest = rest[min(len(rest), MaxPart):] {
+		m.Root.Parts = append(m.Root.Parts, must(p.Data(rest[:min(len(rest), MaxPart)])))
+	}
+	for _, f := range []struct{ name, a, b string }{
+		{slot.Initrd, string(initrd), string(initrd)}, {slot.Cmdline, cmdline, strings.Replace(cmdline, "=a", "=b", 1)}, {slot.Kernel, string(kernel), string(kernel)},
+	} {
+		m.Boot = append(m.Boot, must(p.File(f.name, []byte(f.a), []byte(f.b))))
+	}
+	if change != nil {
+		change(m)
+	}
+	if err := Write(&out, m, key, &parts); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// unpack reads all of an update, as slot b wants it.
+func unpack(r io.Reader, key minisign.PublicKey) (files map[string]string, err error) {
+	in, err := Open(r, key)
+	if err != nil {
+		return nil, err
+	}
+	files = map[string]string{}
+	b, err := io.ReadAll(in.ReadRoot(bytes.NewReader(base)))
+	if err != nil {
+		return nil, err
+	}
+	files["root"] = string(b)
+	for i := range in.Boot {
+		if b, err = io.ReadAll(in.ReadFile(&in.Boot[i], "b")); err != nil {
+			return nil, err
+		}
+		files[in.Boot[i].Name] = string(b)
+	}
+	return files, nil
+}
+
+// TestThereAndBack: what is packed comes out, with slot b's letters, through a pipe
+// that gives one byte at a time, and the length is known before.
+func TestThereAndBack(t *testing.T) {
+	public, private := keys(t, 1)
+	data := sample(t, private, nil)
+	if !bytes.Equal(data, sample(t, private, nil)) {
+		t.Error("the same update twice has other bytes")
+	}
+	got, err := unpack(iotest.OneByteReader(bytes.NewReader(data)), public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"root": string(root), slot.Initrd: string(initrd), slot.Kernel: string(kernel), slot.Cmdline: strings.Replace(cmdline, "=a", "=b", 1)}
+	for name, text := range want {
+		if got[name] != text {
+			t.Errorf("%s has other bytes: %d, want %d", name, len(got[name]), len(text))
+		}
+	}
+	in := must(Open(bytes.NewReader(data), public))
+	if in.Length != int64(len(data)) {
+		t.Errorf("length %d, not %d", in.Length, len(data))
+	}
+	if _, err := io.Copy(io.Discard, in.ReadRoot(bytes.NewReader(base))); err != nil {
+		t.Fatal(err)
+	}
+	if a := must(io.ReadAll(in.ReadFile(&in.Boot[0], "a"))); !bytes.Equal(a, initrd) {
+		t.Error("slot a gets other bytes")
+	}
+}
+
+// TestNotOne: each byte that is changed, and each end that comes too early, is an
+// error, and never other bytes.
+func TestNotOne(t *testing.T) {
+	public, private := keys(t, 1)
+	data := sample(t, private, nil)
+	parts := len(data) - int(must(Open(bytes.NewReader(data), public)).Travels())
+	for at := 0; at < len(data); at += 1 + at/12 {
+		bad := bytes.Clone(data)
+		bad[at] ^= 0x10
+		_, err := unpack(bytes.NewReader(bad), public)
+		if err == nil && !inUntrustedComment(data, at) {
+			t.Errorf("byte %d changed: taken", at)
+		}
+		if at >= parts && !strings.Contains(err.Error(), "a part of the update is damaged") { // nobody unpacked it
+			t.Errorf("byte %d changed: %v", at, err)
+		}
+		if _, err := unpack(bytes.NewReader(data[:at]), public); !errors.Is(err, ErrTruncated) {
+			t.Errorf("cut at %d: %v", at, err)
+		}
+	}
+}
+
+// inUntrustedComment: minisign signs all but that, which nobody reads.
+func inUntrustedComment(data []byte, at int) bool {
+	begin := bytes.Index(data, []byte("\nuntrusted comment:"))
+	begin = max(begin, bytes.Index(data, []byte("untrusted comment:")))
+	return at >= begin && at < begin+bytes.IndexByte(data[begin:], '\n')
+}
+
+func TestRefused(t *testing.T) {
+	public, private := keys(t, 1)
+	_, stranger := keys(t, 2)
+	foreign := bytes.Replace(sample(t, private, nil), []byte("imagebuilder-update 1 "), []byte("imagebuilder-update 2 "), 1)
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"nothing":       {nil, "ends too early"},
+		"a picture":     {append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, 100)...), "this is no update"},
+		"another form":  {foreign, "has format 2, this program knows 1"},
+		"a long line":   {[]byte("imagebuilder-update 1 1 1 " + strings.Repeat(" ", 100) + "\n"), "first line is damaged"},
+		"too long":      {[]byte("imagebuilder-update 1 99999999 300\n"), "first line is damaged"},
+		"negative":      {[]byte("imagebuilder-update 1 -1 300\n"), "first line is damaged"},
+		"another owner": {sample(t, stranger, nil), "was signed with key"},
+		"no signature":  {[]byte("imagebuilder-update 1 2 3\n{}abc"), "no signature that can be read"},
+		"other purpose": {withSignature("{}", minisign.SignWithComments(private, []byte("{}"), "node=home-pi time=1", "")), "was made for something else"},
+		"no manifest":   {withSignature("{}", sign([]byte("{}"), private, "")), "format 0, this program knows 1"},
+		"more fields":   {withSignature(`{"format":1,"also":2}`, sign([]byte(`{"format":1,"also":2}`), private, "")), `unknown field "also"`},
+		"more JSON":     {withSignature(`{"format":1}{}`, sign([]byte(`{"format":1}{}`), private, "")), "something follows it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := unpack(bytes.NewReader(c.data), public); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func withSignature(manifest string, signature []byte) []byte {
+	return append(fmt.Appendf(nil, headFormat, Format, len(manifest), len(signature)), append([]byte(manifest), signature...)...)
+}
+
+// TestManifests that no builder makes.
+func TestManifests(t *testing.T) {
+	_, private := keys(t, 1)
+	far, behind := int64(len(base)), int64(-1)
+	for name, c := range map[string]struct {
+		change func(*Manifest)
+		want   string
+	}{
+		"no board":          {func(m *Manifest) { m.Board = "" }, "must all be there"},
+		"no digest":         {func(m *Manifest) { m.Root.SHA256 = strings.ToUpper(m.Root.SHA256) }, "root: sha256 is no digest"},
+		"another size":      {func(m *Manifest) { m.Root.Size++ }, "root: its parts have"},
+		"empty":             {func(m *Manifest) { m.Root.Size, m.Root.Parts = 0, nil }, "root: its parts have 0 bytes"},
+		"a large part":      {func(m *Manifest) { m.Root.Parts[1].Size = MaxPart + 1 }, "part 1: a part has 1 to"},
+		"much data":         {func(m *Manifest) { m.Root.Parts[1].Data = maxPacked + 1 }, "part 1: data of"},
+		"no data":           {func(m *Manifest) { m.Root.Parts[1].Data = 0 }, "part 1: data of 0 bytes"},
+		"both":              {func(m *Manifest) { m.Root.Parts[0].Data = 1 }, "part 0: it is data and a copy"},
+		"beyond":            {func(m *Manifest) { m.Root.Parts[0].Copy = &far }, "part 0: it is copied from beyond"},
+		"before":            {func(m *Manifest) { m.Root.Parts[0].Copy = &behind }, "part 0: it is copied from beyond"},
+		"no base":           {func(m *Manifest) { m.Base = nil }, "part 0: it is copied from beyond"},
+		"a base of nothing": {func(m *Manifest) { m.Base.Size = 0 }, "base: no size"},
+		"a copied kernel":   {func(m *Manifest) { m.Boot[2].Parts[0].Data, m.Boot[2].Parts[0].Copy = 0, new(int64) }, "vmlinuz: part 0: it is copied from beyond"},
+		"kernel first":      {func(m *Manifest) { m.Boot[0], m.Boot[2] = m.Boot[2], m.Boot[0] }, "not in its place"},
+		"twice":             {func(m *Manifest) { m.Boot = append(m.Boot, m.Boot[2]) }, "not in its place"},
+		"another place":     {func(m *Manifest) { m.Boot[0].Name = "../a/vmlinuz" }, "is unknown"},
+		"no kernel":         {func(m *Manifest) { m.Boot = m.Boot[:2] }, "there is no kernel"},
+		"an edit outside":   {func(m *Manifest) { m.Boot[1].EditsB[0].At = m.Boot[1].Size }, "beyond the end"},
+		"an edit before":    {func(m *Manifest) { m.Boot[1].EditsB[0].At = -1 }, "out of order"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var err error
+			func() {
+				defer func() { _ = recover() }()
+				_ = sample(failing{t, &err}, private, c.change)
+			}()
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// failing is a test to which failing is no failure.
+type failing struct {
+	testing.TB
+	err *error
+}
+
+func (f failing) Fatal(args ...any) {
+	*f.err = args[0].(error)
+	panic("fatal")
+}
+
+// TestWrongContents: signed parts that do not make up what was signed.
+func TestWrongContents(t *testing.T) {
+	public, private := keys(t, 1)
+	for name, c := range map[string]struct {
+		change func(*Manifest)
+		want   string
+	}{
+		"root":           {func(m *Manifest) { m.Root.SHA256 = sum(nil) }, "do not make up"},
+		"slot b's":       {func(m *Manifest) { m.Boot[1].SHA256B = m.Boot[1].SHA256 }, "do not make up"},
+		"another base":   {func(m *Manifest) { m.Root.Parts[0] = Copy(base[:1<<20], 1<<20) }, "not what the update was made for: at 1048576"},
+		"longer inside":  {func(m *Manifest) { m.Root.Parts[1].Size--; m.Root.Size-- }, "a part of the update"},
+		"shorter inside": {func(m *Manifest) { m.Root.Parts[len(m.Root.Parts)-1].Size++; m.Root.Size++ }, "a part of the update"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := unpack(bytes.NewReader(sample(t, private, c.change)), public); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// FuzzOpen: whatever is signed is read, or refused, in bounded memory.
+func FuzzOpen(f *testing.F) {
+	public, private := keys(f, 1)
+	data := sample(f, private, nil)
+	line, rest, _ := bytes.Cut(data, []byte("\n"))
+	var long int
+	_, _ = fmt.Sscanf(string(line), "imagebuilder-update 1 %d ", &long)
+	f.Add(string(rest[:long]), []byte{})
+	f.Add(`{"format":1}`, data)
+	f.Fuzz(func(t *testing.T, manifest string, junk []byte) {
+		if len(manifest) > maxManifest {
+			return
+		}
+		_, _ = unpack(bytes.NewReader(junk), public)
+		signed := append(withSignature(manifest, sign([]byte(manifest), private, "")), junk...)
+		files, err := unpack(bytes.NewReader(signed), public)
+		if err == nil && len(files) < 2 {
+			t.Errorf("taken, with %d files", len(files))
+		}
+	})
+}

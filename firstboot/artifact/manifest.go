@@ -1,0 +1,222 @@
+// Package artifact is the form in which an update travels: over ssh, or on a
+// stick. It is a line that says how long the next two are, a manifest, a signature
+// of the manifest by the fleet's key, and then the parts that the manifest lists.
+//
+// What is signed is the manifest; it has the digest of everything behind it. No
+// byte of a part is given to anybody, nor unpacked, before its digest was found
+// right. It is a leaf: io in, io out. It refuses to know disks and what a
+// node runs: whether an update fits is package update's to say.
+package artifact
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+)
+
+// Format is the one that this package reads and writes.
+const Format = 1
+
+// MaxPart is the most, in bytes, that a part may give: a node holds one in memory.
+const MaxPart = 1 << 20
+
+// maxPacked is the longest that such a part can be on its way: what cannot be
+// compressed becomes a little longer.
+const maxPacked = MaxPart + 4<<10
+
+// Manifest says what an update makes of a slot.
+type Manifest struct {
+	Format int    `json:"format"`
+	Board  string `json:"board"`
+	Arch   string `json:"arch"` // Debian's name
+	// Version is the image's, Made the time of its newest index of Debian: no
+	// update goes back behind that.
+	Version string    `json:"version"`
+	Made    time.Time `json:"made"`
+	// DiskID is by which the kernel that comes finds its disk.
+	DiskID string `json:"diskId"`
+	// Components has the versions of what is no Debian package, k3s above all;
+	// Deferred the digests of those that a node fetches by itself.
+	Components map[string]string `json:"components"`
+	Deferred   map[string]string `json:"deferred,omitempty"`
+	// Base is the root from which parts are copied, nil where none is.
+	Base *Base   `json:"base,omitempty"`
+	Root Content `json:"root"`
+	// Boot is in the order of slot.Files.
+	Boot []File `json:"boot"`
+}
+
+// Base is the root of the slot that must be running.
+type Base struct {
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// Content is a run of bytes and how it comes about.
+type Content struct {
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+	Parts  []Part `json:"parts"`
+}
+
+// Part is the next piece of a content: one that travels, or a copy.
+type Part struct {
+	// Size is how much of the content it is.
+	Size int64 `json:"size"`
+	// SHA256 is that of what travels, or of what is copied.
+	SHA256 string `json:"sha256"`
+	// Data is how many bytes travel: a frame of zstd.
+	Data int64 `json:"data,omitempty"`
+	// Copy is where in Base the bytes are.
+	Copy *int64 `json:"copy,omitempty"`
+}
+
+// File is one of slot.Files, as slot a has it. For slot b some bytes are others.
+type File struct {
+	Name string `json:"name"`
+	Content
+	SHA256B string `json:"sha256b"`
+	EditsB  []Edit `json:"editsB,omitempty"`
+}
+
+// Edit is bytes in the place of as many others.
+type Edit struct {
+	At    int64  `json:"at"`
+	Bytes []byte `json:"bytes"`
+}
+
+// Travels is how many bytes follow the manifest and its signature.
+func (m *Manifest) Travels() (n int64) {
+	for _, p := range m.Root.Parts {
+		n += p.Data
+	}
+	for _, f := range m.Boot {
+		for _, p := range f.Parts {
+			n += p.Data
+		}
+	}
+	return n
+}
+
+// Files are the names of what starts the slot.
+func (m *Manifest) Files() (names []string) {
+	for _, f := range m.Boot {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// decode is strict: a node does nothing that it only half understands.
+func decode(data []byte) (*Manifest, error) {
+	var m Manifest
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&m); err != nil {
+		return nil, err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("something follows it")
+	}
+	return &m, m.check()
+}
+
+// check refuses what no builder makes.
+func (m *Manifest) check() error {
+	switch {
+	case m.Format != Format:
+		return fmt.Errorf("format %d, this program knows %d", m.Format, Format)
+	case m.Board == "" || m.Arch == "" || m.Version == "" || m.DiskID == "" || m.Made.IsZero():
+		return errors.New("board, arch, version, diskId and made must all be there")
+	case m.Base != nil && (m.Base.Size <= 0 || !isDigest(m.Base.SHA256)):
+		return errors.New("base: no size or no digest")
+	}
+	base := int64(0)
+	if m.Base != nil {
+		base = m.Base.Size
+	}
+	if err := m.Root.check(base); err != nil {
+		return fmt.Errorf("root: %w", err)
+	}
+	return m.checkBoot()
+}
+
+func (m *Manifest) checkBoot() error {
+	last := -1
+	for _, f := range m.Boot {
+		at := slices.Index(slot.Files, f.Name)
+		if at <= last { // in order, so that what makes the slot startable comes last, and once
+			return fmt.Errorf("boot: %q is unknown, or not in its place", f.Name)
+		}
+		last = at
+		if err := f.check(); err != nil {
+			return fmt.Errorf("boot: %s: %w", f.Name, err)
+		}
+	}
+	if last < slices.Index(slot.Files, slot.Kernel) {
+		return errors.New("boot: there is no kernel")
+	}
+	return nil
+}
+
+func (f *File) check() error {
+	if err := f.Content.check(0); err != nil { // of another root it would be no part
+		return err
+	}
+	if !isDigest(f.SHA256B) {
+		return errors.New("sha256b is no digest")
+	}
+	end := int64(0)
+	for _, e := range f.EditsB {
+		if len(e.Bytes) == 0 || e.At < end || e.At > f.Size-int64(len(e.Bytes)) {
+			return fmt.Errorf("editsB: at %d: out of order, empty or beyond the end", e.At)
+		}
+		end = e.At + int64(len(e.Bytes))
+	}
+	return nil
+}
+
+// check wants parts that make up the content; copies from the first base bytes.
+func (c *Content) check(base int64) error {
+	if !isDigest(c.SHA256) {
+		return errors.New("sha256 is no digest")
+	}
+	sum := int64(0)
+	for i, p := range c.Parts {
+		if err := p.check(base); err != nil {
+			return fmt.Errorf("part %d: %w", i, err)
+		}
+		sum += p.Size
+	}
+	if sum != c.Size || sum == 0 {
+		return fmt.Errorf("its parts have %d bytes, it has %d", sum, c.Size)
+	}
+	return nil
+}
+
+func (p Part) check(base int64) error {
+	switch {
+	case p.Size < 1 || p.Size > MaxPart:
+		return fmt.Errorf("a part has 1 to %d bytes, not %d", MaxPart, p.Size)
+	case !isDigest(p.SHA256):
+		return errors.New("sha256 is no digest")
+	case p.Copy != nil && p.Data != 0:
+		return errors.New("it is data and a copy")
+	case p.Copy != nil && (*p.Copy < 0 || *p.Copy > base-p.Size):
+		return errors.New("it is copied from beyond the base")
+	case p.Copy == nil && (p.Data < 1 || p.Data > maxPacked):
+		return fmt.Errorf("data of %d bytes", p.Data)
+	}
+	return nil
+}
+
+func isDigest(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == 32 && hex.EncodeToString(b) == s
+}

@@ -1,0 +1,91 @@
+package artifact
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"aead.dev/minisign"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Packer packs what travels. Same bytes in, same bytes out.
+type Packer struct {
+	out   io.Writer
+	codec *zstd.Encoder
+}
+
+// NewPacker returns one that writes the parts to out, in the order in which they
+// are asked for: that of Write.
+func NewPacker(out io.Writer) (*Packer, error) {
+	codec, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	return &Packer{out, codec}, err
+}
+
+// Data packs the next part of a content, of at most MaxPart bytes.
+func (p *Packer) Data(b []byte) (Part, error) {
+	packed := p.codec.EncodeAll(b, nil)
+	_, err := p.out.Write(packed)
+	return Part{Size: int64(len(b)), SHA256: digest(packed), Data: int64(len(packed))}, err
+}
+
+// Copy is a part with the bytes b that the base has at an offset.
+func Copy(b []byte, at int64) Part {
+	return Part{Size: int64(len(b)), SHA256: digest(b), Copy: &at}
+}
+
+// File packs a boot file; a and b are what the two slots have, of one length.
+func (p *Packer) File(name string, a, b []byte) (File, error) {
+	f := File{Name: name, Content: Content{Size: int64(len(a)), SHA256: digest(a)}, SHA256B: digest(b)}
+	if len(a) != len(b) {
+		return f, fmt.Errorf("%s has %d bytes for slot a, %d for slot b", name, len(a), len(b))
+	}
+	f.EditsB = edits(a, b)
+	for len(a) > 0 {
+		n := min(len(a), MaxPart)
+		part, err := p.Data(a[:n])
+		if err != nil {
+			return f, err
+		}
+		f.Parts, a = append(f.Parts, part), a[n:]
+	}
+	return f, nil
+}
+
+// edits make b of a.
+func edits(a, b []byte) (all []Edit) {
+	for i := range a {
+		switch last := len(all) - 1; {
+		case a[i] == b[i]:
+		case last >= 0 && all[last].At+int64(len(all[last].Bytes)) == int64(i):
+			all[last].Bytes = append(all[last].Bytes, b[i])
+		default:
+			all = append(all, Edit{At: int64(i), Bytes: []byte{b[i]}})
+		}
+	}
+	return all
+}
+
+// Write writes an update: the manifest, signed, and the parts that a Packer wrote.
+func Write(out io.Writer, m *Manifest, key minisign.PrivateKey, parts io.Reader) error {
+	m.Format = Format
+	if err := m.check(); err != nil { // a node would refuse it
+		return fmt.Errorf("the manifest of the update: %w", err)
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if len(text) > maxManifest {
+		return fmt.Errorf("the manifest of the update has %d bytes, a node reads %d", len(text), maxManifest)
+	}
+	signature := sign(text, key, m.Board+" "+m.Version)
+	head := fmt.Sprintf(headFormat, Format, len(text), len(signature))
+	_, err = io.Copy(out, io.MultiReader(bytes.NewReader([]byte(head)), bytes.NewReader(text), bytes.NewReader(signature), parts))
+	return err
+}
+
+func sign(text []byte, key minisign.PrivateKey, what string) []byte {
+	return minisign.SignWithComments(key, text, signs+what, "any change above makes this signature worthless")
+}

@@ -1,0 +1,150 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/firstboot/update"
+)
+
+// Slots are the two systems on the disk that this one was started from.
+type Slots struct{}
+
+const boot = "/" + contract.BootDir
+
+// Store is their state.
+func (Slots) Store() (*slot.Store, error) {
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	return slot.Open(boot, string(cmdline))
+}
+
+// State returns which slot runs, which is good, and which is on trial.
+func (s Slots) State() (slot.State, error) {
+	store, err := s.Store()
+	if err != nil {
+		return slot.State{}, err
+	}
+	return store.Current()
+}
+
+// Takes refuses boot files that do not fit the boot loader.
+func (s Slots) Takes(files []string) error {
+	store, err := s.Store()
+	if err != nil {
+		return err
+	}
+	return store.Takes(files)
+}
+
+// StartTrial makes the next starts those of the other slot.
+func (s Slots) StartTrial(name string, tries int) error {
+	store, err := s.Store()
+	if err != nil {
+		return err
+	}
+	return store.StartTrial(name, tries)
+}
+
+const lockFile = "/run/firstboot/update.lock"
+
+// Lock is one for all updates; a killed process leaves none behind.
+func (Slots) Lock() (release func() error, err error) {
+	if err := os.MkdirAll(filepath.Dir(lockFile), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = update.ErrBusy
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f.Close, nil
+}
+
+// Open opens a slot's partition. The kernel refuses to open one for writing that
+// is in use, mounted or otherwise: open(2), O_EXCL on a block device.
+func (Slots) Open(name string, write bool) (update.Partition, error) {
+	device, err := slotDevice(name)
+	if err != nil {
+		return nil, err
+	}
+	flags := os.O_RDONLY
+	if write {
+		flags = os.O_RDWR | unix.O_EXCL
+	}
+	f, err := os.OpenFile(device, flags, 0)
+	if err != nil {
+		return nil, fmt.Errorf("slot %s: %w", name, err)
+	}
+	return partition{f}, nil
+}
+
+// slotDevice is on the very disk that the initramfs found: another one may have
+// partitions of the same names.
+func slotDevice(name string) (string, error) {
+	text, err := os.ReadFile("/" + contract.StateFile)
+	if err != nil {
+		return "", err
+	}
+	state, err := contract.ParseState(text)
+	if err != nil {
+		return "", err
+	}
+	number := contract.PartRootA
+	if name == contract.Slots[1] {
+		number = contract.PartRootB
+	}
+	device := disks.PartitionName(state.Disk, number)
+	if device == "" {
+		return "", fmt.Errorf("slot %s: the disk %s has no partition %d", name, state.Disk, number)
+	}
+	return "/dev/" + device, nil
+}
+
+// partition is a slot's block device.
+type partition struct{ *os.File }
+
+func (p partition) Size() (int64, error) { return p.Seek(0, io.SeekEnd) }
+
+// Sync also forgets what was written: reading it again reads the medium.
+func (p partition) Sync() error {
+	if err := p.File.Sync(); err != nil {
+		return err
+	}
+	if err := unix.IoctlSetInt(int(p.Fd()), unix.BLKFLSBUF, 0); err != nil {
+		return fmt.Errorf("forget what was written to %s: %w", p.Name(), err)
+	}
+	return nil
+}
+
+// Relax mounts the boot partition anew without the option sync.
+func (Slots) Relax() (restore func() error, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(boot, &st); err != nil {
+		return nil, fmt.Errorf("%s: %w", boot, err)
+	}
+	if st.Flags&unix.ST_SYNCHRONOUS == 0 {
+		return func() error { return nil }, nil
+	}
+	keep := unix.MS_REMOUNT | uintptr(st.Flags)&(unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
+	if err := unix.Mount("", boot, "", keep, ""); err != nil {
+		return nil, fmt.Errorf("mount %s without sync: %w", boot, err)
+	}
+	return func() error { return unix.Mount("", boot, "", keep|unix.MS_SYNCHRONOUS, "") }, nil
+}

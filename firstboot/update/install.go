@@ -1,0 +1,116 @@
+package update
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+)
+
+// install does what cannot be undone, in the order that no power cut turns into a
+// slot that starts and is not whole.
+func (u *update) install() (err error) {
+	restore, err := u.slots.Relax()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, restore()) }()
+	for _, step := range []func() error{u.clear, u.sync, u.writeRoot, u.writeBoot, u.sync} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return u.slots.StartTrial(u.other, tries)
+}
+
+// clear takes the other slot's boot files away. While a byte of its old root is
+// written over, no boot loader may find what starts it.
+func (u *update) clear() error {
+	old, err := u.oldFiles()
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		if err := u.Files.Remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sync puts the boot partition onto its medium.
+func (u *update) sync() error { return u.Files.Sync(bootDir) }
+
+// writeRoot writes the root, and reads it again from the medium: cards lie.
+func (u *update) writeRoot() error {
+	p, err := u.slots.Open(u.other, true)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	base, err := u.slots.Open(u.state.Current, false)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	if err := copyTo(p, u.in.ReadRoot(base)); err != nil {
+		return err
+	}
+	sum, err := hashed(p, u.in.Root.Size)
+	if err != nil {
+		return fmt.Errorf("read back slot %s: %w", u.other, err)
+	}
+	if sum != u.in.Root.SHA256 {
+		return fmt.Errorf("slot %s does not give back what was written to it: the card or the disk is worn out", u.other)
+	}
+	return nil
+}
+
+// flushEvery bounds what waits for the medium, in bytes: etcd, on the same one,
+// waits behind it.
+const flushEvery = 4 << 20
+
+func copyTo(p Partition, r io.Reader) error {
+	out, buf := &offset{p: p}, make([]byte, artifact.MaxPart)
+	for {
+		n, err := io.CopyBuffer(out, io.LimitReader(r, flushEvery), buf)
+		if err != nil {
+			return err
+		}
+		if err := p.Sync(); err != nil {
+			return err
+		}
+		if n < flushEvery {
+			return nil
+		}
+	}
+}
+
+// offset writes one piece behind the other.
+type offset struct {
+	p   Partition
+	pos int64
+}
+
+func (o *offset) Write(b []byte) (int, error) {
+	n, err := o.p.WriteAt(b, o.pos)
+	o.pos += int64(n)
+	return n, err
+}
+
+// writeBoot writes the boot files in the order of the manifest: what makes the slot
+// startable is the last.
+func (u *update) writeBoot() error {
+	for i := range u.in.Boot {
+		f := &u.in.Boot[i]
+		name := path.Join(bootDir, slot.Place(f.Name, u.other, 0))
+		if err := u.Files.Put(name, u.in.ReadFile(f, u.other), firstboot.Attr{Mode: 0o644}); err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,196 @@
+package update
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+)
+
+// same: the node runs what the update would bring.
+func (u *update) same() bool {
+	return u.in.Version == u.running.Version && u.in.Made.Equal(u.running.Made) && u.in.Board == u.running.Board
+}
+
+// refuse says what speaks against the update. Nothing was written yet.
+func (u *update) refuse() error {
+	m, r := u.in.Manifest, u.running
+	switch {
+	case m.Board != r.Board:
+		return fmt.Errorf("the update is for board %s, this node's is %s", m.Board, r.Board)
+	case m.Arch != runtime.GOARCH: // Debian's names for what boards there are
+		return fmt.Errorf("the update is for %s, this node is %s", m.Arch, runtime.GOARCH)
+	case m.DiskID != r.Args.DiskID:
+		return fmt.Errorf("the update looks for disk %s, this node's is %s", m.DiskID, r.Args.DiskID)
+	case m.Made.Before(r.Made):
+		return fmt.Errorf("the update is older than what runs: %s of %s, this is %s of %s", m.Version, day(m.Made), r.Version, day(r.Made))
+	case u.state.Good != u.state.Current:
+		return fmt.Errorf("slot %s, which runs, has not proved itself yet: 'firstboot status' says what is missing; afterwards do this again", u.state.Current)
+	}
+	for _, refuse := range []func() error{u.refuseComponents, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot} {
+		if err := refuse(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+func (u *update) refuseKit() error { return u.slots.Takes(u.in.Files()) }
+
+// programs are the components without which a node is none, or is not found again.
+var programs = []string{"k3s", "tailscale", "headscale"}
+
+// refuseComponents wants the programs that run: the image of a VPS has one that others
+// have not.
+func (u *update) refuseComponents() error {
+	for _, name := range programs {
+		_, runs := u.running.Components[name]
+		if _, comes := u.in.Components[name]; runs && !comes {
+			return fmt.Errorf("the update has no %s, which this node runs: it is another kind of image", name)
+		}
+	}
+	old, next := u.running.Components["k3s"], u.in.Components["k3s"]
+	if old == "" || old == next {
+		return nil
+	}
+	from, to := minor(old), minor(next)
+	if from < 0 || to < from || to > from+1 { // Kubernetes' version skew policy; etcd's schema does not go back
+		return fmt.Errorf("the update goes from k3s %s to %s: k3s goes one minor version forward at a time, and never back", old, next)
+	}
+	return nil
+}
+
+// minor is 33 in "v1.33.1+k3s1", negative in what is no version of k3s.
+func minor(version string) int {
+	var n int
+	if _, err := fmt.Sscanf(version, "v1.%d.", &n); err != nil {
+		return -1
+	}
+	return n
+}
+
+// refuseDeferred: a component that is fetched has one place, for both slots.
+func (u *update) refuseDeferred() error {
+	for _, name := range slices.Sorted(maps.Keys(u.in.Deferred)) {
+		if u.in.Deferred[name] != u.running.Deferred[name] {
+			return fmt.Errorf("the update leaves %s to be fetched, another one than runs here: a fallback would find it in the old one's place; build the image with it", name)
+		}
+	}
+	return nil
+}
+
+// clusterSize is the largest of a FAT: a file may waste one.
+const clusterSize = 32 << 10
+
+// refuseBoot wants room for the boot files, once those are gone that they replace.
+func (u *update) refuseBoot() error {
+	need := int64(len(u.in.Boot)+2) * clusterSize // and a directory that grows
+	for _, f := range u.in.Boot {
+		need += f.Size
+	}
+	_, room, err := u.Files.Space(bootDir)
+	if err != nil {
+		return err
+	}
+	old, err := u.oldFiles()
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		fi, err := u.Files.Stat(name)
+		if err != nil {
+			return err
+		}
+		room += fi.Size()
+	}
+	if room < need {
+		return fmt.Errorf("the boot partition has room for %d KB, the update needs %d KB: remove what does not belong there", room>>10, need>>10)
+	}
+	return nil
+}
+
+// oldFiles are all that start the other slot, or were to: what a boot loader looks
+// at first comes first.
+func (u *update) oldFiles() (all []string, err error) {
+	for _, dir := range []string{slot.EFIDir, slot.EntryDir} {
+		names, err := u.Files.List(path.Join(bootDir, dir))
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if n, ok := slot.ParseEFIName(strings.TrimPrefix(name, firstboot.Unfinished)); ok && n.Slot == u.other {
+				all = append(all, path.Join(bootDir, dir, name))
+			}
+		}
+	}
+	dir := path.Join(bootDir, u.other)
+	names, err := u.Files.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return rank(b) - rank(a) })
+	for _, name := range names {
+		all = append(all, path.Join(dir, name))
+	}
+	return all, nil
+}
+
+// rank is the place in the order of writing, 0 for what has none.
+func rank(name string) int { return slices.Index(slot.Files, name) + 1 }
+
+// refuseRoot wants room for the root, and the base that parts are copied from.
+func (u *update) refuseRoot() error {
+	p, err := u.slots.Open(u.other, false)
+	if err != nil {
+		return err
+	}
+	size, err := p.Size()
+	if err = errors.Join(err, p.Close()); err != nil {
+		return err
+	}
+	if size < u.in.Root.Size {
+		return fmt.Errorf("slot %s has room for %d MB, the update's root has %d MB: it needs a card that is written anew", u.other, size>>20, u.in.Root.Size>>20)
+	}
+	if u.in.Base == nil {
+		return nil
+	}
+	return u.checkBase(*u.in.Base)
+}
+
+func (u *update) checkBase(want artifact.Base) error {
+	p, err := u.slots.Open(u.state.Current, false)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	sum, err := hashed(p, want.Size)
+	if err != nil {
+		return err
+	}
+	if sum != want.SHA256 {
+		return errors.New("the update was made from another image than runs here (--base): send the whole image")
+	}
+	return nil
+}
+
+func hashed(r io.ReaderAt, size int64) (string, error) {
+	h := sha256.New()
+	_, err := io.CopyBuffer(h, io.NewSectionReader(r, 0, size), make([]byte, artifact.MaxPart))
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+const bootDir = "/" + contract.BootDir

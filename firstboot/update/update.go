@@ -1,0 +1,151 @@
+// Package update puts another image into the slot that does not run, from an
+// artifact that the fleet's key signed, and on trial.
+//
+// Everything that speaks against an update is said before the first byte is
+// written. Then the other slot's boot files go, its root is written and read back,
+// its boot files come, the kernel last, and the trial is started: whatever fails
+// in between, the running slot starts as before and the other one does not. Done
+// again, it ends as if nothing had failed.
+//
+// It never touches the running slot, nor what both slots share: firmware, boot
+// loaders, device trees. It restarts nothing. It reaches the world through
+// firstboot.Host and Slots alone.
+package update
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"aead.dev/minisign"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+)
+
+// Slots are the two systems on the node's disk.
+type Slots interface {
+	// Lock keeps other updates out until release is called; the error is ErrBusy
+	// where one is under way.
+	Lock() (release func() error, err error)
+	State() (slot.State, error)
+	// Takes refuses boot files that do not fit the boot loader.
+	Takes(files []string) error
+	StartTrial(name string, tries int) error
+	// Open opens a slot's partition, for writing if nobody uses it.
+	Open(name string, write bool) (Partition, error)
+	// Relax lets what is written to the boot partition wait for a sync, until
+	// restore is called: else a kernel costs its medium 34,000 writes.
+	Relax() (restore func() error, err error)
+}
+
+// Partition is a slot's. Sync puts what was written onto the medium, from where it
+// is read afterwards.
+type Partition interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Size() (int64, error)
+	Sync() error
+}
+
+// ErrBusy means that another update is under way.
+var ErrBusy = errors.New("another update is under way on this node: wait until it ends")
+
+// Result says what became of an update.
+type Result struct {
+	// Installed is false where the node runs this image already.
+	Installed bool   `json:"installed"`
+	Slot      string `json:"slot"`
+	Version   string `json:"version"`
+	// Fetched is how long the update was, in bytes.
+	Fetched int64 `json:"fetched"`
+}
+
+func (r Result) String() string {
+	if !r.Installed {
+		return fmt.Sprintf("this node runs %s already, in slot %s: nothing was done", r.Version, r.Slot)
+	}
+	return fmt.Sprintf("slot %s has %s, and is tried at the next start", r.Slot, r.Version)
+}
+
+// tries are the starts that a new system has, to prove itself in one.
+const tries = 3
+
+// update is one that is under way.
+type update struct {
+	firstboot.Host
+	slots   Slots
+	in      *artifact.Reader
+	running *firstboot.Running
+	state   slot.State
+	other   string // the slot that it is for
+}
+
+// Apply reads an update from r, which has size bytes, -1 where nobody knows.
+func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int64) (result *Result, err error) {
+	release, err := s.Lock()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	u, err := open(h, s, until{ctx, r})
+	if err != nil {
+		return nil, err
+	}
+	if size >= 0 && size < u.in.Length {
+		return nil, fmt.Errorf("%w: it has %d bytes, of which %d are there", artifact.ErrTruncated, u.in.Length, size)
+	}
+	if u.same() {
+		return &Result{Slot: u.state.Current, Version: u.in.Version}, nil
+	}
+	if err := u.refuse(); err != nil {
+		return nil, err
+	}
+	if err := u.install(); err != nil {
+		return nil, fmt.Errorf("slot %s is not ready, slot %s starts as before, and this can be done again: %w", u.other, u.state.Current, err)
+	}
+	return &Result{Installed: true, Slot: u.other, Version: u.in.Version, Fetched: u.in.Length}, nil
+}
+
+// open asks the node, and reads what the owner signed.
+func open(h firstboot.Host, s Slots, r io.Reader) (*update, error) {
+	u := &update{Host: h, slots: s}
+	var err error
+	if u.running, err = firstboot.ReadRunning(h.Files); err != nil {
+		return nil, err
+	}
+	if u.state, err = s.State(); err != nil {
+		return nil, err
+	}
+	u.other = slot.Other(u.state.Current)
+	key, err := u.owner()
+	if err != nil {
+		return nil, err
+	}
+	u.in, err = artifact.Open(r, key)
+	return u, err
+}
+
+func (u *update) owner() (key minisign.PublicKey, err error) {
+	if u.running.OwnerKey == "" {
+		return key, errors.New("this node knows no owner whose signature it could ask for: give it a node.yaml with ownerKey")
+	}
+	return node.ParseOwnerKey(u.running.OwnerKey)
+}
+
+// until ends with the context.
+type until struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u until) Read(b []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(b)
+}

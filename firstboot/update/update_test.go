@@ -1,0 +1,301 @@
+package update_test
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/firstboot/update"
+)
+
+// boot is what lies on the boot partition, by name, and in the slots.
+func (w *world) boot() map[string]string {
+	w.t.Helper()
+	found := map[string]string{"slot a": digest(w.roots["a"]), "slot b": digest(w.roots["b"])}
+	err := filepath.WalkDir(w.at("boot/firmware"), func(name string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		rel, _ := filepath.Rel(w.at("boot/firmware"), name)
+		found[filepath.ToSlash(rel)] = string(data)
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return found
+}
+
+// starts says whether a boot loader would find what starts slot b.
+func starts(boot map[string]string, kit []string) bool {
+	if slices.Equal(kit, piBoard.kit) {
+		return boot["b/vmlinuz"] != ""
+	}
+	return slices.ContainsFunc(slices.Collect(maps.Keys(boot)), func(name string) bool {
+		n, ok := slot.ParseEFIName(filepath.Base(name))
+		return ok && n.Slot == "b"
+	})
+}
+
+// isSafe: slot a is untouched and starts; slot b starts only as a whole, the old or the
+// new one.
+func (w *world) isSafe(when string, before map[string]string) {
+	w.t.Helper()
+	now := w.boot()
+	for name, text := range before {
+		inA := name == "slot a" || strings.HasPrefix(name, "a/") || strings.HasSuffix(name, "-a.conf") || strings.HasSuffix(name, "-a.efi")
+		if inA && now[name] != text {
+			w.t.Fatalf("%s: %s has changed", when, name)
+		}
+	}
+	if st, err := (slots{w}).store().Current(); err != nil || st.Good != "a" {
+		w.t.Fatalf("%s: %+v, %v", when, st, err)
+	}
+	switch {
+	case !starts(now, w.kit):
+		return
+	case now["slot b"] == before["slot b"]: // then what starts it is the old one's
+		for name, text := range before {
+			inB := strings.HasPrefix(name, "b/") || strings.Contains(name, "-b")
+			if inB && !strings.Contains(name, firstboot.Unfinished) && now[name] != text {
+				w.t.Fatalf("%s: slot b's old root starts, without its %s", when, name)
+			}
+		}
+		return
+	}
+	for _, name := range w.kit { // a new root has all of the new boot files
+		if !slices.ContainsFunc(slices.Collect(maps.Values(now)), func(text string) bool { return text == "new "+name+" slot=b " }) {
+			w.t.Fatalf("%s: slot b starts without its %s", when, name)
+		}
+	}
+	if now["slot b"] != digest(newRoot) {
+		w.t.Fatalf("%s: slot b starts, and its root is not whole", when)
+	}
+}
+
+// TestInstalled: the other slot has the image and is on trial; what both share, and
+// the running slot, are as they were.
+func TestInstalled(t *testing.T) {
+	want := map[string]map[string]string{
+		"pi":      {"b/initrd.img": "new initrd.img slot=b ", "b/cmdline.txt": "new cmdline.txt slot=b ", "b/vmlinuz": "new vmlinuz slot=b ", slot.TrialFile: string(slot.TrialEnv("b", 3)), "b/left.txt": ""},
+		"pc":      {"b/initrd.img": "new initrd.img slot=b ", "b/grub.cfg": "new grub.cfg slot=b ", "b/vmlinuz": "new vmlinuz slot=b ", "loader/entries/imagebuilder-5-b+3.conf": "new entry slot=b ", "loader/entries/imagebuilder-3-b.conf": "", "loader/entries/.firstboot-imagebuilder-0-b.conf": ""},
+		"unified": {"EFI/Linux/imagebuilder-2-b+3.efi": "new uki slot=b ", "EFI/Linux/imagebuilder-2-b+0-3.efi": ""},
+	}
+	for name, b := range boards {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, b)
+			expected := w.boot()
+			for file, text := range want[name] {
+				expected[file] = text
+				if text == "" {
+					delete(expected, file)
+				}
+			}
+			expected["slot b"] = digest(newRoot)
+			data := w.artifact(1, nil)
+			r, err := w.apply(data)
+			if err != nil || *r != (update.Result{Installed: true, Slot: "b", Version: "two", Fetched: int64(len(data))}) {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			if got := w.boot(); !maps.Equal(got, expected) {
+				t.Errorf("%q\nwant %q", got, expected)
+			}
+			if r.String() != "slot b has two, and is tried at the next start" || w.fast || w.busy {
+				t.Errorf("%s; fast %v, busy %v", r, w.fast, w.busy)
+			}
+		})
+	}
+}
+
+// TestEveryCallFails breaks each call in turn, in every way: the running slot always
+// starts, the other one only as a whole, and the same update again ends as if
+// nothing had been.
+func TestEveryCallFails(t *testing.T) {
+	for name, b := range boards {
+		calm := newWorld(t, b)
+		if _, err := calm.apply(calm.artifact(1, nil)); err != nil {
+			t.Fatal(err)
+		}
+		want := calm.boot()
+		kinds := map[string]fault{"cut": cut, "cutEnd": cutEnd}
+		if name == "pc" { // whose files are of all kinds
+			kinds["before"], kinds["after"] = before, after
+		}
+		t.Logf("%s: %d calls", name, calm.calls)
+		for kind, f := range kinds {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				t.Parallel()
+				for n := 1; n <= calm.calls; n++ {
+					w := newWorld(t, b)
+					data, first, at := w.artifact(1, nil), w.boot(), ""
+					w.fault = func(call int, what string) fault {
+						if call == n {
+							at = what
+							return f
+						}
+						return none
+					}
+					_, err := w.apply(data)
+					if err == nil && f != after && !strings.HasPrefix(at, "close") {
+						t.Fatalf("call %d (%s) broken: no error", n, at)
+					}
+					w.fault = nil
+					w.isSafe("call "+at, first)
+					if _, err := w.apply(data); err != nil {
+						t.Fatalf("call %d (%s) broken, then again: %v", n, at, err)
+					}
+					if got := w.boot(); !maps.Equal(got, want) {
+						t.Fatalf("call %d (%s) broken: ends as %q\nwant %q", n, at, got, want)
+					}
+				}
+			})
+		}
+	}
+}
+
+// refusals are what speaks against an update, each in the words for a person.
+var refusals = map[string]struct {
+	board   *board // a Pi's where there is none
+	node    func(*world)
+	signer  byte
+	change  func(*artifact.Manifest)
+	without string // boot file
+	want    string
+}{
+	"another key":        {signer: 2, want: "the update was signed with key"},
+	"no owner":           {node: func(w *world) { w.edit("boot/firmware/node.yaml", "ownerKey:", "# ownerKey:") }, want: "knows no owner"},
+	"no node.yaml":       {node: func(w *world) { os.Remove(w.at("boot/firmware/node.yaml")) }, want: "does not know its owner"},
+	"another board":      {change: func(m *artifact.Manifest) { m.Board = "rpi5" }, want: "for board rpi5, this node's is rpi4"},
+	"another machine":    {change: func(m *artifact.Manifest) { m.Arch = "riscv64" }, want: "the update is for riscv64"},
+	"another disk":       {change: func(m *artifact.Manifest) { m.DiskID = "12345678" }, want: "looks for disk 12345678, this node's is deadbeef"},
+	"older":              {change: func(m *artifact.Manifest) { m.Made = made.Add(-time.Second) }, want: "older than what runs: two of 2026-10-31, this is one of 2026-11-01"},
+	"no image":           {node: func(w *world) { w.put("usr/lib/os-release", "ID=debian\n") }, want: "no image of imagebuilder"},
+	"on trial":           {node: func(w *world) { w.edit("proc/cmdline", "slot=a", "slot=b") }, want: "slot b, which runs, has not proved itself yet"},
+	"busy":               {node: func(w *world) { w.busy = true }, want: "another update is under way"},
+	"other boot files":   {board: &piBoard, without: slot.Initrd, want: "boot loader starts a slot by initrd.img, cmdline.txt, vmlinuz, and not by cmdline.txt, vmlinuz"},
+	"no GRUB":            {board: &pcBoard, without: slot.OptionsFile, want: "and not by initrd.img, vmlinuz, entry"},
+	"no room to boot":    {node: func(w *world) { w.room = 100 << 10 }, want: "the boot partition has room for 100 KB, the update needs 160 KB"},
+	"a small slot":       {node: func(w *world) { w.size = 4 << 20 }, want: "slot b has room for 4 MB, the update's root has 4 MB"},
+	"another base":       {node: func(w *world) { w.roots["a"][7] ^= 1 }, want: "made from another image than runs here"},
+	"no k3s":             {change: func(m *artifact.Manifest) { delete(m.Components, "k3s") }, want: "the update has no k3s"},
+	"k3s far ahead":      {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "one minor version forward at a time"},
+	"k3s behind":         {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "and never back"},
+	"k3s of no number":   {change: func(m *artifact.Manifest) { m.Components["k3s"] = "latest" }, want: "from k3s v1.33.1+k3s1 to latest"},
+	"deferred otherwise": {change: func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootB) }, want: "leaves k3s to be fetched"},
+}
+
+// TestRefused: each is told in words, and nothing was written.
+func TestRefused(t *testing.T) {
+	for name, c := range refusals {
+		t.Run(name, func(t *testing.T) {
+			b := piBoard
+			if c.board != nil {
+				b = *c.board
+			}
+			w := newWorld(t, b)
+			if c.node != nil {
+				c.node(w)
+			}
+			w.kit = slices.DeleteFunc(slices.Clone(w.kit), func(name string) bool { return name == c.without })
+			before := w.boot()
+			r, err := w.apply(w.artifact(max(1, c.signer), c.change))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("%+v, %v; want %q", r, err, c.want)
+			}
+			if !maps.Equal(before, w.boot()) {
+				t.Error("something was written")
+			}
+		})
+	}
+}
+
+func (w *world) edit(name, old, text string) {
+	w.t.Helper()
+	data, err := os.ReadFile(w.at(name))
+	if err != nil || !bytes.Contains(data, []byte(old)) {
+		w.t.Fatalf("%s: no %q in it: %v", name, old, err)
+	}
+	w.put(name, strings.ReplaceAll(string(data), old, text))
+}
+
+// TestTaken: what only looks as if it should be refused.
+func TestTaken(t *testing.T) {
+	for name, change := range map[string]func(*artifact.Manifest){
+		"of the same day":   func(m *artifact.Manifest) { m.Made = made },
+		"the same k3s":      func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.1+k3s1" },
+		"deferred as here":  func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootA) },
+		"no chart":          func(m *artifact.Manifest) { delete(m.Components, "a-chart") },
+		"another component": func(m *artifact.Manifest) { m.Components["argocd-chart"] = "1" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, piBoard)
+			if r, err := w.apply(w.artifact(1, change)); err != nil || !r.Installed {
+				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	}
+}
+
+// TestTheSame image is no update and no error.
+func TestTheSame(t *testing.T) {
+	w := newWorld(t, piBoard)
+	before := w.boot()
+	r, err := w.apply(w.artifact(1, func(m *artifact.Manifest) { m.Version, m.Made = "one", made }))
+	if err != nil || *r != (update.Result{Slot: "a", Version: "one"}) || !maps.Equal(before, w.boot()) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if r.String() != "this node runs one already, in slot a: nothing was done" {
+		t.Error(r)
+	}
+}
+
+// TestCutShort: a file that ends too early is refused before anything is written, a
+// stream leaves a slot that does not start.
+func TestCutShort(t *testing.T) {
+	for name, b := range boards {
+		w := newWorld(t, b)
+		data, first := w.artifact(1, nil), w.boot()
+		for tenth := range 10 {
+			short := data[:len(data)*tenth/10]
+			if _, err := w.apply(short); !errors.Is(err, artifact.ErrTruncated) || !maps.Equal(first, w.boot()) {
+				t.Fatalf("%s: a file of %d tenths: %v", name, tenth, err)
+			}
+		}
+		for tenth := range 10 {
+			if _, err := w.stream(data[:len(data)*tenth/10]); !errors.Is(err, artifact.ErrTruncated) {
+				t.Fatalf("%s: a stream of %d tenths: %v", name, tenth, err)
+			}
+			w.isSafe("a stream cut short", first)
+		}
+		if starts(w.boot(), w.kit) {
+			t.Errorf("%s: half a slot starts", name)
+		}
+		if _, err := w.stream(data); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestWornOut: what the medium does not give back is never started.
+func TestWornOut(t *testing.T) {
+	w := newWorld(t, piBoard)
+	first := w.boot()
+	w.worn = true
+	if _, err := w.apply(w.artifact(1, nil)); err == nil || !strings.Contains(err.Error(), "slot b is not ready, slot a starts as before") || !strings.Contains(err.Error(), "does not give back what was written") {
+		t.Error(err)
+	}
+	w.isSafe("worn out", first)
+	if starts(w.boot(), w.kit) {
+		t.Error("it starts")
+	}
+}

@@ -1,0 +1,256 @@
+package update_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"aead.dev/minisign"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/firstboot/update"
+)
+
+func noise(size int, seed byte) []byte {
+	b := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
+	return b
+}
+
+func keyPair(t testing.TB, seed byte) (minisign.PublicKey, minisign.PrivateKey) {
+	t.Helper()
+	public, private, err := minisign.GenerateKey(bytes.NewReader(noise(64, seed)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return public, private
+}
+
+var (
+	made = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	// The slots' roots before, and what slot b gets: more than one flush, some of it
+	// from slot a.
+	rootA, rootB = noise(1<<20, 1), noise(300<<10, 2)
+	newRoot      = slices.Concat(noise(64<<10, 3), make([]byte, 4<<20), rootA[512<<10:])
+)
+
+// board is a way to start a slot, with what lies on its boot partition: good.env
+// and the like, and slot a, which runs. Slot b has an older system.
+type board struct {
+	files map[string]string
+	kit   []string
+}
+
+var piBoard = board{kit: []string{slot.Initrd, slot.Cmdline, slot.Kernel}, files: map[string]string{
+	slot.ScriptFile: "script", slot.GoodFile: string(slot.GoodEnv("a")), slot.TrialFile: string(slot.TrialEnv("", 0)),
+	"a/vmlinuz": "kernel a", "a/initrd.img": "initrd a", "a/cmdline.txt": "a",
+	"b/vmlinuz": "old kernel", "b/initrd.img": "old initrd", "b/cmdline.txt": "old", "b/left.txt": "by somebody", "start4.elf": "firmware",
+}}
+
+var pcBoard = board{kit: []string{slot.Initrd, slot.OptionsFile, slot.Kernel, slot.Entry}, files: map[string]string{
+	"loader/entries/imagebuilder-4-a.conf": "entry a", "loader/entries/imagebuilder-3-b.conf": "old", "loader/entries/.firstboot-imagebuilder-0-b.conf": "cut off",
+	slot.GRUBScript: "script", slot.CountFile: string(slot.CountEnv("", 0)),
+	"a/vmlinuz": "kernel a", "a/initrd.img": "initrd a", "a/grub.cfg": "a",
+	"b/vmlinuz": "old kernel", "b/initrd.img": "old initrd", "b/grub.cfg": "old",
+}}
+
+var unifiedBoard = board{kit: []string{slot.Unified}, files: map[string]string{
+	"EFI/Linux/imagebuilder-1-a.efi": "kernel a", "EFI/Linux/imagebuilder-2-b+0-3.efi": "spent",
+}}
+
+var boards = map[string]board{"pi": piBoard, "pc": pcBoard, "unified": unifiedBoard}
+
+// world is a node: files in a directory, its slots in memory. Each call of an
+// update to it is counted and can be made to fail.
+type world struct {
+	t     *testing.T
+	dir   string
+	kit   []string
+	room  int64 // on the boot partition
+	roots map[string][]byte
+	size  int64 // of a slot
+	worn  bool  // what is written to a slot is not there
+	busy  bool
+	fast  bool // the boot partition does not wait for its medium
+
+	calls int
+	names []string
+	fault func(n int, name string) fault
+	// what the medium has in place of what was not synced
+	lostRoot  []byte
+	lostFiles map[string][]byte
+}
+
+type fault int
+
+const (
+	none   fault = iota
+	before       // error, nothing happened
+	after        // error, though it happened
+	cut          // the power goes before it happens
+	cutEnd       // the power goes when it has just happened
+)
+
+var errInjected = errors.New("injected fault")
+
+type powerCut struct{}
+
+func newWorld(t *testing.T, b board) *world {
+	t.Helper()
+	w := &world{t: t, dir: tempDir(t), kit: b.kit, room: 64 << 20, size: 64 << 20, lostFiles: map[string][]byte{},
+		roots: map[string][]byte{"a": bytes.Clone(rootA), "b": bytes.Clone(rootB)}}
+	public, _ := keyPair(t, 1)
+	list, err := node.MarshalComponents([]node.Component{
+		{Name: "k3s", Version: "v1.33.1+k3s1", URLs: []string{"https://example.net/k3s"}, SHA256: digest(rootA), Format: "binary", Files: []node.ComponentFile{{Name: "k3s", Mode: 0o755}}, Deferred: true},
+		{Name: "tailscale", Version: "1.90.1", Format: "binary"},
+		{Name: "a-chart", Version: "1", Format: "binary"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"usr/lib/os-release": "IMAGE_ID=imagebuilder-rpi4\nIMAGE_VERSION=one\n", "usr/lib/clock-epoch": "", node.ComponentsFile: string(list),
+		"proc/cmdline":                    "quiet " + contract.Args{Slot: "a", DiskID: "deadbeef", SlotSize: 64 << 20}.Encode() + "\n",
+		"boot/firmware/imagebuilder.json": "{}",
+		"boot/firmware/" + node.FileName:  "version: 1\nnode: home-pi\nsite: home\nrole: agent\nheadscale: {url: https://hs.example.net}\nk3s: {servers: [cabin-pi], token: t}\nownerKey: " + public.String() + "\n",
+	} {
+		w.put(name, text)
+	}
+	for name, text := range b.files {
+		w.put("boot/firmware/"+name, text)
+	}
+	if err := os.Chtimes(w.at("usr/lib/clock-epoch"), made, made); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// tempDir is in memory where there is such a place: files are synced thousands of
+// times.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "update-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func (w *world) at(name string) string { return filepath.Join(w.dir, filepath.FromSlash(name)) }
+
+func (w *world) put(name, text string) {
+	w.t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(w.at(name)), 0o755), os.WriteFile(w.at(name), []byte(text), 0o644)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// artifact is an update for the world, changed before it is signed.
+func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
+	w.t.Helper()
+	_, private := keyPair(w.t, signer)
+	var parts, out bytes.Buffer
+	p, err := artifact.NewPacker(&parts)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m := &artifact.Manifest{Board: "rpi4", Arch: runtime.GOARCH, Version: "two", Made: made.Add(time.Hour), DiskID: "deadbeef",
+		Components: map[string]string{"k3s": "v1.34.2+k3s1", "tailscale": "1.92.0", "a-chart": "2"}, Deferred: map[string]string{},
+		Base: &artifact.Base{Size: int64(len(rootA)), SHA256: digest(rootA)}, Root: artifact.Content{Size: int64(len(newRoot)), SHA256: digest(newRoot)}}
+	fresh := newRoot[:len(newRoot)-512<<10]
+	for chunk := range slices.Chunk(fresh, artifact.MaxPart) {
+		part, err := p.Data(chunk)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		m.Root.Parts = append(m.Root.Parts, part)
+	}
+	m.Root.Parts = append(m.Root.Parts, artifact.Copy(rootA[512<<10:], 512<<10))
+	for _, name := range w.kit {
+		f, err := p.File(name, []byte("new "+name+" slot=a "), []byte("new "+name+" slot=b "))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		m.Boot = append(m.Boot, f)
+	}
+	if change != nil {
+		change(m)
+	}
+	if err := artifact.Write(&out, m, private, &parts); err != nil {
+		w.t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// apply runs an update from a file until it ends, or the power goes; stream takes
+// one of which nobody knows the length.
+func (w *world) apply(data []byte) (*update.Result, error) { return w.run(data, int64(len(data))) }
+
+func (w *world) stream(data []byte) (*update.Result, error) { return w.run(data, -1) }
+
+func (w *world) run(data []byte, size int64) (r *update.Result, err error) {
+	defer func() {
+		w.fast, w.busy = false, false // the process ended
+		switch p := recover().(type) {
+		case nil:
+		case powerCut:
+			w.loseWhatWasNotSynced()
+			r, err = nil, errInjected
+		default:
+			panic(p)
+		}
+	}()
+	return update.Apply(context.Background(), firstboot.Host{Files: files{world: w}}, slots{w}, bytes.NewReader(data), size)
+}
+
+// loseWhatWasNotSynced is a medium that kept nothing it was not asked to keep.
+func (w *world) loseWhatWasNotSynced() {
+	if w.lostRoot != nil {
+		w.roots["b"] = w.lostRoot
+	}
+	for name, data := range w.lostFiles {
+		w.put(name, string(data))
+	}
+	w.lostRoot, w.lostFiles = nil, map[string][]byte{}
+}
+
+// do runs the effect of a call, or what the fault leaves of it.
+func (w *world) do(name string, effect func() error) error {
+	w.calls++
+	w.names = append(w.names, name)
+	f := none
+	if w.fault != nil {
+		f = w.fault(w.calls, name)
+	}
+	switch f {
+	case before:
+		return errInjected
+	case after:
+		return errors.Join(effect(), errInjected)
+	case cut:
+		panic(powerCut{})
+	case cutEnd:
+		_ = effect()
+		panic(powerCut{})
+	}
+	return effect()
+}

@@ -1,0 +1,161 @@
+package update_test
+
+import (
+	"bytes"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/host"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/firstboot/update"
+)
+
+// files are the world's, as host.Files keeps them. An update asks for no others.
+type files struct {
+	*world
+	firstboot.Files
+}
+
+func (w files) real() host.Files { return host.Files{Root: w.dir} }
+
+func (w files) Open(name string) (r io.ReadCloser, err error) {
+	err = w.do("open "+name, func() (err error) { r, err = w.real().Open(name); return err })
+	return r, err
+}
+
+func (w files) Stat(name string) (fi fs.FileInfo, err error) {
+	err = w.do("stat "+name, func() (err error) { fi, err = w.real().Stat(name); return err })
+	return fi, err
+}
+
+func (w files) List(dir string) (names []string, err error) {
+	err = w.do("list "+dir, func() (err error) { names, err = w.real().List(dir); return err })
+	return names, err
+}
+
+func (w files) Space(string) (total, free int64, err error) {
+	return w.room, w.room, w.do("space", func() error { return nil })
+}
+
+func (w files) Put(name string, r io.Reader, a firstboot.Attr) error {
+	if !w.fast {
+		w.t.Errorf("%s is written while the boot partition waits for its medium", name)
+	}
+	return w.do("put "+name, func() error {
+		delete(w.lostFiles, name)
+		return w.real().Put(name, r, a)
+	})
+}
+
+// Remove is on the medium after a Sync only.
+func (w files) Remove(name string) error {
+	return w.do("remove "+name, func() error {
+		if data, err := os.ReadFile(w.at(name)); err == nil {
+			w.lostFiles[strings.TrimPrefix(name, "/")] = data
+		}
+		return w.real().Remove(name)
+	})
+}
+
+func (w files) Sync(name string) error {
+	return w.do("sync "+name, func() error { w.lostFiles = map[string][]byte{}; return nil })
+}
+
+// slots are the world's; their state is kept as a node keeps it.
+type slots struct{ *world }
+
+func (w slots) store() *slot.Store {
+	cmdline, err := os.ReadFile(w.at("proc/cmdline"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s, err := slot.Open(w.at("boot/firmware"), string(cmdline))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+func (w slots) Lock() (release func() error, err error) {
+	err = w.do("lock", func() error {
+		if w.busy {
+			return update.ErrBusy
+		}
+		w.busy = true
+		return nil
+	})
+	return func() error { return w.do("unlock", func() error { w.busy = false; return nil }) }, err
+}
+
+func (w slots) State() (st slot.State, err error) {
+	err = w.do("state", func() (err error) { st, err = w.store().Current(); return err })
+	return st, err
+}
+
+func (w slots) Takes(names []string) error {
+	return w.do("takes", func() error { return w.store().Takes(names) })
+}
+
+func (w slots) StartTrial(name string, tries int) error {
+	return w.do("start trial", func() error { return w.store().StartTrial(name, tries) })
+}
+
+func (w slots) Relax() (restore func() error, err error) {
+	err = w.do("relax", func() error { w.fast = true; return nil })
+	return func() error { return w.do("restore", func() error { w.fast = false; return nil }) }, err
+}
+
+func (w slots) Open(name string, write bool) (update.Partition, error) {
+	if write && name != "b" {
+		w.t.Errorf("slot %s is opened for writing", name)
+	}
+	return &partition{w.world, name, write}, w.do("open slot "+name, func() error { return nil })
+}
+
+// partition is one of the world's slots. What is written is on the medium after a
+// Sync, or lost.
+type partition struct {
+	*world
+	name  string
+	write bool
+}
+
+func (p *partition) Size() (int64, error) {
+	return p.size, p.do("size", func() error { return nil })
+}
+
+func (p *partition) ReadAt(b []byte, off int64) (n int, err error) {
+	err = p.do("read "+p.name, func() error {
+		n, err = bytes.NewReader(p.roots[p.name]).ReadAt(b, off)
+		return err
+	})
+	return n, err
+}
+
+func (p *partition) WriteAt(b []byte, off int64) (int, error) {
+	if !p.write {
+		p.t.Error("a partition is written that was opened for reading")
+	}
+	return len(b), p.do("write "+p.name, func() error {
+		if p.lostRoot == nil {
+			p.lostRoot = p.roots[p.name]
+		}
+		grown := make([]byte, max(len(p.lostRoot), len(p.roots[p.name]), int(off)+len(b)))
+		copy(grown, p.roots[p.name])
+		copy(grown[off:], b)
+		if p.worn {
+			grown[off] ^= 1
+		}
+		p.roots[p.name] = grown
+		return nil
+	})
+}
+
+func (p *partition) Sync() error {
+	return p.do("sync "+p.name, func() error { p.lostRoot = nil; return nil })
+}
+
+func (p *partition) Close() error { return p.do("close "+p.name, func() error { return nil }) }

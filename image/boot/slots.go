@@ -1,0 +1,105 @@
+package boot
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+)
+
+// SlotFile is one of slot.Files, as each slot has it.
+type SlotFile struct {
+	Name string
+	A, B []byte
+}
+
+// SlotFiles reads from an image what starts slot a, and makes of it what starts
+// slot b: only the slot's letter is another, in as many bytes.
+func SlotFiles(read func(path string) ([]byte, error)) ([]SlotFile, error) {
+	var all []SlotFile
+	for _, name := range slot.Files {
+		f := SlotFile{Name: name}
+		var err error
+		if f.A, err = read(slot.Place(name, "a", 1)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			f.B, err = forB(name, f.A)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("boot file %s: %w", name, err)
+		}
+		all = append(all, f)
+	}
+	return all, nil
+}
+
+var errNoLetter = errors.New("it does not name slot a: it was made by another version of imagebuilder")
+
+// forB makes slot b's of slot a's. One that stayed the same would start slot a's
+// root from slot b.
+func forB(name string, a []byte) (b []byte, err error) {
+	switch name {
+	case slot.Initrd, slot.Kernel:
+		return a, nil
+	case slot.Unified:
+		b, err = unifiedForB(a)
+	default:
+		b = textForB(a)
+	}
+	if err == nil && bytes.Equal(a, b) {
+		err = errNoLetter
+	}
+	return b, err
+}
+
+// textForB changes kernel arguments and, in entries and names of the menu, what
+// entry and osRelease write.
+func textForB(a []byte) []byte {
+	names := strings.NewReplacer("(slot a)\"\n", "(slot b)\"\n", "(slot a)\n", "(slot b)\n", "\nlinux /a/", "\nlinux /b/", "\ninitrd /a/", "\ninitrd /b/")
+	return []byte(contract.ForSlot(names.Replace(string(a)), "a", "b"))
+}
+
+// unifiedForB changes two sections of a unified kernel image, and its sum.
+func unifiedForB(a []byte) ([]byte, error) {
+	b := bytes.Clone(a)
+	pe, err := parsePE(b)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{".osrel", ".cmdline"} {
+		section, err := pe.section(b, name)
+		if err != nil {
+			return nil, err
+		}
+		changed := textForB(section)
+		if bytes.Equal(changed, section) {
+			return nil, fmt.Errorf("section %s: %w", name, errNoLetter)
+		}
+		copy(section, changed)
+	}
+	pe.seal(b)
+	return b, nil
+}
+
+// section returns the bytes of a section, in place.
+func (p *peFile) section(b []byte, name string) ([]byte, error) {
+	le := binary.LittleEndian
+	for i := range p.count {
+		s := b[p.table+i*sectionSize:]
+		if string(bytes.TrimRight(s[:8], "\x00")) != name {
+			continue
+		}
+		size, raw, start := uint64(le.Uint32(s[8:])), uint64(le.Uint32(s[16:])), uint64(le.Uint32(s[20:]))
+		if size > raw || start+size > uint64(len(b)) {
+			return nil, fmt.Errorf("section %s is beyond the end", name)
+		}
+		return b[start : start+size], nil
+	}
+	return nil, fmt.Errorf("there is no section %s", name)
+}

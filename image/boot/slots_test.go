@@ -1,0 +1,96 @@
+package boot
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// reader reads files of a tree as an image's boot partition gives them.
+func reader(t *tree.Tree) func(string) ([]byte, error) {
+	return func(p string) ([]byte, error) {
+		n := t.Get(p)
+		if n == nil {
+			return nil, &fs.PathError{Op: "find", Path: p, Err: fs.ErrNotExist}
+		}
+		return readAll(p, n.Content)
+	}
+}
+
+func names(files []SlotFile) (all string) {
+	for _, f := range files {
+		all += f.Name + " "
+	}
+	return all
+}
+
+// TestSlotFiles: what is made of slot a's files for slot b is what a build would
+// have made for slot b.
+func TestSlotFiles(t *testing.T) {
+	plain, signed, pi := input(t), signedInput(t), piInput(t)
+	plain.Title, signed.BIOS = "A machine (slot a) of /a/ kind", true
+	uki, err := SlotUKI(plain, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		make func() (*tree.Tree, error)
+		kit  string
+		b    map[string]string
+	}{
+		"unified": {func() (*tree.Tree, error) { return ESP(plain) }, "uki ", map[string]string{slot.Unified: string(uki)}},
+		"signed": {func() (*tree.Tree, error) { return ESP(signed) }, "initrd.img grub.cfg vmlinuz entry ", map[string]string{
+			slot.Entry: signed.entry("b"), slot.OptionsFile: fmt.Sprintf("set options='%s'\n", signed.cmdline("b"))}},
+		"pi": {func() (*tree.Tree, error) { return RaspberryPi(pi) }, "initrd.img cmdline.txt vmlinuz ", map[string]string{slot.Cmdline: "bootargs=" + pi.cmdline("b") + "\n"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			made, err := c.make()
+			if err != nil {
+				t.Fatal(err)
+			}
+			files, err := SlotFiles(reader(made))
+			if err != nil || names(files) != c.kit {
+				t.Fatalf("%s, %v; want %s", names(files), err, c.kit)
+			}
+			for _, f := range files {
+				want, changes := c.b[f.Name]
+				if !changes {
+					want = string(f.A)
+				}
+				if string(f.B) != want {
+					t.Errorf("%s: %q\nwant %q", f.Name, f.B, want)
+				}
+			}
+		})
+	}
+}
+
+// TestSlotFilesWithoutALetter: what does not name its slot would start the other's
+// root.
+func TestSlotFilesWithoutALetter(t *testing.T) {
+	uki, err := SlotUKI(input(t), "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"a/cmdline.txt": "bootargs=quiet", "loader/entries/imagebuilder-1-a.conf": "title x\n",
+		"EFI/Linux/imagebuilder-1-a.efi": string(uki),
+	} {
+		_, err := SlotFiles(func(p string) ([]byte, error) {
+			if p != name {
+				return nil, fs.ErrNotExist
+			}
+			return []byte(text), nil
+		})
+		if err == nil || !strings.Contains(err.Error(), "does not name slot a") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := SlotFiles(func(string) ([]byte, error) { return []byte("junk"), nil }); err == nil {
+		t.Error("junk is taken")
+	}
+}

@@ -1,0 +1,187 @@
+package update
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"aead.dev/minisign"
+
+	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/image/imagetest"
+	"github.com/going-mobile/imagebuilder/image/progress"
+	"github.com/going-mobile/imagebuilder/image/squashfs"
+	"github.com/going-mobile/imagebuilder/image/tree"
+)
+
+// open makes a small image and opens it.
+func open(t *testing.T, scheme contract.Scheme) *Image {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "x.img")
+	if err := imagetest.Write(name, "rpi4", scheme, true); err != nil {
+		t.Fatal(err)
+	}
+	i, err := Open(t.Context(), name, progress.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return i
+}
+
+// TestWhatANodeReads: the update has the image's root and, for slot b, its boot files
+// with that letter; whole, or against what the node has.
+func TestWhatANodeReads(t *testing.T) {
+	public, private, err := minisign.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for scheme, letters := range map[contract.Scheme]string{contract.MBR: slot.Cmdline, contract.GPT: slot.Entry} {
+		var sizes []int64
+		for _, base := range []*Image{nil, open(t, scheme)} {
+			i := open(t, scheme)
+			want, err := io.ReadAll(io.NewSectionReader(i.root, 0, i.root.Size()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			m, err := Write(t.Context(), &out, i, base, private, progress.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Board != "rpi4" || m.Version != imagetest.Version || !m.Made.Equal(time.Unix(1, 0)) {
+				t.Errorf("%+v", m)
+			}
+			sizes = append(sizes, int64(out.Len()))
+			root, files := read(t, &out, public, bytes.NewReader(want))
+			if !bytes.Equal(root, want) {
+				t.Errorf("%s: the root has other bytes", scheme)
+			}
+			if !strings.Contains(files[letters], "imagebuilder.slot=b ") || files[slot.Kernel] != "kernel" || files[slot.Initrd] != "initramfs" || len(files) != 3 {
+				t.Errorf("%s: %q", scheme, files)
+			}
+		}
+		if sizes[1] > sizes[0]/4 {
+			t.Errorf("%s: %d bytes against the same image, %d without", scheme, sizes[1], sizes[0])
+		}
+	}
+}
+
+func read(t *testing.T, r io.Reader, key minisign.PublicKey, base io.ReaderAt) (root []byte, files map[string]string) {
+	t.Helper()
+	in, err := artifact.Open(r, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if root, err = io.ReadAll(in.ReadRoot(base)); err != nil {
+		t.Fatal(err)
+	}
+	files = map[string]string{}
+	for n := range in.Boot {
+		text, err := io.ReadAll(in.ReadFile(&in.Boot[n], "b"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[in.Boot[n].Name] = string(text)
+	}
+	return root, files
+}
+
+// TestUndone: an update that cannot be written leaves nothing behind.
+func TestUndone(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	_, private, err := minisign.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := open(t, contract.MBR)
+	if _, err := Write(t.Context(), full{}, i, nil, private, progress.Discard); !errors.Is(err, errFull) {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(os.Getenv("TMPDIR")); len(left) != 0 {
+		t.Errorf("%v", left)
+	}
+}
+
+var errFull = errors.New("full")
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+// TestRuns: a file that changed travels, with the tables; all others are copied from
+// where the base has them.
+func TestRuns(t *testing.T) {
+	big := strings.Repeat("0123456789abcdef", 1<<14) // two blocks
+	old := map[string]string{"a": noise(1, 300<<10), "b": noise(2, 300<<10), "c": big, "d": "small", "e": noise(3, 200<<10)}
+	next := map[string]string{"a": old["b"], "b": old["a"], "c": big, "d": "smaller", "e": noise(4, 200<<10), "f": noise(5, 10)}
+	base, root := pack(t, old), pack(t, next)
+	all, err := runs(root, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pos, copied := int64(0), int64(0)
+	for n, r := range all {
+		if r.at != pos || r.size < 1 {
+			t.Fatalf("run %d: %+v at %d", n, r, pos)
+		}
+		pos += r.size
+		if r.from == travels {
+			continue
+		}
+		copied += r.size
+		a, b := make([]byte, r.size), make([]byte, r.size)
+		_, err := root.ReadAt(a, r.at)
+		_, err2 := base.ReadAt(b, r.from)
+		if err := errors.Join(err, err2); err != nil || !bytes.Equal(a, b) {
+			t.Errorf("run %d: %+v is no copy: %v", n, r, err)
+		}
+	}
+	if pos != root.Size() || copied < 600<<10 || copied > 700<<10 {
+		t.Errorf("%d of %d bytes, %d copied, %+v", pos, root.Size(), copied, all)
+	}
+}
+
+// noise cannot be compressed.
+func noise(seed, size int) string {
+	var b strings.Builder
+	for x := uint32(seed*2654435761 + 1); b.Len() < size; {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		b.WriteByte(byte(x >> 11))
+	}
+	return b.String()
+}
+
+func pack(t *testing.T, files map[string]string) *io.SectionReader {
+	t.Helper()
+	root := tree.New()
+	for name, text := range files {
+		if err := root.Add(&tree.Node{Path: name, Mode: 0o644, Content: tree.String(text), Source: "test"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := os.Create(filepath.Join(t.TempDir(), fmt.Sprint(len(files))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	size, err := squashfs.Write(t.Context(), f, root, squashfs.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return io.NewSectionReader(f, 0, size)
+}
