@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/image"
-	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/component"
 	"github.com/going-mobile/imagebuilder/image/compress"
@@ -29,7 +28,7 @@ import (
 type buildFlags struct {
 	board, boards, overlayDir string
 	cache, format             string
-	key, cert                 string
+	signer                    signerFlags
 	accept, components        []string
 	images                    []string
 	inputs                    inputFlags
@@ -76,8 +75,7 @@ bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
 	flags.BoolVar(&f.opt.AllowOlderIndex, "allow-older-index", false, "take an index although a newer one of its suite was seen before")
 	flags.StringVar(&f.opt.Compress, "compress", "", "also write a compressed image: zst, xz or gz")
 	flags.StringVar(&f.format, "format", "", "also write the image in this format, as providers import it: qcow2")
-	flags.StringVar(&f.key, "sign", "", "sign boot loader and kernel with this RSA key (PEM), for Secure Boot with keys of your own")
-	flags.StringVar(&f.cert, "cert", "", "its certificate (PEM)")
+	f.signer.add(flags, "sign boot loader and kernel with this RSA key (PEM), for Secure Boot with keys of your own")
 	flags.BoolVar(&f.opt.SBOM, "sbom", false, "also write SPDX and CycloneDX documents")
 	flags.StringVar(&f.opt.Version, "image-version", "", "IMAGE_VERSION (default: from the date and digest of the inputs)")
 	flags.BoolVar(&f.opt.Strict, "strict", false, "fail where a component cannot be reached, instead of deferring it to first boot, or is warned of")
@@ -152,7 +150,7 @@ func (f *buildFlags) load() error {
 	if err := f.known(); err != nil {
 		return err
 	}
-	if err := f.signer(); err != nil {
+	if f.opt.Signer, err = f.signer.read(); err != nil {
 		return err
 	}
 	for _, file := range f.images {
@@ -167,28 +165,6 @@ func (f *buildFlags) load() error {
 		f.opt.Images = append(f.opt.Images, list...)
 	}
 	return f.inputs.apply(f)
-}
-
-// signer reads the key that the image is signed with.
-func (f *buildFlags) signer() (err error) {
-	if f.key == "" && f.cert == "" {
-		return nil
-	}
-	if f.key == "" || f.cert == "" {
-		return usagef("--sign and --cert go together: a key and its certificate")
-	}
-	key, err := os.ReadFile(f.key)
-	if err != nil {
-		return fmt.Errorf("--sign: %w", err)
-	}
-	cert, err := os.ReadFile(f.cert)
-	if err != nil {
-		return fmt.Errorf("--cert: %w", err)
-	}
-	if f.opt.Signer, err = authenticode.New(key, cert); err != nil {
-		return fmt.Errorf("--sign %s, --cert %s: %w", f.key, f.cert, err)
-	}
-	return nil
 }
 
 // known refuses names that a flag got wrong before anything is fetched.

@@ -38,6 +38,7 @@ firstboot update FILE.`
 // updateFlags are those of "update".
 type updateFlags struct {
 	fleet, image, base, file string
+	signer                   signerFlags
 	asJSON, reboot, quiet    bool
 }
 
@@ -69,6 +70,7 @@ func newUpdate() *cobra.Command {
 	fleetFlag(cmd, &u.fleet)
 	cmd.Flags().StringVar(&u.image, "image", "", "the built image, raw or compressed")
 	cmd.Flags().StringVar(&u.base, "base", "", "the image that the nodes run: what it has, they copy")
+	u.signer.add(cmd.Flags(), "the key (PEM) that the image was built with, where that was built with one")
 	cmd.Flags().StringVar(&u.file, "write", "", "write the update to this file")
 	cmd.Flags().BoolVar(&u.reboot, "reboot", false, "restart the node once it has the update")
 	cmd.Flags().BoolVar(&u.asJSON, "json", false, "print JSON")
@@ -134,6 +136,10 @@ func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, names []string, n
 	if err != nil {
 		return nil, err
 	}
+	signer, err := u.signer.read()
+	if err != nil {
+		return nil, err
+	}
 	progress := newUI(u.quiet)
 	defer progress.close()
 	img, base, err := u.open(cmd, progress)
@@ -141,6 +147,7 @@ func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, names []string, n
 		return nil, err
 	}
 	defer img.Close()
+	img.Signer = signer
 	if base != nil {
 		defer base.Close()
 	}

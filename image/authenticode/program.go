@@ -49,6 +49,25 @@ func (s *Signer) Sign(program []byte) ([]byte, error) {
 	return out, nil
 }
 
+// Bare returns a signed program as it was signed, and one without a signature as it
+// is.
+func Bare(program []byte) ([]byte, error) {
+	opt, err := optionalHeader(program)
+	if err != nil {
+		return nil, err
+	}
+	start, size := le.Uint32(program[opt+certificates:]), le.Uint32(program[opt+certificates+4:])
+	if size == 0 {
+		return program, nil
+	}
+	if uint64(start)+uint64(size) != uint64(len(program)) || int(start) < opt+certificates+8 {
+		return nil, errors.New("its signature is not at its end")
+	}
+	out := append([]byte(nil), program[:start]...)
+	clear(out[opt+certificates : opt+certificates+8])
+	return out, nil
+}
+
 func optionalHeader(b []byte) (int, error) {
 	errNotPE := errors.New("not a PE32+ file")
 	if len(b) < peOffsetField+4 || string(b[:2]) != "MZ" {

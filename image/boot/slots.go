@@ -10,6 +10,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/image/authenticode"
 )
 
 // SlotFile is one of slot.Files, as each slot has it.
@@ -19,8 +20,9 @@ type SlotFile struct {
 }
 
 // SlotFiles reads from an image what starts slot a, and makes of it what starts
-// slot b: only the slot's letter is another, in as many bytes.
-func SlotFiles(read func(path string) ([]byte, error)) ([]SlotFile, error) {
+// slot b: only the slot's letter is another, in as many bytes. Where an owner
+// signed, his key has to sign that, too: owner, else nil.
+func SlotFiles(read func(path string) ([]byte, error), owner *authenticode.Signer) ([]SlotFile, error) {
 	var all []SlotFile
 	for _, name := range slot.Files {
 		f := SlotFile{Name: name}
@@ -29,7 +31,7 @@ func SlotFiles(read func(path string) ([]byte, error)) ([]SlotFile, error) {
 			continue
 		}
 		if err == nil {
-			f.B, err = forB(name, f.A)
+			f.B, err = forB(name, f.A, owner)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("boot file %s: %w", name, err)
@@ -43,12 +45,12 @@ var errNoLetter = errors.New("it does not name slot a: it was made by another ve
 
 // forB makes slot b's of slot a's. One that stayed the same would start slot a's
 // root from slot b.
-func forB(name string, a []byte) (b []byte, err error) {
+func forB(name string, a []byte, owner *authenticode.Signer) (b []byte, err error) {
 	switch name {
 	case slot.Initrd, slot.Kernel:
 		return a, nil
 	case slot.Unified:
-		b, err = unifiedForB(a)
+		b, err = signedForB(a, owner)
 	default:
 		b = textForB(a)
 	}
@@ -63,6 +65,31 @@ func forB(name string, a []byte) (b []byte, err error) {
 func textForB(a []byte) []byte {
 	names := strings.NewReplacer("(slot a)\"\n", "(slot b)\"\n", "(slot a)\n", "(slot b)\n", "\nlinux /a/", "\nlinux /b/", "\ninitrd /a/", "\ninitrd /b/")
 	return []byte(contract.ForSlot(names.Replace(string(a)), "a", "b"))
+}
+
+// signedForB signs slot b's as slot a's is, and refuses to do so with another key:
+// the machine would not start it.
+func signedForB(a []byte, owner *authenticode.Signer) ([]byte, error) {
+	bare, err := authenticode.Bare(a)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case len(bare) == len(a) && owner == nil:
+		return unifiedForB(a)
+	case len(bare) == len(a):
+		return nil, errors.New("bears no signature, and none is wanted (--sign) on a machine that starts it")
+	case owner == nil:
+		return nil, errors.New("bears the signature of a key, which slot b's needs, too: --sign KEY --cert CERTIFICATE, as it was built")
+	}
+	if again, err := owner.Sign(bare); err != nil || !bytes.Equal(again, a) {
+		return nil, errors.Join(errors.New("was signed with another key than that of --sign"), err)
+	}
+	b, err := unifiedForB(bare)
+	if err != nil {
+		return nil, err
+	}
+	return owner.Sign(b)
 }
 
 // unifiedForB changes two sections of a unified kernel image, and its sum.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -52,7 +53,7 @@ func TestSlotFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			files, err := SlotFiles(reader(made))
+			files, err := SlotFiles(reader(made), nil)
 			if err != nil || names(files) != c.kit {
 				t.Fatalf("%s, %v; want %s", names(files), err, c.kit)
 			}
@@ -85,12 +86,48 @@ func TestSlotFilesWithoutALetter(t *testing.T) {
 				return nil, fs.ErrNotExist
 			}
 			return []byte(text), nil
-		})
+		}, nil)
 		if err == nil || !strings.Contains(err.Error(), "does not name slot a") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := SlotFiles(func(string) ([]byte, error) { return []byte("junk"), nil }); err == nil {
+	if _, err := SlotFiles(func(string) ([]byte, error) { return []byte("junk"), nil }, nil); err == nil {
 		t.Error("junk is taken")
+	}
+}
+
+// TestSlotFilesOfAnOwner: slot b's kernel bears the owner's signature as well, and
+// nobody else's.
+func TestSlotFilesOfAnOwner(t *testing.T) {
+	in, _ := ownInput(t)
+	other, _ := ownInput(t)
+	esp, err := ESP(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := SlotUKI(in, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := SlotFiles(reader(esp), in.Owner)
+	if err != nil || len(files) != 1 || string(files[0].B) != string(want) {
+		t.Errorf("%s, %v", names(files), err)
+	}
+	unsigned, err := ESP(input(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		esp   *tree.Tree
+		owner *authenticode.Signer
+		want  string
+	}{
+		"no key":       {esp, nil, "--sign KEY"},
+		"another key":  {esp, other.Owner, "another key"},
+		"no signature": {unsigned, in.Owner, "bears no signature"},
+	} {
+		if _, err := SlotFiles(reader(c.esp), c.owner); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"aead.dev/minisign"
 
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/progress"
@@ -33,6 +34,8 @@ type Image struct {
 	open *inspect.Image
 	root *io.SectionReader
 	temp *os.File // has the root, once it was unpacked
+	// Signer signed what firmware starts of it, nil for nobody.
+	Signer *authenticode.Signer
 }
 
 // Open checks an image, raw or compressed, against what lies beside it.
@@ -107,7 +110,7 @@ func (i *Image) manifest() *artifact.Manifest {
 // pack packs the root and, behind it, the boot files. Those are read first: they
 // come first in the image.
 func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, packer *artifact.Packer, p progress.Reporter) (err error) {
-	files, err := boot.SlotFiles(i.open.BootFile)
+	files, err := boot.SlotFiles(i.open.BootFile, i.Signer)
 	if err != nil {
 		return err
 	}
