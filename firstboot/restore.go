@@ -78,11 +78,11 @@ func (m *machine) restoreWaits(ctx context.Context, backup string) error {
 	state, _, err := m.longhornState(ctx, "systembackups/"+backup)
 	switch {
 	case errors.Is(err, ErrNoObject):
-		return errors.New("Longhorn does not run yet, or has not found it in the bucket")
+		return errors.New("no word of it: Longhorn does not run yet, or has not found it in the bucket")
 	case err != nil:
 		return err
 	case state != backupReady:
-		return fmt.Errorf("Longhorn calls it %q", state)
+		return fmt.Errorf("its state in Longhorn is %q", state)
 	}
 	return m.longhornRoom(ctx)
 }
