@@ -61,7 +61,7 @@ func (l *link) look(ctx context.Context, m *machine) *Problem {
 		return nil
 	case len(ports) == 0: // no cable, or nothing can be said: that is no silence, and no answer
 		*l = link{}
-		return nil
+		return m.unplugged(ctx)
 	}
 	l.well = time.Time{}
 	if l.since.IsZero() { // one answer that is missing is none
@@ -76,6 +76,16 @@ func (l *link) look(ctx context.Context, m *machine) *Problem {
 		*l = link{since: now}
 	}
 	return l.mend(ctx, m, ports, now)
+}
+
+// unplugged names what a server alone does not feel: it goes on, and nobody reaches
+// it.
+func (m *machine) unplugged(ctx context.Context) *Problem {
+	links, err := m.Net.Links(ctx)
+	if err != nil || len(links) == 0 || slices.ContainsFunc(links, func(l Link) bool { return l.Carrier }) {
+		return nil
+	}
+	return problem("no-link")
 }
 
 // answered forgets the restarts once the router has answered for long.

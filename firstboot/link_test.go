@@ -334,7 +334,7 @@ func TestLinkIsLeftAlone(t *testing.T) {
 		"somebody else on the cable answers": {func(o *watched) { o.out.lan = true }, "link-router"},
 		"the router is slow to be asked":     {func(o *watched) { o.out.silent, o.out.ping = false, true }, ""},
 		"the router answers no pings":        {func(o *watched) { o.out.silent = false }, ""},
-		"no cable":                           {func(o *watched) { o.links[0].Carrier = false }, ""},
+		"no cable":                           {func(o *watched) { o.links[0].Carrier = false }, "no-link"},
 		"an address without a router":        {func(o *watched) { o.out.lease = false }, ""},
 		"one answer is missing": {func(o *watched) {
 			o.after(5*time.Minute+40*time.Second, func() { o.out.silent = false })
