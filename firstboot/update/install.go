@@ -75,7 +75,7 @@ func (u *update) writeRoot() error {
 const flushEvery = 4 << 20
 
 func copyTo(p Partition, r io.Reader) error {
-	out, buf := &offset{p: p}, make([]byte, artifact.MaxPart)
+	out, buf := io.NewOffsetWriter(p, 0), make([]byte, artifact.MaxPart)
 	for {
 		n, err := io.CopyBuffer(out, io.LimitReader(r, flushEvery), buf)
 		if err != nil {
@@ -88,18 +88,6 @@ func copyTo(p Partition, r io.Reader) error {
 			return nil
 		}
 	}
-}
-
-// offset writes one piece behind the other.
-type offset struct {
-	p   Partition
-	pos int64
-}
-
-func (o *offset) Write(b []byte) (int, error) {
-	n, err := o.p.WriteAt(b, o.pos)
-	o.pos += int64(n)
-	return n, err
 }
 
 // writeBoot writes the boot files in the order of the manifest: what makes the slot

@@ -18,38 +18,34 @@ func TestLink(t *testing.T) {
 	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
 	m.personalise(tn.first("home-pi"))
 	m.powerOn()
-	m.seeJoined()
+	said := "(?s)firstboot: joined node=" // and so on, one behind the other
+	m.see(said)
+	next := func(what, pattern string) {
+		t.Helper()
+		began := time.Now()
+		said += ".*" + pattern
+		m.see(said)
+		t.Logf("%s after %v", what, time.Since(began).Round(time.Second))
+	}
 
-	began := time.Now()
 	m.qmp("set_link", map[string]any{"name": "net0", "up": false})
-	m.seeProblem("no-link")
-	t.Logf("the cable is missed after %v", time.Since(began).Round(time.Second))
+	next("the cable is missed", "problem=no-link: ")
 	m.screenshot("no-link")
 	m.qmp("set_link", map[string]any{"name": "net0", "up": true})
-	m.seeJoinedAfter("no-link")
+	next("it is well again", "firstboot: joined node=")
 
-	began = time.Now()
 	m.qmp("chardev-add", map[string]any{"id": "nowhere", "backend": map[string]any{"type": "null", "data": map[string]any{}}})
 	m.qmp("object-add", map[string]any{"qom-type": "filter-redirector", "id": "silence", "netdev": "net0", "queue": "all", "outdev": "nowhere"})
-	m.seeProblem("link-silent")
-	t.Logf("the router is missed after %v", time.Since(began).Round(time.Second))
-	m.seeProblem("link-bounced")
-	t.Logf("the port was switched off and on after %v", time.Since(began).Round(time.Second))
+	next("the router is missed", "problem=link-silent: ")
+	next("the port was switched off and on", "problem=link-bounced: ")
 	m.qmp("object-del", map[string]any{"id": "silence"})
-	m.seeJoinedAfter("link-bounced")
-	t.Logf("it is a member again after %v", time.Since(began).Round(time.Second))
+	next("it is well again", "firstboot: joined node=")
 	if log := m.sh("journalctl -b -u firstboot -o cat --no-pager"); !strings.Contains(log, "problem=link-bounced") {
 		t.Errorf("the journal does not tell of it:\n%s", log)
 	}
 	if got := m.sh("cat /var/lib/imagebuilder/firstboot/link-restarts 2>/dev/null || echo none"); got != "none" {
 		t.Errorf("it counted %s restarts", got)
 	}
-}
-
-// seeJoinedAfter waits until the node is well again after a problem.
-func (m *machine) seeJoinedAfter(code string) {
-	m.t.Helper()
-	m.see("(?s)problem=" + code + ": .*firstboot: joined node=")
 }
 
 // qmp gives the machine an order.
