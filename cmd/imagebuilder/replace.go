@@ -108,13 +108,18 @@ func (r *replaceFlags) agree(cmd *cobra.Command, leave *replace.Leave, c card.Ca
 	if r.cards.yes {
 		return nil
 	}
+	return typed(cmd, "the node's name", c.Node)
+}
+
+// typed lets a person agree by typing a name.
+func typed(cmd *cobra.Command, what, name string) error {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return usagef("nothing was done: say --yes")
 	}
-	fmt.Fprintf(out, "Type the node's name to do it: ")
+	fmt.Fprintf(cmd.ErrOrStderr(), "Type %s to do it: ", what)
 	answer := bufio.NewScanner(cmd.InOrStdin())
-	if !answer.Scan() || strings.TrimSpace(answer.Text()) != c.Node {
-		return fmt.Errorf("that is not %s: nothing was done", c.Node)
+	if !answer.Scan() || strings.TrimSpace(answer.Text()) != name {
+		return fmt.Errorf("that is not %s: nothing was done", name)
 	}
 	return nil
 }

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/control"
@@ -162,15 +159,7 @@ func (r *resurrectFlags) agree(cmd *cobra.Command, f *fleet.Fleet, rising *resur
 	if err := printRunbook(out, rising); err != nil || r.cards.yes {
 		return err
 	}
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return usagef("nothing was done: say --yes")
-	}
-	fmt.Fprint(out, "Type the cluster's name to do it: ")
-	answer := bufio.NewScanner(cmd.InOrStdin())
-	if !answer.Scan() || strings.TrimSpace(answer.Text()) != f.Cluster.Name {
-		return fmt.Errorf("that is not %s: nothing was done", f.Cluster.Name)
-	}
-	return nil
+	return typed(cmd, "the cluster's name", f.Cluster.Name)
 }
 
 // forget takes what is lost out of what lives.
