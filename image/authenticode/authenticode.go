@@ -15,7 +15,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // Signer is a key and its certificate.
@@ -78,10 +77,6 @@ func (s *Signer) Name() string { return s.cert.Subject.String() }
 
 // Certificate is the certificate in DER form, as the setup of firmware takes it.
 func (s *Signer) Certificate() []byte { return s.cert.Raw }
-
-// Expires is when the certificate does. Firmware has no clock that it believes and
-// does not look.
-func (s *Signer) Expires() time.Time { return s.cert.NotAfter }
 
 func (s *Signer) sign(data []byte) ([]byte, error) {
 	sum := sha256.Sum256(data)
