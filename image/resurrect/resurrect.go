@@ -143,7 +143,7 @@ func (r *Rising) Ready() error {
 		return nil
 	}
 	vps := r.fleet.Control()
-	return fmt.Errorf("Headscale does not answer, and makes the other nodes' keys: %w\nIf %s is lost, too, make it first: imagebuilder flash --node %s; switch it on; imagebuilder headscale init", r.headscale, vps, vps)
+	return fmt.Errorf("no answer of Headscale, which makes the other nodes' keys: %w\nIf %s is lost, too, make it first: imagebuilder flash --node %s; switch it on; imagebuilder headscale init", r.headscale, vps, vps)
 }
 
 // Forget takes the lost nodes out of the tailnet.
