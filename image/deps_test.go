@@ -83,7 +83,7 @@ var leaves = map[string][]string{
 	"firstboot/slot":        {"firstboot/contract"},
 	"firstboot/artifact":    {"firstboot/slot"},
 	"firstboot/update":      {"firstboot", "firstboot/artifact", "firstboot/contract", "firstboot/node", "firstboot/slot"},
-	"image/update":          {"firstboot/artifact", "firstboot/contract", "image/boot", "image/fleet", "image/inquiry", "image/inspect", "image/progress", "image/roster", "image/squashfs", "image/verify"},
+	"image/update":          {"firstboot/artifact", "firstboot/contract", "image/authenticode", "image/boot", "image/fleet", "image/inquiry", "image/inspect", "image/progress", "image/roster", "image/squashfs", "image/verify"},
 	"firstboot/report":      {"firstboot", "firstboot/contract", "firstboot/disks", "firstboot/secret"},
 	"image/hardware":        {"firstboot/contract", "image/tree"},
 	"firstboot/disks":       {"firstboot/contract", "firstboot/disks/ptable", "firstboot/node"},
