@@ -14,12 +14,15 @@ import (
 
 const (
 	restoredFile = stateDir + "/restored" // which backup
-	longhornAPI  = "/apis/longhorn.io/v1beta2/namespaces/" + longhornSpace + "/"
 
 	longhornSpace = "longhorn-system"
 )
 
-// States of Longhorn 1.12's objects (k8s/pkg/apis/longhorn/v1beta2).
+// LonghornAPI is where Longhorn's objects are, by their kinds in the plural.
+const LonghornAPI = "/apis/longhorn.io/v1beta2/namespaces/" + longhornSpace + "/"
+
+// States of Longhorn 1.12's objects (k8s/pkg/apis/longhorn/v1beta2). What is wrong
+// is said by a condition of that state's name.
 const (
 	backupReady     = "Ready"
 	restoreFinished = "Completed"
@@ -67,7 +70,7 @@ func (m *machine) beginRestore(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := m.apply(ctx, longhornAPI+"systemrestores/"+r.SystemBackup, restoreObject(r.SystemBackup)); err != nil {
+	if err := m.apply(ctx, LonghornAPI+"systemrestores/"+r.SystemBackup, restoreObject(r.SystemBackup)); err != nil {
 		return err
 	}
 	return problem("restore-running", r.SystemBackup, "asked for")
@@ -90,7 +93,7 @@ func (m *machine) restoreWaits(ctx context.Context, backup string) error {
 // longhornState reads what most of Longhorn's objects say of themselves, and of
 // their conditions the one that is an error.
 func (m *machine) longhornState(ctx context.Context, object string) (state, why string, err error) {
-	out, err := m.Net.API(ctx, adminConf, longhornAPI+object)
+	out, err := m.Net.API(ctx, adminConf, LonghornAPI+object)
 	if err != nil {
 		return "", "", err
 	}
@@ -113,7 +116,7 @@ func (m *machine) longhornState(ctx context.Context, object string) (state, why 
 
 // longhornRoom wants a disk: a restore that finds none fails after a day.
 func (m *machine) longhornRoom(ctx context.Context) error {
-	out, err := m.Net.API(ctx, adminConf, longhornAPI+"nodes")
+	out, err := m.Net.API(ctx, adminConf, LonghornAPI+"nodes")
 	if err != nil {
 		return err
 	}

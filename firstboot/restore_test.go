@@ -8,9 +8,8 @@ import (
 )
 
 const (
-	longhornAPI = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/"
-	brought     = "systemrestores/system-1"
-	disk        = `{"items":[{"spec":{"disks":{}}},{"spec":{"disks":{"d":{"allowScheduling":true}}}}]}`
+	brought = "systemrestores/system-1"
+	disk    = `{"items":[{"spec":{"disks":{}}},{"spec":{"disks":{"d":{"allowScheduling":true}}}}]}`
 )
 
 // bereft is a node that makes a cluster anew, with what an old one had.
@@ -66,7 +65,7 @@ func TestVolumesComeBackFirst(t *testing.T) {
 			t.Fatalf("%d: no %q in %q", i, want, said)
 		}
 	}
-	if got := w.applied[longhornAPI+brought]; !strings.Contains(got, `"spec":{"systemBackup":"system-1"}`) || w.applied["/api/v1/namespaces/nextcloud"] == "" || w.applied["/api/v1/namespaces/ide"] == "" {
+	if got := w.applied[firstboot.LonghornAPI+brought]; !strings.Contains(got, `"spec":{"systemBackup":"system-1"}`) || w.applied["/api/v1/namespaces/nextcloud"] == "" || w.applied["/api/v1/namespaces/ide"] == "" {
 		t.Errorf("asked for: %v", w.applied)
 	}
 	if w.text(manifests+"imagebuilder-argocd-root.yaml") != "kind: Application\n" || w.starts != 1 {
@@ -84,7 +83,7 @@ func TestVolumesComeBackOnce(t *testing.T) {
 	}
 	delete(w.longhorn, brought)
 	w.reboot()
-	if s, _ := w.boot(nil); s.State != firstboot.Joined || w.applied[longhornAPI+brought] != "" {
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || w.applied[firstboot.LonghornAPI+brought] != "" {
 		t.Errorf("%s, %v", s.Line(), w.applied)
 	}
 	if w.text(manifests+"imagebuilder-argocd-root.yaml") == "" {
@@ -113,7 +112,7 @@ func TestARestoreSurvivesEveryFault(t *testing.T) {
 		w := bereft(t)
 		w.longhorn = map[string]string{"systembackups/system-1": `{"status":{"state":"Ready"}}`, "nodes": disk}
 		w.fault = func(n int, what string) fault {
-			if strings.HasPrefix(what, "apply "+longhornAPI) {
+			if strings.HasPrefix(what, "apply "+firstboot.LonghornAPI) {
 				w.longhorn[brought] = `{"status":{"state":"Completed"}}`
 			}
 			return f(n, what)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/crashtest"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
@@ -87,19 +88,16 @@ type world struct {
 	joins    int
 }
 
-type fault int
+// fault and its kinds, by short names.
+type fault = crashtest.Fault
 
 const (
-	none   fault = iota
-	before       // error, nothing happened
-	after        // error, though it happened
-	cut          // the power goes before it happens, or halfway
-	cutEnd       // the power goes when it has just happened
+	none   = crashtest.None
+	before = crashtest.Before
+	after  = crashtest.After
+	cut    = crashtest.Cut
+	cutEnd = crashtest.CutEnd
 )
-
-type powerCut struct{ at string }
-
-var errInjected = errors.New("injected fault")
 
 type entry struct {
 	data    []byte
@@ -127,22 +125,7 @@ func (w *world) torn(name string, effect func() error, half func()) error {
 	if w.fault != nil {
 		f = w.fault(w.calls, name)
 	}
-	switch f {
-	case before:
-		return errInjected
-	case after:
-		if err := effect(); err != nil {
-			return err
-		}
-		return errInjected
-	case cut:
-		half()
-		panic(powerCut{name})
-	case cutEnd:
-		_ = effect()
-		panic(powerCut{name})
-	}
-	return effect()
+	return f.Do(name, effect, half)
 }
 
 func newWorld(t testing.TB, yaml string) *world {
@@ -252,8 +235,8 @@ func (w *world) boot(stop func(firstboot.Status) bool) (last firstboot.Status, c
 	defer func() {
 		switch p := recover().(type) {
 		case nil:
-		case powerCut:
-			cutAt = p.at
+		case crashtest.PowerCut:
+			cutAt = p.At
 		default:
 			panic(p)
 		}
@@ -420,7 +403,7 @@ func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error)
 			out = []byte(w.nodes)
 			return nil
 		}
-		if object, ok := strings.CutPrefix(path, longhornAPI); ok {
+		if object, ok := strings.CutPrefix(path, firstboot.LonghornAPI); ok {
 			text, there := w.longhorn[object]
 			if !there {
 				return firstboot.ErrNoObject

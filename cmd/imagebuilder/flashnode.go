@@ -37,6 +37,16 @@ func (n *nodeCards) flags(cmd *cobra.Command) {
 	n.inputs.add(cmd.Flags(), "with --node: ")
 }
 
+// alone adds the flags of commands that write the cards of nodes and nothing else.
+func (n *nodeCards) alone(cmd *cobra.Command, opt *flash.Options, quiet *bool) {
+	fleetFlag(cmd, &n.fleet)
+	cmd.Flags().StringVar(&n.image, "image", "", "write this image instead of building one")
+	n.inputs.add(cmd.Flags(), "as of 'build': ")
+	cmd.Flags().BoolVar(&n.yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&opt.Force, "force", false, "write to a built-in disk too")
+	cmd.Flags().BoolVarP(quiet, "quiet", "q", false, "no progress")
+}
+
 // check refuses to say of what an image is built, where none is.
 func (n *nodeCards) check() error {
 	if n.image != "" && n.inputs.given() {

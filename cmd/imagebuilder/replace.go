@@ -52,15 +52,10 @@ func newReplace() *cobra.Command {
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
 	}
-	fleetFlag(cmd, &r.cards.fleet)
-	cmd.Flags().StringVar(&r.cards.image, "image", "", "write this image instead of building one")
-	r.cards.inputs.add(cmd.Flags(), "as of 'build': ")
-	cmd.Flags().BoolVar(&r.cards.yes, "yes", false, "do not ask")
+	r.cards.alone(cmd, &r.flash, &r.quiet)
 	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "replace a node that Headscale calls online")
 	cmd.Flags().BoolVar(&r.opt.ByHand, "cluster-done", false, "the cluster has forgotten the node by kubectl")
 	cmd.Flags().StringVar(&r.opt.API, "api", "", "HOST:PORT: where a server's API answers, if not where the tailnet leads")
-	cmd.Flags().BoolVar(&r.flash.Force, "force", false, "write to a built-in disk too")
-	cmd.Flags().BoolVarP(&r.quiet, "quiet", "q", false, "no progress")
 	return cmd
 }
 

@@ -58,17 +58,12 @@ func newResurrect() *cobra.Command {
 			return r.run(cmd)
 		},
 	}
-	fleetFlag(cmd, &r.cards.fleet)
+	r.cards.alone(cmd, &r.flash, &r.quiet)
 	cmd.Flags().BoolVar(&r.plan, "plan", false, "only say what there is to be done")
 	cmd.Flags().StringVar(&r.opt.SystemBackup, "system-backup", "", "bring back the volumes of this one, not of the newest")
 	cmd.Flags().BoolVar(&r.opt.WithoutVolumes, "without-volumes", false, "bring back none")
 	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "go on though Headscale calls a node online")
 	cmd.Flags().StringVar(&r.vps, "ssh", "", "HOST or HOST:PORT: where the machine with Headscale is, if not where its name leads")
-	cmd.Flags().StringVar(&r.cards.image, "image", "", "write this image instead of building one")
-	r.cards.inputs.add(cmd.Flags(), "as of 'build': ")
-	cmd.Flags().BoolVar(&r.cards.yes, "yes", false, "do not ask")
-	cmd.Flags().BoolVar(&r.flash.Force, "force", false, "write to a built-in disk too")
-	cmd.Flags().BoolVarP(&r.quiet, "quiet", "q", false, "no progress")
 	return cmd
 }
 

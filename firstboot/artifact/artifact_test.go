@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -15,24 +14,9 @@ import (
 
 	"aead.dev/minisign"
 
+	"github.com/going-mobile/imagebuilder/firstboot/artifact/artifacttest"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
-
-// noise is a root of which compression leaves most.
-func noise(size int, seed byte) []byte {
-	b := make([]byte, size)
-	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
-	return b
-}
-
-func keys(t testing.TB, seed byte) (minisign.PublicKey, minisign.PrivateKey) {
-	t.Helper()
-	public, private, err := minisign.GenerateKey(bytes.NewReader(noise(64, seed)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return public, private
-}
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -48,10 +32,10 @@ func sum(b []byte) string {
 
 // The sample: a base, a root that begins as the base ends, and two boot files.
 var (
-	base    = noise(3<<20, 1)
-	root    = append(bytes.Clone(base[2<<20:]), append(noise(100<<10, 2), make([]byte, 1<<20)...)...)
-	initrd  = noise(MaxPart+1, 3)
-	kernel  = noise(5000, 4)
+	base    = artifacttest.Noise(3<<20, 1)
+	root    = append(bytes.Clone(base[2<<20:]), append(artifacttest.Noise(100<<10, 2), make([]byte, 1<<20)...)...)
+	initrd  = artifacttest.Noise(MaxPart+1, 3)
+	kernel  = artifacttest.Noise(5000, 4)
 	cmdline = "bootargs=quiet imagebuilder.slot=a end"
 )
 
@@ -105,7 +89,7 @@ func unpack(r io.Reader, key minisign.PublicKey) (files map[string]string, err e
 // TestThereAndBack: what is packed comes out, with slot b's letters, through a pipe
 // that gives one byte at a time, and the length is known before.
 func TestThereAndBack(t *testing.T) {
-	public, private := keys(t, 1)
+	public, private := artifacttest.Keys(t, 1)
 	data := sample(t, private, nil)
 	if !bytes.Equal(data, sample(t, private, nil)) {
 		t.Error("the same update twice has other bytes")
@@ -135,7 +119,7 @@ func TestThereAndBack(t *testing.T) {
 // TestNotOne: each byte that is changed, and each end that comes too early, is an
 // error, and never other bytes.
 func TestNotOne(t *testing.T) {
-	public, private := keys(t, 1)
+	public, private := artifacttest.Keys(t, 1)
 	data := sample(t, private, nil)
 	parts := len(data) - int(must(Open(bytes.NewReader(data), public)).Travels())
 	for at := 0; at < len(data); at += 1 + at/12 {
@@ -162,8 +146,8 @@ func inUntrustedComment(data []byte, at int) bool {
 }
 
 func TestRefused(t *testing.T) {
-	public, private := keys(t, 1)
-	_, stranger := keys(t, 2)
+	public, private := artifacttest.Keys(t, 1)
+	_, stranger := artifacttest.Keys(t, 2)
 	foreign := bytes.Replace(sample(t, private, nil), []byte("imagebuilder-update 1 "), []byte("imagebuilder-update 2 "), 1)
 	for name, c := range map[string]struct {
 		data []byte
@@ -196,7 +180,7 @@ func withSignature(manifest string, signature []byte) []byte {
 
 // TestManifests that no builder makes.
 func TestManifests(t *testing.T) {
-	_, private := keys(t, 1)
+	_, private := artifacttest.Keys(t, 1)
 	far, behind := int64(len(base)), int64(-1)
 	for name, c := range map[string]struct {
 		change func(*Manifest)
@@ -248,7 +232,7 @@ func (f failing) Fatal(args ...any) {
 
 // TestWrongContents: signed parts that do not make up what was signed.
 func TestWrongContents(t *testing.T) {
-	public, private := keys(t, 1)
+	public, private := artifacttest.Keys(t, 1)
 	for name, c := range map[string]struct {
 		change func(*Manifest)
 		want   string
@@ -269,7 +253,7 @@ func TestWrongContents(t *testing.T) {
 
 // FuzzOpen: whatever is signed is read, or refused, in bounded memory.
 func FuzzOpen(f *testing.F) {
-	public, private := keys(f, 1)
+	public, private := artifacttest.Keys(f, 1)
 	data := sample(f, private, nil)
 	line, rest, _ := bytes.Cut(data, []byte("\n"))
 	var long int

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
-)
 
-const longhornAPI = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/"
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
 
 // storage is Longhorn's own view of its disks, volumes and backups; a cluster without
 // it has none.
@@ -20,7 +20,7 @@ func (p *patient) storage(ctx context.Context) {
 		}
 		Status struct{ Zone string }
 	}
-	nodes, ok := lookFor[machine](ctx, p, group, check, longhornAPI+"nodes")
+	nodes, ok := lookFor[machine](ctx, p, group, check, firstboot.LonghornAPI+"nodes")
 	if !ok {
 		return
 	}
@@ -33,7 +33,7 @@ func (p *patient) storage(ctx context.Context) {
 		}
 	}
 	p.expect(len(sites) > 0, Warning, group, check, "no node has one: label those with room node.longhorn.io/create-default-disk=true")
-	volumes, ok := lookFor[volume](ctx, p, group, "volumes are whole", longhornAPI+"volumes")
+	volumes, ok := lookFor[volume](ctx, p, group, "volumes are whole", firstboot.LonghornAPI+"volumes")
 	if !ok {
 		return
 	}
@@ -76,7 +76,7 @@ func (p *patient) backups(ctx context.Context, volumes []volume) {
 			Conditions []struct{ Type, Message string }
 		}
 	}
-	all, ok := lookFor[target](ctx, p, group, check, longhornAPI+"backuptargets")
+	all, ok := lookFor[target](ctx, p, group, check, firstboot.LonghornAPI+"backuptargets")
 	if !ok {
 		return
 	}

@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,37 +15,22 @@ import (
 	"testing"
 	"time"
 
-	"aead.dev/minisign"
-
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/artifact/artifacttest"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/crashtest"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
 
-func noise(size int, seed byte) []byte {
-	b := make([]byte, size)
-	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
-	return b
-}
-
-func keyPair(t testing.TB, seed byte) (minisign.PublicKey, minisign.PrivateKey) {
-	t.Helper()
-	public, private, err := minisign.GenerateKey(bytes.NewReader(noise(64, seed)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return public, private
-}
-
 var (
 	made = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	// The slots' roots before, and what slot b gets: more than one flush, some of it
 	// from slot a.
-	rootA, rootB = noise(1<<20, 1), noise(300<<10, 2)
-	newRoot      = slices.Concat(noise(64<<10, 3), make([]byte, 4<<20), rootA[512<<10:])
+	rootA, rootB = artifacttest.Noise(1<<20, 1), artifacttest.Noise(300<<10, 2)
+	newRoot      = slices.Concat(artifacttest.Noise(64<<10, 3), make([]byte, 4<<20), rootA[512<<10:])
 )
 
 // board is a way to start a slot, with what lies on its boot partition: good.env
@@ -96,25 +80,22 @@ type world struct {
 	lostFiles map[string][]byte
 }
 
-type fault int
+// fault and its kinds, by short names.
+type fault = crashtest.Fault
 
 const (
-	none   fault = iota
-	before       // error, nothing happened
-	after        // error, though it happened
-	cut          // the power goes before it happens
-	cutEnd       // the power goes when it has just happened
+	none   = crashtest.None
+	before = crashtest.Before
+	after  = crashtest.After
+	cut    = crashtest.Cut
+	cutEnd = crashtest.CutEnd
 )
-
-var errInjected = errors.New("injected fault")
-
-type powerCut struct{}
 
 func newWorld(t *testing.T, b board) *world {
 	t.Helper()
 	w := &world{t: t, dir: tempDir(t), kit: b.kit, room: 64 << 20, size: 64 << 20, lostFiles: map[string][]byte{},
 		roots: map[string][]byte{"a": bytes.Clone(rootA), "b": bytes.Clone(rootB)}}
-	public, _ := keyPair(t, 1)
+	public, _ := artifacttest.Keys(t, 1)
 	list, err := node.MarshalComponents([]node.Component{
 		{Name: "k3s", Version: "v1.33.1+k3s1", URLs: []string{"https://example.net/k3s"}, SHA256: digest(rootA), Format: "binary", Files: []node.ComponentFile{{Name: "k3s", Mode: 0o755}}, Deferred: true},
 		{Name: "tailscale", Version: "1.90.1", Format: "binary"},
@@ -169,7 +150,7 @@ func digest(b []byte) string {
 // artifact is an update for the world, changed before it is signed.
 func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 	w.t.Helper()
-	_, private := keyPair(w.t, signer)
+	_, private := artifacttest.Keys(w.t, signer)
 	var parts, out bytes.Buffer
 	p, err := artifact.NewPacker(&parts)
 	if err != nil {
@@ -214,9 +195,9 @@ func (w *world) run(data []byte, size int64) (r *update.Result, err error) {
 		w.fast, w.busy = false, false // the process ended
 		switch p := recover().(type) {
 		case nil:
-		case powerCut:
+		case crashtest.PowerCut:
 			w.loseWhatWasNotSynced()
-			r, err = nil, errInjected
+			r, err = nil, crashtest.ErrInjected
 		default:
 			panic(p)
 		}
@@ -243,16 +224,5 @@ func (w *world) do(name string, effect func() error) error {
 	if w.fault != nil {
 		f = w.fault(w.calls, name)
 	}
-	switch f {
-	case before:
-		return errInjected
-	case after:
-		return errors.Join(effect(), errInjected)
-	case cut:
-		panic(powerCut{})
-	case cutEnd:
-		_ = effect()
-		panic(powerCut{})
-	}
-	return effect()
+	return f.Do(name, effect, func() {})
 }

@@ -15,6 +15,7 @@ const (
 	peOffsetField  = 0x3c
 	coffHeaderSize = 20
 	optMagic       = 0x20b
+	optHeadersSize = 60
 	optChecksum    = 64
 	optDirectories = 112
 	certificates   = optDirectories + 4*8 // the fifth of the data directories
@@ -45,25 +46,39 @@ func (s *Signer) Sign(program []byte) ([]byte, error) {
 	le.PutUint32(out[opt+certificates:], uint32(len(out)))
 	le.PutUint32(out[opt+certificates+4:], uint32(len(table)))
 	out = append(out, table...)
-	le.PutUint32(out[opt+optChecksum:], checksum(out, opt+optChecksum))
+	le.PutUint32(out[opt+optChecksum:], Checksum(out, opt+optChecksum))
 	return out, nil
+}
+
+// Read returns the digest that a program is signed by and the table with its
+// signature, nil where it bears none. Whether that is genuine is not asked.
+func Read(program []byte) (sum, signature []byte, err error) {
+	opt, err := optionalHeader(program)
+	if err != nil {
+		return nil, nil, err
+	}
+	start, size := uint64(le.Uint32(program[opt+certificates:])), uint64(le.Uint32(program[opt+certificates+4:]))
+	switch {
+	case size == 0:
+		return digest(program, opt), nil, nil
+	case start < uint64(max(opt+certificates+8, int(le.Uint32(program[opt+optHeadersSize:])))) || start+size != uint64(len(program)):
+		return nil, nil, errors.New("is cut short or has something behind its signature")
+	}
+	return digest(program[:start], opt), program[start:], nil
 }
 
 // Bare returns a signed program as it was signed, and one without a signature as it
 // is.
 func Bare(program []byte) ([]byte, error) {
-	opt, err := optionalHeader(program)
+	_, signature, err := Read(program)
+	if err != nil || signature == nil {
+		return program, err
+	}
+	out := append([]byte(nil), program[:len(program)-len(signature)]...)
+	opt, err := optionalHeader(out)
 	if err != nil {
 		return nil, err
 	}
-	start, size := le.Uint32(program[opt+certificates:]), le.Uint32(program[opt+certificates+4:])
-	if size == 0 {
-		return program, nil
-	}
-	if uint64(start)+uint64(size) != uint64(len(program)) || int(start) < opt+certificates+8 {
-		return nil, errors.New("its signature is not at its end")
-	}
-	out := append([]byte(nil), program[:start]...)
 	clear(out[opt+certificates : opt+certificates+8])
 	return out, nil
 }
@@ -94,7 +109,7 @@ func contiguous(b []byte, opt int) error {
 	if table+count*sectionSize > len(b) {
 		return errors.New("its sections are cut off")
 	}
-	end := le.Uint32(b[opt+60:]) // SizeOfHeaders
+	end := le.Uint32(b[opt+optHeadersSize:])
 	for i := range count {
 		s := b[table+i*sectionSize:]
 		size, start := le.Uint32(s[16:]), le.Uint32(s[20:])
@@ -175,9 +190,10 @@ func entry(signature []byte) []byte {
 	return b
 }
 
-// checksum is the ones' complement sum of 16-bit words plus the length, with its
-// own field zero.
-func checksum(b []byte, field int) uint32 {
+// Checksum is that of a PE file, whose place for it is at field: the ones'
+// complement sum of 16-bit words, with that one zero, plus the length. UEFI ignores
+// it; other readers warn.
+func Checksum(b []byte, field int) uint32 {
 	var sum uint64
 	for i := 0; i+1 < len(b); i += 2 {
 		if i != field && i != field+2 {

@@ -2,13 +2,12 @@ package boot
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -116,28 +115,16 @@ var errUnsigned = errors.New("bears no signature")
 // one of other bytes, or of somebody else. That the signature is genuine is not
 // asked here: packages are checked by Debian's, and machines by this one.
 func checkSignature(b []byte, signer string) error {
-	pe, err := parsePE(b)
-	if err != nil {
+	if _, err := parsePE(b); err != nil {
 		return err
 	}
-	const directory = optFixedSize + 4*8 // the fifth of the data directories
-	if pe.table-pe.opt < directory+8 {
-		return errUnsigned
-	}
-	le := binary.LittleEndian
-	start, size := uint64(le.Uint32(b[pe.opt+directory:])), uint64(le.Uint32(b[pe.opt+directory+4:]))
+	sum, signature, err := authenticode.Read(b)
 	switch {
-	case size == 0:
+	case err != nil:
+		return err
+	case signature == nil:
 		return errUnsigned
-	case start < uint64(pe.headersEnd) || start+size != uint64(len(b)):
-		return errors.New("is cut short or has something behind its signature")
-	}
-	h := sha256.New()
-	for _, part := range [][]byte{b[:pe.opt+optChecksum], b[pe.opt+optChecksum+4 : pe.opt+directory], b[pe.opt+directory+8 : start]} {
-		h.Write(part)
-	}
-	switch signature := b[start:]; {
-	case !bytes.Contains(signature, h.Sum(nil)):
+	case !bytes.Contains(signature, sum):
 		return errors.New("was changed after it had been signed")
 	case !bytes.Contains(signature, []byte(signer)):
 		return fmt.Errorf("bears a signature, but none by %s", signer)

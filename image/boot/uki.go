@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/going-mobile/imagebuilder/image/authenticode"
 )
 
 // Section is one PE section of a unified kernel image.
@@ -168,21 +170,7 @@ func (p *peFile) seal(out []byte) {
 	le.PutUint16(out[p.coff+coffSections:], uint16(p.count))
 	le.PutUint32(out[p.opt+optImageSize:], uint32(p.nextVMA))
 	le.PutUint32(out[p.opt+optInitSize:], le.Uint32(out[p.opt+optInitSize:])+uint32(p.added))
-	le.PutUint32(out[p.opt+optChecksum:], 0)
-	le.PutUint32(out[p.opt+optChecksum:], peChecksum(out))
-}
-
-// peChecksum is the ones' complement sum of 16-bit words plus the length,
-// computed with its own field zero. UEFI ignores it; other readers warn.
-func peChecksum(b []byte) uint32 {
-	var sum uint64
-	for i := 0; i+1 < len(b); i += 2 {
-		sum += uint64(binary.LittleEndian.Uint16(b[i:]))
-	}
-	for sum > 0xffff {
-		sum = sum&0xffff + sum>>16
-	}
-	return uint32(sum) + uint32(len(b))
+	le.PutUint32(out[p.opt+optChecksum:], authenticode.Checksum(out, p.opt+optChecksum))
 }
 
 func powerOfTwo(n uint64) bool { return n != 0 && n&(n-1) == 0 }

@@ -11,6 +11,7 @@ import (
 const (
 	argocdSpace = "argocd"
 	inCluster   = "https://kubernetes.default.svc"
+	rootFile    = "argocd-root"
 )
 
 //go:embed argocd.yaml
@@ -37,7 +38,7 @@ func (b *builder) gitops(g *GitOps) {
 		under(values, "configs")["ssh"] = object{"knownHosts": g.KnownHosts}
 	}
 	b.file("argocd", namespace(argocdSpace), b.chart("argocd", argocdChart, argocdSpace, values))
-	b.file("argocd-root", project(g), application(g)) // of kinds that the chart brings
+	b.file(rootFile, project(g), application(g)) // of kinds that the chart brings
 	if !g.DeployKey.Empty() {
 		b.Secrets = append(b.Secrets, repository(g))
 	}

@@ -12,6 +12,7 @@ import (
 const (
 	longhornSpace  = "longhorn-system"
 	longhornSecret = "longhorn-s3"
+	jobsFile       = "longhorn-jobs"
 )
 
 //go:embed longhorn.yaml
@@ -54,7 +55,7 @@ func (b *builder) longhorn(l *Longhorn) {
 	for _, j := range jobs {
 		all = append(all, j.object())
 	}
-	b.file("longhorn-jobs", all...)
+	b.file(jobsFile, all...)
 }
 
 // s3Secret is named as Longhorn's documentation, "Setting a Backup Target", does.

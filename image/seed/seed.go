@@ -50,7 +50,7 @@ func New(in Input) (node.Seed, error) {
 
 // waiting are the files of a seed that come after volumes that are brought back:
 // applications, which would make empty ones, and jobs, which would back these up.
-var waiting = []string{"argocd-root", "longhorn-jobs"}
+var waiting = []string{rootFile, jobsFile}
 
 // After is a seed whose cluster brings volumes back before all else.
 func After(s node.Seed, r node.Restore) node.Seed {
