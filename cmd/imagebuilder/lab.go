@@ -47,8 +47,8 @@ and nothing that the copy has opens anything real. Each site is a network of its
 own behind a router, and reaches the machine with Headscale alone. Boards that
 would be too slow here, such as a Pi's, are stood for by virtual machines;
 network settings, logins, disks and files of nodes are left out, and k3s' flags
-that lead to a data store or a bucket. Images are built as by 'imagebuilder build',
-of whose flags it has some.
+that lead to a data store or a bucket; its Argo CD follows a repository that is
+nowhere. Images are built as by 'imagebuilder build', of whose flags it has some.
 
 --wan says how good the ways to the sites are: delay, rate and loss of each
 direction. When all nodes have joined, --cut-site and --pull-plug show what

@@ -45,7 +45,8 @@ const noRepo = "https://git.invalid/rehearsed.git"
 // dir, which has none, and reads it. The copy has its own secrets: nothing in it
 // opens anything of the real cluster, or reaches its Headscale's API. What is
 // bound to real hardware and places is left out: network settings, disks, files,
-// logins, and k3s' flags that lead to a data store or a bucket.
+// logins, and k3s' flags that lead to a data store or a bucket. What the cluster
+// begins with stays, backups excepted; the repository becomes one that is nowhere.
 func (r Rehearsal) Rehearse(name string, data []byte, dir string, now time.Time, random io.Reader) (*Fleet, error) {
 	of, err := Load(name, data, nil)
 	if err != nil {
