@@ -47,8 +47,11 @@ type Manifest struct {
 	Components map[string]string `json:"components"`
 	Deferred   map[string]string `json:"deferred,omitempty"`
 	// Base is the root from which parts are copied, nil where none is.
-	Base *Base   `json:"base,omitempty"`
-	Root Content `json:"root"`
+	Base *Base `json:"base,omitempty"`
+	// Codec compressed the root's blocks, and must again those of patches; empty
+	// where none is.
+	Codec string  `json:"codec,omitempty"`
+	Root  Content `json:"root"`
 	// Boot is in the order of slot.Files.
 	Boot []File `json:"boot"`
 }
@@ -66,7 +69,7 @@ type Content struct {
 	Parts  []Part `json:"parts"`
 }
 
-// Part is the next piece of a content: one that travels, or a copy.
+// Part is the next piece of a content: one that travels, a copy, or both: a patch.
 type Part struct {
 	// Size is how much of the content it is.
 	Size int64 `json:"size"`
@@ -76,6 +79,8 @@ type Part struct {
 	Data int64 `json:"data,omitempty"`
 	// Copy is where in Base the bytes are.
 	Copy *int64 `json:"copy,omitempty"`
+	// Patch says what to do with what travels, nil where it is the content itself.
+	Patch *Patch `json:"patch,omitempty"`
 }
 
 // File is one of slot.Files, as slot a has it. For slot b some bytes are others.
@@ -90,6 +95,11 @@ type File struct {
 type Edit struct {
 	At    int64  `json:"at"`
 	Bytes []byte `json:"bytes"`
+}
+
+// Patches says whether there are any.
+func (m *Manifest) Patches() bool {
+	return slices.ContainsFunc(m.Root.Parts, func(p Part) bool { return p.Patch != nil })
 }
 
 // Travels is how many bytes follow the manifest and its signature.
@@ -136,6 +146,8 @@ func (m *Manifest) check() error {
 		return errors.New("board, arch, version, diskId and made must all be there")
 	case m.Base != nil && (m.Base.Size <= 0 || !isDigest(m.Base.SHA256)):
 		return errors.New("base: no size or no digest")
+	case m.Patches() != (m.Codec != ""):
+		return errors.New("codec: there must be one for patches, and for them alone")
 	}
 	base := int64(0)
 	if m.Base != nil {
@@ -212,6 +224,10 @@ func (p Part) check(base int64) error {
 		return errors.New("it is copied from beyond the base")
 	case p.Copy == nil && (p.Data < 1 || p.Data > maxPacked):
 		return fmt.Errorf("data of %d bytes", p.Data)
+	case p.Patch != nil && p.Copy != nil:
+		return errors.New("it is a patch and a copy")
+	case p.Patch != nil:
+		return p.Patch.check(base)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 
 	"aead.dev/minisign"
 	"github.com/klauspost/compress/zstd"
@@ -14,25 +15,81 @@ import (
 type Packer struct {
 	out   io.Writer
 	codec *zstd.Encoder
+
+	patches *zstd.Encoder // asked for first by Patch
+	patcher patcher
 }
 
 // NewPacker returns one that writes the parts to out, in the order in which they
 // are asked for: that of Write.
 func NewPacker(out io.Writer) (*Packer, error) {
 	codec, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
-	return &Packer{out, codec}, err
+	return &Packer{out: out, codec: codec}, err
 }
 
 // Data packs the next part of a content, of at most MaxPart bytes.
 func (p *Packer) Data(b []byte) (Part, error) {
 	packed := p.codec.EncodeAll(b, nil)
 	_, err := p.out.Write(packed)
-	return Part{Size: int64(len(b)), SHA256: digest(packed), Data: int64(len(packed))}, err
+	return traveling(b, packed), err
+}
+
+func traveling(b, packed []byte) Part {
+	return Part{Size: int64(len(b)), SHA256: digest(packed), Data: int64(len(packed))}
 }
 
 // Copy is a part with the bytes b that the base has at an offset.
 func Copy(b []byte, at int64) Part {
 	return Part{Size: int64(len(b)), SHA256: digest(b), Copy: &at}
+}
+
+// Patch packs the next part of the root: blocks that have raw in them, against old
+// content of the base. Where a node would not make the same of it, or where that is no
+// less to send, it is data.
+func (p *Packer) Patch(b, raw []byte, patch Patch, base io.ReaderAt) (Part, error) {
+	if err := p.preparePatches(); err != nil {
+		return Part{}, err
+	}
+	patch.SHA256 = digest(b)
+	if patch.check(math.MaxInt64) != nil || patch.raw() != int64(len(raw)) || !bytes.Equal(p.patcher.compress(raw, patch.Blocks), b) { // another builder's
+		return p.Data(b)
+	}
+	dict, err := p.patcher.dictionary(patch.Old, base)
+	if err != nil {
+		return Part{}, err
+	}
+	if err := p.patches.ResetWithOptions(nil, zstd.WithEncoderDictRaw(dictID, dict)); err != nil {
+		return Part{}, err
+	}
+	packed := p.patches.EncodeAll(raw, nil)
+	part := traveling(b, packed)
+	part.Patch = &patch
+	if plain := traveling(b, p.codec.EncodeAll(b, nil)); part.cost() >= plain.cost() {
+		return p.Data(b)
+	}
+	_, err = p.out.Write(packed)
+	return part, err
+}
+
+// patchWindow reaches over all of a dictionary.
+const patchWindow = 16 << 20
+
+func (p *Packer) preparePatches() (err error) {
+	if p.patches != nil {
+		return nil
+	}
+	if p.patcher, err = newPatcher(); err != nil {
+		return err
+	}
+	p.patches, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
+		zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(patchWindow))
+	return err
+}
+
+// cost is how much of an update the part is, with its place in the manifest.
+func (p Part) cost() int64 {
+	text, _ := json.Marshal(p)
+	return p.Data + int64(len(text))
 }
 
 // File packs a boot file; a and b are what the two slots have, of one length.

@@ -9,8 +9,6 @@ package update
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +18,7 @@ import (
 	"aead.dev/minisign"
 
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/inspect"
@@ -114,17 +113,22 @@ func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, pac
 	if err != nil {
 		return err
 	}
-	pieces := []run{{0, i.root.Size(), travels}}
+	r := &root{packer: packer}
+	pieces := []run{{size: i.root.Size(), from: travels}}
 	if base != nil {
-		if pieces, m.Base, err = i.against(base); err != nil {
+		if pieces, m.Base, err = r.against(i, base); err != nil {
 			return err
 		}
 	}
+	r.SectionReader = i.root
 	task := p.Start("pack", i.File, i.root.Size())
-	m.Root, err = packRoot(ctx, i.root, pieces, packer, task)
+	m.Root, err = r.pack(ctx, pieces, task)
 	task.Done(err)
 	if err != nil {
 		return err
+	}
+	if m.Patches() {
+		m.Codec = codec.Name()
 	}
 	for _, f := range files {
 		packed, err := packer.File(f.Name, f.A, f.B)
@@ -134,44 +138,4 @@ func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, pac
 		m.Boot = append(m.Boot, packed)
 	}
 	return nil
-}
-
-// against compares the image with the one that nodes run.
-func (i *Image) against(base *Image) ([]run, *artifact.Base, error) {
-	if err := errors.Join(i.unpack(), base.unpack()); err != nil {
-		return nil, nil, err
-	}
-	whole := sha256.New()
-	size, err := io.Copy(whole, io.NewSectionReader(base.root, 0, base.root.Size()))
-	if err != nil {
-		return nil, nil, err
-	}
-	pieces, err := runs(i.root, base.root)
-	return pieces, &artifact.Base{Size: size, SHA256: hex.EncodeToString(whole.Sum(nil))}, err
-}
-
-func packRoot(ctx context.Context, root io.ReaderAt, pieces []run, packer *artifact.Packer, task progress.Task) (c artifact.Content, err error) {
-	whole, buf := sha256.New(), make([]byte, artifact.MaxPart)
-	for _, r := range pieces {
-		for done := int64(0); done < r.size; {
-			b := buf[:min(artifact.MaxPart, r.size-done)]
-			if _, err := root.ReadAt(b, r.at+done); err != nil {
-				return c, err
-			}
-			part := artifact.Copy(b, r.from+done)
-			if r.from == travels {
-				part, err = packer.Data(b)
-			}
-			if err = errors.Join(ctx.Err(), err); err != nil {
-				return c, err
-			}
-			whole.Write(b)
-			c.Parts = append(c.Parts, part)
-			c.Size += part.Size
-			done += part.Size
-			task.Add(part.Size)
-		}
-	}
-	c.SHA256 = hex.EncodeToString(whole.Sum(nil))
-	return c, nil
 }

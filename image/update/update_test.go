@@ -128,10 +128,7 @@ func TestRuns(t *testing.T) {
 	old := map[string]string{"a": noise(1, 300<<10), "b": noise(2, 300<<10), "c": big, "d": "small", "e": noise(3, 200<<10)}
 	next := map[string]string{"a": old["b"], "b": old["a"], "c": big, "d": "smaller", "e": noise(4, 200<<10), "f": noise(5, 10)}
 	base, root := pack(t, old), pack(t, next)
-	all, err := runs(root, base)
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := divide(t, root, base, false)
 	pos, copied := int64(0), int64(0)
 	for n, r := range all {
 		if r.at != pos || r.size < 1 {
@@ -152,6 +149,27 @@ func TestRuns(t *testing.T) {
 	if pos != root.Size() || copied < 600<<10 || copied > 700<<10 {
 		t.Errorf("%d of %d bytes, %d copied, %+v", pos, root.Size(), copied, all)
 	}
+}
+
+func divide(t *testing.T, root, base *io.SectionReader, patch bool) []run {
+	t.Helper()
+	former, err := newOld(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fsys, err := squashfs.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := fsys.Blocks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := runs(blocks, root, former, patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // noise cannot be compressed.
