@@ -84,7 +84,7 @@ var leaves = map[string][]string{
 	"firstboot/codec":       {},
 	"firstboot/artifact":    {"firstboot/codec", "firstboot/slot"},
 	"firstboot/crashtest":   {},
-	"firstboot/update":      {"firstboot", "firstboot/artifact", "firstboot/contract", "firstboot/node", "firstboot/slot"},
+	"firstboot/update":      {"firstboot", "firstboot/artifact", "firstboot/codec", "firstboot/contract", "firstboot/node", "firstboot/slot"},
 	"image/update":          {"firstboot/artifact", "firstboot/codec", "firstboot/contract", "image/authenticode", "image/boot", "image/fleet", "image/inquiry", "image/inspect", "image/progress", "image/roster", "image/squashfs", "image/verify"},
 	"firstboot/report":      {"firstboot", "firstboot/contract", "firstboot/disks", "firstboot/secret"},
 	"image/hardware":        {"firstboot/contract", "image/tree"},

@@ -7,14 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
 
 	"aead.dev/minisign"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/going-mobile/imagebuilder/firstboot/artifact/artifacttest"
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
@@ -30,10 +34,16 @@ func sum(b []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// The sample: a base, a root that begins as the base ends, and two boot files.
+// The sample: a base with noise and a block of text, a root that begins as the noise
+// ends and has that block, changed, in the middle, and two boot files.
 var (
-	base    = artifacttest.Noise(3<<20, 1)
-	root    = append(bytes.Clone(base[2<<20:]), append(artifacttest.Noise(100<<10, 2), make([]byte, 1<<20)...)...)
+	noise   = artifacttest.Noise(3<<20, 1)
+	base    = slices.Concat(noise, artifacttest.Block(oldText))
+	before  = append(bytes.Clone(noise[2<<20:]), append(artifacttest.Noise(100<<10, 2), make([]byte, 1<<20-100<<10)...)...)
+	patched = slices.Concat(artifacttest.Block(newText[:30<<10]), newText[30<<10:])
+	root    = slices.Concat(before, patched, make([]byte, 100<<10))
+	oldText = artifacttest.Text(40<<10, 1)
+	newText = artifacttest.Text(40<<10, 2)
 	initrd  = artifacttest.Noise(MaxPart+1, 3)
 	kernel  = artifacttest.Noise(5000, 4)
 	cmdline = "bootargs=quiet imagebuilder.slot=a end"
@@ -45,12 +55,10 @@ func sample(t testing.TB, key minisign.PrivateKey, change func(*Manifest)) []byt
 	var parts, out bytes.Buffer
 	p := must(NewPacker(&parts))
 	at := int64(2 << 20)
-	m := &Manifest{Board: "rpi4", Arch: "arm64", Version: "2", Made: time.Unix(1764000000, 0).UTC(), DiskID: "deadbeef", Components: map[string]string{"k3s": "v1.33.1+k3s1"},
+	m := &Manifest{Codec: codec.Name(), Board: "rpi4", Arch: "arm64", Version: "2", Made: time.Unix(1764000000, 0).UTC(), DiskID: "deadbeef", Components: map[string]string{"k3s": "v1.33.1+k3s1"},
 		Base: &Base{Size: int64(len(base)), SHA256: sum(base)},
-		Root: Content{Size: int64(len(root)), SHA256: sum(root), Parts: []Part{Copy(base[at:], at)}}}
-	for rest := root[1<<20:]; len(rest) > 0; rest = rest[min(len(rest), MaxPart):] {
-		m.Root.Parts = append(m.Root.Parts, must(p.Data(rest[:min(len(rest), MaxPart)])))
-	}
+		Root: Content{Size: int64(len(root)), SHA256: sum(root), Parts: []Part{Copy(noise[at:], at)}}}
+	m.Root.Parts = append(m.Root.Parts, must(p.Data(before[1<<20:])), must(p.Patch(patched, newText, samplePatch(), bytes.NewReader(base))), must(p.Data(root[len(root)-100<<10:])))
 	for _, f := range []struct{ name, a, b string }{
 		{slot.Initrd, string(initrd), string(initrd)}, {slot.Cmdline, cmdline, strings.Replace(cmdline, "=a", "=b", 1)}, {slot.Kernel, string(kernel), string(kernel)},
 	} {
@@ -63,6 +71,12 @@ func sample(t testing.TB, key minisign.PrivateKey, change func(*Manifest)) []byt
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// samplePatch has a block that is compressed, and one that is not.
+func samplePatch() Patch {
+	return Patch{Old: []Range{{At: 1000, Size: 1000}, {At: int64(len(noise)), Size: int64(len(base) - len(noise)), Raw: int64(len(oldText))}},
+		Blocks: []Block{{Raw: 30 << 10}, {Raw: 10 << 10, Stored: true}}}
 }
 
 // unpack reads all of an update, as slot b wants it.
@@ -186,25 +200,43 @@ func TestManifests(t *testing.T) {
 		change func(*Manifest)
 		want   string
 	}{
-		"no board":          {func(m *Manifest) { m.Board = "" }, "must all be there"},
-		"no digest":         {func(m *Manifest) { m.Root.SHA256 = strings.ToUpper(m.Root.SHA256) }, "root: sha256 is no digest"},
-		"another size":      {func(m *Manifest) { m.Root.Size++ }, "root: its parts have"},
-		"empty":             {func(m *Manifest) { m.Root.Size, m.Root.Parts = 0, nil }, "root: its parts have 0 bytes"},
-		"a large part":      {func(m *Manifest) { m.Root.Parts[1].Size = MaxPart + 1 }, "part 1: a part has 1 to"},
-		"much data":         {func(m *Manifest) { m.Root.Parts[1].Data = maxPacked + 1 }, "part 1: data of"},
-		"no data":           {func(m *Manifest) { m.Root.Parts[1].Data = 0 }, "part 1: data of 0 bytes"},
-		"both":              {func(m *Manifest) { m.Root.Parts[0].Data = 1 }, "part 0: it is data and a copy"},
-		"beyond":            {func(m *Manifest) { m.Root.Parts[0].Copy = &far }, "part 0: it is copied from beyond"},
-		"before":            {func(m *Manifest) { m.Root.Parts[0].Copy = &behind }, "part 0: it is copied from beyond"},
-		"no base":           {func(m *Manifest) { m.Base = nil }, "part 0: it is copied from beyond"},
-		"a base of nothing": {func(m *Manifest) { m.Base.Size = 0 }, "base: no size"},
-		"a copied kernel":   {func(m *Manifest) { m.Boot[2].Parts[0].Data, m.Boot[2].Parts[0].Copy = 0, new(int64) }, "vmlinuz: part 0: it is copied from beyond"},
-		"kernel first":      {func(m *Manifest) { m.Boot[0], m.Boot[2] = m.Boot[2], m.Boot[0] }, "not in its place"},
-		"twice":             {func(m *Manifest) { m.Boot = append(m.Boot, m.Boot[2]) }, "not in its place"},
-		"another place":     {func(m *Manifest) { m.Boot[0].Name = "../a/vmlinuz" }, "is unknown"},
-		"no kernel":         {func(m *Manifest) { m.Boot = m.Boot[:2] }, "there is no kernel"},
-		"an edit outside":   {func(m *Manifest) { m.Boot[1].EditsB[0].At = m.Boot[1].Size }, "beyond the end"},
-		"an edit before":    {func(m *Manifest) { m.Boot[1].EditsB[0].At = -1 }, "out of order"},
+		"no board":            {func(m *Manifest) { m.Board = "" }, "must all be there"},
+		"no digest":           {func(m *Manifest) { m.Root.SHA256 = strings.ToUpper(m.Root.SHA256) }, "root: sha256 is no digest"},
+		"another size":        {func(m *Manifest) { m.Root.Size++ }, "root: its parts have"},
+		"empty":               {func(m *Manifest) { m.Root.Size, m.Root.Parts = 0, nil }, "root: its parts have 0 bytes"},
+		"a large part":        {func(m *Manifest) { m.Root.Parts[1].Size = MaxPart + 1 }, "part 1: a part has 1 to"},
+		"much data":           {func(m *Manifest) { m.Root.Parts[1].Data = maxPacked + 1 }, "part 1: data of"},
+		"no data":             {func(m *Manifest) { m.Root.Parts[1].Data = 0 }, "part 1: data of 0 bytes"},
+		"both":                {func(m *Manifest) { m.Root.Parts[0].Data = 1 }, "part 0: it is data and a copy"},
+		"beyond":              {func(m *Manifest) { m.Root.Parts[0].Copy = &far }, "part 0: it is copied from beyond"},
+		"before":              {func(m *Manifest) { m.Root.Parts[0].Copy = &behind }, "part 0: it is copied from beyond"},
+		"no base":             {func(m *Manifest) { m.Base = nil }, "part 0: it is copied from beyond"},
+		"a base of nothing":   {func(m *Manifest) { m.Base.Size = 0 }, "base: no size"},
+		"a copied kernel":     {func(m *Manifest) { m.Boot[2].Parts[0].Data, m.Boot[2].Parts[0].Copy = 0, new(int64) }, "vmlinuz: part 0: it is copied from beyond"},
+		"a patch of a copy":   {func(m *Manifest) { m.Root.Parts[2].Copy, m.Root.Parts[2].Data = new(int64), 0 }, "it is a patch and a copy"},
+		"a patch of nothing":  {func(m *Manifest) { m.Root.Parts[2].Patch.Old = nil }, "1 to 256 ranges, not 0"},
+		"a patch of much":     {func(m *Manifest) { m.Root.Parts[2].Patch.Old = make257() }, "1 to 256 ranges, not 257"},
+		"from beyond":         {func(m *Manifest) { m.Root.Parts[2].Patch.Old[0].At = far - 999 }, "its dictionary is beyond the base"},
+		"from before":         {func(m *Manifest) { m.Root.Parts[2].Patch.Old[0].At = behind }, "its dictionary is beyond the base"},
+		"from none":           {func(m *Manifest) { m.Root.Parts[2].Patch.Old[0].Size = 0 }, "its dictionary is beyond the base"},
+		"a large dictionary":  {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw = MaxOld - 999 }, "its dictionary has more than 8388608 bytes"},
+		"a huge dictionary":   {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw = math.MaxInt64 }, "its dictionary has more than"},
+		"packed larger":       {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw = 999 }, "its dictionary has 999 bytes, packed"},
+		"unpacked negative":   {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw = -1 }, "its dictionary has -1 bytes"},
+		"a large block":       {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks[0].Raw = codec.BlockSize + 1 }, "it has a block of 131073 bytes"},
+		"an empty block":      {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks[0].Raw = 0 }, "it has a block of 0 bytes"},
+		"no blocks":           {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks = nil }, "its blocks have 0 bytes"},
+		"many blocks":         {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks = slices.Repeat([]Block{{Raw: codec.BlockSize}}, 9) }, "its blocks have 1179648 bytes"},
+		"a patch's no digest": {func(m *Manifest) { m.Root.Parts[2].Patch.SHA256 = "" }, "the patch's sha256 is no digest"},
+		"no codec":            {func(m *Manifest) { m.Codec = "" }, "codec: there must be one for patches"},
+		"a codec for nothing": {func(m *Manifest) { m.Root.Parts[2].Patch = nil }, "codec: there must be one for patches"},
+		"a patched kernel":    {func(m *Manifest) { m.Boot[2].Parts[0].Patch = m.Root.Parts[2].Patch }, "vmlinuz: part 0: its dictionary is beyond the base"},
+		"kernel first":        {func(m *Manifest) { m.Boot[0], m.Boot[2] = m.Boot[2], m.Boot[0] }, "not in its place"},
+		"twice":               {func(m *Manifest) { m.Boot = append(m.Boot, m.Boot[2]) }, "not in its place"},
+		"another place":       {func(m *Manifest) { m.Boot[0].Name = "../a/vmlinuz" }, "is unknown"},
+		"no kernel":           {func(m *Manifest) { m.Boot = m.Boot[:2] }, "there is no kernel"},
+		"an edit outside":     {func(m *Manifest) { m.Boot[1].EditsB[0].At = m.Boot[1].Size }, "beyond the end"},
+		"an edit before":      {func(m *Manifest) { m.Boot[1].EditsB[0].At = -1 }, "out of order"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
@@ -218,6 +250,8 @@ func TestManifests(t *testing.T) {
 		})
 	}
 }
+
+func make257() []Range { return slices.Repeat([]Range{{Size: 1}}, 257) }
 
 // failing is a test to which failing is no failure.
 type failing struct {
@@ -237,9 +271,15 @@ func TestWrongContents(t *testing.T) {
 		change func(*Manifest)
 		want   string
 	}{
+		"a patch":        {func(m *Manifest) { m.Root.Parts[2].Patch.SHA256 = sum(nil) }, "a patch of the update does not give what it was made to give: send the whole image"},
+		"a patch's size": {func(m *Manifest) { m.Root.Parts[2].Size--; m.Root.Size-- }, "a patch of the update does not give"},
+		"more inside":    {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks[0].Raw-- }, "unpack a patch of the update"},
+		"less inside":    {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks[0].Raw++ }, "a patch of the update has 40960 bytes instead of 40961"},
+		"more before":    {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw-- }, "not what the update was made for: at 3145728"},
+		"less before":    {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw++ }, "not what the update was made for: at 3145728"},
 		"root":           {func(m *Manifest) { m.Root.SHA256 = sum(nil) }, "do not make up"},
 		"slot b's":       {func(m *Manifest) { m.Boot[1].SHA256B = m.Boot[1].SHA256 }, "do not make up"},
-		"another base":   {func(m *Manifest) { m.Root.Parts[0] = Copy(base[:1<<20], 1<<20) }, "not what the update was made for: at 1048576"},
+		"another base":   {func(m *Manifest) { m.Root.Parts[0] = Copy(noise[:1<<20], 1<<20) }, "not what the update was made for: at 1048576"},
 		"longer inside":  {func(m *Manifest) { m.Root.Parts[1].Size--; m.Root.Size-- }, "a part of the update"},
 		"shorter inside": {func(m *Manifest) { m.Root.Parts[len(m.Root.Parts)-1].Size++; m.Root.Size++ }, "a part of the update"},
 	} {
@@ -248,6 +288,62 @@ func TestWrongContents(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestAnotherBase: a patch against content that is not the one it was made against is an
+// error, and never other bytes.
+func TestAnotherBase(t *testing.T) {
+	public, private := artifacttest.Keys(t, 1)
+	data, wrong := sample(t, private, nil), 0
+	for at := len(noise); at < len(base); at += 97 {
+		other := bytes.Clone(base)
+		other[at] ^= 1
+		in := must(Open(bytes.NewReader(data), public))
+		b, err := io.ReadAll(in.ReadRoot(bytes.NewReader(other)))
+		if err != nil {
+			wrong++
+			if !strings.Contains(err.Error(), "not what the update was made for") && !strings.Contains(err.Error(), "a patch of the update") {
+				t.Errorf("byte %d: %v", at, err)
+			}
+		}
+		if len(b) > len(before) && !bytes.Equal(b, root) {
+			t.Fatalf("byte %d: other bytes", at)
+		}
+	}
+	in := must(Open(bytes.NewReader(data), public))
+	if _, err := io.ReadAll(in.ReadRoot(bytes.NewReader(base[:len(base)-1]))); err == nil || !strings.Contains(err.Error(), "read the running slot at 3145728") {
+		t.Errorf("a short base: %v", err)
+	}
+	if wrong < 50 {
+		t.Errorf("only %d of the changes were noticed", wrong)
+	}
+}
+
+// TestPatchOrData: where a node would make other bytes, or has nothing alike, what it
+// gets is data; else it gets much less.
+func TestPatchOrData(t *testing.T) {
+	fast := must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest)))
+	random := artifacttest.Noise(40<<10, 9)
+	var plain bytes.Buffer
+	data := must(must(NewPacker(&plain)).Data(patched))
+	for name, c := range map[string]struct {
+		b, raw []byte
+		patch  bool
+	}{
+		"alike":            {patched, newText, true},
+		"another encoder":  {slices.Concat(fast.EncodeAll(newText[:30<<10], nil), newText[30<<10:]), newText, false},
+		"nothing alike":    {slices.Concat(artifacttest.Block(random[:30<<10]), random[30<<10:]), random, false},
+		"less than stated": {patched, newText[:39<<10], false},
+	} {
+		var out bytes.Buffer
+		part := must(must(NewPacker(&out)).Patch(c.b, c.raw, samplePatch(), bytes.NewReader(base)))
+		if (part.Patch != nil) != c.patch || part.Size != int64(len(c.b)) || part.Data != int64(out.Len()) || part.SHA256 != sum(out.Bytes()) {
+			t.Errorf("%s: %+v, %d bytes", name, part, out.Len())
+		}
+		if c.patch && part.Data > data.Data/4 {
+			t.Errorf("%s: %d bytes, %d without patch", name, part.Data, data.Data)
+		}
 	}
 }
 

@@ -146,8 +146,6 @@ func (m *Manifest) check() error {
 		return errors.New("board, arch, version, diskId and made must all be there")
 	case m.Base != nil && (m.Base.Size <= 0 || !isDigest(m.Base.SHA256)):
 		return errors.New("base: no size or no digest")
-	case m.Patches() != (m.Codec != ""):
-		return errors.New("codec: there must be one for patches, and for them alone")
 	}
 	base := int64(0)
 	if m.Base != nil {
@@ -155,6 +153,9 @@ func (m *Manifest) check() error {
 	}
 	if err := m.Root.check(base); err != nil {
 		return fmt.Errorf("root: %w", err)
+	}
+	if m.Patches() != (m.Codec != "") {
+		return errors.New("codec: there must be one for patches, and for them alone")
 	}
 	return m.checkBoot()
 }

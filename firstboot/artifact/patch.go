@@ -19,16 +19,23 @@ const (
 	dictID = 1
 )
 
-// Patch is for a run of the root's compressed blocks, one behind the other. What
-// travels is them unpacked, as a frame of zstd whose dictionary is old content; package
+// Patch is for a run of the root's blocks, one behind the other. What travels is them
+// unpacked, as a frame of zstd whose dictionary is old content; package
 // codec compresses them again.
 type Patch struct {
 	// Old is the dictionary: ranges of Base, unpacked and put together.
-	Old []Range `json:"old"`
-	// Blocks is how much each has, unpacked.
-	Blocks []int64 `json:"blocks"`
-	// SHA256 is that of the compressed blocks.
+	Old    []Range `json:"old"`
+	Blocks []Block `json:"blocks"`
+	// SHA256 is that of the blocks as the root has them.
 	SHA256 string `json:"sha256"`
+}
+
+// Block is one of the root's.
+type Block struct {
+	// Raw is how much is in it.
+	Raw int64 `json:"raw"`
+	// Stored is one that is not compressed.
+	Stored bool `json:"stored,omitempty"`
 }
 
 // Range is blocks of the base, one behind the other.
@@ -51,20 +58,22 @@ func (r Range) unpacked() int64 {
 func (p *Patch) check(base int64) error {
 	old := int64(0)
 	for _, r := range p.Old {
-		if r.Size < 1 || r.Raw < 0 || r.At < 0 || r.Size > base || r.At > base-r.Size {
+		switch {
+		case r.At < 0 || r.Size < 1 || r.At > base-r.Size:
 			return errors.New("its dictionary is beyond the base")
-		}
-		// compressed blocks are smaller than what is in them, else they are not compressed
-		if old += r.unpacked(); r.Size > r.unpacked() || r.unpacked() > MaxOld || old > MaxOld {
+		case r.Raw != 0 && r.Raw <= r.Size: // nobody compresses so
+			return fmt.Errorf("its dictionary has %d bytes, packed %d", r.Raw, r.Size)
+		case r.unpacked() > MaxOld-old:
 			return fmt.Errorf("its dictionary has more than %d bytes", MaxOld)
 		}
+		old += r.unpacked()
 	}
 	if len(p.Old) == 0 || len(p.Old) > maxRanges {
 		return fmt.Errorf("its dictionary has 1 to %d ranges, not %d", maxRanges, len(p.Old))
 	}
 	for _, b := range p.Blocks {
-		if b < 1 || b > codec.BlockSize {
-			return fmt.Errorf("it has a block of %d bytes", b)
+		if b.Raw < 1 || b.Raw > codec.BlockSize {
+			return fmt.Errorf("it has a block of %d bytes", b.Raw)
 		}
 	}
 	if raw := p.raw(); raw == 0 || raw > MaxPart {
@@ -79,7 +88,7 @@ func (p *Patch) check(base int64) error {
 // raw is how much the blocks have, unpacked.
 func (p *Patch) raw() (n int64) {
 	for _, b := range p.Blocks {
-		n += b
+		n += b.Raw
 	}
 	return n
 }
@@ -126,10 +135,14 @@ func (p patcher) dictionary(old []Range, base io.ReaderAt) (dict []byte, err err
 var errOther = errors.New("the running slot is not what the update was made for")
 
 // compress makes blocks of what they have in them.
-func (p patcher) compress(raw []byte, blocks []int64) (packed []byte) {
-	for _, size := range blocks {
-		packed = p.block.EncodeAll(raw[:size], packed)
-		raw = raw[size:]
+func (p patcher) compress(raw []byte, blocks []Block) (packed []byte) {
+	for _, b := range blocks {
+		if b.Stored {
+			packed = append(packed, raw[:b.Raw]...)
+		} else {
+			packed = p.block.EncodeAll(raw[:b.Raw], packed)
+		}
+		raw = raw[b.Raw:]
 	}
 	return packed
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
@@ -36,6 +37,8 @@ func (u *update) refuse() error {
 		return fmt.Errorf("the update looks for disk %s, this node's is %s", m.DiskID, r.Args.DiskID)
 	case m.Made.Before(r.Made):
 		return fmt.Errorf("the update is older than what runs: %s of %s, this is %s of %s", m.Version, day(m.Made), r.Version, day(r.Made))
+	case m.Codec != "" && m.Codec != codec.Name():
+		return fmt.Errorf("the update has patches for who compresses with %s, this node does with %s: send the whole image (without --base)", m.Codec, codec.Name())
 	case u.state.Good != u.state.Current:
 		return fmt.Errorf("slot %s, which runs, has not proved itself yet: 'firstboot status' says what is missing; afterwards do this again", u.state.Current)
 	}

@@ -189,6 +189,7 @@ var refusals = map[string]struct {
 	"no room to boot":    {node: func(w *world) { w.room = 100 << 10 }, want: "the boot partition has room for 100 KB, the update needs 160 KB"},
 	"a small slot":       {node: func(w *world) { w.size = 4 << 20 }, want: "slot b has room for 4 MB, the update's root has 4 MB"},
 	"another base":       {node: func(w *world) { w.roots["a"][7] ^= 1 }, want: "made from another image than runs here"},
+	"another codec":      {change: func(m *artifact.Manifest) { m.Codec = "zstd v9" }, want: "patches for who compresses with zstd v9, this node does with zstd v1."},
 	"no k3s":             {change: func(m *artifact.Manifest) { delete(m.Components, "k3s") }, want: "the update has no k3s"},
 	"k3s far ahead":      {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "one minor version forward at a time"},
 	"k3s behind":         {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "and never back"},
@@ -297,6 +298,29 @@ func TestWornOut(t *testing.T) {
 		t.Error(err)
 	}
 	w.isSafe("worn out", first)
+	if starts(w.boot(), w.kit) {
+		t.Error("it starts")
+	}
+}
+
+// TestRotten: what the running slot no longer has as it was, after it was compared,
+// ends in words, and never in a slot that starts.
+func TestRotten(t *testing.T) {
+	w := newWorld(t, piBoard)
+	first := w.boot()
+	w.fault = func(_ int, name string) fault {
+		if strings.HasPrefix(name, "remove") {
+			w.roots["a"][1<<20+len(oldBlock)/2] ^= 1
+			w.fault = nil
+		}
+		return none
+	}
+	_, err := w.apply(w.artifact(1, nil))
+	if w.fault != nil || err == nil || !strings.Contains(err.Error(), "slot b is not ready, slot a starts as before") {
+		t.Fatal(err)
+	}
+	w.roots["a"] = bytes.Clone(rootA)
+	w.isSafe("rotten", first)
 	if starts(w.boot(), w.kit) {
 		t.Error("it starts")
 	}

@@ -95,7 +95,7 @@ func (r *root) patch(blocks []squashfs.Block, b []byte) (artifact.Part, error) {
 		if err != nil {
 			return artifact.Part{}, err
 		}
-		patch.Blocks = append(patch.Blocks, int64(len(content)))
+		patch.Blocks = append(patch.Blocks, artifact.Block{Raw: int64(len(content)), Stored: block.Stored})
 		raw = append(raw, content...)
 	}
 	return r.packer.Patch(b, raw, patch, r.base.root)

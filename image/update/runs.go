@@ -15,7 +15,7 @@ import (
 type run struct {
 	at, size int64
 	from     int64            // in the base; travels if negative
-	blocks   []squashfs.Block // compressed ones that it is made of; none where it is no patch
+	blocks   []squashfs.Block // that it is made of; none where it is no patch
 }
 
 const travels = -1
@@ -45,7 +45,7 @@ func runs(blocks []squashfs.Block, root *io.SectionReader, base *old, patch bool
 		r := run{at: b.Offset, size: b.Size, from: travels}
 		if from, known := have[sum]; known {
 			r.from = from
-		} else if patch && !b.Stored {
+		} else if patch {
 			r.blocks = []squashfs.Block{b}
 		}
 		all = join(all, r)
