@@ -85,7 +85,7 @@ var leaves = map[string][]string{
 	"firstboot/artifact":    {"firstboot/codec", "firstboot/slot"},
 	"firstboot/crashtest":   {},
 	"firstboot/update":      {"firstboot", "firstboot/artifact", "firstboot/codec", "firstboot/contract", "firstboot/node", "firstboot/slot"},
-	"image/update":          {"firstboot/artifact", "firstboot/codec", "firstboot/contract", "image/authenticode", "image/boot", "image/fleet", "image/inquiry", "image/inspect", "image/progress", "image/roster", "image/squashfs", "image/verify"},
+	"image/update":          {"firstboot/artifact", "firstboot/codec", "firstboot/contract", "firstboot/slot", "image/authenticode", "image/boot", "image/fleet", "image/inquiry", "image/inspect", "image/progress", "image/roster", "image/squashfs", "image/verify"},
 	"firstboot/report":      {"firstboot", "firstboot/contract", "firstboot/disks", "firstboot/secret"},
 	"image/hardware":        {"firstboot/contract", "image/tree"},
 	"firstboot/disks":       {"firstboot/contract", "firstboot/disks/ptable", "firstboot/node"},

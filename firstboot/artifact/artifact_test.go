@@ -44,7 +44,9 @@ var (
 	root    = slices.Concat(before, patched, make([]byte, 100<<10))
 	oldText = artifacttest.Text(40<<10, 1)
 	newText = artifacttest.Text(40<<10, 2)
-	initrd  = artifacttest.Noise(MaxPart+1, 3)
+	initrd  = artifacttest.Noise(2*MaxPart+1, 3)
+	// in whose middle is what the old one has, too
+	oldBoot = map[string][]byte{slot.Initrd: slices.Concat(make([]byte, MaxPart), initrd[MaxPart:2*MaxPart], []byte("other"))}
 	kernel  = artifacttest.Noise(5000, 4)
 	cmdline = "bootargs=quiet imagebuilder.slot=a end"
 )
@@ -62,7 +64,7 @@ func sample(t testing.TB, key minisign.PrivateKey, change func(*Manifest)) []byt
 	for _, f := range []struct{ name, a, b string }{
 		{slot.Initrd, string(initrd), string(initrd)}, {slot.Cmdline, cmdline, strings.Replace(cmdline, "=a", "=b", 1)}, {slot.Kernel, string(kernel), string(kernel)},
 	} {
-		m.Boot = append(m.Boot, must(p.File(f.name, []byte(f.a), []byte(f.b))))
+		m.Boot = append(m.Boot, must(p.File(f.name, []byte(f.a), []byte(f.b), oldBoot[f.name])))
 	}
 	if change != nil {
 		change(m)
@@ -92,7 +94,7 @@ func unpack(r io.Reader, key minisign.PublicKey) (files map[string]string, err e
 	}
 	files["root"] = string(b)
 	for i := range in.Boot {
-		if b, err = io.ReadAll(in.ReadFile(&in.Boot[i], "b")); err != nil {
+		if b, err = io.ReadAll(in.ReadFile(&in.Boot[i], "b", bytes.NewReader(oldBoot[in.Boot[i].Name]))); err != nil {
 			return nil, err
 		}
 		files[in.Boot[i].Name] = string(b)
@@ -125,7 +127,7 @@ func TestThereAndBack(t *testing.T) {
 	if _, err := io.Copy(io.Discard, in.ReadRoot(bytes.NewReader(base))); err != nil {
 		t.Fatal(err)
 	}
-	if a := must(io.ReadAll(in.ReadFile(&in.Boot[0], "a"))); !bytes.Equal(a, initrd) {
+	if a := must(io.ReadAll(in.ReadFile(&in.Boot[0], "a", bytes.NewReader(oldBoot[slot.Initrd])))); !bytes.Equal(a, initrd) {
 		t.Error("slot a gets other bytes")
 	}
 }
@@ -230,7 +232,9 @@ func TestManifests(t *testing.T) {
 		"a patch's no digest": {func(m *Manifest) { m.Root.Parts[2].Patch.SHA256 = "" }, "the patch's sha256 is no digest"},
 		"no codec":            {func(m *Manifest) { m.Codec = "" }, "codec: there must be one for patches"},
 		"a codec for nothing": {func(m *Manifest) { m.Root.Parts[2].Patch = nil }, "codec: there must be one for patches"},
-		"a patched kernel":    {func(m *Manifest) { m.Boot[2].Parts[0].Patch = m.Root.Parts[2].Patch }, "vmlinuz: part 0: its dictionary is beyond the base"},
+		"a patched kernel":    {func(m *Manifest) { m.Boot[2].Parts[0].Patch = m.Root.Parts[2].Patch }, "vmlinuz: a boot file has no blocks that could be patched"},
+		"a base of no file":   {func(m *Manifest) { m.Boot[0].Base.SHA256 = "" }, "initrd.img: base: no size or no digest"},
+		"beyond a file":       {func(m *Manifest) { m.Boot[0].Base.Size = MaxPart }, "initrd.img: part 1: it is copied from beyond"},
 		"kernel first":        {func(m *Manifest) { m.Boot[0], m.Boot[2] = m.Boot[2], m.Boot[0] }, "not in its place"},
 		"twice":               {func(m *Manifest) { m.Boot = append(m.Boot, m.Boot[2]) }, "not in its place"},
 		"another place":       {func(m *Manifest) { m.Boot[0].Name = "../a/vmlinuz" }, "is unknown"},
@@ -279,6 +283,11 @@ func TestWrongContents(t *testing.T) {
 		"less before":    {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw++ }, "not what the update was made for: at 3145728"},
 		"root":           {func(m *Manifest) { m.Root.SHA256 = sum(nil) }, "do not make up"},
 		"slot b's":       {func(m *Manifest) { m.Boot[1].SHA256B = m.Boot[1].SHA256 }, "do not make up"},
+		"another initrd": {func(m *Manifest) { m.Boot[0].Parts[1].Copy = new(int64) }, "not what the update was made for: at 0"},
+		"going back": {func(m *Manifest) {
+			p := m.Boot[0].Parts
+			p[0], p[1], p[2].Copy, p[2].Data, p[2].Size = p[1], p[0], new(int64), 0, 1
+		}, "the update goes back in it"},
 		"another base":   {func(m *Manifest) { m.Root.Parts[0] = Copy(noise[:1<<20], 1<<20) }, "not what the update was made for: at 1048576"},
 		"longer inside":  {func(m *Manifest) { m.Root.Parts[1].Size--; m.Root.Size-- }, "a part of the update"},
 		"shorter inside": {func(m *Manifest) { m.Root.Parts[len(m.Root.Parts)-1].Size++; m.Root.Size++ }, "a part of the update"},

@@ -56,7 +56,7 @@ type Manifest struct {
 	Boot []File `json:"boot"`
 }
 
-// Base is the root of the slot that must be running.
+// Base is what the slot that runs must have.
 type Base struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
@@ -89,6 +89,9 @@ type File struct {
 	Content
 	SHA256B string `json:"sha256b"`
 	EditsB  []Edit `json:"editsB,omitempty"`
+	// Base is what the running slot must have by this name, where parts are copied
+	// from that; else nil.
+	Base *Base `json:"base,omitempty"`
 }
 
 // Edit is bytes in the place of as many others.
@@ -144,12 +147,10 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("format %d, this program knows %d", m.Format, Format)
 	case m.Board == "" || m.Arch == "" || m.Version == "" || m.DiskID == "" || m.Made.IsZero():
 		return errors.New("board, arch, version, diskId and made must all be there")
-	case m.Base != nil && (m.Base.Size <= 0 || !isDigest(m.Base.SHA256)):
-		return errors.New("base: no size or no digest")
 	}
-	base := int64(0)
-	if m.Base != nil {
-		base = m.Base.Size
+	base, err := m.Base.check()
+	if err != nil {
+		return err
 	}
 	if err := m.Root.check(base); err != nil {
 		return fmt.Errorf("root: %w", err)
@@ -178,8 +179,26 @@ func (m *Manifest) checkBoot() error {
 	return nil
 }
 
+// check returns the size of what may be copied.
+func (b *Base) check() (int64, error) {
+	switch {
+	case b == nil:
+		return 0, nil
+	case b.Size <= 0 || !isDigest(b.SHA256):
+		return 0, errors.New("base: no size or no digest")
+	}
+	return b.Size, nil
+}
+
 func (f *File) check() error {
-	if err := f.Content.check(0); err != nil { // of another root it would be no part
+	base, err := f.Base.check()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(f.Parts, func(p Part) bool { return p.Patch != nil }) {
+		return errors.New("a boot file has no blocks that could be patched")
+	}
+	if err := f.Content.check(base); err != nil {
 		return err
 	}
 	if !isDigest(f.SHA256B) {

@@ -111,9 +111,10 @@ func (in *Reader) ReadRoot(base io.ReaderAt) io.Reader {
 	return &checked{r: &parts{in: in, left: in.Root.Parts, base: base}, want: in.Root.SHA256, hash: sha256.New()}
 }
 
-// ReadFile returns a boot file's bytes for a slot, as ReadRoot the root's.
-func (in *Reader) ReadFile(f *File, slot string) io.Reader {
-	var r io.Reader = &checked{r: &parts{in: in, left: f.Parts}, want: f.SHA256, hash: sha256.New()}
+// ReadFile returns a boot file's bytes for a slot, as ReadRoot the root's. base, from
+// its beginning, is read where parts are copies, nil where none is.
+func (in *Reader) ReadFile(f *File, slot string, base io.Reader) io.Reader {
+	var r io.Reader = &checked{r: &parts{in: in, left: f.Parts, base: &forward{r: base}}, want: f.SHA256, hash: sha256.New()}
 	if slot != "b" {
 		return r
 	}
@@ -177,6 +178,25 @@ func copied(p Part, base io.ReaderAt) ([]byte, error) {
 		return nil, fmt.Errorf("%w: at %d it differs", errOther, *p.Copy)
 	}
 	return b, nil
+}
+
+// forward reads ever later pieces.
+type forward struct {
+	r   io.Reader
+	pos int64
+}
+
+func (f *forward) ReadAt(b []byte, at int64) (int, error) {
+	if at < f.pos {
+		return 0, errors.New("the update goes back in it")
+	}
+	n, err := io.CopyN(io.Discard, f.r, at-f.pos)
+	if f.pos += n; err != nil {
+		return 0, err
+	}
+	m, err := io.ReadFull(f.r, b)
+	f.pos += int64(m)
+	return m, err
 }
 
 func digest(b []byte) string {

@@ -92,20 +92,25 @@ func (p Part) cost() int64 {
 	return p.Data + int64(len(text))
 }
 
-// File packs a boot file; a and b are what the two slots have, of one length.
-func (p *Packer) File(name string, a, b []byte) (File, error) {
+// File packs a boot file; a and b are what the two slots have, of one length, old what
+// either had before in the base, nil for none. What is in its place there is copied.
+func (p *Packer) File(name string, a, b, old []byte) (File, error) {
 	f := File{Name: name, Content: Content{Size: int64(len(a)), SHA256: digest(a)}, SHA256B: digest(b)}
 	if len(a) != len(b) {
 		return f, fmt.Errorf("%s has %d bytes for slot a, %d for slot b", name, len(a), len(b))
 	}
 	f.EditsB = edits(a, b)
-	for len(a) > 0 {
-		n := min(len(a), MaxPart)
-		part, err := p.Data(a[:n])
+	for at := 0; at < len(a); at += MaxPart {
+		chunk := a[at:min(at+MaxPart, len(a))]
+		if at+len(chunk) <= len(old) && bytes.Equal(chunk, old[at:at+len(chunk)]) {
+			f.Parts, f.Base = append(f.Parts, Copy(chunk, int64(at))), &Base{Size: int64(len(old)), SHA256: digest(old)}
+			continue
+		}
+		part, err := p.Data(chunk)
 		if err != nil {
 			return f, err
 		}
-		f.Parts, a = append(f.Parts, part), a[n:]
+		f.Parts = append(f.Parts, part)
 	}
 	return f, nil
 }

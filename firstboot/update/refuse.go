@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"path"
 	"runtime"
@@ -42,7 +43,7 @@ func (u *update) refuse() error {
 	case u.state.Good != u.state.Current:
 		return fmt.Errorf("slot %s, which runs, has not proved itself yet: 'firstboot status' says what is missing; afterwards do this again", u.state.Current)
 	}
-	for _, refuse := range []func() error{u.refuseComponents, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot} {
+	for _, refuse := range []func() error{u.refuseComponents, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot, u.refuseBase} {
 		if err := refuse(); err != nil {
 			return err
 		}
@@ -155,7 +156,7 @@ func (u *update) oldFiles() (all []string, err error) {
 // rank is the place in the order of writing, 0 for what has none.
 func rank(name string) int { return slices.Index(slot.Files, name) + 1 }
 
-// refuseRoot wants room for the root, and the base that parts are copied from.
+// refuseRoot wants room for the root.
 func (u *update) refuseRoot() error {
 	p, err := u.slots.Open(u.other, false)
 	if err != nil {
@@ -168,24 +169,56 @@ func (u *update) refuseRoot() error {
 	if size < u.in.Root.Size {
 		return fmt.Errorf("slot %s has room for %d MB, the update's root has %d MB: it needs a card that is written anew", u.other, size>>20, u.in.Root.Size>>20)
 	}
+	return nil
+}
+
+var errBase = errors.New("the update was made from another image than runs here (--base): send the whole image")
+
+// refuseBase wants the running slot to have what parts are made of.
+func (u *update) refuseBase() error {
+	for i := range u.in.Boot {
+		if err := u.checkFile(&u.in.Boot[i]); err != nil {
+			return err
+		}
+	}
 	if u.in.Base == nil {
 		return nil
 	}
-	return u.checkBase(*u.in.Base)
-}
-
-func (u *update) checkBase(want artifact.Base) error {
 	p, err := u.slots.Open(u.state.Current, false)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	sum, err := hashed(p, want.Size)
+	return same(io.NewSectionReader(p, 0, u.in.Base.Size), *u.in.Base)
+}
+
+func (u *update) checkFile(f *artifact.File) error {
+	if f.Base == nil {
+		return nil
+	}
+	r, err := u.runs(f)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errBase
+	}
 	if err != nil {
 		return err
 	}
-	if sum != want.SHA256 {
-		return errors.New("the update was made from another image than runs here (--base): send the whole image")
+	defer r.Close()
+	return same(io.LimitReader(r, f.Base.Size), *f.Base)
+}
+
+// runs opens what the running slot has in the place of a boot file.
+func (u *update) runs(f *artifact.File) (io.ReadCloser, error) {
+	return u.Files.Open(path.Join(bootDir, slot.Place(f.Name, u.state.Current, 0)))
+}
+
+func same(r io.Reader, want artifact.Base) error {
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, r, make([]byte, artifact.MaxPart)); err != nil {
+		return err
+	}
+	if hex.EncodeToString(h.Sum(nil)) != want.SHA256 {
+		return errBase
 	}
 	return nil
 }

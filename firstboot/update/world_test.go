@@ -37,6 +37,9 @@ var (
 	newRoot          = slices.Concat(fresh, rootA[512<<10:1<<20], block)
 )
 
+// oldInitrd is slot a's, of which the new one is a copy.
+const oldInitrd = "new initrd.img slot=a and more"
+
 // board is a way to start a slot, with what lies on its boot partition: good.env
 // and the like, and slot a, which runs. Slot b has an older system.
 type board struct {
@@ -46,14 +49,14 @@ type board struct {
 
 var piBoard = board{kit: []string{slot.Initrd, slot.Cmdline, slot.Kernel}, files: map[string]string{
 	slot.ScriptFile: "script", slot.GoodFile: string(slot.GoodEnv("a")), slot.TrialFile: string(slot.TrialEnv("", 0)),
-	"a/vmlinuz": "kernel a", "a/initrd.img": "initrd a", "a/cmdline.txt": "a",
+	"a/vmlinuz": "kernel a", "a/initrd.img": oldInitrd, "a/cmdline.txt": "a",
 	"b/vmlinuz": "old kernel", "b/initrd.img": "old initrd", "b/cmdline.txt": "old", "b/left.txt": "by somebody", "start4.elf": "firmware",
 }}
 
 var pcBoard = board{kit: []string{slot.Initrd, slot.OptionsFile, slot.Kernel, slot.Entry}, files: map[string]string{
 	"loader/entries/imagebuilder-4-a.conf": "entry a", "loader/entries/imagebuilder-3-b.conf": "old", "loader/entries/.firstboot-imagebuilder-0-b.conf": "cut off",
 	slot.GRUBScript: "script", slot.CountFile: string(slot.CountEnv("", 0)),
-	"a/vmlinuz": "kernel a", "a/initrd.img": "initrd a", "a/grub.cfg": "a",
+	"a/vmlinuz": "kernel a", "a/initrd.img": oldInitrd, "a/grub.cfg": "a",
 	"b/vmlinuz": "old kernel", "b/initrd.img": "old initrd", "b/grub.cfg": "old",
 }}
 
@@ -176,8 +179,9 @@ func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 		w.t.Fatal(err)
 	}
 	m.Root.Parts = append(m.Root.Parts, artifact.Copy(rootA[512<<10:1<<20], 512<<10), patch)
+	old := map[string][]byte{slot.Initrd: []byte(oldInitrd)}
 	for _, name := range w.kit {
-		f, err := p.File(name, []byte("new "+name+" slot=a "), []byte("new "+name+" slot=b "))
+		f, err := p.File(name, []byte("new "+name+" slot=a "), []byte("new "+name+" slot=b "), old[name])
 		if err != nil {
 			w.t.Fatal(err)
 		}

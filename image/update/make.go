@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
 	"github.com/going-mobile/imagebuilder/firstboot/codec"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/inspect"
@@ -113,6 +115,10 @@ func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, pac
 	if err != nil {
 		return err
 	}
+	old, err := base.startsAs(files)
+	if err != nil {
+		return err
+	}
 	r := &root{packer: packer}
 	pieces := []run{{size: i.root.Size(), from: travels}}
 	if base != nil {
@@ -131,11 +137,28 @@ func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, pac
 		m.Codec = codec.Name()
 	}
 	for _, f := range files {
-		packed, err := packer.File(f.Name, f.A, f.B)
+		packed, err := packer.File(f.Name, f.A, f.B, old[f.Name])
 		if err != nil {
 			return err
 		}
 		m.Boot = append(m.Boot, packed)
 	}
 	return nil
+}
+
+// startsAs reads what the image starts with, of files that both slots have alike; of
+// no image, nothing.
+func (i *Image) startsAs(files []boot.SlotFile) (map[string][]byte, error) {
+	old := map[string][]byte{}
+	for _, f := range files {
+		if i == nil || f.Name != slot.Kernel && f.Name != slot.Initrd {
+			continue
+		}
+		data, err := i.open.BootFile(slot.Place(f.Name, "a", 1))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		old[f.Name] = data
+	}
+	return old, nil
 }

@@ -67,6 +67,11 @@ func TestWhatANodeReads(t *testing.T) {
 			if m.Board != "rpi4" || m.Version != imagetest.Version || !m.Made.Equal(time.Unix(1, 0)) {
 				t.Errorf("%+v", m)
 			}
+			for _, f := range m.Boot {
+				if copied := f.Base != nil && f.Parts[0].Copy != nil; copied != (base != nil && f.Name != letters) {
+					t.Errorf("%s: %s: %+v, base %+v", scheme, f.Name, f.Parts, f.Base)
+				}
+			}
 			sizes = append(sizes, int64(out.Len()))
 			root, files := read(t, &out, public, bytes.NewReader(want))
 			if !bytes.Equal(root, want) {
@@ -93,7 +98,7 @@ func read(t *testing.T, r io.Reader, key minisign.PublicKey, base io.ReaderAt) (
 	}
 	files = map[string]string{}
 	for n := range in.Boot {
-		text, err := io.ReadAll(in.ReadFile(&in.Boot[n], "b"))
+		text, err := io.ReadAll(in.ReadFile(&in.Boot[n], "b", strings.NewReader(map[string]string{slot.Kernel: "kernel", slot.Initrd: "initramfs"}[in.Boot[n].Name])))
 		if err != nil {
 			t.Fatal(err)
 		}
