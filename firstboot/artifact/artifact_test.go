@@ -232,15 +232,23 @@ func TestManifests(t *testing.T) {
 		"a patch's no digest": {func(m *Manifest) { m.Root.Parts[2].Patch.SHA256 = "" }, "the patch's sha256 is no digest"},
 		"no codec":            {func(m *Manifest) { m.Codec = "" }, "codec: there must be one for patches"},
 		"a codec for nothing": {func(m *Manifest) { m.Root.Parts[2].Patch = nil }, "codec: there must be one for patches"},
-		"a patched kernel":    {func(m *Manifest) { m.Boot[2].Parts[0].Patch = m.Root.Parts[2].Patch }, "vmlinuz: a boot file has no blocks that could be patched"},
+		"a patched kernel":    {func(m *Manifest) { m.Boot[2].Parts[0].Patch = m.Root.Parts[2].Patch }, "vmlinuz: a file whose content is not known apart"},
 		"a base of no file":   {func(m *Manifest) { m.Boot[0].Base.SHA256 = "" }, "initrd.img: base: no size or no digest"},
-		"beyond a file":       {func(m *Manifest) { m.Boot[0].Base.Size = MaxPart }, "initrd.img: part 1: it is copied from beyond"},
-		"kernel first":        {func(m *Manifest) { m.Boot[0], m.Boot[2] = m.Boot[2], m.Boot[0] }, "not in its place"},
-		"twice":               {func(m *Manifest) { m.Boot = append(m.Boot, m.Boot[2]) }, "not in its place"},
-		"another place":       {func(m *Manifest) { m.Boot[0].Name = "../a/vmlinuz" }, "is unknown"},
-		"no kernel":           {func(m *Manifest) { m.Boot = m.Boot[:2] }, "there is no kernel"},
-		"an edit outside":     {func(m *Manifest) { m.Boot[1].EditsB[0].At = m.Boot[1].Size }, "beyond the end"},
-		"an edit before":      {func(m *Manifest) { m.Boot[1].EditsB[0].At = -1 }, "out of order"},
+		"a form for nothing":  {func(m *Manifest) { m.Boot[2].Form = codec.Zstd }, "vmlinuz: a file whose content is not known apart"},
+		"an unknown form":     {func(m *Manifest) { f := &m.Boot[0]; f.Unpacked, f.Form = &Content{}, "lzma" }, `initrd.img: form "lzma" is unknown`},
+		"twice told":          {func(m *Manifest) { f := &m.Boot[0]; f.Unpacked, f.Form = &Content{}, codec.Gzip }, "initrd.img: its content is known apart"},
+		"content of nothing":  {func(m *Manifest) { f := &m.Boot[0]; f.Parts, f.Unpacked, f.Form = nil, &Content{}, codec.Gzip }, "initrd.img: sha256 is no digest"},
+		"a file of no size": {func(m *Manifest) {
+			f := &m.Boot[0]
+			f.Unpacked, f.Form, f.Content = &Content{f.Size, f.SHA256, f.Parts}, codec.Gzip, Content{SHA256: f.SHA256}
+		}, "or it is empty"},
+		"beyond a file":   {func(m *Manifest) { m.Boot[0].Base.Size = MaxPart }, "initrd.img: part 1: it is copied from beyond"},
+		"kernel first":    {func(m *Manifest) { m.Boot[0], m.Boot[2] = m.Boot[2], m.Boot[0] }, "not in its place"},
+		"twice":           {func(m *Manifest) { m.Boot = append(m.Boot, m.Boot[2]) }, "not in its place"},
+		"another place":   {func(m *Manifest) { m.Boot[0].Name = "../a/vmlinuz" }, "is unknown"},
+		"no kernel":       {func(m *Manifest) { m.Boot = m.Boot[:2] }, "there is no kernel"},
+		"an edit outside": {func(m *Manifest) { m.Boot[1].EditsB[0].At = m.Boot[1].Size }, "beyond the end"},
+		"an edit before":  {func(m *Manifest) { m.Boot[1].EditsB[0].At = -1 }, "out of order"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
@@ -352,6 +360,72 @@ func TestPatchOrData(t *testing.T) {
 		}
 		if c.patch && part.Data > data.Data/4 {
 			t.Errorf("%s: %d bytes, %d without patch", name, part.Data, data.Data)
+		}
+	}
+}
+
+// pack compresses a boot file.
+func packForm(form codec.Form, raw []byte) []byte {
+	var b bytes.Buffer
+	w := must(form.NewWriter(&b))
+	_, err := w.Write(raw)
+	must(0, errors.Join(err, w.Close()))
+	return b.Bytes()
+}
+
+// TestRepacked: a compressed boot file travels as what changed in it, and is the same
+// file again; against another one than that it was made against it is an error.
+func TestRepacked(t *testing.T) {
+	public, private := artifacttest.Keys(t, 1)
+	oldRaw := slices.Concat(artifacttest.Text(2<<20, 1), artifacttest.Noise(10<<20, 7))
+	newRaw := slices.Concat([]byte("shifted"), artifacttest.Text(2<<20, 2), artifacttest.Noise(10<<20, 7), []byte("longer"))
+	for _, form := range []codec.Form{codec.Zstd, codec.Gzip} {
+		old, file := packForm(form, oldRaw), packForm(form, newRaw)
+		var parts, out bytes.Buffer
+		f, ok, err := must(NewPacker(&parts)).Repack(slot.Kernel, file, old)
+		if !ok || err != nil || parts.Len() > len(file)/100 {
+			t.Fatalf("%s: %v, %v, %d of %d bytes", form, ok, err, parts.Len(), len(file))
+		}
+		small := Part{Size: 1, SHA256: sum([]byte("x")), Copy: new(int64)}
+		m := &Manifest{Codec: codec.Name(), Board: "rpi4", Arch: "arm64", Version: "2", Made: time.Unix(1764000000, 0).UTC(), DiskID: "deadbeef",
+			Base: &Base{Size: 1, SHA256: sum([]byte("x"))}, Root: Content{Size: 1, SHA256: sum([]byte("x")), Parts: []Part{small}}, Boot: []File{f}}
+		if err := Write(&out, m, private, &parts); err != nil {
+			t.Fatal(err)
+		}
+		read := func(old []byte) ([]byte, error) {
+			in := must(Open(bytes.NewReader(out.Bytes()), public))
+			if _, err := io.ReadAll(in.ReadRoot(strings.NewReader("x"))); err != nil {
+				return nil, err
+			}
+			former, err := in.Boot[0].Former(bytes.NewReader(old))
+			if err != nil {
+				return nil, err
+			}
+			return io.ReadAll(in.ReadFile(&in.Boot[0], "b", former))
+		}
+		if b, err := read(old); err != nil || !bytes.Equal(b, file) {
+			t.Errorf("%s: %d bytes, %v", form, len(b), err)
+		}
+		for what, other := range map[string][]byte{"another": packForm(form, newRaw[1<<20:]), "short": old[:len(old)/2]} {
+			if b, err := read(other); err == nil {
+				t.Errorf("%s: %s: %d bytes", form, what, len(b))
+			}
+		}
+	}
+}
+
+// TestNotRepacked: what is in no form, or another, or the same, or of another compressor.
+func TestNotRepacked(t *testing.T) {
+	text := artifacttest.Text(100<<10, 1)
+	zst, gz := packForm(codec.Zstd, text), packForm(codec.Gzip, text)
+	var fast bytes.Buffer
+	w := must(zstd.NewWriter(&fast, zstd.WithEncoderLevel(zstd.SpeedFastest)))
+	_, err := w.Write(text)
+	must(0, errors.Join(err, w.Close()))
+	for name, c := range map[string][2][]byte{"no form": {text, text[1:]}, "another": {zst, gz}, "the same": {gz, gz}, "new": {zst, nil}, "another's": {fast.Bytes(), zst}} {
+		var out bytes.Buffer
+		if _, ok, err := must(NewPacker(&out)).Repack(slot.Initrd, c[0], c[1]); ok || err != nil || out.Len() > 0 {
+			t.Errorf("%s: %v, %v", name, ok, err)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
@@ -90,8 +91,12 @@ type File struct {
 	SHA256B string `json:"sha256b"`
 	EditsB  []Edit `json:"editsB,omitempty"`
 	// Base is what the running slot must have by this name, where parts are copied
-	// from that; else nil.
+	// from that or patch it; else nil.
 	Base *Base `json:"base,omitempty"`
+	// Unpacked is what is in a file that the node compresses as Form says. Then that
+	// has the parts, the file none, and Base is what is in the running slot's.
+	Unpacked *Content   `json:"unpacked,omitempty"`
+	Form     codec.Form `json:"form,omitempty"`
 }
 
 // Edit is bytes in the place of as many others.
@@ -100,9 +105,13 @@ type Edit struct {
 	Bytes []byte `json:"bytes"`
 }
 
-// Patches says whether there are any.
+// Patches says whether a node has to compress anything.
 func (m *Manifest) Patches() bool {
-	return slices.ContainsFunc(m.Root.Parts, func(p Part) bool { return p.Patch != nil })
+	return m.Root.patches() || slices.ContainsFunc(m.Boot, func(f File) bool { return f.Unpacked != nil })
+}
+
+func (c *Content) patches() bool {
+	return slices.ContainsFunc(c.Parts, func(p Part) bool { return p.Patch != nil })
 }
 
 // Travels is how many bytes follow the manifest and its signature.
@@ -111,11 +120,19 @@ func (m *Manifest) Travels() (n int64) {
 		n += p.Data
 	}
 	for _, f := range m.Boot {
-		for _, p := range f.Parts {
+		for _, p := range f.source().Parts {
 			n += p.Data
 		}
 	}
 	return n
+}
+
+// source is what parts make up: the file, or what is in it.
+func (f *File) source() *Content {
+	if f.Unpacked != nil {
+		return f.Unpacked
+	}
+	return &f.Content
 }
 
 // Files are the names of what starts the slot.
@@ -195,14 +212,14 @@ func (f *File) check() error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(f.Parts, func(p Part) bool { return p.Patch != nil }) {
-		return errors.New("a boot file has no blocks that could be patched")
-	}
-	if err := f.Content.check(base); err != nil {
+	if err := f.checkForm(); err != nil {
 		return err
 	}
-	if !isDigest(f.SHA256B) {
-		return errors.New("sha256b is no digest")
+	if err := f.source().check(base); err != nil {
+		return err
+	}
+	if !isDigest(f.SHA256) || !isDigest(f.SHA256B) || f.Size < 1 {
+		return errors.New("sha256 or sha256b is no digest, or it is empty")
 	}
 	end := int64(0)
 	for _, e := range f.EditsB {
@@ -210,6 +227,18 @@ func (f *File) check() error {
 			return fmt.Errorf("editsB: at %d: out of order, empty or beyond the end", e.At)
 		}
 		end = e.At + int64(len(e.Bytes))
+	}
+	return nil
+}
+
+func (f *File) checkForm() error {
+	switch {
+	case f.Unpacked == nil && (f.patches() || f.Form != ""):
+		return errors.New("a file whose content is not known apart has no patches and no form")
+	case f.Unpacked != nil && f.Form != codec.Zstd && f.Form != codec.Gzip:
+		return fmt.Errorf("form %q is unknown", f.Form)
+	case f.Unpacked != nil && (len(f.Parts) > 0 || f.Base == nil):
+		return errors.New("its content is known apart, and has neither all parts nor a base")
 	}
 	return nil
 }

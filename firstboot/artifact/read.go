@@ -111,14 +111,26 @@ func (in *Reader) ReadRoot(base io.ReaderAt) io.Reader {
 	return &checked{r: &parts{in: in, left: in.Root.Parts, base: base}, want: in.Root.SHA256, hash: sha256.New()}
 }
 
-// ReadFile returns a boot file's bytes for a slot, as ReadRoot the root's. base, from
-// its beginning, is read where parts are copies, nil where none is.
+// ReadFile returns a boot file's bytes for a slot, as ReadRoot the root's. base is what
+// Former gives, from its beginning, and nil where the file has no base.
 func (in *Reader) ReadFile(f *File, slot string, base io.Reader) io.Reader {
-	var r io.Reader = &checked{r: &parts{in: in, left: f.Parts, base: &forward{r: base}}, want: f.SHA256, hash: sha256.New()}
+	var r io.Reader = &checked{r: &parts{in: in, left: f.source().Parts, base: &window{r: base}}, want: f.source().SHA256, hash: sha256.New()}
+	if f.Unpacked != nil {
+		r = &checked{r: &packing{r: r, form: f.Form}, want: f.SHA256, hash: sha256.New()}
+	}
 	if slot != "b" {
 		return r
 	}
 	return &checked{r: &edited{r: r, edits: f.EditsB}, want: f.SHA256B, hash: sha256.New()}
+}
+
+// Former gives what is Base of the running slot's file of this name, which is read
+// from r.
+func (f *File) Former(r io.Reader) (io.Reader, error) {
+	if f.Unpacked == nil {
+		return r, nil
+	}
+	return f.Form.NewReader(r)
 }
 
 // parts gives the bytes of one part after the other.
@@ -178,25 +190,6 @@ func copied(p Part, base io.ReaderAt) ([]byte, error) {
 		return nil, fmt.Errorf("%w: at %d it differs", errOther, *p.Copy)
 	}
 	return b, nil
-}
-
-// forward reads ever later pieces.
-type forward struct {
-	r   io.Reader
-	pos int64
-}
-
-func (f *forward) ReadAt(b []byte, at int64) (int, error) {
-	if at < f.pos {
-		return 0, errors.New("the update goes back in it")
-	}
-	n, err := io.CopyN(io.Discard, f.r, at-f.pos)
-	if f.pos += n; err != nil {
-		return 0, err
-	}
-	m, err := io.ReadFull(f.r, b)
-	f.pos += int64(m)
-	return m, err
 }
 
 func digest(b []byte) string {

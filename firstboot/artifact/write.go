@@ -9,6 +9,8 @@ import (
 
 	"aead.dev/minisign"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 )
 
 // Packer packs what travels. Same bytes in, same bytes out.
@@ -113,6 +115,57 @@ func (p *Packer) File(name string, a, b, old []byte) (File, error) {
 		f.Parts = append(f.Parts, part)
 	}
 	return f, nil
+}
+
+// Repack packs a boot file that both slots have alike by what is in it, against what is
+// in the base's. It reports whether it did: whether both are compressed in one form, and
+// a node would make the same file.
+func (p *Packer) Repack(name string, a, old []byte) (f File, ok bool, err error) {
+	form := codec.FormOf(a)
+	if form == "" || form != codec.FormOf(old) || bytes.Equal(a, old) {
+		return f, false, nil
+	}
+	raw, err := contentOf(form, a)
+	if err != nil {
+		return f, false, err
+	}
+	if again, err := io.ReadAll(&packing{r: bytes.NewReader(raw), form: form}); err != nil || !bytes.Equal(again, a) {
+		return f, false, err
+	}
+	base, err := contentOf(form, old)
+	if err != nil {
+		return f, false, err
+	}
+	f = File{Name: name, Content: Content{Size: int64(len(a)), SHA256: digest(a)}, SHA256B: digest(a), Form: form,
+		Base: &Base{Size: int64(len(base)), SHA256: digest(base)}, Unpacked: &Content{Size: int64(len(raw)), SHA256: digest(raw)}}
+	for at := 0; at < len(raw); at += MaxPart {
+		chunk := raw[at:min(at+MaxPart, len(raw))]
+		part, err := p.Patch(chunk, chunk, around(at, len(chunk), len(base)), bytes.NewReader(base))
+		if err != nil {
+			return f, false, err
+		}
+		f.Unpacked.Parts = append(f.Unpacked.Parts, part)
+	}
+	return f, true, nil
+}
+
+func contentOf(form codec.Form, b []byte) ([]byte, error) {
+	r, err := form.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
+}
+
+// around patches size bytes with the nearest of a base: the dictionary is in the middle
+// over them, as far as there is a base.
+func around(at, size, base int) Patch {
+	begin := max(0, min(at+size/2, base)-MaxOld/2)
+	patch := Patch{Old: []Range{{At: int64(begin), Size: int64(min(MaxOld, base-begin))}}}
+	for ; size > 0; size -= codec.BlockSize {
+		patch.Blocks = append(patch.Blocks, Block{Raw: int64(min(size, codec.BlockSize)), Stored: true})
+	}
+	return patch
 }
 
 // edits make b of a.

@@ -1,6 +1,6 @@
-// Package codec compresses the blocks of a root. The builder writes them with it and a
-// node, which an update tells only what has changed in them, makes them again: one
-// encoder for both, so that both have the same bytes.
+// Package codec compresses the blocks of a root and the files that start it. The builder
+// writes them with it and a node, which an update tells only what has changed in them,
+// makes them again: one encoder for both, so that both have the same bytes.
 //
 // It knows nothing of squashfs, of files, or of where blocks come from.
 package codec
@@ -23,8 +23,8 @@ const level = zstd.SpeedBetterCompression
 // version is the compressor's: another one may make other bytes of the same block.
 const version = "v1.20.3"
 
-// Name tells everything that a block's bytes depend on. Who has another one makes
-// other blocks.
+// Name tells everything that the bytes of blocks and files depend on. Who has another
+// one makes others.
 func Name() string { return fmt.Sprintf("zstd %s %s %d", version, level, BlockSize) }
 
 // NewEncoder returns the encoder, for one goroutine.

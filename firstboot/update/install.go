@@ -111,7 +111,9 @@ func (u *update) writeFile(name string, f *artifact.File) error {
 			return err
 		}
 		defer r.Close()
-		base = r
+		if base, err = f.Former(r); err != nil {
+			return err
+		}
 	}
 	return u.Files.Put(name, u.in.ReadFile(f, u.other, base), firstboot.Attr{Mode: 0o644})
 }

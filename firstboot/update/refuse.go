@@ -204,7 +204,11 @@ func (u *update) checkFile(f *artifact.File) error {
 		return err
 	}
 	defer r.Close()
-	return same(io.LimitReader(r, f.Base.Size), *f.Base)
+	former, err := f.Former(r)
+	if err != nil { // another form
+		return errBase
+	}
+	return same(io.LimitReader(former, f.Base.Size), *f.Base)
 }
 
 // runs opens what the running slot has in the place of a boot file.

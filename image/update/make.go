@@ -8,6 +8,7 @@
 package update
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -133,17 +134,29 @@ func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, pac
 	if err != nil {
 		return err
 	}
-	if m.Patches() {
-		m.Codec = codec.Name()
-	}
 	for _, f := range files {
-		packed, err := packer.File(f.Name, f.A, f.B, old[f.Name])
+		packed, err := packFile(packer, f, old[f.Name], base.patches())
 		if err != nil {
 			return err
 		}
 		m.Boot = append(m.Boot, packed)
 	}
+	if m.Patches() {
+		m.Codec = codec.Name()
+	}
 	return nil
+}
+
+// patches says whether nodes that run the image compress as this builder does.
+func (i *Image) patches() bool { return i != nil && i.Manifest.Codec == codec.Name() }
+
+func packFile(packer *artifact.Packer, f boot.SlotFile, old []byte, patch bool) (artifact.File, error) {
+	if patch && bytes.Equal(f.A, f.B) {
+		if packed, ok, err := packer.Repack(f.Name, f.A, old); ok || err != nil {
+			return packed, err
+		}
+	}
+	return packer.File(f.Name, f.A, f.B, old)
 }
 
 // startsAs reads what the image starts with, of files that both slots have alike; of

@@ -8,7 +8,6 @@ import (
 	"io"
 
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
-	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/image/progress"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 )
@@ -43,7 +42,7 @@ func (r *root) against(i, base *Image) ([]run, *artifact.Base, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	pieces, err := runs(blocks, i.root, r.base, base.Manifest.Codec == codec.Name())
+	pieces, err := runs(blocks, i.root, r.base, base.patches())
 	return pieces, &artifact.Base{Size: size, SHA256: hex.EncodeToString(whole.Sum(nil))}, err
 }
 
