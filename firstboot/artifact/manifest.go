@@ -4,8 +4,12 @@
 //
 // What is signed is the manifest; it has the digest of everything behind it. No
 // byte of a part is given to anybody, nor unpacked, before its digest was found
-// right. It is a leaf: io in, io out. It refuses to know disks and what a
-// node runs: whether an update fits is package update's to say.
+// right. A part is data, a copy of what the running slot has, or a patch against that:
+// what comes of a patch is compressed by package codec, and has its digest, too. A node
+// holds a dictionary and a part in memory, and no more.
+//
+// It is a leaf: io in, io out. It refuses to know disks and what a node runs: whether
+// an update fits is package update's to say.
 package artifact
 
 import (

@@ -1,5 +1,6 @@
 // Package update makes updates of images, signs them with the fleet's key, and
-// hands them to nodes over ssh.
+// hands them to nodes over ssh. Against the image that nodes run, what changed in files
+// travels, and the rest is copied there.
 //
 // It refuses an image that is not what lies beside it says, and one without a
 // manifest: what goes into a node is known by digest. Whether an update fits a
