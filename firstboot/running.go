@@ -22,6 +22,8 @@ type Running struct {
 	Args contract.Args
 	// OwnerKey is that of who may change this node.
 	OwnerKey string
+
+	cfg *node.Config
 }
 
 // ReadRunning asks the running system.
@@ -55,7 +57,7 @@ func ReadRunning(files Files) (*Running, error) {
 	if err != nil {
 		return nil, fmt.Errorf("this node does not know its owner: %w", err)
 	}
-	r.OwnerKey = given.cfg.OwnerKey
+	r.cfg, r.OwnerKey = given.cfg, given.cfg.OwnerKey
 	return r, nil
 }
 

@@ -82,6 +82,7 @@ var leaves = map[string][]string{
 	"firstboot/backup":      {"firstboot/node"},
 	"firstboot/slot":        {"firstboot/contract"},
 	"firstboot/artifact":    {"firstboot/slot"},
+	"firstboot/attic":       {"firstboot/contract"},
 	"firstboot/crashtest":   {},
 	"firstboot/update":      {"firstboot", "firstboot/artifact", "firstboot/contract", "firstboot/node", "firstboot/slot"},
 	"image/update":          {"firstboot/artifact", "firstboot/contract", "image/authenticode", "image/boot", "image/fleet", "image/inquiry", "image/inspect", "image/progress", "image/roster", "image/squashfs", "image/verify"},

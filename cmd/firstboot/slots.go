@@ -4,9 +4,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
+	"github.com/going-mobile/imagebuilder/firstboot/attic"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
@@ -39,7 +42,7 @@ func (s slots) Bless(context.Context) error {
 	if err := store.MarkGood(); err != nil {
 		return fmt.Errorf("mark the running slot as good: %w", err)
 	}
-	return nil
+	return attic.In("/").Bless(s.running())
 }
 
 // verdict tells of a trial of the other slot that ended in a return to this
@@ -56,11 +59,19 @@ func (s slots) verdict() (string, error) {
 	return fmt.Sprintf("firstboot: the system in slot %s did not prove itself; this is slot %s again\n", st.Trial, st.Current), nil
 }
 
-func (s slots) Blessed(context.Context) (bool, error) {
+// Trial is known by its slot alone where an older system began it.
+func (s slots) Trial(context.Context) (*contract.Trial, error) {
 	store, err := s.open()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	st, err := store.Current()
-	return err == nil && st.Good == st.Current, err
+	if err != nil || !st.OnTrial() {
+		return nil, err
+	}
+	t, err := attic.In("/").Trial()
+	if errors.Is(err, fs.ErrNotExist) || err == nil && t.Slot != st.Current {
+		return &contract.Trial{Slot: st.Current}, nil
+	}
+	return &t, err
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/going-mobile/imagebuilder/firstboot/attic"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
@@ -47,13 +48,17 @@ func (s Slots) Takes(files []string) error {
 	return store.Takes(files)
 }
 
-// StartTrial makes the next starts those of the other slot.
-func (s Slots) StartTrial(name string, tries int) error {
+// StartTrial makes the next starts those of the other slot. What to keep is known
+// before: nothing of a trial is undone that began without.
+func (s Slots) StartTrial(t contract.Trial, tries int) error {
 	store, err := s.Store()
 	if err != nil {
 		return err
 	}
-	return store.StartTrial(name, tries)
+	if err := attic.In("/").Prepare(t); err != nil {
+		return err
+	}
+	return store.StartTrial(t.Slot, tries)
 }
 
 const lockFile = "/run/firstboot/update.lock"

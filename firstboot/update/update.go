@@ -22,6 +22,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
@@ -34,7 +35,9 @@ type Slots interface {
 	State() (slot.State, error)
 	// Takes refuses boot files that do not fit the boot loader.
 	Takes(files []string) error
-	StartTrial(name string, tries int) error
+	// StartTrial makes the next starts those of the other slot, once it is known
+	// what of the running one is to be kept meanwhile.
+	StartTrial(t contract.Trial, tries int) error
 	// Open opens a slot's partition, for writing if nobody uses it.
 	Open(name string, write bool) (Partition, error)
 	// Relax lets what is written to the boot partition wait for a sync, until
@@ -105,7 +108,14 @@ func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 	if err := u.refuse(); err != nil {
 		return nil, err
 	}
-	if err := u.install(); err != nil {
+	trial, err := u.running.Trial(ctx, h, u.other, u.in.Components)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.refuseAttic(trial); err != nil {
+		return nil, err
+	}
+	if err := u.install(trial); err != nil {
 		return nil, fmt.Errorf("slot %s is not ready, slot %s starts as before, and this can be done again: %w", u.other, u.state.Current, err)
 	}
 	return &Result{Installed: true, Slot: u.other, Version: u.in.Version, Fetched: u.in.Length}, nil
