@@ -59,6 +59,7 @@ type cluster struct {
 	mu         sync.Mutex
 	file       string
 	ID         string
+	Schema     string
 	Credential string
 	Nodes      map[string]*member
 	// Passwords are the Secrets NAME.node-password.k3s of kube-system.
@@ -86,12 +87,15 @@ func (n *self) startServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &cluster{file: at(filepath.Join(n.data, "server/db/standin.json")), Nodes: map[string]*member{}, Passwords: map[string]string{}, Objects: applied{}, token: n.token, agentToken: agentToken, noAPI: n.on("disable-apiserver")}
+	c := &cluster{file: at(filepath.Join(n.data, "server/db/etcd/standin.json")), Nodes: map[string]*member{}, Passwords: map[string]string{}, Objects: applied{}, token: n.token, agentToken: agentToken, noAPI: n.on("disable-apiserver")}
 	b, err := os.ReadFile(c.file)
 	switch {
 	case err == nil:
 		if err := json.Unmarshal(b, c); err != nil {
 			return fmt.Errorf("%s: %w", c.file, err)
+		}
+		if c.Schema > schema { // as etcd 3.6 says of what 3.7 has written
+			return fmt.Errorf("the store has schema %s, this program knows %s", c.Schema, schema)
 		}
 	case n.one("server") == "":
 		c.ID = random()
@@ -100,6 +104,7 @@ func (n *self) startServer(ctx context.Context) error {
 		}
 		log.Printf("level=info msg=\"created cluster %s\" cluster-init=%v", c.ID, n.on("cluster-init"))
 	}
+	c.Schema = schema
 	if err := c.save(); err != nil {
 		return err
 	}
@@ -291,7 +296,7 @@ func (c *cluster) save() error {
 }
 
 func (c *cluster) saveLocked() error {
-	b, err := json.Marshal(map[string]any{"ID": c.ID, "Credential": c.Credential, "Nodes": c.Nodes, "Passwords": c.Passwords, "Objects": c.Objects})
+	b, err := json.Marshal(map[string]any{"ID": c.ID, "Schema": c.Schema, "Credential": c.Credential, "Nodes": c.Nodes, "Passwords": c.Passwords, "Objects": c.Objects})
 	if err != nil {
 		return err
 	}

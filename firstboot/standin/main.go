@@ -30,6 +30,10 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
+// schema is the newest that it reads, and what its store has once it was started: go
+// build -ldflags "-X main.schema=2" makes a version that does not go back.
+var schema = "1"
+
 const banner = "THIS IS A STAND-IN FOR K3S, FOR TESTS ONLY. IT RUNS NO CONTAINERS."
 
 // root is the file system's root, another one in tests.

@@ -101,13 +101,16 @@ func (c *cluster) saved(w http.ResponseWriter, object any) {
 	_ = json.NewEncoder(w).Encode(object)
 }
 
-func (c *cluster) nodes(w http.ResponseWriter, _ *http.Request) {
+// nodes knows selectors that are one label.
+func (c *cluster) nodes(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sweep()
-	items := []any{}
+	want, items := r.FormValue("labelSelector"), []any{}
 	for _, m := range c.Nodes {
-		items = append(items, m.object())
+		if _, has := merged(m.Labels, m.Metadata.Labels)[want]; has || want == "" {
+			items = append(items, m.object())
+		}
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "v1", "kind": "NodeList", "items": items})
 }

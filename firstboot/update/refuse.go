@@ -69,7 +69,10 @@ func (u *update) refuseComponents() error {
 		return nil
 	}
 	from, to := minor(old), minor(next)
-	if from < 0 || to < from || to > from+1 { // Kubernetes' version skew policy; etcd's schema does not go back
+	if from < 0 { // a k3s of the owner's own has no number to compare
+		return nil
+	}
+	if to < from || to > from+1 { // Kubernetes' version skew policy; etcd's schema does not go back
 		return fmt.Errorf("the update goes from k3s %s to %s: k3s goes one minor version forward at a time, and never back", old, next)
 	}
 	return nil
