@@ -15,24 +15,25 @@ import (
 )
 
 func applyUpdate(ctx context.Context, h firstboot.Host, args []string) error {
-	asJSON, reboot := false, false
+	asJSON, reboot, back := false, false, false
 	f, err := parse("update", args, func(f *flag.FlagSet) {
 		f.BoolVar(&asJSON, "json", false, "as JSON")
 		f.BoolVar(&reboot, "reboot", false, "restart the node when the update is in place")
+		f.BoolVar(&back, "rollback", false, "try the system before the last update")
 	})
-	if err == nil && f.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "firstboot update: name one FILE, or - for standard input")
+	if err == nil && back != (f.NArg() == 0) || f.NArg() > 1 {
+		fmt.Fprintln(os.Stderr, "firstboot update: name one FILE, or - for standard input, or --rollback")
 		err = errUsage
 	}
 	if err != nil {
 		return err
 	}
-	in, size, err := openUpdate(f.Arg(0))
-	if err != nil {
-		return err
+	var result *update.Result
+	if back {
+		result, err = update.Rollback(ctx, h, host.Slots{})
+	} else {
+		result, err = readUpdate(ctx, h, f.Arg(0))
 	}
-	defer in.Close()
-	result, err := update.Apply(ctx, h, host.Slots{}, in, size)
 	if err != nil {
 		return err
 	}
@@ -41,6 +42,15 @@ func applyUpdate(ctx context.Context, h firstboot.Host, args []string) error {
 	}
 	_, err = h.Programs.Run(ctx, "systemctl", "--no-block", "reboot")
 	return err
+}
+
+func readUpdate(ctx context.Context, h firstboot.Host, name string) (*update.Result, error) {
+	in, size, err := openUpdate(name)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	return update.Apply(ctx, h, host.Slots{}, in, size)
 }
 
 // openUpdate also tells the size, -1 of what only its end shows.

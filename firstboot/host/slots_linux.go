@@ -100,6 +100,29 @@ func (Slots) Open(name string, write bool) (update.Partition, error) {
 	return partition{f}, nil
 }
 
+// Read mounts the slot where nobody else looks.
+func (Slots) Read(name, file string) (data []byte, err error) {
+	device, err := slotDevice(name)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(lockFile), "slot-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.Remove(dir)) }()
+	if err := unix.Mount(device, dir, "squashfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return nil, fmt.Errorf("mount slot %s: %w", name, err)
+	}
+	defer func() { err = errors.Join(err, unix.Unmount(dir, 0)) }()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	return root.ReadFile(file)
+}
+
 // slotDevice is on the very disk that the initramfs found: another one may have
 // partitions of the same names.
 func slotDevice(name string) (string, error) {

@@ -38,7 +38,7 @@ func (u *update) refuse() error {
 	case m.Made.Before(r.Made):
 		return fmt.Errorf("the update is older than what runs: %s of %s, this is %s of %s", m.Version, day(m.Made), r.Version, day(r.Made))
 	case u.state.Good != u.state.Current:
-		return fmt.Errorf("slot %s, which runs, has not proved itself yet: 'firstboot status' says what is missing; afterwards do this again", u.state.Current)
+		return u.unproven()
 	}
 	for _, refuse := range []func() error{u.refuseComponents, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot} {
 		if err := refuse(); err != nil {
@@ -46,6 +46,10 @@ func (u *update) refuse() error {
 		}
 	}
 	return nil
+}
+
+func (u *update) unproven() error {
+	return fmt.Errorf("slot %s, which runs, has not proved itself yet: 'firstboot status' says what is missing; afterwards do this again", u.state.Current)
 }
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }

@@ -40,6 +40,8 @@ type Slots interface {
 	StartTrial(t contract.Trial, tries int) error
 	// Open opens a slot's partition, for writing if nobody uses it.
 	Open(name string, write bool) (Partition, error)
+	// Read returns a file of the system in a slot, by its path from that one's root.
+	Read(name, file string) ([]byte, error)
 	// Relax lets what is written to the boot partition wait for a sync, until
 	// restore is called: else a kernel costs its medium 34,000 writes.
 	Relax() (restore func() error, err error)
@@ -73,6 +75,18 @@ func (r Result) String() string {
 		return fmt.Sprintf("this node runs %s already, in slot %s: nothing was done", r.Version, r.Slot)
 	}
 	return fmt.Sprintf("slot %s has %s, and is tried at the next start", r.Slot, r.Version)
+}
+
+// ask finds out what runs.
+func (u *update) ask() (err error) {
+	if u.running, err = firstboot.ReadRunning(u.Files); err != nil {
+		return err
+	}
+	if u.state, err = u.slots.State(); err != nil {
+		return err
+	}
+	u.other = slot.Other(u.state.Current)
+	return nil
 }
 
 // tries are the starts that a new system has, to prove itself in one.
@@ -124,14 +138,9 @@ func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 // open asks the node, and reads what the owner signed.
 func open(h firstboot.Host, s Slots, r io.Reader) (*update, error) {
 	u := &update{Host: h, slots: s}
-	var err error
-	if u.running, err = firstboot.ReadRunning(h.Files); err != nil {
+	if err := u.ask(); err != nil {
 		return nil, err
 	}
-	if u.state, err = s.State(); err != nil {
-		return nil, err
-	}
-	u.other = slot.Other(u.state.Current)
 	key, err := u.owner()
 	if err != nil {
 		return nil, err

@@ -146,6 +146,11 @@ func (w cluster) API(_ context.Context, _, name string) (out []byte, err error) 
 	return out, err
 }
 
+func (w slots) Read(name, file string) (data []byte, err error) {
+	err = w.do("read "+file, func() (err error) { data, err = os.ReadFile(w.at("slot-" + name + "/" + file)); return err })
+	return data, err
+}
+
 func (w slots) Relax() (restore func() error, err error) {
 	err = w.do("relax", func() error { w.fast = true; return nil })
 	return func() error { return w.do("restore", func() error { w.fast = false; return nil }) }, err
