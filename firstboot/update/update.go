@@ -109,7 +109,11 @@ func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	u, err := open(h, s, until{ctx, r})
+	return apply(ctx, h, s, until{ctx, r}, size)
+}
+
+func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int64) (*Result, error) {
+	u, err := open(h, s, r)
 	if err != nil {
 		return nil, err
 	}
@@ -117,22 +121,31 @@ func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 		return nil, fmt.Errorf("%w: it has %d bytes, of which %d are there", artifact.ErrTruncated, u.in.Length, size)
 	}
 	if u.same() {
-		return &Result{Slot: u.state.Current, Version: u.in.Version}, nil
+		return u.ranAlready(), nil
 	}
-	if err := u.refuse(); err != nil {
-		return nil, err
-	}
-	trial, err := u.running.Trial(ctx, h, u.other, u.in.Components)
+	trial, err := u.accepts(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if err := u.refuseAttic(trial); err != nil {
 		return nil, err
 	}
 	if err := u.install(trial); err != nil {
 		return nil, fmt.Errorf("slot %s is not ready, slot %s starts as before, and this can be done again: %w", u.other, u.state.Current, err)
 	}
 	return &Result{Installed: true, Slot: u.other, Version: u.in.Version, Fetched: u.in.Length}, nil
+}
+
+func (u *update) ranAlready() *Result {
+	return &Result{Slot: u.state.Current, Version: u.in.Version}
+}
+
+// accepts says what speaks against the update, and prepares its trial.
+func (u *update) accepts(ctx context.Context) (trial contract.Trial, err error) {
+	if err := u.refuse(); err != nil {
+		return trial, err
+	}
+	if trial, err = u.running.Trial(ctx, u.Host, u.other, u.in.Components); err != nil {
+		return trial, err
+	}
+	return trial, u.refuseAttic(trial)
 }
 
 // open asks the node, and reads what the owner signed.

@@ -37,7 +37,7 @@ func TestABadUpdateIsUndone(t *testing.T) {
 	began := time.Now()
 	m.reboots()
 	m.see("slot b is on trial: kept what it may change")
-	m.see("slot a is back: put back what the trial had changed")
+	m.seeBack()
 	m.see(regexp.QuoteMeta("the system in slot b did not prove itself; this is slot a again"))
 	t.Logf("back in slot a after %v", time.Since(began).Round(time.Second))
 	m.until("joined in slot a", runs("a"))
@@ -122,6 +122,16 @@ func (m *machine) takes(address string) {
 	m.t.Helper()
 	if said := m.sh("curl --silent --show-error --fail %s | firstboot update - 2>&1", address); !strings.Contains(said, "and is tried at the next start") {
 		m.t.Fatalf("the node says %q", said)
+	}
+}
+
+// seeBack waits until all three tries have failed.
+func (m *machine) seeBack() {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), 3*stepLimit)
+	defer cancel()
+	if _, err := m.WaitSerial(ctx, "slot a is back: put back what the trial had changed"); err != nil {
+		m.t.Fatal(err)
 	}
 }
 
