@@ -24,6 +24,20 @@ type Running struct {
 	OwnerKey string
 }
 
+// ReadImage returns the version of the image that runs, and its time.
+func ReadImage(files Files) (version string, made time.Time, err error) {
+	h := &Host{Files: files}
+	release, err := h.read("/usr/lib/os-release")
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	fi, err := files.Stat(epochFile)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	return osRelease(release, "IMAGE_VERSION"), fi.ModTime(), nil
+}
+
 // ReadRunning asks the running system.
 func ReadRunning(files Files) (*Running, error) {
 	h := &Host{Files: files}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
@@ -54,6 +55,21 @@ func (s slots) verdict() (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("firstboot: the system in slot %s did not prove itself; this is slot %s again\n", st.Trial, st.Current), nil
+}
+
+// boot tells of the image and the slots; what cannot be read is left out.
+func (s slots) boot(files firstboot.Files) (b firstboot.Boot) {
+	if version, made, err := firstboot.ReadImage(files); err == nil {
+		b.Image, b.Made = version, &made
+	}
+	store, err := s.open()
+	if err != nil {
+		return b
+	}
+	if st, err := store.Current(); err == nil {
+		b.Good, b.Trial, b.Tries = st.Good, st.Trial, st.Tries
+	}
+	return b
 }
 
 func (s slots) Blessed(context.Context) (bool, error) {
