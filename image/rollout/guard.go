@@ -49,6 +49,9 @@ func (r *Rollout) look(ctx context.Context) (v view) {
 // against says what speaks against restarting a node now. What is no part of the
 // cluster takes nothing from it.
 func (r *Rollout) against(v view, t Target) (all []string) {
+	if t.blind { // it may be ill, and this its cure
+		return nil
+	}
 	if said, asked := v.reports[t.Name]; !asked {
 		all = append(all, t.Name+" is offline")
 	} else if !said.well() {

@@ -24,7 +24,7 @@ func (r *Rollout) one(ctx context.Context, t Target) (d Outcome, err error) {
 	if err := r.await(ctx, r.o.Heal, func() ([]string, error) { return r.against(r.look(ctx), t), ctx.Err() }); err != nil {
 		return d, fmt.Errorf("it has the update, and may not restart: %w", err)
 	}
-	if t.Role == node.Server {
+	if t.Role == node.Server && t.inCluster() {
 		r.Say(t.Name, "saves a snapshot of etcd")
 		if err := r.world.Snapshot(ctx, t.Name); err != nil {
 			return d, fmt.Errorf("no snapshot of etcd, so it does not restart: %w", err)

@@ -61,11 +61,11 @@ func (r *Rollout) deeds(t Target) []string {
 		return []string{"push the update, which it tries when it restarts next"}
 	}
 	do := []string{"push the update"}
-	if t.Role == node.Server {
-		do = append(do, "save a snapshot of etcd")
-	}
 	if !t.inCluster() {
 		return append(do, "restart, and wait until its trial is blessed")
+	}
+	if t.Role == node.Server {
+		do = append(do, "save a snapshot of etcd")
 	}
 	return append(do,
 		fmt.Sprintf("cordon, and drain for %v at most", r.o.Drain),

@@ -25,6 +25,8 @@ import (
 type Options struct {
 	// Restart says that nodes restart; otherwise they only get the update.
 	Restart bool
+	// Blind restarts one node without asking the cluster, which may be down.
+	Blind bool
 	// Canary is the node that goes first, "" for the first in the order.
 	Canary string
 	// Soak is how long the first site runs the update before the next one begins.

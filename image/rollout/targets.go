@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/kube"
 	"github.com/going-mobile/imagebuilder/image/roster"
+	"github.com/going-mobile/imagebuilder/image/update"
 )
 
 // Choice says which nodes are meant.
@@ -41,12 +43,13 @@ type Target struct {
 	Role       node.Role
 	// control says that it runs Headscale.
 	control bool
+	blind   bool
 	phase   int
 	version string // of its k3s, as the cluster says
 }
 
-// inCluster says that the node is one of Kubernetes', too.
-func (t Target) inCluster() bool { return t.Role != node.Control }
+// inCluster says that the node is one of Kubernetes', too, and is to be treated so.
+func (t Target) inCluster() bool { return t.Role != node.Control && !t.blind }
 
 // LeftOut is a node that a choice of many does not reach.
 type LeftOut struct {
@@ -60,18 +63,32 @@ type Update struct {
 	K3s            string // "" where it has none
 }
 
+// Of is what an image gives.
+func Of(i *update.Image) Update {
+	u := Update{Board: i.Label.Board, Version: i.Label.ImageVersion}
+	for _, c := range i.Manifest.Components {
+		if c.Name == "k3s" {
+			u.K3s = c.Version
+		}
+	}
+	return u
+}
+
 // Prepare finds who gets the update, in which order, and refuses what cannot end
 // well. It changes nothing.
 func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, w World, u Update, c Choice, o Options) (*Rollout, error) {
 	r := &Rollout{o: o, world: w, update: u, Say: func(string, string) {}}
 	for _, name := range f.Nodes.Names {
 		n, _ := f.Nodes.Get(name)
-		t := Target{Name: name, Site: n.Site, Role: n.Role.In(), control: n.Role.Controls()}
+		t := Target{Name: name, Site: n.Site, Role: n.Role.In(), control: n.Role.Controls(), blind: o.Blind}
 		r.all = append(r.all, t)
 	}
 	targets, err := r.choose(f, rows, u, c)
 	if err != nil {
 		return nil, err
+	}
+	if o.Blind && len(targets) > 1 {
+		return nil, errors.New("without the cluster's word one node restarts at a time: name one")
 	}
 	if o.Restart && slices.ContainsFunc(targets, Target.inCluster) {
 		if err := r.versions(ctx, targets); err != nil {
@@ -101,8 +118,30 @@ func (r *Rollout) versions(ctx context.Context, targets []Target) error {
 	return nil
 }
 
+// LeftOut are the nodes that a choice of many does not reach.
+func (r *Rollout) LeftOut() []LeftOut { return r.leftOut }
+
+// Known refuses what the fleet does not have and, where nobody waits for them, named
+// nodes that are offline.
+func (c Choice) Known(f *fleet.Fleet, rows []roster.Row, wait time.Duration) error {
+	if _, err := c.names(f); err != nil {
+		return err
+	}
+	for _, name := range c.Names {
+		if !there(rows, name) && wait == 0 {
+			return fmt.Errorf("nothing was done: %s is not there: %s", name, unseen)
+		}
+	}
+	return nil
+}
+
+const unseen = "Headscale does not see it ('imagebuilder status'; --wait waits for it)"
+
 // choose sorts out who is meant, and cannot.
 func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, u Update, c Choice) (targets []Target, err error) {
+	if err := c.Known(f, rows, r.o.Wait); err != nil {
+		return nil, err
+	}
 	names, err := c.names(f)
 	if err != nil {
 		return nil, err
@@ -116,13 +155,13 @@ func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, u Update, c Choice) 
 		if n.Board != u.Board {
 			why = fmt.Sprintf("its board is %s, the image is for %s", n.Board, u.Board)
 		} else if !there(rows, t.Name) && r.o.Wait == 0 {
-			why = "Headscale does not see it ('imagebuilder status'; --wait waits for it)"
+			why = unseen
 		}
 		switch {
 		case why == "":
 			targets = append(targets, t)
 		case len(c.Names) > 0:
-			return nil, fmt.Errorf("nothing was done: %s is among the nodes, and %s", t.Name, why)
+			return nil, fmt.Errorf("nothing was done: %s cannot have it: %s", t.Name, why)
 		default:
 			r.leftOut = append(r.leftOut, LeftOut{t.Name, why})
 		}

@@ -80,7 +80,7 @@ func (o *outside) Push(ctx context.Context, name, file string) (a update.Answer,
 	if err != nil {
 		return a, err
 	}
-	return update.Push(ctx, o.fleet, s, file, false)
+	return update.Push(ctx, o.fleet, s, file)
 }
 
 // Commands on nodes. Snapshots made by hand are not among those that k3s prunes by
