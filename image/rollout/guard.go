@@ -92,7 +92,7 @@ func (v view) fault(t Target, voterGoes bool) []string {
 		return []string{what + " is not ready: " + v.nodes[at].Fault}
 	case vote && v.nodes[at].VoteFault != "":
 		return []string{what + " does not vote: " + v.nodes[at].VoteFault}
-	case vote && (said.Silent != "" || said.State != joined):
+	case vote && !said.well(): // one on trial may restart by itself
 		return []string{what + " is not well: " + said.words()}
 	}
 	return nil

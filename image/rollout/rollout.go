@@ -149,19 +149,22 @@ const (
 	onlinePause = time.Minute      // between looks at Headscale's list
 )
 
-// next is the first of the queue that is there, of the phase that is first.
+// next is the first of the queue that is there, of the phase that is first. While a
+// voter is away the others cannot go: they have their turn when it is back, or when
+// nobody waits any more, to say so.
 func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) (int, error) {
 	for said := false; ; said = true {
 		online, err := r.world.Online(ctx)
+		late := !time.Now().Before(deadline)
 		for i, t := range queue {
-			if err == nil && online[t.Name] && t.phase == queue[0].phase {
+			if err == nil && online[t.Name] && t.phase == queue[0].phase && (late || !r.held(t, online)) {
 				return i, nil
 			}
 		}
 		if err == nil {
 			err = errors.New("Headscale does not see it ('imagebuilder status')")
 		}
-		if !time.Now().Before(deadline) {
+		if late {
 			return 0, err
 		}
 		if !said {
@@ -171,6 +174,13 @@ func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) 
 			return 0, err
 		}
 	}
+}
+
+// held says that a voter may not restart, as another one is away.
+func (r *Rollout) held(t Target, online map[string]bool) bool {
+	return r.o.Restart && t.inCluster() && t.Role.Votes() && slices.ContainsFunc(r.all, func(o Target) bool {
+		return o.Name != t.Name && o.Role.Votes() && !online[o.Name]
+	})
 }
 
 // soakGrace is how much longer than it soaks a site may take to be well.
