@@ -32,8 +32,8 @@ type kubernetes struct {
 	cordoned bool
 	mark     string
 	pod      bool
-	budget   int // how many evictions it refuses; negative is all
-	asked    int // evictions
+	budget   int    // how many evictions it refuses; negative is all
+	asked    int    // evictions
 	host     string // that was asked last
 }
 

@@ -270,6 +270,17 @@ func TestFallsBack(t *testing.T) {
 	})
 }
 
+// TestOldStartIsNoFallback: until it has gone down a node tells of its last start,
+// in the old slot, which is not to have fallen back.
+func TestOldStartIsNoFallback(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.lingers = true
+		if _, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestNeverReturns: it is waited for, and stays cordoned.
 func TestNeverReturns(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {

@@ -66,6 +66,7 @@ type world struct {
 	machines map[string]*machine
 	offline  map[string]bool
 	sick     []kube.Volume
+	lingers  bool // nodes answer until they come back
 	apiDown  error
 	did      []string                // in its order, what changes something
 	when     map[string]time.Time    // it was done first
@@ -142,7 +143,7 @@ func (w *world) Ask(_ context.Context, names ...string) (all []Report) {
 		m := w.machines[name]
 		m.settle()
 		r := m.Report
-		if !m.back.IsZero() || w.offline[name] {
+		if !m.back.IsZero() && !w.lingers || w.offline[name] {
 			r = Report{}
 			r.Silent = "no answer in time"
 		}
