@@ -216,6 +216,9 @@ func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollou
 	if err := u.printDone(cmd.OutOrStdout(), done, r.LeftOut()); err != nil {
 		return err
 	}
+	if u.asJSON {
+		printLeftOut(cmd.ErrOrStderr(), r.LeftOut())
+	}
 	if failed != nil && cmd.Context().Err() != nil { // of which main only says that it was interrupted
 		fmt.Fprintln(cmd.ErrOrStderr(), printable(failed.Error()))
 	}

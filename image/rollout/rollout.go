@@ -147,12 +147,16 @@ func nodesOf(done []Outcome) (names []string) {
 const (
 	lookPause   = 10 * time.Second // between looks at a node or the cluster
 	onlinePause = time.Minute      // between looks at Headscale's list
+	onlineGrace = 5 * time.Minute  // for a hiccup of the tailnet, where nobody waits
 )
 
 // next is the first of the queue that is there, of the phase that is first. While a
 // voter is away the others cannot go: they have their turn when it is back, or when
 // nobody waits any more, to say so.
 func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) (int, error) {
+	if grace := time.Now().Add(onlineGrace); deadline.Before(grace) {
+		deadline = grace
+	}
 	for said := false; ; said = true {
 		online, err := r.world.Online(ctx)
 		late := !time.Now().Before(deadline)
