@@ -232,12 +232,12 @@ func (c *Client) get(ctx context.Context, path string, into any) error {
 	return nil
 }
 
-// send has the API do something, and does not look at the object that it answers.
+// send has the API do something, and does not look at what it answers.
 func (c *Client) send(ctx context.Context, method, path, kind string, body any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	_, err = c.exchange(ctx, method, path, accept, kind, data)
+	_, err = c.exchange(ctx, method, path, "application/json", kind, data)
 	return err
 }

@@ -98,8 +98,8 @@ func (v view) fault(t Target, voterGoes bool) []string {
 	return nil
 }
 
-// quorum looks once more, at the voters alone: since the node was emptied replicas
-// may be missing, and that is as it must be.
+// quorum looks once more, but not at volumes: since the node was emptied replicas may
+// be missing, and that is as it must be.
 func (r *Rollout) quorum(ctx context.Context, t Target) []string {
 	v := r.look(ctx)
 	v.sick = nil

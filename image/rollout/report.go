@@ -23,6 +23,8 @@ func (r Report) words() string {
 	switch {
 	case r.Silent != "":
 		return "it cannot be asked: " + r.Silent
+	case r.State == "":
+		return "it is offline"
 	case r.Image != "" && r.Good != r.Slot:
 		all = append(all, "slot "+r.Slot+" is still on trial")
 	}

@@ -102,14 +102,15 @@ func TestPreconditions(t *testing.T) {
 		break_ func(*world)
 		words  string // "" is no obstacle
 	}{
-		"a voter is away":                 {"home-pi", func(w *world) { w.offline["cabin-pi"] = true }, "server cabin-pi is not ready"},
-		"a voter is ill":                  {"home-pi", func(w *world) { w.machines["vps"].State, w.machines["vps"].Problem = "waiting", "no quorum" }, "witness vps is not well: it says that it is waiting; no quorum"},
-		"a voter is on trial":             {"home-pi", func(w *world) { w.machines["cabin-pi"].Good = "b" }, "server cabin-pi is not well: slot a is still on trial"},
-		"a voter is away, an agent goes":  {"home-box", func(w *world) { w.offline["cabin-pi"] = true }, ""},
-		"the witness goes, voter is away": {"vps", func(w *world) { w.offline["cabin-pi"] = true }, "server cabin-pi is not ready"},
-		"a volume lacks a replica":        {"home-box", func(w *world) { w.sick = []kube.Volume{{Name: "default/db", Robustness: "degraded"}} }, "volume default/db is degraded"},
-		"it is not well itself":           {"home-box", func(w *world) { w.machines["home-box"].State = "needs-person" }, "home-box is not well: it says that it is needs-person"},
-		"it is on trial itself":           {"home-box", func(w *world) { w.machines["home-box"].Good = "b" }, "home-box is not well: slot a is still on trial"},
+		"a voter is away":                  {"home-pi", func(w *world) { w.offline["cabin-pi"] = true }, "server cabin-pi is not ready"},
+		"a voter is ill":                   {"home-pi", func(w *world) { w.machines["vps"].State, w.machines["vps"].Problem = "waiting", "no quorum" }, "witness vps is not well: it says that it is waiting; no quorum"},
+		"a voter has just gone, unnoticed": {"home-pi", func(w *world) { w.gone = "cabin-pi" }, "server cabin-pi is not well: it is offline"},
+		"a voter is on trial":              {"home-pi", func(w *world) { w.machines["cabin-pi"].Good = "b" }, "server cabin-pi is not well: slot a is still on trial"},
+		"a voter is away, an agent goes":   {"home-box", func(w *world) { w.offline["cabin-pi"] = true }, ""},
+		"the witness goes, voter is away":  {"vps", func(w *world) { w.offline["cabin-pi"] = true }, "server cabin-pi is not ready"},
+		"a volume lacks a replica":         {"home-box", func(w *world) { w.sick = []kube.Volume{{Name: "default/db", Robustness: "degraded"}} }, "volume default/db is degraded"},
+		"it is not well itself":            {"home-box", func(w *world) { w.machines["home-box"].State = "needs-person" }, "home-box is not well: it says that it is needs-person"},
+		"it is on trial itself":            {"home-box", func(w *world) { w.machines["home-box"].Good = "b" }, "home-box is not well: slot a is still on trial"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, house, func(t *testing.T, w *world) {

@@ -84,9 +84,10 @@ func (o *outside) Push(ctx context.Context, name, file string) (a update.Answer,
 }
 
 // Commands on nodes. Snapshots made by hand are not among those that k3s prunes by
-// itself (docs.k3s.io, "k3s etcd-snapshot"): a few are enough.
+// itself (docs.k3s.io, "k3s etcd-snapshot"): a few are enough, and one too many is no
+// reason to stop.
 const (
-	snapshotCommand = "k3s etcd-snapshot save --name before-update && k3s etcd-snapshot prune --name before-update --snapshot-retention 3"
+	snapshotCommand = "k3s etcd-snapshot save --name before-update && { k3s etcd-snapshot prune --name before-update --snapshot-retention 3 || :; }"
 	restartCommand  = "systemctl --no-block reboot"
 )
 

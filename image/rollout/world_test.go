@@ -66,7 +66,8 @@ type world struct {
 	machines map[string]*machine
 	offline  map[string]bool
 	sick     []kube.Volume
-	lingers  bool // nodes answer until they come back
+	gone     string // whom Headscale misses, and the cluster not yet
+	lingers  bool   // nodes answer until they come back
 	apiDown  error
 	did      []string                // in its order, what changes something
 	when     map[string]time.Time    // it was done first
@@ -112,7 +113,7 @@ func (w *world) rows() (rows []roster.Row) {
 func (w *world) Online(context.Context) (map[string]bool, error) {
 	online := map[string]bool{}
 	for name := range w.machines {
-		online[name] = !w.offline[name]
+		online[name] = !w.offline[name] && name != w.gone
 	}
 	return online, nil
 }
