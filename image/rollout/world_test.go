@@ -182,7 +182,13 @@ func (w *world) failure(what string) error {
 	return nil
 }
 
+// Restart also holds the promise that never two are away at once.
 func (w *world) Restart(_ context.Context, name string) error {
+	for _, other := range w.fleet.Nodes.Names {
+		if m := w.machines[other]; !m.back.IsZero() || m.cordon == by && other != name {
+			w.t.Errorf("%s restarts while %s is away, or empty", name, other)
+		}
+	}
 	w.do("restart " + name)
 	m := w.machines[name]
 	m.back = time.Now().Add(rebootTime)
