@@ -132,6 +132,11 @@ func TestLeftOut(t *testing.T) {
 	if got := fmt.Sprint(r.LeftOut()); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
+	own := newWorld(t, house)
+	own.bare = true
+	if r, err = own.prepare(all, patient, sameK3s); err != nil || fmt.Sprint(r.LeftOut()) != "[{vps it runs Headscale, which the image lacks}]" {
+		t.Error(r.LeftOut(), err)
+	}
 	if _, err := w.prepare(Choice{Names: []string{"two"}}, Options{Wait: 1}, ""); err != nil {
 		t.Error("who is waited for is refused:", err)
 	}

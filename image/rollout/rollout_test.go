@@ -231,13 +231,14 @@ func TestPodsThatStay(t *testing.T) {
 		m.pods = append(m.pods, kube.Pod{Namespace: "default", Name: "by-hand", Alone: true}, kube.Pod{Namespace: "default", Name: "old", Leaving: true})
 		w.on["evict home-box"] = func(w *world) {
 			w.apiDown = errors.New("a hiccup")
-			time.AfterFunc(time.Minute, func() { w.apiDown = nil; m.pods = m.pods[:1] })
+			time.AfterFunc(time.Minute, func() { w.apiDown = nil })
+			time.AfterFunc(2*time.Minute, func() { m.pods = m.pods[:1] })
 		}
 		done, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s)
 		if err != nil || fmt.Sprint(done[0].Notes) != "[restarted with it, as nobody would make them again: default/by-hand]" {
 			t.Errorf("%+v, %v", done, err)
 		}
-		if w.when["restart home-box"].Sub(w.when["evict home-box"]) < time.Minute || w.trace("evict") != "evict home-box" {
+		if w.when["restart home-box"].Sub(w.when["evict home-box"]) < 2*time.Minute || w.trace("evict") != "evict home-box" {
 			t.Errorf("%v", w.did)
 		}
 	})

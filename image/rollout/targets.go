@@ -61,14 +61,18 @@ type LeftOut struct {
 type Update struct {
 	Board, Version string
 	K3s            string // "" where it has none
+	Headscale      bool   // it has one
 }
 
 // Of is what an image gives.
 func Of(i *update.Image) Update {
 	u := Update{Board: i.Label.Board, Version: i.Label.ImageVersion}
 	for _, c := range i.Manifest.Components {
-		if c.Name == "k3s" {
+		switch c.Name {
+		case "k3s":
 			u.K3s = c.Version
+		case "headscale":
+			u.Headscale = true
 		}
 	}
 	return u
@@ -152,9 +156,12 @@ func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, u Update, c Choice) 
 		}
 		n, _ := f.Nodes.Get(t.Name)
 		why := ""
-		if n.Board != u.Board {
+		switch {
+		case n.Board != u.Board:
 			why = fmt.Sprintf("its board is %s, the image is for %s", n.Board, u.Board)
-		} else if !there(rows, t.Name) && r.o.Wait == 0 {
+		case t.control && !u.Headscale:
+			why = "it runs Headscale, which the image lacks"
+		case !there(rows, t.Name) && r.o.Wait == 0:
 			why = unseen
 		}
 		switch {

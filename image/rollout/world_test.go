@@ -67,6 +67,7 @@ type world struct {
 	offline  map[string]bool
 	sick     []kube.Volume
 	gone     string // whom Headscale misses, and the cluster not yet
+	bare     bool   // the update has no Headscale
 	lingers  bool   // nodes answer until they come back
 	apiDown  error
 	did      []string                // in its order, what changes something
@@ -259,7 +260,7 @@ var all = Choice{All: true}
 
 // prepare is Prepare with an update of an image, "2", with a k3s.
 func (w *world) prepare(c Choice, o Options, k3s string) (*Rollout, error) {
-	return Prepare(w.t.Context(), w.fleet, w.rows(), w, Update{"rpi4", "2", k3s}, c, o)
+	return Prepare(w.t.Context(), w.fleet, w.rows(), w, Update{"rpi4", "2", k3s, !w.bare}, c, o)
 }
 
 const sameK3s, nextK3s = "v1.36.5+k3s1", "v1.37.0+k3s1"
