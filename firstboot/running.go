@@ -31,19 +31,27 @@ type Running struct {
 	cfg *node.Config
 }
 
-// ReadRunning asks the running system.
-func ReadRunning(files Files) (*Running, error) {
+// ReadImage reads of what runs what its image knows, and nothing of the node.
+func ReadImage(files Files) (*Running, error) {
 	h := &Host{Files: files}
 	release, err := ReadRelease(func(name string) ([]byte, error) { return h.read("/" + name) })
 	if err != nil {
 		return nil, err
 	}
-	r := &Running{Release: *release}
 	fi, err := files.Stat(epochFile)
 	if err != nil {
 		return nil, err
 	}
-	r.Made = fi.ModTime()
+	return &Running{Release: *release, Made: fi.ModTime()}, nil
+}
+
+// ReadRunning asks the running system.
+func ReadRunning(files Files) (*Running, error) {
+	r, err := ReadImage(files)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{Files: files}
 	cmdline, err := h.read("/proc/cmdline")
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/attic"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
@@ -57,6 +58,21 @@ func (s slots) verdict() (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("firstboot: the system in slot %s did not prove itself; this is slot %s again\n", st.Trial, st.Current), nil
+}
+
+// boot tells of the image and the slots; what cannot be read is left out.
+func (s slots) boot(files firstboot.Files) (b firstboot.Boot) {
+	if r, err := firstboot.ReadImage(files); err == nil {
+		b.Image, b.Made = r.Version, &r.Made
+	}
+	store, err := s.open()
+	if err != nil {
+		return b
+	}
+	if st, err := store.Current(); err == nil {
+		b.Good, b.Trial, b.Tries = st.Good, st.Trial, st.Tries
+	}
+	return b
 }
 
 // Trial is known by its slot alone where an older system began it.

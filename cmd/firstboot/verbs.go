@@ -103,6 +103,7 @@ func printStatus(_ context.Context, h firstboot.Host, args []string) error {
 		return err
 	}
 	if asJSON {
+		s.Boot = slots{}.boot(h.Files)
 		_, err = os.Stdout.Write(s.JSON())
 		return err
 	}

@@ -43,8 +43,9 @@ type member struct {
 	Seen time.Time
 	// Going is when it was deleted: a voter stays until etcd has let it go.
 	Going time.Time
-	// Patched labels and annotations.
+	// Patched labels and annotations, and whether new pods were to come.
 	Metadata metadata
+	Cordoned bool
 }
 
 type metadata struct{ Labels, Annotations map[string]string }
@@ -178,6 +179,7 @@ func (c *cluster) handler() http.Handler {
 	mux.HandleFunc("PATCH /api/v1/nodes/{name}", c.api(c.patch))
 	mux.HandleFunc("DELETE /api/v1/nodes/{name}", c.api(c.remove))
 	mux.HandleFunc("GET /api/v1/nodes", c.api(c.nodes))
+	mux.HandleFunc("GET /api/v1/pods", c.api(noPods))
 	mux.HandleFunc("PATCH /api/v1/namespaces/{namespace}", c.api(c.apply))
 	mux.HandleFunc("PATCH /api/v1/namespaces/{namespace}/secrets/{name}", c.api(c.apply))
 	mux.HandleFunc("GET /v1-standin/objects", c.api(c.object))
@@ -257,7 +259,7 @@ func (c *cluster) join(w http.ResponseWriter, r *http.Request) {
 func (c *cluster) greet(h hello) {
 	m := &member{hello: h, Seen: time.Now()}
 	if have := c.Nodes[h.Name]; have != nil {
-		m.Metadata, m.Going = have.Metadata, have.Going
+		m.Metadata, m.Cordoned, m.Going = have.Metadata, have.Cordoned, have.Going
 	}
 	c.Nodes[h.Name], c.Passwords[h.Name] = m, h.Password
 }

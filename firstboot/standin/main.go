@@ -6,7 +6,8 @@
 // interface that k3s would want, serves TLS on 6443, checks tokens, joins
 // through the address it was given, knows its nodes, tells systemd when it is
 // ready, answers the few kubectl questions that firstboot asks, and has an etcd
-// that says whether it votes. A witness has no more than that until it has
+// that says whether it votes. Nodes can be cordoned, though there are no pods that
+// would mind. A witness has no more than that until it has
 // found the API of a server.
 //
 // It fails on purpose where /etc/rancher/k3s/standin-fail says how: "start"
@@ -54,7 +55,7 @@ func run(argv []string) error {
 		return kubectl(args)
 	}
 	if len(args) == 0 {
-		return errors.New("usage: k3s server|agent|kubectl|--version")
+		return errors.New("usage: k3s server|agent|kubectl|etcd-snapshot|--version")
 	}
 	switch args[0] {
 	case "server", "agent":
@@ -65,6 +66,8 @@ func run(argv []string) error {
 		return serve(args[0])
 	case "kubectl":
 		return kubectl(args[1:])
+	case "etcd-snapshot":
+		return snapshot(args[1:])
 	case "--version", "-v":
 		fmt.Println("k3s version v0.0.0+standin\n" + banner)
 		return nil
