@@ -54,6 +54,9 @@ one node restarts without the cluster being asked, which may be down.
 With --base nodes copy what that image has, too, from the slot that they run, and
 fetch the rest. Those that run another one refuse.
 
+With --rollback nodes try the system before their last update at the next start, if
+its k3s is not older by a minor version; nothing is sent.
+
 With --write the update becomes a file instead, for a stick; on the node:
 firstboot update FILE.
 
@@ -66,12 +69,13 @@ type updateFlags struct {
 	choice                   rollout.Choice
 	opt                      rollout.Options
 	plan, asJSON, quiet      bool
+	back                     bool
 }
 
 func newUpdate() *cobra.Command {
 	u := updateFlags{opt: rollout.Options{Soak: 30 * time.Minute, Drain: 10 * time.Minute, Heal: 2 * time.Hour}}
 	cmd := &cobra.Command{
-		Use:   "update NODE...|--site SITE|--all --image IMAGE",
+		Use:   "update NODE...|--site SITE|--all --image IMAGE|--rollback",
 		Short: "Put a newer image onto nodes that run",
 		Long:  updateHelp,
 		Example: `  imagebuilder update --all --image dist/rpi4.img.zst --reboot --plan
@@ -79,6 +83,7 @@ func newUpdate() *cobra.Command {
   imagebuilder update --site cabin --image dist/rpi4.img --reboot --wait 24h
   imagebuilder update home-pi cabin-pi --image dist/rpi4.img      # restart them yourself
   imagebuilder update cabin-pi --image new.img --base old.img     # fetches what is new
+  imagebuilder update --rollback cabin-pi                         # what it ran before
   imagebuilder update --write rpi4.update --image dist/rpi4.img   # for a stick`,
 		ValidArgsFunction: completeNodes,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
@@ -93,6 +98,7 @@ func newUpdate() *cobra.Command {
 	u.signer.add(cmd.Flags(), "the key (PEM) that the image was built with, where that was built with one")
 	cmd.Flags().StringVar(&u.file, "write", "", "write the update to this file")
 	u.rolloutFlags(cmd)
+	cmd.Flags().BoolVar(&u.back, "rollback", false, "go back to the system before the last update")
 	cmd.Flags().BoolVar(&u.asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVarP(&u.quiet, "quiet", "q", false, "no progress")
 	return cmd
@@ -119,8 +125,17 @@ var restartFlags = []string{"no-drain", "canary", "soak", "drain", "heal"}
 // nodeFlags are for nodes, where --write makes a file.
 var nodeFlags = append([]string{"site", "all", "plan", "reboot", "wait"}, restartFlags...)
 
+// imageFlags are for what is sent.
+var imageFlags = []string{"image", "base", "write", "sign", "cert"}
+
 // check asks what was meant.
 func (u *updateFlags) check(cmd *cobra.Command) error {
+	if u.back {
+		if name := changed(cmd, append(imageFlags, nodeFlags...)); name != "" || len(u.choice.Names) == 0 {
+			return usagef("--rollback wants NODE or more, and nothing that is for an image or a rollout")
+		}
+		return nil
+	}
 	if u.image == "" {
 		return usagef("--image is missing: which image shall the nodes get?")
 	}
@@ -175,6 +190,10 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 	}
 	if err := u.choice.Known(f, rows, u.opt.Wait); err != nil { // before an image is read for minutes
 		return err
+	}
+	if u.back {
+		done, failed := rollout.Rollback(cmd.Context(), f, rows, u.choice.Names)
+		return errors.Join(u.printBack(cmd.OutOrStdout(), done), failed)
 	}
 	img, base, err := u.open(cmd.Context())
 	if err != nil {

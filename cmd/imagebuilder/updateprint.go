@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/image/rollout"
+	"github.com/going-mobile/imagebuilder/image/update"
 )
 
 func (u *updateFlags) printMade(out io.Writer, m *made) error {
@@ -46,6 +47,18 @@ func (u *updateFlags) printPlan(cmd *cobra.Command, p rollout.Plan) error {
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+func (u *updateFlags) printBack(out io.Writer, done []update.Answer) error {
+	if u.asJSON {
+		return printJSON(out, done)
+	}
+	for _, a := range done {
+		if _, err := fmt.Fprintf(out, "%s: restart it: it tries %s in slot %s then\n", a.Node, a.Version, a.Slot); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func printLeftOut(out io.Writer, all []rollout.LeftOut) {

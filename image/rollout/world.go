@@ -83,6 +83,24 @@ func (o *outside) Push(ctx context.Context, name, file string) (a update.Answer,
 	return update.Push(ctx, o.fleet, s, file)
 }
 
+// Rollback makes nodes try the system before their last update when they restart next,
+// one after the other; the first that refuses ends it.
+func Rollback(ctx context.Context, f *fleet.Fleet, rows []roster.Row, names []string) (done []update.Answer, err error) {
+	o := &outside{fleet: f, rows: rows}
+	for _, name := range names {
+		s, err := o.subject(name)
+		if err != nil {
+			return done, err
+		}
+		a, err := update.Rollback(ctx, f, s)
+		if err != nil {
+			return done, fmt.Errorf("%s: %w", name, err)
+		}
+		done = append(done, a)
+	}
+	return done, nil
+}
+
 // Commands on nodes. Snapshots made by hand are not among those that k3s prunes by
 // itself (docs.k3s.io, "k3s etcd-snapshot"): a few are enough, and one too many is no
 // reason to stop.
