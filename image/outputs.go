@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/deb"
@@ -100,7 +101,7 @@ func modTime(name string) time.Time {
 
 func (p *plan) manifest(in *inputs, pkgs []*deb.Package, s *slotRoot, v *volume, id, version string) (*manifest.Manifest, error) {
 	m := &manifest.Manifest{
-		Version: 1, Builder: Version(), Inputs: id, Timestamp: in.lock.Timestamp, Accepted: map[string]string{},
+		Version: 1, Builder: Version(), Codec: codec.Name(), Inputs: id, Timestamp: in.lock.Timestamp, Accepted: map[string]string{},
 		Image: manifest.Image{
 			Board: p.opt.Board.Name, Arch: p.opt.Board.Arch, ID: contract.ImageID(p.opt.Board.Name), Version: version,
 			Size: v.layout.Size, SHA256: v.bmap.SHA256,

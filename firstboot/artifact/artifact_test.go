@@ -7,14 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
 
 	"aead.dev/minisign"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/going-mobile/imagebuilder/firstboot/artifact/artifacttest"
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
@@ -30,11 +34,19 @@ func sum(b []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// The sample: a base, a root that begins as the base ends, and two boot files.
+// The sample: a base with noise and a block of text, a root that begins as the noise
+// ends and has that block, changed, in the middle, and two boot files.
 var (
-	base    = artifacttest.Noise(3<<20, 1)
-	root    = append(bytes.Clone(base[2<<20:]), append(artifacttest.Noise(100<<10, 2), make([]byte, 1<<20)...)...)
-	initrd  = artifacttest.Noise(MaxPart+1, 3)
+	noise   = artifacttest.Noise(3<<20, 1)
+	base    = slices.Concat(noise, artifacttest.Block(oldText))
+	before  = append(bytes.Clone(noise[2<<20:]), append(artifacttest.Noise(100<<10, 2), make([]byte, 1<<20-100<<10)...)...)
+	patched = slices.Concat(artifacttest.Block(newText[:30<<10]), newText[30<<10:])
+	root    = slices.Concat(before, patched, make([]byte, 100<<10))
+	oldText = artifacttest.Text(40<<10, 1)
+	newText = artifacttest.Text(40<<10, 2)
+	initrd  = artifacttest.Noise(2*MaxPart+1, 3)
+	// in whose middle is what the old one has, too
+	oldBoot = map[string][]byte{slot.Initrd: slices.Concat(make([]byte, MaxPart), initrd[MaxPart:2*MaxPart], []byte("other"))}
 	kernel  = artifacttest.Noise(5000, 4)
 	cmdline = "bootargs=quiet imagebuilder.slot=a end"
 )
@@ -45,16 +57,14 @@ func sample(t testing.TB, key minisign.PrivateKey, change func(*Manifest)) []byt
 	var parts, out bytes.Buffer
 	p := must(NewPacker(&parts))
 	at := int64(2 << 20)
-	m := &Manifest{Board: "rpi4", Arch: "arm64", Version: "2", Made: time.Unix(1764000000, 0).UTC(), DiskID: "deadbeef", Components: map[string]string{"k3s": "v1.33.1+k3s1"},
+	m := &Manifest{Codec: codec.Name(), Board: "rpi4", Arch: "arm64", Version: "2", Made: time.Unix(1764000000, 0).UTC(), DiskID: "deadbeef", Components: map[string]string{"k3s": "v1.33.1+k3s1"},
 		Base: &Base{Size: int64(len(base)), SHA256: sum(base)},
-		Root: Content{Size: int64(len(root)), SHA256: sum(root), Parts: []Part{Copy(base[at:], at)}}}
-	for rest := root[1<<20:]; len(rest) > 0; rest = rest[min(len(rest), MaxPart):] {
-		m.Root.Parts = append(m.Root.Parts, must(p.Data(rest[:min(len(rest), MaxPart)])))
-	}
+		Root: Content{Size: int64(len(root)), SHA256: sum(root), Parts: []Part{Copy(noise[at:], at)}}}
+	m.Root.Parts = append(m.Root.Parts, must(p.Data(before[1<<20:])), must(p.Patch(patched, newText, samplePatch(), bytes.NewReader(base))), must(p.Data(root[len(root)-100<<10:])))
 	for _, f := range []struct{ name, a, b string }{
 		{slot.Initrd, string(initrd), string(initrd)}, {slot.Cmdline, cmdline, strings.Replace(cmdline, "=a", "=b", 1)}, {slot.Kernel, string(kernel), string(kernel)},
 	} {
-		m.Boot = append(m.Boot, must(p.File(f.name, []byte(f.a), []byte(f.b))))
+		m.Boot = append(m.Boot, must(p.File(f.name, []byte(f.a), []byte(f.b), oldBoot[f.name])))
 	}
 	if change != nil {
 		change(m)
@@ -63,6 +73,12 @@ func sample(t testing.TB, key minisign.PrivateKey, change func(*Manifest)) []byt
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// samplePatch has a block that is compressed, and one that is not.
+func samplePatch() Patch {
+	return Patch{Old: []Range{{At: 1000, Size: 1000}, {At: int64(len(noise)), Size: int64(len(base) - len(noise)), Raw: int64(len(oldText))}},
+		Blocks: []Block{{Raw: 30 << 10}, {Raw: 10 << 10, Stored: true}}}
 }
 
 // unpack reads all of an update, as slot b wants it.
@@ -78,7 +94,7 @@ func unpack(r io.Reader, key minisign.PublicKey) (files map[string]string, err e
 	}
 	files["root"] = string(b)
 	for i := range in.Boot {
-		if b, err = io.ReadAll(in.ReadFile(&in.Boot[i], "b")); err != nil {
+		if b, err = io.ReadAll(in.ReadFile(&in.Boot[i], "b", bytes.NewReader(oldBoot[in.Boot[i].Name]))); err != nil {
 			return nil, err
 		}
 		files[in.Boot[i].Name] = string(b)
@@ -111,7 +127,7 @@ func TestThereAndBack(t *testing.T) {
 	if _, err := io.Copy(io.Discard, in.ReadRoot(bytes.NewReader(base))); err != nil {
 		t.Fatal(err)
 	}
-	if a := must(io.ReadAll(in.ReadFile(&in.Boot[0], "a"))); !bytes.Equal(a, initrd) {
+	if a := must(io.ReadAll(in.ReadFile(&in.Boot[0], "a", bytes.NewReader(oldBoot[slot.Initrd])))); !bytes.Equal(a, initrd) {
 		t.Error("slot a gets other bytes")
 	}
 }
@@ -186,25 +202,53 @@ func TestManifests(t *testing.T) {
 		change func(*Manifest)
 		want   string
 	}{
-		"no board":          {func(m *Manifest) { m.Board = "" }, "must all be there"},
-		"no digest":         {func(m *Manifest) { m.Root.SHA256 = strings.ToUpper(m.Root.SHA256) }, "root: sha256 is no digest"},
-		"another size":      {func(m *Manifest) { m.Root.Size++ }, "root: its parts have"},
-		"empty":             {func(m *Manifest) { m.Root.Size, m.Root.Parts = 0, nil }, "root: its parts have 0 bytes"},
-		"a large part":      {func(m *Manifest) { m.Root.Parts[1].Size = MaxPart + 1 }, "part 1: a part has 1 to"},
-		"much data":         {func(m *Manifest) { m.Root.Parts[1].Data = maxPacked + 1 }, "part 1: data of"},
-		"no data":           {func(m *Manifest) { m.Root.Parts[1].Data = 0 }, "part 1: data of 0 bytes"},
-		"both":              {func(m *Manifest) { m.Root.Parts[0].Data = 1 }, "part 0: it is data and a copy"},
-		"beyond":            {func(m *Manifest) { m.Root.Parts[0].Copy = &far }, "part 0: it is copied from beyond"},
-		"before":            {func(m *Manifest) { m.Root.Parts[0].Copy = &behind }, "part 0: it is copied from beyond"},
-		"no base":           {func(m *Manifest) { m.Base = nil }, "part 0: it is copied from beyond"},
-		"a base of nothing": {func(m *Manifest) { m.Base.Size = 0 }, "base: no size"},
-		"a copied kernel":   {func(m *Manifest) { m.Boot[2].Parts[0].Data, m.Boot[2].Parts[0].Copy = 0, new(int64) }, "vmlinuz: part 0: it is copied from beyond"},
-		"kernel first":      {func(m *Manifest) { m.Boot[0], m.Boot[2] = m.Boot[2], m.Boot[0] }, "not in its place"},
-		"twice":             {func(m *Manifest) { m.Boot = append(m.Boot, m.Boot[2]) }, "not in its place"},
-		"another place":     {func(m *Manifest) { m.Boot[0].Name = "../a/vmlinuz" }, "is unknown"},
-		"no kernel":         {func(m *Manifest) { m.Boot = m.Boot[:2] }, "there is no kernel"},
-		"an edit outside":   {func(m *Manifest) { m.Boot[1].EditsB[0].At = m.Boot[1].Size }, "beyond the end"},
-		"an edit before":    {func(m *Manifest) { m.Boot[1].EditsB[0].At = -1 }, "out of order"},
+		"no board":            {func(m *Manifest) { m.Board = "" }, "must all be there"},
+		"no digest":           {func(m *Manifest) { m.Root.SHA256 = strings.ToUpper(m.Root.SHA256) }, "root: sha256 is no digest"},
+		"another size":        {func(m *Manifest) { m.Root.Size++ }, "root: its parts have"},
+		"empty":               {func(m *Manifest) { m.Root.Size, m.Root.Parts = 0, nil }, "root: its parts have 0 bytes"},
+		"a large part":        {func(m *Manifest) { m.Root.Parts[1].Size = MaxPart + 1 }, "part 1: a part has 1 to"},
+		"much data":           {func(m *Manifest) { m.Root.Parts[1].Data = maxPacked + 1 }, "part 1: data of"},
+		"no data":             {func(m *Manifest) { m.Root.Parts[1].Data = 0 }, "part 1: data of 0 bytes"},
+		"both":                {func(m *Manifest) { m.Root.Parts[0].Data = 1 }, "part 0: it is data and a copy"},
+		"beyond":              {func(m *Manifest) { m.Root.Parts[0].Copy = &far }, "part 0: it is copied from beyond"},
+		"before":              {func(m *Manifest) { m.Root.Parts[0].Copy = &behind }, "part 0: it is copied from beyond"},
+		"no base":             {func(m *Manifest) { m.Base = nil }, "part 0: it is copied from beyond"},
+		"a base of nothing":   {func(m *Manifest) { m.Base.Size = 0 }, "base: no size"},
+		"a copied kernel":     {func(m *Manifest) { m.Boot[2].Parts[0].Data, m.Boot[2].Parts[0].Copy = 0, new(int64) }, "vmlinuz: part 0: it is copied from beyond"},
+		"a patch of a copy":   {func(m *Manifest) { m.Root.Parts[2].Copy, m.Root.Parts[2].Data = new(int64), 0 }, "it is a patch and a copy"},
+		"a patch of nothing":  {func(m *Manifest) { m.Root.Parts[2].Patch.Old = nil }, "1 to 256 ranges, not 0"},
+		"a patch of much":     {func(m *Manifest) { m.Root.Parts[2].Patch.Old = make257() }, "1 to 256 ranges, not 257"},
+		"from beyond":         {func(m *Manifest) { m.Root.Parts[2].Patch.Old[0].At = far - 999 }, "its dictionary is beyond the base"},
+		"from before":         {func(m *Manifest) { m.Root.Parts[2].Patch.Old[0].At = behind }, "its dictionary is beyond the base"},
+		"from none":           {func(m *Manifest) { m.Root.Parts[2].Patch.Old[0].Size = 0 }, "its dictionary is beyond the base"},
+		"a large dictionary":  {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw = MaxOld - 999 }, "its dictionary has more than 8388608 bytes"},
+		"a huge dictionary":   {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw = math.MaxInt64 }, "its dictionary has more than"},
+		"packed larger":       {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw = 999 }, "its dictionary has 999 bytes, packed"},
+		"unpacked negative":   {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw = -1 }, "its dictionary has -1 bytes"},
+		"a large block":       {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks[0].Raw = codec.BlockSize + 1 }, "it has a block of 131073 bytes"},
+		"an empty block":      {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks[0].Raw = 0 }, "it has a block of 0 bytes"},
+		"no blocks":           {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks = nil }, "its blocks have 0 bytes"},
+		"many blocks":         {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks = slices.Repeat([]Block{{Raw: codec.BlockSize}}, 9) }, "its blocks have 1179648 bytes"},
+		"a patch's no digest": {func(m *Manifest) { m.Root.Parts[2].Patch.SHA256 = "" }, "the patch's sha256 is no digest"},
+		"no codec":            {func(m *Manifest) { m.Codec = "" }, "codec: there must be one for patches"},
+		"a codec for nothing": {func(m *Manifest) { m.Root.Parts[2].Patch = nil }, "codec: there must be one for patches"},
+		"a patched kernel":    {func(m *Manifest) { m.Boot[2].Parts[0].Patch = m.Root.Parts[2].Patch }, "vmlinuz: a file whose content is not known apart"},
+		"a base of no file":   {func(m *Manifest) { m.Boot[0].Base.SHA256 = "" }, "initrd.img: base: no size or no digest"},
+		"a form for nothing":  {func(m *Manifest) { m.Boot[2].Form = codec.Zstd }, "vmlinuz: a file whose content is not known apart"},
+		"an unknown form":     {func(m *Manifest) { f := &m.Boot[0]; f.Unpacked, f.Form = &Content{}, "lzma" }, `initrd.img: form "lzma" is unknown`},
+		"twice told":          {func(m *Manifest) { f := &m.Boot[0]; f.Unpacked, f.Form = &Content{}, codec.Gzip }, "initrd.img: its content is known apart"},
+		"content of nothing":  {func(m *Manifest) { f := &m.Boot[0]; f.Parts, f.Unpacked, f.Form = nil, &Content{}, codec.Gzip }, "initrd.img: sha256 is no digest"},
+		"a file of no size": {func(m *Manifest) {
+			f := &m.Boot[0]
+			f.Unpacked, f.Form, f.Content = &Content{f.Size, f.SHA256, f.Parts}, codec.Gzip, Content{SHA256: f.SHA256}
+		}, "or it is empty"},
+		"beyond a file":   {func(m *Manifest) { m.Boot[0].Base.Size = MaxPart }, "initrd.img: part 1: it is copied from beyond"},
+		"kernel first":    {func(m *Manifest) { m.Boot[0], m.Boot[2] = m.Boot[2], m.Boot[0] }, "not in its place"},
+		"twice":           {func(m *Manifest) { m.Boot = append(m.Boot, m.Boot[2]) }, "not in its place"},
+		"another place":   {func(m *Manifest) { m.Boot[0].Name = "../a/vmlinuz" }, "is unknown"},
+		"no kernel":       {func(m *Manifest) { m.Boot = m.Boot[:2] }, "there is no kernel"},
+		"an edit outside": {func(m *Manifest) { m.Boot[1].EditsB[0].At = m.Boot[1].Size }, "beyond the end"},
+		"an edit before":  {func(m *Manifest) { m.Boot[1].EditsB[0].At = -1 }, "out of order"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
@@ -218,6 +262,8 @@ func TestManifests(t *testing.T) {
 		})
 	}
 }
+
+func make257() []Range { return slices.Repeat([]Range{{Size: 1}}, 257) }
 
 // failing is a test to which failing is no failure.
 type failing struct {
@@ -237,9 +283,20 @@ func TestWrongContents(t *testing.T) {
 		change func(*Manifest)
 		want   string
 	}{
+		"a patch":        {func(m *Manifest) { m.Root.Parts[2].Patch.SHA256 = sum(nil) }, "a patch of the update does not give what it was made to give: send the whole image"},
+		"a patch's size": {func(m *Manifest) { m.Root.Parts[2].Size--; m.Root.Size-- }, "a patch of the update does not give"},
+		"more inside":    {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks[0].Raw-- }, "unpack a patch of the update"},
+		"less inside":    {func(m *Manifest) { m.Root.Parts[2].Patch.Blocks[0].Raw++ }, "a patch of the update has 40960 bytes instead of 40961"},
+		"more before":    {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw-- }, "not what the update was made for: at 3145728"},
+		"less before":    {func(m *Manifest) { m.Root.Parts[2].Patch.Old[1].Raw++ }, "not what the update was made for: at 3145728"},
 		"root":           {func(m *Manifest) { m.Root.SHA256 = sum(nil) }, "do not make up"},
 		"slot b's":       {func(m *Manifest) { m.Boot[1].SHA256B = m.Boot[1].SHA256 }, "do not make up"},
-		"another base":   {func(m *Manifest) { m.Root.Parts[0] = Copy(base[:1<<20], 1<<20) }, "not what the update was made for: at 1048576"},
+		"another initrd": {func(m *Manifest) { m.Boot[0].Parts[1].Copy = new(int64) }, "not what the update was made for: at 0"},
+		"going back": {func(m *Manifest) {
+			p := m.Boot[0].Parts
+			p[0], p[1], p[2].Copy, p[2].Data, p[2].Size = p[1], p[0], new(int64), 0, 1
+		}, "the update goes back in it"},
+		"another base":   {func(m *Manifest) { m.Root.Parts[0] = Copy(noise[:1<<20], 1<<20) }, "not what the update was made for: at 1048576"},
 		"longer inside":  {func(m *Manifest) { m.Root.Parts[1].Size--; m.Root.Size-- }, "a part of the update"},
 		"shorter inside": {func(m *Manifest) { m.Root.Parts[len(m.Root.Parts)-1].Size++; m.Root.Size++ }, "a part of the update"},
 	} {
@@ -248,6 +305,128 @@ func TestWrongContents(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestAnotherBase: a patch against content that is not the one it was made against is an
+// error, and never other bytes.
+func TestAnotherBase(t *testing.T) {
+	public, private := artifacttest.Keys(t, 1)
+	data, wrong := sample(t, private, nil), 0
+	for at := len(noise); at < len(base); at += 97 {
+		other := bytes.Clone(base)
+		other[at] ^= 1
+		in := must(Open(bytes.NewReader(data), public))
+		b, err := io.ReadAll(in.ReadRoot(bytes.NewReader(other)))
+		if err != nil {
+			wrong++
+			if !strings.Contains(err.Error(), "not what the update was made for") && !strings.Contains(err.Error(), "a patch of the update") {
+				t.Errorf("byte %d: %v", at, err)
+			}
+		}
+		if len(b) > len(before) && !bytes.Equal(b, root) {
+			t.Fatalf("byte %d: other bytes", at)
+		}
+	}
+	in := must(Open(bytes.NewReader(data), public))
+	if _, err := io.ReadAll(in.ReadRoot(bytes.NewReader(base[:len(base)-1]))); err == nil || !strings.Contains(err.Error(), "read the running slot at 3145728") {
+		t.Errorf("a short base: %v", err)
+	}
+	if wrong < 50 {
+		t.Errorf("only %d of the changes were noticed", wrong)
+	}
+}
+
+// TestPatchOrData: where a node would make other bytes, or has nothing alike, what it
+// gets is data; else it gets much less.
+func TestPatchOrData(t *testing.T) {
+	fast := must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest)))
+	random := artifacttest.Noise(40<<10, 9)
+	var plain bytes.Buffer
+	data := must(must(NewPacker(&plain)).Data(patched))
+	for name, c := range map[string]struct {
+		b, raw []byte
+		patch  bool
+	}{
+		"alike":            {patched, newText, true},
+		"another encoder":  {slices.Concat(fast.EncodeAll(newText[:30<<10], nil), newText[30<<10:]), newText, false},
+		"nothing alike":    {slices.Concat(artifacttest.Block(random[:30<<10]), random[30<<10:]), random, false},
+		"less than stated": {patched, newText[:39<<10], false},
+	} {
+		var out bytes.Buffer
+		part := must(must(NewPacker(&out)).Patch(c.b, c.raw, samplePatch(), bytes.NewReader(base)))
+		if (part.Patch != nil) != c.patch || part.Size != int64(len(c.b)) || part.Data != int64(out.Len()) || part.SHA256 != sum(out.Bytes()) {
+			t.Errorf("%s: %+v, %d bytes", name, part, out.Len())
+		}
+		if c.patch && part.Data > data.Data/4 {
+			t.Errorf("%s: %d bytes, %d without patch", name, part.Data, data.Data)
+		}
+	}
+}
+
+// pack compresses a boot file.
+func packForm(form codec.Form, raw []byte) []byte {
+	var b bytes.Buffer
+	w := must(form.NewWriter(&b))
+	_, err := w.Write(raw)
+	must(0, errors.Join(err, w.Close()))
+	return b.Bytes()
+}
+
+// TestRepacked: a compressed boot file travels as what changed in it, and is the same
+// file again; against another one than that it was made against it is an error.
+func TestRepacked(t *testing.T) {
+	public, private := artifacttest.Keys(t, 1)
+	oldRaw := slices.Concat(artifacttest.Text(2<<20, 1), artifacttest.Noise(10<<20, 7))
+	newRaw := slices.Concat([]byte("shifted"), artifacttest.Text(2<<20, 2), artifacttest.Noise(10<<20, 7), []byte("longer"))
+	for _, form := range []codec.Form{codec.Zstd, codec.Gzip} {
+		old, file := packForm(form, oldRaw), packForm(form, newRaw)
+		var parts, out bytes.Buffer
+		f, ok, err := must(NewPacker(&parts)).Repack(slot.Kernel, file, old)
+		if !ok || err != nil || parts.Len() > len(file)/100 {
+			t.Fatalf("%s: %v, %v, %d of %d bytes", form, ok, err, parts.Len(), len(file))
+		}
+		small := Part{Size: 1, SHA256: sum([]byte("x")), Copy: new(int64)}
+		m := &Manifest{Codec: codec.Name(), Board: "rpi4", Arch: "arm64", Version: "2", Made: time.Unix(1764000000, 0).UTC(), DiskID: "deadbeef",
+			Base: &Base{Size: 1, SHA256: sum([]byte("x"))}, Root: Content{Size: 1, SHA256: sum([]byte("x")), Parts: []Part{small}}, Boot: []File{f}}
+		if err := Write(&out, m, private, &parts); err != nil {
+			t.Fatal(err)
+		}
+		read := func(old []byte) ([]byte, error) {
+			in := must(Open(bytes.NewReader(out.Bytes()), public))
+			if _, err := io.ReadAll(in.ReadRoot(strings.NewReader("x"))); err != nil {
+				return nil, err
+			}
+			former, err := in.Boot[0].Former(bytes.NewReader(old))
+			if err != nil {
+				return nil, err
+			}
+			return io.ReadAll(in.ReadFile(&in.Boot[0], "b", former))
+		}
+		if b, err := read(old); err != nil || !bytes.Equal(b, file) {
+			t.Errorf("%s: %d bytes, %v", form, len(b), err)
+		}
+		for what, other := range map[string][]byte{"another": packForm(form, newRaw[1<<20:]), "short": old[:len(old)/2]} {
+			if b, err := read(other); err == nil {
+				t.Errorf("%s: %s: %d bytes", form, what, len(b))
+			}
+		}
+	}
+}
+
+// TestNotRepacked: what is in no form, or another, or the same, or of another compressor.
+func TestNotRepacked(t *testing.T) {
+	text := artifacttest.Text(100<<10, 1)
+	zst, gz := packForm(codec.Zstd, text), packForm(codec.Gzip, text)
+	var fast bytes.Buffer
+	w := must(zstd.NewWriter(&fast, zstd.WithEncoderLevel(zstd.SpeedFastest)))
+	_, err := w.Write(text)
+	must(0, errors.Join(err, w.Close()))
+	for name, c := range map[string][2][]byte{"no form": {text, text[1:]}, "another": {zst, gz}, "the same": {gz, gz}, "new": {zst, nil}, "another's": {fast.Bytes(), zst}} {
+		var out bytes.Buffer
+		if _, ok, err := must(NewPacker(&out)).Repack(slot.Initrd, c[0], c[1]); ok || err != nil || out.Len() > 0 {
+			t.Errorf("%s: %v, %v", name, ok, err)
+		}
 	}
 }
 

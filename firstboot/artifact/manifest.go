@@ -18,6 +18,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
@@ -47,13 +48,16 @@ type Manifest struct {
 	Components map[string]string `json:"components"`
 	Deferred   map[string]string `json:"deferred,omitempty"`
 	// Base is the root from which parts are copied, nil where none is.
-	Base *Base   `json:"base,omitempty"`
-	Root Content `json:"root"`
+	Base *Base `json:"base,omitempty"`
+	// Codec compressed the root's blocks, and must again those of patches; empty
+	// where none is.
+	Codec string  `json:"codec,omitempty"`
+	Root  Content `json:"root"`
 	// Boot is in the order of slot.Files.
 	Boot []File `json:"boot"`
 }
 
-// Base is the root of the slot that must be running.
+// Base is what the slot that runs must have.
 type Base struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
@@ -66,7 +70,7 @@ type Content struct {
 	Parts  []Part `json:"parts"`
 }
 
-// Part is the next piece of a content: one that travels, or a copy.
+// Part is the next piece of a content: one that travels, a copy, or both: a patch.
 type Part struct {
 	// Size is how much of the content it is.
 	Size int64 `json:"size"`
@@ -76,6 +80,8 @@ type Part struct {
 	Data int64 `json:"data,omitempty"`
 	// Copy is where in Base the bytes are.
 	Copy *int64 `json:"copy,omitempty"`
+	// Patch says what to do with what travels, nil where it is the content itself.
+	Patch *Patch `json:"patch,omitempty"`
 }
 
 // File is one of slot.Files, as slot a has it. For slot b some bytes are others.
@@ -84,6 +90,13 @@ type File struct {
 	Content
 	SHA256B string `json:"sha256b"`
 	EditsB  []Edit `json:"editsB,omitempty"`
+	// Base is what the running slot must have by this name, where parts are copied
+	// from that or patch it; else nil.
+	Base *Base `json:"base,omitempty"`
+	// Unpacked is what is in a file that the node compresses as Form says. Then that
+	// has the parts, the file none, and Base is what is in the running slot's.
+	Unpacked *Content   `json:"unpacked,omitempty"`
+	Form     codec.Form `json:"form,omitempty"`
 }
 
 // Edit is bytes in the place of as many others.
@@ -92,17 +105,34 @@ type Edit struct {
 	Bytes []byte `json:"bytes"`
 }
 
+// Patches says whether a node has to compress anything.
+func (m *Manifest) Patches() bool {
+	return m.Root.patches() || slices.ContainsFunc(m.Boot, func(f File) bool { return f.Unpacked != nil })
+}
+
+func (c *Content) patches() bool {
+	return slices.ContainsFunc(c.Parts, func(p Part) bool { return p.Patch != nil })
+}
+
 // Travels is how many bytes follow the manifest and its signature.
 func (m *Manifest) Travels() (n int64) {
 	for _, p := range m.Root.Parts {
 		n += p.Data
 	}
 	for _, f := range m.Boot {
-		for _, p := range f.Parts {
+		for _, p := range f.source().Parts {
 			n += p.Data
 		}
 	}
 	return n
+}
+
+// source is what parts make up: the file, or what is in it.
+func (f *File) source() *Content {
+	if f.Unpacked != nil {
+		return f.Unpacked
+	}
+	return &f.Content
 }
 
 // Files are the names of what starts the slot.
@@ -134,15 +164,16 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("format %d, this program knows %d", m.Format, Format)
 	case m.Board == "" || m.Arch == "" || m.Version == "" || m.DiskID == "" || m.Made.IsZero():
 		return errors.New("board, arch, version, diskId and made must all be there")
-	case m.Base != nil && (m.Base.Size <= 0 || !isDigest(m.Base.SHA256)):
-		return errors.New("base: no size or no digest")
 	}
-	base := int64(0)
-	if m.Base != nil {
-		base = m.Base.Size
+	base, err := m.Base.check()
+	if err != nil {
+		return err
 	}
 	if err := m.Root.check(base); err != nil {
 		return fmt.Errorf("root: %w", err)
+	}
+	if m.Patches() != (m.Codec != "") {
+		return errors.New("codec: there must be one for patches, and for them alone")
 	}
 	return m.checkBoot()
 }
@@ -165,12 +196,30 @@ func (m *Manifest) checkBoot() error {
 	return nil
 }
 
+// check returns the size of what may be copied.
+func (b *Base) check() (int64, error) {
+	switch {
+	case b == nil:
+		return 0, nil
+	case b.Size <= 0 || !isDigest(b.SHA256):
+		return 0, errors.New("base: no size or no digest")
+	}
+	return b.Size, nil
+}
+
 func (f *File) check() error {
-	if err := f.Content.check(0); err != nil { // of another root it would be no part
+	base, err := f.Base.check()
+	if err != nil {
 		return err
 	}
-	if !isDigest(f.SHA256B) {
-		return errors.New("sha256b is no digest")
+	if err := f.checkForm(); err != nil {
+		return err
+	}
+	if err := f.source().check(base); err != nil {
+		return err
+	}
+	if !isDigest(f.SHA256) || !isDigest(f.SHA256B) || f.Size < 1 {
+		return errors.New("sha256 or sha256b is no digest, or it is empty")
 	}
 	end := int64(0)
 	for _, e := range f.EditsB {
@@ -178,6 +227,18 @@ func (f *File) check() error {
 			return fmt.Errorf("editsB: at %d: out of order, empty or beyond the end", e.At)
 		}
 		end = e.At + int64(len(e.Bytes))
+	}
+	return nil
+}
+
+func (f *File) checkForm() error {
+	switch {
+	case f.Unpacked == nil && (f.patches() || f.Form != ""):
+		return errors.New("a file whose content is not known apart has no patches and no form")
+	case f.Unpacked != nil && f.Form != codec.Zstd && f.Form != codec.Gzip:
+		return fmt.Errorf("form %q is unknown", f.Form)
+	case f.Unpacked != nil && (len(f.Parts) > 0 || f.Base == nil):
+		return errors.New("its content is known apart, and has neither all parts nor a base")
 	}
 	return nil
 }
@@ -212,6 +273,10 @@ func (p Part) check(base int64) error {
 		return errors.New("it is copied from beyond the base")
 	case p.Copy == nil && (p.Data < 1 || p.Data > maxPacked):
 		return fmt.Errorf("data of %d bytes", p.Data)
+	case p.Patch != nil && p.Copy != nil:
+		return errors.New("it is a patch and a copy")
+	case p.Patch != nil:
+		return p.Patch.check(base)
 	}
 	return nil
 }

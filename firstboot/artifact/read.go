@@ -34,8 +34,9 @@ type Reader struct {
 	// Length is that of the whole update, in bytes.
 	Length int64
 
-	r     *bufio.Reader
-	codec *zstd.Decoder
+	r       *bufio.Reader
+	codec   *zstd.Decoder
+	patcher patcher // where there are patches
 }
 
 // Open reads the manifest and refuses one that the key's owner did not sign.
@@ -52,7 +53,9 @@ func Open(r io.Reader, key minisign.PublicKey) (*Reader, error) {
 		return nil, fmt.Errorf("the manifest of the update: %w", err)
 	}
 	in.Length += in.Travels()
-	in.codec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxPart))
+	if in.codec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxPart)); err == nil && in.Patches() {
+		in.patcher, err = newPatcher()
+	}
 	return in, err
 }
 
@@ -103,18 +106,31 @@ func verify(key minisign.PublicKey, manifest, signature []byte) error {
 }
 
 // ReadRoot returns the root's bytes. At its end the reader fails unless all had
-// their digest. base is read where parts are copies.
+// their digest. base is read where parts are copies or patches.
 func (in *Reader) ReadRoot(base io.ReaderAt) io.Reader {
 	return &checked{r: &parts{in: in, left: in.Root.Parts, base: base}, want: in.Root.SHA256, hash: sha256.New()}
 }
 
-// ReadFile returns a boot file's bytes for a slot, as ReadRoot the root's.
-func (in *Reader) ReadFile(f *File, slot string) io.Reader {
-	var r io.Reader = &checked{r: &parts{in: in, left: f.Parts}, want: f.SHA256, hash: sha256.New()}
+// ReadFile returns a boot file's bytes for a slot, as ReadRoot the root's. base is what
+// Former gives, from its beginning, and nil where the file has no base.
+func (in *Reader) ReadFile(f *File, slot string, base io.Reader) io.Reader {
+	var r io.Reader = &checked{r: &parts{in: in, left: f.source().Parts, base: &window{r: base}}, want: f.source().SHA256, hash: sha256.New()}
+	if f.Unpacked != nil {
+		r = &checked{r: &packing{r: r, form: f.Form}, want: f.SHA256, hash: sha256.New()}
+	}
 	if slot != "b" {
 		return r
 	}
 	return &checked{r: &edited{r: r, edits: f.EditsB}, want: f.SHA256B, hash: sha256.New()}
+}
+
+// Former gives what is Base of the running slot's file of this name, which is read
+// from r.
+func (f *File) Former(r io.Reader) (io.Reader, error) {
+	if f.Unpacked == nil {
+		return r, nil
+	}
+	return f.Form.NewReader(r)
 }
 
 // parts gives the bytes of one part after the other.
@@ -152,6 +168,9 @@ func (in *Reader) next(p Part, base io.ReaderAt) ([]byte, error) {
 	if digest(packed) != p.SHA256 {
 		return nil, errors.New("a part of the update is damaged: its digest is wrong")
 	}
+	if p.Patch != nil {
+		return in.patcher.apply(p, packed, base)
+	}
 	b, err := in.codec.DecodeAll(packed, make([]byte, 0, p.Size))
 	if err != nil {
 		return nil, fmt.Errorf("unpack a part of the update: %w", err)
@@ -168,7 +187,7 @@ func copied(p Part, base io.ReaderAt) ([]byte, error) {
 		return nil, fmt.Errorf("read the running slot at %d: %w", *p.Copy, err)
 	}
 	if digest(b) != p.SHA256 {
-		return nil, fmt.Errorf("the running slot is not what the update was made for: at %d it differs", *p.Copy)
+		return nil, fmt.Errorf("%w: at %d it differs", errOther, *p.Copy)
 	}
 	return b, nil
 }

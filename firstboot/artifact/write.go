@@ -5,29 +5,39 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 
 	"aead.dev/minisign"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 )
 
 // Packer packs what travels. Same bytes in, same bytes out.
 type Packer struct {
 	out   io.Writer
 	codec *zstd.Encoder
+
+	patches *zstd.Encoder // asked for first by Patch
+	patcher patcher
 }
 
 // NewPacker returns one that writes the parts to out, in the order in which they
 // are asked for: that of Write.
 func NewPacker(out io.Writer) (*Packer, error) {
 	codec, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
-	return &Packer{out, codec}, err
+	return &Packer{out: out, codec: codec}, err
 }
 
 // Data packs the next part of a content, of at most MaxPart bytes.
 func (p *Packer) Data(b []byte) (Part, error) {
 	packed := p.codec.EncodeAll(b, nil)
 	_, err := p.out.Write(packed)
-	return Part{Size: int64(len(b)), SHA256: digest(packed), Data: int64(len(packed))}, err
+	return traveling(b, packed), err
+}
+
+func traveling(b, packed []byte) Part {
+	return Part{Size: int64(len(b)), SHA256: digest(packed), Data: int64(len(packed))}
 }
 
 // Copy is a part with the bytes b that the base has at an offset.
@@ -35,22 +45,127 @@ func Copy(b []byte, at int64) Part {
 	return Part{Size: int64(len(b)), SHA256: digest(b), Copy: &at}
 }
 
-// File packs a boot file; a and b are what the two slots have, of one length.
-func (p *Packer) File(name string, a, b []byte) (File, error) {
+// Patch packs the next part of the root: blocks that have raw in them, against old
+// content of the base. Where a node would not make the same of it, or where that is no
+// less to send, it is data.
+func (p *Packer) Patch(b, raw []byte, patch Patch, base io.ReaderAt) (Part, error) {
+	if err := p.preparePatches(); err != nil {
+		return Part{}, err
+	}
+	patch.SHA256 = digest(b)
+	if patch.check(math.MaxInt64) != nil || patch.raw() != int64(len(raw)) || !bytes.Equal(p.patcher.compress(raw, patch.Blocks), b) { // another builder's
+		return p.Data(b)
+	}
+	dict, err := p.patcher.dictionary(patch.Old, base)
+	if err != nil {
+		return Part{}, err
+	}
+	if err := p.patches.ResetWithOptions(nil, zstd.WithEncoderDictRaw(dictID, dict)); err != nil {
+		return Part{}, err
+	}
+	packed := p.patches.EncodeAll(raw, nil)
+	part := traveling(b, packed)
+	part.Patch = &patch
+	if plain := traveling(b, p.codec.EncodeAll(b, nil)); part.cost() >= plain.cost() {
+		return p.Data(b)
+	}
+	_, err = p.out.Write(packed)
+	return part, err
+}
+
+// patchWindow reaches over all of a dictionary.
+const patchWindow = 16 << 20
+
+func (p *Packer) preparePatches() (err error) {
+	if p.patches != nil {
+		return nil
+	}
+	if p.patcher, err = newPatcher(); err != nil {
+		return err
+	}
+	p.patches, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
+		zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(patchWindow))
+	return err
+}
+
+// cost is how much of an update the part is, with its place in the manifest.
+func (p Part) cost() int64 {
+	text, _ := json.Marshal(p)
+	return p.Data + int64(len(text))
+}
+
+// File packs a boot file; a and b are what the two slots have, of one length, old what
+// either had before in the base, nil for none. What is in its place there is copied.
+func (p *Packer) File(name string, a, b, old []byte) (File, error) {
 	f := File{Name: name, Content: Content{Size: int64(len(a)), SHA256: digest(a)}, SHA256B: digest(b)}
 	if len(a) != len(b) {
 		return f, fmt.Errorf("%s has %d bytes for slot a, %d for slot b", name, len(a), len(b))
 	}
 	f.EditsB = edits(a, b)
-	for len(a) > 0 {
-		n := min(len(a), MaxPart)
-		part, err := p.Data(a[:n])
+	for at := 0; at < len(a); at += MaxPart {
+		chunk := a[at:min(at+MaxPart, len(a))]
+		if at+len(chunk) <= len(old) && bytes.Equal(chunk, old[at:at+len(chunk)]) {
+			f.Parts, f.Base = append(f.Parts, Copy(chunk, int64(at))), &Base{Size: int64(len(old)), SHA256: digest(old)}
+			continue
+		}
+		part, err := p.Data(chunk)
 		if err != nil {
 			return f, err
 		}
-		f.Parts, a = append(f.Parts, part), a[n:]
+		f.Parts = append(f.Parts, part)
 	}
 	return f, nil
+}
+
+// Repack packs a boot file that both slots have alike by what is in it, against what is
+// in the base's. It reports whether it did: whether both are compressed in one form, and
+// a node would make the same file.
+func (p *Packer) Repack(name string, a, old []byte) (f File, ok bool, err error) {
+	form := codec.FormOf(a)
+	if form == "" || form != codec.FormOf(old) || bytes.Equal(a, old) {
+		return f, false, nil
+	}
+	raw, err := contentOf(form, a)
+	if err != nil {
+		return f, false, err
+	}
+	if again, err := io.ReadAll(&packing{r: bytes.NewReader(raw), form: form}); err != nil || !bytes.Equal(again, a) {
+		return f, false, err
+	}
+	base, err := contentOf(form, old)
+	if err != nil {
+		return f, false, err
+	}
+	f = File{Name: name, Content: Content{Size: int64(len(a)), SHA256: digest(a)}, SHA256B: digest(a), Form: form,
+		Base: &Base{Size: int64(len(base)), SHA256: digest(base)}, Unpacked: &Content{Size: int64(len(raw)), SHA256: digest(raw)}}
+	for at := 0; at < len(raw); at += MaxPart {
+		chunk := raw[at:min(at+MaxPart, len(raw))]
+		part, err := p.Patch(chunk, chunk, around(at, len(chunk), len(base)), bytes.NewReader(base))
+		if err != nil {
+			return f, false, err
+		}
+		f.Unpacked.Parts = append(f.Unpacked.Parts, part)
+	}
+	return f, true, nil
+}
+
+func contentOf(form codec.Form, b []byte) ([]byte, error) {
+	r, err := form.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
+}
+
+// around patches size bytes with the nearest of a base: the dictionary is in the middle
+// over them, as far as there is a base.
+func around(at, size, base int) Patch {
+	begin := max(0, min(at+size/2, base)-MaxOld/2)
+	patch := Patch{Old: []Range{{At: int64(begin), Size: int64(min(MaxOld, base-begin))}}}
+	for ; size > 0; size -= codec.BlockSize {
+		patch.Blocks = append(patch.Blocks, Block{Raw: int64(min(size, codec.BlockSize)), Stored: true})
+	}
+	return patch
 }
 
 // edits make b of a.

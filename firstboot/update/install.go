@@ -97,9 +97,24 @@ func (u *update) writeBoot() error {
 	for i := range u.in.Boot {
 		f := &u.in.Boot[i]
 		name := path.Join(bootDir, slot.Place(f.Name, u.other, 0))
-		if err := u.Files.Put(name, u.in.ReadFile(f, u.other), firstboot.Attr{Mode: 0o644}); err != nil {
+		if err := u.writeFile(name, f); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+func (u *update) writeFile(name string, f *artifact.File) error {
+	var base io.Reader
+	if f.Base != nil {
+		r, err := u.runs(f)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if base, err = f.Former(r); err != nil {
+			return err
+		}
+	}
+	return u.Files.Put(name, u.in.ReadFile(f, u.other, base), firstboot.Attr{Mode: 0o644})
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
@@ -37,10 +38,12 @@ func (u *update) refuse() error {
 		return fmt.Errorf("the update looks for disk %s, this node's is %s", m.DiskID, r.Args.DiskID)
 	case m.Made.Before(r.Made):
 		return fmt.Errorf("the update is older than what runs: %s of %s, this is %s of %s", m.Version, day(m.Made), r.Version, day(r.Made))
+	case m.Codec != "" && m.Codec != codec.Name():
+		return fmt.Errorf("the update has patches for who compresses with %s, this node does with %s: send the whole image (without --base)", m.Codec, codec.Name())
 	case u.state.Good != u.state.Current:
 		return u.unproven()
 	}
-	for _, refuse := range []func() error{u.refuseComponents, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot} {
+	for _, refuse := range []func() error{u.refuseComponents, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot, u.refuseBase} {
 		if err := refuse(); err != nil {
 			return err
 		}
@@ -160,7 +163,7 @@ func (u *update) oldFiles() (all []string, err error) {
 // rank is the place in the order of writing, 0 for what has none.
 func rank(name string) int { return slices.Index(slot.Files, name) + 1 }
 
-// refuseRoot wants room for the root, and the base that parts are copied from.
+// refuseRoot wants room for the root.
 func (u *update) refuseRoot() error {
 	p, err := u.slots.Open(u.other, false)
 	if err != nil {
@@ -173,80 +176,60 @@ func (u *update) refuseRoot() error {
 	if size < u.in.Root.Size {
 		return fmt.Errorf("slot %s has room for %d MB, the update's root has %d MB: it needs a card that is written anew", u.other, size>>20, u.in.Root.Size>>20)
 	}
-	if u.in.Base == nil {
-		return nil
-	}
-	return u.checkBase(*u.in.Base)
-}
-
-// atticRoom is what /var has left beside what is kept: logs go on.
-const atticRoom = 64 << 20
-
-// refuseAttic wants room for what is kept until the trial has ended.
-func (u *update) refuseAttic(trial contract.Trial) error {
-	need := int64(atticRoom)
-	for _, name := range trial.Keep {
-		n, err := u.usage(name)
-		if err != nil {
-			return err
-		}
-		need += n
-	}
-	_, room, err := u.Files.Space("/var")
-	if err != nil {
-		return err
-	}
-	if room < need {
-		return fmt.Errorf("/var has room for %d MB, the trial needs %d MB to keep what it may change: remove what is not needed there", room>>20, need>>20)
-	}
 	return nil
 }
 
-// blockSize is the least that a file takes.
-const blockSize = 4 << 10
+var errBase = errors.New("the update was made from another image than runs here (--base): send the whole image")
 
-// usage adds up a directory and all below it. What is gone by now needs no room, and
-// a link only its own.
-func (u *update) usage(name string) (int64, error) {
-	if _, err := u.Files.Readlink(name); err == nil {
-		return blockSize, nil
-	}
-	fi, err := u.Files.Stat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return 0, nil
-	case err != nil:
-		return 0, err
-	case !fi.IsDir():
-		return fi.Size() + blockSize, nil
-	}
-	names, err := u.Files.List(name)
-	if err != nil {
-		return 0, err
-	}
-	size := int64(blockSize)
-	for _, below := range names {
-		n, err := u.usage(path.Join(name, below))
-		if err != nil {
-			return 0, err
+// refuseBase wants the running slot to have what parts are made of.
+func (u *update) refuseBase() error {
+	for i := range u.in.Boot {
+		if err := u.checkFile(&u.in.Boot[i]); err != nil {
+			return err
 		}
-		size += n
 	}
-	return size, nil
-}
-
-func (u *update) checkBase(want artifact.Base) error {
+	if u.in.Base == nil {
+		return nil
+	}
 	p, err := u.slots.Open(u.state.Current, false)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	sum, err := hashed(p, want.Size)
+	return same(io.NewSectionReader(p, 0, u.in.Base.Size), *u.in.Base)
+}
+
+func (u *update) checkFile(f *artifact.File) error {
+	if f.Base == nil {
+		return nil
+	}
+	r, err := u.runs(f)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errBase
+	}
 	if err != nil {
 		return err
 	}
-	if sum != want.SHA256 {
-		return errors.New("the update was made from another image than runs here (--base): send the whole image")
+	defer r.Close()
+	former, err := f.Former(r)
+	if err != nil { // another form
+		return errBase
+	}
+	return same(io.LimitReader(former, f.Base.Size), *f.Base)
+}
+
+// runs opens what the running slot has in the place of a boot file.
+func (u *update) runs(f *artifact.File) (io.ReadCloser, error) {
+	return u.Files.Open(path.Join(bootDir, slot.Place(f.Name, u.state.Current, 0)))
+}
+
+func same(r io.Reader, want artifact.Base) error {
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, r, make([]byte, artifact.MaxPart)); err != nil {
+		return err
+	}
+	if hex.EncodeToString(h.Sum(nil)) != want.SHA256 {
+		return errBase
 	}
 	return nil
 }

@@ -203,6 +203,9 @@ var refusals = map[string]struct {
 	"k3s behind":          {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "and never back"},
 	"k3s of no number":    {change: func(m *artifact.Manifest) { m.Components["k3s"] = "latest" }, want: "from k3s v1.33.1+k3s1 to latest"},
 	"deferred otherwise":  {change: func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootB) }, want: "leaves k3s to be fetched"},
+	"another codec":       {change: func(m *artifact.Manifest) { m.Codec = "zstd v9" }, want: "patches for who compresses with zstd v9, this node does with zstd v1."},
+	"another initramfs":   {node: func(w *world) { w.edit("boot/firmware/a/initrd.img", "more", "less") }, want: "made from another image than runs here"},
+	"no initramfs":        {node: func(w *world) { os.Remove(w.at("boot/firmware/a/initrd.img")) }, want: "made from another image than runs here"},
 }
 
 // TestRefused: each is told in words, and nothing was written.
@@ -379,6 +382,29 @@ func TestWornOut(t *testing.T) {
 		t.Error(err)
 	}
 	w.isSafe("worn out", first)
+	if starts(w.boot(), w.kit) {
+		t.Error("it starts")
+	}
+}
+
+// TestRotten: what the running slot no longer has as it was, after it was compared,
+// ends in words, and never in a slot that starts.
+func TestRotten(t *testing.T) {
+	w := newWorld(t, piBoard)
+	first := w.boot()
+	w.fault = func(_ int, name string) fault {
+		if strings.HasPrefix(name, "remove") {
+			w.roots["a"][1<<20+len(oldBlock)/2] ^= 1
+			w.fault = nil
+		}
+		return none
+	}
+	_, err := w.apply(w.artifact(1, nil))
+	if w.fault != nil || err == nil || !strings.Contains(err.Error(), "slot b is not ready, slot a starts as before") {
+		t.Fatal(err)
+	}
+	w.roots["a"] = bytes.Clone(rootA)
+	w.isSafe("rotten", first)
 	if starts(w.boot(), w.kit) {
 		t.Error("it starts")
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact/artifacttest"
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/crashtest"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -28,10 +29,16 @@ import (
 var (
 	made = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	// The slots' roots before, and what slot b gets: more than one flush, some of it
-	// from slot a.
-	rootA, rootB = artifacttest.Noise(1<<20, 1), artifacttest.Noise(300<<10, 2)
-	newRoot      = slices.Concat(artifacttest.Noise(64<<10, 3), make([]byte, 4<<20), rootA[512<<10:])
+	// from slot a, and a block of that with changes.
+	oldText, newText = artifacttest.Text(40<<10, 1), artifacttest.Text(40<<10, 2)
+	oldBlock, block  = artifacttest.Block(oldText), artifacttest.Block(newText)
+	rootA, rootB     = slices.Concat(artifacttest.Noise(1<<20, 1), oldBlock), artifacttest.Noise(300<<10, 2)
+	fresh            = slices.Concat(artifacttest.Noise(64<<10, 3), make([]byte, 4<<20))
+	newRoot          = slices.Concat(fresh, rootA[512<<10:1<<20], block)
 )
+
+// oldInitrd is slot a's, of which the new one is a copy.
+const oldInitrd = "new initrd.img slot=a and more"
 
 // board is a way to start a slot, with what lies on its boot partition: good.env
 // and the like, and slot a, which runs. Slot b has an older system.
@@ -42,14 +49,14 @@ type board struct {
 
 var piBoard = board{kit: []string{slot.Initrd, slot.Cmdline, slot.Kernel}, files: map[string]string{
 	slot.ScriptFile: "script", slot.GoodFile: string(slot.GoodEnv("a")), slot.TrialFile: string(slot.TrialEnv("", 0)),
-	"a/vmlinuz": "kernel a", "a/initrd.img": "initrd a", "a/cmdline.txt": "a",
+	"a/vmlinuz": "kernel a", "a/initrd.img": oldInitrd, "a/cmdline.txt": "a",
 	"b/vmlinuz": "old kernel", "b/initrd.img": "old initrd", "b/cmdline.txt": "old", "b/left.txt": "by somebody", "start4.elf": "firmware",
 }}
 
 var pcBoard = board{kit: []string{slot.Initrd, slot.OptionsFile, slot.Kernel, slot.Entry}, files: map[string]string{
 	"loader/entries/imagebuilder-4-a.conf": "entry a", "loader/entries/imagebuilder-3-b.conf": "old", "loader/entries/.firstboot-imagebuilder-0-b.conf": "cut off",
 	slot.GRUBScript: "script", slot.CountFile: string(slot.CountEnv("", 0)),
-	"a/vmlinuz": "kernel a", "a/initrd.img": "initrd a", "a/grub.cfg": "a",
+	"a/vmlinuz": "kernel a", "a/initrd.img": oldInitrd, "a/grub.cfg": "a",
 	"b/vmlinuz": "old kernel", "b/initrd.img": "old initrd", "b/grub.cfg": "old",
 }}
 
@@ -160,10 +167,9 @@ func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	m := &artifact.Manifest{Board: "rpi4", Arch: runtime.GOARCH, Version: "two", Made: made.Add(time.Hour), DiskID: "deadbeef",
+	m := &artifact.Manifest{Codec: codec.Name(), Board: "rpi4", Arch: runtime.GOARCH, Version: "two", Made: made.Add(time.Hour), DiskID: "deadbeef",
 		Components: map[string]string{"k3s": "v1.34.2+k3s1", "tailscale": "1.92.0", "a-chart": "2"}, Deferred: map[string]string{},
 		Base: &artifact.Base{Size: int64(len(rootA)), SHA256: digest(rootA)}, Root: artifact.Content{Size: int64(len(newRoot)), SHA256: digest(newRoot)}}
-	fresh := newRoot[:len(newRoot)-512<<10]
 	for chunk := range slices.Chunk(fresh, artifact.MaxPart) {
 		part, err := p.Data(chunk)
 		if err != nil {
@@ -171,9 +177,15 @@ func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 		}
 		m.Root.Parts = append(m.Root.Parts, part)
 	}
-	m.Root.Parts = append(m.Root.Parts, artifact.Copy(rootA[512<<10:], 512<<10))
+	patch, err := p.Patch(block, newText, artifact.Patch{Old: []artifact.Range{{At: 1 << 20, Size: int64(len(oldBlock)), Raw: int64(len(oldText))}},
+		Blocks: []artifact.Block{{Raw: int64(len(newText))}}}, bytes.NewReader(rootA))
+	if err != nil || patch.Patch == nil {
+		w.t.Fatal(err)
+	}
+	m.Root.Parts = append(m.Root.Parts, artifact.Copy(rootA[512<<10:1<<20], 512<<10), patch)
+	old := map[string][]byte{slot.Initrd: []byte(oldInitrd)}
 	for _, name := range w.kit {
-		f, err := p.File(name, []byte("new "+name+" slot=a "), []byte("new "+name+" slot=b "))
+		f, err := p.File(name, []byte("new "+name+" slot=a "), []byte("new "+name+" slot=b "), old[name])
 		if err != nil {
 			w.t.Fatal(err)
 		}

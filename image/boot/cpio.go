@@ -6,9 +6,9 @@ import (
 	"io"
 	"io/fs"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
 
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -80,14 +80,8 @@ func cpioRecord(n *tree.Node) (cpio.Record, error) {
 }
 
 // writeZstd writes t as an archive compressed for a kernel with RD_ZSTD.
-//
-// The kernel wants all of an archive in one frame and allocates its window,
-// which may be 128 MiB (lib/decompress_unzstd.c): 8 MiB is no burden for a
-// small board. The checksum is its only way to notice a damaged file. One
-// encoder thread makes equal bytes on every machine.
 func writeZstd(w io.Writer, t *tree.Tree) error {
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression),
-		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20), zstd.WithEncoderCRC(true))
+	z, err := codec.Zstd.NewWriter(w)
 	if err != nil {
 		return err
 	}

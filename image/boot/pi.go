@@ -6,8 +6,7 @@ import (
 	"path"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
-
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -79,11 +78,11 @@ func (in Input) addPiSlot(t *tree.Tree, name string) error {
 	return f.err
 }
 
-// gzipped has neither name nor time in its header. U-Boot knows gzip and no
-// zstd in Debian's build, and reads 14 MB much faster than 38 from a card.
+// gzipped is what U-Boot unpacks: it knows gzip and no zstd in Debian's build, and
+// reads 14 MB much faster than 38 from a card.
 func gzipped(b []byte) ([]byte, error) {
 	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, 7)
+	w, err := codec.Gzip.NewWriter(&out)
 	if err != nil {
 		return nil, err
 	}

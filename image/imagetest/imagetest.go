@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
@@ -127,7 +128,7 @@ func writeBeside(f *os.File, mapped []disk.Extent, board string) error {
 	if err != nil {
 		return err
 	}
-	made := &manifest.Manifest{Version: 1, Builder: "test", Timestamp: time.Unix(1, 0).UTC(), Image: manifest.Image{
+	made := &manifest.Manifest{Version: 1, Builder: "test", Codec: codec.Name(), Timestamp: time.Unix(1, 0).UTC(), Image: manifest.Image{
 		Board: board, Arch: "arm64", ID: contract.ImageID(board), Version: Version, Size: m.Size, SHA256: m.SHA256}}
 	var bmap bytes.Buffer
 	_, err = m.WriteTo(&bmap)

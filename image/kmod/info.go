@@ -2,6 +2,8 @@ package kmod
 
 import (
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"runtime"
@@ -18,6 +20,9 @@ type info struct {
 	aliases, softdeps, weakdeps []string // in the order of .modinfo
 	depends                     []string // names of modules
 	exports, needs              []string // symbols
+	// of the file, decompressed
+	size int64
+	sum  string
 }
 
 // maxModule bounds a decompressed module. Those with debug symbols, which no
@@ -52,7 +57,13 @@ func readModule(x *module) (*info, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseModule(data)
+	i, err := parseModule(data)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(data)
+	i.size, i.sum = int64(len(data)), hex.EncodeToString(sum[:])
+	return i, nil
 }
 
 // parseModule reads the ELF file of a module.

@@ -1,6 +1,7 @@
 // Package kmod knows a kernel's modules inside a file tree: which depend on
-// which, which of them an image needs, and the indexes that modprobe(8) wants
-// to find beside them. It does what depmod(8) does, without running it.
+// which, which of them an image needs, uncompressed, and the indexes that
+// modprobe(8) wants to find beside them. It does what depmod(8) does, without
+// running it.
 //
 // It refuses names that neither a module nor the kernel itself has, modules
 // that depend on one that is missing, dependency cycles, and files that are
@@ -53,7 +54,7 @@ type Options struct {
 }
 
 // Select gives a tree like t that has of a kernel's modules only what keep asks
-// for, with their indexes, whose files get the time given. version is the
+// for, uncompressed, with their indexes, whose files get the time given. version is the
 // kernel's release, as uname(1) prints it.
 func Select(ctx context.Context, t *tree.Tree, version string, keep []string, modTime time.Time, opt Options) (*Modules, error) {
 	m, err := open(ctx, t.Clone(), version, opt)
@@ -61,6 +62,9 @@ func Select(ctx context.Context, t *tree.Tree, version string, keep []string, mo
 		return nil, err
 	}
 	if _, err := m.prune(keep); err != nil {
+		return nil, err
+	}
+	if err := m.unpack(); err != nil {
 		return nil, err
 	}
 	return m, m.depmod(modTime)

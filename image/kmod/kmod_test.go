@@ -231,6 +231,57 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// TestUnpacked: an image's modules are not compressed, whatever Debian's are, and the
+// indexes name what is there; the second time none is opened for that.
+func TestUnpacked(t *testing.T) {
+	cache, err := fetch.OpenCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := testTree(t)
+	m, err := Select(t.Context(), from, testVersion, []string{"ext4", "genet"}, testTime, Options{Remember: cache.Remember})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(modulesOf(m.Tree()), ".ko.") || !strings.Contains(modulesOf(m.Tree()), "kernel/fs/ext4/ext4.ko\n") {
+		t.Errorf("modules:\n%s", modulesOf(m.Tree()))
+	}
+	dep, err := m.Tree().ReadAll(m.dir + "/modules.dep")
+	if err != nil || strings.Contains(string(dep), ".ko.") || !strings.Contains(string(dep), "kernel/fs/ext4/ext4.ko: ") {
+		t.Errorf("modules.dep: %s, %v", dep, err)
+	}
+	for name, ending := range map[string]string{"kernel/fs/ext4/ext4.ko": ".xz", "kernel/fs/jbd2/jbd2.ko": ".zst", "kernel/fs/mbcache.ko": ""} {
+		was := from.Get(m.dir + "/" + name + ending)
+		f, err := was.Content.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := decompress(was.Path, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := m.Tree().ReadAll(m.dir + "/" + name)
+		now := m.Tree().Get(m.dir + "/" + name)
+		if err != nil || string(got) != string(want) || now.Content.Size() != int64(len(want)) || now.Content.SHA256() != tree.Bytes(want).SHA256() || now.Mode != was.Mode || !now.ModTime.Equal(was.ModTime) {
+			t.Errorf("%s: %d bytes, want %d, %v", name, len(got), len(want), err)
+		}
+	}
+	closed := from.Clone()
+	for n := range from.Walk() {
+		if moduleName(n.Path) != "" {
+			n = n.Clone()
+			n.Content = unopenable{n.Content}
+			if err := closed.Put(n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	again, err := Select(t.Context(), closed, testVersion, []string{"ext4", "genet"}, testTime, Options{Remember: cache.Remember})
+	if err != nil || modulesOf(again.Tree()) != modulesOf(m.Tree()) || sums(again.Tree()) != sums(m.Tree()) {
+		t.Errorf("again: %v", err)
+	}
+}
+
 // sums lists the digests of the indexes.
 func sums(tr *tree.Tree) string {
 	var b strings.Builder

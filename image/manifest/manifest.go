@@ -20,6 +20,9 @@ type Manifest struct {
 	Image   Image `json:"image"`
 	// Builder is the version of imagebuilder.
 	Builder string `json:"builder"`
+	// Codec compressed the root, and is in what the image's nodes run; absent where
+	// the builder was older than that mattered.
+	Codec string `json:"codec,omitempty"`
 	// Inputs is the sha256 over everything that determines the image's bytes.
 	Inputs string `json:"inputs"`
 	// Timestamp is the date of the newest Debian index used; every file that

@@ -6,8 +6,21 @@ import (
 	"slices"
 )
 
-// Block is where in an image a compressed block lies.
-type Block struct{ Offset, Size int64 }
+// Block is where in an image a block lies, and what is in it.
+type Block struct {
+	Offset, Size int64
+	// Stored is one that is not compressed.
+	Stored bool
+	// Pieces are of files, in the order of the tree. Of equal contents, which share
+	// their blocks, all are there.
+	Pieces []Piece
+}
+
+// Piece is what of a file begins at an offset in it.
+type Piece struct {
+	Path string
+	At   int64
+}
 
 // Blocks returns the blocks of all files, and those that hold the ends of several,
 // in the order in which they lie in the image. Tables are none.
@@ -16,24 +29,61 @@ func (r *Reader) Blocks() ([]Block, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Block
+	fragments, err := r.fragmentBlocks()
+	if err != nil {
+		return nil, err
+	}
+	all := fragments
 	for n := range t.Walk() {
 		c, ok := n.Content.(*content)
 		if !ok {
 			continue
 		}
-		if all, err = c.appendBlocks(all); err != nil {
+		if all, err = c.appendBlocks(all, n.Path); err != nil {
 			return nil, fmt.Errorf("/%s: %w", n.Path, err)
 		}
+		if c.fragment != noFragment {
+			if int64(c.fragment) >= int64(len(fragments)) {
+				return nil, fmt.Errorf("corrupt squashfs: /%s: fragment %d of %d", n.Path, c.fragment, len(fragments))
+			}
+			f := &all[c.fragment]
+			f.Pieces = append(f.Pieces, Piece{n.Path, c.size - c.size%int64(r.sb.BlockSize)})
+		}
 	}
-	if all, err = r.appendFragments(all); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(all, func(a, b Block) int { return cmp.Compare(a.Offset, b.Offset) })
-	return slices.Compact(all), nil // equal contents share theirs
+	return merge(all), nil
 }
 
-func (c *content) appendBlocks(all []Block) ([]Block, error) {
+// Read returns what is in a block.
+func (r *Reader) Read(b Block) ([]byte, error) {
+	return r.readBlock(b.Offset, word(b), int(r.sb.BlockSize))
+}
+
+func word(b Block) uint32 {
+	if b.Stored {
+		return uint32(b.Size) | storedBlock
+	}
+	return uint32(b.Size)
+}
+
+func newBlock(offset int64, word uint32) Block {
+	return Block{Offset: offset, Size: int64(word &^ storedBlock), Stored: word&storedBlock != 0}
+}
+
+// merge sorts blocks. Equal contents share theirs.
+func merge(all []Block) []Block {
+	slices.SortStableFunc(all, func(a, b Block) int { return cmp.Compare(a.Offset, b.Offset) })
+	merged := all[:0]
+	for _, b := range all {
+		if last := len(merged) - 1; last >= 0 && merged[last].Offset == b.Offset && merged[last].Size == b.Size {
+			merged[last].Pieces = append(merged[last].Pieces, b.Pieces...)
+			continue
+		}
+		merged = append(merged, b)
+	}
+	return merged
+}
+
+func (c *content) appendBlocks(all []Block, path string) ([]Block, error) {
 	size := int64(c.r.sb.BlockSize)
 	count := c.size / size
 	if c.size%size > 0 && c.fragment == noFragment {
@@ -44,20 +94,23 @@ func (c *content) appendBlocks(all []Block) ([]Block, error) {
 		return nil, err
 	}
 	pos := c.start
-	for range count {
+	for i := range count {
 		word, err := words.uint32()
 		if err != nil {
 			return nil, err
 		}
-		if stored := int64(word &^ storedBlock); stored > 0 { // a hole has none
-			all = append(all, Block{pos, stored})
-			pos += stored
+		b := newBlock(pos, word)
+		if b.Size > 0 { // a hole has none
+			b.Pieces = []Piece{{path, i * size}}
+			all = append(all, b)
+			pos += b.Size
 		}
 	}
 	return all, nil
 }
 
-func (r *Reader) appendFragments(all []Block) ([]Block, error) {
+// fragmentBlocks are by number.
+func (r *Reader) fragmentBlocks() (all []Block, err error) {
 	for i := range r.sb.Fragments {
 		var e struct {
 			Start        uint64
@@ -66,7 +119,7 @@ func (r *Reader) appendFragments(all []Block) ([]Block, error) {
 		if err := r.lookup("fragment", r.sb.FragTable, i, r.sb.Fragments, &e); err != nil {
 			return nil, err
 		}
-		all = append(all, Block{int64(e.Start), int64(e.Word &^ storedBlock)})
+		all = append(all, newBlock(int64(e.Start), e.Word))
 	}
 	return all, nil
 }

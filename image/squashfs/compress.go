@@ -2,11 +2,11 @@ package squashfs
 
 import (
 	"bytes"
-	"fmt"
 	"math"
-	"runtime/debug"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 )
 
 // block is what becomes of a run of data. Its form is the first byte of a cache
@@ -53,29 +53,8 @@ type compressor struct {
 }
 
 func newCompressor() (*compressor, error) {
-	enc, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(level),
-		// The kernel decompresses with a window of one block and no more.
-		zstd.WithWindowSize(blockSize),
-		zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false))
-	if err != nil {
-		return nil, fmt.Errorf("zstd encoder: %w", err)
-	}
-	return &compressor{enc}, nil
-}
-
-// codec names everything about the compressor that its output depends on.
-func codec() string {
-	version := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range info.Deps {
-			if m.Path == "github.com/klauspost/compress" {
-				version = m.Version
-			}
-		}
-	}
-	return fmt.Sprintf("zstd %s %s %d", version, level, blockSize)
+	enc, err := codec.NewEncoder()
+	return &compressor{enc}, err
 }
 
 // data compresses a data block or, where hole is false, a fragment into buf.

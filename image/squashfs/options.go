@@ -6,16 +6,10 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 )
 
-// blockSize is what mksquashfs uses too. Larger blocks pack better but a node
-// decompresses, and for a moment holds, a whole block for each page.
-const blockSize = 128 << 10
-
-// level is as small as mksquashfs -Xcompression-level 3 on a Debian root;
-// SpeedBestCompression would save 4 % more for about five times the time.
-const level = zstd.SpeedBetterCompression
+const blockSize = codec.BlockSize
 
 // maxWorkers keeps the encoders' tables below 150 MB together.
 const maxWorkers = 16

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 )
 
 // job is one block on its way: read or found in the cache by the feeder,
@@ -46,7 +48,7 @@ func pack(ctx context.Context, w io.WriterAt, files []*file, fragments []*fragme
 	g.Go(func() error {
 		defer close(p.todo)
 		defer close(p.placing)
-		f := &feeder{packer: p, ctx: ctx, codec: codec(), fragments: fragments}
+		f := &feeder{packer: p, ctx: ctx, codec: codec.Name(), fragments: fragments}
 		return f.feed(files)
 	})
 	for range workers() {

@@ -7,18 +7,20 @@
 package update
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
 	"aead.dev/minisign"
 
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/inspect"
@@ -113,64 +115,62 @@ func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, pac
 	if err != nil {
 		return err
 	}
-	pieces := []run{{0, i.root.Size(), travels}}
+	old, err := base.startsAs(files)
+	if err != nil {
+		return err
+	}
+	r := &root{packer: packer}
+	pieces := []run{{size: i.root.Size(), from: travels}}
 	if base != nil {
-		if pieces, m.Base, err = i.against(base); err != nil {
+		if pieces, m.Base, err = r.against(i, base); err != nil {
 			return err
 		}
 	}
+	r.SectionReader = i.root
 	task := p.Start("pack", i.File, i.root.Size())
-	m.Root, err = packRoot(ctx, i.root, pieces, packer, task)
+	m.Root, err = r.pack(ctx, pieces, task)
 	task.Done(err)
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		packed, err := packer.File(f.Name, f.A, f.B)
+		packed, err := packFile(packer, f, old[f.Name], base.patches())
 		if err != nil {
 			return err
 		}
 		m.Boot = append(m.Boot, packed)
 	}
+	if m.Patches() {
+		m.Codec = codec.Name()
+	}
 	return nil
 }
 
-// against compares the image with the one that nodes run.
-func (i *Image) against(base *Image) ([]run, *artifact.Base, error) {
-	if err := errors.Join(i.unpack(), base.unpack()); err != nil {
-		return nil, nil, err
-	}
-	whole := sha256.New()
-	size, err := io.Copy(whole, io.NewSectionReader(base.root, 0, base.root.Size()))
-	if err != nil {
-		return nil, nil, err
-	}
-	pieces, err := runs(i.root, base.root)
-	return pieces, &artifact.Base{Size: size, SHA256: hex.EncodeToString(whole.Sum(nil))}, err
-}
+// patches says whether nodes that run the image compress as this builder does.
+func (i *Image) patches() bool { return i != nil && i.Manifest.Codec == codec.Name() }
 
-func packRoot(ctx context.Context, root io.ReaderAt, pieces []run, packer *artifact.Packer, task progress.Task) (c artifact.Content, err error) {
-	whole, buf := sha256.New(), make([]byte, artifact.MaxPart)
-	for _, r := range pieces {
-		for done := int64(0); done < r.size; {
-			b := buf[:min(artifact.MaxPart, r.size-done)]
-			if _, err := root.ReadAt(b, r.at+done); err != nil {
-				return c, err
-			}
-			part := artifact.Copy(b, r.from+done)
-			if r.from == travels {
-				part, err = packer.Data(b)
-			}
-			if err = errors.Join(ctx.Err(), err); err != nil {
-				return c, err
-			}
-			whole.Write(b)
-			c.Parts = append(c.Parts, part)
-			c.Size += part.Size
-			done += part.Size
-			task.Add(part.Size)
+func packFile(packer *artifact.Packer, f boot.SlotFile, old []byte, patch bool) (artifact.File, error) {
+	if patch && bytes.Equal(f.A, f.B) {
+		if packed, ok, err := packer.Repack(f.Name, f.A, old); ok || err != nil {
+			return packed, err
 		}
 	}
-	c.SHA256 = hex.EncodeToString(whole.Sum(nil))
-	return c, nil
+	return packer.File(f.Name, f.A, f.B, old)
+}
+
+// startsAs reads what the image starts with, of files that both slots have alike; of
+// no image, nothing.
+func (i *Image) startsAs(files []boot.SlotFile) (map[string][]byte, error) {
+	old := map[string][]byte{}
+	for _, f := range files {
+		if i == nil || f.Name != slot.Kernel && f.Name != slot.Initrd {
+			continue
+		}
+		data, err := i.open.BootFile(slot.Place(f.Name, "a", 1))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		old[f.Name] = data
+	}
+	return old, nil
 }

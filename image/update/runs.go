@@ -5,23 +5,29 @@ import (
 	"io"
 	"os"
 
+	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 )
 
-// run is a piece of a root: one that a node copies, or one that travels.
+// run is a piece of a root: one that a node copies, one that travels, or one that is
+// patched.
 type run struct {
 	at, size int64
-	from     int64 // in the base; travels if negative
+	from     int64            // in the base; travels if negative
+	blocks   []squashfs.Block // that it is made of; none where it is no patch
 }
 
+const travels = -1
+
+// groupSize is how many blocks are patched at a time: what is in them is a part's.
+const groupSize = artifact.MaxPart / codec.BlockSize
+
 // runs divides a root into pieces. Where a block of its squashfs is in the base,
-// too, it is copied: blocks are alike, or altogether different.
-func runs(root, base *io.SectionReader) ([]run, error) {
-	have, err := index(base)
-	if err != nil {
-		return nil, err
-	}
-	blocks, err := blocksOf(root)
+// too, it is copied: blocks are alike, or altogether different. With patch, others are
+// to be patched.
+func runs(blocks []squashfs.Block, root *io.SectionReader, base *old, patch bool) ([]run, error) {
+	have, err := base.index()
 	if err != nil {
 		return nil, err
 	}
@@ -31,61 +37,58 @@ func runs(root, base *io.SectionReader) ([]run, error) {
 		if b.Offset < pos {
 			continue
 		}
-		all = join(all, run{pos, b.Offset - pos, travels})
+		all = join(all, run{at: pos, size: b.Offset - pos, from: travels})
 		sum, err := digestOf(root, b)
 		if err != nil {
 			return nil, err
 		}
-		from, known := have[sum]
-		if !known {
-			from = travels
+		r := run{at: b.Offset, size: b.Size, from: travels}
+		if from, known := have[sum]; known {
+			r.from = from
+		} else if patch {
+			r.blocks = []squashfs.Block{b}
 		}
-		all = join(all, run{b.Offset, b.Size, from})
+		all = join(all, r)
 		pos = b.Offset + b.Size
 	}
-	return join(all, run{pos, root.Size() - pos, travels}), nil
+	return join(all, run{at: pos, size: root.Size() - pos, from: travels}), nil
 }
-
-const travels = -1
 
 // join appends a run, to the last one where it continues that.
 func join(all []run, r run) []run {
 	if r.size == 0 {
 		return all
 	}
-	if len(all) > 0 {
+	if len(all) > 0 && all[len(all)-1].continued(r) {
 		last := &all[len(all)-1]
-		if r.from == travels && last.from == travels || r.from != travels && last.from != travels && last.from+last.size == r.from {
-			last.size += r.size
-			return all
-		}
+		last.size += r.size
+		last.blocks = append(last.blocks, r.blocks...)
+		return all
 	}
 	return append(all, r)
 }
 
-// index tells where in the base a block lies, by its digest.
-func index(base *io.SectionReader) (map[[32]byte]int64, error) {
-	blocks, err := blocksOf(base)
-	if err != nil {
-		return nil, err
+func (r run) continued(next run) bool {
+	switch {
+	case r.from != travels || next.from != travels:
+		return r.from != travels && next.from == r.from+r.size
+	case len(r.blocks) > 0:
+		return len(next.blocks) > 0 && len(r.blocks) < groupSize
 	}
+	return len(next.blocks) == 0
+}
+
+// index tells where in the base a block lies, by its digest.
+func (o *old) index() (map[[32]byte]int64, error) {
 	have := map[[32]byte]int64{}
-	for _, b := range blocks {
-		sum, err := digestOf(base, b)
+	for _, b := range o.blocks {
+		sum, err := digestOf(o.root, b)
 		if err != nil {
 			return nil, err
 		}
 		have[sum] = b.Offset
 	}
 	return have, nil
-}
-
-func blocksOf(root io.ReaderAt) ([]squashfs.Block, error) {
-	fsys, err := squashfs.Open(root)
-	if err != nil {
-		return nil, err
-	}
-	return fsys.Blocks()
 }
 
 func digestOf(root io.ReaderAt, b squashfs.Block) (sum [32]byte, err error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,8 @@ import (
 	"aead.dev/minisign"
 
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/artifact/artifacttest"
+	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/imagetest"
@@ -64,6 +67,11 @@ func TestWhatANodeReads(t *testing.T) {
 			if m.Board != "rpi4" || m.Version != imagetest.Version || !m.Made.Equal(time.Unix(1, 0)) {
 				t.Errorf("%+v", m)
 			}
+			for _, f := range m.Boot {
+				if copied := f.Base != nil && f.Parts[0].Copy != nil; copied != (base != nil && f.Name != letters) {
+					t.Errorf("%s: %s: %+v, base %+v", scheme, f.Name, f.Parts, f.Base)
+				}
+			}
 			sizes = append(sizes, int64(out.Len()))
 			root, files := read(t, &out, public, bytes.NewReader(want))
 			if !bytes.Equal(root, want) {
@@ -90,7 +98,7 @@ func read(t *testing.T, r io.Reader, key minisign.PublicKey, base io.ReaderAt) (
 	}
 	files = map[string]string{}
 	for n := range in.Boot {
-		text, err := io.ReadAll(in.ReadFile(&in.Boot[n], "b"))
+		text, err := io.ReadAll(in.ReadFile(&in.Boot[n], "b", strings.NewReader(map[string]string{slot.Kernel: "kernel", slot.Initrd: "initramfs"}[in.Boot[n].Name])))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,10 +136,7 @@ func TestRuns(t *testing.T) {
 	old := map[string]string{"a": noise(1, 300<<10), "b": noise(2, 300<<10), "c": big, "d": "small", "e": noise(3, 200<<10)}
 	next := map[string]string{"a": old["b"], "b": old["a"], "c": big, "d": "smaller", "e": noise(4, 200<<10), "f": noise(5, 10)}
 	base, root := pack(t, old), pack(t, next)
-	all, err := runs(root, base)
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := divide(t, root, base, false)
 	pos, copied := int64(0), int64(0)
 	for n, r := range all {
 		if r.at != pos || r.size < 1 {
@@ -154,6 +159,86 @@ func TestRuns(t *testing.T) {
 	}
 }
 
+// TestPatched: a file of another version travels as what changed in it, whatever its
+// name's number, beside new ones and noise; not where the base's builder compressed in
+// another way. What nodes make of it is the same.
+func TestPatched(t *testing.T) {
+	public, private, err := minisign.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(size int, seed byte) string { return string(artifacttest.Text(size, seed)) }
+	was := map[string]string{"lib-6.1/a.so.3": text(3<<20, 1), "lib-6.1/b.so": text(1<<10, 2), "c": noise(3, 400<<10)}
+	is := map[string]string{"lib-6.12/a.so.4": "new" + text(3<<20, 9), "lib-6.12/b.so": text(1<<10, 3), "c": "shifted" + noise(3, 400<<10), "new": text(200<<10, 5)}
+	var sizes []int64
+	for _, name := range []string{codec.Name(), "another"} {
+		base, i := open(t, contract.MBR), open(t, contract.MBR)
+		base.root, i.root, base.Manifest.Codec = pack(t, was), pack(t, is), name
+		want, err := io.ReadAll(io.NewSectionReader(i.root, 0, i.root.Size()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		m, err := Write(t.Context(), &out, i, base, private, progress.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Patches() != (name == codec.Name()) || m.Patches() != (m.Codec != "") {
+			t.Errorf("%s: codec %q, patches: %v", name, m.Codec, m.Patches())
+		}
+		sizes = append(sizes, int64(out.Len()))
+		if root, _ := read(t, &out, public, base.root); !bytes.Equal(root, want) {
+			t.Errorf("%s: the root has other bytes", name)
+		}
+	}
+	if sizes[0] > sizes[1]/5 {
+		t.Errorf("%d bytes with patches, %d without", sizes[0], sizes[1])
+	}
+}
+
+// TestLike: the blocks nearest to a place come first, and no more than a dictionary has.
+func TestLike(t *testing.T) {
+	base, err := newOld(pack(t, map[string]string{"big-1": noise(1, 20<<20), "a-2": "small", "b": noise(2, 130<<10)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := base.like([]squashfs.Block{{Pieces: []squashfs.Piece{{Path: "big-77", At: 10 << 20}, {Path: "a-3"}}}, {Pieces: []squashfs.Piece{{Path: "elsewhere"}}}})
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	sum := int64(0)
+	for _, r := range all {
+		sum += max(r.Size, r.Raw)
+	}
+	if sum < artifact.MaxOld-codec.BlockSize || sum > artifact.MaxOld {
+		t.Errorf("%d bytes: %+v", sum, all)
+	}
+	if none, err := base.like([]squashfs.Block{{Pieces: []squashfs.Piece{{Path: "elsewhere"}}}}); err != nil || len(none) != 0 {
+		t.Errorf("%+v, %v", none, err)
+	}
+}
+
+func divide(t *testing.T, root, base *io.SectionReader, patch bool) []run {
+	t.Helper()
+	former, err := newOld(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fsys, err := squashfs.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := fsys.Blocks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := runs(blocks, root, former, patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 // noise cannot be compressed.
 func noise(seed, size int) string {
 	var b strings.Builder
@@ -170,6 +255,9 @@ func pack(t *testing.T, files map[string]string) *io.SectionReader {
 	t.Helper()
 	root := tree.New()
 	for name, text := range files {
+		if err := root.MkdirAll(path.Dir(name), time.Unix(1, 0), "test"); err != nil {
+			t.Fatal(err)
+		}
 		if err := root.Add(&tree.Node{Path: name, Mode: 0o644, Content: tree.String(text), Source: "test"}); err != nil {
 			t.Fatal(err)
 		}
