@@ -131,7 +131,7 @@ var imageFlags = []string{"image", "base", "write", "sign", "cert"}
 // check asks what was meant.
 func (u *updateFlags) check(cmd *cobra.Command) error {
 	if u.back {
-		if name := changed(cmd, append(imageFlags, nodeFlags...)); name != "" || len(u.choice.Names) == 0 {
+		if name := firstGiven(cmd, append(imageFlags, nodeFlags...)); name != "" || len(u.choice.Names) == 0 {
 			return usagef("--rollback wants NODE or more, and nothing that is for an image or a rollout")
 		}
 		return nil
@@ -140,7 +140,7 @@ func (u *updateFlags) check(cmd *cobra.Command) error {
 		return usagef("--image is missing: which image shall the nodes get?")
 	}
 	if u.file != "" {
-		if name := changed(cmd, nodeFlags); name != "" || len(u.choice.Names) > 0 {
+		if name := firstGiven(cmd, nodeFlags); name != "" || len(u.choice.Names) > 0 {
 			return usagef("--write makes a file, for a stick: name no nodes, and no flag that is for nodes")
 		}
 		return nil
@@ -148,7 +148,7 @@ func (u *updateFlags) check(cmd *cobra.Command) error {
 	if err := u.choice.Check(); err != nil {
 		return usagef("%w; or make a file, --write FILE", err)
 	}
-	if name := changed(cmd, restartFlags); name != "" && !u.opt.Restart {
+	if name := firstGiven(cmd, restartFlags); name != "" && !u.opt.Restart {
 		return usagef("--%s says how nodes restart: say --reboot, too", name)
 	}
 	if u.opt.Blind && len(u.choice.Names) != 1 {
@@ -162,8 +162,8 @@ func (u *updateFlags) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// changed is the first flag of a list that was given, "" if none was.
-func changed(cmd *cobra.Command, names []string) string {
+// firstGiven is the first flag of a list that was given, "" if none was.
+func firstGiven(cmd *cobra.Command, names []string) string {
 	for _, name := range names {
 		if cmd.Flags().Changed(name) {
 			return name
