@@ -1,7 +1,6 @@
 package firstboot_test
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -318,7 +317,7 @@ func TestVarLost(t *testing.T) {
 			delete(w.files, name)
 		}
 	}
-	w.haveKey, w.blessed = false, false
+	w.haveKey = false
 	w.reboot()
 	s, _ := w.boot(needsPerson)
 	if s.Problem == nil || s.Problem.Code != "key-lost" {
@@ -347,28 +346,6 @@ func TestClock1970(t *testing.T) {
 	w.now = time.Unix(0, 0)
 	if s, _ := w.boot(nil); s.State != firstboot.Joined || w.now.Year() < 2026 {
 		t.Errorf("%s, clock %v", s.Line(), w.now)
-	}
-}
-
-func TestHealth(t *testing.T) {
-	w := crashWorld(t)
-	w.ready = false
-	ctx := context.Background()
-	if err := firstboot.Health(ctx, memFiles{w}, clockWorld{w}, time.Minute); err == nil {
-		t.Error("healthy without a status")
-	}
-	show := func(s firstboot.Status) { w.put(firstboot.StatusJSON, string(s.JSON())) }
-	show(firstboot.Status{State: firstboot.NeedsPerson})
-	if err := firstboot.Health(ctx, memFiles{w}, clockWorld{w}, time.Minute); err != nil {
-		t.Errorf("a node that never was a member: %v", err)
-	}
-	w.put("/var/lib/imagebuilder/firstboot/joined", "home-pi\n")
-	if err := firstboot.Health(ctx, memFiles{w}, clockWorld{w}, time.Minute); err == nil {
-		t.Error("a member that is not joined counts as healthy")
-	}
-	show(firstboot.Status{State: firstboot.Joined})
-	if err := firstboot.Health(ctx, memFiles{w}, clockWorld{w}, time.Minute); err != nil {
-		t.Error(err)
 	}
 }
 

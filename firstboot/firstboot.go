@@ -169,6 +169,7 @@ func (r *runner) watch(ctx context.Context, m *machine) error {
 	if p := m.slowFault(ctx); p != nil {
 		return p
 	}
+	m.keepReach(ctx)
 	if r.joined && r.host.starts() != r.starts {
 		return problem("k3s-restarted")
 	}

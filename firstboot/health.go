@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 )
 
@@ -22,33 +21,6 @@ func ReadStatus(files Files) (Status, error) {
 		return Status{}, fmt.Errorf("%s: %w", StatusJSON, err)
 	}
 	return s, nil
-}
-
-// Health waits until the running system deserves to be kept, for at most
-// limit. A node that was a member once must be one again; one that never was
-// has no better system to go back to, and is well when it can say what is
-// wrong.
-func Health(ctx context.Context, files Files, clock Clock, limit time.Duration) error {
-	h := &Host{Files: files}
-	for end := clock.Now().Add(limit); ; {
-		member, err := h.exists(joinedFile)
-		if err != nil {
-			return err
-		}
-		s, err := ReadStatus(files)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err == nil && (s.State == Joined || !member) {
-			return nil
-		}
-		if clock.Now().After(end) {
-			return fmt.Errorf("not joined after %s: %s", limit, s.Line())
-		}
-		if err := clock.Sleep(ctx, 2*time.Second); err != nil {
-			return err
-		}
-	}
 }
 
 // WaitTailnet waits until the node has its address in the tailnet.

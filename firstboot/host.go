@@ -82,6 +82,8 @@ type Units interface {
 	Start(ctx context.Context, unit string) error
 	Restart(ctx context.Context, unit string) error
 	Reload(ctx context.Context) error
+	// Failed lists the units that have failed.
+	Failed(ctx context.Context) ([]string, error)
 	// Log returns the last lines of a unit in this boot.
 	Log(ctx context.Context, unit string, lines int) (string, error)
 }
@@ -153,6 +155,8 @@ type Net interface {
 	Control(ctx context.Context, url, ca string) error
 	// Supervisor asks whether k3s serves a cluster on a port of a peer.
 	Supervisor(ctx context.Context, at netip.AddrPort) (bool, error)
+	// Reach opens a connection and says nothing.
+	Reach(ctx context.Context, at netip.AddrPort) error
 	// API asks the cluster for a path, with the rights that a kubeconfig gives. The
 	// error is ErrNoObject where it has no such thing.
 	API(ctx context.Context, kubeconfig, path string) ([]byte, error)
@@ -191,10 +195,12 @@ type Programs interface {
 	Run(ctx context.Context, argv ...string) (stdout string, err error)
 }
 
-// Slot marks the running system as good.
+// Slot is the running system's place among the two.
 type Slot interface {
+	// Trial tells of the trial under way in it, nil where it is known to be good.
+	Trial(ctx context.Context) (*contract.Trial, error)
+	// Bless marks it as good.
 	Bless(ctx context.Context) error
-	Blessed(ctx context.Context) (bool, error)
 }
 
 // Disks are the machine's disks and the file systems on them.

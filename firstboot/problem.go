@@ -164,7 +164,6 @@ var texts = map[string]text{
 	"k3s-slow":       {"The cluster answers late, after %s.", "Wait. If this stays, a server's disk or the network between the sites is too slow; a USB disk is faster than a memory card.", false, look},
 	"seed-refused":   {"The cluster did not take %s: %s", "Wait some minutes: the node keeps trying. If this stays, the owner must correct node.yaml and sign it.", false, retry},
 	"k3s-unready":    {"The cluster does not call this node ready: %s", "Wait some minutes. If this stays, switch the node off and on.", false, wait},
-	"slot-failed":    {"The running system could not be marked as good: %s", "Wait; the node keeps trying.", false, retry},
 	"unexpected":     {"Something unexpected: %s", "Wait; the node keeps trying. If it stays, read: journalctl -u firstboot.", false, retry},
 }
 

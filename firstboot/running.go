@@ -10,37 +10,48 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Running is what this node runs, as far as an update has to fit it.
-type Running struct {
+// Release is what an image says of itself.
+type Release struct {
 	Board, Version string
-	// Made is the time of the image's newest index of Debian.
-	Made time.Time
 	// Components has the versions of what is no Debian package, Deferred the digests
 	// of those that the image left to the node.
 	Components, Deferred map[string]string
+}
+
+// Running is what this node runs, as far as an update has to fit it.
+type Running struct {
+	Release
+	// Made is the time of the image's newest index of Debian.
+	Made time.Time
 	// Args are those of the kernel.
 	Args contract.Args
 	// OwnerKey is that of who may change this node.
 	OwnerKey string
+
+	cfg *node.Config
 }
 
-// ReadRunning asks the running system.
-func ReadRunning(files Files) (*Running, error) {
+// ReadImage reads of what runs what its image knows, and nothing of the node.
+func ReadImage(files Files) (*Running, error) {
 	h := &Host{Files: files}
-	release, err := h.read("/usr/lib/os-release")
+	release, err := ReadRelease(func(name string) ([]byte, error) { return h.read("/" + name) })
 	if err != nil {
 		return nil, err
-	}
-	r := &Running{Version: osRelease(release, "IMAGE_VERSION"), Components: map[string]string{}, Deferred: map[string]string{}}
-	var ours bool
-	if r.Board, ours = contract.ImageBoard(osRelease(release, "IMAGE_ID")); !ours || r.Version == "" {
-		return nil, errors.New("this system is no image of imagebuilder: /usr/lib/os-release does not name one")
 	}
 	fi, err := files.Stat(epochFile)
 	if err != nil {
 		return nil, err
 	}
-	r.Made = fi.ModTime()
+	return &Running{Release: *release, Made: fi.ModTime()}, nil
+}
+
+// ReadRunning asks the running system.
+func ReadRunning(files Files) (*Running, error) {
+	r, err := ReadImage(files)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{Files: files}
 	cmdline, err := h.read("/proc/cmdline")
 	if err != nil {
 		return nil, err
@@ -48,28 +59,35 @@ func ReadRunning(files Files) (*Running, error) {
 	if r.Args, err = contract.ParseArgs(string(cmdline)); err != nil {
 		return nil, err
 	}
-	if err := r.components(h); err != nil {
-		return nil, err
-	}
 	given, err := load(files)
 	if err != nil {
 		return nil, fmt.Errorf("this node does not know its owner: %w", err)
 	}
-	r.OwnerKey = given.cfg.OwnerKey
+	r.cfg, r.OwnerKey = given.cfg, given.cfg.OwnerKey
 	return r, nil
 }
 
-func (r *Running) components(h *Host) error {
-	data, err := h.read("/" + node.ComponentsFile)
+// ReadRelease reads what an image says, from its files by their paths from its root.
+func ReadRelease(read func(name string) ([]byte, error)) (*Release, error) {
+	text, err := read("usr/lib/os-release")
+	if err != nil {
+		return nil, err
+	}
+	r := &Release{Version: osRelease(text, "IMAGE_VERSION"), Components: map[string]string{}, Deferred: map[string]string{}}
+	var ours bool
+	if r.Board, ours = contract.ImageBoard(osRelease(text, "IMAGE_ID")); !ours || r.Version == "" {
+		return nil, errors.New("this system is no image of imagebuilder: /usr/lib/os-release does not name one")
+	}
+	data, err := read(node.ComponentsFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return r, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	list, err := node.LoadComponents(data)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, c := range list.Components {
 		r.Components[c.Name] = c.Version
@@ -77,5 +95,5 @@ func (r *Running) components(h *Host) error {
 			r.Deferred[c.Name] = c.SHA256
 		}
 	}
-	return nil
+	return r, nil
 }

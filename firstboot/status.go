@@ -37,9 +37,20 @@ type Status struct {
 	Checked   *time.Time `json:"checked,omitempty"` // when a joined node was last found well
 	Program   string     `json:"program,omitempty"`
 	Slot      string     `json:"slot,omitempty"` // that it runs from, a or b
+	Boot
 	// Asked counts how often a person changed node.yaml or asked for a retry:
 	// they want to read the answer.
 	Asked int `json:"-"`
+}
+
+// Boot is what "firstboot status" adds about the image that runs and the slots, of
+// the moment when it is asked.
+type Boot struct {
+	Image string     `json:"image,omitempty"` // its version
+	Made  *time.Time `json:"made,omitempty"`  // of the newest index of Debian in it
+	Good  string     `json:"good,omitempty"`  // the slot that starts when no trial is under way
+	Trial string     `json:"trial,omitempty"` // the slot on trial
+	Tries int        `json:"tries,omitempty"` // that Trial has left; none means that it is spent
 }
 
 func (s *Status) describe(c *node.Config) {

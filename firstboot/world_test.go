@@ -3,6 +3,7 @@ package firstboot_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/crashtest"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -32,24 +34,28 @@ type world struct {
 	fault   func(n int, name string) fault
 
 	// the machine
-	hostname string
-	synced   bool
-	units    map[string]bool
-	ranWith  string // config.yaml k3s was started with
-	space    int64
-	links    []firstboot.Link
-	journal  string
-	ready    bool          // k3s comes up
-	mute     bool          // and gives no answer
-	apart    bool          // and has heard of no API
-	etcd     error         // of a witness
-	nodes    string        // the cluster's list of them
-	late     time.Duration // or one after this time
-	unready  string        // why the cluster does not call the node ready
-	starts   int           // of k3s
-	blessed  bool
-	nft      string            // the firewall in the kernel, "" for none
-	nftFault func(string) bool // rules that the kernel refuses
+	hostname  string
+	synced    bool
+	units     map[string]bool
+	ranWith   string // config.yaml k3s was started with
+	space     int64
+	links     []firstboot.Link
+	journal   string
+	ready     bool          // k3s comes up
+	mute      bool          // and gives no answer
+	apart     bool          // and has heard of no API
+	etcd      error         // of a witness
+	nodes     string        // the cluster's list of them
+	late      time.Duration // or one after this time
+	unready   string        // why the cluster does not call the node ready
+	starts    int           // of k3s
+	trial     *contract.Trial
+	failed    []string          // units
+	all       string            // the cluster's nodes
+	patched   map[string]string // those of them that were written to, by path
+	reachable map[netip.Addr]bool
+	nft       string            // the firewall in the kernel, "" for none
+	nftFault  func(string) bool // rules that the kernel refuses
 
 	out *out // nil: nobody asks for the router
 
@@ -142,6 +148,7 @@ func newWorld(t testing.TB, yaml string) *world {
 	w.put("/usr/lib/imagebuilder/firewall.nft", "hook prerouting\n")
 	w.put("/proc/meminfo", "MemTotal:        3884392 kB\nMemFree:          100000 kB\n")
 	w.put("/boot/firmware/imagebuilder.json", "{}")
+	w.put("/proc/sys/kernel/random/boot_id", "boot-1\n")
 	w.put("/etc/machine-id", "")
 	w.put("/etc/iscsi/initiatorname.iscsi", "# comment\nGenerateName=yes\n")
 	w.put("/usr/share/zoneinfo/Etc/UTC", "TZif")
@@ -293,6 +300,11 @@ func (w unitWorld) Ready(_ context.Context, u string) (up bool, err error) {
 	return up, err
 }
 
+func (w unitWorld) Failed(context.Context) (names []string, err error) {
+	err = w.do("failed units", func() error { names = w.failed; return nil })
+	return names, err
+}
+
 func (w unitWorld) Start(_ context.Context, u string) error {
 	return w.do("start "+u, func() error {
 		if u == "k3s.service" && !w.units[u] {
@@ -403,6 +415,10 @@ func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error)
 			out = []byte(w.nodes)
 			return nil
 		}
+		if path == "/api/v1/nodes" {
+			out = []byte(w.all)
+			return nil
+		}
 		if object, ok := strings.CutPrefix(path, firstboot.LonghornAPI); ok {
 			text, there := w.longhorn[object]
 			if !there {
@@ -418,9 +434,45 @@ func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error)
 	return out, err
 }
 
+// ownObject is where the API has the node itself; others' are only written to.
+const ownObject = "/api/v1/nodes/home-pi"
+
 func (w netWorld) Patch(_ context.Context, _, path string, merge []byte) error {
 	return w.do("patch "+path, func() error {
-		w.metadata = string(merge[1:len(merge)-1]) + ","
+		if path != ownObject {
+			if w.patched == nil {
+				w.patched = map[string]string{}
+			}
+			w.patched[path] = string(merge)
+			return nil
+		}
+		var had, more map[string]any
+		if err := errors.Join(json.Unmarshal([]byte("{"+strings.TrimSuffix(w.metadata, ",")+"}"), &had), json.Unmarshal(merge, &more)); err != nil {
+			return err
+		}
+		text, err := json.Marshal(merged(had, more))
+		w.metadata = string(text[1:len(text)-1]) + ","
+		return err
+	})
+}
+
+// merged is RFC 7386's, of objects.
+func merged(had, more map[string]any) map[string]any {
+	for key, value := range more {
+		inner, ok := value.(map[string]any)
+		if before, was := had[key].(map[string]any); ok && was {
+			value = merged(before, inner)
+		}
+		had[key] = value
+	}
+	return had
+}
+
+func (w netWorld) Reach(_ context.Context, at netip.AddrPort) error {
+	return w.do("reach", func() error {
+		if !w.reachable[at.Addr()] || at.Port() != 10250 {
+			return errors.New("i/o timeout")
+		}
 		return nil
 	})
 }
@@ -507,11 +559,12 @@ func (w *world) runNft(args []string) (string, error) {
 type slotWorld struct{ *world }
 
 func (w slotWorld) Bless(context.Context) error {
-	return w.do("bless", func() error { w.blessed = true; return nil })
+	return w.do("bless", func() error { w.trial = nil; return nil })
 }
 
-func (w slotWorld) Blessed(context.Context) (bool, error) {
-	return w.blessed, w.do("blessed", func() error { return nil })
+func (w slotWorld) Trial(context.Context) (t *contract.Trial, err error) {
+	err = w.do("trial", func() error { t = w.trial; return nil })
+	return t, err
 }
 
 type diskWorld struct{ *world }

@@ -40,9 +40,9 @@ var verbs = []verb{
 	{"report", "[--card] print what this machine is made of; or write it to the boot partition (a service)", makeReport},
 	{"headscale-backup", "copy Headscale's database and keys to where node.yaml says (a timer)", backUpHeadscale},
 	{"headscale-restore", "bring them back where there are none (before Headscale starts)", restoreHeadscale},
-	{"health", "[--timeout 10m] wait until this system deserves to be kept", health},
+	{"health", "[--timeout 10m] [--soak 3m] wait until this system deserves to be kept", health},
 	{"bless", "mark the running slot as good", bless},
-	{"update", "[--json] [--reboot] FILE|- put the image of an update that the fleet's owner signed into the other slot, on trial", applyUpdate},
+	{"update", "[--json] [--reboot] FILE|-|--rollback|--id SHA256 [--from N] put the image of an update that the fleet's owner signed into the other slot, on trial; or try what is there", applyUpdate},
 	{"wait-tailnet", "[--timeout 90s] wait until k3s may start: the tailnet is up, its server is in it", waitTailnet},
 	{"version", "print the version", func(context.Context, firstboot.Host, []string) error { fmt.Println(version); return nil }},
 }

@@ -4,9 +4,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/attic"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
@@ -39,7 +43,7 @@ func (s slots) Bless(context.Context) error {
 	if err := store.MarkGood(); err != nil {
 		return fmt.Errorf("mark the running slot as good: %w", err)
 	}
-	return nil
+	return attic.In("/").Bless(s.running())
 }
 
 // verdict tells of a trial of the other slot that ended in a return to this
@@ -56,11 +60,34 @@ func (s slots) verdict() (string, error) {
 	return fmt.Sprintf("firstboot: the system in slot %s did not prove itself; this is slot %s again\n", st.Trial, st.Current), nil
 }
 
-func (s slots) Blessed(context.Context) (bool, error) {
+// boot tells of the image and the slots; what cannot be read is left out.
+func (s slots) boot(files firstboot.Files) (b firstboot.Boot) {
+	if r, err := firstboot.ReadImage(files); err == nil {
+		b.Image, b.Made = r.Version, &r.Made
+	}
 	store, err := s.open()
 	if err != nil {
-		return false, err
+		return b
+	}
+	if st, err := store.Current(); err == nil {
+		b.Good, b.Trial, b.Tries = st.Good, st.Trial, st.Tries
+	}
+	return b
+}
+
+// Trial is known by its slot alone where an older system began it.
+func (s slots) Trial(context.Context) (*contract.Trial, error) {
+	store, err := s.open()
+	if err != nil {
+		return nil, err
 	}
 	st, err := store.Current()
-	return err == nil && st.Good == st.Current, err
+	if err != nil || !st.OnTrial() {
+		return nil, err
+	}
+	t, err := attic.In("/").Trial()
+	if errors.Is(err, fs.ErrNotExist) || err == nil && t.Slot != st.Current {
+		return &contract.Trial{Slot: st.Current}, nil
+	}
+	return &t, err
 }

@@ -14,33 +14,70 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
 
-func applyUpdate(ctx context.Context, h firstboot.Host, args []string) error {
-	asJSON, reboot := false, false
+// updateFlags are those of "firstboot update".
+type updateFlags struct {
+	json, reboot, back bool
+	id                 string
+	from               int64
+	file               string
+}
+
+func parseUpdate(args []string) (u updateFlags, err error) {
 	f, err := parse("update", args, func(f *flag.FlagSet) {
-		f.BoolVar(&asJSON, "json", false, "as JSON")
-		f.BoolVar(&reboot, "reboot", false, "restart the node when the update is in place")
+		f.BoolVar(&u.json, "json", false, "as JSON")
+		f.BoolVar(&u.reboot, "reboot", false, "restart the node when the update is in place")
+		f.BoolVar(&u.back, "rollback", false, "try the system before the last update")
+		f.StringVar(&u.id, "id", "", "sha256 of an update that comes in pieces; without FILE it tells how much of it is there")
+		f.Int64Var(&u.from, "from", 0, "with --id: how many bytes of the update are there")
 	})
-	if err == nil && f.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "firstboot update: name one FILE, or - for standard input")
+	u.file = f.Arg(0)
+	if err == nil && (f.NArg() > 1 || f.NArg() == 0 && !u.back && u.id == "" || f.NArg() == 1 && u.back || u.id != "" && u.file != "" && u.file != "-") {
+		fmt.Fprintln(os.Stderr, "firstboot update: name one FILE, or - for standard input, or --rollback; with --id only -")
 		err = errUsage
 	}
+	return u, err
+}
+
+func applyUpdate(ctx context.Context, h firstboot.Host, args []string) error {
+	u, err := parseUpdate(args)
 	if err != nil {
 		return err
 	}
-	in, size, err := openUpdate(f.Arg(0))
+	if u.id != "" && u.file == "" {
+		have, err := host.Spool{Dir: host.SpoolDir}.Have(u.id)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(map[string]int64{"have": have})
+	}
+	result, err := u.run(ctx, h)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	result, err := update.Apply(ctx, h, host.Slots{}, in, size)
-	if err != nil {
-		return err
-	}
-	if err := printUpdate(result, asJSON, reboot); err != nil || !reboot || !result.Installed {
+	if err := printUpdate(result, u.json, u.reboot); err != nil || !u.reboot || !result.Installed {
 		return err
 	}
 	_, err = h.Programs.Run(ctx, "systemctl", "--no-block", "reboot")
 	return err
+}
+
+func (u updateFlags) run(ctx context.Context, h firstboot.Host) (*update.Result, error) {
+	switch {
+	case u.back:
+		return update.Rollback(ctx, h, host.Slots{})
+	case u.id != "":
+		return update.Receive(ctx, h, host.Slots{}, host.Spool{Dir: host.SpoolDir}, u.id, u.from, os.Stdin)
+	}
+	return readUpdate(ctx, h, u.file)
+}
+
+func readUpdate(ctx context.Context, h firstboot.Host, name string) (*update.Result, error) {
+	in, size, err := openUpdate(name)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	return update.Apply(ctx, h, host.Slots{}, in, size)
 }
 
 // openUpdate also tells the size, -1 of what only its end shows.

@@ -103,6 +103,7 @@ func printStatus(_ context.Context, h firstboot.Host, args []string) error {
 		return err
 	}
 	if asJSON {
+		s.Boot = slots{}.boot(h.Files)
 		_, err = os.Stdout.Write(s.JSON())
 		return err
 	}
@@ -148,11 +149,15 @@ func runDoctor(ctx context.Context, h firstboot.Host, args []string) error {
 }
 
 func health(ctx context.Context, h firstboot.Host, args []string) error {
-	d, err := limit("health", args, 10*time.Minute)
+	p := firstboot.Proof{}
+	err := flags("health", args, func(f *flag.FlagSet) {
+		f.DurationVar(&p.Join, "timeout", 10*time.Minute, "give up when the node has not joined after this long")
+		f.DurationVar(&p.Soak, "soak", 3*time.Minute, "a system on trial must be well for this long")
+	})
 	if err != nil {
 		return err
 	}
-	return firstboot.Health(ctx, h.Files, h.Clock, d)
+	return firstboot.Health(ctx, h, p)
 }
 
 func bless(ctx context.Context, h firstboot.Host, args []string) error {

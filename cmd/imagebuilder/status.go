@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -41,7 +42,7 @@ func newStatus() *cobra.Command {
 		Short: "Show which nodes of the fleet have arrived",
 		Long: `Show of every node whether a key was made for it, whether it has joined the
 tailnet with it, and whether it is there. Nodes that are there are asked for their
-version, their slot and what is wrong with them, all at once and for twenty seconds
+image, its age in days, their slot and what is wrong with them, all at once and for twenty seconds
 at most: by your ssh, as root, at their addresses in the tailnet. Who cannot be
 asked has nothing to say; --json tells why. Host keys are kept in
 secrets/known_hosts as they were first seen.
@@ -144,7 +145,7 @@ func (s *statusFlags) ask(cmd *cobra.Command, f *fleet.Fleet, rows []roster.Row)
 
 func printRows(out io.Writer, rows []roster.Row) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NODE\tSITE\tROLE\tSTATE\tADDRESS\tSINCE\tVERSION\tSLOT\tWHEN\tNOTE")
+	fmt.Fprintln(w, "NODE\tSITE\tROLE\tSTATE\tADDRESS\tSINCE\tIMAGE\tAGE\tSLOT\tWHEN\tNOTE")
 	for _, r := range rows {
 		address, since, said := "", "", inquiry.Answer{}
 		if r.Address.IsValid() {
@@ -156,10 +157,34 @@ func printRows(out io.Writer, rows []roster.Row) error {
 		if r.Says != nil {
 			said = *r.Says
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			r.Node, r.Site, r.Role, r.State, address, since, said.Version, said.Slot, statusTime(r), strings.Join(slices.Concat(r.Notes, said.Words()), "; "))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			r.Node, r.Site, r.Role, r.State, address, since, cmp.Or(said.Image, said.Version), imageAge(said, time.Now()), slotWords(said), statusTime(r), strings.Join(slices.Concat(r.Notes, said.Words()), "; "))
 	}
 	return w.Flush()
+}
+
+// imageAge is for how long Debian has gone on without a node's image.
+func imageAge(said inquiry.Answer, now time.Time) string {
+	if said.Made.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("%d d", int(now.Sub(said.Made).Hours()/24))
+}
+
+// slotWords also tell of a trial: of the slot that runs, or of the other one, which
+// starts next or did not prove itself.
+func slotWords(said inquiry.Answer) string {
+	switch {
+	case said.Trial == "" || said.Good == "":
+		return said.Slot
+	case said.Trial == said.Slot && said.Good != said.Slot:
+		return said.Slot + ", on trial"
+	case said.Trial != said.Slot && said.Tries > 0:
+		return said.Slot + ", next " + said.Trial
+	case said.Trial != said.Slot:
+		return said.Slot + ", " + said.Trial + " failed"
+	}
+	return said.Slot
 }
 
 // statusTime is the moment that matters in a node's state.

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
@@ -22,5 +23,31 @@ func TestWhatDoctorsFoundIsTold(t *testing.T) {
 	want := "\nold was not examined: no answer in time\n\nwell: its doctor found nothing\n\nill\n  warning  Backups: volumes' bucket answers: no such bucket\n"
 	if out.String() != want {
 		t.Errorf("%q\nwant %q", out.String(), want)
+	}
+}
+
+// TestImageAndSlotAreTold: what runs, since when it is out of date, and whether it is
+// to be kept; an older image says less.
+func TestImageAndSlotAreTold(t *testing.T) {
+	now := time.Date(2026, 3, 11, 0, 0, 0, 0, time.UTC)
+	made := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		said inquiry.Answer
+		want string
+	}{
+		{inquiry.Answer{Slot: "a", Version: "v1"}, " a"},
+		{inquiry.Answer{Slot: "a", Good: "a", Made: made}, "9 d a"},
+		{inquiry.Answer{Slot: "b", Good: "a", Trial: "b", Tries: 2, Made: made}, "9 d b, on trial"},
+		{inquiry.Answer{Slot: "a", Good: "a", Trial: "b", Tries: 3}, " a, next b"},
+		{inquiry.Answer{Slot: "a", Good: "a", Trial: "b"}, " a, b failed"},
+		{inquiry.Answer{Slot: "b", Good: "b", Trial: "b"}, " b"},
+	} {
+		if got := imageAge(c.said, now) + " " + slotWords(c.said); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.said, got, c.want)
+		}
+	}
+	var out strings.Builder
+	if err := printRows(&out, []roster.Row{{Node: "x", Says: &inquiry.Answer{Slot: "a", Version: "v1", Image: "2026.1"}}}); err != nil || !strings.Contains(out.String(), "IMAGE") || !strings.Contains(out.String(), "2026.1") {
+		t.Error(err, out.String())
 	}
 }

@@ -1,12 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,7 +14,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
-	"github.com/going-mobile/imagebuilder/image/inquiry"
+	"github.com/going-mobile/imagebuilder/image/rollout"
 	"github.com/going-mobile/imagebuilder/image/roster"
 	"github.com/going-mobile/imagebuilder/image/update"
 )
@@ -29,97 +29,219 @@ addresses in the tailnet, to one after the other; the first that fails ends it. 
 node looks at signature, board, version, room and at what it runs before it writes
 anything, so the same update can be sent again.
 
+Nodes are named, or a site's, or all; with --site and --all those that have another
+board, or are offline, are left out and listed. With --wait offline ones are waited
+for, and the others come first.
+
+With --reboot nodes restart as well, one at a time, and the cluster lives through it.
+Before a node restarts, the others must be ready, for a server or witness all that
+vote in etcd, and no volume of Longhorn may lack a replica: that is waited for, as
+long as --heal says. A server saves a snapshot of etcd. The node is cordoned, and its
+pods are evicted, heeding PodDisruptionBudgets, for as long as --drain says; else it
+is uncordoned again. It restarts, its trial must be blessed, it is uncordoned, and
+Longhorn heals. Then the next one has its turn.
+
+Agents of one site come first, then its servers; when they have run the update for as
+long as --soak says, the other sites follow. With a new minor version of k3s all
+servers come before the first agent, as no kubelet may be newer than an API server.
+The machine with Headscale is the last. --plan prints the order, and what speaks
+against a node's turn now, and does nothing.
+
+The first that fails or falls back stops it. Done again, it passes over the nodes that
+run the update. Ctrl-C uncordons a node that has not restarted yet. With --no-drain
+one node restarts without the cluster being asked, which may be down.
+
 With --base nodes copy what that image has, too, from the slot that they run, and
 fetch the rest. Those that run another one refuse.
 
+With --rollback nodes try the system before their last update at the next start, if
+its k3s is not older by a minor version; nothing is sent.
+
 With --write the update becomes a file instead, for a stick; on the node:
-firstboot update FILE.`
+firstboot update FILE.
+
+Exit codes: 0 all nodes have the update, 1 it stopped, 2 wrong usage, 130 interrupted.`
 
 // updateFlags are those of "update".
 type updateFlags struct {
 	fleet, image, base, file string
 	signer                   signerFlags
-	asJSON, reboot, quiet    bool
+	choice                   rollout.Choice
+	opt                      rollout.Options
+	plan, asJSON, quiet      bool
+	back                     bool
 }
 
 func newUpdate() *cobra.Command {
-	var u updateFlags
+	u := updateFlags{opt: rollout.Options{Soak: 30 * time.Minute, Drain: 10 * time.Minute, Heal: 2 * time.Hour}}
 	cmd := &cobra.Command{
-		Use:   "update NODE... --image IMAGE",
+		Use:   "update NODE...|--site SITE|--all --image IMAGE|--rollback",
 		Short: "Put a newer image onto nodes that run",
 		Long:  updateHelp,
-		Example: `  imagebuilder update home-pi cabin-pi --image dist/rpi4.img.zst
-  imagebuilder update cabin-pi --image dist/rpi4.img --reboot
+		Example: `  imagebuilder update --all --image dist/rpi4.img.zst --reboot --plan
+  imagebuilder update --all --image dist/rpi4.img.zst --reboot --canary cabin-pi --soak 2h
+  imagebuilder update --site cabin --image dist/rpi4.img --reboot --wait 24h
+  imagebuilder update home-pi cabin-pi --image dist/rpi4.img      # restart them yourself
   imagebuilder update cabin-pi --image new.img --base old.img     # fetches what is new
+  imagebuilder update --rollback cabin-pi                         # what it ran before
   imagebuilder update --write rpi4.update --image dist/rpi4.img   # for a stick`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case u.image == "":
-				return usagef("--image is missing: which image shall the nodes get?")
-			case (len(args) == 0) == (u.file == ""):
-				return usagef("name one NODE or more, or --write FILE")
-			case u.file != "" && u.reboot:
-				return usagef("--reboot is for nodes, and --write makes a file")
-			case u.reboot && len(args) > 1: // two servers that restart at once are no quorum
-				return usagef("--reboot is for one node at a time: the next one when this one has proved itself ('imagebuilder status')")
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return u.run(cmd, args) },
+		ValidArgsFunction: completeNodes,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
+	}
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		u.choice.Names = args
+		return u.check(cmd)
 	}
 	fleetFlag(cmd, &u.fleet)
 	cmd.Flags().StringVar(&u.image, "image", "", "the built image, raw or compressed")
 	cmd.Flags().StringVar(&u.base, "base", "", "the image that the nodes run: what it has, they copy")
 	u.signer.add(cmd.Flags(), "the key (PEM) that the image was built with, where that was built with one")
 	cmd.Flags().StringVar(&u.file, "write", "", "write the update to this file")
-	cmd.Flags().BoolVar(&u.reboot, "reboot", false, "restart the node once it has the update")
+	u.rolloutFlags(cmd)
+	cmd.Flags().BoolVar(&u.back, "rollback", false, "go back to the system before the last update")
 	cmd.Flags().BoolVar(&u.asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVarP(&u.quiet, "quiet", "q", false, "no progress")
 	return cmd
 }
 
-func (u *updateFlags) run(cmd *cobra.Command, names []string) error {
+func (u *updateFlags) rolloutFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&u.choice.Site, "site", "", "the nodes of this site")
+	cmd.Flags().BoolVar(&u.choice.All, "all", false, "all nodes of the fleet")
+	cmd.Flags().BoolVar(&u.plan, "plan", false, "only print the order, and what speaks against it now")
+	cmd.Flags().BoolVar(&u.opt.Restart, "reboot", false, "restart the nodes, one at a time")
+	cmd.Flags().BoolVar(&u.opt.Blind, "no-drain", false, "restart one node without asking the cluster")
+	cmd.Flags().StringVar(&u.opt.Canary, "canary", "", "the node that goes first, and its site with it")
+	cmd.Flags().DurationVar(&u.opt.Soak, "soak", u.opt.Soak, "how long the first site runs the update before the next one begins")
+	cmd.Flags().DurationVar(&u.opt.Drain, "drain", u.opt.Drain, "how long a node's pods have to go")
+	cmd.Flags().DurationVar(&u.opt.Heal, "heal", u.opt.Heal, "how long the cluster has to be whole before and after each restart")
+	cmd.Flags().DurationVar(&u.opt.Wait, "wait", 0, "how long nodes are waited for that are offline")
+	_ = cmd.RegisterFlagCompletionFunc("site", completeSites)
+	_ = cmd.RegisterFlagCompletionFunc("canary", completeNodes)
+}
+
+// restartFlags say how nodes restart.
+var restartFlags = []string{"no-drain", "canary", "soak", "drain", "heal"}
+
+// nodeFlags are for nodes, where --write makes a file.
+var nodeFlags = append([]string{"site", "all", "plan", "reboot", "wait"}, restartFlags...)
+
+// imageFlags are for what is sent.
+var imageFlags = []string{"image", "base", "write", "sign", "cert"}
+
+// check asks what was meant.
+func (u *updateFlags) check(cmd *cobra.Command) error {
+	if u.back {
+		if name := firstGiven(cmd, append(imageFlags, nodeFlags...)); name != "" || len(u.choice.Names) == 0 {
+			return usagef("--rollback wants NODE or more, and nothing that is for an image or a rollout")
+		}
+		return nil
+	}
+	if u.image == "" {
+		return usagef("--image is missing: which image shall the nodes get?")
+	}
+	if u.file != "" {
+		if name := firstGiven(cmd, nodeFlags); name != "" || len(u.choice.Names) > 0 {
+			return usagef("--write makes a file, for a stick: name no nodes, and no flag that is for nodes")
+		}
+		return nil
+	}
+	if err := u.choice.Check(); err != nil {
+		return usagef("%w; or make a file, --write FILE", err)
+	}
+	if name := firstGiven(cmd, restartFlags); name != "" && !u.opt.Restart {
+		return usagef("--%s says how nodes restart: say --reboot, too", name)
+	}
+	if u.opt.Blind && len(u.choice.Names) != 1 {
+		return usagef("--no-drain is for one NODE at a time: nobody asks whether the cluster can do without it")
+	}
+	for name, d := range map[string]time.Duration{"soak": u.opt.Soak, "drain": u.opt.Drain, "heal": u.opt.Heal, "wait": u.opt.Wait} {
+		if d < 0 {
+			return usagef("--%s is a time to come, not %v", name, d)
+		}
+	}
+	return nil
+}
+
+// firstGiven is the first flag of a list that was given, "" if none was.
+func firstGiven(cmd *cobra.Command, names []string) string {
+	for _, name := range names {
+		if cmd.Flags().Changed(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+func (u *updateFlags) run(cmd *cobra.Command) error {
 	f, err := loadFleet(u.fleet)
 	if err != nil {
 		return err
 	}
-	subjects, err := find(cmd, f, names)
-	if err != nil {
-		return err
-	}
-	name := u.file
-	if name == "" {
-		dir, err := os.MkdirTemp("", "imagebuilder-update-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		name = filepath.Join(dir, "update")
-	}
-	made, err := u.make(cmd, f, names, name)
-	if err != nil {
-		return err
-	}
 	if u.file != "" {
-		return u.printMade(cmd.OutOrStdout(), made)
-	}
-	return u.push(cmd, f, subjects, name)
-}
-
-// find asks Headscale where nodes are.
-func find(cmd *cobra.Command, f *fleet.Fleet, names []string) ([]inquiry.Subject, error) {
-	if len(names) == 0 {
-		return nil, nil
+		return u.write(cmd, f)
 	}
 	client, err := control.Client(f)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	rows, err := roster.Read(cmd.Context(), f, client, time.Now())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return update.Subjects(f, rows, names)
+	if err := u.choice.Known(f, rows, u.opt.Wait); err != nil { // before an image is read for minutes
+		return err
+	}
+	if u.back {
+		done, failed := rollout.Rollback(cmd.Context(), f, rows, u.choice.Names)
+		return errors.Join(u.printBack(cmd.OutOrStdout(), done), failed)
+	}
+	img, base, err := u.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	if base != nil {
+		defer base.Close()
+	}
+	world := rollout.Outside(f, client, rows)
+	r, err := rollout.Prepare(cmd.Context(), f, rows, world, rollout.Of(img), u.choice, u.opt)
+	if err != nil {
+		return err
+	}
+	if u.plan {
+		return u.printPlan(cmd, r.Plan(cmd.Context()))
+	}
+	return u.roll(cmd, f, r, img, base)
+}
+
+// roll makes the update and brings it to the nodes. What was done is printed, whatever
+// comes after it.
+func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollout, img, base *update.Image) error {
+	dir, err := os.MkdirTemp("", "imagebuilder-update-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	name := filepath.Join(dir, "update")
+	if _, err := u.make(cmd.Context(), f, img, base, name); err != nil {
+		return err
+	}
+	if !u.quiet {
+		r.Say = func(node, words string) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s  %s: %s\n", time.Now().Format(time.TimeOnly), node, printable(words))
+		}
+	}
+	done, failed := r.Run(cmd.Context(), name)
+	if err := u.printDone(cmd.OutOrStdout(), done, r.LeftOut()); err != nil {
+		return err
+	}
+	if u.asJSON {
+		printLeftOut(cmd.ErrOrStderr(), r.LeftOut())
+	}
+	if failed != nil && cmd.Context().Err() != nil { // of which main only says that it was interrupted
+		fmt.Fprintln(cmd.ErrOrStderr(), printable(failed.Error()))
+	}
+	return failed
 }
 
 // made is what --write prints.
@@ -130,36 +252,40 @@ type made struct {
 	Size    int64  `json:"size"` // in bytes
 }
 
+// write makes the update a file of its own.
+func (u *updateFlags) write(cmd *cobra.Command, f *fleet.Fleet) error {
+	img, base, err := u.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	if base != nil {
+		defer base.Close()
+	}
+	m, err := u.make(cmd.Context(), f, img, base, u.file)
+	if err != nil {
+		return err
+	}
+	return u.printMade(cmd.OutOrStdout(), m)
+}
+
 // make writes the update to a file.
-func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, names []string, name string) (*made, error) {
+func (u *updateFlags) make(ctx context.Context, f *fleet.Fleet, img, base *update.Image, name string) (*made, error) {
 	key, err := f.Signer()
 	if err != nil {
 		return nil, err
 	}
-	signer, err := u.signer.read()
-	if err != nil {
+	if img.Signer, err = u.signer.read(); err != nil {
 		return nil, err
 	}
 	progress := newUI(u.quiet)
 	defer progress.close()
-	img, base, err := u.open(cmd, progress)
-	if err != nil {
-		return nil, err
-	}
-	defer img.Close()
-	img.Signer = signer
-	if base != nil {
-		defer base.Close()
-	}
-	if err := img.Fit(f, names); err != nil {
-		return nil, err
-	}
 	out, err := atomicfile.Create(name, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	m, err := update.Write(cmd.Context(), out, img, base, key, progress)
+	m, err := update.Write(ctx, out, img, base, key, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -171,60 +297,14 @@ func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, names []string, n
 }
 
 // open opens the image and, where one was named, that which nodes run.
-func (u *updateFlags) open(cmd *cobra.Command, progress *ui) (img, base *update.Image, err error) {
-	if img, err = update.Open(cmd.Context(), u.image, progress); err != nil || u.base == "" {
+func (u *updateFlags) open(ctx context.Context) (img, base *update.Image, err error) {
+	progress := newUI(u.quiet)
+	defer progress.close()
+	if img, err = update.Open(ctx, u.image, progress); err != nil || u.base == "" {
 		return img, nil, err
 	}
-	if base, err = update.Open(cmd.Context(), u.base, progress); err != nil {
+	if base, err = update.Open(ctx, u.base, progress); err != nil {
 		return nil, nil, errors.Join(err, img.Close())
 	}
 	return img, base, nil
-}
-
-func (u *updateFlags) printMade(out io.Writer, m *made) error {
-	if u.asJSON {
-		return printJSON(out, m)
-	}
-	_, err := fmt.Fprintf(out, "%s: %.1f MB, for board %s, version %s; on the node: firstboot update FILE\n", m.File, float64(m.Size)/1e6, m.Board, m.Version)
-	return err
-}
-
-// push hands the update to one node after the other. What was done is printed,
-// whatever comes after it.
-func (u *updateFlags) push(cmd *cobra.Command, f *fleet.Fleet, subjects []inquiry.Subject, file string) error {
-	var done []update.Answer
-	var failed error
-	for _, s := range subjects {
-		var a update.Answer
-		if a, failed = update.Push(cmd.Context(), f, s, file, u.reboot); failed != nil {
-			break
-		}
-		done = append(done, a)
-	}
-	if err := u.printDone(cmd.OutOrStdout(), done); err != nil {
-		return err
-	}
-	return failed
-}
-
-func (u *updateFlags) printDone(out io.Writer, done []update.Answer) error {
-	switch {
-	case len(done) == 0:
-		return nil
-	case u.asJSON:
-		return printJSON(out, done)
-	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NODE\tVERSION\tSLOT\tFETCHED\tNOTE")
-	for _, a := range done {
-		note := "restart it: it tries slot " + a.Slot + " then"
-		switch {
-		case !a.Installed:
-			note = "ran it already"
-		case u.reboot:
-			note = "restarts"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f MB\t%s\n", a.Node, a.Version, a.Slot, float64(a.Fetched)/1e6, note)
-	}
-	return w.Flush()
 }

@@ -83,6 +83,17 @@ func (u units) Ready(ctx context.Context, unit string) (bool, error) {
 	return s == "active", err
 }
 
+// Failed reads "UNIT LOAD ACTIVE SUB DESCRIPTION", a line each.
+func (u units) Failed(ctx context.Context) (names []string, err error) {
+	out, err := u.Run(ctx, "systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full")
+	for line := range strings.Lines(out) {
+		if words := strings.Fields(line); len(words) > 0 {
+			names = append(names, words[0])
+		}
+	}
+	return names, err
+}
+
 func (u units) Start(ctx context.Context, unit string) error {
 	_, err := u.Run(ctx, "systemctl", "start", "--no-block", unit)
 	return err

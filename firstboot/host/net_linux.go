@@ -220,6 +220,17 @@ func (p patient) Read(b []byte) (int, error) {
 	return p.Conn.Read(b)
 }
 
+// Reach gives a peer that sleeps behind a relay its time to wake up.
+func (n network) Reach(ctx context.Context, at netip.AddrPort) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	c, err := dialPatiently(ctx, "tcp", at.String())
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
 // Supervisor asks for the certificates every k3s server hands out to anyone,
 // over TLS that cannot be verified yet: the token does that when joining.
 func (n network) Supervisor(ctx context.Context, at netip.AddrPort) (bool, error) {

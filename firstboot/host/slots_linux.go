@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/going-mobile/imagebuilder/firstboot/attic"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
@@ -47,13 +48,17 @@ func (s Slots) Takes(files []string) error {
 	return store.Takes(files)
 }
 
-// StartTrial makes the next starts those of the other slot.
-func (s Slots) StartTrial(name string, tries int) error {
+// StartTrial makes the next starts those of the other slot. What to keep is known
+// before: nothing of a trial is undone that began without.
+func (s Slots) StartTrial(t contract.Trial, tries int) error {
 	store, err := s.Store()
 	if err != nil {
 		return err
 	}
-	return store.StartTrial(name, tries)
+	if err := attic.In("/").Prepare(t); err != nil {
+		return err
+	}
+	return store.StartTrial(t.Slot, tries)
 }
 
 const lockFile = "/run/firstboot/update.lock"
@@ -93,6 +98,29 @@ func (Slots) Open(name string, write bool) (update.Partition, error) {
 		return nil, fmt.Errorf("slot %s: %w", name, err)
 	}
 	return partition{f}, nil
+}
+
+// Read mounts the slot where nobody else looks.
+func (Slots) Read(name, file string) (data []byte, err error) {
+	device, err := slotDevice(name)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(lockFile), "slot-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.Remove(dir)) }()
+	if err := unix.Mount(device, dir, "squashfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return nil, fmt.Errorf("mount slot %s: %w", name, err)
+	}
+	defer func() { err = errors.Join(err, unix.Unmount(dir, 0)) }()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	return root.ReadFile(file)
 }
 
 // slotDevice is on the very disk that the initramfs found: another one may have

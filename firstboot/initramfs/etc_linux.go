@@ -16,8 +16,8 @@ import (
 // etc lays the writable layer of the data partition over the image's /etc,
 // after taking out of it what must not outlive an image.
 func (m *machine) etc() error {
-	base := sysroot + "/var/.overlay/etc"
-	upper, work := filepath.Join(base, "upper"), filepath.Join(base, "work")
+	upper := filepath.Join(sysroot, contract.EtcUpper)
+	work := filepath.Join(filepath.Dir(upper), "work")
 	for _, dir := range []string{upper, work} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return damagedData(m.home.Label, err)

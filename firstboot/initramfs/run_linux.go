@@ -82,7 +82,7 @@ func (m *machine) start() error {
 	if err := m.loadModules(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{m.findDisk, m.makeRoom, m.mountRoot, m.data, m.etc, m.handOver} {
+	for _, step := range []func() error{m.findDisk, m.makeRoom, m.mountRoot, m.data, m.attic, m.etc, m.handOver} {
 		m.dog.expect(stepLimit)
 		if err := step(); err != nil {
 			return err

@@ -43,8 +43,9 @@ type member struct {
 	Seen time.Time
 	// Going is when it was deleted: a voter stays until etcd has let it go.
 	Going time.Time
-	// Patched labels and annotations.
+	// Patched labels and annotations, and whether new pods were to come.
 	Metadata metadata
+	Cordoned bool
 }
 
 type metadata struct{ Labels, Annotations map[string]string }
@@ -59,6 +60,7 @@ type cluster struct {
 	mu         sync.Mutex
 	file       string
 	ID         string
+	Schema     string
 	Credential string
 	Nodes      map[string]*member
 	// Passwords are the Secrets NAME.node-password.k3s of kube-system.
@@ -86,12 +88,15 @@ func (n *self) startServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &cluster{file: at(filepath.Join(n.data, "server/db/standin.json")), Nodes: map[string]*member{}, Passwords: map[string]string{}, Objects: applied{}, token: n.token, agentToken: agentToken, noAPI: n.on("disable-apiserver")}
+	c := &cluster{file: at(filepath.Join(n.data, "server/db/etcd/standin.json")), Nodes: map[string]*member{}, Passwords: map[string]string{}, Objects: applied{}, token: n.token, agentToken: agentToken, noAPI: n.on("disable-apiserver")}
 	b, err := os.ReadFile(c.file)
 	switch {
 	case err == nil:
 		if err := json.Unmarshal(b, c); err != nil {
 			return fmt.Errorf("%s: %w", c.file, err)
+		}
+		if c.Schema > schema { // as etcd 3.6 says of what 3.7 has written
+			return fmt.Errorf("the store has schema %s, this program knows %s", c.Schema, schema)
 		}
 	case n.one("server") == "":
 		c.ID = random()
@@ -100,6 +105,7 @@ func (n *self) startServer(ctx context.Context) error {
 		}
 		log.Printf("level=info msg=\"created cluster %s\" cluster-init=%v", c.ID, n.on("cluster-init"))
 	}
+	c.Schema = schema
 	if err := c.save(); err != nil {
 		return err
 	}
@@ -173,6 +179,7 @@ func (c *cluster) handler() http.Handler {
 	mux.HandleFunc("PATCH /api/v1/nodes/{name}", c.api(c.patch))
 	mux.HandleFunc("DELETE /api/v1/nodes/{name}", c.api(c.remove))
 	mux.HandleFunc("GET /api/v1/nodes", c.api(c.nodes))
+	mux.HandleFunc("GET /api/v1/pods", c.api(noPods))
 	mux.HandleFunc("PATCH /api/v1/namespaces/{namespace}", c.api(c.apply))
 	mux.HandleFunc("PATCH /api/v1/namespaces/{namespace}/secrets/{name}", c.api(c.apply))
 	mux.HandleFunc("GET /v1-standin/objects", c.api(c.object))
@@ -252,7 +259,7 @@ func (c *cluster) join(w http.ResponseWriter, r *http.Request) {
 func (c *cluster) greet(h hello) {
 	m := &member{hello: h, Seen: time.Now()}
 	if have := c.Nodes[h.Name]; have != nil {
-		m.Metadata, m.Going = have.Metadata, have.Going
+		m.Metadata, m.Cordoned, m.Going = have.Metadata, have.Cordoned, have.Going
 	}
 	c.Nodes[h.Name], c.Passwords[h.Name] = m, h.Password
 }
@@ -291,7 +298,7 @@ func (c *cluster) save() error {
 }
 
 func (c *cluster) saveLocked() error {
-	b, err := json.Marshal(map[string]any{"ID": c.ID, "Credential": c.Credential, "Nodes": c.Nodes, "Passwords": c.Passwords, "Objects": c.Objects})
+	b, err := json.Marshal(map[string]any{"ID": c.ID, "Schema": c.Schema, "Credential": c.Credential, "Nodes": c.Nodes, "Passwords": c.Passwords, "Objects": c.Objects})
 	if err != nil {
 		return err
 	}

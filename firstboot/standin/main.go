@@ -6,7 +6,8 @@
 // interface that k3s would want, serves TLS on 6443, checks tokens, joins
 // through the address it was given, knows its nodes, tells systemd when it is
 // ready, answers the few kubectl questions that firstboot asks, and has an etcd
-// that says whether it votes. A witness has no more than that until it has
+// that says whether it votes. Nodes can be cordoned, though there are no pods that
+// would mind. A witness has no more than that until it has
 // found the API of a server.
 //
 // It fails on purpose where /etc/rancher/k3s/standin-fail says how: "start"
@@ -30,6 +31,10 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
+// schema is the newest that it reads, and what its store has once it was started: go
+// build -ldflags "-X main.schema=2" makes a version that does not go back.
+var schema = "1"
+
 const banner = "THIS IS A STAND-IN FOR K3S, FOR TESTS ONLY. IT RUNS NO CONTAINERS."
 
 // root is the file system's root, another one in tests.
@@ -50,7 +55,7 @@ func run(argv []string) error {
 		return kubectl(args)
 	}
 	if len(args) == 0 {
-		return errors.New("usage: k3s server|agent|kubectl|--version")
+		return errors.New("usage: k3s server|agent|kubectl|etcd-snapshot|--version")
 	}
 	switch args[0] {
 	case "server", "agent":
@@ -61,6 +66,8 @@ func run(argv []string) error {
 		return serve(args[0])
 	case "kubectl":
 		return kubectl(args[1:])
+	case "etcd-snapshot":
+		return snapshot(args[1:])
 	case "--version", "-v":
 		fmt.Println("k3s version v0.0.0+standin\n" + banner)
 		return nil

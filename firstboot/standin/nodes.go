@@ -14,9 +14,18 @@ import (
 
 // The nodes of the API: what kubectl, the kubelet and firstboot read and patch.
 
-// patch merges labels and annotations, and knows no more of a merge.
+// noPods is the list of what a stand-in runs.
+func noPods(w http.ResponseWriter, _ *http.Request) {
+	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "v1", "kind": "PodList", "items": []any{}})
+}
+
+// patch merges labels, annotations and what cordons, and knows no more of a merge. An
+// annotation that is null comes to "", which nobody tells from none.
 func (c *cluster) patch(w http.ResponseWriter, r *http.Request) {
-	var p struct{ Metadata metadata }
+	var p struct {
+		Metadata metadata
+		Spec     struct{ Unschedulable *bool }
+	}
 	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&p); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -24,6 +33,9 @@ func (c *cluster) patch(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	if m := c.Nodes[r.PathValue("name")]; m != nil {
 		m.Metadata = metadata{merged(m.Metadata.Labels, p.Metadata.Labels), merged(m.Metadata.Annotations, p.Metadata.Annotations)}
+		if p.Spec.Unschedulable != nil {
+			m.Cordoned = *p.Spec.Unschedulable
+		}
 	}
 	err := c.saveLocked()
 	c.mu.Unlock()
@@ -101,13 +113,16 @@ func (c *cluster) saved(w http.ResponseWriter, object any) {
 	_ = json.NewEncoder(w).Encode(object)
 }
 
-func (c *cluster) nodes(w http.ResponseWriter, _ *http.Request) {
+// nodes knows selectors that are one label.
+func (c *cluster) nodes(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sweep()
-	items := []any{}
+	want, items := r.FormValue("labelSelector"), []any{}
 	for _, m := range c.Nodes {
-		items = append(items, m.object())
+		if _, has := merged(m.Labels, m.Metadata.Labels)[want]; has || want == "" {
+			items = append(items, m.object())
+		}
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "v1", "kind": "NodeList", "items": items})
 }
@@ -168,7 +183,7 @@ func (m *member) object() map[string]any {
 	return map[string]any{
 		"apiVersion": "v1", "kind": "Node",
 		"metadata": meta,
-		"spec":     map[string]any{"taints": m.Taints},
+		"spec":     map[string]any{"taints": m.Taints, "unschedulable": m.Cordoned},
 		"status": map[string]any{
 			"addresses":  []any{map[string]any{"type": "InternalIP", "address": m.IP}},
 			"conditions": []any{map[string]any{"type": "Ready", "status": status, "message": message}},

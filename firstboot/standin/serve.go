@@ -78,8 +78,12 @@ func nodePassword() (string, error) {
 
 func (n *self) hello() hello {
 	h := hello{Name: n.one("node-name"), IP: n.one("node-ip"), Role: n.role, Password: n.password, Labels: map[string]string{"imagebuilder/standin": "true"}, Taints: n.settings["node-taint"], Args: n.args()}
-	if n.on("disable-apiserver") {
+	switch {
+	case n.on("disable-apiserver"):
 		h.Role = "witness"
+		h.Labels["node-role.kubernetes.io/etcd"] = "true"
+	case n.role == "server":
+		h.Labels["node-role.kubernetes.io/control-plane"], h.Labels["node-role.kubernetes.io/etcd"] = "true", "true"
 	}
 	for _, l := range n.settings["node-label"] {
 		k, v, _ := strings.Cut(l, "=")

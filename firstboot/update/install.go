@@ -8,12 +8,13 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
 // install does what cannot be undone, in the order that no power cut turns into a
 // slot that starts and is not whole.
-func (u *update) install() (err error) {
+func (u *update) install(trial contract.Trial) (err error) {
 	restore, err := u.slots.Relax()
 	if err != nil {
 		return err
@@ -24,7 +25,7 @@ func (u *update) install() (err error) {
 			return err
 		}
 	}
-	return u.slots.StartTrial(u.other, tries)
+	return u.slots.StartTrial(trial, tries)
 }
 
 // clear takes the other slot's boot files away. While a byte of its old root is

@@ -41,7 +41,7 @@ func (u *update) refuse() error {
 	case m.Codec != "" && m.Codec != codec.Name():
 		return fmt.Errorf("the update has patches for who compresses with %s, this node does with %s: send the whole image (without --base)", m.Codec, codec.Name())
 	case u.state.Good != u.state.Current:
-		return fmt.Errorf("slot %s, which runs, has not proved itself yet: 'firstboot status' says what is missing; afterwards do this again", u.state.Current)
+		return u.unproven()
 	}
 	for _, refuse := range []func() error{u.refuseComponents, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot, u.refuseBase} {
 		if err := refuse(); err != nil {
@@ -49,6 +49,10 @@ func (u *update) refuse() error {
 		}
 	}
 	return nil
+}
+
+func (u *update) unproven() error {
+	return fmt.Errorf("slot %s, which runs, has not proved itself yet: 'firstboot status' says what is missing; afterwards do this again", u.state.Current)
 }
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
@@ -72,7 +76,10 @@ func (u *update) refuseComponents() error {
 		return nil
 	}
 	from, to := minor(old), minor(next)
-	if from < 0 || to < from || to > from+1 { // Kubernetes' version skew policy; etcd's schema does not go back
+	if from < 0 { // a k3s of the owner's own has no number to compare
+		return nil
+	}
+	if to < from || to > from+1 { // Kubernetes' version skew policy; etcd's schema does not go back
 		return fmt.Errorf("the update goes from k3s %s to %s: k3s goes one minor version forward at a time, and never back", old, next)
 	}
 	return nil

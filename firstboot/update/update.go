@@ -22,6 +22,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
@@ -34,9 +35,13 @@ type Slots interface {
 	State() (slot.State, error)
 	// Takes refuses boot files that do not fit the boot loader.
 	Takes(files []string) error
-	StartTrial(name string, tries int) error
+	// StartTrial makes the next starts those of the other slot, once it is known
+	// what of the running one is to be kept meanwhile.
+	StartTrial(t contract.Trial, tries int) error
 	// Open opens a slot's partition, for writing if nobody uses it.
 	Open(name string, write bool) (Partition, error)
+	// Read returns a file of the system in a slot, by its path from that one's root.
+	Read(name, file string) ([]byte, error)
 	// Relax lets what is written to the boot partition wait for a sync, until
 	// restore is called: else a kernel costs its medium 34,000 writes.
 	Relax() (restore func() error, err error)
@@ -72,6 +77,18 @@ func (r Result) String() string {
 	return fmt.Sprintf("slot %s has %s, and is tried at the next start", r.Slot, r.Version)
 }
 
+// ask finds out what runs.
+func (u *update) ask() (err error) {
+	if u.running, err = firstboot.ReadRunning(u.Files); err != nil {
+		return err
+	}
+	if u.state, err = u.slots.State(); err != nil {
+		return err
+	}
+	u.other = slot.Other(u.state.Current)
+	return nil
+}
+
 // tries are the starts that a new system has, to prove itself in one.
 const tries = 3
 
@@ -92,7 +109,11 @@ func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	u, err := open(h, s, until{ctx, r})
+	return apply(ctx, h, s, until{ctx, r}, size)
+}
+
+func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int64) (*Result, error) {
+	u, err := open(h, s, r)
 	if err != nil {
 		return nil, err
 	}
@@ -100,28 +121,39 @@ func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 		return nil, fmt.Errorf("%w: it has %d bytes, of which %d are there", artifact.ErrTruncated, u.in.Length, size)
 	}
 	if u.same() {
-		return &Result{Slot: u.state.Current, Version: u.in.Version}, nil
+		return u.ranAlready(), nil
 	}
-	if err := u.refuse(); err != nil {
+	trial, err := u.accepts(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if err := u.install(); err != nil {
+	if err := u.install(trial); err != nil {
 		return nil, fmt.Errorf("slot %s is not ready, slot %s starts as before, and this can be done again: %w", u.other, u.state.Current, err)
 	}
 	return &Result{Installed: true, Slot: u.other, Version: u.in.Version, Fetched: u.in.Length}, nil
 }
 
+func (u *update) ranAlready() *Result {
+	return &Result{Slot: u.state.Current, Version: u.in.Version}
+}
+
+// accepts says what speaks against the update, and prepares its trial.
+func (u *update) accepts(ctx context.Context) (trial contract.Trial, err error) {
+	if err := u.refuse(); err != nil {
+		return trial, err
+	}
+	if trial, err = u.running.Trial(ctx, u.Host, u.other, u.in.Components); err != nil {
+		return trial, err
+	}
+	return trial, u.refuseAttic(trial)
+}
+
 // open asks the node, and reads what the owner signed.
 func open(h firstboot.Host, s Slots, r io.Reader) (*update, error) {
 	u := &update{Host: h, slots: s}
-	var err error
-	if u.running, err = firstboot.ReadRunning(h.Files); err != nil {
+	if err := u.ask(); err != nil {
 		return nil, err
 	}
-	if u.state, err = s.State(); err != nil {
-		return nil, err
-	}
-	u.other = slot.Other(u.state.Current)
 	key, err := u.owner()
 	if err != nil {
 		return nil, err

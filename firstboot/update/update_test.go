@@ -15,6 +15,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
@@ -148,7 +149,7 @@ func TestEveryCallFails(t *testing.T) {
 						return none
 					}
 					_, err := w.apply(data)
-					if err == nil && f != after && !strings.HasPrefix(at, "close") {
+					if err == nil && f != after && !mayFail(at) {
 						t.Fatalf("call %d (%s) broken: no error", n, at)
 					}
 					w.fault = nil
@@ -165,6 +166,12 @@ func TestEveryCallFails(t *testing.T) {
 	}
 }
 
+// mayFail: a file that was read, a file that is no link, and a cluster that cannot be
+// asked whether it looks after trials.
+func mayFail(call string) bool {
+	return strings.HasPrefix(call, "close") || strings.HasPrefix(call, "readlink") || call == "api /api/v1/nodes/home-pi"
+}
+
 // refusals are what speaks against an update, each in the words for a person.
 var refusals = map[string]struct {
 	board   *board // a Pi's where there is none
@@ -174,29 +181,31 @@ var refusals = map[string]struct {
 	without string // boot file
 	want    string
 }{
-	"another key":        {signer: 2, want: "the update was signed with key"},
-	"no owner":           {node: func(w *world) { w.edit("boot/firmware/node.yaml", "ownerKey:", "# ownerKey:") }, want: "knows no owner"},
-	"no node.yaml":       {node: func(w *world) { os.Remove(w.at("boot/firmware/node.yaml")) }, want: "does not know its owner"},
-	"another board":      {change: func(m *artifact.Manifest) { m.Board = "rpi5" }, want: "for board rpi5, this node's is rpi4"},
-	"another machine":    {change: func(m *artifact.Manifest) { m.Arch = "riscv64" }, want: "the update is for riscv64"},
-	"another disk":       {change: func(m *artifact.Manifest) { m.DiskID = "12345678" }, want: "looks for disk 12345678, this node's is deadbeef"},
-	"older":              {change: func(m *artifact.Manifest) { m.Made = made.Add(-time.Second) }, want: "older than what runs: two of 2026-10-31, this is one of 2026-11-01"},
-	"no image":           {node: func(w *world) { w.put("usr/lib/os-release", "ID=debian\n") }, want: "no image of imagebuilder"},
-	"on trial":           {node: func(w *world) { w.edit("proc/cmdline", "slot=a", "slot=b") }, want: "slot b, which runs, has not proved itself yet"},
-	"busy":               {node: func(w *world) { w.busy = true }, want: "another update is under way"},
-	"other boot files":   {board: &piBoard, without: slot.Initrd, want: "boot loader starts a slot by initrd.img, cmdline.txt, vmlinuz, and not by cmdline.txt, vmlinuz"},
-	"no GRUB":            {board: &pcBoard, without: slot.OptionsFile, want: "and not by initrd.img, vmlinuz, entry"},
-	"no room to boot":    {node: func(w *world) { w.room = 100 << 10 }, want: "the boot partition has room for 100 KB, the update needs 160 KB"},
-	"a small slot":       {node: func(w *world) { w.size = 4 << 20 }, want: "slot b has room for 4 MB, the update's root has 4 MB"},
-	"another base":       {node: func(w *world) { w.roots["a"][7] ^= 1 }, want: "made from another image than runs here"},
-	"another codec":      {change: func(m *artifact.Manifest) { m.Codec = "zstd v9" }, want: "patches for who compresses with zstd v9, this node does with zstd v1."},
-	"another initramfs":  {node: func(w *world) { w.edit("boot/firmware/a/initrd.img", "more", "less") }, want: "made from another image than runs here"},
-	"no initramfs":       {node: func(w *world) { os.Remove(w.at("boot/firmware/a/initrd.img")) }, want: "made from another image than runs here"},
-	"no k3s":             {change: func(m *artifact.Manifest) { delete(m.Components, "k3s") }, want: "the update has no k3s"},
-	"k3s far ahead":      {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "one minor version forward at a time"},
-	"k3s behind":         {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "and never back"},
-	"k3s of no number":   {change: func(m *artifact.Manifest) { m.Components["k3s"] = "latest" }, want: "from k3s v1.33.1+k3s1 to latest"},
-	"deferred otherwise": {change: func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootB) }, want: "leaves k3s to be fetched"},
+	"another key":         {signer: 2, want: "the update was signed with key"},
+	"no owner":            {node: func(w *world) { w.edit("boot/firmware/node.yaml", "ownerKey:", "# ownerKey:") }, want: "knows no owner"},
+	"no node.yaml":        {node: func(w *world) { os.Remove(w.at("boot/firmware/node.yaml")) }, want: "does not know its owner"},
+	"another board":       {change: func(m *artifact.Manifest) { m.Board = "rpi5" }, want: "for board rpi5, this node's is rpi4"},
+	"another machine":     {change: func(m *artifact.Manifest) { m.Arch = "riscv64" }, want: "the update is for riscv64"},
+	"another disk":        {change: func(m *artifact.Manifest) { m.DiskID = "12345678" }, want: "looks for disk 12345678, this node's is deadbeef"},
+	"older":               {change: func(m *artifact.Manifest) { m.Made = made.Add(-time.Second) }, want: "older than what runs: two of 2026-10-31, this is one of 2026-11-01"},
+	"no image":            {node: func(w *world) { w.put("usr/lib/os-release", "ID=debian\n") }, want: "no image of imagebuilder"},
+	"on trial":            {node: func(w *world) { w.edit("proc/cmdline", "slot=a", "slot=b") }, want: "slot b, which runs, has not proved itself yet"},
+	"busy":                {node: func(w *world) { w.busy = true }, want: "another update is under way"},
+	"other boot files":    {board: &piBoard, without: slot.Initrd, want: "boot loader starts a slot by initrd.img, cmdline.txt, vmlinuz, and not by cmdline.txt, vmlinuz"},
+	"no GRUB":             {board: &pcBoard, without: slot.OptionsFile, want: "and not by initrd.img, vmlinuz, entry"},
+	"no room to boot":     {node: func(w *world) { w.room = 100 << 10 }, want: "the boot partition has room for 100 KB, the update needs 160 KB"},
+	"a small slot":        {node: func(w *world) { w.size = 4 << 20 }, want: "slot b has room for 4 MB, the update's root has 4 MB"},
+	"another base":        {node: func(w *world) { w.roots["a"][7] ^= 1 }, want: "made from another image than runs here"},
+	"no room for a trial": {node: func(w *world) { w.varRoom = 63 << 20 }, want: "/var has room for 63 MB, the trial needs"},
+	"a silent cluster":    {node: server, want: "does not say whether its etcd has other members"},
+	"no k3s":              {change: func(m *artifact.Manifest) { delete(m.Components, "k3s") }, want: "the update has no k3s"},
+	"k3s far ahead":       {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "one minor version forward at a time"},
+	"k3s behind":          {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "and never back"},
+	"k3s of no number":    {change: func(m *artifact.Manifest) { m.Components["k3s"] = "latest" }, want: "from k3s v1.33.1+k3s1 to latest"},
+	"deferred otherwise":  {change: func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootB) }, want: "leaves k3s to be fetched"},
+	"another codec":       {change: func(m *artifact.Manifest) { m.Codec = "zstd v9" }, want: "patches for who compresses with zstd v9, this node does with zstd v1."},
+	"another initramfs":   {node: func(w *world) { w.edit("boot/firmware/a/initrd.img", "more", "less") }, want: "made from another image than runs here"},
+	"no initramfs":        {node: func(w *world) { os.Remove(w.at("boot/firmware/a/initrd.img")) }, want: "made from another image than runs here"},
 }
 
 // TestRefused: each is told in words, and nothing was written.
@@ -248,6 +257,79 @@ func TestTaken(t *testing.T) {
 				t.Errorf("%+v, %v", r, err)
 			}
 		})
+	}
+}
+
+// server makes the node one; its cluster answers what is in api.
+func server(w *world) {
+	w.edit("boot/firmware/node.yaml", "role: agent", "role: server")
+	w.edit("boot/firmware/node.yaml", "servers: [cabin-pi]", "init: true")
+}
+
+// TestTrial: what the trial may spoil is kept, the stores only where no other can give
+// them back and their program changes; what had failed before is no fault of it.
+func TestTrial(t *testing.T) {
+	const voters, own = "/api/v1/nodes?labelSelector=node-role.kubernetes.io/etcd", "/api/v1/nodes/home-pi"
+	one, two := `{"items":[{}]}`, `{"items":[{},{}]}`
+	etcd := "/var/lib/rancher/k3s/server/db/etcd"
+	sameK3s := func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.1+k3s1" }
+	for name, c := range map[string]struct {
+		node    func(*world)
+		change  func(*artifact.Manifest)
+		api     map[string]string
+		store   bool
+		reached bool
+	}{
+		"an agent":             {},
+		"a server alone":       {node: server, api: map[string]string{voters: one}, store: true},
+		"the same k3s":         {node: server, change: sameK3s},
+		"a server among three": {node: server, api: map[string]string{voters: two}},
+		"it was reached":       {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-1 cabin-pi"}}}`}, reached: true},
+		"reached another time": {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
+		"asked another time":   {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-0","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, piBoard)
+			if c.node != nil {
+				c.node(w)
+			}
+			w.api, w.failed = c.api, []string{"logrotate.service"}
+			w.put("proc/sys/kernel/random/boot_id", "boot-1\n")
+			if _, err := w.apply(w.artifact(1, c.change)); err != nil {
+				t.Fatal(err)
+			}
+			got := w.trial
+			if got.Slot != "b" || !slices.Contains(got.Keep, "/"+contract.EtcUpper) || !slices.Contains(got.Keep, "/var/lib/imagebuilder/firstboot") || !slices.Equal(got.Failed, w.failed) {
+				t.Errorf("%+v", got)
+			}
+			if slices.Contains(got.Keep, etcd) != c.store || got.Reached != c.reached {
+				t.Errorf("%+v", got)
+			}
+			if text, err := got.Encode(); err != nil {
+				t.Error(err)
+			} else if _, err := contract.ParseTrial(text); err != nil { // by the initramfs
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestRoomForATrial: what is kept counts with all that is in it, and a link as no more
+// than that.
+func TestRoomForATrial(t *testing.T) {
+	w := newWorld(t, piBoard)
+	w.put("var/lib/imagebuilder/firstboot/deep/er/big", strings.Repeat("x", 20<<20))
+	w.put("usr/lib/large", strings.Repeat("x", 30<<20))
+	if err := os.Symlink("/usr/lib", w.at("var/lib/imagebuilder/firstboot/link")); err != nil {
+		t.Fatal(err)
+	}
+	w.varRoom = 84 << 20
+	if _, err := w.apply(w.artifact(1, nil)); err == nil || !strings.Contains(err.Error(), "the trial needs 84 MB") {
+		t.Error(err)
+	}
+	w.varRoom = 86 << 20
+	if _, err := w.apply(w.artifact(1, nil)); err != nil {
+		t.Error(err)
 	}
 }
 

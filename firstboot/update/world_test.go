@@ -69,15 +69,19 @@ var boards = map[string]board{"pi": piBoard, "pc": pcBoard, "unified": unifiedBo
 // world is a node: files in a directory, its slots in memory. Each call of an
 // update to it is counted and can be made to fail.
 type world struct {
-	t     *testing.T
-	dir   string
-	kit   []string
-	room  int64 // on the boot partition
-	roots map[string][]byte
-	size  int64 // of a slot
-	worn  bool  // what is written to a slot is not there
-	busy  bool
-	fast  bool // the boot partition does not wait for its medium
+	t       *testing.T
+	dir     string
+	kit     []string
+	room    int64 // on the boot partition
+	varRoom int64
+	failed  []string          // units
+	api     map[string]string // of Kubernetes, by path
+	trial   contract.Trial    // that was started
+	roots   map[string][]byte
+	size    int64 // of a slot
+	worn    bool  // what is written to a slot is not there
+	busy    bool
+	fast    bool // the boot partition does not wait for its medium
 
 	calls int
 	names []string
@@ -100,7 +104,7 @@ const (
 
 func newWorld(t *testing.T, b board) *world {
 	t.Helper()
-	w := &world{t: t, dir: tempDir(t), kit: b.kit, room: 64 << 20, size: 64 << 20, lostFiles: map[string][]byte{},
+	w := &world{t: t, dir: tempDir(t), kit: b.kit, room: 64 << 20, varRoom: 1 << 30, size: 64 << 20, lostFiles: map[string][]byte{},
 		roots: map[string][]byte{"a": bytes.Clone(rootA), "b": bytes.Clone(rootB)}}
 	public, _ := artifacttest.Keys(t, 1)
 	list, err := node.MarshalComponents([]node.Component{
@@ -214,7 +218,7 @@ func (w *world) run(data []byte, size int64) (r *update.Result, err error) {
 			panic(p)
 		}
 	}()
-	return update.Apply(context.Background(), firstboot.Host{Files: files{world: w}}, slots{w}, bytes.NewReader(data), size)
+	return update.Apply(context.Background(), firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}}, slots{w}, bytes.NewReader(data), size)
 }
 
 // loseWhatWasNotSynced is a medium that kept nothing it was not asked to keep.

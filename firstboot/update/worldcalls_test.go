@@ -4,12 +4,15 @@ package update_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/firstboot/update"
@@ -38,8 +41,17 @@ func (w files) List(dir string) (names []string, err error) {
 	return names, err
 }
 
-func (w files) Space(string) (total, free int64, err error) {
-	return w.room, w.room, w.do("space", func() error { return nil })
+func (w files) Readlink(name string) (target string, err error) {
+	err = w.do("readlink "+name, func() (err error) { target, err = w.real().Readlink(name); return err })
+	return target, err
+}
+
+func (w files) Space(name string) (total, free int64, err error) {
+	room := w.room
+	if name == "/var" {
+		room = w.varRoom
+	}
+	return room, room, w.do("space", func() error { return nil })
 }
 
 func (w files) Put(name string, r io.Reader, a firstboot.Attr) error {
@@ -101,8 +113,42 @@ func (w slots) Takes(names []string) error {
 	return w.do("takes", func() error { return w.store().Takes(names) })
 }
 
-func (w slots) StartTrial(name string, tries int) error {
-	return w.do("start trial", func() error { return w.store().StartTrial(name, tries) })
+func (w slots) StartTrial(t contract.Trial, tries int) error {
+	return w.do("start trial", func() error { w.trial = t; return w.store().StartTrial(t.Slot, tries) })
+}
+
+// units are the world's.
+type units struct {
+	*world
+	firstboot.Units
+}
+
+func (w units) Failed(context.Context) (names []string, err error) {
+	err = w.do("failed units", func() error { names = w.failed; return nil })
+	return names, err
+}
+
+// cluster answers for the node's Kubernetes API.
+type cluster struct {
+	*world
+	firstboot.Net
+}
+
+func (w cluster) API(_ context.Context, _, name string) (out []byte, err error) {
+	err = w.do("api "+name, func() error {
+		text, ok := w.api[name]
+		if !ok {
+			return errors.New("the cluster does not answer")
+		}
+		out = []byte(text)
+		return nil
+	})
+	return out, err
+}
+
+func (w slots) Read(name, file string) (data []byte, err error) {
+	err = w.do("read "+file, func() (err error) { data, err = os.ReadFile(w.at("slot-" + name + "/" + file)); return err })
+	return data, err
 }
 
 func (w slots) Relax() (restore func() error, err error) {

@@ -114,7 +114,7 @@ func haveSettings(cabin, box *machine, at func(string) string) {
 // it, or the identity Kubernetes gives its first namespace.
 func (m *machine) cluster() string {
 	m.t.Helper()
-	return m.sh("jq -r .ID /var/lib/rancher/k3s/server/db/standin.json 2>/dev/null || k3s kubectl get namespace kube-system -o jsonpath={.metadata.uid}")
+	return m.sh("jq -r .ID /var/lib/rancher/k3s/server/db/etcd/standin.json 2>/dev/null || k3s kubectl get namespace kube-system -o jsonpath={.metadata.uid}")
 }
 
 // knows compares the cluster's nodes, each as "NAME ZONE".

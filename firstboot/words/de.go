@@ -144,6 +144,5 @@ var germanProblems = map[string]Text{
 	"k3s-slow":       {"Der Cluster antwortet spät, nach %s.", "Warten Sie. Bleibt es so, ist die Platte eines Servers oder das Netz zwischen den Orten zu langsam; eine USB-Platte ist schneller als eine Speicherkarte."},
 	"seed-refused":   {"Der Cluster hat %s nicht angenommen: %s", "Warten Sie einige Minuten: Das Gerät versucht es weiter. Bleibt es so, muss der Eigentümer node.yaml berichtigen und unterschreiben."},
 	"k3s-unready":    {"Der Cluster nennt dieses Gerät nicht bereit: %s", "Warten Sie einige Minuten. Bleibt es so, schalten Sie das Gerät aus und ein."},
-	"slot-failed":    {"Das laufende System ließ sich nicht als gut vermerken: %s", deTries},
 	"unexpected":     {"Etwas Unerwartetes: %s", "Warten Sie; das Gerät versucht es weiter. Bleibt es so, lesen Sie: journalctl -u firstboot."},
 }

@@ -143,6 +143,5 @@ var spanishProblems = map[string]Text{
 	"k3s-slow":       {"El clúster responde tarde, tras %s.", "Espere. Si sigue así, el disco de un servidor o la red entre los lugares es demasiado lento; un disco USB es más rápido que una tarjeta de memoria."},
 	"seed-refused":   {"El clúster no aceptó %s: %s", "Espere unos minutos: el equipo lo sigue intentando. Si sigue así, el dueño debe corregir node.yaml y firmarlo."},
 	"k3s-unready":    {"El clúster no da este equipo por listo: %s", "Espere unos minutos. Si sigue así, apague y encienda el equipo."},
-	"slot-failed":    {"El sistema en marcha no se pudo marcar como bueno: %s", "Espere; el equipo sigue intentándolo."},
 	"unexpected":     {"Algo inesperado: %s", "Espere; el equipo sigue intentándolo. Si sigue así, lea: journalctl -u firstboot."},
 }

@@ -143,6 +143,5 @@ var frenchProblems = map[string]Text{
 	"k3s-slow":       {"Le cluster répond tard, après %s.", "Attendez. Si cela reste, le disque d’un serveur ou le réseau entre les lieux est trop lent ; un disque USB est plus rapide qu’une carte mémoire."},
 	"seed-refused":   {"Le cluster n’a pas accepté %s : %s", "Attendez quelques minutes : l’appareil essaie encore. Si cela reste, le propriétaire doit corriger node.yaml et le signer."},
 	"k3s-unready":    {"Le cluster ne dit pas cet appareil prêt : %s", "Attendez quelques minutes. Si cela reste, éteignez et rallumez l’appareil."},
-	"slot-failed":    {"Le système en marche n’a pas pu être noté comme bon : %s", "Attendez ; l’appareil réessaie."},
 	"unexpected":     {"Quelque chose d’inattendu : %s", "Attendez ; l’appareil réessaie. Si cela reste, lisez : journalctl -u firstboot."},
 }

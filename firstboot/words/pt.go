@@ -143,6 +143,5 @@ var portugueseProblems = map[string]Text{
 	"k3s-slow":       {"O cluster responde tarde, ao fim de %s.", "Espere. Se continuar, o disco de um servidor ou a rede entre os locais é demasiado lento; um disco USB é mais rápido do que um cartão de memória."},
 	"seed-refused":   {"O cluster não aceitou %s: %s", "Espere alguns minutos: o aparelho continua a tentar. Se continuar, o dono deve corrigir o node.yaml e assiná-lo."},
 	"k3s-unready":    {"O cluster não dá este aparelho como pronto: %s", "Espere alguns minutos. Se continuar, desligue e ligue o aparelho."},
-	"slot-failed":    {"O sistema em funcionamento não pôde ser marcado como bom: %s", "Espere; o aparelho continua a tentar."},
 	"unexpected":     {"Algo inesperado: %s", "Espere; o aparelho continua a tentar. Se continuar, leia: journalctl -u firstboot."},
 }

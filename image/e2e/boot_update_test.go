@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -17,12 +18,12 @@ import (
 
 // TestAnUpdateGoesToTheOtherSlot tells two updates of a node: a whole one, of which
 // the connection broke at first, and one that copies from what runs, back into the
-// first slot. Each is tried, blessed and kept.
+// first slot; on the Pi the first alone. Each is tried, blessed and kept.
 func TestAnUpdateGoesToTheOtherSlot(t *testing.T) {
 	for _, board := range trialBoards {
 		t.Run(board, func(t *testing.T) {
 			one := image(t, board)
-			two, three := nextImage(t, board, one, "two"), nextImage(t, board, one, "three")
+			two := nextImage(t, board, one, "two")
 			o := newUpdater(t)
 			c := newComputer(t, board, one, 8*gib)
 			c.yaml = "ownerKey: " + o.key + "\n"
@@ -40,19 +41,28 @@ func TestAnUpdateGoesToTheOtherSlot(t *testing.T) {
 				t.Errorf("the same once more: %s", said)
 			}
 
-			part := o.update("part", "--image", three, "--base", two)
-			if said := c.update(o.update("wrong", "--image", three, "--base", one)); !strings.Contains(said, "made from another image than runs here") {
-				t.Errorf("an update from another base: %s", said)
+			if board != "rpi4" { // whose emulated card takes 150 KB a second
+				c.copiesWhatItHas(o, one, two)
 			}
-			c.takes(part, "slot a has three, and is tried at the next start")
-			c.triesAndKeeps("a", "three")
 			c.powerOff()
 			c.diskIsValid()
-			t.Logf("whole: %d bytes, against what runs: %d", o.size("whole"), o.size("part"))
-			if o.size("part") > o.size("whole")/2 { // kernel and initramfs are sent as they are
-				t.Error("what the node had was sent all the same")
-			}
 		})
+	}
+}
+
+// copiesWhatItHas takes an update of two, which runs, back into slot a.
+func (c *computer) copiesWhatItHas(o *updater, one, two string) {
+	c.t.Helper()
+	three := nextImage(c.t, c.config.Board.Name, one, "three")
+	part := o.update("part", "--image", three, "--base", two)
+	if said := c.update(o.update("wrong", "--image", three, "--base", one)); !strings.Contains(said, "made from another image than runs here") {
+		c.t.Errorf("an update from another base: %s", said)
+	}
+	c.takes(part, "slot a has three, and is tried at the next start")
+	c.triesAndKeeps("a", "three")
+	c.t.Logf("whole: %d bytes, against what runs: %d", o.size("whole"), o.size("part"))
+	if o.size("part") > o.size("whole")/2 { // kernel and initramfs are sent as they are
+		c.t.Error("what the node had was sent all the same")
 	}
 }
 
@@ -121,10 +131,17 @@ func (o *updater) half(address string) string {
 	return o.address + "half"
 }
 
-// update pipes an update into the node, as ssh does, and returns what that says.
+// update pipes an update into the node, as ssh does, and returns what that says. A Pi's
+// emulated card takes most of an hour for what a real one has in a minute.
 func (c *computer) update(address string) string {
 	c.t.Helper()
-	return c.sh("curl --silent --show-error --fail " + address + " | firstboot update - 2>&1 || true")
+	ctx, cancel := context.WithTimeout(c.t.Context(), 45*time.Minute)
+	defer cancel()
+	said, err := c.Run(ctx, "curl --silent --show-error --fail "+address+" | firstboot update - 2>&1 || true")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return said
 }
 
 // takes an update, and tells how long it took and how often the boot partition was

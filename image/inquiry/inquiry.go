@@ -28,8 +28,16 @@ import (
 // Answer is what a node says of itself.
 type Answer struct {
 	State   string `json:"state"`
-	Version string `json:"version,omitempty"` // of firstboot: the image's
+	Version string `json:"version,omitempty"` // of firstboot
 	Slot    string `json:"slot,omitempty"`
+	// Image is the version of what runs, Made its time.
+	Image string    `json:"image,omitempty"`
+	Made  time.Time `json:"made,omitzero"`
+	// Good is the slot that starts when no trial is under way, Trial the one on
+	// trial, Tries what that has left.
+	Good  string `json:"good,omitempty"`
+	Trial string `json:"trial,omitempty"`
+	Tries int    `json:"tries,omitempty"`
 	// Problem and Remedy are the node's words for a person; Notice is wrong, but
 	// not in the way.
 	Problem string `json:"problem,omitempty"`
@@ -141,13 +149,16 @@ func lastLine(text string, err error) string {
 // readAnswer takes over what firstboot.Status has.
 func readAnswer(answer []byte) (r Answer, err error) {
 	var status struct {
-		State, Program, Slot string
-		Problem, Notice      struct{ Summary, Remedy string }
+		State, Program, Slot, Image, Good, Trial string
+		Made                                     time.Time
+		Tries                                    int
+		Problem, Notice                          struct{ Summary, Remedy string }
 	}
 	if err := json.Unmarshal(answer, &status); err != nil || status.State == "" {
 		return r, errors.New("the answer is no status")
 	}
 	return Answer{State: plain(status.State), Version: plain(status.Program), Slot: plain(status.Slot),
+		Image: plain(status.Image), Made: status.Made, Good: plain(status.Good), Trial: plain(status.Trial), Tries: status.Tries,
 		Problem: plain(status.Problem.Summary), Remedy: plain(status.Problem.Remedy), Notice: plain(status.Notice.Summary)}, nil
 }
 

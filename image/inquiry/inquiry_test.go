@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -28,6 +29,7 @@ type sshd struct {
 	at     string // where it listens; default any port
 	port   string
 	answer func() string
+	life   func() string
 	found  string
 }
 
@@ -96,6 +98,9 @@ func (s *sshd) serve(conn net.Conn, config *ssh.ServerConfig) {
 			}
 			if string(r.Payload[4:]) == question {
 				_, _ = io.WriteString(channel, s.answer())
+			}
+			if string(r.Payload[4:]) == lifeQuestion {
+				_, _ = io.WriteString(channel, s.life())
 			}
 			if string(r.Payload[4:]) == examination {
 				_, _ = io.WriteString(channel, s.found)
@@ -277,6 +282,30 @@ func TestANodeIsExamined(t *testing.T) {
 		got := Examine(t.Context(), o.fleet, []Subject{{Node: "cabin-pi", Number: number, Address: netip.MustParseAddr("127.0.0.1")}})[0]
 		if text := fmt.Sprintf("%v %s", got.Findings, got.Silent); text != want {
 			t.Errorf("%s: %q, want %q", found, text, want)
+		}
+	}
+}
+
+// TestLife: what tells one start from the next comes before the status; junk is none.
+func TestLife(t *testing.T) {
+	const status = `{"state":"joined","slot":"b","image":"2026.1","made":"2026-01-02T03:04:05Z","good":"a","trial":"b","tries":2}`
+	o := newOwner(t)
+	said := "c0ffee\n12.50 40.00\n" + status
+	n := &sshd{life: func() string { return said }}
+	n.start(t, o.login)
+	if err := os.WriteFile(filepath.Join(o.bin, "port"), []byte(n.port), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ask := func() Life {
+		return Live(t.Context(), o.fleet, []Subject{{Node: "cabin-pi", Number: "1", Address: netip.MustParseAddr("127.0.0.1")}})[0]
+	}
+	want := Life{Answer{State: "joined", Slot: "b", Image: "2026.1", Made: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Good: "a", Trial: "b", Tries: 2}, "c0ffee", 12500 * time.Millisecond}
+	if got := ask(); got != want {
+		t.Errorf("%+v\nwant %+v", got, want)
+	}
+	for _, said = range []string{"", status, "c0ffee\nNaN 1\n" + status, "c0ffee\n-1 1\n" + status, "\n1 1\n" + status, "c0ffee\n1e300 1\n" + status, "c0ffee\n1 1\n{}"} {
+		if got := ask(); got.Silent == "" || got.State != "" {
+			t.Errorf("%q: %+v", said, got)
 		}
 	}
 }

@@ -1,5 +1,6 @@
 // Package kube is a small client of a cluster's API (kubernetes.io, "Kubernetes
-// API Concepts"): as much of it as taking a dead node out needs.
+// API Concepts"): as much of it as taking a dead node out, and emptying one that
+// lives, need.
 //
 // It opens the API with a certificate that was made at home and believes no
 // server whose certificate the cluster's own authority has not signed. It never
@@ -7,6 +8,7 @@
 package kube
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -156,33 +158,52 @@ const (
 // Secret holds need not travel. Other answers are plain JSON.
 const accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 
+// Refusal is an answer of the API that is none.
+type Refusal struct {
+	Status int
+	Words  string
+}
+
+func (r *Refusal) Error() string { return fmt.Sprintf("the API answers %d: %s", r.Status, r.Words) }
+
 // call reports whether there is such a thing. Of an answer it reads the words of
 // a refusal alone.
 func (c *Client) call(ctx context.Context, method, path string) (found bool, err error) {
+	_, err = c.exchange(ctx, method, path, accept, "", nil)
+	if refused := (*Refusal)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// exchange sends a body of a kind, nil for none, and returns the answer in the form
+// that is accepted.
+func (c *Client) exchange(ctx context.Context, method, path, accept, kind string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "https://"+c.way.Address+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+c.way.Address+path, bytes.NewReader(body))
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	req.Header.Set("Accept", accept)
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return false, plain(err)
+		return nil, plain(err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	switch {
 	case err != nil:
-		return false, err
-	case resp.StatusCode == http.StatusNotFound:
-		return false, nil
+		return nil, err
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
-		return false, errors.New("it does not take the certificate made at home: are the authorities of this fleet (cluster: k3s: ca:) the cluster's?")
+		return nil, errors.New("it does not take the certificate made at home: are the authorities of this fleet (cluster: k3s: ca:) the cluster's?")
 	case resp.StatusCode/100 != 2:
-		return false, fmt.Errorf("the API answers %d: %s", resp.StatusCode, words(data))
+		return nil, &Refusal{resp.StatusCode, words(data)}
 	}
-	return true, nil
+	return data, nil
 }
 
 // plain says what a failed call means, without the address, which the caller
@@ -211,5 +232,7 @@ func words(data []byte) string {
 		Message string `json:"message"`
 	}
 	_ = json.Unmarshal(data, &status) // not all is JSON
-	return strings.Join(strings.Fields(cmp.Or(status.Message, string(data[:min(len(data), 300)]))), " ")
+	return oneLine(cmp.Or(status.Message, string(data[:min(len(data), 300)])))
 }
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -4,8 +4,7 @@
 //
 // It refuses an image that is not what lies beside it says, and one without a
 // manifest: what goes into a node is known by digest. Whether an update fits a
-// node, that node decides. It restarts none by itself, and stops at the first that
-// fails.
+// node, that node decides. It restarts none.
 package update
 
 import (

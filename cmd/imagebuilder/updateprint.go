@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/rollout"
+	"github.com/going-mobile/imagebuilder/image/update"
+)
+
+func (u *updateFlags) printMade(out io.Writer, m *made) error {
+	if u.asJSON {
+		return printJSON(out, m)
+	}
+	_, err := fmt.Fprintf(out, "%s: %.1f MB, for board %s, version %s; on the node: firstboot update FILE\n", m.File, float64(m.Size)/1e6, m.Board, m.Version)
+	return err
+}
+
+// printPlan prints a node's turn in a few lines, in their order.
+func (u *updateFlags) printPlan(cmd *cobra.Command, p rollout.Plan) error {
+	out := cmd.OutOrStdout()
+	if u.asJSON {
+		return printJSON(out, p)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Image %s for board %s", p.Image, p.Board)
+	if p.NewMinor {
+		fmt.Fprintf(&b, ", with a new minor version of k3s (%s): servers first", p.K3s)
+	}
+	fmt.Fprintln(&b)
+	for i, s := range p.Steps {
+		fmt.Fprintf(&b, "%2d. %s (%s, %s): %s\n", i+1, s.Node, s.Role, s.Site, strings.Join(s.Do, "; "))
+		if s.Note != "" {
+			fmt.Fprintf(&b, "    %s\n", s.Note)
+		}
+		for _, a := range s.Against {
+			fmt.Fprintf(&b, "    against it now: %s\n", printable(a))
+		}
+	}
+	printLeftOut(&b, p.LeftOut)
+	if !u.opt.Restart {
+		fmt.Fprintln(&b, "Nothing restarts without --reboot")
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+func (u *updateFlags) printBack(out io.Writer, done []update.Answer) error {
+	if u.asJSON {
+		return printJSON(out, done)
+	}
+	for _, a := range done {
+		if _, err := fmt.Fprintf(out, "%s: restart it: it tries %s in slot %s then\n", a.Node, a.Version, a.Slot); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printLeftOut(out io.Writer, all []rollout.LeftOut) {
+	for _, l := range all {
+		fmt.Fprintf(out, "left out: %s: %s\n", l.Node, l.Why)
+	}
+}
+
+func (u *updateFlags) printDone(out io.Writer, done []rollout.Outcome, leftOut []rollout.LeftOut) error {
+	switch {
+	case u.asJSON && len(done) > 0:
+		return printJSON(out, done)
+	case len(done) == 0:
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NODE\tVERSION\tSLOT\tFETCHED\tNOTE")
+	for _, d := range done {
+		note := "restart it: it tries slot " + d.Slot + " then"
+		switch {
+		case d.Restarted:
+			note = "runs it"
+		case !d.Installed:
+			note = "ran it already"
+		}
+		note = strings.Join(append([]string{note}, d.Notes...), "; ")
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f MB\t%s\n", d.Node, d.Version, d.Slot, float64(d.Fetched)/1e6, note)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	printLeftOut(out, leftOut)
+	return nil
+}

@@ -1,0 +1,242 @@
+//go:build linux
+
+// Package attic keeps what a system on trial may spoil for the one before it: the
+// node's files of /etc, what firstboot knows, and stores whose schema goes forward
+// only. Should the trial fail, the old system finds all of it as it was.
+//
+// The initramfs opens it, before anything of the new or the old system runs: then
+// nobody has a store open, and a plain copy is a good one. The way back is made of
+// renames: it needs no room, and goes on where a power cut left it. The package
+// knows no etcd and no Headscale: which paths are kept was decided by the system
+// that made the update.
+package attic
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+)
+
+// Done is what Open did.
+type Done int
+
+// What Open did.
+const (
+	Nothing Done = iota
+	Kept         // the trial begins: a copy was made
+	Back         // the trial is over: all is as it was
+)
+
+// Attic is the one of the /var that is mounted below a root.
+type Attic struct {
+	root string
+	step func(op string) error // of a test, which may end everything here
+}
+
+// In returns the attic below a root: "/", or what will be it.
+func In(root string) Attic {
+	return Attic{root, func(string) error { return nil }}
+}
+
+func (a Attic) at(name string) string { return filepath.Join(a.root, filepath.FromSlash(name)) }
+
+func (a Attic) dir() string { return a.at(contract.AtticDir) }
+
+// What is not whole, yet or any more, has another name than the attic.
+func (a Attic) coming() string { return a.dir() + ".new" }
+func (a Attic) going() string  { return a.dir() + ".old" }
+
+// Trial tells of the trial that was prepared last; the error is fs.ErrNotExist where
+// there was none.
+func (a Attic) Trial() (contract.Trial, error) {
+	data, err := os.ReadFile(a.at(contract.TrialFile))
+	if err != nil {
+		return contract.Trial{}, err
+	}
+	return contract.ParseTrial(data)
+}
+
+// Prepare says what to keep when the trial begins. What was kept before is worth
+// nothing any more.
+func (a Attic) Prepare(t contract.Trial) error {
+	text, err := t.Encode()
+	if err != nil {
+		return err
+	}
+	if err := a.empty(); err != nil {
+		return err
+	}
+	name := a.at(contract.TrialFile)
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	if err := writeFile(name+".new", bytes.NewReader(text)); err != nil {
+		return err
+	}
+	if err := a.sync(); err != nil {
+		return err
+	}
+	return a.rename(name+".new", name)
+}
+
+// Bless ends the trial of a slot that proved itself; it does nothing for another one,
+// whose trial may be about to begin.
+func (a Attic) Bless(slot string) error {
+	t, err := a.Trial()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && t.Slot != slot {
+		return err
+	}
+	if err := a.remove(a.at(contract.TrialFile)); err != nil {
+		return err
+	}
+	return a.empty()
+}
+
+// Open is for the initramfs, with the slot that starts: it keeps, or puts back, or
+// has nothing to do.
+func (a Attic) Open(slot string) (Done, error) {
+	t, err := a.Trial()
+	if errors.Is(err, fs.ErrNotExist) {
+		return Nothing, nil
+	}
+	if err != nil {
+		return Nothing, err
+	}
+	full, err := exists(a.dir())
+	switch {
+	case err != nil:
+		return Nothing, err
+	case slot == t.Slot && !full: // else it was started before
+		return Kept, a.keep(t)
+	case slot != t.Slot && full:
+		return Back, a.putBack(t)
+	}
+	return Nothing, nil
+}
+
+// place has the copy of one path; absent is there in its place where there was nothing.
+func place(dir string, n int) (copied, absent string) {
+	copied = filepath.Join(dir, strconv.Itoa(n))
+	return copied, copied + ".absent"
+}
+
+func (a Attic) keep(t contract.Trial) error {
+	if err := a.remove(a.coming()); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(a.coming(), 0o700); err != nil {
+		return err
+	}
+	for n, name := range t.Keep {
+		copied, absent := place(a.coming(), n)
+		err := a.copyTree(a.at(name), copied)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = writeFile(absent, bytes.NewReader(nil))
+		}
+		if err != nil {
+			return fmt.Errorf("keep %s for the system before this one: %w", name, err)
+		}
+	}
+	if err := a.sync(); err != nil {
+		return err
+	}
+	return a.rename(a.coming(), a.dir())
+}
+
+// putBack may be cut off anywhere, and then begins again: what is back is in the
+// attic no more.
+func (a Attic) putBack(t contract.Trial) error {
+	for n, name := range t.Keep {
+		if err := a.putBackOne(n, a.at(name)); err != nil {
+			return fmt.Errorf("put back %s as it was before the trial: %w", name, err)
+		}
+	}
+	if err := a.sync(); err != nil {
+		return err
+	}
+	return a.empty()
+}
+
+func (a Attic) putBackOne(n int, name string) error {
+	copied, absent := place(a.dir(), n)
+	if was, err := exists(absent); err != nil || was {
+		return errors.Join(err, a.remove(name))
+	}
+	if left, err := exists(copied); err != nil || !left {
+		return err
+	}
+	spoilt := copied + ".spoilt"
+	if err := a.remove(spoilt); err != nil {
+		return err
+	}
+	if err := a.rename(name, spoilt); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	return a.rename(copied, name)
+}
+
+// empty leaves no attic that is half there: what remains is called otherwise first.
+func (a Attic) empty() error {
+	if err := a.remove(a.going()); err != nil {
+		return err
+	}
+	if err := a.rename(a.dir(), a.going()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return errors.Join(a.remove(a.coming()), a.remove(a.going()))
+}
+
+// rename is on the medium when it returns, on both sides.
+func (a Attic) rename(from, to string) error {
+	if err := a.step("rename " + from); err != nil {
+		return err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(filepath.Dir(to)), syncDir(filepath.Dir(from)))
+}
+
+func (a Attic) remove(name string) error {
+	if err := a.step("remove " + name); err != nil {
+		return err
+	}
+	return os.RemoveAll(name)
+}
+
+// sync puts all of /var onto its medium.
+func (a Attic) sync() error {
+	dir, err := os.Open(a.at("var"))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return unix.Syncfs(int(dir.Fd()))
+}
+
+func exists(name string) (bool, error) {
+	_, err := os.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func syncDir(name string) error {
+	dir, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

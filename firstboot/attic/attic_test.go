@@ -1,0 +1,270 @@
+//go:build linux
+
+package attic
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+)
+
+const store = "var/lib/rancher/k3s/server/db/etcd"
+
+var trial = contract.Trial{Slot: "b", Keep: []string{"/" + contract.EtcUpper, "/" + store, "/var/lib/rancher/k3s/server/token", "/var/lib/headscale"}}
+
+// newRoot is a /var as slot a leaves it: there is no Headscale.
+func newRoot(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	put(t, root, contract.EtcUpper+"/hostname", "home-pi\n")
+	put(t, root, contract.EtcUpper+"/ssh/ssh_host_ed25519_key", "key")
+	put(t, root, store+"/member/wal/0.wal", strings.Repeat("log", 70<<10)+strings.Repeat("\x00", 1<<20))
+	put(t, root, "var/lib/rancher/k3s/server/token", "token")
+	put(t, root, "var/lib/rancher/k3s/agent/images", "not kept")
+	upper := filepath.Join(root, contract.EtcUpper)
+	for _, err := range []error{
+		os.Chmod(filepath.Join(upper, "ssh/ssh_host_ed25519_key"), 0o600),
+		os.Symlink("/usr/share/zoneinfo/Europe/Rome", filepath.Join(upper, "localtime")),
+		unix.Mknod(filepath.Join(upper, "gone"), unix.S_IFCHR, 0), // a whiteout
+		unix.Mkfifo(filepath.Join(root, store, "pipe"), 0o600),
+		unix.Setxattr(filepath.Join(upper, "ssh"), "user.opaque", []byte("y"), 0),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func put(t *testing.T, root, name, text string) {
+	t.Helper()
+	name = filepath.Join(root, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// spoil is what a trial makes of it.
+func spoil(t *testing.T, root string) {
+	t.Helper()
+	put(t, root, contract.EtcUpper+"/hostname", "another\n")
+	put(t, root, contract.EtcUpper+"/new", "new")
+	put(t, root, store+"/member/wal/0.wal", "a newer schema")
+	put(t, root, "var/lib/headscale/db.sqlite", "new")
+	put(t, root, "var/lib/rancher/k3s/agent/images", "more")
+	for _, name := range []string{contract.EtcUpper + "/gone", contract.EtcUpper + "/ssh", "var/lib/rancher/k3s/server/token"} {
+		if err := os.RemoveAll(filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// look lists /var with all that counts, but for the pipe and what is the attic's.
+func look(t *testing.T, root string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(filepath.Join(root, "var"), func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(root, name)
+		if rel == contract.TrialDir {
+			return fs.SkipDir
+		}
+		fi, err := e.Info()
+		if err != nil || fi.Mode()&fs.ModeNamedPipe != 0 || rel == "var" || rel == "var/lib" || rel == "var/lib/imagebuilder" {
+			return err
+		}
+		text := fi.Mode().String()
+		switch {
+		case fi.Mode().IsRegular():
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			text += fmt.Sprint(fi.ModTime().UnixNano(), string(data))
+		case fi.Mode()&fs.ModeSymlink != 0:
+			target, _ := os.Readlink(name)
+			text += target
+		}
+		value := make([]byte, 10)
+		if n, err := unix.Lgetxattr(name, "user.opaque", value); err == nil {
+			text += string(value[:n])
+		}
+		found[rel] = text
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func differs(want, got map[string]string) (names []string) {
+	for name := range want {
+		if want[name] != got[name] {
+			names = append(names, name)
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func open(t *testing.T, a Attic, slot string, want Done) {
+	t.Helper()
+	if did, err := a.Open(slot); did != want || err != nil {
+		t.Fatalf("slot %s: %v, %v, want %v", slot, did, err, want)
+	}
+}
+
+// TestATrialThatFailed: what the trial made of it is gone, and what is not kept stays.
+func TestATrialThatFailed(t *testing.T) {
+	root := newRoot(t)
+	a := In(root)
+	open(t, a, "a", Nothing)
+	if err := a.Prepare(trial); err != nil {
+		t.Fatal(err)
+	}
+	want := look(t, root)
+	open(t, a, "a", Nothing) // the trial has not begun
+	open(t, a, "b", Kept)
+	spoil(t, root)
+	open(t, a, "b", Nothing) // its second try must not keep what the first one spoilt
+	open(t, a, "a", Back)
+	got := look(t, root)
+	want["var/lib/rancher/k3s/agent/images"] = got["var/lib/rancher/k3s/agent/images"]
+	if d := differs(want, got); d != nil || !strings.HasSuffix(got["var/lib/rancher/k3s/agent/images"], "more") {
+		t.Errorf("%q differ", d)
+	}
+	open(t, a, "a", Nothing)
+	open(t, a, "b", Kept) // somebody tries it again
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(a.dir(), "1/member/wal/0.wal"), &st); err != nil || st.Size < 1<<20 || st.Blocks*512 > 512<<10 {
+		t.Errorf("zeros are written: %d of %d bytes, %v", st.Blocks*512, st.Size, err)
+	}
+}
+
+// TestBlessed: nothing is kept of a trial that went well, and a trial that is to begin
+// is not ended by the slot before it.
+func TestBlessed(t *testing.T) {
+	root := newRoot(t)
+	a := In(root)
+	if err := a.Prepare(trial); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Bless("a"); err != nil {
+		t.Fatal(err)
+	}
+	open(t, a, "b", Kept)
+	spoil(t, root)
+	want := look(t, root)
+	if err := a.Bless("b"); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(root, contract.TrialDir)); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+	open(t, a, "a", Nothing)
+	open(t, a, "b", Nothing)
+	if d := differs(want, look(t, root)); d != nil {
+		t.Errorf("%q differ", d)
+	}
+	if err := a.Bless("b"); err != nil { // at every start
+		t.Fatal(err)
+	}
+}
+
+var errCut = errors.New("cut")
+
+// cut is an attic that ends at its nth step.
+func cut(root string, n int) (Attic, *int) {
+	steps := 0
+	return Attic{root, func(string) error {
+		if steps++; steps == n {
+			return errCut
+		}
+		return nil
+	}}, &steps
+}
+
+// TestEveryStepIsCut: wherever the power goes while things are kept or put back, the
+// next start ends as if nothing had been.
+func TestEveryStepIsCut(t *testing.T) {
+	for name, first := range map[string]string{"kept": "b", "put back": "a"} {
+		for n := 1; ; n++ {
+			root := newRoot(t)
+			if err := In(root).Prepare(trial); err != nil {
+				t.Fatal(err)
+			}
+			want := look(t, root)
+			if first == "a" {
+				open(t, In(root), "b", Kept)
+				spoil(t, root)
+			}
+			a, steps := cut(root, n)
+			_, err := a.Open(first)
+			if err == nil {
+				t.Logf("%s: %d steps", name, *steps)
+				break
+			}
+			if !errors.Is(err, errCut) {
+				t.Fatal(err)
+			}
+			if first == "b" {
+				if d := differs(want, look(t, root)); d != nil {
+					t.Fatalf("step %d: keeping changes %q", n, d)
+				}
+				if _, err := In(root).Open("b"); err != nil {
+					t.Fatal(err)
+				}
+				spoil(t, root)
+			}
+			if _, err := In(root).Open("a"); err != nil {
+				t.Fatal(err)
+			}
+			got := look(t, root)
+			maps.DeleteFunc(got, func(name, _ string) bool { return strings.HasSuffix(name, "agent/images") })
+			maps.DeleteFunc(want, func(name, _ string) bool { return strings.HasSuffix(name, "agent/images") })
+			if d := differs(want, got); d != nil {
+				t.Fatalf("%s, cut at step %d: %q differ", name, n, d)
+			}
+			open(t, In(root), "a", Nothing)
+		}
+	}
+}
+
+// TestNoRoom: a trial that cannot keep what it may spoil does not begin, and has
+// changed nothing.
+func TestNoRoom(t *testing.T) {
+	root := newRoot(t)
+	if err := In(root).Prepare(trial); err != nil {
+		t.Fatal(err)
+	}
+	want := look(t, root)
+	a := Attic{root, func(op string) error {
+		if strings.HasPrefix(op, "copy") && strings.HasSuffix(op, ".wal") {
+			return unix.ENOSPC
+		}
+		return nil
+	}}
+	if _, err := a.Open("b"); !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "/"+store) {
+		t.Error(err)
+	}
+	open(t, In(root), "a", Nothing)
+	if d := differs(want, look(t, root)); d != nil {
+		t.Errorf("%q differ", d)
+	}
+}

@@ -1,0 +1,64 @@
+package contract
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+)
+
+// TrialDir on /var has what a system that installed the next one says about its
+// trial, and in AtticDir below it what that trial may spoil.
+const (
+	TrialDir  = "var/lib/imagebuilder/trial"
+	TrialFile = TrialDir + "/trial.json"
+	AtticDir  = TrialDir + "/attic"
+)
+
+// EtcUpper has the node's own files of /etc: the initramfs lays it over the image's.
+const EtcUpper = "var/.overlay/etc/upper"
+
+// Trial is the content of TrialFile.
+type Trial struct {
+	// Slot is the one that is tried.
+	Slot string `json:"slot"`
+	// Keep are the files and directories on /var that the other slot finds as it
+	// left them, should the trial fail: absolute paths.
+	Keep []string `json:"keep"`
+	// Failed are the units that had failed before: no fault of the trial.
+	Failed []string `json:"failed,omitempty"`
+	// Reached says that servers of the cluster look whether they reach this node.
+	Reached bool `json:"reached,omitempty"`
+}
+
+// Encode returns the trial as text.
+func (t Trial) Encode() ([]byte, error) {
+	b, err := json.MarshalIndent(t, "", "  ")
+	return append(b, '\n'), err
+}
+
+// ParseTrial reads it. What a newer system says besides is left alone.
+func ParseTrial(data []byte) (t Trial, err error) {
+	if err := json.Unmarshal(data, &t); err != nil {
+		return Trial{}, fmt.Errorf("/%s: %w", TrialFile, err)
+	}
+	if err := t.check(); err != nil {
+		return Trial{}, fmt.Errorf("/%s: %w", TrialFile, err)
+	}
+	return t, nil
+}
+
+func (t Trial) check() error {
+	if err := CheckSlot(t.Slot); err != nil {
+		return err
+	}
+	if len(t.Keep) == 0 {
+		return errors.New("keep: there is nothing")
+	}
+	for _, name := range t.Keep {
+		if name != path.Clean(name) || !below("/var", path.Dir(name)) || below(name, "/"+TrialDir) || below("/"+TrialDir, name) {
+			return fmt.Errorf("keep: %q is no path on /var that could be kept", name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,24 @@
+package initramfs
+
+import (
+	"github.com/going-mobile/imagebuilder/firstboot/attic"
+)
+
+// attic keeps what the trial that begins may spoil, or puts back what one that
+// failed has spoilt. A trial does not begin without; the good slot starts in any
+// case: a node that can be asked is better than one that cannot.
+func (m *machine) attic() error {
+	m.reached("looks after the trial of an update")
+	did, err := attic.In(sysroot).Open(m.args.Slot)
+	switch {
+	case err != nil && m.state.Trial:
+		return err
+	case err != nil:
+		m.con.warn("%v", err)
+	case did == attic.Kept:
+		m.con.say("slot %s is on trial: kept what it may change", m.args.Slot)
+	case did == attic.Back:
+		m.con.say("slot %s is back: put back what the trial had changed", m.args.Slot)
+	}
+	return nil
+}

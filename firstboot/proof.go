@@ -1,0 +1,130 @@
+package firstboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+)
+
+// Proof is what a system must show to be kept.
+type Proof struct {
+	Join time.Duration // it has joined after this long
+	Soak time.Duration // and, on trial, goes on being well for this long
+}
+
+// patience is how many times Soak a system on trial has for it: a unit that failed
+// may be started again, k3s may stumble once, a peer be away for a while.
+const patience = 4
+
+// provePause is between two looks.
+const provePause = 2 * time.Second
+
+// Health waits until the running system deserves to be kept. A node that was a
+// member once must be one again; one that never was has no better system to go
+// back to, and is well when it can say what is wrong.
+//
+// A member's system on trial must be well for a while on end: joined, k3s not
+// started anew, no unit failed that had not failed before the trial, and reached by
+// a server of the cluster over the tailnet, where servers look at all: a node may
+// reach everybody and be reached by nobody.
+func Health(ctx context.Context, h Host, p Proof) error {
+	member, err := h.exists(joinedFile)
+	if err != nil {
+		return err
+	}
+	if err := h.awaitJoined(ctx, member, p.Join); err != nil {
+		return err
+	}
+	trial, err := h.Slot.Trial(ctx)
+	if err != nil || trial == nil || !member {
+		return err
+	}
+	return h.soak(ctx, trial, p.Soak)
+}
+
+func (h *Host) awaitJoined(ctx context.Context, member bool, limit time.Duration) error {
+	for end := h.Clock.Now().Add(limit); ; {
+		s, err := ReadStatus(h.Files)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil && (s.State == Joined || !member) {
+			return nil
+		}
+		if h.Clock.Now().After(end) {
+			return fmt.Errorf("not joined after %s: %s", limit, s.Line())
+		}
+		if err := h.Clock.Sleep(ctx, provePause); err != nil {
+			return err
+		}
+	}
+}
+
+func (h *Host) soak(ctx context.Context, trial *contract.Trial, soak time.Duration) error {
+	end, starts, why := h.Clock.Now().Add(patience*soak), h.starts(), ""
+	for well := h.Clock.Now(); ; {
+		now := h.Clock.Now()
+		if fault := h.unwell(ctx, trial, &starts); fault != "" {
+			well, why = now, fault
+		}
+		if now.Sub(well) >= soak {
+			if why = h.unreached(ctx, trial); why == "" {
+				return nil
+			}
+		}
+		if now.After(end) {
+			return fmt.Errorf("not well for %s on end, in %s: %s", soak, patience*soak, why)
+		}
+		if err := h.Clock.Sleep(ctx, provePause); err != nil {
+			return err
+		}
+	}
+}
+
+// unwell names what speaks against the running system at this moment.
+func (h *Host) unwell(ctx context.Context, trial *contract.Trial, starts *string) string {
+	s, err := ReadStatus(h.Files)
+	switch {
+	case err != nil:
+		return err.Error()
+	case s.State != Joined:
+		return s.Line()
+	}
+	if now := h.starts(); now != *starts {
+		*starts = now
+		return "k3s was started anew"
+	}
+	failed, err := h.Units.Failed(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	for _, unit := range failed {
+		if !slices.Contains(trial.Failed, unit) {
+			return unit + " has failed"
+		}
+	}
+	return ""
+}
+
+func (h *Host) unreached(ctx context.Context, trial *contract.Trial) string {
+	if !trial.Reached {
+		return ""
+	}
+	s, err := ReadStatus(h.Files)
+	if err != nil {
+		return err.Error()
+	}
+	by, err := h.reached(ctx, s.Node)
+	switch {
+	case err != nil:
+		return err.Error()
+	case by == "":
+		return "no server has reached it over the tailnet"
+	}
+	return ""
+}

@@ -1,0 +1,195 @@
+//go:build linux
+
+package update_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/host"
+	"github.com/going-mobile/imagebuilder/firstboot/update"
+)
+
+func (w *world) spool() host.Spool {
+	return host.Spool{Dir: filepath.Join(w.dir, "var/lib/imagebuilder/update")}
+}
+
+// receive takes what r has of an update, behind the bytes that are there.
+func (w *world) receive(id string, from int64, r io.Reader) (*update.Result, error) {
+	return update.Receive(w.t.Context(), firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}}, slots{w}, w.spool(), id, from, r)
+}
+
+func (w *world) have(id string) int64 {
+	w.t.Helper()
+	n, err := w.spool().Have(id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// broken gives some bytes and breaks off as a connection does: with an end, or with an
+// error.
+func broken(data []byte, n int, err error) io.Reader {
+	return io.MultiReader(bytes.NewReader(data[:min(n, len(data))]), fails{err})
+}
+
+type fails struct{ error }
+
+func (f fails) Read([]byte) (int, error) { return 0, f.error }
+
+// TestCutFiveHundredTimes: a line that breaks every few hundred bytes to few kilobytes
+// brings the update all the same, each byte once.
+func TestCutFiveHundredTimes(t *testing.T) {
+	w := newWorld(t, piBoard)
+	data := w.artifact(1, nil)
+	id, cuts := digest(data), 0
+	for {
+		have := w.have(id)
+		end := error(io.EOF)
+		if cuts%2 == 1 {
+			end = errors.New("connection reset by peer")
+		}
+		r, err := w.receive(id, have, broken(data[have:], len(data)/500, end))
+		if now := int64(len(data)) - have; err == nil || now < int64(len(data)/500) {
+			if err != nil {
+				r, err = w.receive(id, w.have(id), bytes.NewReader(nil))
+			}
+			if err != nil || !r.Installed || r.Fetched != int64(len(data)) {
+				t.Fatalf("after %d cuts: %+v, %v", cuts, r, err)
+			}
+			break
+		}
+		if cuts++; w.have(id) != have+int64(len(data)/500) {
+			t.Fatalf("%d of %d bytes after %d", w.have(id), len(data), have)
+		}
+	}
+	t.Logf("%d cuts, %d bytes", cuts, len(data))
+	if cuts < 500 || digest(w.roots["b"]) != digest(newRoot) {
+		t.Errorf("%d cuts; slot b is not what was sent", cuts)
+	}
+	if left, _ := os.ReadDir(w.at("var/lib/imagebuilder/update")); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+// TestRefusedEarly: what speaks against an update is said when its manifest is
+// there, and nothing of it is kept.
+func TestRefusedEarly(t *testing.T) {
+	for name, c := range map[string]struct {
+		node   func(*world)
+		change func(*artifact.Manifest)
+		want   string
+	}{
+		"another board":     {change: func(m *artifact.Manifest) { m.Board = "rpi5" }, want: "for board rpi5"},
+		"another base":      {node: func(w *world) { w.roots["a"][7] ^= 1 }, want: "another image than runs here"},
+		"no room for it":    {node: func(w *world) { w.varRoom = 64<<20 + 100 }, want: "/var has room for 64 MB, the update needs"},
+		"no room for trial": {node: func(w *world) { w.varRoom = 60 << 20 }, want: "/var has room for 60 MB, the trial needs"},
+		"already there":     {change: func(m *artifact.Manifest) { m.Version, m.Made = "one", made }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, piBoard)
+			if c.node != nil {
+				c.node(w)
+			}
+			data := w.artifact(1, c.change)
+			line := &counted{r: io.MultiReader(bytes.NewReader(data), forever{})}
+			r, err := w.receive(digest(data), 0, line)
+			if c.want == "" && (err != nil || r.Installed) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%+v, %v", r, err)
+			}
+			if line.n > 1<<20 || w.have(digest(data)) != 0 {
+				t.Errorf("%d bytes were taken, %d are kept", line.n, w.have(digest(data)))
+			}
+		})
+	}
+}
+
+// TestNoEnd: whoever sends without end fills no disk.
+func TestNoEnd(t *testing.T) {
+	w := newWorld(t, piBoard)
+	data := w.artifact(1, nil)
+	line := &counted{r: io.MultiReader(bytes.NewReader(data), forever{})}
+	if r, err := w.receive(digest(data), 0, line); err != nil || !r.Installed || line.n != len(data) {
+		t.Errorf("%+v, %v after %d of %d bytes", r, err, line.n, len(data))
+	}
+	noise := &counted{r: io.MultiReader(strings.NewReader("imagebuilder-update 1 4000000 200\n"), forever{})}
+	if r, err := w.receive(digest(rootA), 0, noise); err == nil || noise.n > 5<<20 {
+		t.Errorf("%+v, %v after %d bytes", r, err, noise.n)
+	}
+}
+
+type counted struct {
+	r io.Reader
+	n int
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += n
+	return n, err
+}
+
+type forever struct{}
+
+func (forever) Read(b []byte) (int, error) { return len(b), nil }
+
+// TestOtherBytes: what is not the update that was announced is never applied, nor kept;
+// nor is another one continued.
+func TestOtherBytes(t *testing.T) {
+	w := newWorld(t, piBoard)
+	data := w.artifact(1, nil)
+	before := w.boot()
+	spoilt := bytes.Clone(data)
+	spoilt[len(spoilt)-1] ^= 1
+	if _, err := w.receive(digest(data), 0, bytes.NewReader(spoilt)); err == nil || !strings.Contains(err.Error(), "damaged on its way") {
+		t.Error(err)
+	}
+	if w.have(digest(data)) != 0 {
+		t.Error("it is kept")
+	}
+	if _, err := w.receive(digest(data), 0, bytes.NewReader(data[:len(data)/2])); !errors.Is(err, artifact.ErrTruncated) {
+		t.Error(err)
+	}
+	if _, err := w.receive(digest(data), 7, bytes.NewReader(data[7:])); err == nil || !strings.Contains(err.Error(), "go on from there") {
+		t.Error(err)
+	}
+	if _, err := w.receive("../../etc/passwd", 0, bytes.NewReader(data)); err == nil || !strings.Contains(err.Error(), "is no sha256") {
+		t.Error(err)
+	}
+	if w.have(digest(data)) != int64(len(data)/2) {
+		t.Error("half of it is lost")
+	}
+	w.have(digest(spoilt)) // another update
+	if w.have(digest(data)) != 0 {
+		t.Error("two updates are kept")
+	}
+	if !maps.Equal(before, w.boot()) {
+		t.Error("something was written")
+	}
+}
+
+// TestInterrupted: a node that is switched off keeps what it has.
+func TestInterrupted(t *testing.T) {
+	w := newWorld(t, piBoard)
+	data := w.artifact(1, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	line := io.MultiReader(bytes.NewReader(data[:len(data)/2]), stops(cancel))
+	_, err := update.Receive(ctx, firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}}, slots{w}, w.spool(), digest(data), 0, line)
+	if !errors.Is(err, context.Canceled) || w.have(digest(data)) != int64(len(data)/2) || w.busy {
+		t.Errorf("%v, %d bytes are kept", err, w.have(digest(data)))
+	}
+}
+
+type stops func()
+
+func (s stops) Read([]byte) (int, error) { s(); return 0, nil }

@@ -1,0 +1,77 @@
+package update
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+)
+
+// Rollback makes the next start that of the system in the other slot, on trial as an
+// update's: that was the one before the last update. Nothing is written but that.
+func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, err error) {
+	release, err := s.Lock()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	u := &update{Host: h, slots: s}
+	if err := u.ask(); err != nil {
+		return nil, err
+	}
+	if u.state.Good != u.state.Current {
+		return nil, u.unproven()
+	}
+	old, err := firstboot.ReadRelease(func(name string) ([]byte, error) { return s.Read(u.other, name) })
+	if err != nil {
+		return nil, fmt.Errorf("slot %s has no system to go back to: %w", u.other, err)
+	}
+	if err := u.refuseBack(old); err != nil {
+		return nil, err
+	}
+	trial, err := u.running.Trial(ctx, h, u.other, old.Components)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.refuseAttic(trial); err != nil {
+		return nil, err
+	}
+	if err := s.StartTrial(trial, tries); err != nil {
+		return nil, err
+	}
+	return &Result{Installed: true, Slot: u.other, Version: old.Version}, nil
+}
+
+// refuseBack: what was written by the running programs, and kept since, the older ones
+// do not read.
+func (u *update) refuseBack(old *firstboot.Release) error {
+	if old.Board != u.running.Board {
+		return fmt.Errorf("slot %s has a system for board %s, this is %s", u.other, old.Board, u.running.Board)
+	}
+	for _, name := range []string{"k3s", "headscale"} {
+		from, to := u.running.Components[name], old.Components[name]
+		if series(from) != series(to) {
+			return fmt.Errorf("slot %s has %s %s, this is %s, whose data the other does not read: flash the node anew, or go on to a mended version", u.other, name, orNone(to), orNone(from))
+		}
+	}
+	return nil
+}
+
+// series is a version without its last number, "1.33" of "v1.33.1+k3s1"; of what has
+// no such numbers all of it.
+func series(version string) string {
+	var major, minor, patch int
+	if n, _ := fmt.Sscanf(strings.TrimPrefix(version, "v"), "%d.%d.%d", &major, &minor, &patch); n == 3 {
+		return fmt.Sprintf("%d.%d", major, minor)
+	}
+	return version
+}
+
+func orNone(version string) string {
+	if version == "" {
+		return "none"
+	}
+	return version
+}

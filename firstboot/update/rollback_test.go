@@ -1,0 +1,93 @@
+//go:build linux
+
+package update_test
+
+import (
+	"context"
+	"maps"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/firstboot/update"
+)
+
+// before is what slot b's system says of itself.
+func (w *world) before(board, k3s string) {
+	w.t.Helper()
+	list, err := node.MarshalComponents([]node.Component{{Name: "k3s", Version: k3s, Format: "binary"}, {Name: "tailscale", Version: "1.80.0", Format: "binary"}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.put("slot-b/usr/lib/os-release", "IMAGE_ID=imagebuilder-"+board+"\nIMAGE_VERSION=zero\n")
+	w.put("slot-b/"+node.ComponentsFile, string(list))
+}
+
+func (w *world) rollback() (*update.Result, error) {
+	return update.Rollback(context.Background(), firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}}, slots{w})
+}
+
+// TestRollback: the system before is tried, whose data was not written by a newer k3s;
+// nothing but the start of the trial is written.
+func TestRollback(t *testing.T) {
+	for name, b := range boards {
+		w := newWorld(t, b)
+		w.before("rpi4", "v1.33.0+k3s1")
+		want := w.boot()
+		r, err := w.rollback()
+		if err != nil || *r != (update.Result{Installed: true, Slot: "b", Version: "zero"}) || w.busy {
+			t.Fatalf("%s: %+v, %v", name, r, err)
+		}
+		if st, err := (slots{w}).store().Current(); err != nil || st.Good != "a" || st.Trial != "b" || st.Tries != 3 {
+			t.Errorf("%s: %+v, %v", name, st, err)
+		}
+		got := w.boot()
+		for _, of := range []map[string]string{got, want} {
+			maps.DeleteFunc(of, func(name, _ string) bool {
+				n, ok := slot.ParseEFIName(name[strings.LastIndexByte(name, '/')+1:])
+				return name == slot.TrialFile || ok && n.Slot == "b"
+			})
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: %q\nwant %q", name, got, want)
+		}
+		if w.trial.Slot != "b" || len(w.trial.Keep) == 0 {
+			t.Errorf("%s: %+v", name, w.trial)
+		}
+	}
+}
+
+// TestNoRollback: each refusal is told in words, and nothing was started.
+func TestNoRollback(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*world)
+		want   string
+	}{
+		"nothing there":   {func(w *world) { os.RemoveAll(w.at("slot-b")) }, "slot b has no system to go back to"},
+		"a newer k3s":     {func(w *world) { w.before("rpi4", "v1.32.9+k3s1") }, "slot b has k3s v1.32.9+k3s1, this is v1.33.1+k3s1, whose data"},
+		"another board":   {func(w *world) { w.before("rpi5", "v1.33.1+k3s1") }, "slot b has a system for board rpi5, this is rpi4"},
+		"not proved":      {func(w *world) { w.edit("proc/cmdline", "slot=a", "slot=b") }, "slot b, which runs, has not proved itself"},
+		"under way":       {func(w *world) { w.busy = true }, "another update is under way"},
+		"no room":         {func(w *world) { w.varRoom = 1 << 20 }, "/var has room for 1 MB"},
+		"no kernel there": {func(w *world) { os.Remove(w.at("boot/firmware/b/vmlinuz")) }, "no kernel for slot b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, piBoard)
+			w.before("rpi4", "v1.33.1+k3s1")
+			c.change(w)
+			before := w.boot()
+			if r, err := w.rollback(); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("%+v, %v; want %q", r, err, c.want)
+			}
+			got := w.boot()
+			delete(before, slot.GoodFile) // is written out before it is known whether there is a kernel
+			delete(got, slot.GoodFile)
+			if !maps.Equal(before, got) {
+				t.Errorf("%q\nwas %q", got, before)
+			}
+		})
+	}
+}

@@ -1,0 +1,66 @@
+package update
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+)
+
+// atticRoom is what /var has left beside what is kept: logs go on.
+const atticRoom = 64 << 20
+
+// refuseAttic wants room for what is kept until the trial has ended.
+func (u *update) refuseAttic(trial contract.Trial) error {
+	need := int64(atticRoom)
+	for _, name := range trial.Keep {
+		n, err := u.usage(name)
+		if err != nil {
+			return err
+		}
+		need += n
+	}
+	_, room, err := u.Files.Space("/var")
+	if err != nil {
+		return err
+	}
+	if room < need {
+		return fmt.Errorf("/var has room for %d MB, the trial needs %d MB to keep what it may change: remove what is not needed there", room>>20, need>>20)
+	}
+	return nil
+}
+
+// blockSize is the least that a file takes.
+const blockSize = 4 << 10
+
+// usage adds up a directory and all below it. What is gone by now needs no room, and
+// a link only its own.
+func (u *update) usage(name string) (int64, error) {
+	if _, err := u.Files.Readlink(name); err == nil {
+		return blockSize, nil
+	}
+	fi, err := u.Files.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case !fi.IsDir():
+		return fi.Size() + blockSize, nil
+	}
+	names, err := u.Files.List(name)
+	if err != nil {
+		return 0, err
+	}
+	size := int64(blockSize)
+	for _, below := range names {
+		n, err := u.usage(path.Join(name, below))
+		if err != nil {
+			return 0, err
+		}
+		size += n
+	}
+	return size, nil
+}

@@ -1,0 +1,128 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/kube"
+)
+
+// view is what was seen at a moment.
+type view struct {
+	online  map[string]bool
+	reports map[string]Report
+	nodes   []kube.Node
+	sick    []kube.Volume
+	// silent says why the cluster, or Headscale, could not be asked.
+	silent []string
+}
+
+// look asks everybody.
+func (r *Rollout) look(ctx context.Context) (v view) {
+	complain := func(what string, err error) {
+		if err != nil {
+			v.silent = append(v.silent, what+": "+err.Error())
+		}
+	}
+	var err error
+	v.online, err = r.world.Online(ctx)
+	complain("Headscale", err)
+	var names []string
+	for _, t := range r.all {
+		if v.online[t.Name] {
+			names = append(names, t.Name)
+		}
+	}
+	v.reports = map[string]Report{}
+	for i, said := range r.world.Ask(ctx, names...) {
+		v.reports[names[i]] = said
+	}
+	if v.nodes, err = r.world.Nodes(ctx); err == nil {
+		v.sick, err = r.world.SickVolumes(ctx)
+	}
+	complain("the cluster", err)
+	return v
+}
+
+// against says what speaks against restarting a node now. What is no part of the
+// cluster takes nothing from it.
+func (r *Rollout) against(v view, t Target) (all []string) {
+	if t.blind { // it may be ill, and this its cure
+		return nil
+	}
+	if said, asked := v.reports[t.Name]; !asked {
+		all = append(all, t.Name+" is offline")
+	} else if !said.well() {
+		all = append(all, fmt.Sprintf("%s is not well: %s", t.Name, said.words()))
+	}
+	if !t.inCluster() {
+		return all
+	}
+	all = append(all, v.silent...)
+	if len(v.silent) > 0 {
+		return all
+	}
+	for _, other := range r.all {
+		if other.Name != t.Name && other.inCluster() {
+			all = append(all, v.fault(other, t.Role.Votes())...)
+		}
+	}
+	for _, s := range v.sick {
+		all = append(all, sickWords(s))
+	}
+	return all
+}
+
+// fault says why the cluster cannot do without another node than this one. Without a
+// voter it cannot be without another one, wherever that is; somebody else that is
+// away, and known to be, changes nothing.
+func (v view) fault(t Target, voterGoes bool) []string {
+	vote := voterGoes && t.Role.Votes()
+	if !v.online[t.Name] && !vote {
+		return nil
+	}
+	at := slices.IndexFunc(v.nodes, func(n kube.Node) bool { return n.Name == t.Name })
+	what := string(t.Role) + " " + t.Name
+	switch said := v.reports[t.Name]; {
+	case at < 0:
+		return []string{what + " is no node of the cluster"}
+	case v.nodes[at].Fault != "":
+		return []string{what + " is not ready: " + v.nodes[at].Fault}
+	case vote && v.nodes[at].VoteFault != "":
+		return []string{what + " does not vote: " + v.nodes[at].VoteFault}
+	case vote && !said.well(): // one on trial may restart by itself
+		return []string{what + " is not well: " + said.words()}
+	}
+	return nil
+}
+
+// quorum looks once more, but not at volumes: since the node was emptied replicas may
+// be missing, and that is as it must be.
+func (r *Rollout) quorum(ctx context.Context, t Target) []string {
+	v := r.look(ctx)
+	v.sick = nil
+	return r.against(v, t)
+}
+
+// downtime says why the cluster's API does not answer while a node restarts, "" if it
+// does.
+func (r *Rollout) downtime(t Target) string {
+	voters, servers := 0, 0
+	for _, o := range r.all {
+		if o.Role.Votes() {
+			voters++
+		}
+		if o.Role == node.Server {
+			servers++
+		}
+	}
+	switch {
+	case t.Role == node.Server && servers == 1:
+		return "the cluster's API does not answer meanwhile: it is the only server"
+	case t.Role.Votes() && voters == 2:
+		return "the cluster's API does not answer meanwhile: of two voters both are needed"
+	}
+	return ""
+}

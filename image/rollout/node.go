@@ -1,0 +1,167 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/kube"
+	"github.com/going-mobile/imagebuilder/image/update"
+)
+
+// one brings the update to one node.
+func (r *Rollout) one(ctx context.Context, t Target) (d Outcome, err error) {
+	r.Say(t.Name, "gets the update")
+	if d.Answer, err = r.world.Push(ctx, t.Name, r.file); err != nil || !r.o.Restart {
+		return d, err
+	}
+	if !d.Installed { // it runs it; perhaps an earlier rollout was broken off here
+		return r.settled(ctx, t, d)
+	}
+	if err := r.await(ctx, r.o.Heal, func() ([]string, error) { return r.against(r.look(ctx), t), ctx.Err() }); err != nil {
+		return d, fmt.Errorf("it has the update, and may not restart: %w", err)
+	}
+	if t.Role == node.Server && t.inCluster() {
+		r.Say(t.Name, "saves a snapshot of etcd")
+		if err := r.world.Snapshot(ctx, t.Name); err != nil {
+			return d, fmt.Errorf("no snapshot of etcd, so it does not restart: %w", err)
+		}
+	}
+	if !t.inCluster() {
+		return r.restart(ctx, t, d)
+	}
+	if d.Notes, err = r.empty(ctx, t); err != nil {
+		return d, err
+	}
+	if against := r.quorum(ctx, t); len(against) > 0 {
+		return d, errors.Join(fmt.Errorf("it is drained, and may not restart now: %s", strings.Join(against, "; ")), r.release(ctx, t))
+	}
+	return r.restart(ctx, t, d)
+}
+
+// restart lets the node try the update, and waits for what comes of it.
+func (r *Rollout) restart(ctx context.Context, t Target, d Outcome) (Outcome, error) {
+	before := r.world.Ask(ctx, t.Name)[0]
+	if before.Silent != "" || before.Slot == d.Slot {
+		return d, errors.Join(fmt.Errorf("it does not say what it runs, and so does not restart: %s", before.words()), r.release(ctx, t))
+	}
+	r.Say(t.Name, "restarts, and tries slot "+d.Slot)
+	if err := r.world.Restart(ctx, t.Name); err != nil {
+		return d, fmt.Errorf("it may restart or not, and stays cordoned ('imagebuilder status'): %w", err)
+	}
+	err := r.returned(ctx, t, before, d.Answer)
+	var back *FellBack
+	if errors.As(err, &back) {
+		return d, errors.Join(err, r.uncordon(ctx, t))
+	}
+	if err != nil {
+		return d, fmt.Errorf("it stays cordoned: %w", err)
+	}
+	d.Restarted = true
+	return r.settled(ctx, t, d)
+}
+
+// FellBack says that a node tried the update and runs what it ran before.
+type FellBack struct {
+	Node, Slot string
+	Words      string
+}
+
+func (f *FellBack) Error() string {
+	return fmt.Sprintf("it fell back: slot %s did not prove itself, and it runs what it ran before. %s. On it: 'journalctl -b -1', 'firstboot status'", f.Slot, f.Words)
+}
+
+// trialTime is what a node has for three tries, each with its health check, and the
+// way back.
+const trialTime = 90 * time.Minute
+
+// returned waits until the node has started anew, and keeps the update or not. Until
+// then it is silent, or tells of its last start.
+func (r *Rollout) returned(ctx context.Context, t Target, before Report, a update.Answer) error {
+	return r.await(ctx, trialTime, func() ([]string, error) {
+		now := r.world.Ask(ctx, t.Name)[0]
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case now.Silent != "":
+			return []string{"it has not come back: " + now.words()}, nil
+		case now.Boot == before.Boot || now.Slot == "":
+			return []string{"it has not restarted yet"}, nil
+		case now.Slot != a.Slot:
+			return nil, &FellBack{t.Name, a.Slot, now.words()}
+		case now.Image != "" && now.Image != a.Version:
+			return nil, fmt.Errorf("slot %s runs %s, and not %s", now.Slot, now.Image, a.Version)
+		case now.State == joined && now.Image == "":
+			return nil, errors.New("it does not say which slot is good: the update's image is older than 'update --reboot' asks for; 'firstboot status' on it tells how it is")
+		case !now.well():
+			return []string{"it is on trial: " + now.words()}, nil
+		}
+		return nil, nil
+	})
+}
+
+// settled waits until the node is the part of the cluster that it was.
+func (r *Rollout) settled(ctx context.Context, t Target, d Outcome) (Outcome, error) {
+	err := r.await(ctx, r.o.Heal, func() ([]string, error) {
+		if now := r.world.Ask(ctx, t.Name)[0]; !now.well() {
+			return []string{now.words()}, ctx.Err()
+		}
+		return nil, ctx.Err()
+	})
+	if err != nil {
+		return d, fmt.Errorf("it runs the update, and is not well: %w", err)
+	}
+	if !t.inCluster() {
+		return d, nil
+	}
+	if err := r.uncordon(ctx, t); err != nil {
+		return d, err
+	}
+	r.Say(t.Name, "runs the update; the cluster heals")
+	if err := r.await(ctx, r.o.Heal, func() ([]string, error) { return r.missing(ctx, t), ctx.Err() }); err != nil {
+		return d, fmt.Errorf("it runs the update, and the cluster has not healed: %w", err)
+	}
+	return d, nil
+}
+
+// uncordon tries for a while: the API may be away together with the node.
+func (r *Rollout) uncordon(ctx context.Context, t Target) error {
+	if !t.inCluster() {
+		return nil
+	}
+	err := r.await(ctx, apiTime, func() ([]string, error) {
+		if err := r.world.Uncordon(ctx, t.Name); err != nil {
+			return []string{err.Error()}, ctx.Err()
+		}
+		return nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("it is not uncordoned (kubectl uncordon %s): %w", t.Name, err)
+	}
+	return nil
+}
+
+// apiTime is how long the API may be away after a server's restart.
+const apiTime = 15 * time.Minute
+
+// missing says what the cluster still lacks after a restart.
+func (r *Rollout) missing(ctx context.Context, t Target) (all []string) {
+	v := view{online: map[string]bool{t.Name: true}, reports: map[string]Report{t.Name: r.world.Ask(ctx, t.Name)[0]}}
+	var err error
+	if v.nodes, err = r.world.Nodes(ctx); err == nil {
+		v.sick, err = r.world.SickVolumes(ctx)
+	}
+	if err != nil {
+		return []string{"the cluster: " + err.Error()}
+	}
+	all = v.fault(t, true)
+	for _, s := range v.sick {
+		all = append(all, sickWords(s))
+	}
+	return all
+}
+
+func sickWords(v kube.Volume) string { return fmt.Sprintf("volume %s is %s", v.Name, v.Robustness) }

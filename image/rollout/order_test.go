@@ -1,0 +1,175 @@
+package rollout
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// threeServers are at two sites, with a witness and agents; Headscale is elsewhere.
+const threeServers = `version: 1
+cluster:
+  name: shed
+  headscale: {url: "https://hs.example.org"}
+  k3s: {token: {env: T}, agentToken: {env: A}}
+sites: {home: {}, cabin: {}}
+nodes:
+  one: {board: rpi4, site: home, role: server}
+  two: {board: rpi4, site: home, role: server}
+  wit: {board: rpi4, site: home, role: witness}
+  six: {board: rpi4, site: cabin, role: agent}
+  ten: {board: rpi4, site: cabin, role: server}
+  fox: {board: rpi4, site: home, role: agent}
+  far: {board: other, site: cabin, role: agent}
+`
+
+// TestOrder: agents of one site lead, unless k3s' minor version changes; who runs
+// Headscale comes last.
+func TestOrder(t *testing.T) {
+	for _, c := range []struct {
+		fleet, k3s string
+		choice     Choice
+		canary     string
+		want       string // | is where the first site soaks
+	}{
+		{house, sameK3s, all, "", "cabin-box cabin-pi | home-box home-pi vps"},
+		{house, nextK3s, all, "", "home-pi | cabin-pi home-box | cabin-box vps"},
+		{house, "", all, "", "cabin-box cabin-pi | home-box home-pi vps"}, // an image without k3s
+		{house, sameK3s, all, "home-pi", "home-pi home-box | cabin-box cabin-pi vps"},
+		{house, sameK3s, all, "home-box", "home-box home-pi | cabin-box cabin-pi vps"},
+		{house, nextK3s, all, "cabin-pi", "cabin-pi | home-pi cabin-box | home-box vps"},
+		{house, sameK3s, Choice{Site: "home"}, "", "home-box home-pi"},
+		{house, sameK3s, Choice{Names: []string{"vps", "home-pi"}}, "", "home-pi | vps"},
+		{house, sameK3s, Choice{Names: []string{"vps"}}, "", "vps"},
+		{threeServers, sameK3s, all, "", "six ten | fox one two wit"},
+		{threeServers, nextK3s, all, "", "one two | ten wit fox | six"},
+		{threeServers, nextK3s, all, "ten", "ten | one two wit six | fox"},
+		{threeServers, sameK3s, Choice{Names: []string{"wit", "ten"}}, "", "wit | ten"},
+	} {
+		w := newWorld(t, c.fleet)
+		o := patient
+		o.Canary = c.canary
+		r, err := w.prepare(c.choice, o, c.k3s)
+		if err != nil {
+			t.Errorf("%+v: %v", c, err)
+			continue
+		}
+		var got []string
+		for _, s := range r.Plan(t.Context()).Steps {
+			if strings.HasPrefix(s.Do[0], "wait until ") {
+				got = append(got, "|")
+			}
+			got = append(got, s.Node)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s %v %s:\n%s, want\n%s", c.k3s, c.choice, c.canary, strings.Join(got, " "), c.want)
+		}
+	}
+}
+
+// TestRefusals: what cannot be meant, and what would end badly.
+func TestRefusals(t *testing.T) {
+	away := func(w *world) { w.offline["cabin-pi"] = true }
+	for _, c := range []struct {
+		fleet, k3s string
+		choice     Choice
+		canary     string
+		change     func(*world)
+		want       string
+	}{
+		{house, sameK3s, Choice{}, "", nil, "say which nodes: NODE or more, or --site SITE, or --all"},
+		{house, sameK3s, Choice{Names: []string{"vps"}, All: true}, "", nil, "say which nodes"},
+		{house, sameK3s, Choice{Site: "home", All: true}, "", nil, "say which nodes"},
+		{house, sameK3s, Choice{Names: []string{"vps", "vps"}}, "", nil, "vps is named twice"},
+		{house, sameK3s, Choice{Names: []string{"vp"}}, "", nil, `did you mean "vps"?`},
+		{house, sameK3s, Choice{Site: "hom"}, "", nil, `did you mean "home"?`},
+		{house, sameK3s, Choice{Names: []string{"home-pi", "cabin-pi"}}, "", away, "nothing was done: cabin-pi is not there: Headscale does not see it"},
+		{threeServers, sameK3s, Choice{Names: []string{"ten", "far"}}, "", nil, "far cannot have it: its board is other, the image is for rpi4"},
+		{house, sameK3s, Choice{Site: "home"}, "cabin-pi", nil, "--canary cabin-pi: it is not among"},
+		{house, sameK3s, all, "vps", nil, "--canary vps: it runs Headscale, and comes last"},
+		{house, nextK3s, all, "cabin-box", nil, "servers have to come first: name one, such as home-pi"},
+		{house, nextK3s, Choice{Site: "home"}, "", nil, "home-box would get k3s v1.37.0+k3s1, and the server cabin-pi runs v1.36.4+k3s1: servers get a new minor version first"},
+		{house, nextK3s, all, "", away, "home-box would get k3s"},
+		{house, nextK3s, Choice{Names: []string{"vps"}}, "", nil, "vps would get k3s"}, // its kubelet
+		{house, nextK3s, Choice{Names: []string{"home-pi"}}, "", func(w *world) { w.machines["cabin-pi"].k3s = "v1.35.1+k3s1" }, "between servers there may be one minor version"},
+		{house, nextK3s, Choice{Names: []string{"home-pi"}}, "", func(w *world) { w.machines["cabin-box"].k3s = "v1.33.1+k3s1" }, "cabin-box runs v1.33.1+k3s1, which is too old"},
+		{house, sameK3s, all, "", func(w *world) { w.apiDown = fmt.Errorf("the API is away") }, "nothing was done: the API is away"},
+	} {
+		w := newWorld(t, c.fleet)
+		if c.change != nil {
+			c.change(w)
+		}
+		o := patient
+		o.Canary = c.canary
+		if _, err := w.prepare(c.choice, o, c.k3s); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, want %q", c.choice, err, c.want)
+		}
+		if len(w.did) > 0 {
+			t.Errorf("%v: it did %v", c.choice, w.did)
+		}
+	}
+}
+
+// TestOneServerAtATimeIsWithinTheSkew: servers and old agents that go together are
+// let through.
+func TestOneServerAtATimeIsWithinTheSkew(t *testing.T) {
+	w := newWorld(t, house)
+	w.machines["cabin-box"].k3s = "v1.34.1+k3s1"
+	if _, err := w.prepare(Choice{Names: []string{"home-pi"}}, patient, nextK3s); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLeftOut: of many, those that cannot have the update are left out, and told.
+func TestLeftOut(t *testing.T) {
+	w := newWorld(t, threeServers)
+	w.offline["two"] = true
+	r, err := w.prepare(all, patient, sameK3s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "[{two " + unseen + "} {far its board is other, the image is for rpi4}]"
+	if got := fmt.Sprint(r.LeftOut()); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	own := newWorld(t, house)
+	own.bare = true
+	if r, err = own.prepare(all, patient, sameK3s); err != nil || fmt.Sprint(r.LeftOut()) != "[{vps it runs Headscale, which the image lacks}]" {
+		t.Error(r.LeftOut(), err)
+	}
+	if _, err := w.prepare(Choice{Names: []string{"two"}}, Options{Wait: 1}, ""); err != nil {
+		t.Error("who is waited for is refused:", err)
+	}
+}
+
+// TestPlan: what is done with each, what people notice, and what speaks against it.
+func TestPlan(t *testing.T) {
+	w := newWorld(t, threeServers)
+	w.offline["two"] = true
+	r, err := w.prepare(Choice{Names: []string{"one", "fox"}}, patient, sameK3s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := r.Plan(t.Context())
+	if got := fmt.Sprint(p.Steps[0]); got != "{fox agent home [push the update cordon, and drain for 10m0s at most restart, and wait until its trial is blessed uncordon wait until Longhorn has healed, for 2h0m0s at most]  []}" {
+		t.Error(got)
+	}
+	if got := fmt.Sprint(p.Steps[1].Do[:2], p.Steps[1].Against); got != "[push the update save a snapshot of etcd] [server two is not ready: kubelet stopped posting node status]" {
+		t.Error(got)
+	}
+	if len(w.did) > 0 {
+		t.Errorf("a plan did %v", w.did)
+	}
+	few := newWorld(t, strings.ReplaceAll(strings.ReplaceAll(house, "role: [control, witness]", "role: control"), "cabin-pi: {board: rpi4, site: cabin, role: server}", "cabin-pi: {board: rpi4, site: cabin, role: agent}"))
+	if r, err = few.prepare(all, patient, sameK3s); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range r.Plan(t.Context()).Steps {
+		if (s.Node == "home-pi") != (s.Note == "the cluster's API does not answer meanwhile: it is the only server") {
+			t.Errorf("%+v", s)
+		}
+		if s.Node == "vps" && fmt.Sprint(s.Do) != "[push the update restart, and wait until its trial is blessed]" {
+			t.Errorf("%q", s.Do)
+		}
+	}
+}

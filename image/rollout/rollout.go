@@ -1,0 +1,244 @@
+// Package rollout brings an update to many nodes of a fleet, to one after the other,
+// so that the cluster lives through it: a node is emptied before it restarts, and the
+// next one has its turn when this one has proved itself and volumes are whole again.
+//
+// It goes on only while the cluster can do without the next node, and stops at the
+// first that fails, with words for a person. It restarts no node without having looked
+// at the others, never two at once, forces no pod to go that a budget protects, and
+// uncordons nothing that somebody else cordoned. It keeps no book: done again, it
+// passes over what is done. Whether an update fits a node, the node decides.
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/kube"
+	"github.com/going-mobile/imagebuilder/image/update"
+)
+
+// Options are how patient and how careful it is.
+type Options struct {
+	// Restart says that nodes restart; otherwise they only get the update.
+	Restart bool
+	// Blind restarts one node without asking the cluster, which may be down.
+	Blind bool
+	// Canary is the node that goes first, "" for the first in the order.
+	Canary string
+	// Soak is how long the first site runs the update before the next one begins.
+	Soak time.Duration
+	// Drain and Heal bound the wait for pods to go, and for the cluster to be whole.
+	Drain, Heal time.Duration
+	// Wait bounds the wait for nodes that are offline.
+	Wait time.Duration
+}
+
+// World is what is asked and done outside.
+type World interface {
+	// Online are the nodes that Headscale sees.
+	Online(ctx context.Context) (map[string]bool, error)
+	// Ask asks all of them at once; who is silent says why.
+	Ask(ctx context.Context, names ...string) []Report
+	Push(ctx context.Context, name, file string) (update.Answer, error)
+	Snapshot(ctx context.Context, name string) error
+	Restart(ctx context.Context, name string) error
+
+	Nodes(ctx context.Context) ([]kube.Node, error)
+	SickVolumes(ctx context.Context) ([]kube.Volume, error)
+	// Cordon tells whether the node is cordoned by a rollout, and not by somebody else.
+	Cordon(ctx context.Context, name string) (ours bool, err error)
+	Uncordon(ctx context.Context, name string) error
+	Pods(ctx context.Context, name string) ([]kube.Pod, error)
+	Evict(ctx context.Context, p kube.Pod) error
+}
+
+// Outcome is what became of a node.
+type Outcome struct {
+	update.Answer
+	// Restarted says that it runs the update, which has proved itself.
+	Restarted bool `json:"restarted"`
+	// Notes are for a person.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Rollout is one that is prepared.
+type Rollout struct {
+	o     Options
+	world World
+	// Say tells of a node what is being done.
+	Say func(node, words string)
+
+	update  Update
+	file    string
+	order   []Target
+	all     []Target // of the fleet
+	leftOut []LeftOut
+	minor   bool
+}
+
+// Stopped is a rollout that has come to its end too early.
+type Stopped struct {
+	Node       string
+	Done, Left []string
+	Cause      error
+}
+
+func (s *Stopped) Error() string {
+	return fmt.Sprintf("stopped at %s: %v\nDone: %s. Not begun: %s.\nMend that, and say the same again: nodes that run the update are passed over",
+		s.Node, s.Cause, orNone(s.Done), orNone(s.Left))
+}
+
+func (s *Stopped) Unwrap() error { return s.Cause }
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// Run brings the update in a file to the nodes in their order. What was done is returned, whatever comes after it.
+func (r *Rollout) Run(ctx context.Context, file string) (done []Outcome, err error) {
+	r.file = file
+	queue, g := slices.Clone(r.order), group{}
+	deadline := time.Now().Add(r.o.Wait)
+	for len(queue) > 0 {
+		at, err := r.next(ctx, queue, deadline)
+		if err != nil {
+			return done, stopped(queue, 0, done, err)
+		}
+		t := queue[at]
+		if r.o.Restart && g.leave(t) {
+			if err := r.soak(ctx, t, g.done); err != nil {
+				return done, stopped(queue, at, done, err)
+			}
+		}
+		d, err := r.one(ctx, t)
+		if err != nil {
+			return done, stopped(queue, at, done, err)
+		}
+		done, queue = append(done, d), slices.Delete(queue, at, at+1)
+		g.enter(t, d)
+	}
+	return done, nil
+}
+
+func stopped(queue []Target, at int, done []Outcome, cause error) error {
+	s := &Stopped{Node: queue[at].Name, Done: nodesOf(done), Cause: cause}
+	for i, t := range queue {
+		if i != at {
+			s.Left = append(s.Left, t.Name)
+		}
+	}
+	return s
+}
+
+func nodesOf(done []Outcome) (names []string) {
+	for _, d := range done {
+		names = append(names, d.Node)
+	}
+	return names
+}
+
+const (
+	lookPause   = 10 * time.Second // between looks at a node or the cluster
+	onlinePause = time.Minute      // between looks at Headscale's list
+	onlineGrace = 5 * time.Minute  // for a hiccup of the tailnet, where nobody waits
+)
+
+// next is the first of the queue that is there, of the phase that is first. While a
+// voter is away the others cannot go: they have their turn when it is back, or when
+// nobody waits any more, to say so.
+func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) (int, error) {
+	if grace := time.Now().Add(onlineGrace); deadline.Before(grace) {
+		deadline = grace
+	}
+	for said := false; ; said = true {
+		online, err := r.world.Online(ctx)
+		late := !time.Now().Before(deadline)
+		for i, t := range queue {
+			if err == nil && online[t.Name] && t.phase == queue[0].phase && (late || !r.held(t, online)) {
+				return i, nil
+			}
+		}
+		if err == nil {
+			err = errors.New("Headscale does not see it ('imagebuilder status')")
+		}
+		if late {
+			return 0, err
+		}
+		if !said {
+			r.Say(queue[0].Name, fmt.Sprintf("is waited for, until %s", deadline.Local().Format(time.DateTime)))
+		}
+		if err := pause(ctx, onlinePause); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// held says that a voter may not restart, as another one is away.
+func (r *Rollout) held(t Target, online map[string]bool) bool {
+	return r.o.Restart && t.inCluster() && t.Role.Votes() && slices.ContainsFunc(r.all, func(o Target) bool {
+		return o.Name != t.Name && o.Role.Votes() && !online[o.Name]
+	})
+}
+
+// soakGrace is how much longer than it soaks a site may take to be well.
+const soakGrace = 15 * time.Minute
+
+// soak waits until those that are done have run for long enough, and are well.
+func (r *Rollout) soak(ctx context.Context, t Target, done []Outcome) error {
+	names := nodesOf(done)
+	r.Say(t.Name, fmt.Sprintf("waits until %s has run the update for %v", strings.Join(names, ", "), r.o.Soak))
+	err := r.await(ctx, r.o.Soak+soakGrace, func() (against []string, err error) {
+		for i, said := range r.world.Ask(ctx, names...) {
+			switch {
+			case said.Silent == "" && said.Slot != done[i].Slot:
+				return nil, fmt.Errorf("%s, which has the update, runs slot %s again: %s", names[i], said.Slot, said.words())
+			case !said.well():
+				against = append(against, names[i]+" is not well: "+said.words())
+			case said.Up < r.o.Soak:
+				against = append(against, fmt.Sprintf("%s has run for %v", names[i], said.Up.Round(time.Second)))
+			}
+		}
+		return against, nil
+	})
+	if err != nil {
+		return fmt.Errorf("the nodes that have the update do not stay well, so it goes no further: %w", err)
+	}
+	return nil
+}
+
+// await looks again and again until nothing speaks against going on, for at most a
+// limit.
+func (r *Rollout) await(ctx context.Context, limit time.Duration, look func() (against []string, err error)) error {
+	return r.every(ctx, lookPause, limit, look)
+}
+
+func (r *Rollout) every(ctx context.Context, between, limit time.Duration, look func() (against []string, err error)) error {
+	for end := time.Now().Add(limit); ; {
+		against, err := look()
+		if err != nil || len(against) == 0 {
+			return err
+		}
+		if !time.Now().Before(end) {
+			return fmt.Errorf("after %v: %s", limit, strings.Join(against, "; "))
+		}
+		if err := pause(ctx, between); err != nil {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,427 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/kube"
+)
+
+// story lets a rollout happen in a world whose time flies.
+func story(t *testing.T, fleet string, tell func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { tell(t, newWorld(t, fleet)) })
+}
+
+// stops demands that it stopped at a node, in words.
+func stops(t *testing.T, err error, node string, words ...string) {
+	t.Helper()
+	var s *Stopped
+	if !errors.As(err, &s) || s.Node != node {
+		t.Fatalf("it did not stop at %s: %v", node, err)
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%v\nlacks %q", err, word)
+		}
+	}
+}
+
+// TestAllGetIt, one after the other, each emptied before and healed after its restart;
+// the first site soaks.
+func TestAllGetIt(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		done, err := w.run(t.Context(), all, patient, sameK3s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "push cabin-box, cordon cabin-box, evict cabin-box, restart cabin-box, uncordon cabin-box, " +
+			"push cabin-pi, snapshot cabin-pi, cordon cabin-pi, evict cabin-pi, restart cabin-pi, uncordon cabin-pi, "
+		if got := strings.Join(w.did, ", "); !strings.HasPrefix(got, want) || strings.Contains(got, "snapshot vps") {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+		if got := w.trace("restart"); got != "restart cabin-box, restart cabin-pi, restart home-box, restart home-pi, restart vps" {
+			t.Error(got)
+		}
+		if soaked := w.when["push home-box"].Sub(w.when["restart cabin-pi"]); soaked < 30*time.Minute || soaked > 35*time.Minute {
+			t.Errorf("the first site soaked for %v", soaked)
+		}
+		if len(done) != 5 || !done[0].Restarted || done[0].Node != "cabin-box" || done[0].Version != "2" {
+			t.Errorf("%+v", done)
+		}
+		w.did = nil
+		if done, err = w.run(t.Context(), all, patient, sameK3s); err != nil || done[4].Restarted || w.trace("restart", "cordon", "evict") != "" {
+			t.Errorf("once more: %+v, %v, %v", done, err, w.did)
+		}
+	})
+}
+
+// TestNothingRestartsUnasked: without a restart the cluster is not even asked, and may
+// be down.
+func TestNothingRestartsUnasked(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.apiDown = errors.New("it is away")
+		if done, err := w.run(t.Context(), all, Options{}, nextK3s); err != nil || len(done) != 5 || done[0].Restarted {
+			t.Errorf("%+v, %v", done, err)
+		}
+		if w.trace("push") != strings.Join(w.did, ", ") {
+			t.Errorf("%v", w.did)
+		}
+	})
+}
+
+// TestBlind: one node restarts though the cluster is down and the node ill, and must
+// prove itself; of several none does.
+func TestBlind(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		o := patient
+		o.Blind = true
+		w.apiDown = errors.New("it is away")
+		if _, err := w.prepare(all, o, sameK3s); err == nil {
+			t.Error("all at once")
+		}
+		w.machines["home-pi"].State = "waiting"
+		w.on["restart home-pi"] = func(w *world) { w.machines["home-pi"].State = joined }
+		done, err := w.run(t.Context(), Choice{Names: []string{"home-pi"}}, o, sameK3s)
+		if err != nil || !done[0].Restarted || strings.Join(w.did, ", ") != "push home-pi, restart home-pi" {
+			t.Errorf("%v, %v", w.did, err)
+		}
+	})
+}
+
+// TestPreconditions: a node does not restart while the cluster cannot do without it;
+// what heals in time was waited for.
+func TestPreconditions(t *testing.T) {
+	for name, c := range map[string]struct {
+		node   string
+		break_ func(*world)
+		words  string // "" is no obstacle
+	}{
+		"a voter is away":                  {"home-pi", func(w *world) { w.offline["cabin-pi"] = true }, "server cabin-pi is not ready"},
+		"a voter is ill":                   {"home-pi", func(w *world) { w.machines["vps"].State, w.machines["vps"].Problem = "waiting", "no quorum" }, "witness vps is not well: it says that it is waiting; no quorum"},
+		"a voter has just gone, unnoticed": {"home-pi", func(w *world) { w.gone = "cabin-pi" }, "server cabin-pi is not well: it is offline"},
+		"a voter is on trial":              {"home-pi", func(w *world) { w.machines["cabin-pi"].Good = "b" }, "server cabin-pi is not well: slot a is still on trial"},
+		"a voter is away, an agent goes":   {"home-box", func(w *world) { w.offline["cabin-pi"] = true }, ""},
+		"the witness goes, voter is away":  {"vps", func(w *world) { w.offline["cabin-pi"] = true }, "server cabin-pi is not ready"},
+		"a volume lacks a replica":         {"home-box", func(w *world) { w.sick = []kube.Volume{{Name: "default/db", Robustness: "degraded"}} }, "volume default/db is degraded"},
+		"it is not well itself":            {"home-box", func(w *world) { w.machines["home-box"].State = "needs-person" }, "home-box is not well: it says that it is needs-person"},
+		"it is on trial itself":            {"home-box", func(w *world) { w.machines["home-box"].Good = "b" }, "home-box is not well: slot a is still on trial"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, house, func(t *testing.T, w *world) {
+				c.break_(w)
+				_, err := w.run(t.Context(), Choice{Names: []string{c.node}}, patient, sameK3s)
+				if c.words == "" && err == nil {
+					return
+				}
+				stops(t, err, c.node, "it has the update, and may not restart: after 2h0m0s: ", c.words)
+				if w.trace("cordon", "snapshot", "restart") != "" {
+					t.Errorf("%v", w.did)
+				}
+			})
+		})
+	}
+}
+
+// TestWaitsForHealing: before a restart, and after it before the next one.
+func TestWaitsForHealing(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.sick = []kube.Volume{{Name: "x", Robustness: "degraded"}}
+		healed := time.Now().Add(time.Hour)
+		time.AfterFunc(time.Hour, func() { w.sick = nil })
+		var again time.Time
+		w.on["restart cabin-box"] = func(w *world) {
+			w.sick = []kube.Volume{{Name: "x", Robustness: "degraded"}}
+			again = time.Now().Add(90 * time.Minute)
+			time.AfterFunc(90*time.Minute, func() { w.sick = nil })
+		}
+		if _, err := w.run(t.Context(), Choice{Site: "cabin"}, patient, sameK3s); err != nil {
+			t.Fatal(err)
+		}
+		if w.when["cordon cabin-box"].Before(healed) || w.when["push cabin-pi"].Before(again) {
+			t.Errorf("%v", w.when)
+		}
+	})
+}
+
+// TestNotHealed: a volume that stays sick after a restart stops it, with the node
+// uncordoned.
+func TestNotHealed(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.on["restart cabin-box"] = func(w *world) { w.sick = []kube.Volume{{Name: "x", Robustness: "faulted"}} }
+		_, err := w.run(t.Context(), all, patient, sameK3s)
+		stops(t, err, "cabin-box", "the cluster has not healed: after 2h0m0s: volume x is faulted", "Done: none. Not begun: cabin-pi, home-box, home-pi, vps", "say the same again")
+		if w.machines["cabin-box"].cordon != "" {
+			t.Error("it is cordoned")
+		}
+	})
+}
+
+// TestVoterLostWhileDraining: the voters are looked at once more before the restart.
+func TestVoterLostWhileDraining(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.on["evict home-pi"] = func(w *world) { w.offline["cabin-pi"] = true }
+		_, err := w.run(t.Context(), Choice{Names: []string{"home-pi"}}, patient, sameK3s)
+		stops(t, err, "home-pi", "it is drained, and may not restart now: server cabin-pi is not ready")
+		if w.machines["home-pi"].cordon != "" || w.trace("restart") != "" {
+			t.Errorf("%v", w.did)
+		}
+	})
+}
+
+// TestReplicasMissingAfterDraining, which is as it must be, are no obstacle.
+func TestReplicasMissingAfterDraining(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.on["evict home-box"] = func(w *world) { w.sick = []kube.Volume{{Name: "x", Robustness: "degraded"}} }
+		w.on["uncordon home-box"] = func(w *world) { w.sick = nil }
+		if _, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestNoSnapshotNoRestart.
+func TestNoSnapshotNoRestart(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.on["fail snapshot cabin-pi"] = func(*world) {}
+		_, err := w.run(t.Context(), Choice{Site: "cabin"}, patient, sameK3s)
+		stops(t, err, "cabin-pi", "no snapshot of etcd, so it does not restart", "Done: cabin-box.")
+		if w.trace("cordon", "restart") != "cordon cabin-box, restart cabin-box" {
+			t.Errorf("%v", w.did)
+		}
+	})
+}
+
+// TestDrainLimit: a budget that does not give way is heeded to the end; then the node
+// is uncordoned, and the pods are named.
+func TestDrainLimit(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.machines["home-box"].refuses = "it would violate the pod's disruption budget"
+		began := time.Now()
+		_, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s)
+		stops(t, err, "home-box", "it is not drained: after 10m0s: default/app-on-home-box may not go: it would violate the pod's disruption budget")
+		if w.machines["home-box"].cordon != "" || w.trace("restart") != "" || time.Since(began) < 10*time.Minute || len(w.did) < 100 {
+			t.Errorf("after %v: %v", time.Since(began), w.did)
+		}
+	})
+}
+
+// TestBudgetGivesWay: the pod is asked again, and goes.
+func TestBudgetGivesWay(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		m := w.machines["home-box"]
+		m.refuses = "no"
+		time.AfterFunc(5*time.Minute, func() { m.refuses = "" })
+		if _, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestPodsThatStay: who is ending is waited for, who would be lost stays, and a hiccup
+// of the API ends nothing.
+func TestPodsThatStay(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		m := w.machines["home-box"]
+		m.pods = append(m.pods, kube.Pod{Namespace: "default", Name: "by-hand", Alone: true}, kube.Pod{Namespace: "default", Name: "old", Leaving: true})
+		w.on["evict home-box"] = func(w *world) {
+			w.apiDown = errors.New("a hiccup")
+			time.AfterFunc(time.Minute, func() { w.apiDown = nil })
+			time.AfterFunc(2*time.Minute, func() { m.pods = m.pods[:1] })
+		}
+		done, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s)
+		if err != nil || fmt.Sprint(done[0].Notes) != "[restarted with it, as nobody would make them again: default/by-hand]" {
+			t.Errorf("%+v, %v", done, err)
+		}
+		if w.when["restart home-box"].Sub(w.when["evict home-box"]) < 2*time.Minute || w.trace("evict") != "evict home-box" {
+			t.Errorf("%v", w.did)
+		}
+	})
+}
+
+// TestSomebodyElsesCordon stays.
+func TestSomebodyElsesCordon(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.machines["home-box"].cordon = "a person"
+		done, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s)
+		if err != nil || w.machines["home-box"].cordon != "a person" || fmt.Sprint(done[0].Notes) != "[somebody else has cordoned it: it stays so]" {
+			t.Errorf("%+v, %v", done, err)
+		}
+	})
+}
+
+// TestFallsBack: who comes back as it was is uncordoned, its words are told, and the
+// others keep what they have.
+func TestFallsBack(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.machines["cabin-pi"].broken = true
+		_, err := w.run(t.Context(), all, patient, sameK3s)
+		var back *FellBack
+		if !errors.As(err, &back) {
+			t.Fatal(err)
+		}
+		stops(t, err, "cabin-pi", "it fell back: slot b did not prove itself", "slot b's k3s did not start", "Done: cabin-box. Not begun: home-box, home-pi, vps.")
+		if w.machines["cabin-pi"].cordon != "" || w.trace("push") != "push cabin-box, push cabin-pi" {
+			t.Errorf("%v", w.did)
+		}
+	})
+}
+
+// TestOldStartIsNoFallback: until it has gone down a node tells of its last start,
+// in the old slot, which is not to have fallen back.
+func TestOldStartIsNoFallback(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.lingers = true
+		if _, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestNeverReturns: it is waited for, and stays cordoned.
+func TestNeverReturns(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		w.machines["cabin-box"].lost = true
+		_, err := w.run(t.Context(), all, patient, sameK3s)
+		stops(t, err, "cabin-box", "it stays cordoned: after 1h30m0s: it has not come back: it cannot be asked: no answer in time")
+		if w.machines["cabin-box"].cordon == "" || w.trace("push") != "push cabin-box" {
+			t.Errorf("%v", w.did)
+		}
+		// Whoever repairs it and says the same again finds it uncordoned.
+		w.machines["cabin-box"].lost = false
+		if _, err := w.run(t.Context(), Choice{Site: "cabin"}, patient, sameK3s); err != nil || w.machines["cabin-box"].cordon != "" {
+			t.Error(err)
+		}
+	})
+}
+
+// TestNotBlessed: who runs the update and does not keep it is not done.
+func TestNotBlessed(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		m := w.machines["cabin-box"]
+		w.on["restart cabin-box"] = func(*world) { m.staged = "3" }
+		_, err := w.run(t.Context(), all, patient, sameK3s)
+		stops(t, err, "cabin-box", "slot b runs 3, and not 2")
+	})
+	story(t, house, func(t *testing.T, w *world) {
+		w.machines["cabin-box"].unsure = true
+		_, err := w.run(t.Context(), all, patient, sameK3s)
+		stops(t, err, "cabin-box", "it stays cordoned: after 1h30m0s: it is on trial: slot b is still on trial")
+	})
+	story(t, house, func(t *testing.T, w *world) {
+		w.on["restart cabin-box"] = func(w *world) { w.machines["cabin-box"].staged = "" }
+		_, err := w.run(t.Context(), all, patient, sameK3s)
+		stops(t, err, "cabin-box", "it does not say which slot is good")
+	})
+}
+
+// TestFirstSiteFailsWhileItSoaks: a node that falls ill, or back, is found before the
+// next site begins.
+func TestFirstSiteFailsWhileItSoaks(t *testing.T) {
+	for words, fails := range map[string]func(m *machine){
+		"cabin-box, which has the update, runs slot a again": func(m *machine) { m.Slot, m.Good = "a", "a" },
+		"cabin-box is not well: it says that it is waiting":  func(m *machine) { m.State = "waiting" },
+		"cabin-box has run for":                              func(m *machine) { m.Up = time.Minute },
+	} {
+		story(t, house, func(t *testing.T, w *world) {
+			w.on["uncordon cabin-pi"] = func(w *world) { time.AfterFunc(10*time.Minute, func() { fails(w.machines["cabin-box"]) }) }
+			_, err := w.run(t.Context(), all, patient, sameK3s)
+			stops(t, err, "home-box", "the nodes that have the update do not stay well", words, "Done: cabin-box, cabin-pi.")
+			if w.trace("push") != "push cabin-box, push cabin-pi" {
+				t.Errorf("%v", w.did)
+			}
+		})
+	}
+}
+
+// TestInterrupted while a node is drained, it is uncordoned; when it has restarted
+// nothing more is done.
+func TestInterrupted(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w.machines["cabin-box"].refuses = "no"
+		time.AfterFunc(time.Minute, cancel)
+		_, err := w.run(ctx, all, patient, sameK3s)
+		stops(t, err, "cabin-box", "it is not drained")
+		if !errors.Is(err, context.Canceled) || w.machines["cabin-box"].cordon != "" || w.trace("restart") != "" {
+			t.Errorf("%v, %v", err, w.did)
+		}
+	})
+	story(t, house, func(t *testing.T, w *world) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w.on["restart cabin-box"] = func(*world) { cancel() }
+		_, err := w.run(ctx, all, patient, sameK3s)
+		stops(t, err, "cabin-box", "it stays cordoned")
+		if !errors.Is(err, context.Canceled) || w.machines["cabin-box"].cordon == "" {
+			t.Errorf("%v, %v", err, w.did)
+		}
+	})
+}
+
+// TestOfflineIsWaitedFor: others come first, and it has its turn when it is back; who
+// does not come in time is said to be missing.
+func TestOfflineIsWaitedFor(t *testing.T) {
+	o := patient
+	o.Wait = 24 * time.Hour
+	story(t, house, func(t *testing.T, w *world) {
+		w.offline["cabin-box"] = true
+		time.AfterFunc(10*time.Hour, func() { delete(w.offline, "cabin-box") })
+		if _, err := w.run(t.Context(), all, o, sameK3s); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.trace("restart"); got != "restart cabin-pi, restart home-box, restart home-pi, restart cabin-box, restart vps" {
+			t.Error(got)
+		}
+	})
+	story(t, house, func(t *testing.T, w *world) { // a voter: until then no other one can go
+		w.offline["cabin-pi"] = true
+		time.AfterFunc(10*time.Hour, func() { delete(w.offline, "cabin-pi") })
+		if _, err := w.run(t.Context(), all, o, sameK3s); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.trace("restart"); !strings.HasPrefix(got, "restart cabin-box, restart home-box, ") || w.when["restart home-pi"].Sub(w.when["restart home-box"]) < 8*time.Hour {
+			t.Error(got)
+		}
+	})
+	story(t, house, func(t *testing.T, w *world) {
+		w.offline["cabin-box"] = true
+		_, err := w.run(t.Context(), Choice{Site: "cabin"}, o, sameK3s)
+		stops(t, err, "cabin-box", "Headscale does not see it", "Done: cabin-pi. Not begun: none")
+	})
+}
+
+// TestOfflineServerHoldsAgentsBack: with a new minor version no agent is before it.
+func TestOfflineServerHoldsAgentsBack(t *testing.T) {
+	story(t, house, func(t *testing.T, w *world) {
+		o := patient
+		o.Wait = time.Hour
+		w.offline["cabin-pi"] = true
+		_, err := w.run(t.Context(), all, o, nextK3s)
+		stops(t, err, "home-pi", "server cabin-pi is not ready")
+		if w.trace("restart") != "" {
+			t.Errorf("%v", w.did)
+		}
+	})
+	story(t, threeServers, func(t *testing.T, w *world) {
+		o := patient
+		o.Wait = time.Hour
+		w.offline["six"] = true
+		w.offline["fox"] = true
+		r, err := w.prepare(all, o, nextK3s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, err := r.next(t.Context(), r.order, time.Now()); err != nil || r.order[at].Name != "one" {
+			t.Errorf("%d, %v", at, err)
+		}
+		w.offline["one"], w.offline["two"], w.offline["ten"] = true, true, true
+		if at, err := r.next(t.Context(), r.order, time.Now()); err == nil {
+			t.Errorf("%s is before a server", r.order[at].Name)
+		}
+	})
+}

@@ -1,0 +1,216 @@
+package rollout
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
+	"github.com/going-mobile/imagebuilder/image/kube"
+	"github.com/going-mobile/imagebuilder/image/roster"
+	"github.com/going-mobile/imagebuilder/image/update"
+)
+
+// outside is the fleet as it is: nodes by ssh, the cluster by its API, Headscale.
+type outside struct {
+	fleet  *fleet.Fleet
+	server roster.Server
+	rows   []roster.Row
+	// api opens the cluster's, again where the server that it led to has gone, or its
+	// certificate soon expires.
+	api    *kube.Client
+	opened time.Time
+	open   func(context.Context, *fleet.Fleet, []kube.Way) (*kube.Client, error)
+}
+
+// Outside is the world of a fleet. rows are its nodes as Headscale knows them.
+func Outside(f *fleet.Fleet, server roster.Server, rows []roster.Row) World {
+	return &outside{fleet: f, server: server, rows: rows, open: openAPI}
+}
+
+func (o *outside) Online(ctx context.Context) (map[string]bool, error) {
+	rows, err := roster.Read(ctx, o.fleet, o.server, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	o.rows = rows
+	online := map[string]bool{}
+	for _, r := range rows {
+		online[r.Node] = r.State == roster.Online && r.Address.IsValid()
+	}
+	return online, nil
+}
+
+// subject is where a node was when Headscale was asked last, which does not change
+// with its restart.
+func (o *outside) subject(name string) (s inquiry.Subject, err error) {
+	for _, r := range o.rows {
+		if r.Node == name && r.Address.IsValid() {
+			return inquiry.Subject{Node: name, Number: string(r.Number), Address: r.Address}, nil
+		}
+	}
+	return s, errors.New(name + " has no address in the tailnet")
+}
+
+func (o *outside) Ask(ctx context.Context, names ...string) []Report {
+	out := make([]Report, len(names))
+	var subjects []inquiry.Subject
+	var who []int
+	for i, name := range names {
+		s, err := o.subject(name)
+		if err != nil {
+			out[i].Silent = err.Error()
+			continue
+		}
+		subjects, who = append(subjects, s), append(who, i)
+	}
+	for i, said := range inquiry.Live(ctx, o.fleet, subjects) {
+		out[who[i]] = Report{said}
+	}
+	return out
+}
+
+func (o *outside) Push(ctx context.Context, name, file string) (a update.Answer, err error) {
+	s, err := o.subject(name)
+	if err != nil {
+		return a, err
+	}
+	return update.Push(ctx, o.fleet, s, file)
+}
+
+// Rollback makes nodes try the system before their last update when they restart next,
+// one after the other; the first that refuses ends it.
+func Rollback(ctx context.Context, f *fleet.Fleet, rows []roster.Row, names []string) (done []update.Answer, err error) {
+	o := &outside{fleet: f, rows: rows}
+	for _, name := range names {
+		s, err := o.subject(name)
+		if err != nil {
+			return done, err
+		}
+		a, err := update.Rollback(ctx, f, s)
+		if err != nil {
+			return done, fmt.Errorf("%s: %w", name, err)
+		}
+		done = append(done, a)
+	}
+	return done, nil
+}
+
+// Commands on nodes. Snapshots made by hand are not among those that k3s prunes by
+// itself (docs.k3s.io, "k3s etcd-snapshot"): a few are enough, and one too many is no
+// reason to stop.
+const (
+	snapshotCommand = "k3s etcd-snapshot save --name before-update && { k3s etcd-snapshot prune --name before-update --snapshot-retention 3 || :; }"
+	restartCommand  = "systemctl --no-block reboot"
+)
+
+func (o *outside) Snapshot(ctx context.Context, name string) error {
+	return o.tell(ctx, name, snapshotCommand, 10*time.Minute)
+}
+
+func (o *outside) Restart(ctx context.Context, name string) error {
+	return o.tell(ctx, name, restartCommand, time.Minute)
+}
+
+func (o *outside) tell(ctx context.Context, name, command string, limit time.Duration) error {
+	s, err := o.subject(name)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if _, err := inquiry.Tell(ctx, o.fleet, s, command, nil); err != nil {
+		return fmt.Errorf("%s: %s", command, contract.PlainLine(err.Error()))
+	}
+	return nil
+}
+
+// The owner's certificate, and how long it is used: a rollout takes longer than any
+// certificate should be good for.
+const (
+	adminLife = time.Hour
+	adminUse  = adminLife / 2
+)
+
+func openAPI(ctx context.Context, f *fleet.Fleet, ways []kube.Way) (*kube.Client, error) {
+	id, err := f.Identity()
+	if err != nil {
+		return nil, err
+	}
+	if id == nil {
+		return nil, errors.New("the cluster's authorities are not this fleet's (cluster: k3s: ca:), so its API does not open from here: " +
+			"drain a node by kubectl, and restart it with --reboot --no-drain")
+	}
+	admin, err := id.Admin("owner", time.Now(), adminLife, rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return kube.Connect(ctx, kube.Access{CA: id.ServerCA(), Admin: admin}, ways)
+}
+
+// ways lead to the servers: by name where this computer knows the tailnet's, and by
+// address.
+func (o *outside) ways() (all []kube.Way) {
+	const port = "6443"
+	for _, name := range o.fleet.Servers() {
+		all = append(all, kube.Way{Server: name, Address: net.JoinHostPort(name, port)})
+		if s, err := o.subject(name); err == nil {
+			all = append(all, kube.Way{Server: name, Address: net.JoinHostPort(s.Address.String(), port)})
+		}
+	}
+	return all
+}
+
+// cluster does something by the API. What the API refuses it would refuse elsewhere,
+// too; after other faults another server is looked for.
+func (o *outside) cluster(ctx context.Context, do func(*kube.Client) error) error {
+	if o.api == nil || time.Since(o.opened) > adminUse {
+		api, err := o.open(ctx, o.fleet, o.ways())
+		if err != nil {
+			return err
+		}
+		o.api, o.opened = api, time.Now()
+	}
+	err := do(o.api)
+	var refused *kube.Refusal
+	if err != nil && (!errors.As(err, &refused) || refused.Status >= 500) {
+		o.api = nil
+	}
+	return err
+}
+
+func (o *outside) Nodes(ctx context.Context) (all []kube.Node, err error) {
+	err = o.cluster(ctx, func(c *kube.Client) error { all, err = c.Nodes(ctx); return err })
+	return all, err
+}
+
+func (o *outside) SickVolumes(ctx context.Context) (all []kube.Volume, err error) {
+	err = o.cluster(ctx, func(c *kube.Client) error { all, err = c.SickVolumes(ctx); return err })
+	return all, err
+}
+
+// by is whom nodes are cordoned by.
+const by = "imagebuilder-update"
+
+func (o *outside) Cordon(ctx context.Context, name string) (ours bool, err error) {
+	err = o.cluster(ctx, func(c *kube.Client) error { ours, err = c.Cordon(ctx, name, by); return err })
+	return ours, err
+}
+
+func (o *outside) Uncordon(ctx context.Context, name string) error {
+	return o.cluster(ctx, func(c *kube.Client) error { return c.Uncordon(ctx, name, by) })
+}
+
+func (o *outside) Pods(ctx context.Context, name string) (all []kube.Pod, err error) {
+	err = o.cluster(ctx, func(c *kube.Client) error { all, err = c.Pods(ctx, name); return err })
+	return all, err
+}
+
+func (o *outside) Evict(ctx context.Context, p kube.Pod) error {
+	return o.cluster(ctx, func(c *kube.Client) error { return c.Evict(ctx, p) })
+}
