@@ -44,7 +44,7 @@ func TestCommentsAreSealed(t *testing.T) {
 // TestSealingLeavesANewFile: what a person puts there while the node is at
 // work is read, not written over.
 func TestSealingLeavesANewFile(t *testing.T) {
-	for _, moment := range []string{"bless", "sync /var", "put /var/lib/imagebuilder/firstboot/node.yaml"} {
+	for _, moment := range []string{"put /var/lib/imagebuilder/firstboot/joined", "sync /var", "put /var/lib/imagebuilder/firstboot/node.yaml"} {
 		w := newWorld(t, initYAML)
 		put := false
 		w.fault = func(_ int, name string) fault {

@@ -166,7 +166,7 @@ func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) 
 			}
 		}
 		if err == nil {
-			err = errors.New("Headscale does not see it ('imagebuilder status')")
+			err = errors.New("it is not there: Headscale does not see it ('imagebuilder status')")
 		}
 		if late {
 			return 0, err

@@ -25,7 +25,7 @@ type node struct {
 	tries  int
 }
 
-var errLine = errors.New("Connection to 100.64.0.7 closed by remote host.")
+var errLine = errors.New("connection closed by remote host")
 
 func (n *node) tell(_ context.Context, command string, input io.Reader) ([]byte, error) {
 	if n.silent > 0 {
