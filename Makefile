@@ -88,7 +88,7 @@ lint: ## formatting, vet, staticcheck, code that nothing reaches, guards that mo
 	.ci/lint
 	$(GO) vet .ci/mutate/main.go
 	$(GO) run .ci/mutate/main.go -check
-	shellcheck -x -e SC1091 .ci/run .ci/deps .ci/bench .ci/bench-flash .ci/fuzz .ci/lint .ci/oracle .ci/sign
+	shellcheck -x -e SC1091 .ci/run .ci/deps .ci/bench .ci/bench-flash .ci/bench-update .ci/fuzz .ci/lint .ci/oracle .ci/sign
 
 FUZZTIME ?= 60s
 fuzz: payload ## every fuzz target for FUZZTIME

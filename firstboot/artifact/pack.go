@@ -66,11 +66,11 @@ func (p *packing) Read(b []byte) (n int, err error) {
 // step compresses some more; at the end it returns io.EOF.
 func (p *packing) step() error {
 	_, err := io.CopyN(p.w, p.r, codec.BlockSize)
-	if err == io.EOF {
-		err = errors.Join(p.w.Close())
-		if err == nil {
-			err = io.EOF
-		}
+	if err != io.EOF {
+		return err
 	}
-	return err
+	if err := p.w.Close(); err != nil {
+		return err
+	}
+	return io.EOF
 }

@@ -12,7 +12,7 @@ import (
 const (
 	TrialDir  = "var/lib/imagebuilder/trial"
 	TrialFile = TrialDir + "/trial.json"
-	AtticDir  = TrialDir + "/attic"
+	AtticDir  = TrialDir + "/kept"
 )
 
 // EtcUpper has the node's own files of /etc: the initramfs lays it over the image's.

@@ -181,7 +181,7 @@ func TestHalfDone(t *testing.T) {
 	member(t, s, f, "cabin-box")
 	a.joins("cabin-box", "agent", "old")
 	a.stop()
-	file := "var/lib/rancher/k3s/server/db/standin.json"
+	file := "var/lib/rancher/k3s/server/db/etcd/standin.json"
 	var state map[string]any
 	text, err := os.ReadFile(filepath.Join(a.root, file))
 	if err == nil {
