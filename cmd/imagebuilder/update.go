@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -131,7 +132,7 @@ var imageFlags = []string{"image", "base", "write", "sign", "cert"}
 // check asks what was meant.
 func (u *updateFlags) check(cmd *cobra.Command) error {
 	if u.back {
-		if name := firstGiven(cmd, append(imageFlags, nodeFlags...)); name != "" || len(u.choice.Names) == 0 {
+		if name := firstGiven(cmd, slices.Concat(imageFlags, nodeFlags)); name != "" || len(u.choice.Names) == 0 {
 			return usagef("--rollback wants NODE or more, and nothing that is for an image or a rollout")
 		}
 		return nil

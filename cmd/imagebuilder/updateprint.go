@@ -50,7 +50,7 @@ func (u *updateFlags) printPlan(cmd *cobra.Command, p rollout.Plan) error {
 }
 
 func (u *updateFlags) printBack(out io.Writer, done []update.Answer) error {
-	if u.asJSON {
+	if u.asJSON && len(done) > 0 {
 		return printJSON(out, done)
 	}
 	for _, a := range done {

@@ -1,6 +1,9 @@
 package initramfs
 
 import (
+	"errors"
+	"io/fs"
+
 	"github.com/going-mobile/imagebuilder/firstboot/attic"
 )
 
@@ -8,8 +11,12 @@ import (
 // failed has spoilt. A trial does not begin without; the good slot starts in any
 // case: a node that can be asked is better than one that cannot.
 func (m *machine) attic() error {
+	a := attic.In(sysroot)
+	if _, err := a.Trial(); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	m.reached("looks after the trial of an update")
-	did, err := attic.In(sysroot).Open(m.args.Slot)
+	did, err := a.Open(m.args.Slot)
 	switch {
 	case err != nil && m.state.Trial:
 		return err

@@ -61,7 +61,7 @@ func (u *update) writeRoot() error {
 	if err := copyTo(p, u.in.ReadRoot(base)); err != nil {
 		return err
 	}
-	sum, err := hashed(p, u.in.Root.Size)
+	sum, err := hashed(io.NewSectionReader(p, 0, u.in.Root.Size))
 	if err != nil {
 		return fmt.Errorf("read back slot %s: %w", u.other, err)
 	}

@@ -2,8 +2,6 @@ package update
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -176,9 +174,7 @@ func (in incoming) sum() (string, error) {
 		return "", err
 	}
 	defer file.Close()
-	h := sha256.New()
-	_, err = io.Copy(h, file)
-	return hex.EncodeToString(h.Sum(nil)), err
+	return hashed(file)
 }
 
 // short tells what ended too early from what is not what was sent.

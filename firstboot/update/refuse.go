@@ -224,19 +224,16 @@ func (u *update) runs(f *artifact.File) (io.ReadCloser, error) {
 }
 
 func same(r io.Reader, want artifact.Base) error {
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, r, make([]byte, artifact.MaxPart)); err != nil {
-		return err
+	sum, err := hashed(r)
+	if err == nil && sum != want.SHA256 {
+		err = errBase
 	}
-	if hex.EncodeToString(h.Sum(nil)) != want.SHA256 {
-		return errBase
-	}
-	return nil
+	return err
 }
 
-func hashed(r io.ReaderAt, size int64) (string, error) {
+func hashed(r io.Reader) (string, error) {
 	h := sha256.New()
-	_, err := io.CopyBuffer(h, io.NewSectionReader(r, 0, size), make([]byte, artifact.MaxPart))
+	_, err := io.CopyBuffer(h, r, make([]byte, artifact.MaxPart))
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 

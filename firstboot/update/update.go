@@ -9,7 +9,7 @@
 //
 // It never touches the running slot, nor what both slots share: firmware, boot
 // loaders, device trees. It restarts nothing. It reaches the world through
-// firstboot.Host and Slots alone.
+// firstboot.Host, Slots and, for what comes in pieces, Spool alone.
 package update
 
 import (

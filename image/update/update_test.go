@@ -55,15 +55,7 @@ func TestWhatANodeReads(t *testing.T) {
 		var sizes []int64
 		for _, base := range []*Image{nil, open(t, scheme)} {
 			i := open(t, scheme)
-			want, err := io.ReadAll(io.NewSectionReader(i.root, 0, i.root.Size()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var out bytes.Buffer
-			m, err := Write(t.Context(), &out, i, base, private, progress.Discard)
-			if err != nil {
-				t.Fatal(err)
-			}
+			want, m, out := written(t, i, base, private)
 			if m.Board != "rpi4" || m.Version != imagetest.Version || !m.Made.Equal(time.Unix(1, 0)) {
 				t.Errorf("%+v", m)
 			}
@@ -73,7 +65,7 @@ func TestWhatANodeReads(t *testing.T) {
 				}
 			}
 			sizes = append(sizes, int64(out.Len()))
-			root, files := read(t, &out, public, bytes.NewReader(want))
+			root, files := read(t, out, public, bytes.NewReader(want))
 			if !bytes.Equal(root, want) {
 				t.Errorf("%s: the root has other bytes", scheme)
 			}
@@ -85,6 +77,20 @@ func TestWhatANodeReads(t *testing.T) {
 			t.Errorf("%s: %d bytes against the same image, %d without", scheme, sizes[1], sizes[0])
 		}
 	}
+}
+
+// written is an update, and the root that it has to end as.
+func written(t *testing.T, i, base *Image, key minisign.PrivateKey) (root []byte, m *artifact.Manifest, out *bytes.Buffer) {
+	t.Helper()
+	root, err := io.ReadAll(io.NewSectionReader(i.root, 0, i.root.Size()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out = &bytes.Buffer{}
+	if m, err = Write(t.Context(), out, i, base, key, progress.Discard); err != nil {
+		t.Fatal(err)
+	}
+	return root, m, out
 }
 
 func read(t *testing.T, r io.Reader, key minisign.PublicKey, base io.ReaderAt) (root []byte, files map[string]string) {
@@ -174,20 +180,12 @@ func TestPatched(t *testing.T) {
 	for _, name := range []string{codec.Name(), "another"} {
 		base, i := open(t, contract.MBR), open(t, contract.MBR)
 		base.root, i.root, base.Manifest.Codec = pack(t, was), pack(t, is), name
-		want, err := io.ReadAll(io.NewSectionReader(i.root, 0, i.root.Size()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var out bytes.Buffer
-		m, err := Write(t.Context(), &out, i, base, private, progress.Discard)
-		if err != nil {
-			t.Fatal(err)
-		}
+		want, m, out := written(t, i, base, private)
 		if m.Patches() != (name == codec.Name()) || m.Patches() != (m.Codec != "") {
 			t.Errorf("%s: codec %q, patches: %v", name, m.Codec, m.Patches())
 		}
 		sizes = append(sizes, int64(out.Len()))
-		if root, _ := read(t, &out, public, base.root); !bytes.Equal(root, want) {
+		if root, _ := read(t, out, public, base.root); !bytes.Equal(root, want) {
 			t.Errorf("%s: the root has other bytes", name)
 		}
 	}
