@@ -92,12 +92,13 @@ func (h *Host) acceptUnsigned(g, own *given) error {
 // that no power cut leaves the one without the other.
 const lastLineFormat = "# last signed: %d %s\n"
 
-func (g *given) keep() ([]byte, error) {
-	text, err := node.Marshal(g.cfg.Keep())
-	if err != nil || g.last.digest == "" {
+// under puts it below a configuration.
+func (s signed) under(c *node.Config) ([]byte, error) {
+	text, err := node.Marshal(c)
+	if err != nil || s.digest == "" {
 		return text, err
 	}
-	if text = g.last.line(text); len(text) > node.ReservedSize {
+	if text = s.line(text); len(text) > node.ReservedSize {
 		return nil, node.ErrTooLong // it could not be read back
 	}
 	return text, nil

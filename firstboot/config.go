@@ -111,7 +111,7 @@ func (h *Host) ownCopy() (*given, error) {
 	if err != nil {
 		return nil, nil
 	}
-	return &given{cfg: cfg, last: readLast(data)}, nil
+	return &given{cfg: cfg, last: readLast(data)}, h.withConfig(cfg)
 }
 
 // file is what a file must be.

@@ -162,7 +162,7 @@ func finish(t *testing.T, w *world) {
 	for range 6 {
 		s, cutAt := w.boot(func(s firstboot.Status) bool {
 			if s.Problem != nil && s.Problem.Code == "key-spent" && !strings.Contains(w.bootYAML(), "second") {
-				w.personalise(strings.Replace(initYAML, "hskey-auth-first", "hskey-auth-second", 1))
+				w.personalise(strings.Replace(strings.TrimSpace(w.bootYAML()), "hskey-auth-first", "hskey-auth-second", 1))
 			}
 			return false
 		})

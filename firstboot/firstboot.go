@@ -51,6 +51,7 @@ func (m *machine) steps() []Step {
 		{"control", m.controlDone, m.controlDo},
 		{"tailnet", m.tailnetDone, m.tailnetDo},
 		{"firewall", m.firewallDone, m.firewallDo},
+		{"storage", m.storageDone, m.storageDo},
 		{"k3s", m.k3sDone, m.k3sDo},
 		{"verify", m.verifyDone, m.verifyDo},
 		{"secrets", m.secretsDone, m.secretsDo},
@@ -108,6 +109,7 @@ type runner struct {
 	// what is wrong beside the status
 	notice, refused, pageFault *Problem
 	page                       shown
+	renew                      time.Time // when holders are told of this node again
 	link                       link
 }
 
@@ -170,6 +172,7 @@ func (r *runner) watch(ctx context.Context, m *machine) error {
 		return p
 	}
 	m.keepReach(ctx)
+	r.keepShares(ctx, m)
 	if r.joined && r.host.starts() != r.starts {
 		return problem("k3s-restarted")
 	}

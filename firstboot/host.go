@@ -15,6 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
 // Host is everything outside this package. The steps reach the world through
@@ -29,6 +30,8 @@ type Host struct {
 	Programs Programs
 	Slot     Slot
 	Disks    Disks
+	Crypt    Crypt
+	Shares   Shares
 	// Random gives identities; it must not block for entropy without bound.
 	Random io.Reader
 }
@@ -218,6 +221,29 @@ type Disks interface {
 	Held(dir string) (bool, error)
 	// Hidden counts the disks that the firmware hides from the kernel.
 	Hidden() int
+}
+
+// Crypt is the kernel's encryption of directories.
+type Crypt interface {
+	// KeyOf names the key of a directory, "" where that is not encrypted or not there.
+	KeyOf(dir string) (id string, err error)
+	// Open gives the file system of dir a key, and returns its name.
+	Open(dir string, key []byte) (id string, err error)
+	// IsOpen says whether the file system of dir has the key of that name.
+	IsOpen(dir, id string) (bool, error)
+	// Encrypt makes dir, or takes an empty one, and has encrypted durably what comes into
+	// it. The error is ErrNoCrypt where that cannot be.
+	Encrypt(dir, id string) error
+}
+
+// ErrNoCrypt says that a file system was made without what encryption needs.
+var ErrNoCrypt = errors.New("its file system cannot encrypt")
+
+// Shares asks the nodes that keep the second share of this node's key, in the tailnet
+// and on no other way. A holder that says no has a *vault.Refusal.
+type Shares interface {
+	Deposit(ctx context.Context, at netip.Addr, d vault.Deposit) error
+	Ask(ctx context.Context, at netip.Addr, q vault.Question) (secret.String, error)
 }
 
 // Mount is a mounted file system.

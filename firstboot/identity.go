@@ -196,6 +196,10 @@ func hostKeyFiles(c *node.Config) []file {
 }
 
 func (m *machine) born() (bool, error) {
+	births, err := m.births()
+	if err != nil {
+		return false, err
+	}
 	for _, b := range births {
 		if ok, err := m.isBorn(b); err != nil || !ok {
 			return false, err
@@ -205,28 +209,33 @@ func (m *machine) born() (bool, error) {
 }
 
 func (m *machine) bear() error {
+	births, err := m.births()
+	if err != nil {
+		return err
+	}
 	for _, b := range births {
-		ok, err := m.isBorn(b)
-		if err != nil {
-			return err
-		}
-		if ok {
-			continue
-		}
-		data := m.givenBirth(b)
-		if data == nil {
-			if data, err = b.make(m.Random); err != nil {
-				return fmt.Errorf("make %s: %w", b.path, err)
-			}
-		}
-		if err := m.write(file{path: b.path, data: data, mode: b.mode}); err != nil {
+		if err := m.bearOne(b); err != nil {
 			return err
 		}
 	}
-	_, err := m.publicKeys(func(f file) (bool, error) {
+	_, err = m.publicKeys(func(f file) (bool, error) {
 		return true, m.ensure([]file{f})
 	})
 	return err
+}
+
+func (m *machine) bearOne(b birth) error {
+	ok, err := m.isBorn(b)
+	if err != nil || ok {
+		return err
+	}
+	data := m.givenBirth(b)
+	if data == nil {
+		if data, err = b.make(m.Random); err != nil {
+			return fmt.Errorf("make %s: %w", b.path, err)
+		}
+	}
+	return m.write(file{path: b.path, data: data, mode: b.mode})
 }
 
 // publicKeys calls visit for the .pub file of each SSH host key, until it is

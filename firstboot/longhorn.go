@@ -61,8 +61,15 @@ func (m *machine) longhornDone(context.Context) (bool, error) {
 	if err != nil || on == nil || on.Lost || on.Failed {
 		return false, err
 	}
+	if ok, err := m.volumesLaid(); err != nil || !ok {
+		return false, err
+	}
 	id, err := m.longhornDisk()
-	return id != "" && !m.unlabelled(), err
+	if err != nil || id == "" {
+		return false, err
+	}
+	bare, err := m.unlabelled()
+	return !bare, err
 }
 
 func (m *machine) longhornDo(ctx context.Context) error {
@@ -75,6 +82,13 @@ func (m *machine) longhornDo(ctx context.Context) error {
 	}
 	if id, err := m.longhornDisk(); err != nil || id == "" || on == nil || on.Lost {
 		if err := errors.Join(err, m.attachLonghorn(ctx, on, id)); err != nil {
+			return err
+		}
+	}
+	if ok, err := m.volumesLaid(); err != nil {
+		return err
+	} else if !ok { // a disk that was not there when the step storage was done
+		if err := m.openStorage(ctx); err != nil {
 			return err
 		}
 	}
@@ -133,31 +147,45 @@ func (m *machine) longhornDisk() (id string, err error) {
 // What Longhorn 1.12 reads from a Kubernetes node that it does not know yet
 // ("Configuring Defaults for Nodes and Disks").
 const (
-	diskLabel  = "node.longhorn.io/create-default-disk"
-	diskNote   = "node.longhorn.io/default-disks-config"
-	diskConfig = `[{"path":"` + longhornDir + `","allowScheduling":true}]`
+	diskLabel = "node.longhorn.io/create-default-disk"
+	diskNote  = "node.longhorn.io/default-disks-config"
 )
+
+// diskConfig says where on the disk volumes are.
+func (m *machine) diskConfig() (string, error) {
+	dir := longhornDir
+	encrypts, err := m.encrypts()
+	if encrypts {
+		dir = volumesDir
+	}
+	return `[{"path":"` + dir + `","allowScheduling":true}]`, err
+}
 
 // unlabelled reports whether the node, as verify saw it in this pass, lacks
 // what labelLonghorn puts there. Before the node has joined nobody knows.
-func (m *machine) unlabelled() bool {
+func (m *machine) unlabelled() (bool, error) {
 	var n struct {
 		Metadata struct{ Labels, Annotations map[string]string }
 	}
 	if m.object == nil || json.Unmarshal(m.object, &n) != nil {
-		return false
+		return false, nil
 	}
-	return n.Metadata.Labels[diskLabel] != "config" || n.Metadata.Annotations[diskNote] != diskConfig
+	want, err := m.diskConfig()
+	return n.Metadata.Labels[diskLabel] != "config" || n.Metadata.Annotations[diskNote] != want, err
 }
 
 // labelLonghorn speaks as the kubelet, which may change its own node. k3s has
 // a flag for labels, and none for annotations.
 func (m *machine) labelLonghorn(ctx context.Context) error {
-	if !m.unlabelled() {
-		return nil
+	if bare, err := m.unlabelled(); err != nil || !bare {
+		return err
+	}
+	config, err := m.diskConfig()
+	if err != nil {
+		return err
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"labels": map[string]string{diskLabel: "config"}, "annotations": map[string]string{diskNote: diskConfig},
+		"labels": map[string]string{diskLabel: "config"}, "annotations": map[string]string{diskNote: config},
 	}})
 	if err != nil {
 		return err

@@ -156,11 +156,11 @@ func (h *Host) rememberSigned(last signed) error {
 		return err
 	}
 	own.last = last
-	kept, err := own.keep()
+	all, err := h.ownFiles(own)
 	if err != nil {
 		return err
 	}
-	return h.write(file{path: copyFile, data: kept, mode: 0o600})
+	return h.write(all[len(all)-1]) // the settings stay as they are, which may be locked
 }
 
 // heedOffer takes what was handed over on the page, or keeps why not for those

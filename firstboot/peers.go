@@ -63,13 +63,17 @@ func (m *machine) strayed(st TailnetStatus, server netip.Addr) bool {
 }
 
 // CheckServer refuses to let k3s start where the server it would show its
-// token to is none any more: systemd starts it, before any step is asked.
+// token to is none any more, or while its data are locked: systemd starts it, before
+// any step is asked.
 func CheckServer(ctx context.Context, h Host) error {
 	g, err := load(h.Files)
 	if err != nil {
 		return err
 	}
 	m := &machine{Host: h, given: g}
+	if err := m.storageShut(); err != nil {
+		return err
+	}
 	v, err := m.written()
 	if err != nil || v == nil || !v.join.IsValid() {
 		return err

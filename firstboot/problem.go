@@ -136,6 +136,15 @@ var texts = map[string]text{
 
 	"firewall": {"The firewall is not up: %s", "Wait a minute. If it stays, write the image again.", false, retry},
 
+	"storage-none":  {"The data cannot be encrypted: the file system that has %s was made without that.", "Write the image anew: a newer one makes the file systems for it.", true, retry},
+	"storage-data":  {"node.yaml wants the data encrypted, but there are some in the clear already (%s).", "Write the image anew: only a new node can be encrypted. Or remove storage: from node.yaml.", true, retry},
+	"storage-lost":  {"This node's share of the key for its data is gone or damaged (%s), and the data with it.", "Write the image anew; the node then begins as a new one.", true, stay},
+	"share-nobody":  {"Nobody gives this node the other share of the key for its data: %s.", "Switch on the nodes that keep it, at the other places, and check the internet there. The node goes on by itself.", false, look},
+	"share-place":   {"The data stay locked: the node is at an address where it never was (%s).", "The owner agrees by: imagebuilder unlock %s. The node then goes on by itself.", true, look},
+	"share-relayed": {"The data stay locked: the nodes that keep the key cannot see where this node is, as they only hear of it through a relay.", "Let UDP out at this place. Or the owner agrees by: imagebuilder unlock %s. The node then goes on by itself.", true, look},
+	"share-joined":  {"The data stay locked: the node has joined the tailnet anew.", "The owner agrees by: imagebuilder unlock %s. The node then goes on by itself.", true, look},
+	"share-revoked": {"This node was revoked. Its data stay locked for ever.", "Give it back to its owner, who can write the image anew.", true, stay},
+
 	"longhorn-disk":    {"%s Seen: %s.", "%s", true, retry},
 	"longhorn-restart": {"node.yaml names another disk for Longhorn's volumes than the one in use.", "Switch the node off and on.", true, retry},
 	"longhorn-volumes": {"There are volumes in /var/lib/longhorn already, so the disk for them is not used.", "Move them away in Longhorn and empty that directory, or remove longhorn: disk: from node.yaml.", true, retry},

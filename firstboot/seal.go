@@ -15,11 +15,11 @@ import (
 // partition, so that a spoilt node.yaml stops no member.
 
 func (m *machine) sealDone(context.Context) (bool, error) {
-	kept, err := m.keep()
+	kept, err := m.ownFiles(m.given)
 	if err != nil {
 		return false, err
 	}
-	if ok, err := m.matches(file{path: copyFile, data: kept, mode: 0o600}); err != nil || !ok {
+	if ok, err := m.allMatch(kept); err != nil || !ok {
 		return false, err
 	}
 	if open, err := m.exists(sealingFile); err != nil || open {
@@ -37,12 +37,14 @@ func (m *machine) sealDo(context.Context) error {
 	if err := m.Files.Sync("/var"); err != nil {
 		return fmt.Errorf("sync /var: %w", err)
 	}
-	kept, err := m.keep()
+	kept, err := m.ownFiles(m.given)
 	if err != nil {
 		return err
 	}
-	if err := m.write(file{path: copyFile, data: kept, mode: 0o600}); err != nil {
-		return err
+	for _, f := range kept {
+		if err := m.write(f); err != nil {
+			return err
+		}
 	}
 	text, err := m.unsealed()
 	if err != nil {

@@ -28,7 +28,7 @@ func (m *machine) settings() ([]group, error) {
 	if err != nil {
 		return nil, err
 	}
-	extra, err := extraFiles(m.cfg)
+	extra, err := m.earlyFiles()
 	if err != nil {
 		return nil, err
 	}

@@ -118,7 +118,7 @@ func (s Status) stepText() string {
 // StepNumber counts the step among all, from 1; 0 is none of them.
 func (s Status) StepNumber() (n, of int) { return indexOf(stepNames, s.Step) + 1, len(stepNames) }
 
-var stepNames = []string{"identity", "clock", "components", "control", "tailnet", "firewall", "k3s", "verify", "secrets", "seal", "longhorn", "restore"}
+var stepNames = []string{"identity", "clock", "components", "control", "tailnet", "firewall", "storage", "k3s", "verify", "secrets", "seal", "longhorn", "restore"}
 
 var stepWords = map[string]string{
 	"identity":   "identity - name, keys and network settings",
@@ -127,6 +127,7 @@ var stepWords = map[string]string{
 	"control":    "control - starting the private network's own server",
 	"tailnet":    "tailnet - joining the private network",
 	"firewall":   "firewall - keeping everybody else out",
+	"storage":    "storage - unlocking the data",
 	"k3s":        "k3s - starting the cluster program",
 	"verify":     "verify - looking whether the cluster accepts this node",
 	"secrets":    "secrets - handing the cluster the secrets it begins with",

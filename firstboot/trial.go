@@ -3,6 +3,7 @@ package firstboot
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
@@ -26,6 +27,13 @@ func (r *Running) Trial(ctx context.Context, h Host, slot string, next map[strin
 		alone, err := h.soleVoter(ctx)
 		if err != nil {
 			return t, fmt.Errorf("the update brings another k3s, and the cluster does not say whether its etcd has other members: %w", err)
+		}
+		locked, err := h.encrypted()
+		if err != nil {
+			return t, err
+		}
+		if alone && locked { // the initramfs, which keeps it, cannot open it
+			return t, errors.New("the update brings another k3s, and this node's data are encrypted: the cluster's only store could not be put back if the trial failed. Add a second server first, or make this node anew with the newer image")
 		}
 		if alone {
 			t.Keep = append(t.Keep, etcdFiles...)

@@ -19,6 +19,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/crashtest"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
 // world is a node and what is around it, in memory. Every call of firstboot
@@ -58,6 +59,14 @@ type world struct {
 	nftFault  func(string) bool // rules that the kernel refuses
 
 	out *out // nil: nobody asks for the router
+
+	// encryption
+	policies map[string]string            // directories and their keys
+	keys     map[string]bool              // that the kernel has
+	plain    error                        // why there is none
+	holders  map[netip.Addr]*vault.Record // nil ones are away
+	place    netip.Addr                   // where they see this node
+	member   string                       // as whom
 
 	// its disks
 	held     bool
@@ -173,7 +182,7 @@ func (w *world) personalise(yaml string) {
 
 // text is a file's content, "" where there is none.
 func (w *world) text(name string) string {
-	if e := w.files[name]; e != nil {
+	if e, err := (memFiles{w}).find(name); err == nil {
 		return string(e.data)
 	}
 	return ""
@@ -188,7 +197,7 @@ func (w *world) reboot() {
 			delete(w.files, name)
 		}
 	}
-	w.running = w.haveKey
+	w.running, w.keys = w.haveKey, nil
 	w.units = map[string]bool{"tailscaled.service": true, "systemd-networkd.service": true}
 	w.volumes = false
 	w.hostname = "localhost"
@@ -196,7 +205,7 @@ func (w *world) reboot() {
 		w.hostname = strings.TrimSpace(string(e.data))
 	}
 	w.ranWith = ""
-	if w.files["/etc/systemd/system/tailscaled.service.d/20-imagebuilder-k3s.conf"] != nil {
+	if w.files["/etc/systemd/system/tailscaled.service.d/20-imagebuilder-k3s.conf"] != nil && w.text("/etc/rancher/k3s/config.yaml") != "" {
 		w.startK3s()
 	}
 }
@@ -205,8 +214,9 @@ func (w *world) startK3s() {
 	w.units["k3s.service"] = true
 	w.starts++
 	w.files["/run/systemd/units/invocation:k3s.service"] = &entry{link: fmt.Sprint(w.starts)}
-	e := w.files["/etc/rancher/k3s/config.yaml"]
-	if e == nil || w.files["/etc/rancher/k3s/token"] == nil {
+	files := memFiles{w}
+	e, err := files.find("/etc/rancher/k3s/config.yaml")
+	if _, noToken := files.find("/etc/rancher/k3s/token"); err != nil || noToken != nil {
 		return
 	}
 	w.ranWith = string(e.data)
@@ -230,6 +240,7 @@ func (w *world) host() firstboot.Host {
 	return firstboot.Host{
 		Files: memFiles{w}, System: sysWorld{w}, Units: unitWorld{w}, Tailnet: tailWorld{w},
 		Net: netWorld{w}, Clock: clockWorld{w}, Programs: progWorld{w}, Slot: slotWorld{w}, Disks: diskWorld{w},
+		Crypt: cryptWorld{w}, Shares: shareWorld{w},
 		Random: randWorld{w, rand.NewChaCha8([32]byte{1})},
 	}
 }
@@ -404,7 +415,7 @@ func (w netWorld) Supervisor(_ context.Context, at netip.AddrPort) (alive bool, 
 func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error) {
 	err = w.do("api "+path, func() error {
 		switch {
-		case !w.units["k3s.service"] || !w.ready || w.ranWith != string(w.files["/etc/rancher/k3s/config.yaml"].data):
+		case !w.units["k3s.service"] || !w.ready || w.ranWith != w.text("/etc/rancher/k3s/config.yaml"):
 			return errors.New("connection refused")
 		case w.mute:
 			w.now = w.now.Add(10 * time.Second)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
@@ -18,8 +19,32 @@ import (
 // memFiles is the file system of a world.
 type memFiles struct{ *world }
 
+// real is a name without links among its directories.
+func (w memFiles) real(name string) string {
+	for dir := path.Dir(name); dir != "/"; dir = path.Dir(dir) {
+		if e := w.files[dir]; e != nil && e.link != "" {
+			return e.link + strings.TrimPrefix(name, dir)
+		}
+	}
+	return name
+}
+
+// shut says whether a name lies in a directory whose key the kernel has not.
+func (w memFiles) shut(name string) bool {
+	for dir := path.Dir(name); dir != "/"; dir = path.Dir(dir) {
+		if id := w.policies[dir]; id != "" && !w.keys[id] {
+			return true
+		}
+	}
+	return false
+}
+
 func (w memFiles) find(name string) (*entry, error) {
 	for range 8 {
+		name = w.real(name)
+		if w.shut(name) {
+			return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+		}
 		e := w.files[name]
 		if e == nil {
 			for p := range w.files {
@@ -77,8 +102,8 @@ func (w memFiles) Stat(name string) (fi fs.FileInfo, err error) {
 
 func (w memFiles) Readlink(name string) (target string, err error) {
 	err = w.do("readlink "+name, func() error {
-		e := w.files[name]
-		if e == nil || e.link == "" {
+		e := w.files[w.real(name)]
+		if e == nil || e.link == "" || w.shut(w.real(name)) {
 			return fs.ErrNotExist
 		}
 		target = e.link
@@ -92,12 +117,18 @@ func (w memFiles) List(dir string) (names []string, err error) {
 		if dir == "/var/lib/longhorn" && w.volumes && w.volume.Lost { // ext4 of a disk that is gone
 			return syscall.EIO
 		}
+		if w.shut(w.real(dir) + "/.") {
+			names = []string{"no-key-name"} // fscrypt.rst, "Without the key"
+			return nil
+		}
 		for p := range w.files {
-			if path.Dir(p) == dir {
-				names = append(names, path.Base(p))
+			if below, ok := strings.CutPrefix(p, w.real(dir)+"/"); ok {
+				name, _, _ := strings.Cut(below, "/")
+				names = append(names, name)
 			}
 		}
 		sort.Strings(names)
+		names = slices.Compact(names)
 		return nil
 	})
 	return names, err
@@ -108,7 +139,11 @@ func (w memFiles) Put(name string, r io.Reader, a firstboot.Attr) error {
 	if err != nil {
 		return err
 	}
+	name = w.real(name)
 	return w.do("put "+name, func() error {
+		if w.shut(name) {
+			return syscall.ENOKEY
+		}
 		w.put(name, string(data))
 		w.files[name].mode, w.files[name].uid, w.files[name].gid = a.Mode, a.UID, a.GID
 		return nil
@@ -132,7 +167,11 @@ func (w memFiles) Overwrite(name string, data []byte) error {
 }
 
 func (w memFiles) Symlink(target, name string) error {
+	name = w.real(name)
 	return w.do("symlink "+name, func() error {
+		if w.shut(name) {
+			return syscall.ENOKEY
+		}
 		w.put(name, "")
 		w.files[name].link = target
 		return nil
@@ -140,7 +179,13 @@ func (w memFiles) Symlink(target, name string) error {
 }
 
 func (w memFiles) Remove(name string) error {
-	return w.do("remove "+name, func() error { delete(w.files, name); return nil })
+	name = w.real(name)
+	return w.do("remove "+name, func() error {
+		if !w.shut(name) {
+			delete(w.files, name)
+		}
+		return nil
+	})
 }
 
 func (w memFiles) Sync(name string) error { return w.do("sync "+name, func() error { return nil }) }

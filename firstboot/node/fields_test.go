@@ -20,7 +20,7 @@ var inTheOpen = strings.Fields(`
 	ssh.authorizedKeys firewall.lan firewall.public
 	network.interfaces.name network.interfaces.addresses network.interfaces.gateway network.interfaces.dns
 	network.wifi.ssid network.wifi.country network.ntp network.noProxy
-	longhorn.disk.path
+	longhorn.disk.path storage.holders storage.holderTags
 	files.path files.owner`)
 
 // TestSealRemovesWhatIsNotInTheOpen plants a text in every field of node.yaml

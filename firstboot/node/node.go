@@ -57,6 +57,7 @@ type Config struct {
 	// counts until the node has an identity, which then stays where it is.
 	DataDisk Disk     `yaml:"dataDisk,omitempty"`
 	Longhorn Longhorn `yaml:"longhorn,omitempty"`
+	Storage  Storage  `yaml:"storage,omitempty"`
 	Files    []File   `yaml:"files,omitempty"`
 	// OwnerKey is the public key, in minisign's format, of who may change
 	// everything on a sealed node. The first node.yaml brings it.

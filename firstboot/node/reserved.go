@@ -51,6 +51,10 @@ var unsigned = map[string]bool{
 	"timezone":           false,
 	"dataDisk":           false,
 	"longhorn.disk":      false,
+	"storage.encrypt":    false,
+	"storage.holders":    false, // who may be shown a share of the key
+	"storage.holderTags": false,
+	"storage.hold":       false,
 	"files":              false,
 	"ownerKey":           false,
 }

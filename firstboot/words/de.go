@@ -16,6 +16,7 @@ var german = Language{
 		"control":    "den Server des privaten Netzes starten",
 		"tailnet":    "dem privaten Netz beitreten",
 		"firewall":   "alle anderen fernhalten",
+		"storage":    "die Daten aufschließen",
 		"k3s":        "das Cluster-Programm starten",
 		"verify":     "prüfen, ob der Cluster das Gerät annimmt",
 		"secrets":    "dem Cluster die ersten Geheimnisse übergeben",
@@ -115,6 +116,15 @@ var germanProblems = map[string]Text{
 	"control-waits": {"Headscale läuft hier, aber dieses Gerät hat noch keinen eigenen Schlüssel.", "Auf dem Computer des Besitzers: imagebuilder headscale init."},
 
 	"firewall": {"Die Firewall steht nicht: %s", "Warten Sie eine Minute. Bleibt es so, schreiben Sie das Image neu."},
+
+	"storage-none":  {"Die Daten können nicht verschlüsselt werden: Das Dateisystem mit %s wurde ohne das angelegt.", "Schreiben Sie das Image neu: Ein neueres legt die Dateisysteme dafür an."},
+	"storage-data":  {"node.yaml will die Daten verschlüsselt, aber es gibt schon unverschlüsselte (%s).", "Schreiben Sie das Image neu: Nur ein neues Gerät kann verschlüsselt werden. Oder entfernen Sie storage: aus node.yaml."},
+	"storage-lost":  {"Der Teil des Schlüssels, den dieses Gerät hat, ist weg oder beschädigt (%s), und mit ihm die Daten.", "Schreiben Sie das Image neu; das Gerät beginnt dann als neues."},
+	"share-nobody":  {"Niemand gibt diesem Gerät den anderen Teil des Schlüssels für seine Daten: %s.", "Schalten Sie an den anderen Orten die Geräte ein, die ihn verwahren, und prüfen Sie dort das Internet. Das Gerät macht von selbst weiter."},
+	"share-place":   {"Die Daten bleiben verschlossen: Das Gerät hat eine Adresse, an der es nie war (%s).", "Der Besitzer stimmt zu mit: imagebuilder unlock %s. Das Gerät macht dann von selbst weiter."},
+	"share-relayed": {"Die Daten bleiben verschlossen: Die Geräte, die den Schlüssel verwahren, sehen nicht, wo dieses Gerät ist, weil sie es nur über eine Vermittlung hören.", "Lassen Sie an diesem Ort UDP hinaus. Oder der Besitzer stimmt zu mit: imagebuilder unlock %s. Das Gerät macht dann von selbst weiter."},
+	"share-joined":  {"Die Daten bleiben verschlossen: Das Gerät ist dem privaten Netz neu beigetreten.", "Der Besitzer stimmt zu mit: imagebuilder unlock %s. Das Gerät macht dann von selbst weiter."},
+	"share-revoked": {"Dieses Gerät wurde gesperrt. Seine Daten bleiben für immer verschlossen.", "Geben Sie es seinem Besitzer zurück, der das Image neu schreiben kann."},
 
 	"longhorn-disk":    {"Die Platte für Longhorns Volumes ist nicht zu gebrauchen. Das Gerät sagt dazu (auf Englisch): %s Gesehen: %s.", "%s"},
 	"longhorn-restart": {"node.yaml nennt eine andere Platte für Longhorns Volumes als die, die in Gebrauch ist.", deOffOn},

@@ -16,6 +16,7 @@ var english = Language{
 		"control":    "starting the private network's own server",
 		"tailnet":    "joining the private network",
 		"firewall":   "keeping everybody else out",
+		"storage":    "unlocking the data",
 		"k3s":        "starting the cluster program",
 		"verify":     "looking whether the cluster accepts this node",
 		"secrets":    "handing the cluster the secrets it begins with",

@@ -16,6 +16,7 @@ var spanish = Language{
 		"control":    "arrancar el servidor de la red privada",
 		"tailnet":    "entrar en la red privada",
 		"firewall":   "dejar fuera a todos los demás",
+		"storage":    "abrir los datos",
 		"k3s":        "arrancar el programa del clúster",
 		"verify":     "ver si el clúster acepta este equipo",
 		"secrets":    "entregar al clúster sus primeros secretos",
@@ -114,6 +115,15 @@ var spanishProblems = map[string]Text{
 	"control-waits": {"Headscale funciona aquí, pero este equipo aún no tiene clave propia.", "En el ordenador del dueño: imagebuilder headscale init."},
 
 	"firewall": {"El cortafuegos no está en pie: %s", "Espere un minuto. Si sigue así, grabe la imagen de nuevo."},
+
+	"storage-none":  {"Los datos no se pueden cifrar: el sistema de archivos que tiene %s se hizo sin eso.", "Grabe la imagen de nuevo: una más nueva hace los sistemas de archivos para ello."},
+	"storage-data":  {"node.yaml quiere los datos cifrados, pero ya hay algunos sin cifrar (%s).", "Grabe la imagen de nuevo: solo un equipo nuevo se puede cifrar. O quite storage: de node.yaml."},
+	"storage-lost":  {"La parte de la clave que guarda este equipo se perdió o está dañada (%s), y los datos con ella.", "Grabe la imagen de nuevo; el equipo empieza entonces como uno nuevo."},
+	"share-nobody":  {"Nadie da a este equipo la otra parte de la clave de sus datos: %s.", "Encienda en los otros lugares los equipos que la guardan, y compruebe allí internet. El equipo sigue por sí mismo."},
+	"share-place":   {"Los datos siguen cerrados: el equipo está en una dirección donde nunca estuvo (%s).", "El dueño lo acepta con: imagebuilder unlock %s. El equipo sigue entonces por sí mismo."},
+	"share-relayed": {"Los datos siguen cerrados: los equipos que guardan la clave no ven dónde está este, pues solo lo oyen a través de un repetidor.", "Deje salir UDP en este lugar. O el dueño lo acepta con: imagebuilder unlock %s. El equipo sigue entonces por sí mismo."},
+	"share-joined":  {"Los datos siguen cerrados: el equipo entró de nuevo en la red privada.", "El dueño lo acepta con: imagebuilder unlock %s. El equipo sigue entonces por sí mismo."},
+	"share-revoked": {"Este equipo fue revocado. Sus datos quedan cerrados para siempre.", "Devuélvalo a su dueño, que puede grabar la imagen de nuevo."},
 
 	"longhorn-disk":    {"El disco para los volúmenes de Longhorn no se puede usar. El equipo dice (en inglés): %s Vistos: %s.", "%s"},
 	"longhorn-restart": {"node.yaml nombra para los volúmenes de Longhorn otro disco que el que está en uso.", esOffOn},

@@ -16,6 +16,7 @@ var french = Language{
 		"control":    "démarrage du serveur du réseau privé",
 		"tailnet":    "entrée dans le réseau privé",
 		"firewall":   "fermeture à tous les autres",
+		"storage":    "ouverture des données",
 		"k3s":        "démarrage du programme du cluster",
 		"verify":     "le cluster accepte-t-il cet appareil ?",
 		"secrets":    "remise au cluster de ses premiers secrets",
@@ -114,6 +115,15 @@ var frenchProblems = map[string]Text{
 	"control-waits": {"Headscale tourne ici, mais cet appareil n’a pas encore de clé à lui.", "Sur l’ordinateur du propriétaire : imagebuilder headscale init."},
 
 	"firewall": {"Le pare-feu n’est pas en place : %s", "Attendez une minute. Si cela reste, réécrivez l’image."},
+
+	"storage-none":  {"Les données ne peuvent pas être chiffrées : le système de fichiers qui a %s a été fait sans cela.", "Réécrivez l’image : une plus récente fait les systèmes de fichiers pour cela."},
+	"storage-data":  {"node.yaml veut les données chiffrées, mais il y en a déjà en clair (%s).", "Réécrivez l’image : seul un appareil neuf peut être chiffré. Ou enlevez storage: de node.yaml."},
+	"storage-lost":  {"La part de la clé que cet appareil garde est perdue ou abîmée (%s), et les données avec elle.", "Réécrivez l’image ; l’appareil commence alors comme un nouveau."},
+	"share-nobody":  {"Personne ne donne à cet appareil l’autre part de la clé de ses données : %s.", "Allumez aux autres endroits les appareils qui la gardent, et vérifiez internet là-bas. L’appareil continue tout seul."},
+	"share-place":   {"Les données restent fermées : l’appareil est à une adresse où il n’a jamais été (%s).", "Le propriétaire donne son accord par : imagebuilder unlock %s. L’appareil continue alors tout seul."},
+	"share-relayed": {"Les données restent fermées : les appareils qui gardent la clé ne voient pas où est celui-ci, car ils ne l’entendent que par un relais.", "Laissez sortir UDP à cet endroit. Ou le propriétaire donne son accord par : imagebuilder unlock %s. L’appareil continue alors tout seul."},
+	"share-joined":  {"Les données restent fermées : l’appareil est entré à nouveau dans le réseau privé.", "Le propriétaire donne son accord par : imagebuilder unlock %s. L’appareil continue alors tout seul."},
+	"share-revoked": {"Cet appareil a été révoqué. Ses données restent fermées pour toujours.", "Rendez-le à son propriétaire, qui peut réécrire l’image."},
 
 	"longhorn-disk":    {"Le disque des volumes de Longhorn n’est pas utilisable. L’appareil dit (en anglais) : %s Vus : %s.", "%s"},
 	"longhorn-restart": {"node.yaml nomme pour les volumes de Longhorn un autre disque que celui qui sert.", frOffOn},

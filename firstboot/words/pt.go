@@ -16,6 +16,7 @@ var portuguese = Language{
 		"control":    "arrancar o servidor da rede privada",
 		"tailnet":    "entrar na rede privada",
 		"firewall":   "deixar todos os outros de fora",
+		"storage":    "abrir os dados",
 		"k3s":        "arrancar o programa do cluster",
 		"verify":     "ver se o cluster aceita este aparelho",
 		"secrets":    "entregar ao cluster os primeiros segredos",
@@ -114,6 +115,15 @@ var portugueseProblems = map[string]Text{
 	"control-waits": {"O Headscale trabalha aqui, mas este aparelho ainda não tem chave própria.", "No computador do dono: imagebuilder headscale init."},
 
 	"firewall": {"A firewall não está de pé: %s", "Espere um minuto. Se continuar, grave a imagem de novo."},
+
+	"storage-none":  {"Os dados não podem ser cifrados: o sistema de ficheiros que tem %s foi feito sem isso.", "Grave a imagem de novo: uma mais recente faz os sistemas de ficheiros para isso."},
+	"storage-data":  {"O node.yaml quer os dados cifrados, mas já há alguns por cifrar (%s).", "Grave a imagem de novo: só um aparelho novo pode ser cifrado. Ou tire storage: do node.yaml."},
+	"storage-lost":  {"A parte da chave que este aparelho guarda perdeu-se ou está danificada (%s), e os dados com ela.", "Grave a imagem de novo; o aparelho começa então como novo."},
+	"share-nobody":  {"Ninguém dá a este aparelho a outra parte da chave dos seus dados: %s.", "Ligue nos outros lugares os aparelhos que a guardam, e verifique lá a internet. O aparelho continua sozinho."},
+	"share-place":   {"Os dados continuam fechados: o aparelho está num endereço onde nunca esteve (%s).", "O dono aceita com: imagebuilder unlock %s. O aparelho continua então sozinho."},
+	"share-relayed": {"Os dados continuam fechados: os aparelhos que guardam a chave não veem onde este está, pois só o ouvem através de um intermediário.", "Deixe sair UDP neste lugar. Ou o dono aceita com: imagebuilder unlock %s. O aparelho continua então sozinho."},
+	"share-joined":  {"Os dados continuam fechados: o aparelho entrou de novo na rede privada.", "O dono aceita com: imagebuilder unlock %s. O aparelho continua então sozinho."},
+	"share-revoked": {"Este aparelho foi revogado. Os seus dados ficam fechados para sempre.", "Devolva-o ao dono, que pode gravar a imagem de novo."},
 
 	"longhorn-disk":    {"O disco para os volumes do Longhorn não pode ser usado. O aparelho diz (em inglês): %s Vistos: %s.", "%s"},
 	"longhorn-restart": {"node.yaml indica para os volumes do Longhorn outro disco que não o que está em uso.", ptOffOn},

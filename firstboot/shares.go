@@ -1,0 +1,163 @@
+package firstboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
+)
+
+// The holders of the second share: who they are, what they say, and how they are kept
+// up to date.
+
+// holderTags are the tags of which a holder must bear one.
+func (m *machine) holderTags(st TailnetStatus, s *storage) []string {
+	if named := m.holders(s).HolderTags; len(named) > 0 {
+		return named
+	}
+	return m.serverTags(st)
+}
+
+// holder finds one by its name. As with a server's, a name alone is no proof.
+func holder(st TailnetStatus, name string, want []string) (*Peer, error) {
+	for i, p := range st.Peers {
+		switch {
+		case p.Name != name:
+		case len(p.IPs) == 0:
+		case len(want) == 0 && len(p.Tags) == 0 && p.Owner != 0 && p.Owner == st.Owner, slices.ContainsFunc(p.Tags, func(t string) bool { return slices.Contains(want, t) }):
+			return &st.Peers[i], nil
+		default:
+			return nil, fmt.Errorf("the %s of this tailnet lacks the tag of one who keeps shares", name)
+		}
+	}
+	return nil, fmt.Errorf("%s is not in the tailnet", name)
+}
+
+// tellHolders does something with each holder. What it returns is of those that failed, in
+// their order.
+func (m *machine) tellHolders(ctx context.Context, s *storage, do func(*Peer) error) (faults []error, err error) {
+	st, err := m.upStatus(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range m.holders(s).Holders {
+		p, err := holder(st, name, m.holderTags(st, s))
+		if err == nil {
+			err = do(p)
+		}
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return faults, nil
+}
+
+// deposit gives the share to all holders that can be reached. The error is a *Problem
+// where one of them knows that this node is revoked.
+func (m *machine) deposit(ctx context.Context, s *storage, peer secret.String) (faults []error, err error) {
+	proof, err := vault.Proof(s.Disk)
+	if err != nil {
+		return nil, err
+	}
+	faults, err = m.tellHolders(ctx, s, func(p *Peer) error {
+		return m.Shares.Deposit(ctx, v4First(p.IPs), vault.Deposit{Share: peer, Proof: vault.Digest(proof)})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return faults, m.refused(faults, false)
+}
+
+var errOther = errors.New("what it gave is another share")
+
+// askHolders asks one after the other, until one gives.
+func (m *machine) askHolders(ctx context.Context, s *storage) (secret.String, error) {
+	proof, err := vault.Proof(s.Disk)
+	if err != nil {
+		return "", problem("storage-lost", storageFile).because(err)
+	}
+	var share secret.String
+	faults, err := m.tellHolders(ctx, s, func(p *Peer) error {
+		if !share.Empty() {
+			return nil
+		}
+		given, err := m.Shares.Ask(ctx, v4First(p.IPs), vault.Question{ID: s.ID, Proof: proof})
+		if err == nil && vault.Digest(given) != s.ID {
+			err = errOther
+		}
+		if err == nil {
+			share = given
+		}
+		return err
+	})
+	if err != nil || !share.Empty() {
+		return share, err
+	}
+	if err := m.refused(faults, true); err != nil {
+		return "", err
+	}
+	return "", problem("share-nobody", sentence(faults)).because(errors.Join(faults...))
+}
+
+// refused is the problem of a node that is revoked, or that waits for its owner's word,
+// nil where no holder says so. One that knows of a revocation is enough.
+func (m *machine) refused(faults []error, asked bool) error {
+	var waits *vault.Refusal
+	for _, err := range faults {
+		var no *vault.Refusal
+		switch {
+		case !errors.As(err, &no):
+		case no.Why == vault.Revoked:
+			return problem("share-revoked").because(err)
+		case no.Waits() && waits == nil:
+			waits = no
+		}
+	}
+	if waits == nil || !asked {
+		return nil
+	}
+	code := map[vault.Why]string{vault.Place: "share-place", vault.Relayed: "share-relayed", vault.Joined: "share-joined"}[waits.Why]
+	args := []any{m.cfg.Node}
+	if waits.Why == vault.Place {
+		args = []any{waits.Place.Addr().String(), m.cfg.Node}
+	}
+	return problem(code, args...).because(errors.Join(faults...))
+}
+
+func sentence(faults []error) string {
+	var all []string
+	for _, err := range faults {
+		all = append(all, err.Error())
+	}
+	return strings.Join(all, "; ")
+}
+
+// How often holders are told that this node has its data open, and where it is then; and
+// when one could not be.
+const (
+	renewPause = time.Hour
+	missPause  = 5 * time.Minute
+)
+
+// keepShares brings the share to holders that were away. They learn the place, too: a line
+// at home has another address now and then. What fails is tried again.
+func (r *runner) keepShares(ctx context.Context, m *machine) {
+	s, err := m.readStorage()
+	if err != nil || s == nil || r.host.Clock.Now().Before(r.renew) {
+		return
+	}
+	peer := m.ownPeerShare(s)
+	if peer.Empty() {
+		return
+	}
+	pause := renewPause
+	if faults, err := m.deposit(ctx, s, peer); err != nil || len(faults) > 0 {
+		pause = missPause
+	}
+	r.renew = r.host.Clock.Now().Add(pause)
+}

@@ -1,0 +1,454 @@
+package firstboot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
+)
+
+// storage: where node.yaml wants it, all that the cluster keeps on this node is
+// encrypted before the first of it is written. The key is of two shares: one is on
+// this disk, the other with holders at other sites, and here in what it encrypts, so
+// that holders who were away get it later.
+//
+// A power cut before the disk's share is written leaves nothing but a share at a holder
+// that nobody uses; after it, the step goes on with what that share and the holders say.
+
+const (
+	storageFile = stateDir + "/storage.yaml" // the disk's share; the node is encrypted from then on
+	vaultDir    = "/var/lib/imagebuilder/vault"
+	peerShare   = vaultDir + "/share.yaml"
+	keptConfig  = vaultDir + "/k3s.yaml" // what the own copy of node.yaml must not have
+	etcRancher  = "/etc/rancher"         // the token and k3s' settings
+	rancherDir  = vaultDir + "/rancher"  // where they are instead
+	holdFile    = "/" + contract.HoldFile
+)
+
+// storage is the content of storageFile. What opens Disk on machines with a TPM will
+// stand beside it.
+type storage struct {
+	Version int           `yaml:"version"`
+	Disk    secret.String `yaml:"disk"`
+	ID      string        `yaml:"id"` // the peers' share, by its digest
+	// Holders is of the node.yaml that began it, for one that says nothing of it any more.
+	Holders node.Storage `yaml:"holders"`
+}
+
+// holders are those of today's node.yaml, if it has any.
+func (m *machine) holders(s *storage) node.Storage {
+	if len(m.cfg.Storage.Holders) > 0 {
+		return m.cfg.Storage
+	}
+	return s.Holders
+}
+
+const storageVersion = 1
+
+// encrypted says whether this node's data are, whatever node.yaml says today.
+func (h *Host) encrypted() (bool, error) { return h.exists(storageFile) }
+
+// encrypts says whether they are, or are to be.
+func (m *machine) encrypts() (bool, error) {
+	is, err := m.encrypted()
+	return is || m.cfg.Storage.Encrypt, err
+}
+
+func (h *Host) readStorage() (*storage, error) {
+	text, err := h.read(storageFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var s storage
+	if err == nil {
+		err = yaml.Unmarshal(text, &s)
+	}
+	if err == nil && (s.Version != storageVersion || s.Disk.Empty() || s.ID == "") {
+		err = errors.New("it is damaged, or of a newer version")
+	}
+	if err != nil { // yaml's own words may repeat what is there
+		return nil, problem("storage-lost", storageFile).because(fmt.Errorf("%s cannot be read", storageFile))
+	}
+	return &s, nil
+}
+
+// trees are the directories to encrypt. Longhorn's disk comes first: as soon as /var is
+// open systemd may start k3s.
+func (m *machine) trees() ([]string, error) {
+	all := []string{vaultDir, "/" + contract.SharesDir, "/var/lib/rancher", "/var/lib/kubelet", "/var/log/pods"}
+	if m.cfg.Longhorn.Disk == (node.Disk{}) {
+		return append(all, longhornDir), nil
+	}
+	on, err := m.Disks.Mounted(longhornDir)
+	if on != nil && !on.Lost {
+		all = append([]string{volumesDir}, all...)
+	}
+	return all, err
+}
+
+// volumesDir is where Longhorn keeps volumes on an encrypted disk of its own: the root of
+// a file system cannot be encrypted (ext4_set_context).
+const volumesDir = longhornDir + "/encrypted"
+
+func (m *machine) storageDone(ctx context.Context) (bool, error) {
+	if ok, err := m.storageLaid(); err != nil || !ok {
+		return false, err
+	}
+	return m.converged(m.holdGroup())
+}
+
+// storageLaid says whether all is encrypted that is to be, and open.
+func (m *machine) storageLaid() (bool, error) {
+	wanted, err := m.encrypts()
+	if err != nil || !wanted {
+		return err == nil, err
+	}
+	if is, err := m.encrypted(); err != nil || !is {
+		return false, err
+	}
+	if ok, err := m.treesOpen(); err != nil || !ok {
+		return false, err
+	}
+	if ok, err := m.exists(peerShare); err != nil || !ok {
+		return false, err
+	}
+	return m.rancherLaid()
+}
+
+func (m *machine) treesOpen() (bool, error) {
+	trees, err := m.trees()
+	if err != nil {
+		return false, err
+	}
+	for _, dir := range trees {
+		id, err := m.Crypt.KeyOf(dir)
+		if err != nil || id == "" {
+			return false, err
+		}
+		if open, err := m.Crypt.IsOpen(dir, id); err != nil || !open {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// volumesLaid says whether a disk of Longhorn's is as open as the rest. While that is
+// locked it can wait.
+func (m *machine) volumesLaid() (bool, error) {
+	s, err := m.readStorage()
+	if err != nil || s == nil || m.ownPeerShare(s).Empty() {
+		return err == nil, err
+	}
+	return m.treesOpen()
+}
+
+func (m *machine) storageDo(ctx context.Context) error {
+	if laid, err := m.storageLaid(); err != nil {
+		return err
+	} else if !laid {
+		if err := m.openStorage(ctx); err != nil {
+			return err
+		}
+	}
+	return m.converge(ctx, m.holdGroup())
+}
+
+// openStorage makes the key, or has it given back, and opens what it encrypts.
+func (m *machine) openStorage(ctx context.Context) error {
+	s, err := m.readStorage()
+	if err != nil {
+		return err
+	}
+	var peer secret.String
+	if s == nil {
+		s, peer, err = m.beginStorage(ctx)
+	} else {
+		peer, err = m.peerShare(ctx, s)
+	}
+	if err != nil {
+		return err
+	}
+	if err := m.encryptTrees(s, peer); err != nil {
+		return err
+	}
+	if err := m.layVault(peer); err != nil {
+		return err
+	}
+	now, err := load(m.Files) // k3s' settings can be read from here on
+	if err == nil {
+		*m.given = *now
+	}
+	return err
+}
+
+// beginStorage wants nothing in the clear that should not be, makes the shares, and
+// knows one of them with a holder before the other is written.
+func (m *machine) beginStorage(ctx context.Context) (s *storage, peer secret.String, err error) {
+	if err := m.checkFresh(); err != nil {
+		return nil, "", err
+	}
+	if peer, err = vault.NewShare(m.Random); err != nil {
+		return nil, "", err
+	}
+	s = &storage{Version: storageVersion, ID: vault.Digest(peer), Holders: m.cfg.Storage}
+	if s.Disk, err = vault.NewShare(m.Random); err != nil {
+		return nil, "", err
+	}
+	if faults, err := m.deposit(ctx, s, peer); err != nil {
+		return nil, "", err
+	} else if len(faults) == len(m.cfg.Storage.Holders) {
+		return nil, "", problem("share-nobody", sentence(faults)).because(errors.Join(faults...))
+	}
+	text, err := yaml.Marshal(s)
+	if err != nil {
+		return nil, "", err
+	}
+	return s, peer, m.write(file{path: storageFile, data: text, mode: 0o600})
+}
+
+// checkFresh refuses a node with data: what was once written in the clear stays on a
+// flash disk, whatever is done to its files.
+func (m *machine) checkFresh() error {
+	trees, err := m.trees()
+	if err != nil {
+		return err
+	}
+	for _, dir := range append(trees, etcRancher) {
+		id, err := m.Crypt.KeyOf(dir)
+		if err != nil {
+			return err
+		}
+		if id != "" {
+			return problem("storage-lost", storageFile)
+		}
+		inside, err := m.Files.List(dir)
+		if err != nil {
+			return err
+		}
+		if len(inside) > 0 {
+			return problem("storage-data", dir)
+		}
+	}
+	return nil
+}
+
+// peerShare is what the holders have. An open node has it as well.
+func (m *machine) peerShare(ctx context.Context, s *storage) (secret.String, error) {
+	if peer := m.ownPeerShare(s); !peer.Empty() {
+		return peer, nil
+	}
+	return m.askHolders(ctx, s)
+}
+
+// ownPeerShare is empty while the node is locked.
+func (h *Host) ownPeerShare(s *storage) (peer secret.String) {
+	text, err := h.read(peerShare)
+	if err != nil || yaml.Unmarshal(text, &peer) != nil || vault.Digest(peer) != s.ID {
+		return ""
+	}
+	return peer
+}
+
+func (m *machine) encryptTrees(s *storage, peer secret.String) error {
+	key, err := vault.Key(s.Disk, peer)
+	if err != nil {
+		return problem("storage-lost", storageFile).because(err)
+	}
+	trees, err := m.trees()
+	if err != nil {
+		return err
+	}
+	for _, dir := range trees {
+		if err := m.encryptTree(dir, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *machine) encryptTree(dir string, key []byte) error {
+	id, err := m.Crypt.Open(path.Dir(dir), key)
+	if errors.Is(err, ErrNoCrypt) {
+		return problem("storage-none", dir).because(err)
+	}
+	if err != nil {
+		return err
+	}
+	have, err := m.Crypt.KeyOf(dir)
+	switch {
+	case err != nil || have == id:
+		return err
+	case have != "":
+		return problem("storage-lost", dir)
+	}
+	inside, err := m.Files.List(dir)
+	if err != nil {
+		return err
+	}
+	if len(inside) > 0 {
+		return problem("storage-data", dir)
+	}
+	return m.Crypt.Encrypt(dir, id)
+}
+
+// layVault puts what is secret beside k3s' own directories: the peers' share, and all of
+// /etc/rancher, with what of node.yaml's files belongs there.
+func (m *machine) layVault(peer secret.String) error {
+	text, err := yaml.Marshal(peer)
+	if err != nil {
+		return err
+	}
+	if err := m.ensure([]file{{path: peerShare, data: text, mode: 0o600}}); err != nil {
+		return err
+	}
+	if err := m.bearOne(rancherPassword); err != nil {
+		return err
+	}
+	if target, err := m.Files.Readlink(etcRancher); err != nil || target != rancherDir {
+		if err := m.Files.Remove(etcRancher); err != nil { // it is empty: checkFresh saw it
+			return err
+		}
+		if err := m.Files.Symlink(rancherDir, etcRancher); err != nil {
+			return err
+		}
+	}
+	all, err := m.rancherFiles()
+	if err != nil {
+		return err
+	}
+	return m.ensure(all)
+}
+
+func (m *machine) rancherLaid() (bool, error) {
+	if target, err := m.Files.Readlink(etcRancher); err != nil || target != rancherDir {
+		return false, nil
+	}
+	if ok, err := m.isBorn(rancherPassword); err != nil || !ok {
+		return false, err
+	}
+	all, err := m.rancherFiles()
+	if err != nil {
+		return false, err
+	}
+	return m.allMatch(all)
+}
+
+// rancherPassword is the node's password where that is encrypted.
+var rancherPassword = birth{rancherDir + strings.TrimPrefix(nodePassword, etcRancher), 0o600, notEmpty, newNodePassword}
+
+// rancherFiles are those of node.yaml's files that go into what is encrypted.
+func (m *machine) rancherFiles() (inside []file, err error) {
+	all, err := extraFiles(m.cfg)
+	for _, f := range all {
+		if strings.HasPrefix(f.path, etcRancher+"/") {
+			inside = append(inside, f)
+		}
+	}
+	return inside, err
+}
+
+// earlyFiles are those that are written before anything is unlocked.
+func (m *machine) earlyFiles() ([]file, error) {
+	all, err := extraFiles(m.cfg)
+	if err != nil {
+		return nil, err
+	}
+	later, err := m.encrypts()
+	if err != nil || !later {
+		return all, err
+	}
+	var early []file
+	for _, f := range all {
+		if !strings.HasPrefix(f.path, etcRancher+"/") {
+			early = append(early, f)
+		}
+	}
+	return early, nil
+}
+
+// births are what is born before anything is unlocked.
+func (m *machine) births() ([]birth, error) {
+	later, err := m.encrypts()
+	if err != nil || !later {
+		return births, err
+	}
+	var early []birth
+	for _, b := range births {
+		if b.path != nodePassword {
+			early = append(early, b)
+		}
+	}
+	return early, nil
+}
+
+// ownFiles are what the node keeps of node.yaml. k3s' settings may have passwords among
+// them: on an encrypted node they are not beside the rest. While that is locked g has
+// none, and what there is of them stays.
+func (h *Host) ownFiles(g *given) ([]file, error) {
+	apart, err := h.encrypted()
+	if err != nil {
+		return nil, err
+	}
+	kept := g.cfg.Keep()
+	config := kept.K3s.Config
+	if apart {
+		kept.K3s.Config = nil
+	}
+	text, err := g.last.under(kept)
+	if err != nil {
+		return nil, err
+	}
+	all := []file{{path: copyFile, data: text, mode: 0o600}}
+	if !apart {
+		return all, nil
+	}
+	f := file{path: keptConfig, mode: 0o600, absent: len(config) == 0}
+	if f.data, err = yaml.Marshal(config); err != nil {
+		return nil, err
+	}
+	return append([]file{f}, all...), nil // first what the other would forget
+}
+
+// withConfig gives an own copy its settings of k3s back, where they can be read.
+func (h *Host) withConfig(cfg *node.Config) error {
+	if cfg.K3s.Config != nil {
+		return nil
+	}
+	text, err := h.read(keptConfig)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return yaml.NewDecoder(bytes.NewReader(text)).Decode(&cfg.K3s.Config)
+}
+
+// holdGroup lets those answer who keep shares of others' keys (package holder).
+func (m *machine) holdGroup() group {
+	f := file{path: holdFile, mode: 0o600, absent: !m.cfg.Storage.Hold}
+	return group{"hold", []file{f}, func(context.Context) error { return nil }}
+}
+
+// storageShut says why k3s must not start: what it writes would lie in the clear, or
+// find nothing. nil where it may.
+func (m *machine) storageShut() error {
+	wanted, err := m.encrypts()
+	if err != nil || !wanted {
+		return err
+	}
+	if open, err := m.treesOpen(); err != nil || open {
+		return err
+	}
+	return errors.New("the data are encrypted and not open yet")
+}

@@ -1,0 +1,357 @@
+package firstboot_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
+)
+
+var (
+	vpsIP, cabinIP = netip.MustParseAddr("100.64.0.1"), netip.MustParseAddr("100.64.0.2")
+	home, away     = netip.MustParseAddr("198.51.100.4"), netip.MustParseAddr("203.0.113.7")
+)
+
+const encryptYAML = initYAML + "storage: {encrypt: true, holders: [vps, cabin-pi], holderTags: ['tag:k3s-control', 'tag:site-home']}\n"
+
+// encryptWorld has two holders. Of the second, a server, nobody expects a cluster.
+func encryptWorld(t testing.TB) *world {
+	yaml := strings.NewReplacer("longhorn: {disk: /dev/disk/by-id/usb-1}\n", "", "servers: [home-pi, cabin-pi]", "servers: [home-pi]",
+		"files: [", "files: [{path: /etc/rancher/k3s/registries.yaml, content: registry-secret}, ").Replace(encryptYAML)
+	w := newWorld(t, yaml)
+	deferK3s(w)
+	w.peers = []firstboot.Peer{
+		{Name: "vps", IPs: []netip.Addr{vpsIP}, Tags: []string{"tag:k3s-control"}, Online: true},
+		{Name: "cabin-pi", IPs: []netip.Addr{cabinIP}, Tags: []string{"tag:site-home"}, Online: true},
+	}
+	w.holders = map[netip.Addr]*vault.Record{vpsIP: {}, cabinIP: {}}
+	w.place, w.member = home, "7"
+	return w
+}
+
+// inTheOpen lists the files with a secret that somebody reads who has the disk alone.
+// The boot partition's node.yaml is what sealing is for; the proxy's and a file of
+// node.yaml's are needed before there is a tailnet.
+func inTheOpen(w *world) string {
+	own := map[string]bool{"/boot/firmware/node.yaml": true, "/etc/imagebuilder/proxy.env": true, "/etc/sysctl.d/50-own.conf": true}
+	for name, e := range w.files {
+		if own[name] || encryptedIn(w, name) {
+			continue
+		}
+		for _, s := range append(secrets, "registry-secret", peersShare(w)) {
+			if s != "" && strings.Contains(string(e.data), s) {
+				return fmt.Sprintf("%s has %.9s…", name, s)
+			}
+		}
+		if name == "/etc/rancher/node/password" || strings.HasPrefix(name, "/var/lib/rancher/") || strings.HasPrefix(name, "/etc/rancher/") {
+			return name + " is not encrypted"
+		}
+	}
+	return ""
+}
+
+func encryptedIn(w *world, name string) bool {
+	for dir := range w.policies {
+		if strings.HasPrefix(name, dir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func peersShare(w *world) string {
+	for _, r := range w.holders {
+		if r != nil && len(r.Shares) > 0 {
+			return r.Shares[len(r.Shares)-1].Share.Reveal()
+		}
+	}
+	return ""
+}
+
+// settledCrypt forgets what is another one each time, and whose length is not.
+func settledCrypt(w *world) map[string]string {
+	t := settled(w)
+	for _, name := range []string{"/var/lib/imagebuilder/firstboot/storage.yaml", "/var/lib/imagebuilder/vault/share.yaml", "/var/lib/imagebuilder/vault/rancher/node/password"} {
+		if t[name] != "" {
+			t[name] = "born"
+		}
+	}
+	for dir := range w.policies {
+		t[dir] = "encrypted"
+	}
+	return t
+}
+
+// TestEncrypted: everything that the cluster keeps is encrypted, the disk has one share,
+// the holders the other; and the node comes back by itself from where it was.
+func TestEncrypted(t *testing.T) {
+	w := encryptWorld(t)
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	if bad := inTheOpen(w); bad != "" {
+		t.Error(bad)
+	}
+	for _, dir := range []string{"/var/lib/rancher", "/var/lib/kubelet", "/var/lib/longhorn", "/var/log/pods", "/var/lib/imagebuilder/vault", "/var/lib/imagebuilder/shares"} {
+		if w.policies[dir] == "" {
+			t.Errorf("%s is in the clear", dir)
+		}
+	}
+	for name, want := range map[string]string{"k3s/token": "k3s-token-very-secret", "k3s/config.yaml": "s3-secret", "k3s/registries.yaml": "registry-secret", "node/password": "\n"} {
+		if got := w.text("/var/lib/imagebuilder/vault/rancher/" + name); !strings.Contains(got, want) || got != w.text("/etc/rancher/"+name) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	for at, r := range w.holders {
+		if len(r.Shares) != 1 || r.Shares[0].Member != "7" {
+			t.Errorf("%v keeps %+v", at, r)
+		}
+	}
+	want := settledCrypt(w)
+	w.reboot()
+	if w.ranWith != "" {
+		t.Error("k3s started on a locked node")
+	}
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	if d := diff(want, settledCrypt(w)); d != "" || w.clusters != 1 {
+		t.Errorf("after a restart, %d clusters:\n%s", w.clusters, d)
+	}
+	if !strings.Contains(w.ranWith, "s3-secret") {
+		t.Error("k3s lost its settings")
+	}
+}
+
+// TestEveryCallFailsEncrypted: as TestEveryCallFails, and at no moment a secret lies in
+// the open.
+func TestEveryCallFailsEncrypted(t *testing.T) {
+	calm := encryptWorld(t)
+	if s, _ := calm.boot(nil); s.State != firstboot.Joined {
+		t.Fatalf("undisturbed: %s", s.Line())
+	}
+	want, total := settledCrypt(calm), calm.calls
+	first := slices.Index(calm.names, "stat /var/lib/imagebuilder/firstboot/storage.yaml") // the calls before are as without
+	for kind, f := range map[string]fault{"before": before, "after": after, "cut": cut, "cutEnd": cutEnd} {
+		t.Run(kind, func(t *testing.T) {
+			for n := first; n <= total; n++ {
+				w := encryptWorld(t)
+				what, last := "", ""
+				w.fault = func(call int, name string) fault {
+					if strings.HasPrefix(last, "put ") {
+						if bad := inTheOpen(w); bad != "" {
+							t.Fatalf("call %d broken, before call %d (%s): %s", n, call, name, bad)
+						}
+					}
+					last = name
+					if call == n {
+						what = name
+						return f
+					}
+					return none
+				}
+				finish(t, w)
+				w.fault = nil
+				if d := diff(want, settledCrypt(w)); d != "" || w.clusters != 1 {
+					t.Fatalf("call %d (%s) broken: %d clusters, other tree:\n%s", n, what, w.clusters, d)
+				}
+				w.reboot()
+				if s, _ := w.boot(nil); s.State != firstboot.Joined {
+					t.Fatalf("call %d (%s) broken: does not come back: %s", n, what, s.Line())
+				}
+			}
+		})
+	}
+}
+
+// locked is a node that was encrypted, and has just been switched on again.
+func locked(t *testing.T) *world {
+	w := encryptWorld(t)
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	w.reboot()
+	return w
+}
+
+// waits boots, and wants a problem, nothing open, and k3s not started.
+func waits(t *testing.T, w *world, code string) {
+	t.Helper()
+	s, _ := w.boot(anyProblem)
+	if s.Problem == nil || s.Problem.Code != code {
+		t.Errorf("%s, want %s", s.Line(), code)
+	}
+	for _, open := range w.keys {
+		if open {
+			t.Errorf("%s, and it is open", code)
+		}
+	}
+	if w.units["k3s.service"] && w.ranWith != "" {
+		t.Error("k3s runs")
+	}
+	if firstboot.CheckServer(context.Background(), w.host()) == nil {
+		t.Error("k3s might start")
+	}
+}
+
+// TestLocked: what keeps it so, in words, and what ends that.
+func TestLocked(t *testing.T) {
+	joins := func(w *world) {
+		t.Helper()
+		if s, _ := w.boot(nil); s.State != firstboot.Joined || !strings.Contains(w.ranWith, "s3-secret") {
+			t.Errorf("%s", s.Line())
+		}
+	}
+	w := locked(t)
+	w.place = away
+	waits(t, w, "share-place")
+	if _, err := w.holders[vpsIP].Approve(w.now); err != nil {
+		t.Fatal(err)
+	}
+	joins(w)
+	w.reboot()
+	joins(w) // it is a place of its own now
+
+	w = locked(t)
+	w.place = netip.Addr{}
+	waits(t, w, "share-relayed")
+	w = locked(t)
+	w.member = "8"
+	waits(t, w, "share-joined")
+
+	w = locked(t)
+	w.holders[vpsIP] = nil
+	joins(w)
+	w = locked(t)
+	w.holders[vpsIP], w.holders[cabinIP] = nil, nil
+	waits(t, w, "share-nobody")
+	w.holders[vpsIP] = &vault.Record{} // one who lost its book
+	waits(t, w, "share-nobody")
+
+	w = locked(t)
+	w.peers[0].Tags, w.peers[1].Tags = []string{"tag:else"}, nil
+	waits(t, w, "share-nobody")
+	w = locked(t)
+	w.put("/var/lib/imagebuilder/firstboot/storage.yaml", "version: 1\n")
+	waits(t, w, "storage-lost")
+}
+
+// TestRevokedNode: one holder that knows is enough, and it is not asked around.
+func TestRevokedNode(t *testing.T) {
+	for _, at := range []netip.Addr{vpsIP} {
+		w := locked(t)
+		w.holders[at].Revoke([]string{"7"})
+		w.holders[cabinIP] = nil
+		waits(t, w, "share-revoked")
+	}
+	w := encryptWorld(t) // on its first boot already
+	w.holders[vpsIP].Revoke([]string{"7"})
+	waits(t, w, "share-revoked")
+	if w.policies != nil || w.text("/var/lib/imagebuilder/firstboot/storage.yaml") != "" {
+		t.Error("it began all the same")
+	}
+}
+
+// TestOnlyAFreshNode: what is in the clear already is not called encrypted.
+func TestOnlyAFreshNode(t *testing.T) {
+	for name, code := range map[string]string{
+		"/var/lib/rancher/k3s/agent/images/a.tar": "storage-data", "/var/lib/longhorn/replicas/r": "storage-data", "/etc/rancher/k3s/token": "storage-data",
+	} {
+		w := encryptWorld(t)
+		w.put(name, "data")
+		waits(t, w, code)
+		if peersShare(w) != "" || w.policies != nil {
+			t.Errorf("%s: it began", name)
+		}
+	}
+	w := encryptWorld(t)
+	w.plain = fmt.Errorf("ext4: %w", firstboot.ErrNoCrypt)
+	waits(t, w, "storage-none")
+	w = encryptWorld(t)
+	w.holders[vpsIP], w.holders[cabinIP] = nil, nil
+	waits(t, w, "share-nobody")
+	if w.text("/var/lib/imagebuilder/firstboot/storage.yaml") != "" {
+		t.Error("a key of which nobody has the other share")
+	}
+}
+
+// TestStaysEncrypted: a node.yaml that says nothing of it any more does not leave the
+// data locked, nor what comes later in the clear.
+func TestStaysEncrypted(t *testing.T) {
+	w := locked(t)
+	w.personalise(w.bootYAML()[:strings.Index(w.bootYAML(), "storage:")] + "sealed: true\n")
+	if s, _ := w.boot(anyProblem); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	if bad := inTheOpen(w); bad != "" {
+		t.Error(bad)
+	}
+}
+
+// TestALaterHolder gets the share when it is there, and all learn where the node is.
+func TestALaterHolder(t *testing.T) {
+	w := encryptWorld(t)
+	w.holders[cabinIP] = nil
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	joined := 0
+	_ = firstboot.Run(ctx, w.host(), firstboot.Options{}, func(s firstboot.Status) {
+		if s.State != firstboot.Joined {
+			return
+		}
+		joined++
+		switch joined {
+		case 1:
+			w.holders[cabinIP] = &vault.Record{}
+			w.place = away
+		case 20:
+			w.now = w.now.Add(2 * time.Hour)
+		case 60:
+			cancel()
+		}
+	})
+	w.holders[vpsIP] = nil
+	w.reboot()
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Error(s.Line())
+	}
+}
+
+// TestHold: who keeps others' shares answers when it is open itself, and no sooner.
+func TestHold(t *testing.T) {
+	w := encryptWorld(t)
+	w.personalise(strings.Replace(strings.TrimSpace(w.bootYAML()), "storage: {", "storage: {hold: true, ", 1))
+	w.boot(nil)
+	if w.files["/run/firstboot/hold"] == nil {
+		t.Error("it does not answer")
+	}
+	w.reboot()
+	w.holders[vpsIP], w.holders[cabinIP] = nil, nil
+	w.boot(anyProblem)
+	if w.files["/run/firstboot/hold"] != nil {
+		t.Error("it answers, and is locked")
+	}
+}
+
+// TestSharesAreSecrets: reports and logs are searched for them.
+func TestSharesAreSecrets(t *testing.T) {
+	w := encryptWorld(t)
+	w.boot(nil)
+	var all strings.Builder
+	for _, s := range firstboot.Secrets(memFiles{w}) {
+		_, _ = io.WriteString(&all, s.Reveal()+"\n")
+	}
+	disk := strings.Split(w.text("/var/lib/imagebuilder/firstboot/storage.yaml"), "disk: ")[1][:40]
+	for _, s := range []string{disk, peersShare(w), "s3-secret"} {
+		if !strings.Contains(all.String(), s) {
+			t.Errorf("%.5s… is not among them", s)
+		}
+	}
+}

@@ -1,0 +1,247 @@
+package vault
+
+import (
+	"crypto/subtle"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+)
+
+// Member is a node as the tailnet knows it, which is not what it says of itself.
+type Member struct {
+	Node string // its name there
+	ID   string // stable; another one after it has joined anew
+}
+
+// Deposit brings the second share of a node's key, or shows that the node still has
+// it, which it only does where its data are open.
+type Deposit struct {
+	Share secret.String
+	Proof string // the Digest of the disk's proof
+}
+
+// Question asks for a share.
+type Question struct {
+	ID    string // the Digest of the share
+	Proof secret.String
+}
+
+// Record is what a holder knows of one node.
+type Record struct {
+	Shares []Kept `yaml:"shares,omitempty"`
+	// Asking is who waits for the owner's word, Approved whom that let in.
+	Asking   *Asking `yaml:"asking,omitempty"`
+	Approved *Asking `yaml:"approved,omitempty"`
+	// Revoked are members, and digests of shares, that are refused for ever.
+	Revoked []string `yaml:"revoked,omitempty"`
+}
+
+// Kept is a share with all that must be true of who gets it.
+type Kept struct {
+	ID     string        `yaml:"id"`
+	Share  secret.String `yaml:"share"`
+	Proof  string        `yaml:"proof"`
+	Member string        `yaml:"member"`
+	// Sure is one that its node has shown to use.
+	Sure bool `yaml:"sure,omitempty"`
+	// Places are where the node was when it had its data open, the latest last.
+	Places []netip.Prefix `yaml:"places,omitempty"`
+}
+
+// Asking is a question that waits for the owner.
+type Asking struct {
+	ID     string       `yaml:"id" json:"-"`
+	Member string       `yaml:"member" json:"member"`
+	Place  netip.Prefix `yaml:"place,omitempty" json:"place,omitzero"`
+	Why    Why          `yaml:"why" json:"why"`
+	// Since is when it was asked first; of an approval, when that was given.
+	Since time.Time `yaml:"since" json:"since"`
+}
+
+func (a *Asking) same(b *Asking) bool {
+	return a != nil && a.ID == b.ID && a.Member == b.Member && a.Place == b.Place
+}
+
+// Why is a reason for a no.
+type Why string
+
+// The reasons. The first three are the owner's to overcome.
+const (
+	Place   Why = "place"   // the node is where it never was
+	Relayed Why = "relayed" // nobody sees where it is
+	Joined  Why = "joined"  // it has joined the tailnet anew
+	Revoked Why = "revoked" // for ever
+	Unknown Why = "unknown" // no such share, or not of that disk
+	Full    Why = "full"    // too many shares of one node
+)
+
+// Refusal is the answer of a holder that gives nothing.
+type Refusal struct {
+	Why   Why
+	Place netip.Prefix // of the one who asks, as the holder sees it
+}
+
+func (r *Refusal) Error() string {
+	return map[Why]string{
+		Place: "the owner must agree to this place first", Relayed: "it cannot see where this node is", Joined: "this node has joined anew, so the owner must agree first",
+		Revoked: "this node is revoked", Unknown: "it does not know this share", Full: "it keeps too many shares of this node",
+	}[r.Why]
+}
+
+// Waits says that the owner's word would help.
+func (r *Refusal) Waits() bool { return r.Why == Place || r.Why == Relayed || r.Why == Joined }
+
+// ErrNobody is for an owner who agrees to what nobody asked.
+var ErrNobody = errors.New("it has not asked")
+
+// Bounds of a record.
+const (
+	mostShares = 8  // of a card written anew again and again
+	mostPlaces = 16 // of a line with another address every day
+)
+
+// approval is how long the owner's word stands: a node that waits asks twice a minute.
+const approval = time.Hour
+
+// placeOf is as much of an address as tells one line from another: IPv6 hosts change
+// the rest by themselves (RFC 8981). An address that is none is no place.
+func placeOf(a netip.Addr) netip.Prefix {
+	bits := 64
+	if a = a.Unmap().WithZone(""); a.Is4() {
+		bits = 32
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// Deposit takes a share, with the address at which its node was seen. Where it has the
+// share already, that address is a place of the node's from then on: who shows the share
+// has the data open. It changes nothing but where changed says so.
+func (r *Record) Deposit(who Member, at netip.Addr, d Deposit) (changed bool, err error) {
+	if _, err := bytesOf(d.Share); err != nil {
+		return false, err
+	}
+	id := Digest(d.Share)
+	if r.revoked(who.ID) || r.revoked(id) {
+		return false, &Refusal{Why: Revoked}
+	}
+	k := r.kept(id)
+	if k == nil {
+		if !r.makeRoom() {
+			return false, &Refusal{Why: Full}
+		}
+		r.Shares = append(r.Shares, Kept{ID: id, Share: d.Share, Proof: d.Proof, Member: who.ID})
+		r.kept(id).learn(placeOf(at))
+		return true, nil
+	}
+	if subtle.ConstantTimeCompare([]byte(k.Proof), []byte(d.Proof)) == 0 {
+		return false, &Refusal{Why: Unknown}
+	}
+	changed = !k.Sure || k.Member != who.ID
+	k.Sure, k.Member = true, who.ID
+	return k.learn(placeOf(at)) || changed, nil
+}
+
+// Ask gives the share, or a *Refusal.
+func (r *Record) Ask(who Member, at netip.Addr, q Question, now time.Time) (share secret.String, changed bool, err error) {
+	if r.revoked(who.ID) || r.revoked(q.ID) {
+		return "", false, &Refusal{Why: Revoked}
+	}
+	k := r.kept(q.ID)
+	if k == nil || subtle.ConstantTimeCompare([]byte(k.Proof), []byte(Digest(q.Proof))) == 0 {
+		return "", false, &Refusal{Why: Unknown}
+	}
+	asks := &Asking{ID: q.ID, Member: who.ID, Place: placeOf(at), Why: k.doubt(who, placeOf(at)), Since: now.UTC().Truncate(time.Second)}
+	switch {
+	case asks.Why == "":
+		return k.Share, false, nil
+	case r.Approved.same(asks) && now.Before(r.Approved.Since.Add(approval)):
+		r.Asking, r.Approved = nil, nil
+		k.Member = who.ID
+		k.learn(asks.Place)
+		return k.Share, true, nil
+	case !r.Asking.same(asks):
+		r.Asking, changed = asks, true
+	}
+	return "", changed, &Refusal{Why: asks.Why, Place: asks.Place}
+}
+
+// doubt is why the owner has to agree, "" where nobody needs to.
+func (k *Kept) doubt(who Member, at netip.Prefix) Why {
+	switch {
+	case k.Member != who.ID:
+		return Joined
+	case !at.IsValid():
+		return Relayed
+	case !slices.Contains(k.Places, at):
+		return Place
+	}
+	return ""
+}
+
+// Approve lets in the one who waits, once, from where it waits.
+func (r *Record) Approve(now time.Time) (*Asking, error) {
+	if r.Asking == nil {
+		return nil, ErrNobody
+	}
+	a := *r.Asking
+	a.Since = now.UTC().Truncate(time.Second)
+	r.Approved = &a
+	return &a, nil
+}
+
+// Revoke refuses these members, and all shares that there are, for ever. The shares are
+// gone. A new member of the name may bring new ones: it is another machine.
+func (r *Record) Revoke(members []string) {
+	gone := slices.Clone(members)
+	for _, k := range r.Shares {
+		gone = append(gone, k.ID, k.Member)
+	}
+	for _, id := range gone {
+		if id != "" && !r.revoked(id) {
+			r.Revoked = append(r.Revoked, id)
+		}
+	}
+	r.Shares, r.Asking, r.Approved = nil, nil, nil
+}
+
+func (r *Record) revoked(id string) bool { return slices.Contains(r.Revoked, id) }
+
+func (r *Record) kept(id string) *Kept {
+	for i := range r.Shares {
+		if r.Shares[i].ID == id {
+			return &r.Shares[i]
+		}
+	}
+	return nil
+}
+
+// makeRoom lets the oldest go that nobody has shown to use: a power cut in a first boot
+// leaves such ones.
+func (r *Record) makeRoom() bool {
+	if len(r.Shares) < mostShares {
+		return true
+	}
+	at := slices.IndexFunc(r.Shares, func(k Kept) bool { return !k.Sure })
+	if at < 0 {
+		return false
+	}
+	r.Shares = slices.Delete(r.Shares, at, at+1)
+	return true
+}
+
+// learn remembers a place as the latest.
+func (k *Kept) learn(p netip.Prefix) (changed bool) {
+	if !p.IsValid() || len(k.Places) > 0 && k.Places[len(k.Places)-1] == p {
+		return false
+	}
+	k.Places = append(slices.DeleteFunc(k.Places, func(q netip.Prefix) bool { return q == p }), p)
+	k.Places = k.Places[max(0, len(k.Places)-mostPlaces):]
+	return true
+}

@@ -1,0 +1,272 @@
+package vault
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+)
+
+var (
+	noon   = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	home   = netip.MustParseAddr("198.51.100.4")
+	away   = netip.MustParseAddr("203.0.113.7")
+	nobody = netip.Addr{}
+	cabin  = Member{Node: "cabin-pi", ID: "7"}
+)
+
+func share(t *testing.T, fill byte) secret.String {
+	t.Helper()
+	s, err := NewShare(bytes.NewReader(bytes.Repeat([]byte{fill}, ShareSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// owned is a share, and what its node shows for it.
+func owned(t *testing.T, fill byte) (Deposit, Question) {
+	t.Helper()
+	proof, err := Proof(share(t, fill+100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := share(t, fill)
+	return Deposit{Share: s, Proof: Digest(proof)}, Question{ID: Digest(s), Proof: proof}
+}
+
+// TestKey: it is bound to both shares, and what is derived beside it to what it is for.
+func TestKey(t *testing.T) {
+	a, b := share(t, 1), share(t, 2)
+	key, err := Key(a, b)
+	if err != nil || len(key) != KeySize {
+		t.Fatal(len(key), err)
+	}
+	for _, other := range [][2]secret.String{{b, a}, {a, a}, {share(t, 3), b}} {
+		if k, err := Key(other[0], other[1]); err != nil || bytes.Equal(k, key) {
+			t.Errorf("the same key of other shares, %v", err)
+		}
+	}
+	proof, err := Proof(a)
+	if raw, _ := hex.DecodeString(proof.Reveal()); err != nil || len(raw) != ShareSize || bytes.Contains(key, raw[:16]) {
+		t.Errorf("the proof is of the key: %v", err)
+	}
+	for _, bad := range []secret.String{"", "AAAA", "no base64!", a + a} {
+		if _, err := Key(bad, b); err == nil {
+			t.Errorf("a key of a damaged share")
+		}
+		if _, err := Key(a, bad); err == nil {
+			t.Errorf("a key of a damaged share of a peer")
+		}
+		if _, err := Proof(bad); err == nil {
+			t.Errorf("a proof of a damaged share")
+		}
+	}
+	if _, err := NewShare(strings.NewReader("short")); err == nil {
+		t.Error("a share of little chance")
+	}
+	if text := fmt.Sprint(Deposit{Share: a}, Kept{Share: a}); strings.Contains(text, a.Reveal()) {
+		t.Error("printed: " + text)
+	}
+}
+
+// ask asks and wants the share, or a reason.
+func (r *Record) ask(t *testing.T, who Member, at netip.Addr, q Question, now time.Time, want Why) {
+	t.Helper()
+	s, _, err := r.Ask(who, at, q, now)
+	var no *Refusal
+	switch {
+	case want == "" && (err != nil || Digest(s) != q.ID):
+		t.Errorf("%v from %v: %v", who, at, err)
+	case want != "" && (!errors.As(err, &no) || no.Why != want || s != "" || no.Error() == ""):
+		t.Errorf("%v from %v: %v, want %s", who, at, err, want)
+	}
+}
+
+// TestWhoGetsIt: the node, with its disk, from where it was; others wait or get nothing.
+func TestWhoGetsIt(t *testing.T) {
+	d, q := owned(t, 1)
+	_, other := owned(t, 2)
+	var r Record
+	if changed, err := r.Deposit(cabin, home, d); !changed || err != nil {
+		t.Fatal(changed, err)
+	}
+	r.ask(t, cabin, home, q, noon, "")
+	r.ask(t, cabin, netip.MustParseAddr("::ffff:198.51.100.4"), q, noon, "")
+	r.ask(t, cabin, away, q, noon, Place)
+	r.ask(t, cabin, nobody, q, noon, Relayed)
+	r.ask(t, Member{"cabin-pi", "8"}, home, q, noon, Joined)
+	r.ask(t, cabin, home, Question{q.ID, other.Proof}, noon, Unknown)
+	r.ask(t, cabin, home, Question{q.ID, ""}, noon, Unknown)
+	r.ask(t, cabin, home, other, noon, Unknown)
+	if _, changed, _ := r.Ask(cabin, home, q, noon); changed {
+		t.Error("it writes though nothing is new")
+	}
+}
+
+// TestPlaces: who shows the share has its data open: where it is then, it may be.
+func TestPlaces(t *testing.T) {
+	d, q := owned(t, 1)
+	var r Record
+	must := func(at netip.Addr, want bool) {
+		t.Helper()
+		if changed, err := r.Deposit(cabin, at, d); err != nil || changed != want {
+			t.Errorf("from %v: changed %v, %v", at, changed, err)
+		}
+	}
+	must(nobody, true)
+	r.ask(t, cabin, nobody, q, noon, Relayed)
+	must(home, true)
+	must(home, false)
+	must(netip.MustParseAddr("2001:db8:1:2::5"), true)
+	r.ask(t, cabin, home, q, noon, "")
+	r.ask(t, cabin, netip.MustParseAddr("2001:db8:1:2::77%eth0"), q, noon, "")
+	r.ask(t, cabin, netip.MustParseAddr("2001:db8:1:3::5"), q, noon, Place)
+	for i := range 40 {
+		must(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), true)
+	}
+	if n := len(r.Shares[0].Places); n != mostPlaces {
+		t.Errorf("%d places", n)
+	}
+	r.ask(t, cabin, home, q, noon, Place)
+}
+
+// TestAThiefTeachesNothing: a locked card can bring shares of its own, but neither they
+// nor where they come from help it to the old one.
+func TestAThiefTeachesNothing(t *testing.T) {
+	d, q := owned(t, 1)
+	thiefs, thiefsQ := owned(t, 2)
+	var r Record
+	if _, err := r.Deposit(cabin, home, d); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := r.Deposit(cabin, away, thiefs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.ask(t, cabin, away, thiefsQ, noon, "")
+	r.ask(t, cabin, away, q, noon, Place)
+	r.ask(t, cabin, home, q, noon, "")
+	forged := d
+	forged.Proof = thiefs.Proof
+	if _, err := r.Deposit(cabin, away, forged); err == nil {
+		t.Error("the share with another disk's proof")
+	}
+	r.ask(t, cabin, away, q, noon, Place)
+}
+
+// TestApproval is for one node, one place, once, and for an hour.
+func TestApproval(t *testing.T) {
+	d, q := owned(t, 1)
+	start := func() *Record {
+		var r Record
+		if _, err := r.Deposit(cabin, home, d); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Approve(noon); !errors.Is(err, ErrNobody) {
+			t.Errorf("agreed to nothing: %v", err)
+		}
+		r.ask(t, cabin, away, q, noon, Place)
+		if a, err := r.Approve(noon.Add(time.Hour)); err != nil || a.Place != placeOf(away) || a.Why != Place {
+			t.Fatal(a, err)
+		}
+		return &r
+	}
+	now := noon.Add(time.Hour + 30*time.Second)
+	r := start()
+	r.ask(t, cabin, away, q, now, "")
+	r.ask(t, cabin, away, q, now.Add(48*time.Hour), "") // it is a place of its own now
+	if r.Approved != nil || r.Asking != nil {
+		t.Error("the word still stands")
+	}
+	start().ask(t, cabin, away, q, now.Add(time.Hour), Place)
+	start().ask(t, cabin, netip.MustParseAddr("203.0.113.8"), q, now, Place)
+	start().ask(t, cabin, nobody, q, now, Relayed)
+	start().ask(t, Member{"cabin-pi", "8"}, away, q, now, Joined)
+
+	r = start()
+	r.ask(t, Member{"cabin-pi", "8"}, home, q, now, Joined)
+	if _, err := r.Approve(now); err != nil {
+		t.Fatal(err)
+	}
+	r.ask(t, Member{"cabin-pi", "8"}, home, q, now, "")
+	r.ask(t, cabin, home, q, now, Joined) // the one before it is another now
+}
+
+// TestRevoked: for ever, from the right place, with the right disk, as whoever. Only
+// another machine of the name begins anew.
+func TestRevoked(t *testing.T) {
+	d, q := owned(t, 1)
+	next, nextQ := owned(t, 2)
+	var r Record
+	if _, err := r.Deposit(cabin, home, d); err != nil {
+		t.Fatal(err)
+	}
+	r.ask(t, cabin, away, q, noon, Place)
+	if _, err := r.Approve(noon); err != nil {
+		t.Fatal(err)
+	}
+	r.Revoke([]string{"6", ""})
+	r.Revoke(nil)
+	if len(r.Shares) > 0 || r.Approved != nil || !slices.Equal(r.Revoked, []string{"6", q.ID, "7"}) {
+		t.Errorf("%+v", r)
+	}
+	for _, who := range []Member{cabin, {"cabin-pi", "6"}, {"cabin-pi", "9"}} {
+		for _, at := range []netip.Addr{home, away, nobody} {
+			r.ask(t, who, at, q, noon, Revoked)
+		}
+		if _, err := r.Deposit(who, home, d); err == nil {
+			t.Errorf("%v brings it again", who)
+		}
+	}
+	if _, err := r.Deposit(cabin, home, next); err == nil {
+		t.Error("the revoked member brings another share")
+	}
+	if _, err := r.Approve(noon); err == nil {
+		t.Error("the owner's word undoes it")
+	}
+	if _, err := r.Deposit(Member{"cabin-pi", "9"}, home, next); err != nil {
+		t.Error(err)
+	}
+	r.ask(t, Member{"cabin-pi", "9"}, home, nextQ, noon, "")
+}
+
+// TestRoom: shares that nobody uses make room, others never do.
+func TestRoom(t *testing.T) {
+	first, firstQ := owned(t, 1)
+	var r Record
+	for range 2 { // sure
+		if _, err := r.Deposit(cabin, home, first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := byte(2); i < 40; i++ {
+		d, _ := owned(t, i)
+		if _, err := r.Deposit(cabin, home, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.Shares) != mostShares {
+		t.Errorf("%d shares", len(r.Shares))
+	}
+	r.ask(t, cabin, home, firstQ, noon, "")
+	for i := range r.Shares {
+		r.Shares[i].Sure = true
+	}
+	d, _ := owned(t, 99)
+	var no *Refusal
+	if _, err := r.Deposit(cabin, home, d); !errors.As(err, &no) || no.Why != Full || no.Waits() {
+		t.Error(err)
+	}
+	if _, err := r.Deposit(cabin, home, Deposit{Share: "short"}); err == nil {
+		t.Error("took what is no share")
+	}
+}

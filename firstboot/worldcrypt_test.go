@@ -1,0 +1,82 @@
+package firstboot_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
+)
+
+// cryptWorld is a kernel that encrypts. All of a world is one file system.
+type cryptWorld struct{ *world }
+
+func (w cryptWorld) KeyOf(dir string) (id string, err error) {
+	err = w.do("key of "+dir, func() error { id = w.policies[dir]; return nil })
+	return id, err
+}
+
+func (w cryptWorld) Open(_ string, key []byte) (id string, err error) {
+	err = w.do("add key", func() error {
+		if w.plain != nil {
+			return w.plain
+		}
+		id = fmt.Sprintf("%x", sha256.Sum256(key))
+		if w.keys == nil {
+			w.keys = map[string]bool{}
+		}
+		w.keys[id] = true
+		return nil
+	})
+	return id, err
+}
+
+func (w cryptWorld) IsOpen(_, id string) (open bool, err error) {
+	err = w.do("has key", func() error { open = w.keys[id]; return nil })
+	return open, err
+}
+
+func (w cryptWorld) Encrypt(dir, id string) error {
+	return w.do("encrypt "+dir, func() error {
+		for name := range w.files {
+			if strings.HasPrefix(name, dir+"/") {
+				return errors.New("directory not empty")
+			}
+		}
+		if w.policies == nil {
+			w.policies = map[string]string{}
+		}
+		w.policies[dir] = id
+		return nil
+	})
+}
+
+// shareWorld are the holders, with the books that real ones have.
+type shareWorld struct{ *world }
+
+func (w shareWorld) Deposit(_ context.Context, at netip.Addr, d vault.Deposit) error {
+	return w.do("deposit", func() error {
+		r := w.holders[at]
+		if r == nil {
+			return errors.New("no route to host")
+		}
+		_, err := r.Deposit(vault.Member{Node: w.givenName, ID: w.member}, w.place, d)
+		return err
+	})
+}
+
+func (w shareWorld) Ask(_ context.Context, at netip.Addr, q vault.Question) (s secret.String, err error) {
+	err = w.do("ask", func() error {
+		r := w.holders[at]
+		if r == nil {
+			return errors.New("no route to host")
+		}
+		s, _, err = r.Ask(vault.Member{Node: w.givenName, ID: w.member}, w.place, q, w.now)
+		return err
+	})
+	return s, err
+}
