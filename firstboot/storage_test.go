@@ -212,7 +212,7 @@ func TestLocked(t *testing.T) {
 	w := locked(t)
 	w.place = away
 	waits(t, w, "share-place")
-	if _, err := w.holders[vpsIP].Approve(w.now); err != nil {
+	if _, err := w.holders[vpsIP].Approve(w.holders[vpsIP].Asking.Since, w.now); err != nil {
 		t.Fatal(err)
 	}
 	joins(w)

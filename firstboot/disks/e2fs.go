@@ -13,10 +13,11 @@ type Tools func(name string, args ...string) (output string, code int)
 // Format makes a file system in a few seconds whatever the size: the rest
 // of the tables is written in the background while the node runs. Discarding
 // a whole SD card first can take minutes, so that is left to fstrim. A file
-// system with an error becomes read-only, or the error would spread.
+// system with an error becomes read-only, or the error would spread. It can encrypt
+// directories, whether the node does so or not.
 func (run Tools) Format(dev string, p Purpose) error {
 	out, code := run("/usr/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-L", string(p), "-m", "1", "-e", "remount-ro",
-		"-O", "metadata_csum,64bit", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", dev)
+		"-O", "metadata_csum,64bit,encrypt", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", dev)
 	if code != 0 {
 		return fmt.Errorf("mke2fs ended with %d: %s", code, out)
 	}

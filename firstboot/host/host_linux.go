@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/holder"
 )
 
 // New returns the world as seen from the directory root, "/" on a node. slot
@@ -34,6 +35,8 @@ func New(root string, slot firstboot.Slot) firstboot.Host {
 		Programs: programs{},
 		Slot:     slot,
 		Disks:    machineDisks{os.DirFS(files.at("sys"))},
+		Crypt:    crypt{files},
+		Shares:   holder.TailnetWay,
 		Random:   rand.Reader,
 	}
 }

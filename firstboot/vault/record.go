@@ -55,7 +55,7 @@ type Kept struct {
 type Asking struct {
 	ID     string       `yaml:"id" json:"-"`
 	Member string       `yaml:"member" json:"member"`
-	Place  netip.Prefix `yaml:"place,omitempty" json:"place,omitzero"`
+	Place  netip.Prefix `yaml:"place" json:"place,omitzero"` // yaml takes every netip.Prefix for empty
 	Why    Why          `yaml:"why" json:"why"`
 	// Since is when it was asked first; of an approval, when that was given.
 	Since time.Time `yaml:"since" json:"since"`
@@ -185,10 +185,16 @@ func (k *Kept) doubt(who Member, at netip.Prefix) Why {
 	return ""
 }
 
-// Approve lets in the one who waits, once, from where it waits.
-func (r *Record) Approve(now time.Time) (*Asking, error) {
+// ErrAnother is for an owner who agrees to somebody else than they were shown.
+var ErrAnother = errors.New("somebody else asks by now: look again")
+
+// Approve lets in the one who waits since then, once, from where it waits.
+func (r *Record) Approve(since, now time.Time) (*Asking, error) {
 	if r.Asking == nil {
 		return nil, ErrNobody
+	}
+	if !r.Asking.Since.Equal(since) {
+		return nil, ErrAnother
 	}
 	a := *r.Asking
 	a.Since = now.UTC().Truncate(time.Second)

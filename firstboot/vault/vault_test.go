@@ -171,11 +171,14 @@ func TestApproval(t *testing.T) {
 		if _, err := r.Deposit(cabin, home, d); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.Approve(noon); !errors.Is(err, ErrNobody) {
+		if _, err := r.Approve(noon, noon); !errors.Is(err, ErrNobody) {
 			t.Errorf("agreed to nothing: %v", err)
 		}
 		r.ask(t, cabin, away, q, noon, Place)
-		if a, err := r.Approve(noon.Add(time.Hour)); err != nil || a.Place != placeOf(away) || a.Why != Place {
+		if _, err := r.Approve(noon.Add(time.Second), noon); !errors.Is(err, ErrAnother) {
+			t.Errorf("agreed to another: %v", err)
+		}
+		if a, err := r.Approve(noon, noon.Add(time.Hour)); err != nil || a.Place != placeOf(away) || a.Why != Place {
 			t.Fatal(a, err)
 		}
 		return &r
@@ -194,7 +197,7 @@ func TestApproval(t *testing.T) {
 
 	r = start()
 	r.ask(t, Member{"cabin-pi", "8"}, home, q, now, Joined)
-	if _, err := r.Approve(now); err != nil {
+	if _, err := r.Approve(now, now); err != nil {
 		t.Fatal(err)
 	}
 	r.ask(t, Member{"cabin-pi", "8"}, home, q, now, "")
@@ -211,7 +214,7 @@ func TestRevoked(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.ask(t, cabin, away, q, noon, Place)
-	if _, err := r.Approve(noon); err != nil {
+	if _, err := r.Approve(noon, noon); err != nil {
 		t.Fatal(err)
 	}
 	r.Revoke([]string{"6", ""})
@@ -230,7 +233,7 @@ func TestRevoked(t *testing.T) {
 	if _, err := r.Deposit(cabin, home, next); err == nil {
 		t.Error("the revoked member brings another share")
 	}
-	if _, err := r.Approve(noon); err == nil {
+	if _, err := r.Approve(noon, noon); err == nil {
 		t.Error("the owner's word undoes it")
 	}
 	if _, err := r.Deposit(Member{"cabin-pi", "9"}, home, next); err != nil {

@@ -54,6 +54,8 @@ type Cluster struct {
 	K3s       K3s       `yaml:"k3s"`
 	// Longhorn is the cluster's storage; left out, it has none but the nodes'.
 	Longhorn *Longhorn `yaml:"longhorn"`
+	// Storage says how nodes' data lie on their disks, where a node says nothing.
+	Storage Storage `yaml:"storage"`
 	// GitOps lets Argo CD follow a Git repository; left out, there is none.
 	GitOps *GitOps `yaml:"gitops"`
 	// Secrets are put into the new cluster, where what Git has refers to them.
@@ -215,6 +217,8 @@ type Node struct {
 	// name below /dev/disk/by-id or by model and size.
 	DataDisk node.Disk     `yaml:"dataDisk"`
 	Longhorn node.Longhorn `yaml:"longhorn"`
+	// Storage goes before the cluster's.
+	Storage Storage `yaml:"storage"`
 	// Machine is how large it is, for "plan --resources"; the node is not told.
 	Machine Machine `yaml:"machine"`
 	// Files are written onto the node.

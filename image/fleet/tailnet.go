@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -74,6 +76,9 @@ func (f *Fleet) Policy() ([]byte, error) {
 	}
 	if f.Cluster.K3s.ShareImages { // docs.k3s.io, "Embedded Registry Mirror": peers find each other at 5001, and serve at 6443
 		p.ACLs = append(p.ACLs, acl{"accept", "tcp", all, ports("5001,6443", all...)})
+	}
+	if len(f.Encrypted()) > 0 {
+		p.ACLs = append(p.ACLs, acl{"accept", "tcp", every, ports(strconv.Itoa(contract.SharesPort), holderTags()...)})
 	}
 	for _, tag := range f.tags() {
 		p.TagOwners[tag] = owner

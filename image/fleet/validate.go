@@ -29,6 +29,7 @@ func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
 	c.cluster()
 	c.sites()
 	c.images()
+	c.storage()
 	for _, name := range f.Nodes.Names {
 		c.node(name, boards)
 	}

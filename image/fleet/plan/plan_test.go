@@ -86,6 +86,8 @@ func TestWarnings(t *testing.T) {
 		{"names of applications", []string{"sites:\n", named}, []string{"etcd-wan", "etcd-card", "etcd-card"}},
 		{"names that somebody else serves", append([]string{"sites:\n", named}, withoutVPS...), []string{"quorum", "etcd-wan", "etcd-card", "etcd-card", "names"}},
 		{"names where nobody listens", []string{"sites:\n", named, "{secrets-encryption: true}", "{secrets-encryption: true, disable: [servicelb]}"}, []string{"etcd-wan", "etcd-card", "etcd-card", "names"}},
+		{"encrypted, with one who can unlock", []string{"sites:\n", "  storage: {encrypt: true}\nsites:\n"}, []string{"etcd-wan", "etcd-card", "etcd-card", "unlock"}},
+		{"encrypted, with two", []string{"home-box: {board", "home-box: {storage: {encrypt: true}, board"}, []string{"etcd-wan", "etcd-card", "etcd-card"}},
 		{"Headscale's own names", []string{agents, "  home-box-1:"}, []string{"etcd-wan", "etcd-card", "etcd-card", "lookalike"}},
 	} {
 		p := planned(t, c.changes...)

@@ -29,7 +29,7 @@ const (
 func warnings(f *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	for _, check := range []func(*fleet.Fleet, *Plan) []Warning{
-		quorum, acrossSites, tooSmall, onCards, controlURL, addresses, keyExpiry, sites, lookalikes, latest, plainSnapshots, names,
+		quorum, acrossSites, tooSmall, onCards, controlURL, addresses, keyExpiry, sites, lookalikes, latest, plainSnapshots, names, unlocking,
 	} {
 		out = append(out, check(f, p)...)
 	}
@@ -231,4 +231,21 @@ func names(f *fleet.Fleet, p *Plan) []Warning {
 		}
 	}
 	return nil
+}
+
+// unlocking: with the last share a node's data are gone, for its owner as well.
+func unlocking(f *fleet.Fleet, _ *Plan) []Warning {
+	alone := map[string][]string{}
+	for _, name := range f.Encrypted() {
+		if open := f.OpenHolders(name); len(open) == 1 {
+			alone[open[0]] = append(alone[open[0]], name)
+		}
+	}
+	var out []Warning
+	for _, holder := range slices.Sorted(maps.Keys(alone)) {
+		nodes := strings.Join(alone[holder], ", ")
+		out = append(out, Warning{"unlock", fmt.Sprintf("Only %s can unlock %s when all are switched on at once; without it, what is on their disks stays locked.", holder, nodes),
+			"Back up volumes and etcd elsewhere (backup:), or let a server at yet another place be as it is (storage: {encrypt: false})."})
+	}
+	return out
 }

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/control"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/roster"
+	"github.com/going-mobile/imagebuilder/image/shares"
+)
+
+const unlockHelp = `Agree to a node that waits for its share of the key: its data are encrypted
+(storage: {encrypt: true}), and it asks from an address where it never was, or is seen
+by nobody but a relay, or has joined the tailnet anew. The screen of the node says which.
+
+The nodes at other sites that keep its share are asked over ssh, as by "status". What
+they say is shown, and asked for unless --yes: do you know why it is there? One that
+agrees is enough. It agrees once, for an hour, to what was shown and nothing else; the
+address counts as one of the node's own from then on.`
+
+func newUnlock() *cobra.Command {
+	var name string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:               "unlock NODE",
+		Short:             "Agree to an encrypted node that asks from elsewhere",
+		Long:              unlockHelp,
+		Example:           `  imagebuilder unlock cabin-pi`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeNodes,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := loadFleet(name)
+			if err != nil {
+				return err
+			}
+			_, holders, err := holdersOf(cmd, f, args[0])
+			if err != nil {
+				return err
+			}
+			return unlock(cmd, holders, args[0], yes)
+		},
+	}
+	fleetFlag(cmd, &name)
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+// holdersOf finds who keeps the share of a node, which must have one.
+func holdersOf(cmd *cobra.Command, f *fleet.Fleet, name string) (*headscale.Client, *shares.Holders, error) {
+	client, err := control.Client(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	rows, err := roster.Read(cmd.Context(), f, client, time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	holders, err := shares.Of(f, rows, name)
+	return client, holders, err
+}
+
+func unlock(cmd *cobra.Command, holders *shares.Holders, name string, yes bool) error {
+	waits := false
+	shown := holders.Waiting(cmd.Context())
+	for _, a := range shown {
+		waits = waits || a.Waits
+		fmt.Fprintln(cmd.ErrOrStderr(), printable(a.String()))
+	}
+	if !waits {
+		return errors.New(name + " waits for nobody's word at any of them")
+	}
+	if !yes {
+		if err := typed(cmd, "the node's name", name); err != nil {
+			return err
+		}
+	}
+	agreed, err := holders.Unlock(cmd.Context(), shown)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "unlocked  %s: %s will give it its share\n", name, strings.Join(agreed, ", "))
+	return err
+}

@@ -1,0 +1,94 @@
+//go:build linux
+
+package holder
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
+)
+
+// Deposit brings a share to the holder at an address of the tailnet.
+func (w Way) Deposit(ctx context.Context, at netip.Addr, d vault.Deposit) error {
+	_, err := w.call(ctx, at, depositPath, depositBody{d.Share.Reveal(), d.Proof})
+	return err
+}
+
+// Ask asks the holder there for one.
+func (w Way) Ask(ctx context.Context, at netip.Addr, q vault.Question) (secret.String, error) {
+	a, err := w.call(ctx, at, askPath, askBody{q.ID, q.Proof.Reveal()})
+	return secret.String(a.Share), err
+}
+
+// callTime has room for the holder's own look at where this node is.
+const callTime = 30 * time.Second
+
+func (w Way) call(ctx context.Context, at netip.Addr, path string, body any) (a answerBody, err error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return a, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+netip.AddrPortFrom(at, w.Port).String()+path, bytes.NewReader(text))
+	if err != nil {
+		return a, err
+	}
+	dialer := net.Dialer{Timeout: callTime / 3, Control: w.bind}
+	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}} // and no proxy
+	resp, err := client.Do(req)
+	if err != nil {
+		return a, unreachable(err)
+	}
+	defer resp.Body.Close()
+	if text, err = io.ReadAll(io.LimitReader(resp.Body, mostBody)); err != nil {
+		return a, err
+	}
+	err = json.Unmarshal(text, &a)
+	switch no := a.known(); {
+	case resp.StatusCode == http.StatusOK && err == nil:
+		return a, nil
+	case err == nil && no != nil:
+		return answerBody{}, no
+	case err == nil && a.Fault != "":
+		return answerBody{}, errors.New(contract.PlainLine(a.Fault))
+	}
+	return answerBody{}, fmt.Errorf("it answers %d: %s", resp.StatusCode, contract.PlainLine(string(text[:min(len(text), 100)])))
+}
+
+// unreachable leaves out the address, which a layman has no use for.
+func unreachable(err error) error {
+	var n net.Error
+	if errors.As(err, &n) && n.Timeout() {
+		return errors.New("it does not answer")
+	}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return err
+}
+
+// bind keeps a connection on the device.
+func (w Way) bind(_, _ string, c syscall.RawConn) (err error) {
+	if w.Device == "" {
+		return nil
+	}
+	if fault := c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), w.Device) }); fault != nil {
+		return fault
+	}
+	return err
+}

@@ -1,0 +1,219 @@
+//go:build linux
+
+package holder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
+)
+
+// Peer is a member of the tailnet, as the tailnet tells.
+type Peer struct {
+	vault.Member
+	Tags  []string
+	Owner int64 // the user whose node it is; means nothing where it has tags
+}
+
+// Tailnet is what the tailnet's daemon knows.
+type Tailnet interface {
+	// Who tells which member has an address there, and who this node is.
+	Who(ctx context.Context, at netip.Addr) (peer, self Peer, err error)
+	// Where is the address outside of the tailnet from which that member answers just now,
+	// none where it answers through a relay alone.
+	Where(ctx context.Context, at netip.Addr) netip.Addr
+}
+
+// Limits of what members of the tailnet can take of this node.
+const (
+	mostConnections = 16
+	mostHeader      = 4 << 10
+	mostBody        = 4 << 10
+	patience        = 15 * time.Second
+)
+
+// The two questions, and their answers.
+type (
+	depositBody struct{ Share, Proof string }
+	askBody     struct{ ID, Proof string }
+	answerBody  struct {
+		Share string       `json:",omitempty"`
+		Why   vault.Why    `json:",omitempty"`
+		Place netip.Prefix `json:",omitzero"`
+		Fault string       `json:",omitempty"`
+	}
+)
+
+const (
+	depositPath = "/v1/deposit"
+	askPath     = "/v1/ask"
+)
+
+// Serve answers on l until ctx ends or the book is not ready any more. tell says what an
+// owner should know afterwards: who got a share, and who did not.
+func Serve(ctx context.Context, l net.Listener, b Book, t Tailnet, tell func(string)) error {
+	s := &http.Server{
+		Handler:           Handler(b, t, tell),
+		ReadHeaderTimeout: patience, ReadTimeout: patience, WriteTimeout: 4 * patience, IdleTimeout: patience, MaxHeaderBytes: mostHeader,
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		b.await(ctx)
+		s.Close()
+	}()
+	if err := s.Serve(netutil.LimitListener(l, mostConnections)); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// await returns when the book is not ready any more.
+func (b Book) await(ctx context.Context) {
+	for {
+		if _, err := os.Stat(b.Ready); err != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// Handler answers for the book.
+func Handler(b Book, t Tailnet, tell func(string)) http.Handler {
+	s := &server{b, t, tell}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+depositPath, s.deposit)
+	mux.HandleFunc("POST "+askPath, s.ask)
+	return mux
+}
+
+type server struct {
+	book    Book
+	tailnet Tailnet
+	tell    func(string)
+}
+
+func (s *server) deposit(w http.ResponseWriter, r *http.Request) {
+	var body depositBody
+	peer, at, ok := s.open(w, r, &body)
+	if !ok {
+		return
+	}
+	d := vault.Deposit{Share: secret.String(body.Share), Proof: body.Proof}
+	err := s.book.change(peer.Node, func(r *vault.Record) (bool, error) { return r.Deposit(peer.Member, at, d) })
+	s.answer(w, peer, "", err)
+}
+
+func (s *server) ask(w http.ResponseWriter, r *http.Request) {
+	var body askBody
+	peer, at, ok := s.open(w, r, &body)
+	if !ok {
+		return
+	}
+	var share secret.String
+	q := vault.Question{ID: body.ID, Proof: secret.String(body.Proof)}
+	err := s.book.change(peer.Node, func(r *vault.Record) (changed bool, err error) {
+		share, changed, err = r.Ask(peer.Member, at, q, time.Now())
+		return changed, err
+	})
+	if err == nil {
+		s.tell("gave " + peer.Node + " (" + peer.ID + "), which is at " + at.String() + ", its share")
+	}
+	s.answer(w, peer, share, err)
+}
+
+// open reads a question, and finds out whose it is.
+func (s *server) open(w http.ResponseWriter, r *http.Request, into any) (peer Peer, at netip.Addr, ok bool) {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		http.Error(w, "who is that?", http.StatusForbidden)
+		return peer, at, false
+	}
+	peer, self, err := s.tailnet.Who(r.Context(), from.Addr().Unmap())
+	if err != nil || !admits(self, peer) {
+		http.Error(w, "only nodes of this fleet are answered", http.StatusForbidden)
+		return peer, at, false
+	}
+	text, err := io.ReadAll(io.LimitReader(r.Body, mostBody))
+	if err == nil {
+		err = json.Unmarshal(text, into)
+	}
+	if err != nil {
+		http.Error(w, "that is no question", http.StatusBadRequest)
+		return peer, at, false
+	}
+	return peer, s.tailnet.Where(r.Context(), from.Addr().Unmap()), true
+}
+
+// admits says whether a member is one of those that shares are kept for: nodes have tags,
+// which only the tailnet's administrator hands out. Where this node has none, its
+// owner's untagged devices are.
+func admits(self, peer Peer) bool {
+	if peer.ID == self.ID || peer.ID == "" || peer.Node == "" {
+		return false
+	}
+	if len(self.Tags) == 0 {
+		return len(peer.Tags) == 0 && peer.Owner != 0 && peer.Owner == self.Owner
+	}
+	return len(peer.Tags) > 0
+}
+
+func (s *server) answer(w http.ResponseWriter, peer Peer, share secret.String, err error) {
+	a, status := answerBody{Share: share.Reveal()}, http.StatusOK
+	var no *vault.Refusal
+	switch {
+	case errors.As(err, &no):
+		a, status = answerBody{Why: no.Why, Place: no.Place}, http.StatusForbidden
+		s.tell("refused " + peer.Node + " (" + peer.ID + "): " + no.Error())
+	case err != nil:
+		a, status = answerBody{Fault: contract.PlainLine(err.Error())}, http.StatusServiceUnavailable
+		s.tell(peer.Node + " (" + peer.ID + "): " + err.Error())
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(a) // who asked has gone
+}
+
+// Way is how to reach other members: on the tailnet's port and no other. Were its daemon
+// down, its addresses would lead to whoever says that they are his.
+type Way struct {
+	Port uint16
+	// Device is the network port, "" for any.
+	Device string
+}
+
+// TailnetWay is that of nodes.
+var TailnetWay = Way{contract.SharesPort, "tailscale0"}
+
+// Listen opens the port at an address of this node.
+func (w Way) Listen(ctx context.Context, at netip.Addr) (net.Listener, error) {
+	lc := net.ListenConfig{Control: w.bind}
+	return lc.Listen(ctx, "tcp", netip.AddrPortFrom(at, w.Port).String())
+}
+
+var knownReasons = []vault.Why{vault.Place, vault.Relayed, vault.Joined, vault.Revoked, vault.Unknown, vault.Full}
+
+// known makes a refusal of an answer, nil where there is none in it.
+func (a answerBody) known() *vault.Refusal {
+	if !slices.Contains(knownReasons, a.Why) {
+		return nil
+	}
+	return &vault.Refusal{Why: a.Why, Place: a.Place}
+}

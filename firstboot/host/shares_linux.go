@@ -1,0 +1,88 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"tailscale.com/tailcfg"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/fscrypt"
+	"github.com/going-mobile/imagebuilder/firstboot/holder"
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
+)
+
+// Who asks tailscaled whose an address is, and who this node is; see holder.Tailnet.
+func (t *Tailnet) Who(ctx context.Context, at netip.Addr) (peer, self holder.Peer, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	st, err := t.client().StatusWithoutPeers(ctx)
+	if err != nil {
+		return peer, self, err
+	}
+	if st.Self == nil {
+		return peer, self, errors.New("this node is no member of the tailnet")
+	}
+	self = holder.Peer{Member: vault.Member{Node: name(st.Self), ID: string(st.Self.ID)}, Tags: tags(st.Self), Owner: int64(st.Self.UserID)}
+	who, err := t.client().WhoIs(ctx, at.String())
+	if err != nil || who.Node == nil {
+		return peer, self, errors.Join(err, fmt.Errorf("%s is nobody's in the tailnet", at))
+	}
+	label, _, _ := strings.Cut(who.Node.Name, ".")
+	return holder.Peer{Member: vault.Member{Node: label, ID: string(who.Node.StableID)}, Tags: who.Node.Tags, Owner: int64(who.Node.User)}, self, nil
+}
+
+// A way past the relay is found within a few of these.
+const (
+	mostPings = 10
+	pingPause = 500 * time.Millisecond
+)
+
+// Where pings until the answer comes from an address that both can be reached at: its
+// packets bear keys of the tailnet (disco), so nobody answers from elsewhere in its name.
+// What a peer says of its own addresses is never asked.
+func (t *Tailnet) Where(ctx context.Context, at netip.Addr) (place netip.Addr) {
+	ctx, cancel := context.WithTimeout(ctx, 2*mostPings*pingPause)
+	defer cancel()
+	for range mostPings {
+		p, err := t.client().Ping(ctx, at, tailcfg.PingDisco)
+		if err == nil && p.Err == "" && p.Endpoint != "" {
+			if direct, err := netip.ParseAddrPort(p.Endpoint); err == nil {
+				return direct.Addr()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return place
+		case <-time.After(pingPause):
+		}
+	}
+	return place
+}
+
+// crypt encrypts by the kernel.
+type crypt struct{ files Files }
+
+func (c crypt) KeyOf(dir string) (string, error) { return fscrypt.KeyOf(c.files.at(dir)) }
+
+func (c crypt) Open(dir string, key []byte) (string, error) {
+	id, err := fscrypt.AddKey(c.files.at(dir), key)
+	return id, noCrypt(err)
+}
+
+func (c crypt) IsOpen(dir, id string) (bool, error) { return fscrypt.HasKey(c.files.at(dir), id) }
+
+func (c crypt) Encrypt(dir, id string) error {
+	return noCrypt(fscrypt.Encrypt(c.files.at(dir), id, fscrypt.Best()))
+}
+
+func noCrypt(err error) error {
+	if errors.Is(err, fscrypt.ErrUnsupported) {
+		return fmt.Errorf("%w: %w", firstboot.ErrNoCrypt, err)
+	}
+	return err
+}

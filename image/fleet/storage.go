@@ -1,0 +1,97 @@
+package fleet
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// Storage says how data lie on disks.
+type Storage struct {
+	// Encrypt has all encrypted that the cluster keeps on a node. One share of the key
+	// is on its disk, the other with the servers, witnesses and the VPS of other sites.
+	Encrypt *bool `yaml:"encrypt"`
+}
+
+// Encrypts says whether a node's data are encrypted. The cluster's word is not for the
+// node that runs Headscale, which nobody could unlock.
+func (f *Fleet) Encrypts(name string) bool {
+	n := f.Nodes.by[name]
+	switch own, all := n.Storage.Encrypt, f.Cluster.Storage.Encrypt; {
+	case own != nil:
+		return *own
+	case n.Role.Controls():
+		return false
+	default:
+		return all != nil && *all
+	}
+}
+
+// Holders are who keeps a share of a node's key: those that vote, and the one that runs
+// Headscale, at other sites. Whoever takes all of a site's machines must not have both
+// shares. Those that are not encrypted themselves come first: they answer even where all
+// have just been switched on.
+func (f *Fleet) Holders(name string) []string {
+	var open, locked []string
+	for _, other := range f.Nodes.Names {
+		n := f.Nodes.by[other]
+		switch {
+		case n.Site == f.Nodes.by[name].Site || !n.Role.In().Votes() && !n.Role.Controls():
+		case f.Encrypts(other):
+			locked = append(locked, other)
+		default:
+			open = append(open, other)
+		}
+	}
+	return append(open, locked...)
+}
+
+// OpenHolders are those of them that are not encrypted themselves.
+func (f *Fleet) OpenHolders(name string) []string {
+	return slices.DeleteFunc(f.Holders(name), f.Encrypts)
+}
+
+// Encrypted lists the nodes whose data are.
+func (f *Fleet) Encrypted() []string {
+	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return !f.Encrypts(name) })
+}
+
+// holds says whether a node keeps a share of another.
+func (f *Fleet) holds(name string) bool {
+	return slices.ContainsFunc(f.Encrypted(), func(other string) bool { return slices.Contains(f.Holders(other), name) })
+}
+
+// holderTags are borne by nodes that may keep shares, and by no others.
+func holderTags() []string {
+	return []string{RoleTag(node.Server), RoleTag(node.Witness), RoleTag(node.Control)}
+}
+
+func (f *Fleet) storageOf(name string) node.Storage {
+	s := node.Storage{Encrypt: f.Encrypts(name), Hold: f.holds(name)}
+	if s.Encrypt {
+		s.Holders, s.HolderTags = f.Holders(name), holderTags()
+	}
+	return s
+}
+
+// storage wants somebody for each encrypted node who can unlock it after a power cut
+// everywhere: of two that are encrypted none can begin.
+func (c *checker) storage() {
+	for _, name := range c.fleet.Encrypted() {
+		n := c.fleet.Nodes.by[name]
+		if n.Role.Controls() || len(c.fleet.OpenHolders(name)) > 0 { // the first is said by the node's own rules
+			continue
+		}
+		at := []string{"cluster", "storage", "encrypt"}
+		if n.Storage.Encrypt != nil {
+			at = []string{"nodes", name, "storage", "encrypt"}
+		}
+		why := "it has no server, witness or VPS at another site"
+		if all := c.fleet.Holders(name); len(all) > 0 {
+			why = fmt.Sprintf("those at other sites (%s) are encrypted themselves", strings.Join(all, ", "))
+		}
+		c.Refuse(at, "nobody could unlock %s after a power cut: %s. Give the fleet a VPS (role: [control, witness]), or leave one of those as it is (storage: {encrypt: false})", name, why)
+	}
+}

@@ -1,0 +1,160 @@
+// Package shares speaks for the owner to the nodes that keep shares of another one's
+// key: agree to a node that waits, or refuse it for ever.
+//
+// It speaks over ssh, as package inquiry does. It agrees to nobody whom the owner was not
+// shown, and believes of a holder no more than the form of its answer.
+package shares
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
+	"github.com/going-mobile/imagebuilder/image/roster"
+)
+
+// Answer is what one holder says.
+type Answer struct {
+	Holder string `json:"holder"`
+	// Waits says that the node waits there: from where, and why it got nothing.
+	Waits bool         `json:"waits"`
+	Place netip.Prefix `json:"place,omitzero"`
+	Why   string       `json:"why,omitempty"`
+	Since time.Time    `json:"since,omitzero"`
+	// Fault is why there is no answer, "" where there is one.
+	Fault string `json:"fault,omitempty"`
+}
+
+// Holders are those of one node.
+type Holders struct {
+	node     string
+	names    []string
+	subjects map[string]inquiry.Subject
+	tell     func(ctx context.Context, s inquiry.Subject, command string, input io.Reader) ([]byte, error)
+}
+
+// Of finds the holders of a node, as Headscale knows them.
+func Of(f *fleet.Fleet, rows []roster.Row, name string) (*Holders, error) {
+	if _, err := f.Find(name); err != nil {
+		return nil, err
+	}
+	h := &Holders{node: name, names: f.Holders(name), subjects: map[string]inquiry.Subject{}}
+	h.tell = func(ctx context.Context, s inquiry.Subject, command string, input io.Reader) ([]byte, error) {
+		return inquiry.Tell(ctx, f, s, command, input)
+	}
+	for _, r := range rows {
+		if r.Address.IsValid() {
+			h.subjects[r.Node] = inquiry.Subject{Node: r.Node, Number: string(r.Number), Address: r.Address}
+		}
+	}
+	return h, nil
+}
+
+const tellTime = 30 * time.Second
+
+// ask runs a command of firstboot on one of them.
+func (h *Holders) ask(ctx context.Context, holder, command string) ([]byte, error) {
+	s, ok := h.subjects[holder]
+	if !ok {
+		return nil, errors.New("it has no address in the tailnet")
+	}
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
+	out, err := h.tell(ctx, s, "firstboot "+command, nil)
+	if err != nil {
+		return nil, errors.New(contract.PlainLine(err.Error()))
+	}
+	return out, nil
+}
+
+// reasons are what a holder may say, in words.
+var reasons = map[string]string{
+	"place": "it never was there", "relayed": "it is heard of through a relay only, so nobody sees where it is", "joined": "it has joined the tailnet anew",
+}
+
+// Waiting asks all holders whether the node waits for its owner's word.
+func (h *Holders) Waiting(ctx context.Context) (all []Answer) {
+	for _, name := range h.names {
+		a := Answer{Holder: name}
+		out, err := h.ask(ctx, name, "unlock "+h.node)
+		if err == nil {
+			err = a.read(out)
+		}
+		if err != nil {
+			a.Fault = err.Error()
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+func (a *Answer) read(out []byte) error {
+	var said struct {
+		Place netip.Prefix
+		Why   string
+		Since time.Time
+	}
+	if err := json.Unmarshal(out, &said); err != nil || reasons[said.Why] == "" || said.Since.IsZero() {
+		return errors.New("the answer is none: its image is older")
+	}
+	a.Waits, a.Place, a.Why, a.Since = true, said.Place, reasons[said.Why], said.Since.UTC()
+	return nil
+}
+
+// String is the answer in a sentence.
+func (a Answer) String() string {
+	switch {
+	case a.Fault != "":
+		return a.Holder + ": " + a.Fault
+	case a.Place.IsValid():
+		return fmt.Sprintf("%s: it asks from %s since %s; %s", a.Holder, a.Place.Addr(), a.Since.Format(time.DateTime+" MST"), a.Why)
+	}
+	return fmt.Sprintf("%s: it asks since %s; %s", a.Holder, a.Since.Format(time.DateTime+" MST"), a.Why)
+}
+
+// Unlock agrees to what was shown, with all of those holders where the node waits: it asks
+// one after the other.
+func (h *Holders) Unlock(ctx context.Context, shown []Answer) (agreed []string, err error) {
+	for _, a := range shown {
+		if !a.Waits {
+			continue
+		}
+		_, fault := h.ask(ctx, a.Holder, "unlock --since "+a.Since.Format(time.RFC3339)+" "+h.node)
+		if fault != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", a.Holder, fault))
+			continue
+		}
+		agreed = append(agreed, a.Holder)
+	}
+	if len(agreed) > 0 { // one is enough
+		return agreed, nil
+	}
+	return nil, err
+}
+
+// Revoke has all holders refuse the node for ever, with the numbers that it has in the
+// tailnet. The error names those that do not know of it yet.
+func (h *Holders) Revoke(ctx context.Context, numbers []string) (told []string, err error) {
+	for _, n := range numbers { // they come from a server, and go into a shell
+		if n == "" || strings.Trim(n, "0123456789") != "" {
+			return nil, fmt.Errorf("Headscale calls %s by %q, which is no number", h.node, n)
+		}
+	}
+	command := strings.Join(append([]string{"revoke", h.node}, numbers...), " ")
+	for _, name := range h.names {
+		if _, fault := h.ask(ctx, name, command); fault != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", name, fault))
+			continue
+		}
+		told = append(told, name)
+	}
+	return told, err
+}

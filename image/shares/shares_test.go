@@ -1,0 +1,95 @@
+package shares
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
+	"github.com/going-mobile/imagebuilder/image/roster"
+)
+
+// holders are those of cabin-box: vps and home-pi. They answer by a table of commands.
+func holders(t *testing.T, answers map[string]string) (*Holders, *[]string) {
+	t.Helper()
+	text := strings.Replace(string(fleet.Example), "sites:\n", "  storage: {encrypt: true}\nsites:\n", 1)
+	f, err := fleet.Load("fleet.yaml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := []roster.Row{{Node: "vps", Number: "1", Address: netip.MustParseAddr("100.64.0.1")}, {Node: "home-pi", Number: "2", Address: netip.MustParseAddr("100.64.0.2")}}
+	h, err := Of(f, rows, "cabin-box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := new([]string)
+	h.tell = func(_ context.Context, s inquiry.Subject, command string, _ io.Reader) ([]byte, error) {
+		line := s.Node + ": " + command
+		*asked = append(*asked, line)
+		out, ok := answers[line]
+		if !ok {
+			return nil, errors.New("it has not asked")
+		}
+		return []byte(out), nil
+	}
+	return h, asked
+}
+
+const waits = `{"place":"203.0.113.7/32","why":"place","since":"2026-11-30T12:00:00Z","member":"7"}`
+
+// TestUnlock agrees to what was shown, where it waits, and nowhere else.
+func TestUnlock(t *testing.T) {
+	const agree = "home-pi: firstboot unlock --since 2026-11-30T12:00:00Z cabin-box"
+	h, asked := holders(t, map[string]string{"home-pi: firstboot unlock cabin-box": waits, agree: waits})
+	all := h.Waiting(t.Context())
+	want := []string{"vps: it has not asked", "home-pi: it asks from 203.0.113.7 since 2026-11-30 12:00:00 UTC; it never was there"}
+	if len(all) != 2 || all[0].String() != want[0] || all[1].String() != want[1] {
+		t.Errorf("%v", all)
+	}
+	*asked = nil
+	if agreed, err := h.Unlock(t.Context(), all); err != nil || !slices.Equal(agreed, []string{"home-pi"}) || !slices.Equal(*asked, []string{agree}) {
+		t.Errorf("%v, %v, %v", agreed, err, *asked)
+	}
+	all[0] = Answer{Holder: "vps", Waits: true, Since: time.Unix(0, 0).UTC()}
+	if agreed, err := h.Unlock(t.Context(), all); err != nil || len(agreed) != 1 {
+		t.Errorf("one is enough: %v, %v", agreed, err)
+	}
+	if agreed, err := h.Unlock(t.Context(), all[:1]); err == nil || len(agreed) != 0 {
+		t.Errorf("%v, %v", agreed, err)
+	}
+}
+
+// TestAnswersOfMachinesInOtherHands: nothing of them reaches a terminal but what is known.
+func TestAnswersOfMachinesInOtherHands(t *testing.T) {
+	for _, answer := range []string{"", "{}", `{"why":"place"}`, `{"why":"\u001b[2J","since":"2026-11-30T12:00:00Z"}`, `{"place":"x","why":"place","since":"2026-11-30T12:00:00Z"}`} {
+		h, _ := holders(t, map[string]string{"vps: firstboot unlock cabin-box": answer})
+		if a := h.Waiting(t.Context())[0]; a.Waits || !strings.Contains(a.Fault, "older") {
+			t.Errorf("%q: %+v", answer, a)
+		}
+	}
+}
+
+// TestRevoke tells all, and says who does not know.
+func TestRevoke(t *testing.T) {
+	h, asked := holders(t, map[string]string{"vps: firstboot revoke cabin-box 7 8": ""})
+	told, err := h.Revoke(t.Context(), []string{"7", "8"})
+	if err == nil || !strings.Contains(err.Error(), "home-pi") || !slices.Equal(told, []string{"vps"}) || len(*asked) != 2 {
+		t.Errorf("%v, %v, %v", told, err, *asked)
+	}
+	for _, bad := range []string{"", "7; rm -rf /", "$(x)"} {
+		*asked = nil
+		if _, err := h.Revoke(t.Context(), []string{bad}); err == nil || len(*asked) > 0 {
+			t.Errorf("%q went into a shell: %v", bad, *asked)
+		}
+	}
+	delete(h.subjects, "vps")
+	if _, err := h.Revoke(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "vps: it has no address") {
+		t.Error(err)
+	}
+}
