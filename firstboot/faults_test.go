@@ -361,7 +361,7 @@ Node        home-pi
 Site        home
 Role        server
 Address     192.168.1.20 (eth0)
-Step        5 of 12: tailnet - joining the private network
+Step        5 of 13: tailnet - joining the private network
 Time        2026-11-22 12:00:00 UTC
 
 Problem     The key in node.yaml was used before; it works only once.

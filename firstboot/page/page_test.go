@@ -133,11 +133,11 @@ func (p *phone) offered() string {
 func TestSaysWhatTheScreenSays(t *testing.T) {
 	p := newPhone(t)
 	for language, want := range map[string][]string{
-		"en":       {`lang="en"`, "cabin-pi", "Please help", "was used before; it works only once", "Ask the owner for a new key", "192.168.1.20 (eth0)", "5 of 12", "joining the private network", "key-spent"},
-		"de-AT":    {`lang="de"`, "Bitte helfen", "wurde schon benutzt", "5 von 12", "dem privaten Netz beitreten"},
-		"fr,en":    {`lang="fr"`, "Besoin d’aide", "a déjà servi", "5 sur 12"},
-		"es":       {`lang="es"`, "Hace falta ayuda", "ya se usó", "5 de 12"},
-		"pt-BR":    {`lang="pt"`, "É preciso ajuda", "já foi usada", "5 de 12"},
+		"en":       {`lang="en"`, "cabin-pi", "Please help", "was used before; it works only once", "Ask the owner for a new key", "192.168.1.20 (eth0)", "5 of 13", "joining the private network", "key-spent"},
+		"de-AT":    {`lang="de"`, "Bitte helfen", "wurde schon benutzt", "5 von 13", "dem privaten Netz beitreten"},
+		"fr,en":    {`lang="fr"`, "Besoin d’aide", "a déjà servi", "5 sur 13"},
+		"es":       {`lang="es"`, "Hace falta ayuda", "ya se usó", "5 de 13"},
+		"pt-BR":    {`lang="pt"`, "É preciso ajuda", "já foi usada", "5 de 13"},
 		"xx;q=0.1": {`lang="en"`},
 	} {
 		w := p.get(language)

@@ -1,0 +1,130 @@
+//go:build vm && linux
+
+package vmtest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// TestStorage encrypts a server whose share another one keeps, who sees it on one LAN.
+// Its disk tells none of 20 secrets. It comes back by itself, from another address only
+// with its owner's word, and never again when it is revoked.
+func TestStorage(t *testing.T) {
+	const boardName = "generic-amd64"
+	net, img := newTailnet(t), image(t, boardName)
+	cards, servers := lan(t), []string{"home-pi", "cabin-pi"}
+
+	home := newMachine(t, boardName, img)
+	cfg := net.first("home-pi")
+	cfg.K3s.Servers, cfg.K3s.Config = servers, light
+	cfg.Storage.Hold = true
+	cfg.Network.Interfaces = []node.Interface{onlyAddress(1)}
+	home.personalise(cfg)
+	home.powerOn(cards[0]...)
+	t.Logf("home-pi joined after %v", home.seeJoined())
+
+	cabin := newMachine(t, boardName, img)
+	cfg = net.member("cabin-pi", "b", node.Server)
+	cfg.K3s.Servers, cfg.K3s.Config = servers, light
+	cfg.Storage = node.Storage{Encrypt: true, Holders: []string{"home-pi"}, HolderTags: []string{"tag:site-a"}}
+	cfg.Network.Interfaces = []node.Interface{onlyAddress(2)}
+	cabin.personalise(cfg)
+	cabin.powerOn(cards[1]...)
+	t.Logf("cabin-pi joined after %v", cabin.seeJoined())
+	if held := home.sh("cat /var/lib/imagebuilder/shares/cabin-pi.yaml"); !strings.Contains(held, "192.168.77.2/32") {
+		t.Errorf("home-pi knows of cabin-pi\n%s", strings.Join(strings.Split(held, "share:"), "…"))
+	}
+	cabin.plants()
+	cabin.powerOff()
+	cabin.tellsNothing()
+
+	cabin.powerOn(cards[1]...)
+	t.Logf("cabin-pi unlocked itself, joined after %v", cabin.seeJoined())
+	cabin.hasPlanted()
+	cabin.powerOff()
+
+	cfg.Network.Interfaces = []node.Interface{onlyAddress(3)}
+	cabin.personalise(cfg)
+	cabin.powerOn(cards[1]...)
+	cabin.seeProblem("share-place")
+	cabin.locked()
+	cabin.screenshot("share-place")
+	since := home.sh("firstboot unlock cabin-pi | jq -r 'select(.place == \"192.168.77.3/32\").since'")
+	home.sh("firstboot unlock --since %s cabin-pi", since)
+	t.Logf("with its owner's word, joined after %v", cabin.seeJoined())
+	cabin.hasPlanted()
+	cabin.powerOff()
+
+	home.sh("firstboot revoke cabin-pi %s", net.nodes()["cabin-pi"].ID)
+	cabin.powerOn(cards[1]...)
+	cabin.seeProblem("share-revoked")
+	cabin.locked()
+	if held := home.sh("cat /var/lib/imagebuilder/shares/cabin-pi.yaml"); strings.Contains(held, "share:") {
+		t.Error("home-pi still has the share")
+	}
+}
+
+// onlyAddress is one, so that a machine is seen at it and no other.
+func onlyAddress(n int) node.Interface {
+	return node.Interface{Name: lanPort, Addresses: []string{fmt.Sprintf("192.168.77.%d/24", n)}}
+}
+
+// plantedIn are the places of secrets, with those that lie in each.
+var plantedIn = []string{"/var/lib/rancher/k3s/server", "/var/lib/kubelet/pods", "/var/lib/longhorn/replicas", "/var/log/pods/p", "/etc/rancher/k3s"}
+
+const plantedEach = 4
+
+func plantedSecret(place, n int) string { return fmt.Sprintf("PLANTED-%d-%d-b7c4e1f09a", place, n) }
+
+func (m *machine) plants() {
+	m.t.Helper()
+	for place, dir := range plantedIn {
+		for n := range plantedEach {
+			m.sh("mkdir -p %s && yes %s | head -c 20000 >%s/%[2]s", dir, plantedSecret(place, n), dir)
+		}
+	}
+	m.sh("sync")
+}
+
+func (m *machine) hasPlanted() {
+	m.t.Helper()
+	for place, dir := range plantedIn {
+		for n := range plantedEach {
+			if size := m.sh("stat -c %%s %s/%s", dir, plantedSecret(place, n)); size != "20000" {
+				m.t.Errorf("%s: secret %d has %s bytes", dir, n, size)
+			}
+		}
+	}
+}
+
+// tellsNothing searches every byte of the disk of a machine that is off.
+func (m *machine) tellsNothing() {
+	m.t.Helper()
+	for place, dir := range plantedIn {
+		for n := range plantedEach {
+			if at := m.find(plantedSecret(place, n)); len(at) > 0 {
+				m.t.Errorf("secret %d of %s is on the disk, at bytes %v", n, dir, at)
+			}
+		}
+	}
+	for what, s := range map[string]string{"the servers' token": serverToken, "the agents' token": agentToken} {
+		if at := m.find(s); len(at) > 0 {
+			m.t.Errorf("%s is on the disk, at bytes %v", what, at)
+		}
+	}
+}
+
+// locked looks at a node that waits: nothing of the cluster can be read, or runs.
+func (m *machine) locked() {
+	m.t.Helper()
+	if got := m.sh("systemctl is-active k3s; cat /etc/rancher/k3s/token 2>&1; ls /var/lib/rancher | head -1"); strings.Contains(got, serverToken) || strings.HasPrefix(got, "active") || strings.Contains(got, "k3s\n") {
+		m.t.Errorf("it is locked, and has\n%s", got)
+	}
+	if n := m.sh("cat /etc/rancher/k3s/%s 2>/dev/null | wc -c", plantedSecret(4, 0)); n != "0" {
+		m.t.Errorf("a secret of %s bytes can be read", n)
+	}
+}
