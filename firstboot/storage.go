@@ -223,6 +223,9 @@ func (m *machine) checkFresh() error {
 	if err != nil {
 		return err
 	}
+	if trees[0] == volumesDir { // a disk that was somebody's, or this node's before
+		trees = append(trees, longhornDir)
+	}
 	for _, dir := range append(trees, etcRancher) {
 		id, err := m.Crypt.KeyOf(dir)
 		if err != nil {
@@ -231,15 +234,22 @@ func (m *machine) checkFresh() error {
 		if id != "" {
 			return problem("storage-lost", storageFile)
 		}
-		inside, err := m.Files.List(dir)
-		if err != nil {
+		if err := m.checkEmpty(dir); err != nil {
 			return err
-		}
-		if len(inside) > 0 {
-			return problem("storage-data", dir)
 		}
 	}
 	return nil
+}
+
+// checkEmpty passes over what every file system has, and what the step itself makes.
+func (m *machine) checkEmpty(dir string) error {
+	inside, err := m.Files.List(dir)
+	for _, name := range inside {
+		if name != "lost+found" && path.Join(dir, name) != volumesDir {
+			return problem("storage-data", dir)
+		}
+	}
+	return err
 }
 
 // peerShare is what the holders have. An open node has it as well.
@@ -291,12 +301,8 @@ func (m *machine) encryptTree(dir string, key []byte) error {
 	case have != "":
 		return problem("storage-lost", dir)
 	}
-	inside, err := m.Files.List(dir)
-	if err != nil {
+	if err := m.checkEmpty(dir); err != nil {
 		return err
-	}
-	if len(inside) > 0 {
-		return problem("storage-data", dir)
 	}
 	return m.Crypt.Encrypt(dir, id)
 }

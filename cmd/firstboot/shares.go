@@ -33,7 +33,7 @@ func serveShares(ctx context.Context, h firstboot.Host, args []string) error {
 	if err != nil {
 		return err
 	}
-	return holder.Serve(ctx, l, book, &host.Tailnet{}, func(s string) { fmt.Println("firstboot:", s) })
+	return holder.Serve(ctx, l, holder.TailnetWay, book, &host.Tailnet{}, func(s string) { fmt.Println("firstboot:", s) })
 }
 
 // ownAddress is this node's in the tailnet, by which others know it.

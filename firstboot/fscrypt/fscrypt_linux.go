@@ -88,10 +88,10 @@ func KeyOf(dir string) (id string, err error) {
 	return hex.EncodeToString(p.Master_key_identifier[:]), nil
 }
 
-// Encrypt makes dir (0700), or takes an empty one, and has all that comes into it
+// Encrypt makes dir (0755), or takes an empty one, and has all that comes into it
 // encrypted by a key that AddKey has named. It is on the medium when it returns.
 func Encrypt(dir, id string, m Mode) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	p := unix.FscryptPolicyV2{

@@ -221,7 +221,7 @@ func TestServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error)
-	go func() { done <- Serve(t.Context(), l, b, newTailnet(), func(string) {}) }()
+	go func() { done <- Serve(t.Context(), l, Way{}, b, newTailnet(), func(string) {}) }()
 	resp, err := http.Post("http://"+l.Addr().String()+askPath, "", strings.NewReader("no JSON"))
 	if err != nil || resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("%v, %v", resp, err)

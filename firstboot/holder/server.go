@@ -62,17 +62,22 @@ const (
 	askPath     = "/v1/ask"
 )
 
-// Serve answers on l until ctx ends or the book is not ready any more. tell says what an
-// owner should know afterwards: who got a share, and who did not.
-func Serve(ctx context.Context, l net.Listener, b Book, t Tailnet, tell func(string)) error {
+// Serve answers on l, which the way has opened, until ctx ends, or the book is not ready
+// any more, or the way's device is another one: what is bound to one that is gone hears
+// nothing. tell says what an owner should know afterwards: who got a share, and who did not.
+func Serve(ctx context.Context, l net.Listener, w Way, b Book, t Tailnet, tell func(string)) error {
 	s := &http.Server{
 		Handler:           Handler(b, t, tell),
 		ReadHeaderTimeout: patience, ReadTimeout: patience, WriteTimeout: 4 * patience, IdleTimeout: patience, MaxHeaderBytes: mostHeader,
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	device := w.index()
 	go func() {
-		b.await(ctx)
+		await(ctx, func() bool {
+			_, err := os.Stat(b.Ready)
+			return err == nil && w.index() == device
+		})
 		s.Close()
 	}()
 	if err := s.Serve(netutil.LimitListener(l, mostConnections)); !errors.Is(err, http.ErrServerClosed) {
@@ -81,18 +86,24 @@ func Serve(ctx context.Context, l net.Listener, b Book, t Tailnet, tell func(str
 	return nil
 }
 
-// await returns when the book is not ready any more.
-func (b Book) await(ctx context.Context) {
-	for {
-		if _, err := os.Stat(b.Ready); err != nil {
-			return
-		}
+// await returns when something is not so any more.
+func await(ctx context.Context, still func() bool) {
+	for still() {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// index is the kernel's number of the device, 0 where there is none.
+func (w Way) index() int {
+	i, err := net.InterfaceByName(w.Device)
+	if err != nil {
+		return 0
+	}
+	return i.Index
 }
 
 // Handler answers for the book.

@@ -197,6 +197,7 @@ var refusals = map[string]struct {
 	"a small slot":        {node: func(w *world) { w.size = 4 << 20 }, want: "slot b has room for 4 MB, the update's root has 4 MB"},
 	"another base":        {node: func(w *world) { w.roots["a"][7] ^= 1 }, want: "made from another image than runs here"},
 	"no room for a trial": {node: func(w *world) { w.varRoom = 63 << 20 }, want: "/var has room for 63 MB, the trial needs"},
+	"an encrypted server": {node: encryptedServer, want: "the cluster's only store could not be put back"},
 	"a silent cluster":    {node: server, want: "does not say whether its etcd has other members"},
 	"no k3s":              {change: func(m *artifact.Manifest) { delete(m.Components, "k3s") }, want: "the update has no k3s"},
 	"k3s far ahead":       {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "one minor version forward at a time"},
@@ -258,6 +259,13 @@ func TestTaken(t *testing.T) {
 			}
 		})
 	}
+}
+
+// encryptedServer votes alone, and the initramfs could not read its store.
+func encryptedServer(w *world) {
+	server(w)
+	w.put("var/lib/imagebuilder/firstboot/storage.yaml", "version: 1\n")
+	w.api = map[string]string{"/api/v1/nodes?labelSelector=node-role.kubernetes.io/etcd": `{"items":[{}]}`}
 }
 
 // server makes the node one; its cluster answers what is in api.
