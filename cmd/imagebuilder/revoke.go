@@ -30,7 +30,7 @@ func newRevoke() *cobra.Command {
 		Long:  revokeHelp,
 		Example: `  imagebuilder revoke cabin-pi
   imagebuilder revoke cabin-pi --yes --cluster-done   # the cluster has forgotten it by kubectl`,
-		Args:              cobra.ExactArgs(1),
+		Args:              exactArgs("NODE"),
 		ValidArgsFunction: completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := loadFleet(name)

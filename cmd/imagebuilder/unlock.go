@@ -32,7 +32,7 @@ func newUnlock() *cobra.Command {
 		Short:             "Agree to an encrypted node that asks from elsewhere",
 		Long:              unlockHelp,
 		Example:           `  imagebuilder unlock cabin-pi`,
-		Args:              cobra.ExactArgs(1),
+		Args:              exactArgs("NODE"),
 		ValidArgsFunction: completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := loadFleet(name)
