@@ -204,6 +204,10 @@ type Slot interface {
 	Trial(ctx context.Context) (*contract.Trial, error)
 	// Bless marks it as good.
 	Bless(ctx context.Context) error
+	// Stores says whether a trial, or one that failed, has something to do with what is
+	// encrypted before k3s opens it; OpenStores does it.
+	Stores() (waiting bool, err error)
+	OpenStores() error
 }
 
 // Disks are the machine's disks and the file systems on them.

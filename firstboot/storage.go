@@ -116,7 +116,7 @@ func (m *machine) storageLaid() (bool, error) {
 	if is, err := m.encrypted(); err != nil || !is {
 		return false, err
 	}
-	if ok, err := m.treesOpen(); err != nil || !ok {
+	if ok, err := m.storesOpen(); err != nil || !ok {
 		return false, err
 	}
 	if ok, err := m.exists(peerShare); err != nil || !ok {
@@ -140,6 +140,15 @@ func (m *machine) treesOpen() (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// storesOpen says whether the trees are, and hold what the running slot may work with.
+func (m *machine) storesOpen() (bool, error) {
+	if ok, err := m.treesOpen(); err != nil || !ok {
+		return false, err
+	}
+	waits, err := m.Slot.Stores()
+	return !waits, err
 }
 
 // volumesLaid says whether a disk of Longhorn's is as open as the rest. While that is
@@ -180,6 +189,13 @@ func (m *machine) openStorage(ctx context.Context) error {
 	}
 	if err := m.encryptTrees(s, peer); err != nil {
 		return err
+	}
+	if waits, err := m.Slot.Stores(); err != nil {
+		return err
+	} else if waits { // k3s does not start before: see storageShut
+		if err := m.Slot.OpenStores(); err != nil {
+			return err
+		}
 	}
 	if err := m.layVault(peer); err != nil {
 		return err
@@ -453,7 +469,7 @@ func (m *machine) storageShut() error {
 	if err != nil || !wanted {
 		return err
 	}
-	if open, err := m.treesOpen(); err != nil || open {
+	if open, err := m.storesOpen(); err != nil || open {
 		return err
 	}
 	return errors.New("the data are encrypted and not open yet")

@@ -322,6 +322,28 @@ func TestLonghornsDisk(t *testing.T) {
 	}
 }
 
+// TestStoresOfATrial: what the attic has for the running slot is there before k3s is.
+func TestStoresOfATrial(t *testing.T) {
+	w := locked(t)
+	w.stores = true
+	started := false
+	w.fault = func(_ int, name string) fault {
+		if started = started || strings.HasPrefix(name, "start k3s"); started && w.stores {
+			t.Fatal("k3s starts on another slot's store")
+		}
+		if w.stores && len(w.keys) > 0 && name == "stores" {
+			w.fault = nil
+			if firstboot.CheckServer(context.Background(), w.host()) == nil {
+				t.Error("systemd may start k3s on another slot's store")
+			}
+		}
+		return none
+	}
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || w.stores {
+		t.Error(s.Line())
+	}
+}
+
 // TestStaysEncrypted: a node.yaml that says nothing of it any more does not leave the
 // data locked, nor what comes later in the clear.
 func TestStaysEncrypted(t *testing.T) {

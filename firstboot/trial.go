@@ -3,7 +3,6 @@ package firstboot
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
@@ -32,10 +31,10 @@ func (r *Running) Trial(ctx context.Context, h Host, slot string, next map[strin
 		if err != nil {
 			return t, err
 		}
-		if alone && locked { // the initramfs, which keeps it, cannot open it
-			return t, errors.New("the update brings another k3s, and this node's data are encrypted: the cluster's only store could not be put back if the trial failed. Add a second server first, or make this node anew with the newer image")
-		}
-		if alone {
+		switch {
+		case alone && locked:
+			t.Locked = etcdFiles
+		case alone:
 			t.Keep = append(t.Keep, etcdFiles...)
 		}
 	}

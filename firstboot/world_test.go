@@ -63,6 +63,7 @@ type world struct {
 	// encryption
 	policies map[string]string            // directories and their keys
 	keys     map[string]bool              // that the kernel has
+	stores   bool                         // the attic waits for them
 	plain    error                        // why there is none
 	holders  map[netip.Addr]*vault.Record // nil ones are away
 	place    netip.Addr                   // where they see this node
@@ -571,6 +572,15 @@ type slotWorld struct{ *world }
 
 func (w slotWorld) Bless(context.Context) error {
 	return w.do("bless", func() error { w.trial = nil; return nil })
+}
+
+func (w slotWorld) Stores() (waits bool, err error) {
+	err = w.do("stores", func() error { waits = w.stores; return nil })
+	return waits, err
+}
+
+func (w slotWorld) OpenStores() error {
+	return w.do("open stores", func() error { w.stores = false; return nil })
 }
 
 func (w slotWorld) Trial(context.Context) (t *contract.Trial, err error) {

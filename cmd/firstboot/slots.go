@@ -46,6 +46,16 @@ func (s slots) Bless(context.Context) error {
 	return attic.In("/").Bless(s.running())
 }
 
+func (s slots) Stores() (bool, error) {
+	will, err := attic.In("/").Locked().Due(s.running())
+	return will != attic.Nothing, err
+}
+
+func (s slots) OpenStores() error {
+	_, err := attic.In("/").Locked().Open(s.running())
+	return err
+}
+
 // verdict tells of a trial of the other slot that ended in a return to this
 // one, "" where there was none.
 func (s slots) verdict() (string, error) {

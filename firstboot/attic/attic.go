@@ -5,7 +5,8 @@
 // only. Should the trial fail, the old system finds all of it as it was.
 //
 // The initramfs opens it, before anything of the new or the old system runs: then
-// nobody has a store open, and a plain copy is a good one. The way back is made of
+// nobody has a store open, and a plain copy is a good one. What is encrypted has an
+// attic of its own, opened when that is. The way back is made of
 // renames: it needs no room, and goes on where a power cut left it. The package
 // knows no etcd and no Headscale: which paths are kept was decided by the system
 // that made the update.
@@ -37,18 +38,39 @@ const (
 
 // Attic is the one of the /var that is mounted below a root.
 type Attic struct {
-	root string
-	step func(op string) error // of a test, which may end everything here
+	root   string
+	step   func(op string) error // of a test, which may end everything here
+	locked bool                  // it is that of what is encrypted
 }
 
 // In returns the attic below a root: "/", or what will be it.
 func In(root string) Attic {
-	return Attic{root, func(string) error { return nil }}
+	return Attic{root: root, step: func(string) error { return nil }}
+}
+
+// Locked returns that of what is encrypted, which is opened when that is, and before
+// anything else opens it.
+func (a Attic) Locked() Attic {
+	a.locked = true
+	return a
 }
 
 func (a Attic) at(name string) string { return filepath.Join(a.root, filepath.FromSlash(name)) }
 
-func (a Attic) dir() string { return a.at(contract.AtticDir) }
+func (a Attic) dir() string {
+	if a.locked {
+		return a.at(contract.LockedAtticDir)
+	}
+	return a.at(contract.AtticDir)
+}
+
+// list is what the attic is for in a trial.
+func (a Attic) list(t contract.Trial) []string {
+	if a.locked {
+		return t.Locked
+	}
+	return t.Keep
+}
 
 // What is not whole, yet or any more, has another name than the attic.
 func (a Attic) coming() string { return a.dir() + ".new" }
@@ -71,7 +93,7 @@ func (a Attic) Prepare(t contract.Trial) error {
 	if err != nil {
 		return err
 	}
-	if err := a.empty(); err != nil {
+	if err := errors.Join(a.empty(), a.Locked().empty()); err != nil {
 		return err
 	}
 	name := a.at(contract.TrialFile)
@@ -97,29 +119,48 @@ func (a Attic) Bless(slot string) error {
 	if err := a.remove(a.at(contract.TrialFile)); err != nil {
 		return err
 	}
-	return a.empty()
+	return errors.Join(a.empty(), a.Locked().empty())
 }
 
 // Open is for the initramfs, with the slot that starts: it keeps, or puts back, or
 // has nothing to do.
 func (a Attic) Open(slot string) (Done, error) {
-	t, err := a.Trial()
-	if errors.Is(err, fs.ErrNotExist) {
-		return Nothing, nil
+	t, will, err := a.due(slot)
+	switch {
+	case err != nil:
+		return Nothing, err
+	case will == Kept:
+		return Kept, a.keep(t)
+	case will == Back:
+		return Back, a.putBack(t)
+	}
+	return Nothing, nil
+}
+
+// Due says what Open would do.
+func (a Attic) Due(slot string) (Done, error) {
+	_, will, err := a.due(slot)
+	return will, err
+}
+
+func (a Attic) due(slot string) (t contract.Trial, will Done, err error) {
+	t, err = a.Trial()
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(a.list(t)) == 0 {
+		return t, Nothing, nil
 	}
 	if err != nil {
-		return Nothing, err
+		return t, Nothing, err
 	}
 	full, err := exists(a.dir())
 	switch {
 	case err != nil:
-		return Nothing, err
+		return t, Nothing, err
 	case slot == t.Slot && !full: // else it was started before
-		return Kept, a.keep(t)
+		return t, Kept, nil
 	case slot != t.Slot && full:
-		return Back, a.putBack(t)
+		return t, Back, nil
 	}
-	return Nothing, nil
+	return t, Nothing, nil
 }
 
 // place has the copy of one path; absent is there in its place where there was nothing.
@@ -135,7 +176,7 @@ func (a Attic) keep(t contract.Trial) error {
 	if err := os.MkdirAll(a.coming(), 0o700); err != nil {
 		return err
 	}
-	for n, name := range t.Keep {
+	for n, name := range a.list(t) {
 		copied, absent := place(a.coming(), n)
 		err := a.copyTree(a.at(name), copied)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -154,7 +195,7 @@ func (a Attic) keep(t contract.Trial) error {
 // putBack may be cut off anywhere, and then begins again: what is back is in the
 // attic no more.
 func (a Attic) putBack(t contract.Trial) error {
-	for n, name := range t.Keep {
+	for n, name := range a.list(t) {
 		if err := a.putBackOne(n, a.at(name)); err != nil {
 			return fmt.Errorf("put back %s as it was before the trial: %w", name, err)
 		}

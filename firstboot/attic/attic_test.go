@@ -192,7 +192,7 @@ var errCut = errors.New("cut")
 // cut is an attic that ends at its nth step.
 func cut(root string, n int) (Attic, *int) {
 	steps := 0
-	return Attic{root, func(string) error {
+	return Attic{root: root, step: func(string) error {
 		if steps++; steps == n {
 			return errCut
 		}
@@ -254,7 +254,7 @@ func TestNoRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := look(t, root)
-	a := Attic{root, func(op string) error {
+	a := Attic{root: root, step: func(op string) error {
 		if strings.HasPrefix(op, "copy") && strings.HasSuffix(op, ".wal") {
 			return unix.ENOSPC
 		}
@@ -267,4 +267,57 @@ func TestNoRoom(t *testing.T) {
 	if d := differs(want, look(t, root)); d != nil {
 		t.Errorf("%q differ", d)
 	}
+}
+
+// TestLocked: what is encrypted is kept and put back by itself, when it is open, and no
+// later trial finds an older one's.
+func TestLocked(t *testing.T) {
+	root := newRoot(t)
+	mixed := trial
+	mixed.Keep, mixed.Locked = trial.Keep[:1], trial.Keep[1:3]
+	a, inner := In(root), In(root).Locked()
+	due := func(slot string, want Done) {
+		t.Helper()
+		if will, err := inner.Due(slot); will != want || err != nil {
+			t.Errorf("slot %s: %v, %v, want %v", slot, will, err, want)
+		}
+	}
+	due("b", Nothing)
+	if err := a.Prepare(mixed); err != nil {
+		t.Fatal(err)
+	}
+	due("a", Nothing)
+	open(t, a, "b", Kept)
+	due("b", Kept)
+	open(t, inner, "b", Kept)
+	due("b", Nothing)
+	want := look(t, root)
+	spoil(t, root)
+	open(t, a, "a", Back)
+	due("a", Back)
+	open(t, inner, "a", Back)
+	due("a", Nothing)
+	got := look(t, root)
+	for _, name := range []string{store + "/member/wal/0.wal", "var/lib/rancher/k3s/server/token", contract.EtcUpper + "/hostname"} {
+		if got[name] != want[name] || got[name] == "" {
+			t.Errorf("%s is not as it was", name)
+		}
+	}
+	open(t, a, "b", Kept)
+	open(t, inner, "b", Kept)
+	if err := a.Bless("b"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, contract.LockedAtticDir)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if err := a.Prepare(mixed); err != nil {
+		t.Fatal(err)
+	}
+	open(t, inner, "b", Kept)
+	if err := a.Prepare(trial); err != nil { // of nothing encrypted
+		t.Fatal(err)
+	}
+	due("a", Nothing)
+	due("b", Nothing)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 )
 
 // TrialDir on /var has what a system that installed the next one says about its
@@ -13,6 +14,8 @@ const (
 	TrialDir  = "var/lib/imagebuilder/trial"
 	TrialFile = TrialDir + "/trial.json"
 	AtticDir  = TrialDir + "/kept"
+	// LockedAtticDir is its like for what is encrypted.
+	LockedAtticDir = "var/lib/imagebuilder/vault/kept"
 )
 
 // EtcUpper has the node's own files of /etc: the initramfs lays it over the image's.
@@ -25,6 +28,9 @@ type Trial struct {
 	// Keep are the files and directories on /var that the other slot finds as it
 	// left them, should the trial fail: absolute paths.
 	Keep []string `json:"keep"`
+	// Locked are those of them that are encrypted: the initramfs cannot open them, so
+	// they are kept, and put back, before k3s starts.
+	Locked []string `json:"locked,omitempty"`
 	// Failed are the units that had failed before: no fault of the trial.
 	Failed []string `json:"failed,omitempty"`
 	// Reached says that servers of the cluster look whether they reach this node.
@@ -55,10 +61,13 @@ func (t Trial) check() error {
 	if len(t.Keep) == 0 {
 		return errors.New("keep: there is nothing")
 	}
-	for _, name := range t.Keep {
-		if name != path.Clean(name) || !below("/var", path.Dir(name)) || below(name, "/"+TrialDir) || below("/"+TrialDir, name) {
+	for _, name := range slices.Concat(t.Keep, t.Locked) {
+		if name != path.Clean(name) || !below("/var", path.Dir(name)) || crosses(name, "/"+TrialDir) || crosses(name, "/"+LockedAtticDir) {
 			return fmt.Errorf("keep: %q is no path on /var that could be kept", name)
 		}
 	}
 	return nil
 }
+
+// crosses says that one of two paths lies in the other.
+func crosses(a, b string) bool { return below(a, b) || below(b, a) }

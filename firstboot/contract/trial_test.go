@@ -1,6 +1,7 @@
 package contract_test
 
 import (
+	"path"
 	"strings"
 	"testing"
 
@@ -26,6 +27,7 @@ func TestParseTrial(t *testing.T) {
 		``, `{}`, `{"slot": "c", "keep": ["/var/lib/x"]}`, `{"slot": "a"}`,
 		`{"slot": "a", "keep": ["/etc"]}`, `{"slot": "a", "keep": ["/var/../etc"]}`, `{"slot": "a", "keep": ["/var"]}`,
 		`{"slot": "a", "keep": ["/var/lib"]}`, `{"slot": "a", "keep": ["/` + contract.TrialDir + `"]}`, `{"slot": "a", "keep": ["/` + contract.AtticDir + `"]}`,
+		`{"slot": "a", "keep": ["/var/lib/x"], "locked": ["/etc"]}`, `{"slot": "a", "keep": ["/var/lib/x"], "locked": ["/` + path.Dir(contract.LockedAtticDir) + `"]}`,
 	} {
 		if _, err := contract.ParseTrial([]byte(bad)); err == nil || !strings.Contains(err.Error(), contract.TrialFile) {
 			t.Errorf("%s: %v", bad, err)

@@ -136,6 +136,25 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestRenamesBetweenTrees of one key: what a trial's attic does.
+func TestRenamesBetweenTrees(t *testing.T) {
+	dir := mount(t, image(t, "encrypt"))
+	id, err := AddKey(dir, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	if err := errors.Join(Encrypt(a, id, AES), Encrypt(b, id, AES), os.Mkdir(filepath.Join(a, "store"), 0o755), os.WriteFile(filepath.Join(a, "store", "file"), []byte("x"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(a, "store"), filepath.Join(b, "store")); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(b, "store", "file")); string(text) != "x" || err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 // TestWithoutTheFeature: an old file system says so.
 func TestWithoutTheFeature(t *testing.T) {
 	dir := mount(t, image(t, "^encrypt"))

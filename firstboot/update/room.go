@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
@@ -15,7 +16,7 @@ const atticRoom = 64 << 20
 // refuseAttic wants room for what is kept until the trial has ended.
 func (u *update) refuseAttic(trial contract.Trial) error {
 	need := int64(atticRoom)
-	for _, name := range trial.Keep {
+	for _, name := range slices.Concat(trial.Keep, trial.Locked) {
 		n, err := u.usage(name)
 		if err != nil {
 			return err
