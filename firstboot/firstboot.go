@@ -107,10 +107,10 @@ type runner struct {
 	joined bool   // at the end of the pass before
 	member bool   // it was joined since this program started
 	// what is wrong beside the status
-	notice, refused, pageFault *Problem
-	page                       shown
-	renew                      time.Time // when holders are told of this node again
-	link                       link
+	notice, refused, pageFault, unseen *Problem
+	page                               shown
+	renew                              time.Time // when holders are told of this node again
+	link                               link
 }
 
 // heed counts what a person asks for.

@@ -246,7 +246,8 @@ var ErrNoCrypt = errors.New("its file system cannot encrypt")
 // Shares asks the nodes that keep the second share of this node's key, in the tailnet
 // and on no other way. A holder that says no has a *vault.Refusal.
 type Shares interface {
-	Deposit(ctx context.Context, at netip.Addr, d vault.Deposit) error
+	// Deposit also tells where the holder sees this node, nowhere through a relay.
+	Deposit(ctx context.Context, at netip.Addr, d vault.Deposit) (place netip.Prefix, err error)
 	Ask(ctx context.Context, at netip.Addr, q vault.Question) (secret.String, error)
 }
 

@@ -184,4 +184,4 @@ func (r *runner) heedOffer(ctx context.Context) {
 
 // noticed is what stands beside the status: of all that is wrong and not in the
 // way, what was just refused is what somebody waits for.
-func (r *runner) noticed() { r.status.Notice = cmp.Or(r.refused, r.pageFault, r.notice) }
+func (r *runner) noticed() { r.status.Notice = cmp.Or(r.refused, r.pageFault, r.notice, r.unseen) }

@@ -143,6 +143,7 @@ var texts = map[string]text{
 	"share-place":   {"The data stay locked: the node is at an address where it never was (%s).", "The owner agrees by: imagebuilder unlock %s. The node then goes on by itself.", true, look},
 	"share-relayed": {"The data stay locked: the nodes that keep the key cannot see where this node is, as they only hear of it through a relay.", "Let UDP out at this place. Or the owner agrees by: imagebuilder unlock %s. The node then goes on by itself.", true, look},
 	"share-joined":  {"The data stay locked: the node has joined the tailnet anew.", "The owner agrees by: imagebuilder unlock %s. The node then goes on by itself.", true, look},
+	"share-unseen":  {"The nodes that keep the key for the data only hear of this node through a relay: after its next start it stays locked.", "Let UDP out at this place. Or be ready to agree then by: imagebuilder unlock %s.", false, look},
 	"share-revoked": {"This node was revoked. Its data stay locked for ever.", "Give it back to its owner, who can write the image anew.", true, stay},
 
 	"longhorn-disk":    {"%s Seen: %s.", "%s", true, retry},

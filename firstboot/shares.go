@@ -57,20 +57,22 @@ func (m *machine) tellHolders(ctx context.Context, s *storage, do func(*Peer) er
 	return faults, nil
 }
 
-// deposit gives the share to all holders that can be reached. The error is a *Problem
-// where one of them knows that this node is revoked.
-func (m *machine) deposit(ctx context.Context, s *storage, peer secret.String) (faults []error, err error) {
+// deposit gives the share to all holders that can be reached, and says whether one of them
+// sees where this node is. The error is a *Problem where one knows that it is revoked.
+func (m *machine) deposit(ctx context.Context, s *storage, peer secret.String) (seen bool, faults []error, err error) {
 	proof, err := vault.Proof(s.Disk)
 	if err != nil {
-		return nil, err
+		return false, nil, err
 	}
 	faults, err = m.tellHolders(ctx, s, func(p *Peer) error {
-		return m.Shares.Deposit(ctx, v4First(p.IPs), vault.Deposit{Share: peer, Proof: vault.Digest(proof)})
+		place, err := m.Shares.Deposit(ctx, v4First(p.IPs), vault.Deposit{Share: peer, Proof: vault.Digest(proof)})
+		seen = seen || err == nil && place.IsValid()
+		return err
 	})
 	if err != nil {
-		return nil, err
+		return false, nil, err
 	}
-	return faults, m.refused(faults, false)
+	return seen, faults, m.refused(faults, false)
 }
 
 var errOther = errors.New("what it gave is another share")
@@ -156,8 +158,13 @@ func (r *runner) keepShares(ctx context.Context, m *machine) {
 		return
 	}
 	pause := renewPause
-	if faults, err := m.deposit(ctx, s, peer); err != nil || len(faults) > 0 {
+	seen, faults, err := m.deposit(ctx, s, peer)
+	if err != nil || len(faults) > 0 {
 		pause = missPause
 	}
+	if r.unseen = nil; err == nil && !seen && len(faults) < len(m.holders(s).Holders) {
+		r.unseen = problem("share-unseen", m.cfg.Node)
+	}
+	r.noticed()
 	r.renew = r.host.Clock.Now().Add(pause)
 }

@@ -220,7 +220,7 @@ func (m *machine) beginStorage(ctx context.Context) (s *storage, peer secret.Str
 	if s.Disk, err = vault.NewShare(m.Random); err != nil {
 		return nil, "", err
 	}
-	if faults, err := m.deposit(ctx, s, peer); err != nil {
+	if _, faults, err := m.deposit(ctx, s, peer); err != nil {
 		return nil, "", err
 	} else if len(faults) == len(m.cfg.Storage.Holders) {
 		return nil, "", problem("share-nobody", sentence(faults)).because(errors.Join(faults...))

@@ -386,6 +386,35 @@ func TestALaterHolder(t *testing.T) {
 	}
 }
 
+// TestUnseen: that the next start will wait is said before it does, and no longer than so.
+func TestUnseen(t *testing.T) {
+	w := encryptWorld(t)
+	w.place = netip.Addr{}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	told, joined := false, 0
+	_ = firstboot.Run(ctx, w.host(), firstboot.Options{}, func(s firstboot.Status) {
+		if s.State != firstboot.Joined {
+			return
+		}
+		joined++
+		switch unseen := s.Notice != nil && s.Notice.Code == "share-unseen"; {
+		case unseen && !told:
+			told, joined = true, 100
+			w.place = home
+			w.now = w.now.Add(2 * time.Hour)
+		case joined > 110 && told:
+			if unseen {
+				t.Error("it is seen, and says no")
+			}
+			cancel()
+		case joined == 60:
+			t.Error("nobody is told")
+			cancel()
+		}
+	})
+}
+
 // TestHold: who keeps others' shares answers when it is open itself, and no sooner.
 func TestHold(t *testing.T) {
 	w := encryptWorld(t)

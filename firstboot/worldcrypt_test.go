@@ -58,15 +58,17 @@ func (w cryptWorld) Encrypt(dir, id string) error {
 // shareWorld are the holders, with the books that real ones have.
 type shareWorld struct{ *world }
 
-func (w shareWorld) Deposit(_ context.Context, at netip.Addr, d vault.Deposit) error {
-	return w.do("deposit", func() error {
+func (w shareWorld) Deposit(_ context.Context, at netip.Addr, d vault.Deposit) (place netip.Prefix, err error) {
+	err = w.do("deposit", func() error {
 		r := w.holders[at]
 		if r == nil {
 			return errors.New("no route to host")
 		}
+		place = vault.PlaceOf(w.place)
 		_, err := r.Deposit(vault.Member{Node: w.givenName, ID: w.member}, w.place, d)
 		return err
 	})
+	return place, err
 }
 
 func (w shareWorld) Ask(_ context.Context, at netip.Addr, q vault.Question) (s secret.String, err error) {

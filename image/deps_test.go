@@ -248,6 +248,7 @@ func TestScriptsFollowTheContract(t *testing.T) {
 			"in (${root})/" + slot.EntryDir + "/*.conf;", "source (${root})/${1}/" + slot.OptionsFile + "\n"},
 		"image/component/components.yaml": {"path: " + contract.ImagesDir + "/"},
 		"overlays/base/files/usr/lib/systemd/system-generators/imagebuilder-boot-generator": {"=/" + contract.StateFile, "=/" + contract.BootDir},
+		"overlays/firstboot/files/usr/lib/systemd/system/firstboot-shares.path":             {"=/" + contract.HoldFile},
 		"overlays/firstboot/files/usr/lib/systemd/system/firstboot-fallback.service":        {"=|" + contract.ArgTrial + "=1"},
 	} {
 		text, err := os.ReadFile("../" + name)

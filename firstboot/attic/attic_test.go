@@ -315,9 +315,13 @@ func TestLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	open(t, inner, "b", Kept)
-	if err := a.Prepare(trial); err != nil { // of nothing encrypted
+	if err := a.Prepare(mixed); err != nil { // the next update, before that was tried out
 		t.Fatal(err)
 	}
 	due("a", Nothing)
+	due("b", Kept)
+	if err := a.Prepare(trial); err != nil { // of nothing encrypted
+		t.Fatal(err)
+	}
 	due("b", Nothing)
 }

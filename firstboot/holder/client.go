@@ -22,10 +22,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
-// Deposit brings a share to the holder at an address of the tailnet.
-func (w Way) Deposit(ctx context.Context, at netip.Addr, d vault.Deposit) error {
-	_, err := w.call(ctx, at, depositPath, depositBody{d.Share.Reveal(), d.Proof})
-	return err
+// Deposit brings a share to the holder at an address of the tailnet. It returns where that
+// sees this node, which is nowhere through a relay.
+func (w Way) Deposit(ctx context.Context, at netip.Addr, d vault.Deposit) (place netip.Prefix, err error) {
+	a, err := w.call(ctx, at, depositPath, depositBody{d.Share.Reveal(), d.Proof})
+	return a.Place, err
 }
 
 // Ask asks the holder there for one.

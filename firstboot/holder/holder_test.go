@@ -97,8 +97,8 @@ func TestFromDepositToRevocation(t *testing.T) {
 	if _, err := ask(); refusedFor(err) != vault.Unknown {
 		t.Errorf("before it was brought: %v", err)
 	}
-	if err := way.Deposit(t.Context(), local, d); err != nil {
-		t.Fatal(err)
+	if place, err := way.Deposit(t.Context(), local, d); err != nil || place.Addr() != home {
+		t.Fatal(place, err)
 	}
 	if s, err := ask(); err != nil || s != d.Share {
 		t.Errorf("%v", err)
@@ -129,7 +129,7 @@ func TestFromDepositToRevocation(t *testing.T) {
 		if _, err := ask(); refusedFor(err) != vault.Revoked {
 			t.Errorf("revoked: %v", err)
 		}
-		if err := way.Deposit(t.Context(), local, d); refusedFor(err) != vault.Revoked {
+		if _, err := way.Deposit(t.Context(), local, d); refusedFor(err) != vault.Revoked {
 			t.Errorf("revoked, and brings it again: %v", err)
 		}
 	}
@@ -150,7 +150,7 @@ func TestOnlyNodes(t *testing.T) {
 	d, _ := shares(t)
 	refused := func(what string) {
 		t.Helper()
-		if err := way.Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), "only nodes") {
+		if _, err := way.Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), "only nodes") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -159,7 +159,7 @@ func TestOnlyNodes(t *testing.T) {
 	tail.self.Owner = 5
 	refused("a laptop")
 	tail.self.Tags = nil
-	if err := way.Deposit(t.Context(), local, d); err != nil {
+	if _, err := way.Deposit(t.Context(), local, d); err != nil {
 		t.Errorf("a tailnet without tags: %v", err)
 	}
 	tail.peer.Owner = 6
@@ -174,7 +174,7 @@ func TestOnlyNodes(t *testing.T) {
 	refused("a stranger")
 	*tail = *newTailnet()
 	tail.peer.Node = "../etc"
-	if err := way.Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), `"../etc"`) {
+	if _, err := way.Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), `"../etc"`) {
 		t.Errorf("a name that leads elsewhere: %v", err)
 	}
 	if _, err := os.Stat(b.file("cabin-pi")); err != nil {
@@ -191,7 +191,7 @@ func TestNotReady(t *testing.T) {
 	if err := os.Remove(b.Ready); err != nil {
 		t.Fatal(err)
 	}
-	if err := way.Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), "keeps no shares") {
+	if _, err := way.Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), "keeps no shares") {
 		t.Error(err)
 	}
 	if err := b.Revoke("cabin-pi", nil); !errors.Is(err, ErrNotReady) {
@@ -205,7 +205,7 @@ func TestNotReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	way, _ = start(t, b, tail)
-	if err := way.Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := way.Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Error(err)
 	}
 	if _, err := way.Ask(t.Context(), local, q); err == nil {
@@ -245,10 +245,10 @@ func TestWay(t *testing.T) {
 	defer s.Close()
 	at := netip.MustParseAddrPort(s.Listener.Addr().String())
 	d, _ := shares(t)
-	if err := (Way{at.Port(), "no-such-port"}).Deposit(t.Context(), local, d); err == nil || strings.Contains(err.Error(), "404") {
+	if _, err := (Way{at.Port(), "no-such-port"}).Deposit(t.Context(), local, d); err == nil || strings.Contains(err.Error(), "404") {
 		t.Errorf("it went: %v", err)
 	}
-	if err := (Way{Port: at.Port()}).Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), "404") {
+	if _, err := (Way{Port: at.Port()}).Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("what is no holder: %v", err)
 	}
 	if _, err := (Way{0, "no-such-port"}).Listen(t.Context(), local); err == nil {
@@ -260,7 +260,7 @@ func TestWay(t *testing.T) {
 	}
 	at = netip.MustParseAddrPort(gone.Addr().String())
 	gone.Close()
-	if err := (Way{Port: at.Port()}).Deposit(t.Context(), local, d); err == nil || strings.Contains(err.Error(), "127.0.0.1") {
+	if _, err := (Way{Port: at.Port()}).Deposit(t.Context(), local, d); err == nil || strings.Contains(err.Error(), "127.0.0.1") {
 		t.Error(err)
 	}
 }

@@ -129,7 +129,7 @@ func (s *server) deposit(w http.ResponseWriter, r *http.Request) {
 	}
 	d := vault.Deposit{Share: secret.String(body.Share), Proof: body.Proof}
 	err := s.book.change(peer.Node, func(r *vault.Record) (bool, error) { return r.Deposit(peer.Member, at, d) })
-	s.answer(w, peer, "", err)
+	s.answer(w, peer, answerBody{Place: vault.PlaceOf(at)}, err)
 }
 
 func (s *server) ask(w http.ResponseWriter, r *http.Request) {
@@ -147,7 +147,7 @@ func (s *server) ask(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		s.tell("gave " + peer.Node + " (" + peer.ID + "), which is at " + at.String() + ", its share")
 	}
-	s.answer(w, peer, share, err)
+	s.answer(w, peer, answerBody{Share: share.Reveal()}, err)
 }
 
 // open reads a question, and finds out whose it is.
@@ -186,8 +186,8 @@ func admits(self, peer Peer) bool {
 	return len(peer.Tags) > 0
 }
 
-func (s *server) answer(w http.ResponseWriter, peer Peer, share secret.String, err error) {
-	a, status := answerBody{Share: share.Reveal()}, http.StatusOK
+func (s *server) answer(w http.ResponseWriter, peer Peer, a answerBody, err error) {
+	status := http.StatusOK
 	var no *vault.Refusal
 	switch {
 	case errors.As(err, &no):

@@ -106,9 +106,9 @@ const (
 // approval is how long the owner's word stands: a node that waits asks twice a minute.
 const approval = time.Hour
 
-// placeOf is as much of an address as tells one line from another: IPv6 hosts change
+// PlaceOf is as much of an address as tells one line from another: IPv6 hosts change
 // the rest by themselves (RFC 8981). An address that is none is no place.
-func placeOf(a netip.Addr) netip.Prefix {
+func PlaceOf(a netip.Addr) netip.Prefix {
 	bits := 64
 	if a = a.Unmap().WithZone(""); a.Is4() {
 		bits = 32
@@ -137,7 +137,7 @@ func (r *Record) Deposit(who Member, at netip.Addr, d Deposit) (changed bool, er
 			return false, &Refusal{Why: Full}
 		}
 		r.Shares = append(r.Shares, Kept{ID: id, Share: d.Share, Proof: d.Proof, Member: who.ID})
-		r.kept(id).learn(placeOf(at))
+		r.kept(id).learn(PlaceOf(at))
 		return true, nil
 	}
 	if subtle.ConstantTimeCompare([]byte(k.Proof), []byte(d.Proof)) == 0 {
@@ -145,7 +145,7 @@ func (r *Record) Deposit(who Member, at netip.Addr, d Deposit) (changed bool, er
 	}
 	changed = !k.Sure || k.Member != who.ID
 	k.Sure, k.Member = true, who.ID
-	return k.learn(placeOf(at)) || changed, nil
+	return k.learn(PlaceOf(at)) || changed, nil
 }
 
 // Ask gives the share, or a *Refusal.
@@ -157,7 +157,7 @@ func (r *Record) Ask(who Member, at netip.Addr, q Question, now time.Time) (shar
 	if k == nil || subtle.ConstantTimeCompare([]byte(k.Proof), []byte(Digest(q.Proof))) == 0 {
 		return "", false, &Refusal{Why: Unknown}
 	}
-	asks := &Asking{ID: q.ID, Member: who.ID, Place: placeOf(at), Why: k.doubt(who, placeOf(at)), Since: now.UTC().Truncate(time.Second)}
+	asks := &Asking{ID: q.ID, Member: who.ID, Place: PlaceOf(at), Why: k.doubt(who, PlaceOf(at)), Since: now.UTC().Truncate(time.Second)}
 	switch {
 	case asks.Why == "":
 		return k.Share, false, nil

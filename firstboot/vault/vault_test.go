@@ -178,7 +178,7 @@ func TestApproval(t *testing.T) {
 		if _, err := r.Approve(noon.Add(time.Second), noon); !errors.Is(err, ErrAnother) {
 			t.Errorf("agreed to another: %v", err)
 		}
-		if a, err := r.Approve(noon, noon.Add(time.Hour)); err != nil || a.Place != placeOf(away) || a.Why != Place {
+		if a, err := r.Approve(noon, noon.Add(time.Hour)); err != nil || a.Place != PlaceOf(away) || a.Why != Place {
 			t.Fatal(a, err)
 		}
 		return &r

@@ -124,6 +124,7 @@ var germanProblems = map[string]Text{
 	"share-place":   {"Die Daten bleiben verschlossen: Das Gerät hat eine Adresse, an der es nie war (%s).", "Der Besitzer stimmt zu mit: imagebuilder unlock %s. Das Gerät macht dann von selbst weiter."},
 	"share-relayed": {"Die Daten bleiben verschlossen: Die Geräte, die den Schlüssel verwahren, sehen nicht, wo dieses Gerät ist, weil sie es nur über eine Vermittlung hören.", "Lassen Sie an diesem Ort UDP hinaus. Oder der Besitzer stimmt zu mit: imagebuilder unlock %s. Das Gerät macht dann von selbst weiter."},
 	"share-joined":  {"Die Daten bleiben verschlossen: Das Gerät ist dem privaten Netz neu beigetreten.", "Der Besitzer stimmt zu mit: imagebuilder unlock %s. Das Gerät macht dann von selbst weiter."},
+	"share-unseen":  {"Die Geräte, die den Schlüssel der Daten verwahren, hören dieses nur über eine Vermittlung: Nach seinem nächsten Start bleibt es verschlossen.", "Lassen Sie an diesem Ort UDP hinaus. Oder der Besitzer stimmt dann zu mit: imagebuilder unlock %s."},
 	"share-revoked": {"Dieses Gerät wurde gesperrt. Seine Daten bleiben für immer verschlossen.", "Geben Sie es seinem Besitzer zurück, der das Image neu schreiben kann."},
 
 	"longhorn-disk":    {"Die Platte für Longhorns Volumes ist nicht zu gebrauchen. Das Gerät sagt dazu (auf Englisch): %s Gesehen: %s.", "%s"},

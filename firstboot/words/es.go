@@ -123,6 +123,7 @@ var spanishProblems = map[string]Text{
 	"share-place":   {"Los datos siguen cerrados: el equipo está en una dirección donde nunca estuvo (%s).", "El dueño lo acepta con: imagebuilder unlock %s. El equipo sigue entonces por sí mismo."},
 	"share-relayed": {"Los datos siguen cerrados: los equipos que guardan la clave no ven dónde está este, pues solo lo oyen a través de un repetidor.", "Deje salir UDP en este lugar. O el dueño lo acepta con: imagebuilder unlock %s. El equipo sigue entonces por sí mismo."},
 	"share-joined":  {"Los datos siguen cerrados: el equipo entró de nuevo en la red privada.", "El dueño lo acepta con: imagebuilder unlock %s. El equipo sigue entonces por sí mismo."},
+	"share-unseen":  {"Los equipos que guardan la clave de los datos solo oyen a este a través de un repetidor: tras su próximo arranque sigue cerrado.", "Deje salir UDP en este lugar. O el dueño lo acepta entonces con: imagebuilder unlock %s."},
 	"share-revoked": {"Este equipo fue revocado. Sus datos quedan cerrados para siempre.", "Devuélvalo a su dueño, que puede grabar la imagen de nuevo."},
 
 	"longhorn-disk":    {"El disco para los volúmenes de Longhorn no se puede usar. El equipo dice (en inglés): %s Vistos: %s.", "%s"},

@@ -123,6 +123,7 @@ var frenchProblems = map[string]Text{
 	"share-place":   {"Les données restent fermées : l’appareil est à une adresse où il n’a jamais été (%s).", "Le propriétaire donne son accord par : imagebuilder unlock %s. L’appareil continue alors tout seul."},
 	"share-relayed": {"Les données restent fermées : les appareils qui gardent la clé ne voient pas où est celui-ci, car ils ne l’entendent que par un relais.", "Laissez sortir UDP à cet endroit. Ou le propriétaire donne son accord par : imagebuilder unlock %s. L’appareil continue alors tout seul."},
 	"share-joined":  {"Les données restent fermées : l’appareil est entré à nouveau dans le réseau privé.", "Le propriétaire donne son accord par : imagebuilder unlock %s. L’appareil continue alors tout seul."},
+	"share-unseen":  {"Les appareils qui gardent la clé des données n’entendent celui-ci que par un relais : après son prochain démarrage il reste fermé.", "Laissez sortir UDP à cet endroit. Ou le propriétaire donnera alors son accord par : imagebuilder unlock %s."},
 	"share-revoked": {"Cet appareil a été révoqué. Ses données restent fermées pour toujours.", "Rendez-le à son propriétaire, qui peut réécrire l’image."},
 
 	"longhorn-disk":    {"Le disque des volumes de Longhorn n’est pas utilisable. L’appareil dit (en anglais) : %s Vus : %s.", "%s"},

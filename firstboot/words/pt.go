@@ -123,6 +123,7 @@ var portugueseProblems = map[string]Text{
 	"share-place":   {"Os dados continuam fechados: o aparelho está num endereço onde nunca esteve (%s).", "O dono aceita com: imagebuilder unlock %s. O aparelho continua então sozinho."},
 	"share-relayed": {"Os dados continuam fechados: os aparelhos que guardam a chave não veem onde este está, pois só o ouvem através de um intermediário.", "Deixe sair UDP neste lugar. Ou o dono aceita com: imagebuilder unlock %s. O aparelho continua então sozinho."},
 	"share-joined":  {"Os dados continuam fechados: o aparelho entrou de novo na rede privada.", "O dono aceita com: imagebuilder unlock %s. O aparelho continua então sozinho."},
+	"share-unseen":  {"Os aparelhos que guardam a chave dos dados só ouvem este através de um intermediário: depois do próximo arranque fica fechado.", "Deixe sair UDP neste lugar. Ou o dono aceita então com: imagebuilder unlock %s."},
 	"share-revoked": {"Este aparelho foi revogado. Os seus dados ficam fechados para sempre.", "Devolva-o ao dono, que pode gravar a imagem de novo."},
 
 	"longhorn-disk":    {"O disco para os volumes do Longhorn não pode ser usado. O aparelho diz (em inglês): %s Vistos: %s.", "%s"},
