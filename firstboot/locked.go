@@ -1,0 +1,150 @@
+package firstboot
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
+)
+
+// What the step storage moves into what is encrypted: the peers' share, /etc/rancher, and
+// of the own copy of node.yaml the settings of k3s. What must be there before anything is
+// unlocked stays where it was.
+
+// layVault puts what is secret beside k3s' own directories: the peers' share, and all of
+// /etc/rancher, with what of node.yaml's files belongs there.
+func (m *machine) layVault(peer secret.String) error {
+	text, err := yaml.Marshal(peer)
+	if err != nil {
+		return err
+	}
+	if err := m.ensure([]file{{path: peerShare, data: text, mode: 0o600}}); err != nil {
+		return err
+	}
+	if err := m.bearOne(rancherPassword); err != nil {
+		return err
+	}
+	if target, err := m.Files.Readlink(etcRancher); err != nil || target != rancherDir {
+		if err := m.Files.Remove(etcRancher); err != nil { // it is empty: checkFresh saw it
+			return err
+		}
+		if err := m.Files.Symlink(rancherDir, etcRancher); err != nil {
+			return err
+		}
+	}
+	all, err := m.rancherFiles()
+	if err != nil {
+		return err
+	}
+	return m.ensure(all)
+}
+
+func (m *machine) rancherLaid() (bool, error) {
+	if target, err := m.Files.Readlink(etcRancher); err != nil || target != rancherDir {
+		return false, nil
+	}
+	if ok, err := m.isBorn(rancherPassword); err != nil || !ok {
+		return false, err
+	}
+	all, err := m.rancherFiles()
+	if err != nil {
+		return false, err
+	}
+	return m.allMatch(all)
+}
+
+// rancherPassword is the node's password where that is encrypted.
+var rancherPassword = birth{rancherDir + strings.TrimPrefix(nodePassword, etcRancher), 0o600, notEmpty, newNodePassword}
+
+// rancherFiles are those of node.yaml's files that go into what is encrypted.
+func (m *machine) rancherFiles() (inside []file, err error) {
+	all, err := extraFiles(m.cfg)
+	for _, f := range all {
+		if strings.HasPrefix(f.path, etcRancher+"/") {
+			inside = append(inside, f)
+		}
+	}
+	return inside, err
+}
+
+// earlyFiles are those that are written before anything is unlocked.
+func (m *machine) earlyFiles() ([]file, error) {
+	all, err := extraFiles(m.cfg)
+	if err != nil {
+		return nil, err
+	}
+	later, err := m.encrypts()
+	if err != nil || !later {
+		return all, err
+	}
+	var early []file
+	for _, f := range all {
+		if !strings.HasPrefix(f.path, etcRancher+"/") {
+			early = append(early, f)
+		}
+	}
+	return early, nil
+}
+
+// births are what is born before anything is unlocked.
+func (m *machine) births() ([]birth, error) {
+	later, err := m.encrypts()
+	if err != nil || !later {
+		return births, err
+	}
+	var early []birth
+	for _, b := range births {
+		if b.path != nodePassword {
+			early = append(early, b)
+		}
+	}
+	return early, nil
+}
+
+// ownFiles are what the node keeps of node.yaml. k3s' settings may have passwords among
+// them: on an encrypted node they are not beside the rest. While that is locked g has
+// none, and what there is of them stays.
+func (h *Host) ownFiles(g *given) ([]file, error) {
+	apart, err := h.encrypted()
+	if err != nil {
+		return nil, err
+	}
+	kept := g.cfg.Keep()
+	config := kept.K3s.Config
+	if apart {
+		kept.K3s.Config = nil
+	}
+	text, err := g.last.under(kept)
+	if err != nil {
+		return nil, err
+	}
+	all := []file{{path: copyFile, data: text, mode: 0o600}}
+	if !apart {
+		return all, nil
+	}
+	f := file{path: keptConfig, mode: 0o600, absent: len(config) == 0}
+	if f.data, err = yaml.Marshal(config); err != nil {
+		return nil, err
+	}
+	return append([]file{f}, all...), nil // first what the other would forget
+}
+
+// withConfig gives an own copy its settings of k3s back, where they can be read.
+func (h *Host) withConfig(cfg *node.Config) error {
+	if cfg.K3s.Config != nil {
+		return nil
+	}
+	text, err := h.read(keptConfig)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return yaml.NewDecoder(bytes.NewReader(text)).Decode(&cfg.K3s.Config)
+}
