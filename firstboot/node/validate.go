@@ -56,6 +56,7 @@ func validate(doc *strictyaml.Document, c *Config) error {
 	if c.DataDisk != (Disk{}) && c.DataDisk == c.Longhorn.Disk {
 		v.refuse("longhorn.disk", "is the dataDisk: leave it out to keep volumes there")
 	}
+	v.install(c.Install)
 	v.files(c)
 	if c.OwnerKey != "" {
 		_, err := ParseOwnerKey(c.OwnerKey)
