@@ -16,6 +16,9 @@ const (
 	argSlotSize   = "imagebuilder.slotsize" // MiB
 	ArgBootDevice = "imagebuilder.bootdev"
 	ArgTrial      = "imagebuilder.trial"
+	// ArgBootPart is the PARTUUID of the boot partition, where GRUB starts the
+	// kernel: systemd-boot tells it by a variable of the firmware.
+	ArgBootPart = "imagebuilder.bootpart"
 	// ArgWatchdog is systemd's own, in seconds: it takes over what init arms.
 	ArgWatchdog = "systemd.watchdog_sec"
 )
@@ -34,6 +37,8 @@ type Args struct {
 
 	// BootDevice is what U-Boot loaded the kernel from: mmc, usb or nvme.
 	BootDevice string
+	// BootPart is the PARTUUID of the partition that GRUB loaded the kernel from.
+	BootPart string
 	// Trial says that this boot must prove itself.
 	Trial bool
 	// Module has arguments NAME.PARAMETER=VALUE, which the kernel reads for
@@ -80,6 +85,8 @@ func (a *Args) set(key, value string) error {
 		a.DiskID = strings.ToLower(value)
 	case ArgBootDevice:
 		a.BootDevice = value
+	case ArgBootPart:
+		a.BootPart = value
 	case ArgTrial:
 		a.Trial = value == "1"
 	case argSlotSize:

@@ -89,6 +89,24 @@ func (d Disk) Open() (File, error) {
 	return File{}, errors.Join(fmt.Errorf("lock %s: %w", d.Name, err), f.Close())
 }
 
+// OpenUnused opens a disk that will be another's: it fails where anything on it is
+// in use.
+func (d Disk) OpenUnused() (File, error) {
+	if err := d.free(); err != nil {
+		return File{}, fmt.Errorf("%s is in use: %w", d.Name, err)
+	}
+	return d.Open()
+}
+
+// Forget makes reads come from the medium: what was written is on it then, and
+// the kernel keeps nothing of it in memory.
+func (d File) Forget() error {
+	if err := d.Sync(); err != nil {
+		return err
+	}
+	return unix.IoctlSetInt(int(d.Fd()), unix.BLKFLSBUF, 0)
+}
+
 // free fails where anything on the disk is in use.
 func (d Disk) free() error {
 	f, err := os.OpenFile("/dev/"+d.Name, os.O_RDWR|unix.O_EXCL, 0)
