@@ -48,7 +48,7 @@ test-all: test test-stories test-vm test-apiserver oracle ## and all that takes 
 # Stories of many boots under emulation: too long for every push, as a Pi is.
 # generic-amd64 boots in test-node. Of rebuilds, one of each kind is enough there:
 # MBR and arm64, GPT and amd64.
-LONG := EveryBoardBoots/(generic-amd64|rpi[34])|AnUnpersonalised|ATrialThat|AnUpdate|APowerCut|ADamaged|ADiskThat|ASecondDisk|ADataDisk|ALonghornDisk|ANodeMounts|SecureBoot(Starts|Refuses|On)|ABIOS|AnUnsigned|APayload|SameLockSameBytes/(rpi[35]|optiplex-7050|generic-arm64)
+LONG := EveryBoardBoots/(generic-amd64|rpi[34])|AnUnpersonalised|ATrialThat|AnUpdate|APowerCut|ADamaged|ADiskThat|ASecondDisk|ADataDisk|ALonghornDisk|ANodeMounts|AStick|SecureBoot(Starts|Refuses|On)|ABIOS|AnUnsigned|APayload|SameLockSameBytes/(rpi[35]|optiplex-7050|generic-arm64)
 
 test-unit: payload ## packages by themselves; no network but the loopback
 	$(GO) test -timeout 30m ./...
@@ -73,7 +73,7 @@ test-apiserver: build ## what we make for Kubernetes, judged by a real kube-apis
 
 powercut: build ## N power cuts at random moments of first boots, and while disks are made
 	POWERCUTS=$(or $(N),50) $(GO) test -tags vm -timeout 0 -count=1 -run PowerCut -v ./firstboot/vmtest
-	CUTS=$(or $(N),30) $(GO) test -tags e2e -timeout 0 -count=1 -run DiskSurvivesPowerCuts -v ./image/e2e
+	CUTS=$(or $(N),30) $(GO) test -tags e2e -timeout 0 -count=1 -run '(Disk|StickInstall)SurvivesPowerCuts' -v ./image/e2e
 
 repro: build ## two builds from one lock by different users, byte for byte
 	$(GO) test -tags e2e -timeout 60m -count=1 -run SameLockSameBytes -v ./image/e2e
