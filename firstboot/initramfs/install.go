@@ -12,6 +12,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
+// mayBeStick tells a disk that an image was written to from one that was installed,
+// whose ID is not its image's: it has the very node.yaml that the stick had, and
+// must not follow it.
+func mayBeStick(t *ptable.Table, args contract.Args) bool { return t.ID == args.DiskID }
+
 // needs is the least size in bytes of a disk that the system with this table can
 // be installed on: what arrange puts there, and its rounding.
 func needs(t *ptable.Table, slotBytes int64) int64 {

@@ -19,11 +19,11 @@ import (
 
 // install does what a stick is for whose node.yaml says so: it copies the system
 // onto a disk of the computer and restarts from there. A stick that has done that
-// starts the disk that it made. It returns where nothing is ordered, on a disk that
-// was installed itself, which has another ID than its image, and on one that a node
-// lives on: that has to start, whatever somebody wrote into its node.yaml.
+// starts the disk that it made. It returns where nothing is ordered, and on a disk
+// that a node lives on: that has to start, whatever somebody wrote into its
+// node.yaml.
 func (m *machine) install() error {
-	if m.state.Trial || m.table.ID != m.args.DiskID {
+	if !mayBeStick(m.table, m.args) || m.state.Trial {
 		return nil
 	}
 	if err := m.disk.Follow(m.table); err != nil {

@@ -163,6 +163,9 @@ func TestAPowerCutAtAnyMomentLeavesAllOrNothing(t *testing.T) {
 		if err := whole(p, stick, again); err != nil {
 			return err
 		}
+		if state == "whole" && len(again.Log) > 0 {
+			return errors.New("a node may live there by now, and it was installed again")
+		}
 		if len(again.Log) == 0 {
 			return nil
 		}

@@ -255,6 +255,27 @@ func TestAStickThatMustNotInstallSaysWhy(t *testing.T) {
 	i.isSpent()
 }
 
+// TestAStickIsNoNode: a disk that a node lives on follows no order, and starts.
+func TestAStickIsNoNode(t *testing.T) {
+	t.Parallel()
+	c := newComputer(t, "generic-amd64", image(t, "generic-amd64"), 8*gib)
+	c.personalise()
+	c.powerOn()
+	c.untilRunning()
+	born := c.identity()
+	c.powerOff()
+	c.yaml = "install: {disk: {only: true}, wipe: true, replaceData: true}\n"
+	c.personalise()
+	c.with(map[string]string{"own": spare(t, 8*gib)})
+	c.powerOn()
+	c.see("init: node.yaml says what a stick installs, but a node lives on this disk")
+	c.untilRunning()
+	if again := c.identity(); again != born || c.written("own") != 0 {
+		t.Errorf("the node's identity changed, or the other disk: %d bytes\n%s\n%s", c.written("own"), born, again)
+	}
+	c.powerOff()
+}
+
 // TestAStickInstallSurvivesPowerCuts pulls the plug CUTS times (30) while a stick
 // installs, each time at another moment, and lets it finish.
 func TestAStickInstallSurvivesPowerCuts(t *testing.T) {
