@@ -82,11 +82,15 @@ func (m *machine) isLivedOn() bool {
 	return errors.Join(mp.Unmount(0)) != nil || !errors.Is(err, os.ErrNotExist)
 }
 
-// follow does what a stick's node.yaml orders. Each step is done again after a
+// follow does what a stick's node.yaml orders, with this stick's image. Each step is done again after a
 // power cut, and finds what the one before has done.
 func (m *machine) follow(cfg *node.Config, order []byte) error {
 	m.con.say("this stick installs node %s", cfg.Node)
-	d, plan, err := m.awaitTarget(cfg.Install, order)
+	image := make([]byte, 512) // a squashfs' superblock is another for another image
+	if _, err := m.disk.ReadAt(image, int64(m.table.Entry(contract.PartRootA).First)*m.table.SectorSize); err != nil {
+		return installTrouble("", m.boot.Label, fmt.Errorf("%w: %w", installer.ErrStick, err))
+	}
+	d, plan, err := m.awaitTarget(cfg.Install, append(order, image...))
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ func TestInstallTroublesSayWhoseTheyAre(t *testing.T) {
 		err              error
 		what, disk, then string
 	}{
-		{installer.ErrStick, "The stick cannot be read", "STICK", "Use another stick"},
+		{installer.ErrStick, "The stick cannot be read properly", "STICK", "Use another stick"},
 		{errStick, "The system was installed, but the stick cannot be written", "STICK", "do not use the stick again"},
 		{installer.ErrOther, "does not keep what is written", "DISK", "Use another disk"},
 		{installer.ErrDisk, "cannot be written and read", "DISK", "cable and power"},

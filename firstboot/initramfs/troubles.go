@@ -62,7 +62,7 @@ func installTrouble(disk, stick string, err error) error {
 	switch {
 	case errors.Is(err, installer.ErrStick):
 		return &Trouble{
-			What: "The stick cannot be read, so its system was not installed. What was on the disk is lost.", Disk: stick,
+			What: "The stick cannot be read properly, so its system was not installed.", Disk: stick,
 			Do: "Use another stick, or write this one anew." + again, Err: err,
 		}
 	case errors.Is(err, errStick):

@@ -68,8 +68,9 @@ type span struct {
 }
 
 // New plans to install the system of a stick, whose table is given, on a disk of
-// size bytes. The order, the stick's node.yaml, makes the IDs: it is followed once
-// on each disk, which serial, if it has one, tells from others.
+// size bytes. The order, the stick's node.yaml and what tells its image from others,
+// makes the IDs: it is followed once on each disk, which serial, if it has one,
+// tells from others.
 func New(stick *ptable.Table, size int64, order []byte, serial string) (*Plan, error) {
 	if stick.Scheme != contract.GPT {
 		return nil, fmt.Errorf("a system in a table of kind %s cannot be installed from a stick", stick.Scheme)
