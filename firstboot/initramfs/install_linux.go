@@ -86,6 +86,8 @@ func (m *machine) isLivedOn() bool {
 // power cut, and finds what the one before has done.
 func (m *machine) follow(cfg *node.Config, order []byte) error {
 	m.con.say("this stick installs node %s", cfg.Node)
+	m.findStage()
+	m.reached("installs its system on a disk")
 	image := make([]byte, 512) // a squashfs' superblock is another for another image
 	if _, err := m.disk.ReadAt(image, int64(m.table.Entry(contract.PartRootA).First)*m.table.SectorSize); err != nil {
 		return installTrouble("", m.boot.Label, fmt.Errorf("%w: %w", installer.ErrStick, err))
