@@ -28,7 +28,8 @@ const provePause = 2 * time.Second
 // member once must be one again; one that never was has no better system to go
 // back to, and is well when it can say what is wrong.
 //
-// A member's system on trial must be well for a while on end: joined, k3s not
+// A system on trial must be on its medium as it was written, and a member's be well
+// for a while on end: joined, k3s not
 // started anew, no unit failed that had not failed before the trial, and reached by
 // a server of the cluster over the tailnet, where servers look at all: a node may
 // reach everybody and be reached by nobody.
@@ -41,7 +42,10 @@ func Health(ctx context.Context, h Host, p Proof) error {
 		return err
 	}
 	trial, err := h.Slot.Trial(ctx)
-	if err != nil || trial == nil || !member {
+	if err != nil || trial == nil {
+		return err
+	}
+	if err := CheckSlot(ctx, h, trial.Slot); err != nil || !member {
 		return err
 	}
 	return h.soak(ctx, trial, p.Soak)

@@ -116,7 +116,7 @@ func TestNotOnTrial(t *testing.T) {
 		w.trial, w.failed = c.trial, []string{"some.service"}
 		began := w.now
 		err := firstboot.Health(context.Background(), h, proof)
-		if (err == nil) != (c.fault == "") || err != nil && !strings.HasPrefix(err.Error(), c.fault) || err == nil && w.now != began {
+		if (err == nil) != (c.fault == "") || err != nil && !strings.HasPrefix(err.Error(), c.fault) || err == nil && w.now.Sub(began) > time.Second { // what it takes to write down that the slot is whole
 			t.Errorf("%s: after %s: %v", name, w.now.Sub(began), err)
 		}
 	}

@@ -50,6 +50,7 @@ type world struct {
 	unready   string        // why the cluster does not call the node ready
 	starts    int           // of k3s
 	trial     *contract.Trial
+	worn      error             // what reading the slot says
 	failed    []string          // units
 	all       string            // the cluster's nodes
 	patched   map[string]string // those of them that were written to, by path
@@ -142,7 +143,7 @@ func newWorld(t testing.TB, yaml string) *world {
 		links: []firstboot.Link{{Name: "eth0", Carrier: true, Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.20")}}},
 		alive: map[netip.Addr]bool{}, silent: map[netip.Addr]bool{}, served: map[string][]byte{},
 	}
-	w.put("/usr/lib/os-release", "ID=debian\nIMAGE_ID=imagebuilder-rpi4\n")
+	w.put("/usr/lib/os-release", "ID=debian\nIMAGE_ID=imagebuilder-rpi4\nIMAGE_VERSION=one\n")
 	w.put("/usr/lib/clock-epoch", "")
 	w.files["/usr/lib/clock-epoch"].changed = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	w.put("/usr/lib/imagebuilder/firewall.nft", "hook prerouting\n")
@@ -560,6 +561,13 @@ type slotWorld struct{ *world }
 
 func (w slotWorld) Bless(context.Context) error {
 	return w.do("bless", func() error { w.trial = nil; return nil })
+}
+
+func (w slotWorld) Check(context.Context) (err error) {
+	if did := w.do("check slot", func() error { err = w.worn; return nil }); did != nil {
+		return did
+	}
+	return err
 }
 
 func (w slotWorld) Trial(context.Context) (t *contract.Trial, err error) {

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -84,7 +85,7 @@ func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root *slot
 		}
 	}()
 	w := disk.NewRecorder(file)
-	layout, err := p.writePartitions(ctx, w, in, id, root, boot)
+	layout, err := p.writePartitions(ctx, medium{w, file}, in, id, root, boot)
 	if err != nil {
 		return nil, outOfSpace(p.opt.Out, err)
 	}
@@ -100,7 +101,13 @@ func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root *slot
 	return &volume{layout, file, bmap}, nil
 }
 
-func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, id string, root *slotRoot, boot *bootFiles) (disk.Layout, error) {
+// medium is an image on its way: what was written can be read again.
+type medium struct {
+	io.WriterAt
+	io.ReaderAt
+}
+
+func (p *plan) writePartitions(ctx context.Context, w medium, in *inputs, id string, root *slotRoot, boot *bootFiles) (disk.Layout, error) {
 	draft, err := p.layout()
 	if err != nil {
 		return draft, err
@@ -109,7 +116,7 @@ func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, i
 	if err != nil {
 		return draft, err
 	}
-	size, err := p.writeRoot(ctx, placed.Partitions[1].Writer(w), in, root.tree)
+	size, err := p.writeRoot(ctx, placed.Partitions[1].Window(w), in, root.tree)
 	if err != nil {
 		return draft, fmt.Errorf("root file system: %w", err)
 	}
@@ -146,8 +153,8 @@ func (b *bootFiles) outside(w io.WriterAt) error {
 
 // writeRoot fills a slot. A root that outgrows it is packed to its end: only then
 // can be said by how much it is too large, and what was compressed need not be
-// once more when the slot is larger.
-func (p *plan) writeRoot(ctx context.Context, slot io.WriterAt, in *inputs, root *tree.Tree) (int64, error) {
+// once more when the slot is larger. Behind it comes what a node knows it by.
+func (p *plan) writeRoot(ctx context.Context, slot disk.ReadWriterAt, in *inputs, root *tree.Tree) (int64, error) {
 	cache, err := blockcache.Open(p.opt.Cache.Blocks(), blockCacheLimit)
 	if err != nil {
 		return 0, err
@@ -157,10 +164,25 @@ func (p *plan) writeRoot(ctx context.Context, slot io.WriterAt, in *inputs, root
 	room := int64(p.opt.Board.Disk.Slot)
 	size, err := squashfs.Write(ctx, bounded{slot, room}, root, squashfs.Options{ModTime: in.lock.Timestamp, Cache: cache, Progress: task.Add})
 	if err == nil {
-		err = oci.Fits("it has", size, room, in.images)
+		err = oci.Fits("it has", size+contract.RootPage, room, in.images)
+	}
+	if err == nil {
+		err = sumRoot(slot, size)
 	}
 	task.Done(err)
-	return size, err
+	return size + contract.RootPage, err
+}
+
+// sumRoot writes the digest of a root behind it. The superblock is the last that is
+// written of one, so that it must be read again.
+func sumRoot(slot disk.ReadWriterAt, size int64) error {
+	h := sha256.New()
+	if _, err := io.CopyN(h, io.NewSectionReader(slot, 0, size), size); err != nil {
+		return err
+	}
+	sum := contract.RootSum{Size: size, SHA256: [sha256.Size]byte(h.Sum(nil))}
+	_, err := slot.WriteAt(sum.Encode(), size)
+	return err
 }
 
 // bounded drops what lies beyond size, in bytes.

@@ -4,6 +4,7 @@ package doctor_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,12 @@ const (
 	bios   = "sys/class/firmware-attributes/"
 )
 
+const slotFile = "var/lib/imagebuilder/firstboot/slot-check.json"
+
+func slotCheck(fault string) map[string]string {
+	return map[string]string{slotFile: fmt.Sprintf(`{"slot": "a", "made": "2026-10-01T00:00:00Z", "at": "2026-11-01T02:03:04Z", "fault": %q}`, fault)}
+}
+
 // TestMachine: what the hardware says, or does not, is told as it is. A
 // machine that cannot be asked is unknown.
 func TestMachine(t *testing.T) {
@@ -33,6 +40,11 @@ func TestMachine(t *testing.T) {
 		"none":                  {nil, map[string]string{dog: ""}, "warning watchdog armed a node that hangs stays so until somebody switches it off and on: no driver"},
 		"one that nobody armed": {nil, map[string]string{dog + "state": "inactive\n"}, "warning watchdog armed a node that hangs stays so until somebody switches it off and on: there is one"},
 		"it bit":                {nil, map[string]string{dog + "bootstatus": "32\n"}, "warning last restart it was the watchdog's"},
+
+		"nobody looked":         {nil, map[string]string{slotFile: ""}, "unknown system on its medium nobody has looked since it came: firstboot check-slot"},
+		"a whole slot":          {nil, slotCheck(""), "ok system on its medium slot a was whole on 2026-11-01"},
+		"a worn slot":           {nil, slotCheck("its digest is another one"), "FAILED system on its medium its digest is another one (slot a, seen 2026-11-01): send it an update"},
+		"a verdict that is cut": {nil, map[string]string{slotFile: "{"}, "unknown system on its medium nobody has looked"},
 
 		"nobody knows the voltage":   {pi, nil, "unknown power supply this kernel cannot ask"},
 		"other sensors":              {pi, map[string]string{"sys/class/hwmon/hwmon0/name": "cpu_thermal\n"}, "unknown power supply"},
@@ -77,7 +89,7 @@ func TestMachine(t *testing.T) {
 		for line := range strings.Lines(doctor.Table(found)) {
 			lines.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
 		}
-		if !doctor.Fit(found) || !strings.Contains(lines.String(), "\n"+c.want) {
+		if doctor.Fit(found) == strings.HasPrefix(c.want, "FAILED") || !strings.Contains(lines.String(), "\n"+c.want) {
 			t.Errorf("%s: want %q in\n%s", name, c.want, lines.String())
 		}
 	}

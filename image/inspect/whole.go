@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -25,10 +26,8 @@ func (i *Image) Whole() error {
 	return err
 }
 
-// pageSize is what a root file system is padded to.
-const pageSize = 4 << 10
-
-// SlotA returns the bytes of the root file system in slot a, and no more.
+// SlotA returns the bytes of the root file system in slot a, with what vouches for it
+// where that is there, and no more.
 func (i *Image) SlotA() (*io.SectionReader, error) {
 	for _, p := range i.Layout.Partitions {
 		if p.Number != contract.PartRootA || !i.Layout.Scheme.IsRoot(p.Type, p.Name, contract.NameRootA) {
@@ -38,13 +37,26 @@ func (i *Image) SlotA() (*io.SectionReader, error) {
 		if err != nil {
 			return nil, fmt.Errorf("its root, partition %d: %w", p.Number, err)
 		}
-		size := fsys.Size()
-		if size > p.Size {
+		if size := fsys.Size(); size > p.Size {
 			return nil, fmt.Errorf("its root is cut short: %d bytes in a partition of %d", size, p.Size)
 		}
-		return io.NewSectionReader(i.r, p.Start, min(p.Size, (size+pageSize-1)/pageSize*pageSize)), nil
+		size := contract.RootSize(fsys.Size())
+		if summed(p.Reader(i.r), size) {
+			size += contract.RootPage
+		}
+		return io.NewSectionReader(i.r, p.Start, min(p.Size, size)), nil
 	}
 	return nil, fmt.Errorf("it has no root: partition %d is missing or of another kind", contract.PartRootA)
+}
+
+// summed says whether there is a digest behind a root: older images have none.
+func summed(slot io.ReaderAt, size int64) bool {
+	page := make([]byte, contract.RootPage)
+	_, err := slot.ReadAt(page, size)
+	if err == nil || errors.Is(err, io.EOF) {
+		_, err = contract.ParseRootSum(page)
+	}
+	return err == nil
 }
 
 // NodeFile returns where in the image the bytes of node.yaml lie: as many as
