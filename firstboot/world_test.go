@@ -50,6 +50,7 @@ type world struct {
 	unready   string        // why the cluster does not call the node ready
 	starts    int           // of k3s
 	trial     *contract.Trial
+	login     bool              // ssh answers
 	worn      error             // what reading the slot says
 	failed    []string          // units
 	all       string            // the cluster's nodes
@@ -471,6 +472,9 @@ func merged(had, more map[string]any) map[string]any {
 
 func (w netWorld) Reach(_ context.Context, at netip.AddrPort) error {
 	return w.do("reach", func() error {
+		if at.Addr().IsLoopback() && at.Port() == 22 && w.login {
+			return nil
+		}
 		if !w.reachable[at.Addr()] || at.Port() != 10250 {
 			return errors.New("i/o timeout")
 		}

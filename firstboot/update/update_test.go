@@ -282,6 +282,7 @@ func TestTrial(t *testing.T) {
 		reached bool
 	}{
 		"an agent":             {},
+		"ssh answers":          {node: func(w *world) { w.login = true }},
 		"a server alone":       {node: server, api: map[string]string{voters: one}, store: true},
 		"the same k3s":         {node: server, change: sameK3s},
 		"a server among three": {node: server, api: map[string]string{voters: two}},
@@ -303,7 +304,7 @@ func TestTrial(t *testing.T) {
 			if got.Slot != "b" || !slices.Contains(got.Keep, "/"+contract.EtcUpper) || !slices.Contains(got.Keep, "/var/lib/imagebuilder/firstboot") || !slices.Equal(got.Failed, w.failed) {
 				t.Errorf("%+v", got)
 			}
-			if slices.Contains(got.Keep, etcd) != c.store || got.Reached != c.reached {
+			if slices.Contains(got.Keep, etcd) != c.store || got.Reached != c.reached || got.Login != w.login {
 				t.Errorf("%+v", got)
 			}
 			if text, err := got.Encode(); err != nil {
