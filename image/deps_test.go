@@ -37,6 +37,8 @@ var leaves = map[string][]string{
 	"image/fat":             {"image/tree"},
 	"image/squashfs":        {"firstboot/codec", "image/tree"},
 	"image/qcow2":           {},
+	"image/verity":          {},
+	"firstboot/wear":        {"firstboot/contract"},
 	"image/grub":            {},
 	"image/authenticode":    {},
 	"image/disk":            {"firstboot/contract", "image/progress"},

@@ -10,9 +10,9 @@ import (
 )
 
 func TestRootSum(t *testing.T) {
-	want := contract.RootSum{Size: contract.RootSize(contract.RootPage + 1), SHA256: sha256.Sum256([]byte("root"))}
+	want := contract.RootSum{Size: contract.RootSize(contract.RootPage + 1), SHA256: sha256.Sum256([]byte("root")), Tree: 3 * contract.RootPage}
 	page := want.Encode()
-	if got, err := contract.ParseRootSum(page); err != nil || got != want || want.Size != 2*contract.RootPage || len(page) != contract.RootPage {
+	if got, err := contract.ParseRootSum(page); err != nil || got != want || want.Size != 2*contract.RootPage || want.Whole() != 6*contract.RootPage || len(page) != contract.RootPage {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for name, page := range map[string][]byte{
@@ -24,7 +24,7 @@ func TestRootSum(t *testing.T) {
 		"behind it":   flip(page, contract.RootPage-1),
 		"a digit":     bytes.Replace(page, []byte("sha256 "), []byte("sha256 x"), 1)[:contract.RootPage],
 		"upper case":  bytes.ToUpper(page),
-		"a longer":    bytes.Replace(page, []byte("\n\x00"), []byte("00\n"), 1)[:contract.RootPage],
+		"no number":   bytes.Replace(page, []byte("tree 1"), []byte("tree x"), 1),
 		"other bytes": bytes.Repeat([]byte("hsqs"), contract.RootPage/4),
 	} {
 		if _, err := contract.ParseRootSum(page); !errors.Is(err, contract.ErrNoRootSum) {

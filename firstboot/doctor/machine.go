@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/report"
 )
@@ -134,12 +135,21 @@ func (p *patient) secureBoot() {
 	case !known:
 		p.add(machineGroup, check, Unknown, "the firmware does not say")
 	case on:
-		p.add(machineGroup, check, OK, "on")
+		p.add(machineGroup, check, OK, "on"+p.verified())
 	case setup:
 		p.add(machineGroup, check, OK, "off, and no key of anybody is enrolled (setup mode)")
 	default:
 		p.add(machineGroup, check, OK, "off")
 	}
+}
+
+// verified says how far what was signed reaches.
+func (p *patient) verified() string {
+	args, err := contract.ParseArgs(p.text("/proc/cmdline"))
+	if err != nil || args.Verity == nil {
+		return ""
+	}
+	return "; the root is verified by what was signed (dm-verity)"
 }
 
 // returns are what makers call the setting for the time after a power cut, and

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/doctor"
 )
 
@@ -60,7 +61,9 @@ func TestMachine(t *testing.T) {
 		"no disk hidden": {pc, map[string]string{"sys/bus/pci/devices/0000:00:17.0/remapped_nvme": "0\n"}, "ok no disk behind RAID"},
 		"a hidden disk":  {pc, map[string]string{"sys/bus/pci/devices/0000:00:17.0/remapped_nvme": "1\n"}, "warning no disk behind RAID This computer hides an NVMe disk behind its RAID setting. Switch it off and on, press F2 at once (Dell; others F1, F10 or Del), set SATA Operation to AHCI"},
 
-		"Secure Boot on":    {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x01"}, "ok Secure Boot on"},
+		"Secure Boot on": {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x01"}, "ok Secure Boot on\n"},
+		"a verified root": {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x01",
+			"proc/cmdline": "quiet " + contract.Args{Slot: "a", SlotSize: 1 << 29, Verity: &contract.Verity{Blocks: 1}}.Encode()}, "ok Secure Boot on; the root is verified by what was signed (dm-verity)\n"},
 		"Secure Boot off":   {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x00", efi + "SetupMode" + global: "\x06\x00\x00\x00\x00"}, "ok Secure Boot off\n"},
 		"setup mode":        {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x00", efi + "SetupMode" + global: "\x06\x00\x00\x00\x01"}, "ok Secure Boot off, and no key"},
 		"no word of it":     {pc, nil, "unknown Secure Boot the firmware does not say"},

@@ -40,23 +40,23 @@ func (i *Image) SlotA() (*io.SectionReader, error) {
 		if size := fsys.Size(); size > p.Size {
 			return nil, fmt.Errorf("its root is cut short: %d bytes in a partition of %d", size, p.Size)
 		}
-		size := contract.RootSize(fsys.Size())
-		if summed(p.Reader(i.r), size) {
-			size += contract.RootPage
-		}
+		size := vouched(p.Reader(i.r), contract.RootSize(fsys.Size()))
 		return io.NewSectionReader(i.r, p.Start, min(p.Size, size)), nil
 	}
 	return nil, fmt.Errorf("it has no root: partition %d is missing or of another kind", contract.PartRootA)
 }
 
-// summed says whether there is a digest behind a root: older images have none.
-func summed(slot io.ReaderAt, size int64) bool {
+// vouched is how long a root is with what vouches for it: older images have nothing.
+func vouched(slot io.ReaderAt, size int64) int64 {
 	page := make([]byte, contract.RootPage)
-	_, err := slot.ReadAt(page, size)
-	if err == nil || errors.Is(err, io.EOF) {
-		_, err = contract.ParseRootSum(page)
+	if _, err := slot.ReadAt(page, size); err != nil && !errors.Is(err, io.EOF) {
+		return size
 	}
-	return err == nil
+	sum, err := contract.ParseRootSum(page)
+	if err != nil {
+		return size
+	}
+	return sum.Whole()
 }
 
 // NodeFile returns where in the image the bytes of node.yaml lie: as many as
