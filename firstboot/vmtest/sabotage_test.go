@@ -129,8 +129,10 @@ func (m *machine) sabotaged(s sabotage, update string) {
 // onlyOnce takes two of the three tries from a trial that has not begun.
 func (m *machine) onlyOnce() {
 	m.t.Helper()
-	three, one := slot.EFIName{Generation: 2, Slot: "b", Entry: true, Counted: true, Left: 3}, slot.EFIName{Generation: 2, Slot: "b", Entry: true, Counted: true, Left: 1}
-	m.sh("mv /%s/%s /%[1]s/%s", contract.BootDir, three.Path(), one.Path())
+	left := func(tries int) string {
+		return "/" + contract.BootDir + "/" + slot.EFIName{Generation: 2, Slot: "b", Entry: true, Counted: true, Left: tries}.Path()
+	}
+	m.sh("mv %s %s", left(3), left(1))
 }
 
 // cutWhileWritten switches the node off somewhere in an update. What it runs then is
