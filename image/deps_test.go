@@ -38,6 +38,7 @@ var leaves = map[string][]string{
 	"image/squashfs":        {"firstboot/codec", "image/tree"},
 	"image/qcow2":           {},
 	"image/verity":          {},
+	"image/token":           {},
 	"firstboot/wear":        {"firstboot/contract"},
 	"image/grub":            {},
 	"image/authenticode":    {},
