@@ -133,7 +133,7 @@ func TestSecureBootOnOwnKeys(t *testing.T) {
 	c.powerOff()
 	c.flipInRoot()
 	c.powerOn()
-	c.see("The system on the disk .slot a. is damaged or was not copied completely")
+	c.see(`slot\s+a\)\s+is\s+damaged`)
 	c.Kill()
 	c.flipInRoot()
 	c.alter(slot.EFIName{Generation: 1, Slot: "a"}.Path())
