@@ -201,6 +201,8 @@ type Slot interface {
 	Trial(ctx context.Context) (*contract.Trial, error)
 	// Bless marks it as good.
 	Bless(ctx context.Context) error
+	// Check reads it from its medium, and returns what is not as it was written.
+	Check(ctx context.Context) error
 }
 
 // Disks are the machine's disks and the file systems on them.

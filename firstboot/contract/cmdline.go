@@ -1,6 +1,8 @@
 package contract
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -14,6 +16,7 @@ const (
 	argSlot       = "imagebuilder.slot"
 	argDisk       = "imagebuilder.disk"
 	argSlotSize   = "imagebuilder.slotsize" // MiB
+	argVerity     = "imagebuilder.verity"
 	ArgBootDevice = "imagebuilder.bootdev"
 	ArgTrial      = "imagebuilder.trial"
 	// ArgBootPart is the PARTUUID of the boot partition, where GRUB starts the
@@ -34,6 +37,8 @@ type Args struct {
 	SlotSize int64
 	// Watchdog is in whole seconds; 0 arms none.
 	Watchdog time.Duration
+	// Verity is what the root must be, nil where nobody vouches for these arguments.
+	Verity *Verity
 
 	// BootDevice is what U-Boot loaded the kernel from: mmc, usb or nvme.
 	BootDevice string
@@ -46,10 +51,33 @@ type Args struct {
 	Module []string
 }
 
+// Verity is how dm-verity knows a root: its tree is behind the page of the RootSum.
+type Verity struct {
+	// Blocks of 4 KiB are in the root. Their number counts: it decides how many levels
+	// the tree has.
+	Blocks int64
+	// Root is the SHA-256 of the tree's topmost block.
+	Root [sha256.Size]byte
+}
+
 // Encode returns the arguments that a boot file carries.
 func (a Args) Encode() string {
-	return fmt.Sprintf("%s=%s %s=%s %s=%d %s=%d", argSlot, a.Slot, argDisk, a.DiskID,
+	line := fmt.Sprintf("%s=%s %s=%s %s=%d %s=%d", argSlot, a.Slot, argDisk, a.DiskID,
 		argSlotSize, a.SlotSize>>20, ArgWatchdog, int64(a.Watchdog/time.Second))
+	if v := a.Verity; v != nil {
+		line += fmt.Sprintf(" %s=%d:%x", argVerity, v.Blocks, v.Root)
+	}
+	return line
+}
+
+func parseVerity(text string) (*Verity, error) {
+	blocks, digest, _ := strings.Cut(text, ":")
+	n, err := strconv.ParseInt(blocks, 10, 64)
+	root, err2 := hex.DecodeString(digest)
+	if err != nil || err2 != nil || n <= 0 || len(root) != sha256.Size {
+		return nil, errors.New("it must be the number of blocks and the SHA-256 of their tree")
+	}
+	return &Verity{n, [sha256.Size]byte(root)}, nil
 }
 
 // ForSlot makes a text with the arguments of one slot that of another.
@@ -76,8 +104,11 @@ func ParseArgs(line string) (Args, error) {
 	return a, nil
 }
 
-func (a *Args) set(key, value string) error {
+func (a *Args) set(key, value string) (err error) {
 	switch key {
+	case argVerity:
+		a.Verity, err = parseVerity(value)
+		return err
 	case argSlot:
 		a.Slot = value
 		return CheckSlot(value)

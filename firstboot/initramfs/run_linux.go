@@ -176,6 +176,9 @@ func (m *machine) mountRoot() error {
 		part = contract.PartRootB
 	}
 	dev, err := m.disk.Partition(part)
+	if err == nil && m.args.Verity != nil {
+		dev, err = verified(dev, m.args.Verity)
+	}
 	if err != nil {
 		return m.badSlot(err)
 	}
