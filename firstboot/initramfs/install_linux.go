@@ -79,11 +79,11 @@ func (m *machine) isLivedOn() bool {
 		return true
 	}
 	_, err = os.Stat(filepath.Join(dir, strings.TrimPrefix(contract.OwnerFile, "var/")))
-	return errors.Join(mp.Unmount(0)) != nil || !errors.Is(err, os.ErrNotExist)
+	return mp.Unmount(0) != nil || !errors.Is(err, os.ErrNotExist)
 }
 
-// follow does what a stick's node.yaml orders, with this stick's image. Each step is done again after a
-// power cut, and finds what the one before has done.
+// follow does what a stick's node.yaml orders, with this stick's image. Each step
+// is done again after a power cut, and finds what the one before has done.
 func (m *machine) follow(cfg *node.Config, order []byte) error {
 	m.con.say("this stick installs node %s", cfg.Node)
 	m.findStage()

@@ -310,7 +310,6 @@ func TestNoImageIsWrittenThatIsNotWhatItShouldBe(t *testing.T) {
 		{short, "is not a whole imagebuilder image: the copy of the partition table at the end", Options{}},
 		{noise, "no partition table; take one that 'imagebuilder build' made, or write this one all the same with --force-foreign", Options{}},
 		{good, "the image is for board rpi4, the node for optiplex-7050", Options{Node: &Node{Board: "optiplex-7050", YAML: []byte(secretYAML)}}},
-		{good, "install: in node.yaml is for computers with UEFI or BIOS: for a Raspberry Pi", Options{Node: &Node{Board: "rpi4", Installs: true, YAML: []byte(secretYAML)}}},
 		{good, "larger than the 32768 reserved", Options{Node: &Node{Board: "rpi4", YAML: bytes.Repeat([]byte(secretYAML), 1000)}}},
 		{noise, "no boot partition of imagebuilder, and nothing else in it reads node.yaml", Options{ForceForeign: true, Node: rpi4}},
 	} {
@@ -321,6 +320,8 @@ func TestNoImageIsWrittenThatIsNotWhatItShouldBe(t *testing.T) {
 	joined := testImage(t, contract.MBR, false)
 	mustTool(t, "mdel", "-i", joined+"@@1M", "::node.yaml")
 	refuses(t, map[string]string{joined: "node.yaml is gone or was changed"}, Options{Node: rpi4})
+	stick := &Node{Board: "rpi4", Installs: true, YAML: []byte(secretYAML)}
+	refuses(t, map[string]string{testImage(t, contract.MBR, false): "install: in node.yaml is for computers with UEFI or BIOS: for a Raspberry Pi"}, Options{Node: stick})
 }
 
 func refuses(t *testing.T, images map[string]string, opt Options) {
