@@ -18,7 +18,7 @@ PAYLOAD_SOURCES := $(shell find firstboot cmd/firstboot cmd/init -name '*.go' -n
 PAYLOADS        := $(foreach p,firstboot init,$(foreach a,$(ARCHES),image/payload/bin/$(p)-$(a)))
 LDFLAGS         := -s -w -X github.com/going-mobile/imagebuilder/image.version=$(VERSION)
 
-.PHONY: build payload image test mutate test-all test-unit test-images test-stories test-node test-vm test-apiserver lint fuzz bench oracle repro powercut deps clean cross FORCE
+.PHONY: build payload image test mutate test-all test-unit test-images test-stories test-node test-vm test-apiserver lint fuzz bench oracle repro powercut sabotage deps clean cross FORCE
 
 build: payload ## bin/imagebuilder, with the node's programs inside
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/imagebuilder ./cmd/imagebuilder
@@ -43,12 +43,12 @@ cross: payload ## the builder itself, for every host it supports
 	    -o bin/imagebuilder-$${t%/*}-$${t#*/} ./cmd/imagebuilder || exit 1; done
 
 test: deps build lint test-unit test-images test-node ## what CI runs: about 25 minutes on two quiet cores
-test-all: test test-stories test-vm test-apiserver oracle ## and all that takes longer
+test-all: test test-stories test-vm sabotage test-apiserver oracle ## and all that takes longer
 
 # Stories of many boots under emulation: too long for every push, as a Pi is.
 # generic-amd64 boots in test-node. Of rebuilds, one of each kind is enough there:
 # MBR and arm64, GPT and amd64.
-LONG := EveryBoardBoots/(generic-amd64|rpi[34])|AnUnpersonalised|ATrialThat|AnUpdate|APowerCut|ADamaged|ADiskThat|ASecondDisk|ADataDisk|ALonghornDisk|ANodeMounts|SecureBoot(Starts|Refuses|On)|ABIOS|AnUnsigned|APayload|SameLockSameBytes/(rpi[35]|optiplex-7050|generic-arm64)
+LONG := EveryBoardBoots/(generic-amd64|rpi[34])|AnUnpersonalised|ATrialThat|AnUpdate|APowerCut|ADamaged|ADiskThat|ASecondDisk|ADataDisk|ALonghornDisk|ANodeMounts|AStick|SecureBoot(Starts|Refuses|On)|ABIOS|AnUnsigned|APayload|SameLockSameBytes/(rpi[35]|optiplex-7050|generic-arm64)
 
 test-unit: payload ## packages by themselves; no network but the loopback
 	$(GO) test -timeout 30m ./...
@@ -66,14 +66,17 @@ test-node: build ## a node's first boots next to a real Headscale
 	$(GO) test -tags vm -timeout 60m -count=1 -run 'TestJoin/generic-amd64' ./firstboot/vmtest
 
 test-vm: build ## all first-boot stories, all boards; K3S=/path/to/k3s uses a real one
-	$(GO) test -tags vm -timeout 120m -count=1 -v ./firstboot/vmtest
+	$(GO) test -tags vm -timeout 240m -count=1 -skip Sabotaged -v ./firstboot/vmtest
 
 test-apiserver: build ## what we make for Kubernetes, judged by a real kube-apiserver; it is compiled first
 	cd .ci/apiserver && $(GO) test -timeout 60m -count=1 -v .
 
+sabotage: build ## updates that are bad in 22 ways, and N good ones
+	GOOD=$(or $(N),20) $(GO) test -tags vm -timeout 0 -count=1 -run Sabotaged -v ./firstboot/vmtest
+
 powercut: build ## N power cuts at random moments of first boots, and while disks are made
 	POWERCUTS=$(or $(N),50) $(GO) test -tags vm -timeout 0 -count=1 -run PowerCut -v ./firstboot/vmtest
-	CUTS=$(or $(N),30) $(GO) test -tags e2e -timeout 0 -count=1 -run DiskSurvivesPowerCuts -v ./image/e2e
+	CUTS=$(or $(N),30) $(GO) test -tags e2e -timeout 0 -count=1 -run '(Disk|StickInstall)SurvivesPowerCuts' -v ./image/e2e
 
 repro: build ## two builds from one lock by different users, byte for byte
 	$(GO) test -tags e2e -timeout 60m -count=1 -run SameLockSameBytes -v ./image/e2e

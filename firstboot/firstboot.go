@@ -13,6 +13,7 @@
 package firstboot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -194,9 +195,7 @@ func (r *runner) given() (*given, error) {
 	r.status.describe(g.cfg)
 	r.page.off = g.cfg.Page == node.PageOff || g.cfg.Control != nil
 	place, err := r.host.dataPlace(g.cfg)
-	if g.notice == nil {
-		g.notice = place
-	}
+	g.notice = cmp.Or(g.notice, place, r.host.worn())
 	return g, err
 }
 

@@ -208,6 +208,8 @@ type Slot interface {
 	// encrypted before k3s opens it; OpenStores does it.
 	Stores() (waiting bool, err error)
 	OpenStores() error
+	// Check reads it from its medium, and returns what is not as it was written.
+	Check(ctx context.Context) error
 }
 
 // Disks are the machine's disks and the file systems on them.

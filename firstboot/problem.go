@@ -100,6 +100,7 @@ var texts = map[string]text{
 	"data-failed":    {"The disk with this node's data (%s) had an error and is not written to any more.", "Switch the node off and on: it checks the disk. If this comes back, the disk or its cable is worn out.", true, retry},
 	"data-restart":   {"node.yaml names a data disk, which a node takes only when it starts.", "Switch the node off and on.", true, retry},
 	"data-stays":     {"node.yaml names a data disk, but this node lives on its boot disk already, and stays there.", "Remove dataDisk: from node.yaml. To move, write the image anew: the node then begins as a new one.", true, retry},
+	"slot-worn":      {"Part of the system in slot %s does not read as it was written (seen %s).", "The node works on with the rest. The owner sends it an update (imagebuilder update), which goes to another place. If this comes back, the card or disk is worn out: replace it.", true, retry},
 	"disk-too-small": {"The disk is too small: %s of space for data, at least %s is needed.", "Use a larger card or disk.", true, retry},
 	"disk-full":      {"The disk is full: %s free, at least %s is needed.", "Make room on the data partition or use a larger disk.", true, retry},
 	"no-link":        {"No network cable is connected.", "Plug the network cable in at both ends; the lights at the socket must be on.", true, retry},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -21,6 +22,9 @@ type Proof struct {
 // may be started again, k3s may stumble once, a peer be away for a while.
 const patience = 4
 
+// sshd listens everywhere; the firewall leaves the machine's own connections alone.
+var sshd = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 22)
+
 // provePause is between two looks.
 const provePause = 2 * time.Second
 
@@ -28,10 +32,10 @@ const provePause = 2 * time.Second
 // member once must be one again; one that never was has no better system to go
 // back to, and is well when it can say what is wrong.
 //
-// A member's system on trial must be well for a while on end: joined, k3s not
-// started anew, no unit failed that had not failed before the trial, and reached by
-// a server of the cluster over the tailnet, where servers look at all: a node may
-// reach everybody and be reached by nobody.
+// A system on trial must be on its medium as it was written, and a member's be well for
+// a while on end: joined, k3s not started anew, no unit failed that had not failed before
+// the trial, ssh answering where it did, and reached by a server of the cluster over the
+// tailnet, where servers look at all: a node may reach everybody and be reached by nobody.
 func Health(ctx context.Context, h Host, p Proof) error {
 	member, err := h.exists(joinedFile)
 	if err != nil {
@@ -41,7 +45,10 @@ func Health(ctx context.Context, h Host, p Proof) error {
 		return err
 	}
 	trial, err := h.Slot.Trial(ctx)
-	if err != nil || trial == nil || !member {
+	if err != nil || trial == nil {
+		return err
+	}
+	if err := CheckSlot(ctx, h, trial.Slot); err != nil || !member {
 		return err
 	}
 	return h.soak(ctx, trial, p.Soak)
@@ -98,6 +105,9 @@ func (h *Host) unwell(ctx context.Context, trial *contract.Trial, starts *string
 	if now := h.starts(); now != *starts {
 		*starts = now
 		return "k3s was started anew"
+	}
+	if trial.Login && h.Net.Reach(ctx, sshd) != nil {
+		return "ssh does not answer"
 	}
 	failed, err := h.Units.Failed(ctx)
 	if err != nil {

@@ -41,6 +41,7 @@ func (r *Running) Trial(ctx context.Context, h Host, slot string, next map[strin
 	if t.Failed, err = h.Units.Failed(ctx); err != nil {
 		return t, err
 	}
+	t.Login = h.Net.Reach(ctx, sshd) == nil
 	by, err := h.reached(ctx, r.cfg.Node) // where the cluster cannot be asked nobody looks
 	t.Reached = err == nil && by != ""
 	return t, nil

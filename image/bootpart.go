@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/grub"
@@ -19,9 +20,10 @@ type bootFiles struct {
 	raw  []rawFile    // outside of all partitions
 }
 
-// assembleBoot makes the boot files from the root.
-func (p *plan) assembleBoot(r *root, in *inputs, version string) (*bootFiles, error) {
-	input, err := p.bootInput(r, in, version)
+// assembleBoot makes the boot files from the root, and has them vouch for what is in the
+// slot.
+func (p *plan) assembleBoot(r *root, in *inputs, version string, v *contract.Verity) (*bootFiles, error) {
+	input, err := p.bootInput(r, in, version, v)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +42,7 @@ func (p *plan) assembleBoot(r *root, in *inputs, version string) (*bootFiles, er
 	return files, err
 }
 
-func (p *plan) bootInput(r *root, in *inputs, version string) (input boot.Input, err error) {
+func (p *plan) bootInput(r *root, in *inputs, version string, v *contract.Verity) (input boot.Input, err error) {
 	b := p.opt.Board
 	layout, err := p.layout()
 	if err != nil {
@@ -55,7 +57,7 @@ func (p *plan) bootInput(r *root, in *inputs, version string) (input boot.Input,
 		Root: r.modules.Tree(), Kernel: r.kernel, Init: init,
 		Modules: b.Kernel.Initramfs, Closure: r.closure,
 		Cmdline: p.cmdline, Microcode: b.Kernel.Microcode,
-		DiskID: strings.ToLower(layout.ID), SlotSize: int64(b.Disk.Slot), Epoch: in.lock.Timestamp,
+		DiskID: strings.ToLower(layout.ID), SlotSize: int64(b.Disk.Slot), Verity: v, Epoch: in.lock.Timestamp,
 	}
 	if b.Firmware == board.UEFI {
 		input.Signed, input.BIOS, input.Owner = b.SecureBoot == board.SignedByDebian, b.BIOS, p.opt.Signer

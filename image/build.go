@@ -2,8 +2,8 @@
 // plan into pinned inputs, and build turns pinned inputs into partitions.
 //
 //	board, overlays ─plan→ wishes ─resolve→ lock ─decode→ packages
-//	packages ─assembleRoot→ root ─assembleBoot→ boot files
-//	root ─slotRoot→ ─writeImage with the boot files→ image
+//	packages ─assembleRoot→ root ─slotRoot→ ─writeRoot→ volume
+//	root, and what vouches for that on the volume ─assembleBoot→ boot files ─writeBoot→ image
 //
 // It needs no privilege and runs no program of the target or of the host,
 // except a Go toolchain where one is there and a component cannot be
@@ -74,20 +74,24 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 		return nil, err
 	}
 	watch.lap("root")
-	boot, err := p.assembleBoot(root, in, version)
-	if err != nil {
-		return nil, err
-	}
 	slot, err := p.slotRoot(ctx, root)
 	if err != nil {
 		return nil, err
 	}
-	watch.lap("boot")
-	v, err := p.writeImage(ctx, in, id, slot, boot)
+	v, err := p.writeRoot(ctx, in, slot)
 	if err != nil {
 		return nil, err
 	}
 	defer v.file.Close()
+	watch.lap("pack")
+	boot, err := p.assembleBoot(root, in, version, v.verity)
+	if err != nil {
+		return nil, err
+	}
+	watch.lap("boot")
+	if err := p.writeBoot(ctx, v, in, id, boot); err != nil {
+		return nil, err
+	}
 	watch.lap("write")
 	m, err := p.manifest(in, pkgs, slot, v, id, version)
 	if err != nil {

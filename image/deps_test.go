@@ -37,6 +37,9 @@ var leaves = map[string][]string{
 	"image/fat":             {"image/tree"},
 	"image/squashfs":        {"firstboot/codec", "image/tree"},
 	"image/qcow2":           {},
+	"image/verity":          {},
+	"image/token":           {},
+	"firstboot/wear":        {"firstboot/contract"},
 	"image/grub":            {},
 	"image/authenticode":    {},
 	"image/disk":            {"firstboot/contract", "image/progress"},
@@ -95,6 +98,8 @@ var leaves = map[string][]string{
 	"image/rollout":         {"firstboot/contract", "firstboot/nearest", "firstboot/node", "image/fleet", "image/inquiry", "image/kube", "image/roster", "image/update"},
 	"firstboot/report":      {"firstboot", "firstboot/contract", "firstboot/disks", "firstboot/secret"},
 	"image/hardware":        {"firstboot/contract", "image/tree"},
+	"firstboot/efiboot":     {},
+	"firstboot/installer":   {"firstboot/contract", "firstboot/disks/ptable"},
 	"firstboot/disks":       {"firstboot/contract", "firstboot/disks/ptable", "firstboot/node"},
 	"firstboot/node":        {"firstboot/nearest", "firstboot/contract", "firstboot/secret", "firstboot/strictyaml"},
 	"image/fetch":           {"firstboot/transfer", "image/atomicfile", "image/flock", "image/progress"},
@@ -244,7 +249,7 @@ func TestContractIsSpelledOnce(t *testing.T) {
 func TestScriptsFollowTheContract(t *testing.T) {
 	for name, words := range map[string][]string{
 		"image/boot/boot.cmd": {" " + contract.ArgBootDevice + "=", " " + contract.ArgTrial + "=", " " + contract.StageFile + "; then", " " + contract.StageFile + fmt.Sprintf(" %x\n", contract.StageSize)},
-		"image/boot/grub.cfg": {" " + contract.ArgTrial + "=", "load_env --file ${prefix}/" + path.Base(slot.CountFile) + " ", "save_env --file ${prefix}/" + path.Base(slot.CountFile) + " ",
+		"image/boot/grub.cfg": {" " + contract.ArgTrial + "=", " " + contract.ArgBootPart + "=${bootpart};", "load_env --file ${prefix}/" + path.Base(slot.CountFile) + " ", "save_env --file ${prefix}/" + path.Base(slot.CountFile) + " ",
 			"in (${root})/" + slot.EntryDir + "/*.conf;", "source (${root})/${1}/" + slot.OptionsFile + "\n"},
 		"image/component/components.yaml": {"path: " + contract.ImagesDir + "/"},
 		"overlays/base/files/usr/lib/systemd/system-generators/imagebuilder-boot-generator": {"=/" + contract.StateFile, "=/" + contract.BootDir},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/wear"
+	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/inspect"
@@ -21,6 +24,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 	"github.com/going-mobile/imagebuilder/image/tree"
+	"github.com/going-mobile/imagebuilder/image/verity"
 )
 
 func TestMain(m *testing.M) { registrytest.Main(m) }
@@ -277,28 +281,76 @@ func TestARootThatDoesNotFit(t *testing.T) {
 	}
 	p.opt.Progress = progress.Discard
 	in := &inputs{lock: &lock.Lock{}, images: images}
-	var slot highest
-	size, err := p.writeRoot(t.Context(), &slot, in, root)
-	if err != nil || size != int64(slot) {
-		t.Fatalf("%d of %d bytes are written: %v", slot, size, err)
+	var slot inMemory
+	size, _, err := p.fillSlot(t.Context(), &slot, in, root)
+	if err != nil || size != int64(len(slot)) {
+		t.Fatalf("%d of %d bytes are written: %v", len(slot), size, err)
 	}
 	for room, want := range map[int64]string{
 		size:             "",
 		size - 1:         "0.0 MB more than a slot of 3.0 MB",
 		size - 1_500_000: fmt.Sprintf("it has %.1f MB, 1.5 MB more than a slot of 1.5 MB: leave something out, or give the board a larger disk.slot; the largest container images are\n       3.0 MB  %s", float64(size)/1e6, ref),
 	} {
-		p.opt.Board.Disk.Slot, slot = board.Size(room), 0
-		_, err := p.writeRoot(t.Context(), &slot, in, root)
-		if int64(slot) > room || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%d bytes of %d: %v, want %q", slot, room, err, want)
+		p.opt.Board.Disk.Slot, slot = board.Size(room), nil
+		_, _, err := p.fillSlot(t.Context(), &slot, in, root)
+		if int64(len(slot)) > room || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%d bytes of %d: %v, want %q", len(slot), room, err, want)
 		}
 	}
 }
 
-// highest is how far was written.
-type highest int64
+// inMemory is a slot as far as it was written.
+type inMemory []byte
 
-func (h *highest) WriteAt(p []byte, off int64) (int, error) {
-	*h = max(*h, highest(off)+highest(len(p)))
-	return len(p), nil
+func (m *inMemory) WriteAt(p []byte, off int64) (int, error) {
+	if end := off + int64(len(p)); end > int64(len(*m)) {
+		*m = append(*m, make([]byte, end-int64(len(*m)))...)
+	}
+	return copy((*m)[off:], p), nil
+}
+
+func (m *inMemory) ReadAt(p []byte, off int64) (int, error) {
+	return bytes.NewReader(*m).ReadAt(p, off)
+}
+
+// TestWhatVouchesForARoot: a digest always; where an owner signs, a tree, whose hash goes
+// into what is signed, and for which there must be room.
+func TestWhatVouchesForARoot(t *testing.T) {
+	for _, signer := range []*authenticode.Signer{nil, newSigner(t)} {
+		p := carrying(t)
+		p.opt.Signer, p.opt.Progress = signer, progress.Discard
+		root := tree.New()
+		if err := root.Add(&tree.Node{Path: "file", Mode: 0o644, Content: tree.String(noise(2 << 20)), Source: "test"}); err != nil {
+			t.Fatal(err)
+		}
+		var slot inMemory
+		whole, v, err := p.fillSlot(t.Context(), &slot, &inputs{lock: &lock.Lock{}}, root)
+		if err != nil || whole != int64(len(slot)) {
+			t.Fatalf("%d of %d bytes: %v", len(slot), whole, err)
+		}
+		if err := wear.Check(&slot); err != nil {
+			t.Error(err)
+		}
+		if (v != nil) != (signer != nil) {
+			t.Errorf("signed: %v, %+v", signer != nil, v)
+		}
+		if v == nil {
+			continue
+		}
+		size := v.Blocks * verity.BlockSize
+		if want, err := verity.Hash(bytes.NewReader(slot[:size]), size); err != nil || want.Root != v.Root || !bytes.Equal(slot[size+contract.RootPage:], want.Levels) {
+			t.Errorf("the tree is another one: %v", err)
+		}
+		p.opt.Board.Disk.Slot = board.Size(whole - 1)
+		if _, _, err := p.fillSlot(t.Context(), &slot, &inputs{lock: &lock.Lock{}}, root); err == nil {
+			t.Error("there is no room for the tree, and nobody says so")
+		}
+	}
+}
+
+// noise does not become shorter.
+func noise(size int) string {
+	data := make([]byte, size)
+	rand.NewChaCha8([32]byte{}).Read(data)
+	return string(data)
 }

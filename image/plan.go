@@ -86,6 +86,10 @@ func newPlan(opt Options) (*plan, error) {
 	return p, err
 }
 
+// verityModule lets the initramfs mount nothing but the root that the signed kernel
+// arguments name.
+const verityModule = "dm-verity"
+
 // signedBoard is the board with the signatures that its image shall bear.
 func signedBoard(opt Options) (*board.Board, error) {
 	b := *opt.Board
@@ -98,6 +102,7 @@ func signedBoard(opt Options) (*board.Board, error) {
 		return nil, fmt.Errorf("board %s: its firmware checks no signature; leave --sign out", b.Name)
 	}
 	b.SecureBoot, b.BIOS = board.SignedByOwner, false
+	b.Kernel.Initramfs = append(slices.Clone(b.Kernel.Initramfs), verityModule)
 	return &b, nil
 }
 

@@ -2,11 +2,13 @@ package image
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
@@ -17,6 +19,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 	"github.com/going-mobile/imagebuilder/image/squashfs/blockcache"
 	"github.com/going-mobile/imagebuilder/image/tree"
+	"github.com/going-mobile/imagebuilder/image/verity"
 )
 
 // bootLabel is the FAT's name, which a person sees on a laptop.
@@ -64,71 +67,74 @@ const (
 // Specification.
 const attributeReadOnly = 1 << 60
 
-// volume is a written image, still under its temporary name.
+// volume is an image on its way, still under its temporary name: at first with its root
+// alone, which the boot files vouch for where somebody signs them.
 type volume struct {
 	layout disk.Layout
 	file   *atomicfile.File
+	medium *disk.Recorder
+	verity *contract.Verity // nil where nobody signs
 	bmap   *disk.Map
 }
 
-// writeImage writes the partitions and their table. The caller commits or
-// closes the file.
-func (p *plan) writeImage(ctx context.Context, in *inputs, id string, root *slotRoot, boot *bootFiles) (v *volume, err error) {
-	file, err := atomicfile.Create(p.opt.Out, 0o644)
+// writeRoot begins an image with its root. The caller closes or commits the file.
+func (p *plan) writeRoot(ctx context.Context, in *inputs, root *slotRoot) (v *volume, err error) {
+	v = &volume{}
+	if v.layout, err = p.layout(); err != nil {
+		return nil, err
+	}
+	placed, err := disk.Arrange(v.layout, disk.AlignCard)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			file.Close()
-		}
-	}()
-	w := disk.NewRecorder(file)
-	layout, err := p.writePartitions(ctx, w, in, id, root, boot)
-	if err != nil {
-		return nil, outOfSpace(p.opt.Out, err)
-	}
-	if err := file.Truncate(layout.Size); err != nil {
-		return nil, outOfSpace(p.opt.Out, err)
-	}
-	task := p.opt.Progress.Start("hash", "image", layout.Size)
-	bmap, err := disk.Scan(ctx, io.NewSectionReader(file, 0, layout.Size), w.Extents(), task)
-	task.Done(err)
-	if err != nil {
+	if v.file, err = atomicfile.Create(p.opt.Out, 0o644); err != nil {
 		return nil, err
 	}
-	return &volume{layout, file, bmap}, nil
+	v.medium = disk.NewRecorder(v.file)
+	slot := placed.Partitions[1].Window(medium{v.medium, v.file})
+	if v.layout.Partitions[1].Size, v.verity, err = p.fillSlot(ctx, slot, in, root.tree); err != nil {
+		v.file.Close()
+		return nil, outOfSpace(p.opt.Out, fmt.Errorf("root file system: %w", err))
+	}
+	return v, nil
 }
 
-func (p *plan) writePartitions(ctx context.Context, w io.WriterAt, in *inputs, id string, root *slotRoot, boot *bootFiles) (disk.Layout, error) {
-	draft, err := p.layout()
-	if err != nil {
-		return draft, err
+// medium is a file of which is known what was written.
+type medium struct {
+	io.WriterAt
+	io.ReaderAt
+}
+
+// writeBoot completes an image with its boot files and its partition table.
+func (p *plan) writeBoot(ctx context.Context, v *volume, in *inputs, id string, boot *bootFiles) (err error) {
+	if v.layout, err = disk.Arrange(v.layout, disk.AlignCard); err != nil {
+		return err
 	}
-	placed, err := disk.Arrange(draft, disk.AlignCard)
-	if err != nil {
-		return draft, err
+	if err := v.fillBoot(boot, id, in.lock.Timestamp); err != nil {
+		return outOfSpace(p.opt.Out, err)
 	}
-	size, err := p.writeRoot(ctx, placed.Partitions[1].Writer(w), in, root.tree)
-	if err != nil {
-		return draft, fmt.Errorf("root file system: %w", err)
+	if err := v.file.Truncate(v.layout.Size); err != nil {
+		return outOfSpace(p.opt.Out, err)
 	}
-	draft.Partitions[1].Size = size
-	if placed, err = disk.Arrange(draft, disk.AlignCard); err != nil {
-		return draft, err
-	}
-	bootPart := placed.Partitions[0]
-	err = fat.Write(bootPart.Writer(w), boot.tree, fat.Options{
-		Size: bootPart.Size, Label: bootLabel, VolumeID: disk.VolumeID(id, "boot"),
-		ModTime: in.lock.Timestamp, HiddenSectors: uint32(bootPart.Start / disk.SectorSize),
+	task := p.opt.Progress.Start("hash", "image", v.layout.Size)
+	v.bmap, err = disk.Scan(ctx, io.NewSectionReader(v.file, 0, v.layout.Size), v.medium.Extents(), task)
+	task.Done(err)
+	return err
+}
+
+func (v *volume) fillBoot(boot *bootFiles, id string, made time.Time) error {
+	part := v.layout.Partitions[0]
+	err := fat.Write(part.Writer(v.medium), boot.tree, fat.Options{
+		Size: part.Size, Label: bootLabel, VolumeID: disk.VolumeID(id, "boot"),
+		ModTime: made, HiddenSectors: uint32(part.Start / disk.SectorSize),
 	})
 	if err != nil {
-		return draft, fmt.Errorf("boot partition: %w", err)
+		return fmt.Errorf("boot partition: %w", err)
 	}
-	if err := disk.Write(w, placed); err != nil {
-		return placed, err
+	if err := disk.Write(v.medium, v.layout); err != nil {
+		return err
 	}
-	return placed, boot.outside(w)
+	return boot.outside(v.medium)
 }
 
 // outside writes what starts a machine and lies in no file system.
@@ -144,23 +150,61 @@ func (b *bootFiles) outside(w io.WriterAt) error {
 	return b.bios.Install(w, startBIOS, sizeBIOS)
 }
 
-// writeRoot fills a slot. A root that outgrows it is packed to its end: only then
-// can be said by how much it is too large, and what was compressed need not be
-// once more when the slot is larger.
-func (p *plan) writeRoot(ctx context.Context, slot io.WriterAt, in *inputs, root *tree.Tree) (int64, error) {
+// fillSlot writes a root, and behind it what a node knows it by; it returns how long all
+// is. A root that outgrows the slot is packed to its end: only then can be said by how
+// much it is too large, and what was compressed need not be once more when the slot is
+// larger.
+func (p *plan) fillSlot(ctx context.Context, slot disk.ReadWriterAt, in *inputs, root *tree.Tree) (int64, *contract.Verity, error) {
 	cache, err := blockcache.Open(p.opt.Cache.Blocks(), blockCacheLimit)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer cache.Close()
 	task := p.opt.Progress.Start("pack", "root", squashfs.DataSize(root))
 	room := int64(p.opt.Board.Disk.Slot)
 	size, err := squashfs.Write(ctx, bounded{slot, room}, root, squashfs.Options{ModTime: in.lock.Timestamp, Cache: cache, Progress: task.Add})
+	whole := contract.RootSum{Size: size, Tree: p.treeSize(size)}.Whole()
 	if err == nil {
-		err = oci.Fits("it has", size, room, in.images)
+		err = oci.Fits("it has", whole, room, in.images)
+	}
+	var v *contract.Verity
+	if err == nil {
+		v, err = p.vouch(slot, size)
 	}
 	task.Done(err)
-	return size, err
+	return whole, v, err
+}
+
+// treeSize is what dm-verity needs for a root of so many bytes: only where the root hash
+// is signed with the kernel's arguments does it say anything.
+func (p *plan) treeSize(size int64) int64 {
+	if p.opt.Signer == nil {
+		return 0
+	}
+	return verity.Size(size)
+}
+
+// vouch writes the digest of a root behind it and, where somebody signs, the tree of its
+// blocks. The superblock is the last that is written of a root, so that it must be read
+// again.
+func (p *plan) vouch(slot disk.ReadWriterAt, size int64) (*contract.Verity, error) {
+	h := sha256.New()
+	data := io.TeeReader(io.NewSectionReader(slot, 0, size), h)
+	sum := contract.RootSum{Size: size, Tree: p.treeSize(size)}
+	var behind []byte
+	var v *contract.Verity
+	if p.opt.Signer != nil {
+		t, err := verity.Hash(data, size)
+		if err != nil {
+			return nil, err
+		}
+		behind, v = t.Levels, &contract.Verity{Blocks: size / verity.BlockSize, Root: t.Root}
+	} else if _, err := io.CopyN(io.Discard, data, size); err != nil {
+		return nil, err
+	}
+	sum.SHA256 = [sha256.Size]byte(h.Sum(nil))
+	_, err := slot.WriteAt(append(sum.Encode(), behind...), size)
+	return v, err
 }
 
 // bounded drops what lies beyond size, in bytes.

@@ -43,6 +43,7 @@ var verbs = []verb{
 	{"revoke", "NODE [NUMBER...] refuse a node its share for ever, and its members of the tailnet by their numbers", revokeNode},
 	{"headscale-backup", "copy Headscale's database and keys to where node.yaml says (a timer)", backUpHeadscale},
 	{"headscale-restore", "bring them back where there are none (before Headscale starts)", restoreHeadscale},
+	{"check-slot", "read the running system from its medium, and remember whether it is as it was written (a timer)", checkSlot},
 	{"health", "[--timeout 10m] [--soak 3m] wait until this system deserves to be kept", health},
 	{"bless", "mark the running slot as good", bless},
 	{"update", "[--json] [--reboot] FILE|-|--rollback|--id SHA256 [--from N] put the image of an update that the fleet's owner signed into the other slot, on trial; or try what is there", applyUpdate},

@@ -14,6 +14,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/firstboot/wear"
 )
 
 // slots marks the running slot on the boot partition.
@@ -33,6 +34,15 @@ func (slots) running() string {
 		return ""
 	}
 	return args.Slot
+}
+
+// Check reads what the medium has: what the page cache has of it is dropped before.
+func (s slots) Check(context.Context) error {
+	p, err := host.Slots{}.Open(s.running(), false)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.Sync(), wear.Check(p), p.Close())
 }
 
 func (s slots) Bless(context.Context) error {

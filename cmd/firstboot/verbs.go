@@ -148,6 +148,13 @@ func runDoctor(ctx context.Context, h firstboot.Host, args []string) error {
 	return nil
 }
 
+func checkSlot(ctx context.Context, h firstboot.Host, args []string) error {
+	if err := flags("check-slot", args, nil); err != nil {
+		return err
+	}
+	return firstboot.CheckSlot(ctx, h, slots{}.running())
+}
+
 func health(ctx context.Context, h firstboot.Host, args []string) error {
 	p := firstboot.Proof{}
 	err := flags("health", args, func(f *flag.FlagSet) {

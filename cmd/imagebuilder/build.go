@@ -75,7 +75,7 @@ bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
 	flags.BoolVar(&f.opt.AllowOlderIndex, "allow-older-index", false, "take an index although a newer one of its suite was seen before")
 	flags.StringVar(&f.opt.Compress, "compress", "", "also write a compressed image: zst, xz or gz")
 	flags.StringVar(&f.format, "format", "", "also write the image in this format, as providers import it: qcow2")
-	f.signer.add(flags, "sign boot loader and kernel with this RSA key (PEM), for Secure Boot with keys of your own")
+	f.signer.add(flags, "sign boot loader and kernel with this RSA key (PEM, or a token: pkcs11:id=%01?module-path=FILE), for Secure Boot with keys of your own")
 	flags.BoolVar(&f.opt.SBOM, "sbom", false, "also write SPDX and CycloneDX documents")
 	flags.StringVar(&f.opt.Version, "image-version", "", "IMAGE_VERSION (default: from the date and digest of the inputs)")
 	flags.BoolVar(&f.opt.Strict, "strict", false, "fail where a component cannot be reached, instead of deferring it to first boot, or is warned of")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/flash"
 )
 
@@ -28,6 +29,9 @@ built where it has changed, a single-use key is made for it, and the key is
 expired again when anything goes wrong. --lock, --locked and --registry-mirror are
 those of 'imagebuilder build'. Without DEVICE the disks are shown and one is asked
 for; the name of a device must be typed unless --yes.
+
+Where node.yaml says install: the card is a stick: a computer that starts from it
+gets the system onto one of its disks, once, and restarts from that.
 
 With a block map beside the image only what that has is written. Beyond the
 image the device is probed: one that is smaller than it says is refused. A card
@@ -85,13 +89,15 @@ func newFlash() *cobra.Command {
 }
 
 func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt flash.Options, from []fs.FS) error {
-	name := ""
+	var config *node.Config
 	if file != "" {
-		config, data, err := loadNode(file)
-		if err != nil {
+		var data []byte
+		var err error
+		if config, data, err = loadNode(file); err != nil {
 			return err
 		}
-		name, opt.Node = config.Node, &flash.Node{Board: config.Board, YAML: data}
+		of := flashNode(config, data)
+		opt.Node = &of
 	}
 	u := newUI(quiet)
 	opt.Progress = u
@@ -102,8 +108,8 @@ func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt fl
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	printWritten(w, device, result)
-	if name != "" {
-		fmt.Fprintf(w, "node\t%s\n", name)
+	if config != nil {
+		printNode(w, config.Node, config.Install)
 	}
 	if err := w.Flush(); err != nil || quiet {
 		return err
@@ -122,6 +128,14 @@ func printWritten(w io.Writer, device string, result *flash.Result) {
 	fmt.Fprintf(w, "written\t%s, %.1f MB of %.1f MB in %.1f s, %s\n",
 		device, float64(result.Written)/1e6, float64(result.Image.Size)/1e6, result.WriteTime.Seconds(), after)
 	printChecked(w, result.Image)
+}
+
+// printNode says what the card is for.
+func printNode(w io.Writer, name string, i *node.Install) {
+	fmt.Fprintf(w, "node\t%s\n", name)
+	if i != nil {
+		fmt.Fprintf(w, "stick\t%s\n", installs(name, *i))
+	}
 }
 
 func listDevices(cmd *cobra.Command, force bool) error {

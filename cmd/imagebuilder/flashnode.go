@@ -160,7 +160,7 @@ func writeCards(cmd *cobra.Command, f *fleet.Fleet, m *mint.Mint, cards []card.C
 func printCard(cmd *cobra.Command, c card.Card, written *card.Written) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	printWritten(w, c.Target, written.Result)
-	fmt.Fprintf(w, "node\t%s\n", c.Node)
+	printNode(w, c.Node, written.Install)
 	if written.Key == nil {
 		fmt.Fprintf(w, "key\tnone yet: when it is switched on, 'imagebuilder headscale init'\n")
 		return w.Flush()

@@ -143,7 +143,11 @@ func smallImage(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 {
 		ts.Fatalf("usage: smallimage FILE BOARD [beside]")
 	}
-	ts.Check(imagetest.Write(ts.MkAbs(args[0]), args[1], contract.MBR, len(args) == 3))
+	scheme := contract.GPT
+	if strings.HasPrefix(args[1], "rpi") {
+		scheme = contract.MBR
+	}
+	ts.Check(imagetest.Write(ts.MkAbs(args[0]), args[1], scheme, len(args) == 3))
 }
 
 // patch FILE OFFSET TEXT overwrites bytes of a file.

@@ -36,23 +36,44 @@ same.`,
 }
 
 func runPersonalize(cmd *cobra.Command, target, file string) error {
-	name, err := personalize(cmd.Context(), target, file)
+	config, err := personalize(cmd.Context(), target, file)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is now node %s\n", target, name)
+	if config.Install != nil {
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is now a stick: %s\n", target, installs(config.Node, *config.Install))
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is now node %s\n", target, config.Node)
 	return err
 }
 
-// personalize checks a node.yaml and writes it onto target. It returns the
-// node's name.
-func personalize(ctx context.Context, target, file string) (string, error) {
+// installs says what a stick does when a computer starts from it.
+func installs(name string, i node.Install) string {
+	text := fmt.Sprintf("it installs node %s on one disk of the computer (%s), once, and is of no more use then", name, i.Disk)
+	switch {
+	case i.Wipe && i.ReplaceData:
+		return text + "; whatever is on that disk is lost, a node's data, too"
+	case i.Wipe:
+		return text + "; whatever is on that disk is lost, unless it is a node's data: then it stops"
+	case i.ReplaceData:
+		return text + "; a node's data on that disk is lost; if somebody else's is there, it stops"
+	}
+	return text + "; if that disk is not empty, it stops"
+}
+
+// personalize checks a node.yaml and writes it onto target.
+func personalize(ctx context.Context, target, file string) (*node.Config, error) {
 	config, data, err := loadNode(file)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	_, err = flash.Personalize(ctx, target, flash.Node{Board: config.Board, YAML: data})
-	return config.Node, err
+	_, err = flash.Personalize(ctx, target, flashNode(config, data))
+	return config, err
+}
+
+func flashNode(c *node.Config, text []byte) flash.Node {
+	return flash.Node{Board: c.Board, Installs: c.Install != nil, YAML: text}
 }
 
 func loadNode(file string) (*node.Config, []byte, error) {

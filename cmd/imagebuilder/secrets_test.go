@@ -16,7 +16,7 @@ import (
 // key, and the API's key of the script's own.
 var (
 	joinKey    = regexp.MustCompile(`authKey: (\S{40,})`)
-	token      = regexp.MustCompile(`::(?:server|node):(\S+)`)
+	k3sToken   = regexp.MustCompile(`::(?:server|node):(\S+)`)
 	privateKey = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END`)
 )
 
@@ -67,7 +67,7 @@ func readTree(ts *testscript.TestScript, root string) (files []string) {
 // secretsIn finds secrets as they stand in files; of private keys each whole
 // line, as YAML indents them.
 func secretsIn(text string) (out [][]byte) {
-	for _, pattern := range []*regexp.Regexp{joinKey, token} {
+	for _, pattern := range []*regexp.Regexp{joinKey, k3sToken} {
 		for _, m := range pattern.FindAllStringSubmatch(text, -1) {
 			out = append(out, []byte(m[1]))
 		}

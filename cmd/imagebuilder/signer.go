@@ -3,10 +3,12 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/going-mobile/imagebuilder/image/authenticode"
+	"github.com/going-mobile/imagebuilder/image/token"
 )
 
 // signerFlags name the key of one's own for Secure Boot.
@@ -25,17 +27,33 @@ func (s *signerFlags) read() (*authenticode.Signer, error) {
 	if s.key == "" || s.cert == "" {
 		return nil, usagef("--sign and --cert go together: a key and its certificate")
 	}
-	key, err := os.ReadFile(s.key)
-	if err != nil {
-		return nil, fmt.Errorf("--sign: %w", err)
-	}
 	cert, err := os.ReadFile(s.cert)
 	if err != nil {
 		return nil, fmt.Errorf("--cert: %w", err)
 	}
-	signer, err := authenticode.New(key, cert)
+	signer, err := s.of(cert)
 	if err != nil {
 		return nil, fmt.Errorf("--sign %s, --cert %s: %w", s.key, s.cert, err)
 	}
 	return signer, nil
+}
+
+// of finds the certificate's key, in a file or on a token.
+func (s *signerFlags) of(cert []byte) (*authenticode.Signer, error) {
+	if !strings.HasPrefix(s.key, token.Scheme) {
+		key, err := os.ReadFile(s.key)
+		if err != nil {
+			return nil, err
+		}
+		return authenticode.New(key, cert)
+	}
+	c, public, err := authenticode.ReadCertificate(cert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := token.Open(s.key, public)
+	if err != nil {
+		return nil, err
+	}
+	return authenticode.NewOf(key, c), nil
 }

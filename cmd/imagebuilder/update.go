@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,12 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/rollout"
 	"github.com/going-mobile/imagebuilder/image/roster"
-	"github.com/going-mobile/imagebuilder/image/update"
 )
 
 const updateHelp = `Put a newer image into the slot that nodes do not run, and on trial: at the next
@@ -30,9 +26,9 @@ addresses in the tailnet, to one after the other; the first that fails ends it. 
 node looks at signature, board, version, room and at what it runs before it writes
 anything, so the same update can be sent again.
 
-Nodes are named, or a site's, or all; with --site and --all those that have another
-board, or are offline, are left out and listed. With --wait offline ones are waited
-for, and the others come first.
+Nodes are named, or a site's, or all. Each board has an image of its own: say --image
+for each. With --site and --all nodes of other boards, and those that are offline, are
+left out and listed. With --wait offline ones are waited for, and the others come first.
 
 With --reboot nodes restart as well, one at a time, and the cluster lives through it.
 Before a node restarts, the others must be ready, for a server or witness all that
@@ -52,8 +48,8 @@ The first that fails or falls back stops it. Done again, it passes over the node
 run the update. Ctrl-C uncordons a node that has not restarted yet. With --no-drain
 one node restarts without the cluster being asked, which may be down.
 
-With --base nodes copy what that image has, too, from the slot that they run, and
-fetch the rest. Those that run another one refuse.
+With --base nodes of its board copy what that image has, too, from the slot that they
+run, and fetch the rest. Those that run another one refuse.
 
 With --rollback nodes try the system before their last update at the next start, if
 its k3s is not older by a minor version; nothing is sent.
@@ -65,12 +61,13 @@ Exit codes: 0 all nodes have the update, 1 it stopped, 2 wrong usage, 130 interr
 
 // updateFlags are those of "update".
 type updateFlags struct {
-	fleet, image, base, file string
-	signer                   signerFlags
-	choice                   rollout.Choice
-	opt                      rollout.Options
-	plan, asJSON, quiet      bool
-	back                     bool
+	fleet, file         string
+	images, bases       []string
+	signer              signerFlags
+	choice              rollout.Choice
+	opt                 rollout.Options
+	plan, asJSON, quiet bool
+	back                bool
 }
 
 func newUpdate() *cobra.Command {
@@ -80,7 +77,7 @@ func newUpdate() *cobra.Command {
 		Short: "Put a newer image onto nodes that run",
 		Long:  updateHelp,
 		Example: `  imagebuilder update --all --image dist/rpi4.img.zst --reboot --plan
-  imagebuilder update --all --image dist/rpi4.img.zst --reboot --canary cabin-pi --soak 2h
+  imagebuilder update --all --image dist/rpi4.img --image dist/optiplex-7050.img --reboot --canary cabin-pi --soak 2h
   imagebuilder update --site cabin --image dist/rpi4.img --reboot --wait 24h
   imagebuilder update home-pi cabin-pi --image dist/rpi4.img      # restart them yourself
   imagebuilder update cabin-pi --image new.img --base old.img     # fetches what is new
@@ -94,8 +91,8 @@ func newUpdate() *cobra.Command {
 		return u.check(cmd)
 	}
 	fleetFlag(cmd, &u.fleet)
-	cmd.Flags().StringVar(&u.image, "image", "", "the built image, raw or compressed")
-	cmd.Flags().StringVar(&u.base, "base", "", "the image that the nodes run: what it has, they copy")
+	cmd.Flags().StringArrayVar(&u.images, "image", nil, "the built image, raw or compressed; one for each board")
+	cmd.Flags().StringArrayVar(&u.bases, "base", nil, "the image that the board's nodes run: what it has, they copy")
 	u.signer.add(cmd.Flags(), "the key (PEM) that the image was built with, where that was built with one")
 	cmd.Flags().StringVar(&u.file, "write", "", "write the update to this file")
 	u.rolloutFlags(cmd)
@@ -137,10 +134,13 @@ func (u *updateFlags) check(cmd *cobra.Command) error {
 		}
 		return nil
 	}
-	if u.image == "" {
+	if len(u.images) == 0 {
 		return usagef("--image is missing: which image shall the nodes get?")
 	}
 	if u.file != "" {
+		if len(u.images) > 1 {
+			return usagef("--write makes a file of one --image")
+		}
 		if name := firstGiven(cmd, nodeFlags); name != "" || len(u.choice.Names) > 0 {
 			return usagef("--write makes a file, for a stick: name no nodes, and no flag that is for nodes")
 		}
@@ -196,43 +196,44 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 		done, failed := rollout.Rollback(cmd.Context(), f, rows, u.choice.Names)
 		return errors.Join(u.printBack(cmd.OutOrStdout(), done), failed)
 	}
-	img, base, err := u.open(cmd.Context())
+	all, err := u.open(cmd.Context())
+	defer all.close()
 	if err != nil {
 		return err
 	}
-	defer img.Close()
-	if base != nil {
-		defer base.Close()
-	}
 	world := rollout.Outside(f, client, rows)
-	r, err := rollout.Prepare(cmd.Context(), f, rows, world, rollout.Of(img), u.choice, u.opt)
+	r, err := rollout.Prepare(cmd.Context(), f, rows, world, all.updates(), u.choice, u.opt)
 	if err != nil {
 		return err
 	}
 	if u.plan {
 		return u.printPlan(cmd, r.Plan(cmd.Context()))
 	}
-	return u.roll(cmd, f, r, img, base)
+	return u.roll(cmd, f, r, all)
 }
 
-// roll makes the update and brings it to the nodes. What was done is printed, whatever
+// roll makes the updates and brings them to the nodes. What was done is printed, whatever
 // comes after it.
-func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollout, img, base *update.Image) error {
+func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollout, all sources) error {
 	dir, err := os.MkdirTemp("", "imagebuilder-update-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	name := filepath.Join(dir, "update")
-	if _, err := u.make(cmd.Context(), f, img, base, name); err != nil {
-		return err
+	files := map[string]string{}
+	for _, src := range all {
+		board := src.img.Label.Board
+		files[board] = filepath.Join(dir, board)
+		if _, err := u.make(cmd.Context(), f, src, files[board]); err != nil {
+			return err
+		}
 	}
 	if !u.quiet {
 		r.Say = func(node, words string) {
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s  %s: %s\n", time.Now().Format(time.TimeOnly), node, printable(words))
 		}
 	}
-	done, failed := r.Run(cmd.Context(), name)
+	done, failed := r.Run(cmd.Context(), files)
 	if err := u.printDone(cmd.OutOrStdout(), done, r.LeftOut()); err != nil {
 		return err
 	}
@@ -243,69 +244,4 @@ func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollou
 		fmt.Fprintln(cmd.ErrOrStderr(), printable(failed.Error()))
 	}
 	return failed
-}
-
-// made is what --write prints.
-type made struct {
-	File    string `json:"file"`
-	Board   string `json:"board"`
-	Version string `json:"version"`
-	Size    int64  `json:"size"` // in bytes
-}
-
-// write makes the update a file of its own.
-func (u *updateFlags) write(cmd *cobra.Command, f *fleet.Fleet) error {
-	img, base, err := u.open(cmd.Context())
-	if err != nil {
-		return err
-	}
-	defer img.Close()
-	if base != nil {
-		defer base.Close()
-	}
-	m, err := u.make(cmd.Context(), f, img, base, u.file)
-	if err != nil {
-		return err
-	}
-	return u.printMade(cmd.OutOrStdout(), m)
-}
-
-// make writes the update to a file.
-func (u *updateFlags) make(ctx context.Context, f *fleet.Fleet, img, base *update.Image, name string) (*made, error) {
-	key, err := f.Signer()
-	if err != nil {
-		return nil, err
-	}
-	if img.Signer, err = u.signer.read(); err != nil {
-		return nil, err
-	}
-	progress := newUI(u.quiet)
-	defer progress.close()
-	out, err := atomicfile.Create(name, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	defer out.Close()
-	m, err := update.Write(ctx, out, img, base, key, progress)
-	if err != nil {
-		return nil, err
-	}
-	size, err := out.Seek(0, io.SeekEnd)
-	if err != nil {
-		return nil, err
-	}
-	return &made{u.file, m.Board, m.Version, size}, out.Commit()
-}
-
-// open opens the image and, where one was named, that which nodes run.
-func (u *updateFlags) open(ctx context.Context) (img, base *update.Image, err error) {
-	progress := newUI(u.quiet)
-	defer progress.close()
-	if img, err = update.Open(ctx, u.image, progress); err != nil || u.base == "" {
-		return img, nil, err
-	}
-	if base, err = update.Open(ctx, u.base, progress); err != nil {
-		return nil, nil, errors.Join(err, img.Close())
-	}
-	return img, base, nil
 }

@@ -27,11 +27,13 @@ func (u *updateFlags) printPlan(cmd *cobra.Command, p rollout.Plan) error {
 		return printJSON(out, p)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Image %s for board %s", p.Image, p.Board)
-	if p.NewMinor {
-		fmt.Fprintf(&b, ", with a new minor version of k3s (%s): servers first", p.K3s)
+	for _, up := range p.Updates {
+		fmt.Fprintf(&b, "Image %s for board %s", up.Version, up.Board)
+		if p.NewMinor && up.K3s != "" {
+			fmt.Fprintf(&b, ", with a new minor version of k3s (%s): servers first", up.K3s)
+		}
+		fmt.Fprintln(&b)
 	}
-	fmt.Fprintln(&b)
 	for i, s := range p.Steps {
 		fmt.Fprintf(&b, "%2d. %s (%s, %s): %s\n", i+1, s.Node, s.Role, s.Site, strings.Join(s.Do, "; "))
 		if s.Note != "" {

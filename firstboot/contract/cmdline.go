@@ -1,6 +1,8 @@
 package contract
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -14,8 +16,12 @@ const (
 	argSlot       = "imagebuilder.slot"
 	argDisk       = "imagebuilder.disk"
 	argSlotSize   = "imagebuilder.slotsize" // MiB
+	argVerity     = "imagebuilder.verity"
 	ArgBootDevice = "imagebuilder.bootdev"
 	ArgTrial      = "imagebuilder.trial"
+	// ArgBootPart is the PARTUUID of the boot partition, where GRUB starts the
+	// kernel: systemd-boot tells it by a variable of the firmware.
+	ArgBootPart = "imagebuilder.bootpart"
 	// ArgWatchdog is systemd's own, in seconds: it takes over what init arms.
 	ArgWatchdog = "systemd.watchdog_sec"
 )
@@ -31,9 +37,13 @@ type Args struct {
 	SlotSize int64
 	// Watchdog is in whole seconds; 0 arms none.
 	Watchdog time.Duration
+	// Verity is what the root must be, nil where nobody vouches for these arguments.
+	Verity *Verity
 
 	// BootDevice is what U-Boot loaded the kernel from: mmc, usb or nvme.
 	BootDevice string
+	// BootPart is the PARTUUID of the partition that GRUB loaded the kernel from.
+	BootPart string
 	// Trial says that this boot must prove itself.
 	Trial bool
 	// Module has arguments NAME.PARAMETER=VALUE, which the kernel reads for
@@ -41,10 +51,33 @@ type Args struct {
 	Module []string
 }
 
+// Verity is how dm-verity knows a root: its tree is behind the page of the RootSum.
+type Verity struct {
+	// Blocks of 4 KiB are in the root. Their number counts: it decides how many levels
+	// the tree has.
+	Blocks int64
+	// Root is the SHA-256 of the tree's topmost block.
+	Root [sha256.Size]byte
+}
+
 // Encode returns the arguments that a boot file carries.
 func (a Args) Encode() string {
-	return fmt.Sprintf("%s=%s %s=%s %s=%d %s=%d", argSlot, a.Slot, argDisk, a.DiskID,
+	line := fmt.Sprintf("%s=%s %s=%s %s=%d %s=%d", argSlot, a.Slot, argDisk, a.DiskID,
 		argSlotSize, a.SlotSize>>20, ArgWatchdog, int64(a.Watchdog/time.Second))
+	if v := a.Verity; v != nil {
+		line += fmt.Sprintf(" %s=%d:%x", argVerity, v.Blocks, v.Root)
+	}
+	return line
+}
+
+func parseVerity(text string) (*Verity, error) {
+	blocks, digest, _ := strings.Cut(text, ":")
+	n, err := strconv.ParseInt(blocks, 10, 64)
+	root, err2 := hex.DecodeString(digest)
+	if err != nil || err2 != nil || n <= 0 || len(root) != sha256.Size {
+		return nil, errors.New("it must be the number of blocks and the SHA-256 of their tree")
+	}
+	return &Verity{n, [sha256.Size]byte(root)}, nil
 }
 
 // ForSlot makes a text with the arguments of one slot that of another.
@@ -71,8 +104,11 @@ func ParseArgs(line string) (Args, error) {
 	return a, nil
 }
 
-func (a *Args) set(key, value string) error {
+func (a *Args) set(key, value string) (err error) {
 	switch key {
+	case argVerity:
+		a.Verity, err = parseVerity(value)
+		return err
 	case argSlot:
 		a.Slot = value
 		return CheckSlot(value)
@@ -80,6 +116,8 @@ func (a *Args) set(key, value string) error {
 		a.DiskID = strings.ToLower(value)
 	case ArgBootDevice:
 		a.BootDevice = value
+	case ArgBootPart:
+		a.BootPart = value
 	case ArgTrial:
 		a.Trial = value == "1"
 	case argSlotSize:

@@ -41,6 +41,14 @@ func IsByDigest(called, sha256 string) bool {
 // page on the screen.
 const RepairFile = "repair.txt"
 
+// EFIBootDir has, by a name for each architecture, what firmware starts from any
+// disk that it was told nothing about.
+const (
+	EFIBootDir   = "EFI/BOOT/"
+	EFIBootAMD64 = "BOOTX64.EFI"
+	EFIBootARM64 = "BOOTAA64.EFI"
+)
+
 // Networks that a node is in besides its own: those of pods and services where
 // nobody gave k3s others, and that of a tailnet's addresses.
 const (

@@ -1,7 +1,9 @@
 package contract_test
 
 import (
+	"crypto/sha256"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,11 +13,13 @@ import (
 )
 
 func TestKernelArgumentsAreReadAsTheyWereWritten(t *testing.T) {
-	want := contract.Args{Slot: "b", DiskID: "deadbeef", SlotSize: 512 << 20, Watchdog: time.Minute}
-	got, err := contract.ParseArgs("console=tty0 " + want.Encode() + " quiet\n")
-	got.Module = nil
-	if diff := cmp.Diff(want, got); err != nil || diff != "" {
-		t.Error(err, diff)
+	for _, v := range []*contract.Verity{nil, {Blocks: 30_000, Root: sha256.Sum256([]byte("root"))}} {
+		want := contract.Args{Slot: "b", DiskID: "deadbeef", SlotSize: 512 << 20, Watchdog: time.Minute, Verity: v}
+		got, err := contract.ParseArgs("console=tty0 " + want.Encode() + " quiet\n")
+		got.Module = nil
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Error(err, diff)
+		}
 	}
 }
 
@@ -38,7 +42,8 @@ func TestWrongKernelArgumentsAreRefused(t *testing.T) {
 	const size = " imagebuilder.slotsize=1"
 	for _, line := range []string{"", "quiet", size, "imagebuilder.slot=a", "imagebuilder.slot=c" + size, "imagebuilder.slot=" + size,
 		"imagebuilder.slot=ab" + size, "imagebuilder.slot=a imagebuilder.slotsize=x", "imagebuilder.slot=a imagebuilder.slotsize=0",
-		"imagebuilder.slot=a systemd.watchdog_sec=1min" + size} {
+		"imagebuilder.slot=a systemd.watchdog_sec=1min" + size, "imagebuilder.slot=a imagebuilder.verity=" + size, "imagebuilder.slot=a imagebuilder.verity=9:00" + size,
+		"imagebuilder.slot=a imagebuilder.verity=0:" + strings.Repeat("00", 32) + size, "imagebuilder.slot=a imagebuilder.verity=9:" + strings.Repeat("0g", 32) + size} {
 		if _, err := contract.ParseArgs(line); err == nil {
 			t.Errorf("%q accepted", line)
 		}

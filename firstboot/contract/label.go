@@ -36,6 +36,14 @@ type Label struct {
 	Signed bool `json:"signed,omitempty"`
 }
 
+// Scheme is that of the image's table of partitions.
+func (l Label) Scheme() Scheme {
+	if len(l.DiskID) == len("deadbeef") {
+		return MBR
+	}
+	return GPT
+}
+
 // Encode returns the label as text.
 func (l Label) Encode() ([]byte, error) {
 	data, err := json.MarshalIndent(l, "", "  ")

@@ -33,6 +33,8 @@ type Trial struct {
 	Locked []string `json:"locked,omitempty"`
 	// Failed are the units that had failed before: no fault of the trial.
 	Failed []string `json:"failed,omitempty"`
+	// Login says that ssh answered: the owner's way to the next update.
+	Login bool `json:"login,omitempty"`
 	// Reached says that servers of the cluster look whether they reach this node.
 	Reached bool `json:"reached,omitempty"`
 }

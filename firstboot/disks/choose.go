@@ -132,6 +132,9 @@ const (
 	Foreign    Code = "not-empty"
 	Protected  Code = "write-protected"
 	Small      Code = "too-small"
+	// Those of a disk to install on only.
+	HasData Code = "has-data"
+	Sectors Code = "sectors"
 )
 
 // Fault says for a person why no disk can be used. Nothing was written to any.

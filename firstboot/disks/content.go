@@ -75,12 +75,9 @@ const edge = 4 << 20
 // inspect tells what is on a disk of the given size. table is nil where none
 // can be used.
 func inspect(r io.ReaderAt, size, sector int64, table *ptable.Table, purpose Purpose) (content, error) {
-	head := make([]byte, min(edge, size))
-	tail := make([]byte, len(head))
-	_, err := r.ReadAt(head, 0)
-	_, err2 := r.ReadAt(tail, size-int64(len(tail)))
-	if err := errors.Join(ignoreEOF(err), ignoreEOF(err2)); err != nil {
-		return content{}, fmt.Errorf("read the disk: %w", err)
+	head, tail, err := ends(r, size)
+	if err != nil {
+		return content{}, err
 	}
 	m, marked := parseMark(head)
 	switch {
@@ -94,6 +91,17 @@ func inspect(r io.ReaderAt, size, sector int64, table *ptable.Table, purpose Pur
 		return content{what: fmt.Sprintf("it was made the %s disk of node %s, and that is damaged", m.purpose, m.node)}, nil
 	}
 	return content{what: "there is " + guess(head) + " on it"}, nil
+}
+
+func ends(r io.ReaderAt, size int64) (head, tail []byte, err error) {
+	head = make([]byte, min(edge, size))
+	tail = make([]byte, len(head))
+	_, err = r.ReadAt(head, 0)
+	_, err2 := r.ReadAt(tail, size-int64(len(tail)))
+	if err := errors.Join(ignoreEOF(err), ignoreEOF(err2)); err != nil {
+		return nil, nil, fmt.Errorf("read the disk: %w", err)
+	}
+	return head, tail, nil
 }
 
 func ignoreEOF(err error) error {

@@ -48,6 +48,7 @@ func read(name string) (Disk, error) {
 	}
 	d := Disk{Name: name, Path: sys.home(name), Size: size, Sector: sector, ReadOnly: attr(sys.home(name), "ro") == "1"}
 	d.IDs, d.Models = sys.names(name)
+	d.Serial = sys.serial(name)
 	d.Label = d.label()
 	t, err := ptable.Read(f, size, sector)
 	if t != nil && t.ID != "" {
@@ -86,6 +87,24 @@ func (d Disk) Open() (File, error) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return File{}, errors.Join(fmt.Errorf("lock %s: %w", d.Name, err), f.Close())
+}
+
+// OpenUnused opens a disk that will be another's: it fails where anything on it is
+// in use.
+func (d Disk) OpenUnused() (File, error) {
+	if err := d.free(); err != nil {
+		return File{}, fmt.Errorf("%s is in use: %w", d.Name, err)
+	}
+	return d.Open()
+}
+
+// Forget makes reads come from the medium: what was written is on it then, and
+// the kernel keeps nothing of it in memory.
+func (d File) Forget() error {
+	if err := d.Sync(); err != nil {
+		return err
+	}
+	return unix.IoctlSetInt(int(d.Fd()), unix.BLKFLSBUF, 0)
 }
 
 // free fails where anything on the disk is in use.

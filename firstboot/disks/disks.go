@@ -1,6 +1,6 @@
 // Package disks knows the machine's whole disks: how a person recognises
 // them, how udev will call them, what is on them, and how one becomes a node's
-// own, for its data or for Longhorn's volumes.
+// own, for its data or for Longhorn's volumes, or the one that a stick installs on.
 //
 // A disk is made a node's own only if it is empty at both ends. The first
 // sector then says whose it becomes, before anything else is written, and that
@@ -25,7 +25,8 @@ type Disk struct {
 	IDs   []string // its names below /dev/disk/by-id
 	// Models are what it calls itself, without and with the vendor.
 	Models       []string
-	Size, Sector int64 // bytes
+	Serial       string // the number on its label, "" where it tells none
+	Size, Sector int64  // bytes
 	ReadOnly     bool
 	// Table is nil where there is none. Err says why it cannot be used,
 	// though its ID could be read.
@@ -75,6 +76,9 @@ type Purpose string
 const (
 	Data     Purpose = "data"
 	Longhorn Purpose = "longhorn"
+	// System is no purpose of a disk of a node's own, but of the one that a stick
+	// makes the boot disk: only while that is unfinished it has such a mark.
+	System Purpose = "system"
 )
 
 // partType is the type of the one partition of such a disk.
@@ -87,8 +91,11 @@ func (p Purpose) partType() string {
 
 // words calls the disk what a person would.
 func (p Purpose) words() string {
-	if p == Longhorn {
+	switch p {
+	case Longhorn:
 		return "the disk for Longhorn's volumes"
+	case System:
+		return "the disk to install on"
 	}
 	return "the disk for this computer's data"
 }

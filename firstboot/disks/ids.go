@@ -75,6 +75,30 @@ func (s sysfs) names(name string) (ids, models []string) {
 	return nil, nil
 }
 
+// serial returns the number that stands on a disk's label, as far as it tells one.
+func (s sysfs) serial(name string) string {
+	dir := s.home(name)
+	if dir == "" {
+		return ""
+	}
+	if !strings.HasPrefix(name, "sd") {
+		return strings.TrimSpace(attr(dir, "serial"))
+	}
+	device := filepath.Join(dir, "device")
+	if real, err := filepath.EvalSymlinks(device); err == nil {
+		device = real
+	}
+	if ata := identity(device); ata != nil {
+		return ata.text(10, 10)
+	}
+	if page, err := os.ReadFile(filepath.Join(device, "vpd_pg80")); err == nil && len(page) > 4 && len(page) >= 4+int(page[3]) {
+		if text := strings.TrimSpace(strings.Trim(string(page[4:4+int(page[3])]), "\x00")); text != "" {
+			return text
+		}
+	}
+	return strings.TrimSpace(attr(dir, "serial")) // of the USB device
+}
+
 func named(prefix, text string) []string {
 	if text == "" {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/doctor"
@@ -47,6 +48,9 @@ func healthy(t *testing.T) (string, firstboot.Host) {
 		status.WriteString("Package: " + p + "\nStatus: install ok installed\n\n")
 	}
 	files := map[string]string{
+		"usr/lib/os-release":                "IMAGE_ID=imagebuilder-rpi4\nIMAGE_VERSION=one\n",
+		"usr/lib/clock-epoch":               "",
+		"run/imagebuilder/boot.json":        `{"slot": "a"}`,
 		"proc/sys/kernel/osrelease":         "6.12.1\n",
 		"boot/config-6.12.1":                config.String(),
 		"sys/fs/cgroup/cgroup.controllers":  "cpuset cpu io memory pids\n",
@@ -67,6 +71,11 @@ func healthy(t *testing.T) (string, firstboot.Host) {
 	for name, content := range files {
 		write(t, root, name, content)
 	}
+	made := time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)
+	if err := os.Chtimes(filepath.Join(root, "usr/lib/clock-epoch"), made, made); err != nil {
+		t.Fatal(err)
+	}
+	write(t, root, slotFile, slotCheck("")[slotFile])
 	h := host.New(root, nil)
 	h.Units = units{up: map[string]bool{"iscsid.socket": true, "firstboot-firewall.service": true}}
 	h.Programs = programs{"chain prerouting { type filter hook prerouting; policy drop; }"}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/report"
 )
@@ -17,6 +19,7 @@ const machineGroup = "Machine"
 // anybody who could press a button. What cannot be asked is unknown, not fine.
 func (p *patient) machine() {
 	p.watchdog()
+	p.medium()
 	pi := strings.Contains(p.text("/proc/device-tree/compatible"), "raspberrypi,")
 	switch pc := p.exists("/sys/class/dmi/id"); {
 	case pi:
@@ -47,6 +50,22 @@ func (p *patient) watchdog() {
 		why = "there is one, and nothing uses it"
 	}
 	p.add(machineGroup, check, Warning, "a node that hangs stays so until somebody switches it off and on: "+why)
+}
+
+// medium tells what the last monthly look at the running slot found.
+func (p *patient) medium() {
+	const check = "system on its medium"
+	w, err := firstboot.ReadWear(p.Files)
+	switch {
+	case err != nil:
+		p.add(machineGroup, check, Unknown, err.Error())
+	case w == nil:
+		p.add(machineGroup, check, Unknown, "nobody has looked since it came: firstboot check-slot")
+	case w.Fault != "":
+		p.add(machineGroup, check, Failure, fmt.Sprintf("%s (slot %s, seen %s): send it an update; if this comes back, replace the card or disk", w.Fault, w.Slot, w.At.Format(time.DateOnly)))
+	default:
+		p.add(machineGroup, check, OK, fmt.Sprintf("slot %s was whole on %s", w.Slot, w.At.Format(time.DateOnly)))
+	}
 }
 
 // lastReset knows WDIOF_CARDRESET of linux/watchdog.h.
@@ -116,12 +135,21 @@ func (p *patient) secureBoot() {
 	case !known:
 		p.add(machineGroup, check, Unknown, "the firmware does not say")
 	case on:
-		p.add(machineGroup, check, OK, "on")
+		p.add(machineGroup, check, OK, "on"+p.verified())
 	case setup:
 		p.add(machineGroup, check, OK, "off, and no key of anybody is enrolled (setup mode)")
 	default:
 		p.add(machineGroup, check, OK, "off")
 	}
+}
+
+// verified says how far what was signed reaches.
+func (p *patient) verified() string {
+	args, err := contract.ParseArgs(p.text("/proc/cmdline"))
+	if err != nil || args.Verity == nil {
+		return ""
+	}
+	return "; the root is verified by what was signed (dm-verity)"
 }
 
 // returns are what makers call the setting for the time after a power cut, and

@@ -4,11 +4,13 @@ package doctor_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/doctor"
 )
 
@@ -19,6 +21,12 @@ const (
 	tree   = "proc/device-tree/"
 	bios   = "sys/class/firmware-attributes/"
 )
+
+const slotFile = "var/lib/imagebuilder/firstboot/slot-check.json"
+
+func slotCheck(fault string) map[string]string {
+	return map[string]string{slotFile: fmt.Sprintf(`{"slot": "a", "made": "2026-10-01T00:00:00Z", "at": "2026-11-01T02:03:04Z", "fault": %q}`, fault)}
+}
 
 // TestMachine: what the hardware says, or does not, is told as it is. A
 // machine that cannot be asked is unknown.
@@ -34,6 +42,11 @@ func TestMachine(t *testing.T) {
 		"one that nobody armed": {nil, map[string]string{dog + "state": "inactive\n"}, "warning watchdog armed a node that hangs stays so until somebody switches it off and on: there is one"},
 		"it bit":                {nil, map[string]string{dog + "bootstatus": "32\n"}, "warning last restart it was the watchdog's"},
 
+		"nobody looked":         {nil, map[string]string{slotFile: ""}, "unknown system on its medium nobody has looked since it came: firstboot check-slot"},
+		"a whole slot":          {nil, slotCheck(""), "ok system on its medium slot a was whole on 2026-11-01"},
+		"a worn slot":           {nil, slotCheck("its digest is another one"), "FAILED system on its medium its digest is another one (slot a, seen 2026-11-01): send it an update"},
+		"a verdict that is cut": {nil, map[string]string{slotFile: "{"}, "unknown system on its medium nobody has looked"},
+
 		"nobody knows the voltage":   {pi, nil, "unknown power supply this kernel cannot ask"},
 		"other sensors":              {pi, map[string]string{"sys/class/hwmon/hwmon0/name": "cpu_thermal\n"}, "unknown power supply"},
 		"enough":                     {pi, map[string]string{"sys/class/hwmon/hwmon1/name": "rpi_volt\n", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "0\n"}, "ok power supply"},
@@ -48,7 +61,9 @@ func TestMachine(t *testing.T) {
 		"no disk hidden": {pc, map[string]string{"sys/bus/pci/devices/0000:00:17.0/remapped_nvme": "0\n"}, "ok no disk behind RAID"},
 		"a hidden disk":  {pc, map[string]string{"sys/bus/pci/devices/0000:00:17.0/remapped_nvme": "1\n"}, "warning no disk behind RAID This computer hides an NVMe disk behind its RAID setting. Switch it off and on, press F2 at once (Dell; others F1, F10 or Del), set SATA Operation to AHCI"},
 
-		"Secure Boot on":    {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x01"}, "ok Secure Boot on"},
+		"Secure Boot on": {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x01"}, "ok Secure Boot on\n"},
+		"a verified root": {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x01",
+			"proc/cmdline": "quiet " + contract.Args{Slot: "a", SlotSize: 1 << 29, Verity: &contract.Verity{Blocks: 1}}.Encode()}, "ok Secure Boot on; the root is verified by what was signed (dm-verity)\n"},
 		"Secure Boot off":   {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x00", efi + "SetupMode" + global: "\x06\x00\x00\x00\x00"}, "ok Secure Boot off\n"},
 		"setup mode":        {pc, map[string]string{efi + "SecureBoot" + global: "\x06\x00\x00\x00\x00", efi + "SetupMode" + global: "\x06\x00\x00\x00\x01"}, "ok Secure Boot off, and no key"},
 		"no word of it":     {pc, nil, "unknown Secure Boot the firmware does not say"},
@@ -77,7 +92,7 @@ func TestMachine(t *testing.T) {
 		for line := range strings.Lines(doctor.Table(found)) {
 			lines.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
 		}
-		if !doctor.Fit(found) || !strings.Contains(lines.String(), "\n"+c.want) {
+		if doctor.Fit(found) == strings.HasPrefix(c.want, "FAILED") || !strings.Contains(lines.String(), "\n"+c.want) {
 			t.Errorf("%s: want %q in\n%s", name, c.want, lines.String())
 		}
 	}

@@ -76,6 +76,11 @@ func (m *machine) mayRepair() (allowed bool) {
 func (m *machine) tell(t *Trouble, then string) {
 	page := t.page(m.build, then)
 	m.con.page(page)
+	m.status(page)
+}
+
+// status writes a text into STATUS.TXT.
+func (m *machine) status(page string) {
 	if !m.ours {
 		return
 	}

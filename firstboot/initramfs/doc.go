@@ -4,6 +4,9 @@
 // data partition, or a disk that node.yaml gives the node for its data, lays a
 // writable /etc over the read-only one and hands over to systemd.
 //
+// From a stick whose node.yaml says so it copies the system onto a disk of the
+// computer instead, and restarts from that.
+//
 // It asks the disk, not a journal, what is still to be done, so that a power
 // cut at any moment is answered by starting again. It refuses to write to a
 // disk that is not its own, to format a data partition that was formatted

@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log"
@@ -30,7 +31,7 @@ type machine struct {
 	boot  disks.Disk // the one that this kernel came from
 	disk  disks.File // the same, open
 	table *ptable.Table
-	ours  bool       // the disk's table is in its final form
+	ours  bool       // the disk is known to be, so that STATUS.TXT is written
 	home  disks.Disk // the one with /var
 	stage *stage     // nil until the disk is known to be ours, and where it has none
 }
@@ -82,7 +83,7 @@ func (m *machine) start() error {
 	if err := m.loadModules(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{m.findDisk, m.makeRoom, m.mountRoot, m.data, m.attic, m.etc, m.handOver} {
+	for _, step := range []func() error{m.findDisk, m.install, m.makeRoom, m.mountRoot, m.data, m.attic, m.etc, m.handOver} {
 		m.dog.expect(stepLimit)
 		if err := step(); err != nil {
 			return err
@@ -121,6 +122,7 @@ func (m *machine) findDisk() error {
 	const patience, slowBus = time.Minute, 15 * time.Second
 	m.con.say("looking for the disk")
 	esp, trial := readLoader()
+	esp = cmp.Or(esp, m.args.BootPart)
 	m.state.Trial = trial || m.args.Trial
 	for begin, told := time.Now(), false; ; time.Sleep(200 * time.Millisecond) {
 		d, err := choose(disks.List(), esp, m.args, time.Since(begin) < slowBus)
@@ -174,6 +176,9 @@ func (m *machine) mountRoot() error {
 		part = contract.PartRootB
 	}
 	dev, err := m.disk.Partition(part)
+	if err == nil && m.args.Verity != nil {
+		dev, err = verified(dev, m.args.Verity)
+	}
 	if err != nil {
 		return m.badSlot(err)
 	}

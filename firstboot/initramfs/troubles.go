@@ -6,6 +6,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/installer"
 )
 
 // photograph ends most remedies: the people on site cannot do more.
@@ -48,6 +49,57 @@ func noDisk(o contract.Args, esp string, hidden int) *Trouble {
 	if hidden > 0 {
 		what, do := disks.UnhideWords(hidden)
 		t.What, t.Do = t.What+" "+what, do+" Is the system on a card or stick? "+t.Do
+	}
+	return t
+}
+
+// errStick says that a stick could not be written.
+var errStick = errors.New("the stick cannot be written")
+
+// installTrouble words what went wrong while a stick installed on a disk.
+func installTrouble(disk, stick string, err error) error {
+	again := " Then switch the computer off and on: it begins again."
+	switch {
+	case errors.Is(err, installer.ErrStick):
+		return &Trouble{
+			What: "The stick cannot be read properly, so its system was not installed.", Disk: stick,
+			Do: "Use another stick, or write this one anew." + again, Err: err,
+		}
+	case errors.Is(err, errStick):
+		return &Trouble{
+			What: "The system was installed, but the stick cannot be written, to note that. The passwords on it are still there.", Disk: stick,
+			Do: "Take the stick out, switch the computer off and on, and do not use the stick again: it is worn out or write-protected.", Err: err,
+		}
+	case errors.Is(err, installer.ErrOther):
+		return &Trouble{
+			What: "The disk does not keep what is written to it. It cannot be used.", Disk: disk,
+			Do: "Use another disk." + again, Err: err,
+		}
+	}
+	return &Trouble{
+		What: "The disk cannot be written and read properly, so the system was not installed.", Disk: disk,
+		Do: "Check the disk's cable and power. If this comes back, use another disk." + again, Err: err,
+	}
+}
+
+// stickDone is for a stick that was left in, where the computer starts from it
+// again.
+func stickDone(name, disk string) *Trouble {
+	return &Trouble{
+		What: fmt.Sprintf("This stick has installed %s in this computer and is of no more use, but the computer started from it again.", name), Disk: disk,
+		Do: "Take the stick out. If the computer does not start then: put the disk before sticks in the order of its BIOS.",
+	}
+}
+
+// installedGone says that the disk does not appear which the stick has installed.
+func installedGone(name string, hidden int) *Trouble {
+	t := &Trouble{
+		What: fmt.Sprintf("This stick has installed %s on a disk that is not in this computer. The stick does that once.", name),
+		Do:   "If this is the right computer, check the disk's cable and power. To install once more, write the stick anew.",
+	}
+	if hidden > 0 {
+		what, do := disks.UnhideWords(hidden)
+		t.What, t.Do = t.What+" "+what, do+" Otherwise: "+t.Do
 	}
 	return t
 }

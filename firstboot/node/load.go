@@ -125,7 +125,7 @@ func defaultMode(path string) Mode {
 // fault. Nobody can say which of k3s' settings hold one: all go.
 func (c *Config) Seal() *Config {
 	s := *c
-	s.Sealed = true
+	s.Sealed, s.Install = true, nil // it is done where a node lives
 	s.Headscale.AuthKey, s.SSH.HostKey = "", ""
 	if c.Control != nil {
 		s.Control = c.Control.seal()

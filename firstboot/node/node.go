@@ -55,7 +55,9 @@ type Config struct {
 	Timezone string `yaml:"timezone,omitempty"`
 	// DataDisk is the disk for /var where that is not on the boot disk. It
 	// counts until the node has an identity, which then stays where it is.
-	DataDisk Disk     `yaml:"dataDisk,omitempty"`
+	DataDisk Disk `yaml:"dataDisk,omitempty"`
+	// Install copies the system from a stick onto a disk of the computer.
+	Install  *Install `yaml:"install,omitempty"`
 	Longhorn Longhorn `yaml:"longhorn,omitempty"`
 	Storage  Storage  `yaml:"storage,omitempty"`
 	Files    []File   `yaml:"files,omitempty"`

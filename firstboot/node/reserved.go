@@ -14,6 +14,7 @@ import (
 var unsigned = map[string]bool{
 	"version": true, // there is one
 	"sealed":  true, // says nothing of the node
+	"install": true, // nor does this, once it is there: see Install
 
 	"headscale.authKey":  true,
 	"k3s.token":          true,

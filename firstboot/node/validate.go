@@ -57,6 +57,7 @@ func validate(doc *strictyaml.Document, c *Config) error {
 		v.refuse("longhorn.disk", "is the dataDisk: leave it out to keep volumes there")
 	}
 	v.storage(c)
+	v.install(c.Install)
 	v.files(c)
 	if c.OwnerKey != "" {
 		_, err := ParseOwnerKey(c.OwnerKey)

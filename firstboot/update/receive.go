@@ -114,8 +114,8 @@ func (in incoming) look(ctx context.Context) (*Result, int64, error) {
 		return nil, 0, err
 	}
 	defer done()
-	if u.same() {
-		return u.ranAlready(), 0, nil
+	if same, err := u.same(); same || err != nil {
+		return u.ranAlready(), 0, err
 	}
 	if _, err := u.accepts(ctx); err != nil {
 		return nil, 0, err

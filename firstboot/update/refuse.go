@@ -21,9 +21,13 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
-// same: the node runs what the update would bring.
-func (u *update) same() bool {
-	return u.in.Version == u.running.Version && u.in.Made.Equal(u.running.Made) && u.in.Board == u.running.Board
+// same: the node runs what the update would bring, and has not lost any of it.
+func (u *update) same() (bool, error) {
+	if u.in.Version != u.running.Version || !u.in.Made.Equal(u.running.Made) || u.in.Board != u.running.Board {
+		return false, nil
+	}
+	w, err := firstboot.ReadWear(u.Files)
+	return err == nil && (w == nil || w.Fault == ""), err
 }
 
 // refuse says what speaks against the update. Nothing was written yet.

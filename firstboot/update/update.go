@@ -120,8 +120,8 @@ func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 	if size >= 0 && size < u.in.Length {
 		return nil, fmt.Errorf("%w: it has %d bytes, of which %d are there", artifact.ErrTruncated, u.in.Length, size)
 	}
-	if u.same() {
-		return u.ranAlready(), nil
+	if same, err := u.same(); same || err != nil {
+		return u.ranAlready(), err
 	}
 	trial, err := u.accepts(ctx)
 	if err != nil {

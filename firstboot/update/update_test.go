@@ -5,6 +5,7 @@ package update_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -288,6 +289,7 @@ func TestTrial(t *testing.T) {
 		reached bool
 	}{
 		"an agent":             {},
+		"ssh answers":          {node: func(w *world) { w.login = true }},
 		"a server alone":       {node: server, api: map[string]string{voters: one}, store: true},
 		"an encrypted one":     {node: encryptedServer, api: map[string]string{voters: one}, locked: true},
 		"the same k3s":         {node: server, change: sameK3s},
@@ -310,7 +312,7 @@ func TestTrial(t *testing.T) {
 			if got.Slot != "b" || !slices.Contains(got.Keep, "/"+contract.EtcUpper) || !slices.Contains(got.Keep, "/var/lib/imagebuilder/firstboot") || !slices.Equal(got.Failed, w.failed) {
 				t.Errorf("%+v", got)
 			}
-			if slices.Contains(got.Keep, etcd) != c.store || slices.Contains(got.Locked, etcd) != c.locked || got.Reached != c.reached {
+			if slices.Contains(got.Keep, etcd) != c.store || slices.Contains(got.Locked, etcd) != c.locked || got.Reached != c.reached || got.Login != w.login {
 				t.Errorf("%+v", got)
 			}
 			if text, err := got.Encode(); err != nil {
@@ -351,6 +353,19 @@ func TestTheSame(t *testing.T) {
 	}
 	if r.String() != "this node runs one already, in slot a: nothing was done" {
 		t.Error(r)
+	}
+}
+
+// TestTheSameOnAWornCard: who lost a part of an image gets it anew, in the other slot.
+func TestTheSameOnAWornCard(t *testing.T) {
+	w := newWorld(t, piBoard)
+	w.put(contract.StateFile, `{"slot": "a", "disk": "mmcblk0"}`)
+	same := w.artifact(1, func(m *artifact.Manifest) { m.Version, m.Made = "one", made })
+	for _, fault := range []string{"", "its digest is another one"} {
+		w.put("var/lib/imagebuilder/firstboot/slot-check.json", fmt.Sprintf(`{"slot": "a", "made": %q, "fault": %q}`, made.Format(time.RFC3339), fault))
+		if r, err := w.apply(same); err != nil || r.Installed != (fault != "") {
+			t.Errorf("fault %q: %+v, %v", fault, r, err)
+		}
 	}
 }
 

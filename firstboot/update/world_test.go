@@ -76,6 +76,7 @@ type world struct {
 	varRoom int64
 	failed  []string          // units
 	api     map[string]string // of Kubernetes, by path
+	login   bool              // ssh answers
 	trial   contract.Trial    // that was started
 	roots   map[string][]byte
 	size    int64 // of a slot

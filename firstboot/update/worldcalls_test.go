@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -132,6 +133,14 @@ func (w units) Failed(context.Context) (names []string, err error) {
 type cluster struct {
 	*world
 	firstboot.Net
+}
+
+// Reach finds nothing but ssh here.
+func (w cluster) Reach(_ context.Context, at netip.AddrPort) error {
+	if at.Port() == 22 && w.login {
+		return nil
+	}
+	return errors.New("connection refused")
 }
 
 func (w cluster) API(_ context.Context, _, name string) (out []byte, err error) {

@@ -38,7 +38,8 @@ const gib = 1 << 30
 // machine is a computer with a disk of its own, which outlives its boots.
 type machine struct {
 	*guest.Guest
-	t      testing.TB
+	t      testing.TB // the story that is told now
+	life   context.Context
 	config qemu.Config
 	signer ssh.Signer
 	on     time.Time // when it was switched on
@@ -60,7 +61,7 @@ func newMachine(t testing.TB, boardName, img string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{t: t, config: qemu.Config{Board: loadBoard(t, boardName), Image: img, Dir: dir, DiskSize: 8 * gib, Memory: "1G", SSHPort: port, QMP: dir + "/qmp"}}
+	m := &machine{t: t, life: t.Context(), config: qemu.Config{Board: loadBoard(t, boardName), Image: img, Dir: dir, DiskSize: 8 * gib, Memory: "1G", SSHPort: port, QMP: dir + "/qmp"}}
 	if m.realK3s() { // a server alone takes 760 MB
 		m.config.Memory = "2G"
 	}
@@ -128,7 +129,7 @@ func (m *machine) powerOn(extra ...string) {
 	c := m.config
 	c.Extra = extra
 	m.on = time.Now()
-	g, err := guest.Start(m.t.Context(), c, m.signer)
+	g, err := guest.Start(m.life, c, m.signer)
 	if err != nil {
 		m.t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func TestABadUpdateIsUndone(t *testing.T) {
 	m.takes(home.update("good", newer(t, board, "good", "quick"), "--base", image(t, board)))
 	m.reboots()
 	m.joinsIn("b")
-	m.sh("timeout 300 sh -c 'until systemctl is-active --quiet firstboot-bless.service; do sleep 1; done'")
+	m.blessed()
 	if got := m.sh(all); got == before || strings.Replace(got, `"Schema":"2"`, `"Schema":"1"`, 1) != before {
 		t.Errorf("after a good trial:\n%s\nbefore:\n%s", got, before)
 	}
@@ -84,7 +84,13 @@ func newer(t *testing.T, board, version string, overlays ...string) string {
 			t.Fatalf("the newer stand-in: %v\n%s", err, out)
 		}
 	})
-	args := []string{"--component", "k3s=" + program, "--image-version", version, "--overlays", "testdata/overlays"}
+	return next(t, board, version, program, overlays...)
+}
+
+// next is an image with a k3s and overlays of this story.
+func next(t *testing.T, board, version, k3s string, overlays ...string) string {
+	t.Helper()
+	args := []string{"--component", "k3s=" + k3s, "--image-version", version, "--overlays", "testdata/overlays"}
 	for _, name := range overlays {
 		args = append(args, "--overlay", name)
 	}

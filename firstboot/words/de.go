@@ -81,6 +81,7 @@ var germanProblems = map[string]Text{
 	"data-failed":    {"Die Platte mit den Daten dieses Geräts (%s) hatte einen Fehler und wird nicht mehr beschrieben.", "Schalten Sie das Gerät aus und ein: Es prüft die Platte. Kommt das wieder, ist die Platte oder ihr Kabel am Ende."},
 	"data-restart":   {"node.yaml nennt eine Datenplatte, die ein Gerät nur beim Start annimmt.", deOffOn},
 	"data-stays":     {"node.yaml nennt eine Datenplatte, aber dieses Gerät lebt schon auf seiner Boot-Platte und bleibt dort.", "Nehmen Sie dataDisk: aus node.yaml. Zum Umziehen schreiben Sie das Image neu: Das Gerät fängt dann von vorn an."},
+	"slot-worn":      {"Ein Teil des Systems in Slot %s liest sich nicht so, wie er geschrieben wurde (gesehen am %s).", "Das Gerät arbeitet mit dem Rest weiter. Der Besitzer schickt ihm ein Update (imagebuilder update), das an eine andere Stelle geschrieben wird. Kommt das wieder, ist die Karte oder Platte am Ende: Ersetzen Sie sie."},
 	"disk-too-small": {"Die Karte oder Platte ist zu klein: %s Platz für Daten, mindestens %s sind nötig.", "Nehmen Sie eine größere."},
 	"disk-full":      {"Die Platte ist voll: %s frei, mindestens %s sind nötig.", "Schaffen Sie Platz auf der Daten-Partition oder nehmen Sie eine größere Platte."},
 	"no-link":        {"Es ist kein Netzwerkkabel eingesteckt.", "Stecken Sie das Netzwerkkabel an beiden Enden ein; die Lämpchen an der Buchse müssen leuchten."},

@@ -80,6 +80,7 @@ var spanishProblems = map[string]Text{
 	"data-failed":    {"El disco con los datos de este equipo (%s) tuvo un error y ya no se escribe en él.", "Apague y encienda el equipo: revisa el disco. Si vuelve a pasar, el disco o su cable está gastado."},
 	"data-restart":   {"node.yaml nombra un disco de datos, que un equipo solo toma al arrancar.", esOffOn},
 	"data-stays":     {"node.yaml nombra un disco de datos, pero este equipo ya vive en su disco de arranque y ahí se queda.", "Quite dataDisk: de node.yaml. Para mudarse, grabe la imagen de nuevo: el equipo empieza entonces desde cero."},
+	"slot-worn":      {"Una parte del sistema de la ranura %s no se lee como se escribió (visto el %s).", "El equipo sigue funcionando con el resto. El propietario le envía una actualización (imagebuilder update), que se escribe en otro sitio. Si vuelve a ocurrir, la tarjeta o el disco está gastado: cámbielo."},
 	"disk-too-small": {"La tarjeta o el disco es demasiado pequeño: %s para datos, se necesitan al menos %s.", "Use uno más grande."},
 	"disk-full":      {"El disco está lleno: %s libres, se necesitan al menos %s.", "Haga sitio en la partición de datos o use un disco más grande."},
 	"no-link":        {"No hay ningún cable de red conectado.", "Enchufe el cable de red en los dos extremos; las luces de la toma tienen que estar encendidas."},

@@ -80,6 +80,7 @@ var frenchProblems = map[string]Text{
 	"data-failed":    {"Le disque des données de cet appareil (%s) a eu une erreur et n’est plus écrit.", "Éteignez et rallumez l’appareil : il vérifie le disque. Si cela revient, le disque ou son câble est usé."},
 	"data-restart":   {"node.yaml nomme un disque de données, qu’un appareil ne prend qu’au démarrage.", frOffOn},
 	"data-stays":     {"node.yaml nomme un disque de données, mais cet appareil vit déjà sur son disque de démarrage et y reste.", "Enlevez dataDisk: de node.yaml. Pour déménager, réécrivez l’image : l’appareil recommence alors à neuf."},
+	"slot-worn":      {"Une partie du système du slot %s ne se lit plus comme elle a été écrite (vu le %s).", "L’appareil continue avec le reste. Le propriétaire lui envoie une mise à jour (imagebuilder update), qui est écrite ailleurs. Si cela revient, la carte ou le disque est usé : remplacez-le."},
 	"disk-too-small": {"La carte ou le disque est trop petit : %s pour les données, il en faut au moins %s.", "Prenez-en un plus grand."},
 	"disk-full":      {"Le disque est plein : %s libres, il en faut au moins %s.", "Faites de la place sur la partition de données ou prenez un disque plus grand."},
 	"no-link":        {"Aucun câble réseau n’est branché.", "Branchez le câble réseau aux deux bouts ; les voyants de la prise doivent être allumés."},

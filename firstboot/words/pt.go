@@ -80,6 +80,7 @@ var portugueseProblems = map[string]Text{
 	"data-failed":    {"O disco com os dados deste aparelho (%s) teve um erro e já não se escreve nele.", "Desligue e ligue o aparelho: ele verifica o disco. Se voltar a acontecer, o disco ou o cabo está gasto."},
 	"data-restart":   {"node.yaml indica um disco de dados, que um aparelho só aceita ao arrancar.", ptOffOn},
 	"data-stays":     {"node.yaml indica um disco de dados, mas este aparelho já vive no seu disco de arranque e fica lá.", "Tire dataDisk: de node.yaml. Para mudar, grave a imagem de novo: o aparelho começa então do zero."},
+	"slot-worn":      {"Uma parte do sistema na partição %s não se lê como foi escrita (visto em %s).", "O aparelho continua a trabalhar com o resto. O dono envia-lhe uma atualização (imagebuilder update), que é escrita noutro lugar. Se isto voltar, o cartão ou disco está gasto: substitua-o."},
 	"disk-too-small": {"O cartão ou disco é demasiado pequeno: %s para dados, são precisos pelo menos %s.", "Use um maior."},
 	"disk-full":      {"O disco está cheio: %s livres, são precisos pelo menos %s.", "Arranje espaço na partição de dados ou use um disco maior."},
 	"no-link":        {"Não há nenhum cabo de rede ligado.", "Ligue o cabo de rede nas duas pontas; as luzes da tomada têm de estar acesas."},

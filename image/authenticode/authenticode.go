@@ -19,7 +19,7 @@ import (
 
 // Signer is a key and its certificate.
 type Signer struct {
-	key  *rsa.PrivateKey
+	key  crypto.Signer
 	cert *x509.Certificate
 }
 
@@ -33,18 +33,38 @@ func New(key, cert []byte) (*Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the key: %w", err)
 	}
-	block, _ := pem.Decode(cert)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("the certificate: not in PEM form")
-	}
-	c, err := x509.ParseCertificate(block.Bytes)
+	c, public, err := ReadCertificate(cert)
 	if err != nil {
-		return nil, fmt.Errorf("the certificate: %w", err)
+		return nil, err
 	}
-	if !k.PublicKey.Equal(c.PublicKey) {
+	if !k.PublicKey.Equal(public) {
 		return nil, errors.New("the certificate is of another key")
 	}
 	return &Signer{k, c}, nil
+}
+
+// NewOf takes a key that somebody else keeps, of the certificate that c is of. It signs
+// as RSA does by PKCS #1 v1.5: what it signs twice is the same.
+func NewOf(key crypto.Signer, c *x509.Certificate) *Signer { return &Signer{key, c} }
+
+// ReadCertificate reads one in PEM form, and what it is of.
+func ReadCertificate(data []byte) (*x509.Certificate, *rsa.PublicKey, error) {
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, nil, errors.New("the certificate: not in PEM form")
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the certificate: %w", err)
+	}
+	public, ok := c.PublicKey.(*rsa.PublicKey)
+	if !ok {
+		return nil, nil, errors.New("the certificate: firmware reads RSA alone")
+	}
+	if public.N.BitLen() < leastBits {
+		return nil, nil, fmt.Errorf("the certificate: its key has %d bits, and firmware wants RSA-%d", public.N.BitLen(), leastBits)
+	}
+	return c, public, nil
 }
 
 func readKey(data []byte) (*rsa.PrivateKey, error) {

@@ -57,6 +57,9 @@ type Input struct {
 	DiskID string
 	// SlotSize in bytes is what first boot makes root-a and root-b.
 	SlotSize int64
+	// Verity is what the root must be. It goes with Owner: what nobody signs says
+	// nothing.
+	Verity *contract.Verity
 	// Epoch is the time of the build; no node's clock may be earlier.
 	Epoch time.Time
 	// Signed takes the boot loaders and the kernel as Debian signed them, where
@@ -91,7 +94,7 @@ const watchdog = time.Minute
 
 // cmdline returns the kernel arguments of a slot ("a" or "b").
 func (in Input) cmdline(slot string) string {
-	args := contract.Args{Slot: slot, DiskID: in.DiskID, SlotSize: in.SlotSize, Watchdog: watchdog}
+	args := contract.Args{Slot: slot, DiskID: in.DiskID, SlotSize: in.SlotSize, Watchdog: watchdog, Verity: in.Verity}
 	return strings.Join(append(slices.Clone(in.Cmdline), args.Encode(), noGPTAuto), " ")
 }
 

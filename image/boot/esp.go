@@ -10,8 +10,8 @@ import (
 
 // efiNames are the file names that UEFI and systemd give an architecture.
 var efiNames = map[string]struct{ removable, suffix string }{
-	"amd64": {"BOOTX64.EFI", "x64"},
-	"arm64": {"BOOTAA64.EFI", "aa64"},
+	"amd64": {contract.EFIBootAMD64, "x64"},
+	"arm64": {contract.EFIBootARM64, "aa64"},
 }
 
 const (
@@ -74,7 +74,7 @@ func (in Input) addUKI(f *files) error {
 			return err
 		}
 	}
-	f.add("EFI/BOOT/"+names.removable, loader)
+	f.add(contract.EFIBootDir+names.removable, loader)
 	f.add("EFI/systemd/systemd-boot"+names.suffix+".efi", loader)
 	f.add(slot.EFIName{Generation: 1, Slot: "a"}.Path(), tree.Bytes(uki))
 	return nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -51,9 +52,13 @@ func fileOf(t *testing.T, esp *tree.Tree, name string) []byte {
 // makes firmware want it lies beside it.
 func TestAnOwnersKey(t *testing.T) {
 	in, cert := ownInput(t)
+	in.Verity = &contract.Verity{Blocks: 4711}
 	esp, err := ESP(in)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if uki := fileOf(t, esp, "EFI/Linux/imagebuilder-1-a.efi"); !strings.Contains(string(uki), " imagebuilder.verity=4711:0000") {
+		t.Error("what is signed does not vouch for the root")
 	}
 	for _, name := range []string{"EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64.efi", "EFI/Linux/imagebuilder-1-a.efi"} {
 		out := string(run(t, nil, "sbverify", "--cert", cert, tempFile(t, fileOf(t, esp, name))))

@@ -52,7 +52,7 @@ func (in Input) signedLoaders() []struct{ from, to, signer, pkg string } {
 // not signed: nobody's key is at hand where images are built.
 func (in Input) addSigned(f *files) error {
 	for _, l := range in.signedLoaders() {
-		if err := in.addProgram(f, "EFI/BOOT/"+l.to, l.from, l.signer, "add the package "+l.pkg); err != nil {
+		if err := in.addProgram(f, contract.EFIBootDir+l.to, l.from, l.signer, "add the package "+l.pkg); err != nil {
 			return err
 		}
 	}

@@ -34,6 +34,8 @@ type Card struct {
 type Written struct {
 	*flash.Result
 	Key *mint.Key // nil for the node that runs Headscale
+	// Install is what a stick does with it, nil where the card is the node's own.
+	Install *node.Install
 }
 
 // Write makes a node's card. The one that runs Headscale gets no key, as there is
@@ -56,7 +58,7 @@ func Write(ctx context.Context, f *fleet.Fleet, m *mint.Mint, c Card, opt flash.
 		if err != nil {
 			return nil, err
 		}
-		return &Written{Result: result}, nil
+		return &Written{Result: result, Install: cfg.Install}, nil
 	}
 	key, err := m.New(ctx, c.Node, time.Now())
 	if err != nil {
@@ -67,7 +69,7 @@ func Write(ctx context.Context, f *fleet.Fleet, m *mint.Mint, c Card, opt flash.
 	if err != nil {
 		return nil, errors.Join(err, m.Expire(ctx, key))
 	}
-	return &Written{result, key}, nil
+	return &Written{result, key, cfg.Install}, nil
 }
 
 func write(ctx context.Context, cfg *node.Config, c Card, opt flash.Options) (*flash.Result, error) {
@@ -75,6 +77,6 @@ func write(ctx context.Context, cfg *node.Config, c Card, opt flash.Options) (*f
 	if err != nil {
 		return nil, err
 	}
-	opt.Node = &flash.Node{Board: cfg.Board, YAML: text}
+	opt.Node = &flash.Node{Board: cfg.Board, Installs: cfg.Install != nil, YAML: text}
 	return flash.WriteImage(ctx, c.Image, c.Target, opt)
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/wear"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
@@ -58,8 +59,9 @@ func TestRootIsWhatUnsquashfsSees(t *testing.T) {
 		t.Fatal("owners and devices can only be extracted by root: run the tests as root")
 	}
 	eachBoard(t, func(t *testing.T, board, img string) {
-		dir := filepath.Join(t.TempDir(), "root")
-		run(t, "unsquashfs", "-no-progress", "-d", dir, extract(t, img, 1))
+		dir, part := filepath.Join(t.TempDir(), "root"), extract(t, img, 1)
+		isWhole(t, part)
+		run(t, "unsquashfs", "-no-progress", "-d", dir, part)
 		root := rootOf(t, img)
 		want := map[string]string{}
 		for n := range root.Walk() {
@@ -79,6 +81,19 @@ func TestRootIsWhatUnsquashfsSees(t *testing.T) {
 		}
 		compare(t, want, have)
 	})
+}
+
+// isWhole asks a slot what a node asks it once a month.
+func isWhole(t *testing.T, part string) {
+	t.Helper()
+	f, err := os.Open(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := wear.Check(f); err != nil {
+		t.Error(err)
+	}
 }
 
 // describe is one line about a node: type, mode, owner, time, and content or

@@ -5,14 +5,18 @@ package e2e
 import (
 	"bytes"
 	"debug/pe"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/tree"
@@ -110,7 +114,7 @@ func TestSecureBootOnArm(t *testing.T) {
 }
 
 // TestSecureBootOnOwnKeys: firmware without keys takes those of the image, and then
-// starts what they signed, and not what was altered.
+// starts what they signed, and not what was altered, be it the kernel or the root.
 func TestSecureBootOnOwnKeys(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -125,11 +129,55 @@ func TestSecureBootOnOwnKeys(t *testing.T) {
 	c.see(aKernelStarted)
 	c.untilRunning()
 	c.isLockedDown()
+	c.isVerified()
 	c.powerOff()
+	c.flipInRoot()
+	c.powerOn()
+	c.see(`slot\s+a\)\s+is\s+damaged`)
+	c.Kill()
+	c.flipInRoot()
 	c.alter(slot.EFIName{Generation: 1, Slot: "a"}.Path())
 	c.powerOn()
 	c.see(`(?i)(Security Violation|Access Denied)`)
 	c.doesNotSee(aKernelStarted, 10*time.Second)
+}
+
+// isVerified asks the node what its root is, and cryptsetup whether the disk has that.
+func (c *computer) isVerified() {
+	c.t.Helper()
+	if on := c.sh("findmnt --noheadings --output SOURCE /"); on != "/dev/mapper/imagebuilder-root" && on != "/dev/dm-0" {
+		c.t.Errorf("the root is on %s", on)
+	}
+	found := regexp.MustCompile(`imagebuilder\.verity=(\d+):([0-9a-f]{64})`).FindStringSubmatch(c.sh("cat /proc/cmdline"))
+	if found == nil {
+		c.t.Fatal("nothing vouches for the root")
+	}
+	blocks, err := strconv.ParseInt(found[1], 10, 64)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	part := extract(c.t, c.config.Image, 1)
+	run(c.t, "veritysetup", "verify", "--no-superblock", "--format=1", "--hash=sha256", "--salt=-", "--data-block-size=4096", "--hash-block-size=4096",
+		"--data-blocks="+found[1], fmt.Sprintf("--hash-offset=%d", (blocks+1)*contract.RootPage), part, part, found[2])
+}
+
+// flipInRoot changes a bit of slot a's first block, which no mount goes without, and
+// changes it back.
+func (c *computer) flipInRoot() {
+	c.t.Helper()
+	f, err := os.OpenFile(c.disk(), os.O_RDWR, 0)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer f.Close()
+	b, at := make([]byte, 1), c.partition(2).Start+200
+	if _, err := f.ReadAt(b, at); err != nil {
+		c.t.Fatal(err)
+	}
+	b[0] ^= 1
+	if _, err := f.WriteAt(b, at); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // TestAnUnsignedImageFallsBackToo is the same story for unified kernel images,

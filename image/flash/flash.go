@@ -22,6 +22,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/compress"
 	"github.com/going-mobile/imagebuilder/image/fat"
@@ -47,6 +48,8 @@ type Options struct {
 type Node struct {
 	// Board that the node is; "" accepts every image of ours.
 	Board string
+	// Installs says that the card is a stick that installs the node on a disk.
+	Installs bool
 	// YAML is the content of node.yaml. No error contains any of it.
 	YAML []byte
 }
@@ -140,19 +143,30 @@ func newWriter(ctx context.Context, t *target, image string, opt Options) (*writ
 
 // suits says why an image cannot be this node's.
 func (n *Node) suits(r *verify.Report) error {
-	switch {
-	case r.Label == nil:
+	if r.Label == nil {
 		return fmt.Errorf("%w, and nothing else in it reads %s", ErrNotOurs, node.FileName)
-	case n.Board != "" && n.Board != r.Label.Board:
-		return wrongBoard(r.Label.Board, n.Board)
-	case r.NodeFile == nil:
+	}
+	if err := n.isFor(*r.Label); err != nil {
+		return err
+	}
+	if r.NodeFile == nil {
 		return fmt.Errorf("%s is gone or was changed, as in a copy of a running node: take the image as it was built", node.FileName)
 	}
 	return checkLength(n.YAML)
 }
 
-func wrongBoard(image, node string) error {
-	return fmt.Errorf("the image is for board %s, the node for %s: use an image for %s", image, node, node)
+// isFor refuses an image that is not of the node's board, or on which its node.yaml
+// would stop it.
+func (n *Node) isFor(image contract.Label) error {
+	if n.Board != "" && n.Board != image.Board {
+		return fmt.Errorf("the image is for board %s, the node for %s: use an image for %s", image.Board, n.Board, n.Board)
+	}
+	if n.Installs {
+		if err := node.CheckInstall(image.Scheme()); err != nil {
+			return fmt.Errorf("install: in %s %w, and take install: out", node.FileName, err)
+		}
+	}
+	return nil
 }
 
 func checkLength(yaml []byte) error {

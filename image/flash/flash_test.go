@@ -320,6 +320,8 @@ func TestNoImageIsWrittenThatIsNotWhatItShouldBe(t *testing.T) {
 	joined := testImage(t, contract.MBR, false)
 	mustTool(t, "mdel", "-i", joined+"@@1M", "::node.yaml")
 	refuses(t, map[string]string{joined: "node.yaml is gone or was changed"}, Options{Node: rpi4})
+	stick := &Node{Board: "rpi4", Installs: true, YAML: []byte(secretYAML)}
+	refuses(t, map[string]string{testImage(t, contract.MBR, false): "install: in node.yaml is for computers with UEFI or BIOS: for a Raspberry Pi"}, Options{Node: stick})
 }
 
 func refuses(t *testing.T, images map[string]string, opt Options) {

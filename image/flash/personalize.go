@@ -40,8 +40,8 @@ func personalize(ctx context.Context, target string, n Node) (contract.Label, er
 	}
 	defer b.Close()
 	id := b.identity()
-	if n.Board != "" && n.Board != id.Board {
-		return contract.Label{}, wrongBoard(id.Board, n.Board)
+	if err := n.isFor(id); err != nil {
+		return contract.Label{}, err
 	}
 	return id, b.writeNode(n.YAML)
 }

@@ -130,6 +130,9 @@ func TestPersonalizeRefuses(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
 		}
 	}
+	if _, err := Personalize(t.Context(), img, Node{Installs: true, YAML: []byte(secretYAML)}); err == nil || !strings.Contains(err.Error(), "for a Raspberry Pi write the image") {
+		t.Errorf("a stick for a Pi: %v", err)
+	}
 	// Before the first secret is written, not after.
 	if mode(t, joined) != 0o600 {
 		t.Errorf("the file is still everybody's: %v", mode(t, joined))

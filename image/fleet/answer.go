@@ -31,7 +31,7 @@ func (f *Fleet) answer(name string, read reader) (*node.Config, error) {
 	site := f.Sites[n.Site]
 	c := &node.Config{
 		Version: node.Version, Node: name, Board: n.Board, Site: n.Site, Role: n.Role.In(),
-		Timezone: site.Timezone, Page: site.Page, SSH: f.ssh(n), Firewall: n.Firewall, DataDisk: n.DataDisk, Longhorn: n.Longhorn, Storage: f.storageOf(name), OwnerKey: f.Cluster.OwnerKey, Headscale: node.Headscale{URL: f.Cluster.Headscale.URL},
+		Timezone: site.Timezone, Page: site.Page, SSH: f.ssh(n), Firewall: n.Firewall, DataDisk: n.DataDisk, Install: n.Install, Longhorn: n.Longhorn, Storage: f.storageOf(name), OwnerKey: f.Cluster.OwnerKey, Headscale: node.Headscale{URL: f.Cluster.Headscale.URL},
 	}
 	if c.Headscale.CA, err = f.ca(read); err != nil {
 		return nil, err

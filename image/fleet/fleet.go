@@ -215,7 +215,10 @@ type Node struct {
 	K3s NodeK3s `yaml:"k3s"`
 	// DataDisk is the disk for /var where that is not on the boot disk, by its
 	// name below /dev/disk/by-id or by model and size.
-	DataDisk node.Disk     `yaml:"dataDisk"`
+	DataDisk node.Disk `yaml:"dataDisk"`
+	// Install makes of the node's card a stick that copies its system onto a disk of
+	// the computer; for boards with UEFI or BIOS.
+	Install  *node.Install `yaml:"install"`
 	Longhorn node.Longhorn `yaml:"longhorn"`
 	// Storage goes before the cluster's.
 	Storage Storage `yaml:"storage"`

@@ -114,6 +114,8 @@ func TestFaults(t *testing.T) {
 		{"cabin-box:", "home-box:", `is already set on line 21`},
 		{"cabin-box: {", "cabin-box: {taints: [nonsense], ", `field "nodes.cabin-box.taints[0]": want KEY=VALUE:EFFECT`},
 		{"cabin-pi: {", "cabin-pi: {dataDisk: /dev/sda, ", `fleet.yaml:20: field "nodes.cabin-pi.dataDisk": want /dev/disk/by-id/NAME`},
+		{"cabin-box: {", "cabin-box: {install: {disk: {serial: X, only: true}}, ", `field "nodes.cabin-box.install.disk": say which disk by one of`},
+		{"cabin-box: {", "cabin-box: {install: {disk: {seriel: X}}, ", `did you mean "serial"?`},
 		{"cabin-pi: {", "cabin-pi: {longhorn: {disk: {size: big}}, ", `field "nodes.cabin-pi.longhorn.disk.size": want a size`},
 		{"cabin-pi: {", "cabin-pi: {files: [{path: /etc/motd, content: {file: motd}}], ", `field "nodes.cabin-pi.files[0].path": is in none of the places`},
 		{"cabin-pi: {", "cabin-pi: {files: [{path: /etc/sysctl.d/50-a.conf}], ", `files[0].content: is missing`},
@@ -183,7 +185,7 @@ func TestOwnSettings(t *testing.T) {
 	name := directory(t, strings.NewReplacer(
 		"{secrets-encryption: true}", "{kubelet-arg: [max-pods=110], cluster-cidr: 172.20.0.0/16}",
 		"cabin-pi: {", "cabin-pi: {dataDisk: {model: '*T7*', size: '>=400GB'}, k3s: {config: {kubelet-arg: [max-pods=50]}}, ",
-		"cabin-box: {", "cabin-box: {longhorn: {disk: /dev/disk/by-id/ata-WDC_1}, k3s: {config: {kubelet-arg: max-pods=50}}, files: [{path: /etc/sysctl.d/50-a.conf, mode: 0644, content: {file: a.conf}}], ",
+		"cabin-box: {", "cabin-box: {install: {disk: {serial: S1}, wipe: true}, longhorn: {disk: /dev/disk/by-id/ata-WDC_1}, k3s: {config: {kubelet-arg: max-pods=50}}, files: [{path: /etc/sysctl.d/50-a.conf, mode: 0644, content: {file: a.conf}}], ",
 	).Replace(elsewhere()))
 	if err := os.WriteFile(filepath.Join(filepath.Dir(name), "a.conf"), []byte("vm.swappiness=1\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -202,6 +204,9 @@ func TestOwnSettings(t *testing.T) {
 	}
 	if d := cmp.Diff(node.Settings{"kubelet-arg": "max-pods=50"}, box.K3s.Config); d != "" || box.Longhorn.Disk.Path != "/dev/disk/by-id/ata-WDC_1" {
 		t.Errorf("cabin-box: %+v %s", box.Longhorn, d)
+	}
+	if d := cmp.Diff(&node.Install{Disk: node.InstallDisk{Serial: "S1"}, Wipe: true}, box.Install); d != "" || pi.Install != nil {
+		t.Error(d)
 	}
 	if d := cmp.Diff([]node.File{{Path: "/etc/sysctl.d/50-a.conf", Mode: 0o644, Content: "vm.swappiness=1\n"}}, box.Files); d != "" || len(pi.Files) != 0 {
 		t.Error(d)

@@ -140,7 +140,7 @@ func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string)
 	nodes := mapping(root, "nodes")
 	for i := 0; i+1 < len(nodes.Content); i += 2 {
 		n := nodes.Content[i+1]
-		drop(n, "network", "ssh", "dataDisk", "longhorn", "files")
+		drop(n, "network", "ssh", "dataDisk", "install", "longhorn", "files")
 		if own := find(n, "k3s"); own >= 0 {
 			dropKeys(n.Content[own+1])
 		}

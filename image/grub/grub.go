@@ -29,7 +29,7 @@ const Package = "grub-pc-bin"
 
 // Modules are what a script needs that chooses a slot by entries and counts tries,
 // as package boot's. Serial is for whoever has no screen.
-var Modules = []string{"biosdisk", "part_gpt", "fat", "normal", "configfile", "linux", "boot", "test", "regexp", "loadenv", "echo", "sleep", "reboot", "serial"}
+var Modules = []string{"biosdisk", "part_gpt", "fat", "normal", "configfile", "linux", "boot", "test", "regexp", "loadenv", "echo", "sleep", "reboot", "serial", "probe"}
 
 const (
 	sector = 512

@@ -5,6 +5,7 @@ package imagetest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"maps"
 	"os"
@@ -119,8 +120,24 @@ func writeRoot(p disk.Partition, w *disk.Recorder) error {
 	if err != nil {
 		return err
 	}
-	_, err = squashfs.Write(context.Background(), p.Writer(w), root, squashfs.Options{ModTime: time.Unix(1, 0)})
+	var out inMemory
+	size, err := squashfs.Write(context.Background(), &out, root, squashfs.Options{ModTime: time.Unix(1, 0)})
+	if err != nil {
+		return err
+	}
+	sum := contract.RootSum{Size: size, SHA256: sha256.Sum256(out.data)}
+	_, err = p.Writer(w).WriteAt(append(out.data, sum.Encode()...), 0)
 	return err
+}
+
+// inMemory is what was written.
+type inMemory struct{ data []byte }
+
+func (m *inMemory) WriteAt(b []byte, off int64) (int, error) {
+	if end := off + int64(len(b)); end > int64(len(m.data)) {
+		m.data = append(m.data, make([]byte, end-int64(len(m.data)))...)
+	}
+	return copy(m.data[off:], b), nil
 }
 
 func writeBeside(f *os.File, mapped []disk.Extent, board string) error {

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -25,10 +26,8 @@ func (i *Image) Whole() error {
 	return err
 }
 
-// pageSize is what a root file system is padded to.
-const pageSize = 4 << 10
-
-// SlotA returns the bytes of the root file system in slot a, and no more.
+// SlotA returns the bytes of the root file system in slot a, with what vouches for it
+// where that is there, and no more.
 func (i *Image) SlotA() (*io.SectionReader, error) {
 	for _, p := range i.Layout.Partitions {
 		if p.Number != contract.PartRootA || !i.Layout.Scheme.IsRoot(p.Type, p.Name, contract.NameRootA) {
@@ -38,13 +37,26 @@ func (i *Image) SlotA() (*io.SectionReader, error) {
 		if err != nil {
 			return nil, fmt.Errorf("its root, partition %d: %w", p.Number, err)
 		}
-		size := fsys.Size()
-		if size > p.Size {
+		if size := fsys.Size(); size > p.Size {
 			return nil, fmt.Errorf("its root is cut short: %d bytes in a partition of %d", size, p.Size)
 		}
-		return io.NewSectionReader(i.r, p.Start, min(p.Size, (size+pageSize-1)/pageSize*pageSize)), nil
+		size := vouched(p.Reader(i.r), contract.RootSize(fsys.Size()))
+		return io.NewSectionReader(i.r, p.Start, min(p.Size, size)), nil
 	}
 	return nil, fmt.Errorf("it has no root: partition %d is missing or of another kind", contract.PartRootA)
+}
+
+// vouched is how long a root is with what vouches for it: older images have nothing.
+func vouched(slot io.ReaderAt, size int64) int64 {
+	page := make([]byte, contract.RootPage)
+	if _, err := slot.ReadAt(page, size); err != nil && !errors.Is(err, io.EOF) {
+		return size
+	}
+	sum, err := contract.ParseRootSum(page)
+	if err != nil {
+		return size
+	}
+	return sum.Whole()
 }
 
 // NodeFile returns where in the image the bytes of node.yaml lie: as many as

@@ -15,7 +15,7 @@ import (
 // one brings the update to one node.
 func (r *Rollout) one(ctx context.Context, t Target) (d Outcome, err error) {
 	r.Say(t.Name, "gets the update")
-	if d.Answer, err = r.world.Push(ctx, t.Name, r.file); err != nil || !r.o.Restart {
+	if d.Answer, err = r.world.Push(ctx, t.Name, r.files[t.gets.Board]); err != nil || !r.o.Restart {
 		return d, err
 	}
 	if !d.Installed { // it runs it; perhaps an earlier rollout was broken off here

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -170,6 +171,36 @@ func TestPlan(t *testing.T) {
 		}
 		if s.Node == "vps" && fmt.Sprint(s.Do) != "[push the update restart, and wait until its trial is blessed]" {
 			t.Errorf("%q", s.Do)
+		}
+	}
+}
+
+// TestTwoBoards: one rollout has an image for each board, and nodes of a third are left
+// out; their k3s is one, and a new minor version of it one for all.
+func TestTwoBoards(t *testing.T) {
+	mixed := strings.NewReplacer("cabin-box: {board: rpi4", "cabin-box: {board: optiplex-7050", "home-box: {board: rpi4", "home-box: {board: other").Replace(house)
+	w := newWorld(t, mixed)
+	pi, pc := Update{"rpi4", "2", nextK3s, true}, Update{"optiplex-7050", "2", nextK3s, false}
+	r, err := Prepare(t.Context(), w.fleet, w.rows(), w, []Update{pi, pc}, all, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := fmt.Sprint(r.LeftOut()); left != "[{home-box its board is other, the image is for rpi4, another for optiplex-7050}]" {
+		t.Error(left)
+	}
+	done, err := r.Run(t.Context(), map[string]string{"rpi4": "for rpi4", "optiplex-7050": "for optiplex-7050"})
+	if got := nodesOf(done); err != nil || !slices.Contains(got, "cabin-box") || len(got) != 4 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if r, err = Prepare(t.Context(), w.fleet, w.rows(), w, []Update{pi, pc}, Choice{Site: "cabin"}, patient); err == nil || !strings.Contains(err.Error(), "servers get a new minor version first") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for want, updates := range map[string][]Update{
+		"two images are for board rpi4: 2 and 3":                                                           {pi, {Board: "rpi4", Version: "3"}},
+		"several minor versions of k3s: v1.37.0+k3s1 for board rpi4, v1.36.5+k3s1 for board optiplex-7050": {pi, {Board: "optiplex-7050", K3s: sameK3s}},
+	} {
+		if _, err := Prepare(t.Context(), w.fleet, w.rows(), w, updates, all, patient); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
 		}
 	}
 }

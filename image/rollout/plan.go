@@ -10,9 +10,7 @@ import (
 
 // Plan is what Run would do, and what speaks against it at this moment.
 type Plan struct {
-	Board string `json:"board"`
-	Image string `json:"image"`
-	K3s   string `json:"k3s,omitempty"`
+	Updates []Update `json:"updates"`
 	// NewMinor says that servers come before agents.
 	NewMinor bool      `json:"newMinor"`
 	Steps    []Step    `json:"steps"`
@@ -33,7 +31,7 @@ type Step struct {
 
 // Plan asks everybody how they are, and does nothing.
 func (r *Rollout) Plan(ctx context.Context) Plan {
-	p := Plan{Board: r.update.Board, Image: r.update.Version, K3s: r.update.K3s, NewMinor: r.minor, LeftOut: r.leftOut}
+	p := Plan{Updates: r.updates, NewMinor: r.minor, LeftOut: r.leftOut}
 	v, g := view{}, group{}
 	if r.o.Restart {
 		v = r.look(ctx)

@@ -72,8 +72,8 @@ type Rollout struct {
 	// Say tells of a node what is being done.
 	Say func(node, words string)
 
-	update  Update
-	file    string
+	updates []Update
+	files   map[string]string // of updates, by board
 	order   []Target
 	all     []Target // of the fleet
 	leftOut []LeftOut
@@ -101,9 +101,10 @@ func orNone(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// Run brings the update in a file to the nodes in their order. What was done is returned, whatever comes after it.
-func (r *Rollout) Run(ctx context.Context, file string) (done []Outcome, err error) {
-	r.file = file
+// Run brings updates, in files by their boards, to the nodes in their order. What was done
+// is returned, whatever comes after it.
+func (r *Rollout) Run(ctx context.Context, files map[string]string) (done []Outcome, err error) {
+	r.files = files
 	queue, g := slices.Clone(r.order), group{}
 	deadline := time.Now().Add(r.o.Wait)
 	for len(queue) > 0 {

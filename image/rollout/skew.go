@@ -16,11 +16,9 @@ func minor(version string) int {
 	return n
 }
 
-// newMinor says that one of the targets gets another minor version of k3s.
-func newMinor(targets []Target, k3s string) bool {
-	return minor(k3s) >= 0 && slices.ContainsFunc(targets, func(t Target) bool {
-		return minor(t.version) >= 0 && minor(t.version) != minor(k3s)
-	})
+// newMinor says that the node gets another minor version of k3s.
+func (t Target) newMinor() bool {
+	return minor(t.gets.K3s) >= 0 && minor(t.version) >= 0 && minor(t.version) != minor(t.gets.K3s)
 }
 
 // oldestKubelet is how many minor versions a kubelet may be behind an API server
@@ -29,16 +27,13 @@ const oldestKubelet = 3
 
 // skew refuses an update after which the cluster has versions that do not go
 // together: nodes that are not among the targets stay what they are.
-func (r *Rollout) skew(k3s string) error {
-	next := minor(k3s)
-	if next < 0 {
-		return nil
-	}
+func (r *Rollout) skew() error {
 	for _, t := range r.order {
+		k3s, next := t.gets.K3s, minor(t.gets.K3s)
 		for _, other := range r.all {
 			have := minor(other.version)
 			gets := slices.ContainsFunc(r.order, func(t Target) bool { return t.Name == other.Name })
-			if !t.inCluster() || have < 0 || gets {
+			if !t.inCluster() || have < 0 || next < 0 || gets {
 				continue
 			}
 			switch {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
@@ -46,6 +47,7 @@ type Target struct {
 	blind   bool
 	phase   int
 	version string // of its k3s, as the cluster says
+	gets    Update
 }
 
 // inCluster says that the node is one of Kubernetes', too, and is to be treated so.
@@ -57,11 +59,12 @@ type LeftOut struct {
 	Why  string `json:"why"`
 }
 
-// Update is what the nodes get.
+// Update is what the nodes of a board get.
 type Update struct {
-	Board, Version string
-	K3s            string // "" where it has none
-	Headscale      bool   // it has one
+	Board     string `json:"board"`
+	Version   string `json:"version"`
+	K3s       string `json:"k3s,omitempty"`       // "" where it has none
+	Headscale bool   `json:"headscale,omitempty"` // it has one
 }
 
 // Of is what an image gives.
@@ -80,14 +83,17 @@ func Of(i *update.Image) Update {
 
 // Prepare finds who gets the update, in which order, and refuses what cannot end
 // well. It changes nothing.
-func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, w World, u Update, c Choice, o Options) (*Rollout, error) {
-	r := &Rollout{o: o, world: w, update: u, Say: func(string, string) {}}
+func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, w World, updates []Update, c Choice, o Options) (*Rollout, error) {
+	if err := together(updates); err != nil {
+		return nil, err
+	}
+	r := &Rollout{o: o, world: w, updates: updates, Say: func(string, string) {}}
 	for _, name := range f.Nodes.Names {
 		n, _ := f.Nodes.Get(name)
 		t := Target{Name: name, Site: n.Site, Role: n.Role.In(), control: n.Role.Controls(), blind: o.Blind}
 		r.all = append(r.all, t)
 	}
-	targets, err := r.choose(f, rows, u, c)
+	targets, err := r.choose(f, rows, c)
 	if err != nil {
 		return nil, err
 	}
@@ -99,11 +105,26 @@ func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, w World, u 
 			return nil, err
 		}
 	}
-	r.minor = newMinor(targets, u.K3s)
+	r.minor = slices.ContainsFunc(targets, Target.newMinor)
 	if r.order, err = order(targets, o.Canary, r.minor); err != nil {
 		return nil, err
 	}
-	return r, r.skew(u.K3s)
+	return r, r.skew()
+}
+
+// together refuses images that are no one update.
+func together(updates []Update) error {
+	for i, u := range updates {
+		for _, other := range updates[:i] {
+			switch {
+			case u.Board == other.Board:
+				return fmt.Errorf("two images are for board %s: %s and %s", u.Board, other.Version, u.Version)
+			case u.K3s != "" && other.K3s != "" && minor(u.K3s) != minor(other.K3s):
+				return fmt.Errorf("the images have several minor versions of k3s: %s for board %s, %s for board %s", other.K3s, other.Board, u.K3s, u.Board)
+			}
+		}
+	}
+	return nil
 }
 
 // versions asks the cluster which k3s its nodes run.
@@ -142,7 +163,7 @@ func (c Choice) Known(f *fleet.Fleet, rows []roster.Row, wait time.Duration) err
 const unseen = "Headscale does not see it ('imagebuilder status'; --wait waits for it)"
 
 // choose sorts out who is meant, and cannot.
-func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, u Update, c Choice) (targets []Target, err error) {
+func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, c Choice) (targets []Target, err error) {
 	if err := c.Known(f, rows, r.o.Wait); err != nil {
 		return nil, err
 	}
@@ -155,13 +176,8 @@ func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, u Update, c Choice) 
 			continue
 		}
 		n, _ := f.Nodes.Get(t.Name)
-		why := ""
-		switch {
-		case n.Board != u.Board:
-			why = fmt.Sprintf("its board is %s, the image is for %s", n.Board, u.Board)
-		case t.control && !u.Headscale:
-			why = "it runs Headscale, which the image lacks"
-		case !there(rows, t.Name) && r.o.Wait == 0:
+		why := r.provide(&t, n.Board)
+		if why == "" && !there(rows, t.Name) && r.o.Wait == 0 {
 			why = unseen
 		}
 		switch {
@@ -177,6 +193,23 @@ func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, u Update, c Choice) 
 		return nil, fmt.Errorf("nothing was done: no node is left. %s: %s", r.leftOut[0].Node, r.leftOut[0].Why)
 	}
 	return targets, nil
+}
+
+// provide gives a target what its board gets, or says why it cannot have that.
+func (r *Rollout) provide(t *Target, board string) (why string) {
+	at := slices.IndexFunc(r.updates, func(u Update) bool { return u.Board == board })
+	if at < 0 {
+		var boards []string
+		for _, u := range r.updates {
+			boards = append(boards, u.Board)
+		}
+		return fmt.Sprintf("its board is %s, the image is for %s", board, strings.Join(boards, ", another for "))
+	}
+	t.gets = r.updates[at]
+	if t.control && !t.gets.Headscale {
+		return "it runs Headscale, which the image lacks"
+	}
+	return ""
 }
 
 func there(rows []roster.Row, name string) bool {

@@ -159,8 +159,11 @@ func (w *world) Ask(_ context.Context, names ...string) (all []Report) {
 
 func (w *world) Push(_ context.Context, name, file string) (update.Answer, error) {
 	m := w.machines[name]
-	if file != "the file" || w.offline[name] {
+	if w.offline[name] {
 		return update.Answer{}, errors.New("no answer in time")
+	}
+	if board, _ := w.fleet.Nodes.Get(name); file != "for "+board.Board {
+		w.t.Errorf("%s gets %q", name, file)
 	}
 	w.do("push " + name)
 	if m.Image == "2" {
@@ -260,7 +263,7 @@ var all = Choice{All: true}
 
 // prepare is Prepare with an update of an image, "2", with a k3s.
 func (w *world) prepare(c Choice, o Options, k3s string) (*Rollout, error) {
-	return Prepare(w.t.Context(), w.fleet, w.rows(), w, Update{"rpi4", "2", k3s, !w.bare}, c, o)
+	return Prepare(w.t.Context(), w.fleet, w.rows(), w, []Update{{"rpi4", "2", k3s, !w.bare}}, c, o)
 }
 
 const sameK3s, nextK3s = "v1.36.5+k3s1", "v1.37.0+k3s1"
@@ -272,7 +275,7 @@ func (w *world) run(ctx context.Context, c Choice, o Options, k3s string) ([]Out
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return r.Run(ctx, "the file")
+	return r.Run(ctx, map[string]string{"rpi4": "for rpi4"})
 }
 
 // trace is what was done, of the words that are asked for.

@@ -19,6 +19,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/firstboot/wear"
 	"github.com/going-mobile/imagebuilder/image/imagetest"
 	"github.com/going-mobile/imagebuilder/image/progress"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
@@ -68,6 +69,9 @@ func TestWhatANodeReads(t *testing.T) {
 			root, files := read(t, out, public, bytes.NewReader(want))
 			if !bytes.Equal(root, want) {
 				t.Errorf("%s: the root has other bytes", scheme)
+			}
+			if err := wear.Check(bytes.NewReader(root)); err != nil { // what vouches for it came along
+				t.Error(err)
 			}
 			if !strings.Contains(files[letters], "imagebuilder.slot=b ") || files[slot.Kernel] != "kernel" || files[slot.Initrd] != "initramfs" || len(files) != 3 {
 				t.Errorf("%s: %q", scheme, files)

@@ -152,17 +152,15 @@ func (t *Table) writeGPT(d Disk) error {
 	if err != nil {
 		return err
 	}
-	last := t.Sectors - 1
 	primary := func() error {
 		if err := t.writeProtective(d); err != nil {
 			return err
 		}
-		return t.writeCopy(d, entries, 1, last, 2)
+		return t.primary(d, entries)()
 	}
-	backup := func() error { return t.writeCopy(d, entries, last, 1, last-t.entrySectors()) }
-	order := []func() error{backup, primary}
+	order := []func() error{t.backup(d, entries), primary}
 	if t.fromBackup {
-		order = []func() error{primary, backup}
+		order = []func() error{primary, t.backup(d, entries)}
 	}
 	for _, write := range order {
 		if err := write(); err != nil {
@@ -170,6 +168,15 @@ func (t *Table) writeGPT(d Disk) error {
 		}
 	}
 	return nil
+}
+
+func (t *Table) primary(d Disk, entries []byte) func() error {
+	return func() error { return t.writeCopy(d, entries, 1, t.Sectors-1, 2) }
+}
+
+func (t *Table) backup(d Disk, entries []byte) func() error {
+	last := t.Sectors - 1
+	return func() error { return t.writeCopy(d, entries, last, 1, last-t.entrySectors()) }
 }
 
 // writeCopy writes the entries, waits, and only then the header that vouches
@@ -252,13 +259,7 @@ func putGPTEntry(b []byte, e Entry) error {
 // writeProtective makes the protective MBR cover the disk, which it does not
 // after an image was flashed. It is one sector and so all or nothing.
 func (t *Table) writeProtective(d Disk) error {
-	sector0 := bytes.Clone(t.sector0)
-	clear(sector0[mbrEntries:mbrMagic])
-	sector0[mbrMagic], sector0[mbrMagic+1] = 0x55, 0xaa
-	b := mbrEntry(sector0, 1)
-	copy(b, []byte{0, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff})
-	binary.LittleEndian.PutUint32(b[8:], 1)
-	binary.LittleEndian.PutUint32(b[12:], uint32(min(t.Sectors-1, 0xffffffff)))
+	sector0 := t.protective()
 	if bytes.Equal(sector0, t.sector0) {
 		return nil
 	}
@@ -266,6 +267,18 @@ func (t *Table) writeProtective(d Disk) error {
 		return err
 	}
 	return d.Sync()
+}
+
+// protective is the first sector, with an MBR that covers the whole disk.
+func (t *Table) protective() []byte {
+	sector0 := bytes.Clone(t.sector0)
+	clear(sector0[mbrEntries:mbrMagic])
+	sector0[mbrMagic], sector0[mbrMagic+1] = 0x55, 0xaa
+	b := mbrEntry(sector0, 1)
+	copy(b, []byte{0, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff})
+	binary.LittleEndian.PutUint32(b[8:], 1)
+	binary.LittleEndian.PutUint32(b[12:], uint32(min(t.Sectors-1, 0xffffffff)))
+	return sector0
 }
 
 // formatGUID prints the mixed-endian form of UEFI's appendix A.

@@ -117,6 +117,37 @@ func (t *Table) Write(d Disk) error {
 	return t.writeMBR(d)
 }
 
+// WriteUnseen puts all of a GPT on the disk but its first sector, without which
+// neither firmware nor kernel look for it, and returns that: who writes it last
+// makes a whole disk appear at once.
+func (t *Table) WriteUnseen(d Disk) (sector0 []byte, err error) {
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	if t.Scheme != contract.GPT {
+		return nil, fmt.Errorf("a table of kind %s is nothing but its first sector", t.Scheme)
+	}
+	entries, err := t.encodeEntries()
+	if err != nil {
+		return nil, err
+	}
+	for _, write := range []func() error{t.backup(d, entries), t.primary(d, entries)} {
+		if err := write(); err != nil {
+			return nil, fmt.Errorf("write the partition table: %w", err)
+		}
+	}
+	return t.protective(), nil
+}
+
+// For returns the table for another disk, of size bytes, under another ID. Its
+// partitions, and what else is in the first sector, are the same.
+func (t *Table) For(size int64, id string) *Table {
+	c := t.Clone()
+	c.ID, c.Sectors = id, uint64(size/t.SectorSize)
+	c.Stale, c.fromBackup = false, false
+	return c
+}
+
 // Entry returns the partition with the given number, or nil.
 func (t *Table) Entry(number int) *Entry {
 	for i := range t.Entries {

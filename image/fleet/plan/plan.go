@@ -50,6 +50,8 @@ type Node struct {
 	Card bool `json:"card"`
 	// DataDisk is where its data are, if not where it boots from.
 	DataDisk string `json:"dataDisk,omitempty"`
+	// Install is the disk that a stick puts its system on.
+	Install string `json:"install,omitempty"`
 
 	small bool // it has too little memory for a server
 }
@@ -80,11 +82,15 @@ func Make(f *fleet.Fleet, boards Boards, overlays fs.FS) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
+		install := ""
+		if n.Install != nil {
+			install = n.Install.Disk.String()
+		}
 		at := slices.IndexFunc(p.Sites, func(s Site) bool { return s.Name == n.Site })
 		p.Sites[at].Nodes = append(p.Sites[at].Nodes, Node{
 			Name: name, Board: n.Board, Title: b.Title, Role: n.Role.In(), Control: n.Role.Controls(), Init: name == f.Cluster.K3s.Init,
 			Joins: joins(f, name, n.Role.In()),
-			Card:  b.Firmware == board.RaspberryPi, DataDisk: n.DataDisk.String(),
+			Card:  b.Firmware == board.RaspberryPi, DataDisk: n.DataDisk.String(), Install: install,
 			small: b.Memory > 0 && b.Memory < serverMemory,
 		})
 	}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/rollout"
+	"github.com/going-mobile/imagebuilder/image/update"
+)
+
+// source is what the update of a board is made from.
+type source struct {
+	file string
+	img  *update.Image
+	base *update.Image // nil where none was named
+}
+
+type sources []*source
+
+// close ends the use of the images; they were only read.
+func (all sources) close() {
+	for _, s := range all {
+		_ = s.img.Close()
+		if s.base != nil {
+			_ = s.base.Close()
+		}
+	}
+}
+
+// updates is what a rollout has to know of them.
+func (all sources) updates() (list []rollout.Update) {
+	for _, s := range all {
+		list = append(list, rollout.Of(s.img))
+	}
+	return list
+}
+
+// open opens the images and, where they were named, those which nodes run. What is open
+// has to be closed, whatever the error.
+func (u *updateFlags) open(ctx context.Context) (all sources, err error) {
+	progress := newUI(u.quiet)
+	defer progress.close()
+	for _, name := range u.images {
+		img, err := update.Open(ctx, name, progress)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, &source{file: name, img: img})
+	}
+	for _, name := range u.bases {
+		base, err := update.Open(ctx, name, progress)
+		if err == nil {
+			err = all.addBase(name, base)
+		}
+		if err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// addBase gives the image of the same board its base.
+func (all sources) addBase(name string, base *update.Image) error {
+	for _, s := range all {
+		if s.img.Label.Board == base.Label.Board && s.base == nil {
+			s.base = base
+			return nil
+		}
+	}
+	_ = base.Close()
+	return fmt.Errorf("--base %s: it is for board %s, for which there is no --image, or a base already", name, base.Label.Board)
+}
+
+// made is what --write prints.
+type made struct {
+	File    string `json:"file"`
+	Board   string `json:"board"`
+	Version string `json:"version"`
+	Size    int64  `json:"size"` // in bytes
+}
+
+// write makes the update a file of its own.
+func (u *updateFlags) write(cmd *cobra.Command, f *fleet.Fleet) error {
+	all, err := u.open(cmd.Context())
+	defer all.close()
+	if err != nil {
+		return err
+	}
+	m, err := u.make(cmd.Context(), f, all[0], u.file)
+	if err != nil {
+		return err
+	}
+	return u.printMade(cmd.OutOrStdout(), m)
+}
+
+// make writes the update to a file.
+func (u *updateFlags) make(ctx context.Context, f *fleet.Fleet, s *source, name string) (*made, error) {
+	key, err := f.Signer()
+	if err != nil {
+		return nil, err
+	}
+	if s.img.Signer, err = u.signer.read(); err != nil {
+		return nil, err
+	}
+	progress := newUI(u.quiet)
+	defer progress.close()
+	out, err := atomicfile.Create(name, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	m, err := update.Write(ctx, out, s.img, s.base, key, progress)
+	if err != nil {
+		return nil, err
+	}
+	size, err := out.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	return &made{u.file, m.Board, m.Version, size}, out.Commit()
+}

@@ -1,0 +1,87 @@
+package initramfs
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/u-root/u-root/pkg/mount"
+	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
+)
+
+const (
+	efivarsDir = "/sys/firmware/efi/efivars"
+	// globalGUID is the vendor of UEFI's own variables.
+	globalGUID = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+)
+
+var errNoUEFI = errors.New("the firmware is no UEFI: it cannot be told what to start")
+
+// startNext makes the firmware start a disk of ours next, and from then on.
+func startNext(d disks.Disk, name string) (first bool, err error) {
+	if _, err := os.Stat(filepath.Dir(efivarsDir)); err != nil {
+		return false, errNoUEFI
+	}
+	mp, err := mount.Mount("efivarfs", efivarsDir, "efivarfs", "", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
+	if err != nil {
+		return false, err
+	}
+	boot := d.Table.Entry(contract.PartBoot)
+	first, err = efiboot.Start(efivars{}, efiboot.Loader{
+		Title: "imagebuilder " + name, Partition: boot.Number, GUID: boot.ID, First: boot.First, Sectors: boot.Sectors,
+		File: efiFile(runtime.GOARCH),
+	})
+	return first, errors.Join(err, mp.Unmount(unix.MNT_DETACH))
+}
+
+// efiFile is the boot loader as firmware names files.
+func efiFile(arch string) string {
+	name := contract.EFIBootAMD64
+	if arch == "arm64" {
+		name = contract.EFIBootARM64
+	}
+	return `\` + strings.ReplaceAll(contract.EFIBootDir, "/", `\`) + name
+}
+
+// efivars are the global variables as efivarfs shows them: four bytes of
+// attributes, then the content. Those of booting may be written without more ado
+// (the kernel's list of what may be removed, fs/efivarfs/vars.c).
+type efivars struct{}
+
+func (efivars) file(name string) string { return filepath.Join(efivarsDir, name+"-"+globalGUID) }
+
+func (efivars) Names() (names []string, err error) {
+	entries, err := os.ReadDir(efivarsDir)
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), "-"+globalGUID); ok {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
+func (v efivars) Read(name string) ([]byte, error) {
+	data, err := os.ReadFile(v.file(name))
+	if err != nil {
+		return nil, err
+	}
+	return data[min(4, len(data)):], nil
+}
+
+// Write needs one call for all: the kernel makes of each a variable.
+func (v efivars) Write(name string, data []byte) error {
+	const nonVolatile, bootService, runtime = 1, 2, 4
+	f, err := os.OpenFile(v.file(name), os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(binary.LittleEndian.AppendUint32(nil, nonVolatile|bootService|runtime), data...))
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,239 @@
+package initramfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/u-root/u-root/pkg/mount"
+	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/installer"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// install does what a stick is for whose node.yaml says so: it copies the system
+// onto a disk of the computer and restarts from there. A stick that has done that
+// starts the disk that it made. It returns where nothing is ordered, and on a disk
+// that a node lives on: that has to start, whatever somebody wrote into its
+// node.yaml.
+func (m *machine) install() error {
+	if !mayBeStick(m.table, m.args) || m.state.Trial {
+		return nil
+	}
+	if err := m.disk.Follow(m.table); err != nil {
+		return diskTrouble(m.boot.Label, err)
+	}
+	text, err := m.nodeText()
+	if err != nil {
+		m.con.log("init: " + err.Error())
+		return nil
+	}
+	done, isDone := node.ParseInstalled(text)
+	cfg, err := node.Load(node.FileName, text)
+	if !isDone && (err != nil || cfg.Install == nil) {
+		return nil
+	}
+	if m.isLivedOn() {
+		m.con.say("node.yaml says what a stick installs, but a node lives on this disk: it starts")
+		return nil
+	}
+	m.ours = true
+	if isDone {
+		return m.leaveTo(done, false)
+	}
+	if err := orderTrouble(m.boot, m.table.Scheme); err != nil {
+		return err
+	}
+	return m.follow(cfg, text)
+}
+
+func (m *machine) nodeText() (text []byte, err error) {
+	err = m.onBoot(unix.MS_RDONLY, func(dir string) error {
+		text, err = os.ReadFile(filepath.Join(dir, node.FileName))
+		return err
+	})
+	return text, err
+}
+
+// isLivedOn looks for a node's identity on the boot disk. Data that cannot be read
+// may be somebody's.
+func (m *machine) isLivedOn() bool {
+	const dir = "/run/data"
+	data := m.table.Entry(contract.PartData)
+	if data == nil || stateOf(m.table, data) == dataPending {
+		return false
+	}
+	dev, err := m.disk.Partition(contract.PartData)
+	if err != nil || stateOf(m.table, data) == dataElsewhere || os.MkdirAll(dir, 0o700) != nil {
+		return true
+	}
+	defer os.Remove(dir)
+	mp, err := mount.Mount(dev, dir, "ext4", "noload", unix.MS_RDONLY) // nothing is written, not even the journal
+	if err != nil {
+		return true
+	}
+	_, err = os.Stat(filepath.Join(dir, strings.TrimPrefix(contract.OwnerFile, "var/")))
+	return mp.Unmount(0) != nil || !errors.Is(err, os.ErrNotExist)
+}
+
+// follow does what a stick's node.yaml orders, with this stick's image. Each step
+// is done again after a power cut, and finds what the one before has done.
+func (m *machine) follow(cfg *node.Config, order []byte) error {
+	m.con.say("this stick installs node %s", cfg.Node)
+	m.findStage()
+	m.reached("installs its system on a disk")
+	image := make([]byte, 512) // a squashfs' superblock is another for another image
+	if _, err := m.disk.ReadAt(image, int64(m.table.Entry(contract.PartRootA).First)*m.table.SectorSize); err != nil {
+		return installTrouble("", m.boot.Label, fmt.Errorf("%w: %w", installer.ErrStick, err))
+	}
+	d, plan, err := m.awaitTarget(cfg.Install, append(order, image...))
+	if err != nil {
+		return err
+	}
+	if plan.Done(d.Table) {
+		m.con.say("%s has the system already", d)
+	} else if err := m.copyTo(d, plan, cfg.Node); err != nil {
+		return installTrouble(d.String(), m.boot.Label, err)
+	}
+	done := node.Installed{Node: cfg.Node, DiskID: plan.Table.ID}
+	if err := m.noteOnStick(done); err != nil {
+		return installTrouble(d.String(), m.boot.Label, fmt.Errorf("%w: %w", errStick, err))
+	}
+	return m.leaveTo(done, true)
+}
+
+// awaitTarget waits as long as it takes for the disk that is meant, and says what
+// it waits for.
+func (m *machine) awaitTarget(want *node.Install, order []byte) (disks.Disk, *installer.Plan, error) {
+	const slow, spinUp = 15 * time.Second, time.Minute
+	m.con.say("looking for the disk to install on: %s", want.Disk)
+	t := disks.Target{Want: *want, Stick: m.boot, Need: needs(m.table, m.args.SlotSize)}
+	told := ""
+	for begin := time.Now(); ; time.Sleep(500 * time.Millisecond) {
+		m.dog.expect(stepLimit)
+		since := time.Since(begin)
+		t.Early, t.Hidden = since < slow, disks.Hidden(os.DirFS("/sys"))
+		d, plan, err := m.target(t, order)
+		var f *disks.Fault
+		switch {
+		case err == nil:
+			return d, plan, nil
+		case !errors.As(err, &f):
+			return d, nil, diskTrouble(d.Label, err)
+		case f.Code == disks.Absent && since < spinUp:
+			continue
+		}
+		if text := f.Error() + f.Disks; text != told {
+			told = text
+			m.tell(asTrouble(diskTrouble("", f)), "This computer goes on by itself once that is mended. A change of node.yaml counts when it is switched off and on.")
+		}
+	}
+}
+
+// target is the disk that is meant at this moment, and what becomes of it.
+func (m *machine) target(t disks.Target, order []byte) (disks.Disk, *installer.Plan, error) {
+	d, err := t.Find(disks.List())
+	if err != nil {
+		return d, nil, err
+	}
+	plan, err := installer.New(m.table, d.Size, order, d.Serial)
+	if err != nil || plan.Done(d.Table) {
+		return d, plan, err
+	}
+	f, err := os.Open("/dev/" + d.Name)
+	if err != nil {
+		return d, nil, err
+	}
+	defer f.Close()
+	return d, plan, t.Judge(d, f)
+}
+
+func (m *machine) copyTo(d disks.Disk, plan *installer.Plan, name string) error {
+	f, err := d.OpenUnused()
+	if err != nil {
+		return fmt.Errorf("%w: %w", installer.ErrDisk, err)
+	}
+	defer f.Close()
+	m.con.say("installing on %s: do not switch off, do not take the stick out", d)
+	shown := int64(-1)
+	return plan.Run(m.disk, f, disks.UnfinishedSystem(name), func(done, all int64) {
+		m.dog.expect(stepLimit)
+		if percent := done * 100 / all; percent != shown {
+			shown = percent
+			m.con.write(fmt.Sprintf("\r  %3d %%", percent))
+		}
+		if done == all {
+			m.con.write("\r\n")
+		}
+	})
+}
+
+// noteOnStick overwrites node.yaml, its secrets with it, in place.
+func (m *machine) noteOnStick(done node.Installed) error {
+	return m.onBoot(0, func(dir string) error {
+		f, err := os.OpenFile(filepath.Join(dir, node.FileName), os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(note(f, done), f.Close())
+	})
+}
+
+// leaveTo restarts the computer from the disk that the stick has installed, which
+// nothing here touches any more. fresh says that this was now: a BIOS takes no
+// orders, but it may start the disk by itself now that there is something on it.
+func (m *machine) leaveTo(done node.Installed, fresh bool) error {
+	if err := m.noteOnStick(done); err != nil { // a power cut may have left secrets behind the first words
+		m.con.warn("%v", err)
+	}
+	d := m.awaitInstalled(done)
+	m.con.say("this stick has installed node %s on %s", done.Node, d)
+	first, err := startNext(d, done.Node)
+	if err != nil {
+		m.con.log("init: " + err.Error())
+	}
+	if fresh || err == nil && !first {
+		m.status(fmt.Sprintf("This stick has installed %s on %s.\nIt is of no more use: take it out. To use it again, write it anew.\n", done.Node, d))
+		m.con.say("restarting from that disk")
+		reboot()
+	}
+	m.tell(stickDone(done.Node, d.String()), "The computer restarts by itself when the stick is out.")
+	for ; m.isPluggedIn(); time.Sleep(time.Second) {
+		m.dog.expect(stepLimit)
+	}
+	reboot()
+	return nil
+}
+
+// awaitInstalled finds the disk that the stick has made.
+func (m *machine) awaitInstalled(done node.Installed) disks.Disk {
+	const patience = time.Minute
+	for begin, told := time.Now(), false; ; time.Sleep(500 * time.Millisecond) {
+		m.dog.expect(stepLimit)
+		for _, d := range disks.List() {
+			if d.Err == nil && d.Table != nil && d.Table.ID == done.DiskID && d.Table.Entry(contract.PartBoot) != nil {
+				return d
+			}
+		}
+		if time.Since(begin) > patience && !told {
+			told = true
+			m.tell(installedGone(done.Node, disks.Hidden(os.DirFS("/sys"))), "This computer keeps looking and goes on by itself once the disk is there.")
+		}
+	}
+}
+
+// isPluggedIn says whether the disk that the kernel came from is still there.
+func (m *machine) isPluggedIn() bool {
+	for _, d := range disks.List() {
+		if d.Name == m.boot.Name && d.Path == m.boot.Path {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,178 @@
+package initramfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/installer"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// TestNeedsIsWhatArrangeNeeds: a disk that is as large is arranged, and the first
+// start on one that is taken must not find it too small.
+func TestNeedsIsWhatArrangeNeeds(t *testing.T) {
+	for _, slot := range []int64{4 * mib, 16 * mib, 1000 * mib} {
+		table := gptDisk("sda", guidA, espA, "", false).Table
+		need := needs(table, slot)
+		plan, err := installer.New(table, need, []byte("order"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := arrange(plan.Table, slot, testIDs()); err != nil {
+			t.Errorf("slots of %d MiB: %v", slot/mib, err)
+		}
+		plan, err = installer.New(table, need-4*alignment, []byte("order"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := arrange(plan.Table, slot, testIDs()); !errors.Is(err, errTooSmall) {
+			t.Errorf("slots of %d MiB: much more than needed is asked for: %v", slot/mib, err)
+		}
+	}
+}
+
+// TestTheInstalledDiskIsNoTwin: whichever of the two the firmware starts, that one
+// is chosen, and without the loader's word the stick, which knows what to do.
+func TestTheInstalledDiskIsNoTwin(t *testing.T) {
+	stick := gptDisk("sda", guidA, espA, "/usb1/", false)
+	plan, err := installer.New(stick.Table, 8<<30, []byte("order"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := disks.Disk{Name: "vda", Label: "vda", Table: plan.Table}
+	esp := plan.Table.Entry(contract.PartBoot).ID
+	for want, by := range map[string]string{"vda": esp, "sda": espA} {
+		if d, err := choose([]disks.Disk{stick, disk}, by, contract.Args{DiskID: guidA}, false); err != nil || d.Name != want {
+			t.Errorf("%s: %s %v", want, d.Name, err)
+		}
+	}
+	if d, err := choose([]disks.Disk{stick, disk}, "", contract.Args{DiskID: guidA}, false); err != nil || d.Name != "sda" {
+		t.Errorf("without the loader's word: %s %v", d.Name, err)
+	}
+	if args := (contract.Args{DiskID: guidA}); mayBeStick(plan.Table, args) || !mayBeStick(stick.Table, args) {
+		t.Error("the disk would follow the order that the stick has")
+	}
+}
+
+func TestOnlyASticksOrderIsFollowed(t *testing.T) {
+	for path, want := range map[string]string{"/sys/devices/pci/usb1/1-1": "", "/sys/devices/pci/mmc_host/mmc0": "", "/sys/devices/pci/nvme/nvme0": "started from a disk that is built in", "/sys/devices/pci/ata1": "built in"} {
+		err := orderTrouble(disks.Disk{Path: path}, contract.GPT)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if err := orderTrouble(disks.Disk{Path: "/usb1"}, contract.MBR); err == nil || !strings.Contains(err.Error(), "Raspberry Pi") {
+		t.Error(err)
+	}
+}
+
+// medium is a node.yaml whose power may go: what was not synced is lost.
+type medium struct {
+	durable, text []byte
+	at            int64
+	calls, cut    int
+}
+
+var errCut = errors.New("the power went")
+
+func (m *medium) call() error {
+	if m.calls++; m.calls == m.cut {
+		return errCut
+	}
+	return nil
+}
+
+func (m *medium) Seek(int64, int) (int64, error) { return int64(len(m.text)), m.call() }
+
+func (m *medium) ReadAt(p []byte, off int64) (int, error) {
+	n := copy(p, m.text[min(off, int64(len(m.text))):])
+	if err := m.call(); err != nil {
+		return 0, err
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (m *medium) WriteAt(p []byte, off int64) (int, error) {
+	if err := m.call(); err != nil {
+		return 0, err
+	}
+	return copy(m.text[off:], p), nil
+}
+
+func (m *medium) Sync() error {
+	if err := m.call(); err != nil {
+		return err
+	}
+	m.durable = bytes.Clone(m.text)
+	return nil
+}
+
+// TestAStickIsNotedAtOnce: at every moment its node.yaml is the order, or says that
+// the order was followed; nothing in between, which would be no order, and the
+// stick would become a node. In the end no secret is left.
+func TestAStickIsNotedAtOnce(t *testing.T) {
+	order := []byte("version: 1\nnode: cabin-box\n" + strings.Repeat("token: SECRET\n", 200))
+	done := node.Installed{Node: "cabin-box", DiskID: guidA}
+	for cut := 1; ; cut++ {
+		m := &medium{durable: bytes.Clone(order), text: bytes.Clone(order), cut: cut}
+		err := note(m, done)
+		if m.calls < cut {
+			if err != nil || cut < 7 {
+				t.Errorf("%d calls, %v", m.calls, err)
+			}
+			break
+		}
+		for sectors := range 3 { // of what was written but not synced, the first few are there
+			after := bytes.Clone(m.durable)
+			copy(after, m.text[:min(len(m.text), sectors*512)])
+			got, ok := node.ParseInstalled(after)
+			if ok == bytes.Equal(after, order) || ok && got != done {
+				t.Fatalf("cut %d: %.100q", cut, after)
+			}
+			again := &medium{text: after}
+			if err := note(again, done); err != nil || bytes.Contains(again.text, []byte("SECRET")) || len(again.text) != len(order) {
+				t.Fatalf("cut %d: %v %.600q", cut, err, again.text)
+			}
+			idle := &medium{text: slices.Clone(again.text)}
+			if err := note(idle, done); err != nil || idle.calls != 3 {
+				t.Fatalf("it is written again: %d calls, %v", idle.calls, err)
+			}
+		}
+	}
+}
+
+// TestInstallTroublesSayWhoseTheyAre, in words, and what to do.
+func TestInstallTroublesSayWhoseTheyAre(t *testing.T) {
+	for _, test := range []struct {
+		err              error
+		what, disk, then string
+	}{
+		{installer.ErrStick, "The stick cannot be read properly", "STICK", "Use another stick"},
+		{errStick, "The system was installed, but the stick cannot be written", "STICK", "do not use the stick again"},
+		{installer.ErrOther, "does not keep what is written", "DISK", "Use another disk"},
+		{installer.ErrDisk, "cannot be written and read", "DISK", "cable and power"},
+	} {
+		var got *Trouble
+		err := installTrouble("DISK", "STICK", fmt.Errorf("%w: input/output error", test.err))
+		if !errors.As(err, &got) || !strings.Contains(got.What, test.what) || got.Disk != test.disk || !strings.Contains(got.Do, test.then) || got.Err == nil {
+			t.Errorf("%v: %+v", test.err, got)
+		}
+	}
+	page := stickDone("cabin-box", "vda").page("build", "then")
+	if !strings.Contains(page, "Take the stick out") || !strings.Contains(page, "cabin-box") {
+		t.Error(page)
+	}
+	if page := installedGone("cabin-box", 1).page("", ""); !strings.Contains(page, "SATA Operation to AHCI") || !strings.Contains(page, "write the stick anew") {
+		t.Error(page)
+	}
+}

@@ -1,0 +1,357 @@
+package installer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/cutdisk"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
+)
+
+const (
+	stickSize = 128 << 10
+	diskSize  = 256 << 10
+	stickID   = "11111111-2222-3333-4444-555555555555"
+)
+
+var (
+	order      = []byte("version: 1\nnode: cabin-box\n")
+	unfinished = []byte("imagebuilder: making system disk of cabin-box\n")
+)
+
+// target is a disk that forgets, too.
+type target struct {
+	*cutdisk.Disk
+	forgot int
+}
+
+func (d *target) Forget() error {
+	d.forgot++
+	if d.Fault != nil {
+		return d.Fault()
+	}
+	return nil
+}
+
+func pattern(seed uint64, n int64) []byte {
+	b := make([]byte, n)
+	r := rand.New(rand.NewPCG(seed, 1))
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+// lay puts a table and random content of its partitions on a disk.
+func lay(t *testing.T, d *cutdisk.Disk, id string, seed uint64, entries ...ptable.Entry) *ptable.Table {
+	t.Helper()
+	first := append(pattern(seed, 440), make([]byte, 72)...)
+	if _, err := d.WriteAt(first, 0); err != nil {
+		t.Fatal(err)
+	}
+	table := ptable.New(d.Size, 512, id, first)
+	for i, e := range entries {
+		e.ID = fmt.Sprintf("aaaaaaaa-0000-4000-8000-0000000%05d", seed*100+uint64(i))
+		table.Put(e)
+		if _, err := d.WriteAt(pattern(seed+uint64(i), int64(e.Sectors)*512), int64(e.First)*512); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := table.Write(d); err != nil {
+		t.Fatal(err)
+	}
+	read, err := ptable.Read(d, d.Size, 512)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
+func newStick(t *testing.T) (*cutdisk.Disk, *ptable.Table) {
+	d := cutdisk.New(stickSize)
+	return d, lay(t, d, stickID, 7,
+		ptable.Entry{Number: contract.PartBIOS, Type: contract.TypeBIOS, Name: contract.NameBIOS, First: 40, Sectors: 4},
+		ptable.Entry{Number: contract.PartBoot, Type: contract.TypeESP, Name: "boot", First: 48, Sectors: 24},
+		ptable.Entry{Number: contract.PartRootA, Type: contract.TypeRootAMD64, Name: contract.NameRootA, First: 80, Sectors: 40})
+}
+
+// before is a disk on which somebody else's system is.
+func before(t *testing.T) *cutdisk.Disk {
+	d := cutdisk.New(diskSize)
+	lay(t, d, "99999999-2222-3333-4444-555555555555", 3,
+		ptable.Entry{Number: 1, Type: contract.TypeESP, First: 60, Sectors: 30}, ptable.Entry{Number: 2, Type: contract.TypeVar, First: 100, Sectors: 300})
+	d.Log = nil
+	return d
+}
+
+func plan(t *testing.T, table *ptable.Table) *Plan {
+	t.Helper()
+	p, err := New(table, diskSize, order, "SERIAL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.edge = 20 << 10
+	return p
+}
+
+// install does what the initramfs does: nothing, where it was done.
+func install(p *Plan, stick, d *cutdisk.Disk) error {
+	if table, err := ptable.Read(d, d.Size, 512); err == nil && p.Done(table) {
+		return nil
+	}
+	return p.Run(stick, &target{Disk: d}, unfinished, func(int64, int64) {})
+}
+
+// whole compares a disk that is done with the stick.
+func whole(p *Plan, stick, d *cutdisk.Disk) error {
+	t, err := ptable.Read(d, d.Size, 512)
+	if err != nil {
+		return err
+	}
+	if t.Stale || !p.Done(t) || len(t.Entries) != 3 {
+		return fmt.Errorf("the table is %+v", t)
+	}
+	for _, e := range append(t.Entries, ptable.Entry{First: 0, Sectors: 1}) {
+		n := int64(e.Sectors) * 512
+		if e.First == 0 {
+			n = 440 // a BIOS starts it
+		}
+		a, b := make([]byte, n), make([]byte, n)
+		if _, err := stick.ReadAt(a, int64(e.First)*512); err != nil {
+			return err
+		}
+		if _, err := d.ReadAt(b, int64(e.First)*512); err != nil {
+			return err
+		}
+		if !bytes.Equal(a, b) {
+			return fmt.Errorf("partition %d differs", e.Number)
+		}
+	}
+	return nil
+}
+
+// TestAPowerCutAtAnyMomentLeavesAllOrNothing cuts behind every sector, and once
+// more while it is begun again. Meanwhile the disk is as it was, or says that it is
+// unfinished and has no table that anybody starts from, or is whole; and in the end
+// it is whole, with the IDs that it would have had.
+func TestAPowerCutAtAnyMomentLeavesAllOrNothing(t *testing.T) {
+	stick, table := newStick(t)
+	base := before(t)
+	done := base.Clone(diskSize)
+	if err := install(plan(t, table), stick, done); err != nil {
+		t.Fatal(err)
+	}
+	if err := whole(plan(t, table), stick, done); err != nil {
+		t.Fatal(err)
+	}
+	random, states := rand.New(rand.NewPCG(5, 6)), map[string]int{}
+	err := cutdisk.EveryCut(base, done.Log, func(d *cutdisk.Disk) error {
+		p := plan(t, table)
+		state, err := stateAfterCut(p, stick, base, d)
+		if err != nil {
+			return err
+		}
+		states[state]++
+		again := d.Clone(diskSize)
+		if err := install(p, stick, again); err != nil {
+			return err
+		}
+		if err := whole(p, stick, again); err != nil {
+			return err
+		}
+		if state == "whole" && len(again.Log) > 0 {
+			return errors.New("a node may live there by now, and it was installed again")
+		}
+		if len(again.Log) == 0 {
+			return nil
+		}
+		twice := cutdisk.Cut(d, again.Log, random.IntN(len(again.Log)+1), func() bool { return random.IntN(2) == 0 })
+		if err := install(p, stick, twice); err != nil {
+			return err
+		}
+		return whole(p, stick, twice)
+	})
+	if err != nil || states["untouched"] == 0 || states["unfinished"] < 1000 || states["whole"] == 0 {
+		t.Errorf("%v: %v", states, err)
+	}
+}
+
+func stateAfterCut(p *Plan, stick, base, d *cutdisk.Disk) (string, error) {
+	first := make([]byte, 512)
+	if _, err := d.ReadAt(first, 0); err != nil {
+		return "", err
+	}
+	t, err := ptable.Read(d, d.Size, 512)
+	switch {
+	case bytes.HasPrefix(first, unfinished):
+		if !errors.Is(err, ptable.ErrNone) {
+			return "", fmt.Errorf("an unfinished disk has a table: %+v %w", t, err)
+		}
+		return "unfinished", nil
+	case err != nil:
+		return "", err
+	case p.Done(t):
+		return "whole", whole(p, stick, d)
+	}
+	a, b := make([]byte, diskSize), make([]byte, diskSize)
+	_, _ = base.ReadAt(a, 0)
+	_, _ = d.ReadAt(b, 0)
+	if !bytes.Equal(a, b) {
+		return "", errors.New("the disk was changed and does not say so")
+	}
+	return "untouched", nil
+}
+
+// TestEveryCallFailsInTurn: of the stick, and of the disk. The disk is whole only
+// where nothing failed, the fault says whose it is, and the next attempt is as good
+// as the first.
+func TestEveryCallFailsInTurn(t *testing.T) {
+	ofStick, ofDisk := 0, 0
+	for at := 0; ; at++ {
+		stick, table := newStick(t)
+		p, d, calls := plan(t, table), before(t), 0
+		fail := func(which error) func() error {
+			return func() error {
+				if calls++; calls == at+1 {
+					return which
+				}
+				return nil
+			}
+		}
+		a, b := errors.New("a"), errors.New("b")
+		stick.Fault, d.Fault = fail(a), fail(b)
+		err := p.Run(stick, &target{Disk: d}, unfinished, func(int64, int64) {})
+		stick.Fault, d.Fault = nil, nil
+		if calls <= at {
+			if err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		switch {
+		case errors.Is(err, a) && errors.Is(err, ErrStick):
+			ofStick++
+		case errors.Is(err, b) && errors.Is(err, ErrDisk), errors.Is(err, ErrOther): // a table whose one copy cannot be read is there in the other
+			ofDisk++
+		default:
+			t.Fatalf("call %d: %v", at, err)
+		}
+		if err := install(p, stick, d); err != nil {
+			t.Fatal(err)
+		}
+		if err := whole(p, stick, d); err != nil {
+			t.Fatalf("after call %d failed: %v", at, err)
+		}
+	}
+	if ofStick != 3 || ofDisk < 20 {
+		t.Errorf("%d calls of the stick and %d of the disk failed", ofStick, ofDisk)
+	}
+}
+
+// liar loses one bit of one sector.
+type liar struct {
+	target
+	sector int64
+}
+
+func (d *liar) Forget() error {
+	if s := d.Sectors[d.sector]; s != nil {
+		s = bytes.Clone(s)
+		s[100] ^= 1
+		d.Sectors[d.sector] = s
+	}
+	return d.target.Forget()
+}
+
+// TestADiskThatDoesNotKeepWhatItWasGiven is found out before it has a table.
+func TestADiskThatDoesNotKeepWhatItWasGiven(t *testing.T) {
+	stick, table := newStick(t)
+	for _, sector := range []int64{40, 48, 71, 80, 119} {
+		d := &liar{target{Disk: before(t)}, sector}
+		err := plan(t, table).Run(stick, d, unfinished, func(int64, int64) {})
+		if !errors.Is(err, ErrOther) {
+			t.Errorf("sector %d: %v", sector, err)
+		}
+		if _, err := ptable.Read(d, diskSize, 512); !errors.Is(err, ptable.ErrNone) {
+			t.Errorf("sector %d: the disk has a table: %v", sector, err)
+		}
+	}
+	d := &liar{target{Disk: before(t)}, 2} // of the table itself
+	if err := plan(t, table).Run(stick, d, unfinished, func(int64, int64) {}); !errors.Is(err, ErrOther) {
+		t.Errorf("the table: %v", err)
+	}
+}
+
+// TestNoTwins: a disk and its stick share no ID, two disks share none, and the
+// same order on the same disk makes the same ones.
+func TestNoTwins(t *testing.T) {
+	_, table := newStick(t)
+	ids := func(order, serial string) map[string]bool {
+		p, err := New(table, diskSize, []byte(order), serial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]bool{p.Table.ID: true}
+		for _, e := range p.Table.Entries {
+			out[e.ID] = true
+		}
+		if len(out) != 4 {
+			t.Errorf("%v: some are the same", out)
+		}
+		return out
+	}
+	mine := ids("order", "1")
+	for _, other := range []map[string]bool{ids("another", "1"), ids("order", "2"), ids("order", "")} {
+		for id := range other {
+			if mine[id] {
+				t.Errorf("%s is there twice", id)
+			}
+		}
+	}
+	for id := range ids("order", "1") {
+		if !mine[id] {
+			t.Errorf("%s was another", id)
+		}
+	}
+	for _, e := range table.Entries {
+		if mine[e.ID] || mine[table.ID] {
+			t.Error("the stick is a twin")
+		}
+	}
+}
+
+// TestOnlyWhatAnImageHolds: what a first start makes is not copied.
+func TestOnlyWhatAnImageHolds(t *testing.T) {
+	_, table := newStick(t)
+	table.Put(ptable.Entry{Number: contract.PartRootB, Type: contract.TypeRootAMD64, Name: contract.NameRootB, First: 128, Sectors: 8})
+	table.Put(ptable.Entry{Number: contract.PartData, Type: contract.TypeVar, First: 140, Sectors: 8})
+	p := plan(t, table)
+	if len(p.Table.Entries) != 3 || p.Table.Entry(contract.PartRootB) != nil || p.Table.Entry(contract.PartData) != nil || len(p.spans) != 3 {
+		t.Errorf("%+v", p.Table.Entries)
+	}
+	if _, err := New(&ptable.Table{Scheme: contract.MBR, SectorSize: 512}, diskSize, order, ""); err == nil {
+		t.Error("the card of a Pi is installed")
+	}
+}
+
+// TestProgressReachesTheEnd, and never goes back.
+func TestProgressReachesTheEnd(t *testing.T) {
+	stick, table := newStick(t)
+	d := &target{Disk: before(t)}
+	last, end := int64(0), int64(0)
+	if err := plan(t, table).Run(stick, d, unfinished, func(done, all int64) {
+		if done <= last || done > all {
+			t.Errorf("%d after %d of %d", done, last, all)
+		}
+		last, end = done, all
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if last != end || end != 2*68*512 || d.forgot != 2 {
+		t.Errorf("%d of %d, forgot %d times", last, end, d.forgot)
+	}
+}

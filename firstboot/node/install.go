@@ -1,0 +1,127 @@
+package node
+
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+)
+
+// Install makes of what this file lies on a stick that copies its system onto a
+// disk of the computer, once, before it ever starts it. On that disk, which has
+// this very file, it means nothing any more.
+type Install struct {
+	Disk InstallDisk `yaml:"disk,omitempty"`
+	// Wipe allows that something is on the disk, of whomever.
+	Wipe bool `yaml:"wipe,omitempty"`
+	// ReplaceData allows that the data of a node is on the disk.
+	ReplaceData bool `yaml:"replaceData,omitempty"`
+}
+
+// InstallDisk says which disk of the computer is meant. Exactly one must fit.
+type InstallDisk struct {
+	// Serial is the serial number on its label.
+	Serial string `yaml:"serial,omitempty"`
+	// Model is a shell pattern of what the disk calls itself.
+	Model string `yaml:"model,omitempty"`
+	// Size is a number with its unit as on the label, "500GB", met within two
+	// per cent, or a bound such as ">=400GB".
+	Size string `yaml:"size,omitempty"`
+	// Only is the one disk that the computer has besides the stick.
+	Only bool `yaml:"only,omitempty"`
+}
+
+// String is for messages.
+func (d InstallDisk) String() string {
+	switch {
+	case d.Only:
+		return "the only one besides the stick"
+	case d.Serial != "":
+		return "serial " + d.Serial
+	}
+	return Disk{Model: d.Model, Size: d.Size}.String()
+}
+
+// Fits reports whether a disk other than the stick, with this serial number,
+// that calls itself one of models and has so many bytes, may be meant.
+func (d InstallDisk) Fits(serial string, models []string, bytes int64) bool {
+	switch {
+	case d.Only:
+		return true
+	case d.Serial != "":
+		return strings.EqualFold(d.Serial, serial)
+	}
+	return Disk{Model: d.Model, Size: d.Size}.Fits(nil, models, bytes)
+}
+
+// CheckInstall refuses to install on a board whose image lies in a table of that
+// kind. The firmware of a Raspberry Pi starts from an SSD as from a card: there is
+// nothing that a stick would do better.
+func CheckInstall(s contract.Scheme) error {
+	if s != contract.GPT {
+		return fmt.Errorf("is for computers with UEFI or BIOS: for a Raspberry Pi write the image onto its disk itself, in place of the stick")
+	}
+	return nil
+}
+
+func (v *validator) install(i *Install) {
+	if i == nil {
+		return
+	}
+	pattern := i.Disk.Model != "" || i.Disk.Size != ""
+	ways := 0
+	for _, set := range []bool{i.Disk.Serial != "", pattern, i.Disk.Only} {
+		if set {
+			ways++
+		}
+	}
+	if ways != 1 {
+		v.refuse("install.disk", "say which disk by one of: serial, model and size, only: true")
+	}
+	if i.Disk.Serial != strings.TrimSpace(i.Disk.Serial) || strings.ContainsFunc(i.Disk.Serial, func(r rune) bool { return r < ' ' || r > '~' }) {
+		v.refuse("install.disk.serial", "want the serial number on the disk's label")
+	}
+	if _, err := path.Match(i.Disk.Model, ""); err != nil {
+		v.refuse("install.disk.model", "is no shell pattern like Samsung*")
+	}
+	if i.Disk.Size != "" {
+		_, err := parseSize(i.Disk.Size)
+		v.want("install.disk.size", err)
+	}
+}
+
+// Installed is what a stick that has done its work knows: its node.yaml is that,
+// and nothing else.
+type Installed struct {
+	Node string
+	// DiskID is the GUID of the disk that it made.
+	DiskID string
+}
+
+const (
+	installedWords = "# This stick has installed node %s on disk %s\n"
+	// installedHead is how much of the file is written first: a sector, which a power
+	// cut leaves old or new.
+	installedHead = 512
+)
+
+// Text returns a node.yaml of size bytes in two parts, which are written one
+// after the other: whoever finds the first knows all there is to know, and what
+// follows it, secrets perhaps, is to be overwritten.
+func (i Installed) Text(size int) (head, rest []byte) {
+	text := fmt.Appendf(nil, installedWords, i.Node, i.DiskID)
+	text = append(text, "# and is of no more use: take it out. To use it again, write it anew.\n"...)
+	all := bytes.Repeat([]byte("\n"), max(size, len(text)))
+	copy(all, text)
+	at := min(installedHead, len(all))
+	return all[:at], all[at:]
+}
+
+// ParseInstalled reads a node.yaml of a stick, whole or only its first part.
+func ParseInstalled(data []byte) (i Installed, ok bool) {
+	line, _, _ := bytes.Cut(data, []byte("\n"))
+	n, err := fmt.Sscanf(string(line)+"\n", installedWords, &i.Node, &i.DiskID)
+	return i, n == 2 && err == nil
+}

@@ -1,0 +1,78 @@
+package firstboot
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// wearFile remembers the last look at the running slot.
+const wearFile = stateDir + "/slot-check.json"
+
+// Wear is what was found when the running system was read from its medium.
+type Wear struct {
+	Slot string    `json:"slot"`
+	Made time.Time `json:"made"` // the image's: another one may come into the slot
+	At   time.Time `json:"at"`
+	// Fault is empty where all reads as it was written.
+	Fault string `json:"fault,omitempty"`
+}
+
+// CheckSlot reads the slot that runs from its medium and remembers what it found. The
+// error says that the system is not as it was written.
+func CheckSlot(ctx context.Context, h Host, slot string) error {
+	r, err := ReadImage(h.Files)
+	if err != nil {
+		return err
+	}
+	w := Wear{Slot: slot, Made: r.Made.UTC(), At: h.Clock.Now().UTC().Truncate(time.Second)}
+	fault := h.Slot.Check(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if fault != nil {
+		w.Fault = fault.Error()
+		fault = fmt.Errorf("slot %s: %w", slot, fault)
+	}
+	data, err := json.Marshal(w)
+	if err == nil {
+		err = h.write(file{path: wearFile, data: append(data, '\n'), mode: 0o644})
+	}
+	return errors.Join(fault, err)
+}
+
+// ReadWear returns the last look at the system that runs, nil where nobody has looked
+// since it came.
+func ReadWear(files Files) (*Wear, error) {
+	h := &Host{Files: files}
+	data, err := h.read(wearFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var w Wear
+	if json.NewDecoder(bytes.NewReader(data)).Decode(&w) != nil { // looking again is cheap
+		return nil, nil
+	}
+	r, err := ReadImage(files)
+	state, serr := h.bootState()
+	if err := errors.Join(err, serr); err != nil || w.Slot != state.Slot || !w.Made.Equal(r.Made) {
+		return nil, err
+	}
+	return &w, nil
+}
+
+// worn is a notice: what is lost may never be needed, and the node works on.
+func (h *Host) worn() *Problem {
+	w, err := ReadWear(h.Files)
+	if err != nil || w == nil || w.Fault == "" { // what an image says of itself is asked elsewhere
+		return nil
+	}
+	return problem("slot-worn", w.Slot, w.At.Format(time.DateOnly))
+}

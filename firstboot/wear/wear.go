@@ -1,0 +1,60 @@
+// Package wear asks whether a slot still has what was written to it: cards lose bits,
+// and squashfs has no checksums.
+//
+// It only reads. It refuses to know slots and devices, and to mend anything: what is
+// lost comes back with an update, into the other slot.
+package wear
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+)
+
+// ErrDamaged says that a root is another one than was written.
+var ErrDamaged = errors.New("the system does not read as it was written")
+
+// The superblock of a squashfs begins with its magic, and has the number of bytes that
+// the file system uses at 40: Linux, fs/squashfs/squashfs_fs.h.
+const (
+	magic  = "hsqs"
+	usedAt = 40
+)
+
+// pieces are what is read at a time: what else the medium has to do comes in between.
+const pieces = 1 << 20
+
+// Check reads a slot to the end of its root. What it finds wrong there is an
+// ErrDamaged; any other error is that of reading.
+func Check(slot io.ReaderAt) error {
+	head := make([]byte, usedAt+8)
+	if _, err := slot.ReadAt(head, 0); err != nil {
+		return err
+	}
+	used := binary.LittleEndian.Uint64(head[usedAt:])
+	if !bytes.HasPrefix(head, []byte(magic)) || used > 1<<40 {
+		return fmt.Errorf("%w: it begins otherwise", ErrDamaged)
+	}
+	size := contract.RootSize(int64(used))
+	page := make([]byte, contract.RootPage)
+	if n, err := slot.ReadAt(page, size); n < len(page) && !errors.Is(err, io.EOF) {
+		return err
+	}
+	want, err := contract.ParseRootSum(page)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, io.NewSectionReader(slot, 0, size), make([]byte, pieces)); err != nil {
+		return err
+	}
+	if want.Size != size || !bytes.Equal(h.Sum(nil), want.SHA256[:]) {
+		return fmt.Errorf("%w: its digest is another one", ErrDamaged)
+	}
+	return nil
+}

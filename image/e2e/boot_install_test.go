@@ -1,0 +1,322 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/qemu"
+)
+
+// installer is a computer with a blank disk, and a stick beside it.
+type installer struct {
+	*computer
+	stick  string          // its file
+	drives map[string]bool // what else is plugged in, as QEMU calls it
+}
+
+// targets are the ways in which a disk of serial number TARGET hangs in a machine.
+var targets = map[string]string{
+	"virtio": "virtio-blk-pci,serial=TARGET",
+	"ahci":   "ide-hd,bus=ide.2,serial=TARGET",
+	"nvme":   "nvme,serial=TARGET",
+}
+
+// newInstaller makes a stick with an order, such as "{disk: {only: true}}".
+func newInstaller(t *testing.T, drive, order string) *installer {
+	t.Helper()
+	c := newComputer(t, "generic-amd64", image(t, "generic-amd64"), 8*gib)
+	c.config.Board.QEMU.Drive = targets[drive]
+	i := &installer{computer: c, stick: filepath.Join(t.TempDir(), "stick.img")}
+	i.order(order)
+	return i
+}
+
+// order writes the stick anew, and empties the disk.
+func (i *installer) order(order string) {
+	i.t.Helper()
+	if err := os.Remove(i.disk()); err != nil {
+		i.t.Fatal(err)
+	}
+	if _, err := qemu.Prepare(i.config); err != nil {
+		i.t.Fatal(err)
+	}
+	i.yaml = "install: " + order + "\n"
+	i.personalise()
+	run(i.t, "cp", "--sparse=always", i.disk(), i.stick)
+	i.empty()
+	i.plug()
+}
+
+func (i *installer) empty() {
+	i.t.Helper()
+	for _, size := range []int64{0, 8 * gib} {
+		if err := os.Truncate(i.disk(), size); err != nil {
+			i.t.Fatal(err)
+		}
+	}
+}
+
+// plug puts the stick in, from which the machine starts first, and perhaps more
+// disks, by their serial numbers.
+func (i *installer) plug(more ...string) {
+	i.config.Extra = []string{"-device", "qemu-xhci,id=xhci", "-drive", "if=none,id=stick,format=raw,cache=unsafe,file=" + i.stick,
+		"-device", "usb-storage,id=stick,bus=xhci.0,drive=stick,serial=STICK,removable=on,bootindex=0"}
+	i.drives = map[string]bool{"disk": true}
+	for n, file := range more {
+		id := fmt.Sprintf("more%d", n)
+		i.drives[id] = true
+		i.config.Extra = append(i.config.Extra, "-drive", "if=none,id="+id+",format=raw,cache=unsafe,file="+file, "-device", "virtio-blk-pci,drive="+id+",serial="+strings.ToUpper(id))
+	}
+}
+
+// unplug starts without it.
+func (i *installer) unplug() { i.config.Extra = nil }
+
+// stickFile reads a file of the stick's boot partition.
+func (i *installer) stickFile(name string) string {
+	i.t.Helper()
+	for _, p := range openImage(i.t, i.stick).Layout.Partitions {
+		if p.Number != 1 {
+			continue
+		}
+		cmd := exec.Command("mtype", "-i", fmt.Sprintf("%s@@%d", i.stick, p.Start), "::"+name)
+		cmd.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			i.t.Fatalf("mtype: %v\n%s", err, out)
+		}
+		return string(out)
+	}
+	i.t.Fatal("the stick has no boot partition")
+	return ""
+}
+
+// isSpent says that the stick knows what it did, and keeps no secret.
+func (i *installer) isSpent() {
+	i.t.Helper()
+	if got := i.stickFile("node.yaml"); !strings.HasPrefix(got, "# This stick has installed node test-node on disk ") {
+		i.t.Errorf("the stick's node.yaml begins with %.100q", got)
+	}
+	for _, secret := range []string{"hskey-auth-abcdefghijkl", "token: abcdefghijklmnop"} {
+		found := run(i.t, "sh", "-c", "head -c 1G "+i.stick+" | grep -caF '"+secret+"' || true")
+		if strings.TrimSpace(found) != "0" {
+			i.t.Errorf("the stick still has %s", secret)
+		}
+	}
+	if len(openImage(i.t, i.stick).Layout.Partitions) != 3 {
+		i.t.Error("the stick was grown")
+	}
+}
+
+// runsFromDisk says that the disk, and not the stick, holds what runs.
+func (i *installer) runsFromDisk() {
+	i.t.Helper()
+	disk := i.sh("basename $(readlink -f /dev/disk/by-id/*TARGET | head -1)")
+	for what, command := range map[string]string{
+		"the boot disk": "sed -n 's/.*\"disk\": \"\\(.*\\)\".*/\\1/p' /run/imagebuilder/boot.json",
+		"/var":          "lsblk -no PKNAME $(findmnt -no SOURCE /var)",
+		"the root":      "lsblk -no PKNAME $(findmnt -no SOURCE /)",
+	} {
+		if got := i.sh(command); got != disk {
+			i.t.Errorf("%s is %s, and the disk is %s", what, got, disk)
+		}
+	}
+	i.fillsDisk(8 * gib)
+}
+
+// TestAStickInstalls tells how a node comes onto a disk: the stick copies itself,
+// the machine restarts from the disk and goes on as if it had been flashed. A stick
+// that is left in starts the disk, and is not needed.
+func TestAStickInstalls(t *testing.T) {
+	t.Parallel()
+	for drive := range targets {
+		t.Run(drive, func(t *testing.T) {
+			t.Parallel()
+			i := newInstaller(t, drive, "{disk: {serial: TARGET}}")
+			i.powerOn()
+			i.see(`init: this stick installs node test-node(?s:.*)100 %(?s:.*)init: restarting from that disk`)
+			i.untilRunning()
+			i.isHealthy()
+			i.runsFromDisk()
+			born := i.identity()
+			i.powerOff()
+			i.diskIsValid()
+			i.isSpent()
+
+			i.powerOn()
+			i.see(`init: this stick has installed node test-node on .*TARGET(?s:.*)init: restarting from that disk`)
+			i.untilRunning()
+			i.runsFromDisk()
+			if again := i.identity(); again != born {
+				t.Errorf("the node's identity changed\n%s\n%s", born, again)
+			}
+			i.powerOff()
+			i.isSpent()
+
+			i.unplug()
+			i.powerOn()
+			i.untilRunning()
+			i.isHealthy()
+			if again := i.identity(); again != born {
+				t.Errorf("the node's identity changed\n%s\n%s", born, again)
+			}
+			i.powerOff()
+			i.diskIsValid()
+		})
+	}
+}
+
+// TestAStickInstallsUnderABIOS, which takes no orders: the stick that it starts
+// again has to be pulled out.
+func TestAStickInstallsUnderABIOS(t *testing.T) {
+	t.Parallel()
+	i := newInstaller(t, "ahci", "{disk: {only: true}}")
+	i.config.BIOS = true
+	i.powerOn()
+	i.see(`init: restarting from that disk`)
+	i.see(`Take\s+the\s+stick\s+out`)
+	if _, err := qemu.Execute(i.config.QMP, "device_del", map[string]any{"id": "stick"}); err != nil {
+		t.Fatal(err)
+	}
+	i.untilRunning()
+	i.cameByBIOS()
+	i.runsFromDisk()
+	i.powerOff()
+	i.diskIsValid()
+	i.isSpent()
+}
+
+// TestAStickThatMustNotInstallSaysWhy, and changes no disk.
+func TestAStickThatMustNotInstallSaysWhy(t *testing.T) {
+	t.Parallel()
+	i := newInstaller(t, "virtio", "{disk: {only: true}}")
+	foreign := spare(t, 4*gib)
+	run(t, "mke2fs", "-q", "-F", "-t", "ext4", foreign)
+	refuses := func(words ...string) {
+		t.Helper()
+		i.powerOn()
+		for _, w := range words {
+			i.see(strings.ReplaceAll(w, " ", `\s+`))
+		}
+		time.Sleep(2 * time.Second) // STATUS.TXT comes after the page
+		for drive := range i.drives {
+			if n := i.written(drive); n != 0 {
+				t.Errorf("%s: %d bytes were written to %s", words[0], n, drive)
+			}
+		}
+		i.Kill()
+		status := strings.Join(strings.Fields(i.stickFile("STATUS.TXT")), " ")
+		if !strings.Contains(status, words[0]) {
+			t.Errorf("STATUS.TXT lacks %q:\n%s", words[0], status)
+		}
+	}
+	i.plug(foreign)
+	refuses("More than one disk could be the disk to install on", "virtio-TARGET", "virtio-MORE0")
+
+	i.order("{disk: {serial: MORE0}}")
+	i.plug(foreign)
+	refuses("is not empty: there is a Linux file system", "wipe: true")
+
+	i.order("{disk: {serial: ABSENT}}")
+	refuses("is not there", "virtio-TARGET")
+
+	small := spare(t, gib)
+	i.order("{disk: {serial: MORE0}, wipe: true}")
+	i.plug(small)
+	refuses("is too small: it holds 1.1 GB")
+
+	// A node lives on the disk, by the same image that is on the stick.
+	i.order("{disk: {serial: TARGET}}")
+	i.powerOn()
+	i.see(`init: restarting from that disk`)
+	i.untilRunning()
+	i.powerOff()
+	lived := filepath.Join(t.TempDir(), "lived.img")
+	run(t, "cp", "--sparse=always", i.disk(), lived)
+	i.order("{disk: {serial: TARGET}, wipe: true}")
+	run(t, "cp", "--sparse=always", lived, i.disk())
+	refuses("holds the data of a node", "replaceData: true")
+
+	i.order("{disk: {serial: TARGET}, replaceData: true}")
+	run(t, "cp", "--sparse=always", lived, i.disk())
+	i.powerOn()
+	i.see(`init: restarting from that disk`)
+	i.untilRunning()
+	i.runsFromDisk()
+	i.powerOff()
+	i.isSpent()
+}
+
+// TestAStickIsNoNode: a disk that a node lives on follows no order, and starts.
+func TestAStickIsNoNode(t *testing.T) {
+	t.Parallel()
+	c := newComputer(t, "generic-amd64", image(t, "generic-amd64"), 8*gib)
+	c.personalise()
+	c.powerOn()
+	c.untilRunning()
+	born := c.identity()
+	c.powerOff()
+	c.yaml = "install: {disk: {only: true}, wipe: true, replaceData: true}\n"
+	c.personalise()
+	c.with(map[string]string{"own": spare(t, 8*gib)})
+	c.powerOn()
+	c.see("init: node.yaml says what a stick installs, but a node lives on this disk")
+	c.untilRunning()
+	if again := c.identity(); again != born || c.written("own") != 0 {
+		t.Errorf("the node's identity changed, or the other disk: %d bytes\n%s\n%s", c.written("own"), born, again)
+	}
+	c.powerOff()
+}
+
+// TestAStickInstallSurvivesPowerCuts pulls the plug CUTS times (30) while a stick
+// installs, each time at another moment, and lets it finish.
+func TestAStickInstallSurvivesPowerCuts(t *testing.T) {
+	t.Parallel()
+	cuts, seed := number(t, "CUTS", 30), number(t, "POWERCUT_SEED", int(time.Now().Unix()))
+	t.Logf("POWERCUT_SEED=%d", seed)
+	rnd := rand.New(rand.NewPCG(uint64(seed), 0))
+	i := newInstaller(t, "virtio", "{disk: {serial: TARGET}}")
+	fresh := filepath.Join(t.TempDir(), "fresh.img")
+	run(t, "cp", "--sparse=always", i.stick, fresh)
+	again := func() {
+		run(t, "cp", "--sparse=always", fresh, i.stick)
+		i.empty()
+	}
+	const from, to, runs = `init: installing on`, `init: restarting from that disk`, `init: slot a on vd(?s:.*)init: starting the system`
+	i.powerOn()
+	i.see(from)
+	begin := time.Now()
+	i.see(to)
+	whole := time.Since(begin) + 3*time.Second // what comes after it, too
+	i.see(runs)
+	i.Kill()
+	t.Logf("installing takes %v", whole.Round(time.Millisecond))
+	unfinished, done := 0, 0
+	for cut := range cuts {
+		again()
+		at := whole*time.Duration(cut)/time.Duration(cuts) + time.Duration(rnd.Int64N(int64(whole)/int64(cuts)))
+		i.powerOn()
+		i.see(from)
+		time.Sleep(at)
+		i.Kill()
+		if strings.HasPrefix(markOf(t, i.disk()), "imagebuilder: making system disk") {
+			unfinished++
+		} else if strings.HasPrefix(i.stickFile("node.yaml"), "# This stick has installed") {
+			done++
+		}
+		i.startsTo(runs)
+		i.Kill()
+		i.tableIsValid()
+		i.bootPartitionIsSound()
+		i.isSpent()
+	}
+	t.Logf("%d of %d finished; %d of them were cut while the disk was unfinished, %d when the stick had noted it", cuts, cuts, unfinished, done)
+}

@@ -1,0 +1,158 @@
+// Package token signs with a key that a PKCS #11 token keeps: a smart card, a YubiKey, a
+// module in a rack. The key never leaves it. A program of OpenSC's, pkcs11-tool, talks to
+// it, because the token's own library is C.
+//
+// It reads URIs of RFC 7512, refuses a PIN in one, which a process list would show, and
+// believes no signature that does not fit the certificate.
+package token
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rsa"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// Scheme begins a URI.
+const Scheme = "pkcs11:"
+
+// Key is a token's. It is a crypto.Signer for RSA, PKCS #1 v1.5 and SHA-256.
+type Key struct {
+	public            *rsa.PublicKey
+	module, token, id string
+	pinFile           string // "" has pkcs11-tool ask on the terminal
+}
+
+// Open reads a URI, of a key with this public half:
+//
+//	pkcs11:token=NAME;id=%01?module-path=/usr/lib/….so&pin-source=file:/PATH
+//
+// A label (object=) is refused, as pkcs11-tool of OpenSC 0.23 signs with the first key
+// whatever that says. The token is asked when something is to be signed.
+func Open(uri string, public *rsa.PublicKey) (*Key, error) {
+	if !strings.HasPrefix(uri, Scheme) {
+		return nil, errors.New("a PKCS #11 URI begins with " + Scheme)
+	}
+	path, query, _ := strings.Cut(uri[len(Scheme):], "?")
+	k := &Key{public: public}
+	if err := errors.Join(k.read(path, ";", k.attribute), k.read(query, "&", k.setting)); err != nil {
+		return nil, err
+	}
+	switch {
+	case k.module == "":
+		return nil, errors.New("a PKCS #11 URI needs ?module-path=FILE: the library of the token's maker, or OpenSC's opensc-pkcs11.so")
+	case k.id == "":
+		return nil, errors.New("a PKCS #11 URI needs id=%XX: which key is meant? (pkcs11-tool --list-objects)")
+	}
+	return k, nil
+}
+
+func (k *Key) read(part, separator string, set func(name, value string) error) error {
+	for _, field := range strings.Split(part, separator) {
+		if field == "" {
+			continue
+		}
+		name, text, _ := strings.Cut(field, "=")
+		value, err := url.PathUnescape(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := set(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attribute takes what says which key is meant.
+func (k *Key) attribute(name, value string) error {
+	switch name {
+	case "token":
+		k.token = value
+	case "id":
+		k.id = hex.EncodeToString([]byte(value))
+	case "type":
+		if value != "private" {
+			return fmt.Errorf("type=%s: a private key signs", value)
+		}
+	default:
+		return fmt.Errorf("%s= is not known here: token, id and type are", name)
+	}
+	return nil
+}
+
+// setting takes what says how to reach it.
+func (k *Key) setting(name, value string) error {
+	switch name {
+	case "module-path":
+		k.module = value
+	case "pin-source":
+		k.pinFile = strings.TrimPrefix(value, "file:")
+	case "pin-value":
+		return errors.New("pin-value= puts the PIN where others can read it: write it into a file, pin-source=file:PATH, or leave it out to be asked")
+	default:
+		return fmt.Errorf("%s= is not known here: module-path and pin-source are", name)
+	}
+	return nil
+}
+
+// Public is the certificate's key.
+func (k *Key) Public() crypto.PublicKey { return k.public }
+
+// prefix makes a DigestInfo of a SHA-256 (RFC 8017, 9.2, note 1).
+var prefix = []byte{0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20}
+
+// Sign has the token sign a SHA-256.
+func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if opts.HashFunc() != crypto.SHA256 || len(digest) != crypto.SHA256.Size() {
+		return nil, errors.New("token: only SHA-256 is signed")
+	}
+	cmd := exec.Command("pkcs11-tool", k.arguments()...)
+	cmd.Stdin = bytes.NewReader(append(bytes.Clone(prefix), digest...))
+	if err := k.givePIN(cmd); err != nil {
+		return nil, err
+	}
+	var out, words bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &words
+	if err := cmd.Run(); errors.Is(err, exec.ErrNotFound) {
+		return nil, errors.New("pkcs11-tool is not installed: it is in the package opensc")
+	} else if err != nil {
+		return nil, fmt.Errorf("pkcs11-tool: %w: %s", err, strings.TrimSpace(words.String()))
+	}
+	if err := rsa.VerifyPKCS1v15(k.public, crypto.SHA256, digest, out.Bytes()); err != nil {
+		return nil, errors.New("the token signed with another key than the certificate's")
+	}
+	return out.Bytes(), nil
+}
+
+func (k *Key) arguments() []string {
+	args := []string{"--module", k.module, "--login", "--sign", "--mechanism", "RSA-PKCS", "--id", k.id}
+	if k.token != "" {
+		args = append(args, "--token-label", k.token)
+	}
+	return args
+}
+
+// pinVariable carries the PIN to pkcs11-tool: others may read arguments, and only root
+// and the owner an environment (proc(5)).
+const pinVariable = "IMAGEBUILDER_PIN"
+
+func (k *Key) givePIN(cmd *exec.Cmd) error {
+	if k.pinFile == "" {
+		return nil
+	}
+	pin, err := os.ReadFile(k.pinFile)
+	if err != nil {
+		return fmt.Errorf("the token's PIN: %w", err)
+	}
+	cmd.Args = append(cmd.Args, "--pin", "env:"+pinVariable)
+	cmd.Env = append(os.Environ(), pinVariable+"="+strings.TrimRight(string(pin), "\r\n"))
+	return nil
+}
