@@ -25,14 +25,19 @@ type Wear struct {
 // CheckSlot reads the slot that runs from its medium and remembers what it found. The
 // error says that the system is not as it was written.
 func CheckSlot(ctx context.Context, h Host, slot string) error {
+	return errors.Join(h.lookAtSlot(ctx, slot))
+}
+
+// lookAtSlot returns what is wrong with the system, and with what was to be remembered.
+func (h *Host) lookAtSlot(ctx context.Context, slot string) (fault, noted error) {
 	r, err := ReadImage(h.Files)
 	if err != nil {
-		return err
+		return err, nil
 	}
 	w := Wear{Slot: slot, Made: r.Made.UTC(), At: h.Clock.Now().UTC().Truncate(time.Second)}
-	fault := h.Slot.Check(ctx)
+	fault = h.Slot.Check(ctx)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return ctx.Err(), nil
 	}
 	if fault != nil {
 		w.Fault = fault.Error()
@@ -42,7 +47,7 @@ func CheckSlot(ctx context.Context, h Host, slot string) error {
 	if err == nil {
 		err = h.write(file{path: wearFile, data: append(data, '\n'), mode: 0o644})
 	}
-	return errors.Join(fault, err)
+	return fault, err
 }
 
 // ReadWear returns the last look at the system that runs, nil where nobody has looked

@@ -328,7 +328,7 @@ func TestWhatVouchesForARoot(t *testing.T) {
 		if err != nil || whole != int64(len(slot)) {
 			t.Fatalf("%d of %d bytes: %v", len(slot), whole, err)
 		}
-		if err := wear.Check(&slot); err != nil {
+		if err := wear.Check(t.Context(), &slot); err != nil {
 			t.Error(err)
 		}
 		if (v != nil) != (signer != nil) {

@@ -175,6 +175,9 @@ func (p *plan) fillSlot(ctx context.Context, slot disk.ReadWriterAt, in *inputs,
 	return whole, v, err
 }
 
+// Both are the page of the kernel's: what is behind a root begins with a block.
+const _ = uint(verity.BlockSize-contract.RootPage) + uint(contract.RootPage-verity.BlockSize)
+
 // treeSize is what dm-verity needs for a root of so many bytes: only where the root hash
 // is signed with the kernel's arguments does it say anything.
 func (p *plan) treeSize(size int64) int64 {
@@ -198,6 +201,7 @@ func (p *plan) vouch(slot disk.ReadWriterAt, size int64) (*contract.Verity, erro
 		if err != nil {
 			return nil, err
 		}
+		h.Write(t.Levels)
 		behind, v = t.Levels, &contract.Verity{Blocks: size / verity.BlockSize, Root: t.Root}
 	} else if _, err := io.CopyN(io.Discard, data, size); err != nil {
 		return nil, err

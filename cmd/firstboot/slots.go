@@ -37,12 +37,12 @@ func (slots) running() string {
 }
 
 // Check reads what the medium has: what the page cache has of it is dropped before.
-func (s slots) Check(context.Context) error {
+func (s slots) Check(ctx context.Context) error {
 	p, err := host.Slots{}.Open(s.running(), false)
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.Sync(), wear.Check(p), p.Close())
+	return errors.Join(p.Sync(), wear.Check(ctx, p), p.Close())
 }
 
 func (s slots) Bless(context.Context) error {

@@ -33,7 +33,8 @@ func (s *signerFlags) read() (*authenticode.Signer, error) {
 	}
 	signer, err := s.of(cert)
 	if err != nil {
-		return nil, fmt.Errorf("--sign %s, --cert %s: %w", s.key, s.cert, err)
+		name, _, _ := strings.Cut(s.key, "?") // behind it may be a PIN that does not belong there
+		return nil, fmt.Errorf("--sign %s, --cert %s: %w", name, s.cert, err)
 	}
 	return signer, nil
 }

@@ -14,7 +14,7 @@ import (
 type RootSum struct {
 	// Size is that of the squashfs, padded to a whole page, in bytes.
 	Size int64
-	// SHA256 is that of these bytes.
+	// SHA256 is that of these bytes and, where there is one, of the tree.
 	SHA256 [sha256.Size]byte
 	// Tree is the length of dm-verity's hash tree behind the page, 0 where none is.
 	Tree int64
@@ -48,7 +48,7 @@ func ParseRootSum(page []byte) (s RootSum, err error) {
 	if _, err := fmt.Sscanf(string(bytes.TrimRight(page, "\x00")), rootSumForm, &s.Size, &digest, &s.Tree); err != nil {
 		return RootSum{}, ErrNoRootSum
 	}
-	if b, err := hex.DecodeString(digest); err != nil || copy(s.SHA256[:], b) != sha256.Size || !bytes.Equal(s.Encode(), page) {
+	if b, err := hex.DecodeString(digest); err != nil || copy(s.SHA256[:], b) != sha256.Size || !bytes.Equal(s.Encode(), page) || s.Size < 0 || s.Tree < 0 {
 		return RootSum{}, ErrNoRootSum
 	}
 	return s, nil

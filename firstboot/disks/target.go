@@ -3,6 +3,7 @@ package disks
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
@@ -20,20 +21,27 @@ type Target struct {
 	Early bool
 	// Hidden is how many disks the firmware hides.
 	Hidden int
+	// Kept are disks that the node has for its data: none of them is a target,
+	// whatever fits.
+	Kept []node.Disk
 }
 
 // Find returns the one disk that fits, whatever is on it, or a *Fault.
 func (t Target) Find(all []Disk) (Disk, error) {
 	others := filter(all, func(d Disk) bool { return d.Name != t.Stick.Name })
-	fits := filter(others, func(d Disk) bool { return t.Want.Disk.Fits(d.Serial, d.Models, d.Size) })
+	fits := filter(others, func(d Disk) bool { return t.Want.Disk.Fits(d.Serial, d.Models, d.Size) && !t.keeps(d) })
 	which := "%s (" + t.Want.Disk.String() + ")"
 	switch {
-	case len(fits) == 0 || t.Early:
+	case len(fits) == 0 || t.Early || t.Hidden > 0 && t.Want.Disk.Serial == "": // the one that is meant may be hidden
 		return Disk{}, t.fault(Absent, which+" is not there.", "Check the disk's cable and power. If it should be another one, correct install: in node.yaml.", others...)
 	case len(fits) > 1:
 		return Disk{}, t.fault(Several, "More than one disk could be "+which+".", "Unplug the others, or name the disk in node.yaml by its serial number.", fits...)
 	}
 	return fits[0], nil
+}
+
+func (t Target) keeps(d Disk) bool {
+	return slices.ContainsFunc(t.Kept, func(k node.Disk) bool { return k.Fits(d.IDs, d.Models, d.Size) })
 }
 
 // Judge refuses a disk that cannot be installed on, or whose content must not be

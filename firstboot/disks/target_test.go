@@ -58,6 +58,9 @@ func TestExactlyOneDiskIsInstalledOn(t *testing.T) {
 		{"not the only one", []Disk{stick, numbered("sdb", "1"), numbered("nvme0n1", "2")}, Target{Want: node.Install{Disk: node.InstallDisk{Only: true}}}, "several: the only one besides the stick"},
 		{"none at all", []Disk{stick}, Target{Want: node.Install{Disk: node.InstallDisk{Only: true}}}, "absent"},
 		{"more may come", []Disk{stick, numbered("nvme0n1", "1")}, Target{Want: node.Install{Disk: node.InstallDisk{Only: true}}, Early: true}, "absent"},
+		{"the firmware hides another", []Disk{stick, numbered("sdb", "1")}, Target{Want: node.Install{Disk: node.InstallDisk{Only: true}}, Hidden: 1}, "absent: SATA Operation to AHCI"},
+		{"the firmware hides another than is named", []Disk{stick, numbered("sdb", "1")}, Target{Want: node.Install{Disk: node.InstallDisk{Serial: "1"}}, Hidden: 1}, "sdb"},
+		{"the node's own disk for data", []Disk{stick, numbered("sdb", "1")}, Target{Want: node.Install{Disk: node.InstallDisk{Model: "SSD"}}, Kept: []node.Disk{{}, {Model: "S*"}}}, "absent"},
 		{"the firmware hides it", []Disk{stick}, Target{Want: node.Install{Disk: node.InstallDisk{Only: true}}, Hidden: 1}, "absent: SATA Operation to AHCI"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -92,7 +92,7 @@ func (m *machine) follow(cfg *node.Config, order []byte) error {
 	if _, err := m.disk.ReadAt(image, int64(m.table.Entry(contract.PartRootA).First)*m.table.SectorSize); err != nil {
 		return installTrouble("", m.boot.Label, fmt.Errorf("%w: %w", installer.ErrStick, err))
 	}
-	d, plan, err := m.awaitTarget(cfg.Install, append(order, image...))
+	d, plan, err := m.awaitTarget(cfg, append(order, image...))
 	if err != nil {
 		return err
 	}
@@ -110,10 +110,14 @@ func (m *machine) follow(cfg *node.Config, order []byte) error {
 
 // awaitTarget waits as long as it takes for the disk that is meant, and says what
 // it waits for.
-func (m *machine) awaitTarget(want *node.Install, order []byte) (disks.Disk, *installer.Plan, error) {
-	const slow, spinUp = 15 * time.Second, time.Minute
+func (m *machine) awaitTarget(cfg *node.Config, order []byte) (disks.Disk, *installer.Plan, error) {
+	const spinUp = time.Minute
+	want, slow := cfg.Install, 15*time.Second
+	if want.Disk.Serial == "" { // the disk that is meant may be the slowest
+		slow = spinUp
+	}
 	m.con.say("looking for the disk to install on: %s", want.Disk)
-	t := disks.Target{Want: *want, Stick: m.boot, Need: needs(m.table, m.args.SlotSize)}
+	t := disks.Target{Want: *want, Stick: m.boot, Need: needs(m.table, m.args.SlotSize), Kept: []node.Disk{cfg.DataDisk, cfg.Longhorn.Disk}}
 	told := ""
 	for begin := time.Now(); ; time.Sleep(500 * time.Millisecond) {
 		m.dog.expect(stepLimit)
@@ -199,7 +203,7 @@ func (m *machine) leaveTo(done node.Installed, fresh bool) error {
 		m.con.log("init: " + err.Error())
 	}
 	if fresh || err == nil && !first {
-		m.status(fmt.Sprintf("This stick has installed %s on %s.\nIt is of no more use: take it out. To use it again, write it anew.\n", done.Node, d))
+		m.status(fmt.Sprintf("This stick has installed %s on %s.\nIt is of no more use: take it out. To use it again, write it anew with another node.yaml.\n", done.Node, d))
 		m.con.say("restarting from that disk")
 		reboot()
 	}

@@ -41,8 +41,9 @@ var (
 )
 
 // copied are the partitions of an image; more of them come when a node first
-// starts from the disk.
-var copied = []int{contract.PartBIOS, contract.PartBoot, contract.PartRootA}
+// starts from the disk. The one with node.yaml is the last: a disk that fails before
+// that has no secret.
+var copied = []int{contract.PartBIOS, contract.PartRootA, contract.PartBoot}
 
 const (
 	// edge is how much at each end of the disk is erased: what is left there of
@@ -81,7 +82,11 @@ func New(stick *ptable.Table, size int64, order []byte, serial string) (*Plan, e
 	p.Table.Entries = slices.DeleteFunc(p.Table.Entries, func(e ptable.Entry) bool { return !slices.Contains(copied, e.Number) })
 	for i, e := range p.Table.Entries {
 		p.Table.Entries[i].ID = guid(seed.Sum(nil), e.Number)
-		p.spans = append(p.spans, span{at: int64(e.First) * stick.SectorSize, length: int64(e.Sectors) * stick.SectorSize})
+	}
+	for _, number := range copied {
+		if e := p.Table.Entry(number); e != nil {
+			p.spans = append(p.spans, span{at: int64(e.First) * stick.SectorSize, length: int64(e.Sectors) * stick.SectorSize})
+		}
 	}
 	return p, nil
 }
@@ -121,14 +126,15 @@ func (p *Plan) Run(stick io.ReaderAt, d Disk, unfinished []byte, progress func(d
 			return err
 		}
 	}
-	return p.finish(d)
+	if err := p.finish(d); err != nil { // what appeared must not be taken for a system
+		return errors.Join(err, p.mark(d, unfinished))
+	}
+	return nil
 }
 
 // begin marks the disk before anything else of it changes, and erases its ends.
 func (p *Plan) begin(d Disk, unfinished []byte) error {
-	first := make([]byte, p.Table.SectorSize)
-	copy(first, unfinished)
-	if err := p.put(d, first); err != nil {
+	if err := p.mark(d, unfinished); err != nil {
 		return err
 	}
 	zero := make([]byte, p.edge-p.Table.SectorSize)
@@ -139,6 +145,13 @@ func (p *Plan) begin(d Disk, unfinished []byte) error {
 		return err
 	}
 	return d.Sync()
+}
+
+// mark makes the disk say that it is unfinished.
+func (p *Plan) mark(d Disk, unfinished []byte) error {
+	first := make([]byte, p.Table.SectorSize)
+	copy(first, unfinished)
+	return p.put(d, first)
 }
 
 // finish makes the system appear, and looks whether it has.

@@ -50,7 +50,7 @@ var sabotages = []sabotage{
 	{name: "a wrong node.yaml", word: "node.yaml"},
 	{name: "what it is, lost", word: "identity"},
 	{name: "it panics after it has joined", word: "oops"},
-	{name: "a bit of the root has flipped", spoil: newRoot + `at=$(($(blockdev --getsize64 $root) / 16)); byte=$(od -An -tu1 -j $at -N 1 $root); printf "\\$(printf %o $((byte ^ 1)))" | dd of=$root bs=1 seek=$at conv=notrunc,fsync status=none`},
+	{name: "a bit of the root has flipped", spoil: newRoot + `at=$((40 << 20)); byte=$(od -An -tu1 -j $at -N 1 $root); printf "\\$(printf %o $((byte ^ 1)))" | dd of=$root bs=1 seek=$at conv=notrunc,fsync status=none`},
 	{name: "no root", spoil: newRoot + "dd if=/dev/zero of=$root bs=1M count=1 conv=notrunc,fsync status=none"},
 	{name: "half a kernel", spoil: "truncate --size 4M " + newKernel},
 	{name: "an initramfs of zeros", spoil: "dd if=/dev/zero of=" + newInit + " bs=64k count=4 conv=notrunc status=none"},

@@ -7,6 +7,7 @@ package wear
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -29,9 +30,9 @@ const (
 // pieces are what is read at a time: what else the medium has to do comes in between.
 const pieces = 1 << 20
 
-// Check reads a slot to the end of its root. What it finds wrong there is an
-// ErrDamaged; any other error is that of reading.
-func Check(slot io.ReaderAt) error {
+// Check reads a slot to the end of its root and of the tree that verifies it. What it
+// finds wrong there is an ErrDamaged; any other error is that of reading, or of ctx.
+func Check(ctx context.Context, slot io.ReaderAt) error {
 	head := make([]byte, usedAt+8)
 	if _, err := slot.ReadAt(head, 0); err != nil {
 		return err
@@ -50,11 +51,26 @@ func Check(slot io.ReaderAt) error {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	h := sha256.New()
-	if _, err := io.CopyBuffer(h, io.NewSectionReader(slot, 0, size), make([]byte, pieces)); err != nil {
-		return err
+	for _, part := range []*io.SectionReader{io.NewSectionReader(slot, 0, size), io.NewSectionReader(slot, size+contract.RootPage, want.Tree)} {
+		if _, err := io.CopyBuffer(h, until{ctx, part}, make([]byte, pieces)); err != nil {
+			return err
+		}
 	}
 	if want.Size != size || !bytes.Equal(h.Sum(nil), want.SHA256[:]) {
 		return fmt.Errorf("%w: its digest is another one", ErrDamaged)
 	}
 	return nil
+}
+
+// until ends with the context: a medium that dies takes its time for each piece.
+type until struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u until) Read(b []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(b)
 }

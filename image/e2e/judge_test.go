@@ -91,7 +91,7 @@ func isWhole(t *testing.T, part string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := wear.Check(f); err != nil {
+	if err := wear.Check(t.Context(), f); err != nil {
 		t.Error(err)
 	}
 }

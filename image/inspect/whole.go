@@ -53,7 +53,7 @@ func vouched(slot io.ReaderAt, size int64) int64 {
 		return size
 	}
 	sum, err := contract.ParseRootSum(page)
-	if err != nil {
+	if err != nil || sum.Size != size {
 		return size
 	}
 	return sum.Whole()

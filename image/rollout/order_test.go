@@ -195,6 +195,9 @@ func TestTwoBoards(t *testing.T) {
 	if r, err = Prepare(t.Context(), w.fleet, w.rows(), w, []Update{pi, pc}, Choice{Site: "cabin"}, patient); err == nil || !strings.Contains(err.Error(), "servers get a new minor version first") {
 		t.Errorf("%+v, %v", r, err)
 	}
+	if _, err := Prepare(t.Context(), w.fleet, w.rows(), w, []Update{pi, pc}, Choice{Names: []string{"home-pi"}}, patient); err == nil || !strings.Contains(err.Error(), "none of the nodes has board optiplex-7050") {
+		t.Errorf("an image for nobody: %v", err)
+	}
 	for want, updates := range map[string][]Update{
 		"two images are for board rpi4: 2 and 3":                                                           {pi, {Board: "rpi4", Version: "3"}},
 		"several minor versions of k3s: v1.37.0+k3s1 for board rpi4, v1.36.5+k3s1 for board optiplex-7050": {pi, {Board: "optiplex-7050", K3s: sameK3s}},

@@ -171,6 +171,9 @@ func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, c Choice) (targets [
 	if err != nil {
 		return nil, err
 	}
+	if err := r.meant(f, names); err != nil {
+		return nil, err
+	}
 	for _, t := range r.all {
 		if !slices.Contains(names, t.Name) {
 			continue
@@ -193,6 +196,18 @@ func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, c Choice) (targets [
 		return nil, fmt.Errorf("nothing was done: no node is left. %s: %s", r.leftOut[0].Node, r.leftOut[0].Why)
 	}
 	return targets, nil
+}
+
+// meant refuses an image that is for nobody, where others are for some: it would be
+// packed for minutes, and go nowhere.
+func (r *Rollout) meant(f *fleet.Fleet, names []string) error {
+	for _, u := range r.updates {
+		wants := func(name string) bool { n, _ := f.Nodes.Get(name); return n.Board == u.Board }
+		if len(r.updates) > 1 && !slices.ContainsFunc(names, wants) {
+			return fmt.Errorf("nothing was done: none of the nodes has board %s, for which there is an image", u.Board)
+		}
+	}
+	return nil
 }
 
 // provide gives a target what its board gets, or says why it cannot have that.

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -114,22 +115,48 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	if opts.HashFunc() != crypto.SHA256 || len(digest) != crypto.SHA256.Size() {
 		return nil, errors.New("token: only SHA-256 is signed")
 	}
-	cmd := exec.Command("pkcs11-tool", k.arguments()...)
-	cmd.Stdin = bytes.NewReader(append(bytes.Clone(prefix), digest...))
-	if err := k.givePIN(cmd); err != nil {
+	dir, err := os.MkdirTemp("", "imagebuilder-token-")
+	if err != nil {
 		return nil, err
 	}
-	var out, words bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &words
-	if err := cmd.Run(); errors.Is(err, exec.ErrNotFound) {
-		return nil, errors.New("pkcs11-tool is not installed: it is in the package opensc")
-	} else if err != nil {
-		return nil, fmt.Errorf("pkcs11-tool: %w: %s", err, strings.TrimSpace(words.String()))
+	defer os.RemoveAll(dir)
+	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
+	if err := os.WriteFile(in, append(bytes.Clone(prefix), digest...), 0o600); err != nil {
+		return nil, err
 	}
-	if err := rsa.VerifyPKCS1v15(k.public, crypto.SHA256, digest, out.Bytes()); err != nil {
+	if err := k.ask(in, out); err != nil {
+		return nil, err
+	}
+	signature, err := os.ReadFile(out)
+	if err != nil {
+		return nil, err
+	}
+	if err := rsa.VerifyPKCS1v15(k.public, crypto.SHA256, digest, signature); err != nil {
 		return nil, errors.New("the token signed with another key than the certificate's")
 	}
-	return out.Bytes(), nil
+	return signature, nil
+}
+
+// ask leaves the terminal to the program, which asks for a PIN there: it wants one on
+// both its input and its output.
+func (k *Key) ask(in, out string) error {
+	cmd := exec.Command("pkcs11-tool", append(k.arguments(), "--input-file", in, "--output-file", out)...)
+	var words bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stderr, &words
+	if err := k.givePIN(cmd); err != nil {
+		return err
+	}
+	if k.pinFile != "" {
+		cmd.Stdin, cmd.Stdout = nil, &words
+	}
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrNotFound) {
+		return errors.New("pkcs11-tool is not installed: it is in the package opensc")
+	}
+	if err != nil {
+		return fmt.Errorf("pkcs11-tool: %w: %s", err, strings.TrimSpace(words.String()))
+	}
+	return nil
 }
 
 func (k *Key) arguments() []string {

@@ -70,7 +70,7 @@ func TestWhatANodeReads(t *testing.T) {
 			if !bytes.Equal(root, want) {
 				t.Errorf("%s: the root has other bytes", scheme)
 			}
-			if err := wear.Check(bytes.NewReader(root)); err != nil { // what vouches for it came along
+			if err := wear.Check(t.Context(), bytes.NewReader(root)); err != nil { // what vouches for it came along
 				t.Error(err)
 			}
 			if !strings.Contains(files[letters], "imagebuilder.slot=b ") || files[slot.Kernel] != "kernel" || files[slot.Initrd] != "initramfs" || len(files) != 3 {
