@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"testing"
 
@@ -283,6 +284,42 @@ func TestADiskThatDoesNotKeepWhatItWasGiven(t *testing.T) {
 	d := &liar{target{Disk: before(t)}, 2} // of the table itself
 	if err := plan(t, table).Run(stick, d, unfinished, func(int64, int64) {}); !errors.Is(err, ErrOther) {
 		t.Errorf("the table: %v", err)
+	}
+	if first := d.Sectors[0]; !bytes.HasPrefix(first, unfinished) { // else the next start would take it for done
+		t.Errorf("the disk begins with %q", first[:min(len(first), 40)])
+	}
+}
+
+// short is a stick whose root cannot be read.
+type short struct {
+	io.ReaderAt
+	root int64
+}
+
+func (s short) ReadAt(b []byte, at int64) (int, error) {
+	if at >= s.root {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return s.ReaderAt.ReadAt(b, at)
+}
+
+// TestSecretsComeLast: where the system does not come to the disk, node.yaml does not.
+func TestSecretsComeLast(t *testing.T) {
+	stick, table := newStick(t)
+	d := &target{Disk: before(t)}
+	root, boot := table.Entry(contract.PartRootA), table.Entry(contract.PartBoot)
+	was := make([]byte, int64(boot.Sectors)*table.SectorSize)
+	copy(was, "nothing of the stick's")
+	if _, err := d.WriteAt(was, int64(boot.First)*table.SectorSize); err != nil {
+		t.Fatal(err)
+	}
+	err := plan(t, table).Run(short{stick, int64(root.First) * table.SectorSize}, d, unfinished, func(int64, int64) {})
+	if !errors.Is(err, ErrStick) {
+		t.Error(err)
+	}
+	now := make([]byte, len(was))
+	if _, err := d.ReadAt(now, int64(boot.First)*table.SectorSize); err != nil || !bytes.Equal(now, was) {
+		t.Errorf("the boot partition was written: %v", err)
 	}
 }
 
