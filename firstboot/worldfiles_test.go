@@ -140,6 +140,9 @@ func (w memFiles) List(dir string) (names []string, err error) {
 	return names, err
 }
 
+// errShut is the kernel's word for what is encrypted and locked.
+var errShut = errors.New("required key not available")
+
 func (w memFiles) Put(name string, r io.Reader, a firstboot.Attr) error {
 	data, err := io.ReadAll(r)
 	if err != nil {
@@ -148,7 +151,7 @@ func (w memFiles) Put(name string, r io.Reader, a firstboot.Attr) error {
 	name = w.real(name)
 	return w.do("put "+name, func() error {
 		if w.shut(name) {
-			return syscall.ENOKEY
+			return errShut
 		}
 		w.put(name, string(data))
 		w.files[name].mode, w.files[name].uid, w.files[name].gid = a.Mode, a.UID, a.GID
@@ -176,7 +179,7 @@ func (w memFiles) Symlink(target, name string) error {
 	name = w.real(name)
 	return w.do("symlink "+name, func() error {
 		if w.shut(name) {
-			return syscall.ENOKEY
+			return errShut
 		}
 		w.put(name, "")
 		w.files[name].link = target

@@ -76,7 +76,6 @@ func TestOnlyASticksOrderIsFollowed(t *testing.T) {
 // medium is a node.yaml whose power may go: what was not synced is lost.
 type medium struct {
 	durable, text []byte
-	at            int64
 	calls, cut    int
 }
 

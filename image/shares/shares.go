@@ -145,7 +145,7 @@ func (h *Holders) Unlock(ctx context.Context, shown []Answer) (agreed []string, 
 func (h *Holders) Revoke(ctx context.Context, numbers []string) (told []string, err error) {
 	for _, n := range numbers { // they come from a server, and go into a shell
 		if n == "" || strings.Trim(n, "0123456789") != "" {
-			return nil, fmt.Errorf("Headscale calls %s by %q, which is no number", h.node, n)
+			return nil, fmt.Errorf("%s has the number %q in Headscale, which is none", h.node, n)
 		}
 	}
 	command := strings.Join(append([]string{"revoke", h.node}, numbers...), " ")

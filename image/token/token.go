@@ -39,7 +39,7 @@ type Key struct {
 // whatever that says. The token is asked when something is to be signed.
 func Open(uri string, public *rsa.PublicKey) (*Key, error) {
 	if !strings.HasPrefix(uri, Scheme) {
-		return nil, errors.New("a PKCS #11 URI begins with " + Scheme)
+		return nil, errors.New("a PKCS #11 URI has " + Scheme + " in front")
 	}
 	path, query, _ := strings.Cut(uri[len(Scheme):], "?")
 	k := &Key{public: public}

@@ -116,7 +116,7 @@ func TestSignRefuses(t *testing.T) {
 
 func TestURIs(t *testing.T) {
 	for uri, want := range map[string]string{
-		"pkcs12:id=%0A?module-path=/m":          "begins with pkcs11:",
+		"pkcs12:id=%0A?module-path=/m":          "has pkcs11: in front",
 		"pkcs11:id=%0A":                         "needs ?module-path=",
 		"pkcs11:token=k?module-path=/m":         "needs id=",
 		"pkcs11:object=k?module-path=/m":        "object= is not known here",
