@@ -35,11 +35,7 @@ func newUnlock() *cobra.Command {
 		Args:              exactArgs("NODE"),
 		ValidArgsFunction: completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := loadFleet(name)
-			if err != nil {
-				return err
-			}
-			_, holders, err := holdersOf(cmd, f, args[0])
+			_, _, holders, err := holdersOf(cmd, name, args[0])
 			if err != nil {
 				return err
 			}
@@ -51,18 +47,21 @@ func newUnlock() *cobra.Command {
 	return cmd
 }
 
-// holdersOf finds who keeps the share of a node, which must have one.
-func holdersOf(cmd *cobra.Command, f *fleet.Fleet, name string) (*headscale.Client, *shares.Holders, error) {
-	client, err := control.Client(f)
-	if err != nil {
-		return nil, nil, err
+// holdersOf reads a fleet and finds who keeps the share of a node; of one that is not
+// encrypted, nobody.
+func holdersOf(cmd *cobra.Command, file, name string) (f *fleet.Fleet, client *headscale.Client, holders *shares.Holders, err error) {
+	if f, err = loadFleet(file); err != nil {
+		return nil, nil, nil, err
+	}
+	if client, err = control.Client(f); err != nil {
+		return nil, nil, nil, err
 	}
 	rows, err := roster.Read(cmd.Context(), f, client, time.Now())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	holders, err := shares.Of(f, rows, name)
-	return client, holders, err
+	holders, err = shares.Of(f, rows, name)
+	return f, client, holders, err
 }
 
 func unlock(cmd *cobra.Command, holders *shares.Holders, name string, yes bool) error {

@@ -25,7 +25,7 @@ func run(t *testing.T, argv ...string) {
 func image(t *testing.T, features string) (name string) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root, to mount")
+		t.Fatal("only root may mount: run the tests as root")
 	}
 	name = filepath.Join(t.TempDir(), "fs")
 	if err := errors.Join(os.WriteFile(name, nil, 0o600), os.Truncate(name, 64<<20)); err != nil {
@@ -42,7 +42,7 @@ func mount(t *testing.T, name string) (dir string) {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("mount", "-o", "loop", name, dir).CombinedOutput(); err != nil {
-		t.Skipf("no loop devices here: %s", out)
+		t.Fatalf("mount (are there loop devices?): %v\n%s", err, out)
 	}
 	t.Cleanup(func() { _ = exec.Command("umount", dir).Run() })
 	return dir

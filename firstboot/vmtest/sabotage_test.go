@@ -63,15 +63,8 @@ var sabotages = []sabotage{
 // shows TestABadUpdateIsUndone. The same image without sabotage is kept, GOOD times.
 func TestSabotagedUpdates(t *testing.T) {
 	const board = "generic-amd64"
-	net, home := newTailnet(t), newUpdater(t)
-	m := newMachine(t, board, image(t, board))
-	cfg := net.first("home-pi")
-	cfg.OwnerKey = home.key
-	m.personalise(cfg)
-	m.powerOn()
-	m.seeJoined()
-	m.sh("echo mine > /etc/rancher/k3s/mine")
-	before := m.sh(all)
+	home := newUpdater(t)
+	m, before := home.server(board)
 	bad := newer(t, board, "bad", "quick", "saboteur")
 	update := home.update("bad", bad, "--base", image(t, board))
 	for _, s := range sabotages {

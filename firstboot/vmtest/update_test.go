@@ -22,15 +22,8 @@ import (
 // what changed is sent, is kept.
 func TestABadUpdateIsUndone(t *testing.T) {
 	const board = "generic-amd64"
-	net, home := newTailnet(t), newUpdater(t)
-	m := newMachine(t, board, image(t, board))
-	cfg := net.first("home-pi")
-	cfg.OwnerKey = home.key
-	m.personalise(cfg)
-	m.powerOn()
-	m.seeJoined()
-	m.sh("echo mine > /etc/rancher/k3s/mine")
-	before := m.sh(all)
+	home := newUpdater(t)
+	m, before := home.server(board)
 
 	m.takes(home.update("bad", newer(t, board, "bad", "quick", "spoiler")))
 	began := time.Now()
@@ -115,6 +108,19 @@ func newUpdater(t *testing.T) *updater {
 	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	t.Cleanup(server.Close)
 	return &updater{t, dir, string(key[1]), strings.Replace(server.URL, "127.0.0.1", hostAddress, 1) + "/"}
+}
+
+// server is the owner's first one, joined, with what a trial must not change.
+func (o *updater) server(board string) (m *machine, before string) {
+	o.t.Helper()
+	m = newMachine(o.t, board, image(o.t, board))
+	cfg := newTailnet(o.t).first("home-pi")
+	cfg.OwnerKey = o.key
+	m.personalise(cfg)
+	m.powerOn()
+	m.seeJoined()
+	m.sh("echo mine > /etc/rancher/k3s/mine")
+	return m, m.sh(all)
 }
 
 // update makes one and returns its address.
