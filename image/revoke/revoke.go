@@ -21,7 +21,7 @@ import (
 
 // Holders keep shares of the node's key.
 type Holders interface {
-	Revoke(ctx context.Context, numbers []string) (told []string, err error)
+	Revoke(ctx context.Context, numbers []string) error
 }
 
 // Order is the shutting out of one node.
@@ -82,7 +82,7 @@ func (o *Order) Do(ctx context.Context) error {
 		for _, m := range o.members {
 			numbers = append(numbers, string(m.ID))
 		}
-		if _, err := o.holders.Revoke(ctx, numbers); err != nil {
+		if err := o.holders.Revoke(ctx, numbers); err != nil {
 			left = append(left, fmt.Errorf("not all who keep its share know: %w", err))
 		}
 	}

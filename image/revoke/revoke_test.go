@@ -27,9 +27,9 @@ func (w *world) DeleteNode(_ context.Context, id headscale.ID) error {
 	return nil
 }
 
-func (w *world) Revoke(_ context.Context, numbers []string) ([]string, error) {
+func (w *world) Revoke(_ context.Context, numbers []string) error {
 	w.done = append(w.done, "refuse "+strings.Join(numbers, " "))
-	return nil, w.fault
+	return w.fault
 }
 
 func prepare(t *testing.T, w *world, name string, changes ...string) (*Order, error) {

@@ -142,19 +142,17 @@ func (h *Holders) Unlock(ctx context.Context, shown []Answer) (agreed []string, 
 
 // Revoke has all holders refuse the node for ever, with the numbers that it has in the
 // tailnet. The error names those that do not know of it yet.
-func (h *Holders) Revoke(ctx context.Context, numbers []string) (told []string, err error) {
+func (h *Holders) Revoke(ctx context.Context, numbers []string) (err error) {
 	for _, n := range numbers { // they come from a server, and go into a shell
 		if n == "" || strings.Trim(n, "0123456789") != "" {
-			return nil, fmt.Errorf("%s has the number %q in Headscale, which is none", h.node, n)
+			return fmt.Errorf("%s has the number %q in Headscale, which is none", h.node, n)
 		}
 	}
 	command := strings.Join(append([]string{"revoke", h.node}, numbers...), " ")
 	for _, name := range h.names {
 		if _, fault := h.ask(ctx, name, command); fault != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", name, fault))
-			continue
 		}
-		told = append(told, name)
 	}
-	return told, err
+	return err
 }

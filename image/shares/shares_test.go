@@ -78,18 +78,18 @@ func TestAnswersOfMachinesInOtherHands(t *testing.T) {
 // TestRevoke tells all, and says who does not know.
 func TestRevoke(t *testing.T) {
 	h, asked := holders(t, map[string]string{"vps: firstboot revoke cabin-box 7 8": ""})
-	told, err := h.Revoke(t.Context(), []string{"7", "8"})
-	if err == nil || !strings.Contains(err.Error(), "home-pi") || !slices.Equal(told, []string{"vps"}) || len(*asked) != 2 {
-		t.Errorf("%v, %v, %v", told, err, *asked)
+	err := h.Revoke(t.Context(), []string{"7", "8"})
+	if err == nil || !strings.Contains(err.Error(), "home-pi: ") || strings.Contains(err.Error(), "vps") || len(*asked) != 2 {
+		t.Errorf("%v, %v", err, *asked)
 	}
 	for _, bad := range []string{"", "7; rm -rf /", "$(x)"} {
 		*asked = nil
-		if _, err := h.Revoke(t.Context(), []string{bad}); err == nil || len(*asked) > 0 {
+		if err := h.Revoke(t.Context(), []string{bad}); err == nil || len(*asked) > 0 {
 			t.Errorf("%q went into a shell: %v", bad, *asked)
 		}
 	}
 	delete(h.subjects, "vps")
-	if _, err := h.Revoke(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "vps: it has no address") {
+	if err := h.Revoke(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "vps: it has no address") {
 		t.Error(err)
 	}
 }
