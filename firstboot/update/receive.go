@@ -8,6 +8,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 )
 
 // Spool has one update that comes in pieces: a line between two sites breaks. It is
@@ -45,7 +46,7 @@ func Receive(ctx context.Context, h firstboot.Host, s Slots, spool Spool, id str
 		return nil, fmt.Errorf("this node has %d bytes of the update, not %d: go on from there", have, from)
 	}
 	in := incoming{h, s, spool, id}
-	line := &source{r: until{ctx, r}}
+	line := &source{r: ctxio.Reader(ctx, r)}
 	result, err = in.receive(ctx, line)
 	if cut := line.err != nil || errors.Is(err, artifact.ErrTruncated); !cut {
 		err = errors.Join(err, spool.Drop())

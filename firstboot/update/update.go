@@ -23,6 +23,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
@@ -109,7 +110,7 @@ func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	return apply(ctx, h, s, until{ctx, r}, size)
+	return apply(ctx, h, s, ctxio.Reader(ctx, r), size)
 }
 
 func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int64) (*Result, error) {
@@ -167,17 +168,4 @@ func (u *update) owner() (key minisign.PublicKey, err error) {
 		return key, errors.New("this node knows no owner whose signature it could ask for: give it a node.yaml with ownerKey")
 	}
 	return node.ParseOwnerKey(u.running.OwnerKey)
-}
-
-// until ends with the context.
-type until struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (u until) Read(b []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.r.Read(b)
 }

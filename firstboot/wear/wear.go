@@ -15,6 +15,7 @@ import (
 	"io"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 )
 
 // ErrDamaged says that a root is another one than was written.
@@ -52,7 +53,7 @@ func Check(ctx context.Context, slot io.ReaderAt) error {
 	}
 	h := sha256.New()
 	for _, part := range []*io.SectionReader{io.NewSectionReader(slot, 0, size), io.NewSectionReader(slot, size+contract.RootPage, want.Tree)} {
-		if _, err := io.CopyBuffer(h, until{ctx, part}, make([]byte, pieces)); err != nil {
+		if _, err := io.CopyBuffer(h, ctxio.Reader(ctx, part), make([]byte, pieces)); err != nil {
 			return err
 		}
 	}
@@ -60,17 +61,4 @@ func Check(ctx context.Context, slot io.ReaderAt) error {
 		return fmt.Errorf("%w: its digest is another one", ErrDamaged)
 	}
 	return nil
-}
-
-// until ends with the context: a medium that dies takes its time for each piece.
-type until struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (u until) Read(b []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.r.Read(b)
 }
