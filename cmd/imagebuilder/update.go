@@ -27,8 +27,9 @@ node looks at signature, board, version, room and at what it runs before it writ
 anything, so the same update can be sent again.
 
 Nodes are named, or a site's, or all. Each board has an image of its own: say --image
-for each (--sign is for all of them: boards with other keys need a call of their own). With --site and --all nodes of other boards, and those that are offline, are
-left out and listed. With --wait offline ones are waited for, and the others come first.
+for each. --sign is for all of them: boards with other keys need a call of their own.
+With --site and --all nodes of other boards, and those that are offline, are left out
+and listed. With --wait offline ones are waited for, and the others come first.
 
 With --reboot nodes restart as well, one at a time, and the cluster lives through it.
 Before a node restarts, the others must be ready, for a server or witness all that

@@ -19,6 +19,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/artifact/artifacttest"
 	"github.com/going-mobile/imagebuilder/firstboot/codec"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
@@ -234,21 +235,25 @@ func TestManifests(t *testing.T) {
 		"a codec for nothing": {func(m *Manifest) { m.Root.Parts[2].Patch = nil }, "codec: there must be one for patches"},
 		"a patched kernel":    {func(m *Manifest) { m.Boot[2].Parts[0].Patch = m.Root.Parts[2].Patch }, "vmlinuz: a file whose content is not known apart"},
 		"a base of no file":   {func(m *Manifest) { m.Boot[0].Base.SHA256 = "" }, "initrd.img: base: no size or no digest"},
-		"a form for nothing":  {func(m *Manifest) { m.Boot[2].Form = codec.Zstd }, "vmlinuz: a file whose content is not known apart"},
-		"an unknown form":     {func(m *Manifest) { f := &m.Boot[0]; f.Unpacked, f.Form = &Content{}, "lzma" }, `initrd.img: form "lzma" is unknown`},
-		"twice told":          {func(m *Manifest) { f := &m.Boot[0]; f.Unpacked, f.Form = &Content{}, codec.Gzip }, "initrd.img: its content is known apart"},
-		"content of nothing":  {func(m *Manifest) { f := &m.Boot[0]; f.Parts, f.Unpacked, f.Form = nil, &Content{}, codec.Gzip }, "initrd.img: sha256 is no digest"},
-		"a file of no size": {func(m *Manifest) {
-			f := &m.Boot[0]
-			f.Unpacked, f.Form, f.Content = &Content{f.Size, f.SHA256, f.Parts}, codec.Gzip, Content{SHA256: f.SHA256}
-		}, "or it is empty"},
-		"beyond a file":   {func(m *Manifest) { m.Boot[0].Base.Size = MaxPart }, "initrd.img: part 1: it is copied from beyond"},
-		"kernel first":    {func(m *Manifest) { m.Boot[0], m.Boot[2] = m.Boot[2], m.Boot[0] }, "not in its place"},
-		"twice":           {func(m *Manifest) { m.Boot = append(m.Boot, m.Boot[2]) }, "not in its place"},
-		"another place":   {func(m *Manifest) { m.Boot[0].Name = "../a/vmlinuz" }, "is unknown"},
-		"no kernel":       {func(m *Manifest) { m.Boot = m.Boot[:2] }, "there is no kernel"},
-		"an edit outside": {func(m *Manifest) { m.Boot[1].EditsB[0].At = m.Boot[1].Size }, "beyond the end"},
-		"an edit before":  {func(m *Manifest) { m.Boot[1].EditsB[0].At = -1 }, "out of order"},
+		"packed for nothing":  {func(m *Manifest) { m.Boot[2].Packed = &Packed{Form: codec.Zstd} }, "vmlinuz: a file whose content is not known apart"},
+		"nothing packed":      {func(m *Manifest) { m.Boot[0].Unpacked = &Content{} }, "initrd.img: a file whose content is not known apart"},
+		"an unknown form":     {func(m *Manifest) { apartFrom(m, "lzma", 0, 5) }, `initrd.img: form "lzma" is unknown`},
+		"packed before":       {func(m *Manifest) { apartFrom(m, codec.Zstd, -1, 5) }, "initrd.img: what is packed has no place"},
+		"packed beyond":       {func(m *Manifest) { apartFrom(m, codec.Zstd, m.Boot[0].Size, 5) }, "initrd.img: what is packed is beyond its end"},
+		"packed into nothing": {func(m *Manifest) { apartFrom(m, codec.Zstd, 0, 5); m.Boot[0].Unpacked.Size -= 6 }, "or there is nothing in it"},
+		"packed of nothing":   {func(m *Manifest) { apartFrom(m, codec.Zstd, 0, 5); m.Boot[0].Packed.Size = 0 }, "has no place, or no bytes"},
+		"twice told":          {func(m *Manifest) { f := &m.Boot[0]; p := f.Parts; apartFrom(m, codec.Gzip, 0, 5); f.Parts = p }, "initrd.img: its content is known apart"},
+		"content of nothing":  {func(m *Manifest) { apartFrom(m, codec.Gzip, 0, 5); m.Boot[0].Unpacked.SHA256 = "" }, "initrd.img: sha256 is no digest"},
+		"a base's form":       {func(m *Manifest) { m.Boot[0].Base.Packed = &Packed{Form: "lzma"} }, `initrd.img: base: form "lzma" is unknown`},
+		"blank before":        {func(m *Manifest) { m.Boot[0].Base.Blank = []Span{{-1, 1}} }, "initrd.img: base: what is blank has no place"},
+		"blank beyond all":    {func(m *Manifest) { m.Boot[0].Base.Blank = []Span{{0, MaxPart}, {0, 1}} }, "initrd.img: base: what is blank has no place"},
+		"beyond a file":       {func(m *Manifest) { m.Boot[0].Base.Size = MaxPart }, "initrd.img: part 1: it is copied from beyond"},
+		"kernel first":        {func(m *Manifest) { m.Boot[0], m.Boot[2] = m.Boot[2], m.Boot[0] }, "not in its place"},
+		"twice":               {func(m *Manifest) { m.Boot = append(m.Boot, m.Boot[2]) }, "not in its place"},
+		"another place":       {func(m *Manifest) { m.Boot[0].Name = "../a/vmlinuz" }, "is unknown"},
+		"no kernel":           {func(m *Manifest) { m.Boot = m.Boot[:2] }, "there is no kernel"},
+		"an edit outside":     {func(m *Manifest) { m.Boot[1].EditsB[0].At = m.Boot[1].Size }, "beyond the end"},
+		"an edit before":      {func(m *Manifest) { m.Boot[1].EditsB[0].At = -1 }, "out of order"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
@@ -264,6 +269,13 @@ func TestManifests(t *testing.T) {
 }
 
 func make257() []Range { return slices.Repeat([]Range{{Size: 1}}, 257) }
+
+// apartFrom has the first boot file known apart, with something packed in it.
+func apartFrom(m *Manifest, form codec.Form, at, size int64) {
+	f := &m.Boot[0]
+	f.Unpacked, f.Parts = &Content{f.Size + 1, f.SHA256, f.Parts}, nil
+	f.Packed = &Packed{form, Span{at, size}}
+}
 
 // failing is a test to which failing is no failure.
 type failing struct {
@@ -364,67 +376,95 @@ func TestPatchOrData(t *testing.T) {
 	}
 }
 
-// pack compresses a boot file.
-func packForm(form codec.Form, raw []byte) []byte {
-	var b bytes.Buffer
-	w := must(form.NewWriter(&b))
-	_, err := w.Write(raw)
-	must(0, errors.Join(err, w.Close()))
-	return b.Bytes()
+// repackable is a boot file of a slot: something packed between what is not.
+func repackable(form codec.Form, slot, head string, raw []byte, tail string) Former {
+	packed := artifacttest.Packed(form, raw)
+	f := Former{File: slices.Concat([]byte(head), packed, []byte(tail)), Packed: Span{int64(len(head)), int64(len(packed))}}
+	for at := range f.File {
+		if outside := at < len(head) || at >= len(head)+len(packed); outside && f.File[at] == '?' {
+			f.File[at] = slot[0]
+			f.Own = append(f.Own, Span{int64(at), 1})
+		}
+	}
+	return f
 }
 
-// TestRepacked: a compressed boot file travels as what changed in it, and is the same
-// file again; against another one than that it was made against it is an error.
+// TestRepacked: a boot file, all of which or something in which is compressed, travels
+// as what changed in it, and is the same file again, whichever slot runs; against
+// another one than that it was made against it is an error.
 func TestRepacked(t *testing.T) {
-	public, private := artifacttest.Keys(t, 1)
 	oldRaw := slices.Concat(artifacttest.Text(2<<20, 1), artifacttest.Noise(10<<20, 7))
 	newRaw := slices.Concat([]byte("shifted"), artifacttest.Text(2<<20, 2), artifacttest.Noise(10<<20, 7), []byte("longer"))
-	for _, form := range []codec.Form{codec.Zstd, codec.Gzip} {
-		old, file := packForm(form, oldRaw), packForm(form, newRaw)
-		var parts, out bytes.Buffer
-		f, ok, err := must(NewPacker(&parts)).Repack(slot.Kernel, file, old)
-		if !ok || err != nil || parts.Len() > len(file)/100 {
-			t.Fatalf("%s: %v, %v, %d of %d bytes", form, ok, err, parts.Len(), len(file))
-		}
-		small := Part{Size: 1, SHA256: sum([]byte("x")), Copy: new(int64)}
-		m := &Manifest{Codec: codec.Name(), Board: "rpi4", Arch: "arm64", Version: "2", Made: time.Unix(1764000000, 0).UTC(), DiskID: "deadbeef",
-			Base: &Base{Size: 1, SHA256: sum([]byte("x"))}, Root: Content{Size: 1, SHA256: sum([]byte("x")), Parts: []Part{small}}, Boot: []File{f}}
-		if err := Write(&out, m, private, &parts); err != nil {
-			t.Fatal(err)
-		}
-		read := func(old []byte) ([]byte, error) {
-			in := must(Open(bytes.NewReader(out.Bytes()), public))
-			if _, err := io.ReadAll(in.ReadRoot(strings.NewReader("x"))); err != nil {
-				return nil, err
+	kernel := string(artifacttest.Noise(2<<20, 8))
+	for name, c := range map[string]struct {
+		form                               codec.Form
+		oldHead, newHead, oldTail, newTail string
+	}{
+		"all of it":        {form: codec.Zstd},
+		"of gzip":          {form: codec.Gzip},
+		"between":          {codec.Zstd, "PE ? one " + kernel[:9999], "PE ? another " + kernel[:9999], kernel + "signed ? once", kernel + "signed ? again"},
+		"between, of gzip": {codec.Gzip, "?", "new ?", "?", "?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			next := func(slot string) Former { return repackable(c.form, slot, c.newHead, newRaw, c.newTail) }
+			old := func(slot string) Former { return repackable(c.form, slot, c.oldHead, oldRaw, c.oldTail) }
+			var parts bytes.Buffer
+			f, ok, err := must(NewPacker(&parts)).Repack(slot.Kernel, next("a").File, next("b").File, next("a").Packed, old("a"))
+			if !ok || err != nil || parts.Len() > len(next("a").File)/100 {
+				t.Fatalf("%v, %v, %d of %d bytes", ok, err, parts.Len(), len(next("a").File))
 			}
-			former, err := in.Boot[0].Former(bytes.NewReader(old))
-			if err != nil {
-				return nil, err
+			for _, runs := range contract.Slots {
+				for _, other := range contract.Slots {
+					if b, err := repacked(t, f, parts.Bytes(), other, old(runs).File); err != nil || !bytes.Equal(b, next(other).File) {
+						t.Errorf("slot %s, where %s runs: %d bytes, %v", other, runs, len(b), err)
+					}
+				}
 			}
-			return io.ReadAll(in.ReadFile(&in.Boot[0], "b", former))
-		}
-		if b, err := read(old); err != nil || !bytes.Equal(b, file) {
-			t.Errorf("%s: %d bytes, %v", form, len(b), err)
-		}
-		for what, other := range map[string][]byte{"another": packForm(form, newRaw[1<<20:]), "short": old[:len(old)/2]} {
-			if b, err := read(other); err == nil {
-				t.Errorf("%s: %s: %d bytes", form, what, len(b))
+			for what, file := range map[string][]byte{"another": repackable(c.form, "a", c.oldHead, newRaw[1<<20:], c.oldTail).File, "short": old("a").File[:len(old("a").File)/2]} {
+				if b, err := repacked(t, f, parts.Bytes(), "b", file); err == nil {
+					t.Errorf("%s: %d bytes", what, len(b))
+				}
 			}
-		}
+		})
 	}
 }
 
-// TestNotRepacked: what is in no form, or another, or the same, or of another compressor.
+// repacked is what a node makes of a boot file, of what its running slot has by that name.
+func repacked(t *testing.T, f File, parts []byte, slot string, runs []byte) ([]byte, error) {
+	public, private := artifacttest.Keys(t, 1)
+	small := Part{Size: 1, SHA256: sum([]byte("x")), Copy: new(int64)}
+	m := &Manifest{Codec: codec.Name(), Board: "rpi4", Arch: "arm64", Version: "2", Made: time.Unix(1764000000, 0).UTC(), DiskID: "deadbeef",
+		Base: &Base{Size: 1, SHA256: sum([]byte("x"))}, Root: Content{Size: 1, SHA256: sum([]byte("x")), Parts: []Part{small}}, Boot: []File{f}}
+	var out bytes.Buffer
+	if err := Write(&out, m, private, bytes.NewReader(parts)); err != nil {
+		t.Fatal(err)
+	}
+	in := must(Open(&out, public))
+	if _, err := io.ReadAll(in.ReadRoot(strings.NewReader("x"))); err != nil {
+		t.Fatal(err)
+	}
+	got := &in.Boot[0]
+	former, err := io.ReadAll(got.Former(bytes.NewReader(runs)))
+	if err == nil && sum(former) != got.Base.SHA256 {
+		err = errors.New("the base has another digest")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(in.ReadFile(got, slot, got.Former(bytes.NewReader(runs))))
+}
+
+// TestNotRepacked: what is in no form, or another, or new, or of another compressor.
 func TestNotRepacked(t *testing.T) {
 	text := artifacttest.Text(100<<10, 1)
-	zst, gz := packForm(codec.Zstd, text), packForm(codec.Gzip, text)
+	zst, gz := artifacttest.Packed(codec.Zstd, text), artifacttest.Packed(codec.Gzip, text)
 	var fast bytes.Buffer
 	w := must(zstd.NewWriter(&fast, zstd.WithEncoderLevel(zstd.SpeedFastest)))
 	_, err := w.Write(text)
 	must(0, errors.Join(err, w.Close()))
-	for name, c := range map[string][2][]byte{"no form": {text, text[1:]}, "another": {zst, gz}, "the same": {gz, gz}, "new": {zst, nil}, "another's": {fast.Bytes(), zst}} {
+	for name, c := range map[string][2][]byte{"no form": {text, text[1:]}, "another": {zst, gz}, "new": {zst, nil}, "another's": {fast.Bytes(), zst}} {
 		var out bytes.Buffer
-		if _, ok, err := must(NewPacker(&out)).Repack(slot.Initrd, c[0], c[1]); ok || err != nil || out.Len() > 0 {
+		if _, ok, err := must(NewPacker(&out)).Repack(slot.Initrd, c[0], c[0], Span{Size: int64(len(c[0]))}, Former{File: c[1], Packed: Span{Size: int64(len(c[1]))}}); ok || err != nil || out.Len() > 0 {
 			t.Errorf("%s: %v, %v", name, ok, err)
 		}
 	}

@@ -96,11 +96,33 @@ type File struct {
 	EditsB  []Edit `json:"editsB,omitempty"`
 	// Base is what the running slot must have by this name, where parts are copied
 	// from that or patch it; else nil.
-	Base *Base `json:"base,omitempty"`
-	// Unpacked is what is in a file that the node compresses as Form says. Then that
-	// has the parts, the file none, and Base is what is in the running slot's.
-	Unpacked *Content   `json:"unpacked,omitempty"`
-	Form     codec.Form `json:"form,omitempty"`
+	Base *FileBase `json:"base,omitempty"`
+	// Unpacked is the file with that unpacked which a node compresses, where Packed
+	// says. Then this has the parts, and the file none.
+	Unpacked *Content `json:"unpacked,omitempty"`
+	Packed   *Packed  `json:"packed,omitempty"`
+}
+
+// FileBase is a boot file of the running slot, with that unpacked which is compressed
+// where Packed says.
+type FileBase struct {
+	Base
+	Packed *Packed `json:"packed,omitempty"`
+	// Blank is read as zeroes, in the file as it lies there: each slot has its own.
+	Blank []Span `json:"blank,omitempty"`
+}
+
+// Packed is what of a file is compressed: all of an initramfs, or that of a unified
+// kernel image.
+type Packed struct {
+	Form codec.Form `json:"form"`
+	Span
+}
+
+// Span is some bytes of a file, by their offset and number.
+type Span struct {
+	At   int64 `json:"at"`
+	Size int64 `json:"size"`
 }
 
 // Edit is bytes in the place of as many others.
@@ -216,7 +238,7 @@ func (f *File) check() error {
 	if err != nil {
 		return err
 	}
-	if err := f.checkForm(); err != nil {
+	if err := f.checkPacked(); err != nil {
 		return err
 	}
 	if err := f.source().check(base); err != nil {
@@ -235,14 +257,49 @@ func (f *File) check() error {
 	return nil
 }
 
-func (f *File) checkForm() error {
+func (f *File) checkPacked() error {
 	switch {
-	case f.Unpacked == nil && (f.patches() || f.Form != ""):
-		return errors.New("a file whose content is not known apart has no patches and no form")
-	case f.Unpacked != nil && f.Form != codec.Zstd && f.Form != codec.Gzip:
-		return fmt.Errorf("form %q is unknown", f.Form)
-	case f.Unpacked != nil && (len(f.Parts) > 0 || f.Base == nil):
+	case (f.Unpacked == nil) != (f.Packed == nil) || f.Unpacked == nil && f.patches():
+		return errors.New("a file whose content is not known apart has no patches and nothing packed")
+	case f.Unpacked == nil:
+		return nil
+	case len(f.Parts) > 0 || f.Base == nil:
 		return errors.New("its content is known apart, and has neither all parts nor a base")
+	case f.Packed.Size > f.Size-f.Packed.At || f.inside() < 1:
+		return errors.New("what is packed is beyond its end, or there is nothing in it")
+	}
+	return f.Packed.check()
+}
+
+// inside is how much is in what is packed.
+func (f *File) inside() int64 { return f.Unpacked.Size - (f.Size - f.Packed.Size) }
+
+// check returns the size of what may be copied.
+func (b *FileBase) check() (int64, error) {
+	if b == nil {
+		return 0, nil
+	}
+	if b.Packed != nil {
+		if err := b.Packed.check(); err != nil {
+			return 0, fmt.Errorf("base: %w", err)
+		}
+	}
+	blank := int64(0)
+	for _, s := range b.Blank {
+		if s.At < 0 || s.Size < 1 || s.Size > MaxPart-blank {
+			return 0, fmt.Errorf("base: what is blank has no place, or not 1 to %d bytes", MaxPart)
+		}
+		blank += s.Size
+	}
+	return b.Base.check()
+}
+
+func (p *Packed) check() error {
+	switch {
+	case p.Form != codec.Zstd && p.Form != codec.Gzip:
+		return fmt.Errorf("form %q is unknown", p.Form)
+	case p.At < 0 || p.Size < 1:
+		return errors.New("what is packed has no place, or no bytes")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package artifact
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/going-mobile/imagebuilder/firstboot/codec"
@@ -36,6 +37,51 @@ func (w *window) ReadAt(b []byte, at int64) (int, error) {
 		}
 	}
 	return copy(b, w.has), nil
+}
+
+// packing gives a file of what is known apart: it compresses that which is packed there.
+func (f *File) packing(r io.Reader) io.Reader {
+	return io.MultiReader(io.LimitReader(r, f.Packed.At), &packing{r: io.LimitReader(r, f.inside()), form: f.Packed.Form}, r)
+}
+
+// Former gives the running slot's file of this name, read from r, as Base has it.
+func (f *File) Former(r io.Reader) io.Reader { return f.Base.former(r) }
+
+func (b *FileBase) former(r io.Reader) io.Reader {
+	r = &edited{r: r, edits: blanks(b.Blank)}
+	if p := b.Packed; p != nil {
+		return io.MultiReader(io.LimitReader(r, p.At), &unpacking{r: io.LimitReader(r, p.Size), form: p.Form}, r)
+	}
+	return r
+}
+
+func blanks(spans []Span) (edits []Edit) {
+	for _, s := range spans {
+		edits = append(edits, Edit{s.At, make([]byte, s.Size)})
+	}
+	return edits
+}
+
+// unpacking gives what is in what it reads. It does not look at that before it is asked:
+// something else comes before it.
+type unpacking struct {
+	r    io.Reader
+	form codec.Form
+
+	open io.Reader // nil before the first read
+}
+
+func (u *unpacking) Read(b []byte) (n int, err error) {
+	if u.open == nil {
+		if u.open, err = u.form.NewReader(u.r); err != nil {
+			return 0, fmt.Errorf("%w: %w", ErrOther, err)
+		}
+	}
+	n, err = u.open.Read(b)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%w: %w", ErrOther, err)
+	}
+	return n, err
 }
 
 // packing compresses what it reads.

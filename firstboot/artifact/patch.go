@@ -123,16 +123,17 @@ func (p patcher) dictionary(old []Range, base io.ReaderAt) (dict []byte, err err
 		if r.Raw == 0 {
 			dict = append(dict, b...)
 		} else if dict, err = p.old.DecodeAll(b, dict); err != nil {
-			return nil, fmt.Errorf("%w: at %d: %w", errOther, r.At, err)
+			return nil, fmt.Errorf("%w: at %d: %w", ErrOther, r.At, err)
 		}
 		if int64(len(dict)-before) != r.unpacked() {
-			return nil, fmt.Errorf("%w: at %d", errOther, r.At)
+			return nil, fmt.Errorf("%w: at %d", ErrOther, r.At)
 		}
 	}
 	return dict, nil
 }
 
-var errOther = errors.New("the running slot is not what the update was made for")
+// ErrOther says that what runs is another thing than the update was made against.
+var ErrOther = errors.New("the running slot is not what the update was made for")
 
 // compress makes blocks of what they have in them.
 func (p patcher) compress(raw []byte, blocks []Block) (packed []byte) {

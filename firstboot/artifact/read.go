@@ -116,21 +116,12 @@ func (in *Reader) ReadRoot(base io.ReaderAt) io.Reader {
 func (in *Reader) ReadFile(f *File, slot string, base io.Reader) io.Reader {
 	var r io.Reader = &checked{r: &parts{in: in, left: f.source().Parts, base: &window{r: base}}, want: f.source().SHA256, hash: sha256.New()}
 	if f.Unpacked != nil {
-		r = &checked{r: &packing{r: r, form: f.Form}, want: f.SHA256, hash: sha256.New()}
+		r = &checked{r: f.packing(r), want: f.SHA256, hash: sha256.New()}
 	}
 	if slot != "b" {
 		return r
 	}
 	return &checked{r: &edited{r: r, edits: f.EditsB}, want: f.SHA256B, hash: sha256.New()}
-}
-
-// Former gives what is Base of the running slot's file of this name, which is read
-// from r.
-func (f *File) Former(r io.Reader) (io.Reader, error) {
-	if f.Unpacked == nil {
-		return r, nil
-	}
-	return f.Form.NewReader(r)
 }
 
 // parts gives the bytes of one part after the other.
@@ -187,7 +178,7 @@ func copied(p Part, base io.ReaderAt) ([]byte, error) {
 		return nil, fmt.Errorf("read the running slot at %d: %w", *p.Copy, err)
 	}
 	if digest(b) != p.SHA256 {
-		return nil, fmt.Errorf("%w: at %d it differs", errOther, *p.Copy)
+		return nil, fmt.Errorf("%w: at %d it differs", ErrOther, *p.Copy)
 	}
 	return b, nil
 }

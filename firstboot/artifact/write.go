@@ -105,7 +105,7 @@ func (p *Packer) File(name string, a, b, old []byte) (File, error) {
 	for at := 0; at < len(a); at += MaxPart {
 		chunk := a[at:min(at+MaxPart, len(a))]
 		if at+len(chunk) <= len(old) && bytes.Equal(chunk, old[at:at+len(chunk)]) {
-			f.Parts, f.Base = append(f.Parts, Copy(chunk, int64(at))), &Base{Size: int64(len(old)), SHA256: digest(old)}
+			f.Parts, f.Base = append(f.Parts, Copy(chunk, int64(at))), &FileBase{Base: baseOf(old)}
 			continue
 		}
 		part, err := p.Data(chunk)
@@ -117,45 +117,64 @@ func (p *Packer) File(name string, a, b, old []byte) (File, error) {
 	return f, nil
 }
 
-// Repack packs a boot file that both slots have alike by what is in it, against what is
-// in the base's. It reports whether it did: whether both are compressed in one form, and
-// a node would make the same file.
-func (p *Packer) Repack(name string, a, old []byte) (f File, ok bool, err error) {
-	form := codec.FormOf(a)
-	if form == "" || form != codec.FormOf(old) || bytes.Equal(a, old) {
+// Former is a boot file as the base has it: all of it, what of that is compressed, and
+// what each slot has for itself.
+type Former struct {
+	File   []byte
+	Packed Span
+	Own    []Span
+}
+
+// Repack packs a boot file by what is in it, against what is in the base's; a and b are
+// what the two slots have. It reports whether it did: whether what is packed of both is
+// compressed in one form, and a node would make the same file.
+func (p *Packer) Repack(name string, a, b []byte, packed Span, old Former) (f File, ok bool, err error) {
+	form := codec.FormOf(packed.of(a))
+	if form == "" || form != codec.FormOf(old.Packed.of(old.File)) {
 		return f, false, nil
 	}
-	raw, err := contentOf(form, a)
+	f = File{Name: name, Content: Content{Size: int64(len(a)), SHA256: digest(a)}, SHA256B: digest(b), EditsB: edits(a, b), Packed: &Packed{form, packed}}
+	raw, err := apart(a, FileBase{Packed: f.Packed})
 	if err != nil {
 		return f, false, err
 	}
-	if again, err := io.ReadAll(&packing{r: bytes.NewReader(raw), form: form}); err != nil || !bytes.Equal(again, a) {
+	f.Unpacked = &Content{Size: int64(len(raw)), SHA256: digest(raw)}
+	if again, err := io.ReadAll(f.packing(bytes.NewReader(raw))); err != nil || !bytes.Equal(again, a) {
 		return f, false, err
 	}
-	base, err := contentOf(form, old)
+	f.Base = &FileBase{Packed: &Packed{form, old.Packed}, Blank: old.Own}
+	base, err := apart(old.File, *f.Base)
 	if err != nil {
 		return f, false, err
 	}
-	f = File{Name: name, Content: Content{Size: int64(len(a)), SHA256: digest(a)}, SHA256B: digest(a), Form: form,
-		Base: &Base{Size: int64(len(base)), SHA256: digest(base)}, Unpacked: &Content{Size: int64(len(raw)), SHA256: digest(raw)}}
+	f.Base.Base = baseOf(base)
+	f.Unpacked.Parts, err = p.patched(raw, base)
+	return f, err == nil, err
+}
+
+// patched packs all of raw as what changed in it.
+func (p *Packer) patched(raw, base []byte) (parts []Part, err error) {
 	for at := 0; at < len(raw); at += MaxPart {
 		chunk := raw[at:min(at+MaxPart, len(raw))]
 		part, err := p.Patch(chunk, chunk, around(at, len(chunk), len(base)), bytes.NewReader(base))
 		if err != nil {
-			return f, false, err
+			return nil, err
 		}
-		f.Unpacked.Parts = append(f.Unpacked.Parts, part)
+		parts = append(parts, part)
 	}
-	return f, true, nil
+	return parts, nil
 }
 
-func contentOf(form codec.Form, b []byte) ([]byte, error) {
-	r, err := form.NewReader(bytes.NewReader(b))
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(r)
+// of is what a file has there, as far as it reaches.
+func (s Span) of(b []byte) []byte {
+	begin := min(s.At, int64(len(b)))
+	return b[begin:min(begin+s.Size, int64(len(b)))]
 }
+
+func baseOf(b []byte) Base { return Base{Size: int64(len(b)), SHA256: digest(b)} }
+
+// apart is what a node patches of a file.
+func apart(b []byte, as FileBase) ([]byte, error) { return io.ReadAll(as.former(bytes.NewReader(b))) }
 
 // around patches size bytes with the nearest of a base: the dictionary is in the middle
 // over them, as far as there is a base.

@@ -112,9 +112,7 @@ func (u *update) writeFile(name string, f *artifact.File) error {
 			return err
 		}
 		defer r.Close()
-		if base, err = f.Former(r); err != nil {
-			return err
-		}
+		base = f.Former(r)
 	}
 	return u.Files.Put(name, u.in.ReadFile(f, u.other, base), firstboot.Attr{Mode: 0o644})
 }

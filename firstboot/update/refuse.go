@@ -215,22 +215,44 @@ func (u *update) checkFile(f *artifact.File) error {
 		return err
 	}
 	defer r.Close()
-	former, err := f.Former(r)
-	if err != nil { // another form
-		return errBase
-	}
-	return same(io.LimitReader(former, f.Base.Size), *f.Base)
+	return same(io.LimitReader(f.Former(r), f.Base.Size), f.Base.Base)
 }
 
 // runs opens what the running slot has in the place of a boot file.
 func (u *update) runs(f *artifact.File) (io.ReadCloser, error) {
-	return u.Files.Open(path.Join(bootDir, slot.Place(f.Name, u.state.Current, 0)))
+	name := slot.Place(f.Name, u.state.Current, 0)
+	if f.Name == slot.Unified {
+		var err error
+		if name, err = u.newestUnified(); err != nil {
+			return nil, err
+		}
+	}
+	return u.Files.Open(path.Join(bootDir, name))
+}
+
+// newestUnified is the running slot's unified kernel image, whose name tells how often
+// there was a trial.
+func (u *update) newestUnified() (string, error) {
+	names, err := u.Files.List(path.Join(bootDir, slot.EFIDir))
+	if err != nil {
+		return "", err
+	}
+	newest, file := -1, ""
+	for _, name := range names {
+		if n, ok := slot.ParseEFIName(name); ok && !n.Entry && n.Slot == u.state.Current && n.Generation > newest {
+			newest, file = n.Generation, name
+		}
+	}
+	if file == "" {
+		return "", fs.ErrNotExist
+	}
+	return path.Join(slot.EFIDir, file), nil
 }
 
 func same(r io.Reader, want artifact.Base) error {
 	sum, err := hashed(r)
-	if err == nil && sum != want.SHA256 {
-		err = errBase
+	if err == nil && sum != want.SHA256 || errors.Is(err, artifact.ErrOther) {
+		return errBase
 	}
 	return err
 }

@@ -78,7 +78,7 @@ func (w *world) isSafe(when string, before map[string]string) {
 		return
 	}
 	for _, name := range w.kit { // a new root has all of the new boot files
-		if !slices.ContainsFunc(slices.Collect(maps.Values(now)), func(text string) bool { return text == "new "+name+" slot=b " }) {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(now)), func(text string) bool { return text == newFile(name, "b") }) {
 			w.t.Fatalf("%s: slot b starts without its %s", when, name)
 		}
 	}
@@ -93,7 +93,7 @@ func TestInstalled(t *testing.T) {
 	want := map[string]map[string]string{
 		"pi":      {"b/initrd.img": "new initrd.img slot=b ", "b/cmdline.txt": "new cmdline.txt slot=b ", "b/vmlinuz": "new vmlinuz slot=b ", slot.TrialFile: string(slot.TrialEnv("b", 3)), "b/left.txt": ""},
 		"pc":      {"b/initrd.img": "new initrd.img slot=b ", "b/grub.cfg": "new grub.cfg slot=b ", "b/vmlinuz": "new vmlinuz slot=b ", "loader/entries/imagebuilder-5-b+3.conf": "new entry slot=b ", "loader/entries/imagebuilder-3-b.conf": "", "loader/entries/.firstboot-imagebuilder-0-b.conf": ""},
-		"unified": {"EFI/Linux/imagebuilder-2-b+3.efi": "new uki slot=b ", "EFI/Linux/imagebuilder-2-b+0-3.efi": ""},
+		"unified": {"EFI/Linux/imagebuilder-2-b+3.efi": newFile(slot.Unified, "b"), "EFI/Linux/imagebuilder-2-b+0-3.efi": ""},
 	}
 	for name, b := range boards {
 		t.Run(name, func(t *testing.T) {
@@ -206,8 +206,12 @@ var refusals = map[string]struct {
 	"deferred otherwise":  {change: func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootB) }, want: "leaves k3s to be fetched"},
 	"another codec":       {change: func(m *artifact.Manifest) { m.Codec = "zstd v9" }, want: "patches for who compresses with zstd v9, this node does with zstd v1."},
 	"another initramfs":   {node: func(w *world) { w.edit("boot/firmware/a/initrd.img", "more", "less") }, want: "made from another image than runs here"},
+	"another unified":     {board: &unifiedBoard, node: func(w *world) { w.edit(runningUnified, "signed", "sealed") }, want: "made from another image than runs here"},
+	"a damaged unified":   {board: &unifiedBoard, node: func(w *world) { w.edit(runningUnified, "old uki", "old uki, longer") }, want: "made from another image than runs here"},
 	"no initramfs":        {node: func(w *world) { os.Remove(w.at("boot/firmware/a/initrd.img")) }, want: "made from another image than runs here"},
 }
+
+const runningUnified = "boot/firmware/EFI/Linux/imagebuilder-1-a.efi"
 
 // TestRefused: each is told in words, and nothing was written.
 func TestRefused(t *testing.T) {

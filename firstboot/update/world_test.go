@@ -61,8 +61,26 @@ var pcBoard = board{kit: []string{slot.Initrd, slot.OptionsFile, slot.Kernel, sl
 }}
 
 var unifiedBoard = board{kit: []string{slot.Unified}, files: map[string]string{
-	"EFI/Linux/imagebuilder-1-a.efi": "kernel a", "EFI/Linux/imagebuilder-2-b+0-3.efi": "spent",
+	"EFI/Linux/imagebuilder-1-a.efi": string(unified("old", "a").File), "EFI/Linux/imagebuilder-2-b+0-3.efi": "spent",
 }}
+
+// unified has, as a unified kernel image, something packed between what each slot has
+// for itself.
+func unified(version, slot string) artifact.Former {
+	head := version + " uki slot="
+	packed := artifacttest.Packed(codec.Zstd, slices.Concat([]byte(version), artifacttest.Text(30<<10, 5)))
+	return artifact.Former{File: slices.Concat([]byte(head+slot+" "), packed, []byte("signed for "+slot)),
+		Packed: artifact.Span{At: int64(len(head)) + 2, Size: int64(len(packed))},
+		Own:    []artifact.Span{{At: int64(len(head)), Size: 1}, {At: int64(len(head)+2+len(packed)) + 11, Size: 1}}}
+}
+
+// newFile is what the update brings by a name.
+func newFile(name, of string) string {
+	if name == slot.Unified {
+		return string(unified("new", of).File)
+	}
+	return "new " + name + " slot=" + of + " "
+}
 
 var boards = map[string]board{"pi": piBoard, "pc": pcBoard, "unified": unifiedBoard}
 
@@ -184,13 +202,8 @@ func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 		w.t.Fatal(err)
 	}
 	m.Root.Parts = append(m.Root.Parts, artifact.Copy(rootA[512<<10:1<<20], 512<<10), patch)
-	old := map[string][]byte{slot.Initrd: []byte(oldInitrd)}
 	for _, name := range w.kit {
-		f, err := p.File(name, []byte("new "+name+" slot=a "), []byte("new "+name+" slot=b "), old[name])
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		m.Boot = append(m.Boot, f)
+		m.Boot = append(m.Boot, w.pack(p, name))
 	}
 	if change != nil {
 		change(m)
@@ -199,6 +212,27 @@ func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 		w.t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// pack packs a boot file, against what the world's slot a has.
+func (w *world) pack(p *artifact.Packer, name string) (f artifact.File) {
+	w.t.Helper()
+	a, b := []byte(newFile(name, "a")), []byte(newFile(name, "b"))
+	apart, err := false, error(nil)
+	switch name {
+	case slot.Initrd:
+		f, err = p.File(name, a, b, []byte(oldInitrd))
+	case slot.Unified: // against slot b's: its own letter is none of a node's concern
+		if f, apart, err = p.Repack(name, a, b, unified("new", "a").Packed, unified("old", "b")); !apart {
+			w.t.Fatalf("%s is not known apart", name)
+		}
+	default:
+		f, err = p.File(name, a, b, nil)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return f
 }
 
 // apply runs an update from a file until it ends, or the power goes; stream takes

@@ -114,8 +114,43 @@ func unifiedForB(a []byte) ([]byte, error) {
 	return b, nil
 }
 
+// Span is some bytes of a file, by their offset and number.
+type Span struct{ At, Size int64 }
+
+// UnifiedParts finds in a unified kernel image the initramfs, and what each slot has for
+// itself: name, arguments, the sum of the headers and, at the end, a signature.
+func UnifiedParts(b []byte) (initrd Span, own []Span, err error) {
+	pe, err := parsePE(b)
+	if err != nil {
+		return initrd, nil, err
+	}
+	own = []Span{{int64(pe.opt + optChecksum), 4}}
+	for _, name := range []string{".osrel", ".cmdline"} {
+		s, err := pe.find(b, name)
+		if err != nil {
+			return initrd, nil, err
+		}
+		own = append(own, s)
+	}
+	bare, err := authenticode.Bare(b)
+	if err != nil {
+		return initrd, nil, err
+	}
+	if signature := int64(len(b) - len(bare)); signature > 0 {
+		own = append(own, Span{int64(len(bare)), signature})
+	}
+	initrd, err = pe.find(b, ".initrd")
+	return initrd, own, err
+}
+
 // section returns the bytes of a section, in place.
 func (p *peFile) section(b []byte, name string) ([]byte, error) {
+	s, err := p.find(b, name)
+	return b[s.At : s.At+s.Size], err
+}
+
+// find finds a section's bytes.
+func (p *peFile) find(b []byte, name string) (Span, error) {
 	le := binary.LittleEndian
 	for i := range p.count {
 		s := b[p.table+i*sectionSize:]
@@ -124,9 +159,9 @@ func (p *peFile) section(b []byte, name string) ([]byte, error) {
 		}
 		size, raw, start := uint64(le.Uint32(s[8:])), uint64(le.Uint32(s[16:])), uint64(le.Uint32(s[20:]))
 		if size > raw || start+size > uint64(len(b)) {
-			return nil, fmt.Errorf("section %s is beyond the end", name)
+			return Span{}, fmt.Errorf("section %s is beyond the end", name)
 		}
-		return b[start : start+size], nil
+		return Span{int64(start), int64(size)}, nil
 	}
-	return nil, fmt.Errorf("there is no section %s", name)
+	return Span{}, fmt.Errorf("there is no section %s", name)
 }

@@ -1,11 +1,13 @@
 package boot
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/tree"
@@ -128,6 +130,40 @@ func TestSlotFilesOfAnOwner(t *testing.T) {
 	} {
 		if _, err := SlotFiles(reader(c.esp), c.owner); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestUnifiedParts: without what each slot has for itself both slots have the same,
+// signed or not, and the initramfs is found as it was put in.
+func TestUnifiedParts(t *testing.T) {
+	own, _ := ownInput(t)
+	for name, in := range map[string]Input{"unsigned": input(t), "signed": own} {
+		var blank [][]byte
+		for _, slot := range contract.Slots {
+			uki, err := SlotUKI(in, slot)
+			if err != nil {
+				t.Fatal(err)
+			}
+			initrd, own, err := UnifiedParts(uki)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want, err := Initramfs(in); err != nil || !bytes.Equal(uki[initrd.At:initrd.At+initrd.Size], want) {
+				t.Errorf("%s: the initramfs is elsewhere: %+v, %v", name, initrd, err)
+			}
+			for _, s := range own {
+				clear(uki[s.At : s.At+s.Size])
+			}
+			blank = append(blank, uki)
+		}
+		if !bytes.Equal(blank[0], blank[1]) {
+			t.Errorf("%s: slots differ in more", name)
+		}
+	}
+	for name, junk := range map[string][]byte{"nothing": nil, "a program": makePE(20, 0)} {
+		if _, _, err := UnifiedParts(junk); err == nil {
+			t.Errorf("%s is taken", name)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"aead.dev/minisign"
@@ -151,20 +152,55 @@ func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, pac
 func (i *Image) patches() bool { return i != nil && i.Manifest.Codec == codec.Name() }
 
 func packFile(packer *artifact.Packer, f boot.SlotFile, old []byte, patch bool) (artifact.File, error) {
-	if patch && bytes.Equal(f.A, f.B) {
-		if packed, ok, err := packer.Repack(f.Name, f.A, old); ok || err != nil {
+	unified := f.Name == slot.Unified // of which each slot has another
+	if patch && (unified || !bytes.Equal(f.A, old)) {
+		if packed, ok, err := repack(packer, f, old); ok || err != nil {
 			return packed, err
 		}
+	}
+	if unified {
+		old = nil
 	}
 	return packer.File(f.Name, f.A, f.B, old)
 }
 
-// startsAs reads what the image starts with, of files that both slots have alike; of
-// no image, nothing.
+// repack packs a file by what is in it, if it is such a one.
+func repack(packer *artifact.Packer, f boot.SlotFile, old []byte) (packed artifact.File, ok bool, err error) {
+	next, former := whole(f.A), whole(old)
+	if f.Name == slot.Unified && old != nil {
+		if next, err = unified(f.A); err != nil {
+			return packed, false, err
+		}
+		if former, err = unified(old); err != nil {
+			return packed, false, err
+		}
+	}
+	return packer.Repack(f.Name, f.A, f.B, next.Packed, former)
+}
+
+// whole is a file all of which is compressed, if it is.
+func whole(b []byte) artifact.Former {
+	return artifact.Former{File: b, Packed: artifact.Span{Size: int64(len(b))}}
+}
+
+func unified(b []byte) (f artifact.Former, err error) {
+	initrd, own, err := boot.UnifiedParts(b)
+	if err != nil {
+		return f, err
+	}
+	f = artifact.Former{File: b, Packed: artifact.Span(initrd)}
+	for _, s := range own {
+		f.Own = append(f.Own, artifact.Span(s))
+	}
+	return f, nil
+}
+
+// startsAs reads what the image starts with, of files by which a node may make the next;
+// of no image, nothing.
 func (i *Image) startsAs(files []boot.SlotFile) (map[string][]byte, error) {
 	old := map[string][]byte{}
 	for _, f := range files {
-		if i == nil || f.Name != slot.Kernel && f.Name != slot.Initrd {
+		if i == nil || !slices.Contains([]string{slot.Kernel, slot.Initrd, slot.Unified}, f.Name) {
 			continue
 		}
 		data, err := i.open.BootFile(slot.Place(f.Name, "a", 1))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/firstboot/wear"
+	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/imagetest"
 	"github.com/going-mobile/imagebuilder/image/progress"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
@@ -196,6 +198,58 @@ func TestPatched(t *testing.T) {
 	if sizes[0] > sizes[1]/5 {
 		t.Errorf("%d bytes with patches, %d without", sizes[0], sizes[1])
 	}
+}
+
+// TestUnified: of a unified kernel image travels what changed in it, where the node
+// compresses as this builder does; else all of it. Neither is against a whole file: each
+// slot has another.
+func TestUnified(t *testing.T) {
+	old, next := unifiedSlots(t, "one", 1), unifiedSlots(t, "another", 2)
+	for name, c := range map[string]struct {
+		old   []byte
+		patch bool
+	}{"patched": {old.A, true}, "the same": {next.A, true}, "another codec": {old.A, false}, "the same, another codec": {next.A, false}} {
+		var parts bytes.Buffer
+		packer, err := artifact.NewPacker(&parts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := packFile(packer, next, c.old, c.patch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if apart := f.Unpacked != nil && f.Base != nil && len(f.Base.Blank) > 0; apart != c.patch || !c.patch && f.Base != nil {
+			t.Errorf("%s: %+v", name, f)
+		}
+		if less := parts.Len() < len(next.A)/8; less != c.patch {
+			t.Errorf("%s: %d of %d bytes", name, parts.Len(), len(next.A))
+		}
+	}
+}
+
+// unifiedSlots are unified kernel images with the same kernel and an initramfs of its own.
+func unifiedSlots(t *testing.T, version string, seed byte) boot.SlotFile {
+	t.Helper()
+	stub, err := os.ReadFile("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
+	if err != nil {
+		t.Fatalf("%v: run make deps", err)
+	}
+	initrd := artifacttest.Packed(codec.Zstd, artifacttest.Text(4<<20, seed))
+	a, err := boot.UKI(stub, []boot.Section{{Name: ".osrel", Data: []byte("PRETTY_NAME=\"" + version + " (slot a)\"\n")}, {Name: ".cmdline", Data: []byte(contract.Args{Slot: "a", DiskID: "deadbeef", SlotSize: 64 << 20}.Encode())},
+		{Name: ".initrd", Data: initrd}, {Name: ".linux", Data: artifacttest.Noise(2<<20, 1)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := boot.SlotFiles(func(name string) ([]byte, error) {
+		if name == slot.Place(slot.Unified, "a", 1) {
+			return a, nil
+		}
+		return nil, fs.ErrNotExist
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files[0]
 }
 
 // TestLike: the blocks nearest to a place come first, and no more than a dictionary has.

@@ -3,6 +3,7 @@ package artifacttest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -41,6 +42,19 @@ func Block(raw []byte) []byte {
 		panic(err)
 	}
 	return enc.EncodeAll(raw, nil)
+}
+
+// Packed is a boot file's, with raw in it.
+func Packed(form codec.Form, raw []byte) []byte {
+	var b bytes.Buffer
+	w, err := form.NewWriter(&b)
+	if err == nil {
+		_, err = w.Write(raw)
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
 }
 
 // Keys are an owner's, the same for the same seed.
