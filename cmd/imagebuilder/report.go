@@ -245,5 +245,5 @@ func describeFinding(f hardware.Finding, board string) string {
 	case f.Package != "":
 		return fmt.Sprintf("firmware %s\n    it is in %s: add that to packages of boards/%s.yaml, or keep the file in prune", f.Firmware, f.Package, board)
 	}
-	return fmt.Sprintf("firmware %s\n    look for its package on packages.debian.org, and add that to packages of boards/%s.yaml", f.Firmware, board)
+	return fmt.Sprintf("firmware %s\n    no package of Debian 13 has it, and drivers ask for files that they can do without; where it is wanted, bring it by an overlay of %s", f.Firmware, board)
 }

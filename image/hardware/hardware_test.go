@@ -36,7 +36,7 @@ func TestWhatAReportAsksForAndAnImageLacks(t *testing.T) {
 	r := &contract.Report{
 		Devices: []contract.Device{{Modalias: "sdio:wifi"}, {Modalias: "usb:net"}, {Modalias: "pci:sound"}, {Modalias: "pci:sound2"},
 			{Modalias: "usb:net", Driver: "r8152"}, {Modalias: "acpi:nobody"}},
-		Firmware: []string{"brcm/brcmfmac43456-sdio.bin", "rtl_nic/rtl8168g-2.fw", "maker/thing.bin"},
+		Firmware: []string{"brcm/brcmfmac43456-sdio.bin", "rtl_nic/rtl8168g-2.fw", "ath9k_htc/htc_9271-1.4.0.fw", "brcm/BCM4345C0.hcd", "regulatory.db", "maker/thing.bin"},
 	}
 	have := root(t, "usr/lib/modules/6.12/kernel/net/cdc-ether.ko.xz", "usr/lib/firmware/brcm/brcmfmac43456-sdio.bin")
 	lists := &hardware.List{Without: map[string]string{"snd_hda_intel": "a node is silent"}}
@@ -45,6 +45,9 @@ func TestWhatAReportAsksForAndAnImageLacks(t *testing.T) {
 		{Module: "r8152", For: []string{"usb:net"}, Package: "linux-image-6.12"},
 		{Module: "snd_hda_intel", For: []string{"pci:sound", "pci:sound2"}, Package: "linux-image-6.12", Reason: "a node is silent"},
 		{Firmware: "rtl_nic/rtl8168g-2.fw", Package: "firmware-realtek"},
+		{Firmware: "ath9k_htc/htc_9271-1.4.0.fw", Package: "firmware-ath9k-htc"},
+		{Firmware: "brcm/BCM4345C0.hcd", Package: "bluez-firmware"}, // others there are firmware-brcm80211's
+		{Firmware: "regulatory.db", Package: "wireless-regdb"},
 		{Firmware: "maker/thing.bin"},
 	}
 	if got := hardware.Judge(r, have, drivers, "linux-image-6.12", lists); !reflect.DeepEqual(got, want) {
