@@ -67,9 +67,10 @@ func (c *computer) copiesWhatItHas(o *updater, one, two string) {
 }
 
 // nextImage is another image of the same inputs.
-func nextImage(t *testing.T, board, first, version string) string {
+func nextImage(t *testing.T, board, first, version string, args ...string) string {
 	t.Helper()
-	return buildOnce(t, board+"-"+version, "--board", board, "--lock", first+".lock.json", "--image-version", version)
+	args = append([]string{"--board", board, "--lock", first + ".lock.json", "--image-version", version}, args...)
+	return buildOnce(t, filepath.Base(first)+"-"+version, args...)
 }
 
 // updater is an owner with a fleet, who serves updates to the emulated network.

@@ -117,19 +117,7 @@ func TestSecureBootOnArm(t *testing.T) {
 // starts what they signed, and not what was altered, be it the kernel or the root.
 func TestSecureBootOnOwnKeys(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	key, cert := filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem")
-	run(t, "openssl", "req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=own/", "-keyout", key, "-out", cert)
-	img := buildOnce(t, "generic-amd64-own", "--board", "generic-amd64", "--sign", key, "--cert", cert)
-	c := newComputer(t, "generic-amd64", img, 8*gib)
-	c.config.SecureBoot, c.config.SetupMode = true, true
-	c.personalise()
-	c.powerOn()
-	c.see(`(?i)enroll`)
-	c.see(aKernelStarted)
-	c.untilRunning()
-	c.isLockedDown()
-	c.isVerified()
+	c := ownComputer(t, buildOnce(t, "generic-amd64-own", append(ownKeys(t), "--board", "generic-amd64")...), "")
 	c.powerOff()
 	c.flipInRoot()
 	c.powerOn()
@@ -142,8 +130,60 @@ func TestSecureBootOnOwnKeys(t *testing.T) {
 	c.doesNotSee(aKernelStarted, 10*time.Second)
 }
 
-// isVerified asks the node what its root is, and cryptsetup whether the disk has that.
-func (c *computer) isVerified() {
+// ownKeys are the arguments for a build, or an update, that an owner signs.
+func ownKeys(t *testing.T) []string {
+	t.Helper()
+	dir := t.TempDir()
+	key, cert := filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem")
+	run(t, "openssl", "req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=own/", "-keyout", key, "-out", cert)
+	return []string{"--sign", key, "--cert", cert}
+}
+
+// ownComputer runs a signed image, whose keys it took at its first start.
+func ownComputer(t *testing.T, img, yaml string) *computer {
+	t.Helper()
+	c := newComputer(t, "generic-amd64", img, 8*gib)
+	c.config.SecureBoot, c.config.SetupMode, c.yaml = true, true, yaml
+	c.personalise()
+	c.powerOn()
+	c.see(`(?i)enroll`)
+	c.see(aKernelStarted)
+	c.untilRunning()
+	c.isLockedDown()
+	c.isVerified(1)
+	return c
+}
+
+// TestAnUpdateOfASignedImage goes into slot b, and the next back into slot a: as what
+// changed, not as all that is signed; each is verified as the first image was.
+func TestAnUpdateOfASignedImage(t *testing.T) {
+	t.Parallel()
+	keys := ownKeys(t)
+	one := buildOnce(t, "generic-amd64-one", append(keys, "--board", "generic-amd64")...)
+	two, three := nextImage(t, "generic-amd64", one, "two", keys...), nextImage(t, "generic-amd64", one, "three", keys...)
+	o := newUpdater(t)
+	c := ownComputer(t, one, "ownerKey: "+o.key+"\n")
+	for _, next := range []struct {
+		slot                 string
+		partition            int
+		version, image, base string
+	}{{"b", 2, "two", two, one}, {"a", 1, "three", three, two}} {
+		address := o.update(next.version, append(keys, "--image", next.image, "--base", next.base)...)
+		if size := o.size(next.version); size > 2e6 {
+			t.Errorf("an update that changes a version has %d bytes", size)
+		}
+		c.takes(address, "slot "+next.slot+" has "+next.version+", and is tried at the next start")
+		c.triesAndKeeps(next.slot, next.version)
+		c.isLockedDown()
+		c.isVerified(next.partition)
+	}
+	c.powerOff()
+	c.diskIsValid()
+}
+
+// isVerified asks the node what its root is, and cryptsetup whether a partition of its
+// disk has that, by its number from 0.
+func (c *computer) isVerified(partition int) {
 	c.t.Helper()
 	if on := c.sh("findmnt --noheadings --output SOURCE /"); on != "/dev/mapper/imagebuilder-root" && on != "/dev/dm-0" {
 		c.t.Errorf("the root is on %s", on)
@@ -156,7 +196,7 @@ func (c *computer) isVerified() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	part := extract(c.t, c.config.Image, 1)
+	part := extract(c.t, c.disk(), partition)
 	run(c.t, "veritysetup", "verify", "--no-superblock", "--format=1", "--hash=sha256", "--salt=-", "--data-block-size=4096", "--hash-block-size=4096",
 		"--data-blocks="+found[1], fmt.Sprintf("--hash-offset=%d", (blocks+1)*contract.RootPage), part, part, found[2])
 }
