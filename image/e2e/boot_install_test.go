@@ -198,7 +198,7 @@ func TestAStickInstallsUnderABIOS(t *testing.T) {
 func TestAStickThatMustNotInstallSaysWhy(t *testing.T) {
 	t.Parallel()
 	i := newInstaller(t, "virtio", "{disk: {only: true}}")
-	foreign := spare(t, 4*gib)
+	foreign := spare(t, 6*gib)
 	run(t, "mke2fs", "-q", "-F", "-t", "ext4", foreign)
 	refuses := func(words ...string) {
 		t.Helper()
