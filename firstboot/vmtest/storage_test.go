@@ -4,10 +4,13 @@ package vmtest
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/qemu"
 )
 
 // TestStorage encrypts a server whose share another one keeps, who sees it on one LAN.
@@ -66,6 +69,75 @@ func TestStorage(t *testing.T) {
 	if held := home.sh("cat /var/lib/imagebuilder/shares/cabin-pi.yaml"); strings.Contains(held, "share:") {
 		t.Error("home-pi still has the share")
 	}
+}
+
+// TestStorageOfTwoAtOnce: two nodes, each of which keeps the other's share, restart
+// together. Neither opens until the third one is there, and then both do.
+func TestStorageOfTwoAtOnce(t *testing.T) {
+	const boardName = "generic-amd64"
+	net, img := newTailnet(t), image(t, boardName)
+	cards := commonLAN(t, 3)
+
+	third := newMachine(t, boardName, img)
+	cfg := net.first("home-pi")
+	cfg.K3s.Config, cfg.Storage.Hold = light, true
+	cfg.Network.Interfaces = []node.Interface{onlyAddress(1)}
+	third.personalise(cfg)
+	third.powerOn(cards[0]...)
+	t.Logf("home-pi joined after %v", third.seeJoined())
+
+	two := map[string]*machine{"cabin-pi": nil, "shed-pi": nil}
+	names := slices.Sorted(maps.Keys(two))
+	for i, name := range names {
+		m := newMachine(t, boardName, img)
+		cfg := net.member(name, "b", node.Agent)
+		cfg.K3s.Servers = []string{"home-pi"}
+		cfg.Storage = node.Storage{Encrypt: true, Hold: true, Holders: []string{names[1-i], "home-pi"}, HolderTags: []string{"tag:site-a", "tag:site-b"}}
+		cfg.Network.Interfaces = []node.Interface{onlyAddress(2 + i)}
+		m.personalise(cfg)
+		m.powerOn(cards[1+i]...)
+		two[name] = m
+	}
+	for _, name := range names {
+		t.Logf("%s joined after %v", name, two[name].seeJoined())
+		two[name].plants()
+	}
+	if held := third.sh("cd /var/lib/imagebuilder/shares && echo *.yaml"); held != "cabin-pi.yaml shed-pi.yaml" {
+		t.Fatalf("home-pi keeps the shares of %s", held)
+	}
+	for _, m := range []*machine{third, two["cabin-pi"], two["shed-pi"]} {
+		m.powerOff()
+	}
+
+	for i, name := range names {
+		two[name].powerOn(cards[1+i]...)
+	}
+	for _, name := range names {
+		two[name].seeProblem("share-nobody")
+		two[name].locked()
+		two[name].screenshot("share-nobody")
+	}
+	third.powerOn(cards[0]...)
+	for _, name := range names {
+		t.Logf("%s unlocked itself, joined after %v", name, two[name].seeJoined())
+		two[name].hasPlanted()
+	}
+}
+
+// commonLAN is a network that several machines have a card in, apart from QEMU's own.
+func commonLAN(t *testing.T, machines int) (cards [][]string) {
+	t.Helper()
+	port, err := qemu.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range machines {
+		cards = append(cards, []string{
+			"-netdev", fmt.Sprintf("socket,id=lan,mcast=239.77.0.1:%d,localaddr=127.0.0.1", port),
+			"-device", fmt.Sprintf("virtio-net-pci,romfile=,netdev=lan,mac=52:54:00:4c:43:%02x", i+1),
+		})
+	}
+	return cards
 }
 
 // onlyAddress is one, so that a machine is seen at it and no other.
