@@ -62,30 +62,55 @@ func (h *Host) acceptUnsigned(g, own *given) error {
 	if own == nil || own.cfg.OwnerKey == "" {
 		return nil
 	}
-	changed := own.cfg.Reserved(g.cfg.Keep())
-	files, err := extraFiles(g.cfg)
+	forgotten, err := h.forgotten(g.cfg)
 	if err != nil {
 		return err
 	}
-	control, err := controlSecrets(g.cfg)
-	if err != nil {
-		return err
-	}
-	// The own copy has forgotten what was in these; the node has them.
-	for _, f := range []struct {
-		field string
-		want  []file
-	}{{"files", files}, {"k3s.ca", identityFiles(g.cfg)}, {"control", control}, {"ssh.hostKey", hostKeyFiles(g.cfg)}} {
-		if same, err := h.allMatch(f.want); err != nil {
-			return err
-		} else if !same && !slices.Contains(changed, f.field) {
-			changed = append(changed, f.field)
-		}
-	}
+	changed := union(own.cfg.Reserved(g.cfg.Keep()), forgotten)
 	if len(changed) > 0 {
 		return problem("unsigned", strings.Join(changed, ", "))
 	}
 	return nil
+}
+
+// forgotten are the fields of which the own copy has not all, and this node has other
+// files than they make.
+func (h *Host) forgotten(cfg *node.Config) (fields []string, err error) {
+	files, err := extraFiles(cfg)
+	if err != nil {
+		return nil, err
+	}
+	control, err := controlSecrets(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return h.differing([]fieldFiles{{"files", files}, {"k3s.ca", identityFiles(cfg)}, {"control", control}, {"ssh.hostKey", hostKeyFiles(cfg)}})
+}
+
+// fieldFiles are the files that a field makes.
+type fieldFiles struct {
+	field string
+	want  []file
+}
+
+func (h *Host) differing(all []fieldFiles) (fields []string, err error) {
+	for _, f := range all {
+		if ok, err := h.allMatch(f.want); err != nil {
+			return nil, err
+		} else if !ok {
+			fields = append(fields, f.field)
+		}
+	}
+	return fields, nil
+}
+
+func union(a, b []string) []string {
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(a, s)
+		}
+	}
+	return a
 }
 
 // The own copy ends in a line that says what was signed last: one file, so

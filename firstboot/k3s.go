@@ -9,6 +9,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
 // k3s: its settings follow from node.yaml and the tailnet, and it runs with
@@ -120,7 +121,7 @@ func lastLine(s string) string {
 // needToken refuses to start k3s without a token: a server would make up one
 // of its own, and a cluster with it.
 func (m *machine) needToken() error {
-	if !m.cfg.JoinToken().Empty() {
+	if _, token := m.cfg.JoinToken(); !token.Empty() {
 		return nil
 	}
 	if ok, err := m.exists(k3sToken); err != nil || ok {
@@ -153,11 +154,8 @@ func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
 		text644(k3sEnv, generated+"K3S_ROLE="+mode+"\nFIRSTBOOT_ROLE="+string(m.cfg.Role)+"\n"),
 		{path: k3sAgent + "/etc/kubelet.conf.d/20-imagebuilder.conf", data: []byte(kubelet), mode: 0o600},
 	}
-	if t := m.cfg.JoinToken(); !t.Empty() {
-		all = append(all, file{path: k3sToken, data: []byte(t.Reveal() + "\n"), mode: 0o600})
-	}
-	if t := m.cfg.K3s.AgentToken; !t.Empty() && m.cfg.Role != node.Agent {
-		all = append(all, file{path: k3sAgents, data: []byte(t.Reveal() + "\n"), mode: 0o600})
+	for _, t := range tokenFiles(m.cfg) {
+		all = append(all, t.want...)
 	}
 	// Last, as they start k3s by themselves at the next boot.
 	all = append(all,
@@ -165,6 +163,21 @@ func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
 		text644("/etc/systemd/system/tailscaled.service.d/20-imagebuilder-k3s.conf", tailscaledDropIn),
 	)
 	return group{"k3s", all, m.tellK3s}, nil
+}
+
+// tokenFiles are where k3s reads the tokens that node.yaml has.
+func tokenFiles(c *node.Config) (all []fieldFiles) {
+	add := func(field, path string, t secret.String) {
+		if !t.Empty() {
+			all = append(all, fieldFiles{"k3s." + field, []file{{path: path, data: []byte(t.Reveal() + "\n"), mode: 0o600}}})
+		}
+	}
+	field, token := c.JoinToken()
+	add(field, k3sToken, token)
+	if c.Role != node.Agent {
+		add("agentToken", k3sAgents, c.K3s.AgentToken)
+	}
+	return all
 }
 
 // upStatus is the tailnet's status while this node is up in it.

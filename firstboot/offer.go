@@ -34,8 +34,8 @@ func Offer(h Host, data []byte) error {
 	return errors.Join(verdict, err)
 }
 
-// judge returns what becomes of node.yaml where data may take its place.
-func (h *Host) judge(data []byte) ([]byte, error) {
+// judge returns what follows the node.yaml in force where data may take its place.
+func (h *Host) judge(data []byte) (*given, error) {
 	now, err := load(h.Files)
 	if err != nil || now.cfg.OwnerKey == "" {
 		return nil, problem("offer-owner").because(err)
@@ -62,7 +62,7 @@ func (h *Host) judge(data []byte) ([]byte, error) {
 // successor is the node.yaml that follows the one in force: the file itself, or
 // the one in force with the key of a key file. The boot partition's own rules
 // judge it before it is there: a node that refuses its only file is lost.
-func (h *Host) successor(now *given, data []byte, last signed) ([]byte, error) {
+func (h *Host) successor(now *given, data []byte, last signed) (*given, error) {
 	next, name := &given{text: data}, ""
 	key, err := node.LoadKey("what was handed over", data)
 	if err == nil && key != nil {
@@ -84,16 +84,16 @@ func (h *Host) successor(now *given, data []byte, last signed) ([]byte, error) {
 		return nil, err
 	}
 	next.complete(own)
-	return next.text, h.accept(next, own)
+	return next, h.accept(next, own)
 }
 
 // take puts what was handed over in node.yaml's place.
 func (h *Host) take(data []byte) error {
-	text, err := h.judge(data)
+	next, err := h.judge(data)
 	if err != nil {
 		return err
 	}
-	return h.replaceNode(text)
+	return h.replaceNode(next.text)
 }
 
 // replaceNode puts another node.yaml onto the boot partition. From the moment

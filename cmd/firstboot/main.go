@@ -36,6 +36,7 @@ var verbs = []verb{
 	{"status", "[--json] print how far this node is", printStatus},
 	{"retry", "look at node.yaml again and try again now", retry},
 	{"key", "put a new key for the tailnet, from standard input, into node.yaml", takeKey},
+	{"offer", "[--try] take a node.yaml that the owner signed, from standard input; or only print, as JSON, what that would change", takeOffer},
 	{"doctor", "[--json] check the firewall, the machine, what k3s and Longhorn need and, on a server, the cluster", runDoctor},
 	{"report", "[--card] print what this machine is made of; or write it to the boot partition (a service)", makeReport},
 	{"shares", "answer nodes in the tailnet whose shares of their keys are kept here (a service)", serveShares},

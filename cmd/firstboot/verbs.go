@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/display"
 	"github.com/going-mobile/imagebuilder/firstboot/doctor"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/page"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
@@ -127,6 +129,26 @@ func takeKey(_ context.Context, h firstboot.Host, args []string) error {
 		return err
 	}
 	return firstboot.TakeKey(h.Files, h.Clock, secret.String(strings.TrimSpace(string(text))))
+}
+
+// takeOffer leaves to the service what it takes: that works by it a moment later.
+func takeOffer(ctx context.Context, h firstboot.Host, args []string) error {
+	try := false
+	if err := flags("offer", args, func(f *flag.FlagSet) { f.BoolVar(&try, "try", false, "only tell what it would change") }); err != nil {
+		return err
+	}
+	text, err := io.ReadAll(io.LimitReader(os.Stdin, node.ReservedSize+1))
+	if err != nil {
+		return err
+	}
+	if !try {
+		return firstboot.Offer(h, text)
+	}
+	p, err := firstboot.Foresee(ctx, h, text)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(p)
 }
 
 func runDoctor(ctx context.Context, h firstboot.Host, args []string) error {

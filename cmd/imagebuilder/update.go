@@ -65,7 +65,7 @@ type updateFlags struct {
 	fleet, file         string
 	images, bases       []string
 	signer              signerFlags
-	choice              rollout.Choice
+	choice              roster.Choice
 	opt                 rollout.Options
 	plan, asJSON, quiet bool
 	back                bool
@@ -190,7 +190,7 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := u.choice.Known(f, rows, u.opt.Wait); err != nil { // before an image is read for minutes
+	if err := rollout.Known(f, rows, u.choice, u.opt.Wait); err != nil { // before an image is read for minutes
 		return err
 	}
 	if u.back {

@@ -281,13 +281,8 @@ func (c *Config) OtherServers() []string {
 	return out
 }
 
-// JoinToken returns the token this node shows to a server.
-func (c *Config) JoinToken() secret.String {
-	_, t := c.joinToken()
-	return t
-}
-
-func (c *Config) joinToken() (field string, t secret.String) {
+// JoinToken returns the token that this node shows to a server, and its field of k3s.
+func (c *Config) JoinToken() (field string, t secret.String) {
 	switch k := &c.K3s; {
 	case c.Role == Agent && !k.BootstrapToken.Empty():
 		return "bootstrapToken", k.BootstrapToken

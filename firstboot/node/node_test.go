@@ -98,7 +98,7 @@ func reveal(c *node.Config) string {
 func TestDefaultsAndForms(t *testing.T) {
 	windows := "\xef\xbb\xbf" + strings.ReplaceAll(minimal, "\n", "\r\n")
 	c := load(t, windows)
-	if c.Timezone != "Etc/UTC" || c.Node != "cabin-box" || c.JoinToken().Reveal() != "boot.secret" {
+	if field, token := c.JoinToken(); c.Timezone != "Etc/UTC" || c.Node != "cabin-box" || field != "bootstrapToken" || token.Reveal() != "boot.secret" {
 		t.Errorf("%+v", c)
 	}
 	for from, want := range map[string]node.Mode{"": 0o640, "mode: 0640, ": 0o600} {

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"reflect"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -63,14 +64,18 @@ var unsigned = map[string]bool{
 // Reserved lists the fields that next has otherwise and that only its owner
 // may change.
 func (c *Config) Reserved(next *Config) []string {
-	var out []string
+	return slices.DeleteFunc(c.Changes(next), func(path string) bool { return unsigned[path] })
+}
+
+// Changes lists the fields that next has otherwise, by their paths in the file.
+func (c *Config) Changes(next *Config) (paths []string) {
 	mine, theirs := reflect.ValueOf(c).Elem(), reflect.ValueOf(next).Elem()
 	eachField(mine.Type(), "", nil, func(path string, index []int) {
-		if !unsigned[path] && !same(mine.FieldByIndex(index), theirs.FieldByIndex(index)) {
-			out = append(out, path)
+		if !same(mine.FieldByIndex(index), theirs.FieldByIndex(index)) {
+			paths = append(paths, path)
 		}
 	})
-	return out
+	return paths
 }
 
 // eachField visits the fields that hold values, by their paths in the file.

@@ -206,12 +206,13 @@ func (v *validator) tokens(c *Config) {
 			v.refuse("k3s."+t.name, "contains a space or a line break: copy it again")
 		}
 	}
+	_, join := c.JoinToken()
 	switch {
 	case c.Role != Agent && !k.BootstrapToken.Empty():
 		v.refuse("k3s.bootstrapToken", "is for agents; servers need token")
 	case !c.Sealed && c.Role != Agent && k.Token.Empty():
 		v.refuse("k3s.token", "is missing; a %s needs the servers' token", c.Role)
-	case !c.Sealed && c.Role == Agent && c.JoinToken().Empty():
+	case !c.Sealed && c.Role == Agent && join.Empty():
 		v.refuse("k3s.agentToken", "is missing; an agent needs agentToken or bootstrapToken")
 	}
 }

@@ -159,7 +159,7 @@ var pin = regexp.MustCompile(`^K10[0-9a-f]{64}::.`)
 
 func (c *Config) tokenWarnings() []string {
 	var out []string
-	field, token := c.joinToken()
+	field, token := c.JoinToken()
 	if c.Role == Agent && field == "token" && !token.Empty() {
 		out = append(out, "k3s.token: opens the whole cluster; give an agent agentToken or bootstrapToken")
 	}

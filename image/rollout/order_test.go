@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
 // threeServers are at two sites, with a witness and agents; Headscale is elsewhere.
@@ -29,7 +31,7 @@ nodes:
 func TestOrder(t *testing.T) {
 	for _, c := range []struct {
 		fleet, k3s string
-		choice     Choice
+		choice     roster.Choice
 		canary     string
 		want       string // | is where the first site soaks
 	}{
@@ -39,13 +41,13 @@ func TestOrder(t *testing.T) {
 		{house, sameK3s, all, "home-pi", "home-pi home-box | cabin-box cabin-pi vps"},
 		{house, sameK3s, all, "home-box", "home-box home-pi | cabin-box cabin-pi vps"},
 		{house, nextK3s, all, "cabin-pi", "cabin-pi | home-pi cabin-box | home-box vps"},
-		{house, sameK3s, Choice{Site: "home"}, "", "home-box home-pi"},
-		{house, sameK3s, Choice{Names: []string{"vps", "home-pi"}}, "", "home-pi | vps"},
-		{house, sameK3s, Choice{Names: []string{"vps"}}, "", "vps"},
+		{house, sameK3s, roster.Choice{Site: "home"}, "", "home-box home-pi"},
+		{house, sameK3s, roster.Choice{Names: []string{"vps", "home-pi"}}, "", "home-pi | vps"},
+		{house, sameK3s, roster.Choice{Names: []string{"vps"}}, "", "vps"},
 		{threeServers, sameK3s, all, "", "six ten | fox one two wit"},
 		{threeServers, nextK3s, all, "", "one two | ten wit fox | six"},
 		{threeServers, nextK3s, all, "ten", "ten | one two wit six | fox"},
-		{threeServers, sameK3s, Choice{Names: []string{"wit", "ten"}}, "", "wit | ten"},
+		{threeServers, sameK3s, roster.Choice{Names: []string{"wit", "ten"}}, "", "wit | ten"},
 	} {
 		w := newWorld(t, c.fleet)
 		o := patient
@@ -73,27 +75,27 @@ func TestRefusals(t *testing.T) {
 	away := func(w *world) { w.offline["cabin-pi"] = true }
 	for _, c := range []struct {
 		fleet, k3s string
-		choice     Choice
+		choice     roster.Choice
 		canary     string
 		change     func(*world)
 		want       string
 	}{
-		{house, sameK3s, Choice{}, "", nil, "say which nodes: NODE or more, or --site SITE, or --all"},
-		{house, sameK3s, Choice{Names: []string{"vps"}, All: true}, "", nil, "say which nodes"},
-		{house, sameK3s, Choice{Site: "home", All: true}, "", nil, "say which nodes"},
-		{house, sameK3s, Choice{Names: []string{"vps", "vps"}}, "", nil, "vps is named twice"},
-		{house, sameK3s, Choice{Names: []string{"vp"}}, "", nil, `did you mean "vps"?`},
-		{house, sameK3s, Choice{Site: "hom"}, "", nil, `did you mean "home"?`},
-		{house, sameK3s, Choice{Names: []string{"home-pi", "cabin-pi"}}, "", away, "nothing was done: cabin-pi is not there: Headscale does not see it"},
-		{threeServers, sameK3s, Choice{Names: []string{"ten", "far"}}, "", nil, "far cannot have it: its board is other, the image is for rpi4"},
-		{house, sameK3s, Choice{Site: "home"}, "cabin-pi", nil, "--canary cabin-pi: it is not among"},
+		{house, sameK3s, roster.Choice{}, "", nil, "say which nodes: NODE or more, or --site SITE, or --all"},
+		{house, sameK3s, roster.Choice{Names: []string{"vps"}, All: true}, "", nil, "say which nodes"},
+		{house, sameK3s, roster.Choice{Site: "home", All: true}, "", nil, "say which nodes"},
+		{house, sameK3s, roster.Choice{Names: []string{"vps", "vps"}}, "", nil, "vps is named twice"},
+		{house, sameK3s, roster.Choice{Names: []string{"vp"}}, "", nil, `did you mean "vps"?`},
+		{house, sameK3s, roster.Choice{Site: "hom"}, "", nil, `did you mean "home"?`},
+		{house, sameK3s, roster.Choice{Names: []string{"home-pi", "cabin-pi"}}, "", away, "nothing was done: cabin-pi is not there: Headscale does not see it"},
+		{threeServers, sameK3s, roster.Choice{Names: []string{"ten", "far"}}, "", nil, "far cannot have it: its board is other, the image is for rpi4"},
+		{house, sameK3s, roster.Choice{Site: "home"}, "cabin-pi", nil, "--canary cabin-pi: it is not among"},
 		{house, sameK3s, all, "vps", nil, "--canary vps: it runs Headscale, and comes last"},
 		{house, nextK3s, all, "cabin-box", nil, "servers have to come first: name one, such as home-pi"},
-		{house, nextK3s, Choice{Site: "home"}, "", nil, "home-box would get k3s v1.37.0+k3s1, and the server cabin-pi runs v1.36.4+k3s1: servers get a new minor version first"},
+		{house, nextK3s, roster.Choice{Site: "home"}, "", nil, "home-box would get k3s v1.37.0+k3s1, and the server cabin-pi runs v1.36.4+k3s1: servers get a new minor version first"},
 		{house, nextK3s, all, "", away, "home-box would get k3s"},
-		{house, nextK3s, Choice{Names: []string{"vps"}}, "", nil, "vps would get k3s"}, // its kubelet
-		{house, nextK3s, Choice{Names: []string{"home-pi"}}, "", func(w *world) { w.machines["cabin-pi"].k3s = "v1.35.1+k3s1" }, "between servers there may be one minor version"},
-		{house, nextK3s, Choice{Names: []string{"home-pi"}}, "", func(w *world) { w.machines["cabin-box"].k3s = "v1.33.1+k3s1" }, "cabin-box runs v1.33.1+k3s1, which is too old"},
+		{house, nextK3s, roster.Choice{Names: []string{"vps"}}, "", nil, "vps would get k3s"}, // its kubelet
+		{house, nextK3s, roster.Choice{Names: []string{"home-pi"}}, "", func(w *world) { w.machines["cabin-pi"].k3s = "v1.35.1+k3s1" }, "between servers there may be one minor version"},
+		{house, nextK3s, roster.Choice{Names: []string{"home-pi"}}, "", func(w *world) { w.machines["cabin-box"].k3s = "v1.33.1+k3s1" }, "cabin-box runs v1.33.1+k3s1, which is too old"},
 		{house, sameK3s, all, "", func(w *world) { w.apiDown = fmt.Errorf("the API is away") }, "nothing was done: the API is away"},
 	} {
 		w := newWorld(t, c.fleet)
@@ -116,7 +118,7 @@ func TestRefusals(t *testing.T) {
 func TestOneServerAtATimeIsWithinTheSkew(t *testing.T) {
 	w := newWorld(t, house)
 	w.machines["cabin-box"].k3s = "v1.34.1+k3s1"
-	if _, err := w.prepare(Choice{Names: []string{"home-pi"}}, patient, nextK3s); err != nil {
+	if _, err := w.prepare(roster.Choice{Names: []string{"home-pi"}}, patient, nextK3s); err != nil {
 		t.Error(err)
 	}
 }
@@ -138,7 +140,7 @@ func TestLeftOut(t *testing.T) {
 	if r, err = own.prepare(all, patient, sameK3s); err != nil || fmt.Sprint(r.LeftOut()) != "[{vps it runs Headscale, which the image lacks}]" {
 		t.Error(r.LeftOut(), err)
 	}
-	if _, err := w.prepare(Choice{Names: []string{"two"}}, Options{Wait: 1}, ""); err != nil {
+	if _, err := w.prepare(roster.Choice{Names: []string{"two"}}, Options{Wait: 1}, ""); err != nil {
 		t.Error("who is waited for is refused:", err)
 	}
 }
@@ -147,7 +149,7 @@ func TestLeftOut(t *testing.T) {
 func TestPlan(t *testing.T) {
 	w := newWorld(t, threeServers)
 	w.offline["two"] = true
-	r, err := w.prepare(Choice{Names: []string{"one", "fox"}}, patient, sameK3s)
+	r, err := w.prepare(roster.Choice{Names: []string{"one", "fox"}}, patient, sameK3s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,10 +194,10 @@ func TestTwoBoards(t *testing.T) {
 	if got := nodesOf(done); err != nil || !slices.Contains(got, "cabin-box") || len(got) != 4 {
 		t.Errorf("%v, %v", got, err)
 	}
-	if r, err = Prepare(t.Context(), w.fleet, w.rows(), w, []Update{pi, pc}, Choice{Site: "cabin"}, patient); err == nil || !strings.Contains(err.Error(), "servers get a new minor version first") {
+	if r, err = Prepare(t.Context(), w.fleet, w.rows(), w, []Update{pi, pc}, roster.Choice{Site: "cabin"}, patient); err == nil || !strings.Contains(err.Error(), "servers get a new minor version first") {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if _, err := Prepare(t.Context(), w.fleet, w.rows(), w, []Update{pi, pc}, Choice{Names: []string{"home-pi"}}, patient); err == nil || !strings.Contains(err.Error(), "none of the nodes has board optiplex-7050") {
+	if _, err := Prepare(t.Context(), w.fleet, w.rows(), w, []Update{pi, pc}, roster.Choice{Names: []string{"home-pi"}}, patient); err == nil || !strings.Contains(err.Error(), "none of the nodes has board optiplex-7050") {
 		t.Errorf("an image for nobody: %v", err)
 	}
 	for want, updates := range map[string][]Update{

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/kube"
+	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
 // story lets a rollout happen in a world whose time flies.
@@ -87,7 +88,7 @@ func TestBlind(t *testing.T) {
 		}
 		w.machines["home-pi"].State = "waiting"
 		w.on["restart home-pi"] = func(w *world) { w.machines["home-pi"].State = joined }
-		done, err := w.run(t.Context(), Choice{Names: []string{"home-pi"}}, o, sameK3s)
+		done, err := w.run(t.Context(), roster.Choice{Names: []string{"home-pi"}}, o, sameK3s)
 		if err != nil || !done[0].Restarted || strings.Join(w.did, ", ") != "push home-pi, restart home-pi" {
 			t.Errorf("%v, %v", w.did, err)
 		}
@@ -115,7 +116,7 @@ func TestPreconditions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			story(t, house, func(t *testing.T, w *world) {
 				c.break_(w)
-				_, err := w.run(t.Context(), Choice{Names: []string{c.node}}, patient, sameK3s)
+				_, err := w.run(t.Context(), roster.Choice{Names: []string{c.node}}, patient, sameK3s)
 				if c.words == "" && err == nil {
 					return
 				}
@@ -140,7 +141,7 @@ func TestWaitsForHealing(t *testing.T) {
 			again = time.Now().Add(90 * time.Minute)
 			time.AfterFunc(90*time.Minute, func() { w.sick = nil })
 		}
-		if _, err := w.run(t.Context(), Choice{Site: "cabin"}, patient, sameK3s); err != nil {
+		if _, err := w.run(t.Context(), roster.Choice{Site: "cabin"}, patient, sameK3s); err != nil {
 			t.Fatal(err)
 		}
 		if w.when["cordon cabin-box"].Before(healed) || w.when["push cabin-pi"].Before(again) {
@@ -166,7 +167,7 @@ func TestNotHealed(t *testing.T) {
 func TestVoterLostWhileDraining(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.on["evict home-pi"] = func(w *world) { w.offline["cabin-pi"] = true }
-		_, err := w.run(t.Context(), Choice{Names: []string{"home-pi"}}, patient, sameK3s)
+		_, err := w.run(t.Context(), roster.Choice{Names: []string{"home-pi"}}, patient, sameK3s)
 		stops(t, err, "home-pi", "it is drained, and may not restart now: server cabin-pi is not ready")
 		if w.machines["home-pi"].cordon != "" || w.trace("restart") != "" {
 			t.Errorf("%v", w.did)
@@ -179,7 +180,7 @@ func TestReplicasMissingAfterDraining(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.on["evict home-box"] = func(w *world) { w.sick = []kube.Volume{{Name: "x", Robustness: "degraded"}} }
 		w.on["uncordon home-box"] = func(w *world) { w.sick = nil }
-		if _, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s); err != nil {
+		if _, err := w.run(t.Context(), roster.Choice{Names: []string{"home-box"}}, patient, sameK3s); err != nil {
 			t.Error(err)
 		}
 	})
@@ -189,7 +190,7 @@ func TestReplicasMissingAfterDraining(t *testing.T) {
 func TestNoSnapshotNoRestart(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.on["fail snapshot cabin-pi"] = func(*world) {}
-		_, err := w.run(t.Context(), Choice{Site: "cabin"}, patient, sameK3s)
+		_, err := w.run(t.Context(), roster.Choice{Site: "cabin"}, patient, sameK3s)
 		stops(t, err, "cabin-pi", "no snapshot of etcd, so it does not restart", "Done: cabin-box.")
 		if w.trace("cordon", "restart") != "cordon cabin-box, restart cabin-box" {
 			t.Errorf("%v", w.did)
@@ -203,7 +204,7 @@ func TestDrainLimit(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.machines["home-box"].refuses = "it would violate the pod's disruption budget"
 		began := time.Now()
-		_, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s)
+		_, err := w.run(t.Context(), roster.Choice{Names: []string{"home-box"}}, patient, sameK3s)
 		stops(t, err, "home-box", "it is not drained: after 10m0s: default/app-on-home-box may not go: it would violate the pod's disruption budget")
 		if w.machines["home-box"].cordon != "" || w.trace("restart") != "" || time.Since(began) < 10*time.Minute || len(w.did) < 100 {
 			t.Errorf("after %v: %v", time.Since(began), w.did)
@@ -217,7 +218,7 @@ func TestBudgetGivesWay(t *testing.T) {
 		m := w.machines["home-box"]
 		m.refuses = "no"
 		time.AfterFunc(5*time.Minute, func() { m.refuses = "" })
-		if _, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s); err != nil {
+		if _, err := w.run(t.Context(), roster.Choice{Names: []string{"home-box"}}, patient, sameK3s); err != nil {
 			t.Error(err)
 		}
 	})
@@ -234,7 +235,7 @@ func TestPodsThatStay(t *testing.T) {
 			time.AfterFunc(time.Minute, func() { w.apiDown = nil })
 			time.AfterFunc(2*time.Minute, func() { m.pods = m.pods[:1] })
 		}
-		done, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s)
+		done, err := w.run(t.Context(), roster.Choice{Names: []string{"home-box"}}, patient, sameK3s)
 		if err != nil || fmt.Sprint(done[0].Notes) != "[restarted with it, as nobody would make them again: default/by-hand]" {
 			t.Errorf("%+v, %v", done, err)
 		}
@@ -248,7 +249,7 @@ func TestPodsThatStay(t *testing.T) {
 func TestSomebodyElsesCordon(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.machines["home-box"].cordon = "a person"
-		done, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s)
+		done, err := w.run(t.Context(), roster.Choice{Names: []string{"home-box"}}, patient, sameK3s)
 		if err != nil || w.machines["home-box"].cordon != "a person" || fmt.Sprint(done[0].Notes) != "[somebody else has cordoned it: it stays so]" {
 			t.Errorf("%+v, %v", done, err)
 		}
@@ -277,7 +278,7 @@ func TestFallsBack(t *testing.T) {
 func TestOldStartIsNoFallback(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.lingers = true
-		if _, err := w.run(t.Context(), Choice{Names: []string{"home-box"}}, patient, sameK3s); err != nil {
+		if _, err := w.run(t.Context(), roster.Choice{Names: []string{"home-box"}}, patient, sameK3s); err != nil {
 			t.Error(err)
 		}
 	})
@@ -294,7 +295,7 @@ func TestNeverReturns(t *testing.T) {
 		}
 		// Whoever repairs it and says the same again finds it uncordoned.
 		w.machines["cabin-box"].lost = false
-		if _, err := w.run(t.Context(), Choice{Site: "cabin"}, patient, sameK3s); err != nil || w.machines["cabin-box"].cordon != "" {
+		if _, err := w.run(t.Context(), roster.Choice{Site: "cabin"}, patient, sameK3s); err != nil || w.machines["cabin-box"].cordon != "" {
 			t.Error(err)
 		}
 	})
@@ -390,7 +391,7 @@ func TestOfflineIsWaitedFor(t *testing.T) {
 	})
 	story(t, house, func(t *testing.T, w *world) {
 		w.offline["cabin-box"] = true
-		_, err := w.run(t.Context(), Choice{Site: "cabin"}, o, sameK3s)
+		_, err := w.run(t.Context(), roster.Choice{Site: "cabin"}, o, sameK3s)
 		stops(t, err, "cabin-box", "Headscale does not see it", "Done: cabin-pi. Not begun: none")
 	})
 }

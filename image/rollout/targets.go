@@ -4,39 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/kube"
 	"github.com/going-mobile/imagebuilder/image/roster"
 	"github.com/going-mobile/imagebuilder/image/update"
 )
-
-// Choice says which nodes are meant.
-type Choice struct {
-	Names []string
-	Site  string
-	All   bool
-}
-
-// Check wants exactly one way to say it.
-func (c Choice) Check() error {
-	ways := 0
-	for _, said := range []bool{len(c.Names) > 0, c.Site != "", c.All} {
-		if said {
-			ways++
-		}
-	}
-	if ways != 1 {
-		return errors.New("say which nodes: NODE or more, or --site SITE, or --all")
-	}
-	return nil
-}
 
 // Target is a node of the fleet.
 type Target struct {
@@ -83,7 +60,7 @@ func Of(i *update.Image) Update {
 
 // Prepare finds who gets the update, in which order, and refuses what cannot end
 // well. It changes nothing.
-func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, w World, updates []Update, c Choice, o Options) (*Rollout, error) {
+func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, w World, updates []Update, c roster.Choice, o Options) (*Rollout, error) {
 	if err := together(updates); err != nil {
 		return nil, err
 	}
@@ -148,12 +125,12 @@ func (r *Rollout) LeftOut() []LeftOut { return r.leftOut }
 
 // Known refuses what the fleet does not have and, where nobody waits for them, named
 // nodes that are offline.
-func (c Choice) Known(f *fleet.Fleet, rows []roster.Row, wait time.Duration) error {
-	if _, err := c.names(f); err != nil {
+func Known(f *fleet.Fleet, rows []roster.Row, c roster.Choice, wait time.Duration) error {
+	if _, err := c.Of(f); err != nil {
 		return err
 	}
 	for _, name := range c.Names {
-		if !there(rows, name) && wait == 0 {
+		if !roster.There(rows, name) && wait == 0 {
 			return fmt.Errorf("nothing was done: %s is not there: %s", name, unseen)
 		}
 	}
@@ -163,11 +140,11 @@ func (c Choice) Known(f *fleet.Fleet, rows []roster.Row, wait time.Duration) err
 const unseen = "Headscale does not see it ('imagebuilder status'; --wait waits for it)"
 
 // choose sorts out who is meant, and cannot.
-func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, c Choice) (targets []Target, err error) {
-	if err := c.Known(f, rows, r.o.Wait); err != nil {
+func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, c roster.Choice) (targets []Target, err error) {
+	if err := Known(f, rows, c, r.o.Wait); err != nil {
 		return nil, err
 	}
-	names, err := c.names(f)
+	names, err := c.Of(f)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +157,7 @@ func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, c Choice) (targets [
 		}
 		n, _ := f.Nodes.Get(t.Name)
 		why := r.provide(&t, n.Board)
-		if why == "" && !there(rows, t.Name) && r.o.Wait == 0 {
+		if why == "" && !roster.There(rows, t.Name) && r.o.Wait == 0 {
 			why = unseen
 		}
 		switch {
@@ -225,41 +202,4 @@ func (r *Rollout) provide(t *Target, board string) (why string) {
 		return "it runs Headscale, which the image lacks"
 	}
 	return ""
-}
-
-func there(rows []roster.Row, name string) bool {
-	return slices.ContainsFunc(rows, func(r roster.Row) bool {
-		return r.Node == name && r.State == roster.Online && r.Address.IsValid()
-	})
-}
-
-// names are those that are meant, all of which the fleet has.
-func (c Choice) names(f *fleet.Fleet) (names []string, err error) {
-	if err := c.Check(); err != nil {
-		return nil, err
-	}
-	for i, name := range c.Names {
-		if _, err := f.Find(name); err != nil {
-			return nil, err
-		}
-		if slices.Contains(c.Names[:i], name) {
-			return nil, fmt.Errorf("%s is named twice", name)
-		}
-	}
-	if _, known := f.Sites[c.Site]; c.Site != "" && !known {
-		sites := slices.Sorted(maps.Keys(f.Sites))
-		if near := nearest.Name(c.Site, sites); near != "" {
-			return nil, fmt.Errorf("the fleet has no site %q; did you mean %q?", c.Site, near)
-		}
-		return nil, fmt.Errorf("the fleet has no site %q; it has %v", c.Site, sites)
-	}
-	for _, name := range f.Nodes.Names {
-		if n, _ := f.Nodes.Get(name); c.All || c.Site != "" && n.Site == c.Site {
-			names = append(names, name)
-		}
-	}
-	if c.Site != "" && len(names) == 0 {
-		return nil, fmt.Errorf("site %s has no node", c.Site)
-	}
-	return append(names, c.Names...), nil
 }

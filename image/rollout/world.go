@@ -48,13 +48,8 @@ func (o *outside) Online(ctx context.Context) (map[string]bool, error) {
 
 // subject is where a node was when Headscale was asked last, which does not change
 // with its restart.
-func (o *outside) subject(name string) (s inquiry.Subject, err error) {
-	for _, r := range o.rows {
-		if r.Node == name && r.Address.IsValid() {
-			return inquiry.Subject{Node: name, Number: string(r.Number), Address: r.Address}, nil
-		}
-	}
-	return s, errors.New(name + " has no address in the tailnet")
+func (o *outside) subject(name string) (inquiry.Subject, error) {
+	return roster.SubjectOf(o.rows, name)
 }
 
 func (o *outside) Ask(ctx context.Context, names ...string) []Report {

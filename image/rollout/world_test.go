@@ -259,17 +259,17 @@ func (w *world) Evict(_ context.Context, p kube.Pod) error {
 
 var patient = Options{Restart: true, Soak: 30 * time.Minute, Drain: 10 * time.Minute, Heal: 2 * time.Hour}
 
-var all = Choice{All: true}
+var all = roster.Choice{All: true}
 
 // prepare is Prepare with an update of an image, "2", with a k3s.
-func (w *world) prepare(c Choice, o Options, k3s string) (*Rollout, error) {
+func (w *world) prepare(c roster.Choice, o Options, k3s string) (*Rollout, error) {
 	return Prepare(w.t.Context(), w.fleet, w.rows(), w, []Update{{"rpi4", "2", k3s, !w.bare}}, c, o)
 }
 
 const sameK3s, nextK3s = "v1.36.5+k3s1", "v1.37.0+k3s1"
 
 // run prepares a rollout and runs it.
-func (w *world) run(ctx context.Context, c Choice, o Options, k3s string) ([]Outcome, error) {
+func (w *world) run(ctx context.Context, c roster.Choice, o Options, k3s string) ([]Outcome, error) {
 	w.t.Helper()
 	r, err := w.prepare(c, o, k3s)
 	if err != nil {

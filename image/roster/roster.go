@@ -158,7 +158,7 @@ func Examine(ctx context.Context, f *fleet.Fleet, rows []Row) {
 func present(rows []Row) (who []int, subjects []inquiry.Subject) {
 	for i, r := range rows {
 		if r.State == Online && r.Address.IsValid() {
-			who, subjects = append(who, i), append(subjects, inquiry.Subject{Node: r.Node, Number: string(r.Number), Address: r.Address})
+			who, subjects = append(who, i), append(subjects, r.Subject())
 		}
 	}
 	return who, subjects

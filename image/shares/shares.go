@@ -52,7 +52,7 @@ func Of(f *fleet.Fleet, rows []roster.Row, name string) (*Holders, error) {
 	}
 	for _, r := range rows {
 		if r.Address.IsValid() {
-			h.subjects[r.Node] = inquiry.Subject{Node: r.Node, Number: string(r.Number), Address: r.Address}
+			h.subjects[r.Node] = r.Subject()
 		}
 	}
 	return h, nil
