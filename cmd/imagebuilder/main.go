@@ -99,7 +99,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.`,
 	root.AddCommand(
 		newBuild(), newInspect(), newVerify(), newRun(),
 		newBoards(), newReport(), newComponents(), newCache(),
-		newPersonalize(), newFlash(), newNode(), newFleet(), newPlan(), newHeadscale(), newKey(), newLabel(), newStatus(), newUpdate(), newReplace(), newUnlock(), newRevoke(), newResurrect(), newLab(), newKubeconfig(), newVersion(),
+		newPersonalize(), newFlash(), newNode(), newFleet(), newPlan(), newHeadscale(), newKey(), newLabel(), newStatus(), newUpdate(), newApply(), newReplace(), newUnlock(), newRevoke(), newResurrect(), newLab(), newKubeconfig(), newVersion(),
 	)
 	root.InitDefaultCompletionCmd()
 	root.SetHelpCommand(newHelp())

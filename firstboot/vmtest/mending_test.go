@@ -3,6 +3,8 @@
 package vmtest
 
 import (
+	"encoding/base64"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +16,7 @@ import (
 // TestMending breaks a node so that nobody can log in to it: its disk is too
 // small, and its network is a VLAN that does not exist. What to do stands on
 // the card, as a laptop reads it, and is done there. When it has joined, it
-// wants its owner's signature for more.
+// wants its owner's signature for more, and with that takes it in the tailnet, too.
 func TestMending(t *testing.T) {
 	tn := newTailnet(t)
 	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
@@ -75,8 +77,39 @@ func (m *machine) wantsSignature(cfg *node.Config, key string) {
 	if text := m.sh("cat /etc/rancher/k3s/config.yaml"); !strings.Contains(text, "region=cabin") || !strings.Contains(text, planted) {
 		m.t.Errorf("k3s' settings are\n%s", text)
 	}
+	m.takesOffer(cfg, key)
 	m.powerOff()
 	m.onlyOnData(planted)
+}
+
+// takesOffer gives a member another node.yaml, as "imagebuilder apply" does.
+func (m *machine) takesOffer(cfg *node.Config, key string) {
+	m.t.Helper()
+	cfg.Site, cfg.K3s.AgentToken = "attic", "other-"+agentToken
+	file := filepath.Join(m.t.TempDir(), "node.yaml")
+	text, err := node.Marshal(cfg)
+	if err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	run(m.t, builder, "node", "sign", file, "--key", key)
+	if text, err = os.ReadFile(file); err != nil {
+		m.t.Fatal(err)
+	}
+	offer := fmt.Sprintf("echo %s | base64 -d | firstboot offer", base64.StdEncoding.EncodeToString(text))
+	before := m.sh("systemctl show -P ExecMainPID k3s")
+	if got := m.sh("%s --try", offer); got != `{"inForce":false,"fields":["site","k3s.agentToken"],"steps":["k3s"]}` {
+		m.t.Errorf("it would change %s", got)
+	}
+	m.sh("%s && timeout 300 sh -c 'until %[1]s --try | grep -qx \"{.inForce.:true}\"; do sleep 2; done'", offer)
+	if got := m.sh("cat /etc/rancher/k3s/agent-token; systemctl show -P ExecMainPID k3s"); !strings.HasPrefix(got, string(cfg.K3s.AgentToken)) || strings.HasSuffix(got, "\n"+before) {
+		m.t.Errorf("k3s has the token, and the number before (%s):\n%s", before, got)
+	}
+	if got := m.sh("%s 2>&1 || true", offer); !strings.Contains(got, "was taken already") {
+		m.t.Errorf("the same once more: %s", got)
+	}
 }
 
 // unplug switches the machine off by its button and reads the card.

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/control"
+	"github.com/going-mobile/imagebuilder/image/handover"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
+	"github.com/going-mobile/imagebuilder/image/roster"
+)
+
+const applyHelp = `Give nodes that run the node.yaml that fleet.yaml makes of them now: other ssh keys,
+labels, tokens, servers, holders of their shares, settings of k3s. No card is needed,
+nothing restarts but what the change is for.
+
+Each node.yaml is signed with the owner's key and goes over ssh, as root, to the node's
+address in the tailnet. What it would change the node says before it has it; a node for
+which nothing changes gets nothing. Servers come first, then witnesses and agents, the
+machine with Headscale last; each has to work by it before the next one has its turn,
+and the first that does not ends it.
+
+What makes another node of one is refused: its role, board, disks, encryption. What may
+cut a node off, its network or Headscale's address, or stop its k3s, wants --risky. --plan
+prints what would change, and does nothing. Secrets of the cluster's objects are written
+again by the server that creates it: nobody at home can tell whether they changed.
+
+Exit codes: 0 all nodes work by it, 1 it stopped, 2 wrong usage, 130 interrupted.`
+
+// applyFlags are those of "apply".
+type applyFlags struct {
+	fleet                      string
+	choice                     roster.Choice
+	plan, risky, asJSON, quiet bool
+}
+
+func newApply() *cobra.Command {
+	var a applyFlags
+	cmd := &cobra.Command{
+		Use:   "apply NODE...|--site SITE|--all",
+		Short: "Give nodes that run the node.yaml that fleet.yaml makes of them now",
+		Long:  applyHelp,
+		Example: `  imagebuilder apply --all --plan          # what would change, node by node
+  imagebuilder apply --all
+  imagebuilder apply cabin-box             # this one alone
+  imagebuilder apply --site cabin --risky  # another network, too`,
+		ValidArgsFunction: completeNodes,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return a.run(cmd) },
+	}
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		a.choice.Names = args
+		if err := a.choice.Check(); err != nil {
+			return usagef("%w", err)
+		}
+		return nil
+	}
+	fleetFlag(cmd, &a.fleet)
+	cmd.Flags().StringVar(&a.choice.Site, "site", "", "the nodes of this site")
+	cmd.Flags().BoolVar(&a.choice.All, "all", false, "all nodes of the fleet")
+	cmd.Flags().BoolVar(&a.plan, "plan", false, "only print what would change")
+	cmd.Flags().BoolVar(&a.risky, "risky", false, "also what may cut a node off, or stop its k3s")
+	cmd.Flags().BoolVar(&a.asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
+	_ = cmd.RegisterFlagCompletionFunc("site", completeSites)
+	return cmd
+}
+
+func (a *applyFlags) run(cmd *cobra.Command) error {
+	order, err := a.prepare(cmd.Context())
+	if err != nil {
+		return err
+	}
+	for _, name := range order.Away {
+		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s: Headscale does not see it; do this again when it is there\n", name)
+	}
+	if a.plan {
+		return a.print(cmd.OutOrStdout(), order)
+	}
+	if !a.quiet {
+		order.Say = func(node, words string) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s  %s: %s\n", time.Now().Format(time.TimeOnly), node, printable(words))
+		}
+	}
+	failed := order.Run(cmd.Context(), a.risky)
+	return errors.Join(a.print(cmd.OutOrStdout(), order), failed)
+}
+
+func (a *applyFlags) prepare(ctx context.Context) (*handover.Order, error) {
+	f, err := loadFleet(a.fleet)
+	if err != nil {
+		return nil, err
+	}
+	client, err := control.Client(f)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := roster.Read(ctx, f, client, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	line := func(ctx context.Context, node, command string, input io.Reader) ([]byte, error) {
+		s, err := roster.SubjectOf(rows, node)
+		if err != nil {
+			return nil, err
+		}
+		return inquiry.Tell(ctx, f, s, command, input)
+	}
+	return handover.Prepare(ctx, f, rows, a.choice, line, time.Now())
+}
+
+func (a *applyFlags) print(out io.Writer, order *handover.Order) error {
+	if a.asJSON {
+		return printJSON(out, order.Nodes)
+	}
+	var b strings.Builder
+	for _, n := range order.Nodes {
+		fmt.Fprintf(&b, "%s: %s\n", n.Name, printable(n.Words()))
+		for _, risk := range n.Risks {
+			fmt.Fprintf(&b, "    risky: %s\n", risk)
+		}
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}

@@ -1,0 +1,240 @@
+// Package handover gives nodes that run the node.yaml that fleet.yaml makes of them now,
+// signed by the owner, one node after the other.
+//
+// What it would change each node says before it has it. The package refuses what makes
+// another node of one, and what may cut one off where nobody said that it shall be done
+// all the same. It changes no cluster: whether a token is the cluster's, it cannot know.
+package handover
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/roster"
+)
+
+// Line runs a command on a node, with an input, and returns what it printed.
+type Line func(ctx context.Context, node, command string, input io.Reader) ([]byte, error)
+
+// Node is what one node gets.
+type Node struct {
+	Name string `json:"node"`
+	// Fields of its node.yaml are others than it works by, as it says; Steps are those
+	// of its first boot that it goes through again.
+	Fields []string `json:"fields,omitempty"`
+	Steps  []string `json:"steps,omitempty"`
+	// Risks say what may come of it, in sentences.
+	Risks []string `json:"risks,omitempty"`
+	// Against is why it cannot get it, "" if it can.
+	Against string `json:"against,omitempty"`
+	// Given says that the node works by it now, and did not before.
+	Given bool `json:"given"`
+
+	text []byte // which has secrets
+}
+
+// changes says whether it makes a difference to the node.
+func (n Node) changes() bool { return len(n.Fields)+len(n.Steps) > 0 }
+
+// Words say how it is with the node.
+func (n Node) Words() string {
+	what := strings.Join(n.Fields, ", ")
+	if len(n.Steps) > 0 {
+		what = strings.TrimPrefix(what+"; goes through "+strings.Join(n.Steps, ", ")+" again", "; ")
+	}
+	switch {
+	case n.Against != "":
+		return "cannot have it: " + n.Against
+	case !n.changes():
+		return "works by it already"
+	case n.Given:
+		return "works by it now: " + what
+	}
+	return "does not work by it: " + what
+}
+
+// Order is a handing over to some nodes, in their order.
+type Order struct {
+	Nodes []Node
+	// Away are those that are not there, where many were meant.
+	Away []string
+	// Say is told how it goes on.
+	Say func(node, words string)
+
+	line Line
+}
+
+// Prepare makes and signs what the nodes get, and asks each what that would change.
+func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, c roster.Choice, line Line, now time.Time) (*Order, error) {
+	names, err := c.Of(f)
+	if err != nil {
+		return nil, err
+	}
+	key, err := f.Signer()
+	if err != nil {
+		return nil, err
+	}
+	o := &Order{line: line, Say: func(string, string) {}}
+	for _, name := range sorted(f, names) {
+		switch {
+		case roster.There(rows, name):
+		case len(c.Names) > 0:
+			return nil, fmt.Errorf("nothing was done: %s is not there: Headscale does not see it ('imagebuilder status')", name)
+		default:
+			o.Away = append(o.Away, name)
+			continue
+		}
+		cfg, err := f.Config(name)
+		if err != nil {
+			return nil, err
+		}
+		text, err := node.Marshal(cfg)
+		if err == nil {
+			text, err = node.Sign(text, name, key, now)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		o.Nodes = append(o.Nodes, Node{Name: name, text: text})
+	}
+	for i := range o.Nodes {
+		o.foresee(ctx, &o.Nodes[i])
+	}
+	return o, ctx.Err()
+}
+
+// sorted puts servers before those who join them, as they must know a new token first,
+// and the machine with Headscale last: without it none of the others is found.
+func sorted(f *fleet.Fleet, names []string) []string {
+	rank := func(name string) int {
+		n, _ := f.Nodes.Get(name)
+		role := n.Role.In()
+		if n.Role.Controls() {
+			role = node.Control
+		}
+		return slices.Index([]node.Role{node.Server, node.Witness, node.Agent, node.Control}, role)
+	}
+	all := slices.Clone(names)
+	slices.SortStableFunc(all, func(a, b string) int { return cmp.Compare(rank(a), rank(b)) })
+	return all
+}
+
+// preview is a node's answer: see firstboot.Preview.
+type preview struct {
+	InForce       *bool
+	Fields, Steps []string
+}
+
+var errNoOffers = errors.New("the answer tells of no node.yaml: its image is older than this is")
+
+func (o *Order) ask(ctx context.Context, n Node) (p preview, err error) {
+	out, err := o.line(ctx, n.Name, "firstboot offer --try", bytes.NewReader(n.text))
+	if err != nil {
+		return p, errors.New(contract.PlainLine(err.Error()))
+	}
+	if err := json.Unmarshal(out, &p); err != nil || p.InForce == nil {
+		return p, errNoOffers
+	}
+	for _, list := range [][]string{p.Fields, p.Steps} {
+		for i := range list {
+			list[i] = contract.PlainLine(list[i])
+		}
+	}
+	return p, nil
+}
+
+func (o *Order) foresee(ctx context.Context, n *Node) {
+	p, err := o.ask(ctx, *n)
+	if err != nil {
+		n.Against = err.Error()
+		return
+	}
+	n.Fields, n.Steps = p.Fields, p.Steps
+	n.Risks, n.Against = risks(p.Fields)
+}
+
+// Run gives the nodes what they get, each after the one before works by it. What cannot
+// be given, or is a risk that nobody takes, is refused before the first has anything.
+func (o *Order) Run(ctx context.Context, risky bool) error {
+	for _, n := range o.Nodes {
+		switch {
+		case n.Against != "":
+			return fmt.Errorf("nothing was done: %s cannot have it: %s", n.Name, n.Against)
+		case len(n.Risks) > 0 && !risky:
+			return fmt.Errorf("nothing was done: %s: %s; if that is what you want, say --risky", n.Name, n.Risks[0])
+		}
+	}
+	for i := range o.Nodes {
+		n := &o.Nodes[i]
+		if !n.changes() {
+			continue
+		}
+		if err := o.hand(ctx, *n); err != nil {
+			return fmt.Errorf("%s: %w", n.Name, err)
+		}
+		n.Given = true
+	}
+	return nil
+}
+
+func (o *Order) hand(ctx context.Context, n Node) error {
+	o.Say(n.Name, "gets its node.yaml")
+	_, err := o.line(ctx, n.Name, "firstboot offer", bytes.NewReader(n.text))
+	if err != nil && !o.took(ctx, n) {
+		return errors.New(contract.PlainLine(err.Error()))
+	}
+	return o.settle(ctx, n)
+}
+
+// took says that a node has it, whose answer was lost.
+func (o *Order) took(ctx context.Context, n Node) bool {
+	p, err := o.ask(ctx, n)
+	return err == nil && *p.InForce
+}
+
+// A node on its way through the steps: k3s on a Pi takes minutes to start again.
+const (
+	patience = 15 * time.Minute
+	between  = 5 * time.Second
+)
+
+// settle waits until the node works by what it was given.
+func (o *Order) settle(ctx context.Context, n Node) error {
+	last := ""
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		p, err := o.ask(ctx, n)
+		words := ""
+		switch {
+		case err != nil:
+			words = err.Error()
+		case !*p.InForce:
+			words = "has not taken it yet"
+		case len(p.Steps) == 0:
+			o.Say(n.Name, "works by it")
+			return nil
+		default:
+			words = fmt.Sprintf("is at the step %s", p.Steps[0])
+		}
+		if words != last {
+			o.Say(n.Name, words)
+			last = words
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(between):
+		}
+	}
+	return fmt.Errorf("it does not work by its new node.yaml after %v: %s", patience, last)
+}
