@@ -38,14 +38,15 @@ type Node struct {
 	Risks []string `json:"risks,omitempty"`
 	// Against is why it cannot get it, "" if it can.
 	Against string `json:"against,omitempty"`
-	// Given says that the node works by it now, and did not before.
+	// Has says that the node has this very file, Given that it did not before.
+	Has   bool `json:"has"`
 	Given bool `json:"given"`
 
 	text []byte // which has secrets
 }
 
 // changes says whether it makes a difference to the node.
-func (n Node) changes() bool { return len(n.Fields)+len(n.Steps) > 0 }
+func (n Node) changes() bool { return !n.Has && len(n.Fields)+len(n.Steps) > 0 }
 
 // Words say how it is with the node.
 func (n Node) Words() string {
@@ -56,10 +57,12 @@ func (n Node) Words() string {
 	switch {
 	case n.Against != "":
 		return "cannot have it: " + n.Against
-	case !n.changes():
+	case len(n.Fields)+len(n.Steps) == 0:
 		return "works by it already"
 	case n.Given:
 		return "works by it now: " + what
+	case n.Has:
+		return "has it, and is not done with " + strings.Join(n.Steps, ", ")
 	}
 	return "does not work by it: " + what
 }
@@ -160,7 +163,7 @@ func (o *Order) foresee(ctx context.Context, n *Node) {
 		n.Against = err.Error()
 		return
 	}
-	n.Fields, n.Steps = p.Fields, p.Steps
+	n.Has, n.Fields, n.Steps = *p.InForce, p.Fields, p.Steps
 	n.Risks, n.Against = risks(p.Fields)
 }
 
@@ -183,7 +186,7 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 		if err := o.hand(ctx, *n); err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)
 		}
-		n.Given = true
+		n.Has, n.Given = true, true
 	}
 	return nil
 }

@@ -106,12 +106,25 @@ func (w *world) line(_ context.Context, name, command string, input io.Reader) (
 
 func (w *world) preview(m *machine, data string) map[string]any {
 	switch since := time.Since(m.at); {
-	case m.has != data || since < m.takes:
+	case unsigned(w.t, m.has) != unsigned(w.t, data) || since < m.takes:
 		return map[string]any{"inForce": false, "fields": m.fields, "steps": m.steps}
 	case since < m.takes+m.works:
 		return map[string]any{"inForce": true, "steps": []string{"k3s", "verify"}}
 	}
 	return map[string]any{"inForce": true}
+}
+
+// unsigned is what a node knows a file by.
+func unsigned(t *testing.T, data string) string {
+	t.Helper()
+	sig, err := node.ReadSignature([]byte(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sig == nil {
+		return ""
+	}
+	return sig.Digest
 }
 
 // rows are those of nodes that are there, but for some.
@@ -171,6 +184,26 @@ func TestHandedOver(t *testing.T) {
 			w.t.Error(got)
 		}
 	})
+}
+
+// TestAgain: a node that has the very file gets it no second time, whatever it is at.
+func TestAgain(t *testing.T) {
+	for works, want := range map[time.Duration]string{0: "works by it already", time.Hour: "has it, and is not done with k3s, verify"} {
+		w := newWorld(t)
+		w.of["pi"].fields = []string{"k3s.labels"}
+		o, err := w.prepare(roster.Choice{Names: []string{"pi"}})
+		if err == nil {
+			err = o.Run(t.Context(), false)
+		}
+		w.of["pi"].works = works
+		again, err2 := w.prepare(roster.Choice{Names: []string{"pi"}})
+		if err = errors.Join(err, err2); err == nil {
+			err = again.Run(t.Context(), false)
+		}
+		if err != nil || len(w.given) != 1 || again.Nodes[0].Words() != want {
+			t.Errorf("%v: given to %v; %s, want %s", err, w.given, again.Nodes[0].Words(), want)
+		}
+	}
 }
 
 // TestNothingWasDone: what one of them cannot have, or should not without a word, none
