@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,7 @@ import (
 )
 
 func newLabel() *cobra.Command {
-	var file, pdf, size string
+	var file, pdf, size, language string
 	cmd := &cobra.Command{
 		Use:   "label NODE... --pdf FILE",
 		Short: "Print what goes into the box with a node",
@@ -21,9 +22,10 @@ func newLabel() *cobra.Command {
 where in a drawing of its back, what its lights mean, whom to call (contact: of
 the site or the cluster in fleet.yaml), and a QR code that leads to the node's
 own page, unless it shows none. There is no secret on it. Sizes: a6, and 62mm for
-label printers with a roll, cut where the text ends.`,
+label printers with a roll, cut where the text ends. Languages: en, de, fr, es, pt, as
+the node's page has them.`,
 		Example: `  imagebuilder label cabin-pi --pdf cabin-pi.pdf
-  imagebuilder label cabin-pi cabin-box --pdf labels.pdf --size 62mm`,
+  imagebuilder label cabin-pi cabin-box --pdf labels.pdf --size 62mm --language pt`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("'%s' takes at least one NODE", cmd.CommandPath())
@@ -38,7 +40,11 @@ label printers with a roll, cut where the text ends.`,
 			if err != nil {
 				return usagef("--size: %w", err)
 			}
-			labels, err := findLabels(file, args)
+			in, err := label.ParseLanguage(language)
+			if err != nil {
+				return usagef("--language: %w", err)
+			}
+			labels, err := findLabels(file, args, in)
 			if err != nil {
 				return err
 			}
@@ -52,10 +58,12 @@ label printers with a roll, cut where the text ends.`,
 	fleetFlag(cmd, &file)
 	cmd.Flags().StringVar(&pdf, "pdf", "", "the file to write")
 	cmd.Flags().StringVar(&size, "size", "a6", "paper: a6 or 62mm")
+	cmd.Flags().StringVar(&language, "language", "en", "of who opens the box: "+strings.Join(label.Tags, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("language", cobra.FixedCompletions(label.Tags, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-func findLabels(file string, nodes []string) ([]label.Label, error) {
+func findLabels(file string, nodes []string, in label.Language) ([]label.Label, error) {
 	f, err := loadFleet(file)
 	if err != nil {
 		return nil, err
@@ -66,6 +74,7 @@ func findLabels(file string, nodes []string) ([]label.Label, error) {
 		if err != nil {
 			return nil, err
 		}
+		l.Language = in
 		out = append(out, l)
 	}
 	return out, nil

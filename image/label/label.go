@@ -3,6 +3,7 @@
 // call, and a QR code that leads a telephone to the node's own page, where it has
 // one.
 //
+// It speaks five languages; a board of somebody's own has its texts as they are written.
 // The same labels give the same bytes. It refuses a character that its font
 // lacks, and more text than a page holds, rather than print a label that
 // cannot be read.
@@ -29,6 +30,8 @@ type Label struct {
 	Contact string
 	// Page says that the node shows a page on the LAN.
 	Page bool
+	// Language is that of who opens the box; nil is English.
+	Language Language
 }
 
 // URL is where the node's page is, in the network that it is plugged into.
@@ -63,7 +66,11 @@ func ParseSize(s string) (Size, error) {
 const smallest = 75
 
 // Write writes a PDF with a page for each label.
-func Write(w io.Writer, size Size, labels []Label) error {
+func Write(w io.Writer, size Size, english []Label) error {
+	var labels []Label
+	for _, l := range english {
+		labels = append(labels, l.translated())
+	}
 	if err := readable(labels); err != nil {
 		return err
 	}

@@ -88,6 +88,64 @@ func TestAllIsOnIt(t *testing.T) {
 	}
 }
 
+// TestEveryLanguageSaysAll that stands on labels of our boards, and fits.
+func TestEveryLanguageSaysAll(t *testing.T) {
+	all := []string{plugIn, lightsMean, howFar, scanWith, trouble}
+	all = append(all, board.LEDColors...)
+	var labels []Label
+	for _, name := range board.Names(boards.FS) {
+		l := of(t, "cabin-pi", name)
+		labels = append(labels, l)
+		for _, text := range texts(&l.Board.Label) {
+			all = append(all, *text)
+		}
+	}
+	acronyms := []string{"", "PWR", "ACT"} // as they are printed on the board
+	for _, tag := range Tags[1:] {
+		l, err := ParseLanguage(tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range all {
+			said, ok := l[text]
+			if !ok && !slices.Contains(acronyms, text) || strings.Count(said, "%s") != strings.Count(text, "%s") && ok {
+				t.Errorf("%s: %q is %q", tag, text, said)
+			}
+		}
+		for text := range l {
+			if !slices.Contains(all, text) {
+				t.Errorf("%s: nobody says %q", tag, text)
+			}
+		}
+		for i := range labels {
+			labels[i].Language = l
+		}
+		for _, size := range []Size{A6, Roll} {
+			if err := Write(io.Discard, size, labels); err != nil {
+				t.Errorf("%s: %v", tag, err)
+			}
+		}
+	}
+	if _, err := ParseLanguage("tlh"); err == nil || len(languages) != len(Tags) {
+		t.Errorf("%d languages, %d tags: %v", len(languages), len(Tags), err)
+	}
+}
+
+// TestInTheirLanguage: what a reader of the paper sees.
+func TestInTheirLanguage(t *testing.T) {
+	l := of(t, "cabin-pi", "rpi4")
+	l.Language = french
+	text := strings.Join(strings.Fields(tool(t, "pdftotext", "-layout", printed(t, A6, l), "-")), " ")
+	for _, want := range []string{"Brancher, dans cet ordre", "Un câble réseau.", "PWR, rouge.", "Un problème ? Appelez", "ouvrez http://cabin-pi.local"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it lacks %q: %s", want, text)
+		}
+	}
+	if l.Board.Label.Plug[0].What[:3] != "The" {
+		t.Error("the board itself was translated")
+	}
+}
+
 // TestNoPageIsPromised where the node shows none.
 func TestNoPageIsPromised(t *testing.T) {
 	l := of(t, "cabin-pi", "rpi4")

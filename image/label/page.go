@@ -1,9 +1,11 @@
 package label
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"codeberg.org/go-pdf/fpdf"
@@ -31,13 +33,13 @@ func newPage(pdf *fpdf.Fpdf, size Size, scale float64) *page {
 func (p *page) label(l Label) {
 	p.head(l)
 	if len(l.Board.Label.Plug) > 0 {
-		p.title("Plug in, in this order")
+		p.title(l.Language.say(plugIn))
 		p.panel(l.Board.Label)
 		p.steps(l.Board.Label.Plug)
 	}
 	if len(l.Board.Label.LEDs) > 0 {
-		p.title("What the lights mean")
-		p.lights(l.Board.Label.LEDs)
+		p.title(l.Language.say(lightsMean))
+		p.lights(l.Board.Label.LEDs, l.Language)
 	}
 	p.foot(l)
 }
@@ -81,11 +83,17 @@ func (p *page) steps(plugs []board.Plug) {
 	}
 }
 
-func (p *page) lights(leds []board.LED) {
+func (p *page) lights(leds []board.LED, in Language) {
 	for _, d := range leds {
-		text := strings.ToUpper(d.Name[:1]) + d.Name[1:] + ", " + d.Color + ". " + d.Means
+		text := capital(d.Name) + ", " + in.say(d.Color) + ". " + d.Means
 		p.item(text, func(x, y float64) { p.light(x, y, 0.55*p.line, colors[d.Color]) })
 	}
+}
+
+// capital begins with a capital letter, of more than one byte in some languages.
+func capital(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + s[size:]
 }
 
 // item is a paragraph with a mark before it.
@@ -109,11 +117,11 @@ func (p *page) foot(l Label) {
 		p.contact(l, p.x, p.w)
 		return
 	}
-	p.title("How far is it? Scan this")
+	p.title(l.Language.say(howFar))
 	code := 5.6 * p.line
 	top, x, w := p.y, p.x+code+p.line, p.w-code-p.line
 	p.code(p.x, top, code, l.URL())
-	p.paragraph(x, "with a telephone in the same network, or open "+l.URL()+". The page ends when the node has joined.", w)
+	p.paragraph(x, fmt.Sprintf(l.Language.say(scanWith), l.URL()), w)
 	p.contact(l, x, w)
 	p.y = max(p.y, top+code)
 }
@@ -123,7 +131,7 @@ func (p *page) contact(l Label, x, w float64) {
 		return
 	}
 	p.y += 0.4 * p.line
-	p.bold(x, "Trouble? Call")
+	p.bold(x, l.Language.say(trouble))
 	for line := range strings.Lines(l.Contact) {
 		p.paragraph(x, strings.TrimSpace(line), w)
 	}

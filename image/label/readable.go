@@ -28,17 +28,11 @@ func readable(labels []Label) error {
 	return nil
 }
 
-// texts are all that come from outside.
+// texts are all that is on it but our own.
 func (l Label) texts() []string {
-	out := []string{l.Node, l.Site, l.Board.Title, l.Contact, l.Board.Label.Note}
-	for _, p := range l.Board.Label.Plug {
-		out = append(out, p.What)
-	}
-	for _, s := range l.Board.Label.Sides {
-		out = append(out, s.Title)
-	}
-	for _, d := range l.Board.Label.LEDs {
-		out = append(out, d.Name, d.Means)
+	out := []string{l.Node, l.Site, l.Board.Title, l.Contact}
+	for _, text := range texts(&l.Board.Label) {
+		out = append(out, *text)
 	}
 	return out
 }
