@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 	"github.com/going-mobile/imagebuilder/image/tree"
@@ -163,11 +165,26 @@ func (c *computer) fillSlotB(root *tree.Tree) {
 	if root == nil {
 		_, err = f.WriteAt(make([]byte, 1<<20), at)
 	} else {
-		_, err = squashfs.Write(c.t.Context(), io.NewOffsetWriter(f, at), root, squashfs.Options{})
+		err = c.writeRoot(f, at, root)
 	}
 	if err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// writeRoot writes a root and its digest, without which no trial is kept.
+func (c *computer) writeRoot(f *os.File, at int64, root *tree.Tree) error {
+	size, err := squashfs.Write(c.t.Context(), io.NewOffsetWriter(f, at), root, squashfs.Options{})
+	if err != nil {
+		return err
+	}
+	sum, hash := contract.RootSum{Size: contract.RootSize(size)}, sha256.New()
+	if _, err := io.Copy(hash, io.NewSectionReader(f, at, sum.Size)); err != nil {
+		return err
+	}
+	hash.Sum(sum.SHA256[:0])
+	_, err = f.WriteAt(sum.Encode(), at+sum.Size)
+	return err
 }
 
 // installEFI makes what starts slot b from what starts slot a: on the command
