@@ -166,6 +166,10 @@ func TestInstallTroublesSayWhoseTheyAre(t *testing.T) {
 		if !errors.As(err, &got) || !strings.Contains(got.What, test.what) || got.Disk != test.disk || !strings.Contains(got.Do, test.then) || got.Err == nil {
 			t.Errorf("%v: %+v", test.err, got)
 		}
+		kept := asTrouble(installTrouble("DISK", "STICK", errors.Join(test.err, installer.ErrKept)))
+		if kept.What == got.What || !strings.Contains(kept.What, "passwords of this computer may be on it") || !strings.Contains(kept.Do, "destroy it") {
+			t.Errorf("secrets that may be on the disk: %+v", kept)
+		}
 	}
 	page := stickDone("cabin-box", "vda").page("build", "then")
 	if !strings.Contains(page, "Take the stick out") || !strings.Contains(page, "cabin-box") {

@@ -58,6 +58,15 @@ var errStick = errors.New("the stick cannot be written")
 
 // installTrouble words what went wrong while a stick installed on a disk.
 func installTrouble(disk, stick string, err error) error {
+	t := installFault(disk, stick, err)
+	if errors.Is(err, installer.ErrKept) {
+		t.What += " The disk cannot be erased again either: passwords of this computer may be on it."
+		t.Do += " Give the disk to nobody, and destroy it if it is not used any more."
+	}
+	return t
+}
+
+func installFault(disk, stick string, err error) *Trouble {
 	again := " Then switch the computer off and on: it begins again."
 	switch {
 	case errors.Is(err, installer.ErrStick):
