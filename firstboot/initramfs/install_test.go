@@ -157,7 +157,6 @@ func TestInstallTroublesSayWhoseTheyAre(t *testing.T) {
 		what, disk, then string
 	}{
 		{installer.ErrStick, "The stick cannot be read properly", "STICK", "Use another stick"},
-		{errStick, "The system was installed, but the stick cannot be written", "STICK", "do not use the stick again"},
 		{installer.ErrOther, "does not keep what is written", "DISK", "Use another disk"},
 		{installer.ErrDisk, "cannot be written and read", "DISK", "cable and power"},
 	} {
@@ -171,9 +170,19 @@ func TestInstallTroublesSayWhoseTheyAre(t *testing.T) {
 			t.Errorf("secrets that may be on the disk: %+v", kept)
 		}
 	}
-	page := stickDone("cabin-box", "vda").page("build", "then")
-	if !strings.Contains(page, "Take the stick out") || !strings.Contains(page, "cabin-box") {
-		t.Error(page)
+	for err, want := range map[error][]string{
+		errAgain: {"started from it again", "Take the stick out. If the computer does not start then", "DISK"},
+		errStick: {"cannot be written any more", "passwords on it may still be there", "destroy it", "STICK"},
+	} {
+		page := strings.Join(strings.Fields(stickStays("cabin-box", "DISK", "STICK", fmt.Errorf("%w: EIO", err)).page("build", "then")), " ")
+		for _, w := range append(want, "cabin-box", "Take the stick out") {
+			if !strings.Contains(page, w) {
+				t.Errorf("%v: no %q in %s", err, w, page)
+			}
+		}
+	}
+	if text := stickSpent("cabin-box", "DISK"); !strings.Contains(text, "installed cabin-box on DISK") || !strings.Contains(text, "take it out") || !strings.Contains(text, "finds nothing to start") {
+		t.Error(text)
 	}
 	if page := installedGone("cabin-box", 1).page("", ""); !strings.Contains(page, "SATA Operation to AHCI") || !strings.Contains(page, "write the stick anew") {
 		t.Error(page)

@@ -74,11 +74,6 @@ func installFault(disk, stick string, err error) *Trouble {
 			What: "The stick cannot be read properly, so its system was not installed.", Disk: stick,
 			Do: "Use another stick, or write this one anew." + again, Err: err,
 		}
-	case errors.Is(err, errStick):
-		return &Trouble{
-			What: "The system was installed, but the stick cannot be written, to note that. The passwords on it are still there.", Disk: stick,
-			Do: "Take the stick out, switch the computer off and on, and do not use the stick again: it is worn out or write-protected.", Err: err,
-		}
 	case errors.Is(err, installer.ErrOther):
 		return &Trouble{
 			What: "The disk does not keep what is written to it. It cannot be used.", Disk: disk,
@@ -91,12 +86,26 @@ func installFault(disk, stick string, err error) *Trouble {
 	}
 }
 
-// stickDone is for a stick that was left in, where the computer starts from it
-// again.
-func stickDone(name, disk string) *Trouble {
+// stickSpent is what STATUS.TXT says on a stick that has done its work.
+func stickSpent(name, disk string) string {
+	return fmt.Sprintf("This stick has installed %s on %s.\n\n", name, disk) +
+		"It is of no more use: take it out. No computer starts from it any more. To use it\n" +
+		"again, write the image onto it anew, with another node.yaml.\n\n" +
+		"If the computer finds nothing to start: see in its BIOS whether the disk is there,\n" +
+		"and put it first in the order of what is started.\n"
+}
+
+// stickStays is for a stick that a computer would start again, and again.
+func stickStays(name, disk, stick string, err error) *Trouble {
+	if errors.Is(err, errAgain) {
+		return &Trouble{
+			What: fmt.Sprintf("This stick has installed %s in this computer and is of no more use, but the computer started from it again.", name), Disk: disk,
+			Do: "Take the stick out. If the computer does not start then: put the disk first in the order of its BIOS.", Err: err,
+		}
+	}
 	return &Trouble{
-		What: fmt.Sprintf("This stick has installed %s in this computer and is of no more use, but the computer started from it again.", name), Disk: disk,
-		Do: "Take the stick out. If the computer does not start then: put the disk before sticks in the order of its BIOS.",
+		What: fmt.Sprintf("This stick has installed %s in this computer, but cannot be written any more, to note that. The passwords on it may still be there.", name), Disk: stick,
+		Do: "Take the stick out, and do not use it again: it is worn out or write-protected. Give it to nobody: destroy it.", Err: err,
 	}
 }
 
