@@ -28,6 +28,7 @@ func (m *machine) install() error {
 	if !mayBeStick(m.table, m.args) || m.state.Trial {
 		return nil
 	}
+	m.refuseTwin()
 	if err := m.disk.Follow(m.table); err != nil {
 		return diskTrouble(m.boot.Label, err)
 	}
@@ -53,6 +54,36 @@ func (m *machine) install() error {
 		return err
 	}
 	return m.follow(cfg, text)
+}
+
+// refuseTwin waits, and restarts, while there is a stick with an order and with the IDs
+// of the disk that was chosen: to start that one in silence would be to disregard the
+// order, and perhaps with the stick's kernel, whose slot is not the disk's.
+func (m *machine) refuseTwin() {
+	for _, d := range twins(disks.List(), m.boot, m.loader.medium) {
+		cfg, err := orderOn(d)
+		if err != nil {
+			m.con.log("init: " + err.Error())
+		}
+		if err != nil || cfg.Install == nil {
+			continue
+		}
+		m.tell(sameImage(m.boot.Label, d.Label), "The computer restarts by itself when the stick is out.")
+		m.awaitUnplugged(d)
+		reboot()
+	}
+}
+
+// orderOn reads the node.yaml of a disk that is not the boot disk.
+func orderOn(d disks.Disk) (cfg *node.Config, err error) {
+	err = onPartition("/dev/"+disks.PartitionName(d.Name, contract.PartBoot), unix.MS_RDONLY, func(dir string) error {
+		text, err := os.ReadFile(filepath.Join(dir, node.FileName))
+		if err == nil {
+			cfg, err = node.Load(node.FileName, text)
+		}
+		return err
+	})
+	return cfg, err
 }
 
 func (m *machine) nodeText() (text []byte, err error) {

@@ -17,23 +17,25 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
 const sysroot = "/sysroot"
 
 // machine is the computer on its way from the initramfs to the real root.
 type machine struct {
-	con   *console
-	dog   *watchdog
-	args  contract.Args
-	state contract.State
-	build string
-	boot  disks.Disk // the one that this kernel came from
-	disk  disks.File // the same, open
-	table *ptable.Table
-	ours  bool       // the disk is known to be, so that STATUS.TXT is written
-	home  disks.Disk // the one with /var
-	stage *stage     // nil until the disk is known to be ours, and where it has none
+	con    *console
+	dog    *watchdog
+	args   contract.Args
+	state  contract.State
+	build  string
+	loader loader
+	boot   disks.Disk // the one that this kernel came from
+	disk   disks.File // the same, open
+	table  *ptable.Table
+	ours   bool       // the disk is known to be, so that STATUS.TXT is written
+	home   disks.Disk // the one with /var
+	stage  *stage     // nil until the disk is known to be ours, and where it has none
 }
 
 // Run is PID 1. It does not return: it ends in the new root's init, in a
@@ -121,9 +123,12 @@ func mountKernel() error {
 func (m *machine) findDisk() error {
 	const patience, slowBus = time.Minute, 15 * time.Second
 	m.con.say("looking for the disk")
-	esp, trial := readLoader()
-	esp = cmp.Or(esp, m.args.BootPart)
-	m.state.Trial = trial || m.args.Trial
+	m.loader = readLoader()
+	esp := cmp.Or(m.loader.espUUID, m.args.BootPart)
+	m.state.Trial = m.loader.trial || m.args.Trial
+	if m.loader.medium != efiboot.Other {
+		m.args.BootDevice = cmp.Or(m.args.BootDevice, string(m.loader.medium))
+	}
 	for begin, told := time.Now(), false; ; time.Sleep(200 * time.Millisecond) {
 		d, err := choose(disks.List(), esp, m.args, time.Since(begin) < slowBus)
 		switch {

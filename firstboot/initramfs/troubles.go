@@ -109,6 +109,18 @@ func stickStays(name, disk, stick string, err error) *Trouble {
 	}
 }
 
+// eraseFirst is for a disk that was written with the image itself.
+const eraseFirst = "the image was written to the other one directly. Erase that one first, in another computer."
+
+// sameImage says that a stick installs nothing on its twin.
+func sameImage(disk, stick string) *Trouble {
+	return &Trouble{
+		What: "The stick is to install its system, but the disk in this computer carries the same image already, and it is not clear which of the two the computer started from. Nothing was changed on either.",
+		Disk: disk + " AND " + stick,
+		Do:   "To start the disk as it is: take the stick out. To install: " + eraseFirst,
+	}
+}
+
 // installedGone says that the disk does not appear which the stick has installed.
 func installedGone(name string, hidden int) *Trouble {
 	t := &Trouble{
