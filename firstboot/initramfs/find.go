@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,10 +9,21 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
 // errNoDisk says that the boot disk has not appeared yet.
 var errNoDisk = errors.New("no disk carries this image")
+
+// startedFrom is the medium that the kernel came from, as U-Boot says it or UEFI, and
+// the bus that it is looked for on: "" where that is none that shows its disks late.
+func startedFrom(uboot string, uefi efiboot.Medium) (m efiboot.Medium, bus string) {
+	m = cmp.Or(efiboot.Medium(uboot), uefi)
+	if m == efiboot.Other {
+		return m, ""
+	}
+	return m, string(m)
+}
 
 // choose picks the disk that this kernel came from. espUUID is the PARTUUID
 // that systemd-boot says it was loaded from, "" where the firmware is another

@@ -15,6 +15,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 	"github.com/going-mobile/imagebuilder/firstboot/installer"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
@@ -60,7 +61,10 @@ func (m *machine) install() error {
 // of the disk that was chosen: to start that one in silence would be to disregard the
 // order, and perhaps with the stick's kernel, whose slot is not the disk's.
 func (m *machine) refuseTwin() {
-	for _, d := range twins(disks.List(), m.boot, m.loader.medium) {
+	for begin := time.Now(); m.medium == efiboot.Unknown && disks.StillComing(os.DirFS("/sys")) && time.Since(begin) < slowBus; {
+		time.Sleep(200 * time.Millisecond)
+	}
+	for _, d := range twins(disks.List(), m.boot, m.medium) {
 		cfg, err := orderOn(d)
 		if err != nil {
 			m.con.log("init: " + err.Error())
@@ -141,7 +145,7 @@ func (m *machine) follow(cfg *node.Config, order []byte) error {
 // it waits for.
 func (m *machine) awaitTarget(cfg *node.Config, order []byte) (disks.Disk, *installer.Plan, error) {
 	const spinUp = time.Minute
-	want, slow := cfg.Install, 15*time.Second
+	want, slow := cfg.Install, slowBus
 	if want.Disk.Serial == "" { // the disk that is meant may be the slowest
 		slow = spinUp
 	}

@@ -72,13 +72,23 @@ func TestASticksTwin(t *testing.T) {
 	const usb, mmc = "/sys/devices/pci/usb1/1-1", "/sys/devices/pci/mmc_host/mmc0"
 	stick, card := gptDisk("sdb", guidA, espA, usb, false), gptDisk("mmcblk0", guidA, espA, mmc, false)
 	disk, another := gptDisk("sda", guidA, espA, "/sys/devices/pci/ata1", true), gptDisk("sdc", espB, espB, usb, false)
-	for medium, want := range map[efiboot.Medium]string{efiboot.USB: "sdb", efiboot.Unknown: "sda"} {
-		if d, err := choose([]disks.Disk{disk, stick}, espA, contract.Args{DiskID: guidA, BootDevice: string(medium)}, false); err != nil || d.Name != want {
+	for medium, want := range map[efiboot.Medium]string{efiboot.USB: "sdb", efiboot.Unknown: "sda", efiboot.Other: "sda"} {
+		_, bus := startedFrom("", medium)
+		if d, err := choose([]disks.Disk{disk, stick}, espA, contract.Args{DiskID: guidA, BootDevice: bus}, false); err != nil || d.Name != want {
 			t.Errorf("%q: %s %v", medium, d.Name, err)
 		}
 	}
 	if d, err := choose([]disks.Disk{disk}, espA, contract.Args{DiskID: guidA, BootDevice: string(efiboot.USB)}, true); err != errNoDisk {
 		t.Errorf("the stick is not waited for: %s %v", d.Name, err)
+	}
+	if d, err := choose([]disks.Disk{disk}, espA, contract.Args{DiskID: guidA}, true); err != nil {
+		t.Errorf("a disk of which nobody says where it is waits: %s %v", d.Name, err)
+	}
+	if m, bus := startedFrom("", efiboot.Other); m != efiboot.Other || bus != "" {
+		t.Errorf("a disk that is built in is looked for on %q", bus)
+	}
+	if m, bus := startedFrom("nvme", efiboot.Unknown); m == efiboot.Unknown || bus != "nvme" {
+		t.Errorf("U-Boot's word does not count: %q on %q", m, bus)
 	}
 	for name, test := range map[string]struct {
 		boot   disks.Disk

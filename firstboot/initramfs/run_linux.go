@@ -29,9 +29,9 @@ type machine struct {
 	args   contract.Args
 	state  contract.State
 	build  string
-	loader loader
-	boot   disks.Disk // the one that this kernel came from
-	disk   disks.File // the same, open
+	medium efiboot.Medium // that it came from
+	boot   disks.Disk     // the one that this kernel came from
+	disk   disks.File     // the same, open
 	table  *ptable.Table
 	ours   bool       // the disk is known to be, so that STATUS.TXT is written
 	home   disks.Disk // the one with /var
@@ -121,14 +121,12 @@ func mountKernel() error {
 // for a slot on trial; else it says what it waits for and goes on, since a
 // cable may be plugged in any time.
 func (m *machine) findDisk() error {
-	const patience, slowBus = time.Minute, 15 * time.Second
+	const patience = time.Minute
 	m.con.say("looking for the disk")
-	m.loader = readLoader()
-	esp := cmp.Or(m.loader.espUUID, m.args.BootPart)
-	m.state.Trial = m.loader.trial || m.args.Trial
-	if m.loader.medium != efiboot.Other {
-		m.args.BootDevice = cmp.Or(m.args.BootDevice, string(m.loader.medium))
-	}
+	l := readLoader()
+	esp := cmp.Or(l.espUUID, m.args.BootPart)
+	m.state.Trial = l.trial || m.args.Trial
+	m.medium, m.args.BootDevice = startedFrom(m.args.BootDevice, l.medium)
 	for begin, told := time.Now(), false; ; time.Sleep(200 * time.Millisecond) {
 		d, err := choose(disks.List(), esp, m.args, time.Since(begin) < slowBus)
 		switch {
@@ -145,6 +143,9 @@ func (m *machine) findDisk() error {
 		m.dog.expect(stepLimit)
 	}
 }
+
+// slowBus is how long the slowest one takes to show a disk.
+const slowBus = 15 * time.Second
 
 func (m *machine) openDisk(d disks.Disk) error {
 	f, err := d.Open()

@@ -41,8 +41,8 @@ func newInstaller(t *testing.T, drive, order string) *installer {
 	return i
 }
 
-// order writes the stick anew, and empties the disk.
-func (i *installer) order(order string) {
+// flash writes the image onto the disk, with a node.yaml that has this, too.
+func (i *installer) flash(yaml string) {
 	i.t.Helper()
 	if err := os.Remove(i.disk()); err != nil {
 		i.t.Fatal(err)
@@ -50,8 +50,14 @@ func (i *installer) order(order string) {
 	if _, err := qemu.Prepare(i.config); err != nil {
 		i.t.Fatal(err)
 	}
-	i.yaml = "install: " + order + "\n"
+	i.yaml = yaml
 	i.personalise()
+}
+
+// order writes the stick anew, and empties the disk.
+func (i *installer) order(order string) {
+	i.t.Helper()
+	i.flash("install: " + order + "\n")
 	run(i.t, "cp", "--sparse=always", i.disk(), i.stick)
 	i.empty()
 	i.plug()
@@ -303,6 +309,67 @@ func TestAStickThatMustNotInstallSaysWhy(t *testing.T) {
 	i.runsFromDisk()
 	i.powerOff()
 	i.isSpent()
+}
+
+// TestAStickInstallsOnItsTwin: on a disk that the same image was written to, before it
+// ever started, and when a node lives on it. UEFI tells which of the two it started.
+func TestAStickInstallsOnItsTwin(t *testing.T) {
+	t.Parallel()
+	i := newInstaller(t, "nvme", "{disk: {serial: TARGET}, wipe: true, replaceData: true}")
+	fresh := filepath.Join(t.TempDir(), "fresh.img")
+	run(t, "cp", "--sparse=always", i.stick, fresh)
+	for _, lived := range []bool{false, true} {
+		run(t, "cp", "--sparse=always", fresh, i.stick)
+		i.flash("")
+		if lived {
+			i.unplug()
+			i.powerOn()
+			i.untilRunning()
+			i.powerOff()
+			i.plug()
+		}
+		i.powerOn()
+		i.see(`init: this stick installs node test-node(?s:.*)init: restarting from that disk`)
+		i.untilRunning()
+		i.runsFromDisk()
+		i.powerOff()
+		i.diskIsValid()
+		i.isRetired()
+	}
+}
+
+// TestAStickAndItsTwinUnderABIOS, which does not tell which of them it started: nothing
+// is done to either, and the disk starts when the stick is out.
+func TestAStickAndItsTwinUnderABIOS(t *testing.T) {
+	t.Parallel()
+	i := newInstaller(t, "ahci", "{disk: {serial: TARGET}, wipe: true, replaceData: true}")
+	i.config.BIOS = true
+	i.flash("")
+	i.powerOn()
+	i.see(`2\s+disks\s+carry\s+the\s+same\s+system(?s:.*)Erase\s+that\s+one\s+first`)
+	i.Kill()
+
+	i.unplug()
+	i.powerOn()
+	i.untilRunning()
+	born := i.identity()
+	i.powerOff()
+	i.plug()
+	i.powerOn()
+	i.see(`carries\s+the\s+same\s+image\s+already(?s:.*)take\s+the\s+stick\s+out`)
+	for _, drive := range []string{"disk", "stick"} {
+		if n := i.written(drive); n != 0 {
+			t.Errorf("%d bytes were written to %s", n, drive)
+		}
+	}
+	if _, err := qemu.Execute(i.config.QMP, "device_del", map[string]any{"id": "stick"}); err != nil {
+		t.Fatal(err)
+	}
+	i.untilRunning()
+	if again := i.identity(); again != born {
+		t.Errorf("the node's identity changed\n%s\n%s", born, again)
+	}
+	i.powerOff()
 }
 
 // TestAStickIsNoNode: a disk that a node lives on follows no order, and starts.
