@@ -252,6 +252,7 @@ func TestScriptsFollowTheContract(t *testing.T) {
 	for name, words := range map[string][]string{
 		"image/boot/boot.cmd": {" " + contract.ArgBootDevice + "=", " " + contract.ArgTrial + "=", " " + contract.StageFile + "; then", " " + contract.StageFile + fmt.Sprintf(" %x\n", contract.StageSize)},
 		"image/boot/grub.cfg": {" " + contract.ArgTrial + "=", " " + contract.ArgBootPart + "=${bootpart};", "load_env --file ${prefix}/" + path.Base(slot.CountFile) + " ", "save_env --file ${prefix}/" + path.Base(slot.CountFile) + " ",
+			"load_env --file ${prefix}/" + path.Base(slot.CountFile) + " tried tries " + slot.GRUBElsewhere + "\n", fmt.Sprintf(" ${disk},gpt%d\n", contract.PartBoot),
 			"in (${root})/" + slot.EntryDir + "/*.conf;", "source (${root})/${1}/" + slot.OptionsFile + "\n"},
 		"image/component/components.yaml": {"path: " + contract.ImagesDir + "/"},
 		"overlays/base/files/usr/lib/systemd/system-generators/imagebuilder-boot-generator": {"=/" + contract.StateFile, "=/" + contract.BootDir},

@@ -31,7 +31,8 @@ those of 'imagebuilder build'. Without DEVICE the disks are shown and one is ask
 for; the name of a device must be typed unless --yes.
 
 Where node.yaml says install: the card is a stick: a computer that starts from it
-gets the system onto one of its disks, once, and restarts from that.
+gets the system onto one of its disks, once, and restarts from that. No computer
+starts from the stick any more then: write the image onto it again.
 
 With a block map beside the image only what that has is written. Beyond the
 image the device is probed: one that is smaller than it says is refused. A card

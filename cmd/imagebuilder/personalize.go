@@ -19,7 +19,8 @@ func newPersonalize() *cobra.Command {
 		Long: `Write node.yaml in place: onto an image file, a device, or a directory at which
 a boot partition is mounted. The image then holds that node's secrets: treat it
 like a key. Only its owner may read an image file from then on. An image for
-another board than node.yaml names is refused. 'imagebuilder node write' does the
+another board than node.yaml names is refused, and a stick that has installed its
+node: nothing starts from that until the image is written again. 'imagebuilder node write' does the
 same.`,
 		Example: `  imagebuilder personalize dist/rpi4.img --node-config cabin-pi.yaml
   imagebuilder personalize /dev/sdb --node-config cabin-pi.yaml`,

@@ -1,5 +1,5 @@
 // Package efiboot makes UEFI firmware start a disk: it writes a boot entry, the
-// order of entries, and which comes next.
+// order of entries, and which comes next. It also reads what firmware has started.
 //
 // It knows the variables' content (UEFI specification 2.10, chapters 3 and 10),
 // not where they are kept. It writes only what is not there yet, since the flash
@@ -49,31 +49,29 @@ const (
 	nextVar  = "BootNext"
 )
 
-// Start makes firmware start l next, and first from then on. first says that it was
-// the first already: either somebody chose another one by hand, or the firmware
-// does not keep to its order.
-func Start(v Vars, l Loader) (first bool, err error) {
+// Start makes firmware start l next, and first from then on. Not every firmware
+// keeps to that.
+func Start(v Vars, l Loader) error {
 	option, err := l.encode()
 	if err != nil {
-		return false, err
+		return err
 	}
 	number, err := find(v, l.Title)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if err := ensure(v, fmt.Sprintf("Boot%04X", number), option); err != nil {
-		return false, err
+		return err
 	}
 	order, err := v.Read(orderVar)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+		return err
 	}
 	id := binary.LittleEndian.AppendUint16(nil, number)
-	first = bytes.HasPrefix(order, id)
 	if err := ensure(v, orderVar, inFront(order, id)); err != nil {
-		return false, err
+		return err
 	}
-	return first, ensure(v, nextVar, id)
+	return ensure(v, nextVar, id)
 }
 
 // inFront moves a number to the beginning of an order, or puts it there.

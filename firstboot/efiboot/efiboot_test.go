@@ -77,27 +77,27 @@ func TestStart(t *testing.T) {
 	s := newStore()
 	s.vars["Boot0000"], s.vars["Boot0002"], s.vars["BootOrder"] = []byte("an entry of somebody else's"), []byte{1}, []byte{2, 0, 0, 0}
 	s.vars["Boot00"], s.vars["BootCurrent"] = []byte{9}, []byte{2, 0}
-	first, err := Start(s, disk)
+	err := Start(s, disk)
 	entry, _ := disk.encode()
-	if err != nil || first || string(s.vars["BootOrder"]) != "\x01\x00\x02\x00\x00\x00" || string(s.vars["BootNext"]) != "\x01\x00" || string(s.vars["Boot0001"]) != string(entry) {
-		t.Errorf("%v %v %q", first, err, s.vars)
+	if err != nil || string(s.vars["BootOrder"]) != "\x01\x00\x02\x00\x00\x00" || string(s.vars["BootNext"]) != "\x01\x00" || string(s.vars["Boot0001"]) != string(entry) {
+		t.Errorf("%v %q", err, s.vars)
 	}
 	s.writes = 0
-	if first, err := Start(s, disk); err != nil || !first || s.writes != 0 {
-		t.Errorf("again: %v %v, %d writes", first, err, s.writes)
+	if err := Start(s, disk); err != nil || s.writes != 0 {
+		t.Errorf("again: %v, %d writes", err, s.writes)
 	}
 	delete(s.vars, "BootNext") // as firmware does
-	if first, err := Start(s, disk); err != nil || !first || s.writes != 1 {
-		t.Errorf("after a start: %v %v, %d writes", first, err, s.writes)
+	if err := Start(s, disk); err != nil || s.writes != 1 {
+		t.Errorf("after a start: %v, %d writes", err, s.writes)
 	}
 	s.vars["BootOrder"] = []byte{2, 0, 1, 0, 0, 0}
 	moved := disk
 	moved.GUID = strings.Repeat("0", 8) + disk.GUID[8:]
-	if first, err := Start(s, moved); err != nil || first || string(s.vars["BootOrder"]) != "\x01\x00\x02\x00\x00\x00" || len(s.vars) != 7 {
-		t.Errorf("another disk of this title: %v %v %q", first, err, s.vars)
+	if err := Start(s, moved); err != nil || string(s.vars["BootOrder"]) != "\x01\x00\x02\x00\x00\x00" || len(s.vars) != 7 {
+		t.Errorf("another disk of this title: %v %q", err, s.vars)
 	}
 	if s := newStore(); true {
-		if _, err := Start(s, disk); err != nil || string(s.vars["BootOrder"]) != "\x00\x00" {
+		if err := Start(s, disk); err != nil || string(s.vars["BootOrder"]) != "\x00\x00" {
 			t.Errorf("a firmware without any: %v %q", err, s.vars)
 		}
 	}
@@ -107,7 +107,7 @@ func TestStart(t *testing.T) {
 // would have.
 func TestEveryAccessFailsInTurn(t *testing.T) {
 	whole := newStore()
-	if _, err := Start(whole, disk); err != nil {
+	if err := Start(whole, disk); err != nil {
 		t.Fatal(err)
 	}
 	broken, failed := errors.New("EIO"), 0
@@ -119,13 +119,13 @@ func TestEveryAccessFailsInTurn(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := Start(s, disk); calls <= at {
+		if err := Start(s, disk); calls <= at {
 			break
 		} else if !errors.Is(err, broken) {
 			t.Fatalf("access %d: %v", at, err)
 		}
 		failed++
-		if _, err := Start(s, disk); err != nil || !maps.EqualFunc(s.vars, whole.vars, slices.Equal) {
+		if err := Start(s, disk); err != nil || !maps.EqualFunc(s.vars, whole.vars, slices.Equal) {
 			t.Errorf("after access %d failed: %v %q", at, err, s.vars)
 		}
 	}

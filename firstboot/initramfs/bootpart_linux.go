@@ -16,11 +16,15 @@ import (
 
 // onBoot calls do while the boot partition is mounted.
 func (m *machine) onBoot(flags uintptr, do func(dir string) error) error {
-	const dir = "/run/boot"
 	dev, err := m.disk.Partition(contract.PartBoot)
 	if err != nil {
 		return err
 	}
+	return onPartition(dev, flags, do)
+}
+
+func onPartition(dev string, flags uintptr, do func(dir string) error) error {
+	const dir = "/run/boot"
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

@@ -5,7 +5,8 @@
 // writable /etc over the read-only one and hands over to systemd.
 //
 // From a stick whose node.yaml says so it copies the system onto a disk of the
-// computer instead, and restarts from that.
+// computer instead, and restarts from that. The stick is no boot disk any more then:
+// no firmware starts it again, whatever it prefers.
 //
 // It asks the disk, not a journal, what is still to be done, so that a power
 // cut at any moment is answered by starting again. It refuses to write to a

@@ -25,30 +25,24 @@ const (
 var errNoUEFI = errors.New("the firmware is no UEFI: it cannot be told what to start")
 
 // startNext makes the firmware start a disk of ours next, and from then on.
-func startNext(d disks.Disk, name string) (first bool, err error) {
+func startNext(d disks.Disk, name string) error {
 	if _, err := os.Stat(filepath.Dir(efivarsDir)); err != nil {
-		return false, errNoUEFI
+		return errNoUEFI
 	}
 	mp, err := mount.Mount("efivarfs", efivarsDir, "efivarfs", "", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
 	if err != nil {
-		return false, err
+		return err
 	}
 	boot := d.Table.Entry(contract.PartBoot)
-	first, err = efiboot.Start(efivars{}, efiboot.Loader{
+	err = efiboot.Start(efivars{}, efiboot.Loader{
 		Title: "imagebuilder " + name, Partition: boot.Number, GUID: boot.ID, First: boot.First, Sectors: boot.Sectors,
 		File: efiFile(runtime.GOARCH),
 	})
-	return first, errors.Join(err, mp.Unmount(unix.MNT_DETACH))
+	return errors.Join(err, mp.Unmount(unix.MNT_DETACH))
 }
 
 // efiFile is the boot loader as firmware names files.
-func efiFile(arch string) string {
-	name := contract.EFIBootAMD64
-	if arch == "arm64" {
-		name = contract.EFIBootARM64
-	}
-	return `\` + strings.ReplaceAll(contract.EFIBootDir, "/", `\`) + name
-}
+func efiFile(arch string) string { return `\` + strings.ReplaceAll(loaderFile(arch), "/", `\`) }
 
 // efivars are the global variables as efivarfs shows them: four bytes of
 // attributes, then the content. Those of booting may be written without more ado

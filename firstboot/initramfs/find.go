@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,15 +9,26 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
 // errNoDisk says that the boot disk has not appeared yet.
 var errNoDisk = errors.New("no disk carries this image")
 
+// startedFrom is the medium that the kernel came from, as U-Boot says it or UEFI, and
+// the bus that it is looked for on: "" where that is none that shows its disks late.
+func startedFrom(uboot string, uefi efiboot.Medium) (m efiboot.Medium, bus string) {
+	m = cmp.Or(efiboot.Medium(uboot), uefi)
+	if m == efiboot.Other {
+		return m, ""
+	}
+	return m, string(m)
+}
+
 // choose picks the disk that this kernel came from. espUUID is the PARTUUID
 // that systemd-boot says it was loaded from, "" where the firmware is another
 // one. Names and order of disks decide nothing: with several disks of one
-// image it takes the one on the bus that U-Boot loaded the kernel from, then
+// image it takes the one on the bus that U-Boot or UEFI started from, then
 // the only one that a first boot has already finished, and else none. While
 // early is true it leaves slower buses the time to show theirs.
 func choose(all []disks.Disk, espUUID string, o contract.Args, early bool) (disks.Disk, error) {
@@ -81,6 +93,7 @@ func twoDisks(ours []disks.Disk) error {
 	return &Trouble{
 		What: fmt.Sprintf("%d disks carry the same system, and it is not clear which of them this computer should use. Nothing was changed on any of them.", len(ours)),
 		Disk: strings.Join(labels, " AND "),
-		Do:   "Switch the computer off, unplug the card or stick that does not belong here, and switch it on again.",
+		Do: "Switch the computer off, unplug the card or stick that does not belong here, and switch it on again. " +
+			"Should a stick install its system on one of them: " + eraseFirst,
 	}
 }

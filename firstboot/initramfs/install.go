@@ -9,13 +9,28 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 // mayBeStick tells a disk that an image was written to from one that was installed,
 // whose ID is not its image's: it has the very node.yaml that the stick had, and
-// must not follow it.
-func mayBeStick(t *ptable.Table, args contract.Args) bool { return t.ID == args.DiskID }
+// must not follow it. No stick was ever updated: there is nothing in its other slot.
+func mayBeStick(t *ptable.Table, args contract.Args) bool {
+	return t.ID == args.DiskID && args.Slot == "a"
+}
+
+func isRemovable(d disks.Disk) bool { return d.OnBus("usb") || d.OnBus("mmc") }
+
+// twins are cards and sticks with the image that the boot disk was written with, from
+// one of which the kernel may have come as well: a disk that is built in was chosen for
+// what is on it, where neither boot loader nor firmware say which one it was.
+func twins(all []disks.Disk, boot disks.Disk, medium efiboot.Medium) []disks.Disk {
+	if medium != efiboot.Unknown || isRemovable(boot) {
+		return nil
+	}
+	return filter(all, func(d disks.Disk) bool { return isRemovable(d) && d.Table != nil && d.Table.ID == boot.Table.ID })
+}
 
 // needs is the least size in bytes of a disk that the system with this table can
 // be installed on: what arrange puts there, and its rounding.
@@ -35,7 +50,7 @@ func orderTrouble(stick disks.Disk, s contract.Scheme) error {
 			Do: "Write the image onto the disk itself, with another computer, and take install: out of node.yaml.", Err: fmt.Errorf("install: %w", err),
 		}
 	}
-	if !stick.OnBus("usb") && !stick.OnBus("mmc") {
+	if !isRemovable(stick) {
 		return &Trouble{
 			What: "node.yaml says that a stick installs its system on a disk, but this computer was started from a disk that is built in. Nothing was changed on any disk.", Disk: stick.Label,
 			Do: "Take install: out of node.yaml to use this very disk, or start the computer from the stick.",

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 	"github.com/going-mobile/imagebuilder/firstboot/installer"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
 // world is a computer with a stick in it: what a stick's order is followed on.
@@ -26,6 +29,7 @@ import (
 type world struct {
 	stick, disk  *cutdisk.Disk
 	yaml         medium
+	boot         string // the stick's boot partition, but for node.yaml
 	vars         map[string][]byte
 	calls, fails int
 }
@@ -101,7 +105,7 @@ func (f firmware) Write(name string, data []byte) error {
 const storySlot = 4 * mib
 
 func newWorld(t *testing.T) *world {
-	w := &world{stick: cutdisk.New(32 * mib), disk: cutdisk.New(600 * mib), vars: map[string][]byte{"Boot0000": []byte("somebody's"), "BootOrder": {0, 0}}}
+	w := &world{stick: cutdisk.New(32 * mib), disk: cutdisk.New(600 * mib), vars: map[string][]byte{"Boot0000": []byte("somebody's"), "BootOrder": {0, 0}}, boot: bootPartition(t)}
 	table := ptable.New(w.stick.Size, 512, guidA, make([]byte, 512))
 	table.Put(ptable.Entry{Number: contract.PartBoot, Type: contract.TypeESP, ID: espA, First: 8192, Sectors: 64})
 	table.Put(ptable.Entry{Number: contract.PartRootA, Type: contract.TypeRootAMD64, ID: espB, Name: contract.NameRootA, First: 16384, Sectors: 64})
@@ -120,6 +124,25 @@ func newWorld(t *testing.T) *world {
 	w.yaml.text = []byte("version: 1\nnode: cabin-box\nsite: cabin\nrole: agent\nheadscale: {url: https://h.example.net, authKey: SECRET}\nk3s: {servers: [home-pi], agentToken: SECRET}\n" +
 		"install: {disk: {only: true}, wipe: true}\n" + strings.Repeat("\n", 4000))
 	return w
+}
+
+// bootPartition is where firmware and GRUB find what they start.
+func bootPartition(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{loaderFile("amd64"): "MZ", slot.GRUBScript: "script", slot.CountFile: string(slot.CountEnv("", 0))} {
+		file := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// bootFile is "" for one that is not there.
+func (w *world) bootFile(name string) string {
+	text, _ := os.ReadFile(filepath.Join(w.boot, filepath.FromSlash(name)))
+	return string(text)
 }
 
 // start is one start of the computer from its stick: install's steps on w.
@@ -150,8 +173,14 @@ func (w *world) start() error {
 		return fmt.Errorf("the stick installed %s, and the disk is %s", done.DiskID, table.ID)
 	}
 	boot := table.Entry(contract.PartBoot)
-	_, err = efiboot.Start(firmware{w}, efiboot.Loader{Title: done.Node, Partition: boot.Number, GUID: boot.ID, First: boot.First, Sectors: boot.Sectors, File: efiFile("amd64")})
-	return err
+	err = efiboot.Start(firmware{w}, efiboot.Loader{Title: done.Node, Partition: boot.Number, GUID: boot.ID, First: boot.First, Sectors: boot.Sectors, File: efiFile("amd64")})
+	if err = errors.Join(err, w.call()); err != nil {
+		return err
+	}
+	if err := retire(w.boot, "amd64", boot.ID); err != nil {
+		return err
+	}
+	return w.call()
 }
 
 func (w *world) follow(stick *ptable.Table, want node.Install) (node.Installed, error) {
@@ -180,7 +209,7 @@ func (w *world) follow(stick *ptable.Table, want node.Install) (node.Installed, 
 
 // state is all that is left of an installation, for comparing.
 func (w *world) state() map[string]string {
-	out := map[string]string{"node.yaml": string(w.yaml.text)}
+	out := map[string]string{"node.yaml": string(w.yaml.text), "loader": w.bootFile(loaderFile("amd64")), "grubenv": w.bootFile(slot.CountFile)}
 	for name, data := range w.vars {
 		out[name] = string(data)
 	}
@@ -193,6 +222,17 @@ func (w *world) state() map[string]string {
 	return out
 }
 
+// again starts the stick once more, which a person is told about where nothing should
+// have started it.
+func (w *world) again() error {
+	retired := w.bootFile(loaderFile("amd64")) == ""
+	err := w.start()
+	if retired && errors.Is(err, errAgain) {
+		return nil
+	}
+	return err
+}
+
 // TestEveryCallOfAnInstallationFailsInTurn: of the stick, of the disk, of node.yaml
 // and of the firmware. The next start ends as it would have without, and a third
 // one writes nothing to the disk.
@@ -202,7 +242,7 @@ func TestEveryCallOfAnInstallationFailsInTurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := whole.state()
-	if strings.Contains(want["node.yaml"], "SECRET") || len(want["BootNext"]) != 2 || len(want) < 130 {
+	if strings.Contains(want["node.yaml"], "SECRET") || len(want["BootNext"]) != 2 || want["loader"] != "" || len(want) < 130 {
 		t.Fatalf("%d things: %.200q", len(want), want["node.yaml"])
 	}
 	for at := 1; at <= whole.calls; at++ {
@@ -214,7 +254,7 @@ func TestEveryCallOfAnInstallationFailsInTurn(t *testing.T) {
 			t.Fatalf("call %d failed, nobody said so, and it is not done", at)
 		}
 		for range 2 {
-			if err := w.start(); err != nil {
+			if err := w.again(); err != nil {
 				t.Fatalf("after call %d failed: %v", at, err)
 			}
 			if !maps.Equal(w.state(), want) {
@@ -222,9 +262,130 @@ func TestEveryCallOfAnInstallationFailsInTurn(t *testing.T) {
 			}
 		}
 		writes := len(w.disk.Log)
-		if err := w.start(); err != nil || len(w.disk.Log) != writes {
+		if err := w.again(); err != nil || len(w.disk.Log) != writes {
 			t.Fatalf("after call %d failed: the disk is touched again: %v", at, err)
 		}
 	}
 	t.Logf("%d calls failed in turn", whole.calls)
+}
+
+// disobedient are firmwares that start a stick that was left in, whatever they were
+// told. Each says whether it does now.
+var disobedient = map[string]func(w *world) bool{
+	"what is removable first": func(w *world) bool { return w.bootFile(loaderFile("amd64")) != "" },
+	"a BIOS": func(w *world) bool { // GRUB is on the stick for good
+		table, err := ptable.Read(w.disk, w.disk.Size, 512)
+		return err != nil || !strings.Contains(w.bootFile(slot.CountFile), "\n"+slot.GRUBElsewhere+"="+table.Entry(contract.PartBoot).ID+"\n")
+	},
+	"as told": func(w *world) bool {
+		next := w.vars["BootNext"]
+		delete(w.vars, "BootNext")
+		if next == nil {
+			next = w.vars["BootOrder"][:2]
+		}
+		return next[0] == 0 && w.bootFile(loaderFile("amd64")) != ""
+	},
+}
+
+// TestNoFirmwareStartsAStickForEver: power goes behind each call, and at the latest
+// the second start from then on is the disk's, as is every other one after that. Nobody
+// has to take the stick out. A firmware that starts the disk at once leaves no secret
+// on the stick.
+func TestNoFirmwareStartsAStickForEver(t *testing.T) {
+	whole := newWorld(t)
+	if err := whole.start(); err != nil {
+		t.Fatal(err)
+	}
+	for at := 1; at <= whole.calls+1; at++ {
+		w := newWorld(t)
+		w.fails = at
+		_ = w.start() // the power goes
+		w.fails = 0
+		needed := false
+		for name, startsStick := range disobedient {
+			starts := startsStick(w)
+			needed = needed || starts
+			if !starts && bytes.Contains(w.yaml.text, []byte("SECRET")) {
+				t.Fatalf("%s, after call %d: the disk starts, and the stick has secrets", name, at)
+			}
+		}
+		if needed {
+			if err := w.start(); err != nil {
+				t.Fatalf("after call %d: %v", at, err)
+			}
+		}
+		for name, startsStick := range disobedient {
+			if startsStick(w) || startsStick(w) {
+				t.Fatalf("%s, after call %d: the stick is started again", name, at)
+			}
+		}
+	}
+}
+
+// TestRetiring: GRUB knows the disk before UEFI finds nothing any more, and the boot
+// partition has no more to write for either.
+func TestRetiring(t *testing.T) {
+	for _, arch := range []string{"amd64", "arm64"} {
+		dir := t.TempDir()
+		loader := filepath.Join(dir, filepath.FromSlash(loaderFile(arch)))
+		if err := os.MkdirAll(filepath.Join(loader, "in the way"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := retire(dir, arch, espB); !errors.Is(err, errStick) {
+			t.Errorf("%s: a loader that stays: %v", arch, err)
+		}
+		if err := errors.Join(os.RemoveAll(loader), os.WriteFile(loader, []byte("MZ"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if err := retire(dir, arch, espB); err != nil {
+			t.Errorf("%s: %v", arch, err)
+		}
+		if err := retire(dir, arch, espB); !errors.Is(err, errAgain) || errors.Is(err, errStick) {
+			t.Errorf("%s: started again: %v", arch, err)
+		}
+		if left, _ := filepath.Glob(dir + "/*"); len(left) != 1 {
+			t.Errorf("%s: something was made where GRUB is not: %v", arch, left)
+		}
+	}
+	dir := bootPartition(t)
+	if err := errors.Join(os.Remove(filepath.Join(dir, loaderFile("amd64"))), os.Mkdir(filepath.Join(dir, loaderFile("amd64")), 0o700), os.Mkdir(filepath.Join(dir, loaderFile("amd64"), "x"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := retire(dir, "amd64", espB); !errors.Is(err, errStick) {
+		t.Error(err)
+	}
+	if env, err := os.ReadFile(filepath.Join(dir, slot.CountFile)); err != nil || !strings.Contains(string(env), espB) {
+		t.Errorf("GRUB does not know the disk yet: %v", err)
+	}
+}
+
+// TestAStickThatForgetsIsNotBelieved: one restart more, and the same again.
+func TestAStickThatForgetsIsNotBelieved(t *testing.T) {
+	done := node.Installed{Node: "cabin-box", DiskID: guidA}
+	head, rest := done.Text(node.ReservedSize)
+	other, _ := node.Installed{Node: "cabin-box", DiskID: espB}.Text(0)
+	for name, test := range map[string]struct {
+		yaml   string
+		loader bool
+		want   string
+	}{
+		"kept":                 {string(head) + string(rest), false, ""},
+		"the order is back":    {"version: 1\nnode: cabin-box\n", false, "does not keep node.yaml"},
+		"another note is back": {string(other), false, "does not keep node.yaml"},
+		"the loader is back":   {string(head), true, "still has EFI/BOOT/BOOTX64.EFI"},
+	} {
+		dir := bootPartition(t)
+		if err := os.WriteFile(filepath.Join(dir, node.FileName), []byte(test.yaml), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if !test.loader {
+			if err := retire(dir, "amd64", espB); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := checkRetired(dir, "amd64", done)
+		if (err == nil) != (test.want == "") || err != nil && (!errors.Is(err, errStick) || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 	"github.com/going-mobile/imagebuilder/firstboot/installer"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
@@ -26,6 +29,7 @@ func (m *machine) install() error {
 	if !mayBeStick(m.table, m.args) || m.state.Trial {
 		return nil
 	}
+	m.refuseTwin()
 	if err := m.disk.Follow(m.table); err != nil {
 		return diskTrouble(m.boot.Label, err)
 	}
@@ -45,12 +49,45 @@ func (m *machine) install() error {
 	}
 	m.ours = true
 	if isDone {
-		return m.leaveTo(done, false)
+		return m.leaveTo(done)
 	}
 	if err := orderTrouble(m.boot, m.table.Scheme); err != nil {
 		return err
 	}
 	return m.follow(cfg, text)
+}
+
+// refuseTwin waits, and restarts, while there is a stick with an order and with the IDs
+// of the disk that was chosen: to start that one in silence would be to disregard the
+// order, and perhaps with the stick's kernel, whose slot is not the disk's.
+func (m *machine) refuseTwin() {
+	for begin := time.Now(); m.medium == efiboot.Unknown && disks.StillComing(os.DirFS("/sys")) && time.Since(begin) < slowBus; {
+		time.Sleep(200 * time.Millisecond)
+	}
+	for _, d := range twins(disks.List(), m.boot, m.medium) {
+		cfg, err := orderOn(d)
+		if err != nil {
+			m.con.log("init: " + err.Error())
+		}
+		if err != nil || cfg.Install == nil {
+			continue
+		}
+		m.tell(sameImage(m.boot.Label, d.Label), "The computer restarts by itself when the stick is out.")
+		m.awaitUnplugged(d)
+		reboot()
+	}
+}
+
+// orderOn reads the node.yaml of a disk that is not the boot disk.
+func orderOn(d disks.Disk) (cfg *node.Config, err error) {
+	err = onPartition("/dev/"+disks.PartitionName(d.Name, contract.PartBoot), unix.MS_RDONLY, func(dir string) error {
+		text, err := os.ReadFile(filepath.Join(dir, node.FileName))
+		if err == nil {
+			cfg, err = node.Load(node.FileName, text)
+		}
+		return err
+	})
+	return cfg, err
 }
 
 func (m *machine) nodeText() (text []byte, err error) {
@@ -101,18 +138,14 @@ func (m *machine) follow(cfg *node.Config, order []byte) error {
 	} else if err := m.copyTo(d, plan, cfg.Node); err != nil {
 		return installTrouble(d.String(), m.boot.Label, err)
 	}
-	done := node.Installed{Node: cfg.Node, DiskID: plan.Table.ID}
-	if err := m.noteOnStick(done); err != nil {
-		return installTrouble(d.String(), m.boot.Label, fmt.Errorf("%w: %w", errStick, err))
-	}
-	return m.leaveTo(done, true)
+	return m.leaveTo(node.Installed{Node: cfg.Node, DiskID: plan.Table.ID})
 }
 
 // awaitTarget waits as long as it takes for the disk that is meant, and says what
 // it waits for.
 func (m *machine) awaitTarget(cfg *node.Config, order []byte) (disks.Disk, *installer.Plan, error) {
 	const spinUp = time.Minute
-	want, slow := cfg.Install, 15*time.Second
+	want, slow := cfg.Install, slowBus
 	if want.Disk.Serial == "" { // the disk that is meant may be the slowest
 		slow = spinUp
 	}
@@ -180,39 +213,51 @@ func (m *machine) copyTo(d disks.Disk, plan *installer.Plan, name string) error 
 
 // noteOnStick overwrites node.yaml, its secrets with it, in place.
 func (m *machine) noteOnStick(done node.Installed) error {
-	return m.onBoot(0, func(dir string) error {
+	err := m.onBoot(0, func(dir string) error {
 		f, err := os.OpenFile(filepath.Join(dir, node.FileName), os.O_RDWR, 0)
 		if err != nil {
 			return err
 		}
 		return errors.Join(note(f, done), f.Close())
 	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errStick, err)
+	}
+	return nil
 }
 
 // leaveTo restarts the computer from the disk that the stick has installed, which
-// nothing here touches any more. fresh says that this was now: a BIOS takes no
-// orders, but it may start the disk by itself now that there is something on it.
-func (m *machine) leaveTo(done node.Installed, fresh bool) error {
-	if err := m.noteOnStick(done); err != nil { // a power cut may have left secrets behind the first words
-		m.con.warn("%v", err)
-	}
+// nothing here touches any more. What a power cut leaves undone is done by the next
+// start, from wherever: first the secrets go, then the firmware knows the disk, and
+// only then the stick is none.
+func (m *machine) leaveTo(done node.Installed) error {
+	noted := m.noteOnStick(done)
 	d := m.awaitInstalled(done)
 	m.con.say("this stick has installed node %s on %s", done.Node, d)
-	first, err := startNext(d, done.Node)
-	if err != nil {
+	if err := startNext(d, done.Node); err != nil {
 		m.con.log("init: " + err.Error())
 	}
-	if fresh || err == nil && !first {
-		m.status(fmt.Sprintf("This stick has installed %s on %s.\nIt is of no more use: take it out. To use it again, write it anew with another node.yaml.\n", done.Node, d))
+	err := noted
+	if err == nil {
+		m.status(stickSpent(done.Node, d.String()))
+		err = m.retire(done, d.Table.Entry(contract.PartBoot).ID)
+	}
+	if err == nil {
 		m.con.say("restarting from that disk")
 		reboot()
 	}
-	m.tell(stickDone(done.Node, d.String()), "The computer restarts by itself when the stick is out.")
-	for ; m.isPluggedIn(); time.Sleep(time.Second) {
-		m.dog.expect(stepLimit)
-	}
+	m.tell(stickStays(done.Node, d.String(), m.boot.Label, err), "The computer restarts by itself when the stick is out.")
+	m.awaitUnplugged(m.boot)
 	reboot()
 	return nil
+}
+
+func (m *machine) retire(done node.Installed, disk string) error {
+	err := m.onBoot(0, func(dir string) error { return retire(dir, runtime.GOARCH, disk) })
+	if err != nil {
+		return err
+	}
+	return m.onBoot(unix.MS_RDONLY, func(dir string) error { return checkRetired(dir, runtime.GOARCH, done) })
 }
 
 // awaitInstalled finds the disk that the stick has made.
@@ -232,12 +277,10 @@ func (m *machine) awaitInstalled(done node.Installed) disks.Disk {
 	}
 }
 
-// isPluggedIn says whether the disk that the kernel came from is still there.
-func (m *machine) isPluggedIn() bool {
-	for _, d := range disks.List() {
-		if d.Name == m.boot.Name && d.Path == m.boot.Path {
-			return true
-		}
+// awaitUnplugged returns when a disk is out.
+func (m *machine) awaitUnplugged(d disks.Disk) {
+	same := func(o disks.Disk) bool { return o.Name == d.Name && o.Path == d.Path }
+	for ; slices.ContainsFunc(disks.List(), same); time.Sleep(time.Second) {
+		m.dog.expect(stepLimit)
 	}
-	return false
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 	"github.com/going-mobile/imagebuilder/firstboot/installer"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
@@ -56,8 +57,62 @@ func TestTheInstalledDiskIsNoTwin(t *testing.T) {
 	if d, err := choose([]disks.Disk{stick, disk}, "", contract.Args{DiskID: guidA}, false); err != nil || d.Name != "sda" {
 		t.Errorf("without the loader's word: %s %v", d.Name, err)
 	}
-	if args := (contract.Args{DiskID: guidA}); mayBeStick(plan.Table, args) || !mayBeStick(stick.Table, args) {
+	if args := (contract.Args{DiskID: guidA, Slot: "a"}); mayBeStick(plan.Table, args) || !mayBeStick(stick.Table, args) {
 		t.Error("the disk would follow the order that the stick has")
+	}
+	if mayBeStick(stick.Table, contract.Args{DiskID: guidA, Slot: "b"}) {
+		t.Error("a disk that was updated may be a stick")
+	}
+}
+
+// TestASticksTwin: a disk that the same image was written to has the IDs of the stick.
+// The firmware's word decides which of the two it is. Without it the disk is chosen, and
+// what else may have been started is asked for its order.
+func TestASticksTwin(t *testing.T) {
+	const usb, mmc = "/sys/devices/pci/usb1/1-1", "/sys/devices/pci/mmc_host/mmc0"
+	stick, card := gptDisk("sdb", guidA, espA, usb, false), gptDisk("mmcblk0", guidA, espA, mmc, false)
+	disk, another := gptDisk("sda", guidA, espA, "/sys/devices/pci/ata1", true), gptDisk("sdc", espB, espB, usb, false)
+	for medium, want := range map[efiboot.Medium]string{efiboot.USB: "sdb", efiboot.Unknown: "sda", efiboot.Other: "sda"} {
+		_, bus := startedFrom("", medium)
+		if d, err := choose([]disks.Disk{disk, stick}, espA, contract.Args{DiskID: guidA, BootDevice: bus}, false); err != nil || d.Name != want {
+			t.Errorf("%q: %s %v", medium, d.Name, err)
+		}
+	}
+	if d, err := choose([]disks.Disk{disk}, espA, contract.Args{DiskID: guidA, BootDevice: string(efiboot.USB)}, true); err != errNoDisk {
+		t.Errorf("the stick is not waited for: %s %v", d.Name, err)
+	}
+	if d, err := choose([]disks.Disk{disk}, espA, contract.Args{DiskID: guidA}, true); err != nil {
+		t.Errorf("a disk of which nobody says where it is waits: %s %v", d.Name, err)
+	}
+	if m, bus := startedFrom("", efiboot.Other); m != efiboot.Other || bus != "" {
+		t.Errorf("a disk that is built in is looked for on %q", bus)
+	}
+	if m, bus := startedFrom("nvme", efiboot.Unknown); m == efiboot.Unknown || bus != "nvme" {
+		t.Errorf("U-Boot's word does not count: %q on %q", m, bus)
+	}
+	for name, test := range map[string]struct {
+		boot   disks.Disk
+		medium efiboot.Medium
+		want   int
+	}{
+		"nobody says":            {disk, efiboot.Unknown, 2},
+		"the disk, it is said":   {disk, efiboot.Other, 0},
+		"the stick is chosen":    {stick, efiboot.Unknown, 0},
+		"another one is started": {gptDisk("vda", espB, espB, "", true), efiboot.Unknown, 1},
+	} {
+		if got := twins([]disks.Disk{disk, stick, card, another, foreign("sdd"), {Name: "sde", Path: usb}}, test.boot, test.medium); len(got) != test.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	page := strings.Join(strings.Fields(sameImage("DISK", "STICK").page("", "")), " ")
+	for _, w := range []string{"carries the same image already", "Nothing was changed", "DISK AND STICK", "take the stick out", "Erase that one first"} {
+		if !strings.Contains(page, w) {
+			t.Errorf("no %q in %s", w, page)
+		}
+	}
+	fresh := gptDisk("sda", guidA, espA, "/sys/devices/pci/ata1", false)
+	if _, err := choose([]disks.Disk{fresh, stick}, espA, contract.Args{DiskID: guidA}, false); err == nil || !strings.Contains(asTrouble(err).Do, "Erase that one first") {
+		t.Errorf("a disk that never started: %v", err)
 	}
 }
 
@@ -157,7 +212,6 @@ func TestInstallTroublesSayWhoseTheyAre(t *testing.T) {
 		what, disk, then string
 	}{
 		{installer.ErrStick, "The stick cannot be read properly", "STICK", "Use another stick"},
-		{errStick, "The system was installed, but the stick cannot be written", "STICK", "do not use the stick again"},
 		{installer.ErrOther, "does not keep what is written", "DISK", "Use another disk"},
 		{installer.ErrDisk, "cannot be written and read", "DISK", "cable and power"},
 	} {
@@ -166,10 +220,24 @@ func TestInstallTroublesSayWhoseTheyAre(t *testing.T) {
 		if !errors.As(err, &got) || !strings.Contains(got.What, test.what) || got.Disk != test.disk || !strings.Contains(got.Do, test.then) || got.Err == nil {
 			t.Errorf("%v: %+v", test.err, got)
 		}
+		kept := asTrouble(installTrouble("DISK", "STICK", errors.Join(test.err, installer.ErrKept)))
+		if kept.What == got.What || !strings.Contains(kept.What, "passwords of this computer may be on it") || !strings.Contains(kept.Do, "destroy it") {
+			t.Errorf("secrets that may be on the disk: %+v", kept)
+		}
 	}
-	page := stickDone("cabin-box", "vda").page("build", "then")
-	if !strings.Contains(page, "Take the stick out") || !strings.Contains(page, "cabin-box") {
-		t.Error(page)
+	for err, want := range map[error][]string{
+		errAgain: {"started from it again", "Take the stick out. If the computer does not start then", "DISK"},
+		errStick: {"cannot be written any more", "passwords on it may still be there", "destroy it", "STICK"},
+	} {
+		page := strings.Join(strings.Fields(stickStays("cabin-box", "DISK", "STICK", fmt.Errorf("%w: EIO", err)).page("build", "then")), " ")
+		for _, w := range append(want, "cabin-box", "Take the stick out") {
+			if !strings.Contains(page, w) {
+				t.Errorf("%v: no %q in %s", err, w, page)
+			}
+		}
+	}
+	if text := stickSpent("cabin-box", "DISK"); !strings.Contains(text, "installed cabin-box on DISK") || !strings.Contains(text, "take it out") || !strings.Contains(text, "finds nothing to start") {
+		t.Error(text)
 	}
 	if page := installedGone("cabin-box", 1).page("", ""); !strings.Contains(page, "SATA Operation to AHCI") || !strings.Contains(page, "write the stick anew") {
 		t.Error(page)

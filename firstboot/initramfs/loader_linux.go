@@ -6,25 +6,32 @@ import (
 
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
+// loader is what boot loader and firmware say of this start.
+type loader struct {
+	espUUID string // PARTUUID of the ESP that it came from
+	trial   bool   // the loader counts it
+	medium  efiboot.Medium
+}
+
 // readLoader asks systemd-boot, through the variables of its boot loader
-// interface, for the PARTUUID of the ESP it came from and whether it counts
-// this boot as a trial. Both are empty under any other firmware.
-func readLoader() (espUUID string, trial bool) {
-	const dir = "/sys/firmware/efi/efivars"
-	if _, err := os.Stat("/sys/firmware/efi"); err != nil {
-		return "", false
+// interface, and the firmware. Nothing is known under anything but UEFI.
+func readLoader() (l loader) {
+	if _, err := os.Stat(filepath.Dir(efivarsDir)); err != nil {
+		return l
 	}
-	_, _ = mount.Mount("efivarfs", dir, "efivarfs", "", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
+	_, _ = mount.Mount("efivarfs", efivarsDir, "efivarfs", "", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
 	// systemd mounts it again, writable; twice in one place would hide ours.
-	defer unix.Unmount(dir, unix.MNT_DETACH)
+	defer unix.Unmount(efivarsDir, unix.MNT_DETACH)
 	read := func(name string) string {
-		b, err := os.ReadFile(filepath.Join(dir, name+"-"+loaderGUID))
+		b, err := os.ReadFile(filepath.Join(efivarsDir, name+"-"+loaderGUID))
 		if err != nil {
 			return ""
 		}
 		return efiString(b)
 	}
-	return read("LoaderDevicePartUUID"), read("LoaderBootCountPath") != ""
+	return loader{read("LoaderDevicePartUUID"), read("LoaderBootCountPath") != "", efiboot.Started(efivars{})}
 }

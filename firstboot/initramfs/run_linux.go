@@ -17,23 +17,25 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
 const sysroot = "/sysroot"
 
 // machine is the computer on its way from the initramfs to the real root.
 type machine struct {
-	con   *console
-	dog   *watchdog
-	args  contract.Args
-	state contract.State
-	build string
-	boot  disks.Disk // the one that this kernel came from
-	disk  disks.File // the same, open
-	table *ptable.Table
-	ours  bool       // the disk is known to be, so that STATUS.TXT is written
-	home  disks.Disk // the one with /var
-	stage *stage     // nil until the disk is known to be ours, and where it has none
+	con    *console
+	dog    *watchdog
+	args   contract.Args
+	state  contract.State
+	build  string
+	medium efiboot.Medium // that it came from
+	boot   disks.Disk     // the one that this kernel came from
+	disk   disks.File     // the same, open
+	table  *ptable.Table
+	ours   bool       // the disk is known to be, so that STATUS.TXT is written
+	home   disks.Disk // the one with /var
+	stage  *stage     // nil until the disk is known to be ours, and where it has none
 }
 
 // Run is PID 1. It does not return: it ends in the new root's init, in a
@@ -119,11 +121,12 @@ func mountKernel() error {
 // for a slot on trial; else it says what it waits for and goes on, since a
 // cable may be plugged in any time.
 func (m *machine) findDisk() error {
-	const patience, slowBus = time.Minute, 15 * time.Second
+	const patience = time.Minute
 	m.con.say("looking for the disk")
-	esp, trial := readLoader()
-	esp = cmp.Or(esp, m.args.BootPart)
-	m.state.Trial = trial || m.args.Trial
+	l := readLoader()
+	esp := cmp.Or(l.espUUID, m.args.BootPart)
+	m.state.Trial = l.trial || m.args.Trial
+	m.medium, m.args.BootDevice = startedFrom(m.args.BootDevice, l.medium)
 	for begin, told := time.Now(), false; ; time.Sleep(200 * time.Millisecond) {
 		d, err := choose(disks.List(), esp, m.args, time.Since(begin) < slowBus)
 		switch {
@@ -140,6 +143,9 @@ func (m *machine) findDisk() error {
 		m.dog.expect(stepLimit)
 	}
 }
+
+// slowBus is how long the slowest one takes to show a disk.
+const slowBus = 15 * time.Second
 
 func (m *machine) openDisk(d disks.Disk) error {
 	f, err := d.Open()

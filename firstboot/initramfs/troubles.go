@@ -58,17 +58,21 @@ var errStick = errors.New("the stick cannot be written")
 
 // installTrouble words what went wrong while a stick installed on a disk.
 func installTrouble(disk, stick string, err error) error {
+	t := installFault(disk, stick, err)
+	if errors.Is(err, installer.ErrKept) {
+		t.What += " The disk cannot be erased again either: passwords of this computer may be on it."
+		t.Do += " Give the disk to nobody, and destroy it if it is not used any more."
+	}
+	return t
+}
+
+func installFault(disk, stick string, err error) *Trouble {
 	again := " Then switch the computer off and on: it begins again."
 	switch {
 	case errors.Is(err, installer.ErrStick):
 		return &Trouble{
 			What: "The stick cannot be read properly, so its system was not installed.", Disk: stick,
 			Do: "Use another stick, or write this one anew." + again, Err: err,
-		}
-	case errors.Is(err, errStick):
-		return &Trouble{
-			What: "The system was installed, but the stick cannot be written, to note that. The passwords on it are still there.", Disk: stick,
-			Do: "Take the stick out, switch the computer off and on, and do not use the stick again: it is worn out or write-protected.", Err: err,
 		}
 	case errors.Is(err, installer.ErrOther):
 		return &Trouble{
@@ -82,12 +86,38 @@ func installTrouble(disk, stick string, err error) error {
 	}
 }
 
-// stickDone is for a stick that was left in, where the computer starts from it
-// again.
-func stickDone(name, disk string) *Trouble {
+// stickSpent is what STATUS.TXT says on a stick that has done its work.
+func stickSpent(name, disk string) string {
+	return fmt.Sprintf("This stick has installed %s on %s.\n\n", name, disk) +
+		"It is of no more use: take it out. No computer starts from it any more. To use it\n" +
+		"again, write the image onto it anew, with another node.yaml.\n\n" +
+		"If the computer finds nothing to start: see in its BIOS whether the disk is there,\n" +
+		"and put it first in the order of what is started.\n"
+}
+
+// stickStays is for a stick that a computer would start again, and again.
+func stickStays(name, disk, stick string, err error) *Trouble {
+	if errors.Is(err, errAgain) {
+		return &Trouble{
+			What: fmt.Sprintf("This stick has installed %s in this computer and is of no more use, but the computer started from it again.", name), Disk: disk,
+			Do: "Take the stick out. If the computer does not start then: put the disk first in the order of its BIOS.", Err: err,
+		}
+	}
 	return &Trouble{
-		What: fmt.Sprintf("This stick has installed %s in this computer and is of no more use, but the computer started from it again.", name), Disk: disk,
-		Do: "Take the stick out. If the computer does not start then: put the disk before sticks in the order of its BIOS.",
+		What: fmt.Sprintf("This stick has installed %s in this computer, but cannot be written any more, to note that. The passwords on it may still be there.", name), Disk: stick,
+		Do: "Take the stick out, and do not use it again: it is worn out or write-protected. Give it to nobody: destroy it.", Err: err,
+	}
+}
+
+// eraseFirst is for a disk that was written with the image itself.
+const eraseFirst = "the image was written to the other one directly. Erase that one first, in another computer."
+
+// sameImage says that a stick installs nothing on its twin.
+func sameImage(disk, stick string) *Trouble {
+	return &Trouble{
+		What: "The stick is to install its system, but the disk in this computer carries the same image already, and it is not clear which of the two the computer started from. Nothing was changed on either.",
+		Disk: disk + " AND " + stick,
+		Do:   "To start the disk as it is: take the stick out. To install: " + eraseFirst,
 	}
 }
 

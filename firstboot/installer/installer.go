@@ -3,11 +3,12 @@
 // starts, or all of it.
 //
 // First the disk's first sector says that it is unfinished; then come the
-// partitions that an image has, which are read back and compared; then the table
-// of partitions under IDs of its own, since two disks with the same ones confuse
-// firmware and kernel; the first sector, last of all, makes them appear. Begun
-// again after a power cut, it does the same once more, and the IDs are the same.
-// Whoever is about to begin asks Done first.
+// partitions that an image has, each read back and compared, and the table of them
+// under IDs of its own, since two disks with the same ones confuse firmware and
+// kernel; then, where all that is well, the one with the node's secrets; the first
+// sector, last of all, makes them appear. A disk that fails from the secrets on
+// loses them again. Begun again after a power cut, it does the same once more, and
+// the IDs are the same. Whoever is about to begin asks Done first.
 //
 // The package knows no files and no machine. It refuses to decide which disk is
 // meant, and what on it may be lost: package disks does.
@@ -38,11 +39,15 @@ var (
 	ErrDisk  = errors.New("the disk cannot be written and read")
 	// ErrOther says that the disk returns other bytes than it was given.
 	ErrOther = errors.New("the disk does not keep what is written to it")
+	// ErrKept comes beside one of them: secrets of the node may be on the disk, which
+	// did not let itself be erased.
+	ErrKept = errors.New("the disk cannot be erased again")
 )
 
 // copied are the partitions of an image; more of them come when a node first
 // starts from the disk. The one with node.yaml is the last: a disk that fails before
-// that has no secret.
+// that has no secret. All of that partition counts as one: what somebody deleted from
+// it is still there.
 var copied = []int{contract.PartBIOS, contract.PartRootA, contract.PartBoot}
 
 const (
@@ -51,6 +56,9 @@ const (
 	edge = 4 << 20
 	// chunk is how much is read and written at once, in bytes.
 	chunk = 1 << 20
+	// patience is how many chunks of a disk may fail to be erased until the rest is
+	// left alone: each may take a dying disk half a minute.
+	patience = 8
 )
 
 // Plan is what comes where.
@@ -65,7 +73,6 @@ type Plan struct {
 // span is a run of bytes that lies at the same place on both disks.
 type span struct {
 	at, length int64
-	sum        [sha256.Size]byte // of what was written there
 }
 
 // New plans to install the system of a stick, whose table is given, on a disk of
@@ -73,8 +80,8 @@ type span struct {
 // makes the IDs: it is followed once on each disk, which serial, if it has one,
 // tells from others.
 func New(stick *ptable.Table, size int64, order []byte, serial string) (*Plan, error) {
-	if stick.Scheme != contract.GPT {
-		return nil, fmt.Errorf("a system in a table of kind %s cannot be installed from a stick", stick.Scheme)
+	if stick.Scheme != contract.GPT || stick.Entry(contract.PartBoot) == nil {
+		return nil, fmt.Errorf("a system in a table of kind %s with %d partitions cannot be installed from a stick", stick.Scheme, len(stick.Entries))
 	}
 	seed := sha256.New()
 	fmt.Fprintf(seed, "install %s %q %q", stick.ID, serial, order)
@@ -113,21 +120,21 @@ func (p *Plan) Run(stick io.ReaderAt, d Disk, unfinished []byte, progress func(d
 	for _, s := range p.spans {
 		c.all += 2 * s.length
 	}
-	for i := range p.spans {
-		if err := c.write(&p.spans[i]); err != nil {
+	system, identity := p.spans[:len(p.spans)-1], p.spans[len(p.spans)-1]
+	for _, s := range system {
+		if err := c.copy(s); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(d.Sync(), d.Forget()); err != nil {
+	first, err := p.Table.WriteUnseen(d)
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
 	}
-	for _, s := range p.spans {
-		if err := c.compare(s); err != nil {
-			return err
-		}
+	if err = c.copy(identity); err == nil {
+		err = p.appear(d, first)
 	}
-	if err := p.finish(d); err != nil { // what appeared must not be taken for a system
-		return errors.Join(err, p.mark(d, unfinished))
+	if err != nil {
+		return errors.Join(err, p.withdraw(&c, identity, unfinished))
 	}
 	return nil
 }
@@ -137,6 +144,10 @@ func (p *Plan) begin(d Disk, unfinished []byte) error {
 	if err := p.mark(d, unfinished); err != nil {
 		return err
 	}
+	return p.eraseEnds(d)
+}
+
+func (p *Plan) eraseEnds(d Disk) error {
 	zero := make([]byte, p.edge-p.Table.SectorSize)
 	if _, err := d.WriteAt(zero, p.Table.SectorSize); err != nil {
 		return err
@@ -147,6 +158,21 @@ func (p *Plan) begin(d Disk, unfinished []byte) error {
 	return d.Sync()
 }
 
+// withdraw makes of the disk again what never starts, and takes the node's secrets
+// away from it. A disk whose first sector is bad loses its table. One that lets
+// neither be changed may be whole in spite of its error, and be taken for that at
+// the next start: it must not lose a part.
+func (p *Plan) withdraw(c *copier, identity span, unfinished []byte) error {
+	marked, bare := p.mark(c.disk, unfinished), p.eraseEnds(c.disk)
+	if marked != nil && bare != nil {
+		return fmt.Errorf("%w: %w", ErrKept, errors.Join(marked, bare))
+	}
+	if err := c.erase(identity); err != nil {
+		return fmt.Errorf("%w: %w", ErrKept, err)
+	}
+	return nil
+}
+
 // mark makes the disk say that it is unfinished.
 func (p *Plan) mark(d Disk, unfinished []byte) error {
 	first := make([]byte, p.Table.SectorSize)
@@ -154,16 +180,9 @@ func (p *Plan) mark(d Disk, unfinished []byte) error {
 	return p.put(d, first)
 }
 
-// finish makes the system appear, and looks whether it has.
-func (p *Plan) finish(d Disk) error {
-	first, err := p.Table.WriteUnseen(d)
-	if err == nil {
-		err = p.put(d, first)
-	}
-	if err == nil {
-		err = d.Forget()
-	}
-	if err != nil {
+// appear makes the system appear, and looks whether it has.
+func (p *Plan) appear(d Disk, first []byte) error {
+	if err := errors.Join(p.put(d, first), d.Forget()); err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
 	}
 	t, err := ptable.Read(d, p.size, p.Table.SectorSize)
@@ -189,9 +208,26 @@ type copier struct {
 	buf       []byte
 }
 
-func (c *copier) write(s *span) error {
+// copy writes a span, and compares what has become of it.
+func (c *copier) copy(s span) error {
+	wrote, err := c.write(s)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(c.disk.Sync(), c.disk.Forget()); err != nil {
+		return fmt.Errorf("%w: %w", ErrDisk, err)
+	}
+	have, err := c.read(s)
+	if err == nil && !bytes.Equal(have, wrote) {
+		err = fmt.Errorf("%w: %d bytes at %d", ErrOther, s.length, s.at)
+	}
+	return err
+}
+
+// write returns the SHA-256 of what it wrote, as read does.
+func (c *copier) write(s span) ([]byte, error) {
 	sum := sha256.New()
-	err := c.each(*s, func(part []byte, at int64) error {
+	err := c.each(s, func(part []byte, at int64) error {
 		if _, err := c.stick.ReadAt(part, at); err != nil {
 			return fmt.Errorf("%w: at %d: %w", ErrStick, at, err)
 		}
@@ -201,11 +237,10 @@ func (c *copier) write(s *span) error {
 		}
 		return nil
 	})
-	sum.Sum(s.sum[:0])
-	return err
+	return sum.Sum(nil), err
 }
 
-func (c *copier) compare(s span) error {
+func (c *copier) read(s span) ([]byte, error) {
 	sum := sha256.New()
 	err := c.each(s, func(part []byte, at int64) error {
 		if _, err := c.disk.ReadAt(part, at); err != nil {
@@ -214,10 +249,20 @@ func (c *copier) compare(s span) error {
 		sum.Write(part)
 		return nil
 	})
-	if err == nil && !bytes.Equal(sum.Sum(nil), s.sum[:]) {
-		err = fmt.Errorf("%w: %d bytes at %d", ErrOther, s.length, s.at)
+	return sum.Sum(nil), err
+}
+
+// erase goes on behind what cannot be written. Whoever waits hears that it goes on.
+func (c *copier) erase(s span) error {
+	var faults []error
+	zero := make([]byte, chunk)
+	for off := int64(0); off < s.length && len(faults) < patience; off += chunk {
+		if _, err := c.disk.WriteAt(zero[:min(chunk, s.length-off)], s.at+off); err != nil {
+			faults = append(faults, err)
+		}
+		c.progress(c.done, c.all)
 	}
-	return err
+	return errors.Join(append(faults, c.disk.Sync())...)
 }
 
 // each calls do with the parts of a span, a piece of the buffer each.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"testing"
 
@@ -253,17 +252,18 @@ func TestEveryCallFailsInTurn(t *testing.T) {
 	}
 }
 
-// liar loses one bit of one sector.
+// liar loses one bit of one sector, as often as that is written.
 type liar struct {
 	target
 	sector int64
+	lie    []byte
 }
 
 func (d *liar) Forget() error {
-	if s := d.Sectors[d.sector]; s != nil {
-		s = bytes.Clone(s)
-		s[100] ^= 1
-		d.Sectors[d.sector] = s
+	if s := d.Sectors[d.sector]; s != nil && !bytes.Equal(s, d.lie) {
+		d.lie = bytes.Clone(s)
+		d.lie[100] ^= 1
+		d.Sectors[d.sector] = d.lie
 	}
 	return d.target.Forget()
 }
@@ -272,7 +272,7 @@ func (d *liar) Forget() error {
 func TestADiskThatDoesNotKeepWhatItWasGiven(t *testing.T) {
 	stick, table := newStick(t)
 	for _, sector := range []int64{40, 48, 71, 80, 119} {
-		d := &liar{target{Disk: before(t)}, sector}
+		d := &liar{target: target{Disk: before(t)}, sector: sector}
 		err := plan(t, table).Run(stick, d, unfinished, func(int64, int64) {})
 		if !errors.Is(err, ErrOther) {
 			t.Errorf("sector %d: %v", sector, err)
@@ -281,7 +281,7 @@ func TestADiskThatDoesNotKeepWhatItWasGiven(t *testing.T) {
 			t.Errorf("sector %d: the disk has a table: %v", sector, err)
 		}
 	}
-	d := &liar{target{Disk: before(t)}, 2} // of the table itself
+	d := &liar{target: target{Disk: before(t)}, sector: 2} // of the table itself
 	if err := plan(t, table).Run(stick, d, unfinished, func(int64, int64) {}); !errors.Is(err, ErrOther) {
 		t.Errorf("the table: %v", err)
 	}
@@ -290,36 +290,150 @@ func TestADiskThatDoesNotKeepWhatItWasGiven(t *testing.T) {
 	}
 }
 
-// short is a stick whose root cannot be read.
-type short struct {
-	io.ReaderAt
-	root int64
-}
-
-func (s short) ReadAt(b []byte, at int64) (int, error) {
-	if at >= s.root {
-		return 0, io.ErrUnexpectedEOF
+// secretsOn says how much of a stick's boot partition is on a disk, in sectors.
+func secretsOn(stick, d *cutdisk.Disk, boot *ptable.Entry) (n int) {
+	for s := int64(boot.First); s < int64(boot.End()); s++ {
+		if bytes.Equal(stick.Sectors[s], d.Sectors[s]) {
+			n++
+		}
 	}
-	return s.ReaderAt.ReadAt(b, at)
+	return n
 }
 
-// TestSecretsComeLast: where the system does not come to the disk, node.yaml does not.
+// TestSecretsComeLast: the part with node.yaml is read from the stick when all else is
+// on the disk, was found there, and only the first sector is missing.
 func TestSecretsComeLast(t *testing.T) {
 	stick, table := newStick(t)
-	d := &target{Disk: before(t)}
-	root, boot := table.Entry(contract.PartRootA), table.Entry(contract.PartBoot)
-	was := make([]byte, int64(boot.Sectors)*table.SectorSize)
-	copy(was, "nothing of the stick's")
-	if _, err := d.WriteAt(was, int64(boot.First)*table.SectorSize); err != nil {
-		t.Fatal(err)
+	boot := table.Entry(contract.PartBoot)
+	d, early := &target{Disk: before(t)}, 0
+	d.Fault = func() error {
+		if d.forgot < 2 {
+			early += secretsOn(stick, d.Disk, boot)
+		}
+		return nil
 	}
-	err := plan(t, table).Run(short{stick, int64(root.First) * table.SectorSize}, d, unfinished, func(int64, int64) {})
-	if !errors.Is(err, ErrStick) {
-		t.Error(err)
+	if err := plan(t, table).Run(stick, d, unfinished, func(int64, int64) {}); err != nil || early > 0 || d.forgot != 4 {
+		t.Errorf("%v, %d sectors were there early", err, early)
 	}
-	now := make([]byte, len(was))
-	if _, err := d.ReadAt(now, int64(boot.First)*table.SectorSize); err != nil || !bytes.Equal(now, was) {
-		t.Errorf("the boot partition was written: %v", err)
+	tables := 0
+	for _, w := range d.Log {
+		if bytes.HasPrefix(w.Data, []byte("EFI PART")) {
+			tables++
+		}
+		if w.Data != nil && w.Sector >= int64(boot.First) && w.Sector < int64(boot.End()) && tables != 2 {
+			t.Fatalf("secrets come to a disk with %d copies of its table", tables)
+		}
+	}
+}
+
+// TestADiskThatFailsHoldsNoSecret: whichever of its calls fails, once or from then
+// on, and whether what it was given came to it or not. One that can be written no
+// more is whole, or says that it was not erased.
+func TestADiskThatFailsHoldsNoSecret(t *testing.T) {
+	withdrawn, kept := 0, 0
+	for _, forever := range []bool{false, true} {
+		for at := 1; ; at++ {
+			stick, table := newStick(t)
+			d, p, calls := before(t), plan(t, table), 0
+			d.Fault = func() error {
+				if calls++; calls == at || forever && calls > at {
+					return errors.New("input/output error")
+				}
+				return nil
+			}
+			err := p.Run(stick, &target{Disk: d}, unfinished, func(int64, int64) {})
+			d.Fault = nil
+			if err == nil {
+				break
+			}
+			secrets := secretsOn(stick, d, table.Entry(contract.PartBoot))
+			switch {
+			case errors.Is(err, ErrKept):
+				kept++
+			case secrets > 0:
+				t.Fatalf("call %d failed (from then on: %v), and %d sectors with secrets are left: %v", at, forever, secrets, err)
+			default:
+				withdrawn++
+			}
+		}
+	}
+	if withdrawn < 40 || kept < 3 {
+		t.Errorf("%d times nothing was left, %d times perhaps", withdrawn, kept)
+	}
+}
+
+// bad is a disk some of whose sectors cannot be written any more from a moment on;
+// what the first of those writes was given may be there nevertheless.
+type bad struct {
+	target
+	sectors map[int64]bool
+	after   int // calls of Forget
+	lands   bool
+}
+
+func (d *bad) WriteAt(b []byte, off int64) (int, error) {
+	for s := off / 512; s*512 < off+int64(len(b)); s++ {
+		if d.sectors[s] && d.forgot >= d.after {
+			if d.lands {
+				d.lands = false
+				_, _ = d.target.WriteAt(b, off)
+			}
+			return 0, errors.New("input/output error")
+		}
+	}
+	return d.target.WriteAt(b, off)
+}
+
+// TestABadFirstSector: it cannot be marked again. What came to be whole in spite of
+// its error has to lose its table before it loses a part, or stay as it is.
+func TestABadFirstSector(t *testing.T) {
+	for _, lands := range []bool{false, true} {
+		for name, test := range map[string]struct {
+			sectors []int64
+			kept    bool
+		}{"alone": {[]int64{0}, false}, "and its table": {[]int64{0, 1, diskSize/512 - 1}, true}} {
+			stick, table := newStick(t)
+			d := &bad{target: target{Disk: before(t)}, sectors: map[int64]bool{}, after: 3, lands: lands}
+			for _, s := range test.sectors {
+				d.sectors[s] = true
+			}
+			p := plan(t, table)
+			err := p.Run(stick, d, unfinished, func(int64, int64) {})
+			if !errors.Is(err, ErrDisk) || errors.Is(err, ErrKept) != test.kept {
+				t.Errorf("%s: %v", name, err)
+			}
+			if secrets := secretsOn(stick, d.Disk, table.Entry(contract.PartBoot)); secrets > 0 != test.kept {
+				t.Errorf("%s: %d sectors with secrets are left", name, secrets)
+			}
+			if got, err := ptable.Read(d, diskSize, 512); err == nil && p.Done(got) {
+				if err := whole(p, stick, d.Disk); err != nil {
+					t.Errorf("%s: the next start takes it for done: %v", name, err)
+				}
+			}
+		}
+	}
+}
+
+// TestErasingGoesOn behind a place that cannot be erased, but not for ever.
+func TestErasingGoesOn(t *testing.T) {
+	d := &bad{target: target{Disk: cutdisk.New(64 * chunk)}, sectors: map[int64]bool{}}
+	c := copier{disk: d, progress: func(int64, int64) {}}
+	for n := range 40 {
+		if _, err := d.target.WriteAt(bytes.Repeat([]byte("secret  "), 64), int64(n)*chunk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.sectors[chunk/512] = true
+	if err := c.erase(span{0, 40 * chunk}); err == nil || d.Sectors[0][0] != 0 || d.Sectors[chunk/512][0] == 0 || d.Sectors[39*chunk/512][0] != 0 {
+		t.Errorf("%v", err)
+	}
+	tries := 0
+	for n := range int64(40) {
+		d.sectors[n*chunk/512] = true
+	}
+	c.progress = func(int64, int64) { tries++ }
+	if err := c.erase(span{0, 40 * chunk}); err == nil || tries != patience {
+		t.Errorf("%d tries: %v", tries, err)
 	}
 }
 
@@ -373,6 +487,9 @@ func TestOnlyWhatAnImageHolds(t *testing.T) {
 	if _, err := New(&ptable.Table{Scheme: contract.MBR, SectorSize: 512}, diskSize, order, ""); err == nil {
 		t.Error("the card of a Pi is installed")
 	}
+	if _, err := New(ptable.New(stickSize, 512, stickID, make([]byte, 512)), diskSize, order, ""); err == nil {
+		t.Error("an empty stick is installed")
+	}
 }
 
 // TestProgressReachesTheEnd, and never goes back.
@@ -388,7 +505,7 @@ func TestProgressReachesTheEnd(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if last != end || end != 2*68*512 || d.forgot != 2 {
+	if last != end || end != 2*68*512 || d.forgot != 4 {
 		t.Errorf("%d of %d, forgot %d times", last, end, d.forgot)
 	}
 }

@@ -112,7 +112,7 @@ const (
 // follows it, secrets perhaps, is to be overwritten.
 func (i Installed) Text(size int) (head, rest []byte) {
 	text := fmt.Appendf(nil, installedWords, i.Node, i.DiskID)
-	text = append(text, "# and is of no more use: take it out. To use it again, write it anew with another node.yaml.\n"...)
+	text = append(text, "# and is of no more use: take it out. No computer starts from it any more. To use it again,\n# write the image onto it anew, with another node.yaml.\n"...)
 	all := bytes.Repeat([]byte("\n"), max(size, len(text)))
 	copy(all, text)
 	at := min(installedHead, len(all))

@@ -39,11 +39,28 @@ func (e efi) kits() [][]string {
 // CountEnv is the content of CountFile: how often the entry of a generation and
 // slot, such as "2-b", was tried.
 func CountEnv(entry string, tries int) []byte {
-	text := envMark
-	if entry != "" {
-		text += fmt.Sprintf("tried=%s\ntries=%d\n", entry, tries)
+	if entry == "" {
+		return envBlock("")
 	}
+	return envBlock(fmt.Sprintf("tried=%s\ntries=%d\n", entry, tries))
+}
+
+func envBlock(vars string) []byte {
+	text := envMark + vars
 	return append([]byte(text), bytes.Repeat([]byte("#"), envSize-len(text))...)
+}
+
+// GRUBElsewhere is the variable of CountFile with the PARTUUID of the boot partition
+// of another disk, which GRUB starts in place of this one.
+const GRUBElsewhere = "elsewhere"
+
+// StartElsewhere makes GRUB, where it may start the disk of this boot partition, start
+// another one, by its boot partition's PARTUUID.
+func StartElsewhere(bootDir, partUUID string) error {
+	if !exists(filepath.Join(bootDir, filepath.FromSlash(GRUBScript))) {
+		return nil
+	}
+	return overwrite(filepath.Join(bootDir, filepath.FromSlash(CountFile)), envBlock(GRUBElsewhere+"="+partUUID+"\n"))
 }
 
 // counted is how many tries of an entry GRUB has counted. Where it does not

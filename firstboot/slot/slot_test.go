@@ -223,6 +223,22 @@ func TestBIOSStory(t *testing.T) {
 	}
 }
 
+// TestADiskElsewhereIsStarted: GRUB is told in the file that it reads, which keeps its
+// size. Where there is no GRUB, nothing is made for it.
+func TestADiskElsewhereIsStarted(t *testing.T) {
+	p := newPartition(t, map[string]string{GRUBScript: "x", CountFile: string(CountEnv("", 0))})
+	must(t, StartElsewhere(p.dir, "aaaaaaaa-0000-4000-8000-000000000001"))
+	env, err := os.ReadFile(filepath.Join(p.dir, CountFile))
+	if want := "# GRUB Environment Block\nelsewhere=aaaaaaaa-0000-4000-8000-000000000001\n##"; err != nil || len(env) != 1024 || !strings.HasPrefix(string(env), want) {
+		t.Errorf("%v: %d bytes, %.90q", err, len(env), env)
+	}
+	p = newPartition(t, map[string]string{"loader/entries/imagebuilder-1-a.conf": "a"})
+	must(t, StartElsewhere(p.dir, "id"))
+	if _, err := os.Stat(filepath.Join(p.dir, "grub")); err == nil {
+		t.Error("something was made for GRUB")
+	}
+}
+
 func TestCountGarbage(t *testing.T) {
 	p := newPartition(t, map[string]string{"loader/entries/imagebuilder-1-a.conf": "a", "loader/entries/imagebuilder-2-b+2.conf": "b"})
 	p.want("a", "running a good a trial b+2 ontrial false") // where there is no BIOS, there is no file

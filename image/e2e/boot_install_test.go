@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/qemu"
 )
 
@@ -39,8 +41,8 @@ func newInstaller(t *testing.T, drive, order string) *installer {
 	return i
 }
 
-// order writes the stick anew, and empties the disk.
-func (i *installer) order(order string) {
+// flash writes the image onto the disk, with a node.yaml that has this, too.
+func (i *installer) flash(yaml string) {
 	i.t.Helper()
 	if err := os.Remove(i.disk()); err != nil {
 		i.t.Fatal(err)
@@ -48,8 +50,14 @@ func (i *installer) order(order string) {
 	if _, err := qemu.Prepare(i.config); err != nil {
 		i.t.Fatal(err)
 	}
-	i.yaml = "install: " + order + "\n"
+	i.yaml = yaml
 	i.personalise()
+}
+
+// order writes the stick anew, and empties the disk.
+func (i *installer) order(order string) {
+	i.t.Helper()
+	i.flash("install: " + order + "\n")
 	run(i.t, "cp", "--sparse=always", i.disk(), i.stick)
 	i.empty()
 	i.plug()
@@ -80,23 +88,50 @@ func (i *installer) plug(more ...string) {
 // unplug starts without it.
 func (i *installer) unplug() { i.config.Extra = nil }
 
+// onStick runs a program of mtools on the stick's boot partition.
+func (i *installer) onStick(program string, args ...string) (string, error) {
+	i.t.Helper()
+	for _, p := range openImage(i.t, i.stick).Layout.Partitions {
+		if p.Number != contract.PartBoot {
+			continue
+		}
+		cmd := exec.Command(program, append([]string{"-i", fmt.Sprintf("%s@@%d", i.stick, p.Start)}, args...)...)
+		cmd.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=1")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	i.t.Fatal("the stick has no boot partition")
+	return "", nil
+}
+
 // stickFile reads a file of the stick's boot partition.
 func (i *installer) stickFile(name string) string {
 	i.t.Helper()
-	for _, p := range openImage(i.t, i.stick).Layout.Partitions {
-		if p.Number != 1 {
-			continue
-		}
-		cmd := exec.Command("mtype", "-i", fmt.Sprintf("%s@@%d", i.stick, p.Start), "::"+name)
-		cmd.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=1")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			i.t.Fatalf("mtype: %v\n%s", err, out)
-		}
-		return string(out)
+	out, err := i.onStick("mtype", "::"+name)
+	if err != nil {
+		i.t.Fatalf("mtype: %v\n%s", err, out)
 	}
-	i.t.Fatal("the stick has no boot partition")
-	return ""
+	return out
+}
+
+// isRetired says that no firmware starts the stick any more, and that it says so.
+func (i *installer) isRetired() {
+	i.t.Helper()
+	i.isSpent()
+	if out, err := i.onStick("mdir", "-b", "::EFI/BOOT"); err != nil || strings.Contains(out, contract.EFIBootAMD64) {
+		i.t.Errorf("the stick has a boot loader: %v\n%s", err, out)
+	}
+	if status := i.stickFile("STATUS.TXT"); !strings.Contains(status, "No computer starts from it any more") {
+		i.t.Errorf("STATUS.TXT says:\n%s", status)
+	}
+}
+
+// isLeftAlone says that nothing of this start came from the stick.
+func (i *installer) isLeftAlone() {
+	i.t.Helper()
+	if n := i.written("stick"); n != 0 {
+		i.t.Errorf("%d bytes were written to the stick", n)
+	}
 }
 
 // isSpent says that the stick knows what it did, and keeps no secret.
@@ -134,7 +169,8 @@ func (i *installer) runsFromDisk() {
 
 // TestAStickInstalls tells how a node comes onto a disk: the stick copies itself,
 // the machine restarts from the disk and goes on as if it had been flashed. A stick
-// that is left in starts the disk, and is not needed.
+// that is left in is passed by, though the firmware is told to start it first, and is
+// not needed.
 func TestAStickInstalls(t *testing.T) {
 	t.Parallel()
 	for drive := range targets {
@@ -149,17 +185,17 @@ func TestAStickInstalls(t *testing.T) {
 			born := i.identity()
 			i.powerOff()
 			i.diskIsValid()
-			i.isSpent()
+			i.isRetired()
 
 			i.powerOn()
-			i.see(`init: this stick has installed node test-node on .*TARGET(?s:.*)init: restarting from that disk`)
 			i.untilRunning()
 			i.runsFromDisk()
+			i.isLeftAlone()
 			if again := i.identity(); again != born {
 				t.Errorf("the node's identity changed\n%s\n%s", born, again)
 			}
 			i.powerOff()
-			i.isSpent()
+			i.isRetired()
 
 			i.unplug()
 			i.powerOn()
@@ -174,24 +210,44 @@ func TestAStickInstalls(t *testing.T) {
 	}
 }
 
-// TestAStickInstallsUnderABIOS, which takes no orders: the stick that it starts
-// again has to be pulled out.
+// TestAStickInstallsUnderABIOS, which takes no orders and starts the stick again:
+// GRUB starts the disk from there. Where it cannot, the stick has to be pulled out.
 func TestAStickInstallsUnderABIOS(t *testing.T) {
 	t.Parallel()
+	const chains = `This stick has done its work and starts the disk that it made`
 	i := newInstaller(t, "ahci", "{disk: {only: true}}")
 	i.config.BIOS = true
 	i.powerOn()
-	i.see(`init: restarting from that disk`)
-	i.see(`Take\s+the\s+stick\s+out`)
-	if _, err := qemu.Execute(i.config.QMP, "device_del", map[string]any{"id": "stick"}); err != nil {
-		t.Fatal(err)
-	}
+	i.see(`init: restarting from that disk(?s:.*)` + chains)
 	i.untilRunning()
 	i.cameByBIOS()
 	i.runsFromDisk()
 	i.powerOff()
 	i.diskIsValid()
-	i.isSpent()
+	i.isRetired()
+
+	i.powerOn()
+	i.see(chains)
+	i.untilRunning()
+	i.runsFromDisk()
+	i.isLeftAlone()
+	i.powerOff()
+
+	env := filepath.Join(t.TempDir(), "grubenv")
+	if err := os.WriteFile(env, slot.CountEnv("", 0), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := i.onStick("mcopy", "-o", env, "::"+slot.CountFile); err != nil {
+		t.Fatalf("mcopy: %v\n%s", err, out)
+	}
+	i.powerOn()
+	i.see(`Take\s+the\s+stick\s+out`)
+	if _, err := qemu.Execute(i.config.QMP, "device_del", map[string]any{"id": "stick"}); err != nil {
+		t.Fatal(err)
+	}
+	i.untilRunning()
+	i.runsFromDisk()
+	i.powerOff()
 }
 
 // TestAStickThatMustNotInstallSaysWhy, and changes no disk.
@@ -253,6 +309,67 @@ func TestAStickThatMustNotInstallSaysWhy(t *testing.T) {
 	i.runsFromDisk()
 	i.powerOff()
 	i.isSpent()
+}
+
+// TestAStickInstallsOnItsTwin: on a disk that the same image was written to, before it
+// ever started, and when a node lives on it. UEFI tells which of the two it started.
+func TestAStickInstallsOnItsTwin(t *testing.T) {
+	t.Parallel()
+	i := newInstaller(t, "nvme", "{disk: {serial: TARGET}, wipe: true, replaceData: true}")
+	fresh := filepath.Join(t.TempDir(), "fresh.img")
+	run(t, "cp", "--sparse=always", i.stick, fresh)
+	for _, lived := range []bool{false, true} {
+		run(t, "cp", "--sparse=always", fresh, i.stick)
+		i.flash("")
+		if lived {
+			i.unplug()
+			i.powerOn()
+			i.untilRunning()
+			i.powerOff()
+			i.plug()
+		}
+		i.powerOn()
+		i.see(`init: this stick installs node test-node(?s:.*)init: restarting from that disk`)
+		i.untilRunning()
+		i.runsFromDisk()
+		i.powerOff()
+		i.diskIsValid()
+		i.isRetired()
+	}
+}
+
+// TestAStickAndItsTwinUnderABIOS, which does not tell which of them it started: nothing
+// is done to either, and the disk starts when the stick is out.
+func TestAStickAndItsTwinUnderABIOS(t *testing.T) {
+	t.Parallel()
+	i := newInstaller(t, "ahci", "{disk: {serial: TARGET}, wipe: true, replaceData: true}")
+	i.config.BIOS = true
+	i.flash("")
+	i.powerOn()
+	i.see(`2\s+disks\s+carry\s+the\s+same\s+system(?s:.*)Erase\s+that\s+one\s+first`)
+	i.Kill()
+
+	i.unplug()
+	i.powerOn()
+	i.untilRunning()
+	born := i.identity()
+	i.powerOff()
+	i.plug()
+	i.powerOn()
+	i.see(`carries\s+the\s+same\s+image\s+already(?s:.*)take\s+the\s+stick\s+out`)
+	for _, drive := range []string{"disk", "stick"} {
+		if n := i.written(drive); n != 0 {
+			t.Errorf("%d bytes were written to %s", n, drive)
+		}
+	}
+	if _, err := qemu.Execute(i.config.QMP, "device_del", map[string]any{"id": "stick"}); err != nil {
+		t.Fatal(err)
+	}
+	i.untilRunning()
+	if again := i.identity(); again != born {
+		t.Errorf("the node's identity changed\n%s\n%s", born, again)
+	}
+	i.powerOff()
 }
 
 // TestAStickIsNoNode: a disk that a node lives on follows no order, and starts.

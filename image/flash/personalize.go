@@ -43,7 +43,22 @@ func personalize(ctx context.Context, target string, n Node) (contract.Label, er
 	if err := n.isFor(id); err != nil {
 		return contract.Label{}, err
 	}
+	if err := notSpent(b); err != nil {
+		return contract.Label{}, err
+	}
 	return id, b.writeNode(n.YAML)
+}
+
+// notSpent refuses a stick that has done its work: it lost its boot loader with that.
+func notSpent(b boot) error {
+	have, err := b.readFile(node.FileName)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if spent, ok := node.ParseInstalled(have); ok {
+		return fmt.Errorf("this stick has installed node %s, and no computer starts from it any more: write the image onto it again", spent.Node)
+	}
+	return nil
 }
 
 func (v *volume) writeNode(data []byte) error {

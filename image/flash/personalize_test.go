@@ -92,6 +92,26 @@ func TestPersonalizeDirectory(t *testing.T) {
 	}
 }
 
+// TestASpentStickIsWrittenAnew: what installed a node has lost its boot loader, and
+// another node.yaml alone would wait for ever.
+func TestASpentStickIsWrittenAnew(t *testing.T) {
+	img := testImage(t, contract.GPT, false)
+	head, rest := node.Installed{Node: "cabin-box", DiskID: "11111111-2222-4333-8444-555555555555"}.Text(node.ReservedSize)
+	if _, err := Personalize(t.Context(), img, Node{YAML: append(head, rest...)}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Personalize(t.Context(), img, Node{YAML: []byte(secretYAML)}); err == nil || !strings.Contains(err.Error(), "has installed node cabin-box") || !strings.Contains(err.Error(), "write the image onto it again") {
+		t.Error(err)
+	}
+	if now, err := os.ReadFile(img); err != nil || !bytes.Equal(now, before) {
+		t.Error("a refused stick changed")
+	}
+}
+
 func TestPersonalizeRefuses(t *testing.T) {
 	img := testImage(t, contract.MBR, false)
 	dir := t.TempDir()

@@ -28,8 +28,8 @@ const Dir = "usr/lib/grub/i386-pc/"
 const Package = "grub-pc-bin"
 
 // Modules are what a script needs that chooses a slot by entries and counts tries,
-// as package boot's. Serial is for whoever has no screen.
-var Modules = []string{"biosdisk", "part_gpt", "fat", "normal", "configfile", "linux", "boot", "test", "regexp", "loadenv", "echo", "sleep", "reboot", "serial", "probe"}
+// as package boot's, or starts another disk. Serial is for whoever has no screen.
+var Modules = []string{"biosdisk", "part_gpt", "fat", "normal", "configfile", "linux", "boot", "test", "regexp", "loadenv", "echo", "sleep", "reboot", "serial", "probe", "chain"}
 
 const (
 	sector = 512

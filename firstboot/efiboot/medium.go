@@ -1,0 +1,76 @@
+package efiboot
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Medium is what firmware has started a program from.
+type Medium string
+
+// Media. USB and Card are called what U-Boot calls them.
+const (
+	Unknown Medium = ""
+	USB     Medium = "usb"
+	Card    Medium = "mmc"
+	Other   Medium = "other"
+)
+
+// Started tells the medium that the boot entry leads to which firmware has chosen. It
+// is Unknown where firmware does not say, and for an entry in the short form, as Start
+// writes them: that tells the partition, and not which of two disks with it.
+func Started(v Vars) Medium {
+	current, err := v.Read("BootCurrent")
+	if err != nil || len(current) != 2 {
+		return Unknown
+	}
+	option, err := v.Read(fmt.Sprintf("Boot%04X", binary.LittleEndian.Uint16(current)))
+	if err != nil {
+		return Unknown
+	}
+	return mediumOf(pathOf(option))
+}
+
+// pathOf returns the device path of an EFI_LOAD_OPTION, nil of one that is damaged.
+func pathOf(option []byte) []byte {
+	for at := beforeIt; at+2 <= len(option); at += 2 {
+		if option[at] == 0 && option[at+1] == 0 {
+			path := option[at+2:]
+			return path[:min(len(path), int(binary.LittleEndian.Uint16(option[4:])))]
+		}
+	}
+	return nil
+}
+
+// Types of a device path's nodes, and subtypes of messaging ones (UEFI specification
+// 2.10, chapter 10.3).
+const (
+	nodeHardware  = 1
+	nodeACPI      = 2
+	nodeMessaging = 3
+
+	busUSB, busUSBClass, busUSBWWID = 5, 15, 16
+	busSD, busEMMC                  = 26, 29
+)
+
+// mediumOf goes by the last bus on the way. A path that begins at the machine's root
+// and has none of those names a disk that is built in.
+func mediumOf(path []byte) Medium {
+	m := Unknown
+	for len(path) >= 4 {
+		size := int(binary.LittleEndian.Uint16(path[2:]))
+		if size < 4 || size > len(path) {
+			return Unknown
+		}
+		switch kind, sub := path[0], path[1]; {
+		case kind == nodeMessaging && (sub == busUSB || sub == busUSBClass || sub == busUSBWWID):
+			m = USB
+		case kind == nodeMessaging && (sub == busSD || sub == busEMMC):
+			m = Card
+		case (kind == nodeHardware || kind == nodeACPI) && m == Unknown:
+			m = Other
+		}
+		path = path[size:]
+	}
+	return m
+}
