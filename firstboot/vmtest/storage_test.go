@@ -72,7 +72,8 @@ func TestStorage(t *testing.T) {
 }
 
 // TestStorageOfTwoAtOnce: two nodes, each of which keeps the other's share, restart
-// together. Neither opens until the third one is there, and then both do.
+// together. Neither opens until the third one is there, and then both do. Until then
+// they show their pages, and one finds the other's by its name.
 func TestStorageOfTwoAtOnce(t *testing.T) {
 	const boardName = "generic-amd64"
 	net, img := newTailnet(t), image(t, boardName)
@@ -117,10 +118,22 @@ func TestStorageOfTwoAtOnce(t *testing.T) {
 		two[name].locked()
 		two[name].screenshot("share-nobody")
 	}
+	two["shed-pi"].findsOnLAN("cabin-pi", "192.168.77.2")
 	third.powerOn(cards[0]...)
 	for _, name := range names {
 		t.Logf("%s unlocked itself, joined after %v", name, two[name].seeJoined())
 		two[name].hasPlanted()
+	}
+}
+
+// findsOnLAN looks for another node's page as a laptop beside it does: by multicast DNS.
+func (m *machine) findsOnLAN(name, address string) {
+	m.t.Helper()
+	if got := m.sh("timeout 90 sh -c 'until resolvectl -p mdns -4 --legend=no query %s.local; do sleep 2; done' 2>&1 | tail -n 1", name); !strings.Contains(got, address) {
+		m.t.Errorf("%s.local is %s, not %s", name, got, address)
+	}
+	if got := m.sh("curl -s --max-time 60 --resolve %[1]s.local:80:%[2]s http://%[1]s.local/", name, address); !strings.Contains(got, name) {
+		m.t.Errorf("the page of %s is %.300q", name, got)
 	}
 }
 
