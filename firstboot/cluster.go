@@ -133,8 +133,9 @@ func (m *machine) written() (*via, error) {
 	if ip, err := netip.ParseAddr(hostOf(c.Server)); err == nil {
 		return &via{join: ip}, nil
 	}
-	if c.Init && m.cfg.K3s.Init {
+	founded, err := m.exists(k3sServer + "/db") // then it is this one's, whoever is to create another
+	if err == nil && c.Init && (m.cfg.K3s.Init || founded) {
 		return &via{create: true}, nil
 	}
-	return nil, nil
+	return nil, err
 }

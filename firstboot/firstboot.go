@@ -111,6 +111,7 @@ type runner struct {
 	notice, refused, pageFault, unseen *Problem
 	page                               shown
 	renew                              time.Time // when holders are told of this node again
+	told                               string    // those that were told last
 	link                               link
 }
 

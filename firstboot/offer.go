@@ -20,6 +20,7 @@ import (
 const (
 	offerFile  = runDir + "/offer"    // as it came through the page
 	takingFile = stateDir + "/taking" // node.yaml on its way to the boot partition
+	takenFile  = stateDir + "/taken"  // it is there, and takingFile may be torn
 )
 
 // Offer judges what was handed over and leaves it to Run, which takes it or
@@ -112,9 +113,24 @@ func (h *Host) replaceNode(text []byte) error {
 
 // finishTaking does what replaceNode began, once more where power was cut.
 func (h *Host) finishTaking() error {
+	taken, err := h.exists(takenFile)
+	if err == nil && !taken {
+		taken, err = h.finishWriting()
+	}
+	if err == nil && taken {
+		err = h.forgetTaking()
+	}
+	if err != nil {
+		return problem("offer-write", err.Error()).because(err)
+	}
+	return nil
+}
+
+// finishWriting says whether there was something to write.
+func (h *Host) finishWriting() (bool, error) {
 	text, err := h.read(takingFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err == nil {
 		err = h.writeOver(text)
@@ -126,12 +142,25 @@ func (h *Host) finishTaking() error {
 		err = h.rememberSigned(readLast(text))
 	}
 	if err == nil {
+		err = h.write(file{path: takenFile, mode: 0o600})
+	}
+	return true, err
+}
+
+// forgetTaking leaves nothing of what has all secrets, and lies where nothing is
+// encrypted.
+func (h *Host) forgetTaking() error {
+	fi, err := h.Files.Stat(takingFile)
+	if err == nil {
+		err = h.Files.Overwrite(takingFile, bytes.Repeat([]byte("\n"), int(fi.Size())))
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		err = h.Files.Remove(takingFile)
 	}
 	if err != nil {
-		return problem("offer-write", err.Error()).because(err)
+		return err
 	}
-	return nil
+	return h.Files.Remove(takenFile)
 }
 
 // writeOver writes over node.yaml, or over what a person left of it.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -13,22 +15,22 @@ import (
 type Preview struct {
 	// InForce says that the node works by this very file.
 	InForce bool `json:"inForce"`
-	// Fields say something else than what is in force, tokens included; other secrets
-	// show in Steps alone.
+	// Fields say something else than what is in force. Of the Secrets of the cluster's
+	// objects nobody knows.
 	Fields []string `json:"fields,omitempty"`
 	// Steps are what is to be done for it; of what is in force, what is left.
 	Steps []string `json:"steps,omitempty"`
 }
 
-// Foresee judges a node.yaml as Offer does, asks all steps what would be left to do, and
-// changes nothing. It returns a *Problem where the file would be refused, or be followed
-// by the need of a person.
+// Foresee judges a node.yaml as Give does, asks all steps what would be left to do, and
+// changes nothing. It fails where the file would be refused, or be followed by the need
+// of a person.
 func Foresee(ctx context.Context, h Host, data []byte) (*Preview, error) {
 	now, err := load(h.Files)
 	if err != nil {
 		return nil, err
 	}
-	if sig, err := node.ReadSignature(data); err == nil && sig != nil && sig.Digest == now.last.digest {
+	if h.inForce(now, data) {
 		left, err := h.left(ctx, now)
 		return &Preview{InForce: true, Steps: left}, err
 	}
@@ -39,19 +41,83 @@ func Foresee(ctx context.Context, h Host, data []byte) (*Preview, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Preview{Fields: now.cfg.Keep().Changes(next.cfg.Keep())}
+	if err := h.notNow(ctx, now, next); err != nil {
+		return nil, err
+	}
+	p := &Preview{}
+	if p.Fields, err = h.differences(now, next); err != nil {
+		return nil, err
+	}
+	p.Steps, err = h.left(ctx, next)
+	p.Steps = slices.DeleteFunc(p.Steps, func(s string) bool { return s == "seal" }) // which comes after any file
+	return p, err
+}
+
+// Give hands over a node.yaml in the tailnet, where Foresee has nothing against it: a
+// member that works can wait for what a node that needs help cannot.
+func Give(ctx context.Context, h Host, data []byte) error {
+	p, err := Foresee(ctx, h, data)
+	if err != nil || p.InForce {
+		return err
+	}
+	return Offer(h, data)
+}
+
+// inForce: a key, tokens or the network may have changed since without a signature.
+func (h *Host) inForce(now *given, data []byte) bool {
+	sig, err := node.ReadSignature(data)
+	if err != nil || sig == nil || sig.Digest != now.last.digest {
+		return false
+	}
+	cfg, err := node.Load("what was handed over", data)
+	return err == nil && len(now.cfg.Keep().Changes(cfg.Keep())) == 0
+}
+
+// differences are the fields of which something else is in force: where the own copy has
+// forgotten what, the files tell.
+func (h *Host) differences(now, next *given) ([]string, error) {
 	forgotten, err := h.forgotten(next.cfg)
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := h.differing(tokenFiles(next.cfg))
+	m := &machine{Host: *h, given: next}
+	secret, err := h.differing(append(tokenFiles(next.cfg), fieldFiles{"network.wifi", wifiFiles(&next.cfg.Network)}, fieldFiles{"network.proxy", m.proxyFiles()}))
 	if err != nil {
 		return nil, err
 	}
-	p.Fields = union(union(p.Fields, forgotten), tokens)
-	p.Steps, err = h.left(ctx, next)
-	p.Steps = slices.DeleteFunc(p.Steps, func(s string) bool { return s == "seal" }) // which comes after any file
-	return p, err
+	return union(union(now.cfg.Keep().Changes(next.cfg.Keep()), forgotten), secret), nil
+}
+
+// notNow says what a node is busy with that another node.yaml would spoil.
+func (h *Host) notNow(ctx context.Context, now, next *given) error {
+	if trial, err := h.Slot.Trial(ctx); err != nil || trial != nil {
+		return errors.Join(err, errors.New("an update is on trial: what came meanwhile would be lost if the node falls back"))
+	}
+	m := &machine{Host: *h, given: now}
+	if encrypted, err := h.encrypted(); err != nil || encrypted {
+		if open, oerr := m.storesOpen(); err != nil || oerr != nil || !open {
+			return errors.Join(err, oerr, errors.New("its data are locked, and the secrets of a node.yaml would lie in the clear until they are not"))
+		}
+	}
+	if back, err := m.restored(); err != nil || !back && next.cfg.K3s.Seed.Restore == nil {
+		return errors.Join(err, errors.New("its volumes are being restored, and nothing must be made in their place before they are there"))
+	}
+	return h.lacksCharts(next.cfg)
+}
+
+// chartFile is how a seed calls a chart that servers have.
+var chartFile = regexp.MustCompile(`/static/charts/([^"\s]+)`)
+
+// lacksCharts: a chart that no image of this node has would fail until there is one.
+func (h *Host) lacksCharts(c *node.Config) error {
+	for _, text := range c.K3s.Seed.Manifests {
+		for _, found := range chartFile.FindAllStringSubmatch(text, -1) {
+			if ok, err := h.exists("/" + contract.ChartsDir + "/" + found[1]); err != nil || !ok {
+				return errors.Join(err, fmt.Errorf("the chart %s is not in its image: update that first", found[1]))
+			}
+		}
+	}
+	return nil
 }
 
 // left are the steps that are not done. One that cannot tell is to be done, unless only a

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // TestForesee: a member tells what a file of its owner would change, changes nothing, and
@@ -23,6 +25,8 @@ func TestForesee(t *testing.T) {
 		"another site":  {"site: home", "site: cabin", []string{"site"}, append([]string{"k3s"}, again...), ""},
 		"another token": {"token: k3s-token-very-secret", "token: another-secret", []string{"k3s.token"}, append([]string{"k3s"}, again...), ""},
 		"another zone":  {"timezone: Europe/Lisbon", "timezone: Etc/UTC", []string{"timezone"}, append([]string{"identity"}, again...), ""},
+		"another proxy": {"proxy-secret", "proxy-typo", []string{"network.proxy"}, append([]string{"identity"}, again...), ""},
+		"no proxy":      {`proxy: "http://user:proxy-secret@192.168.1.1:3128"`, "noProxy: []", []string{"network.proxy"}, append([]string{"identity"}, again...), ""},
 		"another file":  {"file-secret = 1", "file-secret = 2", []string{"files"}, append([]string{"identity"}, again...), ""},
 		"no such zone":  {"timezone: Europe/Lisbon", "timezone: Europe/Nowhere", nil, nil, "bad-field"},
 		"another role":  {"role: server", "role: agent", nil, nil, "role-conflict"},
@@ -65,5 +69,90 @@ func TestForeseeInForce(t *testing.T) {
 	p, err := firstboot.Foresee(t.Context(), w.host(), []byte(data))
 	if err != nil || !p.InForce || len(p.Steps) > 0 || len(p.Fields) > 0 {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestNotNow: what a member is busy with, another node.yaml would spoil; it says so, and
+// takes none.
+func TestNotNow(t *testing.T) {
+	chart := edit(t, owned(t, 1), `longhorn: "kind: HelmChart\n"`, `longhorn: "chart: https://%{KUBERNETES_API}%/static/charts/longhorn-1.tgz\n"`)
+	for name, c := range map[string]struct {
+		world  func(t *testing.T) *world
+		change func(*world)
+		yaml   string
+		want   string
+	}{
+		"a trial":          {nil, func(w *world) { w.trial = &contract.Trial{} }, owned(t, 1), "an update is on trial"},
+		"a restore":        {restoring, nil, owned(t, 1), "its volumes are being restored"},
+		"its restore":      {restoring, nil, edit(t, owned(t, 1), "secrets: [", restore+", secrets: ["), ""},
+		"a chart":          {nil, nil, chart, "the chart longhorn-1.tgz is not in its image"},
+		"a chart it has":   {nil, func(w *world) { w.put("/usr/lib/imagebuilder/charts/longhorn-1.tgz", "") }, chart, ""},
+		"nothing of these": {nil, nil, owned(t, 1), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.world == nil {
+				c.world = func(t *testing.T) *world { return joinedWorld(t, owned(t, 1)) }
+			}
+			w := c.world(t)
+			if c.change != nil {
+				c.change(w)
+			}
+			err := firstboot.Give(t.Context(), w.host(), []byte(sign(t, edit(t, c.yaml, "site: home", "site: cabin"), 1, noon)))
+			given := w.files["/run/firstboot/offer"] != nil
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) || given != (c.want == "") {
+				t.Errorf("%v, want %q; given: %v", err, c.want, given)
+			}
+		})
+	}
+}
+
+const restore = `restore: {systemBackup: system-1, namespaces: [nextcloud], manifests: {argocd-root: "kind: Application\n"}}`
+
+// restoring has its volumes not back.
+func restoring(t *testing.T) *world {
+	w := newWorld(t, edit(t, owned(t, 1), "secrets: [", restore+", secrets: ["))
+	deferK3s(w)
+	if s, _ := w.boot(func(s firstboot.Status) bool { return s.Step == "restore" }); s.Step != "restore" {
+		t.Fatal(s.Line())
+	}
+	return w
+}
+
+// TestLockedTakesNothing in the tailnet: the secrets would lie in the clear.
+func TestLockedTakesNothing(t *testing.T) {
+	public, _ := keyPair(t, 1)
+	w := locked(t, "ownerKey: "+public+"\n")
+	_, err := firstboot.Foresee(t.Context(), w.host(), []byte(sign(t, owned(t, 1), 1, noon)))
+	if err == nil || !strings.Contains(err.Error(), "its data are locked") {
+		t.Error(err)
+	}
+}
+
+// TestChangedSince: what somebody at the node changed without a signature is put right by
+// the same file.
+func TestChangedSince(t *testing.T) {
+	w := lostWorld(t)
+	data := sign(t, edit(t, owned(t, 1), "hskey-auth-first", "hskey-auth-second"), 1, noon)
+	if s, _, answer := w.offer(lost, data); answer != nil || s.State != firstboot.Joined {
+		t.Fatalf("%v; %s", answer, s.Line())
+	}
+	if s := w.replant(edit(t, owned(t, 1), "ntp: [192.168.1.1]", "ntp: [192.168.1.9]")); s.Notice != nil {
+		t.Fatal(s.Line())
+	}
+	again := sign(t, edit(t, owned(t, 1), "hskey-auth-first", "hskey-auth-second"), 1, noon.Add(time.Hour))
+	p, err := firstboot.Foresee(t.Context(), w.host(), []byte(again))
+	if err != nil || p.InForce || !slices.Equal(p.Fields, []string{"network.ntp"}) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestTheCreatorStaysOne: who is to create a cluster now is nothing to who created it.
+func TestTheCreatorStaysOne(t *testing.T) {
+	w := joinedWorld(t, owned(t, 1))
+	w.put("/var/lib/rancher/k3s/server/db/state.db", "")
+	data := sign(t, edit(t, owned(t, 1), creates, "init: false"), 1, noon)
+	s := w.replant(data)
+	if config := w.text("/etc/rancher/k3s/config.yaml"); s.State != firstboot.Joined || !strings.Contains(config, "cluster-init: true") {
+		t.Errorf("%s\n%s", s.Line(), config)
 	}
 }

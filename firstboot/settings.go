@@ -110,6 +110,7 @@ func (m *machine) tellFiles(ctx context.Context) error {
 		{"/etc/systemd/system/", m.Units.Reload},
 		{"/etc/modules-load.d/", restart("systemd-modules-load.service")},
 		{"/etc/sysctl.d/", restart("systemd-sysctl.service")},
+		{"/etc/rancher/k3s/", m.retell(k3sUnit)},
 	} {
 		in := func(f node.File) bool { return strings.HasPrefix(f.Path, r.dir) }
 		if !slices.ContainsFunc(m.cfg.Files, in) {
@@ -163,10 +164,16 @@ func networkFiles(n *node.Network) []file {
 			vlans[f.Name] = nil
 		}
 	}
-	if w := n.WiFi; w != nil && !w.PSK.Empty() {
-		out = append(out, file{path: wifiFile, data: []byte(wifiText(w)), mode: 0o600})
+	return append(out, wifiFiles(n)...)
+}
+
+// wifiFiles are none where sealing has taken the password.
+func wifiFiles(n *node.Network) []file {
+	w := n.WiFi
+	if w == nil || w.PSK.Empty() {
+		return nil
 	}
-	return out
+	return []file{{path: wifiFile, data: []byte(wifiText(w)), mode: 0o600}}
 }
 
 const (
@@ -251,11 +258,15 @@ const (
 func (m *machine) wayFiles() []file {
 	ca := text644(caFile, m.cfg.Headscale.CA)
 	ca.absent = m.cfg.Headscale.CA == ""
-	out := []file{ca}
-	if proxy := m.cfg.Network.Proxy; !proxy.Empty() || !m.cfg.Sealed {
-		out = append(out, file{path: proxyEnv, data: []byte(m.proxyText()), mode: 0o600, absent: proxy.Empty()})
+	return append([]file{ca}, m.proxyFiles()...)
+}
+
+func (m *machine) proxyFiles() []file {
+	proxy := m.cfg.Network.Proxy
+	if proxy.Empty() && m.cfg.Sealed {
+		return nil
 	}
-	return out
+	return []file{{path: proxyEnv, data: []byte(m.proxyText()), mode: 0o600, absent: proxy.Empty()}}
 }
 
 // proxyText leaves the tailnet and the cluster's own networks alone.

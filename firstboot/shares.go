@@ -150,9 +150,14 @@ const (
 // at home has another address now and then. What fails is tried again.
 func (r *runner) keepShares(ctx context.Context, m *machine) {
 	s, err := m.readStorage()
-	if err != nil || s == nil || r.host.Clock.Now().Before(r.renew) {
+	if err != nil || s == nil {
 		return
 	}
+	to := strings.Join(m.holders(s).Holders, " ")
+	if r.told == to && r.host.Clock.Now().Before(r.renew) {
+		return
+	}
+	r.told = to
 	peer := m.ownPeerShare(s)
 	if peer.Empty() {
 		return

@@ -22,9 +22,9 @@ var (
 const encryptYAML = initYAML + "storage: {encrypt: true, holders: [vps, cabin-pi], holderTags: ['tag:k3s-control', 'tag:site-home']}\n"
 
 // encryptWorld has two holders. Of the second, a server, nobody expects a cluster.
-func encryptWorld(t testing.TB) *world {
+func encryptWorld(t testing.TB, more ...string) *world {
 	yaml := strings.NewReplacer("longhorn: {disk: /dev/disk/by-id/usb-1}\n", "", "servers: [home-pi, cabin-pi]", "servers: [home-pi]",
-		"files: [", "files: [{path: /etc/rancher/k3s/registries.yaml, content: registry-secret}, ").Replace(encryptYAML)
+		"files: [", "files: [{path: /etc/rancher/k3s/registries.yaml, content: registry-secret}, ").Replace(encryptYAML + strings.Join(more, ""))
 	w := newWorld(t, yaml)
 	deferK3s(w)
 	w.peers = []firstboot.Peer{
@@ -176,8 +176,8 @@ func TestEveryCallFailsEncrypted(t *testing.T) {
 }
 
 // locked is a node that was encrypted, and has just been switched on again.
-func locked(t *testing.T) *world {
-	w := encryptWorld(t)
+func locked(t *testing.T, more ...string) *world {
+	w := encryptWorld(t, more...)
 	if s, _ := w.boot(nil); s.State != firstboot.Joined {
 		t.Fatal(s.Line())
 	}

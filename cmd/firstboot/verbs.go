@@ -142,7 +142,7 @@ func takeOffer(ctx context.Context, h firstboot.Host, args []string) error {
 		return err
 	}
 	if !try {
-		return firstboot.Offer(h, text)
+		return firstboot.Give(ctx, h, text)
 	}
 	p, err := firstboot.Foresee(ctx, h, text)
 	if err != nil {

@@ -26,10 +26,13 @@ which nothing changes gets nothing. Servers come first, then witnesses and agent
 machine with Headscale last; each has to work by it before the next one has its turn,
 and the first that does not ends it.
 
-What makes another node of one is refused: its role, board, disks, encryption. What may
-cut a node off, its network or Headscale's address, or stop its k3s, wants --risky. --plan
-prints what would change, and does nothing. Secrets of the cluster's objects are written
-again by the server that creates it: nobody at home can tell whether they changed.
+What makes another node of one is refused: its role, board, disks, encryption, Headscale.
+What may cut a node off, its network or ssh keys, or stop its k3s, its settings and tokens
+or files of yours, wants --risky. --plan prints what would change, and does nothing.
+Secrets of the cluster's objects are written again by the server that creates it: nobody
+at home can tell whether they changed. A node that is locked, has an update on trial,
+brings its volumes back or lacks a chart that its objects name has to be done with that
+first.
 
 Exit codes: 0 all nodes work by it, 1 it stopped, 2 wrong usage, 130 interrupted.`
 
@@ -123,6 +126,9 @@ func (a *applyFlags) print(out io.Writer, order *handover.Order) error {
 		fmt.Fprintf(&b, "%s: %s\n", n.Name, printable(n.Words()))
 		for _, risk := range n.Risks {
 			fmt.Fprintf(&b, "    risky: %s\n", risk)
+		}
+		for _, note := range n.Notes {
+			fmt.Fprintf(&b, "    note: %s\n", note)
 		}
 	}
 	_, err := io.WriteString(out, b.String())

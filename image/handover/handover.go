@@ -34,8 +34,9 @@ type Node struct {
 	// of its first boot that it goes through again.
 	Fields []string `json:"fields,omitempty"`
 	Steps  []string `json:"steps,omitempty"`
-	// Risks say what may come of it, in sentences.
+	// Risks say what may come of it, Notes what will not, in sentences.
 	Risks []string `json:"risks,omitempty"`
+	Notes []string `json:"notes,omitempty"`
 	// Against is why it cannot get it, "" if it can.
 	Against string `json:"against,omitempty"`
 	// Has says that the node has this very file, Given that it did not before.
@@ -141,7 +142,12 @@ type preview struct {
 
 var errNoOffers = errors.New("the answer tells of no node.yaml: its image is older than this is")
 
+// askTime bounds a question: nodes look at all that they are.
+const askTime = time.Minute
+
 func (o *Order) ask(ctx context.Context, n Node) (p preview, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
 	out, err := o.line(ctx, n.Name, "firstboot offer --try", bytes.NewReader(n.text))
 	if err != nil {
 		return p, errors.New(contract.PlainLine(err.Error()))
@@ -164,7 +170,7 @@ func (o *Order) foresee(ctx context.Context, n *Node) {
 		return
 	}
 	n.Has, n.Fields, n.Steps = *p.InForce, p.Fields, p.Steps
-	n.Risks, n.Against = risks(p.Fields)
+	n.Risks, n.Notes, n.Against = risks(p.Fields)
 }
 
 // Run gives the nodes what they get, each after the one before works by it. What cannot
@@ -180,64 +186,103 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 	}
 	for i := range o.Nodes {
 		n := &o.Nodes[i]
-		if !n.changes() {
-			continue
+		var err error
+		switch {
+		case n.changes():
+			err = o.hand(ctx, *n)
+			n.Given = err == nil
+		case len(n.Steps) > 0: // what stopped it the last time stops it now
+			if err = o.settle(ctx, *n); err == nil {
+				n.Steps = nil
+			}
 		}
-		if err := o.hand(ctx, *n); err != nil {
+		if err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)
 		}
-		n.Has, n.Given = true, true
+		n.Has = true
 	}
 	return nil
 }
 
 func (o *Order) hand(ctx context.Context, n Node) error {
 	o.Say(n.Name, "gets its node.yaml")
-	_, err := o.line(ctx, n.Name, "firstboot offer", bytes.NewReader(n.text))
-	if err != nil && !o.took(ctx, n) {
+	if _, err := o.line(ctx, n.Name, "firstboot offer", bytes.NewReader(n.text)); err != nil && !o.took(ctx, n) {
 		return errors.New(contract.PlainLine(err.Error()))
 	}
 	return o.settle(ctx, n)
 }
 
+// tookTime is how long a node may be busy before it takes what it was handed.
+const tookTime = 2 * time.Minute
+
 // took says that a node has it, whose answer was lost.
 func (o *Order) took(ctx context.Context, n Node) bool {
-	p, err := o.ask(ctx, n)
-	return err == nil && *p.InForce
+	for end := time.Now().Add(tookTime); time.Now().Before(end); {
+		if p, err := o.ask(ctx, n); err == nil && *p.InForce {
+			return true
+		}
+		if pause(ctx) != nil {
+			return false
+		}
+	}
+	return false
 }
 
-// A node on its way through the steps: k3s on a Pi takes minutes to start again.
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(between):
+		return nil
+	}
+}
+
+// A node on its way through the steps: k3s on a Pi takes minutes to start again. One that
+// falls over soon after was well for a moment, too: the cluster takes a minute to see it.
 const (
 	patience = 15 * time.Minute
+	steady   = 75 * time.Second
 	between  = 5 * time.Second
 )
 
-// settle waits until the node works by what it was given.
+// settle waits until the node works by what it was given and, where its k3s starts anew,
+// still does a while later.
 func (o *Order) settle(ctx context.Context, n Node) error {
-	last := ""
+	enough, last, well := time.Duration(0), "", time.Time{}
+	if slices.Contains(n.Steps, "k3s") || slices.Contains(n.Steps, "verify") {
+		enough = steady
+	}
 	for end := time.Now().Add(patience); time.Now().Before(end); {
-		p, err := o.ask(ctx, n)
-		words := ""
-		switch {
-		case err != nil:
-			words = err.Error()
-		case !*p.InForce:
-			words = "has not taken it yet"
-		case len(p.Steps) == 0:
+		words := o.lacks(ctx, n)
+		if words != "" {
+			well = time.Time{}
+		} else if well.IsZero() {
+			well = time.Now()
+		}
+		if words == "" && time.Since(well) >= enough {
 			o.Say(n.Name, "works by it")
 			return nil
-		default:
-			words = fmt.Sprintf("is at the step %s", p.Steps[0])
 		}
-		if words != last {
+		if words != last && words != "" {
 			o.Say(n.Name, words)
-			last = words
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(between):
+		last = words
+		if err := pause(ctx); err != nil {
+			return err
 		}
 	}
-	return fmt.Errorf("it does not work by its new node.yaml after %v: %s", patience, last)
+	return fmt.Errorf("it does not work by its new node.yaml after %v: %s", patience, cmp.Or(last, "it did so for moments"))
+}
+
+// lacks says what a node lacks that has been given its file, "" if nothing.
+func (o *Order) lacks(ctx context.Context, n Node) string {
+	switch p, err := o.ask(ctx, n); {
+	case err != nil:
+		return err.Error()
+	case !*p.InForce:
+		return "has not taken it yet"
+	case len(p.Steps) > 0:
+		return "is at the step " + p.Steps[0]
+	}
+	return ""
 }

@@ -36,6 +36,7 @@ type machine struct {
 	loses         bool          // the answer to that, or the line before it
 	takes         time.Duration // until it has taken it
 	works         time.Duration // through its steps, from then on
+	falls         bool          // over, every minute
 
 	has string
 	at  time.Time
@@ -108,7 +109,7 @@ func (w *world) preview(m *machine, data string) map[string]any {
 	switch since := time.Since(m.at); {
 	case unsigned(w.t, m.has) != unsigned(w.t, data) || since < m.takes:
 		return map[string]any{"inForce": false, "fields": m.fields, "steps": m.steps}
-	case since < m.takes+m.works:
+	case since < m.takes+m.works, m.falls && since%time.Minute > 40*time.Second:
 		return map[string]any{"inForce": true, "steps": []string{"k3s", "verify"}}
 	}
 	return map[string]any{"inForce": true}
@@ -186,24 +187,48 @@ func TestHandedOver(t *testing.T) {
 	})
 }
 
-// TestAgain: a node that has the very file gets it no second time, whatever it is at.
+// TestAgain: a node that has the very file gets it no second time; where it is not done
+// with that, nobody comes after it.
 func TestAgain(t *testing.T) {
 	for works, want := range map[time.Duration]string{0: "works by it already", time.Hour: "has it, and is not done with k3s, verify"} {
-		w := newWorld(t)
-		w.of["pi"].fields = []string{"k3s.labels"}
-		o, err := w.prepare(roster.Choice{Names: []string{"pi"}})
-		if err == nil {
-			err = o.Run(t.Context(), false)
-		}
-		w.of["pi"].works = works
-		again, err2 := w.prepare(roster.Choice{Names: []string{"pi"}})
-		if err = errors.Join(err, err2); err == nil {
-			err = again.Run(t.Context(), false)
-		}
-		if err != nil || len(w.given) != 1 || again.Nodes[0].Words() != want {
-			t.Errorf("%v: given to %v; %s, want %s", err, w.given, again.Nodes[0].Words(), want)
-		}
+		story(t, func(w *world) {
+			w.of["pi"].fields = []string{"k3s.labels"}
+			o, err := w.prepare(roster.Choice{Names: []string{"pi"}})
+			if err == nil {
+				err = o.Run(w.t.Context(), false)
+			}
+			w.of["pi"].works, w.of["box"].fields = works, []string{"k3s.labels"}
+			again, err2 := w.prepare(roster.Choice{Names: []string{"pi", "box"}})
+			if err = errors.Join(err, err2); err != nil {
+				w.t.Fatal(err)
+			}
+			if got := again.Nodes[0].Words(); got != want {
+				w.t.Errorf("%s, want %s", got, want)
+			}
+			err = again.Run(w.t.Context(), false)
+			if stopped := err != nil && strings.Contains(err.Error(), "pi: it does not work by its new node.yaml"); stopped != (works > 0) {
+				w.t.Error(err)
+			}
+			if got, want := strings.Join(w.given, " "), map[time.Duration]string{0: "pi box", time.Hour: "pi"}[works]; got != want {
+				w.t.Errorf("given to %s, not %s", got, want)
+			}
+		})
 	}
+}
+
+// TestNotForAMoment: a k3s that starts and falls over is no node that works.
+func TestNotForAMoment(t *testing.T) {
+	story(t, func(w *world) {
+		w.of["pi"].fields, w.of["pi"].steps, w.of["pi"].falls = []string{"k3s.labels"}, []string{"k3s"}, true
+		w.of["box"].fields = []string{"k3s.labels"}
+		o, err := w.prepare(all)
+		if err == nil {
+			err = o.Run(w.t.Context(), false)
+		}
+		if err == nil || !strings.Contains(err.Error(), "does not work by its new node.yaml") || slices.Contains(w.given, "box") {
+			w.t.Errorf("%v; given to %v", err, w.given)
+		}
+	})
 }
 
 // TestNothingWasDone: what one of them cannot have, or should not without a word, none
@@ -214,12 +239,15 @@ func TestNothingWasDone(t *testing.T) {
 		fault  error
 		want   string
 	}{
-		"another role":    {[]string{"k3s.labels", "role"}, nil, "box cannot have it: role cannot change on a node that runs"},
-		"another network": {[]string{"network.interfaces"}, nil, "box: network.interfaces: if it is wrong, nobody reaches the node"},
-		"its Headscale":   {[]string{"headscale.url"}, nil, "say --risky"},
-		"another token":   {[]string{"k3s.token"}, nil, "'k3s token rotate' on one of them comes first"},
-		"another owner":   {[]string{"ownerKey"}, nil, "say --risky"},
-		"a refusal":       {nil, errors.New("firstboot: was signed\x1b[2J before"), "box cannot have it: firstboot: was signed"},
+		"another role":      {[]string{"k3s.labels", "role"}, nil, "box cannot have it: role cannot change on a node that runs"},
+		"another Headscale": {[]string{"headscale.url"}, nil, "box cannot have it: headscale.url cannot change"},
+		"another setting":   {[]string{"k3s.config"}, nil, "say --risky"},
+		"another key":       {[]string{"ssh.authorizedKeys"}, nil, "without a key of yours among them"},
+		"another network":   {[]string{"network.interfaces"}, nil, "box: network.interfaces: if it is wrong, nobody reaches the node"},
+		"its certificate":   {[]string{"headscale.ca"}, nil, "say --risky"},
+		"another token":     {[]string{"k3s.token"}, nil, "'k3s token rotate' on one of them comes first"},
+		"another owner":     {[]string{"ownerKey"}, nil, "say --risky"},
+		"a refusal":         {nil, errors.New("firstboot: was signed\x1b[2J before"), "box cannot have it: firstboot: was signed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -276,6 +304,16 @@ func TestStopped(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestNotes: what a node takes a part of is told, and in nobody's way.
+func TestNotes(t *testing.T) {
+	w := newWorld(t)
+	w.of["box"].fields = []string{"k3s.taints"}
+	o, err := w.prepare(roster.Choice{Names: []string{"box"}})
+	if err != nil || len(o.Nodes[0].Notes) != 1 || len(o.Nodes[0].Risks) != 0 || !strings.Contains(o.Nodes[0].Notes[0], "kubectl taint") {
+		t.Errorf("%+v, %v", o, err)
 	}
 }
 
