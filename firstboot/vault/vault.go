@@ -1,4 +1,4 @@
-// Package vault has the two shares of a node's key, and the book of who keeps the
+// Package vault has the two shares of a node's key, a spare for one of them, and the book of who keeps the
 // second of them: what is kept, who may have it and from where, who is refused for
 // ever.
 //
