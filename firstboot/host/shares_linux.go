@@ -93,16 +93,16 @@ type chip struct{ tpm.Chip }
 
 func (c chip) Seal(share []byte) ([]byte, error) {
 	sealed, err := c.Chip.Seal(share)
-	return sealed, kept(err)
+	return sealed, staysSealed(err)
 }
 
 func (c chip) Unseal(sealed []byte) ([]byte, error) {
 	share, err := c.Chip.Unseal(sealed)
-	return share, kept(err)
+	return share, staysSealed(err)
 }
 
-// kept says in firstboot's words why a share stays sealed.
-func kept(err error) error {
+// staysSealed says so in firstboot's words.
+func staysSealed(err error) error {
 	for _, pair := range [][2]error{{tpm.ErrNone, firstboot.ErrNoTPM}, {tpm.ErrOther, firstboot.ErrOtherTPM}, {tpm.ErrChanged, firstboot.ErrTPMChanged}} {
 		if errors.Is(err, pair[0]) {
 			return pair[1]

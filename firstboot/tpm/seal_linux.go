@@ -12,8 +12,8 @@ import (
 // pcr7 is PCR 7 in the bank of SHA-256.
 var pcr7 = tpm2.TPMLPCRSelection{PCRSelections: []tpm2.TPMSPCRSelection{{Hash: tpm2.TPMAlgSHA256, PCRSelect: tpm2.PCClientCompatible.PCRs(7)}}}
 
-// seal makes an object that has no password, so that nobody's wrong ones can lock it
-// (noDA), and a policy: PCR 7 as it is now.
+// seal makes an object that has no password, so that a TPM which somebody's wrong ones have
+// locked still opens it (noDA says the same), and a policy: PCR 7 as it is now.
 func (p *parent) seal(t transport.TPM, secret []byte) ([]byte, error) {
 	policy, err := policyNow(t)
 	if err != nil {

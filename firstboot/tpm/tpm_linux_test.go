@@ -181,6 +181,37 @@ func TestAnotherTPM(t *testing.T) {
 	refuses(t, c, blob, ErrOther)
 }
 
+// forger is on the bus: it has the answers of another TPM bear the right one's name.
+type forger struct {
+	io.ReadWriteCloser
+	wrong, right []byte
+}
+
+func (f forger) Read(p []byte) (int, error) {
+	n, err := f.ReadWriteCloser.Read(p)
+	copy(p, bytes.ReplaceAll(p[:n], f.wrong, f.right))
+	return n, err
+}
+
+// TestInItsPlace: who answers as if it were the TPM is found out by its key, whatever it
+// says of its name, before it gets anything.
+func TestInItsPlace(t *testing.T) {
+	c, _ := emulated(t, t.TempDir())
+	other, _ := emulated(t, t.TempDir())
+	mine, err := parts(sealed(t, c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	its, err := parts(sealed(t, other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, Chip{func() (io.ReadWriteCloser, error) {
+		line, err := other.Open()
+		return forger{line, its[0], mine[0]}, err
+	}}, bytes.Join(mine[:], nil), ErrOther)
+}
+
 // TestWrongPasswordsLockNothing: who guesses passwords of other objects locks those alone.
 func TestWrongPasswordsLockNothing(t *testing.T) {
 	c, _ := emulated(t, t.TempDir())
