@@ -31,6 +31,7 @@ type Host struct {
 	Slot     Slot
 	Disks    Disks
 	Crypt    Crypt
+	TPM      TPM
 	Shares   Shares
 	// Random gives identities; it must not block for entropy without bound.
 	Random io.Reader
@@ -244,6 +245,22 @@ type Crypt interface {
 
 // ErrNoCrypt says that a file system was made without what encryption needs.
 var ErrNoCrypt = errors.New("its file system cannot encrypt")
+
+// TPM is the machine's, which keeps the disk's share of the key where there is one. What
+// it says no to is ErrNoTPM, ErrOtherTPM or ErrTPMChanged; other errors are of one that
+// does not work.
+type TPM interface {
+	// Seal returns what only this TPM opens, while the machine's Secure Boot is as it is.
+	Seal(share []byte) (sealed []byte, err error)
+	Unseal(sealed []byte) (share []byte, err error)
+}
+
+// What keeps a share sealed.
+var (
+	ErrNoTPM      = errors.New("there is no TPM 2.0")
+	ErrOtherTPM   = errors.New("another TPM sealed it")
+	ErrTPMChanged = errors.New("PCR 7 is not what it was")
+)
 
 // Shares asks the nodes that keep the second share of this node's key, in the tailnet
 // and on no other way. A holder that says no has a *vault.Refusal.

@@ -16,14 +16,15 @@ import (
 // of the own copy of node.yaml the settings of k3s. What must be there before anything is
 // unlocked stays where it was.
 
-// layVault puts what is secret beside k3s' own directories: the peers' share, and all of
-// /etc/rancher, with what of node.yaml's files belongs there.
-func (m *machine) layVault(peer secret.String) error {
-	text, err := yaml.Marshal(peer)
-	if err != nil {
-		return err
+// layVault puts what is secret beside k3s' own directories: the peers' share and the spare,
+// and all of /etc/rancher, with what of node.yaml's files belongs there.
+func (m *machine) layVault(k shares) error {
+	if !k.spare.Empty() { // first: by the other, storageLaid knows that both are there
+		if err := m.keep(spareShare, k.spare); err != nil {
+			return err
+		}
 	}
-	if err := m.ensure([]file{{path: peerShare, data: text, mode: 0o600}}); err != nil {
+	if err := m.keep(peerShare, k.peer); err != nil {
 		return err
 	}
 	if err := m.bearOne(rancherPassword); err != nil {
@@ -42,6 +43,14 @@ func (m *machine) layVault(peer secret.String) error {
 		return err
 	}
 	return m.ensure(all)
+}
+
+func (m *machine) keep(name string, share secret.String) error {
+	text, err := yaml.Marshal(share)
+	if err != nil {
+		return err
+	}
+	return m.ensure([]file{{path: name, data: text, mode: 0o600}})
 }
 
 func (m *machine) rancherLaid() (bool, error) {

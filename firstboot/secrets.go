@@ -10,7 +10,7 @@ import (
 
 // secretFiles are where secrets of node.yaml stay when sealing took them from
 // there, and what a node made for itself.
-var secretFiles = []string{k3sToken, k3sAgents, wifiFile, proxyEnv, contract.HeadscaleStores, hostKeyFile, nodePassword, storageFile, peerShare, keptConfig}
+var secretFiles = []string{k3sToken, k3sAgents, wifiFile, proxyEnv, contract.HeadscaleStores, hostKeyFile, nodePassword, storageFile, storageNext, peerShare, spareShare, keptConfig}
 
 // assigned is a line NAME=VALUE or NAME: VALUE.
 var assigned = regexp.MustCompile(`(?m)^\s*(?:- )?\w+(?:=|: *)["']?(.+?)["']?\s*$`)

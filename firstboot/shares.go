@@ -57,17 +57,23 @@ func (m *machine) tellHolders(ctx context.Context, s *storage, do func(*Peer) er
 	return faults, nil
 }
 
-// deposit gives the share to all holders that can be reached, and says whether one of them
-// sees where this node is. The error is a *Problem where one knows that it is revoked.
-func (m *machine) deposit(ctx context.Context, s *storage, peer secret.String) (seen bool, faults []error, err error) {
-	proof, err := vault.Proof(s.Disk)
+// deposit gives the share, and the spare where there is one, to all holders that can be
+// reached, and says whether one of them sees where this node is. The error is a *Problem
+// where one knows that it is revoked.
+func (m *machine) deposit(ctx context.Context, s *storage, k shares) (seen bool, faults []error, err error) {
+	all, err := s.deposits(k)
 	if err != nil {
 		return false, nil, err
 	}
 	faults, err = m.tellHolders(ctx, s, func(p *Peer) error {
-		place, err := m.Shares.Deposit(ctx, v4First(p.IPs), vault.Deposit{Share: peer, Proof: vault.Digest(proof)})
-		seen = seen || err == nil && place.IsValid()
-		return err
+		for _, d := range all {
+			place, err := m.Shares.Deposit(ctx, v4First(p.IPs), d)
+			if err != nil {
+				return err
+			}
+			seen = seen || place.IsValid()
+		}
+		return nil
 	})
 	if err != nil {
 		return false, nil, err
@@ -75,28 +81,24 @@ func (m *machine) deposit(ctx context.Context, s *storage, peer secret.String) (
 	return seen, faults, m.refused(faults, false)
 }
 
+func (s *storage) deposits(k shares) ([]vault.Deposit, error) {
+	if s.TPM == nil {
+		proof, err := vault.Proof(s.Disk)
+		return []vault.Deposit{{Share: k.peer, Proof: vault.Digest(proof)}}, err
+	}
+	all := []vault.Deposit{{Share: k.peer, Proof: s.TPM.Proof}}
+	if k.spare.Empty() {
+		return all, nil
+	}
+	proof, err := vault.Proof(s.TPM.Rest)
+	return append(all, vault.Deposit{Share: k.spare, Proof: vault.OnWord(vault.Digest(proof))}), err
+}
+
 var errOther = errors.New("what it gave is another share")
 
-// askHolders asks one after the other, until one gives.
-func (m *machine) askHolders(ctx context.Context, s *storage) (secret.String, error) {
-	proof, err := vault.Proof(s.Disk)
-	if err != nil {
-		return "", problem("storage-lost", storageFile).because(err)
-	}
-	var share secret.String
-	faults, err := m.tellHolders(ctx, s, func(p *Peer) error {
-		if !share.Empty() {
-			return nil
-		}
-		given, err := m.Shares.Ask(ctx, v4First(p.IPs), vault.Question{ID: s.ID, Proof: proof})
-		if err == nil && vault.Digest(given) != s.ID {
-			err = errOther
-		}
-		if err == nil {
-			share = given
-		}
-		return err
-	})
+// askHolders asks for the peers' share.
+func (m *machine) askHolders(ctx context.Context, s *storage, disk secret.String) (secret.String, error) {
+	share, faults, err := m.askEach(ctx, s, s.ID, disk)
 	if err != nil || !share.Empty() {
 		return share, err
 	}
@@ -104,6 +106,29 @@ func (m *machine) askHolders(ctx context.Context, s *storage) (secret.String, er
 		return "", err
 	}
 	return "", problem("share-nobody", sentence(faults)).because(errors.Join(faults...))
+}
+
+// askEach asks for a share, with the proof of what is on the disk, one holder after the other,
+// until one gives.
+func (m *machine) askEach(ctx context.Context, s *storage, id string, shown secret.String) (share secret.String, faults []error, err error) {
+	proof, err := vault.Proof(shown)
+	if err != nil {
+		return "", nil, problem("storage-lost", storageFile).because(err)
+	}
+	faults, err = m.tellHolders(ctx, s, func(p *Peer) error {
+		if !share.Empty() {
+			return nil
+		}
+		given, err := m.Shares.Ask(ctx, v4First(p.IPs), vault.Question{ID: id, Proof: proof})
+		if err == nil && vault.Digest(given) != id {
+			err = errOther
+		}
+		if err == nil {
+			share = given
+		}
+		return err
+	})
+	return share, faults, err
 }
 
 // refused is the problem of a node that is revoked, or that waits for its owner's word,
@@ -163,7 +188,7 @@ func (r *runner) keepShares(ctx context.Context, m *machine) {
 		return
 	}
 	pause := renewPause
-	seen, faults, err := m.deposit(ctx, s, peer)
+	seen, faults, err := m.renewShares(ctx, s, peer)
 	if err != nil || len(faults) > 0 {
 		pause = missPause
 	}
@@ -172,4 +197,18 @@ func (r *runner) keepShares(ctx context.Context, m *machine) {
 	}
 	r.noticed()
 	r.renew = r.host.Clock.Now().Add(pause)
+}
+
+// renewShares also has the TPM keep the disk's share, where it can and does not yet, once a
+// holder has the spare.
+func (m *machine) renewShares(ctx context.Context, s *storage, peer secret.String) (seen bool, faults []error, err error) {
+	if err := m.settleStorage(); err != nil {
+		return false, nil, err
+	}
+	next, k, sealing := m.resealed(ctx, s, peer)
+	seen, faults, err = m.deposit(ctx, next, k)
+	if err == nil && sealing == nil && next != s && len(faults) < len(m.holders(s).Holders) {
+		sealing = m.replaceStorage(next, k)
+	}
+	return seen, faults, errors.Join(err, sealing)
 }

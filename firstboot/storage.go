@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 
 	"gopkg.in/yaml.v3"
@@ -25,19 +24,21 @@ import (
 
 const (
 	storageFile = stateDir + "/storage.yaml" // the disk's share; the node is encrypted from then on
+	storageNext = stateDir + "/storage-next.yaml"
 	vaultDir    = "/var/lib/imagebuilder/vault"
 	peerShare   = vaultDir + "/share.yaml"
+	spareShare  = vaultDir + "/spare.yaml"
 	keptConfig  = vaultDir + "/k3s.yaml" // what the own copy of node.yaml must not have
 	etcRancher  = "/etc/rancher"         // the token and k3s' settings
 	rancherDir  = vaultDir + "/rancher"  // where they are instead
 	holdFile    = "/" + contract.HoldFile
 )
 
-// storage is the content of storageFile. What opens Disk on machines with a TPM will
-// stand beside it.
+// storage is the content of storageFile. It has the disk's share itself, or that sealed.
 type storage struct {
 	Version int           `yaml:"version"`
-	Disk    secret.String `yaml:"disk"`
+	Disk    secret.String `yaml:"disk,omitempty"`
+	TPM     *sealedShare  `yaml:"tpm,omitempty"`
 	ID      string        `yaml:"id"` // the peers' share, by its digest
 	// Holders is of the node.yaml that began it, for one that says nothing of it any more.
 	Holders node.Storage `yaml:"holders"`
@@ -51,7 +52,18 @@ func (m *machine) holders(s *storage) node.Storage {
 	return s.Holders
 }
 
-const storageVersion = 1
+// The versions of storageFile. What knows of no TPM must not take a node for a new one.
+const (
+	storagePlain  = 1
+	storageSealed = 2
+)
+
+func (s *storage) whole() bool {
+	if s.TPM == nil {
+		return s.Version == storagePlain && !s.Disk.Empty() && s.ID != ""
+	}
+	return s.Version == storageSealed && s.Disk.Empty() && s.ID != ""
+}
 
 // encrypted says whether this node's data are, whatever node.yaml says today.
 func (h *Host) encrypted() (bool, error) { return h.exists(storageFile) }
@@ -63,15 +75,15 @@ func (m *machine) encrypts() (bool, error) {
 }
 
 func (h *Host) readStorage() (*storage, error) {
-	text, err := h.read(storageFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	text, err := h.storageText()
+	if text == nil && err == nil {
 		return nil, nil
 	}
 	var s storage
 	if err == nil {
 		err = yaml.Unmarshal(text, &s)
 	}
-	if err == nil && (s.Version != storageVersion || s.Disk.Empty() || s.ID == "") {
+	if err == nil && !s.whole() {
 		err = errors.New("it is damaged, or of a newer version")
 	}
 	if err != nil { // yaml's own words may repeat what is there
@@ -172,20 +184,23 @@ func (m *machine) storageDo(ctx context.Context) error {
 
 // openStorage makes the key, or has it given back, and opens what it encrypts.
 func (m *machine) openStorage(ctx context.Context) error {
+	if err := m.settleStorage(); err != nil {
+		return err
+	}
 	s, err := m.readStorage()
 	if err != nil {
 		return err
 	}
-	var peer secret.String
+	var k shares
 	if s == nil {
-		s, peer, err = m.beginStorage(ctx)
+		s, k, err = m.beginStorage(ctx)
 	} else {
-		peer, err = m.peerShare(ctx, s)
+		k, err = m.bringShares(ctx, s)
 	}
 	if err != nil {
 		return err
 	}
-	if err := m.encryptTrees(s, peer); err != nil {
+	if err := m.encryptTrees(k); err != nil {
 		return err
 	}
 	if waits, err := m.Slot.Stores(); err != nil {
@@ -195,7 +210,7 @@ func (m *machine) openStorage(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := m.layVault(peer); err != nil {
+	if err := m.layVault(k); err != nil {
 		return err
 	}
 	now, err := load(m.Files) // k3s' settings can be read from here on
@@ -207,27 +222,57 @@ func (m *machine) openStorage(ctx context.Context) error {
 
 // beginStorage wants nothing in the clear that should not be, makes the shares, and
 // knows one of them with a holder before the other is written.
-func (m *machine) beginStorage(ctx context.Context) (s *storage, peer secret.String, err error) {
+func (m *machine) beginStorage(ctx context.Context) (*storage, shares, error) {
 	if err := m.checkFresh(); err != nil {
-		return nil, "", err
+		return nil, shares{}, err
 	}
-	if peer, err = vault.NewShare(m.Random); err != nil {
-		return nil, "", err
+	k, err := m.newShares()
+	if err != nil {
+		return nil, shares{}, err
 	}
-	s = &storage{Version: storageVersion, ID: vault.Digest(peer), Holders: m.cfg.Storage}
-	if s.Disk, err = vault.NewShare(m.Random); err != nil {
-		return nil, "", err
+	s := &storage{Version: storagePlain, Disk: k.disk, ID: vault.Digest(k.peer), Holders: m.cfg.Storage}
+	if sealed, err := m.seal(s, k); err == nil {
+		s = sealed
+	} else { // there is no TPM, or none that works: keepSealed asks again
+		k.spare = ""
 	}
-	if _, faults, err := m.deposit(ctx, s, peer); err != nil {
-		return nil, "", err
+	if _, faults, err := m.deposit(ctx, s, k); err != nil {
+		return nil, shares{}, err
 	} else if len(faults) == len(m.cfg.Storage.Holders) {
-		return nil, "", problem("share-nobody", sentence(faults)).because(errors.Join(faults...))
+		return nil, shares{}, problem("share-nobody", sentence(faults)).because(errors.Join(faults...))
 	}
 	text, err := yaml.Marshal(s)
 	if err != nil {
-		return nil, "", err
+		return nil, shares{}, err
 	}
-	return s, peer, m.write(file{path: storageFile, data: text, mode: 0o600})
+	return s, k, m.write(file{path: storageFile, data: text, mode: 0o600})
+}
+
+// shares are those of an open node: two make the key, and the spare is there where a TPM
+// keeps the disk's.
+type shares struct{ disk, peer, spare secret.String }
+
+func (m *machine) newShares() (k shares, err error) {
+	for _, s := range []*secret.String{&k.peer, &k.disk, &k.spare} {
+		if *s, err = vault.NewShare(m.Random); err != nil {
+			return shares{}, err
+		}
+	}
+	return k, nil
+}
+
+// bringShares finds those of a node that was encrypted before.
+func (m *machine) bringShares(ctx context.Context, s *storage) (k shares, err error) {
+	if k.disk, err = m.diskShare(ctx, s); err != nil {
+		return shares{}, err
+	}
+	if k.peer, err = m.peerShare(ctx, s, k.disk); err != nil {
+		return shares{}, err
+	}
+	if s.TPM != nil {
+		k.spare, err = vault.Combine(k.disk, s.TPM.Rest)
+	}
+	return k, err
 }
 
 // checkFresh refuses a node with data: what was once written in the clear stays on a
@@ -267,24 +312,27 @@ func (m *machine) checkEmpty(dir string) error {
 }
 
 // peerShare is what the holders have. An open node has it as well.
-func (m *machine) peerShare(ctx context.Context, s *storage) (secret.String, error) {
+func (m *machine) peerShare(ctx context.Context, s *storage, disk secret.String) (secret.String, error) {
 	if peer := m.ownPeerShare(s); !peer.Empty() {
 		return peer, nil
 	}
-	return m.askHolders(ctx, s)
+	return m.askHolders(ctx, s, disk)
 }
 
 // ownPeerShare is empty while the node is locked.
-func (h *Host) ownPeerShare(s *storage) (peer secret.String) {
-	text, err := h.read(peerShare)
-	if err != nil || yaml.Unmarshal(text, &peer) != nil || vault.Digest(peer) != s.ID {
+func (h *Host) ownPeerShare(s *storage) secret.String { return h.kept(peerShare, s.ID) }
+
+// kept is a share in what is encrypted, by its digest.
+func (h *Host) kept(name, id string) (share secret.String) {
+	text, err := h.read(name)
+	if err != nil || yaml.Unmarshal(text, &share) != nil || vault.Digest(share) != id {
 		return ""
 	}
-	return peer
+	return share
 }
 
-func (m *machine) encryptTrees(s *storage, peer secret.String) error {
-	key, err := vault.Key(s.Disk, peer)
+func (m *machine) encryptTrees(k shares) error {
+	key, err := vault.Key(k.disk, k.peer)
 	if err != nil {
 		return problem("storage-lost", storageFile).because(err)
 	}

@@ -70,6 +70,8 @@ type world struct {
 	holders  map[netip.Addr]*vault.Record // nil ones are away
 	place    netip.Addr                   // where they see this node
 	member   string                       // as whom
+	chip     string                       // the TPM and its PCR 7, "" for none
+	chipErr  error                        // what it says instead of an answer
 
 	// its disks
 	held     bool
@@ -243,7 +245,7 @@ func (w *world) host() firstboot.Host {
 	return firstboot.Host{
 		Files: memFiles{w}, System: sysWorld{w}, Units: unitWorld{w}, Tailnet: tailWorld{w},
 		Net: netWorld{w}, Clock: clockWorld{w}, Programs: progWorld{w}, Slot: slotWorld{w}, Disks: diskWorld{w},
-		Crypt: cryptWorld{w}, Shares: shareWorld{w},
+		Crypt: cryptWorld{w}, TPM: chipWorld{w}, Shares: shareWorld{w},
 		Random: randWorld{w, rand.NewChaCha8([32]byte{1})},
 	}
 }

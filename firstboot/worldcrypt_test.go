@@ -3,11 +3,13 @@ package firstboot_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
@@ -81,4 +83,41 @@ func (w shareWorld) Ask(_ context.Context, at netip.Addr, q vault.Question) (s s
 		return err
 	})
 	return s, err
+}
+
+// chipWorld is a TPM called "name state", which seals by writing both before the share.
+type chipWorld struct{ *world }
+
+func (w chipWorld) answers() error {
+	if w.chip == "" {
+		return firstboot.ErrNoTPM
+	}
+	return w.chipErr
+}
+
+func (w chipWorld) Seal(share []byte) (sealed []byte, err error) {
+	err = w.do("seal", func() error {
+		sealed = []byte(w.chip + "\n" + hex.EncodeToString(share))
+		return w.answers()
+	})
+	return sealed, err
+}
+
+func (w chipWorld) Unseal(sealed []byte) (share []byte, err error) {
+	err = w.do("unseal", func() error {
+		if err := w.answers(); err != nil {
+			return err
+		}
+		by, inside, _ := strings.Cut(string(sealed), "\n")
+		name, _, _ := strings.Cut(by, " ")
+		switch {
+		case !strings.HasPrefix(w.chip, name+" "):
+			return firstboot.ErrOtherTPM
+		case by != w.chip:
+			return firstboot.ErrTPMChanged
+		}
+		share, err = hex.DecodeString(inside)
+		return err
+	})
+	return share, err
 }

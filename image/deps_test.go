@@ -84,6 +84,7 @@ var leaves = map[string][]string{
 	"firstboot/transfer":    {},
 	"firstboot/contract":    {},
 	"firstboot/fscrypt":     {},
+	"firstboot/tpm":         {},
 	"firstboot/vault":       {"firstboot/secret"},
 	"firstboot/holder":      {"firstboot/contract", "firstboot/node", "firstboot/secret", "firstboot/vault"},
 	"image/shares":          {"firstboot/contract", "image/fleet", "image/inquiry", "image/roster"},

@@ -17,19 +17,22 @@ import (
 
 const unlockHelp = `Agree to a node that waits for its share of the key: its data are encrypted
 (storage: {encrypt: true}), and it asks from an address where it never was, or is seen
-by nobody but a relay, or has joined the tailnet anew. The screen of the node says which.
+by nobody but a relay, or has joined the tailnet anew. Or its own share is sealed by a
+TPM, which does not give it back: the firmware, Secure Boot or its keys were changed, or
+the disk is in another machine. The screen of the node says which.
 
 The nodes at other sites that keep its share are asked over ssh, as by "status". What
 they say is shown, and asked for unless --yes: do you know why it is there? One that
 agrees is enough. It agrees once, for an hour, to what was shown and nothing else; the
-address counts as one of the node's own from then on.`
+address counts as one of the node's own from then on. A TPM that works seals anew what is
+there then.`
 
 func newUnlock() *cobra.Command {
 	var name string
 	var yes bool
 	cmd := &cobra.Command{
 		Use:               "unlock NODE",
-		Short:             "Agree to an encrypted node that asks from elsewhere",
+		Short:             "Agree to an encrypted node that asks from elsewhere, or whose TPM refuses",
 		Long:              unlockHelp,
 		Example:           `  imagebuilder unlock cabin-pi`,
 		Args:              exactArgs("NODE"),

@@ -33,6 +33,12 @@ func (p programs) Run(context.Context, ...string) (string, error) {
 	return p.rules, nil
 }
 
+// chip is a TPM that says one thing.
+type chip struct{ err error }
+
+func (c chip) Seal(share []byte) ([]byte, error)    { return share, c.err }
+func (c chip) Unseal(sealed []byte) ([]byte, error) { return sealed, c.err }
+
 // healthy is a node with nothing to complain about.
 func healthy(t *testing.T) (string, firstboot.Host) {
 	root := t.TempDir()

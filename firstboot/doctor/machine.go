@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ const machineGroup = "Machine"
 func (p *patient) machine() {
 	p.watchdog()
 	p.medium()
+	p.diskShare()
 	pi := strings.Contains(p.text("/proc/device-tree/compatible"), "raspberrypi,")
 	switch pc := p.exists("/sys/class/dmi/id"); {
 	case pi:
@@ -65,6 +67,30 @@ func (p *patient) medium() {
 		p.add(machineGroup, check, Failure, fmt.Sprintf("%s (slot %s, seen %s): send it an update; if this comes back, replace the card or disk", w.Fault, w.Slot, w.At.Format(time.DateOnly)))
 	default:
 		p.add(machineGroup, check, OK, fmt.Sprintf("slot %s was whole on %s", w.Slot, w.At.Format(time.DateOnly)))
+	}
+}
+
+// diskShare tells how this node's share of the key for its data lies on the disk.
+func (p *patient) diskShare() {
+	const check, inClear = "share of the key", "it is on the disk in the clear: "
+	encrypted, sealed, fault := p.DiskShare()
+	var lost *firstboot.Problem
+	switch {
+	case !encrypted:
+	case errors.As(fault, &lost):
+		p.add(machineGroup, check, Failure, lost.Summary)
+	case sealed && fault == nil:
+		p.add(machineGroup, check, OK, "sealed by the TPM")
+	case sealed:
+		p.add(machineGroup, check, Warning, "the next start waits for the owner (imagebuilder unlock), as the TPM does not give it back: "+fault.Error())
+	case fault == nil:
+		p.add(machineGroup, check, Warning, inClear+"the TPM seals it within an hour, once a node at another place has taken the spare")
+	case !errors.Is(fault, firstboot.ErrNoTPM):
+		p.add(machineGroup, check, Warning, inClear+fault.Error())
+	case p.line("/sys/class/tpm/tpm0/tpm_version_major") == "1":
+		p.add(machineGroup, check, OK, inClear+"the TPM is a 1.2, which is not used; some firmware makes it a 2.0")
+	default:
+		p.add(machineGroup, check, OK, inClear+"there is no TPM 2.0; some firmware has a switch for it")
 	}
 }
 

@@ -4,14 +4,18 @@ package doctor_test
 
 import (
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/doctor"
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
 const (
@@ -88,14 +92,19 @@ func TestMachine(t *testing.T) {
 			}
 		}
 		found := doctor.Examine(context.Background(), h)
-		var lines strings.Builder
-		for line := range strings.Lines(doctor.Table(found)) {
-			lines.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
-		}
-		if doctor.Fit(found) == strings.HasPrefix(c.want, "FAILED") || !strings.Contains(lines.String(), "\n"+c.want) {
-			t.Errorf("%s: want %q in\n%s", name, c.want, lines.String())
+		if doctor.Fit(found) == strings.HasPrefix(c.want, "FAILED") || !strings.Contains(lines(found), "\n"+c.want) {
+			t.Errorf("%s: want %q in\n%s", name, c.want, lines(found))
 		}
 	}
+}
+
+// lines is the table with single blanks.
+func lines(found []doctor.Finding) string {
+	var b strings.Builder
+	for line := range strings.Lines(doctor.Table(found)) {
+		b.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
+	}
+	return b.String()
 }
 
 // TestAVirtualMachineHasNoPowerCut of its own, and a Pi no BIOS.
@@ -110,5 +119,47 @@ func TestAVirtualMachineHasNoPowerCut(t *testing.T) {
 	write(t, root, tree+"compatible", "raspberrypi,4-model-b\x00")
 	if table := doctor.Table(doctor.Examine(context.Background(), h)); strings.Contains(table, "Secure Boot") || strings.Contains(table, "RAID") {
 		t.Error(table)
+	}
+}
+
+// TestShareOfTheKey: how it lies on the disk is told, and what the next start will find.
+func TestShareOfTheKey(t *testing.T) {
+	const plain = "version: 1\ndisk: c2hhcmU=\nid: x\n"
+	share, err := vault.NewShare(strings.NewReader(strings.Repeat("s", vault.ShareSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof, err := vault.Proof(share)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed := fmt.Sprintf("version: 2\nid: x\ntpm: {sealed: %s, proof: %s, rest: x, spare: x}\n", base64.StdEncoding.EncodeToString([]byte(share.Reveal())), vault.Digest(proof))
+	for name, c := range map[string]struct {
+		storage, version string
+		says             error
+		want             string
+	}{
+		"not encrypted":  {"", "", nil, ""},
+		"no TPM":         {plain, "", firstboot.ErrNoTPM, "ok share of the key it is on the disk in the clear: there is no TPM 2.0"},
+		"an old TPM":     {plain, "1\n", firstboot.ErrNoTPM, "ok share of the key it is on the disk in the clear: the TPM is a 1.2"},
+		"a broken TPM":   {plain, "2\n", errors.New("TPM_RC_FAILURE"), "warning share of the key it is on the disk in the clear: TPM_RC_FAILURE"},
+		"not sealed yet": {plain, "2\n", nil, "warning share of the key it is on the disk in the clear: the TPM seals it within an hour"},
+		"sealed":         {sealed, "2\n", nil, "ok share of the key sealed by the TPM\n"},
+		"will not open":  {sealed, "2\n", firstboot.ErrTPMChanged, "warning share of the key the next start waits for the owner (imagebuilder unlock), as the TPM does not give it back: PCR 7"},
+		"damaged":        {"version: 1\n", "2\n", nil, "FAILED share of the key This node's share of the key for its data is gone or damaged"},
+	} {
+		root, h := healthy(t)
+		h.TPM = chip{c.says}
+		if c.storage != "" {
+			write(t, root, "var/lib/imagebuilder/firstboot/storage.yaml", c.storage)
+		}
+		if c.version != "" {
+			write(t, root, "sys/class/tpm/tpm0/tpm_version_major", c.version)
+		}
+		found := doctor.Examine(context.Background(), h)
+		got := lines(found)
+		if !strings.Contains(got, "\n"+c.want) || c.want == "" && strings.Contains(got, "share of the key") || doctor.Fit(found) == strings.HasPrefix(c.want, "FAILED") {
+			t.Errorf("%s: no %q in\n%s", name, c.want, got)
+		}
 	}
 }

@@ -2,3 +2,6 @@ package host
 
 // SetEtcd lets a test be the etcd.
 func SetEtcd(address string) { etcd = address }
+
+// StaysSealed is what firstboot hears when a TPM refuses.
+var StaysSealed = staysSealed

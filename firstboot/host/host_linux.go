@@ -19,6 +19,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/holder"
+	"github.com/going-mobile/imagebuilder/firstboot/tpm"
 )
 
 // New returns the world as seen from the directory root, "/" on a node. slot
@@ -36,6 +37,7 @@ func New(root string, slot firstboot.Slot) firstboot.Host {
 		Slot:     slot,
 		Disks:    machineDisks{os.DirFS(files.at("sys"))},
 		Crypt:    crypt{files},
+		TPM:      chip{tpm.At(files.at(tpm.Device))},
 		Shares:   holder.TailnetWay,
 		Random:   rand.Reader,
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/fscrypt"
 	"github.com/going-mobile/imagebuilder/firstboot/holder"
+	"github.com/going-mobile/imagebuilder/firstboot/tpm"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
@@ -83,6 +84,29 @@ func (c crypt) Encrypt(dir, id string) error {
 func noCrypt(err error) error {
 	if errors.Is(err, fscrypt.ErrUnsupported) {
 		return fmt.Errorf("%w: %w", firstboot.ErrNoCrypt, err)
+	}
+	return err
+}
+
+// chip has the machine's TPM keep the disk's share.
+type chip struct{ tpm.Chip }
+
+func (c chip) Seal(share []byte) ([]byte, error) {
+	sealed, err := c.Chip.Seal(share)
+	return sealed, staysSealed(err)
+}
+
+func (c chip) Unseal(sealed []byte) ([]byte, error) {
+	share, err := c.Chip.Unseal(sealed)
+	return share, staysSealed(err)
+}
+
+// staysSealed says so in firstboot's words.
+func staysSealed(err error) error {
+	for _, pair := range [][2]error{{tpm.ErrNone, firstboot.ErrNoTPM}, {tpm.ErrOther, firstboot.ErrOtherTPM}, {tpm.ErrChanged, firstboot.ErrTPMChanged}} {
+		if errors.Is(err, pair[0]) {
+			return pair[1]
+		}
 	}
 	return err
 }

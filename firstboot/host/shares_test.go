@@ -5,6 +5,7 @@ package host_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,7 +19,9 @@ import (
 	"tailscale.com/tailcfg"
 	"tailscale.com/types/views"
 
+	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
+	"github.com/going-mobile/imagebuilder/firstboot/tpm"
 )
 
 // daemon is a tailscaled that knows one peer, and answers pings by a list.
@@ -91,5 +94,22 @@ func TestWhere(t *testing.T) {
 	d, asked = daemon(t, []ipnstate.PingResult{derp, relay})
 	if got := d.Where(t.Context(), peer); got.IsValid() || *asked < 5 {
 		t.Errorf("%v after %d pings", got, *asked)
+	}
+}
+
+// TestStaysSealed: why a TPM does not open a share reaches the screen, and what is no such
+// reason is not taken for one.
+func TestStaysSealed(t *testing.T) {
+	for from, to := range map[error]error{tpm.ErrNone: firstboot.ErrNoTPM, tpm.ErrOther: firstboot.ErrOtherTPM, tpm.ErrChanged: firstboot.ErrTPMChanged, io.EOF: io.EOF, nil: nil} {
+		if err := host.StaysSealed(from); err != to {
+			t.Errorf("%v becomes %v", from, err)
+		}
+	}
+	h := host.New(t.TempDir(), nil)
+	if _, err := h.TPM.Seal([]byte("share")); err != firstboot.ErrNoTPM {
+		t.Error(err)
+	}
+	if _, err := h.TPM.Unseal(nil); err != firstboot.ErrNoTPM {
+		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
@@ -51,6 +52,15 @@ type Kept struct {
 	Places []netip.Prefix `yaml:"places,omitempty"`
 }
 
+// onWord begins the proof of a spare. It is no field of its own, as a holder that went back
+// to an older image could not read its book then. To such a one the proof is never shown,
+// so it gives the spare to nobody.
+const onWord = "word:"
+
+// OnWord is the proof of a share that is given on the owner's word alone, each time, from
+// whatever place: a spare.
+func OnWord(proof string) string { return onWord + proof }
+
 // Asking is a question that waits for the owner.
 type Asking struct {
 	ID     string       `yaml:"id" json:"-"`
@@ -68,8 +78,9 @@ func (a *Asking) same(b *Asking) bool {
 // Why is a reason for a no.
 type Why string
 
-// The reasons. The first three are the owner's to overcome.
+// The reasons. The first four are the owner's to overcome.
 const (
+	Sealed  Why = "sealed"  // it is a spare, and its owner has not said so
 	Place   Why = "place"   // the node is where it never was
 	Relayed Why = "relayed" // nobody sees where it is
 	Joined  Why = "joined"  // it has joined the tailnet anew
@@ -86,20 +97,23 @@ type Refusal struct {
 
 func (r *Refusal) Error() string {
 	return map[Why]string{
-		Place: "the owner must agree to this place first", Relayed: "it cannot see where this node is", Joined: "this node has joined anew, so the owner must agree first",
+		Sealed: "the owner must agree first",
+		Place:  "the owner must agree to this place first", Relayed: "it cannot see where this node is", Joined: "this node has joined anew, so the owner must agree first",
 		Revoked: "this node is revoked", Unknown: "it does not know this share", Full: "it keeps too many shares of this node",
 	}[r.Why]
 }
 
 // Waits says that the owner's word would help.
-func (r *Refusal) Waits() bool { return r.Why == Place || r.Why == Relayed || r.Why == Joined }
+func (r *Refusal) Waits() bool {
+	return r.Why == Sealed || r.Why == Place || r.Why == Relayed || r.Why == Joined
+}
 
 // ErrNobody is for an owner who agrees to what nobody asked.
 var ErrNobody = errors.New("it has not asked")
 
 // Bounds of a record.
 const (
-	mostShares = 8  // of a card written anew again and again
+	mostShares = 16 // of a card written anew again and again; with a TPM it has two
 	mostPlaces = 16 // of a line with another address every day
 )
 
@@ -154,7 +168,7 @@ func (r *Record) Ask(who Member, at netip.Addr, q Question, now time.Time) (shar
 		return "", false, &Refusal{Why: Revoked}
 	}
 	k := r.kept(q.ID)
-	if k == nil || subtle.ConstantTimeCompare([]byte(k.Proof), []byte(Digest(q.Proof))) == 0 {
+	if k == nil || subtle.ConstantTimeCompare([]byte(strings.TrimPrefix(k.Proof, onWord)), []byte(Digest(q.Proof))) == 0 {
 		return "", false, &Refusal{Why: Unknown}
 	}
 	asks := &Asking{ID: q.ID, Member: who.ID, Place: PlaceOf(at), Why: k.doubt(who, PlaceOf(at)), Since: now.UTC().Truncate(time.Second)}
@@ -175,6 +189,8 @@ func (r *Record) Ask(who Member, at netip.Addr, q Question, now time.Time) (shar
 // doubt is why the owner has to agree, "" where nobody needs to.
 func (k *Kept) doubt(who Member, at netip.Prefix) Why {
 	switch {
+	case strings.HasPrefix(k.Proof, onWord):
+		return Sealed
 	case k.Member != who.ID:
 		return Joined
 	case !at.IsValid():

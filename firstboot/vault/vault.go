@@ -1,4 +1,4 @@
-// Package vault has the two shares of a node's key, and the book of who keeps the
+// Package vault has the two shares of a node's key, a spare for one of them, and the book of who keeps the
 // second of them: what is kept, who may have it and from where, who is refused for
 // ever.
 //
@@ -11,6 +11,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/sha512"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -73,6 +74,22 @@ func Proof(disk secret.String) (secret.String, error) {
 	}
 	b, err := hkdf.Key(sha512.New, d, nil, forProof, ShareSize)
 	return secret.String(hex.EncodeToString(b)), err
+}
+
+// Combine makes of two random halves the share that they stand for, and of the share and
+// a half the other half. Neither half alone says anything of it, as long as one of them
+// came from NewShare and is of no other share.
+func Combine(a, b secret.String) (secret.String, error) {
+	x, err := bytesOf(a)
+	if err != nil {
+		return "", err
+	}
+	y, err := bytesOf(b)
+	if err != nil {
+		return "", err
+	}
+	subtle.XORBytes(x, x, y)
+	return secret.String(base64.StdEncoding.EncodeToString(x)), nil
 }
 
 // Digest is by what a holder knows a proof again, and a node its share.

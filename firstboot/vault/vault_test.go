@@ -163,6 +163,60 @@ func TestAThiefTeachesNothing(t *testing.T) {
 	r.ask(t, cabin, away, q, noon, Place)
 }
 
+// TestCombine: two halves make a share, and neither is it.
+func TestCombine(t *testing.T) {
+	disk, spare := share(t, 7), share(t, 9)
+	rest, err := Combine(disk, spare)
+	if err != nil || rest == disk || rest == spare {
+		t.Fatal(err)
+	}
+	for _, pair := range [][2]secret.String{{rest, spare}, {spare, rest}} {
+		if got, err := Combine(pair[0], pair[1]); err != nil || got != disk {
+			t.Errorf("%v", err)
+		}
+	}
+	for _, bad := range []secret.String{"", "AAAA", disk + disk} {
+		if _, err := Combine(bad, disk); err == nil {
+			t.Error("combined with what is no share")
+		}
+		if _, err := Combine(disk, bad); err == nil {
+			t.Error("combined with what is no share")
+		}
+	}
+}
+
+// TestASpare: nobody gets it without the owner's word, from wherever, each time anew.
+func TestASpare(t *testing.T) {
+	d, q := owned(t, 1)
+	_, other := owned(t, 2)
+	d.Proof = OnWord(d.Proof)
+	var r Record
+	for range 2 { // its node has it open, and shows where it is
+		if _, err := r.Deposit(cabin, home, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		r.ask(t, cabin, home, q, noon, Sealed)
+		if _, err := r.Approve(noon, noon); err != nil {
+			t.Fatal(err)
+		}
+		r.ask(t, cabin, away, q, noon, Sealed)
+		r.ask(t, Member{"cabin-pi", "8"}, home, q, noon, Sealed)
+		r.ask(t, cabin, home, Question{q.ID, other.Proof}, noon, Unknown)
+		r.ask(t, cabin, home, q, noon, "")
+	}
+	r.ask(t, Member{"cabin-pi", "8"}, nobody, q, noon, Sealed)
+	plain := d
+	plain.Proof = strings.TrimPrefix(d.Proof, OnWord(""))
+	if _, err := r.Deposit(cabin, home, plain); err == nil {
+		t.Error("a spare becomes a share like others")
+	}
+	r.ask(t, cabin, home, q, noon, Sealed)
+	r.Revoke([]string{"7"})
+	r.ask(t, cabin, home, q, noon, Revoked)
+}
+
 // TestApproval is for one node, one place, once, and for an hour.
 func TestApproval(t *testing.T) {
 	d, q := owned(t, 1)

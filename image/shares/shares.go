@@ -78,6 +78,7 @@ func (h *Holders) ask(ctx context.Context, holder, command string) ([]byte, erro
 // reasons are what a holder may say, in words.
 var reasons = map[string]string{
 	"place": "it never was there", "relayed": "it is heard of through a relay only, so nobody sees where it is", "joined": "it has joined the tailnet anew",
+	"sealed": "its TPM does not give back its own share: the firmware, Secure Boot or its keys were changed, or the disk is in another machine",
 }
 
 // Waiting asks all holders whether the node waits for its owner's word.

@@ -1,0 +1,159 @@
+// Package tpm has a machine's TPM 2.0 keep a small secret: what it seals, it alone opens
+// again, and only while its PCR 7 is what it was.
+//
+// PCR 7 is of Secure Boot: whether it is on, its keys and lists, and whose signature the
+// loaders had (TCG PC Client Platform Firmware Profile, 3.3.4). A kernel's update does not
+// change it; keys of one's own, a new list of revoked loaders and often an update of the
+// firmware do.
+//
+// It is a leaf: bytes and a TPM, no files. It leaves nothing in the TPM, and refuses one
+// without a SHA-256 bank: a policy over no PCR at all would open everywhere.
+package tpm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport"
+	"golang.org/x/sys/unix"
+)
+
+// Device is a TPM 2.0 that several programs may use at once, as the kernel names it. A TPM
+// 1.2 has none (drivers/char/tpm/tpm-chip.c, tpm_add_char_device).
+const Device = "/dev/tpmrm0"
+
+// Chip is a TPM 2.0. Open begins a conversation with it.
+type Chip struct {
+	Open func() (io.ReadWriteCloser, error)
+}
+
+// At is the TPM behind a device. That is opened to block: of an *os.File, which does not,
+// go-tpm 0.9 waits by a poll(2) that any signal ends with an error.
+func At(device string) Chip {
+	return Chip{func() (io.ReadWriteCloser, error) {
+		fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, &fs.PathError{Op: "open", Path: device, Err: err}
+		}
+		return struct{ io.ReadWriteCloser }{os.NewFile(uintptr(fd), device)}, nil
+	}}
+}
+
+// What keeps a secret sealed, in the order in which it is found.
+var (
+	ErrNone    = errors.New("there is no TPM 2.0")
+	ErrOther   = errors.New("another TPM sealed it, or this one before it was cleared")
+	ErrChanged = errors.New("the firmware, Secure Boot or its keys are not what they were (PCR 7)")
+)
+
+// MostBytes is the longest secret, in bytes.
+const MostBytes = 128
+
+// Seal returns what Unseal takes, a few hundred bytes that tell nothing. It was opened once
+// before it is returned.
+func (c Chip) Seal(secret []byte) (sealed []byte, err error) {
+	if len(secret) == 0 || len(secret) > MostBytes {
+		return nil, fmt.Errorf("the TPM seals 1 to %d bytes, not %d", MostBytes, len(secret))
+	}
+	err = c.talk(func(t transport.TPM, p *parent) error {
+		if sealed, err = p.seal(t, secret); err != nil {
+			return err
+		}
+		again, err := p.unseal(t, sealed)
+		if err == nil && !bytes.Equal(again, secret) {
+			err = errors.New("it gives something else back")
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return sealed, nil
+}
+
+// Unseal returns what was sealed. The error is ErrNone, ErrOther or ErrChanged where it is one
+// of those.
+func (c Chip) Unseal(sealed []byte) (secret []byte, err error) {
+	err = c.talk(func(t transport.TPM, p *parent) error {
+		secret, err = p.unseal(t, sealed)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return secret, nil
+}
+
+// talk holds one conversation, in which the TPM has the parent of what is sealed.
+func (c Chip) talk(do func(transport.TPM, *parent) error) error {
+	line, err := c.Open()
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNone
+	}
+	if err != nil {
+		return fmt.Errorf("the TPM: %w", err)
+	}
+	defer line.Close()
+	t := transport.FromReadWriteCloser(line)
+	p, err := newParent(t)
+	if err == nil {
+		err = errors.Join(do(t, p), flush(t, p.handle))
+	}
+	if err != nil && !errors.Is(err, ErrOther) && !errors.Is(err, ErrChanged) {
+		err = fmt.Errorf("the TPM: %w", err)
+	}
+	return err
+}
+
+// parent is the storage root key. The TPM makes the same one again at each start, from a
+// seed that only clearing changes. Its public half, which lies in what is sealed, encrypts
+// the sessions: who listens on the bus between TPM and processor hears nothing, who answers
+// there in the TPM's place is another one.
+type parent struct {
+	handle tpm2.TPMHandle
+	name   tpm2.TPM2BName
+	public tpm2.TPMTPublic
+}
+
+// newParent wants the owner's authorization to be empty, as it is unless somebody set one.
+func newParent(t transport.TPM) (*parent, error) {
+	made, err := tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHOwner, InPublic: tpm2.New2B(tpm2.ECCSRKTemplate)}.Execute(t)
+	if err != nil {
+		return nil, err
+	}
+	public, err := made.OutPublic.Contents()
+	if err != nil {
+		return nil, err
+	}
+	name, err := tpm2.ObjectName(public) // not as it says: who answers in its place copies that
+	if err != nil {
+		return nil, err
+	}
+	return &parent{made.ObjectHandle, *name, *public}, nil
+}
+
+func flush(t transport.TPM, handle tpm2.TPMHandle) error {
+	_, err := tpm2.FlushContext{FlushHandle: handle}.Execute(t)
+	return err
+}
+
+// parts of what is sealed: each a TPM2B, which begins with its length in two bytes.
+func parts(sealed []byte) (all [3][]byte, err error) {
+	for i := range all {
+		if len(sealed) < 2 || len(sealed)-2 < int(binary.BigEndian.Uint16(sealed)) {
+			return all, errors.New("what it sealed is damaged")
+		}
+		n := 2 + int(binary.BigEndian.Uint16(sealed))
+		all[i], sealed = sealed[:n], sealed[n:]
+	}
+	if len(sealed) > 0 {
+		return all, errors.New("what it sealed is damaged")
+	}
+	return all, nil
+}
