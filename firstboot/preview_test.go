@@ -156,3 +156,28 @@ func TestTheCreatorStaysOne(t *testing.T) {
 		t.Errorf("%s\n%s", s.Line(), config)
 	}
 }
+
+// TestToldOfFiles: who reads a file of node.yaml once, at its start, starts anew when
+// another comes to a node that runs.
+func TestToldOfFiles(t *testing.T) {
+	for path, want := range map[string]string{
+		"/etc/sysctl.d/50-own.conf": "restart systemd-sysctl.service", "/etc/rancher/k3s/registries.yaml": "restart k3s.service", "/etc/own.conf": "",
+	} {
+		yaml := edit(t, initYAML, "/etc/sysctl.d/50-own.conf", path)
+		w := joinedWorld(t, yaml)
+		w.names = nil
+		w.personalise(edit(t, yaml, "file-secret = 1", "file-secret = 2"))
+		if s, _ := w.boot(nil); s.State != firstboot.Joined {
+			t.Fatal(s.Line())
+		}
+		var told []string
+		for _, name := range w.names {
+			if strings.HasPrefix(name, "restart ") {
+				told = append(told, name)
+			}
+		}
+		if got := strings.Join(told, ", "); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
