@@ -161,7 +161,7 @@ func TestTheCreatorStaysOne(t *testing.T) {
 // another comes to a node that runs.
 func TestToldOfFiles(t *testing.T) {
 	for path, want := range map[string]string{
-		"/etc/sysctl.d/50-own.conf": "restart systemd-sysctl.service", "/etc/rancher/k3s/registries.yaml": "restart k3s.service", "/etc/own.conf": "",
+		"/etc/sysctl.d/50-own.conf": "restart systemd-sysctl.service", "/etc/rancher/k3s/registries.yaml": "restart k3s.service", "/etc/imagebuilder/files/own.conf": "",
 	} {
 		yaml := edit(t, initYAML, "/etc/sysctl.d/50-own.conf", path)
 		w := joinedWorld(t, yaml)
