@@ -17,25 +17,9 @@ import (
 // Its disk tells none of 20 secrets. It comes back by itself, from another address only
 // with its owner's word, and never again when it is revoked.
 func TestStorage(t *testing.T) {
-	const boardName = "generic-amd64"
-	net, img := newTailnet(t), image(t, boardName)
-	cards, servers := lan(t), []string{"home-pi", "cabin-pi"}
-
-	home := newMachine(t, boardName, img)
-	cfg := net.first("home-pi")
-	cfg.K3s.Servers, cfg.K3s.Config = servers, light
-	cfg.Storage.Hold = true
-	cfg.Network.Interfaces = []node.Interface{onlyAddress(1)}
-	home.personalise(cfg)
-	home.powerOn(cards[0]...)
-	t.Logf("home-pi joined after %v", home.seeJoined())
-
-	cabin := newMachine(t, boardName, img)
-	cfg = net.member("cabin-pi", "b", node.Server)
-	cfg.K3s.Servers, cfg.K3s.Config = servers, light
-	cfg.Storage = node.Storage{Encrypt: true, Holders: []string{"home-pi"}, HolderTags: []string{"tag:site-a"}}
-	cfg.Network.Interfaces = []node.Interface{onlyAddress(2)}
-	cabin.personalise(cfg)
+	net, img, cards := newTailnet(t), image(t, "generic-amd64"), lan(t)
+	home := net.holder(img, cards[0], "home-pi", "cabin-pi")
+	cabin, cfg := net.encrypted(img, "home-pi", "cabin-pi")
 	cabin.powerOn(cards[1]...)
 	t.Logf("cabin-pi joined after %v", cabin.seeJoined())
 	if held := home.sh("cat /var/lib/imagebuilder/shares/cabin-pi.yaml"); !strings.Contains(held, "192.168.77.2/32") {
@@ -71,6 +55,31 @@ func TestStorage(t *testing.T) {
 	}
 }
 
+// holder is the first of some servers, which has joined, and keeps shares.
+func (n *tailnet) holder(img string, card []string, servers ...string) *machine {
+	n.t.Helper()
+	m := newMachine(n.t, "generic-amd64", img)
+	cfg := n.first(servers[0])
+	cfg.K3s.Servers, cfg.K3s.Config, cfg.Storage.Hold = servers, light, true
+	cfg.Network.Interfaces = []node.Interface{onlyAddress(1)}
+	m.personalise(cfg)
+	m.powerOn(card...)
+	n.t.Logf("%s joined after %v", servers[0], m.seeJoined())
+	return m
+}
+
+// encrypted is a server whose data are to be, before its first start.
+func (n *tailnet) encrypted(img, holder, name string) (*machine, *node.Config) {
+	n.t.Helper()
+	m := newMachine(n.t, "generic-amd64", img)
+	cfg := n.member(name, "b", node.Server)
+	cfg.K3s.Servers, cfg.K3s.Config = []string{holder, name}, light
+	cfg.Storage = node.Storage{Encrypt: true, Holders: []string{holder}, HolderTags: []string{"tag:site-a"}}
+	cfg.Network.Interfaces = []node.Interface{onlyAddress(2)}
+	m.personalise(cfg)
+	return m, cfg
+}
+
 // TestStorageOfTwoAtOnce: two nodes, each of which keeps the other's share, restart
 // together. Neither opens until the third one is there, and then both do. Until then
 // they show their pages, and one finds the other's by its name.
@@ -79,14 +88,7 @@ func TestStorageOfTwoAtOnce(t *testing.T) {
 	net, img := newTailnet(t), image(t, boardName)
 	cards := commonLAN(t, 3)
 
-	third := newMachine(t, boardName, img)
-	cfg := net.first("home-pi")
-	cfg.K3s.Config, cfg.Storage.Hold = light, true
-	cfg.Network.Interfaces = []node.Interface{onlyAddress(1)}
-	third.personalise(cfg)
-	third.powerOn(cards[0]...)
-	t.Logf("home-pi joined after %v", third.seeJoined())
-
+	third := net.holder(img, cards[0], "home-pi")
 	two := map[string]*machine{"cabin-pi": nil, "shed-pi": nil}
 	names := slices.Sorted(maps.Keys(two))
 	for i, name := range names {

@@ -10,33 +10,15 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 // TestStorageByTPM encrypts a PC whose TPM keeps the disk's share. It comes back by itself
 // with that TPM and the Secure Boot that it had, with another TPM not at all, and with Secure
 // Boot switched on when its owner agrees, once.
 func TestStorageByTPM(t *testing.T) {
-	const boardName = "generic-amd64"
-	net, img := newTailnet(t), image(t, boardName)
-	cards, servers := lan(t), []string{"home-pi", "cabin-pc"}
-
-	home := newMachine(t, boardName, img)
-	cfg := net.first("home-pi")
-	cfg.K3s.Servers, cfg.K3s.Config = servers, light
-	cfg.Storage.Hold = true
-	cfg.Network.Interfaces = []node.Interface{onlyAddress(1)}
-	home.personalise(cfg)
-	home.powerOn(cards[0]...)
-	t.Logf("home-pi joined after %v", home.seeJoined())
-
-	cabin := newMachine(t, boardName, img)
-	cfg = net.member("cabin-pc", "b", node.Server)
-	cfg.K3s.Servers, cfg.K3s.Config = servers, light
-	cfg.Storage = node.Storage{Encrypt: true, Holders: []string{"home-pi"}, HolderTags: []string{"tag:site-a"}}
-	cfg.Network.Interfaces = []node.Interface{onlyAddress(2)}
-	cabin.personalise(cfg)
+	net, img, cards := newTailnet(t), image(t, "generic-amd64"), lan(t)
+	home := net.holder(img, cards[0], "home-pi", "cabin-pc")
+	cabin, _ := net.encrypted(img, "home-pi", "cabin-pc")
 	own, another := cabin.newChip("own"), cabin.newChip("another")
 	cabin.powerOn(own.plugged(cards[1])...)
 	t.Logf("cabin-pc joined after %v", cabin.seeJoined())
