@@ -24,7 +24,7 @@ func newFleet() *cobra.Command {
 		Use:   "fleet",
 		Short: "Work with fleet.yaml: one file for a cluster, its sites and its nodes",
 	}
-	cmd.AddCommand(newFleetInit(), newFleetNode(), newFleetGitOps(), newFleetSchema())
+	cmd.AddCommand(newFleetInit(), newFleetNode(), newFleetToken(), newFleetGitOps(), newFleetSchema())
 	return cmd
 }
 
@@ -170,6 +170,37 @@ that is minted when its card is written. Secrets are masked unless --reveal.`,
 	}
 	fleetFlag(cmd, &file)
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "print the secrets themselves")
+	return cmd
+}
+
+func newFleetToken() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "token",
+		Short: "Make a new token for agents",
+		Long: `Print a new token for agents, which pins the cluster's certificate authorities as the
+one in force does. Put it in that one's place (cluster: k3s: agentToken), and give it to
+all nodes: imagebuilder apply --all --risky. Servers come first; agents that run go on
+with what they have until they get it. Whoever had the old one cannot join any more.
+
+The servers' token is k3s' own to change: k3s token rotate, on a server.`,
+		Example: `  imagebuilder fleet token > new.token && mv new.token secrets/agent.token
+  imagebuilder fleet token | age -r age1… -o secrets/agent.token.age`,
+		Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := loadFleet(file)
+			if err != nil {
+				return err
+			}
+			token, err := f.NewAgentToken(rand.Reader)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), token.Reveal())
+			return err
+		},
+	}
+	fleetFlag(cmd, &file)
 	return cmd
 }
 

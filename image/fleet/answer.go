@@ -1,7 +1,9 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -148,6 +150,24 @@ func optional(r Ref, read reader, field string) (secret.String, error) {
 // its own.
 func (f *Fleet) Identity() (clusterca.Files, error) {
 	return f.identity(f.read)
+}
+
+// NewAgentToken makes a token for agents that pins the cluster's authorities as the one
+// in force does. Those must be the fleet's.
+func (f *Fleet) NewAgentToken(random io.Reader) (secret.String, error) {
+	id, err := f.Identity()
+	if err != nil {
+		return "", err
+	}
+	if id == nil {
+		return "", errors.New("the cluster's authorities are not this fleet's (cluster: k3s: ca:): make a token by hand, with another text behind ::node:")
+	}
+	s, err := clusterca.NewSecret(random)
+	if err != nil {
+		return "", err
+	}
+	token, err := id.Token(clusterca.AgentToken, s)
+	return secret.String(token), err
 }
 
 // VolumesBucket reads where Longhorn backs up to, nil where it does not.

@@ -93,6 +93,28 @@ func identityOf(t *testing.T, name string) clusterca.Files {
 
 // TestInitKeepsWhatIsThere: a second Init changes nothing, and lines of a
 // .gitignore stay.
+// TestNewAgentToken: it pins the cluster as the one in force does, and is another.
+func TestNewAgentToken(t *testing.T) {
+	dir := initialise(t, answers)
+	f, err := LoadFile(filepath.Join(dir, FileName), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := os.ReadFile(filepath.Join(dir, SecretsDir, "agent.token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := f.NewAgentToken(rand.Reader)
+	pin, _, ok := strings.Cut(string(old), "::node:")
+	if err != nil || !ok || !strings.HasPrefix(token.Reveal(), pin+"::node:") || token.Reveal() == strings.TrimSpace(string(old)) || len(token.Reveal()) != len(strings.TrimSpace(string(old))) {
+		t.Errorf("%d bytes, %d before, %v", len(token.Reveal()), len(old), err)
+	}
+	f.Cluster.K3s.CA = Ref{}
+	if _, err := f.NewAgentToken(rand.Reader); err == nil || !strings.Contains(err.Error(), "not this fleet's") {
+		t.Error(err)
+	}
+}
+
 func TestInitKeepsWhatIsThere(t *testing.T) {
 	dir := t.TempDir()
 	ignore := filepath.Join(dir, ".gitignore")

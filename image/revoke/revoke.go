@@ -113,7 +113,7 @@ func (o *Order) Advice() []string {
 	if o.fleet.Encrypts(o.name) {
 		tokens += ", if it was taken while it ran (switched off, they are locked)"
 	}
-	how := "a new agent's token (cluster: k3s: agentToken, what stands after ::node: in it), which 'imagebuilder apply --all' brings to all, and new values of the Secrets of what ran there"
+	how := "a new agent's token ('imagebuilder fleet token', then 'imagebuilder apply --all --risky'), and new values of the Secrets of what ran there"
 	if o.node.Role.In() != node.Agent {
 		how = "'k3s token rotate' on a server, the new one for all (cluster: k3s: token, agentToken; 'imagebuilder apply --all --risky'), and new values of all Secrets; its certificate authorities are known as well: k3s certificate rotate-ca, or better a new cluster"
 	}
