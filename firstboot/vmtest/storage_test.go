@@ -26,6 +26,7 @@ func TestStorage(t *testing.T) {
 		t.Errorf("home-pi knows of cabin-pi\n%s", strings.Join(strings.Split(held, "share:"), "…"))
 	}
 	cabin.plants()
+	cabin.carriesStores()
 	cabin.powerOff()
 	cabin.tellsNothing()
 
@@ -175,6 +176,21 @@ func (m *machine) plants() {
 		}
 	}
 	m.sh("sync")
+}
+
+// carriesStores does what containerd's snapshotter and Longhorn's replicas ask of a file
+// system: overlays with whiteouts; sparse files with direct writes, holes and their map.
+func (m *machine) carriesStores() {
+	m.t.Helper()
+	got := m.sh(`set -e; d=/var/lib/rancher/k3s/agent/overlay; mkdir -p $d/lower $d/upper $d/work $d/merged; echo old >$d/lower/a; echo old >$d/lower/b
+mount -t overlay overlay -o lowerdir=$d/lower,upperdir=$d/upper,workdir=$d/work $d/merged
+echo new >$d/merged/a; rm $d/merged/b; cat $d/upper/a; stat -c %%F $d/upper/b; umount $d/merged
+r=/var/lib/longhorn/replicas/volume.img; truncate -s 64M $r
+dd if=/dev/urandom of=$r bs=4k count=256 seek=1024 oflag=direct conv=notrunc status=none
+fallocate --punch-hole --offset 4194304 --length 524288 $r; sync $r; stat -c '%%s %%b' $r; filefrag -v $r | grep -c '^ *0: *1152'`)
+	if want := "new\ncharacter special file\n67108864 1024\n1"; got != want {
+		m.t.Errorf("a store finds\n%s\nnot\n%s", got, want)
+	}
 }
 
 func (m *machine) hasPlanted() {
