@@ -193,7 +193,7 @@ func (m *machine) openStorage(ctx context.Context) error {
 	}
 	var k shares
 	if s == nil {
-		s, k, err = m.beginStorage(ctx)
+		k, err = m.beginStorage(ctx)
 	} else {
 		k, err = m.bringShares(ctx, s)
 	}
@@ -222,13 +222,13 @@ func (m *machine) openStorage(ctx context.Context) error {
 
 // beginStorage wants nothing in the clear that should not be, makes the shares, and
 // knows one of them with a holder before the other is written.
-func (m *machine) beginStorage(ctx context.Context) (*storage, shares, error) {
+func (m *machine) beginStorage(ctx context.Context) (shares, error) {
 	if err := m.checkFresh(); err != nil {
-		return nil, shares{}, err
+		return shares{}, err
 	}
 	k, err := m.newShares()
 	if err != nil {
-		return nil, shares{}, err
+		return shares{}, err
 	}
 	s := &storage{Version: storagePlain, Disk: k.disk, ID: vault.Digest(k.peer), Holders: m.cfg.Storage}
 	if sealed, err := m.seal(s, k); err == nil {
@@ -237,15 +237,15 @@ func (m *machine) beginStorage(ctx context.Context) (*storage, shares, error) {
 		k.spare = ""
 	}
 	if _, faults, err := m.deposit(ctx, s, k); err != nil {
-		return nil, shares{}, err
+		return shares{}, err
 	} else if len(faults) == len(m.cfg.Storage.Holders) {
-		return nil, shares{}, problem("share-nobody", sentence(faults)).because(errors.Join(faults...))
+		return shares{}, problem("share-nobody", sentence(faults)).because(errors.Join(faults...))
 	}
 	text, err := yaml.Marshal(s)
 	if err != nil {
-		return nil, shares{}, err
+		return shares{}, err
 	}
-	return s, k, m.write(file{path: storageFile, data: text, mode: 0o600})
+	return k, m.write(file{path: storageFile, data: text, mode: 0o600})
 }
 
 // shares are those of an open node: two make the key, and the spare is there where a TPM

@@ -160,7 +160,7 @@ func (f *Fleet) NewAgentToken(random io.Reader) (secret.String, error) {
 		return "", err
 	}
 	if id == nil {
-		return "", errors.New("the cluster's authorities are not this fleet's (cluster: k3s: ca:): make a token by hand, with another text behind ::node:")
+		return "", errors.New("the cluster's authorities are not this fleet's (cluster: k3s: ca:): make a token by hand, as the old one with another text behind its last colon")
 	}
 	s, err := clusterca.NewSecret(random)
 	if err != nil {
