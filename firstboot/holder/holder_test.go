@@ -4,6 +4,7 @@ package holder
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -86,6 +87,24 @@ func refusedFor(err error) vault.Why {
 		return no.Why
 	}
 	return ""
+}
+
+// TestEveryReasonArrives: what a holder says no for, the node that asks understands.
+func TestEveryReasonArrives(t *testing.T) {
+	var why vault.Why
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_ = json.NewEncoder(w).Encode(answerBody{Why: why})
+	}))
+	t.Cleanup(s.Close)
+	way := Way{Port: netip.MustParseAddrPort(s.Listener.Addr().String()).Port()}
+	_, q := shares(t)
+	for _, why = range append(vault.Whys(), "a reason of tomorrow") {
+		_, err := way.Ask(t.Context(), local, q)
+		if got := refusedFor(err); (got == why) != (why != "a reason of tomorrow") {
+			t.Errorf("%s arrives as %q: %v", why, got, err)
+		}
+	}
 }
 
 // TestFromDepositToRevocation over a line, with a book that another process changes.

@@ -219,11 +219,9 @@ func (w Way) Listen(ctx context.Context, at netip.Addr) (net.Listener, error) {
 	return lc.Listen(ctx, "tcp", netip.AddrPortFrom(at, w.Port).String())
 }
 
-var knownReasons = []vault.Why{vault.Place, vault.Relayed, vault.Joined, vault.Revoked, vault.Unknown, vault.Full}
-
 // known makes a refusal of an answer, nil where there is none in it.
 func (a answerBody) known() *vault.Refusal {
-	if !slices.Contains(knownReasons, a.Why) {
+	if !slices.Contains(vault.Whys(), a.Why) {
 		return nil
 	}
 	return &vault.Refusal{Why: a.Why, Place: a.Place}

@@ -3,6 +3,7 @@ package vault
 import (
 	"crypto/subtle"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -95,13 +96,16 @@ type Refusal struct {
 	Place netip.Prefix // of the one who asks, as the holder sees it
 }
 
-func (r *Refusal) Error() string {
-	return map[Why]string{
-		Sealed: "the owner must agree first",
-		Place:  "the owner must agree to this place first", Relayed: "it cannot see where this node is", Joined: "this node has joined anew, so the owner must agree first",
-		Revoked: "this node is revoked", Unknown: "it does not know this share", Full: "it keeps too many shares of this node",
-	}[r.Why]
+func (r *Refusal) Error() string { return reasons[r.Why] }
+
+var reasons = map[Why]string{
+	Sealed: "the owner must agree first",
+	Place:  "the owner must agree to this place first", Relayed: "it cannot see where this node is", Joined: "this node has joined anew, so the owner must agree first",
+	Revoked: "this node is revoked", Unknown: "it does not know this share", Full: "it keeps too many shares of this node",
 }
+
+// Whys are all reasons that there are.
+func Whys() []Why { return slices.Sorted(maps.Keys(reasons)) }
 
 // Waits says that the owner's word would help.
 func (r *Refusal) Waits() bool {
