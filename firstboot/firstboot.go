@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
 // Step is one thing that must be true of a node.
@@ -37,6 +38,7 @@ type Step struct {
 type machine struct {
 	Host
 	*given
+	spare *secret.String // that a holder gave on the owner's word; nil where none is asked for
 	// of the cluster, as verify found it in this pass
 	fault    *Problem
 	object   []byte        // this node there
@@ -112,6 +114,7 @@ type runner struct {
 	page                               shown
 	renew                              time.Time // when holders are told of this node again
 	told                               string    // those that were told last
+	spare                              secret.String
 	link                               link
 }
 
@@ -133,7 +136,7 @@ func (r *runner) pass(ctx context.Context) error {
 	}
 	r.notice = g.notice
 	r.noticed()
-	m := &machine{Host: r.host, given: g}
+	m := &machine{Host: r.host, given: g, spare: &r.spare}
 	err = r.work(ctx, m)
 	if r.opt.Only != nil || ctx.Err() != nil {
 		return err

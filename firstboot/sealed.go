@@ -2,6 +2,7 @@ package firstboot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -82,7 +83,7 @@ func (m *machine) diskShare(ctx context.Context, s *storage) (secret.String, err
 	if s.TPM == nil {
 		return s.Disk, nil
 	}
-	spare := m.ownSpare(s)
+	spare := cmp.Or(m.ownSpare(s), m.givenSpare(s))
 	if spare.Empty() {
 		share, fault := m.unseal(s.TPM)
 		if fault == nil {
@@ -91,6 +92,9 @@ func (m *machine) diskShare(ctx context.Context, s *storage) (secret.String, err
 		var err error
 		if spare, err = m.askSpare(ctx, s, fault); err != nil {
 			return "", err
+		}
+		if m.spare != nil {
+			*m.spare = spare
 		}
 	}
 	share, err := s.TPM.checked(vault.Combine(s.TPM.Rest, spare))
@@ -102,6 +106,15 @@ func (m *machine) diskShare(ctx context.Context, s *storage) (secret.String, err
 
 // ownSpare is empty while the node is locked.
 func (h *Host) ownSpare(s *storage) secret.String { return h.kept(spareShare, s.TPM.Spare) }
+
+// givenSpare is one that the owner's word has brought since this program started. The word
+// is used up, and the other share may want one of its own: the node is at another place.
+func (m *machine) givenSpare(s *storage) secret.String {
+	if m.spare == nil || vault.Digest(*m.spare) != s.TPM.Spare {
+		return ""
+	}
+	return *m.spare
+}
 
 // askSpare asks the holders for the spare, and says why the TPM does not do.
 func (m *machine) askSpare(ctx context.Context, s *storage, fault error) (secret.String, error) {

@@ -3,6 +3,7 @@ package firstboot_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -400,5 +401,39 @@ func TestSealedSharesAreSecrets(t *testing.T) {
 	}
 	if !strings.Contains(all, stored(w).TPM.Rest.Reveal()) {
 		t.Error("the rest is not among them")
+	}
+}
+
+// TestMovedWithAnotherTPM: a node whose TPM refuses, and which is at another place, wants
+// two words of its owner. The first is not forgotten over the second.
+func TestMovedWithAnotherTPM(t *testing.T) {
+	w := sealedWorld(t)
+	wantJoined(t, w)
+	w.reboot()
+	w.chip, w.place = "b 1", netip.MustParseAddr("203.0.113.99")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seen := map[string]bool{}
+	_ = firstboot.Run(ctx, w.host(), firstboot.Options{}, func(s firstboot.Status) {
+		if s.Problem != nil {
+			seen[s.Problem.Code] = true
+		}
+		if s.State == firstboot.Joined || w.calls > 20000 {
+			cancel()
+		}
+		w.now = w.now.Add(time.Second)
+		for _, r := range w.holders {
+			if r.Asking != nil {
+				_, _ = r.Approve(r.Asking.Since, w.now)
+			}
+		}
+	})
+	if !seen["tpm-other"] || !seen["share-place"] {
+		t.Errorf("it asked for %v", seen)
+	}
+	for _, open := range w.keys {
+		if !open {
+			t.Error("locked for ever")
+		}
 	}
 }

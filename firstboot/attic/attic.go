@@ -229,13 +229,47 @@ func (a Attic) putBackOne(n int, name string) error {
 
 // empty leaves no attic that is half there: what remains is called otherwise first.
 func (a Attic) empty() error {
-	if err := a.remove(a.going()); err != nil {
+	if err := a.burn(a.going()); err != nil {
 		return err
 	}
 	if err := a.rename(a.dir(), a.going()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return errors.Join(a.remove(a.coming()), a.remove(a.going()))
+	return errors.Join(a.burn(a.coming()), a.burn(a.going()))
+}
+
+// mostSecret is the length of a file, in bytes, that may have a secret in it.
+const mostSecret = 64 << 10
+
+// burn removes what nobody goes back to, written over where it is small: a copy of what is
+// encrypted or sealed by now would be left in blocks that are free.
+func (a Attic) burn(name string) error {
+	if err := a.step("overwrite " + name); err != nil {
+		return err
+	}
+	err := filepath.WalkDir(name, func(file string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil || info.Size() > mostSecret {
+			return err
+		}
+		return overwrite(file, info.Size())
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return a.remove(name)
+}
+
+func overwrite(name string, size int64) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, size))
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // rename is on the medium when it returns, on both sides.

@@ -5,6 +5,7 @@ package attic
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -324,4 +325,26 @@ func TestLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	due("b", Nothing)
+}
+
+// TestNoCopyOfASecretIsLeft in blocks that are free: what the attic had is written over.
+func TestNoCopyOfASecretIsLeft(t *testing.T) {
+	root := newRoot(t)
+	a := In(root)
+	if err := a.Prepare(trial); err != nil {
+		t.Fatal(err)
+	}
+	open(t, a, "b", Kept)
+	copied, _ := place(filepath.Join(root, contract.AtticDir), 2) // the token
+	f, err := os.Open(copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := a.Bless("b"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(f); err != nil || string(text) != strings.Repeat("\x00", len("token")) {
+		t.Errorf("the blocks have %q, %v", text, err)
+	}
 }

@@ -29,10 +29,10 @@ func (m *machine) install() error {
 	if !mayBeStick(m.table, m.args) || m.state.Trial {
 		return nil
 	}
-	m.refuseTwin()
 	if err := m.disk.Follow(m.table); err != nil {
 		return diskTrouble(m.boot.Label, err)
 	}
+	m.refuseTwin()
 	text, err := m.nodeText()
 	if err != nil {
 		m.con.log("init: " + err.Error())
@@ -59,7 +59,8 @@ func (m *machine) install() error {
 
 // refuseTwin waits, and restarts, while there is a stick with an order and with the IDs
 // of the disk that was chosen: to start that one in silence would be to disregard the
-// order, and perhaps with the stick's kernel, whose slot is not the disk's.
+// order, and perhaps with the stick's kernel, whose slot is not the disk's. A disk that a
+// node lives on starts all the same: whoever forgot a stick in it may be far away.
 func (m *machine) refuseTwin() {
 	for begin := time.Now(); m.medium == efiboot.Unknown && disks.StillComing(os.DirFS("/sys")) && time.Since(begin) < slowBus; {
 		time.Sleep(200 * time.Millisecond)
@@ -72,11 +73,23 @@ func (m *machine) refuseTwin() {
 		if err != nil || cfg.Install == nil {
 			continue
 		}
-		m.tell(sameImage(m.boot.Label, d.Label), "The computer restarts by itself when the stick is out.")
-		m.awaitUnplugged(d)
-		reboot()
+		const out = "The computer restarts by itself when the stick is out."
+		if !m.isLivedOn() {
+			m.tell(sameImage(m.boot.Label, d.Label), out)
+			m.awaitUnplugged(d)
+			reboot()
+		}
+		m.tell(sameImage(m.boot.Label, d.Label), out+" A node lives on the disk: in two minutes it starts.")
+		if m.unpluggedWithin(d, livedPause) {
+			reboot()
+		}
+		m.con.say("a node lives on %s: it starts", m.boot.Label)
+		return
 	}
 }
+
+// livedPause is how long a page can be read before a node starts without an answer.
+const livedPause = 2 * time.Minute
 
 // orderOn reads the node.yaml of a disk that is not the boot disk.
 func orderOn(d disks.Disk) (cfg *node.Config, err error) {
@@ -279,8 +292,18 @@ func (m *machine) awaitInstalled(done node.Installed) disks.Disk {
 
 // awaitUnplugged returns when a disk is out.
 func (m *machine) awaitUnplugged(d disks.Disk) {
+	for !m.unpluggedWithin(d, time.Hour) {
+	}
+}
+
+// unpluggedWithin waits for a disk to be out, for so long.
+func (m *machine) unpluggedWithin(d disks.Disk, limit time.Duration) bool {
 	same := func(o disks.Disk) bool { return o.Name == d.Name && o.Path == d.Path }
-	for ; slices.ContainsFunc(disks.List(), same); time.Sleep(time.Second) {
+	for begin := time.Now(); slices.ContainsFunc(disks.List(), same); time.Sleep(time.Second) {
+		if time.Since(begin) > limit {
+			return false
+		}
 		m.dog.expect(stepLimit)
 	}
+	return true
 }

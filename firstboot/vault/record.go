@@ -249,13 +249,13 @@ func (r *Record) kept(id string) *Kept {
 }
 
 // makeRoom lets the oldest go that nobody has shown to use: a power cut in a first boot
-// leaves such ones.
+// leaves such ones. The newest stays: what comes now may belong to it, as a spare does.
 func (r *Record) makeRoom() bool {
 	if len(r.Shares) < mostShares {
 		return true
 	}
 	at := slices.IndexFunc(r.Shares, func(k Kept) bool { return !k.Sure })
-	if at < 0 {
+	if at < 0 || at == len(r.Shares)-1 {
 		return false
 	}
 	r.Shares = slices.Delete(r.Shares, at, at+1)

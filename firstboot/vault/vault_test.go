@@ -327,3 +327,29 @@ func TestRoom(t *testing.T) {
 		t.Error("took what is no share")
 	}
 }
+
+// TestTheSecondOfAPairEvictsNotTheFirst, where all others were shown to be used.
+func TestTheSecondOfAPairEvictsNotTheFirst(t *testing.T) {
+	var r Record
+	for i := byte(1); i < mostShares; i++ {
+		d, _ := owned(t, i)
+		for range 2 {
+			if _, err := r.Deposit(cabin, home, d); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	peer, q := owned(t, 40)
+	spare, _ := owned(t, 50)
+	spare.Proof = OnWord(spare.Proof)
+	if _, err := r.Deposit(cabin, home, peer); err != nil {
+		t.Fatal(err)
+	}
+	var no *Refusal
+	if _, err := r.Deposit(cabin, home, spare); !errors.As(err, &no) || no.Why != Full {
+		t.Errorf("there was room: %v", err)
+	}
+	if s, _, err := r.Ask(cabin, home, q, noon); err != nil || s != peer.Share {
+		t.Errorf("the first is gone: %v", err)
+	}
+}

@@ -362,9 +362,6 @@ func TestAStickAndItsTwinUnderABIOS(t *testing.T) {
 			t.Errorf("%d bytes were written to %s", n, drive)
 		}
 	}
-	if _, err := qemu.Execute(i.config.QMP, "device_del", map[string]any{"id": "stick"}); err != nil {
-		t.Fatal(err)
-	}
 	i.untilRunning()
 	if again := i.identity(); again != born {
 		t.Errorf("the node's identity changed\n%s\n%s", born, again)
