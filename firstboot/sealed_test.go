@@ -413,17 +413,17 @@ func TestMovedWithAnotherTPM(t *testing.T) {
 	w.chip, w.place = "b 1", netip.MustParseAddr("203.0.113.99")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	seen := map[string]bool{}
+	seen, statuses := map[string]bool{}, 0
 	_ = firstboot.Run(ctx, w.host(), firstboot.Options{}, func(s firstboot.Status) {
 		if s.Problem != nil {
 			seen[s.Problem.Code] = true
 		}
-		if s.State == firstboot.Joined || w.calls > 20000 {
+		if statuses++; s.State == firstboot.Joined || statuses > 60 {
 			cancel()
 		}
 		w.now = w.now.Add(time.Second)
-		for _, r := range w.holders {
-			if r.Asking != nil {
+		for _, r := range w.holders { // all of them agree, as "unlock" has them do
+			if r.Asking != nil && statuses%2 == 0 {
 				_, _ = r.Approve(r.Asking.Since, w.now)
 			}
 		}
