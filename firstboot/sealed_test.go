@@ -413,12 +413,13 @@ func TestMovedWithAnotherTPM(t *testing.T) {
 	w.chip, w.place = "b 1", netip.MustParseAddr("203.0.113.99")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	seen, statuses := map[string]bool{}, 0
+	seen, statuses, joined := map[string]bool{}, 0, false
 	_ = firstboot.Run(ctx, w.host(), firstboot.Options{}, func(s firstboot.Status) {
 		if s.Problem != nil {
 			seen[s.Problem.Code] = true
 		}
-		if statuses++; s.State == firstboot.Joined || statuses > 60 {
+		joined = s.State == firstboot.Joined
+		if statuses++; joined || statuses > 60 {
 			cancel()
 		}
 		w.now = w.now.Add(time.Second)
@@ -431,9 +432,7 @@ func TestMovedWithAnotherTPM(t *testing.T) {
 	if !seen["tpm-other"] || !seen["share-place"] {
 		t.Errorf("it asked for %v", seen)
 	}
-	for _, open := range w.keys {
-		if !open {
-			t.Error("locked for ever")
-		}
+	if !joined {
+		t.Error("locked for ever")
 	}
 }
