@@ -18,8 +18,8 @@ import (
 // The disk's share where the machine has a TPM 2.0: that keeps it, and gives it back while
 // Secure Boot is as it was (package tpm). A firmware's update may change that, and a
 // mainboard dies. So there is a spare: with what lies on the disk, it makes the share again.
-// The holders have it, and give it on the owner's word alone ("imagebuilder unlock"), each
-// time.
+// The holders have it, and give it on the owner's word alone ("imagebuilder unlock"), once
+// each.
 
 // sealedShare is the disk's share in storageFile.
 type sealedShare struct {
