@@ -179,7 +179,7 @@ func (r *Record) Ask(who Member, at netip.Addr, q Question, now time.Time) (shar
 	switch {
 	case asks.Why == "":
 		return k.Share, false, nil
-	case r.Approved.same(asks) && now.Before(r.Approved.Since.Add(approval)):
+	case k.agreed(r.Approved, asks) && now.Before(r.Approved.Since.Add(approval)):
 		r.Asking, r.Approved = nil, nil
 		k.Member = who.ID
 		k.learn(asks.Place)
@@ -188,6 +188,15 @@ func (r *Record) Ask(who Member, at netip.Addr, q Question, now time.Time) (shar
 		r.Asking, changed = asks, true
 	}
 	return "", changed, &Refusal{Why: asks.Why, Place: asks.Place}
+}
+
+// agreed says that the owner's word is for who asks. What asked through a relay, as a node
+// does for its first minute, may be seen at a place of its own by now.
+func (k *Kept) agreed(word, asks *Asking) bool {
+	if word == nil || !slices.Contains(k.Places, asks.Place) {
+		return word.same(asks)
+	}
+	return word.ID == asks.ID && word.Member == asks.Member
 }
 
 // doubt is why the owner has to agree, "" where nobody needs to.

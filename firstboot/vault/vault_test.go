@@ -353,3 +353,22 @@ func TestTheSecondOfAPairEvictsNotTheFirst(t *testing.T) {
 		t.Errorf("the first is gone: %v", err)
 	}
 }
+
+// TestAWordForARelay holds when the node is seen at a place of its own, and nowhere else.
+func TestAWordForARelay(t *testing.T) {
+	for at, given := range map[netip.Addr]bool{home: true, away: false} {
+		var r Record
+		d, q := owned(t, 50)
+		d.Proof = OnWord(d.Proof)
+		if _, err := r.Deposit(cabin, home, d); err != nil {
+			t.Fatal(err)
+		}
+		_, _, _ = r.Ask(cabin, netip.Addr{}, q, noon)
+		if _, err := r.Approve(r.Asking.Since, noon); err != nil {
+			t.Fatal(err)
+		}
+		if s, _, err := r.Ask(cabin, at, q, noon); (s == d.Share) != given {
+			t.Errorf("at %v: %v", at, err)
+		}
+	}
+}
