@@ -39,17 +39,11 @@ func emulated(t *testing.T, dir string) (c Chip, stop func()) {
 		_ = cmd.Wait()
 	}
 	t.Cleanup(stop)
-	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
-			break
+	var line net.Conn
+	for begin := time.Now(); line == nil; time.Sleep(10 * time.Millisecond) { // its file is there before it listens
+		if line, err = net.Dial("unix", socket); err != nil && time.Since(begin) > time.Minute {
+			t.Fatalf("swtpm does not start: %v, %s", err, out.String())
 		}
-		if time.Since(begin) > time.Minute {
-			t.Fatalf("swtpm does not start: %s", out.String())
-		}
-	}
-	line, err := net.Dial("unix", socket) // it ends with its first one
-	if err != nil {
-		t.Fatal(err)
 	}
 	return Chip{func() (io.ReadWriteCloser, error) { return kept{line}, nil }}, stop
 }
