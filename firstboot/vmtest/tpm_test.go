@@ -105,7 +105,7 @@ func (c *chip) plugged(extra []string) []string {
 		<-ended
 	})
 	for begin := time.Now(); time.Since(begin) < time.Minute; time.Sleep(10 * time.Millisecond) {
-		if _, err := os.Stat(c.socket); err == nil {
+		if listens(c.socket) {
 			return append(strings.Fields("-chardev socket,id=tpm,path="+c.socket+" -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-tis,tpmdev=tpm0"), extra...)
 		}
 	}
@@ -113,4 +113,16 @@ func (c *chip) plugged(extra []string) []string {
 	<-ended
 	c.t.Fatalf("swtpm does not start: %s", out.String())
 	return nil
+}
+
+// listens says that somebody accepts connections at a socket, whose file is there before
+// that: flag __SO_ACCEPTCON of proc_net_unix(5).
+func listens(socket string) bool {
+	list, _ := os.ReadFile("/proc/net/unix")
+	for line := range strings.Lines(string(list)) {
+		if f := strings.Fields(line); len(f) == 8 && f[7] == socket && f[3] == "00010000" {
+			return true
+		}
+	}
+	return false
 }
