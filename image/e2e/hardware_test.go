@@ -94,7 +94,7 @@ func TestAReportNamesWhatAnImageLacks(t *testing.T) {
 	}
 	r.Devices = append(r.Devices, contract.Device{Modalias: "usb:v0CF3p9271d0108dcFFdscFFdpFFicFFisc00ip00in00"})
 	r.Firmware = []string{"ath9k_htc/htc_9271-1.4.0.fw"}
-	for _, want := range []string{"module ath9k_htc, for usb:v0CF3", "it is in linux-image-6.", "it is in firmware-atheros"} {
+	for _, want := range []string{"module ath9k_htc, for usb:v0CF3", "it is in linux-image-6.", "it is in firmware-ath9k-htc"} {
 		if out := ask(); !strings.Contains(out, want) {
 			t.Errorf("%q is missing in %s", want, out)
 		}
