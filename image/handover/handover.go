@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"aead.dev/minisign"
+
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
@@ -99,16 +101,9 @@ func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, c roster.Ch
 			o.Away = append(o.Away, name)
 			continue
 		}
-		cfg, err := f.Config(name)
+		text, err := signed(f, name, key, now)
 		if err != nil {
 			return nil, err
-		}
-		text, err := node.Marshal(cfg)
-		if err == nil {
-			text, err = node.Sign(text, name, key, now)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		o.Nodes = append(o.Nodes, Node{Name: name, text: text})
 	}
@@ -116,6 +111,22 @@ func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, c roster.Ch
 		o.foresee(ctx, &o.Nodes[i])
 	}
 	return o, ctx.Err()
+}
+
+// signed is the node.yaml that a node is to get.
+func signed(f *fleet.Fleet, name string, key minisign.PrivateKey, now time.Time) ([]byte, error) {
+	cfg, err := f.Config(name)
+	if err != nil {
+		return nil, err
+	}
+	text, err := node.Marshal(cfg)
+	if err == nil {
+		text, err = node.Sign(text, name, key, now)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return text, nil
 }
 
 // sorted puts servers before those who join them, as they must know a new token first,
