@@ -88,11 +88,18 @@ func TestControl(t *testing.T) {
 			t.Errorf("open to all: %s, want %s", got, want)
 		}
 	}
+	before := w.bootYAML()
 	if err := firstboot.TakeKey(w.host().Files, w.host().Clock, "hskey-auth-1"); err != nil {
 		t.Fatal(err)
 	}
+	if left := w.files["/run/firstboot/key"]; left == nil || left.mode != 0o600 || w.bootYAML() != before {
+		t.Errorf("it is left as %+v; another process than Run's has written node.yaml: %v", left, w.bootYAML() != before)
+	}
 	if s, _ = w.boot(nil); s.State != firstboot.Joined || w.ranWith != "" {
 		t.Fatal(s.Line())
+	}
+	if w.files["/run/firstboot/key"] != nil {
+		t.Error("the key is still there")
 	}
 	if text := w.bootYAML(); strings.Contains(text, "PRIVATE KEY") || strings.Contains(text, "hskey") || len(text) != node.ReservedSize {
 		t.Errorf("node.yaml:\n%s", text)

@@ -280,7 +280,7 @@ func (r *runner) pause(ctx context.Context, attempt int) error {
 	}
 	r.refresh(ctx)
 	for r.host.Clock.Now().Before(end) && r.host.changes() == r.asked && r.host.starts() == r.starts {
-		r.heedOffer(ctx)
+		r.heedLeft(ctx)
 		if err := r.host.Clock.Sleep(ctx, min(pollInterval, d)); err != nil {
 			return err
 		}

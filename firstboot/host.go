@@ -308,6 +308,9 @@ func (h *Host) read(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	if len(data) > maxText {
+		return nil, fmt.Errorf("%s is longer than %d bytes: none of ours is", name, maxText)
+	}
 	return data, nil
 }
 

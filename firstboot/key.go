@@ -7,31 +7,48 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// TakeKey puts a new key for the tailnet into node.yaml on the boot partition,
-// as a person would who has the card in a computer, and asks for a new try.
+// TakeKey leaves a new key for the tailnet to Run, which puts it into node.yaml on
+// the boot partition, as a person would who has the card in a computer. It judges the
+// key before, and asks for a new try. It is for a process of its own beside Run and
+// writes nothing else: two that write node.yaml would spoil it.
 func TakeKey(files Files, clock Clock, key secret.String) error {
 	if key.Empty() {
 		return errors.New("there is no key on standard input")
 	}
-	g, err := load(files)
-	if err != nil {
-		return err
-	}
-	if g.notice != nil { // what lies there is not what this node works from
-		return g.notice
-	}
-	next, err := g.withKey(key, g.last)
-	if err != nil {
-		return err
-	}
-	if _, err := node.Load(node.FileName, next.text); err != nil {
-		return err
-	}
 	h := &Host{Files: files}
-	if err := h.replaceNode(next.text); err != nil {
+	if _, err := h.nodeWithKey(key); err != nil {
+		return err
+	}
+	if err := h.write(file{path: keyFile, data: []byte(key.Reveal()), mode: 0o600}); err != nil {
 		return err
 	}
 	return Retry(files, clock)
+}
+
+// takeKey puts the key into node.yaml's place.
+func (h *Host) takeKey(key []byte) error {
+	text, err := h.nodeWithKey(secret.String(key))
+	if err != nil {
+		return err
+	}
+	return h.replaceNode(text)
+}
+
+// nodeWithKey is the node.yaml in force with another key.
+func (h *Host) nodeWithKey(key secret.String) ([]byte, error) {
+	g, err := load(h.Files)
+	if err != nil {
+		return nil, err
+	}
+	if g.notice != nil { // what lies there is not what this node works from
+		return nil, g.notice
+	}
+	next, err := g.withKey(key, g.last)
+	if err != nil {
+		return nil, err
+	}
+	_, err = node.Load(node.FileName, next.text)
+	return next.text, err
 }
 
 // withKey puts another key into node.yaml. As the own copy does, it has the

@@ -123,24 +123,26 @@ func (h *Host) ownFiles(g *given) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept := g.cfg.Keep()
-	config := kept.K3s.Config
-	if apart {
-		kept.K3s.Config = nil
+	kept, err := g.kept(apart)
+	if err != nil || !apart {
+		return []file{kept}, err
 	}
-	text, err := g.last.under(kept)
-	if err != nil {
-		return nil, err
-	}
-	all := []file{{path: copyFile, data: text, mode: 0o600}}
-	if !apart {
-		return all, nil
-	}
+	config := g.cfg.Keep().K3s.Config
 	f := file{path: keptConfig, mode: 0o600, absent: len(config) == 0}
 	if f.data, err = yaml.Marshal(config); err != nil {
 		return nil, err
 	}
-	return append([]file{f}, all...), nil // first what the other would forget
+	return []file{f, kept}, nil // first what the other would forget
+}
+
+// kept is the own copy, without k3s' settings where they lie apart.
+func (g *given) kept(apart bool) (file, error) {
+	cfg := g.cfg.Keep()
+	if apart {
+		cfg.K3s.Config = nil
+	}
+	text, err := g.last.under(cfg)
+	return file{path: copyFile, data: text, mode: 0o600}, err
 }
 
 // withConfig gives an own copy its settings of k3s back, where they can be read.

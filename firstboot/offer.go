@@ -19,6 +19,7 @@ import (
 
 const (
 	offerFile  = runDir + "/offer"    // as it came through the page
+	keyFile    = runDir + "/key"      // as "firstboot key" had it
 	takingFile = stateDir + "/taking" // node.yaml on its way to the boot partition
 	takenFile  = stateDir + "/taken"  // it is there, and takingFile may be torn
 )
@@ -105,6 +106,9 @@ func (h *Host) replaceNode(text []byte) error {
 	if err != nil {
 		return problem("offer-mistake", err.Error()).because(err)
 	}
+	if err := h.finishTaking(); err != nil { // else what is left of the last one stands for this one
+		return err
+	}
 	if err := h.write(file{path: takingFile, data: text, mode: 0o600}); err != nil {
 		return problem("offer-write", err.Error()).because(err)
 	}
@@ -185,27 +189,37 @@ func (h *Host) rememberSigned(last signed) error {
 		return err
 	}
 	own.last = last
-	all, err := h.ownFiles(own)
+	apart, err := h.encrypted()
 	if err != nil {
 		return err
 	}
-	return h.write(all[len(all)-1]) // the settings stay as they are, which may be locked
+	kept, err := own.kept(apart) // k3s' settings stay as they are: they may be locked
+	if err != nil {
+		return err
+	}
+	return h.write(kept)
 }
 
-// heedOffer takes what was handed over on the page, or keeps why not for those
-// who look at the node.
-func (r *runner) heedOffer(ctx context.Context) {
-	data, err := r.host.read(offerFile)
-	if err != nil { // nothing was
+// heedLeft takes what processes beside this one left for it, which alone writes node.yaml:
+// what was handed over, and a key.
+func (r *runner) heedLeft(ctx context.Context) {
+	r.heedFile(ctx, offerFile, r.host.take)
+	r.heedFile(ctx, keyFile, r.host.takeKey)
+}
+
+// heedFile keeps why something is not taken for those who look at the node.
+func (r *runner) heedFile(ctx context.Context, name string, take func([]byte) error) {
+	data, err := r.host.read(name)
+	if err != nil { // nothing was left
 		return
 	}
 	r.refused = nil
-	err = r.host.take(data)
+	err = take(data)
 	if !errors.As(err, &r.refused) && err != nil {
 		r.refused = problem("offer-write", err.Error()).because(err)
 	}
-	if err := r.host.Files.Remove(offerFile); err != nil && r.refused == nil {
-		r.refused = problem("offer-write", err.Error()).because(fmt.Errorf("%s: %w", offerFile, err))
+	if err := r.host.Files.Remove(name); err != nil && r.refused == nil {
+		r.refused = problem("offer-write", err.Error()).because(fmt.Errorf("%s: %w", name, err))
 	}
 	r.noticed()
 	r.refresh(ctx)

@@ -90,19 +90,35 @@ func (h *Host) differences(now, next *given) ([]string, error) {
 
 // notNow says what a node is busy with that another node.yaml would spoil.
 func (h *Host) notNow(ctx context.Context, now, next *given) error {
-	if trial, err := h.Slot.Trial(ctx); err != nil || trial != nil {
-		return errors.Join(err, errors.New("an update is on trial: what came meanwhile would be lost if the node falls back"))
-	}
 	m := &machine{Host: *h, given: now}
-	if encrypted, err := h.encrypted(); err != nil || encrypted {
-		if open, oerr := m.storesOpen(); err != nil || oerr != nil || !open {
-			return errors.Join(err, oerr, errors.New("its data are locked, and the secrets of a node.yaml would lie in the clear until they are not"))
-		}
+	trial, err := h.Slot.Trial(ctx)
+	if err != nil {
+		return err
 	}
-	if back, err := m.restored(); err != nil || !back && next.cfg.K3s.Seed.Restore == nil {
-		return errors.Join(err, errors.New("its volumes are being restored, and nothing must be made in their place before they are there"))
+	open, err := m.unlocked()
+	if err != nil {
+		return err
+	}
+	back, err := m.restored()
+	switch {
+	case err != nil:
+		return err
+	case trial != nil:
+		return errors.New("an update is on trial: what came meanwhile would be lost if the node falls back")
+	case !open:
+		return errors.New("its data are locked, and the secrets of a node.yaml would lie in the clear until they are not")
+	case !back && next.cfg.K3s.Seed.Restore == nil:
+		return errors.New("its volumes are being restored, and nothing must be made in their place before they are there")
 	}
 	return h.lacksCharts(next.cfg)
+}
+
+// unlocked says whether what is encrypted is open; what is not always is.
+func (m *machine) unlocked() (bool, error) {
+	if encrypted, err := m.encrypted(); err != nil || !encrypted {
+		return err == nil, err
+	}
+	return m.storesOpen()
 }
 
 // chartFile is how a seed calls a chart that servers have.

@@ -155,3 +155,13 @@ func TestARestoreSurvivesEveryFault(t *testing.T) {
 	}
 	t.Logf("calls %d to %d", begin, total)
 }
+
+// TestVolumesComeBackAlone: nothing else need wait for them.
+func TestVolumesComeBackAlone(t *testing.T) {
+	w := newWorld(t, edit(t, initYAML, "secrets: [", `restore: {systemBackup: system-1, namespaces: [nextcloud]}, secrets: [`))
+	deferK3s(w)
+	w.longhorn = map[string]string{"systembackups/system-1": `{"status":{"state":"Ready"}}`, "nodes": disk, brought: `{"status":{"state":"Completed"}}`}
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+}

@@ -56,7 +56,8 @@ func (m *machine) seedManifests() (map[string]string, error) {
 	if err != nil || !back || seed.Restore == nil {
 		return seed.Manifests, err
 	}
-	all := maps.Clone(seed.Restore.Manifests)
+	all := map[string]string{}
+	maps.Copy(all, seed.Restore.Manifests)
 	maps.Copy(all, seed.Manifests)
 	return all, nil
 }

@@ -35,30 +35,31 @@ type world struct {
 	fault   func(n int, name string) fault
 
 	// the machine
-	hostname  string
-	synced    bool
-	units     map[string]bool
-	ranWith   string // config.yaml k3s was started with
-	space     int64
-	links     []firstboot.Link
-	journal   string
-	ready     bool          // k3s comes up
-	mute      bool          // and gives no answer
-	apart     bool          // and has heard of no API
-	etcd      error         // of a witness
-	nodes     string        // the cluster's list of them
-	late      time.Duration // or one after this time
-	unready   string        // why the cluster does not call the node ready
-	starts    int           // of k3s
-	trial     *contract.Trial
-	login     bool              // ssh answers
-	worn      error             // what reading the slot says
-	failed    []string          // units
-	all       string            // the cluster's nodes
-	patched   map[string]string // those of them that were written to, by path
-	reachable map[netip.Addr]bool
-	nft       string            // the firewall in the kernel, "" for none
-	nftFault  func(string) bool // rules that the kernel refuses
+	hostname   string
+	synced     bool
+	units      map[string]bool
+	ranWith    string // config.yaml k3s was started with
+	space      int64
+	links      []firstboot.Link
+	journal    string
+	ready      bool          // k3s comes up
+	mute       bool          // and gives no answer
+	apart      bool          // and has heard of no API
+	etcd       error         // of a witness
+	nodes      string        // the cluster's list of them
+	late       time.Duration // or one after this time
+	unready    string        // why the cluster does not call the node ready
+	starts     int           // of k3s
+	trial      *contract.Trial
+	trialFault error
+	login      bool              // ssh answers
+	worn       error             // what reading the slot says
+	failed     []string          // units
+	all        string            // the cluster's nodes
+	patched    map[string]string // those of them that were written to, by path
+	reachable  map[netip.Addr]bool
+	nft        string            // the firewall in the kernel, "" for none
+	nftFault   func(string) bool // rules that the kernel refuses
 
 	out *out // nil: nobody asks for the router
 
@@ -126,6 +127,15 @@ type entry struct {
 	uid     int
 	gid     int
 	changed time.Time
+}
+
+// snapshot is all that lies there, as values.
+func (w *world) snapshot() map[string]string {
+	all := map[string]string{}
+	for name, e := range w.files {
+		all[name] = fmt.Sprintf("%+v", *e)
+	}
+	return all
 }
 
 // do runs the effect of one call, or what the fault leaves of it.
@@ -598,7 +608,7 @@ func (w slotWorld) Check(context.Context) (err error) {
 }
 
 func (w slotWorld) Trial(context.Context) (t *contract.Trial, err error) {
-	err = w.do("trial", func() error { t = w.trial; return nil })
+	err = w.do("trial", func() error { t = w.trial; return w.trialFault })
 	return t, err
 }
 

@@ -27,7 +27,7 @@ func parseUpdate(args []string) (u updateFlags, err error) {
 		f.BoolVar(&u.json, "json", false, "as JSON")
 		f.BoolVar(&u.reboot, "reboot", false, "restart the node when the update is in place")
 		f.BoolVar(&u.back, "rollback", false, "try the system before the last update")
-		f.StringVar(&u.id, "id", "", "sha256 of an update that comes in pieces; without FILE it tells how much of it is there")
+		f.StringVar(&u.id, "id", "", "sha256 of an update that comes in pieces; without FILE it tells how much of it is there, or what became of it")
 		f.Int64Var(&u.from, "from", 0, "with --id: how many bytes of the update are there")
 	})
 	u.file = f.Arg(0)
@@ -44,11 +44,11 @@ func applyUpdate(ctx context.Context, h firstboot.Host, args []string) error {
 		return err
 	}
 	if u.id != "" && u.file == "" {
-		have, err := host.Spool{Dir: host.SpoolDir}.Have(u.id)
+		progress, err := update.Progress(host.Spool{Dir: host.SpoolDir}, u.id)
 		if err != nil {
 			return err
 		}
-		return json.NewEncoder(os.Stdout).Encode(map[string]int64{"have": have})
+		return json.NewEncoder(os.Stdout).Encode(progress)
 	}
 	result, err := u.run(ctx, h)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode/utf16"
 )
 
@@ -99,6 +100,10 @@ func find(v Vars, title string) (uint16, error) {
 		}
 		n, _ := strconv.ParseUint(m[1], 16, 16) // four hex digits
 		data, err := v.Read(name)
+		if errors.Is(err, syscall.EIO) { // another system's, and firmware that is at odds with itself
+			taken[uint16(n)] = true
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -101,6 +102,25 @@ func TestStart(t *testing.T) {
 			t.Errorf("a firmware without any: %v %q", err, s.vars)
 		}
 	}
+}
+
+// TestUnreadable: an entry that firmware cannot give back is somebody's all the same.
+func TestUnreadable(t *testing.T) {
+	s := unreadable{newStore()}
+	s.vars["Boot0000"], s.vars["Boot0001"] = []byte("an entry of somebody else's"), nil
+	if err := Start(s, disk); err != nil || string(s.vars["BootNext"]) != "\x02\x00" || s.vars["Boot0001"] != nil {
+		t.Errorf("%v %q", err, s.vars)
+	}
+}
+
+// unreadable is a firmware that cannot read what is empty.
+type unreadable struct{ *store }
+
+func (u unreadable) Read(name string) ([]byte, error) {
+	if data, ok := u.vars[name]; ok && data == nil {
+		return nil, fmt.Errorf("%s: %w", name, syscall.EIO)
+	}
+	return u.store.Read(name)
 }
 
 // TestEveryAccessFailsInTurn: it is told, and the next attempt ends as the first

@@ -68,6 +68,9 @@ func (w Way) call(ctx context.Context, at netip.Addr, path string, body any) (a 
 	case err == nil && a.Fault != "":
 		return answerBody{}, errors.New(contract.PlainLine(a.Fault))
 	}
+	if resp.StatusCode == http.StatusOK { // what it says may be the share
+		return answerBody{}, errors.New("its answer is no answer of ours")
+	}
 	return answerBody{}, fmt.Errorf("it answers %d: %s", resp.StatusCode, contract.PlainLine(string(text[:min(len(text), 100)])))
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -269,6 +270,12 @@ func TestWay(t *testing.T) {
 	}
 	if _, err := (Way{Port: at.Port()}).Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("what is no holder: %v", err)
+	}
+	torn := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"share":"very-secret`) }))
+	defer torn.Close()
+	at = netip.MustParseAddrPort(torn.Listener.Addr().String())
+	if _, err := (Way{Port: at.Port()}).Deposit(t.Context(), local, d); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("half an answer may have the share: %v", err)
 	}
 	if _, err := (Way{0, "no-such-port"}).Listen(t.Context(), local); err == nil {
 		t.Error("it listens")

@@ -297,3 +297,16 @@ func TestProgramsTellWhy(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHangingPrograms end with their time, even if a child of theirs goes on.
+func TestHangingPrograms(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if _, err := host.New(t.TempDir(), nil).Programs.Run(ctx, "sh", "-c", "sleep 90 & wait"); err == nil {
+		t.Error("it ended well")
+	}
+	if took := time.Since(began); took > time.Minute {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
 // Spool keeps an update that comes in pieces below a directory, SpoolDir on a node.
@@ -15,6 +18,9 @@ type Spool struct{ Dir string }
 
 // SpoolDir is on /var: an update outlives a restart on its way.
 const SpoolDir = "/var/lib/imagebuilder/update"
+
+// noteSuffix names what became of an update.
+const noteSuffix = ".json"
 
 var spoolID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
@@ -25,7 +31,7 @@ func (s Spool) file(id string) (string, error) {
 	return filepath.Join(s.Dir, id), nil
 }
 
-// Have is how many bytes of an update are there. Another one makes place.
+// Have is how many bytes of an update are there.
 func (s Spool) Have(id string) (int64, error) {
 	name, err := s.file(id)
 	if err != nil {
@@ -33,12 +39,20 @@ func (s Spool) Have(id string) (int64, error) {
 	}
 	fi, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, s.Drop()
+		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
 	return fi.Size(), nil
+}
+
+// Keep forgets every other update, and all notes.
+func (s Spool) Keep(id string) error {
+	if _, err := s.file(id); err != nil {
+		return err
+	}
+	return s.dropBut(id)
 }
 
 // Append adds to an update. What came is on the medium when it returns.
@@ -67,5 +81,43 @@ func (s Spool) Open(id string) (io.ReadCloser, error) {
 	return os.Open(name)
 }
 
-// Drop forgets every update.
+// Done notes what became of an update, and forgets the update.
+func (s Spool) Done(id string, note []byte) error {
+	if _, err := s.file(id); err != nil {
+		return err
+	}
+	dir := Files{Root: s.Dir}
+	if err := dir.Put(id+noteSuffix, bytes.NewReader(note), firstboot.Attr{Mode: 0o600}); err != nil {
+		return err
+	}
+	return s.dropBut(id + noteSuffix)
+}
+
+// Note is what Done noted of an update, nil if nothing.
+func (s Spool) Note(id string) ([]byte, error) {
+	name, err := s.file(id)
+	if err != nil {
+		return nil, err
+	}
+	note, err := os.ReadFile(name + noteSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return note, err
+}
+
+// Drop forgets every update, and all notes.
 func (s Spool) Drop() error { return os.RemoveAll(s.Dir) }
+
+func (s Spool) dropBut(keep string) error {
+	entries, err := os.ReadDir(s.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if e.Name() != keep {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(s.Dir, e.Name())))
+		}
+	}
+	return err
+}

@@ -2,23 +2,33 @@ package update
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 )
 
 // Spool has one update that comes in pieces: a line between two sites breaks. It is
 // known by the sha256 of its bytes.
 type Spool interface {
-	// Have is how many bytes of an update are there; of another one nothing is left.
+	// Have is how many bytes of an update are there.
 	Have(id string) (int64, error)
+	// Keep forgets every other update, and what was noted of this one.
+	Keep(id string) error
 	// Append adds to it, and keeps what came where r breaks off.
 	Append(id string, r io.Reader) error
 	Open(id string) (io.ReadCloser, error)
+	// Done notes what became of an update, and forgets its bytes; Note is nil where
+	// nothing was noted.
+	Done(id string, note []byte) error
+	Note(id string) ([]byte, error)
+	// Drop forgets every update.
 	Drop() error
 }
 
@@ -29,11 +39,28 @@ const (
 	lookSize  = 64 << 10
 )
 
+// Progress tells how far the update with an ID is. It changes nothing: another one may
+// be on its way.
+func Progress(spool Spool, id string) (p contract.UpdateProgress, err error) {
+	note, err := spool.Note(id)
+	if err != nil {
+		return p, err
+	}
+	if note != nil {
+		if err := json.Unmarshal(note, &p); err != nil {
+			return p, fmt.Errorf("what was noted of the last update: %w", err)
+		}
+	}
+	p.Have, err = spool.Have(id)
+	return p, err
+}
+
 // Receive adds to the update with an ID what follows its first bytes, which are there,
 // and applies it when it is whole. What speaks against it is said as soon as its
-// manifest is there: the rest may take hours.
+// manifest is there: the rest may take hours. For the same reason what is whole stays
+// where it cannot be applied now: the next try sends nothing.
 func Receive(ctx context.Context, h firstboot.Host, s Slots, spool Spool, id string, from int64, r io.Reader) (result *Result, err error) {
-	release, err := s.Lock()
+	release, err := lockFor(ctx, h.Clock, s, spool, id)
 	if err != nil {
 		return nil, err
 	}
@@ -45,28 +72,40 @@ func Receive(ctx context.Context, h firstboot.Host, s Slots, spool Spool, id str
 	if have != from {
 		return nil, fmt.Errorf("this node has %d bytes of the update, not %d: go on from there", have, from)
 	}
-	in := incoming{h, s, spool, id}
-	line := &source{r: ctxio.Reader(ctx, r)}
-	result, err = in.receive(ctx, line)
-	if cut := line.err != nil || errors.Is(err, artifact.ErrTruncated); !cut {
+	if err := spool.Keep(id); err != nil {
+		return nil, err
+	}
+	in := incoming{host: h, slots: s, spool: spool, id: id, fresh: from == 0}
+	result, err = in.receive(ctx, ctxio.Reader(ctx, r))
+	switch {
+	case err == nil:
+		err = in.note(result)
+	case errors.As(err, &spoilt{}):
 		err = errors.Join(err, spool.Drop())
 	}
 	return result, err
 }
 
-// source remembers that it broke off.
-type source struct {
-	r   io.Reader
-	err error
+// lockFor waits where the same update is under way: the line that brought it broke, and
+// the process at its end knows nothing of it, or applies what it has.
+func lockFor(ctx context.Context, clock firstboot.Clock, s Slots, spool Spool, id string) (release func() error, err error) {
+	for {
+		if release, err = s.Lock(); !errors.Is(err, ErrBusy) {
+			return release, err
+		}
+		if have, herr := spool.Have(id); herr != nil || have == 0 {
+			return nil, errors.Join(err, herr)
+		}
+		if err := clock.Sleep(ctx, time.Second); err != nil {
+			return nil, err
+		}
+	}
 }
 
-func (s *source) Read(b []byte) (int, error) {
-	n, err := s.r.Read(b)
-	if err != nil && err != io.EOF {
-		s.err = err
-	}
-	return n, err
-}
+// spoilt is why an update is of no use, however often it is sent.
+type spoilt struct{ error }
+
+func (s spoilt) Unwrap() error { return s.error }
 
 // incoming is an update on its way.
 type incoming struct {
@@ -74,6 +113,7 @@ type incoming struct {
 	slots Slots
 	spool Spool
 	id    string
+	fresh bool // nothing of it was here
 }
 
 func (in incoming) receive(ctx context.Context, r io.Reader) (*Result, error) {
@@ -98,7 +138,7 @@ func (in incoming) receive(ctx context.Context, r io.Reader) (*Result, error) {
 			var err error
 			result, size, err = in.look(ctx)
 			if result != nil || err != nil && !errors.Is(err, artifact.ErrTruncated) {
-				return result, err
+				return result, in.refused(err)
 			}
 		}
 		if ended {
@@ -122,6 +162,15 @@ func (in incoming) look(ctx context.Context) (*Result, int64, error) {
 		return nil, 0, err
 	}
 	return nil, u.in.Length, in.refuseRoom(u)
+}
+
+// refused lets go of what hardly began. What took hours to come stays: what is in its
+// way now, as a cluster that does not answer, may not be later.
+func (in incoming) refused(err error) error {
+	if err != nil && in.fresh {
+		return spoilt{err}
+	}
+	return err
 }
 
 // open reads what is there, as far as its manifest.
@@ -166,7 +215,16 @@ func (in incoming) apply(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return apply(ctx, in.host, in.slots, file, -1)
+	return apply(ctx, in.host, in.slots, ctxio.Reader(ctx, file), -1)
+}
+
+// note keeps the result for a sender whose line broke meanwhile.
+func (in incoming) note(r *Result) error {
+	note, err := json.Marshal(contract.UpdateProgress{Done: r, At: in.host.Clock.Now()})
+	if err != nil {
+		return err
+	}
+	return in.spool.Done(in.id, note)
 }
 
 func (in incoming) sum() (string, error) {
@@ -188,5 +246,5 @@ func (in incoming) short() error {
 	if have, err := in.spool.Have(in.id); err != nil || have < u.in.Length {
 		return errors.Join(err, artifact.ErrTruncated)
 	}
-	return errors.New("the update was damaged on its way: its digest is wrong; send it again")
+	return spoilt{errors.New("the update was damaged on its way: its digest is wrong; send it again")}
 }

@@ -12,9 +12,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
@@ -25,7 +26,16 @@ func (w *world) spool() host.Spool {
 
 // receive takes what r has of an update, behind the bytes that are there.
 func (w *world) receive(id string, from int64, r io.Reader) (*update.Result, error) {
-	return update.Receive(w.t.Context(), firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}}, slots{w}, w.spool(), id, from, r)
+	return update.Receive(w.t.Context(), w.host(), slots{w}, w.spool(), id, from, r)
+}
+
+func (w *world) progress(id string) contract.UpdateProgress {
+	w.t.Helper()
+	p, err := update.Progress(w.spool(), id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p
 }
 
 func (w *world) have(id string) int64 {
@@ -77,7 +87,7 @@ func TestCutFiveHundredTimes(t *testing.T) {
 	if cuts < 500 || digest(w.roots["b"]) != digest(newRoot) {
 		t.Errorf("%d cuts; slot b is not what was sent", cuts)
 	}
-	if left, _ := os.ReadDir(w.at("var/lib/imagebuilder/update")); len(left) > 0 {
+	if left, _ := os.ReadDir(w.at("var/lib/imagebuilder/update")); len(left) != 1 || left[0].Name() != id+".json" {
 		t.Errorf("%v is left", left)
 	}
 }
@@ -169,7 +179,12 @@ func TestOtherBytes(t *testing.T) {
 	if w.have(digest(data)) != int64(len(data)/2) {
 		t.Error("half of it is lost")
 	}
-	w.have(digest(spoilt)) // another update
+	if w.have(digest(spoilt)) != 0 || w.have(digest(data)) != int64(len(data)/2) {
+		t.Error("a question takes away what is there")
+	}
+	if _, err := w.receive(digest(spoilt), 0, bytes.NewReader(spoilt[:len(spoilt)/2])); !errors.Is(err, artifact.ErrTruncated) {
+		t.Error(err)
+	}
 	if w.have(digest(data)) != 0 {
 		t.Error("two updates are kept")
 	}
@@ -184,7 +199,7 @@ func TestInterrupted(t *testing.T) {
 	data := w.artifact(1, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	line := io.MultiReader(bytes.NewReader(data[:len(data)/2]), stops(cancel))
-	_, err := update.Receive(ctx, firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}}, slots{w}, w.spool(), digest(data), 0, line)
+	_, err := update.Receive(ctx, w.host(), slots{w}, w.spool(), digest(data), 0, line)
 	if !errors.Is(err, context.Canceled) || w.have(digest(data)) != int64(len(data)/2) || w.busy {
 		t.Errorf("%v, %d bytes are kept", err, w.have(digest(data)))
 	}
@@ -193,3 +208,79 @@ func TestInterrupted(t *testing.T) {
 type stops func()
 
 func (s stops) Read([]byte) (int, error) { s(); return 0, nil }
+
+// TestWholeButNotNow: hours of a transfer are not lost where the node cannot be proven
+// now; the next try sends nothing.
+func TestWholeButNotNow(t *testing.T) {
+	w := newWorld(t, piBoard)
+	data := w.artifact(1, nil)
+	id := digest(data)
+	last := len(data) - 1000 // long after its manifest
+	full := io.MultiReader(bytes.NewReader(data[:last]), does(func() { w.varRoom = 1 }), bytes.NewReader(data[last:]))
+	if r, err := w.receive(id, 0, full); err == nil || !strings.Contains(err.Error(), "/var has room for 0 MB") {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if w.have(id) != int64(len(data)) {
+		t.Fatalf("%d of %d bytes are kept", w.have(id), len(data))
+	}
+	if r, err := w.receive(id, w.have(id), bytes.NewReader(nil)); err == nil || w.have(id) != int64(len(data)) {
+		t.Fatalf("asked again meanwhile: %+v, %v, %d bytes are kept", r, err, w.have(id))
+	}
+	w.varRoom = 1 << 30
+	if r, err := w.receive(id, w.have(id), bytes.NewReader(nil)); err != nil || !r.Installed || w.have(id) != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// does calls a function where a reader has come to it.
+type does func()
+
+func (d does) Read([]byte) (int, error) { d(); return 0, io.EOF }
+
+// TestProgress: what became of an update is told after it, of this one alone and until
+// the next begins.
+func TestProgress(t *testing.T) {
+	w := newWorld(t, piBoard)
+	data := w.artifact(1, nil)
+	id := digest(data)
+	if p := w.progress(id); p.Done != nil || p.Have != 0 {
+		t.Errorf("before: %+v", p)
+	}
+	r, err := w.receive(id, 0, bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := w.progress(id)
+	if p.Done == nil || *p.Done != *r || p.Have != 0 || !p.At.Equal(now) {
+		t.Errorf("after: %+v, want %+v", p, r)
+	}
+	if p := w.progress(digest(rootA)); p.Done != nil {
+		t.Errorf("another one: %+v", p)
+	}
+	if _, err := w.receive(id, 0, bytes.NewReader(data[:len(data)/2])); !errors.Is(err, artifact.ErrTruncated) {
+		t.Fatal(err)
+	}
+	if p := w.progress(id); p.Done != nil || p.Have != int64(len(data)/2) {
+		t.Errorf("in the midst of the next: %+v", p)
+	}
+}
+
+// TestBusyWithTheSame: who comes again while what came before is put in place waits, and
+// learns where it stands; another update is turned away at once.
+func TestBusyWithTheSame(t *testing.T) {
+	w := newWorld(t, piBoard)
+	data := w.artifact(1, nil)
+	id := digest(data)
+	if _, err := w.receive(id, 0, bytes.NewReader(data[:len(data)/2])); !errors.Is(err, artifact.ErrTruncated) {
+		t.Fatal(err)
+	}
+	w.busy = true
+	if _, err := w.receive(digest(rootA), 0, bytes.NewReader(data)); !errors.Is(err, update.ErrBusy) || w.slept > 0 {
+		t.Errorf("another: %v after %s", err, w.slept)
+	}
+	w.asleep = func() { w.busy = w.slept < time.Minute }
+	r, err := w.receive(id, int64(len(data)/2), bytes.NewReader(data[len(data)/2:]))
+	if err != nil || !r.Installed || w.slept != time.Minute {
+		t.Errorf("%+v, %v after %s", r, err, w.slept)
+	}
+}

@@ -62,21 +62,7 @@ type Partition interface {
 var ErrBusy = errors.New("another update is under way on this node: wait until it ends")
 
 // Result says what became of an update.
-type Result struct {
-	// Installed is false where the node runs this image already.
-	Installed bool   `json:"installed"`
-	Slot      string `json:"slot"`
-	Version   string `json:"version"`
-	// Fetched is how long the update was, in bytes.
-	Fetched int64 `json:"fetched"`
-}
-
-func (r Result) String() string {
-	if !r.Installed {
-		return fmt.Sprintf("this node runs %s already, in slot %s: nothing was done", r.Version, r.Slot)
-	}
-	return fmt.Sprintf("slot %s has %s, and is tried at the next start", r.Slot, r.Version)
-}
+type Result = contract.UpdateResult
 
 // ask finds out what runs.
 func (u *update) ask() (err error) {

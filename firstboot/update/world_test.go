@@ -101,6 +101,8 @@ type world struct {
 	worn    bool  // what is written to a slot is not there
 	busy    bool
 	fast    bool // the boot partition does not wait for its medium
+	slept   time.Duration
+	asleep  func() // what happens meanwhile
 
 	calls int
 	names []string
@@ -253,7 +255,11 @@ func (w *world) run(data []byte, size int64) (r *update.Result, err error) {
 			panic(p)
 		}
 	}()
-	return update.Apply(context.Background(), firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}}, slots{w}, bytes.NewReader(data), size)
+	return update.Apply(context.Background(), w.host(), slots{w}, bytes.NewReader(data), size)
+}
+
+func (w *world) host() firstboot.Host {
+	return firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}, Clock: clock{world: w}}
 }
 
 // loseWhatWasNotSynced is a medium that kept nothing it was not asked to keep.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
@@ -77,6 +78,24 @@ func (w files) Remove(name string) error {
 
 func (w files) Sync(name string) error {
 	return w.do("sync "+name, func() error { w.lostFiles = map[string][]byte{}; return nil })
+}
+
+var now = time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
+
+// clock stands still until somebody sleeps.
+type clock struct {
+	firstboot.Clock
+	world *world
+}
+
+func (c clock) Now() time.Time { return now.Add(c.world.slept) }
+
+func (c clock) Sleep(ctx context.Context, d time.Duration) error {
+	c.world.slept += d
+	if c.world.asleep != nil {
+		c.world.asleep()
+	}
+	return ctx.Err()
 }
 
 // slots are the world's; their state is kept as a node keeps it.

@@ -72,7 +72,8 @@ const (
 )
 
 // push gives up when the node has nothing more than before: that it refuses the update,
-// or the line does not come back, says the last fault.
+// or the line does not come back, says the last fault. Where the line broke while the
+// node put the update in place, the node tells afterwards what became of it.
 func (p pusher) push(ctx context.Context, name string) (a Answer, err error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -84,8 +85,8 @@ func (p pusher) push(ctx context.Context, name string) (a Answer, err error) {
 		return a, err
 	}
 	id := hex.EncodeToString(h.Sum(nil))
-	have, err := p.have(ctx, id)
-	for err == nil {
+	first, err := p.ask(ctx, id)
+	for have := first.Have; err == nil; {
 		if _, err = file.Seek(have, io.SeekStart); err != nil {
 			return a, err
 		}
@@ -94,46 +95,54 @@ func (p pusher) push(ctx context.Context, name string) (a Answer, err error) {
 		if out, err = p.tell(ctx, command, file); err == nil {
 			return readAnswer(out)
 		}
-		now, gone := p.haveAgain(ctx, id)
-		if gone != nil || now <= have {
+		now, gone := p.askAgain(ctx, id)
+		if gone == nil && now.Done != nil && !now.At.Equal(first.At) {
+			return answer(*now.Done), nil
+		}
+		if gone != nil || now.Have <= have {
 			break
 		}
-		have, err = now, nil
+		have, err = now.Have, nil
 	}
 	return a, errors.New(contract.PlainLine(err.Error()))
 }
 
-// have asks how much of the update the node has.
-func (p pusher) have(ctx context.Context, id string) (int64, error) {
+// ask asks how far the update is on the node.
+func (p pusher) ask(ctx context.Context, id string) (contract.UpdateProgress, error) {
 	out, err := p.tell(ctx, "firstboot update --id "+id, nil)
 	if err != nil {
-		return 0, err
+		return contract.UpdateProgress{}, err
 	}
-	var answer struct{ Have *int64 }
-	if err := json.Unmarshal(out, &answer); err != nil || answer.Have == nil || *answer.Have < 0 {
-		return 0, errNoUpdates
+	there := contract.UpdateProgress{Have: -1}
+	if err := json.Unmarshal(out, &there); err != nil || there.Have < 0 {
+		return contract.UpdateProgress{}, errNoUpdates
 	}
-	return *answer.Have, nil
+	return there, nil
 }
 
 var errNoUpdates = errors.New("the answer tells of no update: its image is older than updates are")
 
-// haveAgain waits for the line.
-func (p pusher) haveAgain(ctx context.Context, id string) (have int64, err error) {
+// askAgain waits for the line.
+func (p pusher) askAgain(ctx context.Context, id string) (there contract.UpdateProgress, err error) {
 	for d := firstPause; d <= lastPause; d *= 2 {
 		if err := p.pause(ctx, d); err != nil {
-			return 0, err
+			return there, err
 		}
-		if have, err = p.have(ctx, id); err == nil {
-			return have, nil
+		if there, err = p.ask(ctx, id); err == nil {
+			return there, nil
 		}
 	}
-	return 0, err
+	return there, err
 }
 
-func readAnswer(out []byte) (a Answer, err error) {
-	if err := json.Unmarshal(out, &a); err != nil || a.Version == "" {
+func readAnswer(out []byte) (Answer, error) {
+	var r contract.UpdateResult
+	if err := json.Unmarshal(out, &r); err != nil || r.Version == "" {
 		return Answer{}, errNoUpdates
 	}
-	return Answer{Installed: a.Installed, Slot: contract.PlainLine(a.Slot), Version: contract.PlainLine(a.Version), Fetched: a.Fetched}, nil
+	return answer(r), nil
+}
+
+func answer(r contract.UpdateResult) Answer {
+	return Answer{Installed: r.Installed, Slot: contract.PlainLine(r.Slot), Version: contract.PlainLine(r.Version), Fetched: r.Fetched}
 }

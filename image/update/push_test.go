@@ -21,6 +21,9 @@ type node struct {
 	cutAt  int   // the line breaks after so many bytes of each try, 0 for never
 	down   int   // so many questions are not answered after each cut
 	refuse error // once all is there
+	late   bool  // the line breaks while the node puts in place what it has
+	before bool  // the same was done once before
+	done   string
 	silent int
 	tries  int
 }
@@ -33,7 +36,10 @@ func (n *node) tell(_ context.Context, command string, input io.Reader) ([]byte,
 		return nil, errors.New("ssh: connect to host 100.64.0.7 port 22: No route to host")
 	}
 	if input == nil {
-		return fmt.Appendf(nil, `{"have":%d}`, len(n.got)), nil
+		if n.before && n.done == "" {
+			n.done = `,"at":"2026-01-01T00:00:00Z","done":{"installed":true,"slot":"a","version":"one","fetched":7}`
+		}
+		return fmt.Appendf(nil, `{"have":%d%s}`, len(n.got), n.done), nil
 	}
 	n.tries++
 	if !strings.HasSuffix(command, fmt.Sprintf("--from %d -", len(n.got))) {
@@ -50,6 +56,11 @@ func (n *node) tell(_ context.Context, command string, input io.Reader) ([]byte,
 	} else {
 		rest, _ := io.ReadAll(input)
 		n.got = append(n.got, rest...)
+	}
+	if n.late {
+		n.got, n.silent = nil, n.down
+		n.done = `,"at":"2026-01-02T00:00:00Z","done":{"installed":true,"slot":"b","version":"two","fetched":7}`
+		return nil, errLine
 	}
 	if n.refuse != nil {
 		n.got = nil
@@ -83,12 +94,15 @@ func TestPush(t *testing.T) {
 		tries int
 		fault string
 	}{
-		"whole":          {node{}, 1, ""},
-		"cut often":      {node{cutAt: 20}, 51, ""},
-		"down each time": {node{cutAt: 300, down: 3}, 4, ""},
-		"stays down":     {node{cutAt: 300, down: 100}, 1, "closed by remote host"},
-		"never there":    {node{silent: 1}, 0, "No route to host"},
-		"refused":        {node{refuse: errors.New("firstboot: the update is for board rpi5, this node's is rpi4")}, 1, "for board rpi5"},
+		"whole":           {node{}, 1, ""},
+		"cut often":       {node{cutAt: 20}, 51, ""},
+		"down each time":  {node{cutAt: 300, down: 3}, 4, ""},
+		"stays down":      {node{cutAt: 300, down: 100}, 1, "closed by remote host"},
+		"never there":     {node{silent: 1}, 0, "No route to host"},
+		"down at the end": {node{late: true, down: 3}, 1, ""},
+		"and before, too": {node{late: true, before: true}, 1, ""},
+		"only before":     {node{before: true, refuse: errLine}, 1, "closed by remote host"},
+		"refused":         {node{refuse: errors.New("firstboot: the update is for board rpi5, this node's is rpi4")}, 1, "for board rpi5"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, waited, err := pushTo(t, &c.node, 1000)

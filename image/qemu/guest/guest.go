@@ -149,13 +149,8 @@ func (g *Guest) session(ctx context.Context) (*ssh.Client, *ssh.Session, error) 
 		}
 		client.Close()
 	}
-	client, err := g.dial(ctx)
+	client, s, err := g.dial(ctx)
 	if err != nil {
-		return nil, nil, err
-	}
-	s, err := openSession(ctx, client)
-	if err != nil {
-		client.Close()
 		return nil, nil, err
 	}
 	g.mu.Lock()
@@ -173,18 +168,24 @@ func openSession(ctx context.Context, client *ssh.Client) (*ssh.Session, error) 
 	return client.NewSession()
 }
 
-func (g *Guest) dial(ctx context.Context) (*ssh.Client, error) {
+// dial tries until the guest answers. One that is still starting may take the handshake,
+// and then nothing for longer than a session has.
+func (g *Guest) dial(ctx context.Context) (*ssh.Client, *ssh.Session, error) {
 	for {
 		client, err := g.tryDial(ctx)
 		if err == nil {
-			return client, nil
+			var s *ssh.Session
+			if s, err = openSession(ctx, client); err == nil {
+				return client, s, nil
+			}
+			client.Close()
 		}
 		select {
 		case <-time.After(time.Second):
 		case <-g.ended:
-			return nil, fmt.Errorf("the guest ended before SSH answered; its last words:\n%s", g.Tail(40))
+			return nil, nil, fmt.Errorf("the guest ended before SSH answered; its last words:\n%s", g.Tail(40))
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w while waiting for SSH (%w); the last lines:\n%s", ctx.Err(), err, g.Tail(40))
+			return nil, nil, fmt.Errorf("%w while waiting for SSH (%w); the last lines:\n%s", ctx.Err(), err, g.Tail(40))
 		}
 	}
 }
