@@ -106,5 +106,5 @@ bench: deps build ## seconds, memory and size as ratios to a reference run besid
 deps: ## tools that only the tests need, from Debian
 	.ci/deps
 
-clean:
+clean: ## forget what was built
 	rm -rf bin dist $(PAYLOADS)

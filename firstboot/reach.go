@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
@@ -107,6 +108,17 @@ func (h *Host) reached(ctx context.Context, name string) (by string, err error) 
 	return own.reachedBy(), nil
 }
 
+// reachTime is for one who asks. Each of those that are not reached takes it up, at every
+// look, while the server's own watch waits; the first packet may go through a relay, and
+// one that comes too late is answered at the next look.
+const reachTime = 3 * time.Second
+
+func (m *machine) reach(ctx context.Context, at netip.Addr) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	return m.Net.Reach(ctx, netip.AddrPortFrom(at, kubeletPort))
+}
+
 // reachOthers answers those who ask, on a server.
 func (m *machine) reachOthers(ctx context.Context) error {
 	if m.cfg.Role != node.Server {
@@ -126,7 +138,7 @@ func (m *machine) reachOthers(ctx context.Context) error {
 		if o.Metadata.Name == m.cfg.Node || boot == "" || o.reachedBy() != "" || !m.mayJudge(o, all.Items) {
 			continue
 		}
-		if m.Net.Reach(ctx, netip.AddrPortFrom(o.internal(), kubeletPort)) != nil {
+		if m.reach(ctx, o.internal()) != nil {
 			continue // that is what is to be found out
 		}
 		if err := m.annotate(ctx, adminConf, o.Metadata.Name, reachedNote, boot+" "+m.cfg.Node); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -25,15 +24,13 @@ func (m *machine) holderTags(st TailnetStatus, s *storage) []string {
 
 // holder finds one by its name. As with a server's, a name alone is no proof.
 func holder(st TailnetStatus, name string, want []string) (*Peer, error) {
-	for i, p := range st.Peers {
-		switch {
-		case p.Name != name:
-		case len(p.IPs) == 0:
-		case len(want) == 0 && len(p.Tags) == 0 && p.Owner != 0 && p.Owner == st.Owner, slices.ContainsFunc(p.Tags, func(t string) bool { return slices.Contains(want, t) }):
-			return &st.Peers[i], nil
-		default:
-			return nil, fmt.Errorf("the %s of this tailnet lacks the tag of one who keeps shares", name)
-		}
+	switch p, stranger, twice := pick(st, name, want); {
+	case twice:
+		return nil, fmt.Errorf("two of this tailnet are called %s: one of them is to be deleted or renamed in Headscale", name)
+	case p != nil && len(p.IPs) > 0:
+		return p, nil
+	case stranger:
+		return nil, fmt.Errorf("the %s of this tailnet lacks the tag of one who keeps shares", name)
 	}
 	return nil, fmt.Errorf("%s is not in the tailnet", name)
 }
@@ -131,6 +128,10 @@ func (m *machine) askEach(ctx context.Context, s *storage, id string, shown secr
 	return share, faults, err
 }
 
+// shareWaits are the problems of a node that waits for its owner's word. That it is
+// sealed a holder says of the spare alone, for which askSpare asks.
+var shareWaits = map[vault.Why]string{vault.Place: "share-place", vault.Relayed: "share-relayed", vault.Joined: "share-joined"}
+
 // refused is the problem of a node that is revoked, or that waits for its owner's word,
 // nil where no holder says so. One that knows of a revocation is enough.
 func (m *machine) refused(faults []error, asked bool) error {
@@ -141,19 +142,18 @@ func (m *machine) refused(faults []error, asked bool) error {
 		case !errors.As(err, &no):
 		case no.Why == vault.Revoked:
 			return problem("share-revoked").because(err)
-		case no.Waits() && waits == nil:
+		case shareWaits[no.Why] != "" && waits == nil:
 			waits = no
 		}
 	}
 	if waits == nil || !asked {
 		return nil
 	}
-	code := map[vault.Why]string{vault.Place: "share-place", vault.Relayed: "share-relayed", vault.Joined: "share-joined"}[waits.Why]
 	args := []any{m.cfg.Node}
 	if waits.Why == vault.Place {
 		args = []any{waits.Place.Addr().String(), m.cfg.Node}
 	}
-	return problem(code, args...).because(errors.Join(faults...))
+	return problem(shareWaits[waits.Why], args...).because(errors.Join(faults...))
 }
 
 func sentence(faults []error) string {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -14,10 +15,10 @@ type State string
 
 // The states.
 const (
-	Working     State = "working"      // a step is being done
-	Waiting     State = "waiting"      // for what time may mend
-	NeedsPerson State = "needs-person" // for what a person must mend
-	Joined      State = "joined"       // all steps are done
+	Working     State = contract.StateWorking     // a step is being done
+	Waiting     State = contract.StateWaiting     // for what time may mend
+	NeedsPerson State = contract.StateNeedsPerson // for what a person must mend
+	Joined      State = contract.StateJoined      // all steps are done
 )
 
 // Status is what a node tells of itself. It never holds a secret.

@@ -247,6 +247,46 @@ func TestLocked(t *testing.T) {
 	waits(t, w, "storage-lost")
 }
 
+// TestAHoldersNamesake: any device of the tailnet calls itself what it likes. One that is
+// no holder for certain changes nothing; of two that are, nobody knows which is meant.
+func TestAHoldersNamesake(t *testing.T) {
+	const stranger, twin = "100.64.0.66", "100.64.0.67"
+	namesake := func(at string, tags ...string) firstboot.Peer {
+		return firstboot.Peer{Name: "vps", IPs: []netip.Addr{netip.MustParseAddr(at)}, Tags: tags, Owner: 1, Online: true}
+	}
+	w := locked(t)
+	w.holders[cabinIP] = nil
+	w.peers = append([]firstboot.Peer{namesake(stranger), namesake(stranger, "tag:printer")}, w.peers...)
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Errorf("%s", s.Line())
+	}
+	w = locked(t)
+	w.holders[cabinIP] = nil
+	w.peers = append(w.peers, namesake(twin, "tag:k3s-control"))
+	waits(t, w, "share-nobody")
+	if s, _ := w.boot(anyProblem); s.Problem == nil || !strings.Contains(s.Problem.Error(), "two of this tailnet are called vps") {
+		t.Errorf("%s", s.Line())
+	}
+}
+
+// TestAHolderThatSaysWhatNobodyAsked: that the owner has to agree to the spare is no answer
+// to the question for the other share.
+func TestAHolderThatSaysWhatNobodyAsked(t *testing.T) {
+	sealed := func(r *vault.Record) {
+		for i, k := range r.Shares {
+			r.Shares[i].Proof = vault.OnWord(k.Proof)
+		}
+	}
+	w := locked(t)
+	sealed(w.holders[vpsIP])
+	sealed(w.holders[cabinIP])
+	waits(t, w, "share-nobody")
+	w = locked(t)
+	w.place = away
+	sealed(w.holders[vpsIP])
+	waits(t, w, "share-place") // says the other one
+}
+
 // TestRevokedNode: one holder that knows is enough, and it is not asked around.
 func TestRevokedNode(t *testing.T) {
 	for _, at := range []netip.Addr{vpsIP} {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/words"
 )
 
@@ -29,6 +30,20 @@ func TestEveryProblemInEveryLanguage(t *testing.T) {
 			if _, ok := texts[code]; !ok {
 				t.Errorf("%s: %s is no problem", l.Tag, code)
 			}
+		}
+	}
+}
+
+// TestWhatANewKeyEnds: the builder asks for these codes.
+func TestWhatANewKeyEnds(t *testing.T) {
+	for _, code := range contract.NeedsKey {
+		if _, ok := texts[code]; !ok {
+			t.Errorf("%s is no problem", code)
+		}
+	}
+	for code, t1 := range texts {
+		if t1.remedy == newKey && code != "key-missing" && !slices.Contains(contract.NeedsKey, code) {
+			t.Errorf("the remedy of %s is a new key, and the builder does not know", code)
 		}
 	}
 }

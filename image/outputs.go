@@ -48,7 +48,8 @@ func (p *plan) stale() []string {
 	var list []string
 	others := []string{p.opt.Out + spdxSuffix, p.opt.Out + cycloneDXSuffix}
 	for _, f := range append(slices.Clone(compress.Formats), compress.QCOW2) {
-		others = append(others, p.variant(f).name)
+		name := p.variant(f).name
+		others = append(others, name, name+verify.SumSuffix) // which vouches for an image that may be gone
 	}
 	for _, name := range others {
 		if !slices.Contains(p.files(), name) && !modTime(name).IsZero() {

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 )
 
 // Done is what Open did.
@@ -280,7 +281,7 @@ func (a Attic) rename(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(filepath.Dir(to)), syncDir(filepath.Dir(from)))
+	return errors.Join(dirsync.Dir(filepath.Dir(to)), dirsync.Dir(filepath.Dir(from)))
 }
 
 func (a Attic) remove(name string) error {
@@ -306,12 +307,4 @@ func exists(name string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-func syncDir(name string) error {
-	dir, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

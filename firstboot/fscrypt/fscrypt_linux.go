@@ -18,6 +18,8 @@ import (
 
 	"golang.org/x/sys/cpu"
 	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 )
 
 // ErrUnsupported says that this file system or kernel does not encrypt.
@@ -107,15 +109,7 @@ func Encrypt(dir, id string, m Mode) error {
 	if err := on(dir, unix.FS_IOC_SET_ENCRYPTION_POLICY, unsafe.Pointer(&p)); err != nil {
 		return err
 	}
-	return errors.Join(sync(dir), sync(filepath.Dir(dir)))
-}
-
-func sync(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(dirsync.Dir(dir), dirsync.Dir(filepath.Dir(dir)))
 }
 
 func name(into []byte, id string) error {

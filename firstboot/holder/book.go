@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 	"gopkg.in/yaml.v3"
 
+	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
@@ -118,11 +119,7 @@ func (b Book) write(name string, r *vault.Record) error {
 	if err := os.Rename(next, b.file(name)); err != nil {
 		return err
 	}
-	d, err := os.Open(b.Dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return dirsync.Dir(b.Dir)
 }
 
 // Approve lets in the one who waits in a node's name since then, and tells who that is.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 )
 
 // Files is the file system below Root.
@@ -56,7 +57,7 @@ func (f Files) Put(name string, r io.Reader, a firstboot.Attr) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return dirsync.Dir(dir)
 }
 
 func writeSynced(name string, r io.Reader, a firstboot.Attr) error {
@@ -75,18 +76,6 @@ func writeSynced(name string, r io.Reader, a firstboot.Attr) error {
 		err = out.Sync()
 	}
 	return errors.Join(err, out.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, unix.EINVAL) { // a file system without it
-		err = nil
-	}
-	return errors.Join(err, d.Close())
 }
 
 // Sync waits for the whole file system: syncfs(2).
@@ -177,7 +166,7 @@ func (f Files) Symlink(target, name string) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return dirsync.Dir(dir)
 }
 
 // Remove deletes a file; an absent one is fine.

@@ -109,8 +109,9 @@ func testIDs() func() string {
 	return func() string { n++; return fmt.Sprintf("aaaaaaaa-bbbb-4ccc-8ddd-%012d", n) }
 }
 
-// settled checks the end of every story: the layout of DESIGN §5, both copies
-// of the table equal and in place, a whole file system.
+// settled checks the end of every story: both slots of the same size one behind the
+// other, data behind them to the disk's end, both copies of the table equal and in
+// place, a whole file system.
 func settled(d *cutdisk.Disk) error {
 	t, err := ptable.Read(d, d.Size, 512)
 	if err != nil {

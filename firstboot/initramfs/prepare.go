@@ -8,8 +8,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
-// makeRoom brings the partition table into the layout of DESIGN §5, from any
-// state that an interrupted earlier attempt left. It formats nothing.
+// makeRoom brings the partition table into its final layout, from any state that an
+// interrupted earlier attempt left: boot and root-a where the image has them, each slot
+// of the size it is for good, root-b behind root-a, and data to the disk's end. It
+// formats nothing.
 func makeRoom(d ptable.Disk, t *ptable.Table, slotBytes int64, newID func() string) (*ptable.Table, error) {
 	want, err := arrange(t, slotBytes, newID)
 	if err != nil {

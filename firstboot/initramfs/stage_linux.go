@@ -44,8 +44,12 @@ func (m *machine) findStage() {
 // readStage returns what is in the file, and where that is on its partition.
 func readStage(f *os.File) (*stage, error) {
 	data := make([]byte, contract.StageSize)
-	if info, err := f.Stat(); err != nil || info.Size() != contract.StageSize {
-		return nil, errors.Join(err, fmt.Errorf("%s does not have the %d bytes that an image gives it", contract.StageFile, contract.StageSize))
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() != contract.StageSize {
+		return nil, fmt.Errorf("%s has %d bytes, not the %d that an image gives it", contract.StageFile, info.Size(), contract.StageSize)
 	}
 	if _, err := f.ReadAt(data, 0); err != nil {
 		return nil, err
@@ -68,8 +72,11 @@ func place(f *os.File) (int64, error) {
 		return 0, fmt.Errorf("where is %s: %w", f.Name(), err)
 	}
 	size, err := unix.IoctlGetInt(int(f.Fd()), fiBlockSize)
-	if err != nil || block == 0 {
-		return 0, errors.Join(err, fmt.Errorf("%s has no place on the disk", f.Name()))
+	if err != nil {
+		return 0, fmt.Errorf("how long is a block of %s: %w", f.Name(), err)
+	}
+	if block == 0 {
+		return 0, fmt.Errorf("%s has no place on the disk", f.Name())
 	}
 	return int64(block) * int64(size), nil
 }

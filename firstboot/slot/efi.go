@@ -8,11 +8,11 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 )
 
 // Where systemd-boot looks for what it can start, on the EFI system partition.
@@ -174,16 +174,5 @@ func (e efi) rename(n entry) error {
 	if err := os.Rename(filepath.Join(dir, n.file), filepath.Join(dir, n.String())); err != nil {
 		return fmt.Errorf("change the state of a slot: %w", err)
 	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" { // directories cannot be synced there, nor do nodes run it
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return dirsync.Dir(dir)
 }

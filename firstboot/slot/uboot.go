@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 )
 
 // Files of U-Boot's script on the Raspberry Pi's boot partition. GoodFile is
@@ -153,5 +154,5 @@ func overwrite(name string, data []byte) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write the state of the slots: %w", err)
 	}
-	return syncDir(filepath.Dir(name))
+	return dirsync.Dir(filepath.Dir(name))
 }

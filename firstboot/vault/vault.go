@@ -1,6 +1,6 @@
-// Package vault has the two shares of a node's key, a spare for one of them, and the book of who keeps the
-// second of them: what is kept, who may have it and from where, who is refused for
-// ever.
+// Package vault has the two shares of a node's key and a spare for the first, and the
+// book of one who keeps the second or the spare: what is kept, who may have it and from
+// where, who is refused for ever.
 //
 // It is a leaf of plain values: no disk, no network, no clock of its own. It refuses
 // to give a share to another node, to another disk, or to a place that the share was

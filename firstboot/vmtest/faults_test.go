@@ -127,9 +127,7 @@ func (m *machine) badKey(tn *tailnet, good *node.Config) secret.String {
 	if err := tn.Client.DeleteNode(m.t.Context(), tn.nodes()["home-pi"].ID); err != nil {
 		m.t.Fatal(err)
 	}
-	if err := tn.Client.RenameNode(m.t.Context(), tn.nodes()["home-pi-1"].ID, "home-pi"); err != nil {
-		m.t.Fatal(err)
-	}
+	tn.Rename(tn.nodes()["home-pi-1"].ID, "home-pi")
 	m.sh("firstboot retry")
 	m.joins()
 	return again.Headscale.AuthKey

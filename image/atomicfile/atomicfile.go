@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 	"github.com/going-mobile/imagebuilder/image/flock"
 )
 
@@ -65,7 +66,7 @@ func (f *File) Commit() error {
 		os.Remove(f.File.Name())
 		return err
 	}
-	return SyncDir(filepath.Dir(f.name))
+	return dirsync.Dir(filepath.Dir(f.name))
 }
 
 // Close forgets the content unless it was committed. It may be deferred and

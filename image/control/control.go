@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
@@ -228,7 +229,7 @@ func (s *server) waits(ctx context.Context, sh *shell) (bool, error) {
 	if err := json.Unmarshal([]byte(out), &status); err != nil {
 		return false, fmt.Errorf("the answer of %s is no status", s.name)
 	}
-	return slices.Contains([]string{"control-waits", "key-lost", "key-spent", "key-expired", "key-unknown"}, status.Problem.Code), nil
+	return slices.Contains(contract.NeedsKey, status.Problem.Code), nil
 }
 
 // mostDrift is how far the clocks may be apart: certificates are made for the

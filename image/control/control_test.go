@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,9 @@ type vps struct {
 	key   string // the last that it was given
 
 	problem string // what it says of itself
+
+	dead atomic.Bool   // nothing is answered after a login
+	in   chan struct{} // somebody logged in while it was
 }
 
 const fleetYAML = `version: 1
@@ -59,7 +63,7 @@ nodes:
 `
 
 func newVPS(t *testing.T) *vps {
-	v := &vps{t: t, hs: headscaletest.Start(t), dir: t.TempDir()}
+	v := &vps{t: t, hs: headscaletest.Start(t), dir: t.TempDir(), in: make(chan struct{}, 1)}
 	u, err := url.Parse(v.hs.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +128,10 @@ func (v *vps) serve(config *ssh.ServerConfig) {
 			_, channels, requests, err := ssh.NewServerConn(conn, config)
 			if err != nil {
 				conn.Close()
+				return
+			}
+			if v.dead.Load() {
+				v.in <- struct{}{}
 				return
 			}
 			go ssh.DiscardRequests(requests)
@@ -262,6 +270,34 @@ func TestAskInTime(t *testing.T) {
 	defer cancel()
 	if _, err := Ask(ctx, f, mute.Addr().String(), "true", nil); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "closed") {
 		t.Error(err)
+	}
+}
+
+// TestAskOnADeadLine: whoever let us in answers nothing any more, not even that there is
+// to be a session.
+func TestAskOnADeadLine(t *testing.T) {
+	v := newVPS(t)
+	f, err := fleet.LoadFile(filepath.Join(v.dir, "fleet.yaml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.dead.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	asked := make(chan error, 1)
+	go func() {
+		_, err := Ask(ctx, f, v.shell.Addr().String(), "true", nil)
+		asked <- err
+	}()
+	<-v.in
+	time.AfterFunc(200*time.Millisecond, cancel)
+	select {
+	case err := <-asked:
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it still waits")
 	}
 }
 

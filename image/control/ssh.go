@@ -107,12 +107,13 @@ func (s *server) refused(address string, err error) error {
 // run runs a command with an input and returns what it printed. What it says
 // on standard error is the error; the input, which may be a secret, is not.
 func (s *shell) run(ctx context.Context, command string, input io.Reader) (string, error) {
+	// Before anything is asked: on a line that is dead nobody answers that either.
+	defer context.AfterFunc(ctx, func() { _ = s.client.Close() })()
 	session, err := s.client.NewSession()
 	if err != nil {
-		return "", err
+		return "", errors.Join(ctx.Err(), err)
 	}
 	defer session.Close()
-	defer context.AfterFunc(ctx, func() { _ = s.client.Close() })()
 	var stdout, stderr Answer
 	session.Stdin, session.Stdout, session.Stderr = input, &stdout, &stderr
 	if err := session.Run(command); err != nil {

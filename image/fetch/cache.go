@@ -216,9 +216,7 @@ func checkNames(kind, key string) error {
 
 func plain(s string) bool {
 	const ok = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-._"
-	return s != "" && s[0] != '.' && len(s) < 150 && strings.Trim(s, ok) == "" &&
-		strings.IndexFunc(s, func(r rune) bool { return !strings.ContainsRune(ok, r) }) < 0 &&
-		!strings.HasSuffix(s, sumSuffix)
+	return s != "" && s[0] != '.' && len(s) < 150 && strings.Trim(s, ok) == "" && !strings.HasSuffix(s, sumSuffix)
 }
 
 func checkDigest(s string) error {

@@ -175,32 +175,6 @@ func plainPath(path string) string {
 	return p
 }
 
-// Health asks whether the server works. It needs no API key.
-func (c *Client) Health(ctx context.Context) error {
-	var h struct {
-		Status string `json:"status"`
-	}
-	if err := c.call(ctx, http.MethodGet, "/health", nil, &h); err != nil {
-		return err
-	}
-	if h.Status != "pass" {
-		return fmt.Errorf("headscale: health is %q", h.Status)
-	}
-	return nil
-}
-
-// Version returns the server's version, "" where it is too old to say (0.26).
-func (c *Client) Version(ctx context.Context) (string, error) {
-	var v struct {
-		Version string `json:"version"`
-	}
-	err := c.call(ctx, http.MethodGet, "/version", nil, &v)
-	if errors.Is(err, ErrNotFound) {
-		return "", nil
-	}
-	return v.Version, err
-}
-
 // ID is a number that the server writes as a string, or as a number.
 type ID string
 

@@ -3,7 +3,6 @@ package headscale
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -88,29 +87,6 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	}
 	err := c.call(ctx, http.MethodGet, "/api/v1/node", nil, &out)
 	return out.Nodes, err
-}
-
-// Node returns one node, ErrNotFound if there is none.
-func (c *Client) Node(ctx context.Context, id ID) (Node, error) {
-	var out struct {
-		Node Node `json:"node"`
-	}
-	err := c.call(ctx, http.MethodGet, "/api/v1/node/"+string(id), nil, &out)
-	return out.Node, err
-}
-
-// RenameNode changes a node's GivenName.
-func (c *Client) RenameNode(ctx context.Context, id ID, name string) error {
-	var out struct {
-		Node Node `json:"node"`
-	}
-	if err := c.call(ctx, http.MethodPost, "/api/v1/node/"+string(id)+"/rename/"+name, nil, &out); err != nil {
-		return err
-	}
-	if out.Node.GivenName != name {
-		return fmt.Errorf("headscale: node %s is called %q, not %q, after renaming", id, out.Node.GivenName, name)
-	}
-	return nil
 }
 
 // DeleteNode removes a node from the tailnet.

@@ -49,7 +49,7 @@ type Answer struct {
 
 // Words are what is wrong with the node, in its own words; none if nothing is.
 func (r Answer) Words() (out []string) {
-	if r.State != "" && r.State != "joined" {
+	if r.State != "" && r.State != contract.StateJoined {
 		out = append(out, "it says that it is "+r.State)
 	}
 	if r.Problem != "" {

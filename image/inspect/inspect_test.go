@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,42 @@ func TestDescribe(t *testing.T) {
 	}
 	if l := inspect.Largest(r.Packages, 1); len(l) != 1 || l[0].Name != "libc6" {
 		t.Errorf("largest: %+v", l)
+	}
+}
+
+// TestPackagesOfADatabaseThatMeansIll: its paragraphs say nothing, and are many. All of
+// them as maps would be a hundred times as much.
+func TestPackagesOfADatabaseThatMeansIll(t *testing.T) {
+	root := files(t, map[string]string{"usr/lib/imagebuilder/dpkg/status": strings.Repeat("a:\n\n", 1<<18)})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	list, err := inspect.Packages(root)
+	runtime.ReadMemStats(&after)
+	if err != nil || len(list) != 0 {
+		t.Errorf("%d packages, %v", len(list), err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 32<<20 {
+		t.Errorf("it took %d MiB in all for a text of one", took>>20)
+	}
+}
+
+// hollow is content of holes, as a squashfs of a few bytes may have.
+type hollow struct{ tree.Content }
+
+func (hollow) Size() int64 { return 1 << 40 }
+
+// TestALongListOfFilesIsRefused, and not taken for none.
+func TestALongListOfFilesIsRefused(t *testing.T) {
+	root := files(t, map[string]string{"usr/lib/imagebuilder/dpkg/status": status})
+	list := &tree.Node{Path: "usr/lib/imagebuilder/dpkg/info/hello.list", Mode: 0o644, Content: hollow{tree.String("")}, Source: "test"}
+	if err := root.MkdirAll(filepath.Dir(list.Path), epoch, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := root.Add(list); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inspect.Packages(root); err == nil || !strings.Contains(err.Error(), "hello.list: has 1099511627776 bytes; at most") {
+		t.Error(err)
 	}
 }
 

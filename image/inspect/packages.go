@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -31,34 +32,58 @@ func Packages(root *tree.Tree) ([]Package, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dpkg database: %w", err)
 	}
-	all, err := deb822.All(string(data))
+	list, err := installed(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("dpkg database: %w", err)
 	}
-	var list []Package
-	for _, f := range all {
-		p := Package{Name: f["package"], Version: f["version"], Arch: f["architecture"]}
-		if p.Name == "" || !strings.HasSuffix(f["status"], " installed") {
-			continue
-		}
-		if p.Size, err = installedSize(root, p); err != nil {
+	for i := range list {
+		if list[i].Size, err = installedSize(root, list[i]); err != nil {
 			return nil, err
 		}
-		list = append(list, p)
 	}
 	slices.SortFunc(list, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
 }
 
+// installed reads one paragraph after the other: all at once, as maps of all their
+// fields, take a hundred times the memory of a text that means ill.
+func installed(status io.Reader) (list []Package, err error) {
+	kept := func(name []byte) bool {
+		return slices.Contains([]string{"package", "version", "architecture", "status"}, string(name))
+	}
+	for r := deb822.NewReader(status, kept); ; {
+		text, err := r.Next()
+		if err == io.EOF {
+			return list, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		f, err := deb822.Parse(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("paragraph before line %d: %w", r.Line, err)
+		}
+		if f["package"] != "" && strings.HasSuffix(f["status"], " installed") {
+			list = append(list, Package{Name: f["package"], Version: f["version"], Arch: f["architecture"]})
+		}
+	}
+}
+
+// fileList is dpkg's of a package, nil where it has none.
+func fileList(root *tree.Tree, p Package) ([]byte, error) {
+	for _, name := range []string{p.Name + ".list", p.Name + ":" + p.Arch + ".list"} { // Multi-Arch: same carries the architecture
+		if name = path.Join(contract.DpkgDir, "info", name); root.Get(name) != nil {
+			return root.ReadAll(name)
+		}
+	}
+	return nil, nil
+}
+
 // installedSize sums the files of a package's list that are still there.
 func installedSize(root *tree.Tree, p Package) (int64, error) {
-	var list []byte
-	for _, name := range []string{p.Name + ".list", p.Name + ":" + p.Arch + ".list"} { // Multi-Arch: same carries the architecture
-		data, err := root.ReadAll(path.Join(contract.DpkgDir, "info", name))
-		if err == nil {
-			list = data
-			break
-		}
+	list, err := fileList(root, p)
+	if err != nil {
+		return 0, err
 	}
 	var sum int64
 	lines := bufio.NewScanner(bytes.NewReader(list))

@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -19,6 +20,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -54,6 +56,36 @@ var ErrSilent = errors.New("the cluster's API answers at none of its servers")
 // readyTime is how long all ways together have.
 const readyTime = 15 * time.Second
 
+// idleTime is how long a line stays open that nobody uses: a rollout waits for minutes,
+// and opens the API again and again.
+const idleTime = time.Minute
+
+// port is k3s', of a server's API.
+const port = "6443"
+
+// WaysTo leads to a server: by its name, where this computer knows the tailnet's, and by
+// its addresses there.
+func WaysTo(server string, addresses ...netip.Addr) []Way {
+	all := []Way{{server, net.JoinHostPort(server, port)}}
+	for _, a := range addresses {
+		all = append(all, Way{server, net.JoinHostPort(a.String(), port)})
+	}
+	return all
+}
+
+// AdminLife is how long a client that Open returns is good for: no longer than any
+// certificate for everything should be.
+const AdminLife = time.Hour
+
+// Open is Connect for the owner, who has the cluster's authorities at home.
+func Open(ctx context.Context, id clusterca.Files, ways []Way) (*Client, error) {
+	admin, err := id.Admin("owner", time.Now(), AdminLife, rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return Connect(ctx, Access{CA: id.ServerCA(), Admin: admin}, ways)
+}
+
 // Connect tries all ways at once and returns a client of the first server whose
 // API is ready.
 func Connect(ctx context.Context, a Access, ways []Way) (*Client, error) {
@@ -71,16 +103,24 @@ func Connect(ctx context.Context, a Access, ways []Way) (*Client, error) {
 	clients, faults := make([]*Client, len(ways)), make([]error, len(ways))
 	tried := make(chan int, len(ways))
 	for i, w := range ways {
-		clients[i] = &Client{&http.Client{Transport: &http.Transport{TLSClientConfig: conf}}, w}
+		clients[i] = &Client{&http.Client{Transport: &http.Transport{TLSClientConfig: conf, IdleConnTimeout: idleTime}}, w}
 		go func() {
 			faults[i] = clients[i].ready(ctx)
 			tried <- i
 		}()
 	}
+	var first *Client
 	for range ways {
-		if i := <-tried; faults[i] == nil {
-			return clients[i], nil
+		i := <-tried
+		if first == nil && faults[i] == nil {
+			first = clients[i]
+			cancel()
+			continue
 		}
+		clients[i].http.CloseIdleConnections()
+	}
+	if first != nil {
+		return first, nil
 	}
 	return nil, fmt.Errorf("%w\n%w", ErrSilent, listed(ways, faults))
 }

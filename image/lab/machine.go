@@ -12,13 +12,12 @@ import (
 	"github.com/going-mobile/imagebuilder/image/qemu/guest"
 )
 
-// The states of a machine: before its node says something, and what it says
-// (firstboot's states).
+// The states of a machine: before its node says something, and what it says.
 const (
 	Off         = "off"
 	Booting     = "booting"
-	NeedsPerson = "needs-person"
-	Joined      = "joined"
+	NeedsPerson = contract.StateNeedsPerson
+	Joined      = contract.StateJoined
 
 	writing = "writing its card"
 )
@@ -73,7 +72,7 @@ func (m *machine) say(what string) {
 
 // status is a whole line of firstboot's on the serial line
 // (firstboot.Status.Line): half of one has half an address.
-var status = regexp.MustCompile(`firstboot: (working|waiting|needs-person|joined)( [^\r\n]*)?\r*\n`)
+var status = regexp.MustCompile(`firstboot: (` + strings.Join([]string{contract.StateWorking, contract.StateWaiting, contract.StateNeedsPerson, contract.StateJoined}, "|") + `)( [^\r\n]*)?\r*\n`)
 
 var (
 	stepWord    = regexp.MustCompile(` step=(\S+)`)

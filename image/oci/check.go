@@ -8,9 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
-	"slices"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -71,10 +72,15 @@ func Names(r io.Reader) (list []Entry, err error) {
 type found struct {
 	size int64
 	text []byte
+	doc  func() (*document, error) // of text, read once however many lead there
 }
 
-// maxTexts bounds, in bytes, the manifests of an archive that is checked.
-const maxTexts = 64 << 20
+// Bounds of an archive that is checked, which may be a stranger's.
+const (
+	maxTexts    = 64 << 20 // bytes of its manifests
+	maxLeads    = 1 << 20  // followed from a name, or a manifest, to a blob: few blobs name each other often
+	maxProblems = 1000     // told
+)
 
 // Check reads an archive to its end and looks whether every image is whole: all
 // blobs there, each with its digest and size. The error is that of reading r.
@@ -120,11 +126,17 @@ type checker struct {
 	in    *tee
 	blobs map[string]found // by the digest that the name says
 	texts int64
+	leads int
 	index []byte
 }
 
 func (c *checker) problem(format string, args ...any) {
-	c.Problems = append(c.Problems, fmt.Sprintf(format, args...))
+	switch n := len(c.Problems); {
+	case n < maxProblems:
+		c.Problems = append(c.Problems, fmt.Sprintf(format, args...))
+	case n == maxProblems:
+		c.Problems = append(c.Problems, "and more")
+	}
 }
 
 func (c *checker) read() {
@@ -172,7 +184,7 @@ func (c *checker) file(name string, length int64, r io.Reader) error {
 		c.problem("%s is damaged: its digest is %s", name, got)
 		return nil
 	}
-	c.blobs[digest] = found{size + int64(len(text)), text}
+	c.blobs[digest] = found{size + int64(len(text)), text, sync.OnceValues(func() (*document, error) { return parse(text) })}
 	return nil
 }
 
@@ -201,39 +213,14 @@ func (c *checker) closure() {
 			c.problem("%s has no name, so nothing finds it", d.Digest)
 			e.Name = e.Digest
 		}
-		for _, b := range c.follow(e.Name, d, "manifest") {
+		for _, b := range c.follow(e.Name, lead{d, manifest}) {
 			e.Size += b
 		}
 		c.Images = append(c.Images, e)
 	}
-}
-
-// follow returns the sizes of what d leads to, by digest.
-func (c *checker) follow(name string, d v1.Descriptor, what string) map[string]int64 {
-	sizes := map[string]int64{}
-	b, ok := c.blobs[d.Digest.Hex]
-	switch {
-	case !ok:
-		c.problem("%s: its %s %s is missing", name, what, d.Digest)
-		return sizes
-	case b.size != d.Size:
-		c.problem("%s: its %s %s has %d bytes instead of %d", name, what, d.Digest, b.size, d.Size)
+	if c.leads > maxLeads {
+		c.problem("its images name more than %d things, so not all was looked at", maxLeads)
 	}
-	sizes[d.Digest.Hex] = b.size
-	if what != "manifest" {
-		return sizes
-	}
-	doc, err := parse(b.text)
-	if err != nil {
-		c.problem("%s: %s %v", name, d.Digest, err)
-		return sizes
-	}
-	for _, next := range c.next(name, doc) {
-		for k, v := range c.follow(name, next.Descriptor, next.what) {
-			sizes[k] = v
-		}
-	}
-	return sizes
 }
 
 type lead struct {
@@ -241,22 +228,63 @@ type lead struct {
 	what string
 }
 
-// next lists what a manifest leads to: of an index, the platforms that are there.
-func (c *checker) next(name string, doc *document) (all []lead) {
-	if doc.Config == nil {
-		for _, m := range doc.Manifests {
-			if b, ok := c.blobs[m.Digest.Hex]; ok && m.MediaType.IsImage() && b.text != nil {
-				all = append(all, lead{m, "manifest"})
-			}
-		}
-		if len(all) == 0 {
-			c.problem("%s: none of the platforms of its index is there (%s)", name, doc.platforms())
-		}
-		return all
+// A lead to a document is one of these.
+const (
+	manifest = "manifest" // or an index
+	platform = "platform" // of an index
+)
+
+// follow returns the sizes of what l leads to, by digest.
+func (c *checker) follow(name string, l lead) map[string]int64 {
+	sizes := map[string]int64{}
+	if c.leads++; c.leads > maxLeads {
+		return sizes
 	}
-	all = append(all, lead{*doc.Config, "config"})
-	for _, l := range doc.Layers {
-		all = append(all, lead{l, "layer"})
+	b, ok := c.blobs[l.Digest.Hex]
+	switch {
+	case !ok:
+		c.problem("%s: its %s %s is missing", name, l.what, l.Digest)
+		return sizes
+	case b.size != l.Size:
+		c.problem("%s: its %s %s has %d bytes instead of %d", name, l.what, l.Digest, b.size, l.Size)
 	}
-	return slices.Clip(all)
+	sizes[l.Digest.Hex] = b.size
+	if l.what == manifest || l.what == platform {
+		for _, next := range c.next(name, l, b) {
+			maps.Copy(sizes, c.follow(name, next))
+		}
+	}
+	return sizes
+}
+
+// next lists what a document leads to: of an index, the platforms that are there. An
+// index below an index, which could lead there twice, and from there again, is none.
+func (c *checker) next(name string, l lead, b found) (all []lead) {
+	doc, err := b.doc()
+	switch {
+	case err != nil:
+		c.problem("%s: %s %v", name, l.Digest, err)
+	case doc.Config != nil:
+		all = append(all, lead{*doc.Config, "config"})
+		for _, d := range doc.Layers {
+			all = append(all, lead{d, "layer"})
+		}
+	case l.what == platform:
+		c.problem("%s: its %s %s is an index inside the index, which is not looked into", name, l.what, l.Digest)
+	default:
+		all = c.platforms(name, doc)
+	}
+	return all
+}
+
+func (c *checker) platforms(name string, index *document) (all []lead) {
+	for _, m := range index.Manifests {
+		if b, ok := c.blobs[m.Digest.Hex]; ok && m.MediaType.IsImage() && b.text != nil {
+			all = append(all, lead{m, platform})
+		}
+	}
+	if len(all) == 0 {
+		c.problem("%s: none of the platforms of its index is there (%s)", name, index.platforms())
+	}
+	return all
 }

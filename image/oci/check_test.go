@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -179,6 +180,80 @@ func TestCheckOfWhatCannotBeRead(t *testing.T) {
 		if c, err := oci.Check(strings.NewReader(text)); err != nil || len(c.Problems) == 0 || c.Layout {
 			t.Errorf("%q: %+v, %v", text, c, err)
 		}
+	}
+}
+
+// layout makes an archive of documents that name each other, and of an index that names
+// the last of them, times over. Each is made of the digest and the size of that before.
+func layout(t *testing.T, times int, docs ...func(below string) string) []byte {
+	t.Helper()
+	below := ""
+	files := []string{"oci-layout", `{"imageLayoutVersion":"1.0.0"}`}
+	for _, doc := range docs {
+		text := doc(below)
+		below = fmt.Sprintf(`"digest":"sha256:%s","size":%d`, sum([]byte(text)), len(text))
+		files = append(files, "blobs/sha256/"+sum([]byte(text)), text)
+	}
+	files = append(files, "index.json", `{"schemaVersion":2,"manifests":[`+list(times, `{"annotations":{"io.containerd.image.name":"x"},`+below+`}`)+`]}`)
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := 0; i < len(files); i += 2 {
+		if err := w.WriteHeader(&tar.Header{Name: files[i], Mode: 0o644, Size: int64(len(files[i+1]))}); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(w, files[i+1])
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func list(times int, what string) string {
+	return strings.TrimSuffix(strings.Repeat(what+",", times), ",")
+}
+
+func blob(string) string { return "{}" }
+
+// manifest has a blob as its config, and as a layer times over.
+func manifest(times int) func(string) string {
+	return func(below string) string {
+		return `{"schemaVersion":2,"config":{` + below + `},"layers":[` + list(times, "{"+below+"}") + `]}`
+	}
+}
+
+// index says of what it names, times over, that it is an image.
+func index(times int) func(string) string {
+	return func(below string) string {
+		return `{"schemaVersion":2,"manifests":[` + list(times, `{"mediaType":"application/vnd.oci.image.manifest.v1+json",`+below+`}`) + `]}`
+	}
+}
+
+// TestCheckOfWhatNamesItselfOften: an index that says of another one twice that it is an
+// image, and that of the next, would be followed 2^40 times.
+func TestCheckOfWhatNamesItselfOften(t *testing.T) {
+	docs := []func(string) string{blob, manifest(1)}
+	if c, err := oci.Check(bytes.NewReader(layout(t, 1, append(docs, index(2))...))); err != nil || len(c.Problems) > 0 || c.Images[0].Size < 400 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	for range 40 {
+		docs = append(docs, index(2))
+	}
+	c, err := oci.Check(bytes.NewReader(layout(t, 1, docs...)))
+	if err != nil || len(c.Problems) != 2 || !strings.HasSuffix(c.Problems[0], " is an index inside the index, which is not looked into") {
+		t.Errorf("%+v, %v", c, err)
+	}
+	c, err = oci.Check(bytes.NewReader(layout(t, 8, blob, manifest(500), index(500))))
+	if err != nil || !slices.Equal(c.Problems, []string{"its images name more than 1048576 things, so not all was looked at"}) {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestCheckTellsSoMuch of what is wrong, however much it is.
+func TestCheckTellsSoMuch(t *testing.T) {
+	c, err := oci.Check(bytes.NewReader(layout(t, 2000, func(string) string { return "[]" })))
+	if err != nil || len(c.Problems) != 1001 || c.Problems[1000] != "and more" {
+		t.Errorf("%d problems, %v", len(c.Problems), err)
 	}
 }
 

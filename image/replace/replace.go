@@ -11,12 +11,10 @@ package replace
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
@@ -151,9 +149,6 @@ func (l *Leave) controlIsDead(answer error, o Options) error {
 	return nil
 }
 
-// adminLife is how long the certificate opens the API, for what takes minutes.
-const adminLife = time.Hour
-
 // askCluster asks what the cluster knows of the node.
 func (l *Leave) askCluster(ctx context.Context, o Options) error {
 	id, err := l.fleet.Identity()
@@ -163,11 +158,7 @@ func (l *Leave) askCluster(ctx context.Context, o Options) error {
 	if id == nil {
 		return l.byKubectl()
 	}
-	admin, err := id.Admin("owner", time.Now(), adminLife, rand.Reader)
-	if err != nil {
-		return err
-	}
-	if l.cluster, err = kube.Connect(ctx, kube.Access{CA: id.ServerCA(), Admin: admin}, l.ways(o)); err != nil {
+	if l.cluster, err = kube.Open(ctx, id, l.ways(o)); err != nil {
 		return l.silent(err)
 	}
 	if l.knows.node, err = l.cluster.HasNode(ctx, l.name); err != nil {
@@ -177,10 +168,7 @@ func (l *Leave) askCluster(ctx context.Context, o Options) error {
 	return err
 }
 
-const apiPort = "6443"
-
-// ways lead to the other servers: by their names where this computer knows the
-// tailnet's, and by the addresses that Headscale gave them.
+// ways lead to the other servers, at the addresses that Headscale gave them.
 func (l *Leave) ways(o Options) (out []kube.Way) {
 	if o.API != "" {
 		return []kube.Way{{Server: "the server", Address: o.API}}
@@ -189,15 +177,13 @@ func (l *Leave) ways(o Options) (out []kube.Way) {
 		if name == l.name {
 			continue
 		}
-		out = append(out, kube.Way{Server: name, Address: net.JoinHostPort(name, apiPort)})
+		var at []netip.Addr
 		for _, m := range l.tailnet {
-			if m.GivenName != name {
-				continue
-			}
-			for _, ip := range m.Addresses {
-				out = append(out, kube.Way{Server: name, Address: net.JoinHostPort(ip.String(), apiPort)})
+			if m.GivenName == name {
+				at = append(at, m.Addresses...)
 			}
 		}
+		out = append(out, kube.WaysTo(name, at...)...)
 	}
 	return out
 }

@@ -3,13 +3,14 @@ package rollout
 import (
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 )
 
 // Report is what a node says.
 type Report struct{ inquiry.Life }
 
-const joined = "joined"
+const joined = contract.StateJoined
 
 // well says that the node is a working part, and keeps what it runs. An older image
 // does not tell of slots; it says that it has joined when it is blessed.

@@ -2,10 +2,9 @@ package rollout
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
@@ -125,12 +124,9 @@ func (o *outside) tell(ctx context.Context, name, command string, limit time.Dur
 	return nil
 }
 
-// The owner's certificate, and how long it is used: a rollout takes longer than any
+// adminUse is how long the owner's certificate is used: a rollout takes longer than any
 // certificate should be good for.
-const (
-	adminLife = time.Hour
-	adminUse  = adminLife / 2
-)
+const adminUse = kube.AdminLife / 2
 
 func openAPI(ctx context.Context, f *fleet.Fleet, ways []kube.Way) (*kube.Client, error) {
 	id, err := f.Identity()
@@ -141,22 +137,17 @@ func openAPI(ctx context.Context, f *fleet.Fleet, ways []kube.Way) (*kube.Client
 		return nil, errors.New("the cluster's authorities are not this fleet's (cluster: k3s: ca:), so its API does not open from here: " +
 			"drain a node by kubectl, and restart it with --reboot --no-drain")
 	}
-	admin, err := id.Admin("owner", time.Now(), adminLife, rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	return kube.Connect(ctx, kube.Access{CA: id.ServerCA(), Admin: admin}, ways)
+	return kube.Open(ctx, id, ways)
 }
 
-// ways lead to the servers: by name where this computer knows the tailnet's, and by
-// address.
+// ways lead to the servers.
 func (o *outside) ways() (all []kube.Way) {
-	const port = "6443"
 	for _, name := range o.fleet.Servers() {
-		all = append(all, kube.Way{Server: name, Address: net.JoinHostPort(name, port)})
+		var at []netip.Addr
 		if s, err := o.subject(name); err == nil {
-			all = append(all, kube.Way{Server: name, Address: net.JoinHostPort(s.Address.String(), port)})
+			at = append(at, s.Address)
 		}
+		all = append(all, kube.WaysTo(name, at...)...)
 	}
 	return all
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
@@ -75,10 +76,10 @@ func (h *Holders) ask(ctx context.Context, holder, command string) ([]byte, erro
 	return out, nil
 }
 
-// reasons are what a holder may say, in words.
-var reasons = map[string]string{
-	"place": "it never was there", "relayed": "it is heard of through a relay only, so nobody sees where it is", "joined": "it has joined the tailnet anew",
-	"sealed": "its TPM does not give back its own share: the firmware, Secure Boot or its keys were changed, or the disk is in another machine",
+// reasons are what a holder may say of one who waits, in words.
+var reasons = map[vault.Why]string{
+	vault.Place: "it never was there", vault.Relayed: "it is heard of through a relay only, so nobody sees where it is", vault.Joined: "it has joined the tailnet anew",
+	vault.Sealed: "its TPM does not give back its own share: the firmware, Secure Boot or its keys were changed, or the disk is in another machine",
 }
 
 // Waiting asks all holders whether the node waits for its owner's word.
@@ -98,11 +99,7 @@ func (h *Holders) Waiting(ctx context.Context) (all []Answer) {
 }
 
 func (a *Answer) read(out []byte) error {
-	var said struct {
-		Place netip.Prefix
-		Why   string
-		Since time.Time
-	}
+	var said vault.Asking
 	if err := json.Unmarshal(out, &said); err != nil || reasons[said.Why] == "" || said.Since.IsZero() {
 		return errors.New("the answer is none: its image is older")
 	}

@@ -2,6 +2,7 @@ package shares
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/vault"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
@@ -71,6 +73,22 @@ func TestAnswersOfMachinesInOtherHands(t *testing.T) {
 		h, _ := holders(t, map[string]string{"vps: firstboot unlock cabin-box": answer})
 		if a := h.Waiting(t.Context())[0]; a.Waits || !strings.Contains(a.Fault, "older") {
 			t.Errorf("%q: %+v", answer, a)
+		}
+	}
+}
+
+// TestEveryReasonHasWords, of those for which the owner's word is asked; an answer with
+// any other is none.
+func TestEveryReasonHasWords(t *testing.T) {
+	for _, why := range vault.Whys() {
+		out, err := json.Marshal(vault.Asking{Member: "7", Why: why, Since: time.Unix(1, 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, _ := holders(t, map[string]string{"vps: firstboot unlock cabin-box": string(out)})
+		a, waits := h.Waiting(t.Context())[0], (&vault.Refusal{Why: why}).Waits()
+		if a.Waits != waits || (a.Why != "") != waits {
+			t.Errorf("%s: %+v", why, a)
 		}
 	}
 }

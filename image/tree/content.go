@@ -65,8 +65,12 @@ func (c *fileContent) Open() (io.ReadCloser, error) { return os.Open(c.name) }
 func (c *fileContent) Size() int64                  { return c.size }
 func (c *fileContent) SHA256() string               { return c.sum }
 
+// mostRead bounds what is held in memory of a file of a tree. That of an image may be a
+// stranger's, and a file of nothing but holes costs them nothing.
+const mostRead = 64 << 20
+
 // ReadAll returns the whole content of a regular file of the tree, following
-// a hard link but no symbolic one.
+// a hard link but no symbolic one. It refuses one of more than 64 MiB.
 func (t *Tree) ReadAll(p string) ([]byte, error) {
 	n := t.Get(p)
 	if n != nil && n.IsHardLink() {
@@ -74,6 +78,9 @@ func (t *Tree) ReadAll(p string) ([]byte, error) {
 	}
 	if n == nil || n.Content == nil {
 		return nil, fmt.Errorf("/%s: not a regular file of the tree", p)
+	}
+	if n.Size() > mostRead {
+		return nil, fmt.Errorf("/%s: has %d bytes; at most %d are read", p, n.Size(), mostRead)
 	}
 	r, err := n.Content.Open()
 	if err != nil {

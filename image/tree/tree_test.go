@@ -135,3 +135,26 @@ func FuzzPaths(f *testing.F) {
 		}
 	})
 }
+
+// hollow is content of holes, as a squashfs of a few bytes may have.
+type hollow struct {
+	tree.Content
+	size int64
+}
+
+func (h hollow) Size() int64 { return h.size }
+
+// TestReadAllRefusesWhatMemoryMayNotHold: by the size alone, before a byte is read.
+func TestReadAllRefusesWhatMemoryMayNotHold(t *testing.T) {
+	tr := build(t, file("small", "text"),
+		&tree.Node{Path: "most", Mode: 0o644, Content: hollow{tree.String("read"), 64 << 20}, Source: "test"},
+		&tree.Node{Path: "huge", Mode: 0o644, Content: hollow{tree.String("read"), 64<<20 + 1}, Source: "test"})
+	for p, want := range map[string]string{"small": "text", "most": "read"} {
+		if b, err := tr.ReadAll(p); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v", p, b, err)
+		}
+	}
+	if b, err := tr.ReadAll("huge"); err == nil || err.Error() != "/huge: has 67108865 bytes; at most 67108864 are read" {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+}

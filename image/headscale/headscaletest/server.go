@@ -249,6 +249,12 @@ func (s *Server) Tag(name string, tags ...string) {
 	}
 }
 
+// Rename gives a node another name in the tailnet.
+func (s *Server) Rename(id headscale.ID, name string) {
+	s.t.Helper()
+	s.exec("nodes", "rename", "-i", string(id), name)
+}
+
 // Data is the directory with its database and keys.
 func (s *Server) Data() string { return s.dir }
 

@@ -335,9 +335,7 @@ func TestJoin(t *testing.T) {
 		}
 		for given, other := range nodes(t, s) {
 			if given != "cabin-pi" {
-				if err := s.Client.RenameNode(context.Background(), other.ID, "home-pi"); err != nil {
-					t.Fatal(err)
-				}
+				s.Rename(other.ID, "home-pi")
 			}
 		}
 		for end := time.Now().Add(30 * time.Second); c.pass() != ""; time.Sleep(time.Second) {

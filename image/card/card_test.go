@@ -1,0 +1,105 @@
+//go:build linux
+
+package card_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/card"
+	"github.com/going-mobile/imagebuilder/image/flash"
+	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
+	"github.com/going-mobile/imagebuilder/image/imagetest"
+	"github.com/going-mobile/imagebuilder/image/mint"
+	"github.com/going-mobile/imagebuilder/image/progress"
+)
+
+// interrupts ends the context when a stage begins.
+type interrupts struct {
+	progress.Reporter
+	stage string
+	end   func()
+}
+
+func (i interrupts) Start(stage, name string, total int64) progress.Task {
+	if stage == i.stage {
+		i.end()
+	}
+	return i.Reporter.Start(stage, name, total)
+}
+
+// valid counts the keys with which a node could still join.
+func valid(t *testing.T, s *headscaletest.Server) (n int) {
+	t.Helper()
+	all, err := s.Client.ListKeys(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range all {
+		if !k.Used && k.Expiration.After(time.Now()) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestNoKeyIsLeftBehind of a card that was not written: because it is for another board,
+// or has no place, or as the person stopped waiting in the middle of it. One that was
+// written has its key.
+func TestNoKeyIsLeftBehind(t *testing.T) {
+	s := headscaletest.Start(t)
+	f := s.NewFleet()
+	m, err := mint.Open(f, s.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	dir := t.TempDir()
+	image, other, target := filepath.Join(dir, "rpi4.img"), filepath.Join(dir, "rpi5.img"), filepath.Join(dir, "card")
+	for name, board := range map[string]string{image: "rpi4", other: "rpi5"} {
+		if err := imagetest.Write(name, board, contract.MBR, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		image, target, stop string
+		words               string
+	}{
+		"another board":                   {image: other, target: target, words: "rpi5"},
+		"nowhere to write it":             {image: image, target: filepath.Join(dir, "none", "card"), words: "no such file"},
+		"interrupted while it is written": {image: image, target: target, stop: "write", words: context.Canceled.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, end := context.WithCancel(t.Context())
+			defer end()
+			_, err := card.Write(ctx, f, m, card.Card{Node: "home-pi", Image: c.image, Target: c.target}, flash.Options{Progress: interrupts{progress.Discard, c.stop, end}})
+			if err == nil || !strings.Contains(err.Error(), c.words) || strings.Contains(err.Error(), "hskey") {
+				t.Errorf("%v, want %q", err, c.words)
+			}
+			if _, err := os.Stat(target); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a card is there: %v", err)
+			}
+			if n := valid(t, s); n != 0 {
+				t.Errorf("%d keys are good for a card that nobody has", n)
+			}
+		})
+	}
+	all, err := s.Client.ListKeys(t.Context())
+	if err != nil || len(all) != 3 {
+		t.Errorf("%d keys were made, %v", len(all), err)
+	}
+	w, err := card.Write(t.Context(), f, m, card.Card{Node: "home-pi", Image: image, Target: target}, flash.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	written, err := os.ReadFile(target)
+	if err != nil || valid(t, s) != 1 || !strings.Contains(string(written), w.Key.Text.Reveal()) {
+		t.Errorf("%d keys are good, %v", valid(t, s), err)
+	}
+}
