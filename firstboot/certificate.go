@@ -95,21 +95,29 @@ func join(all []netip.Addr) string {
 // keeps the authority's reasons to itself).
 func (m *machine) authorityFault(host, log string) *Problem {
 	for _, line := range slices.Backward(strings.Split(log, "\n")) {
+		words := unstamped(line)
 		switch {
-		case strings.Contains(line, "acme request failed") && strings.HasSuffix(strings.TrimSpace(line), "url="):
+		case strings.HasPrefix(words, "acme request failed ") && strings.HasSuffix(strings.TrimSpace(words), "url="):
 			// RFC 8555 does not want it; x/crypto 0.53 does (golang/go#77704).
 			return problem("acme-refused", host, "it does not say where the certificate will be (Location), which Headscale cannot do without")
-		case strings.Contains(line, "acme request failed"):
-			return problem("acme-down", quoted(line, "error="))
-		case strings.Contains(line, "acme request returned error"):
-			if p := refusal(host, line); p != nil {
+		case strings.HasPrefix(words, "acme request failed "):
+			return problem("acme-down", quoted(words, "error="))
+		case strings.HasPrefix(words, "acme request returned error "):
+			if p := refusal(host, words); p != nil {
 				return p
 			}
-		case strings.Contains(line, "acme/autocert: unable to satisfy"):
+		case strings.HasPrefix(words, "http: TLS handshake error from ") && strings.Contains(words, ": acme/autocert: unable to satisfy "):
 			return problem("acme-unproved", host, fmt.Sprint(m.cfg.ControlPort()))
 		}
 	}
 	return nil
+}
+
+// unstamped is a line without its time and level, or day and time. Where it begins
+// counts: whoever asks for a page writes its path into the log.
+func unstamped(line string) string {
+	parts := strings.SplitN(line, " ", 3)
+	return parts[len(parts)-1]
 }
 
 // refusal reads an answer of the authority (RFC 8555, 6.7), nil for one that

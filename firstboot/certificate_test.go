@@ -34,14 +34,15 @@ func places(all ...string) (out []netip.Addr) {
 
 // Lines of Headscale 0.29.0, as Pebble and image/headscale/acmetest bring them about.
 const (
-	linesOfNoProof = `2026/11/30 13:52:17 http: TLS handshake error from 203.0.113.20:41540: acme/autocert: unable to satisfy "https://ca.example.net/authZ/1" for domain "headscale.example.net": no viable challenge type found`
-	linesOfRefusal = `2026-11-30T13:53:24Z ERR acme request returned error body="{\n   \"type\": \"urn:ietf:params:acme:error:rejectedIdentifier\",\n   \"detail\": \"Order included an identifier for which issuance is forbidden by policy: headscale.example.net\",\n   \"status\": 400\n}" status_code=400 url=https://ca.example.net/order-plz`
-	linesOfLimit   = `2026-11-30T13:53:24Z ERR acme request returned error body="{\n  \"type\": \"urn:ietf:params:acme:error:rateLimited\",\n  \"detail\": \"too many failed authorizations (5) for \\\"headscale.example.net\\\" in the last 1h0m0s, retry after 2026-11-30 14:00:00 UTC\",\n  \"status\": 429\n}" status_code=429 url=https://ca.example.net/order-plz`
-	linesOfNonce   = `2026-11-30T13:53:24Z ERR acme request returned error body="{\n   \"type\": \"urn:ietf:params:acme:error:badNonce\",\n   \"detail\": \"JWS has an invalid anti-replay nonce\",\n   \"status\": 400\n}" status_code=400 url=https://ca.example.net/order-plz`
-	linesOfTrouble = `2026-11-30T13:53:24Z ERR acme request returned error body="<html>upstream</html>" status_code=503 url=https://ca.example.net/order-plz`
-	linesOfNobody  = `2026-11-30T13:53:24Z ERR acme request failed error="dial tcp: lookup ca.example.net: no such host" url=https://ca.example.net/dir`
-	linesOfNoPlace = `2026-11-30T13:53:24Z ERR acme request failed error="unsupported protocol scheme \"\"" url=`
-	linesOfOthers  = "2026/11/30 13:54:00 http: TLS handshake error from 198.51.100.9:1: acme/autocert: missing server name\n2026/11/30 13:54:01 http: TLS handshake error from 203.0.113.20:58002: acme/autocert: missing certificate"
+	linesOfNoProof   = `2026/11/30 13:52:17 http: TLS handshake error from 203.0.113.20:41540: acme/autocert: unable to satisfy "https://ca.example.net/authZ/1" for domain "headscale.example.net": no viable challenge type found`
+	linesOfRefusal   = `2026-11-30T13:53:24Z ERR acme request returned error body="{\n   \"type\": \"urn:ietf:params:acme:error:rejectedIdentifier\",\n   \"detail\": \"Order included an identifier for which issuance is forbidden by policy: \\\"headscale.example.net\\\"\",\n   \"status\": 400\n}" status_code=400 url=https://ca.example.net/order-plz`
+	linesOfLimit     = `2026-11-30T13:53:24Z ERR acme request returned error body="{\n  \"type\": \"urn:ietf:params:acme:error:rateLimited\",\n  \"detail\": \"too many failed authorizations (5) for \\\"headscale.example.net\\\" in the last 1h0m0s, retry after 2026-11-30 14:00:00 UTC\",\n  \"status\": 429\n}" status_code=429 url=https://ca.example.net/order-plz`
+	linesOfNonce     = `2026-11-30T13:53:24Z ERR acme request returned error body="{\n   \"type\": \"urn:ietf:params:acme:error:badNonce\",\n   \"detail\": \"JWS has an invalid anti-replay nonce\",\n   \"status\": 400\n}" status_code=400 url=https://ca.example.net/order-plz`
+	linesOfTrouble   = `2026-11-30T13:53:24Z ERR acme request returned error body="<html>upstream</html>" status_code=503 url=https://ca.example.net/order-plz`
+	linesOfNobody    = `2026-11-30T13:53:24Z ERR acme request failed error="dial tcp: lookup ca.example.net: no such host" url=https://ca.example.net/dir`
+	linesOfNoPlace   = `2026-11-30T13:53:24Z ERR acme request failed error="unsupported protocol scheme \"\"" url=`
+	linesOfAStranger = `2026-11-30T14:06:04Z INF http request bytes=19 elapsed=0.17 method=GET path="/x ERR acme request failed error=call-555" proto=HTTP/1.1 remote=198.51.100.9:1 status=404`
+	linesOfOthers    = "2026/11/30 13:54:00 http: TLS handshake error from 198.51.100.9:1: acme/autocert: missing server name\n2026/11/30 13:54:01 http: TLS handshake error from 203.0.113.20:58002: acme/autocert: missing certificate"
 )
 
 // TestWhyNoCertificate: whoever reads a screen far away learns which of all
@@ -69,12 +70,13 @@ func TestWhyNoCertificate(t *testing.T) {
 		{"translated", places("10.0.0.4"), places("198.51.100.7"), nil, alert, linesOfNoProof, "acme-unproved", true, "ports 80 and 443"},
 		{"translated in IPv4", places("10.0.0.4", "2001:db8::7"), places("198.51.100.7", "2001:db8::7"), nil, alert, linesOfNoProof, "acme-unproved", true, ""},
 		{"closed", places(own), places(own), nil, alert, linesOfNoProof + "\n" + linesOfOthers, "acme-unproved", true, "provider's firewall"},
-		{"refused", places(own), places(own), nil, alert, linesOfRefusal, "acme-refused", true, "issuance is forbidden by policy: headscale.example.net"},
+		{"refused", places(own), places(own), nil, alert, linesOfRefusal, "acme-refused", true, `issuance is forbidden by policy: "headscale.example.net"`},
 		{"too often", places(own), places(own), nil, alert, linesOfNoProof + "\n" + linesOfLimit, "acme-limit", false, `too many failed authorizations (5) for "headscale.example.net"`},
 		{"an old nonce is nothing", places(own), places(own), nil, alert, linesOfNoProof + "\n" + linesOfNonce, "acme-unproved", true, ""},
 		{"down", places(own), places(own), nil, alert, linesOfTrouble, "acme-down", false, "<html>upstream</html>"},
 		{"not there", places(own), places(own), nil, alert, linesOfNobody, "acme-down", false, "lookup ca.example.net: no such host"},
 		{"of another kind", places(own), places(own), nil, alert, linesOfNoPlace, "acme-refused", true, "which Headscale cannot do without"},
+		{"a stranger's words", places(own), places(own), nil, alert, linesOfNoProof + "\n" + linesOfAStranger, "acme-unproved", true, ""},
 		{"at work", places(own), places(own), nil, late, linesOfOthers, "acme-asks", false, "headscale.example.net"},
 		{"behind a router that knows itself not", places("10.0.0.4"), places("198.51.100.7"), nil, late, "", "unreachable", false, ""},
 		{"of no kind", places(own), places(own), nil, alert, linesOfOthers, "unreachable", false, ""},
