@@ -21,6 +21,9 @@ const (
 	controlCert = controlDir + "/tls.crt"
 	controlKey  = controlDir + "/tls.key"
 	controlData = contract.HeadscaleData
+	// acmeDir is the cache of autocert, with the key of its account and, by its
+	// name, the certificate.
+	acmeDir = controlData + "/acme"
 )
 
 func (m *machine) controlDone(ctx context.Context) (bool, error) {
@@ -136,8 +139,11 @@ func controlConfig(c *node.Config) section {
 		return s
 	}
 	// With HTTP-01 it answers TLS-ALPN-01 as well, and leads browsers to https.
-	s["acme_email"], s["tls_letsencrypt_hostname"], s["tls_letsencrypt_cache_dir"] = c.Control.Email, c.ControlHost(), controlData+"/acme"
+	s["acme_email"], s["tls_letsencrypt_hostname"], s["tls_letsencrypt_cache_dir"] = c.Control.Email, c.ControlHost(), acmeDir
 	s["tls_letsencrypt_challenge_type"], s["tls_letsencrypt_listen"] = "HTTP-01", "[::]:80"
+	if c.Control.ACME != "" { // otherwise it is Let's Encrypt's
+		s["acme_url"] = c.Control.ACME
+	}
 	return s
 }
 

@@ -28,7 +28,7 @@ func controlNode(t *testing.T) *node.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"headscale.example.net"}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"headscale.example.net"}, NotAfter: time.Date(2027, 11, 22, 12, 0, 0, 0, time.UTC)}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,8 @@ func opened(rules, set string) string {
 // it can answer.
 func TestControlConfig(t *testing.T) {
 	c := controlNode(t)
-	c.Control, c.Headscale.URL = &node.ControlServer{Email: "me@example.net"}, "https://headscale.example.net"
+	c.Control = &node.ControlServer{Email: "me@example.net", ACME: "https://ca.example.net/acme/acme/directory"}
+	c.Headscale.URL = "https://headscale.example.net"
 	w := controlWorld(t, c)
 	w.boot(anyProblem)
 	var have map[string]any
@@ -138,7 +139,7 @@ func TestControlConfig(t *testing.T) {
 	}
 	for key, want := range map[string]any{
 		"server_url": "https://headscale.example.net", "listen_addr": "[::]:443", "metrics_listen_addr": "", "tls_letsencrypt_hostname": "headscale.example.net",
-		"acme_email": "me@example.net", "tls_letsencrypt_challenge_type": "HTTP-01", "tls_letsencrypt_listen": "[::]:80", "tls_cert_path": nil,
+		"acme_email": "me@example.net", "acme_url": "https://ca.example.net/acme/acme/directory", "tls_letsencrypt_challenge_type": "HTTP-01", "tls_letsencrypt_listen": "[::]:80", "tls_cert_path": nil,
 	} {
 		if have[key] != want {
 			t.Errorf("%s: %v, want %v", key, have[key], want)

@@ -45,26 +45,35 @@ func (m *machine) controlFault(ctx context.Context) *Problem {
 		return p
 	}
 	host := hostOf(m.cfg.Headscale.URL)
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	asking, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
+	var leads []netip.Addr
 	if _, err := netip.ParseAddr(host); err != nil && m.cfg.Network.Proxy.Empty() { // behind a proxy, names are its business
-		if err := m.Net.Resolve(ctx, host); err != nil {
-			return resolveFault(host, err)
+		if leads, err = m.Net.Resolve(asking, host); err != nil {
+			return m.resolveFault(ctx, host, err)
 		}
 	}
-	err := m.Net.Control(ctx, m.cfg.Headscale.URL, m.cfg.Headscale.CA)
+	err := m.Net.Control(asking, m.cfg.Headscale.URL, m.cfg.Headscale.CA)
 	if err == nil {
 		return nil
+	}
+	if m.cfg.Control != nil {
+		if p := m.ownFault(ctx, host, leads, err); p != nil {
+			return p.because(err)
+		}
 	}
 	return m.judge(host, err)
 }
 
-func resolveFault(host string, err error) *Problem {
+func (m *machine) resolveFault(ctx context.Context, host string, err error) *Problem {
 	var dns *net.DNSError
-	if errors.As(err, &dns) && dns.IsNotFound {
-		return problem("unknown-host", host).because(err)
+	switch {
+	case !errors.As(err, &dns) || !dns.IsNotFound:
+		return problem("dns-down", host).because(err)
+	case m.cfg.Control != nil:
+		return problem("control-name", host, join(m.ownAddresses(ctx))).because(err)
 	}
-	return problem("dns-down", host).because(err)
+	return problem("unknown-host", host).because(err)
 }
 
 // Errors of Net.Control that are not the network's.

@@ -153,7 +153,7 @@ const EtcdVotes = "/readyz"
 type Net interface {
 	Links(ctx context.Context) ([]Link, error)
 	// Resolve looks a host name up.
-	Resolve(ctx context.Context, host string) error
+	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
 	// Control asks whether a Headscale server answers at an address, trusting
 	// the given PEM certificates besides the system's.
 	Control(ctx context.Context, url, ca string) error

@@ -127,7 +127,16 @@ var texts = map[string]text{
 	"login-failed":  {"Headscale could not take this node in: %s", "Wait; the node keeps trying with the same key. If this stays, look at the Headscale server.", false, retry},
 	"name-taken":    {"Another node is called %s already; Headscale named this one %s.", "In Headscale, delete the old node and then rename this one to %s. The node keeps trying.", true, retry},
 	"control":       {"Headscale does not run on this node: %s", "Wait a minute. If it stays, read: journalctl -u headscale.", false, retry},
+	"control-name":  {"The name of this node's Headscale, %s, does not exist.", "Make a DNS record for it that leads to this machine (%s), or correct headscale: url: in node.yaml. The node keeps looking.", true, look},
+	"control-away":  {"The name of this node's Headscale, %s, leads to %s, not to this machine.", "Let its DNS records (A and AAAA) lead to %s alone. What was known before may be remembered for an hour; the node keeps looking.", true, look},
+	"control-ends":  {"Headscale's certificate ends %s and was not renewed; after that no node gets in.", "Let its name lead to this machine alone and everybody reach its ports 80 and 443: it is renewed within an hour then. One of your own: put a new one into node.yaml (control: cert:).", true, retry},
 	"control-waits": {"Headscale runs here, but this node has no key of its own yet.", "On the owner's computer: imagebuilder headscale init.", true, stay},
+
+	"acme-asks":     {"Headscale asks for a certificate for %s.", "Wait: this takes a minute or two.", false, wait},
+	"acme-unproved": {"The certificate authority found no proof that %s is this machine.", "Let everybody reach its ports 80 and %s (tcp), in the provider's firewall, too; and let its name lead here alone. The node keeps asking.", true, look},
+	"acme-refused":  {"The certificate authority refuses a certificate for %s: %s", "The owner mends what it names, in DNS or in node.yaml (headscale: url:, control:). The node keeps asking.", true, look},
+	"acme-limit":    {"The certificate authority was asked too often for %s: %s", "Look whether its name leads to this machine alone and everybody reaches ports 80 and 443. Then wait: the node asks again by itself.", false, look},
+	"acme-down":     {"The certificate authority cannot be asked: %s", "Check that the internet works here. One of your own: its address is control: acme: in node.yaml, and headscale: ca: must have its certificate.", false, look},
 
 	"tailscaled": {"The tailnet program does not run: %s", "Wait a minute. If it stays, switch the node off and on.", false, retry},
 

@@ -38,7 +38,7 @@ func (m *machine) settings() ([]group, error) {
 		network,
 		firewall,
 		{"time", m.timeFiles(), m.retell("systemd-timesyncd.service")},
-		{"way", m.wayFiles(), m.retell(tailscaled)},
+		{"way", m.wayFiles(), m.retell(tailscaled, contract.HeadscaleUnit)},
 		control,
 		{"files", extra, m.tellFiles},
 	}, nil
@@ -123,16 +123,21 @@ func (m *machine) tellFiles(ctx context.Context) error {
 	return nil
 }
 
-// retell makes a unit that runs read its settings again. One that does not
+// retell makes units that run read their settings again. One that does not
 // run will read them when it starts. No unit file is among them: systemd's own
 // reload takes seconds on a Pi, in the middle of a boot.
-func (m *machine) retell(unit string) func(context.Context) error {
+func (m *machine) retell(units ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		up, err := m.Units.Active(ctx, unit)
-		if err != nil || !up {
-			return err
+		for _, unit := range units {
+			up, err := m.Units.Active(ctx, unit)
+			if err == nil && up {
+				err = m.Units.Restart(ctx, unit)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		return m.Units.Restart(ctx, unit)
+		return nil
 	}
 }
 
@@ -252,7 +257,7 @@ const (
 	caFile   = caDir + "/headscale.pem"
 )
 
-// wayFiles tell tailscaled and k3s, whose units name these files, of the proxy
+// wayFiles tell tailscaled, Headscale and k3s, whose units name these files, of the proxy
 // and the authority on the way out. The proxy's address may hold a password:
 // it stays when sealing removed it from node.yaml.
 func (m *machine) wayFiles() []file {

@@ -100,6 +100,7 @@ type world struct {
 
 	// the network
 	resolve  error
+	leads    []netip.Addr // where every name does
 	control  error
 	alive    map[netip.Addr]bool
 	silent   map[netip.Addr]bool
@@ -408,8 +409,8 @@ func (w netWorld) Links(context.Context) ([]firstboot.Link, error) {
 	return w.links, w.do("links", func() error { return nil })
 }
 
-func (w netWorld) Resolve(context.Context, string) error {
-	return w.do("resolve", func() error { return w.resolve })
+func (w netWorld) Resolve(context.Context, string) ([]netip.Addr, error) {
+	return w.leads, w.do("resolve", func() error { return w.resolve })
 }
 
 func (w netWorld) Control(context.Context, string, string) error {

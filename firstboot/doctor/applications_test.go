@@ -25,7 +25,7 @@ control: {names: {hosts: [code.apps.example.net, cloud.apps.example.net], nodes:
 	)
 	find := func(records string, runs bool) (out []doctor.Finding) {
 		root, h := healthy(t)
-		h.Units.(units).up["headscale.service"] = runs
+		h.Units.(units).up["headscale.service"], h.Net = runs, way{}
 		write(t, root, "boot/firmware/imagebuilder.json", "{}")
 		write(t, root, "boot/firmware/node.yaml", config)
 		if records != "" {

@@ -2,8 +2,9 @@
 // "k3s check-config" and "longhornctl check preflight" look at, without
 // either. And it asks whether the firewall stands, the machine whether it would
 // come back by itself and, on a server, the cluster: whether clocks agree, nodes say
-// where they are, volumes and backups are whole; where Headscale runs, whether the
-// names of applications lead anywhere.
+// where they are, volumes and backups are whole; where Headscale runs, whether it
+// is reached by its name, its certificate lasts, and the names of applications
+// lead anywhere.
 //
 // It only looks. It mends nothing and loads no module.
 package doctor
@@ -51,6 +52,7 @@ func Examine(ctx context.Context, h firstboot.Host) []Finding {
 	p.longhorn(ctx)
 	p.cluster(ctx)
 	p.firewall(ctx)
+	p.headscale(ctx)
 	p.applications(ctx)
 	p.machine()
 	return p.found

@@ -18,7 +18,8 @@ import (
 
 type units struct {
 	firstboot.Units
-	up map[string]bool
+	up  map[string]bool
+	log string // of any
 }
 
 func (u units) Active(_ context.Context, name string) (bool, error) { return u.up[name], nil }

@@ -75,11 +75,14 @@ func networks(i net.Interface) []netip.Prefix {
 	return out
 }
 
-func (network) Resolve(ctx context.Context, host string) error {
+func (network) Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	_, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	return err
+	all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	for i, a := range all {
+		all[i] = a.Unmap() // as the addresses of ports are
+	}
+	return all, err
 }
 
 // Control asks for the key every control server hands out to anyone, in the

@@ -17,7 +17,10 @@ import (
 // headscale.url. Without Cert it asks Let's Encrypt for a certificate, on ports
 // 80 and 443.
 type ControlServer struct {
-	// Email is told to Let's Encrypt; it may be left out.
+	// ACME is the directory of an authority to ask instead of Let's Encrypt. What
+	// that is trusted by belongs to headscale.ca.
+	ACME string `yaml:"acme,omitempty"`
+	// Email is told to the authority; it may be left out.
 	Email string `yaml:"email,omitempty"`
 	// Cert is a certificate and those between it and its authority, in PEM form;
 	// Key is its key.
@@ -101,8 +104,23 @@ func (v *validator) control(c *Config) {
 		v.certificate(c)
 		return
 	}
-	if _, err := netip.ParseAddr(c.ControlHost()); err == nil {
+	v.acme(c)
+}
+
+// acme wants what an authority can be asked for: autocert, which Headscale asks
+// with, refuses names of one label (x/crypto 0.53).
+func (v *validator) acme(c *Config) {
+	s, host := c.Control, c.ControlHost()
+	if _, err := netip.ParseAddr(host); err == nil {
 		v.refuse("control.cert", "is missing; Let's Encrypt wants a name in headscale.url, not an address")
+	} else if !strings.Contains(strings.Trim(host, "."), ".") {
+		v.refuse("control.cert", "is missing; no authority is asked for a name without a dot, as in headscale.url")
+	}
+	if c.ControlPort() == Services["http"].Port {
+		v.refuse("control.cert", "is missing; port 80, which headscale.url has, is where an authority would ask")
+	}
+	if u, err := url.Parse(s.ACME); s.ACME != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+		v.refuse("control.acme", "want the address of an ACME directory, like https://ca.example.net/acme/acme/directory")
 	}
 	if !s.Key.Empty() {
 		v.refuse("control.key", "is without a certificate (control: cert:)")
@@ -113,6 +131,9 @@ func (v *validator) control(c *Config) {
 // good for is the clock's affair.
 func (v *validator) certificate(c *Config) {
 	s := c.Control
+	if s.ACME != "" {
+		v.refuse("control.acme", "is for a node without a certificate of its own (control: cert:)")
+	}
 	if err := checkCA(s.Cert); err != nil {
 		v.want("control.cert", err)
 		return

@@ -115,6 +115,14 @@ var germanProblems = map[string]Text{
 
 	"control":       {"Headscale läuft auf diesem Gerät nicht: %s", "Warten Sie eine Minute. Bleibt es so, lesen Sie: journalctl -u headscale."},
 	"control-waits": {"Headscale läuft hier, aber dieses Gerät hat noch keinen eigenen Schlüssel.", "Auf dem Computer des Besitzers: imagebuilder headscale init."},
+	"control-name":  {"Den Namen von Headscale auf diesem Gerät, %s, gibt es nicht.", "Legen Sie im DNS einen Eintrag dafür an, der zu diesem Gerät führt (%s), oder berichtigen Sie headscale: url: in node.yaml. Das Gerät sieht weiter nach."},
+	"control-away":  {"Der Name von Headscale auf diesem Gerät, %s, führt zu %s und nicht hierher.", "Lassen Sie seine DNS-Einträge (A und AAAA) nur zu %s führen. Was vorher galt, kann noch eine Stunde gelten; das Gerät sieht weiter nach."},
+	"control-ends":  {"Das Zertifikat von Headscale endet am %s und wurde nicht erneuert; danach kommt kein Gerät mehr hinein.", "Sein Name muss nur hierher führen und jeder die Ports 80 und 443 erreichen: Dann wird es binnen einer Stunde erneuert. Ein eigenes: Schreiben Sie ein neues in node.yaml (control: cert:)."},
+	"acme-asks":     {"Headscale bittet um ein Zertifikat für %s.", "Warten Sie: Das dauert ein, zwei Minuten."},
+	"acme-unproved": {"Die Zertifizierungsstelle fand keinen Beweis, dass %s dieses Gerät ist.", "Jeder muss seine Ports 80 und %s (tcp) erreichen, auch durch die Firewall des Anbieters; und der Name darf nur hierher führen. Das Gerät fragt weiter."},
+	"acme-refused":  {"Die Zertifizierungsstelle verweigert ein Zertifikat für %s: %s", "Der Besitzer behebt, was sie nennt, im DNS oder in node.yaml (headscale: url:, control:). Das Gerät fragt weiter."},
+	"acme-limit":    {"Die Zertifizierungsstelle wurde zu oft nach %s gefragt: %s", "Sehen Sie nach, ob der Name nur hierher führt und jeder die Ports 80 und 443 erreicht. Dann warten Sie: Das Gerät fragt von selbst wieder."},
+	"acme-down":     {"Die Zertifizierungsstelle lässt sich nicht fragen: %s", "Prüfen Sie, ob hier das Internet geht. Eine eigene: Ihre Adresse ist control: acme: in node.yaml, und headscale: ca: muss ihr Zertifikat haben."},
 
 	"firewall": {"Die Firewall steht nicht: %s", "Warten Sie eine Minute. Bleibt es so, schreiben Sie das Image neu."},
 

@@ -114,6 +114,14 @@ var spanishProblems = map[string]Text{
 
 	"control":       {"Headscale no está en marcha en este equipo: %s", "Espere un minuto. Si sigue así, lea: journalctl -u headscale."},
 	"control-waits": {"Headscale funciona aquí, pero este equipo aún no tiene clave propia.", "En el ordenador del dueño: imagebuilder headscale init."},
+	"control-name":  {"El nombre del Headscale de este equipo, %s, no existe.", "Cree un registro DNS que lleve a este equipo (%s), o corrija headscale: url: en node.yaml. El equipo sigue mirando."},
+	"control-away":  {"El nombre del Headscale de este equipo, %s, lleva a %s y no aquí.", "Haga que sus registros DNS (A y AAAA) lleven solo a %s. Lo anterior puede recordarse una hora; el equipo sigue mirando."},
+	"control-ends":  {"El certificado de Headscale termina el %s y no se ha renovado; después ningún equipo entra.", "Su nombre debe llevar solo aquí y todos deben alcanzar los puertos 80 y 443: entonces se renueva en una hora. Si es suyo: ponga uno nuevo en node.yaml (control: cert:)."},
+	"acme-asks":     {"Headscale pide un certificado para %s.", "Espere: tarda uno o dos minutos."},
+	"acme-unproved": {"La autoridad de certificación no encontró prueba de que %s sea este equipo.", "Todos deben alcanzar sus puertos 80 y %s (tcp), también a través del cortafuegos del proveedor; y el nombre debe llevar solo aquí. El equipo sigue pidiendo."},
+	"acme-refused":  {"La autoridad de certificación niega un certificado para %s: %s", "El dueño corrige lo que ella nombra, en el DNS o en node.yaml (headscale: url:, control:). El equipo sigue pidiendo."},
+	"acme-limit":    {"Se preguntó demasiado a la autoridad de certificación por %s: %s", "Mire si el nombre lleva solo aquí y si todos alcanzan los puertos 80 y 443. Luego espere: el equipo vuelve a pedir solo."},
+	"acme-down":     {"No se puede preguntar a la autoridad de certificación: %s", "Compruebe que aquí funciona Internet. Si es suya: su dirección es control: acme: en node.yaml, y headscale: ca: debe tener su certificado."},
 
 	"firewall": {"El cortafuegos no está en pie: %s", "Espere un minuto. Si sigue así, grabe la imagen de nuevo."},
 

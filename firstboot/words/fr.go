@@ -114,6 +114,14 @@ var frenchProblems = map[string]Text{
 
 	"control":       {"Headscale ne tourne pas sur cet appareil : %s", "Attendez une minute. Si cela reste, lisez : journalctl -u headscale."},
 	"control-waits": {"Headscale tourne ici, mais cet appareil n’a pas encore de clé à lui.", "Sur l’ordinateur du propriétaire : imagebuilder headscale init."},
+	"control-name":  {"Le nom du Headscale de cet appareil, %s, n’existe pas.", "Créez un enregistrement DNS qui mène à cet appareil (%s), ou corrigez headscale: url: dans node.yaml. L’appareil continue de regarder."},
+	"control-away":  {"Le nom du Headscale de cet appareil, %s, mène à %s et non ici.", "Faites mener ses enregistrements DNS (A et AAAA) à %s seulement. L’ancien peut rester en mémoire une heure ; l’appareil continue de regarder."},
+	"control-ends":  {"Le certificat de Headscale finit le %s et n’a pas été renouvelé ; ensuite aucun appareil n’entre plus.", "Son nom doit mener seulement ici, et chacun doit joindre les ports 80 et 443 : il est alors renouvelé en une heure. Si c’est le vôtre : mettez-en un nouveau dans node.yaml (control: cert:)."},
+	"acme-asks":     {"Headscale demande un certificat pour %s.", "Attendez : cela prend une minute ou deux."},
+	"acme-unproved": {"L’autorité de certification n’a pas trouvé de preuve que %s est cet appareil.", "Chacun doit joindre ses ports 80 et %s (tcp), aussi à travers le pare-feu de l’hébergeur ; et le nom doit mener ici seulement. L’appareil continue de demander."},
+	"acme-refused":  {"L’autorité de certification refuse un certificat pour %s : %s", "Le propriétaire corrige ce qu’elle nomme, dans le DNS ou dans node.yaml (headscale: url:, control:). L’appareil continue de demander."},
+	"acme-limit":    {"L’autorité de certification a été interrogée trop souvent pour %s : %s", "Regardez si le nom mène ici seulement et si chacun joint les ports 80 et 443. Puis attendez : l’appareil redemande de lui-même."},
+	"acme-down":     {"L’autorité de certification ne peut pas être interrogée : %s", "Vérifiez qu’Internet marche ici. Si c’est la vôtre : son adresse est control: acme: dans node.yaml, et headscale: ca: doit avoir son certificat."},
 
 	"firewall": {"Le pare-feu n’est pas en place : %s", "Attendez une minute. Si cela reste, réécrivez l’image."},
 

@@ -114,6 +114,14 @@ var portugueseProblems = map[string]Text{
 
 	"control":       {"O Headscale não está a trabalhar neste aparelho: %s", "Espere um minuto. Se continuar, leia: journalctl -u headscale."},
 	"control-waits": {"O Headscale trabalha aqui, mas este aparelho ainda não tem chave própria.", "No computador do dono: imagebuilder headscale init."},
+	"control-name":  {"O nome do Headscale deste aparelho, %s, não existe.", "Crie um registo DNS que leve a este aparelho (%s), ou corrija headscale: url: em node.yaml. O aparelho continua a ver."},
+	"control-away":  {"O nome do Headscale deste aparelho, %s, leva a %s e não aqui.", "Faça os seus registos DNS (A e AAAA) levarem só a %s. O anterior pode ser lembrado uma hora; o aparelho continua a ver."},
+	"control-ends":  {"O certificado do Headscale termina em %s e não foi renovado; depois nenhum aparelho entra.", "O nome deve levar só aqui e todos devem alcançar as portas 80 e 443: é então renovado numa hora. Se for seu: ponha um novo em node.yaml (control: cert:)."},
+	"acme-asks":     {"O Headscale pede um certificado para %s.", "Espere: demora um minuto ou dois."},
+	"acme-unproved": {"A autoridade de certificação não encontrou prova de que %s é este aparelho.", "Todos devem alcançar as suas portas 80 e %s (tcp), também através da firewall do fornecedor; e o nome deve levar só aqui. O aparelho continua a pedir."},
+	"acme-refused":  {"A autoridade de certificação recusa um certificado para %s: %s", "O dono corrige o que ela nomeia, no DNS ou em node.yaml (headscale: url:, control:). O aparelho continua a pedir."},
+	"acme-limit":    {"Perguntou-se demasiado à autoridade de certificação por %s: %s", "Veja se o nome leva só aqui e se todos alcançam as portas 80 e 443. Depois espere: o aparelho volta a pedir sozinho."},
+	"acme-down":     {"Não se consegue perguntar à autoridade de certificação: %s", "Veja se a Internet funciona aqui. Se for sua: o endereço dela é control: acme: em node.yaml, e headscale: ca: deve ter o seu certificado."},
 
 	"firewall": {"A firewall não está de pé: %s", "Espere um minuto. Se continuar, grave a imagem de novo."},
 

@@ -137,9 +137,24 @@ func (s *server) apiKey(ctx context.Context) (created bool, err error) {
 			s.fleet.Cluster.Headscale.APIKey, s.name)
 	}
 	if err != nil {
-		return false, fmt.Errorf("%s has Headscale, but not at %s: %w", s.name, s.fleet.Cluster.Headscale.URL, err)
+		return false, s.unreached(ctx, err)
 	}
 	return created, nil
+}
+
+// unreached adds to what is heard of Headscale here, which without a certificate
+// is an alert of TLS, what the machine says is wrong.
+func (s *server) unreached(ctx context.Context, err error) error {
+	err = fmt.Errorf("%s has Headscale, but not at %s: %w", s.name, s.fleet.Cluster.Headscale.URL, err)
+	sh, shut := s.ssh(ctx)
+	if shut != nil {
+		return err
+	}
+	p, silent := s.problem(ctx, sh)
+	if silent != nil || p.Summary == "" || p.Code == "control-waits" {
+		return err
+	}
+	return fmt.Errorf("%w; it says itself: %q", err, p.Summary+" "+p.Remedy)
 }
 
 // createKey makes the API key on the machine, and keeps it at home before
@@ -221,15 +236,23 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 // waits asks the machine whether it needs a key: one that is listed and away may
 // just be starting.
 func (s *server) waits(ctx context.Context, sh *shell) (bool, error) {
+	p, err := s.problem(ctx, sh)
+	return slices.Contains(contract.NeedsKey, p.Code), err
+}
+
+// problem is what the machine's status has of one.
+type problem struct{ Code, Summary, Remedy string }
+
+func (s *server) problem(ctx context.Context, sh *shell) (problem, error) {
 	out, err := sh.run(ctx, "firstboot status --json", nil)
 	if err != nil {
-		return false, fmt.Errorf("ask %s for its status: %w", s.name, err)
+		return problem{}, fmt.Errorf("ask %s for its status: %w", s.name, err)
 	}
-	var status struct{ Problem struct{ Code string } }
+	var status struct{ Problem problem }
 	if err := json.Unmarshal([]byte(out), &status); err != nil {
-		return false, fmt.Errorf("the answer of %s is no status", s.name)
+		return problem{}, fmt.Errorf("the answer of %s is no status", s.name)
 	}
-	return slices.Contains(contract.NeedsKey, status.Problem.Code), nil
+	return status.Problem, nil
 }
 
 // mostDrift is how far the clocks may be apart: certificates are made for the

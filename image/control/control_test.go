@@ -5,11 +5,13 @@ package control
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -172,7 +174,7 @@ func (v *vps) run(command, input string) (out string, status uint32) {
 	case "headscale apikeys create --expiration 8760h":
 		return v.hs.NewAPIKey().Reveal() + "\n", 0
 	case "firstboot status --json":
-		return fmt.Sprintf(`{"state":"needs-person","problem":{"code":%q}}`, v.problem), 0
+		return fmt.Sprintf(`{"state":"needs-person","problem":{"code":%q,"summary":"words of %[1]s.","remedy":"Do it."}}`, v.problem), 0
 	case "talk without end":
 		return strings.Repeat("x", 3*MaxAnswer), 0
 	case "firstboot key":
@@ -299,6 +301,37 @@ func TestAskOnADeadLine(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("it still waits")
 	}
+}
+
+// TestItsOwnWords: who cannot reach Headscale hears from the machine why, unless
+// that knows of nothing.
+func TestItsOwnWords(t *testing.T) {
+	v := newVPS(t)
+	own := v.read("secrets/ca.crt")
+	v.write("secrets/ca.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: otherCertificate(t)})))
+	v.problem = "acme-unproved"
+	v.fails("no certificate", "vps has Headscale, but not at https://example.com:", "unknown authority", `it says itself: "words of acme-unproved. Do it."`)
+	v.problem = "control-waits"
+	if _, err := v.init(); err == nil || strings.Contains(err.Error(), "says itself") {
+		t.Error(err)
+	}
+	v.write("secrets/ca.crt", own)
+	if _, err := v.init(); err != nil {
+		t.Error(err)
+	}
+}
+
+func otherCertificate(t *testing.T) []byte {
+	public, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(nil, template, template, public, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 // TestTheMachineAfter: a server whose database was brought back has the machine

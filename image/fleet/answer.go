@@ -75,7 +75,7 @@ func files(all []File, read reader) (out []node.File, err error) {
 // there is a tailnet: ssh is open there, for who has a key.
 func (f *Fleet) control(c *node.Config, read reader) (err error) {
 	s := f.Cluster.Headscale.Server
-	c.Control = &node.ControlServer{Email: s.Email, Names: f.Applications()}
+	c.Control = &node.ControlServer{ACME: s.ACME, Email: s.Email, Names: f.Applications()}
 	cert, err := optional(s.Cert, read, "cluster.headscale.server.cert")
 	if err != nil {
 		return err

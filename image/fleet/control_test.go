@@ -47,6 +47,7 @@ func loadVPS(t *testing.T, role string) *Fleet {
 func TestControl(t *testing.T) {
 	for role, want := range map[string]node.Role{"control": node.Control, "[control, witness]": node.Witness, "[witness, control]": node.Witness} {
 		f := loadVPS(t, role)
+		f.Cluster.Headscale.Server.ACME = "https://ca.example.net/acme/acme/directory"
 		c, err := f.Config("vps")
 		if err != nil {
 			t.Fatal(err)
@@ -56,7 +57,7 @@ func TestControl(t *testing.T) {
 			t.Fatal(err)
 		}
 		switch {
-		case f.Control() != "vps", c.Role != want, c.Control == nil, c.SSH.HostKey.Empty():
+		case f.Control() != "vps", c.Role != want, c.Control == nil, c.Control.ACME != f.Cluster.Headscale.Server.ACME, c.SSH.HostKey.Empty():
 			t.Errorf("%s: %+v", role, c)
 		case !slices.Equal(c.Firewall.Public, []string{"ssh"}), len(c.SSH.AuthorizedKeys) != 1, !strings.HasPrefix(c.SSH.AuthorizedKeys[0], login.PublicKey().Type()):
 			t.Errorf("%s: %v, %v", role, c.Firewall, c.SSH.AuthorizedKeys)
@@ -84,6 +85,8 @@ func TestControl(t *testing.T) {
 		strings.Replace(vps("control"), "role: agent", "role: control", 1):                                                                                         "a tailnet has one",
 		strings.Replace(vps("control"), "server: {host", "server: {backup: {path: /srv}, host", 1):                                                                 `field "cluster.headscale.server.backup.path": want a directory below /var`,
 		strings.Replace(vps("control"), "server: {host", "server: {backup: {s3: {endpoint: 'https://s3', region: x, accessKey: y, secretKey: {env: Z}}}, host", 1): `field "cluster.headscale.server.backup.s3.bucket": is missing`,
+		strings.Replace(vps("control"), "server: {host", "server: {acme: 'https://ca.example.net/acme/acme/directory', host", 1):                                   "",
+		strings.Replace(vps("control"), "server: {host", "server: {acme: letsencrypt, host", 1):                                                                    `field "cluster.headscale.server.acme": want the address of an ACME directory`,
 		strings.Replace(vps("control"), "https://headscale.example.net", "http://192.168.1.5:8080", 1):                                                             "serves https alone",
 		strings.Replace(vps("control"), "server: {host", "server: {cert: {file: secrets/c}, key: {file: secrets/k}, host", 1):                                      "",
 	} {

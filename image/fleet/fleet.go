@@ -87,7 +87,10 @@ type Headscale struct {
 // Server is the fleet's own Headscale. Without Cert it asks Let's Encrypt for a
 // certificate.
 type Server struct {
-	// Email is told to Let's Encrypt; it may be left out.
+	// ACME is the directory of an authority to ask instead, such as one of your
+	// own, or Let's Encrypt's for tests. What it is trusted by belongs to ca.
+	ACME string `yaml:"acme"`
+	// Email is told to the authority; it may be left out.
 	Email string `yaml:"email"`
 	// Cert is a certificate and those between it and its authority, Key its key.
 	Cert Ref `yaml:"cert"`

@@ -196,7 +196,8 @@ func (c *checker) trial(name string, at []string) {
 	f := *c.fleet
 	// Secrets and names were judged where they stand; the others have a form.
 	f.Cluster.Secrets, f.Cluster.Names = nil, Names{}
-	f.Cluster.K3s.CA, f.Cluster.Headscale.CA, f.Cluster.Headscale.Server = Ref{}, Ref{}, Server{Backup: f.Cluster.Headscale.Server.Backup}
+	own := f.Cluster.Headscale.Server
+	f.Cluster.K3s.CA, f.Cluster.Headscale.CA, f.Cluster.Headscale.Server = Ref{}, Ref{}, Server{ACME: own.ACME, Email: own.Email, Backup: own.Backup}
 	cfg, err := f.answer(name, placeholder)
 	if err != nil {
 		c.Refuse(at, "%v", err)

@@ -2,12 +2,7 @@
 
 package headscaletest
 
-import (
-	"os"
-	"path/filepath"
-	"runtime"
-	"testing"
-)
+import "testing"
 
 // Older are the versions before the one in images that the client speaks to,
 // too. Each has a module of its own: they exclude each other.
@@ -16,15 +11,6 @@ var Older = []string{"v0.28.0", "v0.27.1", "v0.26.1"}
 // StartOlder is Start with one of them.
 func StartOlder(t testing.TB, version string) *Server {
 	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	module := filepath.Join(filepath.Dir(here), "..", "testserver", version)
-	mod, err := os.ReadFile(filepath.Join(module, "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum, err := os.ReadFile(filepath.Join(module, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	mod, sum := pinned(t, version)
 	return start(t, compile(t, "github.com/juanfont/headscale/cmd/headscale", mod, sum), "127.0.0.1", "127.0.0.1")
 }

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -365,7 +366,7 @@ func compile(t testing.TB, pkg string, mod, sum []byte) string {
 		t.Fatal(err)
 	}
 	digest := sha256.Sum256(append(sum, runtime.Version()...))
-	out := filepath.Join(cache, "imagebuilder-test", "headscale-"+hex.EncodeToString(digest[:8]))
+	out := filepath.Join(cache, "imagebuilder-test", path.Base(pkg)+"-"+hex.EncodeToString(digest[:8]))
 	if _, err := os.Stat(out); err == nil {
 		return out
 	}

@@ -111,8 +111,8 @@ func (allRun) Restart(context.Context, string) error       { return nil }
 
 type answers struct{ linked }
 
-func (answers) Resolve(context.Context, string) error         { return nil }
-func (answers) Control(context.Context, string, string) error { return nil }
+func (answers) Resolve(context.Context, string) ([]netip.Addr, error) { return nil, nil }
+func (answers) Control(context.Context, string, string) error         { return nil }
 
 type nobody struct{ firstboot.Tailnet }
 

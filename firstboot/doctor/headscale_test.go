@@ -1,0 +1,92 @@
+//go:build linux
+
+package doctor_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/doctor"
+)
+
+// way leads every name to this machine, where Headscale answers, or an error.
+type way struct {
+	firstboot.Net
+	err error
+}
+
+var here = netip.MustParseAddr("203.0.113.20")
+
+func (way) Links(context.Context) ([]firstboot.Link, error) {
+	return []firstboot.Link{{Name: "eth0", Carrier: true, Addresses: []netip.Addr{here}}}, nil
+}
+func (way) Resolve(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{here}, nil }
+func (w way) Control(context.Context, string, string) error       { return w.err }
+func (u units) Log(context.Context, string, int) (string, error)  { return u.log, nil }
+
+// TestHeadscale: where it runs, it is said whether the world finds it, why not, and
+// how long that will last.
+func TestHeadscale(t *testing.T) {
+	const (
+		config = "version: 1\nnode: vps\nsite: cloud\nrole: control\nheadscale: {url: \"https://headscale.example.net\"}\ncontrol: {}\n"
+		none   = `http: TLS handshake error from 203.0.113.20:41540: acme/autocert: unable to satisfy "https://ca/1" for domain "headscale.example.net": no viable challenge type found`
+	)
+	find := func(left time.Duration, err error) (fit bool, lines []string) {
+		root, h := healthy(t)
+		u := h.Units.(units)
+		u.up["headscale.service"], u.log = true, none
+		h.Units, h.Net = u, way{err: err}
+		write(t, root, "boot/firmware/imagebuilder.json", "{}")
+		write(t, root, "boot/firmware/node.yaml", config)
+		if left != 0 {
+			write(t, root, "var/lib/headscale/acme/headscale.example.net", lasting(t, left))
+		}
+		all := doctor.Examine(t.Context(), h)
+		for _, f := range all {
+			if f.Group == "Headscale" {
+				lines = append(lines, f.Check+" "+string(f.Verdict)+" "+f.Detail)
+			}
+		}
+		return doctor.Fit(all), lines
+	}
+	day := 24 * time.Hour
+	until := time.Now().Add(60 * day).UTC().Format(time.DateOnly)
+	if fit, got := find(60*day, nil); !fit || !slices.Equal(got, []string{"headscale.example.net ok ", "certificate ok until " + until}) {
+		t.Errorf("well: %q", got)
+	}
+	if fit, got := find(3*day, nil); !fit || len(got) != 2 || !strings.HasPrefix(got[1], "certificate warning Headscale's certificate ends ") {
+		t.Errorf("not renewed: %q", got)
+	}
+	if fit, got := find(0, errors.New("remote error: tls: internal error")); fit || len(got) != 1 || !strings.Contains(got[0], "FAILED The certificate authority found no proof that headscale.example.net is this machine") {
+		t.Errorf("no certificate: %q", got)
+	}
+}
+
+// lasting is a certificate of 90 days with so much left, and its key, as autocert
+// keeps them.
+func lasting(t *testing.T, left time.Duration) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().Add(left)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: end.Add(-90 * 24 * time.Hour), NotAfter: end}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n" + string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
