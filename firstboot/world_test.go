@@ -51,6 +51,7 @@ type world struct {
 	unready   string        // why the cluster does not call the node ready
 	starts    int           // of k3s
 	trial     *contract.Trial
+	leaves    bool              // for the other slot, at the next start
 	login     bool              // ssh answers
 	worn      error             // what reading the slot says
 	failed    []string          // units
@@ -600,6 +601,11 @@ func (w slotWorld) Check(context.Context) (err error) {
 func (w slotWorld) Trial(context.Context) (t *contract.Trial, err error) {
 	err = w.do("trial", func() error { t = w.trial; return nil })
 	return t, err
+}
+
+func (w slotWorld) Leaving(context.Context) (leaves bool, err error) {
+	err = w.do("leaving", func() error { leaves = w.leaves; return nil })
+	return leaves, err
 }
 
 type diskWorld struct{ *world }
