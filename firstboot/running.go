@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
@@ -82,11 +80,11 @@ func (r *Running) NeedsStorage(h Host) (int, error) {
 	case text == nil:
 		return contract.StorageNone, nil
 	}
-	var s struct{ Version int }
-	if yaml.Unmarshal(text, &s) != nil || s.Version < contract.StorageShares { // yaml's own words may repeat what is there
+	version, ok := storageVersion(text)
+	if !ok {
 		return 0, fmt.Errorf("%s is damaged: what is needed to open this node's data cannot be told", storageFile)
 	}
-	return s.Version, nil
+	return version, nil
 }
 
 // ReadRelease reads what an image says, from its files by their paths from its root.

@@ -73,17 +73,27 @@ func (h *Host) readStorage() (*storage, error) {
 	if text == nil && err == nil {
 		return nil, nil
 	}
+	if version, ok := storageVersion(text); ok && version > contract.Storage { // whoever takes it for lost loses it
+		return nil, problem("storage-newer", storageFile)
+	}
 	var s storage
 	if err == nil {
 		err = yaml.Unmarshal(text, &s)
 	}
 	if err == nil && !s.whole() {
-		err = errors.New("it is damaged, or of a newer version")
+		err = errors.New("it is damaged")
 	}
 	if err != nil { // yaml's own words may repeat what is there
 		return nil, problem("storage-lost", storageFile).because(fmt.Errorf("%s cannot be read", storageFile))
 	}
 	return &s, nil
+}
+
+// storageVersion is that of what storageFile has, whatever else is there.
+func storageVersion(text []byte) (version int, ok bool) {
+	var s struct{ Version int }
+	err := yaml.Unmarshal(text, &s) // whose own words may repeat what is there
+	return s.Version, err == nil && s.Version >= contract.StorageShares
 }
 
 // trees are the directories to encrypt. Longhorn's disk comes first: as soon as /var is

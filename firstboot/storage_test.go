@@ -245,6 +245,9 @@ func TestLocked(t *testing.T) {
 	w = locked(t)
 	w.put("/var/lib/imagebuilder/firstboot/storage.yaml", "version: 1\n")
 	waits(t, w, "storage-lost")
+	w = locked(t)
+	w.put("/var/lib/imagebuilder/firstboot/storage.yaml", "version: 3\ndisk: [of, another, kind]\n")
+	waits(t, w, "storage-newer")
 }
 
 // TestRevokedNode: one holder that knows is enough, and it is not asked around.
