@@ -144,23 +144,18 @@ func wholeKernel(t *testing.T, img string) kernel {
 // drivers are the modules that udev would load, without what is compiled in.
 func (k kernel) drivers(t *testing.T, alias string) []string {
 	t.Helper()
+	out, err := exec.Command("modprobe", "-C", "/dev/null", "-d", k.dir, "-S", k.release, "-R", alias).Output()
+	if err != nil {
+		return nil // nobody's: modprobe says so by its exit code
+	}
 	var modules []string
-	for _, name := range k.named(alias) {
+	for name := range strings.FieldsSeq(string(out)) {
 		file := regexp.MustCompile(`/` + strings.ReplaceAll(name, "_", "[-_]") + `\.ko`)
 		if !file.Match(k.index(t, "modules.builtin")) && !bytes.Contains(k.index(t, "modules.builtin.modinfo"), []byte("\x00"+name+".alias=")) {
 			modules = append(modules, name)
 		}
 	}
 	return modules
-}
-
-// named is what modprobe finds by an alias, with what is compiled in.
-func (k kernel) named(alias string) []string {
-	out, err := exec.Command("modprobe", "-C", "/dev/null", "-d", k.dir, "-S", k.release, "-R", alias).Output()
-	if err != nil {
-		return nil // nobody's: modprobe says so by its exit code
-	}
-	return strings.Fields(string(out))
 }
 
 // index reads one of the kernel's own lists. What can be no module at all, as its
