@@ -203,6 +203,8 @@ type Programs interface {
 type Slot interface {
 	// Trial tells of the trial under way in it, nil where it is known to be good.
 	Trial(ctx context.Context) (*contract.Trial, error)
+	// Leaving says whether the next start is that of the other one, on trial.
+	Leaving(ctx context.Context) (bool, error)
 	// Bless marks it as good.
 	Bless(ctx context.Context) error
 	// Stores says whether a trial, or one that failed, has something to do with what is

@@ -16,6 +16,8 @@ type Release struct {
 	// Components has the versions of what is no Debian package, Deferred the digests
 	// of those that the image left to the node.
 	Components, Deferred map[string]string
+	// Storage is the last way of keeping encrypted data that it knows.
+	Storage int
 }
 
 // Running is what this node runs, as far as an update has to fit it.
@@ -67,6 +69,24 @@ func ReadRunning(files Files) (*Running, error) {
 	return r, nil
 }
 
+// NeedsStorage is what an image must state, to open what this node keeps.
+func (r *Running) NeedsStorage(h Host) (int, error) {
+	text, err := h.storageText()
+	switch {
+	case err != nil:
+		return 0, err
+	case text == nil && r.cfg.Storage.Encrypt: // it waits for its holders
+		return contract.StorageShares, nil
+	case text == nil:
+		return contract.StorageNone, nil
+	}
+	version, ok := storageVersion(text)
+	if !ok {
+		return 0, fmt.Errorf("%s is damaged: what is needed to open this node's data cannot be told", storageFile)
+	}
+	return version, nil
+}
+
 // ReadRelease reads what an image says, from its files by their paths from its root.
 func ReadRelease(read func(name string) ([]byte, error)) (*Release, error) {
 	text, err := read("usr/lib/os-release")
@@ -77,6 +97,9 @@ func ReadRelease(read func(name string) ([]byte, error)) (*Release, error) {
 	var ours bool
 	if r.Board, ours = contract.ImageBoard(osRelease(text, "IMAGE_ID")); !ours || r.Version == "" {
 		return nil, errors.New("this system is no image of imagebuilder: /usr/lib/os-release does not name one")
+	}
+	if r.Storage, err = contract.ParseStorage(osRelease(text, contract.StorageField)); err != nil {
+		return nil, fmt.Errorf("/usr/lib/os-release: %s: %w", contract.StorageField, err)
 	}
 	data, err := read(node.ComponentsFile)
 	if errors.Is(err, fs.ErrNotExist) {

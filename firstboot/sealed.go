@@ -11,6 +11,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
@@ -44,7 +45,7 @@ func (m *machine) seal(s *storage, k shares) (*storage, error) {
 		return nil, err
 	}
 	return &storage{
-		Version: storageSealed, ID: s.ID, Holders: s.Holders,
+		Version: contract.StorageSealed, ID: s.ID, Holders: s.Holders,
 		TPM: &sealedShare{Sealed: base64.StdEncoding.EncodeToString(sealed), Proof: vault.Digest(proof), Rest: rest, Spare: vault.Digest(k.spare)},
 	}, nil
 }
@@ -150,16 +151,26 @@ func (m *machine) tpmProblem(fault error) *Problem {
 	return problem("tpm-failed", fault.Error(), m.cfg.Node)
 }
 
+// mayLeave says whether the other slot's system may be the next to open the data: this one
+// is on trial, or that one is about to be. It was asked whether it can as they are kept now.
+func (m *machine) mayLeave(ctx context.Context) (bool, error) {
+	trial, err := m.Slot.Trial(ctx)
+	if err != nil || trial != nil {
+		return true, err
+	}
+	return m.Slot.Leaving(ctx)
+}
+
 // resealed is how an open node's storage should be, with its shares: s itself where the TPM
-// opens it, or there is none that works (the doctor says so). A trial is left alone: the slot
-// to which that falls back opens what it sealed itself, or knows of no TPM.
+// opens it, or there is none that works (the doctor says so). While there may be a change of
+// slots it is left alone: the other one opens what it sealed itself, or knows of no TPM.
 func (m *machine) resealed(ctx context.Context, s *storage, peer secret.String) (*storage, shares, error) {
 	k, opens, err := m.openShares(s)
 	k.peer = peer
 	if err != nil || opens {
 		return s, k, err
 	}
-	if trial, err := m.Slot.Trial(ctx); err != nil || trial != nil {
+	if other, err := m.mayLeave(ctx); err != nil || other {
 		return s, k, err
 	}
 	if next, err := m.seal(s, k); err == nil {

@@ -250,6 +250,22 @@ func TestATrialSealsNothing(t *testing.T) {
 	staysOn(t, w, func() bool { return stored(w).Version == 2 })
 }
 
+// TestSealsNothingBeforeATrial: the other slot's system was asked whether it opens the data
+// as they are kept now.
+func TestSealsNothingBeforeATrial(t *testing.T) {
+	w := encryptWorld(t)
+	wantJoined(t, w)
+	w.chip, w.leaves = "a 1", true
+	looks := 0
+	staysOn(t, w, func() bool { looks++; return looks > 50 })
+	if stored(w).Version != 1 {
+		t.Error("sealed, and the next start is that of the other slot")
+	}
+	w.leaves = false
+	w.now = w.now.Add(2 * time.Hour)
+	staysOn(t, w, func() bool { return stored(w).Version == 2 })
+}
+
 // TestSealsLater: a share in the clear is sealed once the machine has a TPM, and whatever
 // is broken or cut meanwhile, the node comes back with its data, from the TPM.
 func TestSealsLater(t *testing.T) {

@@ -36,7 +36,7 @@ const (
 
 // storage is the content of storageFile. It has the disk's share itself, or that sealed.
 type storage struct {
-	Version int           `yaml:"version"`
+	Version int           `yaml:"version"` // see contract.StorageNone
 	Disk    secret.String `yaml:"disk,omitempty"`
 	TPM     *sealedShare  `yaml:"tpm,omitempty"`
 	ID      string        `yaml:"id"` // the peers' share, by its digest
@@ -52,17 +52,11 @@ func (m *machine) holders(s *storage) node.Storage {
 	return s.Holders
 }
 
-// The versions of storageFile. What knows of no TPM must not take a node for a new one.
-const (
-	storagePlain  = 1
-	storageSealed = 2
-)
-
 func (s *storage) whole() bool {
 	if s.TPM == nil {
-		return s.Version == storagePlain && !s.Disk.Empty() && s.ID != ""
+		return s.Version == contract.StorageShares && !s.Disk.Empty() && s.ID != ""
 	}
-	return s.Version == storageSealed && s.Disk.Empty() && s.ID != ""
+	return s.Version == contract.StorageSealed && s.Disk.Empty() && s.ID != ""
 }
 
 // encrypted says whether this node's data are, whatever node.yaml says today.
@@ -79,17 +73,27 @@ func (h *Host) readStorage() (*storage, error) {
 	if text == nil && err == nil {
 		return nil, nil
 	}
+	if version, ok := storageVersion(text); ok && version > contract.Storage { // whoever takes it for lost loses it
+		return nil, problem("storage-newer", storageFile)
+	}
 	var s storage
 	if err == nil {
 		err = yaml.Unmarshal(text, &s)
 	}
 	if err == nil && !s.whole() {
-		err = errors.New("it is damaged, or of a newer version")
+		err = errors.New("it is damaged")
 	}
 	if err != nil { // yaml's own words may repeat what is there
 		return nil, problem("storage-lost", storageFile).because(fmt.Errorf("%s cannot be read", storageFile))
 	}
 	return &s, nil
+}
+
+// storageVersion is that of what storageFile has, whatever else is there.
+func storageVersion(text []byte) (version int, ok bool) {
+	var s struct{ Version int }
+	err := yaml.Unmarshal(text, &s) // whose own words may repeat what is there
+	return s.Version, err == nil && s.Version >= contract.StorageShares
 }
 
 // trees are the directories to encrypt. Longhorn's disk comes first: as soon as /var is
@@ -230,7 +234,7 @@ func (m *machine) beginStorage(ctx context.Context) (shares, error) {
 	if err != nil {
 		return shares{}, err
 	}
-	s := &storage{Version: storagePlain, Disk: k.disk, ID: vault.Digest(k.peer), Holders: m.cfg.Storage}
+	s := &storage{Version: contract.StorageShares, Disk: k.disk, ID: vault.Digest(k.peer), Holders: m.cfg.Storage}
 	if sealed, err := m.seal(s, k); err == nil {
 		s = sealed
 	} else { // there is no TPM, or none that works: keepSealed asks again

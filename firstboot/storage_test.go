@@ -245,6 +245,9 @@ func TestLocked(t *testing.T) {
 	w = locked(t)
 	w.put("/var/lib/imagebuilder/firstboot/storage.yaml", "version: 1\n")
 	waits(t, w, "storage-lost")
+	w = locked(t)
+	w.put("/var/lib/imagebuilder/firstboot/storage.yaml", "version: 3\ndisk: [of, another, kind]\n")
+	waits(t, w, "storage-newer")
 }
 
 // TestAHoldersNamesake: any device of the tailnet calls itself what it likes. One that is

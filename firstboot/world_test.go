@@ -52,6 +52,7 @@ type world struct {
 	starts     int           // of k3s
 	trial      *contract.Trial
 	trialFault error
+	leaves     bool              // for the other slot, at the next start
 	login      bool              // ssh answers
 	worn       error             // what reading the slot says
 	failed     []string          // units
@@ -614,6 +615,11 @@ func (w slotWorld) Check(context.Context) (err error) {
 func (w slotWorld) Trial(context.Context) (t *contract.Trial, err error) {
 	err = w.do("trial", func() error { t = w.trial; return w.trialFault })
 	return t, err
+}
+
+func (w slotWorld) Leaving(context.Context) (leaves bool, err error) {
+	err = w.do("leaving", func() error { leaves = w.leaves; return nil })
+	return leaves, err
 }
 
 type diskWorld struct{ *world }

@@ -95,6 +95,15 @@ func (s slots) boot(files firstboot.Files) (b firstboot.Boot) {
 	return b
 }
 
+func (s slots) Leaving(context.Context) (bool, error) {
+	store, err := s.open()
+	if err != nil {
+		return false, err
+	}
+	st, err := store.Current()
+	return st.Leaves(), err
+}
+
 // Trial is known by its slot alone where an older system began it.
 func (s slots) Trial(context.Context) (*contract.Trial, error) {
 	store, err := s.open()

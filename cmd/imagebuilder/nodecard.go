@@ -212,6 +212,9 @@ func lastStart(s contract.Stage) string {
 	if s.Revision != "" {
 		by = append(by, "board revision "+s.Revision)
 	}
+	if s.UBoot != "" {
+		by = append(by, "U-Boot "+s.UBoot)
+	}
 	if s.Kernel != "" {
 		by = append(by, "kernel "+s.Kernel)
 	}

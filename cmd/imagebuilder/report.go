@@ -204,6 +204,9 @@ func printJudged(out io.Writer, j judged) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "machine\t%s\n", contract.Find(r.Machine, contract.FactModel))
 	fmt.Fprintf(w, "board\t%s, image %s, kernel %s\n", contract.Find(r.Head, contract.FactBoard), contract.Find(r.Head, contract.FactImage), contract.Find(r.Head, contract.FactKernel))
+	if v := contract.Find(r.Machine, contract.FactUBoot); v != "" {
+		fmt.Fprintf(w, "U-Boot\t%s\n", v)
+	}
 	fmt.Fprintf(w, "parts\t%d kinds, %d without a driver\n", len(r.Devices), none)
 	for _, line := range []struct {
 		name string

@@ -23,7 +23,7 @@ func TestAStrangersTextMovesNoCursor(t *testing.T) {
 		contract.LabelFile:  `{"version": 1, "board": "rpi4", "imageVersion": "\u001b[2J", "kernel": "\u009b2J"}`,
 		contract.ReportFile: strangersReport,
 		node.StatusFile:     "all is\x1b[2J well \u2588\r\n",
-		contract.StageFile:  "stage=it \x1b[2J came\nkernel=6.\u009b2J\nrevision=0x1\n\x00",
+		contract.StageFile:  "stage=it \x1b[2J came\nkernel=6.\u009b2J\nrevision=0x1\nuboot=2025\x1b[2J\n\x00",
 		node.FileName:       "version: 1\nnode: cabin-\u009b2J\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(name)), []byte(text), 0o600); err != nil {
@@ -36,7 +36,7 @@ func TestAStrangersTextMovesNoCursor(t *testing.T) {
 		"node read " + dir + " " + contract.ReportFile:      "A Pi [2J of 2Jmine",
 		"node read " + dir + " " + node.StatusFile:          "all is [2J well \u2588\n",
 		"node read " + dir + " " + contract.StageFile:       "stage=it  [2J came\n",
-		"node status " + dir + " ":                          "it [2J came (board revision 0x1, kernel 6. 2J)",
+		"node status " + dir + " ":                          "it [2J came (board revision 0x1, U-Boot 2025 [2J, kernel 6. 2J)",
 		"node status " + dir:                                "all is [2J well \u2588\n",
 		"node status --json " + dir:                         "all is [2J well",
 		"report " + filepath.Join(dir, contract.ReportFile): "A Pi [2J of 2Jmine",

@@ -47,8 +47,9 @@ type Manifest struct {
 	Made    time.Time `json:"made"`
 	// DiskID is by which the kernel that comes finds its disk.
 	DiskID string `json:"diskId"`
-	// Components has the versions of what is no Debian package, k3s above all;
-	// Deferred the digests of those that a node fetches by itself.
+	// Components has the versions of what is no Debian package, k3s above all, and of
+	// how data are kept (contract.StorageComponent); Deferred the digests of those that a
+	// node fetches by itself.
 	Components map[string]string `json:"components"`
 	Deferred   map[string]string `json:"deferred,omitempty"`
 	// Base is the root from which parts are copied, nil where none is.

@@ -34,6 +34,8 @@ type Label struct {
 	// Signed is true where boot loaders and kernel bear Debian's signatures, and
 	// start with Secure Boot on.
 	Signed bool `json:"signed,omitempty"`
+	// Storage is the last way of keeping encrypted data that the image knows.
+	Storage int `json:"storage,omitempty"`
 }
 
 // Scheme is that of the image's table of partitions.

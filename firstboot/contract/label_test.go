@@ -8,7 +8,7 @@ import (
 )
 
 func TestALabelIsReadAsItWasWritten(t *testing.T) {
-	want := contract.Label{Version: 1, Board: "rpi4", Arch: "arm64", ImageVersion: "7", DiskID: "ab", SlotMiB: 2048, Slots: []string{"a", "b"}}
+	want := contract.Label{Version: 1, Board: "rpi4", Arch: "arm64", ImageVersion: "7", DiskID: "ab", SlotMiB: 2048, Slots: []string{"a", "b"}, Storage: contract.Storage}
 	data, err := want.Encode()
 	if err != nil {
 		t.Fatal(err)

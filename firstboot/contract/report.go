@@ -56,8 +56,10 @@ const (
 	FactImage  = "image"
 	FactKernel = "kernel"
 	FactTime   = "time"
-	// FactModel of Machine is the machine's name.
+	// FactModel of Machine is the machine's name, FactUBoot the version of the U-Boot that
+	// started its kernel.
 	FactModel = "model"
+	FactUBoot = "U-Boot"
 )
 
 // Find returns the value of a fact, "" where there is none.

@@ -21,6 +21,9 @@ type Stage struct {
 	// Revision is the board's, as a Pi's firmware told U-Boot; "" where another
 	// loader starts the kernel.
 	Revision string `json:"revision,omitempty"`
+	// UBoot is the version of U-Boot, as the one that ran knows it; "" where another
+	// loader starts the kernel.
+	UBoot string `json:"uBoot,omitempty"`
 	// Kernel is the release of the one that ran, "" where none did.
 	Kernel string `json:"kernel,omitempty"`
 }
@@ -29,7 +32,7 @@ const stageHead = "# How far the last start of this server came. The server writ
 
 // fields in their order, by the names that U-Boot's script uses, too.
 func (s *Stage) fields() []stageField {
-	return []stageField{{"stage", &s.Reached}, {"revision", &s.Revision}, {"kernel", &s.Kernel}}
+	return []stageField{{"stage", &s.Reached}, {"revision", &s.Revision}, {"uboot", &s.UBoot}, {"kernel", &s.Kernel}}
 }
 
 type stageField struct {

@@ -9,7 +9,7 @@ func TestAStageIsOneSectorWhateverIsInIt(t *testing.T) {
 	for _, s := range []Stage{
 		{},
 		{Reached: "It was never started."},
-		{Reached: "The system runs.", Revision: "0xC03114", Kernel: "6.12.57+deb13-arm64"},
+		{Reached: "The system runs.", Revision: "0xC03114", UBoot: "2025.01-3+deb13u1", Kernel: "6.12.57+deb13-arm64"},
 	} {
 		data := s.Encode()
 		if len(data) != StageSize {
@@ -29,8 +29,8 @@ func TestAStageIsOneSectorWhateverIsInIt(t *testing.T) {
 
 // TestAStageOfUBoot: sorted by name, zeros behind it (U-Boot's env export -t -s).
 func TestAStageOfUBoot(t *testing.T) {
-	text := "revision=0xC03114\nstage=U-Boot starts slot a.\n\x00\x00kernel=no"
-	want := Stage{Reached: "U-Boot starts slot a.", Revision: "0xC03114"}
+	text := "revision=0xC03114\nstage=U-Boot starts slot a.\nuboot=2025.01-3\n\x00\x00kernel=no"
+	want := Stage{Reached: "U-Boot starts slot a.", Revision: "0xC03114", UBoot: "2025.01-3"}
 	if got := ParseStage([]byte(text)); got != want {
 		t.Errorf("%+v", got)
 	}

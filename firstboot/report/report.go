@@ -121,6 +121,7 @@ func (w witness) machine() []contract.Fact {
 	f.add("mainboard", w.text(dmi+"board_name"))
 	f.add("BIOS", strings.TrimSpace(w.text(dmi+"bios_vendor")+" "+w.text(dmi+"bios_version")+" "+w.text(dmi+"bios_date")))
 	f.add("revision", w.cell(tree+"system/linux,revision"))
+	f.add(contract.FactUBoot, w.text(tree+"chosen/u-boot,version"))
 	for _, name := range w.list(tree + "chosen/bootloader") {
 		if name != "name" {
 			f.add("EEPROM "+name, w.property(tree+"chosen/bootloader/"+name))

@@ -23,6 +23,7 @@ var pi = map[string]string{
 	"proc/sys/kernel/osrelease":                                                "6.12.57+deb13-arm64\n",
 	"proc/device-tree/model":                                                   "Raspberry Pi 4 Model B Rev 1.4\x00",
 	"proc/device-tree/serial-number":                                           "10000000deadbeef\x00",
+	"proc/device-tree/chosen/u-boot,version":                                   "2025.01-3+deb13u1\x00",
 	"proc/device-tree/system/linux,revision":                                   "\x00\xc0\x31\x14",
 	"proc/device-tree/chosen/bootloader/version":                               "f8a8bd5\x00",
 	"proc/device-tree/chosen/bootloader/build-timestamp":                       "\x63\xc8\x0a\x01",
@@ -102,7 +103,7 @@ func TestAMachineIsTold(t *testing.T) {
 	for name, want := range map[string]string{
 		contract.FactBoard: "rpi4", contract.FactImage: "2026.1", contract.FactKernel: "6.12.57+deb13-arm64", contract.FactTime: "2026-11-29T01:02:03Z",
 		"slot": "a", "clock": "was before the build and set to it",
-		contract.FactModel: "Raspberry Pi 4 Model B Rev 1.4", "revision": "0xc03114", "EEPROM version": "f8a8bd5", "EEPROM build-timestamp": "0x63c80a01",
+		contract.FactModel: "Raspberry Pi 4 Model B Rev 1.4", "revision": "0xc03114", contract.FactUBoot: "2025.01-3+deb13u1", "EEPROM version": "f8a8bd5", "EEPROM build-timestamp": "0x63c80a01",
 		"memory": "3884392 kB", "Secure Boot": "on", "NVMe disks behind the SATA controller": "1", "screen card0-HDMI-A-1": "disconnected",
 		"watchdog0": "Broadcom BCM2835 Watchdog timer, active, 15 s, bootstatus 32",
 		"end0":      "bcmgenet, up, 1000 Mbit/s, tx-0 stood still 3 times",

@@ -36,6 +36,9 @@ type State struct {
 // OnTrial reports whether the running slot still has to prove itself.
 func (s State) OnTrial() bool { return s.Trial == s.Current && s.Good != s.Current }
 
+// Leaves reports whether the next start is that of the other slot, on trial.
+func (s State) Leaves() bool { return s.Trial != "" && s.Trial != s.Current && s.Tries > 0 }
+
 // Store is the slot state on a mounted boot partition.
 type Store struct {
 	current string

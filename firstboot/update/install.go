@@ -20,7 +20,8 @@ func (u *update) install(trial contract.Trial) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, restore()) }()
-	for _, step := range []func() error{u.clear, u.sync, u.writeRoot, u.writeBoot, u.sync} {
+	// the TPM may have sealed the disk's share while all that was written
+	for _, step := range []func() error{u.clear, u.sync, u.writeRoot, u.writeBoot, u.sync, u.refuseStorage} {
 		if err := step(); err != nil {
 			return err
 		}

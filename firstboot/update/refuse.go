@@ -47,7 +47,7 @@ func (u *update) refuse() error {
 	case u.state.Good != u.state.Current:
 		return u.unproven()
 	}
-	for _, refuse := range []func() error{u.refuseComponents, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot, u.refuseBase} {
+	for _, refuse := range []func() error{u.refuseComponents, u.refuseStorage, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot, u.refuseBase} {
 		if err := refuse(); err != nil {
 			return err
 		}
@@ -96,6 +96,28 @@ func minor(version string) int {
 		return -1
 	}
 	return n
+}
+
+// refuseStorage: what does not know how the data are kept takes them for lost.
+func (u *update) refuseStorage() error {
+	states, err := contract.ParseStorage(u.in.Components[contract.StorageComponent])
+	if err != nil {
+		return fmt.Errorf("the update says wrongly how it keeps data: %w", err)
+	}
+	return u.refuseIgnorant(states, "the update", "build it with today's imagebuilder")
+}
+
+// refuseIgnorant refuses a system that states too little to open the data.
+func (u *update) refuseIgnorant(states int, what, remedy string) error {
+	needs, err := u.running.NeedsStorage(u.Host)
+	if err != nil || states >= needs {
+		return err
+	}
+	how := "are encrypted"
+	if needs >= contract.StorageSealed {
+		how = "are encrypted, with a share of the key in the TPM"
+	}
+	return fmt.Errorf("%s does not know how this node's data are kept, which %s (storage %d, it states %d), and would take them for lost: %s", what, how, needs, states, remedy)
 }
 
 // refuseDeferred: a component that is fetched has one place, for both slots.

@@ -56,7 +56,7 @@ func (u *update) refuseBack(old *firstboot.Release) error {
 			return fmt.Errorf("slot %s has %s %s, this is %s, whose data the other does not read: flash the node anew, or go on to a mended version", u.other, name, orNone(to), orNone(from))
 		}
 	}
-	return nil
+	return u.refuseIgnorant(old.Storage, "slot "+u.other, "go on to a mended version, or flash the node anew")
 }
 
 // series is a version without its last number, "1.33" of "v1.33.1+k3s1"; of what has

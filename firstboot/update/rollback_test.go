@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/crashtest"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/firstboot/update"
@@ -26,7 +28,24 @@ func (w *world) before(board, k3s string) {
 	w.put("slot-b/"+node.ComponentsFile, string(list))
 }
 
-func (w *world) rollback() (*update.Result, error) {
+// knows makes slot b's system state how it keeps data.
+func (w *world) knows(storage string) {
+	w.t.Helper()
+	const name = "slot-b/usr/lib/os-release"
+	w.put(name, w.text(name)+contract.StorageField+"="+storage+"\n")
+}
+
+// rollback runs one until it ends, or the power goes.
+func (w *world) rollback() (r *update.Result, err error) {
+	defer func() {
+		w.busy = false // the process ended
+		if p := recover(); p != nil {
+			if _, ok := p.(crashtest.PowerCut); !ok {
+				panic(p)
+			}
+			r, err = nil, crashtest.ErrInjected
+		}
+	}()
 	return update.Rollback(context.Background(), firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}}, slots{w})
 }
 
@@ -71,6 +90,9 @@ func TestNoRollback(t *testing.T) {
 		"another board":   {func(w *world) { w.before("rpi5", "v1.33.1+k3s1") }, "slot b has a system for board rpi5, this is rpi4"},
 		"not proved":      {func(w *world) { w.edit("proc/cmdline", "slot=a", "slot=b") }, "slot b, which runs, has not proved itself"},
 		"under way":       {func(w *world) { w.busy = true }, "another update is under way"},
+		"no encryption":   {encryptedAgent, "slot b does not know how this node's data are kept, which are encrypted (storage 1, it states 0)"},
+		"no TPM":          {func(w *world) { sealedAgent(w); w.knows("1") }, "(storage 2, it states 1), and would take them for lost: go on to a mended version"},
+		"storage unclear": {func(w *world) { w.knows("two") }, "/usr/lib/os-release: IMAGEBUILDER_STORAGE: the version of its storage"},
 		"no room":         {func(w *world) { w.varRoom = 1 << 20 }, "/var has room for 1 MB"},
 		"no kernel there": {func(w *world) { os.Remove(w.at("boot/firmware/b/vmlinuz")) }, "no kernel for slot b"},
 	} {
@@ -89,5 +111,39 @@ func TestNoRollback(t *testing.T) {
 				t.Errorf("%q\nwas %q", got, before)
 			}
 		})
+	}
+}
+
+// TestEveryCallOfARollbackFails: whatever breaks, a system that takes the data for lost is
+// never tried, and one that knows them is, at the latest when it is said again.
+func TestEveryCallOfARollbackFails(t *testing.T) {
+	start := func(storage string) *world {
+		w := newWorld(t, piBoard)
+		w.before("rpi4", "v1.33.0+k3s1")
+		w.knows(storage)
+		sealedAgent(w)
+		return w
+	}
+	calm := start("2")
+	if _, err := calm.rollback(); err != nil || calm.trial.Slot != "b" {
+		t.Fatalf("%+v, %v", calm.trial, err)
+	}
+	want := calm.boot()
+	for kind, f := range map[string]fault{"before": before, "after": after, "cut": cut, "cutEnd": cutEnd} {
+		for n := 1; n <= calm.calls; n++ {
+			broken := func(call int, _ string) fault { return map[bool]fault{true: f}[call == n] }
+			w := start("1")
+			w.fault = broken
+			if r, err := w.rollback(); err == nil || w.trial.Slot != "" {
+				t.Fatalf("%s, call %d (%s): %+v, %v, trial %+v", kind, n, calm.names[n-1], r, err, w.trial)
+			}
+			w = start("2")
+			w.fault = broken
+			_, _ = w.rollback()
+			w.fault = nil
+			if _, err := w.rollback(); err != nil || !maps.Equal(w.boot(), want) {
+				t.Fatalf("%s, call %d (%s), then again: %v: %q\nwant %q", kind, n, calm.names[n-1], err, w.boot(), want)
+			}
+		}
 	}
 }

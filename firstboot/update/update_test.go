@@ -126,6 +126,13 @@ func TestInstalled(t *testing.T) {
 // nothing had been.
 func TestEveryCallFails(t *testing.T) {
 	for name, b := range boards {
+		newWorld := func(t *testing.T, b board) *world {
+			w := newWorld(t, b)
+			if name == "pc" {
+				sealedAgent(w)
+			}
+			return w
+		}
 		calm := newWorld(t, b)
 		if _, err := calm.apply(calm.artifact(1, nil)); err != nil {
 			t.Fatal(err)
@@ -204,6 +211,12 @@ var refusals = map[string]struct {
 	"k3s behind":          {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "and never back"},
 	"k3s of no number":    {change: func(m *artifact.Manifest) { m.Components["k3s"] = "latest" }, want: "from k3s v1.33.1+k3s1 to latest"},
 	"deferred otherwise":  {change: func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootB) }, want: "leaves k3s to be fetched"},
+	"no encryption":       {node: encryptedAgent, change: states(""), want: "the update does not know how this node's data are kept, which are encrypted (storage 1, it states 0), and would take them for lost: build it"},
+	"encryption waits":    {node: encrypts, change: states("0"), want: "(storage 1, it states 0)"},
+	"no TPM":              {node: sealedAgent, change: states("1"), want: "which are encrypted, with a share of the key in the TPM (storage 2, it states 1)"},
+	"sealed at a cut":     {node: func(w *world) { encryptedAgent(w); w.put(storageNext, "version: 2\n") }, change: states("1"), want: "(storage 2, it states 1)"},
+	"a damaged share":     {node: func(w *world) { w.put(storageFile, "version: [\ndisk: hush\n") }, want: storageFile + " is damaged"},
+	"storage in words":    {change: states("all"), want: "the update says wrongly how it keeps data"},
 	"another codec":       {change: func(m *artifact.Manifest) { m.Codec = "zstd v9" }, want: "patches for who compresses with zstd v9, this node does with zstd v1."},
 	"another initramfs":   {node: func(w *world) { w.edit("boot/firmware/a/initrd.img", "more", "less") }, want: "made from another image than runs here"},
 	"another unified":     {board: &unifiedBoard, node: func(w *world) { w.edit(runningUnified, "signed", "sealed") }, want: "made from another image than runs here"},
@@ -245,6 +258,79 @@ func (w *world) edit(name, old, text string) {
 		w.t.Fatalf("%s: no %q in it: %v", name, old, err)
 	}
 	w.put(name, strings.ReplaceAll(string(data), old, text))
+}
+
+const (
+	storageFile = "var/lib/imagebuilder/firstboot/storage.yaml"
+	storageNext = "var/lib/imagebuilder/firstboot/storage-next.yaml"
+)
+
+// Nodes whose data are encrypted, sealed, or are to be encrypted.
+func encryptedAgent(w *world) { w.put(storageFile, "version: 1\n") }
+func sealedAgent(w *world)    { w.put(storageFile, "version: 2\n") }
+func encrypts(w *world) {
+	w.put("boot/firmware/node.yaml", w.text("boot/firmware/node.yaml")+"storage: {encrypt: true, holders: [cabin-pi]}\n")
+}
+
+func (w *world) text(name string) string {
+	w.t.Helper()
+	data, err := os.ReadFile(w.at(name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(data)
+}
+
+// states makes an update state how it keeps data.
+func states(version string) func(*artifact.Manifest) {
+	return func(m *artifact.Manifest) {
+		if m.Components[contract.StorageComponent] = version; version == "" {
+			delete(m.Components, contract.StorageComponent)
+		}
+	}
+}
+
+// TestStorage: what knows how the data are kept is taken, and where nothing is encrypted
+// nobody asks.
+func TestStorage(t *testing.T) {
+	for name, c := range map[string]struct {
+		node   func(*world)
+		states string
+	}{
+		"nothing is encrypted": {func(*world) {}, ""},
+		"two shares":           {encryptedAgent, "1"},
+		"sealed":               {sealedAgent, "2"},
+		"of years later":       {sealedAgent, "7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, piBoard)
+			c.node(w)
+			if r, err := w.apply(w.artifact(1, states(c.states))); err != nil || !r.Installed {
+				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	}
+}
+
+// TestSealedMeanwhile: a share that the TPM sealed while the update was written is none of
+// the new system's: its trial does not begin.
+func TestSealedMeanwhile(t *testing.T) {
+	w := newWorld(t, piBoard)
+	encryptedAgent(w)
+	first := w.boot()
+	w.fault = func(_ int, name string) fault {
+		if name == "sync b" {
+			sealedAgent(w)
+		}
+		return none
+	}
+	if _, err := w.apply(w.artifact(1, states("1"))); err == nil || !strings.Contains(err.Error(), "slot a starts as before") || !strings.Contains(err.Error(), "(storage 2, it states 1)") {
+		t.Error(err)
+	}
+	w.isSafe("sealed meanwhile", first)
+	if w.trial.Slot != "" {
+		t.Errorf("%+v", w.trial)
+	}
 }
 
 // TestTaken: what only looks as if it should be refused.

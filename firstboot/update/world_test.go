@@ -189,7 +189,7 @@ func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 		w.t.Fatal(err)
 	}
 	m := &artifact.Manifest{Codec: codec.Name(), Board: "rpi4", Arch: runtime.GOARCH, Version: "two", Made: made.Add(time.Hour), DiskID: "deadbeef",
-		Components: map[string]string{"k3s": "v1.34.2+k3s1", "tailscale": "1.92.0", "a-chart": "2"}, Deferred: map[string]string{},
+		Components: map[string]string{"k3s": "v1.34.2+k3s1", "tailscale": "1.92.0", "a-chart": "2", contract.StorageComponent: contract.EncodeStorage(contract.Storage)}, Deferred: map[string]string{},
 		Base: &artifact.Base{Size: int64(len(rootA)), SHA256: digest(rootA)}, Root: artifact.Content{Size: int64(len(newRoot)), SHA256: digest(newRoot)}}
 	for chunk := range slices.Chunk(fresh, artifact.MaxPart) {
 		part, err := p.Data(chunk)

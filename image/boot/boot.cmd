@@ -55,8 +55,9 @@ if load ${fat} ${scratch} STAGE.TXT; then
   if test "${stage}" != "${now}"; then
     setenv stage "${now}"
     setenv revision "${board_revision}"
+    setenv uboot "${ver}"
     mw.b ${scratch} 0 200
-    env export -t -s 200 ${scratch} stage revision
+    env export -t -s 200 ${scratch} stage revision uboot
     fatwrite ${fat} ${scratch} STAGE.TXT 200
   fi
 fi

@@ -118,7 +118,7 @@ func (in Input) addCommon(t *tree.Tree) error {
 	label, err := contract.Label{
 		Version: 1, Board: in.Board, Arch: in.Arch, ImageVersion: in.ImageVersion, Kernel: in.Kernel, DiskID: in.DiskID,
 		SlotMiB: in.SlotSize >> 20, Slots: contract.Slots, NodeFile: node.FileName, NodeFileSize: node.ReservedSize,
-		Signed: in.Signed,
+		Signed: in.Signed, Storage: contract.Storage,
 	}.Encode()
 	if err != nil {
 		return err

@@ -85,7 +85,7 @@ const kernelVersion = "6.12.1-test"
 // fakeUBoot is a binary with a default environment like Debian's.
 func fakeUBoot() []byte {
 	return []byte("\x14\x00\x00\xea code \x00cyclic list - list cyclic functions\n\x00bootcmd=bootflow scan\x00bootdelay=2\x00preboot=pci enum; usb start;\x00baudrate=115200\x00" +
-		"arch=arm\x00board=rpi\x00board_name=rpi\x00dhcpuboot=usb start; dhcp\x00boot_targets=mmc usb pxe dhcp\x00stdin=serial,usbkbd\x00kernel_addr_r=0x00080000\x00\x00\x000123456789ABCDEF more code, bootdelay of no meaning\x00")
+		"arch=arm\x00board=rpi\x00board_name=rpi\x00dhcpuboot=usb start; dhcp\x00boot_targets=mmc usb pxe dhcp\x00stdin=serial,usbkbd\x00kernel_addr_r=0x00080000\x00\x00\x000123456789ABCDEF more code, bootdelay of no meaning\x00U-Boot 2025.01-3+deb13u1 (Jun 24 2026 - 09:07:15 +0000)\x00")
 }
 
 var piTree = `/dts-v1/;

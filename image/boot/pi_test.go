@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -101,6 +102,34 @@ func TestScript(t *testing.T) {
 	}
 }
 
+// TestTheScriptMarksWhatTheContractReads: by the names that package contract knows, and with
+// the version that the binary was told.
+func TestTheScriptMarksWhatTheContractReads(t *testing.T) {
+	m := regexp.MustCompile(`env export -t -s 200 \$\{scratch\} (stage .*)\n +fatwrite \$\{fat\} \$\{scratch\} ` + contract.StageFile).FindSubmatch(bootCmd)
+	if m == nil {
+		t.Fatal("the script marks nothing")
+	}
+	text := ""
+	for name := range strings.FieldsSeq(string(m[1])) {
+		text += name + "=of " + name + "\n"
+	}
+	want := contract.Stage{Reached: "of stage", Revision: "of revision", UBoot: "of uboot"}
+	if got := contract.ParseStage([]byte(text)); got != want {
+		t.Errorf("%+v", got)
+	}
+	if !bytes.Contains(bootCmd, []byte(" setenv uboot \"${"+versionVariable+"}\"\n")) {
+		t.Error("the script does not mark U-Boot's version")
+	}
+}
+
+// TestAVersionNobodyKnows is none: a card tells the rest all the same.
+func TestAVersionNobodyKnows(t *testing.T) {
+	out, err := unattendedUBoot(bytes.Replace(fakeUBoot(), []byte("U-Boot 2025"), []byte("U-Boot-2025"), 1))
+	if err != nil || bytes.Contains(out, []byte("\x00ver=")) {
+		t.Errorf("%v: %q", err, out)
+	}
+}
+
 func TestUnattendedUBoot(t *testing.T) {
 	in := fakeUBoot()
 	out, err := unattendedUBoot(in)
@@ -108,7 +137,7 @@ func TestUnattendedUBoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin, end := bytes.Index(in, []byte("bootcmd=")), bytes.Index(in, []byte("\x00\x00\x000123"))
-	env := "bootcmd=bootflow scan; sleep 5; reset\x00bootdelay=-2\x00preboot=pci enum\x00baudrate=115200\x00arch=arm\x00board=rpi\x00boot_targets=mmc usb\x00stdin=serial,usbkbd\x00kernel_addr_r=0x00080000\x00"
+	env := "bootcmd=bootflow scan; sleep 5; reset\x00bootdelay=-2\x00preboot=pci enum\x00baudrate=115200\x00arch=arm\x00board=rpi\x00boot_targets=mmc usb\x00stdin=serial,usbkbd\x00kernel_addr_r=0x00080000\x00ver=2025.01-3+deb13u1\x00"
 	want := slices.Concat(in[:begin], []byte(env), make([]byte, end-begin-len(env)), in[end:])
 	if !bytes.Equal(out, want) {
 		t.Errorf("got  %q\nwant %q", out, want)

@@ -63,10 +63,17 @@ var unattended = map[string]string{
 	"board_name":   "", // says what board= says; its bytes are needed
 }
 
+// versionVariable is set by U-Boot itself where it is built so, which Debian's is not.
+const versionVariable = "ver"
+
+// ubootVersion is what a binary calls itself, on its first line on a screen.
+var ubootVersion = regexp.MustCompile(`U-Boot ([0-9][0-9A-Za-z.+~-]*) \(`)
+
 var envVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*=[\x20-\x7e]*$`)
 
-// unattendedUBoot rewrites the default environment inside of a U-Boot binary. It
-// refuses a binary whose environment is not found exactly once.
+// unattendedUBoot rewrites the default environment inside of a U-Boot binary, and tells
+// its script there which version it is: whatever becomes of the card's other files, that
+// is the one that runs. It refuses a binary whose environment is not found exactly once.
 func unattendedUBoot(bin []byte) ([]byte, error) {
 	begin, end, err := findEnv(bin)
 	if err != nil {
@@ -75,6 +82,9 @@ func unattendedUBoot(bin []byte) ([]byte, error) {
 	env, missing := unattendedEnv(bin[begin:end])
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("u-boot.bin: its default environment lacks %s; this version is not known", slices.Sorted(maps.Keys(missing)))
+	}
+	if v := ubootVersion.FindSubmatch(bin); v != nil {
+		env = fmt.Appendf(env, "%s=%s\x00", versionVariable, v[1])
 	}
 	if len(env) > end-begin {
 		return nil, errors.New("u-boot.bin: its environment has no room for what an unattended node needs")

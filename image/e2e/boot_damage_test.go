@@ -68,7 +68,7 @@ func TestADamagedBootPartitionLeavesAMark(t *testing.T) {
 		t.Errorf("U-Boot wrote at %v and at %v", once, again)
 	}
 	c.Kill()
-	if s := c.stage(); s.Reached != "U-Boot starts slot a." || !strings.HasPrefix(s.Revision, "0x") || s.Kernel != "" {
+	if s := c.stage(); s.Reached != "U-Boot starts slot a." || !strings.HasPrefix(s.Revision, "0x") || s.UBoot == "" || s.Kernel != "" {
 		t.Errorf("%+v", s)
 	}
 }

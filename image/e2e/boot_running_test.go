@@ -25,8 +25,10 @@ func TestEveryBoardBootsToRunning(t *testing.T) {
 		c.sh("echo kept > /var/lib/kept; sync")
 		born, small := c.identity(), c.dataBytes()
 		c.fillsDisk(8 * gib)
+		c.hasReported()
 		c.powerOff()
 		c.diskIsValid()
+		c.lacksNothing(img)
 		if status := c.bootFile("STATUS.TXT"); !strings.Contains(status, "test-node") {
 			t.Errorf("STATUS.TXT does not name the node:\n%s", status)
 		}
@@ -56,7 +58,7 @@ func (c *computer) cameToTheEnd() {
 	c.t.Helper()
 	s := c.stage()
 	pi := c.config.Board.Firmware == board.RaspberryPi // systemd-boot writes nothing
-	if !strings.HasPrefix(s.Reached, "The system runs") || s.Kernel == "" || (s.Revision != "") != pi {
+	if !strings.HasPrefix(s.Reached, "The system runs") || s.Kernel == "" || (s.Revision != "") != pi || (s.UBoot != "") != pi {
 		c.t.Errorf("%s: %+v", contract.StageFile, s)
 	}
 }

@@ -23,10 +23,12 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-// Line runs a command on a node, with an input, and returns what it printed.
+// Line runs a command on a node, with an input, and returns what it printed. The error is
+// an *inquiry.No where the node itself says so, and the line is well.
 type Line func(ctx context.Context, node, command string, input io.Reader) ([]byte, error)
 
 // Node is what one node gets.
@@ -217,7 +219,9 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 
 func (o *Order) hand(ctx context.Context, n Node) error {
 	o.Say(n.Name, "gets its node.yaml")
-	if _, err := o.line(ctx, n.Name, "firstboot offer", bytes.NewReader(n.text)); err != nil && !o.took(ctx, n) {
+	_, err := o.line(ctx, n.Name, "firstboot offer", bytes.NewReader(n.text))
+	var no *inquiry.No
+	if errors.As(err, &no) || err != nil && !o.took(ctx, n) {
 		return errors.New(contract.PlainLine(err.Error()))
 	}
 	return o.settle(ctx, n)
@@ -226,7 +230,7 @@ func (o *Order) hand(ctx context.Context, n Node) error {
 // tookTime is how long a node may be busy before it takes what it was handed.
 const tookTime = 2 * time.Minute
 
-// took says that a node has it, whose answer was lost.
+// took says that a node has it, whose answer was lost with the line: one that said no has not.
 func (o *Order) took(ctx context.Context, n Node) bool {
 	for end := time.Now().Add(tookTime); time.Now().Before(end); {
 		if p, err := o.ask(ctx, n); err == nil && *p.InForce {

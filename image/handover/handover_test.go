@@ -18,6 +18,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
@@ -281,26 +282,33 @@ func TestRisky(t *testing.T) {
 	})
 }
 
-// TestStopped: the first node that fails is the last that got it.
+// TestStopped: the first node that fails is the last that got it. One that says no is heard
+// at once, where a line that broke leaves open whether it has it.
 func TestStopped(t *testing.T) {
 	for name, c := range map[string]struct {
-		pi   machine
-		want string
+		pi    machine
+		want  string
+		after time.Duration
 	}{
-		"it refuses":        {machine{refuses: errors.New("firstboot: too large")}, "pi: firstboot: too large"},
-		"it never takes it": {machine{takes: time.Hour}, "it does not work by its new node.yaml after 15m0s: has not taken it yet"},
-		"it never ends":     {machine{works: time.Hour}, "after 15m0s: is at the step k3s"},
+		"it refuses":        {machine{refuses: &inquiry.No{Words: "firstboot: too large"}}, "pi: firstboot: too large", 0},
+		"the line breaks":   {machine{refuses: errors.New("Connection reset by peer")}, "pi: Connection reset by peer", tookTime},
+		"it never takes it": {machine{takes: time.Hour}, "it does not work by its new node.yaml after 15m0s: has not taken it yet", patience},
+		"it never ends":     {machine{works: time.Hour}, "after 15m0s: is at the step k3s", patience},
 	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, func(w *world) {
 				c.pi.fields = []string{"k3s.labels"}
 				w.of["pi"], w.of["box"].fields = &c.pi, []string{"k3s.labels"}
 				o, err := w.prepare(all)
+				begin := time.Now()
 				if err == nil {
 					err = o.Run(w.t.Context(), false)
 				}
 				if err == nil || !strings.Contains(err.Error(), c.want) || slices.Contains(w.given, "box") {
 					w.t.Errorf("%v, want %q; given to %v", err, c.want, w.given)
+				}
+				if took := time.Since(begin); took < c.after || took > c.after+between {
+					w.t.Errorf("told after %v, not %v", took, c.after)
 				}
 			})
 		})

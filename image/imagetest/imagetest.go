@@ -54,7 +54,7 @@ func Write(name, board string, scheme contract.Scheme, beside bool) error {
 	if err != nil {
 		return err
 	}
-	label, err := contract.Label{Version: 1, Board: board, Arch: "arm64", ImageVersion: Version, Kernel: Kernel, DiskID: l.ID}.Encode()
+	label, err := contract.Label{Version: 1, Board: board, Arch: "arm64", ImageVersion: Version, Kernel: Kernel, DiskID: l.ID, Storage: contract.Storage}.Encode()
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
@@ -100,11 +102,21 @@ func inquire[T any](ctx context.Context, f *fleet.Fleet, subjects []Subject, que
 	return out
 }
 
+// No is what a command said that a node ran, and that failed. Any other error may be of the
+// line, and what the command was to do may be done.
+type No struct{ Words string }
+
+func (n *No) Error() string { return n.Words }
+
 // Tell runs a command on a node, with an input, nil for none, and returns what it
-// printed.
+// printed. The error is a *No where the node itself says so.
 func Tell(ctx context.Context, f *fleet.Fleet, s Subject, command string, input io.Reader) ([]byte, error) {
 	if s.Node == f.Control() {
 		out, err := control.Ask(ctx, f, s.Address.String(), command, input)
+		var exit *ssh.ExitError // of what a signal ended nobody knows how far it came
+		if errors.As(err, &exit) && exit.Signal() == "" {
+			err = &No{err.Error()}
+		}
 		return []byte(out), err
 	}
 	return bySSH(ctx, filepath.Join(f.Dir(), fleet.SecretsDir, "known_hosts"), s, command, input)
@@ -135,8 +147,16 @@ func bySSH(ctx context.Context, known string, s Subject, command string, input i
 	case ctx.Err() != nil:
 		return nil, errors.New("no answer in time")
 	}
-	return nil, errors.New(lastLine(string(faults.Bytes()), err))
+	words := lastLine(string(faults.Bytes()), err)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() >= 0 && exit.ExitCode() != sshFailed {
+		return nil, &No{words}
+	}
+	return nil, errors.New(words)
 }
+
+// sshFailed is ssh's own exit status; any other is the command's (ssh(1), "EXIT STATUS").
+const sshFailed = 255
 
 func lastLine(text string, err error) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")

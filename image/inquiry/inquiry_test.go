@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -109,7 +110,24 @@ func (s *sshd) serve(conn net.Conn, config *ssh.ServerConfig) {
 				n, _ := io.Copy(io.Discard, channel)
 				_, _ = fmt.Fprint(channel, n)
 			}
-			_, _ = channel.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, 0))
+			status := uint32(0)
+			switch string(r.Payload[4:]) {
+			case "refuse":
+				_, _ = io.WriteString(channel.Stderr(), "firstboot: a warning\nfirstboot: no\n")
+				status = 1
+			case "break": // the line
+				conn.Close()
+				return
+			case "die":
+				_, _ = channel.SendRequest("exit-signal", false, ssh.Marshal(struct {
+					Signal      string
+					Dumped      bool
+					Text, Speak string
+				}{Signal: "KILL"}))
+				channel.Close()
+				continue
+			}
+			_, _ = channel.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, status))
 			channel.Close()
 		}
 	}
@@ -226,6 +244,30 @@ func TestInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	countsInput(t, o.fleet, Subject{Node: "cabin-pi", Number: "1", Address: netip.MustParseAddr("127.0.0.1")})
+}
+
+// TestNo: what the node itself says no to is told from what the line did.
+func TestNo(t *testing.T) {
+	o := newOwner(t)
+	s := &sshd{}
+	s.start(t, o.login)
+	if err := os.WriteFile(filepath.Join(o.bin, "port"), []byte(s.port), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	saysNo(t, o.fleet, Subject{Node: "cabin-pi", Number: "1", Address: netip.MustParseAddr("127.0.0.1")})
+}
+
+func saysNo(t *testing.T, f *fleet.Fleet, s Subject) {
+	t.Helper()
+	var no *No
+	if _, err := Tell(t.Context(), f, s, "refuse", nil); !errors.As(err, &no) || !strings.HasPrefix(no.Words, "firstboot: no") {
+		t.Errorf("refuse: %v", err)
+	}
+	for _, command := range []string{"break", "die"} {
+		if _, err := Tell(t.Context(), f, s, command, nil); err == nil || errors.As(err, &no) {
+			t.Errorf("%s: %v is the node's answer", command, err)
+		}
+	}
 }
 
 func countsInput(t *testing.T, f *fleet.Fleet, s Subject) {

@@ -106,6 +106,7 @@ func TestTheVPS(t *testing.T) {
 		s := &sshd{host: v.host, at: "127.0.0.1:22"}
 		s.start(t, v.login.PublicKey())
 		countsInput(t, v.fleet, v.subject()[0])
+		saysNo(t, v.fleet, v.subject()[0])
 	})
 	if got := Ask(t.Context(), v.fleet, v.subject())[0]; got.State != "" || !strings.Contains(got.Silent, "vps does not answer at 127.0.0.1:22") {
 		t.Errorf("switched off: %+v", got)

@@ -33,14 +33,15 @@ func makeMountPoints(s *state) error {
 }
 
 // osRelease adds the image's name and version for systemd, boot loaders and
-// whoever asks a node what it runs.
+// whoever asks a node what it runs, and what a node asks before it goes back to it.
 func osRelease(s *state, id, version string) error {
 	const p = "usr/lib/os-release"
 	text, err := s.text(p)
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct{ key, value string }{{"IMAGE_ID", id}, {"IMAGE_VERSION", version}} {
+	fields := []struct{ key, value string }{{"IMAGE_ID", id}, {"IMAGE_VERSION", version}, {contract.StorageField, contract.EncodeStorage(contract.Storage)}}
+	for _, f := range fields {
 		if f.value == "" {
 			continue
 		}

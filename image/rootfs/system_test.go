@@ -19,7 +19,7 @@ func TestOSRelease(t *testing.T) {
 	noErr(t, osRelease(s, "imagebuilder-rpi4", "2026.1.2"))
 	wantTree(t, s.tree, `
 		etc/os-release -> ../usr/lib/os-release
-		usr/lib/os-release: ID=debian\nIMAGE_ID=imagebuilder-rpi4\nIMAGE_VERSION=2026.1.2\n`)
+		usr/lib/os-release: ID=debian\nIMAGE_ID=imagebuilder-rpi4\nIMAGE_VERSION=2026.1.2\nIMAGEBUILDER_STORAGE=2\n`)
 	wantErr(t, osRelease(s, "two words", ""), "IMAGE_ID", "two words")
 	wantErr(t, osRelease(s, "x", "1\nID=evil"), "IMAGE_VERSION")
 }
@@ -214,7 +214,7 @@ func TestFinish(t *testing.T) {
 		tmp/ 1777 0 0
 		usr/lib/clock-epoch:
 		usr/lib/modules-load.d/imagebuilder-o.conf: iscsi_tcp\nnfs\n
-		usr/lib/os-release: ID=debian\nIMAGE_ID=imagebuilder-test\nIMAGE_VERSION=1\n`,
+		usr/lib/os-release: ID=debian\nIMAGE_ID=imagebuilder-test\nIMAGE_VERSION=1\nIMAGEBUILDER_STORAGE=2\n`,
 		"boot", "dev", "home", "proc", "root", "sys", "tmp", "var", "usr/lib/clock-epoch", "usr/lib/modules-load.d", "usr/lib/os-release")
 	if tr.Get("etc/systemd/system/multi-user.target.wants/n.service") == nil {
 		t.Error("n.service is not enabled")

@@ -22,6 +22,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
 	"github.com/going-mobile/imagebuilder/firstboot/codec"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/boot"
@@ -106,6 +107,9 @@ func (i *Image) manifest() *artifact.Manifest {
 		if c.Deferred {
 			m.Deferred[c.Name] = c.SHA256
 		}
+	}
+	if i.Label.Storage > contract.StorageNone {
+		m.Components[contract.StorageComponent] = contract.EncodeStorage(i.Label.Storage)
 	}
 	return m
 }

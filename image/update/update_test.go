@@ -59,7 +59,7 @@ func TestWhatANodeReads(t *testing.T) {
 		for _, base := range []*Image{nil, open(t, scheme)} {
 			i := open(t, scheme)
 			want, m, out := written(t, i, base, private)
-			if m.Board != "rpi4" || m.Version != imagetest.Version || !m.Made.Equal(time.Unix(1, 0)) {
+			if m.Board != "rpi4" || m.Version != imagetest.Version || !m.Made.Equal(time.Unix(1, 0)) || m.Components[contract.StorageComponent] != "2" {
 				t.Errorf("%+v", m)
 			}
 			for _, f := range m.Boot {
@@ -82,6 +82,15 @@ func TestWhatANodeReads(t *testing.T) {
 		if sizes[1] > sizes[0]/4 {
 			t.Errorf("%s: %d bytes against the same image, %d without", scheme, sizes[1], sizes[0])
 		}
+	}
+}
+
+// TestStatesNoStorage: of an image whose label tells of none, the update states none.
+func TestStatesNoStorage(t *testing.T) {
+	i := open(t, contract.MBR)
+	i.Label.Storage = contract.StorageNone
+	if states, ok := i.manifest().Components[contract.StorageComponent]; ok {
+		t.Errorf("it states %q", states)
 	}
 }
 
