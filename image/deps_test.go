@@ -136,6 +136,7 @@ var allowed = map[string][]string{
 	"image/boot":                          {"firstboot/codec", "firstboot/contract", "firstboot/node", "firstboot/slot", "image/authenticode", "image/grub", "image/kmod", "image/tree"},
 	"image/component":                     {"firstboot/contract", "firstboot/nearest", "firstboot/node", "firstboot/strictyaml", "firstboot/transfer", "image/fetch", "image/progress", "image/tree"},
 	"image/flash":                         {"firstboot/contract", "firstboot/node", "image/atomicfile", "image/compress", "image/disk", "image/fat", "image/progress", "image/verify"},
+	"image/headscale/acmetest":            {},
 	"image/headscale/headscaletest":       {"firstboot/contract", "firstboot/secret", "image/component", "image/fleet", "image/headscale"},
 	"image/headscale/jointest":            {},
 	"image/imagetest":                     {"firstboot/codec", "firstboot/contract", "firstboot/node", "firstboot/slot", "image/disk", "image/fat", "image/manifest", "image/progress", "image/provenance", "image/squashfs", "image/tree"},
