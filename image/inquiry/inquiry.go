@@ -20,6 +20,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
@@ -100,11 +102,32 @@ func inquire[T any](ctx context.Context, f *fleet.Fleet, subjects []Subject, que
 	return out
 }
 
+// SilentError says why a node could not be asked: of what was asked it tells nothing.
+type SilentError struct{ Why string }
+
+func (e *SilentError) Error() string { return e.Why }
+
+// Plain is an error in one line that moves no cursor. A SilentError stays one.
+func Plain(err error) error {
+	line := contract.PlainLine(err.Error())
+	if silent := (*SilentError)(nil); errors.As(err, &silent) {
+		return &SilentError{line}
+	}
+	return errors.New(line)
+}
+
+// sshFailed is ssh's own exit code, by which it tells its faults from the command's.
+const sshFailed = 255
+
 // Tell runs a command on a node, with an input, nil for none, and returns what it
-// printed.
+// printed. The error is a SilentError where the node did not hear it.
 func Tell(ctx context.Context, f *fleet.Fleet, s Subject, command string, input io.Reader) ([]byte, error) {
 	if s.Node == f.Control() {
 		out, err := control.Ask(ctx, f, s.Address.String(), command, input)
+		var said *ssh.ExitError
+		if err != nil && !errors.As(err, &said) {
+			err = &SilentError{err.Error()}
+		}
 		return []byte(out), err
 	}
 	return bySSH(ctx, filepath.Join(f.Dir(), fleet.SecretsDir, "known_hosts"), s, command, input)
@@ -131,9 +154,11 @@ func bySSH(ctx context.Context, known string, s Subject, command string, input i
 	case err == nil:
 		return out.Bytes(), nil
 	case errors.Is(err, exec.ErrNotFound):
-		return nil, errors.New("there is no ssh on this computer")
+		return nil, &SilentError{"there is no ssh on this computer"}
 	case ctx.Err() != nil:
-		return nil, errors.New("no answer in time")
+		return nil, &SilentError{"no answer in time"}
+	case cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == sshFailed:
+		return nil, &SilentError{lastLine(string(faults.Bytes()), err)}
 	}
 	return nil, errors.New(lastLine(string(faults.Bytes()), err))
 }
