@@ -34,7 +34,8 @@ at home can tell whether they changed. A node that is locked, has an update on t
 brings its volumes back or lacks a chart that its objects name has to be done with that
 first.
 
-Exit codes: 0 all nodes work by it, 1 it stopped, 2 wrong usage, 130 interrupted.`
+Exit codes: 0 all nodes work by it, 1 it stopped, 2 wrong usage, 130 interrupted; with
+--plan 0 says that each has told what would change, 1 that one could not be asked.`
 
 // applyFlags are those of "apply".
 type applyFlags struct {
@@ -83,7 +84,7 @@ func (a *applyFlags) run(cmd *cobra.Command) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s: Headscale does not see it; do this again when it is there\n", name)
 	}
 	if a.plan {
-		return a.print(cmd.OutOrStdout(), order)
+		return errors.Join(a.print(cmd.OutOrStdout(), order), order.Unasked())
 	}
 	if !a.quiet {
 		order.Say = func(node, words string) {

@@ -29,7 +29,7 @@ func newCacheInfo(dir *string) *cobra.Command {
 		Example: "  imagebuilder cache info --json",
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cache, err := fetch.OpenCache(*dir)
+			cache, err := fetch.OpenOld(*dir)
 			if err != nil {
 				return err
 			}
@@ -60,10 +60,16 @@ func newCachePrune(dir *string) *cobra.Command {
   imagebuilder cache prune --all`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !policy.All && days <= 0 && gigabytes <= 0 {
+			given := cmd.Flags().Changed
+			switch {
+			case given("days") && days <= 0:
+				return usagef("--days %d: want a number of days above 0", days)
+			case given("max-gb") && gigabytes <= 0:
+				return usagef("--max-gb %g: want a number above 0; --all removes everything", gigabytes)
+			case !policy.All && days == 0 && gigabytes == 0:
 				return usagef("say what to remove: --days N, --max-gb N or --all")
 			}
-			cache, err := fetch.OpenCache(*dir)
+			cache, err := fetch.OpenOld(*dir)
 			if err != nil {
 				return err
 			}
@@ -81,6 +87,8 @@ func newCachePrune(dir *string) *cobra.Command {
 	cmd.Flags().IntVar(&days, "days", 0, "remove what was not used for this many days")
 	cmd.Flags().Float64Var(&gigabytes, "max-gb", 0, "remove the longest unused until this many GB are left")
 	cmd.Flags().BoolVar(&policy.All, "all", false, "remove everything")
+	cmd.MarkFlagsMutuallyExclusive("all", "days")
+	cmd.MarkFlagsMutuallyExclusive("all", "max-gb")
 	return cmd
 }
 

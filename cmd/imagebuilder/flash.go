@@ -21,8 +21,9 @@ verify' tells.
 
 Mounted disks, the system's own disk and built-in disks are refused (the last
 unless --force). With --node-config the card gets a node's identity. DEVICE may
-be a new file, which appears when it is whole. What to set in the machine's BIOS
-is told at the end; --boards is where that of your own board is found.
+be a new file, which appears when it is whole, or an image in whose place it comes;
+any other file is refused unless --force. What to set in the machine's BIOS is told
+at the end; --boards is where that of your own board is found.
 
 With --node the card is that of a node of the fleet: the image of its board is
 built where it has changed, a single-use key is made for it, and the key is
@@ -81,7 +82,7 @@ func newFlash() *cobra.Command {
 	cmd.Flags().BoolVar(&list, "list", false, "list disks that can be written to")
 	cmd.Flags().StringVar(&file, "node-config", "", "give the card this node.yaml")
 	cmd.Flags().StringVar(&boards, "boards", "", "directory with your own board files")
-	cmd.Flags().BoolVar(&opt.Force, "force", false, "write to a built-in disk too")
+	cmd.Flags().BoolVar(&opt.Force, "force", false, "write to a built-in disk, or over any file, too")
 	cmd.Flags().BoolVar(&opt.ForceForeign, "force-foreign", false, "write an image that is not a whole one of imagebuilder, too")
 	cmd.Flags().BoolVar(&opt.NoVerify, "no-verify", false, "do not read the card back")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress")

@@ -43,7 +43,7 @@ func (n *nodeCards) alone(cmd *cobra.Command, opt *flash.Options, quiet *bool) {
 	cmd.Flags().StringVar(&n.image, "image", "", "write this image instead of building one")
 	n.inputs.add(cmd.Flags(), "as of 'build': ")
 	cmd.Flags().BoolVar(&n.yes, "yes", false, "do not ask")
-	cmd.Flags().BoolVar(&opt.Force, "force", false, "write to a built-in disk too")
+	cmd.Flags().BoolVar(&opt.Force, "force", false, "write to a built-in disk, or over any file, too")
 	cmd.Flags().BoolVarP(quiet, "quiet", "q", false, "no progress")
 }
 

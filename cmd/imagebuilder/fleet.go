@@ -140,13 +140,14 @@ func loadFleet(file string) (*fleet.Fleet, error) {
 func newFleetNode() *cobra.Command {
 	var file string
 	var reveal bool
+	var out secretOut
 	cmd := &cobra.Command{
 		Use:   "node NAME",
 		Short: "Print the node.yaml that a node would get",
 		Long: `Print the flat node.yaml that a node of the fleet would get, without the key
 that is minted when its card is written. Secrets are masked unless --reveal.`,
 		Example: `  imagebuilder fleet node cabin-pi
-  imagebuilder fleet node cabin-pi --reveal > cabin-pi.yaml`,
+  imagebuilder fleet node cabin-pi --reveal --out secrets/cabin-pi.yaml`,
 		Args: exactArgs("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := loadFleet(file)
@@ -164,17 +165,18 @@ that is minted when its card is written. Secrets are masked unless --reveal.`,
 			if err != nil {
 				return err
 			}
-			_, err = cmd.OutOrStdout().Write(data)
-			return err
+			return out.write(cmd, data, reveal)
 		},
 	}
 	fleetFlag(cmd, &file)
+	out.flag(cmd)
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "print the secrets themselves")
 	return cmd
 }
 
 func newFleetToken() *cobra.Command {
 	var file string
+	var out secretOut
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Make a new token for agents",
@@ -184,7 +186,7 @@ all nodes: imagebuilder apply --all --risky. Servers come first; agents that run
 with what they have until they get it. Whoever had the old one cannot join any more.
 
 The servers' token is k3s' own to change: k3s token rotate, on a server.`,
-		Example: `  imagebuilder fleet token > new.token && mv new.token secrets/agent.token
+		Example: `  imagebuilder fleet token --out secrets/agent.token
   imagebuilder fleet token | age -r age1… -o secrets/agent.token.age`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -196,11 +198,11 @@ The servers' token is k3s' own to change: k3s token rotate, on a server.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), token.Reveal())
-			return err
+			return out.write(cmd, []byte(token.Reveal()+"\n"), true)
 		},
 	}
 	fleetFlag(cmd, &file)
+	out.flag(cmd)
 	return cmd
 }
 

@@ -19,6 +19,7 @@ import (
 func newKubeconfig() *cobra.Command {
 	var file string
 	var merge bool
+	var out secretOut
 	valid := 24 * time.Hour
 	cmd := &cobra.Command{
 		Use:   "kubeconfig",
@@ -28,10 +29,13 @@ authority, which lies in the fleet's secrets: no login to any server is needed,
 and none has to be switched on yet. Servers are reached by their names in the
 tailnet. It opens everything until it expires. With --merge it joins
 $KUBECONFIG, or ~/.kube/config, and replaces the cluster's former entries.`,
-		Example: `  imagebuilder kubeconfig > kubeconfig.yaml
+		Example: `  imagebuilder kubeconfig --out secrets/kubeconfig.yaml
   imagebuilder kubeconfig --merge --valid 8h`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if valid <= 0 {
+				return usagef("--valid %q: want a time that is longer than none", valid)
+			}
 			f, err := loadFleet(file)
 			if err != nil {
 				return err
@@ -47,13 +51,14 @@ $KUBECONFIG, or ~/.kube/config, and replaces the cluster's former entries.`,
 			if err != nil {
 				return err
 			}
-			_, err = cmd.OutOrStdout().Write(text)
-			return err
+			return out.write(cmd, text, true)
 		},
 	}
 	fleetFlag(cmd, &file)
+	out.flag(cmd)
 	cmd.Flags().BoolVar(&merge, "merge", false, "join $KUBECONFIG, or ~/.kube/config")
 	cmd.Flags().DurationVar(&valid, "valid", valid, "how long it opens the cluster")
+	cmd.MarkFlagsMutuallyExclusive("merge", "out")
 	return cmd
 }
 
@@ -103,5 +108,8 @@ func kubeconfigFile() (string, error) {
 		return list[0], nil
 	}
 	home, err := os.UserHomeDir()
-	return filepath.Join(home, ".kube", "config"), err
+	if err != nil {
+		return "", fmt.Errorf("nobody says where the kubeconfig is that --merge joins: set KUBECONFIG: %w", err)
+	}
+	return filepath.Join(home, ".kube", "config"), nil
 }

@@ -97,6 +97,8 @@ func newLab() *cobra.Command {
 	return cmd
 }
 
+var errNoLabDir = usagef("--dir is missing: without HOME there is no place for it by itself")
+
 // labDirFlag adds --dir.
 func labDirFlag(cmd *cobra.Command, dir *string) {
 	usual := ""
@@ -120,7 +122,7 @@ func (f *labFlags) load() (err error) {
 		return err
 	}
 	if f.dir == "" {
-		return usagef("--dir is missing")
+		return errNoLabDir
 	}
 	f.dir = filepath.Clean(f.dir)
 	f.name = f.fleet

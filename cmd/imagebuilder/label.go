@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,9 @@ the node's page has them.`,
 			if err != nil {
 				return err
 			}
+			if pdf == "-" {
+				return label.Write(cmd.OutOrStdout(), paper, labels)
+			}
 			if err := writeLabels(pdf, paper, labels); err != nil {
 				return err
 			}
@@ -56,7 +60,7 @@ the node's page has them.`,
 		},
 	}
 	fleetFlag(cmd, &file)
-	cmd.Flags().StringVar(&pdf, "pdf", "", "the file to write")
+	cmd.Flags().StringVar(&pdf, "pdf", "", "the file to write, - for standard output")
 	cmd.Flags().StringVar(&size, "size", "a6", "paper: a6 or 62mm")
 	cmd.Flags().StringVar(&language, "language", "en", "of who opens the box: "+strings.Join(label.Tags, ", "))
 	_ = cmd.RegisterFlagCompletionFunc("language", cobra.FixedCompletions(label.Tags, cobra.ShellCompDirectiveNoFileComp))
@@ -69,7 +73,10 @@ func findLabels(file string, nodes []string, in label.Language) ([]label.Label, 
 		return nil, err
 	}
 	var out []label.Label
-	for _, name := range nodes {
+	for i, name := range nodes {
+		if slices.Contains(nodes[:i], name) {
+			return nil, usagef("%s is named twice", name)
+		}
 		l, err := labelOf(f, name)
 		if err != nil {
 			return nil, err

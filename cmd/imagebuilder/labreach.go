@@ -13,6 +13,14 @@ import (
 	"github.com/going-mobile/imagebuilder/image/lab"
 )
 
+// findLab is lab.Find where there is a directory: its default wants a home.
+func findLab(dir string) (*lab.Running, error) {
+	if dir == "" {
+		return nil, errNoLabDir
+	}
+	return lab.Find(dir)
+}
+
 func newLabSSH() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
@@ -24,7 +32,7 @@ a command there. It works for a node whose site is cut off, too.`,
   imagebuilder lab ssh cabin-pi firstboot status`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := lab.Find(dir)
+			r, err := findLab(dir)
 			if err != nil {
 				return err
 			}
@@ -46,7 +54,7 @@ has to be installed here.`,
 		Example: "  imagebuilder lab kubectl get nodes -o json",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := lab.Find(dir)
+			r, err := findLab(dir)
 			if err != nil {
 				return err
 			}
@@ -88,7 +96,7 @@ func newLabStatus() *cobra.Command {
 		Example: "  imagebuilder lab status --json",
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := lab.Find(dir)
+			r, err := findLab(dir)
 			if err != nil {
 				return err
 			}

@@ -101,6 +101,9 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.`,
 		newBoards(), newReport(), newComponents(), newCache(),
 		newPersonalize(), newFlash(), newNode(), newFleet(), newPlan(), newHeadscale(), newKey(), newLabel(), newStatus(), newUpdate(), newApply(), newReplace(), newUnlock(), newRevoke(), newResurrect(), newLab(), newKubeconfig(), newVersion(),
 	)
+	root.Version = version()
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.PersistentPreRunE = flagGroups
 	root.InitDefaultCompletionCmd()
 	root.SetHelpCommand(newHelp())
 	strictArgs(root)
@@ -188,8 +191,42 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usagef("%w; see '%s --help'", err, cmd.CommandPath())
 }
 
-// flagTypes says what a flag of each type of pflag wants.
-var flagTypes = map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false"}
+// flagTypes says what a flag of each type of pflag wants that refuses any value.
+var flagTypes = map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false", "duration": "a time such as 90s, 30m or 8h"}
+
+// flagGroups makes flags that do not go together wrong usage. cobra 1.10 looks at
+// them after this and would fail in words of its own.
+func flagGroups(cmd *cobra.Command, _ []string) error {
+	err := cmd.ValidateFlagGroups()
+	if err == nil {
+		return nil
+	}
+	if given := excluded(cmd.Flags()); len(given) > 0 {
+		return usagef("%s exclude each other; see '%s --help'", strings.Join(given, " and "), cmd.CommandPath())
+	}
+	return usagef("%w; see '%s --help'", err, cmd.CommandPath())
+}
+
+// exclusive is where cobra notes the groups of a flag, each a list of names.
+const exclusive = "cobra_annotation_mutually_exclusive"
+
+// excluded are the flags of a group that were given, where only one may be.
+func excluded(flags *pflag.FlagSet) (given []string) {
+	flags.Visit(func(f *pflag.Flag) {
+		for _, group := range f.Annotations[exclusive] {
+			var of []string
+			for name := range strings.FieldsSeq(group) {
+				if flags.Changed(name) {
+					of = append(of, "--"+name)
+				}
+			}
+			if len(of) > 1 {
+				given = of
+			}
+		}
+	})
+	return given
+}
 
 // exactArgs is cobra.ExactArgs with an error that says what is wanted.
 func exactArgs(names ...string) cobra.PositionalArgs {

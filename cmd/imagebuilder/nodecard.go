@@ -20,6 +20,7 @@ var cardFiles = []string{node.FileName, node.StatusFile, contract.StageFile, con
 
 func newNodeRead() *cobra.Command {
 	var reveal bool
+	var out secretOut
 	cmd := &cobra.Command{
 		Use:   "read TARGET [FILE]",
 		Short: "Print a file of a card: " + strings.Join(cardFiles, ", "),
@@ -33,7 +34,7 @@ The secrets in node.yaml are masked unless --reveal, which prints the file as it
 is.`,
 		Example: `  imagebuilder node read /dev/sdb
   imagebuilder node read '\\.\PhysicalDrive2' STATUS.TXT
-  imagebuilder node read /dev/disk4 --reveal > cabin-pi.yaml`,
+  imagebuilder node read /dev/disk4 --reveal --out secrets/cabin-pi.yaml`,
 		Args:              cardArgs,
 		ValidArgsFunction: completeCardFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -45,10 +46,10 @@ is.`,
 			if err != nil {
 				return err
 			}
-			_, err = cmd.OutOrStdout().Write(text)
-			return err
+			return out.write(cmd, text, reveal)
 		},
 	}
+	out.flag(cmd)
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "print node.yaml as it is, with its secrets")
 	return cmd
 }

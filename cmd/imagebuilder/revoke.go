@@ -33,7 +33,11 @@ func newRevoke() *cobra.Command {
 		Args:              exactArgs("NODE"),
 		ValidArgsFunction: completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, client, holders, err := holdersOf(cmd, name, args[0])
+			f, err := loadFleet(name)
+			if err != nil {
+				return err
+			}
+			client, holders, err := holdersOf(cmd, f, args[0])
 			if err != nil {
 				return err
 			}

@@ -89,18 +89,19 @@ func (f *runFlags) load(args []string) (cleanup func(), err error) {
 	if (len(args) == 1) == (f.board != "") {
 		return nil, usagef("name either an image or --board BOARD")
 	}
-	f.config.Image = filepath.Join("dist", f.board+".img")
+	from, err := boardSources(f.boards)
+	if err != nil {
+		return nil, err
+	}
 	if len(args) == 1 {
 		f.config.Image = args[0]
+	} else if err := f.ofBoard(from); err != nil {
+		return nil, err
 	}
 	id, err := inspect.Identify(f.config.Image)
 	if errors.Is(err, fs.ErrNotExist) && f.board != "" {
 		return nil, fmt.Errorf("%w; build it first: imagebuilder build --board %s", err, f.board)
 	}
-	if err != nil {
-		return nil, err
-	}
-	from, err := boardSources(f.boards)
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +119,20 @@ func (f *runFlags) load(args []string) (cleanup func(), err error) {
 		}
 	}
 	return f.makeDir()
+}
+
+// ofBoard names the image of --board. Nobody is told to build one that does not run.
+func (f *runFlags) ofBoard(from []fs.FS) error {
+	b, err := board.Load(f.board, from...)
+	var unknown *board.UnknownError
+	if errors.As(err, &unknown) {
+		return usagef("--board: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	f.config.Image = filepath.Join("dist", f.board+".img")
+	return qemu.Check(b)
 }
 
 func (f *runFlags) makeDir() (cleanup func(), err error) {

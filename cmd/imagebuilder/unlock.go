@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -38,7 +37,14 @@ func newUnlock() *cobra.Command {
 		Args:              exactArgs("NODE"),
 		ValidArgsFunction: completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, _, holders, err := holdersOf(cmd, name, args[0])
+			f, err := loadFleet(name)
+			if err != nil {
+				return err
+			}
+			if err := checkEncrypted(f, args[0]); err != nil {
+				return err
+			}
+			_, holders, err := holdersOf(cmd, f, args[0])
 			if err != nil {
 				return err
 			}
@@ -50,32 +56,37 @@ func newUnlock() *cobra.Command {
 	return cmd
 }
 
-// holdersOf reads a fleet and finds who keeps the share of a node; of one that is not
-// encrypted, nobody.
-func holdersOf(cmd *cobra.Command, file, name string) (f *fleet.Fleet, client *headscale.Client, holders *shares.Holders, err error) {
-	if f, err = loadFleet(file); err != nil {
-		return nil, nil, nil, err
+// checkEncrypted refuses a node that waits for no key.
+func checkEncrypted(f *fleet.Fleet, name string) error {
+	if _, err := f.Find(name); err != nil {
+		return err
 	}
+	if !f.Encrypts(name) {
+		return fmt.Errorf("%s: %s is not encrypted (storage: {encrypt: true}): it waits for no key", f.Place(name), name)
+	}
+	return nil
+}
+
+// holdersOf finds who keeps the share of a node; of one that is not encrypted, nobody.
+func holdersOf(cmd *cobra.Command, f *fleet.Fleet, name string) (client *headscale.Client, holders *shares.Holders, err error) {
 	if client, err = control.Client(f); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	rows, err := roster.Read(cmd.Context(), f, client, time.Now())
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	holders, err = shares.Of(f, rows, name)
-	return f, client, holders, err
+	return client, holders, err
 }
 
 func unlock(cmd *cobra.Command, holders *shares.Holders, name string, yes bool) error {
-	waits := false
 	shown := holders.Waiting(cmd.Context())
 	for _, a := range shown {
-		waits = waits || a.Waits
 		fmt.Fprintln(cmd.ErrOrStderr(), printable(a.String()))
 	}
-	if !waits {
-		return errors.New(name + " waits for nobody's word at any of them")
+	if err := holders.CheckWaits(shown); err != nil {
+		return err
 	}
 	if !yes {
 		if err := typed(cmd, "the node's name", name); err != nil {

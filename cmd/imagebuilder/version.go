@@ -16,9 +16,13 @@ func newVersion() *cobra.Command {
 		Example: "  imagebuilder version",
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "imagebuilder %s (%s, %s/%s)\n",
-				image.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), version())
 			return err
 		},
 	}
+}
+
+// version is also what --version prints.
+func version() string {
+	return fmt.Sprintf("imagebuilder %s (%s, %s/%s)", image.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

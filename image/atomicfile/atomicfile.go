@@ -54,19 +54,39 @@ func (f *File) Commit() error {
 	}
 	if err := f.Sync(); err != nil {
 		f.Close()
-		return err
+		return f.told(err)
 	}
 	f.done = true
 	// Windows renames closed files only.
 	if err := f.File.Close(); err != nil {
 		os.Remove(f.File.Name())
-		return err
+		return f.told(err)
 	}
 	if err := os.Rename(f.File.Name(), f.name); err != nil {
 		os.Remove(f.File.Name())
-		return err
+		return f.told(err)
 	}
 	return dirsync.Dir(filepath.Dir(f.name))
+}
+
+// Write is the file's own, but for the name in its errors.
+func (f *File) Write(b []byte) (int, error) {
+	n, err := f.File.Write(b)
+	return n, f.told(err)
+}
+
+// told puts the name that was asked for in place of the temporary one, of which nobody
+// knows.
+func (f *File) told(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return &fs.PathError{Op: path.Op, Path: f.name, Err: path.Err}
+	case errors.As(err, &link):
+		return &fs.PathError{Op: link.Op, Path: f.name, Err: link.Err}
+	}
+	return err
 }
 
 // Close forgets the content unless it was committed. It may be deferred and
@@ -114,7 +134,7 @@ func create(name string) (*File, error) {
 	for {
 		f, err := os.CreateTemp(dir, pattern)
 		if err != nil {
-			return nil, err
+			return nil, explain(name, err)
 		}
 		if ok, err := flock.TryExclusive(f); err != nil || ok && exists(f.Name()) {
 			// A file system without locks costs the sweeping, not the write.
@@ -123,6 +143,19 @@ func create(name string) (*File, error) {
 		// Swept between creation and lock.
 		f.Close()
 	}
+}
+
+// explain says of the file that was asked for why it cannot be made.
+func explain(name string, err error) error {
+	var path *fs.PathError
+	if !errors.As(err, &path) {
+		return err
+	}
+	dir := filepath.Dir(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("write %s: the directory %s is not there: %w", name, dir, path.Err)
+	}
+	return fmt.Errorf("write %s: nothing can be written into the directory %s: %w", name, dir, path.Err)
 }
 
 const suffix = ".tmp"

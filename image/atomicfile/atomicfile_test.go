@@ -1,6 +1,8 @@
 package atomicfile
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,8 +79,46 @@ func TestRefusesSpecialFiles(t *testing.T) {
 	if err := WriteFile("/dev/null", nil, 0o600); err == nil || !strings.Contains(err.Error(), "device") {
 		t.Errorf("device: %v", err)
 	}
-	if err := WriteFile(filepath.Join(t.TempDir(), "no", "x"), nil, 0o600); err == nil {
-		t.Error("wrote into an absent directory")
+}
+
+// TestErrorsNameTheFile that was asked for, and none that nobody asked for.
+func TestErrorsNameTheFile(t *testing.T) {
+	dir := t.TempDir()
+	absent := filepath.Join(dir, "no", "x")
+	err := WriteFile(absent, nil, 0o600)
+	if want := "write " + absent + ": the directory " + filepath.Dir(absent) + " is not there"; !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("an absent directory: %v, want %q", err, want)
+	}
+	if err := explain("/usr/x", &fs.PathError{Op: "open", Path: "/usr/.x.1.tmp", Err: fs.ErrPermission}); !errors.Is(err, fs.ErrPermission) || !strings.HasPrefix(err.Error(), "write /usr/x: nothing can be written into the directory /usr: ") {
+		t.Errorf("a directory of somebody else's: %v", err)
+	}
+	name := filepath.Join(dir, "x")
+	for what, fail := range map[string]func(*File) error{
+		"write": func(f *File) error {
+			f.File.Close()
+			_, err := f.Write([]byte("x"))
+			return err
+		},
+		"sync": func(f *File) error {
+			f.File.Close()
+			return f.Commit()
+		},
+		"rename": func(f *File) error {
+			os.Remove(f.File.Name())
+			return f.Commit()
+		},
+	} {
+		if what == "rename" && runtime.GOOS == "windows" { // where nobody removes it
+			continue
+		}
+		f, err := Create(name, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fail(f); err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), suffix) {
+			t.Errorf("%s: %v, want %s in it", what, err, name)
+		}
+		f.Close()
 	}
 }
 

@@ -70,9 +70,31 @@ func OpenCache(dir string) (*Cache, error) {
 	return c, nil
 }
 
+// OpenOld opens a cache to count and remove what is in it, and makes none: one that
+// is not where dir says is an error. The usual one may be absent, which is empty.
+func OpenOld(dir string) (*Cache, error) {
+	at, err := cacheDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	_, err = os.Stat(filepath.Join(at, Downloads))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && dir == "":
+		return &Cache{dir: at, http: newClient()}, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s is no cache of imagebuilder", at)
+	case err != nil:
+		return nil, fmt.Errorf("open the cache: %w", err)
+	}
+	return OpenCache(dir)
+}
+
 // Close ends the use of the cache. Files that it handed out stay open.
 func (c *Cache) Close() error {
 	c.http.CloseIdleConnections()
+	if c.inUse == nil { // of an absent one
+		return nil
+	}
 	return c.inUse.Close()
 }
 

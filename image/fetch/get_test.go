@@ -471,3 +471,35 @@ func TestProgressCountsOnce(t *testing.T) {
 		t.Errorf("total %d, added %d, done %d times", r.total.Load(), r.sum.Load(), r.done.Load())
 	}
 }
+
+// TestOpenOld makes no cache: where there is none it says so, and the usual one is
+// empty before the first build.
+func TestOpenOld(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "x", "imagebuilder")
+	if _, err := OpenOld(dir); err == nil || !strings.Contains(err.Error(), dir+" is no cache of imagebuilder") {
+		t.Errorf("an absent directory: %v", err)
+	}
+	t.Setenv("XDG_CACHE_HOME", filepath.Dir(dir))
+	usual, err := OpenOld("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	has, err := usual.Info()
+	removed, pruned := usual.Prune(Policy{All: true})
+	if err != nil || pruned != nil || len(has)+len(removed) > 0 || usual.Close() != nil {
+		t.Errorf("the usual one: %v, %v, %v, %v", has, removed, err, pruned)
+	}
+	if _, err := os.Stat(filepath.Dir(dir)); err == nil {
+		t.Error("it was made")
+	}
+	made, err := OpenCache(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.Close()
+	old, err := OpenOld(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.Close()
+}

@@ -43,6 +43,9 @@ var ErrInUse = errors.New("the cache is in use by another build; try again when 
 // Prune removes entries by policy and returns what it removed. The error is
 // ErrInUse when another process, or another open Cache of this one, uses it.
 func (c *Cache) Prune(pol Policy) ([]Usage, error) {
+	if c.inUse == nil { // there is no cache
+		return nil, nil
+	}
 	ok, err := flock.TryExclusive(c.inUse)
 	if err != nil {
 		return nil, err

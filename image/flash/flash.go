@@ -8,7 +8,7 @@
 // It refuses every device that looks like a mistake: the disk the system runs
 // from, one that is mounted or part of something larger, a partition, one that
 // is too small; and one that is built in, unless forced. Only the last can be
-// overridden.
+// overridden; so can that a file which is no image of ours is not written over.
 //
 // With a block map beside the image only what that has is written and read
 // back; holes keep what is there. A hole in which the image has anything but zeros is none: a
@@ -32,7 +32,7 @@ import (
 
 // Options of WriteImage.
 type Options struct {
-	// Force allows devices that are built in, not removable.
+	// Force allows devices that are built in, not removable, and any file that is there.
 	Force bool
 	// ForceForeign allows images that are not whole ones of this program.
 	ForceForeign bool

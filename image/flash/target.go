@@ -82,6 +82,9 @@ func openTarget(ctx context.Context, name string, size int64, force bool) (*targ
 		return nil, err
 	}
 	if d == nil {
+		if err := checkFile(name, force); err != nil {
+			return nil, err
+		}
 		f, err := atomicfile.Create(name, 0o600) // it may become a node's
 		if err != nil {
 			return nil, err
@@ -92,6 +95,20 @@ func openTarget(ctx context.Context, name string, size int64, force bool) (*targ
 		return nil, err
 	}
 	return openDisk(d)
+}
+
+// checkFile refuses to write over what is no image of ours: a word that was forgotten, as
+// --node-config, costs somebody's file. An empty one has nothing to lose.
+func checkFile(name string, force bool) error {
+	info, err := os.Stat(name)
+	if err != nil || force || !info.Mode().IsRegular() || info.Size() == 0 { // package atomicfile has words for the rest
+		return nil
+	}
+	b, err := openFile(name, false)
+	if err != nil {
+		return fmt.Errorf("%s is there, and would be overwritten: %w; name a device, a new file or an image (a node.yaml goes with --node-config), or say --force", name, err)
+	}
+	return b.Close()
 }
 
 // openDisk opens a device that is nobody else's while it is open.

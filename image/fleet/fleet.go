@@ -42,7 +42,8 @@ type Fleet struct {
 	// of a board: what the board itself has is there too.
 	Images map[string][]string `yaml:"images"`
 
-	dir string // references to files are relative to it
+	file string // for errors
+	dir  string // references to files are relative to it
 }
 
 // Cluster is what all nodes share.
@@ -260,6 +261,7 @@ type File struct {
 type Nodes struct {
 	Names []string
 	by    map[string]Node
+	lines map[string]int // of the file, where each begins
 }
 
 // UnmarshalYAML keeps the order, which a map loses.
@@ -267,9 +269,10 @@ func (n *Nodes) UnmarshalYAML(y *yaml.Node) error {
 	if err := strictyaml.DecodeNode(y, &n.by); err != nil {
 		return err
 	}
-	n.Names = nil
+	n.Names, n.lines = nil, map[string]int{}
 	for i := 0; i+1 < len(y.Content); i += 2 {
 		n.Names = append(n.Names, y.Content[i].Value)
+		n.lines[y.Content[i].Value] = y.Content[i].Line
 	}
 	return nil
 }
@@ -296,7 +299,7 @@ func Load(name string, data []byte, boards []string) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := Fleet{dir: filepath.Dir(name)}
+	f := Fleet{file: name, dir: filepath.Dir(name)}
 	if err := doc.Decode(&f); err != nil {
 		return nil, err
 	}
@@ -326,6 +329,11 @@ func (f *Fleet) setDefaults() {
 			k.Init = servers[0]
 		}
 	}
+}
+
+// Place is where a node stands in the file, like fleet.yaml:12.
+func (f *Fleet) Place(name string) string {
+	return fmt.Sprintf("%s:%d", f.file, f.Nodes.lines[name])
 }
 
 // Dir is where the fleet's file is, and its secrets.

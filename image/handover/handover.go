@@ -41,8 +41,9 @@ type Node struct {
 	// Risks say what may come of it, Notes what will not, in sentences.
 	Risks []string `json:"risks,omitempty"`
 	Notes []string `json:"notes,omitempty"`
-	// Against is why it cannot get it, "" if it can.
+	// Against is why it cannot get it, "" if it can; Silent why it could not be asked.
 	Against string `json:"against,omitempty"`
+	Silent  string `json:"silent,omitempty"`
 	// Has says that the node has this very file, Given that it did not before.
 	Has   bool `json:"has"`
 	Given bool `json:"given"`
@@ -60,6 +61,8 @@ func (n Node) Words() string {
 		what = strings.TrimPrefix(what+"; goes through "+strings.Join(n.Steps, ", ")+" again", "; ")
 	}
 	switch {
+	case n.Silent != "":
+		return "could not be asked: " + n.Silent
 	case n.Against != "":
 		return "cannot have it: " + n.Against
 	case len(n.Fields)+len(n.Steps) == 0:
@@ -163,7 +166,7 @@ func (o *Order) ask(ctx context.Context, n Node) (p preview, err error) {
 	defer cancel()
 	out, err := o.line(ctx, n.Name, "firstboot offer --try", bytes.NewReader(n.text))
 	if err != nil {
-		return p, errors.New(contract.PlainLine(err.Error()))
+		return p, inquiry.Plain(err)
 	}
 	if err := json.Unmarshal(out, &p); err != nil || p.InForce == nil {
 		return p, errNoOffers
@@ -178,7 +181,12 @@ func (o *Order) ask(ctx context.Context, n Node) (p preview, err error) {
 
 func (o *Order) foresee(ctx context.Context, n *Node) {
 	p, err := o.ask(ctx, *n)
-	if err != nil {
+	var silent *inquiry.SilentError
+	switch {
+	case errors.As(err, &silent):
+		n.Silent = silent.Why
+		return
+	case err != nil:
 		n.Against = err.Error()
 		return
 	}
@@ -186,11 +194,33 @@ func (o *Order) foresee(ctx context.Context, n *Node) {
 	n.Risks, n.Notes, n.Against = risks(p.Fields)
 }
 
+// Unasked says who could not be asked, so that nobody knows what it would change there.
+func (o *Order) Unasked() error {
+	var names []string
+	for _, n := range o.Nodes {
+		if n.Silent != "" {
+			names = append(names, n.Name)
+		}
+	}
+	switch {
+	case len(o.Nodes) == 0:
+		return errors.New("none of them is there")
+	case len(names) > 0:
+		return fmt.Errorf("what would change is not known of %s: could not be asked", strings.Join(names, ", "))
+	}
+	return nil
+}
+
 // Run gives the nodes what they get, each after the one before works by it. What cannot
 // be given, or is a risk that nobody takes, is refused before the first has anything.
 func (o *Order) Run(ctx context.Context, risky bool) error {
+	if len(o.Nodes) == 0 {
+		return errors.New("nothing was done: none of them is there")
+	}
 	for _, n := range o.Nodes {
 		switch {
+		case n.Silent != "":
+			return fmt.Errorf("nothing was done: %s could not be asked: %s", n.Name, n.Silent)
 		case n.Against != "":
 			return fmt.Errorf("nothing was done: %s cannot have it: %s", n.Name, n.Against)
 		case len(n.Risks) > 0 && !risky:

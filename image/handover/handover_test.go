@@ -248,6 +248,7 @@ func TestNothingWasDone(t *testing.T) {
 		"its certificate":   {[]string{"headscale.ca"}, nil, "say --risky"},
 		"another token":     {[]string{"k3s.token"}, nil, "'k3s token rotate' on one of them comes first"},
 		"another owner":     {[]string{"ownerKey"}, nil, "say --risky"},
+		"silence":           {nil, &inquiry.SilentError{Why: "Connection\x1b refused"}, "box could not be asked: Connection"},
 		"a refusal":         {nil, errors.New("firstboot: was signed\x1b[2J before"), "box cannot have it: firstboot: was signed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -265,6 +266,33 @@ func TestNothingWasDone(t *testing.T) {
 				t.Errorf("given to %v", w.given)
 			}
 		})
+	}
+}
+
+// TestUnasked: of a node that could not be asked nobody knows what would change; one
+// that says no has said so.
+func TestUnasked(t *testing.T) {
+	w := newWorld(t)
+	for fault, want := range map[error]string{
+		nil: "", errors.New("was signed before"): "",
+		&inquiry.SilentError{Why: "Connection refused"}: "what would change is not known of box: could not be asked",
+	} {
+		w.of["box"].fault = fault
+		o, err := w.prepare(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.Unasked(); (err != nil) != (want != "") || err != nil && err.Error() != want {
+			t.Errorf("%v: %v, want %q", fault, err, want)
+		}
+		if words := o.Nodes[slices.IndexFunc(o.Nodes, func(n Node) bool { return n.Name == "box" })].Words(); strings.HasPrefix(words, "could not be asked: Connection") != (want != "") {
+			t.Error(words)
+		}
+	}
+	for what, err := range map[string]error{"a plan": (&Order{}).Unasked(), "a run": (&Order{}).Run(t.Context(), false)} {
+		if err == nil || !strings.Contains(err.Error(), "none of them is there") {
+			t.Errorf("%s of nobody: %v", what, err)
+		}
 	}
 }
 

@@ -102,19 +102,38 @@ func inquire[T any](ctx context.Context, f *fleet.Fleet, subjects []Subject, que
 	return out
 }
 
-// No is what a command said that a node ran, and that failed. Any other error may be of the
-// line, and what the command was to do may be done.
+// No is what a command said that a node ran, and that failed.
 type No struct{ Words string }
 
 func (n *No) Error() string { return n.Words }
 
+// SilentError says why a node could not be asked: of what was asked it tells nothing, and
+// what the command was to do may be done.
+type SilentError struct{ Why string }
+
+func (e *SilentError) Error() string { return e.Why }
+
+// Plain is an error in one line that moves no cursor. A SilentError stays one.
+func Plain(err error) error {
+	line := contract.PlainLine(err.Error())
+	if silent := (*SilentError)(nil); errors.As(err, &silent) {
+		return &SilentError{line}
+	}
+	return errors.New(line)
+}
+
 // Tell runs a command on a node, with an input, nil for none, and returns what it
-// printed. The error is a *No where the node itself says so.
+// printed. The error is a *No where the node itself says so, and a *SilentError where
+// the node did not hear it, or was not heard.
 func Tell(ctx context.Context, f *fleet.Fleet, s Subject, command string, input io.Reader) ([]byte, error) {
 	if s.Node == f.Control() {
 		out, err := control.Ask(ctx, f, s.Address.String(), command, input)
-		var exit *ssh.ExitError // of what a signal ended nobody knows how far it came
-		if errors.As(err, &exit) && exit.Signal() == "" {
+		var exit *ssh.ExitError
+		switch {
+		case err == nil:
+		case !errors.As(err, &exit):
+			err = &SilentError{err.Error()}
+		case exit.Signal() == "": // of what a signal ended nobody knows how far it came
 			err = &No{err.Error()}
 		}
 		return []byte(out), err
@@ -143,13 +162,15 @@ func bySSH(ctx context.Context, known string, s Subject, command string, input i
 	case err == nil:
 		return out.Bytes(), nil
 	case errors.Is(err, exec.ErrNotFound):
-		return nil, errors.New("there is no ssh on this computer")
+		return nil, &SilentError{"there is no ssh on this computer"}
 	case ctx.Err() != nil:
-		return nil, errors.New("no answer in time")
+		return nil, &SilentError{"no answer in time"}
+	case cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == sshFailed:
+		return nil, &SilentError{lastLine(string(faults.Bytes()), err)}
 	}
 	words := lastLine(string(faults.Bytes()), err)
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() >= 0 && exit.ExitCode() != sshFailed {
+	if errors.As(err, &exit) && exit.ExitCode() >= 0 {
 		return nil, &No{words}
 	}
 	return nil, errors.New(words)

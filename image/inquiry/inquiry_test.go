@@ -351,3 +351,26 @@ func TestLife(t *testing.T) {
 		}
 	}
 }
+
+// TestARefusalIsNoSilence: what a node says no to, it was asked; one that is not there,
+// or that gives no answer in time, was not.
+func TestARefusalIsNoSilence(t *testing.T) {
+	o := newOwner(t)
+	n := &sshd{}
+	n.start(t, o.login)
+	s := Subject{Node: "cabin-pi", Number: "1", Address: netip.MustParseAddr("127.0.0.1")}
+	for port, silent := range map[string]bool{n.port: false, "1": true} {
+		if err := os.WriteFile(filepath.Join(o.bin, "port"), []byte(port), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Tell(t.Context(), o.fleet, s, "refuse", nil)
+		var is *SilentError
+		if err == nil || errors.As(err, &is) != silent || errors.As(Plain(err), &is) != silent || !silent && err.Error() != "firstboot: no" {
+			t.Errorf("port %s: %v", port, err)
+		}
+	}
+	var is *SilentError
+	if _, err := Tell(t.Context(), o.fleet, Subject{Node: o.fleet.Control(), Address: s.Address}, "refuse", nil); !errors.As(err, &is) {
+		t.Errorf("a machine with Headscale that was never made: %v", err)
+	}
+}

@@ -68,16 +68,24 @@ type Config struct {
 	Extra []string
 }
 
+// Check says why a board cannot be emulated.
+func Check(b *board.Board) error {
+	if b.QEMU.Machine == "" {
+		return fmt.Errorf("board %s: QEMU has no such machine; its image starts on hardware only", b.Name)
+	}
+	if _, ok := machines()[b.QEMU.Machine]; !ok {
+		return fmt.Errorf("board %s: qemu.machine %q cannot be emulated; known: %s", b.Name, b.QEMU.Machine, strings.Join(slices.Sorted(maps.Keys(machines())), ", "))
+	}
+	return nil
+}
+
 // Command prepares Config.Dir and returns QEMU's command, its serial line on
 // standard input and output. The caller starts it, and Attend beside it.
 func Command(ctx context.Context, c Config) (*exec.Cmd, error) {
-	if c.Board.QEMU.Machine == "" {
-		return nil, fmt.Errorf("board %s: QEMU has no such machine; its image starts on hardware only", c.Board.Name)
+	if err := Check(c.Board); err != nil {
+		return nil, err
 	}
-	m, ok := machines()[c.Board.QEMU.Machine]
-	if !ok {
-		return nil, fmt.Errorf("board %s: qemu.machine %q cannot be emulated; known: %s", c.Board.Name, c.Board.QEMU.Machine, strings.Join(slices.Sorted(maps.Keys(machines())), ", "))
-	}
+	m := machines()[c.Board.QEMU.Machine]
 	if c.BIOS && !c.Board.BIOS {
 		return nil, fmt.Errorf("board %s: its image does not start by BIOS; a board file with bios: true makes one that does", c.Board.Name)
 	}

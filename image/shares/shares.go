@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
@@ -30,8 +29,10 @@ type Answer struct {
 	Place netip.Prefix `json:"place,omitzero"`
 	Why   string       `json:"why,omitempty"`
 	Since time.Time    `json:"since,omitzero"`
-	// Fault is why there is no answer, "" where there is one.
-	Fault string `json:"fault,omitempty"`
+	// Fault is why it does not wait there, "" where it does; Silent that the holder
+	// could not be asked.
+	Fault  string `json:"fault,omitempty"`
+	Silent bool   `json:"silent,omitempty"`
 }
 
 // Holders are those of one node.
@@ -65,13 +66,13 @@ const tellTime = 30 * time.Second
 func (h *Holders) ask(ctx context.Context, holder, command string) ([]byte, error) {
 	s, ok := h.subjects[holder]
 	if !ok {
-		return nil, errors.New("it has no address in the tailnet")
+		return nil, &inquiry.SilentError{Why: "it has no address in the tailnet"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, tellTime)
 	defer cancel()
 	out, err := h.tell(ctx, s, "firstboot "+command, nil)
 	if err != nil {
-		return nil, errors.New(contract.PlainLine(err.Error()))
+		return nil, inquiry.Plain(err)
 	}
 	return out, nil
 }
@@ -91,7 +92,8 @@ func (h *Holders) Waiting(ctx context.Context) (all []Answer) {
 			err = a.read(out)
 		}
 		if err != nil {
-			a.Fault = err.Error()
+			var silent *inquiry.SilentError
+			a.Fault, a.Silent = err.Error(), errors.As(err, &silent)
 		}
 		all = append(all, a)
 	}
@@ -110,12 +112,35 @@ func (a *Answer) read(out []byte) error {
 // String is the answer in a sentence.
 func (a Answer) String() string {
 	switch {
+	case a.Silent:
+		return a.Holder + ": could not be asked: " + a.Fault
 	case a.Fault != "":
 		return a.Holder + ": " + a.Fault
 	case a.Place.IsValid():
 		return fmt.Sprintf("%s: it asks from %s since %s; %s", a.Holder, a.Place.Addr(), a.Since.Format(time.DateTime+" MST"), a.Why)
 	}
 	return fmt.Sprintf("%s: it asks since %s; %s", a.Holder, a.Since.Format(time.DateTime+" MST"), a.Why)
+}
+
+// CheckWaits says why there is nothing to agree to in what holders answered. Of those
+// that could not be asked nobody knows.
+func (h *Holders) CheckWaits(shown []Answer) error {
+	var silent []string
+	for _, a := range shown {
+		if a.Waits {
+			return nil
+		}
+		if a.Silent {
+			silent = append(silent, a.Holder)
+		}
+	}
+	switch len(silent) {
+	case 0:
+		return fmt.Errorf("%s waits for nobody's word at any of them", h.node)
+	case len(shown):
+		return fmt.Errorf("whether %s waits nobody knows: none of those that keep its share could be asked", h.node)
+	}
+	return fmt.Errorf("%s waits for nobody's word at those that answered; %s could not be asked", h.node, strings.Join(silent, ", "))
 }
 
 // Unlock agrees to what was shown, with all of those holders where the node waits: it asks

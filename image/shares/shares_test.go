@@ -35,6 +35,9 @@ func holders(t *testing.T, answers map[string]string) (*Holders, *[]string) {
 		line := s.Node + ": " + command
 		*asked = append(*asked, line)
 		out, ok := answers[line]
+		if out == silence {
+			return nil, &inquiry.SilentError{Why: "Connection refused"}
+		}
 		if !ok {
 			return nil, errors.New("it has not asked")
 		}
@@ -42,6 +45,29 @@ func holders(t *testing.T, answers map[string]string) (*Holders, *[]string) {
 	}
 	return h, asked
 }
+
+// TestNobodyWaits: a holder that could not be asked is not one where nobody waits.
+func TestNobodyWaits(t *testing.T) {
+	const vps, pi = "vps: firstboot unlock cabin-box", "home-pi: firstboot unlock cabin-box"
+	for want, answers := range map[string]map[string]string{
+		"cabin-box waits for nobody's word at any of them":                                       {},
+		"whether cabin-box waits nobody knows: none of those that keep its share could be asked": {vps: silence, pi: silence},
+		"cabin-box waits for nobody's word at those that answered; vps could not be asked":       {vps: silence},
+		"": {vps: silence, pi: waits},
+	} {
+		h, _ := holders(t, answers)
+		all := h.Waiting(t.Context())
+		if err := h.CheckWaits(all); (err != nil) != (want != "") || err != nil && err.Error() != want {
+			t.Errorf("%v, want %q", err, want)
+		}
+		if said := all[0].String(); (said == "vps: could not be asked: Connection refused") != (answers[vps] == silence) {
+			t.Error(said)
+		}
+	}
+}
+
+// silence is of a holder that is away.
+const silence = "-"
 
 const waits = `{"place":"203.0.113.7/32","why":"place","since":"2026-11-30T12:00:00Z","member":"7"}`
 

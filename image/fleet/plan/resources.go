@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -66,6 +67,7 @@ const longhornMemory = 900 * mib
 // servers without a taint that keeps it away.
 func MakeResources(f *fleet.Fleet, workloads []objects.Demand) (*Resources, error) {
 	r := &Resources{Work: system(f.Twice())}
+	var missing error
 	for _, name := range f.Nodes.Names {
 		n, err := f.Find(name)
 		if err != nil {
@@ -75,9 +77,13 @@ func MakeResources(f *fleet.Fleet, workloads []objects.Demand) (*Resources, erro
 			continue
 		}
 		if n.Machine.CPUs == 0 || n.Machine.MemoryGiB == 0 {
-			return nil, fmt.Errorf("nodes.%s.machine: is missing: how large it is, like {cpus: 4, memoryGiB: 16}", name)
+			missing = errors.Join(missing, fmt.Errorf("%s: field \"nodes.%s.machine\": is missing: how large it is, like {cpus: 4, memoryGiB: 16}", f.Place(name), name))
+			continue
 		}
 		r.Rooms = append(r.Rooms, room(name, n, f.Cluster.Longhorn != nil && n.Role.In() == node.Agent))
+	}
+	if missing != nil {
+		return nil, missing
 	}
 	if f.Cluster.GitOps != nil {
 		workloads = append([]objects.Demand{seed.ArgoCD}, workloads...)

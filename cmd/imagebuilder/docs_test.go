@@ -1,0 +1,175 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+var (
+	// commandLine is one to be copied: a whole line, up to a comment or another program.
+	commandLine = regexp.MustCompile(`(?m)^ +(?:bin/)?imagebuilder( [^#|>;&\n]*)`)
+	fenced      = regexp.MustCompile("(?s)```.*?```")
+	codeSpan    = regexp.MustCompile("`([^`]+)`")
+	quotedSpan  = regexp.MustCompile(`'imagebuilder ([^'"%\n]*)`)
+	foreign     = regexp.MustCompile(`^headscale (nodes|preauthkeys) `) // Headscale's own
+	verb        = regexp.MustCompile(`^[a-z][a-z-]+$`)
+	longFlag    = regexp.MustCompile(`^--[a-z][a-z-]*`)
+)
+
+// mentions are the command lines in a document, without the program's name; those that
+// have it begin with a blank.
+func mentions(markdown string) (lines []string) {
+	for _, m := range commandLine.FindAllStringSubmatch(markdown, -1) {
+		lines = append(lines, m[1])
+	}
+	for paragraph := range strings.SplitSeq(fenced.ReplaceAllString(markdown, ""), "\n\n") {
+		if strings.HasPrefix(paragraph, "    ") { // a block of code
+			continue
+		}
+		for _, m := range codeSpan.FindAllStringSubmatch(paragraph, -1) {
+			line, ours := strings.CutPrefix(m[1], "imagebuilder")
+			if ours || len(strings.Fields(line)) > 1 && !foreign.MatchString(line) { // one word is any word
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines
+}
+
+// wrongMention says what of a command line the program does not have. Where a line
+// begins with no command, it is of another program unless it is said to be ours.
+func wrongMention(root *cobra.Command, line string) string {
+	words := strings.Fields(line)
+	cmds, words := descend(root, words)
+	if cmds == nil {
+		return "no command " + words[0]
+	}
+	if parent := cmds[0].Parent(); parent != nil && parent.Name() == "lab" { // whose flags are another program's
+		return ""
+	}
+	for _, word := range words {
+		flag := longFlag.FindString(word)
+		if flag == "" {
+			continue
+		}
+		for _, cmd := range cmds {
+			cmd.InitDefaultHelpFlag()
+			cmd.InitDefaultVersionFlag()
+			if cmd.Flag(flag[2:]) == nil {
+				return "'" + cmd.CommandPath() + "' has no " + flag
+			}
+		}
+	}
+	return ""
+}
+
+// descend follows names of commands, of which a|b are two, as far as they go; nil and
+// the wrong word where one should be one and is none.
+func descend(cmd *cobra.Command, words []string) ([]*cobra.Command, []string) {
+	for len(words) > 0 && cmd.HasSubCommands() {
+		var next []*cobra.Command
+		for name := range strings.SplitSeq(words[0], "|") {
+			at := slices.IndexFunc(cmd.Commands(), func(c *cobra.Command) bool { return c.Name() == name })
+			switch {
+			case at >= 0:
+				next = append(next, cmd.Commands()[at])
+			case verb.MatchString(name):
+				return nil, words
+			}
+		}
+		if len(next) == 0 {
+			break
+		}
+		if words = words[1:]; len(next) > 1 {
+			return next, words
+		}
+		cmd = next[0]
+	}
+	return []*cobra.Command{cmd}, words
+}
+
+// TestDocumentsNameWhatThereIs: every command line in documents, in examples, in help and
+// in what the program says is one that it has, with flags that it has.
+func TestDocumentsNameWhatThereIs(t *testing.T) {
+	root := newRoot()
+	var names []string
+	for _, cmd := range root.Commands() {
+		names = append(names, cmd.Name())
+	}
+	checked := 0
+	check := func(where, line string, ours bool) {
+		words := strings.Fields(line)
+		if len(words) == 0 || !ours && !slices.Contains(names, words[0]) {
+			return
+		}
+		checked++
+		if wrong := wrongMention(root, line); wrong != "" {
+			t.Errorf("%s: %q: %s", where, strings.TrimSpace(line), wrong)
+		}
+	}
+	for name, text := range documents(t) {
+		if strings.HasSuffix(name, ".go") {
+			for _, m := range quotedSpan.FindAllStringSubmatch(text, -1) {
+				check(name, m[1], true)
+			}
+			continue
+		}
+		for _, line := range mentions(text) {
+			check(name, line, strings.HasPrefix(line, " "))
+		}
+	}
+	everyCommand(root, func(cmd *cobra.Command) {
+		for _, m := range commandLine.FindAllStringSubmatch(cmd.Example, -1) {
+			check("the examples of "+cmd.CommandPath(), m[1], true)
+		}
+	})
+	if checked < 150 {
+		t.Errorf("only %d command lines were found", checked)
+	}
+	for _, wrong := range []string{"fleet plan", "plan --drawing", "node status|raed", "bogus"} {
+		if wrongMention(root, wrong) == "" {
+			t.Errorf("%q is taken for good", wrong)
+		}
+	}
+}
+
+// documents are what people read of the program, and what it says itself, by name.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	out, top := map[string]string{}, filepath.Join("..", "..")
+	for _, pattern := range []string{"README.md", "*/README.md", "*/*/README.md", ".github/*.md"} {
+		found, err := filepath.Glob(filepath.Join(top, pattern))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, name := range found {
+			out[name] = ""
+		}
+	}
+	for _, dir := range []string{"cmd", "image", "firstboot"} {
+		err := filepath.WalkDir(filepath.Join(top, dir), func(name string, d fs.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
+				out[name] = ""
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name := range out {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[name] = string(text)
+	}
+	return out
+}

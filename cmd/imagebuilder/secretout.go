@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+)
+
+// secretOut is where a result with secrets goes: standard output, or a file that is
+// its owner's alone, which what a shell makes of ">" is not.
+type secretOut struct{ file string }
+
+func (o *secretOut) flag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.file, "out", "", "write it to this file, for you alone to read (default: standard output)")
+}
+
+// write also warns of a secret that others may read in the file that standard output is.
+func (o *secretOut) write(cmd *cobra.Command, text []byte, secret bool) error {
+	if o.file == "" {
+		if secret && openToOthers(cmd.OutOrStdout()) {
+			fmt.Fprintln(cmd.ErrOrStderr(), "warning: others may read this file, and it holds secrets now: remove it, and write it with --out FILE")
+		}
+		_, err := cmd.OutOrStdout().Write(text)
+		return err
+	}
+	if err := atomicfile.WriteFile(o.file, text, 0o600); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is written, for you alone to read\n", o.file)
+	return err
+}
+
+// openToOthers tells of a regular file. Windows has no such bits.
+func openToOthers(out any) bool {
+	f, ok := out.(*os.File)
+	if !ok || runtime.GOOS == "windows" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0
+}
