@@ -42,7 +42,7 @@ func validate(doc *strictyaml.Document, c *Config) error {
 	v.control(c)
 	v.k3s(c)
 	for i, k := range c.SSH.AuthorizedKeys {
-		v.want("ssh.authorizedKeys."+strconv.Itoa(i), checkAuthorizedKey(k))
+		v.want("ssh.authorizedKeys."+strconv.Itoa(i), CheckAuthorizedKey(k))
 	}
 	v.want("ssh.hostKey", checkHostKey(c.SSH.HostKey.Reveal()))
 	v.firewall(c)

@@ -87,9 +87,9 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// checkAuthorizedKey wants what ssh-keygen writes into a .pub file. Options
+// CheckAuthorizedKey wants what ssh-keygen writes into a .pub file. Options
 // before the type are refused: they are easily wrong and never needed here.
-func checkAuthorizedKey(line string) error {
+func CheckAuthorizedKey(line string) error {
 	fields := strings.Fields(line)
 	if len(fields) < 2 || strings.ContainsAny(line, "\r\n") {
 		return fmt.Errorf("want a line like \"ssh-ed25519 AAAA… name\"")
