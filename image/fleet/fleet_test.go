@@ -106,6 +106,7 @@ func TestFaults(t *testing.T) {
 		{"    token: {file: secrets/server.token}\n", "", `fleet.yaml:10: field "cluster.k3s.token": is missing`},
 		{"    agentToken: {file: secrets/agent.token}\n", "", `field "cluster.k3s.agentToken": is missing`},
 		{"  k3s:\n", "  k3s:\n    init: home-po\n", `field "cluster.k3s.init": "home-po" is no server of this file (did you mean "home-pi"?)`},
+		{"home: {timezone: Europe/Lisbon", "home: {timezone: Europe/Lissabon", `fleet.yaml:16: field "sites.home.timezone": "Europe/Lissabon" is no time zone of Debian's tzdata; did you mean "Europe/Lisbon"?`},
 		{"192.168.1.0/24", "192.168.1.7/24", `fleet.yaml:16: field "sites.home.lan[0]": want a network`},
 		{"board: rpi4, site: home", "board: rpi5, site: home", `fleet.yaml:19: field "nodes.home-pi.board": "rpi5" is no board of this file (did you mean "rpi4"?)`},
 		{"site: home, role: server", "site: hoem, role: server", `"hoem" is no site of this file (did you mean "home"?)`},
@@ -129,7 +130,7 @@ func TestFaults(t *testing.T) {
 		{"version: 1\n", "version: 1\nimages: {rpi5: [\"a/b:1\"]}\n", `field "images.rpi5": "rpi5" is no board of a node of this file (did you mean "rpi4"?)`},
 		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1\", a/c]}\n", `field "images.rpi4[1]": "a/c" has neither tag nor digest: write a/c:TAG`},
 		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1@sha256:" + strings.Repeat("0", 64) + "\", \"a/b:1@sha256:" + strings.Repeat("1", 64) + "\"]}\n", `field "images.rpi4[1]": docker.io/a/b:1 is wanted as`},
-		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `want a time zone`},
+		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `is no time zone`},
 	} {
 		text := strings.Replace(elsewhere(), c.from, c.to, 1)
 		if text == elsewhere() {

@@ -14,6 +14,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 	"github.com/going-mobile/imagebuilder/image/oci/reference"
+	"github.com/going-mobile/imagebuilder/image/timezone"
 )
 
 type checker struct {
@@ -80,6 +81,9 @@ func (c *checker) sites() {
 	for _, name := range slices.Sorted(maps.Keys(c.fleet.Sites)) {
 		if err := node.CheckHostname(name); err != nil {
 			c.Refuse([]string{"sites", name}, "%v", err)
+		}
+		if err := timezone.Check(c.fleet.Sites[name].Timezone); err != nil {
+			c.Refuse([]string{"sites", name, "timezone"}, "%v", err)
 		}
 		for i, lan := range c.fleet.Sites[name].LAN {
 			if p, err := netip.ParsePrefix(lan); err != nil || p != p.Masked() {
@@ -202,6 +206,7 @@ func (c *checker) trial(name string, at []string) {
 		c.Refuse(at, "%v", err)
 		return
 	}
+	cfg.Timezone = "" // it was judged where it stands
 	data, err := node.Marshal(cfg)
 	if err == nil {
 		_, err = node.Load(name, data)
