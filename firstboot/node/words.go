@@ -169,9 +169,5 @@ func (c *Config) tokenWarnings() []string {
 	if c.Role == Agent && !c.K3s.BootstrapToken.Empty() && !c.K3s.AgentToken.Empty() {
 		out = append(out, "k3s.agentToken: is not used beside bootstrapToken")
 	}
-	// k3s takes a server's --agent-token as it is (pkg/daemons/control/deps).
-	if c.Role != Agent && pin.MatchString(c.K3s.AgentToken.Reveal()) {
-		out = append(out, "k3s.agentToken: a server wants only what stands after ::node: in it; the agents get the whole line")
-	}
 	return out
 }
