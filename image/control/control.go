@@ -135,8 +135,11 @@ func (s *server) apiKey(ctx context.Context) (created bool, err error) {
 		return false, fmt.Errorf("there is an API key already in %s, which %s does not take: if it is of an earlier server, or a year old, remove it and do this again",
 			s.fleet.Cluster.Headscale.APIKey, s.name)
 	}
-	if err != nil {
+	if err != nil && created {
 		return false, fmt.Errorf("%s has Headscale, but not at %s: %w", s.name, s.fleet.Cluster.Headscale.URL, err)
+	}
+	if err != nil { // and nobody was asked by ssh
+		return false, fmt.Errorf("Headscale does not answer at %s: is %s on, and does the name lead there (if not: --address)? %w", s.fleet.Cluster.Headscale.URL, s.name, err)
 	}
 	return created, nil
 }
