@@ -215,7 +215,7 @@ func TestRefusals(t *testing.T) {
 		{"an application of no node's name", control("control: {names: {hosts: [a.b], nodes: [X]}}\n"), node.Invalid, `field "control.names.nodes[0]": want a host name`},
 		{"a key alone", control("control: {key: x}\n"), node.Invalid, `field "control.key": is without a certificate`},
 		{"ssh host key", edit(minimal, "role: agent", "role: agent\nssh: {hostKey: ssh-ed25519}"), node.Invalid, `field "ssh.hostKey": want a private key in OpenSSH's form`},
-		{"role", edit(minimal, "role: agent", "role: agnet"), node.Invalid, `field "role": unknown role (did you mean "agent"?)`},
+		{"role", edit(minimal, "role: agent", "role: agnet"), node.Invalid, `field "role": unknown role "agnet" (did you mean "agent"?)`},
 		{"url", edit(minimal, "https://headscale.example.net", "headscale.example.net"), node.Invalid, `field "headscale.url"`},
 		{"url path", edit(minimal, "example.net,", "example.net/admin,"), node.Invalid, "remove the rest"},
 		{"key with space", edit(minimal, "hskey-auth-secret", `"hskey auth"`), node.Invalid, "copy it again"},

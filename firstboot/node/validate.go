@@ -73,10 +73,10 @@ func (v *validator) role(c *Config) {
 		v.refuse("role", "is missing; one of %s", strings.Join(known, ", "))
 	case !slices.Contains(known, string(c.Role)):
 		if near := nearest.Name(string(c.Role), known); near != "" {
-			v.refuse("role", "unknown role (did you mean %q?)", near)
+			v.refuse("role", "unknown role %q (did you mean %q?)", c.Role, near)
 			return
 		}
-		v.refuse("role", "unknown role; one of %s", strings.Join(known, ", "))
+		v.refuse("role", "unknown role %q; one of %s", c.Role, strings.Join(known, ", "))
 	}
 }
 
