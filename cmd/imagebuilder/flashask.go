@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
@@ -20,7 +19,6 @@ import (
 // asker finds out which device becomes a node's card.
 type asker struct {
 	cmd        *cobra.Command
-	answers    *bufio.Scanner
 	yes, force bool
 	// hint is how a device is named on the command line.
 	hint string
@@ -60,11 +58,10 @@ func (a *asker) choose(node string, devices []flash.Device) (string, error) {
 	if err := printDevices(out, offered, a.force); err != nil {
 		return "", err
 	}
-	fmt.Fprintf(out, "All data on it will be lost. Type the device's name to make it the card of %s: ", node)
-	if !a.answers.Scan() {
-		return "", usagef("no device was named")
+	typed, err := ask(a.cmd.Context(), a.cmd, fmt.Sprintf("All data on it will be lost. Type the device's name to make it the card of %s: ", node))
+	if err != nil {
+		return "", err
 	}
-	typed := strings.TrimSpace(a.answers.Text())
 	if !slices.ContainsFunc(offered, func(d flash.Device) bool { return d.Path == typed }) {
 		return "", fmt.Errorf("%q is not the name of a device shown here; nothing was written", typed)
 	}

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"io/fs"
 	"strings"
 	"testing"
-
-	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
@@ -25,9 +22,9 @@ func TestADeviceIsTypedByHand(t *testing.T) {
 	}
 	for typed, want := range map[string]string{"/dev/sdb\n": "/dev/sdb", " /dev/sdc \n": "/dev/sdc", "/dev/sda\n": "", "sdb\n": "", "y\n": "", "\n": "", "": ""} {
 		var out bytes.Buffer
-		cmd := &cobra.Command{}
+		cmd := asking(strings.NewReader(typed))
 		cmd.SetErr(&out)
-		a := asker{cmd: cmd, answers: bufio.NewScanner(strings.NewReader(typed))}
+		a := asker{cmd: cmd}
 		got, err := a.choose("cabin-pi", devices)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("typed %q: %q, %v", typed, got, err)
@@ -41,7 +38,7 @@ func TestADeviceIsTypedByHand(t *testing.T) {
 			t.Error("the system's disk is offered")
 		}
 	}
-	a := asker{cmd: &cobra.Command{}, answers: bufio.NewScanner(strings.NewReader("/dev/sda\n"))}
+	a := asker{cmd: asking(strings.NewReader("/dev/sda\n"))}
 	if _, err := a.choose("cabin-pi", devices[:1]); err == nil || !strings.Contains(err.Error(), "no card or stick") {
 		t.Error(err)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -104,7 +103,7 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, for
 	if len(args) > 1 || len(args) == 1 && len(n.names) > 1 {
 		return nil, usagef("with --node there is one device: 'flash --node NODE DEVICE', or --node NODE=DEVICE for each of several")
 	}
-	ask := asker{cmd: cmd, answers: bufio.NewScanner(cmd.InOrStdin()), yes: n.yes, force: force, hint: n.hint}
+	ask := asker{cmd: cmd, yes: n.yes, force: force, hint: n.hint}
 	var out []card.Card
 	for _, word := range n.names {
 		name, target, _ := strings.Cut(word, "=")

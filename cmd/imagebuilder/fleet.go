@@ -1,17 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"cmp"
 	"crypto/rand"
-	"fmt"
-	"os"
-	"strings"
-	"time"
 
-	"filippo.io/age"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -26,105 +18,6 @@ func newFleet() *cobra.Command {
 	}
 	cmd.AddCommand(newFleetInit(), newFleetNode(), newFleetToken(), newFleetGitOps(), newFleetSchema())
 	return cmd
-}
-
-func newFleetInit() *cobra.Command {
-	var opt fleet.InitOptions
-	var recipients []string
-	var example string
-	cmd := &cobra.Command{
-		Use:   "init [DIR]",
-		Short: "Make a fleet: a commented fleet.yaml and the cluster's identity",
-		Long: `Make a fleet in DIR (default: here): fleet.yaml with two servers and two agents
-to begin with, and secrets/ with what makes the cluster itself: its certificate
-authorities, whose root never leaves this machine, and the tokens that pin them.
-What the flags do not say is asked. Nothing that is there is touched.`,
-		Example: `  imagebuilder fleet init
-  imagebuilder fleet init shed --name shed --headscale https://hs.example.org
-  imagebuilder fleet init --example going-mobile   # with a VPS that runs Headscale
-  imagebuilder fleet init --age age1…   # every secret encrypted`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			dir := "."
-			if len(args) > 0 {
-				dir = args[0]
-			}
-			if err := readRecipients(&opt, recipients); err != nil {
-				return err
-			}
-			if err := takeExample(&opt, example); err != nil {
-				return err
-			}
-			if err := askInit(cmd, &opt); err != nil {
-				return err
-			}
-			if err := fleet.Init(dir, opt, time.Now(), rand.Reader); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s/%s is ready: put your nodes into it\n", strings.TrimSuffix(dir, "/"), fleet.FileName)
-			return err
-		},
-	}
-	cmd.Flags().StringVar(&opt.Name, "name", "", "the cluster's name, such as going-mobile")
-	cmd.Flags().StringVar(&opt.Headscale, "headscale", "", "the address of your Headscale, such as https://headscale.example.net")
-	cmd.Flags().StringVar(&example, "example", "", "take the example of this name as it is, with its own Headscale: "+fleet.ExampleName)
-	cmd.Flags().StringArrayVar(&recipients, "age", nil, "encrypt the secrets for this age recipient (repeatable)")
-	return cmd
-}
-
-// takeExample answers for a person who only wants to see.
-func takeExample(opt *fleet.InitOptions, example string) error {
-	if example == "" {
-		return nil
-	}
-	if err := knownExample(example); err != nil {
-		return err
-	}
-	opt.Own, opt.Name, opt.Headscale = true, cmp.Or(opt.Name, fleet.ExampleName), cmp.Or(opt.Headscale, fleet.ExampleHeadscale)
-	return nil
-}
-
-func knownExample(name string) error {
-	if name != fleet.ExampleName {
-		return usagef("--example: there is no example %q; there is %s", name, fleet.ExampleName)
-	}
-	return nil
-}
-
-func readRecipients(opt *fleet.InitOptions, keys []string) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	var err error
-	if opt.Recipients, err = age.ParseRecipients(strings.NewReader(strings.Join(keys, "\n"))); err != nil {
-		return usagef("--age: %w", err)
-	}
-	return nil
-}
-
-// askInit asks a person for what the flags left open.
-func askInit(cmd *cobra.Command, opt *fleet.InitOptions) error {
-	lines := bufio.NewScanner(cmd.InOrStdin())
-	for _, q := range []struct {
-		flag, text string
-		into       *string
-	}{
-		{"name", "Name of the cluster (a-z, 0-9, -)", &opt.Name},
-		{"headscale", "Address of your Headscale (https://…)", &opt.Headscale},
-	} {
-		if *q.into != "" {
-			continue
-		}
-		if !term.IsTerminal(int(os.Stdin.Fd())) {
-			return usagef("--%s is missing", q.flag)
-		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s: ", q.text)
-		if !lines.Scan() {
-			return usagef("--%s is missing", q.flag)
-		}
-		*q.into = strings.TrimSpace(lines.Text())
-	}
-	return nil
 }
 
 // fleetFlag adds --fleet.

@@ -8,7 +8,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 	"github.com/going-mobile/imagebuilder/image/flash"
+	"github.com/going-mobile/imagebuilder/image/timezone"
 )
 
 func newPersonalize() *cobra.Command {
@@ -83,5 +85,22 @@ func loadNode(file string) (*node.Config, []byte, error) {
 		return nil, nil, err
 	}
 	config, err := node.Load(file, data)
-	return config, data, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return config, data, checkZone(file, data, config.Timezone)
+}
+
+// checkZone knows what the node itself does not know before its first start: the
+// names are the image's.
+func checkZone(file string, data []byte, zone string) error {
+	bad := timezone.Check(zone)
+	if bad == nil {
+		return nil
+	}
+	doc, err := strictyaml.Parse(file, data)
+	if err != nil {
+		return err
+	}
+	return doc.Errorf([]string{"timezone"}, "%v", bad)
 }

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/control"
@@ -108,12 +104,19 @@ func (r *replaceFlags) agree(cmd *cobra.Command, leave *replace.Leave, c card.Ca
 
 // typed lets a person agree by typing a name.
 func typed(cmd *cobra.Command, what, name string) error {
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
+	if !atTerminal() {
 		return usagef("nothing was done: say --yes")
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "Type %s to do it: ", what)
-	answer := bufio.NewScanner(cmd.InOrStdin())
-	if !answer.Scan() || strings.TrimSpace(answer.Text()) != name {
+	return agreed(cmd, what, name)
+}
+
+// agreed is typed for whoever is there.
+func agreed(cmd *cobra.Command, what, name string) error {
+	answer, err := ask(cmd.Context(), cmd, "Type "+what+" to do it: ")
+	if err != nil {
+		return err
+	}
+	if answer != name {
 		return fmt.Errorf("that is not %s: nothing was done", name)
 	}
 	return nil

@@ -43,9 +43,8 @@ func newStatus() *cobra.Command {
 		Long: `Show of every node whether a key was made for it, whether it has joined the
 tailnet with it, and whether it is there. Nodes that are there are asked for their
 image, its age in days, their slot and what is wrong with them, all at once and for twenty seconds
-at most: by your ssh, as root, at their addresses in the tailnet. Who cannot be
-asked has nothing to say; --json tells why. Host keys are kept in
-secrets/known_hosts as they were first seen.
+at most: by your ssh, as root, at their addresses in the tailnet. NOTE tells why one
+could not be asked. Host keys are kept in secrets/known_hosts as they were first seen.
 
 With --doctor they also examine themselves, and the servers the cluster: clocks,
 sites, container images, volumes, backups and what etcd has measured. What is not
@@ -158,9 +157,17 @@ func printRows(out io.Writer, rows []roster.Row) error {
 			said = *r.Says
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			r.Node, r.Site, r.Role, r.State, address, since, cmp.Or(said.Image, said.Version), imageAge(said, time.Now()), slotWords(said), statusTime(r), strings.Join(slices.Concat(r.Notes, said.Words()), "; "))
+			r.Node, r.Site, r.Role, r.State, address, since, cmp.Or(said.Image, said.Version), imageAge(said, time.Now()), slotWords(said), statusTime(r), strings.Join(slices.Concat(r.Notes, notAsked(said), said.Words()), "; "))
 	}
 	return w.Flush()
+}
+
+// notAsked says why a node that is there says nothing.
+func notAsked(said inquiry.Answer) []string {
+	if said.Silent == "" {
+		return nil
+	}
+	return []string{"not asked: " + said.Silent}
 }
 
 // imageAge is for how long Debian has gone on without a node's image.

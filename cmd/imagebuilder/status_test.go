@@ -46,6 +46,10 @@ func TestImageAndSlotAreTold(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", c.said, got, c.want)
 		}
 	}
+	var silent strings.Builder
+	if err := printRows(&silent, []roster.Row{{Node: "x", Notes: []string{"a note"}, Says: &inquiry.Answer{Silent: "Permission denied (publickey)"}}}); err != nil || !strings.Contains(silent.String(), "a note; not asked: Permission denied (publickey)") {
+		t.Error(err, silent.String())
+	}
 	var out strings.Builder
 	if err := printRows(&out, []roster.Row{{Node: "x", Says: &inquiry.Answer{Slot: "a", Version: "v1", Image: "2026.1"}}}); err != nil || !strings.Contains(out.String(), "IMAGE") || !strings.Contains(out.String(), "2026.1") {
 		t.Error(err, out.String())

@@ -42,7 +42,7 @@ func validate(doc *strictyaml.Document, c *Config) error {
 	v.control(c)
 	v.k3s(c)
 	for i, k := range c.SSH.AuthorizedKeys {
-		v.want("ssh.authorizedKeys."+strconv.Itoa(i), checkAuthorizedKey(k))
+		v.want("ssh.authorizedKeys."+strconv.Itoa(i), CheckAuthorizedKey(k))
 	}
 	v.want("ssh.hostKey", checkHostKey(c.SSH.HostKey.Reveal()))
 	v.firewall(c)
@@ -73,10 +73,10 @@ func (v *validator) role(c *Config) {
 		v.refuse("role", "is missing; one of %s", strings.Join(known, ", "))
 	case !slices.Contains(known, string(c.Role)):
 		if near := nearest.Name(string(c.Role), known); near != "" {
-			v.refuse("role", "unknown role (did you mean %q?)", near)
+			v.refuse("role", "unknown role %q (did you mean %q?)", c.Role, near)
 			return
 		}
-		v.refuse("role", "unknown role; one of %s", strings.Join(known, ", "))
+		v.refuse("role", "unknown role %q; one of %s", c.Role, strings.Join(known, ", "))
 	}
 }
 

@@ -87,9 +87,9 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// checkAuthorizedKey wants what ssh-keygen writes into a .pub file. Options
+// CheckAuthorizedKey wants what ssh-keygen writes into a .pub file. Options
 // before the type are refused: they are easily wrong and never needed here.
-func checkAuthorizedKey(line string) error {
+func CheckAuthorizedKey(line string) error {
 	fields := strings.Fields(line)
 	if len(fields) < 2 || strings.ContainsAny(line, "\r\n") {
 		return fmt.Errorf("want a line like \"ssh-ed25519 AAAA… name\"")
@@ -168,10 +168,6 @@ func (c *Config) tokenWarnings() []string {
 	}
 	if c.Role == Agent && !c.K3s.BootstrapToken.Empty() && !c.K3s.AgentToken.Empty() {
 		out = append(out, "k3s.agentToken: is not used beside bootstrapToken")
-	}
-	// k3s takes a server's --agent-token as it is (pkg/daemons/control/deps).
-	if c.Role != Agent && pin.MatchString(c.K3s.AgentToken.Reveal()) {
-		out = append(out, "k3s.agentToken: a server wants only what stands after ::node: in it; the agents get the whole line")
 	}
 	return out
 }

@@ -137,16 +137,20 @@ func (s *server) apiKey(ctx context.Context) (created bool, err error) {
 			s.fleet.Cluster.Headscale.APIKey, s.name)
 	}
 	if err != nil {
-		return false, s.unreached(ctx, err)
+		return false, s.unreached(ctx, err, created)
 	}
 	return created, nil
 }
 
 // unreached adds to what is heard of Headscale here, which without a certificate
 // is an alert of TLS, what the machine says is wrong.
-func (s *server) unreached(ctx context.Context, err error) error {
-	err = fmt.Errorf("%s has Headscale, but not at %s: %w", s.name, s.fleet.Cluster.Headscale.URL, err)
+func (s *server) unreached(ctx context.Context, err error, asked bool) error {
+	url := s.fleet.Cluster.Headscale.URL
 	sh, shut := s.ssh(ctx)
+	if shut != nil && !asked {
+		return fmt.Errorf("Headscale does not answer at %s: is %s on, and does the name lead there (if not: --address)? %w", url, s.name, err)
+	}
+	err = fmt.Errorf("%s has Headscale, but not at %s: %w", s.name, url, err)
 	if shut != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"crypto/rand"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -78,7 +80,7 @@ func TestControl(t *testing.T) {
 	for text, want := range map[string]string{
 		vps("[control, agent]"): "control goes with witness alone",
 		vps("[server, agent]"):  "want one role, or [control, witness]",
-		vps("contrl"):           "unknown role (did you mean \"control\"?)",
+		vps("contrl"):           "unknown role \"contrl\" (did you mean \"control\"?)",
 		vps("server"):           "",
 		strings.Replace(vps("control"), "loginKey", "LoginKey", 1):                                                                                                 "did you mean \"loginKey\"?",
 		strings.Replace(vps("control"), ", loginKey: {file: secrets/control-login.key}", "", 1):                                                                    "ssh-keygen -t ed25519 -N '' -f secrets/control-login.key",
@@ -94,6 +96,39 @@ func TestControl(t *testing.T) {
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+}
+
+// TestAVPSForAPlainFleet: the keys that "fleet init" has made are named, encrypted
+// or not, rather than others asked for.
+func TestAVPSForAPlainFleet(t *testing.T) {
+	plain := strings.Replace(vps("control"), "    server: {hostKey: {file: secrets/control-host.key}, loginKey: {file: secrets/control-login.key}}\n", "", 1)
+	for suffix, want := range map[string][2]string{
+		"":     {"server: hostKey: {file: secrets/control-host.key}", "server: loginKey: {file: secrets/control-login.key}"},
+		".age": {"server: hostKey: {age: secrets/control-host.key.age}", "server: loginKey: {age: secrets/control-login.key.age}"},
+	} {
+		name := directory(t, plain)
+		for _, file := range controlFiles {
+			if err := os.WriteFile(filepath.Join(filepath.Dir(name), "secrets", file+suffix), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := LoadFile(name, append(known, "generic-arm64"))
+		if err == nil || !strings.Contains(err.Error(), want[0]) || !strings.Contains(err.Error(), want[1]) || strings.Contains(err.Error(), "ssh-keygen") {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// TestWhoMakesTheAPIKey is told where there is none yet.
+func TestWhoMakesTheAPIKey(t *testing.T) {
+	own := loadVPS(t, "control")
+	if _, err := own.APIKey(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "once vps runs, 'imagebuilder headscale init' makes the key") {
+		t.Error(err)
+	}
+	other := load(t, elsewhere())
+	if _, err := other.APIKey(); err == nil || !strings.Contains(err.Error(), "HEADSCALE_API_KEY is not set") || !strings.Contains(err.Error(), "headscale apikeys create") {
+		t.Error(err)
 	}
 }
 

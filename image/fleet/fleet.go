@@ -346,9 +346,17 @@ func (f *Fleet) APIKey() (secret.String, error) {
 	}
 	s, err := f.Cluster.Headscale.APIKey.read(f.dir)
 	if err != nil {
-		return "", fmt.Errorf("cluster.headscale.apiKey: %w", err)
+		return "", fmt.Errorf("cluster.headscale.apiKey: %w; %s", err, f.sourceOfAPIKey())
 	}
 	return s, nil
+}
+
+// sourceOfAPIKey says who makes the key.
+func (f *Fleet) sourceOfAPIKey() string {
+	if name := f.Control(); name != "" && f.Cluster.Headscale.APIKey.Env == "" {
+		return "once " + name + " runs, 'imagebuilder headscale init' makes the key"
+	}
+	return "a key is made where your Headscale runs, by: headscale apikeys create"
 }
 
 // HeadscaleCA reads the certificates that the Headscale's is judged by besides

@@ -3,8 +3,10 @@ package fleet
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 	"github.com/going-mobile/imagebuilder/image/clusterca"
 )
 
@@ -94,6 +97,23 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestAWrongRoleIsToldOnce: what follows from it is not.
+func TestAWrongRoleIsToldOnce(t *testing.T) {
+	_, err := Load("fleet.yaml", []byte(strings.ReplaceAll(string(Example), "role: server", "role: sever")), known)
+	var all strictyaml.Problems
+	if !errors.As(err, &all) {
+		t.Fatal(err)
+	}
+	want := []string{
+		`fleet.yaml:20: field "nodes": has no node with role server`,
+		`fleet.yaml:21: field "nodes.home-pi.role": unknown role "sever" (did you mean "server"?)`,
+		`fleet.yaml:22: field "nodes.cabin-pi.role": unknown role "sever" (did you mean "server"?)`,
+	}
+	if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestFaults: each is told with its line, its field and what comes near.
 func TestFaults(t *testing.T) {
 	for _, c := range []struct{ from, to, want string }{
@@ -106,10 +126,12 @@ func TestFaults(t *testing.T) {
 		{"    token: {file: secrets/server.token}\n", "", `fleet.yaml:10: field "cluster.k3s.token": is missing`},
 		{"    agentToken: {file: secrets/agent.token}\n", "", `field "cluster.k3s.agentToken": is missing`},
 		{"  k3s:\n", "  k3s:\n    init: home-po\n", `field "cluster.k3s.init": "home-po" is no server of this file (did you mean "home-pi"?)`},
+		{"home: {timezone: Europe/Lisbon", "home: {timezone: Europe/Lissabon", `fleet.yaml:16: field "sites.home.timezone": "Europe/Lissabon" is no time zone of Debian's tzdata; did you mean "Europe/Lisbon"?`},
 		{"192.168.1.0/24", "192.168.1.7/24", `fleet.yaml:16: field "sites.home.lan[0]": want a network`},
-		{"board: rpi4, site: home", "board: rpi5, site: home", `fleet.yaml:19: field "nodes.home-pi.board": "rpi5" is no board of this file (did you mean "rpi4"?)`},
+		{"board: rpi4, site: home", "board: rpi5, site: home", `fleet.yaml:19: field "nodes.home-pi.board": "rpi5" is no board that comes with imagebuilder (did you mean "rpi4"?)`},
+		{"board: rpi4, site: home", "board: nuc8, site: home", `"nuc8" is no board that comes with imagebuilder; one of your own (build --boards) cannot be in a fleet`},
 		{"site: home, role: server", "site: hoem, role: server", `"hoem" is no site of this file (did you mean "home"?)`},
-		{"home-pi: {board: rpi4, site: home, role: server}", "home-pi: {board: rpi4, site: home, role: sever}", `field "nodes.home-pi.role": unknown role (did you mean "server"?)`},
+		{"home-pi: {board: rpi4, site: home, role: server}", "home-pi: {board: rpi4, site: home, role: sever}", `field "nodes.home-pi.role": unknown role "sever" (did you mean "server"?)`},
 		{"home-box:", "Home_Box:", `field "nodes.Home_Box": want a host name`},
 		{"cabin-box:", "home-box:", `is already set on line 21`},
 		{"cabin-box: {", "cabin-box: {taints: [nonsense], ", `field "nodes.cabin-box.taints[0]": want KEY=VALUE:EFFECT`},
@@ -129,7 +151,7 @@ func TestFaults(t *testing.T) {
 		{"version: 1\n", "version: 1\nimages: {rpi5: [\"a/b:1\"]}\n", `field "images.rpi5": "rpi5" is no board of a node of this file (did you mean "rpi4"?)`},
 		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1\", a/c]}\n", `field "images.rpi4[1]": "a/c" has neither tag nor digest: write a/c:TAG`},
 		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1@sha256:" + strings.Repeat("0", 64) + "\", \"a/b:1@sha256:" + strings.Repeat("1", 64) + "\"]}\n", `field "images.rpi4[1]": docker.io/a/b:1 is wanted as`},
-		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `want a time zone`},
+		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `is no time zone`},
 	} {
 		text := strings.Replace(elsewhere(), c.from, c.to, 1)
 		if text == elsewhere() {

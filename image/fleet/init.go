@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -36,6 +38,8 @@ type InitOptions struct {
 	// Own keeps the VPS of the example, which runs Headscale; without it that is
 	// somebody else's.
 	Own bool
+	// AuthorizedKeys are public keys of ssh; without one nobody logs in to a node.
+	AuthorizedKeys []string
 	// Recipients encrypt every secret with age; none leaves them as files
 	// that only their owner can read.
 	Recipients []age.Recipient
@@ -48,38 +52,80 @@ func Init(dir string, o InitOptions, now time.Time, random io.Reader) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	for _, name := range []string{FileName, SecretsDir} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
-			return errors.Join(err, fmt.Errorf("%s has a fleet already: %s is there", dir, name))
-		}
-	}
-	secrets, err := o.secrets(now, random)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := vacant(dir); err != nil {
 		return err
 	}
 	pair, err := owner.NewPair("") // whoever reads this directory can do more
 	if err != nil {
 		return err
 	}
+	text, err := o.text(pair.Key)
+	if err != nil {
+		return err
+	}
+	if _, err := Load(filepath.Join(dir, FileName), text, nil); err != nil {
+		return fmt.Errorf("nothing was written, as no other command would take it: %w", err)
+	}
+	secrets, err := o.secrets(now, random)
+	if err != nil {
+		return err
+	}
 	secrets[ownerKeyFile] = append(pair.Secret, '\n')
+	return o.write(dir, text, secrets)
+}
+
+// vacant refuses a directory that has a fleet, or is none.
+func vacant(dir string) error {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("%s is a file: name a directory, which is made where there is none", dir)
+	}
+	for _, name := range []string{FileName, SecretsDir} {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		if err == nil {
+			return fmt.Errorf("%s has a fleet already: %s is there", dir, name)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o InitOptions) write(dir string, text []byte, secrets map[string][]byte) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	if err := o.writeSecrets(dir, secrets); err != nil {
 		return err
 	}
 	if err := ignoreSecrets(filepath.Join(dir, ".gitignore")); err != nil {
 		return err
 	}
-	return atomicfile.WriteFile(filepath.Join(dir, FileName), o.text(pair.Key), 0o644)
+	return atomicfile.WriteFile(filepath.Join(dir, FileName), text, 0o644)
 }
 
 func (o InitOptions) check() error {
 	if err := node.CheckHostname(o.Name); err != nil {
-		return fmt.Errorf("the cluster's name %w", err)
+		return fmt.Errorf("the cluster's name %q: %w", o.Name, err)
 	}
-	if err := node.CheckURL(o.Headscale); err != nil {
-		return fmt.Errorf("the address of Headscale %w", err)
+	if err := o.CheckHeadscale(o.Headscale); err != nil {
+		return fmt.Errorf("the address of Headscale %q: %w", o.Headscale, err)
+	}
+	return nil
+}
+
+// CheckHeadscale judges an address of Headscale for this fleet: the VPS gets a
+// certificate of Let's Encrypt, who give them for names.
+func (o InitOptions) CheckHeadscale(address string) error {
+	if err := node.CheckURL(address); err != nil || !o.Own {
+		return err
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return err
+	}
+	if _, err := netip.ParseAddr(u.Hostname()); err == nil || u.Scheme != "https" {
+		return errors.New("want https:// and a name of the VPS in the DNS, for which Let's Encrypt gives it a certificate")
 	}
 	return nil
 }
@@ -187,19 +233,23 @@ func ignoreSecrets(name string) error {
 }
 
 // text is the example with the answers in it.
-func (o InitOptions) text(ownerKey string) []byte {
+func (o InitOptions) text(ownerKey string) ([]byte, error) {
+	logins, err := logins(o.AuthorizedKeys)
+	if err != nil {
+		return nil, err
+	}
 	text := elsewhere()
 	if o.Own {
 		text = string(Example)
 	}
 	text = strings.NewReplacer(
-		"name: "+ExampleName, "name: "+o.Name+"\n  ownerKey: "+ownerKey+" # nodes that have joined take changes signed by it",
+		"name: "+ExampleName, "name: "+o.Name+"\n  ownerKey: "+ownerKey+" # nodes that have joined take changes signed by it"+logins,
 		ExampleHeadscale, o.Headscale,
 	).Replace(text)
 	if len(o.Recipients) > 0 {
 		text = ageReference.ReplaceAllString(text, "{age: $1.age}")
 	}
-	return []byte(text)
+	return []byte(text), nil
 }
 
 var ageReference = regexp.MustCompile(`\{file: (` + SecretsDir + `/[^}]+)\}`)

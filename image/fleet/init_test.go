@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -186,8 +187,10 @@ func TestInitWithAge(t *testing.T) {
 
 func TestInitRefuses(t *testing.T) {
 	for want, o := range map[string]InitOptions{
-		"cluster's name want a host name": {Name: "My Cluster", Headscale: "https://x.example"},
-		"Headscale begins with":           {Name: "shed", Headscale: "ftp://x.example"},
+		"cluster's name \"My Cluster\": want a host name": {Name: "My Cluster", Headscale: "https://x.example"},
+		"Headscale \"ftp://x.example\": begins with":      {Name: "shed", Headscale: "ftp://x.example"},
+		"want https:// and a name":                        {Name: "shed", Headscale: "https://203.0.113.7", Own: true},
+		"no other command would take it":                  {Name: "shed", Headscale: "https://x.example", AuthorizedKeys: []string{"nonsense"}},
 	} {
 		dir := filepath.Join(t.TempDir(), "new")
 		if err := Init(dir, o, noon, rand.Reader); err == nil || !strings.Contains(err.Error(), want) {
@@ -196,5 +199,62 @@ func TestInitRefuses(t *testing.T) {
 		if _, err := os.Stat(dir); err == nil {
 			t.Error("something was written all the same")
 		}
+	}
+}
+
+// TestInitInsideAFile: what is no directory is not called a fleet.
+func TestInitInsideAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Init(file, answers, noon, rand.Reader); err == nil || !strings.Contains(err.Error(), "f is a file") || strings.Contains(err.Error(), "already") {
+		t.Error(err)
+	}
+}
+
+const loginKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+
+// TestInitLetsIn: every node takes the keys as they stand in their files, whatever
+// their comments.
+func TestInitLetsIn(t *testing.T) {
+	o := answers
+	o.AuthorizedKeys = []string{loginKey + " me: the \"one\" # here", loginKey}
+	f, err := LoadFile(filepath.Join(initialise(t, o), FileName), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := f.Config("cabin-box"); err != nil || !slices.Equal(c.SSH.AuthorizedKeys, o.AuthorizedKeys) || len(f.Shut()) != 0 {
+		t.Errorf("%v, shut %v, %v", c.SSH.AuthorizedKeys, f.Shut(), err)
+	}
+	if f, err = LoadFile(filepath.Join(initialise(t, answers), FileName), known); err != nil || len(f.Shut()) != 4 {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestReadLoginKeys: public keys alone, and nothing of another text in an error.
+func TestReadLoginKeys(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "key")
+	for text, want := range map[string]string{
+		"\n# two\n" + loginKey + " me\r\n" + loginKey:        "",
+		"-----BEGIN OPENSSH PRIVATE KEY-----\nvery-secret\n": "is a private key",
+		"PuTTY-User-Key-File-3: ssh-ed25519\nvery-secret\n":  "is a private key",
+		loginKey + "\nvery-secret\n":                         ":2: want a line like",
+		"\n":                                                 "no public key",
+		strings.Repeat("very-secret\n", maxSecret):           "too long",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		keys, err := ReadLoginKeys(name)
+		switch {
+		case want == "" && (err != nil || !slices.Equal(keys, []string{loginKey + " me", loginKey})):
+			t.Errorf("%v, %v", keys, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "very-secret")):
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if _, err := ReadLoginKeys("-----BEGIN OPENSSH PRIVATE KEY-----very-secret"); err == nil || strings.Contains(err.Error(), "very-secret") {
+		t.Error(err)
 	}
 }

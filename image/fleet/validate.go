@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 	"github.com/going-mobile/imagebuilder/image/oci/reference"
+	"github.com/going-mobile/imagebuilder/image/timezone"
 )
 
 type checker struct {
@@ -76,10 +78,21 @@ func unknown(name, kind string, known []string) string {
 	return fmt.Sprintf("%q is no %s of this file (known: %s)", name, kind, strings.Join(known, ", "))
 }
 
+// unknownBoard tells those who have boards of their own, too.
+func unknownBoard(name string, boards []string) string {
+	if near := nearest.Name(name, boards); near != "" {
+		return fmt.Sprintf("%q is no board that comes with imagebuilder (did you mean %q?)", name, near)
+	}
+	return fmt.Sprintf("%q is no board that comes with imagebuilder; one of your own (build --boards) cannot be in a fleet: write its node.yaml, and flash its image with --node-config (known: %s)", name, strings.Join(boards, ", "))
+}
+
 func (c *checker) sites() {
 	for _, name := range slices.Sorted(maps.Keys(c.fleet.Sites)) {
 		if err := node.CheckHostname(name); err != nil {
 			c.Refuse([]string{"sites", name}, "%v", err)
+		}
+		if err := timezone.Check(c.fleet.Sites[name].Timezone); err != nil {
+			c.Refuse([]string{"sites", name, "timezone"}, "%v", err)
 		}
 		for i, lan := range c.fleet.Sites[name].LAN {
 			if p, err := netip.ParsePrefix(lan); err != nil || p != p.Masked() {
@@ -128,7 +141,7 @@ func (c *checker) node(name string, boards []string) {
 		c.Refuse(append(at, "site"), "%s", unknown(n.Site, "site", sites))
 		return
 	case boards != nil && !slices.Contains(boards, n.Board):
-		c.Refuse(append(at, "board"), "%s", unknown(n.Board, "board", boards))
+		c.Refuse(append(at, "board"), "%s", unknownBoard(n.Board, boards))
 	}
 	if n.Role.Controls() && len(n.Role) > 1 && !(len(n.Role) == 2 && slices.Contains(n.Role, node.Witness)) {
 		c.Refuse(append(at, "role"), "control goes with witness alone: whoever runs Headscale is open to the world")
@@ -180,11 +193,26 @@ func (c *checker) control() {
 	if len(all) == 0 {
 		return
 	}
-	for name, r := range map[string]Ref{"hostKey": c.fleet.Cluster.Headscale.Server.HostKey, "loginKey": c.fleet.Cluster.Headscale.Server.LoginKey} {
-		if r.Empty() {
-			c.Refuse([]string{"cluster", "headscale", "server", name}, "is missing: %s runs Headscale, and is first met by it; make one with: ssh-keygen -t ed25519 -N '' -f %s/%s", all[0], SecretsDir, controlFiles[name])
+	server := c.fleet.Cluster.Headscale.Server
+	for _, k := range []struct {
+		name string
+		ref  Ref
+	}{{"hostKey", server.HostKey}, {"loginKey", server.LoginKey}} {
+		if k.ref.Empty() {
+			c.Refuse([]string{"cluster", "headscale", "server", k.name}, "is missing: %s runs Headscale, and is first met by it; %s", all[0], c.fleet.controlKey(k.name))
 		}
 	}
+}
+
+// controlKey says how to name one of the keys, which "fleet init" has made.
+func (f *Fleet) controlKey(name string) string {
+	file := SecretsDir + "/" + controlFiles[name]
+	for form, file := range map[string]string{"file": file, "age": file + ".age"} {
+		if _, err := os.Stat(within(f.dir, file)); err == nil {
+			return fmt.Sprintf("write below cluster: headscale: server: %s: {%s: %s}", name, form, file)
+		}
+	}
+	return "make one with: ssh-keygen -t ed25519 -N '' -f " + file
 }
 
 // controlFiles are how Init calls the keys that Server refers to.
@@ -203,6 +231,7 @@ func (c *checker) trial(name string, at []string) {
 		c.Refuse(at, "%v", err)
 		return
 	}
+	cfg.Timezone = "" // it was judged where it stands
 	data, err := node.Marshal(cfg)
 	if err == nil {
 		_, err = node.Load(name, data)
@@ -211,14 +240,26 @@ func (c *checker) trial(name string, at []string) {
 	switch {
 	case errors.As(err, &problems):
 		for _, p := range problems {
-			if p.Field == "control.cert" && !c.fleet.Cluster.Headscale.Server.Cert.Empty() {
-				continue // it is judged when it is read
+			if c.told(p.Field) {
+				continue
 			}
 			c.Refuse(source(at, c.fleet.Nodes.by[name], p.Field), "%s", p.Msg)
 		}
 	case err != nil:
 		c.Refuse(at, "%v", err)
 	}
+}
+
+// told are problems of a node.yaml that were told where they stand in fleet.yaml,
+// or are not of its file.
+func (c *checker) told(field string) bool {
+	switch field {
+	case "control.cert": // it is judged when it is read
+		return !c.fleet.Cluster.Headscale.Server.Cert.Empty()
+	case "k3s.servers":
+		return len(c.fleet.Servers()) == 0
+	}
+	return false
 }
 
 // placeholder stands for every secret before it is wanted.

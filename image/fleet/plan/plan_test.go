@@ -27,7 +27,15 @@ func planned(t *testing.T, changes ...string) *Plan {
 			t.Fatalf("no %q in the example", changes[i])
 		}
 	}
-	f, err := fleet.Load("fleet.yaml", []byte(strings.NewReplacer(changes...).Replace(string(fleet.Example))), board.Names(boards.FS))
+	return plannedText(t, strings.Replace(strings.NewReplacer(changes...).Replace(string(fleet.Example)), "\n  k3s:", "\n  ssh: "+login+"\n  k3s:", 1))
+}
+
+// login lets somebody in.
+const login = "{authorizedKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me]}"
+
+func plannedText(t *testing.T, text string) *Plan {
+	t.Helper()
+	f, err := fleet.Load("fleet.yaml", []byte(text), board.Names(boards.FS))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +112,18 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("%s: %+v says too little", c.name, w)
 			}
 		}
+	}
+}
+
+// TestNoLogin: nodes that nobody logs in to are named, those with a key are not.
+func TestNoLogin(t *testing.T) {
+	if p := planned(t); slices.Contains(codes(p), "no-login") {
+		t.Error("told of nodes that somebody logs in to")
+	}
+	p := plannedText(t, strings.Replace(string(fleet.Example), "  home-box: {", "  home-box: {ssh: "+login+", ", 1))
+	at := slices.IndexFunc(p.Warnings, func(w Warning) bool { return w.Code == "no-login" })
+	if at < 0 || !strings.Contains(p.Warnings[at].Summary, "log in to home-pi, cabin-pi, cabin-box, vps:") {
+		t.Errorf("%+v", p.Warnings)
 	}
 }
 

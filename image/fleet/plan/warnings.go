@@ -29,7 +29,7 @@ const (
 func warnings(f *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	for _, check := range []func(*fleet.Fleet, *Plan) []Warning{
-		quorum, acrossSites, tooSmall, onCards, controlURL, addresses, keyExpiry, sites, lookalikes, latest, plainSnapshots, names, sticks, unlocking,
+		quorum, noLogin, acrossSites, tooSmall, onCards, controlURL, addresses, keyExpiry, sites, lookalikes, latest, plainSnapshots, names, sticks, unlocking,
 	} {
 		out = append(out, check(f, p)...)
 	}
@@ -37,6 +37,17 @@ func warnings(f *fleet.Fleet, p *Plan) []Warning {
 }
 
 func one(code, summary, remedy string) []Warning { return []Warning{{code, summary, remedy}} }
+
+// noLogin: what is done to nodes that run is done by the owner's ssh, and a key
+// comes onto those that let nobody in with a new card alone.
+func noLogin(f *fleet.Fleet, _ *Plan) []Warning {
+	shut := f.Shut()
+	if len(shut) == 0 {
+		return nil
+	}
+	return one("no-login", fmt.Sprintf("Nobody can log in to %s: status, apply, update, unlock and revoke do nothing there, and a node that has joined so gets a key at its card alone.", strings.Join(shut, ", ")),
+		"Write your public key below cluster, before the first card: ssh: {authorizedKeys: [ssh-ed25519 AAAA… me@laptop]}.")
+}
 
 // quorum: etcd needs more than half of its members (etcd.io, "Why an odd
 // number of cluster members?").

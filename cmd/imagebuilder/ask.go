@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// errNoAnswer says that the input has ended where an answer was wanted.
+var errNoAnswer = errors.New("no answer: the input ended (Ctrl-D); nothing was done")
+
+// atTerminal reports whether somebody is there who could answer.
+func atTerminal() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
+
+// ask puts a question and returns the line that is typed, without the blanks around
+// it. Who interrupts the program is not waited for: a read from a terminal knows
+// nothing of that, so it is left behind.
+func ask(ctx context.Context, cmd *cobra.Command, question string) (string, error) {
+	fmt.Fprint(cmd.ErrOrStderr(), question)
+	var line string
+	read := make(chan error, 1)
+	go func() {
+		var err error
+		line, err = readLine(cmd.InOrStdin())
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		if err != nil {
+			fmt.Fprintln(cmd.ErrOrStderr())
+		}
+		return strings.TrimSpace(line), errors.Join(err, ctx.Err())
+	case <-ctx.Done():
+		fmt.Fprintln(cmd.ErrOrStderr())
+		return "", ctx.Err()
+	}
+}
+
+// readLine takes no byte more than the line: what is typed ahead, or comes from a
+// pipe, answers the next question.
+func readLine(in io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		n, err := in.Read(b)
+		switch {
+		case n == 1 && b[0] == '\n':
+			return string(line), nil
+		case n == 1:
+			line = append(line, b[0])
+		case errors.Is(err, io.EOF) && len(line) > 0: // a last line without an end
+			return string(line), nil
+		case errors.Is(err, io.EOF):
+			return "", errNoAnswer
+		case err != nil:
+			return "", err
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+	"github.com/spf13/cobra"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/fleet"
+)
+
+const fleetInitHelp = `Make a fleet in DIR (default: here): fleet.yaml with two servers and two agents
+to begin with, and secrets/ with what makes the cluster itself: its certificate
+authorities, whose root never leaves this machine, and the tokens that pin them.
+What the flags do not say is asked. Nothing that is there is touched.
+
+Whose public ssh key is in it (--ssh-key) logs in to the nodes, as root. status,
+apply, update, unlock and revoke do that by your own ssh: a card that was made
+without your key is of a node that they do not get into.
+
+Secrets encrypted with --age are opened with the age identity in the file that the
+environment variable ` + fleet.AgeIdentityEnv + ` names; every command that reads
+them wants it.`
+
+// fleetInit are the answers, by flags or by hand.
+type fleetInit struct {
+	opt                 fleet.InitOptions
+	recipients, sshKeys []string
+	example             string
+}
+
+func newFleetInit() *cobra.Command {
+	var i fleetInit
+	cmd := &cobra.Command{
+		Use:   "init [DIR]",
+		Short: "Make a fleet: a commented fleet.yaml and the cluster's identity",
+		Long:  fleetInitHelp,
+		Example: `  imagebuilder fleet init
+  imagebuilder fleet init shed --name shed --headscale https://hs.example.org --ssh-key ~/.ssh/id_ed25519.pub
+  imagebuilder fleet init --example going-mobile   # with a VPS that runs Headscale
+  imagebuilder fleet init --age age1…   # every secret encrypted`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := "."
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			return i.run(cmd, dir)
+		},
+	}
+	cmd.Flags().StringVar(&i.opt.Name, "name", "", "the cluster's name, such as going-mobile")
+	cmd.Flags().StringVar(&i.opt.Headscale, "headscale", "", "the address of your Headscale, such as https://headscale.example.net")
+	cmd.Flags().StringArrayVar(&i.sshKeys, "ssh-key", nil, "a file with public keys of those who log in to the nodes, such as ~/.ssh/id_ed25519.pub (repeatable)")
+	cmd.Flags().StringVar(&i.example, "example", "", "take the example of this name as it is, with its own Headscale: "+fleet.ExampleName)
+	cmd.Flags().StringArrayVar(&i.recipients, "age", nil, "encrypt the secrets for this age recipient (repeatable)")
+	return cmd
+}
+
+func (i *fleetInit) run(cmd *cobra.Command, dir string) error {
+	if err := readRecipients(&i.opt, i.recipients); err != nil {
+		return err
+	}
+	for _, read := range []func() error{i.takeExample, i.readKeys, i.checkFlags} {
+		if err := read(); err != nil {
+			return err
+		}
+	}
+	if err := i.ask(cmd); err != nil {
+		return err
+	}
+	if err := fleet.Init(dir, i.opt, time.Now(), rand.Reader); err != nil {
+		return err
+	}
+	file := filepath.Join(dir, fleet.FileName)
+	if len(i.opt.AuthorizedKeys) == 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s lets nobody log in to its nodes, and status, apply, update, unlock and revoke do: before you make a card, write below cluster:\n  ssh: {authorizedKeys: [\"ssh-ed25519 AAAA… me@laptop\"]} # a line of ~/.ssh/id_ed25519.pub\n", file)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is ready: put your nodes into it\n", file)
+	return err
+}
+
+// takeExample answers for a person who only wants to see.
+func (i *fleetInit) takeExample() error {
+	if i.example == "" {
+		return nil
+	}
+	if err := knownExample(i.example); err != nil {
+		return err
+	}
+	i.opt.Own, i.opt.Name, i.opt.Headscale = true, cmp.Or(i.opt.Name, fleet.ExampleName), cmp.Or(i.opt.Headscale, fleet.ExampleHeadscale)
+	return nil
+}
+
+func knownExample(name string) error {
+	if name != fleet.ExampleName {
+		return usagef("--example: there is no example %q; there is %s", name, fleet.ExampleName)
+	}
+	return nil
+}
+
+func readRecipients(opt *fleet.InitOptions, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	var err error
+	if opt.Recipients, err = age.ParseRecipients(strings.NewReader(strings.Join(keys, "\n"))); err != nil {
+		return usagef("--age: %w", err)
+	}
+	return nil
+}
+
+func (i *fleetInit) readKeys() error {
+	for _, name := range i.sshKeys {
+		keys, err := fleet.ReadLoginKeys(name)
+		if err != nil {
+			return usagef("--ssh-key: %w", err)
+		}
+		i.opt.AuthorizedKeys = append(i.opt.AuthorizedKeys, keys...)
+	}
+	return nil
+}
+
+// wanted is an answer that there must be.
+type wanted struct {
+	flag, text string
+	into       *string
+	check      func(string) error
+}
+
+func (i *fleetInit) wanted() []wanted {
+	return []wanted{
+		{"name", "Name of the cluster (a-z, 0-9, -)", &i.opt.Name, node.CheckHostname},
+		{"headscale", "Address of your Headscale (https://…)", &i.opt.Headscale, i.opt.CheckHeadscale},
+	}
+}
+
+func (i *fleetInit) checkFlags() error {
+	for _, q := range i.wanted() {
+		if *q.into == "" {
+			continue
+		}
+		if err := q.check(*q.into); err != nil {
+			return usagef("--%s %q: %w", q.flag, *q.into, err)
+		}
+	}
+	return nil
+}
+
+// ask asks a person for what the flags left open.
+func (i *fleetInit) ask(cmd *cobra.Command) error {
+	there := atTerminal()
+	for _, q := range i.wanted() {
+		if *q.into != "" {
+			continue
+		}
+		if !there {
+			return usagef("--%s is missing", q.flag)
+		}
+		if err := insist(cmd.Context(), cmd, q.text+": ", func(answer string) error {
+			*q.into = answer
+			return q.check(answer)
+		}); err != nil {
+			return err
+		}
+	}
+	if !there || len(i.sshKeys) > 0 {
+		return nil
+	}
+	return i.askKeys(cmd)
+}
+
+// insist asks until an answer is taken: a mistype costs the question, not those
+// before it.
+func insist(ctx context.Context, cmd *cobra.Command, question string, take func(string) error) error {
+	for {
+		answer, err := ask(ctx, cmd, question)
+		if err != nil {
+			return err
+		}
+		if err = take(answer); err == nil {
+			return nil
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), err)
+	}
+}
+
+// noKey is the answer of whom nobody has to let in.
+const noKey = "none"
+
+// askKeys asks for files of public keys, the owner's own offered, until there are
+// no more.
+func (i *fleetInit) askKeys(cmd *cobra.Command) error {
+	offer := ownKey()
+	question := fmt.Sprintf("File with your public ssh key, to log in to the nodes (%s): ", cmp.Or(offer, noKey))
+	for more := true; more; {
+		err := insist(cmd.Context(), cmd, question, func(answer string) error {
+			answer = cmp.Or(answer, offer, noKey)
+			if more = answer != noKey; !more {
+				return nil
+			}
+			keys, err := fleet.ReadLoginKeys(inHome(answer))
+			i.opt.AuthorizedKeys = append(i.opt.AuthorizedKeys, keys...)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		offer, question = "", "File with another one ("+noKey+"): "
+	}
+	return nil
+}
+
+// ownKey is where ssh-keygen puts the public key, "" where there is none.
+func ownKey() string {
+	const usual = "~/.ssh/id_ed25519.pub"
+	if _, err := os.Stat(inHome(usual)); errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return usual
+}
+
+// inHome is what a shell makes of a ~, where none has read the name.
+func inHome(name string) string {
+	rest, ok := strings.CutPrefix(name, "~/")
+	home, err := os.UserHomeDir()
+	if !ok || err != nil {
+		return name
+	}
+	return filepath.Join(home, rest)
+}
