@@ -234,6 +234,7 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 		case n.changes():
 			err = o.hand(ctx, *n)
 			n.Given = err == nil
+			n.Has = n.Given
 		case len(n.Steps) > 0: // what stopped it the last time stops it now
 			if err = o.settle(ctx, *n); err == nil {
 				n.Steps = nil
@@ -242,7 +243,6 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)
 		}
-		n.Has = true
 	}
 	return nil
 }

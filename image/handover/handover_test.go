@@ -310,6 +310,25 @@ func TestRisky(t *testing.T) {
 	})
 }
 
+// TestHas: only what a node was given, or said to have, it has.
+func TestHas(t *testing.T) {
+	story(t, func(w *world) {
+		w.of["pi"].fields = []string{"k3s.labels"} // the others work by files that say the same
+		o, err := w.prepare(all)
+		if err == nil {
+			err = o.Run(w.t.Context(), false)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, n := range o.Nodes {
+			if n.Has != (n.Name == "pi") || n.Given != n.Has {
+				w.t.Errorf("%+v", n)
+			}
+		}
+	})
+}
+
 // TestStopped: the first node that fails is the last that got it. One that says no is heard
 // at once, where a line that broke leaves open whether it has it.
 func TestStopped(t *testing.T) {
@@ -363,7 +382,6 @@ func TestAway(t *testing.T) {
 	if _, err := w.prepare(roster.Choice{Names: []string{"box"}}, "box"); err == nil || !strings.Contains(err.Error(), "box is not there") {
 		t.Error(err)
 	}
-	w.of["pi"].fault = nil
 	if _, err := w.prepare(roster.Choice{Names: []string{"po"}}); err == nil || !strings.Contains(err.Error(), `"po"`) {
 		t.Error(err)
 	}
