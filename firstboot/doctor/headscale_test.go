@@ -41,7 +41,7 @@ func (u units) Log(context.Context, string, int) (string, error)  { return u.log
 func TestHeadscale(t *testing.T) {
 	const (
 		config = "version: 1\nnode: vps\nsite: cloud\nrole: control\nheadscale: {url: \"https://headscale.example.net\"}\ncontrol: {}\n"
-		none   = `http: TLS handshake error from 203.0.113.20:41540: acme/autocert: unable to satisfy "https://ca/1" for domain "headscale.example.net": no viable challenge type found`
+		none   = `2026/11/30 13:52:17 http: TLS handshake error from 203.0.113.20:41540: acme/autocert: unable to satisfy "https://ca/1" for domain "headscale.example.net": no viable challenge type found`
 	)
 	find := func(left time.Duration, err error) (fit bool, lines []string) {
 		root, h := healthy(t)

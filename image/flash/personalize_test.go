@@ -20,7 +20,7 @@ import (
 const secretYAML = "version: 1\nnode: home-pi\nauthKey: hskey-auth-SECRET\n"
 
 func TestPersonalize(t *testing.T) {
-	want := contract.Label{Version: 1, Board: "rpi4", ImageVersion: imagetest.Version, Kernel: imagetest.Kernel, Arch: "arm64"}
+	want := contract.Label{Version: 1, Board: "rpi4", ImageVersion: imagetest.Version, Kernel: imagetest.Kernel, Arch: "arm64", Storage: contract.Storage}
 	for _, scheme := range []contract.Scheme{contract.MBR, contract.GPT} {
 		img := testImage(t, scheme, false)
 		before, err := os.ReadFile(img)
