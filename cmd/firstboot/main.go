@@ -82,7 +82,7 @@ func dispatch(ctx context.Context, args []string) error {
 	}
 	for _, v := range verbs {
 		if v.name == args[0] {
-			return v.run(ctx, host.New("/", slots{}), args[1:])
+			return v.run(ctx, host.New("/", host.Slots{}), args[1:])
 		}
 	}
 	fmt.Fprintf(os.Stderr, "firstboot: unknown command %q\n", args[0])

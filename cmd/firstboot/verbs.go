@@ -18,6 +18,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/display"
 	"github.com/going-mobile/imagebuilder/firstboot/doctor"
+	"github.com/going-mobile/imagebuilder/firstboot/host"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/page"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
@@ -38,7 +39,7 @@ func runAll(ctx context.Context, h firstboot.Host, args []string) error {
 			d.Refresh()
 		}
 	}()
-	err := firstboot.Run(ctx, h, firstboot.Options{Version: version, Slot: slots{}.running()}, d.Show)
+	err := firstboot.Run(ctx, h, firstboot.Options{Version: version, Slot: host.Slots{}.Running()}, d.Show)
 	if errors.Is(err, context.Canceled) { // systemd stops the service
 		return nil
 	}
@@ -105,7 +106,7 @@ func printStatus(_ context.Context, h firstboot.Host, args []string) error {
 		return err
 	}
 	if asJSON {
-		s.Boot = slots{}.boot(h.Files)
+		s.Boot = host.Slots{}.Boot(h.Files)
 		_, err = os.Stdout.Write(s.JSON())
 		return err
 	}
@@ -174,7 +175,7 @@ func checkSlot(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := flags("check-slot", args, nil); err != nil {
 		return err
 	}
-	return firstboot.CheckSlot(ctx, h, slots{}.running())
+	return firstboot.CheckSlot(ctx, h, host.Slots{}.Running())
 }
 
 func health(ctx context.Context, h firstboot.Host, args []string) error {
@@ -196,7 +197,7 @@ func bless(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := h.Slot.Bless(ctx); err != nil {
 		return err
 	}
-	verdict, err := slots{}.verdict()
+	verdict, err := host.Slots{}.Verdict()
 	fmt.Print(verdict)
 	return err
 }

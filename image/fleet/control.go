@@ -98,3 +98,29 @@ func ownRecipients() ([]age.Recipient, error) {
 	}
 	return out, nil
 }
+
+// APIKey reads what opens the Headscale's API.
+func (f *Fleet) APIKey() (secret.String, error) {
+	if f.Cluster.Headscale.APIKey.Empty() {
+		return "", fmt.Errorf("cluster.headscale.apiKey is missing in %s: where the key of your Headscale's API is", FileName)
+	}
+	s, err := f.Cluster.Headscale.APIKey.read(f.dir)
+	if err != nil {
+		return "", fmt.Errorf("cluster.headscale.apiKey: %w; %s", err, f.sourceOfAPIKey())
+	}
+	return s, nil
+}
+
+// sourceOfAPIKey says who makes the key.
+func (f *Fleet) sourceOfAPIKey() string {
+	if name := f.Control(); name != "" && f.Cluster.Headscale.APIKey.Env == "" {
+		return "once " + name + " runs, 'imagebuilder headscale init' makes the key"
+	}
+	return "a key is made where your Headscale runs, by: headscale apikeys create"
+}
+
+// HeadscaleCA reads the certificates that the Headscale's is judged by besides
+// the system's, "" for none.
+func (f *Fleet) HeadscaleCA() (string, error) {
+	return f.ca(f.read)
+}

@@ -22,7 +22,6 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
-	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
@@ -338,32 +337,6 @@ func (f *Fleet) Place(name string) string {
 
 // Dir is where the fleet's file is, and its secrets.
 func (f *Fleet) Dir() string { return f.dir }
-
-// APIKey reads what opens the Headscale's API.
-func (f *Fleet) APIKey() (secret.String, error) {
-	if f.Cluster.Headscale.APIKey.Empty() {
-		return "", fmt.Errorf("cluster.headscale.apiKey is missing in %s: where the key of your Headscale's API is", FileName)
-	}
-	s, err := f.Cluster.Headscale.APIKey.read(f.dir)
-	if err != nil {
-		return "", fmt.Errorf("cluster.headscale.apiKey: %w; %s", err, f.sourceOfAPIKey())
-	}
-	return s, nil
-}
-
-// sourceOfAPIKey says who makes the key.
-func (f *Fleet) sourceOfAPIKey() string {
-	if name := f.Control(); name != "" && f.Cluster.Headscale.APIKey.Env == "" {
-		return "once " + name + " runs, 'imagebuilder headscale init' makes the key"
-	}
-	return "a key is made where your Headscale runs, by: headscale apikeys create"
-}
-
-// HeadscaleCA reads the certificates that the Headscale's is judged by besides
-// the system's, "" for none.
-func (f *Fleet) HeadscaleCA() (string, error) {
-	return f.ca(f.read)
-}
 
 // Servers lists the nodes with role server, in the order of the file.
 func (f *Fleet) Servers() []string {
