@@ -148,7 +148,7 @@ func (s *server) unreached(ctx context.Context, err error, asked bool) error {
 	url := s.fleet.Cluster.Headscale.URL
 	sh, shut := s.ssh(ctx)
 	if shut != nil && !asked {
-		return fmt.Errorf("Headscale does not answer at %s: is %s on, and does the name lead there (if not: --address)? %w", url, s.name, err)
+		return fmt.Errorf("no Headscale answers at %s: is %s on, and does the name lead there (if not: --address)? %w", url, s.name, err)
 	}
 	err = fmt.Errorf("%s has Headscale, but not at %s: %w", s.name, url, err)
 	if shut != nil {

@@ -47,7 +47,7 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = Init(t.Context(), f, Address{}, time.Now)
-	if err == nil || !strings.Contains(err.Error(), "Headscale does not answer at https://hs.invalid:"+port+": is vps on") || strings.Contains(err.Error(), "has Headscale") {
+	if err == nil || !strings.Contains(err.Error(), "no Headscale answers at https://hs.invalid:"+port+": is vps on") || strings.Contains(err.Error(), "has Headscale") {
 		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,11 @@ import (
 func TestTimeZonesAreThoseOfImages(t *testing.T) {
 	eachBoard(t, func(t *testing.T, _, img string) {
 		have := zonesOf(t, rootOf(t, img))
-		for _, name := range timezone.Names() {
+		accepted, err := os.ReadFile("../timezone/names.txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range strings.Fields(string(accepted)) {
 			if !slices.Contains(have, name) {
 				t.Errorf("%s is accepted, and no zone of the image", name)
 			}

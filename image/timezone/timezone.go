@@ -22,9 +22,6 @@ var text string
 
 var names = strings.Fields(text)
 
-// Names are all of them, sorted.
-func Names() []string { return slices.Clone(names) }
-
 // Check accepts the name of a zone, and "" for none.
 func Check(name string) error {
 	if _, known := slices.BinarySearch(names, name); known || name == "" {
