@@ -4,8 +4,8 @@ package headscaletest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 )
 
@@ -21,10 +21,13 @@ func Pebble(t testing.TB) string {
 // pinned reads a module of the directory testserver.
 func pinned(t testing.TB, name string) (mod, sum []byte) {
 	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
+	here, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(filepath.Dir(string(here)), "image/headscale/testserver", name)
 	for file, text := range map[string]*[]byte{"go.mod": &mod, "go.sum": &sum} {
-		var err error
-		if *text, err = os.ReadFile(filepath.Join(filepath.Dir(here), "..", "testserver", name, file)); err != nil {
+		if *text, err = os.ReadFile(filepath.Join(dir, file)); err != nil {
 			t.Fatal(err)
 		}
 	}
