@@ -19,6 +19,7 @@ import (
 type keyFlags struct {
 	fleet    string
 	link, qr bool
+	out      secretOut
 }
 
 func newKey() *cobra.Command {
@@ -37,11 +38,13 @@ network; the node then goes on without a reboot. It takes it once, and only what
 is newer than all that it took before. Whoever has the link has the key: one
 machine can join with it, as this node. --qr shows it for a camera, in 90 columns.`,
 		Example: `  imagebuilder key cabin-pi
-  imagebuilder key cabin-pi --link`,
+  imagebuilder key cabin-pi --link
+  imagebuilder key cabin-pi --link --out link.txt`,
 		Args: exactArgs("NODE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return k.run(cmd, args[0]) },
 	}
 	fleetFlag(cmd, &k.fleet)
+	k.out.flag(cmd)
 	cmd.Flags().BoolVar(&k.link, "link", false, "print a link to the node's page that hands the key over")
 	cmd.Flags().BoolVar(&k.qr, "qr", false, "print the link as a QR code, too")
 	return cmd
@@ -98,7 +101,7 @@ func (k *keyFlags) print(cmd *cobra.Command, key *mint.Key, signer minisign.Priv
 	} else {
 		fmt.Fprintf(cmd.ErrOrStderr(), "valid until %s, for one join; write it into node.yaml on the card (headscale: authKey:), or make one with --link\n", until)
 	}
-	if _, err := fmt.Fprintln(cmd.OutOrStdout(), text); err != nil || !k.qr {
+	if err := k.out.write(cmd, []byte(text+"\n"), true); err != nil || !k.qr {
 		return err
 	}
 	return printQR(cmd.OutOrStdout(), text)
