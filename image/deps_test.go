@@ -97,7 +97,7 @@ var allowed = map[string][]string{
 	"firstboot/crashtest":                 {},
 	"firstboot/update":                    {"firstboot", "firstboot/artifact", "firstboot/codec", "firstboot/contract", "firstboot/ctxio", "firstboot/node", "firstboot/slot"},
 	"image/update":                        {"firstboot/artifact", "firstboot/codec", "firstboot/contract", "firstboot/slot", "image/authenticode", "image/boot", "image/fleet", "image/inquiry", "image/inspect", "image/progress", "image/squashfs", "image/verify"},
-	"firstboot/attic":                     {"firstboot/contract", "firstboot/dirsync"},
+	"firstboot/attic":                     {"firstboot/contract", "firstboot/dirsync", "firstboot/fscrypt"},
 	"image/handover":                      {"firstboot/contract", "firstboot/node", "image/fleet", "image/inquiry", "image/roster"},
 	"image/rollout":                       {"firstboot/contract", "firstboot/node", "image/fleet", "image/inquiry", "image/kube", "image/roster", "image/update"},
 	"firstboot/report":                    {"firstboot", "firstboot/contract", "firstboot/disks", "firstboot/secret"},
