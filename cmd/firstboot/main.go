@@ -41,7 +41,7 @@ var verbs = []verb{
 	{"report", "[--card] print what this machine is made of; or write it to the boot partition (a service)", makeReport},
 	{"shares", "answer nodes in the tailnet whose shares of their keys are kept here (a service)", serveShares},
 	{"unlock", "[--since TIME] NODE show who waits for its owner's word to get its share; let in, once, the one who waits since then", unlockNode},
-	{"revoke", "NODE [NUMBER...] refuse a node its share for ever, and its members of the tailnet by their numbers", revokeNode},
+	{"revoke", "[--only] NODE [NUMBER...] refuse a node its share for ever, and its members of the tailnet by their numbers", revokeNode},
 	{"headscale-backup", "copy Headscale's database and keys to where node.yaml says (a timer)", backUpHeadscale},
 	{"headscale-restore", "bring them back where there are none (before Headscale starts)", restoreHeadscale},
 	{"check-slot", "read the running system from its medium, and remember whether it is as it was written (a timer)", checkSlot},

@@ -63,7 +63,7 @@ func unlockNode(_ context.Context, _ firstboot.Host, args []string) error {
 		return errUsage
 	}
 	if since == "" {
-		who, err := book.Asking(f.Arg(0))
+		who, err := book.Asking(f.Arg(0), time.Now())
 		return printAsking(who, err)
 	}
 	at, err := time.Parse(time.RFC3339, since)
@@ -83,13 +83,16 @@ func printAsking(who *vault.Asking, err error) error {
 }
 
 func revokeNode(_ context.Context, _ firstboot.Host, args []string) error {
-	f, err := parse("revoke", args, nil)
+	only := false
+	f, err := parse("revoke", args, func(f *flag.FlagSet) {
+		f.BoolVar(&only, "only", false, "refuse no shares but those of these members: another machine has the name by now")
+	})
 	if err != nil {
 		return err
 	}
-	if f.NArg() < 1 {
-		fmt.Fprintln(os.Stderr, "firstboot revoke: name a NODE")
+	if f.NArg() < 1 || only && f.NArg() < 2 {
+		fmt.Fprintln(os.Stderr, "firstboot revoke: name a NODE, with --only its NUMBERs in the tailnet, too")
 		return errUsage
 	}
-	return book.Revoke(f.Arg(0), f.Args()[1:])
+	return book.Revoke(f.Arg(0), f.Args()[1:], only)
 }

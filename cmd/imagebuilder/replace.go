@@ -21,7 +21,8 @@ It joins the cluster that there is and never creates one, whichever node it
 replaces.
 
 Before anything is removed it is shown and, unless --yes, asked for. A node that
-Headscale calls online is not replaced: switch it off first. If the command fails
+Headscale calls online, or Kubernetes ready, is not replaced: switch it off first, and
+wait a minute. If the command fails
 on its way, do it again: what is done is left out.
 
 The cluster's API is opened with a certificate made at home, at the names and
@@ -49,7 +50,7 @@ func newReplace() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
 	}
 	r.cards.alone(cmd, &r.flash, &r.quiet)
-	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "replace a node that Headscale calls online")
+	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "replace a node that Headscale calls online, or Kubernetes ready")
 	cmd.Flags().BoolVar(&r.opt.ByHand, "cluster-done", false, "the cluster has forgotten the node by kubectl")
 	cmd.Flags().StringVar(&r.opt.API, "api", "", "HOST:PORT: where a server's API answers, if not where the tailnet leads")
 	return cmd

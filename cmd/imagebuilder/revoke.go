@@ -1,12 +1,18 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/image/control"
+	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/replace"
 	"github.com/going-mobile/imagebuilder/image/revoke"
+	"github.com/going-mobile/imagebuilder/image/roster"
+	"github.com/going-mobile/imagebuilder/image/shares"
 )
 
 const revokeHelp = `Shut out a node that is in other hands. In this order: the nodes that keep a share of
@@ -14,16 +20,20 @@ the key for its data (storage: {encrypt: true}) refuse it for ever, from whereve
 asks; Headscale forgets it, so that it reaches no other node; Kubernetes' node, its vote
 in etcd and the Secret with its password are deleted, as by "replace".
 
-All that can be done is done, whatever fails, and the command says what is left: do it
-again for that, also for those that keep a share and were away. At the end it says what
-the thief may have read, and what to change therefore; it changes no token by itself.
+All that can be done is done, whatever fails, also where Headscale does not answer: then
+the machine that runs it is told at its own address. The command says what is left: do it
+again for that, also for those that keep a share and were away; how to tell them by hand
+it says, too. Who is shut out is noted in secrets/revoked: a new machine of the name is
+left alone when it is done again. At the end it says what the thief may have read, and
+what to change therefore; it changes no token by itself.
 
-It cannot be undone. A new card of the same name is another machine: "replace".`
+It cannot be undone. A new card of the same name is another machine: "replace". If that
+one is stolen as well: --again.`
 
 func newRevoke() *cobra.Command {
 	var name string
 	var yes bool
-	var opt replace.Options
+	var opt revoke.Options
 	cmd := &cobra.Command{
 		Use:   "revoke NODE",
 		Short: "Shut out a stolen node for ever",
@@ -37,11 +47,12 @@ func newRevoke() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client, holders, err := holdersOf(cmd, f, args[0])
+			server, rows := known(cmd.Context(), f)
+			holders, err := shares.Of(f, rows, args[0])
 			if err != nil {
 				return err
 			}
-			order, err := revoke.Prepare(cmd.Context(), f, client, holders, args[0], opt)
+			order, err := revoke.Prepare(cmd.Context(), f, server, holders, args[0], opt)
 			if err != nil {
 				return err
 			}
@@ -50,9 +61,24 @@ func newRevoke() *cobra.Command {
 	}
 	fleetFlag(cmd, &name)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	cmd.Flags().BoolVar(&opt.ByHand, "cluster-done", false, "the cluster has forgotten the node by kubectl")
-	cmd.Flags().StringVar(&opt.API, "api", "", "HOST:PORT: where a server's API answers, if not where the tailnet leads")
+	cmd.Flags().BoolVar(&opt.Again, "again", false, "who has the name since the last revocation is in other hands, too")
+	cmd.Flags().BoolVar(&opt.Cluster.ByHand, "cluster-done", false, "the cluster has forgotten the node by kubectl")
+	cmd.Flags().StringVar(&opt.Cluster.API, "api", "", "HOST:PORT: where a server's API answers, if not where the tailnet leads")
 	return cmd
+}
+
+// known is what Headscale knows. One that does not answer keeps nobody from telling the
+// holders.
+func known(ctx context.Context, f *fleet.Fleet) (replace.Server, []roster.Row) {
+	client, err := control.Client(f)
+	if err != nil {
+		return revoke.Silent{Why: err}, nil
+	}
+	rows, err := roster.Read(ctx, f, client, time.Now())
+	if err != nil {
+		return revoke.Silent{Why: err}, nil
+	}
+	return client, rows
 }
 
 func carryOut(cmd *cobra.Command, order *revoke.Order, name string, yes bool) error {

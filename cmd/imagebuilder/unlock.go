@@ -2,14 +2,12 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
-	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/roster"
 	"github.com/going-mobile/imagebuilder/image/shares"
 )
@@ -21,10 +19,10 @@ TPM, which does not give it back: the firmware, Secure Boot or its keys were cha
 the disk is in another machine. The screen of the node says which.
 
 The nodes at other sites that keep its share are asked over ssh, as by "status". What
-they say is shown, and asked for unless --yes: do you know why it is there? One that
-agrees is enough. It agrees once, for an hour, to what was shown and nothing else; the
-address counts as one of the node's own from then on. A TPM that works seals anew what is
-there then.`
+they say is shown, and asked for unless --yes: do you know why it is there? Then one of
+them agrees, once, for an hour, to what was shown and nothing else; the address counts as
+one of the node's own from then on. A TPM that works seals anew what is there then. Who
+has not asked for ten minutes waits no more.`
 
 func newUnlock() *cobra.Command {
 	var name string
@@ -44,7 +42,7 @@ func newUnlock() *cobra.Command {
 			if err := checkEncrypted(f, args[0]); err != nil {
 				return err
 			}
-			_, holders, err := holdersOf(cmd, f, args[0])
+			holders, err := holdersOf(cmd, f, args[0])
 			if err != nil {
 				return err
 			}
@@ -67,17 +65,17 @@ func checkEncrypted(f *fleet.Fleet, name string) error {
 	return nil
 }
 
-// holdersOf finds who keeps the share of a node; of one that is not encrypted, nobody.
-func holdersOf(cmd *cobra.Command, f *fleet.Fleet, name string) (client *headscale.Client, holders *shares.Holders, err error) {
-	if client, err = control.Client(f); err != nil {
-		return nil, nil, err
+// holdersOf finds who keeps the share of a node.
+func holdersOf(cmd *cobra.Command, f *fleet.Fleet, name string) (*shares.Holders, error) {
+	client, err := control.Client(f)
+	if err != nil {
+		return nil, err
 	}
 	rows, err := roster.Read(cmd.Context(), f, client, time.Now())
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	holders, err = shares.Of(f, rows, name)
-	return client, holders, err
+	return shares.Of(f, rows, name)
 }
 
 func unlock(cmd *cobra.Command, holders *shares.Holders, name string, yes bool) error {
@@ -97,6 +95,6 @@ func unlock(cmd *cobra.Command, holders *shares.Holders, name string, yes bool) 
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "unlocked  %s: %s will give it its share\n", name, strings.Join(agreed, ", "))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "unlocked  %s: %s will give it its share\n", name, agreed)
 	return err
 }

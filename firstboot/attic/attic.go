@@ -14,6 +14,7 @@ package attic
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
+	"github.com/going-mobile/imagebuilder/firstboot/fscrypt"
 )
 
 // Done is what Open did.
@@ -41,12 +43,15 @@ const (
 type Attic struct {
 	root   string
 	step   func(op string) error // of a test, which may end everything here
+	shut   func() (bool, error)  // what is encrypted is not open
 	locked bool                  // it is that of what is encrypted
 }
 
 // In returns the attic below a root: "/", or what will be it.
 func In(root string) Attic {
-	return Attic{root: root, step: func(string) error { return nil }}
+	a := Attic{root: root, step: func(string) error { return nil }}
+	a.shut = a.isShut
+	return a
 }
 
 // Locked returns that of what is encrypted, which is opened when that is, and before
@@ -87,9 +92,46 @@ func (a Attic) Trial() (contract.Trial, error) {
 	return contract.ParseTrial(data)
 }
 
-// Prepare says what to keep when the trial begins. What was kept before is worth
-// nothing any more.
-func (a Attic) Prepare(t contract.Trial) error {
+// The reasons for which no other trial can be prepared.
+var (
+	ErrShut = errors.New("this node's data are locked, and an earlier trial may have kept the cluster's store among them: 'firstboot status' says what opens them; afterwards do this again")
+	ErrOwed = errors.New("the cluster's store is not put back yet as it was before the trial that failed: 'firstboot status' says what is missing; afterwards do this again")
+)
+
+// Owes says, with the slot that runs, why what the last trial kept of the encrypted data is
+// still needed, nil where it is not. Of what is locked nobody knows: the kernel says of each
+// name in it that it is not there.
+func (a Attic) Owes(slot string) error {
+	t, damage := a.Trial()
+	if errors.Is(damage, fs.ErrNotExist) || damage == nil && len(t.Locked) == 0 {
+		return nil
+	}
+	if shut, err := a.shut(); err != nil || shut {
+		return cmp.Or(err, ErrShut)
+	}
+	full, err := exists(a.Locked().dir())
+	if full && (damage != nil || slot != t.Slot) {
+		return ErrOwed
+	}
+	return err
+}
+
+func (a Attic) isShut() (bool, error) {
+	dir := filepath.Dir(a.at(contract.LockedAtticDir))
+	id, err := fscrypt.KeyOf(dir)
+	if err != nil || id == "" {
+		return false, err
+	}
+	open, err := fscrypt.HasKey(dir, id)
+	return !open, err
+}
+
+// Prepare says, in the slot that runs, what to keep when the trial begins. What was kept
+// before is worth nothing any more, or Prepare refuses.
+func (a Attic) Prepare(slot string, t contract.Trial) error {
+	if err := a.Owes(slot); err != nil {
+		return err
+	}
 	text, err := t.Encode()
 	if err != nil {
 		return err

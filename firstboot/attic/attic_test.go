@@ -136,7 +136,7 @@ func TestATrialThatFailed(t *testing.T) {
 	root := newRoot(t)
 	a := In(root)
 	open(t, a, "a", Nothing)
-	if err := a.Prepare(trial); err != nil {
+	if err := a.Prepare("a", trial); err != nil {
 		t.Fatal(err)
 	}
 	want := look(t, root)
@@ -163,7 +163,7 @@ func TestATrialThatFailed(t *testing.T) {
 func TestBlessed(t *testing.T) {
 	root := newRoot(t)
 	a := In(root)
-	if err := a.Prepare(trial); err != nil {
+	if err := a.Prepare("a", trial); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Bless("a"); err != nil {
@@ -193,12 +193,14 @@ var errCut = errors.New("cut")
 // cut is an attic that ends at its nth step.
 func cut(root string, n int) (Attic, *int) {
 	steps := 0
-	return Attic{root: root, step: func(string) error {
+	a := In(root)
+	a.step = func(string) error {
 		if steps++; steps == n {
 			return errCut
 		}
 		return nil
-	}}, &steps
+	}
+	return a, &steps
 }
 
 // TestEveryStepIsCut: wherever the power goes while things are kept or put back, the
@@ -207,7 +209,7 @@ func TestEveryStepIsCut(t *testing.T) {
 	for name, first := range map[string]string{"kept": "b", "put back": "a"} {
 		for n := 1; ; n++ {
 			root := newRoot(t)
-			if err := In(root).Prepare(trial); err != nil {
+			if err := In(root).Prepare("a", trial); err != nil {
 				t.Fatal(err)
 			}
 			want := look(t, root)
@@ -251,16 +253,17 @@ func TestEveryStepIsCut(t *testing.T) {
 // changed nothing.
 func TestNoRoom(t *testing.T) {
 	root := newRoot(t)
-	if err := In(root).Prepare(trial); err != nil {
+	if err := In(root).Prepare("a", trial); err != nil {
 		t.Fatal(err)
 	}
 	want := look(t, root)
-	a := Attic{root: root, step: func(op string) error {
+	a := In(root)
+	a.step = func(op string) error {
 		if strings.HasPrefix(op, "copy") && strings.HasSuffix(op, ".wal") {
 			return unix.ENOSPC
 		}
 		return nil
-	}}
+	}
 	if _, err := a.Open("b"); !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "/"+store) {
 		t.Error(err)
 	}
@@ -284,7 +287,7 @@ func TestLocked(t *testing.T) {
 		}
 	}
 	due("b", Nothing)
-	if err := a.Prepare(mixed); err != nil {
+	if err := a.Prepare("a", mixed); err != nil {
 		t.Fatal(err)
 	}
 	due("a", Nothing)
@@ -312,26 +315,83 @@ func TestLocked(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(root, contract.LockedAtticDir)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it is still there: %v", err)
 	}
-	if err := a.Prepare(mixed); err != nil {
+	if err := a.Prepare("a", mixed); err != nil {
 		t.Fatal(err)
 	}
 	open(t, inner, "b", Kept)
-	if err := a.Prepare(mixed); err != nil { // the next update, before that was tried out
+	if err := os.Remove(filepath.Join(root, contract.TrialFile)); err != nil { // the power went while it was blessed
+		t.Fatal(err)
+	}
+	if err := a.Prepare("a", mixed); err != nil {
 		t.Fatal(err)
 	}
 	due("a", Nothing)
 	due("b", Kept)
-	if err := a.Prepare(trial); err != nil { // of nothing encrypted
+	if err := a.Prepare("a", trial); err != nil { // of nothing encrypted
 		t.Fatal(err)
 	}
 	due("b", Nothing)
+}
+
+// TestKeptWhileLocked: the one good copy of a store outlives every update that comes before
+// it is back, also while nobody can see it.
+func TestKeptWhileLocked(t *testing.T) {
+	root := newRoot(t)
+	mixed := trial
+	mixed.Keep, mixed.Locked = trial.Keep[:1], trial.Keep[1:3]
+	a, shut := In(root), false
+	a.shut = func() (bool, error) { return shut, nil }
+	if err := a.Prepare("a", mixed); err != nil {
+		t.Fatal(err)
+	}
+	open(t, a, "b", Kept)
+	open(t, a.Locked(), "b", Kept)
+	want := look(t, root)[store+"/member/wal/0.wal"]
+	spoil(t, root)
+	open(t, a, "a", Back)
+	vault := filepath.Join(root, filepath.Dir(contract.LockedAtticDir))
+	hide := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refuses := func(when string, why error) {
+		t.Helper()
+		if err := a.Prepare("a", trial); !errors.Is(err, why) {
+			t.Errorf("%s: %v, want %v", when, err, why)
+		}
+	}
+	hide(vault, vault+".locked") // as the kernel has it
+	shut = true
+	refuses("locked", ErrShut)
+	hide(vault+".locked", vault)
+	shut = false
+	refuses("open, and not back", ErrOwed)
+	open(t, a.Locked(), "a", Back)
+	if got := look(t, root)[store+"/member/wal/0.wal"]; got != want || got == "" {
+		t.Error("the store is not as it was")
+	}
+	if err := a.Prepare("a", trial); err != nil {
+		t.Error(err)
+	}
+	shut = true
+	if err := a.Prepare("a", mixed); err != nil { // the last one kept nothing that is encrypted
+		t.Error(err)
+	}
+	put(t, root, contract.TrialFile, "{")
+	refuses("damaged, locked", ErrShut)
+	shut = false
+	if err := a.Prepare("a", trial); err != nil { // nobody needs what is not there
+		t.Error(err)
+	}
 }
 
 // TestNoCopyOfASecretIsLeft in blocks that are free: what the attic had is written over.
 func TestNoCopyOfASecretIsLeft(t *testing.T) {
 	root := newRoot(t)
 	a := In(root)
-	if err := a.Prepare(trial); err != nil {
+	if err := a.Prepare("a", trial); err != nil {
 		t.Fatal(err)
 	}
 	open(t, a, "b", Kept)

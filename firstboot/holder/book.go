@@ -122,9 +122,39 @@ func (b Book) write(name string, r *vault.Record) error {
 	return dirsync.Dir(b.Dir)
 }
 
+// A node that waits asks twice a minute. What did not ask for a while waits no more: it got
+// its share elsewhere, or is off, and the owner is asked about nobody.
+const (
+	waitTime = 10 * time.Minute
+	markTime = time.Minute
+)
+
+// asked notes that somebody waits still, beside the record: a field more in that would keep
+// an older image from reading it, to which a trial may go back.
+func (b Book) asked(name string, now time.Time) error {
+	if fi, err := os.Stat(b.mark(name)); err == nil && now.Sub(fi.ModTime()).Abs() < markTime {
+		return nil
+	}
+	if err := os.WriteFile(b.mark(name), nil, 0o600); err != nil {
+		return err
+	}
+	return os.Chtimes(b.mark(name), now, now)
+}
+
+func (b Book) mark(name string) string { return filepath.Join(b.Dir, name+".asked") }
+
+// waits says whether who asked in a node's name still does.
+func (b Book) waits(name string, now time.Time) bool {
+	fi, err := os.Stat(b.mark(name))
+	return err == nil && now.Sub(fi.ModTime()) < waitTime
+}
+
 // Approve lets in the one who waits in a node's name since then, and tells who that is.
 func (b Book) Approve(name string, since, now time.Time) (who *vault.Asking, err error) {
 	err = b.change(name, func(r *vault.Record) (bool, error) {
+		if !b.waits(name, now) {
+			return false, vault.ErrNobody
+		}
 		who, err = r.Approve(since, now)
 		return err == nil, err
 	})
@@ -132,9 +162,9 @@ func (b Book) Approve(name string, since, now time.Time) (who *vault.Asking, err
 }
 
 // Asking tells who waits in a node's name.
-func (b Book) Asking(name string) (who *vault.Asking, err error) {
+func (b Book) Asking(name string, now time.Time) (who *vault.Asking, err error) {
 	err = b.change(name, func(r *vault.Record) (bool, error) {
-		if who = r.Asking; who == nil {
+		if who = r.Asking; who == nil || !b.waits(name, now) {
 			return false, vault.ErrNobody
 		}
 		return false, nil
@@ -142,8 +172,15 @@ func (b Book) Asking(name string) (who *vault.Asking, err error) {
 	return who, err
 }
 
-// Revoke refuses a node, by its numbers in the tailnet and by all shares that are here,
-// for ever.
-func (b Book) Revoke(name string, members []string) error {
-	return b.change(name, func(r *vault.Record) (bool, error) { r.Revoke(members); return true, nil })
+// Revoke refuses a node, by its numbers in the tailnet and by all shares that are here, or
+// only by those of these numbers, for ever.
+func (b Book) Revoke(name string, members []string, only bool) error {
+	return b.change(name, func(r *vault.Record) (bool, error) {
+		if only {
+			r.RevokeOnly(members)
+		} else {
+			r.Revoke(members)
+		}
+		return true, nil
+	})
 }

@@ -127,7 +127,7 @@ func TestFromDepositToRevocation(t *testing.T) {
 	if _, err := ask(); refusedFor(err) != vault.Place {
 		t.Errorf("from away: %v", err)
 	}
-	asks, err := b.Asking("cabin-pi")
+	asks, err := b.Asking("cabin-pi", time.Now())
 	if err != nil || asks.Place.Addr() != away {
 		t.Fatalf("%v, %v", asks, err)
 	}
@@ -141,7 +141,7 @@ func TestFromDepositToRevocation(t *testing.T) {
 	if err != nil || fi.Mode() != 0o600 {
 		t.Errorf("%v, %v", fi.Mode(), err)
 	}
-	if err := b.Revoke("cabin-pi", []string{"7"}); err != nil {
+	if err := b.Revoke("cabin-pi", []string{"7"}, false); err != nil {
 		t.Fatal(err)
 	}
 	tail.where = home
@@ -159,6 +159,41 @@ func TestFromDepositToRevocation(t *testing.T) {
 	}
 	if all := strings.Join(*told, "\n"); strings.Contains(all, d.Share.Reveal()) || strings.Contains(all, q.Proof.Reveal()) || !strings.Contains(all, "gave cabin-pi (7), which is at 198.51.100.4") {
 		t.Error(all)
+	}
+}
+
+// TestWhoAskedOnce waits for nobody's word any more: it has its share from elsewhere, or is
+// off, and a word for it would let in whoever comes later.
+func TestWhoAskedOnce(t *testing.T) {
+	b, tail := newBook(t), newTailnet()
+	way, _ := start(t, b, tail)
+	d, q := shares(t)
+	if _, err := way.Deposit(t.Context(), local, d); err != nil {
+		t.Fatal(err)
+	}
+	tail.where = away
+	waits := func(want error) *vault.Asking {
+		t.Helper()
+		who, err := b.Asking("cabin-pi", time.Now())
+		if !errors.Is(err, want) {
+			t.Fatalf("%v, %v, want %v", who, err, want)
+		}
+		return who
+	}
+	waits(vault.ErrNobody)
+	for range 2 { // the second time after it had gone
+		if _, err := way.Ask(t.Context(), local, q); refusedFor(err) != vault.Place {
+			t.Fatal(err)
+		}
+		since := waits(nil).Since
+		long := time.Now().Add(-waitTime)
+		if err := os.Chtimes(b.mark("cabin-pi"), long, long); err != nil {
+			t.Fatal(err)
+		}
+		waits(vault.ErrNobody)
+		if _, err := b.Approve("cabin-pi", since, time.Now()); !errors.Is(err, vault.ErrNobody) {
+			t.Errorf("agreed to who has gone: %v", err)
+		}
 	}
 }
 
@@ -214,7 +249,7 @@ func TestNotReady(t *testing.T) {
 	if _, err := way.Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), "keeps no shares") {
 		t.Error(err)
 	}
-	if err := b.Revoke("cabin-pi", nil); !errors.Is(err, ErrNotReady) {
+	if err := b.Revoke("cabin-pi", nil, false); !errors.Is(err, ErrNotReady) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(b.Dir); err == nil {

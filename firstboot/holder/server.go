@@ -144,6 +144,11 @@ func (s *server) ask(w http.ResponseWriter, r *http.Request) {
 		share, changed, err = r.Ask(peer.Member, at, q, time.Now())
 		return changed, err
 	})
+	if no := (*vault.Refusal)(nil); errors.As(err, &no) && no.Waits() {
+		if fault := s.book.asked(peer.Node, time.Now()); fault != nil {
+			err = fault // the owner would not be shown who waits
+		}
+	}
 	if err == nil {
 		s.tell("gave " + peer.Node + " (" + peer.ID + "), which is at " + at.String() + ", its share")
 	}

@@ -61,6 +61,9 @@ func (s Slots) OpenStores() error {
 	return err
 }
 
+// Settled says why what the last trial kept is still needed, nil where it is not.
+func (s Slots) Settled() error { return attic.In("/").Owes(s.Running()) }
+
 // Leaving says whether the next start is that of the other slot.
 func (s Slots) Leaving(context.Context) (bool, error) {
 	st, err := s.State()

@@ -55,7 +55,7 @@ func (s Slots) StartTrial(t contract.Trial, tries int) error {
 	if err != nil {
 		return err
 	}
-	if err := attic.In("/").Prepare(t); err != nil {
+	if err := attic.In("/").Prepare(s.Running(), t); err != nil {
 		return err
 	}
 	return store.StartTrial(t.Slot, tries)

@@ -47,7 +47,7 @@ func (u *update) refuse() error {
 	case u.state.Good != u.state.Current:
 		return u.unproven()
 	}
-	for _, refuse := range []func() error{u.refuseComponents, u.refuseStorage, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot, u.refuseBase} {
+	for _, refuse := range []func() error{u.slots.Settled, u.refuseComponents, u.refuseStorage, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot, u.refuseBase} {
 		if err := refuse(); err != nil {
 			return err
 		}

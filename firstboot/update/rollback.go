@@ -24,6 +24,9 @@ func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, e
 	if u.state.Good != u.state.Current {
 		return nil, u.unproven()
 	}
+	if err := s.Settled(); err != nil {
+		return nil, err
+	}
 	old, err := firstboot.ReadRelease(func(name string) ([]byte, error) { return s.Read(u.other, name) })
 	if err != nil {
 		return nil, fmt.Errorf("slot %s has no system to go back to: %w", u.other, err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/attic"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/crashtest"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -89,6 +90,7 @@ func TestNoRollback(t *testing.T) {
 		"a newer k3s":     {func(w *world) { w.before("rpi4", "v1.32.9+k3s1") }, "slot b has k3s v1.32.9+k3s1, this is v1.33.1+k3s1, whose data"},
 		"another board":   {func(w *world) { w.before("rpi5", "v1.33.1+k3s1") }, "slot b has a system for board rpi5, this is rpi4"},
 		"not proved":      {func(w *world) { w.edit("proc/cmdline", "slot=a", "slot=b") }, "slot b, which runs, has not proved itself"},
+		"locked":          {func(w *world) { w.owes = attic.ErrShut }, "this node's data are locked"},
 		"under way":       {func(w *world) { w.busy = true }, "another update is under way"},
 		"no encryption":   {encryptedAgent, "slot b does not know how this node's data are kept, which are encrypted (storage 1, it states 0)"},
 		"no TPM":          {func(w *world) { sealedAgent(w); w.knows("1") }, "(storage 2, it states 1), and would take them for lost: go on to a mended version"},

@@ -36,6 +36,9 @@ type Slots interface {
 	State() (slot.State, error)
 	// Takes refuses boot files that do not fit the boot loader.
 	Takes(files []string) error
+	// Settled says why no other trial can begin: what the last one kept is still to be
+	// put back, or may be.
+	Settled() error
 	// StartTrial makes the next starts those of the other slot, once it is known
 	// what of the running one is to be kept meanwhile.
 	StartTrial(t contract.Trial, tries int) error

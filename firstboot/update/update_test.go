@@ -16,6 +16,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/attic"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/firstboot/update"
@@ -205,6 +206,7 @@ var refusals = map[string]struct {
 	"a small slot":        {node: func(w *world) { w.size = 4 << 20 }, want: "slot b has room for 4 MB, the update's root has 4 MB"},
 	"another base":        {node: func(w *world) { w.roots["a"][7] ^= 1 }, want: "made from another image than runs here"},
 	"no room for a trial": {node: func(w *world) { w.varRoom = 63 << 20 }, want: "/var has room for 63 MB, the trial needs"},
+	"a store not back":    {node: func(w *world) { w.owes = attic.ErrOwed }, want: "not put back yet as it was before the trial that failed"},
 	"a silent cluster":    {node: server, want: "does not say whether its etcd has other members"},
 	"no k3s":              {change: func(m *artifact.Manifest) { delete(m.Components, "k3s") }, want: "the update has no k3s"},
 	"k3s far ahead":       {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "one minor version forward at a time"},

@@ -96,6 +96,7 @@ type world struct {
 	api     map[string]string // of Kubernetes, by path
 	login   bool              // ssh answers
 	trial   contract.Trial    // that was started
+	owes    error             // what the last trial kept is still needed
 	roots   map[string][]byte
 	size    int64 // of a slot
 	worn    bool  // what is written to a slot is not there

@@ -133,6 +133,8 @@ func (w slots) Takes(names []string) error {
 	return w.do("takes", func() error { return w.store().Takes(names) })
 }
 
+func (w slots) Settled() error { return w.do("settled", func() error { return w.owes }) }
+
 func (w slots) StartTrial(t contract.Trial, tries int) error {
 	return w.do("start trial", func() error { w.trial = t; return w.store().StartTrial(t.Slot, tries) })
 }

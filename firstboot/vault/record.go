@@ -101,7 +101,7 @@ func (r *Refusal) Error() string { return reasons[r.Why] }
 var reasons = map[Why]string{
 	Sealed: "the owner must agree first",
 	Place:  "the owner must agree to this place first", Relayed: "it cannot see where this node is", Joined: "this node has joined anew, so the owner must agree first",
-	Revoked: "this node is revoked", Unknown: "it does not know this share", Full: "it keeps too many shares of this node",
+	Revoked: "this node is revoked", Unknown: "it does not know this share", Full: "it keeps too many shares of machines of this name ('firstboot revoke --only NAME NUMBER' there removes those of one that is gone)",
 }
 
 // Whys are all reasons that there are.
@@ -151,7 +151,7 @@ func (r *Record) Deposit(who Member, at netip.Addr, d Deposit) (changed bool, er
 	}
 	k := r.kept(id)
 	if k == nil {
-		if !r.makeRoom() {
+		if !r.makeRoom(who, PlaceOf(at)) {
 			return false, &Refusal{Why: Full}
 		}
 		r.Shares = append(r.Shares, Kept{ID: id, Share: d.Share, Proof: d.Proof, Member: who.ID})
@@ -163,6 +163,7 @@ func (r *Record) Deposit(who Member, at netip.Addr, d Deposit) (changed bool, er
 	}
 	changed = !k.Sure || k.Member != who.ID
 	k.Sure, k.Member = true, who.ID
+	changed = r.settle(id, who) || changed
 	return k.learn(PlaceOf(at)) || changed, nil
 }
 
@@ -178,7 +179,7 @@ func (r *Record) Ask(who Member, at netip.Addr, q Question, now time.Time) (shar
 	asks := &Asking{ID: q.ID, Member: who.ID, Place: PlaceOf(at), Why: k.doubt(who, PlaceOf(at)), Since: now.UTC().Truncate(time.Second)}
 	switch {
 	case asks.Why == "":
-		return k.Share, false, nil
+		return k.Share, r.settle(q.ID, who), nil
 	case k.agreed(r.Approved, asks) && now.Before(r.Approved.Since.Add(approval)):
 		r.Asking, r.Approved = nil, nil
 		k.Member = who.ID
@@ -188,6 +189,17 @@ func (r *Record) Ask(who Member, at netip.Addr, q Question, now time.Time) (shar
 		r.Asking, changed = asks, true
 	}
 	return "", changed, &Refusal{Why: asks.Why, Place: asks.Place}
+}
+
+// settle forgets a question that somebody else has answered, and a word for it: that lets in
+// one question, once.
+func (r *Record) settle(id string, who Member) (changed bool) {
+	for _, a := range []**Asking{&r.Asking, &r.Approved} {
+		if *a != nil && (*a).ID == id && (*a).Member == who.ID {
+			*a, changed = nil, true
+		}
+	}
+	return changed
 }
 
 // agreed says that the owner's word is for who asks. What asked through a relay, as a node
@@ -234,16 +246,28 @@ func (r *Record) Approve(since, now time.Time) (*Asking, error) {
 // Revoke refuses these members, and all shares that there are, for ever. The shares are
 // gone. A new member of the name may bring new ones: it is another machine.
 func (r *Record) Revoke(members []string) {
+	r.revoke(members, func(Kept) bool { return true })
+}
+
+// RevokeOnly leaves the shares of other members: one of them has the name by now.
+func (r *Record) RevokeOnly(members []string) {
+	r.revoke(members, func(k Kept) bool { return slices.Contains(members, k.Member) })
+}
+
+func (r *Record) revoke(members []string, goes func(Kept) bool) {
 	gone := slices.Clone(members)
 	for _, k := range r.Shares {
-		gone = append(gone, k.ID, k.Member)
+		if goes(k) {
+			gone = append(gone, k.ID, k.Member)
+		}
 	}
 	for _, id := range gone {
 		if id != "" && !r.revoked(id) {
 			r.Revoked = append(r.Revoked, id)
 		}
 	}
-	r.Shares, r.Asking, r.Approved = nil, nil, nil
+	r.Shares = slices.DeleteFunc(r.Shares, goes)
+	r.Asking, r.Approved = nil, nil // who is still let in asks again
 }
 
 func (r *Record) revoked(id string) bool { return slices.Contains(r.Revoked, id) }
@@ -258,16 +282,22 @@ func (r *Record) kept(id string) *Kept {
 }
 
 // makeRoom lets the oldest go that nobody has shown to use: a power cut in a first boot
-// leaves such ones. The newest stays: what comes now may belong to it, as a spare does.
-func (r *Record) makeRoom() bool {
+// leaves such ones. The newest stays: what comes now may belong to it, as a spare does. Where
+// all were used, the oldest goes of a machine that had the name before, and was where the
+// one of today is: who has the card brings as many shares as they like, and who has the
+// tailnet as many members, but not from there.
+func (r *Record) makeRoom(who Member, at netip.Prefix) bool {
 	if len(r.Shares) < mostShares {
 		return true
 	}
-	at := slices.IndexFunc(r.Shares, func(k Kept) bool { return !k.Sure })
-	if at < 0 || at == len(r.Shares)-1 {
+	i := slices.IndexFunc(r.Shares, func(k Kept) bool { return !k.Sure })
+	if i < 0 || i == len(r.Shares)-1 {
+		i = slices.IndexFunc(r.Shares, func(k Kept) bool { return k.Member != who.ID && slices.Contains(k.Places, at) })
+	}
+	if i < 0 {
 		return false
 	}
-	r.Shares = slices.Delete(r.Shares, at, at+1)
+	r.Shares = slices.Delete(r.Shares, i, i+1)
 	return true
 }
 

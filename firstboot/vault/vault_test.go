@@ -296,6 +296,96 @@ func TestRevoked(t *testing.T) {
 	r.ask(t, Member{"cabin-pi", "9"}, home, nextQ, noon, "")
 }
 
+// TestOneWordOneQuestion: what a node got without the owner's word, or shows to have, waits
+// for none any more; who else asks does.
+func TestOneWordOneQuestion(t *testing.T) {
+	d, q := owned(t, 1)
+	for what, ends := range map[string]func(r *Record) (changed bool, err error){
+		"given":    func(r *Record) (bool, error) { _, changed, err := r.Ask(cabin, home, q, noon); return changed, err },
+		"shown":    func(r *Record) (bool, error) { return r.Deposit(cabin, home, d) },
+		"anothers": func(r *Record) (bool, error) { return r.Deposit(Member{"cabin-pi", "8"}, home, d) },
+	} {
+		for _, word := range []bool{false, true} {
+			var r Record
+			for range 2 {
+				if _, err := r.Deposit(cabin, home, d); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.ask(t, cabin, nobody, q, noon, Relayed) // as in its first minute
+			if word {
+				if _, err := r.Approve(noon, noon); err != nil {
+					t.Fatal(err)
+				}
+			}
+			changed, err := ends(&r)
+			stays := what == "anothers"
+			if err != nil || !changed || (r.Asking != nil) != stays || (r.Approved != nil) != (stays && word) {
+				t.Errorf("%s, word %v: changed %v, %v, %+v, %+v", what, word, changed, err, r.Asking, r.Approved)
+			}
+		}
+	}
+}
+
+// TestRevokedAgain, for a holder that was away: what the machine of today brought meanwhile
+// stays.
+func TestRevokedAgain(t *testing.T) {
+	d, q := owned(t, 1)
+	next, nextQ := owned(t, 2)
+	today := Member{"cabin-pi", "12"}
+	var r Record
+	for who, d := range map[Member]Deposit{cabin: d, today: next} {
+		if _, err := r.Deposit(who, home, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.RevokeOnly([]string{"7"})
+	r.ask(t, cabin, home, q, noon, Revoked)
+	r.ask(t, today, home, q, noon, Revoked)
+	r.ask(t, today, home, nextQ, noon, "")
+	if _, err := r.Deposit(today, home, next); err != nil || len(r.Shares) != 1 {
+		t.Errorf("%v, %+v", err, r)
+	}
+}
+
+// TestRoomForTheNextMachine of a name: the oldest goes of one that was where it is. Who
+// comes from elsewhere drives nobody out, nor does a machine its own shares.
+func TestRoomForTheNextMachine(t *testing.T) {
+	for what, c := range map[string]struct {
+		who  Member
+		at   netip.Addr
+		room bool
+	}{
+		"the next one":            {Member{"cabin-pi", "12"}, home, true},
+		"a member from elsewhere": {Member{"cabin-pi", "12"}, away, false},
+		"a member behind a relay": {Member{"cabin-pi", "12"}, nobody, false},
+		"the same":                {cabin, home, false},
+	} {
+		var r Record
+		for i := byte(1); i <= mostShares; i++ {
+			d, _ := owned(t, i)
+			for range 2 {
+				if _, err := r.Deposit(cabin, home, d); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		before := slices.Clone(r.Shares)
+		pair := make([]Deposit, 2)
+		for i := range pair {
+			pair[i], _ = owned(t, byte(40+i))
+			_, err := r.Deposit(c.who, c.at, pair[i])
+			var no *Refusal
+			if (err == nil) != c.room || err != nil && (!errors.As(err, &no) || no.Why != Full) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if gone := before[0].ID != r.Shares[0].ID; gone != c.room || len(r.Shares) != mostShares || c.room && (r.Shares[0].ID != before[2].ID || r.kept(Digest(pair[0].Share)) == nil) {
+			t.Errorf("%s: the oldest is gone: %v, %d shares", what, gone, len(r.Shares))
+		}
+	}
+}
+
 // TestRoom: shares that nobody uses make room, others never do.
 func TestRoom(t *testing.T) {
 	first, firstQ := owned(t, 1)

@@ -66,8 +66,8 @@ func (r Answer) Words() (out []string) {
 // Subject is whom to ask.
 type Subject struct {
 	Node    string
-	Number  string // Headscale's; a machine in its place has another
-	Address netip.Addr
+	Number  string     // Headscale's; a machine in its place has another
+	Address netip.Addr // none of the machine that runs Headscale is where its name leads
 }
 
 // askTime bounds all of it, as all nodes are asked at once: a Pi that is busy takes
@@ -127,7 +127,11 @@ func Plain(err error) error {
 // the node did not hear it, or was not heard.
 func Tell(ctx context.Context, f *fleet.Fleet, s Subject, command string, input io.Reader) ([]byte, error) {
 	if s.Node == f.Control() {
-		out, err := control.Ask(ctx, f, s.Address.String(), command, input)
+		address := ""
+		if s.Address.IsValid() {
+			address = s.Address.String()
+		}
+		out, err := control.Ask(ctx, f, address, command, input)
 		var exit *ssh.ExitError
 		switch {
 		case err == nil:

@@ -111,6 +111,10 @@ func TestTheVPS(t *testing.T) {
 	if got := Ask(t.Context(), v.fleet, v.subject())[0]; got.State != "" || !strings.Contains(got.Silent, "vps does not answer at 127.0.0.1:22") {
 		t.Errorf("switched off: %+v", got)
 	}
+	want := "vps does not answer at " + strings.TrimPrefix(v.fleet.Cluster.Headscale.URL, "https://") + ":22"
+	if got := Ask(t.Context(), v.fleet, []Subject{{Node: "vps"}})[0]; !strings.Contains(got.Silent, want) { // Headscale is silent
+		t.Errorf("without an address in the tailnet: %+v, want %q", got, want)
+	}
 	if _, err := os.Stat(filepath.Join(v.fleet.Dir(), fleet.SecretsDir, "known_hosts")); err == nil {
 		t.Error("its host key was taken as first seen")
 	}

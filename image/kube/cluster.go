@@ -91,6 +91,20 @@ func (c *Client) Nodes(ctx context.Context) (all []Node, err error) {
 	return all, nil
 }
 
+// Node tells of one of them, nil where the cluster has none of that name.
+func (c *Client) Node(ctx context.Context, name string) (*Node, error) {
+	var o nodeObject
+	err := c.get(ctx, nodePath(name), &o)
+	if refused := (*Refusal)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	n := o.node()
+	return &n, nil
+}
+
 // Cordon keeps new pods from a node, and marks it by whom. One that is cordoned
 // already stays whose it is: cordoned tells whether it is by's.
 func (c *Client) Cordon(ctx context.Context, name, by string) (cordoned bool, err error) {

@@ -55,6 +55,17 @@ func TestNodes(t *testing.T) {
 	}
 }
 
+// TestNode: one that is there, and none.
+func TestNode(t *testing.T) {
+	const path = "GET /api/v1/nodes/cabin-pi"
+	for answer, want := range map[string]string{`{"metadata":{"name":"cabin-pi"},"status":{"conditions":[{"type":"Ready","status":"True"}]}}`: "&{cabin-pi    false } <nil>", "404": "<nil> <nil>", "500": "<nil> the API answers 500: it says 500"} {
+		n, err := (&api{answers: map[string]string{path: answer}}).client(t).Node(t.Context(), "cabin-pi")
+		if got := fmt.Sprint(n, err); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 // TestCordons are undone by who made them alone.
 func TestCordons(t *testing.T) {
 	const path = "/api/v1/nodes/cabin-pi"

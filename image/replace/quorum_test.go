@@ -2,8 +2,13 @@ package replace
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -76,6 +81,32 @@ func TestOnline(t *testing.T) {
 		_, err := Prepare(t.Context(), f, c.server, c.name, c.o)
 		if got := fmt.Sprint(err); (err == nil) != (c.want == "") || !strings.Contains(got, c.want) && err != nil {
 			t.Errorf("%s %+v: %v, want %q", c.name, c.o, err, c.want)
+		}
+	}
+}
+
+// TestABadCertificate is one of somebody who lives, as is none: a voter is not taken out of
+// etcd because its Headscale's certificate has expired.
+func TestABadCertificate(t *testing.T) {
+	f := withVPS(t, "[control, witness]")
+	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
+	defer untrusted.Close()
+	none, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none yet") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer none.Close()
+	go func() { _ = (&http.Server{ErrorLog: log.New(io.Discard, "", 0)}).Serve(none) }()
+	for _, at := range []string{untrusted.URL, "https://" + none.Addr().String()} {
+		c, err := headscale.New(at, "key", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Prepare(t.Context(), f, c, "vps", Options{ByHand: true}); err == nil || !strings.Contains(err.Error(), "vps is online") {
+			t.Errorf("%s: %v", at, err)
+		}
+		if _, err := Prepare(t.Context(), f, c, "vps", Options{ByHand: true, EvenIfOnline: true}); err != nil {
+			t.Errorf("%s, and the owner knows better: %v", at, err)
 		}
 	}
 }

@@ -11,8 +11,10 @@ package replace
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -25,8 +27,8 @@ import (
 
 // Options are what the owner knows better.
 type Options struct {
-	// EvenIfOnline goes on though Headscale calls the node online, as it does
-	// for some minutes after a power cut.
+	// EvenIfOnline goes on though Headscale calls the node online, or Kubernetes
+	// calls it ready, as they do for some minutes after a power cut.
 	EvenIfOnline bool
 	// ByHand says that the cluster has forgotten the node by kubectl.
 	ByHand bool
@@ -140,7 +142,7 @@ func alive(name string) error {
 // restored database.
 func (l *Leave) controlIsDead(answer error, o Options) error {
 	var refused *headscale.APIError
-	lives := answer == nil || errors.As(answer, &refused) || errors.Is(answer, headscale.ErrUnauthorized) || errors.Is(answer, headscale.ErrNotFound)
+	lives := answer == nil || errors.As(answer, &refused) || errors.Is(answer, headscale.ErrUnauthorized) || errors.Is(answer, headscale.ErrNotFound) || speaksTLS(answer)
 	if lives && !o.EvenIfOnline {
 		return fmt.Errorf("%s is online: a server answers at %s. Switch it off first. If somebody else answers there now, say --even-if-online",
 			l.name, l.fleet.Cluster.Headscale.URL)
@@ -149,7 +151,16 @@ func (l *Leave) controlIsDead(answer error, o Options) error {
 	return nil
 }
 
-// askCluster asks what the cluster knows of the node.
+// speaksTLS says of an error that somebody answered, with a certificate that is none, as
+// one that has expired, or with an alert, as a Headscale does that has none.
+func speaksTLS(err error) bool {
+	var bad *tls.CertificateVerificationError
+	var op *net.OpError
+	return errors.As(err, &bad) || errors.As(err, &op) && op.Op == "remote error" // crypto/tls, Conn.in
+}
+
+// askCluster asks what the cluster knows of the node. Who sends word to its API lives,
+// whatever Headscale says, which may be what is ill.
 func (l *Leave) askCluster(ctx context.Context, o Options) error {
 	id, err := l.fleet.Identity()
 	if err != nil {
@@ -161,8 +172,13 @@ func (l *Leave) askCluster(ctx context.Context, o Options) error {
 	if l.cluster, err = kube.Open(ctx, id, l.ways(o)); err != nil {
 		return l.silent(err)
 	}
-	if l.knows.node, err = l.cluster.HasNode(ctx, l.name); err != nil {
+	n, err := l.cluster.Node(ctx, l.name)
+	if err != nil {
 		return err
+	}
+	if l.knows.node = n != nil; l.knows.node && n.Fault == "" && !o.EvenIfOnline {
+		return fmt.Errorf("%s is ready, says Kubernetes: it lives, or was switched off within the last minute. Switch it off, and wait that long. "+
+			"If you know better, say --even-if-online", l.name)
 	}
 	l.knows.password, err = l.cluster.HasSecret(ctx, passwordSpace, l.password())
 	return err

@@ -145,6 +145,10 @@ func TestReplace(t *testing.T) {
 		t.Fatal("the stand-in does not keep names for those who have them")
 	}
 	o := Options{API: a.address()}
+	if _, err := Prepare(t.Context(), f, s.Client, "cabin-pi", o); err == nil || !strings.Contains(err.Error(), "cabin-pi is ready, says Kubernetes") {
+		t.Errorf("Headscale calls it away, and the cluster hears of it: %v", err)
+	}
+	o.EvenIfOnline = true
 	l, err := Prepare(t.Context(), f, s.Client, "cabin-pi", o)
 	if err != nil {
 		t.Fatal(err)

@@ -1,17 +1,20 @@
 // Package revoke shuts a node out that is in other hands: holders refuse its share of
 // the key for ever, the tailnet forgets it, then the cluster.
 //
-// It does all that it can, in the order in which that helps, and says what is left; done
-// again, it does only that. It refuses the machine that runs Headscale, without which
-// nobody can be shut out. What the thief may have read it cannot take back: Advice says
-// what to change.
+// It does all that it can, in the order in which that helps, and says what is left, also
+// where Headscale does not answer; done again, it does only that, and to the machine of
+// then: the one that took its name since is left alone. It refuses the machine that runs
+// Headscale, without which nobody can be shut out. What the thief may have read it cannot
+// take back: Advice says what to change.
 package revoke
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
@@ -21,7 +24,25 @@ import (
 
 // Holders keep shares of the node's key.
 type Holders interface {
-	Revoke(ctx context.Context, numbers []string) error
+	// Revoke has those of the names refuse the node by its numbers, with all its shares, or
+	// only with those of these numbers. The error is of those that are not among the told.
+	Revoke(ctx context.Context, names, numbers []string, only bool) (told []string, err error)
+}
+
+// Silent is a Headscale that cannot be asked.
+type Silent struct{ Why error }
+
+// Nodes says why.
+func (s Silent) Nodes(context.Context) ([]headscale.Node, error) { return nil, s.Why }
+
+// DeleteNode says why.
+func (s Silent) DeleteNode(context.Context, headscale.ID) error { return s.Why }
+
+// Options are what the owner knows better.
+type Options struct {
+	Cluster replace.Options
+	// Again says that who has the name now is in other hands, too.
+	Again bool
 }
 
 // Order is the shutting out of one node.
@@ -32,11 +53,16 @@ type Order struct {
 	server  replace.Server
 	holders Holders
 	options replace.Options
-	members []headscale.Node
+
+	note    *note
+	silent  error            // why Headscale does not say who is who
+	members []headscale.Node // of the machine that is shut out
+	later   []headscale.Node // of the one that took its name since
+	only    bool             // a holder may have shares of another machine of the name
 }
 
 // Prepare looks who the node is, and changes nothing.
-func Prepare(ctx context.Context, f *fleet.Fleet, server replace.Server, h Holders, name string, o replace.Options) (*Order, error) {
+func Prepare(ctx context.Context, f *fleet.Fleet, server replace.Server, h Holders, name string, o Options) (*Order, error) {
 	n, err := f.Find(name)
 	if err != nil {
 		return nil, err
@@ -44,25 +70,82 @@ func Prepare(ctx context.Context, f *fleet.Fleet, server replace.Server, h Holde
 	if n.Role.Controls() {
 		return nil, fmt.Errorf("%s runs Headscale, which shuts others out: make a new one elsewhere (imagebuilder replace %s), and let the name of its address lead there", name, name)
 	}
-	tailnet, err := server.Nodes(ctx)
+	o.Cluster.EvenIfOnline = true
+	order := &Order{fleet: f, name: name, node: n, server: server, holders: h, options: o.Cluster}
+	before, err := readNote(f, name)
 	if err != nil {
 		return nil, err
 	}
-	o.EvenIfOnline = true
-	order := &Order{fleet: f, name: name, node: n, server: server, holders: h, options: o}
-	order.members, err = replace.Members(f, tailnet, name, true)
-	return order, err
+	order.note = &note{Version: 1, At: time.Now().UTC().Truncate(time.Second)}
+	switch {
+	case before != nil && o.Again:
+		order.note.Numbers = before.Numbers
+	case before != nil:
+		order.note = before
+	}
+	if err := order.find(ctx, before != nil && !o.Again); err != nil {
+		return nil, err
+	}
+	return order, order.refuse()
+}
+
+// find asks Headscale for the node's members; of a revocation that is done again, some may
+// be another machine's.
+func (o *Order) find(ctx context.Context, again bool) error {
+	tailnet, err := o.server.Nodes(ctx)
+	if o.silent = err; err != nil {
+		o.only = again
+		return nil
+	}
+	all, err := replace.Members(o.fleet, tailnet, o.name, true)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if again && o.note.isLater(m) {
+			o.later = append(o.later, m)
+			continue
+		}
+		o.members = append(o.members, m)
+	}
+	for _, m := range o.members {
+		o.note.add(m)
+	}
+	o.note.Listed, o.only = true, len(o.later) > 0
+	return nil
+}
+
+// refuse leaves a machine alone that nobody said is in other hands.
+func (o *Order) refuse() error {
+	if len(o.later) == 0 || len(o.members) > 0 || len(o.missing()) > 0 {
+		return nil
+	}
+	return fmt.Errorf("the %s that was revoked on %s is shut out everywhere. The one of today (number %s) has joined since: if that is in other hands, too, say --again",
+		o.name, o.note.At.Format(time.DateOnly), o.later[0].ID)
+}
+
+// missing are the holders that do not know.
+func (o *Order) missing() []string {
+	if !o.fleet.Encrypts(o.name) {
+		return nil
+	}
+	return slices.DeleteFunc(o.fleet.Holders(o.name), func(name string) bool { return slices.Contains(o.note.Told, name) })
 }
 
 // Steps say what Do will do.
 func (o *Order) Steps() (out []string) {
-	if o.fleet.Encrypts(o.name) {
-		out = append(out, "have "+strings.Join(o.fleet.Holders(o.name), ", ")+" refuse its share of the key for its data, for ever")
+	if missing := o.missing(); len(missing) > 0 {
+		out = append(out, "have "+strings.Join(missing, ", ")+" refuse its share of the key for its data, for ever")
 	}
 	for _, m := range o.members {
 		out = append(out, fmt.Sprintf("delete %s (number %s) from the tailnet", m.GivenName, m.ID))
 	}
-	if !o.alone() {
+	switch {
+	case o.silent != nil:
+		out = append(out, "leave tailnet and cluster for another time: Headscale does not say who is who")
+	case len(o.later) > 0:
+		out = append(out, fmt.Sprintf("leave the %s of today alone (number %s), in the cluster, too: it has joined since the other was revoked", o.name, o.later[0].ID))
+	case !o.alone():
 		out = append(out, "delete it from the cluster, with its vote and its password, if it is there")
 	}
 	return out
@@ -76,15 +159,19 @@ func (o *Order) alone() bool {
 
 // Do does all of it that can be done. The error says what is left.
 func (o *Order) Do(ctx context.Context) error {
+	noted := o.note.write(o.fleet, o.name) // before anything: it cannot be asked any more afterwards
 	var left []error
-	if o.fleet.Encrypts(o.name) {
-		var numbers []string
-		for _, m := range o.members {
-			numbers = append(numbers, string(m.ID))
-		}
-		if err := o.holders.Revoke(ctx, numbers); err != nil {
-			left = append(left, fmt.Errorf("not all who keep its share know: %w", err))
-		}
+	if err := o.tell(ctx); err != nil {
+		left = append(left, fmt.Errorf("not all who keep its share know: %w", err))
+	}
+	if noted == nil {
+		noted = o.note.write(o.fleet, o.name)
+	}
+	if noted != nil {
+		left = append(left, fmt.Errorf("who is shut out could not be noted, so do it again only before a new machine is called %s: %w", o.name, noted))
+	}
+	if o.silent != nil {
+		return errors.Join(append(left, fmt.Errorf("tailnet and cluster: %w", o.silent))...)
 	}
 	if err := replace.Forget(ctx, o.server, o.members); err != nil {
 		left = append(left, fmt.Errorf("the tailnet: %w", err))
@@ -95,8 +182,23 @@ func (o *Order) Do(ctx context.Context) error {
 	return errors.Join(left...)
 }
 
+// tell lets the holders know that do not.
+func (o *Order) tell(ctx context.Context) error {
+	missing := o.missing()
+	switch {
+	case len(missing) == 0:
+		return nil
+	case o.only && len(o.note.Numbers) == 0:
+		return fmt.Errorf("%w: so nobody knows which of its machines was revoked; if no new one is called %s yet, say --again", o.silent, o.name)
+	}
+	told, err := o.holders.Revoke(ctx, missing, o.note.Numbers, o.only)
+	o.note.Told = append(o.note.Told, told...)
+	return err
+}
+
+// leaveCluster leaves it alone where the node's name is another machine's.
 func (o *Order) leaveCluster(ctx context.Context) error {
-	if o.alone() {
+	if o.alone() || len(o.later) > 0 {
 		return nil
 	}
 	leave, err := replace.Prepare(ctx, o.fleet, o.server, o.name, o.options)

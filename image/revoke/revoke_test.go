@@ -3,23 +3,28 @@ package revoke
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
-	"github.com/going-mobile/imagebuilder/image/replace"
 )
 
 // world notes what is done, in order.
 type world struct {
-	nodes []headscale.Node
-	done  []string
-	fault error
+	dir    string // of the fleet
+	nodes  []headscale.Node
+	done   []string
+	away   []string // holders
+	silent error
 }
 
-func (w *world) Nodes(context.Context) ([]headscale.Node, error) { return w.nodes, nil }
+func (w *world) Nodes(context.Context) ([]headscale.Node, error) { return w.nodes, w.silent }
 
 func (w *world) DeleteNode(_ context.Context, id headscale.ID) error {
 	w.done = append(w.done, "delete "+string(id))
@@ -27,30 +32,68 @@ func (w *world) DeleteNode(_ context.Context, id headscale.ID) error {
 	return nil
 }
 
-func (w *world) Revoke(_ context.Context, numbers []string) error {
-	w.done = append(w.done, "refuse "+strings.Join(numbers, " "))
-	return w.fault
+func (w *world) Revoke(_ context.Context, names, numbers []string, only bool) (told []string, err error) {
+	for _, name := range names {
+		if slices.Contains(w.away, name) {
+			err = errors.Join(err, errors.New(name+": no answer in time"))
+			continue
+		}
+		told = append(told, name)
+		w.done = append(w.done, fmt.Sprint(name, " refuses ", numbers, map[bool]string{true: " only"}[only]))
+	}
+	return told, err
 }
 
 func prepare(t *testing.T, w *world, name string, changes ...string) (*Order, error) {
 	t.Helper()
+	return w.prepare(t, name, Options{}, changes...)
+}
+
+func (w *world) prepare(t *testing.T, name string, o Options, changes ...string) (*Order, error) {
+	t.Helper()
 	changes = append([]string{"sites:\n", "  storage: {encrypt: true}\nsites:\n"}, changes...)
-	f, err := fleet.Load("fleet.yaml", []byte(strings.NewReplacer(changes...).Replace(string(fleet.Example))), nil)
+	if w.dir == "" {
+		w.dir = t.TempDir()
+	}
+	f, err := fleet.Load(filepath.Join(w.dir, fleet.FileName), []byte(strings.NewReplacer(changes...).Replace(string(fleet.Example))), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Prepare(t.Context(), f, w, w, name, replace.Options{ByHand: true})
+	o.Cluster.ByHand = true
+	return Prepare(t.Context(), f, w, w, name, o)
 }
 
+// does carries out what is to be done for cabin-box, and wants it to be that, and to be all
+// unless something is left.
+func (w *world) does(t *testing.T, o Options, left string, want ...string) {
+	t.Helper()
+	w.done = nil
+	order, err := w.prepare(t, "cabin-box", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = order.Do(t.Context())
+	if !slices.Equal(w.done, want) || (err != nil) != (left != "") || err != nil && !strings.Contains(err.Error(), left) {
+		t.Errorf("%q, %v; want %q, %q", w.done, err, want, left)
+	}
+}
+
+var cabinTags = []string{"tag:k3s-agent", "tag:site-cabin"}
+
 func stolen() *world {
-	return &world{nodes: []headscale.Node{{ID: "7", GivenName: "cabin-box", Tags: []string{"tag:k3s-agent", "tag:site-cabin"}, Online: true}, {ID: "8", GivenName: "home-pi"}}}
+	return &world{nodes: []headscale.Node{{ID: "7", GivenName: "cabin-box", Tags: cabinTags, Online: true}, {ID: "8", GivenName: "home-pi"}}}
+}
+
+// replaced lets a new machine of the name in.
+func (w *world) replaced() {
+	w.nodes = append(w.nodes, headscale.Node{ID: "12", GivenName: "cabin-box", Tags: cabinTags, Created: time.Now().Add(time.Hour)})
 }
 
 // TestRevoke: the shares first, then the tailnet, though the node is online; and a holder
-// that is away keeps nothing from being done.
+// that is away keeps nothing from being done. Done again, it is told what the others were.
 func TestRevoke(t *testing.T) {
 	w := stolen()
-	w.fault = errors.New("home-pi: no answer in time")
+	w.away = []string{"home-pi"}
 	o, err := prepare(t, w, "cabin-box")
 	if err != nil {
 		t.Fatal(err)
@@ -61,18 +104,89 @@ func TestRevoke(t *testing.T) {
 	if err := o.Do(t.Context()); err == nil || !strings.Contains(err.Error(), "home-pi: no answer") {
 		t.Error(err)
 	}
-	if !slices.Equal(w.done, []string{"refuse 7", "delete 7"}) {
+	if !slices.Equal(w.done, []string{"vps refuses [7]", "delete 7"}) {
 		t.Errorf("%q", w.done)
 	}
-	w.fault, w.done = nil, nil
-	if o, err = prepare(t, w, "cabin-box"); err != nil {
-		t.Fatal(err)
+	if fi, err := os.Stat(filepath.Join(w.dir, fleet.SecretsDir, "revoked", "cabin-box.json")); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Error(fi, err)
 	}
-	if err := o.Do(t.Context()); err != nil || !slices.Equal(w.done, []string{"refuse "}) {
-		t.Errorf("again: %v, %q", err, w.done)
-	}
+	w.away = nil
+	w.does(t, Options{}, "", "home-pi refuses [7]")
+	w.does(t, Options{}, "")
 	if a := strings.Join(o.Advice(), "\n"); !strings.Contains(a, "while it ran") || !strings.Contains(a, "agent's token") {
 		t.Error(a)
+	}
+}
+
+// TestAgainAfterTheNewCard: the machine that took the name is left alone, at the holders, in
+// the tailnet and in the cluster, unless its owner says that it is stolen as well.
+func TestAgainAfterTheNewCard(t *testing.T) {
+	w := stolen()
+	w.away = []string{"home-pi"}
+	w.does(t, Options{}, "home-pi", "vps refuses [7]", "delete 7")
+	w.replaced()
+	w.away = nil
+	o, err := prepare(t, w, "cabin-box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := o.Steps(); len(s) != 2 || !strings.Contains(s[0], "have home-pi refuse") || !strings.Contains(s[1], "leave the cabin-box of today alone (number 12)") {
+		t.Errorf("%q", s)
+	}
+	w.does(t, Options{}, "", "home-pi refuses [7] only")
+	if _, err := prepare(t, w, "cabin-box"); err == nil || !strings.Contains(err.Error(), "(number 12) has joined since") || !strings.Contains(err.Error(), "--again") {
+		t.Error(err)
+	}
+	w.does(t, Options{Again: true}, "", "vps refuses [7 12]", "home-pi refuses [7 12]", "delete 12")
+}
+
+// TestHeadscaleIsSilent: those who keep shares are told all the same, and the rest is left;
+// who came since the first time is found out by when.
+func TestHeadscaleIsSilent(t *testing.T) {
+	w := stolen()
+	w.away, w.silent = []string{"home-pi"}, errors.New("headscale: connection refused")
+	o, err := prepare(t, w, "cabin-box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := o.Steps(); len(s) != 2 || !strings.Contains(s[1], "leave tailnet and cluster for another time") {
+		t.Errorf("%q", s)
+	}
+	w.does(t, Options{}, "tailnet and cluster: headscale: connection refused", "vps refuses []")
+	w.away = nil
+	w.does(t, Options{}, "if no new one is called cabin-box yet, say --again") // which of the two would home-pi refuse?
+	w.does(t, Options{Again: true}, "connection refused", "vps refuses []", "home-pi refuses []")
+	w.silent = nil
+	w.replaced()
+	w.does(t, Options{}, "", "delete 7")
+	if len(w.nodes) != 2 || w.nodes[1].ID != "12" {
+		t.Errorf("%+v", w.nodes)
+	}
+	w = stolen()
+	w.away = []string{"home-pi"}
+	w.does(t, Options{}, "home-pi", "vps refuses [7]", "delete 7")
+	w.away, w.silent = nil, errors.New("silent")
+	w.does(t, Options{}, "silent", "home-pi refuses [7] only")
+}
+
+// TestNotNoted: what cannot be written at home keeps nothing from being done, and is told.
+func TestNotNoted(t *testing.T) {
+	w := stolen()
+	w.dir = t.TempDir()
+	dir := filepath.Join(w.dir, fleet.SecretsDir)
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.Symlink("nowhere/at/all", filepath.Join(dir, "revoked"))); err != nil {
+		t.Fatal(err)
+	}
+	w.does(t, Options{}, "only before a new machine is called cabin-box", "vps refuses [7]", "home-pi refuses [7]", "delete 7")
+	w.dir = t.TempDir()
+	file := filepath.Join(w.dir, fleet.SecretsDir, "revoked", "cabin-box.json")
+	for text, want := range map[string]string{"{": "remove it if no new machine", `{"version": 2}`: "is of version 2"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := prepare(t, w, "cabin-box"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Error(err)
+		}
 	}
 }
 

@@ -43,12 +43,16 @@ type Holders struct {
 	tell     func(ctx context.Context, s inquiry.Subject, command string, input io.Reader) ([]byte, error)
 }
 
-// Of finds the holders of a node, as Headscale knows them.
+// Of finds the holders of a node, as Headscale knows them. Where that says nothing, and rows
+// are nil, nobody can be found but the machine that runs it.
 func Of(f *fleet.Fleet, rows []roster.Row, name string) (*Holders, error) {
 	if _, err := f.Find(name); err != nil {
 		return nil, err
 	}
 	h := &Holders{node: name, names: f.Holders(name), subjects: map[string]inquiry.Subject{}}
+	if c := f.Control(); c != "" && rows == nil {
+		h.subjects[c] = inquiry.Subject{Node: c} // at its own name
+	}
 	h.tell = func(ctx context.Context, s inquiry.Subject, command string, input io.Reader) ([]byte, error) {
 		return inquiry.Tell(ctx, f, s, command, input)
 	}
@@ -143,39 +147,45 @@ func (h *Holders) CheckWaits(shown []Answer) error {
 	return fmt.Errorf("%s waits for nobody's word at those that answered; %s could not be asked", h.node, strings.Join(silent, ", "))
 }
 
-// Unlock agrees to what was shown, with all of those holders where the node waits: it asks
-// one after the other.
-func (h *Holders) Unlock(ctx context.Context, shown []Answer) (agreed []string, err error) {
+// Unlock agrees to what was shown with one of the holders where the node waits: a word with
+// each would let it in as often. The others are asked where one does not take it.
+func (h *Holders) Unlock(ctx context.Context, shown []Answer) (agreed string, err error) {
 	for _, a := range shown {
 		if !a.Waits {
 			continue
 		}
 		_, fault := h.ask(ctx, a.Holder, "unlock --since "+a.Since.Format(time.RFC3339)+" "+h.node)
-		if fault != nil {
-			err = errors.Join(err, fmt.Errorf("%s: %w", a.Holder, fault))
-			continue
+		if fault == nil {
+			return a.Holder, nil
 		}
-		agreed = append(agreed, a.Holder)
+		err = errors.Join(err, fmt.Errorf("%s: %w", a.Holder, fault))
 	}
-	if len(agreed) > 0 { // one is enough
-		return agreed, nil
-	}
-	return nil, err
+	return "", err
 }
 
-// Revoke has all holders refuse the node for ever, with the numbers that it has in the
-// tailnet. The error names those that do not know of it yet.
-func (h *Holders) Revoke(ctx context.Context, numbers []string) (err error) {
+// Revoke has holders refuse the node for ever, with the numbers that it has in the tailnet
+// and all its shares, or only with those of these numbers. The error names those that do not
+// know of it yet, and how to say it there.
+func (h *Holders) Revoke(ctx context.Context, names, numbers []string, only bool) (told []string, err error) {
 	for _, n := range numbers { // they come from a server, and go into a shell
 		if n == "" || strings.Trim(n, "0123456789") != "" {
-			return fmt.Errorf("%s has the number %q in Headscale, which is none", h.node, n)
+			return nil, fmt.Errorf("%s has the number %q in Headscale, which is none", h.node, n)
 		}
 	}
-	command := strings.Join(append([]string{"revoke", h.node}, numbers...), " ")
-	for _, name := range h.names {
+	command := strings.Join(append([]string{h.node}, numbers...), " ")
+	if only {
+		command = "--only " + command
+	}
+	command = "revoke " + command
+	for _, name := range names {
 		if _, fault := h.ask(ctx, name, command); fault != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", name, fault))
+			continue
 		}
+		told = append(told, name)
 	}
-	return err
+	if err != nil {
+		err = fmt.Errorf("%w\nsay there, whatever way you have to them: firstboot %s", err, command)
+	}
+	return told, err
 }

@@ -17,16 +17,21 @@ import (
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-// holders are those of cabin-box: vps and home-pi. They answer by a table of commands.
-func holders(t *testing.T, answers map[string]string) (*Holders, *[]string) {
+func encrypted(t *testing.T) *fleet.Fleet {
 	t.Helper()
 	text := strings.Replace(string(fleet.Example), "sites:\n", "  storage: {encrypt: true}\nsites:\n", 1)
 	f, err := fleet.Load("fleet.yaml", []byte(text), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return f
+}
+
+// holders are those of cabin-box: vps and home-pi. They answer by a table of commands.
+func holders(t *testing.T, answers map[string]string) (*Holders, *[]string) {
+	t.Helper()
 	rows := []roster.Row{{Node: "vps", Number: "1", Address: netip.MustParseAddr("100.64.0.1")}, {Node: "home-pi", Number: "2", Address: netip.MustParseAddr("100.64.0.2")}}
-	h, err := Of(f, rows, "cabin-box")
+	h, err := Of(encrypted(t), rows, "cabin-box")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,15 +86,26 @@ func TestUnlock(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 	*asked = nil
-	if agreed, err := h.Unlock(t.Context(), all); err != nil || !slices.Equal(agreed, []string{"home-pi"}) || !slices.Equal(*asked, []string{agree}) {
+	if agreed, err := h.Unlock(t.Context(), all); err != nil || agreed != "home-pi" || !slices.Equal(*asked, []string{agree}) {
 		t.Errorf("%v, %v, %v", agreed, err, *asked)
 	}
 	all[0] = Answer{Holder: "vps", Waits: true, Since: time.Unix(0, 0).UTC()}
-	if agreed, err := h.Unlock(t.Context(), all); err != nil || len(agreed) != 1 {
-		t.Errorf("one is enough: %v, %v", agreed, err)
+	if agreed, err := h.Unlock(t.Context(), all); err != nil || agreed != "home-pi" {
+		t.Errorf("the next one is asked: %v, %v", agreed, err)
 	}
-	if agreed, err := h.Unlock(t.Context(), all[:1]); err == nil || len(agreed) != 0 {
+	if agreed, err := h.Unlock(t.Context(), all[:1]); err == nil || agreed != "" {
 		t.Errorf("%v, %v", agreed, err)
+	}
+}
+
+// TestOneAgrees: the word is for one question, so no second holder hears it.
+func TestOneAgrees(t *testing.T) {
+	const vps = "vps: firstboot unlock --since 2026-11-30T12:00:00Z cabin-box"
+	h, asked := holders(t, map[string]string{"vps: firstboot unlock cabin-box": waits, "home-pi: firstboot unlock cabin-box": waits, vps: waits})
+	all := h.Waiting(t.Context())
+	*asked = nil
+	if agreed, err := h.Unlock(t.Context(), all); err != nil || agreed != "vps" || !slices.Equal(*asked, []string{vps}) {
+		t.Errorf("%v, %v, %v", agreed, err, *asked)
 	}
 }
 
@@ -119,21 +135,40 @@ func TestEveryReasonHasWords(t *testing.T) {
 	}
 }
 
-// TestRevoke tells all, and says who does not know.
+// TestRevoke tells those that are named, and says who does not know, and what to say there.
 func TestRevoke(t *testing.T) {
-	h, asked := holders(t, map[string]string{"vps: firstboot revoke cabin-box 7 8": ""})
-	err := h.Revoke(t.Context(), []string{"7", "8"})
-	if err == nil || !strings.Contains(err.Error(), "home-pi: ") || strings.Contains(err.Error(), "vps") || len(*asked) != 2 {
-		t.Errorf("%v, %v", err, *asked)
+	both := []string{"vps", "home-pi"}
+	h, asked := holders(t, map[string]string{"vps: firstboot revoke cabin-box 7 8": "", "home-pi: firstboot revoke --only cabin-box 7": ""})
+	told, err := h.Revoke(t.Context(), both, []string{"7", "8"}, false)
+	if err == nil || !strings.Contains(err.Error(), "home-pi: ") || strings.Contains(err.Error(), "vps") || len(*asked) != 2 || !slices.Equal(told, both[:1]) {
+		t.Errorf("%v, %v, %v", told, err, *asked)
+	}
+	if err == nil || !strings.HasSuffix(err.Error(), "whatever way you have to them: firstboot revoke cabin-box 7 8") {
+		t.Error(err)
+	}
+	*asked = nil
+	if told, err := h.Revoke(t.Context(), both[1:], []string{"7"}, true); err != nil || !slices.Equal(told, both[1:]) || len(*asked) != 1 {
+		t.Errorf("%v, %v, %v", told, err, *asked)
 	}
 	for _, bad := range []string{"", "7; rm -rf /", "$(x)"} {
 		*asked = nil
-		if err := h.Revoke(t.Context(), []string{bad}); err == nil || len(*asked) > 0 {
+		if _, err := h.Revoke(t.Context(), both, []string{bad}, false); err == nil || len(*asked) > 0 {
 			t.Errorf("%q went into a shell: %v", bad, *asked)
 		}
 	}
-	delete(h.subjects, "vps")
-	if err := h.Revoke(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "vps: it has no address") {
-		t.Error(err)
+}
+
+// TestHeadscaleIsSilent: the machine that runs it is told where its own name leads, and of
+// the others it is said that nobody knows where they are.
+func TestHeadscaleIsSilent(t *testing.T) {
+	h, asked := holders(t, map[string]string{"vps: firstboot revoke cabin-box": ""})
+	known, err := Of(encrypted(t), nil, "cabin-box")
+	if err != nil || known.subjects["vps"].Address.IsValid() || !h.subjects["vps"].Address.IsValid() {
+		t.Fatalf("%+v, %v", known, err)
+	}
+	h.subjects = known.subjects
+	told, err := h.Revoke(t.Context(), []string{"vps", "home-pi"}, nil, false)
+	if err == nil || !strings.Contains(err.Error(), "home-pi: it has no address") || !slices.Equal(told, []string{"vps"}) || len(*asked) != 1 {
+		t.Errorf("%v, %v, %v", told, err, *asked)
 	}
 }
