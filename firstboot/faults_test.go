@@ -54,7 +54,7 @@ var faults = []struct {
 	{"time zone", replace("Europe/Lisbon", "Europe/Atlantis"), "bad-field", []string{"Europe/Atlantis is not in this image"}, true},
 	{"wrong board", replace("board: rpi4", "board: optiplex-7050"), "wrong-board", []string{"for board optiplex-7050, this image is for rpi4"}, true},
 	{"foreign data", func(w *world) { w.put("/var/lib/imagebuilder/firstboot/owner", "cabin-box\n") }, "foreign-data", []string{"belongs to node cabin-box", "Put the right card or disk"}, true},
-	{"data disk gone", func(w *world) { w.data = &firstboot.Mount{Device: "/dev/sda1", Lost: true} }, "data-lost", []string{"The disk with this node's data (/dev/sda1) is gone", "Plug it in again"}, true},
+	{"data disk gone", func(w *world) { w.data = &firstboot.Mount{Device: "/dev/sda1", Lost: true} }, "data-lost", []string{"The disk with this node's data (/dev/sda1) is gone", "Plug it in again", "Once an hour it restarts itself"}, true},
 	{"data disk failed", func(w *world) { w.data = &firstboot.Mount{Device: "/dev/sda1", Failed: true} }, "data-failed", []string{"had an error and is not written to any more", "off and on"}, true},
 	{"data disk for a node that runs", func(w *world) {
 		replace("timezone:", "dataDisk: /dev/disk/by-id/usb-2\ntimezone:")(w)

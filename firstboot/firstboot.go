@@ -133,7 +133,7 @@ func (r *runner) pass(ctx context.Context) error {
 	g, err := r.given()
 	if err != nil {
 		r.status.Step = "config"
-		return asProblem(err)
+		return r.restartForData(ctx, asProblem(err))
 	}
 	r.notice = g.notice
 	r.noticed()

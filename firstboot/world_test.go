@@ -175,6 +175,7 @@ func newWorld(t testing.TB, yaml string) *world {
 	w.put("/proc/meminfo", "MemTotal:        3884392 kB\nMemFree:          100000 kB\n")
 	w.put("/boot/firmware/imagebuilder.json", "{}")
 	w.put("/proc/sys/kernel/random/boot_id", "boot-1\n")
+	w.put("/proc/uptime", "30.05 25.00\n")
 	w.put("/etc/machine-id", "")
 	w.put("/etc/iscsi/initiatorname.iscsi", "# comment\nGenerateName=yes\n")
 	w.put("/usr/share/zoneinfo/Etc/UTC", "TZif")
