@@ -229,6 +229,35 @@ func TestK3sOutlivesNoCertificate(t *testing.T) {
 	}
 }
 
+// TestWhatReachesANodeIsStartedAgain: without these nobody comes to it.
+func TestWhatReachesANodeIsStartedAgain(t *testing.T) {
+	for _, file := range []string{"wpa_supplicant@wlan0.service.d/10-imagebuilder.conf", "tailscaled.service", "firstboot.service", "firstboot-firewall.service"} {
+		unit, err := merged(t).ReadAll("usr/lib/systemd/system/" + file)
+		check(t, err)
+		for _, want := range []string{"\nStartLimitIntervalSec=0\n", "\nRestart=", "\nRestartSec=", "\nOOMScoreAdjust=-900\n"} {
+			if !strings.Contains(string(unit), want) {
+				t.Errorf("%s lacks %q", file, want)
+			}
+		}
+	}
+}
+
+// TestThePageWritesOffersAlone: it reads what strangers send, and root loads what lies
+// beside its offers' directory.
+func TestThePageWritesOffersAlone(t *testing.T) {
+	unit, err := merged(t).ReadAll("usr/lib/systemd/system/firstboot-page.service")
+	check(t, err)
+	written := regexp.MustCompile(`(?m)^(?:ReadWritePaths=/|RuntimeDirectory=|StateDirectory=)(.*)$`).FindAllStringSubmatch(string(unit), -1)
+	if len(written) != 2 || "run/"+written[0][1] != contract.OfferDir || written[1][1] != contract.OfferDir {
+		t.Errorf("it may write to %q", written)
+	}
+	for _, want := range []string{"\nProtectSystem=strict\n", "\nRuntimeDirectoryPreserve=yes\n"} {
+		if !strings.Contains(string(unit), want) {
+			t.Errorf("it lacks %q", want)
+		}
+	}
+}
+
 // TestFirewallHoldsWhatItSays: what only a running node would show, late.
 func TestFirewallHoldsWhatItSays(t *testing.T) {
 	root := merged(t)
