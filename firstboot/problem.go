@@ -105,6 +105,8 @@ var texts = map[string]text{
 	"disk-full":      {"The disk is full: %s free, at least %s is needed.", "Make room on the data partition or use a larger disk.", true, retry},
 	"no-link":        {"No network cable is connected.", "Plug the network cable in at both ends; the lights at the socket must be on.", true, retry},
 	"no-dhcp":        {"The network gives this node no address (no answer from DHCP on %s).", "Check the cable's other end and the router; switch the router off and on.", true, retry},
+	"no-wifi":        {"The Wi-Fi %s is not connected.", "Check that it is on and near enough; its name and password are in node.yaml (network: wifi:). A network cable helps, too.", true, retry},
+	"no-dhcp-wifi":   {"The Wi-Fi %s gives this node no address.", "Switch the router off and on. A network cable helps, too.", true, retry},
 	"dns-down":       {"The name server does not answer, so %s cannot be found.", "Check that the internet works at this place; switch the router off and on.", false, retry},
 	"unknown-host":   {"The name %s does not exist.", "Check the address in node.yaml (headscale: url:). If it is right, the name server of this network is wrong.", true, retry},
 	"unreachable":    {"Headscale at %s does not answer.", "Check that the internet works here and that the Headscale server is running. The node keeps trying.", false, retry},

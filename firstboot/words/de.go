@@ -86,6 +86,8 @@ var germanProblems = map[string]Text{
 	"disk-full":      {"Die Platte ist voll: %s frei, mindestens %s sind nötig.", "Schaffen Sie Platz auf der Daten-Partition oder nehmen Sie eine größere Platte."},
 	"no-link":        {"Es ist kein Netzwerkkabel eingesteckt.", "Stecken Sie das Netzwerkkabel an beiden Enden ein; die Lämpchen an der Buchse müssen leuchten."},
 	"no-dhcp":        {"Das Netz gibt diesem Gerät keine Adresse (keine Antwort von DHCP an %s).", "Prüfen Sie das andere Ende des Kabels und den Router; schalten Sie den Router aus und ein."},
+	"no-wifi":        {"Das WLAN %s ist nicht verbunden.", "Prüfen Sie, ob es eingeschaltet und nah genug ist; sein Name und sein Passwort stehen in node.yaml (network: wifi:). Auch ein Netzwerkkabel hilft."},
+	"no-dhcp-wifi":   {"Das WLAN %s gibt diesem Gerät keine Adresse.", "Schalten Sie den Router aus und ein. Auch ein Netzwerkkabel hilft."},
 	"dns-down":       {"Der Namensserver antwortet nicht; %s wird nicht gefunden.", "Prüfen Sie, ob hier das Internet geht; schalten Sie den Router aus und ein."},
 	"unknown-host":   {"Den Namen %s gibt es nicht.", "Prüfen Sie die Adresse in node.yaml (headscale: url:). Stimmt sie, gibt der Namensserver dieses Netzes falsche Auskunft."},
 	"unreachable":    {"Headscale auf %s antwortet nicht.", "Prüfen Sie, ob hier das Internet geht und ob der Headscale-Server läuft. Das Gerät versucht es weiter."},

@@ -85,6 +85,8 @@ var spanishProblems = map[string]Text{
 	"disk-full":      {"El disco está lleno: %s libres, se necesitan al menos %s.", "Haga sitio en la partición de datos o use un disco más grande."},
 	"no-link":        {"No hay ningún cable de red conectado.", "Enchufe el cable de red en los dos extremos; las luces de la toma tienen que estar encendidas."},
 	"no-dhcp":        {"La red no da dirección a este equipo (sin respuesta de DHCP en %s).", "Revise el otro extremo del cable y el router; apague y encienda el router."},
+	"no-wifi":        {"El wifi %s no está conectado.", "Compruebe que está encendido y lo bastante cerca; su nombre y su contraseña están en node.yaml (network: wifi:). También sirve un cable de red."},
+	"no-dhcp-wifi":   {"El wifi %s no da dirección a este equipo.", "Apague y encienda el router. También sirve un cable de red."},
 	"dns-down":       {"El servidor de nombres no responde; no se encuentra %s.", "Mire si aquí funciona Internet; apague y encienda el router."},
 	"unknown-host":   {"El nombre %s no existe.", "Revise la dirección en node.yaml (headscale: url:). Si es correcta, el servidor de nombres de esta red se equivoca."},
 	"unreachable":    {"Headscale en %s no responde.", "Mire si aquí funciona Internet y si el servidor Headscale está en marcha. El equipo sigue intentándolo."},

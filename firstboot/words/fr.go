@@ -85,6 +85,8 @@ var frenchProblems = map[string]Text{
 	"disk-full":      {"Le disque est plein : %s libres, il en faut au moins %s.", "Faites de la place sur la partition de données ou prenez un disque plus grand."},
 	"no-link":        {"Aucun câble réseau n’est branché.", "Branchez le câble réseau aux deux bouts ; les voyants de la prise doivent être allumés."},
 	"no-dhcp":        {"Le réseau ne donne pas d’adresse à cet appareil (pas de réponse de DHCP sur %s).", "Vérifiez l’autre bout du câble et la box ; éteignez et rallumez la box."},
+	"no-wifi":        {"Le Wi-Fi %s n’est pas connecté.", "Vérifiez qu’il est allumé et assez proche ; son nom et son mot de passe sont dans node.yaml (network: wifi:). Un câble réseau convient aussi."},
+	"no-dhcp-wifi":   {"Le Wi-Fi %s ne donne pas d’adresse à cet appareil.", "Éteignez et rallumez la box. Un câble réseau convient aussi."},
 	"dns-down":       {"Le serveur de noms ne répond pas ; %s est introuvable.", "Vérifiez qu’Internet marche ici ; éteignez et rallumez la box."},
 	"unknown-host":   {"Le nom %s n’existe pas.", "Vérifiez l’adresse dans node.yaml (headscale: url:). Si elle est juste, le serveur de noms de ce réseau se trompe."},
 	"unreachable":    {"Headscale sur %s ne répond pas.", "Vérifiez qu’Internet marche ici et que le serveur Headscale tourne. L’appareil réessaie."},

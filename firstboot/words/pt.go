@@ -85,6 +85,8 @@ var portugueseProblems = map[string]Text{
 	"disk-full":      {"O disco está cheio: %s livres, são precisos pelo menos %s.", "Arranje espaço na partição de dados ou use um disco maior."},
 	"no-link":        {"Não há nenhum cabo de rede ligado.", "Ligue o cabo de rede nas duas pontas; as luzes da tomada têm de estar acesas."},
 	"no-dhcp":        {"A rede não dá endereço a este aparelho (sem resposta de DHCP em %s).", "Verifique a outra ponta do cabo e o router; desligue e ligue o router."},
+	"no-wifi":        {"O Wi-Fi %s não está ligado.", "Verifique se está aceso e perto o bastante; o nome e a palavra-passe estão no node.yaml (network: wifi:). Um cabo de rede também serve."},
+	"no-dhcp-wifi":   {"O Wi-Fi %s não dá endereço a este aparelho.", "Desligue e ligue o router. Um cabo de rede também serve."},
 	"dns-down":       {"O servidor de nomes não responde; %s não se encontra.", "Veja se a Internet funciona aqui; desligue e ligue o router."},
 	"unknown-host":   {"O nome %s não existe.", "Verifique o endereço em node.yaml (headscale: url:). Se estiver certo, o servidor de nomes desta rede engana-se."},
 	"unreachable":    {"O Headscale em %s não responde.", "Veja se a Internet funciona aqui e se o servidor Headscale está a trabalhar. O aparelho continua a tentar."},
