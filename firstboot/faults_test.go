@@ -71,10 +71,7 @@ var faults = []struct {
 		withWiFi(w)
 		w.links = []firstboot.Link{{Name: "eth0"}, {Name: "wlan0"}}
 	}, "no-wifi", []string{"The Wi-Fi the shed is not connected", "network: wifi:"}, true},
-	{"no port for it", func(w *world) {
-		withWiFi(w)
-		w.links = []firstboot.Link{{Name: "eth0"}}
-	}, "no-link", []string{"No network cable"}, true},
+	{"no port for it", func(w *world) { withWiFi(w); w.links = []firstboot.Link{{Name: "eth0"}} }, "no-link", []string{"No network cable"}, true},
 	{"a port for Wi-Fi and none wanted", func(w *world) { w.links = []firstboot.Link{{Name: "wlan0"}} }, "no-link", []string{"No network cable"}, true},
 	{"no DHCP by Wi-Fi", func(w *world) {
 		withWiFi(w)

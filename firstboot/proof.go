@@ -33,9 +33,10 @@ const provePause = 2 * time.Second
 // back to, and is well when it can say what is wrong.
 //
 // A system on trial must be on its medium as it was written, and a member's be well for
-// a while on end: joined by the word of a firstboot that lives, it and k3s not started anew, no unit failed that had not failed before
-// the trial, ssh answering where it did, and reached by a server of the cluster over the
-// tailnet, where servers look at all: a node may reach everybody and be reached by nobody.
+// a while on end: joined, by the word of a firstboot that lives, neither that nor k3s
+// started anew, no unit failed that had not failed before the trial, ssh answering where
+// it did, and reached by a server of the cluster over the tailnet, where servers look at
+// all: a node may reach everybody and be reached by nobody.
 func Health(ctx context.Context, h Host, p Proof) error {
 	member, err := h.exists(joinedFile)
 	if err != nil {
