@@ -1,8 +1,11 @@
 package firstboot
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+	"strings"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -25,6 +28,35 @@ func (h *Host) dataFault() error {
 		return problem("data-failed", on.Device)
 	}
 	return nil
+}
+
+// dataRestart is for how long a node must have run before it restarts itself for its
+// data: once an hour at most, without anything that /var would have to remember.
+const dataRestart = time.Hour
+
+// restartForData switches a node whose data is gone, or is not written to any more, off
+// and on, as a person would: the initramfs checks the disk, or waits for it. The fault
+// has been told by the pass before. What else err is stays as it is.
+func (r *runner) restartForData(ctx context.Context, err error) error {
+	var p *Problem
+	if !errors.As(err, &p) || p.Code != "data-lost" && p.Code != "data-failed" || p.Code != r.last {
+		return err
+	}
+	up, e := r.host.uptime()
+	if e == nil && up >= dataRestart {
+		_, e = r.host.Programs.Run(ctx, "systemctl", "--no-block", "reboot")
+	}
+	return p.because(errors.Join(p.err, e))
+}
+
+// uptime is for how long the kernel has run: proc_uptime(5).
+func (h *Host) uptime() (time.Duration, error) {
+	text, err := h.read("/proc/uptime")
+	if err != nil {
+		return 0, err
+	}
+	seconds, _, _ := strings.Cut(string(text), " ")
+	return time.ParseDuration(seconds + "s")
 }
 
 // bootState is what the initramfs did, empty where there was none.

@@ -31,12 +31,29 @@ func (m *machine) localFault(ctx context.Context) *Problem {
 			carriers = append(carriers, l.Name)
 		}
 	}
-	if len(carriers) > 0 {
-		slices.Sort(carriers)
-		return problem("no-dhcp", strings.Join(carriers, ", "))
+	w := m.cfg.Network.WiFi
+	switch {
+	case len(carriers) == 0:
+		return m.unlinked(links)
+	case w != nil && !slices.ContainsFunc(carriers, func(name string) bool { return !wireless(name) }):
+		return problem("no-dhcp-wifi", w.SSID)
+	}
+	slices.Sort(carriers)
+	return problem("no-dhcp", strings.Join(carriers, ", "))
+}
+
+// unlinked names what a node lacks that no port connects to anything: its Wi-Fi, where it
+// has some and a port for it, and else a cable.
+func (m *machine) unlinked(links []Link) *Problem {
+	w := m.cfg.Network.WiFi
+	if w != nil && slices.ContainsFunc(links, func(l Link) bool { return wireless(l.Name) }) {
+		return problem("no-wifi", w.SSID)
 	}
 	return problem("no-link")
 }
+
+// wireless ports have that name by a .link file of the overlay wifi.
+func wireless(port string) bool { return strings.HasPrefix(port, "wlan") }
 
 // controlFault names what keeps this node from its Headscale server, nil if
 // nothing does.

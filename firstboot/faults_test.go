@@ -25,6 +25,9 @@ func replace(from, to string) func(*world) {
 // noProxy makes names the node's own business.
 var noProxy = replace(`  proxy: "http://user:proxy-secret@192.168.1.1:3128"`, "")
 
+// withWiFi names one in node.yaml.
+var withWiFi = replace("  ntp:", "  wifi: {country: DE, ssid: the shed, psk: wifi psk secret}\n  ntp:")
+
 var (
 	cabin = netip.MustParseAddr("100.64.0.9")
 	peer  = []firstboot.Peer{{Name: "cabin-pi", IPs: []netip.Addr{cabin}, Online: true, Tags: []string{"tag:site-home"}}}
@@ -54,7 +57,7 @@ var faults = []struct {
 	{"time zone", replace("Europe/Lisbon", "Europe/Atlantis"), "bad-field", []string{"Europe/Atlantis is not in this image"}, true},
 	{"wrong board", replace("board: rpi4", "board: optiplex-7050"), "wrong-board", []string{"for board optiplex-7050, this image is for rpi4"}, true},
 	{"foreign data", func(w *world) { w.put("/var/lib/imagebuilder/firstboot/owner", "cabin-box\n") }, "foreign-data", []string{"belongs to node cabin-box", "Put the right card or disk"}, true},
-	{"data disk gone", func(w *world) { w.data = &firstboot.Mount{Device: "/dev/sda1", Lost: true} }, "data-lost", []string{"The disk with this node's data (/dev/sda1) is gone", "Plug it in again"}, true},
+	{"data disk gone", func(w *world) { w.data = &firstboot.Mount{Device: "/dev/sda1", Lost: true} }, "data-lost", []string{"The disk with this node's data (/dev/sda1) is gone", "Plug it in again", "Once an hour it restarts itself"}, true},
 	{"data disk failed", func(w *world) { w.data = &firstboot.Mount{Device: "/dev/sda1", Failed: true} }, "data-failed", []string{"had an error and is not written to any more", "off and on"}, true},
 	{"data disk for a node that runs", func(w *world) {
 		replace("timezone:", "dataDisk: /dev/disk/by-id/usb-2\ntimezone:")(w)
@@ -64,6 +67,20 @@ var faults = []struct {
 	{"no link", func(w *world) { w.links = []firstboot.Link{{Name: "eth0"}} }, "no-link", []string{"No network cable", "Plug the network cable in"}, true},
 	{"no port", func(w *world) { w.links = nil }, "no-link", []string{"No network cable"}, true},
 	{"no DHCP", func(w *world) { w.links = []firstboot.Link{{Name: "eth0", Carrier: true}} }, "no-dhcp", []string{"no answer from DHCP on eth0", "router"}, true},
+	{"no Wi-Fi", func(w *world) {
+		withWiFi(w)
+		w.links = []firstboot.Link{{Name: "eth0"}, {Name: "wlan0"}}
+	}, "no-wifi", []string{"The Wi-Fi the shed is not connected", "network: wifi:"}, true},
+	{"no port for it", func(w *world) { withWiFi(w); w.links = []firstboot.Link{{Name: "eth0"}} }, "no-link", []string{"No network cable"}, true},
+	{"a port for Wi-Fi and none wanted", func(w *world) { w.links = []firstboot.Link{{Name: "wlan0"}} }, "no-link", []string{"No network cable"}, true},
+	{"no DHCP by Wi-Fi", func(w *world) {
+		withWiFi(w)
+		w.links = []firstboot.Link{{Name: "eth0"}, {Name: "wlan0", Carrier: true}}
+	}, "no-dhcp-wifi", []string{"The Wi-Fi the shed gives this node no address"}, true},
+	{"no DHCP by both", func(w *world) {
+		withWiFi(w)
+		w.links = []firstboot.Link{{Name: "wlan0", Carrier: true}, {Name: "eth0", Carrier: true}}
+	}, "no-dhcp", []string{"no answer from DHCP on eth0, wlan0"}, true},
 	{"DNS down", func(w *world) { noProxy(w); w.resolve = &net.DNSError{Err: "i/o timeout", IsTimeout: true} }, "dns-down", []string{"headscale.example.net cannot be found"}, false},
 	{"wrong name", func(w *world) { noProxy(w); w.resolve = &net.DNSError{Err: "no such host", IsNotFound: true} }, "unknown-host", []string{"headscale.example.net does not exist", "headscale: url:"}, true},
 	{"server down", func(w *world) { w.control = errors.New("connection refused") }, "unreachable", []string{"does not answer", "keeps trying"}, false},

@@ -104,11 +104,12 @@ type runner struct {
 	opt    Options
 	show   func(Status)
 	status Status
-	last   string // code of the problem of the pass before
-	asked  string // what a person changed last
-	starts string // of k3s, at the end of the pass before
-	joined bool   // at the end of the pass before
-	member bool   // it was joined since this program started
+	last   string    // code of the problem of the pass before
+	asked  string    // what a person changed last
+	starts string    // of k3s, at the end of the pass before
+	began  time.Time // when that start was seen first
+	joined bool      // at the end of the pass before
+	member bool      // it was joined since this program started
 	// what is wrong beside the status
 	notice, refused, pageFault, unseen *Problem
 	page                               shown
@@ -132,7 +133,7 @@ func (r *runner) pass(ctx context.Context) error {
 	g, err := r.given()
 	if err != nil {
 		r.status.Step = "config"
-		return asProblem(err)
+		return r.restartForData(ctx, asProblem(err))
 	}
 	r.notice = g.notice
 	r.noticed()
@@ -178,7 +179,7 @@ func (r *runner) watch(ctx context.Context, m *machine) error {
 	}
 	m.keepReach(ctx)
 	r.keepShares(ctx, m)
-	if r.joined && r.host.starts() != r.starts {
+	if r.joined && r.host.starts() != r.starts && !r.outlived() {
 		return problem("k3s-restarted")
 	}
 	return nil
@@ -236,7 +237,7 @@ func (r *runner) refresh(ctx context.Context) {
 // settle turns the end of a pass into the status, and reports whether the
 // count of attempts starts again.
 func (r *runner) settle(err error) (fresh bool) {
-	r.starts = r.host.starts()
+	r.seeStart()
 	var p *Problem
 	if r.joined = !errors.As(err, &p); r.joined {
 		now := r.host.Clock.Now().UTC().Truncate(time.Second)

@@ -355,10 +355,15 @@ const invocations = "/run/systemd/units/invocation:"
 // starts returns something that differs when k3s was started anew or has
 // stopped: a crash between two looks leaves no other trace that is cheap to
 // see.
-func (h *Host) starts() string {
-	id, _ := h.Files.Readlink(invocations + k3sUnit) // there is none while it does not run
+func (h *Host) starts() string { return h.invocation(k3sUnit) }
+
+func (h *Host) invocation(unit string) string {
+	id, _ := h.Files.Readlink(invocations + unit) // there is none while it does not run
 	return id
 }
+
+// glanceTime is for how long a status waits for what a hanging tailscaled would say.
+const glanceTime = 2 * time.Second
 
 // addresses returns the local and the tailnet addresses as text, for people.
 func (h *Host) addresses(ctx context.Context) (local, tailnet []string) {
@@ -368,7 +373,9 @@ func (h *Host) addresses(ctx context.Context) (local, tailnet []string) {
 			local = append(local, a.String()+" ("+l.Name+")")
 		}
 	}
-	st, _ := h.Tailnet.Status(ctx)
+	asking, cancel := context.WithTimeout(ctx, glanceTime)
+	defer cancel()
+	st, _ := h.Tailnet.Status(asking)
 	for _, a := range st.IPs {
 		tailnet = append(tailnet, a.String())
 	}

@@ -85,7 +85,7 @@ func (m *machine) unplugged(ctx context.Context) *Problem {
 	if err != nil || len(links) == 0 || slices.ContainsFunc(links, func(l Link) bool { return l.Carrier }) {
 		return nil
 	}
-	return problem("no-link")
+	return m.unlinked(links)
 }
 
 // answered forgets the restarts once the router has answered for long.

@@ -335,7 +335,11 @@ func TestLinkIsLeftAlone(t *testing.T) {
 		"the router is slow to be asked":     {func(o *watched) { o.out.silent, o.out.ping = false, true }, ""},
 		"the router answers no pings":        {func(o *watched) { o.out.silent = false }, ""},
 		"no cable":                           {func(o *watched) { o.links[0].Carrier = false }, "no-link"},
-		"an address without a router":        {func(o *watched) { o.out.lease = false }, ""},
+		"no Wi-Fi": {func(o *watched) {
+			withWiFi(o.world)
+			o.after(5*time.Minute+time.Second, func() { o.links[0].Name, o.links[0].Carrier = "wlan0", false })
+		}, "no-wifi"},
+		"an address without a router": {func(o *watched) { o.out.lease = false }, ""},
 		"one answer is missing": {func(o *watched) {
 			o.after(5*time.Minute+40*time.Second, func() { o.out.silent = false })
 		}, ""},

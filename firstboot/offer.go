@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -18,10 +19,10 @@ import (
 // very node, and later than all that it has.
 
 const (
-	offerFile  = runDir + "/offer"    // as it came through the page
-	keyFile    = runDir + "/key"      // as "firstboot key" had it
-	takingFile = stateDir + "/taking" // node.yaml on its way to the boot partition
-	takenFile  = stateDir + "/taken"  // it is there, and takingFile may be torn
+	offerFile  = "/" + contract.OfferDir + "/offer" // as it came through the page
+	keyFile    = runDir + "/key"                    // as "firstboot key" had it
+	takingFile = stateDir + "/taking"               // node.yaml on its way to the boot partition
+	takenFile  = stateDir + "/taken"                // it is there, and takingFile may be torn
 )
 
 // Offer judges what was handed over and leaves it to Run, which takes it or
@@ -32,8 +33,21 @@ func Offer(h Host, data []byte) error {
 		return problem("offer-large")
 	}
 	_, verdict := h.judge(data)
+	if verdict != nil && h.goodWaits() {
+		return verdict
+	}
 	err := h.write(file{path: offerFile, data: data, mode: 0o600})
 	return errors.Join(verdict, err)
+}
+
+// goodWaits says whether what was handed over before will be taken in a moment. Anybody
+// in the LAN may hand something over that will not, and must not push it aside.
+func (h *Host) goodWaits() bool {
+	waiting, err := h.read(offerFile)
+	if err == nil {
+		_, err = h.judge(waiting)
+	}
+	return err == nil
 }
 
 // judge returns what follows the node.yaml in force where data may take its place.

@@ -74,12 +74,33 @@ func TestSpentKeyIsMended(t *testing.T) {
 			if answer != nil || s.State != firstboot.Joined || !w.spent["hskey-auth-second"] {
 				t.Fatalf("%v; %s", answer, s.Line())
 			}
-			if leak := leaks(w); leak != "" || w.files["/run/firstboot/offer"] != nil {
+			if leak := leaks(w); leak != "" || w.files["/run/firstboot-page/offer"] != nil {
 				t.Errorf("left behind: %s", leak)
 			}
 			w.refuses("offer-old", keyFile(t, "home-pi", "hskey-auth-second", 1, noon))
 			w.refuses("offer-old", keyFile(t, "home-pi", "hskey-auth-third", 1, noon.Add(-time.Hour)))
 		})
+	}
+}
+
+// TestARefusedOfferPushesNoneAside: what anybody in the LAN may send does not keep a
+// node from what its owner signed a moment before; an owner's later file does.
+func TestARefusedOfferPushesNoneAside(t *testing.T) {
+	const place = "/run/firstboot-page/offer"
+	w := lostWorld(t)
+	good, later := keyFile(t, "home-pi", "hskey-auth-second", 1, noon), keyFile(t, "home-pi", "hskey-auth-third", 1, noon.Add(time.Minute))
+	for _, c := range []struct{ data, code, lies string }{
+		{"nonsense", "offer-unsigned", "nonsense"}, // the screen tells why
+		{good, "", good},
+		{"nonsense", "offer-unsigned", good},
+		{keyFile(t, "cabin-pi", "hskey-auth-other", 1, noon), "offer-node", good},
+		{later, "", later},
+	} {
+		var p *firstboot.Problem
+		err := firstboot.Offer(w.host(), []byte(c.data))
+		if (err == nil) != (c.code == "") || err != nil && (!errors.As(err, &p) || p.Code != c.code) || w.text(place) != c.lies {
+			t.Errorf("%.20q: %v, and there lies %.20q", c.data, err, w.text(place))
+		}
 	}
 }
 
@@ -90,7 +111,7 @@ func (w *world) refuses(code, data string) {
 	if err := firstboot.Offer(w.host(), []byte(data)); !errors.As(err, &p) || p.Code != code {
 		w.t.Errorf("answered %v, want %s", err, code)
 	}
-	delete(w.files, "/run/firstboot/offer")
+	delete(w.files, "/run/firstboot-page/offer")
 }
 
 // TestReplay: what was taken holds until something later is, before and after
@@ -152,7 +173,7 @@ func TestOfferRefused(t *testing.T) {
 			if s.Notice == nil || s.Notice.Code != p.Code || !strings.Contains(text, p.Summary) || !strings.Contains(text, c.words) || s.Problem.Code != "key-spent" {
 				t.Errorf("the screen says:\n%s", text)
 			}
-			if w.bootYAML() != before || w.files["/run/firstboot/offer"] != nil || w.files["/var/lib/imagebuilder/firstboot/taking"] != nil {
+			if w.bootYAML() != before || w.files["/run/firstboot-page/offer"] != nil || w.files["/var/lib/imagebuilder/firstboot/taking"] != nil {
 				t.Error("something was left of it")
 			}
 		})
@@ -229,7 +250,7 @@ func (w *world) breakAfterOffer(n int, f fault) (at *string) {
 	seen, used := 0, false
 	w.fault = func(_ int, what string) fault {
 		used = used || seen > 0 && strings.HasPrefix(what, "tailnet up")
-		if used || seen == 0 && w.files["/run/firstboot/offer"] == nil {
+		if used || seen == 0 && w.files["/run/firstboot-page/offer"] == nil {
 			return none
 		}
 		if seen++; seen == n {

@@ -71,8 +71,9 @@ func (m *machine) strayed(st TailnetStatus, server netip.Addr) bool {
 }
 
 // CheckServer refuses to let k3s start where the server it would show its
-// token to is none any more, or while its data are locked: systemd starts it, before
-// any step is asked.
+// token to is none any more, while its data are locked, or while the LAN would reach
+// it: systemd starts it before any step is asked, and in spite of a firewall that could
+// not be loaded.
 func CheckServer(ctx context.Context, h Host) error {
 	g, err := load(h.Files)
 	if err != nil {
@@ -80,6 +81,13 @@ func CheckServer(ctx context.Context, h Host) error {
 	}
 	m := &machine{Host: h, given: g}
 	if err := m.storageShut(); err != nil {
+		return err
+	}
+	up, err := m.firewallDone(ctx)
+	if err == nil && !up {
+		err = m.firewallDo(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	v, err := m.written()

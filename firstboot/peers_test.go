@@ -93,6 +93,16 @@ func TestAnAddressIsNoServerForEver(t *testing.T) {
 	if err := check(); err != nil {
 		t.Errorf("the server it joined: %v", err)
 	}
+	w.nft = ""
+	if err := check(); err == nil || !strings.Contains(err.Error(), "firewall") {
+		t.Errorf("the LAN would reach it: %v", err)
+	}
+	rules := w.files["/usr/lib/imagebuilder/firewall.nft"]
+	delete(w.files, "/usr/lib/imagebuilder/firewall.nft")
+	if err := check(); err != nil {
+		t.Errorf("an image that has no firewall: %v", err)
+	}
+	w.nft, w.files["/usr/lib/imagebuilder/firewall.nft"] = "hook prerouting", rules
 	moved := tagged(netip.MustParseAddr("100.64.0.10"), w.tags...)
 	for what, p := range map[string]firstboot.Peer{
 		"a laptop":                       {Name: "laptop", IPs: []netip.Addr{cabin}, Online: true, Owner: 1},

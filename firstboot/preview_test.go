@@ -99,7 +99,7 @@ func TestNotNow(t *testing.T) {
 				c.change(w)
 			}
 			err := firstboot.Give(t.Context(), w.host(), []byte(sign(t, edit(t, c.yaml, "site: home", "site: cabin"), 1, noon)))
-			given := w.files["/run/firstboot/offer"] != nil
+			given := w.files["/run/firstboot-page/offer"] != nil
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n")) || given != (c.want == "") {
 				t.Errorf("%v, want %q; given: %v", err, c.want, given)
 			}

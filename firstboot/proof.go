@@ -33,9 +33,10 @@ const provePause = 2 * time.Second
 // back to, and is well when it can say what is wrong.
 //
 // A system on trial must be on its medium as it was written, and a member's be well for
-// a while on end: joined, k3s not started anew, no unit failed that had not failed before
-// the trial, ssh answering where it did, and reached by a server of the cluster over the
-// tailnet, where servers look at all: a node may reach everybody and be reached by nobody.
+// a while on end: joined, by the word of a firstboot that lives, neither that nor k3s
+// started anew, no unit failed that had not failed before the trial, ssh answering where
+// it did, and reached by a server of the cluster over the tailnet, where servers look at
+// all: a node may reach everybody and be reached by nobody.
 func Health(ctx context.Context, h Host, p Proof) error {
 	member, err := h.exists(joinedFile)
 	if err != nil {
@@ -74,10 +75,10 @@ func (h *Host) awaitJoined(ctx context.Context, member bool, limit time.Duration
 }
 
 func (h *Host) soak(ctx context.Context, trial *contract.Trial, soak time.Duration) error {
-	end, starts, why := h.Clock.Now().Add(patience*soak), h.starts(), ""
+	end, ran, why := h.Clock.Now().Add(patience*soak), h.runs(), ""
 	for well := h.Clock.Now(); ; {
 		now := h.Clock.Now()
-		if fault := h.unwell(ctx, trial, &starts); fault != "" {
+		if fault := h.unwell(ctx, trial, &ran); fault != "" {
 			well, why = now, fault
 		}
 		if now.Sub(well) >= soak {
@@ -94,18 +95,34 @@ func (h *Host) soak(ctx context.Context, trial *contract.Trial, soak time.Durati
 	}
 }
 
+// wordTime is how old the last word of a firstboot that lives may be: it looks at a
+// joined node twice a minute.
+const wordTime = 2 * time.Minute
+
+// runs are those two programs that systemd starts again as soon as they crash, so that
+// they are never among the units that have failed.
+type runs struct{ k3s, firstboot string }
+
+func (h *Host) runs() runs { return runs{h.starts(), h.invocation("firstboot.service")} }
+
 // unwell names what speaks against the running system at this moment.
-func (h *Host) unwell(ctx context.Context, trial *contract.Trial, starts *string) string {
+func (h *Host) unwell(ctx context.Context, trial *contract.Trial, ran *runs) string {
 	s, err := ReadStatus(h.Files)
 	switch {
 	case err != nil:
 		return err.Error()
 	case s.State != Joined:
 		return s.Line()
+	case h.Clock.Now().Sub(s.Time) > wordTime:
+		return "firstboot says nothing any more, since " + day(s.Time)
 	}
-	if now := h.starts(); now != *starts {
-		*starts = now
+	last, now := *ran, h.runs()
+	*ran = now
+	switch {
+	case now.k3s != last.k3s:
 		return "k3s was started anew"
+	case now.firstboot != last.firstboot:
+		return "firstboot was started anew"
 	}
 	if trial.Login && h.Net.Reach(ctx, sshd) != nil {
 		return "ssh does not answer"

@@ -20,7 +20,7 @@ var proof = firstboot.Proof{Join: 10 * time.Minute, Soak: 3 * time.Minute}
 func runs(t *testing.T, member bool, change func(w *world, since time.Duration)) (*world, firstboot.Host) {
 	w := newWorld(t, initYAML)
 	w.startK3s()
-	w.units["k3s.service"] = true
+	w.units["k3s.service"], w.units["firstboot.service"] = true, true
 	w.put("/etc/rancher/k3s/config.yaml", "")
 	if member {
 		w.put("/var/lib/imagebuilder/firstboot/joined", "home-pi\n")
@@ -28,7 +28,13 @@ func runs(t *testing.T, member bool, change func(w *world, since time.Duration))
 	w.state(firstboot.Joined)
 	began := w.now
 	w.fault = func(_ int, call string) fault {
-		if call == "sleep" && change != nil {
+		if call != "sleep" {
+			return none
+		}
+		if s, err := firstboot.ReadStatus(memFiles{w}); err == nil && w.units["firstboot.service"] {
+			w.state(s.State)
+		}
+		if change != nil {
 			change(w, w.now.Sub(began))
 		}
 		return none
@@ -37,7 +43,12 @@ func runs(t *testing.T, member bool, change func(w *world, since time.Duration))
 }
 
 func (w *world) state(s firstboot.State) {
-	w.files["/run/firstboot/status.json"] = &entry{data: firstboot.Status{State: s, Node: "home-pi"}.JSON()}
+	w.files["/run/firstboot/status.json"] = &entry{data: firstboot.Status{State: s, Node: "home-pi", Time: w.now}.JSON()}
+}
+
+// startFirstboot has systemd start it anew.
+func (w *world) startFirstboot(invocation string) {
+	w.files["/run/systemd/units/invocation:firstboot.service"] = &entry{link: invocation}
 }
 
 // TestOnTrial: a system on trial is kept when it was well for a while on end, and not
@@ -73,7 +84,15 @@ func TestOnTrial(t *testing.T) {
 				w.failed = []string{"new.service"}
 			}
 		}, min: 290 * time.Second, max: 6 * time.Minute},
-		"k3s started anew":         {change: at(2*time.Minute, func(w *world) { w.startK3s() }), min: 5 * time.Minute, max: 6 * time.Minute},
+		"k3s started anew": {change: at(2*time.Minute, func(w *world) { w.startK3s() }), min: 5 * time.Minute, max: 6 * time.Minute},
+		"firstboot hangs":  {change: at(20*time.Second, func(w *world) { w.units["firstboot.service"] = false }), min: 12 * time.Minute, max: 13 * time.Minute, fault: "firstboot says nothing any more"},
+		"firstboot hung for a while": {change: func(w *world, since time.Duration) {
+			w.units["firstboot.service"] = since < 20*time.Second || since > 4*time.Minute
+		}, min: 7 * time.Minute, max: 8 * time.Minute},
+		"firstboot crashed": {change: at(2*time.Minute, func(w *world) { w.startFirstboot("second") }), min: 5 * time.Minute, max: 6 * time.Minute},
+		"firstboot crashes for ever": {change: func(w *world, since time.Duration) {
+			w.startFirstboot(since.Truncate(time.Minute).String())
+		}, min: 12 * time.Minute, max: 13 * time.Minute, fault: "firstboot was started anew"},
 		"left the cluster":         {change: at(2*time.Minute, func(w *world) { w.state(firstboot.Waiting) }), min: 12 * time.Minute, max: 13 * time.Minute, fault: "firstboot: waiting"},
 		"ssh answers":              {change: at(0, func(w *world) { w.login = true }), trial: contract.Trial{Login: true}, min: 3 * time.Minute, max: 4 * time.Minute},
 		"ssh does not any more":    {trial: contract.Trial{Login: true}, min: 12 * time.Minute, max: 13 * time.Minute, fault: "ssh does not answer"},

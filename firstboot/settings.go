@@ -36,6 +36,7 @@ func (m *machine) settings() ([]group, error) {
 		{"names", m.nameFiles(), func(context.Context) error { return nil }},
 		{"login", m.loginFiles(), m.retell("ssh.service")},
 		network,
+		{"wifi", wifiFiles(&m.cfg.Network), m.tellWiFi},
 		firewall,
 		{"time", m.timeFiles(), m.retell("systemd-timesyncd.service")},
 		{"way", m.wayFiles(), m.retell(tailscaled, contract.HeadscaleUnit)},
@@ -88,14 +89,19 @@ func (m *machine) tellNetwork(ctx context.Context) error {
 		return err
 	}
 	if up {
-		if _, err := m.Programs.Run(ctx, "networkctl", "reload"); err != nil {
-			return err
-		}
+		_, err = m.Programs.Run(ctx, "networkctl", "reload")
 	}
-	if m.cfg.Network.WiFi != nil {
-		return m.Units.Restart(ctx, "wpa_supplicant@wlan0.service")
+	return err
+}
+
+// tellWiFi starts what waited for its file, and stops what has none any more: the unit
+// is restarted, and its condition says no.
+func (m *machine) tellWiFi(ctx context.Context) error {
+	const unit = "wpa_supplicant@wlan0.service"
+	if m.cfg.Network.WiFi == nil {
+		return m.retell(unit)(ctx)
 	}
-	return nil
+	return m.Units.Restart(ctx, unit)
 }
 
 // tellFiles runs what applied such files when the machine started.
@@ -169,13 +175,17 @@ func networkFiles(n *node.Network) []file {
 			vlans[f.Name] = nil
 		}
 	}
-	return append(out, wifiFiles(n)...)
+	return out
 }
 
-// wifiFiles are none where sealing has taken the password.
+// wifiFiles are none where sealing has taken the password, and none must be left where
+// node.yaml names no Wi-Fi any more.
 func wifiFiles(n *node.Network) []file {
 	w := n.WiFi
-	if w == nil || w.PSK.Empty() {
+	switch {
+	case w == nil:
+		return []file{{path: wifiFile, absent: true}}
+	case w.PSK.Empty():
 		return nil
 	}
 	return []file{{path: wifiFile, data: []byte(wifiText(w)), mode: 0o600}}

@@ -13,6 +13,12 @@ import (
 const (
 	tailscaled = "tailscaled.service"
 	upTime     = 60 * time.Second
+	answerTime = 20 * time.Second // for tailscaled to say something
+	stateTime  = 5 * time.Second  // to have read its own state
+	// revivePause is between two times that a mute tailscaled is started anew: k3s
+	// goes with it.
+	revivePause = 10 * time.Minute
+	revivedFile = runDir + "/tailscaled-revived" // when that was last
 )
 
 func (m *machine) tailnetDone(ctx context.Context) (bool, error) {
@@ -65,7 +71,8 @@ func (m *machine) tailnetDo(ctx context.Context) error {
 	return m.checkName(st)
 }
 
-// daemon starts tailscaled and waits for it to answer.
+// daemon starts tailscaled and waits for it to answer. One that runs and does not is
+// started anew: systemd sees nothing wrong with it.
 func (m *machine) daemon(ctx context.Context) (TailnetStatus, error) {
 	up, err := m.Units.Active(ctx, tailscaled)
 	if err != nil {
@@ -76,19 +83,37 @@ func (m *machine) daemon(ctx context.Context) (TailnetStatus, error) {
 			return TailnetStatus{}, problem("tailscaled", err.Error()).because(err)
 		}
 	}
-	for try := 0; ; try++ {
+	for began := m.Clock.Now(); ; {
 		st, err := m.Tailnet.Status(ctx)
+		waited := m.Clock.Now().Sub(began)
 		// NoState is a daemon that has not read its own state yet.
-		if err == nil && (st.State != "NoState" || try >= 5) {
+		if err == nil && (st.State != "NoState" || waited >= stateTime) {
 			return st, nil
 		}
-		if try >= 15 {
-			return st, problem("tailscaled", err.Error()).because(err)
+		if waited >= answerTime {
+			return st, problem("tailscaled", err.Error()).because(errors.Join(err, m.revive(ctx)))
 		}
 		if err := m.Clock.Sleep(ctx, time.Second); err != nil {
 			return st, err
 		}
 	}
+}
+
+// revive starts a tailscaled anew that says of itself that it works and answers nothing.
+func (m *machine) revive(ctx context.Context) error {
+	if ready, err := m.Units.Ready(ctx, tailscaled); err != nil || !ready {
+		return err
+	}
+	if last, err := m.Files.Stat(revivedFile); err == nil {
+		// Where the clock was set back since, nobody knows when that was.
+		if ago := m.Clock.Now().Sub(last.ModTime()); ago >= 0 && ago < revivePause {
+			return nil
+		}
+	}
+	if err := m.write(file{path: revivedFile, mode: 0o600}); err != nil {
+		return err
+	}
+	return m.Units.Restart(ctx, tailscaled)
 }
 
 func (m *machine) join(ctx context.Context, j Join) error {

@@ -3,6 +3,7 @@ package firstboot_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
@@ -78,5 +79,57 @@ func TestOnlyAKeyThatIsNoGoodNeedsAPerson(t *testing.T) {
 		if s.State != firstboot.Joined || tries < 30 {
 			t.Errorf("%q: after %d tries: %s", a.words, tries, s.Line())
 		}
+	}
+}
+
+// TestTailscaledHangs: one that runs and answers nothing is told within a minute, and
+// started anew, which takes k3s with it and so is not done again for ten minutes.
+func TestTailscaledHangs(t *testing.T) {
+	for name, c := range map[string]struct {
+		hangs, restarts int
+		lasts           time.Duration
+	}{"once is enough": {1, 1, 30 * time.Minute}, "it hangs again": {3, 3, 30 * time.Minute}, "it hangs for ever": {100, 4, 35 * time.Minute}} {
+		t.Run(name, func(t *testing.T) {
+			o := watch(t, crashWorld(t))
+			var did []time.Duration
+			begins := 10*time.Minute + 7*time.Second
+			o.fault = func(_ int, call string) fault {
+				if since := o.now.Sub(o.begun) - begins; since > 0 && call == "restart tailscaled.service" {
+					did = append(did, since)
+				}
+				return none
+			}
+			o.after(begins, func() { o.hangs = c.hangs })
+			o.after(begins+time.Minute+45*time.Second, func() {
+				if len(did) != 1 || did[0] > time.Minute+30*time.Second {
+					t.Errorf("started anew after %v", did)
+				}
+				if c.hangs > 1 {
+					o.sees("it hangs", "The tailnet program does not run: context deadline exceeded")
+				}
+			})
+			o.run(begins + c.lasts)
+			if len(did) != c.restarts {
+				t.Errorf("started anew after %v", did)
+			}
+			for i := range did[1:] {
+				if pause := did[i+1] - did[i]; pause < 10*time.Minute || pause > 12*time.Minute {
+					t.Errorf("started anew after %v", did)
+				}
+			}
+			if c.hangs == c.restarts {
+				o.sees("mended", green)
+			}
+		})
+	}
+}
+
+// TestTailscaledThatStarts is not started anew: it has not said yet that it works.
+func TestTailscaledThatStarts(t *testing.T) {
+	o := watch(t, crashWorld(t))
+	o.after(10*time.Minute, func() { o.hangs, o.ready = 1, false }) // no unit says so
+	o.run(15 * time.Minute)
+	if o.hangs != 1 {
+		t.Error("it was started anew")
 	}
 }

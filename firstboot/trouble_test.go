@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/display"
 )
 
@@ -196,6 +197,26 @@ func TestACrashBetweenTwoLooks(t *testing.T) {
 	o.run(12 * time.Minute)
 	if n := strings.Count(o.journal.String(), "problem=k3s-restarted"); n != 1 {
 		t.Errorf("the journal tells it %d times:\n%s", n, o.journal.String())
+	}
+}
+
+// TestK3sStartsAnewInTime: what its unit does every other month, for its certificates,
+// is no fault of the cluster program; a crash before is.
+func TestK3sStartsAnewInTime(t *testing.T) {
+	o := watch(t, crashWorld(t))
+	told := func() int { return strings.Count(o.journal.String(), "problem=k3s-restarted") }
+	o.after(10*time.Minute, func() { o.now = o.now.Add(contract.K3sRuns - time.Hour) })
+	o.after(contract.K3sRuns-30*time.Minute, func() { o.crash(true) })
+	o.after(contract.K3sRuns-20*time.Minute, func() {
+		if told() != 1 {
+			t.Errorf("a crash is told %d times", told())
+		}
+		o.now = o.now.Add(contract.K3sRuns)
+	})
+	o.after(2*contract.K3sRuns, func() { o.crash(true) })
+	o.run(2*contract.K3sRuns + 5*time.Minute)
+	if told() != 1 {
+		t.Errorf("a k3s that had run for long enough is told as a crash:\n%s", o.journal.String())
 	}
 }
 

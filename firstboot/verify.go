@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -94,6 +95,18 @@ func (m *machine) slowFault(ctx context.Context) *Problem {
 	}
 	return problem("k3s-slow", m.answered.Round(time.Second).String())
 }
+
+// seeStart remembers the k3s that runs now, and since when.
+func (r *runner) seeStart() {
+	if now := r.host.starts(); now != r.starts || r.began.IsZero() {
+		r.starts, r.began = now, r.host.Clock.Now()
+	}
+}
+
+// outlived says whether the k3s that was seen last had run for so long that its unit
+// started it anew, which is no fault. A firstboot that began later does not know, and
+// tells it once.
+func (r *runner) outlived() bool { return r.host.Clock.Now().Sub(r.began) >= contract.K3sRuns }
 
 // nodeReady reads a Node object of the Kubernetes API, core/v1.
 func nodeReady(object []byte) error {

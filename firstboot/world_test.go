@@ -92,6 +92,7 @@ type world struct {
 	listFault error
 	running   bool
 	haveKey   bool
+	hangs     int // so many times must tailscaled be started anew until it answers
 	givenName string
 	tags      []string
 	owner     int64
@@ -175,6 +176,7 @@ func newWorld(t testing.TB, yaml string) *world {
 	w.put("/proc/meminfo", "MemTotal:        3884392 kB\nMemFree:          100000 kB\n")
 	w.put("/boot/firmware/imagebuilder.json", "{}")
 	w.put("/proc/sys/kernel/random/boot_id", "boot-1\n")
+	w.put("/proc/uptime", "30.05 25.00\n")
 	w.put("/etc/machine-id", "")
 	w.put("/etc/iscsi/initiatorname.iscsi", "# comment\nGenerateName=yes\n")
 	w.put("/usr/share/zoneinfo/Etc/UTC", "TZif")
@@ -345,8 +347,11 @@ func (w unitWorld) Start(_ context.Context, u string) error {
 
 func (w unitWorld) Restart(_ context.Context, u string) error {
 	return w.do("restart "+u, func() error {
-		if u == "k3s.service" {
+		switch {
+		case u == "k3s.service":
 			w.startK3s()
+		case u == "tailscaled.service" && w.hangs > 0:
+			w.hangs--
 		}
 		w.units[u] = true
 		return nil
@@ -363,8 +368,16 @@ type tailWorld struct{ *world }
 
 var ownIP = netip.MustParseAddr("100.64.0.7")
 
-func (w tailWorld) Status(context.Context) (st firstboot.TailnetStatus, err error) {
+func (w tailWorld) Status(ctx context.Context) (st firstboot.TailnetStatus, err error) {
 	err = w.do("tailnet status", func() error {
+		if w.hangs > 0 { // host.Tailnet gives it ten seconds
+			limit := 10 * time.Second
+			if end, ok := ctx.Deadline(); ok {
+				limit = min(limit, time.Until(end).Round(time.Second))
+			}
+			w.now = w.now.Add(limit)
+			return context.DeadlineExceeded
+		}
 		st = firstboot.TailnetStatus{State: "NeedsLogin", HaveKey: w.haveKey, Tags: w.tags, Owner: w.owner, Peers: w.peers}
 		if w.running {
 			st.State, st.IPs, st.Name = "Running", []netip.Addr{ownIP}, w.givenName

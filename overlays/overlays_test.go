@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
@@ -138,8 +140,9 @@ func TestUnits(t *testing.T) {
 	}
 	out, _ := exec.Command(analyze, args...).CombinedOutput()
 	for line := range strings.Lines(string(out)) {
-		// Hosts before systemd 256 and 253 do not know these keys; nodes have 257.
-		newer := strings.Contains(line, "Unknown key 'WantsMountsFor'") || strings.Contains(line, "Unknown key 'LogFilterPatterns'")
+		// Hosts before systemd 256, 254 and 253 do not know these keys; nodes have 257.
+		newer := slices.ContainsFunc([]string{"WantsMountsFor", "RestartSteps", "RestartMaxDelaySec", "LogFilterPatterns"},
+			func(key string) bool { return strings.Contains(line, "Unknown key '"+key+"'") })
 		if !newer && strings.TrimSpace(line) != "" {
 			t.Error(strings.TrimSpace(line))
 		}
@@ -191,6 +194,67 @@ func TestK3sRemembersItsImages(t *testing.T) {
 	}
 	if confs, err := filepath.Glob("*/files/usr/lib/tmpfiles.d/*"); err != nil || len(confs) > 0 {
 		t.Errorf("%v, %v: what is made below /var before the step storage keeps it from being encrypted", confs, err)
+	}
+}
+
+// k3sRenews is how long before their end k3s renews certificates at a start: 90 days,
+// or 120 since 2025.
+const k3sRenews = 90
+
+// TestK3sOutlivesNoCertificate: whenever k3s started, its next start is no later than
+// the days in which it renews what it has.
+func TestK3sOutlivesNoCertificate(t *testing.T) {
+	unit, err := merged(t).ReadAll("usr/lib/systemd/system/k3s.service")
+	check(t, err)
+	days := func(key string) int {
+		m := regexp.MustCompile(`(?m)^` + key + `=(\d+)d$`).FindStringSubmatch(string(unit))
+		if m == nil {
+			t.Fatalf("k3s.service lacks %s= in days", key)
+		}
+		n, err := strconv.Atoi(m[1])
+		check(t, err)
+		return n
+	}
+	least := days("RuntimeMaxSec")
+	if most := least + days("RuntimeRandomizedExtraSec"); most >= k3sRenews {
+		t.Errorf("it may run for %d days and renew nothing", most)
+	}
+	if time.Duration(least)*24*time.Hour != contract.K3sRuns {
+		t.Errorf("firstboot takes it for %s", contract.K3sRuns)
+	}
+	for _, want := range []string{"\nRestart=always\n", "\nKillMode=process\n", "\nEnvironment=TZ=UTC\n", "\nRestartSteps=6\nRestartMaxDelaySec=60s\n", "\nLogRateLimitIntervalSec=1h\n"} {
+		if !strings.Contains(string(unit), want) {
+			t.Errorf("k3s.service lacks %q", want)
+		}
+	}
+}
+
+// TestWhatReachesANodeIsStartedAgain: without these nobody comes to it.
+func TestWhatReachesANodeIsStartedAgain(t *testing.T) {
+	for _, file := range []string{"wpa_supplicant@wlan0.service.d/10-imagebuilder.conf", "tailscaled.service", "firstboot.service", "firstboot-firewall.service"} {
+		unit, err := merged(t).ReadAll("usr/lib/systemd/system/" + file)
+		check(t, err)
+		for _, want := range []string{"\nStartLimitIntervalSec=0\n", "\nRestart=", "\nRestartSec=", "\nOOMScoreAdjust=-900\n"} {
+			if !strings.Contains(string(unit), want) {
+				t.Errorf("%s lacks %q", file, want)
+			}
+		}
+	}
+}
+
+// TestThePageWritesOffersAlone: it reads what strangers send, and root loads what lies
+// beside its offers' directory.
+func TestThePageWritesOffersAlone(t *testing.T) {
+	unit, err := merged(t).ReadAll("usr/lib/systemd/system/firstboot-page.service")
+	check(t, err)
+	written := regexp.MustCompile(`(?m)^(?:ReadWritePaths=/|RuntimeDirectory=|StateDirectory=)(.*)$`).FindAllStringSubmatch(string(unit), -1)
+	if len(written) != 2 || "run/"+written[0][1] != contract.OfferDir || written[1][1] != contract.OfferDir {
+		t.Errorf("it may write to %q", written)
+	}
+	for _, want := range []string{"\nProtectSystem=strict\n", "\nRuntimeDirectoryPreserve=yes\n"} {
+		if !strings.Contains(string(unit), want) {
+			t.Errorf("it lacks %q", want)
+		}
 	}
 }
 

@@ -8,7 +8,10 @@
 // words in all others. What a person writes for a node is package node's.
 package contract
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Paths from the root of a node's file system, without the first slash.
 const (
@@ -48,6 +51,10 @@ const (
 	EFIBootAMD64 = "BOOTX64.EFI"
 	EFIBootARM64 = "BOOTAA64.EFI"
 )
+
+// K3sRuns is for how long k3s runs at least until its unit starts it anew by itself,
+// so that it renews its certificates.
+const K3sRuns = 60 * 24 * time.Hour
 
 // Networks that a node is in besides its own: those of pods and services where
 // nobody gave k3s others, and that of a tailnet's addresses.

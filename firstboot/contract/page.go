@@ -2,6 +2,9 @@ package contract
 
 import "encoding/base64"
 
+// OfferDir is where the page leaves what was handed over: all that it may write to.
+const OfferDir = "run/firstboot-page"
+
 // PageURL is where a node's page is, in the network that it is plugged into.
 func PageURL(node string) string { return "http://" + node + ".local" }
 

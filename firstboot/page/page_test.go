@@ -125,7 +125,7 @@ func (p *phone) post(data string, change func(*http.Request)) *httptest.Response
 }
 
 func (p *phone) offered() string {
-	b, _ := os.ReadFile(filepath.Join(p.root, "run/firstboot/offer"))
+	b, _ := os.ReadFile(filepath.Join(p.root, "run/firstboot-page/offer"))
 	return string(b)
 }
 
@@ -240,7 +240,7 @@ func TestTakesWhatTheOwnerSigned(t *testing.T) {
 		"elsewhere":           {404, good, func(r *http.Request) { r.URL.Path = "/node.yaml" }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			os.Remove(filepath.Join(p.root, "run/firstboot/offer"))
+			os.Remove(filepath.Join(p.root, "run/firstboot-page/offer"))
 			p.clock.now = p.clock.now.Add(time.Minute)
 			w := p.post(c.data, c.change)
 			if w.Code != c.code || !strings.Contains(w.Body.String(), c.says) {
@@ -249,7 +249,7 @@ func TestTakesWhatTheOwnerSigned(t *testing.T) {
 			if have := p.offered(); (have == c.data) != (c.code == 200 || c.code == 422 && name != "too long") {
 				t.Errorf("left for the node: %q", have)
 			}
-			if fi, err := os.Stat(filepath.Join(p.root, "run/firstboot/offer")); err == nil && fi.Mode().Perm() != 0o600 {
+			if fi, err := os.Stat(filepath.Join(p.root, "run/firstboot-page/offer")); err == nil && fi.Mode().Perm() != 0o600 {
 				t.Errorf("which is %v", fi.Mode())
 			}
 		})

@@ -107,7 +107,7 @@ func (m *machine) takesOffer(cfg *node.Config, key string) {
 	if got := m.sh("cat /etc/rancher/k3s/agent-token; systemctl show -P ExecMainPID k3s"); !strings.HasPrefix(got, string(cfg.K3s.AgentToken)) || strings.HasSuffix(got, "\n"+before) {
 		m.t.Errorf("k3s has the token, and the number before (%s):\n%s", before, got)
 	}
-	if got := m.sh("%s 2>&1; ls /run/firstboot/offer 2>&1 || true", offer); !strings.Contains(got, "No such file") {
+	if got := m.sh("%s 2>&1; ls /run/firstboot-page/offer 2>&1 || true", offer); !strings.Contains(got, "No such file") {
 		m.t.Errorf("the same is taken once more: %s", got)
 	}
 }

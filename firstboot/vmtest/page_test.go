@@ -69,7 +69,7 @@ func TestPage(t *testing.T) {
 	if ports := m.sh("ss -Hlun sport = 5353"); ports != "" {
 		t.Errorf("home-pi.local is still announced: %s", ports)
 	}
-	if left := m.sh("grep -rlFs %s /boot /var/lib/imagebuilder /run/firstboot || true", fresh.Reveal()); left != "" {
+	if left := m.sh("grep -rlFs %s /boot /var/lib/imagebuilder /run/firstboot /run/firstboot-page || true", fresh.Reveal()); left != "" {
 		t.Errorf("the key is still in %s", left)
 	}
 }
