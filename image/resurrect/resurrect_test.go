@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -112,6 +114,36 @@ when all are back, and no earlier, Argo CD begins with what Git has`
 	}
 	if got := r.Advice(); len(got) != 1 || !strings.Contains(got[0], "cabin-pi: its disk /dev/disk/by-id/usb-1") {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestNothingStartsK3sWhileItsDataGo: tailscaled upholds it, so systemd starts what
+// was stopped at once, unless a condition of its unit is not met.
+func TestNothingStartsK3sWhileItsDataGo(t *testing.T) {
+	dir := t.TempDir()
+	const data, conf = "/var/lib/rancher/k3s/", "/etc/rancher/k3s/config.yaml"
+	for name, text := range map[string]string{
+		conf:                         "",
+		data + "server/db/state":     "",
+		data + "agent/client-ca.crt": "",
+		data + "agent/containerd/io": "",
+		"/bin/systemctl":             "#!/bin/sh\necho \"$*\" >>" + dir + "/did\ncase $* in stop*k3s) test ! -e " + dir + conf + " || touch " + dir + "/up;; esac\n",
+		"/bin/rm":                    "#!/bin/sh\ntest ! -e " + dir + "/up && exec /bin/rm \"$@\"\n",
+	} {
+		path := dir + name
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	steps := strings.NewReplacer("/etc/", dir+"/etc/", "/var/", dir+"/var/").Replace(ForgetVote)
+	sh := exec.Command("sh", "-c", steps)
+	sh.Env = []string{"PATH=" + dir + "/bin:" + os.Getenv("PATH")}
+	if out, err := sh.CombinedOutput(); err != nil {
+		t.Fatalf("k3s ran, or %v: %s", err, out)
+	}
+	left, _ := filepath.Glob(dir + data + "*/*")
+	if did, _ := os.ReadFile(dir + "/did"); string(did) != "stop firstboot\nstop k3s\nstart firstboot\n" || !slices.Equal(left, []string{dir + data + "agent/containerd"}) {
+		t.Errorf("%s%q are left", did, left)
 	}
 }
 
