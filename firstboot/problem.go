@@ -170,6 +170,7 @@ var texts = map[string]text{
 	"restore-waiting": {"The volumes' backup %s waits to be brought back: %s.", "Switch on the nodes with disks for volumes. If this stays for an hour, the owner looks whether the bucket can be reached.", false, look},
 	"restore-running": {"The volumes come back from the backup %s (%s).", "Wait: this may take hours. What runs on the cluster begins afterwards.", false, look},
 	"restore-failed":  {"Longhorn could not bring back the volumes of the backup %s: %s", "The owner mends what it names, then: kubectl -n longhorn-system delete systemrestore %s. The node begins anew.", true, retry},
+	"restore-partial": {"Longhorn has brought back the backup %s, but not the volumes of %s.", "The owner restores them from their backups in Longhorn's page, with their claims' names, or lets it try again: kubectl -n longhorn-system delete systemrestore %s. Who needs one no more makes an empty claim of its name. The node then goes on by itself.", true, look},
 
 	"role-conflict":  {"This node was set up as %s, node.yaml says %s.", "Write the old role into node.yaml, or erase the data partition to start anew.", true, retry},
 	"token-missing":  {"node.yaml has no cluster token and this node is not in the cluster yet.", "Write the token into node.yaml on the boot partition (k3s: token:).", true, stay},

@@ -150,6 +150,7 @@ var germanProblems = map[string]Text{
 	"restore-waiting": {"Die Datensicherung %s soll zurückkommen und wartet: %s.", "Schalten Sie die Geräte mit Platten für die Daten ein. Bleibt es eine Stunde so, prüft der Eigentümer, ob der Speicher der Sicherung erreichbar ist."},
 	"restore-running": {"Die Daten kommen aus der Sicherung %s zurück (%s).", "Warten Sie: Das kann Stunden dauern. Was auf dem Cluster läuft, beginnt danach."},
 	"restore-failed":  {"Longhorn konnte die Daten der Sicherung %s nicht zurückholen: %s", "Der Eigentümer behebt, was genannt ist, dann: kubectl -n longhorn-system delete systemrestore %s. Das Gerät beginnt von vorn."},
+	"restore-partial": {"Longhorn hat die Sicherung %s zurückgeholt, aber nicht die Daten von %s.", "Der Eigentümer stellt sie in Longhorns Seite aus ihren Sicherungen wieder her, mit den Namen ihrer Claims, oder lässt es noch einmal versuchen: kubectl -n longhorn-system delete systemrestore %s. Wer eines nicht mehr braucht, legt einen leeren Claim seines Namens an. Das Gerät macht dann von selbst weiter."},
 
 	"role-conflict":  {"Dieses Gerät wurde als %s eingerichtet, in node.yaml steht %s.", "Schreiben Sie die alte Rolle in node.yaml, oder löschen Sie die Daten-Partition, um neu anzufangen."},
 	"token-missing":  {"In node.yaml steht kein Token des Clusters, und dieses Gerät gehört noch nicht dazu.", "Schreiben Sie das Token in node.yaml auf der Boot-Partition (k3s: token:)."},

@@ -117,7 +117,7 @@ func (r *Rising) Restore() *node.Restore {
 	if r.volumes == nil {
 		return nil
 	}
-	return &node.Restore{SystemBackup: r.volumes.Name, Namespaces: r.volumes.Namespaces()}
+	return &node.Restore{SystemBackup: r.volumes.Name, Claims: r.volumes.Claims}
 }
 
 // Witness is the machine that lives, runs Headscale, and holds a vote of the lost

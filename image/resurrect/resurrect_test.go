@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,7 +65,7 @@ func shed(t *testing.T, role string, files map[string][]byte) *fleet.Fleet {
 func weekly() map[string][]byte {
 	files := map[string][]byte{"hs/headscale-20261128T033000Z.tar.gz": nil}
 	systembackuptest.Add(files, at, "v1.12.1", "weekly-1", "2026-11-15T05:11:00Z", "ide/home")
-	systembackuptest.Add(files, at, "v1.12.1", "weekly-2", "2026-11-22T05:11:00Z", "ide/home", "cloud/data", "cloud/db")
+	systembackuptest.Add(files, at, "v1.12.1", "weekly-2", "2026-11-22T05:11:00Z", "ide/home", "cloud/data", "cloud/db=")
 	return files
 }
 
@@ -95,12 +96,12 @@ delete box (number 4) from the tailnet
 on vps, which lives: remove the lost cluster's data, which it votes for
 write the card of cabin-pi, which creates the cluster, with the authorities and tokens that it had
 write the cards of home-pi, box, and switch all on
-cabin-pi waits for a node with a disk, then lets Longhorn bring back its system backup weekly-2 of 22 November 2026 05:11 UTC: 3 volumes (cloud/data, cloud/db, ide/home)
+cabin-pi waits for a node with a disk, then lets Longhorn bring back its system backup weekly-2 of 22 November 2026 05:11 UTC: 3 volumes (cloud/data, cloud/db, ide/home); empty, as they were never backed up: cloud/db
 when all are back, and no earlier, Argo CD begins with what Git has`
 	if d := cmp.Diff(want, runbook(t, r, err)); d != "" {
 		t.Error(d)
 	}
-	if got := r.Restore(); got.SystemBackup != "weekly-2" || !slices.Equal(got.Namespaces, []string{"cloud", "ide"}) {
+	if got := r.Restore(); got.SystemBackup != "weekly-2" || !maps.Equal(got.Claims, map[string]string{"cloud/data": "backup-data", "cloud/db": "", "ide/home": "backup-home"}) {
 		t.Errorf("%+v", got)
 	}
 	if len(s.deleted) > 0 {

@@ -139,7 +139,7 @@ func TestWhatWaitsForVolumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := maps.Clone(s.Manifests)
-	after := seed.After(s, node.Restore{SystemBackup: "weekly", Namespaces: []string{"a"}})
+	after := seed.After(s, node.Restore{SystemBackup: "weekly", Claims: map[string]string{"a/b": "c"}})
 	if got := slices.Sorted(maps.Keys(after.Restore.Manifests)); !slices.Equal(got, []string{"argocd-root", "longhorn-jobs"}) || after.Restore.SystemBackup != "weekly" {
 		t.Errorf("%q wait", got)
 	}

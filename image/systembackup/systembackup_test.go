@@ -20,7 +20,7 @@ func TestList(t *testing.T) {
 		"cluster/backupstore/system-backups/v1.12.1/x/system-backup.zip": []byte("begun"),
 	}
 	at := "cluster/backupstore/system-backups/"
-	systembackuptest.Add(files, at, "v1.12.1", "weekly-1", "2026-11-15T05:11:00Z", "nextcloud/data", "ide/home", "nextcloud/database")
+	systembackuptest.Add(files, at, "v1.12.1", "weekly-1", "2026-11-15T05:11:00Z", "nextcloud/data", "ide/home", "nextcloud/database=")
 	systembackuptest.Add(files, at, "v1.12.1", "weekly-2", "2026-11-22T05:11:00Z")
 	systembackuptest.Add(files, at, "v1.11.0", "old", "2026-01-01T05:11:00Z", "ide/home")
 	for name, spoil := range map[string]func([]byte) []byte{
@@ -42,9 +42,9 @@ func TestList(t *testing.T) {
 	}
 	var got []string
 	for _, b := range all {
-		got = append(got, fmt.Sprint(b.Name, " ", b.Version, " ", b.Created.Format("Jan 2"), " ", b.Claims, " ", b.Namespaces()))
+		got = append(got, fmt.Sprint(b.Name, " ", b.Version, " ", b.Created.Format("Jan 2"), " ", b.Claims))
 	}
-	want := []string{"weekly-2 v1.12.1 Nov 22 [] []", "weekly-1 v1.12.1 Nov 15 [ide/home nextcloud/data nextcloud/database] [ide nextcloud]", "old v1.11.0 Jan 1 [ide/home] [ide]"}
+	want := []string{"weekly-2 v1.12.1 Nov 22 map[]", "weekly-1 v1.12.1 Nov 15 map[ide/home:backup-home nextcloud/data:backup-data nextcloud/database:]", "old v1.11.0 Jan 1 map[ide/home:backup-home]"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
