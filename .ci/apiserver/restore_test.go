@@ -37,10 +37,10 @@ func (m *machine) restore(t *testing.T) *firstboot.Problem {
 	return p
 }
 
-// says changes an object of Longhorn's as its manager does.
+// says changes an object as its controller does.
 func says(t *testing.T, object, status string) {
 	t.Helper()
-	code, answer, err := first.do(context.Background(), http.MethodPatch, longhorn+object+"/status", "application/merge-patch+json", []byte(`{"status":`+status+`}`))
+	code, answer, err := first.do(context.Background(), http.MethodPatch, object+"/status", "application/merge-patch+json", []byte(`{"status":`+status+`}`))
 	if err != nil || code != http.StatusOK {
 		t.Fatalf("%s: %d %s %v", object, code, answer, err)
 	}
@@ -65,10 +65,10 @@ func TestVolumesAreBroughtBackThroughTheAPI(t *testing.T) {
 	}
 	waits("restore-waiting", "not found it in the bucket")
 	must(t, longhorn+"systembackups/weekly-1", `{"apiVersion":"longhorn.io/v1beta2","kind":"SystemBackup","metadata":{"name":"weekly-1","namespace":"longhorn-system"},"spec":{}}`)
-	says(t, "systembackups/weekly-1", `{"state":"Ready"}`)
+	says(t, longhorn+"systembackups/weekly-1", `{"state":"Ready"}`)
 	waits("restore-waiting", "backup-1 of brought-back/home is not listed")
 	must(t, longhorn+"backups/backup-1", `{"apiVersion":"longhorn.io/v1beta2","kind":"Backup","metadata":{"name":"backup-1","namespace":"longhorn-system"},"spec":{}}`)
-	says(t, "backups/backup-1", `{"state":"Completed"}`)
+	says(t, longhorn+"backups/backup-1", `{"state":"Completed"}`)
 	waits("restore-waiting", "no node with a disk")
 	must(t, longhorn+"nodes/box", `{"apiVersion":"longhorn.io/v1beta2","kind":"Node","metadata":{"name":"box","namespace":"longhorn-system"},"spec":{"disks":{"d":{"allowScheduling":true,"path":"/var/lib/longhorn"}}}}`)
 	waits("restore-running", "asked for")
@@ -79,13 +79,17 @@ func TestVolumesAreBroughtBackThroughTheAPI(t *testing.T) {
 	if err := first.get(context.Background(), "/api/v1/namespaces/brought-back", &asked); err != nil {
 		t.Fatal(err)
 	}
-	says(t, asks, `{"state":"Error","conditions":[{"type":"Error","message":"no room"}]}`)
+	says(t, longhorn+asks, `{"state":"Error","conditions":[{"type":"Error","message":"no room"}]}`)
 	waits("restore-failed", "no room")
-	says(t, asks, `{"state":"Completed"}`)
+	says(t, longhorn+asks, `{"state":"Completed"}`)
 	waits("restore-partial", "brought-back/home")
 	const claim = "/api/v1/namespaces/brought-back/persistentvolumeclaims/home"
 	must(t, claim, `{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"home","namespace":"brought-back"},"spec":{"storageClassName":"longhorn","accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}`)
 	waits("restore-running", "Pending: brought-back/home") // no controller binds it here
+	says(t, claim, `{"phase":"Bound"}`)
+	if p := m.restore(t); p != nil {
+		t.Fatalf("%+v", p)
+	}
 }
 
 // must puts an object into the cluster.
