@@ -116,10 +116,11 @@ func claims(data []byte) (map[string]string, error) {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
-	for kind, what := range map[string]string{claimList: "claims on volumes", volumeList: "volumes"} {
-		if _, ok := lists[kind]; !ok {
-			return nil, errors.New("it has no list of " + what)
-		}
+	if lists[claimList] == nil {
+		return nil, errors.New("it has no list of claims on volumes")
+	}
+	if lists[volumeList] == nil {
+		return nil, errors.New("it has no list of volumes")
 	}
 	last := map[string]string{}
 	for _, v := range lists[volumeList] {
@@ -169,6 +170,6 @@ func readList(f *zip.File, lists map[string][]object) error {
 	if err := list.Items.Decode(&items); err != nil {
 		return err
 	}
-	lists[list.Kind] = items
+	lists[list.Kind] = append([]object{}, items...) // not nil: it is there
 	return nil
 }

@@ -26,6 +26,7 @@ func TestList(t *testing.T) {
 	for name, spoil := range map[string]func([]byte) []byte{
 		"cut":     func(b []byte) []byte { return b[:len(b)/2] },
 		"foreign": func([]byte) []byte { return zipped(t, "x/yamls/kubernetes/pods.yaml", "kind: PodList") },
+		"hollow":  func([]byte) []byte { return zipped(t, "x/yamls/kubernetes/a.yaml", "kind: PersistentVolumeClaimList") },
 		"spoilt":  func([]byte) []byte { return zipped(t, "x/yamls/kubernetes/a.yaml", "kind: [") },
 	} {
 		systembackuptest.Add(files, at, "v1.12.1", name, "2026-11-23T05:11:00Z", "a/b")
@@ -49,7 +50,7 @@ func TestList(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	slices.Sort(told)
-	if len(told) != 4 || !strings.Contains(told[0], "v1.12.1/cut is not used") || !strings.Contains(told[1], "no list of claims") || !strings.Contains(told[2], "says that it is v1.12.1/../up") {
+	if len(told) != 5 || !strings.Contains(told[0], "v1.12.1/cut is not used") || !strings.Contains(told[1], "no list of claims") || !strings.Contains(told[2], "no list of volumes") || !strings.Contains(told[3], "says that it is v1.12.1/../up") {
 		t.Errorf("%q", told)
 	}
 }
