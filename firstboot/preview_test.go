@@ -107,7 +107,7 @@ func TestNotNow(t *testing.T) {
 	}
 }
 
-const restore = `restore: {systemBackup: system-1, namespaces: [nextcloud], manifests: {argocd-root: "kind: Application\n"}}`
+const restore = `restore: {systemBackup: system-1, claims: {nextcloud/data: backup-1}, manifests: {argocd-root: "kind: Application\n"}}`
 
 // restoring has its volumes not back.
 func restoring(t *testing.T) *world {

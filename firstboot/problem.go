@@ -169,9 +169,10 @@ var texts = map[string]text{
 	"longhorn-damaged": {"The disk for Longhorn's volumes is damaged, and repairing it by itself could lose data: %s", "Log in and run e2fsck -f on that device, or use another disk.", true, retry},
 	"longhorn-failed":  {"The disk for Longhorn's volumes (%s) had an error and is not written to any more.", "Switch the node off and on: it checks the disk. If this comes back, the disk or its cable is worn out.", true, retry},
 
-	"restore-waiting": {"The volumes' backup %s waits to be brought back: %s.", "Switch on the nodes with disks for volumes. If this stays for an hour, the owner looks whether the bucket can be reached.", false, look},
+	"restore-waiting": {"The volumes' backup %s waits to be brought back: %s.", "Switch on the nodes with disks for volumes. If this stays for an hour, the owner looks whether the bucket can be reached and has what is named. If it has not: imagebuilder resurrect again, with another --system-backup.", false, look},
 	"restore-running": {"The volumes come back from the backup %s (%s).", "Wait: this may take hours. What runs on the cluster begins afterwards.", false, look},
 	"restore-failed":  {"Longhorn could not bring back the volumes of the backup %s: %s", "The owner mends what it names, then: kubectl -n longhorn-system delete systemrestore %s. The node begins anew.", true, retry},
+	"restore-partial": {"Longhorn has brought back the backup %s, but not the volumes of %s.", "The owner restores them from their backups in Longhorn's page, with their claims' names, or lets it try again: kubectl -n longhorn-system delete systemrestore %s. Who needs one no more makes an empty claim of its name. The node then goes on by itself.", true, look},
 
 	"role-conflict":  {"This node was set up as %s, node.yaml says %s.", "Write the old role into node.yaml, or erase the data partition to start anew.", true, retry},
 	"token-missing":  {"node.yaml has no cluster token and this node is not in the cluster yet.", "Write the token into node.yaml on the boot partition (k3s: token:).", true, stay},

@@ -2,15 +2,23 @@ package firstboot
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 // restore: a new cluster in an old one's place brings its volumes back, by
 // Longhorn's own restore of a system backup, before anything may make new ones
 // of their names. Longhorn passes over claims that are there, and waits a day for
-// a namespace that is not: it makes none.
+// a namespace that is not: it makes none. It passes over what it cannot make, too,
+// with an event, and calls the restore completed (restoreVolumes in Longhorn's
+// system_rollout_controller.go).
 
 const (
 	restoredFile = stateDir + "/restored" // which backup
@@ -27,6 +35,7 @@ const (
 	backupReady     = "Ready"
 	restoreFinished = "Completed"
 	restoreFailed   = "Error"
+	backupCompleted = "Completed" // of a volume
 )
 
 // restored says whether all is back that was to come, if anything was.
@@ -42,16 +51,20 @@ func (m *machine) restoreDone(context.Context) (bool, error) { return m.restored
 
 func (m *machine) restoreDo(ctx context.Context) error {
 	r := m.cfg.K3s.Seed.Restore
-	state, why, err := m.longhornState(ctx, "systemrestores/"+r.SystemBackup)
+	name := restoreName(r.SystemBackup)
+	state, why, err := m.longhornState(ctx, "systemrestores/"+name)
 	switch {
 	case errors.Is(err, ErrNoObject):
 		return m.beginRestore(ctx)
 	case err != nil:
 		return problem("restore-waiting", r.SystemBackup, err.Error()).because(err)
 	case state == restoreFailed:
-		return problem("restore-failed", r.SystemBackup, why, r.SystemBackup)
+		return problem("restore-failed", r.SystemBackup, why, name)
 	case state != restoreFinished:
 		return problem("restore-running", r.SystemBackup, state)
+	}
+	if err := m.claimsBack(ctx, r); err != nil {
+		return err
 	}
 	if err := m.write(text644(restoredFile, r.SystemBackup+"\n")); err != nil {
 		return err
@@ -62,23 +75,23 @@ func (m *machine) restoreDo(ctx context.Context) error {
 // beginRestore asks for it once Longhorn has seen the backup and has room.
 func (m *machine) beginRestore(ctx context.Context) error {
 	r := m.cfg.K3s.Seed.Restore
-	if why := m.restoreWaits(ctx, r.SystemBackup); why != nil {
+	if why := m.restoreWaits(ctx, r); why != nil {
 		return problem("restore-waiting", r.SystemBackup, why.Error()).because(why)
 	}
-	for _, name := range r.Namespaces {
+	for _, name := range namespaces(r) {
 		if err := m.apply(ctx, "/api/v1/namespaces/"+name, namespaceObject(name)); err != nil {
 			return err
 		}
 	}
-	if err := m.apply(ctx, LonghornAPI+"systemrestores/"+r.SystemBackup, restoreObject(r.SystemBackup)); err != nil {
+	if err := m.apply(ctx, LonghornAPI+"systemrestores/"+restoreName(r.SystemBackup), restoreObject(r.SystemBackup)); err != nil {
 		return err
 	}
 	return problem("restore-running", r.SystemBackup, "asked for")
 }
 
 // restoreWaits says what is missing yet, nil if nothing is.
-func (m *machine) restoreWaits(ctx context.Context, backup string) error {
-	state, _, err := m.longhornState(ctx, "systembackups/"+backup)
+func (m *machine) restoreWaits(ctx context.Context, r *node.Restore) error {
+	state, _, err := m.longhornState(ctx, "systembackups/"+r.SystemBackup)
 	switch {
 	case errors.Is(err, ErrNoObject):
 		return errors.New("no word of it: Longhorn does not run yet, or has not found it in the bucket")
@@ -87,7 +100,76 @@ func (m *machine) restoreWaits(ctx context.Context, backup string) error {
 	case state != backupReady:
 		return fmt.Errorf("its state in Longhorn is %q", state)
 	}
+	if err := m.backupsListed(ctx, r); err != nil {
+		return err
+	}
 	return m.longhornRoom(ctx)
+}
+
+// backupsListed wants Longhorn to know what each volume is made of. It reads the
+// bucket bit by bit, and a volume whose Backup it does not know yet is passed over.
+func (m *machine) backupsListed(ctx context.Context, r *node.Restore) error {
+	for _, claim := range slices.Sorted(maps.Keys(r.Claims)) {
+		backup := r.Claims[claim]
+		if backup == "" {
+			continue
+		}
+		state, _, err := m.longhornState(ctx, "backups/"+backup)
+		switch {
+		case errors.Is(err, ErrNoObject):
+			return fmt.Errorf("the backup %s of %s is not listed yet: Longhorn has not found it in the bucket", backup, claim)
+		case err != nil:
+			return err
+		case state != backupCompleted:
+			return fmt.Errorf("the state in Longhorn of %s, the backup of %s, is %q", backup, claim, state)
+		}
+	}
+	return nil
+}
+
+// claimsBack wants every claim to have its volume. Who needs one no more makes an
+// empty claim of its name.
+func (m *machine) claimsBack(ctx context.Context, r *node.Restore) error {
+	var away, soon []string
+	for _, claim := range slices.Sorted(maps.Keys(r.Claims)) {
+		switch phase, err := m.claimPhase(ctx, claim); {
+		case err != nil:
+			return problem("restore-waiting", r.SystemBackup, err.Error()).because(err)
+		case phase == "Pending":
+			soon = append(soon, claim)
+		case phase != "Bound":
+			away = append(away, claim)
+		}
+	}
+	switch {
+	case len(away) > 0:
+		return problem("restore-partial", r.SystemBackup, strings.Join(away, ", "), restoreName(r.SystemBackup))
+	case len(soon) > 0:
+		return problem("restore-running", r.SystemBackup, "Pending: "+strings.Join(soon, ", "))
+	}
+	return nil
+}
+
+// claimPhase is that of a PersistentVolumeClaim, "" where there is none.
+func (m *machine) claimPhase(ctx context.Context, claim string) (string, error) {
+	space, name, _ := strings.Cut(claim, "/")
+	out, err := m.Net.API(ctx, adminConf, "/api/v1/namespaces/"+space+"/persistentvolumeclaims/"+name)
+	if errors.Is(err, ErrNoObject) {
+		return "", nil
+	}
+	var c struct{ Status struct{ Phase string } }
+	if err == nil {
+		err = json.Unmarshal(out, &c)
+	}
+	return c.Status.Phase, err
+}
+
+func namespaces(r *node.Restore) (all []string) {
+	for _, claim := range slices.Sorted(maps.Keys(r.Claims)) {
+		space, _, _ := strings.Cut(claim, "/")
+		all = append(all, space)
+	}
+	return slices.Compact(all)
 }
 
 // longhornState reads what most of Longhorn's objects say of themselves, and of
@@ -140,12 +222,19 @@ func (m *machine) longhornRoom(ctx context.Context) error {
 	return errors.New("no node with a disk for volumes has joined yet")
 }
 
-// restoreObject follows longhorn.io/v1beta2. It bears the backup's name, so that
-// there is one of it.
+// restoreName is made of the backup's name, so that there is one of it, and shorter:
+// Longhorn's own backups have 45 characters (RecurringJob system-backup), and its Job
+// longhorn-system-rollout-NAME may have 63.
+func restoreName(backup string) string {
+	sum := sha256.Sum256([]byte(backup))
+	return fmt.Sprintf("r-%x", sum[:4])
+}
+
+// restoreObject follows longhorn.io/v1beta2.
 func restoreObject(backup string) map[string]any {
 	return map[string]any{
 		"apiVersion": "longhorn.io/v1beta2", "kind": "SystemRestore",
-		"metadata": map[string]any{"name": backup, "namespace": longhornSpace},
+		"metadata": map[string]any{"name": restoreName(backup), "namespace": longhornSpace},
 		"spec":     map[string]any{"systemBackup": backup},
 	}
 }

@@ -8,15 +8,28 @@ import (
 )
 
 const (
-	brought = "systemrestores/system-1"
-	disk    = `{"items":[{"spec":{"disks":{}}},{"spec":{"disks":{"d":{"allowScheduling":true}}}}]}`
+	// taken is a name as Longhorn's recurring job gives it: of 45 characters.
+	taken     = "system-n-6f1c0a52-7d34-4f0e-9c53-0b1a2c3d4e5f"
+	brought   = "systemrestores/r-b4adda89"
+	homeClaim = "/api/v1/namespaces/ide/persistentvolumeclaims/home" // was never backed up
+	dataClaim = "/api/v1/namespaces/nextcloud/persistentvolumeclaims/data"
+	bound     = `{"status":{"phase":"Bound"}}`
+	disk      = `{"items":[{"spec":{"disks":{}}},{"spec":{"disks":{"d":{"allowScheduling":true}}}}]}`
 )
 
 // bereft is a node that makes a cluster anew, with what an old one had.
 func bereft(t *testing.T) *world {
-	w := newWorld(t, edit(t, initYAML, "secrets: [", `restore: {systemBackup: system-1, namespaces: [nextcloud, ide], manifests: {argocd-root: "kind: Application\n"}}, secrets: [`))
+	w := newWorld(t, edit(t, initYAML, "secrets: [", `restore: {systemBackup: `+taken+`, claims: {nextcloud/data: backup-1, ide/home: ""}, manifests: {argocd-root: "kind: Application\n"}}, secrets: [`))
 	deferK3s(w)
 	return w
+}
+
+// ready is what Longhorn says when nothing hinders, with an object more.
+func ready(object, text string) map[string]string {
+	return map[string]string{
+		"systembackups/" + taken: `{"status":{"state":"Ready"}}`, "backups/backup-1": `{"status":{"state":"Completed"}}`, "nodes": disk,
+		homeClaim: bound, dataClaim: bound, object: text,
+	}
 }
 
 // TestVolumesComeBackFirst: each thing is waited for with its own words, and what
@@ -36,36 +49,54 @@ func TestVolumesComeBackFirst(t *testing.T) {
 		said = append(said, s.Problem.Summary)
 		switch len(said) {
 		case 1:
-			w.longhorn = map[string]string{"systembackups/system-1": `{"status":{"state":"Syncing"}}`}
+			w.longhorn = map[string]string{"systembackups/" + taken: `{"status":{"state":"Syncing"}}`}
 		case 2:
-			w.longhorn["systembackups/system-1"] = `{"status":{"state":"Ready"}}`
-			w.longhorn["nodes"] = `{"items":[{"spec":{"disks":{"d":{"allowScheduling":false}}}}]}`
+			w.longhorn["systembackups/"+taken] = `{"status":{"state":"Ready"}}`
 		case 3:
-			w.longhorn["nodes"] = disk
+			w.longhorn["backups/backup-1"] = `{"status":{"state":"New"}}`
 		case 4:
-			w.longhorn[brought] = `{"status":{"state":"Error","conditions":[{"type":"Error","message":"no room"}]}}`
+			w.longhorn["backups/backup-1"] = `{"status":{"state":"Completed"}}`
+			w.longhorn["nodes"] = `{"items":[{"spec":{"disks":{"d":{"allowScheduling":false}}}}]}`
 		case 5:
-			if !s.Problem.Person || !strings.Contains(s.Problem.Remedy, "delete systemrestore system-1") {
+			w.longhorn["nodes"] = disk
+		case 6:
+			w.longhorn[brought] = `{"status":{"state":"Error","conditions":[{"type":"Error","message":"no room"}]}}`
+		case 7:
+			if !s.Problem.Person || !strings.Contains(s.Problem.Remedy, "delete "+strings.Replace(brought, "s/", " ", 1)) {
 				t.Errorf("%+v", s.Problem)
 			}
 			delete(w.longhorn, brought) // as a person did
 			w.applied = nil
-		case 6:
+		case 8:
 			w.longhorn[brought] = `{"status":{"state":"Restoring"}}`
-		case 7:
+		case 9:
 			w.longhorn[brought] = `{"status":{"state":"Completed"}}`
+			w.longhorn[homeClaim] = `{"status":{"phase":"Pending"}}`
+		case 10:
+			if !s.Problem.Person || s.Problem.Code != "restore-partial" {
+				t.Errorf("%+v", s.Problem)
+			}
+			w.longhorn[dataClaim] = bound
+		case 11:
+			w.longhorn[homeClaim] = bound
 		}
 		return false
 	})
 	if s.State != firstboot.Joined {
 		t.Fatal(s.Line())
 	}
-	for i, want := range []string{"does not run yet", `"Syncing"`, "no node with a disk", "asked for", "no room", "asked for", "Restoring"} {
+	for i, want := range []string{
+		"does not run yet", `"Syncing"`, "backup-1 of nextcloud/data is not", `"New"`, "no node with a disk", "asked for", "no room", "asked for", "Restoring",
+		"not the volumes of nextcloud/data.", "Pending: ide/home",
+	} {
 		if i >= len(said) || !strings.Contains(said[i], want) {
 			t.Fatalf("%d: no %q in %q", i, want, said)
 		}
 	}
-	if got := w.applied[firstboot.LonghornAPI+brought]; !strings.Contains(got, `"spec":{"systemBackup":"system-1"}`) || w.applied["/api/v1/namespaces/nextcloud"] == "" || w.applied["/api/v1/namespaces/ide"] == "" {
+	if job := strings.Replace(brought, "systemrestores/", "longhorn-system-rollout-", 1); len(taken) != 45 || len(job) > 63 {
+		t.Errorf("Longhorn's Job %s is refused", job)
+	}
+	if got := w.applied[firstboot.LonghornAPI+brought]; !strings.Contains(got, `"spec":{"systemBackup":"`+taken+`"}`) || w.applied["/api/v1/namespaces/nextcloud"] == "" || w.applied["/api/v1/namespaces/ide"] == "" {
 		t.Errorf("asked for: %v", w.applied)
 	}
 	if w.text(manifests+"imagebuilder-argocd-root.yaml") != "kind: Application\n" || w.starts != 1 {
@@ -77,7 +108,7 @@ func TestVolumesComeBackFirst(t *testing.T) {
 // even if Longhorn's record of it is gone.
 func TestVolumesComeBackOnce(t *testing.T) {
 	w := bereft(t)
-	w.longhorn = map[string]string{"systembackups/system-1": `{"status":{"state":"Ready"}}`, "nodes": disk, brought: `{"status":{"state":"Completed"}}`}
+	w.longhorn = ready(brought, `{"status":{"state":"Completed"}}`)
 	if s, _ := w.boot(nil); s.State != firstboot.Joined {
 		t.Fatal(s.Line())
 	}
@@ -110,7 +141,7 @@ func TestSecretsAreSealedBeforeVolumesComeBack(t *testing.T) {
 func TestARestoreSurvivesEveryFault(t *testing.T) {
 	whole := func(f func(int, string) fault) *world {
 		w := bereft(t)
-		w.longhorn = map[string]string{"systembackups/system-1": `{"status":{"state":"Ready"}}`, "nodes": disk}
+		w.longhorn = ready("x", "")
 		w.fault = func(n int, what string) fault {
 			if strings.HasPrefix(what, "apply "+firstboot.LonghornAPI) {
 				w.longhorn[brought] = `{"status":{"state":"Completed"}}`
@@ -158,9 +189,9 @@ func TestARestoreSurvivesEveryFault(t *testing.T) {
 
 // TestVolumesComeBackAlone: nothing else need wait for them.
 func TestVolumesComeBackAlone(t *testing.T) {
-	w := newWorld(t, edit(t, initYAML, "secrets: [", `restore: {systemBackup: system-1, namespaces: [nextcloud]}, secrets: [`))
+	w := newWorld(t, edit(t, initYAML, "secrets: [", `restore: {systemBackup: `+taken+`, claims: {nextcloud/data: backup-1}}, secrets: [`))
 	deferK3s(w)
-	w.longhorn = map[string]string{"systembackups/system-1": `{"status":{"state":"Ready"}}`, "nodes": disk, brought: `{"status":{"state":"Completed"}}`}
+	w.longhorn = ready(brought, `{"status":{"state":"Completed"}}`)
 	if s, _ := w.boot(nil); s.State != firstboot.Joined {
 		t.Fatal(s.Line())
 	}

@@ -85,7 +85,7 @@ type world struct {
 	metadata string // of the cluster's node
 	applied  map[string]string
 	rejects  error             // what the API answers to an object
-	longhorn map[string]string // its objects by what follows their common path
+	longhorn map[string]string // its objects by what follows their common path, and claims by all of it
 
 	// the tailnet
 	listing   string // what Headscale, on this node, lists
@@ -460,7 +460,7 @@ func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error)
 			out = []byte(w.all)
 			return nil
 		}
-		if object, ok := strings.CutPrefix(path, firstboot.LonghornAPI); ok {
+		if object, ok := strings.CutPrefix(path, firstboot.LonghornAPI); ok || strings.Contains(path, "/persistentvolumeclaims/") {
 			text, there := w.longhorn[object]
 			if !there {
 				return firstboot.ErrNoObject

@@ -162,7 +162,7 @@ func selected(all []pod, namespace string, labels any) (found []pod) {
 // TestOnlyTheApplicationReachesItsDatabase, and the job that dumps it; nothing but
 // traefik comes from another namespace, and nobody goes out to a private network.
 func TestOnlyTheApplicationReachesItsDatabase(t *testing.T) {
-	databases := 0
+	databases, internet := 0, 0
 	for _, o := range applications(t) {
 		if o.Kind != "NetworkPolicy" {
 			continue
@@ -175,6 +175,9 @@ func TestOnlyTheApplicationReachesItsDatabase(t *testing.T) {
 		}
 		for _, to := range list(o.Value, "spec", "egress", 0, "to") {
 			checkGoesOut(t, o, to)
+			if in(to, "ipBlock") != nil {
+				internet++
+			}
 		}
 		spec, everyPod := o.Value["spec"], cmp.Equal(in(o.Value, "spec", "podSelector"), any(mapping{}))
 		switch o.Name {
@@ -193,8 +196,8 @@ func TestOnlyTheApplicationReachesItsDatabase(t *testing.T) {
 			}
 		}
 	}
-	if databases != 4 { // each from two sides
-		t.Errorf("%d policies are of databases", databases)
+	if databases != 4 || internet != 3 { // each database from two sides, each application once
+		t.Errorf("%d policies are of databases, %d applications reach the Internet", databases, internet)
 	}
 }
 

@@ -13,14 +13,17 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-const longhorn = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/"
+const (
+	longhorn = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/"
+	asks     = "systemrestores/r-01d49076" // for weekly-1
+)
 
 // restore lets firstboot work at bringing volumes back, once.
 func (m *machine) restore(t *testing.T) *firstboot.Problem {
 	t.Helper()
 	c := *first.config
 	c.Headscale.AuthKey = "hskey-auth-x"
-	c.K3s.Seed.Restore = &node.Restore{SystemBackup: "weekly-1", Namespaces: []string{"brought-back"}, Manifests: map[string]string{"later": "kind: Later\n"}}
+	c.K3s.Seed.Restore = &node.Restore{SystemBackup: "weekly-1", Claims: map[string]string{"brought-back/home": "backup-1"}, Manifests: map[string]string{"later": "kind: Later\n"}}
 	text, err := node.Marshal(&c)
 	if err != nil {
 		t.Fatal(err)
@@ -34,10 +37,10 @@ func (m *machine) restore(t *testing.T) *firstboot.Problem {
 	return p
 }
 
-// says changes an object of Longhorn's as its manager does.
+// says changes an object as its controller does.
 func says(t *testing.T, object, status string) {
 	t.Helper()
-	code, answer, err := first.do(context.Background(), http.MethodPatch, longhorn+object+"/status", "application/merge-patch+json", []byte(`{"status":`+status+`}`))
+	code, answer, err := first.do(context.Background(), http.MethodPatch, object+"/status", "application/merge-patch+json", []byte(`{"status":`+status+`}`))
 	if err != nil || code != http.StatusOK {
 		t.Fatalf("%s: %d %s %v", object, code, answer, err)
 	}
@@ -62,20 +65,28 @@ func TestVolumesAreBroughtBackThroughTheAPI(t *testing.T) {
 	}
 	waits("restore-waiting", "not found it in the bucket")
 	must(t, longhorn+"systembackups/weekly-1", `{"apiVersion":"longhorn.io/v1beta2","kind":"SystemBackup","metadata":{"name":"weekly-1","namespace":"longhorn-system"},"spec":{}}`)
-	says(t, "systembackups/weekly-1", `{"state":"Ready"}`)
+	says(t, longhorn+"systembackups/weekly-1", `{"state":"Ready"}`)
+	waits("restore-waiting", "backup-1 of brought-back/home is not listed")
+	must(t, longhorn+"backups/backup-1", `{"apiVersion":"longhorn.io/v1beta2","kind":"Backup","metadata":{"name":"backup-1","namespace":"longhorn-system"},"spec":{}}`)
+	says(t, longhorn+"backups/backup-1", `{"state":"Completed"}`)
 	waits("restore-waiting", "no node with a disk")
 	must(t, longhorn+"nodes/box", `{"apiVersion":"longhorn.io/v1beta2","kind":"Node","metadata":{"name":"box","namespace":"longhorn-system"},"spec":{"disks":{"d":{"allowScheduling":true,"path":"/var/lib/longhorn"}}}}`)
 	waits("restore-running", "asked for")
 	var asked struct{ Spec struct{ SystemBackup string } }
-	if err := first.get(context.Background(), longhorn+"systemrestores/weekly-1", &asked); err != nil || asked.Spec.SystemBackup != "weekly-1" {
+	if err := first.get(context.Background(), longhorn+asks, &asked); err != nil || asked.Spec.SystemBackup != "weekly-1" {
 		t.Fatalf("%+v, %v", asked, err)
 	}
 	if err := first.get(context.Background(), "/api/v1/namespaces/brought-back", &asked); err != nil {
 		t.Fatal(err)
 	}
-	says(t, "systemrestores/weekly-1", `{"state":"Error","conditions":[{"type":"Error","message":"no room"}]}`)
+	says(t, longhorn+asks, `{"state":"Error","conditions":[{"type":"Error","message":"no room"}]}`)
 	waits("restore-failed", "no room")
-	says(t, "systemrestores/weekly-1", `{"state":"Completed"}`)
+	says(t, longhorn+asks, `{"state":"Completed"}`)
+	waits("restore-partial", "brought-back/home")
+	const claim = "/api/v1/namespaces/brought-back/persistentvolumeclaims/home"
+	must(t, claim, `{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"home","namespace":"brought-back"},"spec":{"storageClassName":"longhorn","accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}`)
+	waits("restore-running", "Pending: brought-back/home") // no controller binds it here
+	says(t, claim, `{"phase":"Bound"}`)
 	if p := m.restore(t); p != nil {
 		t.Fatalf("%+v", p)
 	}

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +31,8 @@ server is away, SD cards that wear out, networks that overlap, keys that expire 
 the post. Exit code 0 with warnings, too.
 
 --resources compares what the cluster shall run with its machines (nodes: NAME:
-machine: {cpus: 4, memoryGiB: 16}), with all sites and with each of them lost.
+machine: {cpus: 4, memoryGiB: 16}), with all sites and with each of them lost; with
+diskGiB there, how large that is where Longhorn has its volumes, these with the disks.
 What fleet.yaml lets it begin with is counted; the applications are those of
 --manifests: Kubernetes objects, of the kinds that this program knows, which are
 checked on the way. Exit code 1 where something does not fit.`,
@@ -103,7 +103,11 @@ func planResources(cmd *cobra.Command, f *fleet.Fleet, manifests []string, asJSO
 	if err != nil {
 		return err
 	}
-	r, err := plan.MakeResources(f, workloads)
+	volumes, err := objects.Storage(all, "longhorn")
+	if err != nil {
+		return err
+	}
+	r, err := plan.MakeResources(f, workloads, volumes)
 	if err != nil {
 		return err
 	}
@@ -112,7 +116,7 @@ func planResources(cmd *cobra.Command, f *fleet.Fleet, manifests []string, asJSO
 	} else {
 		err = r.Text(cmd.OutOrStdout())
 	}
-	if err == nil && slices.ContainsFunc(r.Cases, func(c plan.Case) bool { return c.Problem != "" }) {
+	if err == nil && !r.Fits() {
 		return errNoRoom
 	}
 	return err

@@ -43,6 +43,7 @@ func (p *patient) cluster(ctx context.Context) {
 	p.images(ctx)
 	p.etcd(ctx)
 	p.snapshots(ctx)
+	p.charts(ctx)
 	p.storage(ctx)
 }
 

@@ -71,8 +71,10 @@ func whole() api {
 		"/api/v1/pods":          `{"items":[{"metadata":{"name":"a"},"status":{"containerStatuses":[{"image":"docker.io/a:1","state":{"waiting":{"reason":"ContainerCreating"}}}]}}]}`,
 		"/etcdsnapshotfiles":    `{"items":[{"spec":{"s3":{}},"status":{"creationTime":"2026-11-29T00:00:00Z","readyToUse":true}},{"spec":{},"status":{"creationTime":"2026-11-20T00:00:00Z","readyToUse":true}}]}`,
 		"longhorn-system/nodes": `{"items":[{"metadata":{"name":"cabin-box"},"spec":{"disks":{"default":{"allowScheduling":true}}},"status":{"zone":"cabin"}}]}`,
-		"/volumes":              `{"items":[{"metadata":{"name":"pvc-1"},"status":{"robustness":"healthy","lastBackupAt":"2026-11-29T02:23:00Z","kubernetesStatus":{"namespace":"nextcloud","pvcName":"data"}}}]}`,
-		"/backuptargets":        `{"items":[{"spec":{"backupTargetURL":"s3://volumes@eu/"},"status":{"available":true}}]}`,
+		"/helmcharts":           `{"items":[{"metadata":{"name":"traefik"},"status":{"conditions":[{"type":"JobCreated","status":"True"},{"type":"Failed","status":"False"}]}},{"metadata":{"name":"longhorn"},"spec":{"targetNamespace":"longhorn-system"}}]}`,
+		"/volumes": `{"items":[{"metadata":{"name":"pvc-1"},"status":{"robustness":"healthy","lastBackupAt":"2026-11-29T02:23:00Z","kubernetesStatus":{"namespace":"nextcloud","pvcName":"data"}}},
+			{"metadata":{"name":"pvc-2"},"status":{"robustness":"unknown","lastBackupAt":"","kubernetesStatus":{"namespace":"gone","pvcName":"data","pvStatus":"Released"}}}]}`,
+		"/backuptargets": `{"items":[{"spec":{"backupTargetURL":"s3://volumes@eu/"},"status":{"available":true}}]}`,
 		"metrics": `# HELP etcd_network_peer_round_trip_time_seconds Round-Trip-Time histogram between peers
 etcd_network_peer_round_trip_time_seconds_bucket{To="a b",le="0.1"} 10
 etcd_network_peer_round_trip_time_seconds_sum{To="a b"} 0.4
@@ -95,9 +97,12 @@ func server(t *testing.T, a api) firstboot.Host {
 // TestAWholeCluster has nothing to be told, a small one neither, and a node that is
 // no server is not asked.
 func TestAWholeCluster(t *testing.T) {
-	for _, absent := range []string{"", "longhorn-system/nodes", "/etcdsnapshotfiles"} {
+	for _, absent := range []string{"", "longhorn-system/nodes", "/etcdsnapshotfiles", "/helmcharts"} {
 		a := whole()
 		delete(a, absent)
+		if absent == "longhorn-system/nodes" {
+			delete(a, "/helmcharts")
+		}
 		found := doctor.Examine(context.Background(), server(t, a))
 		for _, f := range found {
 			if f.Verdict != doctor.OK {
@@ -130,6 +135,8 @@ func TestAnIllCluster(t *testing.T) {
 		"etcd's newest snapshot: is 36 hours old, in the bucket":                          {"/etcdsnapshotfiles", "2026-11-29", "2026-11-28"},
 		"etcd's newest snapshot: there is none in the bucket":                             {"/etcdsnapshotfiles", `"s3":{}`, ""},
 		"etcd's newest snapshot: there is none in the bucket: 403":                        {"/etcdsnapshotfiles", `"readyToUse":true`, `"error":{"message":"403"}`},
+		"charts are installed: longhorn is not there":                                     {"longhorn-system/nodes", "", "gone"},
+		"charts are installed: longhorn failed, and is not tried again":                   {"/helmcharts", `"spec":{`, `"status":{"conditions":[{"type":"Failed","status":"True"}]},"spec":{`},
 		"there are disks: no node has one":                                                {"longhorn-system/nodes", "true", "false"},
 		"volumes can be used: no replica is left of nextcloud/data":                       {"/volumes", "healthy", "faulted"},
 		"volumes are whole: a replica is missing of nextcloud/data":                       {"/volumes", "healthy", "degraded"},
@@ -142,6 +149,8 @@ func TestAnIllCluster(t *testing.T) {
 	} {
 		a := whole()
 		switch {
+		case c.to == "gone":
+			delete(a, c.at)
 		case c.from != "":
 			changed := strings.Replace(a[c.at], c.from, c.to, 1)
 			if changed == a[c.at] {

@@ -2,7 +2,7 @@
 // "k3s check-config" and "longhornctl check preflight" look at, without
 // either. And it asks whether the firewall stands, the machine whether it would
 // come back by itself and, on a server, the cluster: whether clocks agree, nodes say
-// where they are, volumes and backups are whole; where Headscale runs, whether it
+// where they are, charts, volumes and backups are whole; where Headscale runs, whether it
 // is reached by its name, its certificate lasts, and the names of applications
 // lead anywhere.
 //

@@ -45,7 +45,7 @@ type volume struct {
 	Metadata meta
 	Status   struct {
 		Robustness, LastBackupAt string
-		KubernetesStatus         struct{ Namespace, PVCName string }
+		KubernetesStatus         struct{ Namespace, PVCName, PVStatus string }
 	}
 }
 
@@ -99,9 +99,14 @@ func (p *patient) backups(ctx context.Context, volumes []volume) {
 	}
 }
 
+// lastBackups passes over volumes that nobody claims any more, which stay and are
+// backed up no more.
 func (p *patient) lastBackups(group string, all []volume) {
 	var late []string
 	for _, v := range all {
+		if v.Status.KubernetesStatus.PVStatus == "Released" {
+			continue
+		}
 		last, err := time.Parse(time.RFC3339, v.Status.LastBackupAt)
 		switch {
 		case err != nil:

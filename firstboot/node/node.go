@@ -139,8 +139,9 @@ type Seed struct {
 type Restore struct {
 	// SystemBackup is its name in the bucket that Longhorn backs up to.
 	SystemBackup string `yaml:"systemBackup"`
-	// Namespaces are those of the claims.
-	Namespaces []string `yaml:"namespaces,omitempty"`
+	// Claims have to be back before the rest begins, as NAMESPACE/NAME, each with the
+	// Backup in Longhorn that its volume is made of, "" for none: that volume is empty.
+	Claims map[string]string `yaml:"claims,omitempty"`
 	// Manifests are further files of the seed, which have to wait until all is
 	// back: they would make empty volumes of the same names.
 	Manifests map[string]string `yaml:"manifests,omitempty"`

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -39,8 +40,13 @@ func (v *validator) restore(s Seed) {
 		return
 	}
 	v.want("k3s.seed.restore.systemBackup", checkSubdomain(s.Restore.SystemBackup))
-	for i, name := range s.Restore.Namespaces {
-		v.want("k3s.seed.restore.namespaces."+strconv.Itoa(i), checkDNSLabel(name))
+	for _, claim := range sortedKeys(s.Restore.Claims) {
+		at := "k3s.seed.restore.claims." + claim
+		space, name, _ := strings.Cut(claim, "/")
+		v.want(at, cmp.Or(checkDNSLabel(space), checkSubdomain(name)))
+		if backup := s.Restore.Claims[claim]; backup != "" {
+			v.want(at, checkSubdomain(backup))
+		}
 	}
 	for _, name := range sortedKeys(s.Restore.Manifests) {
 		v.want("k3s.seed.restore.manifests."+name, checkDNSLabel(name))

@@ -103,11 +103,11 @@ func (m *machine) hasPayload() {
 		return
 	}
 	const objects = "k3s kubectl get --raw /v1-standin/objects"
-	m.sh("timeout 60 sh -c 'until " + objects + ` | grep -q "RecurringJob.*system-weekly"; do sleep 1; done'`)
+	m.sh("timeout 60 sh -c 'until " + objects + ` | grep -q "RecurringJob.*system-nightly"; do sleep 1; done'`)
 	want := []string{
 		"AppProject argocd/fleet", "Application argocd/root", "HelmChart kube-system/argocd", "HelmChart kube-system/longhorn",
 		"Namespace argocd", "Namespace longhorn-system",
-		"RecurringJob longhorn-system/backup-nightly", "RecurringJob longhorn-system/snapshot-hourly", "RecurringJob longhorn-system/system-weekly", "RecurringJob longhorn-system/trim-weekly",
+		"RecurringJob longhorn-system/backup-nightly", "RecurringJob longhorn-system/snapshot-hourly", "RecurringJob longhorn-system/system-nightly", "RecurringJob longhorn-system/trim-weekly",
 		"Secret argocd/fleet-repo", "Secret longhorn-system/longhorn-s3",
 	}
 	var got []string

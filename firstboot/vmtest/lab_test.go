@@ -88,7 +88,7 @@ func newRehearsal(t *testing.T, args ...string) (*rehearsal, *json.Decoder) {
 
 // objects is what a cluster runs, with secrets that only its owner has.
 const objects = `  longhorn: {backup: {endpoint: https://s3.example.net, region: eu, bucket: volumes, accessKey: a, secretKey: {env: REAL}}}
-  gitops: {repo: ssh://git@git.example.net/real.git, deployKey: {env: REAL}}
+  gitops: {repo: ssh://git@git.example.net/real.git, deployKey: {env: REAL}, knownHosts: {env: REAL}}
   secrets: [{namespace: nextcloud, name: db, data: {password: {env: REAL}}}]
 `
 

@@ -149,9 +149,10 @@ var germanProblems = map[string]Text{
 	"longhorn-damaged": {"Die Platte für Longhorns Volumes ist beschädigt, und sie von selbst zu reparieren könnte Daten kosten: %s", "Melden Sie sich an und lassen Sie e2fsck -f über dieses Gerät laufen, oder nehmen Sie eine andere Platte."},
 	"longhorn-failed":  {"Die Platte für Longhorns Volumes (%s) hatte einen Fehler und wird nicht mehr beschrieben.", "Schalten Sie das Gerät aus und ein: Es prüft die Platte. Kommt das wieder, ist die Platte oder ihr Kabel am Ende."},
 
-	"restore-waiting": {"Die Datensicherung %s soll zurückkommen und wartet: %s.", "Schalten Sie die Geräte mit Platten für die Daten ein. Bleibt es eine Stunde so, prüft der Eigentümer, ob der Speicher der Sicherung erreichbar ist."},
+	"restore-waiting": {"Die Datensicherung %s soll zurückkommen und wartet: %s.", "Schalten Sie die Geräte mit Platten für die Daten ein. Bleibt es eine Stunde so, prüft der Eigentümer, ob der Speicher der Sicherung erreichbar ist und das Genannte hat. Wenn nicht: noch einmal imagebuilder resurrect, mit einem anderen --system-backup."},
 	"restore-running": {"Die Daten kommen aus der Sicherung %s zurück (%s).", "Warten Sie: Das kann Stunden dauern. Was auf dem Cluster läuft, beginnt danach."},
 	"restore-failed":  {"Longhorn konnte die Daten der Sicherung %s nicht zurückholen: %s", "Der Eigentümer behebt, was genannt ist, dann: kubectl -n longhorn-system delete systemrestore %s. Das Gerät beginnt von vorn."},
+	"restore-partial": {"Longhorn hat die Sicherung %s zurückgeholt, aber nicht die Daten von %s.", "Der Eigentümer stellt sie in Longhorns Seite aus ihren Sicherungen wieder her, mit den Namen ihrer Claims, oder lässt es noch einmal versuchen: kubectl -n longhorn-system delete systemrestore %s. Wer eines nicht mehr braucht, legt einen leeren Claim seines Namens an. Das Gerät macht dann von selbst weiter."},
 
 	"role-conflict":  {"Dieses Gerät wurde als %s eingerichtet, in node.yaml steht %s.", "Schreiben Sie die alte Rolle in node.yaml, oder löschen Sie die Daten-Partition, um neu anzufangen."},
 	"token-missing":  {"In node.yaml steht kein Token des Clusters, und dieses Gerät gehört noch nicht dazu.", "Schreiben Sie das Token in node.yaml auf der Boot-Partition (k3s: token:)."},

@@ -148,9 +148,10 @@ var spanishProblems = map[string]Text{
 	"longhorn-damaged": {"El disco para los volúmenes de Longhorn está dañado, y repararlo solo podría perder datos: %s", "Entre en el equipo y ejecute e2fsck -f en ese dispositivo, o use otro disco."},
 	"longhorn-failed":  {"El disco para los volúmenes de Longhorn (%s) tuvo un error y ya no se escribe en él.", "Apague y encienda el equipo: revisa el disco. Si vuelve a pasar, el disco o su cable está gastado."},
 
-	"restore-waiting": {"La copia de seguridad %s espera a ser recuperada: %s.", "Encienda los equipos que tienen discos para los datos. Si sigue así una hora, el dueño comprueba si se llega al almacén de copias."},
+	"restore-waiting": {"La copia de seguridad %s espera a ser recuperada: %s.", "Encienda los equipos que tienen discos para los datos. Si sigue así una hora, el dueño comprueba si se llega al almacén de copias y si tiene lo que se nombra. Si no: otra vez imagebuilder resurrect, con otro --system-backup."},
 	"restore-running": {"Los datos vuelven de la copia de seguridad %s (%s).", "Espere: puede tardar horas. Lo que corre en el clúster empieza después."},
 	"restore-failed":  {"Longhorn no pudo recuperar los datos de la copia %s: %s", "El dueño arregla lo que se nombra, luego: kubectl -n longhorn-system delete systemrestore %s. El equipo empieza de nuevo."},
+	"restore-partial": {"Longhorn ha recuperado la copia %s, pero no los datos de %s.", "El dueño los recupera de sus copias en la página de Longhorn, con los nombres de sus claims, o hace que lo intente otra vez: kubectl -n longhorn-system delete systemrestore %s. Para lo que ya no hace falta, crea un claim vacío con ese nombre. El equipo sigue después por sí solo."},
 
 	"role-conflict":  {"Este equipo se instaló como %s, node.yaml dice %s.", "Escriba el papel antiguo en node.yaml, o borre la partición de datos para empezar de nuevo."},
 	"token-missing":  {"node.yaml no tiene token del clúster y este equipo aún no está en él.", "Escriba el token en node.yaml en la partición de arranque (k3s: token:)."},

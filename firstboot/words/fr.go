@@ -148,9 +148,10 @@ var frenchProblems = map[string]Text{
 	"longhorn-damaged": {"Le disque des volumes de Longhorn est abîmé, et le réparer tout seul pourrait perdre des données : %s", "Connectez-vous et lancez e2fsck -f sur ce périphérique, ou prenez un autre disque."},
 	"longhorn-failed":  {"Le disque des volumes de Longhorn (%s) a eu une erreur et n’est plus écrit.", "Éteignez et rallumez l’appareil : il vérifie le disque. Si cela revient, le disque ou son câble est usé."},
 
-	"restore-waiting": {"La sauvegarde des données %s attend d’être récupérée : %s.", "Allumez les appareils qui ont des disques pour les données. Si cela reste une heure, le propriétaire vérifie si l’espace de sauvegarde est joignable."},
+	"restore-waiting": {"La sauvegarde des données %s attend d’être récupérée : %s.", "Allumez les appareils qui ont des disques pour les données. Si cela reste une heure, le propriétaire vérifie si l’espace de sauvegarde est joignable et contient ce qui est nommé. Sinon : encore imagebuilder resurrect, avec un autre --system-backup."},
 	"restore-running": {"Les données reviennent de la sauvegarde %s (%s).", "Attendez : cela peut durer des heures. Ce qui tourne sur le cluster commence ensuite."},
 	"restore-failed":  {"Longhorn n’a pas pu récupérer les données de la sauvegarde %s : %s", "Le propriétaire corrige ce qui est nommé, puis : kubectl -n longhorn-system delete systemrestore %s. L’appareil recommence."},
+	"restore-partial": {"Longhorn a récupéré la sauvegarde %s, mais pas les données de %s.", "Le propriétaire les restaure depuis leurs sauvegardes dans la page de Longhorn, avec les noms de leurs claims, ou fait essayer encore : kubectl -n longhorn-system delete systemrestore %s. Pour ce qui ne sert plus, il crée un claim vide de ce nom. L’appareil continue ensuite de lui-même."},
 
 	"role-conflict":  {"Cet appareil a été installé comme %s, node.yaml dit %s.", "Remettez l’ancien rôle dans node.yaml, ou effacez la partition de données pour recommencer à neuf."},
 	"token-missing":  {"node.yaml n’a pas de jeton du cluster et cet appareil n’en fait pas encore partie.", "Écrivez le jeton dans node.yaml sur la partition de démarrage (k3s: token:)."},

@@ -148,9 +148,10 @@ var portugueseProblems = map[string]Text{
 	"longhorn-damaged": {"O disco para os volumes do Longhorn está danificado, e repará-lo sozinho podia perder dados: %s", "Entre no aparelho e execute e2fsck -f nesse dispositivo, ou use outro disco."},
 	"longhorn-failed":  {"O disco para os volumes do Longhorn (%s) teve um erro e já não se escreve nele.", "Desligue e ligue o aparelho: ele verifica o disco. Se voltar a acontecer, o disco ou o cabo está gasto."},
 
-	"restore-waiting": {"A cópia de segurança %s espera para ser recuperada: %s.", "Ligue os aparelhos que têm discos para os dados. Se continuar por uma hora, o dono verifica se o armazém das cópias está acessível."},
+	"restore-waiting": {"A cópia de segurança %s espera para ser recuperada: %s.", "Ligue os aparelhos que têm discos para os dados. Se continuar por uma hora, o dono verifica se o armazém das cópias está acessível e tem o que é indicado. Se não tem: outra vez imagebuilder resurrect, com outro --system-backup."},
 	"restore-running": {"Os dados voltam da cópia de segurança %s (%s).", "Espere: pode demorar horas. O que corre no cluster começa depois."},
 	"restore-failed":  {"O Longhorn não conseguiu recuperar os dados da cópia %s: %s", "O dono corrige o que é indicado, depois: kubectl -n longhorn-system delete systemrestore %s. O aparelho recomeça."},
+	"restore-partial": {"O Longhorn recuperou a cópia %s, mas não os dados de %s.", "O dono recupera-os das suas cópias na página do Longhorn, com os nomes dos seus claims, ou manda tentar outra vez: kubectl -n longhorn-system delete systemrestore %s. Para o que já não é preciso, cria um claim vazio com esse nome. O aparelho continua depois sozinho."},
 
 	"role-conflict":  {"Este aparelho foi instalado como %s, node.yaml diz %s.", "Escreva o papel antigo em node.yaml, ou apague a partição de dados para começar de novo."},
 	"token-missing":  {"node.yaml não tem token do cluster e este aparelho ainda não faz parte dele.", "Escreva o token em node.yaml na partição de arranque (k3s: token:)."},

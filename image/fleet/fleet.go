@@ -159,8 +159,8 @@ type GitOps struct {
 	Revision string `yaml:"revision"`
 	// DeployKey is an ssh key that may read it.
 	DeployKey Ref `yaml:"deployKey"`
-	// KnownHosts are the server's host keys, in ssh's format; those of the large
-	// public ones are known.
+	// KnownHosts are the server's host keys, in ssh's format; those of GitHub, GitLab,
+	// Bitbucket and Azure are known.
 	KnownHosts Ref `yaml:"knownHosts"`
 }
 
@@ -235,6 +235,8 @@ type Node struct {
 type Machine struct {
 	CPUs      int `yaml:"cpus"`
 	MemoryGiB int `yaml:"memoryGiB"`
+	// DiskGiB is how large that is where Longhorn has its volumes; 0 is unknown.
+	DiskGiB int `yaml:"diskGiB"`
 }
 
 // NodeK3s is what one node of the cluster has for itself.

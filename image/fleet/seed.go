@@ -23,7 +23,7 @@ func (f *Fleet) seed(read reader) (node.Seed, error) {
 }
 
 func (f *Fleet) payload(read reader) (in seed.Input, err error) {
-	in.Twice = f.Twice()
+	in.Traefik, in.Twice = f.runs(seed.Traefik), f.Twice()
 	if in.EtcdBackup, err = f.Cluster.K3s.Backup.read(read, "cluster.k3s.backup"); err != nil {
 		return in, err
 	}
@@ -71,13 +71,18 @@ func (f *Fleet) Twice() (addons []string) {
 			sites[n.Site] = true
 		}
 	}
-	off := strings.Split(strings.Join(node.Settings(f.Cluster.K3s.Config).List("disable"), ","), ",") // a list, or one text (docs.k3s.io)
 	for _, addon := range seed.Doubled {
-		if len(sites) > 1 && !slices.Contains(off, addon) {
+		if len(sites) > 1 && f.runs(addon) {
 			addons = append(addons, addon)
 		}
 	}
 	return addons
+}
+
+// runs says whether k3s has an add-on.
+func (f *Fleet) runs(addon string) bool {
+	off := strings.Split(strings.Join(node.Settings(f.Cluster.K3s.Config).List("disable"), ","), ",") // a list, or one text (docs.k3s.io)
+	return !slices.Contains(off, addon)
 }
 
 // storage counts the agents, which hold the volumes, by site.
@@ -136,6 +141,28 @@ func (c *checker) longhorn() {
 	c.bucket(l.Backup, "cluster", "longhorn", "backup")
 }
 
+// publicHosts are those whose keys Argo CD's chart has (10.1.1, configs.ssh.knownHosts),
+// as known_hosts(5) writes them.
+var publicHosts = []string{"github.com", "[ssh.github.com]:443", "gitlab.com", "bitbucket.org", "ssh.dev.azure.com", "vs-ssh.visualstudio.com"}
+
+// sshHost is the server of a repository as known_hosts(5) writes it, "" for one that
+// is not by ssh.
+func sshHost(repo string) string {
+	if scp.MatchString(repo) {
+		_, host, _ := strings.Cut(repo, "@")
+		host, _, _ = strings.Cut(host, ":")
+		return host
+	}
+	u, err := url.Parse(repo)
+	switch {
+	case err != nil || u.Scheme != "ssh" || u.Host == "":
+		return ""
+	case u.Port() == "" || u.Port() == "22":
+		return u.Hostname()
+	}
+	return "[" + u.Hostname() + "]:" + u.Port()
+}
+
 // scp is the form of an address that ssh alone has: git-clone(1).
 var scp = regexp.MustCompile(`^[\w.-]+@[\w.-]+:[^/]\S*$`)
 
@@ -146,7 +173,8 @@ func (c *checker) gitops() {
 	}
 	at := []string{"cluster", "gitops"}
 	u, err := url.Parse(g.Repo)
-	ssh := scp.MatchString(g.Repo) || err == nil && u.Scheme == "ssh" && u.Host != ""
+	host := sshHost(g.Repo)
+	ssh := host != ""
 	switch {
 	case !ssh && (err != nil || u.Scheme != "https" || u.Host == ""):
 		c.Refuse(append(at, "repo"), "want an address like ssh://git@git.example.net/home/cluster.git or https://…")
@@ -154,6 +182,8 @@ func (c *checker) gitops() {
 		c.Refuse(append(at, "repo"), "has a password in it, and Argo CD shows it: use a deployKey")
 	case ssh && g.DeployKey.Empty():
 		c.Refuse(append(at, "deployKey"), "is missing: where the ssh key is that may read the repository")
+	case ssh && g.KnownHosts.Empty() && !slices.Contains(publicHosts, host):
+		c.Refuse(append(at, "knownHosts"), "is missing: where the host keys of %s are, as ssh-keyscan prints them, and compared with the server's; Argo CD knows those of GitHub, GitLab, Bitbucket and Azure alone", host)
 	case !ssh && !g.DeployKey.Empty():
 		c.Refuse(append(at, "deployKey"), "is for a repository by ssh; this one is by https")
 	}

@@ -98,6 +98,7 @@ func TestPayloadFaults(t *testing.T) {
 		{"ssh://git@", "https://me:planted@"}:               `field "cluster.gitops.repo": has a password in it`,
 		{"ssh://git@", "https://"}:                          `field "cluster.gitops.deployKey": is for a repository by ssh`,
 		{", deployKey: {env: PAYLOAD_KEY}", ""}:             `field "cluster.gitops.deployKey": is missing`,
+		{", knownHosts: {env: PAYLOAD_HOSTS}", ""}:          `field "cluster.gitops.knownHosts": is missing: where the host keys of git.example.net are`,
 		{"path: apps", "path: ../apps"}:                     `field "cluster.gitops.path": want a directory`,
 		{"path: apps", "revision: 'a b'"}:                   `field "cluster.gitops.revision": want a branch`,
 	} {
@@ -116,6 +117,11 @@ func TestPayloadFaults(t *testing.T) {
 	}
 	for _, repo := range []string{"git@git.example.net:home/cluster.git", "ssh://git@git.example.net:2222/x.git"} {
 		if _, err := seeded(t, "ssh://git@git.example.net/home/cluster.git", repo); err != nil {
+			t.Errorf("%s: %v", repo, err)
+		}
+	}
+	for repo, known := range map[string]bool{"git@github.com:me/x.git": true, "ssh://git@gitlab.com:22/me/x": true, "ssh://git@github.com:2222/x": false, "ssh://git@ssh.github.com:443/x": true, "git@gitlab.example.net:x": false} {
+		if _, err := seeded(t, "ssh://git@git.example.net/home/cluster.git", repo, ", knownHosts: {env: PAYLOAD_HOSTS}", ""); (err == nil) != known {
 			t.Errorf("%s: %v", repo, err)
 		}
 	}

@@ -154,7 +154,7 @@ func (c *checker) node(name string, boards []string) {
 		c.Refuse(append(at, "role"), "want one role, or [control, witness]")
 		return
 	}
-	if m := n.Machine; m.CPUs < 0 || m.MemoryGiB < 0 || m.CPUs > 1024 || m.MemoryGiB > 16384 {
+	if m := n.Machine; m.CPUs < 0 || m.MemoryGiB < 0 || m.DiskGiB < 0 || m.CPUs > 1024 || m.MemoryGiB > 16384 || m.DiskGiB > 1<<20 {
 		c.Refuse(append(at, "machine"), "want how large it is, like {cpus: 4, memoryGiB: 16}")
 	}
 	c.common(n, at)

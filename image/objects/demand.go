@@ -17,7 +17,7 @@ type Demand struct {
 	CPU, Memory, Limit int64
 }
 
-// Demands lists the workloads among objects. A CronJob counts as one pod: its
+// Demands lists the workloads among objects that have pods. A CronJob counts as one pod: its
 // jobs take turns.
 func Demands(all []Object) ([]Demand, error) {
 	var out []Demand
@@ -35,12 +35,16 @@ func Demands(all []Object) ([]Demand, error) {
 	return out, nil
 }
 
-// podsOf returns the template of a workload's pods, and how many there are.
+// podsOf returns the template of a workload's pods, and how many there are; none of
+// one that is switched off.
 func podsOf(o Object) (template map[string]any, pods int) {
 	spec := at(o.Value, "spec")
 	switch o.Kind {
 	case "Deployment", "StatefulSet":
-		if n, ok := spec["replicas"].(int); ok {
+		switch n, ok := spec["replicas"].(int); {
+		case ok && n == 0:
+			return nil, 0
+		case ok:
 			return at(spec, "template"), n
 		}
 		return at(spec, "template"), 1
@@ -54,6 +58,40 @@ func podsOf(o Object) (template map[string]any, pods int) {
 		return o.Value, 1
 	}
 	return nil, 0
+}
+
+// Storage sums up what claims ask of a class of storage, which is the default one.
+func Storage(all []Object, class string) (sum int64, err error) {
+	for _, o := range all {
+		for _, claim := range claimsOf(o) {
+			spec := at(claim, "spec")
+			if c, given := spec["storageClassName"]; given && c != class {
+				continue
+			}
+			n, err := quantity(at(spec, "resources", "requests")["storage"], 1)
+			if err != nil {
+				return 0, fmt.Errorf("%s %s: storage: %w", o.Kind, strings.TrimPrefix(o.Namespace+"/"+o.Name, "/"), err)
+			}
+			sum += n
+		}
+	}
+	return sum, nil
+}
+
+// claimsOf lists the claims that an object is, or makes, one for each pod.
+func claimsOf(o Object) (all []map[string]any) {
+	if o.Kind == "PersistentVolumeClaim" {
+		return []map[string]any{o.Value}
+	}
+	templates, _ := at(o.Value, "spec")["volumeClaimTemplates"].([]any)
+	_, pods := podsOf(o)
+	for range pods {
+		for _, t := range templates {
+			claim, _ := t.(map[string]any)
+			all = append(all, claim)
+		}
+	}
+	return all
 }
 
 func at(value map[string]any, keys ...string) map[string]any {
@@ -132,7 +170,7 @@ func quantity(v any, scale float64) (int64, error) {
 	}
 	n, err := strconv.ParseFloat(number, 64)
 	if n *= factor * scale; err != nil || !(n >= 0 && n < math.MaxInt64/2) {
-		return 0, fmt.Errorf("a quantity like 500m or 2Gi is wanted for cpu and memory")
+		return 0, fmt.Errorf("a quantity like 500m or 2Gi is wanted")
 	}
 	return int64(math.Ceil(n)), nil
 }

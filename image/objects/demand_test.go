@@ -24,6 +24,11 @@ spec:
       - {name: web, resources: {requests: {cpu: 250m}, limits: {memory: 1Gi}}}
 ---
 apiVersion: apps/v1
+kind: Deployment
+metadata: {name: asleep}
+spec: {replicas: 0, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: x}]}}}
+---
+apiVersion: apps/v1
 kind: DaemonSet
 metadata: {name: logs}
 spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: x}]}}}
@@ -37,6 +42,44 @@ apiVersion: v1
 kind: Namespace
 metadata: {name: apps}
 `
+
+const claims = `apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {storageClassName: longhorn, accessModes: [ReadWriteOnce], resources: {requests: {storage: 5Gi}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: elsewhere}
+spec: {storageClassName: nfs, accessModes: [ReadWriteOnce], resources: {requests: {storage: 7Gi}}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 3
+  serviceName: db
+  selector: {matchLabels: {a: b}}
+  template: {metadata: {labels: {a: b}}, spec: {containers: [{name: x}]}}
+  volumeClaimTemplates:
+  - {metadata: {name: d}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}
+`
+
+// TestStorage: claims of Longhorn's class, which is the default, and those that a
+// StatefulSet makes for each of its pods.
+func TestStorage(t *testing.T) {
+	all, err := objects.Parse("f", []byte(claims))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := objects.Storage(all, "longhorn"); err != nil || got != 8<<30 {
+		t.Errorf("%d, %v", got, err)
+	}
+	all[0].Value = map[string]any{"spec": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": "much"}}}}
+	if _, err := objects.Storage(all, "longhorn"); err == nil {
+		t.Error("any word is a size")
+	}
+}
 
 func TestDemands(t *testing.T) {
 	all, err := objects.Parse("f", []byte(workloads))

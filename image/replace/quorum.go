@@ -60,8 +60,8 @@ func (l *Leave) online(name string) bool {
 
 // reset says how one server becomes the only voter, with all data that it has
 // (docs.k3s.io, "k3s server --cluster-reset"). k3s refuses while its settings
-// name a server to join, and firstboot would start k3s in between. Passwords may
-// be among the settings.
+// name a server to join. In between firstboot would start k3s, and so would systemd,
+// as tailscaled upholds it: its unit wants k3s.env. Passwords may be among the settings.
 func (l *Leave) reset(here []string) string {
 	at := slices.IndexFunc(here, func(name string) bool { return slices.Contains(l.fleet.Servers(), name) })
 	if at < 0 {
@@ -69,10 +69,13 @@ func (l *Leave) reset(here []string) string {
 	}
 	return fmt.Sprintf(`%[1]s can go on alone, with the data that it has; what only the dead one had is lost:
   ssh root@%[1]s
-  systemctl stop firstboot k3s
+  systemctl stop firstboot
+  mv /etc/rancher/k3s/k3s.env /run/
+  systemctl stop k3s
   (umask 077; sed '/^server:/d' /etc/rancher/k3s/config.yaml >/run/reset.yaml)
   k3s server --config /run/reset.yaml --cluster-reset
   rm /run/reset.yaml
+  mv /run/k3s.env /etc/rancher/k3s/
   systemctl start k3s firstboot
 Then do this again`, here[at])
 }

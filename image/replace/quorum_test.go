@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -147,7 +149,7 @@ func TestQuorum(t *testing.T) {
 		want   []string
 		never  string
 	}{
-		{"agent", []string{"home-pi"}, []string{"etcd needs 2 of its 2 voters (home-pi, cabin-pi), and only home-pi is online", "ssh root@home-pi", "systemctl stop firstboot k3s", "(umask 077; sed '/^server:/d' /etc/rancher/k3s/config.yaml >/run/reset.yaml)\n", "k3s server --config /run/reset.yaml --cluster-reset\n  rm /run/reset.yaml\n"}, "vps"},
+		{"agent", []string{"home-pi"}, []string{"etcd needs 2 of its 2 voters (home-pi, cabin-pi), and only home-pi is online", "ssh root@home-pi", "(umask 077; sed '/^server:/d' /etc/rancher/k3s/config.yaml >/run/reset.yaml)\n", "k3s server --config /run/reset.yaml --cluster-reset\n  rm /run/reset.yaml\n"}, "vps"},
 		{"witness", []string{"home-pi"}, []string{"etcd needs 2 of its 3 voters (home-pi, cabin-pi, vps), and only home-pi is online"}, "kubectl"},
 		{"witness", []string{"vps"}, []string{"only vps is online", "no server is left that could go on alone"}, "ssh root"},
 		{"witness", []string{"home-pi", "vps"}, []string{"answers at none"}, "quorum"},
@@ -169,6 +171,40 @@ func TestQuorum(t *testing.T) {
 		if strings.Contains(err.Error(), c.never) {
 			t.Errorf("%s %v: %v\nmust not have %q", c.role, c.online, err, c.never)
 		}
+	}
+}
+
+// TestResetKeepsK3sDown: tailscaled upholds it, so systemd starts what was stopped
+// at once, unless a condition of its unit is not met.
+func TestResetKeepsK3sDown(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"etc/rancher/k3s/config.yaml": "server: https://a\ntoken: t\n",
+		"etc/rancher/k3s/k3s.env":     "K3S_ROLE=server\n",
+		"bin/systemctl":               "#!/bin/sh\ncase \"$*\" in stop*k3s) test -e " + dir + "/etc/rancher/k3s/k3s.env && touch " + dir + "/up;; start*) touch " + dir + "/up;; esac; true\n",
+		"bin/k3s":                     "#!/bin/sh\ntest ! -e " + dir + "/up && cp \"$3\" " + dir + "/did\n",
+		"run/x":                       "",
+	} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := withVPS(t, "agent")
+	_, steps, _ := strings.Cut((&Leave{fleet: f, name: "cabin-pi"}).reset([]string{"home-pi"}), "ssh root@home-pi\n")
+	steps, _, _ = strings.Cut(steps, "Then do this again")
+	for _, at := range []string{"/etc/", "/run/"} {
+		steps = strings.ReplaceAll(steps, at, dir+at)
+	}
+	sh := exec.Command("sh", "-eu", "-c", steps)
+	sh.Env = []string{"PATH=" + dir + "/bin:" + os.Getenv("PATH")}
+	if out, err := sh.CombinedOutput(); err != nil {
+		t.Fatalf("k3s ran, or %v: %s", err, out)
+	}
+	did, _ := os.ReadFile(dir + "/did")
+	left, err := os.ReadFile(dir + "/etc/rancher/k3s/k3s.env")
+	if string(did) != "token: t\n" || string(left) != "K3S_ROLE=server\n" {
+		t.Errorf("reset with %q; %q is left, %v", did, left, err)
 	}
 }
 

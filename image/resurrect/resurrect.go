@@ -117,7 +117,7 @@ func (r *Rising) Restore() *node.Restore {
 	if r.volumes == nil {
 		return nil
 	}
-	return &node.Restore{SystemBackup: r.volumes.Name, Namespaces: r.volumes.Namespaces()}
+	return &node.Restore{SystemBackup: r.volumes.Name, Claims: r.volumes.Claims}
 }
 
 // Witness is the machine that lives, runs Headscale, and holds a vote of the lost
@@ -133,9 +133,11 @@ func (r *Rising) Witness() string {
 
 // ForgetVote makes a witness a new one, of whatever cluster it finds: without the
 // data, the certificates and the settings, which name the lost server. firstboot
-// writes these again. containerd's state stays, by which the kubelet finds and ends
-// the pods that the new cluster does not know.
-const ForgetVote = "systemctl stop firstboot k3s && cd /var/lib/rancher/k3s && rm -rf server agent/*.kubeconfig agent/*.crt agent/*.key /etc/rancher/k3s/config.yaml && systemctl start firstboot"
+// writes these again. They go first, as k3s does not start without: tailscaled
+// upholds it, so systemd would start what was only stopped again, onto data that are
+// being removed. containerd's state stays, by which the kubelet finds and ends the
+// pods that the new cluster does not know.
+const ForgetVote = "systemctl stop firstboot && rm -f /etc/rancher/k3s/config.yaml && systemctl stop k3s && cd /var/lib/rancher/k3s && rm -rf server agent/*.kubeconfig agent/*.crt agent/*.key && systemctl start firstboot"
 
 // Ready says why no card can be made yet.
 func (r *Rising) Ready() error {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -62,7 +65,7 @@ func shed(t *testing.T, role string, files map[string][]byte) *fleet.Fleet {
 func weekly() map[string][]byte {
 	files := map[string][]byte{"hs/headscale-20261128T033000Z.tar.gz": nil}
 	systembackuptest.Add(files, at, "v1.12.1", "weekly-1", "2026-11-15T05:11:00Z", "ide/home")
-	systembackuptest.Add(files, at, "v1.12.1", "weekly-2", "2026-11-22T05:11:00Z", "ide/home", "cloud/data", "cloud/db")
+	systembackuptest.Add(files, at, "v1.12.1", "weekly-2", "2026-11-22T05:11:00Z", "ide/home", "cloud/data", "cloud/db=")
 	return files
 }
 
@@ -93,12 +96,12 @@ delete box (number 4) from the tailnet
 on vps, which lives: remove the lost cluster's data, which it votes for
 write the card of cabin-pi, which creates the cluster, with the authorities and tokens that it had
 write the cards of home-pi, box, and switch all on
-cabin-pi waits for a node with a disk, then lets Longhorn bring back its system backup weekly-2 of 22 November 2026 05:11 UTC: 3 volumes (cloud/data, cloud/db, ide/home)
+cabin-pi waits for a node with a disk, then lets Longhorn bring back its system backup weekly-2 of 22 November 2026 05:11 UTC: 3 volumes (cloud/data, cloud/db, ide/home); empty, as they were never backed up: cloud/db
 when all are back, and no earlier, Argo CD begins with what Git has`
 	if d := cmp.Diff(want, runbook(t, r, err)); d != "" {
 		t.Error(d)
 	}
-	if got := r.Restore(); got.SystemBackup != "weekly-2" || !slices.Equal(got.Namespaces, []string{"cloud", "ide"}) {
+	if got := r.Restore(); got.SystemBackup != "weekly-2" || !maps.Equal(got.Claims, map[string]string{"cloud/data": "backup-data", "cloud/db": "", "ide/home": "backup-home"}) {
 		t.Errorf("%+v", got)
 	}
 	if len(s.deleted) > 0 {
@@ -112,6 +115,36 @@ when all are back, and no earlier, Argo CD begins with what Git has`
 	}
 	if got := r.Advice(); len(got) != 1 || !strings.Contains(got[0], "cabin-pi: its disk /dev/disk/by-id/usb-1") {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestNothingStartsK3sWhileItsDataGo: tailscaled upholds it, so systemd starts what
+// was stopped at once, unless a condition of its unit is not met.
+func TestNothingStartsK3sWhileItsDataGo(t *testing.T) {
+	dir := t.TempDir()
+	const data, conf = "/var/lib/rancher/k3s/", "/etc/rancher/k3s/config.yaml"
+	for name, text := range map[string]string{
+		conf:                         "",
+		data + "server/db/state":     "",
+		data + "agent/client-ca.crt": "",
+		data + "agent/containerd/io": "",
+		"/bin/systemctl":             "#!/bin/sh\necho \"$*\" >>" + dir + "/did\ncase $* in stop*k3s) test ! -e " + dir + conf + " || touch " + dir + "/up;; esac\n",
+		"/bin/rm":                    "#!/bin/sh\ntest ! -e " + dir + "/up && exec /bin/rm \"$@\"\n",
+	} {
+		path := dir + name
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	steps := strings.NewReplacer("/etc/", dir+"/etc/", "/var/", dir+"/var/").Replace(ForgetVote)
+	sh := exec.Command("sh", "-c", steps)
+	sh.Env = []string{"PATH=" + dir + "/bin:" + os.Getenv("PATH")}
+	if out, err := sh.CombinedOutput(); err != nil {
+		t.Fatalf("k3s ran, or %v: %s", err, out)
+	}
+	left, _ := filepath.Glob(dir + data + "*/*")
+	if did, _ := os.ReadFile(dir + "/did"); string(did) != "stop firstboot\nstop k3s\nstart firstboot\n" || !slices.Equal(left, []string{dir + data + "agent/containerd"}) {
+		t.Errorf("%s%q are left", did, left)
 	}
 }
 

@@ -2,6 +2,8 @@ package resurrect
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/going-mobile/imagebuilder/firstboot/backup"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -21,10 +23,18 @@ func (r *Rising) Runbook() (steps []string, err error) {
 	if r.volumes == nil {
 		return append(steps, "it begins without volumes: whatever asks for one gets an empty one"), nil
 	}
-	return append(steps,
-		fmt.Sprintf("%s waits for a node with a disk, then lets Longhorn bring back its system backup %s of %s: %d volumes (%s)",
-			r.Creator(), r.volumes.Name, day(r.volumes.Created), len(r.volumes.Claims), list(r.volumes.Claims)),
-		"when all are back, and no earlier, Argo CD begins with what Git has"), nil
+	return append(steps, r.volumeSteps()...), nil
+}
+
+func (r *Rising) volumeSteps() []string {
+	all := slices.Sorted(maps.Keys(r.volumes.Claims))
+	back := fmt.Sprintf("%s waits for a node with a disk, then lets Longhorn bring back its system backup %s of %s: %d volumes (%s)",
+		r.Creator(), r.volumes.Name, day(r.volumes.Created), len(all), list(all))
+	empty := slices.DeleteFunc(all, func(claim string) bool { return r.volumes.Claims[claim] != "" })
+	if len(empty) > 0 {
+		back += "; empty, as they were never backed up: " + list(empty)
+	}
+	return []string{back, "when all are back, and no earlier, Argo CD begins with what Git has"}
 }
 
 // controlSteps bring Headscale back, and with its database everybody's place in the

@@ -16,14 +16,17 @@ const EtcdSecret = "k3s-etcd-snapshot-s3-config"
 
 // Doubled are those of k3s' own add-ons that a cluster of several sites runs at
 // two of them.
-var Doubled = []string{"coredns", "traefik"}
+var Doubled = []string{"coredns", Traefik}
 
-func (b *builder) twice(addons []string) {
-	if slices.Contains(addons, "coredns") {
+// Traefik is k3s' add-on that lets requests in.
+const Traefik = "traefik"
+
+func (b *builder) addons(in Input) {
+	if slices.Contains(in.Twice, "coredns") {
 		b.file("coredns-twice", scaler())
 	}
-	if slices.Contains(addons, "traefik") {
-		b.file("traefik-twice", traefik())
+	if in.Traefik {
+		b.file(Traefik, traefik(slices.Contains(in.Twice, Traefik)))
 	}
 }
 
@@ -37,16 +40,23 @@ func scaler() object {
 	}}
 }
 
-// traefik adds to the values of k3s' own chart.
-func traefik() object {
-	values := `deployment: {replicas: 2}
+// traefik adds to the values of k3s' own chart. It gives a request a minute to come
+// in, by default, which cuts the upload of a large file off.
+func traefik(twice bool) object {
+	values := `ports:
+  web: {transport: {respondingTimeouts: {readTimeout: 1h}}}
+  websecure: {transport: {respondingTimeouts: {readTimeout: 1h}}}
+`
+	if twice {
+		values += `deployment: {replicas: 2}
 topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: topology.kubernetes.io/zone
     whenUnsatisfiable: ScheduleAnyway
     labelSelector: {matchLabels: {app.kubernetes.io/name: traefik}}
 `
-	return object{"apiVersion": "helm.cattle.io/v1", "kind": "HelmChartConfig", "metadata": object{"name": "traefik", "namespace": systemSpace}, "spec": object{
+	}
+	return object{"apiVersion": "helm.cattle.io/v1", "kind": "HelmChartConfig", "metadata": object{"name": Traefik, "namespace": systemSpace}, "spec": object{
 		"valuesContent": values,
 	}}
 }

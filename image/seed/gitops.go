@@ -25,7 +25,8 @@ type GitOps struct {
 	Repo, Path, Revision string
 	// DeployKey is an ssh key that may read it; empty for one that all may read.
 	DeployKey secret.String
-	// KnownHosts are lines of known_hosts(5) with the host keys of the server.
+	// KnownHosts are lines of known_hosts(5) with the host keys of the server, besides
+	// those of the chart.
 	KnownHosts string
 }
 
@@ -35,9 +36,10 @@ func (b *builder) gitops(g *GitOps) {
 		return
 	}
 	if g.KnownHosts != "" {
-		under(values, "configs")["ssh"] = object{"knownHosts": g.KnownHosts}
+		under(values, "configs")["ssh"] = object{"extraHosts": g.KnownHosts} // knownHosts is the chart's own list
 	}
-	b.file("argocd", namespace(argocdSpace), b.chart("argocd", argocdChart, argocdSpace, values))
+	// What is uninstalled has no data, and leaves the kinds (crds: keep) and their objects.
+	b.file("argocd", namespace(argocdSpace), b.chart("argocd", argocdChart, argocdSpace, "reinstall", values))
 	b.file(rootFile, project(g), application(g)) // of kinds that the chart brings
 	if !g.DeployKey.Empty() {
 		b.Secrets = append(b.Secrets, repository(g))

@@ -49,7 +49,7 @@ func (b *builder) longhorn(l *Longhorn) {
 		store["backupTargetCredentialSecret"] = longhornSecret
 		b.Secrets = append(b.Secrets, s3Secret(l.Backup))
 	}
-	b.file("longhorn", namespace(longhornSpace), b.chart("longhorn", longhornChart, longhornSpace, values))
+	b.file("longhorn", namespace(longhornSpace), b.chart("longhorn", longhornChart, longhornSpace, "abort", values))
 	// The chart brings the kind: until it has, this file fails.
 	var all []object
 	for _, j := range jobs {
@@ -75,12 +75,15 @@ type job struct {
 }
 
 // recurring are done in the night's quiet hours, by the clock of the cluster
-// (UTC), and a little after what others do at full hours.
+// (UTC), and a little after what others do at full hours. The system's backup names
+// the last one of each volume, which is what comes back: so it follows theirs every
+// night, and there are fewer of it, that none names what is gone. It makes none
+// itself, as those leave a snapshot in the volume that no retain counts.
 var recurring = []job{
 	{"snapshot-hourly", "snapshot", "7 * * * *", 6, true, nil},
 	{"trim-weekly", "filesystem-trim", "41 4 * * 0", 0, true, nil},
 	{"backup-nightly", "backup", "23 2 * * *", 14, true, object{"full-backup-interval": "0"}},
-	{"system-weekly", "system-backup", "11 5 * * 0", 4, false, object{"volume-backup-policy": "if-not-present"}},
+	{"system-nightly", "system-backup", "11 5 * * *", 7, false, object{"volume-backup-policy": "disabled"}},
 }
 
 // localJobs of them need no bucket.

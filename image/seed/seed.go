@@ -21,6 +21,8 @@ import (
 
 // Input is what a fleet says.
 type Input struct {
+	// Traefik says that k3s runs it.
+	Traefik bool
 	// Twice are those of Doubled that are wanted.
 	Twice []string
 	// EtcdBackup is the bucket for snapshots of etcd.
@@ -34,7 +36,7 @@ type Input struct {
 // New returns the seed, which is empty where nothing is wanted.
 func New(in Input) (node.Seed, error) {
 	s := &builder{}
-	s.twice(in.Twice)
+	s.addons(in)
 	if in.EtcdBackup != nil {
 		s.Secrets = append(s.Secrets, etcdSecret(in.EtcdBackup))
 	}
@@ -124,17 +126,18 @@ func namespace(name string) object {
 }
 
 // chart is a HelmChart of k3s' helm-controller: a file that every server has, so
-// that it has no limit of size and needs no repository. The controller's default
-// after a failure is to uninstall first, with all volumes. Its timeout is for
-// hooks, which may have to unpack an image of 500 MB on a slow disk.
-func (b *builder) chart(name string, c Chart, space string, values object) object {
+// that it has no limit of size and needs no repository. After a failure, as when the
+// power went, the controller uninstalls first, and with Longhorn all volumes; or it
+// waits for a person (abort). Its timeout is for hooks, which may have to unpack an
+// image of 500 MB on a slow disk.
+func (b *builder) chart(name string, c Chart, space, failurePolicy string, values object) object {
 	text, err := yaml.Marshal(values)
 	if b.err == nil {
 		b.err = err
 	}
 	return object{"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": object{"name": name, "namespace": systemSpace}, "spec": object{
 		"chart": "https://%{KUBERNETES_API}%/static/charts/" + c.File, "targetNamespace": space,
-		"failurePolicy": "abort", "timeout": "30m", "backOffLimit": 1000, "valuesContent": string(text),
+		"failurePolicy": failurePolicy, "timeout": "30m", "backOffLimit": 1000, "valuesContent": string(text),
 	}}
 }
 

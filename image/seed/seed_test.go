@@ -19,7 +19,7 @@ import (
 
 func whole() seed.Input {
 	return seed.Input{
-		Twice: seed.Doubled,
+		Traefik: true, Twice: seed.Doubled,
 		EtcdBackup: &node.S3{
 			Endpoint: "http://s3.example.net:9000/", Region: "eu-1", Bucket: "snapshots", Prefix: "home/etcd/", AccessKey: "planted-access", SecretKey: "planted-etcd",
 		},
@@ -126,6 +126,10 @@ func TestASeedHasWhatIsWanted(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, values)
 		}
 	}
+	one, err := seed.New(seed.Input{Traefik: true})
+	if text := one.Manifests["traefik"]; err != nil || len(one.Manifests) != 1 || strings.Count(text, "readTimeout: 1h") != 2 || strings.Contains(text, "replicas") {
+		t.Errorf("%v: %s", err, text)
+	}
 	if strings.Contains(values, "backupTarget") || strings.Contains(jobs, "backup") || !strings.Contains(jobs, "snapshot-hourly") {
 		t.Errorf("%s\n%s", values, jobs)
 	}
@@ -139,7 +143,7 @@ func TestWhatWaitsForVolumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := maps.Clone(s.Manifests)
-	after := seed.After(s, node.Restore{SystemBackup: "weekly", Namespaces: []string{"a"}})
+	after := seed.After(s, node.Restore{SystemBackup: "weekly", Claims: map[string]string{"a/b": "c"}})
 	if got := slices.Sorted(maps.Keys(after.Restore.Manifests)); !slices.Equal(got, []string{"argocd-root", "longhorn-jobs"}) || after.Restore.SystemBackup != "weekly" {
 		t.Errorf("%q wait", got)
 	}

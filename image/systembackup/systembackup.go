@@ -30,17 +30,9 @@ type Backup struct {
 	Name    string
 	Version string // of Longhorn, such as v1.12.1
 	Created time.Time
-	// Claims are PersistentVolumeClaims, as NAMESPACE/NAME, sorted.
-	Claims []string
-}
-
-// Namespaces are those of the claims.
-func (b *Backup) Namespaces() (all []string) {
-	for _, c := range b.Claims {
-		space, _, _ := strings.Cut(c, "/")
-		all = append(all, space)
-	}
-	return slices.Compact(all)
+	// Claims are PersistentVolumeClaims, as NAMESPACE/NAME, each with the Backup that
+	// its volume comes back from: the last that it had, "" where it had none.
+	Claims map[string]string
 }
 
 // Files of one, in a directory VERSION/NAME.
@@ -108,44 +100,76 @@ func read(store backup.Store, dir string) (*Backup, error) {
 // twenty million.
 const largest = 64 << 20
 
-// claims finds the list of claims among the archive's YAML files, by its kind.
-func claims(data []byte) ([]string, error) {
+// claims finds the lists of claims and of volumes among the archive's YAML files, by
+// their kinds.
+func claims(data []byte) (map[string]string, error) {
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return nil, err
 	}
+	lists := map[string][]object{}
 	for _, f := range z.File {
-		if !strings.HasSuffix(f.Name, ".yaml") || path.Base(path.Dir(f.Name)) != "kubernetes" {
+		if !strings.HasSuffix(f.Name, ".yaml") || !slices.Contains([]string{"kubernetes", "longhorn"}, path.Base(path.Dir(f.Name))) {
 			continue
 		}
-		if found, ok, err := claimList(f); err != nil || ok {
-			return found, err
+		if err := readList(f, lists); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
-	return nil, errors.New("it has no list of claims on volumes")
+	if lists[claimList] == nil {
+		return nil, errors.New("it has no list of claims on volumes")
+	}
+	if lists[volumeList] == nil {
+		return nil, errors.New("it has no list of volumes")
+	}
+	last := map[string]string{}
+	for _, v := range lists[volumeList] {
+		last[v.Status.KubernetesStatus.PVName] = v.Status.LastBackup
+	}
+	all := map[string]string{}
+	for _, c := range lists[claimList] {
+		all[c.Metadata.Namespace+"/"+c.Metadata.Name] = last[c.Spec.VolumeName]
+	}
+	return all, nil
 }
 
-func claimList(f *zip.File) (all []string, ok bool, err error) {
+const claimList, volumeList = "PersistentVolumeClaimList", "VolumeList" // of Kubernetes, and of Longhorn
+
+// object is a claim or a volume.
+type object struct {
+	Metadata struct{ Namespace, Name string }
+	Spec     struct {
+		VolumeName string `yaml:"volumeName"` // the PersistentVolume of a claim
+	}
+	Status struct {
+		LastBackup       string `yaml:"lastBackup"`
+		KubernetesStatus struct {
+			PVName string `yaml:"pvName"`
+		} `yaml:"kubernetesStatus"`
+	}
+}
+
+// readList adds a file to lists, if it is one of the two.
+func readList(f *zip.File, lists map[string][]object) error {
 	r, err := f.Open()
 	if err != nil {
-		return nil, false, err
+		return err
 	}
 	defer r.Close()
 	var list struct {
 		Kind  string
-		Items []struct {
-			Metadata struct{ Namespace, Name string }
-		}
+		Items yaml.Node
 	}
 	if err := yaml.NewDecoder(io.LimitReader(r, largest)).Decode(&list); err != nil {
-		return nil, false, fmt.Errorf("%s: %w", f.Name, err)
+		return err
 	}
-	if list.Kind != "PersistentVolumeClaimList" {
-		return nil, false, nil
+	if list.Kind != claimList && list.Kind != volumeList {
+		return nil
 	}
-	for _, i := range list.Items {
-		all = append(all, i.Metadata.Namespace+"/"+i.Metadata.Name)
+	var items []object
+	if err := list.Items.Decode(&items); err != nil {
+		return err
 	}
-	slices.Sort(all)
-	return all, true, nil
+	lists[list.Kind] = append([]object{}, items...) // not nil: it is there
+	return nil
 }

@@ -20,12 +20,13 @@ func TestList(t *testing.T) {
 		"cluster/backupstore/system-backups/v1.12.1/x/system-backup.zip": []byte("begun"),
 	}
 	at := "cluster/backupstore/system-backups/"
-	systembackuptest.Add(files, at, "v1.12.1", "weekly-1", "2026-11-15T05:11:00Z", "nextcloud/data", "ide/home", "nextcloud/database")
+	systembackuptest.Add(files, at, "v1.12.1", "weekly-1", "2026-11-15T05:11:00Z", "nextcloud/data", "ide/home", "nextcloud/database=")
 	systembackuptest.Add(files, at, "v1.12.1", "weekly-2", "2026-11-22T05:11:00Z")
 	systembackuptest.Add(files, at, "v1.11.0", "old", "2026-01-01T05:11:00Z", "ide/home")
 	for name, spoil := range map[string]func([]byte) []byte{
 		"cut":     func(b []byte) []byte { return b[:len(b)/2] },
 		"foreign": func([]byte) []byte { return zipped(t, "x/yamls/kubernetes/pods.yaml", "kind: PodList") },
+		"hollow":  func([]byte) []byte { return zipped(t, "x/yamls/kubernetes/a.yaml", "kind: PersistentVolumeClaimList") },
 		"spoilt":  func([]byte) []byte { return zipped(t, "x/yamls/kubernetes/a.yaml", "kind: [") },
 	} {
 		systembackuptest.Add(files, at, "v1.12.1", name, "2026-11-23T05:11:00Z", "a/b")
@@ -42,14 +43,14 @@ func TestList(t *testing.T) {
 	}
 	var got []string
 	for _, b := range all {
-		got = append(got, fmt.Sprint(b.Name, " ", b.Version, " ", b.Created.Format("Jan 2"), " ", b.Claims, " ", b.Namespaces()))
+		got = append(got, fmt.Sprint(b.Name, " ", b.Version, " ", b.Created.Format("Jan 2"), " ", b.Claims))
 	}
-	want := []string{"weekly-2 v1.12.1 Nov 22 [] []", "weekly-1 v1.12.1 Nov 15 [ide/home nextcloud/data nextcloud/database] [ide nextcloud]", "old v1.11.0 Jan 1 [ide/home] [ide]"}
+	want := []string{"weekly-2 v1.12.1 Nov 22 map[]", "weekly-1 v1.12.1 Nov 15 map[ide/home:backup-home nextcloud/data:backup-data nextcloud/database:]", "old v1.11.0 Jan 1 map[ide/home:backup-home]"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
 	slices.Sort(told)
-	if len(told) != 4 || !strings.Contains(told[0], "v1.12.1/cut is not used") || !strings.Contains(told[1], "no list of claims") || !strings.Contains(told[2], "says that it is v1.12.1/../up") {
+	if len(told) != 5 || !strings.Contains(told[0], "v1.12.1/cut is not used") || !strings.Contains(told[1], "no list of claims") || !strings.Contains(told[2], "no list of volumes") || !strings.Contains(told[3], "says that it is v1.12.1/../up") {
 		t.Errorf("%q", told)
 	}
 }

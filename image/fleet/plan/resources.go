@@ -20,6 +20,8 @@ type Resources struct {
 	Rooms []Room `json:"rooms"`
 	Work  []Work `json:"work"`
 	Cases []Case `json:"cases"`
+	// Disks are those that hold volumes, by sites.
+	Disks []Disks `json:"disks,omitempty"`
 }
 
 // Room is what a node has for work.
@@ -64,9 +66,9 @@ func system(twice []string) []Work {
 const longhornMemory = 900 * mib
 
 // MakeResources wants the size of every machine that work may run on: agents, and
-// servers without a taint that keeps it away.
-func MakeResources(f *fleet.Fleet, workloads []objects.Demand) (*Resources, error) {
-	r := &Resources{Work: system(f.Twice())}
+// servers without a taint that keeps it away. Volumes is the sum of all, in bytes.
+func MakeResources(f *fleet.Fleet, workloads []objects.Demand, volumes int64) (*Resources, error) {
+	r := &Resources{Work: system(f.Twice()), Disks: disks(f, volumes)}
 	var missing error
 	for _, name := range f.Nodes.Names {
 		n, err := f.Find(name)
@@ -186,6 +188,12 @@ func (r *Resources) Text(out io.Writer) error {
 	for _, c := range r.Cases {
 		fmt.Fprintf(w, "  %s\t%s of %s\t%s of %s\n", c.name(), cores(c.CPU), cores(c.Of.CPU), gib(c.Memory), gib(c.Of.Memory))
 	}
+	if len(r.Disks) > 0 {
+		fmt.Fprintf(w, "volumes, of the %d %% of disks that Longhorn gives them\t\t\n", longhornDisk)
+	}
+	for _, d := range r.Disks {
+		d.text(w)
+	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -196,7 +204,20 @@ func (r *Resources) Text(out io.Writer) error {
 			}
 		}
 	}
+	for _, d := range r.Disks {
+		if d.Problem != "" {
+			if _, err := fmt.Fprintf(out, "\n! at %s: %s\n  -> Give agents there larger disks, or ask for smaller volumes.\n", d.Site, d.Problem); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// Fits says whether all does.
+func (r *Resources) Fits() bool {
+	return !slices.ContainsFunc(r.Cases, func(c Case) bool { return c.Problem != "" }) &&
+		!slices.ContainsFunc(r.Disks, func(d Disks) bool { return d.Problem != "" })
 }
 
 func times(pods int) string {

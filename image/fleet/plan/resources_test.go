@@ -12,6 +12,9 @@ import (
 	"github.com/going-mobile/imagebuilder/overlays"
 )
 
+// volumes are what manifests ask for in these tests.
+const volumes = 140 << 30
+
 func resources(t *testing.T, workloads []objects.Demand, change ...string) (*plan.Resources, error) {
 	t.Helper()
 	text := strings.NewReplacer("role: agent", "role: agent, machine: {cpus: 4, memoryGiB: 16}", "sites:\n", "  longhorn: {}\n  gitops: {repo: 'https://git.example.net/x.git'}\nsites:\n").Replace(string(fleet.Example))
@@ -25,7 +28,7 @@ func resources(t *testing.T, workloads []objects.Demand, change ...string) (*pla
 	if err != nil {
 		t.Fatal(err)
 	}
-	return plan.MakeResources(f, workloads)
+	return plan.MakeResources(f, workloads, volumes)
 }
 
 // applications are what the manifests of the overlay apps ask for.
@@ -84,7 +87,7 @@ func TestTheUsersHardwareIsEnough(t *testing.T) {
 		t.Errorf("the applications may take %d MiB, %d are left", limits>>20, left>>20)
 	}
 	var out strings.Builder
-	if err := r.Text(&out); err != nil || !strings.Contains(out.String(), "without home") || strings.Contains(out.String(), "!") {
+	if err := r.Text(&out); err != nil || !strings.Contains(out.String(), "without home") || !strings.Contains(out.String(), "140.0 GiB; of how much is not known") || strings.Contains(out.String(), "!") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
@@ -104,6 +107,10 @@ func TestWhatDoesNotFitIsTold(t *testing.T) {
 		"processors":        {big(objects.Demand{Pods: 3, CPU: 1500}), nil, "without home: 1.67 processors are missing"},
 		"on every node":     {big(objects.Demand{CPU: 3400}), nil, "no node has room for a pod of big (3.40 processors"},
 		"a Pi as an agent":  {nil, []string{"memoryGiB: 16", "memoryGiB: 1"}, "of memory is missing"},
+		"no disk":           {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 180"}, "at home: 14.0 GiB is missing on disks for volumes"},
+		"disks":             {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 220"}, ""},
+		"one replica":       {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 110", "longhorn: {}", "longhorn: {replicas: 1}"}, ""},
+		"one site":          {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 190", "site: cabin, role: agent", "site: home, role: agent"}, "at home: 14.0 GiB is missing"},
 		"servers that work": {big(objects.Demand{Pods: 6, Memory: 2 << 30}), []string{"role: server", "role: server, machine: {cpus: 4, memoryGiB: 4}", "    config:", "    workOnServers: true\n    config:"}, ""},
 	} {
 		r, err := resources(t, c.work, c.change...)
@@ -111,7 +118,7 @@ func TestWhatDoesNotFitIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		if err := r.Text(&out); err != nil || !strings.Contains(out.String(), c.want) || (c.want == "") == strings.Contains(out.String(), "!") {
+		if err := r.Text(&out); err != nil || !strings.Contains(out.String(), c.want) || (c.want == "") == strings.Contains(out.String(), "!") || r.Fits() != (c.want == "") {
 			t.Errorf("%s: %v, want %q in\n%s", what, err, c.want, out.String())
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -32,16 +33,17 @@ func Bucket(t testing.TB, files map[string][]byte) *node.S3 {
 }
 
 // Add puts a backup among the files of a bucket, below a prefix. Claims are
-// NAMESPACE/NAME.
+// NAMESPACE/NAME, and of a volume whose last Backup is backup-NAME; NAMESPACE/NAME= is
+// of one that has none.
 func Add(files map[string][]byte, prefix, version, name, created string, claims ...string) {
 	about, err := json.Marshal(map[string]string{"Name": name, "LonghornVersion": version, "CreatedAt": created, "ManagerImage": "docker.io/longhornio/longhorn-manager:" + version})
 	must(err)
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
 	for file, text := range map[string][]byte{
-		name + "/yamls/kubernetes/persistentvolumeclaims.yaml": list(claims),
+		name + "/yamls/kubernetes/persistentvolumeclaims.yaml": list("PersistentVolumeClaimList", claims),
 		name + "/yamls/kubernetes/daemonsets.yaml":             []byte("apiVersion: apps/v1\nkind: DaemonSetList\nitems: []\n"),
-		name + "/yamls/longhorn/volumes.yaml":                  []byte("kind: VolumeList\n"),
+		name + "/yamls/longhorn/volumes.yaml":                  list("VolumeList", claims),
 	} {
 		f, err := z.Create(file)
 		must(err)
@@ -53,13 +55,24 @@ func Add(files map[string][]byte, prefix, version, name, created string, claims 
 	files[dir+"system-backup.cfg"], files[dir+"system-backup.zip"] = about, b.Bytes()
 }
 
-func list(claims []string) []byte {
+// list is of claims, or of their volumes: the two know each other by the name of a
+// PersistentVolume.
+func list(kind string, claims []string) []byte {
 	items := []any{}
-	for _, c := range claims {
-		space, name, _ := strings.Cut(c, "/")
-		items = append(items, map[string]any{"metadata": map[string]string{"namespace": space, "name": name}})
+	for i, c := range claims {
+		claim, none := strings.CutSuffix(c, "=")
+		space, name, _ := strings.Cut(claim, "/")
+		pv, last := fmt.Sprint("pvc-", i), "backup-"+name
+		if none {
+			last = ""
+		}
+		item := map[string]any{"metadata": map[string]string{"namespace": space, "name": name}, "spec": map[string]string{"volumeName": pv}}
+		if kind == "VolumeList" {
+			item = map[string]any{"metadata": map[string]string{"name": fmt.Sprint("volume-", i)}, "status": map[string]any{"lastBackup": last, "kubernetesStatus": map[string]string{"pvName": pv}}}
+		}
+		items = append(items, item)
 	}
-	text, err := yaml.Marshal(map[string]any{"apiVersion": "v1", "kind": "PersistentVolumeClaimList", "items": items})
+	text, err := yaml.Marshal(map[string]any{"kind": kind, "items": items})
 	must(err)
 	return text
 }
