@@ -21,7 +21,7 @@ func (r *Rollout) one(ctx context.Context, t Target) (d Outcome, err error) {
 	if !d.Installed { // it runs it; perhaps an earlier rollout was broken off here
 		return r.settled(ctx, t, d)
 	}
-	if err := r.await(ctx, r.o.Heal, func() ([]string, error) { return r.against(r.look(ctx), t), ctx.Err() }); err != nil {
+	if err := r.allowed(ctx, t); err != nil {
 		return d, fmt.Errorf("it has the update, and may not restart: %w", err)
 	}
 	if t.Role == node.Server && t.inCluster() {

@@ -109,6 +109,9 @@ func TestPreconditions(t *testing.T) {
 		"a voter is on trial":              {"home-pi", func(w *world) { w.machines["cabin-pi"].Good = "b" }, "server cabin-pi is not well: slot a is still on trial"},
 		"a voter is away, an agent goes":   {"home-box", func(w *world) { w.offline["cabin-pi"] = true }, ""},
 		"the witness goes, voter is away":  {"vps", func(w *world) { w.offline["cabin-pi"] = true }, "server cabin-pi is not ready"},
+		"another rollout has a voter":      {"home-pi", func(w *world) { w.machines["cabin-pi"].cordon = by }, "server cabin-pi: a rollout has emptied it, or left it cordoned (kubectl uncordon cabin-pi)"},
+		"a person has cordoned a voter":    {"home-pi", func(w *world) { w.machines["cabin-pi"].cordon = "a person" }, ""},
+		"its own mark is no other's":       {"home-pi", func(w *world) { w.machines["home-pi"].cordon = by }, ""},
 		"a volume lacks a replica":         {"home-box", func(w *world) { w.sick = []kube.Volume{{Name: "default/db", Robustness: "degraded"}} }, "volume default/db is degraded"},
 		"it is not well itself":            {"home-box", func(w *world) { w.machines["home-box"].State = "needs-person" }, "home-box is not well: it says that it is needs-person"},
 		"it is on trial itself":            {"home-box", func(w *world) { w.machines["home-box"].Good = "b" }, "home-box is not well: slot a is still on trial"},
@@ -273,73 +276,6 @@ func TestFallsBack(t *testing.T) {
 	})
 }
 
-// onTrial leaves a node as a rollout does that is cut off when it has restarted it.
-func (w *world) onTrial(name string) *machine {
-	m := w.machines[name]
-	m.Slot, m.Image, m.State, m.cordon = "b", "2", "waiting", by
-	return m
-}
-
-// TestCutOffOnTrial: said again, a rollout waits for what comes of the trial. A node that
-// falls back stops it, and does not count as one that ran the update already.
-func TestCutOffOnTrial(t *testing.T) {
-	blind := patient
-	blind.Blind = true
-	for _, c := range []struct {
-		choice roster.Choice
-		o      Options
-	}{{all, patient}, {roster.Choice{Names: []string{"cabin-box"}}, blind}} {
-		story(t, house, func(t *testing.T, w *world) {
-			m := w.onTrial("cabin-box")
-			time.AfterFunc(20*time.Minute, func() { m.Slot, m.Image, m.State, m.Notice = "a", "1", joined, "slot b's k3s did not start" })
-			_, err := w.run(t.Context(), c.choice, c.o, sameK3s)
-			stops(t, err, "cabin-box", "it fell back: slot b did not prove itself", "slot b's k3s did not start", "Done: none.")
-			if m.cordon != "" || w.trace("push", "restart") != "push cabin-box" {
-				t.Errorf("%v", w.did)
-			}
-		})
-		story(t, house, func(t *testing.T, w *world) {
-			m := w.onTrial("cabin-box")
-			time.AfterFunc(20*time.Minute, func() { m.State, m.Good = joined, "b" })
-			done, err := w.run(t.Context(), c.choice, c.o, sameK3s)
-			if err != nil || done[0].Restarted || done[0].Installed || m.cordon != "" {
-				t.Errorf("%+v, %v", done, err)
-			}
-		})
-	}
-	story(t, house, func(t *testing.T, w *world) {
-		m := w.onTrial("cabin-box")
-		m.cordon = ""
-		time.AfterFunc(20*time.Minute, func() { m.Image = "3" })
-		_, err := w.run(t.Context(), all, patient, sameK3s)
-		stops(t, err, "cabin-box", "slot b runs 3, and not 2")
-	})
-}
-
-// TestStaysCordoned: what is left cordoned is told of, with the way out, also where nobody
-// asks the cluster.
-func TestStaysCordoned(t *testing.T) {
-	story(t, house, func(t *testing.T, w *world) {
-		m := w.onTrial("cabin-box")
-		_, err := w.run(t.Context(), all, patient, sameK3s)
-		stops(t, err, "cabin-box", "it runs the update, and is not well; it stays cordoned if it was (kubectl uncordon cabin-box): after 2h0m0s: it says that it is waiting")
-		if m.cordon != by {
-			t.Error("who is not well is uncordoned")
-		}
-	})
-	blind := patient
-	blind.Blind = true
-	for down, notes := range map[error]string{nil: "[]", errors.New("it is away"): "[it stays cordoned if it was (kubectl uncordon home-pi)]"} {
-		story(t, house, func(t *testing.T, w *world) {
-			w.apiDown, w.machines["home-pi"].cordon = down, by
-			done, err := w.run(t.Context(), roster.Choice{Names: []string{"home-pi"}}, blind, sameK3s)
-			if err != nil || fmt.Sprint(done[0].Notes) != notes || (w.machines["home-pi"].cordon == "") != (down == nil) {
-				t.Errorf("%v: %+v, %v", down, done, err)
-			}
-		})
-	}
-}
-
 // TestOldStartIsNoFallback: until it has gone down a node tells of its last start,
 // in the old slot, which is not to have fallen back.
 func TestOldStartIsNoFallback(t *testing.T) {
@@ -461,6 +397,31 @@ func TestOfflineIsWaitedFor(t *testing.T) {
 		_, err := w.run(t.Context(), roster.Choice{Site: "cabin"}, o, sameK3s)
 		stops(t, err, "cabin-box", "Headscale does not see it", "Done: cabin-pi. Not begun: none")
 	})
+}
+
+// TestCanaryIsFirst, also where it is offline or has to wait for a voter: it is waited
+// for, and nobody has its turn.
+func TestCanaryIsFirst(t *testing.T) {
+	o := patient
+	o.Wait = 24 * time.Hour
+	for canary, away := range map[string]string{"cabin-box": "cabin-box", "home-pi": "cabin-pi"} {
+		o.Canary = canary
+		story(t, house, func(t *testing.T, w *world) {
+			w.offline[away] = true
+			time.AfterFunc(10*time.Hour, func() { delete(w.offline, away) })
+			if _, err := w.run(t.Context(), all, o, sameK3s); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.trace("push"); !strings.HasPrefix(got, "push "+canary+", ") {
+				t.Error(got)
+			}
+		})
+		story(t, house, func(t *testing.T, w *world) {
+			w.offline[canary] = true
+			_, err := w.run(t.Context(), all, o, sameK3s)
+			stops(t, err, canary, "Headscale does not see it", "Done: none.")
+		})
+	}
 }
 
 // TestOfflineServerHoldsAgentsBack: with a new minor version no agent is before it.
