@@ -46,8 +46,11 @@ The machine with Headscale is the last. --plan prints the order, and what speaks
 against a node's turn now, and does nothing.
 
 The first that fails or falls back stops it. Done again, it passes over the nodes that
-run the update. Ctrl-C uncordons a node that has not restarted yet. With --no-drain
-one node restarts without the cluster being asked, which may be down.
+run the update. Ctrl-C, as a terminal that is closed, uncordons a node that has not
+restarted yet; under nohup it goes on. Another rollout at the same time waits while a
+server or witness is cordoned; of one that was cut off and has left a node so, it says
+which (kubectl uncordon NODE). With --no-drain one node restarts without the cluster
+being asked, which may be down.
 
 With --base nodes of its board copy what that image has, too, from the slot that they
 run, and fetch the rest. Those that run another one refuse.
@@ -240,9 +243,6 @@ func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollou
 	}
 	if u.asJSON {
 		printLeftOut(cmd.ErrOrStderr(), r.LeftOut())
-	}
-	if failed != nil && cmd.Context().Err() != nil { // of which main only says that it was interrupted
-		fmt.Fprintln(cmd.ErrOrStderr(), printable(failed.Error()))
 	}
 	return failed
 }
