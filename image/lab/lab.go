@@ -5,7 +5,7 @@
 //
 // It is no proof of hardware: boards that would be too slow here are stood for
 // by virtual machines. It touches no real Headscale and no real key, needs no
-// privilege, and ends every machine that it started.
+// privilege, and ends every machine that it started, at the latest the next time.
 package lab
 
 import (

@@ -12,8 +12,10 @@ import (
 func switchedOn(t *testing.T, l *Lab) (*machine, Process) {
 	t.Helper()
 	bin := t.TempDir()
-	if err := os.WriteFile(filepath.Join(bin, "qemu-system-x86_64"), []byte("#!/bin/sh\nread line\n"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"qemu-system-x86_64", "qemu-system-aarch64"} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\nread line\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Setenv("PATH", bin)
 	m := l.machines[l.Plan.Machines[0].Node]
