@@ -34,8 +34,10 @@ at home can tell whether they changed. A node that is locked, has an update on t
 brings its volumes back or lacks a chart that its objects name has to be done with that
 first.
 
-Exit codes: 0 all nodes work by it, 1 it stopped, 2 wrong usage, 130 interrupted; with
---plan 0 says that each has told what would change, 1 that one could not be asked.`
+Exit codes: 0 all nodes work by it, 1 it stopped, or left nodes out that are offline, 2
+wrong usage, 130 interrupted; with --plan 0 says that each has told what would change, 1
+that one could not be asked. --json tells of the nodes, who was left out, and what stopped
+it.`
 
 // applyFlags are those of "apply".
 type applyFlags struct {
@@ -84,15 +86,29 @@ func (a *applyFlags) run(cmd *cobra.Command) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s: Headscale does not see it; do this again when it is there\n", name)
 	}
 	if a.plan {
-		return errors.Join(a.print(cmd.OutOrStdout(), order), order.Unasked())
+		return a.conclude(cmd.OutOrStdout(), order, order.Unasked())
 	}
 	if !a.quiet {
 		order.Say = func(node, words string) {
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s  %s: %s\n", time.Now().Format(time.TimeOnly), node, printable(words))
 		}
 	}
-	failed := order.Run(cmd.Context(), a.risky)
-	return errors.Join(a.print(cmd.OutOrStdout(), order), failed)
+	return a.conclude(cmd.OutOrStdout(), order, order.Run(cmd.Context(), a.risky))
+}
+
+// conclude prints what became of it, however far it came. Who was left out has not got it.
+func (a *applyFlags) conclude(out io.Writer, order *handover.Order, failed error) error {
+	if err := a.print(out, order, failed); err != nil || failed != nil {
+		return errors.Join(failed, err)
+	}
+	return absent(order.Away)
+}
+
+// applied is what became of it as JSON: one value.
+type applied struct {
+	Nodes   []handover.Node `json:"nodes"`
+	LeftOut []string        `json:"leftOut"` // whom Headscale does not see
+	Stopped *stop           `json:"stopped"` // null where nothing stopped it
 }
 
 func (a *applyFlags) prepare(ctx context.Context) (*handover.Order, error) {
@@ -118,9 +134,9 @@ func (a *applyFlags) prepare(ctx context.Context) (*handover.Order, error) {
 	return handover.Prepare(ctx, f, rows, a.choice, line, time.Now())
 }
 
-func (a *applyFlags) print(out io.Writer, order *handover.Order) error {
+func (a *applyFlags) print(out io.Writer, order *handover.Order, failed error) error {
 	if a.asJSON {
-		return printJSON(out, order.Nodes)
+		return printJSON(out, applied{append([]handover.Node{}, order.Nodes...), append([]string{}, order.Away...), stopOf(failed)})
 	}
 	var b strings.Builder
 	for _, n := range order.Nodes {

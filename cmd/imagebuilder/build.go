@@ -120,7 +120,11 @@ func (f *buildFlags) build(cmd *cobra.Command) (*image.Result, error) {
 	u := newUI(f.quiet)
 	defer u.close()
 	f.opt.Cache, f.opt.Progress, f.opt.Now = cache, u, time.Now()
-	return image.Build(cmd.Context(), f.opt)
+	result, err := image.Build(cmd.Context(), f.opt)
+	if err != nil && cmd.Context().Err() != nil { // what is written is there whole, or not at all
+		return nil, cmd.Context().Err()
+	}
+	return result, err
 }
 
 // load turns flags into options; every mistake names its flag.

@@ -55,7 +55,8 @@ direction. When all nodes have joined, --cut-site and --pull-plug show what
 happens then, beside what the plan lets one expect; exit code 1 where they
 differ. With --keep the machines stay until Ctrl-C, even where something went
 wrong, for 'lab ssh', 'lab kubectl' and 'lab status' in another terminal. At the
-end nothing of it is left but the images, which stay in ./dist for the next time.`
+end nothing of it is left but the images, which stay in ./dist for the next time; the
+machines of one that was killed the next one ends.`
 
 func newLab() *cobra.Command {
 	var f labFlags

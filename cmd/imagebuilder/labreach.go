@@ -81,7 +81,10 @@ func labSSH(cmd *cobra.Command, r *lab.Running, name string, command []string) e
 	ssh.Stdin, ssh.Stdout, ssh.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := ssh.Run()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && cmd.Context().Err() == nil {
+	switch {
+	case errors.As(err, &exit) && cmd.Context().Err() != nil: // it was ended with this program
+		return cmd.Context().Err()
+	case errors.As(err, &exit):
 		return &exitError{exit.ExitCode()}
 	}
 	return err

@@ -44,23 +44,55 @@ func run() int {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(softMemoryLimit)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
-	err := newRoot().ExecuteContext(ctx)
-	if err == nil {
-		return 0
+	ctx := interruptible()
+	return conclude(os.Stderr, newRoot().ExecuteContext(ctx), ctx.Err() != nil)
+}
+
+// interruptible ends with the first signal that interrupts. A second Ctrl-C ends the
+// program at once. A terminal that is closed tells its processes twice, first by its shell,
+// and takes with it who read what is printed: what has to be undone is, all the same, so
+// these are ignored before anybody hears of the end.
+func interruptible() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	first := make(chan os.Signal, 1)
+	signal.Notify(first, endings()...)
+	go func() {
+		<-first
+		signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+		signal.Stop(first)
+		cancel()
+	}()
+	return ctx
+}
+
+// endings are the signals that interrupt. Under nohup a closed terminal does not.
+func endings() []os.Signal {
+	all := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		all = append(all, syscall.SIGHUP)
 	}
+	return all
+}
+
+// conclude tells how a command ended, and returns its exit code. What was left behind
+// when it was interrupted only its error knows.
+func conclude(out io.Writer, err error, interrupted bool) int {
 	var exit *exitError
-	if errors.As(err, &exit) {
+	var usage *usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
 		return exit.code
-	}
-	if ctx.Err() != nil {
-		fmt.Fprintln(os.Stderr, "imagebuilder: interrupted; nothing half-written was left behind")
+	case interrupted && err.Error() == context.Canceled.Error():
+		fmt.Fprintln(out, "imagebuilder: interrupted; nothing half-written was left behind")
+		return exitInterrupted
+	case interrupted:
+		words := strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
+		fmt.Fprintf(out, "imagebuilder: interrupted: %s\n", printable(words))
 		return exitInterrupted
 	}
-	fmt.Fprintf(os.Stderr, "imagebuilder: %s\n", printable(err.Error()))
-	var usage *usageError
+	fmt.Fprintf(out, "imagebuilder: %s\n", printable(err.Error()))
 	if errors.As(err, &usage) {
 		return exitUsage
 	}

@@ -78,7 +78,10 @@ func runRun(cmd *cobra.Command, f *runFlags, args []string) error {
 	go qemu.Attend(cmd.Context(), f.config)
 	err = machine.Run()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && cmd.Context().Err() == nil {
+	switch {
+	case errors.As(err, &exit) && cmd.Context().Err() != nil: // it was ended with this program
+		return cmd.Context().Err()
+	case errors.As(err, &exit):
 		return &exitError{exit.ExitCode()}
 	}
 	return err

@@ -51,7 +51,8 @@ sites, container images, volumes, backups and what etcd has measured. What is no
 well is listed below the table, in the words of "firstboot doctor".
 
 With --watch the table is printed again whenever something has changed, until
-Ctrl-C; nodes are then asked once a minute.`,
+Ctrl-C, and a fault of the network's is told and outlived; nodes are then asked once a
+minute.`,
 		Example: `  imagebuilder status
   imagebuilder status --doctor
   imagebuilder status --watch --no-ask
@@ -78,20 +79,30 @@ func (s *statusFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	return s.follow(cmd, func() (string, error) { return s.text(cmd, f, client) })
+}
+
+// follow prints what there is to see and, with --watch, what changes. Once there was
+// something a fault ends nothing: it is told, and looked again.
+func (s *statusFlags) follow(cmd *cobra.Command, look func() (string, error)) error {
 	tick := time.NewTicker(watchPause)
 	defer tick.Stop()
-	for last := ""; ; {
-		text, err := s.text(cmd, f, client)
-		if err != nil {
+	for last, told := "", false; ; {
+		text, err := look()
+		switch {
+		case cmd.Context().Err() != nil:
+			return cmd.Context().Err()
+		case err != nil && (!s.watch || last == ""):
 			return err
-		}
-		if text != last {
+		case err != nil && !told:
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s (looking again)\n", printable(err.Error()))
+		case err == nil && text != last:
 			last = text
 			if _, err := io.WriteString(cmd.OutOrStdout(), text); err != nil {
 				return err
 			}
 		}
-		if !s.watch {
+		if told = err != nil; !s.watch {
 			return nil
 		}
 		select {

@@ -1,9 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
@@ -23,6 +30,49 @@ func TestWhatDoctorsFoundIsTold(t *testing.T) {
 	want := "\nold was not examined: no answer in time\n\nwell: its doctor found nothing\n\nill\n  warning  Backups: volumes' bucket answers: no such bucket\n"
 	if out.String() != want {
 		t.Errorf("%q\nwant %q", out.String(), want)
+	}
+}
+
+// TestWatchOutlivesAFault: once it has seen something it tells of a fault, once, and looks
+// again until it is interrupted; before, and without --watch, a fault ends it.
+func TestWatchOutlivesAFault(t *testing.T) {
+	fault := errors.New("Headscale does not answer")
+	for _, c := range []struct {
+		watch        bool
+		seen         []any
+		out, told    string
+		end          error
+		looks, until int
+	}{
+		{true, []any{"one\n", fault, fault, "one\n", "two\n", fault, "two\n"}, "one\ntwo\n", strings.Repeat("Headscale does not answer (looking again)\n", 2), context.Canceled, 7, 7},
+		{true, []any{"one\n", fault, fault}, "one\n", "Headscale does not answer (looking again)\n", context.Canceled, 2, 2},
+		{true, []any{fault, "one\n"}, "", "", fault, 1, 9},
+		{false, []any{fault}, "", "", fault, 1, 9},
+		{false, []any{"one\n"}, "one\n", "", nil, 1, 9},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			var out, told bytes.Buffer
+			cmd := &cobra.Command{}
+			cmd.SetContext(ctx)
+			cmd.SetOut(&out)
+			cmd.SetErr(&told)
+			looks := 0
+			err := (&statusFlags{watch: c.watch}).follow(cmd, func() (string, error) {
+				looks++
+				if looks == c.until {
+					time.AfterFunc(time.Second, interrupt)
+				}
+				if fault, ok := c.seen[looks-1].(error); ok {
+					return "", fault
+				}
+				return fmt.Sprint(c.seen[looks-1]), nil
+			})
+			if !errors.Is(err, c.end) || looks != c.looks || out.String() != c.out || told.String() != c.told {
+				t.Errorf("%v: %v after %d looks, %q, %q", c.seen, err, looks, &out, &told)
+			}
+		})
 	}
 }
 

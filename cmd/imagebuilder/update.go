@@ -46,8 +46,11 @@ The machine with Headscale is the last. --plan prints the order, and what speaks
 against a node's turn now, and does nothing.
 
 The first that fails or falls back stops it. Done again, it passes over the nodes that
-run the update. Ctrl-C uncordons a node that has not restarted yet. With --no-drain
-one node restarts without the cluster being asked, which may be down.
+run the update. Ctrl-C, as a terminal that is closed, uncordons a node that has not
+restarted yet; under nohup it goes on. Another rollout at the same time waits while a
+server or witness is cordoned; of one that was cut off and has left a node so, it says
+which (kubectl uncordon NODE). With --no-drain one node restarts without the cluster
+being asked, which may be down.
 
 With --base nodes of its board copy what that image has, too, from the slot that they
 run, and fetch the rest. Those that run another one refuse.
@@ -58,7 +61,9 @@ its k3s is not older by a minor version; nothing is sent.
 With --write the update becomes a file instead, for a stick; on the node:
 firstboot update FILE.
 
-Exit codes: 0 all nodes have the update, 1 it stopped, 2 wrong usage, 130 interrupted.`
+Exit codes: 0 all nodes that the images are for have the update, 1 it stopped, or left
+nodes out that are offline, 2 wrong usage, 130 interrupted; with --plan 0 says that there
+is one. --json tells of a rollout what was done, who was left out, and where it stopped.`
 
 // updateFlags are those of "update".
 type updateFlags struct {
@@ -235,14 +240,20 @@ func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollou
 		}
 	}
 	done, failed := r.Run(cmd.Context(), files)
-	if err := u.printDone(cmd.OutOrStdout(), done, r.LeftOut()); err != nil {
-		return err
+	if err := u.printDone(cmd.OutOrStdout(), done, r.LeftOut(), failed); err != nil || failed != nil {
+		return errors.Join(failed, err)
 	}
-	if u.asJSON {
-		printLeftOut(cmd.ErrOrStderr(), r.LeftOut())
+	return missed(r.LeftOut())
+}
+
+// missed says who has not got the update, and would: of those alone exit code 0 says that
+// they have it.
+func missed(leftOut []rollout.LeftOut) error {
+	var names []string
+	for _, l := range leftOut {
+		if l.Unseen {
+			names = append(names, l.Node)
+		}
 	}
-	if failed != nil && cmd.Context().Err() != nil { // of which main only says that it was interrupted
-		fmt.Fprintln(cmd.ErrOrStderr(), printable(failed.Error()))
-	}
-	return failed
+	return absent(names)
 }

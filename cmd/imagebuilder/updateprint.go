@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -52,8 +53,8 @@ func (u *updateFlags) printPlan(cmd *cobra.Command, p rollout.Plan) error {
 }
 
 func (u *updateFlags) printBack(out io.Writer, done []update.Answer) error {
-	if u.asJSON && len(done) > 0 {
-		return printJSON(out, done)
+	if u.asJSON {
+		return printJSON(out, append([]update.Answer{}, done...)) // a list, also of none
 	}
 	for _, a := range done {
 		if _, err := fmt.Fprintf(out, "%s: restart it: it tries %s in slot %s then\n", a.Node, a.Version, a.Slot); err != nil {
@@ -69,13 +70,55 @@ func printLeftOut(out io.Writer, all []rollout.LeftOut) {
 	}
 }
 
-func (u *updateFlags) printDone(out io.Writer, done []rollout.Outcome, leftOut []rollout.LeftOut) error {
-	switch {
-	case u.asJSON && len(done) > 0:
-		return printJSON(out, done)
-	case len(done) == 0:
+// absent says whom Headscale does not see, of those that were meant.
+func absent(names []string) error {
+	if len(names) == 0 {
 		return nil
 	}
+	return fmt.Errorf("not all have it: Headscale does not see %s; do this again when it does", strings.Join(names, ", "))
+}
+
+// rolled is a rollout as JSON: one value, however far it came.
+type rolled struct {
+	Done    []rollout.Outcome `json:"done"`
+	LeftOut []rollout.LeftOut `json:"leftOut"`
+	// Stopped is null where nothing stopped it.
+	Stopped *stop `json:"stopped"`
+}
+
+// stop is where a rollout stopped, and why.
+type stop struct {
+	Node     string   `json:"node,omitempty"`
+	Why      string   `json:"why"`
+	NotBegun []string `json:"notBegun,omitempty"`
+}
+
+func stopOf(failed error) *stop {
+	var s *rollout.Stopped
+	switch {
+	case failed == nil:
+		return nil
+	case errors.As(failed, &s):
+		return &stop{s.Node, s.Cause.Error(), s.Left}
+	}
+	return &stop{Why: failed.Error()}
+}
+
+// printDone prints what became of a rollout; why it failed in words is the error's to say.
+func (u *updateFlags) printDone(out io.Writer, done []rollout.Outcome, leftOut []rollout.LeftOut, failed error) error {
+	if u.asJSON {
+		return printJSON(out, rolled{append([]rollout.Outcome{}, done...), append([]rollout.LeftOut{}, leftOut...), stopOf(failed)})
+	}
+	if len(done) > 0 {
+		if err := printOutcomes(out, done); err != nil {
+			return err
+		}
+	}
+	printLeftOut(out, leftOut)
+	return nil
+}
+
+func printOutcomes(out io.Writer, done []rollout.Outcome) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NODE\tVERSION\tSLOT\tFETCHED\tNOTE")
 	for _, d := range done {
@@ -89,9 +132,5 @@ func (u *updateFlags) printDone(out io.Writer, done []rollout.Outcome, leftOut [
 		note = strings.Join(append([]string{note}, d.Notes...), "; ")
 		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f MB\t%s\n", d.Node, d.Version, d.Slot, float64(d.Fetched)/1e6, note)
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	printLeftOut(out, leftOut)
-	return nil
+	return w.Flush()
 }

@@ -2,6 +2,7 @@ package headscale_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -32,6 +33,32 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	web.Close() // now the client's own words
 	_, err = c.CreateKey(context.Background(), headscale.KeyRequest{User: "1", Expires: time.Now().Add(time.Hour)})
 	check(t, err, []string{"POST /api/v1/preauthkey"}, "verysecret")
+}
+
+// TestExpiredByTheServersClock: a key that the server has ended is, also where this
+// computer's clock is behind; one that the server left as it was is not.
+func TestExpiredByTheServersClock(t *testing.T) {
+	until, servers := time.Now().Add(24*time.Hour), time.Now().Add(10*time.Minute)
+	for _, ends := range []bool{true, false} {
+		valid := until
+		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost && ends {
+				valid = servers
+			}
+			fmt.Fprintf(w, `{"preAuthKeys":[{"id":"4711","expiration":%q}]}`, valid.Format(time.RFC3339))
+		}))
+		c, err := headscale.New(web.URL, "hskey-api-verysecret", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = c.ExpireKey(t.Context(), headscale.Key{ID: "4711"})
+		web.Close()
+		if ends && err != nil {
+			t.Error(err)
+		} else if !ends {
+			check(t, err, []string{"the server accepted, but key 4711 is still valid until " + until.Format(time.RFC3339)}, "verysecret")
+		}
+	}
 }
 
 func check(t *testing.T, err error, want []string, never ...string) {

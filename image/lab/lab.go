@@ -5,7 +5,7 @@
 //
 // It is no proof of hardware: boards that would be too slow here are stood for
 // by virtual machines. It touches no real Headscale and no real key, needs no
-// privilege, and ends every machine that it started.
+// privilege, and ends every machine that it started, at the latest the next time.
 package lab
 
 import (
@@ -58,7 +58,7 @@ const diskSize = 16 << 30
 
 // New makes the network, and machines that are off.
 func New(c Config) (*Lab, error) {
-	l := &Lab{Config: c, dir: c.Fleet.Dir(), machines: map[string]*machine{}, state: State{SSH: map[string]int{}}}
+	l := &Lab{Config: c, dir: c.Fleet.Dir(), machines: map[string]*machine{}, state: State{SSH: map[string]int{}, Processes: map[string]Process{}}}
 	var err error
 	if _, l.login, err = c.Fleet.ControlKeys(); err != nil {
 		return nil, err
@@ -181,7 +181,10 @@ func (l *Lab) powerOn(ctx context.Context, m *machine) error {
 		return err
 	}
 	m.switchedOn(g)
-	return nil
+	if start, _, err := look(g.PID()); err == nil { // for who comes after this process was killed
+		l.state.Processes[m.Node] = Process{g.PID(), start, filepath.Join(m.config.Dir, "disk.img")}
+	}
+	return l.state.write(l.dir)
 }
 
 // openWays picks the ports that lead to a machine, when it is switched on for the

@@ -21,6 +21,8 @@ type State struct {
 	API int `json:"api"`
 	// SSH leads to each node, by its name.
 	SSH map[string]int `json:"ssh"`
+	// Processes are the machines that were switched on.
+	Processes map[string]Process `json:"processes,omitempty"`
 }
 
 // stateFile also marks a directory as a lab's, which may be removed.
@@ -42,7 +44,7 @@ func Claimed(dir string) bool {
 }
 
 // Remove removes a lab's directory, and none that is somebody else's, but for an
-// empty one. The mark goes last: what is left of one where the process is killed on
+// empty one, and ends the machines that run there still. The mark goes last: what is left of one where the process is killed on
 // the way is a lab's still.
 func Remove(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -51,6 +53,9 @@ func Remove(dir string) error {
 		return nil
 	case err != nil || len(entries) > 0 && !Claimed(dir):
 		return fmt.Errorf("%s is there and is no lab's: name another", dir)
+	}
+	if err := endLeft(dir); err != nil {
+		return err
 	}
 	for _, e := range entries {
 		if e.Name() == stateFile {
@@ -71,6 +76,18 @@ func (s State) write(dir string) error {
 	return atomicfile.WriteFile(filepath.Join(dir, stateFile), append(text, '\n'), 0o600)
 }
 
+func readState(dir string) (s State, err error) {
+	name := filepath.Join(dir, stateFile)
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
+
 // Running is a lab of another process.
 type Running struct {
 	State
@@ -81,17 +98,14 @@ type Running struct {
 
 // Find finds the lab that runs in a directory.
 func Find(dir string) (*Running, error) {
-	text, err := os.ReadFile(filepath.Join(dir, stateFile))
+	s, err := readState(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no lab runs in %s: start one with 'imagebuilder lab --keep', or name its --dir", dir)
 	}
 	if err != nil {
 		return nil, err
 	}
-	r := &Running{}
-	if err := json.Unmarshal(text, &r.State); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, stateFile), err)
-	}
+	r := &Running{State: s}
 	if r.API == 0 {
 		return nil, fmt.Errorf("the lab in %s has switched nothing on yet: wait until it says so", dir)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/kube"
@@ -46,6 +47,19 @@ func (r *Rollout) look(ctx context.Context) (v view) {
 	return v
 }
 
+// allowed waits until nothing speaks against restarting a node, and says once what does.
+func (r *Rollout) allowed(ctx context.Context, t Target) error {
+	said := false
+	return r.await(ctx, r.o.Heal, func() ([]string, error) {
+		against := r.against(r.look(ctx), t)
+		if len(against) > 0 && !said {
+			r.Say(t.Name, "may not restart yet: "+strings.Join(against, "; "))
+			said = true
+		}
+		return against, ctx.Err()
+	})
+}
+
 // against says what speaks against restarting a node now. What is no part of the
 // cluster takes nothing from it.
 func (r *Rollout) against(v view, t Target) (all []string) {
@@ -77,7 +91,8 @@ func (r *Rollout) against(v view, t Target) (all []string) {
 
 // fault says why the cluster cannot do without another node than this one. Without a
 // voter it cannot be without another one, wherever that is; somebody else that is
-// away, and known to be, changes nothing.
+// away, and known to be, changes nothing. A node is cordoned before the others are looked
+// at for the last time, so of two rollouts at once one sees the other at least.
 func (v view) fault(t Target, voterGoes bool) []string {
 	vote := voterGoes && t.Role.Votes()
 	if !v.online[t.Name] && !vote {
@@ -94,6 +109,8 @@ func (v view) fault(t Target, voterGoes bool) []string {
 		return []string{what + " does not vote: " + v.nodes[at].VoteFault}
 	case vote && !said.well(): // one on trial may restart by itself
 		return []string{what + " is not well: " + said.words()}
+	case vote && v.nodes[at].Cordoned && v.nodes[at].Mark == by: // by another rollout: two at once see each other here
+		return []string{fmt.Sprintf("%s: a rollout has emptied it, or left it cordoned (kubectl uncordon %s)", what, t.Name)}
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func (r *Rollout) one(ctx context.Context, t Target) (d Outcome, err error) {
 	if !d.Installed { // it runs it; perhaps an earlier rollout was broken off here
 		return r.settled(ctx, t, d)
 	}
-	if err := r.await(ctx, r.o.Heal, func() ([]string, error) { return r.against(r.look(ctx), t), ctx.Err() }); err != nil {
+	if err := r.allowed(ctx, t); err != nil {
 		return d, fmt.Errorf("it has the update, and may not restart: %w", err)
 	}
 	if t.Role == node.Server && t.inCluster() {
@@ -52,16 +52,24 @@ func (r *Rollout) restart(ctx context.Context, t Target, d Outcome) (Outcome, er
 	if err := r.world.Restart(ctx, t.Name); err != nil {
 		return d, fmt.Errorf("it may restart or not, and stays cordoned ('imagebuilder status'): %w", err)
 	}
-	err := r.returned(ctx, t, before, d.Answer)
-	var back *FellBack
-	if errors.As(err, &back) {
-		return d, errors.Join(err, r.uncordon(ctx, t))
-	}
-	if err != nil {
-		return d, fmt.Errorf("it stays cordoned: %w", err)
+	if err := r.returned(ctx, t, before, d.Answer); err != nil {
+		if t.inCluster() {
+			err = fmt.Errorf("it stays cordoned: %w", err)
+		}
+		return d, r.failed(ctx, t, err)
 	}
 	d.Restarted = true
 	return r.settled(ctx, t, d)
+}
+
+// failed uncordons a node that fell back: it is what it was before. Any other one that
+// failed stays cordoned.
+func (r *Rollout) failed(ctx context.Context, t Target, err error) error {
+	var back *FellBack
+	if errors.As(err, &back) {
+		return errors.Join(back, r.uncordon(ctx, t))
+	}
+	return err
 }
 
 // FellBack says that a node tried the update and runs what it ran before.
@@ -78,6 +86,20 @@ func (f *FellBack) Error() string {
 // way back.
 const trialTime = 90 * time.Minute
 
+// disproved says that a node runs something else than it was given. One that is silent, or
+// too old to tell of slots, may run it.
+func disproved(now Report, t Target, a update.Answer) error {
+	switch {
+	case now.Silent != "" || now.Slot == "":
+		return nil
+	case now.Slot != a.Slot:
+		return &FellBack{t.Name, a.Slot, now.words()}
+	case now.Image != "" && now.Image != a.Version:
+		return fmt.Errorf("slot %s runs %s, and not %s", now.Slot, now.Image, a.Version)
+	}
+	return nil
+}
+
 // returned waits until the node has started anew, and keeps the update or not. Until
 // then it is silent, or tells of its last start.
 func (r *Rollout) returned(ctx context.Context, t Target, before Report, a update.Answer) error {
@@ -90,10 +112,11 @@ func (r *Rollout) returned(ctx context.Context, t Target, before Report, a updat
 			return []string{"it has not come back: " + now.words()}, nil
 		case now.Boot == before.Boot || now.Slot == "":
 			return []string{"it has not restarted yet"}, nil
-		case now.Slot != a.Slot:
-			return nil, &FellBack{t.Name, a.Slot, now.words()}
-		case now.Image != "" && now.Image != a.Version:
-			return nil, fmt.Errorf("slot %s runs %s, and not %s", now.Slot, now.Image, a.Version)
+		}
+		if err := disproved(now, t, a); err != nil {
+			return nil, err
+		}
+		switch {
 		case now.State == joined && now.Image == "":
 			return nil, errors.New("it does not say which slot is good: the update's image is older than 'update --reboot' asks for; 'firstboot status' on it tells how it is")
 		case !now.well():
@@ -103,22 +126,32 @@ func (r *Rollout) returned(ctx context.Context, t Target, before Report, a updat
 	})
 }
 
-// settled waits until the node is the part of the cluster that it was.
+// settled waits until the node is the part of the cluster that it was. One that ran the
+// update already may be on trial, where an earlier rollout was cut off, and fall back.
 func (r *Rollout) settled(ctx context.Context, t Target, d Outcome) (Outcome, error) {
 	err := r.await(ctx, r.o.Heal, func() ([]string, error) {
-		if now := r.world.Ask(ctx, t.Name)[0]; !now.well() {
+		now := r.world.Ask(ctx, t.Name)[0]
+		if err := disproved(now, t, d.Answer); err != nil {
+			return nil, err
+		}
+		if !now.well() {
 			return []string{now.words()}, ctx.Err()
 		}
 		return nil, ctx.Err()
 	})
 	if err != nil {
-		return d, fmt.Errorf("it runs the update, and is not well: %w", err)
+		if t.Role != node.Control {
+			err = fmt.Errorf("%s: %w", t.cordoned(), err)
+		}
+		return d, r.failed(ctx, t, fmt.Errorf("it runs the update, and is not well; %w", err))
+	}
+	if err := r.uncordon(ctx, t); err != nil && t.blind {
+		d.Notes = append(d.Notes, err.Error())
+	} else if err != nil {
+		return d, err
 	}
 	if !t.inCluster() {
 		return d, nil
-	}
-	if err := r.uncordon(ctx, t); err != nil {
-		return d, err
 	}
 	r.Say(t.Name, "runs the update; the cluster heals")
 	if err := r.await(ctx, r.o.Heal, func() ([]string, error) { return r.missing(ctx, t), ctx.Err() }); err != nil {
@@ -127,9 +160,19 @@ func (r *Rollout) settled(ctx context.Context, t Target, d Outcome) (Outcome, er
 	return d, nil
 }
 
-// uncordon tries for a while: the API may be away together with the node.
+// uncordon tries for a while: the API may be away together with the node. Where nobody
+// asks the cluster, which may be down, it tries once: an earlier rollout may have cordoned
+// the node.
 func (r *Rollout) uncordon(ctx context.Context, t Target) error {
-	if !t.inCluster() {
+	if t.Role == node.Control {
+		return nil
+	}
+	if t.blind {
+		ctx, cancel := context.WithTimeout(ctx, undoTime)
+		defer cancel()
+		if r.world.Uncordon(ctx, t.Name) != nil {
+			return errors.New(t.cordoned())
+		}
 		return nil
 	}
 	err := r.await(ctx, apiTime, func() ([]string, error) {
@@ -142,6 +185,11 @@ func (r *Rollout) uncordon(ctx context.Context, t Target) error {
 		return fmt.Errorf("it is not uncordoned (kubectl uncordon %s): %w", t.Name, err)
 	}
 	return nil
+}
+
+// cordoned says what may be left of a rollout that was cut off.
+func (t Target) cordoned() string {
+	return fmt.Sprintf("it stays cordoned if it was (kubectl uncordon %s)", t.Name)
 }
 
 // apiTime is how long the API may be away after a server's restart.

@@ -131,13 +131,13 @@ func TestLeftOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "[{two " + unseen + "} {far its board is other, the image is for rpi4}]"
+	want := "[{two " + unseen + " true} {far its board is other, the image is for rpi4 false}]"
 	if got := fmt.Sprint(r.LeftOut()); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 	own := newWorld(t, house)
 	own.bare = true
-	if r, err = own.prepare(all, patient, sameK3s); err != nil || fmt.Sprint(r.LeftOut()) != "[{vps it runs Headscale, which the image lacks}]" {
+	if r, err = own.prepare(all, patient, sameK3s); err != nil || fmt.Sprint(r.LeftOut()) != "[{vps it runs Headscale, which the image lacks false}]" {
 		t.Error(r.LeftOut(), err)
 	}
 	if _, err := w.prepare(roster.Choice{Names: []string{"two"}}, Options{Wait: 1}, ""); err != nil {
@@ -187,7 +187,7 @@ func TestTwoBoards(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := fmt.Sprint(r.LeftOut()); left != "[{home-box its board is other, the image is for rpi4, another for optiplex-7050}]" {
+	if left := fmt.Sprint(r.LeftOut()); left != "[{home-box its board is other, the image is for rpi4, another for optiplex-7050 false}]" {
 		t.Error(left)
 	}
 	done, err := r.Run(t.Context(), map[string]string{"rpi4": "for rpi4", "optiplex-7050": "for optiplex-7050"})

@@ -4,9 +4,10 @@
 //
 // It goes on only while the cluster can do without the next node, and stops at the
 // first that fails, with words for a person. It restarts no node without having looked
-// at the others, never two at once, forces no pod to go that a budget protects, and
-// uncordons nothing that somebody else cordoned. It keeps no book: done again, it
-// passes over what is done. Whether an update fits a node, the node decides.
+// at the others, never two at once, and no voter while another rollout has emptied one. It
+// forces no pod to go that a budget protects, and uncordons nothing that somebody else
+// cordoned. It keeps no book: done again, it passes over what is done. Whether an update
+// fits a node, the node decides.
 package rollout
 
 import (
@@ -151,17 +152,21 @@ const (
 	onlineGrace = 5 * time.Minute  // for a hiccup of the tailnet, where nobody waits
 )
 
-// next is the first of the queue that is there, of the phase that is first. While a
-// voter is away the others cannot go: they have their turn when it is back, or when
-// nobody waits any more, to say so.
+// next is the first of the queue that is there, of the phase that is first, and the canary
+// before all. While a voter is away the others cannot go: they have their turn when it is
+// back, or when nobody waits any more, to say so.
 func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) (int, error) {
 	if grace := time.Now().Add(onlineGrace); deadline.Before(grace) {
 		deadline = grace
 	}
+	first := queue
+	if queue[0].Name == r.o.Canary { // nobody is before it
+		first = queue[:1]
+	}
 	for said := false; ; said = true {
 		online, err := r.world.Online(ctx)
 		late := !time.Now().Before(deadline)
-		for i, t := range queue {
+		for i, t := range first {
 			if err == nil && online[t.Name] && t.phase == queue[0].phase && (late || !r.held(t, online)) {
 				return i, nil
 			}

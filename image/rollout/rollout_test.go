@@ -109,6 +109,9 @@ func TestPreconditions(t *testing.T) {
 		"a voter is on trial":              {"home-pi", func(w *world) { w.machines["cabin-pi"].Good = "b" }, "server cabin-pi is not well: slot a is still on trial"},
 		"a voter is away, an agent goes":   {"home-box", func(w *world) { w.offline["cabin-pi"] = true }, ""},
 		"the witness goes, voter is away":  {"vps", func(w *world) { w.offline["cabin-pi"] = true }, "server cabin-pi is not ready"},
+		"another rollout has a voter":      {"home-pi", func(w *world) { w.machines["cabin-pi"].cordon = by }, "server cabin-pi: a rollout has emptied it, or left it cordoned (kubectl uncordon cabin-pi)"},
+		"a person has cordoned a voter":    {"home-pi", func(w *world) { w.machines["cabin-pi"].cordon = "a person" }, ""},
+		"its own mark is no other's":       {"home-pi", func(w *world) { w.machines["home-pi"].cordon = by }, ""},
 		"a volume lacks a replica":         {"home-box", func(w *world) { w.sick = []kube.Volume{{Name: "default/db", Robustness: "degraded"}} }, "volume default/db is degraded"},
 		"it is not well itself":            {"home-box", func(w *world) { w.machines["home-box"].State = "needs-person" }, "home-box is not well: it says that it is needs-person"},
 		"it is on trial itself":            {"home-box", func(w *world) { w.machines["home-box"].Good = "b" }, "home-box is not well: slot a is still on trial"},
@@ -394,6 +397,31 @@ func TestOfflineIsWaitedFor(t *testing.T) {
 		_, err := w.run(t.Context(), roster.Choice{Site: "cabin"}, o, sameK3s)
 		stops(t, err, "cabin-box", "Headscale does not see it", "Done: cabin-pi. Not begun: none")
 	})
+}
+
+// TestCanaryIsFirst, also where it is offline or has to wait for a voter: it is waited
+// for, and nobody has its turn.
+func TestCanaryIsFirst(t *testing.T) {
+	o := patient
+	o.Wait = 24 * time.Hour
+	for canary, away := range map[string]string{"cabin-box": "cabin-box", "home-pi": "cabin-pi"} {
+		o.Canary = canary
+		story(t, house, func(t *testing.T, w *world) {
+			w.offline[away] = true
+			time.AfterFunc(10*time.Hour, func() { delete(w.offline, away) })
+			if _, err := w.run(t.Context(), all, o, sameK3s); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.trace("push"); !strings.HasPrefix(got, "push "+canary+", ") {
+				t.Error(got)
+			}
+		})
+		story(t, house, func(t *testing.T, w *world) {
+			w.offline[canary] = true
+			_, err := w.run(t.Context(), all, o, sameK3s)
+			stops(t, err, canary, "Headscale does not see it", "Done: none.")
+		})
+	}
 }
 
 // TestOfflineServerHoldsAgentsBack: with a new minor version no agent is before it.

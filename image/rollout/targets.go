@@ -34,6 +34,8 @@ func (t Target) inCluster() bool { return t.Role != node.Control && !t.blind }
 type LeftOut struct {
 	Node string `json:"node"`
 	Why  string `json:"why"`
+	// Unseen says that Headscale does not see it; all others cannot have the update.
+	Unseen bool `json:"unseen,omitempty"`
 }
 
 // Update is what the nodes of a board get.
@@ -166,7 +168,7 @@ func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, c roster.Choice) (ta
 		case len(c.Names) > 0:
 			return nil, fmt.Errorf("nothing was done: %s cannot have it: %s", t.Name, why)
 		default:
-			r.leftOut = append(r.leftOut, LeftOut{t.Name, why})
+			r.leftOut = append(r.leftOut, LeftOut{t.Name, why, why == unseen})
 		}
 	}
 	if len(targets) == 0 {

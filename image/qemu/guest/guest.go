@@ -265,6 +265,9 @@ func (g *Guest) Wait(ctx context.Context) error {
 	}
 }
 
+// PID is the number of the machine's process.
+func (g *Guest) PID() int { return g.cmd.Process.Pid }
+
 // Ended tells whether the machine is off.
 func (g *Guest) Ended() bool {
 	select {
