@@ -42,6 +42,25 @@ func TestDataThatIsGone(t *testing.T) {
 	}
 }
 
+// TestDataThatIsGoneLate: a node that has run for long tells it, and restarts at the
+// next look.
+func TestDataThatIsGoneLate(t *testing.T) {
+	o := outside(t)
+	o.put("/proc/uptime", "400000.00 1.00\n")
+	o.out.restart = func() {
+		if told := o.status.Problem; told == nil || told.Code != "data-failed" {
+			t.Errorf("restarts before it has told why: %s", o.status.Line())
+		}
+		o.put("/proc/uptime", "30.00 1.00\n")
+		o.cancel()
+	}
+	o.data = &firstboot.Mount{Device: "/dev/sda1", Failed: true}
+	o.goOn(10 * time.Minute)
+	if n := len(o.out.restarts); n != 1 || o.out.restarts[0].Sub(o.out.begun) > 2*time.Minute {
+		t.Errorf("%d restarts: %v", n, o.out.did)
+	}
+}
+
 // TestDataThatIsGoneAtTheStart: what a person is just trying is left alone.
 func TestDataThatIsGoneAtTheStart(t *testing.T) {
 	o := watch(t, crashWorld(t))
