@@ -199,7 +199,7 @@ func (r *runner) given() (*given, error) {
 	r.status.describe(g.cfg)
 	r.page.off = g.cfg.Page == node.PageOff || g.cfg.Control != nil
 	place, err := r.host.dataPlace(g.cfg)
-	g.notice = cmp.Or(g.notice, place, r.host.worn(), r.host.ending(g.cfg))
+	g.notice = cmp.Or(g.notice, place, r.host.full(), r.host.worn(), r.host.ending(g.cfg))
 	return g, err
 }
 

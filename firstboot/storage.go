@@ -1,6 +1,7 @@
 package firstboot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -219,6 +220,7 @@ func (m *machine) openStorage(ctx context.Context) error {
 	}
 	now, err := load(m.Files) // k3s' settings can be read from here on
 	if err == nil {
+		now.notice = cmp.Or(now.notice, m.notice) // of the machine, which was asked before
 		*m.given = *now
 	}
 	return err
@@ -227,7 +229,7 @@ func (m *machine) openStorage(ctx context.Context) error {
 // beginStorage wants nothing in the clear that should not be, makes the shares, and
 // knows one of them with a holder before the other is written.
 func (m *machine) beginStorage(ctx context.Context) (shares, error) {
-	if err := m.checkFresh(); err != nil {
+	if err := errors.Join(m.checkFresh(), m.checkRoom()); err != nil {
 		return shares{}, err
 	}
 	k, err := m.newShares()

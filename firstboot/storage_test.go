@@ -489,3 +489,27 @@ func TestSharesAreSecrets(t *testing.T) {
 		}
 	}
 }
+
+// TestAFullDisk keeps no node locked, and none from answering the others: what makes room
+// starts when the data are open. Nothing is begun on it.
+func TestAFullDisk(t *testing.T) {
+	full := func(w *world) *world {
+		w.used = w.space - 20<<20
+		return w
+	}
+	w := full(locked(t))
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || s.Notice == nil || s.Notice.Code != "disk-full" {
+		t.Error(s.Line())
+	}
+	w = full(encryptWorld(t))
+	waits(t, w, "disk-full") // before it fetches k3s
+	if w.served["https://example.net/k3s"] == nil || slices.Contains(w.names, "fetch https://example.net/k3s") {
+		t.Error("it fetched all the same")
+	}
+	w = full(encryptWorld(t))
+	delete(w.files, "/usr/lib/imagebuilder/components.json")
+	waits(t, w, "disk-full")
+	if peersShare(w) != "" || w.policies != nil {
+		t.Error("it began all the same")
+	}
+}

@@ -201,5 +201,5 @@ func (w memFiles) Sync(name string) error { return w.do("sync "+name, func() err
 
 func (w memFiles) Space(string) (total, free int64, err error) {
 	err = w.do("space", func() error { return nil })
-	return w.space, w.space, err
+	return w.space, w.space - w.used, err
 }
