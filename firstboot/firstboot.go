@@ -110,12 +110,11 @@ type runner struct {
 	joined bool   // at the end of the pass before
 	member bool   // it was joined since this program started
 	// what is wrong beside the status
-	notice, refused, pageFault, unseen *Problem
-	page                               shown
-	renew                              time.Time // when holders are told of this node again
-	told                               string    // those that were told last
-	spare                              secret.String
-	link                               link
+	notice, refused, pageFault *Problem
+	page                       shown
+	spare                      secret.String
+	keeping                    keeping
+	link                       link
 }
 
 // heed counts what a person asks for.
@@ -145,6 +144,8 @@ func (r *runner) pass(ctx context.Context) error {
 		err = asProblem(e)
 	}
 	p := r.link.look(ctx, m)
+	r.keeping.keep(ctx, m)
+	r.noticed()
 	// A dead router beside a live port explains nothing, as the node is reached;
 	// and it must not keep a node that was just started from ever being joined.
 	if p == nil || p.Code == "link-router" && (err != nil || !r.member) {
@@ -176,8 +177,6 @@ func (r *runner) watch(ctx context.Context, m *machine) error {
 	if p := m.slowFault(ctx); p != nil {
 		return p
 	}
-	m.keepReach(ctx)
-	r.keepShares(ctx, m)
 	if r.joined && r.host.starts() != r.starts {
 		return problem("k3s-restarted")
 	}
@@ -272,7 +271,7 @@ func (r *runner) pause(ctx context.Context, attempt int) error {
 	if p := r.status.Problem; p != nil {
 		d = p.pause(attempt)
 	}
-	end := r.host.Clock.Now().Add(d)
+	end := r.host.Clock.Now().Add(max(pollInterval, d-r.keeping.spent))
 	r.status.NextTry = nil
 	if !r.joined && d < stayPause {
 		t := end.UTC().Truncate(time.Second)

@@ -146,15 +146,20 @@ func (m *machine) treesOpen() (bool, error) {
 		return false, err
 	}
 	for _, dir := range trees {
-		id, err := m.Crypt.KeyOf(dir)
-		if err != nil || id == "" {
-			return false, err
-		}
-		if open, err := m.Crypt.IsOpen(dir, id); err != nil || !open {
+		if open, err := m.isOpen(dir); err != nil || !open {
 			return false, err
 		}
 	}
 	return true, nil
+}
+
+// isOpen says whether a directory is encrypted, and open.
+func (h *Host) isOpen(dir string) (bool, error) {
+	id, err := h.Crypt.KeyOf(dir)
+	if err != nil || id == "" {
+		return false, err
+	}
+	return h.Crypt.IsOpen(dir, id)
 }
 
 // storesOpen says whether the trees are, and hold what the running slot may work with.
@@ -242,7 +247,7 @@ func (m *machine) beginStorage(ctx context.Context) (shares, error) {
 	} else { // there is no TPM, or none that works: keepSealed asks again
 		k.spare = ""
 	}
-	if _, faults, err := m.deposit(ctx, s, k); err != nil {
+	if faults, err := m.deposit(ctx, s, k); err != nil {
 		return shares{}, err
 	} else if len(faults) == len(m.cfg.Storage.Holders) {
 		return shares{}, problem("share-nobody", sentence(faults)).because(errors.Join(faults...))
