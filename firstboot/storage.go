@@ -105,15 +105,29 @@ func (m *machine) trees() ([]string, error) {
 		return append(all, longhornDir), nil
 	}
 	on, err := m.Disks.Mounted(longhornDir)
-	if on != nil && !on.Lost {
-		all = append([]string{volumesDir}, all...)
+	if err != nil || on == nil || on.Lost {
+		return all, err
 	}
-	return all, err
+	if foreign, err := m.foreignVolumes(); err != nil || foreign { // the step longhorn tells
+		return all, err
+	}
+	return append([]string{volumesDir}, all...), nil
 }
 
 // volumesDir is where Longhorn keeps volumes on an encrypted disk of its own: the root of
 // a file system cannot be encrypted (ext4_set_context).
 const volumesDir = longhornDir + "/encrypted"
+
+// foreignVolumes says whether a disk of Longhorn's was encrypted by another key than this
+// node's, as by an earlier installation: nothing opens that, and nothing else waits for it.
+func (h *Host) foreignVolumes() (bool, error) {
+	theirs, err := h.Crypt.KeyOf(volumesDir)
+	if err != nil || theirs == "" {
+		return false, err
+	}
+	own, err := h.Crypt.KeyOf(vaultDir)
+	return own != theirs, err
+}
 
 func (m *machine) storageDone(ctx context.Context) (bool, error) {
 	if ok, err := m.storageLaid(); err != nil || !ok {
@@ -177,6 +191,9 @@ func (m *machine) volumesLaid() (bool, error) {
 	s, err := m.readStorage()
 	if err != nil || s == nil || m.ownPeerShare(s).Empty() {
 		return err == nil, err
+	}
+	if foreign, err := m.foreignVolumes(); err != nil || foreign {
+		return false, err
 	}
 	return m.treesOpen()
 }

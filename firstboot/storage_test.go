@@ -513,3 +513,32 @@ func TestAFullDisk(t *testing.T) {
 		t.Error("it began all the same")
 	}
 }
+
+// TestADiskOfBefore was encrypted by the key of an earlier installation of this node: it is
+// refused in words, and keeps the node itself from nothing.
+func TestADiskOfBefore(t *testing.T) {
+	const volumes = "/var/lib/longhorn/encrypted"
+	w := longhornWorld(t)
+	w.policies = map[string]string{volumes: "an older key"}
+	for _, mounted := range []bool{false, true} { // when the step storage is done
+		w.volumes = mounted
+		s, _ := w.boot(anyProblem)
+		if s.Problem == nil || s.Problem.Code != "longhorn-foreign" || !strings.Contains(w.ranWith, "s3-secret") {
+			t.Errorf("mounted %v: %s", mounted, s.Line())
+		}
+		if w.policies["/var/lib/rancher"] == "" || w.policies[volumes] != "an older key" || strings.Contains(w.metadata, volumes) {
+			t.Errorf("mounted %v: %v, %s", mounted, w.policies, w.metadata)
+		}
+		w.reboot()
+	}
+	w = longhornWorld(t) // it is there from the start, as in a restart of firstboot
+	w.policies, w.volumes = map[string]string{volumes: "an older key"}, true
+	if s, _ := w.boot(anyProblem); s.Problem == nil || s.Problem.Code != "longhorn-foreign" {
+		t.Error(s.Line())
+	}
+	delete(w.policies, volumes) // erased
+	w.reboot()
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || len(w.wants) == 0 || w.wants[len(w.wants)-1].Known != "" || w.policies[volumes] == "" {
+		t.Errorf("%+v: %s", w.wants, s.Line())
+	}
+}
