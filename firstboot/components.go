@@ -25,7 +25,7 @@ import (
 const smallestData = 2 << 30
 
 func (m *machine) componentsDone(context.Context) (bool, error) {
-	if err := m.checkSpace(); err != nil {
+	if err := m.checkSize(); err != nil {
 		return false, err
 	}
 	all, err := m.deferred()
@@ -60,17 +60,31 @@ func (m *machine) componentsDo(ctx context.Context) error {
 	return nil
 }
 
-func (m *machine) checkSpace() error {
-	total, free, err := m.Files.Space("/var")
-	switch {
-	case err != nil:
-		return err
-	case total < smallestData*9/10: // a file system keeps some for itself
-		return problem("disk-too-small", gib(total), gib(smallestData))
-	case free < 64<<20:
-		return problem("disk-full", gib(free), gib(64<<20))
+func (m *machine) checkSize() error {
+	total, _, err := m.Files.Space("/var")
+	if err == nil && total < smallestData*9/10 { // a file system keeps some for itself
+		err = problem("disk-too-small", gib(total), gib(smallestData))
 	}
-	return nil
+	return err
+}
+
+// leastRoom is without what nothing is begun on a disk, in bytes.
+const leastRoom = 64 << 20
+
+// checkRoom is for what is about to write. Nothing else may wait for room: what makes it,
+// the kubelet, starts when the data are open, and others wait for this node's share.
+func (h *Host) checkRoom() error {
+	_, free, err := h.Files.Space("/var")
+	if err == nil && free < leastRoom {
+		err = problem("disk-full", gib(free), gib(leastRoom))
+	}
+	return err
+}
+
+// full is what a node that goes on says of its disk.
+func (h *Host) full() (p *Problem) {
+	errors.As(h.checkRoom(), &p)
+	return p
 }
 
 func gib(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
@@ -141,6 +155,9 @@ func (m *machine) bring(ctx context.Context, c node.Component) error {
 		return err
 	} else if ok {
 		return m.Files.Remove(part)
+	}
+	if err := m.checkRoom(); err != nil {
+		return err
 	}
 	if err := m.obtain(ctx, c, part); err != nil {
 		return err

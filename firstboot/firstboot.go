@@ -111,12 +111,11 @@ type runner struct {
 	joined bool      // at the end of the pass before
 	member bool      // it was joined since this program started
 	// what is wrong beside the status
-	notice, refused, pageFault, unseen *Problem
-	page                               shown
-	renew                              time.Time // when holders are told of this node again
-	told                               string    // those that were told last
-	spare                              secret.String
-	link                               link
+	notice, refused, pageFault *Problem
+	page                       shown
+	spare                      secret.String
+	keeping                    keeping
+	link                       link
 }
 
 // heed counts what a person asks for.
@@ -146,6 +145,8 @@ func (r *runner) pass(ctx context.Context) error {
 		err = asProblem(e)
 	}
 	p := r.link.look(ctx, m)
+	r.keeping.keep(ctx, m)
+	r.noticed()
 	// A dead router beside a live port explains nothing, as the node is reached;
 	// and it must not keep a node that was just started from ever being joined.
 	if p == nil || p.Code == "link-router" && (err != nil || !r.member) {
@@ -177,8 +178,6 @@ func (r *runner) watch(ctx context.Context, m *machine) error {
 	if p := m.slowFault(ctx); p != nil {
 		return p
 	}
-	m.keepReach(ctx)
-	r.keepShares(ctx, m)
 	if r.joined && r.host.starts() != r.starts && !r.outlived() {
 		return problem("k3s-restarted")
 	}
@@ -200,7 +199,7 @@ func (r *runner) given() (*given, error) {
 	r.status.describe(g.cfg)
 	r.page.off = g.cfg.Page == node.PageOff || g.cfg.Control != nil
 	place, err := r.host.dataPlace(g.cfg)
-	g.notice = cmp.Or(g.notice, place, r.host.worn(), r.host.ending(g.cfg))
+	g.notice = cmp.Or(g.notice, place, r.host.full(), r.host.worn(), r.host.ending(g.cfg))
 	return g, err
 }
 
@@ -273,7 +272,7 @@ func (r *runner) pause(ctx context.Context, attempt int) error {
 	if p := r.status.Problem; p != nil {
 		d = p.pause(attempt)
 	}
-	end := r.host.Clock.Now().Add(d)
+	end := r.host.Clock.Now().Add(max(pollInterval, d-r.keeping.spent))
 	r.status.NextTry = nil
 	if !r.joined && d < stayPause {
 		t := end.UTC().Truncate(time.Second)

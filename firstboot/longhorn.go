@@ -88,11 +88,26 @@ func (m *machine) longhornDo(ctx context.Context) error {
 	if ok, err := m.volumesLaid(); err != nil {
 		return err
 	} else if !ok { // a disk that was not there when the step storage was done
+		if err := m.refuseForeign(); err != nil {
+			return err
+		}
 		if err := m.openStorage(ctx); err != nil {
 			return err
 		}
 	}
 	return m.labelLonghorn(ctx)
+}
+
+// refuseForeign is for a node that encrypts: others leave that directory as it is.
+func (m *machine) refuseForeign() error {
+	if encrypted, err := m.encrypted(); err != nil || !encrypted {
+		return err
+	}
+	foreign, err := m.foreignVolumes()
+	if err == nil && foreign {
+		err = problem("longhorn-foreign", m.cfg.Node)
+	}
+	return err
 }
 
 // ErrOtherDisk says that another disk than the one that is wanted is mounted.
@@ -125,6 +140,9 @@ func (m *machine) attachLonghorn(ctx context.Context, on *Mount, known string) e
 	case errors.Is(err, ErrOtherDisk):
 		return problem("longhorn-restart").because(err)
 	case err != nil:
+		return err
+	}
+	if err := m.refuseForeign(); err != nil { // not remembered: erased, it is another one
 		return err
 	}
 	return m.ensure([]file{text644(longhornFile, id+"\n"+spec.String()+"\n")})

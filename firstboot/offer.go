@@ -241,4 +241,6 @@ func (r *runner) heedFile(ctx context.Context, name string, take func([]byte) er
 
 // noticed is what stands beside the status: of all that is wrong and not in the
 // way, what was just refused is what somebody waits for.
-func (r *runner) noticed() { r.status.Notice = cmp.Or(r.refused, r.pageFault, r.notice, r.unseen) }
+func (r *runner) noticed() {
+	r.status.Notice = cmp.Or(r.refused, r.pageFault, r.keeping.fault, r.notice, r.keeping.unseen)
+}

@@ -65,18 +65,22 @@ func (o *object) reachedBy() string {
 	return by
 }
 
-// keepReach asks, and answers. What fails is done at the next look: it is nobody's
-// business but a trial's, which waits.
-func (m *machine) keepReach(ctx context.Context) {
-	for _, do := range []func(context.Context) error{m.askReach, m.reachOthers} {
-		_ = do(ctx)
+// reach asks, and answers, where the cluster has answered in this pass. What fails is done
+// at the next look: it is nobody's business but a trial's, which waits.
+func (k *keeping) reach(ctx context.Context, m *machine) {
+	if m.object == nil {
+		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, othersTime)
+	defer cancel()
+	_ = m.askReach(ctx)
+	k.next, _ = m.reachOthers(ctx, k.next)
 }
 
 // askReach asks as the kubelet, which may change its own node, as verify saw it.
 func (m *machine) askReach(ctx context.Context) error {
 	var own object
-	if m.object == nil || json.Unmarshal(m.object, &own) != nil {
+	if json.Unmarshal(m.object, &own) != nil {
 		return nil
 	}
 	boot, err := m.boot()
@@ -113,39 +117,60 @@ func (h *Host) reached(ctx context.Context, name string) (by string, err error) 
 // one that comes too late is answered at the next look.
 const reachTime = 3 * time.Second
 
+// othersTime is for all of them, and what is asked of the cluster for that; those for whom
+// half of it leaves nothing come first at the next look.
+const othersTime = 10 * time.Second
+
 func (m *machine) reach(ctx context.Context, at netip.Addr) error {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
 	defer cancel()
 	return m.Net.Reach(ctx, netip.AddrPortFrom(at, kubeletPort))
 }
 
-// reachOthers answers those who ask, on a server.
-func (m *machine) reachOthers(ctx context.Context) error {
+// reachOthers answers those who ask, on a server, beginning with the first. It returns who
+// comes first at the next look.
+func (m *machine) reachOthers(ctx context.Context, first string) (next string, err error) {
 	if m.cfg.Role != node.Server {
-		return nil
+		return "", nil
 	}
 	out, err := m.Net.API(ctx, adminConf, "/api/v1/nodes")
 	if err != nil {
-		return err
+		return first, err
 	}
 	var all struct{ Items []object }
 	if err := json.Unmarshal(out, &all); err != nil {
-		return err
+		return first, err
 	}
-	for i := range all.Items {
-		o := &all.Items[i]
-		boot := o.Metadata.Annotations[bootNote]
-		if o.Metadata.Name == m.cfg.Node || boot == "" || o.reachedBy() != "" || !m.mayJudge(o, all.Items) {
-			continue
+	begun := m.Clock.Now()
+	for _, o := range m.asking(all.Items, first) {
+		if m.Clock.Now().Sub(begun) >= othersTime/2 {
+			return o.Metadata.Name, nil
 		}
 		if m.reach(ctx, o.internal()) != nil {
 			continue // that is what is to be found out
 		}
+		boot := o.Metadata.Annotations[bootNote]
 		if err := m.annotate(ctx, adminConf, o.Metadata.Name, reachedNote, boot+" "+m.cfg.Node); err != nil {
-			return err
+			return o.Metadata.Name, err
 		}
 	}
-	return nil
+	return "", nil
+}
+
+// asking are those who ask this server, the first of them in front.
+func (m *machine) asking(all []object, first string) (out []*object) {
+	at := 0
+	for i := range all {
+		o := &all[i]
+		if o.Metadata.Name == m.cfg.Node || o.Metadata.Annotations[bootNote] == "" || o.reachedBy() != "" || !m.mayJudge(o, all) {
+			continue
+		}
+		if o.Metadata.Name == first {
+			at = len(out)
+		}
+		out = append(out, o)
+	}
+	return append(out[at:], out[:at]...)
 }
 
 // mayJudge prefers the servers at other sites: a node that only its neighbours reach

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
-// The holders of the second share: who they are, what they say, and how they are kept
-// up to date.
+// The holders of the second share: who they are, and what they say.
 
 // holderTags are the tags of which a holder must bear one.
 func (m *machine) holderTags(st TailnetStatus, s *storage) []string {
@@ -55,27 +53,32 @@ func (m *machine) tellHolders(ctx context.Context, s *storage, do func(*Peer) er
 }
 
 // deposit gives the share, and the spare where there is one, to all holders that can be
-// reached, and says whether one of them sees where this node is. The error is a *Problem
-// where one knows that it is revoked.
-func (m *machine) deposit(ctx context.Context, s *storage, k shares) (seen bool, faults []error, err error) {
+// reached. The error is a *Problem where one knows that it is revoked.
+func (m *machine) deposit(ctx context.Context, s *storage, k shares) (faults []error, err error) {
 	all, err := s.deposits(k)
 	if err != nil {
-		return false, nil, err
+		return nil, err
 	}
 	faults, err = m.tellHolders(ctx, s, func(p *Peer) error {
-		for _, d := range all {
-			place, err := m.Shares.Deposit(ctx, v4First(p.IPs), d)
-			if err != nil {
-				return err
-			}
-			seen = seen || place.IsValid()
-		}
-		return nil
+		_, err := m.bringDeposits(ctx, p, all)
+		return err
 	})
 	if err != nil {
-		return false, nil, err
+		return nil, err
 	}
-	return seen, faults, m.refused(faults, false)
+	return faults, m.refused(faults, false)
+}
+
+// bringDeposits gives them to one holder, and says whether it sees where this node is.
+func (m *machine) bringDeposits(ctx context.Context, p *Peer, all []vault.Deposit) (seen bool, err error) {
+	for _, d := range all {
+		place, err := m.Shares.Deposit(ctx, v4First(p.IPs), d)
+		if err != nil {
+			return false, err
+		}
+		seen = seen || place.IsValid()
+	}
+	return seen, nil
 }
 
 func (s *storage) deposits(k shares) ([]vault.Deposit, error) {
@@ -162,53 +165,4 @@ func sentence(faults []error) string {
 		all = append(all, err.Error())
 	}
 	return strings.Join(all, "; ")
-}
-
-// How often holders are told that this node has its data open, and where it is then; and
-// when one could not be.
-const (
-	renewPause = time.Hour
-	missPause  = 5 * time.Minute
-)
-
-// keepShares brings the share to holders that were away. They learn the place, too: a line
-// at home has another address now and then. What fails is tried again.
-func (r *runner) keepShares(ctx context.Context, m *machine) {
-	s, err := m.readStorage()
-	if err != nil || s == nil {
-		return
-	}
-	to := strings.Join(m.holders(s).Holders, " ")
-	if r.told == to && r.host.Clock.Now().Before(r.renew) {
-		return
-	}
-	r.told = to
-	peer := m.ownPeerShare(s)
-	if peer.Empty() {
-		return
-	}
-	pause := renewPause
-	seen, faults, err := m.renewShares(ctx, s, peer)
-	if err != nil || len(faults) > 0 {
-		pause = missPause
-	}
-	if r.unseen = nil; err == nil && !seen && len(faults) < len(m.holders(s).Holders) {
-		r.unseen = problem("share-unseen", m.cfg.Node)
-	}
-	r.noticed()
-	r.renew = r.host.Clock.Now().Add(pause)
-}
-
-// renewShares also has the TPM keep the disk's share, where it can and does not yet, once a
-// holder has the spare.
-func (m *machine) renewShares(ctx context.Context, s *storage, peer secret.String) (seen bool, faults []error, err error) {
-	if err := m.settleStorage(); err != nil {
-		return false, nil, err
-	}
-	next, k, sealing := m.resealed(ctx, s, peer)
-	seen, faults, err = m.deposit(ctx, next, k)
-	if err == nil && sealing == nil && next != s && len(faults) < len(m.holders(s).Holders) {
-		sealing = m.replaceStorage(next, k)
-	}
-	return seen, faults, errors.Join(err, sealing)
 }

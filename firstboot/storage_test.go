@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
@@ -486,6 +487,82 @@ func TestSharesAreSecrets(t *testing.T) {
 	for _, s := range []string{disk, peersShare(w), "s3-secret"} {
 		if !strings.Contains(all.String(), s) {
 			t.Errorf("%.5s… is not among them", s)
+		}
+	}
+}
+
+// TestAFullDisk keeps no node locked, and none from answering the others: what makes room
+// starts when the data are open. Nothing is begun on it.
+func TestAFullDisk(t *testing.T) {
+	full := func(w *world) *world {
+		w.used = w.space - 20<<20
+		return w
+	}
+	w := full(locked(t))
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || s.Notice == nil || s.Notice.Code != "disk-full" {
+		t.Error(s.Line())
+	}
+	w = full(encryptWorld(t))
+	waits(t, w, "disk-full") // before it fetches k3s
+	if w.served["https://example.net/k3s"] == nil || slices.Contains(w.names, "fetch https://example.net/k3s") {
+		t.Error("it fetched all the same")
+	}
+	w = full(encryptWorld(t))
+	delete(w.files, "/usr/lib/imagebuilder/components.json")
+	waits(t, w, "disk-full")
+	if peersShare(w) != "" || w.policies != nil {
+		t.Error("it began all the same")
+	}
+}
+
+// TestADiskOfBefore was encrypted by the key of an earlier installation of this node: it is
+// refused in words, and keeps the node itself from nothing.
+func TestADiskOfBefore(t *testing.T) {
+	const volumes = "/var/lib/longhorn/encrypted"
+	w := longhornWorld(t)
+	w.policies = map[string]string{volumes: "an older key"}
+	for _, mounted := range []bool{false, true} { // when the step storage is done
+		w.volumes = mounted
+		s, _ := w.boot(anyProblem)
+		if s.Problem == nil || s.Problem.Code != "longhorn-foreign" || !strings.Contains(w.ranWith, "s3-secret") {
+			t.Errorf("mounted %v: %s", mounted, s.Line())
+		}
+		if w.policies["/var/lib/rancher"] == "" || w.policies[volumes] != "an older key" || strings.Contains(w.metadata, volumes) {
+			t.Errorf("mounted %v: %v, %s", mounted, w.policies, w.metadata)
+		}
+		w.reboot()
+	}
+	w = longhornWorld(t) // it is there from the start, as in a restart of firstboot
+	w.policies, w.volumes = map[string]string{volumes: "an older key"}, true
+	if s, _ := w.boot(anyProblem); s.Problem == nil || s.Problem.Code != "longhorn-foreign" {
+		t.Error(s.Line())
+	}
+	delete(w.policies, volumes) // erased
+	w.reboot()
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || len(w.wants) == 0 || w.wants[len(w.wants)-1].Known != "" || w.policies[volumes] == "" {
+		t.Errorf("%+v: %s", w.wants, s.Line())
+	}
+}
+
+// TestATrialBeginsNothing: with the fall-back its share would be rolled away.
+func TestATrialBeginsNothing(t *testing.T) {
+	for name, set := range map[string]func(*world, bool){
+		"on trial": func(w *world, on bool) {
+			if w.trial = nil; on {
+				w.trial = &contract.Trial{Slot: "b"}
+			}
+		},
+		"before one": func(w *world, on bool) { w.leaves = on },
+	} {
+		w := encryptWorld(t)
+		set(w, true)
+		waits(t, w, "storage-trial")
+		if w.text(storageName) != "" || w.policies != nil || peersShare(w) != "" {
+			t.Errorf("%s: it began all the same", name)
+		}
+		set(w, false)
+		if s, _ := w.boot(nil); s.State != firstboot.Joined {
+			t.Errorf("%s: %s", name, s.Line())
 		}
 	}
 }

@@ -40,6 +40,7 @@ type world struct {
 	units      map[string]bool
 	ranWith    string // config.yaml k3s was started with
 	space      int64
+	used       int64 // of it
 	links      []firstboot.Link
 	journal    string
 	ready      bool          // k3s comes up

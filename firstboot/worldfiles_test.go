@@ -187,6 +187,17 @@ func (w memFiles) Symlink(target, name string) error {
 	})
 }
 
+func (w memFiles) Rename(name, to string) error {
+	return w.do("rename "+name, func() error {
+		if w.files[name] == nil {
+			return fs.ErrNotExist
+		}
+		w.files[to] = w.files[name]
+		delete(w.files, name)
+		return nil
+	})
+}
+
 func (w memFiles) Remove(name string) error {
 	name = w.real(name)
 	return w.do("remove "+name, func() error {
@@ -201,5 +212,5 @@ func (w memFiles) Sync(name string) error { return w.do("sync "+name, func() err
 
 func (w memFiles) Space(string) (total, free int64, err error) {
 	err = w.do("space", func() error { return nil })
-	return w.space, w.space, err
+	return w.space, w.space - w.used, err
 }

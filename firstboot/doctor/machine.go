@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,7 +22,9 @@ const machineGroup = "Machine"
 func (p *patient) machine() {
 	p.watchdog()
 	p.medium()
-	p.diskShare()
+	if p.diskShare() {
+		p.holders()
+	}
 	pi := strings.Contains(p.text("/proc/device-tree/compatible"), "raspberrypi,")
 	switch pc := p.exists("/sys/class/dmi/id"); {
 	case pi:
@@ -70,8 +73,9 @@ func (p *patient) medium() {
 	}
 }
 
-// diskShare tells how this node's share of the key for its data lies on the disk.
-func (p *patient) diskShare() {
+// diskShare tells how this node's share of the key for its data lies on the disk, if there
+// is one.
+func (p *patient) diskShare() (encrypted bool) {
 	const check, inClear = "share of the key", "it is on the disk in the clear: "
 	encrypted, sealed, fault := p.DiskShare()
 	var lost *firstboot.Problem
@@ -92,6 +96,36 @@ func (p *patient) diskShare() {
 	default:
 		p.add(machineGroup, check, OK, inClear+"there is no TPM 2.0; some firmware has a switch for it")
 	}
+	return encrypted
+}
+
+// holders tells who of those that keep the other share hears of this node.
+func (p *patient) holders() {
+	const check = "holders of the key"
+	all, err := firstboot.ReadHoldings(p.Files)
+	switch {
+	case err != nil:
+		p.add(machineGroup, check, Unknown, err.Error())
+		return
+	case len(all) == 0:
+		p.add(machineGroup, check, Unknown, "none was told since this start: the data are locked, or firstboot does not run")
+		return
+	}
+	var late []string
+	for _, h := range all {
+		switch ago := p.Clock.Now().Sub(h.Took); {
+		case !h.Took.IsZero() && ago <= firstboot.LateShare:
+		case h.Took.IsZero():
+			late = append(late, fmt.Sprintf("%s was not told since this start (%s)", h.Holder, cmp.Or(h.Fault, "it has its turn")))
+		default:
+			late = append(late, fmt.Sprintf("%s was not told for %d hours (%s)", h.Holder, int(ago.Hours()), cmp.Or(h.Fault, "nobody tells it")))
+		}
+	}
+	verdict, rest := Warning, ""
+	if len(late) == len(all) {
+		verdict, rest = Failure, "; after the next start the data may stay locked"
+	}
+	p.expect(len(late) == 0, verdict, machineGroup, check, strings.Join(late, ", ")+rest)
 }
 
 // lastReset knows WDIOF_CARDRESET of linux/watchdog.h.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
@@ -119,6 +120,37 @@ func TestAVirtualMachineHasNoPowerCut(t *testing.T) {
 	write(t, root, tree+"compatible", "raspberrypi,4-model-b\x00")
 	if table := doctor.Table(doctor.Examine(context.Background(), h)); strings.Contains(table, "Secure Boot") || strings.Contains(table, "RAID") {
 		t.Error(table)
+	}
+}
+
+// TestHoldersOfTheKey: who does not hear of this node is told, and when none does.
+func TestHoldersOfTheKey(t *testing.T) {
+	told := func(name string, ago time.Duration, fault string) string {
+		return fmt.Sprintf(`{"holder": %q, "took": %q, "fault": %q}`, name, time.Now().Add(-ago).Format(time.RFC3339), fault)
+	}
+	const never = `{"holder": "cabin-pi", "fault": "it does not answer"}`
+	for name, c := range map[string]struct{ holdings, want string }{
+		"locked":       {"", "unknown holders of the key none was told since this start"},
+		"damaged":      {"[", "unknown holders of the key /run/firstboot/holders.json: "},
+		"all":          {"[" + told("vps", time.Minute, "") + "]", "ok holders of the key\n"},
+		"missed once":  {"[" + told("vps", time.Hour, "it does not answer") + "]", "ok holders of the key\n"},
+		"one is away":  {"[" + told("vps", time.Minute, "") + "," + never + "]", "warning holders of the key cabin-pi was not told since this start (it does not answer)\n"},
+		"all are away": {"[" + told("vps", 5*time.Hour, "no route to host") + "," + never + "]", "FAILED holders of the key vps was not told for 5 hours (no route to host), cabin-pi was not told since this start (it does not answer); after the next start the data may stay locked\n"},
+	} {
+		root, h := healthy(t)
+		h.TPM = chip{firstboot.ErrNoTPM}
+		write(t, root, "var/lib/imagebuilder/firstboot/storage.yaml", "version: 1\ndisk: c2hhcmU=\nid: x\n")
+		if c.holdings != "" {
+			write(t, root, "run/firstboot/holders.json", c.holdings)
+		}
+		found := doctor.Examine(context.Background(), h)
+		if got := lines(found); !strings.Contains(got, "\n"+c.want) || doctor.Fit(found) == strings.HasPrefix(c.want, "FAILED") {
+			t.Errorf("%s: no %q in\n%s", name, c.want, got)
+		}
+	}
+	_, h := healthy(t)
+	if got := lines(doctor.Examine(context.Background(), h)); strings.Contains(got, "holders of the key") {
+		t.Errorf("not encrypted:\n%s", got)
 	}
 }
 

@@ -219,6 +219,17 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
+// TestAdviceOnVolumes: those on an encrypted node's disk are nothing to the new one.
+func TestAdviceOnVolumes(t *testing.T) {
+	const disk = "witness}\n  box: {board: optiplex-7050, site: home, role: agent, longhorn: {disk: /dev/disk/by-id/usb-1}"
+	for encrypt, want := range map[string]string{"": "", ", storage: {encrypt: true}": "its disk for volumes (/dev/disk/by-id/usb-1) must be an empty one"} {
+		l, err := Prepare(t.Context(), withVPS(t, disk+encrypt), list{}, "box", Options{ByHand: true})
+		if err != nil || !strings.HasPrefix(l.Advice(), want) || want == "" && l.Advice() != "" {
+			t.Errorf("%q: %v, %q", encrypt, err, l.Advice())
+		}
+	}
+}
+
 // TestWays: by name, and at every address that the tailnet gave the others.
 func TestWays(t *testing.T) {
 	f := withVPS(t, "witness")

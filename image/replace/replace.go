@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
@@ -224,10 +225,14 @@ func (l *Leave) Steps() (out []string) {
 
 // Advice is what else the person has to heed who puts the card in, "" if nothing.
 func (l *Leave) Advice() string {
-	if l.node.DataDisk == (node.Disk{}) {
-		return ""
+	var all []string
+	if d := l.node.DataDisk; d != (node.Disk{}) {
+		all = append(all, fmt.Sprintf("its data disk (%s) must be an empty one: what is on the old one's is the old %s, which the cluster does not take back", d, l.name))
 	}
-	return fmt.Sprintf("its data disk (%s) must be an empty one: what is on the old one's is the old %s, which the cluster does not take back", l.node.DataDisk, l.name)
+	if d := l.node.Longhorn.Disk; d != (node.Disk{}) && l.fleet.Encrypts(l.name) {
+		all = append(all, fmt.Sprintf("its disk for volumes (%s) must be an empty one: the old one's were encrypted by the old %s, whose key is gone with it", d, l.name))
+	}
+	return strings.Join(all, "\n")
 }
 
 // Do looks once more, since a person's answer and a build may lie between, during
