@@ -81,7 +81,7 @@ func (a *applyFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	for _, name := range order.Away {
-		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s: Headscale does not see it; do this again when it is there\n", name)
+		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s: %s; do this again when it is there\n", name, roster.Unseen)
 	}
 	if a.plan {
 		return errors.Join(a.print(cmd.OutOrStdout(), order), order.Unasked())

@@ -101,7 +101,7 @@ func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, c roster.Ch
 		switch {
 		case roster.There(rows, name):
 		case len(c.Names) > 0:
-			return nil, fmt.Errorf("nothing was done: %s is not there: Headscale does not see it ('imagebuilder status')", name)
+			return nil, fmt.Errorf("nothing was done: %s is not there: %s ('imagebuilder status')", name, roster.Unseen)
 		default:
 			o.Away = append(o.Away, name)
 			continue
