@@ -28,7 +28,9 @@ and the first that does not ends it.
 
 What makes another node of one is refused: its role, board, disks, encryption, Headscale.
 What may cut a node off, its network or ssh keys, or stop its k3s, its settings and tokens
-or files of yours, wants --risky. --plan prints what would change, and does nothing.
+or files of yours, wants --risky; so does what lets k3s start anew on a node that votes in
+etcd while another one that does is away or ill: the cluster may stop. --plan prints what
+would change, and does nothing.
 Secrets of the cluster's objects are written again by the server that creates it: nobody
 at home can tell whether they changed. A node that is locked, has an update on trial,
 brings its volumes back or lacks a chart that its objects name has to be done with that
@@ -70,7 +72,7 @@ func newApply() *cobra.Command {
 	cmd.Flags().StringVar(&a.choice.Site, "site", "", "the nodes of this site")
 	cmd.Flags().BoolVar(&a.choice.All, "all", false, "all nodes of the fleet")
 	cmd.Flags().BoolVar(&a.plan, "plan", false, "only print what would change")
-	cmd.Flags().BoolVar(&a.risky, "risky", false, "also what may cut a node off, or stop its k3s")
+	cmd.Flags().BoolVar(&a.risky, "risky", false, "also what may cut a node off, or stop its k3s or the cluster")
 	cmd.Flags().BoolVar(&a.asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
 	_ = cmd.RegisterFlagCompletionFunc("site", completeSites)
@@ -83,7 +85,7 @@ func (a *applyFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	for _, name := range order.Away {
-		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s: Headscale does not see it; do this again when it is there\n", name)
+		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s: %s; do this again when it is there\n", name, roster.Unseen)
 	}
 	if a.plan {
 		return a.conclude(cmd.OutOrStdout(), order, order.Unasked())

@@ -22,7 +22,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/compress"
+	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/imagetest"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
@@ -197,15 +199,17 @@ func sign(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("signer.pub"), []byte(public.String()), 0o644))
 }
 
-// tailnet NODE... starts what answers as a Headscale in whose tailnet these are, at
-// $HEADSCALE.
+// tailnet NODE... starts what answers as a Headscale in whose tailnet these nodes of the
+// example are, at $HEADSCALE.
 func tailnet(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: tailnet NODE...")
 	}
 	var nodes []map[string]any
 	for i, name := range args {
-		nodes = append(nodes, map[string]any{"id": strconv.Itoa(i + 7), "name": name, "givenName": name, "online": true, "ipAddresses": []string{fmt.Sprintf("100.64.0.%d", i+1)}})
+		site, kind, _ := strings.Cut(name, "-")
+		tags := []string{fleet.RoleTag(map[string]node.Role{"pi": node.Server, "box": node.Agent}[kind]), fleet.SiteTag(site)}
+		nodes = append(nodes, map[string]any{"id": strconv.Itoa(i + 7), "name": name, "givenName": name, "tags": tags, "online": true, "ipAddresses": []string{fmt.Sprintf("100.64.0.%d", i+1)}})
 	}
 	answer, err := json.Marshal(map[string]any{"nodes": nodes, "users": []any{}, "preAuthKeys": []any{}})
 	ts.Check(err)

@@ -122,8 +122,8 @@ func (s *S3) read(read reader, field string) (*node.S3, error) {
 
 // ssh lets in whom the cluster and the node name; the node decides from where.
 func (f *Fleet) ssh(n Node) node.SSH {
-	out := f.Cluster.SSH
-	out.AuthorizedKeys = slices.Concat(out.AuthorizedKeys, n.SSH.AuthorizedKeys)
+	all := f.Cluster.SSH
+	out := node.SSH{AuthorizedKeys: slices.Concat(all.AuthorizedKeys, n.SSH.AuthorizedKeys), LAN: all.LAN}
 	if n.SSH.LAN != nil {
 		out.LAN = n.SSH.LAN
 	}
@@ -218,8 +218,11 @@ func (n Network) overlaid(own Network) Network {
 	if len(own.NTP) > 0 {
 		n.NTP = own.NTP
 	}
-	if !own.Proxy.Empty() {
-		n.Proxy, n.NoProxy = own.Proxy, own.NoProxy
+	if !own.Proxy.Empty() { // what the site's is not for says nothing of another one
+		n.Proxy, n.NoProxy = own.Proxy, nil
+	}
+	if len(own.NoProxy) > 0 {
+		n.NoProxy = own.NoProxy
 	}
 	return n
 }

@@ -90,6 +90,11 @@ func TestControl(t *testing.T) {
 		strings.Replace(vps("control"), "server: {host", "server: {acme: 'https://ca.example.net/acme/acme/directory', host", 1):                                   "",
 		strings.Replace(vps("control"), "server: {host", "server: {acme: letsencrypt, host", 1):                                                                    `field "cluster.headscale.server.acme": want the address of an ACME directory`,
 		strings.Replace(vps("control"), "https://headscale.example.net", "http://192.168.1.5:8080", 1):                                                             "serves https alone",
+		strings.Replace(vps("control"), "role: control", "role: control, labels: {a: b}", 1):                                                                       `field "nodes.vps.labels": is for nodes of the cluster`,
+		strings.Replace(vps("control"), "role: control", "role: control, taints: ['a=b:NoSchedule']", 1):                                                           `field "nodes.vps.taints": is for nodes of the cluster`,
+		strings.Replace(vps("control"), "role: control", "role: control, longhorn: {disk: {size: 2TB}}", 1):                                                        `field "nodes.vps.longhorn": is for nodes of the cluster`,
+		strings.Replace(vps("control"), "server: {host", "server: {cert: {file: secrets/c}, host", 1):                                                              `field "cluster.headscale.server.key": is missing: a certificate and its key go together`,
+		strings.Replace(vps("control"), "server: {host", "server: {email: a@example.net, cert: {file: secrets/c}, key: {file: c}, host", 1):                        `field "cluster.headscale.server.email": is for a Headscale that asks an authority`,
 		strings.Replace(vps("control"), "server: {host", "server: {cert: {file: secrets/c}, key: {file: secrets/k}, host", 1):                                      "",
 	} {
 		_, err := Load("fleet.yaml", []byte(text), append(known, "generic-arm64"))

@@ -61,8 +61,8 @@ type Cluster struct {
 	// Secrets are put into the new cluster, where what Git has refers to them.
 	Secrets []Secret `yaml:"secrets"`
 	// Names are applications'; left out, nodes alone have names in the tailnet.
-	Names Names    `yaml:"names"`
-	SSH   node.SSH `yaml:"ssh"`
+	Names Names `yaml:"names"`
+	SSH   SSH   `yaml:"ssh"`
 	// OwnerKey is the minisign public key whose signature nodes ask for.
 	OwnerKey string `yaml:"ownerKey"`
 	// Contact is whom a helper calls, as it stands on the label of a box.
@@ -186,6 +186,15 @@ type Site struct {
 	Contact string `yaml:"contact"`
 }
 
+// SSH is node.SSH without a host key, which is a secret, and one node's alone.
+type SSH struct {
+	// AuthorizedKeys are lines "TYPE BASE64 [COMMENT]" for the user root.
+	AuthorizedKeys []string `yaml:"authorizedKeys"`
+	// LAN lets the private networks that the node is part of log in; default
+	// true, so that a node whose tailnet is dead can be reached.
+	LAN *bool `yaml:"lan"`
+}
+
 // Network is node.Network with its secrets by reference.
 type Network struct {
 	Interfaces []node.Interface `yaml:"interfaces"`
@@ -212,7 +221,7 @@ type Node struct {
 	Taints  []string          `yaml:"taints"`
 	Network Network           `yaml:"network"`
 	// SSH adds to the cluster's.
-	SSH      node.SSH      `yaml:"ssh"`
+	SSH      SSH           `yaml:"ssh"`
 	Firewall node.Firewall `yaml:"firewall"`
 	// K3s has flags for this node, which come before the cluster's.
 	K3s NodeK3s `yaml:"k3s"`

@@ -152,6 +152,15 @@ func TestFaults(t *testing.T) {
 		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1\", a/c]}\n", `field "images.rpi4[1]": "a/c" has neither tag nor digest: write a/c:TAG`},
 		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1@sha256:" + strings.Repeat("0", 64) + "\", \"a/b:1@sha256:" + strings.Repeat("1", 64) + "\"]}\n", `field "images.rpi4[1]": docker.io/a/b:1 is wanted as`},
 		{"timezone: Europe/Lisbon, lan: [192.168.1.0/24]", "timezone: 7 o'clock", `is no time zone`},
+		{"  k3s:\n", "  ssh: {hostKey: verysecret}\n  k3s:\n", `field "cluster.ssh.hostKey": unknown (known here: authorizedKeys, lan)`},
+		{"cabin-box: {", "cabin-box: {ssh: {hostKey: verysecret}, ", `field "nodes.cabin-box.ssh.hostKey": unknown`},
+		{"cabin-box: {", "cabin-box: {network: {noProxy: [a.example.net]}, ", `field "nodes.cabin-box.network.noProxy": is for who has a proxy`},
+		{"  cabin: {", "  cabin: {network: {noProxy: [a.example.net]}, ", `field "sites.cabin.network.noProxy": is for who has a proxy`},
+		{"keyExpiry: 14d", "server: {email: a@example.net}", `field "cluster.headscale.server.email": is for a node that runs Headscale, and none does`},
+		{"keyExpiry: 14d", "server: {acme: 'https://ca.example.net/d'}", `field "cluster.headscale.server.acme": is for a node that runs Headscale`},
+		{"keyExpiry: 14d", "server: {cert: {file: c}}", `field "cluster.headscale.server.cert": is for a node that runs Headscale`},
+		{"keyExpiry: 14d", "server: {key: {file: c}}", `field "cluster.headscale.server.key": is for a node that runs Headscale`},
+		{"keyExpiry: 14d", "server: {backup: {path: /var/b}}", `field "cluster.headscale.server.backup": is for a node that runs Headscale`},
 	} {
 		text := strings.Replace(elsewhere(), c.from, c.to, 1)
 		if text == elsewhere() {
@@ -179,6 +188,23 @@ func TestSiteAndNodeNetworks(t *testing.T) {
 	}
 	if pi.Network.WiFi.PSK != "correct horse" || pi.Network.NTP[0] != "192.168.8.1" || box.Network.NTP[0] != "192.168.8.2" || box.Network.WiFi.SSID != "cabin" {
 		t.Errorf("cabin-pi %+v, cabin-box %+v", pi.Network, box.Network)
+	}
+}
+
+// TestNoProxy: what a node reaches directly goes before what its site does; what a site
+// does is for its proxy, and not for another one.
+func TestNoProxy(t *testing.T) {
+	f := load(t, strings.NewReplacer(
+		"  cabin: {", "  cabin: {network: {proxy: {file: secrets/server.token}, noProxy: [nas]}, ",
+		"cabin-pi: {", "cabin-pi: {network: {proxy: {file: secrets/agent.token}}, ",
+		"cabin-box: {", "cabin-box: {network: {noProxy: [printer]}, ").Replace(elsewhere()))
+	for name, want := range map[string]node.Network{
+		"cabin-pi":  {Proxy: "K10aa::node:s3cret"},
+		"cabin-box": {Proxy: "K10aa::server:s3cret", NoProxy: []string{"printer"}},
+	} {
+		if c, err := f.Config(name); err != nil || !cmp.Equal(c.Network, want) {
+			t.Errorf("%s: %+v, %v", name, c.Network, err)
+		}
 	}
 }
 

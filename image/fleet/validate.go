@@ -86,6 +86,8 @@ func unknownBoard(name string, boards []string) string {
 	return fmt.Sprintf("%q is no board that comes with imagebuilder; one of your own (build --boards) cannot be in a fleet: write its node.yaml, and flash its image with --node-config (known: %s)", name, strings.Join(boards, ", "))
 }
 
+const noProxy = "is for who has a proxy, and there is none here"
+
 func (c *checker) sites() {
 	for _, name := range slices.Sorted(maps.Keys(c.fleet.Sites)) {
 		if err := node.CheckHostname(name); err != nil {
@@ -93,6 +95,9 @@ func (c *checker) sites() {
 		}
 		if err := timezone.Check(c.fleet.Sites[name].Timezone); err != nil {
 			c.Refuse([]string{"sites", name, "timezone"}, "%v", err)
+		}
+		if n := c.fleet.Sites[name].Network; len(n.NoProxy) > 0 && n.Proxy.Empty() {
+			c.Refuse([]string{"sites", name, "network", "noProxy"}, noProxy)
 		}
 		for i, lan := range c.fleet.Sites[name].LAN {
 			if p, err := netip.ParsePrefix(lan); err != nil || p != p.Masked() {
@@ -147,18 +152,30 @@ func (c *checker) node(name string, boards []string) {
 		c.Refuse(append(at, "role"), "control goes with witness alone: whoever runs Headscale is open to the world")
 		return
 	}
-	if n.Role.In() == node.Control && len(n.K3s.Config) > 0 {
-		c.Refuse(append(at, "k3s"), "is for nodes of the cluster, which this one is not")
+	if n.Role.In() == node.Control {
+		c.outside(n, at)
 	}
 	if len(n.Role) > 1 && !n.Role.Controls() {
 		c.Refuse(append(at, "role"), "want one role, or [control, witness]")
 		return
+	}
+	if len(n.Network.NoProxy) > 0 && c.fleet.Sites[n.Site].Network.overlaid(n.Network).Proxy.Empty() {
+		c.Refuse(append(at, "network", "noProxy"), noProxy)
 	}
 	if m := n.Machine; m.CPUs < 0 || m.MemoryGiB < 0 || m.DiskGiB < 0 || m.CPUs > 1024 || m.MemoryGiB > 16384 || m.DiskGiB > 1<<20 {
 		c.Refuse(append(at, "machine"), "want how large it is, like {cpus: 4, memoryGiB: 16}")
 	}
 	c.common(n, at)
 	c.trial(name, at)
+}
+
+// outside refuses what only nodes of the cluster have for one that is none.
+func (c *checker) outside(n Node, at []string) {
+	for field, given := range map[string]bool{"k3s": len(n.K3s.Config) > 0, "labels": len(n.Labels) > 0, "taints": len(n.Taints) > 0, "longhorn": n.Longhorn != node.Longhorn{}} {
+		if given {
+			c.Refuse(append(at, field), "is for nodes of the cluster, which this one is not")
+		}
+	}
 }
 
 // common refuses a server a say of its own in what all must agree on: k3s would
@@ -190,6 +207,7 @@ func (c *checker) control() {
 	if len(all) > 1 {
 		c.Refuse([]string{"nodes", all[1], "role"}, "%s runs Headscale already: a tailnet has one", all[0])
 	}
+	c.server(len(all) > 0)
 	if len(all) == 0 {
 		return
 	}
@@ -200,6 +218,35 @@ func (c *checker) control() {
 	}{{"hostKey", server.HostKey}, {"loginKey", server.LoginKey}} {
 		if k.ref.Empty() {
 			c.Refuse([]string{"cluster", "headscale", "server", k.name}, "is missing: %s runs Headscale, and is first met by it; %s", all[0], c.fleet.controlKey(k.name))
+		}
+	}
+}
+
+// server refuses settings of a Headscale that no node runs, and those of which another one
+// makes nothing. The keys that "fleet init" makes may wait for a VPS to come.
+func (c *checker) server(runs bool) {
+	s := c.fleet.Cluster.Headscale.Server
+	at := func(field string) []string { return []string{"cluster", "headscale", "server", field} }
+	asks := map[string]bool{"acme": s.ACME != "", "email": s.Email != ""}
+	own := map[string]bool{"cert": !s.Cert.Empty(), "key": !s.Key.Empty()}
+	for field, given := range asks {
+		if given && own["cert"] {
+			c.Refuse(at(field), "is for a Headscale that asks an authority for its certificate; this one has its own (cert)")
+		}
+	}
+	for field, other := range map[string]string{"cert": "key", "key": "cert"} {
+		if own[field] && !own[other] && runs {
+			c.Refuse(at(other), "is missing: a certificate and its key go together")
+		}
+	}
+	if runs {
+		return
+	}
+	maps.Copy(asks, own)
+	asks["backup"] = s.Backup != Backup{}
+	for field, given := range asks {
+		if given {
+			c.Refuse(at(field), "is for a node that runs Headscale, and none does: give one the role control, or leave this out")
 		}
 	}
 }

@@ -44,7 +44,8 @@ type Node struct {
 	// Against is why it cannot get it, "" if it can; Silent why it could not be asked.
 	Against string `json:"against,omitempty"`
 	Silent  string `json:"silent,omitempty"`
-	// Has says that the node has this very file, Given that it did not before.
+	// Has says that the node has this very file, Given that it did not before, and works
+	// by it now.
 	Has   bool `json:"has"`
 	Given bool `json:"given"`
 
@@ -70,7 +71,7 @@ func (n Node) Words() string {
 	case n.Given:
 		return "works by it now: " + what
 	case n.Has:
-		return "has it, and is not done with " + strings.Join(n.Steps, ", ")
+		return "has it, and is not well yet: " + what
 	}
 	return "does not work by it: " + what
 }
@@ -83,7 +84,8 @@ type Order struct {
 	// Say is told how it goes on.
 	Say func(node, words string)
 
-	line Line
+	line   Line
+	voters []string
 }
 
 // Prepare makes and signs what the nodes get, and asks each what that would change.
@@ -96,12 +98,12 @@ func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, c roster.Ch
 	if err != nil {
 		return nil, err
 	}
-	o := &Order{line: line, Say: func(string, string) {}}
+	o := &Order{line: line, voters: voters(f), Say: func(string, string) {}}
 	for _, name := range sorted(f, names) {
 		switch {
 		case roster.There(rows, name):
 		case len(c.Names) > 0:
-			return nil, fmt.Errorf("nothing was done: %s is not there: Headscale does not see it ('imagebuilder status')", name)
+			return nil, fmt.Errorf("nothing was done: %s is not there: %s ('imagebuilder status')", name, roster.Unseen)
 		default:
 			o.Away = append(o.Away, name)
 			continue
@@ -192,6 +194,9 @@ func (o *Order) foresee(ctx context.Context, n *Node) {
 	}
 	n.Has, n.Fields, n.Steps = *p.InForce, p.Fields, p.Steps
 	n.Risks, n.Notes, n.Against = risks(p.Fields)
+	if why := o.quorum(ctx, *n); why != "" {
+		n.Risks = append(n.Risks, why)
+	}
 }
 
 // Unasked says who could not be asked, so that nobody knows what it would change there.
@@ -211,6 +216,8 @@ func (o *Order) Unasked() error {
 	return nil
 }
 
+const unlessRisky = "; if that is what you want, say --risky"
+
 // Run gives the nodes what they get, each after the one before works by it. What cannot
 // be given, or is a risk that nobody takes, is refused before the first has anything.
 func (o *Order) Run(ctx context.Context, risky bool) error {
@@ -224,7 +231,7 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 		case n.Against != "":
 			return fmt.Errorf("nothing was done: %s cannot have it: %s", n.Name, n.Against)
 		case len(n.Risks) > 0 && !risky:
-			return fmt.Errorf("nothing was done: %s: %s; if that is what you want, say --risky", n.Name, n.Risks[0])
+			return fmt.Errorf("nothing was done: %s: %s%s", n.Name, n.Risks[0], unlessRisky)
 		}
 	}
 	for i := range o.Nodes {
@@ -232,9 +239,12 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 		var err error
 		switch {
 		case n.changes():
-			err = o.hand(ctx, *n)
-			n.Given = err == nil
-			n.Has = n.Given
+			if !risky { // since all were asked one may have gone
+				err = o.spared(ctx, *n)
+			}
+			if err == nil {
+				err = o.hand(ctx, n)
+			}
 		case len(n.Steps) > 0: // what stopped it the last time stops it now
 			if err = o.settle(ctx, *n); err == nil {
 				n.Steps = nil
@@ -247,14 +257,18 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 	return nil
 }
 
-func (o *Order) hand(ctx context.Context, n Node) error {
+// hand lets a node have it, and waits until that works by it.
+func (o *Order) hand(ctx context.Context, n *Node) error {
 	o.Say(n.Name, "gets its node.yaml")
 	_, err := o.line(ctx, n.Name, "firstboot offer", bytes.NewReader(n.text))
 	var no *inquiry.No
-	if errors.As(err, &no) || err != nil && !o.took(ctx, n) {
+	if errors.As(err, &no) || err != nil && !o.took(ctx, *n) {
 		return errors.New(contract.PlainLine(err.Error()))
 	}
-	return o.settle(ctx, n)
+	n.Has = true
+	err = o.settle(ctx, *n)
+	n.Given = err == nil
+	return err
 }
 
 // tookTime is how long a node may be busy before it takes what it was handed.

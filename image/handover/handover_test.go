@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -38,6 +39,7 @@ type machine struct {
 	takes         time.Duration // until it has taken it
 	works         time.Duration // through its steps, from then on
 	falls         bool          // over, every minute
+	status        string        // what it says of itself, where that is not that it is well
 
 	has string
 	at  time.Time
@@ -53,6 +55,11 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorldOf(t, nodes)
+}
+
+func newWorldOf(t *testing.T, nodes string) *world {
 	t.Helper()
 	dir := t.TempDir()
 	if err := fleet.Init(dir, fleet.InitOptions{Name: "shed", Headscale: "https://hs.example.org", Own: true}, time.Now(), rand.Reader); err != nil {
@@ -78,6 +85,9 @@ func newWorld(t *testing.T) *world {
 // line is a node's: what is not signed for it, it says no to.
 func (w *world) line(_ context.Context, name, command string, input io.Reader) ([]byte, error) {
 	m := w.of[name]
+	if command == inquiry.Question {
+		return []byte(cmp.Or(m.status, `{"state":"joined"}`)), m.fault
+	}
 	data, err := io.ReadAll(input)
 	if err != nil {
 		w.t.Fatal(err)
@@ -191,7 +201,7 @@ func TestHandedOver(t *testing.T) {
 // TestAgain: a node that has the very file gets it no second time; where it is not done
 // with that, nobody comes after it.
 func TestAgain(t *testing.T) {
-	for works, want := range map[time.Duration]string{0: "works by it already", time.Hour: "has it, and is not done with k3s, verify"} {
+	for works, want := range map[time.Duration]string{0: "works by it already", time.Hour: "has it, and is not well yet: goes through k3s, verify again"} {
 		story(t, func(w *world) {
 			w.of["pi"].fields = []string{"k3s.labels"}
 			o, err := w.prepare(roster.Choice{Names: []string{"pi"}})
@@ -336,11 +346,12 @@ func TestStopped(t *testing.T) {
 		pi    machine
 		want  string
 		after time.Duration
+		words string
 	}{
-		"it refuses":        {machine{refuses: &inquiry.No{Words: "firstboot: too large"}}, "pi: firstboot: too large", 0},
-		"the line breaks":   {machine{refuses: errors.New("Connection reset by peer")}, "pi: Connection reset by peer", tookTime},
-		"it never takes it": {machine{takes: time.Hour}, "it does not work by its new node.yaml after 15m0s: has not taken it yet", patience},
-		"it never ends":     {machine{works: time.Hour}, "after 15m0s: is at the step k3s", patience},
+		"it refuses":        {machine{refuses: &inquiry.No{Words: "firstboot: too large"}}, "pi: firstboot: too large", 0, "does not work by it: k3s.labels"},
+		"the line breaks":   {machine{refuses: errors.New("Connection reset by peer")}, "pi: Connection reset by peer", tookTime, "does not work by it: k3s.labels"},
+		"it never takes it": {machine{takes: time.Hour}, "it does not work by its new node.yaml after 15m0s: has not taken it yet", patience, "has it, and is not well yet: k3s.labels"},
+		"it never ends":     {machine{works: time.Hour}, "after 15m0s: is at the step k3s", patience, "has it, and is not well yet: k3s.labels"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, func(w *world) {
@@ -354,12 +365,31 @@ func TestStopped(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), c.want) || slices.Contains(w.given, "box") {
 					w.t.Errorf("%v, want %q; given to %v", err, c.want, w.given)
 				}
+				if n := o.Nodes[0]; n.Words() != c.words || n.Given || n.Has != strings.HasPrefix(c.words, "has it") {
+					w.t.Errorf("%s: %+v, want %q", n.Words(), n, c.words)
+				}
 				if took := time.Since(begin); took < c.after || took > c.after+between {
 					w.t.Errorf("told after %v, not %v", took, c.after)
 				}
 			})
 		})
 	}
+}
+
+// TestInterrupted: who was given it has it, also where nobody waited for what came of it.
+func TestInterrupted(t *testing.T) {
+	story(t, func(w *world) {
+		w.of["pi"].fields, w.of["pi"].works = []string{"k3s.labels"}, time.Hour
+		o, err := w.prepare(roster.Choice{Names: []string{"pi"}})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+		defer cancel()
+		if err := o.Run(ctx, false); !errors.Is(err, context.DeadlineExceeded) || !o.Nodes[0].Has || o.Nodes[0].Given {
+			w.t.Errorf("%v: %+v", err, o.Nodes[0])
+		}
+	})
 }
 
 // TestNotes: what a node takes a part of is told, and in nobody's way.

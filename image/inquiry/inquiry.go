@@ -63,6 +63,12 @@ func (r Answer) Words() (out []string) {
 	return out
 }
 
+// Well says that the node is a working part, and keeps what it runs. An older image does
+// not tell of slots; it says that it has joined when it is blessed.
+func (r Answer) Well() bool {
+	return r.Silent == "" && r.State == contract.StateJoined && (r.Image == "" || r.Good == r.Slot)
+}
+
 // Subject is whom to ask.
 type Subject struct {
 	Node    string
@@ -74,13 +80,14 @@ type Subject struct {
 // seconds for a login.
 const askTime = 20 * time.Second
 
-const question = "firstboot status --json"
+// Question is what a node is asked, of which Read reads the answer.
+const Question = "firstboot status --json"
 
 // Ask asks all of them how they are.
 func Ask(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Answer {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	return inquire(ctx, f, subjects, question, readAnswer, func(why string) Answer { return Answer{Silent: why} })
+	return inquire(ctx, f, subjects, Question, Read, func(why string) Answer { return Answer{Silent: why} })
 }
 
 // inquire asks all at once, and reads what each answers.
@@ -191,8 +198,8 @@ func lastLine(text string, err error) string {
 	return err.Error()
 }
 
-// readAnswer takes over what firstboot.Status has.
-func readAnswer(answer []byte) (r Answer, err error) {
+// Read takes over what firstboot.Status has.
+func Read(answer []byte) (r Answer, err error) {
 	var status struct {
 		State, Program, Slot, Image, Good, Trial string
 		Made                                     time.Time

@@ -97,7 +97,7 @@ func (s *sshd) serve(conn net.Conn, config *ssh.ServerConfig) {
 			if r.Type != "exec" {
 				continue
 			}
-			if string(r.Payload[4:]) == question {
+			if string(r.Payload[4:]) == Question {
 				_, _ = io.WriteString(channel, s.answer())
 			}
 			if string(r.Payload[4:]) == lifeQuestion {

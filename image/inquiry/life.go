@@ -21,7 +21,7 @@ type Life struct {
 }
 
 // Nodes of all ages know these files.
-const lifeQuestion = "cat /proc/sys/kernel/random/boot_id /proc/uptime && " + question
+const lifeQuestion = "cat /proc/sys/kernel/random/boot_id /proc/uptime && " + Question
 
 // Live asks all of them how they are, and since when.
 func Live(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Life {
@@ -38,7 +38,7 @@ func readLife(text []byte) (l Life, err error) {
 	if err != nil || boot == "" || !(seconds >= 0 && seconds < math.MaxInt32) {
 		return l, errors.New("the answer tells of no start")
 	}
-	l.Answer, err = readAnswer([]byte(status))
+	l.Answer, err = Read([]byte(status))
 	l.Boot, l.Up = plain(boot), time.Duration(seconds*float64(time.Second))
 	return l, err
 }

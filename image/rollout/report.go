@@ -12,11 +12,7 @@ type Report struct{ inquiry.Life }
 
 const joined = contract.StateJoined
 
-// well says that the node is a working part, and keeps what it runs. An older image
-// does not tell of slots; it says that it has joined when it is blessed.
-func (r Report) well() bool {
-	return r.Silent == "" && r.State == joined && (r.Image == "" || r.Good == r.Slot)
-}
+func (r Report) well() bool { return r.Well() }
 
 // words are the node's own, for a person.
 func (r Report) words() string {

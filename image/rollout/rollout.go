@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/kube"
+	"github.com/going-mobile/imagebuilder/image/roster"
 	"github.com/going-mobile/imagebuilder/image/update"
 )
 
@@ -172,7 +173,7 @@ func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) 
 			}
 		}
 		if err == nil {
-			err = errors.New("it is not there: Headscale does not see it ('imagebuilder status')")
+			err = errors.New("it is not there: " + roster.Unseen + " ('imagebuilder status')")
 		}
 		if late {
 			return 0, err

@@ -139,7 +139,7 @@ func Known(f *fleet.Fleet, rows []roster.Row, c roster.Choice, wait time.Duratio
 	return nil
 }
 
-const unseen = "Headscale does not see it ('imagebuilder status'; --wait waits for it)"
+const unseen = roster.Unseen + " ('imagebuilder status'; --wait waits for it)"
 
 // choose sorts out who is meant, and cannot.
 func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, c roster.Choice) (targets []Target, err error) {

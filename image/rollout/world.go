@@ -40,7 +40,7 @@ func (o *outside) Online(ctx context.Context) (map[string]bool, error) {
 	o.rows = rows
 	online := map[string]bool{}
 	for _, r := range rows {
-		online[r.Node] = r.State == roster.Online && r.Address.IsValid()
+		online[r.Node] = roster.There(rows, r.Node)
 	}
 	return online, nil
 }

@@ -64,22 +64,32 @@ func (c Choice) Of(f *fleet.Fleet) (names []string, err error) {
 	return append(names, c.Names...), nil
 }
 
+// Unseen says why a node is not there, as far as Headscale tells.
+const Unseen = "Headscale does not see it, or sees a stranger of its name"
+
 // There says that a node is a member, and is there to be asked.
 func There(rows []Row, name string) bool {
-	return slices.ContainsFunc(rows, func(r Row) bool {
-		return r.Node == name && r.State == Online && r.Address.IsValid()
-	})
+	return slices.ContainsFunc(rows, func(r Row) bool { return r.Node == name && r.there() })
 }
+
+func (r Row) there() bool { return r.State == Online && r.Member() }
 
 // SubjectOf is a member by its name, whom to ask.
 func SubjectOf(rows []Row, name string) (s inquiry.Subject, err error) {
 	for _, r := range rows {
-		if r.Node == name && r.Address.IsValid() {
+		switch {
+		case r.Node == name && r.Stranger:
+			return s, errors.New("a device that did not join with a key of this fleet is called " + name + " in the tailnet: rename or delete it there")
+		case r.Node == name && r.Member():
 			return r.Subject(), nil
 		}
 	}
 	return s, errors.New(name + " has no address in the tailnet")
 }
+
+// Member says that the node itself has an address in the tailnet, whoever else bears
+// its name: secrets go nowhere else.
+func (r Row) Member() bool { return r.Address.IsValid() && !r.Stranger }
 
 // Subject is whom to ask.
 func (r Row) Subject() inquiry.Subject {

@@ -48,6 +48,9 @@ type Row struct {
 	// Address is the node's in the tailnet, IPv4 where it has one.
 	Address  netip.Addr `json:"address,omitzero"`
 	LastSeen time.Time  `json:"lastSeen,omitzero"`
+	// Stranger says that the member bears the node's name, and nothing else of it: it
+	// did not join with a key of this fleet. Nobody asks it, or gives it anything.
+	Stranger bool `json:"stranger,omitempty"`
 	// Notes are what is wrong, in words.
 	Notes []string `json:"notes,omitempty"`
 	// Says is what the node says of itself, nil where it was not asked.
@@ -111,13 +114,14 @@ func (r *Row) key(made []mint.Entry, keys []headscale.Key, now time.Time) {
 	}
 }
 
-// member finds what became of the node: by its key, which tells it from
-// another device of its name.
+// member finds what became of the node: by its key, which tells it from another device
+// of its name. One that moved to another site bears the tags of its key still; of one
+// whose key the book does not have, as it was lost, the tags tell.
 func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) {
 	at := slices.IndexFunc(members, func(m headscale.Node) bool { return mint.Joined(made, r.Node, m) })
-	named := slices.IndexFunc(members, func(m headscale.Node) bool { return m.GivenName == r.Node })
-	if at < 0 {
-		at = named
+	ours := at >= 0
+	if !ours {
+		at = slices.IndexFunc(members, func(m headscale.Node) bool { return m.GivenName == r.Node })
 	}
 	if at < 0 {
 		return
@@ -132,7 +136,12 @@ func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) 
 		r.Notes = append(r.Notes, "Headscale calls it "+m.GivenName+": another "+r.Node+" is in the way")
 	}
 	for _, tag := range n.Tags() {
-		if !slices.Contains(m.Tags, tag) {
+		switch {
+		case slices.Contains(m.Tags, tag):
+		case ours:
+			r.Notes = append(r.Notes, "it lacks "+tag+": it has those of the key that it joined with")
+		default:
+			r.Stranger = true
 			r.Notes = append(r.Notes, "it lacks "+tag+": it did not join with a key of this fleet")
 		}
 	}
@@ -157,7 +166,7 @@ func Examine(ctx context.Context, f *fleet.Fleet, rows []Row) {
 // present are those that can be asked, and which rows theirs are.
 func present(rows []Row) (who []int, subjects []inquiry.Subject) {
 	for i, r := range rows {
-		if r.State == Online && r.Address.IsValid() {
+		if r.there() {
 			who, subjects = append(who, i), append(subjects, r.Subject())
 		}
 	}

@@ -74,12 +74,41 @@ func TestStates(t *testing.T) {
 	want := []Row{
 		{Node: "home-pi", Site: "home", Role: "server", State: Online, Number: "8", Joined: noon.Add(-time.Hour), Address: ip, LastSeen: noon, Notes: []string{"Headscale calls it home-pi-1: another home-pi is in the way"}},
 		{Node: "cabin-pi", Site: "cabin", Role: "server", State: Waiting, Expires: noon.Add(time.Hour)},
-		{Node: "home-box", Site: "home", Role: "agent", State: Offline, Notes: []string{"it lacks tag:site-home: it did not join with a key of this fleet"}},
+		{Node: "home-box", Site: "home", Role: "agent", State: Offline, Notes: []string{"it lacks tag:site-home: it has those of the key that it joined with"}},
 		{Node: "cabin-box", Site: "cabin", Role: "agent", State: Expired, Expires: noon.Add(-time.Hour), ExpiredUnused: 1},
 		{Node: "vps", Site: "cloud", Role: "witness", State: NoKey},
 	}
 	if d := cmp.Diff(want, rows, cmpopts.EquateComparable(netip.Addr{})); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestStranger: a device that has nothing of a node but its name is asked nothing, and
+// given nothing. One that moved to another site has the old one's tags, and one whose key
+// the book has lost its own.
+func TestStranger(t *testing.T) {
+	at := func(last byte) []netip.Addr { return []netip.Addr{netip.AddrFrom4([4]byte{100, 64, 0, last})} }
+	s := server{nodes: []headscale.Node{
+		{Name: "home-pi", GivenName: "home-pi", Tags: []string{"tag:site-home"}, KeyID: "99", ID: "1", Online: true, Addresses: at(1)}, // a laptop
+		{Name: "cabin-pi", GivenName: "cabin-pi", Tags: []string{"tag:k3s-server", "tag:site-home"}, KeyID: "2", ID: "2", Online: true, Addresses: at(2)},
+		{Name: "home-box", GivenName: "home-box", Tags: []string{"tag:k3s-agent", "tag:site-home"}, KeyID: "98", ID: "3", Online: true, Addresses: at(3)},
+	}}
+	rows, err := Read(t.Context(), load(t), s, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"home-pi": "did not join with a key of this fleet", "cabin-pi": "", "home-box": "", "vps": "has no address"} {
+		s, err := SubjectOf(rows, name)
+		if got := fmt.Sprint(err); (err == nil) != (want == "") || err != nil && !strings.Contains(got, want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+		if s.Address.IsValid() != (want == "") || There(rows, name) != (want == "") {
+			t.Errorf("%s is there: %v, at %+v", name, There(rows, name), s)
+		}
+	}
+	who, subjects := present(rows)
+	if fmt.Sprint(who) != "[1 2]" || len(subjects) != 2 {
+		t.Errorf("%v are asked: %v", who, subjects)
 	}
 }
 

@@ -57,7 +57,7 @@ func Of(f *fleet.Fleet, rows []roster.Row, name string) (*Holders, error) {
 		return inquiry.Tell(ctx, f, s, command, input)
 	}
 	for _, r := range rows {
-		if r.Address.IsValid() {
+		if r.Member() {
 			h.subjects[r.Node] = r.Subject()
 		}
 	}

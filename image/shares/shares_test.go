@@ -71,6 +71,18 @@ func TestNobodyWaits(t *testing.T) {
 	}
 }
 
+// TestStrangersAreNoHolders: who only bears a holder's name is not asked.
+func TestStrangersAreNoHolders(t *testing.T) {
+	f, err := fleet.Load("fleet.yaml", fleet.Example, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := Of(f, []roster.Row{{Node: "vps", Address: netip.MustParseAddr("100.64.0.1"), Stranger: true}}, "cabin-box")
+	if err != nil || len(h.subjects) > 0 {
+		t.Errorf("%v, %v", h.subjects, err)
+	}
+}
+
 // silence is of a holder that is away.
 const silence = "-"
 
