@@ -141,8 +141,8 @@ func (c *Client) ready(ctx context.Context) error {
 	return err
 }
 
-// HasNode looks for a node.
-func (c *Client) HasNode(ctx context.Context, name string) (bool, error) {
+// hasNode looks for a node.
+func (c *Client) hasNode(ctx context.Context, name string) (bool, error) {
 	return c.call(ctx, http.MethodGet, nodePath(name))
 }
 
@@ -159,7 +159,7 @@ func (c *Client) DeleteNode(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, goneTime)
 	defer cancel()
 	for {
-		found, err := c.HasNode(ctx, name)
+		found, err := c.hasNode(ctx, name)
 		if err != nil || !found {
 			return err
 		}
