@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
