@@ -97,38 +97,6 @@ func storageVersion(text []byte) (version int, ok bool) {
 	return s.Version, err == nil && s.Version >= contract.StorageShares
 }
 
-// trees are the directories to encrypt. Longhorn's disk comes first: as soon as /var is
-// open systemd may start k3s.
-func (m *machine) trees() ([]string, error) {
-	all := []string{vaultDir, "/" + contract.SharesDir, "/var/lib/rancher", "/var/lib/kubelet", "/var/log/pods"}
-	if m.cfg.Longhorn.Disk == (node.Disk{}) {
-		return append(all, longhornDir), nil
-	}
-	on, err := m.Disks.Mounted(longhornDir)
-	if err != nil || on == nil || on.Lost {
-		return all, err
-	}
-	if foreign, err := m.foreignVolumes(); err != nil || foreign { // the step longhorn tells
-		return all, err
-	}
-	return append([]string{volumesDir}, all...), nil
-}
-
-// volumesDir is where Longhorn keeps volumes on an encrypted disk of its own: the root of
-// a file system cannot be encrypted (ext4_set_context).
-const volumesDir = longhornDir + "/encrypted"
-
-// foreignVolumes says whether a disk of Longhorn's was encrypted by another key than this
-// node's, as by an earlier installation: nothing opens that, and nothing else waits for it.
-func (h *Host) foreignVolumes() (bool, error) {
-	theirs, err := h.Crypt.KeyOf(volumesDir)
-	if err != nil || theirs == "" {
-		return false, err
-	}
-	own, err := h.Crypt.KeyOf(vaultDir)
-	return own != theirs, err
-}
-
 func (m *machine) storageDone(ctx context.Context) (bool, error) {
 	if ok, err := m.storageLaid(); err != nil || !ok {
 		return false, err
@@ -152,28 +120,6 @@ func (m *machine) storageLaid() (bool, error) {
 		return false, err
 	}
 	return m.rancherLaid()
-}
-
-func (m *machine) treesOpen() (bool, error) {
-	trees, err := m.trees()
-	if err != nil {
-		return false, err
-	}
-	for _, dir := range trees {
-		if open, err := m.isOpen(dir); err != nil || !open {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// isOpen says whether a directory is encrypted, and open.
-func (h *Host) isOpen(dir string) (bool, error) {
-	id, err := h.Crypt.KeyOf(dir)
-	if err != nil || id == "" {
-		return false, err
-	}
-	return h.Crypt.IsOpen(dir, id)
 }
 
 // storesOpen says whether the trees are, and hold what the running slot may work with.
@@ -251,7 +197,7 @@ func (m *machine) openStorage(ctx context.Context) error {
 // beginStorage wants nothing in the clear that should not be, makes the shares, and
 // knows one of them with a holder before the other is written.
 func (m *machine) beginStorage(ctx context.Context) (shares, error) {
-	if err := errors.Join(m.checkFresh(), m.checkRoom()); err != nil {
+	if err := errors.Join(m.checkFresh(), m.checkRoom(), m.checkStays(ctx)); err != nil {
 		return shares{}, err
 	}
 	k, err := m.newShares()
@@ -328,6 +274,16 @@ func (m *machine) checkFresh() error {
 	return nil
 }
 
+// checkStays refuses while a change of slots may roll storageFile away, with what else a
+// trial wrote there: the key would be gone, and what it encrypted not.
+func (m *machine) checkStays(ctx context.Context) error {
+	leaves, err := m.mayLeave(ctx)
+	if err == nil && leaves {
+		err = problem("storage-trial")
+	}
+	return err
+}
+
 // checkEmpty passes over what every file system has, and what the step itself makes.
 func (m *machine) checkEmpty(dir string) error {
 	inside, err := m.Files.List(dir)
@@ -357,44 +313,6 @@ func (h *Host) kept(name, id string) (share secret.String) {
 		return ""
 	}
 	return share
-}
-
-func (m *machine) encryptTrees(k shares) error {
-	key, err := vault.Key(k.disk, k.peer)
-	if err != nil {
-		return problem("storage-lost", storageFile).because(err)
-	}
-	trees, err := m.trees()
-	if err != nil {
-		return err
-	}
-	for _, dir := range trees {
-		if err := m.encryptTree(dir, key); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (m *machine) encryptTree(dir string, key []byte) error {
-	id, err := m.Crypt.Open(path.Dir(dir), key)
-	if errors.Is(err, ErrNoCrypt) {
-		return problem("storage-none", dir).because(err)
-	}
-	if err != nil {
-		return err
-	}
-	have, err := m.Crypt.KeyOf(dir)
-	switch {
-	case err != nil || have == id:
-		return err
-	case have != "":
-		return problem("storage-lost", dir)
-	}
-	if err := m.checkEmpty(dir); err != nil {
-		return err
-	}
-	return m.Crypt.Encrypt(dir, id)
 }
 
 // holdGroup lets those answer who keep shares of others' keys (package holder).

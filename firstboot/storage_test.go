@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
@@ -540,5 +541,28 @@ func TestADiskOfBefore(t *testing.T) {
 	w.reboot()
 	if s, _ := w.boot(nil); s.State != firstboot.Joined || len(w.wants) == 0 || w.wants[len(w.wants)-1].Known != "" || w.policies[volumes] == "" {
 		t.Errorf("%+v: %s", w.wants, s.Line())
+	}
+}
+
+// TestATrialBeginsNothing: with the fall-back its share would be rolled away.
+func TestATrialBeginsNothing(t *testing.T) {
+	for name, set := range map[string]func(*world, bool){
+		"on trial": func(w *world, on bool) {
+			if w.trial = nil; on {
+				w.trial = &contract.Trial{Slot: "b"}
+			}
+		},
+		"before one": func(w *world, on bool) { w.leaves = on },
+	} {
+		w := encryptWorld(t)
+		set(w, true)
+		waits(t, w, "storage-trial")
+		if w.text(storageName) != "" || w.policies != nil || peersShare(w) != "" {
+			t.Errorf("%s: it began all the same", name)
+		}
+		set(w, false)
+		if s, _ := w.boot(nil); s.State != firstboot.Joined {
+			t.Errorf("%s: %s", name, s.Line())
+		}
 	}
 }
