@@ -51,6 +51,8 @@ type Files interface {
 	// Overwrite writes over the bytes that a file has, in place, durably,
 	// without changing its length: what was there is gone from the medium.
 	Overwrite(name string, data []byte) error
+	// Rename moves a file into another one's place in its directory, durably.
+	Rename(name, to string) error
 	// Symlink makes or replaces a symbolic link.
 	Symlink(target, name string) error
 	Remove(name string) error // absent is fine

@@ -97,6 +97,9 @@ func (m *machine) diskShare(ctx context.Context, s *storage) (secret.String, err
 		if m.spare != nil {
 			*m.spare = spare
 		}
+		if err := m.write(file{path: agreedFile, data: []byte(s.TPM.Spare), mode: 0o600}); err != nil {
+			return "", err
+		}
 	}
 	share, err := s.TPM.checked(vault.Combine(s.TPM.Rest, spare))
 	if err != nil {
@@ -164,36 +167,49 @@ func (m *machine) mayLeave(ctx context.Context) (bool, error) {
 // resealed is how an open node's storage should be, with its shares: s itself where the TPM
 // opens it, or there is none that works (the doctor says so). While there may be a change of
 // slots it is left alone: the other one opens what it sealed itself, or knows of no TPM.
+// The error says why the next start does without what the TPM keeps. A TPM that was changed
+// gets the share where the owner's word let the node in, and from nobody else.
 func (m *machine) resealed(ctx context.Context, s *storage, peer secret.String) (*storage, shares, error) {
-	k, opens, err := m.openShares(s)
+	k, refusal, err := m.openShares(s)
 	k.peer = peer
-	if err != nil || opens {
+	if err != nil {
 		return s, k, err
 	}
+	if s.TPM != nil && (refusal == nil || !m.agreed(s)) {
+		return s, k, refusal
+	}
 	if other, err := m.mayLeave(ctx); err != nil || other {
-		return s, k, err
+		return s, k, errors.Join(refusal, err)
 	}
 	if next, err := m.seal(s, k); err == nil {
 		return next, k, nil
 	}
-	return s, k, nil
+	return s, k, refusal
 }
 
-// openShares finds an open node's share and spare, a new one for a share in the clear, and
-// says whether the TPM opens it.
-func (m *machine) openShares(s *storage) (k shares, opens bool, err error) {
+// openShares finds an open node's share and spare, a new one for a share in the clear. The
+// refusal is why the TPM does not give back what it sealed.
+func (m *machine) openShares(s *storage) (k shares, refusal, err error) {
 	if s.TPM == nil {
 		k.disk = s.Disk
 		k.spare, err = vault.NewShare(m.Random)
-		return k, false, err
+		return k, nil, err
 	}
-	if k.disk, err = m.unseal(s.TPM); err == nil {
+	if k.disk, refusal = m.unseal(s.TPM); refusal == nil {
 		k.spare, err = vault.Combine(s.TPM.Rest, k.disk)
-		return k, true, err
+		return k, nil, err
 	}
 	k.spare = m.ownSpare(s)
 	k.disk, err = s.TPM.checked(vault.Combine(s.TPM.Rest, k.spare))
-	return k, false, err
+	return k, refusal, err
+}
+
+// agreedFile has the spare by its digest, where the owner's word brought it in this boot.
+const agreedFile = runDir + "/agreed"
+
+func (h *Host) agreed(s *storage) bool {
+	id, err := h.read(agreedFile)
+	return err == nil && string(id) == s.TPM.Spare
 }
 
 // replaceStorage has the TPM keep the share from now on. A holder has the spare already.
@@ -212,13 +228,10 @@ func (m *machine) replaceStorage(next *storage, k shares) error {
 }
 
 // settleStorage puts storageNext in the place of storageFile, whose bytes are written over
-// before: the share may be among them, or what the TPM opens for a firmware of before.
+// before: the share may be among them, or what the TPM opens for a firmware of before. For
+// the same reason it is moved, not copied: what is sealed now is to be written over, too.
 func (m *machine) settleStorage() error {
-	text, err := m.read(storageNext)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if next, err := m.exists(storageNext); err != nil || !next {
 		return err
 	}
 	old, err := m.Files.Stat(storageFile)
@@ -228,10 +241,7 @@ func (m *machine) settleStorage() error {
 	if err := m.Files.Overwrite(storageFile, bytes.Repeat([]byte("#"), int(old.Size()))); err != nil {
 		return err
 	}
-	if err := m.write(file{path: storageFile, data: text, mode: 0o600}); err != nil {
-		return err
-	}
-	return m.Files.Remove(storageNext)
+	return m.Files.Rename(storageNext, storageFile)
 }
 
 // storageText is nil where there is none. While one takes the place of the other, the first

@@ -281,14 +281,17 @@ func TestSealsLater(t *testing.T) {
 	}
 	calm := start()
 	calm.fault = func(_ int, name string) fault {
-		if name == "put "+storageName && strings.Contains(calm.text(storageName), share.Reveal()) {
+		if name == "rename "+nextName && strings.Contains(calm.text(storageName), share.Reveal()) {
 			t.Error("the share was not written over")
+		}
+		if name == "put "+storageName || name == "remove "+nextName {
+			t.Error("what was sealed lies there twice, and once is not written over later")
 		}
 		return none
 	}
 	begun := calm.calls // a TPM was asked for at first, too
 	seals(calm)
-	first, last := begun+slices.Index(calm.names[begun:], "seal"), slices.Index(calm.names, "remove "+nextName)
+	first, last := begun+slices.Index(calm.names[begun:], "seal"), slices.Index(calm.names, "rename "+nextName)
 	if t.Failed() || diskShareOf(calm) != share || first < begun || last < first {
 		t.Fatal("it was not sealed, or another share was")
 	}
@@ -450,5 +453,31 @@ func TestMovedWithAnotherTPM(t *testing.T) {
 	}
 	if !joined {
 		t.Error("locked for ever")
+	}
+}
+
+// TestAnotherTPMGetsNothing without the owner's word: who put it there while the node is
+// open would have the share.
+func TestAnotherTPMGetsNothing(t *testing.T) {
+	for _, chip := range []string{"a 2", "b 1"} {
+		w := sealedWorld(t)
+		wantJoined(t, w)
+		before := w.text(storageName)
+		w.chip = chip
+		if code, summary := noticedAfter(w, time.Minute); code != "share-sealing" || w.text(storageName) != before {
+			t.Errorf("%s: %q: %s", chip, code, summary)
+		}
+		w.reboot()
+		w.boot(anyProblem)
+		agreed(t, w)
+		w.leaves = true // so it seals nothing yet, and firstboot is started anew meanwhile
+		wantJoined(t, w)
+		if w.text(storageName) != before {
+			t.Errorf("%s: sealed before a trial", chip)
+		}
+		w.leaves = false
+		if code, summary := noticedAfter(w, time.Minute); code != "" || w.text(storageName) == before {
+			t.Errorf("%s, agreed: %q: %s", chip, code, summary)
+		}
 	}
 }

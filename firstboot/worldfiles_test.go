@@ -187,6 +187,17 @@ func (w memFiles) Symlink(target, name string) error {
 	})
 }
 
+func (w memFiles) Rename(name, to string) error {
+	return w.do("rename "+name, func() error {
+		if w.files[name] == nil {
+			return fs.ErrNotExist
+		}
+		w.files[to] = w.files[name]
+		delete(w.files, name)
+		return nil
+	})
+}
+
 func (w memFiles) Remove(name string) error {
 	name = w.real(name)
 	return w.do("remove "+name, func() error {

@@ -149,6 +149,14 @@ func writable(dir string) (restore func() error, err error) {
 	return func() error { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY|keep, "") }, nil
 }
 
+// Rename moves a file into another one's place in its directory, durably.
+func (f Files) Rename(name, to string) error {
+	if err := os.Rename(f.at(name), f.at(to)); err != nil {
+		return err
+	}
+	return dirsync.Dir(filepath.Dir(f.at(to)))
+}
+
 // Symlink makes or replaces a symbolic link.
 func (f Files) Symlink(target, name string) error {
 	path := f.at(name)
