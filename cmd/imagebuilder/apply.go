@@ -29,8 +29,8 @@ and the first that does not ends it.
 What makes another node of one is refused: its role, board, disks, encryption, Headscale.
 What may cut a node off, its network or ssh keys, or stop its k3s, its settings and tokens
 or files of yours, wants --risky; so does what lets k3s start anew on a node that votes in
-etcd while another one that does is away or ill: the cluster may stop. --plan prints what
-would change, and does nothing.
+etcd while another one that does is away or ill: the cluster may stop. Where one has gone
+since all were asked it stops even so. --plan prints what would change, and does nothing.
 Secrets of the cluster's objects are written again by the server that creates it: nobody
 at home can tell whether they changed. A node that is locked, has an update on trial,
 brings its volumes back or lacks a chart that its objects name has to be done with that

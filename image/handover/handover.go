@@ -49,6 +49,7 @@ type Node struct {
 	Has   bool `json:"has"`
 	Given bool `json:"given"`
 
+	thin bool   // etcd was, when the node was asked: a risk that is told
 	text []byte // which has secrets
 }
 
@@ -195,7 +196,7 @@ func (o *Order) foresee(ctx context.Context, n *Node) {
 	n.Has, n.Fields, n.Steps = *p.InForce, p.Fields, p.Steps
 	n.Risks, n.Notes, n.Against = risks(p.Fields)
 	if why := o.quorum(ctx, *n); why != "" {
-		n.Risks = append(n.Risks, why)
+		n.Risks, n.thin = append(n.Risks, why), true
 	}
 }
 
@@ -239,7 +240,7 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 		var err error
 		switch {
 		case n.changes():
-			if !risky { // since all were asked one may have gone
+			if !n.thin { // since all were asked one may have gone, of which nobody was told
 				err = o.spared(ctx, *n)
 			}
 			if err == nil {

@@ -67,7 +67,7 @@ func (o *Order) spared(ctx context.Context, n Node) error {
 		case why == "":
 			return nil
 		case !time.Now().Before(end):
-			return errors.New(why + unlessRisky)
+			return errors.New(why + "; mend that, and do this again (with --risky it goes on all the same)")
 		case why != last:
 			o.Say(n.Name, "waits: "+why)
 		}
