@@ -346,7 +346,7 @@ func TestAStickAndItsTwinUnderABIOS(t *testing.T) {
 	i.config.BIOS = true
 	i.flash("")
 	i.powerOn()
-	i.see(`carries\s+the\s+same\s+image\s+already(?s:.*)Erase\s+that\s+one\s+first`)
+	i.see(`carry\s+the\s+same\s+system(?s:.*)Erase\s+that\s+one\s+first`)
 	i.Kill()
 
 	i.unplug()
