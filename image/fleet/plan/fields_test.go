@@ -356,7 +356,7 @@ func (w *walk) plan(f *fleet.Fleet) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r, lacks := MakeResources(f, nil)
+	r, lacks := MakeResources(f, nil, 0)
 	text, err := json.Marshal([]any{p, r, lacks != nil})
 	if err != nil {
 		w.t.Fatal(err)
