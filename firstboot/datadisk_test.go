@@ -14,7 +14,7 @@ func TestDataThatIsGone(t *testing.T) {
 	for name, m := range map[string]firstboot.Mount{"lost": {Device: "/dev/sda1", Lost: true}, "failed": {Device: "/dev/sda1", Failed: true}} {
 		t.Run(name, func(t *testing.T) {
 			o := outside(t)
-			booted, heard := o.now, o.now
+			booted := o.now
 			o.tick = func() {
 				o.files["/proc/uptime"] = &entry{data: fmt.Appendf(nil, "%.2f 1.00\n", o.now.Sub(booted).Seconds())}
 			}
@@ -26,7 +26,8 @@ func TestDataThatIsGone(t *testing.T) {
 				o.tick()
 				o.cancel()
 			}
-			o.data, heard = &m, o.now
+			heard := o.now
+			o.data = &m
 			o.goOn(2*time.Hour + 30*time.Minute)
 			o.sees("all the time", red, "Once an hour it restarts itself.")
 			if n := len(o.out.restarts); n != 2 || o.out.restarts[0].Sub(heard) < time.Hour-time.Minute {
