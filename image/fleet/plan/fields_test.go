@@ -28,6 +28,7 @@ cluster:
   name: shed
   headscale: {url: 'https://hs.shed.example.net', apiKey: {env: ANY}, server: {hostKey: {env: SSH_KEY}, loginKey: {env: SSH_KEY}}}
   k3s: {token: {env: ANY}, agentToken: {env: ANY}}
+  longhorn: {}
 sites: {home: {}, cabin: {}, cloud: {}}
 nodes:
   home-pi: {machine: {cpus: 2, memoryGiB: 8}, board: rpi4, site: home, role: server}
@@ -75,7 +76,7 @@ var samples = map[string][]string{
 	"Node.install":  {"{disk: {model: 'Sam*', size: 500GB}, wipe: true, replaceData: true}", "{disk: {serial: S1}}", "{disk: {only: true}}"},
 	"Node.longhorn": {"{disk: {model: 'WD*'}}"},
 	"Node.storage":  {"{encrypt: true}"},
-	"Node.machine":  {"{cpus: 4, memoryGiB: 16}"},
+	"Node.machine":  {"{cpus: 4, memoryGiB: 16, diskGiB: 128}"},
 	"Node.files":    {"[{path: /etc/sysctl.d/x.conf, mode: '0640', owner: '1:2', content: {env: ANY}}]"},
 	"Node.board":    {"optiplex-7050"}, "Node.site": {"home"}, "Node.role": {"agent"},
 }
@@ -91,6 +92,7 @@ var unheeded = map[string]string{
 	"Cluster.headscale.server.loginKey": "made by fleet init, for a VPS to come",
 	"Node.machine.cpus":                 "of a node that does no work",
 	"Node.machine.memoryGiB":            "of a node that does no work",
+	"Node.machine.diskGiB":              "of a node that keeps no volumes",
 }
 
 // TestEveryFieldCounts: each field of fleet.yaml, on each kind of node, changes what some
@@ -356,7 +358,7 @@ func (w *walk) plan(f *fleet.Fleet) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r, lacks := MakeResources(f, nil, 0)
+	r, lacks := MakeResources(f, nil, 100<<30)
 	text, err := json.Marshal([]any{p, r, lacks != nil})
 	if err != nil {
 		w.t.Fatal(err)
