@@ -1,7 +1,6 @@
 package firstboot
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -211,7 +210,7 @@ func ReadHoldings(files Files) (all []Holding, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&all); err != nil {
+	if err := json.Unmarshal(text, &all); err != nil {
 		return nil, fmt.Errorf("%s: %w", holdingsFile, err)
 	}
 	return all, nil

@@ -164,11 +164,14 @@ func (m *machine) claimPhase(ctx context.Context, claim string) (string, error) 
 	return c.Status.Phase, err
 }
 
-func namespaces(r *node.Restore) (all []string) {
-	for _, claim := range slices.Sorted(maps.Keys(r.Claims)) {
+// namespaces are those of the claims, which Longhorn waits for.
+func namespaces(r *node.Restore) []string {
+	all := slices.Clone(r.Namespaces)
+	for claim := range r.Claims {
 		space, _, _ := strings.Cut(claim, "/")
 		all = append(all, space)
 	}
+	slices.Sort(all)
 	return slices.Compact(all)
 }
 

@@ -19,7 +19,7 @@ const (
 
 // bereft is a node that makes a cluster anew, with what an old one had.
 func bereft(t *testing.T) *world {
-	w := newWorld(t, edit(t, initYAML, "secrets: [", `restore: {systemBackup: `+taken+`, claims: {nextcloud/data: backup-1, ide/home: ""}, manifests: {argocd-root: "kind: Application\n"}}, secrets: [`))
+	w := newWorld(t, edit(t, initYAML, "secrets: [", `restore: {systemBackup: `+taken+`, claims: {nextcloud/data: backup-1, ide/home: ""}, namespaces: [ide, old], manifests: {argocd-root: "kind: Application\n"}}, secrets: [`))
 	deferK3s(w)
 	return w
 }
@@ -96,8 +96,13 @@ func TestVolumesComeBackFirst(t *testing.T) {
 	if job := strings.Replace(brought, "systemrestores/", "longhorn-system-rollout-", 1); len(taken) != 45 || len(job) > 63 {
 		t.Errorf("Longhorn's Job %s is refused", job)
 	}
-	if got := w.applied[firstboot.LonghornAPI+brought]; !strings.Contains(got, `"spec":{"systemBackup":"`+taken+`"}`) || w.applied["/api/v1/namespaces/nextcloud"] == "" || w.applied["/api/v1/namespaces/ide"] == "" {
+	if got := w.applied[firstboot.LonghornAPI+brought]; !strings.Contains(got, `"spec":{"systemBackup":"`+taken+`"}`) {
 		t.Errorf("asked for: %v", w.applied)
+	}
+	for _, space := range []string{"ide", "nextcloud", "old"} {
+		if w.applied["/api/v1/namespaces/"+space] == "" {
+			t.Errorf("no namespace %s in %v", space, w.applied)
+		}
 	}
 	if w.text(manifests+"imagebuilder-argocd-root.yaml") != "kind: Application\n" || w.starts != 1 {
 		t.Errorf("the rest does not begin, or k3s began %d times", w.starts)

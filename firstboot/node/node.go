@@ -142,6 +142,8 @@ type Restore struct {
 	// Claims have to be back before the rest begins, as NAMESPACE/NAME, each with the
 	// Backup in Longhorn that its volume is made of, "" for none: that volume is empty.
 	Claims map[string]string `yaml:"claims,omitempty"`
+	// Namespaces are what a node.yaml from before Claims has; no update may refuse one.
+	Namespaces []string `yaml:"namespaces,omitempty"`
 	// Manifests are further files of the seed, which have to wait until all is
 	// back: they would make empty volumes of the same names.
 	Manifests map[string]string `yaml:"manifests,omitempty"`

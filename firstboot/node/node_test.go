@@ -256,6 +256,7 @@ func TestRefusals(t *testing.T) {
 		{"disk path and pattern", edit(full, "size: 500GB", "path: /dev/disk/by-id/x"), node.Invalid, "keep one"},
 		{"one disk for both", edit(full, `{model: "Samsung*", size: 500GB}`, "/dev/disk/by-id/usb-SanDisk_1"), node.Invalid, "is the dataDisk"},
 		{"restore of nothing", edit(full, "init: true", "init: true\n  seed: {restore: {claims: {a/b: c}}}"), node.Invalid, `field "k3s.seed.restore.systemBackup": want a name`},
+		{"restore's namespace", edit(full, "init: true", "init: true\n  seed: {restore: {systemBackup: a, namespaces: [b, a.b]}}"), node.Invalid, `field "k3s.seed.restore.namespaces[1]": want a name`},
 		{"restore's claim", edit(full, "init: true", "init: true\n  seed: {restore: {systemBackup: a, claims: {a/b.c: d, a.b/c: d}}}"), node.Invalid, `field "k3s.seed.restore.claims.a.b/c": want a name`},
 		{"restore's claim of no namespace", edit(full, "init: true", "init: true\n  seed: {restore: {systemBackup: a, claims: {a: d}}}"), node.Invalid, `field "k3s.seed.restore.claims.a": want a name`},
 		{"backup of a claim", edit(full, "init: true", "init: true\n  seed: {restore: {systemBackup: a, claims: {a/b: D}}}"), node.Invalid, `field "k3s.seed.restore.claims.a/b": want a name`},

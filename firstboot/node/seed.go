@@ -40,6 +40,9 @@ func (v *validator) restore(s Seed) {
 		return
 	}
 	v.want("k3s.seed.restore.systemBackup", checkSubdomain(s.Restore.SystemBackup))
+	for i, name := range s.Restore.Namespaces {
+		v.want("k3s.seed.restore.namespaces."+strconv.Itoa(i), checkDNSLabel(name))
+	}
 	for _, claim := range sortedKeys(s.Restore.Claims) {
 		at := "k3s.seed.restore.claims." + claim
 		space, name, _ := strings.Cut(claim, "/")
