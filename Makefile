@@ -18,7 +18,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 
 # The node's programs are static and reproducible: no paths, no build id.
 PAYLOAD_LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
-PAYLOAD_FLAGS   := -buildvcs=false -ldflags "$(PAYLOAD_LDFLAGS)"
+PAYLOAD_FLAGS   := -trimpath -buildvcs=false -ldflags "$(PAYLOAD_LDFLAGS)"
 PAYLOAD_SOURCES := $(shell find firstboot cmd/firstboot cmd/init -name '*.go' -not -name '*_test.go') go.mod go.sum
 PAYLOADS        := $(foreach p,firstboot init,$(foreach a,$(ARCHES),image/payload/bin/$(p)-$(a)))
 LDFLAGS         := -s -w -X github.com/going-mobile/imagebuilder/image.version=$(VERSION)

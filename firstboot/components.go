@@ -68,7 +68,7 @@ func (m *machine) checkSize() error {
 	return err
 }
 
-// leastRoom is without what nothing is begun on a disk, in bytes.
+// leastRoom is the room without which nothing is begun on a disk, in bytes.
 const leastRoom = 64 << 20
 
 // checkRoom is for what is about to write. Nothing else may wait for room: what makes it,

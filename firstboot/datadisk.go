@@ -44,7 +44,7 @@ func (r *runner) restartForData(ctx context.Context, err error) error {
 	}
 	up, e := r.host.uptime()
 	if e == nil && up >= dataRestart {
-		_, e = r.host.Programs.Run(ctx, "systemctl", "--no-block", "reboot")
+		e = r.host.Reboot(ctx)
 	}
 	return p.because(errors.Join(p.err, e))
 }

@@ -44,7 +44,7 @@ const (
 // LateShare is when a share that no holder took should worry its owner.
 const LateShare = 2 * time.Hour
 
-// A pass has more to do. Where only a relay leads there, a holder looks for ten seconds
+// The next pass is not to wait. Where only a relay leads there, a holder looks for ten seconds
 // where this node is (host.Where), for the share and once more for the spare.
 const (
 	tellTime = 25 * time.Second // for one holder
@@ -57,15 +57,12 @@ type keeping struct {
 	holdings      []*Holding
 	since         time.Time // the first try
 	fault, unseen *Problem
-	next          string        // who is reached first, at the next look
-	spent         time.Duration // in this pass: the pause is shorter by that
+	next          string // who is reached first, at the next look
 }
 
 func (k *keeping) keep(ctx context.Context, m *machine) {
-	begun := m.Clock.Now()
 	k.reach(ctx, m)
 	k.shares(ctx, m)
-	k.spent = m.Clock.Now().Sub(begun)
 }
 
 // shares tells the holders that are due. What fails is tried again, and told in time.

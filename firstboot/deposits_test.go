@@ -48,8 +48,10 @@ func TestToldWhateverElse(t *testing.T) {
 		w := encryptWorld(t)
 		wantJoined(t, w)
 		spoil(w)
+		told := false
+		w.fault = func(_ int, name string) fault { told = told || name == "deposit"; return none }
 		goesOn(w, time.Minute, func(s firstboot.Status) {
-			if s.Problem != nil && w.place == home {
+			if s.Problem != nil && told {
 				w.place = away
 			}
 		})
@@ -102,17 +104,21 @@ func TestNobodyHoldsUpTheWatch(t *testing.T) {
 	}
 }
 
-// TestHoldersThatTakeLong are told one after the other, and the node goes on looking.
+// TestHoldersThatTakeLong are told one after the other, and the node goes on looking. How
+// it is comes first.
 func TestHoldersThatTakeLong(t *testing.T) {
 	w := sealedWorld(t)
 	wantJoined(t, w)
 	w.place = away
-	look := 0
+	look, joined := 0, false
 	w.fault = func(_ int, name string) fault {
 		switch name {
 		case "sleep":
 			look = 0
 		case "deposit": // a share, and a spare
+			if !joined {
+				t.Fatal("they are told before the outcome is")
+			}
 			w.now = w.now.Add(10 * time.Second)
 			look++
 		}
@@ -123,6 +129,7 @@ func TestHoldersThatTakeLong(t *testing.T) {
 	}
 	var last time.Time
 	goesOn(w, 3*time.Minute, func(s firstboot.Status) {
+		joined = joined || s.State == firstboot.Joined
 		if s.Checked != nil && !last.IsZero() && s.Checked.Sub(last) > 45*time.Second {
 			t.Errorf("nobody looked at the cluster for %s", s.Checked.Sub(last))
 		}

@@ -23,13 +23,15 @@ const (
 // firewallDone asks the kernel, not the service: rules stand without it, and
 // it may run while they do not.
 func (m *machine) firewallDone(ctx context.Context) (bool, error) {
-	if ok, err := m.exists(firewallRules); err != nil || !ok { // an image without it
-		return !ok, err
-	}
-	return m.Firewalled(ctx) == nil, nil
+	return m.firewallDo(ctx) == nil, nil
 }
 
+// firewallDo says what is wrong: the rules are another service's to load.
 func (m *machine) firewallDo(ctx context.Context) error {
+	ok, err := m.exists(firewallRules)
+	if err != nil || !ok { // an image without it
+		return err
+	}
 	if err := m.Firewalled(ctx); err != nil {
 		return problem("firewall", err.Error()).because(err)
 	}

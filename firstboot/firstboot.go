@@ -89,7 +89,7 @@ func Run(ctx context.Context, h Host, o Options, show func(Status)) error {
 		if ctx.Err() != nil || o.Only != nil {
 			return errors.Join(ctx.Err(), err)
 		}
-		if r.settle(err) {
+		if r.settle(ctx, err) {
 			attempt = 0
 		}
 		if err := r.pause(ctx, attempt); err != nil {
@@ -108,12 +108,14 @@ type runner struct {
 	asked  string    // what a person changed last
 	starts string    // of k3s, at the end of the pass before
 	began  time.Time // when that start was seen first
+	proven string    // that start, once it was joined
 	joined bool      // at the end of the pass before
 	member bool      // it was joined since this program started
 	// what is wrong beside the status
 	notice, refused, pageFault *Problem
 	page                       shown
 	spare                      secret.String
+	machine                    *machine // of this pass, where it went through its steps
 	keeping                    keeping
 	link                       link
 }
@@ -128,7 +130,7 @@ func (r *runner) heed() {
 
 // pass goes through the steps once. Whatever it returns is a *Problem.
 func (r *runner) pass(ctx context.Context) error {
-	r.status.State = Working
+	r.status.State, r.machine = Working, nil
 	g, err := r.given()
 	if err != nil {
 		r.status.Step = "config"
@@ -144,9 +146,8 @@ func (r *runner) pass(ctx context.Context) error {
 	if e := m.keepNames(ctx); err == nil {
 		err = asProblem(e)
 	}
+	r.machine = m
 	p := r.link.look(ctx, m)
-	r.keeping.keep(ctx, m)
-	r.noticed()
 	// A dead router beside a live port explains nothing, as the node is reached;
 	// and it must not keep a node that was just started from ever being joined.
 	if p == nil || p.Code == "link-router" && (err != nil || !r.member) {
@@ -235,7 +236,7 @@ func (r *runner) refresh(ctx context.Context) {
 
 // settle turns the end of a pass into the status, and reports whether the
 // count of attempts starts again.
-func (r *runner) settle(err error) (fresh bool) {
+func (r *runner) settle(ctx context.Context, err error) (fresh bool) {
 	r.seeStart()
 	var p *Problem
 	if r.joined = !errors.As(err, &p); r.joined {
@@ -247,6 +248,7 @@ func (r *runner) settle(err error) (fresh bool) {
 			r.page.until = now.Add(farewell)
 		}
 		r.status.Checked, r.member = &now, true
+		r.forgetRestarts(ctx)
 		return true
 	}
 	fresh = p.Code != r.last
@@ -266,19 +268,25 @@ const (
 )
 
 // pause waits for the next pass: for the time the outcome asks for, or until
-// a person asks, or k3s was started anew or stopped.
+// a person asks, or k3s was started anew or stopped. What the node does for others has
+// its time here, as that may take long and keeps nobody from reading the outcome.
 func (r *runner) pause(ctx context.Context, attempt int) error {
 	d := lookPause
 	if p := r.status.Problem; p != nil {
 		d = p.pause(attempt)
 	}
-	end := r.host.Clock.Now().Add(max(pollInterval, d-r.keeping.spent))
+	end := r.host.Clock.Now().Add(d)
 	r.status.NextTry = nil
 	if !r.joined && d < stayPause {
 		t := end.UTC().Truncate(time.Second)
 		r.status.NextTry = &t
 	}
 	r.refresh(ctx)
+	if r.machine != nil {
+		r.keeping.keep(ctx, r.machine)
+		r.noticed()
+		r.refresh(ctx)
+	}
 	for r.host.Clock.Now().Before(end) && r.host.changes() == r.asked && r.host.starts() == r.starts {
 		r.heedLeft(ctx)
 		if err := r.host.Clock.Sleep(ctx, min(pollInterval, d)); err != nil {

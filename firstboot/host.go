@@ -364,6 +364,12 @@ func (h *Host) invocation(unit string) string {
 	return id
 }
 
+// Reboot has the machine restart, and does not wait for that.
+func (h *Host) Reboot(ctx context.Context) error {
+	_, err := h.Programs.Run(ctx, "systemctl", "--no-block", "reboot")
+	return err
+}
+
 // glanceTime is for how long a status waits for what a hanging tailscaled would say.
 const glanceTime = 2 * time.Second
 

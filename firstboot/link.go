@@ -155,7 +155,7 @@ func (m *machine) restartForLink(ctx context.Context, count int) error {
 	if err := m.write(text644(restartsFile, strconv.Itoa(count)+"\n")); err != nil {
 		return err
 	}
-	_, err := m.Programs.Run(ctx, "systemctl", "--no-block", "reboot")
+	err := m.Reboot(ctx)
 	return err
 }
 

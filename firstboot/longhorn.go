@@ -98,9 +98,10 @@ func (m *machine) longhornDo(ctx context.Context) error {
 	return m.labelLonghorn(ctx)
 }
 
-// refuseForeign is for a node that encrypts: others leave that directory as it is.
+// refuseForeign is for a node that encrypts, or is about to: others leave that directory as
+// it is.
 func (m *machine) refuseForeign() error {
-	if encrypted, err := m.encrypted(); err != nil || !encrypted {
+	if encrypts, err := m.encrypts(); err != nil || !encrypts {
 		return err
 	}
 	foreign, err := m.foreignVolumes()

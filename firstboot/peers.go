@@ -83,11 +83,7 @@ func CheckServer(ctx context.Context, h Host) error {
 	if err := m.storageShut(); err != nil {
 		return err
 	}
-	up, err := m.firewallDone(ctx)
-	if err == nil && !up {
-		err = m.firewallDo(ctx)
-	}
-	if err != nil {
+	if err := m.firewallDo(ctx); err != nil {
 		return err
 	}
 	v, err := m.written()

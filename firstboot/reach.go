@@ -65,7 +65,7 @@ func (o *object) reachedBy() string {
 	return by
 }
 
-// reach asks, and answers, where the cluster has answered in this pass. What fails is done
+// reach asks, and answers, where this node was seen Ready in this pass. What fails is done
 // at the next look: it is nobody's business but a trial's, which waits.
 func (k *keeping) reach(ctx context.Context, m *machine) {
 	if m.object == nil {
@@ -112,9 +112,8 @@ func (h *Host) reached(ctx context.Context, name string) (by string, err error) 
 	return own.reachedBy(), nil
 }
 
-// reachTime is for one who asks. Each of those that are not reached takes it up, at every
-// look, while the server's own watch waits; the first packet may go through a relay, and
-// one that comes too late is answered at the next look.
+// reachTime is for one who asks: the first packet may go through a relay, and one that
+// comes too late is answered at a later look.
 const reachTime = 3 * time.Second
 
 // othersTime is for all of them, and what is asked of the cluster for that; those for whom

@@ -207,7 +207,7 @@ func (m *machine) beginStorage(ctx context.Context) (shares, error) {
 	s := &storage{Version: contract.StorageShares, Disk: k.disk, ID: vault.Digest(k.peer), Holders: m.cfg.Storage}
 	if sealed, err := m.seal(s, k); err == nil {
 		s = sealed
-	} else { // there is no TPM, or none that works: keepSealed asks again
+	} else { // there is no TPM, or none that works: renew asks again
 		k.spare = ""
 	}
 	if faults, err := m.deposit(ctx, s, k); err != nil {

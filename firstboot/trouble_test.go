@@ -200,6 +200,21 @@ func TestACrashBetweenTwoLooks(t *testing.T) {
 	}
 }
 
+// TestRestartsOfAWellNodeAreForgotten, once for each k3s that works: one that does not
+// come up is tried ever more seldom.
+func TestRestartsOfAWellNodeAreForgotten(t *testing.T) {
+	o := watch(t, crashWorld(t))
+	forgotten := func(when string, want int) {
+		if o.forgotten != want {
+			t.Errorf("%s they were forgotten %d times, not %d", when, o.forgotten, want)
+		}
+	}
+	o.after(10*time.Minute, func() { forgotten("joined", 1); o.crash(false) })
+	o.after(20*time.Minute, func() { forgotten("while k3s does not come up", 1); o.ready = true })
+	o.after(30*time.Minute, func() { forgotten("joined again", 2) })
+	o.run(31 * time.Minute)
+}
+
 // TestK3sStartsAnewInTime: what its unit does every other month, for its certificates,
 // is no fault of the cluster program; a crash before is.
 func TestK3sStartsAnewInTime(t *testing.T) {

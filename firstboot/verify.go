@@ -103,6 +103,18 @@ func (r *runner) seeStart() {
 	}
 }
 
+// forgetRestarts is for a k3s that works again: systemd counts all its restarts since
+// somebody started it by hand, and waits ever longer before the next, though it ran well
+// in between (RestartSteps). What fails is done at the next look.
+func (r *runner) forgetRestarts(ctx context.Context) {
+	if r.starts == r.proven {
+		return
+	}
+	if _, err := r.host.Programs.Run(ctx, "systemctl", "reset-failed", k3sUnit); err == nil {
+		r.proven = r.starts
+	}
+}
+
 // outlived says whether the k3s that was seen last had run for so long that its unit
 // started it anew, which is no fault. A firstboot that began later does not know, and
 // tells it once.

@@ -51,6 +51,7 @@ type world struct {
 	late       time.Duration // or one after this time
 	unready    string        // why the cluster does not call the node ready
 	starts     int           // of k3s
+	forgotten  int           // how often systemd was told to count them anew
 	trial      *contract.Trial
 	trialFault error
 	leaves     bool              // for the other slot, at the next start
@@ -584,6 +585,9 @@ func (w progWorld) Run(_ context.Context, argv ...string) (out string, err error
 		case "headscale":
 			out, err = w.listing, w.listFault
 		default:
+			if strings.Join(argv, " ") == "systemctl reset-failed k3s.service" {
+				w.forgotten++
+			}
 			out, err = w.runLink(argv)
 		}
 		return err

@@ -57,7 +57,7 @@ func applyUpdate(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := printUpdate(result, u.json, u.reboot); err != nil || !u.reboot || !result.Installed {
 		return err
 	}
-	_, err = h.Programs.Run(ctx, "systemctl", "--no-block", "reboot")
+	err = h.Reboot(ctx)
 	return err
 }
 

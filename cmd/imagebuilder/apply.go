@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/handover"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
@@ -88,7 +87,8 @@ func (a *applyFlags) run(cmd *cobra.Command) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s: %s; do this again when it is there\n", name, roster.Unseen)
 	}
 	if a.plan {
-		return a.conclude(cmd.OutOrStdout(), order, order.Unasked())
+		err := order.Unasked()
+		return errors.Join(err, a.print(cmd.OutOrStdout(), order, err))
 	}
 	if !a.quiet {
 		order.Say = func(node, words string) {
@@ -118,11 +118,7 @@ func (a *applyFlags) prepare(ctx context.Context) (*handover.Order, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := control.Client(f)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := roster.Read(ctx, f, client, time.Now())
+	_, rows, err := members(ctx, f)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -79,15 +78,7 @@ func labSSH(cmd *cobra.Command, r *lab.Running, name string, command []string) e
 	ssh := exec.CommandContext(cmd.Context(), "ssh", append([]string{"-p", fmt.Sprint(port), "-i", r.LoginKey, "-o", "IdentitiesOnly=yes",
 		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=" + os.DevNull, "-o", "LogLevel=ERROR", "root@127.0.0.1"}, command...)...)
 	ssh.Stdin, ssh.Stdout, ssh.Stderr = os.Stdin, os.Stdout, os.Stderr
-	err := ssh.Run()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit) && cmd.Context().Err() != nil: // it was ended with this program
-		return cmd.Context().Err()
-	case errors.As(err, &exit):
-		return &exitError{exit.ExitCode()}
-	}
-	return err
+	return ended(cmd.Context(), ssh.Run())
 }
 
 func newLabStatus() *cobra.Command {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime/debug"
 	"strings"
@@ -72,6 +73,18 @@ func endings() []os.Signal {
 		all = append(all, syscall.SIGHUP)
 	}
 	return all
+}
+
+// ended passes on how a program ended: by its exit code, unless it was ended with this one.
+func ended(ctx context.Context, err error) error {
+	var exit *exec.ExitError
+	switch {
+	case !errors.As(err, &exit):
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return &exitError{exit.ExitCode()}
 }
 
 // conclude tells how a command ended, and returns its exit code. What was left behind

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/replace"
 	"github.com/going-mobile/imagebuilder/image/revoke"
@@ -70,11 +68,7 @@ func newRevoke() *cobra.Command {
 // known is what Headscale knows. One that does not answer keeps nobody from telling the
 // holders.
 func known(ctx context.Context, f *fleet.Fleet) (replace.Server, []roster.Row) {
-	client, err := control.Client(f)
-	if err != nil {
-		return revoke.Silent{Why: err}, nil
-	}
-	rows, err := roster.Read(ctx, f, client, time.Now())
+	client, rows, err := members(ctx, f)
 	if err != nil {
 		return revoke.Silent{Why: err}, nil
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -76,15 +75,7 @@ func runRun(cmd *cobra.Command, f *runFlags, args []string) error {
 	fmt.Fprintf(cmd.ErrOrStderr(), "serial console below; ssh -p %d root@127.0.0.1; Ctrl-C ends the machine\n", f.config.SSHPort)
 	machine.Stdin, machine.Stdout, machine.Stderr = os.Stdin, os.Stdout, os.Stderr
 	go qemu.Attend(cmd.Context(), f.config)
-	err = machine.Run()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit) && cmd.Context().Err() != nil: // it was ended with this program
-		return cmd.Context().Err()
-	case errors.As(err, &exit):
-		return &exitError{exit.ExitCode()}
-	}
-	return err
+	return ended(cmd.Context(), machine.Run())
 }
 
 // load completes the configuration. cleanup removes a throw-away directory.

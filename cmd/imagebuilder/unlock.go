@@ -2,13 +2,10 @@ package main
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
-	"github.com/going-mobile/imagebuilder/image/roster"
 	"github.com/going-mobile/imagebuilder/image/shares"
 )
 
@@ -67,11 +64,7 @@ func checkEncrypted(f *fleet.Fleet, name string) error {
 
 // holdersOf finds who keeps the share of a node.
 func holdersOf(cmd *cobra.Command, f *fleet.Fleet, name string) (*shares.Holders, error) {
-	client, err := control.Client(f)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := roster.Read(cmd.Context(), f, client, time.Now())
+	_, rows, err := members(cmd.Context(), f)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/rollout"
 	"github.com/going-mobile/imagebuilder/image/roster"
@@ -187,11 +186,7 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 	if u.file != "" {
 		return u.write(cmd, f)
 	}
-	client, err := control.Client(f)
-	if err != nil {
-		return err
-	}
-	rows, err := roster.Read(cmd.Context(), f, client, time.Now())
+	client, rows, err := members(cmd.Context(), f)
 	if err != nil {
 		return err
 	}

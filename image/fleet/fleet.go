@@ -354,6 +354,11 @@ func (f *Fleet) Servers() []string {
 	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return f.Nodes.by[name].Role.In() != node.Server })
 }
 
+// Voters lists the nodes that vote in etcd, in the order of the file.
+func (f *Fleet) Voters() []string {
+	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return !f.Nodes.by[name].Role.In().Votes() })
+}
+
 // Contact is whom one calls at a site, "" where nobody is named.
 func (f *Fleet) Contact(site string) string {
 	return cmp.Or(f.Sites[site].Contact, f.Cluster.Contact)

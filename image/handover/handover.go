@@ -87,6 +87,7 @@ type Order struct {
 
 	line   Line
 	voters []string
+	round  map[string]string // what is wrong with voters that were asked
 }
 
 // Prepare makes and signs what the nodes get, and asks each what that would change.
@@ -99,7 +100,7 @@ func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, c roster.Ch
 	if err != nil {
 		return nil, err
 	}
-	o := &Order{line: line, voters: voters(f), Say: func(string, string) {}}
+	o := &Order{line: line, voters: voters(f, rows), round: map[string]string{}, Say: func(string, string) {}}
 	for _, name := range sorted(f, names) {
 		switch {
 		case roster.There(rows, name):
@@ -202,7 +203,7 @@ func (o *Order) foresee(ctx context.Context, n *Node) {
 
 // Unasked says who could not be asked, so that nobody knows what it would change there.
 func (o *Order) Unasked() error {
-	var names []string
+	names := slices.Clone(o.Away)
 	for _, n := range o.Nodes {
 		if n.Silent != "" {
 			names = append(names, n.Name)

@@ -39,6 +39,7 @@ type machine struct {
 	takes         time.Duration // until it has taken it
 	works         time.Duration // through its steps, from then on
 	falls         bool          // over, every minute
+	isNew         bool          // nobody has switched it on yet
 	status        string        // what it says of itself, where that is not that it is well
 
 	has string
@@ -145,6 +146,9 @@ func (w *world) rows(away ...string) (rows []roster.Row) {
 		r := roster.Row{Node: name, State: roster.Online, Address: netip.AddrFrom4([4]byte{100, 64, 0, byte(1 + i)})}
 		if slices.Contains(away, name) {
 			r.State = roster.Offline
+		}
+		if m := w.of[name]; m != nil && m.isNew {
+			r = roster.Row{Node: name, State: roster.Waiting, New: true}
 		}
 		rows = append(rows, r)
 	}

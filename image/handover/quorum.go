@@ -4,18 +4,17 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
+	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-// voters are the nodes that vote in etcd.
-func voters(f *fleet.Fleet) []string {
-	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool {
-		n, _ := f.Nodes.Get(name)
-		return !n.Role.In().Votes()
+// voters are the nodes that vote in etcd, but for those that are in the post.
+func voters(f *fleet.Fleet, rows []roster.Row) []string {
+	return slices.DeleteFunc(f.Voters(), func(name string) bool {
+		return slices.ContainsFunc(rows, func(r roster.Row) bool { return r.Node == name && r.New })
 	})
 }
 
@@ -37,24 +36,31 @@ func (o *Order) quorum(ctx context.Context, n Node) string {
 	return ""
 }
 
-// ill says what is wrong with another node, "" if nothing.
+// ill says what is wrong with another node, "" if nothing. In a round each is asked once.
 func (o *Order) ill(ctx context.Context, name string) string {
+	why, asked := o.round[name]
+	if !asked {
+		why = o.look(ctx, name)
+		o.round[name] = why
+	}
+	return why
+}
+
+func (o *Order) look(ctx context.Context, name string) string {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
+	var said inquiry.Answer
 	out, err := o.line(ctx, name, inquiry.Question, nil)
+	if err == nil {
+		said, err = inquiry.Read(out)
+	}
 	if err != nil {
-		return "it could not be asked: " + inquiry.Plain(err).Error()
+		said.Silent = inquiry.Plain(err).Error()
 	}
-	said, err := inquiry.Read(out)
-	switch words := said.Words(); {
-	case err != nil:
-		return err.Error()
-	case said.Well():
+	if said.Well() {
 		return ""
-	case len(words) > 0:
-		return strings.Join(words, "; ")
 	}
-	return "its update is on trial"
+	return said.Line()
 }
 
 // spared waits until the cluster can do without the node: one that had its turn before may
@@ -62,6 +68,7 @@ func (o *Order) ill(ctx context.Context, name string) string {
 func (o *Order) spared(ctx context.Context, n Node) error {
 	last := ""
 	for end := time.Now().Add(tookTime); ; {
+		clear(o.round)
 		why := o.quorum(ctx, n)
 		switch {
 		case why == "":

@@ -29,14 +29,15 @@ func TestVoters(t *testing.T) {
 		risky bool
 		want  string // "" is no error
 	}{
-		"all are well":     {"pi", []string{"k3s"}, machine{}, false, ""},
-		"one is away":      {"pi", []string{"k3s", "verify"}, away, false, "nothing was done: pi: k3s: it starts anew, and etcd may be too few without it, as vps votes there, too: it could not be asked: no answer in time; if that is what you want, say --risky"},
-		"one is at work":   {"pi", []string{"k3s"}, machine{status: `{"state":"working"}`}, false, "as vps votes there, too: it says that it is working"},
-		"one is on trial":  {"pi", []string{"k3s"}, machine{status: `{"state":"joined","image":"2","slot":"b","good":"a"}`}, false, "its update is on trial"},
-		"one says nothing": {"pi", []string{"k3s"}, machine{status: "{}"}, false, "the answer is no status"},
-		"it goes on":       {"pi", []string{"identity"}, away, false, ""},
-		"it votes nowhere": {"box", []string{"k3s"}, away, false, ""},
-		"by a word":        {"pi", []string{"k3s"}, away, true, ""},
+		"all are well":       {"pi", []string{"k3s"}, machine{}, false, ""},
+		"one is away":        {"pi", []string{"k3s", "verify"}, away, false, "nothing was done: pi: k3s: it starts anew, and etcd may be too few without it, as vps votes there, too: it cannot be asked: no answer in time; if that is what you want, say --risky"},
+		"one is at work":     {"pi", []string{"k3s"}, machine{status: `{"state":"working"}`}, false, "as vps votes there, too: it says that it is working"},
+		"one is on trial":    {"pi", []string{"k3s"}, machine{status: `{"state":"joined","image":"2","slot":"b","good":"a"}`}, false, "slot b is still on trial"},
+		"one says nothing":   {"pi", []string{"k3s"}, machine{status: "{}"}, false, "the answer is no status"},
+		"one is in the post": {"pi", []string{"k3s"}, machine{fault: away.fault, isNew: true}, false, ""},
+		"it goes on":         {"pi", []string{"identity"}, away, false, ""},
+		"it votes nowhere":   {"box", []string{"k3s"}, away, false, ""},
+		"by a word":          {"pi", []string{"k3s"}, away, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

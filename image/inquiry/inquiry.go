@@ -69,11 +69,28 @@ func (r Answer) Well() bool {
 	return r.Silent == "" && r.State == contract.StateJoined && (r.Image == "" || r.Good == r.Slot)
 }
 
+// Line is how it is, for a person.
+func (r Answer) Line() string {
+	all := r.Words()
+	switch {
+	case r.Silent != "":
+		return "it cannot be asked: " + r.Silent
+	case r.State == "":
+		return "it is offline"
+	case r.Image != "" && r.Good != r.Slot:
+		all = append(all, "slot "+r.Slot+" is still on trial")
+	}
+	if len(all) == 0 {
+		return "it says that it is well"
+	}
+	return strings.Join(all, "; ")
+}
+
 // Subject is whom to ask.
 type Subject struct {
 	Node    string
 	Number  string     // Headscale's; a machine in its place has another
-	Address netip.Addr // none of the machine that runs Headscale is where its name leads
+	Address netip.Addr // left out for the machine that runs Headscale: it is asked where its name leads
 }
 
 // askTime bounds all of it, as all nodes are asked at once: a Pi that is busy takes

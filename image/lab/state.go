@@ -43,9 +43,9 @@ func Claimed(dir string) bool {
 	return err == nil
 }
 
-// Remove removes a lab's directory, and none that is somebody else's, but for an
-// empty one, and ends the machines that run there still. The mark goes last: what is left of one where the process is killed on
-// the way is a lab's still.
+// Remove ends the machines that still run in a lab's directory, and removes it, and none
+// that is somebody else's, but for an empty one. The mark goes last: what is left of one
+// where the process is killed on the way is a lab's still.
 func Remove(dir string) error {
 	entries, err := os.ReadDir(dir)
 	switch {

@@ -36,12 +36,8 @@ If another voter can come back, switch it on, and do this again. If none can, %s
 // voters are the nodes that vote in etcd, and those of them, besides the one to
 // be replaced, that are online.
 func (l *Leave) voters() (all, here []string) {
-	for _, name := range l.fleet.Nodes.Names {
-		n, _ := l.fleet.Nodes.Get(name)
-		if !n.Role.In().Votes() {
-			continue
-		}
-		all = append(all, name)
+	all = l.fleet.Voters()
+	for _, name := range all {
 		if name != l.name && l.online(name) {
 			here = append(here, name)
 		}

@@ -134,7 +134,7 @@ func (o *Order) missing() []string {
 
 // Steps say what Do will do.
 func (o *Order) Steps() (out []string) {
-	if missing := o.missing(); len(missing) > 0 {
+	if missing := o.missing(); len(missing) > 0 && !o.nameless() {
 		out = append(out, "have "+strings.Join(missing, ", ")+" refuse its share of the key for its data, for ever")
 	}
 	for _, m := range o.members {
@@ -150,6 +150,10 @@ func (o *Order) Steps() (out []string) {
 	}
 	return out
 }
+
+// nameless says that nobody noted the number of the machine that was revoked, and another
+// one has its name.
+func (o *Order) nameless() bool { return len(o.later) > 0 && len(o.note.Numbers) == 0 }
 
 // alone says that the cluster is this node.
 func (o *Order) alone() bool {
@@ -188,6 +192,9 @@ func (o *Order) tell(ctx context.Context) error {
 	switch {
 	case len(missing) == 0:
 		return nil
+	case o.nameless():
+		return fmt.Errorf("nobody noted the number that the %s had which was revoked, and another machine has the name. On %s say 'firstboot revoke --only %s NUMBER', with the old one's number in Headscale",
+			o.name, strings.Join(missing, ", "), o.name)
 	case o.only && len(o.note.Numbers) == 0:
 		return fmt.Errorf("%w: so nobody knows which of its machines was revoked; if no new one is called %s yet, say --again", o.silent, o.name)
 	}

@@ -169,6 +169,20 @@ func TestHeadscaleIsSilent(t *testing.T) {
 	w.does(t, Options{}, "silent", "home-pi refuses [7] only")
 }
 
+// TestNobodyKnowsTheNumber: the new machine is no answer to whom a holder has to refuse.
+func TestNobodyKnowsTheNumber(t *testing.T) {
+	w := stolen()
+	w.away, w.silent = []string{"home-pi"}, errors.New("silent")
+	w.does(t, Options{}, "silent", "vps refuses []")
+	w.away, w.silent, w.nodes = nil, nil, w.nodes[1:] // somebody deleted it by hand
+	w.replaced()
+	w.does(t, Options{}, "On home-pi say 'firstboot revoke --only cabin-box NUMBER'")
+	o, err := w.prepare(t, "cabin-box", Options{})
+	if s := o.Steps(); err != nil || len(s) != 1 || !strings.Contains(s[0], "leave the cabin-box of today alone") {
+		t.Errorf("%q, %v", s, err)
+	}
+}
+
 // TestNotNoted: what cannot be written at home keeps nothing from being done, and is told.
 func TestNotNoted(t *testing.T) {
 	w := stolen()

@@ -68,8 +68,8 @@ func (r *Rollout) against(v view, t Target) (all []string) {
 	}
 	if said, asked := v.reports[t.Name]; !asked {
 		all = append(all, t.Name+" is offline")
-	} else if !said.well() {
-		all = append(all, fmt.Sprintf("%s is not well: %s", t.Name, said.words()))
+	} else if !said.Well() {
+		all = append(all, fmt.Sprintf("%s is not well: %s", t.Name, said.Line()))
 	}
 	if !t.inCluster() {
 		return all
@@ -107,8 +107,8 @@ func (v view) fault(t Target, voterGoes bool) []string {
 		return []string{what + " is not ready: " + v.nodes[at].Fault}
 	case vote && v.nodes[at].VoteFault != "":
 		return []string{what + " does not vote: " + v.nodes[at].VoteFault}
-	case vote && !said.well(): // one on trial may restart by itself
-		return []string{what + " is not well: " + said.words()}
+	case vote && !said.Well(): // one on trial may restart by itself
+		return []string{what + " is not well: " + said.Line()}
 	case vote && v.nodes[at].Cordoned && v.nodes[at].Mark == by: // by another rollout: two at once see each other here
 		return []string{fmt.Sprintf("%s: a rollout has emptied it, or left it cordoned (kubectl uncordon %s)", what, t.Name)}
 	}

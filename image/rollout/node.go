@@ -46,7 +46,7 @@ func (r *Rollout) one(ctx context.Context, t Target) (d Outcome, err error) {
 func (r *Rollout) restart(ctx context.Context, t Target, d Outcome) (Outcome, error) {
 	before := r.world.Ask(ctx, t.Name)[0]
 	if before.Silent != "" || before.Slot == d.Slot {
-		return d, errors.Join(fmt.Errorf("it does not say what it runs, and so does not restart: %s", before.words()), r.release(ctx, t))
+		return d, errors.Join(fmt.Errorf("it does not say what it runs, and so does not restart: %s", before.Line()), r.release(ctx, t))
 	}
 	r.Say(t.Name, "restarts, and tries slot "+d.Slot)
 	if err := r.world.Restart(ctx, t.Name); err != nil {
@@ -93,7 +93,7 @@ func disproved(now Report, t Target, a update.Answer) error {
 	case now.Silent != "" || now.Slot == "":
 		return nil
 	case now.Slot != a.Slot:
-		return &FellBack{t.Name, a.Slot, now.words()}
+		return &FellBack{t.Name, a.Slot, now.Line()}
 	case now.Image != "" && now.Image != a.Version:
 		return fmt.Errorf("slot %s runs %s, and not %s", now.Slot, now.Image, a.Version)
 	}
@@ -109,7 +109,7 @@ func (r *Rollout) returned(ctx context.Context, t Target, before Report, a updat
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case now.Silent != "":
-			return []string{"it has not come back: " + now.words()}, nil
+			return []string{"it has not come back: " + now.Line()}, nil
 		case now.Boot == before.Boot || now.Slot == "":
 			return []string{"it has not restarted yet"}, nil
 		}
@@ -119,8 +119,8 @@ func (r *Rollout) returned(ctx context.Context, t Target, before Report, a updat
 		switch {
 		case now.State == joined && now.Image == "":
 			return nil, errors.New("it does not say which slot is good: the update's image is older than 'update --reboot' asks for; 'firstboot status' on it tells how it is")
-		case !now.well():
-			return []string{"it is on trial: " + now.words()}, nil
+		case !now.Well():
+			return []string{"it is on trial: " + now.Line()}, nil
 		}
 		return nil, nil
 	})
@@ -134,8 +134,8 @@ func (r *Rollout) settled(ctx context.Context, t Target, d Outcome) (Outcome, er
 		if err := disproved(now, t, d.Answer); err != nil {
 			return nil, err
 		}
-		if !now.well() {
-			return []string{now.words()}, ctx.Err()
+		if !now.Well() {
+			return []string{now.Line()}, ctx.Err()
 		}
 		return nil, ctx.Err()
 	})

@@ -205,9 +205,9 @@ func (r *Rollout) soak(ctx context.Context, t Target, done []Outcome) error {
 		for i, said := range r.world.Ask(ctx, names...) {
 			switch {
 			case said.Silent == "" && said.Slot != done[i].Slot:
-				return nil, fmt.Errorf("%s, which has the update, runs slot %s again: %s", names[i], said.Slot, said.words())
-			case !said.well():
-				against = append(against, names[i]+" is not well: "+said.words())
+				return nil, fmt.Errorf("%s, which has the update, runs slot %s again: %s", names[i], said.Slot, said.Line())
+			case !said.Well():
+				against = append(against, names[i]+" is not well: "+said.Line())
 			case said.Up < r.o.Soak:
 				against = append(against, fmt.Sprintf("%s has run for %v", names[i], said.Up.Round(time.Second)))
 			}

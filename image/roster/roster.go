@@ -51,6 +51,9 @@ type Row struct {
 	// Stranger says that the member bears the node's name, and nothing else of it: it
 	// did not join with a key of this fleet. Nobody asks it, or gives it anything.
 	Stranger bool `json:"stranger,omitempty"`
+	// New says that it has yet to become a member: no key was made for it, or nobody has
+	// used the last one.
+	New bool `json:"-"`
 	// Notes are what is wrong, in words.
 	Notes []string `json:"notes,omitempty"`
 	// Says is what the node says of itself, nil where it was not asked.
@@ -85,6 +88,7 @@ func Read(ctx context.Context, f *fleet.Fleet, server Server, now time.Time) ([]
 		r := Row{Node: name, Site: n.Site, Role: n.Role.In(), State: NoKey}
 		r.key(made[name], keys, now)
 		r.member(n, made[name], members)
+		r.New = r.State == Waiting || r.State == Expired || r.State == NoKey && len(made[name]) == 0
 		rows = append(rows, r)
 	}
 	return rows, nil

@@ -73,9 +73,9 @@ func TestStates(t *testing.T) {
 	}
 	want := []Row{
 		{Node: "home-pi", Site: "home", Role: "server", State: Online, Number: "8", Joined: noon.Add(-time.Hour), Address: ip, LastSeen: noon, Notes: []string{"Headscale calls it home-pi-1: another home-pi is in the way"}},
-		{Node: "cabin-pi", Site: "cabin", Role: "server", State: Waiting, Expires: noon.Add(time.Hour)},
+		{Node: "cabin-pi", Site: "cabin", Role: "server", State: Waiting, Expires: noon.Add(time.Hour), New: true},
 		{Node: "home-box", Site: "home", Role: "agent", State: Offline, Notes: []string{"it lacks tag:site-home: it has those of the key that it joined with"}},
-		{Node: "cabin-box", Site: "cabin", Role: "agent", State: Expired, Expires: noon.Add(-time.Hour), ExpiredUnused: 1},
+		{Node: "cabin-box", Site: "cabin", Role: "agent", State: Expired, Expires: noon.Add(-time.Hour), ExpiredUnused: 1, New: true},
 		{Node: "vps", Site: "cloud", Role: "witness", State: NoKey},
 	}
 	if d := cmp.Diff(want, rows, cmpopts.EquateComparable(netip.Addr{})); d != "" {

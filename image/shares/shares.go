@@ -43,14 +43,14 @@ type Holders struct {
 	tell     func(ctx context.Context, s inquiry.Subject, command string, input io.Reader) ([]byte, error)
 }
 
-// Of finds the holders of a node, as Headscale knows them. Where that says nothing, and rows
-// are nil, nobody can be found but the machine that runs it.
+// Of finds the holders of a node, as Headscale knows them. The machine that runs it is found
+// also where that says nothing, and rows are nil.
 func Of(f *fleet.Fleet, rows []roster.Row, name string) (*Holders, error) {
 	if _, err := f.Find(name); err != nil {
 		return nil, err
 	}
 	h := &Holders{node: name, names: f.Holders(name), subjects: map[string]inquiry.Subject{}}
-	if c := f.Control(); c != "" && rows == nil {
+	if c := f.Control(); c != "" {
 		h.subjects[c] = inquiry.Subject{Node: c} // at its own name
 	}
 	h.tell = func(ctx context.Context, s inquiry.Subject, command string, input io.Reader) ([]byte, error) {
