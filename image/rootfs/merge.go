@@ -123,7 +123,7 @@ func (s *state) layNode(n *tree.Node, real string, before *tree.Node) error {
 	if err := s.tree.MkdirAll(parent(real), s.epoch, n.Source); err != nil {
 		return err
 	}
-	return s.tree.Put(c)
+	return s.tree.Replace(c)
 }
 
 // changes reports whether a directory of an overlay says something of its

@@ -85,6 +85,31 @@ func TestOverlaysLieOverPackages(t *testing.T) {
 	wantErr(t, err, "/etc/f", "overlay one", "overlay two")
 }
 
+// TestOverlayOverAHardLinkedFile: the names that the overlay does not bring stay
+// the package's, whichever of them it replaces and by what.
+func TestOverlayOverAHardLinkedFile(t *testing.T) {
+	for brought, want := range map[string]string{
+		"usr/bin/bunzip2: ours":  "usr/bin/bunzip2: ours\n usr/bin/bzcat: theirs\n usr/bin/bzip2 => usr/bin/bzcat",
+		"usr/bin/bunzip2 -> gun": "usr/bin/bunzip2 -> gun\n usr/bin/bzcat: theirs\n usr/bin/bzip2 => usr/bin/bzcat",
+		"usr/bin/bzcat: ours":    "usr/bin/bunzip2: theirs\n usr/bin/bzcat: ours\n usr/bin/bzip2 => usr/bin/bunzip2",
+	} {
+		s := stateOf(t, "usr/bin/bunzip2: theirs\n usr/bin/bzcat => usr/bin/bunzip2\n usr/bin/bzip2 => usr/bin/bunzip2")
+		noErr(t, layOverlays(s, []*overlay.Overlay{overlayOf(t, "one", brought)}))
+		wantTree(t, s.tree, want)
+	}
+}
+
+// TestEffectOverAHardLinkedFile: one that writes a file writes that name alone; a mode
+// or a time is of the file, by all its names.
+func TestEffectOverAHardLinkedFile(t *testing.T) {
+	s := stateOf(t, "a: theirs\n b => a")
+	noErr(t, s.restat("a", 0o600, 0, 0))
+	noErr(t, clampTimes(s))
+	wantTree(t, s.tree, "a 0600 0 0: theirs\n b => a")
+	noErr(t, s.file("a", 0o644, "ours"))
+	wantTree(t, s.tree, "a: ours\n b: theirs")
+}
+
 func TestMergeDoesNotDependOnOrder(t *testing.T) {
 	packages := []*deb.Package{packageOf(t, "base-files", baseLinks), packageOf(t, "b", "usr/d/ 0750 0 0\n lib/b: 1"),
 		packageOf(t, "a", "usr/d/\n usr/d/f: 1")}

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"path"
@@ -59,7 +60,7 @@ func (s *state) exists(p string) bool {
 }
 
 // put adds n at the real path of p, over whatever is there, with missing
-// parent directories.
+// parent directories. It is the running step's unless it names another source.
 func (s *state) put(p string, n tree.Node) error {
 	real, err := s.real(p)
 	if err != nil {
@@ -72,8 +73,8 @@ func (s *state) put(p string, n tree.Node) error {
 	if n.ModTime.IsZero() {
 		n.ModTime = s.epoch
 	}
-	n.Source = s.source
-	return s.tree.Put(&n)
+	n.Source = cmp.Or(n.Source, s.source)
+	return s.tree.Replace(&n)
 }
 
 // file writes a regular file of root's.

@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -9,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/overlay"
+	"github.com/going-mobile/imagebuilder/image/rootfs/check"
 )
 
 func TestOSRelease(t *testing.T) {
@@ -229,6 +233,38 @@ func TestFinish(t *testing.T) {
 	}
 	if got := tr.Get("usr/lib/clock-epoch").ModTime; !got.Equal(testEpoch) {
 		t.Errorf("clock-epoch is of %v", got)
+	}
+}
+
+// TestIdentityBelowVar: /var is empty in a root, and what an overlay brings there lies
+// elsewhere until the node starts; an identity is seen nevertheless.
+func TestIdentityBelowVar(t *testing.T) {
+	in := smallImage(t)
+	in.Overlays = append(in.Overlays, overlayOf(t, "stolen", `
+		var/lib/rancher/k3s/agent/images/a.tar: layers
+		var/lib/rancher/k3s/server/manifests/a.yaml: kind
+		var/lib/rancher/k3s/server/token: K10
+		var/lib/systemd/credential.secret: secret
+		var/lib/tailscale/derp/x: y
+		var/lib/tailscale/tailscaled.state: key`))
+	tr, err := Finish(context.Background(), in)
+	noErr(t, err)
+	var faults *check.Error
+	if err := check.Check(context.Background(), tr, check.Options{}); !errors.As(err, &faults) {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range faults.Findings {
+		if f.Source == "overlay stolen" {
+			got = append(got, f.Path+": "+f.Msg)
+		}
+	}
+	var want []string
+	for _, p := range []string{"rancher/k3s/server/token", "systemd/credential.secret", "tailscale/derp/x", "tailscale/tailscaled.state"} {
+		want = append(want, "usr/share/factory/var/lib/"+p+": is a node's identity and must not be in an image")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

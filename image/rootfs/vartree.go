@@ -122,13 +122,14 @@ func (s *state) skeletonLine(n *tree.Node) (string, error) {
 	return "", fmt.Errorf("/%s from %s: a %v cannot be made at boot", n.Path, n.Source, n.Mode.Type())
 }
 
-// toFactory keeps the content of a file of /var for nodes that lack it.
+// toFactory keeps the content of a file of /var, and who brought it, for nodes
+// that lack it.
 func (s *state) toFactory(n *tree.Node) error {
 	content := n.Content
 	if n.IsHardLink() {
 		content = s.tree.Get(n.Link).Content
 	}
-	return s.put(path.Join(factory, n.Path), tree.Node{Mode: n.Mode, UID: n.UID, GID: n.GID, ModTime: n.ModTime, Content: content})
+	return s.put(path.Join(factory, n.Path), tree.Node{Mode: n.Mode, UID: n.UID, GID: n.GID, ModTime: n.ModTime, Content: content, Source: n.Source})
 }
 
 // escapeTmpfile quotes a path for the second field of tmpfiles.d(5).

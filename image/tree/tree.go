@@ -112,7 +112,8 @@ func (t *Tree) Add(n *Node) error {
 }
 
 // Put inserts n, replacing what is at its path. A directory that has children
-// can only be replaced by a directory.
+// can only be replaced by a directory. Hard links to the path are links to n from
+// then on; see Replace.
 func (t *Tree) Put(n *Node) error {
 	if !fs.ValidPath(n.Path) {
 		return fmt.Errorf("%s: path %q is not clean and relative", n.Source, n.Path)
@@ -130,6 +131,19 @@ func (t *Tree) Put(n *Node) error {
 		return &ConflictError{Have: have, New: n}
 	}
 	t.nodes[n.Path] = n
+	return nil
+}
+
+// Replace is Put for another file than the one that is there, as if that had been
+// removed: its hard links keep the content that they have.
+func (t *Tree) Replace(n *Node) error {
+	have := t.nodes[n.Path]
+	if err := t.Put(n); err != nil {
+		return err
+	}
+	if have != nil && have.Mode.IsRegular() && t.hasHardLinks(have.Path) { // rarely, and reviveLinks sorts
+		t.reviveLinks(map[string]*Node{have.Path: have})
+	}
 	return nil
 }
 
@@ -312,6 +326,15 @@ func (t *Tree) realPath(p string, depth int) (string, error) {
 func (t *Tree) hasChildren(dir string) bool {
 	for p := range t.nodes {
 		if p != "." && p != dir && path.Dir(p) == dir {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Tree) hasHardLinks(p string) bool {
+	for _, n := range t.nodes {
+		if n.IsHardLink() && n.Link == p {
 			return true
 		}
 	}

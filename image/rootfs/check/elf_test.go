@@ -102,13 +102,36 @@ func TestLibraries(t *testing.T) {
 		t.Error(diff)
 	}
 	for i, lib := range f.Needed {
-		dir := []string{"usr/lib/x86_64-linux-gnu/", "usr/lib/", "opt/lib/", "usr/bin/"}[i%4]
-		file(t, tr, dir+lib, 0o644, "library")
+		file(t, tr, []string{"usr/lib/x86_64-linux-gnu/", "usr/lib/"}[i%2]+lib, 0o644, "library")
 	}
-	file(t, tr, "etc/ld.so.conf.d/opt.conf", 0o644, "# ours\n/opt/lib\n")
 	file(t, tr, f.Interp[1:], 0o755, "loader")
 	if got := findings(t, tr); got != nil {
 		t.Error(strings.Join(got, "\n"))
+	}
+}
+
+// TestWhereTheLoaderDoesNotLook: without an ld.so.cache the directories of ld.so.conf are
+// no better than any other, and a program's own is none; a library is found beside
+// one that was loaded before.
+func TestWhereTheLoaderDoesNotLook(t *testing.T) {
+	for _, dir := range []string{"usr/local/lib", "usr/lib64", "usr/local/bin"} {
+		tr := sound(t)
+		file(t, tr, "etc/ld.so.conf.d/x.conf", 0o644, "/usr/local/lib\n")
+		file(t, tr, "usr/lib/ld.so", 0o755, "loader")
+		file(t, tr, dir+"/libmeter.so.1", 0o644, "library")
+		c := newChecker(tr)
+		n := &tree.Node{Path: "usr/local/bin/meter", Source: "test"}
+		c.program(n, fact{Machine: "M", Interp: "/usr/lib/ld.so", Needed: []string{"libmeter.so.1"}}, "M")
+		if len(c.found) != 1 || !strings.HasPrefix(c.found[0].Msg, "needs the library libmeter.so.1, which is in /"+dir+" alone, where the loader does not look") {
+			t.Errorf("%s: %v", dir, c.found)
+		}
+	}
+	tr := sound(t)
+	file(t, tr, "usr/lib/app/libmeter.so.1", 0o644, "library")
+	c := newChecker(tr)
+	c.program(&tree.Node{Path: "usr/lib/app/plugin.so", Source: "test"}, fact{Machine: "M", Needed: []string{"libmeter.so.1"}}, "M")
+	if len(c.found) > 0 {
+		t.Error(c.found)
 	}
 }
 
@@ -118,7 +141,7 @@ func TestRunPath(t *testing.T) {
 	n := &tree.Node{Path: "usr/lib/app/main", Source: "test"}
 	for _, runpath := range []string{"$ORIGIN/private", "${ORIGIN}/../app/private", "/usr/lib/app/private"} {
 		c.found = nil
-		c.program(n, fact{Machine: "M", Needed: []string{"liba.so.1"}, RunPath: []string{"/none", runpath}}, "M", nil)
+		c.program(n, fact{Machine: "M", Needed: []string{"liba.so.1"}, RunPath: []string{"/none", runpath}}, "M")
 		if len(c.found) > 0 {
 			t.Errorf("%s: %v", runpath, c.found)
 		}

@@ -1,33 +1,41 @@
 package check
 
-import (
-	"path"
-	"strings"
-)
+import "strings"
 
-// born lists what a node makes for itself: with any of it in the image, all
-// nodes would be the same one.
+// factory is where a root keeps the files of /var, which itself is empty: the
+// node's tmpfiles.d copies them from there.
+const factory = "usr/share/factory/"
+
+// born lists what a node makes for itself, as listed reads it: with any of
+// it in the image, all nodes would be the same one.
 var born = []string{
 	"etc/nvme/hostid",
 	"etc/nvme/hostnqn",
 	"etc/rancher/node/password",
 	"etc/ssh/ssh_host_*",
 	"var/lib/dbus/machine-id",
-	"var/lib/longhorn/*",
-	"var/lib/rancher/*",
+	"var/lib/longhorn/**",
+	"var/lib/rancher/**",
 	"var/lib/systemd/credential.secret",
 	"var/lib/systemd/random-seed",
-	"var/lib/tailscale/*",
+	"var/lib/tailscale/**",
+}
+
+// brought lists what of these directories k3s only reads: an overlay may bring it.
+var brought = []string{
+	"var/lib/rancher/k3s/agent/etc/**",
+	"var/lib/rancher/k3s/agent/images/**",
+	"var/lib/rancher/k3s/server/manifests/**",
+	"var/lib/rancher/k3s/server/static/**",
 }
 
 // identity finds an identity that should not be there.
 func (c *checker) identity() error {
 	for _, n := range c.nodes {
-		for _, pattern := range born {
-			// A link, such as dbus's to /etc/machine-id, is no identity.
-			if ok, _ := path.Match(pattern, n.Path); ok && n.Mode.IsRegular() {
-				c.add(n, "is a node's identity and must not be in an image")
-			}
+		onNode := strings.TrimPrefix(n.Path, factory)
+		// A link, such as dbus's to /etc/machine-id, is no identity.
+		if n.Mode.IsRegular() && listed(born, onNode) && !listed(brought, onNode) {
+			c.add(n, "is a node's identity and must not be in an image")
 		}
 	}
 	if err := c.machineID(); err != nil {

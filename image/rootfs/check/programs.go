@@ -12,7 +12,6 @@ import (
 // programs checks that whatever may run finds its interpreter and libraries.
 func (c *checker) programs() {
 	machine := c.machine()
-	dirs := c.libraryDirs()
 	for _, n := range c.nodes {
 		if !mayRun(n) {
 			continue
@@ -24,7 +23,7 @@ func (c *checker) programs() {
 		case f.Broken != "":
 			c.add(n, "is a damaged ELF file: %s", f.Broken)
 		case f.Machine != "":
-			c.program(n, f, machine, dirs)
+			c.program(n, f, machine)
 		}
 	}
 }
@@ -38,7 +37,7 @@ func (c *checker) machine() string {
 	return c.facts[n.Content.SHA256()].Machine
 }
 
-func (c *checker) program(n *tree.Node, f fact, machine string, dirs []string) {
+func (c *checker) program(n *tree.Node, f fact, machine string) {
 	if machine != "" && f.Machine != machine {
 		c.add(n, "is a program for %s on a system for %s", f.Machine, machine)
 		return
@@ -46,45 +45,41 @@ func (c *checker) program(n *tree.Node, f fact, machine string, dirs []string) {
 	if f.Interp != "" && !c.reachable(f.Interp) {
 		c.add(n, "needs %s, which is missing", f.Interp)
 	}
-	search := slices.Clone(dirs)
+	search := slices.Clone(loaderDirs)
 	for _, p := range f.RunPath {
 		p = strings.NewReplacer("$ORIGIN", "/"+path.Dir(n.Path), "${ORIGIN}", "/"+path.Dir(n.Path)).Replace(p)
 		search = append(search, p)
 	}
-	// A plug-in's private library is often loaded before the plug-in.
-	search = append(search, path.Dir(n.Path))
+	if f.Interp == "" { // a plug-in's private library is often loaded before the plug-in
+		search = append(search, path.Dir(n.Path))
+	}
 	for _, lib := range f.Needed {
 		if !slices.ContainsFunc(search, func(dir string) bool { return c.reachable(path.Join(dir, lib)) }) {
-			c.add(n, "needs the library %s, which is missing", lib)
+			c.add(n, "needs the library %s, which is %s", lib, c.whereElse(lib))
 		}
 	}
 }
 
-// libraryDirs are ld.so's: its built-in ones and those of ld.so.conf.d.
-func (c *checker) libraryDirs() []string {
-	dirs := []string{"/usr/lib", "/usr/lib64"}
-	for _, triplet := range []string{"x86_64-linux-gnu", "aarch64-linux-gnu"} {
-		dirs = append(dirs, "/usr/lib/"+triplet)
-	}
-	for _, n := range c.in["etc/ld.so.conf.d"] {
-		b, err := c.tree.ReadAll(n.Path)
-		if err != nil {
-			continue // a link that dangles is found elsewhere
-		}
-		for line := range strings.Lines(string(b)) {
-			if line = strings.TrimSpace(line); strings.HasPrefix(line, "/") {
-				dirs = append(dirs, line)
-			}
+// loaderDirs are those that Debian's loader has built in, of all architectures that
+// images are made for. It has no others: an image has no ld.so.cache, and that alone
+// knows of those that ld.so.conf names.
+var loaderDirs = []string{"/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"}
+
+// whereElse tells of a library that it is missing, or why it is as good as that.
+func (c *checker) whereElse(lib string) string {
+	for _, n := range c.nodes {
+		if path.Base(n.Path) == lib && !n.Mode.IsDir() {
+			return "in /" + path.Dir(n.Path) + " alone, where the loader does not look (an image has no ld.so.cache): move it to /usr/lib/TRIPLET, such as /usr/lib/x86_64-linux-gnu, or link with a RUNPATH"
 		}
 	}
-	return dirs
+	return "missing"
 }
 
 // searchPath is where systemd and shells look for commands.
 var searchPath = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"}
 
 func (c *checker) script(n *tree.Node, line string) {
-	if optional(optionalScripts, n.Path) {
+	if listed(optionalScripts, n.Path) {
 		return
 	}
 	words := strings.Fields(line)
@@ -120,9 +115,9 @@ var optionalPrograms = []string{
 	"/usr/sbin/quotaon", // systemd's quotaon-root.service; package quota
 }
 
-// optional reports whether a list names p: exactly, by a pattern of
+// listed reports whether a list names p: exactly, by a pattern of
 // path.Match, or by a directory followed by "/**".
-func optional(list []string, p string) bool {
+func listed(list []string, p string) bool {
 	return slices.ContainsFunc(list, func(pattern string) bool {
 		if dir, ok := strings.CutSuffix(pattern, "**"); ok {
 			return strings.HasPrefix(p, dir)

@@ -103,7 +103,7 @@ func (c *checker) unitPrograms(u *unit) {
 	for _, key := range []string{"ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost"} {
 		for _, line := range u.values[key] {
 			program, ignored := execProgram(line)
-			if ignored || program == "" || c.command(program) || u.guards(program) || optional(optionalPrograms, program) {
+			if ignored || program == "" || c.command(program) || u.guards(program) || listed(optionalPrograms, program) {
 				continue
 			}
 			c.add(u.node, "%s= runs %s, which is missing", key, program)
