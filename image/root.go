@@ -102,6 +102,9 @@ func (p *plan) assembleRoot(ctx context.Context, in *inputs, pkgs []*deb.Package
 	if err != nil {
 		return nil, err
 	}
+	if err := rootfs.CheckTrust(finished, pruned); err != nil {
+		return nil, err
+	}
 	r := &root{gate: report, warnings: warnings(report, unmatched)}
 	if r.kernel, err = kernelRelease(pruned); err != nil {
 		return nil, err

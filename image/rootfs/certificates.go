@@ -6,12 +6,16 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
 const (
-	certsFrom  = "usr/share/ca-certificates"
-	certsLocal = "usr/local/share/ca-certificates"
-	certsTo    = "etc/ssl/certs"
+	certsFrom   = "usr/share/ca-certificates"
+	certsLocal  = "usr/local/share/ca-certificates"
+	certsList   = "etc/ca-certificates.conf"
+	certsTo     = "etc/ssl/certs"
+	certsBundle = certsTo + "/ca-certificates.crt"
 )
 
 // certificatesConf is the head of the list that update-ca-certificates(8)
@@ -27,9 +31,10 @@ type certificate struct {
 }
 
 // certificates does what ca-certificates' postinst and update-ca-certificates
-// do: the list of the shipped authorities, all enabled; a link per authority;
-// the bundle, in the order of that list and then the local ones; and links by
-// the hash of the subject, by which OpenSSL looks an authority up.
+// do: the list of the shipped authorities, all enabled unless an overlay brings
+// that list; a link per authority; the bundle, in the order of that list and then
+// the local ones; and links by the hash of the subject, by which OpenSSL looks an
+// authority up.
 func certificates(s *state) error {
 	if err := s.defaultDir(certsLocal, 0o755); err != nil {
 		return err
@@ -42,15 +47,71 @@ func certificates(s *state) error {
 	if err != nil {
 		return err
 	}
-	conf := certificatesConf
-	for _, c := range shipped {
-		conf += strings.TrimPrefix(c.path, certsFrom+"/") + "\n"
+	if s.exists(certsList) {
+		shipped, err = s.trusted(shipped)
+	} else {
+		err = s.listCertificates(shipped)
 	}
-	if err := s.defaultFile("etc/ca-certificates.conf", 0o644, conf); err != nil {
+	if err != nil {
 		return err
 	}
 	certs := append(shipped, local...)
 	return firstError(s.certificateBundle(certs), s.certificateLinks(certs))
+}
+
+// listCertificates trusts all of them.
+func (s *state) listCertificates(certs []certificate) error {
+	conf := certificatesConf
+	for _, c := range certs {
+		conf += strings.TrimPrefix(c.path, certsFrom+"/") + "\n"
+	}
+	return s.file(certsList, 0o644, conf)
+}
+
+// trusted are those of the shipped certificates that an overlay's list has. Names of
+// none are refused, also behind "!": who misspells what he distrusts, trusts it.
+func (s *state) trusted(shipped []certificate) ([]certificate, error) {
+	conf, err := s.text(certsList)
+	if err != nil {
+		return nil, err
+	}
+	var trusted []certificate
+	distrusted := ""
+	for line := range strings.Lines(conf) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, not := strings.CutPrefix(line, "!")
+		i := slices.IndexFunc(shipped, func(c certificate) bool { return c.path == certsFrom+"/"+name })
+		switch {
+		case i < 0:
+			return nil, fmt.Errorf("/%s lists %s, which is not there below /%s", certsList, name, certsFrom)
+		case not:
+			distrusted = name
+		default:
+			trusted = append(trusted, shipped[i])
+		}
+	}
+	if distrusted != "" && trusted == nil { // update-ca-certificates would trust none
+		return nil, fmt.Errorf("/%s only says that %s is not trusted: it must also list those that are", certsList, distrusted)
+	}
+	return trusted, nil
+}
+
+// CheckTrust refuses a root from which an authority's file was pruned while the
+// bundle still has it: it would stay trusted.
+func CheckTrust(finished, pruned *tree.Tree) error {
+	if pruned.Get(certsBundle) == nil {
+		return nil
+	}
+	for _, n := range finished.Children(certsTo) {
+		crt := strings.TrimPrefix(n.Link, "/")
+		if strings.HasSuffix(crt, ".crt") && finished.Get(crt) != nil && pruned.Get(crt) == nil {
+			return fmt.Errorf("prune: /%s goes, and stays trusted: it is in /%s; distrust it by an /%s without it, in an overlay", crt, certsBundle, certsList)
+		}
+	}
+	return nil
 }
 
 // certificatesIn lists the .crt files below dir as sort(1) does in the C
@@ -81,7 +142,7 @@ func (s *state) certificateBundle(certs []certificate) error {
 			b.WriteByte('\n')
 		}
 	}
-	return s.file(certsTo+"/ca-certificates.crt", 0o644, b.String())
+	return s.file(certsBundle, 0o644, b.String())
 }
 
 // certificateLinks makes NAME.pem and HASH.N for every certificate.

@@ -169,6 +169,70 @@ func linksIn(t *testing.T, dir string) map[string]string {
 	return links
 }
 
+// authorities is a root that has three, and an overlay's list of the trusted ones.
+func authorities(t *testing.T, list string) *state {
+	t.Helper()
+	s := stateOf(t, "", "ca-certificates")
+	for i, name := range []string{"A", "B", "C"} {
+		noErr(t, s.file(certsFrom+"/mozilla/"+name+".crt", 0o644, pemOf(certificateOf(t, wrap(0x30, rdn(0x13, name)), int64(i)))))
+	}
+	if list != "" {
+		noErr(t, s.file(certsList, 0o644, list))
+	}
+	return s
+}
+
+// TestDistrusted: what an overlay's list does not have, or has behind "!", is trusted in
+// no form: neither by the bundle nor by name nor by hash.
+func TestDistrusted(t *testing.T) {
+	for _, list := range []string{"# ours\n\nmozilla/C.crt\n!mozilla/B.crt\nmozilla/A.crt\n", "mozilla/C.crt\r\nmozilla/A.crt"} {
+		s := authorities(t, list)
+		noErr(t, certificates(s))
+		bundle, _ := s.text(certsBundle)
+		a, _ := s.text(certsFrom + "/mozilla/A.crt")
+		c, _ := s.text(certsFrom + "/mozilla/C.crt")
+		if bundle != c+a {
+			t.Errorf("%q: the bundle is\n%s", list, bundle)
+		}
+		b, _ := s.text(certsFrom + "/mozilla/B.crt")
+		der, err := firstCertificate(b)
+		noErr(t, err)
+		hash, err := subjectHash(der)
+		noErr(t, err)
+		if s.exists(certsTo+"/"+hash+".0") || s.exists(certsTo+"/B.pem") || !s.exists(certsTo+"/A.pem") {
+			t.Errorf("%q:\n%s", list, dump(s.tree, certsTo))
+		}
+		if kept, _ := s.text(certsList); kept != list {
+			t.Errorf("the list became %q", kept)
+		}
+	}
+	for list, want := range map[string]string{
+		"mozilla/A.crt\n!mozilla/b.crt": "/etc/ca-certificates.conf lists mozilla/b.crt, which is not there",
+		"mozilla/D.crt":                 "/etc/ca-certificates.conf lists mozilla/D.crt, which is not there",
+		"!mozilla/B.crt":                "only says that mozilla/B.crt is not trusted",
+	} {
+		wantErr(t, certificates(authorities(t, list)), want)
+	}
+}
+
+// TestPrunedButTrusted: the file of an authority is not what trusts it.
+func TestPrunedButTrusted(t *testing.T) {
+	pruned := func(list string, paths ...string) error {
+		s := authorities(t, list)
+		noErr(t, certificates(s))
+		after := s.tree.Clone()
+		for _, p := range paths {
+			after.Remove(p)
+		}
+		return CheckTrust(s.tree, after)
+	}
+	wantErr(t, pruned("", certsFrom+"/mozilla/B.crt"), "prune: /usr/share/ca-certificates/mozilla/B.crt goes, and stays trusted")
+	wantErr(t, pruned("", certsFrom), "/usr/share/ca-certificates/mozilla/A.crt")
+	noErr(t, pruned(""))
+	noErr(t, pruned("", certsFrom, certsTo))
+	noErr(t, pruned("mozilla/A.crt", certsFrom+"/mozilla/B.crt"))
+}
+
 func TestCertificatesRefuse(t *testing.T) {
 	for _, text := range []string{"", "no PEM", pemOf([]byte("no DER")), pemOf(wrap(0x30, nil)), pemOf([]byte{0x30, 0x80})} {
 		s := stateOf(t, "")
