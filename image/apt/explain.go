@@ -101,8 +101,12 @@ func (u *universe) explainRelation(s *state, cl clause, r Relation) (string, err
 }
 
 // explainWish tells why what the caller asked for is not there.
-func (u *universe) explainWish(w wish, providers []*Package) (string, error) {
+func (u *universe) explainWish(w wish) (string, error) {
 	versions, err := u.a.Versions(w.name)
+	if err != nil {
+		return "", err
+	}
+	providers, err := u.providers(w.name)
 	if err != nil {
 		return "", err
 	}
@@ -111,8 +115,10 @@ func (u *universe) explainWish(w wish, providers []*Package) (string, error) {
 		return fmt.Sprintf("%s: %s only exists as %s", w, w.name, listVersions(versions)), nil
 	case len(versions) > 0:
 		return fmt.Sprintf("%s is pinned by %s, but only exists as %s", w, u.pins[w.name], listVersions(versions)), nil
+	case len(providers) == 1:
+		return fmt.Sprintf("%s is a virtual package; write %s, which provides it", w.name, providers[0].Name), nil
 	case len(providers) > 0:
-		return fmt.Sprintf("%s is a virtual package; name one of %s", w, listNames(providers)), nil
+		return fmt.Sprintf("%s is a virtual package; name one of %s", w.name, listNames(providers)), nil
 	}
 	s := fmt.Sprintf("package %s not found in %s", w, u.a.where())
 	if near := u.a.similar(w.name); len(near) > 0 {

@@ -9,8 +9,8 @@ import (
 
 // Resolve returns the smallest set of packages it finds that contains all of
 // want with everything they depend on and without a conflict, sorted by name.
-// An entry of want is NAME, NAME=VERSION, NAME/SUITE or a virtual package that
-// exactly one package provides; a suffix :ARCH is allowed if it is the
+// An entry of want is NAME, NAME=VERSION or NAME/SUITE, never a virtual package, of
+// which a lock would not tell that it has it; a suffix :ARCH is allowed if it is the
 // archive's. Essential packages come along and Recommends do not, as with
 // apt-get --no-install-recommends. cut names, by package or a pattern of such
 // (path.Match), dependencies that do not count.
@@ -235,14 +235,14 @@ func (u *universe) roots(want []string) ([]clause, error) {
 		if err != nil {
 			return nil, err
 		}
-		options, complaint, err := u.wanted(w)
+		p, complaint, err := u.wanted(w)
 		if err != nil {
 			return nil, err
 		}
 		if complaint != "" {
 			missing = append(missing, complaint)
 		}
-		roots = append(roots, clause{dep: Dependency{{Name: w.name}}, options: options})
+		roots = append(roots, clause{dep: Dependency{{Name: w.name}}, options: []*Package{p}})
 	}
 	if missing != nil {
 		return nil, &ResolveError{Reasons: missing}
@@ -260,24 +260,18 @@ func (u *universe) roots(want []string) ([]clause, error) {
 }
 
 // wanted returns the only package that a wish can mean.
-func (u *universe) wanted(w wish) (options []*Package, complaint string, err error) {
-	p, err := u.candidate(w.name)
+func (u *universe) wanted(w wish) (p *Package, complaint string, err error) {
+	p, err = u.candidate(w.name)
 	if err != nil {
 		return nil, "", err
 	}
 	if p != nil && !u.pins[w.name].pinned() && u.a.forOthers(p) {
 		return nil, fmt.Sprintf("%s is in %s alone: name it there in suites:", w, p.Suite), nil
 	}
-	if p != nil {
-		return []*Package{p}, "", nil
+	if p == nil {
+		complaint, err = u.explainWish(w)
 	}
-	if !w.pinned() {
-		if options, err = u.providers(w.name); err != nil || len(options) == 1 {
-			return options, "", err
-		}
-	}
-	complaint, err = u.explainWish(w, options)
-	return nil, complaint, err
+	return p, complaint, err
 }
 
 // clauses returns what p depends on.

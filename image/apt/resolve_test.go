@@ -170,7 +170,7 @@ func TestResolve(t *testing.T) {
 		{
 			name:  "virtual wish with one provider",
 			index: "p 1; Provides: mta",
-			want:  "mta", set: "p 1",
+			want:  "mta", err: "mta is a virtual package; write p, which provides it",
 		},
 		{
 			name:  "virtual wish with several providers",
