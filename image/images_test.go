@@ -116,6 +116,20 @@ func TestALockPinsImages(t *testing.T) {
 	}
 }
 
+// TestWhereANodeFetchesIsAnInput: the address of a deferred component is in the image,
+// that of another is not.
+func TestWhereANodeFetchesIsAnInput(t *testing.T) {
+	at := func(url string, deferred bool) string {
+		return inputsDigest(&lock.Lock{Components: []lock.Component{{Name: "k3s", Version: "v1", URL: url, Deferred: deferred}}})
+	}
+	if at("https://typo.example/k3s", true) == at("https://right.example/k3s", true) {
+		t.Error("a corrected address is no change: the node keeps the wrong one")
+	}
+	if at("https://one.example/k3s", false) != at("https://two.example/k3s", false) {
+		t.Error("where the builder found it makes another image")
+	}
+}
+
 // TestUnpinnedImages: with a lock or with --locked nobody is asked what a tag
 // means.
 func TestUnpinnedImages(t *testing.T) {

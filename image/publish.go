@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/compress"
@@ -22,7 +23,7 @@ import (
 
 // publish puts everything in place, the image first and the manifest last: a
 // manifest that is there vouches for all the rest. Nothing gets its name
-// before everything is written.
+// before everything is written, and on the disk.
 func (p *plan) publish(ctx context.Context, v *volume, m *manifest.Manifest, l *lock.Lock) error {
 	b := batch{v.file}
 	defer b.close()
@@ -57,11 +58,24 @@ func (b *batch) create(name string) (*atomicfile.File, error) {
 	return f, err
 }
 
+// commit names the files in their order. An old manifest stays until the last of
+// them: beside a new image it vouches for nothing, and says so.
 func (b *batch) commit() error {
 	for _, f := range *b {
-		if err := f.Commit(); err != nil {
+		if err := f.Ready(); err != nil {
 			return err
 		}
+	}
+	var named []string
+	for _, f := range *b {
+		err := f.Commit()
+		if err != nil && named != nil {
+			return fmt.Errorf("only %s is new, what else lies beside it is of an earlier build; build again: %w", strings.Join(named, ", "), err)
+		}
+		if err != nil {
+			return err
+		}
+		named = append(named, f.Target())
 	}
 	return nil
 }

@@ -225,6 +225,9 @@ func inputsDigest(l *lock.Lock) string {
 	}
 	for _, c := range l.Components {
 		h.line(c.Name, c.Version, c.SHA256, c.Deferred)
+		if c.Deferred { // the image says where the node finds it
+			h.line("url", c.URL)
+		}
 	}
 	for _, c := range l.Images {
 		h.line("image", c.Name, c.Digest)

@@ -46,6 +46,19 @@ func Create(name string, perm fs.FileMode) (*File, error) {
 	return f, nil
 }
 
+// Target is the name that Commit gives.
+func (f *File) Target() string { return f.name }
+
+// Ready makes the content durable and looks whether the name can be had still. Of files
+// that belong together all are made ready before one is committed: what may fail, fails
+// while all of the old ones are there.
+func (f *File) Ready() error {
+	if err := f.Sync(); err != nil {
+		return f.told(err)
+	}
+	return replaceable(f.name)
+}
+
 // Commit makes the content durable and gives it its name. On an error the
 // temporary file is removed and the name is as it was.
 func (f *File) Commit() error {
