@@ -63,7 +63,8 @@ func (w *world) isSafe(when string, before map[string]string) {
 			w.t.Fatalf("%s: %s has changed", when, name)
 		}
 	}
-	if st, err := (slots{w}).store().Current(); err != nil || st.Good != "a" {
+	st, err := (slots{w}).store().Current()
+	if err != nil || st.Good != "a" {
 		w.t.Fatalf("%s: %+v, %v", when, st, err)
 	}
 	switch {
@@ -85,6 +86,9 @@ func (w *world) isSafe(when string, before map[string]string) {
 	}
 	if now["slot b"] != digest(newRoot) {
 		w.t.Fatalf("%s: slot b starts, and its root is not whole", when)
+	}
+	if st.Leaves() && w.trial.Slot == "" {
+		w.t.Fatalf("%s: slot b is tried, and what is kept for it is another trial's", when)
 	}
 }
 
@@ -126,7 +130,9 @@ func TestInstalled(t *testing.T) {
 // starts, the other one only as a whole, and the same update again ends as if
 // nothing had been.
 func TestEveryCallFails(t *testing.T) {
-	for name, b := range boards {
+	all := maps.Clone(boards)
+	all["pi"] = waitingBoard // which has all that a Pi has, and what an earlier update left
+	for name, b := range all {
 		newWorld := func(t *testing.T, b board) *world {
 			w := newWorld(t, b)
 			if name == "pc" {
