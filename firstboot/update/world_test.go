@@ -103,6 +103,7 @@ type world struct {
 	kit     []string
 	room    int64 // on the boot partition
 	varRoom int64
+	half    int64             // of /var, which an earlier trial has filled
 	failed  []string          // units
 	api     map[string]string // of Kubernetes, by path
 	login   bool              // ssh answers

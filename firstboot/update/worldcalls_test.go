@@ -135,6 +135,10 @@ func (w slots) Takes(names []string) error {
 
 func (w slots) Settled() error { return w.do("settled", func() error { return w.owes }) }
 
+func (w slots) Tidy() error {
+	return w.do("tidy", func() error { w.varRoom, w.half = w.varRoom+w.half, 0; return nil })
+}
+
 func (w slots) WithdrawTrial() error {
 	return w.do("withdraw trial", func() error { return w.store().WithdrawTrial() })
 }
