@@ -55,7 +55,8 @@ With --base nodes of its board copy what that image has, too, from the slot that
 run, and fetch the rest. Those that run another one refuse.
 
 With --rollback nodes try the system before their last update at the next start, if
-its k3s is not older by a minor version; nothing is sent.
+its k3s is not older by a minor version; nothing is sent. One that fell back runs it
+already, and refuses.
 
 With --write the update becomes a file instead, for a stick; on the node:
 firstboot update FILE.

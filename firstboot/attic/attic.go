@@ -176,9 +176,15 @@ func (a Attic) Open(slot string) (Done, error) {
 		return Kept, a.keep(t)
 	case will == Back:
 		return Back, a.putBack(t)
+	case slot != t.Slot:
+		return Nothing, a.Tidy()
 	}
 	return Nothing, nil
 }
+
+// Tidy removes copies that are not whole: of a trial that could not keep all of it, and
+// of one whose end was cut off. They fill /var, and nobody goes back to them.
+func (a Attic) Tidy() error { return errors.Join(a.burn(a.coming()), a.burn(a.going())) }
 
 // Due says what Open would do.
 func (a Attic) Due(slot string) (Done, error) {
@@ -216,6 +222,15 @@ func (a Attic) keep(t contract.Trial) error {
 	if err := a.remove(a.coming()); err != nil {
 		return err
 	}
+	// A disk that had no room for all of it is not left full.
+	if err := a.fill(t); err != nil {
+		return errors.Join(err, a.burn(a.coming()))
+	}
+	return a.rename(a.coming(), a.dir())
+}
+
+// fill copies what is to be kept, onto the medium.
+func (a Attic) fill(t contract.Trial) error {
 	if err := os.MkdirAll(a.coming(), 0o700); err != nil {
 		return err
 	}
@@ -229,10 +244,7 @@ func (a Attic) keep(t contract.Trial) error {
 			return fmt.Errorf("keep %s for the system before this one: %w", name, err)
 		}
 	}
-	if err := a.sync(); err != nil {
-		return err
-	}
-	return a.rename(a.coming(), a.dir())
+	return a.sync()
 }
 
 // putBack may be cut off anywhere, and then begins again: what is back is in the
@@ -278,7 +290,7 @@ func (a Attic) empty() error {
 	if err := a.rename(a.dir(), a.going()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return errors.Join(a.burn(a.coming()), a.burn(a.going()))
+	return a.Tidy()
 }
 
 // mostSecret is the length of a file, in bytes, that may have a secret in it.

@@ -190,12 +190,12 @@ func TestBlessed(t *testing.T) {
 
 var errCut = errors.New("cut")
 
-// cut is an attic that ends at its nth step.
+// cut is an attic that ends at its nth step: it comes to no other one.
 func cut(root string, n int) (Attic, *int) {
 	steps := 0
 	a := In(root)
 	a.step = func(string) error {
-		if steps++; steps == n {
+		if steps++; steps >= n {
 			return errCut
 		}
 		return nil
@@ -245,29 +245,51 @@ func TestEveryStepIsCut(t *testing.T) {
 				t.Fatalf("%s, cut at step %d: %q differ", name, n, d)
 			}
 			open(t, In(root), "a", Nothing)
+			tidy(t, root, fmt.Sprintf("%s, cut at step %d", name, n))
 		}
 	}
 }
 
-// TestNoRoom: a trial that cannot keep what it may spoil does not begin, and has
-// changed nothing.
+// tidy wants nothing but the trial's file where the attic was.
+func tidy(t *testing.T, root, when string) {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(root, contract.TrialDir, "*"))
+	if err != nil || len(left) != 1 || left[0] != filepath.Join(root, contract.TrialFile) {
+		t.Errorf("%s: %q is left, %v", when, left, err)
+	}
+}
+
+// TestNoRoom: a trial that cannot keep what it may spoil does not begin, has changed
+// nothing, and leaves no disk full: neither itself nor, where the power went, the start
+// of the good slot does.
 func TestNoRoom(t *testing.T) {
 	root := newRoot(t)
 	if err := In(root).Prepare("a", trial); err != nil {
 		t.Fatal(err)
 	}
 	want := look(t, root)
-	a := In(root)
+	a, gone := In(root), false
 	a.step = func(op string) error {
-		if strings.HasPrefix(op, "copy") && strings.HasSuffix(op, ".wal") {
+		switch {
+		case gone && strings.HasPrefix(op, "overwrite"):
+			return errCut
+		case strings.HasPrefix(op, "copy") && strings.HasSuffix(op, ".wal"):
 			return unix.ENOSPC
 		}
 		return nil
 	}
-	if _, err := a.Open("b"); !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "/"+store) {
-		t.Error(err)
+	fails := func() {
+		t.Helper()
+		if _, err := a.Open("b"); !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "/"+store) {
+			t.Error(err)
+		}
 	}
+	fails()
+	tidy(t, root, "no room")
+	gone = true
+	fails()
 	open(t, In(root), "a", Nothing)
+	tidy(t, root, "no room, no power")
 	if d := differs(want, look(t, root)); d != nil {
 		t.Errorf("%q differ", d)
 	}

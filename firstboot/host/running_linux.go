@@ -64,6 +64,12 @@ func (s Slots) OpenStores() error {
 // Settled says why what the last trial kept is still needed, nil where it is not.
 func (s Slots) Settled() error { return attic.In("/").Owes(s.Running()) }
 
+// Tidy removes what a trial has left that could not keep all that it was to.
+func (Slots) Tidy() error {
+	a := attic.In("/")
+	return errors.Join(a.Tidy(), a.Locked().Tidy())
+}
+
 // Leaving says whether the next start is that of the other slot.
 func (s Slots) Leaving(context.Context) (bool, error) {
 	st, err := s.State()

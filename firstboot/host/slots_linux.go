@@ -48,6 +48,15 @@ func (s Slots) Takes(files []string) error {
 	return store.Takes(files)
 }
 
+// WithdrawTrial takes back one that waits for the next start.
+func (s Slots) WithdrawTrial() error {
+	store, err := s.Store()
+	if err != nil {
+		return err
+	}
+	return store.WithdrawTrial()
+}
+
 // StartTrial makes the next starts those of the other slot. What to keep is known
 // before: nothing of a trial is undone that began without.
 func (s Slots) StartTrial(t contract.Trial, tries int) error {

@@ -50,6 +50,7 @@ type loader interface {
 	state() (State, error)
 	markGood(slot string) error
 	startTrial(slot string, tries int) error
+	withdrawTrial() error
 	// kits are the sets of Files that the boot loader can start.
 	kits() [][]string
 }
@@ -125,6 +126,17 @@ func (s *Store) StartTrial(name string, tries int) error {
 		return fmt.Errorf("slot %s is still on trial itself; mark it good first", st.Current)
 	}
 	return s.loader.startTrial(name, tries)
+}
+
+// WithdrawTrial makes the boot loader forget a trial of the other slot that is about
+// to start, before that slot's files become others. Where their names are all that it
+// knows of a trial there is nothing to do: it goes with them.
+func (s *Store) WithdrawTrial() error {
+	st, err := s.Current()
+	if err != nil || !st.Leaves() {
+		return err
+	}
+	return s.loader.withdrawTrial()
 }
 
 func exists(name string) bool {

@@ -282,10 +282,14 @@ func TestUBootStory(t *testing.T) {
 	}
 	must(t, os.Mkdir(filepath.Join(p.dir, "b"), 0o755))
 	must(t, os.WriteFile(filepath.Join(p.dir, "b/vmlinuz"), []byte("b"), 0o644))
+	must(t, p.open("a").StartTrial("b", 3))
+	must(t, p.open("a").WithdrawTrial())
+	p.want("a", "running a good a trial +0 ontrial false")
 	must(t, p.open("a").StartTrial("b", 2))
 	must(t, p.open("a").MarkGood())
 	p.want("a", "running a good a trial b+2 ontrial false")
 	p.write(TrialFile, "try=b\ntries=1\n"+strings.Repeat("\x00", 498)) // as U-Boot exports it
+	must(t, p.open("b").WithdrawTrial())                               // it has begun
 	p.want("b", "running b good a trial b+1 ontrial true")
 	must(t, p.open("b").MarkGood())
 	p.want("b", "running b good b trial +0 ontrial false")

@@ -10,7 +10,8 @@ import (
 )
 
 // Rollback makes the next start that of the system in the other slot, on trial as an
-// update's: that was the one before the last update. Nothing is written but that.
+// update's: that was the one before the last update, unless that update's trial failed.
+// Nothing is written but that.
 func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, err error) {
 	release, err := s.Lock()
 	if err != nil {
@@ -23,6 +24,9 @@ func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, e
 	}
 	if u.state.Good != u.state.Current {
 		return nil, u.unproven()
+	}
+	if u.state.Trial == u.other && u.state.Tries == 0 {
+		return nil, fmt.Errorf("slot %s has the system whose trial failed: this node runs what it ran before", u.other)
 	}
 	if err := s.Settled(); err != nil {
 		return nil, err

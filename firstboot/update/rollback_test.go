@@ -50,10 +50,16 @@ func (w *world) rollback() (r *update.Result, err error) {
 	return update.Rollback(context.Background(), firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}}, slots{w})
 }
 
+// spentUnified has failed its trial.
+const spentUnified = "EFI/Linux/imagebuilder-2-b+0-3.efi"
+
 // TestRollback: the system before is tried, whose data was not written by a newer k3s;
 // nothing but the start of the trial is written.
 func TestRollback(t *testing.T) {
-	for name, b := range boards {
+	all := maps.Clone(boards)
+	all["unified"] = unifiedBoard.with("EFI/Linux/imagebuilder-0-b.efi", "the one before")
+	delete(all["unified"].files, spentUnified)
+	for name, b := range all {
 		w := newWorld(t, b)
 		w.before("rpi4", "v1.33.0+k3s1")
 		want := w.boot()
@@ -113,6 +119,27 @@ func TestNoRollback(t *testing.T) {
 				t.Errorf("%q\nwas %q", got, before)
 			}
 		})
+	}
+}
+
+// TestNoRollbackToWhatFailed: after a trial that failed, the other slot has no system
+// from before but the one that failed, whoever counts its tries.
+func TestNoRollbackToWhatFailed(t *testing.T) {
+	const entry = "loader/entries/imagebuilder-5-b+3.conf"
+	for name, b := range map[string]board{
+		"U-Boot":       piBoard.with(slot.TrialFile, string(slot.TrialEnv("b", 0))),
+		"systemd-boot": unifiedBoard,
+		"GRUB":         pcBoard.with(entry, "new").with(slot.CountFile, string(slot.CountEnv("5-b", 3))),
+	} {
+		w := newWorld(t, b)
+		w.before("rpi4", "v1.33.1+k3s1")
+		before := w.boot()
+		if r, err := w.rollback(); err == nil || !strings.Contains(err.Error(), "slot b has the system whose trial failed: this node runs what it ran before") {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+		if !maps.Equal(before, w.boot()) {
+			t.Errorf("%s: something was written", name)
+		}
 	}
 }
 

@@ -13,8 +13,12 @@ import (
 // atticRoom is what /var has left beside what is kept: logs go on.
 const atticRoom = 64 << 20
 
-// refuseAttic wants room for what is kept until the trial has ended.
+// refuseAttic wants room for what is kept until the trial has ended. What an earlier one
+// left half kept would be in its way, and nobody else's to remove.
 func (u *update) refuseAttic(trial contract.Trial) error {
+	if err := u.slots.Tidy(); err != nil {
+		return fmt.Errorf("remove what an earlier trial has left: %w", err)
+	}
 	need := int64(atticRoom)
 	for _, name := range slices.Concat(trial.Keep, trial.Locked) {
 		n, err := u.usage(name)

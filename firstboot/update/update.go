@@ -2,10 +2,10 @@
 // artifact that the fleet's key signed, and on trial.
 //
 // Everything that speaks against an update is said before the first byte is
-// written. Then the other slot's boot files go, its root is written and read back,
-// its boot files come, the kernel last, and the trial is started: whatever fails
-// in between, the running slot starts as before and the other one does not. Done
-// again, it ends as if nothing had failed.
+// written. Then an earlier trial that waits is taken back, the other slot's boot files
+// go, its root is written and read back, its boot files come, the kernel last, and the
+// trial is started: whatever fails in between, the running slot starts as before and
+// the other one does not. Done again, it ends as if nothing had failed.
 //
 // It never touches the running slot, nor what both slots share: firmware, boot
 // loaders, device trees. It restarts nothing. It reaches the world through
@@ -39,6 +39,11 @@ type Slots interface {
 	// Settled says why no other trial can begin: what the last one kept is still to be
 	// put back, or may be.
 	Settled() error
+	// Tidy removes what a trial has left that could not keep all that it was to.
+	Tidy() error
+	// WithdrawTrial takes back a trial of the other slot that waits for the next start,
+	// where the boot loader knows of it apart from the slot's boot files.
+	WithdrawTrial() error
 	// StartTrial makes the next starts those of the other slot, once it is known
 	// what of the running one is to be kept meanwhile.
 	StartTrial(t contract.Trial, tries int) error
@@ -115,6 +120,11 @@ func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 	}
 	trial, err := u.accepts(ctx)
 	if err != nil {
+		return nil, err
+	}
+	// That of an earlier update, which waits for the restart, would begin with what is
+	// written now, and keep only what that one may spoil.
+	if err := s.WithdrawTrial(); err != nil {
 		return nil, err
 	}
 	if err := u.install(trial); err != nil {

@@ -63,7 +63,8 @@ func (w *world) isSafe(when string, before map[string]string) {
 			w.t.Fatalf("%s: %s has changed", when, name)
 		}
 	}
-	if st, err := (slots{w}).store().Current(); err != nil || st.Good != "a" {
+	st, err := (slots{w}).store().Current()
+	if err != nil || st.Good != "a" {
 		w.t.Fatalf("%s: %+v, %v", when, st, err)
 	}
 	switch {
@@ -85,6 +86,9 @@ func (w *world) isSafe(when string, before map[string]string) {
 	}
 	if now["slot b"] != digest(newRoot) {
 		w.t.Fatalf("%s: slot b starts, and its root is not whole", when)
+	}
+	if st.Leaves() && w.trial.Slot == "" {
+		w.t.Fatalf("%s: slot b is tried, and what is kept for it is another trial's", when)
 	}
 }
 
@@ -126,7 +130,9 @@ func TestInstalled(t *testing.T) {
 // starts, the other one only as a whole, and the same update again ends as if
 // nothing had been.
 func TestEveryCallFails(t *testing.T) {
-	for name, b := range boards {
+	all := maps.Clone(boards)
+	all["pi"] = waitingBoard // which has all that a Pi has, and what an earlier update left
+	for name, b := range all {
 		newWorld := func(t *testing.T, b board) *world {
 			w := newWorld(t, b)
 			if name == "pc" {
@@ -417,7 +423,7 @@ func TestTrial(t *testing.T) {
 }
 
 // TestRoomForATrial: what is kept counts with all that is in it, and a link as no more
-// than that.
+// than that. What an earlier trial has left half kept takes no room from it.
 func TestRoomForATrial(t *testing.T) {
 	w := newWorld(t, piBoard)
 	w.put("var/lib/imagebuilder/firstboot/deep/er/big", strings.Repeat("x", 20<<20))
@@ -429,7 +435,7 @@ func TestRoomForATrial(t *testing.T) {
 	if _, err := w.apply(w.artifact(1, nil)); err == nil || !strings.Contains(err.Error(), "the trial needs 84 MB") {
 		t.Error(err)
 	}
-	w.varRoom = 86 << 20
+	w.varRoom, w.half = 6<<20, 80<<20
 	if _, err := w.apply(w.artifact(1, nil)); err != nil {
 		t.Error(err)
 	}

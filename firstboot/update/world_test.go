@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -53,6 +54,16 @@ var piBoard = board{kit: []string{slot.Initrd, slot.Cmdline, slot.Kernel}, files
 	"b/vmlinuz": "old kernel", "b/initrd.img": "old initrd", "b/cmdline.txt": "old", "b/left.txt": "by somebody", "start4.elf": "firmware",
 }}
 
+// waitingBoard was not restarted since its last update.
+var waitingBoard = piBoard.with(slot.TrialFile, string(slot.TrialEnv("b", 3)))
+
+// with is the board with another file.
+func (b board) with(name, text string) board {
+	b.files = maps.Clone(b.files)
+	b.files[name] = text
+	return b
+}
+
 var pcBoard = board{kit: []string{slot.Initrd, slot.OptionsFile, slot.Kernel, slot.Entry}, files: map[string]string{
 	"loader/entries/imagebuilder-4-a.conf": "entry a", "loader/entries/imagebuilder-3-b.conf": "old", "loader/entries/.firstboot-imagebuilder-0-b.conf": "cut off",
 	slot.GRUBScript: "script", slot.CountFile: string(slot.CountEnv("", 0)),
@@ -92,6 +103,7 @@ type world struct {
 	kit     []string
 	room    int64 // on the boot partition
 	varRoom int64
+	half    int64             // of /var, which an earlier trial has filled
 	failed  []string          // units
 	api     map[string]string // of Kubernetes, by path
 	login   bool              // ssh answers

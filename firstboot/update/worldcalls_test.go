@@ -135,6 +135,14 @@ func (w slots) Takes(names []string) error {
 
 func (w slots) Settled() error { return w.do("settled", func() error { return w.owes }) }
 
+func (w slots) Tidy() error {
+	return w.do("tidy", func() error { w.varRoom, w.half = w.varRoom+w.half, 0; return nil })
+}
+
+func (w slots) WithdrawTrial() error {
+	return w.do("withdraw trial", func() error { return w.store().WithdrawTrial() })
+}
+
 func (w slots) StartTrial(t contract.Trial, tries int) error {
 	return w.do("start trial", func() error { w.trial = t; return w.store().StartTrial(t.Slot, tries) })
 }
