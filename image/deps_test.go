@@ -95,12 +95,12 @@ var allowed = map[string][]string{
 	"firstboot/codec":                     {},
 	"firstboot/artifact":                  {"firstboot/codec", "firstboot/slot"},
 	"firstboot/crashtest":                 {},
-	"firstboot/update":                    {"firstboot", "firstboot/artifact", "firstboot/codec", "firstboot/contract", "firstboot/ctxio", "firstboot/node", "firstboot/slot"},
+	"firstboot/update":                    {"firstboot", "firstboot/artifact", "firstboot/codec", "firstboot/contract", "firstboot/ctxio", "firstboot/efiboot", "firstboot/node", "firstboot/slot"},
 	"image/update":                        {"firstboot/artifact", "firstboot/codec", "firstboot/contract", "firstboot/slot", "image/authenticode", "image/boot", "image/fleet", "image/inquiry", "image/inspect", "image/progress", "image/squashfs", "image/verify"},
 	"firstboot/attic":                     {"firstboot/contract", "firstboot/dirsync", "firstboot/fscrypt"},
 	"image/handover":                      {"firstboot/contract", "firstboot/node", "image/fleet", "image/inquiry", "image/roster"},
 	"image/rollout":                       {"firstboot/contract", "firstboot/node", "image/fleet", "image/inquiry", "image/kube", "image/roster", "image/update"},
-	"firstboot/report":                    {"firstboot", "firstboot/contract", "firstboot/disks", "firstboot/secret"},
+	"firstboot/report":                    {"firstboot", "firstboot/contract", "firstboot/disks", "firstboot/efiboot", "firstboot/secret"},
 	"image/hardware":                      {"firstboot/contract", "image/tree"},
 	"firstboot/efiboot":                   {},
 	"firstboot/installer":                 {"firstboot/contract", "firstboot/disks/ptable"},
@@ -125,7 +125,7 @@ var allowed = map[string][]string{
 	"firstboot/disks/cutdisk":             {},
 	"firstboot/disks/ptable":              {"firstboot/contract"},
 	"firstboot/display":                   {"firstboot", "firstboot/node"},
-	"firstboot/doctor":                    {"firstboot", "firstboot/contract", "firstboot/deb822", "firstboot/disks", "firstboot/node", "firstboot/report"},
+	"firstboot/doctor":                    {"firstboot", "firstboot/contract", "firstboot/deb822", "firstboot/disks", "firstboot/efiboot", "firstboot/node", "firstboot/report"},
 	"firstboot/host":                      {"firstboot", "firstboot/attic", "firstboot/contract", "firstboot/dirsync", "firstboot/disks", "firstboot/fscrypt", "firstboot/holder", "firstboot/slot", "firstboot/tpm", "firstboot/transfer", "firstboot/update", "firstboot/vault", "firstboot/wear"},
 	"firstboot/initramfs":                 {"firstboot/attic", "firstboot/contract", "firstboot/disks", "firstboot/disks/ptable", "firstboot/efiboot", "firstboot/installer", "firstboot/node", "firstboot/slot"},
 	"firstboot/page":                      {"firstboot", "firstboot/node", "firstboot/words"},
@@ -322,7 +322,8 @@ func TestScriptsFollowTheContract(t *testing.T) {
 		"image/component/components.yaml": {"path: " + contract.ImagesDir + "/"},
 		"overlays/base/files/usr/lib/systemd/system-generators/imagebuilder-boot-generator": {"=/" + contract.StateFile, "=/" + contract.BootDir},
 		"overlays/firstboot/files/usr/lib/systemd/system/firstboot-shares.path":             {"=/" + contract.HoldFile},
-		"overlays/firstboot/files/usr/lib/systemd/system/firstboot-fallback.service":        {"=|" + contract.ArgTrial + "=1"},
+		"overlays/firstboot/files/usr/lib/systemd/system/firstboot-fallback.service":        {"\nConditionPathExists=/" + contract.TrialMark + "\n"},
+		"overlays/firstboot/files/usr/lib/systemd/system/firstboot-deadline.timer":          {"\nConditionPathExists=/" + contract.TrialMark + "\n"},
 	} {
 		text, err := os.ReadFile("../" + name)
 		if err != nil {

@@ -293,7 +293,7 @@ func TestBootGenerator(t *testing.T) {
 	b, err := merged(t).ReadAll("usr/lib/systemd/system-generators/imagebuilder-boot-generator")
 	check(t, err)
 	for disk, want := range map[string]string{
-		"sda": "What=/dev/sda1\n", "mmcblk1": "What=/dev/mmcblk1p1\n", "nvme0n1": "What=/dev/nvme0n1p1\n", "vda": "What=/dev/vda1\n",
+		"sda": "/dev/sda1", "mmcblk1": "/dev/mmcblk1p1", "nvme0n1": "/dev/nvme0n1p1", "vda": "/dev/vda1",
 		"": "", "../x": "", "sda\\n": "",
 	} {
 		dir := t.TempDir()
@@ -312,8 +312,11 @@ func TestBootGenerator(t *testing.T) {
 			}
 			continue
 		}
-		if !strings.Contains(string(unit), want) {
-			t.Errorf("%q: no %q in %s", disk, want, unit)
+		fsck := "systemd-fsck@dev-" + path.Base(want) + ".service\n" // before anything is written
+		for _, line := range []string{"\nWhat=" + want + "\n", "\nWants=" + fsck, "\nAfter=" + fsck} {
+			if !strings.Contains(string(unit), line) {
+				t.Errorf("%q: no %q in %s", disk, line, unit)
+			}
 		}
 		if _, err := os.Stat(filepath.Join(dir, "local-fs.target.wants/boot-firmware.mount")); err != nil {
 			t.Error(err)

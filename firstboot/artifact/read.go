@@ -121,7 +121,15 @@ func (in *Reader) ReadFile(f *File, slot string, base io.Reader) io.Reader {
 	if slot != "b" {
 		return r
 	}
-	return &checked{r: &edited{r: r, edits: f.EditsB}, want: f.SHA256B, hash: sha256.New()}
+	return &checked{r: &edited{r: r, edits: f.EditsB}, want: f.Sum(slot), hash: sha256.New()}
+}
+
+// Sum is the file's digest in a slot.
+func (f *File) Sum(slot string) string {
+	if slot == "b" {
+		return f.SHA256B
+	}
+	return f.SHA256
 }
 
 // parts gives the bytes of one part after the other.

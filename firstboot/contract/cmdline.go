@@ -86,22 +86,22 @@ func ForSlot(text, from, to string) string {
 }
 
 // ParseArgs reads a kernel command line, as /proc/cmdline shows it. Arguments
-// of others are ignored, wrong values of ours are an error.
-func ParseArgs(line string) (Args, error) {
-	var a Args
+// of others are ignored, wrong values of ours are an error: what is right comes with it,
+// as whoever stops there must know of a trial.
+func ParseArgs(line string) (a Args, wrong error) {
 	for _, arg := range strings.Fields(line) {
 		key, value, _ := strings.Cut(arg, "=")
-		if err := a.set(key, value); err != nil {
-			return a, fmt.Errorf("kernel argument %q: %w", arg, err)
+		if err := a.set(key, value); err != nil && wrong == nil {
+			wrong = fmt.Errorf("kernel argument %q: %w", arg, err)
 		}
 		if strings.Contains(key, ".") {
 			a.Module = append(a.Module, arg)
 		}
 	}
-	if a.Slot == "" || a.SlotSize == 0 {
-		return a, errors.New("the kernel command line does not name the slot and its size: " + argSlot + " or " + argSlotSize + " is missing")
+	if wrong == nil && (a.Slot == "" || a.SlotSize == 0) {
+		wrong = errors.New("the kernel command line does not name the slot and its size: " + argSlot + " or " + argSlotSize + " is missing")
 	}
-	return a, nil
+	return a, wrong
 }
 
 func (a *Args) set(key, value string) (err error) {

@@ -27,6 +27,9 @@ const (
 	DpkgDir = "usr/lib/imagebuilder/dpkg"
 	// StateFile tells the running system, as JSON, what the initramfs did.
 	StateFile = "run/imagebuilder/boot.json"
+	// TrialMark is there where this start is one of a slot on trial: units can ask for
+	// a file, and not for what StateFile says of it.
+	TrialMark = "run/imagebuilder/trial"
 )
 
 // ByDigest is what an archive of container images is called, before its ending:

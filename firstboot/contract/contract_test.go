@@ -47,6 +47,9 @@ func TestWrongKernelArgumentsAreRefused(t *testing.T) {
 		if _, err := contract.ParseArgs(line); err == nil {
 			t.Errorf("%q accepted", line)
 		}
+		if got, err := contract.ParseArgs(line + " imagebuilder.trial=1"); err == nil || !got.Trial {
+			t.Errorf("%q: the trial is not known: %+v, %v", line, got, err)
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
-	"github.com/going-mobile/imagebuilder/firstboot/report"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
 const machineGroup = "Machine"
@@ -189,8 +189,8 @@ func (p *patient) hiddenDisks() {
 // secureBoot reads two variables of the firmware's.
 func (p *patient) secureBoot() {
 	const check = "Secure Boot"
-	on, known := report.EFISwitch(p.text("/" + report.EFIVariable("SecureBoot")))
-	setup, _ := report.EFISwitch(p.text("/" + report.EFIVariable("SetupMode")))
+	on, known := efiboot.Switch(p.text("/" + efiboot.Variable("SecureBoot")))
+	setup, _ := efiboot.Switch(p.text("/" + efiboot.Variable("SetupMode")))
 	switch {
 	case !known:
 		p.add(machineGroup, check, Unknown, "the firmware does not say")

@@ -1,5 +1,6 @@
 // Package efiboot makes UEFI firmware start a disk: it writes a boot entry, the
-// order of entries, and which comes next. It also reads what firmware has started.
+// order of entries, and which comes next. It also reads what firmware has started, and
+// where it shows whom it trusts.
 //
 // It knows the variables' content (UEFI specification 2.10, chapters 3 and 10),
 // not where they are kept. It writes only what is not there yet, since the flash

@@ -132,9 +132,17 @@ func (Slots) Read(name, file string) (data []byte, err error) {
 	return root.ReadFile(file)
 }
 
-// slotDevice is on the very disk that the initramfs found: another one may have
-// partitions of the same names.
 func slotDevice(name string) (string, error) {
+	number := contract.PartRootA
+	if name == contract.Slots[1] {
+		number = contract.PartRootB
+	}
+	return partitionDevice(number)
+}
+
+// partitionDevice is on the very disk that the initramfs found: another one may have
+// partitions of the same names.
+func partitionDevice(number int) (string, error) {
 	text, err := os.ReadFile("/" + contract.StateFile)
 	if err != nil {
 		return "", err
@@ -143,13 +151,9 @@ func slotDevice(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	number := contract.PartRootA
-	if name == contract.Slots[1] {
-		number = contract.PartRootB
-	}
 	device := disks.PartitionName(state.Disk, number)
 	if device == "" {
-		return "", fmt.Errorf("slot %s: the disk %s has no partition %d", name, state.Disk, number)
+		return "", fmt.Errorf("the disk %s has no partition %d", state.Disk, number)
 	}
 	return "/dev/" + device, nil
 }
@@ -168,6 +172,30 @@ func (p partition) Sync() error {
 		return fmt.Errorf("forget what was written to %s: %w", p.Name(), err)
 	}
 	return nil
+}
+
+// Reread has the kernel forget what it knows of a file and of the tables that lead to it:
+// the one by posix_fadvise(2), the other with the partition, which stays mounted.
+func (Slots) Reread(name string) (io.ReadCloser, error) {
+	device, err := partitionDevice(contract.PartBoot)
+	if err != nil {
+		return nil, err
+	}
+	p, err := os.Open(device)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(partition{p}.Sync(), p.Close()); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return nil, errors.Join(fmt.Errorf("forget what was written to %s: %w", name, err), f.Close())
+	}
+	return f, nil
 }
 
 // Relax mounts the boot partition anew without the option sync.

@@ -185,14 +185,15 @@ func enterRoot() (leave func(), err error) {
 	return leave, nil
 }
 
-func writeState(s contract.State) error {
-	const name = "/" + contract.StateFile
+// writeState leaves the running system what it goes by.
+func writeState(root string, s contract.State) error {
+	name := filepath.Join(root, contract.StateFile)
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
 	b, err := s.Encode()
-	if err != nil {
-		return err
+	if err == nil && s.Trial {
+		err = os.WriteFile(filepath.Join(root, contract.TrialMark), nil, 0o644)
 	}
-	return os.WriteFile(name, b, 0o644)
+	return errors.Join(err, os.WriteFile(name, b, 0o644))
 }

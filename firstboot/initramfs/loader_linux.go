@@ -12,6 +12,7 @@ import (
 
 // loader is what boot loader and firmware say of this start.
 type loader struct {
+	uefi    bool   // the firmware is one
 	espUUID string // PARTUUID of the ESP that it came from
 	trial   bool   // the loader counts it
 	medium  efiboot.Medium
@@ -33,5 +34,5 @@ func readLoader() (l loader) {
 		}
 		return efiString(b)
 	}
-	return loader{read("LoaderDevicePartUUID"), read("LoaderBootCountPath") != "", efiboot.Started(efivars{})}
+	return loader{true, read("LoaderDevicePartUUID"), read("LoaderBootCountPath") != "", efiboot.Started(efivars{})}
 }

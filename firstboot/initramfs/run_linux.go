@@ -29,6 +29,8 @@ type machine struct {
 	args   contract.Args
 	state  contract.State
 	build  string
+	ask    func() loader
+	asked  bool
 	medium efiboot.Medium // that it came from
 	boot   disks.Disk     // the one that this kernel came from
 	disk   disks.File     // the same, open
@@ -41,7 +43,7 @@ type machine struct {
 // Run is PID 1. It does not return: it ends in the new root's init, in a
 // reboot of a slot on trial, or in a page on the screen.
 func Run() {
-	m := &machine{con: &console{}, dog: &watchdog{}}
+	m := &machine{con: &console{}, dog: &watchdog{}, ask: readLoader}
 	err := m.guard(m.start)
 	m.stop(err)
 }
@@ -123,15 +125,14 @@ func mountKernel() error {
 func (m *machine) findDisk() error {
 	const patience = time.Minute
 	m.con.say("looking for the disk")
-	l := readLoader()
+	l := m.askLoader()
 	esp := cmp.Or(l.espUUID, m.args.BootPart)
-	m.state.Trial = l.trial || m.args.Trial
 	m.medium, m.args.BootDevice = startedFrom(m.args.BootDevice, l.medium)
 	for begin, told := time.Now(), false; ; time.Sleep(200 * time.Millisecond) {
 		d, err := choose(disks.List(), esp, m.args, time.Since(begin) < slowBus)
 		switch {
 		case err == nil:
-			return m.openDisk(d)
+			return m.openDisk(d, l.uefi)
 		case err != errNoDisk:
 			return diskTrouble(d.Label, err)
 		case time.Since(begin) > patience && m.state.Trial:
@@ -147,7 +148,7 @@ func (m *machine) findDisk() error {
 // slowBus is how long the slowest one takes to show a disk.
 const slowBus = 15 * time.Second
 
-func (m *machine) openDisk(d disks.Disk) error {
+func (m *machine) openDisk(d disks.Disk, uefi bool) error {
 	f, err := d.Open()
 	if err != nil {
 		return diskTrouble(d.Label, err)
@@ -155,6 +156,9 @@ func (m *machine) openDisk(d disks.Disk) error {
 	m.boot, m.disk, m.table = d, f, d.Table
 	m.state.Slot, m.state.Disk, m.state.DiskID = m.args.Slot, d.Name, d.Table.ID
 	m.con.say("slot %s on %s", m.args.Slot, d.Label)
+	if uefi && !m.state.Trial {
+		m.askNames(m.onBoot)
+	}
 	return nil
 }
 
@@ -209,7 +213,7 @@ func (m *machine) badSlot(err error) error { return badSlot(m.args.Slot, m.boot.
 // handOver leaves a note for the running system and becomes its init.
 func (m *machine) handOver() error {
 	m.state.Watchdog = int(m.dog.timeout().Seconds())
-	if err := writeState(m.state); err != nil {
+	if err := writeState("/", m.state); err != nil {
 		return err
 	}
 	m.con.say("starting the system")
@@ -231,7 +235,7 @@ func (m *machine) stop(err error) {
 	}
 	t := asTrouble(err)
 	m.reached("stopped: STATUS.TXT says why")
-	if m.state.Trial || m.args.Trial {
+	if m.onTrial() {
 		m.tell(t, "This was the trial of a new version. The computer restarts in 30 seconds with the version it had before.")
 		m.dog.expect(time.Minute)
 		time.Sleep(30 * time.Second)

@@ -22,6 +22,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
 // witness looks at a machine below a directory, "/" on a node.
@@ -164,8 +165,8 @@ func (w witness) peripherals() (f facts) {
 
 // secureBoot tells whether the firmware checks what it starts.
 func (w witness) secureBoot() string {
-	b, err := os.ReadFile(filepath.Join(w.root, EFIVariable("SecureBoot")))
-	if on, known := EFISwitch(string(b)); err == nil && known {
+	b, err := os.ReadFile(filepath.Join(w.root, efiboot.Variable("SecureBoot")))
+	if on, known := efiboot.Switch(string(b)); err == nil && known {
 		return map[bool]string{true: "on", false: "off"}[on]
 	}
 	return ""

@@ -89,8 +89,22 @@ type entry struct {
 	file string // as the directory spells it
 }
 
+// outranks says which of two files of a slot starts it: that of the higher generation.
+// Of two of one, as a power cut in a rename may leave them, it is the one with the
+// later name: counted once more, or good.
+func (n EFIName) outranks(o EFIName) bool {
+	switch {
+	case n.Generation != o.Generation:
+		return n.Generation > o.Generation
+	case n.Counted != o.Counted:
+		return o.Counted
+	}
+	return n.Left < o.Left
+}
+
 // newest returns what starts each slot: of highest generation, whichever kind
-// it is of. An update may bring the other kind.
+// it is of. An update may bring the other kind. An empty file is what a power cut left
+// of a rename: no loader starts it, whatever its name says.
 func (e efi) newest() (map[string]entry, error) {
 	found := map[string]entry{}
 	for _, dir := range []string{EFIDir, EntryDir} {
@@ -103,7 +117,11 @@ func (e efi) newest() (map[string]entry, error) {
 			if !ok || path.Dir(n.Path()) != dir { // systemd-boot looks there for no such file
 				continue
 			}
-			if have, dup := found[n.Slot]; !dup || have.Generation < n.Generation {
+			info, err := f.Info()
+			if err != nil {
+				return nil, fmt.Errorf("read the slots: %w", err)
+			}
+			if have, dup := found[n.Slot]; info.Size() > 0 && (!dup || n.outranks(have.EFIName)) {
 				found[n.Slot] = entry{n, f.Name()}
 			}
 		}
@@ -111,12 +129,15 @@ func (e efi) newest() (map[string]entry, error) {
 	return found, nil
 }
 
-func (e efi) state() (State, error) {
+func (e efi) state(running string) (State, error) {
 	found, err := e.newest()
 	if err != nil {
 		return State{}, err
 	}
-	var st State
+	st := State{Current: running}
+	if n, ok := found[running]; ok {
+		st.File = path.Join(path.Dir(n.Path()), n.file)
+	}
 	var best entry
 	for _, name := range contract.Slots {
 		n, ok := found[name]
@@ -166,9 +187,27 @@ func (e efi) startTrial(name string, tries int) error {
 	return e.rename(n)
 }
 
-// rename gives a file the name that n has now. That is as atomic as FAT allows:
-// both names lie in one directory, mostly in one sector, and the content does
-// not move. Whatever of the two names survives a power cut is valid.
+// Count takes one try from a slot on trial on the boot partition at dir, for a
+// systemd-boot that could not: it starts what it cannot rename all the same.
+func Count(dir, name string) error {
+	e := efi{dir}
+	found, err := e.newest()
+	if err != nil {
+		return err
+	}
+	n := found[name]
+	if !n.Counted || n.Left == 0 {
+		return nil
+	}
+	n.Left, n.Done = n.Left-1, n.Done+1
+	return e.rename(n)
+}
+
+// rename gives a file the name that n has now. FAT does that in three writes (Linux 6.12,
+// vfat_rename): a power cut leaves the old name and an empty file of the new one, or
+// two names of one content, until fsck.fat, before the next mount, empties one of them.
+// Either name is valid, and newest takes the one with a content. What may share
+// that is neither removed nor written over here: it would free the other's clusters.
 func (e efi) rename(n entry) error {
 	dir := filepath.Join(e.dir, filepath.FromSlash(path.Dir(n.Path())))
 	if err := os.Rename(filepath.Join(dir, n.file), filepath.Join(dir, n.String())); err != nil {

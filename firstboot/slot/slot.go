@@ -31,6 +31,9 @@ type State struct {
 	Trial string
 	// Tries are left for Trial; 0 means that it is spent and Good starts.
 	Tries int
+	// File is what starts the running slot, from the boot partition's root, where
+	// systemd-boot looks for it; "" where there is none, or U-Boot starts it.
+	File string
 }
 
 // OnTrial reports whether the running slot still has to prove itself.
@@ -47,7 +50,7 @@ type Store struct {
 
 // loader is one way to keep the state.
 type loader interface {
-	state() (State, error)
+	state(running string) (State, error)
 	markGood(slot string) error
 	startTrial(slot string, tries int) error
 	withdrawTrial() error
@@ -84,11 +87,7 @@ func Other(name string) string {
 }
 
 // Current returns the state of the slots.
-func (s *Store) Current() (State, error) {
-	st, err := s.loader.state()
-	st.Current = s.current
-	return st, err
-}
+func (s *Store) Current() (State, error) { return s.loader.state(s.current) }
 
 // Takes refuses Files of which the node's boot loader could make nothing.
 func (s *Store) Takes(files []string) error {

@@ -304,8 +304,8 @@ func TestUBootStory(t *testing.T) {
 // TestLeaves: only a trial of the other slot that has a try left is the next start.
 func TestLeaves(t *testing.T) {
 	for want, states := range map[bool][]State{
-		true:  {{"a", "a", "b", 2}, {"b", "b", "a", 1}},
-		false: {{"a", "a", "", 0}, {"a", "a", "b", 0}, {"b", "a", "b", 2}, {"b", "b", "b", 0}},
+		true:  {{"a", "a", "b", 2, ""}, {"b", "b", "a", 1, ""}},
+		false: {{"a", "a", "", 0, ""}, {"a", "a", "b", 0, ""}, {"b", "a", "b", 2, ""}, {"b", "b", "b", 0, ""}},
 	} {
 		for _, st := range states {
 			if st.Leaves() != want {

@@ -75,7 +75,7 @@ func (u uboot) read(name string) (map[string]string, error) {
 	return parseEnv(b), nil
 }
 
-func (u uboot) state() (State, error) {
+func (u uboot) state(running string) (State, error) {
 	good, err := u.read(GoodFile)
 	if err != nil {
 		return State{}, err
@@ -84,7 +84,7 @@ func (u uboot) state() (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	st := State{Good: good["good"]}
+	st := State{Current: running, Good: good["good"]}
 	if contract.CheckSlot(st.Good) != nil {
 		st.Good = "a" // as the script has it
 	}
@@ -103,7 +103,7 @@ func (u uboot) kits() [][]string { return [][]string{{Initrd, Cmdline, Kernel}} 
 // markGood writes the good slot first: a power cut before the second write
 // leaves a slot that is both good and on trial, which is good.
 func (u uboot) markGood(name string) error {
-	st, err := u.state()
+	st, err := u.state(name)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (u uboot) markGood(name string) error {
 }
 
 func (u uboot) startTrial(name string, tries int) error {
-	st, err := u.state()
+	st, err := u.state(Other(name))
 	if err != nil {
 		return err
 	}

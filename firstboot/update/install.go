@@ -21,7 +21,7 @@ func (u *update) install(trial contract.Trial) (err error) {
 	}
 	defer func() { err = errors.Join(err, restore()) }()
 	// the TPM may have sealed the disk's share while all that was written
-	for _, step := range []func() error{u.clear, u.sync, u.writeRoot, u.writeBoot, u.sync, u.refuseStorage} {
+	for _, step := range []func() error{u.clear, u.sync, u.writeRoot, u.writeBoot, u.sync, u.readBoot, u.refuseStorage} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -100,6 +100,27 @@ func (u *update) writeBoot() error {
 		name := path.Join(bootDir, slot.Place(f.Name, u.other, 0))
 		if err := u.writeFile(name, f); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// readBoot reads the boot files again from their medium, as writeRoot does the root. What
+// is not as it was written goes: a boot loader that cannot start the good slot would try it.
+func (u *update) readBoot() error {
+	for i := range u.in.Boot {
+		f := &u.in.Boot[i]
+		name := path.Join(bootDir, slot.Place(f.Name, u.other, 0))
+		r, err := u.slots.Reread(name)
+		if err != nil {
+			return fmt.Errorf("read back %s: %w", name, err)
+		}
+		sum, err := hashed(r)
+		if err = errors.Join(err, r.Close()); err != nil {
+			return fmt.Errorf("read back %s: %w", name, err)
+		}
+		if sum != f.Sum(u.other) {
+			return errors.Join(fmt.Errorf("the boot partition does not give back what was written to %s: the card or the disk is worn out", name), u.clear())
 		}
 	}
 	return nil

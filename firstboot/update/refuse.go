@@ -47,7 +47,7 @@ func (u *update) refuse() error {
 	case u.state.Good != u.state.Current:
 		return u.unproven()
 	}
-	for _, refuse := range []func() error{u.slots.Settled, u.refuseComponents, u.refuseStorage, u.refuseDeferred, u.refuseKit, u.refuseBoot, u.refuseRoot, u.refuseBase} {
+	for _, refuse := range []func() error{u.slots.Settled, u.refuseComponents, u.refuseStorage, u.refuseDeferred, u.refuseKit, u.refuseUntrusted, u.refuseBoot, u.refuseRoot, u.refuseBase} {
 		if err := refuse(); err != nil {
 			return err
 		}
@@ -243,32 +243,13 @@ func (u *update) checkFile(f *artifact.File) error {
 // runs opens what the running slot has in the place of a boot file.
 func (u *update) runs(f *artifact.File) (io.ReadCloser, error) {
 	name := slot.Place(f.Name, u.state.Current, 0)
-	if f.Name == slot.Unified {
-		var err error
-		if name, err = u.newestUnified(); err != nil {
-			return nil, err
+	if f.Name == slot.Unified { // whose name tells how often there was a trial
+		name = u.state.File
+		if n, ok := slot.ParseEFIName(path.Base(name)); !ok || n.Entry {
+			return nil, fs.ErrNotExist
 		}
 	}
 	return u.Files.Open(path.Join(bootDir, name))
-}
-
-// newestUnified is the running slot's unified kernel image, whose name tells how often
-// there was a trial.
-func (u *update) newestUnified() (string, error) {
-	names, err := u.Files.List(path.Join(bootDir, slot.EFIDir))
-	if err != nil {
-		return "", err
-	}
-	newest, file := -1, ""
-	for _, name := range names {
-		if n, ok := slot.ParseEFIName(name); ok && !n.Entry && n.Slot == u.state.Current && n.Generation > newest {
-			newest, file = n.Generation, name
-		}
-	}
-	if file == "" {
-		return "", fs.ErrNotExist
-	}
-	return path.Join(slot.EFIDir, file), nil
 }
 
 func same(r io.Reader, want artifact.Base) error {

@@ -51,6 +51,8 @@ type Slots interface {
 	Open(name string, write bool) (Partition, error)
 	// Read returns a file of the system in a slot, by its path from that one's root.
 	Read(name, file string) ([]byte, error)
+	// Reread opens a boot file, which was synced, to be read from its medium.
+	Reread(name string) (io.ReadCloser, error)
 	// Relax lets what is written to the boot partition wait for a sync, until
 	// restore is called: else a kernel costs its medium 34,000 writes.
 	Relax() (restore func() error, err error)

@@ -207,6 +207,11 @@ var refusals = map[string]struct {
 	"on trial":            {node: func(w *world) { w.edit("proc/cmdline", "slot=a", "slot=b") }, want: "slot b, which runs, has not proved itself yet"},
 	"busy":                {node: func(w *world) { w.busy = true }, want: "another update is under way"},
 	"other boot files":    {board: &piBoard, without: slot.Initrd, want: "boot loader starts a slot by initrd.img, cmdline.txt, vmlinuz, and not by cmdline.txt, vmlinuz"},
+	"Debian's signature":  {board: &ownedBoard, node: secure(""), want: "the update bears Debian's signature: build the image with --sign KEY"},
+	"no signature":        {board: &unifiedBoard, node: secure(""), want: "and the update does not say that it is: build the image with --sign KEY"},
+	"another's signature": {board: &unifiedBoard, node: secure(""), change: signedBy("another's"), want: "signed by another certificate than what runs"},
+	"a key for shim":      {board: &entryBoard, node: secure("Microsoft's"), change: signedBy("the owner's"), want: "signed by another certificate than what runs"},
+	"no certificate":      {board: &unifiedBoard, node: secure(""), change: func(m *artifact.Manifest) { m.Components[contract.CertificateComponent] = "?" }, want: "says wrongly by which certificate"},
 	"no GRUB":             {board: &pcBoard, without: slot.OptionsFile, want: "and not by initrd.img, vmlinuz, entry"},
 	"no room to boot":     {node: func(w *world) { w.room = 100 << 10 }, want: "the boot partition has room for 100 KB, the update needs 160 KB"},
 	"a small slot":        {node: func(w *world) { w.size = 4 << 20 }, want: "slot b has room for 4 MB, the update's root has 4 MB"},
@@ -230,6 +235,60 @@ var refusals = map[string]struct {
 	"another unified":     {board: &unifiedBoard, node: func(w *world) { w.edit(runningUnified, "signed", "sealed") }, want: "made from another image than runs here"},
 	"a damaged unified":   {board: &unifiedBoard, node: func(w *world) { w.edit(runningUnified, "old uki", "old uki, longer") }, want: "made from another image than runs here"},
 	"no initramfs":        {node: func(w *world) { os.Remove(w.at("boot/firmware/a/initrd.img")) }, want: "made from another image than runs here"},
+}
+
+// Boards whose update is of another kind than what runs: by a unified kernel image, and
+// through shim.
+var (
+	ownedBoard = board{kit: []string{slot.Initrd, slot.Kernel, slot.Entry}, files: unifiedBoard.files}
+	entryBoard = board{kit: []string{slot.Unified}, files: map[string]string{"loader/entries/imagebuilder-1-a.conf": "entry a"}}
+)
+
+const efivars = "sys/firmware/efi/efivars/"
+
+// secure switches Secure Boot on, with a certificate that the firmware trusts.
+func secure(trusts string) func(*world) {
+	return func(w *world) {
+		w.put(efivars+"SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", "\x06\x00\x00\x00\x01")
+		w.put(efivars+"db-d719b2cb-3d3a-4596-a3bc-dad00e67656f", "\x27\x00\x00\x00 a list with "+trusts)
+	}
+}
+
+// signedBy makes an update state by which certificate it is signed, "" for none.
+func signedBy(certificate string) func(*artifact.Manifest) {
+	return func(m *artifact.Manifest) {
+		if certificate != "" {
+			m.Components[contract.CertificateComponent] = contract.EncodeCertificate([]byte(certificate))
+		}
+	}
+}
+
+// TestSecureBoot: what the firmware will start is taken, and where it looks at nothing
+// nobody asks.
+func TestSecureBoot(t *testing.T) {
+	off := func(w *world) {
+		w.put(efivars+"SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", "\x06\x00\x00\x00\x00")
+	}
+	for name, c := range map[string]struct {
+		board  board
+		node   func(*world)
+		signer string
+	}{
+		"the firmware trusts it":     {unifiedBoard, secure("the owner's"), "the owner's"},
+		"in a long list":             {unifiedBoard, secure(strings.Repeat("x", 1<<20-20) + "the owner's"), "the owner's"}, // read in pieces
+		"what runs is signed by it":  {unifiedBoard, secure("Microsoft's"), "signed for"}, // see unified
+		"through shim, as what runs": {pcBoard, secure("Microsoft's"), ""},
+		"off":                        {unifiedBoard, off, ""},
+		"no UEFI":                    {piBoard, func(*world) {}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, c.board)
+			c.node(w)
+			if r, err := w.apply(w.artifact(1, signedBy(c.signer))); err != nil || !r.Installed {
+				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	}
 }
 
 const runningUnified = "boot/firmware/EFI/Linux/imagebuilder-1-a.efi"
@@ -496,15 +555,27 @@ func TestCutShort(t *testing.T) {
 
 // TestWornOut: what the medium does not give back is never started.
 func TestWornOut(t *testing.T) {
-	w := newWorld(t, piBoard)
-	first := w.boot()
-	w.worn = true
-	if _, err := w.apply(w.artifact(1, nil)); err == nil || !strings.Contains(err.Error(), "slot b is not ready, slot a starts as before") || !strings.Contains(err.Error(), "does not give back what was written") {
-		t.Error(err)
-	}
-	w.isSafe("worn out", first)
-	if starts(w.boot(), w.kit) {
-		t.Error("it starts")
+	for name, c := range map[string]struct {
+		board board
+		worn  []string
+		want  string
+	}{
+		"pi":      {piBoard, []string{"root", "b/initrd.img", "b/cmdline.txt", "b/vmlinuz"}, "does not give back what was written"},
+		"pc":      {pcBoard, []string{"b/grub.cfg", "imagebuilder-0-b.conf"}, "the boot partition does not give back what was written"},
+		"unified": {unifiedBoard, []string{"imagebuilder-0-b.efi"}, "EFI/Linux/imagebuilder-0-b.efi: the card or the disk is worn out"},
+	} {
+		for _, worn := range c.worn {
+			w := newWorld(t, c.board)
+			first := w.boot()
+			w.worn = worn
+			if _, err := w.apply(w.artifact(1, nil)); err == nil || !strings.Contains(err.Error(), "slot b is not ready, slot a starts as before") || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s, %s: %v", name, worn, err)
+			}
+			w.isSafe("worn out", first)
+			if starts(w.boot(), w.kit) || w.trial.Slot != "" {
+				t.Errorf("%s, %s: it starts", name, worn)
+			}
+		}
 	}
 }
 

@@ -110,8 +110,8 @@ type world struct {
 	trial   contract.Trial    // that was started
 	owes    error             // what the last trial kept is still needed
 	roots   map[string][]byte
-	size    int64 // of a slot
-	worn    bool  // what is written to a slot is not there
+	size    int64  // of a slot
+	worn    string // what is written to it is not there: "root", or a boot file
 	busy    bool
 	fast    bool // the boot partition does not wait for its medium
 	slept   time.Duration

@@ -189,6 +189,19 @@ func (w slots) Read(name, file string) (data []byte, err error) {
 	return data, err
 }
 
+// Reread gives what the medium has.
+func (w slots) Reread(name string) (r io.ReadCloser, err error) {
+	err = w.do("reread "+name, func() error {
+		data, err := os.ReadFile(w.at(name))
+		if w.worn != "" && strings.HasSuffix(name, w.worn) {
+			data[len(data)/2] ^= 1
+		}
+		r = io.NopCloser(bytes.NewReader(data))
+		return err
+	})
+	return r, err
+}
+
 func (w slots) Relax() (restore func() error, err error) {
 	err = w.do("relax", func() error { w.fast = true; return nil })
 	return func() error { return w.do("restore", func() error { w.fast = false; return nil }) }, err
@@ -232,7 +245,7 @@ func (p *partition) WriteAt(b []byte, off int64) (int, error) {
 		grown := make([]byte, max(len(p.lostRoot), len(p.roots[p.name]), int(off)+len(b)))
 		copy(grown, p.roots[p.name])
 		copy(grown[off:], b)
-		if p.worn {
+		if p.worn == "root" {
 			grown[off] ^= 1
 		}
 		p.roots[p.name] = grown

@@ -114,6 +114,14 @@ func (i *Image) manifest() *artifact.Manifest {
 	return m
 }
 
+// vouch states whose signature firmware finds.
+func (i *Image) vouch(m *artifact.Manifest, files []boot.SlotFile) {
+	isUnified := func(f boot.SlotFile) bool { return f.Name == slot.Unified }
+	if i.Signer != nil && slices.ContainsFunc(files, isUnified) { // else --sign is for other images
+		m.Components[contract.CertificateComponent] = contract.EncodeCertificate(i.Signer.Certificate())
+	}
+}
+
 // pack packs the root and, behind it, the boot files. Those are read first: they
 // come first in the image.
 func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, packer *artifact.Packer, p progress.Reporter) (err error) {
@@ -125,6 +133,7 @@ func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, pac
 	if err != nil {
 		return err
 	}
+	i.vouch(m, files)
 	r := &root{packer: packer}
 	pieces := []run{{size: i.root.Size(), from: travels}}
 	if base != nil {

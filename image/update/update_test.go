@@ -2,6 +2,7 @@ package update
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/firstboot/wear"
+	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/imagetest"
 	"github.com/going-mobile/imagebuilder/image/progress"
@@ -91,6 +93,27 @@ func TestStatesNoStorage(t *testing.T) {
 	i.Label.Storage = contract.StorageNone
 	if states, ok := i.manifest().Components[contract.StorageComponent]; ok {
 		t.Errorf("it states %q", states)
+	}
+}
+
+// TestStatesItsCertificate: the node cannot see whom an update is signed by before it has
+// written it.
+func TestStatesItsCertificate(t *testing.T) {
+	i := open(t, contract.GPT)
+	for name, c := range map[string]struct {
+		signer *authenticode.Signer
+		file   string
+		want   string
+	}{
+		"signed":       {authenticode.NewOf(nil, &x509.Certificate{Raw: []byte("certificate")}), slot.Unified, contract.EncodeCertificate([]byte("certificate"))},
+		"not signed":   {nil, slot.Unified, ""},
+		"of a Pi, too": {authenticode.NewOf(nil, &x509.Certificate{Raw: []byte("certificate")}), slot.Kernel, ""},
+	} {
+		m := i.manifest()
+		i.Signer = c.signer
+		if i.vouch(m, []boot.SlotFile{{Name: c.file}}); m.Components[contract.CertificateComponent] != c.want {
+			t.Errorf("%s: %+v", name, m.Components)
+		}
 	}
 }
 
