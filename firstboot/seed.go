@@ -93,6 +93,10 @@ func (m *machine) secretsDo(ctx context.Context) error {
 		if err := m.apply(ctx, "/api/v1/namespaces/"+s.Namespace, namespaceObject(s.Namespace)); err != nil {
 			return err
 		}
+		s, err := m.ownFolder(ctx, s)
+		if err != nil {
+			return err
+		}
 		if err := m.apply(ctx, "/api/v1/namespaces/"+s.Namespace+"/secrets/"+s.Name, secretObject(s)); err != nil {
 			return err
 		}

@@ -1,6 +1,8 @@
 package firstboot_test
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -103,5 +105,59 @@ func TestASeedThatIsRefusedKeepsTheSecrets(t *testing.T) {
 	w.rejects = nil
 	if s, _ := w.boot(nil); s.State != firstboot.Joined || strings.Contains(w.text("/boot/firmware/node.yaml"), "seed-secret") {
 		t.Errorf("%s", s.Line())
+	}
+}
+
+// snapshots is a cluster's Secret with the bucket for snapshots of etcd.
+const snapshots = "/api/v1/namespaces/kube-system/secrets/k3s-etcd-snapshot-s3-config"
+
+// inFolder is a node.yaml with such a bucket.
+func inFolder(t *testing.T, folder string) string {
+	t.Helper()
+	return edit(t, owned(t, 2), "secrets: [", "secrets: [{namespace: kube-system, name: k3s-etcd-snapshot-s3-config, data: {etcd-s3-folder: "+folder+", etcd-s3-bucket: b}}, ")
+}
+
+// folder is where k3s is told to put them.
+func (w *world) folder() string {
+	var s struct{ Data map[string][]byte }
+	if err := json.Unmarshal([]byte(w.applied[snapshots]), &s); err != nil || string(s.Data["etcd-s3-bucket"]) != "b" {
+		w.t.Errorf("%v: %s", err, w.applied[snapshots])
+	}
+	return string(s.Data["etcd-s3-folder"])
+}
+
+// TestAClusterKeepsItsSnapshotsApart: k3s prunes a folder, whoever put there what is in
+// it. One made anew has another than the lost one; one that is there keeps its own.
+func TestAClusterKeepsItsSnapshotsApart(t *testing.T) {
+	lost := newWorld(t, inFolder(t, "home/etcd"))
+	deferK3s(lost)
+	if s, _ := lost.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	anew := newWorld(t, inFolder(t, "home/etcd"))
+	anew.now = anew.now.Add(24 * time.Hour)
+	deferK3s(anew)
+	if s, _ := anew.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	first, second := lost.folder(), anew.folder()
+	if !strings.HasPrefix(first, "home/etcd/2026") || !strings.HasPrefix(second, "home/etcd/2026") || first == second {
+		t.Errorf("the lost cluster's is %s, the new one's %s", first, second)
+	}
+	for _, c := range []struct{ has, folder, want string }{
+		{first, "home/etcd", first},
+		{"home/etcd", "home/etcd", "home/etcd"}, // by an older image
+		{"home/etcd2", "home/etcd", "another"},  // its file names another one now
+		{"", "going-mobile", "another"},
+	} {
+		w := joinedWorld(t, owned(t, 2))
+		w.applied = map[string]string{snapshots: `{"data":{"etcd-s3-folder":"` + base64.StdEncoding.EncodeToString([]byte(c.has)) + `"}}`}
+		if s := w.replant(sign(t, inFolder(t, c.folder), 2, noon.Add(time.Hour))); s.State != firstboot.Joined || s.Notice != nil {
+			t.Fatalf("%s, %+v", s.Line(), s.Notice)
+		}
+		got := w.folder()
+		if own := strings.HasPrefix(got, c.folder+"/2026"); got != c.want && (c.want != "another" || !own) {
+			t.Errorf("it has %q, the file says %s: it gets %q", c.has, c.folder, got)
+		}
 	}
 }

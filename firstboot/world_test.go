@@ -470,6 +470,13 @@ func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error)
 			out = []byte(text)
 			return nil
 		}
+		if strings.Contains(path, "/secrets/") {
+			if w.applied[path] == "" {
+				return firstboot.ErrNoObject
+			}
+			out = []byte(w.applied[path])
+			return nil
+		}
 		status := map[bool]string{true: "True", false: "False"}[w.unready == ""]
 		out = fmt.Appendf(nil, `{%s"status":{"conditions":[{"type":"Ready","status":%q,"message":%q}]}}`, w.metadata, status, w.unready)
 		return nil

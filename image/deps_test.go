@@ -50,7 +50,7 @@ var allowed = map[string][]string{
 	"image/oci":                           {"image/fetch", "image/oci/reference", "image/progress"},
 	"image/oci/reference":                 {},
 	"image/objects":                       {"firstboot/nearest", "firstboot/strictyaml"},
-	"image/seed":                          {"firstboot/node", "firstboot/secret", "image/objects"},
+	"image/seed":                          {"firstboot/contract", "firstboot/node", "firstboot/secret", "image/objects"},
 	"image/suites":                        {},
 	"image/manifest":                      {},
 	"image/provenance":                    {"image/manifest"},

@@ -74,6 +74,9 @@ func whole() api {
 		"/helmcharts":           `{"items":[{"metadata":{"name":"traefik"},"status":{"conditions":[{"type":"JobCreated","status":"True"},{"type":"Failed","status":"False"}]}},{"metadata":{"name":"longhorn"},"spec":{"targetNamespace":"longhorn-system"}}]}`,
 		"/volumes": `{"items":[{"metadata":{"name":"pvc-1"},"status":{"robustness":"healthy","lastBackupAt":"2026-11-29T02:23:00Z","kubernetesStatus":{"namespace":"nextcloud","pvcName":"data"}}},
 			{"metadata":{"name":"pvc-2"},"status":{"robustness":"unknown","lastBackupAt":"","kubernetesStatus":{"namespace":"gone","pvcName":"data","pvStatus":"Released"}}}]}`,
+		"/systembackups": `{"items":[
+			{"metadata":{"name":"system-n-1","creationTimestamp":"2026-11-20T05:11:00Z"},"status":{"state":"Error","createdAt":null,"conditions":[{"type":"Error","message":"timeout uploading"}]}},
+			{"metadata":{"name":"system-n-2","creationTimestamp":"2026-11-29T05:11:00Z"},"status":{"state":"Ready","createdAt":"2026-11-29T05:12:00Z"}}]}`,
 		"/backuptargets": `{"items":[{"spec":{"backupTargetURL":"s3://volumes@eu/"},"status":{"available":true}}]}`,
 		"metrics": `# HELP etcd_network_peer_round_trip_time_seconds Round-Trip-Time histogram between peers
 etcd_network_peer_round_trip_time_seconds_bucket{To="a b",le="0.1"} 10
@@ -142,6 +145,9 @@ func TestAnIllCluster(t *testing.T) {
 		"volumes are whole: a replica is missing of nextcloud/data":                       {"/volumes", "healthy", "degraded"},
 		"volumes' newest backups: nextcloud/data has none":                                {"/volumes", "2026-11-29T02:23:00Z", ""},
 		"volumes' newest backups: nextcloud/data is 57 hours old":                         {"/volumes", "2026-11-29", "2026-11-27"},
+		"the system's newest backup: there is none in the bucket":                         {"/systembackups", "", `{"items":[]}`},
+		"the system's newest backup: is 54 hours old, in the bucket":                      {"/systembackups", "2026-11-29T05:12", "2026-11-27T05:12"},
+		"the system's backups succeed: failed since the last good one: system-n-1 (timeo": {"/systembackups", "2026-11-20T05:11", "2026-11-29T05:13"},
 		"volumes' bucket answers: Longhorn cannot reach s3://volumes@eu/: no such bucket": {"/backuptargets", `"available":true`, `"conditions":[{"message":"no such bucket"}]`},
 		"peers are near: a round trip to a b takes 400ms":                                 {"metrics", "} 0.4", "} 4"},
 		"its disk is quick: a write takes 300ms":                                          {"metrics", "1e-1", "3e+1"},

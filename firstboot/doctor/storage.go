@@ -96,7 +96,51 @@ func (p *patient) backups(ctx context.Context, volumes []volume) {
 	}
 	if wanted {
 		p.lastBackups(group, volumes)
+		p.systemBackups(ctx, group)
 	}
+}
+
+// systemBackups say which claims the volumes' backups are of: without one nothing
+// brings a lost cluster's volumes back. One that failed stays in the list, and is told
+// of while none has succeeded since (longhorn.io, "Longhorn System Backup", State).
+func (p *patient) systemBackups(ctx context.Context, group string) {
+	const check = "the system's newest backup"
+	type backup struct {
+		Metadata struct {
+			Name              string
+			CreationTimestamp time.Time
+		}
+		Status struct {
+			State      string
+			CreatedAt  time.Time
+			Conditions []struct{ Type, Message string }
+		}
+	}
+	all, ok := lookFor[backup](ctx, p, group, check, firstboot.LonghornAPI+"systembackups")
+	if !ok {
+		return
+	}
+	var newest time.Time
+	for _, b := range all {
+		if b.Status.State == "Ready" && b.Status.CreatedAt.After(newest) {
+			newest = b.Status.CreatedAt
+		}
+	}
+	var failed []string
+	for _, b := range all {
+		if b.Status.State != "Error" || b.Metadata.CreationTimestamp.Before(newest) {
+			continue
+		}
+		why := b.Metadata.Name
+		for _, c := range b.Status.Conditions {
+			if c.Type == "Error" && c.Message != "" {
+				why += " (" + c.Message + ")"
+			}
+		}
+		failed = append(failed, why)
+	}
+	p.age(group, check, newest, lateBackup, "in the bucket")
+	p.expect(len(failed) == 0, Warning, group, "the system's backups succeed", "failed since the last good one: "+strings.Join(failed, ", "))
 }
 
 // lastBackups passes over volumes that nobody claims any more, which stay and are

@@ -136,7 +136,9 @@ type K3s struct {
 	// a registry.
 	ShareImages bool `yaml:"shareImages"`
 	// Backup is the bucket that snapshots of etcd go to, twice a day unless
-	// config has etcd-snapshot-schedule-cron.
+	// config has etcd-snapshot-schedule-cron. It keeps 28 of each server, more where
+	// config's etcd-snapshot-retention is more, in a folder of this cluster's below
+	// prefix, by default the fleet's name.
 	Backup *S3 `yaml:"backup"`
 }
 

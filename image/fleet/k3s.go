@@ -1,11 +1,14 @@
 package fleet
 
 import (
+	"cmp"
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/image/seed"
@@ -54,9 +57,31 @@ func (f *Fleet) flags(n Node) node.Settings {
 		out["disable"] = appendNew(node.Settings(out).List("disable"), "local-storage")
 	}
 	if k.Backup != nil && role == node.Server { // a witness has no API to read the secret from
-		out["etcd-s3"], out["etcd-s3-config-secret"] = true, seed.EtcdSecret
+		out["etcd-s3"], out["etcd-s3-config-secret"] = true, contract.EtcdSecret
 	}
 	return out
+}
+
+// fortnight is how many snapshots of etcd a server makes in two weeks, at k3s' two a
+// day.
+const fortnight = 28
+
+// etcdBackup is nil for no bucket. k3s counts what all servers put into the folder, so
+// it keeps a fortnight's of each, or more where a server keeps more itself; and fleets
+// that share a bucket without a word about it would remove each other's.
+func (f *Fleet) etcdBackup(read reader) (*seed.EtcdBackup, error) {
+	bucket, err := f.Cluster.K3s.Backup.read(read, "cluster.k3s.backup")
+	if bucket == nil || err != nil {
+		return nil, err
+	}
+	b := &seed.EtcdBackup{S3: bucket, Folder: cmp.Or(strings.Trim(bucket.Prefix, "/"), f.Cluster.Name)}
+	for _, n := range f.Nodes.by {
+		if n.Role.In() == node.Server {
+			own, _ := strconv.Atoi(strings.Join(node.Settings(f.flags(n)).List("etcd-snapshot-retention"), "")) // k3s says what is no number
+			b.Keep += max(fortnight, own)
+		}
+	}
+	return b, nil
 }
 
 func appendNew(list []string, value string) []string {

@@ -69,6 +69,31 @@ func TestWhatAClusterSharesReachesItsNodes(t *testing.T) {
 	}
 }
 
+// TestSnapshotsReachBackTwoWeeks, of all servers together, and more where one keeps more
+// itself, in a folder that is no other fleet's.
+func TestSnapshotsReachBackTwoWeeks(t *testing.T) {
+	t.Setenv("ETCD_S3", "planted-etcd")
+	noPrefix := strings.Replace(clustered, "prefix: home/etcd/, ", "", 1)
+	for _, c := range []struct{ backup, cabin, folder, keep string }{
+		{clustered, "cabin-pi: {", "home/etcd", "56"},
+		{noPrefix, "cabin-pi: {k3s: {config: {etcd-snapshot-retention: 336}}, ", "going-mobile", "364"},
+		{noPrefix, "cabin-pi: {k3s: {config: {etcd-snapshot-retention: 3}}, ", "going-mobile", "56"},
+	} {
+		f, err := seeded(t, "    config: {", c.backup, "cabin-pi: {", c.cabin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := f.seed(f.read)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := s.Secrets[0].Data
+		if data["etcd-s3-folder"].Reveal() != c.folder || data["etcd-s3-retention"].Reveal() != c.keep {
+			t.Errorf("%s: %s in %s, want %s in %s", c.cabin, data["etcd-s3-retention"].Reveal(), data["etcd-s3-folder"].Reveal(), c.keep, c.folder)
+		}
+	}
+}
+
 // TestAClusterMayHaveItOtherwise: what is nobody's wish is in no node.yaml, and a
 // person's word goes first.
 func TestAClusterMayHaveItOtherwise(t *testing.T) {

@@ -24,7 +24,7 @@ func (f *Fleet) seed(read reader) (node.Seed, error) {
 
 func (f *Fleet) payload(read reader) (in seed.Input, err error) {
 	in.Traefik, in.Twice = f.runs(seed.Traefik), f.Twice()
-	if in.EtcdBackup, err = f.Cluster.K3s.Backup.read(read, "cluster.k3s.backup"); err != nil {
+	if in.EtcdBackup, err = f.etcdBackup(read); err != nil {
 		return in, err
 	}
 	if l := f.Cluster.Longhorn; l != nil {

@@ -38,7 +38,7 @@ cluster:
   headscale:
     url: https://hs.example.org
     server: {hostKey: {file: a}, loginKey: {file: b}, backup: {s3: {endpoint: %[1]s, region: r, bucket: volumes, prefix: hs/, accessKey: a, secretKey: {env: S3}}}}
-  k3s: {token: {env: S3}, agentToken: {env: S3}, init: cabin-pi}
+  k3s: {token: {env: S3}, agentToken: {env: S3}, init: cabin-pi, backup: {endpoint: %[1]s, region: r, bucket: snapshots, accessKey: a, secretKey: {env: S3}}}
   longhorn: {backup: {endpoint: %[1]s, region: r, bucket: volumes, prefix: cluster, accessKey: a, secretKey: {env: S3}}}
 sites: {home: {}, cabin: {}, cloud: {}}
 nodes:
@@ -96,6 +96,7 @@ delete box (number 4) from the tailnet
 on vps, which lives: remove the lost cluster's data, which it votes for
 write the card of cabin-pi, which creates the cluster, with the authorities and tokens that it had
 write the cards of home-pi, box, and switch all on
+the lost cluster's snapshots of etcd stay in the bucket snapshots: the new one puts its own into another folder
 cabin-pi waits for a node with a disk, then lets Longhorn bring back its system backup weekly-2 of 22 November 2026 05:11 UTC: 3 volumes (cloud/data, cloud/db, ide/home); empty, as they were never backed up: cloud/db
 when all are back, and no earlier, Argo CD begins with what Git has`
 	if d := cmp.Diff(want, runbook(t, r, err)); d != "" {
@@ -155,6 +156,7 @@ func TestHeadscaleIsLost(t *testing.T) {
 imagebuilder headscale init, and this command again
 write the card of cabin-pi, which creates the cluster, with the authorities and tokens that it had
 write the cards of home-pi, box, and switch all on
+the lost cluster's snapshots of etcd stay in the bucket snapshots: the new one puts its own into another folder
 it begins without volumes: whatever asks for one gets an empty one`
 	if d := cmp.Diff(want, runbook(t, r, err)); d != "" {
 		t.Error(d)

@@ -20,6 +20,9 @@ func (r *Rising) Runbook() (steps []string, err error) {
 	steps = append(steps, r.tailnetSteps()...)
 	creates := fmt.Sprintf("write the card of %s, which creates the cluster, with the authorities and tokens that it had", r.Creator())
 	steps = append(steps, creates, "write the cards of "+list(r.lost()[1:])+", and switch all on")
+	if b := r.fleet.Cluster.K3s.Backup; b != nil {
+		steps = append(steps, "the lost cluster's snapshots of etcd stay in the bucket "+b.Bucket+": the new one puts its own into another folder")
+	}
 	if r.volumes == nil {
 		return append(steps, "it begins without volumes: whatever asks for one gets an empty one"), nil
 	}

@@ -2,17 +2,15 @@ package seed
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
 const systemSpace = "kube-system" // of k3s' own
-
-// EtcdSecret is where k3s finds the bucket for snapshots of etcd, by its flag
-// etcd-s3-config-secret: no key is in a file.
-const EtcdSecret = "k3s-etcd-snapshot-s3-config"
 
 // Doubled are those of k3s' own add-ons that a cluster of several sites runs at
 // two of them.
@@ -61,19 +59,29 @@ topologySpreadConstraints:
 	}}
 }
 
+// EtcdBackup is where snapshots of etcd go.
+type EtcdBackup struct {
+	*node.S3
+	// Folder in the bucket, below which each cluster that is made has its own.
+	Folder string
+	// Keep is how many stay there, of all servers together.
+	Keep int
+}
+
 // etcdSecret has the names of k3s' flags (docs.k3s.io, "etcd-snapshot", S3
-// Configuration Secret Support). An endpoint has no scheme there.
-func etcdSecret(s *node.S3) node.Secret {
-	scheme, host, _ := strings.Cut(strings.TrimSuffix(s.Endpoint, "/"), "://")
+// Configuration Secret Support): so no key is in a file. An endpoint has no scheme
+// there. The number to keep is a flag, too, since 1.34, but k3s 1.34 and 1.35 ignore
+// the Secret of who sets it as one; without it they keep five of all servers together,
+// which is a day.
+func etcdSecret(b *EtcdBackup) node.Secret {
+	scheme, host, _ := strings.Cut(strings.TrimSuffix(b.Endpoint, "/"), "://")
 	data := map[string]secret.String{
-		"etcd-s3-endpoint": secret.String(host), "etcd-s3-region": secret.String(s.Region), "etcd-s3-bucket": secret.String(s.Bucket),
-		"etcd-s3-access-key": secret.String(s.AccessKey), "etcd-s3-secret-key": s.SecretKey,
+		"etcd-s3-endpoint": secret.String(host), "etcd-s3-region": secret.String(b.Region), "etcd-s3-bucket": secret.String(b.Bucket),
+		"etcd-s3-access-key": secret.String(b.AccessKey), "etcd-s3-secret-key": b.SecretKey,
+		"etcd-s3-folder": secret.String(b.Folder), "etcd-s3-retention": secret.String(strconv.Itoa(b.Keep)),
 	}
 	if scheme == "http" {
 		data["etcd-s3-insecure"] = "true"
 	}
-	if folder := strings.Trim(s.Prefix, "/"); folder != "" {
-		data["etcd-s3-folder"] = secret.String(folder)
-	}
-	return node.Secret{Namespace: systemSpace, Name: EtcdSecret, Data: data}
+	return node.Secret{Namespace: systemSpace, Name: contract.EtcdSecret, Data: data}
 }

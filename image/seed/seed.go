@@ -24,9 +24,8 @@ type Input struct {
 	// Traefik says that k3s runs it.
 	Traefik bool
 	// Twice are those of Doubled that are wanted.
-	Twice []string
-	// EtcdBackup is the bucket for snapshots of etcd.
-	EtcdBackup *node.S3
+	Twice      []string
+	EtcdBackup *EtcdBackup
 	Longhorn   *Longhorn
 	GitOps     *GitOps
 	// Secrets are put into the cluster besides those that these need.

@@ -20,9 +20,9 @@ import (
 func whole() seed.Input {
 	return seed.Input{
 		Traefik: true, Twice: seed.Doubled,
-		EtcdBackup: &node.S3{
-			Endpoint: "http://s3.example.net:9000/", Region: "eu-1", Bucket: "snapshots", Prefix: "home/etcd/", AccessKey: "planted-access", SecretKey: "planted-etcd",
-		},
+		EtcdBackup: &seed.EtcdBackup{S3: &node.S3{
+			Endpoint: "http://s3.example.net:9000/", Region: "eu-1", Bucket: "snapshots", AccessKey: "planted-access", SecretKey: "planted-etcd",
+		}, Folder: "home/etcd", Keep: 56},
 		Longhorn: &seed.Longhorn{Replicas: 2, Sites: 2, Backup: &node.S3{
 			Endpoint: "https://s3.example.net", Region: "eu-1", Bucket: "volumes", Prefix: "home/", AccessKey: "planted-access", SecretKey: "planted-secret",
 		}},
@@ -58,7 +58,7 @@ func TestSeed(t *testing.T) {
 	}
 	etcd := map[string]secret.String{
 		"etcd-s3-endpoint": "s3.example.net:9000", "etcd-s3-insecure": "true", "etcd-s3-region": "eu-1", "etcd-s3-bucket": "snapshots",
-		"etcd-s3-folder": "home/etcd", "etcd-s3-access-key": "planted-access", "etcd-s3-secret-key": "planted-etcd",
+		"etcd-s3-folder": "home/etcd", "etcd-s3-retention": "56", "etcd-s3-access-key": "planted-access", "etcd-s3-secret-key": "planted-etcd",
 	}
 	if len(s.Secrets) != 3 || !maps.Equal(s.Secrets[0].Data, etcd) || s.Secrets[1].Data["AWS_SECRET_ACCESS_KEY"] != "planted-secret" || s.Secrets[2].Labels["argocd.argoproj.io/secret-type"] != "repository" {
 		t.Errorf("%d secrets", len(s.Secrets))
