@@ -42,7 +42,7 @@ var verbs = []verb{
 	{"shares", "answer nodes in the tailnet whose shares of their keys are kept here (a service)", serveShares},
 	{"unlock", "[--since TIME] NODE show who waits for its owner's word to get its share; let in, once, the one who waits since then", unlockNode},
 	{"revoke", "[--only] NODE [NUMBER...] refuse a node its share for ever, and its members of the tailnet by their numbers", revokeNode},
-	{"headscale-backup", "copy Headscale's database and keys to where node.yaml says (a timer)", backUpHeadscale},
+	{"headscale-backup", "[--take-over] copy Headscale's database and keys to where node.yaml says (a timer); also after another machine's copies", backUpHeadscale},
 	{"headscale-restore", "bring them back where there are none (before Headscale starts)", restoreHeadscale},
 	{"check-slot", "read the running system from its medium, and remember whether it is as it was written (a timer)", checkSlot},
 	{"health", "[--timeout 10m] [--soak 3m] wait until this system deserves to be kept", health},

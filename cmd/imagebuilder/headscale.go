@@ -11,6 +11,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/mint"
+	"github.com/going-mobile/imagebuilder/image/revoke"
 )
 
 // openMint opens the fleet's mint at its Headscale.
@@ -39,8 +40,9 @@ func newHeadscaleInit() *cobra.Command {
 		Long: `Bring the Headscale of the node with role control into service, once that has
 been switched on: over ssh, to the machine with the host key made at home and to
 no other, make the API key and keep it where apiKey says; over the API, make the
-user and apply the policy; then give the machine a key of its own, with which it
-joins its tailnet. All of it can be done again.`,
+user and apply the policy; shut out again who was revoked, and expire keys that were
+expired, as a database that was brought back has forgotten both; then give the machine a
+key of its own, with which it joins its tailnet. All of it can be done again.`,
 		Example: `  imagebuilder headscale init
   imagebuilder headscale init --address 203.0.113.7   # before the name leads there`,
 		Args: exactArgs(),
@@ -63,6 +65,7 @@ joins its tailnet. All of it can be done again.`,
 
 func printHeadscaleInit(cmd *cobra.Command, f *fleet.Fleet, d *control.Done) error {
 	tellWithoutAttrs(cmd, d.WithoutAttrs)
+	tellForgotten(cmd, d.Again)
 	h := f.Cluster.Headscale
 	key, member := "is good", "is a member of its tailnet"
 	if d.Created {
@@ -73,6 +76,16 @@ func printHeadscaleInit(cmd *cobra.Command, f *fleet.Fleet, d *control.Done) err
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "the API key in %s %s\nuser %s and the fleet's policy are in place at %s\n%s %s\n", h.APIKey, key, h.User, h.URL, d.Node, member)
 	return err
+}
+
+// tellForgotten names what a database that was brought back let in again.
+func tellForgotten(cmd *cobra.Command, found *revoke.Found) {
+	for _, m := range found.Members {
+		fmt.Fprintf(cmd.ErrOrStderr(), "deleted %s (number %s) from the tailnet again: it was revoked, and this database did not know\n", m.GivenName, m.ID)
+	}
+	if n := len(found.Keys); n > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "expired %d unused keys of earlier cards again, which this database took for good\n", n)
+	}
 }
 
 func newPolicy() *cobra.Command {

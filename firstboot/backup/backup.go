@@ -4,8 +4,8 @@
 //
 // A copy is one archive, in a directory and, where there is one, in a bucket of
 // S3. The package refuses to bring back what is damaged, to replace a database
-// that is there, and to let a server begin anew while it cannot know whether
-// there is a copy.
+// that is there, to let a server begin anew while it cannot know whether
+// there is a copy, and to write after the copies of another machine.
 package backup
 
 import (
@@ -57,16 +57,26 @@ const (
 )
 
 // Backup puts a copy into every store and takes the oldest away. One store that
-// cannot be reached keeps no other from having it.
+// cannot be reached, or has another machine's copies, keeps no other from having it.
 func (k *Keeper) Backup(ctx context.Context, now time.Time) error {
 	data, err := k.copy(ctx)
 	if err != nil {
 		return err
 	}
+	own, err := k.own()
+	if err != nil {
+		return err
+	}
 	name := prefix + now.UTC().Format(timeFormat) + suffix
+	if err := k.note(append(own, name)...); err != nil { // before it is there: in between there may be no power
+		return err
+	}
 	var faults []error
 	for _, s := range k.Stores {
-		err := s.Put(name, data)
+		_, err := newest(s, own)
+		if err == nil {
+			err = s.Put(name, data)
+		}
 		if err == nil {
 			err = thin(s)
 		}
@@ -108,7 +118,7 @@ func copies(s Store) ([]string, error) {
 	return all, nil
 }
 
-// Newest says when the newest copy of a store was made; zero is never.
+// Newest says when the newest copy of a store was made, by whomever; zero is never.
 func Newest(s Store) (time.Time, error) {
 	names, err := copies(s)
 	if err != nil || len(names) == 0 {
@@ -184,6 +194,11 @@ func (k *Keeper) Restore(ctx context.Context, tell func(string)) (string, error)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b place) int { return strings.Compare(b.name, a.name) })
+	if len(all) > 0 {
+		if err := k.TakeOver(); err != nil {
+			return "", err
+		}
+	}
 	for _, p := range all {
 		data, err := p.store.Get(p.name)
 		if err != nil {

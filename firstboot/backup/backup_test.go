@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -145,6 +146,65 @@ func archived(t *testing.T, files map[string]string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// shared is a bucket: no directory of one machine's own.
+type shared struct{ Dir }
+
+// TestTwoMachinesOneBucket: the machine before comes back on, and does not write its old
+// database after the copies of the one that took over; its owner may say otherwise.
+func TestTwoMachinesOneBucket(t *testing.T) {
+	bucket, day := shared{Dir(t.TempDir())}, time.Date(2026, 11, 1, 3, 30, 0, 0, time.UTC)
+	next := func() time.Time { day = day.AddDate(0, 0, 1); return day }
+	wants := func(k *Keeper, refused bool) {
+		t.Helper()
+		before, _ := bucket.List()
+		err := k.Backup(t.Context(), next())
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "headscale-backup --take-over") {
+			t.Fatal(err)
+		}
+		if after, _ := bucket.List(); refused && !slices.Equal(before, after) {
+			t.Errorf("%v became %v", before, after)
+		}
+		if _, err := k.Newest(bucket); (err != nil) != refused {
+			t.Error(err)
+		}
+	}
+	old, fresh := server(t, Dir(t.TempDir()), bucket), fresh(t, Dir(t.TempDir()), bucket)
+	wants(old, false)
+	if _, err := fresh.Restore(t.Context(), noWord(t)); err != nil {
+		t.Fatal(err)
+	}
+	wants(fresh, false)
+	wants(old, true)
+	wants(old, true)
+	wants(fresh, false)
+	if err := old.TakeOver(); err != nil {
+		t.Fatal(err)
+	}
+	wants(old, false)
+	wants(fresh, true)
+	if names, _ := fresh.Stores[0].List(); len(names) != 3 {
+		t.Errorf("on its own disk it has %v", names)
+	}
+}
+
+// TestWhatAnImageOfBeforeWrote: without a note its own copies are those on its disk; where
+// there are none, as on one that was brought back, all.
+func TestWhatAnImageOfBeforeWrote(t *testing.T) {
+	bucket, day := shared{Dir(t.TempDir())}, time.Date(2026, 11, 1, 3, 30, 0, 0, time.UTC)
+	old, fresh := server(t, Dir(t.TempDir()), bucket), server(t, Dir(t.TempDir()), bucket)
+	for i, k := range []*Keeper{old, old, fresh, fresh} {
+		if err := k.Backup(t.Context(), day.AddDate(0, 0, i)); err != nil {
+			t.Fatal(i, err)
+		}
+		if err := os.Remove(k.file(noteFile)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := old.Backup(t.Context(), day.AddDate(0, 0, 9)); err == nil {
+		t.Error("after another's copies")
+	}
 }
 
 // away is a store that cannot be reached.

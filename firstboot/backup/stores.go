@@ -68,12 +68,14 @@ type bucket struct {
 	name, prefix string
 }
 
-// transferTime bounds each exchange with S3.
-const transferTime = 10 * time.Minute
+// TransferTime bounds an exchange with S3 that may be a copy's.
+const TransferTime = 10 * time.Minute
 
 // Bucket opens a bucket of S3, or of what speaks like it.
-func Bucket(s *node.S3) Store {
-	c := simples3.New(s.Region, s.AccessKey, s.SecretKey.Reveal()).SetEndpoint(s.Endpoint).SetClient(&http.Client{Timeout: transferTime})
+func Bucket(s *node.S3) Store { return bucketWithin(s, TransferTime) }
+
+func bucketWithin(s *node.S3, patience time.Duration) Store {
+	c := simples3.New(s.Region, s.AccessKey, s.SecretKey.Reveal()).SetEndpoint(s.Endpoint).SetClient(&http.Client{Timeout: patience})
 	return &bucket{c, s.Bucket, s.Prefix}
 }
 

@@ -3,8 +3,8 @@
 // either. And it asks whether the firewall stands, the machine whether it would
 // come back by itself and, on a server, the cluster: whether clocks agree, nodes say
 // where they are, charts, volumes and backups are whole; where Headscale runs, whether it
-// is reached by its name, its certificate lasts, and the names of applications
-// lead anywhere.
+// is reached by its name, its certificate lasts, its database is copied, and the names of
+// applications lead anywhere.
 //
 // It only looks. It mends nothing and loads no module.
 package doctor

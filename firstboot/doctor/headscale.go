@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/backup"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
@@ -14,6 +15,7 @@ func (p *patient) headscale(ctx context.Context) {
 	if up, err := p.Units.Active(ctx, contract.HeadscaleUnit); err != nil || !up {
 		return
 	}
+	defer p.copies(group)
 	s, err := p.ServedHeadscale(ctx)
 	if err != nil {
 		p.add(group, "certificate", Warning, err.Error())
@@ -31,5 +33,26 @@ func (p *patient) headscale(ctx context.Context) {
 		p.add(group, "certificate", Warning, s.Ending.Summary+" "+s.Ending.Remedy)
 	case !s.Until.IsZero():
 		p.add(group, "certificate", OK, "until "+s.Until.UTC().Format(time.DateOnly))
+	}
+}
+
+// patience bounds an exchange with a bucket.
+const patience = 20 * time.Second
+
+// copies of its database are made every night, in each place that node.yaml names.
+func (p *patient) copies(group string) {
+	k, err := backup.Open([]byte(p.text(contract.HeadscaleStores)), patience)
+	if err != nil {
+		p.add(group, "copies", Warning, err.Error())
+		return
+	}
+	for _, s := range k.Stores {
+		check := "copy in " + s.String()
+		newest, err := k.Newest(s)
+		if err != nil {
+			p.add(group, check, Warning, err.Error())
+			continue
+		}
+		p.age(group, check, newest, lateSnapshot, "though one is made every night: journalctl -u headscale-backup")
 	}
 }

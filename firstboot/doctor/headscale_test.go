@@ -10,7 +10,10 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -43,6 +46,7 @@ func TestHeadscale(t *testing.T) {
 		config = "version: 1\nnode: vps\nsite: cloud\nrole: control\nheadscale: {url: \"https://headscale.example.net\"}\ncontrol: {}\n"
 		none   = `2026/11/30 13:52:17 http: TLS handshake error from 203.0.113.20:41540: acme/autocert: unable to satisfy "https://ca/1" for domain "headscale.example.net": no viable challenge type found`
 	)
+	kept := t.TempDir()
 	find := func(left time.Duration, err error) (fit bool, lines []string) {
 		root, h := healthy(t)
 		u := h.Units.(units)
@@ -50,6 +54,7 @@ func TestHeadscale(t *testing.T) {
 		h.Units, h.Net = u, way{err: err}
 		write(t, root, "boot/firmware/imagebuilder.json", "{}")
 		write(t, root, "boot/firmware/node.yaml", config)
+		write(t, root, "etc/headscale/backup.yaml", "path: "+kept+"\n")
 		if left != 0 {
 			write(t, root, "var/lib/headscale/acme/headscale.example.net", lasting(t, left))
 		}
@@ -62,15 +67,54 @@ func TestHeadscale(t *testing.T) {
 		return doctor.Fit(all), lines
 	}
 	day := 24 * time.Hour
+	copyOf(t, kept, time.Now().Add(-25*time.Hour))
 	until := time.Now().Add(60 * day).UTC().Format(time.DateOnly)
-	if fit, got := find(60*day, nil); !fit || !slices.Equal(got, []string{"headscale.example.net ok ", "certificate ok until " + until}) {
+	if fit, got := find(60*day, nil); !fit || !slices.Equal(got, []string{"headscale.example.net ok ", "certificate ok until " + until, "copy in " + kept + " ok "}) {
 		t.Errorf("well: %q", got)
 	}
-	if fit, got := find(3*day, nil); !fit || len(got) != 2 || !strings.HasPrefix(got[1], "certificate warning Headscale's certificate ends ") {
+	if fit, got := find(3*day, nil); !fit || len(got) != 3 || !strings.HasPrefix(got[1], "certificate warning Headscale's certificate ends ") {
 		t.Errorf("not renewed: %q", got)
 	}
-	if fit, got := find(0, errors.New("remote error: tls: internal error")); fit || len(got) != 1 || !strings.Contains(got[0], "FAILED The certificate authority found no proof that headscale.example.net is this machine") {
+	if fit, got := find(0, errors.New("remote error: tls: internal error")); fit || len(got) != 2 || !strings.Contains(got[0], "FAILED The certificate authority found no proof that headscale.example.net is this machine") {
 		t.Errorf("no certificate: %q", got)
+	}
+}
+
+func copyOf(t *testing.T, dir string, at time.Time) {
+	t.Helper()
+	write(t, dir, at.UTC().Format("headscale-20060102T150405Z.tar.gz"), "")
+}
+
+// TestCopies: a night that left none, in whichever place, is told of, and so is a bucket that
+// cannot be asked, or that another machine writes to.
+func TestCopies(t *testing.T) {
+	late, none, own := t.TempDir(), t.TempDir(), t.TempDir()
+	copyOf(t, late, time.Now().Add(-72*time.Hour))
+	copyOf(t, own, time.Now().Add(-time.Hour))
+	s3 := func(at string) string {
+		return fmt.Sprintf("\ns3: {endpoint: %q, region: r, bucket: b, accessKey: k, secretKey: s}", at)
+	}
+	others := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "<ListBucketResult><Contents><Key>headscale-20991231T033000Z.tar.gz</Key></Contents></ListBucketResult>")
+	}))
+	defer others.Close()
+	for settings, want := range map[string]string{
+		"path: " + late: "is 72 hours old, though one is made every night",
+		"path: " + none: "there is none though",
+		"path: " + own + s3("http://127.0.0.1:1"): "connection refused",
+		"path: " + own + s3(others.URL):           "headscale-20991231T033000Z.tar.gz, was written by another machine",
+		"paths: x":                                `field "paths": unknown`,
+	} {
+		root, h := healthy(t)
+		h.Units.(units).up["headscale.service"] = true
+		write(t, root, "etc/headscale/backup.yaml", settings+"\n")
+		all := doctor.Examine(t.Context(), h)
+		last := all[slices.IndexFunc(all, func(f doctor.Finding) bool {
+			return f.Group == "Headscale" && f.Verdict == doctor.Warning && strings.HasPrefix(f.Check, "cop")
+		})]
+		if !strings.Contains(last.Detail, want) || !doctor.Fit(all) {
+			t.Errorf("%s: %+v, want %q", settings, last, want)
+		}
 	}
 }
 

@@ -167,16 +167,22 @@ func (r *Record) Deposit(who Member, at netip.Addr, d Deposit) (changed bool, er
 	return k.learn(PlaceOf(at)) || changed, nil
 }
 
-// Ask gives the share, or a *Refusal.
+// Ask gives the share, or a *Refusal. A revoked member that shows the disk of a share which
+// is not revoked may be another machine: a tailnet that began anew gives its numbers again.
+// It waits for the owner's word, each time.
 func (r *Record) Ask(who Member, at netip.Addr, q Question, now time.Time) (share secret.String, changed bool, err error) {
-	if r.revoked(who.ID) || r.revoked(q.ID) {
-		return "", false, &Refusal{Why: Revoked}
-	}
 	k := r.kept(q.ID)
-	if k == nil || subtle.ConstantTimeCompare([]byte(strings.TrimPrefix(k.Proof, onWord)), []byte(Digest(q.Proof))) == 0 {
+	known := k != nil && subtle.ConstantTimeCompare([]byte(strings.TrimPrefix(k.Proof, onWord)), []byte(Digest(q.Proof))) == 1
+	switch {
+	case r.revoked(q.ID), r.revoked(who.ID) && !known:
+		return "", false, &Refusal{Why: Revoked}
+	case !known:
 		return "", false, &Refusal{Why: Unknown}
 	}
 	asks := &Asking{ID: q.ID, Member: who.ID, Place: PlaceOf(at), Why: k.doubt(who, PlaceOf(at)), Since: now.UTC().Truncate(time.Second)}
+	if r.revoked(who.ID) && asks.Why != Sealed {
+		asks.Why = Joined
+	}
 	switch {
 	case asks.Why == "":
 		return k.Share, r.settle(q.ID, who), nil

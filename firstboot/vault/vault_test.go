@@ -348,6 +348,34 @@ func TestRevokedAgain(t *testing.T) {
 	}
 }
 
+// TestANumberThatIsGivenAgain, by a tailnet that began anew, to another machine of the name:
+// nobody gets in by it without the owner's word, each time, and what was revoked stays so.
+func TestANumberThatIsGivenAgain(t *testing.T) {
+	d, q := owned(t, 1)
+	next, nextQ := owned(t, 2)
+	_, other := owned(t, 3)
+	var r Record
+	if _, err := r.Deposit(cabin, home, d); err != nil {
+		t.Fatal(err)
+	}
+	r.Revoke(nil)
+	if _, err := r.Deposit(Member{"cabin-pi", "12"}, home, next); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		r.ask(t, cabin, home, Question{nextQ.ID, other.Proof}, noon, Revoked)
+		r.ask(t, cabin, home, q, noon, Revoked)
+		r.ask(t, cabin, home, nextQ, noon, Joined)
+		if _, err := r.Approve(noon, noon); err != nil {
+			t.Fatal(err)
+		}
+		r.ask(t, cabin, away, nextQ, noon, Joined)
+		r.ask(t, cabin, home, nextQ, noon, "")
+	}
+	r.RevokeOnly([]string{"7"})
+	r.ask(t, cabin, home, nextQ, noon, Revoked)
+}
+
 // TestRoomForTheNextMachine of a name: the oldest goes of one that was where it is. Who
 // comes from elsewhere drives nobody out, nor does a machine its own shares.
 func TestRoomForTheNextMachine(t *testing.T) {

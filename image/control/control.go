@@ -1,6 +1,7 @@
 // Package control brings the fleet's own Headscale into service, once the
 // machine with role control has been switched on: over ssh it gets the API key,
-// over the API user and policy, and gives the machine the key with which that
+// over the API user and policy, whoever is revoked is shut out of it, should it have
+// been brought back from before that, and the machine gets the key with which it
 // joins its own tailnet.
 //
 // It talks to no machine but the one that shows the ssh key made at home for it,
@@ -24,6 +25,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/mint"
+	"github.com/going-mobile/imagebuilder/image/revoke"
 )
 
 // Done says what Init did, or found done.
@@ -36,6 +38,8 @@ type Done struct {
 	// Member says that the machine was in its tailnet; otherwise it has a key
 	// now, and joins.
 	Member bool
+	// Again is what a database of an earlier day had forgotten.
+	Again *revoke.Found
 }
 
 // keyLife is how long the API key is good for.
@@ -58,6 +62,9 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 		return nil, err
 	}
 	if d.WithoutAttrs, err = s.furnish(ctx); err != nil {
+		return nil, err
+	}
+	if d.Again, err = revoke.Again(ctx, s.fleet, s.api); err != nil {
 		return nil, err
 	}
 	d.Member, err = s.join(ctx)

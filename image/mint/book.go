@@ -70,13 +70,20 @@ func Joined(made []Entry, name string, m headscale.Node) bool {
 
 func bookName(f *fleet.Fleet) string { return filepath.Join(f.Dir(), fleet.SecretsDir, "keys.json") }
 
-// keys returns the numbers of a node's keys.
-func (b *book) keys(node string) map[headscale.ID]bool {
-	out := map[headscale.ID]bool{}
-	for _, e := range b.data.Nodes[node] {
-		out[e.ID] = true
-	}
-	return out
+// clockDrift is how far apart this computer's clock and Headscale's may be.
+const clockDrift = time.Hour
+
+// is says that a key that Headscale lists is this one. Its number alone does not: a
+// Headscale that begins anew, or goes back to an older copy, gives the same numbers to
+// others. So its end tells; where that was brought forward, its birth.
+func (e Entry) is(k headscale.Key) bool {
+	ended := k.Expiration.Before(e.Expires) && k.CreatedAt.Sub(e.Minted).Abs() < clockDrift
+	return e.ID == k.ID && (k.Expiration.Equal(e.Expires) || ended)
+}
+
+// IsOf reports whether a key that Headscale lists is one of these.
+func IsOf(made []Entry, k headscale.Key) bool {
+	return slices.ContainsFunc(made, func(e Entry) bool { return e.is(k) })
 }
 
 // add is durable when it returns.

@@ -108,7 +108,7 @@ func (k *Key) Link(owner minisign.PrivateKey, now time.Time) (string, error) {
 
 // expireOld ends the keys that the book has of a node and that nobody used.
 func (m *Mint) expireOld(ctx context.Context, name string) (replaced bool, err error) {
-	old := m.book.keys(name)
+	old := m.book.data.Nodes[name]
 	if len(old) == 0 {
 		return false, nil
 	}
@@ -117,7 +117,7 @@ func (m *Mint) expireOld(ctx context.Context, name string) (replaced bool, err e
 		return false, err
 	}
 	for _, k := range listed {
-		if !old[k.ID] || k.Used || !k.Expiration.After(time.Now()) {
+		if !IsOf(old, k) || k.Used || !k.Expiration.After(time.Now()) {
 			continue
 		}
 		if err := m.client.ExpireKey(ctx, k); err != nil {

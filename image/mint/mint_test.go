@@ -124,6 +124,26 @@ func TestBook(t *testing.T) {
 	}
 }
 
+// TestAHeadscaleThatBeginsAnew counts from 1 again: a node's card leaves the key alone that
+// has the number of the node's old one, and is another node's.
+func TestAHeadscaleThatBeginsAnew(t *testing.T) {
+	f, now := example(t), time.Now().Add(-time.Minute)
+	for _, order := range [][]string{{"home-pi", "cabin-pi"}, {"cabin-pi", "home-pi"}} {
+		s := headscaletest.Start(t)
+		m := open(t, f, s)
+		for _, name := range order {
+			if k, err := m.New(t.Context(), name, now); err != nil || k.Replaced {
+				t.Fatalf("%s: %+v, %v", name, k, err)
+			}
+		}
+		if got := valid(t, s); len(got) != 2 {
+			t.Errorf("%v: valid are %v", order, got)
+		}
+		m.Close()
+		now = time.Now()
+	}
+}
+
 // TestUnwritableBook: a key that cannot be remembered is not handed out.
 func TestUnwritableBook(t *testing.T) {
 	s, f := headscaletest.Start(t), example(t)

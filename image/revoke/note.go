@@ -64,10 +64,11 @@ func (n *note) write(f *fleet.Fleet, name string) error {
 	return atomicfile.WriteFile(file, append(text, '\n'), 0o600)
 }
 
-// isLater says of a member of the name that it came after the revocation. Of one that
-// Headscale did not list then, the time tells.
+// isLater says of a member of the name that it came after the revocation. The time tells, as
+// a Headscale that began anew gives the numbers of then again; so does a number that it did
+// not have, if Headscale was asked then.
 func (n *note) isLater(m headscale.Node) bool {
-	return !slices.Contains(n.Numbers, string(m.ID)) && (n.Listed || m.Created.After(n.At))
+	return m.Created.After(n.At) || n.Listed && !slices.Contains(n.Numbers, string(m.ID))
 }
 
 // add notes a member as the one to be shut out.

@@ -140,6 +140,17 @@ func TestAgainAfterTheNewCard(t *testing.T) {
 	w.does(t, Options{Again: true}, "", "vps refuses [7 12]", "home-pi refuses [7 12]", "delete 12")
 }
 
+// TestANumberThatIsGivenAgain: a Headscale that began anew gave the new machine the old one's.
+func TestANumberThatIsGivenAgain(t *testing.T) {
+	w := stolen()
+	w.does(t, Options{}, "", "vps refuses [7]", "home-pi refuses [7]", "delete 7")
+	w.replaced()
+	w.nodes[len(w.nodes)-1].ID = "7"
+	if _, err := prepare(t, w, "cabin-box"); err == nil || !strings.Contains(err.Error(), "(number 7) has joined since") {
+		t.Error(err)
+	}
+}
+
 // TestHeadscaleIsSilent: those who keep shares are told all the same, and the rest is left;
 // who came since the first time is found out by when.
 func TestHeadscaleIsSilent(t *testing.T) {

@@ -100,12 +100,12 @@ func (r *Row) key(made []mint.Entry, keys []headscale.Key, now time.Time) {
 		return
 	}
 	for _, k := range keys {
-		if !k.Used && !k.Expiration.After(now) && slices.ContainsFunc(made, func(e mint.Entry) bool { return e.ID == k.ID }) {
+		if !k.Used && !k.Expiration.After(now) && mint.IsOf(made, k) {
 			r.ExpiredUnused++
 		}
 	}
-	last := made[len(made)-1]
-	at := slices.IndexFunc(keys, func(k headscale.Key) bool { return k.ID == last.ID })
+	last := made[len(made)-1:]
+	at := slices.IndexFunc(keys, func(k headscale.Key) bool { return mint.IsOf(last, k) })
 	switch {
 	case at < 0: // 0.28 and newer delete used keys with their node
 		return

@@ -30,7 +30,11 @@ type server struct {
 func (s server) Nodes(context.Context) ([]headscale.Node, error)   { return s.nodes, s.err }
 func (s server) ListKeys(context.Context) ([]headscale.Key, error) { return s.keys, s.err }
 
-// load is the example, with keys 1, 2, … made for its nodes in their order.
+// soon and past are the ends of keys.
+var soon, past = noon.Add(time.Hour), noon.Add(-time.Hour)
+
+// load is the example, with keys 1, 2, … made for its nodes in their order: good until soon,
+// but for the fourth.
 func load(t *testing.T) *fleet.Fleet {
 	t.Helper()
 	f, err := fleet.Load(filepath.Join(t.TempDir(), fleet.FileName), fleet.Example, nil)
@@ -39,7 +43,11 @@ func load(t *testing.T) *fleet.Fleet {
 	}
 	var made []string
 	for i, name := range f.Nodes.Names {
-		made = append(made, fmt.Sprintf(`"%s":[{"id":"%d"}]`, name, i+1))
+		expires := soon
+		if i == 3 {
+			expires = past
+		}
+		made = append(made, fmt.Sprintf(`"%s":[{"id":"%d","minted":"2026-11-25T07:00:00Z","expires":%q}]`, name, i+1, expires.Format(time.RFC3339)))
 	}
 	dir := filepath.Join(f.Dir(), fleet.SecretsDir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -64,7 +72,7 @@ func TestStates(t *testing.T) {
 			{Name: "home-box", GivenName: "home-box", Tags: []string{"tag:k3s-agent"}, KeyID: "3"},
 		},
 		keys: []headscale.Key{
-			{ID: "1", Used: true}, {ID: "2", Expiration: noon.Add(time.Hour)}, {ID: "3", Used: true}, {ID: "4", Expiration: noon.Add(-time.Hour)},
+			{ID: "1", Used: true, Expiration: soon}, {ID: "2", Expiration: soon}, {ID: "3", Used: true, Expiration: soon}, {ID: "4", Expiration: past},
 		},
 	}
 	rows, err := Read(context.Background(), f, s, noon)
@@ -73,9 +81,9 @@ func TestStates(t *testing.T) {
 	}
 	want := []Row{
 		{Node: "home-pi", Site: "home", Role: "server", State: Online, Number: "8", Joined: noon.Add(-time.Hour), Address: ip, LastSeen: noon, Notes: []string{"Headscale calls it home-pi-1: another home-pi is in the way"}},
-		{Node: "cabin-pi", Site: "cabin", Role: "server", State: Waiting, Expires: noon.Add(time.Hour), New: true},
+		{Node: "cabin-pi", Site: "cabin", Role: "server", State: Waiting, Expires: soon, New: true},
 		{Node: "home-box", Site: "home", Role: "agent", State: Offline, Notes: []string{"it lacks tag:site-home: it has those of the key that it joined with"}},
-		{Node: "cabin-box", Site: "cabin", Role: "agent", State: Expired, Expires: noon.Add(-time.Hour), ExpiredUnused: 1, New: true},
+		{Node: "cabin-box", Site: "cabin", Role: "agent", State: Expired, Expires: past, ExpiredUnused: 1, New: true},
 		{Node: "vps", Site: "cloud", Role: "witness", State: NoKey},
 	}
 	if d := cmp.Diff(want, rows, cmpopts.EquateComparable(netip.Addr{})); d != "" {
@@ -115,9 +123,27 @@ func TestStranger(t *testing.T) {
 // TestUsedAndGone: a key that was spent without a member is the trap of a
 // power cut at the wrong moment.
 func TestUsedAndGone(t *testing.T) {
-	rows, err := Read(context.Background(), load(t), server{keys: []headscale.Key{{ID: "1", Used: true}}}, noon)
+	rows, err := Read(context.Background(), load(t), server{keys: []headscale.Key{{ID: "1", Used: true, Expiration: soon}}}, noon)
 	if err != nil || rows[0].State != NoKey || len(rows[0].Notes) != 1 {
 		t.Errorf("%+v, %v", rows[0], err)
+	}
+}
+
+// TestAnotherHeadscalesNumbers: one that begins anew counts from 1 again, for other nodes.
+// A key that was ended before its time is its node's all the same.
+func TestAnotherHeadscalesNumbers(t *testing.T) {
+	rows, err := Read(t.Context(), load(t), server{keys: []headscale.Key{
+		{ID: "1", Expiration: soon.AddDate(0, 0, 3), CreatedAt: noon},
+		{ID: "2", Expiration: noon.Add(-time.Minute), CreatedAt: noon.Add(-5*time.Hour + time.Minute)},
+		{ID: "3", Expiration: noon.Add(-time.Minute), CreatedAt: noon.Add(-2 * time.Hour)},
+	}}, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []State{NoKey, Expired, NoKey} {
+		if r := rows[i]; r.State != want || r.ExpiredUnused != i%2 {
+			t.Errorf("%+v, want %s", r, want)
+		}
 	}
 }
 

@@ -27,7 +27,8 @@ func planned(t *testing.T, changes ...string) *Plan {
 			t.Fatalf("no %q in the example", changes[i])
 		}
 	}
-	return plannedText(t, strings.Replace(strings.NewReplacer(changes...).Replace(string(fleet.Example)), "\n  k3s:", "\n  ssh: "+login+"\n  k3s:", 1))
+	text := strings.NewReplacer(changes...).Replace(string(fleet.Example))
+	return plannedText(t, strings.NewReplacer("\n  k3s:", "\n  ssh: "+login+"\n  k3s:", "control-login.key}}", "control-login.key}, backup: {s3: "+bucket+"}}").Replace(text))
 }
 
 // login lets somebody in.
@@ -124,6 +125,21 @@ func TestNoLogin(t *testing.T) {
 	at := slices.IndexFunc(p.Warnings, func(w Warning) bool { return w.Code == "no-login" })
 	if at < 0 || !strings.Contains(p.Warnings[at].Summary, "log in to home-pi, cabin-pi, cabin-box, vps:") {
 		t.Errorf("%+v", p.Warnings)
+	}
+}
+
+// TestHeadscaleCopy: the example as it is has none but on the disk of the database.
+func TestHeadscaleCopy(t *testing.T) {
+	if p := planned(t); slices.Contains(codes(p), "headscale-copy") {
+		t.Error("told of a Headscale with a bucket")
+	}
+	p := plannedText(t, string(fleet.Example))
+	at := slices.IndexFunc(p.Warnings, func(w Warning) bool { return w.Code == "headscale-copy" })
+	if at < 0 || !strings.Contains(p.Warnings[at].Summary, "one disk of vps") {
+		t.Errorf("%+v", p.Warnings)
+	}
+	if p := plannedText(t, strings.NewReplacer(withoutVPS...).Replace(string(fleet.Example))); slices.Contains(codes(p), "headscale-copy") {
+		t.Error("told of somebody else's Headscale")
 	}
 }
 

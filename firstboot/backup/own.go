@@ -1,0 +1,125 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Two machines may have one bucket: the one of before comes back on. Their copies differ by
+// time alone, so a machine remembers which are of its own server's past, and writes after
+// those only.
+
+// noteFile is beside the database, and goes with it: the names of copies, the latest last.
+const noteFile = "copies"
+
+// remembered is how many it holds: of a bucket that was away for years.
+const remembered = 1000
+
+// own returns the names of copies that this machine has written, or taken over: what the note
+// has, and what lies in its own directories, which an image has written, too, that knew of no
+// note. A machine of which nothing is known takes what is there for its own.
+func (k *Keeper) own() ([]string, error) {
+	names, err := k.noted()
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range k.Stores {
+		if d, ok := s.(Dir); ok {
+			its, err := copies(d)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", d, err)
+			}
+			names = append(names, its...)
+		}
+	}
+	if len(names) == 0 {
+		names, _ = k.all() // who cannot be asked is written to another night
+	}
+	return names, nil
+}
+
+// all returns the names in all stores that can be asked, the latest last.
+func (k *Keeper) all() (all []string, err error) {
+	for _, s := range k.Stores {
+		names, fault := copies(s)
+		if fault != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", s, fault))
+		}
+		all = append(all, names...)
+	}
+	slices.Sort(all)
+	return all, err
+}
+
+func (k *Keeper) noted() ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(k.Data, noteFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return strings.Fields(string(text)), err
+}
+
+// note remembers more of them, durably.
+func (k *Keeper) note(more ...string) error {
+	names, err := k.noted()
+	if err != nil {
+		return err
+	}
+	for _, name := range more {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	names = names[max(0, len(names)-remembered):]
+	f, err := os.CreateTemp(k.Data, ".copies-") // of no name that Headscale could take before
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(strings.Join(names, "\n") + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), filepath.Join(k.Data, noteFile)); err != nil {
+		return err
+	}
+	return syncFile(k.Data)
+}
+
+// Newest says when the newest copy of a store was made; zero is never. The error is also of
+// one that is another machine's.
+func (k *Keeper) Newest(s Store) (time.Time, error) {
+	own, err := k.own()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return newest(s, own)
+}
+
+func newest(s Store, own []string) (time.Time, error) {
+	names, err := copies(s)
+	if err != nil || len(names) == 0 {
+		return time.Time{}, err
+	}
+	if !slices.Contains(own, names[0]) {
+		return time.Time{}, fmt.Errorf("its newest copy, %s, was written by another machine, so nothing was written and nothing deleted: switch off the one that is not to run Headscale any more. "+
+			"If this one stays, say here, once: firstboot headscale-backup --take-over", names[0])
+	}
+	return time.Parse(prefix+timeFormat+suffix, names[0])
+}
+
+// TakeOver makes all copies that there are this machine's: its database is the one that
+// counts, says its owner.
+func (k *Keeper) TakeOver() error {
+	all, err := k.all()
+	if err != nil {
+		return err
+	}
+	return k.note(all...)
+}

@@ -1,0 +1,77 @@
+//go:build linux
+
+package control
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/mint"
+)
+
+// TestARestoredDatabaseForgets: members that were revoked since, and keys that were expired
+// since, are back in it, and gone after init; a machine that a new Headscale gave such a
+// number later stays, and so does the key of a card in the post.
+func TestARestoredDatabaseForgets(t *testing.T) {
+	v := newVPS(t)
+	v.hs.Register("home-pi")
+	v.hs.Register("laptop")
+	var keys []headscale.Key
+	book := ""
+	for i, minted := range []time.Time{time.Now(), time.Now(), time.Now().Add(-time.Hour)} {
+		k := v.hs.Key("tag:site-home", time.Duration(i+1)*time.Hour)
+		keys = append(keys, k)
+		book += fmt.Sprintf(`{"id":%q,"minted":%q,"expires":%q},`, k.ID, minted.Format(time.RFC3339Nano), k.Expiration.Format(time.RFC3339Nano))
+		if i == 1 {
+			book = `{"version":1,"nodes":{"cabin-pi":[` + book[:len(book)-1] + `],"home-pi":[`
+		}
+	}
+	v.write("secrets/keys.json", book[:len(book)-1]+"]}}")
+
+	note := `{"version":1,"at":%q,"numbers":["1","2"],"listed":true}`
+	v.write("secrets/revoked/home-pi.json", fmt.Sprintf(note, time.Now().AddDate(0, 0, -1).Format(time.RFC3339)))
+	v.remains(2, keys[1].ID, keys[2].ID)
+	v.write("secrets/revoked/home-pi.json", fmt.Sprintf(note, time.Now().Add(time.Second).Format(time.RFC3339)))
+	v.remains(1, keys[1].ID)
+	v.remains(1, keys[1].ID)
+}
+
+// remains does init, and wants so many members, and of those that were made before it these
+// keys.
+func (v *vps) remains(members int, keys ...headscale.ID) {
+	v.t.Helper()
+	if _, err := v.init(); err != nil {
+		v.t.Fatal(err)
+	}
+	ctx := context.Background()
+	nodes, err := v.hs.Client.Nodes(ctx)
+	if err != nil || len(nodes) != members || members == 1 && nodes[0].GivenName != "laptop" {
+		v.t.Errorf("members are %+v, %v", nodes, err)
+	}
+	f, err := fleet.LoadFile(v.dir+"/fleet.yaml", nil)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	own, err := mint.Keys(f)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	all, err := v.hs.Client.ListKeys(ctx)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	var good []headscale.ID
+	for _, k := range all {
+		if k.Expiration.After(time.Now()) && !mint.IsOf(own["vps"], k) {
+			good = append(good, k.ID)
+		}
+	}
+	if !slices.Equal(good, keys) {
+		v.t.Errorf("good are %v, want %v", good, keys)
+	}
+}

@@ -1,0 +1,133 @@
+package revoke
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/mint"
+	"github.com/going-mobile/imagebuilder/image/replace"
+)
+
+// Restored is a Headscale that may have its database of an earlier day: who was revoked
+// since is a member of it again, and keys that were expired since are good.
+type Restored interface {
+	replace.Server
+	ListKeys(context.Context) ([]headscale.Key, error)
+	ExpireKey(context.Context, headscale.Key) error
+}
+
+// Found is what was good again.
+type Found struct {
+	Members []headscale.Node
+	Keys    []headscale.Key
+}
+
+// Again does again to a Headscale what it has forgotten, as far as home knows of it: it
+// deletes the members that were revoked by their numbers, and expires the keys of cards that
+// were followed by another, or were a revoked machine's. Of a Headscale that has forgotten
+// nothing it finds nothing.
+func Again(ctx context.Context, f *fleet.Fleet, server Restored) (*Found, error) {
+	notes, err := notes(f)
+	if err != nil {
+		return nil, err
+	}
+	tailnet, err := server.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := &Found{}
+	for _, m := range tailnet {
+		if slices.ContainsFunc([]string{m.Name, m.GivenName}, func(name string) bool { return notes[name].isOf(m) }) {
+			found.Members = append(found.Members, m)
+		}
+	}
+	if err := replace.Forget(ctx, server, found.Members); err != nil {
+		return nil, fmt.Errorf("delete from the tailnet who was revoked: %w", err)
+	}
+	found.Keys, err = endedKeys(ctx, f, server, notes)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range found.Keys {
+		if err := server.ExpireKey(ctx, k); err != nil && !errors.Is(err, headscale.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// notes are those of all nodes that were ever revoked, by name.
+func notes(f *fleet.Fleet) (map[string]*note, error) {
+	files, err := os.ReadDir(filepath.Dir(noteName(f, "")))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]*note{}
+	for _, file := range files {
+		name, ours := strings.CutSuffix(file.Name(), ".json")
+		if !ours {
+			continue
+		}
+		if out[name], err = readNote(f, name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// isOf says that a member is one that was revoked. A Headscale that began anew gave its
+// number to another, later.
+func (n *note) isOf(m headscale.Node) bool {
+	return n != nil && slices.Contains(n.Numbers, string(m.ID)) && !m.Created.After(n.At)
+}
+
+// endedKeys lists keys that somebody could join with, and that were expired once.
+func endedKeys(ctx context.Context, f *fleet.Fleet, server Restored, notes map[string]*note) (out []headscale.Key, err error) {
+	book, err := mint.Keys(f)
+	if err != nil {
+		return nil, err
+	}
+	listed, err := server.ListKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	good := func(k headscale.Key) bool { return !k.Used && k.Expiration.After(time.Now()) }
+	for name, made := range book {
+		ended := followed(made, listed)
+		if n := notes[name]; n != nil {
+			ended = append(ended, slices.DeleteFunc(slices.Clone(made), func(e mint.Entry) bool { return e.Minted.After(n.At) })...)
+		}
+		for _, k := range listed {
+			if good(k) && mint.IsOf(ended, k) {
+				out = append(out, k)
+			}
+		}
+	}
+	return out, nil
+}
+
+// followed are a node's keys before its last. One that ended unused counts as none: its card
+// may have failed, and the one before be good.
+func followed(made []mint.Entry, listed []headscale.Key) []mint.Entry {
+	for len(made) > 0 {
+		last := made[len(made)-1:]
+		made = made[:len(made)-1]
+		at := slices.IndexFunc(listed, func(k headscale.Key) bool { return mint.IsOf(last, k) })
+		if at < 0 || listed[at].Used || listed[at].Expiration.After(time.Now()) {
+			break
+		}
+	}
+	return slices.Clone(made)
+}
