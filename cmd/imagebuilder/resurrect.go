@@ -12,6 +12,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/resurrect"
 )
 
@@ -92,7 +93,7 @@ func (r *resurrectFlags) run(cmd *cobra.Command) error {
 	if r.plan {
 		return printRunbook(cmd.OutOrStdout(), rising)
 	}
-	return r.rise(cmd, f, rising)
+	return r.rise(cmd, f, client, rising)
 }
 
 func printRunbook(out io.Writer, rising *resurrect.Rising) error {
@@ -109,7 +110,7 @@ func printRunbook(out io.Writer, rising *resurrect.Rising) error {
 	return nil
 }
 
-func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, rising *resurrect.Rising) error {
+func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, rising *resurrect.Rising) error {
 	if err := rising.Ready(); err != nil {
 		return err
 	}
@@ -131,7 +132,7 @@ func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, rising *resurr
 	if err := r.forget(cmd, f, rising); err != nil {
 		return fmt.Errorf("the lost nodes are not all forgotten, do it again: %w", err)
 	}
-	if err := writeAll(cmd, f, cards, r.quiet, r.flash); err != nil {
+	if err := writeAll(cmd, f, client, cards, r.quiet, r.flash); err != nil {
 		return fmt.Errorf("the lost nodes are forgotten; do it again for their cards: %w", err)
 	}
 	if missing := rising.Missing(nodesOf(cards)); len(missing) > 0 {
