@@ -33,6 +33,7 @@ type nodeCards struct {
 
 func (n *nodeCards) flags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&n.names, "node", nil, "NODE or NODE=DEVICE: write the card of a node of the fleet (repeatable)")
+	_ = cmd.RegisterFlagCompletionFunc("node", completeNodes)
 	fleetFlag(cmd, &n.fleet)
 	cmd.Flags().StringVar(&n.image, "image", "", "with --node: write this image instead of building one")
 	cmd.Flags().BoolVar(&n.yes, "yes", false, "with --node: do not ask for the device's name")

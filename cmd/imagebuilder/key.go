@@ -39,8 +39,9 @@ machine can join with it, as this node. --qr shows it for a camera, in 90 column
 		Example: `  imagebuilder key cabin-pi
   imagebuilder key cabin-pi --link
   imagebuilder key cabin-pi --link --out link.txt`,
-		Args: exactArgs("NODE"),
-		RunE: func(cmd *cobra.Command, args []string) error { return k.run(cmd, args[0]) },
+		Args:              exactArgs("NODE"),
+		ValidArgsFunction: completeNode(cobra.ShellCompDirectiveNoFileComp),
+		RunE:              func(cmd *cobra.Command, args []string) error { return k.run(cmd, args[0]) },
 	}
 	fleetFlag(cmd, &k.fleet)
 	k.out.flag(cmd)

@@ -47,8 +47,9 @@ func newReplace() *cobra.Command {
 		Example: `  imagebuilder replace cabin-pi
   imagebuilder replace cabin-pi /dev/sdb --yes
   imagebuilder replace cabin-pi /dev/sdb --even-if-online   # it was switched off a minute ago`,
-		Args: cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: completeNode(cobra.ShellCompDirectiveDefault), // a device, or a file
+		RunE:              func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
 	}
 	r.cards.alone(cmd, &r.flash, &r.quiet)
 	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "replace a node that Headscale calls online, or Kubernetes ready")

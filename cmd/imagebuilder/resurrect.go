@@ -54,6 +54,7 @@ func newResurrect() *cobra.Command {
 		Example: `  imagebuilder resurrect --plan
   imagebuilder resurrect home-pi=/dev/sdb cabin-pi=/dev/sdc --yes
   imagebuilder resurrect home-pi=/dev/sdb --system-backup system-n-6f1c0a52-7d34-4f0e-9c53-0b1a2c3d4e5f`,
+		ValidArgsFunction: completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.cards.names = args
 			return r.run(cmd)
