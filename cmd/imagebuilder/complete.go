@@ -3,20 +3,34 @@ package main
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// completeNodes offers the fleet's nodes that the line does not have yet.
+// completeNodes offers the fleet's nodes that the line does not have yet, as NODE or
+// NODE=DEVICE.
 func completeNodes(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	f, err := fleetOf(cmd)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	names := slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return slices.Contains(args, name) })
+	names := slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool {
+		return slices.ContainsFunc(args, func(arg string) bool { return arg == name || strings.HasPrefix(arg, name+"=") })
+	})
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeNode offers a node for the first word, and what rest says for those after it.
+func completeNode(rest cobra.ShellCompDirective) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, rest
+		}
+		return completeNodes(cmd, args, word)
+	}
 }
 
 // completeSites offers the fleet's sites.

@@ -26,10 +26,12 @@ any other file is refused unless --force. What to set in the machine's BIOS is t
 at the end; --boards is where that of your own board is found.
 
 With --node the card is that of a node of the fleet: the image of its board is
-built where it has changed, a single-use key is made for it, and the key is
-expired again when anything goes wrong. --lock, --locked and --registry-mirror are
+built where it has changed, and a single-use key is made for it when all that can be
+refused was not. The key is expired again when anything goes wrong; once the card is
+written, that which the node had before is. --lock, --locked and --registry-mirror are
 those of 'imagebuilder build'. Without DEVICE the disks are shown and one is asked
-for; the name of a device must be typed unless --yes.
+for; the name of a device must be typed unless --yes, whichever of its names is given.
+If another disk is there when it is to be written, nothing is.
 
 Where node.yaml says install: the card is a stick: a computer that starts from it
 gets the system onto one of its disks, once, and restarts from that. No computer

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/flash"
 )
 
@@ -24,48 +23,64 @@ type asker struct {
 	hint string
 }
 
-// target returns the target of a node's card. Devices look alike: the name is
-// typed by hand unless --yes. A file takes nobody's data.
-func (a *asker) target(node, target string) (string, error) {
-	all, err := flash.Devices(a.cmd.Context())
+// card finds out where a node's card is written. Devices look alike: the name is typed by
+// hand unless --yes. A file takes nobody's data. What is a device, and which, only the system
+// can tell: each has many names.
+func (a *asker) card(node, target string) (card.Card, error) {
+	if target == "" {
+		return a.askFor(node)
+	}
+	d, err := flash.Lookup(a.cmd.Context(), target)
 	if err != nil {
-		return "", err
+		return card.Card{}, err
 	}
-	at := slices.IndexFunc(all, func(d flash.Device) bool { return d.Path == target })
-	if target != "" && (at < 0 || a.yes) {
-		return target, nil
+	if d == nil {
+		return card.Card{Node: node, Target: target}, nil
 	}
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		if target == "" {
-			return "", usagef("name the device: %s; 'imagebuilder flash --list' lists devices", cmp.Or(a.hint, "--node "+node+"=DEVICE"))
-		}
-		return "", usagef("%s would be overwritten: say --yes", all[at])
+	if err := d.Check(-1, a.force); err != nil {
+		return card.Card{}, err
 	}
-	offered := all
-	if target != "" {
-		offered = all[at : at+1]
+	if a.yes {
+		return card.Card{Node: node, Target: d.Path, Device: *d}, nil
 	}
-	return a.choose(node, offered)
+	if !atTerminal() {
+		return card.Card{}, usagef("%s would be overwritten: say --yes", d)
+	}
+	return a.choose(node, []flash.Device{*d})
 }
 
-// choose shows the devices that can be written to, and what is on them.
-func (a *asker) choose(node string, devices []flash.Device) (string, error) {
+// askFor is for a target that nobody named.
+func (a *asker) askFor(node string) (card.Card, error) {
+	if !atTerminal() {
+		return card.Card{}, usagef("name the device: %s; 'imagebuilder flash --list' lists devices", cmp.Or(a.hint, "--node "+node+"=DEVICE"))
+	}
+	all, err := flash.Devices(a.cmd.Context())
+	if err != nil {
+		return card.Card{}, err
+	}
+	return a.choose(node, all)
+}
+
+// choose shows the devices that can be written to, and what is on them. What is agreed to
+// is the device as it was shown.
+func (a *asker) choose(node string, devices []flash.Device) (card.Card, error) {
 	offered := slices.DeleteFunc(slices.Clone(devices), func(d flash.Device) bool { return d.Check(-1, a.force) != nil })
 	if len(offered) == 0 {
-		return "", errors.New("there is no card or stick that can be written to; 'imagebuilder flash --list' lists all disks and what is against them")
+		return card.Card{}, errors.New("there is no card or stick that can be written to; 'imagebuilder flash --list' lists all disks and what is against them")
 	}
 	out := a.cmd.ErrOrStderr()
 	if err := printDevices(out, offered, a.force); err != nil {
-		return "", err
+		return card.Card{}, err
 	}
 	typed, err := ask(a.cmd.Context(), a.cmd, fmt.Sprintf("All data on it will be lost. Type the device's name to make it the card of %s: ", node))
 	if err != nil {
-		return "", err
+		return card.Card{}, err
 	}
-	if !slices.ContainsFunc(offered, func(d flash.Device) bool { return d.Path == typed }) {
-		return "", fmt.Errorf("%q is not the name of a device shown here; nothing was written", typed)
+	at := slices.IndexFunc(offered, func(d flash.Device) bool { return d.Path == typed })
+	if at < 0 {
+		return card.Card{}, fmt.Errorf("%q is not the name of a device shown here; nothing was written", typed)
 	}
-	return typed, nil
+	return card.Card{Node: node, Target: typed, Device: offered[at]}, nil
 }
 
 func printDevices(out io.Writer, devices []flash.Device, force bool) error {

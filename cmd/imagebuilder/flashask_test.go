@@ -26,8 +26,8 @@ func TestADeviceIsTypedByHand(t *testing.T) {
 		cmd.SetErr(&out)
 		a := asker{cmd: cmd}
 		got, err := a.choose("cabin-pi", devices)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("typed %q: %q, %v", typed, got, err)
+		if got.Target != want || got.Device.Path != want || (err == nil) != (want != "") {
+			t.Errorf("typed %q: %+v, %v", typed, got, err)
 		}
 		for _, word := range []string{"/dev/sdb", "SanDisk Ultra", "32.0 GB", `vfat "PHOTOS"`, "the card of cabin-pi"} {
 			if !strings.Contains(out.String(), word) {

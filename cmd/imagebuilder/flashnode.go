@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,8 +14,10 @@ import (
 
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/image/card"
+	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/mint"
 )
 
@@ -30,6 +33,7 @@ type nodeCards struct {
 
 func (n *nodeCards) flags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&n.names, "node", nil, "NODE or NODE=DEVICE: write the card of a node of the fleet (repeatable)")
+	_ = cmd.RegisterFlagCompletionFunc("node", completeNodes)
 	fleetFlag(cmd, &n.fleet)
 	cmd.Flags().StringVar(&n.image, "image", "", "with --node: write this image instead of building one")
 	cmd.Flags().BoolVar(&n.yes, "yes", false, "with --node: do not ask for the device's name")
@@ -62,6 +66,10 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 	if err != nil {
 		return err
 	}
+	client, err := n.client(f)
+	if err != nil {
+		return err
+	}
 	cards, err := n.cards(cmd, f, args, opt.Force)
 	if err != nil {
 		return err
@@ -69,14 +77,25 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 	if err := n.images(cmd, f, cards, quiet); err != nil {
 		return err
 	}
-	return writeAll(cmd, f, cards, quiet, opt)
+	return writeAll(cmd, f, client, cards, quiet, opt)
+}
+
+// client is who makes the keys, nil where no node needs one. What it lacks is told before
+// anybody is asked, and before a build of many minutes.
+func (n *nodeCards) client(f *fleet.Fleet) (*headscale.Client, error) {
+	for _, word := range n.names {
+		if name, _, _ := strings.Cut(word, "="); name != f.Control() {
+			return control.Client(f)
+		}
+	}
+	return nil, nil
 }
 
 // writeAll makes the keys, writes the cards and says what became of each.
-func writeAll(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card, quiet bool, opt flash.Options) (err error) {
+func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, cards []card.Card, quiet bool, opt flash.Options) (err error) {
 	var m *mint.Mint
 	if slices.ContainsFunc(cards, func(c card.Card) bool { return c.Node != f.Control() }) {
-		if m, err = openMint(f); err != nil {
+		if m, err = mint.Open(f, client); err != nil {
 			return err
 		}
 		defer m.Close()
@@ -98,10 +117,20 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card, quiet bool,
 	return errors.Join(err, tellChecklists(cmd.ErrOrStderr(), []fs.FS{boards.FS}, written...))
 }
 
-// cards finds out which node goes where, and asks for what was not said.
+// cards finds out which node goes where, and asks for what was not said, once it is sure
+// that the fleet has all that is to be on them.
 func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, force bool) ([]card.Card, error) {
 	if len(args) > 1 || len(args) == 1 && len(n.names) > 1 {
 		return nil, usagef("with --node there is one device: 'flash --node NODE DEVICE', or --node NODE=DEVICE for each of several")
+	}
+	for _, word := range n.names {
+		name, _, _ := strings.Cut(word, "=")
+		if _, err := f.Find(name); err != nil {
+			return nil, err
+		}
+		if _, err := card.Config(f, card.Card{Node: name}); err != nil {
+			return nil, err
+		}
 	}
 	ask := asker{cmd: cmd, yes: n.yes, force: force, hint: n.hint}
 	var out []card.Card
@@ -110,17 +139,17 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, for
 		if len(args) == 1 {
 			target = args[0]
 		}
-		if _, err := f.Find(name); err != nil {
-			return nil, err
-		}
-		target, err := ask.target(name, target)
+		next, err := ask.card(name, target)
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(out, func(c card.Card) bool { return c.Node == name || c.Target == target }) {
-			return nil, usagef("--node: %s and %s are named twice", name, target)
+		if slices.ContainsFunc(out, func(c card.Card) bool {
+			return c.Node == name || filepath.Clean(c.Target) == filepath.Clean(next.Target)
+		}) {
+			return nil, usagef("--node: %s or %s is named twice", name, next.Target)
 		}
-		out = append(out, card.Card{Node: name, Target: target, Image: n.image})
+		next.Image = n.image
+		out = append(out, next)
 	}
 	return out, nil
 }

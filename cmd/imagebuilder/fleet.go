@@ -41,7 +41,8 @@ func newFleetNode() *cobra.Command {
 that is minted when its card is written. Secrets are masked unless --reveal.`,
 		Example: `  imagebuilder fleet node cabin-pi
   imagebuilder fleet node cabin-pi --reveal --out secrets/cabin-pi.yaml`,
-		Args: exactArgs("NAME"),
+		Args:              exactArgs("NAME"),
+		ValidArgsFunction: completeNode(cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := loadFleet(file)
 			if err != nil {

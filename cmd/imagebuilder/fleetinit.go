@@ -75,6 +75,9 @@ func (i *fleetInit) run(cmd *cobra.Command, dir string) error {
 			return err
 		}
 	}
+	if err := fleet.Vacant(dir); err != nil { // before all the questions
+		return err
+	}
 	if err := i.ask(cmd); err != nil {
 		return err
 	}

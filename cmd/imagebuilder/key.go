@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -28,7 +27,7 @@ func newKey() *cobra.Command {
 		Use:   "key NODE",
 		Short: "Make a new key for a node",
 		Long: `Make a new single-use key for a node of the fleet and print it. A key that the
-node was given before and has not used is expired. To hand it over, write it into
+node was given before and has not used is expired then. To hand it over, write it into
 the node's node.yaml on the boot partition (headscale: authKey:).
 
 With --link, nobody needs the card: print a link that carries the key, signed by
@@ -40,8 +39,9 @@ machine can join with it, as this node. --qr shows it for a camera, in 90 column
 		Example: `  imagebuilder key cabin-pi
   imagebuilder key cabin-pi --link
   imagebuilder key cabin-pi --link --out link.txt`,
-		Args: exactArgs("NODE"),
-		RunE: func(cmd *cobra.Command, args []string) error { return k.run(cmd, args[0]) },
+		Args:              exactArgs("NODE"),
+		ValidArgsFunction: completeNode(cobra.ShellCompDirectiveNoFileComp),
+		RunE:              func(cmd *cobra.Command, args []string) error { return k.run(cmd, args[0]) },
 	}
 	fleetFlag(cmd, &k.fleet)
 	k.out.flag(cmd)
@@ -64,17 +64,11 @@ func (k *keyFlags) run(cmd *cobra.Command, name string) error {
 		return err
 	}
 	defer m.Close()
-	key, err := m.New(cmd.Context(), name, time.Now())
-	if err != nil {
-		return err
-	}
-	if key.Replaced {
+	key, err := m.Hand(cmd.Context(), name, time.Now(), func(key *mint.Key) error { return k.print(cmd, key, signer) })
+	if key != nil && key.Replaced {
 		fmt.Fprintf(cmd.ErrOrStderr(), "the unused key that %s had is expired now\n", name)
 	}
-	if err := k.print(cmd, key, signer); err != nil {
-		return errors.Join(err, m.Expire(cmd.Context(), key))
-	}
-	return nil
+	return err
 }
 
 // signer is the owner's key where the node's page is to be handed something.
@@ -91,18 +85,20 @@ func (k *keyFlags) signer(f *fleet.Fleet, name string) (minisign.PrivateKey, err
 
 func (k *keyFlags) print(cmd *cobra.Command, key *mint.Key, signer minisign.PrivateKey) error {
 	until := key.Expires.Local().Format("2 January 2006 15:04")
-	text := key.Text.Reveal()
+	text, how := key.Text.Reveal(), "write it into node.yaml on the card (headscale: authKey:), or make one with --link"
 	if k.link || k.qr {
 		var err error
 		if text, err = key.Link(signer, time.Now()); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "valid until %s, for one join; open it on a phone in the network that %s is plugged into\n", until, key.Node)
-	} else {
-		fmt.Fprintf(cmd.ErrOrStderr(), "valid until %s, for one join; write it into node.yaml on the card (headscale: authKey:), or make one with --link\n", until)
+		how = "open it on a phone in the network that " + key.Node + " is plugged into"
 	}
-	if err := k.out.write(cmd, []byte(text+"\n"), true); err != nil || !k.qr {
+	if err := k.out.write(cmd, []byte(text+"\n"), true); err != nil {
 		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "valid until %s, for one join; %s\n", until, how) // which is no good before
+	if !k.qr {
+		return nil
 	}
 	return printQR(cmd.OutOrStdout(), text)
 }

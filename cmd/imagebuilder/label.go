@@ -33,6 +33,7 @@ the node's page has them.`,
 			}
 			return nil
 		},
+		ValidArgsFunction: completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if pdf == "" {
 				return usagef("--pdf is missing")

@@ -9,6 +9,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/replace"
 )
 
@@ -46,8 +47,9 @@ func newReplace() *cobra.Command {
 		Example: `  imagebuilder replace cabin-pi
   imagebuilder replace cabin-pi /dev/sdb --yes
   imagebuilder replace cabin-pi /dev/sdb --even-if-online   # it was switched off a minute ago`,
-		Args: cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: completeNode(cobra.ShellCompDirectiveDefault), // a device, or a file
+		RunE:              func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
 	}
 	r.cards.alone(cmd, &r.flash, &r.quiet)
 	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "replace a node that Headscale calls online, or Kubernetes ready")
@@ -84,7 +86,7 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	if err := r.cards.images(cmd, f, cards, r.quiet); err != nil {
 		return err
 	}
-	return r.replace(cmd, f, leave, cards)
+	return r.replace(cmd, f, client, leave, cards)
 }
 
 // agree shows what will be done.
@@ -123,13 +125,13 @@ func agreed(cmd *cobra.Command, what, name string) error {
 	return nil
 }
 
-func (r *replaceFlags) replace(cmd *cobra.Command, f *fleet.Fleet, leave *replace.Leave, cards []card.Card) error {
+func (r *replaceFlags) replace(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, leave *replace.Leave, cards []card.Card) error {
 	name := cards[0].Node
 	if err := leave.Do(cmd.Context()); err != nil {
 		return fmt.Errorf("%s is not yet forgotten, do it again: %w", name, err)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "the old %s is forgotten; now its card\n", name) // whoever interrupts from here on, knows
-	if err := writeAll(cmd, f, cards, r.quiet, r.flash); err != nil {
+	if err := writeAll(cmd, f, client, cards, r.quiet, r.flash); err != nil {
 		return fmt.Errorf("the old %s is forgotten; do it again for its card: %w", name, err)
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "replaced  %s; never switch the old one on again\n", name)

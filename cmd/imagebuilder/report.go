@@ -91,6 +91,7 @@ func (f *reportFlags) run(cmd *cobra.Command, name string) error {
 		}
 	}
 	if f.json {
+		j.Findings = append([]hardware.Finding{}, j.Findings...) // a list, also of none
 		return printJSON(cmd.OutOrStdout(), j)
 	}
 	return printJudged(cmd.OutOrStdout(), j)

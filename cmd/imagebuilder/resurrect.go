@@ -12,6 +12,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/resurrect"
 )
 
@@ -53,6 +54,7 @@ func newResurrect() *cobra.Command {
 		Example: `  imagebuilder resurrect --plan
   imagebuilder resurrect home-pi=/dev/sdb cabin-pi=/dev/sdc --yes
   imagebuilder resurrect home-pi=/dev/sdb --system-backup system-n-6f1c0a52-7d34-4f0e-9c53-0b1a2c3d4e5f`,
+		ValidArgsFunction: completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.cards.names = args
 			return r.run(cmd)
@@ -92,7 +94,7 @@ func (r *resurrectFlags) run(cmd *cobra.Command) error {
 	if r.plan {
 		return printRunbook(cmd.OutOrStdout(), rising)
 	}
-	return r.rise(cmd, f, rising)
+	return r.rise(cmd, f, client, rising)
 }
 
 func printRunbook(out io.Writer, rising *resurrect.Rising) error {
@@ -109,7 +111,7 @@ func printRunbook(out io.Writer, rising *resurrect.Rising) error {
 	return nil
 }
 
-func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, rising *resurrect.Rising) error {
+func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, rising *resurrect.Rising) error {
 	if err := rising.Ready(); err != nil {
 		return err
 	}
@@ -131,7 +133,7 @@ func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, rising *resurr
 	if err := r.forget(cmd, f, rising); err != nil {
 		return fmt.Errorf("the lost nodes are not all forgotten, do it again: %w", err)
 	}
-	if err := writeAll(cmd, f, cards, r.quiet, r.flash); err != nil {
+	if err := writeAll(cmd, f, client, cards, r.quiet, r.flash); err != nil {
 		return fmt.Errorf("the lost nodes are forgotten; do it again for their cards: %w", err)
 	}
 	if missing := rising.Missing(nodesOf(cards)); len(missing) > 0 {

@@ -4,6 +4,8 @@ package page_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -32,6 +34,38 @@ func (p *phone) chromium(address, language string, dark bool, more ...string) st
 		p.t.Fatalf("chromium: %v (is it installed? run `make deps`)", err)
 	}
 	return string(out)
+}
+
+// bare waits until the browser shows address, and fails with what it shows instead.
+func (p *phone) bare(link, address string) {
+	p.t.Helper()
+	server := httptest.NewServer(p)
+	defer server.Close()
+	home := p.t.TempDir()
+	browser := exec.CommandContext(p.t.Context(), "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--user-data-dir="+home, "--remote-debugging-port=0",
+		"--host-resolver-rules=MAP cabin-pi.local "+server.Listener.Addr().String()+", MAP * ~NOTFOUND", link)
+	if err := browser.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() {
+		_ = browser.Process.Kill()
+		_ = browser.Wait()
+	}()
+	var shown string
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		port, _ := os.ReadFile(filepath.Join(home, "DevToolsActivePort")) // its first line, once it listens
+		first, _, _ := strings.Cut(string(port), "\n")
+		answer, err := http.Get("http://127.0.0.1:" + first + "/json/list")
+		if err != nil {
+			continue
+		}
+		text, _ := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if shown = string(text); strings.Contains(shown, `"url": "`+address+`"`) {
+			return
+		}
+	}
+	p.t.Errorf("the address is not %s: %s", address, shown)
 }
 
 func (p *phone) picture(name, address, language string, dark bool) {
@@ -74,6 +108,7 @@ func TestPhone(t *testing.T) {
 	p.tell(firstboot.Status{State: firstboot.Working, Step: "components", Addresses: []string{"192.168.1.20 (eth0)", "fd00:1:2:3::20 (eth0)"}})
 	p.picture("working-es-light", address, "es", false)
 	p.tell(firstboot.Status{State: firstboot.Joined})
+	p.bare(link(good), address)
 	p.picture("joined-en-dark", address, "en", true)
 	p.picture("joined-de-light", address, "de", false)
 }

@@ -19,11 +19,13 @@
 	}
 
 	// What stands behind "#" never leaves the phone by itself. It is a secret:
-	// it goes to the node and out of the address, so that no history keeps it.
+	// it goes to the node and out of the address, so that no history keeps it, also where
+	// a node that has joined takes nothing.
 	function link() {
 		var text = location.hash.slice(1);
-		if (!text || !hand) return;
+		if (!text) return;
 		history.replaceState(null, "", location.pathname);
+		if (!hand) return;
 		try { text = atob(text.replace(/-/g, "+").replace(/_/g, "/")); } catch (e) { /* the node refuses it in words */ }
 		give(text);
 	}

@@ -1,13 +1,13 @@
 // Package card writes the card of one node: its answer from the fleet's file, a
 // key of its own, the image of its board, all of it read back.
 //
-// It mints as late as it can and refuses to leave a key behind: whatever goes
-// wrong afterwards, an interruption too, ends it again.
+// It mints as late as it can, when nothing but the medium can refuse any more, and
+// refuses to leave a key behind: whatever goes wrong afterwards, an interruption too, ends
+// it again. The key of the node's former card is good until this one is whole.
 package card
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -23,6 +23,8 @@ type Card struct {
 	Node   string
 	Image  string // raw or packed
 	Target string // a device, or a file
+	// Device is what was agreed to be lost, the zero one where Target is a file.
+	Device flash.Device
 	// Joins makes a card that joins the cluster that there is and never creates
 	// one, whatever the fleet's file says: it takes a dead node's place.
 	Joins bool
@@ -39,8 +41,44 @@ type Written struct {
 }
 
 // Write makes a node's card. The one that runs Headscale gets no key, as there is
-// nobody yet who could make it ("headscale init"); m may be nil for it.
+// nobody yet who could make it ("headscale init"); m may be nil for it. A card that is
+// good comes beside an error where only the node's former key could not be ended.
 func Write(ctx context.Context, f *fleet.Fleet, m *mint.Mint, c Card, opt flash.Options) (*Written, error) {
+	cfg, err := Config(f, c)
+	if err != nil {
+		return nil, err
+	}
+	text, err := node.Marshal(cfg)
+	if err != nil {
+		return nil, err
+	}
+	opt.Node = &flash.Node{Board: cfg.Board, Installs: cfg.Install != nil, YAML: text}
+	opt.Agreed = &c.Device
+	p, err := flash.Prepare(ctx, c.Image, c.Target, opt)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	w := &Written{Install: cfg.Install}
+	if cfg.Control != nil {
+		if w.Result, err = p.Write(ctx); err != nil {
+			return nil, err
+		}
+		return w, nil
+	}
+	w.Key, err = m.Hand(ctx, c.Node, time.Now(), func(key *mint.Key) (err error) {
+		cfg.Headscale.AuthKey = key.Text
+		w.Result, err = fill(ctx, p, cfg)
+		return err
+	})
+	if w.Key == nil {
+		return nil, err
+	}
+	return w, err
+}
+
+// Config is the answer that a card gets, but for its key.
+func Config(f *fleet.Fleet, c Card) (*node.Config, error) {
 	cfg, err := f.Config(c.Node)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", c.Node, err)
@@ -53,30 +91,16 @@ func Write(ctx context.Context, f *fleet.Fleet, m *mint.Mint, c Card, opt flash.
 	if c.Restore != nil {
 		cfg.K3s.Seed = seed.After(cfg.K3s.Seed, *c.Restore)
 	}
-	if cfg.Control != nil {
-		result, err := write(ctx, cfg, c, opt)
-		if err != nil {
-			return nil, err
-		}
-		return &Written{Result: result, Install: cfg.Install}, nil
-	}
-	key, err := m.New(ctx, c.Node, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	cfg.Headscale.AuthKey = key.Text
-	result, err := write(ctx, cfg, c, opt)
-	if err != nil {
-		return nil, errors.Join(err, m.Expire(ctx, key))
-	}
-	return &Written{result, key, cfg.Install}, nil
+	return cfg, nil
 }
 
-func write(ctx context.Context, cfg *node.Config, c Card, opt flash.Options) (*flash.Result, error) {
+func fill(ctx context.Context, p *flash.Prepared, cfg *node.Config) (*flash.Result, error) {
 	text, err := node.Marshal(cfg)
 	if err != nil {
 		return nil, err
 	}
-	opt.Node = &flash.Node{Board: cfg.Board, Installs: cfg.Install != nil, YAML: text}
-	return flash.WriteImage(ctx, c.Image, c.Target, opt)
+	if err := p.Fill(text); err != nil {
+		return nil, err
+	}
+	return p.Write(ctx)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/flash"
+	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
 	"github.com/going-mobile/imagebuilder/image/imagetest"
 	"github.com/going-mobile/imagebuilder/image/mint"
@@ -34,8 +36,8 @@ func (i interrupts) Start(stage, name string, total int64) progress.Task {
 	return i.Reporter.Start(stage, name, total)
 }
 
-// valid counts the keys with which a node could still join.
-func valid(t *testing.T, s *headscaletest.Server) (n int) {
+// valid lists the keys with which a node could still join.
+func valid(t *testing.T, s *headscaletest.Server) (ids []headscale.ID) {
 	t.Helper()
 	all, err := s.Client.ListKeys(context.Background())
 	if err != nil {
@@ -43,15 +45,15 @@ func valid(t *testing.T, s *headscaletest.Server) (n int) {
 	}
 	for _, k := range all {
 		if !k.Used && k.Expiration.After(time.Now()) {
-			n++
+			ids = append(ids, k.ID)
 		}
 	}
-	return n
+	return ids
 }
 
 // TestNoKeyIsLeftBehind of a card that was not written: because it is for another board,
-// or has no place, or as the person stopped waiting in the middle of it. One that was
-// written has its key.
+// or has no place, or as the person stopped waiting in the middle of it; and the key of the
+// card before, which is in the post, stays good. One that was written has its key, alone.
 func TestNoKeyIsLeftBehind(t *testing.T) {
 	s := headscaletest.Start(t)
 	f := s.NewFleet()
@@ -67,39 +69,45 @@ func TestNoKeyIsLeftBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if _, err := card.Write(t.Context(), f, m, card.Card{Node: "home-pi", Image: image, Target: filepath.Join(dir, "posted")}, flash.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	posted := valid(t, s)
 	for name, c := range map[string]struct {
 		image, target, stop string
+		device              flash.Device
 		words               string
 	}{
 		"another board":                   {image: other, target: target, words: "rpi5"},
 		"nowhere to write it":             {image: image, target: filepath.Join(dir, "none", "card"), words: "no such file"},
+		"the device is gone":              {image: image, target: target, device: flash.Device{Path: "/dev/sdb"}, words: "/dev/sdb (0 bytes) is gone"},
 		"interrupted while it is written": {image: image, target: target, stop: "write", words: context.Canceled.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, end := context.WithCancel(t.Context())
 			defer end()
-			_, err := card.Write(ctx, f, m, card.Card{Node: "home-pi", Image: c.image, Target: c.target}, flash.Options{Progress: interrupts{progress.Discard, c.stop, end}})
+			_, err := card.Write(ctx, f, m, card.Card{Node: "home-pi", Image: c.image, Target: c.target, Device: c.device}, flash.Options{Progress: interrupts{progress.Discard, c.stop, end}})
 			if err == nil || !strings.Contains(err.Error(), c.words) || strings.Contains(err.Error(), "hskey") {
 				t.Errorf("%v, want %q", err, c.words)
 			}
 			if _, err := os.Stat(target); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("a card is there: %v", err)
 			}
-			if n := valid(t, s); n != 0 {
-				t.Errorf("%d keys are good for a card that nobody has", n)
+			if got := valid(t, s); !slices.Equal(got, posted) || len(got) != 1 {
+				t.Errorf("keys %v are good, that of the card in the post is %v", got, posted)
 			}
 		})
 	}
 	all, err := s.Client.ListKeys(t.Context())
-	if err != nil || len(all) != 3 {
-		t.Errorf("%d keys were made, %v", len(all), err)
+	if err != nil || len(all) != 2 {
+		t.Errorf("%d keys were made, of which one card could be refused no more, %v", len(all), err)
 	}
 	w, err := card.Write(t.Context(), f, m, card.Card{Node: "home-pi", Image: image, Target: target}, flash.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	written, err := os.ReadFile(target)
-	if err != nil || valid(t, s) != 1 || !strings.Contains(string(written), w.Key.Text.Reveal()) {
-		t.Errorf("%d keys are good, %v", valid(t, s), err)
+	if got := valid(t, s); err != nil || len(got) != 1 || slices.Equal(got, posted) || !w.Key.Replaced || !strings.Contains(string(written), w.Key.Text.Reveal()) {
+		t.Errorf("%v are good, %v", got, err)
 	}
 }

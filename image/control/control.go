@@ -234,14 +234,13 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 		return false, err
 	}
 	defer m.Close()
-	key, err := m.New(ctx, s.name, s.now())
-	if err != nil {
-		return false, err
-	}
-	if _, err := sh.run(ctx, "firstboot key", strings.NewReader(key.Text.Reveal()+"\n")); err != nil {
-		return false, errors.Join(fmt.Errorf("%s does not take its key: %w", s.name, err), m.Expire(ctx, key))
-	}
-	return false, nil
+	_, err = m.Hand(ctx, s.name, s.now(), func(key *mint.Key) error {
+		if _, err := sh.run(ctx, "firstboot key", strings.NewReader(key.Text.Reveal()+"\n")); err != nil {
+			return fmt.Errorf("%s does not take its key: %w", s.name, err)
+		}
+		return nil
+	})
+	return false, err
 }
 
 // waits asks the machine whether it needs a key: one that is listed and away may

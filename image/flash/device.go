@@ -12,8 +12,13 @@ import (
 type Device struct {
 	Path  string // /dev/sda
 	Model string
-	Size  int64  // bytes
-	Bus   string // usb, sd, mmc, nvme, ata, virtio, loop, …; "" unknown
+	// Serial is the maker's number of this one, "" where the system does not tell.
+	Serial string
+	// Sequence is Linux's count of the disks and media that it has seen (diskseq, from
+	// 5.15): a card of the same model in the same slot has another. 0 is unknown.
+	Sequence int64
+	Size     int64  // bytes
+	Bus      string // usb, sd, mmc, nvme, ata, virtio, loop, …; "" unknown
 	// Removable: a card, or anything on USB.
 	Removable bool
 	ReadOnly  bool
@@ -36,6 +41,34 @@ type Device struct {
 // Devices lists the disks an image could be written to, and those it should
 // not: Check tells them apart.
 func Devices(ctx context.Context) ([]Device, error) { return devices(ctx) }
+
+// Lookup returns the device that a name leads to, nil where that is a file or
+// nothing yet. A device has many names (links, /dev/rdisk4, another case): whether two are
+// one is told by Path.
+func Lookup(ctx context.Context, name string) (*Device, error) { return lookup(ctx, name) }
+
+// isStill says why d is not the device that somebody agreed to before: paths are given
+// anew when something is plugged in. A nil d is a file, as an agreed one without path.
+func (d *Device) isStill(agreed Device) error {
+	switch {
+	case d == nil && agreed.Path == "":
+		return nil
+	case d == nil:
+		return fmt.Errorf("%s is gone: nothing was written", agreed)
+	case agreed.Path == "":
+		return fmt.Errorf("%s is not what you agreed to, which was a file: nothing was written; do it again", d)
+	case d.Path != agreed.Path || d.Model != agreed.Model || d.Size != agreed.Size ||
+		differ(d.Serial, agreed.Serial) || differ(d.Sequence, agreed.Sequence):
+		return fmt.Errorf("%s is not the disk that you agreed to, %s: another was plugged in meanwhile, or that one anew; nothing was written, do it again", d, agreed)
+	}
+	return nil
+}
+
+// differ holds for what is known of both.
+func differ[T comparable](a, b T) bool {
+	var unknown T
+	return a != b && a != unknown && b != unknown
+}
 
 // Check returns why an image of size bytes (-1: unknown) must not be written
 // to d, and what to do about it.

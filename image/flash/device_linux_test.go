@@ -137,7 +137,7 @@ func TestACardThatLiesAboutItsSize(t *testing.T) {
 		{64 * mib, 36 * mib, false, "it is counterfeit"},
 		{64 * mib, 8 * mib, true, "counterfeit"},
 	} {
-		target, err := openTarget(t.Context(), loop(t, blank(t, 64*mib, 0)), -1, true)
+		target, err := openTarget(t.Context(), loop(t, blank(t, 64*mib, 0)), -1, Options{Force: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func TestACardThatIsPulledOut(t *testing.T) {
 // TestWritingGoesPastTheCache: and memory of any alignment is good for it.
 func TestWritingGoesPastTheCache(t *testing.T) {
 	dev := loop(t, blank(t, 4*mib, 0))
-	target, err := openTarget(t.Context(), dev, -1, true)
+	target, err := openTarget(t.Context(), dev, -1, Options{Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,5 +207,56 @@ func TestWhoMayWriteIsTold(t *testing.T) {
 		if err := explainOpen(name, os.ErrPermission); !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "usermod") != (mode == 0o660) {
 			t.Error(err)
 		}
+	}
+}
+
+// TestADiskByAnyName is the one that the list has.
+func TestADiskByAnyName(t *testing.T) {
+	dev, link := loop(t, blank(t, 4*mib, 0)), filepath.Join(t.TempDir(), "card")
+	if err := os.Symlink(dev, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{dev, "/" + dev, "/dev/../dev/" + filepath.Base(dev), link} {
+		if d, err := Lookup(t.Context(), name); err != nil || d == nil || d.Path != dev {
+			t.Errorf("%s: %+v, %v", name, d, err)
+		}
+	}
+	if d, err := Lookup(t.Context(), filepath.Join(t.TempDir(), "new.img")); err != nil || d != nil {
+		t.Errorf("a new file: %+v, %v", d, err)
+	}
+}
+
+// TestOnlyWhatWasAgreedToIsWritten: while an image is built, another disk may get the
+// path of the one that was shown, or take a file's place.
+func TestOnlyWhatWasAgreedToIsWritten(t *testing.T) {
+	img, backup := testImage(t, contract.GPT, true), blank(t, 64*mib, 0xa5)
+	dev := loop(t, backup)
+	agreed, err := Lookup(t.Context(), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(backup, 65*mib); err != nil { // no other test can take its number meanwhile
+		t.Fatal(err)
+	}
+	mustTool(t, "losetup", "-c", dev)
+	for what, agreed := range map[string]*Device{"the disk that you agreed to, " + dev: agreed, "what you agreed to, which was a file": {}} {
+		_, err := WriteImage(t.Context(), img, dev, Options{Force: true, Agreed: agreed})
+		if err == nil || !strings.Contains(err.Error(), dev+" (68.2 MB) is not "+what) {
+			t.Error(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "gone")
+	if _, err := WriteImage(t.Context(), img, file, Options{Agreed: agreed}); err == nil || !strings.Contains(err.Error(), "is gone: nothing was written") {
+		t.Error(err)
+	}
+	if readAll(t, backup)[0] != 0xa5 {
+		t.Error("the backup is lost")
+	}
+	now, err := Lookup(t.Context(), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := WriteImage(t.Context(), img, dev, Options{Force: true, Agreed: now}); err != nil {
+		t.Error(err)
 	}
 }

@@ -77,7 +77,7 @@ func (m *broken) ReadAt(b []byte, off int64) (int, error) {
 func writeFaulty(t *testing.T, ctx context.Context, img string, m *broken, wrap func(io.Reader) io.Reader) (dev string, err error) {
 	t.Helper()
 	dev = loop(t, blank(t, 40*mib, 0xa5))
-	target, err := openTarget(t.Context(), dev, -1, true)
+	target, err := openTarget(t.Context(), dev, -1, Options{Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,9 @@ import (
 type Options struct {
 	// Force allows devices that are built in, not removable, and any file that is there.
 	Force bool
+	// Agreed is what stood at the target when somebody agreed to lose it, the zero
+	// Device where that was a file: anything else is refused. nil is whatever is there.
+	Agreed *Device
 	// ForceForeign allows images that are not whole ones of this program.
 	ForceForeign bool
 	// NoVerify leaves out reading back.
@@ -85,6 +88,25 @@ type Result struct {
 // last, when everything else is on the medium and was read back: what an
 // interrupted or failed WriteImage leaves does not look like a disk.
 func WriteImage(ctx context.Context, image, target string, opt Options) (*Result, error) {
+	p, err := Prepare(ctx, image, target, opt)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	return p.Write(ctx)
+}
+
+// Prepared is an image on its way to a target, with all that can be refused behind it,
+// and nothing written yet. Close it.
+type Prepared struct {
+	src  *compress.Reader
+	t    *target
+	w    *writer
+	name string // of the target, as it was called
+}
+
+// Prepare is the part of WriteImage before the first byte is written.
+func Prepare(ctx context.Context, image, target string, opt Options) (*Prepared, error) {
 	if sameFile(image, target) {
 		return nil, fmt.Errorf("%s cannot be written to itself", image)
 	}
@@ -92,29 +114,47 @@ func WriteImage(ctx context.Context, image, target string, opt Options) (*Result
 	if err != nil {
 		return nil, err
 	}
-	defer src.Close()
-	t, err := openTarget(ctx, target, src.Size, opt.Force)
+	t, err := openTarget(ctx, target, src.Size, opt)
 	if err != nil {
+		src.Close()
 		return nil, err
 	}
-	defer t.close()
-	w, err := newWriter(ctx, t, image, opt)
-	if err != nil {
+	p := &Prepared{src: src, t: t, name: target}
+	if p.w, err = newWriter(ctx, t, image, opt); err != nil {
+		p.Close()
 		return nil, err
 	}
-	start := time.Now()
-	if err := w.run(ctx, src); err != nil {
-		return nil, fmt.Errorf("write %s: %w%s", target, t.explainWrite(ctx, err), t.spoil(w.image.Size))
+	return p, nil
+}
+
+// Fill changes the YAML of Options.Node: what it lacked can be made now, when nothing but the
+// medium can refuse.
+func (p *Prepared) Fill(yaml []byte) (err error) {
+	p.w.yaml, err = fat.Pad(yaml, node.ReservedSize)
+	return err
+}
+
+// Write writes and reads back, once.
+func (p *Prepared) Write(ctx context.Context) (*Result, error) {
+	t, w, start := p.t, p.w, time.Now()
+	if err := w.run(ctx, p.src); err != nil {
+		return nil, fmt.Errorf("write %s: %w%s", p.name, t.explainWrite(ctx, err), t.spoil(w.image.Size))
 	}
 	took := time.Since(start)
-	ejected, err := t.commit(ctx, opt.Node != nil || w.image.Personalised)
+	ejected, err := t.commit(ctx, w.opt.Node != nil || w.image.Personalised)
 	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", target, err)
+		return nil, fmt.Errorf("write %s: %w", p.name, err)
 	}
 	return &Result{
 		Image: w.image, Written: length(w.middle) + length(w.ends), WriteTime: took - w.readTime,
-		ReadBack: !opt.NoVerify, ReadTime: w.readTime, Ejected: ejected,
+		ReadBack: !w.opt.NoVerify, ReadTime: w.readTime, Ejected: ejected,
 	}, nil
+}
+
+// Close forgets what was not written.
+func (p *Prepared) Close() {
+	p.t.close()
+	p.src.Close()
 }
 
 // newWriter does all that can be refused before anything is written.

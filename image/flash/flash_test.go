@@ -262,7 +262,7 @@ func TestAFileAppearsOnlyWhenItIsWhole(t *testing.T) {
 		"the image changed while it was written ":       bytes.NewReader(data[:20*mib]),
 		"the image changed while it was written  ":      bytes.NewReader(append(data, 1)),
 	} {
-		target, err := openTarget(t.Context(), filepath.Join(dir, "out.img"), -1, false)
+		target, err := openTarget(t.Context(), filepath.Join(dir, "out.img"), -1, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

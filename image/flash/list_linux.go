@@ -1,6 +1,7 @@
 package flash
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -95,6 +96,8 @@ func (h host) device(name string) (Device, error) {
 		ReadOnly:   readInt(dir, "ro") == 1,
 		SectorSize: readInt(dir, "queue/logical_block_size"),
 		Model:      model(dir),
+		Serial:     h.serial(dir),
+		Sequence:   readInt(dir, "diskseq"),
 		Bus:        bus(dir, name),
 	}
 	d.Removable = readInt(dir, "removable") == 1 || d.Bus == "usb" || d.Bus == "sd"
@@ -151,6 +154,12 @@ func (h host) contents(dir string) (out []string) {
 		}
 	}
 	return out
+}
+
+// serial asks udev, which knows how to ask each bus, and what the kernel shows by itself.
+func (h host) serial(dir string) string {
+	facts, _ := os.ReadFile(filepath.Join(h.udev, "b"+readString(dir, "dev")))
+	return cmp.Or(udevFact(facts, "ID_SERIAL_SHORT"), readString(dir, "device/serial"), readString(dir, "serial"))
 }
 
 // udevFact reads a line of udev's database, as in "E:ID_FS_TYPE=vfat".

@@ -128,3 +128,32 @@ func TestThisHostsSystemDisk(t *testing.T) {
 		}
 	}
 }
+
+// TestAnotherDiskAtThePath is told from the one that was agreed to, by whatever differs.
+// What only one of two look-ups knows, as udev is slow, is no difference.
+func TestAnotherDiskAtThePath(t *testing.T) {
+	const dir, card = "pci0/usb1/1-2/block/sdb", "size=62333952 dev=8:16 removable=1 queue/logical_block_size=512 device/model=Ultra "
+	h := fakeHost(t, map[string]string{dir: card + "diskseq=7 serial=A1"}, "", "")
+	agreed, err := h.device("sdb")
+	if err != nil || agreed.Serial != "A1" || agreed.Sequence != 7 {
+		t.Fatalf("%+v, %v", agreed, err)
+	}
+	for now, same := range map[string]bool{
+		card + "diskseq=7 serial=A1": true,
+		card + "diskseq=7":           true,
+		card + "serial=A1":           true,
+		card + "diskseq=8 serial=A1": false,
+		card + "diskseq=7 serial=B2": false,
+		"size=62333953 dev=8:16 removable=1 queue/logical_block_size=512 device/model=Ultra":  false,
+		"size=62333952 dev=8:16 removable=1 queue/logical_block_size=512 device/model=Backup": false,
+	} {
+		d, err := fakeHost(t, map[string]string{dir: now}, "", "").device("sdb")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Path = agreed.Path // which is below the test's directory
+		if err := d.isStill(agreed); (err == nil) != same || err != nil && !strings.Contains(err.Error(), "is not the disk that you agreed to") {
+			t.Errorf("%s: %v", now, err)
+		}
+	}
+}

@@ -76,13 +76,18 @@ func alignedBuffer(n int) []byte {
 	return b[from : from+n : from+n]
 }
 
-func openTarget(ctx context.Context, name string, size int64, force bool) (*target, error) {
+func openTarget(ctx context.Context, name string, size int64, opt Options) (*target, error) {
 	d, err := lookup(ctx, name)
 	if err != nil {
 		return nil, err
 	}
+	if opt.Agreed != nil {
+		if err := d.isStill(*opt.Agreed); err != nil {
+			return nil, err
+		}
+	}
 	if d == nil {
-		if err := checkFile(name, force); err != nil {
+		if err := checkFile(name, opt.Force); err != nil {
 			return nil, err
 		}
 		f, err := atomicfile.Create(name, 0o600) // it may become a node's
@@ -91,7 +96,7 @@ func openTarget(ctx context.Context, name string, size int64, force bool) (*targ
 		}
 		return &target{name: name, f: f.File, m: osMedium{f.File}, file: f}, nil
 	}
-	if err := d.Check(size, force); err != nil {
+	if err := d.Check(size, opt.Force); err != nil {
 		return nil, err
 	}
 	return openDisk(d)

@@ -12,7 +12,7 @@ import (
 
 var errShort = errors.New("the driver's answer is cut short")
 
-// winDescriptor reads a STORAGE_DEVICE_DESCRIPTOR: model, bus, and whether the
+// winDescriptor reads a STORAGE_DEVICE_DESCRIPTOR: model, serial, bus, and whether the
 // medium can be taken out.
 func winDescriptor(b []byte) (d Device, err error) {
 	const head = 36
@@ -21,6 +21,7 @@ func winDescriptor(b []byte) (d Device, err error) {
 	}
 	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }
 	d.Model = strings.TrimSpace(winString(b, u32(12)) + " " + winString(b, u32(16)))
+	d.Serial = winString(b, u32(24))
 	d.Bus = winBuses[u32(28)]
 	d.Removable = b[10] != 0 || d.Bus == "usb" || d.Bus == "sd"
 	return d, nil

@@ -10,15 +10,15 @@ import (
 // TestWindowsDrivers' answers, byte by byte as winioctl.h lays them out.
 func TestWindowsDrivers(t *testing.T) {
 	le := binary.LittleEndian
-	b := le.AppendUint32(nil, 40)                     // Version
-	b = le.AppendUint32(b, 72)                        // Size
-	b = append(b, 0, 0, 1, 0)                         // DeviceType, modifier, RemovableMedia, CommandQueueing
-	for _, at := range []uint32{40, 50, 0, 0, 7, 0} { // vendor, product, revision, serial, BusTypeUsb, raw
+	b := le.AppendUint32(nil, 40)                      // Version
+	b = le.AppendUint32(b, 72)                         // Size
+	b = append(b, 0, 0, 1, 0)                          // DeviceType, modifier, RemovableMedia, CommandQueueing
+	for _, at := range []uint32{40, 50, 0, 68, 7, 0} { // vendor, product, revision, serial, BusTypeUsb, raw
 		b = le.AppendUint32(b, at)
 	}
-	b = append(b, "\x00\x00\x00\x00Generic  \x00MassStorage Class\x00"...)
+	b = append(b, "\x00\x00\x00\x00Generic  \x00MassStorage Class\x00 A1\x00"...)
 	d, err := winDescriptor(b)
-	if err != nil || d.Model != "Generic MassStorage Class" || d.Bus != "usb" || !d.Removable {
+	if err != nil || d.Model != "Generic MassStorage Class" || d.Serial != "A1" || d.Bus != "usb" || !d.Removable {
 		t.Errorf("%+v, %v", d, err)
 	}
 	b[10], b[28] = 0, 17

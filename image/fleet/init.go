@@ -52,7 +52,7 @@ func Init(dir string, o InitOptions, now time.Time, random io.Reader) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	if err := vacant(dir); err != nil {
+	if err := Vacant(dir); err != nil {
 		return err
 	}
 	pair, err := owner.NewPair("") // whoever reads this directory can do more
@@ -74,14 +74,18 @@ func Init(dir string, o InitOptions, now time.Time, random io.Reader) error {
 	return o.write(dir, text, secrets)
 }
 
-// vacant refuses a directory that has a fleet, or is none.
-func vacant(dir string) error {
+// Vacant refuses a directory that has a fleet, or is none.
+func Vacant(dir string) error {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return fmt.Errorf("%s is a file: name a directory, which is made where there is none", dir)
 	}
 	for _, name := range []string{FileName, SecretsDir} {
 		_, err := os.Lstat(filepath.Join(dir, name))
-		if err == nil {
+		switch {
+		case err == nil && name == SecretsDir: // fleet.yaml is written last
+			return fmt.Errorf("%s has the secrets of a fleet, but no %s: bring that back; if there never was one, as 'fleet init' was cut short (by a full disk, say), move %s out of the way and do it again",
+				dir, FileName, filepath.Join(dir, SecretsDir))
+		case err == nil:
 			return fmt.Errorf("%s has a fleet already: %s is there", dir, name)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {

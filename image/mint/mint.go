@@ -1,6 +1,8 @@
 // Package mint makes one key for one node at the fleet's Headscale: single-use,
 // tagged and expiring. It remembers which, so that a card that is written
-// again, or fails, leaves no second key in the world.
+// again, or fails, leaves no second key in the world. The key that a node had
+// is good until the new one was handed over: its card may be in the post. Where that
+// end does not come, as the power fails, the book has both, and the next key ends both.
 //
 // It refuses to work beside another of its kind on one fleet, and to remember
 // a key itself: its book holds numbers only.
@@ -39,7 +41,7 @@ type Key struct {
 	Node    string
 	Text    secret.String
 	Expires time.Time
-	// Replaced says that an unused key of the node was expired.
+	// Replaced says that an unused key of the node was expired, once this one was there.
 	Replaced bool
 
 	made headscale.Key
@@ -69,9 +71,22 @@ func Open(f *fleet.Fleet, client *headscale.Client) (*Mint, error) {
 // Close lets others in.
 func (m *Mint) Close() { flock.Release(m.lock) }
 
-// New makes a key for a node, after expiring one that it was given before and
-// has not used.
-func (m *Mint) New(ctx context.Context, name string, now time.Time) (*Key, error) {
+// Hand makes a key for a node and has it handed over. If that fails, the key is expired
+// and the one that the node had stays; otherwise that one is expired, unless it was used.
+// Where only the last fails there is a key beside the error.
+func (m *Mint) Hand(ctx context.Context, name string, now time.Time, over func(*Key) error) (*Key, error) {
+	k, err := m.make(ctx, name, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := over(k); err != nil {
+		return nil, errors.Join(err, m.expire(ctx, k))
+	}
+	k.Replaced, err = m.expireOthers(ctx, k)
+	return k, err
+}
+
+func (m *Mint) make(ctx context.Context, name string, now time.Time) (*Key, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n, err := m.fleet.Find(name)
@@ -82,19 +97,15 @@ func (m *Mint) New(ctx context.Context, name string, now time.Time) (*Key, error
 	if err != nil {
 		return nil, err
 	}
-	replaced, err := m.expireOld(ctx, name)
-	if err != nil {
-		return nil, err
-	}
 	made, err := m.client.CreateKey(ctx, headscale.KeyRequest{
 		User: user.ID, Tags: n.Tags(), Expires: now.Add(time.Duration(m.fleet.Cluster.Headscale.KeyExpiry)),
 	})
 	if err != nil {
 		return nil, err
 	}
-	k := &Key{Node: name, Text: made.Key, Expires: made.Expiration, Replaced: replaced, made: made}
+	k := &Key{Node: name, Text: made.Key, Expires: made.Expiration, made: made}
 	if err := m.book.add(name, Entry{ID: made.ID, Minted: now.UTC(), Expires: made.Expiration}); err != nil {
-		return nil, errors.Join(err, m.Expire(ctx, k))
+		return nil, errors.Join(err, m.expire(ctx, k))
 	}
 	return k, nil
 }
@@ -106,24 +117,27 @@ func (k *Key) Link(owner minisign.PrivateKey, now time.Time) (string, error) {
 	return contract.PageLink(k.Node, signed), err
 }
 
-// expireOld ends the keys that the book has of a node and that nobody used.
-func (m *Mint) expireOld(ctx context.Context, name string) (replaced bool, err error) {
-	old := m.book.data.Nodes[name]
-	if len(old) == 0 {
+// expireOthers ends the keys that the book has of k's node and that nobody used, but k. It
+// comes after an interruption, too: k is in the world.
+func (m *Mint) expireOthers(ctx context.Context, k *Key) (replaced bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ours := m.book.data.Nodes[k.Node]
+	if len(ours) == 1 {
 		return false, nil
 	}
+	ctx, cancel := late(ctx)
+	defer cancel()
 	listed, err := m.client.ListKeys(ctx)
-	if err != nil {
-		return false, err
-	}
-	for _, k := range listed {
-		if !IsOf(old, k) || k.Used || !k.Expiration.After(time.Now()) {
+	for _, old := range listed {
+		if !IsOf(ours, old) || old.ID == k.made.ID || old.Used || !old.Expiration.After(time.Now()) {
 			continue
 		}
-		if err := m.client.ExpireKey(ctx, k); err != nil {
-			return false, err
-		}
-		replaced = true
+		fault := m.client.ExpireKey(ctx, old)
+		replaced, err = replaced || fault == nil, errors.Join(err, fault)
+	}
+	if err != nil {
+		return replaced, fmt.Errorf("%s has its new key, but an unused one that it had before could not be expired and is good until its time is over, or 'headscale preauthkeys expire' ends it: %w", k.Node, err)
 	}
 	return replaced, nil
 }
@@ -132,9 +146,13 @@ func (m *Mint) expireOld(ctx context.Context, name string) (replaced bool, err e
 // was interrupted.
 const expireTime = 20 * time.Second
 
-// Expire ends a key that will not be used, also after ctx has ended.
-func (m *Mint) Expire(ctx context.Context, k *Key) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), expireTime)
+func late(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), expireTime)
+}
+
+// expire ends a key that will not be used, also after ctx has ended.
+func (m *Mint) expire(ctx context.Context, k *Key) error {
+	ctx, cancel := late(ctx)
 	defer cancel()
 	if err := m.client.ExpireKey(ctx, k.made); err != nil {
 		return fmt.Errorf("the key of %s could not be expired, it stays valid until %s: %w", k.Node, k.Expires.Format(time.DateTime), err)

@@ -5,6 +5,7 @@ package mint
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +37,16 @@ func open(t *testing.T, f *fleet.Fleet, s *headscaletest.Server) *Mint {
 	return m
 }
 
+// hand makes a key that nobody refuses.
+func hand(t *testing.T, m *Mint, name string) *Key {
+	t.Helper()
+	k, err := m.Hand(t.Context(), name, time.Now(), func(*Key) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // valid lists the keys that a node could still join with.
 func valid(t *testing.T, s *headscaletest.Server) (ids []headscale.ID) {
 	t.Helper()
@@ -57,28 +68,22 @@ func valid(t *testing.T, s *headscaletest.Server) (ids []headscale.ID) {
 func TestOneKeyPerNode(t *testing.T) {
 	s, f, ctx := headscaletest.Start(t), example(t), context.Background()
 	m := open(t, f, s)
-	first, err := m.New(ctx, "cabin-pi", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := hand(t, m, "cabin-pi")
 	if first.Replaced || first.Text.Empty() || first.Expires.Before(time.Now().AddDate(0, 0, 13)) || first.made.Reusable {
 		t.Errorf("%+v", first)
 	}
 	if want := []string{"tag:k3s-server", "tag:site-cabin"}; !slices.Equal(first.made.Tags, want) {
 		t.Errorf("tags %v, want %v", first.made.Tags, want)
 	}
-	other, err := m.New(ctx, "home-box", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := m.New(ctx, "cabin-pi", time.Now())
-	if err != nil || !again.Replaced {
-		t.Fatalf("%+v, %v", again, err)
+	other := hand(t, m, "home-box")
+	again := hand(t, m, "cabin-pi")
+	if !again.Replaced {
+		t.Errorf("%+v", again)
 	}
 	if got := valid(t, s); !slices.Contains(got, other.made.ID) || !slices.Contains(got, again.made.ID) || len(got) != 2 {
 		t.Errorf("valid are %v", got)
 	}
-	if err := m.Expire(cancelled(), again); err != nil {
+	if err := m.expire(cancelled(), again); err != nil {
 		t.Error(err)
 	}
 	if got := valid(t, s); !slices.Equal(got, []headscale.ID{other.made.ID}) {
@@ -93,6 +98,34 @@ func TestOneKeyPerNode(t *testing.T) {
 	}
 }
 
+// TestAFormerKeyIsGoodUntil the new one was handed over; also where somebody interrupts
+// right then. What a power cut leaves of two, the next key ends.
+func TestAFormerKeyIsGoodUntil(t *testing.T) {
+	s, f := headscaletest.Start(t), example(t)
+	m := open(t, f, s)
+	first := hand(t, m, "cabin-pi")
+	full := errors.New("the disk is full")
+	if k, err := m.Hand(t.Context(), "cabin-pi", time.Now(), func(*Key) error { return full }); k != nil || !errors.Is(err, full) {
+		t.Errorf("%+v, %v", k, err)
+	}
+	if got := valid(t, s); !slices.Equal(got, []headscale.ID{first.made.ID}) {
+		t.Errorf("after a failure valid are %v, want %v", got, first.made.ID)
+	}
+	cut, err := m.make(t.Context(), "cabin-pi", time.Now())
+	if err != nil || len(valid(t, s)) != 2 {
+		t.Fatalf("%+v, %v", cut, err)
+	}
+	m.Close()
+	ctx, interrupt := context.WithCancel(t.Context())
+	last, err := open(t, f, s).Hand(ctx, "cabin-pi", time.Now(), func(*Key) error { interrupt(); return nil })
+	if err != nil || !last.Replaced {
+		t.Fatalf("%+v, %v", last, err)
+	}
+	if got := valid(t, s); !slices.Equal(got, []headscale.ID{last.made.ID}) {
+		t.Errorf("valid are %v, want %v", got, last.made.ID)
+	}
+}
+
 func cancelled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -101,12 +134,9 @@ func cancelled() context.Context {
 
 // TestBook: what was minted is remembered by another run, and no key is in it.
 func TestBook(t *testing.T) {
-	s, f, ctx := headscaletest.Start(t), example(t), context.Background()
+	s, f := headscaletest.Start(t), example(t)
 	m := open(t, f, s)
-	first, err := m.New(ctx, "cabin-pi", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := hand(t, m, "cabin-pi")
 	if _, err := Open(f, s.Client); err == nil || !strings.Contains(err.Error(), "let it finish") {
 		t.Errorf("two at once: %v", err)
 	}
@@ -119,8 +149,8 @@ func TestBook(t *testing.T) {
 	if fi, err := os.Stat(name); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", fi.Mode(), err)
 	}
-	if next, err := open(t, f, s).New(ctx, "cabin-pi", time.Now()); err != nil || !next.Replaced {
-		t.Errorf("%+v, %v", next, err)
+	if next := hand(t, open(t, f, s), "cabin-pi"); !next.Replaced {
+		t.Errorf("%+v", next)
 	}
 }
 
@@ -132,7 +162,7 @@ func TestAHeadscaleThatBeginsAnew(t *testing.T) {
 		s := headscaletest.Start(t)
 		m := open(t, f, s)
 		for _, name := range order {
-			if k, err := m.New(t.Context(), name, now); err != nil || k.Replaced {
+			if k, err := m.Hand(t.Context(), name, now, func(*Key) error { return nil }); err != nil || k.Replaced {
 				t.Fatalf("%s: %+v, %v", name, k, err)
 			}
 		}
@@ -149,7 +179,7 @@ func TestUnwritableBook(t *testing.T) {
 	s, f := headscaletest.Start(t), example(t)
 	m := open(t, f, s)
 	m.book.name = filepath.Join(f.Dir(), "no", "such", "directory")
-	if k, err := m.New(context.Background(), "cabin-pi", time.Now()); err == nil {
+	if k, err := m.Hand(t.Context(), "cabin-pi", time.Now(), func(*Key) error { return nil }); err == nil {
 		t.Errorf("got %+v", k)
 	}
 	if got := valid(t, s); len(got) > 0 {

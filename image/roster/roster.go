@@ -94,26 +94,30 @@ func Read(ctx context.Context, f *fleet.Fleet, server Server, now time.Time) ([]
 	return rows, nil
 }
 
-// key looks at the last key that was made for the node.
+// key looks at the last key that was made for the node. If that is no good, as its card
+// failed, one from before may be.
 func (r *Row) key(made []mint.Entry, keys []headscale.Key, now time.Time) {
 	if len(made) == 0 {
 		return
 	}
+	var good time.Time
 	for _, k := range keys {
-		if !k.Used && !k.Expiration.After(now) && mint.IsOf(made, k) {
+		switch {
+		case k.Used || !mint.IsOf(made, k):
+		case !k.Expiration.After(now):
 			r.ExpiredUnused++
+		case k.Expiration.After(good):
+			good = k.Expiration
 		}
 	}
 	last := made[len(made)-1:]
 	at := slices.IndexFunc(keys, func(k headscale.Key) bool { return mint.IsOf(last, k) })
 	switch {
-	case at < 0: // 0.28 and newer delete used keys with their node
-		return
-	case keys[at].Used:
+	case at >= 0 && keys[at].Used:
 		r.Notes = append(r.Notes, "its key was used, but no member came of it")
-	case keys[at].Expiration.After(now):
-		r.State, r.Expires = Waiting, keys[at].Expiration
-	default:
+	case !good.IsZero():
+		r.State, r.Expires = Waiting, good
+	case at >= 0: // 0.28 and newer delete used keys with their node
 		r.State, r.Expires = Expired, keys[at].Expiration
 	}
 }

@@ -147,6 +147,19 @@ func TestAnotherHeadscalesNumbers(t *testing.T) {
 	}
 }
 
+// TestAFormerKeyIsGood where the card with the last one failed: its card may be in the post.
+func TestAFormerKeyIsGood(t *testing.T) {
+	f := load(t)
+	book := `{"version":1,"nodes":{"home-pi":[{"id":"1","expires":"2026-11-25T13:00:00Z"},{"id":"2","expires":"2026-11-25T11:59:00Z"}]}}`
+	if err := os.WriteFile(filepath.Join(f.Dir(), fleet.SecretsDir, "keys.json"), []byte(book), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := Read(t.Context(), f, server{keys: []headscale.Key{{ID: "1", Expiration: noon.Add(time.Hour)}, {ID: "2", Expiration: noon.Add(-time.Minute)}}}, noon)
+	if err != nil || rows[0].State != Waiting || !rows[0].Expires.Equal(noon.Add(time.Hour)) || rows[0].ExpiredUnused != 1 {
+		t.Errorf("%+v, %v", rows[0], err)
+	}
+}
+
 func TestServerDown(t *testing.T) {
 	if _, err := Read(context.Background(), load(t), server{err: errors.New("refused")}, noon); err == nil {
 		t.Error("no error")

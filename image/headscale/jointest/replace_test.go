@@ -32,7 +32,7 @@ func replaces(t *testing.T, s *headscaletest.Server) {
 	const name = "cabin-box"
 	join := func() *machine {
 		t.Helper()
-		key, err := m.New(ctx, name, time.Now())
+		key, err := m.Hand(ctx, name, time.Now(), func(*mint.Key) error { return nil })
 		if err != nil {
 			t.Fatal(err)
 		}
