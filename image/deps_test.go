@@ -89,7 +89,7 @@ var allowed = map[string][]string{
 	"firstboot/vault":                     {"firstboot/secret"},
 	"firstboot/holder":                    {"firstboot/contract", "firstboot/dirsync", "firstboot/node", "firstboot/secret", "firstboot/vault"},
 	"image/shares":                        {"firstboot/contract", "firstboot/vault", "image/fleet", "image/inquiry", "image/roster"},
-	"image/revoke":                        {"firstboot/node", "image/atomicfile", "image/fleet", "image/headscale", "image/replace"},
+	"image/revoke":                        {"firstboot/node", "image/atomicfile", "image/fleet", "image/headscale", "image/mint", "image/replace"},
 	"firstboot/backup":                    {"firstboot/node"},
 	"firstboot/slot":                      {"firstboot/contract", "firstboot/dirsync"},
 	"firstboot/codec":                     {},
