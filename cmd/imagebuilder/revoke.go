@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
-	"github.com/going-mobile/imagebuilder/image/replace"
 	"github.com/going-mobile/imagebuilder/image/revoke"
 	"github.com/going-mobile/imagebuilder/image/roster"
 	"github.com/going-mobile/imagebuilder/image/shares"
@@ -15,7 +17,8 @@ import (
 
 const revokeHelp = `Shut out a node that is in other hands. In this order: the nodes that keep a share of
 the key for its data (storage: {encrypt: true}) refuse it for ever, from wherever it
-asks; Headscale forgets it, so that it reaches no other node; Kubernetes' node, its vote
+asks; keys that were made for it and not used expire, as that of a card which is lost on
+its way; Headscale forgets it, so that it reaches no other node; Kubernetes' node, its vote
 in etcd and the Secret with its password are deleted, as by "replace".
 
 All that can be done is done, whatever fails, also where Headscale does not answer: then
@@ -45,7 +48,10 @@ func newRevoke() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			server, rows := known(cmd.Context(), f)
+			server, rows, err := known(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
 			holders, err := shares.Of(f, rows, args[0])
 			if err != nil {
 				return err
@@ -66,13 +72,22 @@ func newRevoke() *cobra.Command {
 }
 
 // known is what Headscale knows. One that does not answer keeps nobody from telling the
-// holders.
-func known(ctx context.Context, f *fleet.Fleet) (replace.Server, []roster.Row) {
+// holders; a file of this computer that may not be read is no silence, and soon mended.
+func known(ctx context.Context, f *fleet.Fleet) (revoke.Server, []roster.Row, error) {
 	client, rows, err := members(ctx, f)
-	if err != nil {
-		return revoke.Silent{Why: err}, nil
+	if notReadable(err) {
+		return nil, nil, fmt.Errorf("nothing is done yet: a file of the fleet is not yours to read, as after a run with sudo (sudo chown -R $USER %s): %w", filepath.Join(f.Dir(), fleet.SecretsDir), err)
 	}
-	return client, rows
+	if err != nil {
+		return revoke.Silent{Why: err}, nil, nil
+	}
+	return client, rows, nil
+}
+
+// notReadable is of files only: a firewall that lets nothing out is EPERM, too.
+func notReadable(err error) bool {
+	var file *fs.PathError
+	return errors.As(err, &file) && errors.Is(file, fs.ErrPermission)
 }
 
 func carryOut(cmd *cobra.Command, order *revoke.Order, name string, yes bool) error {

@@ -36,6 +36,8 @@ type Options struct {
 	// API is HOST:PORT, where a server's API answers; "" is where the tailnet
 	// leads.
 	API string
+	// Strangers that have the node's name are left alone: nobody is to have it next.
+	Strangers bool
 }
 
 // Server is what is asked of Headscale.
@@ -101,34 +103,53 @@ func (l *Leave) findMembers(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.Strangers {
+		l.members, _, err = Find(l.fleet, l.tailnet, l.name)
+		return err
+	}
 	l.members, err = Members(l.fleet, l.tailnet, l.name, o.EvenIfOnline)
 	return err
 }
 
-// Members are those of a tailnet that are a node of the fleet, or were once: by
-// the keys that were made for it, and by its name and tags. One that lives is
-// refused, and so is a stranger that has the name.
-func Members(f *fleet.Fleet, tailnet []headscale.Node, name string, evenIfOnline bool) (all []headscale.Node, err error) {
+// Find tells those of a tailnet that are a node of the fleet, or were once, by the keys
+// that were made for it, and by its name and tags, from strangers that have the name.
+func Find(f *fleet.Fleet, tailnet []headscale.Node, name string) (members, strangers []headscale.Node, err error) {
+	n, err := f.Find(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	made, err := mint.Keys(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, m := range tailnet {
+		lacks := slices.ContainsFunc(n.Tags(), func(tag string) bool { return !slices.Contains(m.Tags, tag) })
+		switch {
+		case mint.Joined(made[name], name, m), m.GivenName == name && !lacks:
+			members = append(members, m)
+		case m.GivenName == name:
+			strangers = append(strangers, m)
+		}
+	}
+	return members, strangers, nil
+}
+
+// Members are those that Find finds. One that lives is refused, and so is a stranger.
+func Members(f *fleet.Fleet, tailnet []headscale.Node, name string, evenIfOnline bool) ([]headscale.Node, error) {
 	n, err := f.Find(name)
 	if err != nil {
 		return nil, err
 	}
-	made, err := mint.Keys(f)
+	all, strangers, err := Find(f, tailnet, name)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range tailnet {
-		ours := mint.Joined(made[name], name, m)
-		switch {
-		case !ours && m.GivenName != name:
-			continue
-		case !ours && slices.ContainsFunc(n.Tags(), func(tag string) bool { return !slices.Contains(m.Tags, tag) }):
-			return nil, fmt.Errorf("a device that is none of this fleet is called %s in the tailnet (number %s; it lacks the tags %v): the new node could not have that name. "+
-				"Rename or delete it first (headscale nodes rename, headscale nodes delete)", name, m.ID, n.Tags())
-		case m.Online && !evenIfOnline:
-			return nil, alive(name)
-		}
-		all = append(all, m)
+	if len(strangers) > 0 {
+		return nil, fmt.Errorf("a device that is none of this fleet is called %s in the tailnet (number %s; it lacks the tags %v): the new node could not have that name. "+
+			"Rename or delete it first (headscale nodes rename, headscale nodes delete)", name, strangers[0].ID, n.Tags())
+	}
+	if !evenIfOnline && slices.ContainsFunc(all, func(m headscale.Node) bool { return m.Online }) {
+		return nil, alive(name)
 	}
 	return all, nil
 }

@@ -1,5 +1,6 @@
 // Package revoke shuts a node out that is in other hands: holders refuse its share of
-// the key for ever, the tailnet forgets it, then the cluster.
+// the key for ever, keys that it has not used expire, the tailnet forgets it, then the
+// cluster.
 //
 // It does all that it can, in the order in which that helps, and says what is left, also
 // where Headscale does not answer; done again, it does only that, and to the machine of
@@ -19,6 +20,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/mint"
 	"github.com/going-mobile/imagebuilder/image/replace"
 )
 
@@ -29,6 +31,12 @@ type Holders interface {
 	Revoke(ctx context.Context, names, numbers []string, only bool) (told []string, err error)
 }
 
+// Server is what is asked of Headscale.
+type Server interface {
+	replace.Server
+	mint.Keyring
+}
+
 // Silent is a Headscale that cannot be asked.
 type Silent struct{ Why error }
 
@@ -37,6 +45,12 @@ func (s Silent) Nodes(context.Context) ([]headscale.Node, error) { return nil, s
 
 // DeleteNode says why.
 func (s Silent) DeleteNode(context.Context, headscale.ID) error { return s.Why }
+
+// ListKeys says why.
+func (s Silent) ListKeys(context.Context) ([]headscale.Key, error) { return nil, s.Why }
+
+// ExpireKey says why.
+func (s Silent) ExpireKey(context.Context, headscale.Key) error { return s.Why }
 
 // Options are what the owner knows better.
 type Options struct {
@@ -50,7 +64,7 @@ type Order struct {
 	fleet   *fleet.Fleet
 	name    string
 	node    fleet.Node
-	server  replace.Server
+	server  Server
 	holders Holders
 	options replace.Options
 
@@ -58,11 +72,15 @@ type Order struct {
 	silent  error            // why Headscale does not say who is who
 	members []headscale.Node // of the machine that is shut out
 	later   []headscale.Node // of the one that took its name since
+	others  []headscale.Node // that have the name and are none of the fleet
 	only    bool             // a holder may have shares of another machine of the name
+
+	keys     []headscale.Key // with which whoever has its card could still join
+	unlisted error           // why these may not be all
 }
 
 // Prepare looks who the node is, and changes nothing.
-func Prepare(ctx context.Context, f *fleet.Fleet, server replace.Server, h Holders, name string, o Options) (*Order, error) {
+func Prepare(ctx context.Context, f *fleet.Fleet, server Server, h Holders, name string, o Options) (*Order, error) {
 	n, err := f.Find(name)
 	if err != nil {
 		return nil, err
@@ -70,13 +88,13 @@ func Prepare(ctx context.Context, f *fleet.Fleet, server replace.Server, h Holde
 	if n.Role.Controls() {
 		return nil, fmt.Errorf("%s runs Headscale, which shuts others out: make a new one elsewhere (imagebuilder replace %s), and let the name of its address lead there", name, name)
 	}
-	o.Cluster.EvenIfOnline = true
+	o.Cluster.EvenIfOnline, o.Cluster.Strangers = true, true
 	order := &Order{fleet: f, name: name, node: n, server: server, holders: h, options: o.Cluster}
 	before, err := readNote(f, name)
 	if err != nil {
 		return nil, err
 	}
-	order.note = &note{Version: 1, At: time.Now().UTC().Truncate(time.Second)}
+	order.note = &note{Version: 1, At: time.Now().UTC()}
 	switch {
 	case before != nil && o.Again:
 		order.note.Numbers = before.Numbers
@@ -97,10 +115,11 @@ func (o *Order) find(ctx context.Context, again bool) error {
 		o.only = again
 		return nil
 	}
-	all, err := replace.Members(o.fleet, tailnet, o.name, true)
+	all, others, err := replace.Find(o.fleet, tailnet, o.name)
 	if err != nil {
 		return err
 	}
+	o.others = others
 	for _, m := range all {
 		if again && o.note.isLater(m) {
 			o.later = append(o.later, m)
@@ -112,12 +131,14 @@ func (o *Order) find(ctx context.Context, again bool) error {
 		o.note.add(m)
 	}
 	o.note.Listed, o.only = true, len(o.later) > 0
+	// A key made since is the new card's.
+	o.keys, o.unlisted = mint.Unused(ctx, o.fleet, o.server, o.name, o.note.At)
 	return nil
 }
 
 // refuse leaves a machine alone that nobody said is in other hands.
 func (o *Order) refuse() error {
-	if len(o.later) == 0 || len(o.members) > 0 || len(o.missing()) > 0 {
+	if len(o.later) == 0 || len(o.members) > 0 || len(o.missing()) > 0 || len(o.keys) > 0 || o.unlisted != nil {
 		return nil
 	}
 	return fmt.Errorf("the %s that was revoked on %s is shut out everywhere. The one of today (number %s) has joined since: if that is in other hands, too, say --again",
@@ -137,12 +158,18 @@ func (o *Order) Steps() (out []string) {
 	if missing := o.missing(); len(missing) > 0 && !o.nameless() {
 		out = append(out, "have "+strings.Join(missing, ", ")+" refuse its share of the key for its data, for ever")
 	}
+	for _, k := range o.keys {
+		out = append(out, fmt.Sprintf("expire the key on its card that was not used (number %s), with which it could join until %s", k.ID, k.Expiration.Format(time.DateOnly)))
+	}
 	for _, m := range o.members {
 		out = append(out, fmt.Sprintf("delete %s (number %s) from the tailnet", m.GivenName, m.ID))
 	}
+	for _, m := range o.others {
+		out = append(out, fmt.Sprintf("leave the device alone that is called %s in the tailnet and is none of this fleet's (number %s; it lacks the tags %v): if that is in other hands, delete it there (headscale nodes delete -i %s)", o.name, m.ID, o.node.Tags(), m.ID))
+	}
 	switch {
 	case o.silent != nil:
-		out = append(out, "leave tailnet and cluster for another time: Headscale does not say who is who")
+		out = append(out, "leave its unused keys, tailnet and cluster for another time: Headscale does not say who is who")
 	case len(o.later) > 0:
 		out = append(out, fmt.Sprintf("leave the %s of today alone (number %s), in the cluster, too: it has joined since the other was revoked", o.name, o.later[0].ID))
 	case !o.alone():
@@ -175,7 +202,10 @@ func (o *Order) Do(ctx context.Context) error {
 		left = append(left, fmt.Errorf("who is shut out could not be noted, so do it again only before a new machine is called %s: %w", o.name, noted))
 	}
 	if o.silent != nil {
-		return errors.Join(append(left, fmt.Errorf("tailnet and cluster: %w", o.silent))...)
+		return errors.Join(append(left, fmt.Errorf("its keys that were not used, tailnet and cluster: %w", o.silent))...)
+	}
+	if err := errors.Join(o.unlisted, mint.ExpireAll(ctx, o.server, o.keys)); err != nil {
+		left = append(left, fmt.Errorf("its keys that were not used: %w", err))
 	}
 	if err := replace.Forget(ctx, o.server, o.members); err != nil {
 		left = append(left, fmt.Errorf("the tailnet: %w", err))

@@ -125,20 +125,38 @@ func controlURL(f *fleet.Fleet, _ *Plan) []Warning {
 }
 
 // taken are networks that a node uses already.
-func taken(f *fleet.Fleet) map[string]netip.Prefix {
-	network := func(flag, usual string) netip.Prefix {
-		if s, ok := f.Cluster.K3s.Config[flag].(string); ok {
-			if p, err := netip.ParsePrefix(s); err == nil {
-				return p
+func taken(f *fleet.Fleet) map[string][]netip.Prefix {
+	return map[string][]netip.Prefix{
+		"the pods' network (cluster-cidr)":     networks(f, "cluster-cidr", contract.PodNetwork),
+		"the services' network (service-cidr)": networks(f, "service-cidr", contract.ServiceNetwork),
+		"the tailnet":                          {netip.MustParsePrefix(contract.TailnetNetwork)},
+	}
+}
+
+// networks are those of a flag of k3s: one of each family, as a list or one text.
+func networks(f *fleet.Fleet, flag, usual string) (out []netip.Prefix) {
+	all := strings.Join(node.Settings(f.Cluster.K3s.Config).List(flag), ",")
+	for _, s := range strings.Split(all, ",") {
+		if p, err := netip.ParsePrefix(strings.TrimSpace(s)); err == nil {
+			out = append(out, p)
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, netip.MustParsePrefix(usual))
+	}
+	return out
+}
+
+// overlap finds the first of each that overlap.
+func overlap(a, b []netip.Prefix) (one, other netip.Prefix, found bool) {
+	for _, p := range a {
+		for _, q := range b {
+			if p.Overlaps(q) {
+				return p, q, true
 			}
 		}
-		return netip.MustParsePrefix(usual)
 	}
-	return map[string]netip.Prefix{
-		"the pods' network (cluster-cidr)":     network("cluster-cidr", contract.PodNetwork),
-		"the services' network (service-cidr)": network("service-cidr", contract.ServiceNetwork),
-		"the tailnet":                          netip.MustParsePrefix(contract.TailnetNetwork),
-	}
+	return one, other, false
 }
 
 func addresses(f *fleet.Fleet, p *Plan) []Warning {
@@ -146,18 +164,18 @@ func addresses(f *fleet.Fleet, p *Plan) []Warning {
 	nets := taken(f)
 	for _, s := range p.Sites {
 		for _, lan := range s.LAN {
-			own := netip.MustParsePrefix(lan) // the fleet was validated
+			own := []netip.Prefix{netip.MustParsePrefix(lan)} // the fleet was validated
 			for _, what := range slices.Sorted(maps.Keys(nets)) {
-				if own.Overlaps(nets[what]) {
-					out = append(out, Warning{"overlap", fmt.Sprintf("The network %s of %s overlaps %s, %s: machines there cannot be reached.", lan, s.Name, what, nets[what]),
+				if _, theirs, found := overlap(own, nets[what]); found {
+					out = append(out, Warning{"overlap", fmt.Sprintf("The network %s of %s overlaps %s, %s: machines there cannot be reached.", lan, s.Name, what, theirs),
 						"Use other addresses at that place, or set cluster-cidr and service-cidr under cluster: k3s: config."})
 				}
 			}
 		}
 	}
 	for _, pair := range [][2]string{{"the pods' network (cluster-cidr)", "the services' network (service-cidr)"}, {"the pods' network (cluster-cidr)", "the tailnet"}, {"the services' network (service-cidr)", "the tailnet"}} {
-		if nets[pair[0]].Overlaps(nets[pair[1]]) {
-			out = append(out, Warning{"overlap", fmt.Sprintf("%s, %s, overlaps %s.", pair[0], nets[pair[0]], pair[1]), "Choose other networks under cluster: k3s: config."})
+		if first, _, found := overlap(nets[pair[0]], nets[pair[1]]); found {
+			out = append(out, Warning{"overlap", fmt.Sprintf("%s, %s, overlaps %s.", pair[0], first, pair[1]), "Choose other networks under cluster: k3s: config."})
 		}
 	}
 	return out
@@ -170,7 +188,7 @@ func keyExpiry(f *fleet.Fleet, _ *Plan) []Warning {
 	return nil
 }
 
-func sites(_ *fleet.Fleet, p *Plan) []Warning {
+func sites(f *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	if len(p.Sites) == 1 {
 		out = append(out, Warning{"single-site", "All nodes are at one place: a fire, a thief or a power cut takes everything.", "Put one node elsewhere, or back up to elsewhere."})
@@ -180,10 +198,25 @@ func sites(_ *fleet.Fleet, p *Plan) []Warning {
 		case len(s.Nodes) == 0:
 			out = append(out, Warning{"empty-site", fmt.Sprintf("%s has no node.", s.Name), "Remove the site, or give it one."})
 		case p.sitesWith(node.Agent) > 0 && !has(s, node.Agent) && has(s, node.Server):
-			out = append(out, Warning{"no-agents", fmt.Sprintf("%s has no agent: no work can run there, and no copy of a volume.", s.Name), "Add an agent, or let its server do work."})
+			out = append(out, noAgents(f, s)...)
 		}
 	}
 	return out
+}
+
+// noAgents: volumes are kept by agents alone, whoever works.
+func noAgents(f *fleet.Fleet, s Site) []Warning {
+	busy := slices.ContainsFunc(s.Nodes, func(at Node) bool {
+		n, _ := f.Nodes.Get(at.Name)
+		return works(n.Role.In(), f.Taints(n))
+	})
+	switch {
+	case !busy:
+		return one("no-agents", fmt.Sprintf("%s has no agent: no work can run there, and no copy of a volume.", s.Name), "Add an agent, or let its server do work (cluster: k3s: workOnServers: true), which keeps no volumes.")
+	case f.Cluster.Longhorn != nil:
+		return one("no-agents", fmt.Sprintf("%s has no agent: its server does work, but no copy of a volume is kept there.", s.Name), "Add an agent there, if that work must keep its volumes while the way to the other places is broken.")
+	}
+	return nil
 }
 
 func has(s Site, role node.Role) bool {

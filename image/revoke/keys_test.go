@@ -1,0 +1,104 @@
+package revoke
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/mint"
+)
+
+// minted writes the book: the keys of cabin-box by number, and when they were made.
+func (w *world) minted(t *testing.T, made map[headscale.ID]time.Time) {
+	t.Helper()
+	if w.dir == "" {
+		w.dir = t.TempDir()
+	}
+	entries := []mint.Entry{}
+	for id, at := range made {
+		entries = append(entries, mint.Entry{ID: id, Minted: at})
+		if !slices.ContainsFunc(w.keys, func(k headscale.Key) bool { return k.ID == id }) {
+			w.keys = append(w.keys, headscale.Key{ID: id, Expiration: at.Add(14 * 24 * time.Hour)})
+		}
+	}
+	text, err := json.Marshal(map[string]any{"version": 1, "nodes": map[string]any{"cabin-box": entries}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(w.dir, fleet.SecretsDir, "keys.json")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUnusedKey: a card that is stolen on its way lets nobody in any more; another node's
+// key, and one that was used, are left alone.
+func TestUnusedKey(t *testing.T) {
+	yesterday := time.Now().Add(-24 * time.Hour)
+	w := stolen()
+	w.nodes = w.nodes[1:] // it was never a member
+	w.keys = []headscale.Key{{ID: "2", Used: true, Expiration: yesterday.AddDate(0, 0, 14)}, {ID: "4", Expiration: yesterday.AddDate(0, 0, 14)}}
+	w.minted(t, map[headscale.ID]time.Time{"2": yesterday, "3": yesterday})
+	o, err := prepare(t, w, "cabin-box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := strings.Join(o.Steps(), "\n"); !strings.Contains(s, "expire the key on its card that was not used (number 3)") || strings.Contains(s, "number 4") {
+		t.Errorf("%s", s)
+	}
+	w.stuck = errors.New("the disk is full")
+	w.does(t, Options{}, "its keys that were not used: number 3 stays valid until", "vps refuses []", "home-pi refuses []")
+	w.stuck = nil
+	w.does(t, Options{}, "", "expire 3")
+	w.does(t, Options{}, "")
+
+	w = stolen()
+	w.minted(t, map[headscale.ID]time.Time{"3": yesterday})
+	w.does(t, Options{}, "", "vps refuses [7]", "home-pi refuses [7]", "expire 3", "delete 7")
+}
+
+// TestKeyOfTheNewCard is not the stolen one's, unless its owner says that this is stolen
+// as well.
+func TestKeyOfTheNewCard(t *testing.T) {
+	w := stolen()
+	w.away = []string{"home-pi"}
+	w.does(t, Options{}, "home-pi", "vps refuses [7]", "delete 7")
+	w.away = nil
+	w.minted(t, map[headscale.ID]time.Time{"5": time.Now().Add(time.Second)})
+	w.does(t, Options{}, "", "home-pi refuses [7]")
+	w.minted(t, map[headscale.ID]time.Time{"5": time.Now()})
+	w.does(t, Options{Again: true}, "", "vps refuses [7]", "home-pi refuses [7]", "expire 5")
+}
+
+// TestKeysAreNotListed: what nobody could look at is left, and the rest is done.
+func TestKeysAreNotListed(t *testing.T) {
+	w := stolen()
+	w.minted(t, map[headscale.ID]time.Time{"3": time.Now().Add(-time.Hour)})
+	w.hidden = errors.New("no list")
+	w.does(t, Options{}, "its keys that were not used: no list", "vps refuses [7]", "home-pi refuses [7]", "delete 7")
+}
+
+// TestStrangerOfTheName keeps nothing from being done, and is told of: the owner's own
+// laptop is called as the node, which Headscale calls by another name therefore.
+func TestStrangerOfTheName(t *testing.T) {
+	w := stolen()
+	w.nodes[0] = headscale.Node{ID: "7", Name: "cabin-box", GivenName: "cabin-box"}
+	w.nodes = append(w.nodes, headscale.Node{ID: "8", Name: "cabin-box", GivenName: "cabin-box-1", Tags: cabinTags, KeyID: "3", Online: true})
+	w.keys = []headscale.Key{{ID: "3", Used: true, Expiration: time.Now().Add(time.Hour)}}
+	w.minted(t, map[headscale.ID]time.Time{"3": time.Now().Add(-time.Hour)})
+	o, err := prepare(t, w, "cabin-box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := strings.Join(o.Steps(), "\n"); !strings.Contains(s, "none of this fleet's (number 7;") || !strings.Contains(s, "headscale nodes delete -i 7") {
+		t.Errorf("%s", s)
+	}
+	w.does(t, Options{}, "", "vps refuses [8]", "home-pi refuses [8]", "delete 8")
+}
