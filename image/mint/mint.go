@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -122,17 +123,14 @@ func (k *Key) Link(owner minisign.PrivateKey, now time.Time) (string, error) {
 func (m *Mint) expireOthers(ctx context.Context, k *Key) (replaced bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ours := m.book.data.Nodes[k.Node]
-	if len(ours) == 1 {
+	others := slices.DeleteFunc(slices.Clone(m.book.data.Nodes[k.Node]), func(e Entry) bool { return e.is(k.made) })
+	if len(others) == 0 {
 		return false, nil
 	}
 	ctx, cancel := late(ctx)
 	defer cancel()
 	listed, err := m.client.ListKeys(ctx)
-	for _, old := range listed {
-		if !IsOf(ours, old) || old.ID == k.made.ID || old.Used || !old.Expiration.After(time.Now()) {
-			continue
-		}
+	for _, old := range unused(others, listed) {
 		fault := m.client.ExpireKey(ctx, old)
 		replaced, err = replaced || fault == nil, errors.Join(err, fault)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
@@ -23,10 +24,7 @@ func Unused(ctx context.Context, f *fleet.Fleet, server Keyring, name string, un
 	if err != nil {
 		return nil, err
 	}
-	ours := map[headscale.ID]bool{}
-	for _, e := range made[name] {
-		ours[e.ID] = !e.Minted.After(until)
-	}
+	ours := slices.DeleteFunc(made[name], func(e Entry) bool { return e.Minted.After(until) })
 	if len(ours) == 0 {
 		return nil, nil
 	}
@@ -34,12 +32,16 @@ func Unused(ctx context.Context, f *fleet.Fleet, server Keyring, name string, un
 	if err != nil {
 		return nil, err
 	}
+	return unused(ours, listed), nil
+}
+
+func unused(made []Entry, listed []headscale.Key) (out []headscale.Key) {
 	for _, k := range listed {
-		if ours[k.ID] && !k.Used && k.Expiration.After(time.Now()) {
+		if IsOf(made, k) && !k.Used && k.Expiration.After(time.Now()) {
 			out = append(out, k)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // ExpireAll ends keys: one that cannot be ended keeps the others from nothing, and one

@@ -23,9 +23,10 @@ func (w *world) minted(t *testing.T, made map[headscale.ID]time.Time) {
 	}
 	entries := []mint.Entry{}
 	for id, at := range made {
-		entries = append(entries, mint.Entry{ID: id, Minted: at})
+		end := at.Add(14 * 24 * time.Hour)
+		entries = append(entries, mint.Entry{ID: id, Minted: at, Expires: end})
 		if !slices.ContainsFunc(w.keys, func(k headscale.Key) bool { return k.ID == id }) {
-			w.keys = append(w.keys, headscale.Key{ID: id, Expiration: at.Add(14 * 24 * time.Hour)})
+			w.keys = append(w.keys, headscale.Key{ID: id, Expiration: end})
 		}
 	}
 	text, err := json.Marshal(map[string]any{"version": 1, "nodes": map[string]any{"cabin-box": entries}})
