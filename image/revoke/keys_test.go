@@ -74,6 +74,7 @@ func TestKeyOfTheNewCard(t *testing.T) {
 	w.away = nil
 	w.minted(t, map[headscale.ID]time.Time{"5": time.Now().Add(time.Second)})
 	w.does(t, Options{}, "", "home-pi refuses [7]")
+	w.keys = nil
 	w.minted(t, map[headscale.ID]time.Time{"5": time.Now()})
 	w.does(t, Options{Again: true}, "", "vps refuses [7]", "home-pi refuses [7]", "expire 5")
 }
