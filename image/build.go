@@ -61,8 +61,10 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 		return nil, err
 	}
 	id := inputsDigest(in.lock)
-	if m := p.upToDate(id); m != nil {
-		return &Result{Image: opt.Out, Manifest: m, Files: p.files(), Unchanged: true, Stages: watch.stages}, nil
+	r := &Result{Image: opt.Out, Files: p.files(), Warnings: in.told, Deferred: in.deferrals()}
+	if r.Manifest = p.upToDate(id); r.Manifest != nil {
+		r.Unchanged, r.Stages = true, watch.stages
+		return r, nil
 	}
 	pkgs, err := p.fetch(ctx, in, watch)
 	if err != nil {
@@ -93,15 +95,15 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 		return nil, err
 	}
 	watch.lap("write")
-	m, err := p.manifest(in, pkgs, slot, v, id, version)
-	if err != nil {
+	if r.Manifest, err = p.manifest(in, pkgs, slot, v, id, version); err != nil {
 		return nil, err
 	}
-	if err := p.publish(ctx, v, m, in.lock); err != nil {
+	if err := p.publish(ctx, v, r.Manifest, in.lock); err != nil {
 		return nil, outOfSpace(opt.Out, err)
 	}
 	watch.lap("publish")
-	return &Result{Image: opt.Out, Manifest: m, Files: p.files(), Stale: p.stale(), Stages: watch.stages}, nil
+	r.Stale, r.Stages = p.stale(), watch.stages
+	return r, nil
 }
 
 // gather finds packages, components and the digests of container images. While a

@@ -3,6 +3,9 @@ package image
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -73,14 +76,29 @@ func (s *search[T]) wait() ([]T, error) {
 }
 
 func (in *inputs) addComponents(found []*component.Resolved) {
-	pinned := len(in.lock.Components)
+	pinned := in.lock.Components
 	in.components, in.lock.Components = found, nil
 	for _, r := range found {
 		in.lock.Components = append(in.lock.Components, lockComponent(r))
+		i := slices.IndexFunc(pinned, func(c lock.Component) bool { return c.Name == r.Name })
+		if i >= 0 && pinned[i].SHA256 != r.SHA256 {
+			in.warnings = append(in.warnings, fmt.Sprintf("component %s is another than the lock's: expect other bytes", r.Name))
+		}
 	}
-	if pinned > len(found) {
+	if len(pinned) > len(found) {
 		in.warnings = append(in.warnings, "the lock pins components that this image does not have")
 	}
+}
+
+// deferrals says why components are left to first boot.
+func (in *inputs) deferrals() map[string]string {
+	why := map[string]string{}
+	for _, c := range in.components {
+		if c.Deferred {
+			why[c.Name] = c.Reason
+		}
+	}
+	return why
 }
 
 func lockComponent(r *component.Resolved) lock.Component {
@@ -89,8 +107,8 @@ func lockComponent(r *component.Resolved) lock.Component {
 		Name: r.Name, Version: pin.Version, Arch: r.Arch, URL: pin.URL,
 		BuiltFrom: pin.Module, Toolchain: pin.Toolchain, SHA256: pin.SHA256, Size: pin.Size, Deferred: r.Deferred,
 	}
-	if r.Source == component.FromFile { // a path, not an address
-		c.URL, c.File = "", pin.URL
+	if r.Source == component.FromFile { // a path, of which the lock, as others may read it, has the name
+		c.URL, c.File = "", filepath.Base(pin.URL)
 	}
 	return c
 }

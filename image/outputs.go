@@ -129,7 +129,7 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, s *slotRoot, v *volume,
 	for i, c := range in.components {
 		m.Components = append(m.Components, manifest.Component{
 			Name: c.Name, Version: c.Version, URL: in.lock.Components[i].URL, SHA256: c.SHA256, Size: c.Size,
-			BuiltFrom: c.BuiltFrom, Toolchain: c.Toolchain, Deferred: c.Deferred, Reason: c.Reason, Warning: c.Warning,
+			BuiltFrom: c.BuiltFrom, Toolchain: c.Toolchain, Deferred: c.Deferred, Warning: c.Warning,
 		})
 	}
 	m.Images = containers(in.images)

@@ -1,13 +1,24 @@
 package image
 
 import (
-	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/component"
+	"github.com/going-mobile/imagebuilder/image/disk"
+	"github.com/going-mobile/imagebuilder/image/lock"
+	"github.com/going-mobile/imagebuilder/image/provenance"
+	"github.com/going-mobile/imagebuilder/image/rootfs/gate"
+	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
 // TestStale: what an earlier build with other options left beside the image is named, the
@@ -33,6 +44,47 @@ func TestStale(t *testing.T) {
 	}
 	if got := stale(Options{Compress: "zst", SBOM: true}); !slices.Equal(got, []string{".qcow2.sha256"}) {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestNothingOfTheBuilder: two computers, of other networks, sources and directories, write
+// the same manifest, lock and provenance.
+func TestNothingOfTheBuilder(t *testing.T) {
+	written := func(host, home string) string {
+		sum, at := strings.Repeat("0", 64), time.Unix(1, 0)
+		in := &inputs{warnings: []string{"of the image"}, told: []string{"the host's apt sources: /etc/apt/sources.list.d/" + host}}
+		in.lock = &lock.Lock{Version: lock.Version, Board: "b", Arch: "amd64", Timestamp: at,
+			Suites:   []lock.Suite{{Name: "trixie", Date: at, InReleaseSHA256: sum, Components: []string{"main"}}},
+			Packages: []lock.Package{{Name: "bash", Version: "1", Arch: "amd64", Suite: "trixie", Filename: "b.deb", Size: 1, SHA256: sum}}}
+		in.addComponents([]*component.Resolved{
+			{Name: "k3s", Version: "file-0", Arch: "amd64", Source: component.FromFile, URL: filepath.Join(home, "k3s"), SHA256: sum},
+			{Name: "tailscale", Version: "1", Arch: "amd64", Source: component.Deferred, Deferred: true, URL: "https://example.org/t", SHA256: sum, Reason: host + ": no such host"},
+		})
+		p := &plan{opt: Options{Board: &board.Board{Name: "b"}, Out: filepath.Join(home, "x.img")}}
+		v := &volume{bmap: &disk.Map{SHA256: sum}}
+		m, err := p.manifest(in, nil, &slotRoot{&root{gate: &gate.Report{}}, tree.New()}, v, "id", "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := p.documents(v, m, in.lock, []provenance.Resource{provenance.File("x.img", sum)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all strings.Builder
+		for _, d := range list {
+			all.Write(d.data)
+		}
+		return all.String()
+	}
+	dir := t.TempDir()
+	one, other := written("one.example", filepath.Join(dir, "one")), written("other.example", filepath.Join(dir, "other"))
+	if diff := cmp.Diff(one, other); diff != "" {
+		t.Error(diff)
+	}
+	for _, kept := range []string{"of the image", `"file": "k3s"`, `"deferred": true`} {
+		if !strings.Contains(one, kept) {
+			t.Errorf("%s is missing:\n%s", kept, one)
+		}
 	}
 }
 
@@ -65,7 +117,7 @@ func TestNamesTogether(t *testing.T) {
 			if err := os.Remove(b[1].Name()); err != nil {
 				t.Fatal(err)
 			}
-		} else if err := cmp.Or(os.Remove(names[1]), os.Mkdir(names[1], 0o700)); err != nil {
+		} else if err := errors.Join(os.Remove(names[1]), os.Mkdir(names[1], 0o700)); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.commit(); err == nil || !strings.Contains(err.Error(), want) {

@@ -40,7 +40,9 @@ type inputs struct {
 	components []*component.Resolved
 	refs       []reference.Reference
 	images     []*oci.Image // of refs, once they are fetched
-	warnings   []string
+	// warnings are of the image, and go into its manifest; told is of this computer and
+	// its network, and is only printed.
+	warnings, told []string
 }
 
 // resolve turns a plan into pinned packages: by the given lock, or else by the
@@ -75,7 +77,7 @@ func (p *plan) mirrors(in *inputs) (apt.Mirrors, error) {
 	}
 	host, err := apt.HostMirrors(p.opt.Board.Arch, p.opt.Board.Suite)
 	if err != nil {
-		in.warnings = append(in.warnings, fmt.Sprintf("the host's apt sources: %v", err))
+		in.told = append(in.told, fmt.Sprintf("the host's apt sources: %v", err))
 	}
 	at := p.opt.Now
 	if p.opt.Lock != nil {
@@ -191,7 +193,7 @@ func (p *plan) checkLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) e
 		err := apt.Recheck(ctx, p.opt.Cache, suite, in.lock.Arch, apt.Release{SHA256: s.InReleaseSHA256, Date: s.Date}, pkgs, apt.Options{Progress: p.opt.Progress})
 		switch {
 		case errors.As(err, new(*fetch.Error)) && ctx.Err() == nil:
-			in.warnings = append(in.warnings, fmt.Sprintf("the %d packages of %s are taken on the lock's word: the index that it names cannot be had any more", len(pkgs), s.Name))
+			in.told = append(in.told, fmt.Sprintf("the %d packages of %s are taken on the lock's word: the index that it names cannot be had any more", len(pkgs), s.Name))
 		case err != nil:
 			return fmt.Errorf("the lock does not hold: %w", err)
 		}

@@ -247,7 +247,7 @@ func printSummary(out io.Writer, r *image.Result) error {
 	for _, c := range m.Components {
 		state := "in the image"
 		if c.Deferred {
-			state = "DEFERRED to first boot: " + c.Reason
+			state = "DEFERRED to first boot: " + r.Deferred[c.Name]
 		} else if c.BuiltFrom != "" {
 			state = "in the image, built from " + c.BuiltFrom
 		}
@@ -269,7 +269,7 @@ func printSummary(out io.Writer, r *image.Result) error {
 	for _, file := range r.Stale {
 		fmt.Fprintf(w, "warning\t%s is of an earlier build\n", file)
 	}
-	for _, warning := range m.Warnings {
+	for _, warning := range slices.Concat(r.Warnings, m.Warnings) {
 		fmt.Fprintf(w, "warning\t%s\n", warning)
 	}
 	var total float64

@@ -21,3 +21,19 @@ func TestASummaryWarnsInCapitals(t *testing.T) {
 		t.Error(out.String())
 	}
 }
+
+// TestASummaryTellsWhatNoManifestHas: why a component is not in the image, and what is
+// wrong with the computer that built it.
+func TestASummaryTellsWhatNoManifestHas(t *testing.T) {
+	var out strings.Builder
+	r := &image.Result{Warnings: []string{"the host's apt sources: torn"}, Deferred: map[string]string{"k3s": "github.com: no such host"},
+		Manifest: &manifest.Manifest{Components: []manifest.Component{{Name: "k3s", Version: "v1.36.4+k3s1", Deferred: true}}}}
+	if err := printSummary(&out, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"DEFERRED to first boot: github.com: no such host\n", "warning  the host's apt sources: torn\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing:\n%s", want, &out)
+		}
+	}
+}

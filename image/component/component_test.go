@@ -144,6 +144,32 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// TestALockHasAFileByItsName: without the directory, which is somebody's; it is looked for
+// where the builder was started, and is the one that the lock means or none.
+func TestALockHasAFileByItsName(t *testing.T) {
+	t.Chdir(t.TempDir())
+	k3s := program(arm64, "k3s")
+	opt := component.Options{Pins: map[string]component.Pin{"k3s": {Version: "file-1", Source: component.FromFile, URL: "mine", SHA256: sum(k3s)}}}
+	for _, there := range [][]byte{nil, program(arm64, "another"), k3s} {
+		if there != nil {
+			if err := os.WriteFile("mine", there, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := resolve(t, cache(t), "k3s", "arm64", opt)
+		if bytes.Equal(there, k3s) {
+			if err != nil || r.SHA256 != sum(k3s) {
+				t.Errorf("%+v, %v", r, err)
+			}
+			continue
+		}
+		want := "the lock has it from a file mine of sha256 " + sum(k3s) + ": put that into this directory, or say where it is by --component k3s=FILE"
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 func TestBadFiles(t *testing.T) {
 	for want, data := range map[string][]byte{
 		"is a program for amd64, the image is for arm64": program(amd64, ""),

@@ -29,7 +29,7 @@ func (q *request) override(ctx context.Context, value string) (*Resolved, error)
 	case value == "":
 		return nil, fmt.Errorf("want a version, a file or a URL")
 	}
-	return q.file(ctx, value, "")
+	return q.file(ctx, value)
 }
 
 // fromVersion takes another release. A digest that is not pinned comes from
@@ -81,9 +81,17 @@ func (q *request) fromURL(ctx context.Context, value string) (*Resolved, error) 
 	return q.deferred(d, why), nil
 }
 
-// file takes a file of the user's as it is. want is the digest it must have,
-// "" for any.
-func (q *request) file(ctx context.Context, name, want string) (*Resolved, error) {
+// again takes the file that a lock names, and may be anywhere, from where the builder
+// was started.
+func (q *request) again(ctx context.Context, p Pin) (*Resolved, error) {
+	if sum, _, err := sumFile(p.URL); err != nil || sum != p.SHA256 {
+		return nil, fmt.Errorf("the lock has it from a file %s of sha256 %s: put that into this directory, or say where it is by --component %s=FILE", p.URL, p.SHA256, q.Name)
+	}
+	return q.file(ctx, p.URL)
+}
+
+// file takes a file of the user's as it is.
+func (q *request) file(ctx context.Context, name string) (*Resolved, error) {
 	abs, err := filepath.Abs(name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -91,9 +99,6 @@ func (q *request) file(ctx context.Context, name, want string) (*Resolved, error
 	sum, size, err := sumFile(abs)
 	if err != nil {
 		return nil, fmt.Errorf("%w (want a version like v1.36.4+k3s1, a file or a URL)", err)
-	}
-	if want != "" && sum != want {
-		return nil, fmt.Errorf("%s: sha256 is %s, the lock wants %s", name, sum, want)
 	}
 	d := download{version: "file-" + sum[:12], url: abs, sha256: sum, size: size}
 	r, err := q.install(ctx, tree.File(abs, size, sum), d, FromFile)

@@ -194,7 +194,7 @@ func (q *request) pinned(ctx context.Context, p Pin) (*Resolved, error) {
 	case Deferred:
 		return q.deferred(d, "deferred in the lock"), nil
 	case FromFile:
-		return q.file(ctx, p.URL, p.SHA256)
+		return q.again(ctx, p)
 	case FromModule:
 		return q.rebuild(ctx, p)
 	case FromRelease:

@@ -125,8 +125,7 @@ func dial(ctx context.Context, address string) error {
 	return conn.Close()
 }
 
-// dialReason leaves out resolvers and local ports, which differ by machine and
-// would make two images with the same deferral differ.
+// dialReason leaves out resolvers and local ports, which help nobody.
 func dialReason(err error) error {
 	var dns *net.DNSError
 	switch {

@@ -62,7 +62,7 @@ type Component struct {
 	Name    string `json:"name" yaml:"name"`
 	Version string `json:"version" yaml:"version"`
 	Arch    string `json:"arch" yaml:"arch"`
-	File    string `json:"file,omitempty" yaml:"file"` // path on the builder, where the user gave a file
+	File    string `json:"file,omitempty" yaml:"file"` // its name, where the user gave a file
 	URL     string `json:"url,omitempty" yaml:"url"`
 	SHA256  string `json:"sha256" yaml:"sha256"`
 	Size    int64  `json:"size,omitempty" yaml:"size"`

@@ -36,7 +36,8 @@ type Manifest struct {
 	// Accepted maps packages whose unmodelled scripts were accepted to the
 	// reason given.
 	Accepted map[string]string `json:"acceptUnmodelled,omitempty"`
-	// Warnings were printed by the build.
+	// Warnings of the image were printed by the build, as were those of the computer it
+	// ran on, which are not here.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
@@ -102,8 +103,9 @@ type Component struct {
 	BuiltFrom string `json:"builtFrom,omitempty"`
 	Toolchain string `json:"toolchain,omitempty"`
 	// Deferred components are fetched by the node at first boot.
-	Deferred bool   `json:"deferred,omitempty"`
-	Reason   string `json:"reason,omitempty"`
+	Deferred bool `json:"deferred,omitempty"`
+	// Reason is why, of the network of the computer that built: older builders wrote it.
+	Reason string `json:"reason,omitempty"`
 	// Warning tells why it ought not to go onto a node unseen.
 	Warning string `json:"warning,omitempty"`
 }
