@@ -75,9 +75,10 @@ func TestOnTrial(t *testing.T) {
 		min, max time.Duration
 		fault    string
 	}{
-		"well":                 {min: 3 * time.Minute, max: 4 * time.Minute},
-		"a unit failed":        {change: at(time.Minute, fails("new.service")), min: 12 * time.Minute, max: 13 * time.Minute, fault: "new.service has failed"},
-		"it had failed before": {change: at(0, fails("old.service")), trial: contract.Trial{Failed: []string{"old.service"}}, min: 3 * time.Minute, max: 4 * time.Minute},
+		"well":                   {min: 3 * time.Minute, max: 4 * time.Minute},
+		"a unit failed":          {change: at(time.Minute, fails("new.service")), min: 12 * time.Minute, max: 13 * time.Minute, fault: "new.service has failed"},
+		"it had failed before":   {change: at(0, fails("old.service")), trial: contract.Trial{Failed: []string{"old.service"}}, min: 3 * time.Minute, max: 4 * time.Minute},
+		"a copy found no bucket": {change: at(time.Minute, fails("headscale-backup.service")), min: 3 * time.Minute, max: 4 * time.Minute},
 		"a unit recovers": {change: func(w *world, since time.Duration) {
 			w.failed = nil
 			if since > time.Minute && since < 2*time.Minute {

@@ -324,6 +324,15 @@ func TestBootGenerator(t *testing.T) {
 	}
 }
 
+// TestHeadscalesUnits have the names by which a node judges them.
+func TestHeadscalesUnits(t *testing.T) {
+	for _, unit := range []string{contract.HeadscaleUnit, contract.HeadscaleBackupUnit} {
+		if _, err := fs.Stat(overlays.FS, "headscale/files/usr/lib/systemd/system/"+unit); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestHeadscaleOwnsItsFiles: firstboot writes them for the user of the image.
 func TestHeadscaleOwnsItsFiles(t *testing.T) {
 	o, err := overlay.Load(overlays.FS, "headscale")

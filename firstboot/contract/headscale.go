@@ -7,6 +7,8 @@ const (
 	HeadscaleID = 810
 	// HeadscaleUnit is its unit, whose file says that an image has it.
 	HeadscaleUnit = "headscale.service"
+	// HeadscaleBackupUnit is the one that copies what is in HeadscaleData.
+	HeadscaleBackupUnit = "headscale-backup.service"
 	// HeadscaleData is where its database and keys are, HeadscaleBackup where
 	// copies of them go unless node.yaml says otherwise.
 	HeadscaleData   = "/var/lib/headscale"

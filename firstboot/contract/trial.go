@@ -18,6 +18,10 @@ const (
 	LockedAtticDir = "var/lib/imagebuilder/vault/kept"
 )
 
+// Elsewhere are the units that fail by what is not on this machine, such as a bucket
+// that is away for a night: they say nothing about a system on trial.
+var Elsewhere = []string{HeadscaleBackupUnit}
+
 // EtcUpper has the node's own files of /etc: the initramfs lays it over the image's.
 const EtcUpper = "var/.overlay/etc/upper"
 
