@@ -276,7 +276,7 @@ func TestSecureBoot(t *testing.T) {
 	}{
 		"the firmware trusts it":     {unifiedBoard, secure("the owner's"), "the owner's"},
 		"in a long list":             {unifiedBoard, secure(strings.Repeat("x", 1<<20-20) + "the owner's"), "the owner's"}, // read in pieces
-		"what runs is signed by it":  {unifiedBoard, secure("Microsoft's"), "signed for"}, // see unified
+		"what runs is signed by it":  {unifiedBoard, secure("Microsoft's"), "signed for"},                                  // see unified
 		"through shim, as what runs": {pcBoard, secure("Microsoft's"), ""},
 		"off":                        {unifiedBoard, off, ""},
 		"no UEFI":                    {piBoard, func(*world) {}, ""},
