@@ -218,18 +218,24 @@ func TestTheApplicationsAskForTheirBudget(t *testing.T) {
 	}
 }
 
-// scriptsOf are the texts that "sh -c" gets, by workload and container.
+// scriptsOf are the texts that "sh -c" gets, by workload and container, and probe.
 func scriptsOf(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	for _, p := range pods(t, applications(t)) {
 		for _, c := range p.containers() {
+			name := p.Namespace + "/" + p.Name + "/" + word(c, "name")
 			if cmp.Equal(list(c, "command"), []any{"sh", "-c"}) {
-				found[p.Namespace+"/"+p.Name+"/"+word(c, "name")] = word(c, "args", 0)
+				found[name] = word(c, "args", 0)
+			}
+			for _, probe := range []string{"livenessProbe", "readinessProbe"} {
+				if exec := list(c, probe, "exec", "command"); len(exec) == 3 && exec[0] == "sh" {
+					found[name+"/"+probe] = word(exec, 2)
+				}
 			}
 		}
 	}
-	if len(found) != 3 {
+	if len(found) != 5 {
 		t.Fatalf("%d scripts", len(found))
 	}
 	return found

@@ -2,7 +2,9 @@ package resurrect
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/image/seed"
 	"github.com/going-mobile/imagebuilder/image/systembackup"
@@ -28,7 +30,41 @@ func choose(all []*systembackup.Backup, name, place string) (*systembackup.Backu
 	if name == "" && len(b.Claims) == 0 && older {
 		return nil, fmt.Errorf("the newest system backup (%s, of %s) has no volumes, and older ones have: say which by --system-backup: %s", b.Name, day(b.Created), list(names(all)))
 	}
+	if others := strangers(all, b); name == "" && len(others) > 0 {
+		return nil, fmt.Errorf("the newest system backup (%s, of %s) shares no volume with %s: %s may have those of another cluster, too. Say which is this one's by --system-backup: %s", b.Name, day(b.Created), list(names(others)), place, told(all))
+	}
 	return b, nil
+}
+
+// strangers are the backups that may be of another cluster: they have volumes, and none
+// that b has, or one that shares a volume with it, or with one that does. A cluster that
+// lives on in a bucket has the newest, and one that is like it claims by the same names.
+func strangers(all []*systembackup.Backup, b *systembackup.Backup) (others []*systembackup.Backup) {
+	kin := map[string]bool{}
+	for _, v := range b.Volumes {
+		kin[v] = true
+	}
+	for _, o := range all { // the newest first: what changes, does so from night to night
+		switch {
+		case len(o.Volumes) == 0:
+		case slices.ContainsFunc(o.Volumes, func(v string) bool { return kin[v] }):
+			for _, v := range o.Volumes {
+				kin[v] = true
+			}
+		default:
+			others = append(others, o)
+		}
+	}
+	return others
+}
+
+// told are backups as a person tells them apart.
+func told(all []*systembackup.Backup) string {
+	var out []string
+	for _, b := range all {
+		out = append(out, fmt.Sprintf("%s (%s: %s)", b.Name, day(b.Created), list(slices.Sorted(maps.Keys(b.Claims)))))
+	}
+	return strings.Join(out, "; ")
 }
 
 func names(all []*systembackup.Backup) (out []string) {

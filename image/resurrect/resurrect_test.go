@@ -176,6 +176,12 @@ func TestWhatIsRefused(t *testing.T) {
 	other, hollow := weekly(), weekly()
 	systembackuptest.Add(other, at, "v1.11.0", "older", "2026-11-23T05:11:00Z", "ide/home")
 	systembackuptest.Add(hollow, at, "v1.12.1", "empty", "2026-11-23T05:11:00Z")
+	// Another cluster, of the same applications, lives on in the bucket for two nights.
+	shared, alone := weekly(), weekly()
+	systembackuptest.Add(shared, at, "v1.12.1", "theirs-1", "2026-11-23T05:11:00Z", "ide/home@theirs", "cloud/data@theirs")
+	systembackuptest.Add(shared, at, "v1.12.1", "theirs-2", "2026-11-24T05:11:00Z", "ide/home@theirs")
+	systembackuptest.Add(alone, at, "v1.12.1", "first", "2026-11-01T05:11:00Z")
+	systembackuptest.Add(alone, at, "v1.12.1", "weekly-3", "2026-11-29T05:11:00Z", "cloud/data") // ide is given up, and weekly-1 has no other
 	for name, c := range map[string]struct {
 		files map[string][]byte
 		err   error
@@ -193,6 +199,10 @@ func TestWhatIsRefused(t *testing.T) {
 		"another Longhorn":              {other, nil, "", Options{}, "is of Longhorn v1.11.0, and this imagebuilder brings v1.12.1"},
 		"one that was named":            {other, nil, "", Options{SystemBackup: "weekly-1"}, ""},
 		"one that is not there":         {other, nil, "", Options{SystemBackup: "weekly-3"}, "it has older, weekly-2, weekly-1"},
+		"one of two clusters":           {shared, nil, "", Options{}, "(theirs-2, of 24 November 2026 05:11 UTC) shares no volume with weekly-2, weekly-1: "},
+		"and which they are":            {shared, nil, "", Options{}, "theirs-1 (23 November 2026 05:11 UTC: cloud/data, ide/home); weekly-2 ("},
+		"one of two, by its name":       {shared, nil, "", Options{SystemBackup: "weekly-2"}, ""},
+		"one that has changed":          {alone, nil, "", Options{}, ""},
 		"one of nothing":                {hollow, nil, "", Options{}, "has no volumes, and older ones have"},
 		"one of nothing, by its name":   {hollow, nil, "", Options{SystemBackup: "empty"}, ""},
 	} {

@@ -33,6 +33,9 @@ type Backup struct {
 	// Claims are PersistentVolumeClaims, as NAMESPACE/NAME, each with the Backup that
 	// its volume comes back from: the last that it had, "" where it had none.
 	Claims map[string]string
+	// Volumes are the PersistentVolumes of the claims, by names that no two clusters
+	// have, and that a volume brought back keeps.
+	Volumes []string
 }
 
 // Files of one, in a directory VERSION/NAME.
@@ -90,7 +93,7 @@ func read(store backup.Store, dir string) (*Backup, error) {
 		return nil, err
 	}
 	b := &Backup{Name: about.Name, Version: about.LonghornVersion, Created: about.CreatedAt}
-	if b.Claims, err = claims(data); err != nil {
+	if b.Claims, b.Volumes, err = claims(data); err != nil {
 		return nil, fmt.Errorf("%s: %w", archive, err)
 	}
 	return b, nil
@@ -101,11 +104,11 @@ func read(store backup.Store, dir string) (*Backup, error) {
 const largest = 64 << 20
 
 // claims finds the lists of claims and of volumes among the archive's YAML files, by
-// their kinds.
-func claims(data []byte) (map[string]string, error) {
+// their kinds, and the volumes that are claimed.
+func claims(data []byte) (all map[string]string, volumes []string, err error) {
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	lists := map[string][]object{}
 	for _, f := range z.File {
@@ -113,24 +116,27 @@ func claims(data []byte) (map[string]string, error) {
 			continue
 		}
 		if err := readList(f, lists); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.Name, err)
+			return nil, nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
 	if lists[claimList] == nil {
-		return nil, errors.New("it has no list of claims on volumes")
+		return nil, nil, errors.New("it has no list of claims on volumes")
 	}
 	if lists[volumeList] == nil {
-		return nil, errors.New("it has no list of volumes")
+		return nil, nil, errors.New("it has no list of volumes")
 	}
 	last := map[string]string{}
 	for _, v := range lists[volumeList] {
 		last[v.Status.KubernetesStatus.PVName] = v.Status.LastBackup
 	}
-	all := map[string]string{}
+	all = map[string]string{}
 	for _, c := range lists[claimList] {
 		all[c.Metadata.Namespace+"/"+c.Metadata.Name] = last[c.Spec.VolumeName]
+		if c.Spec.VolumeName != "" { // of one that waits for its volume
+			volumes = append(volumes, c.Spec.VolumeName)
+		}
 	}
-	return all, nil
+	return all, volumes, nil
 }
 
 const claimList, volumeList = "PersistentVolumeClaimList", "VolumeList" // of Kubernetes, and of Longhorn

@@ -43,9 +43,13 @@ func TestList(t *testing.T) {
 	}
 	var got []string
 	for _, b := range all {
-		got = append(got, fmt.Sprint(b.Name, " ", b.Version, " ", b.Created.Format("Jan 2"), " ", b.Claims))
+		got = append(got, fmt.Sprint(b.Name, " ", b.Version, " ", b.Created.Format("Jan 2"), " ", b.Claims, b.Volumes))
 	}
-	want := []string{"weekly-2 v1.12.1 Nov 22 map[]", "weekly-1 v1.12.1 Nov 15 map[ide/home:backup-home nextcloud/data:backup-data nextcloud/database:]", "old v1.11.0 Jan 1 map[ide/home:backup-home]"}
+	want := []string{
+		"weekly-2 v1.12.1 Nov 22 map[] []",
+		"weekly-1 v1.12.1 Nov 15 map[ide/home:backup-home nextcloud/data:backup-data nextcloud/database:] [pvc-nextcloud-data pvc-ide-home pvc-nextcloud-database]",
+		"old v1.11.0 Jan 1 map[ide/home:backup-home] [pvc-ide-home]",
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
@@ -83,5 +87,5 @@ func FuzzClaims(f *testing.F) {
 	files := map[string][]byte{}
 	systembackuptest.Add(files, "", "v", "n", "2026-11-24T05:11:00Z", "a/b")
 	f.Add(files["v/n/system-backup.zip"])
-	f.Fuzz(func(t *testing.T, data []byte) { _, _ = claims(data) })
+	f.Fuzz(func(t *testing.T, data []byte) { _, _, _ = claims(data) })
 }

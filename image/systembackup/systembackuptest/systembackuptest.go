@@ -34,7 +34,7 @@ func Bucket(t testing.TB, files map[string][]byte) *node.S3 {
 
 // Add puts a backup among the files of a bucket, below a prefix. Claims are
 // NAMESPACE/NAME, and of a volume whose last Backup is backup-NAME; NAMESPACE/NAME= is
-// of one that has none.
+// of one that has none, and NAMESPACE/NAME@CLUSTER one of another cluster.
 func Add(files map[string][]byte, prefix, version, name, created string, claims ...string) {
 	about, err := json.Marshal(map[string]string{"Name": name, "LonghornVersion": version, "CreatedAt": created, "ManagerImage": "docker.io/longhornio/longhorn-manager:" + version})
 	must(err)
@@ -61,8 +61,9 @@ func list(kind string, claims []string) []byte {
 	items := []any{}
 	for i, c := range claims {
 		claim, none := strings.CutSuffix(c, "=")
+		claim, cluster, _ := strings.Cut(claim, "@")
 		space, name, _ := strings.Cut(claim, "/")
-		pv, last := fmt.Sprint("pvc-", i), "backup-"+name
+		pv, last := "pvc-"+space+"-"+name+cluster, "backup-"+name
 		if none {
 			last = ""
 		}
