@@ -194,10 +194,8 @@ func (k *Keeper) Restore(ctx context.Context, tell func(string)) (string, error)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b place) int { return strings.Compare(b.name, a.name) })
-	if len(all) > 0 {
-		if err := k.TakeOver(); err != nil {
-			return "", err
-		}
+	if err := k.TakeOver(); err != nil {
+		return "", err
 	}
 	for _, p := range all {
 		data, err := p.store.Get(p.name)

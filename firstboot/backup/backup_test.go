@@ -172,6 +172,9 @@ func TestTwoMachinesOneBucket(t *testing.T) {
 	}
 	old, fresh := server(t, Dir(t.TempDir()), bucket), fresh(t, Dir(t.TempDir()), bucket)
 	wants(old, false)
+	if err := fresh.Stores[0].Put("headscale-20261001T033000Z.tar.gz", nil); err != nil { // its disk has an old life
+		t.Fatal(err)
+	}
 	if _, err := fresh.Restore(t.Context(), noWord(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +187,7 @@ func TestTwoMachinesOneBucket(t *testing.T) {
 	}
 	wants(old, false)
 	wants(fresh, true)
-	if names, _ := fresh.Stores[0].List(); len(names) != 3 {
+	if names, _ := fresh.Stores[0].List(); len(names) != 4 {
 		t.Errorf("on its own disk it has %v", names)
 	}
 }

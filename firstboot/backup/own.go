@@ -67,6 +67,9 @@ func (k *Keeper) noted() ([]string, error) {
 
 // note remembers more of them, durably.
 func (k *Keeper) note(more ...string) error {
+	if len(more) == 0 {
+		return nil
+	}
 	names, err := k.noted()
 	if err != nil {
 		return err
