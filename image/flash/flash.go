@@ -7,8 +7,9 @@
 //
 // It refuses every device that looks like a mistake: the disk the system runs
 // from, one that is mounted or part of something larger, a partition, one that
-// is too small; and one that is built in, unless forced. Only the last can be
-// overridden; so can that a file which is no image of ours is not written over.
+// is too small, one that is not what somebody agreed to (Options.Agreed); and one that is
+// built in, unless forced. Only the last can be overridden; so can that a file which is no
+// image of ours is not written over.
 //
 // With a block map beside the image only what that has is written and read
 // back; holes keep what is there. A hole in which the image has anything but zeros is none: a

@@ -126,6 +126,22 @@ func TestAFormerKeyIsGoodUntil(t *testing.T) {
 	}
 }
 
+// TestAServerThatGoesAway when the card is written: the card is good, what it could not end
+// is told, and the next key ends it.
+func TestAServerThatGoesAway(t *testing.T) {
+	s, f := headscaletest.Start(t), example(t)
+	m := open(t, f, s)
+	hand(t, m, "cabin-pi")
+	k, err := m.Hand(t.Context(), "cabin-pi", time.Now(), func(*Key) error { s.Stop(); return nil })
+	if k == nil || k.Replaced || err == nil || !strings.Contains(err.Error(), "cabin-pi has its new key, but an unused one") {
+		t.Errorf("%+v, %v", k, err)
+	}
+	s.Run()
+	if last := hand(t, m, "cabin-pi"); !last.Replaced || !slices.Equal(valid(t, s), []headscale.ID{last.made.ID}) {
+		t.Errorf("valid are %v, want %v", valid(t, s), last.made.ID)
+	}
+}
+
 func cancelled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
