@@ -42,7 +42,8 @@ been switched on: over ssh, to the machine with the host key made at home and to
 no other, make the API key and keep it where apiKey says; over the API, make the
 user and apply the policy; shut out again who was revoked, and expire keys that were
 expired, as a database that was brought back has forgotten both; then give the machine a
-key of its own, with which it joins its tailnet. All of it can be done again.`,
+key of its own, with which it joins its tailnet. All of it can be done again: the API key
+is good for a year, and in its last month, of which "status" warns, this makes the next.`,
 		Example: `  imagebuilder headscale init
   imagebuilder headscale init --address 203.0.113.7   # before the name leads there`,
 		Args: exactArgs(),
@@ -70,6 +71,9 @@ func printHeadscaleInit(cmd *cobra.Command, f *fleet.Fleet, d *control.Done) err
 	key, member := "is good", "is a member of its tailnet"
 	if d.Created {
 		key = "was made, for a year"
+	}
+	if !d.Ended.IsZero() {
+		key += ", in place of one that ends on " + d.Ended.Local().Format(time.DateOnly)
 	}
 	if !d.Member {
 		member = "has a key of its own and joins its tailnet"

@@ -28,7 +28,8 @@ func newKubeconfig() *cobra.Command {
 authority, which lies in the fleet's secrets: no login to any server is needed,
 and none has to be switched on yet. Servers are reached by their names in the
 tailnet. It opens everything until it expires. With --merge it joins
-$KUBECONFIG, or ~/.kube/config, and replaces the cluster's former entries.`,
+$KUBECONFIG, or ~/.kube/config, and replaces the cluster's former entries; where
+another cluster has their names, nothing is changed.`,
 		Example: `  imagebuilder kubeconfig --out secrets/kubeconfig.yaml
   imagebuilder kubeconfig --merge --valid 8h`,
 		Args: exactArgs(),
@@ -84,7 +85,11 @@ func mergeKubeconfig(cmd *cobra.Command, a kubeconfig.Access) error {
 	if err != nil {
 		return err
 	}
-	have, err := os.ReadFile(name)
+	file, err := throughLinks(name)
+	if err != nil {
+		return err
+	}
+	have, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -92,14 +97,27 @@ func mergeKubeconfig(cmd *cobra.Command, a kubeconfig.Access) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	if err := atomicfile.WriteFile(name, text, 0o600); err != nil {
+	if err := atomicfile.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: context %s\n", name, a.Cluster)
 	return err
+}
+
+// throughLinks is the file that is written to: a link, as to what somebody keeps elsewhere
+// for several machines, stays one, as with kubectl.
+func throughLinks(name string) (string, error) {
+	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+		return name, nil
+	}
+	file, err := filepath.EvalSymlinks(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s is a link that leads nowhere: make what it names, or remove it: %w", name, err)
+	}
+	return file, err
 }
 
 // kubeconfigFile is what kubectl writes to: the first of $KUBECONFIG's list.

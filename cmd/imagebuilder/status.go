@@ -33,6 +33,8 @@ type statusFlags struct {
 
 	asked time.Time                  // when the nodes were
 	said  map[string]*inquiry.Answer // by them
+
+	warned bool // of the API key
 }
 
 func newStatus() *cobra.Command {
@@ -52,7 +54,7 @@ well is listed below the table, in the words of "firstboot doctor".
 
 With --watch the table is printed again whenever something has changed, until
 Ctrl-C, and a fault of the network's is told and outlived; nodes are then asked once a
-minute.`,
+minute. An API key of Headscale that ends within a month is warned of.`,
 		Example: `  imagebuilder status
   imagebuilder status --doctor
   imagebuilder status --watch --no-ask
@@ -118,6 +120,7 @@ func (s *statusFlags) text(cmd *cobra.Command, f *fleet.Fleet, client *headscale
 	if err != nil {
 		return "", err
 	}
+	s.warnOfKey(cmd, f, client)
 	s.ask(cmd, f, rows)
 	if s.doctor {
 		roster.Examine(cmd.Context(), f, rows)
@@ -134,6 +137,18 @@ func (s *statusFlags) text(cmd *cobra.Command, f *fleet.Fleet, client *headscale
 		printDoctor(&b, r)
 	}
 	return b.String(), nil
+}
+
+// warnOfKey tells once of an API key that ends within a month: without one nobody is let
+// in, nor shut out. A Headscale that does not say when keeps nobody from the rest.
+func (s *statusFlags) warnOfKey(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client) {
+	if s.warned {
+		return
+	}
+	s.warned = true
+	if end, err := control.EndsSoon(cmd.Context(), client, time.Now()); err == nil && !end.IsZero() {
+		fmt.Fprintf(cmd.ErrOrStderr(), "the API key of Headscale ends on %s: %s\n", end.Local().Format(time.DateOnly), f.NextAPIKey(false))
+	}
 }
 
 // ask fills in what nodes say, or said when they were asked last.

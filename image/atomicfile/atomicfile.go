@@ -28,8 +28,9 @@ type File struct {
 }
 
 // Create begins the replacement of name. The finished file will have exactly
-// the permissions perm: the umask has no say. What a killed writer of the same
-// name left behind is removed.
+// the permissions perm: the umask has no say. What root writes belongs to the owner
+// of the directory, who under sudo is the one that needs it next. What a killed writer
+// of the same name left behind is removed.
 func Create(name string, perm fs.FileMode) (*File, error) {
 	if err := replaceable(name); err != nil {
 		return nil, err
@@ -39,6 +40,7 @@ func Create(name string, perm fs.FileMode) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	inherit(f.File, filepath.Dir(name))
 	if err := f.Chmod(perm); err != nil {
 		f.Close()
 		return nil, err

@@ -5,7 +5,8 @@
 // joins its own tailnet.
 //
 // It talks to no machine but the one that shows the ssh key made at home for it,
-// and refuses to replace an API key that it finds. All can be done again.
+// and refuses to replace an API key that it finds, but for one that is good and in its
+// last month. All can be done again.
 package control
 
 import (
@@ -31,8 +32,10 @@ import (
 // Done says what Init did, or found done.
 type Done struct {
 	Node string
-	// Created says that the API key is a new one.
+	// Created says that the API key is a new one, in place of one that would have ended at
+	// Ended, if there was one.
 	Created bool
+	Ended   time.Time
 	// WithoutAttrs says that this Headscale knows no attributes of nodes.
 	WithoutAttrs bool
 	// Member says that the machine was in its tailnet; otherwise it has a key
@@ -44,6 +47,18 @@ type Done struct {
 
 // keyLife is how long the API key is good for.
 const keyLife = 365 * 24 * time.Hour
+
+// lastMonth is how long before its end an API key is warned of, and renewed.
+const lastMonth = 30 * 24 * time.Hour
+
+// EndsSoon is when the API key of a client ends, the zero time if not within a month.
+func EndsSoon(ctx context.Context, client *headscale.Client, now time.Time) (time.Time, error) {
+	end, err := client.APIKeyEnds(ctx)
+	if err != nil || end.IsZero() || end.After(now.Add(lastMonth)) {
+		return time.Time{}, err
+	}
+	return end, nil
+}
 
 // Init brings the fleet's Headscale into service.
 func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.Time) (*Done, error) {
@@ -60,6 +75,12 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 	d := &Done{Node: name}
 	if d.Created, err = s.apiKey(ctx); err != nil {
 		return nil, err
+	}
+	if !d.Created {
+		if d.Ended, err = s.renew(ctx); err != nil {
+			return nil, err
+		}
+		d.Created = !d.Ended.IsZero()
 	}
 	if d.WithoutAttrs, err = s.furnish(ctx); err != nil {
 		return nil, err
@@ -97,7 +118,12 @@ func Client(f *fleet.Fleet) (*headscale.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return headscale.New(f.Cluster.Headscale.URL, key, ca)
+	client, err := headscale.New(f.Cluster.Headscale.URL, key, ca)
+	if err != nil {
+		return nil, err
+	}
+	client.Renewal(f.NextAPIKey(true))
+	return client, nil
 }
 
 // server is the machine that runs Headscale.
@@ -121,22 +147,15 @@ func (s *server) apiKey(ctx context.Context) (created bool, err error) {
 	key, err := s.fleet.APIKey()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if key, err = s.createKey(ctx); err != nil {
+		if key, err = s.createKey(ctx, false); err != nil {
 			return false, err
 		}
 		created = true
 	case err != nil:
 		return false, errors.Join(err, s.fleet.CanKeepAPIKey())
 	}
-	ca, err := s.fleet.HeadscaleCA()
-	if err != nil {
+	if err := s.open(key); err != nil {
 		return false, err
-	}
-	if s.api, err = headscale.New(s.fleet.Cluster.Headscale.URL, key, ca); err != nil {
-		return false, err
-	}
-	if s.at.explicit {
-		s.api.DialAt(s.at.host, s.at.api)
 	}
 	_, err = s.api.Users(ctx)
 	if errors.Is(err, headscale.ErrUnauthorized) && !created {
@@ -147,6 +166,36 @@ func (s *server) apiKey(ctx context.Context) (created bool, err error) {
 		return false, s.unreached(ctx, err, created)
 	}
 	return created, nil
+}
+
+// open makes the client of the machine's API.
+func (s *server) open(key secret.String) error {
+	ca, err := s.fleet.HeadscaleCA()
+	if err != nil {
+		return err
+	}
+	if s.api, err = headscale.New(s.fleet.Cluster.Headscale.URL, key, ca); err != nil {
+		return err
+	}
+	if s.at.explicit {
+		s.api.DialAt(s.at.host, s.at.api)
+	}
+	return nil
+}
+
+// renew makes the next API key while the one that there is opens what it must; ended is
+// when that would have ended, zero where it has more than a month or the server does not
+// tell, or where no other can be kept.
+func (s *server) renew(ctx context.Context) (ended time.Time, err error) {
+	end, unknown := EndsSoon(ctx, s.api, s.now())
+	if unknown != nil || end.IsZero() || s.fleet.CanKeepAPIKey() != nil {
+		return time.Time{}, nil
+	}
+	key, err := s.createKey(ctx, true)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the API key ends on %s, and no other could be made: %w", end.Format(time.DateOnly), err)
+	}
+	return end, s.open(key)
 }
 
 // unreached adds to what is heard of Headscale here, which without a certificate
@@ -170,7 +219,7 @@ func (s *server) unreached(ctx context.Context, err error, asked bool) error {
 
 // createKey makes the API key on the machine, and keeps it at home before
 // anything is done with it.
-func (s *server) createKey(ctx context.Context) (secret.String, error) {
+func (s *server) createKey(ctx context.Context, replace bool) (secret.String, error) {
 	if err := s.fleet.CanKeepAPIKey(); err != nil {
 		return "", err
 	}
@@ -186,7 +235,7 @@ func (s *server) createKey(ctx context.Context) (secret.String, error) {
 	if !strings.HasPrefix(key, "hskey-api-") && strings.Count(key, ".") != 1 { // before 0.28
 		return "", fmt.Errorf("the answer of %s is no API key", s.name)
 	}
-	return secret.String(key), s.fleet.KeepAPIKey(secret.String(key))
+	return secret.String(key), s.fleet.KeepAPIKey(secret.String(key), replace)
 }
 
 func lastLine(s string) string {

@@ -172,7 +172,7 @@ func (v *vps) run(command, input string) (out string, status uint32) {
 	case "date +%s":
 		return fmt.Sprintln(time.Now().Add(v.clock).Unix()), 0
 	case "headscale apikeys create --expiration 8760h":
-		return v.hs.NewAPIKey().Reveal() + "\n", 0
+		return v.hs.NewAPIKey(keyLife).Reveal() + "\n", 0
 	case "firstboot status --json":
 		return fmt.Sprintf(`{"state":"needs-person","problem":{"code":%q,"summary":"words of %[1]s.","remedy":"Do it."}}`, v.problem), 0
 	case "talk without end":

@@ -42,7 +42,7 @@ func isGone(err error) bool { return errors.Is(err, unix.ENODEV) || errors.Is(er
 
 // howToBeAllowed names the group that may write to the device.
 func howToBeAllowed(device string) string {
-	const root = "run it with sudo"
+	const root = "run it with sudo --preserve-env=HEADSCALE_API_KEY,IMAGEBUILDER_AGE_IDENTITY"
 	var st unix.Stat_t
 	if err := unix.Stat(device, &st); err != nil || st.Mode&0o020 == 0 || st.Gid == 0 {
 		return root

@@ -55,14 +55,14 @@ func (f *Fleet) CanKeepAPIKey() error {
 }
 
 // KeepAPIKey writes a new key of the API where apiKey says, for its owner alone.
-// One that is there is not touched.
-func (f *Fleet) KeepAPIKey(key secret.String) error {
+// One that is there is not touched, unless the new one is to replace it.
+func (f *Fleet) KeepAPIKey(key secret.String, replace bool) error {
 	if err := f.CanKeepAPIKey(); err != nil {
 		return err
 	}
 	r := f.Cluster.Headscale.APIKey
 	name, data := within(f.dir, r.File+r.Age), []byte(key.Reveal()+"\n")
-	if _, err := os.Lstat(name); err == nil {
+	if _, err := os.Lstat(name); err == nil && !replace {
 		return fmt.Errorf("%s is there already", r)
 	}
 	if r.Age != "" {
@@ -117,6 +117,19 @@ func (f *Fleet) sourceOfAPIKey() string {
 		return "once " + name + " runs, 'imagebuilder headscale init' makes the key"
 	}
 	return "a key is made where your Headscale runs, by: headscale apikeys create"
+}
+
+// NextAPIKey says who makes another key than one that ends, or has ended: what the
+// server no longer takes may be another server's, and is not replaced unasked.
+func (f *Fleet) NextAPIKey(ended bool) string {
+	r := f.Cluster.Headscale.APIKey
+	switch {
+	case f.Control() == "" || r.Env != "":
+		return "make one where your Headscale runs, with: headscale apikeys create"
+	case ended:
+		return fmt.Sprintf("if it is a year old, remove %s, and 'imagebuilder headscale init' makes the next one", r)
+	}
+	return "'imagebuilder headscale init' makes the next one"
 }
 
 // HeadscaleCA reads the certificates that the Headscale's is judged by besides

@@ -141,13 +141,13 @@ func TestWhoMakesTheAPIKey(t *testing.T) {
 func TestAPIKeyIsKept(t *testing.T) {
 	f := loadVPS(t, "control")
 	name := filepath.Join(f.Dir(), "secrets/headscale.key")
-	if err := f.KeepAPIKey("hskey-api-1"); err != nil {
+	if err := f.KeepAPIKey("hskey-api-1", false); err != nil {
 		t.Fatal(err)
 	}
 	if fi, err := os.Stat(name); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("kept as %v, %v", fi, err)
 	}
-	if err := f.KeepAPIKey("hskey-api-2"); err == nil || !strings.Contains(err.Error(), "is there already") {
+	if err := f.KeepAPIKey("hskey-api-2", false); err == nil || !strings.Contains(err.Error(), "is there already") {
 		t.Errorf("the second: %v", err)
 	}
 	if key, err := f.APIKey(); err != nil || key != "hskey-api-1" {
@@ -162,7 +162,7 @@ func TestAPIKeyIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Cluster.Headscale.APIKey = Ref{Age: "secrets/headscale.key.age"}
-	if err := f.KeepAPIKey("hskey-api-3"); err != nil {
+	if err := f.KeepAPIKey("hskey-api-3", false); err != nil {
 		t.Fatal(err)
 	}
 	if key, err := f.APIKey(); err != nil || key != "hskey-api-3" {
@@ -172,7 +172,7 @@ func TestAPIKeyIsKept(t *testing.T) {
 		t.Error("it is not encrypted")
 	}
 	f.Cluster.Headscale.APIKey = Ref{Env: "X"}
-	if err := f.KeepAPIKey("hskey-api-4"); err == nil || !strings.Contains(err.Error(), "name a file") {
+	if err := f.KeepAPIKey("hskey-api-4", false); err == nil || !strings.Contains(err.Error(), "name a file") {
 		t.Errorf("a variable: %v", err)
 	}
 }

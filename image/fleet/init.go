@@ -99,10 +99,10 @@ func (o InitOptions) write(dir string, text []byte, secrets map[string][]byte) e
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := o.writeSecrets(dir, secrets); err != nil {
+	if err := ignoreSecrets(filepath.Join(dir, ".gitignore")); err != nil {
 		return err
 	}
-	if err := ignoreSecrets(filepath.Join(dir, ".gitignore")); err != nil {
+	if err := o.writeSecrets(dir, secrets); err != nil {
 		return err
 	}
 	return atomicfile.WriteFile(filepath.Join(dir, FileName), text, 0o644)
@@ -219,21 +219,34 @@ func (o InitOptions) seal(plain []byte) (data []byte, suffix string, err error) 
 	return b.Bytes(), ".age", err
 }
 
-// ignoreSecrets keeps the directory out of Git, encrypted or not: the root's
-// key has no business there.
+// ignored are the secrets, also those of an Init that was killed; and images, as one
+// with a node.yaml in it has a node's, whole, halfway written (image/atomicfile) or packed.
+var ignored = []string{
+	"/" + SecretsDir + "/", "/." + SecretsDir + "-*",
+	"/dist/", "*.img", "*.img.*.tmp", "*.img.gz", "*.img.xz", "*.img.zst",
+}
+
+// ignoreSecrets keeps them out of Git, encrypted or not: the root's key has no business
+// there. What a person wrote stays.
 func ignoreSecrets(name string) error {
-	line := "/" + SecretsDir + "/\n"
 	have, err := os.ReadFile(name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if slices.Contains(strings.SplitAfter(string(have), "\n"), line) {
+	lines := strings.Split(strings.TrimSuffix(string(have), "\n"), "\n")
+	var more []string
+	for _, line := range ignored {
+		if !slices.Contains(lines, line) {
+			more = append(more, line)
+		}
+	}
+	if len(more) == 0 {
 		return nil
 	}
 	if len(have) > 0 && have[len(have)-1] != '\n' {
 		have = append(have, '\n')
 	}
-	return atomicfile.WriteFile(name, append(have, line...), 0o644)
+	return atomicfile.WriteFile(name, append(have, strings.Join(more, "\n")+"\n"...), 0o644)
 }
 
 // text is the example with the answers in it.

@@ -2,8 +2,10 @@ package fleet
 
 import (
 	"crypto/rand"
+	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,8 +73,42 @@ func TestInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ignored, err := os.ReadFile(filepath.Join(dir, ".gitignore")); err != nil || string(ignored) != "/secrets/\n" {
+	if ignored, err := os.ReadFile(filepath.Join(dir, ".gitignore")); err != nil || string(ignored) != gitignore {
 		t.Errorf(".gitignore is %q, %v", ignored, err)
+	}
+}
+
+// gitignore is what Git takes none of.
+const gitignore = "/secrets/\n/.secrets-*\n/dist/\n*.img\n*.img.*.tmp\n*.img.gz\n*.img.xz\n*.img.zst\n"
+
+// TestGitTakesNoSecret that the README's own commands leave in the fleet's directory; and
+// none lies there before Git knows.
+func TestGitTakesNoSecret(t *testing.T) {
+	git, err := exec.LookPath("git")
+	if err != nil {
+		t.Skip("no git")
+	}
+	dir := initialise(t, answers)
+	for _, name := range []string{"vps.img", ".vps.img.123.tmp", "vps.img.gz", ".secrets-123/owner.key", "dist/rpi4.img"} {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command(git, "init", "-q", dir).CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	out, err := exec.Command(git, "-C", dir, "status", "--porcelain", "-uall").Output()
+	if err != nil || string(out) != "?? .gitignore\n?? fleet.yaml\n" {
+		t.Errorf("%v, Git takes\n%s", err, out)
+	}
+	dir = t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, ".gitignore"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	err = Init(dir, answers, noon, rand.Reader)
+	if left, _ := filepath.Glob(filepath.Join(dir, "*secrets*")); err == nil || len(left) > 0 {
+		t.Errorf("%v, and there are %v", err, left)
 	}
 }
 
@@ -142,7 +178,7 @@ func TestInitKeepsWhatIsThere(t *testing.T) {
 	if after, err := os.ReadFile(token); err != nil || string(after) != string(before) {
 		t.Errorf("the token changed, %v", err)
 	}
-	if lines, err := os.ReadFile(ignore); err != nil || string(lines) != "*.img\n/secrets/\n" {
+	if lines, err := os.ReadFile(ignore); err != nil || string(lines) != "*.img\n"+strings.Replace(gitignore, "*.img\n", "", 1) {
 		t.Errorf(".gitignore is %q, %v", lines, err)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, ".secrets-*"))

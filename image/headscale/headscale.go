@@ -28,9 +28,10 @@ import (
 
 // Client talks to one server.
 type Client struct {
-	base string
-	key  secret.String
-	http *http.Client
+	base    string
+	key     secret.String
+	http    *http.Client
+	renewal string
 }
 
 // New returns a client for the server at base, such as
@@ -52,8 +53,12 @@ func New(base string, apiKey secret.String, ca string) (*Client, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}
-	return &Client{base: strings.TrimSuffix(base, "/"), key: apiKey, http: &http.Client{Timeout: 30 * time.Second, Transport: transport}}, nil
+	return &Client{base: strings.TrimSuffix(base, "/"), key: apiKey, http: &http.Client{Timeout: 30 * time.Second, Transport: transport},
+		renewal: "make one with: headscale apikeys create"}, nil
 }
+
+// Renewal says how another API key is made, for the error of one that is not valid.
+func (c *Client) Renewal(words string) { c.renewal = words }
 
 // DialAt makes the client look for its server at another place than its address
 // names, such as before that name leads there: at a host, and a port unless that
@@ -69,7 +74,7 @@ func (c *Client) DialAt(host, port string) {
 }
 
 // ErrUnauthorized means that the server does not accept the API key.
-var ErrUnauthorized = errors.New("the API key is not valid (make one with: headscale apikeys create)")
+var ErrUnauthorized = errors.New("the API key is not valid")
 
 // ErrNotFound means that there is no such thing on the server, or that the
 // server is too old for the question.
@@ -90,6 +95,9 @@ const maxAnswer = 16 << 20
 // for none).
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	err := c.exchange(ctx, method, path, in, out)
+	if errors.Is(err, ErrUnauthorized) {
+		err = fmt.Errorf("%w (%s)", err, c.renewal)
+	}
 	if err != nil {
 		return fmt.Errorf("headscale: %s %s: %w", method, plainPath(path), err)
 	}

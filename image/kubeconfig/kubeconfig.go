@@ -2,13 +2,15 @@
 // (kubernetes.io, "Organizing Cluster Access Using kubeconfig Files") from what
 // the cluster's owner has at home, before any of its servers is switched on.
 //
-// It refuses to change what other clusters have in a file that it joins.
+// It refuses to change what other clusters have in a file that it joins: an entry of the
+// same name may be the only copy of somebody's key.
 package kubeconfig
 
 import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gopkg.in/yaml.v3"
 
@@ -31,8 +33,8 @@ type Server struct{ Name, Address string }
 
 type object = map[string]any
 
-// Merge returns the kubeconfig have with the access in it, in place of entries
-// of the same names. An empty one is a new file.
+// Merge returns the kubeconfig have with the access in it, in place of the cluster's
+// former entries of the same names. An empty one is a new file.
 func Merge(have []byte, a Access) ([]byte, error) {
 	file := object{}
 	if err := yaml.Unmarshal(have, &file); err != nil {
@@ -41,15 +43,15 @@ func Merge(have []byte, a Access) ([]byte, error) {
 	if kind, ok := file["kind"]; len(file) > 0 && (!ok || kind != "Config") {
 		return nil, errors.New("is no kubeconfig: its kind is not Config")
 	}
+	if err := a.refuseOthers(file); err != nil {
+		return nil, err
+	}
 	file["apiVersion"], file["kind"] = "v1", "Config"
 	if err := put(file, "users", a.Cluster, "user", object{"client-certificate-data": encode(a.Admin.Cert), "client-key-data": encode(a.Admin.Key)}); err != nil {
 		return nil, err
 	}
 	for i, s := range a.Servers {
-		name := a.Cluster
-		if i > 0 {
-			name += "-" + s.Name
-		}
+		name := a.entry(i)
 		err := errors.Join(
 			put(file, "clusters", name, "cluster", object{"server": s.Address, "certificate-authority-data": encode(a.CA)}),
 			put(file, "contexts", name, "context", object{"cluster": name, "user": a.Cluster}))
@@ -61,6 +63,62 @@ func Merge(have []byte, a Access) ([]byte, error) {
 		file["current-context"] = a.Cluster
 	}
 	return yaml.Marshal(file)
+}
+
+// entry names what a server has in the file.
+func (a Access) entry(i int) string {
+	if i == 0 {
+		return a.Cluster
+	}
+	return a.Cluster + "-" + a.Servers[i].Name
+}
+
+// refuseOthers leaves entries alone that have our names and are of another cluster: ours
+// is known by its authority, a context by its cluster, a user by those contexts alone.
+func (a Access) refuseOthers(file object) error {
+	for i := range a.Servers {
+		name := a.entry(i)
+		if len(find(file, "clusters", "cluster", "", name)) > 0 && !a.ours(file, name) {
+			return taken("cluster", name)
+		}
+		for _, c := range find(file, "contexts", "context", "", name) {
+			if !a.ours(file, c["cluster"]) {
+				return taken("context", name)
+			}
+		}
+	}
+	if len(find(file, "users", "user", "", a.Cluster)) == 0 {
+		return nil
+	}
+	uses := find(file, "contexts", "context", "user", a.Cluster)
+	if len(uses) == 0 || slices.ContainsFunc(uses, func(c object) bool { return !a.ours(file, c["cluster"]) }) {
+		return taken("user", a.Cluster)
+	}
+	return nil
+}
+
+// ours says of a cluster's entry whether its servers are judged by our authority.
+func (a Access) ours(file object, name any) bool {
+	found := find(file, "clusters", "cluster", "", name)
+	other := func(c object) bool { return c["certificate-authority-data"] != encode(a.CA) }
+	return len(found) > 0 && !slices.ContainsFunc(found, other)
+}
+
+func taken(kind, name string) error {
+	return fmt.Errorf("has a %s %q that is not of this cluster, and may be the only copy: nothing was changed. Rename it there, remove it (kubectl config delete-%s %s), or keep this cluster in a file of its own (--out FILE, and KUBECONFIG with both)", kind, name, kind, name)
+}
+
+// find returns what the entries of a list hold whose name, or whose field, is value.
+func find(file object, list, kind, field string, value any) (out []object) {
+	entries, _ := file[list].([]any)
+	for _, each := range entries {
+		entry, _ := each.(object)
+		held, _ := entry[kind].(object)
+		if field == "" && entry["name"] == value || field != "" && held[field] == value {
+			out = append(out, held)
+		}
+	}
+	return out
 }
 
 // put replaces or adds the entry of a name in one of the file's lists.

@@ -71,6 +71,39 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// TestMergeLeavesOthers alone, which have the names that ours would: nothing is changed.
+func TestMergeLeavesOthers(t *testing.T) {
+	const foreign = `apiVersion: v1
+kind: Config
+clusters: [{name: NAME, cluster: {server: "https://work.example:6443", certificate-authority-data: b3RoZXI=}}]
+contexts: [{name: NAME, context: {cluster: NAME, user: NAME}}]
+users: [{name: NAME, user: {client-key-data: b25seQ==}}]
+`
+	const ours = `{name: shed, cluster: {server: "https://old:6443", certificate-authority-data: Y2E=}}`
+	for _, c := range []struct {
+		what, file, want string
+	}{
+		{"all of another cluster's", strings.ReplaceAll(foreign, "NAME", "shed"), `a cluster "shed"`},
+		{"a second server's", strings.ReplaceAll(foreign, "NAME", "shed-cabin-pi"), `a cluster "shed-cabin-pi"`},
+		{"a cluster by a file", "kind: Config\nclusters: [{name: shed, cluster: {certificate-authority: /ca.crt}}]\n", `a cluster "shed"`},
+		{"a context", "kind: Config\ncontexts: [{name: shed, context: {cluster: x, user: y}}]\n", `a context "shed"`},
+		{"a user that nothing uses", "kind: Config\nusers: [{name: shed, user: {client-key-data: k}}]\n", `a user "shed"`},
+		{"a user of both", "kind: Config\nclusters: [" + ours + "]\nusers: [{name: shed, user: {token: t}}]\ncontexts: [{name: a, context: {cluster: shed, user: shed}}, {name: b, context: {cluster: x, user: shed}}]\n", `a user "shed"`},
+		{"our own", "kind: Config\nclusters: [" + ours + "]\nusers: [{name: shed, user: {token: t}}]\ncontexts: [{name: shed, context: {cluster: shed, user: shed}}]\n", ""},
+	} {
+		text, err := Merge([]byte(c.file), access)
+		if c.want == "" {
+			if err != nil || strings.Contains(string(text), "old:6443") {
+				t.Errorf("%s: %v\n%s", c.what, err, text)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "kubectl config delete-") {
+			t.Errorf("%s: %v, want %s\n%s", c.what, err, c.want, text)
+		}
+	}
+}
+
 func TestMergeRefuses(t *testing.T) {
 	for _, text := range []string{"- a\n", "kind: Pod\n", "{", "kind: Config\nusers: x\n"} {
 		if _, err := Merge([]byte(text), access); err == nil || !strings.Contains(err.Error(), "no kubeconfig") {

@@ -89,7 +89,7 @@ func start(t testing.TB, program, listen, public string) *Server {
 	s.write("config.yaml", fmt.Sprintf(config, s.URL, listen, port, metrics, grpc, dir, stun))
 	s.Run()
 	s.exec("users", "create", "fleet", "-o", "json")
-	s.APIKey = s.NewAPIKey()
+	s.APIKey = s.NewAPIKey(365 * 24 * time.Hour)
 	if s.Client, err = headscale.New(fmt.Sprintf("http://%s:%d", listen, port), s.APIKey, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -200,10 +200,10 @@ func (s *Server) listen() string {
 	return s.URL
 }
 
-// NewAPIKey makes one as its owner would, on the machine.
-func (s *Server) NewAPIKey() secret.String {
+// NewAPIKey makes one as its owner would, on the machine, for full hours.
+func (s *Server) NewAPIKey(life time.Duration) secret.String {
 	s.t.Helper()
-	return secret.String(lastLine(s.exec("apikeys", "create", "--expiration", "24h")))
+	return secret.String(lastLine(s.exec("apikeys", "create", "--expiration", fmt.Sprintf("%dh", int(life.Hours())))))
 }
 
 // Register makes the server list a node that is away.
