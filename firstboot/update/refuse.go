@@ -21,13 +21,40 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
-// same: the node runs what the update would bring, and has not lost any of it.
+// same: the node runs what the update would bring, and has not lost any of it. Version
+// and time alone do not tell: another overlay, or a mended k3s, may change neither.
 func (u *update) same() (bool, error) {
 	if u.in.Version != u.running.Version || !u.in.Made.Equal(u.running.Made) || u.in.Board != u.running.Board {
 		return false, nil
 	}
 	w, err := firstboot.ReadWear(u.Files)
-	return err == nil && (w == nil || w.Fault == ""), err
+	return err == nil && (w == nil || w.Fault == "") && u.has(), err
+}
+
+// has compares all that the update would bring with what the running slot has. What
+// cannot be read there is lost, too.
+func (u *update) has() bool {
+	p, err := u.slots.Open(u.state.Current, false)
+	if err != nil {
+		return false
+	}
+	defer p.Close()
+	sum, err := hashed(io.NewSectionReader(p, 0, u.in.Root.Size))
+	if err != nil || sum != u.in.Root.SHA256 {
+		return false
+	}
+	return !slices.ContainsFunc(u.in.Boot, func(f artifact.File) bool { return !u.hasFile(&f) })
+}
+
+func (u *update) hasFile(f *artifact.File) bool {
+	r, err := u.runs(f)
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	sum, err := hashed(r)
+	want := map[string]string{contract.Slots[0]: f.SHA256, contract.Slots[1]: f.SHA256B}
+	return err == nil && sum == want[u.state.Current]
 }
 
 // refuse says what speaks against the update. Nothing was written yet.
@@ -243,9 +270,9 @@ func (u *update) checkFile(f *artifact.File) error {
 // runs opens what the running slot has in the place of a boot file.
 func (u *update) runs(f *artifact.File) (io.ReadCloser, error) {
 	name := slot.Place(f.Name, u.state.Current, 0)
-	if f.Name == slot.Unified { // whose name tells how often there was a trial
+	if unified := f.Name == slot.Unified; unified || f.Name == slot.Entry { // whose name tells how often there was a trial
 		name = u.state.File
-		if n, ok := slot.ParseEFIName(path.Base(name)); !ok || n.Entry {
+		if n, ok := slot.ParseEFIName(path.Base(name)); !ok || n.Entry == unified {
 			return nil, fs.ErrNotExist
 		}
 	}

@@ -43,7 +43,7 @@ func (u *update) refuseSigner() error {
 		return errors.New("this machine starts only what is signed (Secure Boot), and the update does not say that it is: build the image with --sign KEY --cert CERTIFICATE, and make the update with them, by today's imagebuilder")
 	}
 	for _, name := range []string{"/" + efiboot.Trusted, path.Join(bootDir, u.state.File)} {
-		if found, err := u.has(name, der); err != nil || found {
+		if found, err := u.holds(name, der); err != nil || found {
 			return err
 		}
 	}
@@ -64,8 +64,8 @@ func (u *update) variable(file string) (string, error) {
 	return string(text), err
 }
 
-// has looks for some bytes in a file, which may be a kernel.
-func (u *update) has(name string, what []byte) (bool, error) {
+// holds looks for some bytes in a file, which may be a kernel.
+func (u *update) holds(name string, what []byte) (bool, error) {
 	r, err := u.Files.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

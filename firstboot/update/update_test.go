@@ -5,7 +5,6 @@ package update_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -497,32 +496,6 @@ func TestRoomForATrial(t *testing.T) {
 	w.varRoom, w.half = 6<<20, 80<<20
 	if _, err := w.apply(w.artifact(1, nil)); err != nil {
 		t.Error(err)
-	}
-}
-
-// TestTheSame image is no update and no error.
-func TestTheSame(t *testing.T) {
-	w := newWorld(t, piBoard)
-	before := w.boot()
-	r, err := w.apply(w.artifact(1, func(m *artifact.Manifest) { m.Version, m.Made = "one", made }))
-	if err != nil || *r != (update.Result{Slot: "a", Version: "one"}) || !maps.Equal(before, w.boot()) {
-		t.Fatalf("%+v, %v", r, err)
-	}
-	if r.String() != "this node runs one already, in slot a: nothing was done" {
-		t.Error(r)
-	}
-}
-
-// TestTheSameOnAWornCard: who lost a part of an image gets it anew, in the other slot.
-func TestTheSameOnAWornCard(t *testing.T) {
-	w := newWorld(t, piBoard)
-	w.put(contract.StateFile, `{"slot": "a", "disk": "mmcblk0"}`)
-	same := w.artifact(1, func(m *artifact.Manifest) { m.Version, m.Made = "one", made })
-	for _, fault := range []string{"", "its digest is another one"} {
-		w.put("var/lib/imagebuilder/firstboot/slot-check.json", fmt.Sprintf(`{"slot": "a", "made": %q, "fault": %q}`, made.Format(time.RFC3339), fault))
-		if r, err := w.apply(same); err != nil || r.Installed != (fault != "") {
-			t.Errorf("fault %q: %+v, %v", fault, r, err)
-		}
 	}
 }
 

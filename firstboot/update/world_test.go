@@ -201,9 +201,8 @@ func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	m := &artifact.Manifest{Codec: codec.Name(), Board: "rpi4", Arch: runtime.GOARCH, Version: "two", Made: made.Add(time.Hour), DiskID: "deadbeef",
-		Components: map[string]string{"k3s": "v1.34.2+k3s1", "tailscale": "1.92.0", "a-chart": "2", contract.StorageComponent: contract.EncodeStorage(contract.Storage)}, Deferred: map[string]string{},
-		Base: &artifact.Base{Size: int64(len(rootA)), SHA256: digest(rootA)}, Root: artifact.Content{Size: int64(len(newRoot)), SHA256: digest(newRoot)}}
+	m := manifest("two", made.Add(time.Hour), newRoot)
+	m.Codec = codec.Name()
 	for chunk := range slices.Chunk(fresh, artifact.MaxPart) {
 		part, err := p.Data(chunk)
 		if err != nil {
@@ -227,6 +226,13 @@ func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 		w.t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// manifest is an update's from slot a's root, without parts.
+func manifest(version string, made time.Time, root []byte) *artifact.Manifest {
+	return &artifact.Manifest{Board: "rpi4", Arch: runtime.GOARCH, Version: version, Made: made, DiskID: "deadbeef",
+		Components: map[string]string{"k3s": "v1.34.2+k3s1", "tailscale": "1.92.0", "a-chart": "2", contract.StorageComponent: contract.EncodeStorage(contract.Storage)}, Deferred: map[string]string{},
+		Base: &artifact.Base{Size: int64(len(rootA)), SHA256: digest(rootA)}, Root: artifact.Content{Size: int64(len(root)), SHA256: digest(root)}}
 }
 
 // pack packs a boot file, against what the world's slot a has.
