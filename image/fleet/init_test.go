@@ -172,7 +172,7 @@ func TestInitKeepsWhatIsThere(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, FileName)); err != nil {
 		t.Fatal(err)
 	}
-	if err := Init(dir, answers, noon, rand.Reader); err == nil || !strings.Contains(err.Error(), "secrets is there") {
+	if err := Init(dir, answers, noon, rand.Reader); err == nil || !strings.Contains(err.Error(), "secrets out of the way") {
 		t.Error(err)
 	}
 	if after, err := os.ReadFile(token); err != nil || string(after) != string(before) {
