@@ -53,8 +53,7 @@ func (u *update) hasFile(f *artifact.File) bool {
 	}
 	defer r.Close()
 	sum, err := hashed(r)
-	want := map[string]string{contract.Slots[0]: f.SHA256, contract.Slots[1]: f.SHA256B}
-	return err == nil && sum == want[u.state.Current]
+	return err == nil && sum == f.Sum(u.state.Current)
 }
 
 // refuse says what speaks against the update. Nothing was written yet.
