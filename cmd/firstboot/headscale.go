@@ -3,45 +3,26 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/backup"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/host"
 )
 
 // keeper reads where copies of Headscale are kept on this node.
 func keeper() (*backup.Keeper, error) {
-	likeUnits()
+	host.LikeUnits("/")
 	text, err := os.ReadFile(contract.HeadscaleStores)
 	if err != nil {
 		return nil, err
 	}
 	return backup.Open(text, backup.TransferTime)
-}
-
-// likeUnits gives this program the proxy and the authority that node.yaml names, as the units
-// have them: who logs in has neither. net/http and crypto/x509 look once, at the first use.
-func likeUnits() {
-	if os.Getenv("SSL_CERT_DIR") == "" {
-		_ = os.Setenv("SSL_CERT_DIR", "/etc/ssl/certs:/etc/imagebuilder/ca")
-	}
-	f, err := os.Open("/etc/imagebuilder/proxy.env")
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if name, value, ok := strings.Cut(lines.Text(), "="); ok && !strings.HasPrefix(name, "#") && os.Getenv(name) == "" {
-			_ = os.Setenv(name, strings.Trim(value, `"`))
-		}
-	}
 }
 
 func backUpHeadscale(ctx context.Context, _ firstboot.Host, args []string) error {

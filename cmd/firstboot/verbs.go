@@ -157,7 +157,7 @@ func runDoctor(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := flags("doctor", args, func(f *flag.FlagSet) { f.BoolVar(&asJSON, "json", false, "as JSON") }); err != nil {
 		return err
 	}
-	likeUnits()
+	host.LikeUnits("/")
 	found := doctor.Examine(ctx, h)
 	text := doctor.Table(found)
 	if asJSON {

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -184,18 +183,11 @@ func (n network) follower(conf *tls.Config) *http.Client {
 	}}
 }
 
-// proxy reads what the identity step wrote for all programs.
+// proxy is that of node.yaml, else what this program was told.
 func (n network) proxy() func(*http.Request) (*url.URL, error) {
-	f, err := n.files.Open("/etc/imagebuilder/proxy.env")
-	if err != nil {
-		return http.ProxyFromEnvironment
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if v, ok := strings.CutPrefix(lines.Text(), "HTTPS_PROXY="); ok {
-			if u, err := url.Parse(strings.Trim(v, `"`)); err == nil {
-				return http.ProxyURL(u)
-			}
+	if v := n.files.proxyVariables()["HTTPS_PROXY"]; v != "" {
+		if u, err := url.Parse(v); err == nil {
+			return http.ProxyURL(u)
 		}
 	}
 	return http.ProxyFromEnvironment

@@ -130,14 +130,14 @@ func (m *Mint) expireOthers(ctx context.Context, k *Key) (replaced bool, err err
 	ctx, cancel := late(ctx)
 	defer cancel()
 	listed, err := m.client.ListKeys(ctx)
-	for _, old := range unused(others, listed) {
-		fault := m.client.ExpireKey(ctx, old)
-		replaced, err = replaced || fault == nil, errors.Join(err, fault)
+	former := Good(others, listed)
+	if err == nil {
+		err = ExpireAll(ctx, m.client, former)
 	}
 	if err != nil {
-		return replaced, fmt.Errorf("%s has its new key, but an unused one that it had before could not be expired and is good until its time is over, or 'headscale preauthkeys expire' ends it: %w", k.Node, err)
+		return false, fmt.Errorf("%s has its new key, but an unused one that it had before could not be expired and is good until its time is over, or 'headscale preauthkeys expire' ends it: %w", k.Node, err)
 	}
-	return replaced, nil
+	return len(former) > 0, nil
 }
 
 // expireTime is how long a key's end may take after the rest has failed, or

@@ -32,10 +32,12 @@ func Unused(ctx context.Context, f *fleet.Fleet, server Keyring, name string, un
 	if err != nil {
 		return nil, err
 	}
-	return unused(ours, listed), nil
+	return Good(ours, listed), nil
 }
 
-func unused(made []Entry, listed []headscale.Key) (out []headscale.Key) {
+// Good are those of the keys that Headscale lists that are of these, and with which somebody
+// can join.
+func Good(made []Entry, listed []headscale.Key) (out []headscale.Key) {
 	for _, k := range listed {
 		if IsOf(made, k) && !k.Used && k.Expiration.After(time.Now()) {
 			out = append(out, k)

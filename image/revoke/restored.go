@@ -17,25 +17,17 @@ import (
 	"github.com/going-mobile/imagebuilder/image/replace"
 )
 
-// Restored is a Headscale that may have its database of an earlier day: who was revoked
-// since is a member of it again, and keys that were expired since are good.
-type Restored interface {
-	replace.Server
-	ListKeys(context.Context) ([]headscale.Key, error)
-	ExpireKey(context.Context, headscale.Key) error
-}
-
 // Found is what was good again.
 type Found struct {
 	Members []headscale.Node
 	Keys    []headscale.Key
 }
 
-// Again does again to a Headscale what it has forgotten, as far as home knows of it: it
-// deletes the members that were revoked by their numbers, and expires the keys of cards that
-// were followed by another, or were a revoked machine's. Of a Headscale that has forgotten
-// nothing it finds nothing.
-func Again(ctx context.Context, f *fleet.Fleet, server Restored) (*Found, error) {
+// Again does again to a Headscale what it has forgotten, should it have its database of an
+// earlier day, as far as home knows of it: it deletes the members that were revoked by
+// their numbers, and expires the keys of cards that were followed by another, or were a
+// revoked machine's. Of a Headscale that has forgotten nothing it finds nothing.
+func Again(ctx context.Context, f *fleet.Fleet, server Server) (*Found, error) {
 	notes, err := notes(f)
 	if err != nil {
 		return nil, err
@@ -57,12 +49,7 @@ func Again(ctx context.Context, f *fleet.Fleet, server Restored) (*Found, error)
 	if err != nil {
 		return nil, err
 	}
-	for _, k := range found.Keys {
-		if err := server.ExpireKey(ctx, k); err != nil && !errors.Is(err, headscale.ErrNotFound) {
-			return nil, err
-		}
-	}
-	return found, nil
+	return found, mint.ExpireAll(ctx, server, found.Keys)
 }
 
 // notes are those of all nodes that were ever revoked, by name.
@@ -94,7 +81,7 @@ func (n *note) isOf(m headscale.Node) bool {
 }
 
 // endedKeys lists keys that somebody could join with, and that were expired once.
-func endedKeys(ctx context.Context, f *fleet.Fleet, server Restored, notes map[string]*note) (out []headscale.Key, err error) {
+func endedKeys(ctx context.Context, f *fleet.Fleet, server Server, notes map[string]*note) (out []headscale.Key, err error) {
 	book, err := mint.Keys(f)
 	if err != nil {
 		return nil, err
@@ -103,17 +90,12 @@ func endedKeys(ctx context.Context, f *fleet.Fleet, server Restored, notes map[s
 	if err != nil {
 		return nil, err
 	}
-	good := func(k headscale.Key) bool { return !k.Used && k.Expiration.After(time.Now()) }
 	for name, made := range book {
 		ended := followed(made, listed)
 		if n := notes[name]; n != nil {
 			ended = append(ended, slices.DeleteFunc(slices.Clone(made), func(e mint.Entry) bool { return e.Minted.After(n.At) })...)
 		}
-		for _, k := range listed {
-			if good(k) && mint.IsOf(ended, k) {
-				out = append(out, k)
-			}
-		}
+		out = append(out, mint.Good(ended, listed)...)
 	}
 	return out, nil
 }
