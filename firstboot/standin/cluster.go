@@ -182,7 +182,12 @@ func (c *cluster) handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/pods", c.api(noPods))
 	mux.HandleFunc("PATCH /api/v1/namespaces/{namespace}", c.api(c.apply))
 	mux.HandleFunc("PATCH /api/v1/namespaces/{namespace}/secrets/{name}", c.api(c.apply))
+	mux.HandleFunc("PATCH "+longhornPath, c.api(c.apply))
+	mux.HandleFunc("GET "+longhornPath, c.api(c.found))
+	mux.HandleFunc("GET "+strings.TrimSuffix(longhornPath, "/{name}"), c.api(c.listed))
+	mux.HandleFunc("GET /api/v1/namespaces/{namespace}/{plural}/{name}", c.api(c.found))
 	mux.HandleFunc("GET /v1-standin/objects", c.api(c.object))
+	mux.HandleFunc("POST /v1-standin/objects", c.api(c.made))
 	mux.HandleFunc("GET "+passwordPath, c.api(c.password))
 	mux.HandleFunc("DELETE "+passwordPath, c.api(c.forgetPassword))
 	return mux

@@ -4,13 +4,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 )
 
 // kubectl answers "get --raw PATH", "get nodes -o json", "get node NAME -o
-// json" and "delete node NAME", from the server that a kubeconfig names.
+// json" and "delete node NAME", and takes "create --raw PATH -f -", from or to the
+// server that a kubeconfig names.
 func kubectl(args []string) error {
 	f := flag.NewFlagSet("kubectl", flag.ContinueOnError)
 	conf := f.String("kubeconfig", "/etc/rancher/k3s/k3s.yaml", "")
@@ -19,6 +21,7 @@ func kubectl(args []string) error {
 		return err
 	}
 	method, path := "GET", ""
+	var object any
 	switch a := f.Args(); {
 	case len(a) == 3 && a[0] == "get" && a[1] == "--raw":
 		path = a[2]
@@ -28,6 +31,11 @@ func kubectl(args []string) error {
 		path = "/api/v1/nodes"
 	case len(a) == 3 && a[0] == "delete" && a[1] == "node":
 		method, path = "DELETE", "/api/v1/nodes/"+a[2]
+	case len(a) == 5 && a[0] == "create" && a[1] == "--raw" && a[3] == "-f" && a[4] == "-":
+		method, path = "POST", a[2]
+		if err := json.NewDecoder(os.Stdin).Decode(&object); err != nil {
+			return err
+		}
 	default:
 		return fmt.Errorf("the stand-in's kubectl does not know %q", a)
 	}
@@ -36,7 +44,7 @@ func kubectl(args []string) error {
 		return err
 	}
 	var answer []byte
-	if err := callWith(context.Background(), trusted, method, server+path, "", nil, &answer); err != nil {
+	if err := callWith(context.Background(), trusted, method, server+path, "", object, &answer); err != nil {
 		return err
 	}
 	_, err = os.Stdout.Write(answer)

@@ -5,9 +5,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,7 +21,8 @@ import (
 )
 
 // Objects of the API, as k3s' deploy controller and a server-side apply make them:
-// judged strictly by kind, field and type, and kept. No controller looks at them.
+// judged strictly by kind, field and type, and kept. No controller looks at them: what
+// one would make, or say of them, a test does.
 
 // applied is an object, by KIND NAMESPACE/NAME.
 type applied map[string]map[string]any
@@ -83,6 +86,72 @@ func (c *cluster) object(w http.ResponseWriter, r *http.Request) {
 	}
 	slices.Sort(keys)
 	_ = json.NewEncoder(w).Encode(keys)
+}
+
+// longhornPath is where firstboot asks for Longhorn's objects, and for what it lets
+// Longhorn do.
+const longhornPath = "/apis/longhorn.io/v1beta2/namespaces/{namespace}/{plural}/{name}"
+
+// made takes an object as a controller has made it, status and all.
+func (c *cluster) made(w http.ResponseWriter, r *http.Request) {
+	var o struct {
+		Kind     string
+		Metadata struct{ Namespace, Name string }
+	}
+	data, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	value := map[string]any{}
+	if err := errors.Join(err, json.Unmarshal(data, &o), json.Unmarshal(data, &value)); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Objects[keyOf(o.Kind, o.Metadata.Namespace, o.Metadata.Name)] = value
+	if err := c.saveLocked(); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = w.Write(data)
+}
+
+// found answers an object by the plural of its kind, or that there is none.
+func (c *cluster) found(w http.ResponseWriter, r *http.Request) {
+	for _, o := range c.ofKind(r) {
+		if nameOf(o) == r.PathValue("name") {
+			_ = json.NewEncoder(w).Encode(o)
+			return
+		}
+	}
+	http.NotFound(w, r)
+}
+
+// listed answers all of a kind. Where nobody made any, the kind is not known, as its
+// definition comes with the chart.
+func (c *cluster) listed(w http.ResponseWriter, r *http.Request) {
+	all := c.ofKind(r)
+	if len(all) == 0 {
+		http.NotFound(w, r)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"items": all})
+}
+
+func nameOf(object map[string]any) any {
+	meta, _ := object["metadata"].(map[string]any)
+	return meta["name"]
+}
+
+// ofKind are the objects that a path is about.
+func (c *cluster) ofKind(r *http.Request) (all []map[string]any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(c.Objects)) {
+		kind, _, _ := strings.Cut(key, " ")
+		if strings.ToLower(kind)+"s" == r.PathValue("plural") && strings.HasPrefix(key, keyOf(kind, r.PathValue("namespace"), "")) {
+			all = append(all, c.Objects[key])
+		}
+	}
+	return all
 }
 
 // deploy reads the manifests of a server, again and again what failed, as k3s'

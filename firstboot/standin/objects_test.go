@@ -4,10 +4,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
 )
 
@@ -45,5 +47,43 @@ func TestObjectsAreJudged(t *testing.T) {
 		if all, err = net.API(ctx, conf, "/v1-standin/objects"); err != nil || time.Since(begin) > time.Minute {
 			t.Fatalf("%v: %s", err, all)
 		}
+	}
+}
+
+// TestObjectsAreWhatTheirControllersSay: a test tells the stand-in what Longhorn would
+// have made, and firstboot finds it as in the API.
+func TestObjectsAreWhatTheirControllersSay(t *testing.T) {
+	m := newMachine(t, build(t), serverYAML, "server-token")
+	m.start("server")
+	net := host.New(m.root, nil).Net
+	ctx, conf := context.Background(), "/etc/rancher/k3s/k3s.yaml"
+	const nodes = firstboot.LonghornAPI + "nodes"
+	for _, path := range []string{nodes, nodes + "/home-pi", "/api/v1/namespaces/cloud/persistentvolumeclaims/data"} {
+		if got, err := net.API(ctx, conf, path); !errors.Is(err, firstboot.ErrNoObject) {
+			t.Errorf("%s: %s, %v", path, got, err)
+		}
+	}
+	create := func(object string) {
+		t.Helper()
+		cmd := m.command("kubectl", "create", "--raw", "/v1-standin/objects", "-f", "-")
+		cmd.Stdin = strings.NewReader(object)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	create(`{"apiVersion":"longhorn.io/v1beta2","kind":"Node","metadata":{"namespace":"longhorn-system","name":"home-pi"},"spec":{"disks":{"d":{"allowScheduling":true}}}}`)
+	create(`{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"namespace":"cloud","name":"data"},"status":{"phase":"Bound"}}`)
+	for path, want := range map[string]string{nodes: `{"items":[{`, nodes + "/home-pi": `"allowScheduling":true`, "/api/v1/namespaces/cloud/persistentvolumeclaims/data": `"Bound"`} {
+		if got, err := net.API(ctx, conf, path); err != nil || !strings.Contains(string(got), want) {
+			t.Errorf("%s: %s, %v", path, got, err)
+		}
+	}
+	restore := []byte(`{"apiVersion":"longhorn.io/v1beta2","kind":"SystemRestore","metadata":{"namespace":"longhorn-system","name":"r-1"},"spec":{"systemBackup":"weekly"}}`)
+	if err := net.Apply(ctx, conf, firstboot.LonghornAPI+"systemrestores/r-1", restore); err == nil {
+		t.Error("it has a place in no namespace")
+	}
+	create(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"longhorn-system"}}`)
+	if err := net.Apply(ctx, conf, firstboot.LonghornAPI+"systemrestores/r-1", restore); err != nil {
+		t.Error(err)
 	}
 }

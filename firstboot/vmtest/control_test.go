@@ -138,16 +138,23 @@ func (f *ownFleet) answer(name string) *node.Config {
 func (f *ownFleet) switchOn(img string, extra ...string) *machine {
 	f.t.Helper()
 	vps := newMachine(f.t, "generic-amd64", img)
-	var err error
-	if vps.signer, err = ssh.ParsePrivateKey([]byte(f.read("secrets/control-login.key"))); err != nil {
-		f.t.Fatal(err)
-	}
+	vps.signer = f.controlLogin()
 	vps.config.Forward = map[int]int{f.port: f.port}
 	c := f.answer("vps")
 	c.Network.Interfaces = []node.Interface{lanAddresses(1)}
 	vps.personalise(c)
 	vps.powerOn(extra...)
 	return vps
+}
+
+// controlLogin is how its owner logs in to the VPS.
+func (f *ownFleet) controlLogin() ssh.Signer {
+	f.t.Helper()
+	signer, err := ssh.ParsePrivateKey([]byte(f.read("secrets/control-login.key")))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return signer
 }
 
 // init runs "headscale init".

@@ -48,10 +48,6 @@ type machine struct {
 // newMachine puts a copy of the image into a computer that is switched off.
 func newMachine(t testing.TB, boardName, img string) *machine {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	// A short path: a unix socket's may have 107 bytes, unix(7).
 	dir, err := os.MkdirTemp("", "vm")
 	if err != nil {
@@ -65,11 +61,23 @@ func newMachine(t testing.TB, boardName, img string) *machine {
 	if m.realK3s() { // a server alone takes 760 MB
 		m.config.Memory = "2G"
 	}
-	if m.signer, err = ssh.NewSignerFromKey(key); err != nil {
-		t.Fatal(err)
-	}
+	m.signer = newSigner(t)
 	t.Cleanup(m.scrap)
 	return m
+}
+
+// newSigner is a person's ssh key.
+func newSigner(t testing.TB) ssh.Signer {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
 }
 
 func (m *machine) realK3s() bool { return realK3s(m.config.Board.Arch) }
