@@ -19,7 +19,7 @@ var etcdFiles = []string{
 // spoil for the running system, and what it cannot be blamed for.
 func (r *Running) Trial(ctx context.Context, h Host, slot string, next map[string]string) (t contract.Trial, err error) {
 	t = contract.Trial{Slot: slot, Keep: []string{"/" + contract.EtcUpper, stateDir}}
-	if r.cfg.Role == node.Control && r.Components["headscale"] != next["headscale"] { // from 0.29 it does not go back
+	if r.cfg.Control != nil && r.Components["headscale"] != next["headscale"] { // from 0.29 it does not go back
 		t.Keep = append(t.Keep, contract.HeadscaleData)
 	}
 	if r.cfg.Role == node.Server && r.Components["k3s"] != next["k3s"] {

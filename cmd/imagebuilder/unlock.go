@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/revoke"
 	"github.com/going-mobile/imagebuilder/image/shares"
 )
 
@@ -15,11 +16,12 @@ by nobody but a relay, or has joined the tailnet anew. Or its own share is seale
 TPM, which does not give it back: the firmware, Secure Boot or its keys were changed, or
 the disk is in another machine. The screen of the node says which.
 
-The nodes at other sites that keep its share are asked over ssh, as by "status". What
-they say is shown, and asked for unless --yes: do you know why it is there? Then one of
-them agrees, once, for an hour, to what was shown and nothing else; the address counts as
-one of the node's own from then on. A TPM that works seals anew what is there then. Who
-has not asked for ten minutes waits no more.`
+The nodes at other sites that keep its share are asked over ssh, as by "status"; where
+Headscale does not answer, the machine that runs it alone. What they say is shown, and
+asked for unless --yes: do you know why it is there? Then one of them agrees, once, for an
+hour, to what was shown and nothing else; the address counts as one of the node's own from
+then on. A TPM that works seals anew what is there then. Who has not asked for ten minutes
+waits no more.`
 
 func newUnlock() *cobra.Command {
 	var name string
@@ -62,11 +64,18 @@ func checkEncrypted(f *fleet.Fleet, name string) error {
 	return nil
 }
 
-// holdersOf finds who keeps the share of a node.
+// holdersOf finds who keeps the share of a node. Where Headscale says nothing, that is the
+// machine that runs it: it alone is found without.
 func holdersOf(cmd *cobra.Command, f *fleet.Fleet, name string) (*shares.Holders, error) {
-	_, rows, err := members(cmd.Context(), f)
+	server, rows, err := known(cmd.Context(), f)
 	if err != nil {
 		return nil, err
+	}
+	if silent, ok := server.(revoke.Silent); ok {
+		if f.Control() == "" {
+			return nil, silent.Why
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "Headscale cannot be asked where nodes are, so that only %s is: %s\n", f.Control(), printable(silent.Why.Error()))
 	}
 	return shares.Of(f, rows, name)
 }

@@ -429,6 +429,16 @@ func server(w *world) {
 	w.edit("boot/firmware/node.yaml", "servers: [cabin-pi]", "init: true")
 }
 
+// vps makes the node one that runs Headscale, in a role that may.
+func vps(role string) func(*world) {
+	return func(w *world) {
+		w.edit("boot/firmware/node.yaml", "role: agent", "role: "+role+"\ncontrol: {}")
+		if role == "control" {
+			w.edit("boot/firmware/node.yaml", "k3s: {servers: [cabin-pi], token: t}\n", "")
+		}
+	}
+}
+
 // TestTrial: what the trial may spoil is kept, the stores only where no other can give
 // them back and their program changes; what had failed before is no fault of it.
 func TestTrial(t *testing.T) {
@@ -436,12 +446,14 @@ func TestTrial(t *testing.T) {
 	one, two := `{"items":[{}]}`, `{"items":[{},{}]}`
 	etcd := "/var/lib/rancher/k3s/server/db/etcd"
 	sameK3s := func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.1+k3s1" }
+	headscale := func(m *artifact.Manifest) { m.Components["headscale"] = "v0.29.3" }
 	for name, c := range map[string]struct {
 		node    func(*world)
 		change  func(*artifact.Manifest)
 		api     map[string]string
 		store   bool
 		locked  bool
+		tailnet bool // Headscale's store
 		reached bool
 	}{
 		"an agent":             {},
@@ -450,6 +462,10 @@ func TestTrial(t *testing.T) {
 		"an encrypted one":     {node: encryptedServer, api: map[string]string{voters: one}, locked: true},
 		"the same k3s":         {node: server, change: sameK3s},
 		"a server among three": {node: server, api: map[string]string{voters: two}},
+		"Headscale's machine":  {node: vps("control"), change: headscale, tailnet: true},
+		"which also votes":     {node: vps("witness"), change: headscale, tailnet: true},
+		"the same Headscale":   {node: vps("witness")},
+		"no Headscale here":    {change: headscale},
 		"it was reached":       {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-1 cabin-pi"}}}`}, reached: true},
 		"reached another time": {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
 		"asked another time":   {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-0","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
@@ -468,7 +484,7 @@ func TestTrial(t *testing.T) {
 			if got.Slot != "b" || !slices.Contains(got.Keep, "/"+contract.EtcUpper) || !slices.Contains(got.Keep, "/var/lib/imagebuilder/firstboot") || !slices.Equal(got.Failed, w.failed) {
 				t.Errorf("%+v", got)
 			}
-			if slices.Contains(got.Keep, etcd) != c.store || slices.Contains(got.Locked, etcd) != c.locked || got.Reached != c.reached || got.Login != w.login {
+			if slices.Contains(got.Keep, etcd) != c.store || slices.Contains(got.Locked, etcd) != c.locked || slices.Contains(got.Keep, contract.HeadscaleData) != c.tailnet || got.Reached != c.reached || got.Login != w.login {
 				t.Errorf("%+v", got)
 			}
 			if text, err := got.Encode(); err != nil {

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,6 +102,17 @@ func Ask(ctx context.Context, f *fleet.Fleet, address, command string, input io.
 	}
 	s := &server{fleet: f, name: f.Control(), at: at}
 	sh, err := s.dial(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer sh.close()
+	return sh.run(ctx, command, input)
+}
+
+// AskMember is Ask at the machine's address in the tailnet, or where its name leads: where
+// there is no address, and from a computer from which that leads nowhere.
+func AskMember(ctx context.Context, f *fleet.Fleet, address netip.Addr, command string, input io.Reader) (string, error) {
+	sh, err := reach(ctx, f, address)
 	if err != nil {
 		return "", err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -91,6 +92,37 @@ func (s *server) dial(ctx context.Context) (*shell, error) {
 	}
 	_ = conn.SetDeadline(time.Time{})
 	return &shell{ssh.NewClient(c, channels, requests)}, nil
+}
+
+// memberTime is how long a login may take at the machine's address in the tailnet.
+const memberTime = 10 * time.Second
+
+// reach logs in at the machine's address in the tailnet. From a computer that is not in
+// it that leads nowhere, or to somebody else, to whom nothing is said; the name leads to
+// the machine from anywhere.
+func reach(ctx context.Context, f *fleet.Fleet, member netip.Addr) (*shell, error) {
+	at, err := place(f, Address{})
+	if err != nil {
+		return nil, err
+	}
+	public := &server{fleet: f, name: f.Control(), at: at}
+	if !member.IsValid() {
+		return public.dial(ctx)
+	}
+	near, end := context.WithTimeout(ctx, memberTime)
+	defer end()
+	sh, err := (&server{fleet: f, name: f.Control(), at: location{host: member.String(), port: "22"}}).dial(near)
+	if err == nil || ctx.Err() != nil {
+		return sh, err
+	}
+	sh, outside := public.dial(ctx)
+	switch {
+	case outside == nil:
+		return sh, nil
+	case outside.Error() == err.Error(): // it answered, and lets nobody in
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w; and %w", err, outside)
 }
 
 // refused says what a failed login means.

@@ -2,7 +2,8 @@
 // over ssh, as their owner would by hand.
 //
 // It runs the owner's own ssh, with its keys, agent and settings; the machine
-// that runs Headscale is asked with the keys made for it at home. It asks for no
+// that runs Headscale is asked with the keys made for it at home, in the tailnet or,
+// from a computer that is not in it, where its name leads. It asks for no
 // password, takes a node's host key as it was first seen, refuses another one
 // later, and keeps whatever a node answers from moving a cursor: a stolen card
 // may be whoever answers. A node that cannot be asked has nothing to say.
@@ -90,7 +91,7 @@ func (r Answer) Line() string {
 type Subject struct {
 	Node    string
 	Number  string     // Headscale's; a machine in its place has another
-	Address netip.Addr // left out for the machine that runs Headscale: it is asked where its name leads
+	Address netip.Addr // may be left out for the machine that runs Headscale: its name leads to it
 }
 
 // askTime bounds all of it, as all nodes are asked at once: a Pi that is busy takes
@@ -151,11 +152,7 @@ func Plain(err error) error {
 // the node did not hear it, or was not heard.
 func Tell(ctx context.Context, f *fleet.Fleet, s Subject, command string, input io.Reader) ([]byte, error) {
 	if s.Node == f.Control() {
-		address := ""
-		if s.Address.IsValid() {
-			address = s.Address.String()
-		}
-		out, err := control.Ask(ctx, f, address, command, input)
+		out, err := control.AskMember(ctx, f, s.Address, command, input)
 		var exit *ssh.ExitError
 		switch {
 		case err == nil:

@@ -119,3 +119,27 @@ func TestTheVPS(t *testing.T) {
 		t.Error("its host key was taken as first seen")
 	}
 }
+
+// TestTheVPSInPublic: from a computer that is not in the tailnet its address there leads
+// nowhere, or to somebody else's machine; its name does, and all that it is told arrives.
+func TestTheVPSInPublic(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	v := newVPS(t)
+	v.fleet.Cluster.Headscale.URL = "https://127.0.0.2"
+	s := &sshd{host: v.host, at: "127.0.0.2:22", answer: func() string { return says("The disk is full.") }}
+	s.start(t, v.login.PublicKey())
+	heard := func(name string) {
+		t.Helper()
+		if got := Ask(t.Context(), v.fleet, v.subject())[0]; got.Problem != "The disk is full." {
+			t.Errorf("%s: %+v", name, got)
+		}
+		countsInput(t, v.fleet, v.subject()[0])
+		saysNo(t, v.fleet, v.subject()[0])
+	}
+	heard("nobody is at its address")
+	other := &sshd{at: "127.0.0.1:22"}
+	other.start(t, v.login.PublicKey())
+	heard("somebody else is")
+}

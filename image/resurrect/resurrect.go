@@ -136,8 +136,9 @@ func (r *Rising) Witness() string {
 // writes these again. They go first, as k3s does not start without: tailscaled
 // upholds it, so systemd would start what was only stopped again, onto data that are
 // being removed. containerd's state stays, by which the kubelet finds and ends the
-// pods that the new cluster does not know.
-const ForgetVote = "systemctl stop firstboot && rm -f /etc/rancher/k3s/config.yaml && systemctl stop k3s && cd /var/lib/rancher/k3s && rm -rf server agent/*.kubeconfig agent/*.crt agent/*.key && systemctl start firstboot"
+// pods that the new cluster does not know. A witness that was made anew has none of
+// that; and whatever fails, firstboot runs again: nobody else would start it.
+const ForgetVote = "d=/var/lib/rancher/k3s; systemctl stop firstboot && rm -f /etc/rancher/k3s/config.yaml && systemctl stop k3s && rm -rf $d/server $d/agent/*.kubeconfig $d/agent/*.crt $d/agent/*.key; failed=$?; systemctl start firstboot && exit $failed"
 
 // Ready says why no card can be made yet.
 func (r *Rising) Ready() error {

@@ -120,32 +120,52 @@ when all are back, and no earlier, Argo CD begins with what Git has`
 }
 
 // TestNothingStartsK3sWhileItsDataGo: tailscaled upholds it, so systemd starts what
-// was stopped at once, unless a condition of its unit is not met.
+// was stopped at once, unless a condition of its unit is not met. However it ends,
+// firstboot runs again.
 func TestNothingStartsK3sWhileItsDataGo(t *testing.T) {
-	dir := t.TempDir()
 	const data, conf = "/var/lib/rancher/k3s/", "/etc/rancher/k3s/config.yaml"
-	for name, text := range map[string]string{
-		conf:                         "",
+	old := map[string]string{
 		data + "server/db/state":     "",
 		data + "agent/client-ca.crt": "",
 		data + "agent/containerd/io": "",
-		"/bin/systemctl":             "#!/bin/sh\necho \"$*\" >>" + dir + "/did\ncase $* in stop*k3s) test ! -e " + dir + conf + " || touch " + dir + "/up;; esac\n",
-		"/bin/rm":                    "#!/bin/sh\ntest ! -e " + dir + "/up && exec /bin/rm \"$@\"\n",
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		rm    string // what it does about k3s' data
+		fails bool
+		left  string
+	}{
+		"a witness of the lost cluster": {files: old, rm: "exec /bin/rm", left: "agent/containerd"},
+		// It was lost as well, made anew, and has nobody to vote with yet.
+		"one where k3s never ran": {rm: "exec /bin/rm"},
+		"a disk that fails":       {files: old, rm: "false", fails: true, left: "agent/client-ca.crt agent/containerd server/db"},
 	} {
-		path := dir + name
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
-			t.Fatal(err)
+		dir := t.TempDir()
+		files := map[string]string{
+			conf:             "",
+			"/bin/systemctl": "#!/bin/sh\necho \"$*\" >>" + dir + "/did\ncase $* in stop*k3s) test ! -e " + dir + conf + " || touch " + dir + "/up;; esac\n",
+			"/bin/rm":        "#!/bin/sh\ncase $* in *" + conf + ") exec /bin/rm \"$@\";; esac\ntest ! -e " + dir + "/up && " + c.rm + " \"$@\"\n",
 		}
-	}
-	steps := strings.NewReplacer("/etc/", dir+"/etc/", "/var/", dir+"/var/").Replace(ForgetVote)
-	sh := exec.Command("sh", "-c", steps)
-	sh.Env = []string{"PATH=" + dir + "/bin:" + os.Getenv("PATH")}
-	if out, err := sh.CombinedOutput(); err != nil {
-		t.Fatalf("k3s ran, or %v: %s", err, out)
-	}
-	left, _ := filepath.Glob(dir + data + "*/*")
-	if did, _ := os.ReadFile(dir + "/did"); string(did) != "stop firstboot\nstop k3s\nstart firstboot\n" || !slices.Equal(left, []string{dir + data + "agent/containerd"}) {
-		t.Errorf("%s%q are left", did, left)
+		maps.Copy(files, c.files)
+		for name, text := range files {
+			path := dir + name
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		steps := strings.NewReplacer("/etc/", dir+"/etc/", "/var/", dir+"/var/").Replace(ForgetVote)
+		sh := exec.Command("sh", "-c", steps)
+		sh.Env = []string{"PATH=" + dir + "/bin:" + os.Getenv("PATH")}
+		if out, err := sh.CombinedOutput(); (err != nil) != c.fails {
+			t.Errorf("%s: k3s ran, or %v: %s", name, err, out)
+		}
+		left, _ := filepath.Glob(dir + data + "*/*")
+		for i, path := range left {
+			left[i] = strings.TrimPrefix(path, dir+data)
+		}
+		if did, _ := os.ReadFile(dir + "/did"); string(did) != "stop firstboot\nstop k3s\nstart firstboot\n" || strings.Join(left, " ") != c.left {
+			t.Errorf("%s: %s%q are left", name, did, left)
+		}
 	}
 }
 
