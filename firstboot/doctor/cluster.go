@@ -41,6 +41,7 @@ func (p *patient) cluster(ctx context.Context) {
 	p.clocks(ctx, nodes)
 	p.names(ctx)
 	p.resolvers(ctx, nodes)
+	p.abandoned(ctx, nodes)
 	p.images(ctx)
 	p.etcd(ctx)
 	p.snapshots(ctx)
@@ -75,8 +76,10 @@ type meta struct {
 
 type kubeNode struct {
 	Metadata meta
-	Spec     struct{ Taints []struct{ Key, Effect string } }
-	Status   status
+	Spec     struct {
+		Taints []struct{ Key, Effect string }
+	}
+	Status status
 }
 
 func (n kubeNode) site() string { return n.Metadata.Labels["topology.kubernetes.io/zone"] }

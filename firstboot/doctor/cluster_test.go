@@ -205,3 +205,27 @@ func TestCoreDNSStaysWhereItIs(t *testing.T) {
 		}
 	}
 }
+
+// TestAbandonedPods: what nothing takes the place of is told of, with the command; what a
+// Deployment has another of by then is not, nor what is on a node that is there.
+func TestAbandonedPods(t *testing.T) {
+	a := whole()
+	a["/api/v1/nodes"] = strings.Replace(a["/api/v1/nodes"], `"status":"True"`, `"status":"Unknown"`, 1)
+	for _, node := range []string{"home-pi", "cabin-box"} {
+		a["spec.nodeName%3D"+node] = `{"items":[
+			{"metadata":{"namespace":"argocd","name":"controller-0","deletionTimestamp":"2026-11-29T11:50:00Z","ownerReferences":[{"kind":"StatefulSet"}]}},
+			{"metadata":{"namespace":"nextcloud","name":"dump-1-x","deletionTimestamp":"2026-11-29T11:50:00Z","ownerReferences":[{"kind":"Job"}]}},
+			{"metadata":{"namespace":"nextcloud","name":"db-0","ownerReferences":[{"kind":"StatefulSet"}]}},
+			{"metadata":{"namespace":"code-server","name":"code-1-x","deletionTimestamp":"2026-11-29T11:50:00Z","ownerReferences":[{"kind":"ReplicaSet"}]}},
+			{"metadata":{"namespace":"a","name":"by-hand","deletionTimestamp":"2026-11-29T11:50:00Z"}}]}`
+	}
+	const want = "nothing takes the place of argocd/controller-0 of home-pi, nextcloud/dump-1-x of home-pi. Where that is off, and not only out of reach: " +
+		"kubectl -n argocd delete pod controller-0 --force; kubectl -n nextcloud delete pod dump-1-x --force\n"
+	if table := doctor.Table(doctor.Examine(t.Context(), server(t, a))); !strings.Contains(table, want) {
+		t.Error(table)
+	}
+	a["spec.nodeName%3Dhome-pi"] = "no answer"
+	if table := doctor.Table(doctor.Examine(t.Context(), server(t, a))); !strings.Contains(table, "no answer") || strings.Contains(table, "takes the place") {
+		t.Error(table)
+	}
+}

@@ -5,12 +5,17 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 type kubePod struct {
-	Metadata meta
-	Spec     struct{ NodeName string }
-	Status   status
+	Metadata struct {
+		Namespace, Name   string
+		DeletionTimestamp *time.Time
+		OwnerReferences   []struct{ Kind string }
+	}
+	Spec   struct{ NodeName string }
+	Status status
 }
 
 // resolvers: with CoreDNS at one site alone all names go with it. k3s spreads its pods
@@ -54,4 +59,39 @@ func (n kubeNode) takesAddons() bool {
 		}
 	}
 	return true
+}
+
+// abandoned: a pod of a node that went stays "Terminating" until that comes back. A
+// Deployment has another by then; a StatefulSet, as Argo CD's controller is, waits, and a
+// Job's pod keeps its volume from others (kubernetes.io, "Force Delete StatefulSet Pods").
+// Longhorn ends only those of a StatefulSet or Deployment that have a volume.
+func (p *patient) abandoned(ctx context.Context, nodes []kubeNode) {
+	const group, check = "Cluster", "no pod waits for a lost node"
+	var names, commands []string
+	for _, n := range nodes {
+		if n.Status.ready() {
+			continue
+		}
+		all, ok := lookFor[kubePod](ctx, p, group, check, "/api/v1/pods?limit=100&fieldSelector=spec.nodeName%3D"+n.Metadata.Name)
+		if !ok {
+			return
+		}
+		for _, pod := range all {
+			if m := pod.Metadata; pod.stuck() {
+				names = append(names, fmt.Sprintf("%s/%s of %s", m.Namespace, m.Name, n.Metadata.Name))
+				commands = append(commands, fmt.Sprintf("kubectl -n %s delete pod %s --force", m.Namespace, m.Name))
+			}
+		}
+	}
+	p.expect(len(names) == 0, Warning, group, check, fmt.Sprintf("nothing takes the place of %s. Where that is off, and not only out of reach: %s",
+		strings.Join(names, ", "), strings.Join(commands, "; ")))
+}
+
+func (pod kubePod) stuck() bool {
+	for _, owner := range pod.Metadata.OwnerReferences {
+		if owner.Kind == "StatefulSet" || owner.Kind == "Job" {
+			return pod.Metadata.DeletionTimestamp != nil
+		}
+	}
+	return false
 }
