@@ -73,7 +73,7 @@ func TestVolumesComeBackFirst(t *testing.T) {
 			w.longhorn[brought] = `{"status":{"state":"Completed"}}`
 			w.longhorn[homeClaim] = `{"status":{"phase":"Pending"}}`
 		case 10:
-			if !s.Problem.Person || s.Problem.Code != "restore-partial" {
+			if !s.Problem.Person || s.Problem.Code != "restore-partial" || !strings.Contains(s.Problem.Remedy, "port-forward svc/longhorn-frontend 8080:80") {
 				t.Errorf("%+v", s.Problem)
 			}
 			w.longhorn[dataClaim] = bound

@@ -40,6 +40,8 @@ func (p *patient) cluster(ctx context.Context) {
 	p.zones(nodes)
 	p.clocks(ctx, nodes)
 	p.names(ctx)
+	p.resolvers(ctx, nodes)
+	p.abandoned(ctx, nodes)
 	p.images(ctx)
 	p.etcd(ctx)
 	p.snapshots(ctx)
@@ -74,13 +76,21 @@ type meta struct {
 
 type kubeNode struct {
 	Metadata meta
-	Status   struct {
-		Conditions []struct{ Type, Status, Message string }
+	Spec     struct {
+		Taints []struct{ Key, Effect string }
 	}
+	Status status
 }
 
-func (n kubeNode) ready() bool {
-	for _, c := range n.Status.Conditions {
+func (n kubeNode) site() string { return n.Metadata.Labels["topology.kubernetes.io/zone"] }
+
+// status is a node's or a pod's.
+type status struct {
+	Conditions []struct{ Type, Status, Message string }
+}
+
+func (s status) ready() bool {
+	for _, c := range s.Conditions {
 		if c.Type == "Ready" {
 			return c.Status == "True"
 		}
@@ -93,10 +103,10 @@ func (n kubeNode) ready() bool {
 func (p *patient) zones(nodes []kubeNode) {
 	var without, away []string
 	for _, n := range nodes {
-		if n.Metadata.Labels["topology.kubernetes.io/zone"] == "" {
+		if n.site() == "" {
 			without = append(without, n.Metadata.Name)
 		}
-		if !n.ready() {
+		if !n.Status.ready() {
 			away = append(away, n.Metadata.Name)
 		}
 	}
@@ -118,7 +128,7 @@ func (p *patient) clocks(ctx context.Context, nodes []kubeNode) {
 	}
 	ready := map[string]bool{}
 	for _, n := range nodes {
-		ready[n.Metadata.Name] = n.ready()
+		ready[n.Metadata.Name] = n.Status.ready()
 	}
 	var off []string
 	for _, l := range all {

@@ -67,11 +67,14 @@ func whole() api {
 		"/leases": `{"items":[
 			{"metadata":{"name":"home-pi"},"spec":{"renewTime":"2026-11-29T11:59:55.123456Z"}},
 			{"metadata":{"name":"cabin-box"},"spec":{"renewTime":"2026-11-29T12:00:01.000000Z"}}]}`,
-		"kube-dns":              `{"items":[{"spec":{"replicas":2}}]}`,
-		"/api/v1/pods":          `{"items":[{"metadata":{"name":"a"},"status":{"containerStatuses":[{"image":"docker.io/a:1","state":{"waiting":{"reason":"ContainerCreating"}}}]}}]}`,
-		"/etcdsnapshotfiles":    `{"items":[{"spec":{"s3":{}},"status":{"creationTime":"2026-11-29T00:00:00Z","readyToUse":true}},{"spec":{},"status":{"creationTime":"2026-11-20T00:00:00Z","readyToUse":true}}]}`,
-		"longhorn-system/nodes": `{"items":[{"metadata":{"name":"cabin-box"},"spec":{"disks":{"default":{"allowScheduling":true}}},"status":{"zone":"cabin"}}]}`,
-		"/helmcharts":           `{"items":[{"metadata":{"name":"traefik"},"status":{"conditions":[{"type":"JobCreated","status":"True"},{"type":"Failed","status":"False"}]}},{"metadata":{"name":"longhorn"},"spec":{"targetNamespace":"longhorn-system"}}]}`,
+		"/deployments": `{"items":[{"spec":{"replicas":2}}]}`,
+		"kube-system/pods": `{"items":[
+			{"metadata":{"name":"coredns-a"},"spec":{"nodeName":"home-pi"},"status":{"conditions":[{"type":"Ready","status":"True"}]}},
+			{"metadata":{"name":"coredns-b"},"spec":{"nodeName":"cabin-box"},"status":{"conditions":[{"type":"Ready","status":"True"}]}}]}`,
+		"status.phase%3DPending": `{"items":[{"metadata":{"name":"a"},"status":{"containerStatuses":[{"image":"docker.io/a:1","state":{"waiting":{"reason":"ContainerCreating"}}}]}}]}`,
+		"/etcdsnapshotfiles":     `{"items":[{"spec":{"s3":{}},"status":{"creationTime":"2026-11-29T00:00:00Z","readyToUse":true}},{"spec":{},"status":{"creationTime":"2026-11-20T00:00:00Z","readyToUse":true}}]}`,
+		"longhorn-system/nodes":  `{"items":[{"metadata":{"name":"cabin-box"},"spec":{"disks":{"default":{"allowScheduling":true}}},"status":{"zone":"cabin"}}]}`,
+		"/helmcharts":            `{"items":[{"metadata":{"name":"traefik"},"status":{"conditions":[{"type":"JobCreated","status":"True"},{"type":"Failed","status":"False"}]}},{"metadata":{"name":"longhorn"},"spec":{"targetNamespace":"longhorn-system"}}]}`,
 		"/volumes": `{"items":[{"metadata":{"name":"pvc-1"},"status":{"robustness":"healthy","lastBackupAt":"2026-11-29T02:23:00Z","kubernetesStatus":{"namespace":"nextcloud","pvcName":"data"}}},
 			{"metadata":{"name":"pvc-2"},"status":{"robustness":"unknown","lastBackupAt":"","kubernetesStatus":{"namespace":"gone","pvcName":"data","pvStatus":"Released"}}}]}`,
 		"/systembackups": `{"items":[
@@ -133,8 +136,9 @@ func TestAnIllCluster(t *testing.T) {
 		"clocks agree: cabin-box is 2m0s ahead of this one":                               {"/leases", "12:00:01", "12:02:00"},
 		"clocks agree: home-pi is 5m0s behind this one":                                   {"/leases", "11:59:55.123456", "11:55:00.000000"},
 		"clocks agree: no leases":                                                         {"/leases", "", "no leases"},
-		"CoreDNS has replicas: one alone":                                                 {"kube-dns", "2", "1"},
-		"container images are there: pods wait for docker.io/a:1":                         {"/api/v1/pods", "ContainerCreating", "ImagePullBackOff"},
+		"CoreDNS has replicas: one alone":                                                 {"/deployments", "2", "1"},
+		"CoreDNS is at two sites: both are at home, and no pod finds a name while that is gone: kubectl cordon home-pi; kubectl -n kube-system delete pod coredns-b; kubectl uncordon home-pi": {"kube-system/pods", "cabin-box", "home-pi"},
+		"container images are there: pods wait for docker.io/a:1":                         {"status.phase%3DPending", "ContainerCreating", "ImagePullBackOff"},
 		"etcd's newest snapshot: is 36 hours old, in the bucket":                          {"/etcdsnapshotfiles", "2026-11-29", "2026-11-28"},
 		"etcd's newest snapshot: there is none in the bucket":                             {"/etcdsnapshotfiles", `"s3":{}`, ""},
 		"etcd's newest snapshot: there is none in the bucket: 403":                        {"/etcdsnapshotfiles", `"readyToUse":true`, `"error":{"message":"403"}`},
@@ -176,5 +180,52 @@ func TestAnIllCluster(t *testing.T) {
 		if len(told) != 1 || !strings.HasPrefix(told[0], want) || !doctor.Fit(found) {
 			t.Errorf("told %q, want %q", told, want)
 		}
+	}
+}
+
+// TestCoreDNSStaysWhereItIs while no node of another site takes it, and until both of its
+// pods are ready.
+func TestCoreDNSStaysWhereItIs(t *testing.T) {
+	for what, c := range map[string]struct{ at, from, to string }{
+		"another site is away":    {"/api/v1/nodes", `"cabin"}},"status":{"conditions":[{"type":"Ready","status":"True"}]}`, `"cabin"}},"status":{}`},
+		"a witness takes none":    {"/api/v1/nodes", `"cabin"}}`, `"cabin"}},"spec":{"taints":[{"key":"node-role.kubernetes.io/etcd","effect":"NoExecute"}]}`},
+		"the other is on its way": {"kube-system/pods", `"coredns-b"},"spec":{"nodeName":"home-pi"},"status":{"conditions":[{"type":"Ready","status":"True"}]}`, `"coredns-b"},"spec":{"nodeName":"home-pi"},"status":{}`},
+		"a server takes it":       {"/api/v1/nodes", `"cabin"}}`, `"cabin"}},"spec":{"taints":[{"key":"node-role.kubernetes.io/control-plane","effect":"NoSchedule"}]}`},
+	} {
+		a := whole()
+		a["kube-system/pods"] = strings.Replace(a["kube-system/pods"], "cabin-box", "home-pi", 1)
+		changed := strings.Replace(a[c.at], c.from, c.to, 1)
+		if changed == a[c.at] {
+			t.Fatalf("no %s in %s", c.from, a[c.at])
+		}
+		a[c.at] = changed
+		told := strings.Contains(doctor.Table(doctor.Examine(t.Context(), server(t, a))), "both are at home")
+		if want := what == "a server takes it"; told != want {
+			t.Errorf("%s: told %v, want %v", what, told, want)
+		}
+	}
+}
+
+// TestAbandonedPods: what nothing takes the place of is told of, with the command; what a
+// Deployment has another of by then is not, nor what is on a node that is there.
+func TestAbandonedPods(t *testing.T) {
+	a := whole()
+	a["/api/v1/nodes"] = strings.Replace(a["/api/v1/nodes"], `"status":"True"`, `"status":"Unknown"`, 1)
+	for _, node := range []string{"home-pi", "cabin-box"} {
+		a["spec.nodeName%3D"+node] = `{"items":[
+			{"metadata":{"namespace":"argocd","name":"controller-0","deletionTimestamp":"2026-11-29T11:50:00Z","ownerReferences":[{"kind":"StatefulSet"}]}},
+			{"metadata":{"namespace":"nextcloud","name":"dump-1-x","deletionTimestamp":"2026-11-29T11:50:00Z","ownerReferences":[{"kind":"Job"}]}},
+			{"metadata":{"namespace":"nextcloud","name":"db-0","ownerReferences":[{"kind":"StatefulSet"}]}},
+			{"metadata":{"namespace":"code-server","name":"code-1-x","deletionTimestamp":"2026-11-29T11:50:00Z","ownerReferences":[{"kind":"ReplicaSet"}]}},
+			{"metadata":{"namespace":"a","name":"by-hand","deletionTimestamp":"2026-11-29T11:50:00Z"}}]}`
+	}
+	const want = "nothing takes the place of argocd/controller-0 of home-pi, nextcloud/dump-1-x of home-pi. Where that is off, and not only out of reach: " +
+		"kubectl -n argocd delete pod controller-0 --force; kubectl -n nextcloud delete pod dump-1-x --force\n"
+	if table := doctor.Table(doctor.Examine(t.Context(), server(t, a))); !strings.Contains(table, want) {
+		t.Error(table)
+	}
+	a["spec.nodeName%3Dhome-pi"] = "no answer"
+	if table := doctor.Table(doctor.Examine(t.Context(), server(t, a))); !strings.Contains(table, "no answer") || strings.Contains(table, "takes the place") {
+		t.Error(table)
 	}
 }

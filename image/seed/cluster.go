@@ -29,8 +29,9 @@ func (b *builder) addons(in Input) {
 }
 
 // scaler keeps two pods of CoreDNS: k3s applies its own manifest, which gives no
-// number, at every start. Equal bounds are kept without a metric. The scheduler
-// puts pods of one Deployment into several zones where it can.
+// number, at every start. Equal bounds are kept without a metric. That manifest spreads
+// pods over nodes and knows no zones: where both are at one site, the doctor says which
+// to delete.
 func scaler() object {
 	return object{"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": object{"name": "coredns", "namespace": systemSpace}, "spec": object{
 		"scaleTargetRef": object{"apiVersion": "apps/v1", "kind": "Deployment", "name": "coredns"},
@@ -40,6 +41,11 @@ func scaler() object {
 
 // traefik adds to the values of k3s' own chart. It gives a request a minute to come
 // in, by default, which cuts the upload of a large file off.
+//
+// Its second pod waits for a second site: what may be put anywhere lands beside the
+// first while that is the only one, and nothing moves it later. While a site is lost
+// one is enough, as every node leads to it. Each revision is spread by itself
+// (matchLabelKeys), else one that takes the other's place ends up at one site.
 func traefik(twice bool) object {
 	values := `ports:
   web: {transport: {respondingTimeouts: {readTimeout: 1h}}}
@@ -50,8 +56,11 @@ func traefik(twice bool) object {
 topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: topology.kubernetes.io/zone
-    whenUnsatisfiable: ScheduleAnyway
+    whenUnsatisfiable: DoNotSchedule
+    minDomains: 2
+    nodeTaintsPolicy: Honor
     labelSelector: {matchLabels: {app.kubernetes.io/name: traefik}}
+    matchLabelKeys: [pod-template-hash]
 `
 	}
 	return object{"apiVersion": "helm.cattle.io/v1", "kind": "HelmChartConfig", "metadata": object{"name": Traefik, "namespace": systemSpace}, "spec": object{

@@ -66,6 +66,10 @@ func project(g *GitOps) object {
 }
 
 // application is the root: what lies below the path, other Applications among it.
+//
+// What fails is tried again for as long as it does, each time with the newest commit:
+// else a bad one is tried for an hour and the one that mends it waits (argo-cd#11494),
+// and what failed because a site was away stays so until the next commit.
 func application(g *GitOps) object {
 	return object{"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": object{"name": "root", "namespace": argocdSpace}, "spec": object{
 		"project":     "fleet",
@@ -74,7 +78,7 @@ func application(g *GitOps) object {
 		"syncPolicy": object{
 			"automated":   object{"prune": true, "selfHeal": true},
 			"syncOptions": []string{"CreateNamespace=true", "ServerSideApply=true"},
-			"retry":       object{"limit": 10, "backoff": object{"duration": "30s", "factor": 2, "maxDuration": "10m"}},
+			"retry":       object{"limit": -1, "refresh": true, "backoff": object{"duration": "30s", "factor": 2, "maxDuration": "10m"}},
 		},
 	}}
 }

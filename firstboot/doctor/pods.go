@@ -1,0 +1,97 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+type kubePod struct {
+	Metadata struct {
+		Namespace, Name   string
+		DeletionTimestamp *time.Time
+		OwnerReferences   []struct{ Kind string }
+	}
+	Spec   struct{ NodeName string }
+	Status status
+}
+
+// resolvers: with CoreDNS at one site alone all names go with it. k3s spreads its pods
+// over nodes and knows no sites: so two may be at one, as always while the other is not
+// there, and nothing moves them later.
+func (p *patient) resolvers(ctx context.Context, nodes []kubeNode) {
+	const group, check = "Cluster", "CoreDNS is at two sites"
+	all, ok := lookFor[kubePod](ctx, p, group, check, "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns")
+	if !ok {
+		return
+	}
+	all = slices.DeleteFunc(all, func(pod kubePod) bool { return !pod.Status.ready() })
+	if len(all) < 2 { // of which is told elsewhere, or they start
+		return
+	}
+	at := map[string]string{} // nodes' sites
+	for _, n := range nodes {
+		at[n.Metadata.Name] = n.site()
+	}
+	site, last := at[all[0].Spec.NodeName], all[len(all)-1].Metadata.Name
+	together := !slices.ContainsFunc(all, func(pod kubePod) bool { return at[pod.Spec.NodeName] != site })
+	elsewhere := slices.ContainsFunc(nodes, func(n kubeNode) bool { return n.site() != site && n.Status.ready() && n.takesAddons() })
+	var beside []string
+	for _, n := range nodes {
+		if n.site() == site {
+			beside = append(beside, n.Metadata.Name)
+		}
+	}
+	there := strings.Join(beside, " ")
+	p.expect(!together || !elsewhere, Warning, group, check,
+		fmt.Sprintf("both are at %s, and no pod finds a name while that is gone: kubectl cordon %s; kubectl -n kube-system delete pod %s; kubectl uncordon %s", site, there, last, there))
+}
+
+// takesAddons says whether pods of k3s' own may be put onto a node: they bear what keeps
+// other work from servers.
+func (n kubeNode) takesAddons() bool {
+	borne := []string{"CriticalAddonsOnly", "node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"}
+	for _, t := range n.Spec.Taints {
+		if t.Effect != "PreferNoSchedule" && !slices.Contains(borne, t.Key) {
+			return false
+		}
+	}
+	return true
+}
+
+// abandoned: a pod of a node that went stays "Terminating" until that comes back. A
+// Deployment has another by then; a StatefulSet, as Argo CD's controller is, waits, and a
+// Job's pod keeps its volume from others (kubernetes.io, "Force Delete StatefulSet Pods").
+// Longhorn ends only those of a StatefulSet or Deployment that have a volume.
+func (p *patient) abandoned(ctx context.Context, nodes []kubeNode) {
+	const group, check = "Cluster", "no pod waits for a lost node"
+	var names, commands []string
+	for _, n := range nodes {
+		if n.Status.ready() {
+			continue
+		}
+		all, ok := lookFor[kubePod](ctx, p, group, check, "/api/v1/pods?limit=100&fieldSelector=spec.nodeName%3D"+n.Metadata.Name)
+		if !ok {
+			return
+		}
+		for _, pod := range all {
+			if m := pod.Metadata; pod.stuck() {
+				names = append(names, fmt.Sprintf("%s/%s of %s", m.Namespace, m.Name, n.Metadata.Name))
+				commands = append(commands, fmt.Sprintf("kubectl -n %s delete pod %s --force", m.Namespace, m.Name))
+			}
+		}
+	}
+	p.expect(len(names) == 0, Warning, group, check, fmt.Sprintf("nothing takes the place of %s. Where that is off, and not only out of reach: %s",
+		strings.Join(names, ", "), strings.Join(commands, "; ")))
+}
+
+func (pod kubePod) stuck() bool {
+	for _, owner := range pod.Metadata.OwnerReferences {
+		if owner.Kind == "StatefulSet" || owner.Kind == "Job" {
+			return pod.Metadata.DeletionTimestamp != nil
+		}
+	}
+	return false
+}
