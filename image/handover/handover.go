@@ -195,7 +195,7 @@ func (o *Order) foresee(ctx context.Context, n *Node) {
 		return
 	}
 	n.Has, n.Fields, n.Steps = *p.InForce, p.Fields, p.Steps
-	n.Risks, n.Notes, n.Against = risks(p.Fields)
+	n.Risks, n.Notes, n.Against = risks(p.Fields, p.Steps)
 	if why := o.quorum(ctx, *n); why != "" {
 		n.Risks, n.thin = append(n.Risks, why), true
 	}

@@ -343,13 +343,25 @@ func TestHas(t *testing.T) {
 	})
 }
 
-// TestNotes: what a node takes a part of is told, and in nobody's way.
+// TestNotes: what a node takes a part of, or more than changed, is told, and in nobody's
+// way.
 func TestNotes(t *testing.T) {
-	w := newWorld(t)
-	w.of["box"].fields = []string{"k3s.taints"}
-	o, err := w.prepare(roster.Choice{Names: []string{"box"}})
-	if err != nil || len(o.Nodes[0].Notes) != 1 || len(o.Nodes[0].Risks) != 0 || !strings.Contains(o.Nodes[0].Notes[0], "kubectl taint") {
-		t.Errorf("%+v, %v", o, err)
+	for what, c := range map[string]struct{ fields, steps, want []string }{
+		"taints":  {[]string{"k3s.taints"}, nil, []string{"kubectl taint"}},
+		"objects": {[]string{"k3s.seed.manifests"}, nil, []string{"delete helmchart argocd", "numberOfReplicas"}},
+		"secrets": {nil, []string{"k3s", "secrets"}, []string{"rollout restart", "delete secret"}},
+		"nothing": {nil, []string{"k3s"}, nil},
+	} {
+		w := newWorld(t)
+		w.of["box"].fields, w.of["box"].steps = c.fields, c.steps
+		o, err := w.prepare(roster.Choice{Names: []string{"box"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes := o.Nodes[0].Notes
+		if !slices.EqualFunc(notes, c.want, strings.Contains) || len(o.Nodes[0].Risks) != 0 {
+			t.Errorf("%s: %q, want %q", what, notes, c.want)
+		}
 	}
 }
 

@@ -34,6 +34,16 @@ var halves = []field{
 	{"k3s.labels", "a label that is gone from it stays in the cluster: kubectl label node NODE KEY-"},
 	{"k3s.taints", "k3s asks for them once, when the node is new: kubectl taint node NODE ..."},
 	{"files", "one that is gone from the list stays on the node"},
+	{"k3s.seed.manifests", "what is gone from them goes on in the cluster; where cluster: gitops: was taken away, this ends it, and what it made stays: " +
+		"kubectl -n argocd delete application root; kubectl -n kube-system delete helmchart argocd"},
+	{"k3s.seed.manifests", "volumes that are there keep the number of replicas that they have: kubectl -n longhorn-system patch volumes.longhorn.io NAME --type merge -p '{\"spec\":{\"numberOfReplicas\":2}}'"},
+}
+
+// again are steps that a node goes through with more than what changed.
+var again = []field{
+	{"secrets", "every Secret of fleet.yaml gets what its file at home has, also one that was changed in the cluster; " +
+		"pods keep what it had when they started: kubectl -n NAMESPACE rollout restart deploy/NAME"},
+	{"secrets", "one that is gone from fleet.yaml stays in the cluster: kubectl -n NAMESPACE delete secret NAME"},
 }
 
 type field struct{ name, words string }
@@ -48,14 +58,17 @@ func of(all []field, path string) (words []string) {
 	return words
 }
 
-// risks says what may come of changing fields, what of it does not come about, and what
-// must not be changed at all.
-func risks(paths []string) (risks, notes []string, against string) {
+// risks says what may come of changing fields, what of it does not come about, or more
+// than that with the steps, and what must not be changed at all.
+func risks(paths, steps []string) (risks, notes []string, against string) {
 	for _, path := range paths {
 		if rest, ok := forCards[path]; ok {
 			return nil, nil, fmt.Sprintf("%s cannot change on a node that runs: make a new card (imagebuilder replace)%s", path, rest)
 		}
 		risks, notes = append(risks, of(cuts, path)...), append(notes, of(halves, path)...)
+	}
+	for _, step := range steps {
+		notes = append(notes, of(again, step)...)
 	}
 	return risks, notes, ""
 }

@@ -60,8 +60,14 @@ func podsOf(o Object) (template map[string]any, pods int) {
 	return nil, 0
 }
 
-// Storage sums up what claims ask of a class of storage, which is the default one.
-func Storage(all []Object, class string) (sum int64, err error) {
+// Claim is a volume that is asked for.
+type Claim struct {
+	Name string // NAMESPACE/NAME
+	Size int64  // bytes
+}
+
+// Storage lists what claims ask of a class of storage, which is the default one.
+func Storage(all []Object, class string) (found []Claim, err error) {
 	for _, o := range all {
 		for _, claim := range claimsOf(o) {
 			spec := at(claim, "spec")
@@ -70,12 +76,16 @@ func Storage(all []Object, class string) (sum int64, err error) {
 			}
 			n, err := quantity(at(spec, "resources", "requests")["storage"], 1)
 			if err != nil {
-				return 0, fmt.Errorf("%s %s: storage: %w", o.Kind, strings.TrimPrefix(o.Namespace+"/"+o.Name, "/"), err)
+				return nil, fmt.Errorf("%s %s: storage: %w", o.Kind, strings.TrimPrefix(o.Namespace+"/"+o.Name, "/"), err)
 			}
-			sum += n
+			name := o.Name
+			if o.Kind == "StatefulSet" { // which adds the number of the pod
+				name = fmt.Sprintf("%v-%s", at(claim, "metadata")["name"], o.Name)
+			}
+			found = append(found, Claim{strings.TrimPrefix(o.Namespace+"/"+name, "/"), n})
 		}
 	}
-	return sum, nil
+	return found, nil
 }
 
 // claimsOf lists the claims that an object is, or makes, one for each pod.

@@ -45,7 +45,7 @@ metadata: {name: apps}
 
 const claims = `apiVersion: v1
 kind: PersistentVolumeClaim
-metadata: {name: data}
+metadata: {name: data, namespace: apps}
 spec: {storageClassName: longhorn, accessModes: [ReadWriteOnce], resources: {requests: {storage: 5Gi}}}
 ---
 apiVersion: v1
@@ -72,8 +72,10 @@ func TestStorage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := objects.Storage(all, "longhorn"); err != nil || got != 8<<30 {
-		t.Errorf("%d, %v", got, err)
+	got, err := objects.Storage(all, "longhorn")
+	want := []objects.Claim{{Name: "apps/data", Size: 5 << 30}, {Name: "d-db", Size: 1 << 30}, {Name: "d-db", Size: 1 << 30}, {Name: "d-db", Size: 1 << 30}}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
 	}
 	all[0].Value = map[string]any{"spec": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": "much"}}}}
 	if _, err := objects.Storage(all, "longhorn"); err == nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/clusterca"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/objects"
 	"github.com/going-mobile/imagebuilder/overlays"
 )
 
@@ -358,7 +359,7 @@ func (w *walk) plan(f *fleet.Fleet) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r, lacks := MakeResources(f, nil, 100<<30)
+	r, lacks := MakeResources(f, nil, []objects.Claim{{Name: "a/b", Size: 100 << 30}})
 	text, err := json.Marshal([]any{p, r, lacks != nil})
 	if err != nil {
 		w.t.Fatal(err)

@@ -66,8 +66,8 @@ func system(twice []string) []Work {
 const longhornMemory = 900 * mib
 
 // MakeResources wants the size of every machine that work may run on: agents, and
-// servers without a taint that keeps it away. Volumes is the sum of all, in bytes.
-func MakeResources(f *fleet.Fleet, workloads []objects.Demand, volumes int64) (*Resources, error) {
+// servers without a taint that keeps it away.
+func MakeResources(f *fleet.Fleet, workloads []objects.Demand, volumes []objects.Claim) (*Resources, error) {
 	r := &Resources{Work: system(f.Twice()), Disks: disks(f, volumes)}
 	var missing error
 	for _, name := range f.Nodes.Names {
@@ -205,10 +205,8 @@ func (r *Resources) Text(out io.Writer) error {
 		}
 	}
 	for _, d := range r.Disks {
-		if d.Problem != "" {
-			if _, err := fmt.Fprintf(out, "\n! at %s: %s\n  -> Give agents there larger disks, or ask for smaller volumes.\n", d.Site, d.Problem); err != nil {
-				return err
-			}
+		if _, err := io.WriteString(out, d.words()); err != nil {
+			return err
 		}
 	}
 	return nil

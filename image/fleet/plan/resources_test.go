@@ -12,8 +12,8 @@ import (
 	"github.com/going-mobile/imagebuilder/overlays"
 )
 
-// volumes are what manifests ask for in these tests.
-const volumes = 140 << 30
+// volumes are what manifests ask for in these tests: 140 GiB.
+var volumes = []objects.Claim{{Name: "nextcloud/html", Size: 100 << 30}, {Name: "nextcloud/db", Size: 20 << 30}, {Name: "code-server/home", Size: 20 << 30}}
 
 func resources(t *testing.T, workloads []objects.Demand, change ...string) (*plan.Resources, error) {
 	t.Helper()
@@ -109,7 +109,12 @@ func TestWhatDoesNotFitIsTold(t *testing.T) {
 		"a Pi as an agent":  {nil, []string{"memoryGiB: 16", "memoryGiB: 1"}, "of memory is missing"},
 		"no disk":           {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 180"}, "at home: 14.0 GiB is missing on disks for volumes"},
 		"disks":             {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 220"}, ""},
-		"one replica":       {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 110", "longhorn: {}", "longhorn: {replicas: 1}"}, ""},
+		"one replica":       {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 120", "longhorn: {}", "longhorn: {replicas: 1}"}, "at home: no disk holds nextcloud/html (100.0 GiB)"},
+		"all at one site":   {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 150", "longhorn: {}", "longhorn: {replicas: 1}"}, "at cabin: 35.0 GiB is missing"},
+		"one site has room": {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 120", "longhorn: {}", "longhorn: {replicas: 1}", "site: home, role: agent, machine: {cpus: 4, memoryGiB: 16, diskGiB: 120}", "site: home, role: agent, machine: {cpus: 4, memoryGiB: 16, diskGiB: 400}"}, ""},
+		"one site short":    {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 120", "site: home, role: agent, machine: {cpus: 4, memoryGiB: 16, diskGiB: 120}", "site: home, role: agent, machine: {cpus: 4, memoryGiB: 16, diskGiB: 400}"}, "at cabin: no disk holds nextcloud/html"},
+		"two disks, halves": {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 120", "longhorn: {}", "longhorn: {replicas: 1}", "site: cabin, role: agent", "site: home, role: agent"}, "at home: no disk holds nextcloud/html"},
+		"two on one site":   {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 120", "site: cabin, role: agent", "site: home, role: agent"}, "at home: no 2 disks hold nextcloud/html"},
 		"one site":          {nil, []string{"memoryGiB: 16", "memoryGiB: 16, diskGiB: 190", "site: cabin, role: agent", "site: home, role: agent"}, "at home: 14.0 GiB is missing"},
 		"servers that work": {big(objects.Demand{Pods: 6, Memory: 2 << 30}), []string{"role: server", "role: server, machine: {cpus: 4, memoryGiB: 4}", "    config:", "    workOnServers: true\n    config:"}, ""},
 	} {
@@ -124,5 +129,23 @@ func TestWhatDoesNotFitIsTold(t *testing.T) {
 	}
 	if _, err := resources(t, nil, ", machine: {cpus: 4, memoryGiB: 16}", ""); err == nil || !missing.MatchString(err.Error()) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestSnapshotsWantRoom, too, which no volume's size counts: volumes that fit and leave
+// little are told of.
+func TestSnapshotsWantRoom(t *testing.T) {
+	for gib, want := range map[string]string{
+		"220": "note: at home: full volumes leave 14.0 GiB to their snapshots",
+		"334": "", // 140 of 233.8 are less than 60 in 100
+	} {
+		r, err := resources(t, nil, "memoryGiB: 16", "memoryGiB: 16, diskGiB: "+gib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if err := r.Text(&out); err != nil || !r.Fits() || !strings.Contains(out.String(), want) || strings.Contains(out.String(), "note:") != (want != "") {
+			t.Errorf("%s: %v, want %q in\n%s", gib, err, want, out.String())
+		}
 	}
 }

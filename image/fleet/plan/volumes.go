@@ -1,61 +1,117 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/objects"
 )
 
 // longhornDisk is the part of a disk that Longhorn gives to volumes, in hundredths
 // (storageReservedPercentageForDefaultDisk, which these values leave at 30).
 const longhornDisk = 70
 
+// fullDisk is the part of Longhorn's room, in hundredths, from which on a site is told of:
+// snapshots (image/seed: one an hour, six of which stay, and the last backup's) keep what
+// was overwritten since, and count for no volume's size.
+const fullDisk = 60
+
 // Disks are those of a site, for volumes.
 type Disks struct {
 	Site string `json:"site"`
-	// Asked is what replicas take there when volumes are full, in bytes.
+	// Asked is the most that replicas take there when volumes are full, in bytes.
 	Asked int64 `json:"asked"`
 	// Room is what Longhorn has there, 0 where a machine's diskGiB is not known.
 	Room int64 `json:"room,omitempty"`
 	// Problem is what does not fit, and what to do; "" for nothing.
 	Problem string `json:"problem,omitempty"`
+	// Note is what fits and leaves little room for snapshots.
+	Note string `json:"note,omitempty"`
+
+	each []int64 // Longhorn's room on each disk, the largest first
 }
 
-// disks shares volumes out: replicas of one keep away from each other, at sites, or
-// at the agents of the one site that there is.
-func disks(f *fleet.Fleet, volumes int64) (all []Disks) {
-	if f.Cluster.Longhorn == nil || volumes == 0 {
+// disks judges the worst case. Replicas of a volume keep away from each other, at sites,
+// or at the agents of the one site that there is; so where there are fewer than sites,
+// those that are made while only one site is there all come to it. As many sites as there
+// are replicas must be able to hold all volumes, each whole on one disk.
+func disks(f *fleet.Fleet, volumes []objects.Claim) []Disks {
+	if f.Cluster.Longhorn == nil || len(volumes) == 0 {
 		return nil
 	}
-	at, known := map[string]int{}, map[string]bool{}
+	all := sitesWithDisks(f)
+	replicas, copies := f.Cluster.Longhorn.Replicas, 1
+	if len(all) == 1 {
+		replicas, copies = 1, replicas
+	}
+	able := 0
+	for i := range all {
+		all[i].judge(volumes, copies)
+		if all[i].Problem == "" {
+			able++
+		}
+	}
+	for i := range all {
+		if able >= replicas {
+			all[i].Problem = ""
+		}
+	}
+	return all
+}
+
+// sitesWithDisks are those of the agents.
+func sitesWithDisks(f *fleet.Fleet) (all []Disks) {
+	known := map[string]bool{}
 	for _, name := range f.Nodes.Names {
 		n, _ := f.Nodes.Get(name)
 		if n.Role.In() != node.Agent {
 			continue
 		}
-		i, ok := at[n.Site]
-		if !ok {
-			i = len(all)
-			at[n.Site], known[n.Site] = i, true
+		i := slices.IndexFunc(all, func(d Disks) bool { return d.Site == n.Site })
+		if i < 0 {
+			i, known[n.Site] = len(all), true
 			all = append(all, Disks{Site: n.Site})
 		}
-		all[i].Room += int64(n.Machine.DiskGiB) << 30 * longhornDisk / 100
-		known[n.Site] = known[n.Site] && n.Machine.DiskGiB > 0
+		room := int64(n.Machine.DiskGiB) << 30 * longhornDisk / 100
+		all[i].Room, all[i].each = all[i].Room+room, append(all[i].each, room)
+		known[n.Site] = known[n.Site] && room > 0
 	}
-	replicas := int64(f.Cluster.Longhorn.Replicas)
 	for i := range all {
-		d := &all[i]
-		d.Asked = volumes * replicas / int64(len(all))
-		if !known[d.Site] {
-			d.Room = 0
+		if !known[all[i].Site] {
+			all[i].Room, all[i].each = 0, nil
 		}
-		if d.Room > 0 && d.Asked > d.Room {
-			d.Problem = fmt.Sprintf("%s is missing on disks for volumes", gib(d.Asked-d.Room))
-		}
+		slices.SortFunc(all[i].each, func(a, b int64) int { return cmp.Compare(b, a) })
 	}
 	return all
+}
+
+// judge says whether a site holds so many copies of all volumes, no two of one volume on
+// the same disk.
+func (d *Disks) judge(volumes []objects.Claim, copies int) {
+	var tooLarge []string
+	for _, v := range volumes {
+		d.Asked += v.Size * int64(copies)
+		if d.Room > 0 && (len(d.each) < copies || v.Size > d.each[copies-1]) {
+			tooLarge = append(tooLarge, fmt.Sprintf("%s (%s)", v.Name, gib(v.Size)))
+		}
+	}
+	switch {
+	case d.Room == 0:
+	case len(tooLarge) > 0:
+		d.Problem = "no disk holds " + strings.Join(tooLarge, ", ")
+		if copies > 1 {
+			d.Problem = fmt.Sprintf("no %d disks hold %s", copies, strings.Join(tooLarge, ", "))
+		}
+	case d.Asked > d.Room:
+		d.Problem = fmt.Sprintf("%s is missing on disks for volumes", gib(d.Asked-d.Room))
+	case d.Asked > d.Room*fullDisk/100:
+		d.Note = fmt.Sprintf("full volumes leave %s to their snapshots, which keep what is overwritten", gib(d.Room-d.Asked))
+	}
 }
 
 // text writes what stands in the table.
@@ -65,4 +121,15 @@ func (d Disks) text(w io.Writer) {
 		room = " of " + gib(d.Room)
 	}
 	fmt.Fprintf(w, "  %s\t\t%s%s\n", d.Site, gib(d.Asked), room)
+}
+
+// words are those below the table.
+func (d Disks) words() string {
+	switch {
+	case d.Problem != "":
+		return fmt.Sprintf("\n! at %s: %s\n  -> Give agents there larger disks, or ask for smaller volumes.\n", d.Site, d.Problem)
+	case d.Note != "":
+		return fmt.Sprintf("\nnote: at %s: %s\n", d.Site, d.Note)
+	}
+	return ""
 }
