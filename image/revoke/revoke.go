@@ -247,14 +247,25 @@ func (o *Order) leaveCluster(ctx context.Context) error {
 
 // Advice says what else the owner has to do, as whoever has the disk could read it.
 func (o *Order) Advice() []string {
-	out := []string{"the tailnet's, Wi-Fi's and proxy's keys, and what node.yaml's files held: change those passwords"}
-	tokens := "the cluster's tokens and Secrets that it had"
+	locked := ""
 	if o.fleet.Encrypts(o.name) {
-		tokens += ", if it was taken while it ran (switched off, they are locked)"
+		locked = ", if it was taken while it ran (switched off, they are locked)"
 	}
 	how := "a new agent's token ('imagebuilder fleet token', then 'imagebuilder apply --all --risky'), and new values of the Secrets of what ran there"
 	if o.node.Role.In() != node.Agent {
 		how = "'k3s token rotate' on a server, the new one for all (cluster: k3s: token, agentToken; 'imagebuilder apply --all --risky'), and new values of all Secrets; its certificate authorities are known as well: k3s certificate rotate-ca, or better a new cluster"
 	}
-	return append(out, tokens+": "+how)
+	out := []string{
+		"the tailnet's, Wi-Fi's and proxy's keys, and what node.yaml's files held: change those passwords",
+		"the cluster's tokens and Secrets that it had" + locked + ": " + how,
+	}
+	if wards := o.wards(); len(wards) > 0 {
+		out = append(out, fmt.Sprintf("the second share of the keys of %s, which it kept%s: with the disk of one of them it opens what is on that. Make them anew, one after the other ('imagebuilder replace NODE')", strings.Join(wards, ", "), locked))
+	}
+	return out
+}
+
+// wards are the encrypted nodes of whose keys it kept a share.
+func (o *Order) wards() []string {
+	return slices.DeleteFunc(o.fleet.Encrypted(), func(name string) bool { return !slices.Contains(o.fleet.Holders(name), o.name) })
 }
