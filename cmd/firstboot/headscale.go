@@ -45,7 +45,7 @@ func backUpHeadscale(ctx context.Context, _ firstboot.Host, args []string) error
 	return k.Backup(ctx, time.Now())
 }
 
-func restoreHeadscale(ctx context.Context, _ firstboot.Host, args []string) error {
+func restoreHeadscale(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := flags("headscale-restore", args, nil); err != nil {
 		return err
 	}
@@ -53,6 +53,11 @@ func restoreHeadscale(ctx context.Context, _ firstboot.Host, args []string) erro
 	if err != nil {
 		return err
 	}
+	image, err := firstboot.ReadImage(h.Files)
+	if err != nil {
+		return err
+	}
+	k.Version = image.Components["headscale"]
 	name, err := k.Restore(ctx, warn)
 	if name == "" || err != nil {
 		return err

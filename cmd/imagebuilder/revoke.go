@@ -18,8 +18,9 @@ import (
 const revokeHelp = `Shut out a node that is in other hands. In this order: the nodes that keep a share of
 the key for its data (storage: {encrypt: true}) refuse it for ever, from wherever it
 asks; keys that were made for it and not used expire, as that of a card which is lost on
-its way; Headscale forgets it, so that it reaches no other node; Kubernetes' node, its vote
-in etcd and the Secret with its password are deleted, as by "replace".
+its way, and any with its tags that secrets/keys.json does not know; Headscale forgets
+it, so that it reaches no other node; Kubernetes' node, its vote in etcd and the Secret
+with its password are deleted, as by "replace".
 
 All that can be done is done, whatever fails, also where Headscale does not answer: then
 the machine that runs it is told at its own address. The command says what is left: do it

@@ -16,10 +16,11 @@ import (
 // some fifty million.
 const largest = 1 << 30
 
-// pack archives files of a directory.
-func pack(dir string, names []string) ([]byte, error) {
+// pack archives files of a directory, with a comment.
+func pack(dir string, names []string, comment string) ([]byte, error) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
+	z.Comment = comment
 	w := tar.NewWriter(z)
 	for _, name := range names {
 		text, err := os.ReadFile(filepath.Join(dir, name))

@@ -3,8 +3,8 @@
 // would have to be given a key again.
 //
 // A copy is one archive, in a directory and, where there is one, in a bucket of
-// S3. The package refuses to bring back what is damaged, to replace a database
-// that is there, to let a server begin anew while it cannot know whether
+// S3. The package refuses to bring back what is damaged, or of a version that
+// Headscale does not open, to replace a database that is there, to let a server begin anew while it cannot know whether
 // there is a copy, and to write after the copies of another machine.
 package backup
 
@@ -27,6 +27,8 @@ type Keeper struct {
 	Stores []Store
 	// UID and GID own what is brought back.
 	UID, GID int
+	// Version is that of the Headscale here, "" for one that opens whatever there is.
+	Version string
 }
 
 // Store is a place for copies.
@@ -153,23 +155,36 @@ func (k *Keeper) copy(ctx context.Context) ([]byte, error) {
 		}
 		names = append(names, name)
 	}
-	return pack(tmp, names)
+	version, err := usedBy(ctx, filepath.Join(tmp, database))
+	if err != nil {
+		return nil, err
+	}
+	return pack(tmp, names, released.FindString(version))
 }
 
 // sqlite runs one statement and wants an answer.
 func sqlite(ctx context.Context, file, statement, want string) error {
-	if _, err := os.Stat(file); err != nil { // sqlite3 would make an empty one
-		return err
-	}
-	out, err := exec.CommandContext(ctx, "sqlite3", "-batch", "-cmd", ".timeout 60000", file, statement).CombinedOutput()
-	got := strings.TrimSpace(string(out))
+	got, err := query(ctx, file, statement)
 	if err != nil {
-		return fmt.Errorf("sqlite3: %w: %s", err, got)
+		return err
 	}
 	if got != want {
 		return fmt.Errorf("sqlite3 says: %s", got)
 	}
 	return nil
+}
+
+// query runs one statement and returns the answer.
+func query(ctx context.Context, file, statement string) (string, error) {
+	if _, err := os.Stat(file); err != nil { // sqlite3 would make an empty one
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, "sqlite3", "-batch", "-cmd", ".timeout 60000", file, statement).CombinedOutput()
+	got := strings.TrimSpace(string(out))
+	if err != nil {
+		return "", fmt.Errorf("sqlite3: %w: %s", err, got)
+	}
+	return got, nil
 }
 
 // Restore brings the newest whole copy back where there is no database, and
@@ -203,8 +218,11 @@ func (k *Keeper) Restore(ctx context.Context, tell func(string)) (string, error)
 			return "", fmt.Errorf("%s: %s: %w", p.store, p.name, err)
 		}
 		err = k.bringBack(ctx, data)
+		if err == nil {
+			return p.name, nil
+		}
 		if !errors.Is(err, errDamaged) {
-			return p.name, err
+			return "", fmt.Errorf("%s: %s: %w", p.store, p.name, err)
 		}
 		tell(fmt.Sprintf("%s: %s is not used: %v", p.store, p.name, err))
 	}
@@ -229,6 +247,13 @@ func (k *Keeper) bringBack(ctx context.Context, data []byte) error {
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	version, err := usedBy(ctx, filepath.Join(tmp, database))
+	if err == nil {
+		err = Opens(k.Version, version)
+	}
+	if err != nil {
+		return err
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return last(a) - last(b) })
 	for _, name := range names {

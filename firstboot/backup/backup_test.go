@@ -141,7 +141,7 @@ func archived(t *testing.T, files map[string]string) []byte {
 			t.Fatal(err)
 		}
 	}
-	b, err := pack(dir, names)
+	b, err := pack(dir, names, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os/exec"
@@ -91,7 +92,16 @@ func (r Answer) Line() string {
 type Subject struct {
 	Node    string
 	Number  string     // Headscale's; a machine in its place has another
+	Joined  time.Time  // since when it is a member; a Headscale that began anew gives numbers again
 	Address netip.Addr // may be left out for the machine that runs Headscale: its name leads to it
+}
+
+// alias is the name for which the node's host key is kept.
+func (s Subject) alias() string {
+	if s.Joined.IsZero() {
+		return s.Node + "." + s.Number
+	}
+	return fmt.Sprintf("%s.%s.%d", s.Node, s.Number, s.Joined.Unix())
 }
 
 // askTime bounds all of it, as all nodes are asked at once: a Pi that is busy takes
@@ -172,7 +182,7 @@ func bySSH(ctx context.Context, known string, s Subject, command string, input i
 	for _, option := range []string{
 		"BatchMode=yes", "ConnectTimeout=5", "ConnectionAttempts=1", "ServerAliveInterval=15", "LogLevel=ERROR",
 		"StrictHostKeyChecking=accept-new", `UserKnownHostsFile="` + filepath.ToSlash(known) + `"`,
-		"HostKeyAlias=" + s.Node + "." + s.Number, "CheckHostIP=no",
+		"HostKeyAlias=" + s.alias(), "CheckHostIP=no",
 		"ClearAllForwardings=yes", "ForwardAgent=no", "ControlMaster=no", "ControlPath=none",
 	} {
 		args = append(args, "-o", option)
@@ -191,7 +201,11 @@ func bySSH(ctx context.Context, known string, s Subject, command string, input i
 	case ctx.Err() != nil:
 		return nil, &SilentError{"no answer in time"}
 	case cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == sshFailed:
-		return nil, &SilentError{lastLine(string(faults.Bytes()), err)}
+		words := lastLine(string(faults.Bytes()), err)
+		if strings.HasPrefix(words, "Host key verification failed") { // OpenSSH's words
+			words += fmt.Sprintf(" Another machine answers, or its system was made anew. If you know that it was: ssh-keygen -R %s -f %s", s.alias(), known)
+		}
+		return nil, &SilentError{words}
 	}
 	words := lastLine(string(faults.Bytes()), err)
 	var exit *exec.ExitError

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,34 +18,49 @@ type Keyring interface {
 	ExpireKey(context.Context, headscale.Key) error
 }
 
-// Unused are the keys that were made for a node, until then and none after, with which
-// somebody could still join.
-func Unused(ctx context.Context, f *fleet.Fleet, server Keyring, name string, until time.Time) (out []headscale.Key, err error) {
+// Unused are the keys with which somebody could still join in the place of a node: those
+// that were made for it, and those with just its tags that the book has of no node, as a
+// book does that is older than they are. None is younger than until.
+func Unused(ctx context.Context, f *fleet.Fleet, server Keyring, name string, until time.Time) (ours, unknown []headscale.Key, err error) {
+	n, err := f.Find(name)
+	if err != nil {
+		return nil, nil, err
+	}
 	made, err := Keys(f)
 	if err != nil {
-		return nil, err
-	}
-	ours := slices.DeleteFunc(made[name], func(e Entry) bool { return e.Minted.After(until) })
-	if len(ours) == 0 {
-		return nil, nil
+		return nil, nil, err
 	}
 	listed, err := server.ListKeys(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return Good(ours, listed), nil
+	all := slices.Concat(slices.Collect(maps.Values(made))...)
+	for _, k := range listed {
+		if !IsOf(all, k) && canJoin(k) && sameTags(k.Tags, n.Tags()) && !k.CreatedAt.After(until) {
+			unknown = append(unknown, k)
+		}
+	}
+	theirs := slices.DeleteFunc(made[name], func(e Entry) bool { return e.Minted.After(until) })
+	return Good(theirs, listed), unknown, nil
+}
+
+func sameTags(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 // Good are those of the keys that Headscale lists that are of these, and with which somebody
 // can join.
 func Good(made []Entry, listed []headscale.Key) (out []headscale.Key) {
 	for _, k := range listed {
-		if IsOf(made, k) && !k.Used && k.Expiration.After(time.Now()) {
+		if IsOf(made, k) && canJoin(k) {
 			out = append(out, k)
 		}
 	}
 	return out
 }
+
+// canJoin says that somebody can join with a key.
+func canJoin(k headscale.Key) bool { return !k.Used && k.Expiration.After(time.Now()) }
 
 // ExpireAll ends keys: one that cannot be ended keeps the others from nothing, and one
 // that is gone is no error.

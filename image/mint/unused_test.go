@@ -12,8 +12,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
 )
 
-// TestUnused: at a real Headscale the keys of one node end that were made until a time;
-// one that is gone is no error.
+// TestUnused: at a real Headscale the keys of one node end that were made until a time,
+// also one that the book has lost; one that is gone is no error.
 func TestUnused(t *testing.T) {
 	s, f, ctx := headscaletest.Start(t), example(t), context.Background()
 	m := open(t, f, s)
@@ -26,20 +26,24 @@ func TestUnused(t *testing.T) {
 		return k.made.ID
 	}
 	stolen, other := key("cabin-pi", start), key("home-box", start)
-	if none, err := Unused(ctx, f, s.Client, "cabin-pi", start.Add(-time.Hour)); err != nil || len(none) > 0 {
-		t.Errorf("made later: %v, %v", none, err)
+	lost, err := s.Client.CreateKey(ctx, headscale.KeyRequest{Tags: []string{"tag:site-cabin", "tag:k3s-server"}, Expires: start.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
 	}
-	found, err := Unused(ctx, f, s.Client, "cabin-pi", start)
-	if err != nil || len(found) != 1 || found[0].ID != stolen {
-		t.Fatalf("%v, %v; want %s", found, err, stolen)
+	if none, unknown, err := Unused(ctx, f, s.Client, "cabin-pi", start.Add(-time.Hour)); err != nil || len(none)+len(unknown) > 0 {
+		t.Errorf("made later: %v, %v, %v", none, unknown, err)
 	}
-	if err := ExpireAll(ctx, s.Client, append(found, headscale.Key{ID: "4711"})); err != nil {
+	found, unknown, err := Unused(ctx, f, s.Client, "cabin-pi", time.Now().Add(time.Second))
+	if err != nil || len(found) != 1 || found[0].ID != stolen || len(unknown) != 1 || unknown[0].ID != lost.ID {
+		t.Fatalf("%v, %v, %v; want %s, %s", found, unknown, err, stolen, lost.ID)
+	}
+	if err := ExpireAll(ctx, s.Client, append(found, lost, headscale.Key{ID: "4711"})); err != nil {
 		t.Error(err)
 	}
 	if got := valid(t, s); !slices.Equal(got, []headscale.ID{other}) {
 		t.Errorf("valid are %v, want %v", got, other)
 	}
-	if again, err := Unused(ctx, f, s.Client, "cabin-pi", time.Now()); err != nil || len(again) > 0 {
-		t.Errorf("%v, %v", again, err)
+	if again, unknown, err := Unused(ctx, f, s.Client, "cabin-pi", time.Now()); err != nil || len(again)+len(unknown) > 0 {
+		t.Errorf("%v, %v, %v", again, unknown, err)
 	}
 }

@@ -1,6 +1,8 @@
 package resurrect
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -62,8 +64,21 @@ func shed(t *testing.T, role string, files map[string][]byte) *fleet.Fleet {
 	return f
 }
 
+const headscaleCopy = "hs/headscale-20261128T033000Z.tar.gz"
+
+// copyOf is the beginning of a copy of a version of Headscale, as far as it is looked at.
+func copyOf(version string) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	z.Comment = version
+	if err := z.Close(); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
 func weekly() map[string][]byte {
-	files := map[string][]byte{"hs/headscale-20261128T033000Z.tar.gz": nil}
+	files := map[string][]byte{headscaleCopy: copyOf("v0.29.0")}
 	systembackuptest.Add(files, at, "v1.12.1", "weekly-1", "2026-11-15T05:11:00Z", "ide/home")
 	systembackuptest.Add(files, at, "v1.12.1", "weekly-2", "2026-11-22T05:11:00Z", "ide/home", "cloud/data", "cloud/db=")
 	return files
@@ -183,6 +198,11 @@ it begins without volumes: whatever asks for one gets an empty one`
 	}
 	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "flash --node vps") || r.Restore() != nil || r.Witness() != "" {
 		t.Errorf("%v", err)
+	}
+	older := map[string][]byte{headscaleCopy: copyOf("v0.20.1")}
+	r, err = Prepare(t.Context(), shed(t, "control", older), &tailnet{err: errors.New("no answer")}, Options{WithoutVolumes: true})
+	if got := runbook(t, r, err); !strings.Contains(got, "It does not bring back its database of 28 November 2026 03:30 UTC from s3://volumes/hs/ as it is: its database was used by Headscale v0.20.1, which") {
+		t.Errorf("a copy of another version: %s", got)
 	}
 	r, err = Prepare(t.Context(), shed(t, "control", map[string][]byte{}), &tailnet{err: errors.New("no answer")}, Options{WithoutVolumes: true})
 	if got := runbook(t, r, err); !strings.Contains(got, "an empty tailnet") {

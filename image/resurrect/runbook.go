@@ -7,6 +7,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/backup"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/component"
 )
 
 // Runbook is what has to be done, from first to last, by this command and by
@@ -71,7 +72,23 @@ func (r *Rising) headscaleCopy() (string, error) {
 	case newest.IsZero():
 		return fmt.Sprintf("%s (%s has no copy)", none, store), nil
 	}
+	if err := opens(store); err != nil {
+		return fmt.Sprintf("It does not bring back its database of %s from %s as it is: %v", day(newest), store, err), nil
+	}
 	return fmt.Sprintf("It brings back its database of %s from %s: people's devices keep their addresses", day(newest), store), nil
+}
+
+// opens says why the Headscale of images that are built now does not open the newest copy.
+func opens(store backup.Store) error {
+	program, err := component.Find("headscale")
+	if err != nil {
+		return err
+	}
+	used, err := backup.UsedBy(store)
+	if err != nil {
+		return err
+	}
+	return backup.Opens(program.Releases[0].Version, used)
 }
 
 func (r *Rising) tailnetSteps() (steps []string) {

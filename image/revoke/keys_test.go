@@ -87,6 +87,44 @@ func TestKeysAreNotListed(t *testing.T) {
 	w.does(t, Options{}, "its keys that were not used: no list", "vps refuses [7]", "home-pi refuses [7]", "delete 7")
 }
 
+// TestAFleetsDirectoryOfEarlier knows nothing of the card that was stolen on its way: its
+// key is found by its tags, which are no other site's or role's. Another node's that has
+// the same tags is told of before.
+func TestAFleetsDirectoryOfEarlier(t *testing.T) {
+	end := time.Now().Add(time.Hour)
+	mixed := []string{cabinTags[1], cabinTags[0]}
+	w := stolen()
+	w.nodes = w.nodes[1:] // it was never a member
+	w.keys = []headscale.Key{
+		{ID: "3", Expiration: end, Tags: mixed},
+		{ID: "4", Expiration: end, Tags: mixed, Used: true},
+		{ID: "5", Expiration: end.Add(-2 * time.Hour), Tags: mixed},
+		{ID: "6", Expiration: end, Tags: cabinTags[:1]},
+		{ID: "7", Expiration: end, Tags: append(mixed, "tag:other")},
+		{ID: "8", Expiration: end, Tags: []string{"tag:k3s-agent", "tag:site-home"}},
+	}
+	o, err := prepare(t, w, "cabin-box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := strings.Join(o.Steps(), "\n"); !strings.Contains(s, "expire a key with just its tags (number 3), which secrets/keys.json") || strings.Contains(s, "number 4") || strings.Contains(s, "has the same") {
+		t.Errorf("%s", s)
+	}
+	o, err = prepare(t, w, "cabin-box", "  cabin-box: {", "  cabin-nas: {board: optiplex-7050, site: cabin, role: agent}\n  cabin-box: {")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := strings.Join(o.Steps(), "\n"); !strings.Contains(s, "it may be that of cabin-nas, whose card then needs another: imagebuilder key cabin-nas") {
+		t.Errorf("%s", s)
+	}
+	w.stuck = errors.New("the disk is full")
+	w.does(t, Options{}, "its keys that were not used: number 3 stays valid until", "vps refuses []", "home-pi refuses []")
+	w.stuck = nil
+	w.keys = append(w.keys, headscale.Key{ID: "9", Expiration: end, Tags: mixed, CreatedAt: time.Now().Add(time.Minute)}) // the new card's
+	w.does(t, Options{}, "", "expire 3")
+	w.does(t, Options{}, "")
+}
+
 // TestStrangerOfTheName keeps nothing from being done, and is told of: the owner's own
 // laptop is called as the node, which Headscale calls by another name therefore.
 func TestStrangerOfTheName(t *testing.T) {

@@ -76,6 +76,7 @@ type Order struct {
 	only    bool             // a holder may have shares of another machine of the name
 
 	keys     []headscale.Key // with which whoever has its card could still join
+	unknown  []headscale.Key // that have its tags, and are on a card that nobody knows of here
 	unlisted error           // why these may not be all
 }
 
@@ -132,13 +133,13 @@ func (o *Order) find(ctx context.Context, again bool) error {
 	}
 	o.note.Listed, o.only = true, len(o.later) > 0
 	// A key made since is the new card's.
-	o.keys, o.unlisted = mint.Unused(ctx, o.fleet, o.server, o.name, o.note.At)
+	o.keys, o.unknown, o.unlisted = mint.Unused(ctx, o.fleet, o.server, o.name, o.note.At)
 	return nil
 }
 
 // refuse leaves a machine alone that nobody said is in other hands.
 func (o *Order) refuse() error {
-	if len(o.later) == 0 || len(o.members) > 0 || len(o.missing()) > 0 || len(o.keys) > 0 || o.unlisted != nil {
+	if len(o.later) == 0 || len(o.members) > 0 || len(o.missing()) > 0 || len(o.keys)+len(o.unknown) > 0 || o.unlisted != nil {
 		return nil
 	}
 	return fmt.Errorf("the %s that was revoked on %s is shut out everywhere. The one of today (number %s) has joined since: if that is in other hands, too, say --again",
@@ -161,6 +162,9 @@ func (o *Order) Steps() (out []string) {
 	for _, k := range o.keys {
 		out = append(out, fmt.Sprintf("expire the key on its card that was not used (number %s), with which it could join until %s", k.ID, k.Expiration.Format(time.DateOnly)))
 	}
+	for _, k := range o.unknown {
+		out = append(out, fmt.Sprintf("expire a key with just its tags (number %s), which secrets/keys.json does not know, as where that was brought back from before: somebody could join with it until %s%s", k.ID, k.Expiration.Format(time.DateOnly), o.orOf()))
+	}
 	for _, m := range o.members {
 		out = append(out, fmt.Sprintf("delete %s (number %s) from the tailnet", m.GivenName, m.ID))
 	}
@@ -176,6 +180,19 @@ func (o *Order) Steps() (out []string) {
 		out = append(out, "delete it from the cluster, with its vote and its password, if it is there")
 	}
 	return out
+}
+
+// orOf names those whose cards have the same tags, by which nobody can tell them apart. A
+// card that has to be made another key is little beside one that lets a thief in.
+func (o *Order) orOf() string {
+	same := slices.DeleteFunc(slices.Clone(o.fleet.Nodes.Names), func(name string) bool {
+		n, _ := o.fleet.Nodes.Get(name)
+		return name == o.name || !slices.Equal(n.Tags(), o.node.Tags())
+	})
+	if len(same) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; it may be that of %s, whose card then needs another: imagebuilder key %s", strings.Join(same, " or "), strings.Join(same, ", imagebuilder key "))
 }
 
 // nameless says that nobody noted the number of the machine that was revoked, and another
@@ -204,7 +221,7 @@ func (o *Order) Do(ctx context.Context) error {
 	if o.silent != nil {
 		return errors.Join(append(left, fmt.Errorf("its keys that were not used, tailnet and cluster: %w", o.silent))...)
 	}
-	if err := errors.Join(o.unlisted, mint.ExpireAll(ctx, o.server, o.keys)); err != nil {
+	if err := errors.Join(o.unlisted, mint.ExpireAll(ctx, o.server, slices.Concat(o.keys, o.unknown))); err != nil {
 		left = append(left, fmt.Errorf("its keys that were not used: %w", err))
 	}
 	if err := replace.Forget(ctx, o.server, o.members); err != nil {
@@ -247,14 +264,25 @@ func (o *Order) leaveCluster(ctx context.Context) error {
 
 // Advice says what else the owner has to do, as whoever has the disk could read it.
 func (o *Order) Advice() []string {
-	out := []string{"the tailnet's, Wi-Fi's and proxy's keys, and what node.yaml's files held: change those passwords"}
-	tokens := "the cluster's tokens and Secrets that it had"
+	locked := ""
 	if o.fleet.Encrypts(o.name) {
-		tokens += ", if it was taken while it ran (switched off, they are locked)"
+		locked = ", if it was taken while it ran (switched off, they are locked)"
 	}
 	how := "a new agent's token ('imagebuilder fleet token', then 'imagebuilder apply --all --risky'), and new values of the Secrets of what ran there"
 	if o.node.Role.In() != node.Agent {
 		how = "'k3s token rotate' on a server, the new one for all (cluster: k3s: token, agentToken; 'imagebuilder apply --all --risky'), and new values of all Secrets; its certificate authorities are known as well: k3s certificate rotate-ca, or better a new cluster"
 	}
-	return append(out, tokens+": "+how)
+	out := []string{
+		"the tailnet's, Wi-Fi's and proxy's keys, and what node.yaml's files held: change those passwords",
+		"the cluster's tokens and Secrets that it had" + locked + ": " + how,
+	}
+	if wards := o.wards(); len(wards) > 0 {
+		out = append(out, fmt.Sprintf("the second share of the keys of %s, which it kept%s: with the disk of one of them it opens what is on that. Make them anew, one after the other ('imagebuilder replace NODE')", strings.Join(wards, ", "), locked))
+	}
+	return out
+}
+
+// wards are the encrypted nodes of whose keys it kept a share.
+func (o *Order) wards() []string {
+	return slices.DeleteFunc(o.fleet.Encrypted(), func(name string) bool { return !slices.Contains(o.fleet.Holders(name), o.name) })
 }

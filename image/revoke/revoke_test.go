@@ -253,6 +253,27 @@ func TestWhoIsNotEncrypted(t *testing.T) {
 	}
 }
 
+// TestWhoKeptShares of other nodes' keys gives them to the thief, unless it is locked, too.
+func TestWhoKeptShares(t *testing.T) {
+	const kept = "the second share of the keys of cabin-pi, cabin-box, which it kept"
+	for name, want := range map[string]string{"true": kept + ", if it was taken while it ran", "false": kept + ": "} {
+		o, err := prepare(t, stolen(), "home-pi", "  home-pi: {", "  home-pi: {storage: {encrypt: "+name+"}, ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := strings.Join(o.Advice(), "\n"); !strings.Contains(a, want) || !strings.Contains(a, "imagebuilder replace") {
+			t.Errorf("encrypted %s: %s", name, a)
+		}
+	}
+	o, err := prepare(t, stolen(), "cabin-box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := strings.Join(o.Advice(), "\n"); strings.Contains(a, "second share") {
+		t.Errorf("an agent keeps none: %s", a)
+	}
+}
+
 // TestRefusals: nothing is done where it would be the wrong thing.
 func TestRefusals(t *testing.T) {
 	w := stolen()

@@ -93,5 +93,5 @@ func (r Row) Member() bool { return r.Address.IsValid() && !r.Stranger }
 
 // Subject is whom to ask.
 func (r Row) Subject() inquiry.Subject {
-	return inquiry.Subject{Node: r.Node, Number: string(r.Number), Address: r.Address}
+	return inquiry.Subject{Node: r.Node, Number: string(r.Number), Joined: r.Joined, Address: r.Address}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
 )
 
 var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -88,6 +89,9 @@ func TestStates(t *testing.T) {
 	}
 	if d := cmp.Diff(want, rows, cmpopts.EquateComparable(netip.Addr{})); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+	if s := rows[0].Subject(); s != (inquiry.Subject{Node: "home-pi", Number: "8", Joined: noon.Add(-time.Hour), Address: ip}) {
+		t.Errorf("%+v", s)
 	}
 }
 
