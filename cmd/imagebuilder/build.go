@@ -117,7 +117,7 @@ func (f *buildFlags) build(cmd *cobra.Command) (*image.Result, error) {
 		return nil, err
 	}
 	defer cache.Close()
-	u := newUI(f.quiet)
+	u := newUI(cmd, f.quiet)
 	defer u.close()
 	f.opt.Cache, f.opt.Progress, f.opt.Now = cache, u, time.Now()
 	result, err := image.Build(cmd.Context(), f.opt)

@@ -103,7 +103,7 @@ func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt fl
 		of := flashNode(config, data)
 		opt.Node = &of
 	}
-	u := newUI(quiet)
+	u := newUI(cmd, quiet)
 	opt.Progress = u
 	result, err := flash.WriteImage(cmd.Context(), image, device, opt)
 	u.close()

@@ -100,7 +100,7 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 		}
 		defer m.Close()
 	}
-	u := newUI(quiet)
+	u := newUI(cmd, quiet)
 	opt.Progress = u
 	made, err := writeCards(cmd, f, m, cards, opt)
 	u.close()

@@ -198,7 +198,7 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 		done, failed := rollout.Rollback(cmd.Context(), f, rows, u.choice.Names)
 		return errors.Join(u.printBack(cmd.OutOrStdout(), done), failed)
 	}
-	all, err := u.open(cmd.Context())
+	all, err := u.open(cmd)
 	defer all.close()
 	if err != nil {
 		return err
@@ -226,7 +226,7 @@ func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollou
 	for _, src := range all {
 		board := src.img.Label.Board
 		files[board] = filepath.Join(dir, board)
-		if _, err := u.make(cmd.Context(), f, src, files[board]); err != nil {
+		if _, err := u.make(cmd, f, src, files[board]); err != nil {
 			return err
 		}
 	}
