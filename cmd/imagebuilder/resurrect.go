@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/flash"
@@ -124,6 +126,9 @@ func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, client *headsc
 		return usagef("%s creates the cluster: its card is written first, or with the others", rising.Creator())
 	}
 	cards[creates].Restore = rising.Restore()
+	if err := fits(f, cards[creates]); err != nil {
+		return err
+	}
 	if err := r.agree(cmd, f, rising); err != nil { // before a build of many minutes
 		return err
 	}
@@ -140,6 +145,15 @@ func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, client *headsc
 		fmt.Fprintln(cmd.ErrOrStderr(), "still to be written: imagebuilder flash --node "+strings.Join(missing, " --node "))
 	}
 	return nil
+}
+
+// fits refuses, before anything is forgotten, more claims than a card has room for.
+func fits(f *fleet.Fleet, c card.Card) error {
+	err := card.Fits(f, c)
+	if errors.Is(err, node.ErrTooLong) && c.Restore != nil {
+		return fmt.Errorf("%w; %d claims on volumes are among it, which --without-volumes leaves out: those volumes are yours to restore then, in Longhorn", err, len(c.Restore.Claims))
+	}
+	return err
 }
 
 func nodesOf(cards []card.Card) (names []string) {

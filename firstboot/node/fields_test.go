@@ -11,12 +11,13 @@ import (
 )
 
 // inTheOpen are the fields whose text sealing leaves on the boot partition. A
-// new field stands here if it never holds a secret; otherwise Seal removes it.
+// new field stands here if it never holds a secret; otherwise Seal removes it. The
+// claims of k3s.seed.restore are left, too: packed, so that nobody finds a text there.
 var inTheOpen = strings.Fields(`
 	node board site role page timezone dataDisk.path ownerKey
 	headscale.url headscale.ca control.acme control.email control.cert control.backup.path control.backup.s3.endpoint control.backup.s3.region control.backup.s3.bucket control.backup.s3.prefix control.backup.s3.accessKey control.names.hosts control.names.nodes
 	k3s.servers k3s.serverTags k3s.labels k3s.taints k3s.seed.manifests
-	k3s.seed.restore.systemBackup k3s.seed.restore.claims k3s.seed.restore.namespaces k3s.seed.restore.manifests
+	k3s.seed.restore.systemBackup k3s.seed.restore.namespaces k3s.seed.restore.manifests
 	ssh.authorizedKeys firewall.lan firewall.public
 	network.interfaces.name network.interfaces.addresses network.interfaces.gateway network.interfaces.dns
 	network.wifi.ssid network.wifi.country network.ntp network.noProxy

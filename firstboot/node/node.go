@@ -139,9 +139,9 @@ type Seed struct {
 type Restore struct {
 	// SystemBackup is its name in the bucket that Longhorn backs up to.
 	SystemBackup string `yaml:"systemBackup"`
-	// Claims have to be back before the rest begins, as NAMESPACE/NAME, each with the
-	// Backup in Longhorn that its volume is made of, "" for none: that volume is empty.
-	Claims map[string]string `yaml:"claims,omitempty"`
+	// Claims have to be back before the rest begins. One without a backup gets an
+	// empty volume.
+	Claims Claims `yaml:"claims,omitempty"`
 	// Namespaces are what a node.yaml from before Claims has; no update may refuse one.
 	Namespaces []string `yaml:"namespaces,omitempty"`
 	// Manifests are further files of the seed, which have to wait until all is

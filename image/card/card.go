@@ -9,9 +9,11 @@ package card
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/mint"
@@ -92,6 +94,22 @@ func Config(f *fleet.Fleet, c Card) (*node.Config, error) {
 		cfg.K3s.Seed = seed.After(cfg.K3s.Seed, *c.Restore)
 	}
 	return cfg, nil
+}
+
+// keyRoom is more than a key of Headscale's takes, in bytes.
+const keyRoom = 128
+
+// Fits says why a card's answer would not fit, while nothing was given up for it.
+func Fits(f *fleet.Fleet, c Card) error {
+	cfg, err := Config(f, c)
+	if err != nil {
+		return err
+	}
+	cfg.Headscale.AuthKey = secret.String(strings.Repeat("k", keyRoom))
+	if _, err := node.Marshal(cfg); err != nil {
+		return fmt.Errorf("node %s: %w", c.Node, err)
+	}
+	return nil
 }
 
 func fill(ctx context.Context, p *flash.Prepared, cfg *node.Config) (*flash.Result, error) {
