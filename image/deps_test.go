@@ -64,7 +64,7 @@ var allowed = map[string][]string{
 	"image/fleet/plan":                    {"firstboot/contract", "firstboot/node", "image/board", "image/fleet", "image/objects", "image/oci/reference", "image/overlay", "image/seed"},
 	"image/owner":                         {"firstboot/node", "firstboot/secret", "image/atomicfile"},
 	"image/mint":                          {"firstboot/contract", "firstboot/node", "firstboot/secret", "image/atomicfile", "image/fleet", "image/flock", "image/headscale"},
-	"image/card":                          {"firstboot/node", "image/flash", "image/fleet", "image/mint", "image/seed"},
+	"image/card":                          {"firstboot/node", "firstboot/secret", "image/flash", "image/fleet", "image/mint", "image/seed"},
 	"image/kubeconfig":                    {"image/clusterca"},
 	"image/control":                       {"firstboot/contract", "firstboot/secret", "image/fleet", "image/headscale", "image/mint", "image/revoke"},
 	"image/kube":                          {"image/clusterca"},

@@ -29,6 +29,8 @@ type nodeCards struct {
 	yes          bool
 	// hint says how a device is named, "" as "flash" has it.
 	hint string
+	// joins is for cards that take a dead node's place.
+	joins bool
 }
 
 func (n *nodeCards) flags(cmd *cobra.Command) {
@@ -118,7 +120,7 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 }
 
 // cards finds out which node goes where, and asks for what was not said, once it is sure
-// that the fleet has all that is to be on them.
+// that the fleet has all that is to be on them, and they have room for it.
 func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, force bool) ([]card.Card, error) {
 	if len(args) > 1 || len(args) == 1 && len(n.names) > 1 {
 		return nil, usagef("with --node there is one device: 'flash --node NODE DEVICE', or --node NODE=DEVICE for each of several")
@@ -128,7 +130,7 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, for
 		if _, err := f.Find(name); err != nil {
 			return nil, err
 		}
-		if _, err := card.Config(f, card.Card{Node: name}); err != nil {
+		if err := card.Fits(f, card.Card{Node: name, Joins: n.joins}); err != nil {
 			return nil, err
 		}
 	}
@@ -148,7 +150,7 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, for
 		}) {
 			return nil, usagef("--node: %s or %s is named twice", name, next.Target)
 		}
-		next.Image = n.image
+		next.Image, next.Joins = n.image, n.joins
 		out = append(out, next)
 	}
 	return out, nil

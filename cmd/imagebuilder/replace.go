@@ -74,12 +74,11 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	r.cards.names, r.cards.hint = args[:1], "'imagebuilder replace "+args[0]+" DEVICE'"
+	r.cards.names, r.cards.hint, r.cards.joins = args[:1], "'imagebuilder replace "+args[0]+" DEVICE'", true
 	cards, err := r.cards.cards(cmd, f, args[1:], r.flash.Force)
 	if err != nil {
 		return err
 	}
-	cards[0].Joins = true
 	if err := r.agree(cmd, leave, cards[0]); err != nil { // before a build of many minutes
 		return err
 	}
