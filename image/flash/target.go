@@ -116,6 +116,19 @@ func checkFile(name string, force bool) error {
 	return b.Close()
 }
 
+// CheckFile says why a file of this name could not be written, which is looked at again
+// when it is.
+func CheckFile(name string, force bool) error {
+	if err := checkFile(name, force); err != nil {
+		return err
+	}
+	probe, err := atomicfile.Create(name, 0o600)
+	if err != nil {
+		return err
+	}
+	return probe.Close()
+}
+
 // openDisk opens a device that is nobody else's while it is open.
 func openDisk(d *Device) (*target, error) {
 	f, locks, err := openRaw(d)
