@@ -22,8 +22,9 @@ verify' tells.
 Mounted disks, the system's own disk and built-in disks are refused (the last
 unless --force). With --node-config the card gets a node's identity. DEVICE may
 be a new file, which appears when it is whole, or an image in whose place it comes;
-any other file is refused unless --force. What to set in the machine's BIOS is told
-at the end; --boards is where that of your own board is found.
+any other file is refused unless --force, and a new one that is called as a device
+always (sdb, for /dev/sdb). What to set in the machine's BIOS is told at the end;
+--boards is where that of your own board is found.
 
 With --node the card is that of a node of the fleet: the image of its board is
 built where it has changed, and a single-use key is made for it when all that can be
