@@ -160,7 +160,7 @@ func (f *buildFlags) load() error {
 	for _, file := range f.images {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			return fmt.Errorf("--images: %w", err)
+			return fileOf("--images", err)
 		}
 		list, err := container.List(file, data)
 		if err != nil {

@@ -57,6 +57,9 @@ func newFlash() *cobra.Command {
   imagebuilder flash --node cabin-pi=/dev/sdb --node home-pi=/dev/sdc --yes`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if list && len(args) > 0 {
+				return usagef("--list takes no argument, but got %q", args[0])
+			}
 			if list {
 				return listDevices(cmd, opt.Force)
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,6 +69,9 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 	if err != nil {
 		return err
 	}
+	if err := n.known(f); err != nil {
+		return err
+	}
 	client, err := n.client(f)
 	if err != nil {
 		return err
@@ -80,6 +84,23 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 		return err
 	}
 	return writeAll(cmd, f, client, cards, quiet, opt)
+}
+
+// known refuses names that the fleet does not have, and an image that is not there.
+func (n *nodeCards) known(f *fleet.Fleet) error {
+	for _, word := range n.names {
+		name, _, _ := strings.Cut(word, "=")
+		if _, err := f.Find(name); err != nil {
+			return err
+		}
+	}
+	if n.image == "" {
+		return nil
+	}
+	if _, err := os.Stat(n.image); err != nil {
+		return fileOf("--image", err)
+	}
+	return nil
 }
 
 // client is who makes the keys, nil where no node needs one. What it lacks is told before
@@ -127,9 +148,6 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, for
 	}
 	for _, word := range n.names {
 		name, _, _ := strings.Cut(word, "=")
-		if _, err := f.Find(name); err != nil {
-			return nil, err
-		}
 		if err := card.Fits(f, card.Card{Node: name, Joins: n.joins}); err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -24,6 +25,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
+	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
 const (
@@ -96,6 +98,7 @@ func ended(ctx context.Context, err error) error {
 func conclude(out io.Writer, err error, interrupted bool) int {
 	var exit *exitError
 	var usage *usageError
+	var unknown *fleet.UnknownError // every name comes from the command line: the file's were checked
 	switch {
 	case err == nil:
 		return 0
@@ -112,10 +115,18 @@ func conclude(out io.Writer, err error, interrupted bool) int {
 		return exitInterrupted
 	}
 	fmt.Fprintf(out, "imagebuilder: %s\n", printable(err.Error()))
-	if errors.As(err, &usage) {
+	if errors.As(err, &usage) || errors.As(err, &unknown) {
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// fileOf names the flag that wants a file. One that is not there is wrong usage.
+func fileOf(flag string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return usagef("%s: %w", flag, err)
+	}
+	return fmt.Errorf("%s: %w", flag, err)
 }
 
 // usageError marks a mistake on the command line.
@@ -142,7 +153,8 @@ func newRoot() *cobra.Command {
 bootable disk image for a k3s node: no root, no loop devices, no chroot.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted: by Ctrl-C, a
-terminal that is closed, or a pipe that nobody reads on.`,
+terminal that is closed, or a pipe that nobody reads on. 'run', 'lab ssh' and 'lab
+kubectl' end with the code of the program that they run.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

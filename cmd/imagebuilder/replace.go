@@ -66,6 +66,10 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	r.cards.names, r.cards.hint, r.cards.joins = args[:1], "'imagebuilder replace "+args[0]+" DEVICE'", true
+	if err := r.cards.known(f); err != nil {
+		return err
+	}
 	client, err := control.Client(f)
 	if err != nil {
 		return err
@@ -74,7 +78,6 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	r.cards.names, r.cards.hint, r.cards.joins = args[:1], "'imagebuilder replace "+args[0]+" DEVICE'", true
 	cards, err := r.cards.cards(cmd, f, args[1:], r.flash.Force)
 	if err != nil {
 		return err

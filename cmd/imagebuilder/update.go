@@ -184,8 +184,14 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := u.there(); err != nil {
+		return err
+	}
 	if u.file != "" {
 		return u.write(cmd, f)
+	}
+	if _, err := u.choice.Of(f); err != nil { // also where Headscale does not answer
+		return err
 	}
 	client, rows, err := members(cmd.Context(), f)
 	if err != nil {
@@ -212,6 +218,18 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 		return u.printPlan(cmd, r.Plan(cmd.Context()))
 	}
 	return u.roll(cmd, f, r, all)
+}
+
+// there looks for the files that were named, before anybody is asked anything.
+func (u *updateFlags) there() error {
+	for flag, files := range map[string][]string{"--image": u.images, "--base": u.bases} {
+		for _, name := range files {
+			if _, err := os.Stat(name); err != nil {
+				return fileOf(flag, err)
+			}
+		}
+	}
+	return nil
 }
 
 // roll makes the updates and brings them to the nodes. What was done is printed, whatever
