@@ -235,7 +235,7 @@ func prepareOut(out string) error {
 		return fmt.Errorf("--out %s is a device; build to a file, then use 'imagebuilder flash'", out)
 	}
 	dir := filepath.Dir(out)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := atomicfile.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("--out %s: its directory cannot be made: %w", out, err)
 	}
 	probe, err := atomicfile.Create(out, 0o644) // also sweeps what killed builds left

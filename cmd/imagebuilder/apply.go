@@ -118,6 +118,9 @@ func (a *applyFlags) prepare(ctx context.Context) (*handover.Order, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := a.choice.Of(f); err != nil { // also where Headscale does not answer
+		return nil, err
+	}
 	_, rows, err := members(ctx, f)
 	if err != nil {
 		return nil, err

@@ -117,7 +117,7 @@ func (f *buildFlags) build(cmd *cobra.Command) (*image.Result, error) {
 		return nil, err
 	}
 	defer cache.Close()
-	u := newUI(f.quiet)
+	u := newUI(cmd, f.quiet)
 	defer u.close()
 	f.opt.Cache, f.opt.Progress, f.opt.Now = cache, u, time.Now()
 	result, err := image.Build(cmd.Context(), f.opt)
@@ -160,7 +160,7 @@ func (f *buildFlags) load() error {
 	for _, file := range f.images {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			return fmt.Errorf("--images: %w", err)
+			return fileOf("--images", err)
 		}
 		list, err := container.List(file, data)
 		if err != nil {

@@ -22,8 +22,9 @@ verify' tells.
 Mounted disks, the system's own disk and built-in disks are refused (the last
 unless --force). With --node-config the card gets a node's identity. DEVICE may
 be a new file, which appears when it is whole, or an image in whose place it comes;
-any other file is refused unless --force. What to set in the machine's BIOS is told
-at the end; --boards is where that of your own board is found.
+any other file is refused unless --force, and a new one that is called as a device
+always (sdb, for /dev/sdb). What to set in the machine's BIOS is told at the end;
+--boards is where that of your own board is found.
 
 With --node the card is that of a node of the fleet: the image of its board is
 built where it has changed, and a single-use key is made for it when all that can be
@@ -56,6 +57,9 @@ func newFlash() *cobra.Command {
   imagebuilder flash --node cabin-pi=/dev/sdb --node home-pi=/dev/sdc --yes`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if list && len(args) > 0 {
+				return usagef("--list takes no argument, but got %q", args[0])
+			}
 			if list {
 				return listDevices(cmd, opt.Force)
 			}
@@ -103,7 +107,7 @@ func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt fl
 		of := flashNode(config, data)
 		opt.Node = &of
 	}
-	u := newUI(quiet)
+	u := newUI(cmd, quiet)
 	opt.Progress = u
 	result, err := flash.WriteImage(cmd.Context(), image, device, opt)
 	u.close()

@@ -24,7 +24,7 @@ type asker struct {
 }
 
 // card finds out where a node's card is written. Devices look alike: the name is typed by
-// hand unless --yes. A file takes nobody's data. What is a device, and which, only the system
+// hand unless --yes. A file takes nobody's data, or is refused. What is a device, and which, only the system
 // can tell: each has many names.
 func (a *asker) card(node, target string) (card.Card, error) {
 	if target == "" {
@@ -35,7 +35,7 @@ func (a *asker) card(node, target string) (card.Card, error) {
 		return card.Card{}, err
 	}
 	if d == nil {
-		return card.Card{Node: node, Target: target}, nil
+		return card.Card{Node: node, Target: target}, flash.CheckFile(target, a.force)
 	}
 	if err := d.Check(-1, a.force); err != nil {
 		return card.Card{}, err

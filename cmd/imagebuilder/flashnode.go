@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +30,8 @@ type nodeCards struct {
 	yes          bool
 	// hint says how a device is named, "" as "flash" has it.
 	hint string
+	// joins is for cards that take a dead node's place.
+	joins bool
 }
 
 func (n *nodeCards) flags(cmd *cobra.Command) {
@@ -66,6 +69,9 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 	if err != nil {
 		return err
 	}
+	if err := n.known(f); err != nil {
+		return err
+	}
 	client, err := n.client(f)
 	if err != nil {
 		return err
@@ -78,6 +84,23 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 		return err
 	}
 	return writeAll(cmd, f, client, cards, quiet, opt)
+}
+
+// known refuses names that the fleet does not have, and an image that is not there.
+func (n *nodeCards) known(f *fleet.Fleet) error {
+	for _, word := range n.names {
+		name, _, _ := strings.Cut(word, "=")
+		if _, err := f.Find(name); err != nil {
+			return err
+		}
+	}
+	if n.image == "" {
+		return nil
+	}
+	if _, err := os.Stat(n.image); err != nil {
+		return fileOf("--image", err)
+	}
+	return nil
 }
 
 // client is who makes the keys, nil where no node needs one. What it lacks is told before
@@ -100,7 +123,7 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 		}
 		defer m.Close()
 	}
-	u := newUI(quiet)
+	u := newUI(cmd, quiet)
 	opt.Progress = u
 	made, err := writeCards(cmd, f, m, cards, opt)
 	u.close()
@@ -118,17 +141,14 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 }
 
 // cards finds out which node goes where, and asks for what was not said, once it is sure
-// that the fleet has all that is to be on them.
+// that the fleet has all that is to be on them, and they have room for it.
 func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, force bool) ([]card.Card, error) {
 	if len(args) > 1 || len(args) == 1 && len(n.names) > 1 {
 		return nil, usagef("with --node there is one device: 'flash --node NODE DEVICE', or --node NODE=DEVICE for each of several")
 	}
 	for _, word := range n.names {
 		name, _, _ := strings.Cut(word, "=")
-		if _, err := f.Find(name); err != nil {
-			return nil, err
-		}
-		if _, err := card.Config(f, card.Card{Node: name}); err != nil {
+		if err := card.Fits(f, card.Card{Node: name, Joins: n.joins}); err != nil {
 			return nil, err
 		}
 	}
@@ -148,7 +168,7 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, for
 		}) {
 			return nil, usagef("--node: %s or %s is named twice", name, next.Target)
 		}
-		next.Image = n.image
+		next.Image, next.Joins = n.image, n.joins
 		out = append(out, next)
 	}
 	return out, nil

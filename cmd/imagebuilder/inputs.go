@@ -50,7 +50,7 @@ func (in *inputFlags) apply(builds ...*buildFlags) error {
 		}
 		var err error
 		if b.opt.Lock, err = lock.Load(left[at]); err != nil {
-			return err
+			return fileOf("--lock", err)
 		}
 		left = slices.Delete(left, at, at+1)
 	}

@@ -97,7 +97,7 @@ func mergeKubeconfig(cmd *cobra.Command, a kubeconfig.Access) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+	if err := atomicfile.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
 	if err := atomicfile.WriteFile(file, text, 0o600); err != nil {

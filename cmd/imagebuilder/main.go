@@ -3,7 +3,7 @@
 //
 // Output rules: results go to standard output, progress and diagnostics to
 // standard error. Exit codes: 0 success, 1 failure, 2 wrong usage,
-// 130 interrupted.
+// 130 interrupted, also by a pipe that nobody reads on.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -24,6 +25,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
+	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
 const (
@@ -45,25 +47,29 @@ func run() int {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(softMemoryLimit)
 	}
-	ctx := interruptible()
-	return conclude(os.Stderr, newRoot().ExecuteContext(ctx), ctx.Err() != nil)
+	ctx, interrupt := interruptible()
+	out, told := streams(interrupt)
+	root := newRoot()
+	root.SetOut(out)
+	root.SetErr(told)
+	return conclude(told, root.ExecuteContext(ctx), ctx.Err() != nil)
 }
 
 // interruptible ends with the first signal that interrupts. A second Ctrl-C ends the
-// program at once. A terminal that is closed tells its processes twice, first by its shell,
-// and takes with it who read what is printed: what has to be undone is, all the same, so
-// these are ignored before anybody hears of the end.
-func interruptible() context.Context {
+// program at once. A terminal that is closed tells its processes twice, first by its shell:
+// what has to be undone is, all the same, so the second is ignored before anybody hears of
+// the end.
+func interruptible() (ctx context.Context, interrupt func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	first := make(chan os.Signal, 1)
 	signal.Notify(first, endings()...)
 	go func() {
 		<-first
-		signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+		signal.Ignore(syscall.SIGHUP)
 		signal.Stop(first)
 		cancel()
 	}()
-	return ctx
+	return ctx, cancel
 }
 
 // endings are the signals that interrupt. Under nohup a closed terminal does not.
@@ -92,11 +98,14 @@ func ended(ctx context.Context, err error) error {
 func conclude(out io.Writer, err error, interrupted bool) int {
 	var exit *exitError
 	var usage *usageError
+	var unknown *fleet.UnknownError // every name comes from the command line: the file's were checked
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &exit):
 		return exit.code
+	case interrupted && err.Error() == errUnread.Error():
+		return exitInterrupted
 	case interrupted && err.Error() == context.Canceled.Error():
 		fmt.Fprintln(out, "imagebuilder: interrupted; nothing half-written was left behind")
 		return exitInterrupted
@@ -106,10 +115,18 @@ func conclude(out io.Writer, err error, interrupted bool) int {
 		return exitInterrupted
 	}
 	fmt.Fprintf(out, "imagebuilder: %s\n", printable(err.Error()))
-	if errors.As(err, &usage) {
+	if errors.As(err, &usage) || errors.As(err, &unknown) {
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// fileOf names the flag that wants a file. One that is not there is wrong usage.
+func fileOf(flag string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return usagef("%s: %w", flag, err)
+	}
+	return fmt.Errorf("%s: %w", flag, err)
 }
 
 // usageError marks a mistake on the command line.
@@ -135,7 +152,9 @@ func newRoot() *cobra.Command {
 		Long: `imagebuilder turns a board (hardware, as a YAML file) and Debian packages into a
 bootable disk image for a k3s node: no root, no loop devices, no chroot.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.`,
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted: by Ctrl-C, a
+terminal that is closed, or a pipe that nobody reads on. 'run', 'lab ssh' and 'lab
+kubectl' end with the code of the program that they run.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

@@ -9,8 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/boards"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/fleet/plan"
 	"github.com/going-mobile/imagebuilder/image/objects"
@@ -28,7 +30,8 @@ func newPlan() *cobra.Command {
 it is switched on, the container images that its disk image will carry, and
 warnings about what is allowed but will hurt: a data store that stops when one
 server is away, SD cards that wear out, networks that overlap, keys that expire in
-the post. Exit code 0 with warnings, too.
+the post. Exit code 0 with warnings, too; 1 where a node's answer has no room on its
+card, as far as the secrets in it are there.
 
 --resources compares what the cluster shall run with its machines (nodes: NAME:
 machine: {cpus: 4, memoryGiB: 16}), with all sites and with each of them lost; with
@@ -52,6 +55,9 @@ checked on the way. Exit code 1 where something does not fit.`,
 				}
 				return planResources(cmd, f, manifests, asJSON)
 			}
+			if err := roomOnCards(f); err != nil {
+				return err
+			}
 			p, err := plan.Make(f, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) }, overlays.FS)
 			if err != nil {
 				return err
@@ -73,6 +79,17 @@ checked on the way. Exit code 1 where something does not fit.`,
 	cmd.Flags().StringArrayVar(&manifests, "manifests", nil, "with --resources: a file, or a directory with all below it, of what the cluster shall run (repeatable)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// roomOnCards refuses what would not fit a card of the fleet. Secrets that are not there
+// yet are no fault of a plan.
+func roomOnCards(f *fleet.Fleet) error {
+	for _, name := range f.Nodes.Names {
+		if err := card.Fits(f, card.Card{Node: name}); errors.Is(err, node.ErrTooLong) {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeSVG(p *plan.Plan, name string) error {

@@ -66,6 +66,10 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	r.cards.names, r.cards.hint, r.cards.joins = args[:1], "'imagebuilder replace "+args[0]+" DEVICE'", true
+	if err := r.cards.known(f); err != nil {
+		return err
+	}
 	client, err := control.Client(f)
 	if err != nil {
 		return err
@@ -74,12 +78,10 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	r.cards.names, r.cards.hint = args[:1], "'imagebuilder replace "+args[0]+" DEVICE'"
 	cards, err := r.cards.cards(cmd, f, args[1:], r.flash.Force)
 	if err != nil {
 		return err
 	}
-	cards[0].Joins = true
 	if err := r.agree(cmd, leave, cards[0]); err != nil { // before a build of many minutes
 		return err
 	}

@@ -168,7 +168,7 @@ func (f *reportFlags) judge(cmd *cobra.Command, r *contract.Report, name string)
 	if err != nil {
 		return nil, err
 	}
-	kernel, err := f.kernel(cmd.Context(), cmp.Or(f.lock, name+image.LockSuffix))
+	kernel, err := f.kernel(cmd, cmp.Or(f.lock, name+image.LockSuffix))
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func (f *reportFlags) judge(cmd *cobra.Command, r *contract.Report, name string)
 	return hardware.Judge(r, root, kernel.Drivers.For, kernel.Package, lists), nil
 }
 
-func (f *reportFlags) kernel(ctx context.Context, lockFile string) (*image.Kernel, error) {
+func (f *reportFlags) kernel(cmd *cobra.Command, lockFile string) (*image.Kernel, error) {
 	l, err := lock.Load(lockFile)
 	if err != nil {
 		return nil, fmt.Errorf("the lock tells which kernel the image was made from: %w", err)
@@ -188,10 +188,10 @@ func (f *reportFlags) kernel(ctx context.Context, lockFile string) (*image.Kerne
 		return nil, err
 	}
 	defer cache.Close()
-	u := newUI(f.quiet)
+	u := newUI(cmd, f.quiet)
 	defer u.close()
 	b := &board.Board{Arch: l.Arch, Suite: l.Suites[0].Name} // for mirrors; the board may be the owner's own
-	return image.WholeKernel(ctx, image.Options{Board: b, Lock: l, Cache: cache, Progress: u, Now: time.Now()})
+	return image.WholeKernel(cmd.Context(), image.Options{Board: b, Lock: l, Cache: cache, Progress: u, Now: time.Now()})
 }
 
 func printJudged(out io.Writer, j judged) error {

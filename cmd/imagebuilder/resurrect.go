@@ -82,6 +82,9 @@ func (r *resurrectFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := r.cards.known(f); err != nil {
+		return err
+	}
 	client, err := control.Client(f)
 	if err != nil {
 		return err

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +29,8 @@ func newRun() *cobra.Command {
 		Long: `Boot an image in QEMU: the right machine and firmware for its board, its serial
 console on this terminal, SSH forwarded to a port of 127.0.0.1. The image itself
 is not changed: the machine gets a copy, thrown away at the end unless --dir
-keeps it. To end the machine, shut it down or press Ctrl-C.`,
+keeps it. To end the machine, shut it down or press Ctrl-C.
+The exit code is QEMU's own then.`,
 		Example: `  imagebuilder run --board rpi4
   imagebuilder run dist/generic-amd64.img --node-config node.yaml --secure-boot
   imagebuilder run --board generic-amd64 --bios
@@ -42,7 +45,7 @@ keeps it. To end the machine, shut it down or press Ctrl-C.`,
 	flags.StringVar(&f.dir, "dir", "", "keep the machine's disk in this directory, and go on with it")
 	flags.StringVar(&f.size, "disk-size", "8GiB", "size of the machine's disk")
 	flags.IntVar(&f.config.SSHPort, "ssh-port", 0, "port of 127.0.0.1 that leads to SSH (default: a free one)")
-	flags.IntVar(&f.config.CPUs, "cpus", 0, "number of CPUs (default 2)")
+	flags.IntVar(&f.config.CPUs, "cpus", 2, "number of CPUs")
 	flags.StringVar(&f.config.Memory, "memory", "", "memory, such as 4G (default: the board's)")
 	flags.StringVar(&f.config.Accel, "accel", "", "kvm, hvf or tcg (default: the fastest that works)")
 	flags.BoolVar(&f.config.SecureBoot, "secure-boot", false, "switch Secure Boot on, with Microsoft's keys (UEFI boards)")
@@ -83,6 +86,9 @@ func (f *runFlags) load(args []string) (cleanup func(), err error) {
 	if (len(args) == 1) == (f.board != "") {
 		return nil, usagef("name either an image or --board BOARD")
 	}
+	if err := f.check(); err != nil {
+		return nil, err
+	}
 	from, err := boardSources(f.boards)
 	if err != nil {
 		return nil, err
@@ -102,17 +108,32 @@ func (f *runFlags) load(args []string) (cleanup func(), err error) {
 	if f.config.Board, err = board.Load(id.Board, from...); err != nil {
 		return nil, err
 	}
-	size, err := board.ParseSize(f.size)
-	if err != nil {
-		return nil, usagef("--disk-size: %w", err)
-	}
-	f.config.DiskSize = int64(size)
 	if f.config.SSHPort == 0 {
 		if f.config.SSHPort, err = qemu.FreePort(); err != nil {
 			return nil, err
 		}
 	}
 	return f.makeDir()
+}
+
+// memorySize is what QEMU's -m takes.
+var memorySize = regexp.MustCompile(`^[1-9][0-9]*[MG]$`)
+
+// check judges the machine that was asked for, before its image is looked for.
+func (f *runFlags) check() error {
+	size, err := board.ParseSize(f.size)
+	switch c := f.config; {
+	case err != nil:
+		return usagef("--disk-size: %w", err)
+	case c.CPUs < 1:
+		return usagef("--cpus %d: want a number above 0", c.CPUs)
+	case c.Memory != "" && !memorySize.MatchString(c.Memory):
+		return usagef("--memory %q: want a whole number with M or G, such as 512M or 4G", c.Memory)
+	case !slices.Contains([]string{"", "kvm", "hvf", "tcg"}, c.Accel):
+		return usagef("--accel %q: want kvm, hvf or tcg", c.Accel)
+	}
+	f.config.DiskSize = int64(size)
+	return nil
 }
 
 // ofBoard names the image of --board. Nobody is told to build one that does not run.

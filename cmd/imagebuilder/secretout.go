@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"os"
+	"io/fs"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -36,7 +36,7 @@ func (o *secretOut) write(cmd *cobra.Command, text []byte, secret bool) error {
 
 // openToOthers tells of a regular file. Windows has no such bits.
 func openToOthers(out any) bool {
-	f, ok := out.(*os.File)
+	f, ok := out.(interface{ Stat() (fs.FileInfo, error) })
 	if !ok || runtime.GOOS == "windows" {
 		return false
 	}

@@ -29,7 +29,7 @@ func (s *signerFlags) read() (*authenticode.Signer, error) {
 	}
 	cert, err := os.ReadFile(s.cert)
 	if err != nil {
-		return nil, fmt.Errorf("--cert: %w", err)
+		return nil, fileOf("--cert", err)
 	}
 	signer, err := s.of(cert)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
@@ -42,8 +43,8 @@ type stage struct {
 
 const plainInterval = 3 * time.Second
 
-func newUI(quiet bool) *ui {
-	u := &ui{out: os.Stderr, quiet: quiet, stages: map[string]*stage{}, stop: make(chan struct{})}
+func newUI(cmd *cobra.Command, quiet bool) *ui {
+	u := &ui{out: cmd.ErrOrStderr(), quiet: quiet, stages: map[string]*stage{}, stop: make(chan struct{})}
 	switch {
 	case quiet:
 	case term.IsTerminal(int(os.Stderr.Fd())):

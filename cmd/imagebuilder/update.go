@@ -184,8 +184,14 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := u.there(); err != nil {
+		return err
+	}
 	if u.file != "" {
 		return u.write(cmd, f)
+	}
+	if _, err := u.choice.Of(f); err != nil { // also where Headscale does not answer
+		return err
 	}
 	client, rows, err := members(cmd.Context(), f)
 	if err != nil {
@@ -198,7 +204,7 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 		done, failed := rollout.Rollback(cmd.Context(), f, rows, u.choice.Names)
 		return errors.Join(u.printBack(cmd.OutOrStdout(), done), failed)
 	}
-	all, err := u.open(cmd.Context())
+	all, err := u.open(cmd)
 	defer all.close()
 	if err != nil {
 		return err
@@ -214,6 +220,18 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 	return u.roll(cmd, f, r, all)
 }
 
+// there looks for the files that were named, before anybody is asked anything.
+func (u *updateFlags) there() error {
+	for flag, files := range map[string][]string{"--image": u.images, "--base": u.bases} {
+		for _, name := range files {
+			if _, err := os.Stat(name); err != nil {
+				return fileOf(flag, err)
+			}
+		}
+	}
+	return nil
+}
+
 // roll makes the updates and brings them to the nodes. What was done is printed, whatever
 // comes after it.
 func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollout, all sources) error {
@@ -226,7 +244,7 @@ func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollou
 	for _, src := range all {
 		board := src.img.Label.Board
 		files[board] = filepath.Join(dir, board)
-		if _, err := u.make(cmd.Context(), f, src, files[board]); err != nil {
+		if _, err := u.make(cmd, f, src, files[board]); err != nil {
 			return err
 		}
 	}

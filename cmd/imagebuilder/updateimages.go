@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 
@@ -42,18 +41,18 @@ func (all sources) updates() (list []rollout.Update) {
 
 // open opens the images and, where they were named, those which nodes run. What is open
 // has to be closed, whatever the error.
-func (u *updateFlags) open(ctx context.Context) (all sources, err error) {
-	progress := newUI(u.quiet)
+func (u *updateFlags) open(cmd *cobra.Command) (all sources, err error) {
+	progress := newUI(cmd, u.quiet)
 	defer progress.close()
 	for _, name := range u.images {
-		img, err := update.Open(ctx, name, progress)
+		img, err := update.Open(cmd.Context(), name, progress)
 		if err != nil {
 			return all, err
 		}
 		all = append(all, &source{file: name, img: img})
 	}
 	for _, name := range u.bases {
-		base, err := update.Open(ctx, name, progress)
+		base, err := update.Open(cmd.Context(), name, progress)
 		if err == nil {
 			err = all.addBase(name, base)
 		}
@@ -86,12 +85,12 @@ type made struct {
 
 // write makes the update a file of its own.
 func (u *updateFlags) write(cmd *cobra.Command, f *fleet.Fleet) error {
-	all, err := u.open(cmd.Context())
+	all, err := u.open(cmd)
 	defer all.close()
 	if err != nil {
 		return err
 	}
-	m, err := u.make(cmd.Context(), f, all[0], u.file)
+	m, err := u.make(cmd, f, all[0], u.file)
 	if err != nil {
 		return err
 	}
@@ -99,7 +98,7 @@ func (u *updateFlags) write(cmd *cobra.Command, f *fleet.Fleet) error {
 }
 
 // make writes the update to a file.
-func (u *updateFlags) make(ctx context.Context, f *fleet.Fleet, s *source, name string) (*made, error) {
+func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, s *source, name string) (*made, error) {
 	key, err := f.Signer()
 	if err != nil {
 		return nil, err
@@ -107,14 +106,14 @@ func (u *updateFlags) make(ctx context.Context, f *fleet.Fleet, s *source, name 
 	if s.img.Signer, err = u.signer.read(); err != nil {
 		return nil, err
 	}
-	progress := newUI(u.quiet)
+	progress := newUI(cmd, u.quiet)
 	defer progress.close()
 	out, err := atomicfile.Create(name, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	m, err := update.Write(ctx, out, s.img, s.base, key, progress)
+	m, err := update.Write(cmd.Context(), out, s.img, s.base, key, progress)
 	if err != nil {
 		return nil, err
 	}

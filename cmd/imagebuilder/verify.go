@@ -41,7 +41,7 @@ key that is not trusted, and with --key also where there is none.`,
 			if err != nil {
 				return err
 			}
-			u := newUI(quiet)
+			u := newUI(cmd, quiet)
 			report, err := verify.Image(cmd.Context(), args[0], false, u)
 			u.close()
 			if err != nil {

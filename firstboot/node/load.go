@@ -155,7 +155,7 @@ func (c *Config) Keep() *Config {
 
 // ErrTooLong is returned where a configuration does not fit its place on the
 // boot partition.
-var ErrTooLong = errors.New("node.yaml does not fit the 32 KiB reserved for it: move files elsewhere")
+var ErrTooLong = errors.New("node.yaml does not fit the 32 KiB reserved for it: let files and secrets come by another way")
 
 // PadTo fills the file up to size, as it lies on a boot partition: with
 // newlines up to ReservedSize, where nobody gave it another length.

@@ -14,6 +14,20 @@ const header = `# Who this node is. Read when it starts; a change is picked up a
 // Marshal returns the file's content, secrets included. What Load returns for
 // it is c with its defaults.
 func Marshal(c *Config) ([]byte, error) {
+	text, err := encode(c)
+	if err == nil && len(text) > ReservedSize {
+		return nil, ErrTooLong
+	}
+	return text, err
+}
+
+// Size is how long the content is, whether or not there is room for it.
+func Size(c *Config) (int, error) {
+	text, err := encode(c)
+	return len(text), err
+}
+
+func encode(c *Config) ([]byte, error) {
 	out := *c
 	out.Version = Version
 	b := bytes.NewBufferString(header)
@@ -24,9 +38,6 @@ func Marshal(c *Config) ([]byte, error) {
 	}
 	if err := enc.Close(); err != nil {
 		return nil, fmt.Errorf("write node.yaml: %w", err)
-	}
-	if b.Len() > ReservedSize {
-		return nil, ErrTooLong
 	}
 	return b.Bytes(), nil
 }

@@ -4,6 +4,7 @@ package atomicfile
 
 import (
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -22,4 +23,15 @@ func inherit(f *os.File, dir string) {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
 		_ = f.Chown(int(st.Uid), int(st.Gid))
 	}
+}
+
+// inheritDir does so for a directory that was just made, and for nothing that somebody has
+// put in its place.
+func inheritDir(name string) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	inherit(f, filepath.Dir(name))
 }

@@ -106,10 +106,7 @@ func Fits(f *fleet.Fleet, c Card) error {
 		return err
 	}
 	cfg.Headscale.AuthKey = secret.String(strings.Repeat("k", keyRoom))
-	if _, err := node.Marshal(cfg); err != nil {
-		return fmt.Errorf("node %s: %w", c.Node, err)
-	}
-	return nil
+	return f.Room(cfg)
 }
 
 func fill(ctx context.Context, p *flash.Prepared, cfg *node.Config) (*flash.Result, error) {

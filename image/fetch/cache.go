@@ -35,6 +35,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/flock"
 )
 
@@ -58,7 +59,7 @@ func OpenCache(dir string) (*Cache, error) {
 		return nil, err
 	}
 	for _, d := range []string{tmpDir, lockDir, indexDir, Downloads, derivedDir, newestDir, blocksDir} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+		if err := atomicfile.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, fmt.Errorf("open the cache: %w", err)
 		}
 	}
@@ -139,6 +140,7 @@ func (c *Cache) join() error {
 	if err != nil {
 		return fmt.Errorf("open the cache: %w", err)
 	}
+	atomicfile.Inherit(f) // it stays, and all who use the cache lock it
 	// A running prune takes a moment at most.
 	for range 600 {
 		ok, err := flock.TryShared(f)

@@ -79,7 +79,7 @@ func (c *Cache) derive(kind, key string, build func(w io.Writer) error) (*File, 
 		os.Remove(tmp)
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := atomicfile.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
 	line := fmt.Sprintf("%s %d\n", sum, size)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"unsafe"
 
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
@@ -106,6 +107,9 @@ func openTarget(ctx context.Context, name string, size int64, opt Options) (*tar
 // --node-config, costs somebody's file. An empty one has nothing to lose.
 func checkFile(name string, force bool) error {
 	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return checkNew(name)
+	}
 	if err != nil || force || !info.Mode().IsRegular() || info.Size() == 0 { // package atomicfile has words for the rest
 		return nil
 	}
@@ -114,6 +118,32 @@ func checkFile(name string, force bool) error {
 		return fmt.Errorf("%s is there, and would be overwritten: %w; name a device, a new file or an image (a node.yaml goes with --node-config), or say --force", name, err)
 	}
 	return b.Close()
+}
+
+// checkNew refuses the bare name of a device, which without /dev/ is that of a new file: with
+// a node's secrets, and the card stays as it was.
+func checkNew(name string) error {
+	if filepath.Base(name) != name {
+		return nil
+	}
+	device := "/dev/" + name
+	if info, err := os.Stat(device); err != nil || info.Mode()&fs.ModeDevice == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s would be a new file here: say %s for the device, or .%c%s for the file", name, device, filepath.Separator, name)
+}
+
+// CheckFile says why a file of this name could not be written, which is looked at again
+// when it is.
+func CheckFile(name string, force bool) error {
+	if err := checkFile(name, force); err != nil {
+		return err
+	}
+	probe, err := atomicfile.Create(name, 0o600)
+	if err != nil {
+		return err
+	}
+	return probe.Close()
 }
 
 // openDisk opens a device that is nobody else's while it is open.

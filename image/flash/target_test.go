@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -40,5 +41,26 @@ func TestAFileThatIsNoImageStays(t *testing.T) {
 		if err != nil || bytes.Equal(got, want) == c.stays || c.stays && !bytes.Equal(got, c.is) {
 			t.Errorf("%s: %v, %d bytes are there now", what, err, len(got))
 		}
+	}
+}
+
+// TestAForgottenDirectoryOfDevices: a bare name of a device is no new file, and one behind
+// a directory's is.
+func TestAForgottenDirectoryOfDevices(t *testing.T) {
+	if runtime.GOOS == "windows" { // whose devices are nowhere
+		return
+	}
+	t.Chdir(t.TempDir())
+	for name, refused := range map[string]bool{"null": true, "./null": false, "sdb-card": false} {
+		err := CheckFile(name, true)
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "say /dev/null for the device, or ./null for the file") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := os.WriteFile("null", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckFile("null", false); err != nil {
+		t.Errorf("a file that is there: %v", err)
 	}
 }

@@ -74,7 +74,7 @@ func (f *Fleet) KeepAPIKey(key secret.String, replace bool) error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+	if err := atomicfile.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
 	return atomicfile.WriteFile(name, data, 0o600)

@@ -20,7 +20,6 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
@@ -393,8 +392,5 @@ func (f *Fleet) Find(name string) (Node, error) {
 	if n, ok := f.Nodes.Get(name); ok {
 		return n, nil
 	}
-	if near := nearest.Name(name, f.Nodes.Names); near != "" {
-		return Node{}, fmt.Errorf("the fleet has no node %q; did you mean %q?", name, near)
-	}
-	return Node{}, fmt.Errorf("the fleet has no node %q; its nodes are %v", name, f.Nodes.Names)
+	return Node{}, &UnknownError{"node", name, f.Nodes.Names}
 }

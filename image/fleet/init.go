@@ -96,7 +96,7 @@ func Vacant(dir string) error {
 }
 
 func (o InitOptions) write(dir string, text []byte, secrets map[string][]byte) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := atomicfile.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	if err := ignoreSecrets(filepath.Join(dir, ".gitignore")); err != nil {
@@ -181,7 +181,7 @@ func bundle(files clusterca.Files) ([]byte, error) {
 // writeSecrets makes the directory under another name first: it appears with
 // all of its files or not at all.
 func (o InitOptions) writeSecrets(dir string, secrets map[string][]byte) (err error) {
-	tmp, err := os.MkdirTemp(dir, "."+SecretsDir+"-") // 0700
+	tmp, err := atomicfile.MkdirTemp(dir, "."+SecretsDir+"-") // 0700
 	if err != nil {
 		return err
 	}

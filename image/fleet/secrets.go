@@ -109,7 +109,7 @@ func (f *Fleet) password(name string, recipients []age.Recipient, random io.Read
 	if err != nil {
 		return Ref{}, err
 	}
-	if err := os.MkdirAll(filepath.Join(f.dir, SecretsDir), 0o700); err != nil {
+	if err := atomicfile.MkdirAll(filepath.Join(f.dir, SecretsDir), 0o700); err != nil {
 		return Ref{}, err
 	}
 	if err := ignoreSecrets(filepath.Join(f.dir, ".gitignore")); err != nil {

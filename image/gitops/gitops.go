@@ -210,7 +210,7 @@ func Write(dir string, tree map[string][]byte, force bool) error {
 	}
 	for _, name := range append(missing, changed...) {
 		file := filepath.Join(dir, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		if err := atomicfile.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return err
 		}
 		if err := atomicfile.WriteFile(file, tree[name], 0o644); err != nil {

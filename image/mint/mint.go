@@ -23,6 +23,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/flock"
 	"github.com/going-mobile/imagebuilder/image/headscale"
@@ -51,7 +52,7 @@ type Key struct {
 // Open opens the mint of a fleet, for one user at a time.
 func Open(f *fleet.Fleet, client *headscale.Client) (*Mint, error) {
 	dir := filepath.Join(f.Dir(), fleet.SecretsDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := atomicfile.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	lock, ok, err := flock.TryPath(filepath.Join(dir, ".lock"))

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 )
@@ -47,11 +46,7 @@ func (c Choice) Of(f *fleet.Fleet) (names []string, err error) {
 		}
 	}
 	if _, known := f.Sites[c.Site]; c.Site != "" && !known {
-		sites := slices.Sorted(maps.Keys(f.Sites))
-		if near := nearest.Name(c.Site, sites); near != "" {
-			return nil, fmt.Errorf("the fleet has no site %q; did you mean %q?", c.Site, near)
-		}
-		return nil, fmt.Errorf("the fleet has no site %q; it has %v", c.Site, sites)
+		return nil, &fleet.UnknownError{Kind: "site", Name: c.Site, Known: slices.Sorted(maps.Keys(f.Sites))}
 	}
 	for _, name := range f.Nodes.Names {
 		if n, _ := f.Nodes.Get(name); c.All || c.Site != "" && n.Site == c.Site {

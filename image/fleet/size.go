@@ -1,0 +1,46 @@
+package fleet
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// Room says why an answer of this fleet's does not fit its place on a card, and what of the
+// fleet's file takes most of that.
+func (f *Fleet) Room(c *node.Config) error {
+	size, err := node.Size(c)
+	if err != nil || size <= node.ReservedSize {
+		return err
+	}
+	most := ""
+	if field, takes := f.largest(c, size); takes > 0 {
+		most = fmt.Sprintf("; %s takes %d", field, takes)
+	}
+	return fmt.Errorf("%s: %w (%d of %d bytes%s)", c.Node, node.ErrTooLong, size, node.ReservedSize, most)
+}
+
+// largest is what takes most of an answer of this size, among that which its owner could
+// do without.
+func (f *Fleet) largest(c *node.Config, size int) (field string, takes int) {
+	measure := func(name string, lacks node.Config) {
+		if rest, err := node.Size(&lacks); err == nil && size-rest > takes {
+			field, takes = name, size-rest
+		}
+	}
+	n, _ := f.Nodes.Get(c.Node)
+	for i := range n.Files {
+		lacks := *c
+		lacks.Files = slices.Delete(slices.Clone(c.Files), i, i+1)
+		measure(fmt.Sprintf("nodes.%s.files[%d]", c.Node, i), lacks)
+	}
+	for i, s := range f.Cluster.Secrets {
+		lacks := *c
+		lacks.K3s.Seed.Secrets = slices.DeleteFunc(slices.Clone(c.K3s.Seed.Secrets), func(is node.Secret) bool {
+			return is.Namespace == s.Namespace && is.Name == s.Name
+		})
+		measure(fmt.Sprintf("cluster.secrets[%d]", i), lacks)
+	}
+	return field, takes
+}
