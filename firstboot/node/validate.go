@@ -165,7 +165,9 @@ func (v *validator) k3s(c *Config) {
 	v.clusterCA(k)
 	v.seed(k)
 	for _, name := range sortedKeys(k.Labels) {
-		v.want("k3s.labels."+name, checkLabel(name, k.Labels[name]))
+		if err := checkLabel(name, k.Labels[name]); err != nil {
+			v.Refuse([]string{"k3s", "labels", name}, "%s", err) // its name has dots in it
+		}
 	}
 	for i, t := range k.Taints {
 		v.want("k3s.taints."+strconv.Itoa(i), checkTaint(t))
