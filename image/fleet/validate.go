@@ -165,6 +165,7 @@ func (c *checker) node(name string, boards []string) {
 	if m := n.Machine; m.CPUs < 0 || m.MemoryGiB < 0 || m.DiskGiB < 0 || m.CPUs > 1024 || m.MemoryGiB > 16384 || m.DiskGiB > 1<<20 {
 		c.Refuse(append(at, "machine"), "want how large it is, like {cpus: 4, memoryGiB: 16}")
 	}
+	c.flags(n.K3s.Config, n.Role.In(), at...)
 	c.common(n, at)
 	c.trial(name, at)
 }
