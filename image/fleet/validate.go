@@ -21,13 +21,14 @@ import (
 type checker struct {
 	*strictyaml.Findings
 	fleet *Fleet
+	said  map[string]bool // see retell
 }
 
 func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
 	if f.Version != Version {
 		return doc.Errorf([]string{"version"}, "is %d, this program reads %d", f.Version, Version)
 	}
-	c := &checker{doc.Findings(), f}
+	c := &checker{doc.Findings(), f, map[string]bool{}}
 	c.cluster()
 	c.sites()
 	c.images()
@@ -291,7 +292,7 @@ func (c *checker) trial(name string, at []string) {
 			if c.told(p.Field) {
 				continue
 			}
-			c.Refuse(source(at, c.fleet.Nodes.by[name], p.Field), "%s", p.Msg)
+			c.retell(c.source(name, p.Field), p.Msg)
 		}
 	case err != nil:
 		c.Refuse(at, "%v", err)
@@ -302,8 +303,8 @@ func (c *checker) trial(name string, at []string) {
 // or are not of its file.
 func (c *checker) told(field string) bool {
 	switch field {
-	case "control.cert": // it is judged when it is read
-		return !c.fleet.Cluster.Headscale.Server.Cert.Empty()
+	case "control.cert": // it is judged when it is read; for no address there is none
+		return !c.fleet.Cluster.Headscale.Server.Cert.Empty() || node.CheckURL(c.fleet.Cluster.Headscale.URL) != nil
 	case "k3s.servers":
 		return len(c.fleet.Servers()) == 0
 	}
@@ -312,23 +313,3 @@ func (c *checker) told(field string) bool {
 
 // placeholder stands for every secret before it is wanted.
 func placeholder(Ref) (secret.String, error) { return "http://placeholder", nil }
-
-// source finds the field of fleet.yaml that a field of a node's node.yaml comes
-// from; at is the node's place.
-func source(at []string, n Node, field string) []string {
-	field = strings.NewReplacer("[", ".", "]", "").Replace(field)
-	if rest, ok := strings.CutPrefix(field, "control."); ok {
-		return append([]string{"cluster", "headscale", "server"}, strings.Split(rest, ".")...)
-	}
-	if flag, ok := strings.CutPrefix(field, "k3s.config."); ok {
-		if _, own := n.K3s.Config[flag]; !own {
-			at = []string{"cluster"}
-		}
-		return append(at, "k3s", "config", flag)
-	}
-	field = strings.TrimPrefix(field, "k3s.")
-	if field == "node" {
-		return at
-	}
-	return append(at, strings.Split(field, ".")...)
-}
