@@ -57,11 +57,11 @@ func (d InstallDisk) Fits(serial string, models []string, bytes int64) bool {
 }
 
 // CheckInstall refuses to install on a board whose image lies in a table of that
-// kind. The firmware of a Raspberry Pi starts from an SSD as from a card: there is
-// nothing that a stick would do better.
+// kind: a Raspberry Pi starts from its card, and no stick would make it start from
+// another disk.
 func CheckInstall(s contract.Scheme) error {
 	if s != contract.GPT {
-		return fmt.Errorf("is for computers with UEFI or BIOS: for a Raspberry Pi write the image onto its disk itself, in place of the stick")
+		return fmt.Errorf("is for computers with UEFI or BIOS: for a Raspberry Pi write the image onto its card, and take install: away")
 	}
 	return nil
 }

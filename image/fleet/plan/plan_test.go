@@ -121,6 +121,33 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestNoPiIsSentToAnotherDisk: what our boards say was never seen, the plan does not advise.
+func TestNoPiIsSentToAnotherDisk(t *testing.T) {
+	for _, name := range []string{"rpi3", "rpi4", "rpi5"} {
+		b, err := board.Load(name, boards.FS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(strings.Join(b.Untested, "\n"), "Starting from") {
+			t.Fatalf("%s starts from other disks now: the plan may say so", name)
+		}
+		p := planned(t, "home-pi: {board: rpi4", "home-pi: {board: "+name, "  cabin-pi: {board: rpi4", "  cabin-pi: {install: {disk: {only: true}}, board: "+name, "cabin-box: {board: optiplex-7050", "cabin-box: {board: "+name)
+		told := 0
+		for _, w := range p.Warnings {
+			if w.Code != "etcd-card" && w.Code != "card-life" && w.Code != "install-pi" {
+				continue
+			}
+			told++
+			if !strings.Contains(w.Remedy, "dataDisk") || !strings.Contains(w.Remedy, "card") {
+				t.Errorf("%s, %s: %s", name, w.Code, w.Remedy)
+			}
+		}
+		if told != 4 {
+			t.Errorf("%s: %d warnings, want 4", name, told)
+		}
+	}
+}
+
 // TestNoLogin: nodes that nobody logs in to are named, those with a key are not.
 func TestNoLogin(t *testing.T) {
 	if p := planned(t); slices.Contains(codes(p), "no-login") {
