@@ -74,8 +74,11 @@ func Init(dir string, o InitOptions, now time.Time, random io.Reader) error {
 	return o.write(dir, text, secrets)
 }
 
-// Vacant refuses a directory that has a fleet, or is none.
+// Vacant refuses a directory that has a fleet, or is none, or imagebuilder's own.
 func Vacant(dir string) error {
+	if err := outsideClone(dir); err != nil {
+		return err
+	}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return fmt.Errorf("%s is a file: name a directory, which is made where there is none", dir)
 	}

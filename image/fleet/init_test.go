@@ -108,6 +108,32 @@ func TestGitTakesNoSecret(t *testing.T) {
 	}
 }
 
+// TestInitStaysOutsideOfTheClone, wherever in it; another program's module is none.
+func TestInitStaysOutsideOfTheClone(t *testing.T) {
+	own, other := t.TempDir(), t.TempDir()
+	ours, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, text := range map[string]string{own: string(ours), other: "module example.net/imagebuilder\n"} {
+		if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{own, filepath.Join(own, "a", "fleet")} {
+		err := Init(dir, answers, noon, rand.Reader)
+		if err == nil || !strings.Contains(err.Error(), own+" is the clone of imagebuilder") || !strings.Contains(err.Error(), filepath.Join(filepath.Dir(own), "fleet")) {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	if left, err := os.ReadDir(own); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+	if err := Init(other, answers, noon, rand.Reader); err != nil {
+		t.Error(err)
+	}
+}
+
 func identityOf(t *testing.T, name string) clusterca.Files {
 	t.Helper()
 	data, err := os.ReadFile(name)
