@@ -26,8 +26,8 @@ like a key. Only its owner may read an image file from then on. An image for
 another board than node.yaml names is refused, and a stick that has installed its
 node: nothing starts from that until the image is written again. 'imagebuilder node write' does the
 same.`,
-		Example: `  imagebuilder personalize dist/rpi4.img --node-config cabin-pi.yaml
-  imagebuilder personalize /dev/sdb --node-config cabin-pi.yaml`,
+		Example: `  imagebuilder personalize dist/rpi4.img --node-config secrets/cabin-pi.yaml
+  imagebuilder personalize /dev/sdb --node-config secrets/cabin-pi.yaml`,
 		Args: exactArgs("IMAGE|DEVICE|DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if file == "" {

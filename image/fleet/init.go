@@ -222,10 +222,11 @@ func (o InitOptions) seal(plain []byte) (data []byte, suffix string, err error) 
 	return b.Bytes(), ".age", err
 }
 
-// ignored are the secrets, also those of an Init that was killed; and images, as one
-// with a node.yaml in it has a node's, whole, halfway written (image/atomicfile) or packed.
+// ignored are the secrets, also those of an Init that was killed, and keys wherever a
+// person made them; and images, as one with a node.yaml in it has a node's, whole, halfway
+// written (image/atomicfile) or packed.
 var ignored = []string{
-	"/" + SecretsDir + "/", "/." + SecretsDir + "-*",
+	"/" + SecretsDir + "/", "/." + SecretsDir + "-*", "*.key",
 	"/dist/", "*.img", "*.img.*.tmp", "*.img.gz", "*.img.xz", "*.img.zst",
 }
 

@@ -79,13 +79,13 @@ func TestInit(t *testing.T) {
 }
 
 // gitignore is what Git takes none of.
-const gitignore = "/secrets/\n/.secrets-*\n/dist/\n*.img\n*.img.*.tmp\n*.img.gz\n*.img.xz\n*.img.zst\n"
+const gitignore = "/secrets/\n/.secrets-*\n*.key\n/dist/\n*.img\n*.img.*.tmp\n*.img.gz\n*.img.xz\n*.img.zst\n"
 
-// TestGitTakesNoSecret that the README's own commands leave in the fleet's directory; and
+// TestGitTakesNoSecret that the README's own commands and --help's examples leave in the fleet's directory; and
 // none lies there before Git knows.
 func TestGitTakesNoSecret(t *testing.T) {
 	dir := initialise(t, answers)
-	for _, name := range []string{"vps.img", ".vps.img.123.tmp", "vps.img.gz", ".secrets-123/owner.key", "dist/rpi4.img"} {
+	for _, name := range []string{"vps.img", ".vps.img.123.tmp", "vps.img.gz", ".secrets-123/owner.key", "dist/rpi4.img", "owner.key", "keys/secureboot.key", "secrets/link.txt"} {
 		file := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, nil, 0o600)); err != nil {
 			t.Fatal(err)
