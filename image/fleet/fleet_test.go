@@ -105,9 +105,9 @@ func TestAWrongRoleIsToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		`fleet.yaml:20: field "nodes": has no node with role server`,
-		`fleet.yaml:21: field "nodes.home-pi.role": unknown role "sever" (did you mean "server"?)`,
-		`fleet.yaml:22: field "nodes.cabin-pi.role": unknown role "sever" (did you mean "server"?)`,
+		`fleet.yaml:26: field "nodes": has no node with role server`,
+		`fleet.yaml:27: field "nodes.home-pi.role": unknown role "sever" (did you mean "server"?)`,
+		`fleet.yaml:28: field "nodes.cabin-pi.role": unknown role "sever" (did you mean "server"?)`,
 	}
 	if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)

@@ -261,7 +261,7 @@ func (o InitOptions) text(ownerKey string) ([]byte, error) {
 	}
 	text := elsewhere()
 	if o.Own {
-		text = string(Example)
+		text = withVPS()
 	}
 	text = strings.NewReplacer(
 		"name: "+ExampleName, "name: "+o.Name+"\n  ownerKey: "+ownerKey+" # nodes that have joined take changes signed by it"+logins,

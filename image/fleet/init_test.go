@@ -41,6 +41,11 @@ func TestInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	own := answers
+	own.Own = true
+	if text, err := os.ReadFile(filepath.Join(initialise(t, own), FileName)); err != nil || strings.Contains(string(text), "# of the VPS") {
+		t.Errorf("%v, a mark of ours is left:\n%s", err, text)
+	}
 	c, err := f.Config("home-pi")
 	if err != nil {
 		t.Fatal(err)

@@ -73,7 +73,7 @@ func TestSecretsThatKubernetesRefuses(t *testing.T) {
 		return strings.TrimSuffix(listed, "sites:\n") + strings.NewReplacer("NS", namespace, "NAME", name).Replace(again)
 	}
 	for change, want := range map[[2]string]string{
-		{"namespace: cloud", "namespace: My.Cloud"}:        `fleet.yaml:19: field "cluster.secrets[0].namespace": want a name of small letters`,
+		{"namespace: cloud", "namespace: My.Cloud"}:        `fleet.yaml:25: field "cluster.secrets[0].namespace": want a name of small letters`,
 		{"namespace: cloud, ", ""}:                         `field "cluster.secrets[0].namespace": want a name`,
 		{"name: db", "name: db_1"}:                         `field "cluster.secrets[0].name": want a name of small letters, digits, hyphens and dots`,
 		{"name: db", "name: a..b"}:                         `field "cluster.secrets[0].name": want a name`,

@@ -17,22 +17,22 @@ func TestAMistakeIsToldOnce(t *testing.T) {
 		{"  headscale:\n", "  ownerKey: nonsense\n  headscale:\n", `6: field "cluster.ownerKey": want a public key of minisign`},
 		{"url: https://", "url: ftp://", `7: field "cluster.headscale.url": begins with`},
 		{"    url: https://headscale.example.net\n", "", `6: field "cluster.headscale.url": is missing`},
-		{"    token: {file: secrets/server.token}\n", "", `11: field "cluster.k3s.token": is missing`},
-		{"    agentToken: {file: secrets/agent.token}\n", "", `11: field "cluster.k3s.agentToken": is missing`},
-		{"    config: {secrets-encryption: true}", "    config: {token: x}", `15: field "cluster.k3s.config.token": is decided by firstboot`},
-		{"    config: {secrets-encryption: true}", "    config: {etcd-arg: [election-timeout=1]}", `15: field "cluster.k3s.config.etcd-arg": etcd wants`},
-		{"    config: {", "    init: home-box\n    config: {", `15: field "cluster.k3s.init": "home-box" is no server`},
-		{"home: {timezone", "home: {page: of, timezone", `17: field "sites.home.page": want on or off`},
-		{"home: {timezone", "home: {network: {ntp: [a, 'b c']}, timezone", `17: field "sites.home.network.ntp[1]": want a host name`},
-		{"home: {timezone", "home: {network: {wifi: {ssid: a, country: pt}}, timezone", `17: field "sites.home.network.wifi.country": want a two-letter`},
-		{"home: {timezone", "home: {network: {interfaces: [{name: eth0, vlan: 5000}]}, timezone", `17: field "sites.home.network.interfaces[0].vlan": want a VLAN tag`},
-		{"home: {timezone", "home: {network: {proxy: {env: P}, noProxy: [a, b, 'c d']}, timezone", `17: field "sites.home.network.noProxy[2]": want one host name`},
-		{"home-pi: {", "Home_Pi: {", `21: field "nodes.Home_Pi": want a host name`},
-		{"home-pi: {", "home-pi: {labels: {kubernetes.io/x: y}, ", `21: field "nodes.home-pi.labels.kubernetes.io/x": no node may give itself`},
-		{"home-pi: {", "home-pi: {network: {ntp: ['b c']}, ", `21: field "nodes.home-pi.network.ntp[0]": want a host name`},
-		{"home-pi: {", "home-pi: {ssh: {authorizedKeys: [" + key + ", nonsense]}, ", `21: field "nodes.home-pi.ssh.authorizedKeys[1]": want a line like`},
-		{"home-pi: {", "home-pi: {k3s: {config: {node-ip: x}}, ", `21: field "nodes.home-pi.k3s.config.node-ip": is decided`},
-		{"vps: {", "vps: {storage: {encrypt: true}, ", `25: field "nodes.vps.storage.encrypt": the node that runs Headscale cannot be encrypted`},
+		{"    token: {file: secrets/server.token}\n", "", `15: field "cluster.k3s.token": is missing`},
+		{"    agentToken: {file: secrets/agent.token}\n", "", `15: field "cluster.k3s.agentToken": is missing`},
+		{"    config: {secrets-encryption: true}", "    config: {token: x}", `19: field "cluster.k3s.config.token": is decided by firstboot`},
+		{"    config: {secrets-encryption: true}", "    config: {etcd-arg: [election-timeout=1]}", `19: field "cluster.k3s.config.etcd-arg": etcd wants`},
+		{"    config: {", "    init: home-box\n    config: {", `19: field "cluster.k3s.init": "home-box" is no server`},
+		{"home: {timezone", "home: {page: of, timezone", `23: field "sites.home.page": want on or off`},
+		{"home: {timezone", "home: {network: {ntp: [a, 'b c']}, timezone", `23: field "sites.home.network.ntp[1]": want a host name`},
+		{"home: {timezone", "home: {network: {wifi: {ssid: a, country: pt}}, timezone", `23: field "sites.home.network.wifi.country": want a two-letter`},
+		{"home: {timezone", "home: {network: {interfaces: [{name: eth0, vlan: 5000}]}, timezone", `23: field "sites.home.network.interfaces[0].vlan": want a VLAN tag`},
+		{"home: {timezone", "home: {network: {proxy: {env: P}, noProxy: [a, b, 'c d']}, timezone", `23: field "sites.home.network.noProxy[2]": want one host name`},
+		{"home-pi: {", "Home_Pi: {", `27: field "nodes.Home_Pi": want a host name`},
+		{"home-pi: {", "home-pi: {labels: {kubernetes.io/x: y}, ", `27: field "nodes.home-pi.labels.kubernetes.io/x": no node may give itself`},
+		{"home-pi: {", "home-pi: {network: {ntp: ['b c']}, ", `27: field "nodes.home-pi.network.ntp[0]": want a host name`},
+		{"home-pi: {", "home-pi: {ssh: {authorizedKeys: [" + key + ", nonsense]}, ", `27: field "nodes.home-pi.ssh.authorizedKeys[1]": want a line like`},
+		{"home-pi: {", "home-pi: {k3s: {config: {node-ip: x}}, ", `27: field "nodes.home-pi.k3s.config.node-ip": is decided`},
+		{"vps: {", "vps: {storage: {encrypt: true}, ", `31: field "nodes.vps.storage.encrypt": the node that runs Headscale cannot be encrypted`},
 	} {
 		text := strings.Replace(string(Example), c.from, c.to, 1)
 		if text == string(Example) {
@@ -50,7 +50,7 @@ func TestAMistakeIsToldOnce(t *testing.T) {
 func TestAMixtureIsToldApart(t *testing.T) {
 	text := strings.NewReplacer("  headscale:\n", "  ssh: {authorizedKeys: [one]}\n  headscale:\n", "home-pi: {", "home-pi: {ssh: {authorizedKeys: [two]}, ").Replace(string(Example))
 	_, err := Load("fleet.yaml", []byte(text), known)
-	if err == nil || strings.Count(err.Error(), "\n") != 1 || !strings.Contains(err.Error(), `fleet.yaml:6: field "cluster.ssh.authorizedKeys[0]"`) || !strings.Contains(err.Error(), `fleet.yaml:22: field "nodes.home-pi.ssh.authorizedKeys[0]"`) {
+	if err == nil || strings.Count(err.Error(), "\n") != 1 || !strings.Contains(err.Error(), `fleet.yaml:6: field "cluster.ssh.authorizedKeys[0]"`) || !strings.Contains(err.Error(), `fleet.yaml:28: field "nodes.home-pi.ssh.authorizedKeys[0]"`) {
 		t.Error(err)
 	}
 }

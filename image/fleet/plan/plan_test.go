@@ -28,7 +28,7 @@ func planned(t *testing.T, changes ...string) *Plan {
 		}
 	}
 	text := strings.NewReplacer(changes...).Replace(string(fleet.Example))
-	return plannedText(t, strings.NewReplacer("\n  k3s:", "\n  ssh: "+login+"\n  k3s:", "control-login.key}}", "control-login.key}, backup: {s3: "+bucket+"}}").Replace(text))
+	return plannedText(t, strings.NewReplacer("\n  k3s:", "\n  ssh: "+login+"\n  k3s:", "control-login.key} #", "control-login.key}\n      backup: {s3: "+bucket+"} #").Replace(text))
 }
 
 // login lets somebody in.
@@ -48,7 +48,8 @@ func plannedText(t *testing.T, text string) *Plan {
 }
 
 // withoutVPS is the example with a Headscale somewhere else.
-var withoutVPS = []string{"  vps: {", "  # {", "  cloud: {}", "", "    server: {", "    # {"}
+var withoutVPS = []string{"  vps: {", "  # {", "  cloud: {}", "",
+	"    server: # of the VPS\n      hostKey: {file: secrets/control-host.key} # of the VPS\n      loginKey: {file: secrets/control-login.key} # of the VPS\n", ""}
 
 func codes(p *Plan) []string {
 	var out []string
