@@ -64,7 +64,11 @@ func (c *checker) plainMapping(n *yaml.Node, field string) {
 	first := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
-		if k.Kind != yaml.ScalarNode || k.Tag == "!!merge" || k.Style&yaml.TaggedStyle != 0 || k.Anchor != "" {
+		if k.Tag == "!!merge" {
+			c.add(k.Line, field, "merge keys (<<) are not supported: write the fields out")
+			continue
+		}
+		if k.Kind != yaml.ScalarNode || k.Style&yaml.TaggedStyle != 0 || k.Anchor != "" {
 			c.add(k.Line, field, "a field name is plain text")
 			continue
 		}

@@ -136,7 +136,7 @@ func TestErrors(t *testing.T) {
 		{"value behind a pointer missing", "init: ~", `f:1: field "init": is empty: write a value, or leave it out`},
 		{"unmarshaler without a value", "authKey:", `f:1: field "authKey": is empty: write a value, or leave it out`},
 		{"anchor", "hostname: &a x", `f:1: field "hostname": anchors and aliases are not supported: write the value out`},
-		{"merge", "labels: {<<: {a: b}}", `f:1: field "labels": a field name is plain text`},
+		{"merge", "labels: {<<: {a: b}}", `f:1: field "labels": merge keys (<<) are not supported: write the fields out`},
 		{"complex key", "? [a]\n: b", `f:1: a field name is plain text`},
 		{"tag", "hostname: !!binary aGk=", `f:1: field "hostname": explicit tags (!!binary) are not supported`},
 		{"two documents", "version: 1\n---\nversion: 2", "f:2: a second document begins here; keep one per file"},

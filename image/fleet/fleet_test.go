@@ -117,6 +117,9 @@ func TestAWrongRoleIsToldOnce(t *testing.T) {
 // TestFaults: each is told with its line, its field and what comes near.
 func TestFaults(t *testing.T) {
 	for _, c := range []struct{ from, to, want string }{
+		{"version: 1\n", "", `field "version": is missing; write "version: 1"`},
+		{"home-pi: {board: rpi4, ", "home-pi: {", `field "nodes.home-pi.board": is missing; one of generic-amd64`},
+		{"    keyExpiry: 14d", "    user: a b\n    keyExpiry: 14d", `field "cluster.headscale.user": want a user of Headscale`},
 		{"version: 1", "version: 2", `fleet.yaml:3: field "version": is 2, this program reads 1`},
 		{"keyExpiry: 14d", "keyExpiry: soon", `fleet.yaml:9: field "cluster.headscale.keyExpiry": want a number of hours, days or weeks`},
 		{"keyExpiry", "keyexpiry", `did you mean "keyExpiry"?`},

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,9 @@ type checker struct {
 }
 
 func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
+	if f.Version == 0 {
+		return doc.Errorf([]string{"version"}, "is missing; write \"version: %d\"", Version)
+	}
 	if f.Version != Version {
 		return doc.Errorf([]string{"version"}, "is %d, this program reads %d", f.Version, Version)
 	}
@@ -39,6 +43,9 @@ func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
 	return c.Err()
 }
 
+// userName is what Headscale takes (0.29, hscontrol/util, ValidateUsername).
+var userName = regexp.MustCompile(`^\pL[\pL\p{Nd}@._-]*$`)
+
 func (c *checker) cluster() {
 	cl := &c.fleet.Cluster
 	if err := node.CheckHostname(cl.Name); err != nil {
@@ -46,6 +53,9 @@ func (c *checker) cluster() {
 	}
 	if err := node.CheckURL(cl.Headscale.URL); err != nil {
 		c.Refuse([]string{"cluster", "headscale", "url"}, "%v", err)
+	}
+	if u := cl.Headscale.User; len(u) < 2 || !userName.MatchString(u) || strings.Count(u, "@") > 1 {
+		c.Refuse([]string{"cluster", "headscale", "user"}, "want a user of Headscale: two letters, digits, -, ., _ or one @ at least, the first a letter")
 	}
 	if cl.K3s.Token.Empty() {
 		c.Refuse([]string{"cluster", "k3s", "token"}, "is missing: where the servers' token is")
@@ -145,6 +155,9 @@ func (c *checker) node(name string, boards []string) {
 		return
 	case !slices.Contains(sites, n.Site):
 		c.Refuse(append(at, "site"), "%s", unknown(n.Site, "site", sites))
+		return
+	case boards != nil && n.Board == "":
+		c.Refuse(append(at, "board"), "is missing; one of %s", strings.Join(boards, ", "))
 		return
 	case boards != nil && !slices.Contains(boards, n.Board):
 		c.Refuse(append(at, "board"), "%s", unknownBoard(n.Board, boards))
