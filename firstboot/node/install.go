@@ -13,6 +13,7 @@ import (
 // disk of the computer, once, before it ever starts it. On that disk, which has
 // this very file, it means nothing any more.
 type Install struct {
+	// Disk is the one of the computer that the system goes to.
 	Disk InstallDisk `yaml:"disk,omitempty"`
 	// Wipe allows that something is on the disk, of whomever.
 	Wipe bool `yaml:"wipe,omitempty"`
