@@ -53,7 +53,7 @@ bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
   imagebuilder build --board generic-arm64 --overlay headscale --format qcow2
   imagebuilder build --board rpi4 --lock dist/rpi4.img.lock.json
   imagebuilder build --board optiplex-7050 --component k3s=./k3s --package htop
-  imagebuilder build --board optiplex-7050 --sign secureboot.key --cert secureboot.pem
+  imagebuilder build --board optiplex-7050 --sign secrets/secureboot.key --cert secrets/secureboot.pem
   imagebuilder build --board optiplex-7050 --images payload.txt --registry-mirror http://nas.lan:5000`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runBuild(cmd, &f) },

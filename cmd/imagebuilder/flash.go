@@ -52,7 +52,7 @@ func newFlash() *cobra.Command {
 		Short: "Check an image, write it to a card or disk, and read it back",
 		Long:  flashHelp,
 		Example: `  imagebuilder flash --list
-  imagebuilder flash dist/rpi4.img /dev/sdb --node-config cabin-pi.yaml
+  imagebuilder flash dist/rpi4.img /dev/sdb --node-config secrets/cabin-pi.yaml
   imagebuilder flash --node cabin-pi
   imagebuilder flash --node cabin-pi=/dev/sdb --node home-pi=/dev/sdc --yes`,
 		Args: cobra.MaximumNArgs(2),

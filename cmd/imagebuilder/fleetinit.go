@@ -22,7 +22,9 @@ import (
 const fleetInitHelp = `Make a fleet in DIR (default: here): fleet.yaml with two servers and two agents
 to begin with, and secrets/ with what makes the cluster itself: its certificate
 authorities, whose root never leaves this machine, and the tokens that pin them.
-What the flags do not say is asked. Nothing that is there is touched.
+What the flags do not say is asked. Nothing that is there is touched, but a
+.gitignore, which gets lines that keep secrets and images out of Git. DIR is a
+directory of its own, not in a clone of imagebuilder.
 
 Whose public ssh key is in it (--ssh-key) logs in to the nodes, as root. status,
 apply, update, unlock and revoke do that by your own ssh: a card that was made

@@ -38,7 +38,7 @@ is newer than all that it took before. Whoever has the link has the key: one
 machine can join with it, as this node. --qr shows it for a camera, in 90 columns.`,
 		Example: `  imagebuilder key cabin-pi
   imagebuilder key cabin-pi --link
-  imagebuilder key cabin-pi --link --out link.txt`,
+  imagebuilder key cabin-pi --link --out secrets/link.txt`,
 		Args:              exactArgs("NODE"),
 		ValidArgsFunction: completeNode(cobra.ShellCompDirectiveNoFileComp),
 		RunE:              func(cmd *cobra.Command, args []string) error { return k.run(cmd, args[0]) },

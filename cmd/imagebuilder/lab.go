@@ -106,7 +106,8 @@ func labDirFlag(cmd *cobra.Command, dir *string) {
 	if cache, err := os.UserCacheDir(); err == nil {
 		usual = filepath.Join(cache, "imagebuilder-lab")
 	}
-	cmd.Flags().StringVar(dir, "dir", usual, "where the lab's files are while it runs")
+	cmd.Flags().StringVar(dir, "dir", usual, "where the lab's files are while it runs (default $XDG_CACHE_HOME/imagebuilder-lab)")
+	cmd.Flags().Lookup("dir").DefValue = "" // not this person's, in a help that is the same for all
 }
 
 // load turns flags into values; every mistake names its flag.

@@ -32,8 +32,8 @@ take from the file.
 
 Several files are taken for nodes of one cluster, whose servers must agree on
 etcd's timings, on networks, tokens and what else k3s wants equal.`,
-		Example: `  imagebuilder node check cabin-pi.yaml
-  imagebuilder node check home-pi.yaml cabin-pi.yaml vps.yaml`,
+		Example: `  imagebuilder node check secrets/cabin-pi.yaml
+  imagebuilder node check secrets/home-pi.yaml secrets/cabin-pi.yaml secrets/vps.yaml`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("'%s' takes at least one FILE", cmd.CommandPath())
@@ -123,7 +123,7 @@ taken. KEYFILE is of 'imagebuilder node keygen' or of minisign. The file becomes
 
 The signature is four lines of comment: the text above them and, without "# ",
 the lines themselves are what minisign -S makes of it.`,
-		Example: "  imagebuilder node sign cabin-pi.yaml --key owner.key",
+		Example: "  imagebuilder node sign secrets/cabin-pi.yaml --key owner.key",
 		Args:    exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if key == "" {

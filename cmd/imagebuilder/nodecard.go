@@ -127,8 +127,8 @@ func newNodeWrite() *cobra.Command {
 the directory at which a boot partition is mounted. Nothing is mounted and
 nothing else changes. An image for another board than node.yaml names is
 refused. What is written to holds that node's secrets: treat it like a key.`,
-		Example: `  imagebuilder node write /dev/sdb cabin-pi.yaml
-  imagebuilder node write '\\.\PhysicalDrive2' cabin-pi.yaml`,
+		Example: `  imagebuilder node write /dev/sdb secrets/cabin-pi.yaml
+  imagebuilder node write '\\.\PhysicalDrive2' secrets/cabin-pi.yaml`,
 		Args: exactArgs("TARGET", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runPersonalize(cmd, args[0], args[1]) },
 	}

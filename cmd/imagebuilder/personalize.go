@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -24,8 +26,8 @@ like a key. Only its owner may read an image file from then on. An image for
 another board than node.yaml names is refused, and a stick that has installed its
 node: nothing starts from that until the image is written again. 'imagebuilder node write' does the
 same.`,
-		Example: `  imagebuilder personalize dist/rpi4.img --node-config cabin-pi.yaml
-  imagebuilder personalize /dev/sdb --node-config cabin-pi.yaml`,
+		Example: `  imagebuilder personalize dist/rpi4.img --node-config secrets/cabin-pi.yaml
+  imagebuilder personalize /dev/sdb --node-config secrets/cabin-pi.yaml`,
 		Args: exactArgs("IMAGE|DEVICE|DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if file == "" {
@@ -88,19 +90,23 @@ func loadNode(file string) (*node.Config, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return config, data, checkZone(file, data, config.Timezone)
+	return config, data, checkAtHome(file, data, config)
 }
 
-// checkZone knows what the node itself does not know before its first start: the
-// names are the image's.
-func checkZone(file string, data []byte, zone string) error {
-	bad := timezone.Check(zone)
-	if bad == nil {
-		return nil
-	}
+// checkAtHome judges what the node itself does not before its first start: the time
+// zones are the image's, the flags k3s'.
+func checkAtHome(file string, data []byte, config *node.Config) error {
 	doc, err := strictyaml.Parse(file, data)
 	if err != nil {
 		return err
 	}
-	return doc.Errorf([]string{"timezone"}, "%v", bad)
+	found := doc.Findings()
+	if bad := timezone.Check(config.Timezone); bad != nil {
+		found.Refuse([]string{"timezone"}, "%v", bad)
+	}
+	unfit := config.K3s.Config.Unfit(config.Role)
+	for _, flag := range slices.Sorted(maps.Keys(unfit)) {
+		found.Refuse([]string{"k3s", "config", flag}, "%v", unfit[flag])
+	}
+	return found.Err()
 }

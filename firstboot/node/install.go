@@ -13,6 +13,7 @@ import (
 // disk of the computer, once, before it ever starts it. On that disk, which has
 // this very file, it means nothing any more.
 type Install struct {
+	// Disk is the one of the computer that the system goes to.
 	Disk InstallDisk `yaml:"disk,omitempty"`
 	// Wipe allows that something is on the disk, of whomever.
 	Wipe bool `yaml:"wipe,omitempty"`
@@ -57,11 +58,11 @@ func (d InstallDisk) Fits(serial string, models []string, bytes int64) bool {
 }
 
 // CheckInstall refuses to install on a board whose image lies in a table of that
-// kind. The firmware of a Raspberry Pi starts from an SSD as from a card: there is
-// nothing that a stick would do better.
+// kind: a Raspberry Pi starts from its card, and no stick would make it start from
+// another disk.
 func CheckInstall(s contract.Scheme) error {
 	if s != contract.GPT {
-		return fmt.Errorf("is for computers with UEFI or BIOS: for a Raspberry Pi write the image onto its disk itself, in place of the stick")
+		return fmt.Errorf("is for computers with UEFI or BIOS: for a Raspberry Pi write the image onto its card, and take install: away")
 	}
 	return nil
 }

@@ -207,8 +207,10 @@ type Interface struct {
 	VLAN int `yaml:"vlan,omitempty"`
 	// Addresses are in CIDR notation.
 	Addresses []string `yaml:"addresses,omitempty"`
-	Gateway   string   `yaml:"gateway,omitempty"`
-	DNS       []string `yaml:"dns,omitempty"`
+	// Gateway is the router's address, in one of their networks.
+	Gateway string `yaml:"gateway,omitempty"`
+	// DNS are the addresses of name servers.
+	DNS []string `yaml:"dns,omitempty"`
 }
 
 // WiFi joins one WPA2 or WPA3 personal network.

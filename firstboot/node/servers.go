@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/k3sflags"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
@@ -58,6 +59,18 @@ func (s Settings) List(name string) []string {
 	default:
 		return []string{fmt.Sprint(v)}
 	}
+}
+
+// Unfit says which of them the k3s of a role would not take, or would pass by, and why.
+// It is for who writes them, at home: see k3sflags.
+func (s Settings) Unfit(r Role) map[string]error {
+	out := map[string]error{}
+	for name, value := range s {
+		if err := k3sflags.Check(r == Agent, name, value); err != nil && !slices.Contains(ownKeys, name) { // those are refused anyway
+			out[name] = err
+		}
+	}
+	return out
 }
 
 // Flags returns all of them.

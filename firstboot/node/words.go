@@ -12,12 +12,10 @@ import (
 )
 
 var (
-	dnsLabel   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	labelName  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
-	labelValue = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$`)
-	dnsName    = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
-	zoneName   = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$`)
-	tagName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
+	dnsLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	dnsName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+	zoneName = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$`)
+	tagName  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
 )
 
 // CheckHostname accepts one label of RFC 1123 in lower case: Kubernetes and
@@ -44,47 +42,12 @@ func checkSite(s string) error {
 	return nil
 }
 
-// checkLabel follows the syntax of Kubernetes' labels ("Labels and
-// Selectors"), and keeps those that firstboot sets.
-func checkLabel(name, value string) error {
-	prefix, base, ok := strings.Cut(name, "/")
-	if !ok {
-		prefix, base = "", name
-	}
-	switch {
-	case ok && !dnsName.MatchString(prefix) || !labelName.MatchString(base):
-		return fmt.Errorf("is not a label name of Kubernetes ([prefix/]name)")
-	case !labelValue.MatchString(value):
-		return fmt.Errorf("has a value no label of Kubernetes can have")
-	case name == "topology.kubernetes.io/region" || name == "topology.kubernetes.io/zone":
-		return fmt.Errorf("comes from site: remove it")
-	}
-	return nil
-}
-
-func checkTaint(s string) error {
-	spec, effect, ok := cutLast(s, ":")
-	key, value, _ := strings.Cut(spec, "=")
-	if !ok || (effect != "NoSchedule" && effect != "PreferNoSchedule" && effect != "NoExecute") || checkLabel(key, value) != nil {
-		return fmt.Errorf("want KEY=VALUE:EFFECT with effect NoSchedule, PreferNoSchedule or NoExecute")
-	}
-	return nil
-}
-
 // checkTag follows the syntax of a tailnet's policy.
 func checkTag(s string) error {
 	if name, ok := strings.CutPrefix(s, "tag:"); !ok || !tagName.MatchString(name) {
 		return fmt.Errorf("want a tag of the tailnet, like tag:k3s-server")
 	}
 	return nil
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
 }
 
 // CheckAuthorizedKey wants what ssh-keygen writes into a .pub file. Options

@@ -29,6 +29,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/k3sflags"
 )
 
 // schema is the newest that it reads, and what its store has once it was started: go
@@ -98,10 +100,7 @@ func loadSettings(role string) (settings, error) {
 	if err := yaml.Unmarshal(data, &raw); err != nil {
 		return nil, fmt.Errorf("config.yaml: %w", err)
 	}
-	known := serverFlags
-	if role == "agent" {
-		known = agentFlags
-	}
+	known := k3sflags.Of(role == "agent")
 	s := settings{}
 	for name, value := range raw {
 		if !slices.Contains(known, name) {
@@ -111,7 +110,7 @@ func loadSettings(role string) (settings, error) {
 		if !isList {
 			list = []any{value}
 		}
-		if isList && !slices.Contains(repeatable, name) {
+		if isList && !k3sflags.Repeatable(name) {
 			return nil, fmt.Errorf("flag -%s takes one value, not a list", name)
 		}
 		for _, v := range list {

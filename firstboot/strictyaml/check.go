@@ -64,7 +64,11 @@ func (c *checker) plainMapping(n *yaml.Node, field string) {
 	first := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
-		if k.Kind != yaml.ScalarNode || k.Tag == "!!merge" || k.Style&yaml.TaggedStyle != 0 || k.Anchor != "" {
+		if k.Tag == "!!merge" {
+			c.add(k.Line, field, "merge keys (<<) are not supported: write the fields out")
+			continue
+		}
+		if k.Kind != yaml.ScalarNode || k.Style&yaml.TaggedStyle != 0 || k.Anchor != "" {
 			c.add(k.Line, field, "a field name is plain text")
 			continue
 		}
@@ -87,11 +91,15 @@ var (
 )
 
 func (c *checker) value(n *yaml.Node, t reflect.Type, field string) {
+	if n.Tag == "!!null" {
+		c.empty(n, t, field)
+		return
+	}
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	switch {
-	case n.Tag == "!!null" || t == yamlNode || t.Kind() == reflect.Interface:
+	case t == yamlNode || t.Kind() == reflect.Interface:
 	case reflect.PointerTo(t).Implements(yamlUnmarshaler):
 		c.trial(n, t, field)
 	case t == timestamp || reflect.PointerTo(t).Implements(textUnmarshaler):
@@ -113,6 +121,33 @@ func (c *checker) value(n *yaml.Node, t reflect.Type, field string) {
 	default:
 		c.scalar(n, t, field)
 	}
+}
+
+// empty refuses a key with nothing behind it where somebody wants something by its mere
+// presence, as with "longhorn:" and a comment: yaml.v3 would drop it without a word.
+// Numbers, text and lists are as good as not written then.
+func (c *checker) empty(n *yaml.Node, t reflect.Type, field string) {
+	of := t
+	for of.Kind() == reflect.Pointer {
+		of = of.Elem()
+	}
+	own := reflect.PointerTo(of).Implements(yamlUnmarshaler) // which may not take {}
+	switch {
+	case isMapping(of) && !own:
+		c.add(n.Line, field, "is empty: write {} for its defaults, or leave it out")
+	case isMapping(of) || t.Kind() == reflect.Pointer && of != yamlNode:
+		c.add(n.Line, field, "is empty: write a value, or leave it out")
+	}
+}
+
+// isMapping says that a type is one to a person: a date is not, nor is what reads itself
+// from text.
+func isMapping(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct || t == yamlNode {
+		return t.Kind() == reflect.Map
+	}
+	fields, rest := fieldsOf(t)
+	return len(fields.names) > 0 || rest != nil
 }
 
 func (c *checker) kind(n *yaml.Node, want yaml.Kind, t reflect.Type, field string) bool {

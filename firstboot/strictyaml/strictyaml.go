@@ -59,7 +59,7 @@ func (ps Problems) Error() string {
 }
 
 // Decode reads data, the content of the file that errors call name, into the
-// struct or map that into points to. A field that is absent, or present
+// struct or map that into points to. A field that is absent, or a number, text or list
 // without a value, keeps what is already there. The error is a Problems.
 func Decode(name string, data []byte, into any) error {
 	d, err := Parse(name, data)

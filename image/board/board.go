@@ -213,6 +213,8 @@ var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,40}$`)
 // what to do about it.
 func (b *Board) problem(file string) (field, problem string) {
 	switch {
+	case b.Version == 0:
+		return "version", "is missing; write version: 1"
 	case b.Version != 1:
 		return "version", fmt.Sprintf("%d is not supported; this program reads version 1", b.Version)
 	case b.Name != file || !namePattern.MatchString(b.Name):
@@ -220,9 +222,9 @@ func (b *Board) problem(file string) (field, problem string) {
 	case b.Title == "":
 		return "title", "is missing"
 	case b.Arch != "amd64" && b.Arch != "arm64":
-		return "arch", fmt.Sprintf("%q is not one of amd64, arm64", b.Arch)
+		return "arch", oneOf(b.Arch, []string{"amd64", "arm64"})
 	case b.Firmware != UEFI && b.Firmware != RaspberryPi:
-		return "firmware", fmt.Sprintf("%q is not one of uefi, raspberrypi", b.Firmware)
+		return "firmware", oneOf(string(b.Firmware), []string{string(UEFI), string(RaspberryPi)})
 	case b.Suite == "":
 		return "suite", "is missing; name a Debian release such as trixie"
 	case strings.Contains(b.Suite, "-"):

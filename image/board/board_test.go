@@ -51,6 +51,8 @@ func TestMistakesNameFileLineAndField(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ old, new, want string }{
+		{"version: 1\n", "", `field "version": is missing; write version: 1`},
+		{"arch: arm64\n", "", `field "arch": is missing; one of amd64, arm64`},
 		{"version: 1", "version: 2", `b.yaml:1: field "version": 2 is not supported`},
 		{"name: rpi4", "name: rpi5", `b.yaml:2: field "name": "rpi5" must equal`},
 		{"arch: arm64", "arch: armhf", `b.yaml:4: field "arch": "armhf" is not one of`},

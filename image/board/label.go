@@ -104,6 +104,9 @@ func oneOf(word string, words []string) string {
 	if slices.Contains(words, word) {
 		return ""
 	}
+	if word == "" {
+		return "is missing; one of " + strings.Join(words, ", ")
+	}
 	problem := fmt.Sprintf("%q is not one of %s", word, strings.Join(words, ", "))
 	if near := nearest.Name(word, words); near != "" {
 		problem += fmt.Sprintf("; did you mean %q?", near)

@@ -17,8 +17,16 @@ const (
 //go:embed example/going-mobile.yaml
 var Example []byte
 
-// ofTheVPS are the lines that it has for the sake of that.
-var ofTheVPS = regexp.MustCompile(`(?m)^.*# of the VPS.*\n`)
+// ofTheVPS are the lines that it has for the sake of that, and marks how they are marked.
+var (
+	ofTheVPS = regexp.MustCompile(`(?m)^.*# of the VPS.*\n`)
+	marks    = regexp.MustCompile(`(?m) # of the VPS$`)
+)
+
+// withVPS is the example without its marks.
+func withVPS() string {
+	return strings.ReplaceAll(marks.ReplaceAllString(string(Example), ""), "# of the VPS: ", "# ")
+}
 
 // elsewhere is the example for whom somebody else runs Headscale.
 func elsewhere() string {

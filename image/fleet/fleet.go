@@ -32,10 +32,14 @@ const FileName = "fleet.yaml"
 
 // Fleet is fleet.yaml.
 type Fleet struct {
-	Version int             `yaml:"version"`
-	Cluster Cluster         `yaml:"cluster"`
-	Sites   map[string]Site `yaml:"sites"`
-	Nodes   Nodes           `yaml:"nodes"`
+	// Version of the schema; 1.
+	Version int `yaml:"version"`
+	// Cluster is what all nodes share.
+	Cluster Cluster `yaml:"cluster"`
+	// Sites are places with a network each, by short names.
+	Sites map[string]Site `yaml:"sites"`
+	// Nodes are machines by host name. The first server creates the cluster.
+	Nodes Nodes `yaml:"nodes"`
 	// Images are container images that k3s finds without a registry, for all nodes
 	// of a board: what the board itself has is there too.
 	Images map[string][]string `yaml:"images"`
@@ -48,9 +52,11 @@ type Fleet struct {
 type Cluster struct {
 	// Name is a DNS label; the cluster's certificates and the kubeconfig's
 	// context are called by it.
-	Name      string    `yaml:"name"`
+	Name string `yaml:"name"`
+	// Headscale is the tailnet that all nodes join.
 	Headscale Headscale `yaml:"headscale"`
-	K3s       K3s       `yaml:"k3s"`
+	// K3s is the cluster's own identity and settings.
+	K3s K3s `yaml:"k3s"`
 	// Longhorn is the cluster's storage; left out, it has none but the nodes'.
 	Longhorn *Longhorn `yaml:"longhorn"`
 	// Storage says how nodes' data lie on their disks, where a node says nothing.
@@ -61,7 +67,8 @@ type Cluster struct {
 	Secrets []Secret `yaml:"secrets"`
 	// Names are applications'; left out, nodes alone have names in the tailnet.
 	Names Names `yaml:"names"`
-	SSH   SSH   `yaml:"ssh"`
+	// SSH says who may log in to every node.
+	SSH SSH `yaml:"ssh"`
 	// OwnerKey is the minisign public key whose signature nodes ask for.
 	OwnerKey string `yaml:"ownerKey"`
 	// Contact is whom a helper calls, as it stands on the label of a box.
@@ -70,6 +77,7 @@ type Cluster struct {
 
 // Headscale is the server that all nodes join, and how keys are minted there.
 type Headscale struct {
+	// URL is its address, like https://headscale.example.net.
 	URL string `yaml:"url"`
 	// APIKey opens the server's API to the owner, never to a node.
 	APIKey Ref `yaml:"apiKey"`
@@ -91,43 +99,31 @@ type Server struct {
 	ACME string `yaml:"acme"`
 	// Email is told to the authority; it may be left out.
 	Email string `yaml:"email"`
-	// Cert is a certificate and those between it and its authority, Key its key.
+	// Cert is a certificate and those between it and its authority.
 	Cert Ref `yaml:"cert"`
-	Key  Ref `yaml:"key"`
+	// Key is the certificate's.
+	Key Ref `yaml:"key"`
 	// HostKey is the machine's ssh key, made at home so that it is known before
-	// it was ever seen. LoginKey is what "headscale init" logs in with. Both are
-	// of OpenSSH's form, ed25519.
-	HostKey  Ref    `yaml:"hostKey"`
-	LoginKey Ref    `yaml:"loginKey"`
-	Backup   Backup `yaml:"backup"`
-}
-
-// Backup is node.Backup with its secret by reference.
-type Backup struct {
-	// Path is a directory of that machine, below /var.
-	Path string `yaml:"path"`
-	S3   *S3    `yaml:"s3"`
-}
-
-// S3 is node.S3 with its secret by reference.
-type S3 struct {
-	Endpoint  string `yaml:"endpoint"`
-	Region    string `yaml:"region"`
-	Bucket    string `yaml:"bucket"`
-	Prefix    string `yaml:"prefix"`
-	AccessKey string `yaml:"accessKey"`
-	SecretKey Ref    `yaml:"secretKey"`
+	// it was ever seen: ed25519, of OpenSSH's form.
+	HostKey Ref `yaml:"hostKey"`
+	// LoginKey is what "headscale init" logs in with: ed25519, of OpenSSH's form.
+	LoginKey Ref `yaml:"loginKey"`
+	// Backup says where copies of its database and keys go each night.
+	Backup Backup `yaml:"backup"`
 }
 
 // K3s is the cluster's own identity and settings.
 type K3s struct {
 	// Init names the server that may create the cluster; default the first.
-	Init       string `yaml:"init"`
-	Token      Ref    `yaml:"token"`
-	AgentToken Ref    `yaml:"agentToken"`
+	Init string `yaml:"init"`
+	// Token is the servers', which opens everything.
+	Token Ref `yaml:"token"`
+	// AgentToken lets agents join, and nobody else.
+	AgentToken Ref `yaml:"agentToken"`
 	// CA is the cluster's identity, as "fleet init" makes it: it goes to the
 	// server that creates the cluster.
-	CA     Ref            `yaml:"ca"`
+	CA Ref `yaml:"ca"`
+	// Config has flags of k3s for servers and witnesses, by their long names.
 	Config map[string]any `yaml:"config"`
 	// WorkOnServers lets pods run on servers though there are agents; default no.
 	WorkOnServers bool `yaml:"workOnServers"`
@@ -169,15 +165,18 @@ type GitOps struct {
 type Secret struct {
 	// Namespace is made, too, where it is not there.
 	Namespace string `yaml:"namespace"`
-	Name      string `yaml:"name"`
+	// Name of the Secret in its namespace.
+	Name string `yaml:"name"`
 	// Data are the values by their keys. A line break at the end is cut off.
 	Data map[string]Ref `yaml:"data"`
 }
 
 // Site is a place with one network.
 type Site struct {
-	Timezone string  `yaml:"timezone"`
-	Network  Network `yaml:"network"`
+	// Timezone is a name of the tz database; default Etc/UTC.
+	Timezone string `yaml:"timezone"`
+	// Network is needed where DHCP on every wired port is not enough.
+	Network Network `yaml:"network"`
 	// Page is "off" where nodes show no page on the LAN; default "on".
 	Page node.Page `yaml:"page"`
 	// LAN are the networks of the place in CIDR notation, to be compared with
@@ -196,33 +195,24 @@ type SSH struct {
 	LAN *bool `yaml:"lan"`
 }
 
-// Network is node.Network with its secrets by reference.
-type Network struct {
-	Interfaces []node.Interface `yaml:"interfaces"`
-	WiFi       *WiFi            `yaml:"wifi"`
-	NTP        []string         `yaml:"ntp"`
-	Proxy      Ref              `yaml:"proxy"`
-	NoProxy    []string         `yaml:"noProxy"`
-}
-
-// WiFi is node.WiFi with its passphrase by reference.
-type WiFi struct {
-	SSID    string `yaml:"ssid"`
-	PSK     Ref    `yaml:"psk"`
-	Country string `yaml:"country"`
-}
-
 // Node is one machine.
 type Node struct {
+	// Board is one that comes with imagebuilder.
 	Board string `yaml:"board"`
-	Site  string `yaml:"site"`
+	// Site is one of sites.
+	Site string `yaml:"site"`
 	// Role is server, agent, witness or control; [control, witness] is both.
-	Role    Roles             `yaml:"role"`
-	Labels  map[string]string `yaml:"labels"`
-	Taints  []string          `yaml:"taints"`
-	Network Network           `yaml:"network"`
+	Role Roles `yaml:"role"`
+	// Labels of the node in Kubernetes, like example.net/disk: ssd; those of its site
+	// come by themselves.
+	Labels map[string]string `yaml:"labels"`
+	// Taints of the node in Kubernetes, as KEY=VALUE:EFFECT.
+	Taints []string `yaml:"taints"`
+	// Network goes before the site's, field by field.
+	Network Network `yaml:"network"`
 	// SSH adds to the cluster's.
-	SSH      SSH           `yaml:"ssh"`
+	SSH SSH `yaml:"ssh"`
+	// Firewall opens services by name: http, https, ssh.
 	Firewall node.Firewall `yaml:"firewall"`
 	// K3s has flags for this node, which come before the cluster's.
 	K3s NodeK3s `yaml:"k3s"`
@@ -231,7 +221,8 @@ type Node struct {
 	DataDisk node.Disk `yaml:"dataDisk"`
 	// Install makes of the node's card a stick that copies its system onto a disk of
 	// the computer; for boards with UEFI or BIOS.
-	Install  *node.Install `yaml:"install"`
+	Install *node.Install `yaml:"install"`
+	// Longhorn says where the node keeps volumes.
 	Longhorn node.Longhorn `yaml:"longhorn"`
 	// Storage goes before the cluster's.
 	Storage Storage `yaml:"storage"`
@@ -243,7 +234,9 @@ type Node struct {
 
 // Machine is what work has room on.
 type Machine struct {
-	CPUs      int `yaml:"cpus"`
+	// CPUs are its processors' threads.
+	CPUs int `yaml:"cpus"`
+	// MemoryGiB is its memory.
 	MemoryGiB int `yaml:"memoryGiB"`
 	// DiskGiB is how large that is where Longhorn has its volumes; 0 is unknown.
 	DiskGiB int `yaml:"diskGiB"`

@@ -105,9 +105,9 @@ func TestAWrongRoleIsToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		`fleet.yaml:20: field "nodes": has no node with role server`,
-		`fleet.yaml:21: field "nodes.home-pi.role": unknown role "sever" (did you mean "server"?)`,
-		`fleet.yaml:22: field "nodes.cabin-pi.role": unknown role "sever" (did you mean "server"?)`,
+		`fleet.yaml:26: field "nodes": has no node with role server`,
+		`fleet.yaml:27: field "nodes.home-pi.role": unknown role "sever" (did you mean "server"?)`,
+		`fleet.yaml:28: field "nodes.cabin-pi.role": unknown role "sever" (did you mean "server"?)`,
 	}
 	if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
@@ -117,6 +117,9 @@ func TestAWrongRoleIsToldOnce(t *testing.T) {
 // TestFaults: each is told with its line, its field and what comes near.
 func TestFaults(t *testing.T) {
 	for _, c := range []struct{ from, to, want string }{
+		{"version: 1\n", "", `field "version": is missing; write "version: 1"`},
+		{"home-pi: {board: rpi4, ", "home-pi: {", `field "nodes.home-pi.board": is missing; one of generic-amd64`},
+		{"    keyExpiry: 14d", "    user: a b\n    keyExpiry: 14d", `field "cluster.headscale.user": want a user of Headscale`},
 		{"version: 1", "version: 2", `fleet.yaml:3: field "version": is 2, this program reads 1`},
 		{"keyExpiry: 14d", "keyExpiry: soon", `fleet.yaml:9: field "cluster.headscale.keyExpiry": want a number of hours, days or weeks`},
 		{"keyExpiry", "keyexpiry", `did you mean "keyExpiry"?`},
@@ -147,6 +150,15 @@ func TestFaults(t *testing.T) {
 		{"cabin, role: agent", "cabin, role: witness, k3s: {config: {flannel-backend: host-gw}}", `field "nodes.cabin-box.k3s.config.flannel-backend": flannel-backend is the same for all servers`},
 		{"home-pi: {", "home-pi: {k3s: {config: {cluster-cidr: 10.99.0.0/16}}, ", `field "nodes.home-pi.k3s.config.cluster-cidr": cluster-cidr is the same for all servers`},
 		{"home-pi: {", "home-pi: {k3s: {config: {etcd-arg: [election-timeout=9000, heartbeat-interval=900]}}, ", `field "nodes.home-pi.k3s.config.etcd-arg": etcd-arg election-timeout is the same for all servers`},
+		{"  k3s:\n", "  longhorn: # over the sites\n  k3s:\n", `field "cluster.longhorn": is empty: write {} for its defaults, or leave it out`},
+		{"cabin-box: {", "cabin-box: {install: , ", `field "nodes.cabin-box.install": is empty: write {}`},
+		{"cabin-box: {", "cabin-box: {dataDisk: , ", `field "nodes.cabin-box.dataDisk": is empty: write a value`},
+		{"cabin-box: {", "cabin-box: {storage: {encrypt: }, ", `field "nodes.cabin-box.storage.encrypt": is empty: write a value`},
+		{"  k3s:\n", "  gitops:\n  k3s:\n", `field "cluster.gitops": is empty: write {}`},
+		{"{secrets-encryption: true}", "{secret-encryption: true}", `field "cluster.k3s.config.secret-encryption": is no flag of k3s v1.36 (did you mean "secrets-encryption"?)`},
+		{"{secrets-encryption: true}", "{kubelet-arg: {max-pods: 9}}", `field "cluster.k3s.config.kubelet-arg": want NAME=VALUE`},
+		{"cabin-box: {", "cabin-box: {k3s: {config: {disable: traefik}}, ", `field "nodes.cabin-box.k3s.config.disable": is for servers`},
+		{"cabin-pi: {", "cabin-pi: {k3s: {config: {etcd-snapshot-compress: yes}}, ", `field "nodes.cabin-pi.k3s.config.etcd-snapshot-compress": want true or false`},
 		{"{secrets-encryption: true}", "{server: x}", `field "cluster.k3s.config.server": is decided by firstboot`},
 		{"version: 1\n", "version: 1\nimages: {rpi5: [\"a/b:1\"]}\n", `field "images.rpi5": "rpi5" is no board of a node of this file (did you mean "rpi4"?)`},
 		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1\", a/c]}\n", `field "images.rpi4[1]": "a/c" has neither tag nor digest: write a/c:TAG`},

@@ -74,8 +74,11 @@ func Init(dir string, o InitOptions, now time.Time, random io.Reader) error {
 	return o.write(dir, text, secrets)
 }
 
-// Vacant refuses a directory that has a fleet, or is none.
+// Vacant refuses a directory that has a fleet, or is none, or imagebuilder's own.
 func Vacant(dir string) error {
+	if err := outsideClone(dir); err != nil {
+		return err
+	}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return fmt.Errorf("%s is a file: name a directory, which is made where there is none", dir)
 	}
@@ -219,10 +222,11 @@ func (o InitOptions) seal(plain []byte) (data []byte, suffix string, err error) 
 	return b.Bytes(), ".age", err
 }
 
-// ignored are the secrets, also those of an Init that was killed; and images, as one
-// with a node.yaml in it has a node's, whole, halfway written (image/atomicfile) or packed.
+// ignored are the secrets, also those of an Init that was killed, and keys wherever a
+// person made them; and images, as one with a node.yaml in it has a node's, whole, halfway
+// written (image/atomicfile) or packed.
 var ignored = []string{
-	"/" + SecretsDir + "/", "/." + SecretsDir + "-*",
+	"/" + SecretsDir + "/", "/." + SecretsDir + "-*", "*.key",
 	"/dist/", "*.img", "*.img.*.tmp", "*.img.gz", "*.img.xz", "*.img.zst",
 }
 
@@ -257,7 +261,7 @@ func (o InitOptions) text(ownerKey string) ([]byte, error) {
 	}
 	text := elsewhere()
 	if o.Own {
-		text = string(Example)
+		text = withVPS()
 	}
 	text = strings.NewReplacer(
 		"name: "+ExampleName, "name: "+o.Name+"\n  ownerKey: "+ownerKey+" # nodes that have joined take changes signed by it"+logins,

@@ -41,6 +41,11 @@ func TestInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	own := answers
+	own.Own = true
+	if text, err := os.ReadFile(filepath.Join(initialise(t, own), FileName)); err != nil || strings.Contains(string(text), "# of the VPS") {
+		t.Errorf("%v, a mark of ours is left:\n%s", err, text)
+	}
 	c, err := f.Config("home-pi")
 	if err != nil {
 		t.Fatal(err)
@@ -79,13 +84,13 @@ func TestInit(t *testing.T) {
 }
 
 // gitignore is what Git takes none of.
-const gitignore = "/secrets/\n/.secrets-*\n/dist/\n*.img\n*.img.*.tmp\n*.img.gz\n*.img.xz\n*.img.zst\n"
+const gitignore = "/secrets/\n/.secrets-*\n*.key\n/dist/\n*.img\n*.img.*.tmp\n*.img.gz\n*.img.xz\n*.img.zst\n"
 
-// TestGitTakesNoSecret that the README's own commands leave in the fleet's directory; and
+// TestGitTakesNoSecret that the README's own commands and --help's examples leave in the fleet's directory; and
 // none lies there before Git knows.
 func TestGitTakesNoSecret(t *testing.T) {
 	dir := initialise(t, answers)
-	for _, name := range []string{"vps.img", ".vps.img.123.tmp", "vps.img.gz", ".secrets-123/owner.key", "dist/rpi4.img"} {
+	for _, name := range []string{"vps.img", ".vps.img.123.tmp", "vps.img.gz", ".secrets-123/owner.key", "dist/rpi4.img", "owner.key", "keys/secureboot.key", "secrets/link.txt"} {
 		file := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, nil, 0o600)); err != nil {
 			t.Fatal(err)
@@ -105,6 +110,32 @@ func TestGitTakesNoSecret(t *testing.T) {
 	err = Init(dir, answers, noon, rand.Reader)
 	if left, _ := filepath.Glob(filepath.Join(dir, "*secrets*")); err == nil || len(left) > 0 {
 		t.Errorf("%v, and there are %v", err, left)
+	}
+}
+
+// TestInitStaysOutsideOfTheClone, wherever in it; another program's module is none.
+func TestInitStaysOutsideOfTheClone(t *testing.T) {
+	own, other := t.TempDir(), t.TempDir()
+	ours, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, text := range map[string]string{own: string(ours), other: "module example.net/imagebuilder\n"} {
+		if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{own, filepath.Join(own, "a", "fleet")} {
+		err := Init(dir, answers, noon, rand.Reader)
+		if err == nil || !strings.Contains(err.Error(), own+" is the clone of imagebuilder") || !strings.Contains(err.Error(), filepath.Join(filepath.Dir(own), "fleet")) {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	if left, err := os.ReadDir(own); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+	if err := Init(other, answers, noon, rand.Reader); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -158,12 +158,21 @@ func (c *checker) k3s() {
 			}
 		}
 	}
+	c.flags(k.Config, node.Server, "cluster")
 	c.bucket(k.Backup, "cluster", "k3s", "backup")
 	if k.Backup == nil {
 		return
 	}
 	if u, err := url.Parse(k.Backup.Endpoint); err == nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil) {
 		c.Refuse([]string{"cluster", "k3s", "backup", "endpoint"}, "k3s takes a host and a port alone: leave out what is before and after them")
+	}
+}
+
+// flags are judged where they stand; the cluster's are of those that vote.
+func (c *checker) flags(s node.Settings, r node.Role, at ...string) {
+	unfit := s.Unfit(r)
+	for _, flag := range slices.Sorted(maps.Keys(unfit)) {
+		c.Refuse(slices.Concat(at, []string{"k3s", "config", flag}), "%v", unfit[flag])
 	}
 }
 

@@ -76,7 +76,7 @@ func TestNamesRefused(t *testing.T) {
 	} {
 		text := strings.Replace(string(Example), "sites:\n", "  names: "+c.names+"\nsites:\n", 1)
 		if c.url != "" {
-			text = strings.NewReplacer(ExampleHeadscale, c.url, "server: {hostKey", "server: {cert: {env: X}, key: {env: X}, hostKey").Replace(text)
+			text = strings.NewReplacer(ExampleHeadscale, c.url, "      hostKey:", "      cert: {env: X}\n      key: {env: X}\n      hostKey:").Replace(text)
 		}
 		_, err := Load("fleet.yaml", []byte(text), nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Count(err.Error(), "field ") != 1 || !strings.Contains(err.Error(), "fleet.yaml:") {
@@ -89,7 +89,7 @@ func TestNamesRefused(t *testing.T) {
 		t.Error(err)
 	}
 	// A domain that nothing is below is not asked for.
-	f, err := Load("fleet.yaml", []byte(strings.NewReplacer(ExampleHeadscale, "https://192.0.2.7", "server: {hostKey", "server: {cert: {env: X}, key: {env: X}, hostKey").Replace(string(Example))), nil)
+	f, err := Load("fleet.yaml", []byte(strings.NewReplacer(ExampleHeadscale, "https://192.0.2.7", "      hostKey:", "      cert: {env: X}\n      key: {env: X}\n      hostKey:").Replace(string(Example))), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write schema.json")
 
 // TestSchema: the embedded schema is what types and comments say today.
 func TestSchema(t *testing.T) {
-	s := schemaMaker{docs: comments(t, ".", "../../firstboot/node")}
+	s := schemaMaker{t, comments(t, ".", "../../firstboot/node")}
 	root := s.of(reflect.TypeFor[Fleet]())
 	root["$schema"], root["title"] = "https://json-schema.org/draft/2020-12/schema", "imagebuilder fleet.yaml"
 	root["required"] = []string{"version", "cluster", "sites", "nodes"}
@@ -77,7 +77,10 @@ func TestSchemaJudges(t *testing.T) {
 }
 
 // schemaMaker turns types into schemas.
-type schemaMaker struct{ docs map[string]string }
+type schemaMaker struct {
+	t    *testing.T
+	docs map[string]string
+}
 
 type object = map[string]any
 
@@ -91,7 +94,7 @@ var words = map[reflect.Type]object{
 	reflect.TypeFor[node.Disk](): {"anyOf": []object{
 		{"type": "string", "pattern": "^/dev/disk/by-id/"},
 		{"type": "object", "additionalProperties": false, "minProperties": 1, "properties": object{
-			"path":  object{"type": "string", "pattern": "^/dev/disk/by-id/"},
+			"path":  object{"type": "string", "pattern": "^/dev/disk/by-id/", "description": "Its name below /dev/disk/by-id."},
 			"model": object{"type": "string", "description": "Shell pattern of what the disk calls itself."},
 			"size":  object{"type": "string", "description": "Such as 500GB, or a bound such as \">=400GB\"."}}}}},
 	reflect.TypeFor[node.Page](): {"enum": []node.Page{node.PageOn, node.PageOff}},
@@ -136,8 +139,8 @@ func (s schemaMaker) object(t reflect.Type) object {
 	for f := range structFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		of := s.of(f.Type)
-		if doc := s.docs[t.Name()+"."+f.Name]; doc != "" {
-			of["description"] = doc
+		if of["description"] = s.docs[t.Name()+"."+f.Name]; of["description"] == "" {
+			s.t.Errorf("%s.%s has no comment, and an editor nothing to say of it", t.Name(), f.Name)
 		}
 		if t == reflect.TypeFor[Fleet]() && name == "version" {
 			of["const"] = Version

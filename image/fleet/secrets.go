@@ -51,11 +51,6 @@ func (c *checker) secrets() {
 		for _, field := range slices.Sorted(maps.Keys(problems)) {
 			c.Refuse(append(at, field), "%s", problems[field])
 		}
-		for _, key := range slices.Sorted(maps.Keys(s.Data)) {
-			if c.fleet.Cluster.Secrets[i].Data[key].Empty() {
-				c.Refuse(append(at, "data", key), "is empty: where the secret is, like {file: %s/NAME}", SecretsDir)
-			}
-		}
 		if why := seen[s.String()]; why != "" {
 			c.Refuse(append(at, "name"), "%s %s", s, why)
 		}

@@ -73,7 +73,7 @@ func TestSecretsThatKubernetesRefuses(t *testing.T) {
 		return strings.TrimSuffix(listed, "sites:\n") + strings.NewReplacer("NS", namespace, "NAME", name).Replace(again)
 	}
 	for change, want := range map[[2]string]string{
-		{"namespace: cloud", "namespace: My.Cloud"}:        `fleet.yaml:19: field "cluster.secrets[0].namespace": want a name of small letters`,
+		{"namespace: cloud", "namespace: My.Cloud"}:        `fleet.yaml:25: field "cluster.secrets[0].namespace": want a name of small letters`,
 		{"namespace: cloud, ", ""}:                         `field "cluster.secrets[0].namespace": want a name`,
 		{"name: db", "name: db_1"}:                         `field "cluster.secrets[0].name": want a name of small letters, digits, hyphens and dots`,
 		{"name: db", "name: a..b"}:                         `field "cluster.secrets[0].name": want a name`,
@@ -81,7 +81,7 @@ func TestSecretsThatKubernetesRefuses(t *testing.T) {
 		{"user.name:", "a/b:"}:                             `field "cluster.secrets[0].data": want keys of letters`,
 		{"user.name:", "..a:"}:                             `field "cluster.secrets[0].data": want keys of letters`,
 		{"{env: PAYLOAD_PASSWORD}", "planted"}:             `secrets do not belong in this file`,
-		{"{env: PAYLOAD_PASSWORD}", ""}:                    `field "cluster.secrets[0].data.password": is empty: where the secret is`,
+		{"{env: PAYLOAD_PASSWORD}", ""}:                    `field "cluster.secrets[0].data.password": is empty: write a value`,
 		{", data: {password: {env: PAYLOAD_PASSWORD}, user.name: {file: secrets/server.token}}", ""}: `field "cluster.secrets[0].data": is missing`,
 		{"data:", "labels: {a: b}, data:"}:                `unknown`,
 		{listed, other("cloud", "db")}:                    `field "cluster.secrets[1].name": cloud/db is listed twice`,

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,13 +22,17 @@ import (
 type checker struct {
 	*strictyaml.Findings
 	fleet *Fleet
+	said  map[string]bool // see retell
 }
 
 func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
+	if f.Version == 0 {
+		return doc.Errorf([]string{"version"}, "is missing; write \"version: %d\"", Version)
+	}
 	if f.Version != Version {
 		return doc.Errorf([]string{"version"}, "is %d, this program reads %d", f.Version, Version)
 	}
-	c := &checker{doc.Findings(), f}
+	c := &checker{doc.Findings(), f, map[string]bool{}}
 	c.cluster()
 	c.sites()
 	c.images()
@@ -38,6 +43,9 @@ func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
 	return c.Err()
 }
 
+// userName is what Headscale takes (0.29, hscontrol/util, ValidateUsername).
+var userName = regexp.MustCompile(`^\pL[\pL\p{Nd}@._-]*$`)
+
 func (c *checker) cluster() {
 	cl := &c.fleet.Cluster
 	if err := node.CheckHostname(cl.Name); err != nil {
@@ -45,6 +53,9 @@ func (c *checker) cluster() {
 	}
 	if err := node.CheckURL(cl.Headscale.URL); err != nil {
 		c.Refuse([]string{"cluster", "headscale", "url"}, "%v", err)
+	}
+	if u := cl.Headscale.User; len(u) < 2 || !userName.MatchString(u) || strings.Count(u, "@") > 1 {
+		c.Refuse([]string{"cluster", "headscale", "user"}, "want a user of Headscale: two letters, digits, -, ., _ or one @ at least, the first a letter")
 	}
 	if cl.K3s.Token.Empty() {
 		c.Refuse([]string{"cluster", "k3s", "token"}, "is missing: where the servers' token is")
@@ -145,6 +156,9 @@ func (c *checker) node(name string, boards []string) {
 	case !slices.Contains(sites, n.Site):
 		c.Refuse(append(at, "site"), "%s", unknown(n.Site, "site", sites))
 		return
+	case boards != nil && n.Board == "":
+		c.Refuse(append(at, "board"), "is missing; one of %s", strings.Join(boards, ", "))
+		return
 	case boards != nil && !slices.Contains(boards, n.Board):
 		c.Refuse(append(at, "board"), "%s", unknownBoard(n.Board, boards))
 	}
@@ -165,6 +179,7 @@ func (c *checker) node(name string, boards []string) {
 	if m := n.Machine; m.CPUs < 0 || m.MemoryGiB < 0 || m.DiskGiB < 0 || m.CPUs > 1024 || m.MemoryGiB > 16384 || m.DiskGiB > 1<<20 {
 		c.Refuse(append(at, "machine"), "want how large it is, like {cpus: 4, memoryGiB: 16}")
 	}
+	c.flags(n.K3s.Config, n.Role.In(), at...)
 	c.common(n, at)
 	c.trial(name, at)
 }
@@ -290,7 +305,7 @@ func (c *checker) trial(name string, at []string) {
 			if c.told(p.Field) {
 				continue
 			}
-			c.Refuse(source(at, c.fleet.Nodes.by[name], p.Field), "%s", p.Msg)
+			c.retell(c.source(name, p.Field), p.Msg)
 		}
 	case err != nil:
 		c.Refuse(at, "%v", err)
@@ -301,8 +316,8 @@ func (c *checker) trial(name string, at []string) {
 // or are not of its file.
 func (c *checker) told(field string) bool {
 	switch field {
-	case "control.cert": // it is judged when it is read
-		return !c.fleet.Cluster.Headscale.Server.Cert.Empty()
+	case "control.cert": // it is judged when it is read; for no address there is none
+		return !c.fleet.Cluster.Headscale.Server.Cert.Empty() || node.CheckURL(c.fleet.Cluster.Headscale.URL) != nil
 	case "k3s.servers":
 		return len(c.fleet.Servers()) == 0
 	}
@@ -311,23 +326,3 @@ func (c *checker) told(field string) bool {
 
 // placeholder stands for every secret before it is wanted.
 func placeholder(Ref) (secret.String, error) { return "http://placeholder", nil }
-
-// source finds the field of fleet.yaml that a field of a node's node.yaml comes
-// from; at is the node's place.
-func source(at []string, n Node, field string) []string {
-	field = strings.NewReplacer("[", ".", "]", "").Replace(field)
-	if rest, ok := strings.CutPrefix(field, "control."); ok {
-		return append([]string{"cluster", "headscale", "server"}, strings.Split(rest, ".")...)
-	}
-	if flag, ok := strings.CutPrefix(field, "k3s.config."); ok {
-		if _, own := n.K3s.Config[flag]; !own {
-			at = []string{"cluster"}
-		}
-		return append(at, "k3s", "config", flag)
-	}
-	field = strings.TrimPrefix(field, "k3s.")
-	if field == "node" {
-		return at
-	}
-	return append(at, strings.Split(field, ".")...)
-}

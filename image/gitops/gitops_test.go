@@ -53,7 +53,7 @@ func TestValuesAreTheFleets(t *testing.T) {
 		}
 	}
 	for _, url := range []string{"https://192.0.2.7", "https://[2001:db8::1]", "https://headscale"} {
-		if v, err := gitops.ValuesOf(load(t, fleet.ExampleHeadscale, url, "server: {hostKey", "server: {cert: {env: X}, key: {env: X}, hostKey")); !errors.Is(err, fleet.ErrNoDomain) {
+		if v, err := gitops.ValuesOf(load(t, fleet.ExampleHeadscale, url, "      hostKey:", "      cert: {env: X}\n      key: {env: X}\n      hostKey:")); !errors.Is(err, fleet.ErrNoDomain) {
 			t.Errorf("%s: %+v, %v", url, v, err)
 		}
 	}

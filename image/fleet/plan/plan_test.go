@@ -28,7 +28,7 @@ func planned(t *testing.T, changes ...string) *Plan {
 		}
 	}
 	text := strings.NewReplacer(changes...).Replace(string(fleet.Example))
-	return plannedText(t, strings.NewReplacer("\n  k3s:", "\n  ssh: "+login+"\n  k3s:", "control-login.key}}", "control-login.key}, backup: {s3: "+bucket+"}}").Replace(text))
+	return plannedText(t, strings.NewReplacer("\n  k3s:", "\n  ssh: "+login+"\n  k3s:", "control-login.key} #", "control-login.key}\n      backup: {s3: "+bucket+"} #").Replace(text))
 }
 
 // login lets somebody in.
@@ -48,7 +48,8 @@ func plannedText(t *testing.T, text string) *Plan {
 }
 
 // withoutVPS is the example with a Headscale somewhere else.
-var withoutVPS = []string{"  vps: {", "  # {", "  cloud: {}", "", "    server: {", "    # {"}
+var withoutVPS = []string{"  vps: {", "  # {", "  cloud: {}", "",
+	"    server: # of the VPS\n      hostKey: {file: secrets/control-host.key} # of the VPS\n      loginKey: {file: secrets/control-login.key} # of the VPS\n", ""}
 
 func codes(p *Plan) []string {
 	var out []string
@@ -117,6 +118,33 @@ func TestWarnings(t *testing.T) {
 			if w.Summary == "" || w.Remedy == "" {
 				t.Errorf("%s: %+v says too little", c.name, w)
 			}
+		}
+	}
+}
+
+// TestNoPiIsSentToAnotherDisk: what our boards say was never seen, the plan does not advise.
+func TestNoPiIsSentToAnotherDisk(t *testing.T) {
+	for _, name := range []string{"rpi3", "rpi4", "rpi5"} {
+		b, err := board.Load(name, boards.FS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(strings.Join(b.Untested, "\n"), "Starting from") {
+			t.Fatalf("%s starts from other disks now: the plan may say so", name)
+		}
+		p := planned(t, "home-pi: {board: rpi4", "home-pi: {board: "+name, "  cabin-pi: {board: rpi4", "  cabin-pi: {install: {disk: {only: true}}, board: "+name, "cabin-box: {board: optiplex-7050", "cabin-box: {board: "+name)
+		told := 0
+		for _, w := range p.Warnings {
+			if w.Code != "etcd-card" && w.Code != "card-life" && w.Code != "install-pi" {
+				continue
+			}
+			told++
+			if !strings.Contains(w.Remedy, "dataDisk") || !strings.Contains(w.Remedy, "card") {
+				t.Errorf("%s, %s: %s", name, w.Code, w.Remedy)
+			}
+		}
+		if told != 4 {
+			t.Errorf("%s: %d warnings, want 4", name, told)
 		}
 	}
 }

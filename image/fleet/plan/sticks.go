@@ -18,7 +18,7 @@ func sticks(f *fleet.Fleet, p *Plan) (out []Warning) {
 		switch {
 		case n.Card:
 			out = append(out, Warning{"install-pi", fmt.Sprintf("%s cannot be installed from a stick: its board is a Raspberry Pi.", n.Name),
-				"Take install: away, and write the image onto the disk that it starts from."})
+				"Take install: away, and write the image onto the card that it starts from; dataDisk: puts its data onto a disk."})
 		case of.Install.Disk.Only && (of.DataDisk != (node.Disk{}) || of.Longhorn.Disk != (node.Disk{})):
 			out = append(out, Warning{"install-only", fmt.Sprintf("%s is to be installed on its only disk, but has a second one: the stick will stop and ask.", n.Name),
 				"Name the disk in install: disk: by serial, or by model and size."})

@@ -91,19 +91,21 @@ func tooSmall(_ *fleet.Fleet, p *Plan) []Warning {
 	return out
 }
 
-// onCards: every change of the cluster is an fsync in etcd.
+// onCards: every change of the cluster is an fsync in etcd. Of the boards that live from a
+// card, the Raspberry Pis, none was seen to start from anything else (untested: of their
+// files), so the card stays, and a disk takes what is written.
 func onCards(_ *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	for _, n := range p.all(node.Server, node.Witness) {
 		if n.Card && n.DataDisk == "" {
 			out = append(out, Warning{"etcd-card", fmt.Sprintf("%s keeps etcd on its SD card: about %.1f GB a day, so a common card lasts some %d months, and its pauses stop the cluster.", n.Name, serverGBaDay, months(serverGBaDay)),
-				"Boot it from a USB SSD, or give it one as dataDisk."})
+				"Give it a USB SSD as dataDisk; it goes on starting from the card."})
 		}
 	}
 	for _, n := range p.all(node.Agent) {
 		if n.Card && n.DataDisk == "" {
 			out = append(out, Warning{"card-life", fmt.Sprintf("%s lives from an SD card: about %.1f GB a day, so a common card lasts some %d months.", n.Name, agentGBaDay, months(agentGBaDay)),
-				"Use a card made for surveillance cameras, or a USB SSD."})
+				"Give it a USB SSD as dataDisk, or use a card made for surveillance cameras."})
 		}
 	}
 	return out

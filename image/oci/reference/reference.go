@@ -51,7 +51,7 @@ func Parse(s string) (Reference, error) {
 	}
 	if i := strings.LastIndex(short, ":"); i <= strings.LastIndex(short, "/") {
 		if !given {
-			return Reference{}, fmt.Errorf("%q has neither tag nor digest: write %s:TAG, or %s@sha256:HEX", s, short, short)
+			return Reference{}, fmt.Errorf("%q has neither tag nor digest: write %[2]s:TAG, or %[2]s@sha256:HEX", s, strings.ToLower(short)) // no name has capitals
 		}
 		short += ":sha256-" + digest[len("sha256:"):][:12]
 	}

@@ -37,6 +37,7 @@ func TestParse(t *testing.T) {
 	for in, want := range map[string]string{
 		"nginx":                            "neither tag nor digest",
 		"localhost:5000/app":               "neither tag nor digest",
+		"docker.io/UPPER/x":                "write docker.io/upper/x:TAG, or docker.io/upper/x@sha256:HEX",
 		"":                                 "neither tag nor digest",
 		"App:v1":                           "no name of a container image",
 		"a:b c":                            "no name of a container image",

@@ -1,0 +1,70 @@
+package k3sflags
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+)
+
+// TestCheck: what k3s would end with, or pass by, is refused at home, and what it takes
+// is not, however it is written.
+func TestCheck(t *testing.T) {
+	for _, c := range []struct{ setting, server, agent string }{
+		{"secrets-encryption: true", "", "is for servers"},
+		{"secrets-encryption: [true]", "", "is for servers"},
+		{"secrets-encryption: 'false'", "", "is for servers"},
+		{"secret-encryption: true", `did you mean "secrets-encryption"?`, "is no flag of k3s"},
+		{"secrets-encryption: yes please", "want true or false", "is for servers"},
+		{"secrets-encryption: yes", "want true or false", "is for servers"}, // text in YAML 1.2, and to k3s' flags
+		{"cluster-cidr: 10.42.0.0", "want a network", "is for servers"},
+		{"cluster-cidr: 10.42.0.0/16", "", "is for servers"},
+		{"cluster-cidr: '10.42.0.0/16,fd00::/56'", "", "is for servers"},
+		{"cluster-cidr: [10.42.0.0/16, fd00::/56]", "", "is for servers"},
+		{"service-cidr: [10.43.0.0/16, x]", "want a network", "is for servers"},
+		{"cluster-dns: 10.43.0.0/16", "want an IP address", "is for servers"},
+		{"flannel-backend: bogus", "want one of none, vxlan", "is for servers"},
+		{"flannel-backend: host-gw", "", "is for servers"},
+		{"flannel-backend: [host-gw, vxlan]", "takes one value", "is for servers"},
+		{"etcd-snapshot-retention: many", "want a whole number", "is for servers"},
+		{"etcd-snapshot-retention: 28", "", "is for servers"},
+		{"etcd-s3-timeout: 5m", "", "is for servers"},
+		{"etcd-s3-timeout: 5", "want a duration", "is for servers"},
+		{"disable: traefik", "", "is for servers"},
+		{"etcd-arg: [snapshot-count=1]", "", "is for servers"},
+		{"kubelet-arg: max-pods=50", "", ""},
+		{"kubelet-arg: [max-pods=50, v=2]", "", ""},
+		{"kubelet-arg: {max-pods: 50}", "want NAME=VALUE", "want NAME=VALUE"},
+		{"kubelet-arg: [max-pods: 50]", "want NAME=VALUE", "want NAME=VALUE"},
+		{"resolv-conf: {a: b}", "want text", "want text"},
+		{"resolv-conf:", "is empty", "is empty"},
+		{"bogus: verysecret", "config.yaml.d", "config.yaml.d"},
+	} {
+		var setting map[string]any
+		if err := yaml.Unmarshal([]byte(c.setting), &setting); err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range setting {
+			for isAgent, want := range map[bool]string{false: c.server, true: c.agent} {
+				err := Check(isAgent, name, value)
+				if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "verysecret")) {
+					t.Errorf("%s, agent %v: %v, want %q", c.setting, isAgent, err, want)
+				}
+			}
+		}
+	}
+}
+
+// TestListsAgree: what is said of a flag's values is said of a flag that there is.
+func TestListsAgree(t *testing.T) {
+	names := slices.Clone(repeatable)
+	for name := range judges {
+		names = append(names, name)
+	}
+	for _, name := range names {
+		if !slices.Contains(server, name) {
+			t.Errorf("there is no flag %s", name)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package fleet
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Refuse adds a finding about the field at path.
+func (c *checker) Refuse(path []string, format string, args ...any) {
+	c.said[strings.Join(path, "\n")] = true
+	c.Findings.Refuse(path, format, args...)
+}
+
+// retell adds what the rules of node.yaml say of a field. The same line of the cluster or
+// of a site is in many a node's, and what was said of it here already is said better.
+func (c *checker) retell(path []string, msg string) {
+	at := strings.Join(path, "\n")
+	if c.said[at] || c.said[at+"\n"+msg] {
+		return
+	}
+	c.said[at+"\n"+msg] = true
+	c.Findings.Refuse(path, "%s", msg)
+}
+
+// source finds the field of fleet.yaml that a field of a node's node.yaml comes from.
+func (c *checker) source(name, field string) []string {
+	n, at := c.fleet.Nodes.by[name], []string{"nodes", name}
+	if label, ok := strings.CutPrefix(field, "k3s.labels."); ok { // which has dots
+		return append(at, "labels", label)
+	}
+	path := strings.Split(strings.NewReplacer("[", ".", "]", "").Replace(field), ".")
+	first, rest := path[0], path[1:]
+	switch first {
+	case "node":
+		return at
+	case "site":
+		return []string{"sites", n.Site}
+	case "ownerKey", "headscale":
+		return append([]string{"cluster"}, path...)
+	case "control":
+		return append([]string{"cluster", "headscale", "server"}, rest...)
+	case "page":
+		return append([]string{"sites", n.Site}, path...)
+	case "k3s":
+		return c.k3sSource(n, at, rest)
+	case "ssh":
+		return c.sshSource(at, path)
+	case "storage":
+		return c.storageSource(name, rest)
+	case "network":
+		if !n.Network.has(rest) {
+			at = []string{"sites", n.Site}
+		}
+	}
+	return append(at, path...)
+}
+
+func (c *checker) k3sSource(n Node, at, path []string) []string {
+	all := []string{"cluster", "k3s"}
+	switch path[0] {
+	case "taints":
+		return append(at, path...)
+	case "servers":
+		return nodeOf(c.fleet.Servers(), path)
+	case "seed": // of much that the cluster has
+		return []string{"cluster"}
+	case "config":
+		if _, own := n.K3s.Config[path[len(path)-1]]; own {
+			return slices.Concat(at, []string{"k3s"}, path)
+		}
+	}
+	return append(all, path...)
+}
+
+func (c *checker) storageSource(name string, path []string) []string {
+	switch own := c.fleet.Nodes.by[name].Storage.Encrypt != nil; {
+	case path[0] == "holders" && len(path) > 1:
+		return nodeOf(c.fleet.Holders(name), path)
+	case own:
+		return []string{"nodes", name, "storage", "encrypt"}
+	default:
+		return []string{"cluster", "storage", "encrypt"}
+	}
+}
+
+// nodeOf is where a node stands whose name is an entry of a list that this package made,
+// at a path of the list's name and an index.
+func nodeOf(list, path []string) []string {
+	i, err := strconv.Atoi(path[len(path)-1])
+	if err != nil || i >= len(list) {
+		return []string{"nodes"}
+	}
+	return []string{"nodes", list[i]}
+}
+
+// sshSource counts as Fleet.ssh does: the cluster's keys come first.
+func (c *checker) sshSource(at, path []string) []string {
+	if len(path) < 3 || path[1] != "authorizedKeys" {
+		return append(at, path...)
+	}
+	i, err := strconv.Atoi(path[2])
+	if all := len(c.fleet.Cluster.SSH.AuthorizedKeys); err == nil && i >= all {
+		return append(at, "ssh", "authorizedKeys", strconv.Itoa(i-all))
+	}
+	return slices.Concat([]string{"cluster"}, path)
+}
+
+// has says that a node's own network goes before its site's in a field; see overlaid.
+func (n Network) has(path []string) bool {
+	if len(path) == 0 {
+		return true
+	}
+	switch path[0] {
+	case "interfaces":
+		return len(n.Interfaces) > 0
+	case "wifi":
+		return n.WiFi != nil
+	case "ntp":
+		return len(n.NTP) > 0
+	case "proxy":
+		return !n.Proxy.Empty()
+	default:
+		return len(n.NoProxy) > 0
+	}
+}
