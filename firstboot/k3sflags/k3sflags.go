@@ -164,7 +164,7 @@ func duration(v string) error {
 func networks(v string) error {
 	for part := range strings.SplitSeq(v, ",") {
 		if _, err := netip.ParsePrefix(strings.TrimSpace(part)); err != nil {
-			return errors.New("want a network with its prefix length, like 10.42.0.0/16")
+			return errors.New("want a network with its prefix length, like 172.20.0.0/16")
 		}
 	}
 	return nil
@@ -173,7 +173,7 @@ func networks(v string) error {
 func addresses(v string) error {
 	for part := range strings.SplitSeq(v, ",") {
 		if _, err := netip.ParseAddr(strings.TrimSpace(part)); err != nil {
-			return errors.New("want an IP address, like 10.43.0.10")
+			return errors.New("want an IP address, like 172.21.0.10")
 		}
 	}
 	return nil
