@@ -77,10 +77,12 @@ type meta struct {
 type kubeNode struct {
 	Metadata meta
 	Spec     struct {
-		Taints []struct{ Key, Effect string }
+		Taints []taint
 	}
 	Status status
 }
+
+type taint struct{ Key, Effect string }
 
 func (n kubeNode) site() string { return n.Metadata.Labels["topology.kubernetes.io/zone"] }
 

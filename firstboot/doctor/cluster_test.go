@@ -206,6 +206,16 @@ func TestCoreDNSStaysWhereItIs(t *testing.T) {
 	}
 }
 
+// TestACordonedNodeStaysSo: who moves CoreDNS puts no work onto it.
+func TestACordonedNodeStaysSo(t *testing.T) {
+	a := whole()
+	a["kube-system/pods"] = strings.Replace(a["kube-system/pods"], "cabin-box", "home-pi", 1)
+	a["/api/v1/nodes"] = strings.Replace(a["/api/v1/nodes"], `"home"}}`, `"home"}},"spec":{"taints":[{"key":"node.kubernetes.io/unschedulable","effect":"NoSchedule"}]}`, 1)
+	if table := doctor.Table(doctor.Examine(t.Context(), server(t, a))); !strings.Contains(table, "while that is gone: kubectl -n kube-system delete pod coredns-b\n") {
+		t.Error(table)
+	}
+}
+
 // TestAbandonedPods: what nothing takes the place of is told of, with the command; what a
 // Deployment has another of by then is not, nor what is on a node that is there.
 func TestAbandonedPods(t *testing.T) {

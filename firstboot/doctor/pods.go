@@ -38,15 +38,30 @@ func (p *patient) resolvers(ctx context.Context, nodes []kubeNode) {
 	site, last := at[all[0].Spec.NodeName], all[len(all)-1].Metadata.Name
 	together := !slices.ContainsFunc(all, func(pod kubePod) bool { return at[pod.Spec.NodeName] != site })
 	elsewhere := slices.ContainsFunc(nodes, func(n kubeNode) bool { return n.site() != site && n.Status.ready() && n.takesAddons() })
-	var beside []string
+	p.expect(!together || !elsewhere, Warning, group, check,
+		fmt.Sprintf("both are at %s, and no pod finds a name while that is gone: %s", site, away(nodes, site, last)))
+}
+
+// away are the commands that let a pod come back at another site than this one. A node
+// that somebody has cordoned stays so.
+func away(nodes []kubeNode, site, pod string) string {
+	var open []string
 	for _, n := range nodes {
-		if n.site() == site {
-			beside = append(beside, n.Metadata.Name)
+		if n.site() == site && !n.cordoned() {
+			open = append(open, n.Metadata.Name)
 		}
 	}
-	there := strings.Join(beside, " ")
-	p.expect(!together || !elsewhere, Warning, group, check,
-		fmt.Sprintf("both are at %s, and no pod finds a name while that is gone: kubectl cordon %s; kubectl -n kube-system delete pod %s; kubectl uncordon %s", site, there, last, there))
+	move, there := "kubectl -n kube-system delete pod "+pod, strings.Join(open, " ")
+	if there == "" {
+		return move
+	}
+	return fmt.Sprintf("kubectl cordon %s; %s; kubectl uncordon %[1]s", there, move)
+}
+
+// cordoned is what "kubectl cordon" makes of a node (kubernetes.io, "Taints and
+// Tolerations").
+func (n kubeNode) cordoned() bool {
+	return slices.ContainsFunc(n.Spec.Taints, func(t taint) bool { return t.Key == "node.kubernetes.io/unschedulable" })
 }
 
 // takesAddons says whether pods of k3s' own may be put onto a node: they bear what keeps

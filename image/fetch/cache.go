@@ -134,13 +134,25 @@ func cacheDir(dir string) (string, error) {
 	return filepath.Join(user, "imagebuilder"), nil
 }
 
+// openLock makes the file that all who use the cache lock, and that stays. One that is
+// there is only opened: it may lead to anybody's.
+func openLock(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err == nil {
+		atomicfile.Inherit(f)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	}
+	return f, err
+}
+
 // join takes the shared lock that keeps Prune of other processes out.
 func (c *Cache) join() error {
-	f, err := os.OpenFile(filepath.Join(c.dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := openLock(filepath.Join(c.dir, ".lock"))
 	if err != nil {
 		return fmt.Errorf("open the cache: %w", err)
 	}
-	atomicfile.Inherit(f) // it stays, and all who use the cache lock it
 	// A running prune takes a moment at most.
 	for range 600 {
 		ok, err := flock.TryShared(f)

@@ -96,12 +96,14 @@ type Subject struct {
 	Address netip.Addr // may be left out for the machine that runs Headscale: its name leads to it
 }
 
-// alias is the name for which the node's host key is kept.
-func (s Subject) alias() string {
-	if s.Joined.IsZero() {
-		return s.Node + "." + s.Number
+// alias is the name for which a file has the node's host key. One of before names had the
+// time in them stays good: it would be as if nobody had ever seen that node.
+func (s Subject) alias(ctx context.Context, known string) string {
+	timeless := s.Node + "." + s.Number
+	if s.Joined.IsZero() || exec.CommandContext(ctx, "ssh-keygen", "-F", timeless, "-f", known).Run() == nil { // names may be hashed
+		return timeless
 	}
-	return fmt.Sprintf("%s.%s.%d", s.Node, s.Number, s.Joined.Unix())
+	return fmt.Sprintf("%s.%d", timeless, s.Joined.Unix())
 }
 
 // askTime bounds all of it, as all nodes are asked at once: a Pi that is busy takes
@@ -178,11 +180,11 @@ func Tell(ctx context.Context, f *fleet.Fleet, s Subject, command string, input 
 
 // bySSH asks with the program of that name (ssh_config(5) has the options).
 func bySSH(ctx context.Context, known string, s Subject, command string, input io.Reader) ([]byte, error) {
-	args := []string{"-T", "-l", "root"}
+	args, alias := []string{"-T", "-l", "root"}, s.alias(ctx, known)
 	for _, option := range []string{
 		"BatchMode=yes", "ConnectTimeout=5", "ConnectionAttempts=1", "ServerAliveInterval=15", "LogLevel=ERROR",
 		"StrictHostKeyChecking=accept-new", `UserKnownHostsFile="` + filepath.ToSlash(known) + `"`,
-		"HostKeyAlias=" + s.alias(), "CheckHostIP=no",
+		"HostKeyAlias=" + alias, "CheckHostIP=no",
 		"ClearAllForwardings=yes", "ForwardAgent=no", "ControlMaster=no", "ControlPath=none",
 	} {
 		args = append(args, "-o", option)
@@ -203,7 +205,7 @@ func bySSH(ctx context.Context, known string, s Subject, command string, input i
 	case cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == sshFailed:
 		words := lastLine(string(faults.Bytes()), err)
 		if strings.HasPrefix(words, "Host key verification failed") { // OpenSSH's words
-			words += fmt.Sprintf(" Another machine answers, or its system was made anew. If you know that it was: ssh-keygen -R %s -f %s", s.alias(), known)
+			words += fmt.Sprintf(" Another machine answers, or its system was made anew. If you know that it was: ssh-keygen -R %s -f \"%s\"", alias, known)
 		}
 		return nil, &SilentError{words}
 	}

@@ -36,12 +36,18 @@ func Unused(ctx context.Context, f *fleet.Fleet, server Keyring, name string, un
 	}
 	all := slices.Concat(slices.Collect(maps.Values(made))...)
 	for _, k := range listed {
-		if !IsOf(all, k) && canJoin(k) && sameTags(k.Tags, n.Tags()) && !k.CreatedAt.After(until) {
+		if !IsOf(all, k) && canJoin(k) && sameTags(k.Tags, n.Tags()) && !k.CreatedAt.After(until) && !ofAnother(f, k) {
 			unknown = append(unknown, k)
 		}
 	}
 	theirs := slices.DeleteFunc(made[name], func(e Entry) bool { return e.Minted.After(until) })
 	return Good(theirs, listed), unknown, nil
+}
+
+// ofAnother says that a key is that of another fleet at this Headscale, whose tags may be
+// the same. Where Headscale names no user nobody knows.
+func ofAnother(f *fleet.Fleet, k headscale.Key) bool {
+	return k.User != nil && k.User.Name != "" && k.User.Name != f.Cluster.Headscale.User
 }
 
 func sameTags(a, b []string) bool {

@@ -96,7 +96,8 @@ func TestAFleetsDirectoryOfEarlier(t *testing.T) {
 	w := stolen()
 	w.nodes = w.nodes[1:] // it was never a member
 	w.keys = []headscale.Key{
-		{ID: "3", Expiration: end, Tags: mixed},
+		{ID: "3", Expiration: end, Tags: mixed, User: &headscale.User{Name: "fleet"}},
+		{ID: "2", Expiration: end, Tags: mixed, User: &headscale.User{Name: "another-fleet"}},
 		{ID: "4", Expiration: end, Tags: mixed, Used: true},
 		{ID: "5", Expiration: end.Add(-2 * time.Hour), Tags: mixed},
 		{ID: "6", Expiration: end, Tags: cabinTags[:1]},
