@@ -114,6 +114,17 @@ func TestAWrongRoleIsToldOnce(t *testing.T) {
 	}
 }
 
+// TestASiteMayBeItsName alone: nothing of it has to be said.
+func TestASiteMayBeItsName(t *testing.T) {
+	text := strings.NewReplacer("home: {timezone: Europe/Lisbon, lan: [192.168.1.0/24]}", "home:", "cabin: {timezone: Europe/Lisbon, lan: [192.168.8.0/24]}", "cabin: # later").Replace(elsewhere())
+	if strings.Contains(text, "lan:") {
+		t.Fatal(text)
+	}
+	if f := load(t, text); len(f.Sites) != 2 {
+		t.Errorf("%+v", f.Sites)
+	}
+}
+
 // TestFaults: each is told with its line, its field and what comes near.
 func TestFaults(t *testing.T) {
 	for _, c := range []struct{ from, to, want string }{
