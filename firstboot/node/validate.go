@@ -3,6 +3,7 @@ package node
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -142,6 +143,8 @@ var ownKeys = []string{
 	"vpn-auth", "vpn-auth-file", "with-node-id",
 }
 
+var errDecided = errors.New("is decided by firstboot: remove it")
+
 func (v *validator) k3s(c *Config) {
 	k := &c.K3s
 	if c.Role == Control {
@@ -176,7 +179,7 @@ func (v *validator) k3s(c *Config) {
 	v.want("k3s.config.etcd-arg", c.flags().checkEtcd())
 	for _, name := range sortedKeys(k.Config) {
 		if slices.Contains(ownKeys, name) {
-			v.refuse("k3s.config."+name, "is decided by firstboot: remove it")
+			v.want("k3s.config."+name, errDecided)
 		}
 	}
 }
