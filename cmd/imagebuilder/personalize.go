@@ -94,7 +94,7 @@ func loadNode(file string) (*node.Config, []byte, error) {
 }
 
 // checkAtHome judges what the node itself does not before its first start: the time
-// zones are the image's, the flags k3s'.
+// zones are the image's, the flags k3s', and what is wrong may be in force elsewhere.
 func checkAtHome(file string, data []byte, config *node.Config) error {
 	doc, err := strictyaml.Parse(file, data)
 	if err != nil {
@@ -104,6 +104,7 @@ func checkAtHome(file string, data []byte, config *node.Config) error {
 	if bad := timezone.Check(config.Timezone); bad != nil {
 		found.Refuse([]string{"timezone"}, "%v", bad)
 	}
+	config.RefuseAtHome(found)
 	unfit := config.K3s.Config.Unfit(config.Role)
 	for _, flag := range slices.Sorted(maps.Keys(unfit)) {
 		found.Refuse([]string{"k3s", "config", flag}, "%v", unfit[flag])

@@ -23,7 +23,7 @@ import (
 const Version = "v1.36"
 
 // The long names of the flags of "k3s server" and "k3s agent" (docs.k3s.io/cli/server
-// and /agent).
+// and /agent), with those that k3s takes and does not tell of.
 var (
 	agent = strings.Fields(`config debug v vmodule log alsologtostderr data-dir token token-file server node-name with-node-id
 		node-label node-taint image-credential-provider-bin-dir image-credential-provider-config selinux
@@ -40,19 +40,20 @@ var (
 		kube-apiserver-arg etcd-arg kube-controller-manager-arg kube-scheduler-arg kube-cloud-controller-manager-arg
 		kine-tls datastore-endpoint datastore-cafile datastore-certfile datastore-keyfile etcd-expose-metrics
 		etcd-disable-snapshots etcd-snapshot-name etcd-snapshot-schedule-cron etcd-snapshot-retention
-		etcd-snapshot-dir etcd-snapshot-compress etcd-s3 etcd-s3-endpoint etcd-s3-endpoint-ca
+		etcd-snapshot-reconcile-interval etcd-snapshot-dir etcd-snapshot-compress etcd-s3 etcd-s3-endpoint etcd-s3-endpoint-ca
 		etcd-s3-skip-ssl-verify etcd-s3-access-key etcd-s3-secret-key etcd-s3-session-token etcd-s3-bucket
 		etcd-s3-bucket-lookup-type etcd-s3-region etcd-s3-folder etcd-s3-proxy etcd-s3-config-secret
 		etcd-s3-insecure etcd-s3-timeout etcd-s3-retention default-local-storage-path disable disable-scheduler
 		disable-cloud-controller disable-kube-proxy disable-network-policy disable-helm-controller
 		disable-apiserver disable-controller-manager disable-etcd embedded-registry supervisor-metrics
-		secrets-encryption secrets-encryption-provider system-default-registry`), agent...)
+		secrets-encryption secrets-encryption-provider system-default-registry helm-controller-arg
+		kube-controller-arg kube-cloud-controller-arg disable-agent`), agent...)
 )
 
 // repeatable are the flags that take a list.
 var repeatable = strings.Fields(`node-label node-taint kubelet-arg kube-proxy-arg tls-san node-ip node-external-ip disable
 	cluster-cidr service-cidr cluster-dns kube-apiserver-arg etcd-arg kube-controller-manager-arg
-	kube-scheduler-arg kube-cloud-controller-manager-arg airgap-extra-registry node-internal-dns node-external-dns`)
+	kube-scheduler-arg kube-cloud-controller-manager-arg kube-controller-arg kube-cloud-controller-arg helm-controller-arg airgap-extra-registry node-internal-dns node-external-dns`)
 
 // judges are those whose values k3s parses as it starts, and ends where it cannot. All
 // others are text to it.
@@ -63,6 +64,8 @@ var judges = map[string]func(string) error{
 
 	"secrets-encryption-provider": one("aescbc", "secretbox"),
 	"etcd-s3-bucket-lookup-type":  one("auto", "dns", "path"),
+
+	"etcd-snapshot-reconcile-interval": duration,
 }
 
 func init() {
@@ -71,7 +74,7 @@ func init() {
 		flannel-ipv6-masq flannel-external-ip cluster-init cluster-reset kine-tls etcd-expose-metrics etcd-disable-snapshots
 		etcd-snapshot-compress etcd-s3 etcd-s3-skip-ssl-verify etcd-s3-insecure disable-scheduler disable-cloud-controller
 		disable-kube-proxy disable-network-policy disable-helm-controller disable-apiserver disable-controller-manager
-		disable-etcd embedded-registry supervisor-metrics secrets-encryption`) {
+		disable-etcd embedded-registry supervisor-metrics secrets-encryption disable-agent`) {
 		judges[name] = truth
 	}
 	for _, name := range strings.Fields(`v https-listen-port supervisor-port apiserver-port advertise-port lb-server-port
@@ -92,8 +95,10 @@ func Of(isAgent bool) []string {
 func Repeatable(name string) bool { return slices.Contains(repeatable, name) }
 
 // Check says what k3s would not take of a setting, or would pass by. It says nothing
-// of the value, which may be a secret.
+// of the value, which may be a secret. A + behind a name adds to what other files of
+// k3s' say (docs.k3s.io/installation/configuration).
 func Check(isAgent bool, name string, value any) error {
+	name = strings.TrimSuffix(name, "+")
 	if !slices.Contains(Of(isAgent), name) {
 		return unknown(name, isAgent)
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -12,12 +13,11 @@ var (
 	labelValue = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$`)
 )
 
-// fromSite are the labels that say where a node is: firstboot writes the first two, and
-// the cluster makes the older names equal to them.
-var fromSite = []string{
-	"topology.kubernetes.io/region", "topology.kubernetes.io/zone",
-	"failure-domain.beta.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone",
-}
+// fromSite are the labels that say where a node is: firstboot writes them.
+var fromSite = []string{"topology.kubernetes.io/region", "topology.kubernetes.io/zone"}
+
+// olderFromSite are their older names: the cluster makes them equal to those.
+var olderFromSite = []string{"failure-domain.beta.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone"}
 
 // fromMachine are what the kubelet finds out itself. It would take another value, and
 // what goes by these labels would find no node, or the wrong one: local volumes by its
@@ -26,8 +26,7 @@ var fromMachine = []string{
 	"kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/arch",
 }
 
-// checkLabel keeps those that firstboot or the kubelet sets, and refuses those with
-// which the kubelet does not start: k3s hands them to it as --node-labels.
+// checkLabel keeps those that firstboot sets.
 func checkLabel(name, value string) error {
 	switch {
 	case !isLabelName(name):
@@ -35,7 +34,19 @@ func checkLabel(name, value string) error {
 	case !labelValue.MatchString(value):
 		return fmt.Errorf("has a value no label of Kubernetes can have")
 	case slices.Contains(fromSite, name):
-		return fmt.Errorf("comes from site: remove it")
+		return errFromSite
+	}
+	return nil
+}
+
+var errFromSite = errors.New("comes from site: remove it")
+
+// checkOwnLabel keeps those that the cluster or the kubelet sets, and refuses those with
+// which the kubelet does not start: k3s hands them to it as --node-labels. See RefuseAtHome.
+func checkOwnLabel(name string) error {
+	switch {
+	case slices.Contains(olderFromSite, name):
+		return errFromSite
 	case slices.Contains(fromMachine, name):
 		return fmt.Errorf("is what the node finds out itself: remove it")
 	case !kubeletMaySet(name):

@@ -66,8 +66,14 @@ func (s Settings) List(name string) []string {
 func (s Settings) Unfit(r Role) map[string]error {
 	out := map[string]error{}
 	for name, value := range s {
-		if err := k3sflags.Check(r == Agent, name, value); err != nil && !slices.Contains(ownKeys, name) { // those are refused anyway
-			out[name] = err
+		switch plain := strings.TrimSuffix(name, "+"); {
+		case slices.Contains(ownKeys, name): // a node itself refuses those
+		case plain != name && slices.Contains(ownKeys, plain):
+			out[name] = errDecided
+		default:
+			if err := k3sflags.Check(r == Agent, name, value); err != nil {
+				out[name] = err
+			}
 		}
 	}
 	return out

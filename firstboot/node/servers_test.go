@@ -120,3 +120,13 @@ func TestParseArgs(t *testing.T) {
 		t.Errorf("the name server is %s", s)
 	}
 }
+
+// TestUnfit: what firstboot decides nobody adds to either; what a node itself refuses is
+// not told twice.
+func TestUnfit(t *testing.T) {
+	s := node.Settings{"kubelet-arg+": "v=2", "node-label+": "a=b", "node-ip": "10.0.0.1", "bogus": 1}
+	got := s.Unfit(node.Agent)
+	if len(got) != 2 || got["bogus"] == nil || got["node-label+"] == nil || got["node-label+"].Error() != "is decided by firstboot: remove it" {
+		t.Errorf("%v", got)
+	}
+}

@@ -3,12 +3,12 @@ package node
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"path"
 	"reflect"
-	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -32,6 +32,11 @@ func (v *validator) want(at string, err error) {
 	if err != nil {
 		v.refuse(at, "%s", err)
 	}
+}
+
+// refuseLabel refuses one, whose name has dots in it.
+func (v *validator) refuseLabel(name string, err error) {
+	v.Refuse([]string{"k3s", "labels", name}, "%s", err)
 }
 
 func validate(doc *strictyaml.Document, c *Config) error {
@@ -142,6 +147,8 @@ var ownKeys = []string{
 	"vpn-auth", "vpn-auth-file", "with-node-id",
 }
 
+var errDecided = errors.New("is decided by firstboot: remove it")
+
 func (v *validator) k3s(c *Config) {
 	k := &c.K3s
 	if c.Role == Control {
@@ -167,7 +174,7 @@ func (v *validator) k3s(c *Config) {
 	v.seed(k)
 	for _, name := range sortedKeys(k.Labels) {
 		if err := checkLabel(name, k.Labels[name]); err != nil {
-			v.Refuse([]string{"k3s", "labels", name}, "%s", err) // its name has dots in it
+			v.refuseLabel(name, err)
 		}
 	}
 	for i, t := range k.Taints {
@@ -176,7 +183,7 @@ func (v *validator) k3s(c *Config) {
 	v.want("k3s.config.etcd-arg", c.flags().checkEtcd())
 	for _, name := range sortedKeys(k.Config) {
 		if slices.Contains(ownKeys, name) {
-			v.refuse("k3s.config."+name, "is decided by firstboot: remove it")
+			v.want("k3s.config."+name, errDecided)
 		}
 	}
 }
@@ -259,7 +266,7 @@ func (v *validator) iface(at string, i *Interface) {
 		}
 	}
 	if i.Gateway != "" {
-		v.want(at+".gateway", i.checkGateway())
+		v.want(at+".gateway", checkAddress(i.Gateway))
 	}
 	if i.Gateway != "" && len(i.Addresses) == 0 {
 		v.refuse(at+".gateway", "makes sense only with addresses; DHCP brings its own")
@@ -269,37 +276,16 @@ func (v *validator) iface(at string, i *Interface) {
 	}
 }
 
-// passphrase is one of WPA, or the key that is made of one (IEEE 802.11, annex J.4).
-var passphrase = regexp.MustCompile(`^([ -~]{8,63}|[0-9A-Fa-f]{64})$`)
-
 func (v *validator) wifi(w *WiFi) {
 	if w.SSID == "" || len(w.SSID) > 32 || strings.ContainsFunc(w.SSID, func(r rune) bool { return r < ' ' }) {
 		v.refuse("network.wifi.ssid", "want the network's name, 1 to 32 bytes")
 	}
-	if psk := w.PSK.Reveal(); psk != "" && !passphrase.MatchString(psk) {
-		v.refuse("network.wifi.psk", "want a passphrase of 8 to 63 plain characters, or a key of 64 hex digits")
+	if n := len(w.PSK); n != 0 && (n < 8 || n > 64) || strings.ContainsFunc(w.PSK.Reveal(), func(r rune) bool { return r < ' ' || r > '~' }) {
+		v.refuse("network.wifi.psk", wantPassphrase)
 	}
 	if len(w.Country) != 2 || strings.ToUpper(w.Country) != w.Country || strings.ContainsFunc(w.Country, func(r rune) bool { return r < 'A' || r > 'Z' }) {
 		v.refuse("network.wifi.country", "want a two-letter country code, like PT")
 	}
-}
-
-// checkGateway wants one that the port reaches by itself: the kernel takes no other. Those
-// of a link's own addresses, as IPv6 routers have them, it always does.
-func (i *Interface) checkGateway() error {
-	gateway, err := netip.ParseAddr(i.Gateway)
-	if err != nil || gateway.IsLinkLocalUnicast() {
-		return checkAddress(i.Gateway)
-	}
-	for _, a := range i.Addresses {
-		if p, err := netip.ParsePrefix(a); err != nil || p.Contains(gateway) { // the former is told already
-			return nil
-		}
-	}
-	if len(i.Addresses) == 0 {
-		return nil
-	}
-	return fmt.Errorf("is in none of the networks of addresses: is their prefix length right?")
 }
 
 // FilePlaces are the directories below which node.yaml may put files: what is
@@ -322,11 +308,6 @@ func (v *validator) files(c *Config) {
 		v.want(at+".path", checkPlace(f.Path))
 		if seen[f.Path] {
 			v.refuse(at+".path", "is listed twice")
-		}
-		for dir := path.Dir(f.Path); len(dir) > 1; dir = path.Dir(dir) {
-			if slices.ContainsFunc(c.Files, func(other File) bool { return other.Path == dir }) {
-				v.refuse(at+".path", "is below %s, which is a file of this list", dir)
-			}
 		}
 		seen[f.Path] = true
 		if _, _, err := f.OwnerIDs(); err != nil {

@@ -173,8 +173,17 @@ func (c *checker) mapping(n *yaml.Node, t reflect.Type, field string) {
 		k, v := n.Content[i], n.Content[i+1]
 		at := join(field, n, k.Value)
 		c.value(k, t.Key(), at)
-		c.value(v, t.Elem(), at)
+		c.entry(v, t.Elem(), at)
 	}
+}
+
+// entry is a value below a name of a person's own. A structure may be empty there: the
+// name is what is said, as with a site of which nothing else is.
+func (c *checker) entry(n *yaml.Node, t reflect.Type, field string) {
+	if n.Tag == "!!null" && t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(yamlUnmarshaler) {
+		return
+	}
+	c.value(n, t, field)
 }
 
 func (c *checker) structure(n *yaml.Node, t reflect.Type, field string) {
@@ -187,7 +196,7 @@ func (c *checker) structure(n *yaml.Node, t reflect.Type, field string) {
 		case ok:
 			c.value(v, ft, at)
 		case rest != nil:
-			c.value(v, rest.Elem(), at)
+			c.entry(v, rest.Elem(), at)
 		default:
 			c.unknown(k, at, fields.names)
 		}

@@ -102,6 +102,29 @@ func TestDecodeKeepsWhatIsAbsent(t *testing.T) {
 	}
 }
 
+// TestANameMayBeAll: among structures that bear names of a person's own, one of which
+// nothing else is said has its defaults. In all other places it is refused.
+func TestANameMayBeAll(t *testing.T) {
+	var sites map[string]server
+	if err := Decode("f", []byte("home: # later\ncabin: ~\nvilla: {}"), &sites); err != nil || len(sites) != 3 {
+		t.Errorf("%v, %v", sites, err)
+	}
+	var rest struct {
+		Version int               `yaml:"version"`
+		Sites   map[string]server `yaml:",inline"`
+	}
+	if err := Decode("f", []byte("version: 1\nhome:"), &rest); err != nil || len(rest.Sites) != 1 {
+		t.Errorf("%v, %v", rest, err)
+	}
+	for _, into := range []any{new(map[string]*server), new(map[string]secret), new(map[string]map[string]string), new(struct {
+		Home server `yaml:"home"`
+	})} {
+		if err := Decode("f", []byte("home:"), into); err == nil || !strings.Contains(err.Error(), `f:1: field "home": is empty`) {
+			t.Errorf("%T: %v", into, err)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
 		{"empty", "", "f: is empty"},

@@ -114,6 +114,17 @@ func TestAWrongRoleIsToldOnce(t *testing.T) {
 	}
 }
 
+// TestASiteMayBeItsName alone: nothing of it has to be said.
+func TestASiteMayBeItsName(t *testing.T) {
+	text := strings.NewReplacer("home: {timezone: Europe/Lisbon, lan: [192.168.1.0/24]}", "home:", "cabin: {timezone: Europe/Lisbon, lan: [192.168.8.0/24]}", "cabin: # later").Replace(elsewhere())
+	if strings.Contains(text, "lan:") {
+		t.Fatal(text)
+	}
+	if f := load(t, text); len(f.Sites) != 2 {
+		t.Errorf("%+v", f.Sites)
+	}
+}
+
 // TestFaults: each is told with its line, its field and what comes near.
 func TestFaults(t *testing.T) {
 	for _, c := range []struct{ from, to, want string }{
@@ -159,6 +170,8 @@ func TestFaults(t *testing.T) {
 		{"{secrets-encryption: true}", "{kubelet-arg: {max-pods: 9}}", `field "cluster.k3s.config.kubelet-arg": want NAME=VALUE`},
 		{"cabin-box: {", "cabin-box: {k3s: {config: {disable: traefik}}, ", `field "nodes.cabin-box.k3s.config.disable": is for servers`},
 		{"cabin-pi: {", "cabin-pi: {k3s: {config: {etcd-snapshot-compress: yes}}, ", `field "nodes.cabin-pi.k3s.config.etcd-snapshot-compress": want true or false`},
+		{"cabin-box: {", "cabin-box: {labels: {node-role.kubernetes.io/worker: a}, ", `field "nodes.cabin-box.labels.node-role.kubernetes.io/worker": no node may give itself this label`},
+		{"cabin-box: {", "cabin-box: {network: {interfaces: [{name: eth0, addresses: [10.1.2.3/24], gateway: 10.1.3.1}]}, ", `field "nodes.cabin-box.network.interfaces[0].gateway": is in none of the networks`},
 		{"{secrets-encryption: true}", "{server: x}", `field "cluster.k3s.config.server": is decided by firstboot`},
 		{"version: 1\n", "version: 1\nimages: {rpi5: [\"a/b:1\"]}\n", `field "images.rpi5": "rpi5" is no board of a node of this file (did you mean "rpi4"?)`},
 		{"version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1\", a/c]}\n", `field "images.rpi4[1]": "a/c" has neither tag nor digest: write a/c:TAG`},

@@ -296,7 +296,7 @@ func (c *checker) trial(name string, at []string) {
 	cfg.Timezone = "" // it was judged where it stands
 	data, err := node.Marshal(cfg)
 	if err == nil {
-		_, err = node.Load(name, data)
+		err = judge(name, data)
 	}
 	var problems strictyaml.Problems
 	switch {
@@ -310,6 +310,21 @@ func (c *checker) trial(name string, at []string) {
 	case err != nil:
 		c.Refuse(at, "%v", err)
 	}
+}
+
+// judge says what a node would not take of a node.yaml, or should not get.
+func judge(name string, data []byte) error {
+	cfg, err := node.Load(name, data)
+	if err != nil {
+		return err
+	}
+	doc, err := strictyaml.Parse(name, data)
+	if err != nil {
+		return err
+	}
+	found := doc.Findings()
+	cfg.RefuseAtHome(found)
+	return found.Err()
 }
 
 // told are problems of a node.yaml that were told where they stand in fleet.yaml,
