@@ -206,6 +206,9 @@ func (r *runner) given() (*given, error) {
 
 func (r *runner) step(ctx context.Context, s Step) error {
 	done, err := s.Done(ctx)
+	if ctx.Err() != nil { // what was cut short says nothing: the card keeps what was true
+		return ctx.Err()
+	}
 	if err != nil {
 		r.begin(ctx, s)
 		return asProblem(fmt.Errorf("%s: %w", s.Name, err))

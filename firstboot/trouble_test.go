@@ -280,3 +280,23 @@ func TestCheckedAt(t *testing.T) {
 	o.run(30 * time.Minute)
 	o.sees("at the end", green, "Checked 12:")
 }
+
+// TestSwitchedOffWhileItLooks: a look that the shutdown cuts short finds nothing out, and
+// the card says what was so before.
+func TestSwitchedOffWhileItLooks(t *testing.T) {
+	w := crashWorld(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var last firstboot.Status
+	w.fault = func(_ int, name string) fault {
+		if name == "tailnet status" && last.State == firstboot.Joined {
+			cancel()
+			return before
+		}
+		return none
+	}
+	err := firstboot.Run(ctx, w.host(), firstboot.Options{}, func(s firstboot.Status) { last = s })
+	if !errors.Is(err, context.Canceled) || last.State != firstboot.Joined {
+		t.Errorf("%v; it says last: %s", err, last.Line())
+	}
+}
