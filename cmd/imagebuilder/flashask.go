@@ -24,8 +24,8 @@ type asker struct {
 }
 
 // card finds out where a node's card is written. Devices look alike: the name is typed by
-// hand unless --yes. A file takes nobody's data, or is refused. What is a device, and which, only the system
-// can tell: each has many names.
+// hand unless --yes. A file takes nobody's data, or is refused. What is a device, and which,
+// only the system can tell: each has many names.
 func (a *asker) card(node, target string) (card.Card, error) {
 	if target == "" {
 		return a.askFor(node)

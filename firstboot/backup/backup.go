@@ -4,8 +4,9 @@
 //
 // A copy is one archive, in a directory and, where there is one, in a bucket of
 // S3. The package refuses to bring back what is damaged, or of a version that
-// Headscale does not open, to replace a database that is there, to let a server begin anew while it cannot know whether
-// there is a copy, and to write after the copies of another machine.
+// Headscale does not open, to replace a database that is there, to let a server
+// begin anew while it cannot know whether there is a copy, and to write after the
+// copies of another machine.
 package backup
 
 import (

@@ -43,11 +43,15 @@ func (c *checker) source(name, field string) []string {
 	case "page":
 		return append([]string{"sites", n.Site}, path...)
 	case "k3s":
-		return c.k3sSource(n, at, rest)
+		if len(rest) > 0 {
+			return c.k3sSource(n, at, rest)
+		}
 	case "ssh":
 		return c.sshSource(at, path)
 	case "storage":
-		return c.storageSource(name, rest)
+		if len(rest) > 0 {
+			return c.storageSource(name, rest)
+		}
 	case "network":
 		if !n.Network.has(rest) {
 			at = []string{"sites", n.Site}
@@ -66,7 +70,10 @@ func (c *checker) k3sSource(n Node, at, path []string) []string {
 	case "seed": // of much that the cluster has
 		return []string{"cluster"}
 	case "config":
-		if _, own := n.K3s.Config[path[len(path)-1]]; own {
+		if len(path) == 1 {
+			break
+		}
+		if _, own := n.K3s.Config[path[1]]; own {
 			return slices.Concat(at, []string{"k3s"}, path)
 		}
 	}

@@ -54,3 +54,22 @@ func TestAMixtureIsToldApart(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSource: a field as a whole, and an entry of a list, have a place as well.
+func TestSource(t *testing.T) {
+	text := strings.NewReplacer("home-pi: {", "home-pi: {k3s: {config: {disable: [traefik]}}, ").Replace(string(Example))
+	f, err := Load("fleet.yaml", []byte(text), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &checker{fleet: f}
+	for field, want := range map[string]string{
+		"k3s": "nodes home-pi k3s", "k3s.config": "cluster k3s config", "k3s.config.disable[0]": "nodes home-pi k3s config disable 0",
+		"k3s.config.etcd-arg[1]": "cluster k3s config etcd-arg 1", "k3s.servers": "nodes", "k3s.servers[1]": "nodes cabin-pi",
+		"storage": "nodes home-pi storage", "storage.holders": "cluster storage encrypt", "network": "nodes home-pi network", "ssh": "nodes home-pi ssh", "seen": "nodes home-pi seen",
+	} {
+		if got := strings.Join(c.source("home-pi", field), " "); got != want {
+			t.Errorf("%s comes from %s, want %s", field, got, want)
+		}
+	}
+}
