@@ -96,7 +96,7 @@ var allowed = map[string][]string{
 	"firstboot/codec":                     {},
 	"firstboot/artifact":                  {"firstboot/codec", "firstboot/slot"},
 	"firstboot/crashtest":                 {},
-	"firstboot/update":                    {"firstboot", "firstboot/artifact", "firstboot/codec", "firstboot/contract", "firstboot/ctxio", "firstboot/efiboot", "firstboot/node", "firstboot/slot"},
+	"firstboot/update":                    {"firstboot", "firstboot/artifact", "firstboot/backup", "firstboot/codec", "firstboot/contract", "firstboot/ctxio", "firstboot/efiboot", "firstboot/node", "firstboot/slot"},
 	"image/update":                        {"firstboot/artifact", "firstboot/codec", "firstboot/contract", "firstboot/slot", "image/authenticode", "image/boot", "image/fleet", "image/inquiry", "image/inspect", "image/progress", "image/squashfs", "image/verify"},
 	"firstboot/attic":                     {"firstboot/contract", "firstboot/dirsync", "firstboot/fscrypt"},
 	"image/handover":                      {"firstboot/contract", "firstboot/node", "image/fleet", "image/inquiry", "image/roster"},

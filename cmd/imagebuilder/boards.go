@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -20,7 +21,7 @@ func boardSources(dir string) ([]fs.FS, error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil, usagef("--boards: %q is not a directory", dir)
 	}
-	return []fs.FS{os.DirFS(dir), boards.FS}, nil
+	return []fs.FS{board.Dir(dir), boards.FS}, nil
 }
 
 func newBoards() *cobra.Command {
@@ -57,20 +58,22 @@ func printBoards(cmd *cobra.Command, from []fs.FS, asJSON bool) error {
 		Booted   []board.Booted `json:"booted"` // on hardware
 	}
 	var rows []row
+	var bad []error // one of them hides no other
 	for _, name := range board.Names(from...) {
 		b, err := board.Load(name, from...)
 		if err != nil {
-			return err
+			bad = append(bad, err)
+			continue
 		}
 		rows = append(rows, row{b.Name, b.Title, b.Arch, string(b.Firmware), b.Suite, booted(b)})
 	}
 	if asJSON {
-		return printJSON(cmd.OutOrStdout(), rows)
+		return errors.Join(append(bad, printJSON(cmd.OutOrStdout(), rows))...)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "BOARD\tARCH\tFIRMWARE\tSUITE\tHARDWARE")
 	for _, r := range rows {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Arch, r.Firmware, r.Suite, r.Title)
 	}
-	return w.Flush()
+	return errors.Join(append(bad, w.Flush())...)
 }

@@ -43,18 +43,30 @@ func UsedBy(s Store) (string, error) {
 // released is a version of a release; of others Headscale asks nothing.
 var released = regexp.MustCompile(`^v?(\d+)\.(\d+)\.\d+$`)
 
-// Opens says why a version of Headscale does not open a database that another one used
-// last, nil also where nobody knows.
-func Opens(version, used string) error {
+// Reads says whether a version of Headscale opens a database that another one used last,
+// true also where nobody knows.
+func Reads(version, used string) bool {
 	is, was := released.FindStringSubmatch(version), released.FindStringSubmatch(used)
 	if is == nil || was == nil {
+		return true
+	}
+	minor, before := number(is[2]), number(was[2])
+	return is[1] == was[1] && (minor == before || minor == before+1)
+}
+
+// number reads digits that a pattern has found.
+func number(digits string) int {
+	n, _ := strconv.Atoi(digits)
+	return n
+}
+
+// Opens says why a version of Headscale does not open a database that another one used
+// last, nil where it does.
+func Opens(version, used string) error {
+	if Reads(version, used) {
 		return nil
 	}
-	minor, _ := strconv.Atoi(is[2])
-	before, _ := strconv.Atoi(was[2])
-	if is[1] == was[1] && (minor == before || minor == before+1) {
-		return nil
-	}
+	was := released.FindStringSubmatch(used)
 	return fmt.Errorf("its database was used by Headscale %s, which %s does not open: nothing but %s.%d and %s.%d do. Build an image with one of these (imagebuilder build --overlay headscale --component headscale=VERSION), write the card with it (flash --node --image), and update later, one minor version at a time",
-		used, version, was[1], before, was[1], before+1)
+		used, version, was[1], number(was[2]), was[1], number(was[2])+1)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
+	"github.com/going-mobile/imagebuilder/firstboot/backup"
 	"github.com/going-mobile/imagebuilder/firstboot/codec"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
@@ -73,7 +74,7 @@ func (u *update) refuse() error {
 	case u.state.Good != u.state.Current:
 		return u.unproven()
 	}
-	for _, refuse := range []func() error{u.slots.Settled, u.refuseComponents, u.refuseStorage, u.refuseDeferred, u.refuseKit, u.refuseUntrusted, u.refuseBoot, u.refuseRoot, u.refuseBase} {
+	for _, refuse := range []func() error{u.slots.Settled, u.refuseComponents, u.refuseK3s, u.refuseHeadscale, u.refuseStorage, u.refuseDeferred, u.refuseKit, u.refuseUntrusted, u.refuseBoot, u.refuseRoot, u.refuseBase} {
 		if err := refuse(); err != nil {
 			return err
 		}
@@ -101,18 +102,27 @@ func (u *update) refuseComponents() error {
 			return fmt.Errorf("the update has no %s, which this node runs: it is another kind of image", name)
 		}
 	}
+	return nil
+}
+
+func (u *update) refuseK3s() error {
 	old, next := u.running.Components["k3s"], u.in.Components["k3s"]
-	if old == "" || old == next {
-		return nil
-	}
 	from, to := minor(old), minor(next)
-	if from < 0 { // a k3s of the owner's own has no number to compare
+	if old == next || from < 0 { // a k3s of the owner's own has no number to compare
 		return nil
 	}
 	if to < from || to > from+1 { // Kubernetes' version skew policy; etcd's schema does not go back
 		return fmt.Errorf("the update goes from k3s %s to %s: k3s goes one minor version forward at a time, and never back", old, next)
 	}
 	return nil
+}
+
+func (u *update) refuseHeadscale() error {
+	old, next := u.running.Components["headscale"], u.in.Components["headscale"]
+	if backup.Reads(next, old) {
+		return nil
+	}
+	return fmt.Errorf("the update goes from Headscale %s to %s: Headscale goes one minor version forward at a time, and never back, or it does not open its database", old, next)
 }
 
 // minor is 33 in "v1.33.1+k3s1", negative in what is no version of k3s.

@@ -17,6 +17,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
 	"github.com/going-mobile/imagebuilder/firstboot/attic"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
@@ -222,6 +223,9 @@ var refusals = map[string]struct {
 	"k3s far ahead":       {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "one minor version forward at a time"},
 	"k3s behind":          {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "and never back"},
 	"k3s of no number":    {change: func(m *artifact.Manifest) { m.Components["k3s"] = "latest" }, want: "from k3s v1.33.1+k3s1 to latest"},
+	"no Headscale":        {node: withHeadscale, want: "the update has no headscale"},
+	"Headscale far ahead": {node: withHeadscale, change: headscale("v0.31.0"), want: "from Headscale v0.29.3 to v0.31.0: Headscale goes one minor version forward at a time"},
+	"Headscale behind":    {node: withHeadscale, change: headscale("v0.28.0"), want: "and never back"},
 	"deferred otherwise":  {change: func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootB) }, want: "leaves k3s to be fetched"},
 	"no encryption":       {node: encryptedAgent, change: states(""), want: "the update does not know how this node's data are kept, which are encrypted (storage 1, it states 0), and would take them for lost: build it"},
 	"encryption waits":    {node: encrypts, change: states("0"), want: "(storage 1, it states 0)"},
@@ -396,6 +400,26 @@ func TestSealedMeanwhile(t *testing.T) {
 	w.isSafe("sealed meanwhile", first)
 	if w.trial.Slot != "" {
 		t.Errorf("%+v", w.trial)
+	}
+}
+
+// withHeadscale makes the node one whose image has it.
+func withHeadscale(w *world) {
+	w.edit(node.ComponentsFile, `"name": "tailscale"`, `"name": "headscale", "version": "v0.29.3", "format": "binary"}, {"name": "tailscale"`)
+}
+
+func headscale(version string) func(*artifact.Manifest) {
+	return func(m *artifact.Manifest) { m.Components["headscale"] = version }
+}
+
+// TestTakenOnAVPS: Headscale goes forward.
+func TestTakenOnAVPS(t *testing.T) {
+	for _, version := range []string{"v0.29.3", "v0.29.4", "0.30.1", "v0.0.0-20260101000000-0123456789ab"} {
+		w := newWorld(t, piBoard)
+		withHeadscale(w)
+		if r, err := w.apply(w.artifact(1, headscale(version))); err != nil || !r.Installed {
+			t.Errorf("%s: %+v, %v", version, r, err)
+		}
 	}
 }
 

@@ -5,9 +5,12 @@
 package board
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -166,14 +169,28 @@ func (e *UnknownError) Error() string {
 	return msg + " (boards: " + strings.Join(e.Known, ", ") + "; add your own with --boards DIR)"
 }
 
+// Dir is a directory with a user's own boards. It is an fs.FS that errors name.
+type Dir string
+
+// Open opens a file of the directory.
+func (d Dir) Open(name string) (fs.File, error) { return os.DirFS(string(d)).Open(name) }
+
 // Load reads the board name from the first of the file systems that has it,
 // so that a user's board shadows a built-in one.
 func Load(name string, from ...fs.FS) (*Board, error) {
 	for _, fsys := range from {
-		data, err := fs.ReadFile(fsys, name+".yaml")
-		if err == nil {
-			return parse(name, data)
+		file := name + ".yaml"
+		data, err := fs.ReadFile(fsys, file)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
+			continue
 		}
+		if d, ok := fsys.(Dir); ok {
+			file = filepath.Join(string(d), file)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read board %s: %w", file, err)
+		}
+		return parse(file, name, data)
 	}
 	known := Names(from...)
 	return nil, &UnknownError{Name: name, Nearest: nearest.Name(name, known), Known: known}
@@ -192,8 +209,8 @@ func Names(from ...fs.FS) []string {
 	return slices.Compact(names)
 }
 
-func parse(name string, data []byte) (*Board, error) {
-	doc, err := strictyaml.Parse(name+".yaml", data)
+func parse(file, name string, data []byte) (*Board, error) {
+	doc, err := strictyaml.Parse(file, data)
 	if err != nil {
 		return nil, err
 	}
@@ -211,13 +228,13 @@ var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,40}$`)
 
 // problem returns the first field whose value the types cannot rule out, and
 // what to do about it.
-func (b *Board) problem(file string) (field, problem string) {
+func (b *Board) problem(name string) (field, problem string) {
 	switch {
 	case b.Version == 0:
 		return "version", "is missing; write version: 1"
 	case b.Version != 1:
 		return "version", fmt.Sprintf("%d is not supported; this program reads version 1", b.Version)
-	case b.Name != file || !namePattern.MatchString(b.Name):
+	case b.Name != name || !namePattern.MatchString(b.Name):
 		return "name", fmt.Sprintf("%q must equal the file's name and consist of a-z, 0-9 and -", b.Name)
 	case b.Title == "":
 		return "title", "is missing"
