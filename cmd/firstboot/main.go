@@ -48,6 +48,7 @@ var verbs = []verb{
 	{"health", "[--timeout 10m] [--soak 3m] wait until this system deserves to be kept", health},
 	{"bless", "mark the running slot as good", bless},
 	{"update", "[--json] [--reboot] FILE|-|--rollback|--id SHA256 [--from N] put the image of an update that the fleet's owner signed into the other slot, on trial; or try what is there", applyUpdate},
+	{"k3s-data", "[--mark] remove what k3s has unpacked of itself and a power cut may have spoilt, or nothing needs (before k3s starts); or note that it is on the disk", keepK3sData},
 	{"wait-tailnet", "[--timeout 90s] wait until k3s may start: the tailnet is up, its server is in it", waitTailnet},
 	{"version", "print the version", func(context.Context, firstboot.Host, []string) error { fmt.Println(version); return nil }},
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/display"
 	"github.com/going-mobile/imagebuilder/firstboot/doctor"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
+	"github.com/going-mobile/imagebuilder/firstboot/k3sdata"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/page"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
@@ -201,6 +202,20 @@ func bless(ctx context.Context, h firstboot.Host, args []string) error {
 	verdict, err := host.Slots{}.Verdict()
 	fmt.Print(verdict)
 	return err
+}
+
+func keepK3sData(_ context.Context, _ firstboot.Host, args []string) error {
+	mark := false
+	err := flags("k3s-data", args, func(f *flag.FlagSet) {
+		f.BoolVar(&mark, "mark", false, "k3s runs: what it has unpacked is to survive a power cut")
+	})
+	switch {
+	case err != nil:
+		return err
+	case mark:
+		return k3sdata.Mark(k3sdata.Dir)
+	}
+	return k3sdata.Prune(k3sdata.Dir, "/run/imagebuilder/k3s-data")
 }
 
 func waitTailnet(ctx context.Context, h firstboot.Host, args []string) error {

@@ -42,7 +42,7 @@ func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, e
 	if err != nil {
 		return nil, err
 	}
-	if err := u.refuseAttic(trial); err != nil {
+	if err := u.refuseAttic(trial, 0); err != nil {
 		return nil, err
 	}
 	if err := s.StartTrial(trial, tries); err != nil {

@@ -13,13 +13,24 @@ import (
 // atticRoom is what /var has left beside what is kept: logs go on.
 const atticRoom = 64 << 20
 
-// refuseAttic wants room for what is kept until the trial has ended. What an earlier one
+// k3sRoom is what another k3s takes when it unpacks itself beside the one that runs.
+const k3sRoom = 300 << 20
+
+// unpacks is the room that the programs of an update take for themselves.
+func (u *update) unpacks() int64 {
+	if u.running.Components["k3s"] == u.in.Components["k3s"] {
+		return 0
+	}
+	return k3sRoom
+}
+
+// refuseAttic wants room for what is kept until the trial has ended, and for what it does. What an earlier one
 // left half kept would be in its way, and nobody else's to remove.
-func (u *update) refuseAttic(trial contract.Trial) error {
+func (u *update) refuseAttic(trial contract.Trial, does int64) error {
 	if err := u.slots.Tidy(); err != nil {
 		return fmt.Errorf("remove what an earlier trial has left: %w", err)
 	}
-	need := int64(atticRoom)
+	need := atticRoom + does
 	for _, name := range slices.Concat(trial.Keep, trial.Locked) {
 		n, err := u.usage(name)
 		if err != nil {
@@ -32,7 +43,7 @@ func (u *update) refuseAttic(trial contract.Trial) error {
 		return err
 	}
 	if room < need {
-		return fmt.Errorf("/var has room for %d MB, the trial needs %d MB to keep what it may change: remove what is not needed there", room>>20, need>>20)
+		return fmt.Errorf("/var has room for %d MB, the trial needs %d MB, also to keep what it may change: remove what is not needed there", room>>20, need>>20)
 	}
 	return nil
 }

@@ -529,11 +529,14 @@ func TestRoomForATrial(t *testing.T) {
 	if err := os.Symlink("/usr/lib", w.at("var/lib/imagebuilder/firstboot/link")); err != nil {
 		t.Fatal(err)
 	}
-	w.varRoom = 84 << 20
-	if _, err := w.apply(w.artifact(1, nil)); err == nil || !strings.Contains(err.Error(), "the trial needs 84 MB") {
-		t.Error(err)
+	for k3s, need := range map[string]string{"v1.33.1+k3s1": "84 MB", "v1.33.2+k3s1": "384 MB"} {
+		w.varRoom = 84 << 20
+		other := func(m *artifact.Manifest) { m.Components["k3s"] = k3s }
+		if _, err := w.apply(w.artifact(1, other)); err == nil || !strings.Contains(err.Error(), "the trial needs "+need) {
+			t.Errorf("k3s %s: %v", k3s, err)
+		}
 	}
-	w.varRoom, w.half = 6<<20, 80<<20
+	w.varRoom, w.half = 6<<20, 380<<20
 	if _, err := w.apply(w.artifact(1, nil)); err != nil {
 		t.Error(err)
 	}
