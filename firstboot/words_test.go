@@ -61,6 +61,17 @@ func TestStepsAndStatesInEveryLanguage(t *testing.T) {
 	}
 }
 
+// TestNoProblemIsCut in the middle of what is to be done, though its arguments be long: the
+// screen has room for so much (plain), and a command that lacks its end does harm.
+func TestNoProblemIsCut(t *testing.T) {
+	long := strings.Repeat("x", 40)
+	for code := range texts {
+		if p := problem(code, long, long, long, long); strings.HasSuffix(p.Summary, "...") || strings.HasSuffix(p.Remedy, "...") {
+			t.Errorf("%s is cut: %q %q", code, p.Summary, p.Remedy)
+		}
+	}
+}
+
 // TestArguments: other languages say a problem from its code and arguments.
 func TestArguments(t *testing.T) {
 	p := problem("name-taken", "a", "b\nc", "d")

@@ -6,5 +6,5 @@ import "embed"
 
 // FS holds NAME/overlay.yaml and NAME/files for every built-in overlay.
 //
-//go:embed all:base all:longhorn all:k3s all:tailscale all:firewall all:headscale all:firstboot all:e1000e all:wifi all:apps
+//go:embed all:base all:longhorn all:k3s all:tailscale all:firewall all:headscale all:firstboot all:e1000e all:wifi all:light all:apps
 var FS embed.FS

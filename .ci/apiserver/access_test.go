@@ -102,7 +102,7 @@ func TestOthersAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := kubeconfig.Merge(nil, kubeconfig.Access{Cluster: "x", CA: c.trust, Admin: admin, Servers: []kubeconfig.Server{{Name: "a", Address: "https://127.0.0.1:6443"}}})
+		text, err := kubeconfig.New(kubeconfig.Access{Cluster: "x", CA: c.trust, Admin: admin, Servers: []kubeconfig.Server{{Name: "a", Address: "https://127.0.0.1:6443"}}})
 		if err != nil {
 			t.Fatal(err)
 		}

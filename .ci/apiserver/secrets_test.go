@@ -46,7 +46,7 @@ func newMachine(t *testing.T) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := kubeconfig.Merge(nil, kubeconfig.Access{Cluster: "default", CA: id.ServerCA(), Admin: admin, Servers: []kubeconfig.Server{{Name: "here", Address: "https://127.0.0.1:" + strconv.Itoa(first.port)}}})
+	text, err := kubeconfig.New(kubeconfig.Access{Cluster: "default", CA: id.ServerCA(), Admin: admin, Servers: []kubeconfig.Server{{Name: "here", Address: "https://127.0.0.1:" + strconv.Itoa(first.port)}}})
 	if err != nil {
 		t.Fatal(err)
 	}

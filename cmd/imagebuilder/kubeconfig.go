@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,8 @@ authority, which lies in the fleet's secrets: no login to any server is needed,
 and none has to be switched on yet. Servers are reached by their names in the
 tailnet. It opens everything until it expires. With --merge it joins
 $KUBECONFIG, or ~/.kube/config, and replaces the cluster's former entries; where
-another cluster has their names, nothing is changed.`,
+another cluster has their names, nothing is changed. Of several files it is the
+one that kubectl would write to.`,
 		Example: `  imagebuilder kubeconfig --out secrets/kubeconfig.yaml
   imagebuilder kubeconfig --merge --valid 8h`,
 		Args: exactArgs(),
@@ -48,7 +50,7 @@ another cluster has their names, nothing is changed.`,
 			if merge {
 				return mergeKubeconfig(cmd, a)
 			}
-			text, err := kubeconfig.Merge(nil, a)
+			text, err := kubeconfig.New(a)
 			if err != nil {
 				return err
 			}
@@ -81,21 +83,18 @@ func access(f *fleet.Fleet, valid time.Duration) (kubeconfig.Access, error) {
 }
 
 func mergeKubeconfig(cmd *cobra.Command, a kubeconfig.Access) error {
-	name, err := kubeconfigFile()
+	files, err := kubeconfigFiles()
 	if err != nil {
 		return err
 	}
+	at, text, err := kubeconfig.Join(files, a)
+	if err != nil {
+		return err
+	}
+	name := files[at].Name
 	file, err := throughLinks(name)
 	if err != nil {
 		return err
-	}
-	have, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	text, err := kubeconfig.Merge(have, a)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
 	}
 	if err := atomicfile.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
@@ -120,14 +119,23 @@ func throughLinks(name string) (string, error) {
 	return file, err
 }
 
-// kubeconfigFile is what kubectl writes to: the first of $KUBECONFIG's list.
-func kubeconfigFile() (string, error) {
-	if list := filepath.SplitList(os.Getenv("KUBECONFIG")); len(list) > 0 && list[0] != "" {
-		return list[0], nil
+// kubeconfigFiles are what kubectl reads: $KUBECONFIG's list, of which it passes over what
+// is empty.
+func kubeconfigFiles() (files []kubeconfig.File, err error) {
+	names := slices.DeleteFunc(filepath.SplitList(os.Getenv("KUBECONFIG")), func(name string) bool { return name == "" })
+	if len(names) == 0 {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return nil, fmt.Errorf("nobody says where the kubeconfig is that --merge joins: set KUBECONFIG: %w", err)
+		}
+		names = []string{filepath.Join(home, ".kube", "config")}
 	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("nobody says where the kubeconfig is that --merge joins: set KUBECONFIG: %w", err)
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		files = append(files, kubeconfig.File{Name: name, There: err == nil, Text: text})
 	}
-	return filepath.Join(home, ".kube", "config"), nil
+	return files, nil
 }

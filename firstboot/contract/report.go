@@ -215,7 +215,9 @@ func ParseReport(data []byte) (*Report, error) {
 	if last := len(lines) - 1; lines[last] != reportLast+strconv.Itoa(last-1) {
 		return nil, fmt.Errorf("the report is cut short or its lines were broken: it has %d and no end that says so; send %s as it is, as an attachment", len(lines), ReportFile)
 	}
-	r := &Report{}
+	// Lists of nothing, so that a program that reads them as JSON has no null among them.
+	r := &Report{Head: []Fact{}, Machine: []Fact{}, Disks: []Fact{}, Network: []Fact{}, Devices: []Device{},
+		Firmware: []string{}, Waiting: []string{}, Failed: []string{}, Kernel: []string{}}
 	return r, r.parse(lines[:len(lines)-1])
 }
 

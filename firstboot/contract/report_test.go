@@ -1,6 +1,7 @@
 package contract_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -17,7 +18,8 @@ func aReport() contract.Report {
 		Devices:  []contract.Device{{Modalias: "sdio:c00v02D0dA9BF"}, {Modalias: "usb:v2109p3431", Driver: "hub"}},
 		Firmware: []string{"brcm/brcmfmac43455-sdio.bin"},
 		Failed:   []string{"wpa_supplicant@wlan0.service"},
-		Kernel:   []string{"brcmfmac: no\tfirmware", "[Firmware Bug]: x", "hwmon: \x1b[1mhot\u009b31m\u202e"},
+		Disks:    []contract.Fact{}, Network: []contract.Fact{}, Waiting: []string{},
+		Kernel: []string{"brcmfmac: no\tfirmware", "[Firmware Bug]: x", "hwmon: \x1b[1mhot\u009b31m\u202e"},
 	}
 }
 
@@ -42,6 +44,21 @@ func TestAReportIsReadAsItWasWritten(t *testing.T) {
 	later = strings.Replace(later, "lines: 29", "lines: 31", 1)
 	if got, err := contract.ParseReport([]byte(later)); err != nil || !reflect.DeepEqual(*got, want) {
 		t.Errorf("a later version's: %+v, %v", got, err)
+	}
+}
+
+// TestAReportOfLittle has lists of nothing for a program, and nothing that is none.
+func TestAReportOfLittle(t *testing.T) {
+	text, err := contract.Report{Head: []contract.Fact{{Name: contract.FactBoard, Value: "rpi4"}}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := contract.ParseReport(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := json.Marshal(r); err != nil || strings.Contains(string(out), "null") {
+		t.Errorf("%s, %v", out, err)
 	}
 }
 

@@ -70,8 +70,9 @@ func lookFor[T any](ctx context.Context, p *patient, group, check, path string) 
 }
 
 type meta struct {
-	Name   string
-	Labels map[string]string
+	Name              string
+	Labels            map[string]string
+	CreationTimestamp time.Time
 }
 
 type kubeNode struct {
@@ -216,13 +217,30 @@ func (p *patient) snapshots(ctx context.Context) {
 		}
 	}
 	where := map[bool]string{true: "in the bucket", false: "on the servers' disks"}[remote]
-	p.age(group, check, newest, lateSnapshot, where+fault)
+	born := p.born(ctx)
+	if fault != "" { // it was tried
+		born = time.Time{}
+	}
+	p.age(group, check, newest, born, lateSnapshot, where+fault)
 }
 
-// age judges the last time that something was done.
-func (p *patient) age(group, check string, last time.Time, late time.Duration, where string) {
+// born is when the cluster was made: what is done by night is not late before its first
+// one. It is zero, as of one that is old, where nobody tells.
+func (p *patient) born(ctx context.Context) time.Time {
+	type namespace struct{ Metadata meta }
+	all, err := list[namespace](ctx, p, "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system")
+	if err != nil || len(all) != 1 {
+		return time.Time{}
+	}
+	return all[0].Metadata.CreationTimestamp
+}
+
+// age judges the last time that something was done, which could be done since first.
+func (p *patient) age(group, check string, last, first time.Time, late time.Duration, where string) {
 	since := p.Clock.Now().Sub(last)
 	switch {
+	case p.Clock.Now().Sub(first) <= late:
+		p.add(group, check, OK, "")
 	case last.IsZero():
 		p.add(group, check, Warning, "there is none "+where)
 	case since > late:

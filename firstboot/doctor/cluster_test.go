@@ -72,10 +72,11 @@ func whole() api {
 			{"metadata":{"name":"coredns-a"},"spec":{"nodeName":"home-pi"},"status":{"conditions":[{"type":"Ready","status":"True"}]}},
 			{"metadata":{"name":"coredns-b"},"spec":{"nodeName":"cabin-box"},"status":{"conditions":[{"type":"Ready","status":"True"}]}}]}`,
 		"status.phase%3DPending": `{"items":[{"metadata":{"name":"a"},"status":{"containerStatuses":[{"image":"docker.io/a:1","state":{"waiting":{"reason":"ContainerCreating"}}}]}}]}`,
+		"/namespaces?":           `{"items":[{"metadata":{"name":"kube-system","creationTimestamp":"2026-11-01T10:00:00Z"}}]}`,
 		"/etcdsnapshotfiles":     `{"items":[{"spec":{"s3":{}},"status":{"creationTime":"2026-11-29T00:00:00Z","readyToUse":true}},{"spec":{},"status":{"creationTime":"2026-11-20T00:00:00Z","readyToUse":true}}]}`,
 		"longhorn-system/nodes":  `{"items":[{"metadata":{"name":"cabin-box"},"spec":{"disks":{"default":{"allowScheduling":true}}},"status":{"zone":"cabin"}}]}`,
 		"/helmcharts":            `{"items":[{"metadata":{"name":"traefik"},"status":{"conditions":[{"type":"JobCreated","status":"True"},{"type":"Failed","status":"False"}]}},{"metadata":{"name":"longhorn"},"spec":{"targetNamespace":"longhorn-system"}}]}`,
-		"/volumes": `{"items":[{"metadata":{"name":"pvc-1"},"status":{"robustness":"healthy","lastBackupAt":"2026-11-29T02:23:00Z","kubernetesStatus":{"namespace":"nextcloud","pvcName":"data"}}},
+		"/volumes": `{"items":[{"metadata":{"name":"pvc-1","creationTimestamp":"2026-11-02T10:00:00Z"},"status":{"robustness":"healthy","lastBackupAt":"2026-11-29T02:23:00Z","kubernetesStatus":{"namespace":"nextcloud","pvcName":"data"}}},
 			{"metadata":{"name":"pvc-2"},"status":{"robustness":"unknown","lastBackupAt":"","kubernetesStatus":{"namespace":"gone","pvcName":"data","pvStatus":"Released"}}}]}`,
 		"/systembackups": `{"items":[
 			{"metadata":{"name":"system-n-1","creationTimestamp":"2026-11-20T05:11:00Z"},"status":{"state":"Error","createdAt":null,"conditions":[{"type":"Error","message":"timeout uploading"}]}},
@@ -123,6 +124,39 @@ func TestAWholeCluster(t *testing.T) {
 	_, h := healthy(t)
 	if table := doctor.Table(doctor.Examine(context.Background(), h)); strings.Contains(table, "Cluster\n") {
 		t.Error("a node without an administrator's kubeconfig was asked for the cluster")
+	}
+}
+
+// young is a whole cluster of this morning: nothing that is done by night was done yet.
+func young() api {
+	a := whole()
+	a["/namespaces?"] = strings.Replace(a["/namespaces?"], "2026-11-01", "2026-11-29", 1)
+	a["/volumes"] = strings.NewReplacer("2026-11-02", "2026-11-29", "2026-11-29T02:23:00Z", "").Replace(a["/volumes"])
+	a["/systembackups"], a["/etcdsnapshotfiles"] = `{"items":[]}`, `{"items":[]}`
+	return a
+}
+
+// TestAYoungCluster is not told of what its first night brings, but of what was tried
+// and failed. A volume of this morning is young in an old cluster, too.
+func TestAYoungCluster(t *testing.T) {
+	failed := `{"items":[{"spec":{"s3":{}},"status":{"error":{"message":"403"}}}]}`
+	old := whole()
+	old["/volumes"] = young()["/volumes"]
+	tried := young()
+	tried["/etcdsnapshotfiles"] = failed
+	for _, c := range []struct {
+		of   api
+		want string
+	}{{young(), ""}, {old, ""}, {tried, "etcd's newest snapshot: there is none in the bucket: 403"}} {
+		told := ""
+		for _, f := range doctor.Examine(context.Background(), server(t, c.of)) {
+			if f.Verdict != doctor.OK {
+				told += f.Check + ": " + f.Detail
+			}
+		}
+		if told != c.want {
+			t.Errorf("told %q, want %q", told, c.want)
+		}
 	}
 }
 

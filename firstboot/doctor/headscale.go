@@ -53,6 +53,6 @@ func (p *patient) copies(group string) {
 			p.add(group, check, Warning, err.Error())
 			continue
 		}
-		p.age(group, check, newest, lateSnapshot, "though one is made every night: journalctl -u headscale-backup")
+		p.age(group, check, newest, time.Time{}, lateSnapshot, "though one is made every night: journalctl -u headscale-backup")
 	}
 }

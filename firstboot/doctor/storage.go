@@ -106,11 +106,8 @@ func (p *patient) backups(ctx context.Context, volumes []volume) {
 func (p *patient) systemBackups(ctx context.Context, group string) {
 	const check = "the system's newest backup"
 	type backup struct {
-		Metadata struct {
-			Name              string
-			CreationTimestamp time.Time
-		}
-		Status struct {
+		Metadata meta
+		Status   struct {
 			State      string
 			CreatedAt  time.Time
 			Conditions []struct{ Type, Message string }
@@ -139,12 +136,12 @@ func (p *patient) systemBackups(ctx context.Context, group string) {
 		}
 		failed = append(failed, why)
 	}
-	p.age(group, check, newest, lateBackup, "in the bucket")
+	p.age(group, check, newest, p.born(ctx), lateBackup, "in the bucket")
 	p.expect(len(failed) == 0, Warning, group, "the system's backups succeed", "failed since the last good one: "+strings.Join(failed, ", "))
 }
 
 // lastBackups passes over volumes that nobody claims any more, which stay and are
-// backed up no more.
+// backed up no more, and over those that had no night yet.
 func (p *patient) lastBackups(group string, all []volume) {
 	var late []string
 	for _, v := range all {
@@ -153,6 +150,7 @@ func (p *patient) lastBackups(group string, all []volume) {
 		}
 		last, err := time.Parse(time.RFC3339, v.Status.LastBackupAt)
 		switch {
+		case p.Clock.Now().Sub(v.Metadata.CreationTimestamp) <= lateBackup:
 		case err != nil:
 			late = append(late, v.name()+" has none")
 		case p.Clock.Now().Sub(last) > lateBackup:

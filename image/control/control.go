@@ -27,6 +27,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/mint"
+	"github.com/going-mobile/imagebuilder/image/replace"
 	"github.com/going-mobile/imagebuilder/image/revoke"
 )
 
@@ -273,20 +274,23 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	at := slices.IndexFunc(nodes, func(n headscale.Node) bool { return n.GivenName == s.name })
-	if at >= 0 && nodes[at].Online {
+	members, err := replace.Members(s.fleet, nodes, s.name, true) // a stranger of its name is refused
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(members, func(n headscale.Node) bool { return n.Online }) {
 		return true, nil
 	}
 	sh, err := s.ssh(ctx)
 	if err != nil {
 		return false, err
 	}
-	if at >= 0 {
+	if len(members) > 0 {
 		if waits, err := s.waits(ctx, sh); err != nil || !waits {
 			return err == nil, err
 		}
 		// The machine before this one, of which the database was brought back.
-		if err := s.api.DeleteNode(ctx, nodes[at].ID); err != nil {
+		if err := replace.Forget(ctx, s.api, members); err != nil {
 			return false, err
 		}
 	}

@@ -335,13 +335,19 @@ func otherCertificate(t *testing.T) []byte {
 }
 
 // TestTheMachineAfter: a server whose database was brought back has the machine
-// before it in its list, which is in the way of the one that is there now.
+// before it in its list, which is in the way of the one that is there now. A stranger of
+// its name is neither.
 func TestTheMachineAfter(t *testing.T) {
 	v := newVPS(t)
 	if _, err := v.init(); err != nil {
 		t.Fatal(err)
 	}
 	v.hs.Register("vps")
+	v.fails("a stranger", "is none of this fleet is called vps", "tag:k3s-witness", "headscale nodes delete")
+	if list, err := v.hs.Client.Nodes(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("a stranger is gone: %v, %v", list, err)
+	}
+	v.hs.Tag("vps", "tag:k3s-witness", "tag:site-cloud")
 	for _, c := range []struct {
 		problem string
 		member  bool

@@ -65,6 +65,28 @@ func TestNothingWantedIsPruned(t *testing.T) {
 	})
 }
 
+// TestTheLightCanBlink on a Pi: what package display writes into a trigger is compiled into
+// the kernel of the image, or its module is there and loaded at boot.
+func TestTheLightCanBlink(t *testing.T) {
+	eachBoard(t, func(t *testing.T, name, img string) {
+		if loadBoard(t, name).Pi == nil {
+			return
+		}
+		k, root := wholeKernel(t, img), rootOf(t, img)
+		loaded, err := root.ReadAll("usr/lib/modules-load.d/imagebuilder-light.conf")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, module := range []string{"ledtrig-heartbeat", "ledtrig-timer"} {
+			compiledIn := bytes.Contains(k.index(t, "modules.builtin"), []byte("/"+module+".ko"))
+			there := hardware.Modules(root)[strings.ReplaceAll(module, "-", "_")]
+			if !compiledIn && !(there && slices.Contains(strings.Fields(string(loaded)), module)) {
+				t.Errorf("%s is not compiled in; it is in the image: %v; at boot are loaded %q", module, there, loaded)
+			}
+		}
+	})
+}
+
 // TestAReportNamesWhatAnImageLacks: of a machine whose parts are all listed
 // nothing is missing, though none of them had its driver yet; of one with a
 // foreign radio in it, module and package are named.

@@ -102,6 +102,8 @@ func (d Device) checkUse() error {
 		return fmt.Errorf("%s is in use, mounted at %s; unmount it first", d, strings.Join(d.Mounts, ", "))
 	case len(d.Holders) > 0:
 		return fmt.Errorf("%s is in use by %s; stop that first", d, strings.Join(d.Holders, ", "))
+	case d.Size == 0: // a reader's slot is a disk without a card, too
+		return fmt.Errorf("there is no card in %s: put it in", d)
 	case d.ReadOnly:
 		return fmt.Errorf("%s is read-only; look for the switch on the card", d)
 	}

@@ -1,7 +1,9 @@
 package flash
 
 import (
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -22,6 +24,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"system", func(d *Device) { d.System, d.Mounts = true, []string{"/", "/boot"} }, 1, true, "is the disk this system runs from (/, /boot)"},
 		{"mounted", func(d *Device) { d.Mounts = []string{"/media/my card"} }, 1, true, "is in use, mounted at /media/my card; unmount it first"},
 		{"held", func(d *Device) { d.Holders = []string{"/dev/md0"} }, 1, true, "is in use by /dev/md0"},
+		{"empty slot", func(d *Device) { d.Size = 0 }, -1, true, "there is no card in /dev/sdb (Generic SD, 0 bytes): put it in"},
 		{"read-only", func(d *Device) { d.ReadOnly = true }, 1, true, "is read-only"},
 		{"4Kn", func(d *Device) { d.SectorSize = 4096 }, 1, true, "sectors of 4096 bytes"},
 		{"built in", func(d *Device) { d.Removable = false }, 1, false, "is built in, not a card or USB disk"},
@@ -33,6 +36,28 @@ func TestCheckRefuses(t *testing.T) {
 		err := d.Check(tt.size, tt.force)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// TestMacSync: a disk that does not know the order to flush, or a file, is left to fsync;
+// any other fault of the flush is one of the writing.
+func TestMacSync(t *testing.T) {
+	for _, tt := range []struct {
+		flush, fsync, want error
+		asked              bool
+	}{
+		{nil, syscall.EIO, nil, false},
+		{syscall.ENOTTY, nil, nil, true},
+		{os.NewSyscallError("ioctl", syscall.ENOTSUP), nil, nil, true},
+		{syscall.ENOTTY, syscall.EIO, syscall.EIO, true},
+		{syscall.EIO, nil, syscall.EIO, false},
+		{syscall.ENXIO, nil, syscall.ENXIO, false},
+	} {
+		asked := false
+		err := macSync(func() error { return tt.flush }, func() error { asked = true; return tt.fsync })
+		if err != tt.want || asked != tt.asked {
+			t.Errorf("flush %v, fsync %v: %v, fsync was asked: %v", tt.flush, tt.fsync, err, asked)
 		}
 	}
 }

@@ -1,14 +1,27 @@
 package flash
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // This file turns what macOS's diskutil prints into Devices. It is built
 // everywhere so that it is tested everywhere.
+
+// macSync makes durable what was written to a raw device: flush is the order to the disk
+// itself, which not all take, and fsync what is left then. File.Sync fails there: its
+// F_FULLFSYNC is for files, a device answers ENOTTY, and Go asks fsync(2) only after
+// ENOTSUP (internal/poll, fd_fsync_darwin.go). Not run on a Mac yet, but by its tests.
+func macSync(flush, fsync func() error) error {
+	if err := flush(); !errors.Is(err, syscall.ENOTTY) && !errors.Is(err, syscall.ENOTSUP) {
+		return err
+	}
+	return fsync()
+}
 
 // macQuery runs diskutil and returns its property list.
 type macQuery func(args ...string) (any, error)

@@ -74,7 +74,7 @@ func (v *volume) writeNode(data []byte) error {
 	if err != nil {
 		return err
 	}
-	return v.t.f.Sync()
+	return v.t.m.Sync()
 }
 
 // writeNode writes into the file as it is, so that it keeps its clusters; one

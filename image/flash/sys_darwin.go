@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // openDevice opens macOS's raw device, which is uncached and many times as
@@ -45,6 +47,15 @@ func release(ctx context.Context, f *os.File, path string, removable bool) (ejec
 }
 
 func zeroRange(*os.File, int64, int64) error { return errors.ErrUnsupported }
+
+// syncCache is DKIOCSYNCHRONIZECACHE of sys/disk.h, _IO('d', 22).
+const syncCache = 0x20006416
+
+// syncDevice has the disk write down what it has in its cache; see macSync.
+func syncDevice(f *os.File) error {
+	fd := int(f.Fd())
+	return macSync(func() error { return unix.IoctlSetInt(fd, syncCache, 0) }, func() error { return unix.Fsync(fd) })
+}
 
 // dropCache has nothing to do: raw devices are not cached here.
 func dropCache(*os.File) {}

@@ -102,3 +102,5 @@ func control(f *os.File, do func(fd uintptr) error) error {
 	}
 	return inner
 }
+
+func syncDevice(f *os.File) error { return f.Sync() }

@@ -101,3 +101,5 @@ func zeroRange(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
 // dropCache has nothing to do: the handle has no cache.
 func dropCache(*os.File) {}
+
+func syncDevice(f *os.File) error { return f.Sync() }

@@ -48,6 +48,9 @@ func (m osMedium) drop()                   { dropCache(m.File) }
 // that does not begin at a sector's multiple is a fault.
 type rawMedium struct{ osMedium }
 
+// Sync is not File.Sync, which macOS has for files alone.
+func (m rawMedium) Sync() error { return syncDevice(m.File) }
+
 func (m rawMedium) WriteAt(b []byte, off int64) (int, error) {
 	if !isAligned(b) {
 		b = append(alignedBuffer(len(b))[:0], b...)

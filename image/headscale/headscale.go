@@ -62,9 +62,12 @@ func (c *Client) Renewal(words string) { c.renewal = words }
 
 // DialAt makes the client look for its server at another place than its address
 // names, such as before that name leads there: at a host, and a port unless that
-// is "". Certificates are still judged by the name.
+// is "". Certificates are still judged by the name. No proxy lies between: it would be
+// looked for there, and asked for the server by a name that leads nowhere yet.
 func (c *Client) DialAt(host, port string) {
-	c.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	transport := c.http.Transport.(*http.Transport)
+	transport.Proxy = nil
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		_, own, err := net.SplitHostPort(address)
 		if err != nil {
 			return nil, err

@@ -156,16 +156,22 @@ func (c *Client) DeleteNode(ctx context.Context, name string) error {
 	if _, err := c.call(ctx, http.MethodDelete, nodePath(name)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, goneTime)
+	waiting, cancel := context.WithTimeout(ctx, goneTime)
 	defer cancel()
 	for {
-		found, err := c.hasNode(ctx, name)
-		if err != nil || !found {
+		found, err := c.hasNode(waiting, name)
+		switch {
+		case err == nil && !found:
+			return nil
+		case ctx.Err() != nil: // it was not the time that ran out
+			return fmt.Errorf("node %s is deleted, nobody waited for it to be gone: %w", name, ctx.Err())
+		case waiting.Err() != nil:
+			return fmt.Errorf("node %s is deleted, but not gone after %v: etcd has not let its member go (journalctl -u k3s on %s says why)", name, goneTime, c.way.Server)
+		case err != nil:
 			return err
 		}
 		select {
-		case <-ctx.Done():
-			return fmt.Errorf("node %s is deleted, but not gone after %v: etcd has not let its member go (journalctl -u k3s on %s says why)", name, goneTime, c.way.Server)
+		case <-waiting.Done():
 		case <-time.After(500 * time.Millisecond):
 		}
 	}

@@ -33,22 +33,79 @@ type Server struct{ Name, Address string }
 
 type object = map[string]any
 
-// Merge returns the kubeconfig have with the access in it, in place of the cluster's
-// former entries of the same names. An empty one is a new file.
-func Merge(have []byte, a Access) ([]byte, error) {
+// File is one of those that kubectl reads as one.
+type File struct {
+	Name  string
+	There bool // false of one that is yet to be made
+	Text  []byte
+}
+
+// Join puts the access into one of the files, in place of the cluster's former entries of
+// the same names, and returns which and its new text. kubectl takes an entry from the first
+// file that has it, and puts a new one into the first that is there, else into the last
+// (k8s.io/client-go, tools/clientcmd, PathOptions.GetDefaultFilename).
+func Join(files []File, a Access) (at int, text []byte, err error) {
+	all := make([]object, len(files))
+	for i, f := range files {
+		if all[i], err = a.read(f.Text); err != nil {
+			return 0, nil, fmt.Errorf("%s: %w", f.Name, err)
+		}
+	}
+	if at = slices.IndexFunc(all, a.isIn); at < 0 {
+		at = slices.IndexFunc(files, func(f File) bool { return f.There })
+	}
+	if at < 0 {
+		at = len(files) - 1
+	}
+	if err := a.put(all[at]); err != nil {
+		return 0, nil, fmt.Errorf("%s: %w", files[at].Name, err)
+	}
+	if !slices.ContainsFunc(all, hasContext) {
+		all[at]["current-context"] = a.Cluster
+	}
+	text, err = yaml.Marshal(all[at])
+	return at, text, err
+}
+
+// New returns a kubeconfig of the access alone.
+func New(a Access) ([]byte, error) {
+	_, text, err := Join([]File{{}}, a)
+	return text, err
+}
+
+func hasContext(file object) bool {
+	current, _ := file["current-context"].(string)
+	return current != ""
+}
+
+// read refuses what is no kubeconfig, and what has our names for something else. An empty
+// one is a new file.
+func (a Access) read(text []byte) (object, error) {
 	file := object{}
-	if err := yaml.Unmarshal(have, &file); err != nil {
+	if err := yaml.Unmarshal(text, &file); err != nil {
 		return nil, fmt.Errorf("is no kubeconfig: %w", err)
 	}
 	if kind, ok := file["kind"]; len(file) > 0 && (!ok || kind != "Config") {
 		return nil, errors.New("is no kubeconfig: its kind is not Config")
 	}
-	if err := a.refuseOthers(file); err != nil {
-		return nil, err
+	return file, a.refuseOthers(file)
+}
+
+// isIn says whether a file has an entry of ours.
+func (a Access) isIn(file object) bool {
+	has := len(find(file, "users", "user", "", a.Cluster)) > 0
+	for i := range a.Servers {
+		name := a.entry(i)
+		has = has || len(find(file, "clusters", "cluster", "", name)) > 0 || len(find(file, "contexts", "context", "", name)) > 0
 	}
+	return has
+}
+
+// put replaces or adds our entries.
+func (a Access) put(file object) error {
 	file["apiVersion"], file["kind"] = "v1", "Config"
 	if err := put(file, "users", a.Cluster, "user", object{"client-certificate-data": encode(a.Admin.Cert), "client-key-data": encode(a.Admin.Key)}); err != nil {
-		return nil, err
+		return err
 	}
 	for i, s := range a.Servers {
 		name := a.entry(i)
@@ -56,13 +113,10 @@ func Merge(have []byte, a Access) ([]byte, error) {
 			put(file, "clusters", name, "cluster", object{"server": s.Address, "certificate-authority-data": encode(a.CA)}),
 			put(file, "contexts", name, "context", object{"cluster": name, "user": a.Cluster}))
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if current, _ := file["current-context"].(string); current == "" {
-		file["current-context"] = a.Cluster
-	}
-	return yaml.Marshal(file)
+	return nil
 }
 
 // entry names what a server has in the file.

@@ -36,6 +36,11 @@ func names(t *testing.T, text []byte) string {
 	return strings.Join(append(out, f.Current), " ")
 }
 
+func merge(have string) ([]byte, error) {
+	_, text, err := Join([]File{{"config", true, []byte(have)}}, access)
+	return text, err
+}
+
 const other = `apiVersion: v1
 kind: Config
 clusters: [{name: other, cluster: {server: "https://other:6443", tls-server-name: x}}]
@@ -46,14 +51,14 @@ preferences: {colors: true}
 `
 
 func TestMerge(t *testing.T) {
-	fresh, err := Merge(nil, access)
+	fresh, err := New(access)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, want := names(t, fresh), "shed=https://home-pi:6443 shed-cabin-pi=https://cabin-pi:6443 shed shed-cabin-pi shed shed"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	joined, err := Merge([]byte(other), access)
+	joined, err := merge(other)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +70,7 @@ func TestMerge(t *testing.T) {
 			t.Errorf("%s is lost", s)
 		}
 	}
-	again, err := Merge(joined, access)
+	again, err := merge(string(joined))
 	if err != nil || string(again) != string(joined) {
 		t.Errorf("a second time changes it: %v", err)
 	}
@@ -91,7 +96,7 @@ users: [{name: NAME, user: {client-key-data: b25seQ==}}]
 		{"a user of both", "kind: Config\nclusters: [" + ours + "]\nusers: [{name: shed, user: {token: t}}]\ncontexts: [{name: a, context: {cluster: shed, user: shed}}, {name: b, context: {cluster: x, user: shed}}]\n", `a user "shed"`},
 		{"our own", "kind: Config\nclusters: [" + ours + "]\nusers: [{name: shed, user: {token: t}}]\ncontexts: [{name: shed, context: {cluster: shed, user: shed}}]\n", ""},
 	} {
-		text, err := Merge([]byte(c.file), access)
+		text, err := merge(c.file)
 		if c.want == "" {
 			if err != nil || strings.Contains(string(text), "old:6443") {
 				t.Errorf("%s: %v\n%s", c.what, err, text)
@@ -104,9 +109,48 @@ users: [{name: NAME, user: {client-key-data: b25seQ==}}]
 	}
 }
 
+// TestJoinWhereKubectlReads: of several files it is the one that kubectl would write to; a
+// name that another file has for something else is no less taken, and a context that a
+// later file chooses stays chosen.
+func TestJoinWhereKubectlReads(t *testing.T) {
+	old, err := New(access)
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty, foreign := File{Name: "empty", There: true}, File{Name: "foreign", There: true, Text: []byte("kind: Config\nusers: [{name: shed, user: {}}]\n")}
+	none, work, ours := File{Name: "none"}, File{Name: "work", There: true, Text: []byte(other)}, File{Name: "ours", There: true, Text: old}
+	for _, c := range []struct {
+		files   []File
+		at      string
+		current bool // in what is written
+	}{
+		{[]File{none, none}, "none", true},
+		{[]File{none, empty, none}, "empty", true},
+		{[]File{none, empty, work}, "empty", false},
+		{[]File{none, work, ours, none}, "ours", true},
+		{[]File{work, none}, "work", true},
+		{[]File{work, foreign}, "", false},
+		{[]File{foreign, work}, "", false},
+	} {
+		at, text, err := Join(c.files, access)
+		if c.at == "" {
+			if err == nil || !strings.HasPrefix(err.Error(), "foreign: has a user") {
+				t.Errorf("%v: %v", c.files, err)
+			}
+			continue
+		}
+		if err != nil || c.files[at].Name != c.at || strings.Contains(string(text), "current-context") != c.current {
+			t.Errorf("file %d, %v\n%s", at, err, text)
+		}
+	}
+	if at, _, err := Join([]File{none, none}, access); err != nil || at != 1 {
+		t.Errorf("where none is there: %d, %v", at, err)
+	}
+}
+
 func TestMergeRefuses(t *testing.T) {
 	for _, text := range []string{"- a\n", "kind: Pod\n", "{", "kind: Config\nusers: x\n"} {
-		if _, err := Merge([]byte(text), access); err == nil || !strings.Contains(err.Error(), "no kubeconfig") {
+		if _, err := merge(text); err == nil || !strings.Contains(err.Error(), "no kubeconfig") {
 			t.Errorf("%q: got %v", text, err)
 		}
 	}

@@ -22,8 +22,6 @@ var german = Language{
 	"It is on. Dark: press the button once.":                            "Es ist an. Dunkel: den Knopf einmal drücken.",
 	"The machine itself is faulty: tell us whether it blinks, and how.": "Das Gerät selbst ist defekt: sagen Sie uns, ob es blinkt, und wie.",
 	"It has power. Dark or flickering: too little.":                     "Es hat Strom. Dunkel oder flackernd: zu wenig.",
-	"Flickering: it works. Always dark: no card.":                       "Flackernd: es arbeitet. Immer dunkel: keine Karte.",
-	"Flickering: it works.":                                             "Flackernd: es arbeitet.",
 	"It is off. Press the button.":                                      "Es ist aus. Den Knopf drücken.",
 	"back":                                                              "Rückseite",
 	"long side":                                                         "lange Seite",
@@ -33,4 +31,7 @@ var german = Language{
 	"A 3A+ and a Zero 2 W have other sockets, and none for a network cable.":                     "Ein 3A+ und ein Zero 2 W haben andere Buchsen, und keine für ein Netzwerkkabel.",
 	"A Pi 400 has the same sockets in another order.":                                            "Ein Pi 400 hat dieselben Buchsen in anderer Reihenfolge.",
 	"Beside the memory card is its power button. It starts without.":                             "Neben der Speicherkarte ist sein Einschaltknopf. Es startet auch ohne.",
+
+	"Beats like a heart: it works or waits. Blinks fast: it needs you. Steady: done. Always dark: no card or no power.": "Schlägt wie ein Herz: es arbeitet oder wartet. Blinkt schnell: es braucht Sie. Leuchtet ruhig: fertig. Immer dunkel: keine Karte oder kein Strom.",
+	"Beats like a heart: it works or waits. Blinks fast: it needs you. Steady: done.":                                   "Schlägt wie ein Herz: es arbeitet oder wartet. Blinkt schnell: es braucht Sie. Leuchtet ruhig: fertig.",
 }

@@ -22,8 +22,6 @@ var spanish = Language{
 	"It is on. Dark: press the button once.":                            "Está encendido. Apagada: pulse el botón una vez.",
 	"The machine itself is faulty: tell us whether it blinks, and how.": "El equipo mismo está averiado: díganos si parpadea, y cómo.",
 	"It has power. Dark or flickering: too little.":                     "Tiene corriente. Apagada o vacilante: poca.",
-	"Flickering: it works. Always dark: no card.":                       "Vacilante: trabaja. Siempre apagada: sin tarjeta.",
-	"Flickering: it works.":                                             "Vacilante: trabaja.",
 	"It is off. Press the button.":                                      "Está apagado. Pulse el botón.",
 	"back":                                                              "parte trasera",
 	"long side":                                                         "lado largo",
@@ -33,4 +31,7 @@ var spanish = Language{
 	"A 3A+ and a Zero 2 W have other sockets, and none for a network cable.":                     "Un 3A+ y un Zero 2 W tienen otras tomas, y ninguna para un cable de red.",
 	"A Pi 400 has the same sockets in another order.":                                            "Una Pi 400 tiene las mismas tomas en otro orden.",
 	"Beside the memory card is its power button. It starts without.":                             "Junto a la tarjeta de memoria está su botón de encendido. Arranca sin él.",
+
+	"Beats like a heart: it works or waits. Blinks fast: it needs you. Steady: done. Always dark: no card or no power.": "Late como un corazón: trabaja o espera. Parpadea rápido: le necesita. Fija: listo. Siempre apagada: sin tarjeta o sin corriente.",
+	"Beats like a heart: it works or waits. Blinks fast: it needs you. Steady: done.":                                   "Late como un corazón: trabaja o espera. Parpadea rápido: le necesita. Fija: listo.",
 }

@@ -22,8 +22,6 @@ var french = Language{
 	"It is on. Dark: press the button once.":                            "Il est en marche. Éteint : appuyez une fois sur le bouton.",
 	"The machine itself is faulty: tell us whether it blinks, and how.": "L’appareil lui-même est en panne : dites-nous s’il clignote, et comment.",
 	"It has power. Dark or flickering: too little.":                     "Il a du courant. Éteint ou vacillant : pas assez.",
-	"Flickering: it works. Always dark: no card.":                       "Vacillant : il travaille. Toujours éteint : pas de carte.",
-	"Flickering: it works.":                                             "Vacillant : il travaille.",
 	"It is off. Press the button.":                                      "Il est éteint. Appuyez sur le bouton.",
 	"back":                                                              "arrière",
 	"long side":                                                         "grand côté",
@@ -33,4 +31,7 @@ var french = Language{
 	"A 3A+ and a Zero 2 W have other sockets, and none for a network cable.":                     "Un 3A+ et un Zero 2 W ont d’autres prises, et aucune pour un câble réseau.",
 	"A Pi 400 has the same sockets in another order.":                                            "Un Pi 400 a les mêmes prises dans un autre ordre.",
 	"Beside the memory card is its power button. It starts without.":                             "Son bouton de marche est à côté de la carte mémoire. Il démarre sans.",
+
+	"Beats like a heart: it works or waits. Blinks fast: it needs you. Steady: done. Always dark: no card or no power.": "Bat comme un cœur : il travaille ou attend. Clignote vite : il a besoin de vous. Fixe : terminé. Toujours éteint : pas de carte ou pas de courant.",
+	"Beats like a heart: it works or waits. Blinks fast: it needs you. Steady: done.":                                   "Bat comme un cœur : il travaille ou attend. Clignote vite : il a besoin de vous. Fixe : terminé.",
 }

@@ -22,8 +22,6 @@ var portuguese = Language{
 	"It is on. Dark: press the button once.":                            "Está ligado. Apagada: carregue uma vez no botão.",
 	"The machine itself is faulty: tell us whether it blinks, and how.": "O próprio aparelho está avariado: diga-nos se pisca, e como.",
 	"It has power. Dark or flickering: too little.":                     "Tem corrente. Apagada ou a tremer: pouca.",
-	"Flickering: it works. Always dark: no card.":                       "A tremer: trabalha. Sempre apagada: sem cartão.",
-	"Flickering: it works.":                                             "A tremer: trabalha.",
 	"It is off. Press the button.":                                      "Está desligado. Carregue no botão.",
 	"back":                                                              "parte de trás",
 	"long side":                                                         "lado comprido",
@@ -33,4 +31,7 @@ var portuguese = Language{
 	"A 3A+ and a Zero 2 W have other sockets, and none for a network cable.":                     "Um 3A+ e um Zero 2 W têm outras tomadas, e nenhuma para um cabo de rede.",
 	"A Pi 400 has the same sockets in another order.":                                            "Um Pi 400 tem as mesmas tomadas por outra ordem.",
 	"Beside the memory card is its power button. It starts without.":                             "Ao lado do cartão de memória está o botão de ligar. Arranca sem ele.",
+
+	"Beats like a heart: it works or waits. Blinks fast: it needs you. Steady: done. Always dark: no card or no power.": "Bate como um coração: trabalha ou espera. Pisca depressa: precisa de si. Fixa: pronto. Sempre apagada: sem cartão ou sem corrente.",
+	"Beats like a heart: it works or waits. Blinks fast: it needs you. Steady: done.":                                   "Bate como um coração: trabalha ou espera. Pisca depressa: precisa de si. Fixa: pronto.",
 }
