@@ -1,10 +1,15 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"slices"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/image"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
@@ -41,11 +46,28 @@ func (n *nodeImages) build(cmd *cobra.Command, wanted []nodeImage) (files []stri
 		return nil, err
 	}
 	for _, b := range builds {
-		if _, err := b.build(cmd); err != nil {
+		result, err := b.build(cmd)
+		if err != nil {
+			return nil, err
+		}
+		if err := tellRemarks(cmd.ErrOrStderr(), result); err != nil {
 			return nil, err
 		}
 	}
 	return files, nil
+}
+
+// tellRemarks names the image that has some: there may be several. --quiet spares
+// nobody that a node will have to fetch its k3s.
+func tellRemarks(out io.Writer, r *image.Result) error {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	printRemarks(w, r)
+	if err := w.Flush(); err != nil || text.Len() == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "%s:\n%s", r.Image, text.String())
+	return err
 }
 
 // flags are those of "build": a board that stands for another has a file of its
