@@ -71,16 +71,22 @@ func tellRemarks(out io.Writer, r *image.Result) error {
 }
 
 // flags are those of "build": a board that stands for another has a file of its
-// own where that carries more, and the node that runs Headscale one with that.
+// own where that carries something else, and the node that runs Headscale one with that.
 func (n *nodeImages) flags(w nodeImage) *buildFlags {
-	more := n.fleet.ComponentsFor(w.stands, w.controls)
-	b := &buildFlags{board: w.board, quiet: n.quiet, components: append(more, n.components...)}
-	b.opt.Images, b.opt.Overlays = n.fleet.ImagesFor(w.stands, w.controls), fleet.OverlaysFor(w.controls)
+	more, images := n.extras(w.stands, w.controls)
+	own, ownImages := n.extras(w.board, w.controls)
+	b := &buildFlags{board: w.board, quiet: n.quiet, components: slices.Concat(more, n.components)}
+	b.opt.Images, b.opt.Overlays = images, fleet.OverlaysFor(w.controls)
 	switch {
 	case w.controls:
 		b.opt.Out = "dist/" + w.board + "-headscale.img"
-	case w.board != w.stands && len(b.opt.Images)+len(more) > 0:
+	case !slices.Equal(more, own) || !slices.Equal(images, ownImages):
 		b.opt.Out = "dist/" + w.board + "-for-" + w.stands + ".img"
 	}
 	return b
+}
+
+// extras are what the fleet adds to the image of a board.
+func (n *nodeImages) extras(board string, controls bool) (components, images []string) {
+	return n.fleet.ComponentsFor(board, controls), n.fleet.ImagesFor(board, controls)
 }
