@@ -383,3 +383,12 @@ func TestAFaultHereIsNoDeferral(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAMirrorsPasswordIsInNoImage, where a deferred component's addresses are for anybody
+// to read.
+func TestAMirrorsPasswordIsInNoImage(t *testing.T) {
+	_, err := resolve(t, cache(t), "k3s", "arm64", component.Options{Mirror: "http://user:hunter2@127.0.0.1:1/components"})
+	if err == nil || !strings.Contains(err.Error(), "without a password") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("%v", err)
+	}
+}
