@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ func TestWhatSudoLeftIsInNobodysWay(t *testing.T) {
 	data, sum := blob(1000)
 	s := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) })
 	dir := t.TempDir()
-	if err := os.Chown(dir, 1000, 1000); err != nil {
+	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chown(dir, 1000, 1000)); err != nil { // the test's own is root's alone
 		t.Fatal(err)
 	}
 	testCache(t, dir).Close() // all of its directories are the user's

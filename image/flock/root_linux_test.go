@@ -1,6 +1,7 @@
 package flock
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,7 +17,7 @@ func TestALockOfRoots(t *testing.T) {
 		t.Fatal("only root has what others have not: run the tests as root")
 	}
 	dir := t.TempDir()
-	if err := os.Chown(dir, 1000, 1000); err != nil {
+	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chown(dir, 1000, 1000)); err != nil { // the test's own is root's alone
 		t.Fatal(err)
 	}
 	name := filepath.Join(dir, "l")
