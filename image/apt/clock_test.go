@@ -1,6 +1,7 @@
 package apt
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func TestClocksDiffer(t *testing.T) {
 	}{
 		{0, lasting, ""},
 		{30 * time.Minute, lasting, ""},
-		{48 * time.Hour, lasting, " is dated 24 November 2026 12:00 UTC, which is in the future; is the clock right? It says 22 November 2026 12:00 UTC"},
+		{48 * time.Hour, lasting, fmt.Sprintf("signature of key %016X is dated 24 November 2026 12:00 UTC, which is in the future; is the clock right? It says 22 November 2026 12:00 UTC", lasting.PrimaryKey.KeyId)},
 		{30 * time.Minute, until(today.Add(-time.Minute)), "key expired"},
 		{30 * time.Minute, until(today.Add(time.Minute)), "key expired"},
 		{-time.Hour, until(today.Add(-time.Minute)), "key expired"},
