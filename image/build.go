@@ -5,9 +5,10 @@
 //	packages ─assembleRoot→ root ─slotRoot→ ─writeRoot→ volume
 //	root, and what vouches for that on the volume ─assembleBoot→ boot files ─writeBoot→ image
 //
-// It needs no privilege and runs no program of the target or of the host,
-// except a Go toolchain where one is there and a component cannot be
-// downloaded. It never writes outside the cache and the directory of the image.
+// It needs no privilege and runs no program of the target, and of the host but two: a Go
+// toolchain where one is there and a component cannot be downloaded, and what docker's
+// config.json names to get a registry's credentials from. It never writes outside the
+// cache and the directory of the image.
 package image
 
 import (

@@ -82,11 +82,11 @@ func (in *inputs) addComponents(found []*component.Resolved) {
 		in.lock.Components = append(in.lock.Components, lockComponent(r))
 		i := slices.IndexFunc(pinned, func(c lock.Component) bool { return c.Name == r.Name })
 		if i >= 0 && pinned[i].SHA256 != r.SHA256 {
-			in.warnings = append(in.warnings, fmt.Sprintf("component %s is another than the lock's: expect other bytes", r.Name))
+			in.told = append(in.told, fmt.Sprintf("component %s is another than the lock's: expect other bytes", r.Name))
 		}
 	}
 	if len(pinned) > len(found) {
-		in.warnings = append(in.warnings, "the lock pins components that this image does not have")
+		in.told = append(in.told, "the lock pins components that this image does not have")
 	}
 }
 

@@ -79,7 +79,7 @@ type Result struct {
 	Files []string `json:"files"`
 	// Stale lists files beside the image that belong to an earlier one.
 	Stale []string `json:"stale,omitempty"`
-	// Warnings are of this computer and its network, and Deferred says why components are
+	// Warnings are of this computer, its network and the given lock, and Deferred says why components are
 	// left to first boot; the manifest has neither.
 	Warnings []string          `json:"warnings,omitempty"`
 	Deferred map[string]string `json:"deferred,omitempty"`

@@ -48,18 +48,22 @@ func TestStale(t *testing.T) {
 }
 
 // TestNothingOfTheBuilder: two computers, of other networks, sources and directories, write
-// the same manifest, lock and provenance.
+// the same manifest, lock and provenance; so does one that is given the lock of another
+// image, and says so.
 func TestNothingOfTheBuilder(t *testing.T) {
-	written := func(host, home string) string {
+	written := func(host, home string, pinned ...lock.Component) string {
 		sum, at := strings.Repeat("0", 64), time.Unix(1, 0)
 		in := &inputs{warnings: []string{"of the image"}, told: []string{"the host's apt sources: /etc/apt/sources.list.d/" + host}}
 		in.lock = &lock.Lock{Version: lock.Version, Board: "b", Arch: "amd64", Timestamp: at,
 			Suites:   []lock.Suite{{Name: "trixie", Date: at, InReleaseSHA256: sum, Components: []string{"main"}}},
-			Packages: []lock.Package{{Name: "bash", Version: "1", Arch: "amd64", Suite: "trixie", Filename: "b.deb", Size: 1, SHA256: sum}}}
+			Packages: []lock.Package{{Name: "bash", Version: "1", Arch: "amd64", Suite: "trixie", Filename: "b.deb", Size: 1, SHA256: sum}}, Components: pinned}
 		in.addComponents([]*component.Resolved{
 			{Name: "k3s", Version: "file-0", Arch: "amd64", Source: component.FromFile, URL: filepath.Join(home, "k3s"), SHA256: sum},
 			{Name: "tailscale", Version: "1", Arch: "amd64", Source: component.Deferred, Deferred: true, URL: "https://example.org/t", SHA256: sum, Reason: host + ": no such host"},
 		})
+		if told := strings.Join(in.told, "\n"); pinned != nil && (!strings.Contains(told, "tailscale is another") || !strings.Contains(told, "pins components that")) {
+			t.Errorf("told of the lock: %s", told)
+		}
 		p := &plan{opt: Options{Board: &board.Board{Name: "b"}, Out: filepath.Join(home, "x.img")}}
 		v := &volume{bmap: &disk.Map{SHA256: sum}}
 		m, err := p.manifest(in, nil, &slotRoot{&root{gate: &gate.Report{}}, tree.New()}, v, "id", "1")
@@ -77,7 +81,8 @@ func TestNothingOfTheBuilder(t *testing.T) {
 		return all.String()
 	}
 	dir := t.TempDir()
-	one, other := written("one.example", filepath.Join(dir, "one")), written("other.example", filepath.Join(dir, "other"))
+	one, other := written("one.example", filepath.Join(dir, "one")), written("other.example", filepath.Join(dir, "other"),
+		lock.Component{Name: "tailscale", SHA256: strings.Repeat("1", 64)}, lock.Component{Name: "gone"}, lock.Component{Name: "gone too"})
 	if diff := cmp.Diff(one, other); diff != "" {
 		t.Error(diff)
 	}

@@ -184,12 +184,3 @@ func encodeJSON(v any) []byte {
 	}
 	return data
 }
-
-// packageName is the name in a wish such as "htop", "htop=3.4" or
-// "htop/trixie".
-func packageName(wish string) string {
-	name, _, _ := strings.Cut(wish, "=")
-	name, _, _ = strings.Cut(name, "/")
-	name, _, _ = strings.Cut(name, ":")
-	return name
-}

@@ -40,8 +40,9 @@ type inputs struct {
 	components []*component.Resolved
 	refs       []reference.Reference
 	images     []*oci.Image // of refs, once they are fetched
-	// warnings are of the image, and go into its manifest; told is of this computer and
-	// its network, and is only printed.
+	// warnings are of the image, and go into its manifest; told is of this computer, its
+	// network and the lock that was given, of which the image may be the same without:
+	// it is only printed.
 	warnings, told []string
 }
 
@@ -62,7 +63,7 @@ func (p *plan) resolve(ctx context.Context) (*inputs, error) {
 		return nil, err
 	}
 	if p.opt.Lock != nil && p.opt.Lock.Inputs != "" && p.opt.Lock.Inputs != p.data {
-		in.warnings = append(in.warnings, "the board, its overlays or imagebuilder itself differ from those the lock was made with: expect other bytes")
+		in.told = append(in.told, "the board, its overlays or imagebuilder itself differ from those the lock was made with: expect other bytes")
 	}
 	in.lock.Inputs = p.data
 	return in, nil
@@ -160,7 +161,7 @@ func (p *plan) fromLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) er
 		return fmt.Errorf("the lock is for board %s (%s), not for %s (%s)", l.Board, l.Arch, p.opt.Board.Name, p.opt.Board.Arch)
 	}
 	in.packages, in.lock = lockedPackages(&l, mirrors), &l
-	if err := p.coveredByLock(&l); err != nil {
+	if err := p.coveredByLock(in.packages); err != nil {
 		return err
 	}
 	return p.checkLock(ctx, in, mirrors)
@@ -202,16 +203,18 @@ func (p *plan) checkLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) e
 }
 
 // coveredByLock refuses a lock that lacks what the board or the options ask
-// for by name: the image would silently lack it too.
-func (p *plan) coveredByLock(l *lock.Lock) error {
-	have := map[string]bool{}
-	for _, pkg := range l.Packages {
-		have[pkg.Name] = true
-	}
+// for by name, version or suite: the image would silently lack it too.
+func (p *plan) coveredByLock(locked []*apt.Package) error {
 	var missing []error
 	for _, want := range p.packages {
-		if !have[packageName(want)] {
+		have, ok, err := apt.Granted(want, p.opt.Board.Arch, locked)
+		switch {
+		case err != nil:
+			missing = append(missing, err)
+		case have == nil:
 			missing = append(missing, fmt.Errorf("the lock has no package %s, which the board, an overlay or --package asks for; build once without --lock", want))
+		case !ok:
+			missing = append(missing, fmt.Errorf("the lock has %s %s of %s, the board, an overlay or --package asks for %s; build once without --lock", have.Name, have.Version, have.Suite, want))
 		}
 	}
 	return errors.Join(missing...)

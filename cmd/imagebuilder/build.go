@@ -78,7 +78,6 @@ bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
 	f.signer.add(flags, "sign boot loader and kernel with this RSA key (PEM, or a token: pkcs11:id=%01?module-path=FILE), for Secure Boot with keys of your own")
 	flags.BoolVar(&f.opt.SBOM, "sbom", false, "also write SPDX and CycloneDX documents")
 	flags.StringVar(&f.opt.Version, "image-version", "", "IMAGE_VERSION (default: from the date and digest of the inputs)")
-	flags.BoolVar(&f.opt.Strict, "strict", false, "fail where a component cannot be reached, instead of deferring it to first boot, or is warned of")
 	flags.BoolVar(&f.opt.Force, "force", false, "build even where nothing has changed")
 	flags.StringVar(&f.cache, "cache", "", "cache directory (default $XDG_CACHE_HOME/imagebuilder)")
 	flags.BoolVar(&f.json, "json", false, "print the result as JSON")
@@ -245,15 +244,12 @@ func printSummary(out io.Writer, r *image.Result) error {
 	}
 	fmt.Fprintf(w, "debian\t%d packages, indexes of %s\n", len(m.Packages), m.Timestamp.UTC().Format(time.DateOnly))
 	for _, c := range m.Components {
-		state := "in the image"
-		if c.Deferred {
-			state = "DEFERRED to first boot: " + r.Deferred[c.Name]
-		} else if c.BuiltFrom != "" {
-			state = "in the image, built from " + c.BuiltFrom
-		}
-		fmt.Fprintf(w, "%s\t%s, %s\n", c.Name, c.Version, state)
-		if c.Warning != "" {
-			fmt.Fprintf(w, "WARNING\t%s: %s\n", c.Name, c.Warning)
+		switch {
+		case c.Deferred: // printRemarks says so
+		case c.BuiltFrom != "":
+			fmt.Fprintf(w, "%s\t%s, in the image, built from %s\n", c.Name, c.Version, c.BuiltFrom)
+		default:
+			fmt.Fprintf(w, "%s\t%s, in the image\n", c.Name, c.Version)
 		}
 	}
 	if len(m.Images) > 0 {
@@ -269,9 +265,7 @@ func printSummary(out io.Writer, r *image.Result) error {
 	for _, file := range r.Stale {
 		fmt.Fprintf(w, "warning\t%s is of an earlier build\n", file)
 	}
-	for _, warning := range slices.Concat(r.Warnings, m.Warnings) {
-		fmt.Fprintf(w, "warning\t%s\n", warning)
-	}
+	printRemarks(w, r)
 	var total float64
 	var parts []string
 	for _, s := range r.Stages {
@@ -280,4 +274,20 @@ func printSummary(out io.Writer, r *image.Result) error {
 	}
 	fmt.Fprintf(w, "seconds\t%.1f (%s)\n", total, strings.Join(parts, ", "))
 	return w.Flush()
+}
+
+// printRemarks says what an image is not that one may take it for. Whoever builds one
+// prints them, also where nobody asked for a summary.
+func printRemarks(w io.Writer, r *image.Result) {
+	for _, c := range r.Manifest.Components {
+		if c.Deferred {
+			fmt.Fprintf(w, "%s\t%s, DEFERRED to first boot: %s\n", c.Name, c.Version, r.Deferred[c.Name])
+		}
+		if c.Warning != "" {
+			fmt.Fprintf(w, "WARNING\t%s: %s\n", c.Name, c.Warning)
+		}
+	}
+	for _, warning := range slices.Concat(r.Warnings, r.Manifest.Warnings) {
+		fmt.Fprintf(w, "warning\t%s\n", warning)
+	}
 }

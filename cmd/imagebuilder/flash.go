@@ -29,8 +29,8 @@ always (sdb, for /dev/sdb). What to set in the machine's BIOS is told at the end
 With --node the card is that of a node of the fleet: the image of its board is
 built where it has changed, and a single-use key is made for it when all that can be
 refused was not. The key is expired again when anything goes wrong; once the card is
-written, that which the node had before is. --lock, --locked and --registry-mirror are
-those of 'imagebuilder build'. Without DEVICE the disks are shown and one is asked
+written, that which the node had before is. --lock, --locked, --strict and
+--registry-mirror are those of 'imagebuilder build'. Without DEVICE the disks are shown and one is asked
 for; the name of a device must be typed unless --yes, whichever of its names is given.
 If another disk is there when it is to be written, nothing is.
 
@@ -73,7 +73,7 @@ func newFlash() *cobra.Command {
 				return nodes.flash(cmd, args, quiet, opt)
 			}
 			if nodes.inputs.given() {
-				return usagef("--lock, --locked and --registry-mirror go with --node: IMAGE is written as it is")
+				return usagef("--lock, --locked, --strict and --registry-mirror go with --node: IMAGE is written as it is")
 			}
 			if len(args) != 2 {
 				return usagef("name the image and the device; 'imagebuilder flash --list' lists devices")

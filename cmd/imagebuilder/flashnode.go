@@ -56,7 +56,7 @@ func (n *nodeCards) alone(cmd *cobra.Command, opt *flash.Options, quiet *bool) {
 // check refuses to say of what an image is built, where none is.
 func (n *nodeCards) check() error {
 	if n.image != "" && n.inputs.given() {
-		return usagef("--image is written as it is: --lock, --locked and --registry-mirror are of what is built")
+		return usagef("--image is written as it is: --lock, --locked, --strict and --registry-mirror are of what is built")
 	}
 	return nil
 }

@@ -16,16 +16,20 @@ import (
 type inputFlags struct {
 	locks  []string
 	locked bool
+	strict bool
 	mirror string
 }
 
 func (in *inputFlags) add(flags *pflag.FlagSet, when string) {
 	flags.StringArrayVar(&in.locks, "lock", nil, when+"rebuild exactly the inputs of this lock, which is trusted (repeatable: of several images each has its own, IMAGE.lock.json)")
 	flags.BoolVar(&in.locked, "locked", false, when+"refuse a container image of which neither the reference nor the lock has the digest")
+	flags.BoolVar(&in.strict, "strict", false, when+"fail where a component cannot be reached, instead of deferring it to first boot, or is warned of")
 	flags.StringVar(&in.mirror, "registry-mirror", "", when+"base URL of a registry to ask first for container images (never for what a tag means)")
 }
 
-func (in *inputFlags) given() bool { return len(in.locks) > 0 || in.locked || in.mirror != "" }
+func (in *inputFlags) given() bool {
+	return len(in.locks) > 0 || in.locked || in.strict || in.mirror != ""
+}
 
 // apply gives builds what was typed. The only lock is the only build's; of several
 // each has the one that is called as it lies beside the image: a lock knows its
@@ -36,7 +40,7 @@ func (in *inputFlags) apply(builds ...*buildFlags) error {
 	}
 	left := slices.Clone(in.locks)
 	for _, b := range builds {
-		b.opt.Locked, b.opt.RegistryMirror = in.locked, in.mirror
+		b.opt.Locked, b.opt.Strict, b.opt.RegistryMirror = in.locked, in.strict, in.mirror
 		if len(in.locks) == 0 {
 			continue
 		}

@@ -63,6 +63,12 @@ func TestImagesOfAStandIn(t *testing.T) {
 			t.Errorf("%+v: %q with %q", c, b.opt.Out, b.opt.Images)
 		}
 	}
+	own := &nodeImages{fleet: &fleet.Fleet{Images: map[string][]string{"generic-amd64": {"a/b:1"}, "rpi4": {"a/b:1"}}}}
+	for stands, want := range map[string]string{"generic-amd64": "", "optiplex-7050": "dist/generic-amd64-for-optiplex-7050.img", "rpi4": ""} {
+		if b := own.flags(nodeImage{"generic-amd64", stands, false}); b.opt.Out != want {
+			t.Errorf("in place of %s, beside one that carries images itself: %q", stands, b.opt.Out)
+		}
+	}
 	charts, err := fleet.Load("fleet.yaml", []byte(strings.Replace(string(fleet.Example), "\nsites:", "\n  longhorn: {}\nsites:", 1)), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"slices"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/image"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
@@ -41,24 +46,47 @@ func (n *nodeImages) build(cmd *cobra.Command, wanted []nodeImage) (files []stri
 		return nil, err
 	}
 	for _, b := range builds {
-		if _, err := b.build(cmd); err != nil {
+		result, err := b.build(cmd)
+		if err != nil {
+			return nil, err
+		}
+		if err := tellRemarks(cmd.ErrOrStderr(), result); err != nil {
 			return nil, err
 		}
 	}
 	return files, nil
 }
 
+// tellRemarks names the image that has some: there may be several. --quiet spares
+// nobody that a node will have to fetch its k3s.
+func tellRemarks(out io.Writer, r *image.Result) error {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	printRemarks(w, r)
+	if err := w.Flush(); err != nil || text.Len() == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "%s:\n%s", r.Image, text.String())
+	return err
+}
+
 // flags are those of "build": a board that stands for another has a file of its
-// own where that carries more, and the node that runs Headscale one with that.
+// own where that carries something else, and the node that runs Headscale one with that.
 func (n *nodeImages) flags(w nodeImage) *buildFlags {
-	more := n.fleet.ComponentsFor(w.stands, w.controls)
-	b := &buildFlags{board: w.board, quiet: n.quiet, components: append(more, n.components...)}
-	b.opt.Images, b.opt.Overlays = n.fleet.ImagesFor(w.stands, w.controls), fleet.OverlaysFor(w.controls)
+	more, images := n.extras(w.stands, w.controls)
+	own, ownImages := n.extras(w.board, w.controls)
+	b := &buildFlags{board: w.board, quiet: n.quiet, components: slices.Concat(more, n.components)}
+	b.opt.Images, b.opt.Overlays = images, fleet.OverlaysFor(w.controls)
 	switch {
 	case w.controls:
 		b.opt.Out = "dist/" + w.board + "-headscale.img"
-	case w.board != w.stands && len(b.opt.Images)+len(more) > 0:
+	case !slices.Equal(more, own) || !slices.Equal(images, ownImages):
 		b.opt.Out = "dist/" + w.board + "-for-" + w.stands + ".img"
 	}
 	return b
+}
+
+// extras are what the fleet adds to the image of a board.
+func (n *nodeImages) extras(board string, controls bool) (components, images []string) {
+	return n.fleet.ComponentsFor(board, controls), n.fleet.ImagesFor(board, controls)
 }

@@ -17,8 +17,8 @@ const replaceHelp = `Make a card that takes the place of a node that is dead. Wh
 behind is removed first, or the new one would be turned away: Kubernetes' node
 (by which k3s takes a server out of etcd, too), the Secret with the password of
 its name, and the member of the tailnet. Then a key is made and the card written,
-as by "flash --node", whose --lock, --locked and --registry-mirror hold here, too.
-It joins the cluster that there is and never creates one, whichever node it
+as by "flash --node", whose --lock, --locked, --strict and --registry-mirror hold
+here, too. It joins the cluster that there is and never creates one, whichever node it
 replaces.
 
 Before anything is removed it is shown and, unless --yes, asked for. A node that

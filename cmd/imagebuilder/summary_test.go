@@ -22,6 +22,32 @@ func TestASummaryWarnsInCapitals(t *testing.T) {
 	}
 }
 
+// TestWhoBuildsForNodesIsTold of each image what "build" has in its summary, and of one
+// that lacks nothing, nothing.
+func TestWhoBuildsForNodesIsTold(t *testing.T) {
+	r := &image.Result{Image: "dist/rpi4.img", Warnings: []string{"the host's apt sources: torn"}, Deferred: map[string]string{"k3s": "no such host"}}
+	r.Manifest = &manifest.Manifest{Warnings: []string{"the tag latest"}, Components: []manifest.Component{
+		{Name: "k3s", Version: "v1.36.4+k3s1", Deferred: true}, {Name: "tailscale", Version: "1.102.5", Warning: "another digest"},
+	}}
+	var out strings.Builder
+	if err := tellRemarks(&out, r); err != nil {
+		t.Fatal(err)
+	}
+	want := "dist/rpi4.img:\n" +
+		"k3s      v1.36.4+k3s1, DEFERRED to first boot: no such host\n" +
+		"WARNING  tailscale: another digest\n" +
+		"warning  the host's apt sources: torn\n" +
+		"warning  the tag latest\n"
+	if out.String() != want {
+		t.Errorf("%s\nwant\n%s", &out, want)
+	}
+	out.Reset()
+	whole := &image.Result{Image: "dist/rpi4.img", Manifest: &manifest.Manifest{Components: []manifest.Component{{Name: "k3s"}}}}
+	if err := tellRemarks(&out, whole); err != nil || out.Len() > 0 {
+		t.Errorf("%v, %s", err, &out)
+	}
+}
+
 // TestASummaryTellsWhatNoManifestHas: why a component is not in the image, and what is
 // wrong with the computer that built it.
 func TestASummaryTellsWhatNoManifestHas(t *testing.T) {

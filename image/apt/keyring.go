@@ -72,8 +72,7 @@ func verified(msg []byte, ring openpgp.EntityList, now time.Time) ([]byte, error
 	if len(bytes.TrimSpace(rest)) > 0 {
 		return nil, errors.New("unsigned text follows the signed message")
 	}
-	config := &packet.Config{Time: func() time.Time { return now }}
-	if err := checkSignatures(ring, block, config); err != nil {
+	if err := checkSignatures(ring, block, now); err != nil {
 		return nil, err
 	}
 	return block.Plaintext, nil
@@ -82,7 +81,7 @@ func verified(msg []byte, ring openpgp.EntityList, now time.Time) ([]byte, error
 // checkSignatures accepts the message if at least one signature of a known key
 // is good and none of them is wrong. Each is checked by itself: go-crypto
 // stops at the first known key, which may have expired while the next has not.
-func checkSignatures(ring openpgp.EntityList, block *clearsign.Block, config *packet.Config) error {
+func checkSignatures(ring openpgp.EntityList, block *clearsign.Block, now time.Time) error {
 	packets := packet.NewReader(block.ArmoredSignature.Body)
 	good := false
 	var unknown []string
@@ -97,11 +96,14 @@ func checkSignatures(ring openpgp.EntityList, block *clearsign.Block, config *pa
 			return errors.New("malformed signature")
 		}
 		key := fmt.Sprintf("%016X", *sig.IssuerKeyId)
-		switch err := checkOne(ring, block.Bytes, sig, config); {
+		switch err := checkOne(ring, block.Bytes, sig, now); {
 		case err == nil:
 			good = true
 		case errors.Is(err, pgperrors.ErrUnknownIssuer):
 			unknown = append(unknown, key)
+		case errors.Is(err, pgperrors.ErrSignatureExpired) && sig.CreationTime.After(now): // go-crypto calls that expired, too
+			stale = fmt.Errorf("signature of key %s is dated %s, which is in the future; is the clock right? It says %s",
+				key, sig.CreationTime.UTC().Format(dateLayout), now.UTC().Format(dateLayout))
 		case errors.Is(err, pgperrors.ErrKeyExpired), errors.Is(err, pgperrors.ErrSignatureExpired):
 			stale = fmt.Errorf("signature of key %s: %w", key, err)
 		default:
@@ -119,7 +121,9 @@ func checkSignatures(ring openpgp.EntityList, block *clearsign.Block, config *pa
 	return errors.New("no signature")
 }
 
-func checkOne(ring openpgp.EntityList, text []byte, sig *packet.Signature, config *packet.Config) error {
+// checkOne judges a signature that was made a little after now by its own date: clocks
+// differ. That is the later one, at which no key is good that has expired by now.
+func checkOne(ring openpgp.EntityList, text []byte, sig *packet.Signature, now time.Time) error {
 	// go-crypto 1.5 takes SHA-1 by this API; of MD5 it knows nothing any more.
 	if sig.Hash == crypto.SHA1 {
 		return fmt.Errorf("made with %v, which can be forged", sig.Hash)
@@ -128,6 +132,10 @@ func checkOne(ring openpgp.EntityList, text []byte, sig *packet.Signature, confi
 	if err := sig.Serialize(&b); err != nil {
 		return err
 	}
+	if made := sig.CreationTime; made.After(now) && !made.After(now.Add(clockSlack)) {
+		now = made
+	}
+	config := &packet.Config{Time: func() time.Time { return now }}
 	_, err := openpgp.CheckDetachedSignature(ring, bytes.NewReader(text), &b, config)
 	return err
 }

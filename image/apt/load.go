@@ -128,7 +128,7 @@ func (l *loader) release(ctx context.Context, s Suite, mirror string) (*releaseF
 		err = l.notOlder(ctx, s, rel)
 	}
 	if err != nil {
-		return nil, Release{}, fmt.Errorf("%s: %w", u, err)
+		return nil, Release{}, fmt.Errorf("%s: %w", fetch.Redact(u), err)
 	}
 	return rel, Release{
 		Suite: s.Name, Date: rel.date, Components: s.Components, SHA256: f.SHA256(),

@@ -141,12 +141,17 @@ func compress(t *testing.T, text, ext string) []byte {
 
 func sign(t testing.TB, text string, keys ...*openpgp.Entity) []byte {
 	t.Helper()
+	return signAt(t, today.Add(-time.Hour), text, keys...)
+}
+
+func signAt(t testing.TB, at time.Time, text string, keys ...*openpgp.Entity) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	var private []*packet.PrivateKey
 	for _, k := range keys {
 		private = append(private, k.PrivateKey)
 	}
-	w, err := clearsign.EncodeMulti(&b, private, &packet.Config{Time: func() time.Time { return today.Add(-time.Hour) }})
+	w, err := clearsign.EncodeMulti(&b, private, &packet.Config{Time: func() time.Time { return at }})
 	if err != nil {
 		t.Fatal(err)
 	}

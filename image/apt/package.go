@@ -3,6 +3,7 @@ package apt
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -73,6 +74,13 @@ func (p *Package) relations(f deb822.Paragraph, arch *dependency.Arch) error {
 			return fmt.Errorf("field %s: %w", name, err)
 		}
 	}
+	foreign := func(r Relation) bool {
+		return r.Arch != "" && r.Arch != "any" && r.Arch != "native" && r.Arch != arch.String()
+	}
+	// libc6-i386 is for amd64 and conflicts with libc6-x32:i386, which never is in an
+	// image: there all packages have one architecture.
+	p.Conflicts = slices.DeleteFunc(p.Conflicts, foreign)
+	p.Breaks = slices.DeleteFunc(p.Breaks, foreign)
 	return nil
 }
 

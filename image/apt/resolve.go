@@ -69,6 +69,21 @@ func (w wish) admits(p *Package) bool {
 	return (w.version == "" || w.version == p.Version) && (w.suite == "" || w.suite == p.Suite)
 }
 
+// Granted finds what an entry of Resolve's want means among packages that were resolved
+// before. Where none is it, have is what goes by the name in another version or of
+// another suite, or nil.
+func Granted(want, arch string, pkgs []*Package) (have *Package, ok bool, err error) {
+	w, err := parseWish(want, arch)
+	if err != nil {
+		return nil, false, err
+	}
+	i := slices.IndexFunc(pkgs, func(p *Package) bool { return p.Name == w.name })
+	if i < 0 {
+		return nil, false, nil
+	}
+	return pkgs[i], w.admits(pkgs[i]), nil
+}
+
 func parseWish(s, arch string) (wish, error) {
 	w := wish{name: s}
 	if name, v, ok := strings.Cut(s, "="); ok {

@@ -249,6 +249,20 @@ func TestResolve(t *testing.T) {
 			index: "a 1; Conflicts: c (<< 2)\nc 2", want: "a c", set: "a 1, c 2",
 		},
 		{
+			name:  "a conflict with another architecture's is none",
+			index: "a 1; Conflicts: b:x32, c:i386\nb 1; Breaks: c:i386\nc 1", want: "a b c", set: "a 1, b 1, c 1",
+		},
+		{
+			name:  "a conflict with any architecture's is one",
+			index: "a 1; Conflicts: b:any\nb 1",
+			want:  "a b", err: "a 1 (requested) cannot be together with b 1 (requested): a has Conflicts: b:any",
+		},
+		{
+			name:  "a conflict with our architecture's is one",
+			index: "a 1; Breaks: b:amd64\nb 1",
+			want:  "a b", err: "a 1 (requested) cannot be together with b 1 (requested): a has Breaks: b:amd64",
+		},
+		{
 			name:  "breaks, declared by the later one",
 			index: "a 1; Breaks: c (<= 2)\nc 2",
 			want:  "c a", err: "a 1 (requested) cannot be together with c 2 (requested): a has Breaks: c (<= 2)",

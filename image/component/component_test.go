@@ -357,3 +357,38 @@ func FuzzFindSum(f *testing.F) {
 		}
 	})
 }
+
+// TestAFaultHereIsNoDeferral: a node does not fetch for ever what only did not fit onto
+// this computer's disk.
+func TestAFaultHereIsNoDeferral(t *testing.T) {
+	dir := t.TempDir()
+	c, err := fetch.OpenCache(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	tmp := filepath.Join(dir, "tmp") // where nothing can be written, not even by root
+	if err := os.Remove(tmp); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(tmp, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(program(arm64, "")) }))
+	defer u.Close()
+	r, err := resolve(t, c, "k3s", "arm64", component.Options{Mirror: u.URL})
+	if err == nil {
+		t.Errorf("deferred: %s", r.Reason)
+	} else if !strings.Contains(err.Error(), "not a directory") {
+		t.Error(err)
+	}
+}
+
+// TestAMirrorsPasswordIsInNoImage, where a deferred component's addresses are for anybody
+// to read.
+func TestAMirrorsPasswordIsInNoImage(t *testing.T) {
+	_, err := resolve(t, cache(t), "k3s", "arm64", component.Options{Mirror: "http://user:hunter2@127.0.0.1:1/components"})
+	if err == nil || !strings.Contains(err.Error(), "without a password") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("%v", err)
+	}
+}

@@ -19,7 +19,12 @@ import (
 // build compiles the component's module for the image, once per architecture
 // and toolchain. It takes minutes with a cold compile cache.
 func (q *request) build(ctx context.Context) (*Resolved, error) {
-	gocmd, version, err := q.toolchain(ctx)
+	dir, err := q.moduleDir()
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	gocmd, version, err := q.toolchain(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +34,7 @@ func (q *request) build(ctx context.Context) (*Resolved, error) {
 	}
 	content, err := q.cache.Derive(ctx, kind, key, func(w io.Writer) error {
 		task := q.opt.Progress.Start("compile", q.ModuleVersion()+" for "+q.arch, -1)
-		err := q.compile(ctx, gocmd, w)
+		err := q.compile(ctx, gocmd, dir, w)
 		task.Done(err)
 		return err
 	})
@@ -65,8 +70,26 @@ func (q *request) rebuild(ctx context.Context, p Pin) (*Resolved, error) {
 	return r, nil
 }
 
-// toolchain finds the Go command and its version.
-func (q *request) toolchain(ctx context.Context) (name, version string, err error) {
+// moduleDir is a new directory with the component's go.mod and go.sum in it.
+func (q *request) moduleDir() (dir string, err error) {
+	mod, sum, err := q.ModuleFiles()
+	if err != nil {
+		return "", err
+	}
+	if dir, err = os.MkdirTemp("", "imagebuilder-build-"); err != nil {
+		return "", err
+	}
+	for name, data := range map[string][]byte{"go.mod": mod, "go.sum": sum} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return "", errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	return dir, nil
+}
+
+// toolchain finds the Go command, and which version of itself it runs in dir: go.mod
+// there may want a newer one than the user's, and another directory's any other.
+func (q *request) toolchain(ctx context.Context, dir string) (name, version string, err error) {
 	if q.opt.Go == "-" {
 		return "", "", errors.New("building from source is switched off")
 	}
@@ -78,7 +101,7 @@ func (q *request) toolchain(ctx context.Context) (name, version string, err erro
 		return "", "", errors.New("there is no Go toolchain to build it from source")
 	}
 	cmd := exec.CommandContext(ctx, name, "env", "GOVERSION")
-	cmd.Env = q.buildEnv()
+	cmd.Dir, cmd.Env = dir, q.buildEnv()
 	out, err := cmd.Output()
 	if err != nil {
 		return "", "", fmt.Errorf("go env GOVERSION: %w", err)
@@ -109,21 +132,7 @@ func (q *request) buildArgs(out string) []string {
 	}
 }
 
-func (q *request) compile(ctx context.Context, gocmd string, w io.Writer) error {
-	mod, sum, err := q.ModuleFiles()
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "imagebuilder-build-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	for name, data := range map[string][]byte{"go.mod": mod, "go.sum": sum} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			return err
-		}
-	}
+func (q *request) compile(ctx context.Context, gocmd, dir string, w io.Writer) error {
 	out := filepath.Join(dir, "program")
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, gocmd, q.buildArgs(out)...)

@@ -65,12 +65,14 @@ func (q *request) mirrored(address string) []string {
 	return []string{strings.TrimSuffix(q.opt.Mirror, "/") + u.EscapedPath(), address}
 }
 
+// checkMirror refuses a login with the rest: where a component is deferred, the address
+// of the mirror is in every image, for anybody to read.
 func checkMirror(base string) error {
 	u, err := url.Parse(base)
-	if base == "" || err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") && u.RawQuery == "" && u.Fragment == "" {
+	if base == "" || err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") && u.RawQuery == "" && u.Fragment == "" && u.User == nil {
 		return nil
 	}
-	return fmt.Errorf("component mirror: want a base address like https://mirror.example.net/components")
+	return fmt.Errorf("component mirror: want a base address like https://mirror.example.net/components, without a password: images would have it")
 }
 
 // reachTime bounds how long a source may take to accept a connection before

@@ -233,10 +233,21 @@ func (c *Cache) sweepOne(e fs.DirEntry) {
 	if err != nil {
 		return
 	}
-	if strings.HasPrefix(e.Name(), Downloads+"-") && time.Since(fi.ModTime()) < partialLife {
+	name := filepath.Join(c.dir, tmpDir, e.Name())
+	if strings.HasPrefix(e.Name(), Downloads+"-") && time.Since(fi.ModTime()) < partialLife && writable(name) {
 		return
 	}
-	os.Remove(filepath.Join(c.dir, tmpDir, e.Name()))
+	os.Remove(name)
+}
+
+// writable tells whether a download can go on in a file: not in one that root left in a
+// user's cache, under sudo.
+func writable(name string) bool {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	return f.Close() == nil
 }
 
 // checkNames keeps kinds and keys usable as file names everywhere.

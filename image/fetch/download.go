@@ -29,12 +29,12 @@ func (c *Cache) download(ctx context.Context, r Request, p progress.Reporter) (f
 		if err == nil {
 			return c.finish(r)
 		}
-		failed.Attempts = append(failed.Attempts, Attempt{redact(u), reason(err)})
+		failed.Attempts = append(failed.Attempts, Attempt{Redact(u), reason(err)})
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("fetch %s: %w", r.Name, context.Cause(ctx))
 		}
-		if judge(err) == abort {
-			break
+		if judge(err) == abort { // no source's fault: nobody may go on as if it were
+			return nil, fmt.Errorf("fetch %s: %w", r.Name, err)
 		}
 		if errors.Is(err, ErrSlow) { // better than nothing, in the end
 			queue = append(queue, u)

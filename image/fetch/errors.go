@@ -68,8 +68,8 @@ func (e *DigestError) Error() string {
 	return fmt.Sprintf("sha256 is %s, want %s", e.Got, e.Want)
 }
 
-// redact hides the password of a URL.
-func redact(raw string) string {
+// Redact hides the password of a URL.
+func Redact(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "(unparsable URL)"
@@ -77,9 +77,11 @@ func redact(raw string) string {
 	return u.Redacted()
 }
 
-// reason strips what net/http repeats of the URL, which Error names already.
+// reason strips what net/http repeats of the URL, which Error names already, and with
+// its password where it cannot be parsed.
 func reason(err error) error {
-	if ue, ok := err.(*url.Error); ok {
+	var ue *url.Error
+	if errors.As(err, &ue) && (err == error(ue) || ue.Op == "parse") {
 		return ue.Err
 	}
 	return err

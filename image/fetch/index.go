@@ -29,7 +29,7 @@ type IndexRequest struct {
 
 // indexMeta is stored per URL.
 type indexMeta struct {
-	URL          string `json:"url"`
+	URL          string `json:"url"` // without a password: others may read it, and it comes into backups
 	ETag         string `json:"etag,omitempty"`
 	LastModified string `json:"lastModified,omitempty"`
 	SHA256       string `json:"sha256"`
@@ -46,7 +46,7 @@ func (c *Cache) GetIndex(ctx context.Context, r IndexRequest, p progress.Reporte
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("fetch %s: %w", r.Name, context.Cause(ctx))
 	}
-	return nil, &Error{Name: r.Name, Attempts: []Attempt{{redact(r.URL), reason(err)}}}
+	return nil, &Error{Name: r.Name, Attempts: []Attempt{{Redact(r.URL), reason(err)}}}
 }
 
 func (c *Cache) index(ctx context.Context, r IndexRequest, p progress.Reporter) (f *File, err error) {
@@ -76,7 +76,7 @@ func (c *Cache) index(ctx context.Context, r IndexRequest, p progress.Reporter) 
 func (c *Cache) readMeta(path, u string) indexMeta {
 	var m indexMeta
 	b, err := os.ReadFile(path)
-	if err != nil || json.Unmarshal(b, &m) != nil || m.URL != u || checkDigest(m.SHA256) != nil {
+	if err != nil || json.Unmarshal(b, &m) != nil || m.URL != Redact(u) || checkDigest(m.SHA256) != nil {
 		return indexMeta{}
 	}
 	if f, ok := c.downloaded(m.SHA256, m.Size); !ok || f.Verify() != nil {
@@ -115,7 +115,7 @@ func (c *Cache) transferIndex(ctx context.Context, d *doer, r IndexRequest, tmp 
 	if resp.StatusCode != http.StatusOK {
 		return indexMeta{}, grab.StatusCodeError(resp.StatusCode)
 	}
-	m := indexMeta{URL: r.URL, ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
+	m := indexMeta{URL: Redact(r.URL), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
 	m.SHA256, m.Size, err = writeTmp(tmp, func(w io.Writer) error {
 		_, err := io.Copy(w, resp.Body)
 		return err

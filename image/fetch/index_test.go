@@ -2,8 +2,11 @@ package fetch
 
 import (
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/image/progress"
@@ -99,5 +102,49 @@ func TestGetIndexFaults(t *testing.T) {
 	} {
 		_, err := c.GetIndex(t.Context(), IndexRequest{Name: "i", URL: url, Limit: 9}, progress.Discard)
 		wantErr(t, err, "fetch i", want)
+	}
+}
+
+// TestNoPasswordIsKept: of an address with one, neither on the disk nor in words.
+func TestNoPasswordIsKept(t *testing.T) {
+	asked := 0
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-None-Match") == `"1"` {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		asked++
+		w.Header().Set("ETag", `"1"`)
+		fmt.Fprint(w, "text")
+	})
+	dir := t.TempDir()
+	c := testCache(t, dir)
+	r := IndexRequest{Name: "InRelease", URL: strings.Replace(s.URL, "http://", "http://user:hunter2@", 1)}
+	for range 2 {
+		getIndex(t, c, r)
+	}
+	if asked != 1 {
+		t.Errorf("the whole file was asked for %d times", asked)
+	}
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		if strings.Contains(string(text), "hunter2") {
+			t.Errorf("%s: %s", name, text)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	r.URL = "http://user:hunter2@a b/"
+	if _, err := c.GetIndex(t.Context(), r, progress.Discard); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("of an address that is none: %v", err)
+	}
+	_, err = c.Get(t.Context(), Request{Name: "x", URLs: []string{r.URL}, SHA256: strings.Repeat("a", 64)}, progress.Discard)
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("of an address that is none: %v", err)
 	}
 }

@@ -7,6 +7,8 @@
 package flock
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 )
 
@@ -23,8 +25,7 @@ func TryShared(f *os.File) (bool, error) { return try(f, false) }
 // With ok false the file is locked elsewhere. The caller ends the lock with
 // Release.
 func TryPath(name string) (f *os.File, ok bool, err error) {
-	f, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
+	if f, err = openLock(name); err != nil {
 		return nil, false, err
 	}
 	ok, err = TryExclusive(f)
@@ -35,6 +36,25 @@ func TryPath(name string) (f *os.File, ok bool, err error) {
 	}
 	f.Close()
 	return nil, false, err
+}
+
+// openLock makes the file, or opens it also where it is somebody else's: what root left under
+// sudo in a user's directory that user cannot write to, but lock, and remove.
+func openLock(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err == nil {
+		_ = f.Chmod(0o644) // whatever the umask says: who may not read it cannot lock it
+		return f, nil
+	}
+	if errors.Is(err, fs.ErrExist) {
+		f, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		if r, failed := os.Open(name); failed == nil {
+			return r, nil
+		}
+	}
+	return f, err
 }
 
 // Release removes the file that TryPath locked and ends the lock, in the

@@ -72,7 +72,12 @@ func (p *puller) mirror(repo name.Repository, registry string) (*source, error) 
 	if plain {
 		opts = append(opts, name.Insecure)
 	}
-	at, err := name.NewRepository(u.Host+"/"+strings.Trim(u.Path+"/"+repo.RepositoryStr(), "/"), opts...)
+	// Of one name the host would be taken for a part of a repository at Docker Hub: only
+	// localhost, and what has a dot or a colon, is a registry to NewRepository.
+	at, err := name.NewRepository("localhost/"+strings.Trim(u.Path+"/"+repo.RepositoryStr(), "/"), opts...)
+	if err == nil {
+		at.Registry, err = name.NewRegistry(u.Host, opts...)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("registry mirror: %w", err)
 	}

@@ -112,6 +112,39 @@ func TestAMirrorAtTheRegistrysHost(t *testing.T) {
 	}
 }
 
+// TestAMirrorIsWhereItIsSaidToBe: also one whose host has but one name, which is no
+// repository at Docker Hub, and gets none of its credentials.
+func TestAMirrorIsWhereItIsSaidToBe(t *testing.T) {
+	cache, err := fetch.OpenCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close()
+	for mirror, want := range map[string][2]string{ // where it is asked, and who logs in
+		"http://nas":                     {"http://nas/v2/library/app", "nas"},
+		"https://nas/cache":              {"https://nas/v2/cache/library/app", "nas"},
+		"http://nas:5000/a.b":            {"http://nas:5000/v2/a.b/library/app", "nas:5000"},
+		"https://mirror.example.net/a/b": {"https://mirror.example.net/v2/a/b/library/app", "mirror.example.net"},
+	} {
+		p, err := newPuller(cache, Options{Arch: "amd64", Mirror: mirror})
+		if err != nil {
+			t.Fatal(err)
+		}
+		repo, err := reference.Reference{Name: "docker.io/library/app:v1"}.Repository()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := p.mirror(repo, "docker.io")
+		if err != nil {
+			t.Errorf("%s: %v", mirror, err)
+			continue
+		}
+		if got := [2]string{s.base, s.login.repo.RegistryStr()}; got != want {
+			t.Errorf("%s: %q, want %q", mirror, got, want)
+		}
+	}
+}
+
 // TestARedirectStaysWithItsSource: where it leads, the rules are those of who
 // sent us there.
 func TestARedirectStaysWithItsSource(t *testing.T) {

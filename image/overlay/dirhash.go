@@ -21,7 +21,7 @@ func DirHash(fsys fs.FS, name string) (string, error) {
 	}
 	sums := map[string]string{}
 	err = fs.WalkDir(sub, ".", func(p string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || e.Name() == ".DS_Store" {
+		if err != nil || !e.Type().IsRegular() || e.Name() == ".DS_Store" { // of a link, which leads anywhere, nothing is in the image
 			return err
 		}
 		content, _, err := openContent(sub, p)

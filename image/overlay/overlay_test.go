@@ -337,7 +337,8 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// TestDirHashIsWhatTheShellSays runs the command of in-toto's specification.
+// TestDirHashIsWhatTheShellSays runs the command of in-toto's specification, by which links
+// are nothing, wherever they lead.
 func TestDirHashIsWhatTheShellSays(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"x/overlay.yaml", "x/files/a/b", "x/files/a-b", "x/files/a.b", "x/files/Z", "y/other"} {
@@ -345,6 +346,11 @@ func TestDirHashIsWhatTheShellSays(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range map[string]string{"x/to-a-file": "overlay.yaml", "x/to-a-directory": "../y", "x/to-nothing": "none"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}

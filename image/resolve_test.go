@@ -1,0 +1,67 @@
+package image
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/image/apt"
+	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/fetch"
+	"github.com/going-mobile/imagebuilder/image/lock"
+)
+
+// TestALockHasWhatIsAskedFor: by name, and by version or suite where one was said. What
+// the lock has in its place is no answer.
+func TestALockHasWhatIsAskedFor(t *testing.T) {
+	locked := []*apt.Package{
+		{Name: "htop", Version: "3.4.0-2", Suite: "trixie"},
+		{Name: "linux-base", Version: "4.12", Suite: "trixie"},
+	}
+	for want, refused := range map[string]string{
+		"htop":                        "",
+		"htop:amd64":                  "",
+		"htop=3.4.0-2":                "",
+		"htop/trixie":                 "",
+		"htop=3.4.1-5":                "the lock has htop 3.4.0-2 of trixie, the board, an overlay or --package asks for htop=3.4.1-5; build once without --lock",
+		"htop/sid":                    "the lock has htop 3.4.0-2 of trixie, the board, an overlay or --package asks for htop/sid; build once without --lock",
+		"linux-base/trixie-backports": "asks for linux-base/trixie-backports",
+		"hto":                         "the lock has no package hto, which",
+		"htop=":                       "htop=: ",
+	} {
+		p := &plan{opt: Options{Board: &board.Board{Arch: "amd64"}}, packages: []string{"htop", want}}
+		err := p.coveredByLock(locked)
+		if (err == nil) != (refused == "") || err != nil && !strings.Contains(err.Error(), refused) {
+			t.Errorf("%s: %v, want %q", want, err, refused)
+		}
+	}
+}
+
+// TestAFullDiskIsNoWordOnALock: that the index which a lock names cannot be kept is told
+// as that. A lock whose index nobody has any more is taken at its word.
+func TestAFullDiskIsNoWordOnALock(t *testing.T) {
+	mirror := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("text")) }))
+	defer mirror.Close()
+	dir := t.TempDir()
+	cache, err := fetch.OpenCache(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close()
+	tmp := filepath.Join(dir, "tmp") // where nothing can be written, not even by root
+	if err := os.Remove(tmp); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(tmp, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &plan{opt: Options{Board: &board.Board{Arch: "amd64"}, Cache: cache}}
+	in := &inputs{lock: &lock.Lock{Arch: "amd64", Suites: []lock.Suite{{Name: "trixie", Date: time.Now(), InReleaseSHA256: strings.Repeat("a", 64), Components: []string{"main"}}}}}
+	if err := p.checkLock(t.Context(), in, apt.Mirrors{Archive: []string{mirror.URL}}); err == nil || in.told != nil {
+		t.Errorf("%v, told %q", err, in.told)
+	}
+}
