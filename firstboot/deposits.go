@@ -62,6 +62,7 @@ type keeping struct {
 
 func (k *keeping) keep(ctx context.Context, m *machine) {
 	k.reach(ctx, m)
+	_ = m.heedVoters(ctx) // what fails is done at the next look
 	k.shares(ctx, m)
 }
 

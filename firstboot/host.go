@@ -207,6 +207,9 @@ type Slot interface {
 	Trial(ctx context.Context) (*contract.Trial, error)
 	// Leaving says whether the next start is that of the other one, on trial.
 	Leaving(ctx context.Context) (bool, error)
+	// KeepStore has a trial that waits for the next start keep the cluster's store, or
+	// leave it alone; it does nothing where none waits, or one that brings no other k3s.
+	KeepStore(ctx context.Context, keep, encrypted bool) error
 	// Bless marks it as good.
 	Bless(ctx context.Context) error
 	// Stores says whether a trial, or one that failed, has something to do with what is

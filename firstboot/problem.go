@@ -151,6 +151,7 @@ var texts = map[string]text{
 	"storage-none":  {"The data cannot be encrypted: the file system that has %s was made without that.", "Write the image anew: a newer one makes the file systems for it.", true, retry},
 	"storage-data":  {"node.yaml wants the data encrypted, but there are some in the clear already (%s).", "Write the image anew: only a new node can be encrypted. Or remove storage: from node.yaml.", true, retry},
 	"storage-lost":  {"This node's share of the key for its data is gone or damaged (%s), and the data with it.", "Write the image anew; the node then begins as a new one.", true, stay},
+	"storage-waits": {"The data are encrypted only when the update that waits for a restart has proved itself.", "Restart the node. Or the owner takes the update back (imagebuilder update --rollback).", true, look},
 	"storage-trial": {"The data are encrypted only when the update that is on trial has proved itself.", "Wait: the node goes on by itself.", false, look},
 	"storage-newer": {"A newer image keeps this node's data in a way that this one does not know (%s).", "Do not write the image anew: the data are there. The owner sends it the newest one (imagebuilder update).", true, stay},
 	"tpm-changed":   {"The data stay locked: the firmware of this machine, its Secure Boot or the keys for that are not what they were, so the TPM keeps this node's share of the key.", "If its owner changed that, or updated the firmware, they agree by: imagebuilder unlock %s. The node then goes on by itself. If nobody did, find out first who had the machine.", true, look},

@@ -277,9 +277,16 @@ func (m *machine) checkFresh() error {
 // checkStays refuses while a change of slots may roll storageFile away, with what else a
 // trial wrote there: the key would be gone, and what it encrypted not.
 func (m *machine) checkStays(ctx context.Context) error {
-	leaves, err := m.mayLeave(ctx)
-	if err == nil && leaves {
-		err = problem("storage-trial")
+	trial, err := m.Slot.Trial(ctx)
+	if err != nil {
+		return err
+	}
+	if trial != nil {
+		return problem("storage-trial")
+	}
+	leaves, err := m.Slot.Leaving(ctx)
+	if err == nil && leaves { // which ends when somebody restarts the node
+		err = problem("storage-waits")
 	}
 	return err
 }

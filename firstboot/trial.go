@@ -2,8 +2,9 @@ package firstboot
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -23,19 +24,8 @@ func (r *Running) Trial(ctx context.Context, h Host, slot string, next map[strin
 		t.Keep = append(t.Keep, contract.HeadscaleData)
 	}
 	if r.cfg.Role == node.Server && r.Components["k3s"] != next["k3s"] {
-		alone, err := h.soleVoter(ctx)
-		if err != nil {
-			return t, fmt.Errorf("the update brings another k3s, and the cluster does not say whether its etcd has other members: %w", err)
-		}
-		locked, err := h.encrypted()
-		if err != nil {
+		if t, err = r.withStore(ctx, h, t, next["k3s"]); err != nil {
 			return t, err
-		}
-		switch {
-		case alone && locked:
-			t.Locked = etcdFiles
-		case alone:
-			t.Keep = append(t.Keep, etcdFiles...)
 		}
 	}
 	if t.Failed, err = h.Units.Failed(ctx); err != nil {
@@ -47,17 +37,43 @@ func (r *Running) Trial(ctx context.Context, h Host, slot string, next map[strin
 	return t, nil
 }
 
-// soleVoter says whether this server's etcd has no other members. With others its
-// store must not go back: it has promised them what it would not know any more (Raft).
+// withStore has the trial keep the store where this server's etcd has no other members. With
+// others it must not go back: it has promised them what it would not know any more (Raft).
 // Nor need it: etcd's schema goes forward when the last of them has.
-func (h *Host) soleVoter(ctx context.Context) (bool, error) {
-	out, err := h.Net.API(ctx, adminConf, "/api/v1/nodes?labelSelector=node-role.kubernetes.io/etcd")
+func (r *Running) withStore(ctx context.Context, h Host, t contract.Trial, next string) (contract.Trial, error) {
+	alone, err := r.votesAlone(ctx, h, next)
 	if err != nil {
-		return false, err
+		return t, err
 	}
-	var voters struct{ Items []object }
-	if err := json.Unmarshal(out, &voters); err != nil {
-		return false, err
+	encrypted, err := h.encrypted()
+	t.Store = etcdFiles
+	return t.KeepStore(alone, encrypted), err
+}
+
+// votesAlone asks the cluster. One that is silent may need the very update, or the way back,
+// to speak again: within a minor version of k3s the store needs no keeping, as its schema
+// stays as it is; for another one, what firstboot saw last of it counts.
+func (r *Running) votesAlone(ctx context.Context, h Host, next string) (bool, error) {
+	voters, silent := h.voters(ctx)
+	switch {
+	case silent == nil:
+		return voters == 1, nil
+	case Series(r.Components["k3s"]) == Series(next):
+		return false, nil
 	}
-	return len(voters.Items) == 1, nil
+	voters, err := h.knownVoters()
+	if err != nil || voters == 0 {
+		return false, errors.Join(fmt.Errorf("the update brings another minor version of k3s, and the cluster does not say whether its etcd has other members, nor did it before: %w", silent), err)
+	}
+	return voters == 1, nil
+}
+
+// Series is a version without its last number, "1.33" of "v1.33.1+k3s1"; of what has
+// no such numbers all of it.
+func Series(version string) string {
+	var major, minor, patch int
+	if n, _ := fmt.Sscanf(strings.TrimPrefix(version, "v"), "%d.%d.%d", &major, &minor, &patch); n == 3 {
+		return fmt.Sprintf("%d.%d", major, minor)
+	}
+	return version
 }

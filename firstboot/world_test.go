@@ -55,6 +55,7 @@ type world struct {
 	trial      *contract.Trial
 	trialFault error
 	leaves     bool              // for the other slot, at the next start
+	keeps      string            // what its trial is told to keep of the store
 	login      bool              // ssh answers
 	worn       error             // what reading the slot says
 	failed     []string          // units
@@ -645,6 +646,10 @@ func (w slotWorld) Trial(context.Context) (t *contract.Trial, err error) {
 func (w slotWorld) Leaving(context.Context) (leaves bool, err error) {
 	err = w.do("leaving", func() error { leaves = w.leaves; return nil })
 	return leaves, err
+}
+
+func (w slotWorld) KeepStore(_ context.Context, keep, encrypted bool) error {
+	return w.do("keep store", func() error { w.keeps = fmt.Sprint(keep, encrypted); return nil })
 }
 
 type diskWorld struct{ *world }

@@ -77,7 +77,7 @@ func readUpdate(ctx context.Context, h firstboot.Host, name string) (*update.Res
 		return nil, err
 	}
 	defer in.Close()
-	return update.Apply(ctx, h, host.Slots{}, in, size)
+	return update.Apply(ctx, h, host.Slots{}, host.Spool{Dir: host.SpoolDir}, in, size)
 }
 
 // openUpdate also tells the size, -1 of what only its end shows.

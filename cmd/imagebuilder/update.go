@@ -40,7 +40,9 @@ Longhorn heals. Then the next one has its turn.
 
 Agents of one site come first, then its servers; when they have run the update for as
 long as --soak says, the other sites follow. With a new minor version of k3s all
-servers come before the first agent, as no kubelet may be newer than an API server.
+servers come before the first agent, as no kubelet may be newer than an API server;
+without --reboot an agent or witness gets it only when all servers run it, and none an
+update where the cluster does not say what they run.
 The machine with Headscale is the last. --plan prints the order, and what speaks
 against a node's turn now, and does nothing.
 
@@ -56,7 +58,8 @@ run, and fetch the rest. Those that run another one refuse.
 
 With --rollback nodes try the system before their last update at the next start, if
 its k3s is not older by a minor version; nothing is sent. One that fell back runs it
-already, and refuses.
+already, and refuses. An update that waits for its restart is only taken back, as it is
+by an update to what the node runs.
 
 With --write the update becomes a file instead, for a stick; on the node:
 firstboot update FILE.
@@ -197,12 +200,12 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := rollout.Known(f, rows, u.choice, u.opt.Wait); err != nil { // before an image is read for minutes
-		return err
-	}
 	if u.back {
 		done, failed := rollout.Rollback(cmd.Context(), f, rows, u.choice.Names)
 		return errors.Join(u.printBack(cmd.OutOrStdout(), done), failed)
+	}
+	if err := rollout.Known(f, rows, u.choice, u.opt.Wait); err != nil { // before an image is read for minutes
+		return err
 	}
 	all, err := u.open(cmd)
 	defer all.close()

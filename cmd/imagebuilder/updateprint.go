@@ -57,12 +57,18 @@ func (u *updateFlags) printBack(out io.Writer, done []update.Answer) error {
 		return printJSON(out, append([]update.Answer{}, done...)) // a list, also of none
 	}
 	for _, a := range done {
-		if _, err := fmt.Fprintf(out, "%s: restart it: it tries %s in slot %s then\n", a.Node, a.Version, a.Slot); err != nil {
+		then := fmt.Sprintf("restart it: it tries %s in slot %s then", a.Version, a.Slot)
+		if a.TakenBack {
+			then = fmt.Sprintf("%s; it goes on with %s in slot %s", takenBack, a.Version, a.Slot)
+		}
+		if _, err := fmt.Fprintf(out, "%s: %s\n", a.Node, then); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+const takenBack = "the update that waited is taken back"
 
 func printLeftOut(out io.Writer, all []rollout.LeftOut) {
 	for _, l := range all {
@@ -126,6 +132,8 @@ func printOutcomes(out io.Writer, done []rollout.Outcome) error {
 		switch {
 		case d.Restarted:
 			note = "runs it"
+		case d.TakenBack:
+			note = "ran it already; " + takenBack
 		case !d.Installed:
 			note = "ran it already"
 		}

@@ -20,6 +20,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -150,6 +151,20 @@ func (a Attic) Prepare(slot string, t contract.Trial) error {
 		return err
 	}
 	return a.rename(name+".new", name)
+}
+
+// Amended is the trial that was prepared, with the store of the cluster kept or left alone;
+// nil where it is so already.
+func (a Attic) Amended(keep, encrypted bool) (*contract.Trial, error) {
+	t, err := a.Trial()
+	if err != nil {
+		return nil, err
+	}
+	next := t.KeepStore(keep, encrypted)
+	if slices.Equal(next.Keep, t.Keep) && slices.Equal(next.Locked, t.Locked) {
+		return nil, nil
+	}
+	return &next, nil
 }
 
 // Bless ends the trial of a slot that proved itself; it does nothing for another one,

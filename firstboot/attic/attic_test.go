@@ -430,3 +430,46 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 		t.Errorf("the blocks have %q, %v", text, err)
 	}
 }
+
+// TestAmended: whether the store of the cluster is kept may change while a trial waits, and
+// the old system finds what counts then.
+func TestAmended(t *testing.T) {
+	root := newRoot(t)
+	a := In(root)
+	files := []string{"/" + store, "/var/lib/rancher/k3s/server/token"}
+	if err := a.Prepare("a", contract.Trial{Slot: "b", Keep: []string{"/" + contract.EtcUpper}, Store: files}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		keep, encrypted, changes bool
+		kept, locked             int
+	}{
+		{false, false, false, 1, 0}, {true, false, true, 3, 0}, {true, false, false, 3, 0}, {true, true, true, 1, 2},
+		{true, true, false, 1, 2}, {false, true, true, 1, 0}, {true, false, true, 3, 0}, {false, false, true, 1, 0},
+	} {
+		next, err := a.Amended(c.keep, c.encrypted)
+		if err != nil || (next != nil) != c.changes {
+			t.Fatalf("%+v: %+v, %v", c, next, err)
+		}
+		if next != nil {
+			if err := a.Prepare("a", *next); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if now, err := a.Trial(); err != nil || len(now.Keep) != c.kept || len(now.Locked) != c.locked {
+			t.Fatalf("%+v: %+v, %v", c, now, err)
+		}
+	}
+	open(t, a, "b", Kept)
+	put(t, root, store+"/member/wal/0.wal", "a promise to others")
+	open(t, a, "a", Back)
+	if text, err := os.ReadFile(filepath.Join(root, store, "member/wal/0.wal")); err != nil || string(text) != "a promise to others" {
+		t.Errorf("%.20q, %v", text, err)
+	}
+	if err := a.Prepare("a", trial); err != nil { // it brings no other k3s
+		t.Fatal(err)
+	}
+	if next, err := a.Amended(true, false); err != nil || next != nil {
+		t.Errorf("%+v, %v", next, err)
+	}
+}

@@ -35,12 +35,31 @@ type Trial struct {
 	// Locked are those of them that are encrypted: the initramfs cannot open them, so
 	// they are kept, and put back, before k3s starts.
 	Locked []string `json:"locked,omitempty"`
+	// Store is the cluster's, by its files, where the trial brings another k3s: they are
+	// among Keep or Locked while this server's etcd has no other members.
+	Store []string `json:"store,omitempty"`
+	// Back says that the slot has the system before the last update, not a new one.
+	Back bool `json:"back,omitempty"`
 	// Failed are the units that had failed before: no fault of the trial.
 	Failed []string `json:"failed,omitempty"`
 	// Login says that ssh answered: the owner's way to the next update.
 	Login bool `json:"login,omitempty"`
 	// Reached says that servers of the cluster look whether they reach this node.
 	Reached bool `json:"reached,omitempty"`
+}
+
+// KeepStore is the trial with the cluster's store kept, as it lies there, or left alone.
+func (t Trial) KeepStore(keep, encrypted bool) Trial {
+	isStore := func(name string) bool { return slices.Contains(t.Store, name) }
+	t.Keep = slices.DeleteFunc(slices.Clone(t.Keep), isStore)
+	t.Locked = slices.DeleteFunc(slices.Clone(t.Locked), isStore)
+	switch {
+	case keep && encrypted:
+		t.Locked = append(t.Locked, t.Store...)
+	case keep:
+		t.Keep = append(t.Keep, t.Store...)
+	}
+	return t
 }
 
 // Encode returns the trial as text.

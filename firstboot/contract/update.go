@@ -11,12 +11,18 @@ type UpdateResult struct {
 	Installed bool   `json:"installed"`
 	Slot      string `json:"slot"`
 	Version   string `json:"version"`
+	// TakenBack says that another system waited for the next start, which is now that of
+	// this one.
+	TakenBack bool `json:"takenBack,omitempty"`
 	// Fetched is how long the update was, in bytes.
 	Fetched int64 `json:"fetched"`
 }
 
 func (r UpdateResult) String() string {
-	if !r.Installed {
+	switch {
+	case r.TakenBack:
+		return fmt.Sprintf("what waited for the next start is taken back: this node runs %s, in slot %s, and goes on with it", r.Version, r.Slot)
+	case !r.Installed:
 		return fmt.Sprintf("this node runs %s already, in slot %s: nothing was done", r.Version, r.Slot)
 	}
 	return fmt.Sprintf("slot %s has %s, and is tried at the next start", r.Slot, r.Version)

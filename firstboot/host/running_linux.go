@@ -11,6 +11,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/attic"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
+	"github.com/going-mobile/imagebuilder/firstboot/update"
 	"github.com/going-mobile/imagebuilder/firstboot/wear"
 )
 
@@ -37,16 +38,31 @@ func (s Slots) Check(ctx context.Context) error {
 	return errors.Join(p.Sync(), wear.Check(ctx, p), p.Close())
 }
 
-// Bless marks the running slot as good on the boot partition.
+// Bless marks the running slot as good on the boot partition. With a trial that ends well
+// goes what came of another update in pieces, before it, and was given up.
 func (s Slots) Bless(context.Context) error {
 	store, err := s.Store()
+	if err != nil {
+		return err
+	}
+	before, err := store.Current()
 	if err != nil {
 		return err
 	}
 	if err := store.MarkGood(); err != nil {
 		return fmt.Errorf("mark the running slot as good: %w", err)
 	}
-	return attic.In("/").Bless(s.Running())
+	if err := attic.In("/").Bless(s.Running()); err != nil || !before.OnTrial() {
+		return err
+	}
+	release, err := s.Lock()
+	if errors.Is(err, update.ErrBusy) { // the next update is on its way
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(Spool{Dir: SpoolDir}.Drop(), release())
 }
 
 // Stores says whether a trial has something to do with what is encrypted.

@@ -1,9 +1,11 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -68,6 +70,47 @@ func (s Slots) StartTrial(t contract.Trial, tries int) error {
 		return err
 	}
 	return store.StartTrial(t.Slot, tries)
+}
+
+// KeepStore writes the record of the trial that waits anew where etcd's members are others
+// than when the update came. Nobody is kept from an update by it: there is a lock only where
+// something is to be written.
+func (s Slots) KeepStore(ctx context.Context, keep, encrypted bool) (err error) {
+	if t, err := s.amended(ctx, keep, encrypted); err != nil || t == nil {
+		return err
+	}
+	release, err := s.Lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	t, err := s.amended(ctx, keep, encrypted) // another update may have come
+	if err != nil || t == nil {
+		return err
+	}
+	return attic.In("/").Prepare(s.Running(), *t)
+}
+
+// amended is the trial that waits for the next start, as it should be; nil where it is.
+func (s Slots) amended(ctx context.Context, keep, encrypted bool) (*contract.Trial, error) {
+	if leaves, err := s.Leaving(ctx); err != nil || !leaves {
+		return nil, err
+	}
+	t, err := attic.In("/").Amended(keep, encrypted)
+	if err != nil || t == nil || t.Slot == s.Running() {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Prepared is the trial that was prepared last, if it was not blessed; nil where there is
+// none.
+func (Slots) Prepared() (*contract.Trial, error) {
+	t, err := attic.In("/").Trial()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return &t, err
 }
 
 const lockFile = "/run/firstboot/update.lock"

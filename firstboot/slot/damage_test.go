@@ -81,3 +81,73 @@ func TestTheLoaderCannotRename(t *testing.T) {
 		})
 	}
 }
+
+// TestTheGoodSlotDoesNotStart: GRUB starts the other one then, or a person chooses that in
+// the menu. Once it is called well it is the good one, and can be updated and rolled back,
+// also where power went while it got its name.
+func TestTheGoodSlotDoesNotStart(t *testing.T) {
+	for kind, entry := range map[string]bool{"kernel images": false, "entries": true} {
+		for at, generation := range map[string]int{"one before": 2, "withdrawn": 0, "alike": 3} {
+			t.Run(kind+", "+at, func(t *testing.T) {
+				name := func(n EFIName) string { n.Entry = entry; return n.Path() }
+				a, old, next := name(EFIName{Generation: 3, Slot: "a"}), name(EFIName{Generation: generation, Slot: "b"}), name(EFIName{Generation: 4, Slot: "b"})
+				for cut, files := range map[string]map[string]string{
+					"":                  {a: "a", old: "b"},
+					"the name is empty": {a: "a", old: "b", next: ""},
+					"two names":         {a: "a", old: "b", next: "b"},
+					"the old is empty":  {a: "a", old: "", next: "b"},
+				} {
+					if files[GRUBScript] = "x"; !entry {
+						delete(files, GRUBScript)
+					}
+					p := newPartition(t, files)
+					if cut == "" {
+						p.want("b", "running b good a trial +0 ontrial false")
+					}
+					must(t, p.open("b").MarkGood())
+					must(t, p.open("b").MarkGood())
+					p.want("b", "running b good b trial +0 ontrial false")
+					p.starts("b", next)
+					p.boots("b")
+					if entry {
+						if got := p.grub(); got != "b" {
+							t.Errorf("%s: GRUB boots slot %s", cut, got)
+						}
+					}
+					must(t, p.open("b").StartTrial("a", 1)) // an update of it, or a way back
+					p.boots("a")
+					p.boots("b")
+				}
+			})
+		}
+	}
+}
+
+// TestWithdrawn: what was to be tried is good for nobody, whatever of it a power cut has
+// left, and loses no file; its trial can begin another time.
+func TestWithdrawn(t *testing.T) {
+	for kind, entry := range map[string]bool{"kernel images": false, "entries": true} {
+		name := func(n EFIName) string { n.Entry = entry; return n.Path() }
+		a, waits := name(EFIName{Generation: 1, Slot: "a"}), name(EFIName{Generation: 2, Slot: "b", Counted: true, Left: 3})
+		old, tried := name(EFIName{Slot: "b"}), name(EFIName{Generation: 2, Slot: "b", Counted: true, Left: 2, Done: 1})
+		for cut, files := range map[string]map[string]string{
+			"":                        {a: "a", waits: "b"},
+			"its first name is there": {a: "a", waits: "b", old: "b"},
+			"that is empty":           {a: "a", waits: "b", old: ""},
+			"a try, both names":       {a: "a", waits: "b", tried: "b"},
+		} {
+			t.Run(kind+" "+cut, func(t *testing.T) {
+				p := newPartition(t, files)
+				must(t, p.open("a").WithdrawTrial())
+				must(t, p.open("a").WithdrawTrial())
+				p.want("a", "running a good a trial +0 ontrial false")
+				p.boots("a")
+				if got := len(p.efiFiles()); cut == "a try, both names" && got != 3 {
+					t.Errorf("one of two names was written over: %q", p.efiFiles())
+				}
+				must(t, p.open("a").StartTrial("b", 3))
+				p.boots("b")
+			})
+		}
+	}
+}

@@ -160,11 +160,34 @@ func (e efi) markGood(name string) error {
 	if !ok {
 		return fmt.Errorf("%s has no kernel of the running slot %s", e.dir, name)
 	}
-	if !n.Counted {
-		return e.settle(found[Other(name)])
+	other := found[Other(name)]
+	switch {
+	case n.Counted:
+		n.Counted = false
+	case other.Counted || other.file == "":
+		return e.settle(other)
+	case n.Generation > other.Generation:
+		return nil
+	default: // GRUB could not start the other one, or a person chose this one in the menu
+		n.Generation = other.Generation + 1
 	}
-	n.Counted = false
 	return e.rename(n)
+}
+
+// withdrawTrial makes what was to be tried good for nobody, as it was before. A file of the
+// same content, as rename may leave one, gets another name: none is written over.
+func (e efi) withdrawTrial(name string) error {
+	for again := false; ; again = true {
+		found, err := e.newest()
+		n := found[name]
+		if err != nil || !n.Counted || n.Left == 0 {
+			return err
+		}
+		n.Generation, n.Counted, n.Left = 0, again, 0
+		if err := e.rename(n); err != nil {
+			return err
+		}
+	}
 }
 
 func (e efi) startTrial(name string, tries int) error {

@@ -87,9 +87,6 @@ func (e efi) forgetCount() error {
 	return overwrite(filepath.Join(e.dir, filepath.FromSlash(CountFile)), CountEnv("", 0))
 }
 
-// withdrawTrial: GRUB's count is of one entry, and startTrial forgets it.
-func (efi) withdrawTrial() error { return nil }
-
 // settle writes into the name of an entry that GRUB has counted all its tries:
 // systemd-boot, which may start this disk too, knows the name only.
 func (e efi) settle(n entry) error {

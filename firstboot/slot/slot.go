@@ -53,7 +53,7 @@ type loader interface {
 	state(running string) (State, error)
 	markGood(slot string) error
 	startTrial(slot string, tries int) error
-	withdrawTrial() error
+	withdrawTrial(slot string) error
 	// kits are the sets of Files that the boot loader can start.
 	kits() [][]string
 }
@@ -102,7 +102,8 @@ func (s *Store) Takes(files []string) error {
 
 // MarkGood ends the trial of the running slot successfully. For a slot that
 // is good already a trial of the other slot that is about to start stays; one
-// that is spent is so for every boot loader then.
+// that is spent is so for every boot loader then. A slot that runs though the
+// other one was the good one, which may not start any more, takes its place.
 func (s *Store) MarkGood() error { return s.loader.markGood(s.current) }
 
 // StartTrial makes the next boots start name, at most tries times, unless it
@@ -128,14 +129,14 @@ func (s *Store) StartTrial(name string, tries int) error {
 }
 
 // WithdrawTrial makes the boot loader forget a trial of the other slot that is about
-// to start, before that slot's files become others. Where their names are all that it
-// knows of a trial there is nothing to do: it goes with them.
+// to start. That slot's files stay: its own trial may begin later, or an update takes
+// their place.
 func (s *Store) WithdrawTrial() error {
 	st, err := s.Current()
 	if err != nil || !st.Leaves() {
 		return err
 	}
-	return s.loader.withdrawTrial()
+	return s.loader.withdrawTrial(st.Trial)
 }
 
 func exists(name string) bool {

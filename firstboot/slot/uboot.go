@@ -137,7 +137,7 @@ func (u uboot) startTrial(name string, tries int) error {
 	return u.write(TrialFile, TrialEnv(name, tries))
 }
 
-func (u uboot) withdrawTrial() error { return u.write(TrialFile, TrialEnv("", 0)) }
+func (u uboot) withdrawTrial(string) error { return u.write(TrialFile, TrialEnv("", 0)) }
 
 func (u uboot) write(name string, data []byte) error {
 	return overwrite(filepath.Join(u.dir, name), data)

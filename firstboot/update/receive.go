@@ -155,8 +155,11 @@ func (in incoming) look(ctx context.Context) (*Result, int64, error) {
 		return nil, 0, err
 	}
 	defer done()
-	if same, err := u.same(); same || err != nil {
-		return u.ranAlready(), 0, err
+	if same, err := u.same(); err != nil {
+		return nil, 0, err
+	} else if same {
+		r, err := u.stays()
+		return r, 0, err
 	}
 	if _, err := u.accepts(ctx); err != nil {
 		return nil, 0, err

@@ -287,3 +287,19 @@ func TestBusyWithTheSame(t *testing.T) {
 		t.Errorf("%+v, %v after %s", r, err, w.slept)
 	}
 }
+
+// TestGivenUp: what came of an update in pieces is forgotten when one from a file took its
+// place, and not before.
+func TestGivenUp(t *testing.T) {
+	w := newWorld(t, piBoard)
+	data := w.artifact(1, nil)
+	if _, err := w.receive(digest(data), 0, bytes.NewReader(data[:len(data)/2])); !errors.Is(err, artifact.ErrTruncated) {
+		t.Fatal(err)
+	}
+	if _, err := w.apply(data[:len(data)-1]); err == nil || w.have(digest(data)) == 0 {
+		t.Errorf("%v, and %d bytes are left", err, w.have(digest(data)))
+	}
+	if _, err := w.apply(data); err != nil || w.have(digest(data)) != 0 {
+		t.Errorf("%v, and %d bytes are left", err, w.have(digest(data)))
+	}
+}

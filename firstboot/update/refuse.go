@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -197,7 +198,7 @@ func (u *update) refuseBoot() error {
 }
 
 // oldFiles are all that start the other slot, or were to: what a boot loader looks
-// at first comes first.
+// at first comes first. What nobody looks at is the last.
 func (u *update) oldFiles() (all []string, err error) {
 	for _, dir := range []string{slot.EFIDir, slot.EntryDir} {
 		names, err := u.Files.List(path.Join(bootDir, dir))
@@ -219,7 +220,22 @@ func (u *update) oldFiles() (all []string, err error) {
 	for _, name := range names {
 		all = append(all, path.Join(dir, name))
 	}
-	return all, nil
+	return u.recovered(all)
+}
+
+// recoveredFile is what fsck.fat, before each mount, makes of clusters that a power cut left
+// to no file.
+var recoveredFile = regexp.MustCompile(`(?i)^FSCK[0-9]{4}\.REC$`)
+
+// recovered adds them: they are nobody's, and take the room of a kernel.
+func (u *update) recovered(all []string) ([]string, error) {
+	names, err := u.Files.List(bootDir)
+	for _, name := range names {
+		if recoveredFile.MatchString(name) {
+			all = append(all, path.Join(bootDir, name))
+		}
+	}
+	return all, err
 }
 
 // rank is the place in the order of writing, 0 for what has none.

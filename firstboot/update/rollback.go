@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
 // Rollback makes the next start that of the system in the other slot, on trial as an
-// update's: that was the one before the last update, unless that update's trial failed.
-// Nothing is written but that.
+// update's: that was the one before the last update, unless that update's trial failed. An
+// update whose trial has not begun yet is only taken back. Nothing is written but that.
 func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, err error) {
 	release, err := s.Lock()
 	if err != nil {
@@ -28,6 +27,17 @@ func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, e
 	if u.state.Trial == u.other && u.state.Tries == 0 {
 		return nil, fmt.Errorf("slot %s has the system whose trial failed: this node runs what it ran before", u.other)
 	}
+	last, err := s.Prepared()
+	if err != nil {
+		return nil, err
+	}
+	// Of a way back that waits already, the same is said again: its line may have broken.
+	if last != nil && last.Slot == u.other && !last.Back {
+		if u.state.Leaves() {
+			return u.stays()
+		}
+		return nil, fmt.Errorf("slot %s has an update that was taken back, or cut off: this node runs what it ran before", u.other)
+	}
 	if err := s.Settled(); err != nil {
 		return nil, err
 	}
@@ -42,6 +52,7 @@ func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, e
 	if err != nil {
 		return nil, err
 	}
+	trial.Back = true
 	if err := u.refuseAttic(trial, 0); err != nil {
 		return nil, err
 	}
@@ -59,21 +70,11 @@ func (u *update) refuseBack(old *firstboot.Release) error {
 	}
 	for _, name := range []string{"k3s", "headscale"} {
 		from, to := u.running.Components[name], old.Components[name]
-		if series(from) != series(to) {
+		if firstboot.Series(from) != firstboot.Series(to) {
 			return fmt.Errorf("slot %s has %s %s, this is %s, whose data the other does not read: flash the node anew, or go on to a mended version", u.other, name, orNone(to), orNone(from))
 		}
 	}
 	return u.refuseIgnorant(old.Storage, "slot "+u.other, "go on to a mended version, or flash the node anew")
-}
-
-// series is a version without its last number, "1.33" of "v1.33.1+k3s1"; of what has
-// no such numbers all of it.
-func series(version string) string {
-	var major, minor, patch int
-	if n, _ := fmt.Sscanf(strings.TrimPrefix(version, "v"), "%d.%d.%d", &major, &minor, &patch); n == 3 {
-		return fmt.Sprintf("%d.%d", major, minor)
-	}
-	return version
 }
 
 func orNone(version string) string {

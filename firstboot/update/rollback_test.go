@@ -3,9 +3,11 @@
 package update_test
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,6 +84,109 @@ func TestRollback(t *testing.T) {
 		}
 		if w.trial.Slot != "b" || len(w.trial.Keep) == 0 {
 			t.Errorf("%s: %+v", name, w.trial)
+		}
+	}
+}
+
+// TestRollbackOfASilentServer: it may be the update that silences it.
+func TestRollbackOfASilentServer(t *testing.T) {
+	w := newWorld(t, piBoard)
+	server(w)
+	w.before("rpi4", "v1.33.0+k3s1")
+	if r, err := w.rollback(); err != nil || !r.Installed || !w.trial.Back || slices.Contains(w.trial.Keep, "/var/lib/rancher/k3s/server/db/etcd") {
+		t.Errorf("%+v, %v: %+v", r, err, w.trial)
+	}
+}
+
+// leaves says whether slot b is tried next.
+func (w *world) leaves() bool {
+	w.t.Helper()
+	st, err := (slots{w}).store().Current()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return st.Leaves()
+}
+
+// TestTakenBack: an update that waits for the restart is not tried any more, by a rollback or
+// by an update to what runs; no rollback tries it afterwards. The update itself can come
+// again.
+func TestTakenBack(t *testing.T) {
+	for name, b := range boards {
+		for how, back := range map[string]func(w *world, same []byte) (*update.Result, error){
+			"rollback": func(w *world, _ []byte) (*update.Result, error) { return w.rollback() },
+			"update":   func(w *world, same []byte) (*update.Result, error) { return w.apply(same) },
+			"pieces": func(w *world, same []byte) (*update.Result, error) {
+				return w.receive(digest(same), 0, bytes.NewReader(same))
+			},
+		} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				w := newWorld(t, b)
+				same, next := w.again(0), w.artifact(1, nil)
+				w.before("rpi4", "v1.33.1+k3s1")
+				if _, err := w.apply(next); err != nil || !w.leaves() {
+					t.Fatal(err)
+				}
+				r, err := back(w, same)
+				if err != nil || *r != (update.Result{Slot: "a", Version: "one", TakenBack: true}) || w.leaves() {
+					t.Fatalf("%+v, %v", r, err)
+				}
+				if want := "what waited for the next start is taken back: this node runs one, in slot a, and goes on with it"; r.String() != want {
+					t.Error(r)
+				}
+				if r, err := w.apply(same); err != nil || r.TakenBack {
+					t.Errorf("again: %+v, %v", r, err)
+				}
+				if r, err := w.rollback(); err == nil || !strings.Contains(err.Error(), "slot b has an update that was taken back, or cut off") || w.leaves() {
+					t.Errorf("%+v, %v", r, err)
+				}
+				if r, err := w.apply(next); err != nil || !r.Installed || !w.leaves() {
+					t.Errorf("the update again: %+v, %v", r, err)
+				}
+			})
+		}
+	}
+}
+
+// TestRollbackSaidTwice: the line may break before the node could answer.
+func TestRollbackSaidTwice(t *testing.T) {
+	w := newWorld(t, piBoard)
+	w.before("rpi4", "v1.33.1+k3s1")
+	for range 2 {
+		if r, err := w.rollback(); err != nil || !r.Installed || !w.leaves() {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	if r, err := w.apply(w.again(0)); err != nil || !r.TakenBack || w.leaves() { // the other way round
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err := w.rollback(); err != nil || !r.Installed {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestEveryCallOfATakingBackFails: cut off anywhere it can be said again, and no rollback
+// tries the update.
+func TestEveryCallOfATakingBackFails(t *testing.T) {
+	start := func() *world {
+		w := newWorld(t, waitingBoard)
+		w.before("rpi4", "v1.33.1+k3s1")
+		w.trial = contract.Trial{Slot: "b", Keep: []string{"/var/lib/x"}}
+		return w
+	}
+	calm := start()
+	if r, err := calm.rollback(); err != nil || !r.TakenBack {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for kind, f := range map[string]fault{"before": before, "after": after, "cut": cut, "cutEnd": cutEnd} {
+		for n := 1; n <= calm.calls; n++ {
+			w := start()
+			w.fault = func(call int, _ string) fault { return map[bool]fault{true: f}[call == n] }
+			_, _ = w.rollback()
+			w.fault = nil
+			if r, err := w.rollback(); w.leaves() || err == nil && !r.TakenBack {
+				t.Errorf("%s, call %d (%s): %+v, %v", kind, n, calm.names[n-1], r, err)
+			}
 		}
 	}
 }

@@ -41,8 +41,10 @@ type Slots interface {
 	Settled() error
 	// Tidy removes what a trial has left that could not keep all that it was to.
 	Tidy() error
-	// WithdrawTrial takes back a trial of the other slot that waits for the next start,
-	// where the boot loader knows of it apart from the slot's boot files.
+	// Prepared is the trial that was prepared last, nil where it was blessed or there was
+	// none.
+	Prepared() (*contract.Trial, error)
+	// WithdrawTrial takes back a trial of the other slot that waits for the next start.
 	WithdrawTrial() error
 	// StartTrial makes the next starts those of the other slot, once it is known
 	// what of the running one is to be kept meanwhile.
@@ -99,14 +101,18 @@ type update struct {
 	other   string // the slot that it is for
 }
 
-// Apply reads an update from r, which has size bytes, -1 where nobody knows.
-func Apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int64) (result *Result, err error) {
+// Apply reads an update from r, which has size bytes, -1 where nobody knows. One that came
+// in pieces, and was given up for this one, is forgotten.
+func Apply(ctx context.Context, h firstboot.Host, s Slots, spool Spool, r io.Reader, size int64) (result *Result, err error) {
 	release, err := s.Lock()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	return apply(ctx, h, s, ctxio.Reader(ctx, r), size)
+	if result, err = apply(ctx, h, s, ctxio.Reader(ctx, r), size); err != nil {
+		return nil, err
+	}
+	return result, spool.Drop()
 }
 
 func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int64) (*Result, error) {
@@ -117,8 +123,10 @@ func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 	if size >= 0 && size < u.in.Length {
 		return nil, fmt.Errorf("%w: it has %d bytes, of which %d are there", artifact.ErrTruncated, u.in.Length, size)
 	}
-	if same, err := u.same(); same || err != nil {
-		return u.ranAlready(), err
+	if same, err := u.same(); err != nil {
+		return nil, err
+	} else if same {
+		return u.stays()
 	}
 	trial, err := u.accepts(ctx)
 	if err != nil {
@@ -135,8 +143,13 @@ func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 	return &Result{Installed: true, Slot: u.other, Version: u.in.Version, Fetched: u.in.Length}, nil
 }
 
-func (u *update) ranAlready() *Result {
-	return &Result{Slot: u.state.Current, Version: u.in.Version}
+// stays is the result where the node is to run what it runs, also after its next start.
+func (u *update) stays() (*Result, error) {
+	r := &Result{Slot: u.state.Current, Version: u.running.Version, TakenBack: u.state.Leaves()}
+	if err := u.slots.WithdrawTrial(); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // accepts says what speaks against the update, and prepares its trial.

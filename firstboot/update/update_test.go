@@ -218,7 +218,7 @@ var refusals = map[string]struct {
 	"another base":        {node: func(w *world) { w.roots["a"][7] ^= 1 }, want: "made from another image than runs here"},
 	"no room for a trial": {node: func(w *world) { w.varRoom = 63 << 20 }, want: "/var has room for 63 MB, the trial needs"},
 	"a store not back":    {node: func(w *world) { w.owes = attic.ErrOwed }, want: "not put back yet as it was before the trial that failed"},
-	"a silent cluster":    {node: server, want: "does not say whether its etcd has other members"},
+	"a silent cluster":    {node: server, want: "does not say whether its etcd has other members, nor did it before"},
 	"no k3s":              {change: func(m *artifact.Manifest) { delete(m.Components, "k3s") }, want: "the update has no k3s"},
 	"k3s far ahead":       {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "one minor version forward at a time"},
 	"k3s behind":          {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "and never back"},
@@ -468,6 +468,10 @@ func vps(role string) func(*world) {
 func TestTrial(t *testing.T) {
 	const voters, own = "/api/v1/nodes?labelSelector=node-role.kubernetes.io/etcd", "/api/v1/nodes/home-pi"
 	one, two := `{"items":[{}]}`, `{"items":[{},{}]}`
+	seen := func(voters string) func(*world) {
+		return func(w *world) { server(w); w.put("var/lib/imagebuilder/firstboot/voters", voters) }
+	}
+	mended := func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.9+k3s1" }
 	etcd := "/var/lib/rancher/k3s/server/db/etcd"
 	sameK3s := func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.1+k3s1" }
 	headscale := func(m *artifact.Manifest) { m.Components["headscale"] = "v0.29.3" }
@@ -480,19 +484,25 @@ func TestTrial(t *testing.T) {
 		tailnet bool // Headscale's store
 		reached bool
 	}{
-		"an agent":             {},
-		"ssh answers":          {node: func(w *world) { w.login = true }},
-		"a server alone":       {node: server, api: map[string]string{voters: one}, store: true},
-		"an encrypted one":     {node: encryptedServer, api: map[string]string{voters: one}, locked: true},
-		"the same k3s":         {node: server, change: sameK3s},
-		"a server among three": {node: server, api: map[string]string{voters: two}},
-		"Headscale's machine":  {node: vps("control"), change: headscale, tailnet: true},
-		"which also votes":     {node: vps("witness"), change: headscale, tailnet: true},
-		"the same Headscale":   {node: vps("witness")},
-		"no Headscale here":    {change: headscale},
-		"it was reached":       {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-1 cabin-pi"}}}`}, reached: true},
-		"reached another time": {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
-		"asked another time":   {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-0","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
+		"an agent":              {},
+		"ssh answers":           {node: func(w *world) { w.login = true }},
+		"a server alone":        {node: server, api: map[string]string{voters: one}, store: true},
+		"an encrypted one":      {node: encryptedServer, api: map[string]string{voters: one}, locked: true},
+		"the same k3s":          {node: server, change: sameK3s},
+		"silent, k3s mended":    {node: server, change: mended},
+		"mended, seen alone":    {node: seen("1\n"), change: mended},
+		"mended, and it speaks": {node: server, change: mended, api: map[string]string{voters: one}, store: true},
+		"silent, seen alone":    {node: seen("1\n"), store: true},
+		"silent, seen among":    {node: seen("3\n")},
+		"seen alone, not now":   {node: seen("1\n"), api: map[string]string{voters: two}},
+		"a server among three":  {node: server, api: map[string]string{voters: two}},
+		"Headscale's machine":   {node: vps("control"), change: headscale, tailnet: true},
+		"which also votes":      {node: vps("witness"), change: headscale, tailnet: true},
+		"the same Headscale":    {node: vps("witness")},
+		"no Headscale here":     {change: headscale},
+		"it was reached":        {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-1 cabin-pi"}}}`}, reached: true},
+		"reached another time":  {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
+		"asked another time":    {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-0","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, piBoard)
@@ -615,5 +625,17 @@ func TestRotten(t *testing.T) {
 	w.isSafe("rotten", first)
 	if starts(w.boot(), w.kit) {
 		t.Error("it starts")
+	}
+}
+
+// TestRecoveredClusters, which fsck.fat makes files of after a power cut, keep no update out.
+func TestRecoveredClusters(t *testing.T) {
+	w := newWorld(t, piBoard.with("FSCK0000.REC", strings.Repeat("x", 300<<10)).with("FSCK.REC", "somebody's"))
+	w.room = 100 << 10
+	if r, err := w.apply(w.artifact(1, nil)); err != nil || !r.Installed {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if left := w.boot(); left["FSCK0000.REC"] != "" || left["FSCK.REC"] == "" {
+		t.Errorf("%d bytes of it are left, somebody's are %q", len(left["FSCK0000.REC"]), left["FSCK.REC"])
 	}
 }

@@ -274,7 +274,7 @@ func (w *world) run(data []byte, size int64) (r *update.Result, err error) {
 			panic(p)
 		}
 	}()
-	return update.Apply(context.Background(), w.host(), slots{w}, bytes.NewReader(data), size)
+	return update.Apply(context.Background(), w.host(), slots{w}, w.spool(), bytes.NewReader(data), size)
 }
 
 func (w *world) host() firstboot.Host {

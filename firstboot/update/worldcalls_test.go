@@ -143,6 +143,16 @@ func (w slots) WithdrawTrial() error {
 	return w.do("withdraw trial", func() error { return w.store().WithdrawTrial() })
 }
 
+func (w slots) Prepared() (t *contract.Trial, err error) {
+	err = w.do("prepared", func() error {
+		if w.trial.Slot != "" {
+			t = &w.trial
+		}
+		return nil
+	})
+	return t, err
+}
+
 func (w slots) StartTrial(t contract.Trial, tries int) error {
 	return w.do("start trial", func() error { w.trial = t; return w.store().StartTrial(t.Slot, tries) })
 }

@@ -130,6 +130,7 @@ var portugueseProblems = map[string]Text{
 	"storage-none":  {"Os dados não podem ser cifrados: o sistema de ficheiros que tem %s foi feito sem isso.", "Grave a imagem de novo: uma mais recente faz os sistemas de ficheiros para isso."},
 	"storage-data":  {"O node.yaml quer os dados cifrados, mas já há alguns por cifrar (%s).", "Grave a imagem de novo: só um aparelho novo pode ser cifrado. Ou tire storage: do node.yaml."},
 	"storage-lost":  {"A parte da chave que este aparelho guarda perdeu-se ou está danificada (%s), e os dados com ela.", "Grave a imagem de novo; o aparelho começa então como novo."},
+	"storage-waits": {"Os dados só são cifrados quando a atualização que espera por um reinício tiver dado provas.", "Reinicie o aparelho. Ou o dono retira a atualização (imagebuilder update --rollback)."},
 	"storage-trial": {"Os dados só são cifrados quando a atualização à experiência tiver dado provas.", "Espere: o aparelho continua sozinho."},
 	"storage-newer": {"Uma imagem mais recente guarda os dados deste aparelho de um modo que esta não conhece (%s).", "Não grave a imagem de novo: os dados estão lá. O dono envia-lhe a mais recente (imagebuilder update)."},
 	"tpm-changed":   {"Os dados continuam fechados: o firmware desta máquina, o seu Secure Boot ou as chaves dele não são os que eram, e por isso o TPM não larga a parte da chave que este aparelho guarda.", "Se o dono os mudou, ou atualizou o firmware, aceita com: imagebuilder unlock %s. O aparelho continua então sozinho. Se não foi ninguém, descubra primeiro quem teve a máquina."},

@@ -79,7 +79,8 @@ var dirtyFAT = []string{
 }
 
 // bootPartitionIsSound allows a FAT whose only fault is to be marked as not
-// unmounted: nobody repairs it on the node, and nothing needs to.
+// unmounted. All else the node's own fsck.fat mends before each mount: clusters that a
+// cut left to no file are files then, FSCK0000.REC, which the next update removes.
 func (c *computer) bootPartitionIsSound() {
 	c.t.Helper()
 	out, err := exec.Command("fsck.fat", "-n", extract(c.t, c.disk(), 0)).CombinedOutput()

@@ -113,6 +113,39 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestSkewWithoutRestart: who only receives an update runs it after any power cut. So no
+// kubelet gets what the servers do not run yet, nor what may be that.
+func TestSkewWithoutRestart(t *testing.T) {
+	servers, agent := roster.Choice{Names: []string{"home-pi", "cabin-pi"}}, roster.Choice{Names: []string{"home-box"}}
+	ahead := func(w *world) { w.machines["home-pi"].k3s, w.machines["cabin-pi"].k3s = nextK3s, nextK3s }
+	down := func(w *world) { w.apiDown = fmt.Errorf("the API is away") }
+	for _, c := range []struct {
+		k3s    string
+		choice roster.Choice
+		change func(*world)
+		want   string
+	}{
+		{sameK3s, all, nil, ""},
+		{nextK3s, servers, nil, ""},
+		{nextK3s, all, ahead, ""},
+		{nextK3s, servers, down, ""},
+		{"", all, down, ""},
+		{nextK3s, all, nil, "home-box would get k3s v1.37.0+k3s1, and the server home-pi runs v1.36.4+k3s1: without --reboot it only receives the new minor version"},
+		{nextK3s, agent, nil, "servers get a new minor version first"},
+		{nextK3s, roster.Choice{Names: []string{"vps"}}, nil, "servers get a new minor version first"},
+		{nextK3s, all, down, "and the cluster does not say what they run: name only servers"},
+		{sameK3s, agent, down, "home-box would get k3s v1.36.5+k3s1, which must not be newer than the servers'"},
+	} {
+		w := newWorld(t, house)
+		if c.change != nil {
+			c.change(w)
+		}
+		if _, err := w.prepare(c.choice, Options{}, c.k3s); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %v: %v, want %q", c.k3s, c.choice, err, c.want)
+		}
+	}
+}
+
 // TestOneServerAtATimeIsWithinTheSkew: servers and old agents that go together are
 // let through.
 func TestOneServerAtATimeIsWithinTheSkew(t *testing.T) {
@@ -183,6 +216,9 @@ func TestTwoBoards(t *testing.T) {
 	mixed := strings.NewReplacer("cabin-box: {board: rpi4", "cabin-box: {board: optiplex-7050", "home-box: {board: rpi4", "home-box: {board: other").Replace(house)
 	w := newWorld(t, mixed)
 	pi, pc := Update{"rpi4", "2", nextK3s, true}, Update{"optiplex-7050", "2", nextK3s, false}
+	for _, name := range []string{"home-pi", "cabin-pi"} { // else only servers may receive it
+		w.machines[name].k3s = nextK3s
+	}
 	r, err := Prepare(t.Context(), w.fleet, w.rows(), w, []Update{pi, pc}, all, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -194,6 +230,7 @@ func TestTwoBoards(t *testing.T) {
 	if got := nodesOf(done); err != nil || !slices.Contains(got, "cabin-box") || len(got) != 4 {
 		t.Errorf("%v, %v", got, err)
 	}
+	w.machines["home-pi"].k3s = sameK3s
 	if r, err = Prepare(t.Context(), w.fleet, w.rows(), w, []Update{pi, pc}, roster.Choice{Site: "cabin"}, patient); err == nil || !strings.Contains(err.Error(), "servers get a new minor version first") {
 		t.Errorf("%+v, %v", r, err)
 	}

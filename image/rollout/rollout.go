@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/kube"
-	"github.com/going-mobile/imagebuilder/image/roster"
 	"github.com/going-mobile/imagebuilder/image/update"
 )
 
@@ -80,6 +79,7 @@ type Rollout struct {
 	all     []Target // of the fleet
 	leftOut []LeftOut
 	minor   bool
+	silent  error // why the cluster does not say which k3s its nodes run
 }
 
 // Stopped is a rollout that has come to its end too early.
@@ -173,7 +173,7 @@ func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) 
 			}
 		}
 		if err == nil {
-			err = errors.New("it is not there: " + roster.Unseen + " ('imagebuilder status')")
+			err = errors.New("it is not there: " + missing)
 		}
 		if late {
 			return 0, err

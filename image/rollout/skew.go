@@ -30,13 +30,23 @@ const oldestKubelet = 3
 func (r *Rollout) skew() error {
 	for _, t := range r.order {
 		k3s, next := t.gets.K3s, minor(t.gets.K3s)
+		if !t.inCluster() || next < 0 {
+			continue
+		}
+		if t.Role != node.Server && r.silent != nil {
+			return fmt.Errorf("%s would get k3s %s, which must not be newer than the servers', and the cluster does not say what they run: name only servers, or one node with --reboot --no-drain: %w", t.Name, k3s, r.silent)
+		}
 		for _, other := range r.all {
 			have := minor(other.version)
 			gets := slices.ContainsFunc(r.order, func(t Target) bool { return t.Name == other.Name })
-			if !t.inCluster() || have < 0 || next < 0 || gets {
+			if have < 0 {
 				continue
 			}
 			switch {
+			case gets && !r.o.Restart && other.Role == node.Server && t.Role != node.Server && next > have:
+				return fmt.Errorf("%s would get k3s %s, and the server %s runs %s: without --reboot it only receives the new minor version. Update the servers first, restart them, then the others", t.Name, k3s, other.Name, other.version)
+			case gets:
+				continue
 			case other.Role == node.Server && t.Role != node.Server && next > have:
 				return fmt.Errorf("%s would get k3s %s, and the server %s runs %s: servers get a new minor version first", t.Name, k3s, other.Name, other.version)
 			case other.Role == node.Server && t.Role == node.Server && next > have+1:

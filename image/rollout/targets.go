@@ -79,10 +79,11 @@ func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, w World, up
 	if o.Blind && len(targets) > 1 {
 		return nil, errors.New("without the cluster's word one node restarts at a time: name one")
 	}
-	if o.Restart && slices.ContainsFunc(targets, Target.inCluster) {
-		if err := r.versions(ctx, targets); err != nil {
-			return nil, err
-		}
+	if slices.ContainsFunc(targets, Target.inCluster) {
+		r.silent = r.versions(ctx, targets)
+	}
+	if r.silent != nil && o.Restart {
+		return nil, r.silent
 	}
 	r.minor = slices.ContainsFunc(targets, Target.newMinor)
 	if r.order, err = order(targets, o.Canary, r.minor); err != nil {
@@ -128,18 +129,27 @@ func (r *Rollout) LeftOut() []LeftOut { return r.leftOut }
 // Known refuses what the fleet does not have and, where nobody waits for them, named
 // nodes that are offline.
 func Known(f *fleet.Fleet, rows []roster.Row, c roster.Choice, wait time.Duration) error {
-	if _, err := c.Of(f); err != nil {
+	if _, err := c.Of(f); err != nil || wait > 0 {
 		return err
 	}
-	for _, name := range c.Names {
-		if !roster.There(rows, name) && wait == 0 {
-			return fmt.Errorf("nothing was done: %s is not there: %s", name, unseen)
+	return there(rows, c.Names, unseen)
+}
+
+// there refuses nodes that are offline.
+func there(rows []roster.Row, names []string, why string) error {
+	for _, name := range names {
+		if !roster.There(rows, name) {
+			return fmt.Errorf("nothing was done: %s is not there: %s", name, why)
 		}
 	}
 	return nil
 }
 
-const unseen = roster.Unseen + " ('imagebuilder status'; --wait waits for it)"
+// Who is offline: where somebody may wait, and where nobody does.
+const (
+	unseen  = roster.Unseen + " ('imagebuilder status'; --wait waits for it)"
+	missing = roster.Unseen + " ('imagebuilder status')"
+)
 
 // choose sorts out who is meant, and cannot.
 func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, c roster.Choice) (targets []Target, err error) {

@@ -80,6 +80,9 @@ func (o *outside) Push(ctx context.Context, name, file string) (a update.Answer,
 // Rollback makes nodes try the system before their last update when they restart next,
 // one after the other; the first that refuses ends it.
 func Rollback(ctx context.Context, f *fleet.Fleet, rows []roster.Row, names []string) (done []update.Answer, err error) {
+	if err := there(rows, names, missing); err != nil {
+		return nil, err
+	}
 	o := &outside{fleet: f, rows: rows}
 	for _, name := range names {
 		s, err := o.subject(name)

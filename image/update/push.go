@@ -23,6 +23,8 @@ type Answer struct {
 	Installed bool   `json:"installed"`
 	Slot      string `json:"slot"`
 	Version   string `json:"version"`
+	// TakenBack says that another system waited for the next start.
+	TakenBack bool `json:"takenBack,omitempty"`
 	// Fetched is in bytes.
 	Fetched int64 `json:"fetched"`
 }
@@ -144,5 +146,5 @@ func readAnswer(out []byte) (Answer, error) {
 }
 
 func answer(r contract.UpdateResult) Answer {
-	return Answer{Installed: r.Installed, Slot: contract.PlainLine(r.Slot), Version: contract.PlainLine(r.Version), Fetched: r.Fetched}
+	return Answer{Installed: r.Installed, Slot: contract.PlainLine(r.Slot), Version: contract.PlainLine(r.Version), TakenBack: r.TakenBack, Fetched: r.Fetched}
 }

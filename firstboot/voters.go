@@ -1,0 +1,69 @@
+package firstboot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// voters: whether a trial may put the cluster's store back depends on how many vote in its
+// etcd. An update that waits for a restart may wait for weeks, and may be wanted when
+// nobody answers any more. So a server looks at each pass, and remembers.
+
+// votersFile has how many voted when this server was seen in the cluster last.
+const votersFile = stateDir + "/voters"
+
+// voters counts the members of the cluster's etcd.
+func (h *Host) voters(ctx context.Context) (int, error) {
+	out, err := h.Net.API(ctx, adminConf, "/api/v1/nodes?labelSelector=node-role.kubernetes.io/etcd")
+	if err != nil {
+		return 0, err
+	}
+	var all struct{ Items []object }
+	if err := json.Unmarshal(out, &all); err != nil {
+		return 0, err
+	}
+	return len(all.Items), nil
+}
+
+// knownVoters are those that were seen last, 0 where nobody has looked yet.
+func (h *Host) knownVoters() (int, error) {
+	text, err := h.read(votersFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	return max(0, n), err
+}
+
+// heedVoters is for a server that was seen Ready in this pass. A damaged note is written
+// anew.
+func (m *machine) heedVoters(ctx context.Context) error {
+	if m.object == nil || m.cfg.Role != node.Server {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, othersTime)
+	defer cancel()
+	now, err := m.voters(ctx)
+	if err != nil || now == 0 {
+		return err
+	}
+	if known, err := m.knownVoters(); err != nil || known != now {
+		if err := m.write(text644(votersFile, strconv.Itoa(now)+"\n")); err != nil {
+			return err
+		}
+	}
+	encrypted, err := m.encrypted()
+	if err != nil {
+		return err
+	}
+	return m.Slot.KeepStore(ctx, now == 1, encrypted)
+}
