@@ -154,6 +154,16 @@ func TestAnUnfinishedSystemIsNobodysDisk(t *testing.T) {
 	}
 }
 
+// eMMC is on the bus of memory cards, and nobody takes it out.
+func TestWhatIsSolderedIn(t *testing.T) {
+	for kind, want := range map[string]bool{"MMC": true, "SD": false} {
+		sys, name := tree(t, map[string]string{"mmc_host/mmc0/mmc0:0001/block/mmcblk0/dev": "", "mmc_host/mmc0/mmc0:0001/type": kind + "\n"})
+		if got := sys.soldered(name); got != want {
+			t.Errorf("%s: %v", kind, got)
+		}
+	}
+}
+
 func TestADisksNumber(t *testing.T) {
 	page80 := func(text string) string { return "\x00\x80\x00" + string(rune(len(text))) + text }
 	for want, attrs := range map[string]map[string]string{
