@@ -170,13 +170,13 @@ func (m *machine) mountVar(on disks.Disk, dev string, room int64) error {
 	case errors.Is(err, disks.ErrNoExt4):
 		return noData(on.Label, err)
 	case err != nil:
-		return damagedData(on.Label, err)
+		return damagedData(on.Label, m.table.Scheme, err)
 	}
 	if m.state.Repaired = fixed; fixed {
 		m.con.say("the data partition was repaired")
 	}
 	if _, err := mount.Mount(dev, sysroot+"/var", "ext4", dataOptions, unix.MS_NOATIME); err != nil {
-		return unmounted(on.Label, err)
+		return unmounted(on.Label, m.table.Scheme, err)
 	}
 	return tools.Grow(dev, room, m.con.say)
 }

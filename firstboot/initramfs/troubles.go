@@ -166,23 +166,27 @@ func noAnswer(label string, err error) error {
 }
 
 // unmounted says that a file system without a fault could not be mounted.
-func unmounted(label string, err error) error {
+func unmounted(label string, s contract.Scheme, err error) error {
 	for _, gone := range []error{syscall.EIO, syscall.ENXIO, syscall.ENODEV, syscall.ENOENT} {
 		if errors.Is(err, gone) {
 			return noAnswer(label, fmt.Errorf("%w: %w", disks.ErrUnchecked, err))
 		}
 	}
-	return damagedData(label, err)
+	return damagedData(label, s, err)
 }
 
-// damagedData says that e2fsck -p would not repair the data partition.
-func damagedData(label string, err error) error {
+// damagedData says that e2fsck -p would not repair the data partition. The boot partition
+// of a GPT is one that Windows and macOS give no drive.
+func damagedData(label string, s contract.Scheme, err error) error {
+	allow := "put the card into a laptop, create an empty file called " + contract.RepairFile + " on the small partition that the laptop shows, put the card back"
+	if s == contract.GPT {
+		allow = "connect the disk that this computer starts from to a laptop, say there \"imagebuilder node repair DEVICE\" (or create an empty file called " + contract.RepairFile + " on its first partition), put it back"
+	}
 	return &Trouble{
 		What: "The part of the disk that holds this computer's data is damaged, and repairing it by itself could lose data. It was NOT formatted.",
 		Disk: label,
-		Do: "Check cable and power of the disk, and switch off and on once. If this page comes back, call whoever looks after this computer. If they say so: switch off, put the card into a laptop, create an empty file called " +
-			contract.RepairFile + " on the small partition that the laptop shows, put the card back and switch on. The computer then repairs what it can.",
-		Err: err,
+		Do:   "Check cable and power of the disk, and switch off and on once. If this page comes back, call whoever looks after this computer. If they say so: switch off, " + allow + " and switch on. The computer then repairs what it can.",
+		Err:  err,
 	}
 }
 
