@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
@@ -23,6 +25,9 @@ func (m *machine) sealDone(context.Context) (bool, error) {
 		return false, err
 	}
 	if open, err := m.exists(sealingFile); err != nil || open {
+		return false, err
+	}
+	if lost, err := m.lostChains(); err != nil || len(lost) > 0 {
 		return false, err
 	}
 	text, err := m.unsealed()
@@ -46,6 +51,9 @@ func (m *machine) sealDo(context.Context) error {
 			return err
 		}
 	}
+	if err := m.removeLost(); err != nil {
+		return problem("boot-readonly", err.Error()).because(err)
+	}
 	text, err := m.unsealed()
 	if err != nil {
 		return problem("boot-missing", err.Error()).because(err)
@@ -60,6 +68,39 @@ func (m *machine) sealDo(context.Context) error {
 		return problem("boot-readonly", err.Error()).because(err)
 	}
 	return m.Files.Remove(sealingFile)
+}
+
+// lostChains are the files that fsck.fat -a makes of clusters which no name leads to, as a
+// power cut leaves them: an earlier node.yaml may be one. fsck.fat counts from 0000 up.
+func (m *machine) lostChains() (files []string, err error) {
+	names, err := m.Files.List(bootDir)
+	for _, name := range names {
+		if ok, _ := path.Match("FSCK[0-9][0-9][0-9][0-9].REC", strings.ToUpper(name)); ok {
+			files = append(files, bootDir+"/"+name)
+		}
+	}
+	return files, err
+}
+
+// removeLost writes over them first: removing a name leaves the clusters as they are.
+func (m *machine) removeLost() error {
+	files, err := m.lostChains()
+	if err != nil {
+		return err
+	}
+	for _, name := range files {
+		fi, err := m.Files.Stat(name)
+		if err != nil {
+			return err
+		}
+		if err := m.Files.Overwrite(name, make([]byte, fi.Size())); err != nil {
+			return err
+		}
+		if err := m.Files.Remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unsealed returns what must be written over node.yaml, nil if nothing must.

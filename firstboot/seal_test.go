@@ -1,6 +1,11 @@
 package firstboot_test
 
 import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -39,6 +44,70 @@ func TestCommentsAreSealed(t *testing.T) {
 	if leak := leaks(w); leak != "" {
 		t.Error(leak)
 	}
+}
+
+// TestWhatFsckFoundIsSealed: fsck.fat -a makes files of clusters that no name leads to,
+// and an earlier node.yaml may be among them. They are written over before they go.
+func TestWhatFsckFoundIsSealed(t *testing.T) {
+	w := newWorld(t, initYAML)
+	const mine = "/boot/firmware/FSCKNOTE.REC"
+	name, text := foundByFsck(t, strings.Repeat("# was: hskey-auth-older\n", 100))
+	found := "/boot/firmware/" + name
+	w.put(found, text)
+	w.put(mine, "kept")
+	var over bool
+	w.fault = func(_ int, name string) fault {
+		over = over || name == "overwrite "+found
+		if name == "remove "+found && !over {
+			t.Error("removed before it is written over")
+		}
+		return none
+	}
+	w.boot(nil)
+	if _, ok := w.files[found]; ok || !over || w.text(mine) != "kept" {
+		t.Errorf("there is %q; overwritten %v; mine is %q", w.text(found), over, w.text(mine))
+	}
+	w.put(found, "later, of a node that is joined: hskey-auth-older")
+	w.reboot()
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || w.text(found) != "" {
+		t.Errorf("%s: %q", s.Line(), w.text(found))
+	}
+}
+
+// foundByFsck is what fsck.fat makes of a file whose name a power cut took.
+func foundByFsck(t *testing.T, text string) (name, content string) {
+	t.Helper()
+	dir := t.TempDir()
+	run := func(name string, args ...string) string {
+		cmd := exec.Command(name, args...)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+		out, err := cmd.Output()
+		if err != nil && name != "fsck.fat" { // which ends with 1 where it mended
+			t.Fatalf("%s: %v\nIf it is missing: run make deps", name, err)
+		}
+		return string(out)
+	}
+	image := filepath.Join(dir, "fat")
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "text"), []byte(text), 0o600), os.WriteFile(image, nil, 0o600), os.Truncate(image, 40<<20)); err != nil {
+		t.Fatal(err)
+	}
+	run("mkfs.fat", "-F", "32", "fat")
+	run("mcopy", "-i", "fat", "text", "::NODE.YML")
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[bytes.Index(data, []byte("NODE    YML"))] = 0xe5
+	if err := os.WriteFile(image, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run("fsck.fat", "-a", "fat")
+	name = strings.TrimPrefix(strings.TrimSpace(run("mdir", "-b", "-i", "fat")), "::/")
+	content = run("mtype", "-i", "fat", "::"+name)
+	if !strings.Contains(content, "hskey-auth-older") {
+		t.Fatalf("%s has %q", name, content)
+	}
+	return name, content
 }
 
 // TestSealingLeavesANewFile: what a person puts there while the node is at

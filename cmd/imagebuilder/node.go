@@ -16,7 +16,7 @@ func newNode() *cobra.Command {
 		Use:   "node",
 		Short: "Work with node.yaml, the identity of one node, and with its card",
 	}
-	cmd.AddCommand(newNodeCheck(), newNodeKeygen(), newNodeSign(), newNodeRead(), newNodeWrite(), newNodeStatus())
+	cmd.AddCommand(newNodeCheck(), newNodeKeygen(), newNodeSign(), newNodeRead(), newNodeWrite(), newNodeStatus(), newNodeRepair())
 	return cmd
 }
 

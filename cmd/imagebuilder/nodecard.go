@@ -134,6 +134,28 @@ refused. What is written to holds that node's secrets: treat it like a key.`,
 	}
 }
 
+func newNodeRepair() *cobra.Command {
+	return &cobra.Command{
+		Use:   "repair TARGET",
+		Short: "Let a node repair its damaged data at its next start, at any price",
+		Long: `Leave ` + contract.RepairFile + ` on the boot partition of a card, a disk, an image file, or in the
+directory at which one is mounted. The node's next start then repairs the file
+system with its data once, where that is damaged, and may lose some of it. Nothing
+is mounted, so it also works where the system shows no drive for it, as Windows
+and macOS for the disk of a PC.`,
+		Example: `  imagebuilder node repair /dev/sdb
+  imagebuilder node repair '\\.\PhysicalDrive2'`,
+		Args: exactArgs("TARGET"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := flash.AllowRepair(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "the next start from %s may repair its data, once\n", args[0])
+			return err
+		},
+	}
+}
+
 // cardStatus is what a card tells of itself.
 type cardStatus struct {
 	Board        string         `json:"board"`

@@ -22,6 +22,9 @@ const (
 	PartBIOS = 14
 )
 
+// MinData is the least room for a node's data on the disk that it starts from, in bytes.
+const MinData = 512 << 20
+
 // Names of partitions, which only a GPT holds.
 const (
 	NameRootA = "root-a"

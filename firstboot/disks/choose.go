@@ -1,10 +1,13 @@
 package disks
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -19,7 +22,8 @@ type Want struct {
 	// Taken are the names of disks that have other work: the boot disk.
 	Taken []string
 	// Early says that slower buses may still show disks: then a pattern, which
-	// a second disk may fit too, has to wait.
+	// a second disk may fit too, has to wait, and so has a known disk, of which
+	// there may be a copy.
 	Early bool
 	// Hidden is how many disks the firmware hides: a missing one may be there.
 	Hidden int
@@ -40,11 +44,26 @@ func choose(all []Disk, w Want, look func(Disk) (content, error)) (choice, error
 	same := filter(all, func(d Disk) bool { return isOwn(d.Table, w.Purpose) && d.Table.ID == w.Known })
 	switch len(same) {
 	case 1:
-		return choice{same[0], content{state: made, id: w.Known}}, same[0].Err
+		return choice{same[0], content{state: made, id: w.Known}}, w.judgeKnown(same[0])
 	case 0:
 		return choice{}, missing(all, w, look)
 	}
 	return choice{}, w.fault(Several, "%s is there more than once: somebody copied it.", "Unplug the copy.", same...)
+}
+
+// judgeKnown refuses the node's own disk where it must be left as it is for now.
+func (w Want) judgeKnown(d Disk) error {
+	switch {
+	case w.Early:
+		return w.fault(Absent, "Whether %s is there only once is not known yet.", w.plugIn(), d)
+	case errors.Is(d.Err, ptable.ErrTooShort):
+		return w.fault(Small, "%s was copied to a smaller one, which cannot hold all of it.", "Plug in the disk that it was copied from, or copy that to one at least as large.", d).because(d.Err)
+	case d.Err != nil:
+		return w.fault(Unreadable, "The table of partitions on %s is damaged.", "Check its cable and power. Do not format anything: an expert may mend it.", d).because(d.Err)
+	case d.ReadOnly:
+		return w.fault(Protected, "%s is write-protected.", "Switch the protection off. If there is none, the disk is worn out.", d)
+	}
+	return nil
 }
 
 // missing says why the disk that the node uses is not there, the best it can:
@@ -96,6 +115,8 @@ func (w Want) judge(d Disk, c content) error {
 		return nil
 	case c.state == made:
 		return w.fault(Other, "%s belongs to "+c.belongs()+".", "Plug in the disk of node "+w.Node+". "+useAnother, d).because(d.Err)
+	case c.state == misnamed:
+		return w.fault(Taken, "%s is "+w.Purpose.other().words()+", of "+c.belongs()+".", "Correct node.yaml, which names this disk for something else. Do not erase it.", d)
 	case c.state == foreign:
 		return w.fault(Foreign, "%s is not empty: "+c.what+".", useAnother, d)
 	case d.ReadOnly:
@@ -105,6 +126,23 @@ func (w Want) judge(d Disk, c content) error {
 	}
 	return nil
 }
+
+// broken is the fault of a disk that cannot be read or written, perhaps for a moment
+// only: a cable, its power. Our own work on it may have begun.
+func (w Want) broken(d Disk, err error) error {
+	f := w.fault(Unreadable, "%s cannot be read and written properly.", "Check its cable and power. It may be worn out.", d)
+	switch {
+	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		f = w.fault(Protected, "%s is write-protected.", "Switch the protection off. If there is none, the disk is worn out.", d)
+	case errors.Is(err, syscall.EBUSY):
+		f = w.fault(Taken, "%s is in use already.", "Correct node.yaml, or switch the computer off and on.", d)
+	}
+	f.What = strings.TrimSuffix(f.What, unchanged)
+	return f.because(err)
+}
+
+// unchanged ends what is said of disks that were only looked at.
+const unchanged = " Nothing was changed on any disk."
 
 func gb(bytes int64) string { return fmt.Sprintf("%.1f GB", float64(bytes)/1e9) }
 
@@ -137,7 +175,7 @@ const (
 	Sectors Code = "sectors"
 )
 
-// Fault says for a person why no disk can be used. Nothing was written to any.
+// Fault says for a person why no disk can be used.
 // What is wrong may change while the machine runs: disks are plugged in.
 type Fault struct {
 	Code     Code
@@ -180,6 +218,6 @@ func (w Want) fault(code Code, what, do string, about ...Disk) *Fault {
 	}
 	return &Fault{
 		Code: code, Disks: strings.Join(names, "; "), Do: do,
-		What: strings.ToUpper(what[:1]) + what[1:] + " Nothing was changed on any disk.",
+		What: strings.ToUpper(what[:1]) + what[1:] + unchanged,
 	}
 }

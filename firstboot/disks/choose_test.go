@@ -2,7 +2,9 @@ package disks
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
@@ -28,6 +30,8 @@ func own(d Disk, id string) Disk {
 }
 
 func resized(d Disk, size int64) Disk { d.Size = size; return d }
+
+func damaged(d Disk, err error) Disk { d.Err = err; return d }
 
 func protected(d Disk) Disk { d.ReadOnly = true; return d }
 
@@ -68,7 +72,10 @@ func TestTheRightDiskOrWordsWhyNot(t *testing.T) {
 
 		{"known", []Disk{ssd("sda", "1"), own(ssd("sdb", "2"), idA)}, nil, Want{Known: idA}, "sdb"},
 		{"known, whatever node.yaml says now", []Disk{ssd("sda", "1"), own(ssd("sdb", "2"), idA)}, nil, Want{Known: idA, Spec: byName}, "sdb"},
-		{"known and write-protected, which e2fsck will tell", []Disk{protected(own(ssd("sdb", "2"), idA))}, nil, Want{Known: idA}, "sdb"},
+		{"known and write-protected", []Disk{protected(own(ssd("sdb", "2"), idA))}, nil, Want{Known: idA}, "write-protected: sdb, ata-SSD_2"},
+		{"known, and a copy may still come", []Disk{own(ssd("sdb", "2"), idA)}, nil, Want{Known: idA, Early: true}, "absent"},
+		{"known, with a table that is wrong", []Disk{damaged(own(ssd("sdb", "2"), idA), errors.New("checksum"))}, nil, Want{Known: idA}, "unreadable: checksum; sdb, ata-SSD_2; Do not format"},
+		{"known, and copied to a smaller one", []Disk{damaged(own(ssd("sdb", "2"), idA), fmt.Errorf("partition 1: %w", ptable.ErrTooShort))}, nil, Want{Known: idA}, "too-small: copied to a smaller one; sdb, ata-SSD_2"},
 		{"known and copied", []Disk{own(ssd("sda", "1"), idA), own(ssd("sdb", "2"), idA)}, nil, Want{Known: idA}, "several: more than once; Unplug the copy"},
 		{"known and gone", []Disk{card}, nil, Want{Known: idA}, "gone: which this node has used so far, is not there; write the image anew"},
 		{"known and gone, as node.yaml knows too", []Disk{card}, nil, Want{Known: idA, Spec: byName}, "gone"},
@@ -105,6 +112,24 @@ func TestTheRightDiskOrWordsWhyNot(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A disk that fails, for a moment or for good, is named, so that whoever waits for it
+// says which one, and goes on when it is back.
+func TestADiskThatFailsIsNamed(t *testing.T) {
+	for err, want := range map[error]string{
+		syscall.EIO: "unreadable", syscall.ENXIO: "unreadable", errors.New("lock sda: resource temporarily unavailable"): "unreadable",
+		syscall.EROFS: "write-protected", syscall.EACCES: "write-protected", syscall.EBUSY: "taken",
+	} {
+		var f *Fault
+		got := Want{Purpose: Data}.broken(ssd("sda", "1"), fmt.Errorf("open: %w", err))
+		if !errors.As(got, &f) || string(f.Code) != want || !errors.Is(got, err) || f.Disks != "sda, ata-SSD_1" || f.Do == "" {
+			t.Errorf("%v: %+v", err, got)
+		}
+		if strings.Contains(f.What, "Nothing was changed") {
+			t.Errorf("%v: our own work may have begun: %s", err, f.What)
+		}
 	}
 }
 

@@ -15,10 +15,11 @@ import (
 type state int
 
 const (
-	foreign state = iota // somebody's data, or what may be
-	blank                // nothing at both ends
-	making               // our own work, never known to be finished
-	made                 // a node's own
+	foreign  state = iota // somebody's data, or what may be
+	blank                 // nothing at both ends
+	making                // our own work, never finished, and nothing else
+	made                  // a node's own
+	misnamed              // a node's own, for the other purpose
 )
 
 // content is what is on a disk.
@@ -30,7 +31,9 @@ type content struct {
 }
 
 // mark is what the first sector of a disk of ours says, where other disks have
-// boot code: 440 bytes that everybody who writes partition tables leaves alone.
+// boot code, in 440 bytes. Who writes a table of partitions may leave them alone,
+// as parted does, or zero them, as fdisk and sfdisk do for a new one: a mark says
+// nothing about what was put on the disk since.
 type mark struct {
 	done    bool
 	purpose Purpose
@@ -80,11 +83,16 @@ func inspect(r io.ReaderAt, size, sector int64, table *ptable.Table, purpose Pur
 		return content{}, err
 	}
 	m, marked := parseMark(head)
+	unfinished := marked && !m.done
 	switch {
-	case marked && !m.done:
+	case unfinished && onlyBegun(head, sector):
 		return content{state: making, mark: m}, nil
+	case unfinished:
+		return content{what: fmt.Sprintf("it was begun as the %s disk of node %s, and something else is on it by now", m.purpose, m.node)}, nil
 	case isOwn(table, purpose):
 		return content{state: made, mark: m, id: table.ID}, nil
+	case isOwn(table, purpose.other()):
+		return content{state: misnamed, mark: m}, nil
 	case erased(head) && erased(tail):
 		return content{state: blank}, nil
 	case marked:
@@ -121,6 +129,33 @@ func isOwn(t *ptable.Table, p Purpose) bool {
 	return e != nil && e.Type == p.partType()
 }
 
+// onlyBegun reports whether before the partition there is nothing but what makeOwn
+// puts there until its last write: the mark without the two bytes that make others
+// look for a table, and a part of that.
+func onlyBegun(head []byte, sector int64) bool {
+	ours := bytes.Clone(head[:3*sector]) // the mark, the header, the first entries
+	clear(ours[:bootCode])
+	if header := ours[sector:]; bytes.HasPrefix(header, []byte(gptMagic)) {
+		clear(header[:gptHeader])
+	}
+	clear(ours[2*sector:][:gptEntry])
+	return erased(ours) && erased(head[3*sector:])
+}
+
+// Of a GPT (UEFI specification 2.10, section 5.3): how its header begins, and how many
+// bytes that and an entry have.
+const (
+	gptMagic  = "EFI PART"
+	gptHeader = 92
+	gptEntry  = 128
+)
+
+// hasTable knows a first sector behind which somebody's partitions may be. None of
+// ours has these bytes before all is finished.
+func hasTable(head []byte) bool { return string(head[510:512]) == tableMagic }
+
+const tableMagic = "\x55\xaa"
+
 // erased accepts what erased flash reads as, sector by sector.
 func erased(b []byte) bool {
 	zero, ones := make([]byte, 512), bytes.Repeat([]byte{0xff}, 512)
@@ -139,8 +174,8 @@ func guess(head []byte) string {
 		at          int
 		magic, name string
 	}{
-		{512, "EFI PART", "a partition table (GPT)"},
-		{4096, "EFI PART", "a partition table (GPT)"},
+		{512, gptMagic, "a partition table (GPT)"},
+		{4096, gptMagic, "a partition table (GPT)"},
 		{0, "LUKS", "an encrypted volume (LUKS)"},
 		{0x438, "\x53\xef", "a Linux file system (ext4)"},
 		{0, "XFSB", "a Linux file system (XFS)"},
@@ -152,7 +187,7 @@ func guess(head []byte) string {
 		{3, "EXFAT   ", "a file system (exFAT)"},
 		{82, "FAT32   ", "a file system (FAT)"},
 		{54, "FAT16   ", "a file system (FAT)"},
-		{510, "\x55\xaa", "a partition table"},
+		{510, tableMagic, "a partition table"},
 	} {
 		if end := known.at + len(known.magic); end <= len(head) && string(head[known.at:end]) == known.magic {
 			return known.name

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks/cutdisk"
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
@@ -70,6 +71,59 @@ func TestADiskWithAnythingOnItIsForeign(t *testing.T) {
 			t.Errorf("%s: state %v, %q, want %q", test.command, c.state, c.what, test.what)
 		}
 	}
+}
+
+// A mark of work that was cut off outlives what others do with the disk: parted
+// leaves the boot code alone, and what makes a file system in a partition never
+// comes near it. Neither that nor a RAID's mark behind it is ours to format.
+func TestABegunDiskWithSomethingOnItIsForeign(t *testing.T) {
+	for _, p := range []Purpose{Data, Longhorn, System} {
+		begun := cutdisk.New(64 * mib)
+		begun.Sectors[0] = append(mark{purpose: p, node: "home-pi"}.encode(), make([]byte, 72)...)
+		if c := seen(t, begun, begun.Size); c.state != making || c.node != "home-pi" {
+			t.Errorf("%s, begun: %+v", p, c)
+		}
+		for what, put := range map[string]func(d *cutdisk.Disk){
+			"somebody's table": func(d *cutdisk.Disk) { tableOn(t, d, contract.TypeESP) },
+			"our own table":    func(d *cutdisk.Disk) { tableOn(t, d, p.partType()) }, // a file system in it may have been used since
+			"a table of DOS": func(d *cutdisk.Disk) {
+				copy(d.Sectors[0][446:], "\x00\xfe\xff\xff\x83\xfe\xff\xff\x00\x20\x00\x00\x00\x20\x00\x00")
+				copy(d.Sectors[0][510:], "\x55\xaa")
+			},
+			"the end of a table":    func(d *cutdisk.Disk) { copy(d.Sectors[0][510:], "\x55\xaa") },
+			"a RAID":                func(d *cutdisk.Disk) { d.Sectors[8] = append([]byte("\xfc\x4e\x2b\xa9"), make([]byte, 508)...) },
+			"a volume group":        func(d *cutdisk.Disk) { d.Sectors[1] = append([]byte("LABELONE"), make([]byte, 504)...) },
+			"something before 4 MB": func(d *cutdisk.Disk) { d.Sectors[8191] = bytes.Repeat([]byte{1}, 512) },
+		} {
+			d := begun.Clone(begun.Size)
+			d.Sectors[0] = bytes.Clone(begun.Sectors[0])
+			put(d)
+			if c := seen(t, d, d.Size); c.state != foreign || !strings.Contains(c.what, "was begun as the "+string(p)+" disk of node home-pi, and something else is on it by now") {
+				t.Errorf("%s, with %s: %+v", p, what, c)
+			}
+		}
+	}
+}
+
+// tableOn writes a GPT with one partition, as programs do that leave boot code alone.
+func tableOn(t *testing.T, d *cutdisk.Disk, partType string) {
+	t.Helper()
+	g := ptable.New(d.Size, 512, idA, bytes.Clone(d.Sectors[0]))
+	g.Put(ptable.Entry{Number: 1, Type: partType, ID: idB, First: 8192, Sectors: 8192})
+	if err := g.Write(d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A disk that node.yaml names for the wrong purpose is whole, and nobody is told to
+// erase it.
+func TestADiskOfTheOtherPurposeIsNotDamaged(t *testing.T) {
+	d := cutdisk.New(64 * mib)
+	d.Sectors[0] = append(mark{true, Longhorn, "cabin-pi"}.encode(), make([]byte, 72)...)
+	tableOn(t, d, contract.TypeLonghornDisk)
+	c := seen(t, d, d.Size)
+	err := Want{Purpose: Data, Node: "cabin-pi"}.judge(ssd("sda", "1"), c)
+	faultIs(t, err, "taken: is the disk for Longhorn's volumes, of node cabin-pi; Correct node.yaml; Do not erase it")
 }
 
 // Flash that was erased reads as zeros or as ones.

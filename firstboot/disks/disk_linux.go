@@ -48,7 +48,7 @@ func read(name string) (Disk, error) {
 	}
 	d := Disk{Name: name, Path: sys.home(name), Size: size, Sector: sector, ReadOnly: attr(sys.home(name), "ro") == "1"}
 	d.IDs, d.Models = sys.names(name)
-	d.Serial = sys.serial(name)
+	d.Serial, d.Soldered = sys.serial(name), sys.soldered(name)
 	d.Label = d.label()
 	t, err := ptable.Read(f, size, sector)
 	if t != nil && t.ID != "" {

@@ -4,8 +4,9 @@
 //
 // A disk is made a node's own only if it is empty at both ends. The first
 // sector then says whose it becomes, before anything else is written, and that
-// it has become so, when all is on stable storage: in between every power cut
-// is answered by starting again, afterwards nothing formats the disk. The
+// it has become so, when all is on stable storage: in between nobody sees a
+// partition on it, and every power cut is answered by starting again, unless
+// somebody put something there since; afterwards nothing formats the disk. The
 // package refuses to choose between two disks that fit, and to touch one with
 // somebody's data on it, of another node, or with the system on it.
 package disks
@@ -28,6 +29,8 @@ type Disk struct {
 	Serial       string // the number on its label, "" where it tells none
 	Size, Sector int64  // bytes
 	ReadOnly     bool
+	// Soldered is an eMMC: on the bus of memory cards, and no card.
+	Soldered bool
 	// Table is nil where there is none. Err says why it cannot be used,
 	// though its ID could be read.
 	Table *ptable.Table
@@ -87,6 +90,14 @@ func (p Purpose) partType() string {
 		return contract.TypeLonghornDisk
 	}
 	return contract.TypeDataDisk
+}
+
+// other is the other purpose of a disk of a node's own.
+func (p Purpose) other() Purpose {
+	if p == Longhorn {
+		return Data
+	}
+	return Longhorn
 }
 
 // words calls the disk what a person would.

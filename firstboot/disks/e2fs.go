@@ -37,25 +37,47 @@ func syncDevice(dev string) error {
 // ErrNoExt4 says that there is no file system where one ought to be.
 var ErrNoExt4 = errors.New("there is no ext4 file system")
 
+// ErrUnchecked says that nobody knows: the disk does not answer, or e2fsck could not
+// work. A cable, or power, may be all of it.
+var ErrUnchecked = errors.New("the file system could not be checked")
+
 // ErrDamaged says that repairing a file system by itself could lose data.
 var ErrDamaged = errors.New("the file system is damaged")
 
 // Check replays the journal after a power cut and mends what it can without
 // loss; by force it mends at any price. It never formats.
 func (run Tools) Check(dev string, force bool) (fixed bool, err error) {
-	if _, err := openExt4(dev); err != nil {
-		return false, fmt.Errorf("%w on %s: %w", ErrNoExt4, dev, err)
+	if _, err := openExt4(dev); errors.Is(err, ErrNoExt4) {
+		return false, fmt.Errorf("%s: %w", dev, err)
+	} else if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrUnchecked, err)
 	}
 	args := []string{"-p", dev}
 	if force {
 		args = []string{"-f", "-y", dev}
 	}
 	out, code := run("/usr/sbin/e2fsck", args...)
-	v := verdictOf(code)
-	if v == fsDamaged {
+	switch v := verdictOf(code); {
+	case v == fsDamaged, v == fsUnchecked && hasSpoiltSuper(dev):
 		return false, fmt.Errorf("%w: e2fsck %s ended with %d: %s", ErrDamaged, args[0], code, out)
+	case v == fsUnchecked:
+		return false, fmt.Errorf("%w: e2fsck %s ended with %d: %s", ErrUnchecked, args[0], code, out)
+	default:
+		return v == fsFixed, nil
 	}
-	return v == fsFixed, nil
+}
+
+// hasSpoiltSuper reports whether a superblock can be read and is wrong. e2fsck -p does
+// not open such a file system, as one on a disk that does not answer; by force it takes
+// another superblock.
+func hasSpoiltSuper(dev string) bool {
+	f, err := os.Open(dev)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	ok, err := isIntact(f)
+	return err == nil && !ok
 }
 
 // Grow enlarges a mounted file system to so many bytes if it is smaller, as on
@@ -90,9 +112,10 @@ func openExt4(dev string) (ext4, error) {
 type verdict int
 
 const (
-	fsClean   verdict = iota
-	fsFixed           // errors were corrected
-	fsDamaged         // errors are left, or e2fsck could not work
+	fsClean     verdict = iota
+	fsFixed             // errors were corrected
+	fsDamaged           // errors are left
+	fsUnchecked         // e2fsck could not work: of the file system that says nothing
 )
 
 // verdictOf reads the bits of an exit code: 1 errors corrected, 2 reboot
@@ -104,6 +127,8 @@ func verdictOf(code int) verdict {
 		return fsClean
 	case code > 0 && code < 4:
 		return fsFixed
+	case code > 0 && code&4 != 0:
+		return fsDamaged
 	}
-	return fsDamaged
+	return fsUnchecked
 }

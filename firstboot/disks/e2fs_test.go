@@ -89,7 +89,7 @@ func FuzzReadExt4(f *testing.F) {
 }
 
 func TestVerdict(t *testing.T) {
-	for code, want := range map[int]verdict{0: fsClean, 1: fsFixed, 2: fsFixed, 3: fsFixed, 4: fsDamaged, 5: fsDamaged, 8: fsDamaged, 12: fsDamaged, 32: fsDamaged, 128: fsDamaged, -1: fsDamaged} {
+	for code, want := range map[int]verdict{0: fsClean, 1: fsFixed, 2: fsFixed, 3: fsFixed, 4: fsDamaged, 5: fsDamaged, 12: fsDamaged, 8: fsUnchecked, 32: fsUnchecked, 128: fsUnchecked, -1: fsUnchecked} {
 		if got := verdictOf(code); got != want {
 			t.Errorf("e2fsck %d: %v", code, got)
 		}
@@ -148,8 +148,44 @@ func TestCheckMendsWhatItMayAndFormatsNothing(t *testing.T) {
 	}
 	judge(t, "debugfs", "-w", "-R", "clri <2>", dev) // the root directory is no more
 	judge(t, "debugfs", "-w", "-R", "set_super_value state 2", dev)
-	if fixed, err := run.Check(dev, false); fixed || err == nil {
+	if fixed, err := run.Check(dev, false); fixed || !errors.Is(err, ErrDamaged) {
 		t.Errorf("what e2fsck -p may not mend: %v, %v", fixed, err)
+	}
+	if fixed, err := run.Check(dev, true); !fixed || err != nil {
+		t.Errorf("by force: %v, %v", fixed, err)
+	}
+}
+
+// A disk that does not answer is not a damaged one: what repairs at any price would
+// take what it cannot read for lost.
+func TestADiskThatDoesNotAnswerIsNotDamaged(t *testing.T) {
+	dev := blankFile(t, 64*mib)
+	if err := Tools(host).Format(dev, Data); err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []int{8, 32, 128, -1} {
+		fails := Tools(func(string, ...string) (string, int) { return "Input/output error", code })
+		if _, err := fails.Check(dev, false); !errors.Is(err, ErrUnchecked) || errors.Is(err, ErrDamaged) {
+			t.Errorf("e2fsck %d: %v", code, err)
+		}
+	}
+	for what, dev := range map[string]string{"gone": dev + "-gone", "unreadable": t.TempDir()} { // EISDIR stands for EIO
+		if _, err := Tools(host).Check(dev, false); !errors.Is(err, ErrUnchecked) || errors.Is(err, ErrNoExt4) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// e2fsck -p ends with the same code where the superblock is spoilt, and by force takes
+// another.
+func TestASpoiltSuperblockIsDamage(t *testing.T) {
+	run, dev := Tools(host), blankFile(t, 64*mib)
+	if err := run.Format(dev, Data); err != nil {
+		t.Fatal(err)
+	}
+	patch(t, dev, 1024+0x90, []byte("spoilt"))
+	if _, err := run.Check(dev, false); !errors.Is(err, ErrDamaged) {
+		t.Errorf("what e2fsck -p does not open: %v", err)
 	}
 	if fixed, err := run.Check(dev, true); !fixed || err != nil {
 		t.Errorf("by force: %v, %v", fixed, err)

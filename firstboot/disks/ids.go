@@ -99,6 +99,12 @@ func (s sysfs) serial(name string) string {
 	return strings.TrimSpace(attr(dir, "serial")) // of the USB device
 }
 
+// soldered tells eMMC, whose type of a card is MMC, from cards, which are SD. Cards of
+// the old kind, MMC too, are no longer made.
+func (s sysfs) soldered(name string) bool {
+	return strings.HasPrefix(name, "mmcblk") && attr(s.home(name), "type") == "MMC"
+}
+
 func named(prefix, text string) []string {
 	if text == "" {
 		return nil

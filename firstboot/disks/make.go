@@ -10,30 +10,30 @@ import (
 const ownPart = 1
 
 // makeOwn makes a blank disk, or one on which that was begun, a node's own:
-// the mark in one sector, a table, a file system, the mark that it is done.
-// Power may go at any moment. format returns when the file system in the
-// table's one partition is on stable storage.
-func makeOwn(d ptable.Disk, size, sector int64, m mark, newID func() string, format func(*ptable.Table) error) (*ptable.Table, error) {
+// the mark in one sector, a table that nobody sees yet, a file system, and the
+// first sector that shows both and says that it is done. Power may go at any
+// moment: until that last sector no computer shows a partition, so that nobody
+// can have put anything into one that is begun again. format returns when the
+// file system in the table's one partition is on stable storage.
+func makeOwn(d ptable.Disk, size, sector int64, m mark, newID func() string, format func(*ptable.Table) error) error {
 	m.done = false
 	sector0 := append(m.encode(), make([]byte, sector-bootCode)...)
 	if err := writeSynced(d, sector0); err != nil {
-		return nil, err
+		return err
 	}
 	t := ptable.New(size, sector, newID(), sector0)
 	first := uint64(alignment / sector)
 	t.Put(ptable.Entry{Number: ownPart, Type: m.purpose.partType(), ID: newID(), Name: string(m.purpose), First: first, Sectors: t.Room(first, alignment)})
-	if err := t.Write(d); err != nil {
-		return nil, err
+	sector0, err := t.WriteUnseen(d)
+	if err != nil {
+		return err
 	}
 	if err := format(t); err != nil {
-		return nil, fmt.Errorf("format the disk: %w", err)
-	}
-	if _, err := d.ReadAt(sector0, 0); err != nil {
-		return nil, fmt.Errorf("read the mark: %w", err)
+		return fmt.Errorf("format the disk: %w", err)
 	}
 	m.done = true
 	copy(sector0, m.encode())
-	return t, writeSynced(d, sector0)
+	return writeSynced(d, sector0)
 }
 
 func writeSynced(d ptable.Disk, sector0 []byte) error {

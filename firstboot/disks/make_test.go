@@ -48,7 +48,7 @@ func use(d *cutdisk.Disk) (formatted bool, err error) {
 	}
 	n := 0
 	newID := func() string { n++; return fmt.Sprintf("aaaaaaaa-bbbb-4ccc-8ddd-%012d", n) }
-	_, err = makeOwn(d, d.Size, 512, mark{purpose: Data, node: "cabin-pi"}, newID, func(t *ptable.Table) error {
+	err = makeOwn(d, d.Size, 512, mark{purpose: Data, node: "cabin-pi"}, newID, func(t *ptable.Table) error {
 		formatted = true
 		return fakeFormat(d, t)
 	})
@@ -108,6 +108,25 @@ func TestPowerCutsWhileADiskIsMade(t *testing.T) {
 			}
 		}
 		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// Until a disk is done its first sector shows nobody a table, whatever moment the power
+// goes at: what is begun again can have nobody's files on it.
+func TestNobodySeesAPartitionBeforeADiskIsDone(t *testing.T) {
+	base := cutdisk.New(diskSize)
+	whole := base.Clone(diskSize)
+	if _, err := use(whole); err != nil {
+		t.Fatal(err)
+	}
+	err := cutdisk.EveryCut(base, whole.Log, func(d *cutdisk.Disk) error {
+		if _, err := ptable.Read(d, d.Size, 512); errors.Is(err, ptable.ErrNone) {
+			return nil
+		}
+		return finished(d)
 	})
 	if err != nil {
 		t.Error(err)

@@ -29,10 +29,14 @@ type Target struct {
 // Find returns the one disk that fits, whatever is on it, or a *Fault.
 func (t Target) Find(all []Disk) (Disk, error) {
 	others := filter(all, func(d Disk) bool { return d.Name != t.Stick.Name })
-	fits := filter(others, func(d Disk) bool { return t.Want.Disk.Fits(d.Serial, d.Models, d.Size) && !t.keeps(d) })
+	meant := filter(others, func(d Disk) bool { return t.Want.Disk.Fits(d.Serial, d.Models, d.Size) })
+	fits := filter(meant, func(d Disk) bool { return !t.keeps(d) })
 	which := "%s (" + t.Want.Disk.String() + ")"
+	mayCome := t.Early || t.Hidden > 0 && t.Want.Disk.Serial == "" // the one that is meant may be hidden
 	switch {
-	case len(fits) == 0 || t.Early || t.Hidden > 0 && t.Want.Disk.Serial == "": // the one that is meant may be hidden
+	case len(fits) == 0 && len(meant) > 0 && !mayCome:
+		return Disk{}, t.fault(Taken, "What could be "+which+" also fits dataDisk: or longhorn: disk: in node.yaml, so that it is kept for data.", "Name those disks more exactly in node.yaml, by their names below /dev/disk/by-id, and the one to install on by its serial number.", meant...)
+	case len(fits) == 0 || mayCome:
 		return Disk{}, t.fault(Absent, which+" is not there.", "Check the disk's cable and power. If it should be another one, correct install: in node.yaml.", others...)
 	case len(fits) > 1:
 		return Disk{}, t.fault(Several, "More than one disk could be "+which+".", "Unplug the others, or name the disk in node.yaml by its serial number.", fits...)
@@ -61,9 +65,9 @@ func (t Target) Judge(d Disk, r io.ReaderAt) error {
 	}
 	m, marked := parseMark(head)
 	switch {
-	case marked && !m.done: // nothing is lost with that
+	case marked && !m.done && !hasTable(head): // nothing is lost with that
 		return nil
-	case marked || holdsData(d.Table):
+	case marked && m.done || holdsData(d.Table):
 		if !t.Want.ReplaceData {
 			return t.fault(HasData, "%s holds the data of a node.", "If that data is not needed any more, write replaceData: true below install: in node.yaml. Otherwise take the stick out and switch the computer off and on.", d)
 		}

@@ -60,7 +60,9 @@ func TestExactlyOneDiskIsInstalledOn(t *testing.T) {
 		{"more may come", []Disk{stick, numbered("nvme0n1", "1")}, Target{Want: node.Install{Disk: node.InstallDisk{Only: true}}, Early: true}, "absent"},
 		{"the firmware hides another", []Disk{stick, numbered("sdb", "1")}, Target{Want: node.Install{Disk: node.InstallDisk{Only: true}}, Hidden: 1}, "absent: SATA Operation to AHCI"},
 		{"the firmware hides another than is named", []Disk{stick, numbered("sdb", "1")}, Target{Want: node.Install{Disk: node.InstallDisk{Serial: "1"}}, Hidden: 1}, "sdb"},
-		{"the node's own disk for data", []Disk{stick, numbered("sdb", "1")}, Target{Want: node.Install{Disk: node.InstallDisk{Model: "SSD"}}, Kept: []node.Disk{{}, {Model: "S*"}}}, "absent"},
+		{"the node's own disk for data", []Disk{stick, numbered("sdb", "1")}, Target{Want: node.Install{Disk: node.InstallDisk{Model: "SSD"}}, Kept: []node.Disk{{}, {Model: "S*"}}}, "taken: also fits dataDisk: or longhorn: disk:; sdb, ata-SSD_1; more exactly"},
+		{"the node's own disk for data, and more may come", []Disk{stick, numbered("sdb", "1")}, Target{Want: node.Install{Disk: node.InstallDisk{Model: "SSD"}}, Kept: []node.Disk{{Model: "S*"}}, Early: true}, "absent"},
+		{"the node's own disk for data, and the firmware hides another", []Disk{stick, numbered("sdb", "1")}, Target{Want: node.Install{Disk: node.InstallDisk{Model: "SSD"}}, Kept: []node.Disk{{Model: "S*"}}, Hidden: 1}, "absent"},
 		{"the firmware hides it", []Disk{stick}, Target{Want: node.Install{Disk: node.InstallDisk{Only: true}}, Hidden: 1}, "absent: SATA Operation to AHCI"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -92,8 +94,9 @@ func installed(d Disk, dataType string) Disk {
 func TestWhatIsReplacedWasAllowed(t *testing.T) {
 	const size = 64 * mib
 	blank := make([]byte, size)
-	at := func(off int, text string) []byte {
+	at := func(off int, text string, first ...string) []byte {
 		b := bytes.Clone(blank)
+		copy(b, strings.Join(first, ""))
 		copy(b[off:], text)
 		return b
 	}
@@ -121,6 +124,8 @@ func TestWhatIsReplacedWasAllowed(t *testing.T) {
 		{"a node's own disk", data(numbered("sdb", "1")), at(512, "EFI PART"), wipe, "has-data"},
 		{"a node's own disk, spoilt", plain, at(0, string(mark{true, Data, "home-pi"}.encode())), wipe, "has-data"},
 		{"unfinished", plain, at(0, string(UnfinishedSystem("home-pi"))), node.Install{}, ""},
+		{"unfinished, and partitioned since", plain, at(510, "\x55\xaa", string(UnfinishedSystem("home-pi"))), node.Install{}, "not-empty: there is a partition table on it"},
+		{"unfinished, partitioned since, and may go", plain, at(510, "\x55\xaa", string(UnfinishedSystem("home-pi"))), wipe, ""},
 		{"unfinished, behind which somebody's was", plain, append(at(0, string(UnfinishedSystem("home-pi")))[:size-8], "RAIDRAID"...), node.Install{}, ""},
 		{"write-protected", protected(plain), blank, both, "write-protected"},
 		{"too small", resized(plain, 32*mib), blank, both, "too-small: it holds 0.0 GB"},
@@ -146,6 +151,16 @@ func TestAnUnfinishedSystemIsNobodysDisk(t *testing.T) {
 	m, ok := parseMark(sector)
 	if !ok || m.done || m.purpose != System || m.node != "cabin-box" {
 		t.Errorf("%+v %v", m, ok)
+	}
+}
+
+// eMMC is on the bus of memory cards, and nobody takes it out.
+func TestWhatIsSolderedIn(t *testing.T) {
+	for kind, want := range map[string]bool{"MMC": true, "SD": false} {
+		sys, name := tree(t, map[string]string{"mmc_host/mmc0/mmc0:0001/block/mmcblk0/dev": "", "mmc_host/mmc0/mmc0:0001/type": kind + "\n"})
+		if got := sys.soldered(name); got != want {
+			t.Errorf("%s: %v", kind, got)
+		}
 	}
 }
 

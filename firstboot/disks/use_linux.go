@@ -2,7 +2,6 @@ package disks
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -35,16 +34,16 @@ func Use(w Want, run Tools, say func(format string, args ...any)) (Volume, error
 	work := func() error { return v.finish(c.Table) }
 	if v.Made {
 		if err := c.free(); err != nil {
-			return Volume{}, fmt.Errorf("%s is in use: %w", c.Name, err)
+			return Volume{}, w.broken(c.Disk, err)
 		}
 		say("%s becomes %s", c, w.Purpose.words())
 		work = func() error { return v.make(w, run) }
 	}
 	if v.File, err = c.Open(); err != nil {
-		return Volume{}, err
+		return Volume{}, w.broken(c.Disk, err)
 	}
 	if err := work(); err != nil {
-		return Volume{}, errors.Join(fmt.Errorf("%s: %w", c.Name, err), v.Close())
+		return Volume{}, w.broken(c.Disk, errors.Join(err, v.Close()))
 	}
 	return v, nil
 }
@@ -64,13 +63,12 @@ func look(d Disk, p Purpose) (content, error) {
 
 func (v *Volume) make(w Want, run Tools) error {
 	m := mark{purpose: w.Purpose, node: w.Node}
-	_, err := makeOwn(v, v.Disk.Size, v.Disk.Sector, m, NewGUID, func(t *ptable.Table) error {
+	return makeOwn(v, v.Disk.Size, v.Disk.Sector, m, NewGUID, func(t *ptable.Table) error {
 		if err := v.show(t); err != nil {
 			return err
 		}
 		return run.Format(v.Dev, w.Purpose)
 	})
-	return err
 }
 
 func (v *Volume) finish(t *ptable.Table) error {

@@ -81,11 +81,26 @@ func (m *machine) dataOnCard(state dataState) error {
 	return m.mountVar(m.boot, dev, int64(m.table.Entry(contract.PartData).Sectors)*m.table.SectorSize)
 }
 
-// dataOnDisk uses a disk of the node's own and remembers it: power may go
-// before that, and then the disk is found again by its own mark.
+// dataOnDisk uses a disk of the node's own. One that stops answering meanwhile, as with
+// a loose cable, is waited for again.
 func (m *machine) dataOnDisk(w disks.Want) error {
 	w.Purpose, w.Taken = disks.Data, []string{m.boot.Name}
-	v, err := m.awaitDisk(w)
+	for told := false; ; time.Sleep(5 * time.Second) {
+		err := m.dataOn(&w)
+		if !errors.Is(err, disks.ErrUnchecked) || m.state.Trial {
+			return err
+		}
+		if !told {
+			told = true
+			m.tell(asTrouble(err), goesOn)
+		}
+	}
+}
+
+// dataOn also remembers the disk: power may go before that, and then it is found
+// again by its own mark.
+func (m *machine) dataOn(w *disks.Want) error {
+	v, err := m.awaitDisk(*w)
 	if err != nil {
 		return err
 	}
@@ -94,8 +109,9 @@ func (m *machine) dataOnDisk(w disks.Want) error {
 		if err := recordDisk(m.disk, m.table, v.ID); err != nil {
 			return diskTrouble(m.boot.Label, err)
 		}
+		w.Known = v.ID
 	}
-	m.state.DataDisk, m.state.Formatted = v.Disk.Name, v.Made
+	m.state.DataDisk, m.state.Formatted = v.Disk.Name, v.Made || m.state.Formatted
 	m.con.say("data on %s", v.Disk)
 	return m.mountVar(v.Disk, v.Dev, v.Room)
 }
@@ -103,13 +119,13 @@ func (m *machine) dataOnDisk(w disks.Want) error {
 // awaitDisk waits as long as it takes: without its data the node would be
 // another one. It says what it waits for, and gives up on trial only.
 func (m *machine) awaitDisk(w disks.Want) (disks.Volume, error) {
-	const slow, spinUp = 15 * time.Second, time.Minute
+	const spinUp = time.Minute
 	m.con.say("looking for the data disk")
 	told, asked := "", false
 	for begin := time.Now(); ; time.Sleep(500 * time.Millisecond) {
 		m.dog.expect(stepLimit)
 		since := time.Since(begin)
-		w.Early = since < slow
+		w.Early = mayCome(w, since, disks.StillComing(os.DirFS("/sys")))
 		v, err := disks.Use(w, tools, m.con.say)
 		var f *disks.Fault
 		switch {
@@ -118,7 +134,7 @@ func (m *machine) awaitDisk(w disks.Want) (disks.Volume, error) {
 		case !errors.As(err, &f):
 			return v, diskTrouble("", err)
 		}
-		if since < slow || since < spinUp && (f.Code == disks.Absent || f.Code == disks.Gone) {
+		if since < slowBus || since < spinUp && (f.Code == disks.Absent || f.Code == disks.Gone) {
 			continue
 		}
 		if w.Known != "" && !asked { // what has taken its place?
@@ -131,7 +147,7 @@ func (m *machine) awaitDisk(w disks.Want) (disks.Volume, error) {
 		}
 		if text := f.Error() + f.Disks; text != told {
 			told = text
-			m.tell(asTrouble(diskTrouble("", f)), "This computer goes on by itself once that is mended.")
+			m.tell(asTrouble(diskTrouble("", f)), goesOn)
 		}
 	}
 }
@@ -142,21 +158,25 @@ func (m *machine) awaitDisk(w disks.Want) (disks.Volume, error) {
 func (m *machine) mountVar(on disks.Disk, dev string, room int64) error {
 	m.home = on
 	fixed, err := tools.Check(dev, false)
-	if err != nil && !errors.Is(err, disks.ErrNoExt4) && m.mayRepair() {
+	if errors.Is(err, disks.ErrDamaged) && m.mayRepair() {
 		m.con.say("repairing the data partition, as %s asks; this may take long", contract.RepairFile)
+		m.dog.expect(repairLimit)
 		fixed, err = tools.Check(dev, true)
+		m.dog.expect(stepLimit)
 	}
 	switch {
+	case errors.Is(err, disks.ErrUnchecked):
+		return noAnswer(on.Label, err)
 	case errors.Is(err, disks.ErrNoExt4):
 		return noData(on.Label, err)
 	case err != nil:
-		return damagedData(on.Label, err)
+		return damagedData(on.Label, m.table.Scheme, err)
 	}
 	if m.state.Repaired = fixed; fixed {
 		m.con.say("the data partition was repaired")
 	}
 	if _, err := mount.Mount(dev, sysroot+"/var", "ext4", dataOptions, unix.MS_NOATIME); err != nil {
-		return damagedData(on.Label, err)
+		return unmounted(on.Label, m.table.Scheme, err)
 	}
 	return tools.Grow(dev, room, m.con.say)
 }

@@ -63,7 +63,7 @@ func TestPersist(t *testing.T) {
 }
 
 func TestPage(t *testing.T) {
-	err := fmt.Errorf("wrapped: %w", damagedData("sda, 32.0 GB, on USB", errors.New("e2fsck -p ended with 4")))
+	err := fmt.Errorf("wrapped: %w", damagedData("sda, 32.0 GB, on USB", contract.MBR, errors.New("e2fsck -p ended with 4")))
 	page := asTrouble(err).page("imagebuilder rpi4 1", "Nothing more happens by itself.")
 	for line := range strings.Lines(page) {
 		if len(line) > 80 {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
@@ -20,6 +22,21 @@ import (
 // disk's data partition: never where a node has its identity there.
 func leavesCard(owned bool, cfg *node.Config) bool {
 	return !owned && cfg.DataDisk != (node.Disk{})
+}
+
+// mayCome reports whether another disk that could be meant may still appear, so long
+// after the search began; usb says that one on USB is on its way. A pattern has to wait
+// for the slowest, once in a node's life. A known disk is met at every start: it waits
+// a second for its copy, if there is one, and longer only for what is seen to come.
+func mayCome(w disks.Want, since time.Duration, usb bool) bool {
+	const spinUp, settle = time.Minute, time.Second
+	switch {
+	case w.Known != "":
+		return since < settle || usb && since < slowBus
+	case w.Spec.Path == "":
+		return since < spinUp
+	}
+	return since < slowBus
 }
 
 const elsewhereWords = "imagebuilder: the data is on disk %s\n"

@@ -3,8 +3,11 @@ package initramfs
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
@@ -95,6 +98,60 @@ func TestASpoiltMemoryIsNoDisk(t *testing.T) {
 		if formatted, _ := bootDisk(lost); formatted {
 			t.Errorf("formatted after sector %d was lost", sector)
 		}
+	}
+}
+
+// Every ordinary start of a node with a data disk waits a second for that disk's copy,
+// and no longer for a bus on which nothing comes; a disk of which only a pattern is
+// known is chosen when the slowest has had its time.
+func TestHowLongADataDiskIsWaitedFor(t *testing.T) {
+	known, pattern, named := disks.Want{Known: "x", Spec: node.Disk{Size: ">=1TB"}}, disks.Want{Spec: node.Disk{Size: ">=1TB"}}, disks.Want{Spec: node.Disk{Path: "/dev/disk/by-id/x"}}
+	for _, test := range []struct {
+		name  string
+		want  disks.Want
+		since time.Duration
+		usb   bool
+		early bool
+	}{
+		{"known, at once", known, 0, false, true},
+		{"known", known, time.Second, false, false},
+		{"known, and USB still comes", known, 10 * time.Second, true, true},
+		{"known, and USB comes for ever", known, slowBus, true, false},
+		{"a pattern after the slow buses", pattern, slowBus, false, true},
+		{"a pattern when all have spun up", pattern, time.Minute, true, false},
+		{"a name", named, slowBus, true, false},
+	} {
+		if got := mayCome(test.want, test.since, test.usb); got != test.early {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}
+
+// A copy on a smaller card is not worn out, and a disk that does not answer is neither
+// damaged nor to be repaired.
+func TestPagesSayWhatIsWrongWithTheDisk(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want []string
+	}{
+		{diskTrouble("DISK", fmt.Errorf("partition 4: %w", ptable.ErrTooShort)), []string{"smaller than the one that its content was copied from", "Nothing was changed", "DISK", "at least as large"}},
+		{unmounted("DISK", contract.GPT, &os.PathError{Op: "mount", Err: syscall.EIO}), []string{"does not answer properly", "cable and power", "DISK"}},
+		{unmounted("DISK", contract.MBR, syscall.EUCLEAN), []string{"is damaged", contract.RepairFile, "the small partition that the laptop shows", "cable and power"}},
+		{unmounted("DISK", contract.GPT, syscall.EUCLEAN), []string{"is damaged", "imagebuilder node repair DEVICE", contract.RepairFile}},
+	} {
+		page := asTrouble(test.err).page("imagebuilder rpi4 1", goesOn)
+		if n := strings.Count(page, "\n"); n > 25 {
+			t.Errorf("%d lines:\n%s", n, page)
+		}
+		page = strings.Join(strings.Fields(page), " ")
+		for _, want := range test.want {
+			if !strings.Contains(page, want) {
+				t.Errorf("%v: no %q in %s", test.err, want, page)
+			}
+		}
+	}
+	if err := unmounted("DISK", contract.GPT, syscall.EIO); !errors.Is(err, disks.ErrUnchecked) {
+		t.Errorf("it is not waited for: %v", err)
 	}
 }
 

@@ -20,7 +20,7 @@ func (m *machine) etc() error {
 	work := filepath.Join(filepath.Dir(upper), "work")
 	for _, dir := range []string{upper, work} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return damagedData(m.home.Label, err)
+			return damagedData(m.home.Label, m.table.Scheme, err)
 		}
 	}
 	if err := m.pruneEtc(upper); err != nil {
@@ -28,7 +28,7 @@ func (m *machine) etc() error {
 	}
 	options := "lowerdir=" + sysroot + "/etc,upperdir=" + upper + ",workdir=" + work + ",redirect_dir=off,index=off,metacopy=off"
 	if _, err := mount.Mount("etc", sysroot+"/etc", "overlay", options, 0); err != nil {
-		return damagedData(m.home.Label, fmt.Errorf("lay the writable layer over /etc: %w", err))
+		return damagedData(m.home.Label, m.table.Scheme, fmt.Errorf("lay the writable layer over /etc: %w", err))
 	}
 	return nil
 }
@@ -47,7 +47,7 @@ func (m *machine) pruneEtc(upper string) error {
 	}
 	gone, err := pruneLayer(list, upper)
 	if err != nil {
-		return damagedData(m.home.Label, err)
+		return damagedData(m.home.Label, m.table.Scheme, err)
 	}
 	if len(gone) > 0 {
 		m.con.log(fmt.Sprintf("init: not kept in /etc: %.10q", gone))

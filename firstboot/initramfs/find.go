@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
@@ -14,6 +15,9 @@ import (
 
 // errNoDisk says that the boot disk has not appeared yet.
 var errNoDisk = errors.New("no disk carries this image")
+
+// slowBus is how long the slowest one takes to show a disk.
+const slowBus = 15 * time.Second
 
 // startedFrom is the medium that the kernel came from, as U-Boot says it or UEFI, and
 // the bus that it is looked for on: "" where that is none that shows its disks late.
@@ -28,21 +32,22 @@ func startedFrom(uboot string, uefi efiboot.Medium) (m efiboot.Medium, bus strin
 // choose picks the disk that this kernel came from. espUUID is the PARTUUID
 // that systemd-boot says it was loaded from, "" where the firmware is another
 // one. Names and order of disks decide nothing: with several disks of one
-// image it takes the one on the bus that U-Boot or UEFI started from, then
+// image it takes the one on the medium that U-Boot or UEFI started from, then
 // the only one that a first boot has already finished, and else none. While
 // early is true it leaves slower buses the time to show theirs.
-func choose(all []disks.Disk, espUUID string, o contract.Args, early bool) (disks.Disk, error) {
+func choose(all []disks.Disk, espUUID string, o contract.Args, medium efiboot.Medium, early bool) (disks.Disk, error) {
 	ours := matching(all, espUUID, o.DiskID)
-	if early && o.BootDevice != "" {
-		ours = filter(ours, func(d disks.Disk) bool { return d.OnBus(o.BootDevice) })
+	isStarted := startedOn(o.BootDevice, medium)
+	if early && isStarted != nil {
+		ours = filter(ours, isStarted)
 	}
 	if len(ours) == 0 {
 		return disks.Disk{}, errNoDisk
 	}
-	for _, keep := range []func(disks.Disk) bool{
-		func(d disks.Disk) bool { return d.OnBus(o.BootDevice) },
-		func(d disks.Disk) bool { return finished(d.Table) },
-	} {
+	for _, keep := range []func(disks.Disk) bool{isStarted, func(d disks.Disk) bool { return finished(d.Table) }} {
+		if keep == nil {
+			continue
+		}
 		if some := filter(ours, keep); len(ours) > 1 && len(some) > 0 {
 			ours = some
 		}
@@ -54,6 +59,19 @@ func choose(all []disks.Disk, espUUID string, o contract.Args, early bool) (disk
 		return ours[0], err
 	}
 	return ours[0], checkOurs(ours[0].Table)
+}
+
+// startedOn tells the disks that the medium which the kernel came from may be, nil
+// where nobody says which that is. What is built in has no bus of its own, and it is
+// none that is removable.
+func startedOn(bus string, medium efiboot.Medium) func(disks.Disk) bool {
+	switch {
+	case bus != "":
+		return func(d disks.Disk) bool { return d.OnBus(bus) }
+	case medium == efiboot.Other:
+		return func(d disks.Disk) bool { return !isRemovable(d) }
+	}
+	return nil
 }
 
 // matching prefers what the boot loader reports over the command line: the

@@ -8,6 +8,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
+	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
 const (
@@ -75,7 +76,7 @@ func TestChoose(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c, err := choose(test.all, test.esp, test.opt, false)
+			c, err := choose(test.all, test.esp, test.opt, efiboot.Unknown, false)
 			got := c.Name
 			if err != nil {
 				got = err.Error()
@@ -92,10 +93,10 @@ func TestChoose(t *testing.T) {
 func TestChooseWaitsForTheBus(t *testing.T) {
 	card := []disks.Disk{gptDisk("mmcblk1", guidA, espA, "/sys/devices/x/mmc_host/mmc1/block/mmcblk1", false)}
 	o := contract.Args{DiskID: guidA, BootDevice: "usb"}
-	if c, err := choose(card, "", o, true); err != errNoDisk {
+	if c, err := choose(card, "", o, efiboot.USB, true); err != errNoDisk {
 		t.Errorf("early: %s %v", c.Name, err)
 	}
-	if c, err := choose(card, "", o, false); err != nil || c.Name != "mmcblk1" {
+	if c, err := choose(card, "", o, efiboot.USB, false); err != nil || c.Name != "mmcblk1" {
 		t.Errorf("late: %s %v", c.Name, err)
 	}
 }

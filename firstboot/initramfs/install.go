@@ -20,7 +20,7 @@ func mayBeStick(t *ptable.Table, args contract.Args) bool {
 	return t.ID == args.DiskID && args.Slot == "a"
 }
 
-func isRemovable(d disks.Disk) bool { return d.OnBus("usb") || d.OnBus("mmc") }
+func isRemovable(d disks.Disk) bool { return (d.OnBus("usb") || d.OnBus("mmc")) && !d.Soldered }
 
 // twins are cards and sticks with the image that the boot disk was written with, from
 // one of which the kernel may have come as well: a disk that is built in was chosen for
@@ -38,7 +38,7 @@ func needs(t *ptable.Table, slotBytes int64) int64 {
 	a := t.Entry(contract.PartRootA)
 	slot := alignUp(t, max(uint64(slotBytes/t.SectorSize), a.Sectors))
 	b := alignUp(t, a.First+slot)
-	return int64(b+slot)*t.SectorSize + minData + 2*alignment
+	return int64(b+slot)*t.SectorSize + contract.MinData + 2*alignment
 }
 
 // orderTrouble refuses to install from what is no stick: from a disk that is built

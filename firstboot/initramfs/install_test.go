@@ -50,11 +50,11 @@ func TestTheInstalledDiskIsNoTwin(t *testing.T) {
 	disk := disks.Disk{Name: "vda", Label: "vda", Table: plan.Table}
 	esp := plan.Table.Entry(contract.PartBoot).ID
 	for want, by := range map[string]string{"vda": esp, "sda": espA} {
-		if d, err := choose([]disks.Disk{stick, disk}, by, contract.Args{DiskID: guidA}, false); err != nil || d.Name != want {
+		if d, err := choose([]disks.Disk{stick, disk}, by, contract.Args{DiskID: guidA}, efiboot.Unknown, false); err != nil || d.Name != want {
 			t.Errorf("%s: %s %v", want, d.Name, err)
 		}
 	}
-	if d, err := choose([]disks.Disk{stick, disk}, "", contract.Args{DiskID: guidA}, false); err != nil || d.Name != "sda" {
+	if d, err := choose([]disks.Disk{stick, disk}, "", contract.Args{DiskID: guidA}, efiboot.Unknown, false); err != nil || d.Name != "sda" {
 		t.Errorf("without the loader's word: %s %v", d.Name, err)
 	}
 	if args := (contract.Args{DiskID: guidA, Slot: "a"}); mayBeStick(plan.Table, args) || !mayBeStick(stick.Table, args) {
@@ -73,15 +73,15 @@ func TestASticksTwin(t *testing.T) {
 	stick, card := gptDisk("sdb", guidA, espA, usb, false), gptDisk("mmcblk0", guidA, espA, mmc, false)
 	disk, another := gptDisk("sda", guidA, espA, "/sys/devices/pci/ata1", true), gptDisk("sdc", espB, espB, usb, false)
 	for medium, want := range map[efiboot.Medium]string{efiboot.USB: "sdb", efiboot.Unknown: "sda", efiboot.Other: "sda"} {
-		_, bus := startedFrom("", medium)
-		if d, err := choose([]disks.Disk{disk, stick}, espA, contract.Args{DiskID: guidA, BootDevice: bus}, false); err != nil || d.Name != want {
+		m, bus := startedFrom("", medium)
+		if d, err := choose([]disks.Disk{disk, stick}, espA, contract.Args{DiskID: guidA, BootDevice: bus}, m, false); err != nil || d.Name != want {
 			t.Errorf("%q: %s %v", medium, d.Name, err)
 		}
 	}
-	if d, err := choose([]disks.Disk{disk}, espA, contract.Args{DiskID: guidA, BootDevice: string(efiboot.USB)}, true); err != errNoDisk {
+	if d, err := choose([]disks.Disk{disk}, espA, contract.Args{DiskID: guidA, BootDevice: string(efiboot.USB)}, efiboot.USB, true); err != errNoDisk {
 		t.Errorf("the stick is not waited for: %s %v", d.Name, err)
 	}
-	if d, err := choose([]disks.Disk{disk}, espA, contract.Args{DiskID: guidA}, true); err != nil {
+	if d, err := choose([]disks.Disk{disk}, espA, contract.Args{DiskID: guidA}, efiboot.Unknown, true); err != nil {
 		t.Errorf("a disk of which nobody says where it is waits: %s %v", d.Name, err)
 	}
 	if m, bus := startedFrom("", efiboot.Other); m != efiboot.Other || bus != "" {
@@ -111,8 +111,36 @@ func TestASticksTwin(t *testing.T) {
 		}
 	}
 	fresh := gptDisk("sda", guidA, espA, "/sys/devices/pci/ata1", false)
-	if _, err := choose([]disks.Disk{fresh, stick}, espA, contract.Args{DiskID: guidA}, false); err == nil || !strings.Contains(asTrouble(err).Do, "Erase that one first") {
+	if _, err := choose([]disks.Disk{fresh, stick}, espA, contract.Args{DiskID: guidA}, efiboot.Unknown, false); err == nil || !strings.Contains(asTrouble(err).Do, "Erase that one first") {
 		t.Errorf("a disk that never started: %v", err)
+	}
+}
+
+// TestADiskThatIsBuiltIn: where the firmware says that it started one, its twin on a
+// stick is not taken for it, whichever of them was ever finished, and whichever appears
+// first. Only where nothing else comes the firmware is not believed.
+func TestADiskThatIsBuiltIn(t *testing.T) {
+	disk := func(done bool) disks.Disk { return gptDisk("sda", guidA, espA, "/sys/devices/pci/ata1", done) }
+	stick := func(done bool) disks.Disk { return gptDisk("sdb", guidA, espA, "/sys/devices/pci/usb1/1-1", done) }
+	emmc := gptDisk("mmcblk0", guidA, espA, "/sys/devices/pci/mmc_host/mmc0", false)
+	emmc.Soldered = true
+	for name, test := range map[string]struct {
+		all   []disks.Disk
+		early bool
+		want  string
+	}{
+		"the stick was started once": {[]disks.Disk{disk(false), stick(true)}, false, "sda"},
+		"both are finished":          {[]disks.Disk{disk(true), stick(true)}, false, "sda"},
+		"both are finished, early":   {[]disks.Disk{disk(true), stick(true)}, true, "sda"},
+		"the stick comes first":      {[]disks.Disk{stick(true)}, true, ""},
+		"nothing else comes":         {[]disks.Disk{stick(true)}, false, "sdb"},
+		"eMMC is built in":           {[]disks.Disk{emmc, stick(true)}, true, "mmcblk0"},
+		"two are built in":           {[]disks.Disk{disk(true), emmc, stick(true)}, false, "sda"},
+	} {
+		d, err := choose(test.all, espA, contract.Args{DiskID: guidA}, efiboot.Other, test.early)
+		if d.Name != test.want || (test.want == "") != errors.Is(err, errNoDisk) {
+			t.Errorf("%s: %q, %v", name, d.Name, err)
+		}
 	}
 }
 

@@ -9,10 +9,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
-const (
-	alignment = 4 << 20   // erase blocks of SD cards, and then some
-	minData   = 512 << 20 // less is no node
-)
+const alignment = 4 << 20 // erase blocks of SD cards, and then some
 
 // dataState says what the partition table knows about the data partition.
 type dataState int
@@ -97,7 +94,7 @@ func addData(t *ptable.Table, newID func() string) error {
 	} else {
 		data.ID = fmt.Sprintf("%s-%02x", t.ID, contract.PartData)
 	}
-	if int64(data.Sectors)*t.SectorSize < minData {
+	if int64(data.Sectors)*t.SectorSize < contract.MinData {
 		return tooSmall(t, first)
 	}
 	t.Put(data)
@@ -107,7 +104,7 @@ func addData(t *ptable.Table, newID func() string) error {
 func tooSmall(t *ptable.Table, dataFirst uint64) error {
 	const gb = 1e9
 	have := float64(t.Sectors) * float64(t.SectorSize) / gb
-	need := (float64(dataFirst)*float64(t.SectorSize) + minData) / gb
+	need := (float64(dataFirst)*float64(t.SectorSize) + contract.MinData) / gb
 	return fmt.Errorf("%w: it holds %.1f GB and this image needs at least %.1f GB", errTooSmall, have, need)
 }
 

@@ -101,6 +101,11 @@ func (m *machine) start() error {
 // disk at 10 MB/s stay well below.
 const stepLimit = 30 * time.Minute
 
+// repairLimit is for the repair that a person allowed: to be reset in the middle of
+// it, and then to begin anew, would spoil what it is to save. Every block is read, of
+// a large disk some at a time.
+const repairLimit = 24 * time.Hour
+
 // mountKernel mounts what every later step reads.
 func mountKernel() error {
 	for _, fs := range []struct {
@@ -129,11 +134,12 @@ func (m *machine) findDisk() error {
 	esp := cmp.Or(l.espUUID, m.args.BootPart)
 	m.medium, m.args.BootDevice = startedFrom(m.args.BootDevice, l.medium)
 	for begin, told := time.Now(), false; ; time.Sleep(200 * time.Millisecond) {
-		d, err := choose(disks.List(), esp, m.args, time.Since(begin) < slowBus)
+		d, err := choose(disks.List(), esp, m.args, m.medium, time.Since(begin) < slowBus)
 		switch {
 		case err == nil:
 			return m.openDisk(d, l.uefi)
 		case err != errNoDisk:
+			m.speakOn(d)
 			return diskTrouble(d.Label, err)
 		case time.Since(begin) > patience && m.state.Trial:
 			return noDisk(m.args, esp, disks.Hidden(os.DirFS("/sys")))
@@ -144,9 +150,6 @@ func (m *machine) findDisk() error {
 		m.dog.expect(stepLimit)
 	}
 }
-
-// slowBus is how long the slowest one takes to show a disk.
-const slowBus = 15 * time.Second
 
 func (m *machine) openDisk(d disks.Disk, uefi bool) error {
 	f, err := d.Open()
@@ -162,8 +165,33 @@ func (m *machine) openDisk(d disks.Disk, uefi bool) error {
 	return nil
 }
 
-// makeRoom settles the partition table and shows it to the kernel.
+// speakOn lets a page be written on a disk that is ours and cannot be used, such as the
+// copy on a smaller one: of the kernel's partitions it then has the first only.
+func (m *machine) speakOn(d disks.Disk) {
+	if d.Table == nil || checkOurs(d.Table) != nil {
+		return
+	}
+	f, err := d.Open()
+	if err == nil {
+		boot := d.Table.Clone()
+		boot.Entries = []ptable.Entry{*boot.Entry(contract.PartBoot)}
+		err = f.Follow(boot)
+	}
+	if err != nil {
+		m.con.log("init: " + err.Error())
+		return
+	}
+	m.boot, m.disk, m.ours = d, f, true
+}
+
+// makeRoom settles the partition table and shows it to the kernel. What it finds wrong
+// with the disk, too, is said on it: who chose the disk made sure whose it is.
 func (m *machine) makeRoom() error {
+	if err := m.disk.Follow(m.table); err != nil {
+		m.con.log("init: " + err.Error())
+	}
+	m.ours = true
+	m.findStage()
 	want, err := makeRoom(m.disk, m.table, m.args.SlotSize, disks.NewGUID)
 	if err != nil {
 		return diskTrouble(m.boot.Label, err)
@@ -172,8 +200,6 @@ func (m *machine) makeRoom() error {
 	if err := m.disk.Follow(want); err != nil {
 		return diskTrouble(m.boot.Label, err)
 	}
-	m.ours = true
-	m.findStage()
 	return nil
 }
 

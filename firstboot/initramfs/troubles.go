@@ -3,14 +3,19 @@ package initramfs
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
+	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 	"github.com/going-mobile/imagebuilder/firstboot/installer"
 )
 
 // photograph ends most remedies: the people on site cannot do more.
 const photograph = "Take a photograph of this page and send it to whoever looks after this computer."
+
+// goesOn ends a page of what is waited for.
+const goesOn = "This computer goes on by itself once that is mended."
 
 // diskTrouble words the errors of finding and partitioning the disk.
 func diskTrouble(label string, err error) error {
@@ -25,6 +30,11 @@ func diskTrouble(label string, err error) error {
 		return &Trouble{
 			What: "The card or disk is too small for this system. Nothing was changed on it.", Disk: label,
 			Do: "Use a larger card or disk and write the image to that one.", Err: err,
+		}
+	case errors.Is(err, ptable.ErrTooShort):
+		return &Trouble{
+			What: "This card or disk is smaller than the one that its content was copied from, and cannot hold all of it. Nothing was changed on it.", Disk: label,
+			Do: "Use the one that it was copied from, or copy that to one that is at least as large: of two of 32 GB one may be a little smaller.", Err: err,
 		}
 	case errors.Is(err, errNotOurs):
 		return &Trouble{
@@ -144,14 +154,39 @@ func badSlot(slot, label string, err error) error {
 	}
 }
 
-// damagedData says that e2fsck -p would not repair the data partition.
-func damagedData(label string, err error) error {
+// noAnswer says that the disk does not let its data be looked at. No permission to
+// repair counts then: what cannot be read would be taken for lost.
+func noAnswer(label string, err error) error {
+	return &Trouble{
+		What: "The card or disk with this computer's data does not answer properly. It was NOT formatted.",
+		Disk: label,
+		Do:   "Check its cable and power, and whether it sits firmly. Then switch the computer off and on. If this page comes back: " + photograph,
+		Err:  err,
+	}
+}
+
+// unmounted says that a file system without a fault could not be mounted.
+func unmounted(label string, s contract.Scheme, err error) error {
+	for _, gone := range []error{syscall.EIO, syscall.ENXIO, syscall.ENODEV, syscall.ENOENT} {
+		if errors.Is(err, gone) {
+			return noAnswer(label, fmt.Errorf("%w: %w", disks.ErrUnchecked, err))
+		}
+	}
+	return damagedData(label, s, err)
+}
+
+// damagedData says that e2fsck -p would not repair the data partition. The boot partition
+// of a GPT is one that Windows and macOS give no drive.
+func damagedData(label string, s contract.Scheme, err error) error {
+	allow := "put the card into a laptop, create an empty file called " + contract.RepairFile + " on the small partition that the laptop shows, put the card back"
+	if s == contract.GPT {
+		allow = "connect the disk that this computer starts from to a laptop, say there \"imagebuilder node repair DEVICE\" (or create an empty file called " + contract.RepairFile + " on its first partition), put it back"
+	}
 	return &Trouble{
 		What: "The part of the disk that holds this computer's data is damaged, and repairing it by itself could lose data. It was NOT formatted.",
 		Disk: label,
-		Do: "Call whoever looks after this computer before you do anything. If they say so: switch off, put the card into a laptop, create an empty file called " +
-			contract.RepairFile + " on the small partition that the laptop shows, put the card back and switch on. The computer then repairs what it can.",
-		Err: err,
+		Do:   "Check cable and power of the disk, and switch off and on once. If this page comes back, call whoever looks after this computer. If they say so: switch off, " + allow + " and switch on. The computer then repairs what it can.",
+		Err:  err,
 	}
 }
 

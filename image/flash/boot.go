@@ -64,6 +64,7 @@ type boot interface {
 	identity() contract.Label
 	readFile(name string) ([]byte, error)
 	writeNode(data []byte) error
+	touch(name string) error
 }
 
 // openBoot asks for a device first: not every system's Stat knows those.

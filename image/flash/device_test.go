@@ -5,6 +5,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/manifest"
+	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
 func TestCheckRefuses(t *testing.T) {
@@ -58,6 +62,37 @@ func TestMacSync(t *testing.T) {
 		err := macSync(func() error { return tt.flush }, func() error { asked = true; return tt.fsync })
 		if err != tt.want || asked != tt.asked {
 			t.Errorf("flush %v, fsync %v: %v, fsync was asked: %v", tt.flush, tt.fsync, err, asked)
+		}
+	}
+}
+
+// A card that holds the image and not its node would stop dark at the first start.
+func TestACardHoldsItsNode(t *testing.T) {
+	const mib, start = 1 << 20, 260 << 20
+	least := int64(2*2048+512) * mib
+	report := &verify.Report{Label: &contract.Label{SlotMiB: 2048}}
+	beside := &verify.Report{Label: report.Label, Manifest: &manifest.Manifest{Partitions: []manifest.Partition{{Number: 1, Start: 4 * mib}, {Number: contract.PartRootA, Start: start}}}}
+	for _, test := range []struct {
+		name   string
+		size   int64
+		device bool
+		report *verify.Report
+		node   Node
+		want   bool
+	}{
+		{"as large as is needed", least, true, report, Node{}, true},
+		{"a little smaller", least - 1, true, report, Node{}, false},
+		{"4 GB", 4e9, true, report, Node{}, false},
+		{"behind the boot partition", least + start, true, beside, Node{}, true},
+		{"behind the boot partition, a little smaller", least + start - 1, true, beside, Node{}, false},
+		{"a stick, which stays as it is", 4e9, true, report, Node{Installs: true}, true},
+		{"a file", 0, false, report, Node{}, true},
+		{"an image that does not tell", 4e9, true, &verify.Report{Label: &contract.Label{}}, Node{}, true},
+		{"a foreign image", 4e9, true, &verify.Report{}, Node{}, true},
+	} {
+		err := (&target{device: test.device, size: test.size, desc: "DISK"}).fitsNode(test.report, &test.node)
+		if (err == nil) != test.want || err != nil && !strings.Contains(err.Error(), "DISK is too small: the image fits") {
+			t.Errorf("%s: %v", test.name, err)
 		}
 	}
 }

@@ -7,7 +7,7 @@
 //
 // It refuses every device that looks like a mistake: the disk the system runs
 // from, one that is mounted or part of something larger, a partition, one that
-// is too small, one that is not what somebody agreed to (Options.Agreed); and one that is
+// is too small for the image or for its node, one that is not what somebody agreed to (Options.Agreed); and one that is
 // built in, unless forced. Only the last can be overridden; so can that a file which is no
 // image of ours is not written over.
 //
@@ -174,6 +174,9 @@ func newWriter(ctx context.Context, t *target, image string, opt Options) (*writ
 	}
 	if opt.Node == nil {
 		return w, nil
+	}
+	if err := t.fitsNode(report, opt.Node); err != nil {
+		return nil, err
 	}
 	if err := opt.Node.suits(report); err != nil {
 		return nil, fmt.Errorf("%s: %w", image, err)

@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"unsafe"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
 // target is a device, or a file that gets its name at the end.
@@ -189,6 +191,27 @@ func (t *target) explainWrite(ctx context.Context, err error) error {
 func (t *target) fits(size int64) error {
 	if t.device && size > t.size {
 		return tooSmall(t.desc, size, t.size)
+	}
+	return nil
+}
+
+// fitsNode refuses a device that holds the image and not the node: at its first start that
+// makes a second slot, and room for data, also where its data is on another disk. A stick
+// stays as it is. In a file that room is made later, or never.
+func (t *target) fitsNode(r *verify.Report, n *Node) error {
+	if !t.device || n.Installs || r.Label == nil || r.Label.SlotMiB == 0 {
+		return nil
+	}
+	need := 2*r.Label.SlotMiB<<20 + contract.MinData
+	if r.Manifest != nil {
+		for _, p := range r.Manifest.Partitions {
+			if p.Number == contract.PartRootA {
+				need += p.Start
+			}
+		}
+	}
+	if t.size < need {
+		return fmt.Errorf("%s is too small: the image fits, but its node takes at least %s, for two systems beside each other and its data; use a larger one", t.desc, bytesText(need))
 	}
 	return nil
 }

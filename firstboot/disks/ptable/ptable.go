@@ -76,6 +76,10 @@ type Table struct {
 // ErrNone says that there is no partition table that this package reads.
 var ErrNone = errors.New("no partition table")
 
+// ErrTooShort says that a table has partitions behind the end of the disk: it was made
+// for a larger one, of which this is a copy.
+var ErrTooShort = errors.New("the disk is shorter than its table of partitions")
+
 // Read parses the table of a disk of size bytes with the given logical sector
 // size. It returns an error wrapping ErrNone for a disk without one, and
 // another for a table that contradicts itself or the disk.
@@ -222,8 +226,11 @@ func (t *Table) check() error {
 	})
 	next := t.FirstUsable()
 	for _, e := range byStart {
-		if e.Sectors == 0 || e.End() < e.First || e.End()-1 > t.LastUsable() {
-			return fmt.Errorf("partition %d (sectors %d to %d) does not fit the disk of %d sectors", e.Number, e.First, e.End()-1, t.Sectors)
+		if e.Sectors == 0 || e.End() < e.First {
+			return fmt.Errorf("partition %d has no sectors, or too many: %d from sector %d on", e.Number, e.Sectors, e.First)
+		}
+		if e.End()-1 > t.LastUsable() {
+			return fmt.Errorf("%w: partition %d (sectors %d to %d) does not fit the disk of %d sectors", ErrTooShort, e.Number, e.First, e.End()-1, t.Sectors)
 		}
 		if e.First < next {
 			return fmt.Errorf("partition %d begins at sector %d, inside of another or of the table", e.Number, e.First)

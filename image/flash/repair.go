@@ -1,0 +1,39 @@
+package flash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/fat"
+)
+
+// AllowRepair leaves on the boot partition of target, as Personalize finds it, the empty
+// file that lets the node's next start repair its data at any price, once.
+func AllowRepair(ctx context.Context, target string) (contract.Label, error) {
+	b, err := openBoot(ctx, target, true)
+	if err != nil {
+		return contract.Label{}, fmt.Errorf("%s: %w", target, err)
+	}
+	defer b.Close()
+	if err := b.touch(contract.RepairFile); err != nil {
+		return contract.Label{}, fmt.Errorf("%s: %w", target, err)
+	}
+	return b.identity(), nil
+}
+
+func (v *volume) touch(name string) error {
+	return errors.Join(fat.Touch(v.rw, name, time.Now()), v.t.f.Sync())
+}
+
+func (d *directory) touch(name string) error {
+	f, err := os.OpenFile(filepath.Join(d.path, name), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
