@@ -217,8 +217,9 @@ func (p *plan) coveredByLock(l *lock.Lock) error {
 	return errors.Join(missing...)
 }
 
-// inputsDigest hashes what determines the image's bytes.
-func inputsDigest(l *lock.Lock) string {
+// inputsDigest hashes what determines the image's bytes: a lock, and what was found
+// of its components.
+func inputsDigest(l *lock.Lock, found []*component.Resolved) string {
 	h := newDigest()
 	h.line("data", l.Inputs)
 	h.line("timestamp", l.Timestamp.Unix())
@@ -227,8 +228,10 @@ func inputsDigest(l *lock.Lock) string {
 	}
 	for _, c := range l.Components {
 		h.line(c.Name, c.Version, c.SHA256, c.Deferred)
-		if c.Deferred { // the image says where the node finds it
-			h.line("url", c.URL)
+	}
+	for _, c := range found {
+		if c.Deferred { // the image says where the node finds it, a mirror among it
+			h.line("urls", c.Name, c.Entry().URLs)
 		}
 	}
 	for _, c := range l.Images {
