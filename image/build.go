@@ -61,7 +61,7 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := inputsDigest(in.lock)
+	id := inputsDigest(in.lock, in.components)
 	r := &Result{Image: opt.Out, Files: p.files(), Warnings: in.told, Deferred: in.deferrals()}
 	if r.Manifest = p.upToDate(id); r.Manifest != nil {
 		r.Unchanged, r.Stages = true, watch.stages

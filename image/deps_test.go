@@ -115,7 +115,7 @@ var allowed = map[string][]string{
 	"image/rootfs/gate":                   {"firstboot/strictyaml", "image/deb"},
 	"image/rootfs/confdir":                {"image/tree"},
 	"image/rootfs/accounts":               {"image/overlay", "image/rootfs/confdir"},
-	"image/rootfs/units":                  {"image/overlay", "image/rootfs/confdir", "image/tree"},
+	"image/rootfs/units":                  {"firstboot/nearest", "image/overlay", "image/rootfs/confdir", "image/tree"},
 	"boards":                              {},
 	"cmd/firstboot":                       {"firstboot", "firstboot/backup", "firstboot/contract", "firstboot/display", "firstboot/doctor", "firstboot/holder", "firstboot/host", "firstboot/k3sdata", "firstboot/node", "firstboot/page", "firstboot/report", "firstboot/secret", "firstboot/update", "firstboot/vault"},
 	"cmd/imagebuilder":                    {"boards", "firstboot/contract", "firstboot/nearest", "firstboot/node", "firstboot/secret", "firstboot/strictyaml", "image", "image/atomicfile", "image/authenticode", "image/board", "image/card", "image/component", "image/compress", "image/control", "image/disk", "image/fetch", "image/flash", "image/fleet", "image/fleet/plan", "image/flock", "image/gitops", "image/handover", "image/hardware", "image/headscale", "image/inquiry", "image/inspect", "image/kubeconfig", "image/lab", "image/lab/network", "image/label", "image/lock", "image/mint", "image/objects", "image/oci", "image/oci/reference", "image/overlay", "image/owner", "image/progress", "image/qemu", "image/replace", "image/resurrect", "image/revoke", "image/rollout", "image/roster", "image/shares", "image/timezone", "image/token", "image/tree", "image/update", "image/verify", "overlays"},

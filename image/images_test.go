@@ -15,6 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/wear"
 	"github.com/going-mobile/imagebuilder/image/authenticode"
 	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/component"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/lock"
@@ -25,6 +26,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 	"github.com/going-mobile/imagebuilder/image/tree"
 	"github.com/going-mobile/imagebuilder/image/verity"
+	"github.com/going-mobile/imagebuilder/overlays"
 )
 
 func TestMain(m *testing.M) { registrytest.Main(m) }
@@ -111,21 +113,41 @@ func TestALockPinsImages(t *testing.T) {
 	if found, err = pulled(t, p); err != nil || len(found) != 1 {
 		t.Fatalf("%v, %v", found, err)
 	}
-	if inputsDigest(l) == inputsDigest(&lock.Lock{Images: []lock.Image{{Name: ref, Digest: "sha256:" + strings.Repeat("0", 64)}}}) {
+	if inputsDigest(l, nil) == inputsDigest(&lock.Lock{Images: []lock.Image{{Name: ref, Digest: "sha256:" + strings.Repeat("0", 64)}}}, nil) {
 		t.Error("another image is the same input")
 	}
 }
 
-// TestWhereANodeFetchesIsAnInput: the address of a deferred component is in the image,
-// that of another is not.
+// TestWhereANodeFetchesIsAnInput: the addresses of a deferred component are in the image,
+// those of another are not, nor is the mirror that it came from.
 func TestWhereANodeFetchesIsAnInput(t *testing.T) {
-	at := func(url string, deferred bool) string {
-		return inputsDigest(&lock.Lock{Components: []lock.Component{{Name: "k3s", Version: "v1", URL: url, Deferred: deferred}}})
+	cache := carrying(t).opt.Cache
+	at := func(url, mirror string, deferred bool) string {
+		r := &component.Resolved{Name: "k3s", Version: "v1.30.0+k3s1", URL: url}
+		if deferred {
+			pin := component.Pin{Version: r.Version, Source: component.Deferred, URL: url, SHA256: strings.Repeat("0", 64)}
+			var err error
+			if r, err = component.Resolve(t.Context(), cache, "k3s", "amd64", component.Options{Mirror: mirror, Pins: map[string]component.Pin{"k3s": pin}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		in := &inputs{lock: &lock.Lock{}}
+		in.addComponents([]*component.Resolved{r})
+		p, err := newPlan(Options{Board: &board.Board{Name: "b", Arch: "amd64", Suite: "trixie"}, OverlayFS: overlays.FS, ComponentMirror: mirror})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.lock.Inputs = p.data
+		return inputsDigest(in.lock, in.components)
 	}
-	if at("https://typo.example/k3s", true) == at("https://right.example/k3s", true) {
+	const one, two = "https://one.example/k3s", "https://two.example/k3s"
+	if at(one, "", true) == at(two, "", true) {
 		t.Error("a corrected address is no change: the node keeps the wrong one")
 	}
-	if at("https://one.example/k3s", false) != at("https://two.example/k3s", false) {
+	if at(one, "", true) == at(one, "https://mirror.example", true) {
+		t.Error("a mirror that the node asks is no change")
+	}
+	if at(one, "", false) != at(two, "", false) || at(one, "", false) != at(one, "https://mirror.example", false) {
 		t.Error("where the builder found it makes another image")
 	}
 }

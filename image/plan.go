@@ -163,7 +163,7 @@ func (p *plan) digest() (string, error) {
 	}
 	h.json(p.packages)
 	h.json(p.accept)
-	h.line("version", p.opt.Version, "component mirror", p.opt.ComponentMirror)
+	h.line("version", p.opt.Version)
 	if s := p.opt.Signer; s != nil {
 		h.line("signer", s.Fingerprint())
 	}

@@ -220,8 +220,9 @@ func (p *plan) coveredByLock(locked []*apt.Package) error {
 	return errors.Join(missing...)
 }
 
-// inputsDigest hashes what determines the image's bytes.
-func inputsDigest(l *lock.Lock) string {
+// inputsDigest hashes what determines the image's bytes: a lock, and what was found
+// of its components.
+func inputsDigest(l *lock.Lock, found []*component.Resolved) string {
 	h := newDigest()
 	h.line("data", l.Inputs)
 	h.line("timestamp", l.Timestamp.Unix())
@@ -230,8 +231,10 @@ func inputsDigest(l *lock.Lock) string {
 	}
 	for _, c := range l.Components {
 		h.line(c.Name, c.Version, c.SHA256, c.Deferred)
-		if c.Deferred { // the image says where the node finds it
-			h.line("url", c.URL)
+	}
+	for _, c := range found {
+		if c.Deferred { // the image says where the node finds it, a mirror among it
+			h.line("urls", c.Name, c.Entry().URLs)
 		}
 	}
 	for _, c := range l.Images {

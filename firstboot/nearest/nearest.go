@@ -16,6 +16,16 @@ func Name(word string, known []string) string {
 	return ""
 }
 
+// Slip returns the name of which no more than two letters are wrong, or "": closer
+// than Name guesses, for a word that may as well be right.
+func Slip(word string, known []string) string {
+	name := Name(word, known)
+	if distance(strings.ToLower(word), strings.ToLower(name)) > 2 {
+		return ""
+	}
+	return name
+}
+
 // Names returns up to most guesses, the best first: names of which at most a
 // third of the letters are wrong, or that word is the beginning of. Case does
 // not count.

@@ -111,8 +111,8 @@ type Kernel struct {
 	// Modules lists names, globs and directories ("kernel/net/netfilter/")
 	// that stay in the root besides the overlays' and the initramfs'.
 	Modules []string `yaml:"modules"`
-	// Microcode lists files of intel-microcode, as globs, for the early cpio
-	// before the initramfs.
+	// Microcode lists files of intel-microcode and amd64-microcode, as globs,
+	// for the early cpio before the initramfs.
 	Microcode []string `yaml:"microcode"`
 }
 

@@ -35,7 +35,7 @@ type Input struct {
 	Arch string
 	// Root holds the kernel (boot/vmlinuz-KERNEL), its modules and device
 	// trees, and the files of LoaderPackages, grub.Package, raspi-firmware,
-	// u-boot-rpi and intel-microcode as far as the board needs them. The node
+	// u-boot-rpi, intel-microcode and amd64-microcode as far as the board needs them. The node
 	// itself needs none of the latter: drop them from the root afterwards.
 	Root *tree.Tree
 	// Kernel is the release, as uname -r prints it.
@@ -49,8 +49,8 @@ type Input struct {
 	// Cmdline holds the board's and the overlays' kernel arguments.
 	Cmdline []string
 	// Microcode lists patterns (path.Match) of file names below
-	// usr/lib/firmware/intel-ucode that go before the initramfs, such as
-	// "06-9e-*"; "*" takes all, which are 21 MB.
+	// usr/lib/firmware/intel-ucode and amd-ucode that go before the initramfs,
+	// such as "06-9e-*"; "*" takes all, which are 21 MB.
 	Microcode []string
 	// DiskID is the GUID of the disk or, on MBR, its signature, in lower
 	// case. An update keeps it: the kernel finds its disk by it.
@@ -124,8 +124,8 @@ func (in Input) addCommon(t *tree.Tree) error {
 		return err
 	}
 	f := files{t: t, epoch: in.Epoch}
-	// First, so that a FAT writer that fills from the front gives it one run
-	// of clusters whatever comes later.
+	// As long as it may ever be: the FAT writer lays each file in one run of
+	// clusters, and these are overwritten where they are.
 	f.add(node.FileName, tree.String(strings.Repeat("\n", node.ReservedSize)))
 	f.add(node.StatusFile, tree.Bytes(node.PadStatus([]byte("This node was never started.\r\n"))))
 	f.add(contract.ReportFile, tree.Bytes(contract.PadReport([]byte("This node was never started.\r\n"))))

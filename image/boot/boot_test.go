@@ -246,6 +246,29 @@ func TestMicrocode(t *testing.T) {
 	}
 }
 
+// TestMicrocodeOfBothVendors: each finds its own in the one archive.
+func TestMicrocodeOfBothVendors(t *testing.T) {
+	in := input(t)
+	for p, text := range map[string]string{"microcode_amd.bin": "FAM10", "microcode_amd_fam17h.bin": "ZEN", "microcode_amd_fam17h.bin.asc": "signature"} {
+		f := files{t: in.Root, epoch: in.Epoch}
+		if f.add("usr/lib/firmware/amd-ucode/"+p, tree.String(text)); f.err != nil {
+			t.Fatal(f.err)
+		}
+	}
+	for pattern, want := range map[string][2]string{"*": {"FAM10ZEN", "SKYLKABYOLD!"}, "microcode_amd*": {"FAM10ZEN", ""}, "06-9e-*": {"", "KABY"}} {
+		in.Microcode = []string{pattern}
+		b, err := Microcode(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		amd := string(run(t, b, "cpio", "-i", "--to-stdout", "--quiet", "kernel/x86/microcode/AuthenticAMD.bin"))
+		intel := string(run(t, b, "cpio", "-i", "--to-stdout", "--quiet", "kernel/x86/microcode/GenuineIntel.bin"))
+		if got := [2]string{amd, intel}; got != want {
+			t.Errorf("%s: %q", pattern, got)
+		}
+	}
+}
+
 func TestESP(t *testing.T) {
 	esp, err := ESP(input(t))
 	if err != nil {

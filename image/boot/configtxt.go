@@ -172,11 +172,11 @@ func (l *linter) needFile(line configLine, name string) {
 	}
 }
 
-// value returns the last setting of a key, "" without one.
+// value returns the last setting of a key that every machine heeds, "" without one.
 func (l *linter) value(key string) string {
 	value := ""
 	for _, line := range l.lines {
-		if line.key == key {
+		if line.key == key && line.section == "all" {
 			value = line.value
 		}
 	}

@@ -87,47 +87,62 @@ func (in Input) closure() ([]kmod.Module, error) {
 	return in.Closure(names)
 }
 
-const intelDir = "usr/lib/firmware/intel-ucode"
+// vendors are the makers of processors, with where their packages keep updates
+// and the name by which the kernel looks for them.
+var vendors = []struct{ dir, file string }{
+	{"usr/lib/firmware/amd-ucode", "AuthenticAMD.bin"},
+	{"usr/lib/firmware/intel-ucode", "GenuineIntel.bin"},
+}
 
 // Microcode returns the early cpio with the processor's microcode updates,
-// nil where the board wants none. The kernel looks for one file with all of
-// them, uncompressed, at the very beginning
+// nil where the board wants none. The kernel looks for one file of each vendor
+// with all of them, uncompressed, at the very beginning
 // (Documentation/arch/x86/microcode.rst). Files that end in .initramfs are
 // Debian's way to hide updates that must not be loaded any later.
 func Microcode(in Input) ([]byte, error) {
 	if len(in.Microcode) == 0 {
 		return nil, nil
 	}
-	var all []byte
-	for _, n := range in.Root.Children(intelDir) {
-		if n.Mode.IsDir() || !matchAny(in.Microcode, path.Base(n.Path)) {
-			continue
-		}
-		b, err := in.read(n.Path, "intel-microcode brings it")
+	t := tree.New()
+	f := files{t: t, epoch: in.Epoch}
+	for _, v := range vendors {
+		updates, err := in.updates(v.dir)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, b...)
+		if len(updates) > 0 {
+			f.add("kernel/x86/microcode/"+v.file, tree.Bytes(updates))
+		}
 	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("no microcode in /%s matches %q: add the package intel-microcode", intelDir, in.Microcode)
-	}
-	return earlyCpio(in, "kernel/x86/microcode/GenuineIntel.bin", all)
-}
-
-// earlyCpio returns an uncompressed archive with one file.
-func earlyCpio(in Input, name string, data []byte) ([]byte, error) {
-	t := tree.New()
-	f := files{t: t, epoch: in.Epoch}
-	f.add(name, tree.Bytes(data))
 	if f.err != nil {
 		return nil, f.err
+	}
+	if t.Get("kernel") == nil {
+		return nil, fmt.Errorf("no microcode of the root matches %q: add the package intel-microcode or amd64-microcode", in.Microcode)
 	}
 	var out bytes.Buffer
 	if err := writeCpio(&out, t); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// updates joins the files of a directory that the board wants: both vendors'
+// containers may follow one another.
+func (in Input) updates(dir string) ([]byte, error) {
+	var all []byte
+	for _, n := range in.Root.Children(dir) {
+		// AMD's lie beside their signatures in some versions.
+		if n.Mode.IsDir() || path.Ext(n.Path) == ".asc" || !matchAny(in.Microcode, path.Base(n.Path)) {
+			continue
+		}
+		b, err := in.read(n.Path, "the microcode package brings it")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b...)
+	}
+	return all, nil
 }
 
 func matchAny(patterns []string, name string) bool {

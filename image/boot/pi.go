@@ -95,6 +95,10 @@ func gzipped(b []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// bootsUBoot ends every config.txt. A board's last section, such as [pi4], would have
+// the setting for its own, and another Pi would look for kernel8.img.
+const bootsUBoot = "[all]\nkernel=u-boot.bin\n"
+
 // addFirmware adds config.txt and the files that it and the firmware name.
 func (in Input) addFirmware(f *files) error {
 	for _, name := range in.Pi.Firmware {
@@ -111,7 +115,7 @@ func (in Input) addFirmware(f *files) error {
 		}
 		f.add(path.Base(name), c)
 	}
-	config := "# Made by imagebuilder; see the board file.\n" + strings.Join(in.Pi.Config, "\n") + "\nkernel=u-boot.bin\n"
+	config := "# Made by imagebuilder; see the board file.\n" + strings.Join(in.Pi.Config, "\n") + "\n" + bootsUBoot
 	f.add("config.txt", tree.String(config))
 	for _, overlay := range configOverlays(config) {
 		name := "overlays/" + overlay + ".dtbo"

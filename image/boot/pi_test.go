@@ -218,6 +218,8 @@ func TestLintConfig(t *testing.T) {
 		{"blanks", good + " gpu_mem=16\n", "config.txt:5: blanks"},
 		{"section", good + "[pi44]\n", "config.txt:5: section [pi44] is not known"},
 		{"long line", good + "# " + strings.Repeat("x", 120) + "\n", "config.txt:5: the line is longer than 98"},
+		{"kernel of another", "arm_64bit=1\nenable_uart=1\nupstream_kernel=1\n[pi4]\nkernel=u-boot.bin\n", "kernel= is missing"},
+		{"kernel for all", "arm_64bit=1\nenable_uart=1\nupstream_kernel=1\n[pi4]\narm_boost=1\n[all]\nkernel=u-boot.bin\n", ""},
 		{"missing kernel", "arm_64bit=1\nenable_uart=1\nupstream_kernel=1\n", "kernel= is missing"},
 		{"missing file", strings.Replace(good, "u-boot.bin", "kernel8.img", 1), `config.txt:4: kernel names "kernel8.img"`},
 		{"32 bit", strings.Replace(good, "arm_64bit=1", "arm_64bit=0", 1), "arm_64bit=1 is missing"},
@@ -243,6 +245,19 @@ func TestLintConfig(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// TestABoardsSectionEnds before what every image ends with.
+func TestABoardsSectionEnds(t *testing.T) {
+	in := piInput(t)
+	in.Pi.Config = append(in.Pi.Config, "[pi4]", "arm_boost=1")
+	pi, err := RaspberryPi(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := pi.ReadAll("config.txt"); !strings.HasSuffix(string(text), "\n[pi4]\narm_boost=1\n[all]\nkernel=u-boot.bin\n") {
+		t.Errorf("%s", text)
 	}
 }
 

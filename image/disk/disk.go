@@ -6,8 +6,9 @@
 // equal disks. The tables themselves are go-diskfs's work; what it leaves to
 // be wished for is mended here, each with its reason.
 //
-// It refuses extended partitions, hybrid tables and sectors other than 512
-// bytes, and never touches what is inside a partition.
+// It knows sectors of 512 bytes alone, writes no hybrid tables, and never touches
+// what is inside a partition: an extended one is read as one partition, without
+// those in it.
 package disk
 
 import (

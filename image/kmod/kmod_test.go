@@ -318,3 +318,21 @@ func damage(t *testing.T, c *fetch.Cache) string {
 	}
 	return key
 }
+
+// TestTheTablesAreRemembered: a list that was made with another table is another list.
+func TestTheTablesAreRemembered(t *testing.T) {
+	m, err := open(t.Context(), testTree(t), testVersion, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := m.fingerprint("prune", "ext4")
+	requests["test"] = []string{"ext4"}
+	asked := m.fingerprint("prune", "ext4")
+	delete(requests, "test")
+	renamed["test"] = "ext4"
+	called := m.fingerprint("prune", "ext4")
+	delete(renamed, "test")
+	if before == asked || before == called || before != m.fingerprint("prune", "ext4") {
+		t.Errorf("%s, %s, %s", before, asked, called)
+	}
+}

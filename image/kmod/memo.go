@@ -30,10 +30,12 @@ func (m *Modules) remember(key string, compute func() ([]byte, error)) ([]byte, 
 var errDamaged = errors.New("cached module index does not fit")
 
 // fingerprint is a key for the question asked of the present modules: it
-// covers the names and digests of all files that an answer rests on.
+// covers the names and digests of all files that an answer rests on, and the
+// tables of this package that no file has.
 func (m *Modules) fingerprint(question string, args ...string) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %s %q %s\n", cacheVersion, question, args, m.dir)
+	fmt.Fprintf(h, "%q %q\n", requests, renamed) // maps are printed sorted
 	for _, x := range m.list() {
 		fmt.Fprintf(h, "%s %s\n", x.rel, x.node.Content.SHA256())
 	}

@@ -134,6 +134,12 @@ func (l *loader) checkUnits() error {
 
 var userPattern = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
 
+// reserved are the ids that mean "none" to chown(2) and its kin of 16 bits: systemd
+// refuses a file of accounts that has one.
+func reserved(id uint32) bool { return id == 65535 || id == 4294967295 }
+
+const reservedID = "65535 and 4294967295 mean no id at all: pin another"
+
 func (l *loader) users() error {
 	for i, u := range l.file.Users {
 		at := []string{"users", fmt.Sprint(i)}
@@ -147,6 +153,9 @@ func (l *loader) users() error {
 		if u.GID != nil {
 			out.GID = *u.GID
 		}
+		if reserved(out.GID) {
+			return l.doc.Errorf(append(at, "gid"), "%s", reservedID)
+		}
 		if out.Home == "" {
 			out.Home = "/nonexistent"
 		}
@@ -156,8 +165,12 @@ func (l *loader) users() error {
 		l.out.Users = append(l.out.Users, out)
 	}
 	for i, g := range l.file.Groups {
+		at := []string{"groups", fmt.Sprint(i)}
 		if !userPattern.MatchString(g.Name) || g.GID == 0 {
-			return l.doc.Errorf([]string{"groups", fmt.Sprint(i)}, "needs a name and a pinned gid")
+			return l.doc.Errorf(at, "needs a name and a pinned gid")
+		}
+		if reserved(g.GID) {
+			return l.doc.Errorf(append(at, "gid"), "%s", reservedID)
 		}
 	}
 	return nil
@@ -211,6 +224,7 @@ func (l *loader) addDirs() error {
 		if err := l.put(n); err != nil {
 			return l.doc.Errorf(at, "%s", err)
 		}
+		l.out.Dirs = append(l.out.Dirs, rel)
 	}
 	return nil
 }

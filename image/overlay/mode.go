@@ -81,6 +81,9 @@ func id(name string, known map[string]uint32, what string) (uint32, error) {
 		return n, nil
 	}
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		if reserved(uint32(n)) {
+			return 0, fmt.Errorf("%s %s: %s", what, name, reservedID)
+		}
 		return uint32(n), nil
 	}
 	return 0, fmt.Errorf("%s %q is not known here: write its number, or declare it in the overlay", what, name)

@@ -33,6 +33,8 @@ type Overlay struct {
 	// Directories that only lead to a file are in it too, 0755 root:root.
 	// Modification times are zero: the build gives them its own date.
 	Files *tree.Tree
+	// Dirs are the directories of Files that overlay.yaml declares, sorted.
+	Dirs []string
 
 	Requires   []string // names of overlays that come before this one
 	Packages   []string // Debian packages to install
@@ -72,7 +74,7 @@ type User struct {
 }
 
 // Group is a system group without a user of its own. Every User has a group
-// of its name and GID besides.
+// of its name and GID besides, unless that GID is another group's.
 type Group struct {
 	Name string
 	GID  uint32

@@ -121,6 +121,7 @@ func TestLoad(t *testing.T) {
 			{Name: "meter", UID: 801, GID: 801, Home: "/var/lib/meter", Shell: "/usr/sbin/nologin", Groups: []string{"dialout"}},
 			{Name: "plain", UID: 803, GID: 802, Home: "/nonexistent", Shell: "/usr/sbin/nologin"},
 		},
+		Dirs:   []string{"etc/meter.d", "var/empty"},
 		Groups: []Group{{"readers", 802}}, EtcPersist: []string{"etc/meter.d"}, Prune: []string{"usr/share/games/**"},
 		Cmdline: []string{"quiet", "a=b,c"}, AcceptUnmodelled: map[string]string{"foo": "prints a message"},
 	}
@@ -145,6 +146,10 @@ func TestLoadErrors(t *testing.T) {
 		{"two arguments in one", head + "cmdline: [\"a b\"]", `is not one kernel argument`},
 		{"root again", head + "users: [{name: toor, uid: 0}]", `field "users[0].uid": pin an id from 1 to 65533`},
 		{"user without id", head + "users: [{name: toor}]", `field "users[0].uid"`},
+		{"group that is none", head + "groups: [{name: x, gid: 65535}]", `field "groups[0].gid": 65535 and 4294967295 mean no id`},
+		{"group that is none, of 32 bits", head + "groups: [{name: x, gid: 4294967295}]", `field "groups[0].gid": 65535 and`},
+		{"user of no group", head + "users: [{name: x, uid: 800, gid: 65535}]", `field "users[0].gid": 65535 and`},
+		{"owner that is none", head + "modes: {/etc/f: \"0640 4294967295:0\"}", `user 4294967295: 65535 and`},
 		{"user name", head + "users: [{name: \"a:b\", uid: 3}]", `field "users[0].name"`},
 		{"mode as a number", head + "modes: {/a: 755}", `field "modes./a": want four octal digits and maybe an owner`},
 		{"mode with nine", head + "modes: {/a: \"0790\"}", `field "modes./a": want four octal digits`},

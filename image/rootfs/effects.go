@@ -64,9 +64,11 @@ var accountEffects = []Effect{
 // only, and whose result in a fresh root is none:
 var nothingToDo = []string{
 	"adduser",             // moves an old configuration on upgrades
+	"amd64-microcode",     // rebuilds an initramfs; the boot stage takes the files
 	"debconf",             // loads its own library
 	"dpkg",                // its database is written by the builder; see dpkgDatabase
 	"e2fsprogs",           // rebuilds an initramfs
+	"firmware-bnx2",       // rebuilds an initramfs
 	"gzip",                // ends a diversion of zutils
 	"init-system-helpers", // repairs what debootstrap diverted
 	"initramfs-tools",     // never installed

@@ -46,7 +46,13 @@ func presetFiles(s *state, overlays []*overlay.Overlay) error {
 // maskUnits links the builder's and the overlays' masked units to /dev/null.
 func maskUnits(s *state, overlays []*overlay.Overlay) error {
 	names := slices.Clone(masked)
+	u := units.In(s.tree)
 	for _, o := range overlays {
+		for _, name := range o.Mask {
+			if err := u.CheckName(o.Name, "mask", name); err != nil {
+				return err
+			}
+		}
 		names = append(names, o.Mask...)
 	}
 	for _, name := range names {
@@ -68,6 +74,11 @@ func applyPresets(s *state) error {
 	gone, err := u.Unlinks(minus)
 	if err != nil {
 		return err
+	}
+	for _, p := range gone {
+		if n := s.tree.Get(p); ofOverlay(n) {
+			return fmt.Errorf("%s: /%s is a link that systemd takes away with the first presets it applies: enable the unit, or put the link below /usr/lib/systemd/system", n.Source, p)
+		}
 	}
 	s.remove(gone...)
 	links, err := u.Links(plus)

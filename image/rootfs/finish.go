@@ -59,6 +59,7 @@ func Finish(ctx context.Context, in Input) (*tree.Tree, error) {
 		func() error { return describe(s, in) },
 		func() error { return dpkgDatabase(s) },
 		func() error { return homes(s) },
+		func() error { return checkOverlaid(s, in.Overlays) },
 		func() error { return varSkeleton(s) },
 		func() error { return makeMountPoints(s) },
 		func() error { return clampTimes(s) },

@@ -117,6 +117,9 @@ func overlayOf(t testing.TB, name, text string) *overlay.Overlay {
 		if err := o.Files.Put(n); err != nil {
 			t.Fatal(err)
 		}
+		if n.Mode.IsDir() {
+			o.Dirs = append(o.Dirs, n.Path)
+		}
 	}
 	return o
 }

@@ -93,6 +93,14 @@ func layOverlays(s *state, overlays []*overlay.Overlay) error {
 			if err != nil {
 				return fmt.Errorf("overlay %s: %w", o.Name, err)
 			}
+			if have := s.tree.Get(real); n.Mode.IsDir() && have != nil && leadsToDir(s.tree, have) {
+				if !slices.Contains(o.Dirs, n.Path) {
+					continue // it only leads to a file
+				}
+				if end, err := s.tree.Resolve(real); err == nil {
+					real = end.Path // as mergeNode has it: /lib is /usr/lib
+				}
+			}
 			if err := s.layNode(n, real, from[real]); err != nil {
 				return fmt.Errorf("overlay %s: %w", o.Name, err)
 			}
@@ -105,10 +113,6 @@ func layOverlays(s *state, overlays []*overlay.Overlay) error {
 // layNode lays one node over what the packages and, as before, an earlier
 // overlay have at its real path.
 func (s *state) layNode(n *tree.Node, real string, before *tree.Node) error {
-	have := s.tree.Get(real)
-	if n.Mode.IsDir() && have != nil && leadsToDir(s.tree, have) && !changes(n) {
-		return nil // it only leads to a file
-	}
 	if before != nil && !n.Mode.IsDir() && !same(before, n) {
 		return &tree.ConflictError{Have: before, New: n}
 	}
@@ -125,10 +129,6 @@ func (s *state) layNode(n *tree.Node, real string, before *tree.Node) error {
 	}
 	return s.tree.Replace(c)
 }
-
-// changes reports whether a directory of an overlay says something of its
-// own: the others are 0755 and root's.
-func changes(n *tree.Node) bool { return n.Mode != fs.ModeDir|0o755 || n.UID != 0 || n.GID != 0 }
 
 func leadsToDir(t *tree.Tree, n *tree.Node) bool {
 	real, err := t.Resolve(n.Path)

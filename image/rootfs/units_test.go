@@ -168,6 +168,43 @@ func TestOverlayUnitsRefused(t *testing.T) {
 	wantErr(t, applyPresets(s), "1.preset", "ignore x.service")
 }
 
+// TestInstancesOfTwoOverlays: systemd reads one line of a template.
+func TestInstancesOfTwoOverlays(t *testing.T) {
+	const text = `
+		usr/lib/systemd/system/wg@.service: [Install]\nWantedBy=multi-user.target\nDefaultInstance=x\n
+		usr/lib/systemd/system/other.service: [Install]\nWantedBy=multi-user.target\n`
+	s := stateOf(t, text)
+	noErr(t, enableUnits(s, []*overlay.Overlay{
+		{Name: "one", Enable: []string{"wg@wg0.service", "other.service"}},
+		{Name: "two", Enable: []string{"wg@wg1.service", "wg@wg0.service"}},
+	}))
+	wantTree(t, s.tree, `
+		etc/systemd/system/multi-user.target.wants/other.service -> /usr/lib/systemd/system/other.service
+		etc/systemd/system/multi-user.target.wants/wg@wg0.service -> /usr/lib/systemd/system/wg@.service
+		etc/systemd/system/multi-user.target.wants/wg@wg1.service -> /usr/lib/systemd/system/wg@.service`, "etc/systemd/system/multi-user.target.wants")
+	for _, c := range []struct{ first, second overlay.Overlay }{
+		{overlay.Overlay{Enable: []string{"wg@wg0.service"}}, overlay.Overlay{Disable: []string{"wg@.service"}}},
+		{overlay.Overlay{Disable: []string{"wg@.service"}}, overlay.Overlay{Enable: []string{"wg@wg0.service"}}},
+		{overlay.Overlay{Enable: []string{"wg@wg0.service"}}, overlay.Overlay{Enable: []string{"wg@.service"}}},
+		{overlay.Overlay{Enable: []string{"wg@.service"}}, overlay.Overlay{Enable: []string{"wg@wg0.service"}}},
+		{overlay.Overlay{}, overlay.Overlay{Disable: []string{"wg@wg0.service"}}},
+	} {
+		c.first.Name, c.second.Name = "one", "two"
+		wantErr(t, enableUnits(stateOf(t, text), []*overlay.Overlay{&c.first, &c.second}), "overlay two", "wg@")
+	}
+}
+
+// TestAMistypedUnit is none that another board has.
+func TestAMistypedUnit(t *testing.T) {
+	const text = `usr/lib/systemd/system/noise.service: [Install]\nWantedBy=multi-user.target\n`
+	for _, o := range []overlay.Overlay{{Mask: []string{"niose.service"}}, {Disable: []string{"nois.service"}}, {Enable: []string{"noises.service"}}} {
+		o.Name = "o"
+		wantErr(t, enableUnits(stateOf(t, text), []*overlay.Overlay{&o}), "overlay o", "did you mean noise.service?")
+	}
+	elsewhere := overlay.Overlay{Mask: []string{"systemd-boot-update.service", "noise.socket"}, Disable: []string{"rpcbind.service"}}
+	noErr(t, enableUnits(stateOf(t, text), []*overlay.Overlay{&elsewhere}))
+}
+
 func FuzzUnit(f *testing.F) {
 	f.Add("a@.service", "[Install]\nWantedBy=x.target %p.target\nAlias=%i@.service b.service\nAlso=a@b.service\nDefaultInstance=i\n", "enable a@.service one two\ndisable *")
 	f.Add("a.service", "[Install]\nWantedBy=x \\\n# c\n y.target\nUpheldBy=\nAlso=a.service", "enable *")

@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/image/rootfs/confdir"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -38,14 +39,19 @@ func homes(s *state) error {
 // homeTmpfiles overrides the files of systemd that would make /home and /root
 // themselves, which are links now. The skeleton makes the directories.
 func (s *state) homeTmpfiles() error {
-	if err := s.file("etc/tmpfiles.d/home.conf", 0o644, "# /home and /root are links to /var/home and /var/roothome.\nq /srv 0755 - - -\n"); err != nil {
+	if err := s.defaultFile("etc/tmpfiles.d/home.conf", 0o644, "# /home and /root are links to /var/home and /var/roothome.\nq /srv 0755 - - -\n"); err != nil {
 		return err
 	}
-	provision, err := s.text("usr/lib/tmpfiles.d/provision.conf")
+	const own = "etc/tmpfiles.d/provision.conf" // an overlay's, or made here
+	from := "usr/lib/tmpfiles.d/provision.conf"
+	if s.exists(own) {
+		from = own
+	}
+	provision, err := s.text(from)
 	if err != nil || provision == "" {
 		return err
 	}
-	return s.file("etc/tmpfiles.d/provision.conf", 0o644, strings.ReplaceAll(provision, " /root", " /var/roothome"))
+	return s.file(own, 0o644, strings.ReplaceAll(provision, " /root", " /var/roothome"))
 }
 
 // copyBelow puts what is below the directory from below to as well.
@@ -70,6 +76,9 @@ func (s *state) copyBelow(from, to string) error {
 // and ships /var empty: it is where the data partition is mounted. Files with
 // content are copied from the factory directory when they are missing.
 func varSkeleton(s *state) error {
+	if err := s.dropRivals(); err != nil {
+		return err
+	}
 	known, err := s.tmpfilePaths()
 	if err != nil {
 		return err
@@ -90,8 +99,54 @@ func varSkeleton(s *state) error {
 	return firstError(s.dir("var", 0o755, 0, 0), s.file(skeletonFile, 0o644, b.String()))
 }
 
+// dropRivals takes those lines of tmpfiles.d away that would make something
+// else of a file with content, or of what an overlay has that is no directory:
+// systemd-tmpfiles heeds one line of a path, and theirs would leave an empty file.
+func (s *state) dropRivals() error {
+	ours := map[string]bool{}
+	for _, n := range s.below("var") {
+		hasContent := n.Size() > 0 || n.IsHardLink()
+		ours[n.Path] = hasContent || !n.Mode.IsDir() && ofOverlay(n)
+	}
+	files, err := confdir.Read(s.tree, "tmpfiles.d", ".conf")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		kept, err := withoutRivals(f, ours)
+		if err != nil {
+			return err
+		}
+		if kept == f.Text {
+			continue
+		}
+		if err := s.file(path.Join("etc/tmpfiles.d", path.Base(f.Path)), 0o644, kept); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func withoutRivals(f confdir.File, ours map[string]bool) (string, error) {
+	var kept strings.Builder
+	for line := range strings.Lines(f.Text) {
+		for _, setting := range confdir.Lines(line) {
+			t, err := parseTmpfile(setting, f.Path)
+			if err != nil {
+				return "", err
+			}
+			if t.creates() && ours[t.path] {
+				line = ""
+			}
+		}
+		kept.WriteString(line)
+	}
+	return kept.String(), nil
+}
+
 // tmpfilePaths are the paths that other tmpfiles.d files make: a second line
-// for one of them would be reported as a duplicate at every boot.
+// for one of them would be reported as a duplicate at every boot. What a
+// credential fills ("^") is made on few nodes or none.
 func (s *state) tmpfilePaths() (map[string]bool, error) {
 	lines, err := s.tmpfileLines()
 	if err != nil {
@@ -99,7 +154,7 @@ func (s *state) tmpfilePaths() (map[string]bool, error) {
 	}
 	known := map[string]bool{}
 	for _, t := range lines {
-		if t.creates() {
+		if t.creates() && !strings.Contains(t.flags, "^") {
 			known[t.path] = true
 		}
 	}

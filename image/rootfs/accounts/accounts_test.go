@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/image/rootfs/confdir"
 )
 
@@ -51,6 +52,24 @@ func TestAccountsRefuse(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAUsersGroupIsItsOwn: a group of the user's name is the user's.
+func TestAUsersGroupIsItsOwn(t *testing.T) {
+	add := func(groups []overlay.Group, gid uint32) (*Table, error) {
+		a := table(t)
+		return a, a.AddOverlays([]*overlay.Overlay{{Name: "o", Groups: groups, Users: []overlay.User{{Name: "meter", UID: 801, GID: gid}}}})
+	}
+	if a, err := add(nil, 802); err != nil || a.Group("meter").GID != 802 {
+		t.Error(err)
+	}
+	if a, err := add([]overlay.Group{{Name: "readers", GID: 802}}, 802); err != nil || a.Group("meter") != nil {
+		t.Error(err)
+	}
+	_, err := add([]overlay.Group{{Name: "meter", GID: 900}}, 802)
+	if err == nil || !strings.Contains(err.Error(), "overlay o: user meter: a group of that name has the gid 900, not 802") {
+		t.Error(err)
 	}
 }
 

@@ -26,7 +26,11 @@ func (a *Table) AddOverlays(overlays []*overlay.Overlay) error {
 }
 
 func (a *Table) overlayUser(u overlay.User) error {
-	if a.Group(u.Name) == nil && a.groupByID(u.GID) == nil {
+	have := a.Group(u.Name)
+	if have != nil && have.GID != u.GID {
+		return fmt.Errorf("a group of that name has the gid %d, not %d: files of the one would be taken for the other's", have.GID, u.GID)
+	}
+	if have == nil && a.groupByID(u.GID) == nil {
 		if err := a.addGroup(Group{Name: u.Name, GID: u.GID, password: sysusersPw}); err != nil {
 			return err
 		}

@@ -96,15 +96,16 @@ func (c *checker) script(n *tree.Node, line string) {
 		program = rest[0]
 	}
 	if !c.command(program) {
-		c.add(n, "is a script for %s, which is missing", program)
+		c.add(n, "is a script for %s, which is missing; where nothing calls it, leave it out by prune: of an overlay or the board", program)
 	}
 }
 
 // optionalScripts are scripts whose interpreter their package only suggests,
 // and which nothing of an image calls.
 var optionalScripts = []string{
-	"etc/sv/*/*",                                                   // for runit
-	"usr/bin/routel",                                               // iproute2: python3
+	"etc/sv/*/*",                                  // for runit
+	"usr/bin/routel",                              // iproute2: python3
+	"usr/bin/rrsync", "usr/share/rsync/scripts/*", // rsync: python3 and perl
 	"usr/sbin/mountstats", "usr/sbin/nfsiostat", "usr/sbin/rpcctl", // nfs-common: python3
 	"usr/share/doc/**",
 }

@@ -1,11 +1,13 @@
 package units
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 	"github.com/going-mobile/imagebuilder/image/overlay"
 	"github.com/going-mobile/imagebuilder/image/rootfs/confdir"
 )
@@ -118,33 +120,49 @@ func (u Units) names() []string {
 	return slices.Compact(names)
 }
 
-// presetLine writes instances the way presets name them.
-func presetLine(word, name string) string {
-	if template := templateOf(name); template != "" {
-		return fmt.Sprintf("%s %s %s\n", word, template, instanceOf(name))
+// CheckName refuses a unit that an overlay disables or masks and that is not
+// there where another is called nearly so: the mistake would be silent. One that
+// is like no other may be of a package that only some boards have, or be made by
+// a generator.
+func (u Units) CheckName(overlay, does, name string) error {
+	loaded, err := u.load(name)
+	if err != nil || loaded != nil {
+		return err
 	}
-	return fmt.Sprintf("%s %s\n", word, name)
+	if meant := nearest.Slip(name, u.names()); meant != "" {
+		return fmt.Errorf("overlay %s %ss %s, but neither a package nor an overlay has that unit; did you mean %s?", overlay, does, name, meant)
+	}
+	return nil
 }
 
 // checkEnabled refuses to enable what is not there or cannot be enabled: both
 // would be silent on the node.
-func (u Units) checkEnabled(overlay, word, name string) error {
-	if word != "enable" {
-		return nil
-	}
+func (u Units) checkEnabled(overlay, name string) error {
 	loaded, err := u.load(name)
 	if err != nil {
 		return err
 	}
 	switch {
 	case loaded == nil:
+		if err := u.CheckName(overlay, "enable", name); err != nil {
+			return err
+		}
 		return fmt.Errorf("overlay %s enables %s, but neither a package nor an overlay has that unit", overlay, name)
 	case loaded.masked:
 		return fmt.Errorf("overlay %s enables %s, which is masked", overlay, name)
 	case !loaded.hasInstall():
-		return fmt.Errorf("overlay %s enables %s, whose file has no [Install] section: add a link to a .wants directory instead", overlay, name)
+		return fmt.Errorf("overlay %s enables %s, whose file has no [Install] section: add a link to a .wants directory of /usr/lib/systemd/system instead, as presets unlink one in /etc", overlay, name)
 	}
 	return nil
+}
+
+// checkDisabled refuses an instance besides: a preset has none behind "disable",
+// and systemd would look for a unit with a blank in its name.
+func (u Units) checkDisabled(overlay, name string) error {
+	if template := templateOf(name); template != "" {
+		return fmt.Errorf("overlay %s disables %s, but presets only disable %s with all its instances: do that, or mask the one", overlay, name, template)
+	}
+	return u.CheckName(overlay, "disable", name)
 }
 
 // Unlinks returns the links below Dir that lead to a disabled unit, by their
@@ -193,24 +211,53 @@ func (u Units) Links(plus []string) (all []Link, err error) {
 // file. It refuses to enable what is not there or cannot be enabled, and units
 // that two overlays want differently.
 func (u Units) Preset(overlays []*overlay.Overlay) (string, error) {
-	text := "# What the overlays of this image enable and disable.\n"
-	decided := map[string]string{}
+	p := presetFile{decided: map[string]string{}, templates: map[string]int{}}
 	for _, o := range overlays {
 		for _, rule := range []struct {
 			word  string
 			units []string
-		}{{"enable", o.Enable}, {"disable", o.Disable}} {
+			check func(overlay, name string) error
+		}{{"enable", o.Enable, u.checkEnabled}, {"disable", o.Disable, u.checkDisabled}} {
 			for _, name := range rule.units {
-				if have := decided[name]; have != "" && !strings.HasPrefix(have, rule.word+" ") {
-					return "", fmt.Errorf("overlay %s wants to %s %s, but overlay %s", o.Name, rule.word, name, have)
-				}
-				decided[name] = rule.word + " it in overlay " + o.Name
-				if err := u.checkEnabled(o.Name, rule.word, name); err != nil {
+				if err := p.add(o.Name, rule.word, name); err != nil {
 					return "", err
 				}
-				text += presetLine(rule.word, name)
+				if err := rule.check(o.Name, name); err != nil {
+					return "", err
+				}
 			}
 		}
 	}
-	return text, nil
+	lines := append([]string{"# What the overlays of this image enable and disable."}, p.lines...)
+	return strings.Join(lines, "\n") + "\n", nil
+}
+
+// presetFile collects the lines of a preset file. systemd heeds the first that
+// fits a unit, so a template has one for all its instances.
+type presetFile struct {
+	lines     []string
+	decided   map[string]string // by unit or template
+	templates map[string]int    // whose line is at that index
+}
+
+func (p *presetFile) add(overlay, word, name string) error {
+	unit := cmp.Or(templateOf(name), name)
+	if have := p.decided[unit]; have != "" && !strings.HasPrefix(have, word+" ") {
+		return fmt.Errorf("overlay %s wants to %s %s, but overlay %s", overlay, word, name, have)
+	}
+	p.decided[unit] = word + " it in overlay " + overlay
+	line := strings.TrimRight(fmt.Sprintf("%s %s %s", word, unit, instanceOf(name)), " ")
+	at, again := p.templates[unit]
+	switch {
+	case !again:
+		if word == "enable" && isTemplate(unit) {
+			p.templates[unit] = len(p.lines)
+		}
+		p.lines = append(p.lines, line)
+	case (instanceOf(name) == "") != (len(strings.Fields(p.lines[at])) == 2):
+		return fmt.Errorf("overlay %s enables %s, but that template is enabled with and without an instance: name every one", overlay, name)
+	case !slices.Contains(strings.Fields(p.lines[at]), instanceOf(name)):
+		p.lines[at] += " " + instanceOf(name)
+	}
+	return nil
 }
