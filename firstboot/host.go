@@ -227,7 +227,7 @@ type Disks interface {
 	// Attach finds the disk that is wanted, makes it the node's own if it is
 	// blank, mounts it at dir unless it is, and returns its ID. What lay there
 	// of a disk that is gone is taken away. Where a person must do something the
-	// error is a *disks.Fault, disks.ErrDamaged, disks.ErrNoExt4, disks.ErrUnchecked or ErrOtherDisk.
+	// error is a *disks.Fault, disks.ErrDamaged, disks.ErrNoExt4 or ErrOtherDisk.
 	Attach(ctx context.Context, dir string, w disks.Want) (id string, err error)
 	// Hold makes dir, where nothing is mounted, so that nobody can write into
 	// it, or lets them again.

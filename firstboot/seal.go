@@ -27,7 +27,7 @@ func (m *machine) sealDone(context.Context) (bool, error) {
 	if open, err := m.exists(sealingFile); err != nil || open {
 		return false, err
 	}
-	if lost, err := m.lostChains(); err != nil || len(lost) > 0 {
+	if lost, err := LostChains(m.Files); err != nil || len(lost) > 0 {
 		return false, err
 	}
 	text, err := m.unsealed()
@@ -51,7 +51,7 @@ func (m *machine) sealDo(context.Context) error {
 			return err
 		}
 	}
-	if err := m.removeLost(); err != nil {
+	if err := RemoveLost(m.Files); err != nil {
 		return problem("boot-readonly", err.Error()).because(err)
 	}
 	text, err := m.unsealed()
@@ -70,10 +70,11 @@ func (m *machine) sealDo(context.Context) error {
 	return m.Files.Remove(sealingFile)
 }
 
-// lostChains are the files that fsck.fat -a makes of clusters which no name leads to, as a
-// power cut leaves them: an earlier node.yaml may be one. fsck.fat counts from 0000 up.
-func (m *machine) lostChains() (files []string, err error) {
-	names, err := m.Files.List(bootDir)
+// LostChains are the files that fsck.fat -a, before each mount, makes of clusters on the
+// boot partition which no name leads to, as a power cut leaves them: a kernel, or an
+// earlier node.yaml. It counts from 0000 up.
+func LostChains(f Files) (files []string, err error) {
+	names, err := f.List(bootDir)
 	for _, name := range names {
 		if ok, _ := path.Match("FSCK[0-9][0-9][0-9][0-9].REC", strings.ToUpper(name)); ok {
 			files = append(files, bootDir+"/"+name)
@@ -82,21 +83,22 @@ func (m *machine) lostChains() (files []string, err error) {
 	return files, err
 }
 
-// removeLost writes over them first: removing a name leaves the clusters as they are.
-func (m *machine) removeLost() error {
-	files, err := m.lostChains()
+// RemoveLost writes over them first: removing a name leaves the clusters as they are, and
+// with them what was secret.
+func RemoveLost(f Files) error {
+	files, err := LostChains(f)
 	if err != nil {
 		return err
 	}
 	for _, name := range files {
-		fi, err := m.Files.Stat(name)
+		fi, err := f.Stat(name)
 		if err != nil {
 			return err
 		}
-		if err := m.Files.Overwrite(name, make([]byte, fi.Size())); err != nil {
+		if err := f.Overwrite(name, make([]byte, fi.Size())); err != nil {
 			return err
 		}
-		if err := m.Files.Remove(name); err != nil {
+		if err := f.Remove(name); err != nil {
 			return err
 		}
 	}

@@ -127,9 +127,9 @@ func (w Want) judge(d Disk, c content) error {
 	return nil
 }
 
-// broken is the fault of a disk that cannot be read or written, perhaps for a moment
+// Broken is the fault of a disk that cannot be read or written, perhaps for a moment
 // only: a cable, its power. Our own work on it may have begun.
-func (w Want) broken(d Disk, err error) error {
+func (w Want) Broken(d Disk, err error) error {
 	f := w.fault(Unreadable, "%s cannot be read and written properly.", "Check its cable and power. It may be worn out.", d)
 	switch {
 	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):

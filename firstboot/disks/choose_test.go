@@ -123,7 +123,7 @@ func TestADiskThatFailsIsNamed(t *testing.T) {
 		syscall.EROFS: "write-protected", syscall.EACCES: "write-protected", syscall.EBUSY: "taken",
 	} {
 		var f *Fault
-		got := Want{Purpose: Data}.broken(ssd("sda", "1"), fmt.Errorf("open: %w", err))
+		got := Want{Purpose: Data}.Broken(ssd("sda", "1"), fmt.Errorf("open: %w", err))
 		if !errors.As(got, &f) || string(f.Code) != want || !errors.Is(got, err) || f.Disks != "sda, ata-SSD_1" || f.Do == "" {
 			t.Errorf("%v: %+v", err, got)
 		}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"syscall"
 )
 
 // Tools runs a program of e2fsprogs: its full name, arguments; what it printed
@@ -40,6 +42,11 @@ var ErrNoExt4 = errors.New("there is no ext4 file system")
 // ErrUnchecked says that nobody knows: the disk does not answer, or e2fsck could not
 // work. A cable, or power, may be all of it.
 var ErrUnchecked = errors.New("the file system could not be checked")
+
+// Silent says whether a disk has not answered, or is not there any more.
+func Silent(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EIO, syscall.ENXIO, syscall.ENODEV, syscall.ENOENT}, func(gone error) bool { return errors.Is(err, gone) })
+}
 
 // ErrDamaged says that repairing a file system by itself could lose data.
 var ErrDamaged = errors.New("the file system is damaged")

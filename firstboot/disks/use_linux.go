@@ -34,16 +34,16 @@ func Use(w Want, run Tools, say func(format string, args ...any)) (Volume, error
 	work := func() error { return v.finish(c.Table) }
 	if v.Made {
 		if err := c.free(); err != nil {
-			return Volume{}, w.broken(c.Disk, err)
+			return Volume{}, w.Broken(c.Disk, err)
 		}
 		say("%s becomes %s", c, w.Purpose.words())
 		work = func() error { return v.make(w, run) }
 	}
 	if v.File, err = c.Open(); err != nil {
-		return Volume{}, w.broken(c.Disk, err)
+		return Volume{}, w.Broken(c.Disk, err)
 	}
 	if err := work(); err != nil {
-		return Volume{}, w.broken(c.Disk, errors.Join(err, v.Close()))
+		return Volume{}, w.Broken(c.Disk, errors.Join(err, v.Close()))
 	}
 	return v, nil
 }

@@ -86,10 +86,14 @@ func (d machineDisks) Attach(_ context.Context, dir string, w disks.Want) (strin
 	case on != nil:
 		return "", firstboot.ErrOtherDisk
 	}
-	if _, err := tools.Check(v.Dev, false); err != nil {
+	if _, err := tools.Check(v.Dev, false); errors.Is(err, disks.ErrUnchecked) {
+		return "", w.Broken(v.Disk, err)
+	} else if err != nil {
 		return "", err
 	}
-	if err := unix.Mount(v.Dev, dir, "ext4", unix.MS_NOATIME, ""); err != nil {
+	if err := unix.Mount(v.Dev, dir, "ext4", unix.MS_NOATIME, ""); disks.Silent(err) {
+		return "", w.Broken(v.Disk, err)
+	} else if err != nil {
 		return "", fmt.Errorf("mount %s: %w", v.Dev, err)
 	}
 	return v.ID, tools.Grow(v.Dev, v.Room, silent)

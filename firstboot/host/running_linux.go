@@ -11,7 +11,6 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/attic"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
-	"github.com/going-mobile/imagebuilder/firstboot/update"
 	"github.com/going-mobile/imagebuilder/firstboot/wear"
 )
 
@@ -55,14 +54,20 @@ func (s Slots) Bless(context.Context) error {
 	if err := attic.In("/").Bless(s.Running()); err != nil || !before.OnTrial() {
 		return err
 	}
+	s.dropPieces()
+	return nil
+}
+
+// dropPieces has no error: the slot is good by now, whose unit must not fail and start the
+// machine again. The next update drops them as well, and where one is on its way, its own
+// they may be.
+func (s Slots) dropPieces() {
 	release, err := s.Lock()
-	if errors.Is(err, update.ErrBusy) { // the next update is on its way
-		return nil
-	}
 	if err != nil {
-		return err
+		return
 	}
-	return errors.Join(Spool{Dir: SpoolDir}.Drop(), release())
+	_ = Spool{Dir: SpoolDir}.Drop()
+	_ = release()
 }
 
 // Stores says whether a trial has something to do with what is encrypted.

@@ -3,7 +3,6 @@ package initramfs
 import (
 	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
@@ -167,10 +166,8 @@ func noAnswer(label string, err error) error {
 
 // unmounted says that a file system without a fault could not be mounted.
 func unmounted(label string, s contract.Scheme, err error) error {
-	for _, gone := range []error{syscall.EIO, syscall.ENXIO, syscall.ENODEV, syscall.ENOENT} {
-		if errors.Is(err, gone) {
-			return noAnswer(label, fmt.Errorf("%w: %w", disks.ErrUnchecked, err))
-		}
+	if disks.Silent(err) {
+		return noAnswer(label, fmt.Errorf("%w: %w", disks.ErrUnchecked, err))
 	}
 	return damagedData(label, s, err)
 }

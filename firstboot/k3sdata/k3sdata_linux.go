@@ -37,6 +37,9 @@ var version = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // cut may have spoilt and versions that nothing leads to. done is a file that does not
 // outlive the machine's run: what is not marked is whole while that lasts, and pods that
 // run may have their programs there.
+//
+// k3s turns its links, those in cni besides, only when it unpacks. Where the version that
+// they lead to goes, as after a fall back from one that never ran, the others go as well.
 func Prune(dir, done string) error {
 	if _, err := os.Lstat(done); err == nil {
 		return nil
@@ -46,6 +49,9 @@ func Prune(dir, done string) error {
 		return err
 	}
 	used := links(dir, entries)
+	if current, err := os.Readlink(filepath.Join(dir, "current")); err == nil && !keeps(dir, filepath.Base(current), used) {
+		used = nil
+	}
 	for _, e := range entries {
 		if name := e.Name(); e.IsDir() && !keeps(dir, name, used) {
 			if err := remove(filepath.Join(dir, name)); err != nil {
@@ -67,7 +73,7 @@ func keeps(dir, name string, used map[string]bool) bool {
 	return !cut && used[name] && marked(filepath.Join(dir, name))
 }
 
-// links finds the versions that links lead to. Those in cni are turned with current.
+// links finds the versions that links lead to.
 func links(dir string, entries []fs.DirEntry) map[string]bool {
 	used := map[string]bool{}
 	for _, e := range entries {

@@ -122,6 +122,22 @@ func TestVersionsGo(t *testing.T) {
 	m.has(hashes[2], hashes[3])
 }
 
+// TestAFallBackFromWhatNeverRan: the links to CNI's programs lead to those of the k3s that
+// runs, not to none.
+func TestAFallBackFromWhatNeverRan(t *testing.T) {
+	m := newMachine(t)
+	m.boot(hashes[0])
+	m.do(Mark(m.dir))
+	m.boot(hashes[1])
+	m.boot(hashes[0])
+	for _, link := range []string{"current", "cni/flannel"} {
+		if target, err := os.Readlink(filepath.Join(m.dir, link)); err != nil || !strings.Contains(target, hashes[0]) {
+			t.Errorf("%s leads to %s, %v", link, target, err)
+		}
+	}
+	m.has(hashes[0])
+}
+
 // TestInterrupted: what a removal or k3s left half goes.
 func TestInterrupted(t *testing.T) {
 	m := newMachine(t)

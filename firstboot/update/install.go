@@ -41,7 +41,7 @@ func (u *update) clear() error {
 			return err
 		}
 	}
-	return nil
+	return firstboot.RemoveLost(u.Files)
 }
 
 // sync puts the boot partition onto its medium.

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"maps"
 	"path"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -184,7 +183,11 @@ func (u *update) refuseBoot() error {
 	if err != nil {
 		return err
 	}
-	for _, name := range old {
+	lost, err := firstboot.LostChains(u.Files)
+	if err != nil {
+		return err
+	}
+	for _, name := range append(old, lost...) {
 		fi, err := u.Files.Stat(name)
 		if err != nil {
 			return err
@@ -220,22 +223,7 @@ func (u *update) oldFiles() (all []string, err error) {
 	for _, name := range names {
 		all = append(all, path.Join(dir, name))
 	}
-	return u.recovered(all)
-}
-
-// recoveredFile is what fsck.fat, before each mount, makes of clusters that a power cut left
-// to no file.
-var recoveredFile = regexp.MustCompile(`(?i)^FSCK[0-9]{4}\.REC$`)
-
-// recovered adds them: they are nobody's, and take the room of a kernel.
-func (u *update) recovered(all []string) ([]string, error) {
-	names, err := u.Files.List(bootDir)
-	for _, name := range names {
-		if recoveredFile.MatchString(name) {
-			all = append(all, path.Join(bootDir, name))
-		}
-	}
-	return all, err
+	return all, nil
 }
 
 // rank is the place in the order of writing, 0 for what has none.

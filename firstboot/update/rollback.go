@@ -53,7 +53,7 @@ func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, e
 		return nil, err
 	}
 	trial.Back = true
-	if err := u.refuseAttic(trial, 0); err != nil {
+	if err := u.refuseAttic(trial, u.unpacks(old.Components)); err != nil {
 		return nil, err
 	}
 	if err := s.StartTrial(trial, tries); err != nil {

@@ -207,6 +207,7 @@ func TestNoRollback(t *testing.T) {
 		"no TPM":          {func(w *world) { sealedAgent(w); w.knows("1") }, "(storage 2, it states 1), and would take them for lost: go on to a mended version"},
 		"storage unclear": {func(w *world) { w.knows("two") }, "/usr/lib/os-release: IMAGEBUILDER_STORAGE: the version of its storage"},
 		"no room":         {func(w *world) { w.varRoom = 1 << 20 }, "/var has room for 1 MB"},
+		"no room for k3s": {func(w *world) { w.before("rpi4", "v1.33.0+k3s1"); w.varRoom = 100 << 20 }, "/var has room for 100 MB, the trial needs 364 MB"},
 		"no kernel there": {func(w *world) { os.Remove(w.at("boot/firmware/b/vmlinuz")) }, "no kernel for slot b"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,16 +16,17 @@ const atticRoom = 64 << 20
 // k3sRoom is what another k3s takes when it unpacks itself beside the one that runs.
 const k3sRoom = 300 << 20
 
-// unpacks is the room that the programs of an update take for themselves.
-func (u *update) unpacks() int64 {
-	if u.running.Components["k3s"] == u.in.Components["k3s"] {
+// unpacks is the room that the programs of another system take for themselves. Those that
+// ran before may be gone.
+func (u *update) unpacks(next map[string]string) int64 {
+	if u.running.Components["k3s"] == next["k3s"] {
 		return 0
 	}
 	return k3sRoom
 }
 
-// refuseAttic wants room for what is kept until the trial has ended, and for what it does. What an earlier one
-// left half kept would be in its way, and nobody else's to remove.
+// refuseAttic wants room for what is kept until the trial has ended, and for what it does.
+// What an earlier one left half kept would be in its way, and nobody else's to remove.
 func (u *update) refuseAttic(trial contract.Trial, does int64) error {
 	if err := u.slots.Tidy(); err != nil {
 		return fmt.Errorf("remove what an earlier trial has left: %w", err)

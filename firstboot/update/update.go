@@ -160,7 +160,7 @@ func (u *update) accepts(ctx context.Context) (trial contract.Trial, err error) 
 	if trial, err = u.running.Trial(ctx, u.Host, u.other, u.in.Components); err != nil {
 		return trial, err
 	}
-	return trial, u.refuseAttic(trial, u.unpacks())
+	return trial, u.refuseAttic(trial, u.unpacks(u.in.Components))
 }
 
 // open asks the node, and reads what the owner signed.

@@ -628,7 +628,8 @@ func TestRotten(t *testing.T) {
 	}
 }
 
-// TestRecoveredClusters, which fsck.fat makes files of after a power cut, keep no update out.
+// TestRecoveredClusters, which fsck.fat makes files of after a power cut, keep no update
+// out. What was secret in them is gone before their names are.
 func TestRecoveredClusters(t *testing.T) {
 	w := newWorld(t, piBoard.with("FSCK0000.REC", strings.Repeat("x", 300<<10)).with("FSCK.REC", "somebody's"))
 	w.room = 100 << 10
@@ -637,5 +638,9 @@ func TestRecoveredClusters(t *testing.T) {
 	}
 	if left := w.boot(); left["FSCK0000.REC"] != "" || left["FSCK.REC"] == "" {
 		t.Errorf("%d bytes of it are left, somebody's are %q", len(left["FSCK0000.REC"]), left["FSCK.REC"])
+	}
+	const lost = "/boot/firmware/FSCK0000.REC"
+	if over := slices.Index(w.names, "overwrite "+lost); over < 0 || over > slices.Index(w.names, "remove "+lost) {
+		t.Errorf("it was not written over before it went: %q", w.names)
 	}
 }

@@ -67,6 +67,10 @@ func (w files) Put(name string, r io.Reader, a firstboot.Attr) error {
 }
 
 // Remove is on the medium after a Sync only.
+func (w files) Overwrite(name string, data []byte) error {
+	return w.do("overwrite "+name, func() error { return w.real().Overwrite(name, data) })
+}
+
 func (w files) Remove(name string) error {
 	return w.do("remove "+name, func() error {
 		if data, err := os.ReadFile(w.at(name)); err == nil {
