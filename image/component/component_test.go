@@ -361,13 +361,8 @@ func FuzzFindSum(f *testing.F) {
 // TestAFaultHereIsNoDeferral: a node does not fetch for ever what only did not fit onto
 // this computer's disk.
 func TestAFaultHereIsNoDeferral(t *testing.T) {
-	dir := t.TempDir()
-	c, err := fetch.OpenCache(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	tmp := filepath.Join(dir, "tmp") // where nothing can be written, not even by root
+	c := cache(t)
+	tmp := filepath.Join(c.Dir(), "tmp") // where nothing can be written, not even by root
 	if err := os.Remove(tmp); err != nil {
 		t.Fatal(err)
 	}
@@ -376,11 +371,16 @@ func TestAFaultHereIsNoDeferral(t *testing.T) {
 	}
 	u := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(program(arm64, "")) }))
 	defer u.Close()
-	r, err := resolve(t, c, "k3s", "arm64", component.Options{Mirror: u.URL})
-	if err == nil {
-		t.Errorf("deferred: %s", r.Reason)
-	} else if !strings.Contains(err.Error(), "not a directory") {
-		t.Error(err)
+	for name, opt := range map[string]component.Options{
+		"k3s":       {Mirror: u.URL},
+		"tailscale": {Mirror: serve(t, nil).URL, Go: fakeGo(t, "go1.26.6")}, // built
+	} {
+		r, err := resolve(t, c, name, "arm64", opt)
+		if err == nil {
+			t.Errorf("%s is deferred: %s", name, r.Reason)
+		} else if !strings.Contains(err.Error(), "not a directory") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
