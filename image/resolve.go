@@ -195,6 +195,8 @@ func (p *plan) checkLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) e
 		switch {
 		case errors.As(err, new(*fetch.Error)) && ctx.Err() == nil:
 			in.told = append(in.told, fmt.Sprintf("the %d packages of %s are taken on the lock's word: the index that it names cannot be had any more", len(pkgs), s.Name))
+		case fetch.Local(err) || ctx.Err() != nil: // no word on the lock
+			return err
 		case err != nil:
 			return fmt.Errorf("the lock does not hold: %w", err)
 		}

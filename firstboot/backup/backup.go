@@ -47,7 +47,11 @@ type Store interface {
 // what clients know it by.
 const database = "db.sqlite"
 
-var keys = []string{"noise_private.key", "derp_server_private.key"}
+var keys = []string{NoiseKey, "derp_server_private.key"}
+
+// NoiseKey is made at a server's first start here and never again. One that is brought
+// back is of the time when that was.
+const NoiseKey = "noise_private.key"
 
 // kept is how many copies each store has: a month of nights.
 const kept = 30

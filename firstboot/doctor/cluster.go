@@ -217,18 +217,19 @@ func (p *patient) snapshots(ctx context.Context) {
 		}
 	}
 	where := map[bool]string{true: "in the bucket", false: "on the servers' disks"}[remote]
-	born := p.born(ctx)
+	born := p.born(ctx, "kube-system")
 	if fault != "" { // it was tried
 		born = time.Time{}
 	}
 	p.age(group, check, newest, born, lateSnapshot, where+fault)
 }
 
-// born is when the cluster was made: what is done by night is not late before its first
-// one. It is zero, as of one that is old, where nobody tells.
-func (p *patient) born(ctx context.Context) time.Time {
+// born is when a namespace was made, and with it what is in it: kube-system is as old as
+// the cluster. What is done by night is not late before its first one. It is zero, as of
+// one that is old, where nobody tells.
+func (p *patient) born(ctx context.Context, name string) time.Time {
 	type namespace struct{ Metadata meta }
-	all, err := list[namespace](ctx, p, "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system")
+	all, err := list[namespace](ctx, p, "/api/v1/namespaces?fieldSelector=metadata.name%3D"+name)
 	if err != nil || len(all) != 1 {
 		return time.Time{}
 	}

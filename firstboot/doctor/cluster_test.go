@@ -72,7 +72,8 @@ func whole() api {
 			{"metadata":{"name":"coredns-a"},"spec":{"nodeName":"home-pi"},"status":{"conditions":[{"type":"Ready","status":"True"}]}},
 			{"metadata":{"name":"coredns-b"},"spec":{"nodeName":"cabin-box"},"status":{"conditions":[{"type":"Ready","status":"True"}]}}]}`,
 		"status.phase%3DPending": `{"items":[{"metadata":{"name":"a"},"status":{"containerStatuses":[{"image":"docker.io/a:1","state":{"waiting":{"reason":"ContainerCreating"}}}]}}]}`,
-		"/namespaces?":           `{"items":[{"metadata":{"name":"kube-system","creationTimestamp":"2026-11-01T10:00:00Z"}}]}`,
+		"3Dkube-system":          `{"items":[{"metadata":{"name":"kube-system","creationTimestamp":"2026-11-01T10:00:00Z"}}]}`,
+		"3Dlonghorn-system":      `{"items":[{"metadata":{"name":"longhorn-system","creationTimestamp":"2026-11-02T10:00:00Z"}}]}`,
 		"/etcdsnapshotfiles":     `{"items":[{"spec":{"s3":{}},"status":{"creationTime":"2026-11-29T00:00:00Z","readyToUse":true}},{"spec":{},"status":{"creationTime":"2026-11-20T00:00:00Z","readyToUse":true}}]}`,
 		"longhorn-system/nodes":  `{"items":[{"metadata":{"name":"cabin-box"},"spec":{"disks":{"default":{"allowScheduling":true}}},"status":{"zone":"cabin"}}]}`,
 		"/helmcharts":            `{"items":[{"metadata":{"name":"traefik"},"status":{"conditions":[{"type":"JobCreated","status":"True"},{"type":"Failed","status":"False"}]}},{"metadata":{"name":"longhorn"},"spec":{"targetNamespace":"longhorn-system"}}]}`,
@@ -130,18 +131,23 @@ func TestAWholeCluster(t *testing.T) {
 // young is a whole cluster of this morning: nothing that is done by night was done yet.
 func young() api {
 	a := whole()
-	a["/namespaces?"] = strings.Replace(a["/namespaces?"], "2026-11-01", "2026-11-29", 1)
+	for _, ns := range []string{"3Dkube-system", "3Dlonghorn-system"} {
+		a[ns] = strings.NewReplacer("2026-11-01", "2026-11-29", "2026-11-02", "2026-11-29").Replace(a[ns])
+	}
 	a["/volumes"] = strings.NewReplacer("2026-11-02", "2026-11-29", "2026-11-29T02:23:00Z", "").Replace(a["/volumes"])
 	a["/systembackups"], a["/etcdsnapshotfiles"] = `{"items":[]}`, `{"items":[]}`
 	return a
 }
 
 // TestAYoungCluster is not told of what its first night brings, but of what was tried
-// and failed. A volume of this morning is young in an old cluster, too.
+// and failed. A volume of this morning is young in an old cluster, too, and so is
+// Longhorn.
 func TestAYoungCluster(t *testing.T) {
 	failed := `{"items":[{"spec":{"s3":{}},"status":{"error":{"message":"403"}}}]}`
 	old := whole()
-	old["/volumes"] = young()["/volumes"]
+	for _, what := range []string{"/volumes", "3Dlonghorn-system", "/systembackups"} {
+		old[what] = young()[what]
+	}
 	tried := young()
 	tried["/etcdsnapshotfiles"] = failed
 	for _, c := range []struct {

@@ -39,12 +39,17 @@ func (p *patient) headscale(ctx context.Context) {
 // patience bounds an exchange with a bucket.
 const patience = 20 * time.Second
 
-// copies of its database are made every night, in each place that node.yaml names.
+// copies of its database are made every night, in each place that node.yaml names. A
+// server of today has had none yet.
 func (p *patient) copies(group string) {
 	k, err := backup.Open([]byte(p.text(contract.HeadscaleStores)), patience)
 	if err != nil {
 		p.add(group, "copies", Warning, err.Error())
 		return
+	}
+	var born time.Time // as of one that is old, where nothing tells
+	if key, err := p.Files.Stat(contract.HeadscaleData + "/" + backup.NoiseKey); err == nil {
+		born = key.ModTime()
 	}
 	for _, s := range k.Stores {
 		check := "copy in " + s.String()
@@ -53,6 +58,6 @@ func (p *patient) copies(group string) {
 			p.add(group, check, Warning, err.Error())
 			continue
 		}
-		p.age(group, check, newest, time.Time{}, lateSnapshot, "though one is made every night: journalctl -u headscale-backup")
+		p.age(group, check, newest, born, lateSnapshot, "though one is made every night: journalctl -u headscale-backup")
 	}
 }

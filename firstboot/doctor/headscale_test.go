@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +116,31 @@ func TestCopies(t *testing.T) {
 		})]
 		if !strings.Contains(last.Detail, want) || !doctor.Fit(all) {
 			t.Errorf("%s: %+v, want %q", settings, last, want)
+		}
+	}
+}
+
+// TestANewHeadscale is not told of what its first night brings, but of a bucket that it
+// cannot ask; one of before yesterday has had its night.
+func TestANewHeadscale(t *testing.T) {
+	for age, want := range map[time.Duration]doctor.Verdict{time.Hour: doctor.OK, 48 * time.Hour: doctor.Warning} {
+		root, h := healthy(t)
+		h.Units.(units).up["headscale.service"] = true
+		write(t, root, "etc/headscale/backup.yaml", "path: "+t.TempDir()+"\ns3: {endpoint: \"http://127.0.0.1:1\", region: r, bucket: b, accessKey: k, secretKey: s}\n")
+		const key = "var/lib/headscale/noise_private.key"
+		write(t, root, key, "privkey:x")
+		born := time.Now().Add(-age)
+		if err := os.Chtimes(filepath.Join(root, key), born, born); err != nil {
+			t.Fatal(err)
+		}
+		var got []doctor.Verdict
+		for _, f := range doctor.Examine(t.Context(), h) {
+			if f.Group == "Headscale" && strings.HasPrefix(f.Check, "copy in ") {
+				got = append(got, f.Verdict)
+			}
+		}
+		if !slices.Equal(got, []doctor.Verdict{want, doctor.Warning}) {
+			t.Errorf("after %s: %q", age, got)
 		}
 	}
 }

@@ -136,7 +136,7 @@ func (p *patient) systemBackups(ctx context.Context, group string) {
 		}
 		failed = append(failed, why)
 	}
-	p.age(group, check, newest, p.born(ctx), lateBackup, "in the bucket")
+	p.age(group, check, newest, p.born(ctx, "longhorn-system"), lateBackup, "in the bucket")
 	p.expect(len(failed) == 0, Warning, group, "the system's backups succeed", "failed since the last good one: "+strings.Join(failed, ", "))
 }
 

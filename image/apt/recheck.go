@@ -11,8 +11,9 @@ import (
 
 // Recheck looks packages up in the index that they once came from: the one of
 // the given digest and date, whatever the mirrors serve today. The error is a
-// *fetch.Error where nobody has that index any more; all others tell that the
-// packages are not those of the archive.
+// *fetch.Error where nobody has that index any more, and fetch.Local where this
+// computer cannot keep or read it; all others but a cancelled context's tell that
+// the packages are not those of the archive.
 func Recheck(ctx context.Context, c *fetch.Cache, s Suite, arch string, from Release, pkgs []*Package, opt Options) error {
 	opt.Now = from.Date.Add(24 * time.Hour) // it was signed in the hours after its date
 	l, a, err := newLoader(c, arch, opt)

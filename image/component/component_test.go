@@ -359,28 +359,28 @@ func FuzzFindSum(f *testing.F) {
 }
 
 // TestAFaultHereIsNoDeferral: a node does not fetch for ever what only did not fit onto
-// this computer's disk.
+// this computer's disk, be it to be downloaded or to be built.
 func TestAFaultHereIsNoDeferral(t *testing.T) {
-	dir := t.TempDir()
-	c, err := fetch.OpenCache(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	tmp := filepath.Join(dir, "tmp") // where nothing can be written, not even by root
-	if err := os.Remove(tmp); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(tmp, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	u := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(program(arm64, "")) }))
 	defer u.Close()
-	r, err := resolve(t, c, "k3s", "arm64", component.Options{Mirror: u.URL})
-	if err == nil {
-		t.Errorf("deferred: %s", r.Reason)
-	} else if !strings.Contains(err.Error(), "not a directory") {
-		t.Error(err)
+	for _, tc := range []struct {
+		name, blocked string // where nothing can be written, not even by root
+		opt           component.Options
+	}{
+		{"k3s", "tmp", component.Options{Mirror: u.URL}},
+		{"tailscale", "derived/component", component.Options{Mirror: serve(t, nil).URL, Go: fakeGo(t, "go1.26.6")}},
+	} {
+		c := cache(t)
+		at := filepath.Join(c.Dir(), tc.blocked)
+		if err := errors.Join(os.RemoveAll(at), os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		r, err := resolve(t, c, tc.name, "arm64", tc.opt)
+		if err == nil {
+			t.Errorf("%s is deferred: %s", tc.name, r.Reason)
+		} else if !strings.Contains(err.Error(), "not a directory") {
+			t.Errorf("%s: %v", tc.name, err)
+		}
 	}
 }
 

@@ -7,13 +7,17 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	goversion "go/version"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/image/fetch"
 )
 
 // build compiles the component's module for the image, once per architecture
@@ -59,7 +63,10 @@ func (q *request) rebuild(ctx context.Context, p Pin) (*Resolved, error) {
 	if q.Module == nil || p.Module != q.ModuleVersion() {
 		return nil, fmt.Errorf("the lock wants a build of %s, which this program does not know", p.Module)
 	}
-	q.goVersion = p.Toolchain
+	var err error
+	if q.goVersion, err = q.compiledBy(p.Toolchain); err != nil {
+		return nil, err
+	}
 	r, err := q.build(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the lock wants a build of %s with %s: %w", p.Module, p.Toolchain, err)
@@ -69,6 +76,23 @@ func (q *request) rebuild(ctx context.Context, p Pin) (*Resolved, error) {
 	}
 	return r, nil
 }
+
+// compiledBy is the toolchain of a build for which a lock noted another. Where it
+// is older than the module wants, it cannot have been: locks were written with the
+// version of wherever the user stood. The digest decides, as ever.
+func (q *request) compiledBy(noted string) (string, error) {
+	mod, _, err := q.ModuleFiles()
+	if err != nil {
+		return "", err
+	}
+	if least := goLine.FindSubmatch(mod); least != nil && goversion.IsValid(noted) && goversion.Compare(noted, "go"+string(least[1])) < 0 {
+		return "go" + string(least[1]), nil
+	}
+	return noted, nil
+}
+
+// goLine is what a go.mod says of the oldest toolchain that compiles it.
+var goLine = regexp.MustCompile(`(?m)^go ([0-9]\S*)`)
 
 // moduleDir is a new directory with the component's go.mod and go.sum in it.
 func (q *request) moduleDir() (dir string, err error) {
@@ -100,13 +124,33 @@ func (q *request) toolchain(ctx context.Context, dir string) (name, version stri
 	if name, err = exec.LookPath(name); err != nil {
 		return "", "", errors.New("there is no Go toolchain to build it from source")
 	}
+	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, "env", "GOVERSION")
-	cmd.Dir, cmd.Env = dir, q.buildEnv()
-	out, err := cmd.Output()
+	cmd.Dir, cmd.Env, cmd.Stdout = dir, q.buildEnv(), &out
+	task := q.opt.Progress.Start("compile", "Go for "+q.ModuleVersion(), -1) // it may be downloaded for that
+	err = run(cmd)
+	task.Done(err)
 	if err != nil {
 		return "", "", fmt.Errorf("go env GOVERSION: %w", err)
 	}
-	return name, strings.TrimSpace(string(out)), nil
+	return name, strings.TrimSpace(out.String()), nil
+}
+
+// run adds the last thing that the go command said to its error.
+func run(cmd *exec.Cmd) error {
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	cmd.WaitDelay = time.Second // a compiler outlives the go command that was killed
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return nil
+	case fetch.Local(err): // it cannot be started: as if there were none
+		return errors.New(err.Error())
+	case strings.Contains(stderr.String(), syscall.ENOSPC.Error()): // where it writes itself
+		return fmt.Errorf("%w: %s", syscall.ENOSPC, lastLine(stderr.String()))
+	}
+	return fmt.Errorf("%w: %s", err, lastLine(stderr.String()))
 }
 
 // buildKey names everything the bytes of the program depend on.
@@ -134,12 +178,10 @@ func (q *request) buildArgs(out string) []string {
 
 func (q *request) compile(ctx context.Context, gocmd, dir string, w io.Writer) error {
 	out := filepath.Join(dir, "program")
-	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, gocmd, q.buildArgs(out)...)
-	cmd.Dir, cmd.Env, cmd.Stderr = dir, q.buildEnv(), &stderr
-	cmd.WaitDelay = time.Second // a compiler outlives the go command that was killed
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("go build %s: %w: %s", q.Module.Package, err, lastLine(stderr.String()))
+	cmd.Dir, cmd.Env = dir, q.buildEnv()
+	if err := run(cmd); err != nil {
+		return fmt.Errorf("go build %s: %w", q.Module.Package, err)
 	}
 	f, err := os.Open(out)
 	if err != nil {

@@ -116,7 +116,8 @@ type request struct {
 
 // Resolve finds one component for a Debian architecture. Without Strict the
 // only errors are those a person must mend: unknown names, bad overrides, a
-// digest that does not match, a cancelled context.
+// digest that does not match, a fault of this computer such as a full disk, a
+// cancelled context.
 func Resolve(ctx context.Context, cache *fetch.Cache, name, arch string, opt Options) (*Resolved, error) {
 	c, err := Find(name)
 	if err != nil {
@@ -178,7 +179,7 @@ func (q *request) any(ctx context.Context, d download) (*Resolved, error) {
 	reasons := []string{why}
 	if q.Module != nil {
 		r, err := q.build(ctx)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || fetch.Local(err) || ctx.Err() != nil {
 			return r, errors.Join(err, ctx.Err())
 		}
 		reasons = append(reasons, oneLine(err.Error()))

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"sync"
 	"syscall"
@@ -69,11 +70,10 @@ const (
 )
 
 func judge(err error) verdict {
-	var local *fs.PathError
 	var status grab.StatusCodeError
 	var digest *DigestError
 	switch {
-	case errors.Is(err, context.Canceled), errors.As(err, &local), errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, context.Canceled), Local(err):
 		return abort
 	case errors.As(err, &digest), errors.Is(err, grab.ErrBadLength), errors.Is(err, errRange):
 		return remake
@@ -83,6 +83,12 @@ func judge(err error) verdict {
 		return next
 	}
 	return again
+}
+
+// Local tells a fault of this computer, such as a full disk or a directory that it may not
+// write to, from one of whoever has the file: nobody may go on as if it were the other.
+func Local(err error) bool {
+	return errors.As(err, new(*fs.PathError)) || errors.As(err, new(*os.LinkError)) || errors.Is(err, syscall.ENOSPC)
 }
 
 func judgeStatus(code int) verdict {

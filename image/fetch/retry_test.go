@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"net/url"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -38,6 +39,7 @@ func TestJudge(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", context.Canceled), abort},
 		{&fs.PathError{Op: "write", Err: syscall.ENOSPC}, abort},
 		{&fs.PathError{Op: "open", Err: syscall.EACCES}, abort},
+		{&os.LinkError{Op: "rename", Err: syscall.EACCES}, abort},
 	}
 	for _, tc := range tests {
 		if got := judge(tc.err); got != tc.want {

@@ -19,9 +19,6 @@ import (
 // ignored, as neither git nor go:embed keeps them.
 func (l *loader) addFiles(fsys fs.FS) error {
 	root := path.Join(l.name, "files")
-	if err := refuseLinks(fsys, l.name, root); err != nil {
-		return err
-	}
 	err := fs.WalkDir(fsys, root, func(p string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil && p == root && errors.Is(err, fs.ErrNotExist):
@@ -41,8 +38,9 @@ func (l *loader) addFiles(fsys fs.FS) error {
 	return nil
 }
 
-// refuseLinks guards the way to files/, which WalkDir would follow anywhere:
-// an overlay from elsewhere could bring files of this machine into an image.
+// refuseLinks guards the way to overlay.yaml and files/, which would be followed
+// anywhere: an overlay from elsewhere could bring files of this machine into an
+// image, and DirHash, which passes over links, would not vouch for them.
 func refuseLinks(fsys fs.FS, paths ...string) error {
 	for _, p := range paths {
 		entries, err := fs.ReadDir(fsys, path.Dir(p))
@@ -51,7 +49,7 @@ func refuseLinks(fsys fs.FS, paths ...string) error {
 		}
 		for _, e := range entries {
 			if e.Name() == path.Base(p) && e.Type()&fs.ModeSymlink != 0 {
-				return fmt.Errorf("overlay %s: is a symbolic link; put the directory itself there", p)
+				return fmt.Errorf("overlay %s: is a symbolic link; put what it leads to itself there", p)
 			}
 		}
 	}

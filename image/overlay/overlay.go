@@ -157,6 +157,9 @@ func Load(fsys fs.FS, name string) (*Overlay, error) {
 		}
 		return nil, fmt.Errorf("overlay %s: %w", name, err)
 	}
+	if err := refuseLinks(fsys, name, path.Join(name, "files"), at); err != nil {
+		return nil, err
+	}
 	doc, err := strictyaml.Parse(at, data)
 	if err != nil {
 		return nil, err

@@ -256,10 +256,11 @@ func TestDirectory(t *testing.T) {
 }
 
 // TestNoLinkLeadsOutOfAnOverlay: what is below files/ goes into the image,
-// wherever that is.
+// wherever that is, and so does what overlay.yaml declares, which DirHash would
+// not have.
 func TestNoLinkLeadsOutOfAnOverlay(t *testing.T) {
 	elsewhere, dir := t.TempDir(), t.TempDir()
-	for _, name := range []string{"whole/overlay.yaml", "whole/files/etc/shadow", "files/etc/shadow", "linked/overlay.yaml"} {
+	for _, name := range []string{"whole/overlay.yaml", "whole/files/etc/shadow", "files/etc/shadow", "linked/overlay.yaml", "declared/overlay.yaml"} {
 		name = filepath.Join(elsewhere, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("version: 1\ndescription: d\n"), 0o644)); err != nil {
 			t.Fatal(err)
@@ -267,11 +268,14 @@ func TestNoLinkLeadsOutOfAnOverlay(t *testing.T) {
 	}
 	err := errors.Join(os.Symlink(filepath.Join(elsewhere, "whole"), filepath.Join(dir, "whole")),
 		os.Rename(filepath.Join(elsewhere, "linked"), filepath.Join(dir, "linked")),
-		os.Symlink(filepath.Join(elsewhere, "files"), filepath.Join(dir, "linked/files")))
+		os.Symlink(filepath.Join(elsewhere, "files"), filepath.Join(dir, "linked/files")),
+		os.Rename(filepath.Join(elsewhere, "declared/overlay.yaml"), filepath.Join(dir, "real.yaml")),
+		os.Mkdir(filepath.Join(dir, "declared"), 0o755),
+		os.Symlink("../real.yaml", filepath.Join(dir, "declared/overlay.yaml")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"whole", "linked"} {
+	for _, name := range []string{"whole", "linked", "declared"} {
 		for _, fsys := range []fs.FS{os.DirFS(dir), FS(os.DirFS(dir))} {
 			if o, err := Load(fsys, name); err == nil || !strings.Contains(err.Error(), "is a symbolic link") {
 				t.Errorf("%s: took %v, %v", name, o, err)
