@@ -102,7 +102,7 @@ func TestRefusedEarly(t *testing.T) {
 	}{
 		"another board":     {change: func(m *artifact.Manifest) { m.Board = "rpi5" }, want: "for board rpi5"},
 		"another base":      {node: func(w *world) { w.roots["a"][7] ^= 1 }, want: "another image than runs here"},
-		"no room for it":    {node: func(w *world) { w.varRoom = 64<<20 + 100 }, want: "/var has room for 64 MB, the update needs"},
+		"no room for it":    {node: func(w *world) { w.varRoom = 64<<20 + 100 }, change: sameK3s, want: "/var has room for 64 MB, the update needs"},
 		"no room for trial": {node: func(w *world) { w.varRoom = 60 << 20 }, want: "/var has room for 60 MB, the trial needs"},
 		"already there":     {},
 	} {

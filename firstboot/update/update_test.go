@@ -408,6 +408,8 @@ func withHeadscale(w *world) {
 	w.edit(node.ComponentsFile, `"name": "tailscale"`, `"name": "headscale", "version": "v0.29.3", "format": "binary"}, {"name": "tailscale"`)
 }
 
+func sameK3s(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.1+k3s1" }
+
 func headscale(version string) func(*artifact.Manifest) {
 	return func(m *artifact.Manifest) { m.Components["headscale"] = version }
 }
@@ -473,7 +475,6 @@ func TestTrial(t *testing.T) {
 	}
 	mended := func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.9+k3s1" }
 	etcd := "/var/lib/rancher/k3s/server/db/etcd"
-	sameK3s := func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.1+k3s1" }
 	headscale := func(m *artifact.Manifest) { m.Components["headscale"] = "v0.29.3" }
 	for name, c := range map[string]struct {
 		node    func(*world)
