@@ -136,8 +136,8 @@ func TestPagesSayWhatIsWrongWithTheDisk(t *testing.T) {
 	}{
 		{diskTrouble("DISK", fmt.Errorf("partition 4: %w", ptable.ErrTooShort)), []string{"smaller than the one that its content was copied from", "Nothing was changed", "DISK", "at least as large"}},
 		{unmounted("DISK", contract.GPT, &os.PathError{Op: "mount", Err: syscall.EIO}), []string{"does not answer properly", "cable and power", "DISK"}},
-		{unmounted("DISK", contract.MBR, syscall.EUCLEAN), []string{"is damaged", contract.RepairFile, "the small partition that the laptop shows", "cable and power"}},
-		{unmounted("DISK", contract.GPT, syscall.EUCLEAN), []string{"is damaged", "imagebuilder node repair DEVICE", contract.RepairFile}},
+		{unmounted("DISK", contract.MBR, syscall.EINVAL), []string{"is damaged", contract.RepairFile, "the small partition that the laptop shows", "cable and power"}},
+		{unmounted("DISK", contract.GPT, syscall.EINVAL), []string{"is damaged", "imagebuilder node repair DEVICE", contract.RepairFile}},
 	} {
 		page := asTrouble(test.err).page("imagebuilder rpi4 1", goesOn)
 		if n := strings.Count(page, "\n"); n > 25 {
