@@ -21,7 +21,7 @@ var (
 
 // compiledIn are the triggers of Debian's kernel for arm64 that are no modules: its config
 // has LEDS_TRIGGER_HEARTBEAT=y, and TIMER=m (6.12.118+deb13). "none" is no trigger.
-// TestTheLightsBlink of image/e2e asks the kernel of each image.
+// TestTheLightCanBlink of image/e2e asks the kernel of each image.
 var compiledIn = []string{"heartbeat", "none"}
 
 func pis(t *testing.T) (out []*board.Board) {

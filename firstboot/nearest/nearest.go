@@ -16,11 +16,11 @@ func Name(word string, known []string) string {
 	return ""
 }
 
-// Slip returns the name of which no more than two letters are wrong, or "": closer
-// than Name guesses, for a word that may as well be right.
+// Slip returns the name of which no more than two letters are wrong, and of a short word
+// one, or "": closer than Name guesses, for a word that may as well be right.
 func Slip(word string, known []string) string {
 	name := Name(word, known)
-	if distance(strings.ToLower(word), strings.ToLower(name)) > 2 {
+	if distance(strings.ToLower(word), strings.ToLower(name)) > min(2, max(1, len(word)/4)) {
 		return ""
 	}
 	return name

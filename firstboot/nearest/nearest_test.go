@@ -29,8 +29,8 @@ func TestNames(t *testing.T) {
 }
 
 func TestSlip(t *testing.T) {
-	known := []string{"ssh.service", "apt-daily.timer", "systemd-update-done.service"}
-	for word, want := range map[string]string{"sshd.service": "ssh.service", "atp-dialy.timer": "apt-daily.timer", "ssh.socket": "",
+	known := []string{"ssh.service", "apt-daily.timer", "systemd-update-done.service", "ssh", "k3s"}
+	for word, want := range map[string]string{"sshd.service": "ssh.service", "atp-dialy.timer": "apt-daily.timer", "ssh.socket": "", "sssd": "", "nfs": "", "sshd": "ssh",
 		"systemd-boot-update.service": "", "": "", "x": ""} {
 		if got := nearest.Slip(word, known); got != want {
 			t.Errorf("%q: %q, want %q", word, got, want)

@@ -183,13 +183,23 @@ func (l *linter) value(key string) string {
 	return value
 }
 
+// inSection ends what is said of a missing key with where it is set for some machines.
+func (l *linter) inSection(key string) string {
+	for _, line := range l.lines {
+		if line.key == key && line.section != "all" {
+			return fmt.Sprintf("; line %d sets it for [%s] alone: put it before the first section, or behind [all]", line.number, line.section)
+		}
+	}
+	return ""
+}
+
 // checkWhole looks at what no single line shows.
 func (l *linter) checkWhole() {
 	if l.value("kernel") == "" {
 		l.problem(0, "kernel= is missing: the firmware would look for kernel8.img")
 	}
 	if l.value("arm_64bit") != "1" {
-		l.problem(0, "arm_64bit=1 is missing: the kernel is a 64-bit one")
+		l.problem(0, "arm_64bit=1 is missing: the kernel is a 64-bit one%s", l.inSection("arm_64bit"))
 	}
 	for _, name := range l.starters {
 		if n := l.t.Get(name); n == nil || n.Size() == 0 {
@@ -198,7 +208,7 @@ func (l *linter) checkWhole() {
 	}
 	l.checkDeviceTrees()
 	if l.value("enable_uart") != "1" && l.consoleOnUART() {
-		l.problem(0, "enable_uart=1 is missing: the mini-UART, console=ttyS1, has no stable clock without it")
+		l.problem(0, "enable_uart=1 is missing: the mini-UART, console=ttyS1, has no stable clock without it%s", l.inSection("enable_uart"))
 	}
 }
 
@@ -216,7 +226,7 @@ func (l *linter) checkDeviceTrees() {
 		l.problem(0, "no device tree (.dtb) lies in %q, where the firmware looks", "/"+prefix)
 	}
 	if found > 0 && l.value("upstream_kernel") != "1" && l.value("device_tree") == "" {
-		l.problem(0, "upstream_kernel=1 is missing: the firmware may look for the vendor's device tree names")
+		l.problem(0, "upstream_kernel=1 is missing: the firmware may look for the vendor's device tree names%s", l.inSection("upstream_kernel"))
 	}
 }
 

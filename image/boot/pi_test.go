@@ -222,6 +222,7 @@ func TestLintConfig(t *testing.T) {
 		{"kernel for all", "arm_64bit=1\nenable_uart=1\nupstream_kernel=1\n[pi4]\narm_boost=1\n[all]\nkernel=u-boot.bin\n", ""},
 		{"missing kernel", "arm_64bit=1\nenable_uart=1\nupstream_kernel=1\n", "kernel= is missing"},
 		{"missing file", strings.Replace(good, "u-boot.bin", "kernel8.img", 1), `config.txt:4: kernel names "kernel8.img"`},
+		{"for some machines", "[pi4]\narm_64bit=1\n[all]\nenable_uart=1\nupstream_kernel=1\nkernel=u-boot.bin\n", "line 2 sets it for [pi4] alone"},
 		{"32 bit", strings.Replace(good, "arm_64bit=1", "arm_64bit=0", 1), "arm_64bit=1 is missing"},
 		{"uart", strings.Replace(good, "enable_uart=1", "enable_uart=0", 1), "enable_uart=1 is missing"},
 		{"vendor names", strings.Replace(good, "upstream_kernel=1\n", "", 1), "upstream_kernel=1 is missing"},

@@ -23,7 +23,29 @@ var masked = []string{
 
 // enableUnits decides which units start.
 func enableUnits(s *state, overlays []*overlay.Overlay) error {
-	return firstError(presetFiles(s, overlays), maskUnits(s, overlays), applyPresets(s), defaultTarget(s))
+	return firstError(refuseMasked(overlays), presetFiles(s, overlays), maskUnits(s, overlays), applyPresets(s), defaultTarget(s))
+}
+
+// refuseMasked refuses an overlay that enables what another masks: the mask would win, and
+// nobody would hear of it.
+func refuseMasked(overlays []*overlay.Overlay) error {
+	by := map[string]string{}
+	for _, name := range masked {
+		by[name] = "imagebuilder"
+	}
+	for _, o := range overlays {
+		for _, name := range o.Mask {
+			by[name] = "overlay " + o.Name
+		}
+	}
+	for _, o := range overlays {
+		for _, name := range o.Enable {
+			if who := by[name]; who != "" {
+				return fmt.Errorf("overlay %s enables %s, which %s masks", o.Name, name, who)
+			}
+		}
+	}
+	return nil
 }
 
 // presetFiles writes what the overlays enable and disable as presets before
@@ -98,7 +120,7 @@ func applyPresets(s *state) error {
 // disable multi-user.target.
 func defaultTarget(s *state) error {
 	const p = "usr/lib/systemd/system/default.target"
-	if !s.exists(p) {
+	if n := s.tree.Get(p); n == nil || ofOverlay(n) {
 		return nil
 	}
 	return s.link(p, "multi-user.target")

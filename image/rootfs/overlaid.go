@@ -17,10 +17,13 @@ func ofOverlay(n *tree.Node) bool { return strings.HasPrefix(n.Source, "overlay 
 // madeHere are files that the build writes, or drops, whatever an overlay has
 // there, with what an overlay does instead.
 var madeHere = map[string]string{
-	"etc/passwd":                    "declare users: in overlay.yaml",
-	"etc/shadow":                    "declare users: in overlay.yaml",
-	"etc/group":                     "declare groups: in overlay.yaml",
-	"etc/gshadow":                   "declare groups: in overlay.yaml",
+	"etc/passwd":                        "declare users: in overlay.yaml",
+	"etc/shadow":                        "declare users: in overlay.yaml",
+	"etc/group":                         "declare groups: in overlay.yaml",
+	"etc/gshadow":                       "declare groups: in overlay.yaml",
+	"etc/ssl/certs/ca-certificates.crt": "put authorities below /usr/local/share/ca-certificates, or name those to trust in /etc/ca-certificates.conf",
+	"usr/lib/systemd/system-preset/10-imagebuilder.preset": "declare enable: and disable: in overlay.yaml",
+	"usr/lib/systemd/system-preset/99-default.preset":      "declare enable: and disable: in overlay.yaml",
 	"etc/machine-id":                "each node makes its own",
 	"etc/iscsi/initiatorname.iscsi": "each node makes its own",
 	"etc/udev/hwdb.d":               "an image has no hwdb: write a rule of udev",
@@ -69,8 +72,26 @@ func (s *state) checkLaid(n *tree.Node) error {
 	switch {
 	case have == nil:
 		return errors.New("the build removes it; put it elsewhere")
-	case have.Mode.Type() != n.Mode.Type() && have.Link != "/dev/null": // masked
+	case have.Mode.Type() != n.Mode.Type() && have.Link == "/dev/null":
+		return errors.New("is a unit that an overlay masks")
+	case have.Mode.Type() != n.Mode.Type():
 		return fmt.Errorf("is something else in the image, by %s; put it elsewhere", have.Source)
+	}
+	return s.checkWay(real)
+}
+
+// checkWay refuses what systemd-tmpfiles would not make on a node: where a directory is
+// not root's, one in it is to be of the same owner (its unsafe_transition), and the
+// directories that lead to a file are root's unless declared.
+func (s *state) checkWay(name string) error {
+	if !strings.HasPrefix(name, "var/") {
+		return nil
+	}
+	for dir := path.Dir(name); dir != "var"; dir = path.Dir(dir) {
+		inner, outer := s.tree.Get(dir), s.tree.Get(path.Dir(dir))
+		if inner != nil && outer != nil && outer.UID != 0 && inner.UID != outer.UID {
+			return fmt.Errorf("would not be made on a node: systemd goes from a directory of another's, /%s, into none that is not theirs, too: declare /%s under dirs: with the owner of /%s", outer.Path, dir, outer.Path)
+		}
 	}
 	return nil
 }

@@ -69,19 +69,27 @@ func TestALineForACredential(t *testing.T) {
 // TestWhatAnOverlayBringsForNothing is refused by its name.
 func TestWhatAnOverlayBringsForNothing(t *testing.T) {
 	for brought, want := range map[string]string{
-		"etc/passwd: me":                    "/etc/passwd",
-		"etc/gshadow: me":                   "declare groups:",
-		"etc/machine-id: 1":                 "makes its own",
-		"usr/lib/udev/hwdb.d/70-my.hwdb: x": "no hwdb",
-		"usr/lib/systemd/catalog/x: x":      "no catalog",
-		"var/lib/pkg/ 0700 0 0":             "/etc/tmpfiles.d/pkg.conf",
-		"root/ 0750 0 0":                    "is 0700 0:0 in the image",
+		"etc/passwd: me":                       "/etc/passwd",
+		"etc/gshadow: me":                      "declare groups:",
+		"etc/machine-id: 1":                    "makes its own",
+		"usr/lib/udev/hwdb.d/70-my.hwdb: x":    "no hwdb",
+		"usr/lib/systemd/catalog/x: x":         "no catalog",
+		"var/lib/pkg/ 0700 0 0":                "/etc/tmpfiles.d/pkg.conf",
+		"root/ 0750 0 0":                       "is 0700 0:0 in the image",
+		"etc/ssl/certs/ca-certificates.crt: x": "/usr/local/share/ca-certificates",
+		"usr/lib/systemd/system-preset/99-default.preset: enable *":                                  "declare enable:",
+		"var/lib/app/ 0750 7 7\n var/lib/app/sub/f: x":                                               "declare /var/lib/app/sub under dirs: with the owner of /var/lib/app",
 		"etc/systemd/system/x.target.wants/static.service -> /usr/lib/systemd/system/static.service": "/usr/lib/systemd/system",
 	} {
 		_, err := withOverlays(t, overlayOf(t, "mine", brought))
 		wantErr(t, err, "overlay mine", "/"+strings.Fields(strings.TrimSuffix(brought, "/"))[0][:4], want)
 	}
+	masks := overlayOf(t, "other", "")
+	masks.Mask = []string{"u.service"}
+	_, err := withOverlays(t, overlayOf(t, "mine", "etc/systemd/system/u.service: [Service]\\nExecStart=/x\\n"), masks)
+	wantErr(t, err, "overlay mine", "that an overlay masks")
 	for _, fine := range []string{"root/.ssh/ 0700 0 0", "var/lib/pkg/ 0750 0 42", "var/lib/own/ 0700 0 0",
+		"var/lib/app/ 0750 7 7\n var/lib/app/f: x", "var/lib/app/ 0750 7 7\n var/lib/app/sub/ 0755 7 7\n var/lib/app/sub/f: x",
 		"usr/lib/systemd/system/x.target.wants/static.service -> ../static.service",
 		"etc/tmpfiles.d/pkg.conf: # mine\\n\n var/lib/pkg/ 0700 0 0"} {
 		_, err := withOverlays(t, overlayOf(t, "mine", fine))

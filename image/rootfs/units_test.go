@@ -205,6 +205,18 @@ func TestAMistypedUnit(t *testing.T) {
 	noErr(t, enableUnits(stateOf(t, text), []*overlay.Overlay{&elsewhere}))
 }
 
+// TestEnabledAndMasked: a mask of another overlay, before or behind, or of the build itself
+// would win in silence.
+func TestEnabledAndMasked(t *testing.T) {
+	const text = `usr/lib/systemd/system/ok.service: [Install]\nWantedBy=multi-user.target\n`
+	one, two := &overlay.Overlay{Name: "one", Mask: []string{"ok.service"}}, &overlay.Overlay{Name: "two", Enable: []string{"ok.service"}}
+	for _, overlays := range [][]*overlay.Overlay{{one, two}, {two, one}} {
+		wantErr(t, enableUnits(stateOf(t, text), overlays), "overlay two enables ok.service, which overlay one masks")
+	}
+	built := &overlay.Overlay{Name: "o", Enable: []string{masked[0]}}
+	wantErr(t, enableUnits(stateOf(t, text), []*overlay.Overlay{built}), "which imagebuilder masks")
+}
+
 func FuzzUnit(f *testing.F) {
 	f.Add("a@.service", "[Install]\nWantedBy=x.target %p.target\nAlias=%i@.service b.service\nAlso=a@b.service\nDefaultInstance=i\n", "enable a@.service one two\ndisable *")
 	f.Add("a.service", "[Install]\nWantedBy=x \\\n# c\n y.target\nUpheldBy=\nAlso=a.service", "enable *")

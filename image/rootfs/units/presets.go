@@ -129,10 +129,23 @@ func (u Units) CheckName(overlay, does, name string) error {
 	if err != nil || loaded != nil {
 		return err
 	}
-	if meant := nearest.Slip(name, u.names()); meant != "" {
-		return fmt.Errorf("overlay %s %ss %s, but neither a package nor an overlay has that unit; did you mean %s?", overlay, does, name, meant)
+	kind := path.Ext(name)
+	if meant := nearest.Slip(strings.TrimSuffix(name, kind), u.stems(kind)); meant != "" {
+		return fmt.Errorf("overlay %s %ss %s, but neither a package nor an overlay has that unit; did you mean %s?", overlay, does, name, meant+kind)
 	}
 	return nil
+}
+
+// stems are the names of the units of a kind, such as ".service", without it: its letters
+// would count as ones that are right.
+func (u Units) stems(kind string) []string {
+	var stems []string
+	for _, name := range u.names() {
+		if stem, ok := strings.CutSuffix(name, kind); ok {
+			stems = append(stems, stem)
+		}
+	}
+	return stems
 }
 
 // checkEnabled refuses to enable what is not there or cannot be enabled: both
