@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"image/progress":                      {},
 	"image/atomicfile":                    {"firstboot/dirsync", "image/flock"},
 	"image/flock":                         {},
+	"image/flock/flocktest":               {},
 	"image/fat":                           {"image/tree"},
 	"image/squashfs":                      {"firstboot/codec", "image/tree"},
 	"image/qcow2":                         {},

@@ -23,8 +23,6 @@ import (
 	"slices"
 	"strconv"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 	"github.com/going-mobile/imagebuilder/firstboot/fscrypt"
@@ -362,12 +360,7 @@ func (a Attic) remove(name string) error {
 
 // sync puts all of /var onto its medium.
 func (a Attic) sync() error {
-	dir, err := os.Open(a.at("var"))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return unix.Syncfs(int(dir.Fd()))
+	return dirsync.FileSystem(a.at("var"))
 }
 
 func exists(name string) (bool, error) {

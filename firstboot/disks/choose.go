@@ -61,9 +61,14 @@ func (w Want) judgeKnown(d Disk) error {
 	case d.Err != nil:
 		return w.fault(Unreadable, "The table of partitions on %s is damaged.", "Check its cable and power. Do not format anything: an expert may mend it.", d).because(d.Err)
 	case d.ReadOnly:
-		return w.fault(Protected, "%s is write-protected.", "Switch the protection off. If there is none, the disk is worn out.", d)
+		return w.wornOut(d)
 	}
 	return nil
+}
+
+// wornOut is the fault of the node's own disk that lets nobody write any more.
+func (w Want) wornOut(d Disk) *Fault {
+	return w.fault(Protected, "%s is write-protected.", "Switch the protection off. If there is none, the disk is worn out.", d)
 }
 
 // missing says why the disk that the node uses is not there, the best it can:
@@ -133,7 +138,7 @@ func (w Want) Broken(d Disk, err error) error {
 	f := w.fault(Unreadable, "%s cannot be read and written properly.", "Check its cable and power. It may be worn out.", d)
 	switch {
 	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		f = w.fault(Protected, "%s is write-protected.", "Switch the protection off. If there is none, the disk is worn out.", d)
+		f = w.wornOut(d)
 	case errors.Is(err, syscall.EBUSY):
 		f = w.fault(Taken, "%s is in use already.", "Correct node.yaml, or switch the computer off and on.", d)
 	}

@@ -78,13 +78,9 @@ func writeSynced(name string, r io.Reader, a firstboot.Attr) error {
 	return errors.Join(err, out.Close())
 }
 
-// Sync waits for the whole file system: syncfs(2).
+// Sync waits for the whole file system.
 func (f Files) Sync(name string) error {
-	d, err := os.Open(f.at(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(unix.Syncfs(int(d.Fd())), d.Close())
+	return dirsync.FileSystem(f.at(name))
 }
 
 // Overwrite writes over a file in place and past the page cache, on a

@@ -17,8 +17,6 @@ import (
 	"regexp"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 )
 
@@ -114,7 +112,7 @@ func Mark(dir string) error {
 	if len(unmarked) == 0 {
 		return nil
 	}
-	if err := syncAll(dir); err != nil {
+	if err := dirsync.FileSystem(dir); err != nil {
 		return fmt.Errorf("write what k3s has unpacked to the disk: %w", err)
 	}
 	for _, name := range unmarked {
@@ -131,13 +129,4 @@ func Mark(dir string) error {
 func marked(dir string) bool {
 	_, err := os.Lstat(filepath.Join(dir, whole))
 	return err == nil
-}
-
-// syncAll writes the whole file system to the disk: a directory knows not what is in it.
-func syncAll(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(unix.Syncfs(int(d.Fd())), d.Close())
 }

@@ -475,7 +475,6 @@ func TestTrial(t *testing.T) {
 	}
 	mended := func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.9+k3s1" }
 	etcd := "/var/lib/rancher/k3s/server/db/etcd"
-	headscale := func(m *artifact.Manifest) { m.Components["headscale"] = "v0.29.3" }
 	for name, c := range map[string]struct {
 		node    func(*world)
 		change  func(*artifact.Manifest)
@@ -497,10 +496,10 @@ func TestTrial(t *testing.T) {
 		"silent, seen among":    {node: seen("3\n")},
 		"seen alone, not now":   {node: seen("1\n"), api: map[string]string{voters: two}},
 		"a server among three":  {node: server, api: map[string]string{voters: two}},
-		"Headscale's machine":   {node: vps("control"), change: headscale, tailnet: true},
-		"which also votes":      {node: vps("witness"), change: headscale, tailnet: true},
+		"Headscale's machine":   {node: vps("control"), change: headscale("v0.29.3"), tailnet: true},
+		"which also votes":      {node: vps("witness"), change: headscale("v0.29.3"), tailnet: true},
 		"the same Headscale":    {node: vps("witness")},
-		"no Headscale here":     {change: headscale},
+		"no Headscale here":     {change: headscale("v0.29.3")},
 		"it was reached":        {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-1 cabin-pi"}}}`}, reached: true},
 		"reached another time":  {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
 		"asked another time":    {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-0","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},

@@ -1,30 +1,21 @@
 package fetch
 
 import (
-	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/going-mobile/imagebuilder/image/flock/flocktest"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
 // TestWhatSudoLeftIsInNobodysWay: root was interrupted in a user's cache. What it had begun
 // to download, and its lock, are root's; the user begins anew.
 func TestWhatSudoLeftIsInNobodysWay(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Fatal("only root can leave something: run the tests as root")
-	}
 	data, sum := blob(1000)
 	s := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) })
-	dir := t.TempDir()
-	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chown(dir, 1000, 1000)); err != nil { // the test's own is root's alone
-		t.Fatal(err)
-	}
+	dir := flocktest.UsersDir(t)
 	testCache(t, dir).Close() // all of its directories are the user's
 	for name, text := range map[string]string{
 		filepath.Join(tmpDir, lockName(Downloads, sum)):  string(data[:500]),
@@ -37,11 +28,7 @@ func TestWhatSudoLeftIsInNobodysWay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	runtime.LockOSThread() // never unlocked: the thread, which is the user's for files, ends with the test
-	if err := unix.Setfsuid(1000); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = unix.Setfsuid(0) }()
+	flocktest.BeUser(t)
 	if f, err := os.OpenFile(filepath.Join(dir, tmpDir, lockName(Downloads, sum)), os.O_RDWR, 0); err == nil {
 		f.Close()
 		t.Fatal("this test is root for files still")

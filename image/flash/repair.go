@@ -27,7 +27,7 @@ func AllowRepair(ctx context.Context, target string) (contract.Label, error) {
 }
 
 func (v *volume) touch(name string) error {
-	return errors.Join(fat.Touch(v.rw, name, time.Now()), v.t.f.Sync())
+	return errors.Join(fat.Touch(v.rw, name, time.Now()), v.t.m.Sync())
 }
 
 func (d *directory) touch(name string) error {

@@ -23,6 +23,17 @@ func TestAllowRepair(t *testing.T) {
 			t.Errorf("%s: %+v, %v", scheme, c, err)
 		}
 	}
+	b, err := openBoot(t.Context(), testImage(t, contract.GPT, false), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	disk := b.(*volume).t
+	m := &broken{medium: disk.m}
+	disk.m = m
+	if err := b.touch(contract.RepairFile); err != nil || m.syncs != 1 {
+		t.Errorf("the disk was asked %d times to write it down, %v: macOS knows no other way", m.syncs, err)
+	}
 	dir := t.TempDir()
 	if _, err := AllowRepair(t.Context(), dir); err == nil {
 		t.Error("any directory is taken for a boot partition")

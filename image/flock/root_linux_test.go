@@ -1,25 +1,19 @@
 package flock
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/going-mobile/imagebuilder/image/flock/flocktest"
 )
 
 // TestALockOfRoots in somebody's directory keeps that one out while root holds it, and no
 // longer, whatever root's umask was.
 func TestALockOfRoots(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Fatal("only root has what others have not: run the tests as root")
-	}
-	dir := t.TempDir()
-	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chown(dir, 1000, 1000)); err != nil { // the test's own is root's alone
-		t.Fatal(err)
-	}
+	dir := flocktest.UsersDir(t)
 	name := filepath.Join(dir, "l")
 	before := unix.Umask(0o077)
 	held, ok, err := TryPath(name)
@@ -27,11 +21,7 @@ func TestALockOfRoots(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}
-	runtime.LockOSThread() // never unlocked: the thread, which is the user's for files, ends with the test
-	if err := unix.Setfsuid(1000); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = unix.Setfsuid(0) }()
+	flocktest.BeUser(t)
 	if _, ok, err := TryPath(name); ok || err != nil {
 		t.Errorf("beside root: %v, %v", ok, err)
 	}

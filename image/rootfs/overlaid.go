@@ -90,7 +90,7 @@ func (s *state) checkWay(name string) error {
 	for dir := path.Dir(name); dir != "var"; dir = path.Dir(dir) {
 		inner, outer := s.tree.Get(dir), s.tree.Get(path.Dir(dir))
 		if inner != nil && outer != nil && outer.UID != 0 && inner.UID != outer.UID {
-			return fmt.Errorf("would not be made on a node: systemd goes from a directory of another's, /%s, into none that is not theirs, too: declare /%s under dirs: with the owner of /%s", outer.Path, dir, outer.Path)
+			return fmt.Errorf("would not be made on a node: /%s is not root's, and systemd-tmpfiles goes on from there into no directory of another owner: declare /%s under dirs: with the owner of /%s", outer.Path, dir, outer.Path)
 		}
 	}
 	return nil
