@@ -2,12 +2,12 @@ package control
 
 import "bytes"
 
-// MaxAnswer bounds what is kept of what a machine says, in bytes.
+// MaxAnswer bounds how much of a machine's output is kept, in bytes.
 const MaxAnswer = 64 << 10
 
-// Answer keeps the first MaxAnswer bytes that are written to it: a machine may be
-// in other hands. It shows nothing of its buffer, whose ReadFrom io.Copy would
-// prefer.
+// Answer keeps the first MaxAnswer bytes that are written to it, as a machine may be in the
+// wrong hands. The buffer is not embedded: io.Copy would use its ReadFrom, which has no
+// limit.
 type Answer struct{ kept bytes.Buffer }
 
 func (a *Answer) Write(b []byte) (int, error) {

@@ -1,12 +1,12 @@
-// Package control brings the fleet's own Headscale into service, once the
-// machine with role control has been switched on: over ssh it gets the API key,
-// over the API user and policy, whoever is revoked is shut out of it, should it have
-// been brought back from before that, and the machine gets the key with which it
+// Package control brings the fleet's own Headscale into service, once the machine with role
+// control has been switched on. Over ssh it creates the API key. Over the API it creates the
+// user, sets the policy, and shuts out revoked nodes again, in case the database was
+// restored from before their revocation. Then it gives the machine the key with which it
 // joins its own tailnet.
 //
-// It talks to no machine but the one that shows the ssh key made at home for it,
-// and refuses to replace an API key that it finds, but for one that is good and in its
-// last month. All can be done again.
+// It talks only to the machine that shows the ssh host key made at home for it. It does not
+// replace an API key that it finds, except a valid one in its last month. Every step can be
+// repeated.
 package control
 
 import (
@@ -31,29 +31,29 @@ import (
 	"github.com/going-mobile/imagebuilder/image/revoke"
 )
 
-// Done says what Init did, or found done.
+// Done says what Init did, or found to be done.
 type Done struct {
 	Node string
-	// Created says that the API key is a new one, in place of one that would have ended at
-	// Ended, if there was one.
+	// Created says that the API key is new. Ended is when the key it replaces would have
+	// expired, the zero time if it replaces none.
 	Created bool
 	Ended   time.Time
-	// WithoutAttrs says that this Headscale knows no attributes of nodes.
+	// WithoutAttrs says that this Headscale does not support node attributes.
 	WithoutAttrs bool
-	// Member says that the machine was in its tailnet; otherwise it has a key
-	// now, and joins.
+	// Member says that the machine was in its tailnet already; otherwise it has been given a
+	// key, and joins.
 	Member bool
-	// Again is what a database of an earlier day had forgotten.
+	// Again is what a database restored from a backup had forgotten of revocations.
 	Again *revoke.Found
 }
 
-// keyLife is how long the API key is good for.
+// keyLife is how long a new API key is valid.
 const keyLife = 365 * 24 * time.Hour
 
-// lastMonth is how long before its end an API key is warned of, and renewed.
+// lastMonth is how long before its expiry an API key is warned about and renewed.
 const lastMonth = 30 * 24 * time.Hour
 
-// EndsSoon is when the API key of a client ends, the zero time if not within a month.
+// EndsSoon returns when the client's API key expires, the zero time if not within lastMonth.
 func EndsSoon(ctx context.Context, client *headscale.Client, now time.Time) (time.Time, error) {
 	end, err := client.APIKeyEnds(ctx)
 	if err != nil || end.IsZero() || end.After(now.Add(lastMonth)) {
@@ -94,8 +94,8 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 	return d, err
 }
 
-// Ask runs a command on the machine, HOST or HOST:SSHPORT as for Init, with an
-// input, nil for none, and returns what it printed.
+// Ask runs a command on the machine at address (HOST or HOST:PORT, as for Init), with an
+// input (nil for none), and returns what the command printed.
 func Ask(ctx context.Context, f *fleet.Fleet, address, command string, input io.Reader) (string, error) {
 	at, err := place(f, Address{SSH: address})
 	if err != nil {
@@ -110,8 +110,8 @@ func Ask(ctx context.Context, f *fleet.Fleet, address, command string, input io.
 	return sh.run(ctx, command, input)
 }
 
-// AskMember is Ask at the machine's address in the tailnet, or where its name leads: where
-// there is no address, and from a computer from which that leads nowhere.
+// AskMember is Ask at the machine's address in the tailnet, or at its public name if there
+// is no such address or this computer cannot reach it.
 func AskMember(ctx context.Context, f *fleet.Fleet, address netip.Addr, command string, input io.Reader) (string, error) {
 	sh, err := reach(ctx, f, address)
 	if err != nil {
@@ -145,7 +145,7 @@ type server struct {
 	name  string
 	at    location
 	now   func() time.Time
-	shell *shell // once somebody needs it
+	shell *shell // nil until ssh is first needed
 	api   *headscale.Client
 }
 
@@ -155,7 +155,7 @@ func (s *server) close() {
 	}
 }
 
-// apiKey finds the fleet's API key good, or makes it where there is none.
+// apiKey checks the fleet's API key, or creates it if there is none.
 func (s *server) apiKey(ctx context.Context) (created bool, err error) {
 	key, err := s.fleet.APIKey()
 	switch {
@@ -181,7 +181,7 @@ func (s *server) apiKey(ctx context.Context) (created bool, err error) {
 	return created, nil
 }
 
-// open makes the client of the machine's API.
+// open opens a client of the machine's API.
 func (s *server) open(key secret.String) error {
 	ca, err := s.fleet.HeadscaleCA()
 	if err != nil {
@@ -196,9 +196,9 @@ func (s *server) open(key secret.String) error {
 	return nil
 }
 
-// renew makes the next API key while the one that there is opens what it must; ended is
-// when that would have ended, zero where it has more than a month or the server does not
-// tell, or where no other can be kept.
+// renew creates the next API key while the present one is still valid. ended is when the
+// present one would have expired. It is zero if nothing was done: because the key is valid
+// for more than a month, the server does not tell, or a new key could not be kept.
 func (s *server) renew(ctx context.Context) (ended time.Time, err error) {
 	end, unknown := EndsSoon(ctx, s.api, s.now())
 	if unknown != nil || end.IsZero() || s.fleet.CanKeepAPIKey() != nil {
@@ -211,8 +211,8 @@ func (s *server) renew(ctx context.Context) (ended time.Time, err error) {
 	return end, s.open(key)
 }
 
-// unreached adds to what is heard of Headscale here, which without a certificate
-// is an alert of TLS, what the machine says is wrong.
+// unreached explains why Headscale does not answer here. Without a certificate that is
+// merely a TLS alert, so it adds what the machine itself says is wrong.
 func (s *server) unreached(ctx context.Context, err error, asked bool) error {
 	url := s.fleet.Cluster.Headscale.URL
 	sh, shut := s.ssh(ctx)
@@ -230,8 +230,8 @@ func (s *server) unreached(ctx context.Context, err error, asked bool) error {
 	return fmt.Errorf("%w; it says itself: %q", err, p.Summary+" "+p.Remedy)
 }
 
-// createKey makes the API key on the machine, and keeps it at home before
-// anything is done with it.
+// createKey creates the API key on the machine, and keeps it at home before anything is done
+// with it.
 func (s *server) createKey(ctx context.Context, replace bool) (secret.String, error) {
 	if err := s.fleet.CanKeepAPIKey(); err != nil {
 		return "", err
@@ -245,7 +245,7 @@ func (s *server) createKey(ctx context.Context, replace bool) (secret.String, er
 		return "", fmt.Errorf("on %s Headscale does not run yet (look there: firstboot status): %w", s.name, err)
 	}
 	key := lastLine(out)
-	if !strings.HasPrefix(key, "hskey-api-") && strings.Count(key, ".") != 1 { // before 0.28
+	if !strings.HasPrefix(key, "hskey-api-") && strings.Count(key, ".") != 1 { // hskey-api- since Headscale 0.28; before, PREFIX.KEY
 		return "", fmt.Errorf("the answer of %s is no API key", s.name)
 	}
 	return secret.String(key), s.fleet.KeepAPIKey(secret.String(key), replace)
@@ -256,7 +256,7 @@ func lastLine(s string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// furnish makes user and policy what the fleet needs.
+// furnish creates the user and sets the policy that the fleet needs.
 func (s *server) furnish(ctx context.Context) (withoutAttrs bool, err error) {
 	if _, err := s.api.CreateUser(ctx, s.fleet.Cluster.Headscale.User); err != nil {
 		return false, err
@@ -268,13 +268,13 @@ func (s *server) furnish(ctx context.Context) (withoutAttrs bool, err error) {
 	return s.api.SetPolicy(ctx, string(policy))
 }
 
-// join gives the machine a key of its own, unless it is a member.
+// join gives the machine a key to join its tailnet with, unless it is a member.
 func (s *server) join(ctx context.Context) (member bool, err error) {
 	nodes, err := s.api.Nodes(ctx)
 	if err != nil {
 		return false, err
 	}
-	members, err := replace.Members(s.fleet, nodes, s.name, true) // a stranger of its name is refused
+	members, err := replace.Members(s.fleet, nodes, s.name, true) // refuses a foreign node of the same name
 	if err != nil {
 		return false, err
 	}
@@ -289,7 +289,7 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 		if waits, err := s.waits(ctx, sh); err != nil || !waits {
 			return err == nil, err
 		}
-		// The machine before this one, of which the database was brought back.
+		// The members are from a restored database: the machine before this one.
 		if err := replace.Forget(ctx, s.api, members); err != nil {
 			return false, err
 		}
@@ -308,14 +308,14 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 	return false, err
 }
 
-// waits asks the machine whether it needs a key: one that is listed and away may
-// just be starting.
+// waits asks the machine whether it needs a key: a member that is offline may just be
+// starting.
 func (s *server) waits(ctx context.Context, sh *shell) (bool, error) {
 	p, err := s.problem(ctx, sh)
 	return slices.Contains(contract.NeedsKey, p.Code), err
 }
 
-// problem is what the machine's status has of one.
+// problem is the problem in the machine's status.
 type problem struct{ Code, Summary, Remedy string }
 
 func (s *server) problem(ctx context.Context, sh *shell) (problem, error) {
@@ -330,11 +330,11 @@ func (s *server) problem(ctx context.Context, sh *shell) (problem, error) {
 	return status.Problem, nil
 }
 
-// mostDrift is how far the clocks may be apart: certificates are made for the
-// hour in which they are asked for.
+// mostDrift is how far the clocks may differ: certificates are made for the hour in which
+// they are asked for.
 const mostDrift = 5 * time.Minute
 
-// ssh logs in, once, and looks at the clock before anything else.
+// ssh logs in once, and checks the machine's clock before anything else.
 func (s *server) ssh(ctx context.Context) (*shell, error) {
 	if s.shell != nil {
 		return s.shell, nil

@@ -17,20 +17,19 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// Address is where the machine is while the name in the fleet's file does not
-// lead there. The zero value is that name.
+// Address is where the machine is reached while the name in fleet.yaml does not lead there.
+// The zero value means that name.
 type Address struct {
 	SSH string // HOST or HOST:PORT
-	// APIPort is the port of Headscale's API on that host, if not the one of
-	// the fleet's file.
+	// APIPort is the port of Headscale's API on that host, "" for the port in fleet.yaml.
 	APIPort string
 }
 
 // location is where the machine is.
 type location struct {
 	host, port string // of ssh
-	api        string // the API's port, where it is another
-	explicit   bool   // and not what the fleet's file says
+	api        string // the port of the API, "" for the one in fleet.yaml
+	explicit   bool   // an address was given, in place of the name in fleet.yaml
 }
 
 func place(f *fleet.Fleet, at Address) (location, error) {
@@ -47,18 +46,18 @@ func place(f *fleet.Fleet, at Address) (location, error) {
 	return location{strings.Trim(at.SSH, "[]"), "22", at.APIPort, true}, nil
 }
 
-// shell is a login as root.
+// shell is an ssh login as root.
 type shell struct{ client *ssh.Client }
 
 func (s *shell) close() { _ = s.client.Close() }
 
-// dialTime bounds the way to a login.
+// dialTime bounds connecting and logging in.
 const dialTime = 30 * time.Second
 
-// errStranger means that another machine answers.
+// errStranger means that another machine answered.
 var errStranger = errors.New("another ssh host key than the one made for it")
 
-// dial logs in to the machine that shows the key made at home, and to no other.
+// dial logs in to the machine, but only if it shows the host key made at home.
 func (s *server) dial(ctx context.Context) (*shell, error) {
 	host, login, err := s.fleet.ControlKeys()
 	if err != nil {
@@ -66,7 +65,7 @@ func (s *server) dial(ctx context.Context) (*shell, error) {
 	}
 	config := &ssh.ClientConfig{
 		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(login)}, Timeout: dialTime,
-		// The machine has a key of another kind besides, which nobody knows.
+		// The machine also has a host key of another type, which is not known here.
 		HostKeyAlgorithms: []string{host.PublicKey().Type()},
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			if !bytes.Equal(key.Marshal(), host.PublicKey().Marshal()) {
@@ -94,12 +93,12 @@ func (s *server) dial(ctx context.Context) (*shell, error) {
 	return &shell{ssh.NewClient(c, channels, requests)}, nil
 }
 
-// memberTime is how long a login may take at the machine's address in the tailnet.
+// memberTime bounds a login at the machine's address in the tailnet.
 const memberTime = 10 * time.Second
 
-// reach logs in at the machine's address in the tailnet. From a computer that is not in
-// it that leads nowhere, or to somebody else, to whom nothing is said; the name leads to
-// the machine from anywhere.
+// reach logs in at the machine's address in the tailnet, else at its public name. From a
+// computer outside of the tailnet the address leads nowhere or to a stranger, who learns
+// nothing, as the host key is checked first. The public name works from anywhere.
 func reach(ctx context.Context, f *fleet.Fleet, member netip.Addr) (*shell, error) {
 	at, err := place(f, Address{})
 	if err != nil {
@@ -119,13 +118,13 @@ func reach(ctx context.Context, f *fleet.Fleet, member netip.Addr) (*shell, erro
 	switch {
 	case outside == nil:
 		return sh, nil
-	case outside.Error() == err.Error(): // it answered, and lets nobody in
+	case outside.Error() == err.Error(): // both ways failed alike: the machine answered, and refused the login
 		return nil, err
 	}
 	return nil, fmt.Errorf("%w; and %w", err, outside)
 }
 
-// refused says what a failed login means.
+// refused explains why a login failed.
 func (s *server) refused(address string, err error) error {
 	switch {
 	case errors.Is(err, errStranger), strings.Contains(err.Error(), "no common algorithm for host key"):
@@ -136,10 +135,11 @@ func (s *server) refused(address string, err error) error {
 	return fmt.Errorf("log in to %s at %s: %w", s.name, address, err)
 }
 
-// run runs a command with an input and returns what it printed. What it says
-// on standard error is the error; the input, which may be a secret, is not.
+// run runs a command with an input and returns what it printed. The error is what the
+// command wrote to standard error; it never contains the input, which may be a secret.
 func (s *shell) run(ctx context.Context, command string, input io.Reader) (string, error) {
-	// Before anything is asked: on a line that is dead nobody answers that either.
+	// Set this up before the first request: on a dead connection that request would not
+	// return, either.
 	defer context.AfterFunc(ctx, func() { _ = s.client.Close() })()
 	session, err := s.client.NewSession()
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 	"github.com/going-mobile/imagebuilder/image/clusterca"
 )
 
-// Config returns the node.yaml of one node, its secrets read, without the key
-// that it joins the tailnet with: that is minted when the card is written.
+// Config returns the node.yaml of one node, with its secrets, but without the key for
+// joining the tailnet: that key is minted when the card is written.
 func (f *Fleet) Config(name string) (*node.Config, error) {
 	return f.answer(name, f.read)
 }
 
-// reader reads what a reference refers to.
+// reader returns the secret that a reference refers to.
 type reader func(Ref) (secret.String, error)
 
 func (f *Fleet) answer(name string, read reader) (*node.Config, error) {
@@ -56,7 +56,7 @@ func (f *Fleet) answer(name string, read reader) (*node.Config, error) {
 	return c, err
 }
 
-// files reads what is written onto the node.
+// files resolves the content of files that are written onto the node.
 func files(all []File, read reader) (out []node.File, err error) {
 	for i, f := range all {
 		if f.Content.Empty() {
@@ -71,8 +71,8 @@ func files(all []File, read reader) (out []node.File, err error) {
 	return out, nil
 }
 
-// control makes a node the fleet's Headscale. It is met over the Internet before
-// there is a tailnet: ssh is open there, for who has a key.
+// control configures a node to run the fleet's Headscale. The owner reaches this node over
+// the Internet before there is a tailnet, so ssh is open there, for those who have a key.
 func (f *Fleet) control(c *node.Config, read reader) (err error) {
 	s := f.Cluster.Headscale.Server
 	c.Control = &node.ControlServer{ACME: s.ACME, Email: s.Email, Names: f.Applications()}
@@ -111,7 +111,7 @@ func (b Backup) read(read reader) (out node.Backup, err error) {
 	return out, err
 }
 
-// read returns nil for no bucket.
+// read resolves a bucket's secret. It returns nil for nil.
 func (s *S3) read(read reader, field string) (*node.S3, error) {
 	if s == nil {
 		return nil, nil
@@ -120,7 +120,8 @@ func (s *S3) read(read reader, field string) (*node.S3, error) {
 	return &node.S3{Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, Prefix: s.Prefix, AccessKey: s.AccessKey, SecretKey: key}, err
 }
 
-// ssh lets in whom the cluster and the node name; the node decides from where.
+// ssh collects the login keys of the cluster and the node, and whether logins from the LAN
+// are allowed.
 func (f *Fleet) ssh(n Node) node.SSH {
 	all := f.Cluster.SSH
 	out := node.SSH{AuthorizedKeys: slices.Concat(all.AuthorizedKeys, n.SSH.AuthorizedKeys), LAN: all.LAN}
@@ -146,14 +147,14 @@ func optional(r Ref, read reader, field string) (secret.String, error) {
 	return s, nil
 }
 
-// Identity reads the cluster's certificate authorities, nil where k3s makes
-// its own.
+// Identity reads the cluster's certificate authorities. It returns nil if fleet.yaml has
+// none, so that k3s makes its own.
 func (f *Fleet) Identity() (clusterca.Files, error) {
 	return f.identity(f.read)
 }
 
-// NewAgentToken makes a token for agents that pins the cluster's authorities as the one
-// in force does. Those must be the fleet's.
+// NewAgentToken makes a token for agents that pins the cluster's authorities, as the present
+// token does. It fails if those authorities are not in fleet.yaml.
 func (f *Fleet) NewAgentToken(random io.Reader) (secret.String, error) {
 	id, err := f.Identity()
 	if err != nil {
@@ -170,7 +171,7 @@ func (f *Fleet) NewAgentToken(random io.Reader) (secret.String, error) {
 	return secret.String(token), err
 }
 
-// VolumesBucket reads where Longhorn backs up to, nil where it does not.
+// VolumesBucket reads the bucket of Longhorn's backups, nil if there is none.
 func (f *Fleet) VolumesBucket() (*node.S3, error) {
 	if f.Cluster.Longhorn == nil {
 		return nil, nil
@@ -178,7 +179,7 @@ func (f *Fleet) VolumesBucket() (*node.S3, error) {
 	return f.Cluster.Longhorn.Backup.read(f.read, "cluster.longhorn.backup")
 }
 
-// HeadscaleBucket reads where copies of Headscale's database are, nil where none
+// HeadscaleBucket reads the bucket for copies of Headscale's database, nil if no copies
 // leave its machine.
 func (f *Fleet) HeadscaleBucket() (*node.S3, error) {
 	return f.Cluster.Headscale.Server.Backup.S3.read(f.read, "cluster.headscale.server.backup.s3")
@@ -186,8 +187,8 @@ func (f *Fleet) HeadscaleBucket() (*node.S3, error) {
 
 func (f *Fleet) read(r Ref) (secret.String, error) { return r.read(f.dir) }
 
-// identity reads the cluster's certificate authorities: a mapping from the
-// names that k3s gives the files to PEM.
+// identity reads the cluster's certificate authorities: a YAML mapping of k3s' file names to
+// PEM texts.
 func (f *Fleet) identity(read reader) (clusterca.Files, error) {
 	text, err := optional(f.Cluster.K3s.CA, read, "cluster.k3s.ca")
 	if err != nil || text.Empty() {
@@ -207,7 +208,7 @@ func (f *Fleet) identity(read reader) (clusterca.Files, error) {
 	return files, nil
 }
 
-// overlaid returns the site's network with the node's own settings before it.
+// overlaid returns the site's network with the node's own settings in place of the site's.
 func (n Network) overlaid(own Network) Network {
 	if len(own.Interfaces) > 0 {
 		n.Interfaces = own.Interfaces
@@ -218,7 +219,7 @@ func (n Network) overlaid(own Network) Network {
 	if len(own.NTP) > 0 {
 		n.NTP = own.NTP
 	}
-	if !own.Proxy.Empty() { // what the site's is not for says nothing of another one
+	if !own.Proxy.Empty() { // the site's exceptions do not apply to another proxy
 		n.Proxy, n.NoProxy = own.Proxy, nil
 	}
 	if len(own.NoProxy) > 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 )
 
-// ControlKeys reads what the machine that runs Headscale is known by, and what
-// opens it.
+// ControlKeys reads the ssh host key of the machine that runs Headscale, and the key that
+// logs in to it.
 func (f *Fleet) ControlKeys() (host, login ssh.Signer, err error) {
 	s := f.Cluster.Headscale.Server
 	if host, err = f.sshKey(s.HostKey, "hostKey"); err != nil {
@@ -32,7 +32,7 @@ func (f *Fleet) sshKey(r Ref, name string) (ssh.Signer, error) {
 	return parseSSHKey(r, name, text)
 }
 
-// parseSSHKey says nothing of the text, which is a secret.
+// parseSSHKey puts nothing of the text into an error, as the text is a secret.
 func parseSSHKey(r Ref, name string, text secret.String) (ssh.Signer, error) {
 	key, err := ssh.ParsePrivateKey([]byte(text.Reveal()))
 	if err != nil || key.PublicKey().Type() != ssh.KeyAlgoED25519 {
@@ -41,7 +41,7 @@ func parseSSHKey(r Ref, name string, text secret.String) (ssh.Signer, error) {
 	return key, nil
 }
 
-// CanKeepAPIKey says why a new key of the API could not be kept, nil if it can.
+// CanKeepAPIKey says why a new API key could not be stored, nil if it can.
 func (f *Fleet) CanKeepAPIKey() error {
 	r := f.Cluster.Headscale.APIKey
 	switch {
@@ -54,8 +54,8 @@ func (f *Fleet) CanKeepAPIKey() error {
 	return nil
 }
 
-// KeepAPIKey writes a new key of the API where apiKey says, for its owner alone.
-// One that is there is not touched, unless the new one is to replace it.
+// KeepAPIKey writes a new API key where apiKey says, readable by its owner only. An existing
+// key is not overwritten unless replace is true.
 func (f *Fleet) KeepAPIKey(key secret.String, replace bool) error {
 	if err := f.CanKeepAPIKey(); err != nil {
 		return err
@@ -80,8 +80,8 @@ func (f *Fleet) KeepAPIKey(key secret.String, replace bool) error {
 	return atomicfile.WriteFile(name, data, 0o600)
 }
 
-// ownRecipients are those of the owner's own age identities: what is encrypted
-// for them, they can read.
+// ownRecipients are the recipients of the owner's age identities: the owner can decrypt what
+// is encrypted for them.
 func ownRecipients() ([]age.Recipient, error) {
 	ids, err := identities()
 	if err != nil {
@@ -99,7 +99,7 @@ func ownRecipients() ([]age.Recipient, error) {
 	return out, nil
 }
 
-// APIKey reads what opens the Headscale's API.
+// APIKey reads the key of Headscale's API.
 func (f *Fleet) APIKey() (secret.String, error) {
 	if f.Cluster.Headscale.APIKey.Empty() {
 		return "", fmt.Errorf("cluster.headscale.apiKey is missing in %s: where the key of your Headscale's API is", FileName)
@@ -111,7 +111,7 @@ func (f *Fleet) APIKey() (secret.String, error) {
 	return s, nil
 }
 
-// sourceOfAPIKey says who makes the key.
+// sourceOfAPIKey says how to make the key.
 func (f *Fleet) sourceOfAPIKey() string {
 	if name := f.Control(); name != "" && f.Cluster.Headscale.APIKey.Env == "" {
 		return "once " + name + " runs, 'imagebuilder headscale init' makes the key"
@@ -119,8 +119,9 @@ func (f *Fleet) sourceOfAPIKey() string {
 	return "a key is made where your Headscale runs, by: headscale apikeys create"
 }
 
-// NextAPIKey says who makes another key than one that ends, or has ended: what the
-// server no longer takes may be another server's, and is not replaced unasked.
+// NextAPIKey says how to replace an API key that will expire soon, or (ended) that the
+// server does not accept. A key that is not accepted may be another server's, so it is not
+// replaced unasked.
 func (f *Fleet) NextAPIKey(ended bool) string {
 	r := f.Cluster.Headscale.APIKey
 	switch {
@@ -132,8 +133,8 @@ func (f *Fleet) NextAPIKey(ended bool) string {
 	return "'imagebuilder headscale init' makes the next one"
 }
 
-// HeadscaleCA reads the certificates that the Headscale's is judged by besides
-// the system's, "" for none.
+// HeadscaleCA reads the CA certificates that are trusted for Headscale besides the system's,
+// "" for none.
 func (f *Fleet) HeadscaleCA() (string, error) {
 	return f.ca(f.read)
 }

@@ -12,12 +12,12 @@ const (
 	ExampleHeadscale = "https://headscale.example.net"
 )
 
-// Example is the fleet that the README tells of, with a Headscale of its own.
+// Example is the fleet that the README describes, with its own Headscale.
 //
 //go:embed example/going-mobile.yaml
 var Example []byte
 
-// ofTheVPS are the lines that it has for the sake of that, and marks how they are marked.
+// ofTheVPS matches the lines that are there for its own Headscale only, marks their marks.
 var (
 	ofTheVPS = regexp.MustCompile(`(?m)^.*# of the VPS.*\n`)
 	marks    = regexp.MustCompile(`(?m) # of the VPS$`)
@@ -28,7 +28,7 @@ func withVPS() string {
 	return strings.ReplaceAll(marks.ReplaceAllString(string(Example), ""), "# of the VPS: ", "# ")
 }
 
-// elsewhere is the example for whom somebody else runs Headscale.
+// elsewhere is the example for a fleet whose Headscale is run by somebody else.
 func elsewhere() string {
 	return strings.Replace(ofTheVPS.ReplaceAllString(string(Example), ""), "{file: secrets/headscale.key}", "{env: HEADSCALE_API_KEY}", 1)
 }

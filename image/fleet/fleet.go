@@ -1,13 +1,12 @@
-// Package fleet reads fleet.yaml, which describes one cluster, its sites and
-// its nodes, and answers for each node with one flat node.yaml.
+// Package fleet reads fleet.yaml, which describes one cluster, its sites and its nodes, and
+// makes of it one flat node.yaml for each node.
 //
-// All look-ups end here: a node's own setting, then its site's, then the
-// cluster's. Secrets stand in the file by reference only and are read when a
-// node's answer is wanted, not before.
+// All precedence is resolved here: a node's own setting, then its site's, then the
+// cluster's. fleet.yaml contains references to secrets, never the secrets themselves; they
+// are read only when a node's node.yaml is made.
 //
-// The package refuses a file that no node could be made from, with line,
-// field and the nearest name; it mints no keys, builds no images and talks to
-// no server.
+// The package refuses a file from which no node could be made, with line, field and the
+// nearest known name. It mints no keys, builds no images and talks to no server.
 package fleet
 
 import (
@@ -24,10 +23,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// Version is the schema this package reads.
+// Version is the schema version that this package reads.
 const Version = 1
 
-// FileName is how the file is called where none is named.
+// FileName is the name of the file if none is given.
 const FileName = "fleet.yaml"
 
 // Fleet is fleet.yaml.
@@ -287,8 +286,8 @@ func (n *Nodes) Get(name string) (Node, bool) {
 	return found, ok
 }
 
-// LoadFile reads, checks and completes a fleet file. Boards are the names that
-// nodes may have; nil does not check them.
+// LoadFile reads, checks and completes a fleet file. boards are the board names that nodes
+// may have; nil skips that check.
 func LoadFile(name string, boards []string) (*Fleet, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -297,7 +296,7 @@ func LoadFile(name string, boards []string) (*Fleet, error) {
 	return Load(name, data, boards)
 }
 
-// Load is LoadFile for a file that was read.
+// Load is LoadFile for data that was read already.
 func Load(name string, data []byte, boards []string) (*Fleet, error) {
 	doc, err := strictyaml.Parse(name, data)
 	if err != nil {
@@ -335,12 +334,12 @@ func (f *Fleet) setDefaults() {
 	}
 }
 
-// Place is where a node stands in the file, like fleet.yaml:12.
+// Place is where a node is in the file, such as fleet.yaml:12.
 func (f *Fleet) Place(name string) string {
 	return fmt.Sprintf("%s:%d", f.file, f.Nodes.lines[name])
 }
 
-// Dir is where the fleet's file is, and its secrets.
+// Dir is the directory of the fleet's file and its secrets.
 func (f *Fleet) Dir() string { return f.dir }
 
 // Servers lists the nodes with role server, in the order of the file.
@@ -353,18 +352,19 @@ func (f *Fleet) Voters() []string {
 	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return !f.Nodes.by[name].Role.In().Votes() })
 }
 
-// Contact is whom one calls at a site, "" where nobody is named.
+// Contact is the person to call at a site, "" if none is named.
 func (f *Fleet) Contact(site string) string {
 	return cmp.Or(f.Sites[site].Contact, f.Cluster.Contact)
 }
 
-// ShowsPage says whether a node has a page on its LAN. Headscale has its port.
+// ShowsPage says whether a node has a page on its LAN. On a node that runs Headscale,
+// Headscale uses the page's port.
 func (f *Fleet) ShowsPage(n Node) bool {
 	return f.Sites[n.Site].Page != node.PageOff && !n.Role.Controls()
 }
 
-// ImagesFor are the container images that a node's disk image carries besides
-// its board's. Whoever runs Headscale runs no pods.
+// ImagesFor are the container images that a node's disk image carries besides its board's. A
+// node that runs Headscale runs no pods.
 func (f *Fleet) ImagesFor(board string, controls bool) []string {
 	if controls {
 		return nil
@@ -380,7 +380,7 @@ func OverlaysFor(controls bool) []string {
 	return nil
 }
 
-// Find returns a node, or says which names come near.
+// Find returns a node, or an error that names similar ones.
 func (f *Fleet) Find(name string) (Node, error) {
 	if n, ok := f.Nodes.Get(name); ok {
 		return n, nil

@@ -35,19 +35,19 @@ type InitOptions struct {
 	Name string
 	// Headscale is the address of the server that nodes join.
 	Headscale string
-	// Own keeps the VPS of the example, which runs Headscale; without it that is
-	// somebody else's.
+	// Own keeps the example's VPS, which runs Headscale; false means that somebody else runs
+	// Headscale.
 	Own bool
-	// AuthorizedKeys are public keys of ssh; without one nobody logs in to a node.
+	// AuthorizedKeys are public ssh keys; without one nobody can log in to a node.
 	AuthorizedKeys []string
-	// Recipients encrypt every secret with age; none leaves them as files
+	// Recipients encrypt every secret with age; if there are none, secrets are plain files
 	// that only their owner can read.
 	Recipients []age.Recipient
 }
 
-// Init makes a fleet in dir: a commented fleet.yaml with the nodes of the
-// example, and the secrets it refers to. What is there already is never
-// touched. fleet.yaml comes last: where it is, the rest is whole.
+// Init makes a fleet in dir: a commented fleet.yaml with the nodes of the example, and the
+// secrets it refers to. It never touches existing files. fleet.yaml is written last: if it
+// exists, everything else is complete.
 func Init(dir string, o InitOptions, now time.Time, random io.Reader) error {
 	if err := o.check(); err != nil {
 		return err
@@ -55,7 +55,7 @@ func Init(dir string, o InitOptions, now time.Time, random io.Reader) error {
 	if err := Vacant(dir); err != nil {
 		return err
 	}
-	pair, err := owner.NewPair("") // whoever reads this directory can do more
+	pair, err := owner.NewPair("") // no password: whoever reads this directory has stronger secrets than this key
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,8 @@ func Init(dir string, o InitOptions, now time.Time, random io.Reader) error {
 	return o.write(dir, text, secrets)
 }
 
-// Vacant refuses a directory that has a fleet, or is none, or imagebuilder's own.
+// Vacant refuses a path that already has a fleet, is not a directory, or is in
+// imagebuilder's own clone.
 func Vacant(dir string) error {
 	if err := outsideClone(dir); err != nil {
 		return err
@@ -121,8 +122,8 @@ func (o InitOptions) check() error {
 	return nil
 }
 
-// CheckHeadscale judges an address of Headscale for this fleet: the VPS gets a
-// certificate of Let's Encrypt, who give them for names.
+// CheckHeadscale checks an address of Headscale. With Own it must be a host name, as Let's
+// Encrypt issues the VPS a certificate for names.
 func (o InitOptions) CheckHeadscale(address string) error {
 	if err := node.CheckURL(address); err != nil || !o.Own {
 		return err
@@ -171,8 +172,8 @@ func (o InitOptions) secrets(now time.Time, random io.Reader) (map[string][]byte
 	return out, nil
 }
 
-// bundle puts the files of an identity into one, so that one reference, and
-// one age file, has them all.
+// bundle puts the files of an identity into one file, so that one reference, or one age
+// file, covers them all.
 func bundle(files clusterca.Files) ([]byte, error) {
 	text := map[string]string{}
 	for name, b := range files {
@@ -181,8 +182,8 @@ func bundle(files clusterca.Files) ([]byte, error) {
 	return yaml.Marshal(text)
 }
 
-// writeSecrets makes the directory under another name first: it appears with
-// all of its files or not at all.
+// writeSecrets makes the directory under a temporary name first: it appears with all of its
+// files or not at all.
 func (o InitOptions) writeSecrets(dir string, secrets map[string][]byte) (err error) {
 	tmp, err := atomicfile.MkdirTemp(dir, "."+SecretsDir+"-") // 0700
 	if err != nil {
@@ -205,7 +206,7 @@ func (o InitOptions) writeSecrets(dir string, secrets map[string][]byte) (err er
 	return os.Rename(tmp, filepath.Join(dir, SecretsDir))
 }
 
-// seal encrypts one file where there is somebody to encrypt it for.
+// seal encrypts a file if there are recipients.
 func (o InitOptions) seal(plain []byte) (data []byte, suffix string, err error) {
 	if len(o.Recipients) == 0 {
 		return plain, "", nil
@@ -218,20 +219,21 @@ func (o InitOptions) seal(plain []byte) (data []byte, suffix string, err error) 
 	if _, err := w.Write(plain); err != nil {
 		return nil, "", err
 	}
-	err = w.Close() // which writes the last block
+	err = w.Close() // writes the last block
 	return b.Bytes(), ".age", err
 }
 
-// ignored are the secrets, also those of an Init that was killed, and keys wherever a
-// person made them; and images, as one with a node.yaml in it has a node's, whole, halfway
-// written (image/atomicfile) or packed.
+// ignored are the lines for .gitignore. They cover the secrets, also those left behind when
+// Init was killed, and keys wherever a person made them. They also cover images, because an
+// image with a node.yaml contains that node's secrets: complete, partly written
+// (image/atomicfile) or compressed.
 var ignored = []string{
 	"/" + SecretsDir + "/", "/." + SecretsDir + "-*", "*.key",
 	"/dist/", "*.img", "*.img.*.tmp", "*.img.gz", "*.img.xz", "*.img.zst",
 }
 
-// ignoreSecrets keeps them out of Git, encrypted or not: the root's key has no business
-// there. What a person wrote stays.
+// ignoreSecrets adds those lines to .gitignore, whether the secrets are encrypted or not:
+// the key of the root CA must not be in Git. What a person wrote there stays.
 func ignoreSecrets(name string) error {
 	have, err := os.ReadFile(name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -253,7 +255,7 @@ func ignoreSecrets(name string) error {
 	return atomicfile.WriteFile(name, append(have, strings.Join(more, "\n")+"\n"...), 0o644)
 }
 
-// text is the example with the answers in it.
+// text is the example's text with the answers filled in.
 func (o InitOptions) text(ownerKey string) ([]byte, error) {
 	logins, err := logins(o.AuthorizedKeys)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/seed"
 )
 
-// k3s gives each role the tokens it needs and no other: the servers' token
-// opens everything.
+// k3s gives each role only the tokens it needs: the servers' token gives access to
+// everything.
 func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
 	k = node.K3s{
 		Init: name == f.Cluster.K3s.Init, Servers: f.Servers(), ServerTags: []string{RoleTag(node.Server)},
@@ -41,8 +41,8 @@ func (f *Fleet) k3s(name string, n Node, read reader) (k node.K3s, err error) {
 	return k, err
 }
 
-// flags are those of the node, before those of the cluster, which are of servers:
-// an agent refuses them.
+// flags are the node's k3s flags over the cluster's. The cluster's are server flags, which
+// an agent would refuse.
 func (f *Fleet) flags(n Node) node.Settings {
 	role := n.Role.In()
 	if role == node.Agent {
@@ -50,25 +50,27 @@ func (f *Fleet) flags(n Node) node.Settings {
 	}
 	k := f.Cluster.K3s
 	out := overlay(k.Config, n.K3s.Config)
-	if k.ShareImages { // equal on all that vote
+	if k.ShareImages { // must be equal on all servers and witnesses
 		out["embedded-registry"] = true
 	}
-	if f.Cluster.Longhorn != nil { // k3s' own class would be a second default one, and come back at every start
+	if f.Cluster.Longhorn != nil { // k3s' own storage class would be a second default, and k3s restores it at every start
 		out["disable"] = appendNew(node.Settings(out).List("disable"), "local-storage")
 	}
-	if k.Backup != nil && role == node.Server { // a witness has no API to read the secret from
+	if k.Backup != nil && role == node.Server { // a witness has no API server from which to read the secret
 		out["etcd-s3"], out["etcd-s3-config-secret"] = true, contract.EtcdSecret
 	}
 	return out
 }
 
-// fortnight is how many snapshots of etcd a server makes in two weeks, at k3s' two a
-// day.
+// fortnight is how many etcd snapshots a server makes in two weeks, with k3s' default of two
+// a day.
 const fortnight = 28
 
-// etcdBackup is nil for no bucket. k3s counts what all servers put into the folder, so
-// it keeps a fortnight's of each, or more where a server keeps more itself; and fleets
-// that share a bucket without a word about it would remove each other's.
+// etcdBackup returns nil if there is no bucket. k3s' retention counts the snapshots of all
+// servers in the folder together. So Keep is the sum of a fortnight's for each server, or
+// more for a server with a higher retention of its own. The folder defaults to the cluster's
+// name: otherwise fleets that share a bucket without a prefix would delete each other's
+// snapshots.
 func (f *Fleet) etcdBackup(read reader) (*seed.EtcdBackup, error) {
 	bucket, err := f.Cluster.K3s.Backup.read(read, "cluster.k3s.backup")
 	if bucket == nil || err != nil {
@@ -77,7 +79,7 @@ func (f *Fleet) etcdBackup(read reader) (*seed.EtcdBackup, error) {
 	b := &seed.EtcdBackup{S3: bucket, Folder: cmp.Or(strings.Trim(bucket.Prefix, "/"), f.Cluster.Name)}
 	for _, n := range f.Nodes.by {
 		if n.Role.In() == node.Server {
-			own, _ := strconv.Atoi(strings.Join(node.Settings(f.flags(n)).List("etcd-snapshot-retention"), "")) // k3s says what is no number
+			own, _ := strconv.Atoi(strings.Join(node.Settings(f.flags(n)).List("etcd-snapshot-retention"), "")) // k3s itself reports what is not a number
 			b.Keep += max(fortnight, own)
 		}
 	}
@@ -91,7 +93,7 @@ func appendNew(list []string, value string) []string {
 	return append(list, value)
 }
 
-// overlay returns the cluster's flags with the node's own before them.
+// overlay returns the cluster's flags, overridden by the node's own.
 func overlay(cluster, own map[string]any) map[string]any {
 	out := map[string]any{}
 	maps.Copy(out, cluster)
@@ -99,12 +101,11 @@ func overlay(cluster, own map[string]any) map[string]any {
 	return out
 }
 
-// workTaint keeps work from servers; what k3s runs itself bears it.
+// workTaint keeps other pods off servers; the pods that k3s itself runs tolerate it.
 const workTaint = "node-role.kubernetes.io/control-plane=true:NoSchedule"
 
-// Taints are those of the node. Where there are agents, servers do no other work
-// than k3s' own, unless the cluster says so: a Pi of 4 GB has no room for Longhorn
-// beside Argo CD.
+// Taints are the node's taints. If there are agents, servers run nothing but k3s' own pods
+// unless workOnServers is set: a Pi with 4 GB has no room for Longhorn beside Argo CD.
 func (f *Fleet) Taints(n Node) []string {
 	out := slices.Clone(n.Taints)
 	if n.Role.In() != node.Server || f.Cluster.K3s.WorkOnServers || len(f.storage()) == 0 {
@@ -113,11 +114,11 @@ func (f *Fleet) Taints(n Node) []string {
 	return appendNew(out, workTaint)
 }
 
-// mirrors makes containerd ask the nodes, over the registry that k3s has on each,
-// before the one that an image names: docs.k3s.io, "Embedded Registry Mirror".
+// mirrors makes containerd ask the other nodes, through the registry that k3s embeds, before
+// the registry that an image names: docs.k3s.io, "Embedded Registry Mirror".
 var mirrors = node.File{Path: "/etc/rancher/k3s/registries.yaml", Mode: 0o644, Content: "mirrors: {\"*\": {}}\n"}
 
-// withMirrors adds ours to a node's files, unless a person wrote one.
+// withMirrors adds the file mirrors to a node's files, unless a person listed that path.
 func (f *Fleet) withMirrors(role node.Role, all []node.File) []node.File {
 	own := func(file node.File) bool { return file.Path == mirrors.Path }
 	if !f.Cluster.K3s.ShareImages || role == node.Control || slices.ContainsFunc(all, own) {
@@ -126,13 +127,13 @@ func (f *Fleet) withMirrors(role node.Role, all []node.File) []node.File {
 	return append(all, mirrors)
 }
 
-// settled are flags that a field of the cluster decides, by that field.
+// settled are the flags that a field of cluster.k3s determines, by that field.
 func (k K3s) settled() map[string][]string {
 	out := map[string][]string{}
 	if k.ShareImages {
 		out["shareImages"] = []string{"embedded-registry"}
 	}
-	if k.Backup != nil { // k3s ignores the secret where it finds any of these
+	if k.Backup != nil { // k3s ignores the secret if any of these is set
 		out["backup"] = []string{
 			"etcd-s3", "etcd-s3-access-key", "etcd-s3-bucket", "etcd-s3-bucket-lookup-type", "etcd-s3-config-secret", "etcd-s3-endpoint",
 			"etcd-s3-endpoint-ca", "etcd-s3-folder", "etcd-s3-insecure", "etcd-s3-proxy", "etcd-s3-region", "etcd-s3-retention",
@@ -142,7 +143,7 @@ func (k K3s) settled() map[string][]string {
 	return out
 }
 
-// k3s refuses what would be said twice, and a bucket that is none.
+// k3s refuses flags that a field determines already, and an invalid bucket.
 func (c *checker) k3s() {
 	k := c.fleet.Cluster.K3s
 	for field, flags := range k.settled() {
@@ -168,7 +169,7 @@ func (c *checker) k3s() {
 	}
 }
 
-// flags are judged where they stand; the cluster's are of those that vote.
+// flags checks k3s flags for a role; the cluster's flags apply to servers and witnesses.
 func (c *checker) flags(s node.Settings, r node.Role, at ...string) {
 	unfit := s.Unfit(r)
 	for _, flag := range slices.Sorted(maps.Keys(unfit)) {
@@ -176,7 +177,7 @@ func (c *checker) flags(s node.Settings, r node.Role, at ...string) {
 	}
 }
 
-// bucket judges one, its secret unread.
+// bucket checks a bucket without reading its secret.
 func (c *checker) bucket(s *S3, at ...string) {
 	if s == nil {
 		return

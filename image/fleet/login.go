@@ -13,13 +13,13 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// errPrivateKey says nothing of the key.
+// errPrivateKey contains nothing of the key.
 var errPrivateKey = errors.New("is a private key, which belongs nowhere but where it is: name its public half, a file that ends in .pub")
 
-// ReadLoginKeys reads a file with public keys for ssh, as ssh-keygen and ssh-add -L
-// write them, a line each. Of a private key given by mistake no error has anything.
+// ReadLoginKeys reads a file with public ssh keys, one per line, as ssh-keygen and ssh-add
+// -L print them. If a private key is given by mistake, no error contains any of it.
 func ReadLoginKeys(name string) ([]string, error) {
-	if private(name) { // the text in the place of its file's name
+	if private(name) { // the text of a key was given instead of a file name
 		return nil, fmt.Errorf("this %w", errPrivateKey)
 	}
 	text, err := readLoginFile(name)
@@ -45,7 +45,7 @@ func ReadLoginKeys(name string) ([]string, error) {
 	return keys, nil
 }
 
-// readLoginFile reads as much as a list of keys may have.
+// readLoginFile reads a file up to the size that a list of keys may have.
 func readLoginFile(name string) (string, error) {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
 		return "", fmt.Errorf("%s is a directory: name the file of a public key", name)
@@ -57,12 +57,12 @@ func readLoginFile(name string) (string, error) {
 	return string(data), err
 }
 
-// private knows the forms of OpenSSH, of OpenSSL, and of PuTTY.
+// private recognizes private keys of OpenSSH, OpenSSL and PuTTY.
 func private(text string) bool {
 	return strings.Contains(text, "PRIVATE KEY") || strings.HasPrefix(text, "PuTTY-User-Key-File")
 }
 
-// logins are the lines of fleet.yaml for those who log in, none where there are none.
+// logins is the part of fleet.yaml that lists login keys, "" for none.
 func logins(keys []string) (string, error) {
 	if len(keys) == 0 {
 		return "", nil
@@ -75,8 +75,8 @@ func logins(keys []string) (string, error) {
 	return "\n  ssh:\n    authorizedKeys: # who logs in to the nodes, as root: status, apply, update, unlock and revoke do\n      " + string(indented), nil
 }
 
-// Shut lists the nodes that nobody logs in to. The key that "headscale init" has is
-// for that alone.
+// Shut lists the nodes that nobody can log in to. The login key of "headscale init" does not
+// count, as it serves that purpose only.
 func (f *Fleet) Shut() []string {
 	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return len(f.ssh(f.Nodes.by[name]).AuthorizedKeys) > 0 })
 }

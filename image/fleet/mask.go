@@ -8,11 +8,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// mask stands for a secret where an answer is shown.
+// mask replaces a secret in a node.yaml that is shown.
 const mask = "(secret)"
 
-// Masked returns a copy of a node's answer that may be shown: every secret in
-// it is a placeholder.
+// Masked returns a copy of a node's configuration that may be shown: every secret in it is
+// replaced by a placeholder.
 func Masked(c *node.Config) *node.Config {
 	out := maskValue(reflect.ValueOf(*c)).Interface().(node.Config)
 	for name := range out.K3s.Config {
@@ -23,12 +23,13 @@ func Masked(c *node.Config) *node.Config {
 	return &out
 }
 
-// secretFlag finds k3s' flags whose value opens something (k3s 1.36,
-// pkg/cli/cmds): a data store's address has its password in it. The words
-// secrets-encryption and secrets-encryption-provider open nothing.
+// secretFlag matches the k3s flags whose value is a credential (k3s 1.36, pkg/cli/cmds). The
+// address of a data store contains its password. secrets-encryption and
+// secrets-encryption-provider are not credentials and do not match.
 var secretFlag = regexp.MustCompile(`secret\b|token|password|endpoint|access-key|auth`)
 
-// maskValue copies v with its secrets masked. A copy shares what cannot hold one.
+// maskValue copies v with its secrets masked. The copy shares parts that cannot hold a
+// secret.
 func maskValue(v reflect.Value) reflect.Value {
 	if v.Type() == reflect.TypeFor[secret.String]() {
 		if v.Len() == 0 {

@@ -22,12 +22,12 @@ type Names struct {
 	Hosts []string `yaml:"hosts"`
 }
 
-// ErrNoDomain says that the fleet's file does not tell a domain.
+// ErrNoDomain says that no domain for applications is known.
 var ErrNoDomain = errors.New("is missing, and the address of your Headscale has no domain in which names of applications could be: a domain, like apps.example.net")
 
-// Domain is what the applications' names are below: what the file says, else the
-// cluster's name in the domain that the Headscale's address is in, which is its
-// owner's; else ErrNoDomain.
+// Domain is the domain of the applications' names: the one in fleet.yaml, else the cluster's
+// name below the domain of Headscale's address, which belongs to the same owner. If there is
+// neither, the error is ErrNoDomain.
 func (f *Fleet) Domain() (string, error) {
 	if d := f.Cluster.Names.Domain; d != "" {
 		return d, nil
@@ -42,7 +42,7 @@ func (f *Fleet) Domain() (string, error) {
 	return f.Cluster.Name + "." + parent, nil
 }
 
-// headscaleHost is in the Headscale's address, "" where that is none.
+// headscaleHost is the host in Headscale's address, "" if the address is invalid.
 func (f *Fleet) headscaleHost() string {
 	u, err := url.Parse(f.Cluster.Headscale.URL)
 	if err != nil {
@@ -51,9 +51,9 @@ func (f *Fleet) headscaleHost() string {
 	return u.Hostname()
 }
 
-// Applications are the whole names, and the nodes that they lead to: agents, and
-// servers that do more than k3s' own work. k3s' servicelb would take requests in on
-// the others, too, for a traefik that is never there.
+// Applications are the applications' full names, and the nodes that they resolve to: agents,
+// and servers that run more than k3s' own pods. k3s' servicelb would accept requests on the
+// other servers, too, for a traefik that never runs there.
 func (f *Fleet) Applications() (out node.Names) {
 	domain, err := f.Domain()
 	if err != nil || len(f.Cluster.Names.Hosts) == 0 {
@@ -71,7 +71,7 @@ func (f *Fleet) Applications() (out node.Names) {
 	return out
 }
 
-// names judges those of applications where they stand.
+// names checks the names of applications.
 func (c *checker) names() {
 	n, at := c.fleet.Cluster.Names, []string{"cluster", "names"}
 	domain, err := c.fleet.Domain()

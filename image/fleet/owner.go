@@ -15,8 +15,8 @@ import (
 // ownerKeyFile is the secret half of the owner's key in SecretsDir.
 const ownerKeyFile = "owner.key"
 
-// Signer reads the key that signs what nodes take from their owner, as "fleet
-// init" made it.
+// Signer reads the owner's key, as "fleet init" made it. It signs what nodes accept from
+// their owner.
 func (f *Fleet) Signer() (minisign.PrivateKey, error) {
 	if f.Cluster.OwnerKey == "" {
 		return minisign.PrivateKey{}, errors.New("cluster.ownerKey is missing: nodes without it take nothing that is signed")

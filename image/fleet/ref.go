@@ -17,7 +17,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// Ref says where a secret is. It never is one, so fleet.yaml can be kept in
+// Ref says where a secret is. It never contains the secret, so fleet.yaml can be kept in
 // Git.
 type Ref struct {
 	// Env names an environment variable.
@@ -33,7 +33,7 @@ const AgeIdentityEnv = "IMAGEBUILDER_AGE_IDENTITY"
 
 var errNoSecret = errors.New(`secrets do not belong in this file: write {env: NAME}, {file: PATH} or {age: PATH}`)
 
-// UnmarshalYAML refuses the secret itself.
+// UnmarshalYAML refuses a secret that was written in place of a reference.
 func (r *Ref) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind != yaml.MappingNode {
 		return errNoSecret
@@ -54,14 +54,14 @@ func (r *Ref) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// Empty reports whether nothing is referred to.
+// Empty reports whether r refers to nothing.
 func (r Ref) Empty() bool { return r == Ref{} }
 
-// maxSecret bounds what is read of a reference, in bytes.
+// maxSecret bounds the size of a secret, in bytes.
 const maxSecret = 64 << 10
 
-// read returns what r refers to, without the line break that editors put at
-// the end. No error contains any of it.
+// read returns the secret that r refers to, without the line break that editors put at the
+// end. No error contains any of the secret.
 func (r Ref) read(dir string) (secret.String, error) {
 	text, err := r.raw(dir)
 	if err != nil {
@@ -91,7 +91,7 @@ func (r Ref) raw(dir string) ([]byte, error) {
 	return decrypt(within(dir, r.Age))
 }
 
-// String names the place, never what is there.
+// String is the place of the secret, never the secret.
 func (r Ref) String() string {
 	switch {
 	case r.Env != "":

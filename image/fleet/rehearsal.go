@@ -21,10 +21,10 @@ import (
 	"github.com/going-mobile/imagebuilder/image/owner"
 )
 
-// Rehearsal says how a fleet is copied to be tried on emulated machines.
+// Rehearsal says how to copy a fleet in order to try it on emulated machines.
 type Rehearsal struct {
-	// Boards are the boards of the machines, by the name of the node; a node
-	// that is not among them keeps its own.
+	// Boards are the boards of the emulated machines, by the names of their nodes. A node
+	// that is not listed keeps its board.
 	Boards map[string]string
 }
 
@@ -37,16 +37,16 @@ const (
 	anySecret  = "any.secret" // stands for each of cluster: secrets
 )
 
-// noRepo is what Argo CD of a copy follows: what the real one follows means the
-// real cluster. A name like this leads nowhere (RFC 6761).
+// noRepo is the Git repository of a copy. Argo CD must not follow the real repository, which
+// means the real cluster. A name below .invalid never resolves (RFC 6761).
 const noRepo = "https://git.invalid/rehearsed.git"
 
-// Rehearse writes a copy of a fleet, the content of a file called name, into
-// dir, which has none, and reads it. The copy has its own secrets: nothing in it
-// opens anything of the real cluster, or reaches its Headscale's API. What is
-// bound to real hardware and places is left out: network settings, disks, files,
-// logins, and k3s' flags that lead to a data store or a bucket. What the cluster
-// begins with stays, backups excepted; the repository becomes one that is nowhere.
+// Rehearse writes a copy of a fleet into dir, which must not contain a fleet yet, and loads
+// the copy. data is the content of the fleet file called name. The copy has its own secrets:
+// nothing in it gives access to the real cluster or its Headscale's API. What depends on
+// real hardware and places is left out: network settings, disks, files, logins, and the k3s
+// flags for a data store or a bucket. The initial content of the cluster stays, except
+// backups; its Git repository is replaced by one that does not exist.
 func (r Rehearsal) Rehearse(name string, data []byte, dir string, now time.Time, random io.Reader) (*Fleet, error) {
 	of, err := Load(name, data, nil)
 	if err != nil {
@@ -89,8 +89,8 @@ func (r Rehearsal) Rehearse(name string, data []byte, dir string, now time.Time,
 	return LoadFile(file, nil)
 }
 
-// rehearsedURL is the address of the copy's Headscale: the real one, but for
-// what a Headscale of ours cannot be reached by.
+// rehearsedURL is the address of the copy's Headscale: the real one, or ExampleHeadscale if
+// our own Headscale could not have that address.
 func rehearsedURL(text string) *url.URL {
 	u, err := url.Parse(text)
 	if err == nil && u.Scheme == "https" {
@@ -102,7 +102,7 @@ func rehearsedURL(text string) *url.URL {
 	return u
 }
 
-// text changes what must be another in the copy.
+// text replaces what must differ in the copy.
 func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string) ([]byte, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
@@ -158,7 +158,7 @@ func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string)
 	return b.Bytes(), err
 }
 
-// rehearseSecrets keeps names and keys alone.
+// rehearseSecrets keeps the names and keys of the Secrets, and replaces their values.
 func rehearseSecrets(all *yaml.Node) {
 	for _, s := range all.Content {
 		data := mapping(s, "data")
@@ -168,8 +168,8 @@ func rehearseSecrets(all *yaml.Node) {
 	}
 }
 
-// dropKeys drops from k3s: config: the flags that open something outside of the
-// cluster, with those that only go with them.
+// dropKeys removes from k3s: config: the flags that give access to something outside of the
+// cluster, and the flags that depend on them.
 func dropKeys(k3s *yaml.Node) {
 	at := find(k3s, "config")
 	if at < 0 {
@@ -183,7 +183,7 @@ func dropKeys(k3s *yaml.Node) {
 	}
 }
 
-// RehearsedControl is the node, and its site, that a copy has where somebody
+// RehearsedControl is the name of the node, and of its site, that a copy gets if somebody
 // else runs the real Headscale.
 const RehearsedControl = "lab-headscale"
 
@@ -211,7 +211,7 @@ func list(items ...*yaml.Node) *yaml.Node {
 
 func secretFile(name string) *yaml.Node { return flow("file", scalar(SecretsDir+"/"+name)) }
 
-// flow is a mapping in one line: names and their values.
+// flow is a one-line mapping; pairs are alternating names and values.
 func flow(pairs ...any) *yaml.Node {
 	m := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -220,7 +220,7 @@ func flow(pairs ...any) *yaml.Node {
 	return m
 }
 
-// find is where a mapping has a name, -1 if it does not.
+// find is the index of a name in a mapping, -1 if it is not there.
 func find(m *yaml.Node, name string) int {
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		if m.Content[i].Value == name {
@@ -230,7 +230,7 @@ func find(m *yaml.Node, name string) int {
 	return -1
 }
 
-// mapping finds a mapping in another one, or puts it there.
+// mapping returns the mapping called name in m, and adds one if there is none.
 func mapping(m *yaml.Node, name string) *yaml.Node {
 	if i := find(m, name); i >= 0 && m.Content[i+1].Kind == yaml.MappingNode {
 		return m.Content[i+1]

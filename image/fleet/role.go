@@ -20,8 +20,7 @@ func (r *Roles) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*[]node.Role)(r))
 }
 
-// In is the role that the node has in its own file: a witness that runs
-// Headscale as well is a witness there.
+// In is the role in the node's own node.yaml: for [control, witness] it is witness.
 func (r Roles) In() node.Role {
 	if len(r) > 1 && r[0] == node.Control {
 		return r[1]
@@ -35,8 +34,7 @@ func (r Roles) In() node.Role {
 // Controls says that the node runs Headscale.
 func (r Roles) Controls() bool { return slices.Contains(r, node.Control) }
 
-// Control names the node that runs the fleet's Headscale, "" where that is
-// somebody else's.
+// Control is the node that runs the fleet's Headscale, "" if somebody else runs it.
 func (f *Fleet) Control() string {
 	for _, name := range f.Nodes.Names {
 		if f.Nodes.by[name].Role.Controls() {

@@ -33,8 +33,8 @@ func (f *Fleet) secrets(read reader) (all []node.Secret, err error) {
 	return all, nil
 }
 
-// secrets judges names by Kubernetes' rules, and refuses what is there twice:
-// the later would take the earlier one's place, without a word.
+// secrets checks names by Kubernetes' rules, and refuses duplicates: the later Secret would
+// silently replace the earlier.
 func (c *checker) secrets() {
 	seen := map[string]string{}
 	of := *c.fleet
@@ -58,11 +58,11 @@ func (c *checker) secrets() {
 	}
 }
 
-// Missing lists what this fleet's file says nothing of: the secrets, without
-// values, that have some of the keys in wanted. The values are passwords, made in
-// SecretsDir, encrypted for the recipients where there are any; a file that is
-// there stays as it is. They are not yet those of the fleet: that its owner writes
-// the references into the file, which only its owner changes.
+// Missing returns those of the wanted Secrets that fleet.yaml does not list, with references
+// to new passwords. It writes the passwords into SecretsDir, encrypted for the recipients if
+// there are any; existing files stay as they are. It does not write the references into
+// fleet.yaml, which only the owner changes. A listed Secret that lacks a wanted key is an
+// error.
 func (f *Fleet) Missing(wanted []Secret, recipients []age.Recipient, random io.Reader) (all []Secret, err error) {
 	for _, w := range wanted {
 		at := slices.IndexFunc(f.Cluster.Secrets, func(s Secret) bool { return s.Namespace == w.Namespace && s.Name == w.Name })
@@ -88,7 +88,7 @@ func (f *Fleet) Missing(wanted []Secret, recipients []age.Recipient, random io.R
 	return all, nil
 }
 
-// password makes a file with one, unless it is there, encrypted or not.
+// password writes a new password into a file, unless that file exists, plain or encrypted.
 func (f *Fleet) password(name string, recipients []age.Recipient, random io.Reader) (Ref, error) {
 	name = SecretsDir + "/" + name
 	for _, r := range []Ref{{File: name}, {Age: name + ".age"}} {
@@ -116,8 +116,8 @@ func (f *Fleet) password(name string, recipients []age.Recipient, random io.Read
 	return Ref{File: name}, atomicfile.WriteFile(within(f.dir, name), data, 0o600)
 }
 
-// newPassword is one as a file has it, in letters and digits that no shell, URL or
-// connection string reads as something else.
+// newPassword is the content of a password file: letters and digits only, which no shell,
+// URL or connection string interprets.
 func newPassword(random io.Reader) ([]byte, error) {
 	s, err := clusterca.NewSecret(random)
 	return []byte(s + "\n"), err

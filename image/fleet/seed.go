@@ -13,7 +13,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/seed"
 )
 
-// seed is what the cluster begins with, for the server that creates it.
+// seed is the initial content of the cluster, for the server that creates it.
 func (f *Fleet) seed(read reader) (node.Seed, error) {
 	in, err := f.payload(read)
 	if err != nil {
@@ -48,8 +48,8 @@ func (f *Fleet) payload(read reader) (in seed.Input, err error) {
 	return in, err
 }
 
-// ComponentsFor lists what images of a board carry for this fleet, as --component
-// takes it: the charts of the payload, on boards that servers have.
+// ComponentsFor lists the components that images of a board carry for this fleet, in the
+// form of --component: the payload's charts, on boards of servers.
 func (f *Fleet) ComponentsFor(board string, controls bool) (all []string) {
 	serves := func(n Node) bool { return n.Board == board && n.Role.In() == node.Server }
 	if controls || !slices.ContainsFunc(slices.Collect(maps.Values(f.Nodes.by)), serves) {
@@ -62,8 +62,9 @@ func (f *Fleet) ComponentsFor(board string, controls bool) (all []string) {
 	return all
 }
 
-// Twice lists what k3s runs once, and a fleet of several sites once at two of them:
-// else all names are gone with one site, until its pods are given up after minutes.
+// Twice lists the add-ons of which k3s runs one pod, but a fleet with several sites runs
+// two, at different sites. Otherwise the loss of one site could stop all name resolution
+// until Kubernetes replaces its pods, which takes minutes.
 func (f *Fleet) Twice() (addons []string) {
 	sites := map[string]bool{}
 	for _, n := range f.Nodes.by {
@@ -79,13 +80,13 @@ func (f *Fleet) Twice() (addons []string) {
 	return addons
 }
 
-// runs says whether k3s has an add-on.
+// runs says whether k3s deploys an add-on.
 func (f *Fleet) runs(addon string) bool {
 	off := strings.Split(strings.Join(node.Settings(f.Cluster.K3s.Config).List("disable"), ","), ",") // a list, or one text (docs.k3s.io)
 	return !slices.Contains(off, addon)
 }
 
-// storage counts the agents, which hold the volumes, by site.
+// storage counts the agents, which hold the volumes, per site.
 func (f *Fleet) storage() map[string]int {
 	sites := map[string]int{}
 	for _, n := range f.Nodes.by {
@@ -96,8 +97,8 @@ func (f *Fleet) storage() map[string]int {
 	return sites
 }
 
-// places is how many replicas of a volume find one each: no two share a node, nor
-// a site where there are several.
+// places is how many replicas of a volume can be placed: no two share a node, or a site if
+// there are several.
 func places(sites map[string]int) int {
 	if len(sites) > 1 {
 		return len(sites)
@@ -108,8 +109,8 @@ func places(sites map[string]int) int {
 	return 0
 }
 
-// diskLabel makes Longhorn use the node's /var/lib/longhorn. With a disk of its
-// own for volumes firstboot says so itself, when that is mounted.
+// diskLabel makes Longhorn use the node's /var/lib/longhorn. On a node with a disk of its
+// own for volumes, firstboot sets the label once that disk is mounted.
 const diskLabel = "node.longhorn.io/create-default-disk"
 
 func (f *Fleet) labels(n Node) map[string]string {
@@ -141,12 +142,12 @@ func (c *checker) longhorn() {
 	c.bucket(l.Backup, "cluster", "longhorn", "backup")
 }
 
-// publicHosts are those whose keys Argo CD's chart has (10.1.1, configs.ssh.knownHosts),
-// as known_hosts(5) writes them.
+// publicHosts are the servers whose host keys Argo CD's chart contains (10.1.1,
+// configs.ssh.knownHosts), in the notation of known_hosts(5).
 var publicHosts = []string{"github.com", "[ssh.github.com]:443", "gitlab.com", "bitbucket.org", "ssh.dev.azure.com", "vs-ssh.visualstudio.com"}
 
-// sshHost is the server of a repository as known_hosts(5) writes it, "" for one that
-// is not by ssh.
+// sshHost is the server of a repository in the notation of known_hosts(5), "" if the
+// repository is not accessed over ssh.
 func sshHost(repo string) string {
 	if scp.MatchString(repo) {
 		_, host, _ := strings.Cut(repo, "@")
@@ -163,7 +164,7 @@ func sshHost(repo string) string {
 	return "[" + u.Hostname() + "]:" + u.Port()
 }
 
-// scp is the form of an address that ssh alone has: git-clone(1).
+// scp matches the scp-like form of a repository's address: git-clone(1).
 var scp = regexp.MustCompile(`^[\w.-]+@[\w.-]+:[^/]\S*$`)
 
 func (c *checker) gitops() {

@@ -7,8 +7,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Room says why an answer of this fleet's does not fit its place on a card, and what of the
-// fleet's file takes most of that.
+// Room returns an error if a node.yaml does not fit into the space reserved for it on a
+// card. The error names the field of fleet.yaml that takes most of that space.
 func (f *Fleet) Room(c *node.Config) error {
 	size, err := node.Size(c)
 	if err != nil || size <= node.ReservedSize {
@@ -21,8 +21,8 @@ func (f *Fleet) Room(c *node.Config) error {
 	return fmt.Errorf("%s: %w (%d of %d bytes%s)", c.Node, node.ErrTooLong, size, node.ReservedSize, most)
 }
 
-// largest is what takes most of an answer of this size, among that which its owner could
-// do without.
+// largest is the field that takes most of a node.yaml of this size, among those that its
+// owner could do without.
 func (f *Fleet) largest(c *node.Config, size int) (field string, takes int) {
 	measure := func(name string, lacks node.Config) {
 		if rest, err := node.Size(&lacks); err == nil && size-rest > takes {

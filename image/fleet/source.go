@@ -12,8 +12,9 @@ func (c *checker) Refuse(path []string, format string, args ...any) {
 	c.Findings.Refuse(path, format, args...)
 }
 
-// retell adds what the rules of node.yaml say of a field. The same line of the cluster or
-// of a site is in many a node's, and what was said of it here already is said better.
+// retell adds a problem that node.yaml's rules found in a field. One line of the cluster or
+// a site appears in the files of many nodes, so each problem is added once. A field about
+// which this package has complained already is skipped, as its own words are better.
 func (c *checker) retell(path []string, msg string) {
 	at := strings.Join(path, "\n")
 	if c.said[at] || c.said[at+"\n"+msg] {
@@ -23,10 +24,10 @@ func (c *checker) retell(path []string, msg string) {
 	c.Findings.Refuse(path, "%s", msg)
 }
 
-// source finds the field of fleet.yaml that a field of a node's node.yaml comes from.
+// source finds the field of fleet.yaml from which a field of a node's node.yaml was made.
 func (c *checker) source(name, field string) []string {
 	n, at := c.fleet.Nodes.by[name], []string{"nodes", name}
-	if label, ok := strings.CutPrefix(field, "k3s.labels."); ok { // which has dots
+	if label, ok := strings.CutPrefix(field, "k3s.labels."); ok { // labels contain dots
 		return append(at, "labels", label)
 	}
 	path := strings.Split(strings.NewReplacer("[", ".", "]", "").Replace(field), ".")
@@ -67,7 +68,7 @@ func (c *checker) k3sSource(n Node, at, path []string) []string {
 		return append(at, path...)
 	case "servers":
 		return nodeOf(c.fleet.Servers(), path)
-	case "seed": // of much that the cluster has
+	case "seed": // made from many fields of the cluster
 		return []string{"cluster"}
 	case "config":
 		if len(path) == 1 {
@@ -91,8 +92,8 @@ func (c *checker) storageSource(name string, path []string) []string {
 	}
 }
 
-// nodeOf is where a node stands whose name is an entry of a list that this package made,
-// at a path of the list's name and an index.
+// nodeOf is the place of the node that an entry of a generated list names. path ends with
+// the entry's index in list.
 func nodeOf(list, path []string) []string {
 	i, err := strconv.Atoi(path[len(path)-1])
 	if err != nil || i >= len(list) {
@@ -101,7 +102,7 @@ func nodeOf(list, path []string) []string {
 	return []string{"nodes", list[i]}
 }
 
-// sshSource counts as Fleet.ssh does: the cluster's keys come first.
+// sshSource counts keys as Fleet.ssh does: the cluster's come first.
 func (c *checker) sshSource(at, path []string) []string {
 	if len(path) < 3 || path[1] != "authorizedKeys" {
 		return append(at, path...)
@@ -113,7 +114,8 @@ func (c *checker) sshSource(at, path []string) []string {
 	return slices.Concat([]string{"cluster"}, path)
 }
 
-// has says that a node's own network goes before its site's in a field; see overlaid.
+// has says whether the node's own network, rather than its site's, determines a field; see
+// overlaid.
 func (n Network) has(path []string) bool {
 	if len(path) == 0 {
 		return true

@@ -15,8 +15,8 @@ type Storage struct {
 	Encrypt *bool `yaml:"encrypt"`
 }
 
-// Encrypts says whether a node's data are encrypted. The cluster's word is not for the
-// node that runs Headscale, which nobody could unlock.
+// Encrypts says whether a node's data are encrypted. The cluster's setting does not apply to
+// the node that runs Headscale, which nobody could unlock.
 func (f *Fleet) Encrypts(name string) bool {
 	n := f.Nodes.by[name]
 	switch own, all := n.Storage.Encrypt, f.Cluster.Storage.Encrypt; {
@@ -29,10 +29,10 @@ func (f *Fleet) Encrypts(name string) bool {
 	}
 }
 
-// Holders are who keeps a share of a node's key: those that vote, and the one that runs
-// Headscale, at other sites. Whoever takes all of a site's machines must not have both
-// shares. Those that are not encrypted themselves come first: they answer even where all
-// have just been switched on.
+// Holders are the nodes that keep a share of a node's key: the voters, and the node that
+// runs Headscale, at other sites. A thief who takes all machines of one site must not have
+// both shares. Holders that are not encrypted themselves come first: they answer even if all
+// nodes have just been switched on.
 func (f *Fleet) Holders(name string) []string {
 	var open, locked []string
 	for _, other := range f.Nodes.Names {
@@ -48,22 +48,22 @@ func (f *Fleet) Holders(name string) []string {
 	return append(open, locked...)
 }
 
-// OpenHolders are those of them that are not encrypted themselves.
+// OpenHolders are the Holders that are not encrypted themselves.
 func (f *Fleet) OpenHolders(name string) []string {
 	return slices.DeleteFunc(f.Holders(name), f.Encrypts)
 }
 
-// Encrypted lists the nodes whose data are.
+// Encrypted lists the nodes whose data are encrypted.
 func (f *Fleet) Encrypted() []string {
 	return slices.DeleteFunc(slices.Clone(f.Nodes.Names), func(name string) bool { return !f.Encrypts(name) })
 }
 
-// holds says whether a node keeps a share of another.
+// holds says whether a node keeps a share of another node's key.
 func (f *Fleet) holds(name string) bool {
 	return slices.ContainsFunc(f.Encrypted(), func(other string) bool { return slices.Contains(f.Holders(other), name) })
 }
 
-// holderTags are borne by nodes that may keep shares, and by no others.
+// holderTags are the tags of nodes that may keep shares; no other node has one of them.
 func holderTags() []string {
 	return []string{RoleTag(node.Server), RoleTag(node.Witness), RoleTag(node.Control)}
 }
@@ -76,12 +76,12 @@ func (f *Fleet) storageOf(name string) node.Storage {
 	return s
 }
 
-// storage wants somebody for each encrypted node who can unlock it after a power cut
-// everywhere: of two that are encrypted none can begin.
+// storage requires for each encrypted node a holder that can unlock it after a general power
+// cut: of two encrypted nodes, neither could start first.
 func (c *checker) storage() {
 	for _, name := range c.fleet.Encrypted() {
 		n := c.fleet.Nodes.by[name]
-		if n.Role.Controls() || len(c.fleet.OpenHolders(name)) > 0 { // the first is said by the node's own rules
+		if n.Role.Controls() || len(c.fleet.OpenHolders(name)) > 0 { // the node's own rules refuse the first
 			continue
 		}
 		at := []string{"cluster", "storage", "encrypt"}

@@ -10,14 +10,14 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// RoleTag is borne by every node of a role; that of servers is the sign by
-// which a node knows whom it may show its token.
+// RoleTag is the Headscale tag of all nodes with a role. By the servers' tag a node knows to
+// whom it may show its token.
 func RoleTag(r node.Role) string { return "tag:k3s-" + string(r) }
 
-// SiteTag is borne by every node of a site.
+// SiteTag is the Headscale tag of all nodes of a site.
 func SiteTag(site string) string { return "tag:site-" + site }
 
-// Tags are those that a node gets with its key.
+// Tags are the tags that a node gets with its key.
 func (n Node) Tags() []string { return []string{RoleTag(n.Role.In()), SiteTag(n.Site)} }
 
 // tags lists all that the fleet uses, sorted.
@@ -33,7 +33,7 @@ func (f *Fleet) tags() []string {
 	return out
 }
 
-// policy is Headscale's, in the form of tailscale's policy file ("acls").
+// policy is Headscale's policy, in the format of Tailscale's policy file ("acls").
 type policy struct {
 	TagOwners map[string][]string `json:"tagOwners"`
 	NodeAttrs []nodeAttr          `json:"nodeAttrs"`
@@ -52,10 +52,10 @@ type acl struct {
 	Dst    []string `json:"dst"`
 }
 
-// Policy returns the policy that the fleet needs of its Headscale and no more:
-// between nodes only what k3s speaks (docs.k3s.io, "Requirements", inbound
-// rules), for the owner's own devices ssh, the API and what applications serve.
-// Nodes keep their addresses while Headscale is down (cache-network-maps, 0.29).
+// Policy returns the policy that the fleet needs from its Headscale, and no more: between
+// nodes only k3s' traffic (docs.k3s.io, "Requirements", inbound rules); for the owner's own
+// devices ssh, the API and the applications. The node attribute cache-network-maps
+// (Headscale 0.29) lets nodes keep their addresses while Headscale is down.
 func (f *Fleet) Policy() ([]byte, error) {
 	owner := []string{f.Cluster.Headscale.User + "@"}
 	servers, witness, agents := RoleTag(node.Server), RoleTag(node.Witness), RoleTag(node.Agent)
@@ -74,7 +74,7 @@ func (f *Fleet) Policy() ([]byte, error) {
 			{"accept", "icmp", owner, ports("*", every...)},
 		},
 	}
-	if f.Cluster.K3s.ShareImages { // docs.k3s.io, "Embedded Registry Mirror": peers find each other at 5001, and serve at 6443
+	if f.Cluster.K3s.ShareImages { // docs.k3s.io, "Embedded Registry Mirror": peers discover each other on 5001, and serve on 6443
 		p.ACLs = append(p.ACLs, acl{"accept", "tcp", all, ports("5001,6443", all...)})
 	}
 	if len(f.Encrypted()) > 0 {

@@ -6,7 +6,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
-// UnknownError is a name that nothing in the fleet's file goes by.
+// UnknownError says that the fleet's file has nothing by that name.
 type UnknownError struct {
 	Kind  string // node or site
 	Name  string

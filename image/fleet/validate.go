@@ -43,7 +43,8 @@ func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
 	return c.Err()
 }
 
-// userName is what Headscale takes (0.29, hscontrol/util, ValidateUsername).
+// userName matches the names that Headscale accepts (0.29, hscontrol/util,
+// ValidateUsername).
 var userName = regexp.MustCompile(`^\pL[\pL\p{Nd}@._-]*$`)
 
 func (c *checker) cluster() {
@@ -81,7 +82,7 @@ func (c *checker) has(role node.Role) bool {
 	return slices.ContainsFunc(slices.Collect(maps.Values(c.fleet.Nodes.by)), func(n Node) bool { return n.Role.In() == role })
 }
 
-// unknown says that a name is none of known, and which comes near.
+// unknown says that a name is not among known, and suggests a similar one.
 func unknown(name, kind string, known []string) string {
 	if near := nearest.Name(name, known); near != "" {
 		return fmt.Sprintf("%q is no %s of this file (did you mean %q?)", name, kind, near)
@@ -89,7 +90,7 @@ func unknown(name, kind string, known []string) string {
 	return fmt.Sprintf("%q is no %s of this file (known: %s)", name, kind, strings.Join(known, ", "))
 }
 
-// unknownBoard tells those who have boards of their own, too.
+// unknownBoard also helps users who have boards of their own.
 func unknownBoard(name string, boards []string) string {
 	if near := nearest.Name(name, boards); near != "" {
 		return fmt.Sprintf("%q is no board that comes with imagebuilder (did you mean %q?)", name, near)
@@ -118,8 +119,8 @@ func (c *checker) sites() {
 	}
 }
 
-// images are for boards of nodes that do not run Headscale: others would be
-// carried by none.
+// images refuses container images for a board that no node has, or only nodes that run
+// Headscale: no disk image would carry them.
 func (c *checker) images() {
 	var used, controls []string
 	for _, name := range c.fleet.Nodes.Names {
@@ -184,7 +185,7 @@ func (c *checker) node(name string, boards []string) {
 	c.trial(name, at)
 }
 
-// outside refuses what only nodes of the cluster have for one that is none.
+// outside refuses settings for nodes of the cluster on a node outside of it.
 func (c *checker) outside(n Node, at []string) {
 	for field, given := range map[string]bool{"k3s": len(n.K3s.Config) > 0, "labels": len(n.Labels) > 0, "taints": len(n.Taints) > 0, "longhorn": n.Longhorn != node.Longhorn{}} {
 		if given {
@@ -193,8 +194,8 @@ func (c *checker) outside(n Node, at []string) {
 	}
 }
 
-// common refuses a server a say of its own in what all must agree on: k3s would
-// refuse it, long after its card was shipped.
+// common refuses a server's own value of a flag that must be equal on all servers: k3s would
+// refuse it, long after the card was shipped.
 func (c *checker) common(n Node, at []string) {
 	if !n.Role.In().Votes() {
 		return
@@ -210,8 +211,8 @@ func (c *checker) common(n Node, at []string) {
 	}
 }
 
-// control wants one machine at most that runs Headscale, with the keys that it
-// is first met with.
+// control requires that at most one machine runs Headscale, and that it has the keys for the
+// first contact.
 func (c *checker) control() {
 	var all []string
 	for _, name := range c.fleet.Nodes.Names {
@@ -237,8 +238,8 @@ func (c *checker) control() {
 	}
 }
 
-// server refuses settings of a Headscale that no node runs, and those of which another one
-// makes nothing. The keys that "fleet init" makes may wait for a VPS to come.
+// server refuses settings for the fleet's own Headscale if no node runs it, and settings
+// that exclude each other. The keys that "fleet init" makes may be there before the VPS is.
 func (c *checker) server(runs bool) {
 	s := c.fleet.Cluster.Headscale.Server
 	at := func(field string) []string { return []string{"cluster", "headscale", "server", field} }
@@ -266,7 +267,7 @@ func (c *checker) server(runs bool) {
 	}
 }
 
-// controlKey says how to name one of the keys, which "fleet init" has made.
+// controlKey says how to refer to one of the keys that "fleet init" made.
 func (f *Fleet) controlKey(name string) string {
 	file := SecretsDir + "/" + controlFiles[name]
 	for form, file := range map[string]string{"file": file, "age": file + ".age"} {
@@ -277,14 +278,15 @@ func (f *Fleet) controlKey(name string) string {
 	return "make one with: ssh-keygen -t ed25519 -N '' -f " + file
 }
 
-// controlFiles are how Init calls the keys that Server refers to.
+// controlFiles are Init's file names for the keys that Server refers to.
 var controlFiles = map[string]string{"hostKey": "control-host.key", "loginKey": "control-login.key"}
 
-// trial lets node.yaml's own rules judge the answer that the node would get.
-// Secrets are not read for it: one that every rule accepts stands for all.
+// trial checks the node.yaml that the node would get by node.yaml's own rules. It does not
+// read secrets, but uses a placeholder that satisfies every rule.
 func (c *checker) trial(name string, at []string) {
 	f := *c.fleet
-	// Secrets and names were judged where they stand; the others have a form.
+	// Secrets and names were checked in place; the certificates and keys have a format that
+	// the placeholder lacks.
 	f.Cluster.Secrets, f.Cluster.Names = nil, Names{}
 	own := f.Cluster.Headscale.Server
 	f.Cluster.K3s.CA, f.Cluster.Headscale.CA, f.Cluster.Headscale.Server = Ref{}, Ref{}, Server{ACME: own.ACME, Email: own.Email, Backup: own.Backup}
@@ -293,7 +295,7 @@ func (c *checker) trial(name string, at []string) {
 		c.Refuse(at, "%v", err)
 		return
 	}
-	cfg.Timezone = "" // it was judged where it stands
+	cfg.Timezone = "" // checked in place
 	data, err := node.Marshal(cfg)
 	if err == nil {
 		err = judge(name, data)
@@ -312,7 +314,7 @@ func (c *checker) trial(name string, at []string) {
 	}
 }
 
-// judge says what a node would not take of a node.yaml, or should not get.
+// judge says why a node would refuse a node.yaml, or should not get it.
 func judge(name string, data []byte) error {
 	cfg, err := node.Load(name, data)
 	if err != nil {
@@ -327,11 +329,11 @@ func judge(name string, data []byte) error {
 	return found.Err()
 }
 
-// told are problems of a node.yaml that were told where they stand in fleet.yaml,
-// or are not of its file.
+// told says whether a problem of a node.yaml was reported in its place in fleet.yaml
+// already.
 func (c *checker) told(field string) bool {
 	switch field {
-	case "control.cert": // it is judged when it is read; for no address there is none
+	case "control.cert": // it is checked when it is read, and an invalid URL has none
 		return !c.fleet.Cluster.Headscale.Server.Cert.Empty() || node.CheckURL(c.fleet.Cluster.Headscale.URL) != nil
 	case "k3s.servers":
 		return len(c.fleet.Servers()) == 0
@@ -339,5 +341,5 @@ func (c *checker) told(field string) bool {
 	return false
 }
 
-// placeholder stands for every secret before it is wanted.
+// placeholder stands for every secret while fleet.yaml is checked.
 func placeholder(Ref) (secret.String, error) { return "http://placeholder", nil }

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// webLife is how long the certificate of a rehearsal is good for.
+// webLife is the validity of a rehearsal's certificate.
 const webLife = 30 * 24 * time.Hour
 
-// webCertificate makes an authority that lives for one certificate, and that
-// certificate, for a host: of the authority nobody keeps the key.
+// webCertificate makes a certificate for a host, and the authority that signs it. The
+// authority's key is not kept.
 func webCertificate(host string, now time.Time, random io.Reader) (ca, cert, key []byte, err error) {
 	root := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "rehearsal of " + host}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(webLife),

@@ -1,9 +1,10 @@
-// Package handover gives nodes that run the node.yaml that fleet.yaml makes of them now,
-// signed by the owner, one node after the other.
+// Package handover updates the node.yaml of running nodes to what fleet.yaml makes of them
+// now, signed by the owner, one node after the other.
 //
-// What it would change each node says before it has it. The package refuses what makes
-// another node of one, and what may cut one off where nobody said that it shall be done
-// all the same. It changes no cluster: whether a token is the cluster's, it cannot know.
+// Each node says beforehand what the new file would change there. The package refuses
+// changes that would make it a different node, and, unless the caller accepts the risk,
+// changes that may cut a node off. It does not change the cluster, and cannot know whether a
+// token is the cluster's.
 package handover
 
 import (
@@ -27,36 +28,38 @@ import (
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-// Line runs a command on a node, with an input, and returns what it printed. The error is
-// an *inquiry.No where the node itself says so, and the line is well.
+// Line runs a command on a node, with an input, and returns what the command printed. The
+// error is an *inquiry.No if the connection works and the node's command itself failed.
 type Line func(ctx context.Context, node, command string, input io.Reader) ([]byte, error)
 
-// Node is what one node gets.
+// Node is what one node gets, and what became of it.
 type Node struct {
 	Name string `json:"node"`
-	// Fields of its node.yaml are others than it works by, as it says; Steps are those
-	// of its first boot that it goes through again.
+	// Fields are those of its node.yaml that would change, according to the node; Steps are
+	// the steps of first boot that it would go through again.
 	Fields []string `json:"fields,omitempty"`
 	Steps  []string `json:"steps,omitempty"`
-	// Risks say what may come of it, Notes what will not, in sentences.
+	// Risks say what may go wrong, Notes what will not take effect, or have further effects,
+	// in sentences.
 	Risks []string `json:"risks,omitempty"`
 	Notes []string `json:"notes,omitempty"`
-	// Against is why it cannot get it, "" if it can; Silent why it could not be asked.
+	// Against is why the node cannot get the file, "" if it can; Silent is why the node
+	// could not be asked, "" if it was.
 	Against string `json:"against,omitempty"`
 	Silent  string `json:"silent,omitempty"`
-	// Has says that the node has this very file, Given that it did not before, and works
-	// by it now.
+	// Has says that the node has exactly this file. Given says that it got the file from Run
+	// and works by it now.
 	Has   bool `json:"has"`
 	Given bool `json:"given"`
 
-	thin bool   // etcd was, when the node was asked: a risk that is told
-	text []byte // which has secrets
+	thin bool   // when the node was asked, etcd could not spare it; Risks say so
+	text []byte // the signed node.yaml; it contains secrets
 }
 
-// changes says whether it makes a difference to the node.
+// changes says whether the file makes a difference to the node.
 func (n Node) changes() bool { return !n.Has && len(n.Fields)+len(n.Steps) > 0 }
 
-// Words say how it is with the node.
+// Words describe the node's state.
 func (n Node) Words() string {
 	what := strings.Join(n.Fields, ", ")
 	if len(n.Steps) > 0 {
@@ -77,20 +80,20 @@ func (n Node) Words() string {
 	return "does not work by it: " + what
 }
 
-// Order is a handing over to some nodes, in their order.
+// Order hands their files to some nodes, in order.
 type Order struct {
 	Nodes []Node
-	// Away are those that are not there, where many were meant.
+	// Away are chosen nodes that are offline; nodes that were named must be online.
 	Away []string
-	// Say is told how it goes on.
+	// Say is told about the progress.
 	Say func(node, words string)
 
 	line   Line
 	voters []string
-	round  map[string]string // what is wrong with voters that were asked
+	round  map[string]string // what is wrong with each voter that was asked in this round
 }
 
-// Prepare makes and signs what the nodes get, and asks each what that would change.
+// Prepare makes and signs the files, and asks each node what its file would change.
 func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, c roster.Choice, line Line, now time.Time) (*Order, error) {
 	names, err := c.Of(f)
 	if err != nil {
@@ -122,7 +125,7 @@ func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, c roster.Ch
 	return o, ctx.Err()
 }
 
-// signed is the node.yaml that a node is to get.
+// signed makes the signed node.yaml of a node.
 func signed(f *fleet.Fleet, name string, key minisign.PrivateKey, now time.Time) ([]byte, error) {
 	cfg, err := f.Config(name)
 	if err != nil {
@@ -138,8 +141,8 @@ func signed(f *fleet.Fleet, name string, key minisign.PrivateKey, now time.Time)
 	return text, nil
 }
 
-// sorted puts servers before those who join them, as they must know a new token first,
-// and the machine with Headscale last: without it none of the others is found.
+// sorted puts servers before the nodes that join them, as servers must know a new token
+// first, and the machine with Headscale last: without it none of the others can be reached.
 func sorted(f *fleet.Fleet, names []string) []string {
 	rank := func(name string) int {
 		n, _ := f.Nodes.Get(name)
@@ -162,7 +165,7 @@ type preview struct {
 
 var errNoOffers = errors.New("the answer tells of no node.yaml: its image is older than this is")
 
-// askTime bounds a question: nodes look at all that they are.
+// askTime bounds a question: the node compares all of its settings.
 const askTime = time.Minute
 
 func (o *Order) ask(ctx context.Context, n Node) (p preview, err error) {
@@ -201,7 +204,8 @@ func (o *Order) foresee(ctx context.Context, n *Node) {
 	}
 }
 
-// Unasked says who could not be asked, so that nobody knows what it would change there.
+// Unasked names the nodes that could not be asked, so it is not known what would change
+// there.
 func (o *Order) Unasked() error {
 	names := slices.Clone(o.Away)
 	for _, n := range o.Nodes {
@@ -220,8 +224,9 @@ func (o *Order) Unasked() error {
 
 const unlessRisky = "; if that is what you want, say --risky"
 
-// Run gives the nodes what they get, each after the one before works by it. What cannot
-// be given, or is a risk that nobody takes, is refused before the first has anything.
+// Run hands the files to the nodes, each after the previous one works by its own. If a node
+// cannot get its file, or there is a risk and risky is false, Run refuses before the first
+// node gets anything.
 func (o *Order) Run(ctx context.Context, risky bool) error {
 	if len(o.Nodes) == 0 {
 		return errors.New("nothing was done: none of them is there")
@@ -241,13 +246,13 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 		var err error
 		switch {
 		case n.changes():
-			if !n.thin { // since all were asked one may have gone, of which nobody was told
+			if !n.thin { // another voter may have failed since all were asked, a risk that was not reported
 				err = o.spared(ctx, *n)
 			}
 			if err == nil {
 				err = o.hand(ctx, n)
 			}
-		case len(n.Steps) > 0: // what stopped it the last time stops it now
+		case len(n.Steps) > 0: // the node has the file already: the step that failed last time may fail again
 			if err = o.settle(ctx, *n); err == nil {
 				n.Steps = nil
 			}
@@ -259,7 +264,7 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 	return nil
 }
 
-// hand lets a node have it, and waits until that works by it.
+// hand gives a node its file, and waits until the node works by it.
 func (o *Order) hand(ctx context.Context, n *Node) error {
 	o.Say(n.Name, "gets its node.yaml")
 	_, err := o.line(ctx, n.Name, "firstboot offer", bytes.NewReader(n.text))
@@ -273,10 +278,11 @@ func (o *Order) hand(ctx context.Context, n *Node) error {
 	return err
 }
 
-// tookTime is how long a node may be busy before it takes what it was handed.
+// tookTime is how long a node may be busy before it accepts its file.
 const tookTime = 2 * time.Minute
 
-// took says that a node has it, whose answer was lost with the line: one that said no has not.
+// took says whether a node accepted its file although the connection broke before it
+// answered. A node that refused has not accepted it.
 func (o *Order) took(ctx context.Context, n Node) bool {
 	for end := time.Now().Add(tookTime); time.Now().Before(end); {
 		if p, err := o.ask(ctx, n); err == nil && *p.InForce {
@@ -298,16 +304,17 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// A node on its way through the steps: k3s on a Pi takes minutes to start again. One that
-// falls over soon after was well for a moment, too: the cluster takes a minute to see it.
+// Times while a node goes through its steps. k3s on a Pi takes minutes to start again. A
+// node whose k3s fails soon after may look well for a moment, as the cluster takes a minute
+// to notice: so it has to stay well for the time steady.
 const (
 	patience = 15 * time.Minute
 	steady   = 75 * time.Second
 	between  = 5 * time.Second
 )
 
-// settle waits until the node works by what it was given and, where its k3s starts anew,
-// still does a while later.
+// settle waits until the node works by its new file and, if its k3s restarts, still does
+// after the time steady.
 func (o *Order) settle(ctx context.Context, n Node) error {
 	enough, last, well := time.Duration(0), "", time.Time{}
 	if slices.Contains(n.Steps, "k3s") || slices.Contains(n.Steps, "verify") {
@@ -335,7 +342,7 @@ func (o *Order) settle(ctx context.Context, n Node) error {
 	return fmt.Errorf("it does not work by its new node.yaml after %v: %s", patience, cmp.Or(last, "it did so for moments"))
 }
 
-// lacks says what a node lacks that has been given its file, "" if nothing.
+// lacks says what a node still lacks after it got its file, "" if nothing.
 func (o *Order) lacks(ctx context.Context, n Node) string {
 	switch p, err := o.ask(ctx, n); {
 	case err != nil:

@@ -11,16 +11,16 @@ import (
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-// voters are the nodes that vote in etcd, but for those that are in the post.
+// voters are the nodes that vote in etcd, except those that have not joined yet.
 func voters(f *fleet.Fleet, rows []roster.Row) []string {
 	return slices.DeleteFunc(f.Voters(), func(name string) bool {
 		return slices.ContainsFunc(rows, func(r roster.Row) bool { return r.Node == name && r.New })
 	})
 }
 
-// quorum says why the cluster may stop when a voter's k3s starts anew, "" if it need not:
-// etcd cannot do without another one that is away, or ill, and this one, too. Whoever
-// restarts nodes asks for no less (package rollout).
+// quorum says why the cluster may stop when n, a voter, restarts its k3s, "" if it will not.
+// etcd cannot lose n while another voter is away or ill. Package rollout asks for no less
+// before it restarts a node.
 func (o *Order) quorum(ctx context.Context, n Node) string {
 	if !n.changes() || !slices.Contains(n.Steps, "k3s") || !slices.Contains(o.voters, n.Name) {
 		return ""
@@ -36,7 +36,8 @@ func (o *Order) quorum(ctx context.Context, n Node) string {
 	return ""
 }
 
-// ill says what is wrong with another node, "" if nothing. In a round each is asked once.
+// ill says what is wrong with another node, "" if nothing. Each node is asked once per
+// round.
 func (o *Order) ill(ctx context.Context, name string) string {
 	why, asked := o.round[name]
 	if !asked {
@@ -63,8 +64,8 @@ func (o *Order) look(ctx context.Context, name string) string {
 	return said.Line()
 }
 
-// spared waits until the cluster can do without the node: one that had its turn before may
-// be about to say that it is done.
+// spared waits until the cluster can do without the node: a voter that had its turn before
+// may be about to report that it is done.
 func (o *Order) spared(ctx context.Context, n Node) error {
 	last := ""
 	for end := time.Now().Add(tookTime); ; {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// forCards are fields that a node cannot change: it is another one then.
+// forCards are fields that a running node cannot change: they make it a different node.
 var forCards = map[string]string{
 	"role":            "",
 	"board":           "",
@@ -15,8 +15,8 @@ var forCards = map[string]string{
 	"storage.encrypt": ", without data: it is encrypted from the beginning or not at all (storage: {encrypt: false} beside its role leaves it as it is)",
 }
 
-// cuts are fields, or what they begin with, by which a node may be lost to who changes
-// them from afar, or its k3s stop.
+// cuts are fields, or prefixes of fields ending in ".", by which a remote change may cut a
+// node off or stop its k3s.
 var cuts = []field{
 	{"headscale.", "if it is wrong, the node leaves the tailnet, and its page or its card must mend it"},
 	{"network.", "if it is wrong, nobody reaches the node, and its card must mend it"},
@@ -29,7 +29,7 @@ var cuts = []field{
 	{"k3s.config", "with a setting that it does not know k3s does not start"},
 }
 
-// halves are fields of which a node takes only a part.
+// halves are fields whose changes a node applies only in part.
 var halves = []field{
 	{"k3s.labels", "a label that is gone from it stays in the cluster: kubectl label node NODE KEY-"},
 	{"k3s.taints", "k3s asks for them once, when the node is new: kubectl taint node NODE ..."},
@@ -39,7 +39,7 @@ var halves = []field{
 	{"k3s.seed.manifests", "volumes that are there keep the number of replicas that they have: kubectl -n longhorn-system patch volumes.longhorn.io NAME --type merge -p '{\"spec\":{\"numberOfReplicas\":2}}'"},
 }
 
-// again are steps that a node goes through with more than what changed.
+// again are steps whose repetition affects more than what changed.
 var again = []field{
 	{"secrets", "every Secret of fleet.yaml gets what its file at home has, also one that was changed in the cluster; " +
 		"pods keep what it had when they started: kubectl -n NAMESPACE rollout restart deploy/NAME"},
@@ -48,7 +48,7 @@ var again = []field{
 
 type field struct{ name, words string }
 
-// of finds what is said of a field.
+// of finds the words for a field.
 func of(all []field, path string) (words []string) {
 	for _, f := range all {
 		if path == f.name || strings.HasSuffix(f.name, ".") && strings.HasPrefix(path, f.name) {
@@ -58,8 +58,9 @@ func of(all []field, path string) (words []string) {
 	return words
 }
 
-// risks says what may come of changing fields, what of it does not come about, or more
-// than that with the steps, and what must not be changed at all.
+// risks returns what may go wrong when the fields at paths change (risks), what will not
+// take effect or has further effects, also by repeating steps (notes), and why the change is
+// not allowed at all (against, "" if it is).
 func risks(paths, steps []string) (risks, notes []string, against string) {
 	for _, path := range paths {
 		if rest, ok := forCards[path]; ok {

@@ -9,15 +9,15 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// Examination is what a node's doctor found, "firstboot doctor".
+// Examination is the result of "firstboot doctor" on a node.
 type Examination struct {
-	// Findings are what is not well.
+	// Findings are the checks whose verdict is not "ok".
 	Findings []Finding `json:"findings,omitempty"`
-	// Silent says why there are none.
+	// Silent says why the node could not be examined, "" if it was.
 	Silent string `json:"silent,omitempty"`
 }
 
-// Finding is one of them, in the doctor's words.
+// Finding is the result of one check, in the doctor's words.
 type Finding struct {
 	Group   string `json:"group"`
 	Check   string `json:"check"`
@@ -25,21 +25,22 @@ type Finding struct {
 	Detail  string `json:"detail"`
 }
 
-// examineTime bounds all examinations: a server asks its cluster a dozen things,
-// each for ten seconds at most.
+// examineTime bounds all examinations together. A server asks its cluster a dozen questions,
+// each with a limit of ten seconds.
 const examineTime = 3 * time.Minute
 
-// An unfit node ends with an error, and has told all the same.
+// The doctor exits with an error if it finds the node unfit, but has printed its findings:
+// hence "true".
 const examination = "firstboot doctor --json; true"
 
-// Examine lets all of them look at themselves, and servers at their cluster.
+// Examine has all nodes examine themselves at once; servers examine the cluster, too.
 func Examine(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Examination {
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
 	return inquire(ctx, f, subjects, examination, readExamination, func(why string) Examination { return Examination{Silent: why} })
 }
 
-// maxFindings of one node are told.
+// maxFindings is the largest number of findings that are kept of one node.
 const maxFindings = 50
 
 func readExamination(text []byte) (e Examination, err error) {

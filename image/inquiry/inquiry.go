@@ -1,12 +1,13 @@
-// Package inquiry asks nodes what they say of themselves ("firstboot status"),
-// over ssh, as their owner would by hand.
+// Package inquiry asks nodes for their own status ("firstboot status") over ssh, as their
+// owner would by hand.
 //
-// It runs the owner's own ssh, with its keys, agent and settings; the machine
-// that runs Headscale is asked with the keys made for it at home, in the tailnet or,
-// from a computer that is not in it, where its name leads. It asks for no
-// password, takes a node's host key as it was first seen, refuses another one
-// later, and keeps whatever a node answers from moving a cursor: a stolen card
-// may be whoever answers. A node that cannot be asked has nothing to say.
+// It runs the owner's own ssh program, with its keys, agent and settings. The machine that
+// runs Headscale is asked with the keys made for it at home: at its address in the tailnet
+// or, from a computer outside of the tailnet, at its public name. The package never asks for
+// a password. It accepts the host key that a node shows first, and refuses another one
+// later. It removes control characters from all answers, so that they cannot move a
+// terminal's cursor: a stolen card may be in the hands of anyone. A node that cannot be
+// asked has an answer with the reason in Silent.
 package inquiry
 
 import (
@@ -29,21 +30,21 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// Answer is what a node says of itself.
+// Answer is what a node says about itself.
 type Answer struct {
 	State   string `json:"state"`
 	Version string `json:"version,omitempty"` // of firstboot
 	Slot    string `json:"slot,omitempty"`
-	// Image is the version of what runs, Made its time.
+	// Image is the version of the running image, Made the time at which it was built.
 	Image string    `json:"image,omitempty"`
 	Made  time.Time `json:"made,omitzero"`
-	// Good is the slot that starts when no trial is under way, Trial the one on
-	// trial, Tries what that has left.
+	// Good is the slot that boots when no trial is under way, Trial the slot on trial, and
+	// Tries the boot attempts that Trial has left.
 	Good  string `json:"good,omitempty"`
 	Trial string `json:"trial,omitempty"`
 	Tries int    `json:"tries,omitempty"`
-	// Problem and Remedy are the node's words for a person; Notice is wrong, but
-	// not in the way.
+	// Problem and Remedy are the node's words for a person. Notice is something wrong that
+	// does not keep the node from working.
 	Problem string `json:"problem,omitempty"`
 	Remedy  string `json:"remedy,omitempty"`
 	Notice  string `json:"notice,omitempty"`
@@ -51,7 +52,7 @@ type Answer struct {
 	Silent string `json:"silent,omitempty"`
 }
 
-// Words are what is wrong with the node, in its own words; none if nothing is.
+// Words say what is wrong with the node, in its own words; nil if nothing is.
 func (r Answer) Words() (out []string) {
 	if r.State != "" && r.State != contract.StateJoined {
 		out = append(out, "it says that it is "+r.State)
@@ -65,13 +66,13 @@ func (r Answer) Words() (out []string) {
 	return out
 }
 
-// Well says that the node is a working part, and keeps what it runs. An older image does
-// not tell of slots; it says that it has joined when it is blessed.
+// Well says that the node works, and that the slot it runs is the good one. An older image
+// does not report slots; it says that it has joined once its slot is marked good.
 func (r Answer) Well() bool {
 	return r.Silent == "" && r.State == contract.StateJoined && (r.Image == "" || r.Good == r.Slot)
 }
 
-// Line is how it is, for a person.
+// Line describes the answer in one line, for a person.
 func (r Answer) Line() string {
 	all := r.Words()
 	switch {
@@ -88,39 +89,40 @@ func (r Answer) Line() string {
 	return strings.Join(all, "; ")
 }
 
-// Subject is whom to ask.
+// Subject is a node to ask.
 type Subject struct {
 	Node    string
-	Number  string     // Headscale's; a machine in its place has another
-	Joined  time.Time  // since when it is a member; a Headscale that began anew gives numbers again
-	Address netip.Addr // may be left out for the machine that runs Headscale: its name leads to it
+	Number  string     // Headscale's number of the node; a replacement gets another one
+	Joined  time.Time  // when it joined; needed as a new Headscale counts from 1 again
+	Address netip.Addr // may be zero for the machine that runs Headscale, which is also found by its name
 }
 
-// alias is the name for which a file has the node's host key. One of before names had the
-// time in them stays good: it would be as if nobody had ever seen that node.
+// alias is the node's name in known_hosts. Older versions of this program used names without
+// the time of joining. If the file has an entry under such a name, the name stays in use:
+// otherwise the node's host key would count as never seen.
 func (s Subject) alias(ctx context.Context, known string) string {
 	timeless := s.Node + "." + s.Number
-	if s.Joined.IsZero() || exec.CommandContext(ctx, "ssh-keygen", "-F", timeless, "-f", known).Run() == nil { // names may be hashed
+	if s.Joined.IsZero() || exec.CommandContext(ctx, "ssh-keygen", "-F", timeless, "-f", known).Run() == nil { // ssh-keygen finds hashed names, too
 		return timeless
 	}
 	return fmt.Sprintf("%s.%d", timeless, s.Joined.Unix())
 }
 
-// askTime bounds all of it, as all nodes are asked at once: a Pi that is busy takes
-// seconds for a login.
+// askTime bounds a whole inquiry, as all nodes are asked at once: a busy Pi takes seconds
+// for a login.
 const askTime = 20 * time.Second
 
-// Question is what a node is asked, of which Read reads the answer.
+// Question is the command that a node runs; Read parses its output.
 const Question = "firstboot status --json"
 
-// Ask asks all of them how they are.
+// Ask asks all subjects for their status.
 func Ask(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Answer {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	return inquire(ctx, f, subjects, Question, Read, func(why string) Answer { return Answer{Silent: why} })
 }
 
-// inquire asks all at once, and reads what each answers.
+// inquire asks all subjects at once, and parses each answer.
 func inquire[T any](ctx context.Context, f *fleet.Fleet, subjects []Subject, question string, read func([]byte) (T, error), silent func(why string) T) []T {
 	out := make([]T, len(subjects))
 	var all sync.WaitGroup
@@ -139,18 +141,18 @@ func inquire[T any](ctx context.Context, f *fleet.Fleet, subjects []Subject, que
 	return out
 }
 
-// No is what a command said that a node ran, and that failed.
+// No is the error of a command that the node ran and that failed, in the command's words.
 type No struct{ Words string }
 
 func (n *No) Error() string { return n.Words }
 
-// SilentError says why a node could not be asked: of what was asked it tells nothing, and
-// what the command was to do may be done.
+// SilentError says why no answer came from a node. It is not known whether the command took
+// effect.
 type SilentError struct{ Why string }
 
 func (e *SilentError) Error() string { return e.Why }
 
-// Plain is an error in one line that moves no cursor. A SilentError stays one.
+// Plain reduces an error to one line without control characters. A SilentError stays one.
 func Plain(err error) error {
 	line := contract.PlainLine(err.Error())
 	if silent := (*SilentError)(nil); errors.As(err, &silent) {
@@ -159,9 +161,9 @@ func Plain(err error) error {
 	return errors.New(line)
 }
 
-// Tell runs a command on a node, with an input, nil for none, and returns what it
-// printed. The error is a *No where the node itself says so, and a *SilentError where
-// the node did not hear it, or was not heard.
+// Tell runs a command on a node, with an input (nil for none), and returns what the command
+// printed. The error is a *No if the command ran and failed, and a *SilentError if the
+// command may not have reached the node, or its answer was lost.
 func Tell(ctx context.Context, f *fleet.Fleet, s Subject, command string, input io.Reader) ([]byte, error) {
 	if s.Node == f.Control() {
 		out, err := control.AskMember(ctx, f, s.Address, command, input)
@@ -170,7 +172,7 @@ func Tell(ctx context.Context, f *fleet.Fleet, s Subject, command string, input 
 		case err == nil:
 		case !errors.As(err, &exit):
 			err = &SilentError{err.Error()}
-		case exit.Signal() == "": // of what a signal ended nobody knows how far it came
+		case exit.Signal() == "": // if a signal ended the command, nobody knows how far it came
 			err = &No{err.Error()}
 		}
 		return []byte(out), err
@@ -178,7 +180,7 @@ func Tell(ctx context.Context, f *fleet.Fleet, s Subject, command string, input 
 	return bySSH(ctx, filepath.Join(f.Dir(), fleet.SecretsDir, "known_hosts"), s, command, input)
 }
 
-// bySSH asks with the program of that name (ssh_config(5) has the options).
+// bySSH runs the command with the program ssh (options: ssh_config(5)).
 func bySSH(ctx context.Context, known string, s Subject, command string, input io.Reader) ([]byte, error) {
 	args, alias := []string{"-T", "-l", "root"}, s.alias(ctx, known)
 	for _, option := range []string{
@@ -191,7 +193,7 @@ func bySSH(ctx context.Context, known string, s Subject, command string, input i
 	}
 	cmd := exec.CommandContext(ctx, "ssh", append(args, s.Address.String(), command)...)
 	cmd.WaitDelay = time.Second
-	cmd.Stdin = input // of nil the null device: ssh must not read the terminal
+	cmd.Stdin = input // nil means the null device: ssh must not read the terminal
 	var out, faults control.Answer
 	cmd.Stdout, cmd.Stderr = &out, &faults
 	err := cmd.Run()
@@ -217,7 +219,8 @@ func bySSH(ctx context.Context, known string, s Subject, command string, input i
 	return nil, errors.New(words)
 }
 
-// sshFailed is ssh's own exit status; any other is the command's (ssh(1), "EXIT STATUS").
+// sshFailed is the exit status of ssh's own failures; any other is the command's (ssh(1),
+// "EXIT STATUS").
 const sshFailed = 255
 
 func lastLine(text string, err error) string {
@@ -228,7 +231,7 @@ func lastLine(text string, err error) string {
 	return err.Error()
 }
 
-// Read takes over what firstboot.Status has.
+// Read parses the JSON of firstboot.Status.
 func Read(answer []byte) (r Answer, err error) {
 	var status struct {
 		State, Program, Slot, Image, Good, Trial string
@@ -244,10 +247,11 @@ func Read(answer []byte) (r Answer, err error) {
 		Problem: plain(status.Problem.Summary), Remedy: plain(status.Problem.Remedy), Notice: plain(status.Notice.Summary)}, nil
 }
 
-// maxWords is the longest text that is passed on, in characters.
+// maxWords is the length in characters at which a node's words are cut.
 const maxWords = 500
 
-// plain is what a machine says that may be in other hands, cut to a bearable length.
+// plain makes words of a node safe to print, and cuts them to maxWords. The node may be in
+// the wrong hands.
 func plain(s string) string {
 	words := []rune(contract.PlainLine(s))
 	return string(words[:min(len(words), maxWords)])

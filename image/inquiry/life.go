@@ -11,19 +11,19 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// Life is what a node says of itself, and what tells one of its starts from the next.
+// Life is a node's answer, with what distinguishes one boot from the next.
 type Life struct {
 	Answer
-	// Boot is another one after each start (random(4)).
+	// Boot is the kernel's boot ID, which differs after each boot (random(4)).
 	Boot string `json:"boot,omitempty"`
-	// Up is since when it runs.
+	// Up is how long the node has been running.
 	Up time.Duration `json:"up,omitempty"`
 }
 
-// Nodes of all ages know these files.
+// Nodes of every version have these files.
 const lifeQuestion = "cat /proc/sys/kernel/random/boot_id /proc/uptime && " + Question
 
-// Live asks all of them how they are, and since when.
+// Live asks all subjects for their status, boot ID and uptime.
 func Live(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Life {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()

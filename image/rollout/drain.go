@@ -10,11 +10,10 @@ import (
 	"github.com/going-mobile/imagebuilder/image/kube"
 )
 
-// undoTime is what there is for uncordoning, also after Ctrl-C.
+// undoTime bounds the uncordoning of a node. It also applies after Ctrl-C.
 const undoTime = time.Minute
 
-// empty cordons a node and has its pods go elsewhere. Where that fails the node is
-// uncordoned again.
+// empty cordons a node and drains it. If that fails, the node is uncordoned again.
 func (r *Rollout) empty(ctx context.Context, t Target) (notes []string, err error) {
 	r.Say(t.Name, fmt.Sprintf("is drained, for %v at most", r.o.Drain))
 	ours, err := r.world.Cordon(ctx, t.Name)
@@ -25,7 +24,7 @@ func (r *Rollout) empty(ctx context.Context, t Target) (notes []string, err erro
 	if err == nil {
 		alone, err = r.drain(ctx, t.Name)
 	}
-	if err != nil { // also of cordoning: who knows whether it was done
+	if err != nil { // even if cordoning failed: it may have been done all the same
 		return nil, errors.Join(fmt.Errorf("it is not drained: %w", err), r.release(ctx, t))
 	}
 	if len(alone) > 0 {
@@ -48,11 +47,12 @@ func (r *Rollout) release(ctx context.Context, t Target) error {
 	return nil
 }
 
-// evictPause is between tries, as a budget is whole again when a pod has come up
-// elsewhere.
+// evictPause is the pause between attempts. A disruption budget allows the next eviction
+// only once an evicted pod runs elsewhere.
 const evictPause = 5 * time.Second
 
-// drain evicts again and again what is still there.
+// drain evicts the node's pods until none is left that can leave. alone are the pods that
+// stay.
 func (r *Rollout) drain(ctx context.Context, name string) (alone []string, err error) {
 	err = r.every(ctx, evictPause, r.o.Drain, func() ([]string, error) {
 		var left []string
@@ -62,9 +62,9 @@ func (r *Rollout) drain(ctx context.Context, name string) (alone []string, err e
 	return alone, err
 }
 
-// sweep asks all pods to go that can, and says which are still there. Those that
-// nobody would make again stay, and start with the node: to evict them is to lose
-// them.
+// sweep tries to evict every pod of the node once, and returns those that are still there
+// (left). Pods without a controller (alone) are not evicted, because nobody would create
+// them again: they stay, and start again with the node.
 func (r *Rollout) sweep(ctx context.Context, name string) (alone, left []string) {
 	pods, err := r.world.Pods(ctx, name)
 	if err != nil {
@@ -83,8 +83,8 @@ func (r *Rollout) sweep(ctx context.Context, name string) (alone, left []string)
 	return alone, left
 }
 
-// evict asks for a pod to go, and says what comes of it. A budget stands against it
-// with 429, two of them with 500.
+// evict asks the API to evict a pod, and describes the result. A disruption budget refuses
+// an eviction with status 429; a pod with two budgets is refused with 500.
 func (r *Rollout) evict(ctx context.Context, p kube.Pod) string {
 	err := r.world.Evict(ctx, p)
 	var refused *kube.Refusal

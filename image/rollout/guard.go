@@ -10,17 +10,17 @@ import (
 	"github.com/going-mobile/imagebuilder/image/kube"
 )
 
-// view is what was seen at a moment.
+// view is the state of the fleet and the cluster at one moment.
 type view struct {
 	online  map[string]bool
 	reports map[string]Report
 	nodes   []kube.Node
 	sick    []kube.Volume
-	// silent says why the cluster, or Headscale, could not be asked.
+	// silent says why the cluster or Headscale could not be asked.
 	silent []string
 }
 
-// look asks everybody.
+// look asks Headscale, the nodes and the cluster.
 func (r *Rollout) look(ctx context.Context) (v view) {
 	complain := func(what string, err error) {
 		if err != nil {
@@ -47,7 +47,8 @@ func (r *Rollout) look(ctx context.Context) (v view) {
 	return v
 }
 
-// allowed waits until nothing speaks against restarting a node, and says once what does.
+// allowed waits until nothing prevents the restart of a node. The reasons to wait are
+// reported once.
 func (r *Rollout) allowed(ctx context.Context, t Target) error {
 	said := false
 	return r.await(ctx, r.o.Heal, func() ([]string, error) {
@@ -60,10 +61,10 @@ func (r *Rollout) allowed(ctx context.Context, t Target) error {
 	})
 }
 
-// against says what speaks against restarting a node now. What is no part of the
-// cluster takes nothing from it.
+// against lists what prevents the restart of a node at this moment. For a node outside the
+// cluster only its own state counts.
 func (r *Rollout) against(v view, t Target) (all []string) {
-	if t.blind { // it may be ill, and this its cure
+	if t.blind { // the node may be ill, and the restart may be its cure
 		return nil
 	}
 	if said, asked := v.reports[t.Name]; !asked {
@@ -89,10 +90,11 @@ func (r *Rollout) against(v view, t Target) (all []string) {
 	return all
 }
 
-// fault says why the cluster cannot do without another node than this one. Without a
-// voter it cannot be without another one, wherever that is; somebody else that is
-// away, and known to be, changes nothing. A node is cordoned before the others are looked
-// at for the last time, so of two rollouts at once one sees the other at least.
+// fault says why t, which is not the node about to restart, makes that restart unsafe. If
+// the restarting node votes in etcd (voterGoes), every other voter must be healthy, whatever
+// its site. A node without a vote that is known to be offline does not matter. A node is
+// cordoned before the last look at the others, so of two concurrent rollouts at least one
+// sees the other's cordon.
 func (v view) fault(t Target, voterGoes bool) []string {
 	vote := voterGoes && t.Role.Votes()
 	if !v.online[t.Name] && !vote {
@@ -107,24 +109,24 @@ func (v view) fault(t Target, voterGoes bool) []string {
 		return []string{what + " is not ready: " + v.nodes[at].Fault}
 	case vote && v.nodes[at].VoteFault != "":
 		return []string{what + " does not vote: " + v.nodes[at].VoteFault}
-	case vote && !said.Well(): // one on trial may restart by itself
+	case vote && !said.Well(): // a node on trial may restart by itself
 		return []string{what + " is not well: " + said.Line()}
-	case vote && v.nodes[at].Cordoned && v.nodes[at].Mark == by: // by another rollout: two at once see each other here
+	case vote && v.nodes[at].Cordoned && v.nodes[at].Mark == by: // another rollout's cordon: concurrent rollouts see each other here
 		return []string{fmt.Sprintf("%s: a rollout has emptied it, or left it cordoned (kubectl uncordon %s)", what, t.Name)}
 	}
 	return nil
 }
 
-// quorum looks once more, but not at volumes: since the node was emptied replicas may
-// be missing, and that is as it must be.
+// quorum checks once more before the restart. Volumes do not count here: after the drain,
+// missing replicas are expected.
 func (r *Rollout) quorum(ctx context.Context, t Target) []string {
 	v := r.look(ctx)
 	v.sick = nil
 	return r.against(v, t)
 }
 
-// downtime says why the cluster's API does not answer while a node restarts, "" if it
-// does.
+// downtime says why the cluster's API will not answer while the node restarts, "" if it
+// will.
 func (r *Rollout) downtime(t Target) string {
 	voters, servers := 0, 0
 	for _, o := range r.all {

@@ -12,13 +12,13 @@ import (
 	"github.com/going-mobile/imagebuilder/image/update"
 )
 
-// one brings the update to one node.
+// one updates one node.
 func (r *Rollout) one(ctx context.Context, t Target) (d Outcome, err error) {
 	r.Say(t.Name, "gets the update")
 	if d.Answer, err = r.world.Push(ctx, t.Name, r.files[t.gets.Board]); err != nil || !r.o.Restart {
 		return d, err
 	}
-	if !d.Installed { // it runs it; perhaps an earlier rollout was broken off here
+	if !d.Installed { // the node runs the update already; perhaps an earlier rollout was interrupted here
 		return r.settled(ctx, t, d)
 	}
 	if err := r.allowed(ctx, t); err != nil {
@@ -42,7 +42,7 @@ func (r *Rollout) one(ctx context.Context, t Target) (d Outcome, err error) {
 	return r.restart(ctx, t, d)
 }
 
-// restart lets the node try the update, and waits for what comes of it.
+// restart restarts the node into the update, and waits for the outcome.
 func (r *Rollout) restart(ctx context.Context, t Target, d Outcome) (Outcome, error) {
 	before := r.world.Ask(ctx, t.Name)[0]
 	if before.Silent != "" || before.Slot == d.Slot {
@@ -62,8 +62,8 @@ func (r *Rollout) restart(ctx context.Context, t Target, d Outcome) (Outcome, er
 	return r.settled(ctx, t, d)
 }
 
-// failed uncordons a node that fell back: it is what it was before. Any other one that
-// failed stays cordoned.
+// failed uncordons a node that fell back, as it is again what it was before. A node that
+// failed in any other way stays cordoned.
 func (r *Rollout) failed(ctx context.Context, t Target, err error) error {
 	var back *FellBack
 	if errors.As(err, &back) {
@@ -72,7 +72,7 @@ func (r *Rollout) failed(ctx context.Context, t Target, err error) error {
 	return err
 }
 
-// FellBack says that a node tried the update and runs what it ran before.
+// FellBack says that a node tried the update and returned to its previous system.
 type FellBack struct {
 	Node, Slot string
 	Words      string
@@ -82,12 +82,12 @@ func (f *FellBack) Error() string {
 	return fmt.Sprintf("it fell back: slot %s did not prove itself, and it runs what it ran before. %s. On it: 'journalctl -b -1', 'firstboot status'", f.Slot, f.Words)
 }
 
-// trialTime is what a node has for three tries, each with its health check, and the
-// way back.
+// trialTime is enough for three attempts of a node to start the update, each with its health
+// check, and for the way back.
 const trialTime = 90 * time.Minute
 
-// disproved says that a node runs something else than it was given. One that is silent, or
-// too old to tell of slots, may run it.
+// disproved returns an error if a node says that it runs something other than the update. A
+// node that is silent, or too old to report its slot, may run the update.
 func disproved(now Report, t Target, a update.Answer) error {
 	switch {
 	case now.Silent != "" || now.Slot == "":
@@ -100,8 +100,8 @@ func disproved(now Report, t Target, a update.Answer) error {
 	return nil
 }
 
-// returned waits until the node has started anew, and keeps the update or not. Until
-// then it is silent, or tells of its last start.
+// returned waits until the node has restarted and has either kept the update or fallen back.
+// Until then the node is silent, or reports its previous boot.
 func (r *Rollout) returned(ctx context.Context, t Target, before Report, a update.Answer) error {
 	return r.await(ctx, trialTime, func() ([]string, error) {
 		now := r.world.Ask(ctx, t.Name)[0]
@@ -126,8 +126,9 @@ func (r *Rollout) returned(ctx context.Context, t Target, before Report, a updat
 	})
 }
 
-// settled waits until the node is the part of the cluster that it was. One that ran the
-// update already may be on trial, where an earlier rollout was cut off, and fall back.
+// settled waits until the node is a working part of the cluster again. A node that ran the
+// update already may still be on trial, if an earlier rollout was interrupted, and may fall
+// back.
 func (r *Rollout) settled(ctx context.Context, t Target, d Outcome) (Outcome, error) {
 	err := r.await(ctx, r.o.Heal, func() ([]string, error) {
 		now := r.world.Ask(ctx, t.Name)[0]
@@ -160,9 +161,9 @@ func (r *Rollout) settled(ctx context.Context, t Target, d Outcome) (Outcome, er
 	return d, nil
 }
 
-// uncordon tries for a while: the API may be away together with the node. Where nobody
-// asks the cluster, which may be down, it tries once: an earlier rollout may have cordoned
-// the node.
+// uncordon retries for apiTime, as the API may be away together with the node. A blind
+// rollout does not rely on the cluster, which may be down, and tries once: an earlier
+// rollout may have cordoned the node.
 func (r *Rollout) uncordon(ctx context.Context, t Target) error {
 	if t.Role == node.Control {
 		return nil
@@ -187,7 +188,7 @@ func (r *Rollout) uncordon(ctx context.Context, t Target) error {
 	return nil
 }
 
-// cordoned says what may be left of a rollout that was cut off.
+// cordoned says what an interrupted rollout may have left behind.
 func (t Target) cordoned() string {
 	return fmt.Sprintf("it stays cordoned if it was (kubectl uncordon %s)", t.Name)
 }

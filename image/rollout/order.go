@@ -8,21 +8,21 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// The order. What may go wrong with an update goes wrong at its first node, so that
-// is one whose loss costs least: an agent, at one site, which soaks before the next
-// site begins; then that site's servers. With a new minor version of k3s this cannot
-// be: no kubelet may be newer than the oldest API server that it may ask
-// (kubernetes.io, "Version Skew Policy"), and agents ask all servers. So all servers
-// come before the first agent then, in a phase of their own, each with a soak after
-// its first site; a witness, which has a kubelet, behind them.
+// The order of a rollout. A faulty update fails at the first node, so that node should be
+// the one whose loss costs least: an agent, whose site then soaks before the next site
+// begins; the site's servers follow its agents. A new minor version of k3s does not allow
+// this order: no kubelet may be newer than the oldest API server that it may ask
+// (kubernetes.io, "Version Skew Policy"), and agents ask all servers. Then all servers come
+// before the first agent, in a phase of their own, and each of the two phases soaks after
+// its first site. A witness, which runs a kubelet, comes after the servers.
 //
-// The machine with Headscale is always the last: while it restarts, no node that
-// came back could join the others, and who is far away is not found. So it restarts
-// when no other has to.
+// The machine with Headscale is always last: while it restarts, no node that came back could
+// rejoin the tailnet, and remote nodes cannot be reached. So it restarts when no other node
+// has to.
 
-// Phases: none begins before the one before it has ended.
+// Phases: a phase begins only when the previous one has ended.
 const (
-	serversPhase = iota // of a new minor version, as is the next
+	serversPhase = iota // of a new minor version of k3s only, as is witnessPhase
 	witnessPhase
 	workPhase
 	controlPhase
@@ -40,13 +40,13 @@ func (t Target) phaseOf(minor bool) int {
 	return workPhase
 }
 
-// rank is a role's place in its phase, at one site.
+// rank is a role's position among the nodes of one phase and site.
 func rank(r node.Role) int {
 	return slices.Index([]node.Role{node.Agent, node.Server, node.Witness, node.Control}, r)
 }
 
-// order sorts the targets: by phase, by site, the canary's first, by role, and as the
-// fleet's file has them.
+// order sorts the targets: by phase, then by site with the first node's site first, then by
+// role, then as in fleet.yaml. A canary goes first.
 func order(targets []Target, canary string, minor bool) ([]Target, error) {
 	all := slices.Clone(targets)
 	for i := range all {
@@ -74,11 +74,12 @@ func order(targets []Target, canary string, minor bool) ([]Target, error) {
 	return all, nil
 }
 
-// leader is who goes first: the canary, or the first agent, or whoever the order has.
+// leader is the node that goes first: the canary, else the first agent, else the first in
+// the order.
 func leader(all []Target, canary string, less func(a, b Target) int) (Target, error) {
 	first := slices.MinFunc(all, less)
 	if canary == "" {
-		for _, t := range all { // the first site is one with an agent to lose
+		for _, t := range all { // prefer a site with an agent, whose loss costs least
 			if t.Role == node.Agent && first.phase == workPhase {
 				return t, nil
 			}
@@ -97,8 +98,8 @@ func leader(all []Target, canary string, less func(a, b Target) int) (Target, er
 	return all[at], nil
 }
 
-// group are the nodes of the first site, of servers or of those that work: all others
-// wait for them once.
+// group is the first site of a phase: its servers, or its nodes in the work phase. All other
+// sites wait once, until it has soaked.
 type group struct {
 	site   string
 	phase  int
@@ -106,7 +107,7 @@ type group struct {
 	done   []Outcome
 }
 
-// enter takes in a node that is done.
+// enter records a node that is done.
 func (g *group) enter(t Target, d Outcome) {
 	if len(g.done) == 0 || t.phase == workPhase && g.phase != workPhase {
 		*g = group{site: t.Site, phase: t.phase}
@@ -116,7 +117,7 @@ func (g *group) enter(t Target, d Outcome) {
 	}
 }
 
-// leave tells whether the first site has to soak before a node begins.
+// leave tells whether the first site has to soak before node t begins.
 func (g *group) leave(t Target) bool {
 	if len(g.done) == 0 || g.soaked || t.Site == g.site {
 		return false

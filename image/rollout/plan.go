@@ -8,10 +8,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Plan is what Run would do, and what speaks against it at this moment.
+// Plan is what Run would do, and what prevents it at this moment.
 type Plan struct {
 	Updates []Update `json:"updates"`
-	// NewMinor says that servers come before agents.
+	// NewMinor says that the update has a new minor version of k3s, so servers come before
+	// agents.
 	NewMinor bool      `json:"newMinor"`
 	Steps    []Step    `json:"steps"`
 	LeftOut  []LeftOut `json:"leftOut,omitempty"`
@@ -23,13 +24,13 @@ type Step struct {
 	Role node.Role `json:"role"`
 	Site string    `json:"site"`
 	Do   []string  `json:"do"`
-	// Note is what people will notice meanwhile.
+	// Note is what users will notice meanwhile.
 	Note string `json:"note,omitempty"`
-	// Against is what would be waited for, if the node had its turn now.
+	// Against is what Run would wait for if it were this node's turn now.
 	Against []string `json:"against,omitempty"`
 }
 
-// Plan asks everybody how they are, and does nothing.
+// Plan asks Headscale, the nodes and the cluster for their state, and changes nothing.
 func (r *Rollout) Plan(ctx context.Context) Plan {
 	p := Plan{Updates: r.updates, NewMinor: r.minor, LeftOut: r.leftOut}
 	v, g := view{}, group{}
@@ -53,7 +54,7 @@ func (r *Rollout) Plan(ctx context.Context) Plan {
 	return p
 }
 
-// deeds are what is done to a node, in words.
+// deeds describes the actions on a node.
 func (r *Rollout) deeds(t Target) []string {
 	if !r.o.Restart {
 		return []string{"push the update, which it tries when it restarts next"}

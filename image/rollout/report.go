@@ -5,7 +5,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 )
 
-// Report is what a node says.
+// Report is what a node says about itself.
 type Report struct{ inquiry.Life }
 
 const joined = contract.StateJoined

@@ -1,13 +1,13 @@
-// Package rollout brings an update to many nodes of a fleet, to one after the other,
-// so that the cluster lives through it: a node is emptied before it restarts, and the
-// next one has its turn when this one has proved itself and volumes are whole again.
+// Package rollout updates many nodes of a fleet, one after the other, so that the cluster
+// stays up: a node is drained before it restarts, and the next one begins only when this one
+// has proved itself and the volumes are healthy again.
 //
-// It goes on only while the cluster can do without the next node, and stops at the
-// first that fails, with words for a person. It restarts no node without having looked
-// at the others, never two at once, and no voter while another rollout has emptied one. It
-// forces no pod to go that a budget protects, and uncordons nothing that somebody else
-// cordoned. It keeps no book: done again, it passes over what is done. Whether an update
-// fits a node, the node decides.
+// A rollout continues only while the cluster can do without the next node, and stops at the
+// first node that fails, with an explanation for a person. It restarts no node without
+// having checked the others, never two at once, and no voter while another rollout has one
+// drained. It never evicts a pod against its disruption budget, and never uncordons a node
+// that somebody else cordoned. It keeps no state: run again, it skips the nodes that are
+// done. Whether an update fits a node is decided by the node.
 package rollout
 
 import (
@@ -22,9 +22,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/update"
 )
 
-// Options are how patient and how careful it is.
+// Options say how patient and how careful a rollout is.
 type Options struct {
-	// Restart says that nodes restart; otherwise they only get the update.
+	// Restart says that nodes restart; otherwise they only receive the update.
 	Restart bool
 	// Blind restarts one node without asking the cluster, which may be down.
 	Blind bool
@@ -32,17 +32,17 @@ type Options struct {
 	Canary string
 	// Soak is how long the first site runs the update before the next one begins.
 	Soak time.Duration
-	// Drain and Heal bound the wait for pods to go, and for the cluster to be whole.
+	// Drain bounds the wait for pods to leave, Heal the wait for the cluster to be healthy.
 	Drain, Heal time.Duration
 	// Wait bounds the wait for nodes that are offline.
 	Wait time.Duration
 }
 
-// World is what is asked and done outside.
+// World is everything outside of this package that a rollout asks and changes.
 type World interface {
-	// Online are the nodes that Headscale sees.
+	// Online returns the nodes that Headscale sees.
 	Online(ctx context.Context) (map[string]bool, error)
-	// Ask asks all of them at once; who is silent says why.
+	// Ask asks all of them at once; the report of a node that could not be asked says why.
 	Ask(ctx context.Context, names ...string) []Report
 	Push(ctx context.Context, name, file string) (update.Answer, error)
 	Snapshot(ctx context.Context, name string) error
@@ -50,39 +50,39 @@ type World interface {
 
 	Nodes(ctx context.Context) ([]kube.Node, error)
 	SickVolumes(ctx context.Context) ([]kube.Volume, error)
-	// Cordon tells whether the node is cordoned by a rollout, and not by somebody else.
+	// Cordon tells whether the node is cordoned by a rollout, not by somebody else.
 	Cordon(ctx context.Context, name string) (ours bool, err error)
 	Uncordon(ctx context.Context, name string) error
 	Pods(ctx context.Context, name string) ([]kube.Pod, error)
 	Evict(ctx context.Context, p kube.Pod) error
 }
 
-// Outcome is what became of a node.
+// Outcome is the result for one node.
 type Outcome struct {
 	update.Answer
-	// Restarted says that it runs the update, which has proved itself.
+	// Restarted says that the node runs the update, which has passed its trial.
 	Restarted bool `json:"restarted"`
 	// Notes are for a person.
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Rollout is one that is prepared.
+// Rollout is a prepared rollout.
 type Rollout struct {
 	o     Options
 	world World
-	// Say tells of a node what is being done.
+	// Say reports what is being done to a node.
 	Say func(node, words string)
 
 	updates []Update
-	files   map[string]string // of updates, by board
+	files   map[string]string // the update files, by board
 	order   []Target
-	all     []Target // of the fleet
+	all     []Target // all nodes of the fleet
 	leftOut []LeftOut
 	minor   bool
 	silent  error // why the cluster does not say which k3s its nodes run
 }
 
-// Stopped is a rollout that has come to its end too early.
+// Stopped is the error of a rollout that ended early.
 type Stopped struct {
 	Node       string
 	Done, Left []string
@@ -103,8 +103,8 @@ func orNone(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// Run brings updates, in files by their boards, to the nodes in their order. What was done
-// is returned, whatever comes after it.
+// Run brings the updates (files, by board) to the nodes in their order. done has the nodes
+// that were finished, even if an error follows.
 func (r *Rollout) Run(ctx context.Context, files map[string]string) (done []Outcome, err error) {
 	r.files = files
 	queue, g := slices.Clone(r.order), group{}
@@ -149,19 +149,20 @@ func nodesOf(done []Outcome) (names []string) {
 
 const (
 	lookPause   = 10 * time.Second // between looks at a node or the cluster
-	onlinePause = time.Minute      // between looks at Headscale's list
-	onlineGrace = 5 * time.Minute  // for a hiccup of the tailnet, where nobody waits
+	onlinePause = time.Minute      // between two looks at Headscale's list
+	onlineGrace = 5 * time.Minute  // for a short loss of the tailnet, if no --wait was asked for
 )
 
-// next is the first of the queue that is there, of the phase that is first, and the canary
-// before all. While a voter is away the others cannot go: they have their turn when it is
-// back, or when nobody waits any more, to say so.
+// next is the index of the first node in the queue that is online, among those of the
+// current phase; a canary comes before all others. While a voter is offline, no other voter
+// is chosen: its turn comes when the missing voter is back, or after the deadline, to report
+// why it may not restart.
 func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) (int, error) {
 	if grace := time.Now().Add(onlineGrace); deadline.Before(grace) {
 		deadline = grace
 	}
 	first := queue
-	if queue[0].Name == r.o.Canary { // nobody is before it
+	if queue[0].Name == r.o.Canary { // the canary must go before all others
 		first = queue[:1]
 	}
 	for said := false; ; said = true {
@@ -187,17 +188,17 @@ func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) 
 	}
 }
 
-// held says that a voter may not restart, as another one is away.
+// held says that t is a voter and may not restart, as another voter is offline.
 func (r *Rollout) held(t Target, online map[string]bool) bool {
 	return r.o.Restart && t.inCluster() && t.Role.Votes() && slices.ContainsFunc(r.all, func(o Target) bool {
 		return o.Name != t.Name && o.Role.Votes() && !online[o.Name]
 	})
 }
 
-// soakGrace is how much longer than it soaks a site may take to be well.
+// soakGrace is the time that a site has, beyond the soak, to be well.
 const soakGrace = 15 * time.Minute
 
-// soak waits until those that are done have run for long enough, and are well.
+// soak waits until the nodes that are done have run for long enough, and are well.
 func (r *Rollout) soak(ctx context.Context, t Target, done []Outcome) error {
 	names := nodesOf(done)
 	r.Say(t.Name, fmt.Sprintf("waits until %s has run the update for %v", strings.Join(names, ", "), r.o.Soak))
@@ -220,8 +221,7 @@ func (r *Rollout) soak(ctx context.Context, t Target, done []Outcome) error {
 	return nil
 }
 
-// await looks again and again until nothing speaks against going on, for at most a
-// limit.
+// await calls look again and again until nothing prevents going on, for at most limit.
 func (r *Rollout) await(ctx context.Context, limit time.Duration, look func() (against []string, err error)) error {
 	return r.every(ctx, lookPause, limit, look)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// minor is 36 in "v1.36.4+k3s1", negative in what is no version of k3s.
+// minor is 36 for "v1.36.4+k3s1", and negative if the text is no version of k3s.
 func minor(version string) int {
 	var n int
 	if _, err := fmt.Sscanf(version, "v1.%d.", &n); err != nil {
@@ -16,7 +16,7 @@ func minor(version string) int {
 	return n
 }
 
-// newMinor says that the node gets another minor version of k3s.
+// newMinor says that the node gets a different minor version of k3s.
 func (t Target) newMinor() bool {
 	return minor(t.gets.K3s) >= 0 && minor(t.version) >= 0 && minor(t.version) != minor(t.gets.K3s)
 }
@@ -25,8 +25,8 @@ func (t Target) newMinor() bool {
 // (kubernetes.io, "Version Skew Policy").
 const oldestKubelet = 3
 
-// skew refuses an update after which the cluster has versions that do not go
-// together: nodes that are not among the targets stay what they are.
+// skew refuses an update that would leave the cluster with versions that do not go together:
+// nodes that are not among the targets keep their version.
 func (r *Rollout) skew() error {
 	for _, t := range r.order {
 		k3s, next := t.gets.K3s, minor(t.gets.K3s)

@@ -19,34 +19,36 @@ import (
 type Target struct {
 	Name, Site string
 	Role       node.Role
-	// control says that it runs Headscale.
+	// control says that the node runs Headscale.
 	control bool
 	blind   bool
 	phase   int
-	version string // of its k3s, as the cluster says
+	version string // of its k3s, according to the cluster
 	gets    Update
 }
 
-// inCluster says that the node is one of Kubernetes', too, and is to be treated so.
+// inCluster says that the node is a node of Kubernetes, too, and that the rollout may ask
+// the cluster.
 func (t Target) inCluster() bool { return t.Role != node.Control && !t.blind }
 
-// LeftOut is a node that a choice of many does not reach.
+// LeftOut is a node that was covered by the choice, but does not get the update.
 type LeftOut struct {
 	Node string `json:"node"`
 	Why  string `json:"why"`
-	// Unseen says that Headscale does not see it; all others cannot have the update.
+	// Unseen says that Headscale does not see the node; otherwise the update does not fit
+	// it.
 	Unseen bool `json:"unseen,omitempty"`
 }
 
-// Update is what the nodes of a board get.
+// Update is what the nodes of one board get.
 type Update struct {
 	Board     string `json:"board"`
 	Version   string `json:"version"`
-	K3s       string `json:"k3s,omitempty"`       // "" where it has none
-	Headscale bool   `json:"headscale,omitempty"` // it has one
+	K3s       string `json:"k3s,omitempty"`       // "" if the image has no k3s
+	Headscale bool   `json:"headscale,omitempty"` // the image has Headscale
 }
 
-// Of is what an image gives.
+// Of returns the update that an image contains.
 func Of(i *update.Image) Update {
 	u := Update{Board: i.Label.Board, Version: i.Label.ImageVersion}
 	for _, c := range i.Manifest.Components {
@@ -60,7 +62,7 @@ func Of(i *update.Image) Update {
 	return u
 }
 
-// Prepare finds who gets the update, in which order, and refuses what cannot end
+// Prepare finds the nodes that get the update and their order, and refuses what cannot end
 // well. It changes nothing.
 func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, w World, updates []Update, c roster.Choice, o Options) (*Rollout, error) {
 	if err := together(updates); err != nil {
@@ -92,7 +94,7 @@ func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, w World, up
 	return r, r.skew()
 }
 
-// together refuses images that are no one update.
+// together refuses images that do not form one update.
 func together(updates []Update) error {
 	for i, u := range updates {
 		for _, other := range updates[:i] {
@@ -107,7 +109,7 @@ func together(updates []Update) error {
 	return nil
 }
 
-// versions asks the cluster which k3s its nodes run.
+// versions asks the cluster which k3s version its nodes run.
 func (r *Rollout) versions(ctx context.Context, targets []Target) error {
 	nodes, err := r.world.Nodes(ctx)
 	if err != nil {
@@ -123,11 +125,11 @@ func (r *Rollout) versions(ctx context.Context, targets []Target) error {
 	return nil
 }
 
-// LeftOut are the nodes that a choice of many does not reach.
+// LeftOut are the nodes that the choice covered, but that do not get the update.
 func (r *Rollout) LeftOut() []LeftOut { return r.leftOut }
 
-// Known refuses what the fleet does not have and, where nobody waits for them, named
-// nodes that are offline.
+// Known refuses nodes that the fleet does not have and, with wait = 0, named nodes that are
+// offline.
 func Known(f *fleet.Fleet, rows []roster.Row, c roster.Choice, wait time.Duration) error {
 	if _, err := c.Of(f); err != nil || wait > 0 {
 		return err
@@ -135,7 +137,7 @@ func Known(f *fleet.Fleet, rows []roster.Row, c roster.Choice, wait time.Duratio
 	return there(rows, c.Names, unseen)
 }
 
-// there refuses nodes that are offline.
+// there refuses nodes that are offline; why explains it.
 func there(rows []roster.Row, names []string, why string) error {
 	for _, name := range names {
 		if !roster.There(rows, name) {
@@ -145,13 +147,13 @@ func there(rows []roster.Row, names []string, why string) error {
 	return nil
 }
 
-// Who is offline: where somebody may wait, and where nobody does.
+// The explanation for an offline node: where --wait is possible, and where it is not.
 const (
 	unseen  = roster.Unseen + " ('imagebuilder status'; --wait waits for it)"
 	missing = roster.Unseen + " ('imagebuilder status')"
 )
 
-// choose sorts out who is meant, and cannot.
+// choose splits the chosen nodes into targets and those that are left out.
 func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, c roster.Choice) (targets []Target, err error) {
 	if err := Known(f, rows, c, r.o.Wait); err != nil {
 		return nil, err
@@ -187,8 +189,8 @@ func (r *Rollout) choose(f *fleet.Fleet, rows []roster.Row, c roster.Choice) (ta
 	return targets, nil
 }
 
-// meant refuses an image that is for nobody, where others are for some: it would be
-// packed for minutes, and go nowhere.
+// meant refuses one of several images if none of the nodes has its board: packing the update
+// would take minutes, for nothing.
 func (r *Rollout) meant(f *fleet.Fleet, names []string) error {
 	for _, u := range r.updates {
 		wants := func(name string) bool { n, _ := f.Nodes.Get(name); return n.Board == u.Board }
@@ -199,7 +201,7 @@ func (r *Rollout) meant(f *fleet.Fleet, names []string) error {
 	return nil
 }
 
-// provide gives a target what its board gets, or says why it cannot have that.
+// provide sets what the target gets for its board, or says why it cannot have it.
 func (r *Rollout) provide(t *Target, board string) (why string) {
 	at := slices.IndexFunc(r.updates, func(u Update) bool { return u.Board == board })
 	if at < 0 {

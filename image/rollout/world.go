@@ -15,19 +15,19 @@ import (
 	"github.com/going-mobile/imagebuilder/image/update"
 )
 
-// outside is the fleet as it is: nodes by ssh, the cluster by its API, Headscale.
+// outside is the real world: nodes over ssh, the cluster over its API, and Headscale.
 type outside struct {
 	fleet  *fleet.Fleet
 	server roster.Server
 	rows   []roster.Row
-	// api opens the cluster's, again where the server that it led to has gone, or its
-	// certificate soon expires.
+	// api is the cluster's API client. It is opened anew when its server has gone, or its
+	// certificate will expire soon.
 	api    *kube.Client
 	opened time.Time
 	open   func(context.Context, *fleet.Fleet, []kube.Way) (*kube.Client, error)
 }
 
-// Outside is the world of a fleet. rows are its nodes as Headscale knows them.
+// Outside is the World of a fleet. rows are its nodes as Headscale knows them.
 func Outside(f *fleet.Fleet, server roster.Server, rows []roster.Row) World {
 	return &outside{fleet: f, server: server, rows: rows, open: openAPI}
 }
@@ -45,8 +45,8 @@ func (o *outside) Online(ctx context.Context) (map[string]bool, error) {
 	return online, nil
 }
 
-// subject is where a node was when Headscale was asked last, which does not change
-// with its restart.
+// subject is the node as of the last answer of Headscale; a restart does not change its
+// address.
 func (o *outside) subject(name string) (inquiry.Subject, error) {
 	return roster.SubjectOf(o.rows, name)
 }
@@ -77,8 +77,8 @@ func (o *outside) Push(ctx context.Context, name, file string) (a update.Answer,
 	return update.Push(ctx, o.fleet, s, file)
 }
 
-// Rollback makes nodes try the system before their last update when they restart next,
-// one after the other; the first that refuses ends it.
+// Rollback makes nodes, one after the other, try the system before their last update at
+// their next restart. It stops at the first node that refuses.
 func Rollback(ctx context.Context, f *fleet.Fleet, rows []roster.Row, names []string) (done []update.Answer, err error) {
 	if err := there(rows, names, missing); err != nil {
 		return nil, err
@@ -98,9 +98,9 @@ func Rollback(ctx context.Context, f *fleet.Fleet, rows []roster.Row, names []st
 	return done, nil
 }
 
-// Commands on nodes. Snapshots made by hand are not among those that k3s prunes by
-// itself (docs.k3s.io, "k3s etcd-snapshot"): a few are enough, and one too many is no
-// reason to stop.
+// Commands on nodes. k3s does not prune snapshots that were made by hand (docs.k3s.io, "k3s
+// etcd-snapshot"): a few are enough. If pruning fails, one snapshot too many is no reason to
+// stop.
 const (
 	snapshotCommand = "k3s etcd-snapshot save --name before-update && { k3s etcd-snapshot prune --name before-update --snapshot-retention 3 || :; }"
 	restartCommand  = "systemctl --no-block reboot"
@@ -127,8 +127,8 @@ func (o *outside) tell(ctx context.Context, name, command string, limit time.Dur
 	return nil
 }
 
-// adminUse is how long the owner's certificate is used: a rollout takes longer than any
-// certificate should be good for.
+// adminUse is how long one of the owner's certificates is used. A rollout takes longer than
+// any certificate should be valid.
 const adminUse = kube.AdminLife / 2
 
 func openAPI(ctx context.Context, f *fleet.Fleet, ways []kube.Way) (*kube.Client, error) {
@@ -143,7 +143,7 @@ func openAPI(ctx context.Context, f *fleet.Fleet, ways []kube.Way) (*kube.Client
 	return kube.Open(ctx, id, ways)
 }
 
-// ways lead to the servers.
+// ways are the possible connections to the servers.
 func (o *outside) ways() (all []kube.Way) {
 	for _, name := range o.fleet.Servers() {
 		var at []netip.Addr
@@ -155,8 +155,8 @@ func (o *outside) ways() (all []kube.Way) {
 	return all
 }
 
-// cluster does something by the API. What the API refuses it would refuse elsewhere,
-// too; after other faults another server is looked for.
+// cluster runs do with the API client. If the API refuses a request, another server would
+// refuse it, too; after other errors the next call looks for another server.
 func (o *outside) cluster(ctx context.Context, do func(*kube.Client) error) error {
 	if o.api == nil || time.Since(o.opened) > adminUse {
 		api, err := o.open(ctx, o.fleet, o.ways())
@@ -183,7 +183,7 @@ func (o *outside) SickVolumes(ctx context.Context) (all []kube.Volume, err error
 	return all, err
 }
 
-// by is whom nodes are cordoned by.
+// by marks the nodes that a rollout cordoned.
 const by = "imagebuilder-update"
 
 func (o *outside) Cordon(ctx context.Context, name string) (ours bool, err error) {

@@ -12,19 +12,19 @@ import (
 	"github.com/going-mobile/imagebuilder/image/overlay"
 )
 
-// Carrier is a disk image with container images in it, which k3s finds without a
+// Carrier is a disk image that contains container images, which k3s finds without a
 // registry.
 type Carrier struct {
 	Board string `json:"board"`
-	// Control says that it is the one with Headscale.
+	// Control says that it is the image with Headscale.
 	Control bool     `json:"control,omitempty"`
-	Nodes   []string `json:"nodes"`  // that are written from it
-	Images  []string `json:"images"` // by names in full, and digests where they are given
+	Nodes   []string `json:"nodes"`  // that are written from this image
+	Images  []string `json:"images"` // full names, with digests if given
 
 	refs []reference.Reference
 }
 
-// carriers lists the disk images that carry any, in the order of their nodes.
+// carriers lists the disk images that contain container images, in the order of their nodes.
 func carriers(f *fleet.Fleet, boards Boards, overlays fs.FS) ([]Carrier, error) {
 	all := []Carrier{}
 	for _, name := range f.Nodes.Names {
@@ -50,7 +50,7 @@ func carriers(f *fleet.Fleet, boards Boards, overlays fs.FS) ([]Carrier, error) 
 	return slices.DeleteFunc(all, func(c Carrier) bool { return len(c.refs) == 0 }), nil
 }
 
-// carried are the images that a build would put there.
+// carried are the container images that a build would include.
 func carried(f *fleet.Fleet, b *board.Board, control bool, overlays fs.FS) ([]reference.Reference, error) {
 	loaded, err := overlay.LoadAll(overlays, slices.Concat(b.Overlays, fleet.OverlaysFor(control)))
 	if err != nil {
@@ -77,7 +77,7 @@ func (c Carrier) text(b *strings.Builder) {
 	}
 }
 
-// latest: what such a tag means is settled when an image is built.
+// latest warns about tags whose meaning is fixed only when an image is built.
 func latest(_ *fleet.Fleet, p *Plan) (out []Warning) {
 	for _, c := range p.Carriers {
 		for _, r := range c.refs {

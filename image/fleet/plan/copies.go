@@ -6,7 +6,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// headscaleCopy: a database goes with its disk, and so does a copy that lies beside it.
+// headscaleCopy warns if no copy of Headscale's database leaves its machine: a copy on the
+// same disk is lost with the database.
 func headscaleCopy(f *fleet.Fleet, _ *Plan) []Warning {
 	name := f.Control()
 	if name == "" || f.Cluster.Headscale.Server.Backup.S3 != nil {

@@ -1,9 +1,9 @@
-// Package plan shows what a fleet will be before a card is written: sites and
-// nodes as a diagram, what each node will be told, and what people who run
-// such clusters have regretted.
+// Package plan shows what a fleet will be before a card is written: sites and nodes as a
+// diagram, what each node will be told, and warnings about what operators of such clusters
+// have regretted.
 //
-// It works from fleet.yaml, the boards and the overlays alone. It refuses nothing
-// that images could be built of: every warning says what to do about it.
+// It works from fleet.yaml, the boards and the overlays alone. It refuses nothing that
+// images could be built from: every warning says what to do about it.
 package plan
 
 import (
@@ -16,13 +16,13 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// Plan is what will be.
+// Plan is the planned fleet.
 type Plan struct {
 	Cluster   string    `json:"cluster"`
 	Headscale string    `json:"headscale"`
 	Sites     []Site    `json:"sites"`
 	Carriers  []Carrier `json:"carriers"`
-	// Names are applications', and LeadTo the nodes that take requests in for them.
+	// Names are the applications' names, LeadTo the nodes that accept requests for them.
 	Names    []string  `json:"names"`
 	LeadTo   []string  `json:"namesLeadTo"`
 	Warnings []Warning `json:"warnings"`
@@ -42,21 +42,22 @@ type Node struct {
 	Board string    `json:"board"`
 	Title string    `json:"title"` // of the board
 	Role  node.Role `json:"role"`
-	// Control says that it runs Headscale.
+	// Control says that the node runs Headscale.
 	Control bool     `json:"control,omitempty"`
-	Init    bool     `json:"init,omitempty"` // may create the cluster
-	Joins   []string `json:"joins"`          // the servers it looks for
-	// Card says that the node lives from an SD card.
+	Init    bool     `json:"init,omitempty"` // it may create the cluster
+	Joins   []string `json:"joins"`          // the servers that it tries to join
+	// Card says that the node runs from an SD card.
 	Card bool `json:"card"`
-	// DataDisk is where its data are, if not where it boots from.
+	// DataDisk is the disk for the node's data, "" if they are on the boot disk.
 	DataDisk string `json:"dataDisk,omitempty"`
-	// Install is the disk that a stick puts its system on.
+	// Install is the disk onto which a stick copies its system, "" if the node is no such
+	// stick.
 	Install string `json:"install,omitempty"`
 
 	small bool // it has too little memory for a server
 }
 
-// Warning is something that will hurt, and its remedy.
+// Warning is something that will cause trouble, and its remedy.
 type Warning struct {
 	Code    string `json:"code"`
 	Summary string `json:"summary"`
@@ -66,7 +67,7 @@ type Warning struct {
 // Boards looks a board up by its name.
 type Boards func(name string) (*board.Board, error)
 
-// Make plans a fleet, of boards that overlays are for.
+// Make plans a fleet. overlays contains the overlays that the boards refer to.
 func Make(f *fleet.Fleet, boards Boards, overlays fs.FS) (*Plan, error) {
 	p := &Plan{Cluster: f.Cluster.Name, Headscale: f.Cluster.Headscale.URL, Warnings: []Warning{}}
 	for _, name := range slices.Sorted(maps.Keys(f.Sites)) {
@@ -107,7 +108,7 @@ func Make(f *fleet.Fleet, boards Boards, overlays fs.FS) (*Plan, error) {
 	return p, nil
 }
 
-// joins are the servers that a node of the cluster looks for.
+// joins are the servers that a node of the cluster tries to join.
 func joins(f *fleet.Fleet, name string, role node.Role) []string {
 	if role == node.Control {
 		return []string{}
@@ -119,7 +120,7 @@ func rank(r node.Role) int {
 	return slices.Index([]node.Role{node.Server, node.Witness, node.Agent, node.Control}, r)
 }
 
-// all lists the nodes of every site that have one of the roles.
+// all lists the nodes of all sites that have one of the roles.
 func (p *Plan) all(roles ...node.Role) []Node {
 	var out []Node
 	for _, s := range p.Sites {
@@ -132,7 +133,7 @@ func (p *Plan) all(roles ...node.Role) []Node {
 	return out
 }
 
-// sitesWith counts the places that have a node of one of the roles.
+// sitesWith counts the sites with a node of one of the roles.
 func (p *Plan) sitesWith(roles ...node.Role) int {
 	count := 0
 	for _, s := range p.Sites {

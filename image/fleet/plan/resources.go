@@ -14,17 +14,17 @@ import (
 	"github.com/going-mobile/imagebuilder/image/seed"
 )
 
-// Resources compares what a cluster shall run with the machines that it has, with
-// all sites and with each of them lost.
+// Resources compares what a cluster is to run with its machines: with all sites, and with
+// each of them lost.
 type Resources struct {
 	Rooms []Room `json:"rooms"`
 	Work  []Work `json:"work"`
 	Cases []Case `json:"cases"`
-	// Disks are those that hold volumes, by sites.
+	// Disks are the disks for volumes, by site.
 	Disks []Disks `json:"disks,omitempty"`
 }
 
-// Room is what a node has for work.
+// Room is what a node offers to workloads.
 type Room struct {
 	Node   string `json:"node"`
 	Site   string `json:"site"`
@@ -32,27 +32,28 @@ type Room struct {
 	Memory int64  `json:"memory"` // bytes
 }
 
-// Work is what asks for room.
+// Work is a workload.
 type Work struct {
 	Name   string `json:"name"`
-	Pods   int    `json:"pods"` // 0 is one on every node that has room
+	Pods   int    `json:"pods"` // 0 means one on every node of Rooms
 	CPU    int64  `json:"cpu"`
-	Memory int64  `json:"memory"` // what is used, where that is more than what is asked for
+	Memory int64  `json:"memory"` // the memory used, if that is more than the request
 }
 
-// Case is a cluster without one of its sites, or "" for the whole.
+// Case is the cluster without the site Lost, "" for the whole cluster.
 type Case struct {
 	Lost   string `json:"lost,omitempty"`
-	CPU    int64  `json:"cpu"` // asked for
+	CPU    int64  `json:"cpu"` // requested
 	Memory int64  `json:"memory"`
-	Of     Room   `json:"of"` // all that is left
-	// Problem is what does not fit, and what to do; "" for nothing.
+	Of     Room   `json:"of"` // the sum of what is left
+	// Problem is what does not fit, and what to do; "" if everything fits.
 	Problem string `json:"problem,omitempty"`
 }
 
 const mib = 1 << 20
 
-// system is what k3s runs itself: requests by its manifests, traefik by use.
+// system is what k3s runs itself: by the requests in its manifests, traefik by its actual
+// use.
 func system(twice []string) []Work {
 	pods := map[string]int{"coredns": 1, "traefik": 1}
 	for _, addon := range twice {
@@ -61,12 +62,12 @@ func system(twice []string) []Work {
 	return []Work{{"CoreDNS", pods["coredns"], 100, 70 * mib}, {"metrics-server", 1, 100, 70 * mib}, {"traefik", pods["traefik"], 0, 100 * mib}}
 }
 
-// longhornMemory is the most that its manager, instance manager, plugins and
-// sidecars were seen to use on a node; its chart asks for none.
+// longhornMemory is the most that Longhorn's manager, instance manager, plugins and sidecars
+// were seen to use on a node; its chart requests no memory.
 const longhornMemory = 900 * mib
 
-// MakeResources wants the size of every machine that work may run on: agents, and
-// servers without a taint that keeps it away.
+// MakeResources needs the size of every machine that may run workloads: agents, and servers
+// without a taint against them. A missing size is an error.
 func MakeResources(f *fleet.Fleet, workloads []objects.Demand, volumes []objects.Claim) (*Resources, error) {
 	r := &Resources{Work: system(f.Twice()), Disks: disks(f, volumes)}
 	var missing error
@@ -99,7 +100,7 @@ func MakeResources(f *fleet.Fleet, workloads []objects.Demand, volumes []objects
 	return r, nil
 }
 
-// works says whether pods that ask for nothing special are put onto a node.
+// works says whether pods without tolerations are scheduled onto a node.
 func works(role node.Role, taints []string) bool {
 	keeps := func(taint string) bool {
 		return strings.HasSuffix(taint, ":NoSchedule") || strings.HasSuffix(taint, ":NoExecute")
@@ -107,7 +108,7 @@ func works(role node.Role, taints []string) bool {
 	return role == node.Agent || role == node.Server && !slices.ContainsFunc(taints, keeps)
 }
 
-// room is a machine less what is taken before any work.
+// room is a machine's size minus what the system takes before any workload.
 func room(name string, n fleet.Node, longhorn bool) Room {
 	cpu, memory := int64(n.Machine.CPUs)*1000, int64(n.Machine.MemoryGiB)<<30
 	taken := node.OverheadOf(n.Role.In(), memory)
@@ -124,13 +125,13 @@ func sitesOf(rooms []Room) (names []string) {
 			names = append(names, r.Site)
 		}
 	}
-	if len(names) < 2 { // nothing is left of it
+	if len(names) < 2 { // no cluster is left without its only site
 		return nil
 	}
 	return names
 }
 
-// without adds up what is left when a site is lost, and what all work asks for.
+// without adds up what is left when a site is lost, and what all workloads request.
 func (r *Resources) without(lost string) Case {
 	c := Case{Lost: lost}
 	var left []Room
@@ -151,8 +152,8 @@ func (r *Resources) without(lost string) Case {
 	return c
 }
 
-// problem judges the sums, and whether each pod fits some node: work is not cut
-// into pieces.
+// problem compares the sums, and checks that each pod fits onto some node, as a pod cannot
+// be split.
 func (r *Resources) problem(c Case, left []Room) string {
 	var all []string
 	if c.Memory > c.Of.Memory {
@@ -173,7 +174,7 @@ func (r *Resources) problem(c Case, left []Room) string {
 func gib(n int64) string   { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
 func cores(n int64) string { return fmt.Sprintf("%.2f", float64(n)/1000) }
 
-// Text writes it for a terminal.
+// Text writes the comparison for a terminal.
 func (r *Resources) Text(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(w, "room for work, less k3s, the system and Longhorn\tCPUs\tmemory\n")
@@ -212,7 +213,7 @@ func (r *Resources) Text(out io.Writer) error {
 	return nil
 }
 
-// Fits says whether all does.
+// Fits says whether everything fits.
 func (r *Resources) Fits() bool {
 	return !slices.ContainsFunc(r.Cases, func(c Case) bool { return c.Problem != "" }) &&
 		!slices.ContainsFunc(r.Disks, func(d Disks) bool { return d.Problem != "" })

@@ -7,8 +7,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// sticks: what a stick will stop at, and what it takes for granted, is known at
-// home; at the far site it costs a journey.
+// sticks warns at home about what an installation stick will stop at, and what it assumes:
+// at a remote site it would cost a journey.
 func sticks(f *fleet.Fleet, p *Plan) (out []Warning) {
 	for _, n := range p.all(node.Server, node.Witness, node.Agent, node.Control) {
 		of, _ := f.Nodes.Get(n.Name)

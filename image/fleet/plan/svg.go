@@ -21,8 +21,8 @@ const (
 	siteHead  = 62
 )
 
-// style follows the reader's light or dark. Roles differ in more than colour:
-// their words stand beside them.
+// style follows the reader's light or dark theme. Roles differ not by colour alone: their
+// names stand beside them.
 const style = `
   svg { color-scheme: light dark; font-family: "Inter", "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
   .paper { fill: #ffffff } .site { fill: #f5f6f8; stroke: #d9dde3 } .card { fill: #ffffff; stroke: #d9dde3 }
@@ -83,7 +83,7 @@ func (d *drawing) plan(p *Plan) (width, height int) {
 	return width, siteTop + siteHigh + margin
 }
 
-// hub is what every node joins first.
+// hub draws Headscale, which every node joins first.
 func (d *drawing) hub(x int, address string) {
 	address = strings.TrimPrefix(strings.TrimPrefix(address, "https://"), "http://")
 	half := max(110, len(address)*4+36)
@@ -120,7 +120,8 @@ func (d *drawing) badge(right, y int, n Node) {
 	d.text(right-wide/2, y+14, 11, "badge", "middle", words)
 }
 
-// icon draws a small board for what lives from a card, a box for the rest.
+// icon draws a cloud for a witness or a node with Headscale, a small board for a node that
+// runs from a card, and a box for the others.
 func (d *drawing) icon(x, y int, n Node) {
 	switch {
 	case n.Role == node.Witness || n.Control:
@@ -132,7 +133,7 @@ func (d *drawing) icon(x, y int, n Node) {
 	}
 }
 
-// short is the beginning of a sentence, which says the most.
+// short is the first part of a sentence, which says the most.
 func short(s string) string {
 	if i := strings.IndexAny(s, ",("); i > 0 {
 		s = s[:i]

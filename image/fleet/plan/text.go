@@ -33,7 +33,7 @@ func (p *Plan) Text(w io.Writer) error {
 	return err
 }
 
-// about is what is known of a place besides its name.
+// about is what is known about a site besides its name.
 func (s Site) about() []string {
 	var out []string
 	if s.Timezone != "" {
@@ -54,7 +54,7 @@ func (s Site) rows(b *strings.Builder) {
 	w.Flush() // a strings.Builder takes everything
 }
 
-// told is what the node does when it is switched on.
+// told describes what the node does when it is switched on.
 func (n Node) told() string {
 	others := strings.Join(n.Joins, " or ")
 	switch {

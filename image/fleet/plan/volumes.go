@@ -12,34 +12,35 @@ import (
 	"github.com/going-mobile/imagebuilder/image/objects"
 )
 
-// longhornDisk is the part of a disk that Longhorn gives to volumes, in hundredths
-// (storageReservedPercentageForDefaultDisk, which these values leave at 30).
+// longhornDisk is the part of a disk that Longhorn uses for volumes, in percent:
+// storageReservedPercentageForDefaultDisk keeps its default of 30.
 const longhornDisk = 70
 
-// fullDisk is the part of Longhorn's room, in hundredths, from which on a site is told of:
-// snapshots (image/seed: one an hour, six of which stay, and the last backup's) keep what
-// was overwritten since, and count for no volume's size.
+// fullDisk is the use of Longhorn's room, in percent, from which a site gets a note.
+// Snapshots take room, too: they keep blocks that were overwritten since, and do not count
+// towards a volume's size (image/seed: one an hour, six of which are kept, and the last
+// backup's).
 const fullDisk = 60
 
-// Disks are those of a site, for volumes.
+// Disks are the disks of one site's agents, for volumes.
 type Disks struct {
 	Site string `json:"site"`
-	// Asked is the most that replicas take there when volumes are full, in bytes.
+	// Asked is the most that replicas take there when all volumes are full, in bytes.
 	Asked int64 `json:"asked"`
-	// Room is what Longhorn has there, 0 where a machine's diskGiB is not known.
+	// Room is what Longhorn can use there, in bytes; 0 if a machine's diskGiB is not known.
 	Room int64 `json:"room,omitempty"`
-	// Problem is what does not fit, and what to do; "" for nothing.
+	// Problem is what does not fit, and what to do; "" if everything fits.
 	Problem string `json:"problem,omitempty"`
-	// Note is what fits and leaves little room for snapshots.
+	// Note says that everything fits, but leaves little room for snapshots.
 	Note string `json:"note,omitempty"`
 
-	each []int64 // Longhorn's room on each disk, the largest first
+	each []int64 // Longhorn's room on each disk, in bytes, largest first
 }
 
-// disks judges the worst case. Replicas of a volume keep away from each other, at sites,
-// or at the agents of the one site that there is; so where there are fewer than sites,
-// those that are made while only one site is there all come to it. As many sites as there
-// are replicas must be able to hold all volumes, each whole on one disk.
+// disks checks the worst case. Replicas of a volume are placed at different sites, or on
+// different agents if there is only one site. If there are fewer replicas than sites,
+// replicas that are made while only one site is up all come to that site. So as many sites
+// as there are replicas must be able to hold all volumes, each volume whole on one disk.
 func disks(f *fleet.Fleet, volumes []objects.Claim) []Disks {
 	if f.Cluster.Longhorn == nil || len(volumes) == 0 {
 		return nil
@@ -64,7 +65,7 @@ func disks(f *fleet.Fleet, volumes []objects.Claim) []Disks {
 	return all
 }
 
-// sitesWithDisks are those of the agents.
+// sitesWithDisks are the sites of the agents, with their disks.
 func sitesWithDisks(f *fleet.Fleet) (all []Disks) {
 	known := map[string]bool{}
 	for _, name := range f.Nodes.Names {
@@ -90,8 +91,8 @@ func sitesWithDisks(f *fleet.Fleet) (all []Disks) {
 	return all
 }
 
-// judge says whether a site holds so many copies of all volumes, no two of one volume on
-// the same disk.
+// judge checks whether a site can hold that many copies of all volumes, with no two copies
+// of a volume on one disk.
 func (d *Disks) judge(volumes []objects.Claim, copies int) {
 	var tooLarge []string
 	for _, v := range volumes {
@@ -114,7 +115,7 @@ func (d *Disks) judge(volumes []objects.Claim, copies int) {
 	}
 }
 
-// text writes what stands in the table.
+// text writes the site's line of the table.
 func (d Disks) text(w io.Writer) {
 	room := "; of how much is not known (machine: {diskGiB: …})"
 	if d.Room > 0 {
@@ -123,7 +124,7 @@ func (d Disks) text(w io.Writer) {
 	fmt.Fprintf(w, "  %s\t\t%s%s\n", d.Site, gib(d.Asked), room)
 }
 
-// words are those below the table.
+// words are the problem or note below the table.
 func (d Disks) words() string {
 	switch {
 	case d.Problem != "":

@@ -14,18 +14,18 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// shipping is how long an envelope may be on its way, with a holiday.
+// shipping is how long a letter may take, including a holiday.
 const shipping = 7 * 24 * time.Hour
 
-// Written a day by an idle node with a real k3s 1.36, in GB: measured in QEMU.
+// What an idle node with a real k3s 1.36 writes per day, in GB: measured in QEMU.
 const (
 	serverGBaDay = 7.4
 	agentGBaDay  = 1.4
-	// enduresTB is what a common 32 GB card bears before cells fail.
+	// enduresTB is how much can be written to a common 32 GB card before cells fail.
 	enduresTB = 10
 )
 
-// warnings lists what will hurt, the worst first.
+// warnings lists what will cause trouble, the worst first.
 func warnings(f *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	for _, check := range []func(*fleet.Fleet, *Plan) []Warning{
@@ -38,8 +38,8 @@ func warnings(f *fleet.Fleet, p *Plan) []Warning {
 
 func one(code, summary, remedy string) []Warning { return []Warning{{code, summary, remedy}} }
 
-// noLogin: what is done to nodes that run is done by the owner's ssh, and a key
-// comes onto those that let nobody in with a new card alone.
+// noLogin: running nodes are managed over the owner's ssh, and a node without a login key
+// can get one only with a new card.
 func noLogin(f *fleet.Fleet, _ *Plan) []Warning {
 	shut := f.Shut()
 	if len(shut) == 0 {
@@ -74,12 +74,12 @@ func acrossSites(_ *fleet.Fleet, p *Plan) []Warning {
 		"Measure the way between the places (tailscale ping). Slower or unsteady ways want all servers at one place.")
 }
 
-// serverMemory in bytes is what k3s' authors want for a server at least
-// (docs.k3s.io, "Requirements"); an idle one fills half of it.
+// serverMemory in bytes is k3s' minimum for a server (docs.k3s.io, "Requirements"); an idle
+// server uses half of it.
 const serverMemory = 2 << 30
 
-// tooSmall: a node that runs out of memory is as one that is away, and comes back
-// to do it again.
+// tooSmall: a node that runs out of memory is as bad as a node that is down, and it does so
+// again after it comes back.
 func tooSmall(_ *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	for _, n := range p.all(node.Server) {
@@ -91,9 +91,9 @@ func tooSmall(_ *fleet.Fleet, p *Plan) []Warning {
 	return out
 }
 
-// onCards: every change of the cluster is an fsync in etcd. Of the boards that live from a
-// card, the Raspberry Pis, none was seen to start from anything else (untested: of their
-// files), so the card stays, and a disk takes what is written.
+// onCards: every change in the cluster is an fsync in etcd. The boards that run from a card
+// are the Raspberry Pis. None of them was seen to boot from anything else (untested: of
+// their files), so the card stays, and a data disk should take the writes.
 func onCards(_ *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	for _, n := range p.all(node.Server, node.Witness) {
@@ -113,8 +113,8 @@ func onCards(_ *fleet.Fleet, p *Plan) []Warning {
 
 func months(perDay float64) int { return int(enduresTB * 1000 / perDay / 30) }
 
-// controlURL: tailscaled redials https:443 where a plain http name fails for
-// two minutes; private addresses are exempt (tailscale 1.102, controlhttp).
+// controlURL: if a plain http name fails, tailscaled tries https on port 443 for two
+// minutes; private addresses are exempt (tailscale 1.102, controlhttp).
 func controlURL(f *fleet.Fleet, _ *Plan) []Warning {
 	u, err := url.Parse(f.Cluster.Headscale.URL)
 	if err != nil || u.Scheme != "http" {
@@ -126,7 +126,7 @@ func controlURL(f *fleet.Fleet, _ *Plan) []Warning {
 	return one("plain-http", "Headscale is reached without encryption, and nodes lose it when they reconnect.", "Give it a certificate and an https address.")
 }
 
-// taken are networks that a node uses already.
+// taken are the networks that every node uses already.
 func taken(f *fleet.Fleet) map[string][]netip.Prefix {
 	return map[string][]netip.Prefix{
 		"the pods' network (cluster-cidr)":     networks(f, "cluster-cidr", contract.PodNetwork),
@@ -135,7 +135,8 @@ func taken(f *fleet.Fleet) map[string][]netip.Prefix {
 	}
 }
 
-// networks are those of a flag of k3s: one of each family, as a list or one text.
+// networks are the networks in a k3s flag, one per address family, given as a list or as one
+// text. usual is the default.
 func networks(f *fleet.Fleet, flag, usual string) (out []netip.Prefix) {
 	all := strings.Join(node.Settings(f.Cluster.K3s.Config).List(flag), ",")
 	for _, s := range strings.Split(all, ",") {
@@ -149,7 +150,7 @@ func networks(f *fleet.Fleet, flag, usual string) (out []netip.Prefix) {
 	return out
 }
 
-// overlap finds the first of each that overlap.
+// overlap finds the first pair of networks that overlap.
 func overlap(a, b []netip.Prefix) (one, other netip.Prefix, found bool) {
 	for _, p := range a {
 		for _, q := range b {
@@ -206,7 +207,7 @@ func sites(f *fleet.Fleet, p *Plan) []Warning {
 	return out
 }
 
-// noAgents: volumes are kept by agents alone, whoever works.
+// noAgents: only agents hold volumes, whatever else runs workloads.
 func noAgents(f *fleet.Fleet, s Site) []Warning {
 	busy := slices.ContainsFunc(s.Nodes, func(at Node) bool {
 		n, _ := f.Nodes.Get(at.Name)
@@ -230,7 +231,7 @@ func has(s Site, role node.Role) bool {
 	return false
 }
 
-// lookalikes: Headscale calls the second node of a name "name-1".
+// lookalikes: Headscale calls a second node with the same name "name-1".
 func lookalikes(f *fleet.Fleet, _ *Plan) []Warning {
 	var out []Warning
 	for _, name := range f.Nodes.Names {
@@ -250,8 +251,8 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// plainSnapshots: a snapshot of etcd has every Secret of the cluster in it, as plain
-// as etcd has it.
+// plainSnapshots: an etcd snapshot contains every Secret of the cluster, unencrypted unless
+// secrets-encryption is on.
 func plainSnapshots(f *fleet.Fleet, _ *Plan) []Warning {
 	if f.Cluster.K3s.Backup == nil || slices.Contains(node.Settings(f.Cluster.K3s.Config).List("secrets-encryption"), "true") {
 		return nil
@@ -260,7 +261,7 @@ func plainSnapshots(f *fleet.Fleet, _ *Plan) []Warning {
 		"Write secrets-encryption: true under cluster: k3s: config. On a cluster that runs, follow \"k3s secrets-encrypt\" first: all servers must agree.")
 }
 
-// names of applications want somebody who serves them, and somebody who listens.
+// names: application names need a Headscale that serves them, and an ingress that listens.
 func names(f *fleet.Fleet, p *Plan) []Warning {
 	if len(p.Names) == 0 {
 		return nil
@@ -279,7 +280,7 @@ func names(f *fleet.Fleet, p *Plan) []Warning {
 	return nil
 }
 
-// unlocking: with the last share a node's data are gone, for its owner as well.
+// unlocking: if the last share is lost, so are the node's data, for their owner as well.
 func unlocking(f *fleet.Fleet, _ *Plan) []Warning {
 	alone := map[string][]string{}
 	for _, name := range f.Encrypted() {
