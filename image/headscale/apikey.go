@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// APIKeyEnds is when the key expires with which this client asks: the zero time where it
-// never does, or the server does not list it.
+// APIKeyEnds returns when this client's API key expires: the zero time if it never does, or
+// the server does not list it.
 func (c *Client) APIKeyEnds(ctx context.Context) (time.Time, error) {
 	var out struct {
 		Keys []struct {
@@ -27,9 +27,9 @@ func (c *Client) APIKeyEnds(ctx context.Context) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// bears compares the client's key with the beginning that a server shows of one: all of
-// PREFIX.SECRET before the dot up to 0.27; since then PREFIX***, or of the keys that it
-// makes now hskey-api-PREFIX-***.
+// bears compares the client's key with what a server shows of a key: up to 0.27 the part of
+// PREFIX.SECRET before the dot; since then PREFIX***, or hskey-api-PREFIX-*** for keys in
+// the new format.
 func (c *Client) bears(shown string) bool {
 	begin := strings.TrimSuffix(strings.TrimSuffix(shown, "***"), "-")
 	rest, found := strings.CutPrefix(c.key.Reveal(), begin)

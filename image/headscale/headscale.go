@@ -1,10 +1,10 @@
-// Package headscale is a small client of Headscale's REST API, for versions
-// 0.26 to 0.29, and for what is known of 0.30.
+// Package headscale is a small client of Headscale's REST API, for versions 0.26 to 0.29,
+// and for what is known of 0.30.
 //
-// It tolerates what differs between them: numbers that are strings, fields
-// that moved, parameters that came and went. It refuses to believe an answer
-// that says nothing: what the server ignores silently is looked up again. It
-// never retries; keys never appear in its errors.
+// It handles the differences between them: numbers sent as strings, fields that moved,
+// parameters that came and went. It does not trust an empty success: where a server silently
+// ignores a request, the client looks up the result. It never retries; keys never appear in
+// its errors.
 package headscale
 
 import (
@@ -34,9 +34,8 @@ type Client struct {
 	renewal string
 }
 
-// New returns a client for the server at base, such as
-// https://headscale.example.net, with an API key. ca holds PEM certificates to
-// trust besides the system's; "" is none.
+// New returns a client for the server at base, such as https://headscale.example.net, with
+// an API key. ca holds PEM certificates to trust besides the system's, "" for none.
 func New(base string, apiKey secret.String, ca string) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
@@ -57,13 +56,14 @@ func New(base string, apiKey secret.String, ca string) (*Client, error) {
 		renewal: "make one with: headscale apikeys create"}, nil
 }
 
-// Renewal says how another API key is made, for the error of one that is not valid.
+// Renewal sets the words that tell, in the error for an invalid API key, how to make another
+// one.
 func (c *Client) Renewal(words string) { c.renewal = words }
 
-// DialAt makes the client look for its server at another place than its address
-// names, such as before that name leads there: at a host, and a port unless that
-// is "". Certificates are still judged by the name. No proxy lies between: it would be
-// looked for there, and asked for the server by a name that leads nowhere yet.
+// DialAt makes the client connect to host, and to port unless that is "", in place of the
+// server's address, for instance before its name resolves there. Certificates are still
+// checked against the name. No proxy is used: DialContext would apply to the proxy, too, and
+// the proxy would be asked for a name that leads nowhere yet.
 func (c *Client) DialAt(host, port string) {
 	transport := c.http.Transport.(*http.Transport)
 	transport.Proxy = nil
@@ -79,19 +79,18 @@ func (c *Client) DialAt(host, port string) {
 // ErrUnauthorized means that the server does not accept the API key.
 var ErrUnauthorized = errors.New("the API key is not valid")
 
-// ErrNotFound means that there is no such thing on the server, or that the
-// server is too old for the question.
+// ErrNotFound means that the server does not have the object, or is too old for the request.
 var ErrNotFound = errors.New("not found")
 
-// APIError is any other refusal, in the server's words.
+// APIError is any other refusal, with the server's message.
 type APIError struct {
-	Status  int // HTTP
+	Status  int // HTTP status code
 	Message string
 }
 
 func (e *APIError) Error() string { return fmt.Sprintf("server answers %d: %s", e.Status, e.Message) }
 
-// maxAnswer bounds what is read of an answer, in bytes.
+// maxAnswer bounds the size of an answer, in bytes.
 const maxAnswer = 16 << 20
 
 // call sends in (nil for none) as JSON and decodes the answer into out (nil
@@ -128,7 +127,7 @@ func (c *Client) exchange(ctx context.Context, method, path string, in, out any)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		var u *url.Error
-		if errors.As(err, &u) { // it repeats the whole address
+		if errors.As(err, &u) { // it contains the whole address
 			return u.Err
 		}
 		return err
@@ -154,8 +153,9 @@ func decode(status int, data []byte, out any) error {
 	return nil
 }
 
-// refusal reads {"code":…,"message":…}, from 0.30 on RFC 7807's {"title":…,
-// "detail":…} with causes in "errors", or text. 0.26 says 500 to nearly everything.
+// refusal makes an error of an answer: {"code":…,"message":…}, from 0.30 on RFC 7807's
+// {"title":…,"detail":…} with causes in "errors", or text. 0.26 answers nearly every error
+// with 500.
 func refusal(status int, data []byte) error {
 	var m struct {
 		Message string `json:"message"`
@@ -163,7 +163,7 @@ func refusal(status int, data []byte) error {
 		Detail  string `json:"detail"`
 		Errors  []struct{ Message, Location string }
 	}
-	_ = json.Unmarshal(data, &m) // not all is JSON
+	_ = json.Unmarshal(data, &m) // not every answer is JSON
 	words := cmp.Or(m.Message, m.Detail, m.Title, strings.TrimSpace(string(data[:min(len(data), 200)])))
 	for _, e := range m.Errors {
 		if cause := strings.TrimSpace(e.Message + " " + e.Location); cause != words {
@@ -180,16 +180,16 @@ func refusal(status int, data []byte) error {
 	return &APIError{status, words}
 }
 
-// plainPath leaves the query out of errors: it may name keys.
+// plainPath leaves the query out of errors, as it may contain keys.
 func plainPath(path string) string {
 	p, _, _ := strings.Cut(path, "?")
 	return p
 }
 
-// ID is a number that the server writes as a string, or as a number.
+// ID is a number that the server sends as a string or as a number.
 type ID string
 
-// UnmarshalJSON accepts both.
+// UnmarshalJSON accepts both forms.
 func (i *ID) UnmarshalJSON(b []byte) error {
 	s := strings.Trim(string(b), `"`)
 	if s == "null" {
@@ -217,8 +217,8 @@ func (c *Client) Users(ctx context.Context) ([]User, error) {
 	return out.Users, err
 }
 
-// CreateUser makes a user, or returns the one of that name: the server's
-// complaint about a duplicate differs between versions.
+// CreateUser creates a user, or returns the existing one of that name: the server's error
+// for a duplicate differs between versions.
 func (c *Client) CreateUser(ctx context.Context, name string) (User, error) {
 	var out struct {
 		User User `json:"user"`
@@ -239,15 +239,15 @@ func (c *Client) CreateUser(ctx context.Context, name string) (User, error) {
 	return User{}, err
 }
 
-// PolicyCheck asks the server what it thinks of a policy. ErrNotFound means
-// that it is too old to say (before 0.29).
+// PolicyCheck has the server validate a policy. ErrNotFound means that the server is too old
+// for that (before 0.29).
 func (c *Client) PolicyCheck(ctx context.Context, policy string) error {
 	return c.call(ctx, http.MethodPost, "/api/v1/policy/check", map[string]string{"policy": policy}, nil)
 }
 
-// SetPolicy replaces the server's policy. A server that reads its policy from
-// a file refuses: policy.mode must be database. Before 0.29 nodes have no
-// attributes; the policy is then set without, which is told.
+// SetPolicy replaces the server's policy. A server that reads its policy from a file
+// refuses: policy.mode must be database. Before 0.29 there are no node attributes: the
+// policy is then set without them, and withoutAttrs is true.
 func (c *Client) SetPolicy(ctx context.Context, policy string) (withoutAttrs bool, err error) {
 	err = c.setPolicy(ctx, policy)
 	var api *APIError

@@ -13,7 +13,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// Key lets a node join. Only CreateKey returns its text whole.
+// Key is a pre-auth key, with which a node joins. Only CreateKey returns its whole text.
 type Key struct {
 	ID         ID            `json:"id"`
 	Key        secret.String `json:"key"`
@@ -25,14 +25,14 @@ type Key struct {
 	Tags       []string      `json:"aclTags"`
 }
 
-// KeyRequest says which key to make.
+// KeyRequest says what key to make.
 type KeyRequest struct {
 	User    ID // may be empty with tags, from 0.28
 	Tags    []string
-	Expires time.Time // required: without it the key would be born expired
+	Expires time.Time // required: Headscale would make a key that has expired already
 }
 
-// CreateKey makes a key for a single node.
+// CreateKey makes a single-use key.
 func (c *Client) CreateKey(ctx context.Context, r KeyRequest) (Key, error) {
 	if r.Expires.IsZero() {
 		return Key{}, fmt.Errorf("headscale: a key needs the time it expires")
@@ -66,8 +66,8 @@ func (c *Client) CreateKey(ctx context.Context, r KeyRequest) (Key, error) {
 	return k, nil
 }
 
-// ListKeys lists all keys. Versions before 0.28 list by user only, so those
-// of every user are put together.
+// ListKeys lists all keys. Versions before 0.28 list them per user only, so the lists of all
+// users are combined.
 func (c *Client) ListKeys(ctx context.Context) ([]Key, error) {
 	all, err := c.listKeys(ctx, "")
 	if err == nil && len(all) > 0 {
@@ -99,7 +99,7 @@ func (c *Client) listKeys(ctx context.Context, query string) ([]Key, error) {
 	return out.Keys, err
 }
 
-// findKey returns the listed key of an id, ErrNotFound if there is none.
+// findKey returns the listed key with an ID, ErrNotFound if there is none.
 func (c *Client) findKey(ctx context.Context, id ID) (Key, error) {
 	keys, err := c.ListKeys(ctx)
 	if err != nil {
@@ -117,10 +117,10 @@ func (c *Client) expire(ctx context.Context, in map[string]string) error {
 	return c.call(ctx, http.MethodPost, "/api/v1/preauthkey/expire", in, nil)
 }
 
-// ExpireKey ends a key. The server says yes to anything (0.29 answers 200 for
-// an unknown id), so the key is looked at before and after: one that it has ended may
-// be valid yet by this computer's clock, where that is behind. k needs its ID; 0.27 and
-// older also its user and text, which 0.30 takes for a mistake.
+// ExpireKey expires a key. The server accepts anything (0.29 answers 200 for an unknown ID),
+// so the key is looked up before and after. Its expiry must have moved: if this computer's
+// clock is slow, an expired key may still look valid. k needs its ID. 0.27 and older also
+// need its user and text, which 0.30 rejects.
 func (c *Client) ExpireKey(ctx context.Context, k Key) error {
 	before, err := c.findKey(ctx, k.ID)
 	if err != nil {

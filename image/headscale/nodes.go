@@ -12,26 +12,26 @@ import (
 // Node is a machine in the tailnet.
 type Node struct {
 	ID ID
-	// Name is what the machine calls itself, GivenName what the server made
-	// of it: unique, with a number behind it where the name was taken.
+	// Name is the machine's own host name. GivenName is the name that the server made of it:
+	// unique, with a number appended if the name was taken.
 	Name      string
 	GivenName string
 	Addresses []netip.Addr
 	Tags      []string
 	User      string // "tagged-devices" for a tagged node
 	Online    bool
-	Created   time.Time // when it joined first
+	Created   time.Time // when it first joined
 	LastSeen  time.Time
 	Expiry    time.Time // zero: never
-	// KeyID is the key it joined with; it tells which of our keys became
-	// which node.
+	// KeyID is the key with which the node joined. It tells which of our keys became which
+	// node.
 	KeyID           ID
 	ApprovedRoutes  []string
 	AvailableRoutes []string
 }
 
-// UnmarshalJSON reads the form of any version: 0.28 put forcedTags and
-// validTags together into tags.
+// UnmarshalJSON reads the form of any version: 0.28 merged forcedTags and validTags into
+// tags.
 func (n *Node) UnmarshalJSON(b []byte) error {
 	var raw struct {
 		ID              ID         `json:"id"`
@@ -79,8 +79,8 @@ func deref(t *time.Time) time.Time {
 	return *t
 }
 
-// Nodes lists all nodes. There is no way to ask for a user's: tagged nodes
-// vanish from such a list.
+// Nodes lists all nodes. It does not ask for one user's nodes, as tagged nodes are missing
+// from such a list.
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	var out struct {
 		Nodes []Node `json:"nodes"`

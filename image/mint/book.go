@@ -15,7 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// book says which keys were made for which node.
+// book records which keys were made for which node.
 type book struct {
 	name string
 	data struct {
@@ -24,7 +24,7 @@ type book struct {
 	}
 }
 
-// Entry is one key of the book, by the number that Headscale gave it.
+// Entry is one key of the book. ID is Headscale's.
 type Entry struct {
 	ID      headscale.ID `json:"id"`
 	Minted  time.Time    `json:"minted"`
@@ -62,31 +62,31 @@ func Keys(f *fleet.Fleet) (map[string][]Entry, error) {
 	return b.data.Nodes, nil
 }
 
-// Joined reports whether a member of the tailnet is the node that the keys were
-// made for, and no other device of its name.
+// Joined reports whether a member of the tailnet is the node for which the keys were made,
+// and not another device with its name.
 func Joined(made []Entry, name string, m headscale.Node) bool {
 	return m.Name == name && slices.ContainsFunc(made, func(e Entry) bool { return e.ID == m.KeyID })
 }
 
 func bookName(f *fleet.Fleet) string { return filepath.Join(f.Dir(), fleet.SecretsDir, "keys.json") }
 
-// clockDrift is how far apart this computer's clock and Headscale's may be.
+// clockDrift is how far this computer's clock and Headscale's may differ.
 const clockDrift = time.Hour
 
-// is says that a key that Headscale lists is this one. Its number alone does not: a
-// Headscale that begins anew, or goes back to an older copy, gives the same numbers to
-// others. So its end tells; where that was brought forward, its birth.
+// is says whether e is the key k, as listed by Headscale. The ID alone is not enough: a
+// Headscale that is new, or was restored from a backup, gives the same IDs to other keys. So
+// the expiry must be equal, too; if k was expired early, the time of creation decides.
 func (e Entry) is(k headscale.Key) bool {
 	ended := k.Expiration.Before(e.Expires) && k.CreatedAt.Sub(e.Minted).Abs() < clockDrift
 	return e.ID == k.ID && (k.Expiration.Equal(e.Expires) || ended)
 }
 
-// IsOf reports whether a key that Headscale lists is one of these.
+// IsOf reports whether a key listed by Headscale is one of made.
 func IsOf(made []Entry, k headscale.Key) bool {
 	return slices.ContainsFunc(made, func(e Entry) bool { return e.is(k) })
 }
 
-// add is durable when it returns.
+// add returns when the entry is on disk.
 func (b *book) add(node string, e Entry) error {
 	b.data.Nodes[node] = append(b.data.Nodes[node], e)
 	text, err := json.MarshalIndent(b.data, "", "  ")

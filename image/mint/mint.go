@@ -1,11 +1,11 @@
-// Package mint makes one key for one node at the fleet's Headscale: single-use,
-// tagged and expiring. It remembers which, so that a card that is written
-// again, or fails, leaves no second key in the world. The key that a node had
-// is good until the new one was handed over: its card may be in the post. Where that
-// end does not come, as the power fails, the book has both, and the next key ends both.
+// Package mint makes one pre-auth key for one node at the fleet's Headscale: single-use,
+// tagged and expiring. It records which keys it made, so that a card that is written again,
+// or fails, does not leave a second valid key. A node's previous key stays valid until the
+// new one was handed over, as its card may be in the post. If the previous key could not be
+// expired, because the power failed, say, the book has both, and the next key expires both.
 //
-// It refuses to work beside another of its kind on one fleet, and to remember
-// a key itself: its book holds numbers only.
+// Only one Mint may be open for a fleet. The text of a key is not recorded: the book
+// contains IDs and times only.
 package mint
 
 import (
@@ -29,7 +29,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// Mint makes the keys of one fleet, for several cards at once. Close it.
+// Mint makes keys for one fleet, also for several cards at once. Close it after use.
 type Mint struct {
 	mu     sync.Mutex
 	fleet  *fleet.Fleet
@@ -43,13 +43,14 @@ type Key struct {
 	Node    string
 	Text    secret.String
 	Expires time.Time
-	// Replaced says that an unused key of the node was expired, once this one was there.
+	// Replaced says that an unused key of the node was expired after this one was handed
+	// over.
 	Replaced bool
 
 	made headscale.Key
 }
 
-// Open opens the mint of a fleet, for one user at a time.
+// Open opens the mint of a fleet. A second Open fails until Close.
 func Open(f *fleet.Fleet, client *headscale.Client) (*Mint, error) {
 	dir := filepath.Join(f.Dir(), fleet.SecretsDir)
 	if err := atomicfile.MkdirAll(dir, 0o700); err != nil {
@@ -70,12 +71,12 @@ func Open(f *fleet.Fleet, client *headscale.Client) (*Mint, error) {
 	return &Mint{fleet: f, client: client, book: b, lock: lock}, nil
 }
 
-// Close lets others in.
+// Close releases the mint for others.
 func (m *Mint) Close() { flock.Release(m.lock) }
 
-// Hand makes a key for a node and has it handed over. If that fails, the key is expired
-// and the one that the node had stays; otherwise that one is expired, unless it was used.
-// Where only the last fails there is a key beside the error.
+// Hand makes a key for a node, and calls over to hand it over. If over fails, the new key is
+// expired and the node's previous key stays valid. Otherwise the previous key is expired,
+// unless it was used. If only that fails, Hand returns the new key and an error.
 func (m *Mint) Hand(ctx context.Context, name string, now time.Time, over func(*Key) error) (*Key, error) {
 	k, err := m.make(ctx, name, now)
 	if err != nil {
@@ -112,15 +113,15 @@ func (m *Mint) make(ctx context.Context, name string, now time.Time) (*Key, erro
 	return k, nil
 }
 
-// Link returns a link to the node's page that hands the key over, signed by the
-// fleet's owner.
+// Link returns a link to the node's page that hands over the key, signed by the fleet's
+// owner.
 func (k *Key) Link(owner minisign.PrivateKey, now time.Time) (string, error) {
 	signed, err := node.Sign(node.MarshalKey(k.Node, k.Text), k.Node, owner, now)
 	return contract.PageLink(k.Node, signed), err
 }
 
-// expireOthers ends the keys that the book has of k's node and that nobody used, but k. It
-// comes after an interruption, too: k is in the world.
+// expireOthers expires all unused keys of k's node in the book, except k. It does so even if
+// ctx has ended, as k was handed over.
 func (m *Mint) expireOthers(ctx context.Context, k *Key) (replaced bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -141,15 +142,14 @@ func (m *Mint) expireOthers(ctx context.Context, k *Key) (replaced bool, err err
 	return len(former) > 0, nil
 }
 
-// expireTime is how long a key's end may take after the rest has failed, or
-// was interrupted.
+// expireTime bounds the expiring of a key after everything else failed or was interrupted.
 const expireTime = 20 * time.Second
 
 func late(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), expireTime)
 }
 
-// expire ends a key that will not be used, also after ctx has ended.
+// expire expires a key that will not be used, even if ctx has ended.
 func (m *Mint) expire(ctx context.Context, k *Key) error {
 	ctx, cancel := late(ctx)
 	defer cancel()

@@ -12,15 +12,16 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// Keyring is what Headscale does with keys.
+// Keyring is what Headscale is asked for about keys.
 type Keyring interface {
 	ListKeys(context.Context) ([]headscale.Key, error)
 	ExpireKey(context.Context, headscale.Key) error
 }
 
-// Unused are the keys with which somebody could still join in the place of a node: those
-// that were made for it, and those with just its tags that the book has of no node, as a
-// book does that is older than they are. None is younger than until.
+// Unused returns the unused keys with which somebody could join as the node and that were
+// made no later than until. ours were made for the node. unknown have exactly the node's
+// tags, but are in no node's list in the book, for instance because the book was restored
+// from an older copy.
 func Unused(ctx context.Context, f *fleet.Fleet, server Keyring, name string, until time.Time) (ours, unknown []headscale.Key, err error) {
 	n, err := f.Find(name)
 	if err != nil {
@@ -44,8 +45,8 @@ func Unused(ctx context.Context, f *fleet.Fleet, server Keyring, name string, un
 	return Good(theirs, listed), unknown, nil
 }
 
-// ofAnother says that a key is that of another fleet at this Headscale, whose tags may be
-// the same. Where Headscale names no user nobody knows.
+// ofAnother says that a key belongs to another fleet at the same Headscale, whose tags may
+// be the same. If Headscale names no user, that is not known.
 func ofAnother(f *fleet.Fleet, k headscale.Key) bool {
 	return k.User != nil && k.User.Name != "" && k.User.Name != f.Cluster.Headscale.User
 }
@@ -54,8 +55,7 @@ func sameTags(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// Good are those of the keys that Headscale lists that are of these, and with which somebody
-// can join.
+// Good are the listed keys that are among made and with which a node can join.
 func Good(made []Entry, listed []headscale.Key) (out []headscale.Key) {
 	for _, k := range listed {
 		if IsOf(made, k) && canJoin(k) {
@@ -65,11 +65,11 @@ func Good(made []Entry, listed []headscale.Key) (out []headscale.Key) {
 	return out
 }
 
-// canJoin says that somebody can join with a key.
+// canJoin says that a key is unused and not expired.
 func canJoin(k headscale.Key) bool { return !k.Used && k.Expiration.After(time.Now()) }
 
-// ExpireAll ends keys: one that cannot be ended keeps the others from nothing, and one
-// that is gone is no error.
+// ExpireAll expires keys. A failure does not stop the others from being expired. A key that
+// is gone already is no error.
 func ExpireAll(ctx context.Context, server Keyring, keys []headscale.Key) (failed error) {
 	for _, k := range keys {
 		if err := server.ExpireKey(ctx, k); err != nil && !errors.Is(err, headscale.ErrNotFound) {

@@ -1,8 +1,8 @@
-// Package owner keeps the key pair of whoever owns a fleet, and signs with it.
-// Files and signatures are minisign's, so that its program can do all of this.
+// Package owner makes the key pair of a fleet's owner, and signs with it. Files and
+// signatures are in minisign's format, so that its program can do all of this, too.
 //
-// It refuses to write over a key, and to sign a node.yaml that a node would not
-// load. It does not ask for a password: how to get one is passed in.
+// It refuses to overwrite a key, and to sign a node.yaml that a node would not load. It does
+// not prompt for a password: callers pass a function that gets one.
 package owner
 
 import (
@@ -19,9 +19,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 )
 
-// Generate makes a key pair: the secret half in a file of that name, encrypted
-// unless the password is empty, the public one beside it in NAME.pub. It
-// returns the public key as node.yaml has it.
+// Generate makes a key pair: the secret half in the file name, encrypted unless the password
+// is empty, and the public half in NAME.pub. It returns the public key in node.yaml's form.
 func Generate(name string, password func() (secret.String, error)) (public string, err error) {
 	for _, f := range []string{name, name + ".pub"} { // before anybody types a password
 		if _, err := os.Lstat(f); !errors.Is(err, fs.ErrNotExist) {
@@ -42,8 +41,8 @@ func Generate(name string, password func() (secret.String, error)) (public strin
 	return p.Key, create(name+".pub", p.Public, 0o644)
 }
 
-// Pair is a key pair: the texts of minisign's two files, and the public key as
-// node.yaml has it.
+// Pair is a key pair: the texts of minisign's two files, and the public key in node.yaml's
+// form.
 type Pair struct {
 	Secret, Public []byte
 	Key            string
@@ -68,7 +67,7 @@ func NewPair(password secret.String) (Pair, error) {
 	return p, err
 }
 
-// create writes a file that is not there.
+// create writes a file that must not exist yet.
 func create(name string, text []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
@@ -78,7 +77,7 @@ func create(name string, text []byte, mode fs.FileMode) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// Open reads a secret key; password is asked where it is encrypted.
+// Open reads a secret key; password is called if the key is encrypted.
 func Open(name string, password func() (secret.String, error)) (minisign.PrivateKey, error) {
 	var key minisign.PrivateKey
 	text, err := os.ReadFile(name)
@@ -101,7 +100,7 @@ func Open(name string, password func() (secret.String, error)) (minisign.Private
 	return key, nil
 }
 
-// Parse reads a secret key that is not encrypted.
+// Parse reads an unencrypted secret key.
 func Parse(text []byte) (minisign.PrivateKey, error) {
 	var key minisign.PrivateKey
 	if err := key.UnmarshalText(text); err != nil {
@@ -110,7 +109,7 @@ func Parse(text []byte) (minisign.PrivateKey, error) {
 	return key, nil
 }
 
-// SignNode puts a signature below the text of a node.yaml, in the file itself.
+// SignNode appends a signature to the node.yaml in the file name.
 func SignNode(name string, key minisign.PrivateKey) (*node.Config, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {

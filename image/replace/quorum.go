@@ -9,7 +9,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/kube"
 )
 
-// byKubectl says what a cluster with authorities of its own needs.
+// byKubectl says what to do if the cluster's certificate authorities are not the fleet's.
 func (l *Leave) byKubectl() error {
 	return fmt.Errorf(`the cluster's authorities are not this fleet's (cluster: k3s: ca:), so its API does not open from here. Say, where kubectl does:
   kubectl delete node %s
@@ -17,7 +17,7 @@ func (l *Leave) byKubectl() error {
 Then do this again with --cluster-done`, l.name, passwordSpace, l.password())
 }
 
-// silent says why no API answers, as far as the tailnet's list tells.
+// silent explains why no API server answers, as far as the tailnet's list shows.
 func (l *Leave) silent(err error) error {
 	voters, here := l.voters()
 	if !errors.Is(err, kube.ErrSilent) || l.tailnet == nil || len(here) > len(voters)/2 {
@@ -33,8 +33,8 @@ If another voter can come back, switch it on, and do this again. If none can, %s
 		err, len(voters)/2+1, len(voters), strings.Join(voters, ", "), strings.Join(here, ", "), l.reset(here))
 }
 
-// voters are the nodes that vote in etcd, and those of them, besides the one to
-// be replaced, that are online.
+// voters are the nodes that vote in etcd (all), and those of them that are online, without
+// the one to be replaced (here).
 func (l *Leave) voters() (all, here []string) {
 	all = l.fleet.Voters()
 	for _, name := range all {
@@ -54,10 +54,11 @@ func (l *Leave) online(name string) bool {
 	return false
 }
 
-// reset says how one server becomes the only voter, with all data that it has
-// (docs.k3s.io, "k3s server --cluster-reset"). k3s refuses while its settings
-// name a server to join. In between firstboot would start k3s, and so would systemd,
-// as tailscaled upholds it: its unit wants k3s.env. Passwords may be among the settings.
+// reset says how one server becomes the only voter, with all data that it has (docs.k3s.io,
+// "k3s server --cluster-reset"). k3s refuses this while its settings name a server to join.
+// Meanwhile firstboot must not start k3s, nor systemd, where tailscaled upholds k3s: so
+// firstboot is stopped, and k3s.env, which k3s' unit requires, is moved away. The copy of
+// the settings is private, as they may contain passwords.
 func (l *Leave) reset(here []string) string {
 	at := slices.IndexFunc(here, func(name string) bool { return slices.Contains(l.fleet.Servers(), name) })
 	if at < 0 {

@@ -1,12 +1,11 @@
-// Package replace makes room for the card that takes a dead node's place: the
-// cluster forgets the node, with its vote in etcd and the password that keeps
-// impostors out; then the tailnet forgets it, or the new one would be called
-// NAME-1.
+// Package replace prepares for the card that replaces a dead node. It removes the node from
+// the cluster, with its vote in etcd and the password that keeps impostors out. Then it
+// removes the node from the tailnet, as the new one would be called NAME-1 otherwise.
 //
-// It looks before it touches, says what it will do, and refuses to take a node
-// that lives for dead, to guess whether a stranger of the same name is the node,
-// and to work on a cluster that has lost its quorum. All can be done again: what
-// is gone already is left out. Cards and keys are somebody else's.
+// It looks before it changes anything, and says what it will do. It refuses to treat a live
+// node as dead, to guess whether a stranger of the same name is the node, and to work on a
+// cluster that has lost its quorum. It can be repeated: what is gone already is skipped. It
+// does not make cards or keys.
 package replace
 
 import (
@@ -26,27 +25,27 @@ import (
 	"github.com/going-mobile/imagebuilder/image/mint"
 )
 
-// Options are what the owner knows better.
+// Options are what the owner knows better than the program.
 type Options struct {
-	// EvenIfOnline goes on though Headscale calls the node online, or Kubernetes
-	// calls it ready, as they do for some minutes after a power cut.
+	// EvenIfOnline continues although Headscale calls the node online, or Kubernetes calls
+	// it ready, as they do for some minutes after a power cut.
 	EvenIfOnline bool
-	// ByHand says that the cluster has forgotten the node by kubectl.
+	// ByHand says that the owner has removed the node from the cluster with kubectl.
 	ByHand bool
-	// API is HOST:PORT, where a server's API answers; "" is where the tailnet
-	// leads.
+	// API is HOST:PORT of a server's API, "" for the servers' addresses in the tailnet.
 	API string
-	// Strangers that have the node's name are left alone: nobody is to have it next.
+	// Strangers leaves strangers with the node's name alone, rather than refusing: no new
+	// node is to have the name.
 	Strangers bool
 }
 
-// Server is what is asked of Headscale.
+// Server is what Headscale is asked for.
 type Server interface {
 	Nodes(context.Context) ([]headscale.Node, error)
 	DeleteNode(context.Context, headscale.ID) error
 }
 
-// Leave is the leaving of one node.
+// Leave is the removal of one node.
 type Leave struct {
 	fleet   *fleet.Fleet
 	name    string
@@ -54,19 +53,19 @@ type Leave struct {
 	server  Server
 	options Options
 
-	tailnet []headscale.Node // all that it knows
-	members []headscale.Node // of these, the node itself
-	cluster *kube.Client     // nil where nothing is to be asked of it
+	tailnet []headscale.Node // all nodes in it
+	members []headscale.Node // those in tailnet that are this node
+	cluster *kube.Client     // nil if the cluster is not to be asked
 	knows   struct{ node, password bool }
 }
 
 const passwordSpace = "kube-system"
 
-// password is the Secret by which k3s refuses another machine of that name
-// (docs.k3s.io, "How Agent Node Registration Works").
+// password is the Secret by which k3s refuses another machine with that name (docs.k3s.io,
+// "How Agent Node Registration Works").
 func (l *Leave) password() string { return l.name + ".node-password.k3s" }
 
-// Prepare looks at what a node has left behind, and changes nothing.
+// Prepare looks for what a node has left behind, and changes nothing.
 func Prepare(ctx context.Context, f *fleet.Fleet, server Server, name string, o Options) (*Leave, error) {
 	n, err := f.Find(name)
 	if err != nil {
@@ -85,7 +84,7 @@ func Prepare(ctx context.Context, f *fleet.Fleet, server Server, name string, o 
 	return l, l.askCluster(ctx, o)
 }
 
-// replaceable refuses the one server: the new card creates no cluster.
+// replaceable refuses the only server: a replacement card does not create a cluster.
 func (l *Leave) replaceable() error {
 	if servers := l.fleet.Servers(); len(servers) == 1 && servers[0] == l.name {
 		return fmt.Errorf("%s is the only server: with it the cluster is gone, and there is none that a new card could join. "+
@@ -111,8 +110,9 @@ func (l *Leave) findMembers(ctx context.Context, o Options) (err error) {
 	return err
 }
 
-// Find tells those of a tailnet that are a node of the fleet, or were once, by the keys
-// that were made for it, and by its name and tags, from strangers that have the name.
+// Find looks for a node of the fleet in a tailnet. members are the entries of the node, now
+// or in the past: by the keys that were made for it, or by its name and tags. strangers are
+// others with its name.
 func Find(f *fleet.Fleet, tailnet []headscale.Node, name string) (members, strangers []headscale.Node, err error) {
 	n, err := f.Find(name)
 	if err != nil {
@@ -134,7 +134,8 @@ func Find(f *fleet.Fleet, tailnet []headscale.Node, name string) (members, stran
 	return members, strangers, nil
 }
 
-// Members are those that Find finds. One that lives is refused, and so is a stranger.
+// Members returns the members that Find finds. A member that is online is refused unless
+// evenIfOnline is set, and so is a stranger.
 func Members(f *fleet.Fleet, tailnet []headscale.Node, name string, evenIfOnline bool) ([]headscale.Node, error) {
 	n, err := f.Find(name)
 	if err != nil {
@@ -159,9 +160,9 @@ func alive(name string) error {
 		"If it is off, and Headscale has not noticed yet, say --even-if-online", name)
 }
 
-// controlIsDead wants no answer of the node that runs Headscale: a refusal is
-// one, too. Its place in the tailnet is taken by "headscale init", which has the
-// restored database.
+// controlIsDead requires that the node that runs Headscale does not answer; a refusal is an
+// answer, too. The node stays in the tailnet's list: "headscale init" replaces it there,
+// once the database is restored.
 func (l *Leave) controlIsDead(answer error, o Options) error {
 	var refused *headscale.APIError
 	lives := answer == nil || errors.As(answer, &refused) || errors.Is(answer, headscale.ErrUnauthorized) || errors.Is(answer, headscale.ErrNotFound) || speaksTLS(answer)
@@ -173,16 +174,16 @@ func (l *Leave) controlIsDead(answer error, o Options) error {
 	return nil
 }
 
-// speaksTLS says of an error that somebody answered, with a certificate that is none, as
-// one that has expired, or with an alert, as a Headscale does that has none.
+// speaksTLS says whether an error shows that a server answered: with an invalid certificate,
+// such as an expired one, or with a TLS alert, as a Headscale without a certificate does.
 func speaksTLS(err error) bool {
 	var bad *tls.CertificateVerificationError
 	var op *net.OpError
 	return errors.As(err, &bad) || errors.As(err, &op) && op.Op == "remote error" // crypto/tls, Conn.in
 }
 
-// askCluster asks what the cluster knows of the node. Who sends word to its API lives,
-// whatever Headscale says, which may be what is ill.
+// askCluster asks what the cluster knows about the node. A node that reports to the API is
+// alive, whatever Headscale says, as Headscale itself may be at fault.
 func (l *Leave) askCluster(ctx context.Context, o Options) error {
 	id, err := l.fleet.Identity()
 	if err != nil {
@@ -206,7 +207,7 @@ func (l *Leave) askCluster(ctx context.Context, o Options) error {
 	return err
 }
 
-// ways lead to the other servers, at the addresses that Headscale gave them.
+// ways are the connections to the other servers, at the addresses that Headscale gave them.
 func (l *Leave) ways(o Options) (out []kube.Way) {
 	if o.API != "" {
 		return []kube.Way{{Server: "the server", Address: o.API}}
@@ -226,7 +227,7 @@ func (l *Leave) ways(o Options) (out []kube.Way) {
 	return out
 }
 
-// Steps say what Do will do.
+// Steps describe what Do will do.
 func (l *Leave) Steps() (out []string) {
 	switch {
 	case l.cluster == nil:
@@ -244,7 +245,7 @@ func (l *Leave) Steps() (out []string) {
 	return out
 }
 
-// Advice is what else the person has to heed who puts the card in, "" if nothing.
+// Advice is what the person who inserts the card has to know besides, "" if nothing.
 func (l *Leave) Advice() string {
 	var all []string
 	if d := l.node.DataDisk; d != (node.Disk{}) {
@@ -256,9 +257,9 @@ func (l *Leave) Advice() string {
 	return strings.Join(all, "\n")
 }
 
-// Do looks once more, since a person's answer and a build may lie between, during
-// which the node may have come back and the certificate for the API expired. Then
-// it takes the node out. It does nothing that Steps did not say.
+// Do checks once more, as a person's answer and a build may lie between: meanwhile the node
+// may have come back, and the certificate for the API may have expired. Then it removes the
+// node. It does nothing that Steps did not list.
 func (l *Leave) Do(ctx context.Context) error {
 	now, err := Prepare(ctx, l.fleet, l.server, l.name, l.options)
 	if err != nil {
@@ -272,7 +273,7 @@ func (l *Leave) Do(ctx context.Context) error {
 	return now.leave(ctx)
 }
 
-// leave takes the node out of the cluster, then out of the tailnet.
+// leave removes the node from the cluster, then from the tailnet.
 func (l *Leave) leave(ctx context.Context) error {
 	if l.cluster != nil {
 		if err := l.cluster.DeleteNode(ctx, l.name); err != nil {
@@ -285,7 +286,7 @@ func (l *Leave) leave(ctx context.Context) error {
 	return Forget(ctx, l.server, l.members)
 }
 
-// Forget takes members out of the tailnet. One that is gone already is no error.
+// Forget removes members from the tailnet. A member that is gone already is no error.
 func Forget(ctx context.Context, server Server, members []headscale.Node) error {
 	for _, m := range members {
 		if err := server.DeleteNode(ctx, m.ID); err != nil && !errors.Is(err, headscale.ErrNotFound) {

@@ -10,10 +10,10 @@ import (
 	"github.com/going-mobile/imagebuilder/image/systembackup"
 )
 
-// choose takes the backup that was named, or the newest. Longhorn brings one back
-// that another version of it made, kinds of objects and all, which leaves neither
-// version; and one that is of nothing may come of a cluster that was made anew and
-// lost again, and is no reason to forget those before it.
+// choose returns the backup that was named, or the newest. It refuses a backup made by
+// another version of Longhorn: Longhorn would restore it with the old custom resources, and
+// end up as neither version. It refuses a newest backup without volumes if older ones have
+// some: it may be from a cluster that was made anew and lost again.
 func choose(all []*systembackup.Backup, name, place string) (*systembackup.Backup, error) {
 	if len(all) == 0 {
 		return nil, fmt.Errorf("%s has no backup of Longhorn's system that could be brought back. If there is nothing to bring back, say --without-volumes", place)
@@ -36,15 +36,16 @@ func choose(all []*systembackup.Backup, name, place string) (*systembackup.Backu
 	return b, nil
 }
 
-// strangers are the backups that may be of another cluster: they have volumes, and none
-// that b has, or one that shares a volume with it, or with one that does. A cluster that
-// lives on in a bucket has the newest, and one that is like it claims by the same names.
+// strangers are the backups that may be of another cluster: those that have volumes, but are
+// not linked to b by common volumes, directly or through other backups. If another cluster
+// in the same bucket still runs, the newest backup is that cluster's. Volumes are compared,
+// not claims, as a similar cluster uses the same claim names.
 func strangers(all []*systembackup.Backup, b *systembackup.Backup) (others []*systembackup.Backup) {
 	kin := map[string]bool{}
 	for _, v := range b.Volumes {
 		kin[v] = true
 	}
-	for _, o := range all { // the newest first: what changes, does so from night to night
+	for _, o := range all { // newest first: volumes change gradually from night to night
 		switch {
 		case len(o.Volumes) == 0:
 		case slices.ContainsFunc(o.Volumes, func(v string) bool { return kin[v] }):
@@ -58,7 +59,7 @@ func strangers(all []*systembackup.Backup, b *systembackup.Backup) (others []*sy
 	return others
 }
 
-// told are backups as a person tells them apart.
+// told lists backups so that a person can tell them apart.
 func told(all []*systembackup.Backup) string {
 	var out []string
 	for _, b := range all {

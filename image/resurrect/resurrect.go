@@ -1,12 +1,11 @@
-// Package resurrect makes a cluster anew that has lost all its machines, from what
-// is left of it: the fleet's file, the secrets beside it, and buckets. The new one
-// has the old one's names, authorities and tokens, so nothing at home changes, and
-// Longhorn brings its volumes back, with their claims.
+// Package resurrect rebuilds a cluster that has lost all its machines from what is left: the
+// fleet's file, the secrets beside it, and buckets. The new cluster has the old one's names,
+// authorities and tokens, so nothing changes at home, and Longhorn restores its volumes with
+// their claims.
 //
-// etcd's snapshot is not used: it knows the replicas of volumes by disks that are
-// gone, and holds for fact what no machine has. What the cluster ran is in Git, and
-// its secrets are the fleet's. Nor does the package wake a cluster that lives: it
-// refuses while one of its nodes is online.
+// etcd's snapshot is not used: it describes replicas on disks that are gone, and other state
+// that no machine has any more. What the cluster ran is in Git, and its secrets are in the
+// fleet. The package refuses to rebuild a cluster while one of its nodes is online.
 package resurrect
 
 import (
@@ -24,28 +23,28 @@ import (
 	"github.com/going-mobile/imagebuilder/image/systembackup"
 )
 
-// Options are what the owner knows better.
+// Options are what the owner knows better than the program.
 type Options struct {
-	// EvenIfOnline goes on though Headscale calls a node online, as it does for
-	// some minutes after a power cut.
+	// EvenIfOnline continues although Headscale calls a node online, as it does for some
+	// minutes after a power cut.
 	EvenIfOnline bool
-	// WithoutVolumes begins with none.
+	// WithoutVolumes starts the new cluster without restoring volumes.
 	WithoutVolumes bool
-	// SystemBackup is the name of the one to bring back; "" is the newest.
+	// SystemBackup is the name of the backup to restore, "" for the newest.
 	SystemBackup string
 }
 
-// Rising is what has to be done.
+// Rising is a prepared rebuild.
 type Rising struct {
 	fleet  *fleet.Fleet
 	server replace.Server
 
-	// headscale is why it does not answer, nil if it does: then its machine comes
-	// first.
+	// headscale is why Headscale does not answer, nil if it does. If it does not, its
+	// machine has to be rebuilt first.
 	headscale error
-	members   []headscale.Node // of the tailnet, that were the fleet's nodes
+	members   []headscale.Node // members of the tailnet that were the fleet's nodes
 	volumes   *systembackup.Backup
-	// Told are backups that cannot be used.
+	// Told lists backups that cannot be used.
 	Told []string
 }
 
@@ -74,8 +73,8 @@ func Prepare(ctx context.Context, f *fleet.Fleet, server replace.Server, o Optio
 	return r, err
 }
 
-// askHeadscale finds the members that were the fleet's nodes. A Headscale that does
-// not answer is one of the machines that are lost, where it is the fleet's own.
+// askHeadscale finds the members that were the fleet's nodes. If the fleet's own Headscale
+// does not answer, its machine counts as lost, too.
 func (r *Rising) askHeadscale(ctx context.Context, o Options) error {
 	tailnet, err := r.server.Nodes(ctx)
 	var refused *headscale.APIError
@@ -96,8 +95,8 @@ func (r *Rising) askHeadscale(ctx context.Context, o Options) error {
 	return nil
 }
 
-// lost are the nodes of the cluster, the one that creates it first. The machine
-// with Headscale has its own way back.
+// lost are the nodes of the cluster, the one that creates it first. The machine with
+// Headscale is not among them, as it is rebuilt in another way.
 func (r *Rising) lost() []string {
 	creates := r.Creator()
 	all := []string{creates}
@@ -112,7 +111,7 @@ func (r *Rising) lost() []string {
 // Creator is the node that creates the cluster.
 func (r *Rising) Creator() string { return r.fleet.Cluster.K3s.Init }
 
-// Restore is what its card says besides, nil for nothing.
+// Restore is what the creator's card has to restore, nil for nothing.
 func (r *Rising) Restore() *node.Restore {
 	if r.volumes == nil {
 		return nil
@@ -120,8 +119,8 @@ func (r *Rising) Restore() *node.Restore {
 	return &node.Restore{SystemBackup: r.volumes.Name, Claims: r.volumes.Claims}
 }
 
-// Witness is the machine that lives, runs Headscale, and holds a vote of the lost
-// cluster; "" without one.
+// Witness is the machine that still runs Headscale and has a vote in the lost cluster's
+// etcd; "" if there is none.
 func (r *Rising) Witness() string {
 	name := r.fleet.Control()
 	n, ok := r.fleet.Nodes.Get(name)
@@ -131,16 +130,16 @@ func (r *Rising) Witness() string {
 	return name
 }
 
-// ForgetVote makes a witness a new one, of whatever cluster it finds: without the
-// data, the certificates and the settings, which name the lost server. firstboot
-// writes these again. They go first, as k3s does not start without: tailscaled
-// upholds it, so systemd would start what was only stopped again, onto data that are
-// being removed. containerd's state stays, by which the kubelet finds and ends the
-// pods that the new cluster does not know. A witness that was made anew has none of
-// that; and whatever fails, firstboot runs again: nobody else would start it.
+// ForgetVote makes a witness ready to join the new cluster. It removes k3s' data,
+// certificates, and settings, which name the lost server; firstboot writes the settings
+// again. They are removed before k3s is stopped: tailscaled upholds k3s, so systemd would
+// start it again on data that are being removed, but without settings it cannot start.
+// containerd's state stays, as the kubelet needs it to find and end the pods that the new
+// cluster does not know. A witness that was rebuilt has none of these files. firstboot is
+// started again whatever fails, as nothing else would start it.
 const ForgetVote = "d=/var/lib/rancher/k3s; systemctl stop firstboot && rm -f /etc/rancher/k3s/config.yaml && systemctl stop k3s && rm -rf $d/server $d/agent/*.kubeconfig $d/agent/*.crt $d/agent/*.key; failed=$?; systemctl start firstboot && exit $failed"
 
-// Ready says why no card can be made yet.
+// Ready says why no card can be made yet, nil if one can.
 func (r *Rising) Ready() error {
 	if r.headscale == nil {
 		return nil
@@ -149,12 +148,12 @@ func (r *Rising) Ready() error {
 	return fmt.Errorf("no answer of Headscale, which makes the other nodes' keys: %w\nIf %s is lost, too, make it first: imagebuilder flash --node %s; switch it on; imagebuilder headscale init", r.headscale, vps, vps)
 }
 
-// Forget takes the lost nodes out of the tailnet.
+// Forget removes the lost nodes from the tailnet.
 func (r *Rising) Forget(ctx context.Context) error {
 	return replace.Forget(ctx, r.server, r.members)
 }
 
-// Missing are the nodes that have no card yet when those of names have.
+// Missing are the lost nodes that have no card yet, if those in names have one.
 func (r *Rising) Missing(names []string) []string {
 	return slices.DeleteFunc(r.lost(), func(name string) bool { return slices.Contains(names, name) })
 }

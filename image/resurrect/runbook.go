@@ -10,8 +10,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/component"
 )
 
-// Runbook is what has to be done, from first to last, by this command and by
-// people.
+// Runbook lists all steps in order, those of this command and those of people.
 func (r *Rising) Runbook() (steps []string, err error) {
 	if r.headscale != nil {
 		if steps, err = r.controlSteps(); err != nil {
@@ -41,8 +40,7 @@ func (r *Rising) volumeSteps() []string {
 	return []string{back, "when all are back, and no earlier, Argo CD begins with what Git has"}
 }
 
-// controlSteps bring Headscale back, and with its database everybody's place in the
-// tailnet.
+// controlSteps restore Headscale, and with its database every node's place in the tailnet.
 func (r *Rising) controlSteps() ([]string, error) {
 	vps := r.fleet.Control()
 	from, err := r.headscaleCopy()
@@ -78,7 +76,8 @@ func (r *Rising) headscaleCopy() (string, error) {
 	return fmt.Sprintf("It brings back its database of %s from %s: people's devices keep their addresses", day(newest), store), nil
 }
 
-// opens says why the Headscale of images that are built now does not open the newest copy.
+// opens says why the Headscale in present images cannot open the newest copy of the
+// database, nil if it can.
 func opens(store backup.Store) error {
 	program, err := component.Find("headscale")
 	if err != nil {
@@ -101,7 +100,7 @@ func (r *Rising) tailnetSteps() (steps []string) {
 	return steps
 }
 
-// Advice is what the people heed who put cards in.
+// Advice is what the people who insert the cards have to know.
 func (r *Rising) Advice() (all []string) {
 	for _, name := range r.lost() {
 		n, _ := r.fleet.Nodes.Get(name)

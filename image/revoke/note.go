@@ -15,15 +15,16 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// note is what is known at home of a node's revocation: what is done again is for the
-// machine of then, and a name may be another one's by now.
+// note is the local record of a node's revocation. A repeated revocation applies to the
+// machine of that time; another machine may have the name by now.
 type note struct {
 	Version int       `json:"version"`
 	At      time.Time `json:"at"`
-	// Numbers are those that it had in Headscale; Listed says that Headscale told them.
+	// Numbers are the machine's IDs in Headscale. Listed says that Headscale was asked for
+	// them.
 	Numbers []string `json:"numbers,omitempty"`
 	Listed  bool     `json:"listed,omitempty"`
-	// Told are the holders that know.
+	// Told are the holders that know about the revocation.
 	Told []string `json:"told,omitempty"`
 }
 
@@ -31,7 +32,7 @@ func noteName(f *fleet.Fleet, name string) string {
 	return filepath.Join(f.Dir(), fleet.SecretsDir, "revoked", name+".json")
 }
 
-// readNote returns nil where the node was never revoked.
+// readNote returns nil if the node was never revoked.
 func readNote(f *fleet.Fleet, name string) (*note, error) {
 	file := noteName(f, name)
 	text, err := os.ReadFile(file)
@@ -51,7 +52,7 @@ func readNote(f *fleet.Fleet, name string) (*note, error) {
 	return &n, nil
 }
 
-// write is durable when it returns.
+// write returns when the note is on disk.
 func (n *note) write(f *fleet.Fleet, name string) error {
 	text, err := json.MarshalIndent(n, "", "  ")
 	if err != nil {
@@ -64,14 +65,14 @@ func (n *note) write(f *fleet.Fleet, name string) error {
 	return atomicfile.WriteFile(file, append(text, '\n'), 0o600)
 }
 
-// isLater says of a member of the name that it came after the revocation. The time tells, as
-// a Headscale that began anew gives the numbers of then again; so does a number that it did
-// not have, if Headscale was asked then.
+// isLater says that a member with the node's name joined after the revocation. The time of
+// joining shows that, as a new Headscale gives out the old numbers again. A number that the
+// revoked machine did not have shows it, too, if Headscale was asked at the time.
 func (n *note) isLater(m headscale.Node) bool {
 	return m.Created.After(n.At) || n.Listed && !slices.Contains(n.Numbers, string(m.ID))
 }
 
-// add notes a member as the one to be shut out.
+// add records a member as one to be shut out.
 func (n *note) add(m headscale.Node) {
 	if !slices.Contains(n.Numbers, string(m.ID)) {
 		n.Numbers = append(n.Numbers, string(m.ID))

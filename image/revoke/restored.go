@@ -17,16 +17,16 @@ import (
 	"github.com/going-mobile/imagebuilder/image/replace"
 )
 
-// Found is what was good again.
+// Found is what was valid again.
 type Found struct {
 	Members []headscale.Node
 	Keys    []headscale.Key
 }
 
-// Again does again to a Headscale what it has forgotten, should it have its database of an
-// earlier day, as far as home knows of it: it deletes the members that were revoked by
-// their numbers, and expires the keys of cards that were followed by another, or were a
-// revoked machine's. Of a Headscale that has forgotten nothing it finds nothing.
+// Again repeats what a Headscale has forgotten because its database was restored from an
+// earlier day, as far as it is recorded at home. It deletes the revoked members by their
+// numbers. It expires keys that were superseded by a later card's, or belonged to a revoked
+// machine. If Headscale has forgotten nothing, it finds nothing.
 func Again(ctx context.Context, f *fleet.Fleet, server Server) (*Found, error) {
 	notes, err := notes(f)
 	if err != nil {
@@ -52,7 +52,7 @@ func Again(ctx context.Context, f *fleet.Fleet, server Server) (*Found, error) {
 	return found, mint.ExpireAll(ctx, server, found.Keys)
 }
 
-// notes are those of all nodes that were ever revoked, by name.
+// notes reads the notes of all nodes that were ever revoked, by name.
 func notes(f *fleet.Fleet) (map[string]*note, error) {
 	files, err := os.ReadDir(filepath.Dir(noteName(f, "")))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -74,13 +74,13 @@ func notes(f *fleet.Fleet) (map[string]*note, error) {
 	return out, nil
 }
 
-// isOf says that a member is one that was revoked. A Headscale that began anew gave its
-// number to another, later.
+// isOf says that a member is the revoked machine. A new Headscale may have given the same
+// number to another machine, which joined later.
 func (n *note) isOf(m headscale.Node) bool {
 	return n != nil && slices.Contains(n.Numbers, string(m.ID)) && !m.Created.After(n.At)
 }
 
-// endedKeys lists keys that somebody could join with, and that were expired once.
+// endedKeys lists keys that were expired once, and with which a machine could join again.
 func endedKeys(ctx context.Context, f *fleet.Fleet, server Server, notes map[string]*note) (out []headscale.Key, err error) {
 	book, err := mint.Keys(f)
 	if err != nil {
@@ -100,8 +100,8 @@ func endedKeys(ctx context.Context, f *fleet.Fleet, server Server, notes map[str
 	return out, nil
 }
 
-// followed are a node's keys before its last. One that ended unused counts as none: its card
-// may have failed, and the one before be good.
+// followed are a node's keys before its last one. A last key that expired unused does not
+// count: its card may have failed, and the key before it may still be needed.
 func followed(made []mint.Entry, listed []headscale.Key) []mint.Entry {
 	for len(made) > 0 {
 		last := made[len(made)-1:]

@@ -1,12 +1,12 @@
-// Package revoke shuts a node out that is in other hands: holders refuse its share of
-// the key for ever, keys that it has not used expire, the tailnet forgets it, then the
-// cluster.
+// Package revoke shuts out a node that is in the wrong hands. Holders refuse its share of
+// the key for ever, its unused keys are expired, and it is removed from the tailnet, then
+// from the cluster.
 //
-// It does all that it can, in the order in which that helps, and says what is left, also
-// where Headscale does not answer; done again, it does only that, and to the machine of
-// then: the one that took its name since is left alone. It refuses the machine that runs
-// Headscale, without which nobody can be shut out. What the thief may have read it cannot
-// take back: Advice says what to change.
+// It does as much as it can, the most effective step first, and says what is left, also if
+// Headscale does not answer. A repeated call does only what is left, and only to the machine
+// of the first call: one that has taken its name since is left alone. The package refuses
+// the machine that runs Headscale, without which nobody can be shut out. It cannot undo what
+// the thief may have read: Advice says what to change.
 package revoke
 
 import (
@@ -24,38 +24,39 @@ import (
 	"github.com/going-mobile/imagebuilder/image/replace"
 )
 
-// Holders keep shares of the node's key.
+// Holders are the nodes that keep shares of the node's key.
 type Holders interface {
-	// Revoke has those of the names refuse the node by its numbers, with all its shares, or
-	// only with those of these numbers. The error is of those that are not among the told.
+	// Revoke makes the holders in names refuse the node: its numbers in Headscale and all
+	// its shares or, with only, just the shares of these numbers. told are the holders that
+	// did so; the error is about the others.
 	Revoke(ctx context.Context, names, numbers []string, only bool) (told []string, err error)
 }
 
-// Server is what is asked of Headscale.
+// Server is what Headscale is asked for.
 type Server interface {
 	replace.Server
 	mint.Keyring
 }
 
-// Silent is a Headscale that cannot be asked.
+// Silent is a Server for a Headscale that cannot be asked. All methods return Why.
 type Silent struct{ Why error }
 
-// Nodes says why.
+// Nodes returns Why.
 func (s Silent) Nodes(context.Context) ([]headscale.Node, error) { return nil, s.Why }
 
-// DeleteNode says why.
+// DeleteNode returns Why.
 func (s Silent) DeleteNode(context.Context, headscale.ID) error { return s.Why }
 
-// ListKeys says why.
+// ListKeys returns Why.
 func (s Silent) ListKeys(context.Context) ([]headscale.Key, error) { return nil, s.Why }
 
-// ExpireKey says why.
+// ExpireKey returns Why.
 func (s Silent) ExpireKey(context.Context, headscale.Key) error { return s.Why }
 
-// Options are what the owner knows better.
+// Options are what the owner knows better than the program.
 type Options struct {
 	Cluster replace.Options
-	// Again says that who has the name now is in other hands, too.
+	// Again says that the machine that has the name now is in the wrong hands, too.
 	Again bool
 }
 
@@ -69,18 +70,18 @@ type Order struct {
 	options replace.Options
 
 	note    *note
-	silent  error            // why Headscale does not say who is who
-	members []headscale.Node // of the machine that is shut out
-	later   []headscale.Node // of the one that took its name since
-	others  []headscale.Node // that have the name and are none of the fleet
-	only    bool             // a holder may have shares of another machine of the name
+	silent  error            // why Headscale does not tell which members there are
+	members []headscale.Node // of the machine to shut out
+	later   []headscale.Node // of a machine that has taken its name since
+	others  []headscale.Node // with the name, but not of the fleet
+	only    bool             // holders may have shares of another machine with the name
 
-	keys     []headscale.Key // with which whoever has its card could still join
-	unknown  []headscale.Key // that have its tags, and are on a card that nobody knows of here
-	unlisted error           // why these may not be all
+	keys     []headscale.Key // unused keys of the node, with which a thief of its card could join
+	unknown  []headscale.Key // unused keys with its tags that are not in the book here
+	unlisted error           // why these lists may be incomplete
 }
 
-// Prepare looks who the node is, and changes nothing.
+// Prepare finds out which machine the node is, and changes nothing.
 func Prepare(ctx context.Context, f *fleet.Fleet, server Server, h Holders, name string, o Options) (*Order, error) {
 	n, err := f.Find(name)
 	if err != nil {
@@ -108,7 +109,7 @@ func Prepare(ctx context.Context, f *fleet.Fleet, server Server, h Holders, name
 	return order, order.refuse()
 }
 
-// find asks Headscale for the node's members; of a revocation that is done again, some may
+// find asks Headscale for the node's members. If a revocation is repeated (again), some may
 // be another machine's.
 func (o *Order) find(ctx context.Context, again bool) error {
 	tailnet, err := o.server.Nodes(ctx)
@@ -132,12 +133,13 @@ func (o *Order) find(ctx context.Context, again bool) error {
 		o.note.add(m)
 	}
 	o.note.Listed, o.only = true, len(o.later) > 0
-	// A key made since is the new card's.
+	// A key made since the revocation is the new card's.
 	o.keys, o.unknown, o.unlisted = mint.Unused(ctx, o.fleet, o.server, o.name, o.note.At)
 	return nil
 }
 
-// refuse leaves a machine alone that nobody said is in other hands.
+// refuse returns an error if only a later machine is left, of which nobody said that it is
+// in the wrong hands.
 func (o *Order) refuse() error {
 	if len(o.later) == 0 || len(o.members) > 0 || len(o.missing()) > 0 || len(o.keys)+len(o.unknown) > 0 || o.unlisted != nil {
 		return nil
@@ -146,7 +148,7 @@ func (o *Order) refuse() error {
 		o.name, o.note.At.Format(time.DateOnly), o.later[0].ID)
 }
 
-// missing are the holders that do not know.
+// missing are the holders that do not know about the revocation yet.
 func (o *Order) missing() []string {
 	if !o.fleet.Encrypts(o.name) {
 		return nil
@@ -154,7 +156,7 @@ func (o *Order) missing() []string {
 	return slices.DeleteFunc(o.fleet.Holders(o.name), func(name string) bool { return slices.Contains(o.note.Told, name) })
 }
 
-// Steps say what Do will do.
+// Steps describe what Do will do.
 func (o *Order) Steps() (out []string) {
 	if missing := o.missing(); len(missing) > 0 && !o.nameless() {
 		out = append(out, "have "+strings.Join(missing, ", ")+" refuse its share of the key for its data, for ever")
@@ -182,8 +184,8 @@ func (o *Order) Steps() (out []string) {
 	return out
 }
 
-// orOf names those whose cards have the same tags, by which nobody can tell them apart. A
-// card that has to be made another key is little beside one that lets a thief in.
+// orOf names the nodes whose cards have the same tags, so that their keys cannot be told
+// apart. Having to give a card another key is a small price for keeping a thief out.
 func (o *Order) orOf() string {
 	same := slices.DeleteFunc(slices.Clone(o.fleet.Nodes.Names), func(name string) bool {
 		n, _ := o.fleet.Nodes.Get(name)
@@ -195,19 +197,19 @@ func (o *Order) orOf() string {
 	return fmt.Sprintf("; it may be that of %s, whose card then needs another: imagebuilder key %s", strings.Join(same, " or "), strings.Join(same, ", imagebuilder key "))
 }
 
-// nameless says that nobody noted the number of the machine that was revoked, and another
-// one has its name.
+// nameless says that the revoked machine's number was not recorded, and another machine has
+// its name.
 func (o *Order) nameless() bool { return len(o.later) > 0 && len(o.note.Numbers) == 0 }
 
-// alone says that the cluster is this node.
+// alone says that the node is the cluster's only server.
 func (o *Order) alone() bool {
 	servers := o.fleet.Servers()
 	return len(servers) == 1 && servers[0] == o.name
 }
 
-// Do does all of it that can be done. The error says what is left.
+// Do does as much as it can. The error says what is left.
 func (o *Order) Do(ctx context.Context) error {
-	noted := o.note.write(o.fleet, o.name) // before anything: it cannot be asked any more afterwards
+	noted := o.note.write(o.fleet, o.name) // first, as Headscale cannot be asked for the numbers afterwards
 	var left []error
 	if err := o.tell(ctx); err != nil {
 		left = append(left, fmt.Errorf("not all who keep its share know: %w", err))
@@ -233,7 +235,7 @@ func (o *Order) Do(ctx context.Context) error {
 	return errors.Join(left...)
 }
 
-// tell lets the holders know that do not.
+// tell informs the holders that do not know yet.
 func (o *Order) tell(ctx context.Context) error {
 	missing := o.missing()
 	switch {
@@ -250,7 +252,7 @@ func (o *Order) tell(ctx context.Context) error {
 	return err
 }
 
-// leaveCluster leaves it alone where the node's name is another machine's.
+// leaveCluster removes the node from the cluster, unless its name is another machine's now.
 func (o *Order) leaveCluster(ctx context.Context) error {
 	if o.alone() || len(o.later) > 0 {
 		return nil
@@ -262,7 +264,7 @@ func (o *Order) leaveCluster(ctx context.Context) error {
 	return leave.Do(ctx)
 }
 
-// Advice says what else the owner has to do, as whoever has the disk could read it.
+// Advice says what else the owner has to do, as a thief could read the disk.
 func (o *Order) Advice() []string {
 	locked := ""
 	if o.fleet.Encrypts(o.name) {
@@ -282,7 +284,7 @@ func (o *Order) Advice() []string {
 	return out
 }
 
-// wards are the encrypted nodes of whose keys it kept a share.
+// wards are the encrypted nodes of whose keys this node kept a share.
 func (o *Order) wards() []string {
 	return slices.DeleteFunc(o.fleet.Encrypted(), func(name string) bool { return !slices.Contains(o.fleet.Holders(name), o.name) })
 }

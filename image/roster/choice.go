@@ -10,14 +10,14 @@ import (
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 )
 
-// Choice says which nodes are meant.
+// Choice says which nodes are meant: by names, by site, or all.
 type Choice struct {
 	Names []string
 	Site  string
 	All   bool
 }
 
-// Check wants exactly one way to say it.
+// Check requires exactly one of the three.
 func (c Choice) Check() error {
 	ways := 0
 	for _, said := range []bool{len(c.Names) > 0, c.Site != "", c.All} {
@@ -31,8 +31,8 @@ func (c Choice) Check() error {
 	return nil
 }
 
-// Of are the nodes that are meant, all of which the fleet has, in its file's order where
-// they are not named.
+// Of returns the chosen nodes: Names as given, otherwise in the order of the fleet's file. A
+// node or site that the fleet does not have is an error.
 func (c Choice) Of(f *fleet.Fleet) (names []string, err error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -59,17 +59,17 @@ func (c Choice) Of(f *fleet.Fleet) (names []string, err error) {
 	return append(names, c.Names...), nil
 }
 
-// Unseen says why a node is not there, as far as Headscale tells.
+// Unseen explains why a node is not there, as far as Headscale shows.
 const Unseen = "Headscale does not see it, or sees a stranger of its name"
 
-// There says that a node is a member, and is there to be asked.
+// There says that a node is a member and online.
 func There(rows []Row, name string) bool {
 	return slices.ContainsFunc(rows, func(r Row) bool { return r.Node == name && r.there() })
 }
 
 func (r Row) there() bool { return r.State == Online && r.Member() }
 
-// SubjectOf is a member by its name, whom to ask.
+// SubjectOf returns the subject for a member, by its name.
 func SubjectOf(rows []Row, name string) (s inquiry.Subject, err error) {
 	for _, r := range rows {
 		switch {
@@ -82,11 +82,11 @@ func SubjectOf(rows []Row, name string) (s inquiry.Subject, err error) {
 	return s, errors.New(name + " has no address in the tailnet")
 }
 
-// Member says that the node itself has an address in the tailnet, whoever else bears
-// its name: secrets go nowhere else.
+// Member says that the node itself, not a stranger with its name, has an address in the
+// tailnet. Secrets are sent to members only.
 func (r Row) Member() bool { return r.Address.IsValid() && !r.Stranger }
 
-// Subject is whom to ask.
+// Subject is the node as a subject for package inquiry.
 func (r Row) Subject() inquiry.Subject {
 	return inquiry.Subject{Node: r.Node, Number: string(r.Number), Joined: r.Joined, Address: r.Address}
 }

@@ -1,9 +1,9 @@
-// Package roster says of every node of a fleet where it is on its way: from a
-// key that was made for it to a member of the tailnet.
+// Package roster tells the state of every node of a fleet, from "no key made" to "member of
+// the tailnet".
 //
-// It asks Headscale and the mint's book and, where it is told to, the nodes
-// themselves. It changes nothing there; at home the nodes' host keys are
-// remembered the first time they are asked.
+// It reads Headscale and the mint's book and, on request, asks the nodes themselves. It
+// changes nothing there; at home, a node's host key is recorded when the node is first
+// asked.
 package roster
 
 import (
@@ -19,16 +19,16 @@ import (
 	"github.com/going-mobile/imagebuilder/image/mint"
 )
 
-// State is where a node is, in one word.
+// State is the state of a node, in one word.
 type State string
 
 // The states, in their order.
 const (
-	NoKey   State = "no-key"  // nothing was made for it
-	Waiting State = "waiting" // its key is good and unused: in the post, or not switched on
+	NoKey   State = "no-key"  // no key was made for it
+	Waiting State = "waiting" // its key is valid and unused: its card is in the post, or was not started yet
 	Expired State = "expired" // its key expired before it was used
-	Online  State = "online"  // a member, and there
-	Offline State = "offline" // a member, and away
+	Online  State = "online"  // a member, and connected
+	Offline State = "offline" // a member, but not connected
 )
 
 // Row is one node.
@@ -37,32 +37,32 @@ type Row struct {
 	Site  string    `json:"site"`
 	Role  node.Role `json:"role"`
 	State State     `json:"state"`
-	// Expires is when an unused key does.
+	// Expires is when an unused key expires or expired.
 	Expires time.Time `json:"expires,omitzero"`
-	// ExpiredUnused counts keys that were made for it and used by nobody.
+	// ExpiredUnused counts the node's keys that expired unused.
 	ExpiredUnused int `json:"expiredUnused,omitempty"`
-	// Number is Headscale's, of the member.
+	// Number is Headscale's ID of the member.
 	Number headscale.ID `json:"number,omitempty"`
-	// Joined is since when it is a member.
+	// Joined is when the member joined.
 	Joined time.Time `json:"joined,omitzero"`
-	// Address is the node's in the tailnet, IPv4 where it has one.
+	// Address is the node's address in the tailnet, IPv4 if it has one.
 	Address  netip.Addr `json:"address,omitzero"`
 	LastSeen time.Time  `json:"lastSeen,omitzero"`
-	// Stranger says that the member bears the node's name, and nothing else of it: it
-	// did not join with a key of this fleet. Nobody asks it, or gives it anything.
+	// Stranger says that the member only has the node's name: it did not join with a key of
+	// this fleet. It is not asked, and gets nothing.
 	Stranger bool `json:"stranger,omitempty"`
-	// New says that it has yet to become a member: no key was made for it, or nobody has
-	// used the last one.
+	// New says that the node has not joined yet: no key was made for it, or the last one is
+	// unused.
 	New bool `json:"-"`
 	// Notes are what is wrong, in words.
 	Notes []string `json:"notes,omitempty"`
-	// Says is what the node says of itself, nil where it was not asked.
+	// Says is the node's own status, nil if it was not asked.
 	Says *inquiry.Answer `json:"says,omitempty"`
-	// Doctor is what it found when it examined itself, nil where it was not asked to.
+	// Doctor is the result of the node's self-examination, nil if it was not asked for one.
 	Doctor *inquiry.Examination `json:"doctor,omitempty"`
 }
 
-// Server is what is asked of Headscale.
+// Server is what Headscale is asked for.
 type Server interface {
 	Nodes(context.Context) ([]headscale.Node, error)
 	ListKeys(context.Context) ([]headscale.Key, error)
@@ -94,8 +94,8 @@ func Read(ctx context.Context, f *fleet.Fleet, server Server, now time.Time) ([]
 	return rows, nil
 }
 
-// key looks at the last key that was made for the node. If that is no good, as its card
-// failed, one from before may be.
+// key looks at the last key that was made for the node. If that one is not valid, as its
+// card failed, an earlier one may be.
 func (r *Row) key(made []mint.Entry, keys []headscale.Key, now time.Time) {
 	if len(made) == 0 {
 		return
@@ -122,9 +122,9 @@ func (r *Row) key(made []mint.Entry, keys []headscale.Key, now time.Time) {
 	}
 }
 
-// member finds what became of the node: by its key, which tells it from another device
-// of its name. One that moved to another site bears the tags of its key still; of one
-// whose key the book does not have, as it was lost, the tags tell.
+// member finds the node's member: by its key, which distinguishes it from another device
+// with its name. A node that moved to another site still has the tags of its key. If the
+// book with the key was lost, the tags decide.
 func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) {
 	at := slices.IndexFunc(members, func(m headscale.Node) bool { return mint.Joined(made, r.Node, m) })
 	ours := at >= 0
@@ -155,7 +155,7 @@ func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) 
 	}
 }
 
-// Ask lets those that are there speak for themselves, all at once.
+// Ask asks the nodes that are there for their status, all at once.
 func Ask(ctx context.Context, f *fleet.Fleet, rows []Row) {
 	who, subjects := present(rows)
 	for i, said := range inquiry.Ask(ctx, f, subjects) {
@@ -163,7 +163,7 @@ func Ask(ctx context.Context, f *fleet.Fleet, rows []Row) {
 	}
 }
 
-// Examine lets them examine themselves.
+// Examine has the nodes that are there examine themselves.
 func Examine(ctx context.Context, f *fleet.Fleet, rows []Row) {
 	who, subjects := present(rows)
 	for i, found := range inquiry.Examine(ctx, f, subjects) {
@@ -171,7 +171,7 @@ func Examine(ctx context.Context, f *fleet.Fleet, rows []Row) {
 	}
 }
 
-// present are those that can be asked, and which rows theirs are.
+// present are the nodes that can be asked (subjects), and the indexes of their rows (who).
 func present(rows []Row) (who []int, subjects []inquiry.Subject) {
 	for i, r := range rows {
 		if r.there() {

@@ -1,8 +1,8 @@
-// Package shares speaks for the owner to the nodes that keep shares of another one's
-// key: agree to a node that waits, or refuse it for ever.
+// Package shares passes on the owner's decision to the nodes that keep shares of another
+// node's key: to unlock a node that waits, or to refuse it for ever.
 //
-// It speaks over ssh, as package inquiry does. It agrees to nobody whom the owner was not
-// shown, and believes of a holder no more than the form of its answer.
+// It speaks over ssh, as package inquiry does. It unlocks only what the owner was shown, and
+// trusts nothing of a holder's answer but its format.
 package shares
 
 import (
@@ -21,21 +21,22 @@ import (
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-// Answer is what one holder says.
+// Answer is one holder's answer.
 type Answer struct {
 	Holder string `json:"holder"`
-	// Waits says that the node waits there: from where, and why it got nothing.
+	// Waits says that the node waits at this holder: Place is its network, Why is why it got
+	// no share, Since is since when it waits.
 	Waits bool         `json:"waits"`
 	Place netip.Prefix `json:"place,omitzero"`
 	Why   string       `json:"why,omitempty"`
 	Since time.Time    `json:"since,omitzero"`
-	// Fault is why it does not wait there, "" where it does; Silent that the holder
-	// could not be asked.
+	// Fault is why there is no such answer, "" if the node waits; Silent says that the
+	// holder could not be asked.
 	Fault  string `json:"fault,omitempty"`
 	Silent bool   `json:"silent,omitempty"`
 }
 
-// Holders are those of one node.
+// Holders are the holders of one node.
 type Holders struct {
 	node     string
 	names    []string
@@ -43,15 +44,15 @@ type Holders struct {
 	tell     func(ctx context.Context, s inquiry.Subject, command string, input io.Reader) ([]byte, error)
 }
 
-// Of finds the holders of a node, as Headscale knows them. The machine that runs it is found
-// also where that says nothing, and rows are nil.
+// Of finds the holders of a node in rows, Headscale's view. The machine that runs Headscale
+// is found even if rows is nil, as Headscale may not answer.
 func Of(f *fleet.Fleet, rows []roster.Row, name string) (*Holders, error) {
 	if _, err := f.Find(name); err != nil {
 		return nil, err
 	}
 	h := &Holders{node: name, names: f.Holders(name), subjects: map[string]inquiry.Subject{}}
 	if c := f.Control(); c != "" {
-		h.subjects[c] = inquiry.Subject{Node: c} // at its own name
+		h.subjects[c] = inquiry.Subject{Node: c} // by its public name
 	}
 	h.tell = func(ctx context.Context, s inquiry.Subject, command string, input io.Reader) ([]byte, error) {
 		return inquiry.Tell(ctx, f, s, command, input)
@@ -66,7 +67,7 @@ func Of(f *fleet.Fleet, rows []roster.Row, name string) (*Holders, error) {
 
 const tellTime = 30 * time.Second
 
-// ask runs a command of firstboot on one of them.
+// ask runs a firstboot command on a holder.
 func (h *Holders) ask(ctx context.Context, holder, command string) ([]byte, error) {
 	s, ok := h.subjects[holder]
 	if !ok {
@@ -81,13 +82,13 @@ func (h *Holders) ask(ctx context.Context, holder, command string) ([]byte, erro
 	return out, nil
 }
 
-// reasons are what a holder may say of one who waits, in words.
+// reasons are the holders' reason codes for letting a node wait, in words.
 var reasons = map[vault.Why]string{
 	vault.Place: "it never was there", vault.Relayed: "it is heard of through a relay only, so nobody sees where it is", vault.Joined: "it has joined the tailnet anew",
 	vault.Sealed: "its TPM does not give back its own share: the firmware, Secure Boot or its keys were changed, or the disk is in another machine",
 }
 
-// Waiting asks all holders whether the node waits for its owner's word.
+// Waiting asks all holders whether the node waits for its owner.
 func (h *Holders) Waiting(ctx context.Context) (all []Answer) {
 	for _, name := range h.names {
 		a := Answer{Holder: name}
@@ -113,7 +114,7 @@ func (a *Answer) read(out []byte) error {
 	return nil
 }
 
-// String is the answer in a sentence.
+// String is the answer as a sentence.
 func (a Answer) String() string {
 	switch {
 	case a.Silent:
@@ -126,8 +127,8 @@ func (a Answer) String() string {
 	return fmt.Sprintf("%s: it asks since %s; %s", a.Holder, a.Since.Format(time.DateTime+" MST"), a.Why)
 }
 
-// CheckWaits says why there is nothing to agree to in what holders answered. Of those
-// that could not be asked nobody knows.
+// CheckWaits says why nothing in the answers can be unlocked, nil if something can. It
+// distinguishes holders that could not be asked.
 func (h *Holders) CheckWaits(shown []Answer) error {
 	var silent []string
 	for _, a := range shown {
@@ -147,8 +148,9 @@ func (h *Holders) CheckWaits(shown []Answer) error {
 	return fmt.Errorf("%s waits for nobody's word at those that answered; %s could not be asked", h.node, strings.Join(silent, ", "))
 }
 
-// Unlock agrees to what was shown with one of the holders where the node waits: a word with
-// each would let it in as often. The others are asked where one does not take it.
+// Unlock approves the node at one of the holders at which it was shown to wait: each
+// approval would let the node in once. If a holder does not accept, the next one is asked.
+// agreed is the holder that accepted.
 func (h *Holders) Unlock(ctx context.Context, shown []Answer) (agreed string, err error) {
 	for _, a := range shown {
 		if !a.Waits {
@@ -163,11 +165,11 @@ func (h *Holders) Unlock(ctx context.Context, shown []Answer) (agreed string, er
 	return "", err
 }
 
-// Revoke has holders refuse the node for ever, with the numbers that it has in the tailnet
-// and all its shares, or only with those of these numbers. The error names those that do not
-// know of it yet, and how to say it there.
+// Revoke makes holders refuse the node for ever: the given numbers in Headscale and all its
+// shares or, with only, just the shares of these numbers. The error names the holders that
+// do not know yet, and says how to tell them by hand.
 func (h *Holders) Revoke(ctx context.Context, names, numbers []string, only bool) (told []string, err error) {
-	for _, n := range numbers { // they come from a server, and go into a shell
+	for _, n := range numbers { // the numbers come from a server, and go into a shell command
 		if n == "" || strings.Trim(n, "0123456789") != "" {
 			return nil, fmt.Errorf("%s has the number %q in Headscale, which is none", h.node, n)
 		}

@@ -113,8 +113,9 @@ func onCards(_ *fleet.Fleet, p *Plan) []Warning {
 
 func months(perDay float64) int { return int(enduresTB * 1000 / perDay / 30) }
 
-// controlURL: if a plain http name fails, tailscaled tries https on port 443 for two
-// minutes; private addresses are exempt (tailscale 1.102, controlhttp).
+// controlURL: a tailscaled that dials again within two minutes uses https on port 443 in
+// place of a plain http address; private addresses are exempt (tailscale 1.102,
+// controlhttp).
 func controlURL(f *fleet.Fleet, _ *Plan) []Warning {
 	u, err := url.Parse(f.Cluster.Headscale.URL)
 	if err != nil || u.Scheme != "http" {

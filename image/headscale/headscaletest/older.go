@@ -4,11 +4,11 @@ package headscaletest
 
 import "testing"
 
-// Older are the versions before the one in images that the client speaks to,
-// too. Each has a module of its own: they exclude each other.
+// Older are the versions before the one in images that the client also supports. Each has
+// its own module, as their dependencies conflict.
 var Older = []string{"v0.28.0", "v0.27.1", "v0.26.1"}
 
-// StartOlder is Start with one of them.
+// StartOlder is Start with one of these versions.
 func StartOlder(t testing.TB, version string) *Server {
 	t.Helper()
 	mod, sum := pinned(t, version)

@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// Loopback are addresses for a port of a test's node.
+// Loopback are addresses that a test's node can have.
 var Loopback = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 
-// OtherServer runs a web server that is no Headscale, and returns its address.
+// OtherServer runs a web server that is not Headscale, and returns its address.
 func OtherServer(t testing.TB) string {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")

@@ -9,16 +9,17 @@ import (
 	"testing"
 )
 
-// Pebble compiles Let's Encrypt's own authority for tests. It is of a version that
-// says where a certificate will be, as Let's Encrypt does: without that, which no
-// standard wants, Headscale gets none (golang/go#77704, x/crypto 0.53).
+// Pebble compiles Pebble, Let's Encrypt's ACME server for tests, and returns the program. It
+// needs a version that announces the certificate's URL in advance, as Let's Encrypt does. No
+// standard requires that, but Headscale gets no certificate without it (golang/go#77704,
+// x/crypto 0.53).
 func Pebble(t testing.TB) string {
 	t.Helper()
 	mod, sum := pinned(t, "pebble")
 	return compile(t, "github.com/letsencrypt/pebble/v2/cmd/pebble", mod, sum)
 }
 
-// pinned reads a module of the directory testserver.
+// pinned reads the go.mod and go.sum of a module below the directory testserver.
 func pinned(t testing.TB, name string) (mod, sum []byte) {
 	t.Helper()
 	here, err := exec.Command("go", "env", "GOMOD").Output()

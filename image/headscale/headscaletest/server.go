@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package headscaletest runs a real Headscale server for tests: built from
-// the module that images get it from, on loopback only, with nothing that calls out.
+// Package headscaletest runs a real Headscale server for tests: built from the same module
+// as for images, on loopback only, and without any connection to the Internet.
 //
-// It is for tests alone and fails them rather than return an error.
+// It is for tests only, and fails the test instead of returning an error.
 package headscaletest
 
 import (
@@ -35,8 +35,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// Policy is a policy with two sites whose nodes may do what k3s needs, and
-// who keep their addresses while Headscale is down.
+// Policy is a policy with two sites, whose nodes may do what k3s needs and keep their
+// addresses while Headscale is down.
 const Policy = `{"tagOwners":{"tag:site-a":["fleet@"],"tag:site-b":["fleet@"]},
  "nodeAttrs":[{"target":["tag:site-a","tag:site-b"],"attr":["cache-network-maps"]}],
  "acls":[{"action":"accept","src":["tag:site-a","tag:site-b"],"dst":["tag:site-a:*","tag:site-b:*"]}]}`
@@ -62,8 +62,8 @@ func Start(t testing.TB) *Server {
 	return StartAt(t, "127.0.0.1", "127.0.0.1")
 }
 
-// StartAt listens on the address listen and calls itself by the host name
-// public, such as the one a virtual machine sees loopback under.
+// StartAt is Start with an address to listen on, and the host name public for the server's
+// own URL, such as the name under which a virtual machine reaches loopback.
 func StartAt(t testing.TB, listen, public string) *Server {
 	t.Helper()
 	return start(t, Build(t), listen, public)
@@ -71,7 +71,7 @@ func StartAt(t testing.TB, listen, public string) *Server {
 
 func start(t testing.TB, program, listen, public string) *Server {
 	t.Helper()
-	// A short path: a unix socket's may have 107 bytes, unix(7).
+	// A short path: that of a Unix socket is at most 107 bytes long, unix(7).
 	dir, err := os.MkdirTemp("", "hs")
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ unix_socket_permission: "0700"
 logtail: {enabled: false}
 `
 
-// Configure replaces a section of the server's settings, and starts it anew.
+// Configure replaces a section of the server's settings, and restarts it.
 func (s *Server) Configure(name string, section any) {
 	s.t.Helper()
 	all := map[string]any{}
@@ -140,7 +140,7 @@ func (s *Server) Configure(name string, section any) {
 	s.Run()
 }
 
-// Command runs the server's program as its owner would on the machine.
+// Command runs the server's program as its operator would on the machine.
 func (s *Server) Command(args ...string) (string, error) {
 	cmd := exec.Command(s.program, append([]string{"-c", filepath.Join(s.dir, "config.yaml")}, args...)...)
 	var stderr bytes.Buffer
@@ -152,7 +152,7 @@ func (s *Server) Command(args ...string) (string, error) {
 	return string(out), err
 }
 
-// Run starts a stopped server again, with all it knew.
+// Run starts a stopped server again, with its data.
 func (s *Server) Run() {
 	s.t.Helper()
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -190,7 +190,7 @@ func (s *Server) Run() {
 	s.t.Fatalf("headscale does not start:\n%s", s.tail())
 }
 
-// listen is the address that this machine reaches the server under.
+// listen is the URL at which this machine reaches the server.
 func (s *Server) listen() string {
 	for _, l := range strings.Split(s.read("config.yaml"), "\n") {
 		if a, ok := strings.CutPrefix(l, "listen_addr: "); ok {
@@ -200,13 +200,14 @@ func (s *Server) listen() string {
 	return s.URL
 }
 
-// NewAPIKey makes one as its owner would, on the machine, for full hours.
+// NewAPIKey makes an API key as the operator would, on the machine. life is rounded down to
+// hours.
 func (s *Server) NewAPIKey(life time.Duration) secret.String {
 	s.t.Helper()
 	return secret.String(lastLine(s.exec("apikeys", "create", "--expiration", fmt.Sprintf("%dh", int(life.Hours())))))
 }
 
-// Register makes the server list a node that is away.
+// Register makes the server list a node that is offline.
 func (s *Server) Register(name string) {
 	s.t.Helper()
 	id := fmt.Sprintf("hskey-authreq-%024d", time.Now().UnixNano())
@@ -214,7 +215,7 @@ func (s *Server) Register(name string) {
 	s.exec("auth", "register", "--user", "fleet", "--auth-id", id)
 }
 
-// NewFleet is what "fleet init" makes at this server, which gets its policy.
+// NewFleet makes a fleet by fleet.Init for this server, and sets its policy there.
 func (s *Server) NewFleet() *fleet.Fleet {
 	s.t.Helper()
 	dir := s.t.TempDir()
@@ -235,8 +236,8 @@ func (s *Server) NewFleet() *fleet.Fleet {
 	return f
 }
 
-// Tag gives a listed node the tags of a key that it would have joined with. The
-// server's policy must know them.
+// Tag gives a listed node the tags that it would have from its key. The server's policy must
+// define them.
 func (s *Server) Tag(name string, tags ...string) {
 	s.t.Helper()
 	nodes, err := s.Client.Nodes(context.Background())
@@ -250,13 +251,13 @@ func (s *Server) Tag(name string, tags ...string) {
 	}
 }
 
-// Rename gives a node another name in the tailnet.
+// Rename changes a node's name in the tailnet.
 func (s *Server) Rename(id headscale.ID, name string) {
 	s.t.Helper()
 	s.exec("nodes", "rename", "-i", string(id), name)
 }
 
-// Data is the directory with its database and keys.
+// Data is the directory with the server's database and keys.
 func (s *Server) Data() string { return s.dir }
 
 // Stop kills the server, as a power cut would.
@@ -270,9 +271,9 @@ func (s *Server) Stop() {
 	s.cmd = nil
 }
 
-// LockDatabase keeps the server from writing, as a slow backup of its database
-// does, until unlock is called: the write lock of an SQLite database with a
-// write-ahead log is byte 120 of its index (sqlite.org/walformat.html).
+// LockDatabase keeps the server from writing, as a slow backup of its database would, until
+// unlock is called. The write lock of an SQLite database in WAL mode is byte 120 of its
+// index (sqlite.org/walformat.html).
 func (s *Server) LockDatabase() (unlock func()) {
 	s.t.Helper()
 	f, err := os.OpenFile(filepath.Join(s.dir, "db.sqlite-shm"), os.O_RDWR, 0)
@@ -333,7 +334,7 @@ func lastLine(s string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// FreePort returns a TCP port of loopback that nobody listens on.
+// FreePort returns a TCP port of loopback on which nothing listens.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -344,8 +345,8 @@ func FreePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// Build compiles the server that images have into the user's cache directory,
-// once for every state of its module, and returns the program.
+// Build compiles the server that images contain, into the user's cache directory, once for
+// each state of its module. It returns the program.
 func Build(t testing.TB) string {
 	t.Helper()
 	c, err := component.Find("headscale")
