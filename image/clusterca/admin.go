@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Admin makes a client certificate that opens the cluster's API to its owner
-// until it expires, with its chain behind it: nobody has to log in to a server
-// for a kubeconfig. user becomes the name in the API server's audit log.
+// Admin makes a client certificate with which the owner has full access to the cluster's API
+// until it expires, followed by its chain: so a kubeconfig needs no login to a server. user
+// becomes the name in the API server's audit log.
 func (f Files) Admin(user string, now time.Time, valid time.Duration, random io.Reader) (Pair, error) {
 	by, _, err := f.signer(clientCA)
 	if err != nil {

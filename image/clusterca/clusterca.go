@@ -1,14 +1,13 @@
-// Package clusterca makes the identity of a k3s cluster before any of its
-// servers exists: a root and an intermediate certificate authority whose keys
-// stay at home, the authorities k3s signs with, and what follows from them:
-// tokens that pin the cluster and certificates for its owner.
+// Package clusterca makes the identity of a k3s cluster before any of its servers exists: a
+// root and an intermediate certificate authority whose keys stay at home, the authorities
+// with which k3s signs, and what can be derived from them: tokens that pin the cluster, and
+// certificates for its owner.
 //
-// The layout is that of k3s' custom CA certificates (docs.k3s.io, "k3s
-// certificate", and contrib/util/generate-custom-ca-certs.sh): files below
-// server/tls of the data directory that a server uses, and never replaces,
-// where they are there before its first start.
+// The layout is that of k3s' custom CA certificates (docs.k3s.io, "k3s certificate", and
+// contrib/util/generate-custom-ca-certs.sh): files below server/tls in the data directory.
+// If they exist before a server's first start, k3s uses them and never replaces them.
 //
-// The package refuses to know files, nodes and passwords: it turns random
+// The package does not read or write files, and knows no nodes or passwords: it turns random
 // numbers and times into PEM, and back.
 package clusterca
 
@@ -31,7 +30,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// Lifetimes: k3s renews what it signs, but nobody renews the authorities of a
+// Lifetimes: k3s renews the certificates it signs, but nobody renews the authorities on a
 // node that is 300 km away.
 const (
 	rootYears   = 30
@@ -39,7 +38,7 @@ const (
 	clockMargin = 24 * time.Hour // a node without a clock starts at its image's build time
 )
 
-// Files are PEM texts by the name k3s gives them below server/tls.
+// Files are PEM texts, by k3s' file names below server/tls.
 type Files map[string][]byte
 
 // The names of the authorities; each has a .crt and a .key.
@@ -51,7 +50,7 @@ const (
 	clientCA   = "client-ca"
 )
 
-// Identity is a cluster's: what stays at home and what its first server gets.
+// Identity is the identity of a cluster.
 type Identity struct {
 	// Root and Intermediate never leave home.
 	Root, Intermediate Pair
@@ -62,9 +61,8 @@ type Identity struct {
 // Pair is a certificate and its key as PEM.
 type Pair struct{ Cert, Key []byte }
 
-// New makes the identity of the cluster called name, valid from a day before
-// now. Keys are EC P-256, but that of service accounts, which is RSA 2048 as
-// k3s makes it itself.
+// New makes the identity of the cluster called name, valid from a day before now. Keys are
+// EC P-256, except the service accounts' key, which is RSA 2048 as in k3s itself.
 func New(name string, now time.Time, random io.Reader) (*Identity, error) {
 	f := factory{name: name, now: now.UTC().Truncate(time.Second), random: random}
 	root, err := f.authority("root", rootYears, nil)
@@ -89,7 +87,7 @@ func New(name string, now time.Time, random io.Reader) (*Identity, error) {
 	return id, err
 }
 
-// factory makes what one identity consists of.
+// factory makes the parts of one identity.
 type factory struct {
 	name   string
 	now    time.Time
@@ -111,7 +109,7 @@ func (f factory) authority(role string, years int, by *signer) (*signer, error) 
 		return nil, err
 	}
 	t := &x509.Certificate{
-		// k3s' own authorities carry no O; ours say whose they are.
+		// k3s' own authorities have no O; ours name their cluster there.
 		Subject:               pkix.Name{Organization: []string{f.name}, CommonName: f.name + " " + role},
 		NotBefore:             f.now.Add(-clockMargin),
 		NotAfter:              f.now.AddDate(years, 0, 0),
@@ -122,7 +120,7 @@ func (f factory) authority(role string, years int, by *signer) (*signer, error) 
 	return f.sign(t, key, by)
 }
 
-// sign makes a certificate for key, by itself where by is nil.
+// sign makes a certificate for key, self-signed if by is nil.
 func (f factory) sign(t *x509.Certificate, key *ecdsa.PrivateKey, by *signer) (*signer, error) {
 	serial := make([]byte, 16)
 	if _, err := io.ReadFull(f.random, serial); err != nil {
@@ -152,8 +150,7 @@ func (f factory) sign(t *x509.Certificate, key *ecdsa.PrivateKey, by *signer) (*
 	}}, nil
 }
 
-// serviceKey signs the tokens of service accounts. k3s reads the traditional
-// form only.
+// serviceKey signs service account tokens. k3s reads the traditional (PKCS #1) form only.
 func (f factory) serviceKey() ([]byte, error) {
 	key, err := rsa.GenerateKey(f.random, 2048)
 	if err != nil {
@@ -162,8 +159,8 @@ func (f factory) serviceKey() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}), nil
 }
 
-// Check reports what is wrong with a set of files: names, and certificates
-// that are not their keys' or not signed by the root that ends their chain.
+// Check reports what is wrong with a set of files: their names, certificates that do not
+// match their keys, and certificates that are not signed by the root that ends their chain.
 func (f Files) Check(now time.Time) error {
 	want := contract.ClusterCAFiles()
 	if have := slices.Sorted(maps.Keys(f)); !slices.Equal(have, want) {
@@ -183,7 +180,7 @@ func (f Files) checkChain(name string, now time.Time) error {
 		return err
 	}
 	root := chain[len(chain)-1]
-	if err := root.CheckSignatureFrom(root); err != nil { // tokens would pin another certificate
+	if err := root.CheckSignatureFrom(root); err != nil { // otherwise tokens would pin another certificate
 		return errors.New("does not end with its root")
 	}
 	opt := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
@@ -195,8 +192,8 @@ func (f Files) checkChain(name string, now time.Time) error {
 	return err
 }
 
-// signer reads an authority back: its certificate, its key, and all of its
-// chain, itself first.
+// signer reads an authority: its certificate, its key, and its chain, starting with its own
+// certificate.
 func (f Files) signer(name string) (*signer, []*x509.Certificate, error) {
 	chain, err := certificates(f[name+".crt"])
 	if err != nil {

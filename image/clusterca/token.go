@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// Who a token is for, as it stands between its hash and its secret.
+// For whom a token is: the user in it, between its hash and its secret.
 const (
 	ServerToken = "server"
 	AgentToken  = "node"
 )
 
-// NewSecret returns the secret part of a token: 160 random bits, in letters
-// that survive being read out over the phone.
+// NewSecret returns the secret part of a token: 160 random bits, in letters that can be read
+// out over the phone.
 func NewSecret(random io.Reader) (string, error) {
 	b := make([]byte, 20)
 	if _, err := io.ReadFull(random, b); err != nil {
@@ -25,10 +25,10 @@ func NewSecret(random io.Reader) (string, error) {
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b)), nil
 }
 
-// Token returns K10<hash>::<user>:<secret>: a node that has it sends it to no
-// server but of this cluster. With a chain the hash is the SHA-256 of the
-// root's DER; with a single certificate it would be that of the file (k3s
-// 1.36, pkg/clientaccess/token.go).
+// Token returns K10<hash>::<user>:<secret>. A node sends this token only to servers of this
+// cluster, as the hash pins its authority: with a certificate chain, the hash is the SHA-256
+// of the root's DER; with a single certificate it would be that of the file (k3s 1.36,
+// pkg/clientaccess/token.go).
 func (f Files) Token(user, secret string) (string, error) {
 	chain, err := certificates(f[serverCA+".crt"])
 	if err != nil {

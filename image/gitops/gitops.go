@@ -1,9 +1,9 @@
-// Package gitops writes the applications of the overlay apps as one fleet has them,
-// for its owner's Git repository: names below the fleet's domain, its time zone,
-// the network of its pods; and lists the secrets that they refer to.
+// Package gitops writes the applications of the overlay apps for one fleet's Git repository,
+// with the fleet's values: names below its domain, its time zone and its pods' network. It
+// also lists the secrets that the applications refer to.
 //
-// It knows neither Git nor the cluster, and overwrites nothing that a person
-// changed unless it is told to.
+// It uses neither Git nor the cluster, and overwrites nothing that a person changed unless
+// told to.
 package gitops
 
 import (
@@ -24,20 +24,20 @@ import (
 	"github.com/going-mobile/imagebuilder/image/objects"
 )
 
-// Values are what a fleet has of its own in the manifests.
+// Values are the fleet's own values in the manifests.
 type Values struct {
-	// Domain is what the applications' names are below, like apps.example.net.
+	// Domain is the domain of the applications' names, such as apps.example.net.
 	Domain string
-	// Timezone is one of tzdata's names.
+	// Timezone is a name of the tz database.
 	Timezone string
 	// Pods are the networks of the cluster's pods, in CIDR notation.
 	Pods []string
 }
 
-// example is what stands for them in the overlay, k3s' own network of pods.
+// example are the placeholders in the overlay; Pods is k3s' default network.
 var example = Values{Domain: "apps.example.net", Timezone: "Etc/UTC", Pods: []string{contract.PodNetwork}}
 
-// ValuesOf reads a fleet. The error is fleet.ErrNoDomain where the file tells none.
+// ValuesOf reads a fleet's values. The error is fleet.ErrNoDomain if no domain is known.
 func ValuesOf(f *fleet.Fleet) (Values, error) {
 	v := Values{Timezone: example.Timezone, Pods: example.Pods}
 	var err error
@@ -56,8 +56,8 @@ func ValuesOf(f *fleet.Fleet) (Values, error) {
 	return v, nil
 }
 
-// Tree is the manifests, by their paths, and their README, from the directory of
-// the overlay. What was filled in has been read back by image/objects.
+// Tree returns the manifests, by path, and their README, from the overlay's directory. The
+// filled-in manifests were checked by image/objects.
 func Tree(apps fs.FS, v Values) (map[string][]byte, error) {
 	fill := strings.NewReplacer(example.Domain, v.Domain, example.Timezone, v.Timezone, example.Pods[0], strings.Join(v.Pods, " "))
 	const root = "gitops/"
@@ -82,8 +82,7 @@ func Tree(apps fs.FS, v Values) (map[string][]byte, error) {
 	return tree, err
 }
 
-// Hosts are the first parts of the names below a domain that the Ingresses of a
-// tree take requests in for.
+// Hosts are the first labels of the names below domain that a tree's Ingresses serve.
 func Hosts(tree map[string][]byte, domain string) (hosts []string, err error) {
 	err = each(tree, func(o objects.Object) {
 		spec, _ := o.Value["spec"].(map[string]any)
@@ -116,7 +115,7 @@ func each(tree map[string][]byte, see func(objects.Object)) error {
 	return nil
 }
 
-// Secrets are those that the manifests of a tree refer to, with their keys.
+// Secrets are the Secrets to which the manifests of a tree refer, with their keys.
 func Secrets(tree map[string][]byte) ([]fleet.Secret, error) {
 	found := map[string]fleet.Secret{}
 	err := each(tree, func(o objects.Object) {
@@ -153,8 +152,8 @@ func referred(v any, found func(name, key string)) {
 	}
 }
 
-// NamesLine is what fleet.yaml says of names below cluster: where it has all of
-// hosts, "" where it has them.
+// NamesLine is the line names: of fleet.yaml, below cluster:, with all of hosts added, "" if
+// have contains them already.
 func NamesLine(have fleet.Names, hosts []string) string {
 	all := slices.Clone(have.Hosts)
 	for _, host := range hosts {
@@ -172,7 +171,7 @@ func NamesLine(have fleet.Names, hosts []string) string {
 	return fmt.Sprintf("  names: {%shosts: [%s]}", domain, strings.Join(all, ", "))
 }
 
-// Lines are secrets as they stand in fleet.yaml below cluster:.
+// Lines are secrets in the form of fleet.yaml, below cluster:.
 func Lines(all []fleet.Secret) string {
 	var b strings.Builder
 	for _, s := range all {
@@ -189,9 +188,8 @@ func Lines(all []fleet.Secret) string {
 	return b.String()
 }
 
-// Write puts a tree into a directory, which it makes. Files that are there and
-// differ are an error before anything is written, unless force overwrites them;
-// other files stay.
+// Write writes a tree into a directory, which it creates. If existing files differ, it fails
+// before it writes anything, unless force overwrites them. Other files stay.
 func Write(dir string, tree map[string][]byte, force bool) error {
 	var missing, changed []string
 	for _, name := range slices.Sorted(maps.Keys(tree)) {

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// meta is what all objects have.
+// meta is the metadata of an object.
 type meta struct {
 	Name, Namespace, UID string
 	DeletionTimestamp    string
@@ -23,31 +23,32 @@ type meta struct {
 	}
 }
 
-// condition is one of an object's status.
+// condition is a condition in an object's status.
 type condition struct{ Type, Status, Message string }
 
 // list is a list of objects, as far as T has fields for them.
 type list[T any] struct{ Items []T }
 
-// Node is one of the cluster's.
+// Node is a node of the cluster.
 type Node struct {
 	Name string
-	// Version is of its k3s, "v1.36.4+k3s1".
+	// Version is its k3s version, such as "v1.36.4+k3s1".
 	Version string
 	// Fault says why it is not ready, "" if it is.
 	Fault string
 	// VoteFault says why its etcd does not vote, "" if it does or has none.
 	VoteFault string
-	// Cordoned nodes get no new pods, by whom their mark says, "" for somebody else.
+	// Cordoned says that the node gets no new pods. Mark is the program that cordoned it, ""
+	// for somebody else.
 	Cordoned bool
 	Mark     string
 }
 
-// mark is where a node has the name of the program that cordoned it: who did not
-// may not undo it.
+// mark is the annotation with the name of the program that cordoned a node. Only that
+// program may uncordon the node.
 const mark = "imagebuilder/cordoned-by"
 
-// etcdVotes is a condition that k3s gives to nodes with etcd (pkg/etcd/etcd.go).
+// etcdVotes is a condition that k3s sets on nodes with etcd (pkg/etcd/etcd.go).
 const etcdVotes = "EtcdIsVoter"
 
 type nodeObject struct {
@@ -91,7 +92,7 @@ func (c *Client) Nodes(ctx context.Context) (all []Node, err error) {
 	return all, nil
 }
 
-// Node tells of one of them, nil where the cluster has none of that name.
+// Node returns the node with that name, nil if the cluster has none.
 func (c *Client) Node(ctx context.Context, name string) (*Node, error) {
 	var o nodeObject
 	err := c.get(ctx, nodePath(name), &o)
@@ -105,8 +106,8 @@ func (c *Client) Node(ctx context.Context, name string) (*Node, error) {
 	return &n, nil
 }
 
-// Cordon keeps new pods from a node, and marks it by whom. One that is cordoned
-// already stays whose it is: cordoned tells whether it is by's.
+// Cordon keeps new pods off a node, and marks the node with by. A node that is cordoned
+// already keeps its mark. cordoned says whether the node is cordoned by by.
 func (c *Client) Cordon(ctx context.Context, name, by string) (cordoned bool, err error) {
 	var o nodeObject
 	if err := c.get(ctx, nodePath(name), &o); err != nil {
@@ -118,8 +119,7 @@ func (c *Client) Cordon(ctx context.Context, name, by string) (cordoned bool, er
 	return true, c.patchNode(ctx, name, true, by)
 }
 
-// Uncordon lets pods come to a node again that by has cordoned; another one stays as
-// it is.
+// Uncordon lets pods onto a node again if by has cordoned it; otherwise it changes nothing.
 func (c *Client) Uncordon(ctx context.Context, name, by string) error {
 	var o nodeObject
 	if err := c.get(ctx, nodePath(name), &o); err != nil {
@@ -131,7 +131,7 @@ func (c *Client) Uncordon(ctx context.Context, name, by string) error {
 	return c.patchNode(ctx, name, false, nil)
 }
 
-// patchNode is a JSON merge patch (RFC 7386), which removes what is null.
+// patchNode sends a JSON merge patch (RFC 7386), which removes fields that are null.
 func (c *Client) patchNode(ctx context.Context, name string, cordoned bool, by any) error {
 	patch := map[string]any{
 		"metadata": map[string]any{"annotations": map[string]any{mark: by}},
@@ -140,18 +140,17 @@ func (c *Client) patchNode(ctx context.Context, name string, cordoned bool, by a
 	return c.send(ctx, http.MethodPatch, nodePath(name), "application/merge-patch+json", patch)
 }
 
-// Volume is one of Longhorn's that lacks something.
+// Volume is a Longhorn volume with a problem.
 type Volume struct {
-	// Name is the claim's, which is what its owner knows.
+	// Name is NAMESPACE/NAME of its claim, which its owner knows, or Longhorn's name if it
+	// has no claim.
 	Name string
-	// Robustness is Longhorn's word: degraded, faulted, or unknown where its node is
-	// away.
+	// Robustness is Longhorn's term: degraded, faulted, or unknown if its node is away.
 	Robustness string
 }
 
-// SickVolumes lists Longhorn's volumes that lack a replica or have none left. What
-// nobody uses is of unknown health, and not among them; nor is anything where there
-// is no Longhorn.
+// SickVolumes lists Longhorn's volumes that lack replicas or have none left. Detached
+// volumes of unknown robustness are not listed. Without Longhorn there are none.
 func (c *Client) SickVolumes(ctx context.Context) (sick []Volume, err error) {
 	var found list[struct {
 		Metadata meta
@@ -176,22 +175,22 @@ func (c *Client) SickVolumes(ctx context.Context) (sick []Volume, err error) {
 	return sick, err
 }
 
-// Pod is one that runs on a node.
+// Pod is a pod on a node.
 type Pod struct {
 	Namespace, Name, UID string
-	// Leaving pods are being deleted.
+	// Leaving says that the pod is being deleted.
 	Leaving bool
-	// Alone is one that nobody would make again.
+	// Alone says that the pod has no controller, so nobody would create it again.
 	Alone bool
 }
 
 func (p Pod) String() string { return p.Namespace + "/" + p.Name }
 
-// mirrored marks the shadow of a pod that a kubelet starts by itself.
+// mirrored is the annotation of a mirror pod, which represents a static pod of the kubelet.
 const mirrored = "kubernetes.io/config.mirror"
 
-// Pods lists those on a node that can go elsewhere: not those that have ended, nor
-// those of DaemonSets, nor the shadows of a kubelet's own.
+// Pods lists the pods on a node that can move elsewhere: without pods that have ended,
+// DaemonSets' pods, and mirror pods.
 func (c *Client) Pods(ctx context.Context, node string) (all []Pod, err error) {
 	var found list[struct {
 		Metadata meta
@@ -217,9 +216,9 @@ func (c *Client) Pods(ctx context.Context, node string) (all []Pod, err error) {
 	return all, nil
 }
 
-// Evict asks for a pod to go. The API refuses with 429 while a PodDisruptionBudget
-// stands against it (kubernetes.io, "API-initiated Eviction"). A pod that is gone is
-// no error, and another one of its name is left alone.
+// Evict requests the eviction of a pod. The API refuses with 429 while a PodDisruptionBudget
+// does not allow it (kubernetes.io, "API-initiated Eviction"). It is no error if the pod is
+// gone. Another pod with the same name is not evicted.
 func (c *Client) Evict(ctx context.Context, p Pod) error {
 	path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/eviction", url.PathEscape(p.Namespace), url.PathEscape(p.Name))
 	err := c.send(ctx, http.MethodPost, path, "application/json", map[string]any{
@@ -246,7 +245,7 @@ func (c *Client) get(ctx context.Context, path string, into any) error {
 	return nil
 }
 
-// send has the API do something, and does not look at what it answers.
+// send sends a request and ignores the answer's body.
 func (c *Client) send(ctx context.Context, method, path, kind string, body any) error {
 	data, err := json.Marshal(body)
 	if err != nil {

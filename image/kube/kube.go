@@ -1,10 +1,9 @@
-// Package kube is a small client of a cluster's API (kubernetes.io, "Kubernetes
-// API Concepts"): as much of it as taking a dead node out, and emptying one that
-// lives, need.
+// Package kube is a small client of a cluster's API (kubernetes.io, "Kubernetes API
+// Concepts"). It has what is needed to remove a dead node and to drain a live one.
 //
-// It opens the API with a certificate that was made at home and believes no
-// server whose certificate the cluster's own authority has not signed. It never
-// retries, but waits for what it deleted to be gone.
+// It authenticates with a certificate that was made at home, and trusts only servers whose
+// certificate the cluster's own authority has signed. It never retries, but waits until what
+// it deleted is gone.
 package kube
 
 import (
@@ -28,7 +27,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/clusterca"
 )
 
-// Way is one on which a server may be reached.
+// Way is one address at which a server may be reached.
 type Way struct {
 	Server  string // its name, for people
 	Address string // HOST:PORT
@@ -44,27 +43,27 @@ type Client struct {
 // whatever address leads to it.
 const certName = "kubernetes"
 
-// Access is whom the API believes, and whom the client.
+// Access is what the API and the client authenticate each other with.
 type Access struct {
-	CA    []byte // PEM, of the servers' certificates
+	CA    []byte // PEM, the authority of the servers' certificates
 	Admin clusterca.Pair
 }
 
 // ErrSilent means that no server's API is ready.
 var ErrSilent = errors.New("the cluster's API answers at none of its servers")
 
-// readyTime is how long all ways together have.
+// readyTime bounds the search for a server over all ways together.
 const readyTime = 15 * time.Second
 
-// idleTime is how long a line stays open that nobody uses: a rollout waits for minutes,
-// and opens the API again and again.
+// idleTime is how long an unused connection stays open: a rollout waits for minutes, and
+// opens clients again and again.
 const idleTime = time.Minute
 
-// port is k3s', of a server's API.
+// port is the port of the API on k3s servers.
 const port = "6443"
 
-// WaysTo leads to a server: by its name, where this computer knows the tailnet's, and by
-// its addresses there.
+// WaysTo returns the ways to a server: by its name, if this computer resolves the tailnet's
+// names, and by its addresses there.
 func WaysTo(server string, addresses ...netip.Addr) []Way {
 	all := []Way{{server, net.JoinHostPort(server, port)}}
 	for _, a := range addresses {
@@ -73,11 +72,11 @@ func WaysTo(server string, addresses ...netip.Addr) []Way {
 	return all
 }
 
-// AdminLife is how long a client that Open returns is good for: no longer than any
-// certificate for everything should be.
+// AdminLife is how long a client from Open is valid. A certificate that grants everything
+// should not be valid for longer.
 const AdminLife = time.Hour
 
-// Open is Connect for the owner, who has the cluster's authorities at home.
+// Open is Connect for the owner, who has the cluster's authorities.
 func Open(ctx context.Context, id clusterca.Files, ways []Way) (*Client, error) {
 	admin, err := id.Admin("owner", time.Now(), AdminLife, rand.Reader)
 	if err != nil {
@@ -86,8 +85,8 @@ func Open(ctx context.Context, id clusterca.Files, ways []Way) (*Client, error) 
 	return Connect(ctx, Access{CA: id.ServerCA(), Admin: admin}, ways)
 }
 
-// Connect tries all ways at once and returns a client of the first server whose
-// API is ready.
+// Connect tries all ways at once and returns a client of the first server whose API is
+// ready.
 func Connect(ctx context.Context, a Access, ways []Way) (*Client, error) {
 	pair, err := tls.X509KeyPair(a.Admin.Cert, a.Admin.Key)
 	if err != nil {
@@ -146,12 +145,12 @@ func (c *Client) hasNode(ctx context.Context, name string) (bool, error) {
 	return c.call(ctx, http.MethodGet, nodePath(name))
 }
 
-// goneTime bounds the wait for a deleted node: k3s holds that of a server by a
-// finalizer until etcd has let its member go (pkg/etcd/member_controller.go).
+// goneTime bounds the wait for a deleted node to disappear: k3s keeps a server's node, by a
+// finalizer, until etcd has removed its member (pkg/etcd/member_controller.go).
 const goneTime = 2 * time.Minute
 
-// DeleteNode removes a node, and returns when it is gone: a server's etcd member
-// is then, too. One that is not there is no error.
+// DeleteNode removes a node, and returns when it is gone; then a server's etcd member is
+// gone, too. A node that does not exist is no error.
 func (c *Client) DeleteNode(ctx context.Context, name string) error {
 	if _, err := c.call(ctx, http.MethodDelete, nodePath(name)); err != nil {
 		return err
@@ -163,7 +162,7 @@ func (c *Client) DeleteNode(ctx context.Context, name string) error {
 		switch {
 		case err == nil && !found:
 			return nil
-		case ctx.Err() != nil: // it was not the time that ran out
+		case ctx.Err() != nil: // the caller's context ended, not goneTime
 			return fmt.Errorf("node %s is deleted, nobody waited for it to be gone: %w", name, ctx.Err())
 		case waiting.Err() != nil:
 			return fmt.Errorf("node %s is deleted, but not gone after %v: etcd has not let its member go (journalctl -u k3s on %s says why)", name, goneTime, c.way.Server)
@@ -177,12 +176,12 @@ func (c *Client) DeleteNode(ctx context.Context, name string) error {
 	}
 }
 
-// HasSecret looks for a Secret, and lets nothing of what is in it come here.
+// HasSecret says whether a Secret exists. The Secret's data are not transferred.
 func (c *Client) HasSecret(ctx context.Context, namespace, name string) (bool, error) {
 	return c.call(ctx, http.MethodGet, secretPath(namespace, name))
 }
 
-// DeleteSecret removes a Secret. One that is not there is no error.
+// DeleteSecret removes a Secret. A Secret that does not exist is no error.
 func (c *Client) DeleteSecret(ctx context.Context, namespace, name string) error {
 	_, err := c.call(ctx, http.MethodDelete, secretPath(namespace, name))
 	return err
@@ -199,12 +198,12 @@ const (
 	maxAnswer = 4 << 20 // in bytes; a Node with hundreds of images has some 100 KB
 )
 
-// accept asks for no more of an object than its name and dates
-// (kubernetes.io, "Receiving resources as Tables", PartialObjectMetadata): what a
-// Secret holds need not travel. Other answers are plain JSON.
+// accept asks for an object's metadata only (kubernetes.io, "Receiving resources as Tables",
+// PartialObjectMetadata), so that a Secret's data are not sent. Other answers are plain
+// JSON.
 const accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 
-// Refusal is an answer of the API that is none.
+// Refusal is an error answer of the API.
 type Refusal struct {
 	Status int
 	Words  string
@@ -212,8 +211,8 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return fmt.Sprintf("the API answers %d: %s", r.Status, r.Words) }
 
-// call reports whether there is such a thing. Of an answer it reads the words of
-// a refusal alone.
+// call reports whether the object exists. It reads nothing of an answer except a refusal's
+// message.
 func (c *Client) call(ctx context.Context, method, path string) (found bool, err error) {
 	_, err = c.exchange(ctx, method, path, accept, "", nil)
 	if refused := (*Refusal)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotFound {
@@ -222,8 +221,8 @@ func (c *Client) call(ctx context.Context, method, path string) (found bool, err
 	return err == nil, err
 }
 
-// exchange sends a body of a kind, nil for none, and returns the answer in the form
-// that is accepted.
+// exchange sends body (nil for none) with the content type kind, and returns the answer in
+// the format accept.
 func (c *Client) exchange(ctx context.Context, method, path, accept, kind string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
@@ -252,8 +251,7 @@ func (c *Client) exchange(ctx context.Context, method, path, accept, kind string
 	return data, nil
 }
 
-// plain says what a failed call means, without the address, which the caller
-// knows.
+// plain explains a failed request, without the address, which the caller knows.
 func plain(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -272,12 +270,12 @@ func plain(err error) error {
 	return err
 }
 
-// words are a Status' message, or what was said instead, in one line.
+// words are the message of a Status, or else the beginning of the answer, in one line.
 func words(data []byte) string {
 	var status struct {
 		Message string `json:"message"`
 	}
-	_ = json.Unmarshal(data, &status) // not all is JSON
+	_ = json.Unmarshal(data, &status) // not every answer is JSON
 	return oneLine(cmp.Or(status.Message, string(data[:min(len(data), 300)])))
 }
 

@@ -1,9 +1,9 @@
-// Package kubeconfig makes the file with which kubectl reaches a cluster
-// (kubernetes.io, "Organizing Cluster Access Using kubeconfig Files") from what
-// the cluster's owner has at home, before any of its servers is switched on.
+// Package kubeconfig makes the file with which kubectl reaches a cluster (kubernetes.io,
+// "Organizing Cluster Access Using kubeconfig Files") from what the cluster's owner has at
+// home, before any server is switched on.
 //
-// It refuses to change what other clusters have in a file that it joins: an entry of the
-// same name may be the only copy of somebody's key.
+// It refuses to change entries of other clusters in an existing file: an entry with the same
+// name may be the only copy of somebody's key.
 package kubeconfig
 
 import (
@@ -17,14 +17,13 @@ import (
 	"github.com/going-mobile/imagebuilder/image/clusterca"
 )
 
-// Access is who reaches which cluster, and where.
+// Access is the cluster, its servers' addresses, and the certificate for it.
 type Access struct {
-	// Cluster names the entries; servers after the first get their own name
-	// behind it.
+	// Cluster names the entries; for servers after the first, the server's name is appended.
 	Cluster string
 	// Servers are addresses of the API, https://HOST:PORT.
 	Servers []Server
-	CA      []byte // PEM, of the servers' certificates
+	CA      []byte // PEM, the authority of the servers' certificates
 	Admin   clusterca.Pair
 }
 
@@ -33,17 +32,17 @@ type Server struct{ Name, Address string }
 
 type object = map[string]any
 
-// File is one of those that kubectl reads as one.
+// File is one of the files that kubectl merges.
 type File struct {
 	Name  string
-	There bool // false of one that is yet to be made
+	There bool // false if the file has yet to be created
 	Text  []byte
 }
 
-// Join puts the access into one of the files, in place of the cluster's former entries of
-// the same names, and returns which and its new text. kubectl takes an entry from the first
-// file that has it, and puts a new one into the first that is there, else into the last
-// (k8s.io/client-go, tools/clientcmd, PathOptions.GetDefaultFilename).
+// Join puts the access into one of the files, in place of the cluster's previous entries
+// with the same names, and returns that file's index and new text. kubectl takes an entry
+// from the first file that has it. It puts a new entry into the first file that exists, or
+// else into the last (k8s.io/client-go, tools/clientcmd, PathOptions.GetDefaultFilename).
 func Join(files []File, a Access) (at int, text []byte, err error) {
 	all := make([]object, len(files))
 	for i, f := range files {
@@ -67,7 +66,7 @@ func Join(files []File, a Access) (at int, text []byte, err error) {
 	return at, text, err
 }
 
-// New returns a kubeconfig of the access alone.
+// New returns a kubeconfig with this access only.
 func New(a Access) ([]byte, error) {
 	_, text, err := Join([]File{{}}, a)
 	return text, err
@@ -78,8 +77,8 @@ func hasContext(file object) bool {
 	return current != ""
 }
 
-// read refuses what is no kubeconfig, and what has our names for something else. An empty
-// one is a new file.
+// read refuses a file that is not a kubeconfig, or uses our names for something else. An
+// empty text is a new file.
 func (a Access) read(text []byte) (object, error) {
 	file := object{}
 	if err := yaml.Unmarshal(text, &file); err != nil {
@@ -91,7 +90,7 @@ func (a Access) read(text []byte) (object, error) {
 	return file, a.refuseOthers(file)
 }
 
-// isIn says whether a file has an entry of ours.
+// isIn says whether a file has one of our entries.
 func (a Access) isIn(file object) bool {
 	has := len(find(file, "users", "user", "", a.Cluster)) > 0
 	for i := range a.Servers {
@@ -119,7 +118,7 @@ func (a Access) put(file object) error {
 	return nil
 }
 
-// entry names what a server has in the file.
+// entry is the name of a server's entry.
 func (a Access) entry(i int) string {
 	if i == 0 {
 		return a.Cluster
@@ -127,8 +126,9 @@ func (a Access) entry(i int) string {
 	return a.Cluster + "-" + a.Servers[i].Name
 }
 
-// refuseOthers leaves entries alone that have our names and are of another cluster: ours
-// is known by its authority, a context by its cluster, a user by those contexts alone.
+// refuseOthers refuses a file in which entries with our names belong to another cluster. A
+// cluster entry is ours if it has our authority, a context if it refers to our cluster, and
+// a user if only such contexts use it.
 func (a Access) refuseOthers(file object) error {
 	for i := range a.Servers {
 		name := a.entry(i)
@@ -151,7 +151,7 @@ func (a Access) refuseOthers(file object) error {
 	return nil
 }
 
-// ours says of a cluster's entry whether its servers are judged by our authority.
+// ours says whether all cluster entries with that name have our authority.
 func (a Access) ours(file object, name any) bool {
 	found := find(file, "clusters", "cluster", "", name)
 	other := func(c object) bool { return c["certificate-authority-data"] != encode(a.CA) }
@@ -162,7 +162,7 @@ func taken(kind, name string) error {
 	return fmt.Errorf("has a %s %q that is not of this cluster, and may be the only copy: nothing was changed. Rename it there, remove it (kubectl config delete-%s %s), or keep this cluster in a file of its own (--out FILE, and KUBECONFIG with both)", kind, name, kind, name)
 }
 
-// find returns what the entries of a list hold whose name, or whose field, is value.
+// find returns the values of the entries in a list whose name (field "") or field is value.
 func find(file object, list, kind, field string, value any) (out []object) {
 	entries, _ := file[list].([]any)
 	for _, each := range entries {
@@ -175,7 +175,7 @@ func find(file object, list, kind, field string, value any) (out []object) {
 	return out
 }
 
-// put replaces or adds the entry of a name in one of the file's lists.
+// put replaces or adds the entry with a name in one of the file's lists.
 func put(file object, list, name, kind string, value object) error {
 	entries, ok := file[list].([]any)
 	if !ok && file[list] != nil {

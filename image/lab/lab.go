@@ -1,11 +1,11 @@
-// Package lab brings a whole fleet to life on this computer: a copy of it, with
-// secrets of its own, on emulated machines, each of which starts from an image and a
-// card made as those to ship (a virtual machine stands for a Pi), at sites that reach
-// nothing but the machine that runs Headscale.
+// Package lab runs a whole fleet on this computer: a copy of the fleet, with secrets of its
+// own, on emulated machines. Each machine starts from an image and a card that are made like
+// those to be shipped (a virtual machine stands in for a Pi). The machines are at sites that
+// can reach only the machine that runs Headscale.
 //
-// It is no proof of hardware: boards that would be too slow here are stood for
-// by virtual machines. It touches no real Headscale and no real key, needs no
-// privilege, and ends every machine that it started, at the latest the next time.
+// A lab proves nothing about hardware: boards that would be too slow here are replaced by
+// virtual machines. It uses no real Headscale and no real key, and needs no privileges. It
+// ends every machine that it started, at the latest the next time it runs.
 package lab
 
 import (
@@ -30,19 +30,19 @@ import (
 	"github.com/going-mobile/imagebuilder/image/qemu/guest"
 )
 
-// Config says what to bring to life.
+// Config says what to run.
 type Config struct {
 	Plan *Plan
-	// Fleet is a rehearsal. Its directory is the lab's.
+	// Fleet is a rehearsal (fleet.Rehearsal). Its directory is the lab's.
 	Fleet *fleet.Fleet
-	// Images are the images of the machines, by their nodes.
+	// Images are the machines' images, by node.
 	Images map[string]string
 	WAN    network.Link
 	// Patience bounds every wait for a machine.
 	Patience time.Duration
 }
 
-// Lab is machines and the network between them. Close it.
+// Lab is a set of machines and the network between them. Close it after use.
 type Lab struct {
 	Config
 	dir      string
@@ -50,13 +50,13 @@ type Lab struct {
 	login    ssh.Signer
 	state    State
 	machines map[string]*machine
-	mint     *mint.Mint // once Headscale is there
+	mint     *mint.Mint // nil until Headscale runs
 }
 
-// diskSize is a machine's, in bytes; what nobody writes takes no room.
+// diskSize is the size of a machine's disk in bytes; the files are sparse.
 const diskSize = 16 << 30
 
-// New makes the network, and machines that are off.
+// New makes the network, and machines that are switched off.
 func New(c Config) (*Lab, error) {
 	l := &Lab{Config: c, dir: c.Fleet.Dir(), machines: map[string]*machine{}, state: State{SSH: map[string]int{}, Processes: map[string]Process{}}}
 	var err error
@@ -78,7 +78,7 @@ func New(c Config) (*Lab, error) {
 	return l, nil
 }
 
-// assemble makes a machine and plugs it in.
+// assemble makes a machine and connects it to the network.
 func (l *Lab) assemble(i int, m Machine, apiPort int) error {
 	dir := filepath.Join(l.dir, "machines", m.Node)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -101,12 +101,12 @@ func (l *Lab) assemble(i int, m Machine, apiPort int) error {
 	return nil
 }
 
-// maxSocket is how long a socket's path may be (sun_path of macOS; Linux has
-// four more).
+// maxSocket is the maximum length of a socket's path (sun_path of macOS; Linux allows four
+// more bytes).
 const maxSocket = 103
 
-// lans gives every site a network: the fleet's own where that will do. Only the
-// machine with Headscale is outside of all.
+// lans gives every site a network: the fleet's own if it can be used. Only the machine with
+// Headscale is in none of them.
 func lans(f *fleet.Fleet) map[string]netip.Prefix {
 	out := map[string]netip.Prefix{}
 	for name, s := range f.Sites {
@@ -120,7 +120,7 @@ func lans(f *fleet.Fleet) map[string]netip.Prefix {
 	return out
 }
 
-// Close pulls every plug and ends the network. The directory is the caller's.
+// Close switches all machines off and ends the network. The directory remains.
 func (l *Lab) Close() error {
 	for _, m := range l.machines {
 		if g := m.running(); g != nil {
@@ -133,14 +133,13 @@ func (l *Lab) Close() error {
 	return l.net.Close()
 }
 
-// Bring starts the machines in the order of the plan and returns when all have
-// joined.
+// Bring starts the machines in the order of the plan and returns when all have joined.
 func (l *Lab) Bring(ctx context.Context) error {
 	for _, m := range l.Plan.Machines {
 		if err := l.start(ctx, m.Node); err != nil {
 			return fmt.Errorf("%s: %w", m.Node, err)
 		}
-		// A witness on Headscale's machine waits for the first server.
+		// A witness on Headscale's machine cannot join before the first server.
 		if !m.Control && (m.Init || !l.Plan.Together) {
 			if err := l.joined(ctx, m.Node); err != nil {
 				return err
@@ -181,14 +180,14 @@ func (l *Lab) powerOn(ctx context.Context, m *machine) error {
 		return err
 	}
 	m.switchedOn(g)
-	if start, _, err := look(g.PID()); err == nil { // for who comes after this process was killed
+	if start, _, err := look(g.PID()); err == nil { // for a process that cleans up if this one is killed
 		l.state.Processes[m.Node] = Process{g.PID(), start, filepath.Join(m.config.Dir, "disk.img")}
 	}
 	return l.state.write(l.dir)
 }
 
-// openWays picks the ports that lead to a machine, when it is switched on for the
-// first time: what is picked long before, another program may take.
+// openWays picks the host's ports for a machine when it is first switched on: a port picked
+// long before could be taken by another program.
 func (l *Lab) openWays(m *machine) (err error) {
 	if m.config.SSHPort != 0 {
 		return nil
@@ -233,7 +232,7 @@ func (l *Lab) bounded(ctx context.Context, wait func(context.Context) error) err
 	return wait(ctx)
 }
 
-// joined waits for a node, and not for one that only a person could help.
+// joined waits until a node has joined, and gives up if it needs a person.
 func (l *Lab) joined(ctx context.Context, name string) error {
 	return l.bounded(ctx, func(ctx context.Context) error {
 		for {
@@ -254,6 +253,6 @@ func (l *Lab) joined(ctx context.Context, name string) error {
 	})
 }
 
-// helpless is how long a node may call for a person: what it calls for may be
-// on its way.
+// helpless is how long a node may call for a person before joined gives up: what the node
+// needs may be on its way.
 const helpless = 2 * time.Minute

@@ -8,28 +8,29 @@ import (
 	"time"
 )
 
-// Process is a machine's QEMU, as it is found again when the lab that started it was
-// killed.
+// Process identifies a machine's QEMU, so that it can be found if the lab that started it
+// was killed.
 type Process struct {
 	PID int `json:"pid"`
-	// Start tells it from another process that has its number later.
+	// Start is its start time, which distinguishes it from a later process with the same
+	// PID.
 	Start string `json:"start"`
-	// Disk is among its arguments.
+	// Disk is a path that its arguments contain.
 	Disk string `json:"disk"`
 }
 
-// runs says that it is there still, and that the number is no other's.
+// runs says that the process still exists, and is not another one with the same PID.
 func (p Process) runs() bool {
 	start, args, err := look(p.PID)
 	return err == nil && p.Disk != "" && start == p.Start && strings.Contains(args, "file="+p.Disk+",")
 }
 
-// endTime is how long a process may take that is killed.
+// endTime is how long a killed process may take to end.
 const endTime = 10 * time.Second
 
-// end ends it, if it is there still.
+// end kills the process if it still runs.
 func (p Process) end() error {
-	process, err := os.FindProcess(p.PID) // holds the number, where the kernel can, while it is looked at
+	process, err := os.FindProcess(p.PID) // pins the PID where the kernel can (pidfd)
 	if err != nil || !p.runs() {
 		return nil
 	}
@@ -45,11 +46,11 @@ func (p Process) end() error {
 	return nil
 }
 
-// endLeft ends the machines that a lab left running that was killed.
+// endLeft ends the machines that a killed lab left running.
 func endLeft(dir string) (err error) {
 	s, readErr := readState(dir)
 	if readErr != nil {
-		return nil // killed before there was one
+		return nil // that lab was killed before it had a state
 	}
 	for _, p := range s.Processes {
 		err = errors.Join(err, p.end())

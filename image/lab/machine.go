@@ -12,7 +12,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/qemu/guest"
 )
 
-// The states of a machine: before its node says something, and what it says.
+// The states of a machine: before its node reports, and what its node reports.
 const (
 	Off         = "off"
 	Booting     = "booting"
@@ -22,7 +22,7 @@ const (
 	writing = "writing its card"
 )
 
-// Row is one machine and what its node says of itself.
+// Row is the state of one machine and its node.
 type Row struct {
 	Node  string    `json:"node"`
 	Site  string    `json:"site"`
@@ -30,7 +30,7 @@ type Row struct {
 	State string    `json:"state"`
 	// Address in the tailnet.
 	Address string `json:"address,omitempty"`
-	// Says is the step, or the problem, in the node's words.
+	// Says is the current step, or the problem, in the node's words.
 	Says string `json:"says,omitempty"`
 	// Seconds from power-on until it joined.
 	Seconds float64 `json:"seconds,omitempty"`
@@ -38,11 +38,11 @@ type Row struct {
 	since time.Time // of the state
 }
 
-// machine is a computer that can be on.
+// machine is a computer that can be switched on and off.
 type machine struct {
 	Machine
 	config qemu.Config
-	// apiPort is Headscale's, where this machine runs it.
+	// apiPort is the host's port for Headscale's API, if this machine runs Headscale.
 	apiPort int
 
 	mu    sync.Mutex
@@ -63,15 +63,15 @@ func (m *machine) switchedOn(g *guest.Guest) {
 	m.guest, m.on, m.last = g, time.Now(), Row{}
 }
 
-// say is what there is to tell of a machine that is off.
+// say sets the words to show while the machine is off.
 func (m *machine) say(what string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.last.Says = what
 }
 
-// status is a whole line of firstboot's on the serial line
-// (firstboot.Status.Line): half of one has half an address.
+// status matches a complete status line of firstboot on the serial line
+// (firstboot.Status.Line): an incomplete one might have an incomplete address.
 var status = regexp.MustCompile(`firstboot: (` + strings.Join([]string{contract.StateWorking, contract.StateWaiting, contract.StateNeedsPerson, contract.StateJoined}, "|") + `)( [^\r\n]*)?\r*\n`)
 
 var (
@@ -80,7 +80,7 @@ var (
 	problemWord = regexp.MustCompile(` problem=([^\n]*)`)
 )
 
-// row reads what the node said last.
+// row reads the node's last report.
 func (m *machine) row() Row {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -98,7 +98,7 @@ func (m *machine) row() Row {
 	return r
 }
 
-// read takes what a screen may show of the last line.
+// read takes the state from the last status line on the serial line.
 func (r *Row) read(serial string) {
 	r.State, r.Says = Booting, ""
 	all := status.FindAllStringSubmatch(serial, -1)
@@ -118,7 +118,7 @@ func (r *Row) read(serial string) {
 	}
 }
 
-// Rows tells of every machine, in the order of the plan.
+// Rows describes every machine, in the order of the plan.
 func (l *Lab) Rows() []Row {
 	var out []Row
 	for _, m := range l.Plan.Machines {

@@ -12,14 +12,14 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// Plan is what the lab will start, and what it takes.
+// Plan is what the lab will start, and what resources it needs.
 type Plan struct {
 	// Machines in the order in which they are started.
 	Machines []Machine `json:"machines"`
-	// Memory in bytes and processors that all of them have.
+	// Memory in bytes and Processors are totals over all machines.
 	Memory     int64 `json:"memory"`
 	Processors int   `json:"processors"`
-	// Together says that machines are started beside each other.
+	// Together says that machines are started at the same time.
 	Together bool `json:"together"`
 }
 
@@ -28,10 +28,11 @@ type Machine struct {
 	Node string    `json:"node"`
 	Site string    `json:"site"`
 	Role node.Role `json:"role"`
-	// Control says that it runs Headscale, Init that it may create the cluster.
+	// Control says that the machine runs Headscale, Init that it may create the cluster.
 	Control bool `json:"control,omitempty"`
 	Init    bool `json:"init,omitempty"`
-	// Board is the one of its image, For the one that it stands for.
+	// Board is the board that is emulated, For the board that it stands in for, "" if that
+	// is the same.
 	Board string `json:"board"`
 	For   string `json:"for,omitempty"`
 	// Memory in bytes.
@@ -40,17 +41,17 @@ type Machine struct {
 	emulated *board.Board
 }
 
-// processors of each machine.
+// processors is the number of processors of each machine.
 const processors = 2
 
 // Boards looks a board up by its name.
 type Boards func(name string) (*board.Board, error)
 
-// Generic is the board of a virtual machine of this computer's architecture.
+// Generic is the board for a virtual machine with this computer's architecture.
 func Generic() string { return "generic-" + runtime.GOARCH }
 
-// MakePlan plans a lab of a fleet's nodes. Memory is that of each machine in
-// bytes; 0 is what its board says.
+// MakePlan plans a lab for a fleet's nodes. memory is each machine's, in bytes; 0 means what
+// its board says.
 func MakePlan(f *fleet.Fleet, boards Boards, memory int64) (*Plan, error) {
 	p := &Plan{}
 	for _, name := range f.Nodes.Names {
@@ -69,7 +70,7 @@ func MakePlan(f *fleet.Fleet, boards Boards, memory int64) (*Plan, error) {
 			return nil, err
 		}
 		if m.Memory = memory; memory == 0 {
-			size, err := board.ParseSize(m.emulated.QEMU.Memory + "iB") // QEMU's units are these
+			size, err := board.ParseSize(m.emulated.QEMU.Memory + "iB") // QEMU's units are binary
 			if err != nil {
 				return nil, fmt.Errorf("board %s: qemu.memory: %w", m.Board, err)
 			}
@@ -83,8 +84,8 @@ func MakePlan(f *fleet.Fleet, boards Boards, memory int64) (*Plan, error) {
 	return p, nil
 }
 
-// rank: nobody joins before Headscale is there, and no server before the one
-// that creates the cluster.
+// rank is the order of starting: no node can join before Headscale runs, and no other node
+// of the cluster before the server that creates the cluster.
 func (m Machine) rank() int {
 	switch {
 	case m.Control:
@@ -97,8 +98,8 @@ func (m Machine) rank() int {
 	return 2
 }
 
-// stand puts a virtual machine where the board would be too slow here, or
-// cannot be emulated with a second network card.
+// stand replaces the board by a virtual machine if it would be too slow here, or cannot be
+// emulated with a second network card.
 func (m *Machine) stand(boards Boards) error {
 	b, err := boards(m.Board)
 	if err != nil {
@@ -114,7 +115,7 @@ func (m *Machine) stand(boards Boards) error {
 	return nil
 }
 
-// Boards are those of the machines by their nodes, for the rehearsal.
+// Boards are the machines' boards by node, for the rehearsal.
 func (p *Plan) Boards() map[string]string {
 	out := map[string]string{}
 	for _, m := range p.Machines {

@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// look tells when a process started, in ticks since the computer did (proc(5)), and its
+// look returns a process's start time, in clock ticks since boot (proc(5)), and its
 // arguments.
 func look(pid int) (start, args string, err error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", "", err
 	}
-	_, rest, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ") // a name may have blanks
+	_, rest, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ") // the process's name may contain blanks
 	fields := strings.Fields(rest)
-	const started = 22 - 3 // the third is the first behind the name
+	const started = 22 - 3 // field 3 is the first one after the name
 	if len(fields) <= started {
 		return "", "", errors.New("no start")
 	}

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// look tells when a process started, and its arguments. Where there is no ps, as on
-// Windows, nobody knows.
+// look returns a process's start time and its arguments. Without ps, as on Windows, it
+// fails.
 func look(pid int) (start, args string, err error) {
 	const date = len("Mon Jan  2 15:04:05 2006")
 	ps := exec.Command("ps", "-ww", "-o", "lstart=", "-o", "args=", "-p", strconv.Itoa(pid))

@@ -14,22 +14,22 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// State is what others on this computer need to reach a lab that runs: ports of
+// State is what other processes on this computer need to reach a running lab: ports on
 // 127.0.0.1.
 type State struct {
-	// API leads to Headscale.
+	// API is the port of Headscale's API.
 	API int `json:"api"`
-	// SSH leads to each node, by its name.
+	// SSH are the ports of the nodes' ssh, by node.
 	SSH map[string]int `json:"ssh"`
-	// Processes are the machines that were switched on.
+	// Processes are the machines that were switched on, by node.
 	Processes map[string]Process `json:"processes,omitempty"`
 }
 
 // stateFile also marks a directory as a lab's, which may be removed.
 const stateFile = "imagebuilder-lab.json"
 
-// Claim makes a directory a lab's, before anything else is in it: of one that is
-// killed then, all can be removed.
+// Claim marks a directory as a lab's before anything else is in it, so that everything can
+// be removed even if the lab is killed right then.
 func Claim(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -43,9 +43,9 @@ func Claimed(dir string) bool {
 	return err == nil
 }
 
-// Remove ends the machines that still run in a lab's directory, and removes it, and none
-// that is somebody else's, but for an empty one. The mark goes last: what is left of one
-// where the process is killed on the way is a lab's still.
+// Remove ends the machines that still run in a lab's directory, and removes the directory.
+// It refuses a directory that is not a lab's, unless it is empty. stateFile is removed last:
+// if the process is killed meanwhile, what is left still counts as a lab's.
 func Remove(dir string) error {
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -88,11 +88,11 @@ func readState(dir string) (s State, err error) {
 	return s, nil
 }
 
-// Running is a lab of another process.
+// Running is a lab that another process runs.
 type Running struct {
 	State
 	Fleet *fleet.Fleet
-	// LoginKey is the file with the key that opens every node.
+	// LoginKey is the file with the ssh key for every node.
 	LoginKey string
 }
 
@@ -116,7 +116,7 @@ func Find(dir string) (*Running, error) {
 	return r, nil
 }
 
-// Headscale returns a client of the lab's own.
+// Headscale returns a client of the lab's own Headscale.
 func (r *Running) Headscale() (*headscale.Client, error) { return r.State.client(r.Fleet) }
 
 func (s State) client(f *fleet.Fleet) (*headscale.Client, error) {

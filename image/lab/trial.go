@@ -13,21 +13,20 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// Trial is a misfortune, what the fleet's plan lets one expect of it, and what
-// was seen.
+// Trial is a failure, what to expect of it according to the fleet's plan, and what was seen.
 type Trial struct {
 	What    string `json:"what"`
 	Promise string `json:"promise"`
 	Seen    string `json:"seen"`
-	// Kept says that they agree.
+	// Kept says that the two agree.
 	Kept bool `json:"kept"`
-	// Well says that all were well again afterwards, Mended how long that took,
-	// or how long it was waited for, in seconds.
+	// Well says that all nodes were ready again afterwards. Mended is how long that took, or
+	// how long it was waited for, in seconds.
 	Well   bool    `json:"well"`
 	Mended float64 `json:"mendedSeconds"`
 }
 
-// CutSite cuts a site off, looks, and joins it again.
+// CutSite cuts off a site, compares what happens with the plan, and connects the site again.
 func (l *Lab) CutSite(ctx context.Context, site string) (*Trial, error) {
 	if err := CanCut(l.Fleet, site); err != nil {
 		return nil, err
@@ -43,7 +42,7 @@ func (l *Lab) CutSite(ctx context.Context, site string) (*Trial, error) {
 	return t, l.well(ctx, t)
 }
 
-// CanCut says why a site of a fleet cannot be cut off.
+// CanCut says why a site of a fleet cannot be cut off, nil if it can.
 func CanCut(f *fleet.Fleet, site string) error {
 	host, _ := f.Nodes.Get(f.Control())
 	switch _, known := f.Sites[site]; {
@@ -55,7 +54,8 @@ func CanCut(f *fleet.Fleet, site string) error {
 	return nil
 }
 
-// PullPlug takes a machine's power, looks, and switches it on again.
+// PullPlug switches off a machine, compares what happens with the plan, and switches it on
+// again.
 func (l *Lab) PullPlug(ctx context.Context, name string) (*Trial, error) {
 	m, ok := l.machines[name]
 	if !ok {
@@ -79,7 +79,7 @@ func (l *Lab) PullPlug(ctx context.Context, name string) (*Trial, error) {
 	return t, err
 }
 
-// nodes are the names of machines.
+// nodes are the names of the machines for which which returns true.
 func (l *Lab) nodes(which func(Machine) bool) []string {
 	var out []string
 	for _, m := range l.Plan.Machines {
@@ -90,7 +90,7 @@ func (l *Lab) nodes(which func(Machine) bool) []string {
 	return out
 }
 
-// look compares what can be expected with what a server says.
+// look compares the outlook with what a server reports.
 func (l *Lab) look(ctx context.Context, t *Trial, o outlook) error {
 	t.Promise = o.words
 	if o.watcher == "" {
@@ -104,12 +104,12 @@ func (l *Lab) look(ctx context.Context, t *Trial, o outlook) error {
 	})
 	t.Seen, t.Kept = v.seen, err == nil
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return nil // it was not as promised for as long as there was patience
+		return nil // the outlook was not met within the lab's patience
 	}
 	return err
 }
 
-// members leaves out who has no part in the cluster.
+// members are those of names that belong to the cluster.
 func (l *Lab) members(names []string) []string {
 	return l.nodes(func(m Machine) bool { return m.Role != node.Control && slices.Contains(names, m.Node) })
 }
@@ -129,7 +129,7 @@ func (l *Lab) well(ctx context.Context, t *Trial) error {
 	return nil
 }
 
-// until asks again and again, within the lab's patience.
+// until calls done again and again, within the lab's patience.
 func (l *Lab) until(ctx context.Context, done func(context.Context) bool) error {
 	return l.bounded(ctx, func(ctx context.Context) error {
 		for !done(ctx) {
@@ -143,7 +143,7 @@ func (l *Lab) until(ctx context.Context, done func(context.Context) bool) error 
 	})
 }
 
-// answerTime is how long an API server may think before it counts as silent.
+// answerTime is how long an API server may take to answer before it counts as silent.
 const answerTime = 40 * time.Second
 
 // console is where commands are run on a machine.
@@ -151,8 +151,8 @@ type console interface {
 	Run(ctx context.Context, command string) (string, error)
 }
 
-// ask asks a server which nodes are ready. One that says nothing is silent only
-// if its machine is there to be asked.
+// ask asks a server which nodes are ready. The API counts as silent only if its machine
+// itself answers.
 func ask(ctx context.Context, c console) sight {
 	text, err := run(ctx, c, "k3s kubectl get nodes -o json 2>/dev/null")
 	if err == nil {
@@ -170,7 +170,7 @@ func run(ctx context.Context, c console, command string) (string, error) {
 	return c.Run(ctx, command)
 }
 
-// read reads a list of nodes.
+// read parses a list of nodes.
 func read(text string) sight {
 	var list struct {
 		Items []struct {

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// Demand is what the pods of a workload ask of the nodes that they run on.
+// Demand is what the pods of a workload request from the nodes that they run on.
 type Demand struct {
 	Name string // NAMESPACE/NAME
-	// Pods are how many; 0 is one on every node.
+	// Pods is how many pods there are; 0 means one on every node.
 	Pods int
-	// CPU and Memory are what each pod requests, in thousandths of a processor and
-	// in bytes; Limit is the memory that it may take, 0 for any.
+	// CPU and Memory are each pod's requests, in thousandths of a processor and in bytes.
+	// Limit is its memory limit in bytes, 0 for none.
 	CPU, Memory, Limit int64
 }
 
-// Demands lists the workloads among objects that have pods. A CronJob counts as one pod: its
+// Demands lists the workloads with pods among objects. A CronJob counts as one pod, as its
 // jobs take turns.
 func Demands(all []Object) ([]Demand, error) {
 	var out []Demand
@@ -35,8 +35,8 @@ func Demands(all []Object) ([]Demand, error) {
 	return out, nil
 }
 
-// podsOf returns the template of a workload's pods, and how many there are; none of
-// one that is switched off.
+// podsOf returns the template and the number of a workload's pods. The template is nil for
+// other kinds and for a workload with 0 replicas.
 func podsOf(o Object) (template map[string]any, pods int) {
 	spec := at(o.Value, "spec")
 	switch o.Kind {
@@ -60,13 +60,13 @@ func podsOf(o Object) (template map[string]any, pods int) {
 	return nil, 0
 }
 
-// Claim is a volume that is asked for.
+// Claim is a volume that is requested.
 type Claim struct {
 	Name string // NAMESPACE/NAME
 	Size int64  // bytes
 }
 
-// Storage lists what claims ask of a class of storage, which is the default one.
+// Storage lists the claims for a storage class, which is taken to be the default class.
 func Storage(all []Object, class string) (found []Claim, err error) {
 	for _, o := range all {
 		for _, claim := range claimsOf(o) {
@@ -79,7 +79,7 @@ func Storage(all []Object, class string) (found []Claim, err error) {
 				return nil, fmt.Errorf("%s %s: storage: %w", o.Kind, strings.TrimPrefix(o.Namespace+"/"+o.Name, "/"), err)
 			}
 			name := o.Name
-			if o.Kind == "StatefulSet" { // which adds the number of the pod
+			if o.Kind == "StatefulSet" { // the claim's name also gets the pod's number
 				name = fmt.Sprintf("%v-%s", at(claim, "metadata")["name"], o.Name)
 			}
 			found = append(found, Claim{strings.TrimPrefix(o.Namespace+"/"+name, "/"), n})
@@ -88,7 +88,7 @@ func Storage(all []Object, class string) (found []Claim, err error) {
 	return found, nil
 }
 
-// claimsOf lists the claims that an object is, or makes, one for each pod.
+// claimsOf lists the claims that an object is, or creates, one for each pod.
 func claimsOf(o Object) (all []map[string]any) {
 	if o.Kind == "PersistentVolumeClaim" {
 		return []map[string]any{o.Value}
@@ -111,9 +111,9 @@ func at(value map[string]any, keys ...string) map[string]any {
 	return value
 }
 
-// sum is what the scheduler reserves (kubernetes.io, "Resource sharing within
-// containers"): all containers that run at once, with the sidecars among the init
-// containers, or the largest other init container, whichever is more.
+// sum is what the scheduler reserves (kubernetes.io, "Resource sharing within containers"):
+// the sum of all containers that run at once, including sidecars among the init containers,
+// or the largest other init container, whichever is more.
 func (d *Demand) sum(spec map[string]any) error {
 	var cpu, memory, initCPU, initMemory int64
 	bounded := true
@@ -140,7 +140,8 @@ func (d *Demand) sum(spec map[string]any) error {
 	return nil
 }
 
-// resourcesOf reads a container. A limit without a request is one.
+// resourcesOf reads a container's resources. A limit without a request counts as the
+// request, too.
 func resourcesOf(container map[string]any) (r Demand, err error) {
 	requests, limits := at(container, "resources", "requests"), at(container, "resources", "limits")
 	get := func(from map[string]any, key string, scale float64) (n int64) {
@@ -159,7 +160,7 @@ func resourcesOf(container map[string]any) (r Demand, err error) {
 	return r, err
 }
 
-// suffixes are those of a quantity: kubernetes.io, "Quantity".
+// suffixes are a quantity's suffixes: kubernetes.io, "Quantity".
 var suffixes = []struct {
 	name  string
 	value float64
@@ -168,7 +169,7 @@ var suffixes = []struct {
 	{"m", 1e-3}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12},
 }
 
-// quantity reads one such as 500m, 1.5 or 2Gi, in units of 1/scale.
+// quantity reads a quantity such as 500m, 1.5 or 2Gi, in units of 1/scale.
 func quantity(v any, scale float64) (int64, error) {
 	text := fmt.Sprint(v)
 	number, factor := text, 1.0

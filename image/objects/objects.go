@@ -1,11 +1,10 @@
-// Package objects reads Kubernetes objects as YAML and judges them as a strict API
-// server would before it looks at its own state: kinds, fields, types. Kubernetes
-// itself drops a field that it does not know, or that a controller's custom
-// resource does not have, without a word.
+// Package objects reads Kubernetes objects from YAML and checks them as a strict API server
+// would without its state: kinds, fields, types. Kubernetes itself silently drops unknown
+// fields, also those that a custom resource does not define.
 //
-// It knows the kinds of Kubernetes 1.36, k3s' helm-controller, Longhorn and Argo CD
-// that a fleet is made of (see schemas/README.md), and refuses others: nobody would
-// have looked at them. It does not know what an admission hook would say.
+// It knows the kinds of Kubernetes 1.36, k3s' helm-controller, Longhorn and Argo CD that a
+// fleet uses (see schemas/README.md), and refuses others, as it could not check them. It
+// does not know what an admission webhook would say.
 package objects
 
 import (
@@ -17,16 +16,16 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// Object is what identifies one.
+// Object is a Kubernetes object, with its identity.
 type Object struct {
 	APIVersion, Kind, Namespace, Name string
-	// Value is all of it, as JSON has it.
+	// Value is the whole object, as decoded JSON.
 	Value map[string]any
 }
 
-// Parse returns the objects of a file of YAML documents, of which those without
-// content are left out. The error is a strictyaml.Problems: all that is wrong, by
-// line and field, without the values, which may be secrets.
+// Parse returns the objects of a file of YAML documents, without empty documents. The error
+// is a strictyaml.Problems with all problems, by line and field, but without values, which
+// may be secrets.
 func Parse(name string, data []byte) ([]Object, error) {
 	docs, err := strictyaml.ParseAll(name, data)
 	if err != nil {
@@ -77,7 +76,7 @@ func parse(d *strictyaml.Document) (Object, error) {
 	return o, found.Err()
 }
 
-// identify reads what every object has.
+// identify reads the fields that every object has.
 func identify(value any) (o Object, ok bool) {
 	o.Value, _ = value.(map[string]any)
 	meta, _ := o.Value["metadata"].(map[string]any)
@@ -88,7 +87,7 @@ func identify(value any) (o Object, ok bool) {
 	return o, o.APIVersion != "" && o.Kind != "" && o.Name != ""
 }
 
-// suggest is the end of a sentence about an unknown name.
+// suggest is the end of an error about an unknown name.
 func suggest(name string, known []string) string {
 	if near := nearest.Name(name, known); near != "" {
 		return "; did you mean " + near + "?"

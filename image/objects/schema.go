@@ -25,7 +25,7 @@ var files embed.FS
 var documents = sync.OnceValue(func() map[string]map[string]any {
 	names, err := files.ReadDir("schemas")
 	if err != nil {
-		panic(err) // it is embedded
+		panic(err) // impossible, as the files are embedded
 	}
 	all := map[string]map[string]any{}
 	for _, n := range names {
@@ -53,14 +53,14 @@ var kinds = sync.OnceValue(func() map[string]string {
 	return all
 })
 
-// compiler makes schemas when they are asked for: each kind takes a few
-// milliseconds. It keeps them, and is for one goroutine at a time.
+// compiler compiles schemas on demand, as each kind takes a few milliseconds, and caches
+// them. Hold its mutex while using it.
 var compiler = struct {
 	sync.Mutex
 	*jsonschema.Compiler
 }{}
 
-// schemaOf returns nil for a kind that is not known.
+// schemaOf returns nil for an unknown kind.
 func schemaOf(kind string) (*jsonschema.Schema, error) {
 	at, ok := kinds()[kind]
 	if !ok {
@@ -79,7 +79,7 @@ func schemaOf(kind string) (*jsonschema.Schema, error) {
 	return compiler.Compile(at)
 }
 
-// refuse tells what a schema does not like.
+// refuse turns a schema's errors into findings.
 func refuse(found *strictyaml.Findings, err error) {
 	var v *jsonschema.ValidationError
 	if !errors.As(err, &v) {
@@ -110,7 +110,7 @@ func refuse(found *strictyaml.Findings, err error) {
 	}
 }
 
-// quoteIt helps where a number or a truth value stands for a text.
+// quoteIt gives a hint if a number or boolean is in the place of a string.
 func quoteIt(k *kind.Type) string {
 	if slices.Contains(k.Want, "string") && (k.Got == "number" || k.Got == "boolean") {
 		return ": quote it"
@@ -118,7 +118,7 @@ func quoteIt(k *kind.Type) string {
 	return ""
 }
 
-// words are JSON's types as people who write YAML call them.
+// words are JSON's types in the terms of people who write YAML.
 func words(types []string) []string {
 	var all []string
 	for _, t := range types {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// bestAccel returns the fastest accelerator that truly works here.
+// bestAccel returns the fastest accelerator that actually works here.
 func bestAccel(ctx context.Context, binary, arch string) string {
 	switch {
 	case runtime.GOARCH != arch:
@@ -49,9 +49,9 @@ func writable(dev string) bool {
 	return true
 }
 
-// kvmWorks boots a sector that leaves through the debug-exit device. Opening
-// /dev/kvm proves nothing: sandboxes offer one that fails later, or that
-// lacks features every 64-bit PC has, of which QEMU warns.
+// kvmWorks boots a sector that exits through the debug-exit device. Being able to open
+// /dev/kvm proves nothing: in some sandboxes it fails later, or lacks features that every
+// 64-bit PC has, of which QEMU warns.
 func kvmWorks(ctx context.Context, binary string) bool {
 	if !writable("/dev/kvm") {
 		return false

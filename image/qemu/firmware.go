@@ -8,15 +8,15 @@ import (
 	"path/filepath"
 )
 
-// uefi names the places where distributions put a UEFI build for QEMU: its
-// code, and the template of its variable store.
+// uefi lists where distributions install a UEFI build for QEMU: its code, and the template
+// of its variable store.
 type uefi struct {
 	arch, debian string
 	pairs        [][2]string
-	// secure are those with Secure Boot on and Microsoft's keys, as machines come
-	// out of a shop.
+	// secure are the builds with Secure Boot enabled and Microsoft's keys, as in machines on
+	// sale.
 	secure [][2]string
-	// setup are those that check signatures, too, and have no keys yet.
+	// setup are the builds that support Secure Boot and have no keys yet (setup mode).
 	setup [][2]string
 }
 
@@ -44,9 +44,9 @@ var (
 	}}
 )
 
-// firmware returns the code and the run's own copy of the variable store,
-// which keeps boot entries over reboots. That with keys has a name of its own:
-// a store without would start everything.
+// firmware returns the code and the run's own copy of the variable store, which keeps boot
+// entries over reboots. The store with keys has a name of its own: with a store without
+// keys, everything would boot.
 func (c *Config) firmware(u uefi) (code, vars string, err error) {
 	pairs, name, kind := u.pairs, "uefi-vars.fd", "UEFI firmware"
 	switch {

@@ -12,14 +12,14 @@ import (
 	"strings"
 )
 
-// machine knows one of QEMU's machine types.
+// machine describes one of QEMU's machine types.
 type machine struct {
 	binary, debian string
-	powerOfTwo     bool // SD cards come in powers of two only
+	powerOfTwo     bool // QEMU's SD cards need a size that is a power of two
 	args           func(ctx context.Context, c Config, binary, disk string) ([]string, error)
 }
 
-// machines is a function, as the table's own functions look things up in it.
+// machines is a function, not a variable, as the functions in the table refer to it.
 func machines() map[string]machine {
 	return map[string]machine{
 		"q35":     {binary: "qemu-system-x86_64", debian: "qemu-system-x86 ovmf", args: q35},
@@ -52,23 +52,23 @@ func (c *Config) diskSize() (int64, error) {
 // q35 is a PC.
 func q35(ctx context.Context, c Config, binary, disk string) ([]string, error) {
 	kind := []string{"-machine", "q35"}
-	if c.SecureBoot { // the store of keys is written in system management mode only
+	if c.SecureBoot { // the key store may be written in system management mode only
 		kind = []string{"-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"}
 	}
 	return c.server(ctx, binary, ovmf, disk, append(kind,
-		"-global", "ICH9-LPC.noreboot=off", // lets the chipset's watchdog, iTCO_wdt, really reset
+		"-global", "ICH9-LPC.noreboot=off", // so that the chipset's watchdog, iTCO_wdt, really resets
 		"-device", "VGA", "-device", "virtio-rng-pci")...)
 }
 
-// virt is QEMU's own Arm server.
+// virt is QEMU's generic Arm machine.
 func virt(ctx context.Context, c Config, binary, disk string) ([]string, error) {
 	return c.server(ctx, binary, aavmf, disk, "-machine", "virt",
 		"-device", "virtio-gpu-pci", "-device", "virtio-rng-pci", "-device", "i6300esb")
 }
 
-// server adds to a UEFI machine what all have.
+// server adds to a UEFI machine what all of them need.
 func (c *Config) server(ctx context.Context, binary string, u uefi, disk string, args ...string) ([]string, error) {
-	var chips []string // without them QEMU starts SeaBIOS
+	var chips []string // without pflash QEMU starts SeaBIOS
 	if !c.BIOS {
 		code, vars, err := c.firmware(u)
 		if err != nil {
@@ -92,7 +92,7 @@ func (c *Config) card() string {
 	return cmp.Or(c.Board.QEMU.Network, "virtio-net-pci") + ",romfile=,"
 }
 
-// plugged is the second network card, where there is one (QEMU 7.2 or newer).
+// plugged is the second network card, if there is one (QEMU 7.2 or newer).
 func (c *Config) plugged() []string {
 	if c.Switch == "" {
 		return nil
@@ -101,20 +101,20 @@ func (c *Config) plugged() []string {
 		"-device", c.card() + "netdev=net1,mac=" + c.SwitchMAC}
 }
 
-// raspi3b has its card where the machine puts it; nothing else switches it
-// between the two controllers of a Pi 3, as the kernel does.
+// raspi3b connects the card where QEMU's machine expects it: only the kernel could switch it
+// between the two controllers of a Pi 3.
 func raspi3b(_ context.Context, c Config, _, disk string) ([]string, error) {
 	return c.pi("bcm2837-rpi-3-b.dtb", "-drive", "if=sd,format=raw,file="+disk+",cache=unsafe")
 }
 
-// raspi4b has its card on the third controller, which the machine leaves empty.
+// raspi4b connects the card to the third controller, which QEMU's machine leaves empty.
 func raspi4b(_ context.Context, c Config, _, disk string) ([]string, error) {
 	return c.pi("bcm2711-rpi-4-b.dtb", "-drive", "if=none,id=sd,format=raw,file="+disk+",cache=unsafe",
 		"-device", "sd-card,drive=sd,bus=/generic-sdhci/sd-bus")
 }
 
-// pi starts where the Pi's closed firmware ends: U-Boot, taken from the image,
-// with a device tree of it that leaves out what QEMU does not emulate.
+// pi starts where the Pi's closed firmware would end: with U-Boot from the image, and with
+// the image's device tree without the devices that QEMU does not emulate.
 func (c *Config) pi(tree string, card ...string) ([]string, error) {
 	if c.SecureBoot {
 		return nil, fmt.Errorf("board %s: a Raspberry Pi has no Secure Boot", c.Board.Name)
@@ -127,7 +127,7 @@ func (c *Config) pi(tree string, card ...string) ([]string, error) {
 		return nil, err
 	}
 	args := append([]string{"-machine", c.Board.QEMU.Machine, "-accel", accelArg("tcg"), "-kernel", uboot, "-dtb", dtb}, card...)
-	return append(args, "-netdev", c.netdev(), // Without a port QEMU puts a hub in between, which Linux often loses.
+	return append(args, "-netdev", c.netdev(), // without a port QEMU inserts a hub, which Linux often loses
 		"-device", "usb-net,id="+usbNetwork+",port=1,netdev=net0"+c.mac(),
 		"-qmp", "unix:"+c.usbSocket()+",server=on,wait=off"), nil
 }

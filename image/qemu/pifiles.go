@@ -9,8 +9,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/inspect"
 )
 
-// piBootFiles takes U-Boot and the device tree dtb, by its last name, out of an
-// image, the latter without what the emulator lacks.
+// piBootFiles extracts U-Boot and the device tree from an image. dtb is the path to write
+// the tree to; its base name says which tree. Devices that the emulator lacks are removed
+// from the tree.
 func piBootFiles(image, uboot, dtb string) error {
 	img, err := inspect.Open(image)
 	if err != nil {

@@ -1,9 +1,9 @@
-// Package qemu runs images on emulated boards: the right machine, firmware,
-// disk bus and network for each, with the image itself never written to.
+// Package qemu runs images on emulated boards: with the right machine, firmware, disk bus
+// and network for each. The image itself is never written to.
 //
-// What a guest says on its serial line is the caller's to read. The package
-// refuses to guess: a board that names no machine, or a host without QEMU or
-// firmware, is an error that says what to install.
+// The guest's serial line is left to the caller. The package refuses to guess: for a board
+// without an emulated machine, or a host without QEMU or firmware, the error says what to
+// install.
 package qemu
 
 import (
@@ -37,9 +37,9 @@ type Config struct {
 	// CPUs and Memory ("2G") override the board's.
 	CPUs   int
 	Memory string
-	// Accel is kvm, hvf, tcg or empty for the best that truly works.
+	// Accel is kvm, hvf or tcg; empty means the fastest that actually works.
 	Accel string
-	// SSHPort on 127.0.0.1 leads to the guest's port 22; 0 for none.
+	// SSHPort is a port on 127.0.0.1 that leads to the guest's port 22; 0 for none.
 	SSHPort int
 	// Forward lists more host:guest TCP ports, on 127.0.0.1.
 	Forward map[int]int
@@ -47,16 +47,16 @@ type Config struct {
 	Restrict bool
 	// MAC of the guest's network card; empty for QEMU's default.
 	MAC string
-	// Switch is a unix socket that a second network card is plugged into, with
-	// SwitchMAC: every frame follows its length in 32 bits, big endian.
+	// Switch is a Unix socket to which a second network card, with the address SwitchMAC, is
+	// connected: each frame is preceded by its length in 32 bits, big endian.
 	Switch, SwitchMAC string
-	// SecureBoot starts only what Microsoft or somebody whom Microsoft signed for
-	// has signed. UEFI boards only.
+	// SecureBoot boots only what is signed by Microsoft, or by somebody with a certificate
+	// from Microsoft. UEFI boards only.
 	SecureBoot bool
-	// SetupMode goes with SecureBoot: the firmware has no keys yet, and takes those
-	// of the first who brings some.
+	// SetupMode goes with SecureBoot: the firmware has no keys yet, and accepts the first
+	// ones that are enrolled.
 	SetupMode bool
-	// BIOS starts a PC by SeaBIOS, which comes with QEMU, and not by UEFI.
+	// BIOS boots a PC with SeaBIOS, which comes with QEMU, in place of UEFI.
 	BIOS bool
 	// Display shows the guest's screen in a window.
 	Display bool
@@ -68,7 +68,7 @@ type Config struct {
 	Extra []string
 }
 
-// Check says why a board cannot be emulated.
+// Check says why a board cannot be emulated, nil if it can.
 func Check(b *board.Board) error {
 	if b.QEMU.Machine == "" {
 		return fmt.Errorf("board %s: QEMU has no such machine; its image starts on hardware only", b.Name)
@@ -79,8 +79,8 @@ func Check(b *board.Board) error {
 	return nil
 }
 
-// Command prepares Config.Dir and returns QEMU's command, its serial line on
-// standard input and output. The caller starts it, and Attend beside it.
+// Command prepares Config.Dir and returns QEMU's command, with the serial line on standard
+// input and output. The caller starts the command, and calls Attend while it runs.
 func Command(ctx context.Context, c Config) (*exec.Cmd, error) {
 	if err := Check(c.Board); err != nil {
 		return nil, err
@@ -138,9 +138,9 @@ func (c *Config) cpus() int {
 	return 2
 }
 
-// Prepare makes the run's own disk unless an earlier run left one: a sparse
-// copy of the image, as long as Config.DiskSize. It returns its path, so that
-// the copy can be personalised before the machine starts.
+// Prepare makes the run's own disk unless an earlier run left one: a sparse copy of the
+// image, extended to Config.DiskSize. It returns the disk's path, so that the disk can be
+// personalised before the machine starts.
 func Prepare(c Config) (disk string, err error) {
 	disk = filepath.Join(c.Dir, "disk.img")
 	if _, err := os.Stat(disk); !errors.Is(err, os.ErrNotExist) {
@@ -163,7 +163,7 @@ func Prepare(c Config) (disk string, err error) {
 	return disk, os.Rename(tmp, disk)
 }
 
-// sparseCopy writes only what is not zero.
+// sparseCopy writes only blocks that are not zero.
 func sparseCopy(to string, from io.Reader, size int64) error {
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -197,7 +197,7 @@ func sparseCopy(to string, from io.Reader, size int64) error {
 func (c *Config) netdev() string {
 	dev := "user,id=net0"
 	if c.Restrict {
-		dev += ",restrict=on,ipv6=off" // by which it would be announced as a router
+		dev += ",restrict=on,ipv6=off" // with IPv6 QEMU would announce itself as a router
 	}
 	if c.SSHPort != 0 {
 		dev += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:22", c.SSHPort)
@@ -208,7 +208,7 @@ func (c *Config) netdev() string {
 	return dev
 }
 
-// FreePort returns a TCP port of the loopback that nobody listens on.
+// FreePort returns a TCP port of loopback on which nothing listens.
 func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -35,7 +35,7 @@ func Execute(socket, command string, args map[string]any) (json.RawMessage, erro
 	return answer, nil
 }
 
-// qmpAnswer reads past events to the answer.
+// qmpAnswer skips events and returns the answer.
 func qmpAnswer(r *bufio.Reader) (json.RawMessage, error) {
 	for {
 		line, err := r.ReadBytes('\n')

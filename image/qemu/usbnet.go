@@ -8,27 +8,25 @@ import (
 	"time"
 )
 
-// QEMU's Raspberry Pis have no Ethernet, only a USB adapter on the dwc2
-// controller. Ending the first reset of its port drops the "connected" event if
-// Linux has not seen it yet (hw/usb/hcd-dwc2.c, QEMU 10.0: HPRT0), and then
-// Linux answers every request with "Not connected" for good. On a busy host
-// that is every third boot, so somebody has to plug the adapter in again.
+// QEMU's Raspberry Pis have no Ethernet, only a USB adapter on the dwc2 controller. When the
+// first reset of the adapter's port ends, the controller drops the "connected" event if
+// Linux has not seen it yet (hw/usb/hcd-dwc2.c, QEMU 10.0: HPRT0). From then on Linux
+// answers every request with "Not connected". On a busy host that happens at every third
+// boot, so the adapter has to be plugged in again.
 
-// unaddressed is how the monitor lists a device that no driver has given an
-// address to.
+// unaddressed matches QEMU's listing of the adapter while no driver has given it an address.
 var unaddressed = regexp.MustCompile(`(?m)Device 0\.0,.*ID: ` + usbNetwork)
 
 // usbNetwork is the adapter's name in QEMU.
 const usbNetwork = "usbnet"
 
-// patience is how long Linux may take from the plug to the address.
+// patience is how long Linux may take from plugging in to the address.
 const patience = 4 * time.Second
 
 func (c *Config) usbSocket() string { return filepath.Join(c.Dir, "usb.sock") }
 
-// Attend does for a running machine what hands would do for a real one, until
-// ctx ends: it sees to it that a Pi's network is plugged in. Other machines
-// need none.
+// Attend does for a running machine what a person would do for a real one, until ctx ends:
+// it plugs in a Pi's network again if needed. For other machines it returns at once.
 func Attend(ctx context.Context, c Config) {
 	if !c.Board.QEMU.IsPi() {
 		return
@@ -41,15 +39,16 @@ func Attend(ctx context.Context, c Config) {
 	}
 }
 
-// usbIsDeaf is false also while QEMU itself does not answer.
+// usbIsDeaf says that the adapter has no address. It is also false while QEMU itself does
+// not answer.
 func (c *Config) usbIsDeaf() bool {
 	answer, err := Execute(c.usbSocket(), "human-monitor-command", map[string]any{"command-line": "info usb"})
 	var list string
 	return err == nil && json.Unmarshal(answer, &list) == nil && unaddressed.MatchString(list)
 }
 
-// replug pulls the adapter and plugs it in again. A fault is seen, and answered,
-// the next time around.
+// replug unplugs the adapter and plugs it in again. Errors are ignored, as Attend notices in
+// its next round if this failed.
 func (c *Config) replug() {
 	_, _ = Execute(c.usbSocket(), "device_del", map[string]any{"id": usbNetwork})
 	device := map[string]any{"driver": "usb-net", "id": usbNetwork, "netdev": "net0", "port": "1"}
@@ -59,7 +58,7 @@ func (c *Config) replug() {
 	_, _ = Execute(c.usbSocket(), "device_add", device)
 }
 
-// wait returns false if ctx ended.
+// wait returns false if ctx ended first.
 func wait(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():

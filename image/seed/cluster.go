@@ -12,11 +12,11 @@ import (
 
 const systemSpace = "kube-system" // of k3s' own
 
-// Doubled are those of k3s' own add-ons that a cluster of several sites runs at
-// two of them.
+// Doubled are the add-ons of k3s that a cluster with several sites runs twice, at different
+// sites.
 var Doubled = []string{"coredns", Traefik}
 
-// Traefik is k3s' add-on that lets requests in.
+// Traefik is k3s' ingress add-on.
 const Traefik = "traefik"
 
 func (b *builder) addons(in Input) {
@@ -28,10 +28,10 @@ func (b *builder) addons(in Input) {
 	}
 }
 
-// scaler keeps two pods of CoreDNS: k3s applies its own manifest, which gives no
-// number, at every start. Equal bounds are kept without a metric. That manifest spreads
-// pods over nodes and knows no zones: where both are at one site, the doctor says which
-// to delete.
+// scaler keeps two pods of CoreDNS by a HorizontalPodAutoscaler. A replica count in k3s' own
+// manifest would not last: k3s applies that manifest, which has no count, at every start.
+// Equal bounds work without metrics. k3s' manifest spreads the pods over nodes, but not over
+// zones: if both are at one site, the doctor says which one to delete.
 func scaler() object {
 	return object{"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": object{"name": "coredns", "namespace": systemSpace}, "spec": object{
 		"scaleTargetRef": object{"apiVersion": "apps/v1", "kind": "Deployment", "name": "coredns"},
@@ -39,13 +39,14 @@ func scaler() object {
 	}}
 }
 
-// traefik adds to the values of k3s' own chart. It gives a request a minute to come
-// in, by default, which cuts the upload of a large file off.
+// traefik overrides values of k3s' own chart. The chart's default read timeout of one minute
+// would cut off the upload of a large file.
 //
-// Its second pod waits for a second site: what may be put anywhere lands beside the
-// first while that is the only one, and nothing moves it later. While a site is lost
-// one is enough, as every node leads to it. Each revision is spread by itself
-// (matchLabelKeys), else one that takes the other's place ends up at one site.
+// With twice, the second pod waits for a second site. If it could run anywhere, it would run
+// beside the first while only one site is up, and nothing would move it later. While a site
+// is lost one pod is enough, as every node forwards to it. Each revision is spread
+// separately (matchLabelKeys): otherwise the pods of a new revision, placed around the old
+// ones, could end up at one site.
 func traefik(twice bool) object {
 	values := `ports:
   web: {transport: {respondingTimeouts: {readTimeout: 1h}}}
@@ -68,20 +69,20 @@ topologySpreadConstraints:
 	}}
 }
 
-// EtcdBackup is where snapshots of etcd go.
+// EtcdBackup is where etcd snapshots are stored.
 type EtcdBackup struct {
 	*node.S3
-	// Folder in the bucket, below which each cluster that is made has its own.
+	// Folder in the bucket. Each cluster that is created has its own folder below it.
 	Folder string
-	// Keep is how many stay there, of all servers together.
+	// Keep is how many snapshots are kept there, of all servers together.
 	Keep int
 }
 
-// etcdSecret has the names of k3s' flags (docs.k3s.io, "etcd-snapshot", S3
-// Configuration Secret Support): so no key is in a file. An endpoint has no scheme
-// there. The number to keep is a flag, too, since 1.34, but k3s 1.34 and 1.35 ignore
-// the Secret of who sets it as one; without it they keep five of all servers together,
-// which is a day.
+// etcdSecret uses the names of k3s' flags (docs.k3s.io, "etcd-snapshot", S3 Configuration
+// Secret Support), so no file contains the key. The endpoint has no scheme there. The
+// retention is in the Secret, too: since 1.34 there is also a flag for it, but k3s 1.34 and
+// 1.35 ignore the Secret if that flag is set. Without a retention they keep five snapshots
+// of all servers together, which is one day.
 func etcdSecret(b *EtcdBackup) node.Secret {
 	scheme, host, _ := strings.Cut(strings.TrimSuffix(b.Endpoint, "/"), "://")
 	data := map[string]secret.String{

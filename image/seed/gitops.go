@@ -17,16 +17,16 @@ const (
 //go:embed argocd.yaml
 var argocdValues []byte
 
-// ArgoCD is what its pods ask for by these values, one of each, together.
+// ArgoCD is what Argo CD's pods request with these values: one pod of each kind, added up.
 var ArgoCD = objects.Demand{Name: "Argo CD", Pods: 1, CPU: 185, Memory: 704 << 20}
 
 // GitOps is the Git repository that the cluster follows.
 type GitOps struct {
 	Repo, Path, Revision string
-	// DeployKey is an ssh key that may read it; empty for one that all may read.
+	// DeployKey is an ssh key that may read the repository; empty for a public one.
 	DeployKey secret.String
-	// KnownHosts are lines of known_hosts(5) with the host keys of the server, besides
-	// those of the chart.
+	// KnownHosts are lines of known_hosts(5) with the server's host keys, in addition to the
+	// chart's.
 	KnownHosts string
 }
 
@@ -38,15 +38,16 @@ func (b *builder) gitops(g *GitOps) {
 	if g.KnownHosts != "" {
 		under(values, "configs")["ssh"] = object{"extraHosts": g.KnownHosts} // knownHosts is the chart's own list
 	}
-	// What is uninstalled has no data, and leaves the kinds (crds: keep) and their objects.
+	// Reinstalling is safe: Argo CD's release has no data, and its custom resource
+	// definitions (crds: keep) stay with their objects.
 	b.file("argocd", namespace(argocdSpace), b.chart("argocd", argocdChart, argocdSpace, "reinstall", values))
-	b.file(rootFile, project(g), application(g)) // of kinds that the chart brings
+	b.file(rootFile, project(g), application(g)) // uses custom resources that the chart defines
 	if !g.DeployKey.Empty() {
 		b.Secrets = append(b.Secrets, repository(g))
 	}
 }
 
-// repository is a secret that Argo CD finds by its label.
+// repository is a Secret that Argo CD finds by its label.
 func repository(g *GitOps) node.Secret {
 	return node.Secret{
 		Namespace: argocdSpace, Name: "fleet-repo", Labels: map[string]string{"argocd.argoproj.io/secret-type": "repository"},
@@ -54,9 +55,8 @@ func repository(g *GitOps) node.Secret {
 	}
 }
 
-// project lets the fleet's applications do in any namespace what the repository
-// says, and make namespaces. Whatever else belongs to the whole cluster is its
-// owner's to allow.
+// project lets the fleet's applications manage what the repository says in any namespace,
+// and create namespaces. Any other cluster-wide resource has to be allowed by the owner.
 func project(g *GitOps) object {
 	return object{"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": object{"name": "fleet", "namespace": argocdSpace}, "spec": object{
 		"sourceRepos":              []string{g.Repo},
@@ -65,11 +65,12 @@ func project(g *GitOps) object {
 	}}
 }
 
-// application is the root: what lies below the path, other Applications among it.
+// application is the root Application: everything below the path, including other
+// Applications.
 //
-// What fails is tried again for as long as it does, each time with the newest commit:
-// else a bad one is tried for an hour and the one that mends it waits (argo-cd#11494),
-// and what failed because a site was away stays so until the next commit.
+// A failed sync is retried without end, each time with the newest commit. Otherwise a bad
+// commit would be retried for an hour while the commit that fixes it waits (argo-cd#11494),
+// and a sync that failed because a site was away would stay failed until the next commit.
 func application(g *GitOps) object {
 	return object{"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": object{"name": "root", "namespace": argocdSpace}, "spec": object{
 		"project":     "fleet",

@@ -18,15 +18,16 @@ const (
 //go:embed longhorn.yaml
 var longhornValues []byte
 
-// LonghornCPU is the part of a node's processors that these values keep for
-// Longhorn's engines, in hundredths.
+// LonghornCPU is the part of a node's processors, in percent, that these values reserve for
+// Longhorn's engines.
 const LonghornCPU = 12
 
 // Longhorn is the cluster's storage.
 type Longhorn struct {
 	// Replicas of each volume.
 	Replicas int
-	// Sites that have disks for it. With one, replicas must share it.
+	// Sites is how many sites have disks for volumes. With one, a volume's replicas share
+	// it.
 	Sites  int
 	Backup *node.S3
 }
@@ -38,7 +39,7 @@ func (b *builder) longhorn(l *Longhorn) {
 	}
 	under(values, "persistence")["defaultClassReplicaCount"] = l.Replicas
 	settings := under(values, "defaultSettings")
-	settings["defaultReplicaCount"] = fmt.Sprintf(`{"v1":"%[1]d","v2":"%[1]d"}`, l.Replicas) // JSON in a text: a value an engine
+	settings["defaultReplicaCount"] = fmt.Sprintf(`{"v1":"%[1]d","v2":"%[1]d"}`, l.Replicas) // a JSON text: one value per data engine
 	settings["replicaZoneSoftAntiAffinity"] = l.Sites < 2
 	jobs := recurring
 	if l.Backup == nil {
@@ -50,7 +51,7 @@ func (b *builder) longhorn(l *Longhorn) {
 		b.Secrets = append(b.Secrets, s3Secret(l.Backup))
 	}
 	b.file("longhorn", namespace(longhornSpace), b.chart("longhorn", longhornChart, longhornSpace, "abort", values))
-	// The chart brings the kind: until it has, this file fails.
+	// The chart defines RecurringJob. k3s retries this file until it has.
 	var all []object
 	for _, j := range jobs {
 		all = append(all, j.object())
@@ -58,7 +59,7 @@ func (b *builder) longhorn(l *Longhorn) {
 	b.file(jobsFile, all...)
 }
 
-// s3Secret is named as Longhorn's documentation, "Setting a Backup Target", does.
+// s3Secret has the keys that Longhorn's documentation, "Setting a Backup Target", requires.
 func s3Secret(s *node.S3) node.Secret {
 	return node.Secret{Namespace: longhornSpace, Name: longhornSecret, Data: map[string]secret.String{
 		"AWS_ACCESS_KEY_ID": secret.String(s.AccessKey), "AWS_SECRET_ACCESS_KEY": s.SecretKey,
@@ -74,11 +75,12 @@ type job struct {
 	parameters       object
 }
 
-// recurring are done in the night's quiet hours, by the clock of the cluster
-// (UTC), and a little after what others do at full hours. The system's backup names
-// the last one of each volume, which is what comes back: so it follows theirs every
-// night, and there are fewer of it, that none names what is gone. It makes none
-// itself, as those leave a snapshot in the volume that no retain counts.
+// recurring jobs run at quiet hours of the night, by the cluster's clock (UTC), and a few
+// minutes off the full hours, when others run. The system backup records the latest backup
+// of each volume, and that one is what a restore brings back. So it runs every night after
+// the volumes' backups, and fewer of it are kept, so that none refers to a backup that is
+// gone. It makes no volume backups itself, as those would leave a snapshot in the volume
+// that no retain counts.
 var recurring = []job{
 	{"snapshot-hourly", "snapshot", "7 * * * *", 6, true, nil},
 	{"trim-weekly", "filesystem-trim", "41 4 * * 0", 0, true, nil},
@@ -86,12 +88,12 @@ var recurring = []job{
 	{"system-nightly", "system-backup", "11 5 * * *", 7, false, object{"volume-backup-policy": "disabled"}},
 }
 
-// localJobs of them need no bucket.
+// localJobs is how many of the first jobs need no bucket.
 const localJobs = 2
 
 func (j job) object() object {
 	spec := object{"name": j.name, "task": j.task, "cron": j.cron, "retain": j.retain, "concurrency": 1}
-	if j.everyVolume { // that has no jobs of its own
+	if j.everyVolume { // and thereby all volumes that have no jobs of their own
 		spec["groups"] = []string{"default"}
 	}
 	if j.parameters != nil {

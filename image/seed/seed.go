@@ -1,10 +1,11 @@
-// Package seed writes what a cluster begins with: Longhorn over the sites, with
-// backups, and Argo CD with the fleet's Git repository, as Kubernetes objects for
-// the node.yaml of the server that creates the cluster.
+// Package seed writes the initial content of a cluster: Longhorn over all sites, with
+// backups, and Argo CD with the fleet's Git repository, as Kubernetes objects for the
+// node.yaml of the server that creates the cluster.
 //
-// What it writes has been read back by image/objects. It knows the order in which
-// things can succeed: k3s applies a file again until all of it was taken, so what
-// needs a chart's own kinds is in a file of its own. Secrets are in no file.
+// Everything it writes was checked by image/objects. It orders the files so that they can
+// succeed: k3s applies a file again until all of it was accepted, so objects that need a
+// chart's custom resource definitions are in a file of their own. Secrets are never in these
+// files.
 package seed
 
 import (
@@ -19,20 +20,20 @@ import (
 	"github.com/going-mobile/imagebuilder/image/objects"
 )
 
-// Input is what a fleet says.
+// Input is what a fleet asks for.
 type Input struct {
-	// Traefik says that k3s runs it.
+	// Traefik says that k3s runs traefik.
 	Traefik bool
-	// Twice are those of Doubled that are wanted.
+	// Twice are the add-ons among Doubled that are to run twice.
 	Twice      []string
 	EtcdBackup *EtcdBackup
 	Longhorn   *Longhorn
 	GitOps     *GitOps
-	// Secrets are put into the cluster besides those that these need.
+	// Secrets are added to the cluster, besides those that the parts above need.
 	Secrets []node.Secret
 }
 
-// New returns the seed, which is empty where nothing is wanted.
+// New returns the seed, empty if the input asks for nothing.
 func New(in Input) (node.Seed, error) {
 	s := &builder{}
 	s.addons(in)
@@ -49,11 +50,11 @@ func New(in Input) (node.Seed, error) {
 	return s.Seed, s.err
 }
 
-// waiting are the files of a seed that come after volumes that are brought back:
-// applications, which would make empty ones, and jobs, which would back these up.
+// waiting are the files of a seed that must be applied after volumes are restored:
+// applications would create empty volumes, and jobs would back these up.
 var waiting = []string{rootFile, jobsFile}
 
-// After is a seed whose cluster brings volumes back before all else.
+// After is the seed for a cluster that restores volumes before anything else.
 func After(s node.Seed, r node.Restore) node.Seed {
 	first := maps.Clone(s.Manifests)
 	r.Manifests = map[string]string{}
@@ -67,11 +68,11 @@ func After(s node.Seed, r node.Restore) node.Seed {
 	return s
 }
 
-// LonghornVersion is what a seed brings, as Longhorn calls it.
+// LonghornVersion is the version that a seed installs, in Longhorn's notation.
 func LonghornVersion() string { return "v" + longhornChart.Version }
 
-// Chart is a Helm chart as a component of images: every server must have its File
-// among k3s' static files.
+// Chart is a Helm chart as a component of images: every server must have its File among k3s'
+// static files.
 type Chart struct{ Component, Version, File string }
 
 var (
@@ -79,7 +80,7 @@ var (
 	argocdChart   = Chart{"argocd-chart", "10.1.1", "argo-cd-10.1.1.tgz"}
 )
 
-// Charts are those that a seed of this input names.
+// Charts are the charts that a seed of this input uses.
 func Charts(in Input) (all []Chart) {
 	if in.Longhorn != nil {
 		all = append(all, longhornChart)
@@ -90,7 +91,7 @@ func Charts(in Input) (all []Chart) {
 	return all
 }
 
-// object is one of Kubernetes, a part of one, or a chart's values.
+// object is a Kubernetes object, a part of one, or a chart's values.
 type object = map[string]any
 
 type builder struct {
@@ -98,7 +99,7 @@ type builder struct {
 	err error
 }
 
-// file adds a manifest, checked.
+// file adds a manifest after checking it.
 func (b *builder) file(name string, all ...object) {
 	if b.err != nil {
 		return
@@ -124,11 +125,11 @@ func namespace(name string) object {
 	return object{"apiVersion": "v1", "kind": "Namespace", "metadata": object{"name": name}}
 }
 
-// chart is a HelmChart of k3s' helm-controller: a file that every server has, so
-// that it has no limit of size and needs no repository. After a failure, as when the
-// power went, the controller uninstalls first, and with Longhorn all volumes; or it
-// waits for a person (abort). Its timeout is for hooks, which may have to unpack an
-// image of 500 MB on a slow disk.
+// chart is a HelmChart for k3s' helm-controller. The chart is a file on every server, so it
+// needs no repository and has no size limit. After a failed installation, for instance a
+// power cut, failurePolicy reinstall makes the controller uninstall first, which with
+// Longhorn would delete all volumes; abort makes it wait for a person. The timeout is for
+// hooks, which may have to unpack an image of 500 MB on a slow disk.
 func (b *builder) chart(name string, c Chart, space, failurePolicy string, values object) object {
 	text, err := yaml.Marshal(values)
 	if b.err == nil {
@@ -140,7 +141,7 @@ func (b *builder) chart(name string, c Chart, space, failurePolicy string, value
 	}}
 }
 
-// defaults are the values of a chart that go into this package.
+// defaults are the embedded values of a chart.
 func (b *builder) defaults(name string, text []byte) object {
 	var values object
 	if err := yaml.Unmarshal(text, &values); err != nil && b.err == nil {
@@ -149,5 +150,5 @@ func (b *builder) defaults(name string, text []byte) object {
 	return values
 }
 
-// under returns a part of values, which is there.
+// under returns a part of values, which must exist.
 func under(values object, key string) object { return values[key].(object) }

@@ -10,20 +10,19 @@ import (
 	"time"
 )
 
-// Link is how good a way is, in each direction.
+// Link is the quality of a connection, in each direction.
 type Link struct {
-	// Delay of every packet: a round trip takes twice as long.
+	// Delay of every packet; a round trip takes twice as long.
 	Delay time.Duration
 	// Rate in bits per second; 0 is unlimited.
 	Rate int64
-	// Loss is the share of packets that get lost, 0 to 1.
+	// Loss is the share of packets that are lost, 0 to 1.
 	Loss float64
 }
 
 var rateForm = regexp.MustCompile(`^([0-9]+)(k|m|g)bit$`)
 
-// ParseLink reads delay, rate and loss in any order, each of which may be left
-// out: 40ms,20mbit,1%.
+// ParseLink parses delay, rate and loss in any order, each of them optional: 40ms,20mbit,1%.
 func ParseLink(text string) (l Link, err error) {
 	for _, word := range strings.Split(text, ",") {
 		switch word = strings.TrimSpace(word); {
@@ -65,20 +64,20 @@ type pipe struct {
 	out  func(ipv4)
 
 	mu   sync.Mutex
-	free time.Time // when the last packet will have been sent
+	free time.Time // when the last packet will have been sent completely
 	sent chan parcel
 	quit chan struct{}
 	done sync.WaitGroup
 }
 
-// parcel arrives at its time.
+// parcel is a packet that arrives at the time due.
 type parcel struct {
 	packet ipv4
 	due    time.Time
 }
 
-// patience is how long a packet waits for its turn, as in a router's buffer; one
-// that would have to wait longer is lost.
+// patience is how long a packet waits to be sent, as in a router's buffer; a packet that
+// would have to wait longer is lost.
 const patience = 500 * time.Millisecond
 
 func newPipe(l Link, out func(ipv4)) *pipe {
@@ -87,7 +86,7 @@ func newPipe(l Link, out func(ipv4)) *pipe {
 	return p
 }
 
-// send puts a packet on its way, or loses it.
+// send sends a packet, or drops it.
 func (p *pipe) send(packet ipv4) {
 	if p.link.Loss > 0 && rand.Float64() < p.link.Loss {
 		return

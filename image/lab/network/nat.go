@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// nat is what a router at home does: all machines behind it share one address.
-// A port means the same to everybody outside (RFC 4787, endpoint-independent).
+// nat translates addresses as a home router does: all machines behind it share one address.
+// A machine's port is mapped to the same outside port for all peers (RFC 4787,
+// endpoint-independent mapping).
 type nat struct {
 	outside netip.Addr
 
@@ -18,7 +19,7 @@ type nat struct {
 	next   uint16
 }
 
-// inner is a machine's own end, outer what it is seen as.
+// inner is a machine's own address and port; outer is what they look like from outside.
 type inner struct {
 	proto byte
 	end   netip.AddrPort
@@ -36,10 +37,10 @@ type mapping struct {
 }
 
 const (
-	// firstPort is the first one that is given away where a machine's own is taken.
+	// firstPort is the first port that is used if a machine's own port is taken.
 	firstPort = 20000
-	// idle is how long a mapping outlives its last packet: that of a TCP
-	// connection that says nothing for two hours is the longest (RFC 5382).
+	// idle is how long a mapping outlives its last packet: two hours, the longest
+	// recommended time, for an idle TCP connection (RFC 5382).
 	idle = 2 * time.Hour
 )
 
@@ -47,7 +48,7 @@ func newNAT(outside netip.Addr) *nat {
 	return &nat{outside: outside, ports: map[inner]*mapping{}, inners: map[outer]*mapping{}, next: firstPort}
 }
 
-// out makes a packet one of the router's own; false where it cannot.
+// out rewrites a packet to come from the router's address. It returns false if it cannot.
 func (n *nat) out(p ipv4) bool {
 	port := p.port(atSource)
 	if port == nil {
@@ -70,7 +71,7 @@ func (n *nat) out(p ipv4) bool {
 	return true
 }
 
-// free finds a port, the machine's own if it can be.
+// free finds an outside port, the machine's own if possible.
 func (n *nat) free(in inner) (outer, bool) {
 	own := outer{in.proto, in.end.Port()}
 	if n.unused(own) {
@@ -101,8 +102,8 @@ func (n *nat) unused(o outer) bool {
 	return true
 }
 
-// in finds the machine that a packet from outside is for; false where none
-// asked for it.
+// in rewrites a packet from outside to the machine that it is for. It returns false if no
+// machine opened that port.
 func (n *nat) in(p ipv4) bool {
 	port := p.port(atDestination)
 	if port == nil {

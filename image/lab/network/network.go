@@ -1,12 +1,11 @@
-// Package network is a small Internet inside this process, for emulated
-// machines: every site is an Ethernet switch behind a router of its own that
-// translates addresses, as at home, and the ways between the sites and the
-// public segment can be slow, lossy, or cut.
+// Package network is a small Internet inside this process, for emulated machines. Every site
+// is an Ethernet switch behind its own router, which translates addresses as at home. The
+// links between the sites and the public segment can be slow, lossy, or cut.
 //
-// From a site only the public segment is reached, never another site, and from
-// there a site only answers. It is not the Internet: no packet leaves this
-// process, and names that it was not given do not exist. It needs no privilege.
-// IPv6, fragments and errors by ICMP are not forwarded.
+// From a site only the public segment can be reached, never another site; from the public
+// segment a site can only be answered. No packet leaves this process, and names that were
+// not configured do not exist. It needs no privileges. It does not forward IPv6, fragments
+// or ICMP errors.
 package network
 
 import (
@@ -20,18 +19,18 @@ import (
 	"sync"
 )
 
-// Config says what there is.
+// Config describes a network.
 type Config struct {
-	// Sites are the private networks, by the names of the sites.
+	// Sites are the sites' private networks, by name of the site.
 	Sites map[string]netip.Prefix
-	// WAN is the way between each site and the public segment.
+	// WAN is the link between each site and the public segment.
 	WAN Link
-	// Names are what DNS knows, with the machine each leads to, by its name.
+	// Names are the names in DNS, each with the name of the machine to which it resolves.
 	Names map[string]string
 }
 
-// The public segment, and the addresses that the sites are seen under there:
-// both for documentation only (RFC 5737).
+// The public segment, and the range of the sites' addresses there: both reserved for
+// documentation (RFC 5737).
 var (
 	public = netip.MustParsePrefix("203.0.113.0/24")
 	wan    = netip.MustParsePrefix("198.51.100.0/24")
@@ -40,7 +39,7 @@ var (
 // Public is the name of the segment that all sites reach.
 const Public = ""
 
-// Network is what machines are plugged into. Close it.
+// Network connects machines. Close it after use.
 type Network struct {
 	names  map[string]string
 	places map[string]*place
@@ -76,9 +75,9 @@ func New(c Config) (*Network, error) {
 	return n, nil
 }
 
-// Plug gives a machine a socket at a site (or Public): QEMU connects there,
-// "-netdev stream,addr.type=unix,addr.path=SOCKET", as often as it is started.
-// The address is the one that DHCP gives the machine.
+// Plug creates a socket for a machine at a site (or Public). QEMU connects to it by "-netdev
+// stream,addr.type=unix,addr.path=SOCKET", each time the machine starts. Plug returns the
+// address that DHCP will give the machine.
 func (n *Network) Plug(machine, site string, mac net.HardwareAddr, socket string) (netip.Addr, error) {
 	at, ok := n.places[site]
 	if !ok {
@@ -99,7 +98,7 @@ func (n *Network) Plug(machine, site string, mac net.HardwareAddr, socket string
 	return p.addr, nil
 }
 
-// Cut cuts a site off from all others, or joins it again.
+// Cut cuts off a site from all others, or connects it again.
 func (n *Network) Cut(site string, off bool) error {
 	at, ok := n.places[site]
 	if !ok || at.nat == nil {
@@ -109,7 +108,7 @@ func (n *Network) Cut(site string, off bool) error {
 	return nil
 }
 
-// lookup answers for DNS.
+// lookup resolves a name for DNS.
 func (n *Network) lookup(name string) (netip.Addr, bool) {
 	machine, ok := n.names[name]
 	if !ok {
@@ -124,7 +123,7 @@ func (n *Network) lookup(name string) (netip.Addr, bool) {
 	return p.addr, true
 }
 
-// route takes a packet that a place's router has no use for itself.
+// route forwards a packet that is not for the router of the place from itself.
 func (n *Network) route(from *place, p ipv4) {
 	internet := n.places[Public]
 	if from.nat != nil {
@@ -140,7 +139,7 @@ func (n *Network) route(from *place, p ipv4) {
 	}
 }
 
-// Close ends all of it.
+// Close ends the network.
 func (n *Network) Close() error {
 	var errs error
 	n.mu.Lock()

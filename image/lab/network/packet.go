@@ -5,10 +5,10 @@ import (
 	"net/netip"
 )
 
-// ipv4 is a whole packet (RFC 791), its header known to be sound.
+// ipv4 is a complete packet (RFC 791) whose header was checked.
 type ipv4 []byte
 
-// Protocols, and places in a packet.
+// Protocols, and offsets in a packet.
 const (
 	icmp, tcp, udp = 1, 6, 17
 	atSource       = 12
@@ -34,7 +34,7 @@ func (p ipv4) dst() netip.Addr { return addrAt(p, atDestination) }
 func (p ipv4) proto() byte     { return p[9] }
 func (p ipv4) body() []byte    { return p[int(p[0]&15)*4:] }
 
-// hop counts one router, and is false where there were too many.
+// hop decrements the TTL. It returns false if the TTL is used up.
 func (p ipv4) hop() bool {
 	if p[8] <= 1 {
 		return false
@@ -45,11 +45,11 @@ func (p ipv4) hop() bool {
 	return true
 }
 
-// ICMP's questions and answers (RFC 792).
+// ICMP's echo reply and echo request (RFC 792).
 const echoReply, echo = 0, 8
 
-// port is where a packet has the port of one end; a ping has its number there.
-// It is nil for what has none.
+// port is the part of a packet with the port of one end; for a ping it is the identifier. It
+// is nil for a packet without ports.
 func (p ipv4) port(at int) []byte {
 	switch b := p.body(); {
 	case p.proto() == icmp && len(b) >= 8 && (b[0] == echo || b[0] == echoReply):
@@ -60,7 +60,8 @@ func (p ipv4) port(at int) []byte {
 	return nil
 }
 
-// sum is the checksum over the body, and whether it covers the addresses.
+// sum is the checksum field over the body, and whether the checksum also covers the
+// addresses.
 func (p ipv4) sum() (field []byte, pseudo bool) {
 	switch b := p.body(); p.proto() {
 	case tcp:
@@ -72,7 +73,7 @@ func (p ipv4) sum() (field []byte, pseudo bool) {
 	}
 }
 
-// rewrite changes address and port of one end. The caller knows that there is one.
+// rewrite changes the address and port of one end. The packet must have ports.
 func (p ipv4) rewrite(at int, addr netip.Addr, number uint16) {
 	port := p.port(at)
 	before := append(append([]byte{}, p[at:at+4]...), port...)
@@ -82,7 +83,7 @@ func (p ipv4) rewrite(at int, addr netip.Addr, number uint16) {
 	copy(port, after[4:])
 	adjust(p[10:12], before[:4], after[:4])
 	switch sum, pseudo := p.sum(); {
-	case p.proto() == udp && sum[0] == 0 && sum[1] == 0: // none was made (RFC 768)
+	case p.proto() == udp && sum[0] == 0 && sum[1] == 0: // the packet has no checksum (RFC 768)
 	case pseudo:
 		adjust(sum, before, after)
 	default:
@@ -90,7 +91,7 @@ func (p ipv4) rewrite(at int, addr netip.Addr, number uint16) {
 	}
 }
 
-// adjust keeps a checksum right when data change (RFC 1624, equation 3).
+// adjust updates a checksum for changed data (RFC 1624, equation 3).
 func adjust(sum, before, after []byte) {
 	total := uint32(^binary.BigEndian.Uint16(sum))
 	for i := 0; i < len(before); i += 2 {
@@ -99,7 +100,7 @@ func adjust(sum, before, after []byte) {
 	binary.BigEndian.PutUint16(sum, ^fold(total))
 }
 
-// checksum is the one of RFC 1071.
+// checksum is the Internet checksum of RFC 1071.
 func checksum(b []byte) uint16 {
 	var total uint32
 	for i := 0; i+1 < len(b); i += 2 {

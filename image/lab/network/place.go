@@ -10,28 +10,29 @@ import (
 	"sync/atomic"
 )
 
-// place is an Ethernet segment with its router, which has the first address.
+// place is an Ethernet segment and its router, which has the first address.
 type place struct {
 	net    *Network
 	prefix netip.Prefix
 	router netip.Addr
 
-	// Of a site:
+	// For a site only:
 	nat      *nat
 	up, down *pipe
 	off      atomic.Bool
 
 	mu    sync.Mutex
 	ports []*port
-	last  netip.Addr // the one given last
+	last  netip.Addr // the last address that was given out
 }
 
-// routerMAC is the same in every segment, as none sees another. 02 is local.
+// routerMAC is the same in every segment, as the segments do not see each other. 02 means
+// locally administered.
 var routerMAC = net.HardwareAddr{0x02, 'l', 'a', 'b', 0, 1}
 
 var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// firstHost is the number of the first machine in a network.
+// firstHost is the host number of the first machine in a network.
 const firstHost = 10
 
 func newPlace(n *Network, prefix netip.Prefix) *place {
@@ -47,7 +48,7 @@ func (s *place) join(mac net.HardwareAddr, l net.Listener) (*port, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := s.last.Next()
-	if !s.prefix.Contains(next.Next()) { // which may be the broadcast address
+	if !s.prefix.Contains(next.Next()) { // next.Next() may be the broadcast address
 		return nil, fmt.Errorf("the network %s is full", s.prefix)
 	}
 	s.last = next
@@ -62,14 +63,14 @@ func (s *place) all() []*port {
 	return s.ports[:len(s.ports):len(s.ports)]
 }
 
-// Ethernet: destination, source, type, and what follows.
+// Ethernet header: destination, source, type; the body follows.
 const (
 	etherHead = 14
 	typeIPv4  = 0x0800
 	typeARP   = 0x0806
 )
 
-// frame is the switch: it forwards what a machine sent.
+// frame is the switch: it forwards a frame from a machine.
 func (s *place) frame(from *port, f []byte) {
 	if len(f) < etherHead {
 		return
@@ -84,14 +85,14 @@ func (s *place) frame(from *port, f []byte) {
 		}
 	}
 	switch {
-	case group: // others have it in their queues, and a router rewrites its own
+	case group: // clone: other ports have the frame in their queues, and the router rewrites packets
 		s.routed(from, bytes.Clone(f))
 	case !known && bytes.Equal(to, routerMAC):
 		s.routed(from, f)
 	}
 }
 
-// routed is the router's own port.
+// routed handles a frame that arrives at the router's own port.
 func (s *place) routed(from *port, f []byte) {
 	switch body := f[etherHead:]; binary.BigEndian.Uint16(f[12:]) {
 	case typeARP:
@@ -105,7 +106,7 @@ func (s *place) routed(from *port, f []byte) {
 	}
 }
 
-// arp answers who has the router's address (RFC 826).
+// arp answers requests for the router's address (RFC 826).
 func (s *place) arp(from *port, b []byte) {
 	const ask, answer = 1, 2
 	if len(b) < 28 || binary.BigEndian.Uint16(b[6:]) != ask || addrAt(b, 24) != s.router {
@@ -121,7 +122,7 @@ func ethernet(to net.HardwareAddr, kind uint16) []byte {
 	return binary.BigEndian.AppendUint16(append(append(make([]byte, 0, 1514), to...), routerMAC...), kind)
 }
 
-// deliver hands a packet to the machine that it is for.
+// deliver sends a packet to the machine with its destination address.
 func (s *place) deliver(p ipv4) {
 	for _, m := range s.all() {
 		if m.addr == p.dst() {
@@ -130,7 +131,7 @@ func (s *place) deliver(p ipv4) {
 	}
 }
 
-// arrive takes what came for the site from outside.
+// arrive handles a packet that comes to the site from outside.
 func (s *place) arrive(p ipv4) {
 	if s.nat.in(p) {
 		s.deliver(p)

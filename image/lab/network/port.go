@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// port is one machine's plug in a switch. On the socket every frame follows its
-// length in 32 bits, big endian (QEMU, net/stream.c).
+// port is one machine's port on a switch. On the socket each frame is preceded by its length
+// in 32 bits, big endian (QEMU, net/stream.c).
 type port struct {
 	mac      net.HardwareAddr
 	addr     netip.Addr
@@ -19,14 +19,14 @@ type port struct {
 	frames   chan []byte // to the machine
 
 	mu     sync.Mutex
-	conn   net.Conn // of the machine that is on
+	conn   net.Conn // the connection of the machine that is on
 	closed bool
 }
 
-// queue is how many frames wait for a machine that is busy; more are lost.
+// queue is how many frames may wait for a busy machine; more are dropped.
 const queue = 1024
 
-// maxFrame is what QEMU sends at most, in bytes (NET_BUFSIZE).
+// maxFrame is the largest frame that QEMU sends, in bytes (NET_BUFSIZE).
 const maxFrame = 4096 + 65536
 
 func newPort(mac net.HardwareAddr, addr netip.Addr, l net.Listener) *port {
@@ -40,8 +40,8 @@ func (p *port) send(frame []byte) {
 	}
 }
 
-// serve takes one machine after the other: one that lost its power is switched
-// on again.
+// serve accepts one connection after the other, as a machine may be switched off and on
+// again.
 func (p *port) serve(at *place) {
 	for {
 		conn, err := p.listener.Accept()
@@ -62,7 +62,7 @@ func (p *port) serve(at *place) {
 	}
 }
 
-// connected is false when the port was closed meanwhile.
+// connected records the connection. It returns false if the port has been closed meanwhile.
 func (p *port) connected(conn net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,7 +89,7 @@ func (p *port) read(conn net.Conn, at *place) {
 	}
 }
 
-// write sends what is for the machine until it is gone.
+// write sends the machine's frames until gone is closed.
 func (p *port) write(conn net.Conn, gone <-chan struct{}) {
 	for {
 		select {
@@ -110,7 +110,7 @@ func (p *port) close() error {
 	p.closed = true
 	err := p.listener.Close()
 	if p.conn != nil {
-		_ = p.conn.Close() // the machine may have closed it
+		_ = p.conn.Close() // the machine may have closed it already
 	}
 	if errors.Is(err, net.ErrClosed) {
 		return nil

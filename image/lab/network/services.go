@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Ports of what every router offers.
+// Ports of the services that every router offers.
 const (
 	portDNS        = 53
 	portDHCP       = 67
@@ -19,7 +19,7 @@ const (
 	portNTP        = 123
 )
 
-// serve answers what is for the router itself; false is for others to have.
+// serve answers packets for the router itself, and returns false for all others.
 func (s *place) serve(from *port, p ipv4) bool {
 	limited := netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	if p.dst() != s.router && p.dst() != limited {
@@ -63,7 +63,7 @@ func (s *place) pong(from *port, p ipv4) {
 	from.send(append(ethernet(from.mac, typeIPv4), newIPv4(icmp, s.router, p.src(), b)...))
 }
 
-// dhcp gives a machine the address that its port has, and no other.
+// dhcp offers a machine the address of its port, and no other.
 func (s *place) dhcp(from *port, data []byte) ([]byte, netip.AddrPort) {
 	ask, err := dhcpv4.FromBytes(data)
 	if err != nil || ask.OpCode != dhcpv4.OpcodeBootRequest || ask.ClientHWAddr.String() != from.mac.String() {
@@ -86,12 +86,12 @@ func (s *place) dhcp(from *port, data []byte) ([]byte, netip.AddrPort) {
 	}
 	to := netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	if had, ok := netip.AddrFromSlice(ask.ClientIPAddr.To4()); ok && !had.IsUnspecified() {
-		to = had // who renews listens there alone
+		to = had // a client that renews listens on its own address only
 	}
 	return answer.ToBytes(), netip.AddrPortFrom(to, portDHCPClient)
 }
 
-// dns knows the names that it was given; no other exists.
+// dns resolves the configured names; no others exist.
 func (s *place) dns(data []byte) []byte {
 	var p dnsmessage.Parser
 	head, err := p.Start(data)
@@ -123,7 +123,8 @@ func (s *place) dns(data []byte) []byte {
 	return packed
 }
 
-// ntp tells this computer's time (RFC 5905), by which certificates are made.
+// ntp answers with this computer's time (RFC 5905), which the certificates' times are based
+// on.
 func ntp(question []byte, now time.Time) []byte {
 	if len(question) < 48 {
 		return nil
@@ -133,7 +134,7 @@ func ntp(question []byte, now time.Time) []byte {
 	a := make([]byte, 48)
 	a[0], a[1], a[2], a[3] = 4<<3|4, 2, question[2], 0xec // version 4, a server, stratum 2, to a microsecond
 	copy(a[12:], "LAB ")
-	copy(a[24:32], question[40:48]) // when it was asked
+	copy(a[24:32], question[40:48]) // the client's transmit time
 	for _, at := range []int{16, 32, 40} {
 		binary.BigEndian.PutUint64(a[at:], stamp)
 	}

@@ -1,8 +1,8 @@
-// Package guest drives a running QEMU guest for tests and measurements: its
-// serial line, commands over SSH, its screen, its power cord.
+// Package guest drives a running QEMU guest for tests and measurements: its serial line,
+// commands over ssh, its screen, its power.
 //
-// It knows nothing of what an image should do; it refuses to wait without a
-// limit, and it ends only the process it started.
+// It knows nothing about what an image should do. It never waits without a limit, and ends
+// only the process it started.
 package guest
 
 import (
@@ -39,7 +39,7 @@ type Guest struct {
 	changed chan struct{}
 }
 
-// Start powers a machine on. With signer, Run logs in over c.SSHPort as root.
+// Start switches a machine on. With a signer, Run logs in over c.SSHPort as root.
 func Start(ctx context.Context, c qemu.Config, signer ssh.Signer) (*Guest, error) {
 	cmd, err := qemu.Command(ctx, c)
 	if err != nil {
@@ -63,7 +63,7 @@ func Start(ctx context.Context, c qemu.Config, signer ssh.Signer) (*Guest, error
 	return g, nil
 }
 
-// Write collects the serial line; it makes Guest the process's output.
+// Write records the serial line's output; it makes Guest the process's standard output.
 func (g *Guest) Write(p []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -73,7 +73,7 @@ func (g *Guest) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Type sends keys to the serial line.
+// Type sends text to the serial line.
 func (g *Guest) Type(text string) error {
 	_, err := io.WriteString(g.stdin, text)
 	return err
@@ -92,8 +92,8 @@ func plain(s string) string {
 	return strings.ReplaceAll(terminalCodes.ReplaceAllString(s, ""), "\r", "")
 }
 
-// WaitSerial waits until pattern appears on the serial line and returns its
-// submatches. A guest that ends first is an error that shows its last lines.
+// WaitSerial waits until pattern appears on the serial line and returns its submatches. If
+// the guest ends first, the error shows its last lines.
 func (g *Guest) WaitSerial(ctx context.Context, pattern string) ([]string, error) {
 	re := regexp.MustCompile(pattern)
 	for {
@@ -120,8 +120,8 @@ func (g *Guest) Tail(n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// Run executes a shell command as root over SSH, waiting for the guest to
-// answer first. The output holds both streams.
+// Run executes a shell command as root over ssh; it waits for the guest to answer first. The
+// output contains both streams.
 func (g *Guest) Run(ctx context.Context, command string) (string, error) {
 	client, session, err := g.session(ctx)
 	if err != nil {
@@ -137,8 +137,8 @@ func (g *Guest) Run(ctx context.Context, command string) (string, error) {
 	return string(out), nil
 }
 
-// session uses the connection of the command before while it lasts: an
-// emulated processor takes seconds for a handshake.
+// session reuses the previous command's connection if it still works: on an emulated
+// processor a handshake takes seconds.
 func (g *Guest) session(ctx context.Context) (*ssh.Client, *ssh.Session, error) {
 	g.mu.Lock()
 	client := g.client
@@ -159,7 +159,7 @@ func (g *Guest) session(ctx context.Context) (*ssh.Client, *ssh.Session, error) 
 	return client, s, nil
 }
 
-// openSession bounds the question whether a connection still lives.
+// openSession bounds the check whether a connection still works.
 func openSession(ctx context.Context, client *ssh.Client) (*ssh.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeLimit)
 	defer cancel()
@@ -168,8 +168,8 @@ func openSession(ctx context.Context, client *ssh.Client) (*ssh.Session, error) 
 	return client.NewSession()
 }
 
-// dial tries until the guest answers. One that is still starting may take the handshake,
-// and then nothing for longer than a session has.
+// dial tries until the guest answers. A guest that is still starting may complete the
+// handshake, and then not answer for longer than openSession waits.
 func (g *Guest) dial(ctx context.Context) (*ssh.Client, *ssh.Session, error) {
 	for {
 		client, err := g.tryDial(ctx)
@@ -193,10 +193,9 @@ func (g *Guest) dial(ctx context.Context) (*ssh.Client, *ssh.Session, error) {
 // handshakeLimit is generous: an emulated Pi takes seconds for its signatures.
 const handshakeLimit = 30 * time.Second
 
-// tryDial bounds the wait for the server's first word: QEMU takes every
-// connection by itself and keeps it open without one until the guest has a
-// network. The handshake has a limit of its own: a server that is left in the
-// middle of it writes an error into the guest's journal.
+// tryDial bounds the wait for the server's first byte: QEMU accepts every connection, and
+// keeps it open without an answer until the guest has a network. The handshake has a
+// separate limit: if it is aborted, the server writes an error into the guest's journal.
 func (g *Guest) tryDial(ctx context.Context) (*ssh.Client, error) {
 	addr := net.JoinHostPort("127.0.0.1", fmt.Sprint(g.config.SSHPort))
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
@@ -225,7 +224,7 @@ func (g *Guest) handshake(conn *peekedConn, addr string) (*ssh.Client, error) {
 	}
 	c, channels, requests, err := ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
 		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(g.signer)},
-		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // born at first boot; the wire is QEMU's own
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // the host key is made at first boot, and the connection stays within QEMU
 	})
 	if err != nil {
 		return nil, err
@@ -233,7 +232,7 @@ func (g *Guest) handshake(conn *peekedConn, addr string) (*ssh.Client, error) {
 	return ssh.NewClient(c, channels, requests), conn.SetDeadline(time.Time{})
 }
 
-// peekedConn is a connection whose first byte was looked at.
+// peekedConn is a connection whose first byte was read ahead.
 type peekedConn struct {
 	net.Conn
 	reader *bufio.Reader
@@ -265,7 +264,7 @@ func (g *Guest) Wait(ctx context.Context) error {
 	}
 }
 
-// PID is the number of the machine's process.
+// PID is the process ID of the machine's QEMU.
 func (g *Guest) PID() int { return g.cmd.Process.Pid }
 
 // Ended tells whether the machine is off.
@@ -278,7 +277,7 @@ func (g *Guest) Ended() bool {
 	}
 }
 
-// Kill pulls the plug: nothing is flushed, nothing is said.
+// Kill cuts the power: nothing is flushed, and the guest is not told.
 func (g *Guest) Kill() {
 	if !g.Ended() {
 		_ = g.cmd.Process.Kill()
