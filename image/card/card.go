@@ -1,9 +1,9 @@
-// Package card writes the card of one node: its answer from the fleet's file, a
-// key of its own, the image of its board, all of it read back.
+// Package card writes the card of one node: the image of its board, its node.yaml from the
+// fleet's file, and a new key. All of it is read back.
 //
-// It mints as late as it can, when nothing but the medium can refuse any more, and
-// refuses to leave a key behind: whatever goes wrong afterwards, an interruption too, ends
-// it again. The key of the node's former card is good until this one is whole.
+// The key is minted as late as possible, when only the medium can still fail. If anything
+// fails after that, even an interruption, the key is expired again. The key of the node's
+// previous card stays valid until the new card is complete.
 package card
 
 import (
@@ -23,28 +23,28 @@ import (
 // Card is what to write, and where.
 type Card struct {
 	Node   string
-	Image  string // raw or packed
+	Image  string // raw or compressed
 	Target string // a device, or a file
-	// Device is what was agreed to be lost, the zero one where Target is a file.
+	// Device is the device whose content the user agreed to lose; zero if Target is a file.
 	Device flash.Device
-	// Joins makes a card that joins the cluster that there is and never creates
-	// one, whatever the fleet's file says: it takes a dead node's place.
+	// Joins makes a card that joins the existing cluster and never creates one, whatever the
+	// fleet's file says: for the replacement of a dead node.
 	Joins bool
-	// Restore brings volumes back where the card's node creates the cluster.
+	// Restore has the card's node restore volumes when it creates the cluster; nil for none.
 	Restore *node.Restore
 }
 
-// Written is a card that was.
+// Written is a card that was written.
 type Written struct {
 	*flash.Result
 	Key *mint.Key // nil for the node that runs Headscale
-	// Install is what a stick does with it, nil where the card is the node's own.
+	// Install is what an installation stick does, nil if the card is the node's own medium.
 	Install *node.Install
 }
 
-// Write makes a node's card. The one that runs Headscale gets no key, as there is
-// nobody yet who could make it ("headscale init"); m may be nil for it. A card that is
-// good comes beside an error where only the node's former key could not be ended.
+// Write makes a node's card. The node that runs Headscale gets no key, as there is no
+// Headscale yet to make it ("headscale init"); m may be nil for that node. If only the
+// node's previous key could not be expired, Write returns the finished card and an error.
 func Write(ctx context.Context, f *fleet.Fleet, m *mint.Mint, c Card, opt flash.Options) (*Written, error) {
 	cfg, err := Config(f, c)
 	if err != nil {
@@ -79,15 +79,15 @@ func Write(ctx context.Context, f *fleet.Fleet, m *mint.Mint, c Card, opt flash.
 	return w, err
 }
 
-// Config is the answer that a card gets, but for its key.
+// Config is the node.yaml for a card, without its key.
 func Config(f *fleet.Fleet, c Card) (*node.Config, error) {
 	cfg, err := f.Config(c.Node)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", c.Node, err)
 	}
 	if c.Joins {
-		// A server gets the authorities from those that live, and the cluster has
-		// what it began with.
+		// A joining server gets the certificate authorities from the live servers, and the
+		// cluster has its initial content already.
 		cfg.K3s.Init, cfg.K3s.CA, cfg.K3s.Seed = false, nil, node.Seed{}
 	}
 	if c.Restore != nil {
@@ -96,10 +96,11 @@ func Config(f *fleet.Fleet, c Card) (*node.Config, error) {
 	return cfg, nil
 }
 
-// keyRoom is more than a key of Headscale's takes, in bytes.
+// keyRoom is more than the size of any of Headscale's keys, in bytes.
 const keyRoom = 128
 
-// Fits says why a card's answer would not fit, while nothing was given up for it.
+// Fits says why a card's node.yaml would not fit. It is called before anything is given up
+// for the new card.
 func Fits(f *fleet.Fleet, c Card) error {
 	cfg, err := Config(f, c)
 	if err != nil {

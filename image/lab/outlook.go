@@ -11,19 +11,19 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// outlook is what can be expected of a misfortune.
+// outlook is what to expect of a failure.
 type outlook struct {
 	goesOn bool
 	words  string
-	// watcher is a server that can be asked, "" where none has power.
+	// watcher is a server that can be asked, "" if none has power.
 	watcher string
-	// gone are nodes of the cluster that a cluster which goes on misses.
+	// gone are the cluster's nodes that will be missing if the cluster goes on.
 	gone []string
 }
 
-// expect counts votes: etcd goes on while more than half of its members reach
-// each other. Dead machines have no power; those of a site that is cut off go on
-// by themselves, and can still be asked.
+// expect counts votes: etcd goes on while more than half of its members reach each other.
+// Dead machines have no power. The machines of a site that is cut off keep running, and can
+// still be asked.
 func (l *Lab) expect(dead []string, cut string) outlook {
 	islands := l.islands(dead, cut)
 	best, anywhere := "", ""
@@ -59,9 +59,9 @@ func holds(machines []Machine, name string) bool {
 	return slices.ContainsFunc(machines, func(m Machine) bool { return m.Node == name })
 }
 
-// islands are the machines that reach each other, by their site where they reach
-// no other. In the lab the ways between sites lead over Headscale's relay, so
-// without that each site is alone.
+// islands are the groups of machines that reach each other, by site if a site is alone. In
+// the lab all traffic between sites is relayed by Headscale's machine; without that machine
+// each site is alone.
 func (l *Lab) islands(dead []string, cut string) map[string][]Machine {
 	relay := !slices.Contains(dead, l.Fleet.Control())
 	out := map[string][]Machine{}
@@ -86,7 +86,7 @@ func votes(machines []Machine) (n int) {
 	return n
 }
 
-// server is the first of them that can be asked for the cluster, "" if none can.
+// server is the first server among machines, "" if there is none.
 func server(machines []Machine) string {
 	for _, m := range machines {
 		if m.Role == node.Server {
@@ -96,8 +96,8 @@ func server(machines []Machine) string {
 	return ""
 }
 
-// sight is what was seen when a server was asked once: nodes that are ready, or
-// that it does not answer for the cluster, or nothing that says either.
+// sight is the result of asking a server once: the nodes that are ready, or that the API did
+// not answer, or something that shows neither.
 type sight struct {
 	ready   []string
 	silent  bool
@@ -108,14 +108,14 @@ type sight struct {
 type verdict struct {
 	outlook
 	seen  string
-	since time.Time // that it is as promised, zero while it is not
+	since time.Time // since when it matches the outlook, zero if it does not
 }
 
-// steady is how long it must be as promised: a cluster that is about to stop
-// still answers, and one that elects a leader does not.
+// steady is how long the state must match the outlook: a cluster that is about to stop still
+// answers for a while, and one that elects a leader does not answer for a while.
 const steady = time.Minute
 
-// hear takes what was seen at a time, and tells whether the promise is kept.
+// hear takes what was seen at a time, and tells whether the expectation is met.
 func (v *verdict) hear(s sight, at time.Time) bool {
 	kept := false
 	switch {

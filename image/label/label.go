@@ -1,12 +1,10 @@
-// Package label prints what goes into the box with a node: which node it is,
-// what to plug where in a drawing of its back, what its lights mean, whom to
-// call, and a QR code that leads a telephone to the node's own page, where it has
-// one.
+// Package label prints what goes into the box with a node: which node it is, what to plug in
+// where on a drawing of its back, what its lights mean, whom to call, and a QR code that
+// leads a phone to the node's own page, if it has one.
 //
-// It speaks five languages; a board of somebody's own has its texts as they are written.
-// The same labels give the same bytes. It refuses a character that its font
-// lacks, and more text than a page holds, rather than print a label that
-// cannot be read.
+// It has texts in five languages; the texts of a board that is not imagebuilder's own stay
+// as they are written. The same labels give the same bytes. It refuses a character that its
+// font lacks, and more text than fits a page, rather than print a label that cannot be read.
 package label
 
 import (
@@ -22,25 +20,25 @@ import (
 	"github.com/going-mobile/imagebuilder/image/board"
 )
 
-// Label is one box's.
+// Label is the label for one box.
 type Label struct {
 	Node, Site string
 	Board      *board.Board
-	// Contact is whom to call; "" prints nothing.
+	// Contact is the person to call; "" prints nothing.
 	Contact string
 	// Page says that the node shows a page on the LAN.
 	Page bool
-	// Language is that of who opens the box; nil is English.
+	// Language is that of the person who opens the box; nil is English.
 	Language Language
 }
 
-// URL is where the node's page is, in the network that it is plugged into.
+// URL is the address of the node's page on the LAN that the node is plugged into.
 func (l Label) URL() string { return contract.PageURL(l.Node) }
 
-// Size is a kind of paper.
+// Size is a paper format.
 type Size struct {
 	name          string
-	width, height float64 // mm; height 0 is a roll, cut where the text ends
+	width, height float64 // mm; height 0 means a roll, cut where the text ends
 	margin        float64
 	text          float64 // mm, height of a line
 }
@@ -51,7 +49,7 @@ var (
 	Roll = Size{name: "62mm", width: 62, margin: 3, text: 3}
 )
 
-// ParseSize checks a name given by a user.
+// ParseSize parses a size given by a user.
 func ParseSize(s string) (Size, error) {
 	for _, size := range []Size{A6, Roll} {
 		if s == size.name {
@@ -61,8 +59,8 @@ func ParseSize(s string) (Size, error) {
 	return Size{}, fmt.Errorf("unknown size %q: use %s or %s", s, A6.name, Roll.name)
 }
 
-// smallest is how far text shrinks, in per cent, before it is too small for a
-// person with the box in their hands.
+// smallest is how far text may shrink, in per cent, and still be readable for a person with
+// the box in their hands.
 const smallest = 75
 
 // Write writes a PDF with a page for each label.
@@ -93,15 +91,15 @@ func newPDF(size Size) *fpdf.Fpdf {
 	pdf.SetCellMargin(0)
 	pdf.AddUTF8FontFromBytes("go", "", goregular.TTF)
 	pdf.AddUTF8FontFromBytes("go", "B", gobold.TTF)
-	pdf.SetCatalogSort(true) // the order of a map otherwise
+	pdf.SetCatalogSort(true) // otherwise in the random order of a map
 	pdf.SetCreationDate(epoch)
 	pdf.SetModificationDate(epoch)
 	pdf.SetTitle("imagebuilder label", true)
 	return pdf
 }
 
-// fit finds the scale at which a label is no higher than the paper by setting
-// it on a page that nobody gets, and the height that a roll is cut at.
+// fit finds the scale at which a label fits the height of the paper, by setting it on a page
+// that is thrown away, and the height at which a roll is cut.
 func fit(size Size, l Label) (scale, height float64, err error) {
 	for percent := 100; percent >= smallest; percent -= 5 {
 		scale = float64(percent) / 100

@@ -14,10 +14,10 @@ import (
 	"github.com/going-mobile/imagebuilder/image/board"
 )
 
-// epoch stands for the time of printing: a label is as good tomorrow.
+// epoch is the creation date of all labels, so that the same label gives the same bytes.
 var epoch = time.Unix(0, 0).UTC()
 
-// page is a label being set, from top to bottom.
+// page is a label that is being set, from top to bottom.
 type page struct {
 	*fpdf.Fpdf
 	size Size
@@ -44,14 +44,14 @@ func (p *page) label(l Label) {
 	p.foot(l)
 }
 
-// head says which node it is, white on black: it is read from afar.
+// head prints the node's name in white on black, to be read from a distance.
 func (p *page) head(l Label) {
 	inner, name := p.w-2*p.line, 2.6*p.line
 	p.style("B", name)
 	if wide := p.GetStringWidth(l.Node); wide > inner {
 		name *= inner / wide
 	}
-	title, _, _ := strings.Cut(l.Board.Title, " (") // what follows is for builders
+	title, _, _ := strings.Cut(l.Board.Title, " (") // the rest of the title is for builders
 	below := p.wrapped("", p.line, l.Site+" — "+title, inner)
 	high := name + 1.6*p.line + float64(len(below))*p.line*lead
 	p.ink(black)
@@ -67,7 +67,7 @@ func (p *page) head(l Label) {
 	p.y += high
 }
 
-// lead is the distance of lines, in heights of text.
+// lead is the distance between lines, as a multiple of the text's height.
 const lead = 1.22
 
 func (p *page) title(text string) {
@@ -90,13 +90,14 @@ func (p *page) lights(leds []board.LED, in Language) {
 	}
 }
 
-// capital begins with a capital letter, of more than one byte in some languages.
+// capital makes the first letter upper case; in some languages that letter has more than one
+// byte.
 func capital(s string) string {
 	first, size := utf8.DecodeRuneInString(s)
 	return string(unicode.ToUpper(first)) + s[size:]
 }
 
-// item is a paragraph with a mark before it.
+// item prints a paragraph with a mark before it.
 func (p *page) item(text string, mark func(x, y float64)) {
 	const indent = 2.1
 	mark(p.x+0.8*p.line, p.y+0.45*p.line)
@@ -111,7 +112,7 @@ func (p *page) paragraph(x float64, text string, w float64) {
 	}
 }
 
-// foot has what is needed when something is wrong.
+// foot prints what is needed if something is wrong.
 func (p *page) foot(l Label) {
 	if !l.Page {
 		p.contact(l, p.x, p.w)
@@ -143,7 +144,7 @@ func (p *page) bold(x float64, text string) {
 	p.y += lead * p.line
 }
 
-// code draws a QR code as squares, with the quiet margin that readers want.
+// code draws a QR code as squares, with the quiet zone that readers need.
 func (p *page) code(x, y, side float64, text string) {
 	c, err := qr.Encode(text, qr.M)
 	if err != nil {
@@ -155,7 +156,7 @@ func (p *page) code(x, y, side float64, text string) {
 	for row := range c.Size {
 		for col := 0; col < c.Size; {
 			n := 0
-			for c.Black(col+n, row) { // runs: seams between squares show in print
+			for c.Black(col+n, row) { // draw runs, as seams between squares would show in print
 				n++
 			}
 			if n > 0 {
@@ -172,8 +173,8 @@ func (p *page) style(style string, mm float64) {
 	p.SetFontUnitSize(mm)
 }
 
-// wrapped breaks text into lines that are no wider than w, at spaces, and
-// within a word where it is wider than a line.
+// wrapped breaks text into lines no wider than w: at spaces, and within a word that is wider
+// than a line.
 func (p *page) wrapped(style string, mm float64, text string, w float64) []string {
 	p.style(style, mm)
 	var lines []string
@@ -192,7 +193,7 @@ func (p *page) wrapped(style string, mm float64, text string, w float64) []strin
 	return append(lines, line)
 }
 
-// fitting is how many bytes of a word are a line.
+// fitting is how many bytes of a word fit into a line.
 func (p *page) fitting(word string, w float64) int {
 	last := 0
 	for i := range word {

@@ -23,7 +23,7 @@ var (
 
 func (p *page) ink(c color) { p.SetFillColor(c[0], c[1], c[2]) }
 
-// panel draws the sides, as many beside each other as fit.
+// panel draws the sides, as many next to each other as fit.
 func (p *page) panel(l board.Label) {
 	if len(l.Sides) == 0 {
 		return
@@ -49,8 +49,8 @@ func (p *page) panel(l board.Label) {
 // gap is between drawings, in mm.
 const gap = 3
 
-// drawingScale lets the widest side fill the label, or two of them where they
-// are less than twice its width in nature.
+// drawingScale is the scale at which the widest side fills the label's width, at most 0.58
+// of its natural size.
 func (p *page) drawingScale(sides []board.Side) float64 {
 	widest := 0.0
 	for _, s := range sides {
@@ -59,8 +59,8 @@ func (p *page) drawingScale(sides []board.Side) float64 {
 	return min(p.w/widest, 0.58)
 }
 
-// side draws one side of the housing with its sockets, and above each that
-// something goes into the number of the step.
+// side draws one side of the housing with its sockets, and the number of the step above each
+// socket that gets a plug.
 func (p *page) side(x, y, scale float64, s board.Side, plugs []board.Plug) {
 	p.ink(grey)
 	p.SetDrawColor(90, 90, 90)

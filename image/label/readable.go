@@ -8,7 +8,7 @@ import (
 	"golang.org/x/image/font/sfnt"
 )
 
-// readable refuses what the font would print as empty boxes.
+// readable refuses characters that the font would print as empty boxes.
 func readable(labels []Label) error {
 	font, err := sfnt.Parse(goregular.TTF)
 	if err != nil {
@@ -28,7 +28,7 @@ func readable(labels []Label) error {
 	return nil
 }
 
-// texts are all that is on it but our own.
+// texts are all texts on the label except this package's own.
 func (l Label) texts() []string {
 	out := []string{l.Node, l.Site, l.Board.Title, l.Contact}
 	for _, text := range texts(&l.Board.Label) {

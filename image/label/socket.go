@@ -1,13 +1,13 @@
 package label
 
-// shape is how a socket looks, and how large it is in nature, in mm.
+// shape is how a socket looks, and its natural size in mm.
 type shape struct {
 	wide, high float64
 	draw       func(p *page, x, y, w, h float64)
 }
 
-// shapes of what a person may hold a plug before. Outlines and contacts are
-// what one recognises; the rest is left out.
+// shapes of the sockets that a person may have to find. They show outlines and contacts, by
+// which a socket is recognised; the rest is left out.
 var shapes = map[string]shape{
 	"audio":       {6, 6, round},
 	"barrel":      {9, 9, round},
@@ -22,7 +22,7 @@ var shapes = map[string]shape{
 	"usb-c":       {9.5, 4, usbC},
 }
 
-// socket draws one around its middle.
+// socket draws a socket around its centre.
 func (p *page) socket(x, y, scale float64, kind string) {
 	s := shapes[kind]
 	w, h := s.wide*scale, s.high*scale
@@ -32,7 +32,7 @@ func (p *page) socket(x, y, scale float64, kind string) {
 	s.draw(p, x-w/2, y-h/2, w, h)
 }
 
-// dark fills what is a hole or a contact.
+// dark sets the colour of holes and contacts.
 func (p *page) dark() { p.SetFillColor(40, 44, 50) }
 
 func round(p *page, x, y, w, h float64) {
@@ -95,7 +95,7 @@ func mains(p *page, x, y, w, h float64) {
 	}
 }
 
-// outline draws a polygon given in parts of width and height.
+// outline draws a polygon with corners given as fractions of width and height.
 func (p *page) outline(x, y, w, h float64, corners [][2]float64) {
 	p.MoveTo(x+corners[0][0]*w, y+corners[0][1]*h)
 	for _, c := range corners[1:] {

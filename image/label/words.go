@@ -8,17 +8,17 @@ import (
 	"github.com/going-mobile/imagebuilder/image/board"
 )
 
-// Language is what a label says, by what it says in English. What has no words in it
-// stays English: a board of somebody's own.
+// Language maps the English texts of a label to their translations. A text without a
+// translation stays English, such as that of somebody's own board.
 type Language map[string]string
 
-// languages are by their BCP 47 tags.
+// languages by BCP 47 tag.
 var languages = map[string]Language{"en": nil, "de": german, "fr": french, "es": spanish, "pt": portuguese}
 
-// Tags are those of all languages, English first.
+// Tags are the tags of all languages, English first.
 var Tags = []string{"en", "de", "fr", "es", "pt"}
 
-// ParseLanguage checks a tag given by a user.
+// ParseLanguage parses a tag given by a user.
 func ParseLanguage(tag string) (Language, error) {
 	l, ok := languages[tag]
 	if !ok {
@@ -27,7 +27,7 @@ func ParseLanguage(tag string) (Language, error) {
 	return l, nil
 }
 
-// What stands on all labels.
+// The texts on all labels.
 const (
 	plugIn     = "Plug in, in this order"
 	lightsMean = "What the lights mean"
@@ -43,8 +43,8 @@ func (l Language) say(english string) string {
 	return english
 }
 
-// translated has the board's texts in the label's language. Colours stay: they are
-// painted, too.
+// translated is the label with the board's texts in its language. Colour names in the
+// board's data stay, as the colours are painted, too.
 func (l Label) translated() Label {
 	b := *l.Board
 	b.Label.Plug, b.Label.Sides, b.Label.LEDs = slices.Clone(b.Label.Plug), slices.Clone(b.Label.Sides), slices.Clone(b.Label.LEDs)
@@ -55,7 +55,7 @@ func (l Label) translated() Label {
 	return l
 }
 
-// texts are all of a board's label.
+// texts are all texts of a board's label.
 func texts(l *board.Label) []*string {
 	all := []*string{&l.Note}
 	for i := range l.Plug {

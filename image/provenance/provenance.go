@@ -1,10 +1,9 @@
-// Package provenance writes a manifest as an in-toto Statement v1 with a SLSA
-// Provenance v1 predicate: which bytes came out, from which inputs, by which
-// program.
+// Package provenance writes a manifest as an in-toto Statement v1 with a SLSA Provenance v1
+// predicate: which bytes were built, from which inputs, by which program.
 //
-// It adds nothing that the manifest does not know, in particular no times, no
-// host and nobody's word: the statement is not signed, a release's checksums,
-// which list it, are. The same inputs give the same statement.
+// It adds nothing that is not in the manifest, in particular no times and no host. The
+// statement is not signed; the release's list of checksums, which includes it, is. The same
+// inputs give the same statement.
 package provenance
 
 import (
@@ -14,13 +13,13 @@ import (
 	"github.com/going-mobile/imagebuilder/image/manifest"
 )
 
-// Suffix follows an image's name.
+// Suffix is appended to an image's name.
 const Suffix = ".provenance.json"
 
-// The types of what is written. BuildType's external parameters are board, the
-// name of a board file; version, the image's; and lock, the file with every
-// exact input, that "build --lock" takes. Dependencies are Debian packages,
-// components and container images by purl, and overlays by dirHash.
+// The types in a statement. BuildType's external parameters are board, the name of a board
+// file; version, the image's; and lock, the file with every exact input, for "build --lock".
+// Dependencies are Debian packages, components and container images by purl, and overlays by
+// dirHash.
 const (
 	StatementType = "https://in-toto.io/Statement/v1"
 	PredicateType = "https://slsa.dev/provenance/v1"
@@ -28,7 +27,7 @@ const (
 	BuilderID     = "https://github.com/going-mobile/imagebuilder"
 )
 
-// Statement is what somebody states about some files.
+// Statement is an in-toto Statement about some files.
 type Statement struct {
 	Type          string     `json:"_type"`
 	Subject       []Resource `json:"subject"`
@@ -55,7 +54,7 @@ type Predicate struct {
 	RunDetails      RunDetails      `json:"runDetails"`
 }
 
-// BuildDefinition is all that decided the result.
+// BuildDefinition is everything that determined the result.
 type BuildDefinition struct {
 	BuildType            string     `json:"buildType"`
 	ExternalParameters   Parameters `json:"externalParameters"`
@@ -69,7 +68,7 @@ type Parameters struct {
 	Lock    Resource `json:"lock"`
 }
 
-// RunDetails say who built.
+// RunDetails say which program built.
 type RunDetails struct {
 	Builder Builder `json:"builder"`
 }
@@ -80,8 +79,8 @@ type Builder struct {
 	Version map[string]string `json:"version"`
 }
 
-// Encode states that the subjects, an image and compressed copies of it, were
-// built as m tells, from the inputs in lock.
+// Encode makes the statement that the subjects, an image and compressed copies of it, were
+// built as m describes, from the inputs in lock.
 func Encode(m *manifest.Manifest, lock Resource, subjects ...Resource) ([]byte, error) {
 	data, err := json.MarshalIndent(Statement{
 		Type: StatementType, Subject: subjects, PredicateType: PredicateType,
@@ -133,8 +132,8 @@ func component(c manifest.Component) Resource {
 	return r
 }
 
-// Subjects returns what the statement in data is about; name is for errors.
-// Fields that it does not know are ignored, as in-toto's parsing rules want.
+// Subjects returns the files that the statement in data is about; name is for errors.
+// Unknown fields are ignored, as in-toto's parsing rules require.
 func Subjects(name string, data []byte) ([]Resource, error) {
 	var s struct {
 		Type          string     `json:"_type"`

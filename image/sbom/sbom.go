@@ -1,8 +1,8 @@
 // Package sbom writes a manifest as a software bill of materials, in the two
 // formats that scanners read: SPDX 2.3 and CycloneDX 1.6, both as JSON.
 //
-// It adds nothing that the manifest does not know; in particular it asserts no
-// licences, which Debian keeps as prose in each package's copyright file.
+// It adds nothing that is not in the manifest. In particular it states no licences, which
+// Debian keeps as prose in each package's copyright file.
 package sbom
 
 import (

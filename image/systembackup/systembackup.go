@@ -1,9 +1,8 @@
-// Package systembackup reads what Longhorn has put into a bucket about itself and
-// its volumes: which system backups there are, of which version, and of which
-// claims on volumes (longhorn.io, "Backupstore Layout").
+// Package systembackup reads what Longhorn has stored in a bucket about itself and its
+// volumes: which system backups there are, of which version, and with which volume claims
+// (longhorn.io, "Backupstore Layout").
 //
-// It reads and changes nothing, and looks at no volume's data: bringing that back
-// is Longhorn's business.
+// It changes nothing, and does not read volume data: restoring that is Longhorn's task.
 package systembackup
 
 import (
@@ -25,33 +24,34 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Backup is one of the whole system.
+// Backup is a backup of the whole Longhorn system.
 type Backup struct {
 	Name    string
 	Version string // of Longhorn, such as v1.12.1
 	Created time.Time
-	// Claims are PersistentVolumeClaims, as NAMESPACE/NAME, each with the Backup that
-	// its volume comes back from: the last that it had, "" where it had none.
+	// Claims are PersistentVolumeClaims, as NAMESPACE/NAME, each with the name of the Backup
+	// from which its volume is restored: the volume's latest, "" if it had none.
 	Claims map[string]string
-	// Volumes are the PersistentVolumes of the claims, by names that no two clusters
-	// have, and that a volume brought back keeps.
+	// Volumes are the PersistentVolumes of the claims. Their names are unique among all
+	// clusters, and a restored volume keeps its name.
 	Volumes []string
 }
 
-// Files of one, in a directory VERSION/NAME.
+// Files of one backup, in a directory VERSION/NAME.
 const (
 	config  = "system-backup.cfg"
 	archive = "system-backup.zip"
 )
 
-// Open is where Longhorn keeps them in a bucket that it backs up to.
+// Open is the place of Longhorn's system backups in its backup bucket.
 func Open(s *node.S3) backup.Store {
 	bucket := *s
 	bucket.Prefix = path.Join(strings.Trim(s.Prefix, "/"), "backupstore/system-backups") + "/"
 	return backup.Bucket(&bucket)
 }
 
-// List reads all that are whole, the newest first. What cannot be used is told of.
+// List reads all complete backups, the newest first. tell is told about those that cannot be
+// used.
 func List(store backup.Store, tell func(string)) ([]*Backup, error) {
 	names, err := store.List()
 	if err != nil {
@@ -99,12 +99,12 @@ func read(store backup.Store, dir string) (*Backup, error) {
 	return b, nil
 }
 
-// largest bounds what is read of one file, in bytes: ten thousand claims take some
-// twenty million.
+// largest bounds the size of one file, in bytes: ten thousand claims take about twenty
+// million.
 const largest = 64 << 20
 
-// claims finds the lists of claims and of volumes among the archive's YAML files, by
-// their kinds, and the volumes that are claimed.
+// claims finds the lists of claims and volumes among the YAML files in the archive, by their
+// kinds. volumes are those that are claimed.
 func claims(data []byte) (all map[string]string, volumes []string, err error) {
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
@@ -132,7 +132,7 @@ func claims(data []byte) (all map[string]string, volumes []string, err error) {
 	all = map[string]string{}
 	for _, c := range lists[claimList] {
 		all[c.Metadata.Namespace+"/"+c.Metadata.Name] = last[c.Spec.VolumeName]
-		if c.Spec.VolumeName != "" { // of one that waits for its volume
+		if c.Spec.VolumeName != "" { // otherwise the claim still waits for its volume
 			volumes = append(volumes, c.Spec.VolumeName)
 		}
 	}
@@ -155,7 +155,7 @@ type object struct {
 	}
 }
 
-// readList adds a file to lists, if it is one of the two.
+// readList adds a file to lists if it is one of the two.
 func readList(f *zip.File, lists map[string][]object) error {
 	r, err := f.Open()
 	if err != nil {
@@ -176,6 +176,6 @@ func readList(f *zip.File, lists map[string][]object) error {
 	if err := list.Items.Decode(&items); err != nil {
 		return err
 	}
-	lists[list.Kind] = append([]object{}, items...) // not nil: it is there
+	lists[list.Kind] = append([]object{}, items...) // not nil, to show that the list was there
 	return nil
 }

@@ -1,8 +1,8 @@
-// Package timezone knows the names of time zones that a node's image has: a node
-// that is told another one stops at its first start, far away.
+// Package timezone checks time zones against those in a node's image: a node with an unknown
+// time zone would stop at its first start, far away.
 //
-// It knows names only, of Debian's tzdata. Those that Debian moved into
-// tzdata-legacy, like US/Eastern, are in no image and are refused here.
+// It has the names in Debian's tzdata only. Names that Debian moved into tzdata-legacy, such
+// as US/Eastern, are in no image and are refused.
 package timezone
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
-// names.txt has the files of tzdata 2026f-0+deb13u1 below /usr/share/zoneinfo that
-// are zones, sorted.
+// names.txt lists the files below /usr/share/zoneinfo in tzdata 2026f-0+deb13u1 that are
+// zones, sorted.
 //
 //go:embed names.txt
 var text string

@@ -1,9 +1,9 @@
-// Package token signs with a key that a PKCS #11 token keeps: a smart card, a YubiKey, a
-// module in a rack. The key never leaves it. A program of OpenSC's, pkcs11-tool, talks to
-// it, because the token's own library is C.
+// Package token signs with a key in a PKCS #11 token: a smart card, a YubiKey, or an HSM.
+// The key never leaves the token. The package runs OpenSC's program pkcs11-tool, because the
+// token's own library is C.
 //
-// It reads URIs of RFC 7512, refuses a PIN in one, which a process list would show, and
-// believes no signature that does not fit the certificate.
+// It reads URIs of RFC 7512. It refuses a PIN in the URI, which the list of processes would
+// show, and a signature that does not match the certificate.
 package token
 
 import (
@@ -21,22 +21,22 @@ import (
 	"strings"
 )
 
-// Scheme begins a URI.
+// Scheme is the beginning of a URI.
 const Scheme = "pkcs11:"
 
-// Key is a token's. It is a crypto.Signer for RSA, PKCS #1 v1.5 and SHA-256.
+// Key is a key in a token. It is a crypto.Signer for RSA with PKCS #1 v1.5 and SHA-256.
 type Key struct {
 	public            *rsa.PublicKey
 	module, token, id string
-	pinFile           string // "" has pkcs11-tool ask on the terminal
+	pinFile           string // "": pkcs11-tool asks on the terminal
 }
 
-// Open reads a URI, of a key with this public half:
+// Open parses the URI of the key with this public half:
 //
 //	pkcs11:token=NAME;id=%01?module-path=/usr/lib/….so&pin-source=file:/PATH
 //
-// A label (object=) is refused, as pkcs11-tool of OpenSC 0.23 signs with the first key
-// whatever that says. The token is asked when something is to be signed.
+// A label (object=) is refused, as pkcs11-tool of OpenSC 0.23 ignores it and signs with the
+// first key. The token is not used before something is to be signed.
 func Open(uri string, public *rsa.PublicKey) (*Key, error) {
 	if !strings.HasPrefix(uri, Scheme) {
 		return nil, errors.New("a PKCS #11 URI has " + Scheme + " in front")
@@ -72,7 +72,7 @@ func (k *Key) read(part, separator string, set func(name, value string) error) e
 	return nil
 }
 
-// attribute takes what says which key is meant.
+// attribute handles an attribute that identifies the key.
 func (k *Key) attribute(name, value string) error {
 	switch name {
 	case "token":
@@ -89,7 +89,7 @@ func (k *Key) attribute(name, value string) error {
 	return nil
 }
 
-// setting takes what says how to reach it.
+// setting handles an attribute that says how to reach the token.
 func (k *Key) setting(name, value string) error {
 	switch name {
 	case "module-path":
@@ -107,10 +107,10 @@ func (k *Key) setting(name, value string) error {
 // Public is the certificate's key.
 func (k *Key) Public() crypto.PublicKey { return k.public }
 
-// prefix makes a DigestInfo of a SHA-256 (RFC 8017, 9.2, note 1).
+// prefix is the DigestInfo before a SHA-256 digest (RFC 8017, 9.2, note 1).
 var prefix = []byte{0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20}
 
-// Sign has the token sign a SHA-256.
+// Sign has the token sign a SHA-256 digest.
 func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if opts.HashFunc() != crypto.SHA256 || len(digest) != crypto.SHA256.Size() {
 		return nil, errors.New("token: only SHA-256 is signed")
@@ -137,8 +137,8 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	return signature, nil
 }
 
-// ask leaves the terminal to the program, which asks for a PIN there: it wants one on
-// both its input and its output.
+// ask leaves the terminal to pkcs11-tool, which asks for a PIN there: it requires a terminal
+// as both input and output.
 func (k *Key) ask(in, out string) error {
 	cmd := exec.Command("pkcs11-tool", append(k.arguments(), "--input-file", in, "--output-file", out)...)
 	var words bytes.Buffer
@@ -167,8 +167,8 @@ func (k *Key) arguments() []string {
 	return args
 }
 
-// pinVariable carries the PIN to pkcs11-tool: others may read arguments, and only root
-// and the owner an environment (proc(5)).
+// pinVariable passes the PIN to pkcs11-tool: any user can read a process's arguments, but
+// only root and the owner its environment (proc(5)).
 const pinVariable = "IMAGEBUILDER_PIN"
 
 func (k *Key) givePIN(cmd *exec.Cmd) error {

@@ -1,10 +1,10 @@
-// Package update makes updates of images, signs them with the fleet's key, and
-// hands them to nodes over ssh. Against the image that nodes run, what changed in files
-// travels, and the rest is copied there.
+// Package update makes updates from images, signs them with the fleet's key, and sends them
+// to nodes over ssh. If the image that the nodes run is given as a base, only changed
+// content is sent, and the rest is copied on the node.
 //
-// It refuses an image that is not what lies beside it says, and one without a
-// manifest: what goes into a node is known by digest. Whether an update fits a
-// node, that node decides. It restarts none.
+// It refuses an image that does not match the files beside it, and an image without a
+// manifest: everything that goes into a node is known by its digest. Whether an update fits
+// a node is decided by the node. This package restarts no node.
 package update
 
 import (
@@ -31,18 +31,18 @@ import (
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
-// Image is a built image that was found whole.
+// Image is a built image that passed verification.
 type Image struct {
 	*verify.Report
 	raw  verify.Raw
 	open *inspect.Image
 	root *io.SectionReader
-	temp *os.File // has the root, once it was unpacked
-	// Signer signed what firmware starts of it, nil for nobody.
+	temp *os.File // the unpacked root, once it was needed
+	// Signer signed the boot files that the firmware checks, nil for none.
 	Signer *authenticode.Signer
 }
 
-// Open checks an image, raw or compressed, against what lies beside it.
+// Open verifies an image, raw or compressed, against the files beside it.
 func Open(ctx context.Context, name string, p progress.Reporter) (*Image, error) {
 	report, err := verify.Image(ctx, name, false, p)
 	if err != nil {
@@ -64,7 +64,7 @@ func Open(ctx context.Context, name string, p progress.Reporter) (*Image, error)
 	return i, nil
 }
 
-// Close ends the use of the image.
+// Close releases the image's files.
 func (i *Image) Close() error {
 	err := i.raw.Close()
 	if i.temp != nil {
@@ -73,8 +73,8 @@ func (i *Image) Close() error {
 	return err
 }
 
-// Write makes an update to the image and signs it. What it shares with base, nil for
-// none, nodes copy from what they run: that must be base then.
+// Write makes a signed update to the image i. Content that i shares with base (nil for none)
+// is not sent: nodes copy it from the system that they run, which then must be base.
 func Write(ctx context.Context, out io.Writer, i, base *Image, key minisign.PrivateKey, p progress.Reporter) (*artifact.Manifest, error) {
 	parts, err := os.CreateTemp("", "imagebuilder-update-")
 	if err != nil {
@@ -99,7 +99,7 @@ func Write(ctx context.Context, out io.Writer, i, base *Image, key minisign.Priv
 func (i *Image) manifest() *artifact.Manifest {
 	m := &artifact.Manifest{
 		Board: i.Label.Board, Arch: i.Label.Arch, Version: i.Label.ImageVersion, DiskID: i.Label.DiskID,
-		Made:       i.Manifest.Timestamp.UTC().Truncate(time.Second), // as files have it
+		Made:       i.Manifest.Timestamp.UTC().Truncate(time.Second), // as the manifest file has it
 		Components: map[string]string{}, Deferred: map[string]string{},
 	}
 	for _, c := range i.Manifest.Components {
@@ -114,15 +114,15 @@ func (i *Image) manifest() *artifact.Manifest {
 	return m
 }
 
-// vouch states whose signature firmware finds.
+// vouch records whose signature the firmware will find.
 func (i *Image) vouch(m *artifact.Manifest, files []boot.SlotFile) {
 	isUnified := func(f boot.SlotFile) bool { return f.Name == slot.Unified }
-	if i.Signer != nil && slices.ContainsFunc(files, isUnified) { // else --sign is for other images
+	if i.Signer != nil && slices.ContainsFunc(files, isUnified) { // otherwise --sign was meant for other images
 		m.Components[contract.CertificateComponent] = contract.EncodeCertificate(i.Signer.Certificate())
 	}
 }
 
-// pack packs the root and, behind it, the boot files. Those are read first: they
+// pack packs the root and, after it, the boot files. The boot files are read first, as they
 // come first in the image.
 func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, packer *artifact.Packer, p progress.Reporter) (err error) {
 	files, err := boot.SlotFiles(i.open.BootFile, i.Signer)
@@ -161,11 +161,12 @@ func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, pac
 	return nil
 }
 
-// patches says whether nodes that run the image compress as this builder does.
+// patches says whether nodes that run the image compress data exactly as this program does,
+// so that patches can be used.
 func (i *Image) patches() bool { return i != nil && i.Manifest.Codec == codec.Name() }
 
 func packFile(packer *artifact.Packer, f boot.SlotFile, old []byte, patch bool) (artifact.File, error) {
-	unified := f.Name == slot.Unified // of which each slot has another
+	unified := f.Name == slot.Unified // this file differs between the two slots
 	if patch && (unified || !bytes.Equal(f.A, old)) {
 		if packed, ok, err := repack(packer, f, old); ok || err != nil {
 			return packed, err
@@ -177,7 +178,8 @@ func packFile(packer *artifact.Packer, f boot.SlotFile, old []byte, patch bool) 
 	return packer.File(f.Name, f.A, f.B, old)
 }
 
-// repack packs a file by what is in it, if it is such a one.
+// repack packs a compressed file by its uncompressed content. ok is false if that is not
+// possible.
 func repack(packer *artifact.Packer, f boot.SlotFile, old []byte) (packed artifact.File, ok bool, err error) {
 	next, former := whole(f.A), whole(old)
 	if f.Name == slot.Unified && old != nil {
@@ -191,7 +193,7 @@ func repack(packer *artifact.Packer, f boot.SlotFile, old []byte) (packed artifa
 	return packer.Repack(f.Name, f.A, f.B, next.Packed, former)
 }
 
-// whole is a file all of which is compressed, if it is.
+// whole describes a file that is compressed as a whole, if it is compressed at all.
 func whole(b []byte) artifact.Former {
 	return artifact.Former{File: b, Packed: artifact.Span{Size: int64(len(b))}}
 }
@@ -208,8 +210,8 @@ func unified(b []byte) (f artifact.Former, err error) {
 	return f, nil
 }
 
-// startsAs reads what the image starts with, of files by which a node may make the next;
-// of no image, nothing.
+// startsAs reads the image's boot files from which a node can make those of the update. A
+// nil image has none.
 func (i *Image) startsAs(files []boot.SlotFile) (map[string][]byte, error) {
 	old := map[string][]byte{}
 	for _, f := range files {

@@ -11,16 +11,16 @@ import (
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 )
 
-// old is a base, in which the former content of files is found.
+// old is a base, in which the previous content of files is found.
 type old struct {
 	*squashfs.Reader
 	root   *io.SectionReader
 	blocks []squashfs.Block
-	raws   []int64            // what each has unpacked, once it was asked for
-	files  map[string][]place // by likeness of their paths, in the order of their pieces
+	raws   []int64            // the uncompressed size of each block, once it was needed
+	files  map[string][]place // by likeness of the files' paths, ordered by piece
 }
 
-// place is where a piece of a file lies: its offset there, the number of the block.
+// place is where a piece of a file is: its offset in the file, and the index of the block.
 type place struct {
 	at    int64
 	block int
@@ -45,8 +45,8 @@ func newOld(root *io.SectionReader) (*old, error) {
 	return o, nil
 }
 
-// likeness is a path without the numbers in it: those of kernels and libraries are
-// others with every version.
+// likeness is a path without its digits: the numbers of kernels and libraries differ in
+// every version.
 func likeness(path string) string {
 	var b strings.Builder
 	number := false
@@ -62,10 +62,10 @@ func likeness(path string) string {
 	return b.String()
 }
 
-// like returns ranges of the base with what was in the place of some blocks, the
-// nearest first, as many as make a dictionary.
+// like returns ranges of the base with the previous content of some blocks, the nearest
+// first, up to the size of a dictionary.
 func (o *old) like(blocks []squashfs.Block) ([]artifact.Range, error) {
-	var near [][]int // for each piece, numbers of blocks
+	var near [][]int // for each piece, indexes of blocks
 	for _, b := range blocks {
 		for _, p := range b.Pieces {
 			near = append(near, o.near(p))
@@ -74,7 +74,7 @@ func (o *old) like(blocks []squashfs.Block) ([]artifact.Range, error) {
 	return o.ranges(take(near, artifact.MaxOld/codec.BlockSize))
 }
 
-// near are the blocks of the former content of a piece's file, by distance.
+// near are the blocks with previous content of a piece's file, by distance.
 func (o *old) near(p squashfs.Piece) (all []int) {
 	places := slices.Clone(o.files[likeness(p.Path)])
 	slices.SortStableFunc(places, func(a, b place) int { return cmp.Compare(distance(a.at, p.At), distance(b.at, p.At)) })
@@ -86,8 +86,8 @@ func (o *old) near(p squashfs.Piece) (all []int) {
 
 func distance(a, b int64) int64 { return max(a-b, b-a) }
 
-// take takes the first of each, the second of each and so on, until there are limit,
-// and sorts them.
+// take takes the first of each list, then the second of each and so on, up to limit, and
+// sorts them.
 func take(lists [][]int, limit int) (taken []int) {
 	seen := map[int]bool{}
 	for rank, more := 0, true; more; rank++ {
@@ -107,7 +107,7 @@ func take(lists [][]int, limit int) (taken []int) {
 	return taken
 }
 
-// ranges joins blocks that lie one behind the other.
+// ranges joins adjacent blocks.
 func (o *old) ranges(blocks []int) (all []artifact.Range, err error) {
 	for _, i := range blocks {
 		b := o.blocks[i]
@@ -126,7 +126,7 @@ func (o *old) ranges(blocks []int) (all []artifact.Range, err error) {
 	return all, nil
 }
 
-// raw is what a range says of a block: how much it has unpacked, 0 if it is not packed.
+// raw is a range's value for a block: its uncompressed size, 0 if it is not compressed.
 func (o *old) raw(i int) (int64, error) {
 	if o.blocks[i].Stored || o.raws[i] > 0 {
 		return o.raws[i], nil

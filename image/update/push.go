@@ -16,21 +16,21 @@ import (
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 )
 
-// Answer is what a node says of an update.
+// Answer is a node's answer to an update.
 type Answer struct {
 	Node string `json:"node"`
-	// Installed is false where the node runs this image already.
+	// Installed is false if the node runs this image already.
 	Installed bool   `json:"installed"`
 	Slot      string `json:"slot"`
 	Version   string `json:"version"`
-	// TakenBack says that another system waited for the next start.
+	// TakenBack says that another system was due at the next start, and no longer is.
 	TakenBack bool `json:"takenBack,omitempty"`
-	// Fetched is in bytes.
+	// Fetched is how much was transferred, in bytes.
 	Fetched int64 `json:"fetched"`
 }
 
-// Push hands the update in a file to a node, and returns when that has it in place.
-// Where the line breaks it goes on from what the node has.
+// Push sends the update in a file to a node, and returns when the node has installed it. If
+// the connection breaks, Push continues from what the node already has.
 func Push(ctx context.Context, f *fleet.Fleet, s inquiry.Subject, file string) (a Answer, err error) {
 	p := pusher{pause: pause, tell: func(ctx context.Context, command string, input io.Reader) ([]byte, error) {
 		return inquiry.Tell(ctx, f, s, command, input)
@@ -40,7 +40,7 @@ func Push(ctx context.Context, f *fleet.Fleet, s inquiry.Subject, file string) (
 	return a, err
 }
 
-// Rollback makes a node try the system before its last update at the next start.
+// Rollback makes a node try the system before its last update at its next start.
 func Rollback(ctx context.Context, f *fleet.Fleet, s inquiry.Subject) (a Answer, err error) {
 	out, err := inquiry.Tell(ctx, f, s, "firstboot update --json --rollback", nil)
 	if err != nil {
@@ -51,7 +51,7 @@ func Rollback(ctx context.Context, f *fleet.Fleet, s inquiry.Subject) (a Answer,
 	return a, err
 }
 
-// pusher sends a file over a line.
+// pusher sends a file over a connection that may break.
 type pusher struct {
 	// tell runs a command on the node with an input.
 	tell  func(ctx context.Context, command string, input io.Reader) ([]byte, error)
@@ -67,15 +67,16 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// A line that was there comes back after seconds, a modem after minutes.
+// A broken connection usually comes back within seconds, over a modem within minutes.
 const (
 	firstPause = 2 * time.Second
-	lastPause  = 2 * time.Minute // in all about four minutes
+	lastPause  = 2 * time.Minute // about four minutes in total
 )
 
-// push gives up when the node has nothing more than before: that it refuses the update,
-// or the line does not come back, says the last fault. Where the line broke while the
-// node put the update in place, the node tells afterwards what became of it.
+// push gives up if the node has received nothing more since the last attempt. The last error
+// then says that the node refuses the update, or that the connection does not come back. If
+// the connection broke while the node installed the update, the node's next answer says what
+// became of it.
 func (p pusher) push(ctx context.Context, name string) (a Answer, err error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -109,7 +110,7 @@ func (p pusher) push(ctx context.Context, name string) (a Answer, err error) {
 	return a, errors.New(contract.PlainLine(err.Error()))
 }
 
-// ask asks how far the update is on the node.
+// ask asks how much of the update the node has.
 func (p pusher) ask(ctx context.Context, id string) (contract.UpdateProgress, error) {
 	out, err := p.tell(ctx, "firstboot update --id "+id, nil)
 	if err != nil {
@@ -124,7 +125,7 @@ func (p pusher) ask(ctx context.Context, id string) (contract.UpdateProgress, er
 
 var errNoUpdates = errors.New("the answer tells of no update: its image is older than updates are")
 
-// askAgain waits for the line.
+// askAgain waits for the connection to come back.
 func (p pusher) askAgain(ctx context.Context, id string) (there contract.UpdateProgress, err error) {
 	for d := firstPause; d <= lastPause; d *= 2 {
 		if err := p.pause(ctx, d); err != nil {

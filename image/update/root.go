@@ -12,17 +12,17 @@ import (
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 )
 
-// root packs an image's.
+// root packs an image's root filesystem.
 type root struct {
 	*io.SectionReader
 	packer *artifact.Packer
-	fsys   *squashfs.Reader // where there is a base
+	fsys   *squashfs.Reader // nil without a base
 	base   *old
 }
 
-// against compares the root with the one that nodes run. Those compress what is
-// patched as their image's builder did: if that did it in another way than this one,
-// nothing is.
+// against compares the root with the one that nodes run. Patches are used only if the base's
+// builder compressed as this program does: nodes recompress patched data the way their image
+// was made.
 func (r *root) against(i, base *Image) ([]run, *artifact.Base, error) {
 	if err := errors.Join(i.unpack(), base.unpack()); err != nil {
 		return nil, nil, err
@@ -69,7 +69,8 @@ func (r *root) pack(ctx context.Context, pieces []run, task progress.Task) (c ar
 	return c, nil
 }
 
-// part packs what a piece has at an offset: of one with blocks, all of it.
+// part packs a part of a piece, starting at an offset; of a piece with blocks it packs
+// everything.
 func (r *root) part(piece run, done int64, b []byte) (artifact.Part, error) {
 	switch {
 	case piece.from != travels:

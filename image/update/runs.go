@@ -10,22 +10,21 @@ import (
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 )
 
-// run is a piece of a root: one that a node copies, one that travels, or one that is
-// patched.
+// run is a piece of a root: copied by the node, sent, or patched.
 type run struct {
 	at, size int64
-	from     int64            // in the base; travels if negative
-	blocks   []squashfs.Block // that it is made of; none where it is no patch
+	from     int64            // offset in the base; negative (travels) if the piece is sent or patched
+	blocks   []squashfs.Block // the blocks of a piece that is patched, else none
 }
 
 const travels = -1
 
-// groupSize is how many blocks are patched at a time: what is in them is a part's.
+// groupSize is how many blocks are patched at a time: their content fits into one part.
 const groupSize = artifact.MaxPart / codec.BlockSize
 
-// runs divides a root into pieces. Where a block of its squashfs is in the base,
-// too, it is copied: blocks are alike, or altogether different. With patch, others are
-// to be patched.
+// runs divides a root into pieces. A squashfs block that is also in the base is copied.
+// Blocks are either equal or entirely different, as they are compressed. With patch, the
+// other blocks are patched.
 func runs(blocks []squashfs.Block, root *io.SectionReader, base *old, patch bool) ([]run, error) {
 	have, err := base.index()
 	if err != nil {
@@ -54,7 +53,7 @@ func runs(blocks []squashfs.Block, root *io.SectionReader, base *old, patch bool
 	return join(all, run{at: pos, size: root.Size() - pos, from: travels}), nil
 }
 
-// join appends a run, to the last one where it continues that.
+// join appends a run, or extends the last one if r continues it.
 func join(all []run, r run) []run {
 	if r.size == 0 {
 		return all
@@ -78,7 +77,7 @@ func (r run) continued(next run) bool {
 	return len(next.blocks) == 0
 }
 
-// index tells where in the base a block lies, by its digest.
+// index maps the digests of the base's blocks to their offsets.
 func (o *old) index() (map[[32]byte]int64, error) {
 	have := map[[32]byte]int64{}
 	for _, b := range o.blocks {
@@ -97,8 +96,8 @@ func digestOf(root io.ReaderAt, b squashfs.Block) (sum [32]byte, err error) {
 	return sha256.Sum256(data), err
 }
 
-// unpack puts the root into a file, for reading to and fro: of an image that is
-// compressed that would take hours. Close removes it.
+// unpack copies the root into a temporary file for random access, which would take hours in
+// a compressed image. Close removes the file.
 func (i *Image) unpack() (err error) {
 	if i.temp, err = os.CreateTemp("", "imagebuilder-update-"); err != nil {
 		return err
