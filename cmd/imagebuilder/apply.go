@@ -40,7 +40,7 @@ wrong usage, 130 interrupted; with --plan 0 says that each has told what would c
 that one could not be asked. --json tells of the nodes, who was left out, and what stopped
 it.`
 
-// applyFlags are those of "apply".
+// applyFlags are the flags of "apply".
 type applyFlags struct {
 	fleet                      string
 	choice                     roster.Choice
@@ -98,7 +98,8 @@ func (a *applyFlags) run(cmd *cobra.Command) error {
 	return a.conclude(cmd.OutOrStdout(), order, order.Run(cmd.Context(), a.risky))
 }
 
-// conclude prints what became of it, however far it came. Who was left out has not got it.
+// conclude prints the results so far, and returns failed, or an error if nodes were left
+// out.
 func (a *applyFlags) conclude(out io.Writer, order *handover.Order, failed error) error {
 	if err := a.print(out, order, failed); err != nil || failed != nil {
 		return errors.Join(failed, err)
@@ -106,11 +107,11 @@ func (a *applyFlags) conclude(out io.Writer, order *handover.Order, failed error
 	return absent(order.Away)
 }
 
-// applied is what became of it as JSON: one value.
+// applied is the result as JSON: one value.
 type applied struct {
 	Nodes   []handover.Node `json:"nodes"`
-	LeftOut []string        `json:"leftOut"` // whom Headscale does not see
-	Stopped *stop           `json:"stopped"` // null where nothing stopped it
+	LeftOut []string        `json:"leftOut"` // nodes that Headscale does not see
+	Stopped *stop           `json:"stopped"` // null if nothing stopped it
 }
 
 func (a *applyFlags) prepare(ctx context.Context) (*handover.Order, error) {
@@ -118,7 +119,7 @@ func (a *applyFlags) prepare(ctx context.Context) (*handover.Order, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.choice.Of(f); err != nil { // also where Headscale does not answer
+	if _, err := a.choice.Of(f); err != nil { // even if Headscale does not answer
 		return nil, err
 	}
 	_, rows, err := members(ctx, f)

@@ -12,15 +12,15 @@ import (
 	"golang.org/x/term"
 )
 
-// errNoAnswer says that the input has ended where an answer was wanted.
+// errNoAnswer says that the input ended where an answer was expected.
 var errNoAnswer = errors.New("no answer: the input ended (Ctrl-D); nothing was done")
 
-// atTerminal reports whether somebody is there who could answer.
+// atTerminal reports whether somebody can answer questions.
 func atTerminal() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
 
-// ask puts a question and returns the line that is typed, without the blanks around
-// it. Who interrupts the program is not waited for: a read from a terminal knows
-// nothing of that, so it is left behind.
+// ask prints a question and returns the line that is typed, without surrounding blanks. It
+// returns as soon as the program is interrupted: a read from a terminal cannot be
+// interrupted, so its goroutine is left behind.
 func ask(ctx context.Context, cmd *cobra.Command, question string) (string, error) {
 	fmt.Fprint(cmd.ErrOrStderr(), question)
 	var line string
@@ -42,8 +42,8 @@ func ask(ctx context.Context, cmd *cobra.Command, question string) (string, erro
 	}
 }
 
-// readLine takes no byte more than the line: what is typed ahead, or comes from a
-// pipe, answers the next question.
+// readLine reads no byte beyond the line: text that was typed ahead, or comes from a pipe,
+// answers the next question.
 func readLine(in io.Reader) (string, error) {
 	var line []byte
 	for b := make([]byte, 1); ; {

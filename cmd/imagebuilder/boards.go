@@ -58,7 +58,7 @@ func printBoards(cmd *cobra.Command, from []fs.FS, asJSON bool) error {
 		Booted   []board.Booted `json:"booted"` // on hardware
 	}
 	var rows []row
-	var bad []error // one of them hides no other
+	var bad []error // one bad board does not hide the others
 	for _, name := range board.Names(from...) {
 		b, err := board.Load(name, from...)
 		if err != nil {

@@ -64,7 +64,7 @@ func encodeBoard(w io.Writer, b *board.Board) error {
 // booted is never null in JSON.
 func booted(b *board.Board) []board.Booted { return append([]board.Booted{}, b.Booted...) }
 
-// page is text of titled sections; those without lines are left out.
+// page is text in titled sections; sections without lines are left out.
 type page struct{ strings.Builder }
 
 func (p *page) section(title string, lines []string) {
@@ -110,7 +110,7 @@ func machinery(b *board.Board) []string {
 	return append(lines, "emulated   by QEMU's "+b.QEMU.Machine)
 }
 
-// kernelOf names the kernel's suite where it is not the board's.
+// kernelOf names the kernel's package, and its suite if that is not the board's.
 func kernelOf(b *board.Board) string {
 	for _, s := range b.Suites {
 		if slices.Contains(s.Packages, b.Kernel.Package) {
@@ -120,7 +120,7 @@ func kernelOf(b *board.Board) string {
 	return b.Kernel.Package
 }
 
-// bootChain draws who starts whom.
+// bootChain draws which program starts which.
 func bootChain(b *board.Board) []string {
 	switch {
 	case b.Firmware == board.RaspberryPi:
@@ -170,7 +170,7 @@ var (
 	}
 )
 
-// piChain begins with what this Pi's processor wants on the card.
+// piChain begins with the files that this Pi's processor needs on the card.
 func piChain(p *board.Pi) []string {
 	first, what := "EEPROM, in the machine", "the Pi's firmware and its settings"
 	switch starters := p.Starters(); {
@@ -183,7 +183,7 @@ func piChain(p *board.Pi) []string {
 	return append([]string{first, fmt.Sprintf("└─ %-27s%s, on the first partition", files+"  ", what)}, ubootChain...)
 }
 
-// sockets counts those of each side.
+// sockets counts the sockets on each side.
 func sockets(l board.Label) (lines []string) {
 	for _, side := range l.Sides {
 		count, order := map[string]int{}, []string{}
@@ -226,8 +226,8 @@ func settings(c board.Checklist) (lines []string) {
 	return lines
 }
 
-// tellChecklists says what a person sets in the BIOS of the machines that cards
-// were written for, once of each board.
+// tellChecklists prints, once per board, what to set in the BIOS of the machines that the
+// cards are for.
 func tellChecklists(w io.Writer, from []fs.FS, written ...*flash.Result) error {
 	told := map[string]bool{}
 	for _, card := range written {
@@ -243,8 +243,8 @@ func tellChecklists(w io.Writer, from []fs.FS, written ...*flash.Result) error {
 	return nil
 }
 
-// tellChecklist passes over a board of somebody else's, which is known only where
-// its directory is named.
+// tellChecklist skips unknown boards: a user's own board is known only where its directory
+// is named.
 func tellChecklist(w io.Writer, name string, from []fs.FS) error {
 	b, err := board.Load(name, from...)
 	var unknown *board.UnknownError

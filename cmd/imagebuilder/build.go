@@ -109,7 +109,7 @@ func runBuild(cmd *cobra.Command, f *buildFlags) error {
 	return printSummary(cmd.OutOrStdout(), result)
 }
 
-// build does what was loaded.
+// build builds from the loaded options.
 func (f *buildFlags) build(cmd *cobra.Command) (*image.Result, error) {
 	cache, err := fetch.OpenCache(f.cache)
 	if err != nil {
@@ -120,7 +120,7 @@ func (f *buildFlags) build(cmd *cobra.Command) (*image.Result, error) {
 	defer u.close()
 	f.opt.Cache, f.opt.Progress, f.opt.Now = cache, u, time.Now()
 	result, err := image.Build(cmd.Context(), f.opt)
-	if err != nil && cmd.Context().Err() != nil { // what is written is there whole, or not at all
+	if err != nil && cmd.Context().Err() != nil { // output files are complete, or not there
 		return nil, cmd.Context().Err()
 	}
 	return result, err
@@ -193,8 +193,7 @@ func (f *buildFlags) known() error {
 	return nil
 }
 
-// unknownIsUsage marks the error for a name on the command line that nothing
-// goes by.
+// unknownIsUsage makes an unknown name on the command line a usage error.
 func unknownIsUsage(err error) error {
 	var b *board.UnknownError
 	var o *overlay.UnknownError
@@ -214,7 +213,7 @@ func overlaySource(dir string) (fs.FS, error) {
 	return overlay.FS(os.DirFS(dir), overlays.FS), nil
 }
 
-// pairs reads repeated KEY=VALUE flags.
+// pairs parses repeated KEY=VALUE flags.
 func pairs(flag string, values []string, form string) (map[string]string, error) {
 	out := map[string]string{}
 	for _, v := range values {
@@ -276,8 +275,8 @@ func printSummary(out io.Writer, r *image.Result) error {
 	return w.Flush()
 }
 
-// printRemarks says what an image is not that one may take it for. Whoever builds one
-// prints them, also where nobody asked for a summary.
+// printRemarks prints in what respects an image is less than it may seem. Every command that
+// builds an image prints this, even without a summary.
 func printRemarks(w io.Writer, r *image.Result) {
 	for _, c := range r.Manifest.Components {
 		if c.Deferred {

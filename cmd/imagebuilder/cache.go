@@ -94,7 +94,7 @@ func newCachePrune(dir *string) *cobra.Command {
 
 func printUsage(cmd *cobra.Command, usage []fetch.Usage, asJSON bool) error {
 	if asJSON {
-		return printJSON(cmd.OutOrStdout(), append([]fetch.Usage{}, usage...)) // a list, also of nothing
+		return printJSON(cmd.OutOrStdout(), append([]fetch.Usage{}, usage...)) // a list, even if empty
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "kind\tentries\tMB\t")

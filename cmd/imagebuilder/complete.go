@@ -10,7 +10,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// completeNodes offers the fleet's nodes that the line does not have yet, as NODE or
+// completeNodes offers the fleet's nodes that are not on the command line yet, as NODE or
 // NODE=DEVICE.
 func completeNodes(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	f, err := fleetOf(cmd)
@@ -23,7 +23,7 @@ func completeNodes(cmd *cobra.Command, args []string, _ string) ([]string, cobra
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeNode offers a node for the first word, and what rest says for those after it.
+// completeNode offers a node for the first argument, and rest for those after it.
 func completeNode(rest cobra.ShellCompDirective) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
@@ -42,7 +42,7 @@ func completeSites(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.Sh
 	return slices.Sorted(maps.Keys(f.Sites)), cobra.ShellCompDirectiveNoFileComp
 }
 
-// fleetOf is the fleet that a half-written line means.
+// fleetOf is the fleet that an incomplete command line refers to.
 func fleetOf(cmd *cobra.Command) (*fleet.Fleet, error) {
 	file, err := cmd.Flags().GetString("fleet")
 	if err != nil {

@@ -138,7 +138,7 @@ func printWritten(w io.Writer, device string, result *flash.Result) {
 	printChecked(w, result.Image)
 }
 
-// printNode says what the card is for.
+// printNode prints which node the card is for.
 func printNode(w io.Writer, name string, i *node.Install) {
 	fmt.Fprintf(w, "node\t%s\n", name)
 	if i != nil {

@@ -15,17 +15,18 @@ import (
 	"github.com/going-mobile/imagebuilder/image/flash"
 )
 
-// asker finds out which device becomes a node's card.
+// asker finds out to which device or file a node's card is written.
 type asker struct {
 	cmd        *cobra.Command
 	yes, force bool
-	// hint is how a device is named on the command line.
+	// hint is how to name a device on the command line.
 	hint string
 }
 
-// card finds out where a node's card is written. Devices look alike: the name is typed by
-// hand unless --yes. A file takes nobody's data, or is refused. What is a device, and which,
-// only the system can tell: each has many names.
+// card finds out where a node's card is written. Devices look alike, so the device's name
+// has to be typed by hand unless --yes is given. A file is refused if writing it would
+// destroy data. Only the system can tell whether a target is a device, and which one, as
+// each device has many names.
 func (a *asker) card(node, target string) (card.Card, error) {
 	if target == "" {
 		return a.askFor(node)
@@ -49,7 +50,7 @@ func (a *asker) card(node, target string) (card.Card, error) {
 	return a.choose(node, []flash.Device{*d})
 }
 
-// askFor is for a target that nobody named.
+// askFor asks for a target, if none was named.
 func (a *asker) askFor(node string) (card.Card, error) {
 	if !atTerminal() {
 		return card.Card{}, usagef("name the device: %s; 'imagebuilder flash --list' lists devices", cmp.Or(a.hint, "--node "+node+"=DEVICE"))
@@ -61,8 +62,8 @@ func (a *asker) askFor(node string) (card.Card, error) {
 	return a.choose(node, all)
 }
 
-// choose shows the devices that can be written to, and what is on them. What is agreed to
-// is the device as it was shown.
+// choose shows the devices that can be written to, and what is on them. The user agrees to
+// the device as it was shown.
 func (a *asker) choose(node string, devices []flash.Device) (card.Card, error) {
 	offered := slices.DeleteFunc(slices.Clone(devices), func(d flash.Device) bool { return d.Check(-1, a.force) != nil })
 	if len(offered) == 0 {

@@ -28,9 +28,9 @@ type nodeCards struct {
 	fleet, image string
 	inputs       inputFlags
 	yes          bool
-	// hint says how a device is named, "" as "flash" has it.
+	// hint is how to name a device, "" for the form of "flash".
 	hint string
-	// joins is for cards that take a dead node's place.
+	// joins is true for cards that replace a dead node.
 	joins bool
 }
 
@@ -43,7 +43,7 @@ func (n *nodeCards) flags(cmd *cobra.Command) {
 	n.inputs.add(cmd.Flags(), "with --node: ")
 }
 
-// alone adds the flags of commands that write the cards of nodes and nothing else.
+// alone adds the flags of commands that only write the cards of nodes.
 func (n *nodeCards) alone(cmd *cobra.Command, opt *flash.Options, quiet *bool) {
 	fleetFlag(cmd, &n.fleet)
 	cmd.Flags().StringVar(&n.image, "image", "", "write this image instead of building one")
@@ -53,7 +53,7 @@ func (n *nodeCards) alone(cmd *cobra.Command, opt *flash.Options, quiet *bool) {
 	cmd.Flags().BoolVarP(quiet, "quiet", "q", false, "no progress")
 }
 
-// check refuses to say of what an image is built, where none is.
+// check refuses flags for building if no image is built.
 func (n *nodeCards) check() error {
 	if n.image != "" && n.inputs.given() {
 		return usagef("--image is written as it is: --lock, --locked, --strict and --registry-mirror are of what is built")
@@ -86,7 +86,7 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 	return writeAll(cmd, f, client, cards, quiet, opt)
 }
 
-// known refuses names that the fleet does not have, and an image that is not there.
+// known refuses unknown nodes and a missing image.
 func (n *nodeCards) known(f *fleet.Fleet) error {
 	for _, word := range n.names {
 		name, _, _ := strings.Cut(word, "=")
@@ -103,8 +103,8 @@ func (n *nodeCards) known(f *fleet.Fleet) error {
 	return nil
 }
 
-// client is who makes the keys, nil where no node needs one. What it lacks is told before
-// anybody is asked, and before a build of many minutes.
+// client is the client that makes the keys, nil if no node needs one. Its faults are
+// reported before any question, and before a build that takes many minutes.
 func (n *nodeCards) client(f *fleet.Fleet) (*headscale.Client, error) {
 	for _, word := range n.names {
 		if name, _, _ := strings.Cut(word, "="); name != f.Control() {
@@ -114,7 +114,7 @@ func (n *nodeCards) client(f *fleet.Fleet) (*headscale.Client, error) {
 	return nil, nil
 }
 
-// writeAll makes the keys, writes the cards and says what became of each.
+// writeAll makes the keys, writes the cards and prints the result of each.
 func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, cards []card.Card, quiet bool, opt flash.Options) (err error) {
 	var m *mint.Mint
 	if slices.ContainsFunc(cards, func(c card.Card) bool { return c.Node != f.Control() }) {
@@ -140,8 +140,8 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 	return errors.Join(err, tellChecklists(cmd.ErrOrStderr(), []fs.FS{boards.FS}, written...))
 }
 
-// cards finds out which node goes where, and asks for what was not said, once it is sure
-// that the fleet has all that is to be on them, and they have room for it.
+// cards finds out which node's card goes where, and asks for missing targets. Before that it
+// checks that the fleet has everything for the cards, and that this fits onto them.
 func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, force bool) ([]card.Card, error) {
 	if len(args) > 1 || len(args) == 1 && len(n.names) > 1 {
 		return nil, usagef("with --node there is one device: 'flash --node NODE DEVICE', or --node NODE=DEVICE for each of several")
@@ -174,7 +174,7 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, for
 	return out, nil
 }
 
-// images builds what cards are written from, where nothing was given.
+// images builds the images for the cards, unless one was given.
 func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card, quiet bool) error {
 	if n.image != "" {
 		return nil
@@ -194,7 +194,7 @@ func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card
 	return err
 }
 
-// writeCards writes all cards at once. One that fails stops no other.
+// writeCards writes all cards at the same time. If one fails, the others continue.
 func writeCards(cmd *cobra.Command, f *fleet.Fleet, m *mint.Mint, cards []card.Card, opt flash.Options) ([]*card.Written, error) {
 	written, faults := make([]*card.Written, len(cards)), make([]error, len(cards))
 	var all sync.WaitGroup

@@ -25,7 +25,7 @@ func fleetFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVar(file, "fleet", fleet.FileName, "the fleet file")
 }
 
-// loadFleet reads a fleet whose nodes have boards that can be built.
+// loadFleet reads a fleet, whose nodes must have built-in boards.
 func loadFleet(file string) (*fleet.Fleet, error) {
 	return fleet.LoadFile(file, board.Names(boards.FS))
 }

@@ -80,7 +80,7 @@ func gitopsTree(f *fleet.Fleet) (map[string][]byte, error) {
 	return gitops.Tree(apps, values)
 }
 
-// tellGitOps says what else the applications want of the fleet.
+// tellGitOps prints what else the applications need of the fleet.
 func tellGitOps(w io.Writer, f *fleet.Fleet, dir string) {
 	fmt.Fprintf(w, "%s is ready to be committed; its README.md says what to change\n", dir)
 	if f.Control() == "" {
@@ -94,7 +94,7 @@ func tellGitOps(w io.Writer, f *fleet.Fleet, dir string) {
 	}
 }
 
-// printNames prints what leads to the applications, where fleet.yaml lacks it.
+// printNames prints the lines for applications' names that fleet.yaml lacks.
 func printNames(w io.Writer, f *fleet.Fleet, tree map[string][]byte) error {
 	domain, err := f.Domain()
 	if err != nil {
@@ -111,7 +111,7 @@ func printNames(w io.Writer, f *fleet.Fleet, tree map[string][]byte) error {
 	return err
 }
 
-// printSecrets prints what fleet.yaml lacks, as it stands there.
+// printSecrets prints the lines for secrets that fleet.yaml lacks.
 func printSecrets(w io.Writer, f *fleet.Fleet, tree map[string][]byte, recipients []age.Recipient) error {
 	wanted, err := gitops.Secrets(tree)
 	if err != nil {

@@ -34,7 +34,7 @@ Secrets encrypted with --age are opened with the age identity in the file that t
 environment variable ` + fleet.AgeIdentityEnv + ` names; every command that reads
 them wants it.`
 
-// fleetInit are the answers, by flags or by hand.
+// fleetInit are the answers, from flags or questions.
 type fleetInit struct {
 	opt                 fleet.InitOptions
 	recipients, sshKeys []string
@@ -77,7 +77,7 @@ func (i *fleetInit) run(cmd *cobra.Command, dir string) error {
 			return err
 		}
 	}
-	if err := fleet.Vacant(dir); err != nil { // before all the questions
+	if err := fleet.Vacant(dir); err != nil { // before asking anything
 		return err
 	}
 	if err := i.ask(cmd); err != nil {
@@ -94,7 +94,7 @@ func (i *fleetInit) run(cmd *cobra.Command, dir string) error {
 	return err
 }
 
-// takeExample answers for a person who only wants to see.
+// takeExample fills in the answers for a person who only wants to look at the example.
 func (i *fleetInit) takeExample() error {
 	if i.example == "" {
 		return nil
@@ -135,7 +135,7 @@ func (i *fleetInit) readKeys() error {
 	return nil
 }
 
-// wanted is an answer that there must be.
+// wanted is a required answer.
 type wanted struct {
 	flag, text string
 	into       *string
@@ -161,7 +161,7 @@ func (i *fleetInit) checkFlags() error {
 	return nil
 }
 
-// ask asks a person for what the flags left open.
+// ask asks for what the flags left open.
 func (i *fleetInit) ask(cmd *cobra.Command) error {
 	there := atTerminal()
 	for _, q := range i.wanted() {
@@ -184,8 +184,8 @@ func (i *fleetInit) ask(cmd *cobra.Command) error {
 	return i.askKeys(cmd)
 }
 
-// insist asks until an answer is taken: a mistype costs the question, not those
-// before it.
+// insist repeats a question until the answer is accepted, so that a typing error does not
+// cost the earlier answers.
 func insist(ctx context.Context, cmd *cobra.Command, question string, take func(string) error) error {
 	for {
 		answer, err := ask(ctx, cmd, question)
@@ -199,11 +199,11 @@ func insist(ctx context.Context, cmd *cobra.Command, question string, take func(
 	}
 }
 
-// noKey is the answer of whom nobody has to let in.
+// noKey is the answer for "no login keys".
 const noKey = "none"
 
-// askKeys asks for files of public keys, the owner's own offered, until there are
-// no more.
+// askKeys asks for files of public keys, and suggests the user's own, until the user has no
+// more.
 func (i *fleetInit) askKeys(cmd *cobra.Command) error {
 	offer := ownKey()
 	question := fmt.Sprintf("File with your public ssh key, to log in to the nodes (%s): ", cmp.Or(offer, noKey))
@@ -225,7 +225,7 @@ func (i *fleetInit) askKeys(cmd *cobra.Command) error {
 	return nil
 }
 
-// ownKey is where ssh-keygen puts the public key, "" where there is none.
+// ownKey is the public key file that ssh-keygen writes, "" if there is none.
 func ownKey() string {
 	const usual = "~/.ssh/id_ed25519.pub"
 	if _, err := os.Stat(inHome(usual)); errors.Is(err, fs.ErrNotExist) {
@@ -234,7 +234,7 @@ func ownKey() string {
 	return usual
 }
 
-// inHome is what a shell makes of a ~, where none has read the name.
+// inHome expands ~/, as a shell would.
 func inHome(name string) string {
 	rest, ok := strings.CutPrefix(name, "~/")
 	home, err := os.UserHomeDir()

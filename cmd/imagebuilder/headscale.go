@@ -14,7 +14,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/revoke"
 )
 
-// openMint opens the fleet's mint at its Headscale.
+// openMint opens the fleet's mint for its Headscale.
 func openMint(f *fleet.Fleet) (*mint.Mint, error) {
 	client, err := control.Client(f)
 	if err != nil {
@@ -82,7 +82,7 @@ func printHeadscaleInit(cmd *cobra.Command, f *fleet.Fleet, d *control.Done) err
 	return err
 }
 
-// tellForgotten names what a database that was brought back let in again.
+// tellForgotten prints what a restored database had let in again.
 func tellForgotten(cmd *cobra.Command, found *revoke.Found) {
 	for _, m := range found.Members {
 		fmt.Fprintf(cmd.ErrOrStderr(), "deleted %s (number %s) from the tailnet again: it was revoked, and this database did not know\n", m.GivenName, m.ID)
@@ -134,7 +134,7 @@ API and the web. --check asks the server what it thinks of it (0.29 and newer);
 	return cmd
 }
 
-// tellWithoutAttrs says what a policy without cache-network-maps costs.
+// tellWithoutAttrs prints the consequence of a policy without cache-network-maps.
 func tellWithoutAttrs(cmd *cobra.Command, without bool) {
 	if without {
 		fmt.Fprintln(cmd.ErrOrStderr(), "this Headscale is older than 0.29: a node that restarts while it is down has no address until it is back")

@@ -11,8 +11,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/oci"
 )
 
-// inputFlags say where that comes from which images are built of: for "build", and
-// for what builds by itself.
+// inputFlags say where the inputs of images come from, for "build" and for commands that
+// build by themselves.
 type inputFlags struct {
 	locks  []string
 	locked bool
@@ -31,9 +31,9 @@ func (in *inputFlags) given() bool {
 	return len(in.locks) > 0 || in.locked || in.strict || in.mirror != ""
 }
 
-// apply gives builds what was typed. The only lock is the only build's; of several
-// each has the one that is called as it lies beside the image: a lock knows its
-// board, of which there may be two images.
+// apply sets the flags in builds. A single lock goes with a single build. Otherwise each
+// build gets the lock with the name of its output's lock file. The board in a lock would not
+// identify the build, as one board may have two images.
 func (in *inputFlags) apply(builds ...*buildFlags) error {
 	if err := oci.CheckMirror(in.mirror); err != nil {
 		return &usageError{err}

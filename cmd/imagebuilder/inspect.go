@@ -113,7 +113,7 @@ func printArchives(out io.Writer, list []inspect.Archive) error {
 		fmt.Fprintln(w)
 		for _, e := range a.Images {
 			fmt.Fprintf(w, "  %s\t", e.Name)
-			if e.Size > 0 { // where it was looked at
+			if e.Size > 0 { // if the size is known
 				fmt.Fprintf(w, "%.1f MB\t", float64(e.Size)/1e6)
 			}
 			fmt.Fprintln(w, e.Digest)

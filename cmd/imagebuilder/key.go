@@ -55,7 +55,7 @@ func (k *keyFlags) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	signer, err := k.signer(f, name) // before there is a key that nobody could hand over
+	signer, err := k.signer(f, name) // before making a key that could not be handed over
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (k *keyFlags) run(cmd *cobra.Command, name string) error {
 	return err
 }
 
-// signer is the owner's key where the node's page is to be handed something.
+// signer is the owner's key, if the key is to be handed over through the node's page.
 func (k *keyFlags) signer(f *fleet.Fleet, name string) (minisign.PrivateKey, error) {
 	n, err := f.Find(name)
 	if err != nil || !k.link && !k.qr {
@@ -96,15 +96,15 @@ func (k *keyFlags) print(cmd *cobra.Command, key *mint.Key, signer minisign.Priv
 	if err := k.out.write(cmd, []byte(text+"\n"), true); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "valid until %s, for one join; %s\n", until, how) // which is no good before
+	fmt.Fprintf(cmd.ErrOrStderr(), "valid until %s, for one join; %s\n", until, how) // the key is not valid before this
 	if !k.qr {
 		return nil
 	}
 	return printQR(cmd.OutOrStdout(), text)
 }
 
-// printQR draws a code in black on white whatever the terminal's colours are,
-// two rows in a line.
+// printQR draws a QR code in black on white, whatever the terminal's colours, two rows per
+// line.
 func printQR(w io.Writer, text string) error {
 	code, err := qr.Encode(text, qr.L)
 	if err != nil {

@@ -106,8 +106,8 @@ func mergeKubeconfig(cmd *cobra.Command, a kubeconfig.Access) error {
 	return err
 }
 
-// throughLinks is the file that is written to: a link, as to what somebody keeps elsewhere
-// for several machines, stays one, as with kubectl.
+// throughLinks is the file to write: symbolic links are followed, so that a link to a shared
+// file stays a link, as with kubectl.
 func throughLinks(name string) (string, error) {
 	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 		return name, nil
@@ -119,8 +119,8 @@ func throughLinks(name string) (string, error) {
 	return file, err
 }
 
-// kubeconfigFiles are what kubectl reads: $KUBECONFIG's list, of which it passes over what
-// is empty.
+// kubeconfigFiles are the files that kubectl reads: the list in $KUBECONFIG, without empty
+// entries, or the default file.
 func kubeconfigFiles() (files []kubeconfig.File, err error) {
 	names := slices.DeleteFunc(filepath.SplitList(os.Getenv("KUBECONFIG")), func(name string) bool { return name == "" })
 	if len(names) == 0 {

@@ -32,7 +32,7 @@ type labFlags struct {
 	inputs              inputFlags
 	patience            time.Duration
 	keep, asJSON, quiet bool
-	name                string // of the fleet's file, and what is in it
+	name                string // the fleet's file name; text is its content
 	text                []byte
 	link                network.Link
 	bytes               board.Size
@@ -107,7 +107,7 @@ func labDirFlag(cmd *cobra.Command, dir *string) {
 		usual = filepath.Join(cache, "imagebuilder-lab")
 	}
 	cmd.Flags().StringVar(dir, "dir", usual, "where the lab's files are while it runs (default $XDG_CACHE_HOME/imagebuilder-lab)")
-	cmd.Flags().Lookup("dir").DefValue = "" // not this person's, in a help that is the same for all
+	cmd.Flags().Lookup("dir").DefValue = "" // the usual value differs between users, and the help text must not
 }
 
 // load turns flags into values; every mistake names its flag.
@@ -136,7 +136,7 @@ func (f *labFlags) load() (err error) {
 	return err
 }
 
-// run is the whole of it: plan, images, copy, machines, trials.
+// run does everything: plan, images, copy of the fleet, machines, trials.
 func (f *labFlags) run(cmd *cobra.Command) error {
 	real, p, err := f.plan(cmd)
 	if err != nil {
@@ -186,8 +186,8 @@ func (f *labFlags) plan(cmd *cobra.Command) (*fleet.Fleet, *lab.Plan, error) {
 	return real, p, p.Text(cmd.ErrOrStderr())
 }
 
-// occupy makes the lab's directory this process' own, and removes what one left
-// there that was killed.
+// occupy locks the lab's directory for this process, and removes what a killed process left
+// there.
 func (f *labFlags) occupy() (release func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(f.dir), 0o755); err != nil {
 		return nil, err
@@ -216,7 +216,7 @@ func (f *labFlags) claim() error {
 	return lab.Claim(f.dir)
 }
 
-// images builds what the machines start from, each once.
+// images builds the machines' images, each once.
 func (f *labFlags) images(cmd *cobra.Command, real *fleet.Fleet, p *lab.Plan) (map[string]string, error) {
 	var wanted []nodeImage
 	for _, m := range p.Machines {
@@ -230,14 +230,14 @@ func (f *labFlags) images(cmd *cobra.Command, real *fleet.Fleet, p *lab.Plan) (m
 	return out, err
 }
 
-// labResult is what the lab showed.
+// labResult is the result of a lab.
 type labResult struct {
 	Plan   *lab.Plan    `json:"plan"`
 	Nodes  []lab.Row    `json:"nodes"`
 	Trials []*lab.Trial `json:"trials,omitempty"`
 }
 
-// live brings the machines to life, and tries what was asked for.
+// live starts the machines, and runs the requested trials.
 func (f *labFlags) live(cmd *cobra.Command, l *lab.Lab, r *labResult) error {
 	tell := &teller{lab: l, out: cmd.ErrOrStderr(), quiet: f.quiet, began: time.Now(), told: map[string]string{}}
 	err := tell.during(func() error { return l.Bring(cmd.Context()) })
@@ -257,9 +257,8 @@ func (f *labFlags) live(cmd *cobra.Command, l *lab.Lab, r *labResult) error {
 	return nil
 }
 
-// conclude shows what there is, also of what went wrong, and keeps it for as long
-// as was asked for. The error, or the verdict, comes last; Ctrl-C takes nothing of
-// it back.
+// conclude prints the results, also after an error, and keeps the lab running if that was
+// asked for. The error, or the verdict, comes last, and Ctrl-C does not change it.
 func (f *labFlags) conclude(cmd *cobra.Command, r *labResult, err error) error {
 	if err == nil && slices.ContainsFunc(r.Trials, func(t *lab.Trial) bool { return !t.Kept }) {
 		err = errors.New("what was seen is not what the plan promised")
@@ -267,11 +266,11 @@ func (f *labFlags) conclude(cmd *cobra.Command, r *labResult, err error) error {
 	printed := r.print(cmd.OutOrStdout(), f.asJSON)
 	if f.keep && cmd.Context().Err() == nil {
 		if err != nil {
-			fmt.Fprintf(cmd.ErrOrStderr(), "\n%s\n", printable(err.Error())) // it has the guests' last words
+			fmt.Fprintf(cmd.ErrOrStderr(), "\n%s\n", printable(err.Error())) // it contains the guests' last output
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), "\nThe lab stays until Ctrl-C. In another terminal: imagebuilder lab ssh NODE, lab kubectl get nodes, lab status")
 		<-cmd.Context().Done()
-		if err != nil { // told already
+		if err != nil { // it was printed already
 			err = &exitError{exitFailure}
 		}
 	}
@@ -289,7 +288,7 @@ func (r *labResult) try(tell *teller, what string, do func() (*lab.Trial, error)
 	})
 }
 
-// teller tells what the nodes say, each thing once.
+// teller prints what the nodes report, each report once.
 type teller struct {
 	lab   *lab.Lab
 	out   io.Writer
@@ -304,7 +303,7 @@ func (t *teller) line(text string) {
 	}
 }
 
-// during tells while something is done.
+// during prints reports while do runs.
 func (t *teller) during(do func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- do() }()

@@ -12,7 +12,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/lab"
 )
 
-// findLab is lab.Find where there is a directory: its default wants a home.
+// findLab is lab.Find, with an error if dir is empty: the default directory needs HOME.
 func findLab(dir string) (*lab.Running, error) {
 	if dir == "" {
 		return nil, errNoLabDir
@@ -38,7 +38,7 @@ a command there. It works for a node whose site is cut off, too.`,
 			return labSSH(cmd, r, args[0], args[1:])
 		},
 	}
-	cmd.Flags().SetInterspersed(false) // what follows is the node's
+	cmd.Flags().SetInterspersed(false) // flags after the node belong to its command
 	labDirFlag(cmd, &dir)
 	return cmd
 }
@@ -65,8 +65,8 @@ has to be installed here.`,
 	return cmd
 }
 
-// labSSH runs this computer's ssh. The way is a port of loopback that leads to
-// the machine alone, and the host key was born there.
+// labSSH runs this computer's ssh. It connects to a port on loopback that leads only to that
+// machine, whose host key was made there at first boot.
 func labSSH(cmd *cobra.Command, r *lab.Running, name string, command []string) error {
 	port, ok := r.SSH[name]
 	if !ok {
@@ -111,8 +111,7 @@ func newLabStatus() *cobra.Command {
 	return cmd
 }
 
-// quoted makes words safe for the shell at the other end, which gets them in one
-// line.
+// quoted quotes words for the remote shell, which gets them in one line.
 func quoted(words []string) []string {
 	out := make([]string, len(words))
 	for i, w := range words {

@@ -1,9 +1,9 @@
-// Command imagebuilder turns a board and Debian packages into a bootable disk
-// image, without root, on any host.
+// Command imagebuilder turns a board and Debian packages into a bootable disk image, without
+// root, on any host.
 //
-// Output rules: results go to standard output, progress and diagnostics to
-// standard error. Exit codes: 0 success, 1 failure, 2 wrong usage,
-// 130 interrupted, also by a pipe that nobody reads on.
+// Output rules: results go to standard output, progress and diagnostics to standard error.
+// Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted, also by a pipe whose
+// reader has gone.
 package main
 
 import (
@@ -38,9 +38,9 @@ func main() {
 	os.Exit(run())
 }
 
-// softMemoryLimit in bytes makes the collector work harder rather than let a
-// cold build, with several packages being decompressed, grow beyond what a
-// small builder has. It costs under a tenth of the time. GOMEMLIMIT overrides it.
+// softMemoryLimit, in bytes, makes the garbage collector work harder, so that a cold build,
+// which decompresses several packages at once, does not need more memory than a small
+// builder has. It costs less than a tenth of the time. GOMEMLIMIT overrides it.
 const softMemoryLimit = 160 << 20
 
 func run() int {
@@ -55,10 +55,10 @@ func run() int {
 	return conclude(told, root.ExecuteContext(ctx), ctx.Err() != nil)
 }
 
-// interruptible ends with the first signal that interrupts. A second Ctrl-C ends the
-// program at once. A terminal that is closed tells its processes twice, first by its shell:
-// what has to be undone is, all the same, so the second is ignored before anybody hears of
-// the end.
+// interruptible returns a context that ends with the first interrupting signal. A second
+// Ctrl-C ends the program at once. When a terminal is closed, its processes get SIGHUP
+// twice, the first from the shell. Clean-up must still happen, so SIGHUP is ignored before
+// the context ends.
 func interruptible() (ctx context.Context, interrupt func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	first := make(chan os.Signal, 1)
@@ -72,7 +72,7 @@ func interruptible() (ctx context.Context, interrupt func()) {
 	return ctx, cancel
 }
 
-// endings are the signals that interrupt. Under nohup a closed terminal does not.
+// endings are the signals that interrupt. Under nohup, SIGHUP is not one of them.
 func endings() []os.Signal {
 	all := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -81,7 +81,8 @@ func endings() []os.Signal {
 	return all
 }
 
-// ended passes on how a program ended: by its exit code, unless it was ended with this one.
+// ended converts the error of a program that was run: to its exit code, or to ctx's error if
+// this program was interrupted.
 func ended(ctx context.Context, err error) error {
 	var exit *exec.ExitError
 	switch {
@@ -93,12 +94,12 @@ func ended(ctx context.Context, err error) error {
 	return &exitError{exit.ExitCode()}
 }
 
-// conclude tells how a command ended, and returns its exit code. What was left behind
-// when it was interrupted only its error knows.
+// conclude prints how a command ended, and returns the exit code. After an interruption,
+// only the error knows what was left behind.
 func conclude(out io.Writer, err error, interrupted bool) int {
 	var exit *exitError
 	var usage *usageError
-	var unknown *fleet.UnknownError // every name comes from the command line: the file's were checked
+	var unknown *fleet.UnknownError // every such name comes from the command line, as those in the file were checked
 	switch {
 	case err == nil:
 		return 0
@@ -121,7 +122,8 @@ func conclude(out io.Writer, err error, interrupted bool) int {
 	return exitFailure
 }
 
-// fileOf names the flag that wants a file. One that is not there is wrong usage.
+// fileOf adds the name of the flag to an error about its file. A missing file is wrong
+// usage.
 func fileOf(flag string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return usagef("%s: %w", flag, err)
@@ -139,8 +141,8 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
-// exitError ends the program with the exit code of a program it ran, which
-// has told its own story.
+// exitError ends the program with the exit code of a program that it ran, which has printed
+// its own error.
 type exitError struct{ code int }
 
 func (e *exitError) Error() string { return fmt.Sprintf("exit status %d", e.code) }
@@ -174,8 +176,7 @@ kubectl' end with the code of the program that they run.`,
 	return root
 }
 
-// newHelp replaces cobra's own command, which answers an unknown name with
-// exit code 0.
+// newHelp replaces cobra's own command, which exits with 0 for an unknown name.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
@@ -193,14 +194,13 @@ func newHelp() *cobra.Command {
 	}
 }
 
-// strictArgs makes wrong arguments of every command wrong usage. By itself
-// cobra 1.10 prints help and succeeds where a group of commands gets a name
-// that it does not have.
+// strictArgs makes wrong arguments of any command wrong usage. By default cobra 1.10 prints
+// help and succeeds if a group of commands gets an unknown name.
 func strictArgs(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		strictArgs(sub)
 	}
-	if cmd.HasSubCommands() && cmd.Runnable() { // and does something by itself
+	if cmd.HasSubCommands() && cmd.Runnable() { // a group that also does something by itself
 		cmd.Args = subcommand
 		return
 	}
@@ -224,8 +224,7 @@ func strictArgs(cmd *cobra.Command) {
 	}
 }
 
-// subcommand refuses what is left of a command line where a command's name
-// should have been.
+// subcommand refuses arguments that are left where the name of a subcommand was expected.
 func subcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -240,26 +239,26 @@ func subcommand(cmd *cobra.Command, args []string) error {
 	return usagef("'%s' has no command %q; see '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())
 }
 
-// flagError words what pflag made of the flags.
+// flagError words pflag's errors.
 func flagError(cmd *cobra.Command, err error) error {
-	if cmd.HasSubCommands() { // the flags of a misspelt command are unknown too
+	if cmd.HasSubCommands() { // the flags of a misspelt command are unknown, too
 		if err := subcommand(cmd, cmd.Flags().Args()); err != nil {
 			return err
 		}
 	}
 	var value *pflag.InvalidValueError
-	if errors.As(err, &value) { // pflag quotes strconv
+	if errors.As(err, &value) { // pflag's text quotes strconv's
 		flag := value.GetFlag()
 		return usagef("--%s %q: want %s; see '%s --help'", flag.Name, value.GetValue(), flagTypes[flag.Value.Type()], cmd.CommandPath())
 	}
 	return usagef("%w; see '%s --help'", err, cmd.CommandPath())
 }
 
-// flagTypes says what a flag of each type of pflag wants that refuses any value.
+// flagTypes say what value a flag of a pflag type needs.
 var flagTypes = map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false", "duration": "a time such as 90s, 30m or 8h"}
 
-// flagGroups makes flags that do not go together wrong usage. cobra 1.10 looks at
-// them after this and would fail in words of its own.
+// flagGroups makes flags that exclude each other wrong usage. cobra 1.10 checks them later,
+// with its own error text.
 func flagGroups(cmd *cobra.Command, _ []string) error {
 	err := cmd.ValidateFlagGroups()
 	if err == nil {
@@ -271,10 +270,10 @@ func flagGroups(cmd *cobra.Command, _ []string) error {
 	return usagef("%w; see '%s --help'", err, cmd.CommandPath())
 }
 
-// exclusive is where cobra notes the groups of a flag, each a list of names.
+// exclusive is the annotation in which cobra stores a flag's groups, each a list of names.
 const exclusive = "cobra_annotation_mutually_exclusive"
 
-// excluded are the flags of a group that were given, where only one may be.
+// excluded are the flags that were given of a group that allows only one.
 func excluded(flags *pflag.FlagSet) (given []string) {
 	flags.Visit(func(f *pflag.Flag) {
 		for _, group := range f.Annotations[exclusive] {
@@ -292,7 +291,7 @@ func excluded(flags *pflag.FlagSet) (given []string) {
 	return given
 }
 
-// exactArgs is cobra.ExactArgs with an error that says what is wanted.
+// exactArgs is cobra.ExactArgs with an error that names the expected arguments.
 func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -306,8 +305,8 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// printable takes out of a stranger's words, such as those on a card, what moves
-// a terminal's cursor or does worse there. Lines stay.
+// printable replaces non-printable characters in a stranger's text, such as a card's, so
+// that it cannot control the terminal. Line breaks stay.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\n' && !unicode.IsPrint(r) {
@@ -317,7 +316,7 @@ func printable(s string) string {
 	}, s)
 }
 
-// printJSON is what --json prints: one value, for people to read too.
+// printJSON prints a --json result: one value, indented for people.
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

@@ -64,8 +64,8 @@ etcd's timings, on networks, tokens and what else k3s wants equal.`,
 	return cmd
 }
 
-// tellGood points at what is legal but likely to hurt, and says of each file
-// that it is good.
+// tellGood prints warnings about settings that are valid but likely to cause trouble, and
+// says of each file that it is good.
 func tellGood(cmd *cobra.Command, nodes []node.Named, taken []string) error {
 	for i, n := range nodes {
 		for _, warning := range n.Warnings() {

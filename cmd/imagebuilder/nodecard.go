@@ -15,7 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// cardFiles are what a person reads of a card, besides the first of them.
+// cardFiles are the files on a card that people read; the first is the default.
 var cardFiles = []string{node.FileName, node.StatusFile, contract.StageFile, contract.ReportFile}
 
 func newNodeRead() *cobra.Command {
@@ -64,7 +64,7 @@ func cardArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// cardFile finds a file as FAT does: whatever the case.
+// cardFile finds a file as FAT does, ignoring case.
 func cardFile(name string) string {
 	for _, f := range cardFiles {
 		if strings.EqualFold(f, name) {
@@ -99,8 +99,8 @@ func readCardFile(ctx context.Context, target, name string, reveal bool) ([]byte
 	return []byte(plainText(data)), nil
 }
 
-// maskedNode is node.yaml without secrets. Where it cannot be read, nobody can
-// tell what of it is secret.
+// maskedNode is a node.yaml without its secrets. If the file cannot be parsed, nobody can
+// tell which parts are secret, so that is an error.
 func maskedNode(target string, data []byte) ([]byte, error) {
 	c, err := node.Load(node.FileName, data)
 	var fault *node.Error
@@ -113,8 +113,8 @@ func maskedNode(target string, data []byte) ([]byte, error) {
 	return node.Marshal(fleet.Masked(c))
 }
 
-// plainText is a file made for Windows' editors and padded with blanks, as
-// terminals want it.
+// plainText converts a file that is made for Windows' editors and padded with blanks for a
+// terminal.
 func plainText(data []byte) string {
 	return strings.TrimRight(printable(strings.ReplaceAll(string(data), "\r\n", "\n")), " \n") + "\n"
 }
@@ -156,7 +156,7 @@ and macOS for the disk of a PC.`,
 	}
 }
 
-// cardStatus is what a card tells of itself.
+// cardStatus is what a card says about its node.
 type cardStatus struct {
 	Board        string         `json:"board"`
 	ImageVersion string         `json:"imageVersion"`
@@ -219,7 +219,7 @@ func printCardStatus(cmd *cobra.Command, s cardStatus) error {
 	default:
 		fmt.Fprintf(w, "node\t%s, site %s, role %s; its secrets are on it\n", s.Node, s.Site, s.Role)
 	}
-	if s.LastStart.Reached != "" { // an image of before has none
+	if s.LastStart.Reached != "" { // older images do not record it
 		fmt.Fprintf(w, "last start\t%s\n", lastStart(s.LastStart))
 	}
 	if err := w.Flush(); err != nil {
@@ -229,7 +229,8 @@ func printCardStatus(cmd *cobra.Command, s cardStatus) error {
 	return err
 }
 
-// lastStart is how far it came, and what took it there.
+// lastStart describes how far the last start came, and the board revision, U-Boot and kernel
+// that it came with.
 func lastStart(s contract.Stage) string {
 	var by []string
 	if s.Revision != "" {

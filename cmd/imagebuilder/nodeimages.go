@@ -13,23 +13,23 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// nodeImages builds what nodes are written from.
+// nodeImages builds images for nodes.
 type nodeImages struct {
 	fleet      *fleet.Fleet
 	quiet      bool
-	components []string // as of "build"
+	components []string // as in "build"
 	inputs     inputFlags
 }
 
-// nodeImage is a board's, with what the fleet has for the board that it stands
-// for, mostly itself.
+// nodeImage is an image of board, with the fleet's additions for the board stands, usually
+// the same.
 type nodeImage struct {
 	board, stands string
 	controls      bool
 }
 
-// build builds each image once, and returns the files in the order of what is
-// wanted. What is wrong with the flags is told before the first is built.
+// build builds each image once, and returns the files in the order of wanted. Wrong flags
+// are reported before the first build.
 func (n *nodeImages) build(cmd *cobra.Command, wanted []nodeImage) (files []string, err error) {
 	var builds []*buildFlags
 	for _, w := range wanted {
@@ -57,8 +57,8 @@ func (n *nodeImages) build(cmd *cobra.Command, wanted []nodeImage) (files []stri
 	return files, nil
 }
 
-// tellRemarks names the image that has some: there may be several. --quiet spares
-// nobody that a node will have to fetch its k3s.
+// tellRemarks prints an image's remarks with its name, as there may be several images.
+// --quiet does not suppress this: the user must know that a node will have to fetch its k3s.
 func tellRemarks(out io.Writer, r *image.Result) error {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
@@ -70,8 +70,9 @@ func tellRemarks(out io.Writer, r *image.Result) error {
 	return err
 }
 
-// flags are those of "build": a board that stands for another has a file of its
-// own where that carries something else, and the node that runs Headscale one with that.
+// flags are the flags for "build". An image for a board that stands in for another gets a
+// file name of its own if its content differs from that of the board's usual image; so does
+// the image with Headscale.
 func (n *nodeImages) flags(w nodeImage) *buildFlags {
 	more, images := n.extras(w.stands, w.controls)
 	own, ownImages := n.extras(w.board, w.controls)
@@ -86,7 +87,7 @@ func (n *nodeImages) flags(w nodeImage) *buildFlags {
 	return b
 }
 
-// extras are what the fleet adds to the image of a board.
+// extras are the fleet's additions to the image of a board.
 func (n *nodeImages) extras(board string, controls bool) (components, images []string) {
 	return n.fleet.ComponentsFor(board, controls), n.fleet.ImagesFor(board, controls)
 }

@@ -14,15 +14,14 @@ import (
 
 const passwordEnv = "IMAGEBUILDER_KEY_PASSWORD"
 
-// password says where the one of a key comes from: a file, the environment,
-// or whoever sits at the terminal.
+// password says where a key's password comes from: a file, the environment, or the terminal.
 type password struct{ file string }
 
 func (p *password) flag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.file, "password-file", "", "a file whose first line is the key's password (or set "+passwordEnv+")")
 }
 
-// ask gets the password of a key that there is.
+// ask gets the password of an existing key.
 func (p *password) ask(cmd *cobra.Command, key string) (secret.String, error) {
 	if p.file != "" {
 		data, err := os.ReadFile(p.file)
@@ -35,7 +34,7 @@ func (p *password) ask(cmd *cobra.Command, key string) (secret.String, error) {
 	return prompt(cmd, "Password of "+key+": ")
 }
 
-// choose gets a new password; one that was typed is typed twice.
+// choose gets a new password; if it is typed, it has to be typed twice.
 func (p *password) choose(cmd *cobra.Command) (secret.String, error) {
 	word, err := p.ask(cmd, "the new key")
 	if err != nil {
@@ -54,8 +53,8 @@ func (p *password) choose(cmd *cobra.Command) (secret.String, error) {
 	return word, err
 }
 
-// prompt reads a line from the terminal without showing it, until the program
-// is interrupted; the terminal then shows again what is typed.
+// prompt reads a line from the terminal without echo. If the program is interrupted, it
+// returns, and restores the echo.
 func prompt(cmd *cobra.Command, question string) (secret.String, error) {
 	fd := int(os.Stdin.Fd())
 	before, err := term.GetState(fd)

@@ -53,7 +53,7 @@ func runPersonalize(cmd *cobra.Command, target, file string) error {
 	return err
 }
 
-// installs says what a stick does when a computer starts from it.
+// installs describes what a stick does when a computer starts from it.
 func installs(name string, i node.Install) string {
 	text := fmt.Sprintf("it installs node %s on one disk of the computer (%s), once, and is of no more use then", name, i.Disk)
 	switch {
@@ -93,8 +93,10 @@ func loadNode(file string) (*node.Config, []byte, error) {
 	return config, data, checkAtHome(file, data, config)
 }
 
-// checkAtHome judges what the node itself does not before its first start: the time
-// zones are the image's, the flags k3s', and what is wrong may be in force elsewhere.
+// checkAtHome checks what a node does not check before its first start: time zones, which
+// depend on the image, and flags, which depend on k3s. It also applies the rules of
+// node.RefuseAtHome, which nodes do not, as they may run with a value that is older than its
+// rule.
 func checkAtHome(file string, data []byte, config *node.Config) error {
 	doc, err := strictyaml.Parse(file, data)
 	if err != nil {

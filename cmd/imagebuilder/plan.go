@@ -81,8 +81,8 @@ checked on the way. Exit code 1 where something does not fit.`,
 	return cmd
 }
 
-// roomOnCards refuses what would not fit a card of the fleet. Secrets that are not there
-// yet are no fault of a plan.
+// roomOnCards refuses a fleet whose node.yaml files would not fit onto cards. A plan does
+// not need the secrets, so missing ones are no error here.
 func roomOnCards(f *fleet.Fleet) error {
 	for _, name := range f.Nodes.Names {
 		if err := card.Fits(f, card.Card{Node: name}); errors.Is(err, node.ErrTooLong) {
@@ -104,7 +104,7 @@ func writeSVG(p *plan.Plan, name string) error {
 	return f.Commit()
 }
 
-// errNoRoom is told by the plan itself.
+// errNoRoom is returned when the printed plan shows what does not fit.
 var errNoRoom = errors.New("the cluster is too small for what it shall run")
 
 func planResources(cmd *cobra.Command, f *fleet.Fleet, manifests []string, asJSON bool) error {
@@ -139,7 +139,7 @@ func planResources(cmd *cobra.Command, f *fleet.Fleet, manifests []string, asJSO
 	return err
 }
 
-// readObjects reads a file, or every .yaml and .yml below a directory.
+// readObjects reads a file, or every .yaml and .yml file below a directory.
 func readObjects(name string) (all []objects.Object, err error) {
 	err = filepath.WalkDir(name, func(file string, d fs.DirEntry, err error) error {
 		if ext := filepath.Ext(file); err != nil || d.IsDir() || file != name && ext != ".yaml" && ext != ".yml" {

@@ -30,7 +30,7 @@ The cluster's API is opened with a certificate made at home, at the names and
 addresses of the other servers in the tailnet. Where the cluster's authorities are
 not the fleet's, kubectl has to do that part; the command says how.`
 
-// replaceFlags are those of "replace".
+// replaceFlags are the flags of "replace".
 type replaceFlags struct {
 	cards nodeCards
 	opt   replace.Options
@@ -48,7 +48,7 @@ func newReplace() *cobra.Command {
   imagebuilder replace cabin-pi /dev/sdb --yes
   imagebuilder replace cabin-pi /dev/sdb --even-if-online   # it was switched off a minute ago`,
 		Args:              cobra.RangeArgs(1, 2),
-		ValidArgsFunction: completeNode(cobra.ShellCompDirectiveDefault), // a device, or a file
+		ValidArgsFunction: completeNode(cobra.ShellCompDirectiveDefault), // a device or a file
 		RunE:              func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
 	}
 	r.cards.alone(cmd, &r.flash, &r.quiet)
@@ -82,7 +82,7 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.agree(cmd, leave, cards[0]); err != nil { // before a build of many minutes
+	if err := r.agree(cmd, leave, cards[0]); err != nil { // before a build that takes many minutes
 		return err
 	}
 	if err := r.cards.images(cmd, f, cards, r.quiet); err != nil {
@@ -91,7 +91,7 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	return r.replace(cmd, f, client, leave, cards)
 }
 
-// agree shows what will be done.
+// agree shows what will be done, and asks for consent.
 func (r *replaceFlags) agree(cmd *cobra.Command, leave *replace.Leave, c card.Card) error {
 	out := cmd.ErrOrStderr()
 	fmt.Fprintf(out, "To replace %s:\n", c.Node)
@@ -107,7 +107,7 @@ func (r *replaceFlags) agree(cmd *cobra.Command, leave *replace.Leave, c card.Ca
 	return typed(cmd, "the node's name", c.Node)
 }
 
-// typed lets a person agree by typing a name.
+// typed asks a person to consent by typing a name. Without a terminal it is an error.
 func typed(cmd *cobra.Command, what, name string) error {
 	if !atTerminal() {
 		return usagef("nothing was done: say --yes")
@@ -115,7 +115,7 @@ func typed(cmd *cobra.Command, what, name string) error {
 	return agreed(cmd, what, name)
 }
 
-// agreed is typed for whoever is there.
+// agreed is typed without the check for a terminal.
 func agreed(cmd *cobra.Command, what, name string) error {
 	answer, err := ask(cmd.Context(), cmd, "Type "+what+" to do it: ")
 	if err != nil {
@@ -132,7 +132,7 @@ func (r *replaceFlags) replace(cmd *cobra.Command, f *fleet.Fleet, client *heads
 	if err := leave.Do(cmd.Context()); err != nil {
 		return fmt.Errorf("%s is not yet forgotten, do it again: %w", name, err)
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "the old %s is forgotten; now its card\n", name) // whoever interrupts from here on, knows
+	fmt.Fprintf(cmd.ErrOrStderr(), "the old %s is forgotten; now its card\n", name) // so that a user who interrupts after this knows
 	if err := writeAll(cmd, f, client, cards, r.quiet, r.flash); err != nil {
 		return fmt.Errorf("the old %s is forgotten; do it again for its card: %w", name, err)
 	}

@@ -65,7 +65,7 @@ the tests hold every later image to.`,
 // judged is what report prints.
 type judged struct {
 	Report *contract.Report `json:"report"`
-	// Image is what it was compared with, "" nothing.
+	// Image is the image with which the report was compared, "" for none.
 	Image    string             `json:"image,omitempty"`
 	Findings []hardware.Finding `json:"findings"`
 }
@@ -91,7 +91,7 @@ func (f *reportFlags) run(cmd *cobra.Command, name string) error {
 		}
 	}
 	if f.json {
-		j.Findings = append([]hardware.Finding{}, j.Findings...) // a list, also of none
+		j.Findings = append([]hardware.Finding{}, j.Findings...) // a list, even if empty
 		return printJSON(cmd.OutOrStdout(), j)
 	}
 	return printJudged(cmd.OutOrStdout(), j)
@@ -109,7 +109,7 @@ func writeList(name string, r *contract.Report) error {
 	return out.Commit()
 }
 
-// readReport takes a report itself, or a card with one.
+// readReport reads a report file, or the report on a card.
 func readReport(ctx context.Context, name string) (*contract.Report, error) {
 	card, err := flash.Read(ctx, name, contract.ReportFile)
 	var text []byte
@@ -190,7 +190,7 @@ func (f *reportFlags) kernel(cmd *cobra.Command, lockFile string) (*image.Kernel
 	defer cache.Close()
 	u := newUI(cmd, f.quiet)
 	defer u.close()
-	b := &board.Board{Arch: l.Arch, Suite: l.Suites[0].Name} // for mirrors; the board may be the owner's own
+	b := &board.Board{Arch: l.Arch, Suite: l.Suites[0].Name} // used for mirrors only; the real board may be the owner's own
 	return image.WholeKernel(cmd.Context(), image.Options{Board: b, Lock: l, Cache: cache, Progress: u, Now: time.Now()})
 }
 

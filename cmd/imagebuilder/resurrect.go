@@ -37,7 +37,7 @@ its database from its bucket: the plan says how.
 What was only in etcd is lost: objects that are neither in Git, nor in fleet.yaml,
 nor of Longhorn.`
 
-// resurrectFlags are those of "resurrect".
+// resurrectFlags are the flags of "resurrect".
 type resurrectFlags struct {
 	cards nodeCards
 	opt   resurrect.Options
@@ -132,7 +132,7 @@ func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, client *headsc
 	if err := fits(f, cards[creates]); err != nil {
 		return err
 	}
-	if err := r.agree(cmd, f, rising); err != nil { // before a build of many minutes
+	if err := r.agree(cmd, f, rising); err != nil { // before a build that takes many minutes
 		return err
 	}
 	if err := r.cards.images(cmd, f, cards, r.quiet); err != nil {
@@ -150,7 +150,7 @@ func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, client *headsc
 	return nil
 }
 
-// fits refuses, before anything is forgotten, more claims than a card has room for.
+// fits refuses, before anything is removed, more claims than fit onto a card.
 func fits(f *fleet.Fleet, c card.Card) error {
 	err := card.Fits(f, c)
 	if errors.Is(err, node.ErrTooLong) && c.Restore != nil {
@@ -166,7 +166,7 @@ func nodesOf(cards []card.Card) (names []string) {
 	return names
 }
 
-// agree shows what will be done.
+// agree shows what will be done, and asks for consent.
 func (r *resurrectFlags) agree(cmd *cobra.Command, f *fleet.Fleet, rising *resurrect.Rising) error {
 	out := cmd.ErrOrStderr()
 	fmt.Fprintf(out, "To make %s anew:\n", f.Cluster.Name)
@@ -176,7 +176,8 @@ func (r *resurrectFlags) agree(cmd *cobra.Command, f *fleet.Fleet, rising *resur
 	return typed(cmd, "the cluster's name", f.Cluster.Name)
 }
 
-// forget takes what is lost out of what lives.
+// forget removes the lost nodes from the tailnet, and their cluster from a witness that
+// still runs.
 func (r *resurrectFlags) forget(cmd *cobra.Command, f *fleet.Fleet, rising *resurrect.Rising) error {
 	if err := rising.Forget(cmd.Context()); err != nil {
 		return err

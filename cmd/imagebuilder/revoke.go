@@ -72,8 +72,9 @@ func newRevoke() *cobra.Command {
 	return cmd
 }
 
-// known is what Headscale knows. One that does not answer keeps nobody from telling the
-// holders; a file of this computer that may not be read is no silence, and soon mended.
+// known asks Headscale for its nodes. If Headscale does not answer, the holders can still be
+// told, so that is no error. A local file that may not be read is an error: it is easily
+// fixed, and says nothing about Headscale.
 func known(ctx context.Context, f *fleet.Fleet) (revoke.Server, []roster.Row, error) {
 	client, rows, err := members(ctx, f)
 	if notReadable(err) {
@@ -85,7 +86,7 @@ func known(ctx context.Context, f *fleet.Fleet) (revoke.Server, []roster.Row, er
 	return client, rows, nil
 }
 
-// notReadable is of files only: a firewall that lets nothing out is EPERM, too.
+// notReadable is about files only: a firewall that blocks a connection causes EPERM, too.
 func notReadable(err error) bool {
 	var file *fs.PathError
 	return errors.As(err, &file) && errors.Is(file, fs.ErrPermission)

@@ -81,7 +81,7 @@ func runRun(cmd *cobra.Command, f *runFlags, args []string) error {
 	return ended(cmd.Context(), machine.Run())
 }
 
-// load completes the configuration. cleanup removes a throw-away directory.
+// load completes the configuration. cleanup removes a temporary directory.
 func (f *runFlags) load(args []string) (cleanup func(), err error) {
 	if (len(args) == 1) == (f.board != "") {
 		return nil, usagef("name either an image or --board BOARD")
@@ -116,10 +116,10 @@ func (f *runFlags) load(args []string) (cleanup func(), err error) {
 	return f.makeDir()
 }
 
-// memorySize is what QEMU's -m takes.
+// memorySize matches sizes for QEMU's -m.
 var memorySize = regexp.MustCompile(`^[1-9][0-9]*[MG]$`)
 
-// check judges the machine that was asked for, before its image is looked for.
+// check checks the requested machine before the image is looked for.
 func (f *runFlags) check() error {
 	size, err := board.ParseSize(f.size)
 	switch c := f.config; {
@@ -136,7 +136,8 @@ func (f *runFlags) check() error {
 	return nil
 }
 
-// ofBoard names the image of --board. Nobody is told to build one that does not run.
+// ofBoard names the image of --board. It fails for a board that QEMU cannot run, so that
+// nobody is told to build an image in vain.
 func (f *runFlags) ofBoard(from []fs.FS) error {
 	b, err := board.Load(f.board, from...)
 	var unknown *board.UnknownError

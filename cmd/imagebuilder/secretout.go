@@ -10,15 +10,16 @@ import (
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 )
 
-// secretOut is where a result with secrets goes: standard output, or a file that is
-// its owner's alone, which what a shell makes of ">" is not.
+// secretOut is where a result with secrets goes: standard output, or a file that only its
+// owner can read, unlike one that a shell makes for ">".
 type secretOut struct{ file string }
 
 func (o *secretOut) flag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.file, "out", "", "write it to this file, for you alone to read (default: standard output)")
 }
 
-// write also warns of a secret that others may read in the file that standard output is.
+// write writes the text. It warns if standard output is a file in which others can read the
+// secret.
 func (o *secretOut) write(cmd *cobra.Command, text []byte, secret bool) error {
 	if o.file == "" {
 		if secret && openToOthers(cmd.OutOrStdout()) {
@@ -34,7 +35,8 @@ func (o *secretOut) write(cmd *cobra.Command, text []byte, secret bool) error {
 	return err
 }
 
-// openToOthers tells of a regular file. Windows has no such bits.
+// openToOthers says that out is a regular file that others can read. Windows has no such
+// permission bits.
 func openToOthers(out any) bool {
 	f, ok := out.(interface{ Stat() (fs.FileInfo, error) })
 	if !ok || runtime.GOOS == "windows" {

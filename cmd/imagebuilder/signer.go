@@ -11,7 +11,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/token"
 )
 
-// signerFlags name the key of one's own for Secure Boot.
+// signerFlags name the user's own key for Secure Boot.
 type signerFlags struct{ key, cert string }
 
 func (s *signerFlags) add(flags *pflag.FlagSet, what string) {
@@ -19,7 +19,7 @@ func (s *signerFlags) add(flags *pflag.FlagSet, what string) {
 	flags.StringVar(&s.cert, "cert", "", "with --sign: its certificate (PEM)")
 }
 
-// read returns nil where no key was named.
+// read returns nil if no key was named.
 func (s *signerFlags) read() (*authenticode.Signer, error) {
 	if s.key == "" && s.cert == "" {
 		return nil, nil
@@ -33,13 +33,13 @@ func (s *signerFlags) read() (*authenticode.Signer, error) {
 	}
 	signer, err := s.of(cert)
 	if err != nil {
-		name, _, _ := strings.Cut(s.key, "?") // behind it may be a PIN that does not belong there
+		name, _, _ := strings.Cut(s.key, "?") // the query may contain a PIN, which does not belong there
 		return nil, fmt.Errorf("--sign %s, --cert %s: %w", name, s.cert, err)
 	}
 	return signer, nil
 }
 
-// of finds the certificate's key, in a file or on a token.
+// of opens the certificate's key, in a file or on a token.
 func (s *signerFlags) of(cert []byte) (*authenticode.Signer, error) {
 	if !strings.HasPrefix(s.key, token.Scheme) {
 		key, err := os.ReadFile(s.key)

@@ -18,23 +18,23 @@ import (
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-// Pauses of "status --watch": between looks at Headscale, and between questions
-// to the nodes, for each of which one has to log in.
+// Pauses of "status --watch": between requests to Headscale, and between questions to the
+// nodes, each of which needs a login.
 const (
 	watchPause = 5 * time.Second
 	askPause   = time.Minute
 )
 
-// statusFlags are those of "status".
+// statusFlags are the flags of "status".
 type statusFlags struct {
 	fleet                string
 	asJSON, watch, noAsk bool
 	doctor               bool
 
-	asked time.Time                  // when the nodes were
-	said  map[string]*inquiry.Answer // by them
+	asked time.Time                  // when the nodes were asked last
+	said  map[string]*inquiry.Answer // the nodes' last answers
 
-	warned bool // of the API key
+	warned bool // a warning about the API key was printed
 }
 
 func newStatus() *cobra.Command {
@@ -84,8 +84,8 @@ func (s *statusFlags) run(cmd *cobra.Command) error {
 	return s.follow(cmd, func() (string, error) { return s.text(cmd, f, client) })
 }
 
-// follow prints what there is to see and, with --watch, what changes. Once there was
-// something a fault ends nothing: it is told, and looked again.
+// follow prints the status and, with --watch, each change. After the first success, an error
+// does not end it: the error is printed, and follow tries again.
 func (s *statusFlags) follow(cmd *cobra.Command, look func() (string, error)) error {
 	tick := time.NewTicker(watchPause)
 	defer tick.Stop()
@@ -139,8 +139,9 @@ func (s *statusFlags) text(cmd *cobra.Command, f *fleet.Fleet, client *headscale
 	return b.String(), nil
 }
 
-// warnOfKey tells once of an API key that ends within a month: without one nobody is let
-// in, nor shut out. A Headscale that does not say when keeps nobody from the rest.
+// warnOfKey warns once of an API key that expires within a month: without a valid key no
+// node can be let in or shut out. If Headscale does not tell the expiry, that is not an
+// error.
 func (s *statusFlags) warnOfKey(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client) {
 	if s.warned {
 		return
@@ -151,7 +152,7 @@ func (s *statusFlags) warnOfKey(cmd *cobra.Command, f *fleet.Fleet, client *head
 	}
 }
 
-// ask fills in what nodes say, or said when they were asked last.
+// ask fills in the nodes' answers, or their last ones if these are recent.
 func (s *statusFlags) ask(cmd *cobra.Command, f *fleet.Fleet, rows []roster.Row) {
 	switch {
 	case s.noAsk:
@@ -188,7 +189,7 @@ func printRows(out io.Writer, rows []roster.Row) error {
 	return w.Flush()
 }
 
-// notAsked says why a node that is there says nothing.
+// notAsked says why a node that is online could not be asked, nil if it was.
 func notAsked(said inquiry.Answer) []string {
 	if said.Silent == "" {
 		return nil
@@ -196,7 +197,8 @@ func notAsked(said inquiry.Answer) []string {
 	return []string{"not asked: " + said.Silent}
 }
 
-// imageAge is for how long Debian has gone on without a node's image.
+// imageAge is the age of a node's image, which shows for how long it has had no updates from
+// Debian.
 func imageAge(said inquiry.Answer, now time.Time) string {
 	if said.Made.IsZero() {
 		return ""
@@ -204,8 +206,8 @@ func imageAge(said inquiry.Answer, now time.Time) string {
 	return fmt.Sprintf("%d d", int(now.Sub(said.Made).Hours()/24))
 }
 
-// slotWords also tell of a trial: of the slot that runs, or of the other one, which
-// starts next or did not prove itself.
+// slotWords describe the running slot and a trial: of that slot, or of the other one, which
+// boots next or failed its trial.
 func slotWords(said inquiry.Answer) string {
 	switch {
 	case said.Trial == "" || said.Good == "":
@@ -220,7 +222,7 @@ func slotWords(said inquiry.Answer) string {
 	return said.Slot
 }
 
-// statusTime is the moment that matters in a node's state.
+// statusTime is the time that matters in a node's state.
 func statusTime(r roster.Row) string {
 	const layout = "2006-01-02 15:04"
 	switch r.State {

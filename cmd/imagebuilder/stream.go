@@ -10,18 +10,19 @@ import (
 	"syscall"
 )
 
-// errUnread is all that a command says for which nobody is left who reads it.
+// errUnread ends a command whose output nobody reads any more. It is not printed.
 var errUnread = fmt.Errorf("%w: nobody reads what is printed", context.Canceled)
 
-// stream is standard output or error. By itself a Go program is dead as soon as it writes
-// to a pipe there that nobody reads, with all that it has to undo: the key that it made,
-// the node that it cordoned. Here that is an interruption.
+// stream is standard output or standard error. By default a Go program is killed when it
+// writes to one of them and the pipe has no reader. It could then not undo anything: a key
+// that it made, a node that it cordoned. A stream interrupts the program instead.
 type stream struct {
 	file      *os.File
 	interrupt func()
 }
 
-// streams are both outputs. Who asks to be told of the signal has their writes fail instead.
+// streams are both outputs. Because SIGPIPE is caught (signal.Notify), a write to a broken
+// pipe fails with EPIPE in place of killing the program.
 func streams(interrupt func()) (out, told stream) {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return stream{os.Stdout, interrupt}, stream{os.Stderr, interrupt}
@@ -36,5 +37,5 @@ func (s stream) Write(text []byte) (int, error) {
 	return n, err
 }
 
-// Stat tells what it leads to.
+// Stat describes the underlying file.
 func (s stream) Stat() (fs.FileInfo, error) { return s.file.Stat() }

@@ -20,7 +20,7 @@ import (
 // plain line per stage every few seconds elsewhere.
 type ui struct {
 	out   io.Writer
-	bars  *mpb.Progress // nil where there is no terminal
+	bars  *mpb.Progress // nil without a terminal
 	quiet bool
 
 	mu     sync.Mutex
@@ -30,7 +30,7 @@ type ui struct {
 	done   sync.WaitGroup
 }
 
-// stage sums the tasks of one kind.
+// stage adds up the tasks of one kind.
 type stage struct {
 	name         string
 	began        time.Time
@@ -91,7 +91,7 @@ func (u *ui) addBar(s *stage) *mpb.Bar {
 			decor.Any(func(decor.Statistics) string { return s.current() })))
 }
 
-// amount tells how far a stage is: bytes, or time where nobody knows the end.
+// amount describes a stage's progress: in bytes, or in time if the end is not known.
 func (s *stage) amount() string {
 	seconds, total := time.Since(s.began).Seconds(), float64(s.total.Load())/1e6
 	done := float64(s.bytes.Load()) / 1e6
@@ -105,7 +105,8 @@ func (s *stage) amount() string {
 	return fmt.Sprintf("%.1f of %.1f MB, %.1f MB/s%s", done, total, rate, timeLeft(total-done, rate))
 }
 
-// timeLeft tells when the rest will be done at a rate, "" where it is.
+// timeLeft describes the time until the rest is done at a rate, "" if nothing is left or the
+// rate is 0.
 func timeLeft(rest, rate float64) string {
 	if rest <= 0 || rate <= 0 {
 		return ""
@@ -135,7 +136,7 @@ func (t *uiTask) Add(n int64) {
 }
 
 func (t *uiTask) Done(error) {
-	if rest := t.total - t.seen.Load(); rest > 0 { // a resumed or cached download counts as a whole
+	if rest := t.total - t.seen.Load(); rest > 0 { // a resumed or cached download counts as complete
 		t.Add(rest)
 	}
 	t.s.ended.Add(1)
@@ -168,7 +169,7 @@ func (u *ui) plainLines() {
 	}
 }
 
-// close ends the display and leaves the cursor on a fresh line.
+// close ends the display and leaves the cursor on a new line.
 func (u *ui) close() {
 	close(u.stop)
 	u.done.Wait()

@@ -53,7 +53,7 @@ func newUnlock() *cobra.Command {
 	return cmd
 }
 
-// checkEncrypted refuses a node that waits for no key.
+// checkEncrypted refuses a node that is not encrypted.
 func checkEncrypted(f *fleet.Fleet, name string) error {
 	if _, err := f.Find(name); err != nil {
 		return err
@@ -64,8 +64,8 @@ func checkEncrypted(f *fleet.Fleet, name string) error {
 	return nil
 }
 
-// holdersOf finds who keeps the share of a node. Where Headscale says nothing, that is the
-// machine that runs it: it alone is found without.
+// holdersOf finds the holders of a node's share. If Headscale does not answer, only the
+// machine that runs it can be reached, by its public name.
 func holdersOf(cmd *cobra.Command, f *fleet.Fleet, name string) (*shares.Holders, error) {
 	server, rows, err := known(cmd.Context(), f)
 	if err != nil {

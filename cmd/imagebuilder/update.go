@@ -68,7 +68,7 @@ Exit codes: 0 all nodes that the images are for have the update, 1 it stopped, o
 nodes out that are offline, 2 wrong usage, 130 interrupted; with --plan 0 says that there
 is one. --json tells of a rollout what was done, who was left out, and where it stopped.`
 
-// updateFlags are those of "update".
+// updateFlags are the flags of "update".
 type updateFlags struct {
 	fleet, file         string
 	images, bases       []string
@@ -126,16 +126,16 @@ func (u *updateFlags) rolloutFlags(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("canary", completeNodes)
 }
 
-// restartFlags say how nodes restart.
+// restartFlags say how nodes restart; they need --reboot.
 var restartFlags = []string{"no-drain", "canary", "soak", "drain", "heal"}
 
-// nodeFlags are for nodes, where --write makes a file.
+// nodeFlags are for nodes, and do not go with --write.
 var nodeFlags = append([]string{"site", "all", "plan", "reboot", "wait"}, restartFlags...)
 
-// imageFlags are for what is sent.
+// imageFlags say what is sent.
 var imageFlags = []string{"image", "base", "write", "sign", "cert"}
 
-// check asks what was meant.
+// check refuses combinations of flags that do not make sense.
 func (u *updateFlags) check(cmd *cobra.Command) error {
 	if u.back {
 		if name := firstGiven(cmd, slices.Concat(imageFlags, nodeFlags)); name != "" || len(u.choice.Names) == 0 {
@@ -172,7 +172,7 @@ func (u *updateFlags) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// firstGiven is the first flag of a list that was given, "" if none was.
+// firstGiven is the first of these flags that was given, "" if none was.
 func firstGiven(cmd *cobra.Command, names []string) string {
 	for _, name := range names {
 		if cmd.Flags().Changed(name) {
@@ -193,7 +193,7 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 	if u.file != "" {
 		return u.write(cmd, f)
 	}
-	if _, err := u.choice.Of(f); err != nil { // also where Headscale does not answer
+	if _, err := u.choice.Of(f); err != nil { // even if Headscale does not answer
 		return err
 	}
 	client, rows, err := members(cmd.Context(), f)
@@ -204,7 +204,7 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 		done, failed := rollout.Rollback(cmd.Context(), f, rows, u.choice.Names)
 		return errors.Join(u.printBack(cmd.OutOrStdout(), done), failed)
 	}
-	if err := rollout.Known(f, rows, u.choice, u.opt.Wait); err != nil { // before an image is read for minutes
+	if err := rollout.Known(f, rows, u.choice, u.opt.Wait); err != nil { // before reading an image, which takes minutes
 		return err
 	}
 	all, err := u.open(cmd)
@@ -223,7 +223,7 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 	return u.roll(cmd, f, r, all)
 }
 
-// there looks for the files that were named, before anybody is asked anything.
+// there checks that the named files exist, before anything else is asked.
 func (u *updateFlags) there() error {
 	for flag, files := range map[string][]string{"--image": u.images, "--base": u.bases} {
 		for _, name := range files {
@@ -235,8 +235,8 @@ func (u *updateFlags) there() error {
 	return nil
 }
 
-// roll makes the updates and brings them to the nodes. What was done is printed, whatever
-// comes after it.
+// roll makes the updates and brings them to the nodes. It prints what was done even if an
+// error follows.
 func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollout, all sources) error {
 	dir, err := os.MkdirTemp("", "imagebuilder-update-")
 	if err != nil {
@@ -263,8 +263,8 @@ func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollou
 	return missed(r.LeftOut())
 }
 
-// missed says who has not got the update, and would: of those alone exit code 0 says that
-// they have it.
+// missed returns an error that names the nodes that did not get the update because Headscale
+// did not see them. Nodes that the update does not fit are no error.
 func missed(leftOut []rollout.LeftOut) error {
 	var names []string
 	for _, l := range leftOut {

@@ -12,16 +12,16 @@ import (
 	"github.com/going-mobile/imagebuilder/image/update"
 )
 
-// source is what the update of a board is made from.
+// source is what a board's update is made from.
 type source struct {
 	file string
 	img  *update.Image
-	base *update.Image // nil where none was named
+	base *update.Image // nil if none was named
 }
 
 type sources []*source
 
-// close ends the use of the images; they were only read.
+// close closes the images. Errors do not matter, as they were only read.
 func (all sources) close() {
 	for _, s := range all {
 		_ = s.img.Close()
@@ -31,7 +31,7 @@ func (all sources) close() {
 	}
 }
 
-// updates is what a rollout has to know of them.
+// updates is what a rollout needs to know about the images.
 func (all sources) updates() (list []rollout.Update) {
 	for _, s := range all {
 		list = append(list, rollout.Of(s.img))
@@ -39,8 +39,8 @@ func (all sources) updates() (list []rollout.Update) {
 	return list
 }
 
-// open opens the images and, where they were named, those which nodes run. What is open
-// has to be closed, whatever the error.
+// open opens the images and, if named, the bases that nodes run. The caller must close all,
+// even after an error.
 func (u *updateFlags) open(cmd *cobra.Command) (all sources, err error) {
 	progress := newUI(cmd, u.quiet)
 	defer progress.close()
@@ -63,7 +63,7 @@ func (u *updateFlags) open(cmd *cobra.Command) (all sources, err error) {
 	return all, nil
 }
 
-// addBase gives the image of the same board its base.
+// addBase assigns a base to the image of the same board.
 func (all sources) addBase(name string, base *update.Image) error {
 	for _, s := range all {
 		if s.img.Label.Board == base.Label.Board && s.base == nil {
@@ -75,7 +75,7 @@ func (all sources) addBase(name string, base *update.Image) error {
 	return fmt.Errorf("--base %s: it is for board %s, for which there is no --image, or a base already", name, base.Label.Board)
 }
 
-// made is what --write prints.
+// made is the output of --write.
 type made struct {
 	File    string `json:"file"`
 	Board   string `json:"board"`
@@ -83,7 +83,7 @@ type made struct {
 	Size    int64  `json:"size"` // in bytes
 }
 
-// write makes the update a file of its own.
+// write writes the update to a file for the user.
 func (u *updateFlags) write(cmd *cobra.Command, f *fleet.Fleet) error {
 	all, err := u.open(cmd)
 	defer all.close()
@@ -97,7 +97,7 @@ func (u *updateFlags) write(cmd *cobra.Command, f *fleet.Fleet) error {
 	return u.printMade(cmd.OutOrStdout(), m)
 }
 
-// make writes the update to a file.
+// make makes the update and writes it to a file.
 func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, s *source, name string) (*made, error) {
 	key, err := f.Signer()
 	if err != nil {

@@ -21,7 +21,7 @@ func (u *updateFlags) printMade(out io.Writer, m *made) error {
 	return err
 }
 
-// printPlan prints a node's turn in a few lines, in their order.
+// printPlan prints each node's turn in a few lines, in order.
 func (u *updateFlags) printPlan(cmd *cobra.Command, p rollout.Plan) error {
 	out := cmd.OutOrStdout()
 	if u.asJSON {
@@ -54,7 +54,7 @@ func (u *updateFlags) printPlan(cmd *cobra.Command, p rollout.Plan) error {
 
 func (u *updateFlags) printBack(out io.Writer, done []update.Answer) error {
 	if u.asJSON {
-		return printJSON(out, append([]update.Answer{}, done...)) // a list, also of none
+		return printJSON(out, append([]update.Answer{}, done...)) // a list, even if empty
 	}
 	for _, a := range done {
 		then := fmt.Sprintf("restart it: it tries %s in slot %s then", a.Version, a.Slot)
@@ -76,7 +76,8 @@ func printLeftOut(out io.Writer, all []rollout.LeftOut) {
 	}
 }
 
-// absent says whom Headscale does not see, of those that were meant.
+// absent returns an error that names nodes which Headscale does not see, nil if there are
+// none.
 func absent(names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -84,11 +85,11 @@ func absent(names []string) error {
 	return fmt.Errorf("not all have it: Headscale does not see %s; do this again when it does", strings.Join(names, ", "))
 }
 
-// rolled is a rollout as JSON: one value, however far it came.
+// rolled is the result of a rollout as JSON: one value, complete or not.
 type rolled struct {
 	Done    []rollout.Outcome `json:"done"`
 	LeftOut []rollout.LeftOut `json:"leftOut"`
-	// Stopped is null where nothing stopped it.
+	// Stopped is null if nothing stopped the rollout.
 	Stopped *stop `json:"stopped"`
 }
 
@@ -110,7 +111,7 @@ func stopOf(failed error) *stop {
 	return &stop{Why: failed.Error()}
 }
 
-// printDone prints what became of a rollout; why it failed in words is the error's to say.
+// printDone prints the result of a rollout; without --json, the caller prints the error.
 func (u *updateFlags) printDone(out io.Writer, done []rollout.Outcome, leftOut []rollout.LeftOut, failed error) error {
 	if u.asJSON {
 		return printJSON(out, rolled{append([]rollout.Outcome{}, done...), append([]rollout.LeftOut{}, leftOut...), stopOf(failed)})

@@ -90,7 +90,7 @@ func printVerified(out io.Writer, v verified, asJSON bool) error {
 	return w.Flush()
 }
 
-// printChecked says what an image is and what that was compared with.
+// printChecked prints what an image is, and what it was compared with.
 func printChecked(w io.Writer, r *verify.Report) {
 	what := "not of imagebuilder"
 	if r.Label != nil {
