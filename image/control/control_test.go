@@ -30,8 +30,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
 )
 
-// vps is the machine to be brought into service: a real Headscale behind TLS,
-// and an ssh server that knows what is asked of it.
+// vps is the machine to bring into service: a real Headscale behind TLS, and an ssh server.
 type vps struct {
 	t     *testing.T
 	hs    *headscaletest.Server
@@ -41,12 +40,12 @@ type vps struct {
 
 	mu    sync.Mutex
 	asked []string
-	key   string // the last that it was given
+	key   string // the last key that it was given
 
 	problem string // what it says of itself
 
-	dead atomic.Bool   // nothing is answered after a login
-	in   chan struct{} // somebody logged in while it was
+	dead atomic.Bool   // after a login, nothing is answered
+	in   chan struct{} // receives when somebody logs in while dead is set
 }
 
 const fleetYAML = `version: 1
@@ -244,7 +243,7 @@ func TestInit(t *testing.T) {
 	v.fails("an older key", "there is an API key already in secrets/headscale.key")
 }
 
-// TestAskIsBounded: a machine in other hands does not fill this computer's memory.
+// TestAskIsBounded: a machine in the wrong hands cannot fill this computer's memory.
 func TestAskIsBounded(t *testing.T) {
 	v := newVPS(t)
 	f, err := fleet.LoadFile(filepath.Join(v.dir, "fleet.yaml"), nil)
@@ -256,7 +255,7 @@ func TestAskIsBounded(t *testing.T) {
 	}
 }
 
-// TestAskInTime: who waits no longer hears that, not that something was closed.
+// TestAskInTime: if the caller stops waiting, the error says so, not that something closed.
 func TestAskInTime(t *testing.T) {
 	v := newVPS(t)
 	f, err := fleet.LoadFile(filepath.Join(v.dir, "fleet.yaml"), nil)
@@ -275,8 +274,7 @@ func TestAskInTime(t *testing.T) {
 	}
 }
 
-// TestAskOnADeadLine: whoever let us in answers nothing any more, not even that there is
-// to be a session.
+// TestAskOnADeadLine: after the login nothing is answered, not even the request for a session.
 func TestAskOnADeadLine(t *testing.T) {
 	v := newVPS(t)
 	f, err := fleet.LoadFile(filepath.Join(v.dir, "fleet.yaml"), nil)
@@ -303,8 +301,7 @@ func TestAskOnADeadLine(t *testing.T) {
 	}
 }
 
-// TestItsOwnWords: who cannot reach Headscale hears from the machine why, unless
-// that knows of nothing.
+// TestItsOwnWords: if Headscale is unreachable, the machine says why, unless it knows nothing.
 func TestItsOwnWords(t *testing.T) {
 	v := newVPS(t)
 	own := v.read("secrets/ca.crt")
@@ -334,9 +331,8 @@ func otherCertificate(t *testing.T) []byte {
 	return der
 }
 
-// TestTheMachineAfter: a server whose database was brought back has the machine
-// before it in its list, which is in the way of the one that is there now. A stranger of
-// its name is neither.
+// TestTheMachineAfter: a restored database lists the previous machine, which must make way
+// for the present one. A stranger with its name is neither of them.
 func TestTheMachineAfter(t *testing.T) {
 	v := newVPS(t)
 	if _, err := v.init(); err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// TestRenew: a real Headscale's key in its last month is known as one, and is replaced by
-// the next; one that the server does not take is not, and its remedy is told.
+// TestRenew: a real Headscale's key in its last month is recognised and replaced by the next
+// one. A key that the server does not accept is not replaced, and the error says what to do.
 func TestRenew(t *testing.T) {
 	v := newVPS(t)
 	f, err := fleet.LoadFile(filepath.Join(v.dir, "fleet.yaml"), nil)

@@ -14,9 +14,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/mint"
 )
 
-// TestARestoredDatabaseForgets: members that were revoked since, and keys that were expired
-// since, are back in it, and gone after init; a machine that a new Headscale gave such a
-// number later stays, and so does the key of a card in the post.
+// TestARestoredDatabaseForgets: members that were revoked, and keys that were expired, are
+// valid again in a restored database, and gone after Init. A later machine to which a new
+// Headscale gave the same number stays, and so does the key of a card in the post.
 func TestARestoredDatabaseForgets(t *testing.T) {
 	v := newVPS(t)
 	v.hs.Register("home-pi")
@@ -41,8 +41,8 @@ func TestARestoredDatabaseForgets(t *testing.T) {
 	v.remains(1, keys[1].ID)
 }
 
-// remains does init, and wants so many members, and of those that were made before it these
-// keys.
+// remains runs Init, and checks the number of members, and which of the keys that were made
+// before it are left.
 func (v *vps) remains(members int, keys ...headscale.ID) {
 	v.t.Helper()
 	if _, err := v.init(); err != nil {

@@ -25,7 +25,7 @@ nodes:
   home-pi: {board: rpi4, site: home, role: server}
 `
 
-// TestNobodyAnswers: nothing is claimed of a machine that nobody has asked.
+// TestNobodyAnswers: nothing is claimed about a machine that could not be asked.
 func TestNobodyAnswers(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

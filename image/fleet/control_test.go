@@ -44,8 +44,9 @@ func loadVPS(t *testing.T, role string) *Fleet {
 	return f
 }
 
-// TestControl: the machine that runs Headscale is met by a key made at home, lets
-// its owner in from anywhere and, without the cluster, has none of its secrets.
+// TestControl: the owner recognises the machine that runs Headscale by a host key made at
+// home. The owner can log in to it from anywhere. Outside of the cluster, it has none of the
+// cluster's secrets.
 func TestControl(t *testing.T) {
 	for role, want := range map[string]node.Role{"control": node.Control, "[control, witness]": node.Witness, "[witness, control]": node.Witness} {
 		f := loadVPS(t, role)
@@ -104,8 +105,8 @@ func TestControl(t *testing.T) {
 	}
 }
 
-// TestAVPSForAPlainFleet: the keys that "fleet init" has made are named, encrypted
-// or not, rather than others asked for.
+// TestAVPSForAPlainFleet: errors name the keys that "fleet init" has made, encrypted or not,
+// and do not ask for others.
 func TestAVPSForAPlainFleet(t *testing.T) {
 	plain := strings.Replace(vps("control"), "    server: {hostKey: {file: secrets/control-host.key}, loginKey: {file: secrets/control-login.key}}\n", "", 1)
 	for suffix, want := range map[string][2]string{
@@ -125,7 +126,7 @@ func TestAVPSForAPlainFleet(t *testing.T) {
 	}
 }
 
-// TestWhoMakesTheAPIKey is told where there is none yet.
+// TestWhoMakesTheAPIKey: if there is no API key yet, the error says who makes it.
 func TestWhoMakesTheAPIKey(t *testing.T) {
 	own := loadVPS(t, "control")
 	if _, err := own.APIKey(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "once vps runs, 'imagebuilder headscale init' makes the key") {
@@ -177,8 +178,8 @@ func TestAPIKeyIsKept(t *testing.T) {
 	}
 }
 
-// TestImagesThatNobodyCarries: the image of the node that runs Headscale has none
-// of the fleet's.
+// TestImagesThatNobodyCarries: the disk image with Headscale carries none of the fleet's
+// container images.
 func TestImagesThatNobodyCarries(t *testing.T) {
 	text := strings.Replace(vps("control"), "version: 1\n", "version: 1\nimages: {generic-arm64: [\"a/b:1\"]}\n", 1)
 	_, err := Load("fleet.yaml", []byte(text), append(known, "generic-arm64"))

@@ -63,8 +63,8 @@ func load(t *testing.T, yaml string) *Fleet {
 	return f
 }
 
-// TestAnswers: a server gets the servers' token and its own place, an agent
-// nothing that opens more than its own door, and only one may found the cluster.
+// TestAnswers: a server gets the servers' token and its own role, an agent gets nothing that
+// gives access beyond its own, and only one node may create the cluster.
 func TestAnswers(t *testing.T) {
 	f := load(t, elsewhere())
 	want := map[string]*node.Config{
@@ -114,7 +114,7 @@ func TestAWrongRoleIsToldOnce(t *testing.T) {
 	}
 }
 
-// TestASiteMayBeItsName alone: nothing of it has to be said.
+// TestASiteMayBeItsName: a site needs no settings.
 func TestASiteMayBeItsName(t *testing.T) {
 	text := strings.NewReplacer("home: {timezone: Europe/Lisbon, lan: [192.168.1.0/24]}", "home:", "cabin: {timezone: Europe/Lisbon, lan: [192.168.8.0/24]}", "cabin: # later").Replace(elsewhere())
 	if strings.Contains(text, "lan:") {
@@ -216,8 +216,8 @@ func TestSiteAndNodeNetworks(t *testing.T) {
 	}
 }
 
-// TestNoProxy: what a node reaches directly goes before what its site does; what a site
-// does is for its proxy, and not for another one.
+// TestNoProxy: a node's own exceptions replace its site's. A site's exceptions apply to the
+// site's proxy only.
 func TestNoProxy(t *testing.T) {
 	f := load(t, strings.NewReplacer(
 		"  cabin: {", "  cabin: {network: {proxy: {file: secrets/server.token}, noProxy: [nas]}, ",
@@ -252,8 +252,8 @@ func TestSSHAndFirewall(t *testing.T) {
 	}
 }
 
-// TestOwnSettings: a node's disks, files and flags reach its node.yaml, its own
-// flags before the cluster's, and an agent gets none of those.
+// TestOwnSettings: a node's disks, files and flags reach its node.yaml, its own flags before
+// the cluster's. An agent gets none of the cluster's flags.
 func TestOwnSettings(t *testing.T) {
 	name := directory(t, strings.NewReplacer(
 		"{secrets-encryption: true}", "{kubelet-arg: [max-pods=110], cluster-cidr: 172.20.0.0/16}",

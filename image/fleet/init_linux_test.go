@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestRootBeginsAFleetForItsOwner: with sudo all of it is the directory's owner's, or
-// without sudo nothing could be done with it.
+// TestRootBeginsAFleetForItsOwner: with sudo, all files belong to the owner of the
+// directory, who could not use them without sudo otherwise.
 func TestRootBeginsAFleetForItsOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("only root can give files away: run the tests as root")

@@ -83,11 +83,11 @@ func TestInit(t *testing.T) {
 	}
 }
 
-// gitignore is what Git takes none of.
+// gitignore is the .gitignore that Init writes.
 const gitignore = "/secrets/\n/.secrets-*\n*.key\n/dist/\n*.img\n*.img.*.tmp\n*.img.gz\n*.img.xz\n*.img.zst\n"
 
-// TestGitTakesNoSecret that the README's own commands and --help's examples leave in the fleet's directory; and
-// none lies there before Git knows.
+// TestGitTakesNoSecret: Git ignores all secrets that the commands in the README and --help's
+// examples leave in the fleet's directory, and .gitignore is written before any secret.
 func TestGitTakesNoSecret(t *testing.T) {
 	dir := initialise(t, answers)
 	for _, name := range []string{"vps.img", ".vps.img.123.tmp", "vps.img.gz", ".secrets-123/owner.key", "dist/rpi4.img", "owner.key", "keys/secureboot.key", "secrets/link.txt"} {
@@ -113,7 +113,8 @@ func TestGitTakesNoSecret(t *testing.T) {
 	}
 }
 
-// TestInitStaysOutsideOfTheClone, wherever in it; another program's module is none.
+// TestInitStaysOutsideOfTheClone: Init refuses every directory in the clone, but not one in
+// another Go module.
 func TestInitStaysOutsideOfTheClone(t *testing.T) {
 	own, other := t.TempDir(), t.TempDir()
 	ours, err := os.ReadFile("../../go.mod")
@@ -155,9 +156,7 @@ func identityOf(t *testing.T, name string) clusterca.Files {
 	return files
 }
 
-// TestInitKeepsWhatIsThere: a second Init changes nothing, and lines of a
-// .gitignore stay.
-// TestNewAgentToken: it pins the cluster as the one in force does, and is another.
+// TestNewAgentToken: the token pins the cluster as the present one does, and differs from it.
 func TestNewAgentToken(t *testing.T) {
 	dir := initialise(t, answers)
 	f, err := LoadFile(filepath.Join(dir, FileName), known)
@@ -179,6 +178,7 @@ func TestNewAgentToken(t *testing.T) {
 	}
 }
 
+// TestInitKeepsWhatIsThere: a second Init changes nothing, and lines of a .gitignore stay.
 func TestInitKeepsWhatIsThere(t *testing.T) {
 	dir := t.TempDir()
 	ignore := filepath.Join(dir, ".gitignore")
@@ -214,8 +214,8 @@ func TestInitKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestInitWithAge: nothing that grants anything lies there in the clear, and
-// the fleet still answers with the identity at hand.
+// TestInitWithAge: no file that grants access is there in clear text, and with the identity
+// the fleet still makes node.yaml files.
 func TestInitWithAge(t *testing.T) {
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
@@ -265,7 +265,7 @@ func TestInitRefuses(t *testing.T) {
 	}
 }
 
-// TestInitInsideAFile: what is no directory is not called a fleet.
+// TestInitInsideAFile: a path that is not a directory is not reported as a fleet.
 func TestInitInsideAFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "f")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -278,8 +278,8 @@ func TestInitInsideAFile(t *testing.T) {
 
 const loginKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 
-// TestInitLetsIn: every node takes the keys as they stand in their files, whatever
-// their comments.
+// TestInitLetsIn: every node gets the login keys as they are in their files, with any
+// comment.
 func TestInitLetsIn(t *testing.T) {
 	o := answers
 	o.AuthorizedKeys = []string{loginKey + " me: the \"one\" # here", loginKey}

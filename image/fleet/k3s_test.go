@@ -13,9 +13,9 @@ const clustered = `    shareImages: true
     backup: {endpoint: "https://s3.example.net", region: eu-1, bucket: snapshots, prefix: home/etcd/, accessKey: AKIA, secretKey: {env: ETCD_S3}}
     config: {`
 
-// TestWhatAClusterSharesReachesItsNodes, each as it must: flags in which all
-// servers are equal, the witness among them, a bucket's key in no file, and a
-// registry on every node of the cluster.
+// TestWhatAClusterSharesReachesItsNodes: flags that must be equal on all servers are also on
+// the witness, no file contains a bucket's key, and every node of the cluster has the
+// registry mirror.
 func TestWhatAClusterSharesReachesItsNodes(t *testing.T) {
 	t.Setenv("ETCD_S3", "planted-etcd")
 	f, err := seeded(t, "    config: {", clustered+"disable: traefik, ", "role: agent", "role: agent, k3s: {config: {kubelet-arg: max-pods=50}}")
@@ -69,8 +69,8 @@ func TestWhatAClusterSharesReachesItsNodes(t *testing.T) {
 	}
 }
 
-// TestSnapshotsReachBackTwoWeeks, of all servers together, and more where one keeps more
-// itself, in a folder that is no other fleet's.
+// TestSnapshotsReachBackTwoWeeks: the retention covers all servers together, is larger if a
+// server keeps more itself, and the folder is not another fleet's.
 func TestSnapshotsReachBackTwoWeeks(t *testing.T) {
 	t.Setenv("ETCD_S3", "planted-etcd")
 	noPrefix := strings.Replace(clustered, "prefix: home/etcd/, ", "", 1)
@@ -94,8 +94,8 @@ func TestSnapshotsReachBackTwoWeeks(t *testing.T) {
 	}
 }
 
-// TestAClusterMayHaveItOtherwise: what is nobody's wish is in no node.yaml, and a
-// person's word goes first.
+// TestAClusterMayHaveItOtherwise: without these settings node.yaml has nothing of them, and
+// a person's own settings take precedence.
 func TestAClusterMayHaveItOtherwise(t *testing.T) {
 	f := load(t, strings.NewReplacer("    config: {", "    workOnServers: true\n    config: {").Replace(elsewhere()))
 	c, err := f.Config("cabin-pi")

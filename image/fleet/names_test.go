@@ -10,8 +10,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// TestApplications: the names are whole, and lead to where work is; the node that
-// runs Headscale is told, and no other.
+// TestApplications: the names are complete and resolve to the nodes that run workloads. Only
+// the node that runs Headscale gets them.
 func TestApplications(t *testing.T) {
 	code := []string{"code.going-mobile.example.net"}
 	for _, c := range []struct {
@@ -83,12 +83,12 @@ func TestNamesRefused(t *testing.T) {
 			t.Errorf("%s: %v", c.names, err)
 		}
 	}
-	// An address that is none is told where it stands.
+	// An invalid address is reported in its own place.
 	oops := strings.NewReplacer("sites:\n", "  names: {domain: apps.home.test, hosts: [a]}\nsites:\n", ExampleHeadscale, "'https://[oops'").Replace(string(Example))
 	if _, err := Load("fleet.yaml", []byte(oops), nil); err == nil || strings.Contains(err.Error(), "names") {
 		t.Error(err)
 	}
-	// A domain that nothing is below is not asked for.
+	// A domain is not required if there are no names below it.
 	f, err := Load("fleet.yaml", []byte(strings.NewReplacer(ExampleHeadscale, "https://192.0.2.7", "      hostKey:", "      cert: {env: X}\n      key: {env: X}\n      hostKey:").Replace(string(Example))), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -107,7 +107,7 @@ func TestPayloadFaults(t *testing.T) {
 			t.Errorf("%q: %v\nwant %s", change[1], err, want)
 		}
 	}
-	// Where all agents are at one site, each has a replica at most.
+	// If all agents are at one site, each has one replica of a volume at most.
 	one := []string{"cabin-box: {board: optiplex-7050, site: cabin", "cabin-box: {board: optiplex-7050, site: home"}
 	if f, err := seeded(t, one...); err != nil || f.Cluster.Longhorn.Replicas != 2 {
 		t.Errorf("%v", err)

@@ -8,8 +8,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// TestAMistakeIsToldOnce, where it stands: what the cluster or a site has wrong is in every
-// node's file, and no fault of any node's.
+// TestAMistakeIsToldOnce: a mistake in the cluster's or a site's settings is in every node's
+// file, but is reported once, in its own place.
 func TestAMistakeIsToldOnce(t *testing.T) {
 	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me"
 	for _, c := range []struct{ from, to, want string }{
@@ -46,7 +46,7 @@ func TestAMistakeIsToldOnce(t *testing.T) {
 	}
 }
 
-// TestAMixtureIsToldApart: keys of ssh are the cluster's first, then the node's.
+// TestAMixtureIsToldApart: in a node's ssh keys, the cluster's come first.
 func TestAMixtureIsToldApart(t *testing.T) {
 	text := strings.NewReplacer("  headscale:\n", "  ssh: {authorizedKeys: [one]}\n  headscale:\n", "home-pi: {", "home-pi: {ssh: {authorizedKeys: [two]}, ").Replace(string(Example))
 	_, err := Load("fleet.yaml", []byte(text), known)
@@ -55,7 +55,7 @@ func TestAMixtureIsToldApart(t *testing.T) {
 	}
 }
 
-// TestSource: a field as a whole, and an entry of a list, have a place as well.
+// TestSource: whole fields and entries of lists have a place in fleet.yaml, too.
 func TestSource(t *testing.T) {
 	text := strings.NewReplacer("home-pi: {", "home-pi: {k3s: {config: {disable: [traefik]}}, ").Replace(string(Example))
 	f, err := Load("fleet.yaml", []byte(text), known)

@@ -14,7 +14,8 @@ func encrypted(t *testing.T, changes ...string) (*Fleet, error) {
 	return Load("fleet.yaml", []byte(strings.NewReplacer(changes...).Replace(string(Example))), nil)
 }
 
-// TestWhoKeepsShares: never a machine of the same site; the VPS first, which is open.
+// TestWhoKeepsShares: no machine of the same site is a holder; the VPS, which is not
+// encrypted, comes first.
 func TestWhoKeepsShares(t *testing.T) {
 	f, err := encrypted(t)
 	if err != nil {
@@ -43,7 +44,8 @@ func TestWhoKeepsShares(t *testing.T) {
 	}
 }
 
-// TestNobodyHolds: what is not asked for opens nothing.
+// TestNobodyHolds: without encryption no holders are configured and no ports are open for
+// them.
 func TestNobodyHolds(t *testing.T) {
 	f, err := Load("fleet.yaml", Example, nil)
 	if err != nil {
@@ -59,7 +61,8 @@ func TestNobodyHolds(t *testing.T) {
 	}
 }
 
-// TestNobodyCouldUnlock is refused, with the field and what to do.
+// TestNobodyCouldUnlock: an encrypted node without an unencrypted holder is refused, with
+// the field and the remedy.
 func TestNobodyCouldUnlock(t *testing.T) {
 	withoutVPS := []string{"  vps: {", "  # {", "  cloud: {}", "", "    server: {", "    # {"}
 	for what, c := range map[string]struct {

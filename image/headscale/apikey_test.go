@@ -10,8 +10,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// TestAPIKeyEnds: each version shows another beginning of its keys, and others' keys are
-// not ours.
+// TestAPIKeyEnds: each version shows a different beginning of its keys, and other keys are
+// not taken for ours.
 func TestAPIKeyEnds(t *testing.T) {
 	end := time.Date(2027, 5, 1, 12, 0, 0, 0, time.UTC)
 	for _, c := range []struct {

@@ -10,8 +10,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// TestDialAtAsksNoProxy: who has one in the environment, as HTTPS_PROXY, reaches the place
-// that was named all the same, and asks there as one asks a server.
+// TestDialAtAsksNoProxy: even with a proxy in the environment (HTTPS_PROXY), the client
+// connects to the given host, and speaks to it as to a server.
 func TestDialAtAsksNoProxy(t *testing.T) {
 	asked := ""
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked = r.Method + " " + r.RequestURI }))

@@ -14,9 +14,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// next answers as the source of what will be 0.30 does (hscontrol/api/v1): with
-// RFC 7807's errors, 4xx where 0.29 says 500, and 422 to a field that it does not
-// know. It is no Headscale; there is none of that version yet.
+// next answers as 0.30 will, according to its source (hscontrol/api/v1): with RFC 7807
+// errors, 4xx where 0.29 answers 500, and 422 for an unknown field. It is a fake, as that
+// version is not released yet.
 type next struct {
 	key map[string]any
 }
@@ -89,7 +89,7 @@ func problem(w http.ResponseWriter, status int, detail string, causes ...string)
 	answer(w, p)
 }
 
-// known reads a body of these fields alone, nil where it has another.
+// known parses a body with these fields only; it returns nil if there are others.
 func known(w http.ResponseWriter, r *http.Request, fields ...string) map[string]any {
 	var body map[string]any
 	_ = json.NewDecoder(r.Body).Decode(&body)
@@ -102,7 +102,7 @@ func known(w http.ResponseWriter, r *http.Request, fields ...string) map[string]
 	return body
 }
 
-// TestNext: what 0.30 says otherwise means the same to us.
+// TestNext: 0.30's different answers have the same meaning for the client.
 func TestNext(t *testing.T) {
 	web := httptest.NewServer((&next{}).handler())
 	t.Cleanup(web.Close)

@@ -12,8 +12,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// TestErrorsKeepSecrets: an error says what was asked and what came back, and
-// repeats neither the API key nor what stands in a query.
+// TestErrorsKeepSecrets: an error says what was asked and answered, but contains neither the
+// API key nor a query.
 func TestErrorsKeepSecrets(t *testing.T) {
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -35,8 +35,8 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	check(t, err, []string{"POST /api/v1/preauthkey"}, "verysecret")
 }
 
-// TestExpiredByTheServersClock: a key that the server has ended is, also where this
-// computer's clock is behind; one that the server left as it was is not.
+// TestExpiredByTheServersClock: a key that the server has expired counts as expired even if
+// this computer's clock is slow; a key that the server left unchanged does not.
 func TestExpiredByTheServersClock(t *testing.T) {
 	until, servers := time.Now().Add(24*time.Hour), time.Now().Add(10*time.Minute)
 	for _, ends := range []bool{true, false} {

@@ -74,8 +74,8 @@ func order(targets []Target, canary string, minor bool) ([]Target, error) {
 	return all, nil
 }
 
-// leader is the node that goes first: the canary, else the first agent, else the first in
-// the order.
+// leader is the node that goes first: the canary, else the first agent (unless a servers'
+// phase comes first), else the first in the order.
 func leader(all []Target, canary string, less func(a, b Target) int) (Target, error) {
 	first := slices.MinFunc(all, less)
 	if canary == "" {

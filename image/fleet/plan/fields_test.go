@@ -23,7 +23,7 @@ import (
 	"github.com/going-mobile/imagebuilder/overlays"
 )
 
-// everyRole is a fleet with a node of each; the last may run Headscale or not.
+// everyRole is a fleet with a node of each role; the last may also run Headscale.
 const everyRole = `version: 1
 cluster:
   name: shed
@@ -40,8 +40,8 @@ nodes:
   vps: {board: generic-amd64, site: cloud, role: ROLE}
 `
 
-// samples are settings that differ from what holds without them, by type and field; where
-// one of a struct goes without another, there are several.
+// samples are values that differ from the defaults, by type and field. A field has several
+// if its struct's fields exclude each other.
 var samples = map[string][]string{
 	"Fleet.version": {"1"},
 	"Fleet.images":  {"{rpi4: ['registry.k8s.io/pause:3.10']}"},
@@ -87,7 +87,7 @@ const (
 	allOfNetwork = "{interfaces: [{name: eth0, vlan: 7, addresses: [192.168.1.2/24], gateway: 192.168.1.1, dns: [192.168.1.1]}], wifi: {ssid: w, psk: {env: ANY}, country: PT}, ntp: [ntp.example.net], proxy: {env: PROXY}, noProxy: [nas.example.net]}"
 )
 
-// unheeded are fields that mean nothing at a place, and are right there all the same.
+// unheeded are fields that have no effect in some place, but are allowed there.
 var unheeded = map[string]string{
 	"Cluster.headscale.server.hostKey":  "made by fleet init, for a VPS to come",
 	"Cluster.headscale.server.loginKey": "made by fleet init, for a VPS to come",
@@ -96,8 +96,8 @@ var unheeded = map[string]string{
 	"Node.machine.diskGiB":              "of a node that keeps no volumes",
 }
 
-// TestEveryFieldCounts: each field of fleet.yaml, on each kind of node, changes what some
-// node or its owner gets of it, or is refused: none is taken and read by nobody.
+// TestEveryFieldCounts: each field of fleet.yaml, on each kind of node, either changes what
+// a node or the owner gets, or is refused. No field is accepted and then ignored.
 func TestEveryFieldCounts(t *testing.T) {
 	secrets(t)
 	w := &walk{t: t, dir: t.TempDir(), met: map[string]bool{}, counts: map[string]bool{}}
@@ -146,14 +146,14 @@ func secrets(t *testing.T) {
 	}
 }
 
-// walk goes over the fields of a fleet's file.
+// walk visits all fields of a fleet file.
 type walk struct {
 	t           *testing.T
 	dir, base   string
 	met, counts map[string]bool
 }
 
-// place tries the samples of a type's fields at a place of the file.
+// place tries the samples of a type's fields in one place of the file.
 func (w *walk) place(of reflect.Type, at ...string) {
 	for i := range of.NumField() {
 		f := of.Field(i)
@@ -181,8 +181,8 @@ func (w *walk) place(of reflect.Type, at ...string) {
 	}
 }
 
-// leaf compares a fleet that has a field with one that has not: the whole sample without
-// it where that is no fleet, the field alone.
+// leaf compares a fleet that has a field with one that has not. If the sample without the
+// field is no valid fleet, the whole sample is left out.
 func (w *walk) leaf(named string, at []string, field string, sample *yaml.Node, leaf []string) {
 	name, path := typed(named, leaf), slices.Concat(at, []string{field}, leaf)
 	w.met[name] = true
@@ -214,8 +214,8 @@ func typed(field string, leaf []string) string {
 
 var unmarshaler = reflect.TypeFor[yaml.Unmarshaler]()
 
-// leaves are the ways to the fields below a type that have no more below them: all, or
-// those that a document has.
+// leaves are the paths to the innermost fields of a type: all, or only those that a document
+// has.
 func leaves(t reflect.Type, n *yaml.Node) (all [][]string) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -247,7 +247,7 @@ func leaves(t reflect.Type, n *yaml.Node) (all [][]string) {
 	return [][]string{nil}
 }
 
-// get finds what a way leads to, nil where there is nothing.
+// get finds the value at a path, nil if there is none.
 func get(n *yaml.Node, path []string) *yaml.Node {
 	if len(path) == 0 {
 		return n
@@ -263,7 +263,7 @@ func get(n *yaml.Node, path []string) *yaml.Node {
 	return nil
 }
 
-// put sets what a way leads to, and makes the way; nil takes it away.
+// put sets the value at a path, which it creates; nil removes it.
 func put(n *yaml.Node, path []string, value *yaml.Node) {
 	if n.Kind == yaml.SequenceNode {
 		put(n.Content[0], path[1:], value)
@@ -292,7 +292,7 @@ func put(n *yaml.Node, path []string, value *yaml.Node) {
 	n.Content[at+1] = clone(value)
 }
 
-// clone, as what is taken from one must not be missing in another.
+// clone copies a node, so that a change to one document does not affect another.
 func clone(n *yaml.Node) *yaml.Node {
 	out := *n
 	out.Content = nil
@@ -318,7 +318,7 @@ func (w *walk) text(doc *yaml.Node) []byte {
 	return text
 }
 
-// sight is a fleet, and what nodes and their owner get of it; none where it is refused.
+// sight is a fleet, and what its nodes and owner get; zero if the fleet is refused.
 type sight struct {
 	fleet   *fleet.Fleet
 	answers string

@@ -64,7 +64,7 @@ const bucket = "{endpoint: 'https://s3.example.net', region: eu, bucket: b, acce
 // named gives the example names of applications.
 const named = "  names: {hosts: [code, nextcloud]}\nsites:\n"
 
-// TestWarnings: each trap is told where it is, and only there.
+// TestWarnings: each problem is reported in the fleet that has it, and only there.
 func TestWarnings(t *testing.T) {
 	const agents = "  cabin-box:"
 	for _, c := range []struct {
@@ -122,7 +122,8 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestNoPiIsSentToAnotherDisk: what our boards say was never seen, the plan does not advise.
+// TestNoPiIsSentToAnotherDisk: the plan does not advise booting from a disk that no board of
+// ours was seen to boot from.
 func TestNoPiIsSentToAnotherDisk(t *testing.T) {
 	for _, name := range []string{"rpi3", "rpi4", "rpi5"} {
 		b, err := board.Load(name, boards.FS)
@@ -161,7 +162,7 @@ func TestNoLogin(t *testing.T) {
 	}
 }
 
-// TestHeadscaleCopy: the example as it is has none but on the disk of the database.
+// TestHeadscaleCopy: in the unchanged example, the only copy is on the database's disk.
 func TestHeadscaleCopy(t *testing.T) {
 	if p := planned(t); slices.Contains(codes(p), "headscale-copy") {
 		t.Error("told of a Headscale with a bucket")
@@ -200,7 +201,8 @@ home · Europe/Lisbon · 192.168.1.0/24
 	}
 }
 
-// TestNames: they are said, with whom they lead to; without any, nothing is.
+// TestNames: the plan shows the names and the nodes to which they resolve; without names it
+// shows nothing.
 func TestNames(t *testing.T) {
 	var b bytes.Buffer
 	if err := planned(t, "sites:\n", named).Text(&b); err != nil {
@@ -220,8 +222,8 @@ names in the tailnet, which lead to home-box, cabin-box
 	}
 }
 
-// TestCarriers: what images carry is of fleet, board and overlays; the one with
-// Headscale has what its board has and no more.
+// TestCarriers: the container images in a disk image come from fleet, board and overlays;
+// the one with Headscale has its board's only.
 func TestCarriers(t *testing.T) {
 	text := strings.Replace(string(fleet.Example), "version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1\"], optiplex-7050: [\"a/b:2\"]}\n", 1)
 	f, err := fleet.Load("fleet.yaml", []byte(text), nil)

@@ -56,9 +56,8 @@ func applications(t *testing.T) (all []objects.Demand) {
 	return all
 }
 
-// TestTheUsersHardwareIsEnough for the applications that come with imagebuilder,
-// also when a site is lost: two Pis of 4 GB as servers that do no work, two
-// OptiPlexes of 16 GB.
+// TestTheUsersHardwareIsEnough for the applications that come with imagebuilder, even if a
+// site is lost: two Pis of 4 GB as servers without workloads, and two OptiPlexes of 16 GB.
 func TestTheUsersHardwareIsEnough(t *testing.T) {
 	apps := applications(t)
 	r, err := resources(t, apps)
@@ -75,7 +74,7 @@ func TestTheUsersHardwareIsEnough(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	// Even if each took all that it may, one OptiPlex has room.
+	// Even if every pod uses all that its limits allow, one OptiPlex has enough memory.
 	limits := int64(0)
 	for _, d := range apps {
 		if d.Limit == 0 {
@@ -92,7 +91,7 @@ func TestTheUsersHardwareIsEnough(t *testing.T) {
 	}
 }
 
-// missing is told of all nodes at once, each with its line.
+// missing matches the error about machine sizes: all nodes at once, each with its line.
 var missing = regexp.MustCompile(`^fleet\.yaml:\d+: field "nodes\.home-box\.machine": is missing: .*\nfleet\.yaml:\d+: field "nodes\.cabin-box\.machine": is missing: .*$`)
 
 func TestWhatDoesNotFitIsTold(t *testing.T) {
@@ -132,8 +131,8 @@ func TestWhatDoesNotFitIsTold(t *testing.T) {
 	}
 }
 
-// TestSnapshotsWantRoom, too, which no volume's size counts: volumes that fit and leave
-// little are told of.
+// TestSnapshotsWantRoom: snapshots need room, too, that no volume's size includes. Volumes
+// that fit but leave little room get a note.
 func TestSnapshotsWantRoom(t *testing.T) {
 	for gib, want := range map[string]string{
 		"220": "note: at home: full volumes leave 14.0 GiB to their snapshots",

@@ -21,9 +21,9 @@ const (
 	long = 90 * 24 * 3600 // seconds that a certificate lasts
 )
 
-// TestCertificate: a machine that was just switched on gets one, through its own
-// firewall, in both ways that an authority looks for proof; keeps it for itself;
-// and asks for no other when it starts again.
+// TestCertificate: a machine that was just switched on gets a certificate through its own
+// firewall, by both of the authority's challenge types. It keeps the key private, and asks
+// for no other certificate when it starts again.
 func TestCertificate(t *testing.T) {
 	if !alone(t) {
 		return
@@ -65,8 +65,8 @@ func (v *vps) first() {
 	v.serve()
 }
 
-// answers returns the certificate under which somebody in the world is told that
-// Headscale is well.
+// answers checks that Headscale is healthy, as seen from the world, and returns its
+// certificate.
 func (v *vps) answers(roots *x509.CertPool) *x509.Certificate {
 	v.t.Helper()
 	resp, err := v.client(ownAddress, roots).Get(v.cfg.Headscale.URL + "/health")
@@ -81,7 +81,7 @@ func (v *vps) answers(roots *x509.CertPool) *x509.Certificate {
 	return resp.TLS.PeerCertificates[0]
 }
 
-// leadsBrowsers to https, from the port where the authority looks.
+// leadsBrowsers checks the redirect to https on the port where the authority looks.
 func (v *vps) leadsBrowsers() {
 	v.t.Helper()
 	resp, err := v.client(ownAddress, nil).Get("http://" + name + "/web")
@@ -94,8 +94,7 @@ func (v *vps) leadsBrowsers() {
 	}
 }
 
-// secret wants what the account and the certificate have of keys to be the
-// server's alone.
+// secret checks that only the server can read the keys of the account and the certificate.
 func (v *vps) secret() {
 	v.t.Helper()
 	dir := filepath.Join(v.root, contract.HeadscaleData, "acme")

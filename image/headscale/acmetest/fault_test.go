@@ -16,7 +16,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
-// says wants the words of a problem to name all of these.
+// says checks that a problem's text contains all of these words.
 func (v *vps) says(p *firstboot.Problem, words ...string) {
 	v.t.Helper()
 	text := p.Summary + " " + p.Remedy
@@ -28,9 +28,8 @@ func (v *vps) says(p *firstboot.Problem, words ...string) {
 	}
 }
 
-// TestNoProof follows a machine whose owner does one thing after the other: no
-// name, a name that leads elsewhere, a wall of the provider's; and finds it at
-// work after the last.
+// TestNoProof follows a machine whose owner solves one problem after the other: no name, a
+// name that resolves elsewhere, a provider's firewall. After the last the machine works.
 func TestNoProof(t *testing.T) {
 	if !alone(t) {
 		return
@@ -53,8 +52,8 @@ func TestNoProof(t *testing.T) {
 	v.answers(a.roots)
 }
 
-// TestRefusals: what the authority says, and that it cannot be asked, is told in
-// its own words.
+// TestRefusals: what the authority says, or that it cannot be reached, is passed on in its
+// own words.
 func TestRefusals(t *testing.T) {
 	if !alone(t) {
 		return
@@ -80,7 +79,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// refusal is what Let's Encrypt answers to who failed too often
+// refusal is Let's Encrypt's answer after too many failures
 // (letsencrypt.org/docs/rate-limits; boulder's web front end).
 const refusal = `{
   "type": "urn:ietf:params:acme:error:rateLimited",
@@ -88,8 +87,8 @@ const refusal = `{
   "status": 429
 }`
 
-// limited is a front of the authority that takes no order, as Pebble itself has no
-// limit.
+// limited is a front end of the authority that accepts no orders, as Pebble itself has no
+// rate limits.
 func (a *authority) limited() (directory string) {
 	a.t.Helper()
 	own, err := tls.LoadX509KeyPair(filepath.Join(a.dir, "pebble.crt"), filepath.Join(a.dir, "pebble.key"))

@@ -13,20 +13,20 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// names is a name server: of each name one address, and that there are no others.
+// names is a name server with one address for each name, and no other names.
 type names struct {
 	mu    sync.Mutex
 	leads map[string]netip.Addr // by "NAME."
 }
 
-// leads lets a name lead to an address.
+// leads makes a name resolve to an address.
 func (w *world) leads(name, address string) {
 	w.names.mu.Lock()
 	defer w.names.mu.Unlock()
 	w.names.leads[name+"."] = netip.MustParseAddr(address)
 }
 
-// serveNames answers by both ways: Pebble asks over TCP alone.
+// serveNames answers over UDP and TCP: Pebble uses TCP only.
 func (w *world) serveNames() {
 	w.t.Helper()
 	w.names = &names{leads: map[string]netip.Addr{}}
@@ -62,7 +62,7 @@ func (n *names) datagrams(c net.PacketConn) {
 	}
 }
 
-// stream has the length before each message (RFC 1035, 4.2.2).
+// stream handles DNS over TCP, with the length before each message (RFC 1035, 4.2.2).
 func (n *names) stream(c net.Conn) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(time.Minute))

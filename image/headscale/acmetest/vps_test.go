@@ -81,15 +81,15 @@ func (v *vps) personalise() {
 	v.file("boot/firmware/node.yaml", string(text))
 }
 
-// host is the machine itself, but for systemd and tailscaled, which it has not.
+// host is the real host, except for systemd and tailscaled, which the test does not have.
 func (v *vps) host() firstboot.Host {
 	h := host.New(v.root, nil)
 	h.System, h.Units, h.Tailnet, h.Clock, h.Programs = named{}, units{v: v}, stranger{}, steady{h.Clock}, silent{}
 	return h
 }
 
-// until lets firstboot go on until its status has a problem of this code, and
-// returns that.
+// until runs firstboot until its status has a problem with this code, and returns the
+// problem.
 func (v *vps) until(code string) *firstboot.Problem {
 	v.t.Helper()
 	ctx, cancel := context.WithTimeout(v.t.Context(), 4*time.Minute)
@@ -114,7 +114,7 @@ func (v *vps) until(code string) *firstboot.Problem {
 	return found
 }
 
-// passes takes one step of firstboot.
+// passes runs one step of firstboot.
 func (v *vps) passes(step string) {
 	v.t.Helper()
 	if err := firstboot.Run(v.t.Context(), v.host(), firstboot.Options{Only: []string{step}}, func(firstboot.Status) {}); err != nil {
@@ -122,8 +122,8 @@ func (v *vps) passes(step string) {
 	}
 }
 
-// serve starts the server as its unit does, with the settings that firstboot wrote:
-// only the places of files are others.
+// serve starts the server as its unit does, with firstboot's settings; only the paths
+// differ.
 func (v *vps) serve() {
 	v.t.Helper()
 	text, err := os.ReadFile(filepath.Join(v.root, "etc/headscale/config.yaml"))
@@ -152,7 +152,7 @@ func (v *vps) serve() {
 	})
 }
 
-// trusts is where its unit says that its authorities are.
+// trusts are the directories of CA certificates in the server's unit.
 func (v *vps) trusts() string {
 	v.t.Helper()
 	_, rest, ok := strings.Cut(v.overlay("headscale/files/usr/lib/systemd/system/headscale.service"), "\nEnvironment=SSL_CERT_DIR=")
@@ -163,7 +163,7 @@ func (v *vps) trusts() string {
 	return strings.ReplaceAll(places, "/etc/imagebuilder/", v.root+"/etc/imagebuilder/")
 }
 
-// overlay reads what an image has of one.
+// overlay reads a file of an overlay as it is in an image.
 func (w *world) overlay(name string) string {
 	w.t.Helper()
 	text, err := fs.ReadFile(overlays.FS, name)
@@ -181,7 +181,7 @@ func (v *vps) stop() {
 	}
 }
 
-// wall puts the node's firewall up, with what firstboot lets in.
+// wall loads the node's firewall, with the ports that firstboot opens.
 func (v *vps) wall() {
 	v.t.Helper()
 	v.sh("nft -f %[1]s/%[2]s; nft -f %[1]s/etc/imagebuilder/firewall.nft", v.root, wall)
@@ -195,7 +195,7 @@ type named struct{ firstboot.System }
 func (named) Hostname() (string, error) { return "vps", nil }
 func (named) SetHostname(string) error  { return nil }
 
-// units all run; the journal is the server's log.
+// units is a systemd whose units all run; the journal is the server's log.
 type units struct {
 	firstboot.Units
 	v *vps

@@ -1,9 +1,8 @@
 //go:build linux
 
-// Package acmetest lets the node that runs Headscale get a certificate by ACME:
-// all steps of firstboot, the real Headscale with the settings that they write, on
-// its true ports behind the node's own firewall, and Pebble as the authority at the
-// other end of a wire.
+// Package acmetest lets the node that runs Headscale get a certificate by ACME: with all
+// steps of firstboot, the real Headscale with firstboot's settings on its real ports behind
+// the node's own firewall, and Pebble as the authority at the other end of the network.
 package acmetest
 
 import (
@@ -36,14 +35,14 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
 )
 
-// The machine and the world. Both are of the addresses that nobody has (RFC 5737),
-// which to programs are as public as others.
+// The addresses of the machine and the world. Both are reserved for documentation (RFC
+// 5737), and look public to programs.
 const (
 	ownAddress   = "203.0.113.20"
 	worldAddress = "203.0.113.30"
 )
 
-// alone runs a test once more, in a network of its own whose names are the world's,
+// alone runs the test again in a network namespace of its own, with the world's name server,
 // and reports whether this is that run.
 func alone(t *testing.T) bool {
 	t.Helper()
@@ -51,7 +50,7 @@ func alone(t *testing.T) bool {
 	if os.Getenv(sign) != "" {
 		return true
 	}
-	headscaletest.Build(t) // from here there is a way to the modules
+	headscaletest.Build(t) // the modules can be fetched out here only
 	headscaletest.Pebble(t)
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.v", "-test.timeout=20m")
 	cmd.Env = append(os.Environ(), sign+"=1")
@@ -66,7 +65,7 @@ func alone(t *testing.T) bool {
 type world struct {
 	t     *testing.T
 	dir   string
-	pid   int // of whoever keeps its network
+	pid   int // of the process that keeps its network namespace
 	names *names
 }
 
@@ -142,9 +141,9 @@ func last(file string, n int) string {
 	return string(text[max(0, len(text)-n):])
 }
 
-// within does something in the world's network: sockets are of the one in which
-// they were made. The thread comes back, as the kernel ends what it has started
-// (Pdeathsig) with it.
+// within runs do in the world's network namespace: a socket belongs to the namespace in
+// which it was made. The thread is switched back and kept, as its end would also end the
+// processes that it started (Pdeathsig).
 func (w *world) within(do func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -168,7 +167,7 @@ func (w *world) within(do func() error) error {
 	return err
 }
 
-// client is of somebody in the world, to whom every name is at one address.
+// client is an HTTP client in the world for which every name resolves to one address.
 func (w *world) client(address string, roots *x509.CertPool) *http.Client {
 	dial := func(ctx context.Context, network, at string) (conn net.Conn, err error) {
 		_, port, _ := net.SplitHostPort(at)
@@ -185,14 +184,14 @@ func (w *world) client(address string, roots *x509.CertPool) *http.Client {
 	}
 }
 
-// mark keeps a connection out of plainly's way.
+// mark exempts a connection from plainly's redirection.
 func mark(_, _ string, c syscall.RawConn) (err error) {
 	cerr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 1) })
 	return errors.Join(cerr, err)
 }
 
-// plainly lets Pebble ask as Let's Encrypt does. It says "Host: NAME:80", where
-// autocert knows its own name without a port alone.
+// plainly makes Pebble's requests look like Let's Encrypt's. Pebble sends "Host: NAME:80",
+// but autocert recognises its name only without a port.
 func (w *world) plainly() {
 	w.t.Helper()
 	const at = worldAddress + ":8080"
@@ -229,12 +228,12 @@ func (w *world) await(what string, ask func() error) {
 type authority struct {
 	*world
 	directory string
-	ca        string // what it and its certificates are trusted by
+	ca        string // the CA certificate of the authority and of its certificates
 	roots     *x509.CertPool
 	log       string
 }
 
-// newAuthority starts one whose certificates last for some seconds, and which
+// newAuthority starts an authority whose certificates are valid for some seconds, and which
 // refuses blocked.example.net.
 func (w *world) newAuthority(seconds int) *authority {
 	w.t.Helper()
@@ -248,8 +247,8 @@ func (w *world) newAuthority(seconds int) *authority {
 		w.t.Fatal(err)
 	}
 	program := headscaletest.Pebble(w.t)
-	// Headscale 0.29 reads what the authority refuses before autocert can: no try
-	// lives through a nonce that is refused, as Pebble does with 5 %.
+	// Headscale 0.29 reads the authority's errors before autocert can retry. So no attempt
+	// survives a rejected nonce, and Pebble rejects 5 % by default.
 	env := []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0", "PEBBLE_AUTHZREUSE=0"}
 	a := &authority{world: w, directory: "https://" + worldAddress + ":14000/dir", roots: x509.NewCertPool()}
 	a.log = w.run(env, program, "-config", w.write("pebble.json", string(config)), "-dnsserver", worldAddress+":53")
@@ -280,7 +279,7 @@ func (a *authority) count(text string) int {
 	return strings.Count(string(log), text)
 }
 
-// orders are those that it took.
+// orders is how many orders the authority accepted.
 func (a *authority) orders() int { return a.count("Added order ") }
 
 // identity makes the certificate that the authority's own address shows.

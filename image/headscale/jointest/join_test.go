@@ -203,8 +203,7 @@ func nodes(t *testing.T, s *headscaletest.Server) map[string]headscale.Node {
 	return out
 }
 
-// TestServerFaults: what is wrong on the server's side costs no key and calls
-// nobody.
+// TestServerFaults: a fault on the server's side uses up no key and calls for no person.
 func TestServerFaults(t *testing.T) {
 	t.Parallel()
 	tailscaled := program(t)
@@ -214,7 +213,7 @@ func TestServerFaults(t *testing.T) {
 		m.start(tailscaled)
 		unlock := s.LockDatabase()
 		m.want("login-failed")
-		m.want("login-failed") // another pass breaks nothing off that the server may still grant
+		m.want("login-failed") // another pass does not abort a request that the server may still grant
 		time.AfterFunc(5*time.Second, unlock)
 		time.Sleep(2 * time.Second) // so that tailscaled is asking
 		code := "login-failed"

@@ -22,8 +22,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
 )
 
-// vps is the machine that runs Headscale: all steps of firstboot in a directory,
-// beside a real server that has the dns settings which they write.
+// vps is the machine that runs Headscale: all steps of firstboot in a directory, beside a
+// real server with the dns settings that firstboot writes.
 type vps struct {
 	t   *testing.T
 	dir string
@@ -134,9 +134,9 @@ func (p onServer) Run(_ context.Context, argv ...string) (string, error) {
 	return p.s.Command(argv[1:]...)
 }
 
-// TestNamesLeadToNodes: the server takes firstboot's settings; a member's resolver
-// answers for the names, with a node that is online; and learns of each change,
-// one after the other, without a restart of anything.
+// TestNamesLeadToNodes: the server accepts firstboot's settings. A member's resolver
+// resolves the names to a node that is online, and learns of each change without a restart
+// of anything.
 func TestNamesLeadToNodes(t *testing.T) {
 	t.Parallel()
 	tailscaled, s := program(t), headscaletest.Start(t)
@@ -197,8 +197,7 @@ func (m *machine) local() *local.Client {
 	return &local.Client{Socket: m.dir + "/sock", UseSocketOnly: true}
 }
 
-// asked waits until a machine's own resolver leads a name to an address, "" for
-// nowhere.
+// asked waits until a machine's own resolver resolves a name to an address, "" for none.
 func (m *machine) asked(name, want string) {
 	m.t.Helper()
 	var got string
