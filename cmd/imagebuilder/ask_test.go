@@ -33,8 +33,8 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestAskIsInterrupted though nobody types a line, and takes no answer that comes
-// with the interruption.
+// TestAskIsInterrupted although nobody types a line, and an answer that comes with the
+// interruption is not accepted.
 func TestAskIsInterrupted(t *testing.T) {
 	silent, _ := io.Pipe()
 	for _, in := range []io.Reader{silent, strings.NewReader("cabin-pi\n")} {
@@ -47,8 +47,8 @@ func TestAskIsInterrupted(t *testing.T) {
 	}
 }
 
-// TestAgreed: only the name itself, and never in the moment of a Ctrl-C: what comes
-// after it could not be undone.
+// TestAgreed: only the name itself counts as consent, and not together with a Ctrl-C, as
+// what follows cannot be undone.
 func TestAgreed(t *testing.T) {
 	for typed, good := range map[string]bool{"cabin-pi\n": true, "cabin-po\n": false, "\n": false, "": false} {
 		if err := agreed(asking(strings.NewReader(typed)), "the node's name", "cabin-pi"); (err == nil) != good {

@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-// damage replaces one byte of a cache entry, in a new file: others have links
+// damage replaces one byte of a cache entry, in a new file, as other caches have hard links
 // to the old one.
 func damage(t *testing.T, name string, at int64) {
 	t.Helper()
@@ -84,8 +84,8 @@ func middle(t *testing.T, name string) int64 {
 	return fi.Size() / 2
 }
 
-// Whatever a disk does to the cache, the image is the same; nobody is asked to
-// clean anything.
+// TestDamagedCacheIsRepaired: whatever a disk does to the cache, the image is the same, and
+// no clean-up is needed.
 func TestDamagedCacheIsRepaired(t *testing.T) {
 	blob := func(t *testing.T, cache string) string {
 		p := packageNamed(t, "zstd")
@@ -168,7 +168,8 @@ func TestPruneAllLeavesNothing(t *testing.T) {
 	}
 }
 
-// Another program under a component's digest does not get into an image.
+// TestDamagedComponentIsFetchedAgain: another program under a component's digest does not
+// get into an image.
 func TestDamagedComponentIsFetchedAgain(t *testing.T) {
 	cache, dir := cacheCopy(t), outDir(t)
 	program, err := os.ReadFile(setUp(t).program)

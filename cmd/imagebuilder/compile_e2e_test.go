@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestACompilerHoldsNothingUp has a Go toolchain that is not done before a
-// package has been fetched and decoded.
+// TestACompilerHoldsNothingUp uses a Go toolchain that does not finish before a package has
+// been fetched and decoded.
 func TestACompilerHoldsNothingUp(t *testing.T) {
 	cache, dir, zstd := cacheCopy(t), t.TempDir(), packageNamed(t, "zstd")
 	forget(t, cache, zstd.SHA256)

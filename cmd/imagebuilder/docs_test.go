@@ -13,7 +13,8 @@ import (
 )
 
 var (
-	// commandLine is one to be copied: a whole line, up to a comment or another program.
+	// commandLine matches a command line to copy: a whole line, up to a comment or another
+	// program.
 	commandLine = regexp.MustCompile(`(?m)^ +(?:bin/)?imagebuilder( [^#|>;&\n]*)`)
 	fenced      = regexp.MustCompile("(?s)```.*?```")
 	codeSpan    = regexp.MustCompile("`([^`]+)`")
@@ -23,8 +24,8 @@ var (
 	longFlag    = regexp.MustCompile(`^--[a-z][a-z-]*`)
 )
 
-// mentions are the command lines in a document, without the program's name; those that
-// have it begin with a blank.
+// mentions are the command lines in a document, without the program's name; a line that had
+// the name begins with a blank.
 func mentions(markdown string) (lines []string) {
 	for _, m := range commandLine.FindAllStringSubmatch(markdown, -1) {
 		lines = append(lines, m[1])
@@ -43,8 +44,8 @@ func mentions(markdown string) (lines []string) {
 	return lines
 }
 
-// wrongMention says what of a command line the program does not have. Where a line
-// begins with no command, it is of another program unless it is said to be ours.
+// wrongMention returns what a command line has that the program has not. A line that begins
+// with no command is taken for another program's, unless it had our program's name.
 func wrongMention(root *cobra.Command, line string) string {
 	words := strings.Fields(line)
 	cmds, words := descend(root, words)
@@ -70,8 +71,8 @@ func wrongMention(root *cobra.Command, line string) string {
 	return ""
 }
 
-// descend follows names of commands, of which a|b are two, as far as they go; nil and
-// the wrong word where one should be one and is none.
+// descend follows command names as far as possible; a|b stands for two commands. If a word
+// that should be a command is none, it returns nil and that word.
 func descend(cmd *cobra.Command, words []string) ([]*cobra.Command, []string) {
 	for len(words) > 0 && cmd.HasSubCommands() {
 		var next []*cobra.Command
@@ -95,8 +96,8 @@ func descend(cmd *cobra.Command, words []string) ([]*cobra.Command, []string) {
 	return []*cobra.Command{cmd}, words
 }
 
-// TestDocumentsNameWhatThereIs: every command line in documents, in examples, in help and
-// in what the program says is one that it has, with flags that it has.
+// TestDocumentsNameWhatThereIs: every command line in documents, examples, help and the
+// program's own messages exists, with its flags.
 func TestDocumentsNameWhatThereIs(t *testing.T) {
 	root := newRoot()
 	var names []string
@@ -140,7 +141,7 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 	}
 }
 
-// documents are what people read of the program, and what it says itself, by name.
+// documents are the texts that people read about the program, and its own texts, by name.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	out, top := map[string]string{}, filepath.Join("..", "..")

@@ -10,8 +10,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/rollout"
 )
 
-// TestInterrupted: what a command left behind when it was interrupted is told, and nothing
-// promised of it but where there was nothing to tell.
+// TestInterrupted: what an interrupted command left behind is reported, and "nothing was
+// left behind" is said only if that is so.
 func TestInterrupted(t *testing.T) {
 	for _, c := range []struct {
 		err         error

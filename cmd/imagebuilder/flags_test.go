@@ -17,7 +17,7 @@ func everyCommand(cmd *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
-// TestEveryFlagSaysWhatItWants: whatever flag refuses a value has words for it.
+// TestEveryFlagSaysWhatItWants: every flag type that refuses some values has words for it.
 func TestEveryFlagSaysWhatItWants(t *testing.T) {
 	seen := 0
 	everyCommand(newRoot(), func(cmd *cobra.Command) {

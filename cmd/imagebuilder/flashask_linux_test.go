@@ -10,7 +10,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// loop is a disk by a name of the kernel's, and by another.
+// loop is a disk, by its kernel name and by another.
 func loop(t *testing.T) (dev, link string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -32,7 +32,8 @@ func loop(t *testing.T) (dev, link string) {
 	return dev, link
 }
 
-// TestADeviceIsAskedForByAnyName, and refused by any; only a file is not.
+// TestADeviceIsAskedForByAnyName: a device is recognised, and refused, by any of its names;
+// only a file is not a device.
 func TestADeviceIsAskedForByAnyName(t *testing.T) {
 	dev, link := loop(t)
 	for _, name := range []string{dev, "/" + dev, link} {

@@ -12,8 +12,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
-// TestADeviceIsTypedByHand: only one that is shown, whole, and only what may
-// be written to is shown.
+// TestADeviceIsTypedByHand: only a device that is shown is accepted, by its whole name, and
+// only devices that may be written to are shown.
 func TestADeviceIsTypedByHand(t *testing.T) {
 	devices := []flash.Device{
 		{Path: "/dev/sda", Model: "Samsung SSD", Size: 1e12, Bus: "ata", System: true, Mounts: []string{"/"}},

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// waiting runs a shell's line whose command waits for an answer of Headscale's. stderr is
+// waiting runs a shell command line whose command waits for Headscale's answer. stderr is
 // the other end of its standard error.
 func waiting(t *testing.T, line string) (cmd *exec.Cmd, stderr *os.File) {
 	t.Helper()
@@ -47,8 +47,8 @@ func waiting(t *testing.T, line string) (cmd *exec.Cmd, stderr *os.File) {
 	return cmd, read
 }
 
-// TestHangup: a terminal that is closed interrupts, and does not end what has to be undone,
-// though the shell and the kernel say so both and nobody reads what is printed.
+// TestHangup: a closed terminal interrupts the program, but does not stop its clean-up,
+// although both the shell and the kernel send SIGHUP and nobody reads the output.
 func TestHangup(t *testing.T) {
 	cmd, stderr := waiting(t, "exec env --default-signal=HUP imagebuilder status --no-ask") // these tests may run under nohup
 	stderr.Close()
@@ -63,7 +63,7 @@ func TestHangup(t *testing.T) {
 	}
 }
 
-// TestNohup: who asked for it is not interrupted by a terminal that is closed.
+// TestNohup: under nohup a closed terminal does not interrupt.
 func TestNohup(t *testing.T) {
 	cmd, stderr := waiting(t, "trap '' HUP; exec imagebuilder status --no-ask")
 	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/lock"
 )
 
-// TestWhoeverBuildsTakesLocks and the rest of what "build" takes of the kind.
+// TestWhoeverBuildsTakesLocks, and the other input flags of "build".
 func TestWhoeverBuildsTakesLocks(t *testing.T) {
 	of := newBuild().Flags()
 	for _, cmd := range []*cobra.Command{newFlash(), newReplace(), newResurrect(), newLab()} {
@@ -25,8 +25,8 @@ func TestWhoeverBuildsTakesLocks(t *testing.T) {
 	}
 }
 
-// TestLocksOfImages: of several images each has the lock that is called as its own,
-// and none is built of anything but a lock where one was given.
+// TestLocksOfImages: of several images each uses the lock with its name, and if a lock was
+// given, no image is built without one.
 func TestLocksOfImages(t *testing.T) {
 	dir := t.TempDir()
 	written := func(name, board string) string {

@@ -43,8 +43,8 @@ func TestOccupy(t *testing.T) {
 	release()
 }
 
-// TestImagesOfAStandIn: it carries what the fleet has for the board that it stands
-// for, in a file that no other board's shares.
+// TestImagesOfAStandIn: the image carries the fleet's additions for the board that it stands
+// in for, in a file of its own.
 func TestImagesOfAStandIn(t *testing.T) {
 	n := nodeImages{fleet: &fleet.Fleet{Images: map[string][]string{"rpi4": {"a/b:1"}, "rpi5": {"c/d:1"}}}}
 	for _, c := range []struct {
@@ -81,8 +81,8 @@ func TestImagesOfAStandIn(t *testing.T) {
 	}
 }
 
-// TestOccupyAfterKill: of a lab that was killed, whenever that was, nothing stands
-// in the way of the next one; what is no lab's stays.
+// TestOccupyAfterKill: whenever a lab was killed, its remains do not prevent the next one. A
+// directory that is not a lab's stays.
 func TestOccupyAfterKill(t *testing.T) {
 	f := labFlags{dir: filepath.Join(t.TempDir(), "lab")}
 	for name, left := range map[string]string{
@@ -144,8 +144,8 @@ func TestNoLabsDirectory(t *testing.T) {
 	}
 }
 
-// TestConclude: table and trials are shown whatever happened, the lab is kept
-// where that was asked for, and then comes what went wrong.
+// TestConclude: table and trials are always shown, the lab is kept if asked for, and the
+// error comes last.
 func TestConclude(t *testing.T) {
 	broken, differs := errors.New("cabin-pi needs a person; its last words:\nall is\x1b[2J well\u009b2J"), &lab.Trial{What: "a trial", Seen: "something"}
 	for name, c := range map[string]struct {
@@ -185,7 +185,7 @@ func TestConclude(t *testing.T) {
 	}
 }
 
-// said is a person who has read enough when it was said that the lab stays.
+// said is a person who stops reading once the output says that the lab stays.
 type said struct {
 	bytes.Buffer
 	text string
@@ -200,7 +200,7 @@ func (s *said) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// TestOccupyAlone: who lets the directory go takes no lock away but its own.
+// TestOccupyAlone: release removes only its own lock.
 func TestOccupyAlone(t *testing.T) {
 	f := labFlags{dir: filepath.Join(t.TempDir(), "lab")}
 	var all sync.WaitGroup

@@ -40,8 +40,8 @@ func lockedPackage(t *testing.T, l *lock.Lock, name string) *lock.Package {
 	return nil
 }
 
-// TestALockIsHeldAgainstItsIndex puts one package of the archive in another's
-// place: every digest is of something that Debian once signed.
+// TestALockIsHeldAgainstItsIndex puts one package of the archive in another's place: every
+// digest belongs to something that Debian once signed.
 func TestALockIsHeldAgainstItsIndex(t *testing.T) {
 	good := changed(t, func(*lock.Lock) {})
 	r := imagebuilder(t, buildArgs(cacheCopy(t), filepath.Join(outDir(t), "x.img"), "--lock", good)...)
@@ -56,7 +56,7 @@ func TestALockIsHeldAgainstItsIndex(t *testing.T) {
 	words := []string{"the lock does not hold: suite " + zstd.Suite + ": zstd " + zstd.Version, "is not in the index"}
 	refuses(t, cacheCopy(t), filepath.Join(outDir(t), "x.img"), words, "--lock", swapped)
 
-	// Of an index that is gone for good the lock is all there is.
+	// If an index is gone for good, only the lock is left to check against.
 	lost := changed(t, func(l *lock.Lock) { l.Suites[0].InReleaseSHA256 = strings.Repeat("0", 64) })
 	r = imagebuilder(t, buildArgs(cacheCopy(t), filepath.Join(outDir(t), "x.img"), "--lock", lost)...)
 	if r.code != 0 || !strings.Contains(r.stdout, "packages of trixie are taken on the lock's word") {

@@ -102,7 +102,7 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 // progressLine is what a slow machine gets to see before the error.
 var progressLine = regexp.MustCompile(`(?m)^[a-z]+: \d+ of \d+ done, .*\n`)
 
-// badError tells what is wrong with how an error was told, or "".
+// badError says what is wrong with the format of an error, "" if nothing.
 func badError(stderr string) string {
 	stderr = progressLine.ReplaceAllString(stderr, "")
 	if n := strings.Count(stderr, "imagebuilder: "); n != 1 || !strings.HasPrefix(stderr, "imagebuilder: ") {
@@ -199,8 +199,8 @@ func sign(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("signer.pub"), []byte(public.String()), 0o644))
 }
 
-// tailnet NODE... starts what answers as a Headscale in whose tailnet these nodes of the
-// example are, at $HEADSCALE.
+// tailnet NODE... starts a fake Headscale, at $HEADSCALE, in whose tailnet these nodes of
+// the example are.
 func tailnet(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: tailnet NODE...")

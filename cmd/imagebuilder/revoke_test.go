@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestNotReadable: a file that is root's is not a Headscale that is silent, nor is a
-// firewall a file.
+// TestNotReadable: a file that only root may read is not taken for a silent Headscale, nor a
+// blocking firewall for a file.
 func TestNotReadable(t *testing.T) {
 	for _, tt := range []struct {
 		err  error

@@ -58,8 +58,8 @@ func TestSecretsGoToAFileOfOnesOwn(t *testing.T) {
 	}
 }
 
-// TestWhoMayReadSecrets: a file that others may read is warned of where the shell made
-// it; one of one's own is not, and neither is what holds no secret.
+// TestWhoMayReadSecrets: the program warns of a redirection into a file that others may
+// read. It does not warn of a private file, or of output without secrets.
 func TestWhoMayReadSecrets(t *testing.T) {
 	for _, line := range withSecrets(t) {
 		for mode, warned := range map[os.FileMode]bool{0o644: true, 0o640: true, 0o600: false} {

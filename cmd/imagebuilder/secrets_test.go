@@ -12,8 +12,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// What a person could use: a key of the tailnet, a token, the body of a private
-// key, and the API's key of the script's own.
+// What a thief could use: a tailnet key, a token, the body of a private key, and the
+// script's own API key.
 var (
 	joinKey    = regexp.MustCompile(`authKey: (\S{40,})`)
 	k3sToken   = regexp.MustCompile(`::(?:server|node):(\S+)`)
@@ -64,8 +64,8 @@ func readTree(ts *testscript.TestScript, root string) (files []string) {
 	return files
 }
 
-// secretsIn finds secrets as they stand in files; of private keys each whole
-// line, as YAML indents them.
+// secretsIn finds secrets in the form that files have; of private keys each line, as YAML
+// indents them.
 func secretsIn(text string) (out [][]byte) {
 	for _, pattern := range []*regexp.Regexp{joinKey, k3sToken} {
 		for _, m := range pattern.FindAllStringSubmatch(text, -1) {

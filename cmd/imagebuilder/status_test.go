@@ -33,8 +33,8 @@ func TestWhatDoctorsFoundIsTold(t *testing.T) {
 	}
 }
 
-// TestWatchOutlivesAFault: once it has seen something it tells of a fault, once, and looks
-// again until it is interrupted; before, and without --watch, a fault ends it.
+// TestWatchOutlivesAFault: after the first success, --watch prints an error once, and tries
+// again until it is interrupted. Before that, and without --watch, an error ends it.
 func TestWatchOutlivesAFault(t *testing.T) {
 	fault := errors.New("Headscale does not answer")
 	for _, c := range []struct {
@@ -76,8 +76,8 @@ func TestWatchOutlivesAFault(t *testing.T) {
 	}
 }
 
-// TestImageAndSlotAreTold: what runs, since when it is out of date, and whether it is
-// to be kept; an older image says less.
+// TestImageAndSlotAreTold: the running version, the age of the image, and whether it is
+// kept; an older image reports less.
 func TestImageAndSlotAreTold(t *testing.T) {
 	now := time.Date(2026, 3, 11, 0, 0, 0, 0, time.UTC)
 	made := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

@@ -15,7 +15,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// TestStatusWarnsOfTheAPIKey, once, in its last month, and says who makes the next.
+// TestStatusWarnsOfTheAPIKey once, in the key's last month, and says how to make the next
+// one.
 func TestStatusWarnsOfTheAPIKey(t *testing.T) {
 	for days, want := range map[int]string{20: "'imagebuilder headscale init' makes the next one\n", 40: ""} {
 		end := time.Now().AddDate(0, 0, days)

@@ -15,8 +15,8 @@ import (
 const strangersReport = "imagebuilder report 1\r\n\r\n[image]\r\nboard: rpi4\r\nimage: 2026.1\r\n\r\n[machine]\r\n" +
 	"model: A Pi\x1b[2J of\u009b2Jmine\r\n\r\n[devices]\r\n- usb:v1\x1b]0;p2\r\n\r\nend of report, lines: 11\r\n"
 
-// TestAStrangersTextMovesNoCursor: what comes from a card or by mail is text, and
-// none of it speaks to the terminal.
+// TestAStrangersTextMovesNoCursor: text from a card or from mail is printed without control
+// characters.
 func TestAStrangersTextMovesNoCursor(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{

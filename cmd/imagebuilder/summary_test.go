@@ -8,7 +8,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/manifest"
 )
 
-// TestASummaryWarnsInCapitals: of what --strict would have refused.
+// TestASummaryWarnsInCapitals of what --strict would refuse.
 func TestASummaryWarnsInCapitals(t *testing.T) {
 	m := &manifest.Manifest{Components: []manifest.Component{
 		{Name: "k3s", Version: "v1.36.4+k3s1", Warning: "the lock has another digest"}, {Name: "tailscale", Version: "1.102.5"},
@@ -22,8 +22,8 @@ func TestASummaryWarnsInCapitals(t *testing.T) {
 	}
 }
 
-// TestWhoBuildsForNodesIsTold of each image what "build" has in its summary, and of one
-// that lacks nothing, nothing.
+// TestWhoBuildsForNodesIsTold: for each image, commands that build print the remarks of the
+// summary of "build", and nothing for an image without remarks.
 func TestWhoBuildsForNodesIsTold(t *testing.T) {
 	r := &image.Result{Image: "dist/rpi4.img", Warnings: []string{"the host's apt sources: torn"}, Deferred: map[string]string{"k3s": "no such host"}}
 	r.Manifest = &manifest.Manifest{Warnings: []string{"the tag latest"}, Components: []manifest.Component{

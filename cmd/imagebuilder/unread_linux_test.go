@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// minter answers as a Headscale that makes one key, and tells whether that was ended.
+// minter is a fake Headscale that makes one key, and records whether that was expired.
 func minter(t *testing.T) (at string, ended *atomic.Bool) {
 	t.Helper()
 	ended = &atomic.Bool{}
@@ -48,8 +48,8 @@ func minter(t *testing.T) (at string, ended *atomic.Bool) {
 	return server.URL, ended
 }
 
-// unread runs a command in dir of whose standard output nobody reads a byte, and of its
-// standard error neither where that is a part of it.
+// unread runs a command in dir whose standard output nobody reads and, with both, its
+// standard error neither.
 func unread(t *testing.T, dir string, both bool, args ...string) (code int, told string) {
 	t.Helper()
 	read, write, err := os.Pipe()
@@ -68,7 +68,7 @@ func unread(t *testing.T, dir string, both bool, args ...string) (code int, told
 	return cmd.ProcessState.ExitCode(), stderr.String()
 }
 
-// TestNobodyReads: a pipe that nobody reads interrupts, and what has to be undone is.
+// TestNobodyReads: a pipe without a reader interrupts the program, and clean-up is done.
 func TestNobodyReads(t *testing.T) {
 	at, ended := minter(t)
 	dir := filepath.Join(t.TempDir(), "shed")
@@ -83,7 +83,7 @@ func TestNobodyReads(t *testing.T) {
 	}
 }
 
-// TestNobodyReadsOn: who has read enough of a list is told nothing.
+// TestNobodyReadsOn: if the reader of a list stops early, no error is printed.
 func TestNobodyReadsOn(t *testing.T) {
 	for _, line := range []string{"boards", "boards show rpi4", "components", "fleet schema", "version"} {
 		if code, told := unread(t, t.TempDir(), false, strings.Fields(line)...); code != exitInterrupted || told != "" {
@@ -92,9 +92,10 @@ func TestNobodyReadsOn(t *testing.T) {
 	}
 }
 
-// TestNobodyReadsTheProgress: that is told by what is told of it, however long it takes.
+// TestNobodyReadsTheProgress: if nobody reads standard error, writing progress there
+// interrupts, however long it takes.
 func TestNobodyReadsTheProgress(t *testing.T) {
-	signal.Ignore(syscall.SIGPIPE) // where the program asks to be told of it
+	signal.Ignore(syscall.SIGPIPE) // so that only the program's own handling of SIGPIPE counts
 	defer signal.Reset(syscall.SIGPIPE)
 	read, write, err := os.Pipe()
 	if err != nil {

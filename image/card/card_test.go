@@ -51,9 +51,9 @@ func valid(t *testing.T, s *headscaletest.Server) (ids []headscale.ID) {
 	return ids
 }
 
-// TestNoKeyIsLeftBehind of a card that was not written: because it is for another board,
-// or has no place, or as the person stopped waiting in the middle of it; and the key of the
-// card before, which is in the post, stays good. One that was written has its key, alone.
+// TestNoKeyIsLeftBehind of a card that was not written, because it is for another board,
+// does not fit, or was interrupted. The key of the previous card, which is in the post,
+// stays valid. After a card was written, only its key is valid.
 func TestNoKeyIsLeftBehind(t *testing.T) {
 	s := headscaletest.Start(t)
 	f := s.NewFleet()

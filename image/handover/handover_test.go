@@ -33,20 +33,20 @@ nodes:
 // machine is a node that answers "firstboot offer".
 type machine struct {
 	fields, steps []string
-	fault         error         // of every question
-	refuses       error         // of what is handed over
-	loses         bool          // the answer to that, or the line before it
-	takes         time.Duration // until it has taken it
-	works         time.Duration // through its steps, from then on
-	falls         bool          // over, every minute
+	fault         error         // the error of every question
+	refuses       error         // the error of "firstboot offer"
+	loses         bool          // the connection breaks before the answer, or before the request
+	takes         time.Duration // how long until the node has accepted the file
+	works         time.Duration // how long its steps take from then on
+	falls         bool          // its k3s fails again every minute
 	isNew         bool          // nobody has switched it on yet
-	status        string        // what it says of itself, where that is not that it is well
+	status        string        // the node's status, "" for one that is well
 
 	has string
 	at  time.Time
 }
 
-// world has nodes, and what they were told.
+// world has nodes, and records what they were told.
 type world struct {
 	t     *testing.T
 	fleet *fleet.Fleet
@@ -83,7 +83,7 @@ func newWorldOf(t *testing.T, nodes string) *world {
 	return w
 }
 
-// line is a node's: what is not signed for it, it says no to.
+// line is the Line to the nodes. A node refuses what is not signed for it.
 func (w *world) line(_ context.Context, name, command string, input io.Reader) ([]byte, error) {
 	m := w.of[name]
 	if command == inquiry.Question {
@@ -127,7 +127,7 @@ func (w *world) preview(m *machine, data string) map[string]any {
 	return map[string]any{"inForce": true}
 }
 
-// unsigned is what a node knows a file by.
+// unsigned is a file without its signature, by which a node compares files.
 func unsigned(t *testing.T, data string) string {
 	t.Helper()
 	sig, err := node.ReadSignature([]byte(data))
@@ -140,7 +140,7 @@ func unsigned(t *testing.T, data string) string {
 	return sig.Digest
 }
 
-// rows are those of nodes that are there, but for some.
+// rows are the rows of all nodes; those in away are offline.
 func (w *world) rows(away ...string) (rows []roster.Row) {
 	for i, name := range w.fleet.Nodes.Names {
 		r := roster.Row{Node: name, State: roster.Online, Address: netip.AddrFrom4([4]byte{100, 64, 0, byte(1 + i)})}
@@ -163,7 +163,7 @@ func (w *world) prepare(c roster.Choice, away ...string) (*Order, error) {
 	return o, err
 }
 
-// story lets something happen in a world whose time flies.
+// story runs tell in a world with fake time.
 func story(t *testing.T, tell func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { tell(newWorld(t)) })
@@ -171,8 +171,8 @@ func story(t *testing.T, tell func(w *world)) {
 
 var all = roster.Choice{All: true}
 
-// TestHandedOver: servers first, the machine with Headscale last, each after the one
-// before works by it; who has no use for it gets nothing.
+// TestHandedOver: servers first, the machine with Headscale last, each after the previous
+// one works by its file. A node for which nothing changes gets nothing.
 func TestHandedOver(t *testing.T) {
 	story(t, func(w *world) {
 		w.of["pi"].fields, w.of["pi"].takes, w.of["pi"].works = []string{"k3s.labels"}, 7*time.Second, 3*time.Minute
@@ -202,8 +202,8 @@ func TestHandedOver(t *testing.T) {
 	})
 }
 
-// TestAgain: a node that has the very file gets it no second time; where it is not done
-// with that, nobody comes after it.
+// TestAgain: a node that has exactly this file does not get it again. If it has not finished
+// its steps, the nodes after it wait.
 func TestAgain(t *testing.T) {
 	for works, want := range map[time.Duration]string{0: "works by it already", time.Hour: "has it, and is not well yet: goes through k3s, verify again"} {
 		story(t, func(w *world) {
@@ -231,7 +231,7 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-// TestNotForAMoment: a k3s that starts and falls over is no node that works.
+// TestNotForAMoment: a node whose k3s starts and fails soon after does not count as working.
 func TestNotForAMoment(t *testing.T) {
 	story(t, func(w *world) {
 		w.of["pi"].fields, w.of["pi"].steps, w.of["pi"].falls = []string{"k3s.labels"}, []string{"k3s"}, true
@@ -246,8 +246,8 @@ func TestNotForAMoment(t *testing.T) {
 	})
 }
 
-// TestNothingWasDone: what one of them cannot have, or should not without a word, none
-// gets.
+// TestNothingWasDone: if one node cannot have its file, or has a risk that nobody accepted,
+// no node gets one.
 func TestNothingWasDone(t *testing.T) {
 	for name, c := range map[string]struct {
 		fields []string
@@ -283,8 +283,8 @@ func TestNothingWasDone(t *testing.T) {
 	}
 }
 
-// TestUnasked: of a node that could not be asked nobody knows what would change; one
-// that says no has said so.
+// TestUnasked: it is not known what would change on a node that could not be asked. A node
+// that refuses was asked.
 func TestUnasked(t *testing.T) {
 	w := newWorld(t)
 	for fault, want := range map[error]string{
@@ -310,7 +310,7 @@ func TestUnasked(t *testing.T) {
 	}
 }
 
-// TestRisky: with a word for it, it is done.
+// TestRisky: with risky, it is done.
 func TestRisky(t *testing.T) {
 	story(t, func(w *world) {
 		w.of["box"].fields = []string{"network.wifi"}
@@ -324,10 +324,10 @@ func TestRisky(t *testing.T) {
 	})
 }
 
-// TestHas: only what a node was given, or said to have, it has.
+// TestHas: Has is true only for nodes that were given the file, or said that they have it.
 func TestHas(t *testing.T) {
 	story(t, func(w *world) {
-		w.of["pi"].fields = []string{"k3s.labels"} // the others work by files that say the same
+		w.of["pi"].fields = []string{"k3s.labels"} // the other nodes work by equivalent files
 		o, err := w.prepare(all)
 		if err == nil {
 			err = o.Run(w.t.Context(), false)
@@ -343,8 +343,8 @@ func TestHas(t *testing.T) {
 	})
 }
 
-// TestNotes: what a node takes a part of, or more than changed, is told, and in nobody's
-// way.
+// TestNotes: partial effects, and effects beyond the change, are reported, but do not
+// prevent it.
 func TestNotes(t *testing.T) {
 	for what, c := range map[string]struct{ fields, steps, want []string }{
 		"taints":  {[]string{"k3s.taints"}, nil, []string{"kubectl taint"}},
@@ -365,7 +365,8 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// TestAway: of many those that are there get it; one that is named has to be.
+// TestAway: with a choice of many, those that are online get it; a node that is named must
+// be online.
 func TestAway(t *testing.T) {
 	w := newWorld(t)
 	o, err := w.prepare(all, "box")
@@ -380,7 +381,7 @@ func TestAway(t *testing.T) {
 	}
 }
 
-// TestOldImages have no such verb, or another answer.
+// TestOldImages: their firstboot has no such command, or answers differently.
 func TestOldImages(t *testing.T) {
 	o := &Order{line: func(context.Context, string, string, io.Reader) ([]byte, error) { return []byte("{}"), nil }}
 	n := &Node{Name: "pi"}

@@ -18,8 +18,8 @@ nodes:
   pi: {board: rpi4, site: home, role: server}
 `
 
-// TestVoters: no k3s that votes starts anew while another one that does is away, or ill,
-// but by a word; what votes nowhere, or goes on, may.
+// TestVoters: a voter's k3s does not restart while another voter is away or ill, unless
+// risky is set. Other nodes, and voters whose k3s does not restart, are not affected.
 func TestVoters(t *testing.T) {
 	away := machine{fault: &inquiry.SilentError{Why: "no answer in time"}}
 	for name, c := range map[string]struct {
@@ -60,8 +60,8 @@ func TestVoters(t *testing.T) {
 	}
 }
 
-// TestVoterLost: one that was well when all were asked is looked at again when another's
-// turn comes, whatever risks were taken that were told; one that is soon well is waited for.
+// TestVoterLost: a voter that was well at first is asked again before another one's turn,
+// whatever risks were accepted. If it soon recovers, it is waited for.
 func TestVoterLost(t *testing.T) {
 	for back, want := range map[time.Duration]string{
 		time.Hour:   "pi: k3s: it starts anew, and etcd may be too few without it, as vps votes there, too: it says that it is working; mend that, and do this again (with --risky it goes on all the same)",

@@ -12,8 +12,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-// TestStopped: the first node that fails is the last that got it. One that says no is heard
-// at once, where a line that broke leaves open whether it has it.
+// TestStopped: no node gets its file after the first failure. A refusal stops at once; after
+// a broken connection it must first be found out whether the node has its file.
 func TestStopped(t *testing.T) {
 	for name, c := range map[string]struct {
 		pi    machine
@@ -49,7 +49,8 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-// TestInterrupted: who was given it has it, also where nobody waited for what came of it.
+// TestInterrupted: a node that was given its file has it, even if nobody waited for the
+// result.
 func TestInterrupted(t *testing.T) {
 	story(t, func(w *world) {
 		w.of["pi"].fields, w.of["pi"].works = []string{"k3s.labels"}, time.Hour

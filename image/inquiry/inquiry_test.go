@@ -24,7 +24,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// sshd is a node's, with a host key of its own where it is given none.
+// sshd is a node's ssh server. It makes a host key if it is given none.
 type sshd struct {
 	host   ssh.Signer
 	at     string // where it listens; default any port
@@ -133,8 +133,8 @@ func (s *sshd) serve(conn net.Conn, config *ssh.ServerConfig) {
 	}
 }
 
-// owner is somebody with an ssh of their own that leads to where the tests' nodes
-// are, and a key that opens them.
+// owner is a user whose ssh program connects to the tests' nodes, with a key that they
+// accept.
 type owner struct {
 	t     *testing.T
 	fleet *fleet.Fleet
@@ -187,8 +187,8 @@ func says(problem string) string {
 	return string(b)
 }
 
-// TestWords: what a node says arrives in one line that moves no cursor; junk and
-// floods do not.
+// TestWords: what a node says is returned in one line without control characters; junk and
+// floods are refused.
 func TestWords(t *testing.T) {
 	o := newOwner(t)
 	said := says("The disk\n is \x1b[2Jfull\u202e.")
@@ -216,8 +216,8 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// TestAnotherMachine: who shows another host key than at first is not heard; a
-// machine that joined in its place is.
+// TestAnotherMachine: a machine that shows another host key than at first is not believed; a
+// machine that joined in the node's place is.
 func TestAnotherMachine(t *testing.T) {
 	o := newOwner(t)
 	first := &sshd{answer: func() string { return says("a") }}
@@ -230,7 +230,8 @@ func TestAnotherMachine(t *testing.T) {
 	if got := o.asks(second, "1"); got.Problem != "" || !strings.Contains(got.Silent, "Host key verification failed.") || !strings.Contains(got.Silent, `ssh-keygen -R cabin-pi.1 -f "`+filepath.Join(o.fleet.Dir(), "secrets", "known_hosts")+`"`) {
 		t.Errorf("a stranger is heard, or nothing is to be done: %+v", got)
 	}
-	// A Headscale that began anew gives its numbers again; one of before names had times stays.
+	// A new Headscale gives out its numbers again. An entry from before names had times
+	// stays valid.
 	for _, c := range []struct {
 		by     *sshd
 		number string
@@ -249,8 +250,8 @@ func TestAnotherMachine(t *testing.T) {
 	}
 }
 
-// TestInput: all of it arrives, and so does its end; without one there is nothing to
-// read.
+// TestInput: all of the input arrives, and so does its end. Without an input there is
+// nothing to read.
 func TestInput(t *testing.T) {
 	o := newOwner(t)
 	s := &sshd{}
@@ -261,7 +262,7 @@ func TestInput(t *testing.T) {
 	countsInput(t, o.fleet, Subject{Node: "cabin-pi", Number: "1", Address: netip.MustParseAddr("127.0.0.1")})
 }
 
-// TestNo: what the node itself says no to is told from what the line did.
+// TestNo: a command's failure on the node is distinguished from a failure of the connection.
 func TestNo(t *testing.T) {
 	o := newOwner(t)
 	s := &sshd{}
@@ -299,10 +300,11 @@ type endless struct{}
 
 func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
-// late says that this machine was too busy to find out more.
+// late says that this machine was too busy for a result.
 func late(r Answer) bool { return r.Silent == "no answer in time" }
 
-// TestSilence: who does not let the owner in, or is not there, has nothing to say.
+// TestSilence: a node that does not let the owner in, or does not exist, is reported as
+// silent.
 func TestSilence(t *testing.T) {
 	o := newOwner(t)
 	other, _ := newKey(t)
@@ -320,8 +322,8 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestANodeIsExamined by itself, and what it found is told, not what is well, and
-// nothing that moves a cursor.
+// TestANodeIsExamined: the findings are returned, without checks that passed and without
+// control characters.
 func TestANodeIsExamined(t *testing.T) {
 	o := newOwner(t)
 	for found, want := range map[string]string{
@@ -343,7 +345,7 @@ func TestANodeIsExamined(t *testing.T) {
 	}
 }
 
-// TestLife: what tells one start from the next comes before the status; junk is none.
+// TestLife: boot ID and uptime come before the status; junk is refused.
 func TestLife(t *testing.T) {
 	const status = `{"state":"joined","slot":"b","image":"2026.1","made":"2026-01-02T03:04:05Z","good":"a","trial":"b","tries":2}`
 	o := newOwner(t)
@@ -367,8 +369,8 @@ func TestLife(t *testing.T) {
 	}
 }
 
-// TestARefusalIsNoSilence: what a node says no to, it was asked; one that is not there,
-// or that gives no answer in time, was not.
+// TestARefusalIsNoSilence: a node that refuses was asked. A node that does not exist, or
+// does not answer in time, was not.
 func TestARefusalIsNoSilence(t *testing.T) {
 	o := newOwner(t)
 	n := &sshd{}

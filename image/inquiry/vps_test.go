@@ -17,8 +17,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// alone runs a test once more, in a network of its own, where port 22 is nobody
-// else's, and reports whether this is that run.
+// alone runs the test again in a network namespace of its own, where port 22 is free, and
+// reports whether this is that run.
 func alone(t *testing.T) bool {
 	t.Helper()
 	const sign = "INQUIRY_TEST_ALONE"
@@ -68,8 +68,8 @@ func (v *vps) subject() []Subject {
 	return []Subject{{Node: "vps", Number: "1", Address: netip.MustParseAddr("127.0.0.1")}}
 }
 
-// TestTheVPS is asked with the keys that were made for it at home, whatever ssh is
-// on this computer, and by its pinned host key alone: a machine in its place is
+// TestTheVPS: the machine is asked with the keys made for it at home, whatever ssh program
+// is on this computer, and only if it shows its pinned host key. A machine in its place is
 // told nothing and believed nothing.
 func TestTheVPS(t *testing.T) {
 	if !alone(t) {
@@ -120,8 +120,9 @@ func TestTheVPS(t *testing.T) {
 	}
 }
 
-// TestTheVPSInPublic: from a computer that is not in the tailnet its address there leads
-// nowhere, or to somebody else's machine; its name does, and all that it is told arrives.
+// TestTheVPSInPublic: from a computer outside of the tailnet, the address there leads
+// nowhere, or to somebody else's machine. The public name works, and the whole input
+// arrives.
 func TestTheVPSInPublic(t *testing.T) {
 	if !alone(t) {
 		return

@@ -45,7 +45,7 @@ const nodeList = `{"kind":"NodeList","items":[
    {"type":"Ready","status":"Unknown","message":"Kubelet stopped\n posting"},{"type":"EtcdIsVoter","status":"False","message":"member is a learner"}]}},
  {"metadata":{"name":"new"}}]}`
 
-// TestNodes: who is ready, who votes, and who is cordoned by whom.
+// TestNodes: which nodes are ready, which vote, and which are cordoned by which program.
 func TestNodes(t *testing.T) {
 	c := (&api{answers: map[string]string{"GET /api/v1/nodes": nodeList}}).client(t)
 	all, err := c.Nodes(t.Context())
@@ -55,7 +55,7 @@ func TestNodes(t *testing.T) {
 	}
 }
 
-// TestNode: one that is there, and none.
+// TestNode: an existing node, and one that does not exist.
 func TestNode(t *testing.T) {
 	const path = "GET /api/v1/nodes/cabin-pi"
 	for answer, want := range map[string]string{`{"metadata":{"name":"cabin-pi"},"status":{"conditions":[{"type":"Ready","status":"True"}]}}`: "&{cabin-pi    false } <nil>", "404": "<nil> <nil>", "500": "<nil> the API answers 500: it says 500"} {
@@ -66,7 +66,7 @@ func TestNode(t *testing.T) {
 	}
 }
 
-// TestCordons are undone by who made them alone.
+// TestCordons: only the program that cordoned a node uncordons it.
 func TestCordons(t *testing.T) {
 	const path = "/api/v1/nodes/cabin-pi"
 	for _, c := range []struct {
@@ -99,7 +99,7 @@ func TestCordons(t *testing.T) {
 	}
 }
 
-// TestPods: those that can go elsewhere, and which nobody would make again.
+// TestPods: the pods that can move elsewhere, and which of them have no controller.
 func TestPods(t *testing.T) {
 	pod := func(name, metadata, phase string) string {
 		return fmt.Sprintf(`{"metadata":{"namespace":"x","name":%q,"uid":"u-%s"%s},"status":{"phase":%q}}`, name, name, metadata, phase)
@@ -122,8 +122,8 @@ func TestPods(t *testing.T) {
 	}
 }
 
-// TestEviction: of that very pod; a budget's refusal is passed on, and who is gone is
-// no error.
+// TestEviction: of exactly that pod; a budget's refusal is returned, and a pod that is gone
+// is no error.
 func TestEviction(t *testing.T) {
 	const what = "POST /api/v1/namespaces/x/pods/web/eviction"
 	for code, want := range map[string]int{"429": 429, "500": 500, "404": 0, "409": 0, "{}": 0} {
@@ -141,7 +141,7 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// TestSickVolumes: of those in use, which lack something; without Longhorn, none.
+// TestSickVolumes: attached volumes with a problem; without Longhorn, none.
 func TestSickVolumes(t *testing.T) {
 	const what = "GET /apis/longhorn.io/v1beta2/namespaces/longhorn-system/volumes"
 	volume := func(name, state, robustness string) string {

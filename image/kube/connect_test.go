@@ -18,7 +18,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/clusterca"
 )
 
-// everybody is one certificate: the servers', the owner's, and the authority's.
+// everybody is one certificate that serves as the servers', the owner's, and the
+// authority's.
 func everybody(t *testing.T) (Access, tls.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -43,7 +44,7 @@ func everybody(t *testing.T) (Access, tls.Certificate) {
 	return Access{CA: cert, Admin: pair}, own
 }
 
-// server is one of the cluster's, with what became of its lines.
+// server is an API server that records the state of its connections.
 func server(t *testing.T, own tls.Certificate, answer http.HandlerFunc) (Way, chan http.ConnState) {
 	t.Helper()
 	states := make(chan http.ConnState, 100)
@@ -55,8 +56,8 @@ func server(t *testing.T, own tls.Certificate, answer http.HandlerFunc) (Way, ch
 	return Way{Server: "s", Address: s.Listener.Addr().String()}, states
 }
 
-// TestConnectLeavesNoLineBehind: of all ways that were tried, one stays open, and that not
-// for ever.
+// TestConnectLeavesNoLineBehind: of all connections that were tried, one stays open, and is
+// closed when idle.
 func TestConnectLeavesNoLineBehind(t *testing.T) {
 	access, own := everybody(t)
 	var once sync.Once

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestNobodyWaitsAnyMore: who interrupts the wait for a deleted node hears that it is
-// deleted, and not that etcd holds it.
+// TestNobodyWaitsAnyMore: if the wait for a deleted node is interrupted, the error says that
+// the node is deleted, and does not blame etcd.
 func TestNobodyWaitsAnyMore(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	asked := 0

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestASecretIsLookedForAndNotRead at a server that answers as Kubernetes' does:
-// with the whole object, unless the first thing that a client accepts is less.
+// TestASecretIsLookedForAndNotRead: the server answers as Kubernetes does, with the whole
+// object, unless the first format that the client accepts contains less.
 func TestASecretIsLookedForAndNotRead(t *testing.T) {
 	var sent []string
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

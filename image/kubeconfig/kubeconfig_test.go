@@ -76,7 +76,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// TestMergeLeavesOthers alone, which have the names that ours would: nothing is changed.
+// TestMergeLeavesOthers: if other clusters' entries have our names, nothing is changed.
 func TestMergeLeavesOthers(t *testing.T) {
 	const foreign = `apiVersion: v1
 kind: Config
@@ -109,9 +109,9 @@ users: [{name: NAME, user: {client-key-data: b25seQ==}}]
 	}
 }
 
-// TestJoinWhereKubectlReads: of several files it is the one that kubectl would write to; a
-// name that another file has for something else is no less taken, and a context that a
-// later file chooses stays chosen.
+// TestJoinWhereKubectlReads: of several files the one is changed to which kubectl would
+// write. A name that another file uses for something else counts as taken, and a context
+// that a later file selects stays selected.
 func TestJoinWhereKubectlReads(t *testing.T) {
 	old, err := New(access)
 	if err != nil {

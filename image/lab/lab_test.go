@@ -35,7 +35,7 @@ func example(t *testing.T, changes ...string) (*fleet.Fleet, *Plan) {
 	return f, p
 }
 
-// rehearsed is a lab of machines that are off.
+// rehearsed is a lab whose machines are switched off.
 func rehearsed(t *testing.T, changes ...string) *Lab {
 	t.Helper()
 	_, p := example(t, changes...)
@@ -64,8 +64,8 @@ func rehearsed(t *testing.T, changes ...string) *Lab {
 // elsewhere removes the example's own Headscale.
 var elsewhere = []string{"  vps: {", "  # {", "  cloud: {}", "", "    server: {", "    # {"}
 
-// TestPlan: Headscale's machine is the first, then the server that creates the
-// cluster; a Pi is stood for; what it takes is told.
+// TestPlan: Headscale's machine comes first, then the server that creates the cluster. A Pi
+// is replaced by a virtual machine. The plan shows the resources that it needs.
 func TestPlan(t *testing.T) {
 	_, p := example(t)
 	var order []string
@@ -142,8 +142,8 @@ func TestNew(t *testing.T) {
 // elsewhere.
 var majority = append(slices.Clone(elsewhere), "home-box: {board: optiplex-7050, site: home, role: agent}", "home-box: {board: optiplex-7050, site: home, role: server}")
 
-// TestExpect: the votes that are together decide. A site that is cut off goes on
-// by itself, and without Headscale's relay every site does.
+// TestExpect: the votes that are connected decide. A site that is cut off keeps running, and
+// without Headscale's relay so does every site.
 func TestExpect(t *testing.T) {
 	three, two, most := rehearsed(t), rehearsed(t, elsewhere...), rehearsed(t, majority...)
 	for _, c := range []struct {
@@ -173,7 +173,7 @@ func TestExpect(t *testing.T) {
 	}
 }
 
-// TestExpectWitnesses: most votes without a server answer nobody.
+// TestExpectWitnesses: a majority of votes without a server has no API.
 func TestExpectWitnesses(t *testing.T) {
 	l := rehearsed(t, "home-box: {board: optiplex-7050, site: home, role: agent}", "home-box: {board: optiplex-7050, site: home, role: witness}",
 		"cabin-pi: {board: rpi4, site: cabin, role: server}", "cabin-pi: {board: rpi4, site: cabin, role: agent}")
@@ -183,8 +183,8 @@ func TestExpectWitnesses(t *testing.T) {
 	}
 }
 
-// TestVerdict: a verdict needs that it was as promised for a minute, and what
-// says nothing of the cluster settles none.
+// TestVerdict: the outlook must be met for a minute; an answer that says nothing about the
+// cluster decides nothing.
 func TestVerdict(t *testing.T) {
 	goesOn := outlook{goesOn: true, watcher: "a", gone: []string{"b"}}
 	alone := outlook{goesOn: true, watcher: "a"}
@@ -217,7 +217,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// answers is a machine that answers commands, and none that it does not know.
+// answers is a machine that answers the commands in the map.
 type answers map[string]string
 
 func (a answers) Run(_ context.Context, command string) (string, error) {
@@ -264,7 +264,7 @@ func TestCanCut(t *testing.T) {
 	}
 }
 
-// TestRow reads what the serial line shows, the last word of it.
+// TestRow reads the last status line on the serial line.
 func TestRow(t *testing.T) {
 	for _, c := range []struct{ serial, state, address, says string }{
 		{"U-Boot\nLoading", Booting, "", ""},

@@ -34,8 +34,8 @@ func switchedOn(t *testing.T, l *Lab) (*machine, Process) {
 	return m, s.Processes[m.Node]
 }
 
-// TestLeftRunning: a machine that runs still when its lab was killed is ended by who
-// removes that; a process that only has its number is not.
+// TestLeftRunning: Remove ends a machine that still runs after its lab was killed, but not a
+// process that only has its PID.
 func TestLeftRunning(t *testing.T) {
 	l := rehearsed(t)
 	m, p := switchedOn(t, l)

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestTheMarkGoesLast: whenever a process is killed that removes its lab, the next
-// one knows what is left for a lab's.
+// TestTheMarkGoesLast: if the removal of a lab is killed at any point, what is left still
+// counts as a lab's.
 func TestTheMarkGoesLast(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lab")
 	if err := Claim(dir); err != nil {

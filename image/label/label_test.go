@@ -67,8 +67,8 @@ func TestTheCodeLeadsToTheNode(t *testing.T) {
 	}
 }
 
-// TestAllIsOnIt, letters of other languages too, with the fonts for them, on the
-// paper that was asked for.
+// TestAllIsOnIt: all texts are on the label, letters of other languages included, with their
+// fonts embedded, on the requested paper.
 func TestAllIsOnIt(t *testing.T) {
 	for _, size := range []Size{A6, Roll} {
 		pdf := printed(t, size, of(t, "cabin-pi", "rpi4"))
@@ -88,7 +88,7 @@ func TestAllIsOnIt(t *testing.T) {
 	}
 }
 
-// TestEveryLanguageSaysAll that stands on labels of our boards, and fits.
+// TestEveryLanguageSaysAll: every text of our boards' labels has a translation, and fits.
 func TestEveryLanguageSaysAll(t *testing.T) {
 	all := []string{plugIn, lightsMean, howFar, scanWith, trouble}
 	all = append(all, board.LEDColors...)

@@ -37,7 +37,7 @@ func open(t *testing.T, f *fleet.Fleet, s *headscaletest.Server) *Mint {
 	return m
 }
 
-// hand makes a key that nobody refuses.
+// hand makes a key and hands it over successfully.
 func hand(t *testing.T, m *Mint, name string) *Key {
 	t.Helper()
 	k, err := m.Hand(t.Context(), name, time.Now(), func(*Key) error { return nil })
@@ -47,7 +47,7 @@ func hand(t *testing.T, m *Mint, name string) *Key {
 	return k
 }
 
-// valid lists the keys that a node could still join with.
+// valid lists the keys with which a node could still join.
 func valid(t *testing.T, s *headscaletest.Server) (ids []headscale.ID) {
 	t.Helper()
 	all, err := s.Client.ListKeys(context.Background())
@@ -62,9 +62,9 @@ func valid(t *testing.T, s *headscaletest.Server) (ids []headscale.ID) {
 	return ids
 }
 
-// TestOneKeyPerNode: at a real Headscale a node's key is single-use, tagged and
-// expires; the next one ends it; another node's stays; and the fleet's policy
-// is what the server wants.
+// TestOneKeyPerNode: at a real Headscale a node's key is single-use, tagged and expiring.
+// The node's next key expires it, another node's does not. The server accepts the fleet's
+// policy.
 func TestOneKeyPerNode(t *testing.T) {
 	s, f, ctx := headscaletest.Start(t), example(t), context.Background()
 	m := open(t, f, s)
@@ -98,8 +98,8 @@ func TestOneKeyPerNode(t *testing.T) {
 	}
 }
 
-// TestAFormerKeyIsGoodUntil the new one was handed over; also where somebody interrupts
-// right then. What a power cut leaves of two, the next key ends.
+// TestAFormerKeyIsGoodUntil the new one was handed over, also if that moment is interrupted.
+// If a power cut leaves both keys, the next key expires both.
 func TestAFormerKeyIsGoodUntil(t *testing.T) {
 	s, f := headscaletest.Start(t), example(t)
 	m := open(t, f, s)
@@ -126,8 +126,8 @@ func TestAFormerKeyIsGoodUntil(t *testing.T) {
 	}
 }
 
-// TestAServerThatGoesAway when the card is written: the card is good, what it could not end
-// is told, and the next key ends it.
+// TestAServerThatGoesAway while the card is written: the card is valid, the error says which
+// key could not be expired, and the next key expires it.
 func TestAServerThatGoesAway(t *testing.T) {
 	s, f := headscaletest.Start(t), example(t)
 	m := open(t, f, s)
@@ -148,7 +148,7 @@ func cancelled() context.Context {
 	return ctx
 }
 
-// TestBook: what was minted is remembered by another run, and no key is in it.
+// TestBook: another run knows what was minted, and the book contains no key.
 func TestBook(t *testing.T) {
 	s, f := headscaletest.Start(t), example(t)
 	m := open(t, f, s)
@@ -170,8 +170,8 @@ func TestBook(t *testing.T) {
 	}
 }
 
-// TestAHeadscaleThatBeginsAnew counts from 1 again: a node's card leaves the key alone that
-// has the number of the node's old one, and is another node's.
+// TestAHeadscaleThatBeginsAnew counts from 1 again: when a node gets a new card, another
+// node's key with the number of the node's old one is not expired.
 func TestAHeadscaleThatBeginsAnew(t *testing.T) {
 	f, now := example(t), time.Now().Add(-time.Minute)
 	for _, order := range [][]string{{"home-pi", "cabin-pi"}, {"cabin-pi", "home-pi"}} {
@@ -190,7 +190,7 @@ func TestAHeadscaleThatBeginsAnew(t *testing.T) {
 	}
 }
 
-// TestUnwritableBook: a key that cannot be remembered is not handed out.
+// TestUnwritableBook: a key that cannot be recorded is not handed out.
 func TestUnwritableBook(t *testing.T) {
 	s, f := headscaletest.Start(t), example(t)
 	m := open(t, f, s)

@@ -12,8 +12,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
 )
 
-// TestUnused: at a real Headscale the keys of one node end that were made until a time,
-// also one that the book has lost; one that is gone is no error.
+// TestUnused: at a real Headscale the keys of one node up to a time can be expired, also one
+// that is missing in the book. A key that is gone is no error.
 func TestUnused(t *testing.T) {
 	s, f, ctx := headscaletest.Start(t), example(t), context.Background()
 	m := open(t, f, s)

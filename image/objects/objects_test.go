@@ -63,8 +63,8 @@ func TestProblemsNameLineFieldAndWhatWasMeant(t *testing.T) {
 	}
 }
 
-// TestNoMistakeInAnyObjectGoesUnseen plants an unknown field into every mapping
-// that is no free one, and another type into every value.
+// TestNoMistakeInAnyObjectGoesUnseen adds an unknown field to every mapping that is not
+// free-form, and changes the type of every value.
 func TestNoMistakeInAnyObjectGoesUnseen(t *testing.T) {
 	mutants, seen := 0, 0
 	for text := range strings.SplitSeq(string(reference(t)), "\n---\n") {

@@ -54,8 +54,8 @@ func TestAKeySigns(t *testing.T) {
 	}
 }
 
-// TestAKeyIsNeverWrittenOver: neither half, and nobody is asked for a password
-// in vain.
+// TestAKeyIsNeverWrittenOver: neither half is overwritten, and no password is asked for in
+// that case.
 func TestAKeyIsNeverWrittenOver(t *testing.T) {
 	for _, there := range []string{"owner.key", "owner.key.pub"} {
 		dir := t.TempDir()

@@ -44,8 +44,8 @@ func TestEachBoardGetsItsMachine(t *testing.T) {
 	}
 }
 
-// TestSwitch: the second card is plugged in where it was said, and the first one
-// leads nowhere.
+// TestSwitch: the second network card is connected to the given socket, and the first one
+// reaches nothing.
 func TestSwitch(t *testing.T) {
 	c := config(t, "optiplex-7050")
 	c.Switch, c.SwitchMAC, c.Restrict = "/run/lab/home,pi", "52:54:00:4c:41:01", true

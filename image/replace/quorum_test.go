@@ -21,7 +21,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/kube"
 )
 
-// list is a Headscale that is asked for its list alone.
+// list is a Headscale that is only asked for its list.
 type list struct {
 	nodes []headscale.Node
 	err   error
@@ -58,7 +58,7 @@ func tagged(f *fleet.Fleet, online bool, name string) headscale.Node {
 	return headscale.Node{ID: "7", Name: name, GivenName: name, Tags: n.Tags(), Online: online}
 }
 
-// TestOnline: who lives is not replaced, unless the owner knows better.
+// TestOnline: a node that is alive is not replaced, unless the owner knows better.
 func TestOnline(t *testing.T) {
 	f := withVPS(t, "[control, witness]")
 	here := list{nodes: []headscale.Node{tagged(f, true, "cabin-pi")}}
@@ -87,8 +87,8 @@ func TestOnline(t *testing.T) {
 	}
 }
 
-// TestABadCertificate is one of somebody who lives, as is none: a voter is not taken out of
-// etcd because its Headscale's certificate has expired.
+// TestABadCertificate: a server with a bad certificate, or without one, is alive. A voter is
+// not removed from etcd because its Headscale's certificate has expired.
 func TestABadCertificate(t *testing.T) {
 	f := withVPS(t, "[control, witness]")
 	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
@@ -113,8 +113,8 @@ func TestABadCertificate(t *testing.T) {
 	}
 }
 
-// TestLooksAgain: what was looked at before a long build and a question is
-// looked at again, and nobody is taken out who was not shown.
+// TestLooksAgain: what was checked before a long build and a question is checked again, and
+// no member is removed that was not shown.
 func TestLooksAgain(t *testing.T) {
 	f := withVPS(t, "witness")
 	for want, change := range map[string]func(*list){
@@ -140,8 +140,8 @@ func TestLooksAgain(t *testing.T) {
 	}
 }
 
-// TestQuorum: two voters of which one is dead are told from two of three whose
-// API does not answer for another reason, and the way back is said.
+// TestQuorum: two voters, one of them dead, are distinguished from two of three whose API
+// fails for another reason, and the error says what to do.
 func TestQuorum(t *testing.T) {
 	for _, c := range []struct {
 		role   string // of a third node
@@ -174,8 +174,8 @@ func TestQuorum(t *testing.T) {
 	}
 }
 
-// TestResetKeepsK3sDown: tailscaled upholds it, so systemd starts what was stopped
-// at once, unless a condition of its unit is not met.
+// TestResetKeepsK3sDown: tailscaled upholds k3s, so systemd starts it again at once when it
+// is stopped, unless a condition of its unit is not met.
 func TestResetKeepsK3sDown(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -219,7 +219,7 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
-// TestAdviceOnVolumes: those on an encrypted node's disk are nothing to the new one.
+// TestAdviceOnVolumes: volumes on an encrypted node's disk cannot be read by the new node.
 func TestAdviceOnVolumes(t *testing.T) {
 	const disk = "witness}\n  box: {board: optiplex-7050, site: home, role: agent, longhorn: {disk: /dev/disk/by-id/usb-1}"
 	for encrypt, want := range map[string]string{"": "", ", storage: {encrypt: true}": "its disk for volumes (/dev/disk/by-id/usb-1) must be an empty one"} {
@@ -230,7 +230,7 @@ func TestAdviceOnVolumes(t *testing.T) {
 	}
 }
 
-// TestWays: by name, and at every address that the tailnet gave the others.
+// TestWays: by name, and at every tailnet address of the other servers.
 func TestWays(t *testing.T) {
 	f := withVPS(t, "witness")
 	l := &Leave{fleet: f, name: "cabin-pi"}

@@ -22,7 +22,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
 )
 
-// member makes the server list a node of the fleet that is away.
+// member makes the server list a node of the fleet that is offline.
 func member(t *testing.T, s *headscaletest.Server, f *fleet.Fleet, name string) {
 	t.Helper()
 	n, err := f.Find(name)
@@ -128,13 +128,13 @@ func (a *apiServer) ask(path string, in any) int {
 	return resp.StatusCode
 }
 
-// joins is what a machine hears that joins the cluster under a name.
+// joins says whether k3s would accept a machine with that name and password.
 func (a *apiServer) joins(name, role, password string) bool {
 	return a.ask("/v1-standin/join", map[string]string{"Name": name, "IP": "127.0.0.9", "Role": role, "Password": password}) == http.StatusOK
 }
 
-// TestReplace: a dead server is forgotten by cluster and tailnet, once; then a
-// machine of its name is let in, which was turned away before.
+// TestReplace: a dead server is removed from cluster and tailnet, once. Then a machine with
+// its name is accepted, which was refused before.
 func TestReplace(t *testing.T) {
 	s := headscaletest.Start(t)
 	f := s.NewFleet()
@@ -177,7 +177,7 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// TestHalfDone: after a fault in the middle the rest is done.
+// TestHalfDone: after a failure in the middle, a repeated call does the rest.
 func TestHalfDone(t *testing.T) {
 	s := headscaletest.Start(t)
 	f := s.NewFleet()
@@ -215,8 +215,7 @@ func TestHalfDone(t *testing.T) {
 	}
 }
 
-// TestRefusals: whom not to replace, and what is said about it; nothing is
-// removed.
+// TestRefusals: which nodes are not replaced, and the errors; nothing is removed.
 func TestRefusals(t *testing.T) {
 	s := headscaletest.Start(t)
 	f := s.NewFleet()

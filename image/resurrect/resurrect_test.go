@@ -21,7 +21,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/systembackup/systembackuptest"
 )
 
-// tailnet is a Headscale of which is asked what this package asks.
+// tailnet is a Headscale for this package's requests.
 type tailnet struct {
 	nodes   []headscale.Node
 	err     error
@@ -66,7 +66,8 @@ func shed(t *testing.T, role string, files map[string][]byte) *fleet.Fleet {
 
 const headscaleCopy = "hs/headscale-20261128T033000Z.tar.gz"
 
-// copyOf is the beginning of a copy of a version of Headscale, as far as it is looked at.
+// copyOf is the beginning of a database copy made by a version of Headscale, as far as it is
+// read.
 func copyOf(version string) []byte {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
@@ -101,7 +102,8 @@ func runbook(t *testing.T, r *Rising, err error) string {
 	return strings.Join(steps, "\n")
 }
 
-// TestTheNodesAreLost: what lives forgets them, and the newest backup comes back.
+// TestTheNodesAreLost: the lost nodes are removed from what still runs, and the newest
+// backup is restored.
 func TestTheNodesAreLost(t *testing.T) {
 	f := shed(t, "[control, witness]", weekly())
 	s := &tailnet{nodes: []headscale.Node{member(f, "4", "box", false), member(f, "2", "cabin-pi", false), member(f, "1", "vps", true), {ID: "9", GivenName: "phone", Online: true}}}
@@ -134,9 +136,9 @@ when all are back, and no earlier, Argo CD begins with what Git has`
 	}
 }
 
-// TestNothingStartsK3sWhileItsDataGo: tailscaled upholds it, so systemd starts what
-// was stopped at once, unless a condition of its unit is not met. However it ends,
-// firstboot runs again.
+// TestNothingStartsK3sWhileItsDataGo: tailscaled upholds k3s, so systemd starts it again at
+// once when it is stopped, unless a condition of its unit is not met. However ForgetVote
+// ends, firstboot runs again.
 func TestNothingStartsK3sWhileItsDataGo(t *testing.T) {
 	const data, conf = "/var/lib/rancher/k3s/", "/etc/rancher/k3s/config.yaml"
 	old := map[string]string{
@@ -151,7 +153,7 @@ func TestNothingStartsK3sWhileItsDataGo(t *testing.T) {
 		left  string
 	}{
 		"a witness of the lost cluster": {files: old, rm: "exec /bin/rm", left: "agent/containerd"},
-		// It was lost as well, made anew, and has nobody to vote with yet.
+		// This witness was lost and rebuilt, and has no cluster to vote in yet.
 		"one where k3s never ran": {rm: "exec /bin/rm"},
 		"a disk that fails":       {files: old, rm: "false", fails: true, left: "agent/client-ca.crt agent/containerd server/db"},
 	} {
@@ -184,7 +186,7 @@ func TestNothingStartsK3sWhileItsDataGo(t *testing.T) {
 	}
 }
 
-// TestHeadscaleIsLost: its machine comes first, with its database.
+// TestHeadscaleIsLost: its machine has to be rebuilt first, with its database.
 func TestHeadscaleIsLost(t *testing.T) {
 	r, err := Prepare(t.Context(), shed(t, "control", weekly()), &tailnet{err: errors.New("no answer")}, Options{WithoutVolumes: true})
 	want := `Headscale does not answer (no answer). If vps is lost: imagebuilder flash --node vps, and switch it on. It brings back its database of 28 November 2026 03:30 UTC from s3://volumes/hs/: people's devices keep their addresses
@@ -216,12 +218,12 @@ func TestWhatIsRefused(t *testing.T) {
 	other, hollow := weekly(), weekly()
 	systembackuptest.Add(other, at, "v1.11.0", "older", "2026-11-23T05:11:00Z", "ide/home")
 	systembackuptest.Add(hollow, at, "v1.12.1", "empty", "2026-11-23T05:11:00Z")
-	// Another cluster, of the same applications, lives on in the bucket for two nights.
+	// Another cluster with the same applications was in the same bucket for two nights.
 	shared, alone := weekly(), weekly()
 	systembackuptest.Add(shared, at, "v1.12.1", "theirs-1", "2026-11-23T05:11:00Z", "ide/home@theirs", "cloud/data@theirs")
 	systembackuptest.Add(shared, at, "v1.12.1", "theirs-2", "2026-11-24T05:11:00Z", "ide/home@theirs")
 	systembackuptest.Add(alone, at, "v1.12.1", "first", "2026-11-01T05:11:00Z")
-	systembackuptest.Add(alone, at, "v1.12.1", "weekly-3", "2026-11-29T05:11:00Z", "cloud/data") // ide is given up, and weekly-1 has no other
+	systembackuptest.Add(alone, at, "v1.12.1", "weekly-3", "2026-11-29T05:11:00Z", "cloud/data") // ide is gone, and weekly-1 has no other volume
 	for name, c := range map[string]struct {
 		files map[string][]byte
 		err   error

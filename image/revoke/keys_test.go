@@ -39,8 +39,8 @@ func (w *world) minted(t *testing.T, made map[headscale.ID]time.Time) {
 	}
 }
 
-// TestUnusedKey: a card that is stolen on its way lets nobody in any more; another node's
-// key, and one that was used, are left alone.
+// TestUnusedKey: a card that is stolen on its way lets nobody join any more. Another node's
+// key, and a used key, are left alone.
 func TestUnusedKey(t *testing.T) {
 	yesterday := time.Now().Add(-24 * time.Hour)
 	w := stolen()
@@ -65,8 +65,8 @@ func TestUnusedKey(t *testing.T) {
 	w.does(t, Options{}, "", "vps refuses [7]", "home-pi refuses [7]", "expire 3", "delete 7")
 }
 
-// TestKeyOfTheNewCard is not the stolen one's, unless its owner says that this is stolen
-// as well.
+// TestKeyOfTheNewCard: the new card's key stays, unless its owner says that this card is
+// stolen as well.
 func TestKeyOfTheNewCard(t *testing.T) {
 	w := stolen()
 	w.away = []string{"home-pi"}
@@ -79,7 +79,8 @@ func TestKeyOfTheNewCard(t *testing.T) {
 	w.does(t, Options{Again: true}, "", "vps refuses [7]", "home-pi refuses [7]", "expire 5")
 }
 
-// TestKeysAreNotListed: what nobody could look at is left, and the rest is done.
+// TestKeysAreNotListed: if keys could not be listed, that is reported as left, and the rest
+// is done.
 func TestKeysAreNotListed(t *testing.T) {
 	w := stolen()
 	w.minted(t, map[headscale.ID]time.Time{"3": time.Now().Add(-time.Hour)})
@@ -87,9 +88,9 @@ func TestKeysAreNotListed(t *testing.T) {
 	w.does(t, Options{}, "its keys that were not used: no list", "vps refuses [7]", "home-pi refuses [7]", "delete 7")
 }
 
-// TestAFleetsDirectoryOfEarlier knows nothing of the card that was stolen on its way: its
-// key is found by its tags, which are no other site's or role's. Another node's that has
-// the same tags is told of before.
+// TestAFleetsDirectoryOfEarlier: a directory restored from before knows nothing of the
+// stolen card's key. The key is found by its tags, which differ from those of other sites
+// and roles. A warning names another node with the same tags.
 func TestAFleetsDirectoryOfEarlier(t *testing.T) {
 	end := time.Now().Add(time.Hour)
 	mixed := []string{cabinTags[1], cabinTags[0]}
@@ -126,8 +127,9 @@ func TestAFleetsDirectoryOfEarlier(t *testing.T) {
 	w.does(t, Options{}, "")
 }
 
-// TestStrangerOfTheName keeps nothing from being done, and is told of: the owner's own
-// laptop is called as the node, which Headscale calls by another name therefore.
+// TestStrangerOfTheName: a stranger with the name does not prevent anything, and is
+// reported. Here the owner's own laptop has the node's name, so Headscale calls the node by
+// another.
 func TestStrangerOfTheName(t *testing.T) {
 	w := stolen()
 	w.nodes[0] = headscale.Node{ID: "7", Name: "cabin-box", GivenName: "cabin-box"}

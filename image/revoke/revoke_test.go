@@ -15,7 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/headscale"
 )
 
-// world notes what is done, in order.
+// world records what is done, in order.
 type world struct {
 	dir    string // of the fleet
 	nodes  []headscale.Node
@@ -83,8 +83,8 @@ func (w *world) prepare(t *testing.T, name string, o Options, changes ...string)
 	return Prepare(t.Context(), f, w, w, name, o)
 }
 
-// does carries out what is to be done for cabin-box, and wants it to be that, and to be all
-// unless something is left.
+// does revokes cabin-box, and checks what is done; left is what must be left, "" for
+// nothing.
 func (w *world) does(t *testing.T, o Options, left string, want ...string) {
 	t.Helper()
 	w.done = nil
@@ -104,13 +104,13 @@ func stolen() *world {
 	return &world{nodes: []headscale.Node{{ID: "7", GivenName: "cabin-box", Tags: cabinTags, Online: true}, {ID: "8", GivenName: "home-pi"}}}
 }
 
-// replaced lets a new machine of the name in.
+// replaced adds a new machine with the name.
 func (w *world) replaced() {
 	w.nodes = append(w.nodes, headscale.Node{ID: "12", GivenName: "cabin-box", Tags: cabinTags, Created: time.Now().Add(time.Hour)})
 }
 
-// TestRevoke: the shares first, then the tailnet, though the node is online; and a holder
-// that is away keeps nothing from being done. Done again, it is told what the others were.
+// TestRevoke: the shares first, then the tailnet, although the node is online. A holder that
+// is offline does not prevent the rest; a repeated call tells it.
 func TestRevoke(t *testing.T) {
 	w := stolen()
 	w.away = []string{"home-pi"}
@@ -138,7 +138,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// TestAgainAfterTheNewCard: the machine that took the name is left alone, at the holders, in
+// TestAgainAfterTheNewCard: the machine that took the name is left alone at the holders, in
 // the tailnet and in the cluster, unless its owner says that it is stolen as well.
 func TestAgainAfterTheNewCard(t *testing.T) {
 	w := stolen()
@@ -160,7 +160,7 @@ func TestAgainAfterTheNewCard(t *testing.T) {
 	w.does(t, Options{Again: true}, "", "vps refuses [7 12]", "home-pi refuses [7 12]", "delete 12")
 }
 
-// TestANumberThatIsGivenAgain: a Headscale that began anew gave the new machine the old one's.
+// TestANumberThatIsGivenAgain: a new Headscale gave the new machine the old one's number.
 func TestANumberThatIsGivenAgain(t *testing.T) {
 	w := stolen()
 	w.does(t, Options{}, "", "vps refuses [7]", "home-pi refuses [7]", "delete 7")
@@ -171,8 +171,8 @@ func TestANumberThatIsGivenAgain(t *testing.T) {
 	}
 }
 
-// TestHeadscaleIsSilent: those who keep shares are told all the same, and the rest is left;
-// who came since the first time is found out by when.
+// TestHeadscaleIsSilent: the holders are told all the same, and the rest is left. A member
+// that joined after the first call is recognised by its time.
 func TestHeadscaleIsSilent(t *testing.T) {
 	w := stolen()
 	w.away, w.silent = []string{"home-pi"}, errors.New("headscale: connection refused")
@@ -200,7 +200,7 @@ func TestHeadscaleIsSilent(t *testing.T) {
 	w.does(t, Options{}, "silent", "home-pi refuses [7] only")
 }
 
-// TestNobodyKnowsTheNumber: the new machine is no answer to whom a holder has to refuse.
+// TestNobodyKnowsTheNumber: holders must not be told the new machine's number.
 func TestNobodyKnowsTheNumber(t *testing.T) {
 	w := stolen()
 	w.away, w.silent = []string{"home-pi"}, errors.New("silent")
@@ -214,7 +214,8 @@ func TestNobodyKnowsTheNumber(t *testing.T) {
 	}
 }
 
-// TestNotNoted: what cannot be written at home keeps nothing from being done, and is told.
+// TestNotNoted: if the note cannot be written at home, the rest is done, and the error says
+// so.
 func TestNotNoted(t *testing.T) {
 	w := stolen()
 	w.dir = t.TempDir()
@@ -235,7 +236,7 @@ func TestNotNoted(t *testing.T) {
 	}
 }
 
-// TestWhoIsNotEncrypted has no shares, and more to change.
+// TestWhoIsNotEncrypted: such a node has no shares, and the owner has more to change.
 func TestWhoIsNotEncrypted(t *testing.T) {
 	w := stolen()
 	o, err := prepare(t, w, "cabin-box", "  cabin-box: {", "  cabin-box: {storage: {encrypt: false}, ")
@@ -253,7 +254,8 @@ func TestWhoIsNotEncrypted(t *testing.T) {
 	}
 }
 
-// TestWhoKeptShares of other nodes' keys gives them to the thief, unless it is locked, too.
+// TestWhoKeptShares: a holder's shares of other nodes' keys are in the thief's hands, unless
+// its disk is encrypted and locked.
 func TestWhoKeptShares(t *testing.T) {
 	const kept = "the second share of the keys of cabin-pi, cabin-box, which it kept"
 	for name, want := range map[string]string{"true": kept + ", if it was taken while it ran", "false": kept + ": "} {
@@ -274,7 +276,7 @@ func TestWhoKeptShares(t *testing.T) {
 	}
 }
 
-// TestRefusals: nothing is done where it would be the wrong thing.
+// TestRefusals: nothing is done if it would be wrong.
 func TestRefusals(t *testing.T) {
 	w := stolen()
 	if _, err := prepare(t, w, "vps"); err == nil || !strings.Contains(err.Error(), "runs Headscale") {

@@ -10,15 +10,15 @@ import (
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-// onTrial leaves a node as a rollout does that is cut off when it has restarted it.
+// onTrial leaves a node as an interrupted rollout would, right after the restart.
 func (w *world) onTrial(name string) *machine {
 	m := w.machines[name]
 	m.Slot, m.Image, m.State, m.cordon = "b", "2", "waiting", by
 	return m
 }
 
-// TestCutOffOnTrial: said again, a rollout waits for what comes of the trial. A node that
-// falls back stops it, and does not count as one that ran the update already.
+// TestCutOffOnTrial: a repeated rollout waits for the result of the trial. A node that falls
+// back stops it, and does not count as running the update.
 func TestCutOffOnTrial(t *testing.T) {
 	blind := patient
 	blind.Blind = true
@@ -53,8 +53,8 @@ func TestCutOffOnTrial(t *testing.T) {
 	})
 }
 
-// TestStaysCordoned: what is left cordoned is told of, with the way out, also where nobody
-// asks the cluster.
+// TestStaysCordoned: a node that stays cordoned is reported, with the remedy, even if the
+// cluster is not asked.
 func TestStaysCordoned(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		m := w.onTrial("cabin-box")
@@ -77,8 +77,8 @@ func TestStaysCordoned(t *testing.T) {
 	}
 }
 
-// TestTwoAtOnce: of two rollouts that empty a voter each neither restarts one, and what
-// they wait for is told.
+// TestTwoAtOnce: if two rollouts drain a voter each, neither restarts it, and both say what
+// they wait for.
 func TestTwoAtOnce(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.on["evict home-pi"] = func(w *world) { w.machines["cabin-pi"].cordon = by }

@@ -81,7 +81,7 @@ func (k *kubernetes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// certificate is one that servers of the cluster have, and its own authority.
+// certificate is the certificate of all servers of the cluster, and its authority.
 func certificate(t *testing.T) (tls.Certificate, clusterca.Pair) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -105,7 +105,7 @@ func certificate(t *testing.T) (tls.Certificate, clusterca.Pair) {
 	return both, pair
 }
 
-// serve lets several servers answer for the same cluster, and returns what stops one.
+// serve starts several API servers of one cluster; stop stops one of them.
 func serve(t *testing.T, k *kubernetes, servers int) (w *outside, stop map[string]func()) {
 	t.Helper()
 	cert, pair := certificate(t)
@@ -132,7 +132,7 @@ func emptied(t *testing.T, w World, drain time.Duration) error {
 	return err
 }
 
-// TestDrainOverHTTP: a budget that refuses once is asked again; the node is left
+// TestDrainOverHTTP: an eviction that a budget refuses once is retried; the node ends
 // cordoned and empty.
 func TestDrainOverHTTP(t *testing.T) {
 	t.Parallel()
@@ -146,8 +146,8 @@ func TestDrainOverHTTP(t *testing.T) {
 	}
 }
 
-// TestDrainLimitOverHTTP: a budget that never gives way leaves the node uncordoned, and
-// its pod where it is.
+// TestDrainLimitOverHTTP: if a budget always refuses, the node is uncordoned, and its pod
+// stays.
 func TestDrainLimitOverHTTP(t *testing.T) {
 	t.Parallel()
 	k := &kubernetes{pod: true, budget: -1}
@@ -161,8 +161,8 @@ func TestDrainLimitOverHTTP(t *testing.T) {
 	}
 }
 
-// TestAnotherServer is asked when the one that answered has gone, as it does when it
-// is that one's turn to restart.
+// TestAnotherServer: if the API server that was used has gone, as when it restarts in its
+// turn, another one is asked.
 func TestAnotherServer(t *testing.T) {
 	k := &kubernetes{}
 	w, stop := serve(t, k, 2)
@@ -185,8 +185,8 @@ func TestAnotherServer(t *testing.T) {
 	}
 }
 
-// TestForeignAuthorities: without them the API does not open, and how to do without is
-// said.
+// TestForeignAuthorities: without the cluster's authorities the API cannot be opened, and
+// the error says what to do instead.
 func TestForeignAuthorities(t *testing.T) {
 	w := Outside(loadFleet(t, house), nil, nil)
 	_, err := w.Nodes(t.Context())

@@ -26,14 +26,14 @@ nodes:
   far: {board: other, site: cabin, role: agent}
 `
 
-// TestOrder: agents of one site lead, unless k3s' minor version changes; who runs
-// Headscale comes last.
+// TestOrder: agents of one site come first, unless k3s' minor version changes; the node that
+// runs Headscale comes last.
 func TestOrder(t *testing.T) {
 	for _, c := range []struct {
 		fleet, k3s string
 		choice     roster.Choice
 		canary     string
-		want       string // | is where the first site soaks
+		want       string // "|" is where the first site soaks
 	}{
 		{house, sameK3s, all, "", "cabin-box cabin-pi | home-box home-pi vps"},
 		{house, nextK3s, all, "", "home-pi | cabin-pi home-box | cabin-box vps"},
@@ -70,7 +70,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestRefusals: what cannot be meant, and what would end badly.
+// TestRefusals: choices that make no sense, and updates that would end badly.
 func TestRefusals(t *testing.T) {
 	away := func(w *world) { w.offline["cabin-pi"] = true }
 	for _, c := range []struct {
@@ -113,8 +113,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestSkewWithoutRestart: who only receives an update runs it after any power cut. So no
-// kubelet gets what the servers do not run yet, nor what may be that.
+// TestSkewWithoutRestart: a node that only receives an update may run it after any power
+// cut. So no kubelet receives a version that the servers do not run, or may not run, yet.
 func TestSkewWithoutRestart(t *testing.T) {
 	servers, agent := roster.Choice{Names: []string{"home-pi", "cabin-pi"}}, roster.Choice{Names: []string{"home-box"}}
 	ahead := func(w *world) { w.machines["home-pi"].k3s, w.machines["cabin-pi"].k3s = nextK3s, nextK3s }
@@ -146,8 +146,8 @@ func TestSkewWithoutRestart(t *testing.T) {
 	}
 }
 
-// TestOneServerAtATimeIsWithinTheSkew: servers and old agents that go together are
-// let through.
+// TestOneServerAtATimeIsWithinTheSkew: servers and older agents within the allowed skew are
+// accepted.
 func TestOneServerAtATimeIsWithinTheSkew(t *testing.T) {
 	w := newWorld(t, house)
 	w.machines["cabin-box"].k3s = "v1.34.1+k3s1"
@@ -156,7 +156,8 @@ func TestOneServerAtATimeIsWithinTheSkew(t *testing.T) {
 	}
 }
 
-// TestLeftOut: of many, those that cannot have the update are left out, and told.
+// TestLeftOut: with a choice of many, nodes that cannot have the update are left out and
+// reported.
 func TestLeftOut(t *testing.T) {
 	w := newWorld(t, threeServers)
 	w.offline["two"] = true
@@ -178,7 +179,7 @@ func TestLeftOut(t *testing.T) {
 	}
 }
 
-// TestPlan: what is done with each, what people notice, and what speaks against it.
+// TestPlan: the actions on each node, what users notice, and what prevents it.
 func TestPlan(t *testing.T) {
 	w := newWorld(t, threeServers)
 	w.offline["two"] = true
@@ -210,13 +211,14 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestTwoBoards: one rollout has an image for each board, and nodes of a third are left
-// out; their k3s is one, and a new minor version of it one for all.
+// TestTwoBoards: a rollout has an image for each of two boards, and leaves out nodes of a
+// third. Both images have the same minor version of k3s, and a new one affects the order of
+// all.
 func TestTwoBoards(t *testing.T) {
 	mixed := strings.NewReplacer("cabin-box: {board: rpi4", "cabin-box: {board: optiplex-7050", "home-box: {board: rpi4", "home-box: {board: other").Replace(house)
 	w := newWorld(t, mixed)
 	pi, pc := Update{"rpi4", "2", nextK3s, true}, Update{"optiplex-7050", "2", nextK3s, false}
-	for _, name := range []string{"home-pi", "cabin-pi"} { // else only servers may receive it
+	for _, name := range []string{"home-pi", "cabin-pi"} { // otherwise only servers may receive it
 		w.machines[name].k3s = nextK3s
 	}
 	r, err := Prepare(t.Context(), w.fleet, w.rows(), w, []Update{pi, pc}, all, Options{})

@@ -13,13 +13,13 @@ import (
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-// story lets a rollout happen in a world whose time flies.
+// story runs tell in a world with fake time.
 func story(t *testing.T, fleet string, tell func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { tell(t, newWorld(t, fleet)) })
 }
 
-// stops demands that it stopped at a node, in words.
+// stops checks that the rollout stopped at a node, with these words.
 func stops(t *testing.T, err error, node string, words ...string) {
 	t.Helper()
 	var s *Stopped
@@ -33,7 +33,7 @@ func stops(t *testing.T, err error, node string, words ...string) {
 	}
 }
 
-// TestAllGetIt, one after the other, each emptied before and healed after its restart;
+// TestAllGetIt: one after the other, each drained before its restart and healed after it;
 // the first site soaks.
 func TestAllGetIt(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
@@ -62,8 +62,8 @@ func TestAllGetIt(t *testing.T) {
 	})
 }
 
-// TestNothingRestartsUnasked: without a restart the cluster may be down, and servers, or an
-// image without k3s, come all the same.
+// TestNothingRestartsUnasked: without restarts the cluster may be down, and neither a chosen
+// server nor an image without k3s makes a difference.
 func TestNothingRestartsUnasked(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.apiDown = errors.New("it is away")
@@ -79,8 +79,8 @@ func TestNothingRestartsUnasked(t *testing.T) {
 	})
 }
 
-// TestBlind: one node restarts though the cluster is down and the node ill, and must
-// prove itself; of several none does.
+// TestBlind: one node restarts although the cluster is down and the node ill, and must pass
+// its trial. Several nodes are refused.
 func TestBlind(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		o := patient
@@ -98,8 +98,8 @@ func TestBlind(t *testing.T) {
 	})
 }
 
-// TestPreconditions: a node does not restart while the cluster cannot do without it;
-// what heals in time was waited for.
+// TestPreconditions: a node does not restart while the cluster cannot do without it; a
+// problem that goes away in time is waited for.
 func TestPreconditions(t *testing.T) {
 	for name, c := range map[string]struct {
 		node   string
@@ -156,8 +156,8 @@ func TestWaitsForHealing(t *testing.T) {
 	})
 }
 
-// TestNotHealed: a volume that stays sick after a restart stops it, with the node
-// uncordoned.
+// TestNotHealed: a volume that stays unhealthy after a restart stops the rollout, with the
+// node uncordoned.
 func TestNotHealed(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.on["restart cabin-box"] = func(w *world) { w.sick = []kube.Volume{{Name: "x", Robustness: "faulted"}} }
@@ -169,7 +169,7 @@ func TestNotHealed(t *testing.T) {
 	})
 }
 
-// TestVoterLostWhileDraining: the voters are looked at once more before the restart.
+// TestVoterLostWhileDraining: the voters are checked once more before the restart.
 func TestVoterLostWhileDraining(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.on["evict home-pi"] = func(w *world) { w.offline["cabin-pi"] = true }
@@ -181,7 +181,7 @@ func TestVoterLostWhileDraining(t *testing.T) {
 	})
 }
 
-// TestReplicasMissingAfterDraining, which is as it must be, are no obstacle.
+// TestReplicasMissingAfterDraining: this is expected, and no obstacle.
 func TestReplicasMissingAfterDraining(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.on["evict home-box"] = func(w *world) { w.sick = []kube.Volume{{Name: "x", Robustness: "degraded"}} }
@@ -204,8 +204,8 @@ func TestNoSnapshotNoRestart(t *testing.T) {
 	})
 }
 
-// TestDrainLimit: a budget that does not give way is heeded to the end; then the node
-// is uncordoned, and the pods are named.
+// TestDrainLimit: a disruption budget is respected until the limit; then the node is
+// uncordoned, and the error names the pods.
 func TestDrainLimit(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.machines["home-box"].refuses = "it would violate the pod's disruption budget"
@@ -218,7 +218,7 @@ func TestDrainLimit(t *testing.T) {
 	})
 }
 
-// TestBudgetGivesWay: the pod is asked again, and goes.
+// TestBudgetGivesWay: the eviction is retried, and succeeds.
 func TestBudgetGivesWay(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		m := w.machines["home-box"]
@@ -230,8 +230,8 @@ func TestBudgetGivesWay(t *testing.T) {
 	})
 }
 
-// TestPodsThatStay: who is ending is waited for, who would be lost stays, and a hiccup
-// of the API ends nothing.
+// TestPodsThatStay: a pod that is ending is waited for, a pod without a controller stays,
+// and a short failure of the API is tolerated.
 func TestPodsThatStay(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		m := w.machines["home-box"]
@@ -262,8 +262,8 @@ func TestSomebodyElsesCordon(t *testing.T) {
 	})
 }
 
-// TestFallsBack: who comes back as it was is uncordoned, its words are told, and the
-// others keep what they have.
+// TestFallsBack: a node that falls back is uncordoned, the error has its words, and the
+// other nodes keep what they run.
 func TestFallsBack(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.machines["cabin-pi"].broken = true
@@ -279,8 +279,8 @@ func TestFallsBack(t *testing.T) {
 	})
 }
 
-// TestOldStartIsNoFallback: until it has gone down a node tells of its last start,
-// in the old slot, which is not to have fallen back.
+// TestOldStartIsNoFallback: until it goes down, a node reports its previous boot in the old
+// slot. That is not a fallback.
 func TestOldStartIsNoFallback(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.lingers = true
@@ -290,7 +290,7 @@ func TestOldStartIsNoFallback(t *testing.T) {
 	})
 }
 
-// TestNeverReturns: it is waited for, and stays cordoned.
+// TestNeverReturns: the node is waited for, and stays cordoned.
 func TestNeverReturns(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.machines["cabin-box"].lost = true
@@ -299,7 +299,7 @@ func TestNeverReturns(t *testing.T) {
 		if w.machines["cabin-box"].cordon == "" || w.trace("push") != "push cabin-box" {
 			t.Errorf("%v", w.did)
 		}
-		// Whoever repairs it and says the same again finds it uncordoned.
+		// After a repair, a repeated rollout uncordons the node.
 		w.machines["cabin-box"].lost = false
 		if _, err := w.run(t.Context(), roster.Choice{Site: "cabin"}, patient, sameK3s); err != nil || w.machines["cabin-box"].cordon != "" {
 			t.Error(err)
@@ -307,7 +307,7 @@ func TestNeverReturns(t *testing.T) {
 	})
 }
 
-// TestNotBlessed: who runs the update and does not keep it is not done.
+// TestNotBlessed: a node that runs the update but does not keep it is not done.
 func TestNotBlessed(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		m := w.machines["cabin-box"]
@@ -327,8 +327,8 @@ func TestNotBlessed(t *testing.T) {
 	})
 }
 
-// TestFirstSiteFailsWhileItSoaks: a node that falls ill, or back, is found before the
-// next site begins.
+// TestFirstSiteFailsWhileItSoaks: a node that becomes ill, or falls back, is found before
+// the next site begins.
 func TestFirstSiteFailsWhileItSoaks(t *testing.T) {
 	for words, fails := range map[string]func(m *machine){
 		"cabin-box, which has the update, runs slot a again": func(m *machine) { m.Slot, m.Good = "a", "a" },
@@ -346,8 +346,8 @@ func TestFirstSiteFailsWhileItSoaks(t *testing.T) {
 	}
 }
 
-// TestInterrupted while a node is drained, it is uncordoned; when it has restarted
-// nothing more is done.
+// TestInterrupted: if interrupted during the drain, the node is uncordoned; after the
+// restart nothing more is done.
 func TestInterrupted(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -370,8 +370,8 @@ func TestInterrupted(t *testing.T) {
 	})
 }
 
-// TestOfflineIsWaitedFor: others come first, and it has its turn when it is back; who
-// does not come in time is said to be missing.
+// TestOfflineIsWaitedFor: others come first, and the node has its turn when it is back. If
+// it does not come in time, the error says that it is missing.
 func TestOfflineIsWaitedFor(t *testing.T) {
 	o := patient
 	o.Wait = 24 * time.Hour
@@ -385,7 +385,7 @@ func TestOfflineIsWaitedFor(t *testing.T) {
 			t.Error(got)
 		}
 	})
-	story(t, house, func(t *testing.T, w *world) { // a voter: until then no other one can go
+	story(t, house, func(t *testing.T, w *world) { // a voter: until it is back no other voter may restart
 		w.offline["cabin-pi"] = true
 		time.AfterFunc(10*time.Hour, func() { delete(w.offline, "cabin-pi") })
 		if _, err := w.run(t.Context(), all, o, sameK3s); err != nil {
@@ -402,8 +402,8 @@ func TestOfflineIsWaitedFor(t *testing.T) {
 	})
 }
 
-// TestCanaryIsFirst, also where it is offline or has to wait for a voter: it is waited
-// for, and nobody has its turn.
+// TestCanaryIsFirst: even if the canary is offline or has to wait for a voter, no other node
+// has its turn before it.
 func TestCanaryIsFirst(t *testing.T) {
 	o := patient
 	o.Wait = 24 * time.Hour
@@ -427,7 +427,7 @@ func TestCanaryIsFirst(t *testing.T) {
 	}
 }
 
-// TestOfflineServerHoldsAgentsBack: with a new minor version no agent is before it.
+// TestOfflineServerHoldsAgentsBack: with a new minor version no agent comes before a server.
 func TestOfflineServerHoldsAgentsBack(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		o := patient

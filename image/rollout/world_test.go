@@ -17,8 +17,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/update"
 )
 
-// house has two sites with a server and an agent each, a witness where Headscale is,
-// and a board that is another one.
+// house has two sites with a server and an agent each, a witness on Headscale's machine, and
+// one node with another board.
 const house = `version: 1
 cluster:
   name: shed
@@ -66,13 +66,13 @@ type world struct {
 	machines map[string]*machine
 	offline  map[string]bool
 	sick     []kube.Volume
-	gone     string // whom Headscale misses, and the cluster not yet
+	gone     string // a node that Headscale does not see, although the cluster still does
 	bare     bool   // the update has no Headscale
-	lingers  bool   // nodes answer until they come back
+	lingers  bool   // nodes answer as before until they are back
 	apiDown  error
-	did      []string                // in its order, what changes something
+	did      []string                // the changes that were made, in order
 	when     map[string]time.Time    // it was done first
-	on       map[string]func(*world) // what happens when something is done
+	on       map[string]func(*world) // what happens when something is done, by its name
 }
 
 const (
@@ -119,7 +119,7 @@ func (w *world) Online(context.Context) (map[string]bool, error) {
 	return online, nil
 }
 
-// settle lets time have passed.
+// settle completes what time would have completed.
 func (m *machine) settle() {
 	if m.back.IsZero() || m.lost || time.Now().Before(m.back) {
 		return
@@ -178,7 +178,7 @@ func (w *world) Snapshot(_ context.Context, name string) error {
 	return w.failure("snapshot " + name)
 }
 
-// failures of the world, by what was to be done.
+// failure is the planned failure of an action.
 func (w *world) failure(what string) error {
 	if w.on["fail "+what] != nil {
 		return errors.New(what + " does not work")
@@ -186,7 +186,7 @@ func (w *world) failure(what string) error {
 	return nil
 }
 
-// Restart also holds the promise that never two are away at once.
+// Restart also checks that never two nodes are away at once.
 func (w *world) Restart(_ context.Context, name string) error {
 	for _, other := range w.fleet.Nodes.Names {
 		if m := w.machines[other]; !m.back.IsZero() || m.cordon == by && other != name {
@@ -278,7 +278,7 @@ func (w *world) run(ctx context.Context, c roster.Choice, o Options, k3s string)
 	return r.Run(ctx, map[string]string{"rpi4": "for rpi4"})
 }
 
-// trace is what was done, of the words that are asked for.
+// trace lists the actions that begin with one of words.
 func (w *world) trace(words ...string) string {
 	var out []string
 	for _, d := range w.did {

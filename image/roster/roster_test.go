@@ -31,7 +31,7 @@ type server struct {
 func (s server) Nodes(context.Context) ([]headscale.Node, error)   { return s.nodes, s.err }
 func (s server) ListKeys(context.Context) ([]headscale.Key, error) { return s.keys, s.err }
 
-// soon and past are the ends of keys.
+// soon and past are expiry times of keys.
 var soon, past = noon.Add(time.Hour), noon.Add(-time.Hour)
 
 // load is the example, with keys 1, 2, … made for its nodes in their order: good until soon,
@@ -60,8 +60,8 @@ func load(t *testing.T) *fleet.Fleet {
 	return f
 }
 
-// TestStates: each node is where its key and its membership say, whatever else
-// bears its name.
+// TestStates: each node has the state that its key and its membership show, whatever else
+// has its name.
 func TestStates(t *testing.T) {
 	f := load(t)
 	ip := netip.MustParseAddr("100.64.0.7")
@@ -95,9 +95,9 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestStranger: a device that has nothing of a node but its name is asked nothing, and
-// given nothing. One that moved to another site has the old one's tags, and one whose key
-// the book has lost its own.
+// TestStranger: a device that only has a node's name is asked nothing, and gets nothing. A
+// node that moved to another site has the old site's tags; a node whose key is missing in
+// the book has its own tags.
 func TestStranger(t *testing.T) {
 	at := func(last byte) []netip.Addr { return []netip.Addr{netip.AddrFrom4([4]byte{100, 64, 0, last})} }
 	s := server{nodes: []headscale.Node{
@@ -124,8 +124,8 @@ func TestStranger(t *testing.T) {
 	}
 }
 
-// TestUsedAndGone: a key that was spent without a member is the trap of a
-// power cut at the wrong moment.
+// TestUsedAndGone: a key that was used although no member joined, which a power cut at the
+// wrong moment can cause.
 func TestUsedAndGone(t *testing.T) {
 	rows, err := Read(context.Background(), load(t), server{keys: []headscale.Key{{ID: "1", Used: true, Expiration: soon}}}, noon)
 	if err != nil || rows[0].State != NoKey || len(rows[0].Notes) != 1 {
@@ -133,8 +133,8 @@ func TestUsedAndGone(t *testing.T) {
 	}
 }
 
-// TestAnotherHeadscalesNumbers: one that begins anew counts from 1 again, for other nodes.
-// A key that was ended before its time is its node's all the same.
+// TestAnotherHeadscalesNumbers: a new Headscale counts from 1 again, for other nodes. A key
+// that was expired early is still recognised as its node's.
 func TestAnotherHeadscalesNumbers(t *testing.T) {
 	rows, err := Read(t.Context(), load(t), server{keys: []headscale.Key{
 		{ID: "1", Expiration: soon.AddDate(0, 0, 3), CreatedAt: noon},
@@ -151,7 +151,8 @@ func TestAnotherHeadscalesNumbers(t *testing.T) {
 	}
 }
 
-// TestAFormerKeyIsGood where the card with the last one failed: its card may be in the post.
+// TestAFormerKeyIsGood: if the last card failed, the card with the previous key may be in
+// the post.
 func TestAFormerKeyIsGood(t *testing.T) {
 	f := load(t)
 	book := `{"version":1,"nodes":{"home-pi":[{"id":"1","expires":"2026-11-25T13:00:00Z"},{"id":"2","expires":"2026-11-25T11:59:00Z"}]}}`

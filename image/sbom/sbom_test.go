@@ -76,7 +76,8 @@ func TestSPDXIsReadByItsOwnLibrary(t *testing.T) {
 			t.Errorf("%s: name %q, location %q", id, p.PackageName, p.PackageDownloadLocation)
 		}
 		if p.FilesAnalyzed || !p.IsFilesAnalyzedTagPresent {
-			// true, also by default, demands a verification code and files (7.8, 7.9).
+			// filesAnalyzed true, also by default, requires a verification code and files
+			// (7.8, 7.9).
 			t.Errorf("%s claims that its files were analysed", id)
 		}
 		for _, c := range p.PackageChecksums {

@@ -30,7 +30,7 @@ func whole() seed.Input {
 	}
 }
 
-// TestSeed compares with what a person has read; UPDATE=1 writes it anew.
+// TestSeed compares the output with reviewed files; UPDATE=1 rewrites them.
 func TestSeed(t *testing.T) {
 	s, err := seed.New(whole())
 	if err != nil {
@@ -110,8 +110,8 @@ func chartValues(t *testing.T, manifest string) (values map[string]any) {
 	return values
 }
 
-// TestASeedHasWhatIsWanted and no more: without a bucket nothing is backed up,
-// with one site replicas share it.
+// TestASeedHasWhatIsWanted and no more: without a bucket there are no backups, and with one
+// site replicas share it.
 func TestASeedHasWhatIsWanted(t *testing.T) {
 	if s, err := seed.New(seed.Input{}); err != nil || len(s.Manifests)+len(s.Secrets) != 0 {
 		t.Errorf("%+v, %v", s, err)
@@ -135,8 +135,8 @@ func TestASeedHasWhatIsWanted(t *testing.T) {
 	}
 }
 
-// TestWhatWaitsForVolumes: what would make them, and what would back up their
-// absence.
+// TestWhatWaitsForVolumes: applications, which would create the volumes, and backup jobs,
+// which would back up empty ones.
 func TestWhatWaitsForVolumes(t *testing.T) {
 	s, err := seed.New(whole())
 	if err != nil {

@@ -27,7 +27,7 @@ func encrypted(t *testing.T) *fleet.Fleet {
 	return f
 }
 
-// holders are those of cabin-box: vps and home-pi. They answer by a table of commands.
+// holders are cabin-box's holders vps and home-pi, which answer by a table of commands.
 func holders(t *testing.T, answers map[string]string) (*Holders, *[]string) {
 	t.Helper()
 	rows := []roster.Row{{Node: "vps", Number: "1", Address: netip.MustParseAddr("100.64.0.1")}, {Node: "home-pi", Number: "2", Address: netip.MustParseAddr("100.64.0.2")}}
@@ -51,7 +51,8 @@ func holders(t *testing.T, answers map[string]string) (*Holders, *[]string) {
 	return h, asked
 }
 
-// TestNobodyWaits: a holder that could not be asked is not one where nobody waits.
+// TestNobodyWaits: a holder that could not be asked is not counted as one without a waiting
+// node.
 func TestNobodyWaits(t *testing.T) {
 	const vps, pi = "vps: firstboot unlock cabin-box", "home-pi: firstboot unlock cabin-box"
 	for want, answers := range map[string]map[string]string{
@@ -71,8 +72,8 @@ func TestNobodyWaits(t *testing.T) {
 	}
 }
 
-// TestStrangersAreNoHolders: who only bears a holder's name is not asked; the machine that
-// runs Headscale is, at its own.
+// TestStrangersAreNoHolders: a stranger with a holder's name is not asked; the machine that
+// runs Headscale is, by its public name.
 func TestStrangersAreNoHolders(t *testing.T) {
 	f, err := fleet.Load("fleet.yaml", fleet.Example, nil)
 	if err != nil {
@@ -84,12 +85,12 @@ func TestStrangersAreNoHolders(t *testing.T) {
 	}
 }
 
-// silence is of a holder that is away.
+// silence is the answer of a holder that is offline.
 const silence = "-"
 
 const waits = `{"place":"203.0.113.7/32","why":"place","since":"2026-11-30T12:00:00Z","member":"7"}`
 
-// TestUnlock agrees to what was shown, where it waits, and nowhere else.
+// TestUnlock approves what was shown, at a holder at which the node waits, and nowhere else.
 func TestUnlock(t *testing.T) {
 	const agree = "home-pi: firstboot unlock --since 2026-11-30T12:00:00Z cabin-box"
 	h, asked := holders(t, map[string]string{"home-pi: firstboot unlock cabin-box": waits, agree: waits})
@@ -111,7 +112,7 @@ func TestUnlock(t *testing.T) {
 	}
 }
 
-// TestOneAgrees: the word is for one question, so no second holder hears it.
+// TestOneAgrees: one approval answers one question, so no second holder gets it.
 func TestOneAgrees(t *testing.T) {
 	const vps = "vps: firstboot unlock --since 2026-11-30T12:00:00Z cabin-box"
 	h, asked := holders(t, map[string]string{"vps: firstboot unlock cabin-box": waits, "home-pi: firstboot unlock cabin-box": waits, vps: waits})
@@ -122,7 +123,7 @@ func TestOneAgrees(t *testing.T) {
 	}
 }
 
-// TestAnswersOfMachinesInOtherHands: nothing of them reaches a terminal but what is known.
+// TestAnswersOfMachinesInOtherHands: only known words in them reach the terminal.
 func TestAnswersOfMachinesInOtherHands(t *testing.T) {
 	for _, answer := range []string{"", "{}", `{"why":"place"}`, `{"why":"\u001b[2J","since":"2026-11-30T12:00:00Z"}`, `{"place":"x","why":"place","since":"2026-11-30T12:00:00Z"}`} {
 		h, _ := holders(t, map[string]string{"vps: firstboot unlock cabin-box": answer})
@@ -132,8 +133,8 @@ func TestAnswersOfMachinesInOtherHands(t *testing.T) {
 	}
 }
 
-// TestEveryReasonHasWords, of those for which the owner's word is asked; an answer with
-// any other is none.
+// TestEveryReasonHasWords: every reason for asking the owner has words; an answer with
+// another reason is refused.
 func TestEveryReasonHasWords(t *testing.T) {
 	for _, why := range vault.Whys() {
 		out, err := json.Marshal(vault.Asking{Member: "7", Why: why, Since: time.Unix(1, 0)})
@@ -148,7 +149,8 @@ func TestEveryReasonHasWords(t *testing.T) {
 	}
 }
 
-// TestRevoke tells those that are named, and says who does not know, and what to say there.
+// TestRevoke tells the named holders; the error says which do not know, and what to do
+// there.
 func TestRevoke(t *testing.T) {
 	both := []string{"vps", "home-pi"}
 	h, asked := holders(t, map[string]string{"vps: firstboot revoke cabin-box 7 8": "", "home-pi: firstboot revoke --only cabin-box 7": ""})
@@ -171,8 +173,8 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// TestHeadscaleIsSilent: the machine that runs it is told where its own name leads, and of
-// the others it is said that nobody knows where they are.
+// TestHeadscaleIsSilent: the machine that runs Headscale is told by its public name; for the
+// others the error says that their addresses are not known.
 func TestHeadscaleIsSilent(t *testing.T) {
 	h, asked := holders(t, map[string]string{"vps: firstboot revoke cabin-box": ""})
 	known, err := Of(encrypted(t), nil, "cabin-box")

@@ -73,7 +73,7 @@ func zipped(t *testing.T, name, text string) []byte {
 	return b.Bytes()
 }
 
-// TestABucketThatIsNoneIsSaid and is not an empty one.
+// TestABucketThatIsNoneIsSaid: a missing bucket is reported, and not taken for an empty one.
 func TestABucketThatIsNoneIsSaid(t *testing.T) {
 	s := systembackuptest.Bucket(t, nil)
 	s.Bucket = "none"
@@ -82,7 +82,7 @@ func TestABucketThatIsNoneIsSaid(t *testing.T) {
 	}
 }
 
-// FuzzClaims: a bucket is somebody else's computer.
+// FuzzClaims: a bucket's content is not trusted.
 func FuzzClaims(f *testing.F) {
 	files := map[string][]byte{}
 	systembackuptest.Add(files, "", "v", "n", "2026-11-24T05:11:00Z", "a/b")

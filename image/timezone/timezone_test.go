@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestCheck: what is in an image is taken, letter by letter; what is near is guessed.
+// TestCheck: names in the image are accepted exactly; for others a similar one is suggested.
 func TestCheck(t *testing.T) {
 	for _, good := range []string{"", "Europe/Lisbon", "Etc/UTC", "UTC", "America/Argentina/Ushuaia", "America/New_York"} {
 		if err := Check(good); err != nil {
@@ -28,7 +28,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestNames: the search wants them sorted, and a directory is no zone.
+// TestNames: the binary search needs sorted names, and directories are not zones.
 func TestNames(t *testing.T) {
 	all := names
 	if len(all) < 400 || !slices.IsSorted(all) {

@@ -18,7 +18,7 @@ import (
 
 const module = "/usr/lib/softhsm/libsofthsm2.so"
 
-// newToken is one of SoftHSM with a key, and that key.
+// newToken makes a SoftHSM token with a key, and returns that key.
 func newToken(t *testing.T) *rsa.PrivateKey {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,7 +56,8 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
-// TestSign: a token signs as the key itself would, be the token named or the only one.
+// TestSign: the token's signature equals the key's, whether the token is named or the only
+// one.
 func TestSign(t *testing.T) {
 	key := newToken(t)
 	sum := sha256.Sum256([]byte("a program"))

@@ -18,11 +18,11 @@ import (
 type node struct {
 	t      *testing.T
 	got    []byte
-	cutAt  int   // the line breaks after so many bytes of each try, 0 for never
-	down   int   // so many questions are not answered after each cut
+	cutAt  int   // the connection breaks after this many bytes of each attempt, 0 for never
+	down   int   // how many questions are not answered after each break
 	refuse error // once all is there
-	late   bool  // the line breaks while the node puts in place what it has
-	before bool  // the same was done once before
+	late   bool  // the connection breaks while the node installs what it has
+	before bool  // the same update was installed once before
 	done   string
 	silent int
 	tries  int
@@ -86,8 +86,8 @@ func pushTo(t *testing.T, n *node, size int) (Answer, time.Duration, error) {
 	return a, waited, err
 }
 
-// TestPush: a line that breaks again and again brings each byte once; a node that
-// refuses, and a line that stays down, are not asked for ever.
+// TestPush: over a connection that breaks again and again each byte is sent once. A node
+// that refuses, and a connection that stays down, are not tried for ever.
 func TestPush(t *testing.T) {
 	for name, c := range map[string]struct {
 		node  node
@@ -119,7 +119,7 @@ func TestPush(t *testing.T) {
 	}
 }
 
-// TestNoUpdates: what answers otherwise is no node that takes updates.
+// TestNoUpdates: a node with another kind of answer does not support updates.
 func TestNoUpdates(t *testing.T) {
 	for _, answer := range []string{"", "{}", `{"have":-1}`, "welcome"} {
 		p := pusher{pause: pause, tell: func(context.Context, string, io.Reader) ([]byte, error) { return []byte(answer), nil }}

@@ -74,7 +74,7 @@ func TestWhatANodeReads(t *testing.T) {
 			if !bytes.Equal(root, want) {
 				t.Errorf("%s: the root has other bytes", scheme)
 			}
-			if err := wear.Check(t.Context(), bytes.NewReader(root)); err != nil { // what vouches for it came along
+			if err := wear.Check(t.Context(), bytes.NewReader(root)); err != nil { // with everything that verifies it
 				t.Error(err)
 			}
 			if !strings.Contains(files[letters], "imagebuilder.slot=b ") || files[slot.Kernel] != "kernel" || files[slot.Initrd] != "initramfs" || len(files) != 3 {
@@ -87,7 +87,8 @@ func TestWhatANodeReads(t *testing.T) {
 	}
 }
 
-// TestStatesNoStorage: of an image whose label tells of none, the update states none.
+// TestStatesNoStorage: if the image's label does not mention storage, the update does not,
+// either.
 func TestStatesNoStorage(t *testing.T) {
 	i := open(t, contract.MBR)
 	i.Label.Storage = contract.StorageNone
@@ -96,8 +97,8 @@ func TestStatesNoStorage(t *testing.T) {
 	}
 }
 
-// TestStatesItsCertificate: the node cannot see whom an update is signed by before it has
-// written it.
+// TestStatesItsCertificate: the update names the certificate, as a node cannot see who
+// signed a kernel before it has written it.
 func TestStatesItsCertificate(t *testing.T) {
 	i := open(t, contract.GPT)
 	for name, c := range map[string]struct {
@@ -117,7 +118,7 @@ func TestStatesItsCertificate(t *testing.T) {
 	}
 }
 
-// written is an update, and the root that it has to end as.
+// written is an update, and the root that must result from it.
 func written(t *testing.T, i, base *Image, key minisign.PrivateKey) (root []byte, m *artifact.Manifest, out *bytes.Buffer) {
 	t.Helper()
 	root, err := io.ReadAll(io.NewSectionReader(i.root, 0, i.root.Size()))
@@ -173,8 +174,8 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
 
-// TestRuns: a file that changed travels, with the tables; all others are copied from
-// where the base has them.
+// TestRuns: a file that changed is sent, with the tables; all others are copied from their
+// places in the base.
 func TestRuns(t *testing.T) {
 	big := strings.Repeat("0123456789abcdef", 1<<14) // two blocks
 	old := map[string]string{"a": noise(1, 300<<10), "b": noise(2, 300<<10), "c": big, "d": "small", "e": noise(3, 200<<10)}
@@ -203,9 +204,9 @@ func TestRuns(t *testing.T) {
 	}
 }
 
-// TestPatched: a file of another version travels as what changed in it, whatever its
-// name's number, beside new ones and noise; not where the base's builder compressed in
-// another way. What nodes make of it is the same.
+// TestPatched: for a file of another version only the changes are sent, even if the number
+// in its name differs, beside new and random files. If the base's builder compressed
+// differently, the whole file is sent. The result on the node is the same.
 func TestPatched(t *testing.T) {
 	public, private, err := minisign.GenerateKey(nil)
 	if err != nil {
@@ -232,9 +233,9 @@ func TestPatched(t *testing.T) {
 	}
 }
 
-// TestUnified: of a unified kernel image travels what changed in it, where the node
-// compresses as this builder does; else all of it. Neither is against a whole file: each
-// slot has another.
+// TestUnified: of a unified kernel image only the changes are sent if the node compresses as
+// this builder does; otherwise the whole image. It is never compared with a whole file, as
+// it differs between the slots.
 func TestUnified(t *testing.T) {
 	old, next := unifiedSlots(t, "one", 1), unifiedSlots(t, "another", 2)
 	for name, c := range map[string]struct {
@@ -284,7 +285,7 @@ func unifiedSlots(t *testing.T, version string, seed byte) boot.SlotFile {
 	return files[0]
 }
 
-// TestLike: the blocks nearest to a place come first, and no more than a dictionary has.
+// TestLike: the blocks nearest to a place come first, up to the size of a dictionary.
 func TestLike(t *testing.T) {
 	base, err := newOld(pack(t, map[string]string{"big-1": noise(1, 20<<20), "a-2": "small", "b": noise(2, 130<<10)}))
 	if err != nil {

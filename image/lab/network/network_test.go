@@ -103,14 +103,14 @@ func (h *host) receive(wait time.Duration) (uint16, []byte, bool) {
 	if _, err := io.ReadFull(h.conn, f); err != nil {
 		h.t.Fatal(err)
 	}
-	if f[0] == 0xff && !h.hearsAll { // another machine's question
+	if f[0] == 0xff && !h.hearsAll { // a broadcast from another machine
 		return h.receive(wait)
 	}
 	return binary.BigEndian.Uint16(f[12:]), f[14:], true
 }
 
-// a moment is long enough on a busy machine where something must come, shortly
-// where nothing may.
+// soon is how long to wait for a packet that must come, even on a busy machine; shortly is
+// how long to wait if none may come.
 const (
 	soon    = 20 * time.Second
 	shortly = 300 * time.Millisecond
@@ -135,7 +135,7 @@ func (h *host) packet(wait time.Duration) (ipv4, bool) {
 	return p, true
 }
 
-// bodySum sums what TCP and UDP do: 0 if it is right.
+// bodySum adds up a TCP or UDP body with its checksum: 0 if that is right.
 func bodySum(p ipv4) uint16 {
 	b := append([]byte{}, p[12:20]...)
 	b = append(b, 0, p.proto())
@@ -143,7 +143,7 @@ func bodySum(p ipv4) uint16 {
 	return checksum(append(b, p.body()...))
 }
 
-// ask sends a question and returns the DHCP answer.
+// dhcp sends a request and returns the answer.
 func (h *host) dhcp(change func(*dhcpv4.DHCPv4)) *dhcpv4.DHCPv4 {
 	h.t.Helper()
 	m, err := dhcpv4.NewDiscovery(h.mac)
@@ -163,7 +163,7 @@ func (h *host) dhcp(change func(*dhcpv4.DHCPv4)) *dhcpv4.DHCPv4 {
 	return answer
 }
 
-// boots does what a machine does first: an address, and who the router is.
+// boots does what a machine does first: it gets an address and learns the router's.
 func (h *host) boots() {
 	h.t.Helper()
 	offer := h.dhcp(func(*dhcpv4.DHCPv4) {})
@@ -205,7 +205,7 @@ func (h *host) udp(from uint16, to netip.AddrPort, text string) {
 	h.send(h.to, typeIPv4, p)
 }
 
-// hears returns who said what, "" where nobody did.
+// hears returns a datagram's sender, receiver and text, "" if none came.
 func (h *host) hears(wait time.Duration) (from netip.AddrPort, to uint16, text string) {
 	h.t.Helper()
 	p, ok := h.packet(wait)
@@ -223,9 +223,9 @@ func (h *host) silent(why string) {
 	}
 }
 
-// TestSites: a site reaches the server outside, which answers; two machines of
-// one site are told apart there; no site reaches another, even where both have
-// the same addresses; nobody from outside comes in unasked.
+// TestSites: a site reaches the server outside, which can answer. Two machines of one site
+// can be told apart there. No site reaches another, even if both have the same addresses.
+// Nothing from outside comes in unasked.
 func TestSites(t *testing.T) {
 	l := newLab(t, Link{})
 	vps, pi, box, cabin := l.plug("vps", Public), l.plug("home-pi", "home"), l.plug("home-box", "home"), l.plug("cabin-pi", "cabin")
@@ -355,7 +355,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestPower: a machine that is switched on again has its place.
+// TestPower: a machine that is switched off and on again keeps its address.
 func TestPower(t *testing.T) {
 	l := newLab(t, Link{})
 	vps, pi := l.plug("vps", Public), l.plug("home-pi", "home")
@@ -422,15 +422,14 @@ func TestTime(t *testing.T) {
 	}
 }
 
-// TestGroup: what is for everybody comes to a neighbour as it was sent, whatever
-// the router makes of it.
+// TestGroup: a broadcast reaches a neighbour unchanged, whatever the router does with it.
 func TestGroup(t *testing.T) {
 	l := newLab(t, Link{})
 	vps, pi := l.plug("vps", Public), l.plug("home-pi", "home")
 	vps.boots()
 	pi.boots()
 	box := &host{t: t, mac: net.HardwareAddr{0x52, 0x54, 0, 0, 1, 1}, hearsAll: true}
-	socket := filepath.Join(l.dir, "off") // what comes before it is on waits
+	socket := filepath.Join(l.dir, "off") // frames that come before the machine is on have to wait
 	if _, err := l.Plug("home-box", "home", box.mac, socket); err != nil {
 		t.Fatal(err)
 	}
@@ -445,8 +444,8 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// TestWAN: what is asked for is what happens: twice the delay for a round trip,
-// and no more than the rate.
+// TestWAN: a round trip takes twice the configured delay, and the configured rate is not
+// exceeded.
 func TestWAN(t *testing.T) {
 	const delay = 60 * time.Millisecond
 	l := newLab(t, Link{Delay: delay, Rate: 4e6})
