@@ -11,7 +11,6 @@ package inquiry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -110,14 +109,11 @@ func (s Subject) alias(ctx context.Context, known string) string {
 // seconds for a login.
 const askTime = 20 * time.Second
 
-// Question is what a node is asked, of which Read reads the answer.
-const Question = "firstboot status --json"
-
 // Ask asks all of them how they are.
 func Ask(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Answer {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	return inquire(ctx, f, subjects, Question, Read, func(why string) Answer { return Answer{Silent: why} })
+	return inquire(ctx, f, subjects, contract.AskStatus, Read, func(why string) Answer { return Answer{Silent: why} })
 }
 
 // inquire asks all at once, and reads what each answers.
@@ -228,16 +224,11 @@ func lastLine(text string, err error) string {
 	return err.Error()
 }
 
-// Read takes over what firstboot.Status has.
+// Read reads an answer to contract.AskStatus.
 func Read(answer []byte) (r Answer, err error) {
-	var status struct {
-		State, Program, Slot, Image, Good, Trial string
-		Made                                     time.Time
-		Tries                                    int
-		Problem, Notice                          struct{ Summary, Remedy string }
-	}
-	if err := json.Unmarshal(answer, &status); err != nil || status.State == "" {
-		return r, errors.New("the answer is no status")
+	status, err := contract.ParseStatus(answer)
+	if err != nil {
+		return r, err
 	}
 	return Answer{State: plain(status.State), Version: plain(status.Program), Slot: plain(status.Slot),
 		Image: plain(status.Image), Made: status.Made, Good: plain(status.Good), Trial: plain(status.Trial), Tries: status.Tries,
