@@ -25,8 +25,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// Step is one thing that must be true of a node.
-type Step struct {
+// step is one thing that must be true of a node.
+type step struct {
 	Name string
 	// Done asks the machine. It changes nothing.
 	Done func(context.Context) (bool, error)
@@ -46,8 +46,8 @@ type machine struct {
 }
 
 // steps lists the steps for a node in their order.
-func (m *machine) steps() []Step {
-	all := []Step{
+func (m *machine) steps() []step {
+	all := []step{
 		{"identity", m.identityDone, m.identityDo},
 		{"clock", m.clockDone, m.clockDo},
 		{"components", m.componentsDone, m.componentsDo},
@@ -63,7 +63,7 @@ func (m *machine) steps() []Step {
 		{"restore", m.restoreDone, m.restoreDo},
 	}
 	if m.cfg.Role == node.Control {
-		return slices.DeleteFunc(all, func(s Step) bool { return contains([]string{"k3s", "longhorn", "restore"}, s.Name) })
+		return slices.DeleteFunc(all, func(s step) bool { return slices.Contains([]string{"k3s", "longhorn", "restore"}, s.Name) })
 	}
 	return all
 }
@@ -158,7 +158,7 @@ func (r *runner) pass(ctx context.Context) error {
 
 func (r *runner) work(ctx context.Context, m *machine) error {
 	for _, s := range m.steps() {
-		if r.opt.Only != nil && !contains(r.opt.Only, s.Name) {
+		if r.opt.Only != nil && !slices.Contains(r.opt.Only, s.Name) {
 			continue
 		}
 		if err := r.step(ctx, s); err != nil {
@@ -204,7 +204,7 @@ func (r *runner) given() (*given, error) {
 	return g, err
 }
 
-func (r *runner) step(ctx context.Context, s Step) error {
+func (r *runner) step(ctx context.Context, s step) error {
 	done, err := s.Done(ctx)
 	if ctx.Err() != nil { // what was cut short says nothing: the card keeps what was true
 		return ctx.Err()
@@ -225,7 +225,7 @@ func (r *runner) step(ctx context.Context, s Step) error {
 
 // begin shows which step is being worked on. A problem of the pass before
 // stays on the screen until something else is known.
-func (r *runner) begin(ctx context.Context, s Step) {
+func (r *runner) begin(ctx context.Context, s step) {
 	r.status.Step = s.Name
 	r.refresh(ctx)
 }
@@ -305,13 +305,4 @@ func (r *runner) pause(ctx context.Context, attempt int) error {
 func backoff(attempt int) time.Duration {
 	d := min(2*time.Second<<min(attempt, 10), longestPause)
 	return d/2 + rand.N(d/2)
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
 }

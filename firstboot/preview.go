@@ -11,28 +11,17 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Preview is what becomes of a node.yaml that the owner signed.
-type Preview struct {
-	// InForce says that the node works by this very file.
-	InForce bool `json:"inForce"`
-	// Fields say something else than what is in force. Of the Secrets of the cluster's
-	// objects nobody knows.
-	Fields []string `json:"fields,omitempty"`
-	// Steps are what is to be done for it; of what is in force, what is left.
-	Steps []string `json:"steps,omitempty"`
-}
-
 // Foresee judges a node.yaml as Give does, asks all steps what would be left to do, and
 // changes nothing. It fails where the file would be refused, or be followed by the need
 // of a person.
-func Foresee(ctx context.Context, h Host, data []byte) (*Preview, error) {
+func Foresee(ctx context.Context, h Host, data []byte) (*contract.Preview, error) {
 	now, err := load(h.Files)
 	if err != nil {
 		return nil, err
 	}
 	if h.inForce(now, data) {
 		left, err := h.left(ctx, now)
-		return &Preview{InForce: true, Steps: left}, err
+		return &contract.Preview{InForce: true, Steps: left}, err
 	}
 	if len(data) > node.ReservedSize {
 		return nil, problem("offer-large")
@@ -44,7 +33,7 @@ func Foresee(ctx context.Context, h Host, data []byte) (*Preview, error) {
 	if err := h.notNow(ctx, now, next); err != nil {
 		return nil, err
 	}
-	p := &Preview{}
+	p := &contract.Preview{}
 	if p.Fields, err = h.differences(now, next); err != nil {
 		return nil, err
 	}

@@ -113,37 +113,34 @@ func (s Status) stepText() string {
 	if n == 0 {
 		return s.Step
 	}
-	return fmt.Sprintf("%d of %d: %s", n, of, stepWords[s.Step])
+	return fmt.Sprintf("%d of %d: %s - %s", n, of, s.Step, stepWords[n-1].words)
 }
 
 // StepNumber counts the step among all, from 1; 0 is none of them.
-func (s Status) StepNumber() (n, of int) { return indexOf(stepNames, s.Step) + 1, len(stepNames) }
-
-var stepNames = []string{"identity", "clock", "components", "control", "tailnet", "firewall", "storage", "k3s", "verify", "secrets", "seal", "longhorn", "restore"}
-
-var stepWords = map[string]string{
-	"identity":   "identity - name, keys and network settings",
-	"clock":      "clock - setting the time",
-	"components": "components - downloading programs",
-	"control":    "control - starting the private network's own server",
-	"tailnet":    "tailnet - joining the private network",
-	"firewall":   "firewall - keeping everybody else out",
-	"storage":    "storage - unlocking the data",
-	"k3s":        "k3s - starting the cluster program",
-	"verify":     "verify - looking whether the cluster accepts this node",
-	"secrets":    "secrets - handing the cluster the secrets it begins with",
-	"seal":       "seal - removing the secrets",
-	"longhorn":   "longhorn - preparing the disk for volumes",
-	"restore":    "restore - bringing volumes back from their backup",
-}
-
-func indexOf(list []string, s string) int {
-	for i, l := range list {
-		if l == s {
-			return i
+func (s Status) StepNumber() (n, of int) {
+	for i, step := range stepWords {
+		if step.name == s.Step {
+			return i + 1, len(stepWords)
 		}
 	}
-	return -1
+	return 0, len(stepWords)
+}
+
+// stepWords has all steps in their order, each with what the screen says of it.
+var stepWords = []struct{ name, words string }{
+	{"identity", "name, keys and network settings"},
+	{"clock", "setting the time"},
+	{"components", "downloading programs"},
+	{"control", "starting the private network's own server"},
+	{"tailnet", "joining the private network"},
+	{"firewall", "keeping everybody else out"},
+	{"storage", "unlocking the data"},
+	{"k3s", "starting the cluster program"},
+	{"verify", "looking whether the cluster accepts this node"},
+	{"secrets", "handing the cluster the secrets it begins with"},
+	{"seal", "removing the secrets"},
+	{"longhorn", "preparing the disk for volumes"},
+	{"restore", "bringing volumes back from their backup"},
 }
 
 // wrap breaks a value into lines, indented below its label.

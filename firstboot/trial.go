@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -58,7 +57,7 @@ func (r *Running) votesAlone(ctx context.Context, h Host, next string) (bool, er
 	switch {
 	case silent == nil:
 		return voters == 1, nil
-	case Series(r.Components["k3s"]) == Series(next):
+	case contract.SameSeries(r.Components["k3s"], next):
 		return false, nil
 	}
 	voters, err := h.knownVoters()
@@ -66,14 +65,4 @@ func (r *Running) votesAlone(ctx context.Context, h Host, next string) (bool, er
 		return false, errors.Join(fmt.Errorf("the update brings another minor version of k3s, and the cluster does not say whether its etcd has other members, nor did it before: %w", silent), err)
 	}
 	return voters == 1, nil
-}
-
-// Series is a version without its last number, "1.33" of "v1.33.1+k3s1"; of what has
-// no such numbers all of it.
-func Series(version string) string {
-	var major, minor, patch int
-	if n, _ := fmt.Sscanf(strings.TrimPrefix(version, "v"), "%d.%d.%d", &major, &minor, &patch); n == 3 {
-		return fmt.Sprintf("%d.%d", major, minor)
-	}
-	return version
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/words"
 )
 
@@ -49,8 +50,18 @@ func TestWhatANewKeyEnds(t *testing.T) {
 }
 
 func TestStepsAndStatesInEveryLanguage(t *testing.T) {
+	var names []string
+	for _, s := range stepWords {
+		names = append(names, s.name)
+	}
+	m := &machine{given: &given{cfg: &node.Config{Role: node.Server}}}
+	for i, s := range m.steps() {
+		if s.Name != names[i] {
+			t.Errorf("step %d is %s, and the screen calls it %s", i+1, s.Name, names[i])
+		}
+	}
 	for _, l := range words.Languages {
-		if want := slices.Sorted(slices.Values(append([]string{"config"}, stepNames...))); !slices.Equal(slices.Sorted(maps.Keys(l.Steps)), want) {
+		if want := slices.Sorted(slices.Values(append([]string{"config"}, names...))); !slices.Equal(slices.Sorted(maps.Keys(l.Steps)), want) {
 			t.Errorf("%s: has steps %v, want %v", l.Tag, slices.Sorted(maps.Keys(l.Steps)), want)
 		}
 		for state := range headlines {

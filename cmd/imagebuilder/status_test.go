@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
@@ -23,7 +24,7 @@ func TestWhatDoctorsFoundIsTold(t *testing.T) {
 		{Node: "away"},
 		{Node: "old", Doctor: &inquiry.Examination{Silent: "no answer in time"}},
 		{Node: "well", Doctor: &inquiry.Examination{}},
-		{Node: "ill", Doctor: &inquiry.Examination{Findings: []inquiry.Finding{{Group: "Backups", Check: "volumes' bucket answers", Verdict: "warning", Detail: "no such bucket"}}}},
+		{Node: "ill", Doctor: &inquiry.Examination{Findings: []contract.Finding{{Group: "Backups", Check: "volumes' bucket answers", Verdict: "warning", Detail: "no such bucket"}}}},
 	} {
 		printDoctor(&out, r)
 	}

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,7 +48,7 @@ func (p *patient) system() {
 	const group = "System for k3s"
 	controllers := strings.Fields(p.text("/sys/fs/cgroup/cgroup.controllers"))
 	for _, c := range []string{"cpu", "cpuset", "memory", "pids"} {
-		p.expect(contains(controllers, c), Failure, group, "cgroup controller "+c, "not in /sys/fs/cgroup/cgroup.controllers")
+		p.expect(slices.Contains(controllers, c), Failure, group, "cgroup controller "+c, "not in /sys/fs/cgroup/cgroup.controllers")
 	}
 	keys, _ := strconv.Atoi(strings.TrimSpace(p.text("/proc/sys/kernel/keys/root_maxkeys")))
 	p.expect(keys > 10000, Warning, group, "root_maxkeys > 10000", "is "+strconv.Itoa(keys))
@@ -83,7 +84,7 @@ func (p *patient) longhorn(ctx context.Context) {
 	}
 	const volumes = "/var/lib/longhorn"
 	options, fsType := p.mountOf(volumes)
-	p.expect(!contains(options, "noexec"), Failure, group, volumes+" allows programs", "it is mounted noexec")
+	p.expect(!slices.Contains(options, "noexec"), Failure, group, volumes+" allows programs", "it is mounted noexec")
 	p.expect(fsType == "ext4" || fsType == "xfs", Failure, group, volumes+" is ext4 or XFS", "it is "+fsType)
 	p.expect(p.shared("/"), Failure, group, "mounts propagate", "/ is not a shared mount")
 	p.expect(p.exists("/etc/iscsi/initiatorname.iscsi"), Failure, group, "initiator name", "the node has none")
@@ -189,15 +190,6 @@ func (p *patient) shared(dir string) bool {
 		f := strings.Fields(l)
 		if len(f) > 6 && f[4] == dir {
 			return strings.Contains(l, " shared:")
-		}
-	}
-	return false
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
 		}
 	}
 	return false

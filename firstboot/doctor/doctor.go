@@ -19,27 +19,22 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// Verdict is how a check ended.
-type Verdict string
+// What a builder reads of an examination is package contract's.
+type (
+	Verdict = contract.Verdict
+	Finding = contract.Finding
+)
 
-// The verdicts. Only a failure makes the node unfit. Unknown is what this
-// machine cannot be asked.
+// The verdicts.
 const (
-	OK      Verdict = "ok"
-	Unknown Verdict = "unknown"
-	Warning Verdict = "warning"
-	Failure Verdict = "FAILED"
+	OK      = contract.OK
+	Unknown = contract.Unknown
+	Warning = contract.Warning
+	Failure = contract.Failure
 )
-
-// Finding is the outcome of one check.
-type Finding struct {
-	Group   string  `json:"group"`
-	Check   string  `json:"check"`
-	Verdict Verdict `json:"verdict"`
-	Detail  string  `json:"detail,omitempty"`
-}
 
 // Examine runs every check. The error is of the examination itself.
 func Examine(ctx context.Context, h firstboot.Host) []Finding {
@@ -96,7 +91,7 @@ type patient struct {
 }
 
 func (p *patient) add(group, check string, v Verdict, detail string) {
-	p.found = append(p.found, Finding{group, check, v, detail})
+	p.found = append(p.found, Finding{Group: group, Check: check, Verdict: v, Detail: detail})
 }
 
 // expect records ok, or the verdict otherwise.

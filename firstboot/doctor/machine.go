@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -232,7 +233,7 @@ func (p *patient) powerCut() {
 		if value == "" {
 			continue
 		}
-		back := contains(strings.Split(r.back, "|"), value)
+		back := slices.Contains(strings.Split(r.back, "|"), value)
 		p.expect(back, Warning, machineGroup, check, "the BIOS says "+r.attribute+": "+value+"; it must be "+strings.Replace(r.back, "|", " or ", 1))
 		return
 	}

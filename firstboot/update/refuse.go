@@ -107,11 +107,12 @@ func (u *update) refuseComponents() error {
 
 func (u *update) refuseK3s() error {
 	old, next := u.running.Components["k3s"], u.in.Components["k3s"]
-	from, to := minor(old), minor(next)
-	if old == next || from < 0 { // a k3s of the owner's own has no number to compare
+	_, from, released := contract.Series(old)
+	_, to, ok := contract.Series(next)
+	if old == next || !released { // a k3s of the owner's own has no number to compare
 		return nil
 	}
-	if to < from || to > from+1 { // Kubernetes' version skew policy; etcd's schema does not go back
+	if !ok || to < from || to > from+1 { // Kubernetes' version skew policy; etcd's schema does not go back
 		return fmt.Errorf("the update goes from k3s %s to %s: k3s goes one minor version forward at a time, and never back", old, next)
 	}
 	return nil
@@ -123,15 +124,6 @@ func (u *update) refuseHeadscale() error {
 		return nil
 	}
 	return fmt.Errorf("the update goes from Headscale %s to %s: Headscale goes one minor version forward at a time, and never back, or it does not open its database", old, next)
-}
-
-// minor is 33 in "v1.33.1+k3s1", negative in what is no version of k3s.
-func minor(version string) int {
-	var n int
-	if _, err := fmt.Sscanf(version, "v1.%d.", &n); err != nil {
-		return -1
-	}
-	return n
 }
 
 // refuseStorage: what does not know how the data are kept takes them for lost.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // Rollback makes the next start that of the system in the other slot, on trial as an
@@ -70,7 +71,7 @@ func (u *update) refuseBack(old *firstboot.Release) error {
 	}
 	for _, name := range []string{"k3s", "headscale"} {
 		from, to := u.running.Components[name], old.Components[name]
-		if firstboot.Series(from) != firstboot.Series(to) {
+		if !contract.SameSeries(from, to) {
 			return fmt.Errorf("slot %s has %s %s, this is %s, whose data the other does not read: flash the node anew, or go on to a mended version", u.other, name, orNone(to), orNone(from))
 		}
 	}

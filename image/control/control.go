@@ -11,7 +11,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -315,17 +314,15 @@ func (s *server) waits(ctx context.Context, sh *shell) (bool, error) {
 	return slices.Contains(contract.NeedsKey, p.Code), err
 }
 
-// problem is the problem in the machine's status.
-type problem struct{ Code, Summary, Remedy string }
-
-func (s *server) problem(ctx context.Context, sh *shell) (problem, error) {
-	out, err := sh.run(ctx, "firstboot status --json", nil)
+// problem asks the machine what keeps it from joining, the zero Trouble if nothing does.
+func (s *server) problem(ctx context.Context, sh *shell) (contract.Trouble, error) {
+	out, err := sh.run(ctx, contract.AskStatus, nil)
 	if err != nil {
-		return problem{}, fmt.Errorf("ask %s for its status: %w", s.name, err)
+		return contract.Trouble{}, fmt.Errorf("ask %s for its status: %w", s.name, err)
 	}
-	var status struct{ Problem problem }
-	if err := json.Unmarshal([]byte(out), &status); err != nil {
-		return problem{}, fmt.Errorf("the answer of %s is no status", s.name)
+	status, err := contract.ParseStatus([]byte(out))
+	if err != nil {
+		return contract.Trouble{}, fmt.Errorf("%s: %w", s.name, err)
 	}
 	return status.Problem, nil
 }

@@ -26,6 +26,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
 )
@@ -172,7 +173,7 @@ func (v *vps) run(command, input string) (out string, status uint32) {
 		return fmt.Sprintln(time.Now().Add(v.clock).Unix()), 0
 	case "headscale apikeys create --expiration 8760h":
 		return v.hs.NewAPIKey(keyLife).Reveal() + "\n", 0
-	case "firstboot status --json":
+	case contract.AskStatus:
 		return fmt.Sprintf(`{"state":"needs-person","problem":{"code":%q,"summary":"words of %[1]s.","remedy":"Do it."}}`, v.problem), 0
 	case "talk without end":
 		return strings.Repeat("x", 3*MaxAnswer), 0

@@ -11,7 +11,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -157,26 +156,18 @@ func sorted(f *fleet.Fleet, names []string) []string {
 	return all
 }
 
-// preview is a node's answer: see firstboot.Preview.
-type preview struct {
-	InForce       *bool
-	Fields, Steps []string
-}
-
-var errNoOffers = errors.New("the answer tells of no node.yaml: its image is older than this is")
-
 // askTime bounds a question: the node compares all of its settings.
 const askTime = time.Minute
 
-func (o *Order) ask(ctx context.Context, n Node) (p preview, err error) {
+func (o *Order) ask(ctx context.Context, n Node) (p contract.Preview, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	out, err := o.line(ctx, n.Name, "firstboot offer --try", bytes.NewReader(n.text))
+	out, err := o.line(ctx, n.Name, contract.AskPreview, bytes.NewReader(n.text))
 	if err != nil {
 		return p, inquiry.Plain(err)
 	}
-	if err := json.Unmarshal(out, &p); err != nil || p.InForce == nil {
-		return p, errNoOffers
+	if p, err = contract.ParsePreview(out); err != nil {
+		return p, err
 	}
 	for _, list := range [][]string{p.Fields, p.Steps} {
 		for i := range list {
@@ -197,7 +188,7 @@ func (o *Order) foresee(ctx context.Context, n *Node) {
 		n.Against = err.Error()
 		return
 	}
-	n.Has, n.Fields, n.Steps = *p.InForce, p.Fields, p.Steps
+	n.Has, n.Fields, n.Steps = p.InForce, p.Fields, p.Steps
 	n.Risks, n.Notes, n.Against = risks(p.Fields, p.Steps)
 	if why := o.quorum(ctx, *n); why != "" {
 		n.Risks, n.thin = append(n.Risks, why), true
@@ -285,7 +276,7 @@ const tookTime = 2 * time.Minute
 // answered. A node that refused has not accepted it.
 func (o *Order) took(ctx context.Context, n Node) bool {
 	for end := time.Now().Add(tookTime); time.Now().Before(end); {
-		if p, err := o.ask(ctx, n); err == nil && *p.InForce {
+		if p, err := o.ask(ctx, n); err == nil && p.InForce {
 			return true
 		}
 		if pause(ctx) != nil {
@@ -347,7 +338,7 @@ func (o *Order) lacks(ctx context.Context, n Node) string {
 	switch p, err := o.ask(ctx, n); {
 	case err != nil:
 		return err.Error()
-	case !*p.InForce:
+	case !p.InForce:
 		return "has not taken it yet"
 	case len(p.Steps) > 0:
 		return "is at the step " + p.Steps[0]

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
@@ -51,7 +52,7 @@ func (o *Order) look(ctx context.Context, name string) string {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	var said inquiry.Answer
-	out, err := o.line(ctx, name, inquiry.Question, nil)
+	out, err := o.line(ctx, name, contract.AskStatus, nil)
 	if err == nil {
 		said, err = inquiry.Read(out)
 	}

@@ -12,7 +12,6 @@ package inquiry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -112,14 +111,11 @@ func (s Subject) alias(ctx context.Context, known string) string {
 // for a login.
 const askTime = 20 * time.Second
 
-// Question is the command that a node runs; Read parses its output.
-const Question = "firstboot status --json"
-
 // Ask asks all subjects for their status.
 func Ask(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Answer {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	return inquire(ctx, f, subjects, Question, Read, func(why string) Answer { return Answer{Silent: why} })
+	return inquire(ctx, f, subjects, contract.AskStatus, Read, func(why string) Answer { return Answer{Silent: why} })
 }
 
 // inquire asks all subjects at once, and parses each answer.
@@ -231,16 +227,11 @@ func lastLine(text string, err error) string {
 	return err.Error()
 }
 
-// Read parses the JSON of firstboot.Status.
+// Read parses an answer to contract.AskStatus.
 func Read(answer []byte) (r Answer, err error) {
-	var status struct {
-		State, Program, Slot, Image, Good, Trial string
-		Made                                     time.Time
-		Tries                                    int
-		Problem, Notice                          struct{ Summary, Remedy string }
-	}
-	if err := json.Unmarshal(answer, &status); err != nil || status.State == "" {
-		return r, errors.New("the answer is no status")
+	status, err := contract.ParseStatus(answer)
+	if err != nil {
+		return r, err
 	}
 	return Answer{State: plain(status.State), Version: plain(status.Program), Slot: plain(status.Slot),
 		Image: plain(status.Image), Made: status.Made, Good: plain(status.Good), Trial: plain(status.Trial), Tries: status.Tries,

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
@@ -97,7 +98,7 @@ func (s *sshd) serve(conn net.Conn, config *ssh.ServerConfig) {
 			if r.Type != "exec" {
 				continue
 			}
-			if string(r.Payload[4:]) == Question {
+			if string(r.Payload[4:]) == contract.AskStatus {
 				_, _ = io.WriteString(channel, s.answer())
 			}
 			if string(r.Payload[4:]) == lifeQuestion {

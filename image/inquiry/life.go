@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
@@ -21,7 +22,7 @@ type Life struct {
 }
 
 // Nodes of every version have these files.
-const lifeQuestion = "cat /proc/sys/kernel/random/boot_id /proc/uptime && " + Question
+const lifeQuestion = "cat /proc/sys/kernel/random/boot_id /proc/uptime && " + contract.AskStatus
 
 // Live asks all subjects for their status, boot ID and uptime.
 func Live(ctx context.Context, f *fleet.Fleet, subjects []Subject) []Life {

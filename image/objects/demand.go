@@ -35,8 +35,8 @@ func Demands(all []Object) ([]Demand, error) {
 	return out, nil
 }
 
-// podsOf returns the template and the number of a workload's pods. The template is nil for
-// other kinds and for a workload with 0 replicas.
+// podsOf returns the template and the number of a workload's pods; 0 means one on every node
+// (a DaemonSet). The template is nil for other kinds, and for a workload with 0 replicas.
 func podsOf(o Object) (template map[string]any, pods int) {
 	spec := at(o.Value, "spec")
 	switch o.Kind {

@@ -4,16 +4,16 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// minor is 36 for "v1.36.4+k3s1", and negative if the text is no version of k3s.
+// minor is 36 for "v1.36.4+k3s1", and negative if the text is no release of k3s.
 func minor(version string) int {
-	var n int
-	if _, err := fmt.Sscanf(version, "v1.%d.", &n); err != nil {
-		return -1
+	if _, n, ok := contract.Series(version); ok {
+		return n
 	}
-	return n
+	return -1
 }
 
 // newMinor says that the node gets a different minor version of k3s.
