@@ -202,8 +202,7 @@ func (v *vps) fails(why string, words ...string) {
 	}
 }
 
-// TestInit: the first time makes everything, the second finds it, and each
-// fault is told before it does harm.
+// TestInit: the first run makes everything, the second finds it; faults show before any harm.
 func TestInit(t *testing.T) {
 	v := newVPS(t)
 	secretFile := filepath.Join(v.dir, "secrets/headscale.key")
