@@ -1,7 +1,7 @@
 package contract
 
-// Where a node stands, in one word, as its status says it: "firstboot status --json", and
-// its line on the serial console.
+// The state of a node in one word, as it is in "firstboot status --json" and in the status
+// line on the serial console.
 const (
 	StateWorking     = "working"
 	StateWaiting     = "waiting"
@@ -9,5 +9,5 @@ const (
 	StateJoined      = "joined"
 )
 
-// NeedsKey are the codes of the problems that a new key for the tailnet ends.
+// NeedsKey are the codes of the problems that a new tailnet key solves.
 var NeedsKey = []string{"control-waits", "key-lost", "key-spent", "key-expired", "key-unknown"}
