@@ -82,7 +82,7 @@ func (g *guard) load(ctx context.Context, base, more string) error {
 	return err
 }
 
-// list returns the rules as the kernel has them, "" where it has none.
+// list returns the rules as the kernel lists them, "" if it has none.
 func (g *guard) list(ctx context.Context) string {
 	out, err := g.Programs.Run(ctx, "nft", "--stateless", "list", "table", firewallTable)
 	if err != nil {

@@ -21,7 +21,7 @@ const (
 	Joined      State = contract.StateJoined      // all steps are done
 )
 
-// Status is what a node tells of itself. It never holds a secret.
+// Status is what a node reports about itself. It never holds a secret.
 type Status struct {
 	State     State      `json:"state"`
 	Node      string     `json:"node,omitempty"`
