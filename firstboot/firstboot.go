@@ -175,9 +175,9 @@ func (r *runner) work(ctx context.Context, m *machine) error {
 	return r.watch(ctx, m)
 }
 
-// watch finds what is wrong with a member though all its steps are done. Before
-// the node has joined for the first time, nothing here may keep it from
-// joining: a slow cluster is better than none.
+// watch finds what is wrong with a member though all its steps are done. It
+// finds nothing before the node has joined once since this program started: a
+// slow cluster is better than none, and must keep no newcomer out.
 func (r *runner) watch(ctx context.Context, m *machine) error {
 	if !r.member {
 		return nil
