@@ -288,8 +288,8 @@ func (v *validator) wifi(w *WiFi) {
 	}
 }
 
-// FilePlaces are the directories below which node.yaml may put files: they are persistent, and no
-// step of firstboot writes to them itself, except for ownFiles.
+// FilePlaces are the directories below which node.yaml may put files: they are persistent. Within
+// them, checkPlace refuses the files that firstboot writes itself.
 var FilePlaces = []string{
 	"/etc/imagebuilder/files", "/etc/modprobe.d", "/etc/modules-load.d", "/etc/rancher/k3s", "/etc/sysctl.d",
 	"/etc/systemd/network", "/etc/systemd/system/k3s.service.d", "/etc/systemd/system/tailscaled.service.d", "/etc/udev/rules.d",
