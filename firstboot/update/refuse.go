@@ -149,8 +149,8 @@ func (u *update) refuseIgnorant(states int, what, remedy string) error {
 	return fmt.Errorf("%s does not know how this node's data are kept, which %s (storage %d, it states %d), and would take them for lost: %s", what, how, needs, states, remedy)
 }
 
-// refuseDeferred refuses an update that leaves another version of a component to be downloaded than
-// the running system has: both slots share one place for it.
+// refuseDeferred refuses an update that leaves a component to be downloaded, unless the running
+// system leaves the same one: both slots share one place for it.
 func (u *update) refuseDeferred() error {
 	for _, name := range slices.Sorted(maps.Keys(u.in.Deferred)) {
 		if u.in.Deferred[name] != u.running.Deferred[name] {
