@@ -10,20 +10,22 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// A node that has joined and knows its owner's key takes a new node.yaml only
-// as far as somebody at the far site may decide: a key, tokens, the network.
-// All else must be signed, for this node, and no earlier than what it has.
-// This binds who hands in files, not who edits the data partition: that one
-// has the node (.github/SECURITY.md).
+// A node that has joined and knows its owner's key takes from an unsigned
+// node.yaml only what people at its site may decide: a key, tokens, the
+// network. All else must be signed, for this node, and later than what it took
+// before. This binds those who hand in files. It does not bind those who can
+// edit the data partition: they have the node anyway (.github/SECURITY.md).
 
-// signed is the last file with the owner's signature that this node took.
+// signed identifies the last file with the owner's signature that this node
+// took.
 type signed struct {
 	time   time.Time
 	digest string
 }
 
 // accept decides whether the boot partition's file may say what this node is.
-// own is nil on a node that was never sealed: whatever it finds, it becomes.
+// own is nil on a node that was never sealed: it takes any file, unless the
+// file has a signature that is wrong.
 func (h *Host) accept(g, own *given) error {
 	known, name := g.cfg.OwnerKey, g.cfg.Node
 	if own != nil {
@@ -40,7 +42,7 @@ func (h *Host) accept(g, own *given) error {
 		return nil
 	case sig == nil:
 		return h.acceptUnsigned(g, own)
-	case sig.Digest == g.last.digest: // in use already; perhaps it brought another owner's key
+	case sig.Digest == g.last.digest: // in force already; perhaps it brought another owner's key
 		return nil
 	}
 	if err := sig.By(known); err != nil {
@@ -73,8 +75,8 @@ func (h *Host) acceptUnsigned(g, own *given) error {
 	return nil
 }
 
-// forgotten are the fields of which the own copy has not all, and this node has other
-// files than they make.
+// forgotten returns the fields whose values the own copy does not keep in full,
+// if what they write differs from the files on this node.
 func (h *Host) forgotten(cfg *node.Config) (fields []string, err error) {
 	files, err := extraFiles(cfg)
 	if err != nil {
@@ -87,7 +89,7 @@ func (h *Host) forgotten(cfg *node.Config) (fields []string, err error) {
 	return h.differing([]fieldFiles{{"files", files}, {"k3s.ca", identityFiles(cfg)}, {"control", control}, {"ssh.hostKey", hostKeyFiles(cfg)}})
 }
 
-// fieldFiles are the files that a field makes.
+// fieldFiles are the files that a field of node.yaml becomes.
 type fieldFiles struct {
 	field string
 	want  []file
@@ -113,11 +115,11 @@ func union(a, b []string) []string {
 	return a
 }
 
-// The own copy ends in a line that says what was signed last: one file, so
-// that no power cut leaves the one without the other.
+// The own copy ends in a line about the last signed file that was taken. It is
+// one file, so that no power cut leaves one without the other.
 const lastLineFormat = "# last signed: %d %s\n"
 
-// under puts it below a configuration.
+// under returns c as text, with the line of s below it.
 func (s signed) under(c *node.Config) ([]byte, error) {
 	text, err := node.Marshal(c)
 	if err != nil || s.digest == "" {
@@ -129,12 +131,13 @@ func (s signed) under(c *node.Config) ([]byte, error) {
 	return text, nil
 }
 
-// line puts the line below a text.
+// line appends the line to a text.
 func (s signed) line(text []byte) []byte {
 	return fmt.Appendf(text, lastLineFormat, s.time.Unix(), s.digest)
 }
 
-// readLast reads what line wrote.
+// readLast reads what line wrote; it returns the zero value if that is not
+// there.
 func readLast(text []byte) (s signed) {
 	at := bytes.LastIndexByte(bytes.TrimRight(text, "\n"), '\n')
 	var unix int64

@@ -11,22 +11,23 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// compareServers puts a notice on the screen where a server of the cluster
-// runs with other settings than this one, though k3s or etcd wants them alike:
-// nobody else says so, and the cluster works on until a disk is slow. It is no
-// more than a notice, or an update of one server would be taken back.
+// compareServers makes a notice if another server of the cluster runs with
+// other settings than this one, where k3s or etcd wants them alike: nothing
+// else says so, and the cluster works on until a disk is slow. It must not be
+// more than a notice, or the update of a single server would be rolled back.
 func (m *machine) compareServers(ctx context.Context) {
 	if m.cfg.Role != node.Server || m.notice != nil {
 		return
 	}
-	// Any age of the answer will do: it costs etcd nothing.
+	// A cached answer of any age will do: it costs etcd nothing.
 	out, err := m.Net.API(ctx, adminConf, "/api/v1/nodes?resourceVersion=0")
 	if err == nil {
 		m.notice = unlike(out, m.cfg.Node)
 	}
 }
 
-// unlike reads a NodeList of the Kubernetes API, core/v1, with k3s' annotations.
+// unlike compares the servers in a NodeList of the Kubernetes API (core/v1), by
+// k3s' annotations.
 func unlike(list []byte, own string) *Problem {
 	var nodes struct {
 		Items []struct {
@@ -47,7 +48,7 @@ func unlike(list []byte, own string) *Problem {
 		}
 		alike[n.Metadata.Name] = flags.Alike()
 	}
-	mine := alike[own] // none before k3s has published it
+	mine := alike[own] // empty until k3s has published it
 	for _, other := range slices.Sorted(maps.Keys(alike)) {
 		var differ []string
 		for _, name := range node.Unlike(mine, alike[other]) {

@@ -21,14 +21,14 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// A Headscale without a certificate of its owner's asks an authority for one when
-// the first client says hello, and that client, as all others, hears nothing but
-// an alert of TLS. So what keeps it from one is looked for here: where its name
-// leads, and what its log has of the authority.
+// Without a certificate from its owner, Headscale asks an ACME authority for one when the
+// first client connects. Until it has one, all clients get a TLS alert and nothing else.
+// So what keeps it from getting one is looked for here: where its name leads, and what
+// its log says about the authority.
 
-// ownFault names what keeps the world from the Headscale of this node, nil where
-// that is nothing of its own: leads is where its name leads, failed what a client
-// of it saw.
+// ownFault names what keeps everybody from this node's Headscale, nil if the cause is not
+// on this node. leads are the addresses that its name resolves to, failed is the error
+// that a client got.
 func (m *machine) ownFault(ctx context.Context, host string, leads []netip.Addr, failed error) *Problem {
 	var untrusted *tls.CertificateVerificationError
 	if p := m.ending(m.cfg); p != nil && errors.As(failed, &untrusted) {
@@ -41,7 +41,7 @@ func (m *machine) ownFault(ctx context.Context, host string, leads []netip.Addr,
 	if m.cfg.Control.Cert != "" {
 		return nil
 	}
-	log, err := m.Units.Log(ctx, contract.HeadscaleUnit, 400) // who looks for open ports fills it, too
+	log, err := m.Units.Log(ctx, contract.HeadscaleUnit, 400) // port scanners fill it, too
 	if p := m.authorityFault(host, log); err == nil && p != nil {
 		return p
 	}
@@ -60,9 +60,9 @@ func (h *Host) ownAddresses(ctx context.Context) (all []netip.Addr) {
 	return all
 }
 
-// strangers are the places a name leads to that are not this machine. Where it
-// has private addresses alone of a kind, somebody may translate them, and nothing
-// can be said.
+// strangers returns the addresses in leads that are not this machine's. If the machine
+// has only private addresses of a family (IPv4 or IPv6), there may be NAT before it, and
+// no address of that family is judged.
 func strangers(leads, own []netip.Addr) (away []netip.Addr) {
 	for _, a := range leads {
 		alike := slices.DeleteFunc(slices.Clone(own), func(b netip.Addr) bool { return a.Is4() != b.Is4() })
@@ -73,9 +73,9 @@ func strangers(leads, own []netip.Addr) (away []netip.Addr) {
 	return away
 }
 
-// public are the addresses that the Internet can reach.
+// public returns the addresses that the Internet can reach.
 func public(all []netip.Addr) []netip.Addr {
-	shared := netip.MustParsePrefix(contract.TailnetNetwork) // also a provider's own, RFC 6598
+	shared := netip.MustParsePrefix(contract.TailnetNetwork) // RFC 6598: carriers use it for their customers, too
 	return slices.DeleteFunc(slices.Clone(all), func(a netip.Addr) bool {
 		return !a.IsGlobalUnicast() || a.IsPrivate() || shared.Contains(a)
 	})
@@ -89,16 +89,16 @@ func join(all []netip.Addr) string {
 	return strings.Join(out, ", ")
 }
 
-// authorityFault reads what Headscale's log says last of the authority: of its
-// requests that failed and were refused (hscontrol's acmeLogger, 0.26 to 0.29), and
-// that none of the authority's tries found this machine (x/crypto's autocert, which
-// keeps the authority's reasons to itself).
+// authorityFault returns what Headscale's log says last about the authority: that a
+// request failed or was refused (hscontrol's acmeLogger, 0.26 to 0.29), or that no
+// challenge found this machine (x/crypto's autocert, which keeps the authority's reasons
+// to itself).
 func (m *machine) authorityFault(host, log string) *Problem {
 	for _, line := range slices.Backward(strings.Split(log, "\n")) {
 		words := unstamped(line)
 		switch {
 		case strings.HasPrefix(words, "acme request failed ") && strings.HasSuffix(strings.TrimSpace(words), "url="):
-			// RFC 8555 does not want it; x/crypto 0.53 does (golang/go#77704).
+			// RFC 8555 does not require it; x/crypto 0.53 does (golang/go#77704).
 			return problem("acme-refused", host, "it does not say where the certificate will be (Location), which Headscale cannot do without")
 		case strings.HasPrefix(words, "acme request failed "):
 			return problem("acme-down", quoted(words, "error="))
@@ -113,19 +113,20 @@ func (m *machine) authorityFault(host, log string) *Problem {
 	return nil
 }
 
-// unstamped is a line without its time and level, or day and time. Where it begins
-// counts: whoever asks for a page writes its path into the log.
+// unstamped returns a line without its time and level, or its date and time. Only the
+// beginning of the rest may be matched: the path of a request, which anybody chooses, is
+// in the log, too.
 func unstamped(line string) string {
 	parts := strings.SplitN(line, " ", 3)
 	return parts[len(parts)-1]
 }
 
-// refusal reads an answer of the authority (RFC 8555, 6.7), nil for one that
-// means nothing: a nonce that is too old is replaced at the next try.
+// refusal reads an error document of the authority (RFC 8555, 6.7). It returns nil for
+// one that means nothing: a nonce that is too old is replaced at the next try.
 func refusal(host, line string) *Problem {
 	var answer struct{ Type, Detail string }
 	body := quoted(line, "body=")
-	if json.Unmarshal([]byte(body), &answer) != nil { // a page of a proxy
+	if json.Unmarshal([]byte(body), &answer) != nil { // not JSON: a page of a proxy
 		answer.Detail = body
 	}
 	kind := strings.TrimPrefix(answer.Type, "urn:ietf:params:acme:error:")
@@ -142,20 +143,20 @@ func refusal(host, line string) *Problem {
 	return problem("acme-refused", host, words)
 }
 
-// quoted returns the value of a field in a line of zerolog's console form, which
-// has quotes around what needs them.
+// quoted returns the value of a field in a line of zerolog's console format, which quotes
+// a value only if it must.
 func quoted(line, field string) string {
 	_, rest, _ := strings.Cut(line, field)
 	if q, err := strconv.QuotedPrefix(rest); err == nil {
-		text, _ := strconv.Unquote(q) // it is quoted
+		text, _ := strconv.Unquote(q) // QuotedPrefix has checked it
 		return text
 	}
 	value, _, _ := strings.Cut(rest, " ")
 	return value
 }
 
-// servedCertificate is the one that Headscale on this node shows, nil where it runs
-// none, or has none yet.
+// servedCertificate returns the certificate of this node's Headscale, nil if the node
+// runs no Headscale or has no certificate for it yet.
 func (h *Host) servedCertificate(c *node.Config) (*x509.Certificate, error) {
 	if c.Control == nil {
 		return nil, nil
@@ -176,8 +177,8 @@ func (h *Host) servedCertificate(c *node.Config) (*x509.Certificate, error) {
 	return nil, err
 }
 
-// ending is a notice that Headscale's certificate is about to end: autocert renews
-// it when a third of its time is left, and tells nobody when that fails.
+// ending returns a notice if Headscale's certificate is about to expire: autocert renews
+// it when a third of its lifetime is left, and tells nobody if that fails.
 func (h *Host) ending(c *node.Config) *Problem {
 	cert, err := h.servedCertificate(c)
 	if err != nil || cert == nil || cert.NotAfter.Sub(h.Clock.Now()) > lastDays(cert) {
@@ -186,21 +187,21 @@ func (h *Host) ending(c *node.Config) *Problem {
 	return problem("control-ends", cert.NotAfter.UTC().Format(time.DateTime+" UTC"))
 }
 
-// lastDays are so few that renewing has failed for long.
+// lastDays is how little time is left once renewing must have failed for long.
 func lastDays(cert *x509.Certificate) time.Duration {
 	return min(cert.NotAfter.Sub(cert.NotBefore)/6, 14*24*time.Hour)
 }
 
-// Served is how the Headscale on this node does.
+// Served is the state of the Headscale on this node.
 type Served struct {
 	Host  string
-	Until time.Time // the end of its certificate, zero for none
-	// Fault keeps the world from it, Ending will.
+	Until time.Time // when its certificate expires, zero if it has none
+	// Fault keeps clients from it now, Ending soon will; each may be nil.
 	Fault, Ending *Problem
 }
 
-// ServedHeadscale asks the Headscale of this node as a client would, nil where it
-// runs none.
+// ServedHeadscale asks the Headscale on this node as a client would; nil if the node runs
+// none.
 func (h *Host) ServedHeadscale(ctx context.Context) (*Served, error) {
 	g, err := load(h.Files)
 	if err != nil || g.cfg.Control == nil {

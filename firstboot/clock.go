@@ -7,20 +7,21 @@ import (
 	"time"
 )
 
-// clock: the time is good enough for certificates. A Pi has no clock of its
-// own and a wrong time fails TLS without a word (tailscale/tailscale#3152).
-// The floor is the image's build time; then a time server is waited for, but
-// not for ever, as a node that was a member needs none.
+// clock: the time is good enough to check certificates. A Pi has no clock that
+// runs without power, and with a wrong time TLS fails without a word
+// (tailscale/tailscale#3152). The clock is set to the image's build time at
+// least; then a time server is waited for, but not for ever, as a node that was
+// a member needs none.
 
 const (
 	epochFile = "/usr/lib/clock-epoch" // its mtime is the build time; systemd-timesyncd.service(8)
 	clockWait = 20 * time.Second
-	// clockLife is how far past its build an image's clock is believed
+	// clockLife is how long after the image's build the clock is believed
 	// without a time server.
 	clockLife = 10 * 365 * 24 * time.Hour
 )
 
-// clockStamp says that this boot has waited for a time server.
+// clockStamp marks that this boot has waited for a time server.
 const clockStamp = runDir + "/clock-waited"
 
 func (m *machine) clockDone(context.Context) (bool, error) {

@@ -12,23 +12,23 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// via is how this node gets into its cluster.
+// via is how this node gets into its cluster: it creates it, or joins a server.
 type via struct {
 	create bool
 	join   netip.Addr
 }
 
-// A server whose k3s is just restarting looks like one that has none. Before
-// a cluster is created, the others are asked for this long.
+// A server whose k3s is just restarting looks like one without a cluster. So
+// the others are asked for this long before a cluster is created.
 const (
 	createAsks  = 10
 	createPause = 6 * time.Second
 )
 
-// server decides how to enter the cluster. What was decided once stays, or a
-// server that is down for a moment would change every node. A new node joins
-// any server that lives; the cluster is created only by the node that may, and
-// only when no other server can have one.
+// server decides how this node gets into the cluster. An earlier decision
+// stands; else a server that is down for a moment would change every node. A
+// new node joins any server that is alive. The cluster is created only by the
+// node that may do so (k3s: init:), and only if no other server can have one.
 func (m *machine) server(ctx context.Context) (via, error) {
 	if old, err := m.decided(ctx); err != nil || old != nil {
 		return deref(old), err
@@ -62,12 +62,12 @@ func deref(v *via) via {
 	return *v
 }
 
-// survey is what the other servers of node.yaml say.
+// survey is what the other servers in node.yaml answer.
 type survey struct {
 	alive  netip.Addr // one that serves a cluster
-	doubt  error      // who bears a server's name may be none
-	silent []string   // members of the tailnet that do not answer: they may have one
-	idle   int        // members that answer that nothing listens
+	doubt  error      // a device with a server's name may not be that server
+	silent []string   // members of the tailnet that do not answer: they may have a cluster
+	idle   int        // how many members answer that nothing listens there
 }
 
 func (m *machine) survey(ctx context.Context) (survey, error) {
@@ -100,9 +100,9 @@ func (m *machine) survey(ctx context.Context) (survey, error) {
 	return s, nil
 }
 
-// decided reads the decision back from k3s' own settings, nil if there is
-// none: it holds from the moment it is on disk until its address is somebody
-// else's.
+// decided reads an earlier decision back from k3s' own settings, nil if there
+// is none. It holds from the moment it is on disk until the server's address
+// belongs to another device.
 func (m *machine) decided(ctx context.Context) (*via, error) {
 	old, err := m.written()
 	if err != nil || old == nil || !old.join.IsValid() {
@@ -133,7 +133,7 @@ func (m *machine) written() (*via, error) {
 	if ip, err := netip.ParseAddr(hostOf(c.Server)); err == nil {
 		return &via{join: ip}, nil
 	}
-	founded, err := m.exists(k3sServer + "/db") // then it is this one's, whoever is to create another
+	founded, err := m.exists(k3sServer + "/db") // then the cluster is this node's, whichever is to create one now
 	if err == nil && c.Init && (m.cfg.K3s.Init || founded) {
 		return &via{create: true}, nil
 	}

@@ -7,10 +7,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// layIdentity puts the cluster's own authorities where k3s looks for them
-// before its first start. Once there is a data store they are what all nodes
-// trust, and stay as they are: others would make another cluster of it. A
-// server that joins gets them from the data store.
+// layIdentity puts the cluster's own certificate authorities where k3s looks
+// for them before its first start. Once there is a data store, all nodes trust
+// its authorities and they stay as they are: with others it would be another
+// cluster. A server that joins gets them from the data store.
 func (m *machine) layIdentity(v via) error {
 	if !v.create || len(m.cfg.K3s.CA) == 0 {
 		return nil

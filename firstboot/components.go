@@ -16,9 +16,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// components: what the image left to the first boot is there. The image has
-// links from the usual places to node.ComponentsDir; this step fills it with
-// what has the pinned digest and nothing else.
+// components: the programs that the image leaves to the first boot are there. The image
+// has links to node.ComponentsDir in the usual places; this step fills that directory
+// with files that have the pinned digest and no others.
 
 // smallestData is the least space for data a node can live with, in bytes:
 // k3s unpacks itself, and images and logs come on top.
@@ -68,11 +68,12 @@ func (m *machine) checkSize() error {
 	return err
 }
 
-// leastRoom is the room without which nothing is begun on a disk, in bytes.
+// leastRoom is the free space below which nothing new is begun, in bytes.
 const leastRoom = 64 << 20
 
-// checkRoom is for what is about to write. Nothing else may wait for room: what makes it,
-// the kubelet, starts when the data are open, and others wait for this node's share.
+// checkRoom is for code that is about to write. No other step may wait for free space:
+// the kubelet, which makes room, starts only when the data are open, and other nodes wait
+// for this one's share.
 func (h *Host) checkRoom() error {
 	_, free, err := h.Files.Space("/var")
 	if err == nil && free < leastRoom {
@@ -81,7 +82,7 @@ func (h *Host) checkRoom() error {
 	return err
 }
 
-// full is what a node that goes on says of its disk.
+// full returns the notice about a full disk, for a node that goes on.
 func (h *Host) full() (p *Problem) {
 	errors.As(h.checkRoom(), &p)
 	return p
@@ -116,7 +117,8 @@ func home(c node.Component, name string) string {
 
 func download(c node.Component) string { return home(c, "download-"+c.SHA256[:12]) }
 
-// installed also wants the download gone: it is as large as the program.
+// installed reports whether c is placed and its download gone: that is as large as the
+// program.
 func (m *machine) installed(c node.Component) (bool, error) {
 	if ok, err := m.placed(c); err != nil || !ok {
 		return false, err
@@ -125,8 +127,8 @@ func (m *machine) installed(c node.Component) (bool, error) {
 	return !left, err
 }
 
-// placed asks for the seal, which is written last and names the digest,
-// and for the files. Hashing 80 MB at every boot would cost a Pi a second.
+// placed checks the seal, which is written last and names the digest, and that the files
+// are there. To hash 80 MB at every boot would cost a Pi a second.
 func (m *machine) placed(c node.Component) (bool, error) {
 	sum, err := m.read(home(c, "sha256"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -147,8 +149,8 @@ func (m *machine) placed(c node.Component) (bool, error) {
 	return true, nil
 }
 
-// bring downloads, verifies and installs one component. The download keeps
-// what it has over any interruption.
+// bring downloads, verifies and installs one component. A partial download is kept over
+// any interruption.
 func (m *machine) bring(ctx context.Context, c node.Component) error {
 	part := download(c)
 	if ok, err := m.placed(c); err != nil {
@@ -176,8 +178,8 @@ func (m *machine) bring(ctx context.Context, c node.Component) error {
 	return m.Files.Remove(part)
 }
 
-// obtain downloads a component until it has the right digest. A source that
-// serves something else is forgotten together with what it sent.
+// obtain downloads a component until it has the right digest. What a source sent instead
+// is deleted.
 func (m *machine) obtain(ctx context.Context, c node.Component, part string) error {
 	if ok, err := m.hasDigest(part, c.SHA256); err != nil || ok {
 		return err
@@ -191,8 +193,9 @@ func (m *machine) obtain(ctx context.Context, c node.Component, part string) err
 	return last
 }
 
-// try downloads from one source. The remains of an earlier download may be worth
-// nothing after a power cut, so that only a fresh one speaks against it.
+// try downloads from one source. After a power cut the rest of an earlier download may be
+// worth nothing, so a wrong digest counts against the source only if the download was
+// fresh.
 func (m *machine) try(ctx context.Context, c node.Component, address, part string) error {
 	resumed, err := m.exists(part)
 	if err != nil {
@@ -214,7 +217,7 @@ func (m *machine) try(ctx context.Context, c node.Component, address, part strin
 	return problem("component-digest", c.Name+" "+c.Version)
 }
 
-// why prefers the local fault to what it did to a download.
+// why prefers a fault of the local network to the error that it caused in a download.
 func (m *machine) why(ctx context.Context, err error) error {
 	if p := m.localFault(ctx); p != nil {
 		return p

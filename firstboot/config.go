@@ -10,19 +10,20 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// given is what a node works from: node.yaml, or its own copy of it.
+// given is what a node works from: node.yaml, or the node's own copy of it.
 type given struct {
 	cfg *node.Config
-	// text is node.yaml as it lies on the boot partition, nil where the own
-	// copy counts instead: what else lies there is not ours to write over.
+	// text is node.yaml as it lies on the boot partition. It is nil if the own
+	// copy is in force: what then lies on the boot partition is not ours to
+	// overwrite.
 	text   []byte
 	last   signed
-	notice *Problem // what is wrong with the boot partition's file
+	notice *Problem // what is wrong with the boot partition's file or with the machine, but stops nothing
 }
 
 // load reads node.yaml from the boot partition. A node that was sealed once
-// keeps working from its own copy when the file is lost or spoilt; what is
-// wrong with the file is then a notice.
+// keeps working from its own copy if that file is lost or spoilt. What is wrong
+// with the file is then a notice, unless it is just missing or empty.
 func load(files Files) (*given, error) {
 	h := &Host{Files: files}
 	own, err := h.ownCopy()
@@ -33,7 +34,7 @@ func load(files Files) (*given, error) {
 	if err != nil {
 		return nil, err
 	}
-	if own != nil && sealing { // cut off while overwriting node.yaml: its text is worth nothing
+	if own != nil && sealing { // power failed while node.yaml was overwritten: its text is worth nothing
 		return own, nil
 	}
 	g, err := h.bootConfig()
@@ -54,8 +55,8 @@ func load(files Files) (*given, error) {
 	return nil, err
 }
 
-// complete gives a sealed node.yaml back what sealing took from the file but
-// not from the node.
+// complete gives a sealed node.yaml its k3s settings back: sealing removed them
+// from the file, but the node's own copy has them.
 func (g *given) complete(own *given) {
 	if own != nil && g.cfg.Sealed && g.cfg.K3s.Config == nil {
 		g.cfg.K3s.Config = own.cfg.K3s.Config
@@ -63,7 +64,7 @@ func (g *given) complete(own *given) {
 }
 
 // withoutNode tells a boot partition without node.yaml from one that is not
-// mounted: what every image has there is missing too.
+// mounted: there the file that every image has is missing, too.
 func (h *Host) withoutNode() error {
 	if ok, err := h.exists(imageFile); err != nil || !ok {
 		return problem("boot-missing", "it is not mounted").because(err)
@@ -97,8 +98,8 @@ func (h *Host) bootConfig() (*given, error) {
 	return nil, problem("bad-field", bad.Error())
 }
 
-// ownCopy returns what the last seal left on the data partition, nil if there
-// is none or it is damaged: the file on the boot partition then decides.
+// ownCopy returns what the last seal left on the data partition. It is nil if
+// there is none or it is damaged: then the file on the boot partition decides.
 func (h *Host) ownCopy() (*given, error) {
 	data, err := h.read(copyFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -177,15 +178,16 @@ func (h *Host) write(f file) error {
 	return nil
 }
 
-// group is files that running programs must be told of when they change.
+// group is a set of files; tell informs the running programs of a change to
+// them.
 type group struct {
 	name  string
 	files []file
 	tell  func(context.Context) error
 }
 
-// pendingFile says that files changed in this boot and programs do not know
-// yet. It lies in /run: the next boot reads the files anyway.
+// pendingFile marks that files changed in this boot and programs have not been
+// told yet. It lies in /run: the next boot reads the files anyway.
 func (g group) pendingFile() string { return runDir + "/pending-" + g.name }
 
 func (h *Host) converged(g group) (bool, error) {

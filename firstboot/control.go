@@ -11,9 +11,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// control: the tailnet's Headscale runs on the node that node.yaml says so of,
-// and answers at the address that all nodes are told. Its settings are among
-// those of identity; the policy is the owner's to apply (imagebuilder headscale).
+// control: if node.yaml says so, the tailnet's Headscale runs on this node and
+// answers at the address that all nodes are given. The step identity writes its
+// settings; the owner applies its policy (imagebuilder headscale).
 
 const (
 	controlDir  = "/etc/headscale"
@@ -21,8 +21,8 @@ const (
 	controlCert = controlDir + "/tls.crt"
 	controlKey  = controlDir + "/tls.key"
 	controlData = contract.HeadscaleData
-	// acmeDir is the cache of autocert, with the key of its account and, by its
-	// name, the certificate.
+	// acmeDir is autocert's cache: the key of the ACME account and, in a file
+	// named after its host, the certificate.
 	acmeDir = controlData + "/acme"
 )
 
@@ -55,8 +55,8 @@ func (m *machine) controlDo(ctx context.Context) error {
 	return problem("control", lastLine(log)).because(errors.Join(p, err))
 }
 
-// controlGroup are the files that Headscale runs from; they are gone from a
-// node that runs none.
+// controlGroup returns the files that Headscale runs from. On a node that is to
+// run none they must be absent, except for those of controlSecrets.
 func (m *machine) controlGroup() (group, error) {
 	ok, err := m.exists("/usr/lib/systemd/system/" + contract.HeadscaleUnit)
 	if err == nil && !ok && m.cfg.Control != nil {
@@ -84,8 +84,9 @@ func (m *machine) controlGroup() (group, error) {
 	return group{"control", append(all, cert, names, config), m.retell(contract.HeadscaleUnit)}, err
 }
 
-// controlSecrets are the certificate's key and the bucket's, which a sealed
-// node.yaml has no longer, and the node keeps.
+// controlSecrets returns the files with the key of the certificate and that of
+// the backup bucket. A sealed node.yaml has neither; then the files on the node
+// stay as they are.
 func controlSecrets(c *node.Config) (out []file, err error) {
 	if c.Control == nil {
 		return nil, nil
@@ -103,7 +104,7 @@ func controlSecrets(c *node.Config) (out []file, err error) {
 	return out, nil
 }
 
-// section is a mapping of Headscale's configuration.
+// section is a mapping in Headscale's configuration.
 type section map[string]any
 
 // controlConfig follows config-example.yaml of Headscale 0.29.
@@ -118,7 +119,8 @@ func controlConfig(c *node.Config) section {
 		"derp": section{
 			"server": section{
 				"enabled": true, "region_id": 999, "region_code": "own", "region_name": c.Node,
-				// For members of the tailnet only: an open relay is everybody's.
+				// Only for members of the tailnet: anybody may use an open
+				// relay.
 				"verify_clients":   true,
 				"stun_listen_addr": fmt.Sprintf("[::]:%d", contract.STUNPort),
 				"private_key_path": controlData + "/derp_server_private.key", "automatically_add_embedded_derp_region": true,
@@ -138,18 +140,20 @@ func controlConfig(c *node.Config) section {
 		s["tls_cert_path"], s["tls_key_path"] = controlCert, controlKey
 		return s
 	}
-	// With HTTP-01 it answers TLS-ALPN-01 as well, and leads browsers to https.
+	// With HTTP-01, autocert also answers TLS-ALPN-01, and redirects browsers
+	// to https.
 	s["acme_email"], s["tls_letsencrypt_hostname"], s["tls_letsencrypt_cache_dir"] = c.Control.Email, c.ControlHost(), acmeDir
 	s["tls_letsencrypt_challenge_type"], s["tls_letsencrypt_listen"] = "HTTP-01", "[::]:80"
-	if c.Control.ACME != "" { // otherwise it is Let's Encrypt's
+	if c.Control.ACME != "" { // otherwise it is Let's Encrypt
 		s["acme_url"] = c.Control.ACME
 	}
 	return s
 }
 
-// dnsConfig has a way for each of the applications' names, to nobody: a client
-// answers for it itself. Without one most systems ask the name server of their
-// LAN, as the name is not below the tailnet's own domain.
+// dnsConfig gives each of the applications' names a split-DNS route without a
+// name server: a client then answers for the name itself. Without the route
+// most systems ask the name server of their LAN, as the name is not below the
+// tailnet's own domain.
 func dnsConfig(names node.Names) section {
 	servers := section{"global": []string{}}
 	s := section{"magic_dns": true, "base_domain": contract.TailnetDomain, "override_local_dns": false, "nameservers": servers}

@@ -11,16 +11,16 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// The initramfs has chosen where the node's data is, before anything of this
-// package ran. Here is told what is wrong with that.
+// The initramfs has chosen the place of the node's data before anything of this package
+// ran. What is wrong with that place is found here.
 
-// dataFault names why /var cannot be worked with, nil if nothing is wrong: a
-// node whose data is gone or stale must not go on as if it were new.
+// dataFault names why /var cannot be worked with, nil if nothing is wrong: a node whose
+// data are gone or no longer written must not go on as if it were new.
 func (h *Host) dataFault() error {
 	switch on, err := h.Disks.Mounted("/var"); {
 	case err != nil:
 		return err
-	case on == nil: // a container, a test
+	case on == nil: // in a container or a test
 		return nil
 	case on.Lost:
 		return problem("data-lost", on.Device)
@@ -30,13 +30,13 @@ func (h *Host) dataFault() error {
 	return nil
 }
 
-// dataRestart is for how long a node must have run before it restarts itself for its
-// data: once an hour at most, without anything that /var would have to remember.
+// dataRestart is how long a node must have run before it restarts itself for its data:
+// once an hour at most, without anything that /var would have to remember.
 const dataRestart = time.Hour
 
-// restartForData switches a node whose data is gone, or is not written to any more, off
-// and on, as a person would: the initramfs checks the disk, or waits for it. The fault
-// has been told by the pass before. What else err is stays as it is.
+// restartForData restarts a node whose data are gone, or are not written to any more, as
+// a person would: the initramfs then checks the disk, or waits for it. It waits until the
+// previous pass has shown that very fault. Any other error is returned as it is.
 func (r *runner) restartForData(ctx context.Context, err error) error {
 	var p *Problem
 	if !errors.As(err, &p) || p.Code != "data-lost" && p.Code != "data-failed" || p.Code != r.last {
@@ -49,7 +49,7 @@ func (r *runner) restartForData(ctx context.Context, err error) error {
 	return p.because(errors.Join(p.err, e))
 }
 
-// uptime is for how long the kernel has run: proc_uptime(5).
+// uptime returns how long the kernel has been running: proc_uptime(5).
 func (h *Host) uptime() (time.Duration, error) {
 	text, err := h.read("/proc/uptime")
 	if err != nil {
@@ -59,7 +59,7 @@ func (h *Host) uptime() (time.Duration, error) {
 	return time.ParseDuration(seconds + "s")
 }
 
-// bootState is what the initramfs did, empty where there was none.
+// bootState returns what the initramfs did, the zero value if there was none.
 func (h *Host) bootState() (contract.State, error) {
 	data, err := h.read("/" + contract.StateFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -71,9 +71,9 @@ func (h *Host) bootState() (contract.State, error) {
 	return contract.ParseState(data)
 }
 
-// dataPlace compares where the data is with node.yaml. A node that lives on
-// the boot disk stays there, and is told so; one that is nobody yet must not be
-// born there.
+// dataPlace compares the place of the data with node.yaml. A node that lives on the boot
+// disk stays there, with a notice. One without an identity yet must not get it there:
+// that is an error.
 func (h *Host) dataPlace(cfg *node.Config) (notice *Problem, err error) {
 	if cfg.DataDisk == (node.Disk{}) {
 		return nil, nil

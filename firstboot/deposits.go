@@ -13,20 +13,21 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
-// Holders are kept up to date while a node is open: those that were away get the share,
-// and all learn the place, as a line at home has another address now and then. A node of
-// which none hears any more stays locked after its next start: that is said before.
+// While a node is open it keeps its holders up to date: those that were away get the share,
+// and all learn where the node is, as a home connection gets another address now and then.
+// A node that no holder hears of any more stays locked after its next start; it says so
+// before.
 
-// holdingsFile is what an open node knows of its holders.
+// holdingsFile is what an open node knows about its holders.
 const holdingsFile = runDir + "/holders.json"
 
-// Holding is one who keeps this node's share.
+// Holding is what the node knows about one holder of its share.
 type Holding struct {
 	Holder string    `json:"holder"`
 	Took   time.Time `json:"took,omitzero"`   // when it last took the share
-	Fault  string    `json:"fault,omitempty"` // why it did not since
+	Fault  string    `json:"fault,omitempty"` // why it has not taken it since
 
-	seen  bool // it sees where this node is
+	seen  bool // whether it sees where this node is
 	err   error
 	again time.Time // when it is told next
 }
@@ -34,42 +35,45 @@ type Holding struct {
 func (h *Holding) took() bool { return h.err == nil && !h.Took.IsZero() }
 func (h *Holding) sees() bool { return h.took() && h.seen }
 
-// How often a holder is told that this node has its data open, and where it is then; and
-// when it could not be.
+// How often a holder is told that this node's data are open, and where the node is; and how
+// soon again after that failed.
 const (
 	renewPause = time.Hour
 	missPause  = 5 * time.Minute
 )
 
-// LateShare is when a share that no holder took should worry its owner.
+// LateShare is for how long no holder may have taken the share before its owner should
+// worry.
 const LateShare = 2 * time.Hour
 
-// The next pass is not to wait. Where only a relay leads there, a holder looks for ten seconds
-// where this node is (host.Where), for the share and once more for the spare.
+// The next pass must not wait for this. A holder that reaches this node only through a
+// relay tries for ten seconds to see where it is (host.Where), for the share and once more
+// for the spare.
 const (
 	tellTime = 25 * time.Second // for one holder
-	tellMore = 5 * time.Second  // after this long the others wait for the next pass
+	tellMore = 5 * time.Second  // after this long, the other holders wait for the next pass
 )
 
-// keeping is what a runner does for others, and for its own next start, whatever its steps
-// say: a node whose cluster is down for a week gets another address, too.
+// keeping is what a runner does for other nodes, and for its own next start, whatever its
+// steps say: also a node whose cluster is down for a week gets another address.
 type keeping struct {
 	holdings      []*Holding
-	since         time.Time // the first try
+	since         time.Time // when the holders were first told
 	fault, unseen *Problem
-	next          string // who is reached first, at the next look
+	next          string // the node that is reached first at the next look
 }
 
 func (k *keeping) keep(ctx context.Context, m *machine) {
 	k.reach(ctx, m)
-	_ = m.heedVoters(ctx) // what fails is done at the next look
+	_ = m.heedVoters(ctx) // what fails is repeated at the next look
 	k.shares(ctx, m)
 }
 
-// shares tells the holders that are due. What fails is tried again, and told in time.
+// shares tells the holders that are due. What fails is repeated, and reported before it
+// matters.
 func (k *keeping) shares(ctx context.Context, m *machine) {
 	s, err := m.readStorage()
-	if err != nil || s == nil { // the step storage tells
+	if err != nil || s == nil { // the step storage reports it
 		return
 	}
 	now := m.Clock.Now()
@@ -93,7 +97,8 @@ func (k *keeping) shares(ctx context.Context, m *machine) {
 	}
 }
 
-// due are the holders that are to be told, those first that wait longest.
+// due returns the holders that are to be told now, beginning with those that have waited
+// longest.
 func (k *keeping) due(names []string, now time.Time) (due []*Holding) {
 	var all []*Holding
 	for _, name := range names {
@@ -112,8 +117,9 @@ func (k *keeping) due(names []string, now time.Time) (due []*Holding) {
 	return due
 }
 
-// renew also has the TPM keep the disk's share, where it can and does not yet, once a
-// holder has the spare. The error is of that share alone.
+// renew tells the holders that are due. It also has the TPM seal the disk's share, if it
+// can and has not yet, once a holder has the spare. The error is about the disk's share
+// only.
 func (k *keeping) renew(ctx context.Context, m *machine, s *storage, peer secret.String, due []*Holding) error {
 	settling := m.settleStorage()
 	next, shares, sealing := m.resealed(ctx, s, peer)
@@ -124,7 +130,7 @@ func (k *keeping) renew(ctx context.Context, m *machine, s *storage, peer secret
 	return errors.Join(settling, sealing)
 }
 
-// tell says whether one of them took what there is.
+// tell tells each of the holders, and reports whether one of them took all deposits.
 func (k *keeping) tell(ctx context.Context, m *machine, s *storage, shares shares, due []*Holding) (took bool) {
 	all, err := s.deposits(shares)
 	st, down := m.upStatus(ctx)
@@ -148,7 +154,7 @@ func (k *keeping) tell(ctx context.Context, m *machine, s *storage, shares share
 	return took
 }
 
-// tell tells one.
+// tell tells one holder, and reports whether it sees where this node is.
 func (m *machine) tell(ctx context.Context, st TailnetStatus, s *storage, name string, all []vault.Deposit) (seen bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, tellTime)
 	defer cancel()
@@ -159,7 +165,7 @@ func (m *machine) tell(ctx context.Context, st TailnetStatus, s *storage, name s
 	return m.bringDeposits(ctx, p, all)
 }
 
-// judge finds what would keep the data locked after the next start.
+// judge looks for what would keep the data locked after the next start.
 func (k *keeping) judge(m *machine, sealing error) {
 	k.fault, k.unseen = k.untold(m), nil
 	if k.fault == nil && sealing != nil {
@@ -170,7 +176,7 @@ func (k *keeping) judge(m *machine, sealing error) {
 	}
 }
 
-// untold is nil where some holder has the share, and none refuses it.
+// untold returns nil if a holder has taken the share lately and none refuses to keep it.
 func (k *keeping) untold(m *machine) *Problem {
 	var refused, all []error
 	last := k.since
@@ -197,7 +203,7 @@ func (k *keeping) untold(m *machine) *Problem {
 	return nil
 }
 
-// ReadHoldings returns what the node knows of its holders, none where it has told nobody
+// ReadHoldings returns what the node knows about its holders, none if it has told nobody
 // since it was started.
 func ReadHoldings(files Files) (all []Holding, err error) {
 	h := &Host{Files: files}

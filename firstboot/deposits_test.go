@@ -36,8 +36,8 @@ func learned(w *world, at netip.Addr, place netip.Addr) bool {
 	return slices.ContainsFunc(w.holders[at].Shares, func(k vault.Kept) bool { return slices.Contains(k.Places, vault.PlaceOf(place)) })
 }
 
-// TestToldWhateverElse is wrong: a node that no cluster answers has another address now
-// and then, too.
+// TestToldWhateverElse is wrong: a node whose cluster does not answer still tells its
+// holders, as its address may change, too.
 func TestToldWhateverElse(t *testing.T) {
 	for name, spoil := range map[string]func(*world){
 		"no answer":     func(w *world) { w.mute = true },
@@ -65,7 +65,8 @@ func TestToldWhateverElse(t *testing.T) {
 	}
 }
 
-// TestReachesOthersInTrouble of its own: their trial would be given up.
+// TestReachesOthersInTrouble: also a server with a problem of its own answers other
+// nodes, or their trials would fail.
 func TestReachesOthersInTrouble(t *testing.T) {
 	w := watching(t)
 	w.all = `{"items":[` + kubeNode("cabin-pc", "cabin", "100.64.0.8", "", `"imagebuilder/boot":"boot-9"`) + `]}`
@@ -76,7 +77,7 @@ func TestReachesOthersInTrouble(t *testing.T) {
 	}
 }
 
-// TestNobodyHolds up the watch: those that cost time have their turn, a few at each look.
+// TestNobodyHolds up the watch: slow peers take turns, a few at each look.
 func TestNobodyHoldsUpTheWatch(t *testing.T) {
 	w := watching(t)
 	var all []string
@@ -104,8 +105,8 @@ func TestNobodyHoldsUpTheWatch(t *testing.T) {
 	}
 }
 
-// TestHoldersThatTakeLong are told one after the other, and the node goes on looking. How
-// it is comes first.
+// TestHoldersThatTakeLong are told one after the other, and in between the node goes on
+// looking at itself, which comes first.
 func TestHoldersThatTakeLong(t *testing.T) {
 	w := sealedWorld(t)
 	wantJoined(t, w)
@@ -155,7 +156,8 @@ func noticedAfter(w *world, d time.Duration) (code, summary string) {
 	return code, summary
 }
 
-// TestSaysThatItMayStayLocked while it is open: afterwards nobody could mend it.
+// TestSaysThatItMayStayLocked: while the node is open, as afterwards nobody could change
+// that.
 func TestSaysThatItMayStayLocked(t *testing.T) {
 	const share = "/var/lib/imagebuilder/vault/share.yaml"
 	for name, c := range map[string]struct {

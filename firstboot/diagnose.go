@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// What a failed connection means is found out from the near end to the far:
-// cable, address, name server, server, certificate.
+// The cause of a failed connection is looked for from the near end to the far one: cable,
+// address, name server, server, certificate.
 
 // localFault names what is wrong with the network at hand, nil if nothing is.
 func (m *machine) localFault(ctx context.Context) *Problem {
@@ -42,8 +42,8 @@ func (m *machine) localFault(ctx context.Context) *Problem {
 	return problem("no-dhcp", strings.Join(carriers, ", "))
 }
 
-// unlinked names what a node lacks that no port connects to anything: its Wi-Fi, where it
-// has some and a port for it, and else a cable.
+// unlinked names what is missing if no port has a carrier: the Wi-Fi, if node.yaml has one
+// and there is a port for it, or else a cable.
 func (m *machine) unlinked(links []Link) *Problem {
 	w := m.cfg.Network.WiFi
 	if w != nil && slices.ContainsFunc(links, func(l Link) bool { return wireless(l.Name) }) {
@@ -52,7 +52,8 @@ func (m *machine) unlinked(links []Link) *Problem {
 	return problem("no-link")
 }
 
-// wireless ports have that name by a .link file of the overlay wifi.
+// wireless reports whether a port is for Wi-Fi: the overlay wifi has a .link file for that
+// name.
 func wireless(port string) bool { return strings.HasPrefix(port, "wlan") }
 
 // controlFault names what keeps this node from its Headscale server, nil if
@@ -65,7 +66,7 @@ func (m *machine) controlFault(ctx context.Context) *Problem {
 	asking, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	var leads []netip.Addr
-	if _, err := netip.ParseAddr(host); err != nil && m.cfg.Network.Proxy.Empty() { // behind a proxy, names are its business
+	if _, err := netip.ParseAddr(host); err != nil && m.cfg.Network.Proxy.Empty() { // behind a proxy, the proxy resolves names
 		if leads, err = m.Net.Resolve(asking, host); err != nil {
 			return m.resolveFault(ctx, host, err)
 		}
@@ -93,7 +94,7 @@ func (m *machine) resolveFault(ctx context.Context, host string, err error) *Pro
 	return problem("unknown-host", host).because(err)
 }
 
-// Errors of Net.Control that are not the network's.
+// Errors of Net.Control that are not faults of the network.
 var (
 	ErrNotHeadscale = errors.New("no Headscale server answers there")
 	ErrPortal       = errors.New("a login page answers in place of the server")

@@ -10,8 +10,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// firewall: nobody but the tailnet and pods reaches this node, before
-// anything is there to be reached. The rules are the image's; node.yaml opens
+// firewall: before there is anything to be reached, nobody but the tailnet and
+// pods reaches this node. The rules come with the image; node.yaml opens
 // services in them, and Guard keeps them in the kernel.
 
 const (
@@ -20,13 +20,13 @@ const (
 	firewallTable = "inet imagebuilder"
 )
 
-// firewallDone asks the kernel, not the service: rules stand without it, and
-// it may run while they do not.
+// firewallDone asks the kernel, not the service: the rules stay when the
+// service ends, and it may run when they are gone.
 func (m *machine) firewallDone(ctx context.Context) (bool, error) {
 	return m.firewallDo(ctx) == nil, nil
 }
 
-// firewallDo says what is wrong: the rules are another service's to load.
+// firewallDo only says what is wrong: another service loads the rules.
 func (m *machine) firewallDo(ctx context.Context) error {
 	ok, err := m.exists(firewallRules)
 	if err != nil || !ok { // an image without it
@@ -38,7 +38,7 @@ func (m *machine) firewallDo(ctx context.Context) error {
 	return nil
 }
 
-// Firewalled says why the rules do not stand, nil if they do.
+// Firewalled returns why the rules are not in force, nil if they are.
 func (h *Host) Firewalled(ctx context.Context) error {
 	rules, err := h.Programs.Run(ctx, "nft", "--stateless", "list", "table", firewallTable)
 	if err == nil && !strings.Contains(rules, "hook prerouting") {
@@ -47,7 +47,8 @@ func (h *Host) Firewalled(ctx context.Context) error {
 	return err
 }
 
-// firewallGroup opens what node.yaml names. Guard takes it up by itself.
+// firewallGroup is the file that opens what node.yaml names. Guard notices a
+// change by itself.
 func (m *machine) firewallGroup() (group, error) {
 	ok, err := m.exists(firewallRules)
 	asked := len(m.cfg.Firewall.LAN)+len(m.cfg.Firewall.Public) > 0 || m.cfg.SSH.LAN != nil
@@ -59,9 +60,10 @@ func (m *machine) firewallGroup() (group, error) {
 	return group{"firewall", []file{f}, func(context.Context) error { return nil }}, err
 }
 
-// opening is read after the image's rules, in one transaction. Those let ssh
-// in from the LAN; "flush set" would say it better, but crashes nft 1.1.3 where
-// the set is new in the same transaction.
+// opening returns what is loaded after the image's rules, in one transaction
+// with them. They let ssh in from the LAN; "flush set" would undo that more
+// clearly than "delete element", but it crashes nft 1.1.3 if the set is new in
+// the same transaction.
 func opening(c *node.Config) string {
 	lan := c.OpenToLAN()
 	b := generated

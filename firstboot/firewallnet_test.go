@@ -109,7 +109,7 @@ type view struct {
 	args, want string
 }
 
-// through is where no firewall is between.
+// through is the view without a firewall in between.
 const through = ""
 
 // see takes all views at once: a scan waits most of its time.

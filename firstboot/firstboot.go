@@ -1,15 +1,17 @@
-// Package firstboot makes a machine that was just switched on a member of its
-// tailnet and its cluster, from one small file on the boot partition.
+// Package firstboot turns a machine that was just switched on into a member of
+// its tailnet and its cluster. What goes in is node.yaml, one small file on the
+// boot partition. What comes out is a node that has joined and is kept that
+// way, and a Status that says how far it is.
 //
-// It is a list of steps. Each asks the machine, not a journal, whether it is
-// done, so that a power cut at any moment is answered by starting again at the
-// top, and the second boot is the first one with nothing left to do. What goes
-// wrong is a *Problem: told in words a layman can read over the phone, and
-// retried or left to a person.
+// It works through a list of steps. Each step asks the machine itself, not a
+// journal, whether it is done. So after a power cut at any moment it starts
+// again at the top, and a second boot is the first one with nothing left to do.
+// What goes wrong is a *Problem: worded so that a layman can read it out over
+// the phone, and either retried or left to a person.
 //
-// The package refuses to know the fleet, to create a second cluster, to show
-// or keep a secret longer than needed, and to touch the outside world but
-// through Host.
+// The package refuses to know more of the fleet than node.yaml says, to create
+// a second cluster, to show a secret or keep it longer than needed, and to
+// touch the outside world except through Host.
 package firstboot
 
 import (
@@ -38,11 +40,11 @@ type step struct {
 type machine struct {
 	Host
 	*given
-	spare *secret.String // that a holder gave on the owner's word; nil where none is asked for
-	// of the cluster, as verify found it in this pass
+	spare *secret.String // the spare share, once a holder gave it on the owner's word (imagebuilder unlock); nil outside Run
+	// The cluster, as verify saw it in this pass.
 	fault    *Problem
-	object   []byte        // this node there
-	answered time.Duration // the slowest answer
+	object   []byte        // this node's Node object
+	answered time.Duration // how long the slowest answer of the API took
 }
 
 // steps lists the steps for a node in their order.
@@ -68,17 +70,18 @@ func (m *machine) steps() []step {
 	return all
 }
 
-// Options of Run.
+// Options configures Run.
 type Options struct {
 	Version string // shown in the status
-	Slot    string // that the system runs from, shown in the status
-	// Only runs the steps of these names and returns; nil is all, for ever.
+	Slot    string // the slot that the system runs from, shown in the status
+	// Only limits Run to one pass over the steps with these names; nil means
+	// all steps, for ever.
 	Only []string
 }
 
-// Run works through the steps until all are done, tells every change to show,
-// and then keeps watching that they stay done. It returns when ctx ends, or
-// with Only at the end of the first pass.
+// Run works through the steps until all are done, and then keeps checking that
+// they stay done. It passes each new status to show. It returns when ctx ends
+// or, with Only, at the end of the first pass.
 func Run(ctx context.Context, h Host, o Options, show func(Status)) error {
 	r := &runner{host: h, opt: o, show: show}
 	r.status.Program, r.status.Slot = o.Version, o.Slot
@@ -104,23 +107,23 @@ type runner struct {
 	opt    Options
 	show   func(Status)
 	status Status
-	last   string    // code of the problem of the pass before
-	asked  string    // what a person changed last
-	starts string    // of k3s, at the end of the pass before
-	began  time.Time // when that start was seen first
-	proven string    // that start, once it was joined
-	joined bool      // at the end of the pass before
-	member bool      // it was joined since this program started
-	// what is wrong beside the status
+	last   string    // code of the previous pass's problem, "" after a success
+	asked  string    // what Host.changes returned last: it differs once a person has asked for something
+	starts string    // what Host.starts returned at the end of the previous pass: which start of k3s runs
+	began  time.Time // when that start was first seen
+	proven string    // the start for which forgetRestarts is done
+	joined bool      // whether the previous pass ended with all steps done
+	member bool      // whether that was so at least once since this program started
+	// What is shown beside the status: see noticed.
 	notice, refused, pageFault *Problem
 	page                       shown
 	spare                      secret.String
-	machine                    *machine // of this pass, where it went through its steps
+	machine                    *machine // the machine of this pass; nil unless the pass came as far as its steps
 	keeping                    keeping
 	link                       link
 }
 
-// heed counts what a person asks for.
+// heed counts what a person asks for, and forgets what was refused before.
 func (r *runner) heed() {
 	if now := r.host.changes(); now != r.asked {
 		r.asked, r.refused = now, nil
@@ -128,7 +131,8 @@ func (r *runner) heed() {
 	}
 }
 
-// pass goes through the steps once. Whatever it returns is a *Problem.
+// pass goes through the steps once. Unless ctx has ended, an error holds a
+// *Problem.
 func (r *runner) pass(ctx context.Context) error {
 	r.status.State, r.machine = Working, nil
 	g, err := r.given()
@@ -148,8 +152,9 @@ func (r *runner) pass(ctx context.Context) error {
 	}
 	r.machine = m
 	p := r.link.look(ctx, m)
-	// A dead router beside a live port explains nothing, as the node is reached;
-	// and it must not keep a node that was just started from ever being joined.
+	// link-router means that the router is dead, but others still reach the
+	// node. It explains no other fault, so it comes after err; and it must not
+	// keep a node that was just started from ever counting as joined.
 	if p == nil || p.Code == "link-router" && (err != nil || !r.member) {
 		return err
 	}
@@ -170,8 +175,9 @@ func (r *runner) work(ctx context.Context, m *machine) error {
 	return r.watch(ctx, m)
 }
 
-// watch finds what is wrong with a member though all steps are done. It keeps
-// no newcomer from joining: a slow cluster is better than none.
+// watch finds what is wrong with a member though all its steps are done. It
+// finds nothing before the node has joined once since this program started: a
+// slow cluster is better than none, and must keep no newcomer out.
 func (r *runner) watch(ctx context.Context, m *machine) error {
 	if !r.member {
 		return nil
@@ -185,7 +191,8 @@ func (r *runner) watch(ctx context.Context, m *machine) error {
 	return nil
 }
 
-// given reads what the node is, from a disk that is in order.
+// given checks the data disk, finishes an interrupted change of node.yaml, and
+// reads what the node is to be.
 func (r *runner) given() (*given, error) {
 	if err := r.host.dataFault(); err != nil {
 		return nil, err
@@ -206,7 +213,7 @@ func (r *runner) given() (*given, error) {
 
 func (r *runner) step(ctx context.Context, s step) error {
 	done, err := s.Done(ctx)
-	if ctx.Err() != nil { // what was cut short says nothing: the card keeps what was true
+	if ctx.Err() != nil { // an interrupted check says nothing: the status on the card stays as it was
 		return ctx.Err()
 	}
 	if err != nil {
@@ -223,8 +230,8 @@ func (r *runner) step(ctx context.Context, s step) error {
 	return nil
 }
 
-// begin shows which step is being worked on. A problem of the pass before
-// stays on the screen until something else is known.
+// begin shows which step is being worked on. The previous pass's problem stays
+// on the screen until something else is known.
 func (r *runner) begin(ctx context.Context, s step) {
 	r.status.Step = s.Name
 	r.refresh(ctx)
@@ -237,8 +244,9 @@ func (r *runner) refresh(ctx context.Context) {
 	r.show(r.status)
 }
 
-// settle turns the end of a pass into the status, and reports whether the
-// count of attempts starts again.
+// settle turns the outcome of a pass into the status. It reports whether the
+// count of attempts starts again: after a success, or if the problem is another
+// one than before.
 func (r *runner) settle(ctx context.Context, err error) (fresh bool) {
 	r.seeStart()
 	var p *Problem
@@ -264,15 +272,16 @@ func (r *runner) settle(ctx context.Context, err error) (fresh bool) {
 // The pauses between passes.
 const (
 	lookPause    = 30 * time.Second // between looks at a joined node, and at what takes long
-	waitingPause = 4 * time.Second  // for what is expected to take a while; at first a second
-	longestPause = 60 * time.Second // of the backoff
-	stayPause    = 10 * time.Minute // for a person
-	pollInterval = time.Second      // of a new node.yaml, "firstboot retry" and a k3s that was started anew
+	waitingPause = 4 * time.Second  // for what is expected to take a while, doubling up to this from one second
+	longestPause = 60 * time.Second // the longest backoff
+	stayPause    = 10 * time.Minute // when only a person can help
+	pollInterval = time.Second      // how often to look for a new node.yaml, "firstboot retry" and a restart of k3s
 )
 
-// pause waits for the next pass: for the time the outcome asks for, or until
-// a person asks, or k3s was started anew or stopped. What the node does for others has
-// its time here, as that may take long and keeps nobody from reading the outcome.
+// pause waits for the next pass: for the time that the outcome asks for, or
+// until a person asks, or until k3s is restarted or stops. Before it waits it
+// does the node's duties for others (keeping): they may take long, and here
+// nobody waits for the outcome meanwhile.
 func (r *runner) pause(ctx context.Context, attempt int) error {
 	d := lookPause
 	if p := r.status.Problem; p != nil {
@@ -300,8 +309,9 @@ func (r *runner) pause(ctx context.Context, attempt int) error {
 	return nil
 }
 
-// backoff doubles from two seconds and never waits in step with other nodes:
-// after a power cut a whole site comes back at once.
+// backoff doubles from two seconds up to longestPause. Half of it is random, so
+// that nodes do not retry in step: after a power cut a whole site comes back at
+// once.
 func backoff(attempt int) time.Duration {
 	d := min(2*time.Second<<min(attempt, 10), longestPause)
 	return d/2 + rand.N(d/2)

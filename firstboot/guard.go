@@ -16,14 +16,16 @@ import (
 // The pauses of Guard.
 const (
 	guardPause = 2 * time.Second  // between looks at addresses and at what node.yaml opens
-	guardTrust = 30 * time.Second // in the kernel, that it still has the rules
+	guardTrust = 30 * time.Second // how long the kernel is trusted to still have the rules
 )
 
-// Guard keeps the firewall: the image's rules, what node.yaml opens, the node's
-// page while it is shown, and the private networks that the node is part of, which come and go with DHCP. What
-// somebody else does to the rules, by "nft flush ruleset" say, it undoes.
-// Each change is one transaction. It tells what it did, and returns when ctx
-// ends or when the kernel does not even take the image's rules alone.
+// Guard keeps the firewall loaded: the image's rules, what node.yaml opens, the
+// node's page while it is shown, and the private networks that the node is part
+// of, which come and go with DHCP. It undoes what somebody else does to the
+// rules, such as "nft flush ruleset". Each change is one transaction. Guard
+// tells what it did. It returns when ctx ends, when it cannot read what the
+// rules follow from, or when the kernel does not even take the image's rules
+// alone.
 func Guard(ctx context.Context, h Host, tell func(string)) error {
 	g := &guard{Host: h, tell: tell}
 	for {
@@ -40,9 +42,9 @@ type guard struct {
 	Host
 	tell   func(string)
 	wanted string    // the rules that were loaded last
-	whole  bool      // and that the kernel took
-	listed string    // how it shows them
-	until  time.Time // when to ask it again
+	whole  bool      // whether the kernel took all of them
+	listed string    // how the kernel lists them
+	until  time.Time // when to ask the kernel again
 }
 
 func (g *guard) look(ctx context.Context) error {
@@ -65,11 +67,11 @@ func (g *guard) look(ctx context.Context) error {
 	return g.load(ctx, base, more)
 }
 
-// load falls back to the image's rules alone: they keep everybody out, and
-// leave the tailnet, and ssh from IPv6's link-local addresses.
+// load falls back to the image's rules alone: they keep everybody out but the
+// tailnet, and ssh from IPv6 link-local addresses.
 func (g *guard) load(ctx context.Context, base, more string) error {
 	_, err := g.Programs.Run(ctx, "nft", base+more)
-	if ctx.Err() != nil { // the node is switched off
+	if ctx.Err() != nil { // the node is shutting down
 		return nil
 	}
 	if g.whole = err == nil; !g.whole {
@@ -80,7 +82,7 @@ func (g *guard) load(ctx context.Context, base, more string) error {
 	return err
 }
 
-// list returns the rules as the kernel has them, "" where it has none.
+// list returns the rules as the kernel lists them, "" if it has none.
 func (g *guard) list(ctx context.Context) string {
 	out, err := g.Programs.Run(ctx, "nft", "--stateless", "list", "table", firewallTable)
 	if err != nil {
@@ -89,7 +91,7 @@ func (g *guard) list(ctx context.Context) string {
 	return out
 }
 
-// rules returns the image's own, and what this node adds.
+// rules returns the image's rules, and what this node adds to them.
 func (g *guard) rules(ctx context.Context) (base, more string, err error) {
 	image, err := g.read(firewallRules)
 	if err != nil {
@@ -111,17 +113,18 @@ func (g *guard) rules(ctx context.Context) (base, more string, err error) {
 }
 
 // private are the networks of RFC 1918, RFC 3927 and RFC 4193. IPv6's
-// link-local one is in the rules.
+// link-local network is in the image's rules.
 var private = []netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
 	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fc00::/7"),
 }
 
-// plainName is what nft takes between quotes for a name and nothing else: it
-// ends a pattern at "*" and the string at the next quote.
+// plainName matches what nft takes as a name, and nothing else, between quotes:
+// a "*" would make it a pattern, and a quote would end it.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_.@-]+$`)
 
-// neighbours fills the sets with the private networks of each port.
+// neighbours returns what fills the sets with the private networks of each
+// port.
 func neighbours(links []Link) string {
 	var b strings.Builder
 	for _, l := range links {
@@ -139,15 +142,15 @@ func neighbours(links []Link) string {
 	return b.String()
 }
 
-// ownNetworks keeps the private part of each network, and of those that
-// overlap, which the kernel would refuse, the widest.
+// ownNetworks returns the private part of each network. Of those that overlap,
+// which the kernel would refuse, it keeps the widest.
 func ownNetworks(all []netip.Prefix) (own []netip.Prefix) {
 	for _, p := range all {
 		for _, r := range private {
 			if !r.Contains(p.Addr()) {
 				continue
 			}
-			if p.Bits() < r.Bits() { // 192.168.1.5/8 is mostly other people's
+			if p.Bits() < r.Bits() { // most of 192.168.1.5/8 belongs to others
 				p = r
 			}
 			own = append(own, p.Masked())

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ReadStatus returns what StatusJSON says. fs.ErrNotExist means that
+// ReadStatus returns what StatusJSON says. The error is fs.ErrNotExist if
 // firstboot has not come that far in this boot.
 func ReadStatus(files Files) (Status, error) {
 	h := &Host{Files: files}

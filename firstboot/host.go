@@ -33,7 +33,7 @@ type Host struct {
 	Crypt    Crypt
 	TPM      TPM
 	Shares   Shares
-	// Random gives identities; it must not block for entropy without bound.
+	// Random is where identities and keys come from; it must not block for entropy without bound.
 	Random io.Reader
 }
 
@@ -48,31 +48,31 @@ type Files interface {
 	// Put replaces a file as a whole or not at all, durably, and makes missing
 	// parent directories (0755).
 	Put(name string, r io.Reader, a Attr) error
-	// Overwrite writes over the bytes that a file has, in place, durably,
-	// without changing its length: what was there is gone from the medium.
+	// Overwrite durably overwrites a file's bytes in place, without changing its length: the old
+	// content is gone from the medium.
 	Overwrite(name string, data []byte) error
-	// Rename moves a file into another one's place in its directory, durably.
+	// Rename durably moves a file to another name in the same directory, replacing what has it.
 	Rename(name, to string) error
 	// Symlink makes or replaces a symbolic link.
 	Symlink(target, name string) error
 	Remove(name string) error // absent is fine
-	// Sync puts onto the medium what anybody has written to the file system
-	// that holds name.
+	// Sync flushes the file system that holds name to the medium, with what other programs wrote.
 	Sync(name string) error
-	// Space is the size of the file system and what is free, in bytes.
+	// Space returns the size of name's file system and what is free in it, in bytes.
 	Space(name string) (total, free int64, err error)
 }
 
-// Unfinished begins the name of a file that Put was cut off at, beside its own.
+// Unfinished is the prefix of the temporary file that an interrupted Put leaves beside its
+// target.
 const Unfinished = ".firstboot-"
 
-// Attr is what a file is besides its content. All zero but the mode is root's.
+// Attr is a file's mode and owner. The owner of a zero value is root.
 type Attr struct {
 	Mode     fs.FileMode
 	UID, GID int
 }
 
-// System is the running kernel's idea of itself.
+// System has the running kernel's host name.
 type System interface {
 	Hostname() (string, error)
 	SetHostname(string) error
@@ -80,8 +80,8 @@ type System interface {
 
 // Units is systemd.
 type Units interface {
-	// Active counts a unit that is still starting; Ready wants it to have said
-	// that it works.
+	// Active also counts a unit that is still starting. Ready wants one whose start has
+	// succeeded.
 	Active(ctx context.Context, unit string) (bool, error)
 	Ready(ctx context.Context, unit string) (bool, error)
 	// Start and Restart return when the job is queued, not when it is done.
@@ -90,18 +90,18 @@ type Units interface {
 	Reload(ctx context.Context) error
 	// Failed lists the units that have failed.
 	Failed(ctx context.Context) ([]string, error)
-	// Log returns the last lines of a unit in this boot.
+	// Log returns the last lines that a unit logged in this boot.
 	Log(ctx context.Context, unit string, lines int) (string, error)
 }
 
 // Tailnet is tailscaled's LocalAPI.
 type Tailnet interface {
 	Status(ctx context.Context) (TailnetStatus, error)
-	// Up makes a node that knows its tailnet run, and joins one that does not
-	// with a key. It returns when the node runs, with *RefusedError when it was
-	// told no, or with ctx; the key is then tried on, and asking again waits for
-	// the same try. Forget ends that, for a key that can only be refused: it
-	// would be tried twice a minute, with 100,000 lines a day in the journal.
+	// Up reconnects a node that is a member already, and joins one that is not with j.Key. It
+	// returns when the node runs, with a *RefusedError when the server said no, or when ctx ends.
+	// After an error tailscaled goes on trying the key, and another Up waits for that same
+	// attempt. Forget ends it, for a key that can only be refused: tailscaled would try it twice
+	// a minute, with 100,000 lines a day in the journal.
 	Up(ctx context.Context, j Join) error
 	Forget(ctx context.Context) error
 }
@@ -113,17 +113,17 @@ type Join struct {
 	Hostname string
 }
 
-// TailnetStatus is what tailscaled says of itself.
+// TailnetStatus is what tailscaled reports about this node.
 type TailnetStatus struct {
 	State   string // NoState, NeedsLogin, Stopped, Starting, Running
-	HaveKey bool   // it has been a member and may be one still
-	// Asked means that the server wants a login: it does not know this node,
-	// even where that runs from the network map it remembers.
+	HaveKey bool   // it was a member and may be one still
+	// Asked means that the server wants a login: it does not know this node. tailscaled may still
+	// run from the network map that it remembers.
 	Asked  bool
 	Name   string // the first label of the node's name in the tailnet
 	IPs    []netip.Addr
 	Tags   []string
-	Owner  int64 // the user whose node it is; means nothing where it has tags
+	Owner  int64 // ID of the user whose node it is; means nothing if the node has tags
 	Health []string
 	Peers  []Peer
 }
@@ -137,18 +137,17 @@ type Peer struct {
 	Online bool
 }
 
-// RefusedError is what the Headscale server, or a proxy before it, answered in
-// place of a yes.
+// RefusedError is the answer of a Headscale server, or of a proxy in front of it, that refuses
+// the node.
 type RefusedError struct{ Message string }
 
 func (e *RefusedError) Error() string { return "the Headscale server refused: " + e.Message }
 
-// ErrNoObject is the API's answer to a question for what it does not have.
+// ErrNoObject is the error of Net.API for an object that does not exist.
 var ErrNoObject = errors.New("the cluster has no such thing")
 
-// EtcdVotes is answered well by an etcd that is a member with a vote, of a cluster
-// that has a leader. Unlike /health beside it, it is not well while the member only
-// learns (etcd 3.6, etcdhttp).
+// EtcdVotes is the path on which etcd answers 200 if it is a member with a vote, of a cluster
+// that has a leader. Unlike /health, it fails while the member is a learner (etcd 3.6, etcdhttp).
 const EtcdVotes = "/readyz"
 
 // Net is the local network and what can be reached through it.
@@ -161,21 +160,20 @@ type Net interface {
 	Control(ctx context.Context, url, ca string) error
 	// Supervisor asks whether k3s serves a cluster on a port of a peer.
 	Supervisor(ctx context.Context, at netip.AddrPort) (bool, error)
-	// Reach opens a connection and says nothing.
+	// Reach opens a TCP connection and sends nothing.
 	Reach(ctx context.Context, at netip.AddrPort) error
-	// API asks the cluster for a path, with the rights that a kubeconfig gives. The
-	// error is ErrNoObject where it has no such thing.
+	// API gets a path of the cluster's API, with the rights that a kubeconfig gives. The error is
+	// ErrNoObject if there is no such object.
 	API(ctx context.Context, kubeconfig, path string) ([]byte, error)
-	// Patch merges JSON into what is there (RFC 7386).
+	// Patch applies a JSON merge patch to an object (RFC 7386).
 	Patch(ctx context.Context, kubeconfig, path string, merge []byte) error
-	// Apply makes an object what it must be, whoever wrote to it before: a
-	// server-side apply, of which the API keeps no copy.
+	// Apply makes an object what it must be, whoever wrote to it before. It is a server-side
+	// apply, so that the API keeps no copy of the object in an annotation.
 	Apply(ctx context.Context, kubeconfig, path string, object []byte) error
-	// Etcd asks this machine's etcd for a path of those that need no login:
-	// EtcdVotes, or /metrics.
+	// Etcd gets a path of this machine's etcd that needs no login: EtcdVotes, or /metrics.
 	Etcd(ctx context.Context, path string) ([]byte, error)
-	// Fetch downloads an address to a file of so many bytes, 0 if that is
-	// unknown, resuming what is there.
+	// Fetch downloads a URL to a file of that many bytes, 0 if unknown. It resumes a partial
+	// file.
 	Fetch(ctx context.Context, url, name string, size int64) error
 }
 
@@ -184,7 +182,7 @@ type Link struct {
 	Name      string
 	Carrier   bool
 	Addresses []netip.Addr   // without link-local ones
-	Networks  []netip.Prefix // of all its addresses, each with its own
+	Networks  []netip.Prefix // those of all its addresses, link-local ones too
 }
 
 // Clock is the time.
@@ -196,83 +194,82 @@ type Clock interface {
 	Set(t time.Time) error
 }
 
-// Programs runs what must be run, without a shell.
+// Programs runs other programs, without a shell.
 type Programs interface {
 	Run(ctx context.Context, argv ...string) (stdout string, err error)
 }
 
-// Slot is the running system's place among the two.
+// Slot is the one of the two A/B slots that the running system was started from.
 type Slot interface {
-	// Trial tells of the trial under way in it, nil where it is known to be good.
+	// Trial returns the trial that the slot is on, nil if the slot is known to be good.
 	Trial(ctx context.Context) (*contract.Trial, error)
-	// Leaving says whether the next start is that of the other one, on trial.
+	// Leaving reports whether the next start is that of the other slot, on trial.
 	Leaving(ctx context.Context) (bool, error)
-	// KeepStore has a trial that waits for the next start keep the cluster's store, or
-	// leave it alone; it does nothing where none waits, or one that brings no other k3s.
+	// KeepStore says whether a trial that waits for the next start keeps the cluster's store, to
+	// be put back if it fails. It does nothing if no trial waits, or if the trial brings no other
+	// k3s.
 	KeepStore(ctx context.Context, keep, encrypted bool) error
-	// Bless marks it as good.
+	// Bless marks the slot as good.
 	Bless(ctx context.Context) error
-	// Stores says whether a trial, or one that failed, has something to do with what is
-	// encrypted before k3s opens it; OpenStores does it.
+	// Stores reports whether a trial, perhaps a failed one, must still do something with
+	// encrypted data before k3s opens them. OpenStores does it.
 	Stores() (waiting bool, err error)
 	OpenStores() error
-	// Check reads it from its medium, and returns what is not as it was written.
+	// Check reads the slot from its medium. The error says what is not as it was written.
 	Check(ctx context.Context) error
 }
 
 // Disks are the machine's disks and the file systems on them.
 type Disks interface {
-	// Mounted tells of the file system mounted at dir, nil if there is none.
+	// Mounted returns the file system that is mounted at dir, nil if none is.
 	Mounted(dir string) (*Mount, error)
-	// Attach finds the disk that is wanted, makes it the node's own if it is
-	// blank, mounts it at dir unless it is, and returns its ID. What lay there
-	// of a disk that is gone is taken away. Where a person must do something the
-	// error is a *disks.Fault, disks.ErrDamaged, disks.ErrNoExt4 or ErrOtherDisk.
+	// Attach finds the disk that is wanted, formats it if it is blank, mounts it at dir unless it
+	// is mounted there, and returns its ID. First it unmounts a disk that is gone. If a person
+	// must do something, the error is a *disks.Fault, disks.ErrDamaged, disks.ErrNoExt4 or
+	// ErrOtherDisk.
 	Attach(ctx context.Context, dir string, w disks.Want) (id string, err error)
-	// Hold makes dir, where nothing is mounted, so that nobody can write into
-	// it, or lets them again.
+	// Hold makes dir, on which nothing is mounted, and sets or clears its immutable flag: while
+	// it is set, nobody can write into dir.
 	Hold(dir string, on bool) error
 	Held(dir string) (bool, error)
 	// Hidden counts the disks that the firmware hides from the kernel.
 	Hidden() int
 }
 
-// Crypt is the kernel's encryption of directories.
+// Crypt is the kernel's encryption of directories (fscrypt).
 type Crypt interface {
-	// KeyOf names the key of a directory, "" where that is not encrypted or not there.
+	// KeyOf returns the ID of a directory's key, "" if it is not encrypted or does not exist.
 	KeyOf(dir string) (id string, err error)
-	// Open gives the file system of dir a key, and returns its name.
+	// Open gives the file system of dir a key and returns the key's ID. See ErrNoCrypt.
 	Open(dir string, key []byte) (id string, err error)
-	// IsOpen says whether the file system of dir has the key of that name.
+	// IsOpen reports whether the file system of dir has the key with that ID.
 	IsOpen(dir, id string) (bool, error)
-	// Encrypt makes dir, or takes an empty one, and has encrypted durably what comes into
-	// it. The error is ErrNoCrypt where that cannot be.
+	// Encrypt makes dir, or takes an empty one, and durably sets the key for what comes into it.
 	Encrypt(dir, id string) error
 }
 
-// ErrNoCrypt says that a file system was made without what encryption needs.
+// ErrNoCrypt means that a file system was made without what encryption needs.
 var ErrNoCrypt = errors.New("its file system cannot encrypt")
 
-// TPM is the machine's, which keeps the disk's share of the key where there is one. What
-// it says no to is ErrNoTPM, ErrOtherTPM or ErrTPMChanged; other errors are of one that
-// does not work.
+// TPM is the machine's, if it has one: it seals the disk's share of the key. ErrNoTPM,
+// ErrOtherTPM and ErrTPMChanged say why it refuses; any other error means that it does not work.
 type TPM interface {
-	// Seal returns what only this TPM opens, while the machine's Secure Boot is as it is.
+	// Seal returns what only this TPM unseals, and only while Secure Boot (PCR 7) stays as it is.
 	Seal(share []byte) (sealed []byte, err error)
 	Unseal(sealed []byte) (share []byte, err error)
 }
 
-// What keeps a share sealed.
+// Why a share stays sealed.
 var (
 	ErrNoTPM      = errors.New("there is no TPM 2.0")
 	ErrOtherTPM   = errors.New("another TPM sealed it")
 	ErrTPMChanged = errors.New("PCR 7 is not what it was")
 )
 
-// Shares asks the nodes that keep the second share of this node's key, in the tailnet
-// and on no other way. A holder that says no has a *vault.Refusal.
+// Shares asks the holders: the nodes that keep the second share of this node's key. It reaches
+// them through the tailnet only. A holder that refuses returns a *vault.Refusal.
 type Shares interface {
-	// Deposit also tells where the holder sees this node, nowhere through a relay.
+	// Deposit returns the network where the holder sees this node, zero if only through a relay.
 	Deposit(ctx context.Context, at netip.Addr, d vault.Deposit) (place netip.Prefix, err error)
 	Ask(ctx context.Context, at netip.Addr, q vault.Question) (secret.String, error)
 }
@@ -280,9 +277,9 @@ type Shares interface {
 // Mount is a mounted file system.
 type Mount struct {
 	Device string
-	// Lost says that the device is there no more.
+	// Lost means that the device is gone.
 	Lost bool
-	// Failed says that it had an error and is not written to any more.
+	// Failed means that the file system had an error and is not written to any more.
 	Failed bool
 }
 
@@ -293,7 +290,7 @@ const (
 	bootFile    = bootDir + "/" + node.FileName
 	StatusText  = bootDir + "/" + node.StatusFile
 	stateDir    = "/var/lib/imagebuilder/firstboot"
-	copyFile    = stateDir + "/node.yaml" // without secrets
+	copyFile    = stateDir + "/node.yaml" // the node's own copy: without secrets, but see ownFiles
 	ownerFile   = "/" + contract.OwnerFile
 	sealingFile = stateDir + "/sealing"
 	joinedFile  = stateDir + "/joined"
@@ -329,9 +326,9 @@ func (h *Host) exists(name string) (bool, error) {
 	return err == nil, err
 }
 
-// Lay puts a file of fixed length onto the boot partition: over what is there,
-// which changes nothing of its file system, and anew only where it is missing or
-// of another length.
+// Lay puts a file of fixed length onto the boot partition. It overwrites the file in place, which
+// leaves the file system's own data alone, and makes it anew only if it is missing or of another
+// length.
 func Lay(files Files, name string, padded []byte) error {
 	if fi, err := files.Stat(name); err == nil && fi.Size() == int64(len(padded)) {
 		return files.Overwrite(name, padded)
@@ -339,8 +336,8 @@ func Lay(files Files, name string, padded []byte) error {
 	return files.Put(name, bytes.NewReader(padded), Attr{Mode: 0o644})
 }
 
-// changes returns something that differs when node.yaml has changed or a
-// retry was asked for. Faults are no changes.
+// changes returns something that differs once node.yaml has changed or a retry was asked for. A
+// file that cannot be examined counts as absent.
 func (h *Host) changes() string {
 	var b strings.Builder
 	for _, name := range []string{bootFile, RetryFile} {
@@ -353,27 +350,26 @@ func (h *Host) changes() string {
 	return b.String()
 }
 
-// invocations is where systemd keeps the id of every unit that runs, for
-// journald: a link whose target changes whenever the unit is started.
+// invocations begins the names of the symlinks in which systemd keeps the invocation ID of each
+// running unit, for journald. The target changes whenever the unit is started.
 const invocations = "/run/systemd/units/invocation:"
 
-// starts returns something that differs when k3s was started anew or has
-// stopped: a crash between two looks leaves no other trace that is cheap to
-// see.
+// starts returns something that differs once k3s was restarted or has stopped: a crash between
+// two looks leaves no other trace that is cheap to see.
 func (h *Host) starts() string { return h.invocation(k3sUnit) }
 
 func (h *Host) invocation(unit string) string {
-	id, _ := h.Files.Readlink(invocations + unit) // there is none while it does not run
+	id, _ := h.Files.Readlink(invocations + unit) // there is no link while the unit does not run
 	return id
 }
 
-// Reboot has the machine restart, and does not wait for that.
+// Reboot asks systemd to restart the machine, and does not wait for that.
 func (h *Host) Reboot(ctx context.Context) error {
 	_, err := h.Programs.Run(ctx, "systemctl", "--no-block", "reboot")
 	return err
 }
 
-// glanceTime is for how long a status waits for what a hanging tailscaled would say.
+// glanceTime limits how long a status waits for a tailscaled that hangs.
 const glanceTime = 2 * time.Second
 
 // addresses returns the local and the tailnet addresses as text, for people.

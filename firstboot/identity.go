@@ -17,9 +17,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/sshkey"
 )
 
-// identity: the node has its name, what must be unique to it was born on it,
-// and the settings of node.yaml for network, time zone, logins and files are
-// in place.
+// identity: the node has its name, what must be unique to it was generated on
+// it, and node.yaml's settings for network, time zone, logins and files are in
+// place.
 
 func (m *machine) identityDone(ctx context.Context) (bool, error) {
 	if err := m.checkBelongs(); err != nil {
@@ -131,13 +131,13 @@ func (m *machine) zoned() (bool, error) {
 		return false, err
 	}
 	target, err := m.Files.Readlink("/etc/localtime")
-	if err != nil { // absent, or no link: to be replaced
+	if err != nil { // absent, or not a symlink: it will be replaced
 		return false, nil
 	}
 	return target == ".."+zoneDir+m.cfg.Timezone, nil
 }
 
-// birth is something every node must have of its own.
+// birth is a file that every node must have with content of its own.
 type birth struct {
 	path string
 	mode fs.FileMode
@@ -153,15 +153,16 @@ const (
 var births = []birth{
 	// machine-id(5); systemd leaves "uninitialized" where it could not write.
 	{"/etc/machine-id", 0o444, isMachineID, newMachineID},
-	// The image has a request for a name there, open-iscsi's GenerateName=yes.
+	// The image only has open-iscsi's request for a name there:
+	// GenerateName=yes.
 	{"/etc/iscsi/initiatorname.iscsi", 0o600, isInitiator, newInitiator},
 	{"/etc/nvme/hostnqn", 0o644, notEmpty, newHostNQN},
 	{"/etc/nvme/hostid", 0o644, notEmpty, newHostID},
 	{hostKeyFile, 0o600, notEmpty, sshkey.NewEd25519},
 	{"/etc/ssh/ssh_host_ecdsa_key", 0o600, notEmpty, sshkey.NewECDSA},
-	// k3s would make it at its first start, but without fsync: a power cut
-	// leaves it empty while the servers remember it, and they never let this
-	// node in again ("Node password rejected").
+	// k3s would make it at its first start, but without fsync: a power cut can
+	// leave it empty while the servers remember it. They would then never let
+	// this node in again ("Node password rejected").
 	{nodePassword, 0o600, notEmpty, newNodePassword},
 }
 
@@ -176,8 +177,8 @@ func (m *machine) isBorn(b birth) (bool, error) {
 	return b.ok(data), err
 }
 
-// givenBirth is what node.yaml brings in place of what would be made here, nil
-// for nothing.
+// givenBirth returns what node.yaml brings for b, nil if it brings nothing and
+// the content is to be generated.
 func (m *machine) givenBirth(b birth) []byte {
 	for _, f := range hostKeyFiles(m.cfg) {
 		if f.path == b.path {
@@ -187,7 +188,7 @@ func (m *machine) givenBirth(b birth) []byte {
 	return nil
 }
 
-// hostKeyFiles is the key that node.yaml brings.
+// hostKeyFiles is the SSH host key that node.yaml brings, if it does.
 func hostKeyFiles(c *node.Config) []file {
 	if c.SSH.HostKey.Empty() {
 		return nil
@@ -238,8 +239,8 @@ func (m *machine) bearOne(b birth) error {
 	return m.write(file{path: b.path, data: data, mode: b.mode})
 }
 
-// publicKeys calls visit for the .pub file of each SSH host key, until it is
-// false.
+// publicKeys calls visit for the .pub file of each SSH host key, until visit
+// returns false.
 func (m *machine) publicKeys(visit func(file) (bool, error)) (bool, error) {
 	for _, b := range births {
 		if !strings.HasPrefix(path.Base(b.path), "ssh_host_") {
@@ -297,7 +298,7 @@ func newHostID(random io.Reader) ([]byte, error) {
 	return []byte(s + "\n"), err
 }
 
-// newNodePassword is what k3s itself writes (pkg/agent/config).
+// newNodePassword has the form that k3s itself writes (pkg/agent/config).
 func newNodePassword(random io.Reader) ([]byte, error) {
 	s, err := randomHex(random, 16)
 	return []byte(s + "\n"), err
@@ -313,8 +314,8 @@ func newUUID(random io.Reader) (string, error) {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]), nil
 }
 
-// extraFiles are node.yaml's own. After sealing their content is gone from
-// it; what was written stays.
+// extraFiles are the files that node.yaml lists. A sealed node.yaml no longer
+// has their content; what was written to the node stays.
 func extraFiles(cfg *node.Config) ([]file, error) {
 	var out []file
 	for _, f := range cfg.Files {

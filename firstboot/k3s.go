@@ -12,8 +12,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// k3s: its settings follow from node.yaml and the tailnet, and it runs with
-// them.
+// k3s: k3s runs, with settings that follow from node.yaml and the tailnet.
 
 const (
 	k3sUnit   = "k3s.service"
@@ -92,8 +91,8 @@ func (m *machine) tellK3s(ctx context.Context) error {
 	return m.Units.Restart(ctx, k3sUnit)
 }
 
-// checkRole refuses to turn a server into an agent, or the other way round,
-// on the data of the former.
+// checkRole refuses to change the role of a node that has k3s data: a server
+// must not become an agent, say, on the data of the server.
 func (m *machine) checkRole() error {
 	env, err := m.read(k3sEnv)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -118,8 +117,8 @@ func lastLine(s string) string {
 	return all[len(all)-1]
 }
 
-// needToken refuses to start k3s without a token: a server would make up one
-// of its own, and a cluster with it.
+// needToken refuses to start k3s without a token: a server would make up its
+// own and create a cluster with it.
 func (m *machine) needToken() error {
 	if _, token := m.cfg.JoinToken(); !token.Empty() {
 		return nil
@@ -130,8 +129,8 @@ func (m *machine) needToken() error {
 	return problem("token-missing")
 }
 
-// k3sGroup is the files k3s runs from. The token is in a file of its own:
-// after sealing node.yaml has none, and what was written stays.
+// k3sGroup returns the files that k3s runs from. The token has a file of its
+// own, which stays: a sealed node.yaml has no token any more.
 func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
 	st, err := m.upStatus(ctx)
 	if err != nil {
@@ -157,7 +156,7 @@ func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
 	for _, t := range tokenFiles(m.cfg) {
 		all = append(all, t.want...)
 	}
-	// Last, as they start k3s by themselves at the next boot.
+	// These come last: with them, k3s starts by itself at the next boot.
 	all = append(all,
 		text644("/etc/systemd/system/k3s.service.d/10-imagebuilder-tailnet.conf", k3sDropIn),
 		text644("/etc/systemd/system/tailscaled.service.d/20-imagebuilder-k3s.conf", tailscaledDropIn),
@@ -165,7 +164,7 @@ func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
 	return group{"k3s", all, m.tellK3s}, nil
 }
 
-// tokenFiles are where k3s reads the tokens that node.yaml has.
+// tokenFiles are the files from which k3s reads node.yaml's tokens.
 func tokenFiles(c *node.Config) (all []fieldFiles) {
 	add := func(field, path string, t secret.String) {
 		if !t.Empty() {
@@ -180,7 +179,8 @@ func tokenFiles(c *node.Config) (all []fieldFiles) {
 	return all
 }
 
-// upStatus is the tailnet's status while this node is up in it.
+// upStatus returns the tailnet's status, or a Problem unless this node is up in
+// it.
 func (m *machine) upStatus(ctx context.Context) (TailnetStatus, error) {
 	st, err := m.Tailnet.Status(ctx)
 	if err != nil {
@@ -203,7 +203,7 @@ After=tailscaled.service
 ExecStartPre=/usr/bin/firstboot wait-tailnet --timeout 90s
 `
 
-// tailscaledDropIn starts k3s again after what k3sDropIn stopped.
+// tailscaledDropIn starts k3s again after k3sDropIn stopped it.
 const tailscaledDropIn = generated + `[Unit]
 Upholds=k3s.service
 `

@@ -9,23 +9,24 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// k3sConfig returns config.yaml: every flag by its long name. yaml sorts the
-// keys. What node.yaml adds under k3s.config comes first and is overridden,
-// but lists are joined.
+// k3sConfig returns config.yaml, with every flag by its long name. yaml sorts
+// the keys. What node.yaml has under k3s.config comes first and is overridden,
+// except that lists are joined.
 func (m *machine) k3sConfig(st TailnetStatus, v via) node.Settings {
 	c := node.Settings{}
 	maps.Copy(c, m.cfg.K3s.Config)
 	ip := v4First(st.IPs).String()
 	c["node-name"] = m.cfg.Node
 	c["node-ip"] = ip
-	// flannel takes the MTU of its interface: 1280 of tailscale0 less 50 for
-	// VXLAN.
+	// flannel derives its MTU from this interface: 1280 of tailscale0 less 50
+	// for VXLAN.
 	c["flannel-iface"] = "tailscale0"
 	c["token-file"] = k3sToken
-	// The stub resolver's 127.0.0.53 means nothing inside a pod.
+	// The stub resolver's address, 127.0.0.53, is of no use inside a pod.
 	c["resolv-conf"] = "/run/systemd/resolve/resolv.conf"
 	c["node-label"] = m.nodeLabels()
-	// /usr is read-only, and the kubelet's default for plugins lies in it.
+	// /usr is read-only, and the kubelet's default directory for plugins is in
+	// it.
 	add(c, "kubelet-arg", "volume-plugin-dir=/var/lib/kubelet/volumeplugins")
 	if t := m.nodeTaints(); len(t) > 0 {
 		c["node-taint"] = t
@@ -60,13 +61,14 @@ func (m *machine) serverConfig(c node.Settings, ip string, v via) {
 	bePatient(c)
 }
 
-// bePatient lets a server live through the seconds that etcd takes to answer
-// on a busy SD card or while it has no leader, EtcdElection to twice that. With
-// Kubernetes' own 2 s the API calls itself not ready; with its own 10 s to renew
-// a lease k3s exits ("leaderelection lost"): where node.EtcdElection was
-// measured, leases were lost 9 times in 10 minutes on disks that stop for 4 to
-// 8 s, and never with 30 s. A dead server's controllers are taken over after
-// 45 s; with three times that, a dead node looked Ready for four minutes.
+// bePatient lets a server survive the seconds that etcd takes to answer on a
+// busy SD card, or while it has no leader (between EtcdElection and twice
+// that). With Kubernetes' default of 2 s the API reports that it is not ready.
+// With the default of 10 s to renew a lease, k3s exits ("leaderelection lost"):
+// when node.EtcdElection was measured, on disks that stop for 4 to 8 s, leases
+// were lost 9 times in 10 minutes, and never with 30 s. A dead server's
+// controllers are taken over after 45 s; with three times that, a dead node
+// looked Ready for four minutes.
 func bePatient(c node.Settings) {
 	prefer(c, "kube-apiserver-arg", "etcd-healthcheck-timeout=10s", "etcd-readycheck-timeout=10s")
 	for _, controllers := range []string{"kube-controller-manager-arg", "kube-scheduler-arg", "kube-cloud-controller-manager-arg"} {
@@ -88,7 +90,8 @@ func (m *machine) nodeLabels() []string {
 	return labels
 }
 
-// nodeTaints keep all work away from a witness.
+// nodeTaints returns node.yaml's taints, with one that keeps all pods away from
+// a witness.
 func (m *machine) nodeTaints() []string {
 	t := slices.Clone(m.cfg.K3s.Taints)
 	if m.cfg.Role == node.Witness {
@@ -97,8 +100,8 @@ func (m *machine) nodeTaints() []string {
 	return t
 }
 
-// add joins values to a list that may come from node.yaml as one value, and
-// leaves out what it has already.
+// add appends values to a list, unless it has them already. node.yaml may have
+// the list as a single value.
 func add(c node.Settings, key string, values ...string) {
 	list := c.List(key)
 	for _, v := range values {
@@ -109,7 +112,8 @@ func add(c node.Settings, key string, values ...string) {
 	c[key] = list
 }
 
-// prefer adds those of the arguments NAME=VALUE whose name the list has not.
+// prefer appends those of the arguments NAME=VALUE whose name is not in the
+// list.
 func prefer(c node.Settings, key string, args ...string) {
 	list := c.List(key)
 	for _, a := range args {

@@ -7,10 +7,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// TakeKey leaves a new key for the tailnet to Run, which puts it into node.yaml on
-// the boot partition, as a person would who has the card in a computer. It judges the
-// key before, and asks for a new try. It is for a process of its own beside Run and
-// writes nothing else: two that write node.yaml would spoil it.
+// TakeKey leaves a new key for the tailnet to Run, which puts it into node.yaml on the
+// boot partition, as a person with the card in a computer would. It checks the key first,
+// and then asks for a retry. It runs in another process than Run and writes nothing else:
+// two processes that write node.yaml would spoil it.
 func TakeKey(files Files, clock Clock, key secret.String) error {
 	if key.Empty() {
 		return errors.New("there is no key on standard input")
@@ -25,7 +25,7 @@ func TakeKey(files Files, clock Clock, key secret.String) error {
 	return Retry(files, clock)
 }
 
-// takeKey puts the key into node.yaml's place.
+// takeKey replaces node.yaml by one with the new key.
 func (h *Host) takeKey(key []byte) error {
 	text, err := h.nodeWithKey(secret.String(key))
 	if err != nil {
@@ -34,13 +34,13 @@ func (h *Host) takeKey(key []byte) error {
 	return h.replaceNode(text)
 }
 
-// nodeWithKey is the node.yaml in force with another key.
+// nodeWithKey returns the text of the node.yaml in force with another key.
 func (h *Host) nodeWithKey(key secret.String) ([]byte, error) {
 	g, err := load(h.Files)
 	if err != nil {
 		return nil, err
 	}
-	if g.notice != nil { // what lies there is not what this node works from
+	if g.notice != nil { // the file on the boot partition is not the one in force
 		return nil, g.notice
 	}
 	next, err := g.withKey(key, g.last)
@@ -51,11 +51,11 @@ func (h *Host) nodeWithKey(key secret.String) ([]byte, error) {
 	return next.text, err
 }
 
-// withKey puts another key into node.yaml. As the own copy does, it has the
-// line that says what was signed last: a node that was never sealed has none.
+// withKey returns g with another key. Its text ends in the line about the last signed
+// file, as the own copy does: a node that was never sealed has no own copy.
 func (g *given) withKey(key secret.String, last signed) (*given, error) {
 	cfg := *g.cfg
-	if cfg.Sealed { // what completed it stays off the boot partition
+	if cfg.Sealed { // what complete added must not get onto the boot partition
 		cfg = *cfg.Seal()
 	}
 	cfg.Headscale.AuthKey = key

@@ -8,10 +8,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// kubeletConfig shortens a shutdown with pods running from 90 s to 20 s, for which
-// the kubelet has no flag, and keeps from pods what the node itself needs: without,
-// they may ask for all of its memory, and the kernel then kills k3s. A flag
-// system-reserved among kubelet-arg goes before it.
+// kubeletConfig shortens a shutdown with running pods from 90 s to 20 s, for which the
+// kubelet has no flag. It also reserves what the node itself needs: otherwise pods may ask
+// for all of its memory, and the kernel then kills k3s. A flag system-reserved among
+// kubelet-arg takes precedence over this.
 func (m *machine) kubeletConfig() (string, error) {
 	total, err := m.memory()
 	if err != nil {
@@ -28,7 +28,7 @@ systemReserved:
 `, o.CPU, o.Memory>>20), nil
 }
 
-// memory is what the kernel has, in bytes: proc_meminfo(5).
+// memory returns the memory that the kernel manages, in bytes: proc_meminfo(5).
 func (m *machine) memory() (int64, error) {
 	text, err := m.read("/proc/meminfo")
 	if err != nil {

@@ -11,26 +11,27 @@ import (
 	"time"
 )
 
-// link: a member whose router is silent though the cable is good. The port of
-// a Pi 4 stops sending at times (raspberrypi/linux#7024): the node lives, the
-// watchdog is fed, and nobody can reach it until somebody pulls the plug. What
-// brings it back is tried from the gentle end: the port off and on, the same
-// without energy saving, the node off and on, at growing intervals as the
-// router itself may be what is dead. Whoever is still reached is left alone.
+// link: the router of a member is silent though the cable is good. The port of
+// a Pi 4 sometimes stops sending (raspberrypi/linux#7024): the node lives and
+// feeds its watchdog, but nobody can reach it until somebody pulls the plug.
+// Remedies are tried from the gentlest on: the port off and on, the same
+// without energy saving (EEE), then restarts of the node, at growing intervals,
+// as it may be the router that is dead. A node that can still be reached is
+// left alone.
 
-// When what is tried, after the router was first found silent.
+// When each remedy is tried, after the router was first found silent.
 const (
 	bounceAfter  = 2 * time.Minute
 	noEEEAfter   = 5 * time.Minute
 	restartAfter = 20 * time.Minute // and twice as long after each restart
 	restartLimit = 24 * time.Hour
-	// calm is how long the router must have answered until the next silence is
-	// a new one: a port that stops an hour after each start must not restart the
-	// node hourly for ever.
+	// calm is how long the router must have answered before the next silence
+	// counts as a new one: a port that stops an hour after each start must not
+	// restart the node every hour for ever.
 	calm = time.Hour
 )
 
-// restartsFile counts the restarts that did not help. It outlives them.
+// restartsFile counts the restarts that did not help, across those restarts.
 const restartsFile = stateDir + "/link-restarts"
 
 // port is a way out of the node: a network port and the router behind it.
@@ -38,17 +39,17 @@ type port struct {
 	Dev, Gateway string
 }
 
-// link is what was tried in this silence.
+// link is what is known of the current silence, and what was tried against it.
 type link struct {
-	since time.Time // it is silent; zero while it is not
-	well  time.Time // it has answered
-	done  string    // code of what was done last
+	since time.Time // when it began; zero if the router is not silent
+	well  time.Time // since when the router answers; zero if it does not
+	done  string    // code of the last remedy
 	told  *Problem
 }
 
-// look judges the ports and does what is due. What is wrong with them is the
-// cause of whatever else is wrong with a member, so it is told in its place; a
-// silent router (link-router) only where nothing else is.
+// look judges the ports and does what is due. A fault of theirs is the cause of
+// whatever else is wrong with a member, so it is reported in its place. The
+// exception is link-router, which comes after other faults.
 func (l *link) look(ctx context.Context, m *machine) *Problem {
 	if member, err := m.exists(joinedFile); err != nil || !member {
 		return nil
@@ -59,12 +60,12 @@ func (l *link) look(ctx context.Context, m *machine) *Problem {
 	case answered:
 		l.answered(m, now)
 		return nil
-	case len(ports) == 0: // no cable, or nothing can be said: that is no silence, and no answer
+	case len(ports) == 0: // no cable, or nothing is known: neither silence nor an answer
 		*l = link{}
 		return m.unplugged(ctx)
 	}
 	l.well = time.Time{}
-	if l.since.IsZero() { // one answer that is missing is none
+	if l.since.IsZero() { // a single missing answer does not count
 		l.since = now
 		return nil
 	}
@@ -78,8 +79,8 @@ func (l *link) look(ctx context.Context, m *machine) *Problem {
 	return l.mend(ctx, m, ports, now)
 }
 
-// unplugged names what a server alone does not feel: it goes on, and nobody reaches
-// it.
+// unplugged reports a missing cable, which a server without other nodes does
+// not notice: it works on, but nobody reaches it.
 func (m *machine) unplugged(ctx context.Context) *Problem {
 	links, err := m.Net.Links(ctx)
 	if err != nil || len(links) == 0 || slices.ContainsFunc(links, func(l Link) bool { return l.Carrier }) {
@@ -88,7 +89,8 @@ func (m *machine) unplugged(ctx context.Context) *Problem {
 	return m.unlinked(links)
 }
 
-// answered forgets the restarts once the router has answered for long.
+// answered forgets the restarts once the router has answered for as long as
+// calm.
 func (l *link) answered(m *machine, now time.Time) {
 	if l.well.IsZero() {
 		*l = link{well: now}
@@ -97,11 +99,11 @@ func (l *link) answered(m *machine, now time.Time) {
 		return
 	}
 	if some, err := m.exists(restartsFile); err == nil && some {
-		_ = m.Files.Remove(restartsFile) // looked for again in half a minute
+		_ = m.Files.Remove(restartsFile) // if that fails, the next look repeats it
 	}
 }
 
-// mend does the next thing that is due, one at a time.
+// mend applies the next remedy that is due, one at a time.
 func (l *link) mend(ctx context.Context, m *machine, ports []port, now time.Time) *Problem {
 	first, silent := ports[0], now.Sub(l.since)
 	restarts, err := m.linkRestarts()
@@ -111,10 +113,10 @@ func (l *link) mend(ctx context.Context, m *machine, ports []port, now time.Time
 	pause := min(restartAfter<<min(restarts, 10), restartLimit)
 	switch {
 	case silent >= pause && l.done != "link-restart":
-		l.done = "link-restart" // at the next look: it must be told first
+		l.done = "link-restart" // restarted at the next look: this one reports it first
 		l.told = problem(l.done, first.Gateway, first.Dev, strconv.Itoa(restarts+1))
 	case silent >= pause:
-		*l = link{since: now} // should the node stay on, it is tried again
+		*l = link{since: now} // if the node stays on, all is tried again
 		l.told = problem("link-restart", first.Gateway, first.Dev, strconv.Itoa(restarts+1))
 		if err := m.restartForLink(ctx, restarts+1); err != nil {
 			l.told = problem("unexpected", err.Error()).because(err)
@@ -133,7 +135,7 @@ func (l *link) mend(ctx context.Context, m *machine, ports []port, now time.Time
 	return l.told
 }
 
-// linkRestarts reads how often the node has restarted itself.
+// linkRestarts returns how often the node has restarted itself for its link.
 func (m *machine) linkRestarts() (int, error) {
 	data, err := m.read(restartsFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -143,14 +145,14 @@ func (m *machine) linkRestarts() (int, error) {
 		return 0, err
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || n < 0 { // a power cut cannot do that, a person can
+	if err != nil || n < 0 { // no power cut does that, but a person can
 		return 0, nil
 	}
 	return n, nil
 }
 
-// restartForLink restarts the node only when that will be remembered:
-// otherwise it would never wait longer.
+// restartForLink restarts the node only if the count is stored: otherwise the
+// pauses would never grow.
 func (m *machine) restartForLink(ctx context.Context, count int) error {
 	if err := m.write(text644(restartsFile, strconv.Itoa(count)+"\n")); err != nil {
 		return err
@@ -160,10 +162,10 @@ func (m *machine) restartForLink(ctx context.Context, count int) error {
 }
 
 // bounce takes ports down and up again, which also resets their chips. A port
-// without EEE refuses to have it switched off, and is bounced all the same.
+// that does not have EEE refuses to switch it off, and is bounced all the same.
 func (m *machine) bounce(ctx context.Context, ports []port, noEEE bool) error {
 	var errs []error
-	done := map[string]bool{} // a port may lead to a router of IPv4 and to one of IPv6
+	done := map[string]bool{} // a port may lead to an IPv4 router and to an IPv6 one
 	for _, p := range ports {
 		if done[p.Dev] {
 			continue
@@ -175,7 +177,7 @@ func (m *machine) bounce(ctx context.Context, ports []port, noEEE bool) error {
 		}
 		_, down := m.Programs.Run(ctx, "ip", "link", "set", "dev", p.Dev, "down")
 		wait := m.Clock.Sleep(ctx, 2*time.Second)
-		// Whoever stops this program must not leave the port down.
+		// The port must come up again even if this program is being stopped.
 		_, up := m.Programs.Run(context.WithoutCancel(ctx), "ip", "link", "set", "dev", p.Dev, "up")
 		errs = append(errs, down, wait, up)
 	}
@@ -183,15 +185,16 @@ func (m *machine) bounce(ctx context.Context, ports []port, noEEE bool) error {
 }
 
 // reachesCluster reports whether another server answers over the tailnet: then
-// this node is reached as well.
+// this node can be reached, too.
 func (m *machine) reachesCluster(ctx context.Context) bool {
 	s, err := m.survey(ctx)
 	return err == nil && s.alive.IsValid()
 }
 
-// silentPorts returns the ports with a cable whose routers do not answer, none
-// where one did, which answered tells, or nothing can be said. others is whether
-// somebody else on those cables answers: then the ports are fine.
+// silentPorts returns the ports with a cable whose routers do not answer. It
+// returns none if a router answered (answered), or if nothing is known. others
+// reports whether another device on those cables answers: then the ports are
+// fine.
 func (m *machine) silentPorts(ctx context.Context) (silent []port, others, answered bool) {
 	ways, err := m.waysOut(ctx)
 	if err != nil {
@@ -207,7 +210,7 @@ func (m *machine) silentPorts(ctx context.Context) (silent []port, others, answe
 	return silent, others, false
 }
 
-// reply is what was heard of a router.
+// reply is what is known of a router's answer.
 type reply int
 
 const (
@@ -216,8 +219,8 @@ const (
 	nothing
 )
 
-// waysOut lists the default routes over ports with a cable. Where there is none
-// a port without an address, which DHCP gave none, is taken for one.
+// waysOut lists the default routes over ports with a cable. If no port has an
+// address, each port with a cable counts as one, with DHCP as its router.
 func (m *machine) waysOut(ctx context.Context) (ways []port, err error) {
 	links, err := m.Net.Links(ctx)
 	if err != nil {
@@ -244,17 +247,18 @@ func (m *machine) waysOut(ctx context.Context) (ways []port, err error) {
 	return ways, nil
 }
 
-// unheard are the states of a neighbour that did not answer twelve seconds of
-// questions. Any packet from it, a question of its own too, makes it STALE, and
-// from there the kernel asks by itself: it is REACHABLE by then, or not there.
+// unheard are the neighbour states of a router that has not answered within the
+// twelve seconds of asks. Any packet from it makes it STALE, even a question of
+// its own, and from there the kernel probes by itself: by then it is REACHABLE,
+// or it is not there.
 var unheard = []string{"FAILED", "INCOMPLETE", "STALE", "DELAY", "PROBE"}
 
-// asks finds out whether the router of a port answers, by ARP or its like for
-// IPv6, which no router keeps to itself. others is whether another neighbour
-// answered in the last half minute.
+// asks finds out whether the router of a port answers, by ARP or IPv6's
+// neighbour discovery, which no router may refuse. others reports whether
+// another neighbour answered in the last half minute.
 func (m *machine) asks(ctx context.Context, p port) (said reply, others bool) {
 	const fresh = "REACHABLE"
-	if p.Gateway == "" { // a modem: there is nobody to ask
+	if p.Gateway == "" { // a modem: there is no router to ask
 		return something, false
 	}
 	near := m.neighbours(ctx, p.Dev)
@@ -262,8 +266,8 @@ func (m *machine) asks(ctx context.Context, p port) (said reply, others bool) {
 		return something, false
 	}
 	if p.Gateway != "DHCP" {
-		// Twelve seconds: the kernel waits five before it doubts a neighbour, and
-		// asks three times.
+		// Twelve seconds: the kernel waits five before it doubts a neighbour,
+		// and then probes three times.
 		if _, err := m.Programs.Run(ctx, "ping", "-n", "-c", "1", "-w", "12", "-I", p.Dev, p.Gateway); err == nil {
 			return something, false
 		}
@@ -281,7 +285,7 @@ func (m *machine) asks(ctx context.Context, p port) (said reply, others bool) {
 	return unknown, false
 }
 
-// neighbours are the states of those on a cable, by address.
+// neighbours returns the states of the neighbours on a port, by address.
 func (m *machine) neighbours(ctx context.Context, dev string) map[string]string {
 	var list []struct {
 		Dst   string
@@ -297,7 +301,7 @@ func (m *machine) neighbours(ctx context.Context, dev string) map[string]string 
 	return out
 }
 
-// ip asks ip(8), iproute2 6.15, in its JSON.
+// ip runs ip(8) (iproute2 6.15) and parses its JSON.
 func (m *machine) ip(ctx context.Context, into any, args ...string) error {
 	out, err := m.Programs.Run(ctx, append([]string{"ip", "-j"}, args...)...)
 	if err != nil || strings.TrimSpace(out) == "" {

@@ -8,12 +8,12 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// linked is a directory of the image whose files k3s looks for elsewhere, below
-// /var: links show them to it.
+// linked is a directory of the image whose files k3s looks for in another one, below /var.
+// Symlinks there lead to them.
 type linked struct{ from, to string }
 
-// links of a node: the archives of container images, which k3s imports also while
-// it runs; and on servers the charts, which all of them serve.
+// links returns this node's linked directories: the archives of container images, which k3s
+// imports even while it runs, and on servers the charts, which all servers offer.
 func (m *machine) links() []linked {
 	all := []linked{{"/" + contract.ImagesDir, k3sAgent + "/images"}}
 	if m.cfg.Role == node.Server {
@@ -22,9 +22,8 @@ func (m *machine) links() []linked {
 	return all
 }
 
-// differ lists what is wrong with the links: missing are those that are not
-// there, stale those that an image before this one left. What else lies there is
-// k3s' own, or a person's.
+// differ lists what is wrong with the links: missing ones, and stale ones that an earlier
+// image left. Anything else in that directory is k3s' own, or a person's.
 func (m *machine) differ(l linked) (missing, stale []string, err error) {
 	ours, err := m.Files.List(l.from)
 	if err != nil {

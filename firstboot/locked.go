@@ -12,14 +12,15 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// What the step storage moves into what is encrypted: the peers' share, /etc/rancher, and
-// of the own copy of node.yaml the settings of k3s. What must be there before anything is
-// unlocked stays where it was.
+// What the step storage moves into the encrypted directories: the peers' share,
+// /etc/rancher, and the k3s settings of node.yaml's own copy. What is needed before
+// anything is unlocked stays where it was.
 
-// layVault puts what is secret beside k3s' own directories: the peers' share and the spare,
-// and all of /etc/rancher, with what of node.yaml's files belongs there.
+// layVault puts into the encrypted part what is secret outside k3s' own directories: the
+// peers' share and the spare, and all of /etc/rancher, with those of node.yaml's files that
+// belong there.
 func (m *machine) layVault(k shares) error {
-	if !k.spare.Empty() { // first: by the other, storageLaid knows that both are there
+	if !k.spare.Empty() { // first: storageLaid takes peerShare as the sign that both are there
 		if err := m.keep(spareShare, k.spare); err != nil {
 			return err
 		}
@@ -31,7 +32,7 @@ func (m *machine) layVault(k shares) error {
 		return err
 	}
 	if target, err := m.Files.Readlink(etcRancher); err != nil || target != rancherDir {
-		if err := m.Files.Remove(etcRancher); err != nil { // it is empty: checkFresh saw it
+		if err := m.Files.Remove(etcRancher); err != nil { // it is empty: checkFresh has made sure
 			return err
 		}
 		if err := m.Files.Symlink(rancherDir, etcRancher); err != nil {
@@ -67,10 +68,10 @@ func (m *machine) rancherLaid() (bool, error) {
 	return m.allMatch(all)
 }
 
-// rancherPassword is the node's password where that is encrypted.
+// rancherPassword is the node password at its place in the encrypted part.
 var rancherPassword = birth{rancherDir + strings.TrimPrefix(nodePassword, etcRancher), 0o600, notEmpty, newNodePassword}
 
-// rancherFiles are those of node.yaml's files that go into what is encrypted.
+// rancherFiles are those of node.yaml's files that go into the encrypted part.
 func (m *machine) rancherFiles() (inside []file, err error) {
 	all, err := extraFiles(m.cfg)
 	for _, f := range all {
@@ -81,7 +82,7 @@ func (m *machine) rancherFiles() (inside []file, err error) {
 	return inside, err
 }
 
-// earlyFiles are those that are written before anything is unlocked.
+// earlyFiles are those of node.yaml's files that are written before anything is unlocked.
 func (m *machine) earlyFiles() ([]file, error) {
 	all, err := extraFiles(m.cfg)
 	if err != nil {
@@ -100,7 +101,7 @@ func (m *machine) earlyFiles() ([]file, error) {
 	return early, nil
 }
 
-// births are what is born before anything is unlocked.
+// births returns what is generated before anything is unlocked.
 func (m *machine) births() ([]birth, error) {
 	later, err := m.encrypts()
 	if err != nil || !later {
@@ -115,9 +116,9 @@ func (m *machine) births() ([]birth, error) {
 	return early, nil
 }
 
-// ownFiles are what the node keeps of node.yaml. k3s' settings may have passwords among
-// them: on an encrypted node they are not beside the rest. While that is locked g has
-// none, and what there is of them stays.
+// ownFiles are what the node keeps of node.yaml. k3s' settings may have passwords in them:
+// an encrypted node keeps them apart, in the encrypted part. While that is locked, g has no
+// such settings, and the file there stays as it is.
 func (h *Host) ownFiles(g *given) ([]file, error) {
 	apart, err := h.encrypted()
 	if err != nil {
@@ -132,10 +133,10 @@ func (h *Host) ownFiles(g *given) ([]file, error) {
 	if f.data, err = yaml.Marshal(config); err != nil {
 		return nil, err
 	}
-	return []file{f, kept}, nil // first what the other would forget
+	return []file{f, kept}, nil // f first: writing kept removes these settings from the own copy
 }
 
-// kept is the own copy, without k3s' settings where they lie apart.
+// kept is the own copy, without k3s' settings if they are kept apart.
 func (g *given) kept(apart bool) (file, error) {
 	cfg := g.cfg.Keep()
 	if apart {
@@ -145,7 +146,7 @@ func (g *given) kept(apart bool) (file, error) {
 	return file{path: copyFile, data: text, mode: 0o600}, err
 }
 
-// withConfig gives an own copy its settings of k3s back, where they can be read.
+// withConfig gives an own copy its k3s settings back, if they can be read.
 func (h *Host) withConfig(cfg *node.Config) error {
 	if cfg.K3s.Config != nil {
 		return nil

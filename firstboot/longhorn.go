@@ -12,16 +12,18 @@ import (
 )
 
 // longhorn: a disk that node.yaml gives to Longhorn is mounted where Longhorn
-// keeps its volumes, and the cluster's node says so. It does not stand in the
-// way of joining. Until it is mounted nobody can write where it belongs.
+// keeps its volumes, and this node's Node says so. This step does not keep the
+// node from joining. Until the disk is mounted, nobody can write into its mount
+// point.
 
 const (
 	longhornDir  = "/var/lib/longhorn"
-	longhornFile = stateDir + "/longhorn-disk" // which disk, and what node.yaml said
+	longhornFile = stateDir + "/longhorn-disk" // the disk's ID, and what node.yaml said
 )
 
-// holdPlace is part of identity: k3s, which starts volumes, comes later.
-// Where volumes lie already nothing is held; the step says what to do.
+// holdPlace is part of the step identity, as it must come before k3s, which
+// starts volumes. If there are volumes already, nothing is held; the step
+// longhorn says what to do.
 func (m *machine) holdPlace() error {
 	want, err := m.holdWanted()
 	if err != nil || want == nil {
@@ -35,7 +37,7 @@ func (m *machine) placeHeld() (bool, error) {
 	return want == nil, err
 }
 
-// holdWanted is nil where all is as it must be.
+// holdWanted is nil if nothing is to be changed.
 func (m *machine) holdWanted() (*bool, error) {
 	on, err := m.Disks.Mounted(longhornDir)
 	if err != nil || on != nil {
@@ -87,7 +89,7 @@ func (m *machine) longhornDo(ctx context.Context) error {
 	}
 	if ok, err := m.volumesLaid(); err != nil {
 		return err
-	} else if !ok { // a disk that was not there when the step storage was done
+	} else if !ok { // the disk was not there when the step storage ran
 		if err := m.refuseForeign(); err != nil {
 			return err
 		}
@@ -98,8 +100,8 @@ func (m *machine) longhornDo(ctx context.Context) error {
 	return m.labelLonghorn(ctx)
 }
 
-// refuseForeign is for a node that encrypts, or is about to: others leave that directory as
-// it is.
+// refuseForeign refuses volumes encrypted with another key, on a node that
+// encrypts or is about to. Other nodes leave that directory as it is.
 func (m *machine) refuseForeign() error {
 	if encrypts, err := m.encrypts(); err != nil || !encrypts {
 		return err
@@ -111,13 +113,13 @@ func (m *machine) refuseForeign() error {
 	return err
 }
 
-// ErrOtherDisk says that another disk than the one that is wanted is mounted.
+// ErrOtherDisk means that another disk than the wanted one is mounted.
 var ErrOtherDisk = errors.New("another disk is mounted there")
 
-// attachLonghorn also remembers the disk: power may go before that, and then
-// the disk is found again by its own mark.
+// attachLonghorn also remembers the disk. If power fails before that, the disk
+// is found again by its own mark.
 func (m *machine) attachLonghorn(ctx context.Context, on *Mount, known string) error {
-	if on == nil { // of a disk that is gone nothing can be listed
+	if on == nil { // a disk that is gone cannot be listed
 		if inside, err := m.Files.List(longhornDir); err != nil {
 			return err
 		} else if len(inside) > 0 {
@@ -143,14 +145,14 @@ func (m *machine) attachLonghorn(ctx context.Context, on *Mount, known string) e
 	case err != nil:
 		return err
 	}
-	if err := m.refuseForeign(); err != nil { // not remembered: erased, it is another one
+	if err := m.refuseForeign(); err != nil { // not remembered: once erased, it counts as another disk
 		return err
 	}
 	return m.ensure([]file{text644(longhornFile, id+"\n"+spec.String()+"\n")})
 }
 
-// longhornDisk is the ID of the disk that this node uses. node.yaml naming
-// another one gives it up.
+// longhornDisk returns the ID of the disk that this node uses, "" if there is
+// none or node.yaml now names another one.
 func (m *machine) longhornDisk() (id string, err error) {
 	data, err := m.read(longhornFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -170,7 +172,7 @@ const (
 	diskNote  = "node.longhorn.io/default-disks-config"
 )
 
-// diskConfig says where on the disk volumes are.
+// diskConfig says in which directory of the disk the volumes are.
 func (m *machine) diskConfig() (string, error) {
 	dir := longhornDir
 	encrypts, err := m.encrypts()
@@ -180,8 +182,8 @@ func (m *machine) diskConfig() (string, error) {
 	return `[{"path":"` + dir + `","allowScheduling":true}]`, err
 }
 
-// unlabelled reports whether the node, as verify saw it in this pass, lacks
-// what labelLonghorn puts there. Before the node has joined nobody knows.
+// unlabelled reports whether this node's Node, as verify saw it in this pass,
+// lacks what labelLonghorn sets. It is false if verify has not seen it.
 func (m *machine) unlabelled() (bool, error) {
 	var n struct {
 		Metadata struct{ Labels, Annotations map[string]string }
@@ -193,8 +195,8 @@ func (m *machine) unlabelled() (bool, error) {
 	return n.Metadata.Labels[diskLabel] != "config" || n.Metadata.Annotations[diskNote] != want, err
 }
 
-// labelLonghorn speaks as the kubelet, which may change its own node. k3s has
-// a flag for labels, and none for annotations.
+// labelLonghorn uses the kubelet's rights, which may change its own Node. k3s
+// has a flag for labels, but none for annotations.
 func (m *machine) labelLonghorn(ctx context.Context) error {
 	if bare, err := m.unlabelled(); err != nil || !bare {
 		return err

@@ -14,23 +14,23 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// names: on the node that runs Headscale, the applications' names lead to the
-// nodes that take requests in for them. It is no step: names wait for none, not
-// even for this node to be a member, and hold up none.
+// names: on the node that runs Headscale, the applications' names lead to the nodes that
+// take requests in for them. This is not a step: names wait for nothing, not even for
+// this node to be a member, and hold up nothing.
 
-// namesFile is what Headscale watches. It sees a file that is renamed over the one
-// it knows (inotify tells of the old one's end, and it looks again: hscontrol/dns,
-// 0.26 to 0.29), and does not start without one.
+// namesFile is the file that Headscale watches. Headscale notices a file that is renamed
+// over the old one (inotify reports the old one's removal, and it looks again:
+// hscontrol/dns, 0.26 to 0.29). It does not start without the file.
 const namesFile = controlData + "/names.json"
 
-// record is one of DNS, as Headscale reads it (tailcfg.DNSRecord).
+// record is a DNS record, as Headscale reads it (tailcfg.DNSRecord).
 type record struct {
 	Name  string `json:"name"`
 	Type  string `json:"type"`
 	Value string `json:"value"`
 }
 
-// listed is what "headscale nodes list" says of a node, 0.26 to 0.29.
+// listed is a node in the output of "headscale nodes list", 0.26 to 0.29.
 type listed struct {
 	Name      string       `json:"given_name"`
 	Addresses []netip.Addr `json:"ip_addresses"`
@@ -42,7 +42,7 @@ func (m *machine) keepNames(ctx context.Context) error {
 	if len(names.Hosts) == 0 {
 		return nil
 	}
-	if up, err := m.Units.Ready(ctx, contract.HeadscaleUnit); err != nil || !up { // the step control tells
+	if up, err := m.Units.Ready(ctx, contract.HeadscaleUnit); err != nil || !up { // the step control reports it
 		return err
 	}
 	members, err := m.members(ctx)
@@ -56,8 +56,8 @@ func (m *machine) keepNames(ctx context.Context) error {
 	return m.ensure([]file{text644(namesFile, string(text)+"\n")})
 }
 
-// members asks over Headscale's own socket: this node is no member yet, and its
-// policy shows it no other node when it is.
+// members asks over Headscale's own socket: this node may not be a member yet, and if it
+// is, its policy may show it no other node.
 func (m *machine) members(ctx context.Context) (all []listed, err error) {
 	out, err := m.Programs.Run(ctx, "headscale", "nodes", "list", "--output", "json")
 	if err != nil {
@@ -69,17 +69,17 @@ func (m *machine) members(ctx context.Context) (all []listed, err error) {
 	return all, nil
 }
 
-// records leads each name to the nodes that answer. A client asks for all and is
-// given one address of each kind by its own resolver, the first (tailscale's
-// net/dns/resolver, 1.102): with a node that is away among them a lost site would
-// take every name with it. Where all are away they stay: a name that leads to what
-// is switched on again works at once, and one that is gone is remembered as gone.
+// records leads each name to those of its nodes that are online. A client's own resolver
+// returns one address of each family, the first (tailscale's net/dns/resolver, 1.102):
+// with a node that is away among them, the loss of one site could take every name with
+// it. If all are away, they all stay: then a name works as soon as one is switched on
+// again, while a name without records would be remembered as missing.
 func records(names node.Names, members []listed) []record {
 	answers := slices.DeleteFunc(slices.Clone(members), func(m listed) bool { return !slices.Contains(names.Nodes, m.Name) })
 	if slices.ContainsFunc(answers, func(m listed) bool { return m.Online }) {
 		answers = slices.DeleteFunc(answers, func(m listed) bool { return !m.Online })
 	}
-	// Headscale's order is none, and it tells all clients of every change.
+	// Headscale's order is unspecified, and it tells all clients about every change.
 	slices.SortFunc(answers, func(a, b listed) int { return slices.Index(names.Nodes, a.Name) - slices.Index(names.Nodes, b.Name) })
 	out := []record{}
 	for _, host := range names.Hosts {
@@ -99,8 +99,8 @@ func kindOf(a netip.Addr) string {
 	return "AAAA"
 }
 
-// namesAtStart is the file that Headscale starts with: the one that is there, of
-// whatever time, unless it would not start with that.
+// namesAtStart is the file that Headscale starts with: the existing one, however old,
+// unless Headscale would not start with it.
 func (m *machine) namesAtStart() (file, error) {
 	f := text644(namesFile, "[]\n")
 	if f.absent = len(m.cfg.Names().Hosts) == 0; f.absent {
@@ -127,13 +127,14 @@ func parseRecords(text []byte) (all []record, err error) {
 	return all, err
 }
 
-// Name is one that this node serves in the tailnet, and where it leads.
+// Name is a name that this node serves in the tailnet, and the addresses to which it
+// leads.
 type Name struct {
 	Host      string
 	Addresses []string
 }
 
-// ServedNames lists those of node.yaml, none where this node runs no Headscale.
+// ServedNames lists the names in node.yaml, none if this node runs no Headscale.
 func (h *Host) ServedNames() ([]Name, error) {
 	g, err := load(h.Files)
 	if err != nil || len(g.cfg.Names().Hosts) == 0 {

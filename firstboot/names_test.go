@@ -123,8 +123,8 @@ func TestNamesSurvive(t *testing.T) {
 	}
 }
 
-// TestNamesThatCannotBeKnown stay as they were; a member says so, and joins
-// nevertheless.
+// TestNamesThatCannotBeKnown: if the members cannot be listed, the names stay as they
+// were; the node says so, and joins all the same.
 func TestNamesThatCannotBeKnown(t *testing.T) {
 	for _, c := range []struct {
 		listing string
@@ -152,8 +152,8 @@ func TestNamesThatCannotBeKnown(t *testing.T) {
 	}
 }
 
-// TestNamesHaveAWay: each name is one that clients answer for themselves, and the
-// domain above is not.
+// TestNamesHaveAWay: clients answer for each name themselves, but not for the domain
+// above it.
 func TestNamesHaveAWay(t *testing.T) {
 	w, _ := namesWorld(t)
 	w.boot(anyProblem)

@@ -12,22 +12,23 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// What is handed over on a node's page goes the way of a node.yaml that a
-// person puts onto the boot partition: it is written there, and read from there
-// in the next pass. Nobody needs the card in hand for it, so it takes more than
-// a card does: the signature of the owner that the node knows already, for this
-// very node, and later than all that it has.
+// What is handed over on a node's page goes the same way as a node.yaml that a person
+// puts onto the boot partition: it is written there, and read from there in the next
+// pass. But nobody needs to have the card in hand for that, so it is held to more: it
+// must have the signature of the owner that the node already knows, for this very node,
+// and be later than all that the node has taken.
 
 const (
-	offerFile  = "/" + contract.OfferDir + "/offer" // as it came through the page
-	keyFile    = runDir + "/key"                    // as "firstboot key" had it
+	offerFile  = "/" + contract.OfferDir + "/offer" // as received through the page
+	keyFile    = runDir + "/key"                    // as received by "firstboot key"
 	takingFile = stateDir + "/taking"               // node.yaml on its way to the boot partition
-	takenFile  = stateDir + "/taken"                // it is there, and takingFile may be torn
+	takenFile  = stateDir + "/taken"                // marks that it is there; takingFile may be torn from here on
 )
 
-// Offer judges what was handed over and leaves it to Run, which takes it or
-// tells on the screen why not. It returns a *Problem. It is for a process of
-// its own beside Run and writes nothing else.
+// Offer judges what was handed over and leaves it to Run, which takes it or tells on the
+// screen why not. A refused one does not push aside a good one that waits. If data are
+// refused, the error holds a *Problem. Offer runs in another process than Run, and writes
+// nothing but the offer.
 func Offer(h Host, data []byte) error {
 	if len(data) > node.ReservedSize {
 		return problem("offer-large")
@@ -40,8 +41,9 @@ func Offer(h Host, data []byte) error {
 	return errors.Join(verdict, err)
 }
 
-// goodWaits says whether what was handed over before will be taken in a moment. Anybody
-// in the LAN may hand something over that will not, and must not push it aside.
+// goodWaits reports whether what was handed over before will be taken in a moment.
+// Anybody in the LAN may hand over what will not be taken, and must not push a good one
+// aside.
 func (h *Host) goodWaits() bool {
 	waiting, err := h.read(offerFile)
 	if err == nil {
@@ -50,7 +52,8 @@ func (h *Host) goodWaits() bool {
 	return err == nil
 }
 
-// judge returns what follows the node.yaml in force where data may take its place.
+// judge returns the configuration that data would put in place of the one in force, or
+// why it must not.
 func (h *Host) judge(data []byte) (*given, error) {
 	now, err := load(h.Files)
 	if err != nil || now.cfg.OwnerKey == "" {
@@ -75,9 +78,9 @@ func (h *Host) judge(data []byte) (*given, error) {
 	return h.successor(now, data, signed{sig.Time, sig.Digest})
 }
 
-// successor is the node.yaml that follows the one in force: the file itself, or
-// the one in force with the key of a key file. The boot partition's own rules
-// judge it before it is there: a node that refuses its only file is lost.
+// successor returns the configuration that follows the one in force: a node.yaml as it is
+// or, if data are a key file, the one in force with that key. The boot partition's own
+// rules are applied before the file is there: a node that refuses its only file is lost.
 func (h *Host) successor(now *given, data []byte, last signed) (*given, error) {
 	next, name := &given{text: data}, ""
 	key, err := node.LoadKey("what was handed over", data)
@@ -103,7 +106,7 @@ func (h *Host) successor(now *given, data []byte, last signed) (*given, error) {
 	return next, h.accept(next, own)
 }
 
-// take puts what was handed over in node.yaml's place.
+// take replaces node.yaml by what was handed over, if judge lets it.
 func (h *Host) take(data []byte) error {
 	next, err := h.judge(data)
 	if err != nil {
@@ -112,15 +115,15 @@ func (h *Host) take(data []byte) error {
 	return h.replaceNode(next.text)
 }
 
-// replaceNode puts another node.yaml onto the boot partition. From the moment
-// that it lies on the data partition, no power cut loses it or the old file:
-// that is written over, so that none of its secrets is left behind.
+// replaceNode puts another node.yaml onto the boot partition. Once the text is on the
+// data partition, a power cut loses nothing: finishTaking goes on from there. The old
+// file is written over, so that none of its secrets is left behind.
 func (h *Host) replaceNode(text []byte) error {
 	text, err := node.PadTo(text, node.ReservedSize)
 	if err != nil {
 		return problem("offer-mistake", err.Error()).because(err)
 	}
-	if err := h.finishTaking(); err != nil { // else what is left of the last one stands for this one
+	if err := h.finishTaking(); err != nil { // else the rest of an earlier one would be taken for this one
 		return err
 	}
 	if err := h.write(file{path: takingFile, data: text, mode: 0o600}); err != nil {
@@ -129,7 +132,7 @@ func (h *Host) replaceNode(text []byte) error {
 	return h.finishTaking()
 }
 
-// finishTaking does what replaceNode began, once more where power was cut.
+// finishTaking does what replaceNode began, and completes it after a power cut.
 func (h *Host) finishTaking() error {
 	taken, err := h.exists(takenFile)
 	if err == nil && !taken {
@@ -144,7 +147,7 @@ func (h *Host) finishTaking() error {
 	return nil
 }
 
-// finishWriting says whether there was something to write.
+// finishWriting puts takingFile's text into node.yaml, and reports whether there was any.
 func (h *Host) finishWriting() (bool, error) {
 	text, err := h.read(takingFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -153,7 +156,7 @@ func (h *Host) finishWriting() (bool, error) {
 	if err == nil {
 		err = h.writeOver(text)
 	}
-	if err == nil { // nor is it torn any more
+	if err == nil { // node.yaml is whole now, also if an interrupted seal had torn it
 		err = h.Files.Remove(sealingFile)
 	}
 	if err == nil {
@@ -165,8 +168,8 @@ func (h *Host) finishWriting() (bool, error) {
 	return true, err
 }
 
-// forgetTaking leaves nothing of what has all secrets, and lies where nothing is
-// encrypted.
+// forgetTaking leaves nothing of takingFile: it has all secrets, and lies where nothing
+// is encrypted.
 func (h *Host) forgetTaking() error {
 	fi, err := h.Files.Stat(takingFile)
 	if err == nil {
@@ -181,7 +184,8 @@ func (h *Host) forgetTaking() error {
 	return h.Files.Remove(takenFile)
 }
 
-// writeOver writes over node.yaml, or over what a person left of it.
+// writeOver puts text into node.yaml, over the bytes of the old one or of what a person
+// left of it.
 func (h *Host) writeOver(text []byte) error {
 	fi, err := h.Files.Stat(bootFile)
 	switch {
@@ -195,8 +199,8 @@ func (h *Host) writeOver(text []byte) error {
 	return errors.Join(err, h.Files.Put(bootFile, bytes.NewReader(text), Attr{Mode: 0o600}))
 }
 
-// rememberSigned notes in the own copy what a key file's line says: on a sealed
-// node the boot partition's word is not enough.
+// rememberSigned copies the "last signed" line that a node.yaml with a new key has into
+// the own copy: a sealed node does not rely on what the boot partition says about that.
 func (h *Host) rememberSigned(last signed) error {
 	own, err := h.ownCopy()
 	if err != nil || own == nil || !last.time.After(own.last.time) {
@@ -207,21 +211,22 @@ func (h *Host) rememberSigned(last signed) error {
 	if err != nil {
 		return err
 	}
-	kept, err := own.kept(apart) // k3s' settings stay as they are: they may be locked
+	kept, err := own.kept(apart) // k3s' settings stay as they are: they may be locked away
 	if err != nil {
 		return err
 	}
 	return h.write(kept)
 }
 
-// heedLeft takes what processes beside this one left for it, which alone writes node.yaml:
-// what was handed over, and a key.
+// heedLeft takes what other processes have left for this one: what was handed over, and a
+// key. No other process writes node.yaml.
 func (r *runner) heedLeft(ctx context.Context) {
 	r.heedFile(ctx, offerFile, r.host.take)
 	r.heedFile(ctx, keyFile, r.host.takeKey)
 }
 
-// heedFile keeps why something is not taken for those who look at the node.
+// heedFile has take judge the file, if there is one, and removes it. If it is refused,
+// the reason is kept for those who look at the node.
 func (r *runner) heedFile(ctx context.Context, name string, take func([]byte) error) {
 	data, err := r.host.read(name)
 	if err != nil { // nothing was left
@@ -239,8 +244,8 @@ func (r *runner) heedFile(ctx context.Context, name string, take func([]byte) er
 	r.refresh(ctx)
 }
 
-// noticed is what stands beside the status: of all that is wrong and not in the
-// way, what was just refused is what somebody waits for.
+// noticed picks the notice beside the status, out of all that is wrong but does not stop
+// the node. What was just refused comes first: somebody waits for the answer.
 func (r *runner) noticed() {
 	r.status.Notice = cmp.Or(r.refused, r.pageFault, r.keeping.fault, r.notice, r.keeping.unseen)
 }

@@ -8,34 +8,36 @@ import (
 )
 
 // A node shows a page on the LAN until it has joined, and whenever it needs a
-// person. Run decides that; one file in /run says it to all who have a part in
-// it: to systemd, which starts the server, to the server, which ends without
-// it, and to Guard, which reads in it what to open. systemd-resolved announces
-// the node by mDNS meanwhile; networkd's files allow it on every wired port.
+// person. Run decides when. One file in /run tells all parts that: systemd,
+// which starts the server while the file is there; the server, which ends
+// without it; and Guard, which finds in it what to open. Meanwhile
+// systemd-resolved announces the node by mDNS; networkd's files allow that on
+// every wired port.
 
-// PageFile is there while the page is to be shown.
+// PageFile exists while the page is to be shown.
 const PageFile = runDir + "/page.nft"
 
 const (
 	resolvedUnit = "systemd-resolved.service"
-	mdnsFile     = "/run/systemd/resolved.conf.d/20-imagebuilder-page.conf" // after 10-imagebuilder.conf, which says no
+	mdnsFile     = "/run/systemd/resolved.conf.d/20-imagebuilder-page.conf" // read after 10-imagebuilder.conf, which switches mDNS off
 )
 
-// mdns is no service that node.yaml could open: without the page it is of no use.
+// mdns is not among the services that node.yaml can open: it is of no use
+// without the page.
 var mdns = node.Service{Protocol: "udp", Port: 5353}
 
-// farewell is how long the page is shown to a helper's phone when the node has
-// joined.
+// farewell is how long a helper's phone is still shown the page once the node
+// has joined.
 const farewell = time.Minute
 
-// shown is what the runner knows of the page.
+// shown is what the runner knows about the page.
 type shown struct {
-	off   bool      // node.yaml does not want it, or Headscale has its port
-	until time.Time // it is shown to one who waits for the node to join
+	off   bool      // node.yaml does not want it, or Headscale uses its port
+	until time.Time // how long it stays after the node has joined
 }
 
-// showPage keeps the page as it must be. A node joins without it as well: what
-// is wrong with it is told beside the status.
+// showPage shows or ends the page. A node joins without it as well, so a fault
+// of the page is only a notice beside the status.
 func (r *runner) showPage(ctx context.Context) {
 	if r.opt.Only != nil {
 		return
@@ -58,8 +60,8 @@ func (r *runner) pageGroup() group {
 	}}
 }
 
-// wantsPage does not let the page come and go while a node tries this and that:
-// once shown, it stays until the node has joined.
+// wantsPage keeps the page from coming and going while a node tries this and
+// that: once shown, it stays until the node has joined.
 func (r *runner) wantsPage() bool {
 	up, _ := r.host.exists(PageFile)
 	if r.page.off || r.joined {

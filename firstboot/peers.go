@@ -9,14 +9,15 @@ import (
 	"strings"
 )
 
-// The token opens the whole cluster, and one without the authority's digest is
-// shown to whoever answers. A name is no proof: any device of the tailnet calls
-// itself what it likes, and Headscale gives a deleted server's address to the
-// next one. A tag is, as only the tailnet's administrator hands tags out.
+// The token opens the whole cluster, and a token without the digest of the cluster's
+// authority is sent to any server that answers. A name proves nothing: any device in the
+// tailnet chooses its own name, and Headscale gives the address of a deleted server to the
+// next device. A tag does prove something, as only the tailnet's administrator assigns
+// tags.
 
-// trusts reports whether a peer may be who bears a name for certain: it has one of the
-// tags that are wanted. Where none are, as this node has none itself, its owner's
-// untagged devices may be.
+// trusts reports whether a peer is to be trusted with the name that it has: it has one of
+// the tags that are wanted. If none are wanted, as this node itself has none, the untagged
+// devices of this node's owner are trusted.
 func trusts(st TailnetStatus, p Peer, want []string) bool {
 	if len(want) == 0 {
 		return len(p.Tags) == 0 && p.Owner != 0 && p.Owner == st.Owner
@@ -24,8 +25,9 @@ func trusts(st TailnetStatus, p Peer, want []string) bool {
 	return slices.ContainsFunc(p.Tags, func(t string) bool { return slices.Contains(want, t) })
 }
 
-// pick finds who bears a name, nil where nobody does for certain. A stranger beside it
-// changes nothing; of two that could be it neither is, as one of them may be anybody's.
+// pick finds the trusted peer of a name, nil if there is none. An untrusted peer of that
+// name (stranger) changes nothing. Of two trusted ones (twice) it picks neither: one of
+// them may be anybody's.
 func pick(st TailnetStatus, name string, want []string) (found *Peer, stranger, twice bool) {
 	for i, p := range st.Peers {
 		switch {
@@ -41,7 +43,7 @@ func pick(st TailnetStatus, name string, want []string) (found *Peer, stranger, 
 	return found, stranger, false
 }
 
-// serverTags are those of k3s.serverTags or, where none is named, this node's own.
+// serverTags returns k3s.serverTags or, if that names none, this node's own tags.
 func (m *machine) serverTags(st TailnetStatus) []string {
 	if named := m.cfg.K3s.ServerTags; len(named) > 0 {
 		return named
@@ -49,8 +51,8 @@ func (m *machine) serverTags(st TailnetStatus) []string {
 	return st.Tags
 }
 
-// serverPeer finds the server of a name, nil where nobody bears it. A stranger alone, or
-// two that could be it, are a problem.
+// serverPeer finds the server of a name, nil if no peer has the name. It is a Problem if
+// only strangers have it, or two trusted peers.
 func (m *machine) serverPeer(st TailnetStatus, name string) (*Peer, error) {
 	tags := m.serverTags(st)
 	switch p, stranger, twice := pick(st, name, tags); {
@@ -63,17 +65,17 @@ func (m *machine) serverPeer(st TailnetStatus, name string) (*Peer, error) {
 	}
 }
 
-// strayed reports whether the address of a server is somebody else's now.
+// strayed reports whether a server's address now belongs to another device.
 func (m *machine) strayed(st TailnetStatus, server netip.Addr) bool {
 	return slices.ContainsFunc(st.Peers, func(p Peer) bool {
 		return slices.Contains(p.IPs, server) && (!trusts(st, p, m.serverTags(st)) || !slices.Contains(m.cfg.OtherServers(), p.Name))
 	})
 }
 
-// CheckServer refuses to let k3s start where the server it would show its
-// token to is none any more, while its data are locked, or while the LAN would reach
-// it: systemd starts it before any step is asked, and in spite of a firewall that could
-// not be loaded.
+// CheckServer refuses to let k3s start if the server that would be shown the token is not
+// that server any more, while this node's data are locked, or while the LAN could reach it.
+// It is needed because systemd starts k3s before any step has run, and even if the firewall
+// could not be loaded.
 func CheckServer(ctx context.Context, h Host) error {
 	g, err := load(h.Files)
 	if err != nil {

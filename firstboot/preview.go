@@ -11,9 +11,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Foresee judges a node.yaml as Give does, asks all steps what would be left to do, and
-// changes nothing. It fails where the file would be refused, or be followed by the need
-// of a person.
+// Foresee judges a signed node.yaml, asks all steps what they would have to do for it, and
+// changes nothing. It fails if Give would refuse the file, or if a person would then be
+// needed.
 func Foresee(ctx context.Context, h Host, data []byte) (*contract.Preview, error) {
 	now, err := load(h.Files)
 	if err != nil {
@@ -38,12 +38,12 @@ func Foresee(ctx context.Context, h Host, data []byte) (*contract.Preview, error
 		return nil, err
 	}
 	p.Steps, err = h.left(ctx, next)
-	p.Steps = slices.DeleteFunc(p.Steps, func(s string) bool { return s == "seal" }) // which comes after any file
+	p.Steps = slices.DeleteFunc(p.Steps, func(s string) bool { return s == "seal" }) // it follows every new file
 	return p, err
 }
 
-// Give hands over a node.yaml in the tailnet, where Foresee has nothing against it: a
-// member that works can wait for what a node that needs help cannot.
+// Give hands over a node.yaml through the tailnet, if Foresee has no objection. It is
+// stricter than the page: a member that works can wait, a node that needs help cannot.
 func Give(ctx context.Context, h Host, data []byte) error {
 	p, err := Foresee(ctx, h, data)
 	if err != nil || p.InForce {
@@ -52,7 +52,8 @@ func Give(ctx context.Context, h Host, data []byte) error {
 	return Offer(h, data)
 }
 
-// inForce: a key, tokens or the network may have changed since without a signature.
+// inForce also compares the fields: a key, tokens or the network may have changed since
+// without a signature.
 func (h *Host) inForce(now *given, data []byte) bool {
 	sig, err := node.ReadSignature(data)
 	if err != nil || sig == nil || sig.Digest != now.last.digest {
@@ -62,8 +63,8 @@ func (h *Host) inForce(now *given, data []byte) bool {
 	return err == nil && len(now.cfg.Keep().Changes(cfg.Keep())) == 0
 }
 
-// differences are the fields of which something else is in force: where the own copy has
-// forgotten what, the files tell.
+// differences returns the fields of next that differ from what is in force. Where the own
+// copy does not keep a value, the files on the node are compared.
 func (h *Host) differences(now, next *given) ([]string, error) {
 	forgotten, err := h.forgotten(next.cfg)
 	if err != nil {
@@ -77,7 +78,8 @@ func (h *Host) differences(now, next *given) ([]string, error) {
 	return union(union(now.cfg.Keep().Changes(next.cfg.Keep()), forgotten), secret), nil
 }
 
-// notNow says what a node is busy with that another node.yaml would spoil.
+// notNow returns what the node is busy with that another node.yaml would spoil, nil if
+// nothing.
 func (h *Host) notNow(ctx context.Context, now, next *given) error {
 	m := &machine{Host: *h, given: now}
 	trial, err := h.Slot.Trial(ctx)
@@ -102,7 +104,7 @@ func (h *Host) notNow(ctx context.Context, now, next *given) error {
 	return h.lacksCharts(next.cfg)
 }
 
-// unlocked says whether what is encrypted is open; what is not always is.
+// unlocked reports whether the encrypted data are open; it is true if nothing is encrypted.
 func (m *machine) unlocked() (bool, error) {
 	if encrypted, err := m.encrypted(); err != nil || !encrypted {
 		return err == nil, err
@@ -110,10 +112,11 @@ func (m *machine) unlocked() (bool, error) {
 	return m.storesOpen()
 }
 
-// chartFile is how a seed calls a chart that servers have.
+// chartFile matches a reference in a seed's manifest to a chart that servers offer.
 var chartFile = regexp.MustCompile(`/static/charts/([^"\s]+)`)
 
-// lacksCharts: a chart that no image of this node has would fail until there is one.
+// lacksCharts refuses a chart that this node's image does not have: it would fail until one
+// has.
 func (h *Host) lacksCharts(c *node.Config) error {
 	for _, text := range c.K3s.Seed.Manifests {
 		for _, found := range chartFile.FindAllStringSubmatch(text, -1) {
@@ -125,8 +128,8 @@ func (h *Host) lacksCharts(c *node.Config) error {
 	return nil
 }
 
-// left are the steps that are not done. One that cannot tell is to be done, unless only a
-// person could.
+// left returns the steps that are not done. A step that cannot tell counts as not done,
+// unless a person would be needed: that is an error.
 func (h *Host) left(ctx context.Context, g *given) (steps []string, err error) {
 	m := &machine{Host: *h, given: g}
 	for _, s := range m.steps() {

@@ -109,7 +109,7 @@ func TestNotNow(t *testing.T) {
 
 const restore = `restore: {systemBackup: system-1, claims: {nextcloud/data: backup-1}, manifests: {argocd-root: "kind: Application\n"}}`
 
-// restoring has its volumes not back.
+// restoring is a node whose volumes are not back yet.
 func restoring(t *testing.T) *world {
 	w := newWorld(t, edit(t, owned(t, 1), "secrets: [", restore+", secrets: ["))
 	deferK3s(w)
@@ -147,7 +147,8 @@ func TestChangedSince(t *testing.T) {
 	}
 }
 
-// TestTheCreatorStaysOne: who is to create a cluster now is nothing to who created it.
+// TestTheCreatorStaysOne: the node that created the cluster stays its creator, whichever
+// node may create one now.
 func TestTheCreatorStaysOne(t *testing.T) {
 	w := joinedWorld(t, owned(t, 1))
 	w.put("/var/lib/rancher/k3s/server/db/state.db", "")
@@ -158,8 +159,8 @@ func TestTheCreatorStaysOne(t *testing.T) {
 	}
 }
 
-// TestToldOfFiles: who reads a file of node.yaml once, at its start, starts anew when
-// another comes to a node that runs.
+// TestToldOfFiles: a program that reads one of node.yaml's files only at its start is
+// restarted when that file changes on a running node.
 func TestToldOfFiles(t *testing.T) {
 	for path, want := range map[string]string{
 		"/etc/sysctl.d/50-own.conf": "restart systemd-sysctl.service", "/etc/rancher/k3s/registries.yaml": "restart k3s.service", "/etc/imagebuilder/files/own.conf": "",

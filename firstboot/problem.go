@@ -12,10 +12,10 @@ type Problem struct {
 	Code    string `json:"code"`
 	Summary string `json:"summary"`
 	Remedy  string `json:"remedy"`
-	// Args are what the two say besides the words of their table, in order: for
-	// who says it in another language.
+	// Args are the values in Summary and Remedy that do not come from the
+	// table, in order, for a reader that has these texts in another language.
 	Args []string `json:"args,omitempty"`
-	// Person says that someone must act; otherwise waiting may mend it.
+	// Person means that somebody must act; otherwise waiting may help.
 	Person bool `json:"person"`
 	pace   pace
 	err    error
@@ -30,15 +30,15 @@ func (p *Problem) Error() string {
 
 func (p *Problem) Unwrap() error { return p.err }
 
-// pace is how soon to look again. Even what only a person can mend is looked
-// at again, slowly: they may mend it elsewhere, on the server or the cable.
+// pace is how soon to look again. Even what only a person can fix is looked at
+// again, slowly: they may fix it elsewhere, on the server or at the cable.
 type pace int
 
 const (
 	retry pace = iota // with backoff
 	wait              // expected to take a while: look often
-	look              // every now and then: to be asked is work, too
-	stay              // trying again changes nothing: a new node.yaml or "firstboot retry" does, or what is done elsewhere
+	look              // every now and then: being asked is work for the other side, too
+	stay              // trying again changes nothing; a new node.yaml or "firstboot retry" does, or what is done elsewhere
 )
 
 func (p *Problem) pause(attempt int) time.Duration {
@@ -56,7 +56,7 @@ func (p *Problem) pause(attempt int) time.Duration {
 	return backoff(attempt)
 }
 
-// text is one row of the table of problems. %s in them are the arguments of
+// text is one row of the table of problems. Each %s takes one argument of
 // problem, in order, first those of the summary, then those of the remedy.
 type text struct {
 	summary, remedy string
@@ -68,8 +68,8 @@ const newKey = "Ask the owner for a new key (imagebuilder key --link) and open i
 
 const linkRemedy = "Check the cable's other end; switch the router off and on. The node restarts its port, then itself, ever more seldom, until the router answers."
 
-// texts is every fault this package can name. They are short enough for a
-// small screen and end in something a layman can do.
+// texts has every fault that this package can name. Each text is short enough
+// for a small screen, and the remedy is something that a layman can do.
 var texts = map[string]text{
 	"node-missing":    {"There is no node.yaml on the boot partition.", "Write node.yaml for this node onto the boot partition: imagebuilder personalize.", true, retry},
 	"node-empty":      {"node.yaml is empty: this card was never personalised.", "Write node.yaml for this node onto the boot partition: imagebuilder personalize.", true, retry},
@@ -125,7 +125,7 @@ var texts = map[string]text{
 	"key-lost":      {"This node is no longer a member of the tailnet and its key is used up.", newKey, true, stay},
 	"key-spent":     {"The key in node.yaml was used before; it works only once.", newKey, true, stay},
 	"key-expired":   {"The key in node.yaml has expired.", newKey, true, stay},
-	"key-unknown":   {"Headscale does not know the key in node.yaml.", newKey, true, retry}, // it says so as well when it cannot look (0.26 to 0.29, db/preauth_keys.go)
+	"key-unknown":   {"Headscale does not know the key in node.yaml.", newKey, true, retry}, // Headscale says so as well when it cannot look the key up (0.26 to 0.29, db/preauth_keys.go)
 	"login-failed":  {"Headscale could not take this node in: %s", "Wait; the node keeps trying with the same key. If this stays, look at the Headscale server.", false, retry},
 	"name-taken":    {"Another node is called %s already; Headscale named this one %s.", "In Headscale, delete the old node and then rename this one to %s. The node keeps trying.", true, retry},
 	"control":       {"Headscale does not run on this node: %s", "Wait a minute. If it stays, read: journalctl -u headscale.", false, retry},
@@ -202,7 +202,8 @@ var texts = map[string]text{
 	"unexpected":     {"Something unexpected: %s", "Wait; the node keeps trying. If it stays, read: journalctl -u firstboot.", false, retry},
 }
 
-// problem makes the Problem of a row of the table.
+// problem returns the Problem that the table has for a code. An unknown code
+// gets the texts of "unexpected", a missing argument becomes "?".
 func problem(code string, args ...any) *Problem {
 	t, ok := texts[code]
 	if !ok {
@@ -224,15 +225,15 @@ func problem(code string, args ...any) *Problem {
 	return p
 }
 
-// because is the same problem with its technical cause, for the journal alone.
-// Whoever has p, as shows of the pass before do, keeps it as it was.
+// because returns a copy of p with its technical cause, which only the journal
+// shows. p itself stays as it is: the status of an earlier pass may have it.
 func (p *Problem) because(err error) *Problem {
 	q := *p
 	q.err = err
 	return &q
 }
 
-// state is where a node with this problem stands.
+// state is the State of a node with this problem.
 func (p *Problem) state() State {
 	if p.Person {
 		return NeedsPerson
@@ -240,7 +241,8 @@ func (p *Problem) state() State {
 	return Waiting
 }
 
-// asProblem returns the Problem in err, or one that says what err says.
+// asProblem returns err if it holds a Problem or is nil, and else an
+// "unexpected" one.
 func asProblem(err error) error {
 	var p *Problem
 	if err == nil || errors.As(err, &p) {
@@ -249,8 +251,8 @@ func asProblem(err error) error {
 	return problem("unexpected", err.Error()).because(err)
 }
 
-// plain keeps to one line of what every console font has: texts of servers
-// end up on the screen.
+// plain makes of s one line of at most 300 printable ASCII characters, which
+// every console font has: texts of servers end up on the screen.
 func plain(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

@@ -12,31 +12,33 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// Proof is what a system must show to be kept.
+// Proof is what a system must achieve to be kept.
 type Proof struct {
-	Join time.Duration // it has joined after this long
-	Soak time.Duration // and, on trial, goes on being well for this long
+	Join time.Duration // within which a member must have joined again
+	Soak time.Duration // for which a member on trial must then be well without a break
 }
 
-// patience is how many times Soak a system on trial has for it: a unit that failed
-// may be started again, k3s may stumble once, a peer be away for a while.
+// patience is how many times Soak a system on trial is given to be well for Soak: a unit
+// that failed may be restarted, k3s may stumble once, a peer may be away for a while.
 const patience = 4
 
-// sshd listens everywhere; the firewall leaves the machine's own connections alone.
+// sshd listens on all addresses; the firewall does not touch the machine's connections to
+// itself.
 var sshd = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 22)
 
-// provePause is between two looks.
+// provePause is the pause between two looks.
 const provePause = 2 * time.Second
 
-// Health waits until the running system deserves to be kept. A node that was a
-// member once must be one again; one that never was has no better system to go
-// back to, and is well when it can say what is wrong.
+// Health waits until the running system deserves to be kept, and returns nil then. A node
+// that was a member once must be one again. One that never was has no better system to go
+// back to, and is well if it can say what is wrong.
 //
-// A system on trial must be on its medium as it was written, and a member's be well for
-// a while on end: joined, by the word of a firstboot that lives, neither that nor k3s
-// started anew, no unit failed by what is here that had not failed before the trial, ssh
-// answering where it did, and reached by a server of the cluster over the tailnet, where
-// servers look at all: a node may reach everybody and be reached by nobody.
+// A system on trial must also read from its medium as it was written. On a member it must
+// then be well for a while without a break: joined, according to a firstboot that is alive;
+// neither firstboot nor k3s restarted; no unit failed that had not failed before the trial,
+// except for causes outside this machine (contract.Elsewhere); and ssh answering if it did
+// before. Last, a server of the cluster must have reached it over the tailnet, if servers
+// look for that: a node may reach everybody and be reached by nobody.
 func Health(ctx context.Context, h Host, p Proof) error {
 	member, err := h.exists(joinedFile)
 	if err != nil {
@@ -49,7 +51,7 @@ func Health(ctx context.Context, h Host, p Proof) error {
 	if err != nil || trial == nil {
 		return err
 	}
-	// That the note of it finds no room speaks against /var, not against the system.
+	// If the result cannot be noted, that speaks against /var, not against the system.
 	if fault, _ := h.lookAtSlot(ctx, trial.Slot); fault != nil || !member {
 		return fault
 	}
@@ -95,17 +97,17 @@ func (h *Host) soak(ctx context.Context, trial *contract.Trial, soak time.Durati
 	}
 }
 
-// wordTime is how old the last word of a firstboot that lives may be: it looks at a
+// wordTime is how old the last status of a firstboot that is alive may be: it looks at a
 // joined node twice a minute.
 const wordTime = 2 * time.Minute
 
-// runs are those two programs that systemd starts again as soon as they crash, so that
-// they are never among the units that have failed.
+// runs are the current starts of the two programs that systemd restarts as soon as they
+// crash, so that they are never among the failed units.
 type runs struct{ k3s, firstboot string }
 
 func (h *Host) runs() runs { return runs{h.starts(), h.invocation("firstboot.service")} }
 
-// unwell names what speaks against the running system at this moment.
+// unwell returns what speaks against the running system at this moment, "" if nothing does.
 func (h *Host) unwell(ctx context.Context, trial *contract.Trial, ran *runs) string {
 	s, err := ReadStatus(h.Files)
 	switch {

@@ -10,24 +10,24 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// reach: a node reaches the others, or it were no member. Whether they reach it, it
-// cannot see. So each asks in its Kubernetes node, once a boot, and a server that
-// reached its kubelet over the tailnet says so there. A system on trial is not kept
-// without.
+// reach: a member reaches the other nodes, but cannot see whether they reach it. So each
+// node asks, once per boot, by an annotation on its Kubernetes Node. A server that has
+// reached its kubelet over the tailnet answers there. A system on trial is not kept without
+// that answer.
 
-// Annotations of a Kubernetes node.
+// Annotations of a Node.
 const (
-	bootNote    = "imagebuilder/boot"    // the boot that asks
-	reachedNote = "imagebuilder/reached" // that boot, and the server that reached it
+	bootNote    = "imagebuilder/boot"    // the ID of the boot in which the node asks
+	reachedNote = "imagebuilder/reached" // that ID, and the server that reached the node
 )
 
 const bootID = "/proc/sys/kernel/random/boot_id"
 
-// kubeletPort is open between the nodes of a cluster in every tailnet policy that lets
-// k3s work.
+// kubeletPort is reachable between a cluster's nodes under every tailnet policy with which
+// k3s works.
 const kubeletPort = 10250
 
-// object is a Kubernetes node, as far as reach needs it.
+// object is a Node, as far as it is needed here.
 type object struct {
 	Metadata struct {
 		Name                string
@@ -45,7 +45,7 @@ func (o *object) isServer() bool {
 	return ok
 }
 
-// internal is the address by which the others know it: that in the tailnet.
+// internal returns the address by which other nodes know it: the one in the tailnet.
 func (o *object) internal() netip.Addr {
 	for _, a := range o.Status.Addresses {
 		if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == "InternalIP" {
@@ -55,7 +55,8 @@ func (o *object) internal() netip.Addr {
 	return netip.Addr{}
 }
 
-// reachedBy is the server that reached it in this boot of its.
+// reachedBy returns the server that reached the node in the boot in which it asks, "" for
+// none.
 func (o *object) reachedBy() string {
 	boot := o.Metadata.Annotations[bootNote]
 	was, by, _ := strings.Cut(o.Metadata.Annotations[reachedNote], " ")
@@ -65,8 +66,8 @@ func (o *object) reachedBy() string {
 	return by
 }
 
-// reach asks, and answers, where this node was seen Ready in this pass. What fails is done
-// at the next look: it is nobody's business but a trial's, which waits.
+// reach asks and answers, if this node was seen Ready in this pass. What fails is repeated
+// at the next look: only a trial needs it, and that waits.
 func (k *keeping) reach(ctx context.Context, m *machine) {
 	if m.object == nil {
 		return
@@ -77,7 +78,8 @@ func (k *keeping) reach(ctx context.Context, m *machine) {
 	k.next, _ = m.reachOthers(ctx, k.next)
 }
 
-// askReach asks as the kubelet, which may change its own node, as verify saw it.
+// askReach asks with the kubelet's rights, which may change its own Node. It is the Node
+// that verify saw.
 func (m *machine) askReach(ctx context.Context) error {
 	var own object
 	if json.Unmarshal(m.object, &own) != nil {
@@ -95,7 +97,7 @@ func (h *Host) boot() (string, error) {
 	return strings.TrimSpace(string(id)), err
 }
 
-// reached is the server that reached this node in this boot.
+// reached returns the server that reached this node in this boot, "" if none has yet.
 func (h *Host) reached(ctx context.Context, name string) (by string, err error) {
 	out, err := h.Net.API(ctx, kubeletConf, "/api/v1/nodes/"+name)
 	if err != nil {
@@ -112,12 +114,12 @@ func (h *Host) reached(ctx context.Context, name string) (by string, err error) 
 	return own.reachedBy(), nil
 }
 
-// reachTime is for one who asks: the first packet may go through a relay, and one that
-// comes too late is answered at a later look.
+// reachTime is for one node: its first packet may go through a relay, and if the answer
+// comes too late, a later look gets it.
 const reachTime = 3 * time.Second
 
-// othersTime is for all of them, and what is asked of the cluster for that; those for whom
-// half of it leaves nothing come first at the next look.
+// othersTime is for all nodes together, including what is asked of the cluster. After half
+// of it the remaining nodes are left to the next look, which begins with them.
 const othersTime = 10 * time.Second
 
 func (m *machine) reach(ctx context.Context, at netip.Addr) error {
@@ -126,8 +128,8 @@ func (m *machine) reach(ctx context.Context, at netip.Addr) error {
 	return m.Net.Reach(ctx, netip.AddrPortFrom(at, kubeletPort))
 }
 
-// reachOthers answers those who ask, on a server, beginning with the first. It returns who
-// comes first at the next look.
+// reachOthers answers the nodes that ask, if this node is a server. It begins with the node
+// called first, and returns the one to begin with at the next look.
 func (m *machine) reachOthers(ctx context.Context, first string) (next string, err error) {
 	if m.cfg.Role != node.Server {
 		return "", nil
@@ -146,7 +148,7 @@ func (m *machine) reachOthers(ctx context.Context, first string) (next string, e
 			return o.Metadata.Name, nil
 		}
 		if m.reach(ctx, o.internal()) != nil {
-			continue // that is what is to be found out
+			continue // not reached: it gets no answer
 		}
 		boot := o.Metadata.Annotations[bootNote]
 		if err := m.annotate(ctx, adminConf, o.Metadata.Name, reachedNote, boot+" "+m.cfg.Node); err != nil {
@@ -156,7 +158,8 @@ func (m *machine) reachOthers(ctx context.Context, first string) (next string, e
 	return "", nil
 }
 
-// asking are those who ask this server, the first of them in front.
+// asking returns the nodes that this server is to answer, beginning with the one called
+// first.
 func (m *machine) asking(all []object, first string) (out []*object) {
 	at := 0
 	for i := range all {
@@ -172,8 +175,8 @@ func (m *machine) asking(all []object, first string) (out []*object) {
 	return append(out[at:], out[:at]...)
 }
 
-// mayJudge prefers the servers at other sites: a node that only its neighbours reach
-// is as good as gone for its owner.
+// mayJudge leaves a node to the servers at other sites, if there are any: for its owner, a
+// node that only its neighbours reach is as good as gone.
 func (m *machine) mayJudge(o *object, all []object) bool {
 	if o.zone() != m.cfg.Site {
 		return true

@@ -13,32 +13,32 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// restore: a new cluster in an old one's place brings its volumes back, by
-// Longhorn's own restore of a system backup, before anything may make new ones
-// of their names. Longhorn passes over claims that are there, and waits a day for
-// a namespace that is not: it makes none. It passes over what it cannot make, too,
-// with an event, and calls the restore completed (restoreVolumes in Longhorn's
+// restore: a new cluster that takes the place of an old one gets its volumes back, before
+// anything may make new ones of the same names. It uses Longhorn's own restore of a
+// system backup. That restore skips claims that already exist. It waits up to a day for a
+// namespace that is missing, and makes none itself. What it cannot make it also skips,
+// with an event, and still calls the restore completed (restoreVolumes in Longhorn's
 // system_rollout_controller.go).
 
 const (
-	restoredFile = stateDir + "/restored" // which backup
+	restoredFile = stateDir + "/restored" // names the backup that is back
 
 	longhornSpace = "longhorn-system"
 )
 
-// LonghornAPI is where Longhorn's objects are, by their kinds in the plural.
+// LonghornAPI is the path of Longhorn's objects in the API; the plural of a kind follows.
 const LonghornAPI = "/apis/longhorn.io/v1beta2/namespaces/" + longhornSpace + "/"
 
-// States of Longhorn 1.12's objects (k8s/pkg/apis/longhorn/v1beta2). What is wrong
-// is said by a condition of that state's name.
+// States of Longhorn 1.12's objects (k8s/pkg/apis/longhorn/v1beta2). A condition whose
+// type is the name of the error state says what is wrong.
 const (
 	backupReady     = "Ready"
 	restoreFinished = "Completed"
 	restoreFailed   = "Error"
-	backupCompleted = "Completed" // of a volume
+	backupCompleted = "Completed" // the state of a volume's backup
 )
 
-// restored says whether all is back that was to come, if anything was.
+// restored reports whether everything is back that was to be restored, if anything was.
 func (m *machine) restored() (bool, error) {
 	r := m.cfg.K3s.Seed.Restore
 	if r == nil {
@@ -72,7 +72,7 @@ func (m *machine) restoreDo(ctx context.Context) error {
 	return m.laySeed()
 }
 
-// beginRestore asks for it once Longhorn has seen the backup and has room.
+// beginRestore asks for the restore once Longhorn has found the backup and has room.
 func (m *machine) beginRestore(ctx context.Context) error {
 	r := m.cfg.K3s.Seed.Restore
 	if why := m.restoreWaits(ctx, r); why != nil {
@@ -89,7 +89,7 @@ func (m *machine) beginRestore(ctx context.Context) error {
 	return problem("restore-running", r.SystemBackup, "asked for")
 }
 
-// restoreWaits says what is missing yet, nil if nothing is.
+// restoreWaits returns what is still missing, nil if nothing is.
 func (m *machine) restoreWaits(ctx context.Context, r *node.Restore) error {
 	state, _, err := m.longhornState(ctx, "systembackups/"+r.SystemBackup)
 	switch {
@@ -106,8 +106,8 @@ func (m *machine) restoreWaits(ctx context.Context, r *node.Restore) error {
 	return m.longhornRoom(ctx)
 }
 
-// backupsListed wants Longhorn to know what each volume is made of. It reads the
-// bucket bit by bit, and a volume whose Backup it does not know yet is passed over.
+// backupsListed wants Longhorn to know the backup of each volume. Longhorn reads the
+// bucket bit by bit, and its restore skips a volume whose Backup it does not know yet.
 func (m *machine) backupsListed(ctx context.Context, r *node.Restore) error {
 	for _, claim := range slices.Sorted(maps.Keys(r.Claims)) {
 		backup := r.Claims[claim]
@@ -127,8 +127,8 @@ func (m *machine) backupsListed(ctx context.Context, r *node.Restore) error {
 	return nil
 }
 
-// claimsBack wants every claim to have its volume. Who needs one no more makes an
-// empty claim of its name.
+// claimsBack wants every claim to have its volume. An owner who no longer needs one makes
+// an empty claim of its name.
 func (m *machine) claimsBack(ctx context.Context, r *node.Restore) error {
 	var away, soon []string
 	for _, claim := range slices.Sorted(maps.Keys(r.Claims)) {
@@ -150,7 +150,7 @@ func (m *machine) claimsBack(ctx context.Context, r *node.Restore) error {
 	return nil
 }
 
-// claimPhase is that of a PersistentVolumeClaim, "" where there is none.
+// claimPhase returns the phase of a PersistentVolumeClaim, "" if there is no such claim.
 func (m *machine) claimPhase(ctx context.Context, claim string) (string, error) {
 	space, name, _ := strings.Cut(claim, "/")
 	out, err := m.Net.API(ctx, adminConf, "/api/v1/namespaces/"+space+"/persistentvolumeclaims/"+name)
@@ -164,7 +164,7 @@ func (m *machine) claimPhase(ctx context.Context, claim string) (string, error) 
 	return c.Status.Phase, err
 }
 
-// namespaces are those of the claims, which Longhorn waits for.
+// namespaces returns those that the restore waits for, the claims' among them.
 func namespaces(r *node.Restore) []string {
 	all := slices.Clone(r.Namespaces)
 	for claim := range r.Claims {
@@ -175,8 +175,8 @@ func namespaces(r *node.Restore) []string {
 	return slices.Compact(all)
 }
 
-// longhornState reads what most of Longhorn's objects say of themselves, and of
-// their conditions the one that is an error.
+// longhornState returns the state that most of Longhorn's objects have, and the message
+// of the condition that is an error.
 func (m *machine) longhornState(ctx context.Context, object string) (state, why string, err error) {
 	out, err := m.Net.API(ctx, adminConf, LonghornAPI+object)
 	if err != nil {
@@ -199,7 +199,7 @@ func (m *machine) longhornState(ctx context.Context, object string) (state, why 
 	return o.Status.State, why, nil
 }
 
-// longhornRoom wants a disk: a restore that finds none fails after a day.
+// longhornRoom wants a disk for volumes: a restore that finds none fails after a day.
 func (m *machine) longhornRoom(ctx context.Context) error {
 	out, err := m.Net.API(ctx, adminConf, LonghornAPI+"nodes")
 	if err != nil {
@@ -225,9 +225,9 @@ func (m *machine) longhornRoom(ctx context.Context) error {
 	return errors.New("no node with a disk for volumes has joined yet")
 }
 
-// restoreName is made of the backup's name, so that there is one of it, and shorter:
-// Longhorn's own backups have 45 characters (RecurringJob system-backup), and its Job
-// longhorn-system-rollout-NAME may have 63.
+// restoreName is derived from the backup's name, so that there is one restore per backup.
+// It is shorter: Longhorn's own backups have names of 45 characters (RecurringJob
+// system-backup), and its Job longhorn-system-rollout-NAME may have 63.
 func restoreName(backup string) string {
 	sum := sha256.Sum256([]byte(backup))
 	return fmt.Sprintf("r-%x", sum[:4])

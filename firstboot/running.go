@@ -10,30 +10,32 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Release is what an image says of itself.
+// Release is what an image says about itself.
 type Release struct {
 	Board, Version string
-	// Components has the versions of what is no Debian package, Deferred the digests
-	// of those that the image left to the node.
+	// Components has the versions of what is not a Debian package. Deferred has the
+	// digests of those components that the image leaves to the node to download.
 	Components, Deferred map[string]string
-	// Storage is the last way of keeping encrypted data that it knows.
+	// Storage is the newest way of keeping encrypted data that it knows: see
+	// contract.StorageNone.
 	Storage int
 }
 
-// Running is what this node runs, as far as an update has to fit it.
+// Running is what this node runs, as far as an update must fit it.
 type Running struct {
 	Release
-	// Made is the time of the image's newest index of Debian.
+	// Made is the timestamp of the image's newest Debian index.
 	Made time.Time
-	// Args are those of the kernel.
+	// Args are the kernel's arguments.
 	Args contract.Args
-	// OwnerKey is that of who may change this node.
+	// OwnerKey is the key of the owner, who may change this node; "" if node.yaml names
+	// none.
 	OwnerKey string
 
 	cfg *node.Config
 }
 
-// ReadImage reads of what runs what its image knows, and nothing of the node.
+// ReadImage reads what the running system's image knows, and nothing of the node.
 func ReadImage(files Files) (*Running, error) {
 	h := &Host{Files: files}
 	release, err := ReadRelease(func(name string) ([]byte, error) { return h.read("/" + name) })
@@ -47,7 +49,7 @@ func ReadImage(files Files) (*Running, error) {
 	return &Running{Release: *release, Made: fi.ModTime()}, nil
 }
 
-// ReadRunning asks the running system.
+// ReadRunning reads what this node runs, with its kernel arguments and its owner's key.
 func ReadRunning(files Files) (*Running, error) {
 	r, err := ReadImage(files)
 	if err != nil {
@@ -69,13 +71,13 @@ func ReadRunning(files Files) (*Running, error) {
 	return r, nil
 }
 
-// NeedsStorage is what an image must state, to open what this node keeps.
+// NeedsStorage returns the Storage that an image must have to open what this node keeps.
 func (r *Running) NeedsStorage(h Host) (int, error) {
 	text, err := h.storageText()
 	switch {
 	case err != nil:
 		return 0, err
-	case text == nil && r.cfg.Storage.Encrypt: // it waits for its holders
+	case text == nil && r.cfg.Storage.Encrypt: // encryption has not begun: the node waits for its holders
 		return contract.StorageShares, nil
 	case text == nil:
 		return contract.StorageNone, nil
@@ -87,7 +89,8 @@ func (r *Running) NeedsStorage(h Host) (int, error) {
 	return version, nil
 }
 
-// ReadRelease reads what an image says, from its files by their paths from its root.
+// ReadRelease reads what an image says about itself from its files. read gets their paths
+// relative to the image's root.
 func ReadRelease(read func(name string) ([]byte, error)) (*Release, error) {
 	text, err := read("usr/lib/os-release")
 	if err != nil {

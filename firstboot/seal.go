@@ -12,9 +12,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// seal: nothing secret is left on the boot partition. The key is used up;
-// tokens are where k3s keeps them. A copy without them stays on the data
-// partition, so that a spoilt node.yaml stops no member.
+// seal: nothing secret is left on the boot partition. The key is used up; tokens are
+// where k3s keeps them. A copy of node.yaml stays on the data partition, so that a spoilt
+// node.yaml stops no member.
 
 func (m *machine) sealDone(context.Context) (bool, error) {
 	kept, err := m.ownFiles(m.given)
@@ -34,10 +34,10 @@ func (m *machine) sealDone(context.Context) (bool, error) {
 	return text == nil, err
 }
 
-// sealDo may be cut off anywhere. sealingFile says that the boot partition's
-// file is being written over, from when it may be torn to when it is whole.
-// First of all k3s' certificates and the like must be on the medium, which it
-// writes without fsync: who reads "joined" may pull the plug.
+// sealDo may be interrupted anywhere. sealingFile marks that node.yaml is being
+// overwritten: it is there from the moment that node.yaml may be torn until it is whole.
+// Before anything else, k3s' certificates and the like are flushed to the medium, as k3s
+// writes them without fsync: whoever reads "joined" may pull the plug.
 func (m *machine) sealDo(context.Context) error {
 	if err := m.Files.Sync("/var"); err != nil {
 		return fmt.Errorf("sync /var: %w", err)
@@ -70,9 +70,9 @@ func (m *machine) sealDo(context.Context) error {
 	return m.Files.Remove(sealingFile)
 }
 
-// LostChains are the files that fsck.fat -a, before each mount, makes of clusters on the
-// boot partition which no name leads to, as a power cut leaves them: a kernel, or an
-// earlier node.yaml. It counts from 0000 up.
+// LostChains returns the files that fsck.fat -a, which runs before each mount, makes of
+// clusters on the boot partition without a name. A power cut leaves such clusters: of a
+// kernel, or of an earlier node.yaml. fsck.fat numbers the files from 0000 up.
 func LostChains(f Files) (files []string, err error) {
 	names, err := f.List(bootDir)
 	for _, name := range names {
@@ -83,8 +83,8 @@ func LostChains(f Files) (files []string, err error) {
 	return files, err
 }
 
-// RemoveLost writes over them first: removing a name leaves the clusters as they are, and
-// with them what was secret.
+// RemoveLost overwrites those files before it removes them: removing a name leaves the
+// clusters as they are, with any secret in them.
 func RemoveLost(f Files) error {
 	files, err := LostChains(f)
 	if err != nil {
@@ -105,10 +105,10 @@ func RemoveLost(f Files) error {
 	return nil
 }
 
-// unsealed returns what must be written over node.yaml, nil if nothing must.
-// Only two things may be written over: the text that this node works from, and
-// what our own interrupted work left. A file that a person has just put there,
-// or one that was refused, is theirs to mend.
+// unsealed returns what must be written over node.yaml, nil if nothing must. Only two
+// things may be overwritten: the text that this node works from, and what our own
+// interrupted work has left. A file that a person has just put there, or one that was
+// refused, is theirs to correct.
 func (m *machine) unsealed() ([]byte, error) {
 	have, err := m.read(bootFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -128,22 +128,22 @@ func (m *machine) unsealed() ([]byte, error) {
 	return want, nil
 }
 
-// sealedText is node.yaml without secrets, as long as the file is.
+// sealedText returns node.yaml without secrets, padded to the size of the file.
 func (m *machine) sealedText(size int) ([]byte, error) {
 	text, err := node.Marshal(m.cfg.Seal())
 	if err != nil {
 		return nil, err
 	}
-	if size < len(text) { // a file a person wrote by hand may be shorter
+	if size < len(text) { // a file written by hand may be shorter
 		text = []byte(fmt.Sprintf("# sealed: see %s\n", copyFile))
 		text = text[:min(len(text), size)]
 	}
 	return node.PadTo(text, size)
 }
 
-// overwrite puts text over the whole of node.yaml, in its own clusters: a
-// file written anew would leave the key in those of the old one. The first
-// pass removes every old byte also where the second is cut off.
+// overwrite puts text over the whole of node.yaml, in the same clusters: a new file would
+// leave the key in those of the old one. The first pass removes every old byte, even if
+// the second is interrupted.
 func (h *Host) overwrite(text []byte) error {
 	if err := h.Files.Overwrite(bootFile, bytes.Repeat([]byte("\n"), len(text))); err != nil {
 		return err

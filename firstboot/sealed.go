@@ -16,21 +16,21 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
-// The disk's share where the machine has a TPM 2.0: that keeps it, and gives it back while
-// Secure Boot is as it was (package tpm). A firmware's update may change that, and a
-// mainboard dies. So there is a spare: with what lies on the disk, it makes the share again.
-// The holders have it, and give it on the owner's word alone ("imagebuilder unlock"), once
-// each.
+// If the machine has a TPM 2.0, the TPM seals the disk's share, and gives it back while
+// Secure Boot is as it was (package tpm). A firmware update may change that, and a
+// mainboard may die. So there is a spare: combined with what lies on the disk, it gives the
+// share again. The holders have the spare, and give it only on the owner's word
+// ("imagebuilder unlock"), once per word.
 
-// sealedShare is the disk's share in storageFile.
+// sealedShare is the disk's share in storageFile, sealed by the TPM.
 type sealedShare struct {
-	Sealed string        `yaml:"sealed"` // what the TPM opens, in base64
-	Proof  string        `yaml:"proof"`  // the digest of the share's proof, as the holders know it
-	Rest   secret.String `yaml:"rest"`   // of the share, without the spare
-	Spare  string        `yaml:"spare"`  // the spare, by its digest
+	Sealed string        `yaml:"sealed"` // what the TPM unseals, in base64
+	Proof  string        `yaml:"proof"`  // digest of the share's proof, as the holders know it
+	Rest   secret.String `yaml:"rest"`   // combined with the spare it gives the share
+	Spare  string        `yaml:"spare"`  // digest of the spare
 }
 
-// seal returns s with its share kept by the TPM.
+// seal returns s with its share sealed by the TPM.
 func (m *machine) seal(s *storage, k shares) (*storage, error) {
 	sealed, err := m.TPM.Seal([]byte(k.disk.Reveal()))
 	if err != nil {
@@ -50,7 +50,7 @@ func (m *machine) seal(s *storage, k shares) (*storage, error) {
 	}, nil
 }
 
-// unseal has the TPM give the share back.
+// unseal has the TPM give back the share.
 func (h *Host) unseal(t *sealedShare) (secret.String, error) {
 	sealed, err := base64.StdEncoding.DecodeString(t.Sealed)
 	if err != nil {
@@ -63,7 +63,7 @@ func (h *Host) unseal(t *sealedShare) (secret.String, error) {
 	return t.checked(secret.String(share), nil)
 }
 
-// checked passes on what is the share.
+// checked returns the share if it is the right one, by its proof, and else an error.
 func (t *sealedShare) checked(share secret.String, err error) (secret.String, error) {
 	if err != nil {
 		return "", err
@@ -78,8 +78,8 @@ func (t *sealedShare) checked(share secret.String, err error) (secret.String, er
 	return share, nil
 }
 
-// diskShare is the share on the disk: in the clear, or from the TPM, or by the spare, which
-// an open node has.
+// diskShare returns the disk's share: as it lies on the disk, or unsealed by the TPM, or
+// made with the spare. An open node has the spare; otherwise the holders are asked for it.
 func (m *machine) diskShare(ctx context.Context, s *storage) (secret.String, error) {
 	if s.TPM == nil {
 		return s.Disk, nil
@@ -111,8 +111,9 @@ func (m *machine) diskShare(ctx context.Context, s *storage) (secret.String, err
 // ownSpare is empty while the node is locked.
 func (h *Host) ownSpare(s *storage) secret.String { return h.kept(spareShare, s.TPM.Spare) }
 
-// givenSpare is one that the owner's word has brought since this program started. The word
-// is used up, and the other share may want one of its own: the node is at another place.
+// givenSpare returns the spare that the owner's word has brought since this program
+// started. It must be remembered: the word is used up, and the other share may need a word
+// as well, if the node is at another place.
 func (m *machine) givenSpare(s *storage) secret.String {
 	if m.spare == nil || vault.Digest(*m.spare) != s.TPM.Spare {
 		return ""
@@ -120,7 +121,8 @@ func (m *machine) givenSpare(s *storage) secret.String {
 	return *m.spare
 }
 
-// askSpare asks the holders for the spare, and says why the TPM does not do.
+// askSpare asks the holders for the spare. If none gives it, the error also says why the
+// TPM does not give the share.
 func (m *machine) askSpare(ctx context.Context, s *storage, fault error) (secret.String, error) {
 	spare, faults, err := m.askEach(ctx, s, s.TPM.Spare, s.TPM.Rest)
 	if err != nil || !spare.Empty() {
@@ -141,7 +143,7 @@ func (m *machine) askSpare(ctx context.Context, s *storage, fault error) (secret
 	return "", m.tpmProblem(fault).because(errors.Join(all...))
 }
 
-// tpmProblem says why a TPM does not give the share.
+// tpmProblem returns the Problem of a TPM that does not give the share.
 func (m *machine) tpmProblem(fault error) *Problem {
 	switch {
 	case errors.Is(fault, ErrTPMChanged):
@@ -154,8 +156,9 @@ func (m *machine) tpmProblem(fault error) *Problem {
 	return problem("tpm-failed", fault.Error(), m.cfg.Node)
 }
 
-// mayLeave says whether the other slot's system may be the next to open the data: this one
-// is on trial, or that one is about to be. It was asked whether it can as they are kept now.
+// mayLeave reports whether the other slot's system may be the next to open the data: this
+// one is on trial, or that one is about to be. It was checked that it can open them as they
+// are kept now, so that must not change.
 func (m *machine) mayLeave(ctx context.Context) (bool, error) {
 	trial, err := m.Slot.Trial(ctx)
 	if err != nil || trial != nil {
@@ -164,11 +167,12 @@ func (m *machine) mayLeave(ctx context.Context) (bool, error) {
 	return m.Slot.Leaving(ctx)
 }
 
-// resealed is how an open node's storage should be, with its shares: s itself where the TPM
-// opens it, or there is none that works (the doctor says so). While there may be a change of
-// slots it is left alone: the other one opens what it sealed itself, or knows of no TPM.
-// The error says why the next start does without what the TPM keeps. A TPM that was changed
-// gets the share where the owner's word let the node in, and from nobody else.
+// resealed returns how an open node's storage should be, and its shares. It returns s
+// itself if the TPM opens it, or if there is no TPM that works (the doctor says so). It
+// also does while there may be a change of slots: the other system opens what it sealed
+// itself, or knows of no TPM. The error says why the TPM will not give back the share at
+// the next start. A TPM whose state was changed gets the share only if the owner's word has
+// let the node in.
 func (m *machine) resealed(ctx context.Context, s *storage, peer secret.String) (*storage, shares, error) {
 	k, refusal, err := m.openShares(s)
 	k.peer = peer
@@ -187,8 +191,8 @@ func (m *machine) resealed(ctx context.Context, s *storage, peer secret.String) 
 	return s, k, refusal
 }
 
-// openShares finds an open node's share and spare, a new one for a share in the clear. The
-// refusal is why the TPM does not give back what it sealed.
+// openShares finds an open node's disk share and spare; it makes a spare if the share is
+// not sealed. refusal is why the TPM does not give back what it sealed.
 func (m *machine) openShares(s *storage) (k shares, refusal, err error) {
 	if s.TPM == nil {
 		k.disk = s.Disk
@@ -204,7 +208,7 @@ func (m *machine) openShares(s *storage) (k shares, refusal, err error) {
 	return k, refusal, err
 }
 
-// agreedFile has the spare by its digest, where the owner's word brought it in this boot.
+// agreedFile has the digest of the spare, if the owner's word brought it in this boot.
 const agreedFile = runDir + "/agreed"
 
 func (h *Host) agreed(s *storage) bool {
@@ -212,7 +216,8 @@ func (h *Host) agreed(s *storage) bool {
 	return err == nil && string(id) == s.TPM.Spare
 }
 
-// replaceStorage has the TPM keep the share from now on. A holder has the spare already.
+// replaceStorage replaces storageFile by one that the TPM has sealed. A holder has the
+// spare already.
 func (m *machine) replaceStorage(next *storage, k shares) error {
 	text, err := yaml.Marshal(next)
 	if err != nil {
@@ -227,9 +232,10 @@ func (m *machine) replaceStorage(next *storage, k shares) error {
 	return m.settleStorage()
 }
 
-// settleStorage puts storageNext in the place of storageFile, whose bytes are written over
-// before: the share may be among them, or what the TPM opens for a firmware of before. For
-// the same reason it is moved, not copied: what is sealed now is to be written over, too.
+// settleStorage moves storageNext into the place of storageFile. First it overwrites the
+// bytes of storageFile: they may have the share, or what the TPM unseals under an older
+// firmware. It moves the file and does not copy it, so that its bytes can be overwritten
+// later, too.
 func (m *machine) settleStorage() error {
 	if next, err := m.exists(storageNext); err != nil || !next {
 		return err
@@ -244,8 +250,8 @@ func (m *machine) settleStorage() error {
 	return m.Files.Rename(storageNext, storageFile)
 }
 
-// storageText is nil where there is none. While one takes the place of the other, the first
-// is nothing.
+// storageText returns nil if there is neither file. storageNext counts first: while it
+// replaces storageFile, that one may be overwritten already.
 func (h *Host) storageText() ([]byte, error) {
 	for _, name := range []string{storageNext, storageFile} {
 		if text, err := h.read(name); !errors.Is(err, fs.ErrNotExist) {
@@ -255,8 +261,9 @@ func (h *Host) storageText() ([]byte, error) {
 	return nil, nil
 }
 
-// DiskShare says whether the data are encrypted and the TPM keeps the disk's share, and why
-// it would not give that back at the next start, or cannot keep one.
+// DiskShare reports whether the data are encrypted, and whether the TPM has sealed the
+// disk's share. fault is why it would not give that back at the next start or, if it has
+// not sealed it, why it cannot.
 func (h *Host) DiskShare() (encrypted, sealed bool, fault error) {
 	s, err := h.readStorage()
 	switch {

@@ -45,7 +45,7 @@ func stored(w *world) (s struct {
 	return s
 }
 
-// diskShareOf is the share of a sealed node, as only who has the spare knows it.
+// diskShareOf returns the share of a sealed node, as made from the spare.
 func diskShareOf(w *world) secret.String {
 	s := stored(w)
 	for _, r := range w.holders {
@@ -94,7 +94,7 @@ func staysOn(t *testing.T, w *world, so func() bool) {
 	})
 }
 
-// agreed is the owner's word, with the first holder.
+// agreed gives the owner's word to the first holder.
 func agreed(t *testing.T, w *world) {
 	t.Helper()
 	r := w.holders[vpsIP]
@@ -168,7 +168,7 @@ func TestTPMRefuses(t *testing.T) {
 	}
 }
 
-// TestNobodyHasTheSpare, or it is refused for ever.
+// TestNobodyHasTheSpare: all holders lack it, or refuse it for ever.
 func TestNobodyHasTheSpare(t *testing.T) {
 	start := func() *world {
 		w := sealedWorld(t)
@@ -195,7 +195,7 @@ func TestNobodyHasTheSpare(t *testing.T) {
 	waits(t, w, "storage-lost")
 }
 
-// TestSealsNothingWithoutASpare: a share that only a TPM has would be gone with it.
+// TestSealsNothingWithoutASpare: a share that only the TPM has would be lost with the TPM.
 func TestSealsNothingWithoutASpare(t *testing.T) {
 	w := sealedWorld(t)
 	w.holders[vpsIP], w.holders[cabinIP] = nil, nil
@@ -214,7 +214,7 @@ func TestSealsNothingWithoutASpare(t *testing.T) {
 	}
 }
 
-// TestABrokenTPMAtFirst is none, until it works: no node waits for that.
+// TestABrokenTPMAtFirst: until it works it counts as no TPM, and no node waits for it.
 func TestABrokenTPMAtFirst(t *testing.T) {
 	w := sealedWorld(t)
 	w.chipErr = errors.New("TPM_RC_FAILURE")
@@ -403,7 +403,7 @@ func TestSealedEveryCallFails(t *testing.T) {
 	}
 }
 
-// TestSealedSharesAreSecrets as those in the clear.
+// TestSealedSharesAreSecrets: they are, like those in the clear.
 func TestSealedSharesAreSecrets(t *testing.T) {
 	w := sealedWorld(t)
 	wantJoined(t, w)

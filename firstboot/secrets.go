@@ -8,22 +8,22 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// secretFiles are where secrets of node.yaml stay when sealing took them from
-// there, and what a node made for itself.
+// secretFiles have the secrets that sealing removed from node.yaml, and those
+// that the node made for itself.
 var secretFiles = []string{k3sToken, k3sAgents, wifiFile, proxyEnv, contract.HeadscaleStores, hostKeyFile, nodePassword, storageFile, storageNext, peerShare, spareShare, keptConfig}
 
-// assigned is a line NAME=VALUE or NAME: VALUE.
+// assigned matches a line NAME=VALUE or NAME: VALUE.
 var assigned = regexp.MustCompile(`(?m)^\s*(?:- )?\w+(?:=|: *)["']?(.+?)["']?\s*$`)
 
-// Secrets are what this node must tell nobody: those of node.yaml while they
-// are in it, and those of the files that are written from it, whose values are
-// listed besides the whole. What is not there yet is no secret yet.
+// Secrets returns what this node must show nobody: the secrets in node.yaml
+// while they are there, and the files that are written from it, each as a whole
+// and by its values. A file that does not exist yet has no secret yet.
 func Secrets(files Files) (found []secret.String) {
 	h := &Host{Files: files}
 	names := slices.Clone(secretFiles)
 	if g, err := load(files); err == nil {
 		found = g.cfg.Secrets()
-		for _, f := range g.cfg.Files { // of a sealed node.yaml the names are left
+		for _, f := range g.cfg.Files { // a sealed node.yaml still has their names
 			names = append(names, f.Path)
 		}
 	}
@@ -33,7 +33,7 @@ func Secrets(files Files) (found []secret.String) {
 			continue
 		}
 		found = append(found, secret.String(text))
-		if i >= len(secretFiles) { // a person's: any word of it may be in every log
+		if i >= len(secretFiles) { // a person's file: its single words may be in every log
 			continue
 		}
 		for _, m := range assigned.FindAllSubmatch(text, -1) {

@@ -11,19 +11,19 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// seed: what the cluster begins with. Its manifests lie where k3s' deploy
-// controller looks, on the server that node.yaml gives them to, before k3s starts
-// there for the first time; later ones come with a later node.yaml, never with a
-// slot. Its secrets go to the API alone: a file of the controller's stays, and
-// the API keeps a copy of it in an annotation.
+// seed: what the cluster begins with. On the server to whose node.yaml they
+// belong, its manifests lie where k3s' deploy controller looks, before k3s
+// starts there for the first time. Later ones come with a later node.yaml,
+// never with a slot. Its Secrets go to the API only: a file for the deploy
+// controller would stay, and the API would keep a copy of it in an annotation.
 
 const (
 	k3sManifests = k3sServer + "/manifests"
-	seedPrefix   = "imagebuilder-" // of ours among k3s' own and a person's
+	seedPrefix   = "imagebuilder-" // of our files, among those of k3s and of people
 )
 
-// seedFiles are the manifests, and those of a node.yaml before this one, which
-// must go. Nothing deletes their objects: a person does.
+// seedFiles are the manifests, and as absent those of an earlier node.yaml.
+// Nothing deletes the objects of a manifest that is gone: a person does.
 func (m *machine) seedFiles() ([]file, error) {
 	if m.cfg.Role != node.Server {
 		return nil, nil
@@ -49,7 +49,8 @@ func (m *machine) seedFiles() ([]file, error) {
 	return all, nil
 }
 
-// seedManifests are all, but those that wait for volumes while these come back.
+// seedManifests returns all manifests; those that need restored volumes only
+// once these are back.
 func (m *machine) seedManifests() (map[string]string, error) {
 	seed := m.cfg.K3s.Seed
 	back, err := m.restored()
@@ -80,14 +81,14 @@ func (m *machine) laySeed() error {
 	return m.ensure(all)
 }
 
-// secretsDone asks node.yaml, which has them until they are in the cluster and
-// sealing removes them.
+// secretsDone only looks into node.yaml: it has the secrets until they are in
+// the cluster and sealing removes them.
 func (m *machine) secretsDone(context.Context) (bool, error) {
 	return len(m.cfg.K3s.Seed.Secrets) == 0, nil
 }
 
-// secretsDo applies each with its namespace, which a chart that comes later
-// finds there.
+// secretsDo applies each Secret and before it its namespace, so that a chart
+// that comes later finds both.
 func (m *machine) secretsDo(ctx context.Context) error {
 	for _, s := range m.cfg.K3s.Seed.Secrets {
 		if err := m.apply(ctx, "/api/v1/namespaces/"+s.Namespace, namespaceObject(s.Namespace)); err != nil {

@@ -13,7 +13,7 @@ import (
 
 const generated = "# Written by firstboot from node.yaml; changes here are lost.\n"
 
-// settings are the files that node.yaml's plain settings become, by the
+// settings returns the files that node.yaml's plain settings become, grouped by the
 // programs that read them.
 func (m *machine) settings() ([]group, error) {
 	network, err := m.networkGroup()
@@ -67,7 +67,7 @@ func (m *machine) timeFiles() []file {
 	return []file{f}
 }
 
-// networkGroup removes what an earlier node.yaml left behind.
+// networkGroup also removes what an earlier node.yaml left behind.
 func (m *machine) networkGroup() (group, error) {
 	all := networkFiles(&m.cfg.Network)
 	have, err := m.Files.List(networkDir)
@@ -94,8 +94,8 @@ func (m *machine) tellNetwork(ctx context.Context) error {
 	return err
 }
 
-// tellWiFi starts what waited for its file, and stops what has none any more: the unit
-// is restarted, and its condition says no.
+// tellWiFi restarts wpa_supplicant. That starts a unit that waited for its file, and
+// stops one whose file is gone: its condition then fails.
 func (m *machine) tellWiFi(ctx context.Context) error {
 	const unit = "wpa_supplicant@wlan0.service"
 	if m.cfg.Network.WiFi == nil {
@@ -104,7 +104,7 @@ func (m *machine) tellWiFi(ctx context.Context) error {
 	return m.Units.Restart(ctx, unit)
 }
 
-// tellFiles runs what applied such files when the machine started.
+// tellFiles repeats what applies such files when the machine starts.
 func (m *machine) tellFiles(ctx context.Context) error {
 	restart := func(unit string) func(context.Context) error {
 		return func(ctx context.Context) error { return m.Units.Restart(ctx, unit) }
@@ -129,9 +129,9 @@ func (m *machine) tellFiles(ctx context.Context) error {
 	return nil
 }
 
-// retell makes units that run read their settings again. One that does not
-// run will read them when it starts. No unit file is among them: systemd's own
-// reload takes seconds on a Pi, in the middle of a boot.
+// retell returns a function that restarts those of the units that run, so that they read
+// their settings again; the others read them when they start. The settings are never unit
+// files: systemd's daemon-reload takes seconds on a Pi, in the middle of a boot.
 func (m *machine) retell(units ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for _, unit := range units {
@@ -154,7 +154,8 @@ func lines(list []string) string {
 	return strings.Join(list, "\n") + "\n"
 }
 
-// networkFiles follow systemd.network(5) and systemd.netdev(5). Without any, the image's own DHCP on every port holds.
+// networkFiles follow systemd.network(5) and systemd.netdev(5). Without any, the image's
+// own files apply: DHCP on every port.
 func networkFiles(n *node.Network) []file {
 	var out []file
 	vlans := map[string][]string{}
@@ -178,8 +179,8 @@ func networkFiles(n *node.Network) []file {
 	return out
 }
 
-// wifiFiles are none where sealing has taken the password, and none must be left where
-// node.yaml names no Wi-Fi any more.
+// wifiFiles returns nothing if sealing has removed the password: the file on the node
+// stays. If node.yaml names no Wi-Fi any more, the file must be absent.
 func wifiFiles(n *node.Network) []file {
 	w := n.WiFi
 	switch {
@@ -209,7 +210,7 @@ func hasPlain(n *node.Network, name string) bool {
 	return false
 }
 
-// vlansOn names the VLANs that ride on a plain interface.
+// vlansOn returns the names of the VLANs on top of a plain interface.
 func vlansOn(n *node.Network, port node.Interface) []string {
 	if port.VLAN > 0 {
 		return nil
@@ -250,10 +251,10 @@ func interfaceText(name string, f node.Interface, vlans []string) string {
 	return b.String()
 }
 
-// wifiText follows wpa_supplicant.conf(5). Hex and quotes keep any name and
-// passphrase from ending their line.
+// wifiText follows wpa_supplicant.conf(5). Hex for the name and quotes around the
+// passphrase keep both from ending their line.
 func wifiText(w *node.WiFi) string {
-	psk := `"` + w.PSK.Reveal() + `"` // taken literally up to the last quote
+	psk := `"` + w.PSK.Reveal() + `"` // read literally up to the last quote
 	if len(w.PSK) == 64 {
 		psk = w.PSK.Reveal() // the key itself, in hex
 	}
@@ -267,9 +268,9 @@ const (
 	caFile   = caDir + "/headscale.pem"
 )
 
-// wayFiles tell tailscaled, Headscale and k3s, whose units name these files, of the proxy
-// and the authority on the way out. The proxy's address may hold a password:
-// it stays when sealing removed it from node.yaml.
+// wayFiles tell tailscaled, Headscale and k3s, whose units name these files, which proxy
+// and which certificate authority to use on the way out. The proxy's URL may hold a
+// password: its file stays when sealing has removed it from node.yaml.
 func (m *machine) wayFiles() []file {
 	ca := text644(caFile, m.cfg.Headscale.CA)
 	ca.absent = m.cfg.Headscale.CA == ""
@@ -284,7 +285,7 @@ func (m *machine) proxyFiles() []file {
 	return []file{{path: proxyEnv, data: []byte(m.proxyText()), mode: 0o600, absent: proxy.Empty()}}
 }
 
-// proxyText leaves the tailnet and the cluster's own networks alone.
+// proxyText exempts the tailnet and the cluster's own networks from the proxy.
 func (m *machine) proxyText() string {
 	direct := append([]string{"localhost", "127.0.0.0/8", "::1", contract.PodNetwork, contract.ServiceNetwork, contract.TailnetNetwork, ".svc", ".cluster.local"}, m.cfg.Network.NoProxy...)
 	p, no := m.cfg.Network.Proxy.Reveal(), strings.Join(direct, ",")

@@ -10,9 +10,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
-// The holders of the second share: who they are, and what they say.
+// The holders of the second share: who they are, and what they answer.
 
-// holderTags are the tags of which a holder must bear one.
+// holderTags are the tags of which a holder must have one.
 func (m *machine) holderTags(st TailnetStatus, s *storage) []string {
 	if named := m.holders(s).HolderTags; len(named) > 0 {
 		return named
@@ -20,7 +20,7 @@ func (m *machine) holderTags(st TailnetStatus, s *storage) []string {
 	return m.serverTags(st)
 }
 
-// holder finds one by its name. As with a server's, a name alone is no proof.
+// holder finds the peer of a holder's name. As with servers, a name alone proves nothing.
 func holder(st TailnetStatus, name string, want []string) (*Peer, error) {
 	switch p, stranger, twice := pick(st, name, want); {
 	case twice:
@@ -33,8 +33,8 @@ func holder(st TailnetStatus, name string, want []string) (*Peer, error) {
 	return nil, fmt.Errorf("%s is not in the tailnet", name)
 }
 
-// tellHolders does something with each holder. What it returns is of those that failed, in
-// their order.
+// tellHolders calls do for each holder. faults are the errors of those with which that
+// failed, in the holders' order.
 func (m *machine) tellHolders(ctx context.Context, s *storage, do func(*Peer) error) (faults []error, err error) {
 	st, err := m.upStatus(ctx)
 	if err != nil {
@@ -52,8 +52,8 @@ func (m *machine) tellHolders(ctx context.Context, s *storage, do func(*Peer) er
 	return faults, nil
 }
 
-// deposit gives the share, and the spare where there is one, to all holders that can be
-// reached. The error is a *Problem where one knows that it is revoked.
+// deposit gives the share, and the spare if there is one, to all holders that can be
+// reached. The error is a *Problem if a holder says that this node is revoked.
 func (m *machine) deposit(ctx context.Context, s *storage, k shares) (faults []error, err error) {
 	all, err := s.deposits(k)
 	if err != nil {
@@ -69,7 +69,8 @@ func (m *machine) deposit(ctx context.Context, s *storage, k shares) (faults []e
 	return faults, m.refused(faults, false)
 }
 
-// bringDeposits gives them to one holder, and says whether it sees where this node is.
+// bringDeposits gives all deposits to one holder, and reports whether it sees where this
+// node is.
 func (m *machine) bringDeposits(ctx context.Context, p *Peer, all []vault.Deposit) (seen bool, err error) {
 	for _, d := range all {
 		place, err := m.Shares.Deposit(ctx, v4First(p.IPs), d)
@@ -96,7 +97,7 @@ func (s *storage) deposits(k shares) ([]vault.Deposit, error) {
 
 var errOther = errors.New("what it gave is another share")
 
-// askHolders asks for the peers' share.
+// askHolders asks the holders for the peers' share.
 func (m *machine) askHolders(ctx context.Context, s *storage, disk secret.String) (secret.String, error) {
 	share, faults, err := m.askEach(ctx, s, s.ID, disk)
 	if err != nil || !share.Empty() {
@@ -108,8 +109,8 @@ func (m *machine) askHolders(ctx context.Context, s *storage, disk secret.String
 	return "", problem("share-nobody", sentence(faults)).because(errors.Join(faults...))
 }
 
-// askEach asks for a share, with the proof of what is on the disk, one holder after the other,
-// until one gives.
+// askEach asks one holder after the other for a share, until one gives it. It shows them
+// the proof of a share that is on the disk.
 func (m *machine) askEach(ctx context.Context, s *storage, id string, shown secret.String) (share secret.String, faults []error, err error) {
 	proof, err := vault.Proof(shown)
 	if err != nil {
@@ -131,12 +132,13 @@ func (m *machine) askEach(ctx context.Context, s *storage, id string, shown secr
 	return share, faults, err
 }
 
-// shareWaits are the problems of a node that waits for its owner's word. That it is
-// sealed a holder says of the spare alone, for which askSpare asks.
+// shareWaits are the problems of a node that waits for its owner's word, by a holder's
+// reason. vault.Sealed is not among them: holders say so of the spare only, which askSpare
+// asks for.
 var shareWaits = map[vault.Why]string{vault.Place: "share-place", vault.Relayed: "share-relayed", vault.Joined: "share-joined"}
 
-// refused is the problem of a node that is revoked, or that waits for its owner's word,
-// nil where no holder says so. One that knows of a revocation is enough.
+// refused returns the problem of a node that is revoked or, if asked, that waits for its
+// owner's word; nil if no holder says so. One holder that knows of a revocation is enough.
 func (m *machine) refused(faults []error, asked bool) error {
 	var waits *vault.Refusal
 	for _, err := range faults {

@@ -14,14 +14,14 @@ import (
 
 const (
 	k3sSpace   = "kube-system"
-	etcdFolder = "etcd-s3-folder" // as k3s' flag is called
+	etcdFolder = "etcd-s3-folder" // the name of k3s' flag
 )
 
-// ownFolder gives each cluster a folder of its own for etcd's snapshots, below the one
-// that node.yaml names: k3s removes what is too many in a folder, whoever put it there,
-// and so the snapshots of a lost cluster whose place this one takes. A cluster keeps
-// the folder that it has, whatever node.yaml comes later; so does an older one, without
-// one of its own.
+// ownFolder gives each cluster its own folder for etcd's snapshots, below the one that
+// node.yaml names. k3s removes surplus snapshots from a folder, whoever put them there:
+// in a shared folder, also those of a lost cluster whose place this one takes. A cluster
+// keeps the folder that it has, whatever a later node.yaml says. So does an older
+// cluster, which uses node.yaml's folder itself.
 func (m *machine) ownFolder(ctx context.Context, s node.Secret) (node.Secret, error) {
 	base := s.Data[etcdFolder].Reveal()
 	if s.Namespace != k3sSpace || s.Name != contract.EtcdSecret || base == "" {
@@ -39,7 +39,7 @@ func (m *machine) ownFolder(ctx context.Context, s node.Secret) (node.Secret, er
 	return s, nil
 }
 
-// snapshotFolder is that of the cluster, "" while it has none.
+// snapshotFolder returns the folder that the cluster has, "" while it has none.
 func (m *machine) snapshotFolder(ctx context.Context) (string, error) {
 	out, err := m.Net.API(ctx, adminConf, "/api/v1/namespaces/"+k3sSpace+"/secrets/"+contract.EtcdSecret)
 	if errors.Is(err, ErrNoObject) {

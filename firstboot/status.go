@@ -16,12 +16,12 @@ type State string
 // The states.
 const (
 	Working     State = contract.StateWorking     // a step is being done
-	Waiting     State = contract.StateWaiting     // for what time may mend
-	NeedsPerson State = contract.StateNeedsPerson // for what a person must mend
+	Waiting     State = contract.StateWaiting     // for something that may pass with time
+	NeedsPerson State = contract.StateNeedsPerson // for something that only a person can fix
 	Joined      State = contract.StateJoined      // all steps are done
 )
 
-// Status is what a node tells of itself. It never holds a secret.
+// Status is what a node reports about itself. It never holds a secret.
 type Status struct {
 	State     State      `json:"state"`
 	Node      string     `json:"node,omitempty"`
@@ -31,27 +31,27 @@ type Status struct {
 	Addresses []string   `json:"addresses,omitempty"` // of the local network
 	Tailnet   []string   `json:"tailnet,omitempty"`   // of the tailnet
 	Problem   *Problem   `json:"problem,omitempty"`
-	Notice    *Problem   `json:"notice,omitempty"` // wrong, but not in the way
+	Notice    *Problem   `json:"notice,omitempty"` // wrong, but the node works on
 	Attempt   int        `json:"attempt,omitempty"`
 	NextTry   *time.Time `json:"nextTry,omitempty"`
 	Time      time.Time  `json:"time"`
 	Checked   *time.Time `json:"checked,omitempty"` // when a joined node was last found well
 	Program   string     `json:"program,omitempty"`
-	Slot      string     `json:"slot,omitempty"` // that it runs from, a or b
+	Slot      string     `json:"slot,omitempty"` // the slot that the system runs from, a or b
 	Boot
-	// Asked counts how often a person changed node.yaml or asked for a retry:
-	// they want to read the answer.
+	// Asked counts how often a person changed node.yaml or asked for a retry. When it
+	// changes, the status is shown at once: somebody wants to read the answer.
 	Asked int `json:"-"`
 }
 
-// Boot is what "firstboot status" adds about the image that runs and the slots, of
-// the moment when it is asked.
+// Boot is what "firstboot status" adds about the running image and the slots, as they are
+// when it is asked.
 type Boot struct {
 	Image string     `json:"image,omitempty"` // its version
-	Made  *time.Time `json:"made,omitempty"`  // of the newest index of Debian in it
+	Made  *time.Time `json:"made,omitempty"`  // timestamp of the newest Debian index in it
 	Good  string     `json:"good,omitempty"`  // the slot that starts when no trial is under way
 	Trial string     `json:"trial,omitempty"` // the slot on trial
-	Tries int        `json:"tries,omitempty"` // that Trial has left; none means that it is spent
+	Tries int        `json:"tries,omitempty"` // tries that Trial has left; 0 means that they are used up
 }
 
 func (s *Status) describe(c *node.Config) {
@@ -116,7 +116,8 @@ func (s Status) stepText() string {
 	return fmt.Sprintf("%d of %d: %s - %s", n, of, s.Step, stepWords[n-1].words)
 }
 
-// StepNumber counts the step among all, from 1; 0 is none of them.
+// StepNumber returns the step's place among all, from 1, and their number. n is 0 if it
+// is none of them.
 func (s Status) StepNumber() (n, of int) {
 	for i, step := range stepWords {
 		if step.name == s.Step {
@@ -173,8 +174,8 @@ func (s Status) Line() string {
 	return s.line(func(p *Problem) string { return fmt.Sprintf("%s: %s | %s", p.Code, p.Summary, p.Remedy) })
 }
 
-// Brief returns the line without the words, which may hold what differs at
-// every try.
+// Brief returns the line with the problems' codes alone: their texts may differ at every
+// try.
 func (s Status) Brief() string {
 	return s.line(func(p *Problem) string { return p.Code })
 }
@@ -198,8 +199,8 @@ func (s Status) line(words func(*Problem) string) string {
 	return b
 }
 
-// Lasting returns what is still so when nothing happens. While a node tries
-// again, it stands where its problem left it.
+// Lasting returns the part of the status that stays the same while nothing happens. A
+// node that is trying again counts as being in the state where its problem left it.
 func (s Status) Lasting() Status {
 	s.Attempt, s.NextTry, s.Time, s.Checked = 0, nil, time.Time{}, nil
 	if s.Problem != nil {
@@ -208,17 +209,18 @@ func (s Status) Lasting() Status {
 	return s
 }
 
-// Text returns the content of StatusText: lines as Windows editors want them.
+// Text returns the content of StatusText, with the line ends (CRLF) that Windows editors
+// want.
 func (s Status) Text() []byte {
 	return []byte(strings.Join(s.Lines(78), "\r\n") + "\r\n")
 }
 
-// Screen returns what paints the status on a text terminal.
+// Screen returns the escape sequences and text that show the status on a terminal.
 func (s Status) Screen(width, height int) []byte {
 	colour := map[State]string{Working: "1;37;44", Waiting: "43;30", NeedsPerson: "1;37;41", Joined: "42;30"}[s.State]
 	lines := s.Lines(min(width-4, 100))
 	var b strings.Builder
-	// Leave graphics and colours, switch the cursor off, clear all.
+	// Reset attributes and colours, hide the cursor, clear the screen.
 	b.WriteString("\x1b[0m\x1b[?25l\x1b[H\x1b[2J")
 	fmt.Fprintf(&b, "\x1b[%sm%-*s\x1b[0m\r\n", colour, width-1, "  "+lines[0])
 	for _, l := range lines[1:min(len(lines), height-2)] {

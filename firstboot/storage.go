@@ -15,37 +15,40 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
-// storage: where node.yaml wants it, all that the cluster keeps on this node is
-// encrypted before the first of it is written. The key is of two shares: one is on
-// this disk, the other with holders at other sites, and here in what it encrypts, so
-// that holders who were away get it later.
+// storage: if node.yaml asks for it, everything that the cluster keeps on this node is
+// encrypted before the first of it is written. The key is made of two shares. One is on
+// this disk. The other is with holders at other sites, and on this node inside the
+// encrypted data, so that holders that were away can get it later.
 //
-// A power cut before the disk's share is written leaves nothing but a share at a holder
-// that nobody uses; after it, the step goes on with what that share and the holders say.
+// If power fails before the disk's share is written, all that is left is a share at a
+// holder that nobody uses. After that, the step goes on with the disk's share and what the
+// holders have.
 
 const (
-	storageFile = stateDir + "/storage.yaml" // the disk's share; the node is encrypted from then on
+	storageFile = stateDir + "/storage.yaml" // the disk's share; once it is there, the node is encrypted
 	storageNext = stateDir + "/storage-next.yaml"
 	vaultDir    = "/var/lib/imagebuilder/vault"
 	peerShare   = vaultDir + "/share.yaml"
 	spareShare  = vaultDir + "/spare.yaml"
-	keptConfig  = vaultDir + "/k3s.yaml" // what the own copy of node.yaml must not have
-	etcRancher  = "/etc/rancher"         // the token and k3s' settings
-	rancherDir  = vaultDir + "/rancher"  // where they are instead
+	keptConfig  = vaultDir + "/k3s.yaml" // k3s' settings, which the own copy of node.yaml must not have
+	etcRancher  = "/etc/rancher"         // has the token and k3s' settings
+	rancherDir  = vaultDir + "/rancher"  // where an encrypted node has them instead
 	holdFile    = "/" + contract.HoldFile
 )
 
-// storage is the content of storageFile. It has the disk's share itself, or that sealed.
+// storage is the content of storageFile: with the disk's share itself, or with it sealed by
+// the TPM.
 type storage struct {
 	Version int           `yaml:"version"` // see contract.StorageNone
 	Disk    secret.String `yaml:"disk,omitempty"`
 	TPM     *sealedShare  `yaml:"tpm,omitempty"`
-	ID      string        `yaml:"id"` // the peers' share, by its digest
-	// Holders is of the node.yaml that began it, for one that says nothing of it any more.
+	ID      string        `yaml:"id"` // the digest of the peers' share
+	// Holders is from the node.yaml that encryption began with, for a later one that names
+	// none.
 	Holders node.Storage `yaml:"holders"`
 }
 
-// holders are those of today's node.yaml, if it has any.
+// holders returns those of today's node.yaml or, if it names none, those of s.
 func (m *machine) holders(s *storage) node.Storage {
 	if len(m.cfg.Storage.Holders) > 0 {
 		return m.cfg.Storage
@@ -60,10 +63,10 @@ func (s *storage) whole() bool {
 	return s.Version == contract.StorageSealed && s.Disk.Empty() && s.ID != ""
 }
 
-// encrypted says whether this node's data are, whatever node.yaml says today.
+// encrypted reports whether this node's data are encrypted, whatever node.yaml says today.
 func (h *Host) encrypted() (bool, error) { return h.exists(storageFile) }
 
-// encrypts says whether they are, or are to be.
+// encrypts reports whether the data are encrypted, or are to be.
 func (m *machine) encrypts() (bool, error) {
 	is, err := m.encrypted()
 	return is || m.cfg.Storage.Encrypt, err
@@ -74,7 +77,7 @@ func (h *Host) readStorage() (*storage, error) {
 	if text == nil && err == nil {
 		return nil, nil
 	}
-	if version, ok := storageVersion(text); ok && version > contract.Storage { // whoever takes it for lost loses it
+	if version, ok := storageVersion(text); ok && version > contract.Storage { // whoever takes the share for lost loses it
 		return nil, problem("storage-newer", storageFile)
 	}
 	var s storage
@@ -84,16 +87,17 @@ func (h *Host) readStorage() (*storage, error) {
 	if err == nil && !s.whole() {
 		err = errors.New("it is damaged")
 	}
-	if err != nil { // yaml's own words may repeat what is there
+	if err != nil { // yaml's own error may quote what is there
 		return nil, problem("storage-lost", storageFile).because(fmt.Errorf("%s cannot be read", storageFile))
 	}
 	return &s, nil
 }
 
-// storageVersion is that of what storageFile has, whatever else is there.
+// storageVersion returns the version in storageFile's text, whatever else is there. It is
+// not ok if the text is damaged.
 func storageVersion(text []byte) (version int, ok bool) {
 	var s struct{ Version int }
-	err := yaml.Unmarshal(text, &s) // whose own words may repeat what is there
+	err := yaml.Unmarshal(text, &s) // an error that may quote what is there
 	return s.Version, err == nil && s.Version >= contract.StorageShares
 }
 
@@ -104,7 +108,7 @@ func (m *machine) storageDone(ctx context.Context) (bool, error) {
 	return m.converged(m.holdGroup())
 }
 
-// storageLaid says whether all is encrypted that is to be, and open.
+// storageLaid reports whether all that is to be encrypted is, and is open.
 func (m *machine) storageLaid() (bool, error) {
 	wanted, err := m.encrypts()
 	if err != nil || !wanted {
@@ -122,7 +126,8 @@ func (m *machine) storageLaid() (bool, error) {
 	return m.rancherLaid()
 }
 
-// storesOpen says whether the trees are, and hold what the running slot may work with.
+// storesOpen reports whether the trees are open and hold what the running slot may work
+// with.
 func (m *machine) storesOpen() (bool, error) {
 	if ok, err := m.treesOpen(); err != nil || !ok {
 		return false, err
@@ -131,8 +136,8 @@ func (m *machine) storesOpen() (bool, error) {
 	return !waits, err
 }
 
-// volumesLaid says whether a disk of Longhorn's is as open as the rest. While that is
-// locked it can wait.
+// volumesLaid reports whether a disk for Longhorn is as open as the rest. While the rest is
+// locked, the disk can wait.
 func (m *machine) volumesLaid() (bool, error) {
 	s, err := m.readStorage()
 	if err != nil || s == nil || m.ownPeerShare(s).Empty() {
@@ -155,7 +160,7 @@ func (m *machine) storageDo(ctx context.Context) error {
 	return m.converge(ctx, m.holdGroup())
 }
 
-// openStorage makes the key, or has it given back, and opens what it encrypts.
+// openStorage makes the key, or gets its shares back, and opens what it encrypts.
 func (m *machine) openStorage(ctx context.Context) error {
 	if err := m.settleStorage(); err != nil {
 		return err
@@ -178,7 +183,7 @@ func (m *machine) openStorage(ctx context.Context) error {
 	}
 	if waits, err := m.Slot.Stores(); err != nil {
 		return err
-	} else if waits { // k3s does not start before: see storageShut
+	} else if waits { // k3s does not start before this: see storageShut
 		if err := m.Slot.OpenStores(); err != nil {
 			return err
 		}
@@ -188,14 +193,14 @@ func (m *machine) openStorage(ctx context.Context) error {
 	}
 	now, err := load(m.Files) // k3s' settings can be read from here on
 	if err == nil {
-		now.notice = cmp.Or(now.notice, m.notice) // of the machine, which was asked before
+		now.notice = cmp.Or(now.notice, m.notice) // notices about the machine, which were found before
 		*m.given = *now
 	}
 	return err
 }
 
-// beginStorage wants nothing in the clear that should not be, makes the shares, and
-// knows one of them with a holder before the other is written.
+// beginStorage makes sure that nothing lies in the clear that should not. Then it makes the
+// shares, and gives one of them to a holder before the other is written.
 func (m *machine) beginStorage(ctx context.Context) (shares, error) {
 	if err := errors.Join(m.checkFresh(), m.checkRoom(), m.checkStays(ctx)); err != nil {
 		return shares{}, err
@@ -207,7 +212,7 @@ func (m *machine) beginStorage(ctx context.Context) (shares, error) {
 	s := &storage{Version: contract.StorageShares, Disk: k.disk, ID: vault.Digest(k.peer), Holders: m.cfg.Storage}
 	if sealed, err := m.seal(s, k); err == nil {
 		s = sealed
-	} else { // there is no TPM, or none that works: renew asks again
+	} else { // there is no TPM, or none that works: renew tries again
 		k.spare = ""
 	}
 	if faults, err := m.deposit(ctx, s, k); err != nil {
@@ -222,8 +227,8 @@ func (m *machine) beginStorage(ctx context.Context) (shares, error) {
 	return k, m.write(file{path: storageFile, data: text, mode: 0o600})
 }
 
-// shares are those of an open node: two make the key, and the spare is there where a TPM
-// keeps the disk's.
+// shares are those of an open node. disk and peer make the key; spare is set if a TPM is to
+// keep the disk's share.
 type shares struct{ disk, peer, spare secret.String }
 
 func (m *machine) newShares() (k shares, err error) {
@@ -235,7 +240,7 @@ func (m *machine) newShares() (k shares, err error) {
 	return k, nil
 }
 
-// bringShares finds those of a node that was encrypted before.
+// bringShares finds the shares of a node that is encrypted already.
 func (m *machine) bringShares(ctx context.Context, s *storage) (k shares, err error) {
 	if k.disk, err = m.diskShare(ctx, s); err != nil {
 		return shares{}, err
@@ -256,7 +261,7 @@ func (m *machine) checkFresh() error {
 	if err != nil {
 		return err
 	}
-	if trees[0] == volumesDir { // a disk that was somebody's, or this node's before
+	if trees[0] == volumesDir { // a disk of its own, which may have been in use before
 		trees = append(trees, longhornDir)
 	}
 	for _, dir := range append(trees, etcRancher) {
@@ -274,8 +279,8 @@ func (m *machine) checkFresh() error {
 	return nil
 }
 
-// checkStays refuses while a change of slots may roll storageFile away, with what else a
-// trial wrote there: the key would be gone, and what it encrypted not.
+// checkStays refuses while a change of slots may roll storageFile back, with whatever else
+// a trial wrote: the key would be gone, but the data would still be encrypted with it.
 func (m *machine) checkStays(ctx context.Context) error {
 	trial, err := m.Slot.Trial(ctx)
 	if err != nil {
@@ -285,13 +290,13 @@ func (m *machine) checkStays(ctx context.Context) error {
 		return problem("storage-trial")
 	}
 	leaves, err := m.Slot.Leaving(ctx)
-	if err == nil && leaves { // which ends when somebody restarts the node
+	if err == nil && leaves { // until somebody restarts the node
 		err = problem("storage-waits")
 	}
 	return err
 }
 
-// checkEmpty passes over what every file system has, and what the step itself makes.
+// checkEmpty ignores what every file system has, and what the step itself makes.
 func (m *machine) checkEmpty(dir string) error {
 	inside, err := m.Files.List(dir)
 	for _, name := range inside {
@@ -302,7 +307,8 @@ func (m *machine) checkEmpty(dir string) error {
 	return err
 }
 
-// peerShare is what the holders have. An open node has it as well.
+// peerShare returns the share that the holders have. An open node has it as well, and asks
+// nobody.
 func (m *machine) peerShare(ctx context.Context, s *storage, disk secret.String) (secret.String, error) {
 	if peer := m.ownPeerShare(s); !peer.Empty() {
 		return peer, nil
@@ -313,7 +319,7 @@ func (m *machine) peerShare(ctx context.Context, s *storage, disk secret.String)
 // ownPeerShare is empty while the node is locked.
 func (h *Host) ownPeerShare(s *storage) secret.String { return h.kept(peerShare, s.ID) }
 
-// kept is a share in what is encrypted, by its digest.
+// kept returns a share from a file inside the encrypted data, "" if its digest is not id.
 func (h *Host) kept(name, id string) (share secret.String) {
 	text, err := h.read(name)
 	if err != nil || yaml.Unmarshal(text, &share) != nil || vault.Digest(share) != id {
@@ -322,14 +328,14 @@ func (h *Host) kept(name, id string) (share secret.String) {
 	return share
 }
 
-// holdGroup lets those answer who keep shares of others' keys (package holder).
+// holdGroup lets this node answer as a holder of other nodes' shares (package holder).
 func (m *machine) holdGroup() group {
 	f := file{path: holdFile, mode: 0o600, absent: !m.cfg.Storage.Hold}
 	return group{"hold", []file{f}, func(context.Context) error { return nil }}
 }
 
-// storageShut says why k3s must not start: what it writes would lie in the clear, or
-// find nothing. nil where it may.
+// storageShut returns why k3s must not start: what it writes would lie in the clear, or it
+// would find nothing. It returns nil if k3s may start.
 func (m *machine) storageShut() error {
 	wanted, err := m.encrypts()
 	if err != nil || !wanted {

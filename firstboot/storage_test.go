@@ -76,7 +76,7 @@ func peersShare(w *world) string {
 	return ""
 }
 
-// settledCrypt forgets what is another one each time, and whose length is not.
+// settledCrypt replaces values that differ at each run (only their length does not).
 func settledCrypt(w *world) map[string]string {
 	t := settled(w)
 	for _, name := range []string{"/var/lib/imagebuilder/firstboot/storage.yaml", "/var/lib/imagebuilder/vault/share.yaml", "/var/lib/imagebuilder/vault/rancher/node/password"} {
@@ -366,7 +366,7 @@ func TestLonghornsDisk(t *testing.T) {
 	}
 }
 
-// TestStoresOfATrial: what the attic has for the running slot is there before k3s is.
+// TestStoresOfATrial: what the attic keeps for the running slot is put back before k3s starts.
 func TestStoresOfATrial(t *testing.T) {
 	w := locked(t)
 	w.stores = true
@@ -515,8 +515,8 @@ func TestAFullDisk(t *testing.T) {
 	}
 }
 
-// TestADiskOfBefore was encrypted by the key of an earlier installation of this node: it is
-// refused in words, and keeps the node itself from nothing.
+// TestADiskOfBefore: a disk that an earlier installation of this node encrypted is refused in
+// words, and keeps the node itself from nothing.
 func TestADiskOfBefore(t *testing.T) {
 	const volumes = "/var/lib/longhorn/encrypted"
 	w := longhornWorld(t)
@@ -548,7 +548,7 @@ func TestADiskOfBefore(t *testing.T) {
 	}
 }
 
-// TestATrialBeginsNothing: with the fall-back its share would be rolled away.
+// TestATrialBeginsNothing: a fall-back would roll back the disk's share.
 func TestATrialBeginsNothing(t *testing.T) {
 	for name, set := range map[string]func(*world, bool){
 		"on trial": func(w *world, on bool) {

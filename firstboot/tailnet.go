@@ -14,16 +14,16 @@ const (
 	tailscaled = "tailscaled.service"
 	upTime     = 60 * time.Second
 	answerTime = 20 * time.Second // for tailscaled to say something
-	stateTime  = 5 * time.Second  // to have read its own state
-	// revivePause is between two times that a mute tailscaled is started anew: k3s
-	// goes with it.
+	stateTime  = 5 * time.Second  // for it to read its own state
+	// revivePause is the least time between two restarts of a tailscaled that
+	// does not answer: each takes k3s down with it.
 	revivePause = 10 * time.Minute
-	revivedFile = runDir + "/tailscaled-revived" // when that was last
+	revivedFile = runDir + "/tailscaled-revived" // its mtime is the last such restart
 )
 
 func (m *machine) tailnetDone(ctx context.Context) (bool, error) {
 	st, err := m.Tailnet.Status(ctx)
-	if err != nil { // it may just not have been started
+	if err != nil { // it may just not have been started yet
 		return false, nil
 	}
 	return running(st), m.checkName(st)
@@ -34,8 +34,8 @@ func running(st TailnetStatus) bool {
 	return st.State == "Running" && len(st.IPs) > 0 && !st.Asked
 }
 
-// checkName finds the name that Headscale gave in place of one that was
-// taken: peers would look for this node and find the other.
+// checkName refuses a name that Headscale gave because this node's was taken:
+// peers that look for this node would find the other one.
 func (m *machine) checkName(st TailnetStatus) error {
 	if running(st) && st.Name != "" && st.Name != m.cfg.Node {
 		return problem("name-taken", m.cfg.Node, st.Name, m.cfg.Node)
@@ -71,8 +71,8 @@ func (m *machine) tailnetDo(ctx context.Context) error {
 	return m.checkName(st)
 }
 
-// daemon starts tailscaled and waits for it to answer. One that runs and does not is
-// started anew: systemd sees nothing wrong with it.
+// daemon starts tailscaled and waits for it to answer. One that runs but does
+// not answer is restarted: systemd sees nothing wrong with it.
 func (m *machine) daemon(ctx context.Context) (TailnetStatus, error) {
 	up, err := m.Units.Active(ctx, tailscaled)
 	if err != nil {
@@ -99,13 +99,15 @@ func (m *machine) daemon(ctx context.Context) (TailnetStatus, error) {
 	}
 }
 
-// revive starts a tailscaled anew that says of itself that it works and answers nothing.
+// revive restarts a tailscaled that systemd calls active but that answers
+// nothing.
 func (m *machine) revive(ctx context.Context) error {
 	if ready, err := m.Units.Ready(ctx, tailscaled); err != nil || !ready {
 		return err
 	}
 	if last, err := m.Files.Stat(revivedFile); err == nil {
-		// Where the clock was set back since, nobody knows when that was.
+		// A time in the future means that the clock was set back: the age is
+		// unknown.
 		if ago := m.Clock.Now().Sub(last.ModTime()); ago >= 0 && ago < revivePause {
 			return nil
 		}
@@ -119,8 +121,8 @@ func (m *machine) revive(ctx context.Context) error {
 func (m *machine) join(ctx context.Context, j Join) error {
 	limited, cancel := context.WithTimeout(ctx, upTime)
 	defer cancel()
-	// A member needs no server to run from what it remembers; a newcomer is
-	// told at once what is wrong with the way to it.
+	// A member can run from what it remembers, without the server. A newcomer
+	// is told at once what is wrong with the way to it.
 	if !j.Key.Empty() {
 		if p := m.controlFault(limited); p != nil {
 			return p
@@ -148,7 +150,7 @@ func (m *machine) join(ctx context.Context, j Join) error {
 	return problem("unreachable", hostOf(j.URL)).because(err)
 }
 
-// keyWords are all that Headscale 0.26 to 0.29 says of a key that is no good
+// keyWords are all that Headscale 0.26 to 0.29 says about a key that is no good
 // (hscontrol: auth.go, db/preauth_keys.go, types/preauth_key.go), in lower
 // case. Only a person can mend that, with another key.
 var keyWords = []struct{ words, code string }{
@@ -165,11 +167,11 @@ var keyWords = []struct{ words, code string }{
 	{"crypto/bcrypt: hashedpassword is not the hash of the given password", "key-unknown"},
 }
 
-// keyFault names what is wrong with the key by the server's words, "" where
-// they are about anything else: Headscale tells every failure as text, also
-// that its database was locked, and a good key must outlive that. So the words
-// are whole links of the chain of a wrapped error; "not found" and "expired"
-// are also said of nodes, users, certificates and deadlines.
+// keyFault names what is wrong with the key, going by the server's words; "" if
+// they are about anything else. Headscale returns every failure as text, even
+// that its database was locked, and a good key must survive that. So the words
+// must be a whole link in the chain of a wrapped error: "not found" and
+// "expired" are also said of nodes, users, certificates and deadlines.
 func keyFault(message string) string {
 	chain := ": " + strings.ToLower(strings.TrimSpace(message)) + ": "
 	for _, w := range keyWords {

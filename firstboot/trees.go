@@ -9,10 +9,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
-// The directories that the step storage encrypts, all by one key.
+// The directories that the step storage encrypts, all with one key.
 
-// trees are the directories to encrypt. Longhorn's disk comes first: as soon as /var is
-// open systemd may start k3s.
+// trees are the directories to encrypt. The one on Longhorn's disk comes first: as soon as
+// those on /var are open, systemd may start k3s.
 func (m *machine) trees() ([]string, error) {
 	all := []string{vaultDir, "/" + contract.SharesDir, "/var/lib/rancher", "/var/lib/kubelet", "/var/log/pods"}
 	if m.cfg.Longhorn.Disk == (node.Disk{}) {
@@ -22,18 +22,19 @@ func (m *machine) trees() ([]string, error) {
 	if err != nil || on == nil || on.Lost {
 		return all, err
 	}
-	if foreign, err := m.foreignVolumes(); err != nil || foreign { // the step longhorn tells
+	if foreign, err := m.foreignVolumes(); err != nil || foreign { // the step longhorn reports it
 		return all, err
 	}
 	return append([]string{volumesDir}, all...), nil
 }
 
-// volumesDir is where Longhorn keeps volumes on an encrypted disk of its own: the root of
-// a file system cannot be encrypted (ext4_set_context).
+// volumesDir is where Longhorn keeps volumes on its own disk if that is encrypted: the root
+// of a file system cannot be encrypted (ext4_set_context).
 const volumesDir = longhornDir + "/encrypted"
 
-// foreignVolumes says whether a disk of Longhorn's was encrypted by another key than this
-// node's, as by an earlier installation: nothing opens that, and nothing else waits for it.
+// foreignVolumes reports whether Longhorn's disk was encrypted with another key than this
+// node's, as by an earlier installation. Nothing can open that, and nothing else waits for
+// it.
 func (h *Host) foreignVolumes() (bool, error) {
 	theirs, err := h.Crypt.KeyOf(volumesDir)
 	if err != nil || theirs == "" {
@@ -56,7 +57,7 @@ func (m *machine) treesOpen() (bool, error) {
 	return true, nil
 }
 
-// isOpen says whether a directory is encrypted, and open.
+// isOpen reports whether a directory is encrypted and its key is there.
 func (h *Host) isOpen(dir string) (bool, error) {
 	id, err := h.Crypt.KeyOf(dir)
 	if err != nil || id == "" {

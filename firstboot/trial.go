@@ -9,17 +9,18 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// etcdFiles are the store of a cluster and what opens it. Snapshots beside it are none
+// etcdFiles are a cluster's store and what opens it. The snapshots beside it are not part
 // of it, and k3s writes the rest of its directory anew at every start.
 var etcdFiles = []string{
 	k3sServer + "/db/etcd", k3sServer + "/tls", k3sServer + "/cred", k3sServer + "/token", k3sServer + "/agent-token",
 }
 
-// Trial prepares the trial of an image with these components in a slot: what it may
-// spoil for the running system, and what it cannot be blamed for.
+// Trial prepares the trial of an image in a slot; next has the versions of its components.
+// It lists what the trial may spoil for the running system, and what the trial cannot be
+// blamed for.
 func (r *Running) Trial(ctx context.Context, h Host, slot string, next map[string]string) (t contract.Trial, err error) {
 	t = contract.Trial{Slot: slot, Keep: []string{"/" + contract.EtcUpper, stateDir}}
-	if r.cfg.Control != nil && r.Components["headscale"] != next["headscale"] { // from 0.29 it does not go back
+	if r.cfg.Control != nil && r.Components["headscale"] != next["headscale"] { // from 0.29 on, Headscale does not go back
 		t.Keep = append(t.Keep, contract.HeadscaleData)
 	}
 	if r.cfg.Role == node.Server && r.Components["k3s"] != next["k3s"] {
@@ -31,14 +32,14 @@ func (r *Running) Trial(ctx context.Context, h Host, slot string, next map[strin
 		return t, err
 	}
 	t.Login = h.Net.Reach(ctx, sshd) == nil
-	by, err := h.reached(ctx, r.cfg.Node) // where the cluster cannot be asked nobody looks
+	by, err := h.reached(ctx, r.cfg.Node) // if the cluster cannot be asked, no server looks
 	t.Reached = err == nil && by != ""
 	return t, nil
 }
 
-// withStore has the trial keep the store where this server's etcd has no other members. With
-// others it must not go back: it has promised them what it would not know any more (Raft).
-// Nor need it: etcd's schema goes forward when the last of them has.
+// withStore has the trial keep the store if this server's etcd has no other members. With
+// others it must not go back: it would have forgotten what it has promised them (Raft). Nor
+// need it: etcd raises the schema only once the last member has the new version.
 func (r *Running) withStore(ctx context.Context, h Host, t contract.Trial, next string) (contract.Trial, error) {
 	alone, err := r.votesAlone(ctx, h, next)
 	if err != nil {
@@ -49,9 +50,10 @@ func (r *Running) withStore(ctx context.Context, h Host, t contract.Trial, next 
 	return t.KeepStore(alone, encrypted), err
 }
 
-// votesAlone asks the cluster. One that is silent may need the very update, or the way back,
-// to speak again: within a minor version of k3s the store needs no keeping, as its schema
-// stays as it is; for another one, what firstboot saw last of it counts.
+// votesAlone asks the cluster whether this server's etcd has no other members. If the
+// cluster is silent, the update, or the way back from it, may be just what it needs. Then
+// the store is not kept within a minor version of k3s, as its schema stays the same; for
+// another minor version, what firstboot saw last counts.
 func (r *Running) votesAlone(ctx context.Context, h Host, next string) (bool, error) {
 	voters, silent := h.voters(ctx)
 	switch {

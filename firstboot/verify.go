@@ -21,8 +21,9 @@ const (
 	kubeletConf = k3sAgent + "/kubelet.kubeconfig"
 )
 
-// slowAnswer is what a store on a busy memory card, or a weak link between the
-// sites, makes of an answer. k3s gives up its leases soon after.
+// slowAnswer is when an answer of the API counts as late. That happens with a
+// store on a busy memory card, or a weak link between the sites; k3s gives up
+// its leases soon after.
 const slowAnswer = 3 * time.Second
 
 func (m *machine) verifyDone(ctx context.Context) (bool, error) {
@@ -37,14 +38,14 @@ func (m *machine) verifyDone(ctx context.Context) (bool, error) {
 }
 
 func (m *machine) verifyDo(ctx context.Context) error {
-	if m.fault != nil { // of this very moment; a cluster in trouble is not asked twice
+	if m.fault != nil { // found in this very pass: a cluster in trouble is not asked twice
 		return m.fault
 	}
 	return m.write(text644(joinedFile, m.cfg.Node+"\n"))
 }
 
-// clusterFault names why this node is no working part of its cluster yet, nil
-// if it is.
+// clusterFault names why this node is not a working part of its cluster yet,
+// nil if it is.
 func (m *machine) clusterFault(ctx context.Context) *Problem {
 	m.answered = 0
 	switch m.cfg.Role {
@@ -52,16 +53,17 @@ func (m *machine) clusterFault(ctx context.Context) *Problem {
 		if _, err := m.ask(ctx, adminConf, "/readyz"); err != nil {
 			return m.k3sFault(ctx, err)
 		}
-	case node.Control: // no part of the cluster
+	case node.Control: // not part of the cluster
 		return nil
-	case node.Witness: // it has no API of its own to ask
+	case node.Witness: // it has no API server of its own to ask
 		if _, err := m.Net.Etcd(ctx, EtcdVotes); err != nil {
 			return m.k3sFault(ctx, fmt.Errorf("its etcd does not vote yet: %w", err))
 		}
 	}
-	// The kubelet may read its own node, and its settings are there for every
-	// role, but for a witness only when it has found the API of a server. It
-	// waits for that: k3s lets no member vote for long that is no node.
+	// The kubelet may read its own Node, and its kubeconfig is there for every
+	// role. On a witness it is there only once k3s has found the API of a
+	// server. That is waited for: k3s lets no member vote for long that is not
+	// a node.
 	if ok, err := m.exists(kubeletConf); err == nil && !ok {
 		return m.k3sFault(ctx, errors.New("no server has answered it yet"))
 	}
@@ -76,7 +78,7 @@ func (m *machine) clusterFault(ctx context.Context) *Problem {
 	return nil
 }
 
-// ask also remembers how long the slowest answer took.
+// ask gets a path of the API, and remembers how long the slowest answer took.
 func (m *machine) ask(ctx context.Context, conf, path string) ([]byte, error) {
 	began := m.Clock.Now()
 	out, err := m.Net.API(ctx, conf, path)
@@ -84,8 +86,8 @@ func (m *machine) ask(ctx context.Context, conf, path string) ([]byte, error) {
 	return out, err
 }
 
-// slowFault names a cluster that answers, but late. It is asked once more: one
-// late answer is a burst of work, or the clock being set.
+// slowFault names a cluster that answers, but late. It asks once more: a single
+// late answer may be a burst of work, or the clock being set.
 func (m *machine) slowFault(ctx context.Context) *Problem {
 	if m.answered < slowAnswer {
 		return nil
@@ -96,16 +98,17 @@ func (m *machine) slowFault(ctx context.Context) *Problem {
 	return problem("k3s-slow", m.answered.Round(time.Second).String())
 }
 
-// seeStart remembers the k3s that runs now, and since when.
+// seeStart remembers which start of k3s is running, and since when.
 func (r *runner) seeStart() {
 	if now := r.host.starts(); now != r.starts || r.began.IsZero() {
 		r.starts, r.began = now, r.host.Clock.Now()
 	}
 }
 
-// forgetRestarts is for a k3s that works again: systemd counts all its restarts since
-// somebody started it by hand, and waits ever longer before the next, though it ran well
-// in between (RestartSteps). What fails is done at the next look.
+// forgetRestarts resets systemd's count of restarts for a k3s that works again.
+// systemd counts all restarts since somebody started the unit by hand, and
+// waits ever longer before the next (RestartSteps=), even if k3s ran well in
+// between. If the reset fails, it is repeated at the next look.
 func (r *runner) forgetRestarts(ctx context.Context) {
 	if r.starts == r.proven {
 		return
@@ -115,9 +118,9 @@ func (r *runner) forgetRestarts(ctx context.Context) {
 	}
 }
 
-// outlived says whether the k3s that was seen last had run for so long that its unit
-// started it anew, which is no fault. A firstboot that began later does not know, and
-// tells it once.
+// outlived reports whether the last k3s had run for so long that its unit
+// restarted it (contract.K3sRuns), which is no fault. A firstboot that began
+// later does not know that, and reports that restart as a problem once.
 func (r *runner) outlived() bool { return r.host.Clock.Now().Sub(r.began) >= contract.K3sRuns }
 
 // nodeReady reads a Node object of the Kubernetes API, core/v1.
@@ -141,7 +144,8 @@ func nodeReady(object []byte) error {
 	return errors.New("it has not heard of it")
 }
 
-// k3sWords are what k3s logs (1.3x) about faults that waiting does not mend.
+// k3sWords are what k3s (1.3x) logs about faults that it does not overcome by
+// itself.
 var k3sWords = []struct{ word, code string }{
 	{"node password rejected", "k3s-password"},
 	{"duplicate node name found", "k3s-password"},
@@ -157,9 +161,9 @@ var k3sWords = []struct{ word, code string }{
 	{"critical configuration value mismatch", "k3s-config"},
 }
 
-// k3sFault finds out why k3s does not answer. Until it has said that it is
-// ready, what it logged last is the reason; afterwards its log tells of all
-// that goes on in the cluster, and no word in it may call a person.
+// k3sFault finds out why k3s does not answer. Until k3s has reported that it is
+// ready, the last fault in its log is the reason. Afterwards its log is about
+// all that goes on in the cluster, and no word in it may call a person.
 func (m *machine) k3sFault(ctx context.Context, err error) *Problem {
 	if ready, _ := m.Units.Ready(ctx, k3sUnit); ready {
 		return problem("k3s-silent", err.Error()).because(err)

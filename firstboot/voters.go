@@ -11,11 +11,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// voters: whether a trial may put the cluster's store back depends on how many vote in its
-// etcd. An update that waits for a restart may wait for weeks, and may be wanted when
-// nobody answers any more. So a server looks at each pass, and remembers.
+// voters: whether a trial may put the cluster's store back depends on how many members vote
+// in its etcd. An update may wait weeks for a restart, or be wanted when the cluster does
+// not answer any more. So a server counts them at each pass and remembers the number.
 
-// votersFile has how many voted when this server was seen in the cluster last.
+// votersFile has the number of members when this server last saw the cluster.
 const votersFile = stateDir + "/voters"
 
 // voters counts the members of the cluster's etcd.
@@ -31,7 +31,7 @@ func (h *Host) voters(ctx context.Context) (int, error) {
 	return len(all.Items), nil
 }
 
-// knownVoters are those that were seen last, 0 where nobody has looked yet.
+// knownVoters returns the number that was seen last, 0 if nobody has looked yet.
 func (h *Host) knownVoters() (int, error) {
 	text, err := h.read(votersFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -44,8 +44,8 @@ func (h *Host) knownVoters() (int, error) {
 	return max(0, n), err
 }
 
-// heedVoters is for a server that was seen Ready in this pass. A damaged note is written
-// anew.
+// heedVoters counts the members if this server was seen Ready in this pass. A damaged note
+// is written anew.
 func (m *machine) heedVoters(ctx context.Context) error {
 	if m.object == nil || m.cfg.Role != node.Server {
 		return nil

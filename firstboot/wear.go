@@ -10,25 +10,27 @@ import (
 	"time"
 )
 
-// wearFile remembers the last look at the running slot.
+// wearFile has the result of the last look at the running slot.
 const wearFile = stateDir + "/slot-check.json"
 
-// Wear is what was found when the running system was read from its medium.
+// Wear is what was found when the running system was last read from its medium.
 type Wear struct {
 	Slot string    `json:"slot"`
-	Made time.Time `json:"made"` // the image's: another one may come into the slot
+	Made time.Time `json:"made"` // the image's timestamp: another image may come into the slot
 	At   time.Time `json:"at"`
-	// Fault is empty where all reads as it was written.
+	// Fault is "" if everything reads as it was written.
 	Fault string `json:"fault,omitempty"`
 }
 
-// CheckSlot reads the slot that runs from its medium and remembers what it found. The
-// error says that the system is not as it was written.
+// CheckSlot reads the running slot from its medium and remembers what it found. An error
+// says that the system is not as it was written, or that this could not be found out or
+// noted.
 func CheckSlot(ctx context.Context, h Host, slot string) error {
 	return errors.Join(h.lookAtSlot(ctx, slot))
 }
 
-// lookAtSlot returns what is wrong with the system, and with what was to be remembered.
+// lookAtSlot returns what is wrong with the system (fault), and why that could not be noted
+// (noted).
 func (h *Host) lookAtSlot(ctx context.Context, slot string) (fault, noted error) {
 	r, err := ReadImage(h.Files)
 	if err != nil {
@@ -50,8 +52,8 @@ func (h *Host) lookAtSlot(ctx context.Context, slot string) (fault, noted error)
 	return fault, err
 }
 
-// ReadWear returns the last look at the system that runs, nil where nobody has looked
-// since it came.
+// ReadWear returns the last look at the running system, nil if nobody has looked since it
+// was installed.
 func ReadWear(files Files) (*Wear, error) {
 	h := &Host{Files: files}
 	data, err := h.read(wearFile)
@@ -62,7 +64,7 @@ func ReadWear(files Files) (*Wear, error) {
 		return nil, err
 	}
 	var w Wear
-	if json.NewDecoder(bytes.NewReader(data)).Decode(&w) != nil { // looking again is cheap
+	if json.NewDecoder(bytes.NewReader(data)).Decode(&w) != nil { // damaged: looking again is cheap
 		return nil, nil
 	}
 	r, err := ReadImage(files)
@@ -73,10 +75,10 @@ func ReadWear(files Files) (*Wear, error) {
 	return &w, nil
 }
 
-// worn is a notice: what is lost may never be needed, and the node works on.
+// worn returns a notice: what is damaged may never be needed, and the node works on.
 func (h *Host) worn() *Problem {
 	w, err := ReadWear(h.Files)
-	if err != nil || w == nil || w.Fault == "" { // what an image says of itself is asked elsewhere
+	if err != nil || w == nil || w.Fault == "" { // errors of reading the image are reported elsewhere
 		return nil
 	}
 	return problem("slot-worn", w.Slot, w.At.Format(time.DateOnly))

@@ -54,8 +54,8 @@ func TestWear(t *testing.T) {
 	}
 }
 
-// TestWearOfAnotherSlot: a verdict on one slot is none on the other, and one that cannot
-// be read is none.
+// TestWearOfAnotherSlot: a verdict on one slot says nothing about the other, and an
+// unreadable one says nothing at all.
 func TestWearOfAnotherSlot(t *testing.T) {
 	w, h := inSlot(t, "a")
 	w.worn = errors.New("damaged")

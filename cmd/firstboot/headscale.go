@@ -15,7 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/host"
 )
 
-// keeper reads where copies of Headscale are kept on this node.
+// keeper returns the Keeper of this node's copies of Headscale.
 func keeper() (*backup.Keeper, error) {
 	host.LikeUnits("/")
 	text, err := os.ReadFile(contract.HeadscaleStores)
@@ -63,12 +63,13 @@ func restoreHeadscale(ctx context.Context, h firstboot.Host, args []string) erro
 		return err
 	}
 	fmt.Println("firstboot: the server of", name, "is back")
-	// The machine before this one must not write another, if it comes back on.
+	// A copy of this machine's own keeps the machine before it, if that is switched on again, from
+	// writing more.
 	if err := k.Backup(ctx, time.Now()); err != nil {
 		warn(err.Error())
 	}
 	return nil
 }
 
-// warn writes a warning into the journal, sd-daemon(3).
+// warn writes a warning to the journal: sd-daemon(3).
 func warn(s string) { fmt.Println("<4>" + s) }

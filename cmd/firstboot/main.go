@@ -1,7 +1,7 @@
 //go:build linux
 
-// Firstboot runs on a node: it makes the machine a member of its tailnet and
-// its cluster, and says how that goes.
+// Firstboot runs on a node: it makes the machine a member of its tailnet and its cluster, and
+// reports how that is going.
 package main
 
 import (
@@ -53,7 +53,7 @@ var verbs = []verb{
 	{"version", "print the version", func(context.Context, firstboot.Host, []string) error { fmt.Println(version); return nil }},
 }
 
-// errUsage was explained already.
+// errUsage is returned after the error was already explained.
 var errUsage = errors.New("usage")
 
 func main() {
@@ -98,7 +98,7 @@ func usage(w io.Writer) {
 	}
 }
 
-// flags parses what follows a verb; nothing but flags may.
+// flags parses what follows a verb. It accepts flags only.
 func flags(name string, args []string, define func(*flag.FlagSet)) error {
 	f, err := parse(name, args, define)
 	if err == nil && f.NArg() > 0 {

@@ -36,7 +36,7 @@ func serveShares(ctx context.Context, h firstboot.Host, args []string) error {
 	return holder.Serve(ctx, l, holder.TailnetWay, book, &host.Tailnet{}, func(s string) { fmt.Println("firstboot:", s) })
 }
 
-// ownAddress is this node's in the tailnet, by which others know it.
+// ownAddress returns this node's address in the tailnet, by which others know it.
 func ownAddress(ctx context.Context, h firstboot.Host) (netip.Addr, error) {
 	st, err := h.Tailnet.Status(ctx)
 	if err != nil {

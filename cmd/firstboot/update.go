@@ -14,7 +14,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
 
-// updateFlags are those of "firstboot update".
+// updateFlags are the flags of "firstboot update".
 type updateFlags struct {
 	json, reboot, back bool
 	id                 string
@@ -80,7 +80,7 @@ func readUpdate(ctx context.Context, h firstboot.Host, name string) (*update.Res
 	return update.Apply(ctx, h, host.Slots{}, host.Spool{Dir: host.SpoolDir}, in, size)
 }
 
-// openUpdate also tells the size, -1 of what only its end shows.
+// openUpdate also returns the size in bytes, -1 if it is unknown.
 func openUpdate(name string) (*os.File, int64, error) {
 	if name == "-" {
 		return os.Stdin, -1, nil

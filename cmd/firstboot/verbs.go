@@ -25,7 +25,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// refreshEvery is how often the screen is put right.
+// refreshEvery is how often the screen is redrawn.
 const refreshEvery = 10 * time.Second
 
 func runAll(ctx context.Context, h firstboot.Host, args []string) error {
@@ -47,8 +47,8 @@ func runAll(ctx context.Context, h firstboot.Host, args []string) error {
 	return err
 }
 
-// runIdentity leaves complaints to run: at this moment nobody could read
-// them, and logins must start in any case.
+// runIdentity leaves complaints to run: at this moment nobody could read them, and logins must
+// start in any case.
 func runIdentity(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := flags("identity", args, nil); err != nil {
 		return err
@@ -63,7 +63,7 @@ func runIdentity(ctx context.Context, h firstboot.Host, args []string) error {
 	return err
 }
 
-// reached marks the boot partition. No start fails for it.
+// reached records progress on the boot partition. An error does not fail the start.
 func reached(h firstboot.Host, words string) {
 	if err := h.Reached(words); err != nil {
 		fmt.Println("firstboot:", err)
@@ -74,8 +74,7 @@ func keepFirewall(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := flags("firewall", args, nil); err != nil {
 		return err
 	}
-	// Nothing is told but what is wrong: "<3>" makes it an error in the journal,
-	// sd-daemon(3).
+	// Only faults are reported: "<3>" makes them errors in the journal, sd-daemon(3).
 	err := firstboot.Guard(ctx, h, func(s string) { fmt.Println("<3>firstboot:", s) })
 	if errors.Is(err, context.Canceled) { // systemd stops the service
 		return nil
@@ -133,7 +132,7 @@ func takeKey(_ context.Context, h firstboot.Host, args []string) error {
 	return firstboot.TakeKey(h.Files, h.Clock, secret.String(strings.TrimSpace(string(text))))
 }
 
-// takeOffer leaves to the service what it takes: that works by it a moment later.
+// takeOffer only stores what was offered: the service acts on it a moment later.
 func takeOffer(ctx context.Context, h firstboot.Host, args []string) error {
 	try := false
 	if err := flags("offer", args, func(f *flag.FlagSet) { f.BoolVar(&try, "try", false, "only tell what it would change") }); err != nil {

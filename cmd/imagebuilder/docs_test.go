@@ -13,13 +13,14 @@ import (
 )
 
 var (
-	// commandLine matches a command line to copy: a whole line, up to a comment or another
-	// program.
-	commandLine = regexp.MustCompile(`(?m)^ +(?:bin/)?imagebuilder( [^#|>;&\n]*)`)
+	// commandLine matches a command line to copy, up to a comment or another program;
+	// fencedLine matches one in a fenced block, which is not indented.
+	commandLine = regexp.MustCompile(`(?m)^ +(?:sudo (?:-\S+ )*)?(?:bin/)?imagebuilder( [^#|>;&\n]*)`)
+	fencedLine  = regexp.MustCompile(`(?m)^(?:sudo (?:-\S+ )*)?(?:bin/)?imagebuilder( [^#|>;&\n]*)`)
 	fenced      = regexp.MustCompile("(?s)```.*?```")
 	codeSpan    = regexp.MustCompile("`([^`]+)`")
 	quotedSpan  = regexp.MustCompile(`'imagebuilder ([^'"%\n]*)`)
-	foreign     = regexp.MustCompile(`^headscale (nodes|preauthkeys) `) // Headscale's own
+	foreign     = regexp.MustCompile(`^headscale (apikeys|nodes|preauthkeys) `) // Headscale's own
 	verb        = regexp.MustCompile(`^[a-z][a-z-]+$`)
 	longFlag    = regexp.MustCompile(`^--[a-z][a-z-]*`)
 )
@@ -29,6 +30,11 @@ var (
 func mentions(markdown string) (lines []string) {
 	for _, m := range commandLine.FindAllStringSubmatch(markdown, -1) {
 		lines = append(lines, m[1])
+	}
+	for _, block := range fenced.FindAllString(markdown, -1) { // which need not be indented
+		for _, m := range fencedLine.FindAllStringSubmatch(block, -1) {
+			lines = append(lines, m[1])
+		}
 	}
 	for paragraph := range strings.SplitSeq(fenced.ReplaceAllString(markdown, ""), "\n\n") {
 		if strings.HasPrefix(paragraph, "    ") { // a block of code
@@ -145,7 +151,7 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	out, top := map[string]string{}, filepath.Join("..", "..")
-	for _, pattern := range []string{"README.md", "*/README.md", "*/*/README.md", ".github/*.md"} {
+	for _, pattern := range []string{"README.md", "*/README.md", "*/*/README.md", ".github/*.md", ".github/docs/*.md"} {
 		found, err := filepath.Glob(filepath.Join(top, pattern))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%s: %v", pattern, err)

@@ -35,8 +35,8 @@ func sum(b []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// The sample: a base with noise and a block of text, a root that begins as the noise
-// ends and has that block, changed, in the middle, and two boot files.
+// The sample: a base of noise and a block of text; a root that begins with the end of the noise and
+// has that block, changed, in the middle; two boot files.
 var (
 	noise   = artifacttest.Noise(3<<20, 1)
 	base    = slices.Concat(noise, artifacttest.Block(oldText))
@@ -46,7 +46,7 @@ var (
 	oldText = artifacttest.Text(40<<10, 1)
 	newText = artifacttest.Text(40<<10, 2)
 	initrd  = artifacttest.Noise(2*MaxPart+1, 3)
-	// in whose middle is what the old one has, too
+	// in its middle is something that the old file has too
 	oldBoot = map[string][]byte{slot.Initrd: slices.Concat(make([]byte, MaxPart), initrd[MaxPart:2*MaxPart], []byte("other"))}
 	kernel  = artifacttest.Noise(5000, 4)
 	cmdline = "bootargs=quiet imagebuilder.slot=a end"
@@ -133,8 +133,7 @@ func TestThereAndBack(t *testing.T) {
 	}
 }
 
-// TestNotOne: each byte that is changed, and each end that comes too early, is an
-// error, and never other bytes.
+// TestNotOne: any changed byte and any early end is an error, and never yields other bytes.
 func TestNotOne(t *testing.T) {
 	public, private := artifacttest.Keys(t, 1)
 	data := sample(t, private, nil)
@@ -155,7 +154,7 @@ func TestNotOne(t *testing.T) {
 	}
 }
 
-// inUntrustedComment: minisign signs all but that, which nobody reads.
+// inUntrustedComment: minisign does not sign the untrusted comment, and nobody reads it.
 func inUntrustedComment(data []byte, at int) bool {
 	begin := bytes.Index(data, []byte("\nuntrusted comment:"))
 	begin = max(begin, bytes.Index(data, []byte("untrusted comment:")))
@@ -195,7 +194,7 @@ func withSignature(manifest string, signature []byte) []byte {
 	return append(fmt.Appendf(nil, headFormat, Format, len(manifest), len(signature)), append([]byte(manifest), signature...)...)
 }
 
-// TestManifests that no builder makes.
+// TestManifests refuses manifests that no builder makes.
 func TestManifests(t *testing.T) {
 	_, private := artifacttest.Keys(t, 1)
 	far, behind := int64(len(base)), int64(-1)
@@ -270,14 +269,14 @@ func TestManifests(t *testing.T) {
 
 func make257() []Range { return slices.Repeat([]Range{{Size: 1}}, 257) }
 
-// apartFrom has the first boot file known apart, with something packed in it.
+// apartFrom gives the first boot file Unpacked and Packed, with a compressed section at the offset.
 func apartFrom(m *Manifest, form codec.Form, at, size int64) {
 	f := &m.Boot[0]
 	f.Unpacked, f.Parts = &Content{f.Size + 1, f.SHA256, f.Parts}, nil
 	f.Packed = &Packed{form, Span{at, size}}
 }
 
-// failing is a test to which failing is no failure.
+// failing records a failure instead of failing the test.
 type failing struct {
 	testing.TB
 	err *error
@@ -320,8 +319,8 @@ func TestWrongContents(t *testing.T) {
 	}
 }
 
-// TestAnotherBase: a patch against content that is not the one it was made against is an
-// error, and never other bytes.
+// TestAnotherBase: a patch applied to other content than it was made against is an error, and never
+// yields other bytes.
 func TestAnotherBase(t *testing.T) {
 	public, private := artifacttest.Keys(t, 1)
 	data, wrong := sample(t, private, nil), 0
@@ -349,8 +348,8 @@ func TestAnotherBase(t *testing.T) {
 	}
 }
 
-// TestPatchOrData: where a node would make other bytes, or has nothing alike, what it
-// gets is data; else it gets much less.
+// TestPatchOrData: if a node would make other bytes, or has nothing similar, it gets data;
+// otherwise it gets a much smaller patch.
 func TestPatchOrData(t *testing.T) {
 	fast := must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest)))
 	random := artifacttest.Noise(40<<10, 9)
@@ -376,7 +375,7 @@ func TestPatchOrData(t *testing.T) {
 	}
 }
 
-// repackable is a boot file of a slot: something packed between what is not.
+// repackable is a boot file of a slot: a compressed section between uncompressed ones.
 func repackable(form codec.Form, slot, head string, raw []byte, tail string) Former {
 	packed := artifacttest.Packed(form, raw)
 	f := Former{File: slices.Concat([]byte(head), packed, []byte(tail)), Packed: Span{int64(len(head)), int64(len(packed))}}
@@ -389,9 +388,9 @@ func repackable(form codec.Form, slot, head string, raw []byte, tail string) For
 	return f
 }
 
-// TestRepacked: a boot file, all of which or something in which is compressed, travels
-// as what changed in it, and is the same file again, whichever slot runs; against
-// another one than that it was made against it is an error.
+// TestRepacked: a boot file with a compressed section, or compressed as a whole, travels as the
+// changes to its content, and comes out as the same file, whichever slot runs. Applied to another
+// file than it was made against, it is an error.
 func TestRepacked(t *testing.T) {
 	oldRaw := slices.Concat(artifacttest.Text(2<<20, 1), artifacttest.Noise(10<<20, 7))
 	newRaw := slices.Concat([]byte("shifted"), artifacttest.Text(2<<20, 2), artifacttest.Noise(10<<20, 7), []byte("longer"))
@@ -429,7 +428,7 @@ func TestRepacked(t *testing.T) {
 	}
 }
 
-// repacked is what a node makes of a boot file, of what its running slot has by that name.
+// repacked returns the boot file that a node makes from runs, its running slot's file of that name.
 func repacked(t *testing.T, f File, parts []byte, slot string, runs []byte) ([]byte, error) {
 	public, private := artifacttest.Keys(t, 1)
 	small := Part{Size: 1, SHA256: sum([]byte("x")), Copy: new(int64)}
@@ -454,7 +453,8 @@ func repacked(t *testing.T, f File, parts []byte, slot string, runs []byte) ([]b
 	return io.ReadAll(in.ReadFile(got, slot, got.Former(bytes.NewReader(runs))))
 }
 
-// TestNotRepacked: what is in no form, or another, or new, or of another compressor.
+// TestNotRepacked: a file that has no known form, or another form than the old file, or is new, or
+// comes from another compressor.
 func TestNotRepacked(t *testing.T) {
 	text := artifacttest.Text(100<<10, 1)
 	zst, gz := artifacttest.Packed(codec.Zstd, text), artifacttest.Packed(codec.Gzip, text)

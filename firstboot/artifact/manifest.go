@@ -1,15 +1,15 @@
-// Package artifact is the form in which an update travels: over ssh, or on a
-// stick. It is a line that says how long the next two are, a manifest, a signature
-// of the manifest by the fleet's key, and then the parts that the manifest lists.
+// Package artifact is the format in which an update travels, over ssh or on a stick: a line with
+// the lengths of the next two items; a manifest; a signature of the manifest by the fleet's key;
+// the parts that the manifest lists.
 //
-// What is signed is the manifest; it has the digest of everything behind it. No
-// byte of a part is given to anybody, nor unpacked, before its digest was found
-// right. A part is data, a copy of what the running slot has, or a patch against that:
-// what comes of a patch is compressed by package codec, and has its digest, too. A node
-// holds a dictionary and a part in memory, and no more.
+// Only the manifest is signed. It has the digest of everything that follows. No byte of a part is
+// returned or unpacked before the digest of the part was checked. A part is data, a copy of
+// something in the running slot, or a patch against that. The result of a patch is compressed by
+// package codec, and has a digest too. A node holds one dictionary and one part in memory, and no
+// more.
 //
-// It is a leaf: io in, io out. It refuses to know disks and what a node runs: whether
-// an update fits is package update's to say.
+// The package is a leaf: io in, io out. It does not know disks or what a node runs: package update
+// judges whether an update fits.
 package artifact
 
 import (
@@ -26,113 +26,113 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
-// Format is the one that this package reads and writes.
+// Format is the version of the format that this package reads and writes.
 const Format = 1
 
-// MaxPart is the most, in bytes, that a part may give: a node holds one in memory.
+// MaxPart is the largest size of a part, unpacked, in bytes: a node holds one part in memory.
 const MaxPart = 1 << 20
 
-// maxPacked is the longest that such a part can be on its way: what cannot be
-// compressed becomes a little longer.
+// maxPacked is the largest size of such a part in transit, in bytes: data that cannot be compressed
+// becomes slightly longer.
 const maxPacked = MaxPart + 4<<10
 
-// Manifest says what an update makes of a slot.
+// Manifest describes what an update writes to a slot.
 type Manifest struct {
 	Format int    `json:"format"`
 	Board  string `json:"board"`
 	Arch   string `json:"arch"` // Debian's name
-	// Version is the image's, Made the time of its newest index of Debian: no
-	// update goes back behind that.
+	// Version is the image's; Made is the time of its newest Debian index. No update goes back to
+	// an earlier Made.
 	Version string    `json:"version"`
 	Made    time.Time `json:"made"`
-	// DiskID is by which the kernel that comes finds its disk.
+	// DiskID identifies the disk that the new kernel looks for.
 	DiskID string `json:"diskId"`
-	// Components has the versions of what is no Debian package, k3s above all, and of
-	// how data are kept (contract.StorageComponent); Deferred the digests of those that a
-	// node fetches by itself.
+	// Components has the versions of what is not a Debian package, k3s above all, and the storage
+	// level (contract.StorageComponent). Deferred has the digests of the components that a node
+	// downloads itself.
 	Components map[string]string `json:"components"`
 	Deferred   map[string]string `json:"deferred,omitempty"`
-	// Base is the root from which parts are copied, nil where none is.
+	// Base is the root that parts are copied from or patched against, nil if there are none.
 	Base *Base `json:"base,omitempty"`
-	// Codec compressed the root's blocks, and must again those of patches; empty
-	// where none is.
+	// Codec is the compressor of the root's blocks, with which a node must compress those of
+	// patches again; empty if there are no patches.
 	Codec string  `json:"codec,omitempty"`
 	Root  Content `json:"root"`
 	// Boot is in the order of slot.Files.
 	Boot []File `json:"boot"`
 }
 
-// Base is what the slot that runs must have.
+// Base is what the running slot must have.
 type Base struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 }
 
-// Content is a run of bytes and how it comes about.
+// Content is a run of bytes, and the parts that it is made of.
 type Content struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 	Parts  []Part `json:"parts"`
 }
 
-// Part is the next piece of a content: one that travels, a copy, or both: a patch.
+// Part is the next piece of a content: data that travels, a copy, or a patch, which is both.
 type Part struct {
-	// Size is how much of the content it is.
+	// Size is the number of bytes that the part gives.
 	Size int64 `json:"size"`
-	// SHA256 is that of what travels, or of what is copied.
+	// SHA256 is the digest of the data that travels, or of the bytes that are copied.
 	SHA256 string `json:"sha256"`
-	// Data is how many bytes travel: a frame of zstd.
+	// Data is the number of bytes that travel: a zstd frame.
 	Data int64 `json:"data,omitempty"`
-	// Copy is where in Base the bytes are.
+	// Copy is the offset in Base of the bytes to copy.
 	Copy *int64 `json:"copy,omitempty"`
-	// Patch says what to do with what travels, nil where it is the content itself.
+	// Patch says how to use the data that travels; nil if that is the content itself.
 	Patch *Patch `json:"patch,omitempty"`
 }
 
-// File is one of slot.Files, as slot a has it. For slot b some bytes are others.
+// File is one of slot.Files, as slot a has it. EditsB turns it into slot b's.
 type File struct {
 	Name string `json:"name"`
 	Content
 	SHA256B string `json:"sha256b"`
 	EditsB  []Edit `json:"editsB,omitempty"`
-	// Base is what the running slot must have by this name, where parts are copied
-	// from that or patch it; else nil.
+	// Base is what the running slot must have under this name if parts are copied from it or
+	// patched against it; else nil.
 	Base *FileBase `json:"base,omitempty"`
-	// Unpacked is the file with that unpacked which a node compresses, where Packed
-	// says. Then this has the parts, and the file none.
+	// Unpacked is the file with its section Packed decompressed; the node compresses that section
+	// again. If it is set, the parts are in Unpacked, and Content has none.
 	Unpacked *Content `json:"unpacked,omitempty"`
 	Packed   *Packed  `json:"packed,omitempty"`
 }
 
-// FileBase is a boot file of the running slot, with that unpacked which is compressed
-// where Packed says.
+// FileBase is a boot file of the running slot, with the section Packed decompressed.
 type FileBase struct {
 	Base
 	Packed *Packed `json:"packed,omitempty"`
-	// Blank is read as zeroes, in the file as it lies there: each slot has its own.
+	// Blank are the sections to read as zeroes, by their offsets in the file as it is stored: their
+	// content is each slot's own.
 	Blank []Span `json:"blank,omitempty"`
 }
 
-// Packed is what of a file is compressed: all of an initramfs, or that of a unified
-// kernel image.
+// Packed is the compressed section of a file: the whole of an initramfs, or the initramfs in a
+// unified kernel image.
 type Packed struct {
 	Form codec.Form `json:"form"`
 	Span
 }
 
-// Span is some bytes of a file, by their offset and number.
+// Span is a section of a file: offset and size in bytes.
 type Span struct {
 	At   int64 `json:"at"`
 	Size int64 `json:"size"`
 }
 
-// Edit is bytes in the place of as many others.
+// Edit replaces bytes at an offset with as many others.
 type Edit struct {
 	At    int64  `json:"at"`
 	Bytes []byte `json:"bytes"`
 }
 
-// Patches says whether a node has to compress anything.
+// Patches reports whether a node has to compress anything.
 func (m *Manifest) Patches() bool {
 	return m.Root.patches() || slices.ContainsFunc(m.Boot, func(f File) bool { return f.Unpacked != nil })
 }
@@ -141,7 +141,7 @@ func (c *Content) patches() bool {
 	return slices.ContainsFunc(c.Parts, func(p Part) bool { return p.Patch != nil })
 }
 
-// Travels is how many bytes follow the manifest and its signature.
+// Travels returns how many bytes follow the manifest and its signature.
 func (m *Manifest) Travels() (n int64) {
 	for _, p := range m.Root.Parts {
 		n += p.Data
@@ -154,7 +154,8 @@ func (m *Manifest) Travels() (n int64) {
 	return n
 }
 
-// source is what parts make up: the file, or what is in it.
+// source is the content that the parts make up: the file, or the file with its section
+// decompressed.
 func (f *File) source() *Content {
 	if f.Unpacked != nil {
 		return f.Unpacked
@@ -162,7 +163,7 @@ func (f *File) source() *Content {
 	return &f.Content
 }
 
-// Files are the names of what starts the slot.
+// Files returns the names of the boot files.
 func (m *Manifest) Files() (names []string) {
 	for _, f := range m.Boot {
 		names = append(names, f.Name)
@@ -184,7 +185,7 @@ func decode(data []byte) (*Manifest, error) {
 	return &m, m.check()
 }
 
-// check refuses what no builder makes.
+// check refuses a manifest that no builder makes.
 func (m *Manifest) check() error {
 	switch {
 	case m.Format != Format:
@@ -209,7 +210,7 @@ func (m *Manifest) checkBoot() error {
 	last := -1
 	for _, f := range m.Boot {
 		at := slices.Index(slot.Files, f.Name)
-		if at <= last { // in order, so that what makes the slot startable comes last, and once
+		if at <= last { // in order, and each once, so that what makes the slot startable comes last
 			return fmt.Errorf("boot: %q is unknown, or not in its place", f.Name)
 		}
 		last = at
@@ -223,7 +224,7 @@ func (m *Manifest) checkBoot() error {
 	return nil
 }
 
-// check returns the size of what may be copied.
+// check returns the size of what may be copied; 0 without a base.
 func (b *Base) check() (int64, error) {
 	switch {
 	case b == nil:
@@ -272,10 +273,10 @@ func (f *File) checkPacked() error {
 	return f.Packed.check()
 }
 
-// inside is how much is in what is packed.
+// inside returns the size of the packed section, decompressed.
 func (f *File) inside() int64 { return f.Unpacked.Size - (f.Size - f.Packed.Size) }
 
-// check returns the size of what may be copied.
+// check returns the size of what may be copied; 0 without a base.
 func (b *FileBase) check() (int64, error) {
 	if b == nil {
 		return 0, nil
@@ -305,7 +306,7 @@ func (p *Packed) check() error {
 	return nil
 }
 
-// check wants parts that make up the content; copies from the first base bytes.
+// check requires parts that make up the content, and copies only from the first base bytes.
 func (c *Content) check(base int64) error {
 	if !isDigest(c.SHA256) {
 		return errors.New("sha256 is no digest")

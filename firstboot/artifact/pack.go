@@ -9,11 +9,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/codec"
 )
 
-// window is a stream of which pieces are read, each of which begins at or behind the
-// beginning of the last one. It holds no more than one.
+// window makes a stream readable at offsets, as long as no read begins before the previous one. It
+// holds only the bytes of one read.
 type window struct {
 	r   io.Reader
-	at  int64 // of what it holds
+	at  int64 // offset of has
 	has []byte
 }
 
@@ -39,12 +39,13 @@ func (w *window) ReadAt(b []byte, at int64) (int, error) {
 	return copy(b, w.has), nil
 }
 
-// packing gives a file of what is known apart: it compresses that which is packed there.
+// packing returns the file for r, its decompressed form: it compresses the packed section again.
 func (f *File) packing(r io.Reader) io.Reader {
 	return io.MultiReader(io.LimitReader(r, f.Packed.At), &packing{r: io.LimitReader(r, f.inside()), form: f.Packed.Form}, r)
 }
 
-// Former gives the running slot's file of this name, read from r, as Base has it.
+// Former returns the running slot's file of this name, read from r, in the form that Base
+// describes.
 func (f *File) Former(r io.Reader) io.Reader { return f.Base.former(r) }
 
 func (b *FileBase) former(r io.Reader) io.Reader {
@@ -62,8 +63,8 @@ func blanks(spans []Span) (edits []Edit) {
 	return edits
 }
 
-// unpacking gives what is in what it reads. It does not look at that before it is asked:
-// something else comes before it.
+// unpacking decompresses what it reads. It reads nothing before the first Read: in a MultiReader
+// something else comes first.
 type unpacking struct {
 	r    io.Reader
 	form codec.Form
@@ -109,7 +110,7 @@ func (p *packing) Read(b []byte) (n int, err error) {
 	return p.out.Read(b)
 }
 
-// step compresses some more; at the end it returns io.EOF.
+// step compresses the next piece; at the end it returns io.EOF.
 func (p *packing) step() error {
 	_, err := io.CopyN(p.w, p.r, codec.BlockSize)
 	if err != io.EOF {

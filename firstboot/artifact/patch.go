@@ -11,42 +11,41 @@ import (
 )
 
 const (
-	// MaxOld bounds the dictionary, in bytes: a node holds it in memory, with the
-	// patch and what comes of it.
+	// MaxOld bounds the dictionary, in bytes: a node holds it in memory, with the patch and its
+	// result.
 	MaxOld    = 8 << 20
 	maxRanges = 256
-	// dictID is no zero, which would mean that there is none.
+	// dictID is not zero, which would mean that there is no dictionary.
 	dictID = 1
 )
 
-// Patch is for a run of the root's blocks, one behind the other. What travels is them
-// unpacked, as a frame of zstd whose dictionary is old content; package
-// codec compresses them again.
+// Patch gives a run of consecutive blocks of the root. What travels is their content, decompressed,
+// in a zstd frame whose dictionary is old content; package codec compresses the blocks again.
 type Patch struct {
-	// Old is the dictionary: ranges of Base, unpacked and put together.
+	// Old is the dictionary: ranges of Base, decompressed and concatenated.
 	Old    []Range `json:"old"`
 	Blocks []Block `json:"blocks"`
-	// SHA256 is that of the blocks as the root has them.
+	// SHA256 is the digest of the blocks as they are in the root.
 	SHA256 string `json:"sha256"`
 }
 
-// Block is one of the root's.
+// Block is one block of the root.
 type Block struct {
-	// Raw is how much is in it.
+	// Raw is its size, decompressed, in bytes.
 	Raw int64 `json:"raw"`
-	// Stored is one that is not compressed.
+	// Stored says that the block is not compressed.
 	Stored bool `json:"stored,omitempty"`
 }
 
-// Range is blocks of the base, one behind the other.
+// Range is a run of consecutive blocks of the base.
 type Range struct {
 	At   int64 `json:"at"`
 	Size int64 `json:"size"`
-	// Raw is how much they have, unpacked; 0 where they lie there uncompressed.
+	// Raw is their size, decompressed, in bytes; 0 if they are stored uncompressed.
 	Raw int64 `json:"raw,omitempty"`
 }
 
-// unpacked is how much a range gives.
+// unpacked returns the size of a range, decompressed.
 func (r Range) unpacked() int64 {
 	if r.Raw == 0 {
 		return r.Size
@@ -54,14 +53,14 @@ func (r Range) unpacked() int64 {
 	return r.Raw
 }
 
-// check wants what a node can hold, and ranges of the first base bytes.
+// check requires what a node can hold in memory, and ranges within the first base bytes.
 func (p *Patch) check(base int64) error {
 	old := int64(0)
 	for _, r := range p.Old {
 		switch {
 		case r.At < 0 || r.Size < 1 || r.At > base-r.Size:
 			return errors.New("its dictionary is beyond the base")
-		case r.Raw != 0 && r.Raw <= r.Size: // nobody compresses so
+		case r.Raw != 0 && r.Raw <= r.Size: // no compressor makes a block longer
 			return fmt.Errorf("its dictionary has %d bytes, packed %d", r.Raw, r.Size)
 		case r.unpacked() > MaxOld-old:
 			return fmt.Errorf("its dictionary has more than %d bytes", MaxOld)
@@ -85,7 +84,7 @@ func (p *Patch) check(base int64) error {
 	return nil
 }
 
-// raw is how much the blocks have, unpacked.
+// raw returns the size of the blocks, decompressed.
 func (p *Patch) raw() (n int64) {
 	for _, b := range p.Blocks {
 		n += b.Raw
@@ -93,9 +92,9 @@ func (p *Patch) raw() (n int64) {
 	return n
 }
 
-// patcher makes blocks of patches.
+// patcher turns patches into blocks.
 type patcher struct {
-	old   *zstd.Decoder // of the base's blocks
+	old   *zstd.Decoder // decompresses the base's blocks
 	block *zstd.Encoder
 }
 
@@ -107,7 +106,7 @@ func newPatcher() (p patcher, err error) {
 	return p, err
 }
 
-// dictionary puts old content together.
+// dictionary reads and concatenates the ranges of old content.
 func (p patcher) dictionary(old []Range, base io.ReaderAt) (dict []byte, err error) {
 	size := int64(0)
 	for _, r := range old {
@@ -132,10 +131,10 @@ func (p patcher) dictionary(old []Range, base io.ReaderAt) (dict []byte, err err
 	return dict, nil
 }
 
-// ErrOther says that what runs is another thing than the update was made against.
+// ErrOther says that the running slot is not what the update was made against.
 var ErrOther = errors.New("the running slot is not what the update was made for")
 
-// compress makes blocks of what they have in them.
+// compress turns the content of blocks into blocks.
 func (p patcher) compress(raw []byte, blocks []Block) (packed []byte) {
 	for _, b := range blocks {
 		if b.Stored {
@@ -148,7 +147,7 @@ func (p patcher) compress(raw []byte, blocks []Block) (packed []byte) {
 	return packed
 }
 
-// apply makes the blocks again. The digest of what traveled was found right.
+// apply returns the blocks of a patch. The digest of traveled was already checked.
 func (p patcher) apply(part Part, traveled []byte, base io.ReaderAt) ([]byte, error) {
 	dict, err := p.dictionary(part.Patch.Old, base)
 	if err != nil {
@@ -165,7 +164,7 @@ func (p patcher) apply(part Part, traveled []byte, base io.ReaderAt) ([]byte, er
 	return blocks, nil
 }
 
-// unpatched is what blocks have in them.
+// unpatched returns the content of a patch's blocks.
 func unpatched(traveled, dict []byte, size int64) ([]byte, error) {
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxPart),
 		zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderDictRaw(dictID, dict))

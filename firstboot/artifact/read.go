@@ -17,26 +17,26 @@ import (
 const (
 	headFormat = "imagebuilder-update %d %d %d\n" // format, lengths of manifest and signature
 	maxHead    = 64
-	// maxManifest is that of a root of several GB.
+	// maxManifest, in bytes, is enough for a root of several GB.
 	maxManifest  = 4 << 20
 	maxSignature = 1 << 10
-	// signs begins the trusted comment: the fleet's key signs other things, too.
+	// signs begins the trusted comment: the fleet's key signs other things too.
 	signs = "imagebuilder update "
 )
 
 // ErrTruncated says that an update ends too early.
 var ErrTruncated = errors.New("the update ends too early: the file is cut short, or the connection broke")
 
-// Reader reads an update whose signature is good. The contents are read in their
-// order, each to its end: root, then boot files.
+// Reader reads an update whose signature is valid. Its contents must be read in order, each to its
+// end: first the root, then the boot files.
 type Reader struct {
 	*Manifest
-	// Length is that of the whole update, in bytes.
+	// Length is the length of the whole update, in bytes.
 	Length int64
 
 	r       *bufio.Reader
 	codec   *zstd.Decoder
-	patcher patcher // where there are patches
+	patcher patcher // set if there are patches
 }
 
 // Open reads the manifest and refuses one that the key's owner did not sign.
@@ -59,7 +59,8 @@ func Open(r io.Reader, key minisign.PublicKey) (*Reader, error) {
 	return in, err
 }
 
-// head reads what no digest covers.
+// head reads the parts of the update that no digest covers: the first line, the manifest and its
+// signature.
 func (in *Reader) head() (manifest, signature []byte, err error) {
 	line, err := in.r.ReadSlice('\n')
 	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
@@ -82,7 +83,7 @@ func (in *Reader) head() (manifest, signature []byte, err error) {
 	return both[:long], both[long:], nil
 }
 
-// whole says what the end means in the middle.
+// whole turns an end of file in the middle of an update into ErrTruncated.
 func whole(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return ErrTruncated
@@ -105,14 +106,14 @@ func verify(key minisign.PublicKey, manifest, signature []byte) error {
 	return nil
 }
 
-// ReadRoot returns the root's bytes. At its end the reader fails unless all had
-// their digest. base is read where parts are copies or patches.
+// ReadRoot returns the root's bytes. At its end the reader fails unless all of them together have
+// the right digest. base is the running slot's root; it is read if parts are copies or patches.
 func (in *Reader) ReadRoot(base io.ReaderAt) io.Reader {
 	return &checked{r: &parts{in: in, left: in.Root.Parts, base: base}, want: in.Root.SHA256, hash: sha256.New()}
 }
 
-// ReadFile returns a boot file's bytes for a slot, as ReadRoot the root's. base is what
-// Former gives, from its beginning, and nil where the file has no base.
+// ReadFile returns a boot file's bytes for a slot, checked as ReadRoot checks the root's. base is
+// what Former returns, nil if the file has no base.
 func (in *Reader) ReadFile(f *File, slot string, base io.Reader) io.Reader {
 	var r io.Reader = &checked{r: &parts{in: in, left: f.source().Parts, base: &window{r: base}}, want: f.source().SHA256, hash: sha256.New()}
 	if f.Unpacked != nil {
@@ -124,7 +125,7 @@ func (in *Reader) ReadFile(f *File, slot string, base io.Reader) io.Reader {
 	return &checked{r: &edited{r: r, edits: f.EditsB}, want: f.Sum(slot), hash: sha256.New()}
 }
 
-// Sum is the file's digest in a slot.
+// Sum returns the file's digest in a slot.
 func (f *File) Sum(slot string) string {
 	if slot == "b" {
 		return f.SHA256B
@@ -132,12 +133,12 @@ func (f *File) Sum(slot string) string {
 	return f.SHA256
 }
 
-// parts gives the bytes of one part after the other.
+// parts reads one part after the other.
 type parts struct {
 	in   *Reader
 	left []Part
 	base io.ReaderAt
-	rest []byte // of the part at hand
+	rest []byte // the unread rest of the current part
 }
 
 func (p *parts) Read(b []byte) (int, error) {
@@ -196,8 +197,8 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checked passes on what it reads and, in place of the end, an error if that was
-// something else.
+// checked passes on what it reads. At the end it returns an error instead of io.EOF if the digest
+// is wrong.
 type checked struct {
 	r    io.Reader
 	hash hash.Hash
@@ -213,7 +214,7 @@ func (c *checked) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// edited puts other bytes in the place of some.
+// edited applies edits to what it reads.
 type edited struct {
 	r     io.Reader
 	edits []Edit

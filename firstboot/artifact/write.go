@@ -13,17 +13,17 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/codec"
 )
 
-// Packer packs what travels. Same bytes in, same bytes out.
+// Packer packs parts. The same input gives the same output.
 type Packer struct {
 	out   io.Writer
 	codec *zstd.Encoder
 
-	patches *zstd.Encoder // asked for first by Patch
+	patches *zstd.Encoder // created by the first Patch
 	patcher patcher
 }
 
-// NewPacker returns one that writes the parts to out, in the order in which they
-// are asked for: that of Write.
+// NewPacker returns a Packer that writes the parts to out in the order of the calls, which must be
+// the order of the manifest.
 func NewPacker(out io.Writer) (*Packer, error) {
 	codec, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
 	return &Packer{out: out, codec: codec}, err
@@ -40,20 +40,20 @@ func traveling(b, packed []byte) Part {
 	return Part{Size: int64(len(b)), SHA256: digest(packed), Data: int64(len(packed))}
 }
 
-// Copy is a part with the bytes b that the base has at an offset.
+// Copy returns a part with the bytes b, which the base has at offset at.
 func Copy(b []byte, at int64) Part {
 	return Part{Size: int64(len(b)), SHA256: digest(b), Copy: &at}
 }
 
-// Patch packs the next part of the root: blocks that have raw in them, against old
-// content of the base. Where a node would not make the same of it, or where that is no
-// less to send, it is data.
+// Patch packs the next part of the root: the blocks b, whose content is raw, against old content of
+// the base. It packs them as data instead if a node would not get the same blocks from the patch,
+// or if the patch is no smaller.
 func (p *Packer) Patch(b, raw []byte, patch Patch, base io.ReaderAt) (Part, error) {
 	if err := p.preparePatches(); err != nil {
 		return Part{}, err
 	}
 	patch.SHA256 = digest(b)
-	if patch.check(math.MaxInt64) != nil || patch.raw() != int64(len(raw)) || !bytes.Equal(p.patcher.compress(raw, patch.Blocks), b) { // another builder's
+	if patch.check(math.MaxInt64) != nil || patch.raw() != int64(len(raw)) || !bytes.Equal(p.patcher.compress(raw, patch.Blocks), b) { // made by another builder
 		return p.Data(b)
 	}
 	dict, err := p.patcher.dictionary(patch.Old, base)
@@ -73,7 +73,7 @@ func (p *Packer) Patch(b, raw []byte, patch Patch, base io.ReaderAt) (Part, erro
 	return part, err
 }
 
-// patchWindow reaches over all of a dictionary.
+// patchWindow is larger than any dictionary, in bytes.
 const patchWindow = 16 << 20
 
 func (p *Packer) preparePatches() (err error) {
@@ -88,14 +88,14 @@ func (p *Packer) preparePatches() (err error) {
 	return err
 }
 
-// cost is how much of an update the part is, with its place in the manifest.
+// cost returns how many bytes the part adds to an update, its entry in the manifest included.
 func (p Part) cost() int64 {
 	text, _ := json.Marshal(p)
 	return p.Data + int64(len(text))
 }
 
-// File packs a boot file; a and b are what the two slots have, of one length, old what
-// either had before in the base, nil for none. What is in its place there is copied.
+// File packs a boot file. a and b are the file for the two slots, of the same length; old is the
+// base's file, nil for none. A piece that old has at the same offset becomes a copy.
 func (p *Packer) File(name string, a, b, old []byte) (File, error) {
 	f := File{Name: name, Content: Content{Size: int64(len(a)), SHA256: digest(a)}, SHA256B: digest(b)}
 	if len(a) != len(b) {
@@ -117,17 +117,17 @@ func (p *Packer) File(name string, a, b, old []byte) (File, error) {
 	return f, nil
 }
 
-// Former is a boot file as the base has it: all of it, what of that is compressed, and
-// what each slot has for itself.
+// Former is a boot file of the base: the file, its compressed section, and the sections that differ
+// from slot to slot.
 type Former struct {
 	File   []byte
 	Packed Span
 	Own    []Span
 }
 
-// Repack packs a boot file by what is in it, against what is in the base's; a and b are
-// what the two slots have. It reports whether it did: whether what is packed of both is
-// compressed in one form, and a node would make the same file.
+// Repack packs a boot file by its decompressed content, against that of the base's file. a and b
+// are the file for the two slots. ok is false if that is not possible: the compressed sections of
+// both must have the same form, and a node must get the same file.
 func (p *Packer) Repack(name string, a, b []byte, packed Span, old Former) (f File, ok bool, err error) {
 	form := codec.FormOf(packed.of(a))
 	if form == "" || form != codec.FormOf(old.Packed.of(old.File)) {
@@ -152,7 +152,7 @@ func (p *Packer) Repack(name string, a, b []byte, packed Span, old Former) (f Fi
 	return f, err == nil, err
 }
 
-// patched packs all of raw as what changed in it.
+// patched packs all of raw as patches against base.
 func (p *Packer) patched(raw, base []byte) (parts []Part, err error) {
 	for at := 0; at < len(raw); at += MaxPart {
 		chunk := raw[at:min(at+MaxPart, len(raw))]
@@ -165,7 +165,7 @@ func (p *Packer) patched(raw, base []byte) (parts []Part, err error) {
 	return parts, nil
 }
 
-// of is what a file has there, as far as it reaches.
+// of returns the section of b, as far as b reaches.
 func (s Span) of(b []byte) []byte {
 	begin := min(s.At, int64(len(b)))
 	return b[begin:min(begin+s.Size, int64(len(b)))]
@@ -173,11 +173,11 @@ func (s Span) of(b []byte) []byte {
 
 func baseOf(b []byte) Base { return Base{Size: int64(len(b)), SHA256: digest(b)} }
 
-// apart is what a node patches of a file.
+// apart returns a file with its compressed section decompressed, the form that patches are made in.
 func apart(b []byte, as FileBase) ([]byte, error) { return io.ReadAll(as.former(bytes.NewReader(b))) }
 
-// around patches size bytes with the nearest of a base: the dictionary is in the middle
-// over them, as far as there is a base.
+// around returns a patch of size bytes against the part of a base that lies around the same offset:
+// a dictionary of up to MaxOld bytes, centred on it as far as the base reaches.
 func around(at, size, base int) Patch {
 	begin := max(0, min(at+size/2, base)-MaxOld/2)
 	patch := Patch{Old: []Range{{At: int64(begin), Size: int64(min(MaxOld, base-begin))}}}
@@ -187,7 +187,7 @@ func around(at, size, base int) Patch {
 	return patch
 }
 
-// edits make b of a.
+// edits returns the edits that turn a into b.
 func edits(a, b []byte) (all []Edit) {
 	for i := range a {
 		switch last := len(all) - 1; {
@@ -201,7 +201,7 @@ func edits(a, b []byte) (all []Edit) {
 	return all
 }
 
-// Write writes an update: the manifest, signed, and the parts that a Packer wrote.
+// Write writes an update: head, manifest, signature, and the parts that a Packer wrote.
 func Write(out io.Writer, m *Manifest, key minisign.PrivateKey, parts io.Reader) error {
 	m.Format = Format
 	if err := m.check(); err != nil { // a node would refuse it

@@ -1,15 +1,14 @@
 //go:build linux
 
-// Package attic keeps what a system on trial may spoil for the one before it: the
-// node's files of /etc, what firstboot knows, and stores whose schema goes forward
-// only. Should the trial fail, the old system finds all of it as it was.
+// Package attic keeps what a system on trial may spoil for the system before it: the node's files
+// of /etc, firstboot's records, and stores whose schema only goes forward. If the trial fails, the
+// old system finds all of this as it was.
 //
-// The initramfs opens it, before anything of the new or the old system runs: then
-// nobody has a store open, and a plain copy is a good one. What is encrypted has an
-// attic of its own, opened when that is. The way back is made of
-// renames: it needs no room, and goes on where a power cut left it. The package
-// knows no etcd and no Headscale: which paths are kept was decided by the system
-// that made the update.
+// The initramfs opens the attic before anything of the new or the old system runs: at that time
+// nobody has a store open, and a plain copy is consistent. Encrypted data has an attic of its own,
+// which is opened once the data is unlocked. Putting back is done by renames: it needs no room, and
+// a power cut does not stop it from being continued. The package does not know etcd or Headscale:
+// the system that prepared the trial decided which paths to keep.
 package attic
 
 import (
@@ -28,33 +27,33 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/fscrypt"
 )
 
-// Done is what Open did.
+// Done is what Open did, or what Due says it would do.
 type Done int
 
-// What Open did.
+// The values of Done.
 const (
 	Nothing Done = iota
-	Kept         // the trial begins: a copy was made
-	Back         // the trial is over: all is as it was
+	Kept         // the trial begins: copies were made
+	Back         // the trial is over: everything is as it was before
 )
 
-// Attic is the one of the /var that is mounted below a root.
+// Attic is the attic of the /var that is mounted below a root directory.
 type Attic struct {
 	root   string
-	step   func(op string) error // of a test, which may end everything here
-	shut   func() (bool, error)  // what is encrypted is not open
-	locked bool                  // it is that of what is encrypted
+	step   func(op string) error // called before each step; a test may fail it, which ends the work there
+	shut   func() (bool, error)  // reports whether the encrypted data is locked
+	locked bool                  // this is the attic of the encrypted data
 }
 
-// In returns the attic below a root: "/", or what will be it.
+// In returns the attic below a root directory: "/", or what will become it.
 func In(root string) Attic {
 	a := Attic{root: root, step: func(string) error { return nil }}
 	a.shut = a.isShut
 	return a
 }
 
-// Locked returns that of what is encrypted, which is opened when that is, and before
-// anything else opens it.
+// Locked returns the attic of the encrypted data. It must be opened once that data is unlocked, and
+// before anything else uses the data.
 func (a Attic) Locked() Attic {
 	a.locked = true
 	return a
@@ -69,7 +68,7 @@ func (a Attic) dir() string {
 	return a.at(contract.AtticDir)
 }
 
-// list is what the attic is for in a trial.
+// list returns the paths that this attic keeps in a trial.
 func (a Attic) list(t contract.Trial) []string {
 	if a.locked {
 		return t.Locked
@@ -77,12 +76,11 @@ func (a Attic) list(t contract.Trial) []string {
 	return t.Keep
 }
 
-// What is not whole, yet or any more, has another name than the attic.
+// An attic that is not complete, not yet or no longer, has another name.
 func (a Attic) coming() string { return a.dir() + ".new" }
 func (a Attic) going() string  { return a.dir() + ".old" }
 
-// Trial tells of the trial that was prepared last; the error is fs.ErrNotExist where
-// there was none.
+// Trial returns the trial that was prepared last. The error is fs.ErrNotExist if there is none.
 func (a Attic) Trial() (contract.Trial, error) {
 	data, err := os.ReadFile(a.at(contract.TrialFile))
 	if err != nil {
@@ -91,15 +89,15 @@ func (a Attic) Trial() (contract.Trial, error) {
 	return contract.ParseTrial(data)
 }
 
-// The reasons for which no other trial can be prepared.
+// The reasons why no other trial can be prepared.
 var (
 	ErrShut = errors.New("this node's data are locked, and an earlier trial may have kept the cluster's store among them: 'firstboot status' says what opens them; afterwards do this again")
 	ErrOwed = errors.New("the cluster's store is not put back yet as it was before the trial that failed: 'firstboot status' says what is missing; afterwards do this again")
 )
 
-// Owes says, with the slot that runs, why what the last trial kept of the encrypted data is
-// still needed, nil where it is not. Of what is locked nobody knows: the kernel says of each
-// name in it that it is not there.
+// Owes returns an error that says why the encrypted data that the last trial kept is still needed,
+// nil where it is not. slot is the running slot. While the data is locked nobody can tell: the
+// kernel reports every name in it as missing.
 func (a Attic) Owes(slot string) error {
 	t, damage := a.Trial()
 	if errors.Is(damage, fs.ErrNotExist) || damage == nil && len(t.Locked) == 0 {
@@ -125,8 +123,8 @@ func (a Attic) isShut() (bool, error) {
 	return !open, err
 }
 
-// Prepare says, in the slot that runs, what to keep when the trial begins. What was kept
-// before is worth nothing any more, or Prepare refuses.
+// Prepare records, in the running slot, what to keep when the trial begins. It deletes what was
+// kept before, or refuses if that is still needed (see Owes).
 func (a Attic) Prepare(slot string, t contract.Trial) error {
 	if err := a.Owes(slot); err != nil {
 		return err
@@ -151,8 +149,8 @@ func (a Attic) Prepare(slot string, t contract.Trial) error {
 	return a.rename(name+".new", name)
 }
 
-// Amended is the trial that was prepared, with the store of the cluster kept or left alone;
-// nil where it is so already.
+// Amended returns the prepared trial, changed so that the cluster's store is kept or not; nil if
+// the trial says so already.
 func (a Attic) Amended(keep, encrypted bool) (*contract.Trial, error) {
 	t, err := a.Trial()
 	if err != nil {
@@ -165,8 +163,8 @@ func (a Attic) Amended(keep, encrypted bool) (*contract.Trial, error) {
 	return &next, nil
 }
 
-// Bless ends the trial of a slot that proved itself; it does nothing for another one,
-// whose trial may be about to begin.
+// Bless ends the trial of a slot that has proved itself. It does nothing if the trial is for
+// another slot: that trial may be about to begin.
 func (a Attic) Bless(slot string) error {
 	t, err := a.Trial()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && t.Slot != slot {
@@ -178,8 +176,8 @@ func (a Attic) Bless(slot string) error {
 	return errors.Join(a.empty(), a.Locked().empty())
 }
 
-// Open is for the initramfs, with the slot that starts: it keeps, or puts back, or
-// has nothing to do.
+// Open is called by the initramfs with the slot that starts. It keeps the trial's paths, or puts
+// them back, or does nothing.
 func (a Attic) Open(slot string) (Done, error) {
 	t, will, err := a.due(slot)
 	switch {
@@ -195,11 +193,11 @@ func (a Attic) Open(slot string) (Done, error) {
 	return Nothing, nil
 }
 
-// Tidy removes copies that are not whole: of a trial that could not keep all of it, and
-// of one whose end was cut off. They fill /var, and nobody goes back to them.
+// Tidy removes incomplete copies: of a trial that could not keep everything, and of an attic whose
+// removal was interrupted. They fill /var, and nobody goes back to them.
 func (a Attic) Tidy() error { return errors.Join(a.burn(a.coming()), a.burn(a.going())) }
 
-// Due says what Open would do.
+// Due returns what Open would do.
 func (a Attic) Due(slot string) (Done, error) {
 	_, will, err := a.due(slot)
 	return will, err
@@ -217,7 +215,7 @@ func (a Attic) due(slot string) (t contract.Trial, will Done, err error) {
 	switch {
 	case err != nil:
 		return t, Nothing, err
-	case slot == t.Slot && !full: // else it was started before
+	case slot == t.Slot && !full: // if it is full, the trial has started before
 		return t, Kept, nil
 	case slot != t.Slot && full:
 		return t, Back, nil
@@ -225,7 +223,8 @@ func (a Attic) due(slot string) (t contract.Trial, will Done, err error) {
 	return t, Nothing, nil
 }
 
-// place has the copy of one path; absent is there in its place where there was nothing.
+// place returns where the copy of the n-th path is, and the file that takes its place if the path
+// did not exist.
 func place(dir string, n int) (copied, absent string) {
 	copied = filepath.Join(dir, strconv.Itoa(n))
 	return copied, copied + ".absent"
@@ -235,14 +234,14 @@ func (a Attic) keep(t contract.Trial) error {
 	if err := a.remove(a.coming()); err != nil {
 		return err
 	}
-	// A disk that had no room for all of it is not left full.
+	// Do not leave a disk full that had no room for all of it.
 	if err := a.fill(t); err != nil {
 		return errors.Join(err, a.burn(a.coming()))
 	}
 	return a.rename(a.coming(), a.dir())
 }
 
-// fill copies what is to be kept, onto the medium.
+// fill copies what is to be kept, and syncs it.
 func (a Attic) fill(t contract.Trial) error {
 	if err := os.MkdirAll(a.coming(), 0o700); err != nil {
 		return err
@@ -260,8 +259,8 @@ func (a Attic) fill(t contract.Trial) error {
 	return a.sync()
 }
 
-// putBack may be cut off anywhere, and then begins again: what is back is in the
-// attic no more.
+// putBack may be interrupted anywhere, and is then begun again: a path that was put back is no
+// longer in the attic.
 func (a Attic) putBack(t contract.Trial) error {
 	for n, name := range a.list(t) {
 		if err := a.putBackOne(n, a.at(name)); err != nil {
@@ -295,7 +294,8 @@ func (a Attic) putBackOne(n int, name string) error {
 	return a.rename(copied, name)
 }
 
-// empty leaves no attic that is half there: what remains is called otherwise first.
+// empty removes the attic. It is renamed first, so that no partial attic is ever found under its
+// name.
 func (a Attic) empty() error {
 	if err := a.burn(a.going()); err != nil {
 		return err
@@ -306,11 +306,11 @@ func (a Attic) empty() error {
 	return a.Tidy()
 }
 
-// mostSecret is the length of a file, in bytes, that may have a secret in it.
+// mostSecret is the size of the largest file, in bytes, that may hold a secret.
 const mostSecret = 64 << 10
 
-// burn removes what nobody goes back to, written over where it is small: a copy of what is
-// encrypted or sealed by now would be left in blocks that are free.
+// burn removes copies that are not needed any more, and overwrites small files first: the copy of a
+// secret that is encrypted or sealed by now would otherwise stay in free blocks.
 func (a Attic) burn(name string) error {
 	if err := a.step("overwrite " + name); err != nil {
 		return err
@@ -340,7 +340,7 @@ func overwrite(name string, size int64) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// rename is on the medium when it returns, on both sides.
+// rename is durable when it returns: it syncs both directories.
 func (a Attic) rename(from, to string) error {
 	if err := a.step("rename " + from); err != nil {
 		return err
@@ -358,7 +358,7 @@ func (a Attic) remove(name string) error {
 	return os.RemoveAll(name)
 }
 
-// sync puts all of /var onto its medium.
+// sync writes all of /var to its medium.
 func (a Attic) sync() error {
 	return dirsync.FileSystem(a.at("var"))
 }

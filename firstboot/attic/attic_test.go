@@ -54,7 +54,7 @@ func put(t *testing.T, root, name, text string) {
 	}
 }
 
-// spoil is what a trial makes of it.
+// spoil changes the /var as a trial would.
 func spoil(t *testing.T, root string) {
 	t.Helper()
 	put(t, root, contract.EtcUpper+"/hostname", "another\n")
@@ -69,7 +69,7 @@ func spoil(t *testing.T, root string) {
 	}
 }
 
-// look lists /var with all that counts, but for the pipe and what is the attic's.
+// look lists /var with everything that matters, except for the pipe and the attic's own files.
 func look(t *testing.T, root string) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -158,8 +158,8 @@ func TestATrialThatFailed(t *testing.T) {
 	}
 }
 
-// TestBlessed: nothing is kept of a trial that went well, and a trial that is to begin
-// is not ended by the slot before it.
+// TestBlessed: after a successful trial nothing is kept, and a trial that is about to begin is not
+// ended by the slot before it.
 func TestBlessed(t *testing.T) {
 	root := newRoot(t)
 	a := In(root)
@@ -190,7 +190,7 @@ func TestBlessed(t *testing.T) {
 
 var errCut = errors.New("cut")
 
-// cut is an attic that ends at its nth step: it comes to no other one.
+// cut returns an attic that fails at its nth step and does no other step after it.
 func cut(root string, n int) (Attic, *int) {
 	steps := 0
 	a := In(root)
@@ -203,8 +203,8 @@ func cut(root string, n int) (Attic, *int) {
 	return a, &steps
 }
 
-// TestEveryStepIsCut: wherever the power goes while things are kept or put back, the
-// next start ends as if nothing had been.
+// TestEveryStepIsCut: wherever power fails while things are kept or put back, the next start ends
+// as if it had not.
 func TestEveryStepIsCut(t *testing.T) {
 	for name, first := range map[string]string{"kept": "b", "put back": "a"} {
 		for n := 1; ; n++ {
@@ -259,9 +259,9 @@ func tidy(t *testing.T, root, when string) {
 	}
 }
 
-// TestNoRoom: a trial that cannot keep what it may spoil does not begin, has changed
-// nothing, and leaves no disk full: neither itself nor, where the power went, the start
-// of the good slot does.
+// TestNoRoom: a trial that cannot keep what it may spoil does not begin and has changed nothing.
+// The disk is not left full: the trial itself tidies up or, after a power cut, the start of the
+// good slot does.
 func TestNoRoom(t *testing.T) {
 	root := newRoot(t)
 	if err := In(root).Prepare("a", trial); err != nil {
@@ -295,8 +295,8 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
-// TestLocked: what is encrypted is kept and put back by itself, when it is open, and no
-// later trial finds an older one's.
+// TestLocked: encrypted data is kept and put back separately, when it is unlocked, and no later
+// trial finds the copies of an earlier one.
 func TestLocked(t *testing.T) {
 	root := newRoot(t)
 	mixed := trial
@@ -349,14 +349,14 @@ func TestLocked(t *testing.T) {
 	}
 	due("a", Nothing)
 	due("b", Kept)
-	if err := a.Prepare("a", trial); err != nil { // of nothing encrypted
+	if err := a.Prepare("a", trial); err != nil { // keeps nothing encrypted
 		t.Fatal(err)
 	}
 	due("b", Nothing)
 }
 
-// TestKeptWhileLocked: the one good copy of a store outlives every update that comes before
-// it is back, also while nobody can see it.
+// TestKeptWhileLocked: the only good copy of a store survives every update until it is put back,
+// also while the data is locked.
 func TestKeptWhileLocked(t *testing.T) {
 	root := newRoot(t)
 	mixed := trial
@@ -409,7 +409,7 @@ func TestKeptWhileLocked(t *testing.T) {
 	}
 }
 
-// TestNoCopyOfASecretIsLeft in blocks that are free: what the attic had is written over.
+// TestNoCopyOfASecretIsLeft in free blocks: the attic's files were overwritten.
 func TestNoCopyOfASecretIsLeft(t *testing.T) {
 	root := newRoot(t)
 	a := In(root)
@@ -431,8 +431,8 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 	}
 }
 
-// TestAmended: whether the store of the cluster is kept may change while a trial waits, and
-// the old system finds what counts then.
+// TestAmended: whether the cluster's store is kept may change while a trial waits, and the old
+// system finds the store accordingly.
 func TestAmended(t *testing.T) {
 	root := newRoot(t)
 	a := In(root)

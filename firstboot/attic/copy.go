@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyTree copies a file or a directory with all that overlayfs and security need of
-// it: owners, modes, times, extended attributes, and the devices that stand for
-// deleted files. Sockets and pipes are of processes that are gone.
+// copyTree copies a file or a directory with everything that overlayfs and security need: owners,
+// modes, times, extended attributes, and the device nodes that stand for deleted files. It skips
+// sockets and pipes, whose processes are gone.
 func (a Attic) copyTree(from, to string) error {
 	if err := a.step("copy " + from); err != nil {
 		return err
@@ -79,7 +79,8 @@ func copyFile(from, to string) error {
 	return writeFile(to, in)
 }
 
-// writeFile writes no zeros: etcd has 64 MB of them ready at the end of each log.
+// writeFile leaves holes for blocks of zeros: etcd preallocates 64 MB of them at the end of each
+// log.
 func writeFile(name string, r io.Reader) error {
 	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -104,7 +105,7 @@ func writeFile(name string, r io.Reader) error {
 
 var zeros [64 << 10]byte
 
-// copyMeta comes last: a directory's time changes with what comes into it.
+// copyMeta comes last: a directory's time changes when entries are made in it.
 func copyMeta(from, to string, st *unix.Stat_t) error {
 	if err := os.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
 		return err
@@ -112,7 +113,7 @@ func copyMeta(from, to string, st *unix.Stat_t) error {
 	if err := copyXattrs(from, to); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFLNK { // after chown, which takes setuid away
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK { // after chown, which clears setuid
 		if err := unix.Chmod(to, st.Mode&0o7777); err != nil {
 			return &fs.PathError{Op: "chmod", Path: to, Err: err}
 		}
@@ -122,7 +123,7 @@ func copyMeta(from, to string, st *unix.Stat_t) error {
 }
 
 func copyXattrs(from, to string) error {
-	list := make([]byte, 64<<10) // the most that listxattr(2) gives
+	list := make([]byte, 64<<10) // the most that listxattr(2) returns
 	n, err := unix.Llistxattr(from, list)
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil

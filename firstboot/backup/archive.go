@@ -12,11 +12,11 @@ import (
 	"slices"
 )
 
-// largest bounds what is read of a copy, in bytes: ten thousand nodes take
-// some fifty million.
+// largest bounds how much of an unpacked copy is read, in bytes: ten thousand nodes take some fifty
+// million.
 const largest = 1 << 30
 
-// pack archives files of a directory, with a comment.
+// pack returns an archive of files of a directory, with a comment in its gzip header.
 func pack(dir string, names []string, comment string) ([]byte, error) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
@@ -38,8 +38,8 @@ func pack(dir string, names []string, comment string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// unpack writes the files of a whole copy into a directory. It takes the names
-// that are ours and no other: a bucket is somebody else's computer.
+// unpack writes the files of a copy into a directory. It accepts only the names of our own files: a
+// bucket is somebody else's computer.
 func unpack(data []byte, dir string) (names []string, err error) {
 	z, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
@@ -62,7 +62,7 @@ func unpack(data []byte, dir string) (names []string, err error) {
 		}
 		names = append(names, h.Name)
 	}
-	if _, err := io.Copy(io.Discard, limited); err != nil { // to the end, where its sum is
+	if _, err := io.Copy(io.Discard, limited); err != nil { // read to the end, where gzip's checksum is
 		return nil, err
 	}
 	if !slices.Contains(names, database) {

@@ -1,12 +1,10 @@
-// Package backup keeps copies of Headscale's database and keys, and brings the
-// newest back to a machine that has none: without them every node of the tailnet
-// would have to be given a key again.
+// Package backup keeps copies of Headscale's database and keys, and restores the newest copy to a
+// machine that has no database: otherwise every node of the tailnet would need a new key.
 //
-// A copy is one archive, in a directory and, where there is one, in a bucket of
-// S3. The package refuses to bring back what is damaged, or of a version that
-// Headscale does not open, to replace a database that is there, to let a server
-// begin anew while it cannot know whether there is a copy, and to write after the
-// copies of another machine.
+// A copy is one archive, in a directory and, if there is one, in an S3 bucket. The package refuses
+// to restore a copy that is damaged or of a version that Headscale does not open, to replace an
+// existing database, to let a server start afresh while it cannot know whether a copy exists, and
+// to add to the copies of another machine.
 package backup
 
 import (
@@ -22,20 +20,19 @@ import (
 	"time"
 )
 
-// Keeper copies what Headscale has in Data to its stores, and back.
+// Keeper copies Headscale's files from Data to its stores, and back.
 type Keeper struct {
 	Data   string // a directory
 	Stores []Store
-	// UID and GID own what is brought back.
+	// UID and GID own the restored files.
 	UID, GID int
-	// Version is that of the Headscale here, "" for one that opens whatever there is.
+	// Version is the version of the Headscale here; "" for one that opens any database.
 	Version string
 }
 
 // Store is a place for copies.
 type Store interface {
-	// List returns the names of what is in it, in any order; a bucket's with
-	// slashes in them.
+	// List returns the names in the store, in any order. A bucket's names may contain slashes.
 	List() ([]string, error)
 	Get(name string) ([]byte, error)
 	Put(name string, data []byte) error
@@ -43,17 +40,17 @@ type Store interface {
 	String() string
 }
 
-// database is what makes a server the same one again. The keys beside it are
-// what clients know it by.
+// database is what makes a server the same one again. The keys beside it are what clients recognise
+// it by.
 const database = "db.sqlite"
 
 var keys = []string{NoiseKey, "derp_server_private.key"}
 
-// NoiseKey is made at a server's first start here and never again. One that is brought
-// back is of the time when that was.
+// NoiseKey is made at a server's first start on this machine and never again. A restored one has
+// the time of the restore.
 const NoiseKey = "noise_private.key"
 
-// kept is how many copies each store has: a month of nights.
+// kept is how many copies each store keeps: a month of nights.
 const kept = 30
 
 // The names of copies sort by time.
@@ -63,8 +60,8 @@ const (
 	suffix     = ".tar.gz"
 )
 
-// Backup puts a copy into every store and takes the oldest away. One store that
-// cannot be reached, or has another machine's copies, keeps no other from having it.
+// Backup puts a copy into every store and deletes the oldest copies. A store that cannot be
+// reached, or holds another machine's copies, does not stop the others.
 func (k *Keeper) Backup(ctx context.Context, now time.Time) error {
 	data, err := k.copy(ctx)
 	if err != nil {
@@ -75,7 +72,7 @@ func (k *Keeper) Backup(ctx context.Context, now time.Time) error {
 		return err
 	}
 	name := prefix + now.UTC().Format(timeFormat) + suffix
-	if err := k.note(append(own, name)...); err != nil { // before it is there: in between there may be no power
+	if err := k.note(append(own, name)...); err != nil { // before the copy exists: power may fail in between
 		return err
 	}
 	var faults []error
@@ -108,8 +105,7 @@ func thin(s Store) error {
 	return nil
 }
 
-// copies lists those of a store, the newest first. Other files there are none
-// of ours.
+// copies lists the copies in a store, the newest first. Files with other names are not ours.
 func copies(s Store) ([]string, error) {
 	all, err := s.List()
 	if err != nil {
@@ -125,7 +121,8 @@ func copies(s Store) ([]string, error) {
 	return all, nil
 }
 
-// Newest says when the newest copy of a store was made, by whomever; zero is never.
+// Newest returns when the newest copy in a store was made, by whichever machine; zero if there is
+// none.
 func Newest(s Store) (time.Time, error) {
 	names, err := copies(s)
 	if err != nil || len(names) == 0 {
@@ -134,22 +131,22 @@ func Newest(s Store) (time.Time, error) {
 	return time.Parse(prefix+timeFormat+suffix, names[0])
 }
 
-// copy returns an archive of the database as of one moment, and of the keys.
+// copy returns an archive with the keys and a consistent snapshot of the database.
 func (k *Keeper) copy(ctx context.Context) ([]byte, error) {
 	tmp, err := os.MkdirTemp("", "headscale-backup-") // 0700
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	// A copy of the file alone would lack what is in the write-ahead log; VACUUM
-	// INTO reads both in one transaction (sqlite.org/lang_vacuum.html).
+	// A copy of the file alone would lack what is in the write-ahead log. VACUUM INTO reads both in
+	// one transaction (sqlite.org/lang_vacuum.html).
 	if err := sqlite(ctx, filepath.Join(k.Data, database), "VACUUM INTO '"+filepath.Join(tmp, database)+"'", ""); err != nil {
 		return nil, err
 	}
 	names := []string{database}
 	for _, name := range keys {
 		text, err := os.ReadFile(filepath.Join(k.Data, name))
-		if errors.Is(err, fs.ErrNotExist) { // not born yet
+		if errors.Is(err, fs.ErrNotExist) { // not made yet
 			continue
 		}
 		if err == nil {
@@ -167,7 +164,7 @@ func (k *Keeper) copy(ctx context.Context) ([]byte, error) {
 	return pack(tmp, names, released.FindString(version))
 }
 
-// sqlite runs one statement and wants an answer.
+// sqlite runs one statement and requires the answer want.
 func sqlite(ctx context.Context, file, statement, want string) error {
 	got, err := query(ctx, file, statement)
 	if err != nil {
@@ -181,7 +178,7 @@ func sqlite(ctx context.Context, file, statement, want string) error {
 
 // query runs one statement and returns the answer.
 func query(ctx context.Context, file, statement string) (string, error) {
-	if _, err := os.Stat(file); err != nil { // sqlite3 would make an empty one
+	if _, err := os.Stat(file); err != nil { // sqlite3 would create an empty database
 		return "", err
 	}
 	out, err := exec.CommandContext(ctx, "sqlite3", "-batch", "-cmd", ".timeout 60000", file, statement).CombinedOutput()
@@ -192,9 +189,9 @@ func query(ctx context.Context, file, statement string) (string, error) {
 	return got, nil
 }
 
-// Restore brings the newest whole copy back where there is no database, and
-// returns its name; "" if there was nothing to do, or no copy. A damaged one is
-// told of, and the one before it taken.
+// Restore restores the newest valid copy where there is no database, and returns its name; "" if
+// there is a database, or no copy. It reports a damaged copy to tell, and goes on with the next
+// older one.
 func (k *Keeper) Restore(ctx context.Context, tell func(string)) (string, error) {
 	if _, err := os.Lstat(filepath.Join(k.Data, database)); !errors.Is(err, fs.ErrNotExist) {
 		return "", err
@@ -239,7 +236,8 @@ func (k *Keeper) Restore(ctx context.Context, tell func(string)) (string, error)
 
 var errDamaged = errors.New("it is damaged")
 
-// bringBack puts a copy in place, the database last: where it is, the rest is.
+// bringBack moves the files of a copy into place, the database last: if it is there, the rest is
+// too.
 func (k *Keeper) bringBack(ctx context.Context, data []byte) error {
 	tmp, err := os.MkdirTemp(k.Data, ".restore-")
 	if err != nil {

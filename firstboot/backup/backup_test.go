@@ -41,11 +41,12 @@ func fresh(t *testing.T, stores ...Store) *Keeper {
 
 func (k *Keeper) file(name string) string { return filepath.Join(k.Data, name) }
 
-// TestACopyHasWhatIsNotInTheFileYet: a writer is at work, its log not folded in.
+// TestACopyHasWhatIsNotInTheFileYet: a writer is at work, and its write-ahead log is not yet in the
+// database file.
 func TestACopyHasWhatIsNotInTheFileYet(t *testing.T) {
 	store := Dir(t.TempDir())
 	k := server(t, store)
-	// It waits for those who look: without a timeout it gives up at once.
+	// The writer waits for the readers below: without a timeout it would give up at once.
 	writer := exec.Command("sqlite3", "-cmd", ".timeout 60000", "-cmd", "PRAGMA wal_autocheckpoint=0", k.file(database))
 	in, err := writer.StdinPipe()
 	if err != nil {
@@ -151,8 +152,8 @@ func archived(t *testing.T, files map[string]string) []byte {
 // shared is a bucket: no directory of one machine's own.
 type shared struct{ Dir }
 
-// TestTwoMachinesOneBucket: the machine before comes back on, and does not write its old
-// database after the copies of the one that took over; its owner may say otherwise.
+// TestTwoMachinesOneBucket: the previous machine is switched on again, and does not add its old
+// database to the copies of the machine that took over, unless its owner says so.
 func TestTwoMachinesOneBucket(t *testing.T) {
 	bucket, day := shared{Dir(t.TempDir())}, time.Date(2026, 11, 1, 3, 30, 0, 0, time.UTC)
 	next := func() time.Time { day = day.AddDate(0, 0, 1); return day }
@@ -192,8 +193,8 @@ func TestTwoMachinesOneBucket(t *testing.T) {
 	}
 }
 
-// TestWhatAnImageOfBeforeWrote: without a note its own copies are those on its disk; where
-// there are none, as on one that was brought back, all.
+// TestWhatAnImageOfBeforeWrote: without a note, a machine's own copies are those on its disk; if
+// there are none, as on a restored machine, all copies are.
 func TestWhatAnImageOfBeforeWrote(t *testing.T) {
 	bucket, day := shared{Dir(t.TempDir())}, time.Date(2026, 11, 1, 3, 30, 0, 0, time.UTC)
 	old, fresh := server(t, Dir(t.TempDir()), bucket), server(t, Dir(t.TempDir()), bucket)
@@ -221,8 +222,8 @@ func (away) Delete(string) error        { return errAway }
 
 var errAway = errors.New("no route to host")
 
-// TestNoServerBeginsAnewInDoubt: where a store cannot be asked, there may be a
-// copy; where all can, and there is none, the server is the first.
+// TestNoServerBeginsAnewInDoubt: a store that cannot be asked may have a copy. If all stores can be
+// asked and none has a copy, the server is the first one.
 func TestNoServerBeginsAnewInDoubt(t *testing.T) {
 	if name, err := fresh(t, Dir(t.TempDir()), away{}).Restore(t.Context(), noWord(t)); err == nil || !strings.Contains(err.Error(), "cannot be known") {
 		t.Errorf("%q, %v", name, err)

@@ -9,8 +9,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// Open reads where this machine keeps copies of its Headscale, from the content of
-// contract.HeadscaleStores. patience bounds each exchange with a bucket.
+// Open returns the Keeper of this machine. text is the content of contract.HeadscaleStores.
+// patience bounds each request to a bucket.
 func Open(text []byte, patience time.Duration) (*Keeper, error) {
 	var b node.Backup
 	if err := strictyaml.Decode(contract.HeadscaleStores, text, &b); err != nil {

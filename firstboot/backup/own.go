@@ -11,19 +11,20 @@ import (
 	"time"
 )
 
-// Two machines may have one bucket: the one of before comes back on. Their copies differ by
-// time alone, so a machine remembers which are of its own server's past, and writes after
-// those only.
+// Two machines may share one bucket, for example after the previous machine was switched on again.
+// Their copies differ only in time, so a machine remembers which copies belong to its own server's
+// past, and adds a copy only after one of those.
 
-// noteFile is beside the database, and goes with it: the names of copies, the latest last.
+// noteFile lies beside the database and is lost with it. It lists the names of copies, the latest
+// last.
 const noteFile = "copies"
 
-// remembered is how many it holds: of a bucket that was away for years.
+// remembered is how many names the note holds: enough for a bucket that was unreachable for years.
 const remembered = 1000
 
-// own returns the names of copies that this machine has written, or taken over: what the note
-// has, and what lies in its own directories, which an image has written, too, that knew of no
-// note. A machine of which nothing is known takes what is there for its own.
+// own returns the names of the copies that this machine has written or taken over: those in the
+// note, and those in its own directories, where an older image without a note may have written
+// some. A machine about which nothing is known takes all existing copies for its own.
 func (k *Keeper) own() ([]string, error) {
 	names, err := k.noted()
 	if err != nil {
@@ -39,12 +40,13 @@ func (k *Keeper) own() ([]string, error) {
 		}
 	}
 	if len(names) == 0 {
-		names, _ = k.all() // who cannot be asked is written to another night
+		names, _ = k.all() // a store that cannot be asked now is written to another night
 	}
 	return names, nil
 }
 
-// all returns the names in all stores that can be asked, the latest last.
+// all returns the names in all stores that can be asked, the latest last. The error lists the other
+// stores.
 func (k *Keeper) all() (all []string, err error) {
 	for _, s := range k.Stores {
 		names, fault := copies(s)
@@ -65,7 +67,7 @@ func (k *Keeper) noted() ([]string, error) {
 	return strings.Fields(string(text)), err
 }
 
-// note remembers more of them, durably.
+// note remembers more names, durably.
 func (k *Keeper) note(more ...string) error {
 	if len(more) == 0 {
 		return nil
@@ -80,7 +82,7 @@ func (k *Keeper) note(more ...string) error {
 		}
 	}
 	names = names[max(0, len(names)-remembered):]
-	f, err := os.CreateTemp(k.Data, ".copies-") // of no name that Headscale could take before
+	f, err := os.CreateTemp(k.Data, ".copies-") // a name that Headscale does not use
 	if err != nil {
 		return err
 	}
@@ -95,8 +97,8 @@ func (k *Keeper) note(more ...string) error {
 	return syncFile(k.Data)
 }
 
-// Newest says when the newest copy of a store was made; zero is never. The error is also of
-// one that is another machine's.
+// Newest returns when the newest copy in a store was made; zero if there is none. It returns an
+// error if that copy is another machine's.
 func (k *Keeper) Newest(s Store) (time.Time, error) {
 	own, err := k.own()
 	if err != nil {
@@ -117,8 +119,8 @@ func newest(s Store, own []string) (time.Time, error) {
 	return time.Parse(prefix+timeFormat+suffix, names[0])
 }
 
-// TakeOver makes all copies that there are this machine's: its database is the one that
-// counts, says its owner.
+// TakeOver makes all existing copies this machine's: its owner says that its database is the one
+// that counts.
 func (k *Keeper) TakeOver() error {
 	all, err := k.all()
 	if err != nil {

@@ -16,12 +16,12 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Dir is a directory of this machine.
+// Dir is a store in a directory of this machine.
 type Dir string
 
 func (d Dir) String() string { return string(d) }
 
-// List returns the directory's files; none if it is absent.
+// List returns the names in the directory; none if it does not exist.
 func (d Dir) List() ([]string, error) {
 	entries, err := os.ReadDir(string(d))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -39,7 +39,7 @@ func (d Dir) Get(name string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(string(d), name))
 }
 
-// Put writes a file for root alone, as a whole or not at all, onto the medium.
+// Put writes a file that only root can read, atomically and durably.
 func (d Dir) Put(name string, data []byte) error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return err
@@ -62,16 +62,16 @@ func (d Dir) Delete(name string) error {
 	return os.Remove(filepath.Join(string(d), name))
 }
 
-// bucket is one of S3's.
+// bucket is a store in an S3 bucket.
 type bucket struct {
 	*simples3.S3
 	name, prefix string
 }
 
-// TransferTime bounds an exchange with S3 that may be a copy's.
+// TransferTime bounds a request to S3 that may transfer a copy.
 const TransferTime = 10 * time.Minute
 
-// Bucket opens a bucket of S3, or of what speaks like it.
+// Bucket opens a bucket of S3, or of a service that speaks its protocol.
 func Bucket(s *node.S3) Store { return bucketWithin(s, TransferTime) }
 
 func bucketWithin(s *node.S3, patience time.Duration) Store {

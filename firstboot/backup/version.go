@@ -9,12 +9,13 @@ import (
 	"strconv"
 )
 
-// Headscale from 0.29 on notes in its database by which version it was used, and does not
-// start with one of a later minor version, nor of one before the last (its
-// hscontrol/db/versioncheck.go). A copy has the version besides in the comment of its
-// gzip header, where it is read without a database's program.
+// Since 0.29 Headscale records in its database which version used it, and does not start if that
+// was a later minor version, or one before the previous minor version
+// (hscontrol/db/versioncheck.go). A copy also has that version in the comment of its gzip header,
+// where it can be read without sqlite3.
 
-// usedBy is the version of Headscale that used a database last, "" of one from before.
+// usedBy returns the version of Headscale that used a database last; "" if that was older than
+// 0.29.
 func usedBy(ctx context.Context, file string) (string, error) {
 	tables, err := query(ctx, file, "SELECT count(*) FROM sqlite_master WHERE name = 'database_versions'")
 	if err != nil || tables == "0" {
@@ -23,7 +24,7 @@ func usedBy(ctx context.Context, file string) (string, error) {
 	return query(ctx, file, "SELECT version FROM database_versions WHERE id = 1")
 }
 
-// UsedBy is what the newest copy of a store says of that, "" where it says nothing.
+// UsedBy returns the version of Headscale in the newest copy of a store; "" if the copy has none.
 func UsedBy(s Store) (string, error) {
 	names, err := copies(s)
 	if err != nil || len(names) == 0 {
@@ -40,11 +41,11 @@ func UsedBy(s Store) (string, error) {
 	return z.Comment, nil
 }
 
-// released is a version of a release; of others Headscale asks nothing.
+// released matches the version of a release. Headscale checks no others.
 var released = regexp.MustCompile(`^v?(\d+)\.(\d+)\.\d+$`)
 
-// Reads says whether a version of Headscale opens a database that another one used last,
-// true also where nobody knows.
+// Reads reports whether a version of Headscale opens a database that another version used last. It
+// is also true if either is not a release.
 func Reads(version, used string) bool {
 	is, was := released.FindStringSubmatch(version), released.FindStringSubmatch(used)
 	if is == nil || was == nil {
@@ -54,14 +55,14 @@ func Reads(version, used string) bool {
 	return is[1] == was[1] && (minor == before || minor == before+1)
 }
 
-// number reads digits that a pattern has found.
+// number parses digits that a pattern has matched.
 func number(digits string) int {
 	n, _ := strconv.Atoi(digits)
 	return n
 }
 
-// Opens says why a version of Headscale does not open a database that another one used
-// last, nil where it does.
+// Opens returns an error that says why a version of Headscale does not open a database that another
+// version used last, nil if it does.
 func Opens(version, used string) error {
 	if Reads(version, used) {
 		return nil

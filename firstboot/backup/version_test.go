@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// TestAnotherVersionsDatabase: Headscale starts with one of its own minor version or of the
-// one before, and with no other; nor is that brought back. Where nobody knows, it comes.
+// TestAnotherVersionsDatabase: Headscale opens a database of its own minor version and of the one
+// before, and no other; another one is not restored. If one of the versions is unknown, the
+// database is restored.
 func TestAnotherVersionsDatabase(t *testing.T) {
 	const table = "CREATE TABLE database_versions (id integer, version text); INSERT INTO database_versions VALUES (1, 'v0.29.3')"
 	for version, c := range map[string]struct {
@@ -21,7 +22,7 @@ func TestAnotherVersionsDatabase(t *testing.T) {
 		"0.31.0":  {table, false},
 		"1.29.0":  {table, false},
 		"":        {table, true},
-		"0.32.0":  {"", true}, // it was used by one from before
+		"0.32.0":  {"", true}, // it was used by a version older than 0.29
 		"dev":     {strings.Replace(table, "v0.29.3", "v0.0.0-20260101000000-0123456789ab", 1), true},
 		"0.33.0":  {strings.Replace(table, "v0.29.3", "v0.0.0-20260101000000-0123456789ab", 1), true},
 	} {

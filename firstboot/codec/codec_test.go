@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestNameHasTheModule that is built in: it changes with go.mod, or nodes would take
-// patches that end as other bytes.
+// TestNameHasTheModule: Name has the version of the zstd module in go.mod, or nodes would accept
+// patches that give other bytes.
 func TestNameHasTheModule(t *testing.T) {
 	text, err := os.ReadFile("../../go.mod")
 	if err != nil {
@@ -22,7 +22,7 @@ func TestNameHasTheModule(t *testing.T) {
 	}
 }
 
-// TestSameBytes: on every machine, and as long as the codec has its name.
+// TestSameBytes: the bytes are the same on every machine, as long as the codec has the same Name.
 func TestSameBytes(t *testing.T) {
 	var text strings.Builder
 	for i := range 30000 {
@@ -39,7 +39,7 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-// TestSameFiles: as TestSameBytes, for boot files, which come out again as they were.
+// TestSameFiles: as TestSameBytes for boot files, which also decompress to what they were.
 func TestSameFiles(t *testing.T) {
 	text := []byte(strings.Repeat("a kernel, ", 1<<15) + "and its end")
 	for form, want := range map[Form]string{Zstd: "1079f26dcd02dc15648a1cac36673ed0db37589b4cfdbbc12ee340931bbaef05", Gzip: "d6a590c7fd2f9ad3959b119b096c4c066ded751d5f924890019fe2d61ccafbfd"} {

@@ -9,19 +9,19 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Form is how a boot file is compressed.
+// Form is a compression format of a boot file.
 type Form string
 
-// The forms: of an initramfs, and of a kernel for U-Boot.
+// The forms. Zstd is used for an initramfs, Gzip for a kernel that U-Boot starts.
 const (
 	Zstd Form = "zstd"
 	Gzip Form = "gzip"
 )
 
-// window is the most, in bytes, that Zstd looks back.
+// window is the largest window of Zstd, in bytes.
 const window = 8 << 20
 
-// FormOf returns the form of a file by its first bytes, "" for any other.
+// FormOf returns the form of a file by its first bytes; "" if it is none of them.
 func FormOf(b []byte) Form {
 	switch {
 	case bytes.HasPrefix(b, []byte{0x28, 0xb5, 0x2f, 0xfd}):
@@ -32,12 +32,12 @@ func FormOf(b []byte) Form {
 	return ""
 }
 
-// NewWriter compresses what is written to it, until it is closed.
+// NewWriter returns a writer that compresses to w, until it is closed.
 //
-// Of zstd the kernel wants all of an archive in one frame and allocates its window,
-// which may be 128 MiB (lib/decompress_unzstd.c): 8 MiB is no burden for a small board.
-// The checksum is its only way to notice a damaged file. One encoder thread makes equal
-// bytes on every machine. Of gzip the header has neither name nor time.
+// With zstd the kernel expects an archive in one frame and allocates its window, which may be 128
+// MiB (lib/decompress_unzstd.c); 8 MiB is no burden for a small board. The checksum is the kernel's
+// only way to notice a damaged file. One encoder thread gives the same bytes on every machine. The
+// gzip header has neither name nor time.
 func (f Form) NewWriter(w io.Writer) (io.WriteCloser, error) {
 	switch f {
 	case Zstd:
@@ -49,7 +49,7 @@ func (f Form) NewWriter(w io.Writer) (io.WriteCloser, error) {
 	return nil, fmt.Errorf("nothing is compressed as %q", string(f))
 }
 
-// NewReader gives what is in a file.
+// NewReader returns a reader of the decompressed content of r.
 func (f Form) NewReader(r io.Reader) (io.Reader, error) {
 	switch f {
 	case Zstd:

@@ -5,18 +5,18 @@ import (
 	"errors"
 )
 
-// CertificateComponent is where an update's manifest has the certificate by which the
-// unified kernel image is signed that it brings, where StorageComponent is and for the
-// same reason. Without it nothing is stated.
+// CertificateComponent is where an update's manifest has the certificate that its unified
+// kernel image was signed with. Like StorageComponent it is among the components'
+// versions, for the same reason. If it is missing, nothing is stated.
 const CertificateComponent = "certificate"
 
-// maxCertificate is the longest in bytes; one of RSA-4096 has 1,300.
+// maxCertificate is the greatest length in bytes; a certificate with RSA-4096 has 1,300.
 const maxCertificate = 16 << 10
 
-// EncodeCertificate returns what stands there of a certificate in DER form.
+// EncodeCertificate returns the entry for a certificate in DER form.
 func EncodeCertificate(der []byte) string { return base64.StdEncoding.EncodeToString(der) }
 
-// ParseCertificate reads it; what is not there is nil.
+// ParseCertificate reads such an entry; it returns nil for "".
 func ParseCertificate(text string) ([]byte, error) {
 	if text == "" {
 		return nil, nil

@@ -1,8 +1,8 @@
 package contract
 
-// ClusterCAFiles are what a cluster's identity consists of, by the names that
-// k3s gives them below server/tls (docs.k3s.io, "k3s certificate"): used, and
-// never replaced, where they are there before a server's first start.
+// ClusterCAFiles are the files that make up a cluster's identity, by k3s' names
+// below server/tls (docs.k3s.io, "k3s certificate"). If they are there before a
+// server's first start, k3s uses them and never replaces them.
 func ClusterCAFiles() []string {
 	return []string{
 		"client-ca.crt", "client-ca.key",

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The kernel arguments of ours. Those that only U-Boot's and GRUB's scripts add are
-// spelled there once more: they know what they loaded from, and count trials.
+// Our kernel arguments. The scripts of U-Boot and GRUB add those that only they can know,
+// what they loaded from and whether it is a trial, and so spell them once more.
 const (
 	argSlot       = "imagebuilder.slot"
 	argDisk       = "imagebuilder.disk"
@@ -19,42 +19,44 @@ const (
 	argVerity     = "imagebuilder.verity"
 	ArgBootDevice = "imagebuilder.bootdev"
 	ArgTrial      = "imagebuilder.trial"
-	// ArgBootPart is the PARTUUID of the boot partition, where GRUB starts the
-	// kernel: systemd-boot tells it by a variable of the firmware.
+	// ArgBootPart is the PARTUUID of the boot partition if GRUB starts the kernel;
+	// systemd-boot passes it in a firmware variable.
 	ArgBootPart = "imagebuilder.bootpart"
-	// ArgWatchdog is systemd's own, in seconds: it takes over what init arms.
+	// ArgWatchdog is systemd's own, in seconds: systemd takes over the watchdog that init
+	// arms.
 	ArgWatchdog = "systemd.watchdog_sec"
 )
 
-// Args are the kernel arguments by which a boot file tells a node what to
-// start. Nobody types them.
+// Args are the kernel arguments that tell a node what to start. They come from a boot
+// file; nobody types them.
 type Args struct {
 	// Slot is a or b.
 	Slot string
 	// DiskID is the GUID of the disk or, on MBR, its signature, in lower case.
 	DiskID string
-	// SlotSize in bytes is what first boot makes root-a and root-b.
+	// SlotSize is the size in bytes to which the first boot makes root-a and root-b.
 	SlotSize int64
 	// Watchdog is in whole seconds; 0 arms none.
 	Watchdog time.Duration
-	// Verity is what the root must be, nil where nobody vouches for these arguments.
+	// Verity is what the root must be, nil if nobody vouches for these arguments.
 	Verity *Verity
 
 	// BootDevice is what U-Boot loaded the kernel from: mmc, usb or nvme.
 	BootDevice string
 	// BootPart is the PARTUUID of the partition that GRUB loaded the kernel from.
 	BootPart string
-	// Trial says that this boot must prove itself.
+	// Trial means that this boot must prove itself.
 	Trial bool
-	// Module has arguments NAME.PARAMETER=VALUE, which the kernel reads for
-	// what is compiled in only: the rest is left to whoever loads modules.
+	// Module has arguments NAME.PARAMETER=VALUE. The kernel reads them for compiled-in
+	// code only; for modules, whoever loads them must.
 	Module []string
 }
 
-// Verity is how dm-verity knows a root: its tree is behind the page of the RootSum.
+// Verity identifies a root for dm-verity, whose hash tree is behind the page of the
+// RootSum.
 type Verity struct {
-	// Blocks of 4 KiB are in the root. Their number counts: it decides how many levels
-	// the tree has.
+	// Blocks is the number of 4 KiB blocks in the root. It decides how many levels the
+	// tree has.
 	Blocks int64
 	// Root is the SHA-256 of the tree's topmost block.
 	Root [sha256.Size]byte
@@ -80,14 +82,14 @@ func parseVerity(text string) (*Verity, error) {
 	return &Verity{n, [sha256.Size]byte(root)}, nil
 }
 
-// ForSlot makes a text with the arguments of one slot that of another.
+// ForSlot turns a text with the arguments of one slot into that of another slot.
 func ForSlot(text, from, to string) string {
 	return strings.ReplaceAll(text, argSlot+"="+from+" ", argSlot+"="+to+" ")
 }
 
-// ParseArgs reads a kernel command line, as /proc/cmdline shows it. Arguments
-// of others are ignored, wrong values of ours are an error: what is right comes with it,
-// as whoever stops there must know of a trial.
+// ParseArgs reads a kernel command line, as /proc/cmdline shows it. It ignores the
+// arguments of others. A wrong value of ours is an error; the valid values are returned
+// with it, as even a caller that then stops must know of a trial.
 func ParseArgs(line string) (a Args, wrong error) {
 	for _, arg := range strings.Fields(line) {
 		key, value, _ := strings.Cut(arg, "=")
@@ -136,7 +138,7 @@ func (a *Args) set(key, value string) (err error) {
 	return nil
 }
 
-// ModuleOptions returns the parameters of a module, given with underscores.
+// ModuleOptions returns the parameters of a module, whose name is given with underscores.
 func (a Args) ModuleOptions(name string) string {
 	var found []string
 	for _, arg := range a.Module {
@@ -151,7 +153,7 @@ func (a Args) ModuleOptions(name string) string {
 // Slots are the names of the two slots.
 var Slots = []string{"a", "b"}
 
-// CheckSlot refuses what is no name of a slot.
+// CheckSlot refuses anything but the name of a slot.
 func CheckSlot(name string) error {
 	if name != Slots[0] && name != Slots[1] {
 		return fmt.Errorf("slot %q is neither a nor b", name)

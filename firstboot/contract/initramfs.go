@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Files of the initramfs beside /init, from its root.
+// Files in the root of the initramfs, beside /init.
 const (
 	// ModuleFile lists the modules to load; see EncodeModules.
 	ModuleFile = "modules.list"
@@ -19,7 +19,7 @@ const (
 
 // Module is a kernel module of the initramfs.
 type Module struct {
-	// Path is that of its file, from the root.
+	// Path is the path of its file, from the root.
 	Path string
 	// Needs names the modules without which it cannot be loaded.
 	Needs []string

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// LabelFile on every boot partition, in its root directory, says which image
-// the disk holds: to whoever flashes, personalises, runs or inspects it. It
-// holds nothing that only a running node knows.
+// LabelFile, in the root directory of every boot partition, says which image
+// the disk holds, for whoever flashes, personalises, runs or inspects it. It
+// has nothing that only a running node knows.
 const LabelFile = "imagebuilder.json"
 
 // MaxLabel is the longest label that is read, in bytes.
 const MaxLabel = 64 << 10
 
-// Label is the content of LabelFile. Fields that a later version adds are ignored.
+// Label is the content of LabelFile. Fields of later versions are ignored.
 type Label struct {
 	Version      int    `json:"version"`
 	Board        string `json:"board"`
-	Arch         string `json:"arch"` // Debian's name
+	Arch         string `json:"arch"` // by Debian's name
 	ImageVersion string `json:"imageVersion"`
 	Kernel       string `json:"kernel"` // release, as uname(1) prints it
 	// DiskID is the GUID of the disk or, on MBR, its signature.
@@ -27,18 +27,19 @@ type Label struct {
 	// SlotMiB is the size of root-a and root-b on a node, in MiB.
 	SlotMiB int64    `json:"slotMiB"`
 	Slots   []string `json:"slots"`
-	// NodeFile and NodeFileSize tell where node.yaml goes and how many bytes
-	// are reserved for it.
+	// NodeFile and NodeFileSize say where node.yaml goes and how many bytes are
+	// reserved for it.
 	NodeFile     string `json:"nodeFile"`
 	NodeFileSize int64  `json:"nodeFileSize"`
-	// Signed is true where boot loaders and kernel bear Debian's signatures, and
+	// Signed means that boot loaders and kernel have Debian's signatures and
 	// start with Secure Boot on.
 	Signed bool `json:"signed,omitempty"`
-	// Storage is the last way of keeping encrypted data that the image knows.
+	// Storage is the newest way of keeping encrypted data that the image knows:
+	// see StorageNone.
 	Storage int `json:"storage,omitempty"`
 }
 
-// Scheme is that of the image's table of partitions.
+// Scheme returns the kind of the image's partition table.
 func (l Label) Scheme() Scheme {
 	if len(l.DiskID) == len("deadbeef") {
 		return MBR

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// PersistFile lists what of /etc is the node's own and outlives an image. The
-// initramfs clears the rest from the writable layer at every boot.
+// PersistFile lists what in /etc is the node's own and outlives an image. At
+// every boot the initramfs removes everything else from the writable layer.
 const PersistFile = "usr/lib/imagebuilder/etc-persist"
 
-// Persist is the content of PersistFile: one path a line, absolute
-// ("/etc/hostname") with * as in path.Match; a line that ends in "/" keeps
-// everything below. Blank lines and lines that begin with # say nothing.
+// Persist is the content of PersistFile: one absolute path per line
+// ("/etc/hostname"), with * as in path.Match. A line that ends in "/" keeps
+// everything below. Blank lines and lines that begin with # are ignored.
 type Persist []string
 
-// NodeEtc lists, besides what overlays add, the paths whose change on a node is the node's own: what
-// is born there or written by firstboot. Everything else in /etc belongs to
-// the image; a changed /etc/passwd on the node would hide the one of every
-// later image.
+// NodeEtc lists the paths that are a node's own, besides those that overlays
+// add: what is generated on the node or written by firstboot. Everything else
+// in /etc belongs to the image; a changed /etc/passwd on the node would hide
+// that of every later image.
 var NodeEtc = Persist{
 	"/etc/adjtime",
 	"/etc/hostname",
@@ -39,7 +39,7 @@ func (p Persist) Encode() string {
 	return strings.Join(slices.Compact(sorted), "\n") + "\n"
 }
 
-// ParsePersist reads such a text.
+// ParsePersist reads the text of such a list.
 func ParsePersist(text string) (Persist, error) {
 	var p Persist
 	for line := range strings.Lines(text) {
@@ -55,7 +55,7 @@ func ParsePersist(text string) (Persist, error) {
 	return p, nil
 }
 
-// Keeps reports whether the list names the path, given as "/etc/…".
+// Keeps reports whether the list covers a path, given as "/etc/…".
 func (p Persist) Keeps(name string) bool {
 	for _, pattern := range p {
 		if dir, ok := strings.CutSuffix(pattern, "/"); ok {

@@ -10,43 +10,45 @@ import (
 	"unicode"
 )
 
-// ReportFile on the boot partition, in its root directory, is what a node tells
-// of its hardware: a person may send it to whoever makes images.
+// ReportFile, in the root directory of the boot partition, is what a node tells about its
+// hardware. A person may send it to whoever makes images.
 const ReportFile = "REPORT.TXT"
 
-// ReportSize is the length of the file, in bytes, from the image on.
+// ReportSize is the fixed length of the file, in bytes. The image already has it at that
+// length.
 const ReportSize = 128 << 10
 
-// Report is the content of ReportFile. It holds no secret, no address and no
-// serial number: strangers send it.
+// Report is the content of ReportFile. It has no secret, no address and no serial number,
+// as people send it to strangers.
 type Report struct {
 	// Head has the image's facts: board, image, kernel, time.
 	Head []Fact `json:"head"`
-	// Machine, Disks and Network have a fact a line.
+	// Machine, Disks and Network have one fact per line.
 	Machine []Fact `json:"machine"`
 	Disks   []Fact `json:"disks"`
 	Network []Fact `json:"network"`
 	// Devices are those that the kernel found, each kind once.
 	Devices []Device `json:"devices"`
-	// Firmware are the files that drivers asked for in vain, below /lib/firmware.
+	// Firmware are the files below /lib/firmware that drivers asked for but did not find.
 	Firmware []string `json:"firmware"`
-	// Waiting are devices whose driver waits for another, Failed systemd's units.
+	// Waiting are devices whose driver waits for another device, Failed are systemd's
+	// failed units.
 	Waiting []string `json:"waiting"`
 	Failed  []string `json:"failed"`
-	// Kernel has its warnings, the oldest first.
+	// Kernel has the kernel's warnings, the oldest first.
 	Kernel []string `json:"kernel"`
 }
 
-// Fact is a name and what is true of it.
+// Fact is a name and its value.
 type Fact struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-// Device is what the kernel asked for a driver with.
+// Device is a device as the kernel describes it when it looks for a driver.
 type Device struct {
 	Modalias string `json:"modalias"`
-	// Driver is the one that it has, "" for none.
+	// Driver is the one in use, "" for none.
 	Driver string `json:"driver,omitempty"`
 }
 
@@ -56,13 +58,13 @@ const (
 	FactImage  = "image"
 	FactKernel = "kernel"
 	FactTime   = "time"
-	// FactModel of Machine is the machine's name, FactUBoot the version of the U-Boot that
-	// started its kernel.
+	// These are in Machine: FactModel is the machine's name, FactUBoot the version of the
+	// U-Boot that started its kernel.
 	FactModel = "model"
 	FactUBoot = "U-Boot"
 )
 
-// Find returns the value of a fact, "" where there is none.
+// Find returns the value of a fact, "" if there is none.
 func Find(facts []Fact, name string) string {
 	for _, f := range facts {
 		if f.Name == name {
@@ -78,11 +80,11 @@ const (
 	noDriver    = "-"
 )
 
-// ErrNoReport is returned, wrapped, for what is no report at all.
+// ErrNoReport is wrapped by the errors for a text that is no report at all.
 var ErrNoReport = errors.New("is no report of a node")
 
-// sections in their order: how each is written and read. Devices and what a
-// line says in full come last, since a report that is too long loses there.
+// sections returns how each section is written and read, in the order of the file.
+// Devices and whole lines come last, as a report that is too long loses its end.
 func (r *Report) sections() []section {
 	return []section{
 		factSection("image", &r.Head), factSection("machine", &r.Machine), factSection("disks", &r.Disks), factSection("network", &r.Network),
@@ -106,7 +108,7 @@ func factSection(name string, to *[]Fact) section {
 			return lines
 		},
 		func(line string) error {
-			key, value, ok := strings.Cut(line+" ", ": ") // the blank of an empty value was cut
+			key, value, ok := strings.Cut(line+" ", ": ") // the blank before an empty value was trimmed
 			if !ok {
 				return errors.New("want NAME: VALUE")
 			}
@@ -145,9 +147,9 @@ func (r *Report) addDevice(line string) error {
 	return nil
 }
 
-// Encode returns the report as text, with lines as Windows' editors want them.
-// Where it would be longer than ReportSize, the oldest of the kernel's warnings
-// go. It refuses to write a secret.
+// Encode returns the report as text, with the line ends (CRLF) that Windows editors want.
+// As long as it is longer than ReportSize, it drops the older half of the kernel's
+// warnings. It refuses to write a secret.
 func (r Report) Encode() ([]byte, error) {
 	for {
 		text := r.text()
@@ -169,7 +171,7 @@ func (r Report) text() string {
 	for _, s := range r.sections() {
 		lines = append(lines, "", "["+s.name+"]")
 		for _, l := range s.lines() {
-			if l = PlainLine(l); strings.HasPrefix(l, "[") { // "[Firmware Bug]: …" is no heading
+			if l = PlainLine(l); strings.HasPrefix(l, "[") { // "[Firmware Bug]: …" is not a heading
 				l = " " + l
 			}
 			if l != "" {
@@ -181,9 +183,9 @@ func (r Report) text() string {
 	return strings.Join(lines, "\r\n") + "\r\n"
 }
 
-// PlainLine is a text of a machine that may be in other hands, as a report and a
-// screen have it: in one line, without blanks around it or in a row, and with
-// nothing that a terminal obeys.
+// PlainLine makes a text from a machine that others may control fit for a report or a
+// screen: one line, without leading, trailing or repeated blanks, and without anything
+// that a terminal obeys.
 func PlainLine(s string) string {
 	return strings.Join(strings.Fields(strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) || c == unicode.ReplacementChar {
@@ -193,7 +195,7 @@ func PlainLine(s string) string {
 	}, s)), " ")
 }
 
-// PadReport fills a text up to ReportSize with blanks.
+// PadReport pads a text to ReportSize with blanks.
 func PadReport(text []byte) []byte {
 	padded := bytes.Repeat([]byte(" "), ReportSize)
 	copy(padded, text[:min(len(text), ReportSize-2)])
@@ -201,8 +203,8 @@ func PadReport(text []byte) []byte {
 	return padded
 }
 
-// ParseReport reads such a text, padded or not. What is no report, was cut short
-// or has something in it that opens a door is refused.
+// ParseReport reads the text of a report, padded or not. It refuses a text that is no
+// report, that was cut short, or that has a secret in it.
 func ParseReport(data []byte) (*Report, error) {
 	text := strings.TrimRight(strings.ReplaceAll(string(data), "\r\n", "\n"), " \n\x00")
 	lines := strings.Split(text, "\n")
@@ -215,7 +217,7 @@ func ParseReport(data []byte) (*Report, error) {
 	if last := len(lines) - 1; lines[last] != reportLast+strconv.Itoa(last-1) {
 		return nil, fmt.Errorf("the report is cut short or its lines were broken: it has %d and no end that says so; send %s as it is, as an attachment", len(lines), ReportFile)
 	}
-	// Lists of nothing, so that a program that reads them as JSON has no null among them.
+	// Empty lists, not nil: they become [] in JSON, not null.
 	r := &Report{Head: []Fact{}, Machine: []Fact{}, Disks: []Fact{}, Network: []Fact{}, Devices: []Device{},
 		Firmware: []string{}, Waiting: []string{}, Failed: []string{}, Kernel: []string{}}
 	return r, r.parse(lines[:len(lines)-1])
@@ -232,7 +234,7 @@ func (r *Report) parse(lines []string) error {
 					at = &all[n]
 				}
 			}
-			continue // with one that a later version adds, which is passed over
+			continue // a section that a later version adds is skipped
 		}
 		if line = PlainLine(line); line == "" || at == nil {
 			continue
@@ -247,15 +249,15 @@ func (r *Report) parse(lines []string) error {
 	return nil
 }
 
-// secrets are what opens something, by its looks: keys of Headscale, tailscale
-// and age, k3s' tokens, private keys, passwords by their names.
+// secrets matches what looks like a secret: keys of Headscale, tailscale and age, k3s'
+// tokens, private keys, and passwords by their names.
 var secrets = regexp.MustCompile(`hskey-[a-z]+-\w|tskey-[a-z]+-\w|\bK10[0-9a-f]{16,}|AGE-SECRET-KEY-|-----BEGIN [A-Z ]*PRIVATE KEY` +
 	`|(?i)(?:\b|_)(?:psk|passphrase|password|passwd|auth_?key|api_?key|token|secret)["']?\s*[=:]\s*["']?[^\s=:"']`)
 
-// LooksSecret reports whether a line has what opens something.
+// LooksSecret reports whether a line has something that looks like a secret.
 func LooksSecret(line string) bool { return secrets.MatchString(line) }
 
-// CheckNoSecret refuses a text with a secret. The error does not tell it.
+// CheckNoSecret refuses a text with a secret. The error does not repeat the secret.
 func CheckNoSecret(text string) error {
 	n := 0
 	for line := range strings.Lines(text) {

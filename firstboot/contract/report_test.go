@@ -47,7 +47,7 @@ func TestAReportIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// TestAReportOfLittle has lists of nothing for a program, and nothing that is none.
+// TestAReportOfLittle: what is empty is an empty list in JSON, not null.
 func TestAReportOfLittle(t *testing.T) {
 	text, err := contract.Report{Head: []contract.Fact{{Name: contract.FactBoard, Value: "rpi4"}}}.Encode()
 	if err != nil {

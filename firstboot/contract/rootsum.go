@@ -8,31 +8,33 @@ import (
 	"fmt"
 )
 
-// RootSum says what a slot's root was when it was made. It stands in a page of its
-// own right behind the squashfs, so that it comes with whatever brings the root: a
-// card that is written, or an update.
+// RootSum is what a slot's root was when it was made. It has a page of its own right
+// behind the squashfs, so that it comes with everything that brings a root: a card that
+// is written, or an update.
 type RootSum struct {
-	// Size is that of the squashfs, padded to a whole page, in bytes.
+	// Size is the size of the squashfs in bytes, padded to a whole page.
 	Size int64
-	// SHA256 is that of these bytes and, where there is one, of the tree.
+	// SHA256 is the digest of the squashfs, padding included, and of the tree if there is
+	// one.
 	SHA256 [sha256.Size]byte
-	// Tree is the length of dm-verity's hash tree behind the page, 0 where none is.
+	// Tree is the size in bytes of dm-verity's hash tree behind the page, 0 if there is
+	// none.
 	Tree int64
 }
 
-// Whole is the length of all three.
+// Whole returns the size of squashfs, page and tree together, in bytes.
 func (s RootSum) Whole() int64 { return s.Size + RootPage + s.Tree }
 
-// RootPage is the length of a page, in bytes: what squashfs is padded to, and what a
-// RootSum takes.
+// RootPage is the size of a page, in bytes: the squashfs is padded to that, and a RootSum
+// takes one.
 const RootPage = 4 << 10
 
 const rootSumForm = "imagebuilder root\nsize %d\nsha256 %s\ntree %d\n"
 
-// ErrNoRootSum says that there is none where one ought to be.
+// ErrNoRootSum means that there is no RootSum where one should be.
 var ErrNoRootSum = errors.New("there is no digest behind the root")
 
-// RootSize pads a squashfs of so many bytes.
+// RootSize returns the size of a squashfs of so many bytes once it is padded.
 func RootSize(used int64) int64 { return (used + RootPage - 1) / RootPage * RootPage }
 
 // Encode returns the page.
@@ -42,7 +44,7 @@ func (s RootSum) Encode() []byte {
 	return page
 }
 
-// ParseRootSum reads a page. It takes no other spelling than Encode's.
+// ParseRootSum reads a page. It accepts no other spelling than Encode's.
 func ParseRootSum(page []byte) (s RootSum, err error) {
 	var digest string
 	if _, err := fmt.Sscanf(string(bytes.TrimRight(page, "\x00")), rootSumForm, &s.Size, &digest, &s.Tree); err != nil {

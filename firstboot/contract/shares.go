@@ -1,11 +1,12 @@
 package contract
 
-// What a node whose data are encrypted, and those that keep a share of its key, agree on.
+// What a node whose data are encrypted and the holders of its key's shares agree on.
 const (
-	// SharesPort is where holders answer, in the tailnet alone.
+	// SharesPort is the TCP port where holders answer, in the tailnet only.
 	SharesPort = 4163
-	// SharesDir has a holder's book. On one that is encrypted itself so is this.
+	// SharesDir has a holder's records. On a holder that is itself encrypted, they are,
+	// too.
 	SharesDir = "var/lib/imagebuilder/shares"
-	// HoldFile is there while the node keeps shares and can reach them.
+	// HoldFile exists while the node keeps others' shares and can read them.
 	HoldFile = "run/firstboot/hold"
 )

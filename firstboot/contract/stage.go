@@ -5,32 +5,33 @@ import (
 	"strings"
 )
 
-// StageFile on the boot partition, in its root directory, tells how far the last
-// start came: for the card of a node that is dead. U-Boot's script, the
-// initramfs and firstboot overwrite it in turn.
+// StageFile, in the root directory of the boot partition, tells how far the
+// last boot came, for those who have only the card of a dead node. U-Boot's
+// script, the initramfs and firstboot overwrite it in turn.
 const StageFile = "STAGE.TXT"
 
-// StageSize is the length of the file, in bytes, from the image on: a sector,
-// which a power cut leaves either old or new.
+// StageSize is the fixed length of the file, in bytes; the image already has it
+// at that length. It is one sector, which a power cut leaves either old or new.
 const StageSize = 512
 
-// Stage is its content.
+// Stage is the content of StageFile.
 type Stage struct {
-	// Reached says it in words, for a person on the phone.
+	// Reached says in words how far it came, for a person on the phone.
 	Reached string `json:"reached,omitempty"`
-	// Revision is the board's, as a Pi's firmware told U-Boot; "" where another
-	// loader starts the kernel.
+	// Revision is the board's, as a Pi's firmware told U-Boot; "" if another
+	// loader started the kernel.
 	Revision string `json:"revision,omitempty"`
-	// UBoot is the version of U-Boot, as the one that ran knows it; "" where another
-	// loader starts the kernel.
+	// UBoot is the version of the U-Boot that ran; "" if another loader started
+	// the kernel.
 	UBoot string `json:"uBoot,omitempty"`
-	// Kernel is the release of the one that ran, "" where none did.
+	// Kernel is the release of the kernel that ran, "" if none did.
 	Kernel string `json:"kernel,omitempty"`
 }
 
 const stageHead = "# How far the last start of this server came. The server writes it.\n"
 
-// fields in their order, by the names that U-Boot's script uses, too.
+// fields lists the fields in their order, by the names that U-Boot's script
+// also uses.
 func (s *Stage) fields() []stageField {
 	return []stageField{{"stage", &s.Reached}, {"revision", &s.Revision}, {"uboot", &s.UBoot}, {"kernel", &s.Kernel}}
 }
@@ -53,8 +54,8 @@ func (s Stage) Encode() []byte {
 	return []byte(text + strings.Repeat("\n", StageSize-len(text)))
 }
 
-// ParseStage reads the file, by whomever it was written: U-Boot pads with zeros.
-// What is not there is "".
+// ParseStage reads the file, whoever wrote it; U-Boot pads with zeros. What is
+// missing is "".
 func ParseStage(data []byte) Stage {
 	var s Stage
 	text, _, _ := strings.Cut(string(data), "\x00")

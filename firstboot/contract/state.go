@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// OwnerFile on /var holds the name of the node that has its identity there.
+// OwnerFile on /var has the name of the node whose identity is there.
 const OwnerFile = "var/lib/imagebuilder/firstboot/owner"
 
 // State is the content of StateFile.
@@ -14,11 +14,11 @@ type State struct {
 	Trial     bool   `json:"trial"`
 	Disk      string `json:"disk"`               // kernel name, such as mmcblk1
 	DiskID    string `json:"diskId"`             // GPT GUID or MBR signature
-	DataDisk  string `json:"dataDisk,omitempty"` // kernel name, where /var has a disk of its own
-	Formatted bool   `json:"formatted"`          // what holds /var was made at this boot
+	DataDisk  string `json:"dataDisk,omitempty"` // kernel name, if /var is on another disk
+	Formatted bool   `json:"formatted"`          // the file system of /var was made in this boot
 	Repaired  bool   `json:"repaired"`           // e2fsck changed something
 	Watchdog  int    `json:"watchdogSeconds"`
-	Clock     bool   `json:"clockSet"` // the clock was before the build
+	Clock     bool   `json:"clockSet"` // the clock was earlier than the build, and was set
 }
 
 // Encode returns the state as text.
@@ -27,7 +27,7 @@ func (s State) Encode() ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// ParseState reads it.
+// ParseState reads such a text.
 func ParseState(data []byte) (s State, err error) {
 	if err := json.Unmarshal(data, &s); err != nil {
 		return State{}, fmt.Errorf("/%s: %w", StateFile, err)

@@ -13,8 +13,8 @@ const (
 	AskPreview = "firstboot offer --try"   // node.yaml on standard input; answered with a Preview
 )
 
-// Where a node stands, in one word, as its status says it: "firstboot status --json", and
-// its line on the serial console.
+// The state of a node in one word, as it is in "firstboot status --json" and in the status
+// line on the serial console.
 const (
 	StateWorking     = "working"
 	StateWaiting     = "waiting"
@@ -22,7 +22,7 @@ const (
 	StateJoined      = "joined"
 )
 
-// NeedsKey are the codes of the problems that a new key for the tailnet ends.
+// NeedsKey are the codes of the problems that a new tailnet key solves.
 var NeedsKey = []string{"control-waits", "key-lost", "key-spent", "key-expired", "key-unknown"}
 
 // Status is what a builder reads of a node's answer to AskStatus. The node writes more
@@ -55,11 +55,11 @@ type Trouble struct {
 	Remedy  string `json:"remedy"`
 }
 
-// Verdict is how a check ended.
+// Verdict is the result of a check.
 type Verdict string
 
-// The verdicts. Only a failure makes the node unfit. Unknown is what this
-// machine cannot be asked.
+// The verdicts. Only a Failure makes the node unfit. Unknown means that this machine
+// could not tell.
 const (
 	OK      Verdict = "ok"
 	Unknown Verdict = "unknown"
@@ -87,10 +87,11 @@ func ParseFindings(answer []byte) (all []Finding, err error) {
 type Preview struct {
 	// InForce says that the node works by this very file.
 	InForce bool `json:"inForce"`
-	// Fields are those whose value differs from what is in force. Secrets of the cluster's
-	// objects are not compared: the node has forgotten them.
+	// Fields are those that differ from what is in force. Secrets for the cluster (k3s:
+	// seed: secrets:) are not compared: the node keeps no copy of them.
 	Fields []string `json:"fields,omitempty"`
-	// Steps are what is to be done for the file; for one in force, what is left to do.
+	// Steps are those that the file gives something to do; if it is in force, those not
+	// done yet.
 	Steps []string `json:"steps,omitempty"`
 }
 

@@ -5,39 +5,39 @@ import (
 	"strconv"
 )
 
-// How a node keeps what is encrypted. An image states the last of these that its firstboot
-// opens, as it opens all before it; a node needs of an image the one by which its own data
-// are kept. An image that states less would find them there, take them for lost and fail.
-// Whoever changes how they are kept, so that today's images could not open them, adds one.
+// Versions of how a node keeps its encrypted data. An image states the newest version that
+// its firstboot can open; it can open all earlier ones, too. A node needs an image that
+// states at least the version by which its data are kept: an image that states less would
+// find them, take them for lost, and fail. Whoever changes how data are kept so that
+// today's images cannot open them adds a version.
 const (
-	// StorageNone is what an image states that states nothing: it knows of no encryption,
-	// or was built before images said so (November 2026). A node without encryption needs
-	// no more.
+	// StorageNone is for an image that states nothing: it knows no encryption, or was built
+	// before images stated this (November 2026). A node without encryption needs no more.
 	StorageNone = 0
-	// StorageShares is fscrypt with a key of two shares, one of them on the disk, the other
+	// StorageShares is fscrypt with a key made of two shares: one on the disk, the other
 	// with holders in the tailnet.
 	StorageShares = 1
-	// StorageSealed is the same with the disk's share sealed by the machine's TPM, and a
-	// spare with the holders.
+	// StorageSealed is the same, but the machine's TPM seals the disk's share, and the
+	// holders also have a spare.
 	StorageSealed = 2
 
-	// Storage is what images of this builder state.
+	// Storage is the version that this builder's images state.
 	Storage = StorageSealed
 )
 
-// StorageField is where os-release has it in an image's root: the one of a slot's, whatever
-// image the boot partition's label tells of.
+// StorageField is the field for it in the os-release of an image's root. A slot's own
+// os-release counts, whatever the label on the boot partition says.
 const StorageField = "IMAGEBUILDER_STORAGE"
 
-// StorageComponent is where an update's manifest has it, among the versions of what is no
-// Debian package. It is no field of its own: a node refuses a manifest with a field that
-// it does not know, so that one from before there was this could never be updated.
+// StorageComponent is the entry for it in an update's manifest, among the versions of what
+// is not a Debian package. It is not a field of its own because a node refuses a manifest
+// with an unknown field: a node older than the field could then never be updated.
 const StorageComponent = "storage"
 
-// EncodeStorage returns what stands there.
+// EncodeStorage returns the text for a version.
 func EncodeStorage(version int) string { return strconv.Itoa(version) }
 
-// ParseStorage reads it; what is not there states nothing.
+// ParseStorage reads that text; "" means StorageNone.
 func ParseStorage(text string) (int, error) {
 	if text == "" {
 		return StorageNone, nil

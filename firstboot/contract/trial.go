@@ -8,47 +8,50 @@ import (
 	"slices"
 )
 
-// TrialDir on /var has what a system that installed the next one says about its
-// trial, and in AtticDir below it what that trial may spoil.
+// TrialDir on /var is for the trial of a newly installed system: TrialFile is what the
+// system that installed it says about the trial, AtticDir keeps copies of what the trial
+// may spoil.
 const (
 	TrialDir  = "var/lib/imagebuilder/trial"
 	TrialFile = TrialDir + "/trial.json"
 	AtticDir  = TrialDir + "/kept"
-	// LockedAtticDir is its like for what is encrypted.
+	// LockedAtticDir is the same as AtticDir for what is encrypted.
 	LockedAtticDir = "var/lib/imagebuilder/vault/kept"
 )
 
-// Elsewhere are the units that fail by what is not on this machine, such as a bucket
+// Elsewhere are the units that may fail for causes outside this machine, such as a bucket
 // that is away for a night: they say nothing about a system on trial.
 var Elsewhere = []string{HeadscaleBackupUnit}
 
-// EtcUpper has the node's own files of /etc: the initramfs lays it over the image's.
+// EtcUpper has the node's own files of /etc: the initramfs mounts it over those of the
+// image.
 const EtcUpper = "var/.overlay/etc/upper"
 
 // Trial is the content of TrialFile.
 type Trial struct {
-	// Slot is the one that is tried.
+	// Slot is the slot on trial.
 	Slot string `json:"slot"`
-	// Keep are the files and directories on /var that the other slot finds as it
-	// left them, should the trial fail: absolute paths.
+	// Keep are the files and directories on /var that the other slot gets back as it left
+	// them if the trial fails: absolute paths.
 	Keep []string `json:"keep"`
-	// Locked are those of them that are encrypted: the initramfs cannot open them, so
-	// they are kept, and put back, before k3s starts.
+	// Locked are such files and directories that are encrypted. The initramfs cannot open
+	// them, so they are kept and put back later, before k3s starts.
 	Locked []string `json:"locked,omitempty"`
-	// Store is the cluster's, by its files, where the trial brings another k3s: they are
-	// among Keep or Locked while this server's etcd has no other members.
+	// Store are the files of the cluster's store, if the trial brings another k3s. They
+	// are also in Keep or Locked while this server's etcd has no other members.
 	Store []string `json:"store,omitempty"`
-	// Back says that the slot has the system before the last update, not a new one.
+	// Back means that the slot has the system from before the last update, not a new one.
 	Back bool `json:"back,omitempty"`
-	// Failed are the units that had failed before: no fault of the trial.
+	// Failed are the units that had failed before: the trial is not to blame.
 	Failed []string `json:"failed,omitempty"`
-	// Login says that ssh answered: the owner's way to the next update.
+	// Login means that ssh answered before: it is the owner's way to the next update.
 	Login bool `json:"login,omitempty"`
-	// Reached says that servers of the cluster look whether they reach this node.
+	// Reached means that servers of the cluster look whether they can reach this node.
 	Reached bool `json:"reached,omitempty"`
 }
 
-// KeepStore is the trial with the cluster's store kept, as it lies there, or left alone.
+// KeepStore returns the trial with the cluster's store among what is kept, or without it.
+// encrypted says which of Keep and Locked it belongs in.
 func (t Trial) KeepStore(keep, encrypted bool) Trial {
 	isStore := func(name string) bool { return slices.Contains(t.Store, name) }
 	t.Keep = slices.DeleteFunc(slices.Clone(t.Keep), isStore)
@@ -68,7 +71,7 @@ func (t Trial) Encode() ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// ParseTrial reads it. What a newer system says besides is left alone.
+// ParseTrial reads it. Fields that a newer system adds are ignored.
 func ParseTrial(data []byte) (t Trial, err error) {
 	if err := json.Unmarshal(data, &t); err != nil {
 		return Trial{}, fmt.Errorf("/%s: %w", TrialFile, err)
@@ -94,5 +97,5 @@ func (t Trial) check() error {
 	return nil
 }
 
-// crosses says that one of two paths lies in the other.
+// crosses reports whether one of two paths is the other one, or is below it.
 func crosses(a, b string) bool { return below(a, b) || below(b, a) }

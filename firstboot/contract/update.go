@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// UpdateResult is what a node says of an update that it took.
+// UpdateResult is what a node reports about an update that it took.
 type UpdateResult struct {
-	// Installed is false where the node runs this image already.
+	// Installed is false if the node already runs this image.
 	Installed bool   `json:"installed"`
 	Slot      string `json:"slot"`
 	Version   string `json:"version"`
-	// TakenBack says that another system waited for the next start, which is now that of
-	// this one.
+	// TakenBack means that another system waited for the next start; now the next start
+	// is that of this one again.
 	TakenBack bool `json:"takenBack,omitempty"`
-	// Fetched is how long the update was, in bytes.
+	// Fetched is the size of the update, in bytes.
 	Fetched int64 `json:"fetched"`
 }
 
@@ -28,12 +28,13 @@ func (r UpdateResult) String() string {
 	return fmt.Sprintf("slot %s has %s, and is tried at the next start", r.Slot, r.Version)
 }
 
-// UpdateProgress is what a node says of an update that comes in pieces.
+// UpdateProgress is what a node reports about an update that comes in pieces.
 type UpdateProgress struct {
-	// Have is how much of it is there, in bytes; -1 in what no node said.
+	// Have is how much of the update is there, in bytes; -1 if no node has said.
 	Have int64 `json:"have"`
-	// Done is what became of it when it last was whole, at a time by the node's clock:
-	// the line may have broken before the node could say so.
+	// Done is what became of the update when it was last complete, and At when that was,
+	// by the node's clock: the connection may have failed before the node could report
+	// it.
 	Done *UpdateResult `json:"done,omitempty"`
 	At   time.Time     `json:"at,omitzero"`
 }

@@ -1,5 +1,5 @@
-// Package crashtest is how a call to the outside fails in tests that break each in
-// turn, and want the same end after a new start.
+// Package crashtest makes calls to the outside fail. Tests use it to break each call in turn, and
+// require the same end state after a restart.
 package crashtest
 
 import "errors"
@@ -7,23 +7,23 @@ import "errors"
 // Fault is a way to fail.
 type Fault int
 
-// The ways.
+// The ways to fail.
 const (
 	None   Fault = iota
-	Before       // error, nothing happened
-	After        // error, though it happened
-	Cut          // the power goes before it happens, or halfway
-	CutEnd       // the power goes when it has just happened
+	Before       // an error, and nothing has happened
+	After        // an error, although it has happened
+	Cut          // power fails before it happens, or halfway
+	CutEnd       // power fails just after it has happened
 )
 
-// PowerCut is what Do panics with.
+// PowerCut is the value that Do panics with when power fails.
 type PowerCut struct{ At string }
 
-// ErrInjected is what a call fails with.
+// ErrInjected is the error of a call that fails.
 var ErrInjected = errors.New("injected fault")
 
-// Do runs the effect of the call of that name, or what the fault leaves of it: half,
-// where the power goes.
+// Do runs the effect of the call with this name, or what the fault leaves of it. half is what Cut
+// leaves.
 func (f Fault) Do(name string, effect func() error, half func()) error {
 	switch f {
 	case Before:

@@ -1,5 +1,5 @@
-// Package ctxio lets a long read end with its context, where the medium or the line takes
-// its time for each piece. It cannot end a read that is under way.
+// Package ctxio stops a long read when its context ends, for a medium or a connection that takes
+// its time for each piece. It cannot stop a single Read that is under way.
 package ctxio
 
 import (
@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// Reader reads from r until ctx ends, whose error it returns from then on.
+// Reader returns a reader from r. Once ctx has ended, it returns the error of ctx.
 func Reader(ctx context.Context, r io.Reader) io.Reader { return reader{ctx, r} }
 
 type reader struct {

@@ -1,8 +1,8 @@
-// Package deb822 reads Debian's control files, deb822(5): paragraphs of fields
-// that may go on over several lines, with names in any case.
+// Package deb822 reads Debian's control files, deb822(5): paragraphs of fields that may continue
+// over several lines, with names in any case.
 //
-// It is a leaf and knows no field's meaning but that of Source. It refuses lines
-// that are neither field nor continuation, and fields that occur twice.
+// It is a leaf, and interprets no field but Source. It refuses lines that are neither field nor
+// continuation, and fields that occur twice.
 package deb822
 
 import (
@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Paragraph is fields by their lower-case names. Continuation lines follow after
-// a newline, without their leading space.
+// Paragraph holds fields by their lower-case names. Continuation lines follow after a newline,
+// without their leading space.
 type Paragraph map[string]string
 
 // Parse reads one paragraph.
@@ -26,7 +26,7 @@ func Parse(text string) (Paragraph, error) {
 			if name == "" {
 				return nil, errors.New("continuation of no field")
 			}
-			continue // gathered with its field
+			continue // fill adds it to its field
 		}
 		var ok bool
 		if name, _, ok = strings.Cut(line, ":"); !ok || !isName(name) {
@@ -42,7 +42,7 @@ func Parse(text string) (Paragraph, error) {
 	return p, nil
 }
 
-// isName tells what deb822(5) allows for a field's name: printable ASCII.
+// isName reports what deb822(5) allows as a field's name: printable ASCII.
 func isName[T string | []byte](s T) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {
@@ -52,8 +52,8 @@ func isName[T string | []byte](s T) bool {
 	return len(s) > 0
 }
 
-// fill sets the values. Most fields have one line, so they are slices of the
-// text; only continued ones are copied.
+// fill sets the values. Most fields have one line; their values are slices of the text. Only
+// continued ones are copied.
 func (p Paragraph) fill(text string) {
 	for text != "" {
 		end := fieldEnd(text)
@@ -85,8 +85,7 @@ func All(text string) ([]Paragraph, error) {
 	}
 }
 
-// Field returns the value of one field of a paragraph as it stands there, "" if
-// there is none.
+// Field returns the value of one field of a paragraph unchanged, "" if there is no such field.
 func Field[T string | []byte](paragraph T, name string) T {
 	for len(paragraph) > 0 {
 		end := fieldEnd(paragraph)
@@ -109,8 +108,8 @@ func trim[T string | []byte](s T) T {
 	return s
 }
 
-// Source reads the field of that name of a binary package: it is left out where
-// the source is called like the binary, and has a version in parentheses where
+// Source parses the field Source of a binary package, and returns the source package's name and
+// version. The field is absent if both are the binary's own; it has the version in parentheses if
 // that differs, deb-control(5).
 func Source(field, name, version string) (string, string) {
 	source, rest, ok := strings.Cut(field, "(")
@@ -123,7 +122,7 @@ func Source(field, name, version string) (string, string) {
 	return source, strings.TrimSpace(strings.TrimSuffix(rest, ")"))
 }
 
-// fieldEnd is the offset behind the field that text begins with.
+// fieldEnd returns the offset of the end of the first field of text.
 func fieldEnd[T string | []byte](text T) int {
 	for i := range len(text) {
 		if text[i] == '\n' && (i+1 == len(text) || text[i+1] != ' ' && text[i+1] != '\t') {

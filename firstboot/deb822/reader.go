@@ -12,23 +12,23 @@ import (
 // fields of some 30 KiB.
 const maxLine = 1 << 20
 
-// Reader cuts a control file into paragraphs, and drops comments and the fields
-// that its owner does not keep.
+// Reader cuts a control file into paragraphs. It drops comments, and the fields that its caller
+// does not want.
 type Reader struct {
-	Line int // the last that was read
+	Line int // the last line that was read
 	r    *bufio.Reader
 	buf  []byte
 	keep func(name []byte) bool
 }
 
-// NewReader returns a reader that keeps fields by their lower-case names, or all
-// where keep is nil.
+// NewReader returns a reader that keeps the fields for whose lower-case names keep is true, or all
+// if keep is nil.
 func NewReader(r io.Reader, keep func(name []byte) bool) *Reader {
 	return &Reader{r: bufio.NewReaderSize(r, maxLine), keep: keep}
 }
 
-// Next returns the kept lines of the next paragraph, valid until the next
-// call, or io.EOF.
+// Next returns the kept lines of the next paragraph, which are valid until the next call, or
+// io.EOF.
 func (s *Reader) Next() ([]byte, error) {
 	s.buf = s.buf[:0]
 	seen, keeping := false, false
@@ -63,8 +63,8 @@ func (s *Reader) Next() ([]byte, error) {
 	}
 }
 
-// keepsField judges a line that begins a field. The end of the file passes
-// through: the next read reports it again.
+// keepsField reports whether to keep the field that a line begins. It ignores an end of file in
+// err: the next read reports it again.
 func (s *Reader) keepsField(line []byte, err error) (bool, error) {
 	name, _, ok := bytes.Cut(line, []byte(":"))
 	if !ok || !isName(name) {

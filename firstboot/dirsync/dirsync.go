@@ -1,8 +1,8 @@
-// Package dirsync makes what happened to the names in a directory durable: files that
-// were made, renamed or removed there.
+// Package dirsync makes changes of names in a directory durable: files that were created, renamed
+// or removed there.
 //
-// It is a leaf, for both sides. It refuses no file system that has no fsync for
-// directories, as some of the network and of FUSE: nobody could do more there.
+// It is a leaf, used by builder and node. It ignores that a file system has no fsync for
+// directories, as some network and FUSE file systems: nobody could do more there.
 package dirsync
 
 import (
@@ -12,9 +12,10 @@ import (
 	"syscall"
 )
 
-// Dir returns when that is on the disk.
+// Dir syncs a directory: when it returns, the names in it are on the disk. On Windows it does
+// nothing.
 func Dir(name string) error {
-	if runtime.GOOS == "windows" { // which has it for no directory
+	if runtime.GOOS == "windows" { // Windows cannot sync a directory
 		return nil
 	}
 	d, err := os.Open(name)
@@ -24,7 +25,7 @@ func Dir(name string) error {
 	return errors.Join(done(d.Sync()), d.Close())
 }
 
-// done forgives a file system that has nothing to do.
+// done ignores the error of a file system that has no fsync for directories.
 func done(err error) error {
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
 		return nil

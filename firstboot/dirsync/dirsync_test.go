@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestDir: a directory that is not there, or a disk that fails, is not passed over; a file
-// system that has no fsync for directories is.
+// TestDir: a missing directory and a failing disk are errors; a file system that has no fsync for
+// directories is not.
 func TestDir(t *testing.T) {
 	if err := Dir(t.TempDir()); err != nil {
 		t.Error(err)

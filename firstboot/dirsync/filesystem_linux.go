@@ -7,8 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FileSystem returns when all of the one that name is on is on the disk, what is in files
-// as well: syncfs(2).
+// FileSystem syncs the whole file system that name is on, the content of files included: syncfs(2).
 func FileSystem(name string) error {
 	d, err := os.Open(name)
 	if err != nil {

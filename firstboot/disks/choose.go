@@ -11,21 +11,21 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Want says which disk a node wants for what.
+// Want says which disk a node wants, and for what.
 type Want struct {
 	Purpose Purpose
-	Spec    node.Disk // of node.yaml
+	Spec    node.Disk // from node.yaml
 	Node    string    // the node's name
-	// Known is the ID of the disk that the node uses already; no other one
-	// takes its place. "" is none.
+	// Known is the ID of the disk that the node uses already; no other disk takes its
+	// place. "" means that it has none yet.
 	Known string
-	// Taken are the names of disks that have other work: the boot disk.
+	// Taken are the kernel's names of disks with another use, such as the boot disk.
 	Taken []string
-	// Early says that slower buses may still show disks: then a pattern, which
-	// a second disk may fit too, has to wait, and so has a known disk, of which
-	// there may be a copy.
+	// Early means that disks on slower buses may still appear. Then a pattern must wait,
+	// as a second disk may fit it, and so must a known disk, as there may be a copy of
+	// it.
 	Early bool
-	// Hidden is how many disks the firmware hides: a missing one may be there.
+	// Hidden is how many disks the firmware hides: a missing disk may be one of them.
 	Hidden int
 }
 
@@ -35,8 +35,8 @@ type choice struct {
 	content
 }
 
-// choose finds the one disk that is wanted, or a *Fault. look tells what is on
-// a disk. Nothing is written.
+// choose finds the one disk that is wanted, or returns a *Fault. look tells what is on a
+// disk. Nothing is written.
 func choose(all []Disk, w Want, look func(Disk) (content, error)) (choice, error) {
 	if w.Known == "" {
 		return chooseNew(all, w, look)
@@ -51,7 +51,7 @@ func choose(all []Disk, w Want, look func(Disk) (content, error)) (choice, error
 	return choice{}, w.fault(Several, "%s is there more than once: somebody copied it.", "Unplug the copy.", same...)
 }
 
-// judgeKnown refuses the node's own disk where it must be left as it is for now.
+// judgeKnown refuses the node's own disk if it must be left as it is for now.
 func (w Want) judgeKnown(d Disk) error {
 	switch {
 	case w.Early:
@@ -66,13 +66,13 @@ func (w Want) judgeKnown(d Disk) error {
 	return nil
 }
 
-// wornOut is the fault of the node's own disk that lets nobody write any more.
+// wornOut is the fault of the node's own disk once it cannot be written any more.
 func (w Want) wornOut(d Disk) *Fault {
 	return w.fault(Protected, "%s is write-protected.", "Switch the protection off. If there is none, the disk is worn out.", d)
 }
 
-// missing says why the disk that the node uses is not there, the best it can:
-// another one may have taken its place.
+// missing says as well as it can why the disk that the node uses is not there: another
+// one may have taken its place.
 func missing(all []Disk, w Want, look func(Disk) (content, error)) error {
 	w.Early = false
 	c, err := chooseNew(all, w, look)
@@ -85,7 +85,7 @@ func missing(all []Disk, w Want, look func(Disk) (content, error)) error {
 	return w.fault(Gone, "%s, which this node has used so far, is not there.", w.plugIn(), all...)
 }
 
-// plugIn is the remedy for a lost disk, and the way to give it up.
+// plugIn is the remedy for a lost disk, and says how to give the disk up.
 func (w Want) plugIn() string {
 	if w.Purpose == Longhorn {
 		return "Plug in that very disk, and check its cable and power. If it is lost for good, name another disk in node.yaml."
@@ -112,7 +112,7 @@ func chooseNew(all []Disk, w Want, look func(Disk) (content, error)) (choice, er
 	return choice{d, c}, w.judge(d, c)
 }
 
-// judge refuses a disk that must be left as it is.
+// judge refuses a disk that must be left as it is. c is what is on it.
 func (w Want) judge(d Disk, c content) error {
 	const useAnother = "If nothing on it is needed, erase it in another computer, both its beginning and its end. Otherwise use another disk."
 	switch {
@@ -132,8 +132,9 @@ func (w Want) judge(d Disk, c content) error {
 	return nil
 }
 
-// Broken is the fault of a disk that cannot be read or written, perhaps for a moment
-// only: a cable, its power. Our own work on it may have begun.
+// Broken is the fault of a disk that cannot be read or written, perhaps just for a moment
+// (its cable or power). Unlike other faults it does not say that nothing was changed: our
+// own work on the disk may have begun.
 func (w Want) Broken(d Disk, err error) error {
 	f := w.fault(Unreadable, "%s cannot be read and written properly.", "Check its cable and power. It may be worn out.", d)
 	switch {
@@ -146,7 +147,7 @@ func (w Want) Broken(d Disk, err error) error {
 	return f.because(err)
 }
 
-// unchanged ends what is said of disks that were only looked at.
+// unchanged ends the text about disks that were only looked at.
 const unchanged = " Nothing was changed on any disk."
 
 func gb(bytes int64) string { return fmt.Sprintf("%.1f GB", float64(bytes)/1e9) }
@@ -175,17 +176,17 @@ const (
 	Foreign    Code = "not-empty"
 	Protected  Code = "write-protected"
 	Small      Code = "too-small"
-	// Those of a disk to install on only.
+	// These two are only for a disk to install on.
 	HasData Code = "has-data"
 	Sectors Code = "sectors"
 )
 
-// Fault says for a person why no disk can be used.
-// What is wrong may change while the machine runs: disks are plugged in.
+// Fault says in words for a person why no disk can be used. It may pass while the machine
+// runs, as disks can be plugged in.
 type Fault struct {
 	Code     Code
 	What, Do string
-	// Disks are those it is about.
+	// Disks names the disks that it is about.
 	Disks string
 	err   error
 }
@@ -205,9 +206,9 @@ func (f *Fault) because(err error) *Fault {
 	return f
 }
 
-const mostDisks = 3 // in a fault: a page must fit the screen
+const mostDisks = 3 // in one fault: the page must fit the screen
 
-// fault words what; %s in it is the disk.
+// fault returns a Fault with these texts. %s in what stands for the disk.
 func (w Want) fault(code Code, what, do string, about ...Disk) *Fault {
 	var names []string
 	for _, d := range about[:min(len(about), mostDisks)] {

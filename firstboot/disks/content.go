@@ -11,29 +11,29 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
-// state is what a disk is to us.
+// state is what a disk means to us.
 type state int
 
 const (
-	foreign  state = iota // somebody's data, or what may be
-	blank                 // nothing at both ends
+	foreign  state = iota // has somebody's data, or may have
+	blank                 // empty at both ends
 	making                // our own work, never finished, and nothing else
-	made                  // a node's own
-	misnamed              // a node's own, for the other purpose
+	made                  // finished: a node's own disk for this purpose
+	misnamed              // a node's own disk for the other purpose
 )
 
 // content is what is on a disk.
 type content struct {
 	state
-	mark        // of a disk that is made, as far as it says
-	id   string // of a disk that is made: its GUID
-	what string // of a foreign one, for a person
+	mark        // of a finished disk, if it has one
+	id   string // of a finished disk: its GUID
+	what string // of a foreign disk: what is on it, for a person
 }
 
-// mark is what the first sector of a disk of ours says, where other disks have
-// boot code, in 440 bytes. Who writes a table of partitions may leave them alone,
-// as parted does, or zero them, as fdisk and sfdisk do for a new one: a mark says
-// nothing about what was put on the disk since.
+// mark is what the first sector of our disks says, in the 440 bytes where other
+// disks have boot code. A program that writes a new partition table may leave
+// these bytes alone, as parted does, or zero them, as fdisk and sfdisk do. So a
+// mark says nothing about what was put on the disk since.
 type mark struct {
 	done    bool
 	purpose Purpose
@@ -42,9 +42,10 @@ type mark struct {
 
 const bootCode = 440
 
-// notThisDisk is what of a mark a BIOS executes, which cannot tell that nobody
-// starts from this disk: it asks for the next one (int 18h), or waits. Marks of
-// disks that were made before this was known begin with their text.
+// notThisDisk is the beginning of a mark, for a BIOS that runs it as code
+// because it cannot tell that this disk is not for booting: it asks for the
+// next disk (int 18h), or waits. Marks of older disks lack it and begin with
+// their text.
 var notThisDisk = []byte{0xcd, 0x18, 0xeb, 0xfe}
 
 func (m mark) text() string {
@@ -70,13 +71,13 @@ func parseMark(sector0 []byte) (m mark, ok bool) {
 	return m, n == 3 && m.text() == string(all)
 }
 
-// edge is how much at each end of a disk must be empty for it to be blank, in
-// bytes. No file system, volume manager, RAID or table of partitions keeps its
-// first word elsewhere, and what is encrypted without a word is not empty.
+// edge is how much at each end of a disk must be empty for the disk to count as
+// blank, in bytes. Every file system, volume manager, RAID and partition table
+// has its signature there, and encrypted data without a signature is not empty.
 const edge = 4 << 20
 
-// inspect tells what is on a disk of the given size. table is nil where none
-// can be used.
+// inspect tells what is on a disk of the given size. table is nil if the disk
+// has no table that can be used.
 func inspect(r io.ReaderAt, size, sector int64, table *ptable.Table, purpose Purpose) (content, error) {
 	head, tail, err := ends(r, size)
 	if err != nil {
@@ -119,8 +120,8 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// isOwn knows a finished disk by its table: tools that copy disks may leave
-// out the boot code.
+// isOwn recognises a finished disk by its table: tools that copy disks may
+// leave out the boot code, and with it the mark.
 func isOwn(t *ptable.Table, p Purpose) bool {
 	if t == nil || t.Scheme != contract.GPT || len(t.Entries) != 1 {
 		return false
@@ -129,9 +130,9 @@ func isOwn(t *ptable.Table, p Purpose) bool {
 	return e != nil && e.Type == p.partType()
 }
 
-// onlyBegun reports whether before the partition there is nothing but what makeOwn
-// puts there until its last write: the mark without the two bytes that make others
-// look for a table, and a part of that.
+// onlyBegun reports whether in front of the partition there is nothing but what
+// makeOwn puts there before its last write, or part of that: the mark, without
+// the two bytes that make others look for a table, and a GPT header and entry.
 func onlyBegun(head []byte, sector int64) bool {
 	ours := bytes.Clone(head[:3*sector]) // the mark, the header, the first entries
 	clear(ours[:bootCode])
@@ -142,21 +143,21 @@ func onlyBegun(head []byte, sector int64) bool {
 	return erased(ours) && erased(head[3*sector:])
 }
 
-// Of a GPT (UEFI specification 2.10, section 5.3): how its header begins, and how many
-// bytes that and an entry have.
+// Of a GPT (UEFI specification 2.10, section 5.3): the signature of its header,
+// and the lengths of the header and of an entry in bytes.
 const (
 	gptMagic  = "EFI PART"
 	gptHeader = 92
 	gptEntry  = 128
 )
 
-// hasTable knows a first sector behind which somebody's partitions may be. None of
-// ours has these bytes before all is finished.
+// hasTable reports whether a first sector says that a partition table follows.
+// Ours does not before all is finished.
 func hasTable(head []byte) bool { return string(head[510:512]) == tableMagic }
 
 const tableMagic = "\x55\xaa"
 
-// erased accepts what erased flash reads as, sector by sector.
+// erased accepts zeros and ones, which erased flash reads as, sector by sector.
 func erased(b []byte) bool {
 	zero, ones := make([]byte, 512), bytes.Repeat([]byte{0xff}, 512)
 	for ; len(b) > 0; b = b[min(512, len(b)):] {
@@ -168,7 +169,7 @@ func erased(b []byte) bool {
 	return true
 }
 
-// guess names the commonest things. It only words what is refused anyway.
+// guess names the most common contents. It only words what is refused anyway.
 func guess(head []byte) string {
 	for _, known := range []struct {
 		at          int
@@ -196,7 +197,7 @@ func guess(head []byte) string {
 	return "something unknown"
 }
 
-// belongs says whose a disk is.
+// belongs says to whom a disk belongs.
 func (c content) belongs() string {
 	if c.node == "" {
 		return "an unknown node"

@@ -73,14 +73,14 @@ type File struct {
 	name string
 }
 
-// Open opens a disk for writing. While it is open, udev does not read its
-// table anew, which would take partitions away for a moment.
+// Open opens a disk for writing and locks it. While the lock is held, udev does
+// not read the table again, which would take away partitions for a moment.
 func (d Disk) Open() (File, error) {
 	f, err := os.OpenFile("/dev/"+d.Name, os.O_RDWR, 0)
 	if err != nil {
 		return File{}, err
 	}
-	for range 50 { // udev locks a disk while it looks at it
+	for range 50 { // udev itself locks a disk while it looks at it
 		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			return File{f, d.Name}, nil
 		}
@@ -89,8 +89,8 @@ func (d Disk) Open() (File, error) {
 	return File{}, errors.Join(fmt.Errorf("lock %s: %w", d.Name, err), f.Close())
 }
 
-// OpenUnused opens a disk that will be another's: it fails where anything on it is
-// in use.
+// OpenUnused is Open for a disk that gets another use: it fails if anything on
+// the disk is in use.
 func (d Disk) OpenUnused() (File, error) {
 	if err := d.free(); err != nil {
 		return File{}, fmt.Errorf("%s is in use: %w", d.Name, err)
@@ -98,8 +98,8 @@ func (d Disk) OpenUnused() (File, error) {
 	return d.Open()
 }
 
-// Forget makes reads come from the medium: what was written is on it then, and
-// the kernel keeps nothing of it in memory.
+// Forget flushes what was written to the medium and drops the kernel's cache,
+// so that later reads come from the medium.
 func (d File) Forget() error {
 	if err := d.Sync(); err != nil {
 		return err
@@ -107,7 +107,7 @@ func (d File) Forget() error {
 	return unix.IoctlSetInt(int(d.Fd()), unix.BLKFLSBUF, 0)
 }
 
-// free fails where anything on the disk is in use.
+// free fails if anything on the disk is in use.
 func (d Disk) free() error {
 	f, err := os.OpenFile("/dev/"+d.Name, os.O_RDWR|unix.O_EXCL, 0)
 	if err != nil {
@@ -116,8 +116,8 @@ func (d Disk) free() error {
 	return f.Close()
 }
 
-// Partition returns the device of the partition with the given number and
-// waits a moment for devtmpfs to show it.
+// Partition returns the device of the partition with the given number. It waits
+// up to five seconds for devtmpfs to show it.
 func (d File) Partition(number int) (string, error) {
 	for range 50 {
 		if name := d.partitionName(number); name != "" {
@@ -132,8 +132,8 @@ func (d File) Partition(number int) (string, error) {
 
 func (d File) partitionName(number int) string { return PartitionName(d.name, number) }
 
-// PartitionName is what the kernel calls a partition of the disk that it calls so,
-// "" where it knows none of that number.
+// PartitionName returns the kernel's name of a partition, given the kernel's
+// name of its disk; "" if the kernel knows no such partition.
 func PartitionName(disk string, number int) string {
 	files, _ := filepath.Glob(filepath.Join(sysBlock, disk, disk+"*", "partition"))
 	for _, file := range files {
@@ -144,9 +144,9 @@ func PartitionName(disk string, number int) string {
 	return ""
 }
 
-// Follow makes the kernel's partitions equal to the table's, one by one:
-// BLKRRPART fails while any partition is in use. The kernel's own view may lag
-// behind by more than our changes: it ignores a GPT whose primary is damaged.
+// Follow makes the kernel's partitions equal to the table's, one by one, as
+// BLKRRPART fails while any partition is in use. The kernel's view may differ
+// by more than our changes: it ignores a GPT whose primary copy is damaged.
 func (d File) Follow(t *ptable.Table) error {
 	for _, e := range t.Entries {
 		name := d.partitionName(e.Number)
@@ -157,7 +157,7 @@ func (d File) Follow(t *ptable.Table) error {
 			}
 			continue
 		}
-		// sysfs counts in units of 512 bytes whatever the sector size is.
+		// sysfs counts in units of 512 bytes, whatever the sector size.
 		units, _ := strconv.ParseInt(attr(filepath.Join(sysBlock, d.name, name), "size"), 10, 64)
 		if units*512 == length {
 			continue

@@ -1,14 +1,18 @@
-// Package disks knows the machine's whole disks: how a person recognises
-// them, how udev will call them, what is on them, and how one becomes a node's
-// own, for its data or for Longhorn's volumes, or the one that a stick installs on.
+// Package disks knows the machine's whole disks: how a person recognises them,
+// how udev will name them, and what is on them. It makes a disk a node's own,
+// for the node's data or for Longhorn's volumes, and finds the disk that a
+// stick installs on.
 //
-// A disk is made a node's own only if it is empty at both ends. The first
-// sector then says whose it becomes, before anything else is written, and that
-// it has become so, when all is on stable storage: in between nobody sees a
-// partition on it, and every power cut is answered by starting again, unless
-// somebody put something there since; afterwards nothing formats the disk. The
-// package refuses to choose between two disks that fit, and to touch one with
-// somebody's data on it, of another node, or with the system on it.
+// A disk becomes a node's own only if it is empty at both ends. Before anything
+// else is written, its first sector says whose it is to be. Once everything is
+// on stable storage, that sector says that it is done. In between nobody sees a
+// partition on the disk, and after a power cut the work starts again, unless
+// somebody has put something there since. Once it is done, nothing formats the
+// disk again.
+//
+// The package refuses to choose between two disks that fit. It refuses to touch
+// a disk with somebody's data, a disk of another node, and the one with the
+// system.
 package disks
 
 import (
@@ -20,24 +24,24 @@ import (
 
 // Disk is a whole disk.
 type Disk struct {
-	Name  string   // of the kernel: sda, mmcblk0
+	Name  string   // the kernel's: sda, mmcblk0
 	Label string   // as a person would recognise it: "sda, 32.0 GB, SanDisk Ultra, on USB"
-	Path  string   // where the device hangs: a path in sysfs
+	Path  string   // of the device in sysfs
 	IDs   []string // its names below /dev/disk/by-id
-	// Models are what it calls itself, without and with the vendor.
+	// Models are what the disk calls itself, without and with the vendor.
 	Models       []string
-	Serial       string // the number on its label, "" where it tells none
+	Serial       string // the number on its label, "" if the disk does not tell it
 	Size, Sector int64  // bytes
 	ReadOnly     bool
-	// Soldered is an eMMC: on the bus of memory cards, and no card.
+	// Soldered means an eMMC: it is on the bus of memory cards, but is no card.
 	Soldered bool
-	// Table is nil where there is none. Err says why it cannot be used,
-	// though its ID could be read.
+	// Table is nil if there is none. Err says why the table cannot be used,
+	// although its ID could be read.
 	Table *ptable.Table
 	Err   error
 }
 
-// String is the disk's label and the best of its lasting names.
+// String returns the disk's label and the best of its lasting names.
 func (d Disk) String() string {
 	if len(d.IDs) == 0 {
 		return d.Label
@@ -59,7 +63,8 @@ func (d Disk) label() string {
 	return strings.Join(parts, ", ")
 }
 
-// OnBus reports whether the disk belongs to U-Boot's device type.
+// OnBus reports whether the disk belongs to a device type of U-Boot: mmc, usb
+// or nvme.
 func (d Disk) OnBus(devtype string) bool {
 	switch devtype {
 	case "mmc":
@@ -72,19 +77,20 @@ func (d Disk) OnBus(devtype string) bool {
 	return false
 }
 
-// Purpose is what a node uses a disk of its own for.
+// Purpose is what a node uses a disk for.
 type Purpose string
 
 // The purposes.
 const (
 	Data     Purpose = "data"
 	Longhorn Purpose = "longhorn"
-	// System is no purpose of a disk of a node's own, but of the one that a stick
-	// makes the boot disk: only while that is unfinished it has such a mark.
+	// System is not a use of a node's own disk. It is for the disk that an
+	// installer stick makes the boot disk, which has such a mark only until
+	// that is finished.
 	System Purpose = "system"
 )
 
-// partType is the type of the one partition of such a disk.
+// partType is the type of the single partition on a disk for this purpose.
 func (p Purpose) partType() string {
 	if p == Longhorn {
 		return contract.TypeLonghornDisk
@@ -92,7 +98,7 @@ func (p Purpose) partType() string {
 	return contract.TypeDataDisk
 }
 
-// other is the other purpose of a disk of a node's own.
+// other is the other purpose of a node's own disk.
 func (p Purpose) other() Purpose {
 	if p == Longhorn {
 		return Data
@@ -100,7 +106,7 @@ func (p Purpose) other() Purpose {
 	return Longhorn
 }
 
-// words calls the disk what a person would.
+// words returns what a person would call the disk.
 func (p Purpose) words() string {
 	switch p {
 	case Longhorn:
@@ -111,8 +117,8 @@ func (p Purpose) words() string {
 	return "the disk for this computer's data"
 }
 
-// alignment of partitions, in bytes: erase blocks of flash, and then some.
+// alignment of partitions, in bytes: larger than the erase blocks of flash.
 const alignment = 4 << 20
 
-// smallest is the least size of a disk of a node's own, in bytes.
+// smallest is the least size of a node's own disk, in bytes.
 const smallest = 2 << 30

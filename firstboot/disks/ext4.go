@@ -18,7 +18,7 @@ type ext4 struct {
 func (f ext4) bytes() int64 { return int64(f.blocks) * f.blockSize }
 
 // readExt4 reads the superblock of the file system at the beginning of r. It
-// checks only that one is there: the rest is e2fsck's work.
+// checks only that there is one: the rest is e2fsck's work.
 func readExt4(r io.ReaderAt) (ext4, error) {
 	sb := make([]byte, 1024)
 	if _, err := r.ReadAt(sb, 1024); errors.Is(err, io.EOF) {
@@ -45,7 +45,8 @@ func readExt4(r io.ReaderAt) (ext4, error) {
 	return f, nil
 }
 
-// isIntact compares the superblock with its checksum, which those have that Format made.
+// isIntact compares the superblock with its checksum. A superblock without one,
+// which Format does not make, counts as intact.
 func isIntact(r io.ReaderAt) (bool, error) {
 	sb := make([]byte, 1024)
 	if _, err := r.ReadAt(sb, 1024); err != nil {

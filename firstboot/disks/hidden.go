@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// Hidden counts the NVMe disks that no driver can reach: with "RAID On" (Intel
-// RST) the firmware takes them off the PCI bus and maps them into the memory of
-// the SATA controller, whose driver, ahci, counts them in remapped_nvme. The
-// firmware itself still starts from such a disk. sys is what is at /sys.
+// Hidden counts the NVMe disks that no driver can reach. With "RAID On" (Intel RST) the
+// firmware removes them from the PCI bus and maps them into the memory of the SATA
+// controller; its driver, ahci, counts them in remapped_nvme. The firmware itself still
+// boots from such a disk. sys is the content of /sys.
 func Hidden(sys fs.FS) (n int) {
 	files, _ := fs.Glob(sys, "bus/pci/devices/*/remapped_nvme")
 	for _, name := range files {
@@ -22,8 +22,8 @@ func Hidden(sys fs.FS) (n int) {
 	return n
 }
 
-// UnhideWords tell what a person does about n hidden disks. Dell calls the
-// setting SATA Operation, others SATA Mode or Storage.
+// UnhideWords say in words for a person what n hidden disks are, and what to do. Dell
+// calls the setting SATA Operation, others SATA Mode or Storage.
 func UnhideWords(n int) (what, do string) {
 	them := "an NVMe disk"
 	if n > 1 {

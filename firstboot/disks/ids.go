@@ -12,15 +12,15 @@ import (
 )
 
 // The names below /dev/disk/by-id are made by udev, which the initramfs does
-// not have: here are the rules of 60-persistent-storage.rules and of ata_id,
-// usb_id and scsi_id (systemd 257) on what sysfs shows. One name is missing:
-// udev also asks a disk behind a USB bridge for its ATA identity, by a command
-// that the bridge may not know.
+// not have. So this file applies the rules of 60-persistent-storage.rules and
+// of ata_id, usb_id and scsi_id (systemd 257) to what sysfs shows. One name is
+// missing: udev also asks a disk behind a USB bridge for its ATA identity, by a
+// command that the bridge may not know.
 
-// sysfs is the directory where it is mounted.
+// sysfs is the directory where sysfs is mounted.
 type sysfs string
 
-// home is the directory of a disk's device.
+// home returns the sysfs directory of a disk, "" if there is no such disk.
 func (s sysfs) home(name string) string {
 	dir, err := filepath.EvalSymlinks(filepath.Join(string(s), "block", name))
 	if err != nil {
@@ -29,8 +29,8 @@ func (s sysfs) home(name string) string {
 	return dir
 }
 
-// attr is an attribute of a device, or of the nearest device above that has
-// it, as udev's ATTRS{} finds it.
+// attr returns an attribute of a device, or of the nearest parent that has it,
+// as udev's ATTRS{} does; "" if none has it.
 func attr(dir, name string) string {
 	for ; len(dir) > 1; dir = filepath.Dir(dir) {
 		if b, err := os.ReadFile(filepath.Join(dir, name)); err == nil && len(b) > 0 {
@@ -40,9 +40,9 @@ func attr(dir, name string) string {
 	return ""
 }
 
-// isVirtual knows what is no disk of this machine. eMMC's boot areas look like
-// disks of their own, mmcblk0boot0, and so do Longhorn's volumes, which come
-// in a session of iSCSI.
+// isVirtual reports whether a block device is no disk of this machine. The boot
+// areas of an eMMC look like disks (mmcblk0boot0), and so do Longhorn's
+// volumes, which come in an iSCSI session.
 func isVirtual(name, path string) bool {
 	for _, kind := range []string{"loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd"} {
 		if strings.HasPrefix(name, kind) {
@@ -53,8 +53,8 @@ func isVirtual(name, path string) bool {
 		strings.Contains(path, "/session")
 }
 
-// names returns a disk's names below /dev/disk/by-id, the best first, and what
-// it calls itself.
+// names returns a disk's names below /dev/disk/by-id, the best first, and the
+// names that it calls itself.
 func (s sysfs) names(name string) (ids, models []string) {
 	dir := s.home(name)
 	switch {
@@ -75,7 +75,7 @@ func (s sysfs) names(name string) (ids, models []string) {
 	return nil, nil
 }
 
-// serial returns the number that stands on a disk's label, as far as it tells one.
+// serial returns the number on a disk's label, "" if the disk does not tell it.
 func (s sysfs) serial(name string) string {
 	dir := s.home(name)
 	if dir == "" {
@@ -96,11 +96,11 @@ func (s sysfs) serial(name string) string {
 			return text
 		}
 	}
-	return strings.TrimSpace(attr(dir, "serial")) // of the USB device
+	return strings.TrimSpace(attr(dir, "serial")) // the USB device's
 }
 
-// soldered tells eMMC, whose type of a card is MMC, from cards, which are SD. Cards of
-// the old kind, MMC too, are no longer made.
+// soldered tells an eMMC, whose card type is MMC, from a memory card, whose
+// type is SD. Old memory cards of type MMC are no longer made.
 func (s sysfs) soldered(name string) bool {
 	return strings.HasPrefix(name, "mmcblk") && attr(s.home(name), "type") == "MMC"
 }
@@ -135,7 +135,7 @@ func nvmeNames(dir string) (ids, models []string) {
 	return append(ids, named("nvme-", attr(dir, "wwid"))...), nonEmpty(model)
 }
 
-// scsiNames is for all that is called sd: ATA disks, USB storage, SCSI.
+// scsiNames is for every disk called sd: ATA disks, USB storage, SCSI.
 func scsiNames(dir string) (ids, models []string) {
 	device := filepath.Join(dir, "device")
 	if real, err := filepath.EvalSymlinks(device); err == nil {
@@ -163,7 +163,8 @@ func scsiNames(dir string) (ids, models []string) {
 // ataIdentity is the answer to IDENTIFY DEVICE.
 type ataIdentity []byte
 
-// identity finds the answer in the page in which SCSI tells it (SAT, 89h).
+// identity finds that answer in the SCSI page for it (SAT, page 89h), nil if
+// there is none.
 func identity(device string) ataIdentity {
 	page, err := os.ReadFile(filepath.Join(device, "vpd_pg89"))
 	if err != nil || len(page) < 60+512 {
@@ -172,7 +173,8 @@ func identity(device string) ataIdentity {
 	return page[60 : 60+512]
 }
 
-// text returns words of two characters, the second first.
+// text returns a string of words; each has two characters, the second one
+// first.
 func (a ataIdentity) text(word, words int) string {
 	b := make([]byte, 2*words)
 	for i := range words {
@@ -198,10 +200,10 @@ func (a ataIdentity) names() (model string, ids []string) {
 	return model, ids
 }
 
-// usbNames follows usb_id: a storage device that speaks SCSI is called what
-// SCSI calls it, any other what USB does.
+// usbNames follows usb_id: a storage device that speaks SCSI is named as SCSI
+// names it, any other as USB does.
 func usbNames(device string) []string {
-	face := device // up to the interface, whose parent is the device
+	face := device // becomes the USB interface, whose parent is the device
 	for ; len(face) > 1; face = filepath.Dir(face) {
 		if _, err := os.Stat(filepath.Join(face, "bInterfaceClass")); err == nil {
 			break
@@ -233,13 +235,15 @@ func usbNames(device string) []string {
 	return []string{"usb-" + id + instance}
 }
 
-// descriptors of a disk in the page 83h (SPC), in the order of scsi_id's
-// preference: type of the designator, type of an NAA one, code set.
+// preference has the designators of a disk in page 83h (SPC), in the order in
+// which scsi_id prefers them: the type of the designator, its NAA type, its
+// code set.
 var preference = []struct{ kind, naa, code byte }{
 	{3, 6, 1}, {3, 6, 2}, {3, 5, 1}, {3, 5, 2}, {3, 0xff, 1}, {3, 0xff, 2}, {2, 0xff, 1}, {2, 0xff, 2}, {1, 0xff, 1}, {1, 0xff, 2}, {0, 0xff, 1}, {0, 0xff, 2},
 }
 
-// scsiIDs follows scsi_id: the page 83h, else the serial number of page 80h.
+// scsiIDs follows scsi_id: page 83h or, without that, the serial number in page
+// 80h.
 func scsiIDs(device, vendor, model string) []string {
 	who := fmt.Sprintf("%-8.8s%-16.16s", vendor, model)
 	if page, err := os.ReadFile(filepath.Join(device, "vpd_pg83")); err == nil {
@@ -274,7 +278,7 @@ func designated(page []byte, who string) []string {
 
 func designator(kind byte, text, who string) []string {
 	switch kind {
-	case 0: // unique to the vendor's model only
+	case 0: // unique only among the vendor's disks of that model
 		return []string{"scsi-" + squeezed("0"+who+text)}
 	case 3:
 		return []string{"scsi-3" + squeezed(text), "wwn-0x" + squeezed(text[:min(len(text), 32)])}
@@ -282,12 +286,13 @@ func designator(kind byte, text, who string) []string {
 	return []string{"scsi-" + squeezed(strconv.Itoa(int(kind))+text)}
 }
 
-// squeezed puts one underscore in the place of any blanks inside.
+// squeezed replaces each run of blanks inside by one underscore.
 func squeezed(s string) string {
 	return plain(strings.Join(strings.Fields(strings.Trim(s, "\x00")), "_"))
 }
 
-// plain replaces what udev lets into no name of a file, character by character.
+// plain replaces every character that udev does not allow in a file name by an
+// underscore.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

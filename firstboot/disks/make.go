@@ -6,15 +6,17 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
-// ownPart is the number of the one partition of a disk of a node's own.
+// ownPart is the number of the single partition on a node's own disk.
 const ownPart = 1
 
-// makeOwn makes a blank disk, or one on which that was begun, a node's own:
-// the mark in one sector, a table that nobody sees yet, a file system, and the
-// first sector that shows both and says that it is done. Power may go at any
-// moment: until that last sector no computer shows a partition, so that nobody
-// can have put anything into one that is begun again. format returns when the
-// file system in the table's one partition is on stable storage.
+// makeOwn turns a disk into a node's own. The disk is blank, or an earlier
+// makeOwn was interrupted on it. It writes the mark in one sector, then a table
+// that nobody sees yet, then a file system, and last the first sector again,
+// which makes both visible and says that it is done. Power may fail at any
+// moment: until that last sector is written no computer shows a partition, so
+// nobody can have put anything into one when the work begins again. format must
+// return only when the file system in the table's one partition is on stable
+// storage.
 func makeOwn(d ptable.Disk, size, sector int64, m mark, newID func() string, format func(*ptable.Table) error) error {
 	m.done = false
 	sector0 := append(m.encode(), make([]byte, sector-bootCode)...)
@@ -46,8 +48,9 @@ func writeSynced(d ptable.Disk, sector0 []byte) error {
 	return nil
 }
 
-// settle brings the table of a finished disk into its final form and up to the
-// disk's end: it may be the copy of a smaller one.
+// settle brings the table of a finished disk into its final form, and extends
+// its partition to the end of the disk: the disk may be a copy of a smaller
+// one.
 func settle(d ptable.Disk, t *ptable.Table) (*ptable.Table, error) {
 	want := t.Clone()
 	e := want.Entry(ownPart)

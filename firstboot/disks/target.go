@@ -10,19 +10,19 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Target says which disk a stick installs on.
+// Target says which disk an installer stick installs on.
 type Target struct {
 	Want node.Install
-	// Stick is the one that the kernel came from, which never is a target.
+	// Stick is the disk that the kernel came from. It is never a target.
 	Stick Disk
-	// Need is how many bytes the disk must have at least.
+	// Need is the least size of the disk, in bytes.
 	Need int64
-	// Early says that slower buses may still show disks.
+	// Early means that disks on slower buses may still appear.
 	Early bool
 	// Hidden is how many disks the firmware hides.
 	Hidden int
-	// Kept are disks that the node has for its data: none of them is a target,
-	// whatever fits.
+	// Kept are the disks that the node has for its data: none of them is a
+	// target, even if it fits Want.
 	Kept []node.Disk
 }
 
@@ -32,7 +32,7 @@ func (t Target) Find(all []Disk) (Disk, error) {
 	meant := filter(others, func(d Disk) bool { return t.Want.Disk.Fits(d.Serial, d.Models, d.Size) })
 	fits := filter(meant, func(d Disk) bool { return !t.keeps(d) })
 	which := "%s (" + t.Want.Disk.String() + ")"
-	mayCome := t.Early || t.Hidden > 0 && t.Want.Disk.Serial == "" // the one that is meant may be hidden
+	mayCome := t.Early || t.Hidden > 0 && t.Want.Disk.Serial == "" // the wanted disk may be one of the hidden ones
 	switch {
 	case len(fits) == 0 && len(meant) > 0 && !mayCome:
 		return Disk{}, t.fault(Taken, "What could be "+which+" also fits dataDisk: or longhorn: disk: in node.yaml, so that it is kept for data.", "Name those disks more exactly in node.yaml, by their names below /dev/disk/by-id, and the one to install on by its serial number.", meant...)
@@ -48,8 +48,8 @@ func (t Target) keeps(d Disk) bool {
 	return slices.ContainsFunc(t.Kept, func(k node.Disk) bool { return k.Fits(d.IDs, d.Models, d.Size) })
 }
 
-// Judge refuses a disk that cannot be installed on, or whose content must not be
-// replaced. r reads the disk.
+// Judge refuses a disk that cannot be installed on, or whose content must not
+// be replaced. r reads the disk.
 func (t Target) Judge(d Disk, r io.ReaderAt) error {
 	switch {
 	case d.ReadOnly:
@@ -65,7 +65,7 @@ func (t Target) Judge(d Disk, r io.ReaderAt) error {
 	}
 	m, marked := parseMark(head)
 	switch {
-	case marked && !m.done && !hasTable(head): // nothing is lost with that
+	case marked && !m.done && !hasTable(head): // an interrupted installation: nothing is lost
 		return nil
 	case marked && m.done || holdsData(d.Table):
 		if !t.Want.ReplaceData {
@@ -73,7 +73,7 @@ func (t Target) Judge(d Disk, r io.ReaderAt) error {
 		}
 	case !erased(head) || !erased(tail):
 		if !t.Want.Wipe {
-			what := "something" // at its end
+			what := "something" // it is at the disk's end
 			if !erased(head) {
 				what = guess(head)
 			}
@@ -83,8 +83,9 @@ func (t Target) Judge(d Disk, r io.ReaderAt) error {
 	return nil
 }
 
-// holdsData knows a disk on which a node of this project keeps something, by its
-// table: in its own data partition, or as a disk of its own for that.
+// holdsData reports, by its table, whether a disk holds data of a node of this
+// project: as a boot disk with a data partition, or as a node's own data or
+// Longhorn disk.
 func holdsData(t *ptable.Table) bool {
 	if t == nil {
 		return false
@@ -100,8 +101,8 @@ func holdsData(t *ptable.Table) bool {
 		(data.Type == t.Scheme.DataType() || data.Type == t.Scheme.ElsewhereType())
 }
 
-// UnfinishedSystem is what the first sector of a disk begins with while a stick
-// installs on it, and as long as that was not finished.
+// UnfinishedSystem returns what the first sector of a disk begins with from
+// when a stick starts to install on it until that is finished.
 func UnfinishedSystem(node string) []byte {
 	return mark{purpose: System, node: node}.encode()
 }

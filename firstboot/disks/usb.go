@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// StillComing says whether a disk is on USB of which the kernel shows no device yet:
-// it waits a second before it looks at one (usb-storage's delay_use), and some spin up.
-// What has shown itself as another thing is none: the CD that a modem pretends to be, of
-// which the kernel in an initramfs makes no device.
-// sys is what is at /sys.
+// StillComing reports whether there is a USB storage device whose disk the kernel does
+// not show yet: it waits a second before it looks at one (usb-storage's delay_use), and
+// some disks must spin up. A device that has shown itself as something else does not
+// count, such as the CD that a modem pretends to be: the kernel in an initramfs makes no
+// block device of it. sys is the content of /sys.
 func StillComing(sys fs.FS) bool {
 	const massStorage = "08"
 	interfaces, _ := fs.Glob(sys, "bus/usb/devices/*/bInterfaceClass")
@@ -28,11 +28,12 @@ func StillComing(sys fs.FS) bool {
 	return false
 }
 
-// isOther says whether there are types of SCSI's (scsi/scsi_proto.h), and none of a disk.
+// isOther reports whether there are SCSI types (scsi/scsi_proto.h) and none of them is a
+// disk's.
 func isOther(sys fs.FS, pattern string) bool {
 	types, _ := fs.Glob(sys, pattern)
 	return len(types) > 0 && !slices.ContainsFunc(types, func(name string) bool {
 		t, err := fs.ReadFile(sys, name)
-		return err != nil || slices.Contains([]string{"0", "14", "20"}, strings.TrimSpace(string(t))) // those that sd takes
+		return err != nil || slices.Contains([]string{"0", "14", "20"}, strings.TrimSpace(string(t))) // the types that the driver sd takes
 	})
 }

@@ -10,20 +10,21 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
-// Volume is the file system of a disk of a node's own. It is open until
-// somebody has mounted it, so that its partition stays.
+// Volume is the file system on a node's own disk. The disk stays open until
+// somebody has mounted the file system, so that its partition does not vanish.
 type Volume struct {
 	File
 	Disk Disk
-	ID   string // of the disk, for Want.Known
-	Dev  string // of the partition
+	ID   string // the disk's, for Want.Known
+	Dev  string // the partition's
 	Room int64  // the partition's size in bytes
-	Made bool   // just now
+	Made bool   // it was made just now
 }
 
-// Use finds the disk that is wanted, and makes it the node's own or brings it
-// into its final form. Where a person must do something the error is a *Fault.
-// The file system is neither checked nor mounted yet.
+// Use finds the disk that is wanted and makes it the node's own; if it is that
+// already, Use brings its table into the final form. If a person must do
+// something, the error is a *Fault. The file system is neither checked nor
+// mounted yet.
 func Use(w Want, run Tools, say func(format string, args ...any)) (Volume, error) {
 	w.Hidden = Hidden(os.DirFS("/sys"))
 	c, err := choose(List(), w, func(d Disk) (content, error) { return look(d, w.Purpose) })
@@ -79,7 +80,7 @@ func (v *Volume) finish(t *ptable.Table) error {
 	return v.show(t)
 }
 
-// show makes the kernel see the table and the volume know its partition.
+// show makes the kernel follow the table, and finds the volume's partition.
 func (v *Volume) show(t *ptable.Table) (err error) {
 	if err := v.Follow(t); err != nil {
 		return err
@@ -89,7 +90,8 @@ func (v *Volume) show(t *ptable.Table) (err error) {
 	return err
 }
 
-// Chroot runs the tools of the root file system at dir inside it.
+// Chroot returns Tools that run the programs of the root file system at dir,
+// inside it.
 func Chroot(dir string) Tools {
 	return func(name string, args ...string) (output string, code int) {
 		cmd := exec.Command(name, args...)

@@ -1,11 +1,11 @@
 // Package display shows a node's status wherever a person or a program may
-// look: the screen, serial consoles, the journal, a file on the boot
-// partition, a file in /run, the board's activity light.
+// look: on the screen, on serial consoles, in the journal, in a file on the
+// boot partition, in a file in /run, and on the board's activity light.
 //
-// No place is needed: one that is missing or broken is passed over, and the
-// reason told once in the journal. What wears out is spared: the boot partition
-// and the journal take some dozens of news at once and else one every twelve
-// minutes. It never decides what to show.
+// No place is essential: one that is missing or broken is skipped, and the
+// reason is reported once in the journal. Places that wear out are spared: the
+// journal and the boot partition accept some dozens of updates at once, and
+// then one every twelve minutes. The package never decides what to show.
 package display
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Display is the places of one node.
+// Display has the places of one node.
 type Display struct {
 	files   firstboot.Files
 	clock   firstboot.Clock
@@ -31,20 +31,20 @@ type Display struct {
 	mu       sync.Mutex
 	last     *firstboot.Status
 	asked    int
-	lines    spared // in the journal and on serial lines
+	lines    spared // the journal and the serial consoles
 	card     spared // the boot partition
 	led      firstboot.State
 	complain map[string]string
 }
 
-// New makes the display of a node with /sys and /dev below root. The journal is
-// the standard output of the service.
+// New makes the display of a node whose /sys and /dev are below root. journal
+// is the standard output of the service.
 func New(files firstboot.Files, clock firstboot.Clock, root string, journal io.Writer) *Display {
 	return &Display{files: files, clock: clock, root: root, journal: journal,
 		lines: spared{savings: 60 * interval}, card: spared{savings: 24 * interval}}
 }
 
-// Show puts a status everywhere. It is safe for concurrent use.
+// Show puts a status in all places. It is safe for concurrent use.
 func (d *Display) Show(s firstboot.Status) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,8 +66,8 @@ func (d *Display) Show(s firstboot.Status) {
 	}
 }
 
-// Refresh puts the last status on the screen again, as the kernel and others
-// write there too, and brings the places that had to wait up to date.
+// Refresh paints the last status on the screen again, as the kernel and others
+// write there, too. It also updates the places that had to wait.
 func (d *Display) Refresh() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -76,8 +76,8 @@ func (d *Display) Refresh() {
 	d.tellCard()
 }
 
-// Close leaves the newest truth on the boot partition: the node is being
-// switched off, perhaps to read it.
+// Close writes the newest status to the boot partition: the node is being
+// switched off, perhaps to read it there.
 func (d *Display) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,7 +85,7 @@ func (d *Display) Close() {
 	d.tellCard()
 }
 
-// tell writes to the journal and serial lines.
+// tell writes to the journal and the serial consoles.
 func (d *Display) tell() {
 	if d.last == nil {
 		return
@@ -99,8 +99,9 @@ func (d *Display) tell() {
 	}
 }
 
-// tellCard writes to the boot partition. Times are no news. What is being done
-// can wait; a problem, and that there is none any more, cannot.
+// tellCard writes to the boot partition. A new time alone is no reason to
+// write. A step that is being done can wait; a problem, or the end of one,
+// cannot.
 func (d *Display) tellCard() {
 	if d.last == nil {
 		return
@@ -118,10 +119,10 @@ func (d *Display) tellCard() {
 	}
 }
 
-// passing is a status that is often over in a moment.
+// passing reports whether a status is likely to be over in a moment.
 func passing(s firstboot.Status) bool { return s.State == firstboot.Working && s.Problem == nil }
 
-// cause is the technical reason, for the journal alone.
+// cause returns the technical reason, which goes to the journal only.
 func cause(s firstboot.Status) string {
 	if s.Problem == nil {
 		return ""
@@ -132,7 +133,8 @@ func cause(s firstboot.Status) string {
 	return ""
 }
 
-// place tells the journal of a place that fails, once for every reason.
+// place reports a place that fails in the journal, once for every reason, and
+// returns err.
 func (d *Display) place(name string, err error) error {
 	why := ""
 	if err != nil {
@@ -148,8 +150,9 @@ func (d *Display) place(name string, err error) error {
 	return err
 }
 
-// paint fills the screen as large as it is: a font for people who read it out
-// over the phone leaves a small one fewer than 80 columns.
+// paint fills the screen at its real size: with a large font, which helps
+// people to read it out over the phone, a small screen has fewer than 80
+// columns.
 func (d *Display) paint() error {
 	if d.last == nil {
 		return nil
@@ -162,8 +165,8 @@ func (d *Display) paint() error {
 	return firstError(err, f.Close())
 }
 
-// open opens a terminal without ever waiting for it or making it ours. There
-// is nil where there is none.
+// open opens a terminal without waiting for it and without making it the
+// controlling one. It returns nil if there is no such terminal.
 func (d *Display) open(name string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(d.root, "dev", name), os.O_WRONLY|noWait, 0)
 	if os.IsNotExist(err) {
@@ -184,7 +187,7 @@ func (d *Display) device(name string, data []byte) error {
 	return firstError(err, f.Close())
 }
 
-// serial writes a line to every console of the kernel but the screen.
+// serial writes a line to each of the kernel's consoles except the screen.
 func (d *Display) serial(line string) error {
 	active, err := os.ReadFile(filepath.Join(d.root, "sys/class/tty/console/active"))
 	if os.IsNotExist(err) {
@@ -206,10 +209,10 @@ func (d *Display) statusText(text []byte) error {
 	return firstboot.Lay(d.files, firstboot.StatusText, node.PadStatus(text))
 }
 
-// light speaks through the Pi's activity light: heartbeat while working, a
-// quick blink when a person is needed, steady when joined.
+// light uses the Pi's activity light: heartbeat while working or waiting, fast
+// blinking when a person is needed, steady when joined.
 func (d *Display) light(s firstboot.State) error {
-	for _, name := range []string{"ACT", "led0"} { // kernels name it either way
+	for _, name := range []string{"ACT", "led0"} { // the name depends on the kernel
 		dir := filepath.Join(d.root, "sys/class/leds", name)
 		if _, err := os.Stat(dir); err != nil {
 			continue

@@ -7,7 +7,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// applications have names that lead somewhere, where this node serves any.
+// applications checks that the names which this node serves, if any, lead somewhere.
 func (p *patient) applications(ctx context.Context) {
 	const group = "Names"
 	if up, err := p.Units.Active(ctx, contract.HeadscaleUnit); err != nil || !up {

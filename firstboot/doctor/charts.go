@@ -9,10 +9,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
-// charts are those that k3s installs. One whose failurePolicy is abort, as Longhorn's
-// has to be, stays as it is when its installation failed, or the power went meanwhile:
-// the controller waits for a person, and nobody else says so (docs.k3s.io,
-// "HelmChart", condition Failed).
+// charts checks those that k3s installs. A chart with failurePolicy abort, as Longhorn's
+// must have, is left alone when its installation failed or power was cut during it: the
+// controller waits for a person, and nothing else says so (docs.k3s.io, "HelmChart",
+// condition Failed).
 func (p *patient) charts(ctx context.Context) {
 	const group, check = "Cluster", "charts are installed"
 	type chart struct {
@@ -42,8 +42,7 @@ func (p *patient) charts(ctx context.Context) {
 	p.expect(len(faults) == 0, Warning, group, check, strings.Join(faults, "; "))
 }
 
-// chartFailed says how it begins again: Helm takes what it has made already for its
-// own.
+// chartFailed says how to begin again: Helm adopts what it has created before.
 const chartFailed = "%[1]s failed, and is not tried again: kubectl -n kube-system logs job/helm-install-%[1]s says why. When that is mended: " +
 	"kubectl -n %[2]s delete secret -l 'owner=helm,name=%[1]s,status in (failed,pending-install,pending-upgrade)'; kubectl -n kube-system delete job helm-install-%[1]s"
 

@@ -9,7 +9,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 )
 
-// required and optional are the lists of k3s' contrib/util/check-config.sh
+// required and optional are the lists in k3s' contrib/util/check-config.sh
 // (v1.36).
 var (
 	required = strings.Fields(`NAMESPACES NET_NS PID_NS IPC_NS UTS_NS CGROUPS CGROUP_PIDS CGROUP_CPUACCT CGROUP_DEVICE
@@ -101,7 +101,7 @@ func (p *patient) firewall(ctx context.Context) {
 	p.expect(err == nil && up, Warning, group, "rules are kept", unit+" does not run: new addresses and a flush go unseen")
 }
 
-// active asks for a daemon that runs, or that its socket would start.
+// active reports whether a daemon runs, or would be started by its socket.
 func (p *patient) active(ctx context.Context, daemon string) bool {
 	for _, kind := range []string{".service", ".socket"} {
 		if up, err := p.Units.Active(ctx, daemon+kind); err == nil && up {
@@ -111,8 +111,8 @@ func (p *patient) active(ctx context.Context, daemon string) bool {
 	return false
 }
 
-// nfsVersion reads nfsmount.conf(5) for the version that mounts ask for first
-// where nothing else is said, "" if it is the program's own, which is 4.
+// nfsVersion returns the version in nfsmount.conf(5) that mounts ask for first
+// by default; "" stands for the program's own default, which is 4.
 func (p *patient) nfsVersion() string {
 	const drops = "/etc/nfsmount.conf.d"
 	text := p.text("/etc/nfsmount.conf")
@@ -149,10 +149,10 @@ func (p *patient) loaded(module string) bool {
 	return strings.Contains(p.text("/lib/modules/"+p.release+"/modules.builtin"), "/"+module+".ko")
 }
 
-// packages reads dpkg's status database: names of what is "ii".
+// packages reads the names of installed packages from dpkg's status database.
 func (p *patient) packages() map[string]bool {
 	out := map[string]bool{}
-	all, _ := deb822.All(p.text("/var/lib/dpkg/status")) // what cannot be read is not there
+	all, _ := deb822.All(p.text("/var/lib/dpkg/status")) // an unreadable part counts as not installed
 	for _, f := range all {
 		if f["status"] == "install ok installed" || f["status"] == "hold ok installed" {
 			out[f["package"]] = true
@@ -161,8 +161,8 @@ func (p *patient) packages() map[string]bool {
 	return out
 }
 
-// mountOf reads /proc/self/mountinfo, proc_pid_mountinfo(5): options and type
-// of the file system a directory lies on.
+// mountOf returns the options and the type of the file system that a directory
+// is on, from /proc/self/mountinfo (proc_pid_mountinfo(5)).
 func (p *patient) mountOf(dir string) (options []string, fsType string) {
 	best := ""
 	for _, l := range strings.Split(p.text("/proc/self/mountinfo"), "\n") {

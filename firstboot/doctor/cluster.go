@@ -17,8 +17,9 @@ import (
 
 const adminConf = "/etc/rancher/k3s/k3s.yaml"
 
-// Ages from which on a thing is late: what is done twice a day, nightly, and every
-// ten seconds has failed once then.
+// Ages from which on something counts as late: etcd's snapshot (twice a day) and
+// Headscale's copy (nightly), Longhorn's backups (nightly), a lease (every ten seconds).
+// At least one must have failed by then. A clock is fast if it is fastClock ahead.
 const (
 	lateSnapshot = 26 * time.Hour
 	lateBackup   = 50 * time.Hour
@@ -26,7 +27,7 @@ const (
 	fastClock    = 2 * time.Second
 )
 
-// cluster asks what only a server may.
+// cluster runs the checks that need a server's rights.
 func (p *patient) cluster(ctx context.Context) {
 	if !p.exists(adminConf) {
 		return
@@ -49,7 +50,7 @@ func (p *patient) cluster(ctx context.Context) {
 	p.storage(ctx)
 }
 
-// list reads the items of a list of the API.
+// list gets a list from the API and returns its items.
 func list[T any](ctx context.Context, p *patient, path string) ([]T, error) {
 	out, err := p.Net.API(ctx, adminConf, path)
 	if err != nil {
@@ -59,8 +60,8 @@ func list[T any](ctx context.Context, p *patient, path string) ([]T, error) {
 	return all.Items, json.Unmarshal(out, &all)
 }
 
-// lookFor is list for a check of its own: what cannot be asked is unknown, and what
-// the cluster does not have is no matter.
+// lookFor is list for a single check. If the API cannot be asked, the check's verdict is
+// Unknown; what the cluster does not have needs no check.
 func lookFor[T any](ctx context.Context, p *patient, group, check, path string) (all []T, ok bool) {
 	all, err := list[T](ctx, p, path)
 	if err != nil && !errors.Is(err, firstboot.ErrNoObject) {
@@ -87,7 +88,7 @@ type taint struct{ Key, Effect string }
 
 func (n kubeNode) site() string { return n.Metadata.Labels["topology.kubernetes.io/zone"] }
 
-// status is a node's or a pod's.
+// status is the status of a node or a pod.
 type status struct {
 	Conditions []struct{ Type, Status, Message string }
 }
@@ -101,8 +102,8 @@ func (s status) ready() bool {
 	return false
 }
 
-// zones: Longhorn takes all nodes without one for the same place, and puts no second
-// replica anywhere.
+// zones checks that each node has one: Longhorn takes all nodes without a zone for the
+// same place, and puts no second replica anywhere.
 func (p *patient) zones(nodes []kubeNode) {
 	var without, away []string
 	for _, n := range nodes {
@@ -117,8 +118,8 @@ func (p *patient) zones(nodes []kubeNode) {
 	p.expect(len(without) == 0, Warning, "Cluster", "nodes have their site", "without the label topology.kubernetes.io/zone: "+strings.Join(without, ", "))
 }
 
-// clocks compares this one with those of the nodes: each kubelet writes the time, by
-// its own clock, into its Lease every ten seconds (kubernetes.io, "Node heartbeats").
+// clocks compares this clock with those of the nodes: every ten seconds each kubelet
+// writes the time, by its own clock, into its Lease (kubernetes.io, "Node heartbeats").
 func (p *patient) clocks(ctx context.Context, nodes []kubeNode) {
 	const group, check = "Cluster", "clocks agree"
 	type lease struct {
@@ -146,18 +147,18 @@ func (p *patient) clocks(ctx context.Context, nodes []kubeNode) {
 	p.expect(len(off) == 0, Warning, group, check, strings.Join(off, ", "))
 }
 
-// names: longhornctl warns of the same.
+// names checks what longhornctl warns of, too: a single replica of CoreDNS.
 func (p *patient) names(ctx context.Context) {
 	const group, check = "Cluster", "CoreDNS has replicas"
 	type deployment struct{ Spec struct{ Replicas int } }
 	all, ok := lookFor[deployment](ctx, p, group, check, "/apis/apps/v1/namespaces/kube-system/deployments?labelSelector=k8s-app%3Dkube-dns")
-	if ok { // another number is somebody else's name server
+	if ok { // any other number of deployments means another name server
 		p.expect(len(all) != 1 || all[0].Spec.Replicas > 1, Warning, group, check, "one alone: no pod finds a name while its node is gone")
 	}
 }
 
-// images: a pod that waits for one, as its registry is away and no archive of this
-// image has it.
+// images looks for pods that wait for an image: its registry is away, and no archive in
+// the node's image has it.
 func (p *patient) images(ctx context.Context) {
 	const group, check = "Cluster", "container images are there"
 	type pod struct {
@@ -184,8 +185,8 @@ func (p *patient) images(ctx context.Context) {
 	p.expect(len(missing) == 0, Warning, group, check, "pods wait for "+strings.Join(slices.Sorted(maps.Keys(missing)), ", "))
 }
 
-// snapshots of etcd: the newest, in the bucket where there is one
-// (docs.k3s.io, "etcd-snapshot", ETCDSnapshotFile).
+// snapshots checks etcd's newest snapshot, in the bucket if there is one (docs.k3s.io,
+// "etcd-snapshot", ETCDSnapshotFile).
 func (p *patient) snapshots(ctx context.Context) {
 	const group, check = "Backups", "etcd's newest snapshot"
 	type snapshot struct {
@@ -201,7 +202,7 @@ func (p *patient) snapshots(ctx context.Context) {
 		return
 	}
 	var config map[string]any
-	_ = yaml.Unmarshal([]byte(p.text("/etc/rancher/k3s/config.yaml")), &config) // firstboot's own: where it is no YAML, k3s says so
+	_ = yaml.Unmarshal([]byte(p.text("/etc/rancher/k3s/config.yaml")), &config) // written by firstboot; if it is not YAML, k3s says so
 	remote := config["etcd-s3"] == true
 	var newest time.Time
 	fault := ""
@@ -218,15 +219,15 @@ func (p *patient) snapshots(ctx context.Context) {
 	}
 	where := map[bool]string{true: "in the bucket", false: "on the servers' disks"}[remote]
 	born := p.born(ctx, "kube-system")
-	if fault != "" { // it was tried
+	if fault != "" { // one was tried, so it is not too early to complain
 		born = time.Time{}
 	}
 	p.age(group, check, newest, born, lateSnapshot, where+fault)
 }
 
-// born is when a namespace was made, and with it what is in it: kube-system is as old as
-// the cluster. What is done by night is not late before its first one. It is zero, as of
-// one that is old, where nobody tells.
+// born returns when a namespace was made, and with it what is in it; kube-system is as
+// old as the cluster. What is done nightly is not late before the first night. If nobody
+// tells, it returns the zero time: the namespace then counts as old.
 func (p *patient) born(ctx context.Context, name string) time.Time {
 	type namespace struct{ Metadata meta }
 	all, err := list[namespace](ctx, p, "/api/v1/namespaces?fieldSelector=metadata.name%3D"+name)
@@ -236,7 +237,7 @@ func (p *patient) born(ctx context.Context, name string) time.Time {
 	return all[0].Metadata.CreationTimestamp
 }
 
-// age judges the last time that something was done, which could be done since first.
+// age judges when something was last done that has been possible since first.
 func (p *patient) age(group, check string, last, first time.Time, late time.Duration, where string) {
 	since := p.Clock.Now().Sub(last)
 	switch {

@@ -102,8 +102,8 @@ func server(t *testing.T, a api) firstboot.Host {
 	return h
 }
 
-// TestAWholeCluster has nothing to be told, a small one neither, and a node that is
-// no server is not asked.
+// TestAWholeCluster: there is nothing to report of it, nor of a small one, and a node
+// that is not a server does not ask.
 func TestAWholeCluster(t *testing.T) {
 	for _, absent := range []string{"", "longhorn-system/nodes", "/etcdsnapshotfiles", "/helmcharts"} {
 		a := whole()

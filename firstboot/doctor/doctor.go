@@ -1,12 +1,13 @@
-// Package doctor examines a node for what k3s and Longhorn need of it: what
-// "k3s check-config" and "longhornctl check preflight" look at, without
-// either. And it asks whether the firewall stands, the machine whether it would
-// come back by itself and, on a server, the cluster: whether clocks agree, nodes say
-// where they are, charts, volumes and backups are whole; where Headscale runs, whether it
-// is reached by its name, its certificate lasts, its database is copied, and the names of
-// applications lead anywhere.
+// Package doctor examines a node for what k3s and Longhorn need: what "k3s check-config"
+// and "longhornctl check preflight" look at, without running either. It also checks the
+// firewall, and whether the machine would come back by itself. On a server it checks the
+// cluster: whether clocks agree, nodes have their site, and charts, volumes and backups
+// are in order. Where Headscale runs, it checks that its name leads to it, that its
+// certificate lasts, that its database is copied, and that the applications' names lead
+// somewhere.
 //
-// It only looks. It mends nothing and loads no module.
+// What goes in is a firstboot.Host, what comes out is a list of findings. The package
+// only looks: it repairs nothing and loads no module.
 package doctor
 
 import (
@@ -36,11 +37,12 @@ const (
 	Failure = contract.Failure
 )
 
-// Examine runs every check. The error is of the examination itself.
+// Examine runs every check. It has no error: what cannot be asked is a finding, too.
 func Examine(ctx context.Context, h firstboot.Host) []Finding {
 	p := &patient{Host: h}
 	p.release = strings.TrimSpace(p.text("/proc/sys/kernel/osrelease"))
-	// Where Debian's kernels have it: up to 6.12 and from 7.x on.
+	// Debian's kernels have it in /boot up to 6.12, and below /usr/lib/modules from 7.x
+	// on.
 	p.config = kernelConfig(p.text("/boot/config-"+p.release) + p.text("/usr/lib/modules/"+p.release+"/config"))
 	p.kernel()
 	p.system()
@@ -63,7 +65,7 @@ func Fit(all []Finding) bool {
 	return true
 }
 
-// Table returns the findings as text, failures with their reason.
+// Table returns the findings as text, each with its detail.
 func Table(all []Finding) string {
 	var b strings.Builder
 	group := ""
@@ -79,7 +81,7 @@ func Table(all []Finding) string {
 
 // JSON returns the findings as one line.
 func JSON(all []Finding) string {
-	text, _ := json.Marshal(all) // strings only
+	text, _ := json.Marshal(all) // strings only: this cannot fail
 	return string(text) + "\n"
 }
 
@@ -94,7 +96,7 @@ func (p *patient) add(group, check string, v Verdict, detail string) {
 	p.found = append(p.found, Finding{Group: group, Check: check, Verdict: v, Detail: detail})
 }
 
-// expect records ok, or the verdict otherwise.
+// expect records the verdict OK if ok, or else the verdict otherwise.
 func (p *patient) expect(ok bool, otherwise Verdict, group, check, detail string) {
 	if ok {
 		p.add(group, check, OK, "")
@@ -103,8 +105,8 @@ func (p *patient) expect(ok bool, otherwise Verdict, group, check, detail string
 	p.add(group, check, otherwise, detail)
 }
 
-// text returns a file's content, "" if it cannot be read. Files of /proc have
-// no size to trust.
+// text returns a file's content, "" if it cannot be read. It does not rely on the size,
+// which files of /proc do not have.
 func (p *patient) text(name string) string {
 	f, err := p.Files.Open(name)
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// slowDisk is an etcd's disk that makes its cluster slow: etcd wants a tenth of it
-// (etcd.io, "What does the etcd warning 'failed to send out heartbeat on time'
-// mean?"), which no SD card reaches.
+// slowDisk is the time for a write from which on etcd's disk makes its cluster slow. etcd
+// wants a tenth of that (etcd.io, "What does the etcd warning 'failed to send out
+// heartbeat on time' mean?"), which no SD card reaches.
 const slowDisk = 100 * time.Millisecond
 
-// etcd reads what this machine's etcd has measured since it started: the way to its
-// peers, which must be shorter than a heartbeat, and its disk.
+// etcd judges what this machine's etcd has measured since it started: the round trip to
+// its peers, which must take less than half a heartbeat, and its disk.
 func (p *patient) etcd(ctx context.Context) {
 	const group = "etcd"
 	text, err := p.Net.Etcd(ctx, "/metrics")
@@ -33,7 +33,7 @@ func (p *patient) etcd(ctx context.Context) {
 	p.expect(fsync < slowDisk, Warning, group, "its disk is quick", fmt.Sprintf("a write takes %v until it is safe: give the node a dataDisk", fsync.Round(time.Millisecond)))
 }
 
-// metrics are samples by name and labels, in Prometheus' text format.
+// metrics are samples by name and labels, from Prometheus' text format.
 type metrics map[string]float64
 
 func parseMetrics(text []byte) metrics {
@@ -48,7 +48,8 @@ func parseMetrics(text []byte) metrics {
 	return m
 }
 
-// cutLast parts a sample from its name: labels may have blanks in them.
+// cutLast separates a sample's name from its value at the last blank: labels may have
+// blanks.
 func cutLast(line string) (name, value string, ok bool) {
 	at := strings.LastIndexByte(line, ' ')
 	if at < 0 {
@@ -57,7 +58,8 @@ func cutLast(line string) (name, value string, ok bool) {
 	return line[:at], line[at+1:], true
 }
 
-// mean is the largest mean of a histogram among its labels, and that label's value.
+// mean returns a histogram's mean for the label where that is largest, and the label's
+// value.
 func (m metrics) mean(name string) (longest time.Duration, whose string) {
 	for sample, sum := range m {
 		labels, ok := strings.CutPrefix(sample, name+"_sum")

@@ -8,8 +8,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// headscale answers, where this node runs it, as the world would find it, with a
-// certificate that lasts.
+// headscale checks, if this node runs Headscale, that it answers as clients elsewhere
+// would reach it, and that its certificate lasts.
 func (p *patient) headscale(ctx context.Context) {
 	const group = "Headscale"
 	if up, err := p.Units.Active(ctx, contract.HeadscaleUnit); err != nil || !up {
@@ -39,15 +39,15 @@ func (p *patient) headscale(ctx context.Context) {
 // patience bounds an exchange with a bucket.
 const patience = 20 * time.Second
 
-// copies of its database are made every night, in each place that node.yaml names. A
-// server of today has had none yet.
+// copies checks those of Headscale's database, which are made every night in each place
+// that node.yaml names. A server set up today has none yet.
 func (p *patient) copies(group string) {
 	k, err := backup.Open([]byte(p.text(contract.HeadscaleStores)), patience)
 	if err != nil {
 		p.add(group, "copies", Warning, err.Error())
 		return
 	}
-	var born time.Time // as of one that is old, where nothing tells
+	var born time.Time // zero, which counts as old, if nothing tells
 	if key, err := p.Files.Stat(contract.HeadscaleData + "/" + backup.NoiseKey); err == nil {
 		born = key.ModTime()
 	}

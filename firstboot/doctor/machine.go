@@ -18,8 +18,8 @@ import (
 
 const machineGroup = "Machine"
 
-// machine asks the hardware and its firmware for what ends a node far from
-// anybody who could press a button. What cannot be asked is unknown, not fine.
+// machine asks the hardware and its firmware about anything that would end a node far
+// from anybody who could press a button. What cannot be asked is unknown, not fine.
 func (p *patient) machine() {
 	p.watchdog()
 	p.medium()
@@ -38,7 +38,7 @@ func (p *patient) machine() {
 	}
 }
 
-// watchdog reads what the kernel's core shows of each (CONFIG_WATCHDOG_SYSFS,
+// watchdog reads what the kernel shows of each watchdog (CONFIG_WATCHDOG_SYSFS,
 // Documentation/ABI/testing/sysfs-class-watchdog).
 func (p *patient) watchdog() {
 	const dir, check = "/sys/class/watchdog", "watchdog armed"
@@ -58,7 +58,7 @@ func (p *patient) watchdog() {
 	p.add(machineGroup, check, Warning, "a node that hangs stays so until somebody switches it off and on: "+why)
 }
 
-// medium tells what the last monthly look at the running slot found.
+// medium reports what the last monthly look at the running slot found.
 func (p *patient) medium() {
 	const check = "system on its medium"
 	w, err := firstboot.ReadWear(p.Files)
@@ -74,8 +74,8 @@ func (p *patient) medium() {
 	}
 }
 
-// diskShare tells how this node's share of the key for its data lies on the disk, if there
-// is one.
+// diskShare reports how the disk's share of the key for this node's data is kept, if
+// there is one.
 func (p *patient) diskShare() (encrypted bool) {
 	const check, inClear = "share of the key", "it is on the disk in the clear: "
 	encrypted, sealed, fault := p.DiskShare()
@@ -100,7 +100,7 @@ func (p *patient) diskShare() (encrypted bool) {
 	return encrypted
 }
 
-// holders tells who of those that keep the other share hears of this node.
+// holders reports which holders of the other share have lately heard from this node.
 func (p *patient) holders() {
 	const check = "holders of the key"
 	all, err := firstboot.ReadHoldings(p.Files)
@@ -129,7 +129,7 @@ func (p *patient) holders() {
 	p.expect(len(late) == 0, verdict, machineGroup, check, strings.Join(late, ", ")+rest)
 }
 
-// lastReset knows WDIOF_CARDRESET of linux/watchdog.h.
+// lastReset reports a restart by the watchdog: WDIOF_CARDRESET in linux/watchdog.h.
 func (p *patient) lastReset(bootstatus string) {
 	const cardReset = 0x20
 	status, err := strconv.Atoi(bootstatus)
@@ -138,8 +138,8 @@ func (p *patient) lastReset(bootstatus string) {
 	}
 }
 
-// power asks for undervoltage. The firmware knows it, and only the driver
-// raspberrypi-hwmon asks there; Debian's kernels are built without that.
+// power looks for undervoltage. Only the firmware knows, and only the driver
+// raspberrypi-hwmon asks it; Debian's kernels are built without that driver.
 func (p *patient) power() {
 	const dir, check = "/sys/class/hwmon", "power supply"
 	names, _ := p.Files.List(dir)
@@ -163,8 +163,8 @@ func (p *patient) power() {
 // (raspberrypi/rpi-eeprom, firmware-2711/release-notes.md).
 var usbBoot = time.Date(2020, 9, 3, 0, 0, 0, 0, time.UTC)
 
-// eeprom reads what the bootloader of a Pi 4 or 5 puts into the device tree:
-// the time of its build in seconds since 1970, big-endian.
+// eeprom reads what the bootloader of a Pi 4 or 5 puts into the device tree: its build
+// time in seconds since 1970, big-endian.
 func (p *patient) eeprom() {
 	const check = "EEPROM"
 	stamp := p.text("/proc/device-tree/chosen/bootloader/build-timestamp")
@@ -187,7 +187,7 @@ func (p *patient) hiddenDisks() {
 	p.expect(n == 0, Warning, machineGroup, "no disk behind RAID", what+" "+do)
 }
 
-// secureBoot reads two variables of the firmware's.
+// secureBoot reads two variables of the firmware.
 func (p *patient) secureBoot() {
 	const check = "Secure Boot"
 	on, known := efiboot.Switch(p.text("/" + efiboot.Variable("SecureBoot")))
@@ -204,7 +204,7 @@ func (p *patient) secureBoot() {
 	}
 }
 
-// verified says how far what was signed reaches.
+// verified says whether the signature also covers the root.
 func (p *patient) verified() string {
 	args, err := contract.ParseArgs(p.text("/proc/cmdline"))
 	if err != nil || args.Verity == nil {
@@ -213,7 +213,7 @@ func (p *patient) verified() string {
 	return "; the root is verified by what was signed (dm-verity)"
 }
 
-// returns are what makers call the setting for the time after a power cut, and
+// returns has, by maker, the name of the BIOS setting for the time after a power cut, and
 // the values with which a node comes back.
 var returns = []struct{ maker, attribute, back string }{
 	{"dell-wmi-sysman", "AcPwrRcvry", "On|Last"},
@@ -221,11 +221,11 @@ var returns = []struct{ maker, attribute, back string }{
 	{"hp-bioscfg", "After Power Loss", "Power On|Previous State"},
 }
 
-// powerCut asks whether a power cut is final, where a driver can read settings
-// of the BIOS (Documentation/ABI/testing/sysfs-class-firmware-attributes).
+// powerCut checks that the machine comes back after a power cut, if a driver can read
+// BIOS settings (Documentation/ABI/testing/sysfs-class-firmware-attributes).
 func (p *patient) powerCut() {
 	const check = "comes back after a power cut"
-	if strings.Contains(p.text("/proc/cpuinfo"), " hypervisor") { // the host's business
+	if strings.Contains(p.text("/proc/cpuinfo"), " hypervisor") { // a virtual machine: this is up to its host
 		return
 	}
 	for _, r := range returns {

@@ -18,9 +18,9 @@ type kubePod struct {
 	Status status
 }
 
-// resolvers: with CoreDNS at one site alone all names go with it. k3s spreads its pods
-// over nodes and knows no sites: so two may be at one, as always while the other is not
-// there, and nothing moves them later.
+// resolvers checks that CoreDNS is at two sites: if it is at one only, all names are lost
+// with that site. k3s spreads its pods over nodes and knows no sites. So both may be at
+// one site, as always happens while the other site is away, and nothing moves them later.
 func (p *patient) resolvers(ctx context.Context, nodes []kubeNode) {
 	const group, check = "Cluster", "CoreDNS is at two sites"
 	all, ok := lookFor[kubePod](ctx, p, group, check, "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns")
@@ -28,10 +28,10 @@ func (p *patient) resolvers(ctx context.Context, nodes []kubeNode) {
 		return
 	}
 	all = slices.DeleteFunc(all, func(pod kubePod) bool { return !pod.Status.ready() })
-	if len(all) < 2 { // of which is told elsewhere, or they start
+	if len(all) < 2 { // another check reports that, or they are still starting
 		return
 	}
-	at := map[string]string{} // nodes' sites
+	at := map[string]string{} // site by node
 	for _, n := range nodes {
 		at[n.Metadata.Name] = n.site()
 	}
@@ -42,8 +42,8 @@ func (p *patient) resolvers(ctx context.Context, nodes []kubeNode) {
 		fmt.Sprintf("both are at %s, and no pod finds a name while that is gone: %s", site, away(nodes, site, last)))
 }
 
-// away are the commands that let a pod come back at another site than this one. A node
-// that somebody has cordoned stays so.
+// away returns the commands that make a pod come back at another site than this one. A
+// node that somebody has cordoned stays cordoned.
 func away(nodes []kubeNode, site, pod string) string {
 	var open []string
 	for _, n := range nodes {
@@ -58,14 +58,14 @@ func away(nodes []kubeNode, site, pod string) string {
 	return fmt.Sprintf("kubectl cordon %s; %s; kubectl uncordon %[1]s", there, move)
 }
 
-// cordoned is what "kubectl cordon" makes of a node (kubernetes.io, "Taints and
-// Tolerations").
+// cordoned reports whether "kubectl cordon" was used on a node (kubernetes.io, "Taints
+// and Tolerations").
 func (n kubeNode) cordoned() bool {
 	return slices.ContainsFunc(n.Spec.Taints, func(t taint) bool { return t.Key == "node.kubernetes.io/unschedulable" })
 }
 
-// takesAddons says whether pods of k3s' own may be put onto a node: they bear what keeps
-// other work from servers.
+// takesAddons reports whether k3s' own pods may run on a node: they tolerate the taints
+// that keep other work off servers.
 func (n kubeNode) takesAddons() bool {
 	borne := []string{"CriticalAddonsOnly", "node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"}
 	for _, t := range n.Spec.Taints {
@@ -76,10 +76,11 @@ func (n kubeNode) takesAddons() bool {
 	return true
 }
 
-// abandoned: a pod of a node that went stays "Terminating" until that comes back. A
-// Deployment has another by then; a StatefulSet, as Argo CD's controller is, waits, and a
-// Job's pod keeps its volume from others (kubernetes.io, "Force Delete StatefulSet Pods").
-// Longhorn ends only those of a StatefulSet or Deployment that have a volume.
+// abandoned looks for pods of a lost node that nothing replaces. Such a pod stays
+// "Terminating" until the node comes back. A Deployment has another pod by then; but a
+// StatefulSet, such as Argo CD's controller, waits, and a Job's pod keeps its volume from
+// others (kubernetes.io, "Force Delete StatefulSet Pods"). Longhorn deletes only pods of
+// a StatefulSet or Deployment that have a volume.
 func (p *patient) abandoned(ctx context.Context, nodes []kubeNode) {
 	const group, check = "Cluster", "no pod waits for a lost node"
 	var names, commands []string

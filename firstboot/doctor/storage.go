@@ -9,8 +9,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
-// storage is Longhorn's own view of its disks, volumes and backups; a cluster without
-// it has none.
+// storage reports Longhorn's own view of its disks, volumes and backups. A cluster
+// without Longhorn has none.
 func (p *patient) storage(ctx context.Context) {
 	const group, check = "Longhorn (cluster)", "there are disks"
 	type machine struct {
@@ -49,7 +49,7 @@ type volume struct {
 	}
 }
 
-// name is the claim's, which is what its owner knows.
+// name returns the name of the claim, which is the one that the owner knows.
 func (v volume) name() string {
 	if k := v.Status.KubernetesStatus; k.PVCName != "" {
 		return k.Namespace + "/" + k.PVCName
@@ -66,7 +66,7 @@ func (p *patient) volumes(group string, all []volume) {
 	p.expect(len(by["degraded"]) == 0, Warning, group, "volumes are whole", "a replica is missing of "+strings.Join(by["degraded"], ", "))
 }
 
-// backups asks for the bucket and, where there is one, looks at every volume's last.
+// backups checks the bucket and, if there is one, the last backup of every volume.
 func (p *patient) backups(ctx context.Context, volumes []volume) {
 	const group, check = "Backups", "volumes' bucket answers"
 	type target struct {
@@ -100,9 +100,10 @@ func (p *patient) backups(ctx context.Context, volumes []volume) {
 	}
 }
 
-// systemBackups say which claims the volumes' backups are of: without one nothing
-// brings a lost cluster's volumes back. One that failed stays in the list, and is told
-// of while none has succeeded since (longhorn.io, "Longhorn System Backup", State).
+// systemBackups checks the backups that say to which claims the volumes' backups belong:
+// without one, a lost cluster's volumes cannot be brought back. A failed one stays in the
+// list, and is reported until a later one has succeeded (longhorn.io, "Longhorn System
+// Backup", State).
 func (p *patient) systemBackups(ctx context.Context, group string) {
 	const check = "the system's newest backup"
 	type backup struct {
@@ -140,8 +141,8 @@ func (p *patient) systemBackups(ctx context.Context, group string) {
 	p.expect(len(failed) == 0, Warning, group, "the system's backups succeed", "failed since the last good one: "+strings.Join(failed, ", "))
 }
 
-// lastBackups passes over volumes that nobody claims any more, which stay and are
-// backed up no more, and over those that had no night yet.
+// lastBackups skips volumes that nobody claims any more, which stay but are not backed
+// up, and volumes that are too new to have a backup.
 func (p *patient) lastBackups(group string, all []volume) {
 	var late []string
 	for _, v := range all {

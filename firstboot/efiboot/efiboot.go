@@ -1,10 +1,10 @@
-// Package efiboot makes UEFI firmware start a disk: it writes a boot entry, the
-// order of entries, and which comes next. It also reads what firmware has started, and
-// where it shows whom it trusts.
+// Package efiboot makes UEFI firmware start a disk: it writes a boot entry, the order of entries
+// (BootOrder) and the next entry (BootNext). It also reads from which medium firmware has started,
+// and knows where the variables are that tell whom Secure Boot trusts.
 //
-// It knows the variables' content (UEFI specification 2.10, chapters 3 and 10),
-// not where they are kept. It writes only what is not there yet, since the flash
-// that firmware keeps them in wears, and it removes nothing.
+// It writes through Vars, knowing the variables' content (UEFI specification 2.10, chapters 3 and
+// 10). It writes only what is not there yet, since the flash that holds the variables wears, and it
+// removes nothing.
 package efiboot
 
 import (
@@ -22,8 +22,8 @@ import (
 	"unicode/utf16"
 )
 
-// Vars are the global variables of the firmware. Read returns an error of
-// fs.ErrNotExist for one that is not there.
+// Vars are the firmware's global variables. Read returns an error of fs.ErrNotExist for a variable
+// that does not exist.
 type Vars interface {
 	Names() ([]string, error)
 	Read(name string) ([]byte, error)
@@ -32,15 +32,15 @@ type Vars interface {
 
 // Loader is what firmware starts: a program on a partition of a GPT.
 type Loader struct {
-	// Title is what the firmware's menu shows. An entry of this title is taken for
-	// an older form of this one.
+	// Title is what the firmware's menu shows. An existing entry with this title is taken for an
+	// older version of this one, and replaced.
 	Title string
-	// Partition is its number, GUID its PARTUUID; First and Sectors count logical
+	// Partition is the partition's number and GUID its PARTUUID; First and Sectors count logical
 	// sectors.
 	Partition      int
 	GUID           string
 	First, Sectors uint64
-	// File is the program's path, with \.
+	// File is the path of the program, with backslashes.
 	File string
 }
 
@@ -51,8 +51,7 @@ const (
 	nextVar  = "BootNext"
 )
 
-// Start makes firmware start l next, and first from then on. Not every firmware
-// keeps to that.
+// Start makes firmware start l next, and first from then on. Not every firmware obeys.
 func Start(v Vars, l Loader) error {
 	option, err := l.encode()
 	if err != nil {
@@ -87,7 +86,7 @@ func inFront(order, id []byte) []byte {
 	return out
 }
 
-// find returns the number of the entry with the title, or the lowest that is free.
+// find returns the number of the entry with the title, or else the lowest free one.
 func find(v Vars, title string) (uint16, error) {
 	names, err := v.Names()
 	if err != nil {
@@ -101,7 +100,7 @@ func find(v Vars, title string) (uint16, error) {
 		}
 		n, _ := strconv.ParseUint(m[1], 16, 16) // four hex digits
 		data, err := v.Read(name)
-		if errors.Is(err, syscall.EIO) { // another system's, and firmware that is at odds with itself
+		if errors.Is(err, syscall.EIO) { // an entry of another system, which a faulty firmware lists but cannot read
 			taken[uint16(n)] = true
 			continue
 		}
@@ -132,15 +131,16 @@ func ensure(v Vars, name string, data []byte) error {
 	return v.Write(name, data)
 }
 
-// Fields of an EFI_LOAD_OPTION before its title, in bytes.
+// Values of the UEFI specification: the attribute LOAD_OPTION_ACTIVE; the bytes of an
+// EFI_LOAD_OPTION before its title; the type of a device path's media nodes.
 const (
 	active    = 1
 	beforeIt  = 6
 	nodeMedia = 4
 )
 
-// encode returns an EFI_LOAD_OPTION with the short form of a path: its partition
-// is looked for on every disk.
+// encode returns an EFI_LOAD_OPTION with a short-form device path: firmware looks for the partition
+// on every disk.
 func (l Loader) encode() ([]byte, error) {
 	guid, err := hex.DecodeString(strings.ReplaceAll(l.GUID, "-", ""))
 	if err != nil || len(guid) != 16 {
@@ -160,13 +160,13 @@ func (l Loader) encode() ([]byte, error) {
 	return slices.Concat(option, text(l.Title), path), nil
 }
 
-// node is a part of a device path: its length counts the header.
+// node returns one node of a device path. Its length includes the header.
 func node(kind, sub byte, data []byte) []byte {
 	head := binary.LittleEndian.AppendUint16([]byte{kind, sub}, uint16(4+len(data)))
 	return append(head, data...)
 }
 
-// text is UTF-16 that ends with a zero.
+// text returns s in UTF-16, with a terminating zero.
 func text(s string) (out []byte) {
 	for _, u := range append(utf16.Encode([]rune(s)), 0) {
 		out = binary.LittleEndian.AppendUint16(out, u)
@@ -174,7 +174,7 @@ func text(s string) (out []byte) {
 	return out
 }
 
-// titleOf reads the title of an EFI_LOAD_OPTION, "" of one that is damaged.
+// titleOf reads the title of an EFI_LOAD_OPTION; "" if that is damaged.
 func titleOf(option []byte) string {
 	var units []uint16
 	for b := option[min(len(option), beforeIt):]; len(b) >= 2; b = b[2:] {

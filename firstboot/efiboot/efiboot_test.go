@@ -104,7 +104,7 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestUnreadable: an entry that firmware cannot give back is somebody's all the same.
+// TestUnreadable: an entry that firmware cannot read back still counts as taken.
 func TestUnreadable(t *testing.T) {
 	s := unreadable{newStore()}
 	s.vars["Boot0000"], s.vars["Boot0001"] = []byte("an entry of somebody else's"), nil
@@ -113,7 +113,7 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// unreadable is a firmware that cannot read what is empty.
+// unreadable is a firmware that cannot read empty variables.
 type unreadable struct{ *store }
 
 func (u unreadable) Read(name string) ([]byte, error) {
@@ -123,8 +123,8 @@ func (u unreadable) Read(name string) ([]byte, error) {
 	return u.store.Read(name)
 }
 
-// TestEveryAccessFailsInTurn: it is told, and the next attempt ends as the first
-// would have.
+// TestEveryAccessFailsInTurn: the error is returned, and the next attempt ends as the first would
+// have.
 func TestEveryAccessFailsInTurn(t *testing.T) {
 	whole := newStore()
 	if err := Start(whole, disk); err != nil {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// Medium is what firmware has started a program from.
+// Medium is the kind of medium that firmware has started a program from.
 type Medium string
 
-// Media. USB and Card are called what U-Boot calls them.
+// The media. USB and Card have U-Boot's names for them.
 const (
 	Unknown Medium = ""
 	USB     Medium = "usb"
@@ -16,9 +16,9 @@ const (
 	Other   Medium = "other"
 )
 
-// Started tells the medium that the boot entry leads to which firmware has chosen. It
-// is Unknown where firmware does not say, and for an entry in the short form, as Start
-// writes them: that tells the partition, and not which of two disks with it.
+// Started returns the medium of the boot entry that firmware has started. It is Unknown where
+// firmware does not say, and for an entry in the short form, which Start writes: that names a
+// partition, but not which of two disks with such a partition.
 func Started(v Vars) Medium {
 	current, err := v.Read("BootCurrent")
 	if err != nil || len(current) != 2 {
@@ -31,7 +31,7 @@ func Started(v Vars) Medium {
 	return mediumOf(pathOf(option))
 }
 
-// pathOf returns the device path of an EFI_LOAD_OPTION, nil of one that is damaged.
+// pathOf returns the device path of an EFI_LOAD_OPTION, nil if that is damaged.
 func pathOf(option []byte) []byte {
 	for at := beforeIt; at+2 <= len(option); at += 2 {
 		if option[at] == 0 && option[at+1] == 0 {
@@ -42,8 +42,8 @@ func pathOf(option []byte) []byte {
 	return nil
 }
 
-// Types of a device path's nodes, and subtypes of messaging ones (UEFI specification
-// 2.10, chapter 10.3).
+// Types of a device path's nodes, and subtypes of messaging nodes (UEFI specification 2.10, chapter
+// 10.3).
 const (
 	nodeHardware  = 1
 	nodeACPI      = 2
@@ -53,8 +53,8 @@ const (
 	busSD, busEMMC                  = 26, 29
 )
 
-// mediumOf goes by the last bus on the way. A path that begins at the machine's root
-// and has none of those names a disk that is built in.
+// mediumOf goes by the last USB or card bus in a device path. A path that begins at the machine's
+// root and has no such bus names a disk that is built in.
 func mediumOf(path []byte) Medium {
 	m := Unknown
 	for len(path) >= 4 {

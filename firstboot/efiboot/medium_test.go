@@ -70,7 +70,7 @@ func TestWhatWasStarted(t *testing.T) {
 	}
 }
 
-// TestNobodySaysWhatWasStarted: then nothing is made up.
+// TestNobodySaysWhatWasStarted: then Started guesses nothing.
 func TestNobodySaysWhatWasStarted(t *testing.T) {
 	stick := option(t, "stick", pciRoot, pci, usb, hd, end)
 	for name, vars := range map[string]map[string][]byte{

@@ -1,17 +1,18 @@
 package efiboot
 
-// vars is where the kernel shows the firmware's variables, below the root directory.
+// vars is the directory in which the kernel shows the firmware's variables, from the root
+// directory.
 const vars = "sys/firmware/efi/efivars/"
 
-// Trusted is the file of the list of those whose programs the firmware starts where
-// Secure Boot is on (UEFI 2.10, 32.6.1): certificates in DER form, among others.
+// Trusted is the file of the variable db: the signers whose programs the firmware starts where
+// Secure Boot is on (UEFI 2.10, 32.6.1), among them certificates in DER form.
 const Trusted = vars + "db-d719b2cb-3d3a-4596-a3bc-dad00e67656f"
 
-// Variable is the file of a variable of UEFI itself (UEFI 2.10, 3.3).
+// Variable returns the file of one of UEFI's own global variables (UEFI 2.10, 3.3).
 func Variable(name string) string { return vars + name + "-8be4df61-93ca-11d2-aa0d-00e098032b8c" }
 
-// Switch reads a variable that is on or off, like SecureBoot and SetupMode: four
-// bytes of attributes and one that is 1 or 0. What is neither is not known.
+// Switch reads a variable that is on or off, such as SecureBoot and SetupMode: four bytes of
+// attributes, then one byte that is 1 or 0. known is false for any other content.
 func Switch(content string) (on, known bool) {
 	if len(content) != 5 || content[4] > 1 {
 		return false, false

@@ -1,9 +1,9 @@
-// Package fscrypt has the kernel encrypt directories (fscrypt, version 2 policies) by
-// the ioctls of Documentation/filesystems/fscrypt.rst.
+// Package fscrypt makes the kernel encrypt directories (fscrypt, version 2 policies), by the ioctls
+// of Documentation/filesystems/fscrypt.rst.
 //
-// It is a leaf: directories and keys, no files of its own. It refuses directories that
-// have something in them, which would stay in the clear, and never takes a key away
-// from the kernel: switching the machine off does.
+// It is a leaf: directories and keys, no files of its own. It refuses directories that are not
+// empty, whose content would stay unencrypted. It never removes a key from the kernel: switching
+// the machine off does that.
 package fscrypt
 
 import (
@@ -22,20 +22,20 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 )
 
-// ErrUnsupported says that this file system or kernel does not encrypt.
+// ErrUnsupported says that this file system or kernel does not support encryption.
 var ErrUnsupported = errors.New("this file system was made without encryption")
 
-// Mode is a pair of ciphers, of contents and of names.
+// Mode is a pair of ciphers, for contents and for file names.
 type Mode struct{ contents, names uint8 }
 
-// The modes. Adiantum is three times as fast as AES where the processor has no
-// instructions for that: 160 against 52 MiB/s on a Raspberry Pi 4.
+// The modes. Adiantum is three times as fast as AES on a processor without AES instructions: 160
+// against 52 MiB/s on a Raspberry Pi 4.
 var (
 	AES      = Mode{unix.FSCRYPT_MODE_AES_256_XTS, unix.FSCRYPT_MODE_AES_256_CTS}
 	Adiantum = Mode{unix.FSCRYPT_MODE_ADIANTUM, unix.FSCRYPT_MODE_ADIANTUM}
 )
 
-// Best is the faster of them on this machine.
+// Best returns the faster mode on this machine.
 func Best() Mode {
 	if cpu.X86.HasAES || cpu.ARM64.HasAES {
 		return AES
@@ -43,13 +43,13 @@ func Best() Mode {
 	return Adiantum
 }
 
-// AddKey gives the file system of dir a key of 32 to 64 bytes. It returns what the
-// kernel calls it, in hex: the same key has the same name on every file system.
+// AddKey adds a key of 32 to 64 bytes to the file system of dir. It returns the kernel's identifier
+// of the key, in hex: the same key has the same identifier on every file system.
 func AddKey(dir string, key []byte) (id string, err error) {
 	if len(key) == 0 || len(key) > unix.FSCRYPT_MAX_KEY_SIZE {
 		return "", fmt.Errorf("a key of %d bytes is none", len(key))
 	}
-	type addKey struct { // the key follows
+	type addKey struct { // the key follows the argument
 		unix.FscryptAddKeyArg
 		raw [unix.FSCRYPT_MAX_KEY_SIZE]byte
 	}
@@ -61,7 +61,7 @@ func AddKey(dir string, key []byte) (id string, err error) {
 	return hex.EncodeToString(arg.Key_spec.U[:unix.FSCRYPT_KEY_IDENTIFIER_SIZE]), err
 }
 
-// HasKey says whether the file system of dir has the key of that name.
+// HasKey reports whether the file system of dir has the key with this identifier.
 func HasKey(dir, id string) (bool, error) {
 	var arg unix.FscryptGetKeyStatusArg
 	arg.Key_spec.Type = unix.FSCRYPT_KEY_SPEC_TYPE_IDENTIFIER
@@ -72,8 +72,8 @@ func HasKey(dir, id string) (bool, error) {
 	return arg.Status == unix.FSCRYPT_KEY_STATUS_PRESENT, err
 }
 
-// KeyOf names the key of what is in dir, "" where that is not encrypted or dir is not
-// there.
+// KeyOf returns the identifier of the key that dir is encrypted with; "" if it is not encrypted, or
+// does not exist.
 func KeyOf(dir string) (id string, err error) {
 	arg := unix.FscryptGetPolicyExArg{Size: uint64(unsafe.Sizeof(unix.FscryptPolicyV2{}))}
 	err = on(dir, unix.FS_IOC_GET_ENCRYPTION_POLICY_EX, unsafe.Pointer(&arg))
@@ -90,8 +90,9 @@ func KeyOf(dir string) (id string, err error) {
 	return hex.EncodeToString(p.Master_key_identifier[:]), nil
 }
 
-// Encrypt makes dir (0755), or takes an empty one, and has all that comes into it
-// encrypted by a key that AddKey has named. It is on the medium when it returns.
+// Encrypt creates dir (0755), or takes an existing empty directory, and encrypts everything that is
+// created in it with a key that AddKey has returned the identifier of. It is durable when it
+// returns.
 func Encrypt(dir, id string, m Mode) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -103,7 +104,7 @@ func Encrypt(dir, id string, m Mode) error {
 	if err := name(p.Master_key_identifier[:], id); err != nil {
 		return err
 	}
-	if has, err := HasKey(dir, id); err != nil || !has { // root may name a key that nobody has: no file would ever open
+	if has, err := HasKey(dir, id); err != nil || !has { // root may set a policy whose key is missing: no file could ever be opened
 		return errors.Join(err, fmt.Errorf("%s: nobody gave its file system the key", dir))
 	}
 	if err := on(dir, unix.FS_IOC_SET_ENCRYPTION_POLICY, unsafe.Pointer(&p)); err != nil {
@@ -121,7 +122,7 @@ func name(into []byte, id string) error {
 	return nil
 }
 
-// on asks the kernel about a directory.
+// on calls an ioctl on a directory.
 func on(dir string, request uintptr, arg unsafe.Pointer) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -50,8 +50,8 @@ func mount(t *testing.T, name string) (dir string) {
 
 var key = bytes.Repeat([]byte("key."), 16)
 
-// TestWhatIsWrittenIsEncrypted: names and contents are nowhere on the medium, are there
-// with the key, and not without.
+// TestWhatIsWrittenIsEncrypted: names and contents are nowhere on the medium; they can be read with
+// the key, and not without it.
 func TestWhatIsWrittenIsEncrypted(t *testing.T) {
 	const planted = "PLANTED-SECRET"
 	name := image(t, "encrypt")
@@ -105,7 +105,7 @@ func TestWhatIsWrittenIsEncrypted(t *testing.T) {
 	}
 }
 
-// TestRefusals: nothing that exists stays in the clear behind a promise.
+// TestRefusals: no existing content stays unencrypted in a directory that is called encrypted.
 func TestRefusals(t *testing.T) {
 	dir := mount(t, image(t, "encrypt"))
 	id, err := AddKey(dir, key)

@@ -1,11 +1,11 @@
 //go:build linux
 
-// Package holder keeps shares of other nodes' keys and answers for them in the tailnet:
-// what package vault decides, on a disk and over a line.
+// Package holder keeps shares of other nodes' keys and gives them out in the tailnet: it puts the
+// decisions of package vault on a disk and on the network.
 //
-// It believes of who asks nothing but what the tailnet says: its name, its number, and
-// at which address it was reached just now. It refuses to answer on any other network,
-// to tell one node of another, and to lose what it said yes to.
+// About a node that asks it believes only what the tailnet says: its name, its ID, and the address
+// at which it was reached just now. It refuses to answer on any other network, to tell one node
+// about another, and to lose what it has accepted.
 package holder
 
 import (
@@ -25,22 +25,22 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
-// Book is what a holder knows, a file of YAML for each node in Dir. Several processes may
-// use one.
+// Book is a holder's records, one YAML file per node in Dir. Several processes may use a book at
+// the same time.
 type Book struct {
 	Dir string
-	// Ready is a file without which there is no book: the node is locked itself, or keeps
-	// no shares. What was written then would lie in the clear.
+	// Ready is a file that exists only while the book may be used. Without it this node is locked
+	// itself, or keeps no shares, and anything written now would be stored unencrypted.
 	Ready string
 }
 
-// ErrNotReady says that this node keeps no shares now.
+// ErrNotReady says that this node does not keep shares at present.
 var ErrNotReady = errors.New("this node keeps no shares: node.yaml does not say so (storage: hold:), or it is locked itself")
 
-// change has do work on a node's record, and writes what it changed before it returns.
-// What do says no to is still written.
+// change calls do with a node's record, and writes the record durably if do has changed it, even if
+// do also returns an error.
 func (b Book) change(name string, do func(*vault.Record) (changed bool, err error)) error {
-	if err := node.CheckHostname(name); err != nil { // it becomes a file's name
+	if err := node.CheckHostname(name); err != nil { // the name becomes a file name
 		return fmt.Errorf("%q %w", name, err)
 	}
 	if _, err := os.Stat(b.Ready); err != nil {
@@ -68,7 +68,7 @@ func (b Book) change(name string, do func(*vault.Record) (changed bool, err erro
 	return verdict
 }
 
-// lock keeps other processes away until it is closed.
+// lock keeps other processes out until the file is closed.
 func lock(dir string) (*os.File, error) {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -82,8 +82,8 @@ func lock(dir string) (*os.File, error) {
 
 func (b Book) file(name string) string { return filepath.Join(b.Dir, name+".yaml") }
 
-// read returns an empty record of a node that it does not know. One that is damaged is an
-// error: a revocation may be in it.
+// read returns a node's record, an empty one for an unknown node. A damaged record is an error: it
+// may hold a revocation.
 func (b Book) read(name string) (*vault.Record, error) {
 	text, err := os.ReadFile(b.file(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -95,13 +95,13 @@ func (b Book) read(name string) (*vault.Record, error) {
 	var r vault.Record
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
-	if err := d.Decode(&r); err != nil { // its words may have what is in it
+	if err := d.Decode(&r); err != nil { // yaml's error text may quote the content
 		return nil, fmt.Errorf("%s is damaged", b.file(name))
 	}
 	return &r, nil
 }
 
-// write is durable, and as a whole or not at all.
+// write is durable and atomic.
 func (b Book) write(name string, r *vault.Record) error {
 	text, err := yaml.Marshal(r)
 	if err != nil {
@@ -122,15 +122,15 @@ func (b Book) write(name string, r *vault.Record) error {
 	return dirsync.Dir(b.Dir)
 }
 
-// A node that waits asks twice a minute. What did not ask for a while waits no more: it got
-// its share elsewhere, or is off, and the owner is asked about nobody.
+// A waiting node asks twice a minute. One that has not asked for waitTime does not wait any more:
+// it has its share from elsewhere, or is off, and the owner is not bothered with it.
 const (
 	waitTime = 10 * time.Minute
 	markTime = time.Minute
 )
 
-// asked notes that somebody waits still, beside the record: a field more in that would keep
-// an older image from reading it, to which a trial may go back.
+// asked notes that a node still waits. The note is a file beside the record: with one more field an
+// older image, to which a trial may fall back, could not read the record.
 func (b Book) asked(name string, now time.Time) error {
 	if fi, err := os.Stat(b.mark(name)); err == nil && now.Sub(fi.ModTime()).Abs() < markTime {
 		return nil
@@ -143,13 +143,13 @@ func (b Book) asked(name string, now time.Time) error {
 
 func (b Book) mark(name string) string { return filepath.Join(b.Dir, name+".asked") }
 
-// waits says whether who asked in a node's name still does.
+// waits reports whether a node has asked recently.
 func (b Book) waits(name string, now time.Time) bool {
 	fi, err := os.Stat(b.mark(name))
 	return err == nil && now.Sub(fi.ModTime()) < waitTime
 }
 
-// Approve lets in the one who waits in a node's name since then, and tells who that is.
+// Approve agrees to the question that has waited in a node's name since then, and returns it.
 func (b Book) Approve(name string, since, now time.Time) (who *vault.Asking, err error) {
 	err = b.change(name, func(r *vault.Record) (bool, error) {
 		if !b.waits(name, now) {
@@ -161,7 +161,7 @@ func (b Book) Approve(name string, since, now time.Time) (who *vault.Asking, err
 	return who, err
 }
 
-// Asking tells who waits in a node's name.
+// Asking returns the question that waits in a node's name.
 func (b Book) Asking(name string, now time.Time) (who *vault.Asking, err error) {
 	err = b.change(name, func(r *vault.Record) (bool, error) {
 		if who = r.Asking; who == nil || !b.waits(name, now) {
@@ -172,8 +172,8 @@ func (b Book) Asking(name string, now time.Time) (who *vault.Asking, err error) 
 	return who, err
 }
 
-// Revoke refuses a node, by its numbers in the tailnet and by all shares that are here, or
-// only by those of these numbers, for ever.
+// Revoke refuses a node for ever, by its member IDs in the tailnet and by all of its shares; if
+// only is set, by the shares of these members alone.
 func (b Book) Revoke(name string, members []string, only bool) error {
 	return b.change(name, func(r *vault.Record) (bool, error) {
 		if only {

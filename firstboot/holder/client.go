@@ -22,20 +22,20 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
-// Deposit brings a share to the holder at an address of the tailnet. It returns where that
-// sees this node, which is nowhere through a relay.
+// Deposit delivers a share to the holder at an address of the tailnet. place is where the holder
+// sees this node; it is invalid if the holder reaches this node only through a relay.
 func (w Way) Deposit(ctx context.Context, at netip.Addr, d vault.Deposit) (place netip.Prefix, err error) {
 	a, err := w.call(ctx, at, depositPath, depositBody{d.Share.Reveal(), d.Proof})
 	return a.Place, err
 }
 
-// Ask asks the holder there for one.
+// Ask asks the holder at an address of the tailnet for a share.
 func (w Way) Ask(ctx context.Context, at netip.Addr, q vault.Question) (secret.String, error) {
 	a, err := w.call(ctx, at, askPath, askBody{q.ID, q.Proof.Reveal()})
 	return secret.String(a.Share), err
 }
 
-// callTime has room for the holder's own look at where this node is.
+// callTime leaves time for the holder to find out where this node is.
 const callTime = 30 * time.Second
 
 func (w Way) call(ctx context.Context, at netip.Addr, path string, body any) (a answerBody, err error) {
@@ -50,7 +50,7 @@ func (w Way) call(ctx context.Context, at netip.Addr, path string, body any) (a 
 		return a, err
 	}
 	dialer := net.Dialer{Timeout: callTime / 3, Control: w.bind}
-	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}} // and no proxy
+	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}} // no proxy
 	resp, err := client.Do(req)
 	if err != nil {
 		return a, unreachable(err)
@@ -68,13 +68,13 @@ func (w Way) call(ctx context.Context, at netip.Addr, path string, body any) (a 
 	case err == nil && a.Fault != "":
 		return answerBody{}, errors.New(contract.PlainLine(a.Fault))
 	}
-	if resp.StatusCode == http.StatusOK { // what it says may be the share
+	if resp.StatusCode == http.StatusOK { // the text may be the share
 		return answerBody{}, errors.New("its answer is no answer of ours")
 	}
 	return answerBody{}, fmt.Errorf("it answers %d: %s", resp.StatusCode, contract.PlainLine(string(text[:min(len(text), 100)])))
 }
 
-// unreachable leaves out the address, which a layman has no use for.
+// unreachable strips the address, which is of no use to a layman.
 func unreachable(err error) error {
 	var n net.Error
 	if errors.As(err, &n) && n.Timeout() {
@@ -86,7 +86,7 @@ func unreachable(err error) error {
 	return err
 }
 
-// bind keeps a connection on the device.
+// bind restricts a connection to the device.
 func (w Way) bind(_, _ string, c syscall.RawConn) (err error) {
 	if w.Device == "" {
 		return nil

@@ -90,7 +90,7 @@ func refusedFor(err error) vault.Why {
 	return ""
 }
 
-// TestEveryReasonArrives: what a holder says no for, the node that asks understands.
+// TestEveryReasonArrives: the node that asks understands every reason of a holder's refusal.
 func TestEveryReasonArrives(t *testing.T) {
 	var why vault.Why
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -108,7 +108,7 @@ func TestEveryReasonArrives(t *testing.T) {
 	}
 }
 
-// TestFromDepositToRevocation over a line, with a book that another process changes.
+// TestFromDepositToRevocation goes over a connection, with a book that another process changes too.
 func TestFromDepositToRevocation(t *testing.T) {
 	b, tail := newBook(t), newTailnet()
 	way, told := start(t, b, tail)
@@ -162,8 +162,8 @@ func TestFromDepositToRevocation(t *testing.T) {
 	}
 }
 
-// TestWhoAskedOnce waits for nobody's word any more: it has its share from elsewhere, or is
-// off, and a word for it would let in whoever comes later.
+// TestWhoAskedOnce: a node that asked once does not wait any more. It has its share from elsewhere,
+// or is off, and an approval would let in whoever comes later.
 func TestWhoAskedOnce(t *testing.T) {
 	b, tail := newBook(t), newTailnet()
 	way, _ := start(t, b, tail)
@@ -181,7 +181,7 @@ func TestWhoAskedOnce(t *testing.T) {
 		return who
 	}
 	waits(vault.ErrNobody)
-	for range 2 { // the second time after it had gone
+	for range 2 { // the second time after it had stopped waiting
 		if _, err := way.Ask(t.Context(), local, q); refusedFor(err) != vault.Place {
 			t.Fatal(err)
 		}
@@ -237,8 +237,8 @@ func TestOnlyNodes(t *testing.T) {
 	}
 }
 
-// TestNotReady: a locked holder neither answers nor writes, and a damaged record is no
-// empty one.
+// TestNotReady: a locked holder neither answers nor writes, and a damaged record does not count as
+// an empty one.
 func TestNotReady(t *testing.T) {
 	b, tail := newBook(t), newTailnet()
 	way, _ := start(t, b, tail)
@@ -268,7 +268,7 @@ func TestNotReady(t *testing.T) {
 	}
 }
 
-// TestServe ends with the file that says so.
+// TestServe: Serve ends when the file Ready is removed.
 func TestServe(t *testing.T) {
 	b := newBook(t)
 	l, err := Way{}.Listen(t.Context(), local)
@@ -294,7 +294,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// TestWay: what is bound to a device that is not there goes no other way.
+// TestWay: a connection that is bound to a missing device takes no other way.
 func TestWay(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	defer s.Close()

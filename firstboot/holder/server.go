@@ -21,23 +21,23 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
-// Peer is a member of the tailnet, as the tailnet tells.
+// Peer is a member, as the tailnet describes it.
 type Peer struct {
 	vault.Member
 	Tags  []string
-	Owner int64 // the user whose node it is; means nothing where it has tags
+	Owner int64 // the user whose node it is; meaningless if it has tags
 }
 
-// Tailnet is what the tailnet's daemon knows.
+// Tailnet is what this node's tailscaled knows.
 type Tailnet interface {
-	// Who tells which member has an address there, and who this node is.
+	// Who returns the member with an address in the tailnet, and this node.
 	Who(ctx context.Context, at netip.Addr) (peer, self Peer, err error)
-	// Where is the address outside of the tailnet from which that member answers just now,
-	// none where it answers through a relay alone.
+	// Where returns the address outside the tailnet from which that member answers just now; the
+	// zero Addr if it answers only through a relay.
 	Where(ctx context.Context, at netip.Addr) netip.Addr
 }
 
-// Limits of what members of the tailnet can take of this node.
+// Limits on what members of the tailnet can take of this node's resources.
 const (
 	mostConnections = 16
 	mostHeader      = 4 << 10
@@ -45,7 +45,7 @@ const (
 	patience        = 15 * time.Second
 )
 
-// The two questions, and their answers.
+// The two requests, and the answer.
 type (
 	depositBody struct{ Share, Proof string }
 	askBody     struct{ ID, Proof string }
@@ -62,9 +62,9 @@ const (
 	askPath     = "/v1/ask"
 )
 
-// Serve answers on l, which the way has opened, until ctx ends, or the book is not ready
-// any more, or the way's device is another one: what is bound to one that is gone hears
-// nothing. tell says what an owner should know afterwards: who got a share, and who did not.
+// Serve answers on l, which w has opened, until ctx ends, or the book is not ready any more, or w's
+// device has been replaced: a socket that is bound to a device that is gone receives nothing. tell
+// receives what an owner should be able to look up later: who got a share, and who did not.
 func Serve(ctx context.Context, l net.Listener, w Way, b Book, t Tailnet, tell func(string)) error {
 	s := &http.Server{
 		Handler:           Handler(b, t, tell),
@@ -86,7 +86,7 @@ func Serve(ctx context.Context, l net.Listener, w Way, b Book, t Tailnet, tell f
 	return nil
 }
 
-// await returns when something is not so any more.
+// await returns when still returns false, or ctx ends.
 func await(ctx context.Context, still func() bool) {
 	for still() {
 		select {
@@ -97,7 +97,7 @@ func await(ctx context.Context, still func() bool) {
 	}
 }
 
-// index is the kernel's number of the device, 0 where there is none.
+// index is the kernel's number of the device, 0 if there is none.
 func (w Way) index() int {
 	i, err := net.InterfaceByName(w.Device)
 	if err != nil {
@@ -106,7 +106,7 @@ func (w Way) index() int {
 	return i.Index
 }
 
-// Handler answers for the book.
+// Handler answers requests from the book.
 func Handler(b Book, t Tailnet, tell func(string)) http.Handler {
 	s := &server{b, t, tell}
 	mux := http.NewServeMux()
@@ -146,7 +146,7 @@ func (s *server) ask(w http.ResponseWriter, r *http.Request) {
 	})
 	if no := (*vault.Refusal)(nil); errors.As(err, &no) && no.Waits() {
 		if fault := s.book.asked(peer.Node, time.Now()); fault != nil {
-			err = fault // the owner would not be shown who waits
+			err = fault // or the owner would not be shown who waits
 		}
 	}
 	if err == nil {
@@ -155,7 +155,8 @@ func (s *server) ask(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, peer, answerBody{Share: share.Reveal()}, err)
 }
 
-// open reads a question, and finds out whose it is.
+// open reads a request into into, and finds out which member sent it. It answers the request itself
+// if ok is false.
 func (s *server) open(w http.ResponseWriter, r *http.Request, into any) (peer Peer, at netip.Addr, ok bool) {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -178,9 +179,9 @@ func (s *server) open(w http.ResponseWriter, r *http.Request, into any) (peer Pe
 	return peer, s.tailnet.Where(r.Context(), from.Addr().Unmap()), true
 }
 
-// admits says whether a member is one of those that shares are kept for: nodes have tags,
-// which only the tailnet's administrator hands out. Where this node has none, its
-// owner's untagged devices are.
+// admits reports whether shares are kept for a member. Nodes have tags, which only the tailnet's
+// administrator hands out: if this node has tags, every tagged member is admitted. If it has none,
+// the untagged devices of its own user are.
 func admits(self, peer Peer) bool {
 	if peer.ID == self.ID || peer.ID == "" || peer.Node == "" {
 		return false
@@ -204,18 +205,18 @@ func (s *server) answer(w http.ResponseWriter, peer Peer, a answerBody, err erro
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(a) // who asked has gone
+	_ = json.NewEncoder(w).Encode(a) // the client has gone
 }
 
-// Way is how to reach other members: on the tailnet's port and no other. Were its daemon
-// down, its addresses would lead to whoever says that they are his.
+// Way is how to reach other members: only through the tailnet's network device. While tailscaled is
+// down, the tailnet's addresses would lead to whoever claims them.
 type Way struct {
 	Port uint16
-	// Device is the network port, "" for any.
+	// Device is the network device, "" for any.
 	Device string
 }
 
-// TailnetWay is that of nodes.
+// TailnetWay is the way that nodes use.
 var TailnetWay = Way{contract.SharesPort, "tailscale0"}
 
 // Listen opens the port at an address of this node.
@@ -224,7 +225,7 @@ func (w Way) Listen(ctx context.Context, at netip.Addr) (net.Listener, error) {
 	return lc.Listen(ctx, "tcp", netip.AddrPortFrom(at, w.Port).String())
 }
 
-// known makes a refusal of an answer, nil where there is none in it.
+// known returns the refusal in an answer, nil if there is none.
 func (a answerBody) known() *vault.Refusal {
 	if !slices.Contains(vault.Whys(), a.Why) {
 		return nil

@@ -20,12 +20,12 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
-// apiTime bounds one question to the API. An API server gives up on its own
-// store after two seconds, and a healthy one answers within one.
+// apiTime bounds one request to the API. An API server gives up on its own store after two seconds,
+// and a healthy one answers within one.
 const apiTime = 10 * time.Second
 
-// kubeconfig is what k3s writes of one: a single cluster and a single user,
-// with files named (kubelet.kubeconfig) or held (k3s.yaml).
+// kubeconfig is the part of a kubeconfig that k3s writes: one cluster and one user, with
+// certificates as file names (kubelet.kubeconfig) or embedded (k3s.yaml).
 type kubeconfig struct {
 	Clusters []struct {
 		Cluster struct {
@@ -44,8 +44,8 @@ type kubeconfig struct {
 	}
 }
 
-// API and Patch ask by themselves: kubectl is k3s' 80 MB, unpacked and started, which costs
-// a Pi seconds for what is asked twice a minute.
+// API and Patch speak HTTP themselves. kubectl is k3s: to unpack and start its 80 MB costs a Pi
+// seconds, and these requests are made twice a minute.
 func (n network) API(ctx context.Context, conf, path string) ([]byte, error) {
 	return n.call(ctx, conf, http.MethodGet, path, "", nil)
 }
@@ -55,8 +55,7 @@ func (n network) Patch(ctx context.Context, conf, path string, merge []byte) err
 	return err
 }
 
-// Apply takes JSON, which YAML is a superset of: kubernetes.io, "Server-Side
-// Apply".
+// Apply sends JSON, of which YAML is a superset (kubernetes.io, "Server-Side Apply").
 func (n network) Apply(ctx context.Context, conf, path string, object []byte) error {
 	_, err := n.call(ctx, conf, http.MethodPatch, path+"?fieldManager=imagebuilder&force=true", "application/apply-patch+yaml", object)
 	return err
@@ -109,7 +108,7 @@ func ask(ctx context.Context, conf *tls.Config, method, address, kind string, ob
 	}
 	answer := fmt.Errorf("%s: %s", resp.Status, failed(string(body)))
 	switch resp.StatusCode {
-	case http.StatusOK, http.StatusCreated: // the latter to an apply of what was not there
+	case http.StatusOK, http.StatusCreated: // Created answers an apply of an object that did not exist
 		return body, nil
 	case http.StatusNotFound:
 		return nil, absent{answer}
@@ -117,13 +116,13 @@ func ask(ctx context.Context, conf *tls.Config, method, address, kind string, ob
 	return nil, answer
 }
 
-// absent is firstboot.ErrNoObject in the words of who was asked.
+// absent is firstboot.ErrNoObject with the API server's own words.
 type absent struct{ error }
 
 func (absent) Is(target error) bool { return target == firstboot.ErrNoObject }
 
-// failed picks what is not well from the list that /readyz answers
-// (k8s.io/apiserver, healthz), or the message of the API's Status object.
+// failed returns the failed checks in the list that /readyz answers (k8s.io/apiserver, healthz), or
+// the message of the API's Status object.
 func failed(body string) string {
 	var status struct{ Message string }
 	if json.Unmarshal([]byte(body), &status) == nil && status.Message != "" {
@@ -142,7 +141,8 @@ func failed(body string) string {
 	return lines[0]
 }
 
-// identity is whom a kubeconfig trusts, and who it says one is.
+// identity returns the authority that a kubeconfig trusts and the client certificate that it
+// presents.
 func (n network) identity(c kubeconfig) (*tls.Config, error) {
 	cluster, user := c.Clusters[0].Cluster, c.Users[0].User
 	ca, err := n.held(cluster.CAData, cluster.CA)
@@ -166,7 +166,7 @@ func (n network) identity(c kubeconfig) (*tls.Config, error) {
 	return conf, err
 }
 
-// held is what a kubeconfig holds itself, or the file that it names.
+// held returns data embedded in a kubeconfig, or else the content of the file that it names.
 func (n network) held(data, name string) ([]byte, error) {
 	if data != "" {
 		return base64.StdEncoding.DecodeString(data)

@@ -16,16 +16,16 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 )
 
-// machineDisks are those of this machine, whatever root the files have; only
-// Hidden looks below it.
+// machineDisks are the disks of this machine, whatever the root of the files is; only Hidden looks
+// below that root.
 type machineDisks struct{ sys fs.FS }
 
-// Hidden counts in the sysfs below the files' root.
+// Hidden counts the hidden disks in the sysfs below the files' root.
 func (d machineDisks) Hidden() int { return disks.Hidden(d.sys) }
 
-// Mounted reads /proc/self/mountinfo, proc_pid_mountinfo(5). After an error
-// kernels no longer say "ro" there (d3476f3dad4a, in 6.12 and stable trees), so
-// ext4's own count of errors is asked, too.
+// Mounted reads /proc/self/mountinfo, proc_pid_mountinfo(5). Newer kernels no longer show "ro"
+// there after an error (d3476f3dad4a, in 6.12 and stable trees), so ext4's own count of errors is
+// read too.
 func (machineDisks) Mounted(dir string) (*firstboot.Mount, error) {
 	table, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -35,7 +35,7 @@ func (machineDisks) Mounted(dir string) (*firstboot.Mount, error) {
 	var found *firstboot.Mount
 	lines := bufio.NewScanner(table)
 	for lines.Scan() {
-		if f := strings.Fields(lines.Text()); len(f) > 9 && f[4] == dir { // a later one lies on top
+		if f := strings.Fields(lines.Text()); len(f) > 9 && f[4] == dir { // a later mount hides an earlier one
 			found = mountOn(f[2], f[5]+","+f[len(f)-1])
 		}
 	}
@@ -43,7 +43,7 @@ func (machineDisks) Mounted(dir string) (*firstboot.Mount, error) {
 }
 
 func mountOn(device, options string) *firstboot.Mount {
-	if strings.HasPrefix(device, "0:") { // of no disk
+	if strings.HasPrefix(device, "0:") { // the file system is on no block device
 		return &firstboot.Mount{Device: device}
 	}
 	real, err := filepath.EvalSymlinks("/sys/dev/block/" + device)
@@ -61,13 +61,13 @@ func mountOn(device, options string) *firstboot.Mount {
 	return m
 }
 
-// Attach needs no more than the disk and e2fsprogs.
+// Attach needs only the disk and e2fsprogs.
 func (d machineDisks) Attach(_ context.Context, dir string, w disks.Want) (string, error) {
 	on, err := d.Mounted(dir)
 	if err != nil {
 		return "", err
 	}
-	if on != nil && on.Lost { // programs that have files open there keep them
+	if on != nil && on.Lost { // programs with open files on the old mount keep them
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			return "", fmt.Errorf("unmount %s: %w", dir, err)
 		}
@@ -101,7 +101,7 @@ func (d machineDisks) Attach(_ context.Context, dir string, w disks.Want) (strin
 
 const immutable = 0x10 // FS_IMMUTABLE_FL of linux/fs.h
 
-// Hold sets or clears the attribute that stops root, too: chattr(1) +i.
+// Hold sets or clears the immutable attribute, which stops even root: chattr(1) +i.
 func (machineDisks) Hold(dir string, on bool) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -120,7 +120,7 @@ func (machineDisks) Held(dir string) (held bool, err error) {
 		held = flags&immutable != 0
 		return nil
 	})
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTTY) { // a file system without it
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTTY) { // the file system has no such attribute
 		return false, nil
 	}
 	return held, err

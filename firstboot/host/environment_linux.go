@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// LikeUnits gives this program the proxy and the authority that node.yaml names, as the units
-// have them: who logs in has neither. What is set already stays. net/http and crypto/x509 look
-// once, at the first use.
+// LikeUnits gives this program the proxy and the certificate authority that node.yaml names, as the
+// units have them: a login shell has neither. A variable that is already set stays. It must run
+// early: net/http and crypto/x509 read these variables once, at first use.
 func LikeUnits(root string) {
 	way := Files{Root: root}.proxyVariables()
 	way["SSL_CERT_DIR"] = "/etc/ssl/certs:/etc/imagebuilder/ca"
@@ -19,8 +19,8 @@ func LikeUnits(root string) {
 	}
 }
 
-// proxyVariables are what the identity step wrote for all programs (systemd.exec(5),
-// EnvironmentFile=), none where there is no proxy.
+// proxyVariables returns the variables that the identity step wrote for all programs
+// (systemd.exec(5), EnvironmentFile=); none where there is no proxy.
 func (f Files) proxyVariables() map[string]string {
 	set := map[string]string{}
 	r, err := f.Open("/etc/imagebuilder/proxy.env")

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestLikeUnits: what a unit has of the way out, who is logged in has, too, unless he says
-// otherwise.
+// TestLikeUnits: a login shell gets the proxy and the authority that units have, unless the user
+// has set others.
 func TestLikeUnits(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "etc/imagebuilder")

@@ -5,10 +5,11 @@ import (
 	"net/http"
 )
 
-// etcd is where k3s lets its etcd answer on loopback (pkg/etcd, listenMetricsURLs).
+// etcd is the loopback address at which k3s serves its etcd's metrics (pkg/etcd,
+// listenMetricsURLs).
 var etcd = "http://127.0.0.1:2381"
 
-// Etcd asks this machine's etcd.
+// Etcd sends a request to this machine's etcd.
 func (n network) Etcd(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()

@@ -41,9 +41,8 @@ func (f Files) List(dir string) ([]string, error) {
 	return names, err
 }
 
-// Put replaces a file durably, as a whole or not at all. The unfinished file
-// has a fixed name, so that what a power cut leaves is used up by the next
-// try.
+// Put replaces a file durably and atomically. The unfinished file has a fixed name, so that the
+// next try overwrites what a power cut left.
 func (f Files) Put(name string, r io.Reader, a firstboot.Attr) error {
 	path := f.at(name)
 	dir := filepath.Dir(path)
@@ -67,7 +66,7 @@ func writeSynced(name string, r io.Reader, a firstboot.Attr) error {
 	}
 	_, err = io.Copy(out, r)
 	if err == nil {
-		err = out.Chmod(a.Mode) // after the umask, and for a file that was there
+		err = out.Chmod(a.Mode) // despite the umask, and for an existing file
 	}
 	if err == nil && (a.UID != 0 || a.GID != 0) {
 		err = out.Chown(a.UID, a.GID)
@@ -78,14 +77,14 @@ func writeSynced(name string, r io.Reader, a firstboot.Attr) error {
 	return errors.Join(err, out.Close())
 }
 
-// Sync waits for the whole file system.
+// Sync writes the whole file system that name is on to its medium.
 func (f Files) Sync(name string) error {
 	return dirsync.FileSystem(f.at(name))
 }
 
-// Overwrite writes over a file in place and past the page cache, on a
-// partition that may be mounted read-only. FAT keeps a file's clusters, so
-// what was there is gone from the medium as far as its controller lets it.
+// Overwrite overwrites a file in place and syncs it, on a partition that may be mounted read-only.
+// FAT keeps the file's clusters, so the old content is gone from the medium, as far as its
+// controller allows.
 func (f Files) Overwrite(name string, data []byte) error {
 	path := f.at(name)
 	alone, err := lockDir(filepath.Dir(path))
@@ -100,8 +99,8 @@ func (f Files) Overwrite(name string, data []byte) error {
 	return errors.Join(overwrite(path, data), restore())
 }
 
-// lockDir keeps other programs of ours out while a file system is writable: one
-// would make it read-only below the other.
+// lockDir keeps other processes of ours out while a file system is writable: one of them would
+// otherwise make it read-only under the other.
 func lockDir(dir string) (*os.File, error) {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -145,7 +144,7 @@ func writable(dir string) (restore func() error, err error) {
 	return func() error { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY|keep, "") }, nil
 }
 
-// Rename moves a file into another one's place in its directory, durably.
+// Rename moves a file durably to another name, and replaces what has that name.
 func (f Files) Rename(name, to string) error {
 	if err := os.Rename(f.at(name), f.at(to)); err != nil {
 		return err
@@ -153,7 +152,7 @@ func (f Files) Rename(name, to string) error {
 	return dirsync.Dir(filepath.Dir(f.at(to)))
 }
 
-// Symlink makes or replaces a symbolic link.
+// Symlink makes or replaces a symbolic link, durably.
 func (f Files) Symlink(target, name string) error {
 	path := f.at(name)
 	dir := filepath.Dir(path)
@@ -173,7 +172,7 @@ func (f Files) Symlink(target, name string) error {
 	return dirsync.Dir(dir)
 }
 
-// Remove deletes a file; an absent one is fine.
+// Remove deletes a file; it is no error if the file does not exist.
 func (f Files) Remove(name string) error {
 	if err := os.Remove(f.at(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -181,7 +180,7 @@ func (f Files) Remove(name string) error {
 	return nil
 }
 
-// Space returns the size of a file system and what root may still use.
+// Space returns the size of a file system and how much of it is still free, in bytes.
 func (f Files) Space(name string) (total, free int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(f.at(name), &st); err != nil {

@@ -1,8 +1,8 @@
-// Package host is the real world of a node: file system, systemd, tailscaled,
-// network, clock and slots, behind the interfaces of packages firstboot and update.
+// Package host implements the interfaces of packages firstboot and update on a real node: file
+// system, systemd, tailscaled, network, clock and slots.
 //
-// It decides nothing and retries nothing; what a failure means is firstboot's
-// business. It runs on Linux only.
+// It decides nothing and retries nothing: what a failure means is for firstboot to say. It runs on
+// Linux only.
 package host
 
 import (
@@ -22,8 +22,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/tpm"
 )
 
-// New returns the world as seen from the directory root, "/" on a node. slot
-// marks the running system as good.
+// New returns the host whose root directory is root, "/" on a node. slot marks the running system
+// as good.
 func New(root string, slot firstboot.Slot) firstboot.Host {
 	files := Files{Root: root}
 	return firstboot.Host{
@@ -50,14 +50,14 @@ func (system) SetHostname(name string) error { return unix.Sethostname([]byte(na
 
 type programs struct{}
 
-// runTime bounds every program: a hanging one must not stop the node.
+// runTime bounds every program: one that hangs must not stop the node.
 const runTime = 60 * time.Second
 
 func (programs) Run(ctx context.Context, argv ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.WaitDelay = time.Second // a child of it may keep its output open
+	cmd.WaitDelay = time.Second // a child process may keep the output open
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -67,14 +67,14 @@ func (programs) Run(ctx context.Context, argv ...string) (string, error) {
 	return string(out), err
 }
 
-// units talks to systemd by systemctl(1): it is there whenever systemd is.
+// units talks to systemd through systemctl(1), which is there whenever systemd is.
 type units struct{ programs }
 
-// state is systemd's ActiveState of a unit.
+// state returns systemd's ActiveState of a unit.
 func (u units) state(ctx context.Context, unit string) (string, error) {
 	out, err := u.Run(ctx, "systemctl", "is-active", unit)
 	var exit *exec.ExitError
-	if errors.As(err, &exit) { // it also says by its exit code that a unit is not active
+	if errors.As(err, &exit) { // the exit code only repeats that the unit is not active
 		err = nil
 	}
 	return strings.TrimSpace(out), err
@@ -90,7 +90,7 @@ func (u units) Ready(ctx context.Context, unit string) (bool, error) {
 	return s == "active", err
 }
 
-// Failed reads "UNIT LOAD ACTIVE SUB DESCRIPTION", a line each.
+// Failed reads lines of the form "UNIT LOAD ACTIVE SUB DESCRIPTION".
 func (u units) Failed(ctx context.Context) (names []string, err error) {
 	out, err := u.Run(ctx, "systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full")
 	for line := range strings.Lines(out) {
@@ -106,9 +106,9 @@ func (u units) Start(ctx context.Context, unit string) error {
 	return err
 }
 
-// Restart also forgives a unit that failed too often.
+// Restart also restarts a unit that systemd has given up on because it failed too often.
 func (u units) Restart(ctx context.Context, unit string) error {
-	_, _ = u.Run(ctx, "systemctl", "reset-failed", unit) // fails where there is nothing to forgive
+	_, _ = u.Run(ctx, "systemctl", "reset-failed", unit) // fails if the unit has not failed
 	_, err := u.Run(ctx, "systemctl", "restart", "--no-block", unit)
 	return err
 }
@@ -135,12 +135,12 @@ func (clock) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// timesyncStamp is made by systemd-timesyncd(8) when it has set the clock.
+// timesyncStamp is created by systemd-timesyncd(8) once it has set the clock.
 const timesyncStamp = "/run/systemd/timesync/synchronized"
 
-// Synced asks the kernel, whom every time service tells: adjtimex(2). It
-// forgets when it changes to another clock source, as PCs do some minutes
-// after they were switched on; systemd-timesyncd's stamp stays.
+// Synced asks the kernel, which every time service informs: adjtimex(2). The kernel forgets this
+// when it changes to another clock source, as PCs do some minutes after power-on;
+// systemd-timesyncd's stamp stays.
 func (clock) Synced() (bool, error) {
 	var t unix.Timex
 	if _, err := unix.Adjtimex(&t); err != nil {

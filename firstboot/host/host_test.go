@@ -68,9 +68,9 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestWhatIsWrittenIsNew: k3s looks at a manifest again only when its time of
-// change is another one (k3s-io/k3s#14556), so that what is put over a file of
-// the image's age, and a link in its place, must not keep that age.
+// TestWhatIsWrittenIsNew: k3s reads a manifest again only if its modification time has changed
+// (k3s-io/k3s#14556). So a file that is overwritten, and a link in its place, must not keep the
+// time of the image's file.
 func TestWhatIsWrittenIsNew(t *testing.T) {
 	f := host.Files{Root: t.TempDir()}
 	const name = "/var/lib/rancher/k3s/server/manifests/own.yaml"

@@ -24,10 +24,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/transfer"
 )
 
-// network is the local network and the way out.
+// network is the local network and the way to the Internet.
 type network struct{ files Files }
 
-// virtual begins the names of ports that lead nowhere by themselves.
+// virtual are prefixes of the names of network interfaces that have no hardware.
 var virtual = []string{"lo", "tailscale", "cni", "flannel", "veth", "docker", "br-", "dummy", "kube", "sit", "tunl", "ip6tnl"}
 
 func (n network) Links(context.Context) ([]firstboot.Link, error) {
@@ -79,13 +79,13 @@ func (network) Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	defer cancel()
 	all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	for i, a := range all {
-		all[i] = a.Unmap() // as the addresses of ports are
+		all[i] = a.Unmap() // in the form that the addresses of interfaces have
 	}
 	return all, err
 }
 
-// Control asks for the key every control server hands out to anyone, in the
-// form Headscale and tailscale 1.102 agree on.
+// Control requests the key that every control server gives to anybody, in the form that Headscale
+// and tailscale 1.102 agree on.
 func (n network) Control(ctx context.Context, address, ca string) error {
 	roots, err := trust(ca)
 	if err != nil {
@@ -111,7 +111,7 @@ func controlAnswer(resp *http.Response, host string) error {
 	switch {
 	case isPortal(resp, host):
 		return firstboot.ErrPortal
-	case resp.StatusCode >= 500: // a proxy before a server that is down
+	case resp.StatusCode >= 500: // a proxy in front of a server that is down
 		return fmt.Errorf("it answers %s", resp.Status)
 	case resp.StatusCode != http.StatusOK:
 		return firstboot.ErrNotHeadscale
@@ -126,8 +126,7 @@ func controlAnswer(resp *http.Response, host string) error {
 	return nil
 }
 
-// portal asks in plain HTTP, which is what a network with a login page
-// answers itself.
+// portal sends a request in plain HTTP: a network with a login page answers that itself.
 func (n network) portal(ctx context.Context, host string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -144,7 +143,7 @@ func (n network) portal(ctx context.Context, host string) bool {
 	return isPortal(resp, host)
 }
 
-// isPortal knows RFC 6585's status and a redirect to another host.
+// isPortal recognises RFC 6585's status 511 and a redirect to another host.
 func isPortal(resp *http.Response, host string) bool {
 	if resp.StatusCode == http.StatusNetworkAuthenticationRequired {
 		return true
@@ -164,7 +163,7 @@ func trust(ca string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// client follows no redirects: to be sent elsewhere is an answer here.
+// client follows no redirects: a redirect is itself an answer here.
 func (n network) client(conf *tls.Config) *http.Client {
 	c := n.follower(conf)
 	c.Timeout = 15 * time.Second
@@ -183,7 +182,7 @@ func (n network) follower(conf *tls.Config) *http.Client {
 	}}
 }
 
-// proxy is that of node.yaml, else what this program was told.
+// proxy returns the proxy of node.yaml, or else the one in this program's environment.
 func (n network) proxy() func(*http.Request) (*url.URL, error) {
 	if v := n.files.proxyVariables()["HTTPS_PROXY"]; v != "" {
 		if u, err := url.Parse(v); err == nil {
@@ -196,8 +195,8 @@ func (n network) proxy() func(*http.Request) (*url.URL, error) {
 // stallTime is how long a download may stand still.
 const stallTime = 60 * time.Second
 
-// dialPatiently gives every read its own deadline, so that a download takes
-// as long as it needs but never hangs.
+// dialPatiently gives every read a deadline of its own, so that a download takes as long as it
+// needs but never hangs.
 func dialPatiently(ctx context.Context, kind, address string) (net.Conn, error) {
 	c, err := (&net.Dialer{Timeout: 15 * time.Second}).DialContext(ctx, kind, address)
 	if err != nil {
@@ -215,7 +214,7 @@ func (p patient) Read(b []byte) (int, error) {
 	return p.Conn.Read(b)
 }
 
-// Reach gives a peer that sleeps behind a relay its time to wake up.
+// Reach gives a peer that sleeps behind a relay time to wake up.
 func (n network) Reach(ctx context.Context, at netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -226,8 +225,8 @@ func (n network) Reach(ctx context.Context, at netip.AddrPort) error {
 	return c.Close()
 }
 
-// Supervisor asks for the certificates every k3s server hands out to anyone,
-// over TLS that cannot be verified yet: the token does that when joining.
+// Supervisor requests the certificates that every k3s server gives to anybody. The server's TLS
+// certificate cannot be verified yet: the token does that when the node joins.
 func (n network) Supervisor(ctx context.Context, at netip.AddrPort) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -248,14 +247,14 @@ func (n network) Supervisor(ctx context.Context, at netip.AddrPort) (bool, error
 		return false, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK { // it is there, and not ready to say more
+	if resp.StatusCode != http.StatusOK { // the server is there, but not ready yet
 		return false, fmt.Errorf("%s answers %s", at, resp.Status)
 	}
 	return true, nil
 }
 
-// Fetch downloads with resume. What is there and longer than what the server
-// has is of no use and goes.
+// Fetch downloads a file and resumes an earlier download. A partial file that is longer than the
+// server's file is useless, and is deleted.
 func (n network) Fetch(ctx context.Context, address, name string, size int64) error {
 	path := n.files.at(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -275,7 +274,7 @@ func (n network) Fetch(ctx context.Context, address, name string, size int64) er
 	return err
 }
 
-// limited is grab's view of the network.
+// limited is the HTTP client that grab uses.
 type limited struct {
 	*http.Client
 	size int64

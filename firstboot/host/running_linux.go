@@ -14,8 +14,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/wear"
 )
 
-// Running is the slot that this system runs from, "" where the kernel was not
-// told, as on no node.
+// Running returns the slot that this system runs from; "" where the kernel command line does not
+// name one, which means that this is not a node.
 func (Slots) Running() string {
 	cmdline, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
@@ -28,7 +28,7 @@ func (Slots) Running() string {
 	return args.Slot
 }
 
-// Check reads what the medium has: what the page cache has of it is dropped before.
+// Check reads the slot from the medium: the partition is dropped from the page cache first.
 func (s Slots) Check(ctx context.Context) error {
 	p, err := s.Open(s.Running(), false)
 	if err != nil {
@@ -37,8 +37,8 @@ func (s Slots) Check(ctx context.Context) error {
 	return errors.Join(p.Sync(), wear.Check(ctx, p), p.Close())
 }
 
-// Bless marks the running slot as good on the boot partition. With a trial that ends well
-// goes what came of another update in pieces, before it, and was given up.
+// Bless marks the running slot as good on the boot partition. If that ends a trial, it also deletes
+// the pieces of an earlier update that was given up.
 func (s Slots) Bless(context.Context) error {
 	store, err := s.Store()
 	if err != nil {
@@ -58,9 +58,9 @@ func (s Slots) Bless(context.Context) error {
 	return nil
 }
 
-// dropPieces has no error: the slot is good by now, whose unit must not fail and start the
-// machine again. The next update drops them as well, and where one is on its way, its own
-// they may be.
+// dropPieces returns no error: the slot is good by then, and its unit must not fail and restart the
+// machine. The next update drops the pieces too. While an update is under way they stay: they may
+// be that update's own.
 func (s Slots) dropPieces() {
 	release, err := s.Lock()
 	if err != nil {
@@ -70,34 +70,35 @@ func (s Slots) dropPieces() {
 	_ = release()
 }
 
-// Stores says whether a trial has something to do with what is encrypted.
+// Stores reports whether a trial has something to keep or to put back in the encrypted data.
 func (s Slots) Stores() (bool, error) {
 	will, err := attic.In("/").Locked().Due(s.Running())
 	return will != attic.Nothing, err
 }
 
-// OpenStores does it.
+// OpenStores keeps it, or puts it back.
 func (s Slots) OpenStores() error {
 	_, err := attic.In("/").Locked().Open(s.Running())
 	return err
 }
 
-// Settled says why what the last trial kept is still needed, nil where it is not.
+// Settled returns an error that says why what the last trial kept is still needed, nil where it is
+// not.
 func (s Slots) Settled() error { return attic.In("/").Owes(s.Running()) }
 
-// Tidy removes what a trial has left that could not keep all that it was to.
+// Tidy removes what is left of a trial that could not keep everything it had to.
 func (Slots) Tidy() error {
 	a := attic.In("/")
 	return errors.Join(a.Tidy(), a.Locked().Tidy())
 }
 
-// Leaving says whether the next start is that of the other slot.
+// Leaving reports whether the next start is that of the other slot.
 func (s Slots) Leaving(context.Context) (bool, error) {
 	st, err := s.State()
 	return err == nil && st.Leaves(), err
 }
 
-// Trial is known by its slot alone where an older system began it.
+// Trial returns a trial with nothing but its slot where an older system began it.
 func (s Slots) Trial(context.Context) (*contract.Trial, error) {
 	st, err := s.State()
 	if err != nil || !st.OnTrial() {
@@ -110,8 +111,8 @@ func (s Slots) Trial(context.Context) (*contract.Trial, error) {
 	return &t, err
 }
 
-// Verdict tells of a trial of the other slot that ended in a return to this one, "" where
-// there was none.
+// Verdict describes a trial of the other slot that ended in a return to this one, "" where there
+// was none.
 func (s Slots) Verdict() (string, error) {
 	st, err := s.State()
 	if err != nil {
@@ -127,7 +128,7 @@ func verdict(st slot.State) string {
 	return fmt.Sprintf("firstboot: the system in slot %s did not prove itself; this is slot %s again\n", st.Trial, st.Current)
 }
 
-// Boot tells of the image and the slots; what cannot be read is left out.
+// Boot describes the image and the slots. What cannot be read is left out.
 func (s Slots) Boot(files firstboot.Files) (b firstboot.Boot) {
 	if r, err := firstboot.ReadImage(files); err == nil {
 		b.Image, b.Made = r.Version, &r.Made

@@ -10,7 +10,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
-// TestVerdict: only of the other slot, and when it has no try left, is anything said.
+// TestVerdict: there is a verdict only on a trial of the other slot that has no try left.
 func TestVerdict(t *testing.T) {
 	for name, c := range map[string]struct {
 		state slot.State

@@ -10,8 +10,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
-// TestScrub: whatever a server or tailscaled says, the key it repeats reaches
-// no journal, and a refusal stays one.
+// TestScrub: a key that a server or tailscaled repeats in a message does not reach the journal, and
+// a refusal stays a refusal.
 func TestScrub(t *testing.T) {
 	j := firstboot.Join{Key: "hskey-auth-verysecret"}
 	for _, err := range []error{

@@ -17,7 +17,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
-// Who asks tailscaled whose an address is, and who this node is; see holder.Tailnet.
+// Who asks tailscaled which member has an address, and who this node is; see holder.Tailnet.
 func (t *Tailnet) Who(ctx context.Context, at netip.Addr) (peer, self holder.Peer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -37,15 +37,15 @@ func (t *Tailnet) Who(ctx context.Context, at netip.Addr) (peer, self holder.Pee
 	return holder.Peer{Member: vault.Member{Node: label, ID: string(who.Node.StableID)}, Tags: who.Node.Tags, Owner: int64(who.Node.User)}, self, nil
 }
 
-// A way past the relay is found within a few of these.
+// A direct path past the relay is found within a few of these pings.
 const (
 	mostPings = 10
 	pingPause = 500 * time.Millisecond
 )
 
-// Where pings until the answer comes from an address that both can be reached at: its
-// packets bear keys of the tailnet (disco), so nobody answers from elsewhere in its name.
-// What a peer says of its own addresses is never asked.
+// Where pings until the answer comes from an address outside the tailnet. Those packets are
+// authenticated with keys of the tailnet (disco), so nobody can answer from elsewhere in the
+// member's name. What a peer says of its own addresses is never used.
 func (t *Tailnet) Where(ctx context.Context, at netip.Addr) (place netip.Addr) {
 	ctx, cancel := context.WithTimeout(ctx, 2*mostPings*pingPause)
 	defer cancel()
@@ -65,7 +65,7 @@ func (t *Tailnet) Where(ctx context.Context, at netip.Addr) (place netip.Addr) {
 	return place
 }
 
-// crypt encrypts by the kernel.
+// crypt encrypts directories by the kernel's fscrypt.
 type crypt struct{ files Files }
 
 func (c crypt) KeyOf(dir string) (string, error) { return fscrypt.KeyOf(c.files.at(dir)) }
@@ -88,7 +88,7 @@ func noCrypt(err error) error {
 	return err
 }
 
-// chip has the machine's TPM keep the disk's share.
+// chip seals the disk's share of the key with the machine's TPM.
 type chip struct{ tpm.Chip }
 
 func (c chip) Seal(share []byte) ([]byte, error) {
@@ -101,7 +101,7 @@ func (c chip) Unseal(sealed []byte) ([]byte, error) {
 	return share, staysSealed(err)
 }
 
-// staysSealed says so in firstboot's words.
+// staysSealed translates errors of package tpm into firstboot's.
 func staysSealed(err error) error {
 	for _, pair := range [][2]error{{tpm.ErrNone, firstboot.ErrNoTPM}, {tpm.ErrOther, firstboot.ErrOtherTPM}, {tpm.ErrChanged, firstboot.ErrTPMChanged}} {
 		if errors.Is(err, pair[0]) {

@@ -69,7 +69,7 @@ func daemon(t *testing.T, pings []ipnstate.PingResult) (d *host.Tailnet, asked *
 	return &host.Tailnet{Socket: l.Addr().String()}, asked
 }
 
-// TestWho: what the tailnet says of both ends, and nothing of strangers.
+// TestWho: who the tailnet says both ends are, and an error for strangers.
 func TestWho(t *testing.T) {
 	d, _ := daemon(t, nil)
 	peer, self, err := d.Who(t.Context(), netip.MustParseAddr("100.64.0.7"))
@@ -81,8 +81,7 @@ func TestWho(t *testing.T) {
 	}
 }
 
-// TestWhere: a way that was found past the relay is a place; relays are none, of whatever
-// kind.
+// TestWhere: a direct path is a place; a relay of any kind is not.
 func TestWhere(t *testing.T) {
 	derp, relay := ipnstate.PingResult{DERPRegionID: 999}, ipnstate.PingResult{PeerRelay: "198.51.100.9:40000:vni:5"}
 	direct := ipnstate.PingResult{Endpoint: "203.0.113.7:41641"}
@@ -97,8 +96,8 @@ func TestWhere(t *testing.T) {
 	}
 }
 
-// TestStaysSealed: why a TPM does not open a share reaches the screen, and what is no such
-// reason is not taken for one.
+// TestStaysSealed: the reason why a TPM does not open a share reaches the screen, and no other
+// error is taken for such a reason.
 func TestStaysSealed(t *testing.T) {
 	for from, to := range map[error]error{tpm.ErrNone: firstboot.ErrNoTPM, tpm.ErrOther: firstboot.ErrOtherTPM, tpm.ErrChanged: firstboot.ErrTPMChanged, io.EOF: io.EOF, nil: nil} {
 		if err := host.StaysSealed(from); err != to {

@@ -18,12 +18,12 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
 
-// Slots are the two systems on the disk that this one was started from.
+// Slots are the two systems on the disk that the running system was started from.
 type Slots struct{}
 
 const boot = "/" + contract.BootDir
 
-// Store is their state.
+// Store returns the store of the slots' state.
 func (Slots) Store() (*slot.Store, error) {
 	cmdline, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
@@ -41,7 +41,7 @@ func (s Slots) State() (slot.State, error) {
 	return store.Current()
 }
 
-// Takes refuses boot files that do not fit the boot loader.
+// Takes refuses a set of boot files that the boot loader cannot start.
 func (s Slots) Takes(files []string) error {
 	store, err := s.Store()
 	if err != nil {
@@ -50,7 +50,7 @@ func (s Slots) Takes(files []string) error {
 	return store.Takes(files)
 }
 
-// WithdrawTrial takes back one that waits for the next start.
+// WithdrawTrial takes back a trial that waits for the next start.
 func (s Slots) WithdrawTrial() error {
 	store, err := s.Store()
 	if err != nil {
@@ -59,8 +59,8 @@ func (s Slots) WithdrawTrial() error {
 	return store.WithdrawTrial()
 }
 
-// StartTrial makes the next starts those of the other slot. What to keep is known
-// before: nothing of a trial is undone that began without.
+// StartTrial makes the next starts those of the other slot. What to keep is recorded first: a trial
+// that began without that record could not be undone.
 func (s Slots) StartTrial(t contract.Trial, tries int) error {
 	store, err := s.Store()
 	if err != nil {
@@ -72,9 +72,9 @@ func (s Slots) StartTrial(t contract.Trial, tries int) error {
 	return store.StartTrial(t.Slot, tries)
 }
 
-// KeepStore writes the record of the trial that waits anew where etcd's members are others
-// than when the update came. Nobody is kept from an update by it: there is a lock only where
-// something is to be written.
+// KeepStore rewrites the record of the waiting trial if etcd's membership has changed since the
+// update came. It takes the lock only if there is something to write, so that it keeps no update
+// out.
 func (s Slots) KeepStore(ctx context.Context, keep, encrypted bool) (err error) {
 	if t, err := s.amended(ctx, keep, encrypted); err != nil || t == nil {
 		return err
@@ -84,14 +84,15 @@ func (s Slots) KeepStore(ctx context.Context, keep, encrypted bool) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	t, err := s.amended(ctx, keep, encrypted) // another update may have come
+	t, err := s.amended(ctx, keep, encrypted) // another update may have come meanwhile
 	if err != nil || t == nil {
 		return err
 	}
 	return attic.In("/").Prepare(s.Running(), *t)
 }
 
-// amended is the trial that waits for the next start, as it should be; nil where it is.
+// amended returns the trial that waits for the next start, corrected; nil if it needs no
+// correction.
 func (s Slots) amended(ctx context.Context, keep, encrypted bool) (*contract.Trial, error) {
 	if leaves, err := s.Leaving(ctx); err != nil || !leaves {
 		return nil, err
@@ -103,8 +104,7 @@ func (s Slots) amended(ctx context.Context, keep, encrypted bool) (*contract.Tri
 	return t, nil
 }
 
-// Prepared is the trial that was prepared last, if it was not blessed; nil where there is
-// none.
+// Prepared returns the trial that was prepared last, if it was not blessed; nil if there is none.
 func (Slots) Prepared() (*contract.Trial, error) {
 	t, err := attic.In("/").Trial()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -115,7 +115,7 @@ func (Slots) Prepared() (*contract.Trial, error) {
 
 const lockFile = "/run/firstboot/update.lock"
 
-// Lock is one for all updates; a killed process leaves none behind.
+// Lock takes the one lock of all updates. A killed process leaves no lock behind.
 func (Slots) Lock() (release func() error, err error) {
 	if err := os.MkdirAll(filepath.Dir(lockFile), 0o755); err != nil {
 		return nil, err
@@ -134,8 +134,8 @@ func (Slots) Lock() (release func() error, err error) {
 	return f.Close, nil
 }
 
-// Open opens a slot's partition. The kernel refuses to open one for writing that
-// is in use, mounted or otherwise: open(2), O_EXCL on a block device.
+// Open opens a slot's partition. For writing, the kernel refuses a partition that is in use,
+// mounted or otherwise: open(2), O_EXCL on a block device.
 func (Slots) Open(name string, write bool) (update.Partition, error) {
 	device, err := slotDevice(name)
 	if err != nil {
@@ -152,7 +152,7 @@ func (Slots) Open(name string, write bool) (update.Partition, error) {
 	return partition{f}, nil
 }
 
-// Read mounts the slot where nobody else looks.
+// Read mounts the slot in a private directory while it reads the file.
 func (Slots) Read(name, file string) (data []byte, err error) {
 	device, err := slotDevice(name)
 	if err != nil {
@@ -183,8 +183,8 @@ func slotDevice(name string) (string, error) {
 	return partitionDevice(number)
 }
 
-// partitionDevice is on the very disk that the initramfs found: another one may have
-// partitions of the same names.
+// partitionDevice returns a partition of the very disk that the initramfs found: another disk may
+// have partitions of the same names.
 func partitionDevice(number int) (string, error) {
 	text, err := os.ReadFile("/" + contract.StateFile)
 	if err != nil {
@@ -206,7 +206,7 @@ type partition struct{ *os.File }
 
 func (p partition) Size() (int64, error) { return p.Seek(0, io.SeekEnd) }
 
-// Sync also forgets what was written: reading it again reads the medium.
+// Sync also drops the partition from the page cache, so that later reads come from the medium.
 func (p partition) Sync() error {
 	if err := p.File.Sync(); err != nil {
 		return err
@@ -217,8 +217,8 @@ func (p partition) Sync() error {
 	return nil
 }
 
-// Reread has the kernel forget what it knows of a file and of the tables that lead to it:
-// the one by posix_fadvise(2), the other with the partition, which stays mounted.
+// Reread makes the kernel forget the file and the file system's tables that lead to it: the file by
+// posix_fadvise(2), the tables by flushing the partition, which stays mounted.
 func (Slots) Reread(name string) (io.ReadCloser, error) {
 	device, err := partitionDevice(contract.PartBoot)
 	if err != nil {
@@ -241,7 +241,7 @@ func (Slots) Reread(name string) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// Relax mounts the boot partition anew without the option sync.
+// Relax remounts the boot partition without the option sync.
 func (Slots) Relax() (restore func() error, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(boot, &st); err != nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
-// Spool keeps an update that comes in pieces below a directory, SpoolDir on a node.
+// Spool keeps an update that comes in pieces below Dir, which is SpoolDir on a node.
 type Spool struct{ Dir string }
 
-// SpoolDir is on /var: an update outlives a restart on its way.
+// SpoolDir is on /var: an update that is arriving survives a restart.
 const SpoolDir = "/var/lib/imagebuilder/update"
 
-// noteSuffix names what became of an update.
+// noteSuffix is the suffix of a note about the outcome of an update.
 const noteSuffix = ".json"
 
 var spoolID = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -31,7 +31,7 @@ func (s Spool) file(id string) (string, error) {
 	return filepath.Join(s.Dir, id), nil
 }
 
-// Have is how many bytes of an update are there.
+// Have returns how many bytes of an update have arrived; 0 for an unknown update.
 func (s Spool) Have(id string) (int64, error) {
 	name, err := s.file(id)
 	if err != nil {
@@ -47,7 +47,7 @@ func (s Spool) Have(id string) (int64, error) {
 	return fi.Size(), nil
 }
 
-// Keep forgets every other update, and all notes.
+// Keep deletes every other update, and all notes.
 func (s Spool) Keep(id string) error {
 	if _, err := s.file(id); err != nil {
 		return err
@@ -55,7 +55,7 @@ func (s Spool) Keep(id string) error {
 	return s.dropBut(id)
 }
 
-// Append adds to an update. What came is on the medium when it returns.
+// Append adds to an update. When it returns, what came is on the medium.
 func (s Spool) Append(id string, r io.Reader) error {
 	name, err := s.file(id)
 	if err != nil {
@@ -81,7 +81,7 @@ func (s Spool) Open(id string) (io.ReadCloser, error) {
 	return os.Open(name)
 }
 
-// Done notes what became of an update, and forgets the update.
+// Done stores a note about the outcome of an update, and deletes the update.
 func (s Spool) Done(id string, note []byte) error {
 	if _, err := s.file(id); err != nil {
 		return err
@@ -93,7 +93,7 @@ func (s Spool) Done(id string, note []byte) error {
 	return s.dropBut(id + noteSuffix)
 }
 
-// Note is what Done noted of an update, nil if nothing.
+// Note returns the note that Done stored, nil if there is none.
 func (s Spool) Note(id string) ([]byte, error) {
 	name, err := s.file(id)
 	if err != nil {
@@ -106,7 +106,7 @@ func (s Spool) Note(id string) ([]byte, error) {
 	return note, err
 }
 
-// Drop forgets every update, and all notes.
+// Drop deletes every update, and all notes.
 func (s Spool) Drop() error { return os.RemoveAll(s.Dir) }
 
 func (s Spool) dropBut(keep string) error {

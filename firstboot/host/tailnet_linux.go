@@ -18,12 +18,12 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
-// Tailnet talks to tailscaled's LocalAPI. Keys travel over its socket and
-// never through a process' arguments.
+// Tailnet talks to tailscaled's LocalAPI. Keys travel over its socket and never in the arguments of
+// a process.
 type Tailnet struct {
-	// Socket is tailscaled's; empty is its usual place.
+	// Socket is tailscaled's socket; empty means its usual place.
 	Socket string
-	// State is its directory; empty is its usual place.
+	// State is tailscaled's state directory; empty means its usual place.
 	State string
 
 	last attempt
@@ -33,7 +33,7 @@ func (t *Tailnet) client() *local.Client {
 	return &local.Client{Socket: t.Socket, UseSocketOnly: t.Socket != ""}
 }
 
-// Status asks tailscaled what it is and whom it sees.
+// Status asks tailscaled for its state and its peers.
 func (t *Tailnet) Status(ctx context.Context) (firstboot.TailnetStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -62,8 +62,8 @@ func tags(p *ipnstate.PeerStatus) []string {
 	return p.Tags.AsSlice()
 }
 
-// name is what the server calls a node, which is unique; what a node calls
-// itself is not.
+// name returns the server's name for a node, which is unique; the name that a node gives itself is
+// not.
 func name(p *ipnstate.PeerStatus) string {
 	if label, _, _ := strings.Cut(p.DNSName, "."); label != "" {
 		return label
@@ -85,7 +85,7 @@ func (t *Tailnet) Up(ctx context.Context, j firstboot.Join) error {
 	return t.login(ctx, j)
 }
 
-// await waits until a member runs again.
+// await waits until a node that is already a member runs again.
 func (t *Tailnet) await(ctx context.Context) error {
 	var last string
 	for {
@@ -109,8 +109,7 @@ func (t *Tailnet) await(ctx context.Context) error {
 	}
 }
 
-// waiting is the error of a wait that ended, with what tailscaled complains
-// about.
+// waiting is the error of a wait that ended, with the health warnings of tailscaled.
 func waiting(ctx context.Context, health []string) error {
 	if len(health) == 0 {
 		return ctx.Err()
@@ -118,9 +117,9 @@ func waiting(ctx context.Context, health []string) error {
 	return errors.Join(ctx.Err(), errors.New(strings.Join(health, "; ")))
 }
 
-// login follows "tailscale up" (cmd/tailscale/cli/up.go, 1.102): watch first,
-// then start with the key, and take the first answer. The bus repeats an error
-// of an earlier try in its first message, which is not about this key.
+// login follows "tailscale up" (cmd/tailscale/cli/up.go, 1.102): it watches first, then starts with
+// the key, and takes the first answer. The bus repeats an error of an earlier try in its first
+// message, which is not about this key.
 func (t *Tailnet) login(ctx context.Context, j firstboot.Join) error {
 	lc := t.client()
 	w, err := lc.WatchIPNBus(ctx, ipn.NotifyInitialState|ipn.NotifyInitialHealthState)
@@ -146,10 +145,10 @@ func (t *Tailnet) login(ctx context.Context, j firstboot.Join) error {
 	return scrub(t.follow(ctx, w, lc), j)
 }
 
-// attempt is what a tailscaled was told to try. It does so until it is in.
+// attempt is what a tailscaled process was told to try. It keeps trying until it has joined.
 type attempt struct {
 	firstboot.Join
-	daemon time.Time // when its socket was made
+	daemon time.Time // when the process made its socket
 }
 
 func (t *Tailnet) attempt(j firstboot.Join) (attempt, error) {
@@ -160,9 +159,9 @@ func (t *Tailnet) attempt(j firstboot.Join) (attempt, error) {
 	return attempt{j, fi.ModTime()}, nil
 }
 
-// trying reports whether tailscaled is still at what it was told before. To
-// tell it again would break off a request that the server may be about to
-// grant: the key would be spent and nobody be in.
+// trying reports whether tailscaled is still at what it was told before. Telling it again would
+// break off a request that the server may be about to grant: the key would be spent, and the node
+// would still not be in.
 func (t *Tailnet) trying(ctx context.Context, now attempt) bool {
 	p, err := t.client().GetPrefs(ctx)
 	return err == nil && p.WantRunning && !p.LoggedOut && t.last == now
@@ -172,7 +171,7 @@ func (t *Tailnet) begin(ctx context.Context, now attempt) error {
 	if err := t.client().Start(ctx, ipn.Options{AuthKey: now.Key.Reveal(), UpdatePrefs: prefs(now.Join)}); err != nil {
 		return err
 	}
-	if err := t.keepState(); err != nil { // the machine key
+	if err := t.keepState(); err != nil { // for the machine key
 		return err
 	}
 	t.last = now
@@ -188,11 +187,10 @@ func (t *Tailnet) Forget(ctx context.Context) error {
 	return t.client().Start(ctx, ipn.Options{UpdatePrefs: prefs(last.Join)})
 }
 
-// keepState makes durable what tailscaled wrote: it renames its state into
-// place without syncing the directory (atomicfile, 1.102). A node that loses
-// its power after the server spent the key must come back as the same machine,
-// or its next key makes it a second node under another name; and it should
-// remember what it got for the key, or it needs a next one.
+// keepState makes tailscaled's state durable: tailscaled renames it into place without syncing the
+// directory (atomicfile, 1.102). A node that loses power after the server has spent the key must
+// come back as the same machine, or its next key makes it a second node under another name. It must
+// also remember what it got for the key, or it needs another one.
 func (t *Tailnet) keepState() error {
 	return Files{}.Sync(cmp.Or(t.State, "/var/lib/tailscale"))
 }
@@ -208,7 +206,7 @@ func (t *Tailnet) follow(ctx context.Context, w *local.IPNBusWatcher, lc *local.
 		if n.ErrMessage != nil {
 			return &firstboot.RefusedError{Message: *n.ErrMessage}
 		}
-		if n.Prefs != nil || n.State != nil { // the node's key was written before
+		if n.Prefs != nil || n.State != nil { // the node key was written before this message
 			if err := t.keepState(); err != nil {
 				return err
 			}
@@ -222,9 +220,9 @@ func (t *Tailnet) follow(ctx context.Context, w *local.IPNBusWatcher, lc *local.
 	}
 }
 
-// loginError is why tailscaled is not in yet, where it is still trying: of an
-// answer that is not Headscale's own, such as a proxy's page, it tells its
-// health alone (control/controlclient/direct.go, 1.102).
+// loginError returns why tailscaled has not joined yet, while it is still trying. An answer that is
+// not Headscale's own, such as a proxy's page, shows only in tailscaled's health
+// (control/controlclient/direct.go, 1.102).
 func loginError(n ipn.Notify) error {
 	if n.Health == nil {
 		return nil
@@ -236,9 +234,9 @@ func loginError(n ipn.Notify) error {
 	return nil
 }
 
-// prefs are those of a node whose traffic is k3s': no DNS settings of the
-// tailnet, which would end up in pods (tailscale/tailscale#1003), no routes of
-// others. Tags come from the key; asking for them makes the server refuse.
+// prefs are the preferences of a node that carries k3s' traffic: no DNS settings of the tailnet,
+// which would end up in pods (tailscale/tailscale#1003), and no routes of other nodes. Tags come
+// from the key; asking for them makes the server refuse.
 func prefs(j firstboot.Join) *ipn.Prefs {
 	p := ipn.NewPrefs()
 	p.ControlURL = j.URL
@@ -251,7 +249,7 @@ func prefs(j firstboot.Join) *ipn.Prefs {
 	return p
 }
 
-// scrub keeps a key that a message repeats out of it.
+// scrub removes a key that an error message repeats.
 func scrub(err error, j firstboot.Join) error {
 	if err == nil || !strings.Contains(err.Error(), j.Key.Reveal()) {
 		return err

@@ -7,9 +7,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/attic"
 )
 
-// attic keeps what the trial that begins may spoil, or puts back what one that
-// failed has spoilt. A trial does not begin without; the good slot starts in any
-// case: a node that can be asked is better than one that cannot.
+// attic keeps what the beginning trial may spoil, or puts back what a failed one has spoilt.
+// Without that, a trial does not begin. The good slot starts in any case: a node that can be asked
+// is better than one that cannot.
 func (m *machine) attic() error {
 	a := attic.In(sysroot)
 	if _, err := a.Trial(); errors.Is(err, fs.ErrNotExist) {

@@ -36,8 +36,8 @@ func onPartition(dev string, flags uintptr, do func(dir string) error) error {
 	return errors.Join(do(dir), mp.Unmount(0))
 }
 
-// nodeConfig returns node.yaml, empty where there is none that is whole: what
-// is wrong with it is told by firstboot, which has better means.
+// nodeConfig returns node.yaml, or an empty configuration if the file is missing or invalid:
+// firstboot has better means to say what is wrong with it.
 func (m *machine) nodeConfig() *node.Config {
 	cfg := &node.Config{}
 	err := m.onBoot(unix.MS_RDONLY, func(dir string) error {
@@ -54,8 +54,8 @@ func (m *machine) nodeConfig() *node.Config {
 	return cfg
 }
 
-// mayRepair looks for RepairFile on the boot partition and removes it: one
-// permission is for one attempt.
+// mayRepair looks for RepairFile on the boot partition and removes it: one permission is good for
+// one attempt.
 func (m *machine) mayRepair() (allowed bool) {
 	err := m.onBoot(0, func(dir string) error {
 		for _, name := range []string{contract.RepairFile, contract.RepairFile + ".txt"} { // Windows hides .txt and adds it again
@@ -74,9 +74,8 @@ func (m *machine) mayRepair() (allowed bool) {
 	return allowed && err == nil
 }
 
-// tell shows a page on every console, and writes it where a laptop can read
-// it: over the bytes of a file that every image has. A disk that may not be
-// ours is left alone.
+// tell shows a page on every console, and writes it where a laptop can read it: over the bytes of
+// STATUS.TXT, which every image has. It does not write to a disk that may not be ours.
 func (m *machine) tell(t *Trouble, then string) {
 	page := t.page(m.build, then)
 	m.con.page(page)

@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// console is every console that the kernel command line names: a screen and
-// a serial line, usually. /dev/console would be only the last of them.
+// console is every console that the kernel command line names: usually a screen and a serial line.
+// /dev/console would be only the last of them.
 type console struct {
 	outs []*os.File
 	kmsg *os.File
 }
 
-// open finds the consoles. Without any it stays silent rather than fail.
+// open finds the consoles. Without any, console stays silent rather than fail.
 func (c *console) open() {
 	c.kmsg, _ = os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
 	setLogLevel("4 4 1 7") // warnings and worse; pages switch to 1
@@ -30,8 +30,7 @@ func (c *console) open() {
 	}
 }
 
-// say prints one line everywhere, the kernel's log included so that the
-// journal has it.
+// say prints one line on all consoles, and to the kernel's log, so that the journal has it.
 func (c *console) say(format string, args ...any) {
 	text := "init: " + fmt.Sprintf(format, args...)
 	c.write(text + "\r\n")
@@ -52,8 +51,8 @@ func (c *console) log(text string) {
 	}
 }
 
-// page clears the screens and shows text alone. The kernel keeps quiet from
-// then on: its messages would push the page out of sight.
+// page clears the screens and shows only text. The kernel's messages are silenced from then on:
+// they would push the page out of sight.
 func (c *console) page(text string) {
 	setLogLevel("1 4 1 7")
 	c.write("\x1b[0m\x1b[2J\x1b[H" + strings.ReplaceAll(text, "\n", "\r\n"))
@@ -64,7 +63,7 @@ func (c *console) page(text string) {
 	}
 }
 
-// write ignores errors: a console that went away is no reason to stop.
+// write ignores errors: a console that has gone away is no reason to stop.
 func (c *console) write(text string) {
 	for _, out := range c.outs {
 		_, _ = out.WriteString(text)
@@ -75,8 +74,7 @@ func setLogLevel(levels string) {
 	_ = os.WriteFile("/proc/sys/kernel/printk", []byte(levels), 0)
 }
 
-// readLine returns a file's content without blanks around it, "" where there
-// is none.
+// readLine returns a file's content without surrounding white space; "" if it cannot be read.
 func readLine(name string) string {
 	b, err := os.ReadFile(name)
 	if err != nil {

@@ -62,8 +62,8 @@ func judge(t *testing.T, stdin, name string, args ...string) string {
 	return string(out)
 }
 
-// fsSectors is what the stand-in of mkfs writes: the superblock first, which
-// is the worst order, and the rest with a Sync only at the very end.
+// fsSectors is how many sectors the stand-in for mkfs writes: the superblock first, which is the
+// worst order, and a Sync only at the very end.
 const fsSectors = 12
 
 func fakeFormat(d *cutdisk.Disk, data *ptable.Entry) error {
@@ -109,9 +109,9 @@ func testIDs() func() string {
 	return func() string { n++; return fmt.Sprintf("aaaaaaaa-bbbb-4ccc-8ddd-%012d", n) }
 }
 
-// settled checks the end of every story: both slots of the same size one behind the
-// other, data behind them to the disk's end, both copies of the table equal and in
-// place, a whole file system.
+// settled checks the end of every story: both slots have the same size, one after the other; data
+// follows up to the disk's end; both copies of the table are equal and in place; the file system is
+// complete.
 func settled(d *cutdisk.Disk) error {
 	t, err := ptable.Read(d, d.Size, 512)
 	if err != nil {

@@ -16,10 +16,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// tools are in the real root.
+// tools are run from the real root.
 var tools = disks.Chroot(sysroot)
 
-// data finds or makes what holds /var, repairs, mounts and grows it.
+// data finds or creates the file system for /var, and repairs, mounts and grows it.
 func (m *machine) data() error {
 	m.reached("mounts its data")
 	leave, err := enterRoot()
@@ -58,7 +58,7 @@ func (m *machine) data() error {
 	return m.dataOnDisk(disks.Want{Spec: cfg.DataDisk, Node: cfg.Node})
 }
 
-// isOwned reports whether a node has its identity on the /var that is mounted.
+// isOwned reports whether the mounted /var holds the identity of a node.
 func isOwned() bool {
 	_, err := os.Stat(filepath.Join(sysroot, contract.OwnerFile))
 	return !errors.Is(err, fs.ErrNotExist)
@@ -81,8 +81,8 @@ func (m *machine) dataOnCard(state dataState) error {
 	return m.mountVar(m.boot, dev, int64(m.table.Entry(contract.PartData).Sectors)*m.table.SectorSize)
 }
 
-// dataOnDisk uses a disk of the node's own. One that stops answering meanwhile, as with
-// a loose cable, is waited for again.
+// dataOnDisk uses a data disk. If the disk stops answering meanwhile, for example because of a
+// loose cable, it waits for it again.
 func (m *machine) dataOnDisk(w disks.Want) error {
 	w.Purpose, w.Taken = disks.Data, []string{m.boot.Name}
 	for told := false; ; time.Sleep(5 * time.Second) {
@@ -97,8 +97,8 @@ func (m *machine) dataOnDisk(w disks.Want) error {
 	}
 }
 
-// dataOn also remembers the disk: power may go before that, and then it is found
-// again by its own mark.
+// dataOn also records the disk. If power goes before that, the disk is found again by the mark on
+// it.
 func (m *machine) dataOn(w *disks.Want) error {
 	v, err := m.awaitDisk(*w)
 	if err != nil {
@@ -116,8 +116,8 @@ func (m *machine) dataOn(w *disks.Want) error {
 	return m.mountVar(v.Disk, v.Dev, v.Room)
 }
 
-// awaitDisk waits as long as it takes: without its data the node would be
-// another one. It says what it waits for, and gives up on trial only.
+// awaitDisk waits as long as it takes: without its data the node would be another one. It says what
+// it waits for. It gives up only during a trial.
 func (m *machine) awaitDisk(w disks.Want) (disks.Volume, error) {
 	const spinUp = time.Minute
 	m.con.say("looking for the data disk")
@@ -137,7 +137,7 @@ func (m *machine) awaitDisk(w disks.Want) (disks.Volume, error) {
 		if since < slowBus || since < spinUp && (f.Code == disks.Absent || f.Code == disks.Gone) {
 			continue
 		}
-		if w.Known != "" && !asked { // what has taken its place?
+		if w.Known != "" && !asked { // what has taken the disk's place?
 			cfg := m.nodeConfig()
 			w.Spec, w.Node, asked = cfg.DataDisk, cfg.Node, true
 			continue
@@ -152,9 +152,9 @@ func (m *machine) awaitDisk(w disks.Want) (disks.Volume, error) {
 	}
 }
 
-// mountVar runs e2fsck as at every boot: it replays the journal after a power
-// cut and mends what it can without loss. What it cannot stops the boot, unless
-// a person allowed more (RepairFile). Nothing is ever formatted here.
+// mountVar runs e2fsck as at every boot: it replays the journal after a power cut and repairs what
+// it can without loss. Anything else stops the boot, unless a person has allowed more (RepairFile).
+// Nothing is ever formatted here.
 func (m *machine) mountVar(on disks.Disk, dev string, room int64) error {
 	m.home = on
 	fixed, err := tools.Check(dev, false)
@@ -181,13 +181,12 @@ func (m *machine) mountVar(on disks.Disk, dev string, room int64) error {
 	return tools.Grow(dev, room, m.con.say)
 }
 
-// dataOptions makes ext4 write its journal once a minute instead of every five
-// seconds, unless somebody asks for fsync: ext4(5). On an idle node most of what a
-// card gets are these commits.
+// dataOptions makes ext4 commit its journal once a minute instead of every five seconds, unless a
+// program calls fsync: ext4(5). On an idle node most of the writes to a card are these commits.
 const dataOptions = "commit=60"
 
-// enterRoot gives the tools of the real root the kernel file systems they
-// read. The returned function takes them away again.
+// enterRoot mounts the kernel file systems that the tools of the real root read into that root.
+// leave unmounts them again.
 func enterRoot() (leave func(), err error) {
 	var undo []string
 	leave = func() {
@@ -205,7 +204,7 @@ func enterRoot() (leave func(), err error) {
 	return leave, nil
 }
 
-// writeState leaves the running system what it goes by.
+// writeState leaves the running system a note of the state.
 func writeState(root string, s contract.State) error {
 	name := filepath.Join(root, contract.StateFile)
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {

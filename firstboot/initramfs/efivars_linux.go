@@ -18,13 +18,13 @@ import (
 
 const (
 	efivarsDir = "/sys/firmware/efi/efivars"
-	// globalGUID is the vendor of UEFI's own variables.
+	// globalGUID is the vendor GUID of UEFI's own variables.
 	globalGUID = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 )
 
 var errNoUEFI = errors.New("the firmware is no UEFI: it cannot be told what to start")
 
-// startNext makes the firmware start a disk of ours next, and from then on.
+// startNext makes the firmware start one of our disks next, and from then on.
 func startNext(d disks.Disk, name string) error {
 	if _, err := os.Stat(filepath.Dir(efivarsDir)); err != nil {
 		return errNoUEFI
@@ -41,12 +41,12 @@ func startNext(d disks.Disk, name string) error {
 	return errors.Join(err, mp.Unmount(unix.MNT_DETACH))
 }
 
-// efiFile is the boot loader as firmware names files.
+// efiFile returns the path of the boot loader in the firmware's notation.
 func efiFile(arch string) string { return `\` + strings.ReplaceAll(loaderFile(arch), "/", `\`) }
 
-// efivars are the global variables as efivarfs shows them: four bytes of
-// attributes, then the content. Those of booting may be written without more ado
-// (the kernel's list of what may be removed, fs/efivarfs/vars.c).
+// efivars are the global variables as efivarfs shows them: four bytes of attributes, then the
+// content. Boot variables need no clearing of the immutable flag first (the kernel's list of
+// removable variables, fs/efivarfs/vars.c).
 type efivars struct{}
 
 func (efivars) file(name string) string { return filepath.Join(efivarsDir, name+"-"+globalGUID) }
@@ -69,7 +69,7 @@ func (v efivars) Read(name string) ([]byte, error) {
 	return data[min(4, len(data)):], nil
 }
 
-// Write needs one call for all: the kernel makes of each a variable.
+// Write uses a single write call: the kernel takes each call for a whole variable.
 func (v efivars) Write(name string, data []byte) error {
 	const nonVolatile, bootService, runtime = 1, 2, 4
 	f, err := os.OpenFile(v.file(name), os.O_WRONLY|os.O_CREATE, 0o644)

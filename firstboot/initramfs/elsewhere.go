@@ -13,21 +13,21 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// A node whose data is on a disk of its own remembers which one: in the first
-// sector of the data partition on the boot disk, whose type says that there is
-// nothing else. node.yaml is not asked any more. It may be spoilt, and what it
-// says may have changed, but the node's identity is where it is.
+// A node with a separate data disk remembers which disk that is: in the first sector of the data
+// partition on the boot disk, whose partition type says that it holds nothing else. node.yaml is
+// not asked any more: it may be spoilt, or may have changed, but the node's identity is where it
+// is.
 
-// leavesCard decides whether a disk of its own takes the place of the boot
-// disk's data partition: never where a node has its identity there.
+// leavesCard decides whether a separate disk takes the place of the boot disk's data partition:
+// never if a node has its identity there.
 func leavesCard(owned bool, cfg *node.Config) bool {
 	return !owned && cfg.DataDisk != (node.Disk{})
 }
 
-// mayCome reports whether another disk that could be meant may still appear, so long
-// after the search began; usb says that one on USB is on its way. A pattern has to wait
-// for the slowest, once in a node's life. A known disk is met at every start: it waits
-// a second for its copy, if there is one, and longer only for what is seen to come.
+// mayCome reports whether another matching disk may still appear, at a time since after the search
+// began. usb says that a USB disk is on its way. For a pattern it waits for the slowest disk, once
+// in a node's life. A known disk is looked for at every start: there it waits a second for a
+// possible copy of the disk, and longer only for a disk that is seen to come.
 func mayCome(w disks.Want, since time.Duration, usb bool) bool {
 	const spinUp, settle = time.Minute, time.Second
 	switch {
@@ -43,8 +43,8 @@ const elsewhereWords = "imagebuilder: the data is on disk %s\n"
 
 var errRecord = errors.New("what the boot disk says about the data disk cannot be read")
 
-// recordDisk is done when power may go: first what to remember, then the type
-// that makes it count.
+// recordDisk survives a power cut at any moment: it first writes the record, then the type that
+// makes it count.
 func recordDisk(d ptable.Disk, t *ptable.Table, id string) error {
 	done := t.Clone()
 	data := done.Entry(contract.PartData)
@@ -60,7 +60,7 @@ func recordDisk(d ptable.Disk, t *ptable.Table, id string) error {
 	return done.Write(d)
 }
 
-// recordedDisk returns the ID of the data disk.
+// recordedDisk returns the recorded ID of the data disk.
 func recordedDisk(r io.ReaderAt, t *ptable.Table) (id string, err error) {
 	sector := make([]byte, t.SectorSize)
 	if _, err := r.ReadAt(sector, int64(t.Entry(contract.PartData).First)*t.SectorSize); err != nil {

@@ -44,9 +44,8 @@ func bootedElsewhere(d *cutdisk.Disk, id string) (before dataState, err error) {
 	return before, recordDisk(d, t, id)
 }
 
-// A power cut at any moment leaves a boot disk that either remembers the data
-// disk or does not yet, and is never taken for one with data of its own that
-// it did not have.
+// A power cut at any moment leaves a boot disk that either remembers the data disk or does not yet,
+// and that is never taken for a disk with a data partition of its own.
 func TestPowerCutsWhileTheDataDiskIsRemembered(t *testing.T) {
 	const id = "aaaaaaaa-0000-4000-8000-000000000001"
 	for _, scheme := range []contract.Scheme{contract.GPT, contract.MBR} {
@@ -76,8 +75,8 @@ func TestPowerCutsWhileTheDataDiskIsRemembered(t *testing.T) {
 	}
 }
 
-// What the boot disk remembers is read back or not at all: a node without it
-// must not begin anew.
+// What the boot disk remembers is read back correctly or not at all: a node without its data must
+// not start afresh.
 func TestASpoiltMemoryIsNoDisk(t *testing.T) {
 	d := flashed(t, contract.MBR)
 	if _, err := bootedElsewhere(d, "some-disk"); err != nil {
@@ -101,9 +100,9 @@ func TestASpoiltMemoryIsNoDisk(t *testing.T) {
 	}
 }
 
-// Every ordinary start of a node with a data disk waits a second for that disk's copy,
-// and no longer for a bus on which nothing comes; a disk of which only a pattern is
-// known is chosen when the slowest has had its time.
+// An ordinary start of a node with a data disk waits a second for a copy of that disk, and not
+// longer for a bus on which nothing is coming. A disk of which only a pattern is known is chosen
+// when the slowest disk has had its time.
 func TestHowLongADataDiskIsWaitedFor(t *testing.T) {
 	known, pattern, named := disks.Want{Known: "x", Spec: node.Disk{Size: ">=1TB"}}, disks.Want{Spec: node.Disk{Size: ">=1TB"}}, disks.Want{Spec: node.Disk{Path: "/dev/disk/by-id/x"}}
 	for _, test := range []struct {
@@ -127,8 +126,8 @@ func TestHowLongADataDiskIsWaitedFor(t *testing.T) {
 	}
 }
 
-// A copy on a smaller card is not worn out, and a disk that does not answer is neither
-// damaged nor to be repaired.
+// A copy on a smaller card is not reported as worn out, and a disk that does not answer is reported
+// neither as damaged nor as one to repair.
 func TestPagesSayWhatIsWrongWithTheDisk(t *testing.T) {
 	for _, test := range []struct {
 		err  error

@@ -13,8 +13,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// etc lays the writable layer of the data partition over the image's /etc,
-// after taking out of it what must not outlive an image.
+// etc lays the writable layer on the data partition over the image's /etc. It first removes from
+// the layer what must not outlive an image.
 func (m *machine) etc() error {
 	upper := filepath.Join(sysroot, contract.EtcUpper)
 	work := filepath.Join(filepath.Dir(upper), "work")

@@ -16,11 +16,11 @@ import (
 // errNoDisk says that the boot disk has not appeared yet.
 var errNoDisk = errors.New("no disk carries this image")
 
-// slowBus is how long the slowest one takes to show a disk.
+// slowBus is how long the slowest bus takes to show a disk.
 const slowBus = 15 * time.Second
 
-// startedFrom is the medium that the kernel came from, as U-Boot says it or UEFI, and
-// the bus that it is looked for on: "" where that is none that shows its disks late.
+// startedFrom returns the medium that the kernel came from, as U-Boot or UEFI says it, and the bus
+// to look for it on. bus is "" for a medium that is not on a slow bus.
 func startedFrom(uboot string, uefi efiboot.Medium) (m efiboot.Medium, bus string) {
 	m = cmp.Or(efiboot.Medium(uboot), uefi)
 	if m == efiboot.Other {
@@ -29,12 +29,11 @@ func startedFrom(uboot string, uefi efiboot.Medium) (m efiboot.Medium, bus strin
 	return m, string(m)
 }
 
-// choose picks the disk that this kernel came from. espUUID is the PARTUUID
-// that systemd-boot says it was loaded from, "" where the firmware is another
-// one. Names and order of disks decide nothing: with several disks of one
-// image it takes the one on the medium that U-Boot or UEFI started from, then
-// the only one that a first boot has already finished, and else none. While
-// early is true it leaves slower buses the time to show theirs.
+// choose picks the disk that this kernel came from. espUUID is the PARTUUID of the partition that
+// systemd-boot says it was loaded from, "" with other boot loaders. Names and order of disks decide
+// nothing. If several disks have the same image, choose takes the one on the medium that U-Boot or
+// UEFI started from, then the only one that a first boot has already finished, and else none. While
+// early is true it waits for the disks of slower buses.
 func choose(all []disks.Disk, espUUID string, o contract.Args, medium efiboot.Medium, early bool) (disks.Disk, error) {
 	ours := matching(all, espUUID, o.DiskID)
 	isStarted := startedOn(o.BootDevice, medium)
@@ -61,9 +60,9 @@ func choose(all []disks.Disk, espUUID string, o contract.Args, medium efiboot.Me
 	return ours[0], checkOurs(ours[0].Table)
 }
 
-// startedOn tells the disks that the medium which the kernel came from may be, nil
-// where nobody says which that is. What is built in has no bus of its own, and it is
-// none that is removable.
+// startedOn returns a filter for the disks that the kernel may have come from, nil if nobody says
+// what that medium is. A built-in disk has no bus of its own: for it the filter accepts every disk
+// that is not removable.
 func startedOn(bus string, medium efiboot.Medium) func(disks.Disk) bool {
 	switch {
 	case bus != "":
@@ -74,8 +73,8 @@ func startedOn(bus string, medium efiboot.Medium) func(disks.Disk) bool {
 	return nil
 }
 
-// matching prefers what the boot loader reports over the command line: the
-// former tells where this kernel came from, the latter only which image.
+// matching prefers what the boot loader reports over the command line: the report says which disk
+// this kernel came from, the command line only which image.
 func matching(all []disks.Disk, espUUID, id string) []disks.Disk {
 	all = filter(all, func(d disks.Disk) bool { return d.Table != nil })
 	byESP := filter(all, func(d disks.Disk) bool {

@@ -13,18 +13,19 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// mayBeStick tells a disk that an image was written to from one that was installed,
-// whose ID is not its image's: it has the very node.yaml that the stick had, and
-// must not follow it. No stick was ever updated: there is nothing in its other slot.
+// mayBeStick tells a disk that an image was written to from one that was installed. The ID of an
+// installed disk is not its image's; it has the same node.yaml as the stick, but must not follow
+// it. A stick has never been updated: its other slot is empty.
 func mayBeStick(t *ptable.Table, args contract.Args) bool {
 	return t.ID == args.DiskID && args.Slot == "a"
 }
 
 func isRemovable(d disks.Disk) bool { return (d.OnBus("usb") || d.OnBus("mmc")) && !d.Soldered }
 
-// twins are cards and sticks with the image that the boot disk was written with, from
-// one of which the kernel may have come as well: a disk that is built in was chosen for
-// what is on it, where neither boot loader nor firmware say which one it was.
+// twins returns the cards and sticks with the disk ID of boot, a built-in disk, from which the
+// kernel may have come just as well: where neither boot loader nor firmware says which disk it was,
+// the built-in one was chosen only for what is on it. It returns nil where the medium is known, or
+// boot is removable.
 func twins(all []disks.Disk, boot disks.Disk, medium efiboot.Medium) []disks.Disk {
 	if medium != efiboot.Unknown || isRemovable(boot) {
 		return nil
@@ -32,8 +33,8 @@ func twins(all []disks.Disk, boot disks.Disk, medium efiboot.Medium) []disks.Dis
 	return filter(all, func(d disks.Disk) bool { return isRemovable(d) && d.Table != nil && d.Table.ID == boot.Table.ID })
 }
 
-// needs is the least size in bytes of a disk that the system with this table can
-// be installed on: what arrange puts there, and its rounding.
+// needs returns the least size in bytes of a disk that the system with this table can be installed
+// on: what arrange puts there, plus alignment.
 func needs(t *ptable.Table, slotBytes int64) int64 {
 	a := t.Entry(contract.PartRootA)
 	slot := alignUp(t, max(uint64(slotBytes/t.SectorSize), a.Sectors))
@@ -41,8 +42,8 @@ func needs(t *ptable.Table, slotBytes int64) int64 {
 	return int64(b+slot)*t.SectorSize + contract.MinData + 2*alignment
 }
 
-// orderTrouble refuses to install from what is no stick: from a disk that is built
-// in, another one would be overwritten by a node.yaml that ended up in the wrong place.
+// orderTrouble refuses to install from a disk that is not a stick: if a built-in disk got such a
+// node.yaml by mistake, another disk would be overwritten.
 func orderTrouble(stick disks.Disk, s contract.Scheme) error {
 	if err := node.CheckInstall(s); err != nil {
 		return &Trouble{
@@ -67,8 +68,8 @@ type file interface {
 	Sync() error
 }
 
-// note overwrites a stick's node.yaml in two parts, the first of which says all:
-// whoever finds that knows that the rest is to be overwritten.
+// note overwrites a stick's node.yaml in two parts. The first one says everything: whoever finds it
+// knows that the rest is to be overwritten.
 func note(f file, done node.Installed) error {
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {

@@ -24,12 +24,12 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
-// world is a computer with a stick in it: what a stick's order is followed on.
-// Every call to it may fail, once.
+// world is a computer with a stick in it, on which the stick's order is followed. Each call to it
+// may fail, once.
 type world struct {
 	stick, disk  *cutdisk.Disk
 	yaml         medium
-	boot         string // the stick's boot partition, but for node.yaml
+	boot         string // the stick's boot partition, except for node.yaml
 	vars         map[string][]byte
 	calls, fails int
 }
@@ -43,7 +43,7 @@ func (w *world) call() error {
 	return nil
 }
 
-// target is the disk, which forgets, too.
+// target is the disk to install on. It implements Forget.
 type target struct {
 	*cutdisk.Disk
 	w *world
@@ -207,7 +207,7 @@ func (w *world) follow(stick *ptable.Table, want node.Install) (node.Installed, 
 	return done, plan.Run(w.stick, target{w.disk, w}, disks.UnfinishedSystem("cabin-box"), func(int64, int64) {})
 }
 
-// state is all that is left of an installation, for comparing.
+// state is everything that an installation leaves, for comparing.
 func (w *world) state() map[string]string {
 	out := map[string]string{"node.yaml": string(w.yaml.text), "loader": w.bootFile(loaderFile("amd64")), "grubenv": w.bootFile(slot.CountFile)}
 	for name, data := range w.vars {
@@ -222,8 +222,7 @@ func (w *world) state() map[string]string {
 	return out
 }
 
-// again starts the stick once more, which a person is told about where nothing should
-// have started it.
+// again starts the stick once more. A person is told about that if nothing should have started it.
 func (w *world) again() error {
 	retired := w.bootFile(loaderFile("amd64")) == ""
 	err := w.start()
@@ -233,9 +232,9 @@ func (w *world) again() error {
 	return err
 }
 
-// TestEveryCallOfAnInstallationFailsInTurn: of the stick, of the disk, of node.yaml
-// and of the firmware. The next start ends as it would have without, and a third
-// one writes nothing to the disk.
+// TestEveryCallOfAnInstallationFailsInTurn: each call of the stick, of the disk, of node.yaml and
+// of the firmware. The next start ends as if it had not failed, and a third one writes nothing to
+// the disk.
 func TestEveryCallOfAnInstallationFailsInTurn(t *testing.T) {
 	whole := newWorld(t)
 	if err := whole.start(); err != nil {
@@ -269,11 +268,11 @@ func TestEveryCallOfAnInstallationFailsInTurn(t *testing.T) {
 	t.Logf("%d calls failed in turn", whole.calls)
 }
 
-// disobedient are firmwares that start a stick that was left in, whatever they were
-// told. Each says whether it does now.
+// disobedient are firmwares that start a stick that was left in, whatever they were told. Each
+// function says whether the stick is started now.
 var disobedient = map[string]func(w *world) bool{
 	"what is removable first": func(w *world) bool { return w.bootFile(loaderFile("amd64")) != "" },
-	"a BIOS": func(w *world) bool { // GRUB is on the stick for good
+	"a BIOS": func(w *world) bool { // GRUB stays on the stick
 		table, err := ptable.Read(w.disk, w.disk.Size, 512)
 		return err != nil || !strings.Contains(w.bootFile(slot.CountFile), "\n"+slot.GRUBElsewhere+"="+table.Entry(contract.PartBoot).ID+"\n")
 	},
@@ -287,10 +286,9 @@ var disobedient = map[string]func(w *world) bool{
 	},
 }
 
-// TestNoFirmwareStartsAStickForEver: power goes behind each call, and at the latest
-// the second start from then on is the disk's, as is every other one after that. Nobody
-// has to take the stick out. A firmware that starts the disk at once leaves no secret
-// on the stick.
+// TestNoFirmwareStartsAStickForEver: power fails after each call. From then on at the latest the
+// second start is the disk's, and so is every later one. Nobody has to take the stick out. If the
+// firmware starts the disk at once, no secret is left on the stick.
 func TestNoFirmwareStartsAStickForEver(t *testing.T) {
 	whole := newWorld(t)
 	if err := whole.start(); err != nil {
@@ -323,8 +321,8 @@ func TestNoFirmwareStartsAStickForEver(t *testing.T) {
 	}
 }
 
-// TestRetiring: GRUB knows the disk before UEFI finds nothing any more, and the boot
-// partition has no more to write for either.
+// TestRetiring: GRUB is told of the disk before UEFI finds nothing to start any more, and the boot
+// partition then needs no more writes.
 func TestRetiring(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		dir := t.TempDir()
@@ -360,7 +358,8 @@ func TestRetiring(t *testing.T) {
 	}
 }
 
-// TestAStickThatForgetsIsNotBelieved: one restart more, and the same again.
+// TestAStickThatForgetsIsNotBelieved: checkRetired notices that the stick has lost what was written
+// to it, or else the computer would restart for ever.
 func TestAStickThatForgetsIsNotBelieved(t *testing.T) {
 	done := node.Installed{Node: "cabin-box", DiskID: guidA}
 	head, rest := done.Text(node.ReservedSize)

@@ -20,11 +20,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// install does what a stick is for whose node.yaml says so: it copies the system
-// onto a disk of the computer and restarts from there. A stick that has done that
-// starts the disk that it made. It returns where nothing is ordered, and on a disk
-// that a node lives on: that has to start, whatever somebody wrote into its
-// node.yaml.
+// install follows the order in a stick's node.yaml: it copies the system onto a disk of the
+// computer and restarts from there. A stick that has already done that starts the disk that it
+// made. install returns if nothing is ordered, and on a disk that a node lives on: that disk has to
+// start, whatever somebody wrote into its node.yaml.
 func (m *machine) install() error {
 	if !mayBeStick(m.table, m.args) || m.state.Trial {
 		return nil
@@ -57,10 +56,10 @@ func (m *machine) install() error {
 	return m.follow(cfg, text)
 }
 
-// refuseTwin waits, and restarts, while there is a stick with an order and with the IDs
-// of the disk that was chosen: to start that one in silence would be to disregard the
-// order, and perhaps with the stick's kernel, whose slot is not the disk's. A disk that a
-// node lives on starts all the same: whoever forgot a stick in it may be far away.
+// refuseTwin waits, and restarts, while there is a stick with an order and with the same IDs as the
+// chosen disk. To start the disk silently would ignore the order, and might use the stick's kernel,
+// whose slot is not the disk's. A disk that a node lives on starts all the same: whoever forgot a
+// stick in the computer may be far away.
 func (m *machine) refuseTwin() {
 	for begin := time.Now(); m.medium == efiboot.Unknown && disks.StillComing(os.DirFS("/sys")) && time.Since(begin) < slowBus; {
 		time.Sleep(200 * time.Millisecond)
@@ -88,10 +87,10 @@ func (m *machine) refuseTwin() {
 	}
 }
 
-// livedPause is how long a page can be read before a node starts without an answer.
+// livedPause is how long a page can be read before a node starts although nobody answers.
 const livedPause = 2 * time.Minute
 
-// orderOn reads the node.yaml of a disk that is not the boot disk.
+// orderOn reads the node.yaml of a disk other than the boot disk.
 func orderOn(d disks.Disk) (cfg *node.Config, err error) {
 	err = onPartition("/dev/"+disks.PartitionName(d.Name, contract.PartBoot), unix.MS_RDONLY, func(dir string) error {
 		text, err := os.ReadFile(filepath.Join(dir, node.FileName))
@@ -111,8 +110,8 @@ func (m *machine) nodeText() (text []byte, err error) {
 	return text, err
 }
 
-// isLivedOn looks for a node's identity on the boot disk. Data that cannot be read
-// may be somebody's.
+// isLivedOn looks for a node's identity on the boot disk. It is also true for data that cannot be
+// read, which may be somebody's.
 func (m *machine) isLivedOn() bool {
 	const dir = "/run/data"
 	data := m.table.Entry(contract.PartData)
@@ -124,7 +123,7 @@ func (m *machine) isLivedOn() bool {
 		return true
 	}
 	defer os.Remove(dir)
-	mp, err := mount.Mount(dev, dir, "ext4", "noload", unix.MS_RDONLY) // nothing is written, not even the journal
+	mp, err := mount.Mount(dev, dir, "ext4", "noload", unix.MS_RDONLY) // writes nothing, not even a replay of the journal
 	if err != nil {
 		return true
 	}
@@ -132,13 +131,13 @@ func (m *machine) isLivedOn() bool {
 	return mp.Unmount(0) != nil || !errors.Is(err, os.ErrNotExist)
 }
 
-// follow does what a stick's node.yaml orders, with this stick's image. Each step
-// is done again after a power cut, and finds what the one before has done.
+// follow does what a stick's node.yaml orders, with this stick's image. After a power cut each step
+// is repeated, and finds what has already been done.
 func (m *machine) follow(cfg *node.Config, order []byte) error {
 	m.con.say("this stick installs node %s", cfg.Node)
 	m.findStage()
 	m.reached("installs its system on a disk")
-	image := make([]byte, 512) // a squashfs' superblock is another for another image
+	image := make([]byte, 512) // the superblock of the squashfs differs from image to image
 	if _, err := m.disk.ReadAt(image, int64(m.table.Entry(contract.PartRootA).First)*m.table.SectorSize); err != nil {
 		return installTrouble("", m.boot.Label, fmt.Errorf("%w: %w", installer.ErrStick, err))
 	}
@@ -154,12 +153,12 @@ func (m *machine) follow(cfg *node.Config, order []byte) error {
 	return m.leaveTo(node.Installed{Node: cfg.Node, DiskID: plan.Table.ID})
 }
 
-// awaitTarget waits as long as it takes for the disk that is meant, and says what
-// it waits for.
+// awaitTarget waits as long as it takes for the disk that the order names, and says what it waits
+// for.
 func (m *machine) awaitTarget(cfg *node.Config, order []byte) (disks.Disk, *installer.Plan, error) {
 	const spinUp = time.Minute
 	want, slow := cfg.Install, slowBus
-	if want.Disk.Serial == "" { // the disk that is meant may be the slowest
+	if want.Disk.Serial == "" { // the named disk may be the slowest
 		slow = spinUp
 	}
 	m.con.say("looking for the disk to install on: %s", want.Disk)
@@ -186,7 +185,8 @@ func (m *machine) awaitTarget(cfg *node.Config, order []byte) (disks.Disk, *inst
 	}
 }
 
-// target is the disk that is meant at this moment, and what becomes of it.
+// target returns the disk that the order names among those present now, and the plan to install on
+// it.
 func (m *machine) target(t disks.Target, order []byte) (disks.Disk, *installer.Plan, error) {
 	d, err := t.Find(disks.List())
 	if err != nil {
@@ -224,7 +224,7 @@ func (m *machine) copyTo(d disks.Disk, plan *installer.Plan, name string) error 
 	})
 }
 
-// noteOnStick overwrites node.yaml, its secrets with it, in place.
+// noteOnStick overwrites node.yaml in place, and its secrets with it.
 func (m *machine) noteOnStick(done node.Installed) error {
 	err := m.onBoot(0, func(dir string) error {
 		f, err := os.OpenFile(filepath.Join(dir, node.FileName), os.O_RDWR, 0)
@@ -239,10 +239,10 @@ func (m *machine) noteOnStick(done node.Installed) error {
 	return nil
 }
 
-// leaveTo restarts the computer from the disk that the stick has installed, which
-// nothing here touches any more. What a power cut leaves undone is done by the next
-// start, from wherever: first the secrets go, then the firmware knows the disk, and
-// only then the stick is none.
+// leaveTo restarts the computer from the disk that the stick has installed. Nothing is written to
+// that disk any more. What a power cut leaves undone is done at the next start, from whichever
+// disk: first the secrets are removed from the stick, then the firmware learns of the disk, and
+// only then does the stick stop being a boot disk.
 func (m *machine) leaveTo(done node.Installed) error {
 	noted := m.noteOnStick(done)
 	d := m.awaitInstalled(done)
@@ -273,7 +273,7 @@ func (m *machine) retire(done node.Installed, disk string) error {
 	return m.onBoot(unix.MS_RDONLY, func(dir string) error { return checkRetired(dir, runtime.GOARCH, done) })
 }
 
-// awaitInstalled finds the disk that the stick has made.
+// awaitInstalled waits for the disk that the stick has installed.
 func (m *machine) awaitInstalled(done node.Installed) disks.Disk {
 	const patience = time.Minute
 	for begin, told := time.Now(), false; ; time.Sleep(500 * time.Millisecond) {
@@ -290,13 +290,13 @@ func (m *machine) awaitInstalled(done node.Installed) disks.Disk {
 	}
 }
 
-// awaitUnplugged returns when a disk is out.
+// awaitUnplugged returns once the disk is unplugged.
 func (m *machine) awaitUnplugged(d disks.Disk) {
 	for !m.unpluggedWithin(d, time.Hour) {
 	}
 }
 
-// unpluggedWithin waits for a disk to be out, for so long.
+// unpluggedWithin waits up to limit for the disk to be unplugged, and reports whether it was.
 func (m *machine) unpluggedWithin(d disks.Disk, limit time.Duration) bool {
 	same := func(o disks.Disk) bool { return o.Name == d.Name && o.Path == d.Path }
 	for begin := time.Now(); slices.ContainsFunc(disks.List(), same); time.Sleep(time.Second) {

@@ -16,7 +16,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/installer"
 )
 
-// loop makes a file of one byte's worth a disk of the kernel's.
+// loop makes a file filled with one byte value a block device of the kernel.
 func loop(t *testing.T, size int64, fill byte) (d disks.Disk, file string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -35,9 +35,9 @@ func loop(t *testing.T, size int64, fill byte) (d disks.Disk, file string) {
 	return disks.Disk{Name: filepath.Base(dev), Size: size, Sector: 512}, file
 }
 
-// TestARealDiskIsInstalledOn: what the kernel lets through to a disk full of
-// somebody's bytes is what others' programs call a good GPT, its partitions are the
-// stick's, and no twin of that; what is in use is left alone.
+// TestARealDiskIsInstalledOn: on a disk full of other bytes, with the writes that the kernel lets
+// through, other programs find a good GPT, and the partitions are the stick's, with other IDs. A
+// disk that is in use is left alone.
 func TestARealDiskIsInstalledOn(t *testing.T) {
 	d, file := loop(t, 64*mib, 0xa5)
 	stick := flashed(t, contract.GPT)

@@ -16,8 +16,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// TestNeedsIsWhatArrangeNeeds: a disk that is as large is arranged, and the first
-// start on one that is taken must not find it too small.
+// TestNeedsIsWhatArrangeNeeds: a disk of exactly that size can be arranged, so the first start on
+// an accepted disk does not find it too small.
 func TestNeedsIsWhatArrangeNeeds(t *testing.T) {
 	for _, slot := range []int64{4 * mib, 16 * mib, 1000 * mib} {
 		table := gptDisk("sda", guidA, espA, "", false).Table
@@ -39,8 +39,8 @@ func TestNeedsIsWhatArrangeNeeds(t *testing.T) {
 	}
 }
 
-// TestTheInstalledDiskIsNoTwin: whichever of the two the firmware starts, that one
-// is chosen, and without the loader's word the stick, which knows what to do.
+// TestTheInstalledDiskIsNoTwin: the disk that the firmware starts is chosen; if the boot loader
+// does not say which one, the stick is, which knows what to do.
 func TestTheInstalledDiskIsNoTwin(t *testing.T) {
 	stick := gptDisk("sda", guidA, espA, "/usb1/", false)
 	plan, err := installer.New(stick.Table, 8<<30, []byte("order"), "")
@@ -65,9 +65,9 @@ func TestTheInstalledDiskIsNoTwin(t *testing.T) {
 	}
 }
 
-// TestASticksTwin: a disk that the same image was written to has the IDs of the stick.
-// The firmware's word decides which of the two it is. Without it the disk is chosen, and
-// what else may have been started is asked for its order.
+// TestASticksTwin: a disk that the same image was written to has the IDs of the stick. The firmware
+// decides which of the two it is. If it does not say, the disk is chosen, and the stick, which may
+// have been started just as well, is checked for an order.
 func TestASticksTwin(t *testing.T) {
 	const usb, mmc = "/sys/devices/pci/usb1/1-1", "/sys/devices/pci/mmc_host/mmc0"
 	stick, card := gptDisk("sdb", guidA, espA, usb, false), gptDisk("mmcblk0", guidA, espA, mmc, false)
@@ -116,9 +116,9 @@ func TestASticksTwin(t *testing.T) {
 	}
 }
 
-// TestADiskThatIsBuiltIn: where the firmware says that it started one, its twin on a
-// stick is not taken for it, whichever of them was ever finished, and whichever appears
-// first. Only where nothing else comes the firmware is not believed.
+// TestADiskThatIsBuiltIn: if the firmware says that it started a built-in disk, a stick with the
+// same IDs is not chosen, whichever of them was ever finished and whichever appears first. Only if
+// no other disk appears is the firmware not believed.
 func TestADiskThatIsBuiltIn(t *testing.T) {
 	disk := func(done bool) disks.Disk { return gptDisk("sda", guidA, espA, "/sys/devices/pci/ata1", done) }
 	stick := func(done bool) disks.Disk { return gptDisk("sdb", guidA, espA, "/sys/devices/pci/usb1/1-1", done) }
@@ -156,7 +156,7 @@ func TestOnlyASticksOrderIsFollowed(t *testing.T) {
 	}
 }
 
-// medium is a node.yaml whose power may go: what was not synced is lost.
+// medium is a node.yaml on a medium whose power may fail: what was not synced is lost.
 type medium struct {
 	durable, text []byte
 	calls, cut    int
@@ -199,9 +199,9 @@ func (m *medium) Sync() error {
 	return nil
 }
 
-// TestAStickIsNotedAtOnce: at every moment its node.yaml is the order, or says that
-// the order was followed; nothing in between, which would be no order, and the
-// stick would become a node. In the end no secret is left.
+// TestAStickIsNotedAtOnce: at every moment node.yaml either is the order or says that the order was
+// followed. Anything in between would be no order, and the stick would become a node. In the end no
+// secret is left.
 func TestAStickIsNotedAtOnce(t *testing.T) {
 	order := []byte("version: 1\nnode: cabin-box\n" + strings.Repeat("token: SECRET\n", 200))
 	done := node.Installed{Node: "cabin-box", DiskID: guidA}

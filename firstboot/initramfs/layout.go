@@ -15,25 +15,24 @@ const alignment = 4 << 20 // erase blocks of SD cards, and then some
 type dataState int
 
 const (
-	// dataReady: it was formatted once. It is never formatted again.
+	// dataReady: the partition was formatted once. It is never formatted again.
 	dataReady dataState = iota
-	// dataPending: mkfs was never known to finish.
+	// dataPending: mkfs is not known to have ever finished.
 	dataPending
-	// dataElsewhere: the node's data is on a disk of its own.
+	// dataElsewhere: the node's data is on a separate disk.
 	dataElsewhere
 )
 
-// errNotOurs is returned for a table that no image of this project has. Such
-// a disk is never written to.
+// errNotOurs is returned for a table that no image of this project has. Such a disk is never
+// written to.
 var errNotOurs = errors.New("the disk does not have the partitions of an imagebuilder image")
 
 // errTooSmall is returned for a disk that cannot hold both slots and data.
 var errTooSmall = errors.New("the disk is too small")
 
-// arrange returns the table that the disk ought to have: root-a as long as a
-// slot, root-b after it, data up to the end of the disk. The input is not
-// changed; equal tables mean that nothing is to be done. Partitions that are
-// there never move and never shrink.
+// arrange returns the table that the disk should have: root-a as long as a slot, root-b after it,
+// data up to the end of the disk. It does not change t. If the tables are equal, nothing is to be
+// done. Existing partitions never move and never shrink.
 func arrange(t *ptable.Table, slotBytes int64, newID func() string) (*ptable.Table, error) {
 	if err := checkOurs(t); err != nil {
 		return nil, err
@@ -62,7 +61,7 @@ func stateOf(t *ptable.Table, data *ptable.Entry) dataState {
 	return dataReady
 }
 
-// addRootB grows root-a to a whole slot and puts root-b behind it.
+// addRootB grows root-a to a whole slot and puts root-b after it.
 func addRootB(t *ptable.Table, slot uint64, newID func() string) error {
 	a := t.Entry(contract.PartRootA)
 	slot = alignUp(t, max(slot, a.Sectors))
@@ -85,7 +84,7 @@ func addRootB(t *ptable.Table, slot uint64, newID func() string) error {
 	return nil
 }
 
-// addData puts an unformatted data partition behind root-b.
+// addData puts an unformatted data partition after root-b.
 func addData(t *ptable.Table, newID func() string) error {
 	first := alignUp(t, t.Entry(contract.PartRootB).End())
 	data := ptable.Entry{Number: contract.PartData, Type: t.Scheme.PendingType(), Name: contract.NameData, First: first, Sectors: t.Room(first, alignment)}
@@ -113,8 +112,7 @@ func alignUp(t *ptable.Table, sector uint64) uint64 {
 	return (sector + unit - 1) / unit * unit
 }
 
-// checkOurs accepts the table of an image, in any state that a first boot
-// leaves behind.
+// checkOurs accepts the table of an image in any state that a first boot may leave it in.
 func checkOurs(t *ptable.Table) error {
 	boot, a, b, data := t.Entry(contract.PartBoot), t.Entry(contract.PartRootA), t.Entry(contract.PartRootB), t.Entry(contract.PartData)
 	switch {

@@ -10,22 +10,22 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
-// loader is what boot loader and firmware say of this start.
+// loader is what the boot loader and the firmware say about this start.
 type loader struct {
-	uefi    bool   // the firmware is one
-	espUUID string // PARTUUID of the ESP that it came from
-	trial   bool   // the loader counts it
+	uefi    bool   // the firmware is UEFI
+	espUUID string // PARTUUID of the ESP that the boot loader came from
+	trial   bool   // the boot loader counts this start
 	medium  efiboot.Medium
 }
 
-// readLoader asks systemd-boot, through the variables of its boot loader
-// interface, and the firmware. Nothing is known under anything but UEFI.
+// readLoader asks systemd-boot, through the variables of its boot loader interface, and the
+// firmware. Without UEFI nothing is known.
 func readLoader() (l loader) {
 	if _, err := os.Stat(filepath.Dir(efivarsDir)); err != nil {
 		return l
 	}
 	_, _ = mount.Mount("efivarfs", efivarsDir, "efivarfs", "", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
-	// systemd mounts it again, writable; twice in one place would hide ours.
+	// systemd mounts efivarfs again, writable; a second mount in the same place would hide ours.
 	defer unix.Unmount(efivarsDir, unix.MNT_DETACH)
 	read := func(name string) string {
 		b, err := os.ReadFile(filepath.Join(efivarsDir, name+"-"+loaderGUID))

@@ -13,9 +13,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// loadModules loads the modules in the order the builder computed. A driver
-// for hardware that is not there is no error; the watchdog is armed as soon as
-// its driver is in.
+// loadModules loads the modules in the order that the builder computed. A driver whose hardware is
+// missing is no error. The watchdog is armed as soon as its driver is loaded.
 func (m *machine) loadModules() error {
 	list, err := os.ReadFile("/" + contract.ModuleFile)
 	if err != nil {
@@ -31,9 +30,8 @@ func (m *machine) loadModules() error {
 	return nil
 }
 
-// loadModule notes in absent a driver that found none of its hardware, and
-// passes over those that need it: the kernel would print a line for every
-// symbol that they miss.
+// loadModule records in absent a driver that found no hardware, and skips modules that need it: the
+// kernel would print a line for every symbol that they miss.
 func (m *machine) loadModule(path string, needs []string, absent map[string]bool) {
 	name, _, _ := strings.Cut(filepath.Base(path), ".")
 	name = strings.ReplaceAll(name, "-", "_")
@@ -50,8 +48,8 @@ func (m *machine) loadModule(path string, needs []string, absent map[string]bool
 	}
 }
 
-// finitModule leaves unpacking .ko.xz to the kernel (MODULE_DECOMPRESS, which
-// Debian's have since 6.4).
+// finitModule leaves decompressing .ko.xz to the kernel (MODULE_DECOMPRESS, set in Debian's kernels
+// since 6.4).
 func finitModule(path, options string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -65,9 +63,8 @@ func finitModule(path, options string) error {
 	return unix.FinitModule(int(f.Fd()), options, flags)
 }
 
-// raiseClock sets the clock to the time of the build if it is earlier, as on
-// every start of a Pi, which has no clock of its own. Certificates and ext4's
-// timestamps make no sense in 1970.
+// raiseClock sets the clock to the time of the build if the clock is earlier, as at every start of
+// a Pi, which has no clock of its own. Certificates and ext4's timestamps make no sense in 1970.
 func raiseClock() bool {
 	epoch, err := contract.ParseEpoch(readLine("/" + contract.EpochFile))
 	if err != nil || !time.Now().Before(epoch) {

@@ -9,11 +9,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// pruneLayer deletes from the upper layer of /etc in dir everything that the
-// list does not keep: whatever stayed there would hide the files of every
-// newer image. A whiteout, which marks a deleted file, is judged by the name
-// it hides. Directories stay only around something that is kept. It returns
-// what it deleted, as paths below /etc.
+// pruneLayer deletes everything from the upper layer of /etc in dir that keep does not list:
+// whatever stayed would hide the files of every newer image. A whiteout, which marks a deleted
+// file, is judged by the name that it hides. Directories stay only around something that is kept.
+// gone lists what was deleted, as paths below /etc.
 func pruneLayer(keep contract.Persist, dir string) (gone []string, err error) {
 	l := layer{keep: keep}
 	_, err = l.pruneDir(dir, "/etc")

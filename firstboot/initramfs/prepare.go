@@ -8,10 +8,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
-// makeRoom brings the partition table into its final layout, from any state that an
-// interrupted earlier attempt left: boot and root-a where the image has them, each slot
-// of the size it is for good, root-b behind root-a, and data to the disk's end. It
-// formats nothing.
+// makeRoom brings the partition table into its final layout, from any state that an interrupted
+// attempt left: boot and root-a where the image has them, both slots with their final size, root-b
+// after root-a, and data up to the disk's end. It formats nothing.
 func makeRoom(d ptable.Disk, t *ptable.Table, slotBytes int64, newID func() string) (*ptable.Table, error) {
 	want, err := arrange(t, slotBytes, newID)
 	if err != nil {
@@ -25,10 +24,9 @@ func makeRoom(d ptable.Disk, t *ptable.Table, slotBytes int64, newID func() stri
 	return want, nil
 }
 
-// makeData formats the data partition if its type in the table says that no
-// mkfs ever finished, and writes the final type once the file system is on
-// stable storage. From then on nothing formats it again. format returns when
-// the empty file system is on stable storage.
+// makeData formats the data partition if its type in the table says that no mkfs has ever finished.
+// format must return only when the empty file system is on stable storage; then makeData writes the
+// final type. From then on nothing formats the partition again.
 func makeData(d ptable.Disk, t *ptable.Table, state dataState, format func() error) error {
 	if state != dataPending {
 		return nil

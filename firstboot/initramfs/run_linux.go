@@ -31,24 +31,24 @@ type machine struct {
 	build  string
 	ask    func() loader
 	asked  bool
-	medium efiboot.Medium // that it came from
-	boot   disks.Disk     // the one that this kernel came from
-	disk   disks.File     // the same, open
+	medium efiboot.Medium // that the kernel came from
+	boot   disks.Disk     // the disk that the kernel came from
+	disk   disks.File     // the same disk, open
 	table  *ptable.Table
-	ours   bool       // the disk is known to be, so that STATUS.TXT is written
-	home   disks.Disk // the one with /var
-	stage  *stage     // nil until the disk is known to be ours, and where it has none
+	ours   bool       // the disk is known to be ours, so STATUS.TXT may be written
+	home   disks.Disk // the disk with /var
+	stage  *stage     // nil until the disk is known to be ours, and if its image has no such file
 }
 
-// Run is PID 1. It does not return: it ends in the new root's init, in a
-// reboot of a slot on trial, or in a page on the screen.
+// Run is PID 1. It does not return: it ends in the new root's init, in a restart (a slot on trial,
+// or an installation from a stick), or with a page on the screen.
 func Run() {
 	m := &machine{con: &console{}, dog: &watchdog{}, ask: readLoader}
 	err := m.guard(m.start)
 	m.stop(err)
 }
 
-// guard turns a panic into an error: PID 1 must not die without a word.
+// guard turns a panic into an error: PID 1 must not die silently.
 func (m *machine) guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -96,14 +96,13 @@ func (m *machine) start() error {
 	return nil
 }
 
-// stepLimit bounds a step that does not end by itself, such as a read from a
-// dying card: after it nobody feeds the watchdog. mkfs and e2fsck of a large
-// disk at 10 MB/s stay well below.
+// stepLimit bounds a step that may never end, such as a read from a dying card: after it nobody
+// feeds the watchdog. mkfs and e2fsck of a large disk at 10 MB/s stay well below it.
 const stepLimit = 30 * time.Minute
 
-// repairLimit is for the repair that a person allowed: to be reset in the middle of
-// it, and then to begin anew, would spoil what it is to save. Every block is read, of
-// a large disk some at a time.
+// repairLimit is for the repair that a person has allowed. A reset in the middle of it, and a new
+// start from the beginning, would damage what it is meant to save. It reads every block, and of a
+// large disk some blocks several times.
 const repairLimit = 24 * time.Hour
 
 // mountKernel mounts what every later step reads.
@@ -124,9 +123,9 @@ func mountKernel() error {
 	return nil
 }
 
-// findDisk waits for the boot disk: USB and SD need seconds. It gives up only
-// for a slot on trial; else it says what it waits for and goes on, since a
-// cable may be plugged in any time.
+// findDisk waits for the boot disk: USB and SD need seconds. It gives up only for a slot on trial.
+// Otherwise it says what it waits for and goes on waiting, since a cable may be plugged in at any
+// time.
 func (m *machine) findDisk() error {
 	const patience = time.Minute
 	m.con.say("looking for the disk")
@@ -165,8 +164,8 @@ func (m *machine) openDisk(d disks.Disk, uefi bool) error {
 	return nil
 }
 
-// speakOn lets a page be written on a disk that is ours and cannot be used, such as the
-// copy on a smaller one: of the kernel's partitions it then has the first only.
+// speakOn allows a page to be written to a disk that is ours and cannot be used, such as a copy on
+// a smaller disk. The kernel is then shown only its boot partition.
 func (m *machine) speakOn(d disks.Disk) {
 	if d.Table == nil || checkOurs(d.Table) != nil {
 		return
@@ -184,8 +183,8 @@ func (m *machine) speakOn(d disks.Disk) {
 	m.boot, m.disk, m.ours = d, f, true
 }
 
-// makeRoom settles the partition table and shows it to the kernel. What it finds wrong
-// with the disk, too, is said on it: who chose the disk made sure whose it is.
+// makeRoom brings the partition table into its final form and shows it to the kernel. Even faults
+// of the disk are written to it from here on: it was chosen, so it is known to be ours.
 func (m *machine) makeRoom() error {
 	if err := m.disk.Follow(m.table); err != nil {
 		m.con.log("init: " + err.Error())
@@ -203,8 +202,8 @@ func (m *machine) makeRoom() error {
 	return nil
 }
 
-// mountRoot mounts the slot's squashfs and makes sure that it belongs to this
-// kernel: a mismatch would end minutes later in a system without modules.
+// mountRoot mounts the slot's squashfs and makes sure that it belongs to this kernel: a mismatch
+// would show only minutes later, in a system without modules.
 func (m *machine) mountRoot() error {
 	m.reached("mounts the system")
 	part := contract.PartRootA
@@ -227,10 +226,10 @@ func (m *machine) mountRoot() error {
 	return nil
 }
 
-// release is that of the running kernel.
+// release is the release of the running kernel.
 func release() string {
 	var uts unix.Utsname
-	_ = unix.Uname(&uts) // fails for a bad pointer only: uname(2)
+	_ = unix.Uname(&uts) // fails only for a bad pointer: uname(2)
 	return unix.ByteSliceToString(uts.Release[:])
 }
 
@@ -244,7 +243,7 @@ func (m *machine) handOver() error {
 	}
 	m.con.say("starting the system")
 	m.reached("starts the system")
-	log.SetOutput(io.Discard) // u-root's SwitchRoot tells every step
+	log.SetOutput(io.Discard) // u-root's SwitchRoot logs every step
 	m.dog.feedLast()
 	if err := mount.SwitchRoot(sysroot, "/sbin/init"); err != nil {
 		return m.badSlot(err)
@@ -252,9 +251,9 @@ func (m *machine) handOver() error {
 	return nil
 }
 
-// stop shows err on every console. A slot on trial then reboots, which brings
-// back the good slot; anything else waits for a person with the page in
-// sight: a reboot loop would only hide it and wear the card.
+// stop shows err on every console. A slot on trial then restarts, which brings back the good slot.
+// Anything else waits for a person with the page in sight: a reboot loop would only hide the page
+// and wear the card.
 func (m *machine) stop(err error) {
 	if err == nil {
 		err = fmt.Errorf("init returned")
@@ -274,8 +273,8 @@ func (m *machine) stop(err error) {
 	}
 }
 
-// reboot does not return. Where the kernel has no way to restart the machine
-// the watchdog does, since nobody feeds it any more.
+// reboot does not return. If the kernel cannot restart the machine, the watchdog does, since nobody
+// feeds it any more.
 func reboot() {
 	unix.Sync()
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)

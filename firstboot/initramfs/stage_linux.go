@@ -11,17 +11,16 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// stage is contract.StageFile: a sector of the boot partition. It is written
-// without mounting the file system, which would be marked as in use each time,
-// and be left so by a power cut.
+// stage is contract.StageFile, one sector of the boot partition. It is written without mounting the
+// file system: a mount would mark it as in use each time, and a power cut would leave it marked.
 type stage struct {
 	dev  string // the partition
-	at   int64  // bytes
+	at   int64  // offset on the partition, in bytes
 	said contract.Stage
 }
 
-// findStage looks for the sector, and for what the boot loader left there. An
-// image of before has none.
+// findStage looks for the sector, and for what the boot loader left in it. An older image has no
+// such file.
 func (m *machine) findStage() {
 	err := m.onBoot(unix.MS_RDONLY, func(dir string) error {
 		f, err := os.Open(filepath.Join(dir, contract.StageFile))
@@ -41,7 +40,7 @@ func (m *machine) findStage() {
 	}
 }
 
-// readStage returns what is in the file, and where that is on its partition.
+// readStage returns the content of the file, and where the file is on its partition.
 func readStage(f *os.File) (*stage, error) {
 	data := make([]byte, contract.StageSize)
 	info, err := f.Stat()
@@ -58,16 +57,16 @@ func readStage(f *os.File) (*stage, error) {
 	return &stage{at: at, said: contract.ParseStage(data)}, err
 }
 
-// The ioctls of include/uapi/linux/fs.h: the block of a file system that holds
-// the block of a file whose number is given, 0 for a hole; and a block's bytes.
+// Two ioctls of include/uapi/linux/fs.h. FIBMAP returns the block of the file system that holds a
+// given block of a file, 0 for a hole. FIGETBSZ returns the size of a block in bytes.
 const (
 	fiBMap      = 1
 	fiBlockSize = 2
 )
 
-// place returns where on its partition a file of one block begins, in bytes.
+// place returns the offset on its partition of a file of one block, in bytes.
 func place(f *os.File) (int64, error) {
-	block, err := unix.IoctlGetInt(int(f.Fd()), fiBMap) // it passes 0, and takes the answer
+	block, err := unix.IoctlGetInt(int(f.Fd()), fiBMap) // asks for block 0 of the file, and returns the answer
 	if err != nil {
 		return 0, fmt.Errorf("where is %s: %w", f.Name(), err)
 	}
@@ -81,8 +80,8 @@ func place(f *os.File) (int64, error) {
 	return int64(block) * int64(size), nil
 }
 
-// reached tells the boot partition what init is about to do: if that never ends,
-// the card says so.
+// reached writes to the boot partition what init is about to do: if that never ends, the card says
+// so.
 func (m *machine) reached(what string) {
 	if m.stage == nil {
 		return

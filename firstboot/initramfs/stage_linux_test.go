@@ -9,7 +9,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// TestReadStageSaysWhatItIs: a medium that does not answer is no image of another kind.
+// TestReadStageSaysWhatItIs: a medium that does not answer is not taken for an image without the
+// file.
 func TestReadStageSaysWhatItIs(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "stage")
 	if err := os.WriteFile(name, make([]byte, contract.StageSize-1), 0o600); err != nil {

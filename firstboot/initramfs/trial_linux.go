@@ -7,15 +7,16 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
-// askLoader asks what the boot loader and the firmware say, of a trial above all.
+// askLoader asks the boot loader and the firmware about this start, above all whether it is a
+// trial.
 func (m *machine) askLoader() loader {
 	l := m.ask()
 	m.asked, m.state.Trial = true, l.trial || m.args.Trial
 	return l
 }
 
-// onTrial says whether a start that has failed was one of a trial. One that did not come
-// as far as to ask the loader asks it now.
+// onTrial reports whether the start that failed was one of a trial. It asks the boot loader now if
+// the start did not get that far.
 func (m *machine) onTrial() bool {
 	if !m.asked {
 		m.askLoader()
@@ -23,10 +24,10 @@ func (m *machine) onTrial() bool {
 	return m.state.Trial
 }
 
-// askNames finds a trial that systemd-boot did not tell of. It tells what it has counted:
-// a file that it cannot rename it starts all the same, and says nothing (257,
-// config_entry_bump_counters); nor is it heard where the variables of the firmware cannot be
-// read. That start is counted here, or the trial would never end.
+// askNames finds a trial that systemd-boot did not report. systemd-boot reports only what it has
+// counted: it also starts a file that it cannot rename, and says nothing (257,
+// config_entry_bump_counters). Nor does its report arrive if the firmware's variables cannot be
+// read. Such a start is counted here, or the trial would never end.
 func (m *machine) askNames(onBoot func(flags uintptr, do func(dir string) error) error) {
 	err := onBoot(unix.MS_RDONLY, func(dir string) (err error) {
 		m.state.Trial, err = namedTrial(dir, m.args)
@@ -41,7 +42,8 @@ func (m *machine) askNames(onBoot func(flags uintptr, do func(dir string) error)
 	}
 }
 
-// namedTrial says whether the boot partition at dir has the slot on trial.
+// namedTrial reports whether the file names on the boot partition at dir say that the running slot
+// is on trial.
 func namedTrial(dir string, args contract.Args) (bool, error) {
 	s, err := slot.Open(dir, args.Encode())
 	if err != nil {

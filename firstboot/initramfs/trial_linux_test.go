@@ -12,7 +12,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
-// TestATrialThatTheLoaderDidNotCount is one all the same, and is counted.
+// TestATrialThatTheLoaderDidNotCount is still a trial, and is counted.
 func TestATrialThatTheLoaderDidNotCount(t *testing.T) {
 	const good, trial = slot.EFIDir + "/imagebuilder-1-a.efi", slot.EFIDir + "/imagebuilder-2-b+3.efi"
 	for name, c := range map[string]struct {
@@ -53,7 +53,7 @@ func TestATrialThatTheLoaderDidNotCount(t *testing.T) {
 	}
 }
 
-// TestAFailureBeforeTheDisk: whoever stops asks the loader, if nobody has before.
+// TestAFailureBeforeTheDisk: if a start fails before the loader was asked, onTrial asks it, once.
 func TestAFailureBeforeTheDisk(t *testing.T) {
 	for name, c := range map[string]struct {
 		told, arg, want bool
@@ -66,12 +66,12 @@ func TestAFailureBeforeTheDisk(t *testing.T) {
 		}
 	}
 	m := &machine{ask: func() loader { t.Error("asked again"); return loader{} }, asked: true, state: contract.State{Trial: true}}
-	if !m.onTrial() { // as the names say
+	if !m.onTrial() { // as the file names say
 		t.Error("the trial is forgotten")
 	}
 }
 
-// TestUnitsFindTheTrial: they ask for a file.
+// TestUnitsFindTheTrial: units check for a file.
 func TestUnitsFindTheTrial(t *testing.T) {
 	for _, trial := range []bool{true, false} {
 		root := t.TempDir()

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Trouble is a fault that only a person can mend. Its words are read aloud
-// over the phone by someone who is not an engineer: no jargon in What and Do.
+// Trouble is a fault that only a person can mend. What and Do are read over the phone by somebody
+// who is not an engineer: they contain no jargon.
 type Trouble struct {
-	// What happened, in one or two sentences.
+	// What says what happened, in one or two sentences.
 	What string
-	// Disk is the disk concerned, as a person would recognise it.
+	// Disk names the disk, as a person would recognise it.
 	Disk string
 	// Do says what the person in front of the machine does now.
 	Do string
@@ -29,7 +29,7 @@ func (t *Trouble) Error() string {
 // Unwrap returns the technical reason.
 func (t *Trouble) Unwrap() error { return t.Err }
 
-// asTrouble gives a plain frame to an error that nobody foresaw.
+// asTrouble wraps an error that nobody foresaw in plain words.
 func asTrouble(err error) *Trouble {
 	var t *Trouble
 	if errors.As(err, &t) {
@@ -73,8 +73,7 @@ func section(b *strings.Builder, title, text string) {
 	}
 }
 
-// wrap breaks text at blanks into lines of at most width bytes; a longer word
-// gets a line for itself.
+// wrap breaks text at blanks into lines of at most width bytes. A longer word gets its own line.
 func wrap(text string, width int) []string {
 	var lines []string
 	var line string

@@ -10,10 +10,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/installer"
 )
 
-// photograph ends most remedies: the people on site cannot do more.
+// photograph ends most pages: the people on site cannot do more.
 const photograph = "Take a photograph of this page and send it to whoever looks after this computer."
 
-// goesOn ends a page of what is waited for.
+// goesOn ends a page about something that init waits for.
 const goesOn = "This computer goes on by itself once that is mended."
 
 // diskTrouble words the errors of finding and partitioning the disk.
@@ -47,8 +47,8 @@ func diskTrouble(label string, err error) error {
 	}
 }
 
-// noDisk says that the boot disk does not appear. Firmware also starts from one
-// that it then hides from the kernel.
+// noDisk says that the boot disk does not appear. Firmware may start from a disk that it then hides
+// from the kernel.
 func noDisk(o contract.Args, esp string, hidden int) *Trouble {
 	t := &Trouble{
 		What: "The computer cannot find the card or disk that its system is on.",
@@ -62,7 +62,7 @@ func noDisk(o contract.Args, esp string, hidden int) *Trouble {
 	return t
 }
 
-// errStick says that a stick could not be written.
+// errStick says that a stick cannot be written.
 var errStick = errors.New("the stick cannot be written")
 
 // installTrouble words what went wrong while a stick installed on a disk.
@@ -95,7 +95,7 @@ func installFault(disk, stick string, err error) *Trouble {
 	}
 }
 
-// stickSpent is what STATUS.TXT says on a stick that has done its work.
+// stickSpent is the text of STATUS.TXT on a stick that has done its work.
 func stickSpent(name, disk string) string {
 	return fmt.Sprintf("This stick has installed %s on %s.\n\n", name, disk) +
 		"It is of no more use: take it out. No computer starts from it any more. To use it\n" +
@@ -104,7 +104,7 @@ func stickSpent(name, disk string) string {
 		"and put it first in the order of what is started.\n"
 }
 
-// stickStays is for a stick that a computer would start again, and again.
+// stickStays is for a stick that a computer would start again and again.
 func stickStays(name, disk, stick string, err error) *Trouble {
 	if errors.Is(err, errAgain) {
 		return &Trouble{
@@ -118,10 +118,10 @@ func stickStays(name, disk, stick string, err error) *Trouble {
 	}
 }
 
-// eraseFirst is for a disk that was written with the image itself.
+// eraseFirst is the remedy for a disk that the image was written to directly.
 const eraseFirst = "the image was written to the other one directly. Erase that one first, in another computer."
 
-// sameImage says that a stick installs nothing on its twin.
+// sameImage says that a stick does not install on a disk with its own IDs.
 func sameImage(disk, stick string) *Trouble {
 	return &Trouble{
 		What: "The stick is to install its system, but the disk in this computer carries the same image already, and it is not clear which of the two the computer started from. Nothing was changed on either.",
@@ -130,7 +130,7 @@ func sameImage(disk, stick string) *Trouble {
 	}
 }
 
-// installedGone says that the disk does not appear which the stick has installed.
+// installedGone says that the disk which the stick has installed does not appear.
 func installedGone(name string, hidden int) *Trouble {
 	t := &Trouble{
 		What: fmt.Sprintf("This stick has installed %s on a disk that is not in this computer. The stick does that once.", name),
@@ -153,8 +153,8 @@ func badSlot(slot, label string, err error) error {
 	}
 }
 
-// noAnswer says that the disk does not let its data be looked at. No permission to
-// repair counts then: what cannot be read would be taken for lost.
+// noAnswer says that the disk does not let its data be checked. A permission to repair is ignored
+// in that case: e2fsck would take what cannot be read for lost.
 func noAnswer(label string, err error) error {
 	return &Trouble{
 		What: "The card or disk with this computer's data does not answer properly. It was NOT formatted.",
@@ -164,7 +164,7 @@ func noAnswer(label string, err error) error {
 	}
 }
 
-// unmounted says that a file system without a fault could not be mounted.
+// unmounted says that a file system without a known fault could not be mounted.
 func unmounted(label string, s contract.Scheme, err error) error {
 	if disks.Silent(err) {
 		return noAnswer(label, fmt.Errorf("%w: %w", disks.ErrUnchecked, err))
@@ -172,8 +172,8 @@ func unmounted(label string, s contract.Scheme, err error) error {
 	return damagedData(label, s, err)
 }
 
-// damagedData says that e2fsck -p would not repair the data partition. The boot partition
-// of a GPT is one that Windows and macOS give no drive.
+// damagedData says that e2fsck -p would not repair the data partition. With a GPT, Windows and
+// macOS show no drive for the boot partition.
 func damagedData(label string, s contract.Scheme, err error) error {
 	allow := "put the card into a laptop, create an empty file called " + contract.RepairFile + " on the small partition that the laptop shows, put the card back"
 	if s == contract.GPT {
@@ -187,7 +187,7 @@ func damagedData(label string, s contract.Scheme, err error) error {
 	}
 }
 
-// noData says that there is no file system where one ought to be.
+// noData says that there is no file system where one should be.
 func noData(label string, err error) error {
 	return &Trouble{
 		What: "The part of the disk that held this computer's data cannot be recognised any more. It was NOT formatted, so an expert may still save the data.",

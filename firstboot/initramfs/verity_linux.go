@@ -10,9 +10,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// verified returns a device that gives no block of a root but such as the kernel's
-// arguments vouch for: any other is an error to whoever reads it. Who signed the
-// arguments signed the root.
+// verified returns a dm-verity device on top of a root: a block that does not match the root hash
+// in the kernel's arguments cannot be read. Whoever signed the arguments has thereby signed the
+// root.
 func verified(dev string, v *contract.Verity) (string, error) {
 	ctl, err := dm.Open()
 	if err != nil {
@@ -32,7 +32,7 @@ func verified(dev string, v *contract.Verity) (string, error) {
 	if err == nil {
 		err = errors.Join(
 			ctl.LoadTable(name, []dm.Target{{Length: uint64(size) / sector, Type: "verity", Params: params}}),
-			ctl.SuspendDevice(name, false)) // takes the table into use
+			ctl.SuspendDevice(name, false)) // activates the table
 	}
 	if err != nil {
 		return "", fmt.Errorf("dm-verity: %w", err)
@@ -40,5 +40,5 @@ func verified(dev string, v *contract.Verity) (string, error) {
 	return fmt.Sprintf("/dev/dm-%d", unix.Minor(number)), nil
 }
 
-// sector is the unit of the device mapper, in bytes, whatever the disk's.
+// sector is the device mapper's unit, in bytes, whatever the disk's sector size is.
 const sector = 512

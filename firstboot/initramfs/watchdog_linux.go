@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchdog resets the machine when the initramfs or what it starts hangs. The
-// zero value is unarmed.
+// watchdog resets the machine when the initramfs, or what it starts, hangs. The zero value is not
+// armed.
 //
-// It is never disarmed: at the switch to the real root the descriptor closes
-// without the magic character, the hardware keeps running, and systemd takes
-// it over because the same kernel argument that gave us the timeout,
-// systemd.watchdog_sec=, tells it to. Without that argument nothing is armed.
+// It is never disarmed. At the switch to the real root the descriptor is closed without the magic
+// character, so the hardware keeps running, and systemd takes it over: the kernel argument
+// systemd.watchdog_sec=, which gave us the timeout, tells systemd to. Without that argument nothing
+// is armed.
 type watchdog struct {
 	mu    sync.Mutex
 	dev   *os.File
@@ -22,9 +22,9 @@ type watchdog struct {
 	until time.Time
 }
 
-// arm opens the first watchdog there is, once; drivers come one by one. A
-// driver that cannot count that far keeps its own timeout. u-root's watchdog
-// package is no help: as of v0.16 its SetTimeout hands the driver nanoseconds.
+// arm opens the first watchdog that appears, once; drivers are loaded one by one. A driver that
+// cannot count up to limit keeps its own timeout. u-root's watchdog package is no help: its
+// SetTimeout passes nanoseconds to the driver (v0.16).
 func (w *watchdog) arm(limit time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -46,8 +46,8 @@ func (w *watchdog) arm(limit time.Duration) bool {
 	return true
 }
 
-// expect promises that the current step ends within d. After that nobody
-// feeds the watchdog, so that a hang of PID 1 itself is noticed too.
+// expect promises that the current step ends within d. After that nobody feeds the watchdog, so
+// that a hang of PID 1 itself is noticed too.
 func (w *watchdog) expect(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,17 +1,15 @@
-// Package installer copies the system of a stick onto another disk of the
-// computer, so that whatever happens there is either nothing on that disk that
-// starts, or all of it.
+// Package installer copies the system of a stick onto another disk of the computer, in such a way
+// that the disk afterwards holds either the whole system or nothing that starts.
 //
-// First the disk's first sector says that it is unfinished; then come the
-// partitions that an image has, each read back and compared, and the table of them
-// under IDs of its own, since two disks with the same ones confuse firmware and
-// kernel; then, where all that is well, the one with the node's secrets; the first
-// sector, last of all, makes them appear. A disk that fails from the secrets on
-// loses them again. Begun again after a power cut, it does the same once more, and
-// the IDs are the same. Whoever is about to begin asks Done first.
+// First the disk's first sector is marked as unfinished. Then the partitions of the image are
+// copied, each read back and compared, and their table is written with new IDs, since two disks
+// with the same IDs confuse firmware and kernel. If all of that went well, the partition with the
+// node's secrets follows. The first sector comes last and makes the partitions appear. If the disk
+// fails from the secrets on, they are erased again. A new attempt after a power cut does the same,
+// with the same IDs; the caller asks Done first.
 //
-// The package knows no files and no machine. It refuses to decide which disk is
-// meant, and what on it may be lost: package disks does.
+// The package knows no files and no machine. It does not decide which disk is meant, nor what on it
+// may be lost: package disks does.
 package installer
 
 import (
@@ -26,59 +24,58 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/disks/ptable"
 )
 
-// Disk is the one that is installed on. Forget makes reads come from the medium,
-// not from what was kept in memory of it.
+// Disk is the disk to install on. Forget makes later reads come from the medium and not from a
+// cache.
 type Disk interface {
 	ptable.Disk
 	Forget() error
 }
 
-// Where it went wrong: a person does something else about each.
+// What went wrong: each of these needs a different remedy from a person.
 var (
 	ErrStick = errors.New("the stick cannot be read")
 	ErrDisk  = errors.New("the disk cannot be written and read")
-	// ErrOther says that the disk returns other bytes than it was given.
+	// ErrOther says that the disk returns other bytes than were written to it.
 	ErrOther = errors.New("the disk does not keep what is written to it")
-	// ErrKept comes beside one of them: secrets of the node may be on the disk, which
-	// did not let itself be erased.
+	// ErrKept accompanies one of the others: secrets of the node may be on the disk, which could
+	// not be erased.
 	ErrKept = errors.New("the disk cannot be erased again")
 )
 
-// copied are the partitions of an image; more of them come when a node first
-// starts from the disk. The one with node.yaml is the last: a disk that fails before
-// that has no secret. All of that partition counts as one: what somebody deleted from
-// it is still there.
+// copied are the partitions of an image; a node creates the others when it first starts from the
+// disk. The partition with node.yaml is the last one: a disk that fails before holds no secret.
+// That partition is treated as secret as a whole, since deleted files are still in it.
 var copied = []int{contract.PartBIOS, contract.PartRootA, contract.PartBoot}
 
 const (
-	// edge is how much at each end of the disk is erased: what is left there of
-	// others, such as a RAID's mark, would be found again.
+	// edge is how many bytes are erased at each end of the disk: old metadata there, such as a RAID
+	// superblock, would be found again.
 	edge = 4 << 20
-	// chunk is how much is read and written at once, in bytes.
+	// chunk is how many bytes are read and written at once.
 	chunk = 1 << 20
-	// patience is how many chunks of a disk may fail to be erased until the rest is
-	// left alone: each may take a dying disk half a minute.
+	// patience is how many chunks may fail to be erased before the rest of the disk is left alone:
+	// each may take a dying disk half a minute.
 	patience = 8
 )
 
-// Plan is what comes where.
+// Plan says what is written where.
 type Plan struct {
-	// Table is that of the disk, when it is done.
+	// Table is the disk's final partition table.
 	Table *ptable.Table
 	size  int64
 	edge  int64
 	spans []span
 }
 
-// span is a run of bytes that lies at the same place on both disks.
+// span is a run of bytes that lies at the same offset on both disks.
 type span struct {
 	at, length int64
 }
 
-// New plans to install the system of a stick, whose table is given, on a disk of
-// size bytes. The order, the stick's node.yaml and what tells its image from others,
-// makes the IDs: it is followed once on each disk, which serial, if it has one,
-// tells from others.
+// New plans to install the system of a stick, with the table stick, on a disk of size bytes. The
+// new IDs are derived from order and serial, so that one order is followed once on each disk: order
+// is the stick's node.yaml, with bytes that tell its image from others; serial tells the disk from
+// others, and may be empty.
 func New(stick *ptable.Table, size int64, order []byte, serial string) (*Plan, error) {
 	if stick.Scheme != contract.GPT || stick.Entry(contract.PartBoot) == nil {
 		return nil, fmt.Errorf("a system in a table of kind %s with %d partitions cannot be installed from a stick", stick.Scheme, len(stick.Entries))
@@ -98,7 +95,7 @@ func New(stick *ptable.Table, size int64, order []byte, serial string) (*Plan, e
 	return p, nil
 }
 
-// guid makes a UUID of version 8, RFC 9562, that tells nothing of the seed.
+// guid derives a UUID of version 8 (RFC 9562) from which the seed cannot be told.
 func guid(seed []byte, number int) string {
 	b := sha256.Sum256(fmt.Appendf(nil, "%x %d", seed, number))
 	b[6] = b[6]&0x0f | 0x80
@@ -106,12 +103,12 @@ func guid(seed []byte, number int) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
-// Done reports whether the disk, whose table is given, came to be by this very
-// plan. Then a node may live on it.
+// Done reports whether the disk with table t was installed by this very plan. A node may live on it
+// then.
 func (p *Plan) Done(t *ptable.Table) bool { return t != nil && t.ID == p.Table.ID }
 
-// Run installs. unfinished is what the disk says of itself meanwhile, in less than
-// a sector; progress hears how many of how many bytes were written or read back.
+// Run installs. unfinished is what the first sector says meanwhile; it must be shorter than a
+// sector. progress is called with the number of bytes written or read back so far, and the total.
 func (p *Plan) Run(stick io.ReaderAt, d Disk, unfinished []byte, progress func(done, all int64)) error {
 	if err := p.begin(d, unfinished); err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
@@ -139,7 +136,7 @@ func (p *Plan) Run(stick io.ReaderAt, d Disk, unfinished []byte, progress func(d
 	return nil
 }
 
-// begin marks the disk before anything else of it changes, and erases its ends.
+// begin marks the disk before it changes anything else on it, and erases both ends.
 func (p *Plan) begin(d Disk, unfinished []byte) error {
 	if err := p.mark(d, unfinished); err != nil {
 		return err
@@ -158,10 +155,10 @@ func (p *Plan) eraseEnds(d Disk) error {
 	return d.Sync()
 }
 
-// withdraw makes of the disk again what never starts, and takes the node's secrets
-// away from it. A disk whose first sector is bad loses its table. One that lets
-// neither be changed may be whole in spite of its error, and be taken for that at
-// the next start: it must not lose a part.
+// withdraw makes the disk one that never starts, and erases the node's secrets on it. If the first
+// sector is bad, the table is erased instead. If neither can be changed, nothing is erased: in
+// spite of its error the disk may be whole, and be taken for that at the next start, so no part of
+// it may be missing.
 func (p *Plan) withdraw(c *copier, identity span, unfinished []byte) error {
 	marked, bare := p.mark(c.disk, unfinished), p.eraseEnds(c.disk)
 	if marked != nil && bare != nil {
@@ -173,14 +170,14 @@ func (p *Plan) withdraw(c *copier, identity span, unfinished []byte) error {
 	return nil
 }
 
-// mark makes the disk say that it is unfinished.
+// mark makes the first sector say that the disk is unfinished.
 func (p *Plan) mark(d Disk, unfinished []byte) error {
 	first := make([]byte, p.Table.SectorSize)
 	copy(first, unfinished)
 	return p.put(d, first)
 }
 
-// appear makes the system appear, and looks whether it has.
+// appear makes the system appear, and checks that it has.
 func (p *Plan) appear(d Disk, first []byte) error {
 	if err := errors.Join(p.put(d, first), d.Forget()); err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
@@ -199,7 +196,7 @@ func (p *Plan) put(d Disk, first []byte) error {
 	return d.Sync()
 }
 
-// copier moves bytes, and counts them.
+// copier copies spans, and counts the bytes.
 type copier struct {
 	stick     io.ReaderAt
 	disk      Disk
@@ -208,7 +205,7 @@ type copier struct {
 	buf       []byte
 }
 
-// copy writes a span, and compares what has become of it.
+// copy writes a span, reads it back and compares.
 func (c *copier) copy(s span) error {
 	wrote, err := c.write(s)
 	if err != nil {
@@ -224,7 +221,7 @@ func (c *copier) copy(s span) error {
 	return err
 }
 
-// write returns the SHA-256 of what it wrote, as read does.
+// write returns the SHA-256 of the bytes written, as read does of the bytes read.
 func (c *copier) write(s span) ([]byte, error) {
 	sum := sha256.New()
 	err := c.each(s, func(part []byte, at int64) error {
@@ -252,7 +249,8 @@ func (c *copier) read(s span) ([]byte, error) {
 	return sum.Sum(nil), err
 }
 
-// erase goes on behind what cannot be written. Whoever waits hears that it goes on.
+// erase goes on after a chunk that cannot be written. It calls progress for every chunk, so that
+// whoever waits sees that it goes on.
 func (c *copier) erase(s span) error {
 	var faults []error
 	zero := make([]byte, chunk)
@@ -265,7 +263,7 @@ func (c *copier) erase(s span) error {
 	return errors.Join(append(faults, c.disk.Sync())...)
 }
 
-// each calls do with the parts of a span, a piece of the buffer each.
+// each calls do for every part of a span. A part is a slice of the buffer.
 func (c *copier) each(s span, do func(part []byte, at int64) error) error {
 	for off := int64(0); off < s.length; {
 		part := c.buf[:min(chunk, s.length-off)]

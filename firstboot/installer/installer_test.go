@@ -23,7 +23,7 @@ var (
 	unfinished = []byte("imagebuilder: making system disk of cabin-box\n")
 )
 
-// target is a disk that forgets, too.
+// target is a disk that implements Forget.
 type target struct {
 	*cutdisk.Disk
 	forgot int
@@ -98,7 +98,7 @@ func plan(t *testing.T, table *ptable.Table) *Plan {
 	return p
 }
 
-// install does what the initramfs does: nothing, where it was done.
+// install does what the initramfs does: nothing if the plan is done.
 func install(p *Plan, stick, d *cutdisk.Disk) error {
 	if table, err := ptable.Read(d, d.Size, 512); err == nil && p.Done(table) {
 		return nil
@@ -106,7 +106,7 @@ func install(p *Plan, stick, d *cutdisk.Disk) error {
 	return p.Run(stick, &target{Disk: d}, unfinished, func(int64, int64) {})
 }
 
-// whole compares a disk that is done with the stick.
+// whole compares an installed disk with the stick.
 func whole(p *Plan, stick, d *cutdisk.Disk) error {
 	t, err := ptable.Read(d, d.Size, 512)
 	if err != nil {
@@ -134,10 +134,9 @@ func whole(p *Plan, stick, d *cutdisk.Disk) error {
 	return nil
 }
 
-// TestAPowerCutAtAnyMomentLeavesAllOrNothing cuts behind every sector, and once
-// more while it is begun again. Meanwhile the disk is as it was, or says that it is
-// unfinished and has no table that anybody starts from, or is whole; and in the end
-// it is whole, with the IDs that it would have had.
+// TestAPowerCutAtAnyMomentLeavesAllOrNothing cuts after every sector, and once more during the next
+// attempt. Meanwhile the disk is as it was, or says that it is unfinished and has no table to start
+// from, or is complete. In the end it is complete, with the IDs that it would have had.
 func TestAPowerCutAtAnyMomentLeavesAllOrNothing(t *testing.T) {
 	stick, table := newStick(t)
 	base := before(t)
@@ -206,9 +205,8 @@ func stateAfterCut(p *Plan, stick, base, d *cutdisk.Disk) (string, error) {
 	return "untouched", nil
 }
 
-// TestEveryCallFailsInTurn: of the stick, and of the disk. The disk is whole only
-// where nothing failed, the fault says whose it is, and the next attempt is as good
-// as the first.
+// TestEveryCallFailsInTurn: each call of the stick and of the disk. The disk is complete only if
+// nothing failed, the error says which device failed, and the next attempt is as good as the first.
 func TestEveryCallFailsInTurn(t *testing.T) {
 	ofStick, ofDisk := 0, 0
 	for at := 0; ; at++ {
@@ -235,7 +233,7 @@ func TestEveryCallFailsInTurn(t *testing.T) {
 		switch {
 		case errors.Is(err, a) && errors.Is(err, ErrStick):
 			ofStick++
-		case errors.Is(err, b) && errors.Is(err, ErrDisk), errors.Is(err, ErrOther): // a table whose one copy cannot be read is there in the other
+		case errors.Is(err, b) && errors.Is(err, ErrDisk), errors.Is(err, ErrOther): // if one copy of the table cannot be read, the other copy is found
 			ofDisk++
 		default:
 			t.Fatalf("call %d: %v", at, err)
@@ -252,7 +250,7 @@ func TestEveryCallFailsInTurn(t *testing.T) {
 	}
 }
 
-// liar loses one bit of one sector, as often as that is written.
+// liar loses one bit of one sector whenever that sector is written.
 type liar struct {
 	target
 	sector int64
@@ -290,7 +288,7 @@ func TestADiskThatDoesNotKeepWhatItWasGiven(t *testing.T) {
 	}
 }
 
-// secretsOn says how much of a stick's boot partition is on a disk, in sectors.
+// secretsOn returns how many sectors of a stick's boot partition are on a disk.
 func secretsOn(stick, d *cutdisk.Disk, boot *ptable.Entry) (n int) {
 	for s := int64(boot.First); s < int64(boot.End()); s++ {
 		if bytes.Equal(stick.Sectors[s], d.Sectors[s]) {
@@ -300,8 +298,8 @@ func secretsOn(stick, d *cutdisk.Disk, boot *ptable.Entry) (n int) {
 	return n
 }
 
-// TestSecretsComeLast: the part with node.yaml is read from the stick when all else is
-// on the disk, was found there, and only the first sector is missing.
+// TestSecretsComeLast: the partition with node.yaml is read from the stick when everything else is
+// on the disk and was verified, and only the first sector is missing.
 func TestSecretsComeLast(t *testing.T) {
 	stick, table := newStick(t)
 	boot := table.Entry(contract.PartBoot)
@@ -326,9 +324,9 @@ func TestSecretsComeLast(t *testing.T) {
 	}
 }
 
-// TestADiskThatFailsHoldsNoSecret: whichever of its calls fails, once or from then
-// on, and whether what it was given came to it or not. One that can be written no
-// more is whole, or says that it was not erased.
+// TestADiskThatFailsHoldsNoSecret: whichever call fails, once or from then on, and whether or not
+// the data of that call reached the disk. A disk that cannot be written any more either is
+// complete, or the error says that it was not erased.
 func TestADiskThatFailsHoldsNoSecret(t *testing.T) {
 	withdrawn, kept := 0, 0
 	for _, forever := range []bool{false, true} {
@@ -362,8 +360,8 @@ func TestADiskThatFailsHoldsNoSecret(t *testing.T) {
 	}
 }
 
-// bad is a disk some of whose sectors cannot be written any more from a moment on;
-// what the first of those writes was given may be there nevertheless.
+// bad is a disk some of whose sectors cannot be written any more after a moment. The data of the
+// first such write may be there in spite of the error.
 type bad struct {
 	target
 	sectors map[int64]bool
@@ -384,8 +382,8 @@ func (d *bad) WriteAt(b []byte, off int64) (int, error) {
 	return d.target.WriteAt(b, off)
 }
 
-// TestABadFirstSector: it cannot be marked again. What came to be whole in spite of
-// its error has to lose its table before it loses a part, or stay as it is.
+// TestABadFirstSector: the first sector cannot be marked again. A disk that became complete in
+// spite of the error must lose its table before it loses anything else, or stay as it is.
 func TestABadFirstSector(t *testing.T) {
 	for _, lands := range []bool{false, true} {
 		for name, test := range map[string]struct {
@@ -414,7 +412,7 @@ func TestABadFirstSector(t *testing.T) {
 	}
 }
 
-// TestErasingGoesOn behind a place that cannot be erased, but not for ever.
+// TestErasingGoesOn after a place that cannot be erased, but not for ever.
 func TestErasingGoesOn(t *testing.T) {
 	d := &bad{target: target{Disk: cutdisk.New(64 * chunk)}, sectors: map[int64]bool{}}
 	c := copier{disk: d, progress: func(int64, int64) {}}
@@ -437,8 +435,8 @@ func TestErasingGoesOn(t *testing.T) {
 	}
 }
 
-// TestNoTwins: a disk and its stick share no ID, two disks share none, and the
-// same order on the same disk makes the same ones.
+// TestNoTwins: a disk and its stick share no ID, nor do two disks; the same order on the same disk
+// gives the same IDs.
 func TestNoTwins(t *testing.T) {
 	_, table := newStick(t)
 	ids := func(order, serial string) map[string]bool {
@@ -475,7 +473,7 @@ func TestNoTwins(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatAnImageHolds: what a first start makes is not copied.
+// TestOnlyWhatAnImageHolds: partitions that a first start creates are not copied.
 func TestOnlyWhatAnImageHolds(t *testing.T) {
 	_, table := newStick(t)
 	table.Put(ptable.Entry{Number: contract.PartRootB, Type: contract.TypeRootAMD64, Name: contract.NameRootB, First: 128, Sectors: 8})

@@ -1,11 +1,10 @@
-// Package k3sdata keeps what k3s unpacks of itself whole, and little: some 200 MB for
-// each version, in DIR/HASH/bin, with DIR/current and DIR/previous as links and DIR/cni
-// full of links to one of them (k3s' cmd/k3s/main.go, extract).
+// Package k3sdata keeps the files that k3s unpacks from itself intact and few: some 200 MB for each
+// version, in DIR/HASH/bin, with the symbolic links DIR/current and DIR/previous, and DIR/cni full
+// of symbolic links into one version (k3s' cmd/k3s/main.go, extract).
 //
-// k3s writes all that without fsync, and later asks no more than whether the directory is
-// there. ext4 may have the names on the disk half a minute before what is in the files:
-// when power goes in between, k3s is an empty file for good. Nor does it ever remove a
-// version.
+// k3s writes all this without fsync, and later checks only whether the directory exists. ext4 may
+// write names to the disk half a minute before the content of the files: if power fails in between,
+// k3s stays an empty file for good. Nor does k3s ever remove a version.
 package k3sdata
 
 import (
@@ -23,21 +22,23 @@ import (
 // Dir is where k3s unpacks itself.
 const Dir = "/var/lib/rancher/k3s/data"
 
-// whole is a file in what was on the disk, all of it, when the file was made.
+// whole is a file in a version that was completely on the disk when the file was made.
 const whole = ".imagebuilder-whole"
 
-// half ends the name of what is not whole: k3s' own word, and it removes such as well.
+// half is the suffix of a version that is not complete. It is k3s' own suffix, and k3s removes such
+// directories too.
 const half = "-tmp"
 
 var version = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// Prune removes, before k3s starts for the first time since the machine did, what a power
-// cut may have spoilt and versions that nothing leads to. done is a file that does not
-// outlive the machine's run: what is not marked is whole while that lasts, and pods that
-// run may have their programs there.
+// Prune runs before k3s starts for the first time since the machine started. It removes versions
+// that a power cut may have damaged, and versions that no link leads to. done is a file that does
+// not outlive the machine's run. While it exists Prune does nothing: until the machine stops, an
+// unmarked version is intact, and running pods may have their programs in it.
 //
-// k3s turns its links, those in cni besides, only when it unpacks. Where the version that
-// they lead to goes, as after a fall back from one that never ran, the others go as well.
+// k3s updates its links, including those in cni, only when it unpacks. If the version that current
+// leads to is removed, as after a fallback from a version that never ran, all others are removed
+// too.
 func Prune(dir, done string) error {
 	if _, err := os.Lstat(done); err == nil {
 		return nil
@@ -66,12 +67,12 @@ func Prune(dir, done string) error {
 func keeps(dir, name string, used map[string]bool) bool {
 	hash, cut := strings.CutSuffix(name, half)
 	if !version.MatchString(hash) {
-		return true // k3s' other directories
+		return true // other directories of k3s
 	}
 	return !cut && used[name] && marked(filepath.Join(dir, name))
 }
 
-// links finds the versions that links lead to.
+// links returns the versions that links in dir lead to.
 func links(dir string, entries []fs.DirEntry) map[string]bool {
 	used := map[string]bool{}
 	for _, e := range entries {
@@ -82,7 +83,8 @@ func links(dir string, entries []fs.DirEntry) map[string]bool {
 	return used
 }
 
-// remove makes a directory half a one first: k3s takes whatever has its name for whole.
+// remove renames a directory to a half one first: k3s takes a directory with a version's name for
+// complete.
 func remove(dir string) error {
 	if !strings.HasSuffix(dir, half) {
 		left := dir + half
@@ -97,7 +99,7 @@ func remove(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// Mark notes, once k3s runs, that what it runs from is on the disk.
+// Mark records, once k3s runs, that the version it runs from is completely on the disk.
 func Mark(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 var hashes = []string{strings.Repeat("a", 64), strings.Repeat("b", 64), strings.Repeat("c", 64), strings.Repeat("d", 64)}
 
-// machine is one with a directory of k3s'.
+// machine is a machine with a directory of k3s' data.
 type machine struct {
 	t   *testing.T
 	dir string
@@ -20,7 +20,7 @@ func newMachine(t *testing.T) *machine {
 	return &machine{t: t, dir: filepath.Join(t.TempDir(), "data")}
 }
 
-// unpack does what k3s does with a version that it finds no directory of.
+// unpack does what k3s does for a version whose directory does not exist.
 func (m *machine) unpack(hash string) {
 	m.t.Helper()
 	at := func(name ...string) string { return filepath.Join(append([]string{m.dir}, name...)...) }
@@ -58,7 +58,7 @@ func (m *machine) start() {
 	m.do(Prune(m.dir, filepath.Join(m.t.TempDir(), "run", "k3s-data")))
 }
 
-// has wants these versions, whole or not.
+// has requires these versions to exist, complete or not.
 func (m *machine) has(hash ...string) {
 	m.t.Helper()
 	var got []string
@@ -74,8 +74,8 @@ func (m *machine) has(hash ...string) {
 	}
 }
 
-// TestAPowerCutAfterUnpacking: what was never marked is unpacked anew at the next start of
-// the machine, not at the next one of k3s; what was marked stays.
+// TestAPowerCutAfterUnpacking: a version that was never marked is unpacked again at the next start
+// of the machine, not at the next start of k3s; a marked version stays.
 func TestAPowerCutAfterUnpacking(t *testing.T) {
 	m := newMachine(t)
 	m.boot(hashes[0])
@@ -102,8 +102,7 @@ func TestK3sStartsAgain(t *testing.T) {
 	m.has(hashes[0])
 }
 
-// TestVersionsGo: of many updates the last two stay, also after a fall back, which turns
-// no link.
+// TestVersionsGo: the last two versions stay, also after a fallback, which changes no link.
 func TestVersionsGo(t *testing.T) {
 	m := newMachine(t)
 	for _, hash := range hashes[:3] {
@@ -122,8 +121,8 @@ func TestVersionsGo(t *testing.T) {
 	m.has(hashes[2], hashes[3])
 }
 
-// TestAFallBackFromWhatNeverRan: the links to CNI's programs lead to those of the k3s that
-// runs, not to none.
+// TestAFallBackFromWhatNeverRan: the links to CNI's programs lead to the k3s that runs, and not to
+// a version that is gone.
 func TestAFallBackFromWhatNeverRan(t *testing.T) {
 	m := newMachine(t)
 	m.boot(hashes[0])
@@ -138,7 +137,7 @@ func TestAFallBackFromWhatNeverRan(t *testing.T) {
 	m.has(hashes[0])
 }
 
-// TestInterrupted: what a removal or k3s left half goes.
+// TestInterrupted: what a removal or k3s left incomplete is removed.
 func TestInterrupted(t *testing.T) {
 	m := newMachine(t)
 	m.boot(hashes[0])
@@ -149,7 +148,7 @@ func TestInterrupted(t *testing.T) {
 	m.has(hashes[0], "somebody's")
 }
 
-// TestNoK3sYet: on a first boot there is none of it.
+// TestNoK3sYet: at a first boot k3s has not unpacked anything.
 func TestNoK3sYet(t *testing.T) {
 	m := newMachine(t)
 	m.start()

@@ -1,10 +1,10 @@
-// Package k3sflags knows the flags of k3s, which are the settings of its config.yaml,
-// and what each of them takes.
+// Package k3sflags knows the flags of k3s, which are the settings of its config.yaml, and the
+// values that each of them takes.
 //
-// It judges what a person wrote, at home. A node does not ask it: its k3s may be newer
-// than these lists, and says itself what it does not take. A server's k3s passes by
-// what it does not know, with a line in a log that nobody reads: secret-encryption, for
-// secrets-encryption, would leave a cluster unencrypted for ever. An agent's ends.
+// It judges what a person has written, at home. A node does not use it: its k3s may be newer than
+// these lists, and itself refuses what it does not accept. k3s as a server ignores an unknown
+// setting, with a line in a log that nobody reads: secret-encryption, misspelt for
+// secrets-encryption, would leave a cluster unencrypted for ever. As an agent it exits.
 package k3sflags
 
 import (
@@ -19,11 +19,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
-// Version of k3s that the lists are of.
+// Version is the version of k3s that the lists are made from.
 const Version = "v1.36"
 
-// The long names of the flags of "k3s server" and "k3s agent" (docs.k3s.io/cli/server
-// and /agent), with those that k3s takes and does not tell of.
+// The long names of the flags of "k3s server" and "k3s agent" (docs.k3s.io/cli/server and /agent),
+// and the undocumented ones.
 var (
 	agent = strings.Fields(`config debug v vmodule log alsologtostderr data-dir token token-file server node-name with-node-id
 		node-label node-taint image-credential-provider-bin-dir image-credential-provider-config selinux
@@ -55,8 +55,8 @@ var repeatable = strings.Fields(`node-label node-taint kubelet-arg kube-proxy-ar
 	cluster-cidr service-cidr cluster-dns kube-apiserver-arg etcd-arg kube-controller-manager-arg
 	kube-scheduler-arg kube-cloud-controller-manager-arg kube-controller-arg kube-cloud-controller-arg helm-controller-arg airgap-extra-registry node-internal-dns node-external-dns`)
 
-// judges are those whose values k3s parses as it starts, and ends where it cannot. All
-// others are text to it.
+// judges check the flags whose values k3s parses at start, and exits if it cannot. All other values
+// are text to k3s.
 var judges = map[string]func(string) error{
 	"cluster-cidr": networks, "service-cidr": networks, "cluster-dns": addresses, "etcd-s3-timeout": duration,
 	"flannel-backend":      one("none", "vxlan", "host-gw", "wireguard-native"),
@@ -83,7 +83,7 @@ func init() {
 	}
 }
 
-// Of lists the flags of "k3s server" or of "k3s agent".
+// Of returns the flags of "k3s server" or of "k3s agent".
 func Of(isAgent bool) []string {
 	if isAgent {
 		return agent
@@ -91,12 +91,12 @@ func Of(isAgent bool) []string {
 	return server
 }
 
-// Repeatable says that a flag takes a list.
+// Repeatable reports whether a flag takes a list.
 func Repeatable(name string) bool { return slices.Contains(repeatable, name) }
 
-// Check says what k3s would not take of a setting, or would pass by. It says nothing
-// of the value, which may be a secret. A + behind a name adds to what other files of
-// k3s' say (docs.k3s.io/installation/configuration).
+// Check returns an error if k3s would refuse or ignore a setting. The error does not quote the
+// value, which may be a secret. A name may end in +, which adds the value to those of k3s' other
+// files (docs.k3s.io/installation/configuration).
 func Check(isAgent bool, name string, value any) error {
 	name = strings.TrimSuffix(name, "+")
 	if !slices.Contains(Of(isAgent), name) {
@@ -165,7 +165,7 @@ func duration(v string) error {
 	return nil
 }
 
-// networks may be one text with commas, as a list may (docs.k3s.io).
+// networks accepts a list in one text with commas, as k3s does (docs.k3s.io).
 func networks(v string) error {
 	for part := range strings.SplitSeq(v, ",") {
 		if _, err := netip.ParsePrefix(strings.TrimSpace(part)); err != nil {

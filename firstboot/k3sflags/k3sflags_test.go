@@ -8,8 +8,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// TestCheck: what k3s would end with, or pass by, is refused at home, and what it takes
-// is not, however it is written.
+// TestCheck: what k3s would refuse or ignore is refused at home, and what it accepts is not,
+// however it is written.
 func TestCheck(t *testing.T) {
 	for _, c := range []struct{ setting, server, agent string }{
 		{"secrets-encryption: true", "", "is for servers"},
@@ -68,7 +68,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestListsAgree: what is said of a flag's values is said of a flag that there is.
+// TestListsAgree: every flag in the lists about values is in the list of flags.
 func TestListsAgree(t *testing.T) {
 	names := slices.Clone(repeatable)
 	for name := range judges {

@@ -1,5 +1,4 @@
-// Package nearest guesses which of the known names a mistyped one was meant to
-// be. It is a leaf.
+// Package nearest guesses which known name a mistyped one was meant to be. It is a leaf.
 package nearest
 
 import (
@@ -8,7 +7,7 @@ import (
 	"strings"
 )
 
-// Name returns the best guess, or "" if no name is near.
+// Name returns the best guess, "" if no name is near.
 func Name(word string, known []string) string {
 	if names := Names(word, known, 1); len(names) > 0 {
 		return names[0]
@@ -16,8 +15,8 @@ func Name(word string, known []string) string {
 	return ""
 }
 
-// Slip returns the name of which no more than two letters are wrong, and of a short word
-// one, or "": closer than Name guesses, for a word that may as well be right.
+// Slip returns the best guess if at most two letters are wrong, in a short word at most one; else
+// "". It is stricter than Name, for a word that may well be right.
 func Slip(word string, known []string) string {
 	name := Name(word, known)
 	if distance(strings.ToLower(word), strings.ToLower(name)) > min(2, max(1, len(word)/4)) {
@@ -26,11 +25,10 @@ func Slip(word string, known []string) string {
 	return name
 }
 
-// Names returns up to most guesses, the best first: names of which at most a
-// third of the letters are wrong, or that word is the beginning of. Case does
-// not count.
+// Names returns up to most guesses, the best first: names in which at most a third of the letters
+// are wrong, or that begin with word. Case does not matter.
 func Names(word string, known []string, most int) []string {
-	if len(word) > 64 { // no name; the distance would cost its square
+	if len(word) > 64 { // no name is that long, and the cost of the distance is quadratic
 		return nil
 	}
 	type guess struct {

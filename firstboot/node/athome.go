@@ -11,10 +11,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// RefuseAtHome adds to the findings about a file that Load has taken what is wrong with
-// it nevertheless. It is for who writes one. A node does not ask: it may run with such a
-// value since before there was the rule, and after an update its own copy would count as
-// damaged. A new rule about an old field belongs here, and not into Load.
+// RefuseAtHome adds findings about a file that Load has accepted and that is wrong all the same. It
+// is for programs that write a node.yaml. A node does not call it: it may have run with such a
+// value since before the rule existed, and after an update its own copy would count as damaged. A
+// new rule about an old field belongs here, and not in Load.
 func (c *Config) RefuseAtHome(found *strictyaml.Findings) {
 	v := &validator{found}
 	for _, name := range sortedKeys(c.K3s.Labels) {
@@ -31,13 +31,13 @@ func (c *Config) RefuseAtHome(found *strictyaml.Findings) {
 	v.filesBelow(c.Files)
 }
 
-// passphrase is one of WPA, or the key that is made of one (IEEE 802.11, annex J.4).
+// passphrase is a WPA passphrase, or the key that is derived from one (IEEE 802.11, annex J.4).
 var passphrase = regexp.MustCompile(`^([ -~]{8,63}|[0-9A-Fa-f]{64})$`)
 
 const wantPassphrase = "want a passphrase of 8 to 63 plain characters, or a key of 64 hex digits"
 
-// checkGateway wants one that the port reaches by itself: the kernel takes no other. Those
-// of a link's own addresses, as IPv6 routers have them, it always does.
+// checkGateway requires a gateway in one of the port's own networks: the kernel accepts no other,
+// except a link-local address, as IPv6 routers have.
 func (i *Interface) checkGateway() error {
 	gateway, err := netip.ParseAddr(i.Gateway)
 	if err != nil || gateway.IsLinkLocalUnicast() {
@@ -51,7 +51,7 @@ func (i *Interface) checkGateway() error {
 	return fmt.Errorf("is in none of the networks of addresses: is their prefix length right?")
 }
 
-// filesBelow refuses a file where another one would have to be a directory.
+// filesBelow refuses a file whose path needs a directory where the list has another file.
 func (v *validator) filesBelow(files []File) {
 	for i, f := range files {
 		for dir := path.Dir(f.Path); len(dir) > 1; dir = path.Dir(dir) {

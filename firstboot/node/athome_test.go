@@ -7,7 +7,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// atHome is what the one who writes a node.yaml is told of it. A node has to take it.
+// atHome returns the findings for the writer of a node.yaml that a node has to accept.
 func atHome(t *testing.T, yaml string) error {
 	t.Helper()
 	c := load(t, yaml)
@@ -20,8 +20,9 @@ func atHome(t *testing.T, yaml string) error {
 	return found.Err()
 }
 
-// TestOnlyAtHome: what nodes may run with is refused to who writes it, on its line, and
-// is no damage to them. What looks like it and is none is taken.
+// TestOnlyAtHome: values that nodes may already run with are refused when a node.yaml is written,
+// with their line, but do not count as damage on a node. Correct values that look similar are
+// accepted.
 func TestOnlyAtHome(t *testing.T) {
 	for _, c := range []struct{ from, to, want string }{
 		{"gateway: 192.168.1.1", "gateway: 192.168.2.1", `node.yaml:19: field "network.interfaces[0].gateway": is in none of the networks of addresses`},
@@ -44,8 +45,8 @@ func TestOnlyAtHome(t *testing.T) {
 	}
 }
 
-// TestOwnLabels: what the kubelet refuses to start with is refused at home, on its line,
-// and no more.
+// TestOwnLabels: labels with which the kubelet refuses to start are refused at home, with their
+// line, and no others.
 func TestOwnLabels(t *testing.T) {
 	const kubelet = "no node may give itself this label"
 	for _, c := range []struct{ label, want string }{

@@ -14,17 +14,15 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// Claims are PersistentVolumeClaims, as NAMESPACE/NAME, each with the Backup in
-// Longhorn that its volume is made of, "" for none. Hundreds of them would not fit
-// into node.yaml beside the rest, so that they are packed there: lines of a claim and
-// its backup, in gzip's format, in base64.
+// Claims are PersistentVolumeClaims, as NAMESPACE/NAME, each with the Longhorn Backup that its
+// volume is restored from, "" for none. Hundreds of them would not fit into node.yaml beside the
+// rest, so they are packed there: one line per claim with its backup, gzipped, in base64.
 type Claims map[string]string
 
-// largestClaims bounds what a packed text may become, in bytes. No cluster's claims
-// come near it.
+// largestClaims bounds the size of the unpacked text, in bytes. No cluster's claims come near it.
 const largestClaims = 1 << 20
 
-// MarshalYAML packs them.
+// MarshalYAML packs the claims.
 func (c Claims) MarshalYAML() (any, error) {
 	var out bytes.Buffer
 	z, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
@@ -40,7 +38,7 @@ func (c Claims) MarshalYAML() (any, error) {
 	return base64.StdEncoding.EncodeToString(out.Bytes()), nil
 }
 
-// UnmarshalYAML reads them packed, or written out, as older files have them.
+// UnmarshalYAML reads claims packed, or written out as in older files.
 func (c *Claims) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind != yaml.ScalarNode {
 		return strictyaml.DecodeNode(n, (*map[string]string)(c))

@@ -15,7 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// packed is a text as node.yaml has claims.
+// packed packs a text as node.yaml packs claims.
 func packed(t *testing.T, text string) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -29,8 +29,8 @@ func packed(t *testing.T, text string) string {
 	return base64.StdEncoding.EncodeToString(out.Bytes())
 }
 
-// TestClaimsAreSmall: five hundred, by Longhorn's names for backups, take less than half
-// of node.yaml, and come back as they were. As older files have them they are read, too.
+// TestClaimsAreSmall: five hundred claims, with Longhorn's names for backups, take less than half
+// of node.yaml, and come back as they were. The form of older files is read too.
 func TestClaimsAreSmall(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	all := node.Claims{"ide/empty": ""}
@@ -53,7 +53,7 @@ func TestClaimsAreSmall(t *testing.T) {
 	}
 }
 
-// TestClaimsThatAreNone: a file may be anybody's, and what it packs of any size.
+// TestClaimsThatAreNone: a file may come from anybody, and may unpack to any size.
 func TestClaimsThatAreNone(t *testing.T) {
 	const want = `field "k3s.seed.restore.claims`
 	whole := packed(t, "a/b c\n")

@@ -25,7 +25,7 @@ type Components struct {
 	Components []Component `json:"components"`
 }
 
-// Component is a pinned thing that is not a Debian package.
+// Component is a component of an image that is pinned and is not a Debian package.
 type Component struct {
 	Name    string   `json:"name"`
 	Version string   `json:"version"`
@@ -38,7 +38,7 @@ type Component struct {
 	Format string `json:"format"`
 	// Files are what to install below ComponentsDir/Name.
 	Files []ComponentFile `json:"files,omitempty"`
-	// Deferred says that the image does not have it.
+	// Deferred says that the image does not contain the component.
 	Deferred bool `json:"deferred"`
 }
 
@@ -83,8 +83,7 @@ func MarshalComponents(list []Component) ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// check refuses what would install something outside its directory or
-// unverified.
+// check refuses a component that would install something outside its directory, or unverified.
 func (c *Component) check() error {
 	if !plainName(c.Name) {
 		return fmt.Errorf("want a plain name")

@@ -17,37 +17,37 @@ import (
 // headscale.url. Without Cert it asks Let's Encrypt for a certificate, on ports
 // 80 and 443.
 type ControlServer struct {
-	// ACME is the directory of an authority to ask instead of Let's Encrypt. What
-	// that is trusted by belongs to headscale.ca.
+	// ACME is the ACME directory of a certificate authority to ask instead of Let's Encrypt. The
+	// certificate that the directory itself is trusted by belongs in headscale.ca.
 	ACME string `yaml:"acme,omitempty"`
-	// Email is told to the authority; it may be left out.
+	// Email is passed to the authority; it may be empty.
 	Email string `yaml:"email,omitempty"`
-	// Cert is a certificate and those between it and its authority, in PEM form;
-	// Key is its key.
+	// Cert is a certificate in PEM form, followed by the intermediate certificates. Key is its
+	// private key.
 	Cert string        `yaml:"cert,omitempty"`
 	Key  secret.String `yaml:"key,omitempty"`
-	// Backup says where copies of its database and keys are kept, and brought
-	// back from by a machine that has none.
+	// Backup says where copies of Headscale's database and keys are kept. A machine that has
+	// neither restores them from there.
 	Backup Backup `yaml:"backup,omitempty"`
-	// Names are applications', which it serves besides the nodes' own.
+	// Names are applications' names, which the tailnet resolves besides those of the nodes.
 	Names Names `yaml:"names,omitempty"`
 }
 
-// Backup is where copies go every night.
+// Backup says where copies go every night.
 type Backup struct {
 	// Path is a directory below /var; default contract.HeadscaleBackup.
 	Path string `yaml:"path,omitempty"`
-	// S3 is a bucket besides. The copies in it are not encrypted.
+	// S3 is a bucket for further copies. They are not encrypted.
 	S3 *S3 `yaml:"s3,omitempty"`
 }
 
-// S3 is a bucket of S3, or of what speaks like it.
+// S3 is a bucket of S3, or of a service that speaks its protocol.
 type S3 struct {
 	// Endpoint is an address like https://s3.eu-central-1.amazonaws.com.
 	Endpoint  string        `yaml:"endpoint"`
 	Region    string        `yaml:"region"`
 	Bucket    string        `yaml:"bucket"`
-	Prefix    string        `yaml:"prefix,omitempty"` // of names, such as "headscale/"
+	Prefix    string        `yaml:"prefix,omitempty"` // prefix of object names, such as "headscale/"
 	AccessKey string        `yaml:"accessKey"`
 	SecretKey secret.String `yaml:"secretKey,omitempty"`
 }
@@ -63,7 +63,7 @@ func (s *ControlServer) seal() *ControlServer {
 	return &out
 }
 
-// ControlPort is the port of headscale.url.
+// ControlPort is the port of headscale.url; 0 if the URL is invalid.
 func (c *Config) ControlPort() int {
 	u, err := url.Parse(c.Headscale.URL)
 	if err != nil {
@@ -75,7 +75,7 @@ func (c *Config) ControlPort() int {
 	return Services[u.Scheme].Port
 }
 
-// ControlHost is the name or the address in headscale.url.
+// ControlHost is the host name or address in headscale.url; "" if the URL is invalid.
 func (c *Config) ControlHost() string {
 	u, err := url.Parse(c.Headscale.URL)
 	if err != nil {
@@ -107,8 +107,8 @@ func (v *validator) control(c *Config) {
 	v.acme(c)
 }
 
-// acme wants what an authority can be asked for: autocert, which Headscale asks
-// with, refuses names of one label (x/crypto 0.53).
+// acme refuses a headscale.url for which no authority can be asked: autocert, which Headscale uses,
+// refuses names of one label (x/crypto 0.53).
 func (v *validator) acme(c *Config) {
 	s, host := c.Control, c.ControlHost()
 	if _, err := netip.ParseAddr(host); err == nil {
@@ -127,8 +127,8 @@ func (v *validator) acme(c *Config) {
 	}
 }
 
-// certificate wants one that clients of headscale.url will take. How long it is
-// good for is the clock's affair.
+// certificate requires a certificate that clients of headscale.url will accept. Its validity period
+// is not checked here: that depends on the clock.
 func (v *validator) certificate(c *Config) {
 	s := c.Control
 	if s.ACME != "" {
@@ -172,7 +172,7 @@ func (v *validator) backup(c *Config) {
 	}
 }
 
-// Problems says what is wrong with a bucket, by field.
+// Problems returns what is wrong with the bucket, by field.
 func (s *S3) Problems() map[string]string {
 	all := map[string]string{}
 	for field, value := range map[string]string{"region": s.Region, "bucket": s.Bucket, "accessKey": s.AccessKey, "secretKey": s.SecretKey.Reveal()} {

@@ -13,13 +13,12 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// Disk says which whole disk of the machine is meant: by a name that udev
-// gives it, written as a plain text, or by what it is. Exactly one disk must
-// fit.
+// Disk identifies one whole disk of the machine: by a name that udev gives it, written as a plain
+// string, or by its properties. Exactly one disk must match.
 type Disk struct {
 	// Path is below /dev/disk/by-id.
 	Path string `yaml:"path,omitempty"`
-	// Model is a shell pattern of what the disk calls itself.
+	// Model is a shell pattern that the disk's model name must match.
 	Model string `yaml:"model,omitempty"`
 	// Size is a number with its unit as on the label, "500GB", met within two
 	// per cent, or a bound such as ">=400GB".
@@ -38,7 +37,7 @@ func (d *Disk) UnmarshalYAML(n *yaml.Node) error {
 	return strictyaml.DecodeNode(n, (*mapping)(d))
 }
 
-// MarshalYAML writes the form that a person would.
+// MarshalYAML writes the form that a person would use.
 func (d Disk) MarshalYAML() (any, error) {
 	type mapping Disk
 	if d.Path != "" {
@@ -58,8 +57,8 @@ func (d Disk) String() string {
 	return strings.Join(words, ", ")
 }
 
-// Fits reports whether a disk with these names in /dev/disk/by-id, that calls
-// itself one of models and has so many bytes, may be meant.
+// Fits reports whether d matches a disk with the names ids in /dev/disk/by-id, with one of models
+// as its model name, and with a size of bytes.
 func (d Disk) Fits(ids, models []string, bytes int64) bool {
 	if name, ok := strings.CutPrefix(d.Path, byID); ok {
 		return slices.Contains(ids, name)

@@ -39,7 +39,7 @@ func TestWhichDiskIsMeant(t *testing.T) {
 	}
 }
 
-// What a person wrote as a name stays one.
+// A disk that a person gave as a name is written as a name.
 func TestADiskIsWrittenAsItWasRead(t *testing.T) {
 	b, err := node.Marshal(load(t, full))
 	if err != nil {

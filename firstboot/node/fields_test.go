@@ -10,9 +10,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// inTheOpen are the fields whose text sealing leaves on the boot partition. A
-// new field stands here if it never holds a secret; otherwise Seal removes it. The
-// claims of k3s.seed.restore are left, too: packed, so that nobody finds a text there.
+// inTheOpen are the fields whose text sealing leaves on the boot partition. A new field belongs
+// here if it never holds a secret; otherwise Seal removes it. The claims of k3s.seed.restore are
+// left too; they are packed, so their text is not found.
 var inTheOpen = strings.Fields(`
 	node board site role page timezone dataDisk.path ownerKey
 	headscale.url headscale.ca control.acme control.email control.cert control.backup.path control.backup.s3.endpoint control.backup.s3.region control.backup.s3.bucket control.backup.s3.prefix control.backup.s3.accessKey control.names.hosts control.names.nodes

@@ -10,22 +10,22 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
-// Service is what a name in firewall opens.
+// Service is what a name in the firewall lists opens.
 type Service struct {
 	Protocol string // tcp or udp
 	Port     int
 }
 
-// Services are the names that firewall knows. What k3s serves is none of
-// them: other nodes reach it through the tailnet.
+// Services are the names that the firewall lists may contain. k3s' own services are not among them:
+// other nodes reach those through the tailnet.
 var Services = map[string]Service{
 	"http":  {"tcp", 80},
 	"https": {"tcp", 443},
 	"ssh":   {"tcp", 22},
 }
 
-// OpenToLAN lists the services for the private networks that the node is part
-// of.
+// OpenToLAN returns the names of the services that are open to the private networks that the node
+// is part of.
 func (c *Config) OpenToLAN() []string {
 	if (c.SSH.LAN == nil || *c.SSH.LAN) && !slices.Contains(c.Firewall.LAN, "ssh") {
 		return append([]string{"ssh"}, c.Firewall.LAN...)
@@ -33,8 +33,8 @@ func (c *Config) OpenToLAN() []string {
 	return c.Firewall.LAN
 }
 
-// OpenToAll lists what everybody may reach: the services that the file names, and
-// those of a Headscale.
+// OpenToAll returns the services that everybody may reach: those that the file names, and those of
+// a Headscale.
 func (c *Config) OpenToAll() []Service {
 	var out []Service
 	for _, name := range c.Firewall.Public {
@@ -43,7 +43,7 @@ func (c *Config) OpenToAll() []Service {
 	if c.Control != nil {
 		out = append(out, Service{"tcp", c.ControlPort()}, Service{"udp", contract.STUNPort})
 	}
-	if c.Control != nil && c.Control.Cert == "" { // the authority asks there
+	if c.Control != nil && c.Control.Cert == "" { // the authority's challenge arrives there
 		out = append(out, Services["http"])
 	}
 	return out

@@ -9,28 +9,28 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// Install makes of what this file lies on a stick that copies its system onto a
-// disk of the computer, once, before it ever starts it. On that disk, which has
-// this very file, it means nothing any more.
+// Install turns the medium with this file into an installation stick: it copies its system onto a
+// disk of the computer, once, before it ever starts that system itself. On that disk, which gets
+// this very file, Install has no meaning any more.
 type Install struct {
-	// Disk is the one of the computer that the system goes to.
+	// Disk is the disk of the computer that the system goes to.
 	Disk InstallDisk `yaml:"disk,omitempty"`
-	// Wipe allows that something is on the disk, of whomever.
+	// Wipe allows overwriting whatever is on the disk, whoever it belongs to.
 	Wipe bool `yaml:"wipe,omitempty"`
-	// ReplaceData allows that the data of a node is on the disk.
+	// ReplaceData allows overwriting the data of a node on the disk.
 	ReplaceData bool `yaml:"replaceData,omitempty"`
 }
 
-// InstallDisk says which disk of the computer is meant. Exactly one must fit.
+// InstallDisk identifies a disk of the computer. Exactly one must match.
 type InstallDisk struct {
 	// Serial is the serial number on its label.
 	Serial string `yaml:"serial,omitempty"`
-	// Model is a shell pattern of what the disk calls itself.
+	// Model is a shell pattern that the disk's model name must match.
 	Model string `yaml:"model,omitempty"`
 	// Size is a number with its unit as on the label, "500GB", met within two
 	// per cent, or a bound such as ">=400GB".
 	Size string `yaml:"size,omitempty"`
-	// Only is the one disk that the computer has besides the stick.
+	// Only means the one disk that the computer has besides the stick.
 	Only bool `yaml:"only,omitempty"`
 }
 
@@ -45,8 +45,8 @@ func (d InstallDisk) String() string {
 	return Disk{Model: d.Model, Size: d.Size}.String()
 }
 
-// Fits reports whether a disk other than the stick, with this serial number,
-// that calls itself one of models and has so many bytes, may be meant.
+// Fits reports whether d matches a disk, other than the stick, with this serial number, with one of
+// models as its model name, and with a size of bytes.
 func (d InstallDisk) Fits(serial string, models []string, bytes int64) bool {
 	switch {
 	case d.Only:
@@ -57,9 +57,8 @@ func (d InstallDisk) Fits(serial string, models []string, bytes int64) bool {
 	return Disk{Model: d.Model, Size: d.Size}.Fits(nil, models, bytes)
 }
 
-// CheckInstall refuses to install on a board whose image lies in a table of that
-// kind: a Raspberry Pi starts from its card, and no stick would make it start from
-// another disk.
+// CheckInstall refuses to install an image with a partition table of scheme s unless that is GPT: a
+// Raspberry Pi starts from its card, and no stick could make it start from another disk.
 func CheckInstall(s contract.Scheme) error {
 	if s != contract.GPT {
 		return fmt.Errorf("is for computers with UEFI or BIOS: for a Raspberry Pi write the image onto its card, and take install: away")
@@ -93,24 +92,24 @@ func (v *validator) install(i *Install) {
 	}
 }
 
-// Installed is what a stick that has done its work knows: its node.yaml is that,
+// Installed is all that a stick knows once it has done its work: its node.yaml then contains this,
 // and nothing else.
 type Installed struct {
 	Node string
-	// DiskID is the GUID of the disk that it made.
+	// DiskID is the GUID of the partition table that the stick wrote to the disk.
 	DiskID string
 }
 
 const (
 	installedWords = "# This stick has installed node %s on disk %s\n"
-	// installedHead is how much of the file is written first: a sector, which a power
-	// cut leaves old or new.
+	// installedHead is how many bytes of the file are written first: one sector, which a power cut
+	// leaves either old or new.
 	installedHead = 512
 )
 
-// Text returns a node.yaml of size bytes in two parts, which are written one
-// after the other: whoever finds the first knows all there is to know, and what
-// follows it, secrets perhaps, is to be overwritten.
+// Text returns a node.yaml of size bytes in two parts, to be written one after the other. The first
+// part holds everything there is to know. Whoever finds it knows that the rest, which may be old
+// secrets, is to be overwritten.
 func (i Installed) Text(size int) (head, rest []byte) {
 	text := fmt.Appendf(nil, installedWords, i.Node, i.DiskID)
 	text = append(text, "# and is of no more use: take it out. No computer starts from it any more. To use it again,\n# write the image onto it anew, with another node.yaml.\n"...)
@@ -120,7 +119,8 @@ func (i Installed) Text(size int) (head, rest []byte) {
 	return all[:at], all[at:]
 }
 
-// ParseInstalled reads a node.yaml of a stick, whole or only its first part.
+// ParseInstalled reads the node.yaml of a stick that has done its work, whole or only its first
+// part.
 func ParseInstalled(data []byte) (i Installed, ok bool) {
 	line, _, _ := bytes.Cut(data, []byte("\n"))
 	n, err := fmt.Sscanf(string(line)+"\n", installedWords, &i.Node, &i.DiskID)

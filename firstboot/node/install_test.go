@@ -71,8 +71,8 @@ func TestAPiIsNotInstalledFromAStick(t *testing.T) {
 	}
 }
 
-// TestAStickKnowsWhatItInstalled: its first part alone says all, and both are
-// comments to whoever reads it as a node.yaml.
+// TestAStickKnowsWhatItInstalled: the first part alone says everything, and both parts are comments
+// to a reader of node.yaml.
 func TestAStickKnowsWhatItInstalled(t *testing.T) {
 	want := node.Installed{Node: "cabin-box", DiskID: "11111111-2222-4333-8444-555555555555"}
 	for _, size := range []int{100, 300, 512, 513, node.ReservedSize} {

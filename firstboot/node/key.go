@@ -7,9 +7,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// Key is a key file: another key for a node, and nothing else. Signed, it is
-// handed to the node through its page; it fits a link or a QR code, and who
-// carries it learns no token of the cluster.
+// Key is a key file: a new key for a node, and nothing else. It is signed and then given to the
+// node through its page. It fits into a link or a QR code, and whoever carries it learns no token
+// of the cluster.
 type Key struct {
 	Version int           `yaml:"version"`
 	Node    string        `yaml:"node"`
@@ -21,8 +21,8 @@ func MarshalKey(name string, key secret.String) []byte {
 	return fmt.Appendf(nil, "version: %d\nnode: %s\nauthKey: %s\n", Version, name, key.Reveal())
 }
 
-// LoadKey reads a key file, and nil where data is something else, such as a
-// node.yaml: no field of that is called authKey.
+// LoadKey reads a key file. It returns nil where data is something else, such as a node.yaml: no
+// field of that is called authKey.
 func LoadKey(name string, data []byte) (*Key, error) {
 	if err := checkText(name, data); err != nil {
 		return nil, err

@@ -13,20 +13,20 @@ var (
 	labelValue = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$`)
 )
 
-// fromSite are the labels that say where a node is: firstboot writes them.
+// fromSite are the labels that say where a node is. firstboot writes them.
 var fromSite = []string{"topology.kubernetes.io/region", "topology.kubernetes.io/zone"}
 
-// olderFromSite are their older names: the cluster makes them equal to those.
+// olderFromSite are the older names of fromSite. The cluster gives them the same values.
 var olderFromSite = []string{"failure-domain.beta.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone"}
 
-// fromMachine are what the kubelet finds out itself. It would take another value, and
-// what goes by these labels would find no node, or the wrong one: local volumes by its
-// name, images by its architecture.
+// fromMachine are labels that the kubelet determines itself. It would accept other values, but then
+// whatever relies on these labels would find no node, or the wrong one: local volumes go by the
+// node's name, images by its architecture.
 var fromMachine = []string{
 	"kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/arch",
 }
 
-// checkLabel keeps those that firstboot sets.
+// checkLabel refuses labels that firstboot sets.
 func checkLabel(name, value string) error {
 	switch {
 	case !isLabelName(name):
@@ -41,8 +41,8 @@ func checkLabel(name, value string) error {
 
 var errFromSite = errors.New("comes from site: remove it")
 
-// checkOwnLabel keeps those that the cluster or the kubelet sets, and refuses those with
-// which the kubelet does not start: k3s hands them to it as --node-labels. See RefuseAtHome.
+// checkOwnLabel refuses labels that the cluster or the kubelet sets, and those with which the
+// kubelet does not start: k3s passes them to it as --node-labels. See RefuseAtHome.
 func checkOwnLabel(name string) error {
 	switch {
 	case slices.Contains(olderFromSite, name):
@@ -55,7 +55,7 @@ func checkOwnLabel(name string) error {
 	return nil
 }
 
-// isLabelName follows the syntax of Kubernetes' labels ("Labels and Selectors").
+// isLabelName follows the syntax of Kubernetes' label keys ("Labels and Selectors").
 func isLabelName(name string) bool {
 	prefix, base, ok := strings.Cut(name, "/")
 	if !ok {
@@ -65,9 +65,9 @@ func isLabelName(name string) bool {
 }
 
 // kubeletMaySet is the kubelet's own rule for --node-labels (Kubernetes 1.36,
-// pkg/kubelet/apis/well_known_labels.go, IsKubernetesLabel and IsKubeletLabel) but for
-// the labels above: what is Kubernetes' own must stand in a namespace for it. Without
-// the rule a stolen node could call itself a server.
+// pkg/kubelet/apis/well_known_labels.go, IsKubernetesLabel and IsKubeletLabel), except for the
+// labels above: a label in one of Kubernetes' own domains must be in a namespace meant for the
+// kubelet. Without the rule a stolen node could label itself a server.
 func kubeletMaySet(name string) bool {
 	prefix, _, _ := strings.Cut(name, "/")
 	if !strings.Contains(name, "/") || !within(prefix, "kubernetes.io", "k8s.io") {
@@ -76,7 +76,7 @@ func kubeletMaySet(name string) bool {
 	return within(prefix, "kubelet.kubernetes.io", "node.kubernetes.io") || name == "beta.kubernetes.io/instance-type"
 }
 
-// within says that a name is one of the domains, or below one.
+// within reports whether name is one of the domains, or below one of them.
 func within(name string, domains ...string) bool {
 	return slices.ContainsFunc(domains, func(d string) bool { return name == d || strings.HasSuffix(name, "."+d) })
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// TestLabels: no node takes what firstboot sets, or what is no label.
+// TestLabels: labels that firstboot sets, and invalid ones, are refused.
 func TestLabels(t *testing.T) {
 	for label, want := range map[string]string{
 		"topology.kubernetes.io/zone":   "comes from site",
@@ -23,7 +23,7 @@ func TestLabels(t *testing.T) {
 	}
 }
 
-// TestTaints may have keys that no label may: k3s' own bear them.
+// TestTaints may have keys that are not allowed for labels: Kubernetes' own taints have them.
 func TestTaints(t *testing.T) {
 	for taint, good := range map[string]bool{
 		"node-role.kubernetes.io/control-plane=true:NoSchedule": true, "gpu:NoExecute": true, "a=b:c:NoExecute": false, "=x:NoExecute": false, "a/b/c=x:NoExecute": false,

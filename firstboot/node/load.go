@@ -10,8 +10,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// Kind tells apart what can be wrong with the file as a whole; a person is
-// told different things.
+// Kind tells apart what can be wrong with the file as a whole, since each case needs another
+// message to a person.
 type Kind int
 
 // The kinds of Error.
@@ -23,7 +23,7 @@ const (
 	Foreign              // a version this program does not know
 )
 
-// Error says what is wrong with a node.yaml. It never contains its values.
+// Error says what is wrong with a node.yaml. It never contains values of the file.
 type Error struct {
 	Kind Kind
 	Err  error
@@ -32,13 +32,13 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// Load reads the content of the file that errors call name, checks it and
-// fills in defaults. Errors are of type *Error.
+// Load parses the content of a node.yaml, checks it and fills in defaults. Errors call the file
+// name, and are of type *Error.
 func Load(name string, data []byte) (*Config, error) {
 	if err := checkText(name, data); err != nil {
 		return nil, err
 	}
-	text, _ := cutSignature(data) // what is below it, its owner did not sign
+	text, _ := cutSignature(data) // the lines below the text are not covered by the signature
 	doc, err := strictyaml.Parse(name, text)
 	if err != nil {
 		return nil, &Error{Invalid, err}
@@ -80,8 +80,8 @@ func onlyComments(data []byte) bool {
 	return true
 }
 
-// checkVersion looks at the version before anything else: to a file of
-// another version every other complaint is beside the point.
+// checkVersion looks at the version before anything else: for a file of another version, every
+// other complaint is pointless.
 func checkVersion(doc *strictyaml.Document) error {
 	var v struct {
 		Version any            `yaml:"version"`
@@ -112,8 +112,8 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// defaultMode keeps a file to root, as it may hold a password. systemd tells
-// everybody what its files say, and its network program is not root.
+// defaultMode lets only root read a file, since it may hold a password. Files of systemd are an
+// exception: systemd shows their content to everybody anyway, and systemd-networkd is not root.
 func defaultMode(path string) Mode {
 	if strings.HasPrefix(path, "/etc/systemd/") {
 		return 0o644
@@ -121,11 +121,11 @@ func defaultMode(path string) Mode {
 	return 0o600
 }
 
-// Seal returns a copy without secrets, marked so that their absence is no
-// fault. Nobody can say which of k3s' settings hold one: all go.
+// Seal returns a copy without secrets, marked so that their absence is no fault. Any of k3s'
+// settings may hold a secret, so all of them are removed.
 func (c *Config) Seal() *Config {
 	s := *c
-	s.Sealed, s.Install = true, nil // it is done where a node lives
+	s.Sealed, s.Install = true, nil // an installation is done where a node lives
 	s.Headscale.AuthKey, s.SSH.HostKey = "", ""
 	if c.Control != nil {
 		s.Control = c.Control.seal()
@@ -145,8 +145,8 @@ func (c *Config) Seal() *Config {
 	return &s
 }
 
-// Keep returns what a node remembers of itself, for root's eyes: as sealed,
-// but with k3s' settings, which are written again when an address changes.
+// Keep returns what a node remembers of its configuration, readable by root only: the sealed copy
+// with k3s' settings, which are written again when an address changes.
 func (c *Config) Keep() *Config {
 	s := c.Seal()
 	s.K3s.Config = c.K3s.Config
@@ -157,8 +157,8 @@ func (c *Config) Keep() *Config {
 // boot partition.
 var ErrTooLong = errors.New("node.yaml does not fit the 32 KiB reserved for it: let files and secrets come by another way")
 
-// PadTo fills the file up to size, as it lies on a boot partition: with
-// newlines up to ReservedSize, where nobody gave it another length.
+// PadTo pads the file with newlines up to size bytes, its length on the boot partition:
+// ReservedSize, unless somebody gave the file another length.
 func PadTo(data []byte, size int) ([]byte, error) {
 	if len(data) > size {
 		return nil, ErrTooLong

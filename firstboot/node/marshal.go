@@ -11,8 +11,7 @@ const header = `# Who this node is. Read when it starts; a change is picked up a
 # start or by "firstboot retry". STATUS.TXT beside this file says how it went.
 `
 
-// Marshal returns the file's content, secrets included. What Load returns for
-// it is c with its defaults.
+// Marshal returns the file's content, secrets included. Load returns c, with its defaults, for it.
 func Marshal(c *Config) ([]byte, error) {
 	text, err := encode(c)
 	if err == nil && len(text) > ReservedSize {
@@ -21,7 +20,7 @@ func Marshal(c *Config) ([]byte, error) {
 	return text, err
 }
 
-// Size is how long the content is, whether or not there is room for it.
+// Size returns the length of the content in bytes, whether or not it fits ReservedSize.
 func Size(c *Config) (int, error) {
 	text, err := encode(c)
 	return len(text), err

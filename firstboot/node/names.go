@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Names are what applications are called in the tailnet.
+// Names says which names applications have in the tailnet.
 type Names struct {
-	// Hosts are whole names, like nextcloud.apps.example.net.
+	// Hosts are full names, like nextcloud.apps.example.net.
 	Hosts []string `yaml:"hosts,omitempty"`
-	// Nodes take requests in for all of them. A name leads to those that are in the
-	// tailnet, and where some are online, to these alone.
+	// Nodes accept requests for all of Hosts. A name resolves to those of them that are in the
+	// tailnet; if some of these are online, only to the online ones.
 	Nodes []string `yaml:"nodes,omitempty"`
 }
 
-// Names are those that this node serves, none where it runs no Headscale.
+// Names returns the names that this node serves; none where it runs no Headscale.
 func (c *Config) Names() Names {
 	if c.Control == nil {
 		return Names{}
@@ -25,7 +25,7 @@ func (c *Config) Names() Names {
 	return c.Control.Names
 }
 
-// wholeName has a dot at least: a name alone is a node's.
+// wholeName has at least one dot: a name of one label is a node's.
 var wholeName = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // CheckDomain accepts a DNS name of several labels (RFC 1123), in lower case.
@@ -36,8 +36,8 @@ func CheckDomain(s string) error {
 	return nil
 }
 
-// CheckName accepts what an application may be called in a tailnet whose Headscale
-// is at a host. Members ask nobody else for the name, nor for what is below it.
+// CheckName accepts a name that an application may have in a tailnet whose Headscale is at the host
+// headscale. Members of the tailnet ask no other server for that name, nor for any name below it.
 func CheckName(s, headscale string) error {
 	if s == headscale || strings.HasSuffix(headscale, "."+s) {
 		return fmt.Errorf("is the Headscale's own name, or above it: members of the tailnet would not find it any more")

@@ -1,12 +1,11 @@
-// Package node is the schema of node.yaml: who one machine is, where it
-// belongs and the secrets it needs once. The program that flashes a card writes
-// it, the one that runs when the card boots reads it.
+// Package node is the schema of node.yaml: which machine this is, where it belongs, and the secrets
+// it needs once. The program that flashes a card writes the file; the program that runs when the
+// card boots reads it.
 //
-// The package reads, checks, completes, signs and writes the file's content,
-// and knows which of it is its owner's to change. It refuses unknown fields,
-// values that would be wrong on any machine, and files for another version of
-// itself. It does not touch a disk, a network or the machine, and says nothing
-// about values that only the machine can judge.
+// The package reads, checks, completes, signs and writes the file's content, and knows which fields
+// only the owner may change. It refuses unknown fields, values that would be wrong on any machine,
+// and files of another schema version. It does not touch a disk, a network or the machine, and does
+// not judge values that only the machine can judge.
 package node
 
 import (
@@ -31,8 +30,8 @@ const FileName = "node.yaml"
 // personalised, and its secrets overwritten, in place.
 const ReservedSize = 32 << 10
 
-// Config is node.yaml. Every look-up has been made: a node receives one flat
-// answer and never the fleet.
+// Config is node.yaml. Every value in it is final: a node receives one flat answer, and never sees
+// the fleet's configuration.
 type Config struct {
 	Version int `yaml:"version"`
 	// Node is the hostname, unique in the fleet: one RFC 1123 label.
@@ -43,38 +42,37 @@ type Config struct {
 	Site      string    `yaml:"site"`
 	Role      Role      `yaml:"role"`
 	Headscale Headscale `yaml:"headscale"`
-	// Control makes the node the one that serves headscale.url.
+	// Control makes this node the one that serves headscale.url.
 	Control  *ControlServer `yaml:"control,omitempty"`
 	K3s      K3s            `yaml:"k3s,omitempty"`
 	SSH      SSH            `yaml:"ssh,omitempty"`
 	Firewall Firewall       `yaml:"firewall,omitempty"`
-	// Page is "off" where the node shows no page on the LAN; default "on".
+	// Page is "off" for a node that shows no page on the LAN; default "on".
 	Page    Page    `yaml:"page,omitempty"`
 	Network Network `yaml:"network,omitempty"`
 	// Timezone is a name of the tz database; default Etc/UTC.
 	Timezone string `yaml:"timezone,omitempty"`
-	// DataDisk is the disk for /var where that is not on the boot disk. It
-	// counts until the node has an identity, which then stays where it is.
+	// DataDisk is the disk for /var if that is not on the boot disk. It has no effect once the node
+	// has an identity, which stays where it is.
 	DataDisk Disk `yaml:"dataDisk,omitempty"`
 	// Install copies the system from a stick onto a disk of the computer.
 	Install  *Install `yaml:"install,omitempty"`
 	Longhorn Longhorn `yaml:"longhorn,omitempty"`
 	Storage  Storage  `yaml:"storage,omitempty"`
 	Files    []File   `yaml:"files,omitempty"`
-	// OwnerKey is the public key, in minisign's format, of who may change
-	// everything on a sealed node. The first node.yaml brings it.
+	// OwnerKey is the public key, in minisign's format, of the person who may change everything on
+	// a sealed node. The first node.yaml sets it.
 	OwnerKey string `yaml:"ownerKey,omitempty"`
-	// Sealed says that the node has used its secrets and removed them from
-	// this file. A person who adds a new key leaves it as it is.
+	// Sealed says that the node has used its secrets and removed them from this file. A person who
+	// adds a new key leaves Sealed as it is.
 	Sealed bool `yaml:"sealed,omitempty"`
 }
 
 // Role says what the node does in the cluster.
 type Role string
 
-// The roles. A witness is a server that holds nothing but etcd and breaks
-// ties. A node of role control runs the tailnet's Headscale and nothing of the
-// cluster; a witness may do both.
+// The roles. A witness is a server that runs nothing but etcd and breaks ties. A node of role
+// control runs the tailnet's Headscale and no part of the cluster; a witness may do both.
 const (
 	Server  Role = "server"
 	Agent   Role = "agent"
@@ -82,39 +80,39 @@ const (
 	Control Role = "control"
 )
 
-// Votes says that the node is a member of etcd: without more than half of them
-// the cluster stands still.
+// Votes reports whether the node is a member of etcd: without more than half of its members the
+// cluster stands still.
 func (r Role) Votes() bool { return r == Server || r == Witness }
 
 // Headscale says which tailnet to join.
 type Headscale struct {
 	URL string `yaml:"url"`
-	// AuthKey is single-use and gone after the node has joined.
+	// AuthKey is single-use. It is removed once the node has joined.
 	AuthKey secret.String `yaml:"authKey,omitempty"`
-	// CA holds PEM certificates to trust besides the system's.
+	// CA holds PEM certificates to trust besides those of the system.
 	CA string `yaml:"ca,omitempty"`
 }
 
 // K3s says how the node takes part in the cluster.
 type K3s struct {
-	// Init permits this server to create the cluster. It never does while
-	// another server of the list may have one.
+	// Init permits this server to create the cluster. It does not while another server of the list
+	// may already have one.
 	Init bool `yaml:"init,omitempty"`
 	// Servers are the hostnames of all servers; the node's own is ignored.
 	Servers []string `yaml:"servers,omitempty"`
-	// ServerTags are the tags of the tailnet of which a server must bear one
-	// before it is shown a token; default: those of this node.
+	// ServerTags are tags of the tailnet. A server must have one of them before this node shows it
+	// a token; default: the tags of this node.
 	ServerTags []string `yaml:"serverTags,omitempty"`
-	// Token is the servers' token. It opens everything: agents get one of the
-	// other two.
+	// Token is the servers' token. It opens everything: agents get AgentToken or BootstrapToken
+	// instead.
 	Token          secret.String `yaml:"token,omitempty"`
 	AgentToken     secret.String `yaml:"agentToken,omitempty"`
 	BootstrapToken secret.String `yaml:"bootstrapToken,omitempty"`
-	// CA holds the cluster's certificate authorities and their keys as PEM, by
-	// contract.ClusterCAFiles, for the server that creates it. Without them k3s
-	// makes its own.
+	// CA holds the cluster's certificate authorities and their keys as PEM, by the names of
+	// contract.ClusterCAFiles, for the server that creates the cluster. Without them k3s makes its
+	// own.
 	CA map[string]secret.String `yaml:"ca,omitempty"`
-	// Labels and Taints of the node; taints as KEY=VALUE:EFFECT.
+	// Labels and Taints are the node's; a taint is KEY=VALUE:EFFECT.
 	Labels map[string]string `yaml:"labels,omitempty"`
 	Taints []string          `yaml:"taints,omitempty"`
 	// Config has further flags of k3s by their long names.
@@ -123,29 +121,28 @@ type K3s struct {
 	Seed Seed `yaml:"seed,omitempty"`
 }
 
-// Seed is Kubernetes objects. They are in node.yaml and not in the image: a slot
-// that falls back would apply its older ones again, and a chart must not be
-// downgraded.
+// Seed holds Kubernetes objects. They are in node.yaml and not in the image: after a fallback, the
+// older slot would apply its older objects again, and a chart must not be downgraded.
 type Seed struct {
 	// Manifests are files for k3s' deploy controller, by the addons' names.
 	Manifests map[string]string `yaml:"manifests,omitempty"`
-	// Secrets never are in a file that k3s reads.
+	// Secrets are never written to a file that k3s reads.
 	Secrets []Secret `yaml:"secrets,omitempty"`
-	// Restore is for a cluster that takes the place of one that is lost.
+	// Restore is for a cluster that replaces a lost one.
 	Restore *Restore `yaml:"restore,omitempty"`
 }
 
-// Restore brings volumes back from a system backup of Longhorn, with their claims.
+// Restore restores volumes, with their claims, from a system backup of Longhorn.
 type Restore struct {
 	// SystemBackup is its name in the bucket that Longhorn backs up to.
 	SystemBackup string `yaml:"systemBackup"`
-	// Claims have to be back before the rest begins. One without a backup gets an
-	// empty volume.
+	// Claims have to be restored before the rest begins. A claim without a backup gets an empty
+	// volume.
 	Claims Claims `yaml:"claims,omitempty"`
-	// Namespaces are what a node.yaml from before Claims has; no update may refuse one.
+	// Namespaces is set in files from before Claims existed. No update may refuse such a file.
 	Namespaces []string `yaml:"namespaces,omitempty"`
-	// Manifests are further files of the seed, which have to wait until all is
-	// back: they would make empty volumes of the same names.
+	// Manifests are further files of the seed that have to wait until everything is restored: they
+	// would otherwise create empty volumes of the same names.
 	Manifests map[string]string `yaml:"manifests,omitempty"`
 }
 
@@ -169,7 +166,7 @@ type SSH struct {
 	HostKey secret.String `yaml:"hostKey,omitempty"`
 }
 
-// Firewall opens services, by name, to others than the tailnet.
+// Firewall opens services, by name, beyond the tailnet.
 type Firewall struct {
 	// LAN is the private networks that the node is part of.
 	LAN []string `yaml:"lan,omitempty"`
@@ -177,8 +174,8 @@ type Firewall struct {
 	Public []string `yaml:"public,omitempty"`
 }
 
-// Page switches the page that a node shows on the LAN until it has joined, and
-// when it needs a person.
+// Page switches on or off the page that a node shows on the LAN until it has joined, and whenever
+// it needs a person.
 type Page string
 
 // The settings of Page.
@@ -194,7 +191,7 @@ type Network struct {
 	NTP        []string    `yaml:"ntp,omitempty"`
 	// Proxy is an http or https URL; it may contain a password.
 	Proxy secret.String `yaml:"proxy,omitempty"`
-	// NoProxy lists further names and networks reached directly.
+	// NoProxy lists further names and networks to be reached without the proxy.
 	NoProxy []string `yaml:"noProxy,omitempty"`
 }
 
@@ -207,7 +204,7 @@ type Interface struct {
 	VLAN int `yaml:"vlan,omitempty"`
 	// Addresses are in CIDR notation.
 	Addresses []string `yaml:"addresses,omitempty"`
-	// Gateway is the router's address, in one of their networks.
+	// Gateway is the router's address, in one of the networks of Addresses.
 	Gateway string `yaml:"gateway,omitempty"`
 	// DNS are the addresses of name servers.
 	DNS []string `yaml:"dns,omitempty"`
@@ -223,26 +220,26 @@ type WiFi struct {
 
 // Longhorn says where volumes live.
 type Longhorn struct {
-	// Disk is a disk for volumes; without one they lie on the data partition.
+	// Disk is a disk for volumes; without one, volumes lie on the data partition.
 	Disk Disk `yaml:"disk,omitempty"`
 }
 
-// File is one more file for the node, in one of the places FilePlaces lists.
+// File is one more file for the node, in one of FilePlaces.
 type File struct {
 	Path string `yaml:"path"`
 	// Mode is octal; default 0600, 0644 below /etc/systemd.
 	Mode Mode `yaml:"mode,omitempty"`
 	// Owner is "root" (the default) or "UID:GID" in decimal.
 	Owner string `yaml:"owner,omitempty"`
-	// Content is treated as a secret, as it may be one.
+	// Content is treated as a secret, since it may be one.
 	Content secret.String `yaml:"content,omitempty"`
 }
 
-// Settings are flags of k3s. Some are passwords, so that all print as a
-// placeholder; YAML has them.
+// Settings are flags of k3s. Some are passwords, so printing shows a placeholder for all of them;
+// YAML contains the values.
 type Settings map[string]any
 
-// Format answers every verb with the placeholder.
+// Format prints the placeholder for every verb.
 func (s Settings) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "(%d settings)", len(s)) }
 
 // Mode is a file's permission bits, written in octal.
@@ -261,7 +258,7 @@ func (m *Mode) UnmarshalYAML(n *yaml.Node) error {
 // MarshalYAML writes a quoted octal number.
 func (m Mode) MarshalYAML() (any, error) { return fmt.Sprintf("%04o", uint32(m)), nil }
 
-// OwnerIDs returns the numbers of Owner.
+// OwnerIDs returns Owner as numbers.
 func (f *File) OwnerIDs() (uid, gid int, err error) {
 	if f.Owner == "" || f.Owner == "root" {
 		return 0, 0, nil
@@ -275,7 +272,7 @@ func (f *File) OwnerIDs() (uid, gid int, err error) {
 	return int(id), int(gr), nil
 }
 
-// OtherServers returns Servers without the node itself.
+// OtherServers returns K3s.Servers without the node itself.
 func (c *Config) OtherServers() []string {
 	var out []string
 	for _, s := range c.K3s.Servers {
@@ -286,7 +283,7 @@ func (c *Config) OtherServers() []string {
 	return out
 }
 
-// JoinToken returns the token that this node shows to a server, and its field of k3s.
+// JoinToken returns the token that this node shows to a server, and the name of its field in k3s.
 func (c *Config) JoinToken() (field string, t secret.String) {
 	switch k := &c.K3s; {
 	case c.Role == Agent && !k.BootstrapToken.Empty():

@@ -86,7 +86,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// reveal makes secrets comparable.
+// reveal prints a configuration with its secrets, for comparing.
 func reveal(c *node.Config) string {
 	b, err := node.Marshal(c)
 	if err != nil {
@@ -306,8 +306,8 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestTokenPins: whatever the kind of token, one that anybody may be told is
-// pointed at, and its text stays where it is.
+// TestTokenPins: for every kind of token there is a warning if it has no pin, and the warning does
+// not contain the token.
 func TestTokenPins(t *testing.T) {
 	for _, c := range []struct{ role, kind, token, want string }{
 		{"server", "token", "very-secret", "k3s.token: whoever answers"},

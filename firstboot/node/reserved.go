@@ -9,13 +9,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// unsigned says of every field whether a file without the owner's signature
-// may change it on a node that has joined: what brings a node back that has
-// lost its way, and nothing that says who it is or who may do what on it.
+// unsigned says of every field whether a file without the owner's signature may change it on a node
+// that has joined. It may change what brings a lost node back, but not who the node is or who may
+// do what on it.
 var unsigned = map[string]bool{
-	"version": true, // there is one
-	"sealed":  true, // says nothing of the node
-	"install": true, // nor does this, once it is there: see Install
+	"version": true, // only one version exists
+	"sealed":  true, // says nothing about the node
+	"install": true, // nor does this, once the system is installed: see Install
 
 	"headscale.authKey":  true,
 	"k3s.token":          true,
@@ -37,37 +37,36 @@ var unsigned = map[string]bool{
 	"k3s.init":           false,
 	"k3s.ca":             false,
 	"k3s.servers":        false,
-	"k3s.serverTags":     false, // who may be shown the token
+	"k3s.serverTags":     false, // decides who may be shown the token
 	"k3s.labels":         false,
 	"k3s.taints":         false,
 	"k3s.config":         false,
 	"k3s.seed.manifests": false, // programs
 	"k3s.seed.secrets":   false,
-	"k3s.seed.restore":   false, // programs, and which data
+	"k3s.seed.restore":   false, // programs, and the choice of data
 	"ssh.authorizedKeys": false,
-	"ssh.lan":            false, // who may knock
+	"ssh.lan":            false, // decides who can connect
 	"ssh.hostKey":        false,
 	"firewall.lan":       false,
 	"firewall.public":    false,
-	"page":               false, // who may knock
+	"page":               false, // decides who can connect
 	"timezone":           false,
 	"dataDisk":           false,
 	"longhorn.disk":      false,
 	"storage.encrypt":    false,
-	"storage.holders":    false, // who may be shown a share of the key
+	"storage.holders":    false, // decides who may be shown a share of the key
 	"storage.holderTags": false,
 	"storage.hold":       false,
 	"files":              false,
 	"ownerKey":           false,
 }
 
-// Reserved lists the fields that next has otherwise and that only its owner
-// may change.
+// Reserved lists the fields that differ in next and that only the owner may change.
 func (c *Config) Reserved(next *Config) []string {
 	return slices.DeleteFunc(c.Changes(next), func(path string) bool { return unsigned[path] })
 }
 
-// Changes lists the fields that next has otherwise, by their paths in the file.
+// Changes lists the fields that differ in next, by their paths in the file.
 func (c *Config) Changes(next *Config) (paths []string) {
 	mine, theirs := reflect.ValueOf(c).Elem(), reflect.ValueOf(next).Elem()
 	eachField(mine.Type(), "", nil, func(path string, index []int) {
@@ -78,7 +77,7 @@ func (c *Config) Changes(next *Config) (paths []string) {
 	return paths
 }
 
-// eachField visits the fields that hold values, by their paths in the file.
+// eachField visits the fields that hold values, with their paths in the file.
 func eachField(t reflect.Type, path string, index []int, visit func(path string, index []int)) {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -92,7 +91,7 @@ func eachField(t reflect.Type, path string, index []int, visit func(path string,
 	}
 }
 
-// same compares as the file does, where an empty list is none.
+// same compares the values as the file represents them: an empty list equals a missing one.
 func same(a, b reflect.Value) bool {
 	x, errX := yaml.Marshal(a.Interface())
 	y, errY := yaml.Marshal(b.Interface())

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestEveryFieldIsClassified: a new field of node.yaml stands in the table,
-// with the owner's signature wanted unless there is a reason.
+// TestEveryFieldIsClassified: a new field of node.yaml must be in the table, with the owner's
+// signature required unless there is a reason.
 func TestEveryFieldIsClassified(t *testing.T) {
 	seen := map[string]bool{}
 	eachField(reflect.TypeFor[Config](), "", nil, func(path string, _ []int) {

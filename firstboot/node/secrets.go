@@ -6,8 +6,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// Secrets returns every secret of a node.yaml, in no order: for whoever must
-// make sure that none gets out.
+// Secrets returns every secret of a node.yaml, in no particular order, for code that must make sure
+// that none of them gets out.
 func (c *Config) Secrets() []secret.String { return secretsIn(reflect.ValueOf(*c)) }
 
 func secretsIn(v reflect.Value) (found []secret.String) {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// seed wants names that k3s and the API take, and all of it where a cluster is
-// created: nobody else's would be looked at.
+// seed requires names that k3s and the API accept. It refuses a seed on any node but the one that
+// creates the cluster: nothing would read it.
 func (v *validator) seed(k *K3s) {
 	if !k.Init && (len(k.Seed.Manifests) > 0 || len(k.Seed.Secrets) > 0 || k.Seed.Restore != nil) {
 		v.refuse("k3s.seed", "is for the server that creates the cluster (k3s: init: true)")
@@ -34,7 +34,7 @@ func (v *validator) seed(k *K3s) {
 	}
 }
 
-// restore wants what Kubernetes takes for the object that asks for it.
+// restore requires values that Kubernetes accepts for the object that requests the restore.
 func (v *validator) restore(s Seed) {
 	if s.Restore == nil {
 		return
@@ -59,14 +59,14 @@ func (v *validator) restore(s Seed) {
 	}
 }
 
-// String is NAMESPACE/NAME: of what is in it, nothing.
+// String is NAMESPACE/NAME, without any of the secret's data.
 func (s Secret) String() string { return s.Namespace + "/" + s.Name }
 
-// secretKey is what Kubernetes takes for a key of a Secret (apimachinery,
-// IsConfigMapKey), which is a file's name where one is mounted.
+// secretKey is what Kubernetes accepts as a key of a Secret (apimachinery, IsConfigMapKey), which
+// becomes a file's name where the Secret is mounted.
 var secretKey = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
 
-// Problems says what Kubernetes would refuse in a secret, by field.
+// Problems returns what Kubernetes would refuse in the secret, by field.
 func (s Secret) Problems() map[string]string {
 	all := map[string]string{}
 	if err := checkDNSLabel(s.Namespace); err != nil {
@@ -86,8 +86,8 @@ func (s Secret) Problems() map[string]string {
 	return all
 }
 
-// checkSubdomain judges what Kubernetes takes for the names of objects (RFC 1123):
-// labels with dots between them.
+// checkSubdomain accepts what Kubernetes accepts as the name of an object: DNS labels with dots
+// between them (RFC 1123).
 func checkSubdomain(name string) error {
 	if len(name) > 253 || slices.ContainsFunc(strings.Split(name, "."), func(label string) bool { return !dnsLabel.MatchString(label) }) {
 		return errors.New("want a name of small letters, digits, hyphens and dots, at most 253")
@@ -95,8 +95,8 @@ func checkSubdomain(name string) error {
 	return nil
 }
 
-// checkDNSLabel judges what Kubernetes takes for most names (RFC 1123). k3s cuts
-// an addon's at its first dot, where two could meet.
+// checkDNSLabel accepts what Kubernetes accepts for most names (RFC 1123). A dot is not allowed,
+// since k3s cuts an addon's name at its first dot, and two addons could end up with the same name.
 func checkDNSLabel(name string) error {
 	if !dnsLabel.MatchString(name) {
 		return fmt.Errorf("want a name of small letters, digits and hyphens, at most 63")

@@ -15,14 +15,13 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// The servers of a cluster must be alike in some settings. In most of them k3s
-// itself refuses a server that is not, long after its card was shipped; in
-// etcd's timings nobody does, and the members take each other for dead.
+// The servers of a cluster must agree in some settings. k3s itself refuses a server that differs in
+// most of them, but only long after its card was shipped. Nothing refuses differing timings of
+// etcd: the members then take each other for dead.
 
-// EtcdHeartbeat and EtcdElection are etcd's timings in milliseconds: between
-// members that are a WAN apart, on disks that stop for seconds. They are what
-// k3s takes by itself today (pkg/etcd): said aloud, no update can make servers
-// of two ages unlike.
+// EtcdHeartbeat and EtcdElection are etcd's timings in milliseconds, for members that are a WAN
+// apart, on disks that stall for seconds. They are k3s' present defaults (pkg/etcd). They are set
+// explicitly so that no update can make servers of two versions differ.
 //
 // Measured with three members of etcd 3.6, 80 ms of round trip between them,
 // and each disk refusing to sync for 2 to 4 s every 19 s on average, for 24
@@ -40,10 +39,10 @@ const (
 	EtcdElection  = 5000
 )
 
-// Flags are settings of k3s by their long names, each with all its values.
+// Flags are k3s' flags by their long names, each with all its values.
 type Flags map[string][]string
 
-// List returns the values of a setting, which may be written as one.
+// List returns the values of a setting, which may be written as a list or as a single value.
 func (s Settings) List(name string) []string {
 	switch v := s[name].(type) {
 	case nil:
@@ -61,13 +60,13 @@ func (s Settings) List(name string) []string {
 	}
 }
 
-// Unfit says which of them the k3s of a role would not take, or would pass by, and why.
-// It is for who writes them, at home: see k3sflags.
+// Unfit returns the settings that k3s in role r would refuse or ignore, each with the reason. It is
+// for programs that write a node.yaml, at home: see k3sflags.
 func (s Settings) Unfit(r Role) map[string]error {
 	out := map[string]error{}
 	for name, value := range s {
 		switch plain := strings.TrimSuffix(name, "+"); {
-		case slices.Contains(ownKeys, name): // a node itself refuses those
+		case slices.Contains(ownKeys, name): // the node itself refuses those
 		case plain != name && slices.Contains(ownKeys, plain):
 			out[name] = errDecided
 		default:
@@ -79,7 +78,7 @@ func (s Settings) Unfit(r Role) map[string]error {
 	return out
 }
 
-// Flags returns all of them.
+// Flags returns all settings as flags.
 func (s Settings) Flags() Flags {
 	f := Flags{}
 	for name := range s {
@@ -90,9 +89,9 @@ func (s Settings) Flags() Flags {
 
 func (c *Config) flags() Flags { return c.K3s.Config.Flags() }
 
-// ParseArgs reads the flags of a running k3s from its node's annotation
-// k3s.io/node-args: a JSON list, in which settings of config.yaml stand as
-// flag and value one after the other. Of an agent there are none.
+// ParseArgs reads the flags of a running k3s from its node's annotation k3s.io/node-args: a JSON
+// list in which the settings of config.yaml appear too, as flag and value one after the other. It
+// returns nil for an agent.
 func ParseArgs(annotation string) (Flags, error) {
 	var args []string
 	if err := json.Unmarshal([]byte(annotation), &args); err != nil {
@@ -117,10 +116,9 @@ func ParseArgs(annotation string) (Flags, error) {
 	return f, nil
 }
 
-// alike are the settings in which k3s wants all servers equal, "Critical
-// Configuration Values" of docs.k3s.io/cli/server (v1.36), with what it takes
-// where none is given. Besides these there are cluster-dns, disable=servicelb
-// and the token of the agents.
+// alike are the settings that k3s requires to be equal on all servers ("Critical Configuration
+// Values" of docs.k3s.io/cli/server, v1.36), with their defaults. cluster-dns, disable=servicelb
+// and the agents' token must be equal besides these.
 var alike = map[string]string{
 	"cluster-cidr": contract.PodNetwork, "cluster-domain": "cluster.local", "disable-cloud-controller": "false",
 	"disable-helm-controller": "false", "disable-network-policy": "false", "egress-selector-mode": "agent",
@@ -128,7 +126,7 @@ var alike = map[string]string{
 	"secrets-encryption": "false", "secrets-encryption-provider": "aescbc", "service-cidr": contract.ServiceNetwork, "supervisor-metrics": "false",
 }
 
-// Alike returns what of the flags must be equal on all servers.
+// Alike returns the settings that must be equal on all servers, with their values.
 func (f Flags) Alike() map[string]string {
 	out := maps.Clone(alike)
 	for name := range alike {
@@ -146,14 +144,15 @@ func (f Flags) Alike() map[string]string {
 	return out
 }
 
-// FlagOf is the flag of k3s that a name of Alike belongs to: some are of one value,
-// or of one argument.
+// FlagOf returns the k3s flag that a name from Alike belongs to: some names stand for one value of
+// a flag, or for one argument.
 func FlagOf(name string) string {
 	flag, _, _ := strings.Cut(strings.ReplaceAll(name, "=", " "), " ")
 	return flag
 }
 
-// tenth is the address k3s gives to the name server of a service network.
+// tenth returns the tenth address of a service network, which k3s gives to the cluster's DNS
+// server.
 func tenth(network string) string {
 	first, _, _ := strings.Cut(network, ",")
 	p, err := netip.ParsePrefix(first)
@@ -180,8 +179,8 @@ func (f Flags) etcdTimings() (heartbeat, election string) {
 	return heartbeat, election
 }
 
-// CutArg reads what k3s hands on to a program, of a flag such as etcd-arg:
-// NAME=VALUE, with dashes before it or without.
+// CutArg splits an argument that k3s passes on to a program, from a flag such as etcd-arg:
+// NAME=VALUE, with or without leading dashes.
 func CutArg(arg string) (name, value string) {
 	name, value, _ = strings.Cut(strings.TrimLeft(arg, "-"), "=")
 	return name, value
@@ -198,7 +197,7 @@ func (f Flags) checkEtcd() error {
 	return nil
 }
 
-// Unlike lists the names under which two servers differ, sorted.
+// Unlike lists the names whose values differ between two servers, sorted.
 func Unlike(a, b map[string]string) []string {
 	var out []string
 	for name := range a {
@@ -210,7 +209,7 @@ func Unlike(a, b map[string]string) []string {
 	return out
 }
 
-// Named is a configuration and the file it comes from.
+// Named is a configuration with the file that it comes from.
 type Named struct {
 	File string
 	*Config
@@ -255,7 +254,7 @@ func (n Named) unlike(first *Named) (found strictyaml.Problems) {
 	return found
 }
 
-// bare is the part of a token that opens something.
+// bare returns the secret part of a token, without the digest of the cluster's authority.
 func bare(t secret.String) string {
 	s := t.Reveal()
 	if pin.MatchString(s) {

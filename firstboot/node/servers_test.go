@@ -22,8 +22,8 @@ func server(t *testing.T, name, config string) node.Named {
 	return node.Named{File: name + ".yaml", Config: c}
 }
 
-// TestServersMustBeAlike: what k3s or etcd wants equal is refused when it is
-// not, however it is written, and nothing else is.
+// TestServersMustBeAlike: settings that k3s or etcd wants to be equal are refused if they differ,
+// however they are written, and no others.
 func TestServersMustBeAlike(t *testing.T) {
 	for _, c := range []struct{ a, b, want string }{
 		{"", "", ""},
@@ -80,7 +80,7 @@ func TestServersMustShareTheirTokens(t *testing.T) {
 	}
 }
 
-// TestEtcdTimingsThatEtcdRefuses would be told by a k3s that does not start.
+// TestEtcdTimingsThatEtcdRefuses: otherwise only a k3s that does not start would show them.
 func TestEtcdTimingsThatEtcdRefuses(t *testing.T) {
 	for _, args := range []string{"heartbeat-interval=1001", "election-timeout=2499", "election-timeout=50001", "heartbeat-interval=500ms", "election-timeout=5s", "heartbeat-interval=0"} {
 		_, err := node.Load("node.yaml", []byte(strings.Replace(full, "disable: [traefik]", "etcd-arg: "+args, 1)))
@@ -121,8 +121,8 @@ func TestParseArgs(t *testing.T) {
 	}
 }
 
-// TestUnfit: what firstboot decides nobody adds to either; what a node itself refuses is
-// not told twice.
+// TestUnfit: settings that firstboot decides must not be extended either; settings that a node
+// itself refuses are not reported twice.
 func TestUnfit(t *testing.T) {
 	s := node.Settings{"kubelet-arg+": "v=2", "node-label+": "a=b", "node-ip": "10.0.0.1", "bogus": 1}
 	got := s.Unfit(node.Agent)

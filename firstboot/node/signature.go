@@ -13,11 +13,11 @@ import (
 	"aead.dev/minisign"
 )
 
-// A signed node.yaml is one file: below the text stand the four lines of an
-// ordinary minisign signature of it, each behind "# ". The trusted comment
-// says for which node and when it was signed. Newlines after it, as on a boot
-// partition, count for nothing; anything else is refused, or a stranger's
-// settings could follow the owner's. Load reads the text and not these lines.
+// A signed node.yaml is one file: the text, and below it the four lines of an ordinary minisign
+// signature of that text, each behind "# ". The trusted comment says for which node the text was
+// signed, and when. Newlines after the signature, as on a boot partition, are ignored. Anything
+// else there is refused, or a stranger could append settings to the owner's. Load reads the text
+// and ignores the signature.
 
 const (
 	comment   = "# "
@@ -25,7 +25,7 @@ const (
 	trusted   = comment + "trusted comment: "
 )
 
-// Signature is what stands below a signed node.yaml.
+// Signature is the signature below a signed node.yaml.
 type Signature struct {
 	Node string
 	Time time.Time // to the second
@@ -36,8 +36,7 @@ type Signature struct {
 	keyID       uint64
 }
 
-// ReadSignature returns the signature in a node.yaml, unverified, and nil
-// where there is none.
+// ReadSignature returns the signature in a node.yaml without verifying it; nil if there is none.
 func ReadSignature(data []byte) (*Signature, error) {
 	text, block := cutSignature(data)
 	if block == nil {
@@ -66,8 +65,7 @@ func ReadSignature(data []byte) (*Signature, error) {
 	return s, nil
 }
 
-// cutSignature divides a file before its signature; block is nil where there
-// is no trace of one.
+// cutSignature splits a file before its signature. block is nil if there is no trace of one.
 func cutSignature(data []byte) (text, block []byte) {
 	trimmed := bytes.TrimRight(data, "\r\n")
 	at := bytes.LastIndex(trimmed, []byte("\n"+untrusted))
@@ -95,8 +93,8 @@ func (s *Signature) By(ownerKey string) error {
 	return nil
 }
 
-// Taken says what a node that has joined takes from a file, which is c, if it
-// knows this owner's key; "" is none. A signature that does not fit is an error.
+// Taken describes what a node that has joined, and that knows ownerKey ("" for none), takes from
+// the file data, which c was read from. A signature that does not fit is an error.
 func Taken(data []byte, c *Config, ownerKey string) (string, error) {
 	sig, err := ReadSignature(data)
 	switch {
@@ -116,8 +114,7 @@ func Taken(data []byte, c *Config, ownerKey string) (string, error) {
 	return fmt.Sprintf("signed %s; a node that has joined takes all of it, unless it has a later one", sig.Time.Format("2006-01-02 15:04:05 UTC")), nil
 }
 
-// ParseOwnerKey reads what stands in ownerKey: a public key of minisign, in
-// one line.
+// ParseOwnerKey parses the value of ownerKey: a public key of minisign, on one line.
 func ParseOwnerKey(s string) (minisign.PublicKey, error) {
 	var key minisign.PublicKey
 	if strings.ContainsAny(s, " \r\n") || key.UnmarshalText([]byte(s)) != nil {
@@ -126,12 +123,12 @@ func ParseOwnerKey(s string) (minisign.PublicKey, error) {
 	return key, nil
 }
 
-// Sign returns a node.yaml or key file, of the node of that name, with the
-// owner's signature below its text, in place of one that it has.
+// Sign returns a node.yaml or key file, of the node called name, with the owner's signature below
+// its text. An existing signature is replaced.
 func Sign(data []byte, name string, key minisign.PrivateKey, now time.Time) ([]byte, error) {
 	now = now.Truncate(time.Second)
 	if old, err := ReadSignature(data); err == nil && old != nil && !now.After(old.Time) {
-		now = old.Time.Add(time.Second) // or a node would take the two for one
+		now = old.Time.Add(time.Second) // or a node would take the two for the same file
 	}
 	text, _ := cutSignature(data)
 	r := minisign.NewReader(io.MultiReader(bytes.NewReader(bytes.TrimRight(text, "\r\n")), strings.NewReader("\n")))

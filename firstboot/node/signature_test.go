@@ -77,8 +77,7 @@ func TestSignature(t *testing.T) {
 	}
 }
 
-// TestBrokenSignatures: whatever happens to a signed file, it is no other
-// file that counts as signed.
+// TestBrokenSignatures: whatever happens to a signed file, no other text counts as signed.
 func TestBrokenSignatures(t *testing.T) {
 	public, private := owner(t, 1)
 	_, stranger := owner(t, 2)
@@ -118,8 +117,8 @@ func TestBrokenSignatures(t *testing.T) {
 	}
 }
 
-// TestMinisignAgrees takes the file apart as documented and asks the program
-// of that name, and takes a signature made by it.
+// TestMinisignAgrees takes the file apart as documented, lets the program minisign verify it, and
+// accepts a signature made by minisign.
 func TestMinisignAgrees(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }

@@ -2,16 +2,16 @@ package node
 
 import "bytes"
 
-// StatusFile is the file on the boot partition, in its root directory, that
-// tells a person with a laptop how the node is.
+// StatusFile is the file on the boot partition, in its root directory, that tells a person with a
+// laptop how the node is doing.
 const StatusFile = "STATUS.TXT"
 
-// StatusSize is the length of the file, in bytes, from the image on: writing
-// over it in place changes nothing of the file system and cannot damage it.
+// StatusSize is the length of the file in bytes, from the time the image is made: overwriting it in
+// place changes no metadata of the file system, and cannot damage it.
 const StatusSize = 4096
 
-// PadStatus fills a text up to StatusSize with blanks and ends it with a line
-// end as Windows editors want it. A longer text loses its end.
+// PadStatus pads a text with spaces to StatusSize and ends it with CR LF, for Windows editors. A
+// longer text is cut off.
 func PadStatus(text []byte) []byte {
 	padded := bytes.Repeat([]byte(" "), StatusSize)
 	copy(padded, text[:min(len(text), StatusSize-2)])

@@ -5,18 +5,18 @@ import (
 	"strconv"
 )
 
-// Storage says how a node's data lie on its disks.
+// Storage says how a node's data is stored on its disks.
 type Storage struct {
-	// Encrypt has all encrypted that the cluster keeps on the node. One share of the
-	// key is on the disk, the other with the holders; a node that has begun so stays
-	// so, and one that has data already does not begin.
+	// Encrypt encrypts everything that the cluster keeps on the node. One share of the key is on
+	// the disk, the other is kept by the holders. A node that has begun with encryption stays
+	// encrypted, and one that already has data does not begin with it.
 	Encrypt bool `yaml:"encrypt,omitempty"`
 	// Holders are the hostnames of nodes at other sites that keep the other share.
 	Holders []string `yaml:"holders,omitempty"`
-	// HolderTags are the tags of the tailnet of which a holder must bear one; default:
-	// k3s.serverTags, or else those of this node.
+	// HolderTags are tags of the tailnet. A holder must have one of them; default: k3s.serverTags,
+	// or else the tags of this node.
 	HolderTags []string `yaml:"holderTags,omitempty"`
-	// Hold lets this node keep shares of others, and answer for them in the tailnet.
+	// Hold lets this node keep shares of other nodes and give them out in the tailnet.
 	Hold bool `yaml:"hold,omitempty"`
 }
 

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestStorage: what nobody could unlock, or nobody would keep, is refused with its field.
+// TestStorage: a node that nobody could unlock, or whose share nobody would keep, is refused with
+// the field.
 func TestStorage(t *testing.T) {
 	for text, want := range map[string]string{
 		"role: server, storage: {encrypt: true, holders: [vps]}":                         "",

@@ -27,14 +27,14 @@ func (v *validator) refuse(at, format string, args ...any) {
 	v.Refuse(strings.Split(at, "."), format, args...)
 }
 
-// want refuses the field at with what err says; nil is fine.
+// want refuses the field at a path with the message of err; a nil err is fine.
 func (v *validator) want(at string, err error) {
 	if err != nil {
 		v.refuse(at, "%s", err)
 	}
 }
 
-// refuseLabel refuses one, whose name has dots in it.
+// refuseLabel refuses a label. Its name has dots in it, so refuse cannot be used.
 func (v *validator) refuseLabel(name string, err error) {
 	v.Refuse([]string{"k3s", "labels", name}, "%s", err)
 }
@@ -101,7 +101,7 @@ func checkAuthKey(key secret.String) error {
 	return nil
 }
 
-// CheckURL judges the address of a Headscale server.
+// CheckURL checks the address of a Headscale server.
 func CheckURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
@@ -138,8 +138,8 @@ func checkCA(text string) error {
 	return nil
 }
 
-// ownKeys are the settings of k3s that follow from the rest of the file or
-// from the tailnet; a second opinion in k3s.config would break the node.
+// ownKeys are the settings of k3s that firstboot derives from the rest of the file or from the
+// tailnet. A different value in k3s.config would break the node.
 var ownKeys = []string{
 	"advertise-address", "agent-token", "agent-token-file", "bind-address", "cluster-init", "cluster-reset", "data-dir",
 	"disable-apiserver", "disable-controller-manager", "disable-etcd", "disable-scheduler", "flannel-iface",
@@ -188,8 +188,8 @@ func (v *validator) k3s(c *Config) {
 	}
 }
 
-// clusterCA wants all of an identity or none: k3s makes up what is missing,
-// and the tokens of the rest of the fleet would pin another cluster.
+// clusterCA requires either all files of a cluster's identity or none: k3s makes up the missing
+// ones, and the tokens of the rest of the fleet would then pin another cluster.
 func (v *validator) clusterCA(k *K3s) {
 	switch {
 	case len(k.CA) == 0:
@@ -288,8 +288,8 @@ func (v *validator) wifi(w *WiFi) {
 	}
 }
 
-// FilePlaces are the directories below which node.yaml may put files: what is
-// persistent, and what no step of firstboot writes itself.
+// FilePlaces are the directories below which node.yaml may put files: they are persistent. Within
+// them, checkPlace refuses the files that firstboot writes itself.
 var FilePlaces = []string{
 	"/etc/imagebuilder/files", "/etc/modprobe.d", "/etc/modules-load.d", "/etc/rancher/k3s", "/etc/sysctl.d",
 	"/etc/systemd/network", "/etc/systemd/system/k3s.service.d", "/etc/systemd/system/tailscaled.service.d", "/etc/udev/rules.d",

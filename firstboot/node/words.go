@@ -18,8 +18,8 @@ var (
 	tagName  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
 )
 
-// CheckHostname accepts one label of RFC 1123 in lower case: Kubernetes and
-// Headscale fold case, and two names that differ only in it would clash.
+// CheckHostname accepts one label of RFC 1123 in lower case: Kubernetes and Headscale fold case, so
+// two names that differ only in case would clash.
 func CheckHostname(s string) error {
 	switch {
 	case s == "":
@@ -42,7 +42,7 @@ func checkSite(s string) error {
 	return nil
 }
 
-// checkTag follows the syntax of a tailnet's policy.
+// checkTag follows the tag syntax of a tailnet's policy.
 func checkTag(s string) error {
 	if name, ok := strings.CutPrefix(s, "tag:"); !ok || !tagName.MatchString(name) {
 		return fmt.Errorf("want a tag of the tailnet, like tag:k3s-server")
@@ -50,8 +50,8 @@ func checkTag(s string) error {
 	return nil
 }
 
-// CheckAuthorizedKey wants what ssh-keygen writes into a .pub file. Options
-// before the type are refused: they are easily wrong and never needed here.
+// CheckAuthorizedKey accepts a line as ssh-keygen writes it into a .pub file. Options before the
+// type are refused: they are easily wrong and never needed here.
 func CheckAuthorizedKey(line string) error {
 	fields := strings.Fields(line)
 	if len(fields) < 2 || strings.ContainsAny(line, "\r\n") {
@@ -68,7 +68,7 @@ func CheckAuthorizedKey(line string) error {
 	return nil
 }
 
-// checkHostKey looks at the form alone.
+// checkHostKey checks only the form of the key.
 func checkHostKey(s string) error {
 	if block, _ := pem.Decode([]byte(s)); s != "" && (block == nil || block.Type != "OPENSSH PRIVATE KEY") {
 		return fmt.Errorf("want a private key in OpenSSH's form, as ssh-keygen -t ed25519 writes it")
@@ -97,7 +97,7 @@ func checkTimezone(s string) error {
 	return nil
 }
 
-// Warnings returns what is allowed but likely to hurt, one sentence each.
+// Warnings returns one sentence for each setting that is allowed but likely to cause trouble.
 func (c *Config) Warnings() []string {
 	var out []string
 	if u, err := url.Parse(c.Headscale.URL); err == nil && u.Scheme == "http" {
@@ -107,7 +107,7 @@ func (c *Config) Warnings() []string {
 			out = append(out, "headscale.url: plain http breaks on reconnect unless its host is a private IP address: use https")
 		}
 	}
-	if !c.Sealed && c.Headscale.AuthKey.Empty() && c.Control == nil { // whose key its own Headscale makes, later
+	if !c.Sealed && c.Headscale.AuthKey.Empty() && c.Control == nil { // the node's own Headscale makes that key later
 		out = append(out, "headscale.authKey: is missing; a node that has not joined yet needs one")
 	}
 	out = append(out, c.tokenWarnings()...)
@@ -117,7 +117,7 @@ func (c *Config) Warnings() []string {
 	return out
 }
 
-// pin is how a token begins that names the cluster's authority by its digest.
+// pin matches the beginning of a token that names the cluster's authority by its digest.
 var pin = regexp.MustCompile(`^K10[0-9a-f]{64}::.`)
 
 func (c *Config) tokenWarnings() []string {

@@ -1,11 +1,10 @@
-// Package page is the node's own page on the LAN: how far the node is and what
-// to do, in the language of the phone that asks, and the one way to hand the
-// node something, which its owner must have signed.
+// Package page is the node's own page on the LAN. It shows how far the node is and what to do, in
+// the language of the phone that asks, and it is the one way to hand something to the node, which
+// its owner must have signed.
 //
-// It runs as a process of its own. It reads what Run tells and leaves what came
-// in where Run finds it; what that is worth is package firstboot's to judge. It
-// refuses to show a secret, to load anything from elsewhere, to answer under
-// other names than the node's, and to change anything.
+// It runs as a process of its own. It reads what Run reports, and stores what is handed over where
+// Run finds it; package firstboot judges what that is worth. It refuses to show a secret, to load
+// anything from elsewhere, to answer under a name that is not the node's, and to change anything.
 package page
 
 import (
@@ -27,16 +26,16 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/words"
 )
 
-// Limits of what strangers on the LAN can take of the node.
+// Limits on what strangers on the LAN can take of the node's resources.
 const (
 	mostConnections = 64
 	mostHeader      = 8 << 10
-	patience        = 15 * time.Second // with one request
-	tries           = 5                // of handing something over, at once
-	tryAgain        = 6 * time.Second  // after which there is one more
+	patience        = 15 * time.Second // for one request
+	tries           = 5                // how often something may be handed over in a row
+	tryAgain        = 6 * time.Second  // after this there is one more try
 )
 
-// Serve shows the page until ctx ends or the node is not to show it any more.
+// Serve shows the page until ctx ends or the node no longer wants to show it.
 func Serve(ctx context.Context, h firstboot.Host, l net.Listener) error {
 	s := &http.Server{
 		Handler:           Handler(h),
@@ -67,7 +66,7 @@ func wait(ctx context.Context, h firstboot.Host) {
 	}
 }
 
-// Handler answers for the page.
+// Handler serves the page.
 func Handler(h firstboot.Host) http.Handler {
 	s := &server{host: h, budget: budget{clock: h.Clock}}
 	mux := http.NewServeMux()
@@ -81,8 +80,8 @@ type server struct {
 	budget budget
 }
 
-// guard lets in who asks for this node. A page from elsewhere that a browser
-// is made to load under its own name (DNS rebinding) asks for another.
+// guard answers only requests for this node's names. Another website that a browser is tricked into
+// loading from this address (DNS rebinding) has another name.
 func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		head := w.Header()
@@ -118,13 +117,13 @@ func (s *server) show(w http.ResponseWriter, r *http.Request) {
 	status, err := firstboot.ReadStatus(s.host.Files)
 	known := err == nil
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_ = template.Execute(w, newView(status, known, language(r))) // the phone has gone
+	_ = template.Execute(w, newView(status, known, language(r))) // an error means that the phone has gone
 }
 
 func language(r *http.Request) *words.Language { return words.Choose(r.Header.Get("Accept-Language")) }
 
-// contentType is that of what is handed over. No form of another site can send
-// it without asking first, which is not answered.
+// contentType is the type of what is handed over. A form on another site cannot send it without a
+// preflight request, which is not answered.
 const contentType = "application/yaml"
 
 var crossOrigin http.CrossOriginProtection
@@ -161,7 +160,7 @@ func (s *server) take(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// say words a problem, in English where the language has no words for it.
+// say puts a problem into words, in English if the language has no words for it.
 func say(l *words.Language, p *firstboot.Problem) (summary, remedy string) {
 	if summary, remedy, ok := l.Problem(p.Code, p.Args); ok {
 		return summary, remedy

@@ -56,7 +56,7 @@ type phone struct {
 var keySpent = &firstboot.Problem{Code: "key-spent", Summary: "The key in node.yaml was used before; it works only once.",
 	Remedy: "Ask the owner for a new key.", Person: true}
 
-// newPhone is next to a node whose key was used before and whose owner has a
+// newPhone returns a phone next to a node whose key was used before, and whose owner has a signing
 // key.
 func newPhone(t *testing.T) *phone {
 	t.Helper()
@@ -96,7 +96,7 @@ func (p *phone) write(name, content string) {
 	}
 }
 
-// tell is the node's status from now on.
+// tell sets the node's status.
 func (p *phone) tell(s firstboot.Status) {
 	s.Node, s.Site, s.Role, s.Time = "cabin-pi", "cabin", "agent", p.clock.now
 	p.write("run/firstboot/status.json", string(s.JSON()))
@@ -110,8 +110,7 @@ func (p *phone) get(language string) *httptest.ResponseRecorder {
 	return w
 }
 
-// post hands something over as the page's script does; change makes it
-// different.
+// post hands something over as the page's script does; change may change the request.
 func (p *phone) post(data string, change func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest("POST", "http://cabin-pi.local/", strings.NewReader(data))
 	r.Header.Set("Content-Type", "application/yaml")
@@ -162,7 +161,7 @@ func TestSaysWhatTheScreenSays(t *testing.T) {
 	}
 }
 
-// TestTextOfOthers: what servers say ends up in the page as text.
+// TestTextOfOthers: text from servers ends up in the page as text, not as markup.
 func TestTextOfOthers(t *testing.T) {
 	p := newPhone(t)
 	evil := `<script src=//evil.example></script>"'`
@@ -194,7 +193,7 @@ func TestNothingFromElsewhere(t *testing.T) {
 	}
 }
 
-// TestOtherNames: who asks for another name was led here by it.
+// TestOtherNames: a request for another name is refused: the browser was led here by that name.
 func TestOtherNames(t *testing.T) {
 	p := newPhone(t)
 	for name, want := range map[string]int{
@@ -256,7 +255,7 @@ func TestTakesWhatTheOwnerSigned(t *testing.T) {
 	}
 }
 
-// TestTries: somebody who tries without end has to wait, and then may again.
+// TestTries: after too many tries a person has to wait, and may then try again.
 func TestTries(t *testing.T) {
 	p := newPhone(t)
 	var codes []int

@@ -25,8 +25,8 @@ var (
 
 var template = html.Must(html.New("page").Parse(markup))
 
-// policy allows the page's own style and script by their hashes, asking this
-// node, and nothing else.
+// policy allows the page's own style and script by their hashes and requests to this node, and
+// nothing else.
 var policy = fmt.Sprintf("default-src 'none'; style-src '%s'; script-src '%s'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 	hash(style), hash(script))
 
@@ -35,7 +35,7 @@ func hash(s string) string {
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// view is what the markup shows.
+// view is the data of the template.
 type view struct {
 	*words.Labels
 	Tag, State, Headline string
@@ -56,10 +56,10 @@ type told struct {
 	Code            string
 }
 
-// typed is what somebody may have to type; a phone would break it at hyphens.
+// typed matches what somebody may have to type; a phone would break it at hyphens.
 var typed = regexp.MustCompile(`imagebuilder [a-z]+( --[a-z]+)?|journalctl -u [a-z0-9]+|firstboot retry|node\.yaml`)
 
-// marked is a text of the page, which marks what is to be typed.
+// marked returns a text of the page as HTML, with what is to be typed marked as code.
 func marked(s string) html.HTML {
 	return html.HTML(typed.ReplaceAllString(html.HTMLEscapeString(s), "<code>$0</code>"))
 }
@@ -72,8 +72,8 @@ func newView(s firstboot.Status, known bool, l *words.Language) view {
 		v.State, v.Headline = string(firstboot.Working), l.Labels.Starting
 		return v
 	}
-	// A node that tries again is told as it is between its tries: else the page
-	// would flicker.
+	// A node that is retrying is shown as it is between two tries: otherwise the page would
+	// flicker.
 	state := s.Lasting().State
 	v.State, v.Headline, v.Ended = string(state), l.States[string(state)], state == firstboot.Joined
 	v.step(s, l)

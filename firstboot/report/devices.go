@@ -12,11 +12,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// devices walks through sysfs: whatever has a modalias is something that the
-// kernel would want a driver for. Of equal ones, the one without a driver counts.
+// devices walks through sysfs: every device with a modalias needs a driver. Of several with the
+// same modalias, one without a driver counts.
 func (w witness) devices() []contract.Device {
 	found := map[string]string{}
-	// What goes away while we look is no device any more.
+	// A device that disappears during the walk is no device any more.
 	_ = filepath.WalkDir(filepath.Join(w.root, "sys/devices"), func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || e.Name() != "modalias" {
 			return nil
@@ -40,7 +40,7 @@ func (w witness) devices() []contract.Device {
 	return list
 }
 
-// linked is the name of what a symbolic link leads to, "" where there is none.
+// linked returns the base name of a symbolic link's target, "" if there is no link.
 func linked(name string) string {
 	to, err := os.Readlink(name)
 	if err != nil {
@@ -49,13 +49,13 @@ func linked(name string) string {
 	return filepath.Base(to)
 }
 
-// network tells of the ports, not of their addresses.
+// network describes the network ports, without their addresses.
 func (w witness) network() []contract.Fact {
 	var f facts
 	for _, port := range w.list("sys/class/net") {
 		at := "sys/class/net/" + port + "/"
 		driver := linked(filepath.Join(w.root, at, "device/driver"))
-		if driver == "" { // a tunnel, a bridge
+		if driver == "" { // a tunnel or a bridge
 			continue
 		}
 		text := driver + ", " + cmp.Or(w.text(at+"operstate"), "unknown")
@@ -72,13 +72,13 @@ func (w witness) network() []contract.Fact {
 	return f
 }
 
-// disks tells of those with a medium in them.
+// disks describes the disks that have a medium.
 func (w witness) disks() []contract.Fact {
 	var f facts
 	for _, name := range w.list("sys/block") {
 		at := "sys/block/" + name + "/"
 		size := w.text(at + "size")
-		if size == "" || size == "0" || linked(filepath.Join(w.root, at, "device")) == "" { // loop, RAM
+		if size == "" || size == "0" || linked(filepath.Join(w.root, at, "device")) == "" { // a loop device or a RAM disk
 			continue
 		}
 		model := strings.Join(strings.Fields(w.text(at+"device/vendor")+" "+cmp.Or(w.text(at+"device/model"), w.text(at+"device/name"))), " ")
@@ -87,7 +87,7 @@ func (w witness) disks() []contract.Fact {
 	return f
 }
 
-// bus is the last of the buses on a disk's way through sysfs.
+// bus returns the bus of a disk, by its path in sysfs.
 func (w witness) bus(name string) string {
 	to, err := filepath.EvalSymlinks(filepath.Join(w.root, "sys/block", name))
 	if err != nil {

@@ -1,10 +1,8 @@
-// Package report tells what a machine is made of and how its kernel and its
-// system get on with it, so that whoever makes images can mend what no emulator
-// shows.
+// Package report describes the machine's hardware and how its kernel and its system cope with it,
+// so that people who make images can mend what no emulator shows.
 //
-// It only looks: at sysfs, procfs and the journal. It leaves out what belongs to
-// the owner alone: addresses, serial numbers, names, and whatever looks like a
-// secret. It judges nothing.
+// It only reads: sysfs, procfs and the journal. It leaves out the owner's private data: addresses,
+// serial numbers, names, and whatever looks like a secret. It judges nothing.
 package report
 
 import (
@@ -25,18 +23,18 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
-// witness looks at a machine below a directory, "/" on a node.
+// witness reads the machine below the directory root, "/" on a node.
 type witness struct{ root string }
 
-// Collect makes the report of the machine whose /sys, /proc and the like are
-// below root. What cannot be read is left out.
+// Collect makes the report of the machine whose /sys, /proc and so on are below root. What cannot
+// be read is left out.
 func Collect(ctx context.Context, root string, programs firstboot.Programs, now time.Time) *contract.Report {
 	w := witness{root}
 	r := &contract.Report{Head: w.head(now), Machine: w.machine(), Disks: w.disks(), Network: w.network(), Devices: w.devices()}
 	for _, line := range w.lines("sys/kernel/debug/devices_deferred") {
 		r.Waiting = append(r.Waiting, hide(line))
 	}
-	// Both fail where there is no systemd: then there is nothing of it to tell.
+	// Both commands fail where there is no systemd: then there is nothing to report about it.
 	failed, _ := programs.Run(ctx, "systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")
 	for line := range strings.Lines(failed) {
 		if unit, _, _ := strings.Cut(strings.TrimSpace(line), " "); unit != "" {
@@ -50,7 +48,7 @@ func Collect(ctx context.Context, root string, programs firstboot.Programs, now 
 
 var (
 	missing = regexp.MustCompile(`(?:Direct firmware load for|firmware: failed to load) (\S+)`)
-	// A packet that the firewall tells of.
+	// packet matches a packet that the firewall has logged.
 	packet = regexp.MustCompile(`\bSRC=\S+ DST=`)
 )
 
@@ -59,8 +57,8 @@ const (
 	maxWarningSize = 400 // bytes
 )
 
-// kernelLog keeps each warning once, the last ones of too many, without what is
-// the owner's, and finds the firmware files that drivers asked for in vain.
+// kernelLog keeps each warning once, and the last ones if there are too many, with private data
+// removed. It also returns the firmware files that drivers did not find.
 func kernelLog(log string) (warnings, firmware []string) {
 	seen := map[string]bool{}
 	for line := range strings.Lines(log) {
@@ -79,7 +77,7 @@ func kernelLog(log string) (warnings, firmware []string) {
 	return warnings[max(0, len(warnings)-maxWarnings):], firmware
 }
 
-// facts collects what is known.
+// facts collects the facts that are known.
 type facts []contract.Fact
 
 func (f *facts) add(name, value string) {
@@ -91,7 +89,7 @@ func (f *facts) add(name, value string) {
 func (w witness) head(now time.Time) []contract.Fact {
 	var f facts
 	label, err := contract.ParseLabel([]byte(w.text(contract.BootDir + "/" + contract.LabelFile)))
-	if err != nil { // the card is gone: what is running still has a name
+	if err != nil { // the card is gone, but the running system still has a name
 		label = contract.Label{Board: "unknown"}
 		for _, line := range w.lines("etc/os-release") {
 			if board, ours := contract.ImageBoard(strings.TrimPrefix(line, "IMAGE_ID=")); ours {
@@ -151,7 +149,7 @@ func (w witness) machine() []contract.Fact {
 	return append(f, w.peripherals()...)
 }
 
-// peripherals are the watchdogs and the screens.
+// peripherals describes the watchdogs and the screens.
 func (w witness) peripherals() (f facts) {
 	for _, dog := range w.list("sys/class/watchdog") {
 		at := "sys/class/watchdog/" + dog + "/"
@@ -163,7 +161,7 @@ func (w witness) peripherals() (f facts) {
 	return f
 }
 
-// secureBoot tells whether the firmware checks what it starts.
+// secureBoot returns "on" or "off", or "" if the firmware does not say.
 func (w witness) secureBoot() string {
 	b, err := os.ReadFile(filepath.Join(w.root, efiboot.Variable("SecureBoot")))
 	if on, known := efiboot.Switch(string(b)); err == nil && known {
@@ -172,7 +170,7 @@ func (w witness) secureBoot() string {
 	return ""
 }
 
-// cell reads a number of the device tree: four bytes, the highest first.
+// cell reads a number of the device tree: four bytes, big-endian.
 func (w witness) cell(name string) string {
 	b, err := os.ReadFile(filepath.Join(w.root, name))
 	if err != nil || len(b) != 4 {
@@ -181,7 +179,7 @@ func (w witness) cell(name string) string {
 	return fmt.Sprintf("%#x", binary.BigEndian.Uint32(b))
 }
 
-// property is text, or one number.
+// property returns a property of the device tree: text, or one number.
 func (w witness) property(name string) string {
 	text := w.text(name)
 	if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) || len(text) < 4 {
@@ -190,8 +188,7 @@ func (w witness) property(name string) string {
 	return text
 }
 
-// text returns a file's content without blanks and zeros around it, "" where
-// there is none.
+// text returns a file's content without surrounding blanks and NULs; "" if it cannot be read.
 func (w witness) text(name string) string {
 	b, err := os.ReadFile(filepath.Join(w.root, name))
 	if err != nil {

@@ -152,8 +152,8 @@ func TestTheLastWarningsAreKept(t *testing.T) {
 	}
 }
 
-// TestNoSecretLeavesTheNode: what looks like one is left out, and what is this
-// node's own stops the report.
+// TestNoSecretLeavesTheNode: what looks like a secret is left out, and one of this node's own
+// secrets stops the report.
 func TestNoSecretLeavesTheNode(t *testing.T) {
 	r := report.Collect(t.Context(), machineOf(t), systemd{"wlan0: psk=XYZZY-looks\nwlan1: psk\x01=XYZZY-shown\ninit: opened correct horse\n"}, now)
 	text, err := report.Text(r, nil)

@@ -1,18 +1,17 @@
 //go:build linux
 
-// Scan looks at a machine's ports from outside, for tests of the firewall.
+// Scan probes a machine's ports from outside, for tests of the firewall.
 //
 //	scan [-from ADDR] [-wait 300ms] tcp|udp ADDR PORT|FROM-TO…
 //
-// prints what answered, one port a line in their order: "22 open" where somebody took the
-// connection, or sent a datagram back, "23 closed" where the machine itself
-// said no. A port that is not printed was silent, and that is what a firewall
-// makes of it.
+// prints the ports that answered, one per line, in their order: "22 open" if the connection was
+// accepted or a datagram came back, "23 closed" if the machine itself refused. A port that is not
+// printed was silent, as a firewall makes it.
 //
 //	scan listen tcp:PORT|udp:PORT…
 //
-// is the other side: it takes connections, sends datagrams back, says "ready",
-// and ends with its standard input.
+// is the other side: it accepts connections, sends datagrams back, prints "ready", and ends when
+// its standard input ends.
 package main
 
 import (
@@ -88,7 +87,7 @@ func sendBack(at string) error {
 			if err != nil {
 				log.Fatal(err)
 			}
-			_, _ = c.WriteTo(buf[:n], from) // a scanner may be gone already
+			_, _ = c.WriteTo(buf[:n], from) // the scanner may be gone already
 		}
 	}()
 	return nil

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// batch is how many ports are asked at once.
+// batch is how many ports are probed at once.
 const batch = 8000
 
 func scan(args []string) error {
@@ -79,15 +79,15 @@ func parsePorts(args []string) (ports []int, err error) {
 	return ports, nil
 }
 
-// scanner asks with sockets that do not block: one thread, thousands of ports,
-// and no port waits for another one's silence.
+// scanner probes with non-blocking sockets: one thread, thousands of ports, and no port waits for
+// the silence of another.
 type scanner struct {
 	kind     int
 	from, to netip.Addr
 	wait     time.Duration
 }
 
-// ask returns what each port answers in time, "" for nothing.
+// ask returns the answer of each port within the time limit, "" for none.
 func (s *scanner) ask(ports []int) ([]string, error) {
 	answers := make([]string, len(ports))
 	polls := make([]unix.PollFd, len(ports))
@@ -113,7 +113,7 @@ func (s *scanner) ask(ports []int) ([]string, error) {
 				continue
 			}
 			answers[i] = answer(int(polls[i].Fd))
-			polls[i].Fd = -1 // poll(2) passes over it
+			polls[i].Fd = -1 // poll(2) ignores it
 			silent--
 		}
 	}

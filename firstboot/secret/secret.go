@@ -1,9 +1,8 @@
 // Package secret holds text that must not be seen: keys, tokens, passphrases.
 //
-// A String prints, formats, logs and marshals to JSON as a placeholder, so a
-// careless %v leaks nothing. It refuses nothing that is done on purpose:
-// Reveal gives the text, and YAML, the format of the files that carry
-// secrets, contains it.
+// A String prints, formats, logs and marshals to JSON as a placeholder, so that a careless %v leaks
+// nothing. It does not prevent deliberate use: Reveal returns the text, and YAML, the format of the
+// files that carry secrets, contains it.
 package secret
 
 import (
@@ -24,8 +23,8 @@ func (s String) Reveal() string { return string(s) }
 // Empty reports whether there is no secret.
 func (s String) Empty() bool { return s == "" }
 
-// Fingerprint recognises a secret without telling it: the first 8 bytes, in
-// hex, of its SHA-256; empty for an empty one.
+// Fingerprint identifies a secret without revealing it: the first 8 bytes, in hex, of a SHA-256; ""
+// for an empty secret.
 func (s String) Fingerprint() string {
 	if s == "" {
 		return ""
@@ -34,7 +33,7 @@ func (s String) Fingerprint() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// String returns a placeholder, or nothing where there is no secret.
+// String returns a placeholder, "" if there is no secret.
 func (s String) String() string {
 	if s == "" {
 		return ""

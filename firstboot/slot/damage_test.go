@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// starts compares what starts the running slot.
+// starts checks which file starts the running slot.
 func (p partition) starts(running, want string) {
 	p.t.Helper()
 	if st, err := p.open(running).Current(); err != nil || st.File != want {
@@ -15,8 +15,8 @@ func (p partition) starts(running, want string) {
 	}
 }
 
-// TestPowerGoesWhileAFileIsRenamed: FAT may have an empty file of the new name then, or
-// both names of one content, of which fsck.fat empties one.
+// TestPowerGoesWhileAFileIsRenamed: FAT may then have an empty file with the new name, or both
+// names with one content, of which fsck.fat empties one.
 func TestPowerGoesWhileAFileIsRenamed(t *testing.T) {
 	const a, old, trial, tried, good = "EFI/Linux/imagebuilder-1-a.efi", "EFI/Linux/imagebuilder-0-b.efi", "EFI/Linux/imagebuilder-2-b+3.efi", "EFI/Linux/imagebuilder-2-b+2-1.efi", "EFI/Linux/imagebuilder-2-b.efi"
 	for name, c := range map[string]struct {
@@ -38,7 +38,7 @@ func TestPowerGoesWhileAFileIsRenamed(t *testing.T) {
 			p.want(c.running, c.state)
 			p.starts(c.running, c.start)
 			must(t, p.open(c.running).MarkGood())
-			for _, file := range []string{tried, good} { // what may share its content was not written over
+			for _, file := range []string{tried, good} { // a file that may share its content was not overwritten
 				if text, err := os.ReadFile(filepath.Join(p.dir, file)); c.files[tried] == c.files[good] && c.files[good] != "" && (err != nil || string(text) != "b") {
 					t.Errorf("%s is %q, %v", file, text, err)
 				}
@@ -57,8 +57,8 @@ func TestPowerGoesWhileAFileIsRenamed(t *testing.T) {
 	}
 }
 
-// TestTheLoaderCannotRename: systemd-boot starts the trial all the same, and sees its tries
-// as they were. Who counts for it ends the trial.
+// TestTheLoaderCannotRename: systemd-boot starts the trial all the same, and does not count its
+// tries. Counting for it ends the trial.
 func TestTheLoaderCannotRename(t *testing.T) {
 	for kind, entry := range map[string]bool{"kernel images": false, "entries": true} {
 		t.Run(kind, func(t *testing.T) {
@@ -82,9 +82,9 @@ func TestTheLoaderCannotRename(t *testing.T) {
 	}
 }
 
-// TestTheGoodSlotDoesNotStart: GRUB starts the other one then, or a person chooses that in
-// the menu. Once it is called well it is the good one, and can be updated and rolled back,
-// also where power went while it got its name.
+// TestTheGoodSlotDoesNotStart: GRUB then starts the other slot, or a person chooses that in the
+// menu. Once it is marked good it is the good slot, and can be updated and rolled back, also if
+// power failed during the renaming.
 func TestTheGoodSlotDoesNotStart(t *testing.T) {
 	for kind, entry := range map[string]bool{"kernel images": false, "entries": true} {
 		for at, generation := range map[string]int{"one before": 2, "withdrawn": 0, "alike": 3} {
@@ -123,8 +123,8 @@ func TestTheGoodSlotDoesNotStart(t *testing.T) {
 	}
 }
 
-// TestWithdrawn: what was to be tried is good for nobody, whatever of it a power cut has
-// left, and loses no file; its trial can begin another time.
+// TestWithdrawn: a trial that was taken back is not started, whatever a power cut has left of it. No
+// file is lost, and the trial can begin another time.
 func TestWithdrawn(t *testing.T) {
 	for kind, entry := range map[string]bool{"kernel images": false, "entries": true} {
 		name := func(n EFIName) string { n.Entry = entry; return n.Path() }

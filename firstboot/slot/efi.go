@@ -17,18 +17,17 @@ import (
 
 // Where systemd-boot looks for what it can start, on the EFI system partition.
 const (
-	// EFIDir holds unified kernel images, UAPI.1's Type #2.
+	// EFIDir holds unified kernel images (UAPI.1, Type #2).
 	EFIDir = "EFI/Linux"
-	// EntryDir holds entries, UAPI.1's Type #1: texts that name a kernel and an
-	// initramfs. Those of a slot lie in a directory of its name.
+	// EntryDir holds boot loader entries (UAPI.1, Type #1): text files that name a kernel and an
+	// initramfs. These lie in a directory named after the slot.
 	EntryDir = "loader/entries"
 )
 
-// EFIName is the file name of what starts a slot: a unified kernel image or an
-// entry. systemd-boot shows the highest generation first, as all of ours share
-// one sort key and carry no version; it counts Left down and Done up at every
-// start, and moves a file with nothing left behind all others
-// (https://systemd.io/AUTOMATIC_BOOT_ASSESSMENT).
+// EFIName is the file name of what starts a slot: a unified kernel image or an entry. systemd-boot
+// shows the highest generation first, since all of our files share one sort key and carry no
+// version. At every start it counts Left down and Done up, and it moves a file with no tries left
+// behind all others (https://systemd.io/AUTOMATIC_BOOT_ASSESSMENT).
 type EFIName struct {
 	Generation int
 	Slot       string
@@ -63,10 +62,10 @@ func (n EFIName) Path() string {
 	return EFIDir + "/" + n.String()
 }
 
-// FAT and firmware may have changed the case of letters.
+// FAT and firmware may change the case of letters.
 var efiPattern = regexp.MustCompile(`(?i)^imagebuilder-([0-9]{1,9})-([ab])(?:\+([0-9]{1,9})(?:-([0-9]{1,9}))?)?\.(efi|conf)$`)
 
-// ParseEFIName reads a file name. It reports false for files of others.
+// ParseEFIName reads a file name. It reports false for a file that is not ours.
 func ParseEFIName(name string) (EFIName, bool) {
 	m := efiPattern.FindStringSubmatch(name)
 	if m == nil {
@@ -79,8 +78,7 @@ func ParseEFIName(name string) (EFIName, bool) {
 	}, true
 }
 
-// efi keeps the state in the names of files below a directory, the EFI system
-// partition's.
+// efi keeps the state in file names on the EFI system partition, which is mounted at dir.
 type efi struct{ dir string }
 
 // entry is a file of a slot.
@@ -89,9 +87,9 @@ type entry struct {
 	file string // as the directory spells it
 }
 
-// outranks says which of two files of a slot starts it: that of the higher generation.
-// Of two of one, as a power cut in a rename may leave them, it is the one with the
-// later name: counted once more, or good.
+// outranks says which of two files of a slot starts it: the one of the higher generation. A power
+// cut during a rename may leave two files of one generation: then it is the one with the later
+// name, which has been counted once more, or is good.
 func (n EFIName) outranks(o EFIName) bool {
 	switch {
 	case n.Generation != o.Generation:
@@ -102,9 +100,9 @@ func (n EFIName) outranks(o EFIName) bool {
 	return n.Left < o.Left
 }
 
-// newest returns what starts each slot: of highest generation, whichever kind
-// it is of. An update may bring the other kind. An empty file is what a power cut left
-// of a rename: no loader starts it, whatever its name says.
+// newest returns the file that starts each slot: the one of the highest generation, of either kind,
+// since an update may bring the other kind. It skips empty files, which a power cut during a rename
+// leaves: no boot loader starts one, whatever its name says.
 func (e efi) newest() (map[string]entry, error) {
 	found := map[string]entry{}
 	for _, dir := range []string{EFIDir, EntryDir} {
@@ -114,7 +112,7 @@ func (e efi) newest() (map[string]entry, error) {
 		}
 		for _, f := range files {
 			n, ok := ParseEFIName(f.Name())
-			if !ok || path.Dir(n.Path()) != dir { // systemd-boot looks there for no such file
+			if !ok || path.Dir(n.Path()) != dir { // systemd-boot looks for no such file in this directory
 				continue
 			}
 			info, err := f.Info()
@@ -168,14 +166,15 @@ func (e efi) markGood(name string) error {
 		return e.settle(other)
 	case n.Generation > other.Generation:
 		return nil
-	default: // GRUB could not start the other one, or a person chose this one in the menu
+	default: // GRUB could not start the other slot, or a person chose this one in the menu
 		n.Generation = other.Generation + 1
 	}
 	return e.rename(n)
 }
 
-// withdrawTrial makes what was to be tried good for nobody, as it was before. A file of the
-// same content, as rename may leave one, gets another name: none is written over.
+// withdrawTrial gives a slot that was about to be tried the name that it had before: generation 0,
+// no tries left. A second file of the same content, which rename may leave, gets another name, so
+// that neither is overwritten.
 func (e efi) withdrawTrial(name string) error {
 	for again := false; ; again = true {
 		found, err := e.newest()
@@ -210,8 +209,8 @@ func (e efi) startTrial(name string, tries int) error {
 	return e.rename(n)
 }
 
-// Count takes one try from a slot on trial on the boot partition at dir, for a
-// systemd-boot that could not: it starts what it cannot rename all the same.
+// Count takes one try from a slot on trial, on the boot partition at dir. It does what systemd-boot
+// could not: systemd-boot also starts a file that it cannot rename.
 func Count(dir, name string) error {
 	e := efi{dir}
 	found, err := e.newest()
@@ -226,11 +225,11 @@ func Count(dir, name string) error {
 	return e.rename(n)
 }
 
-// rename gives a file the name that n has now. FAT does that in three writes (Linux 6.12,
-// vfat_rename): a power cut leaves the old name and an empty file of the new one, or
-// two names of one content, until fsck.fat, before the next mount, empties one of them.
-// Either name is valid, and newest takes the one with a content. What may share
-// that is neither removed nor written over here: it would free the other's clusters.
+// rename gives a file the name that n now stands for. FAT does that in three writes (Linux 6.12,
+// vfat_rename). A power cut leaves the old name and an empty file of the new name, or two names for
+// one content, until fsck.fat, before the next mount, empties one of them. Either name is valid,
+// and newest takes the one with content. A file that may share its clusters with another one is
+// neither removed nor overwritten here: that would free the other file's clusters.
 func (e efi) rename(n entry) error {
 	dir := filepath.Join(e.dir, filepath.FromSlash(path.Dir(n.Path())))
 	if err := os.Rename(filepath.Join(dir, n.file), filepath.Join(dir, n.String())); err != nil {

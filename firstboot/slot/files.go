@@ -2,24 +2,24 @@ package slot
 
 import "path"
 
-// What starts a slot, by the names that an update gives it.
+// Files that start a slot, by the names that an update gives them.
 const (
 	Initrd  = "initrd.img"
 	Cmdline = "cmdline.txt"
 	Kernel  = "vmlinuz"
-	// Entry and Unified lie where systemd-boot looks for them; all others, with
-	// OptionsFile, in a directory of the slot's name.
+	// Entry and Unified lie where systemd-boot looks for them. All others, OptionsFile included,
+	// lie in a directory named after the slot.
 	Entry   = "entry"
 	Unified = "uki"
 )
 
-// Files are all of them, in the order in which they are written: while the last
-// one that a boot loader needs is missing, it cannot start the slot.
+// Files lists all of them in the order in which they are written: as long as the last file that a
+// boot loader needs is missing, it cannot start the slot.
 var Files = []string{Initrd, Cmdline, OptionsFile, Kernel, Entry, Unified}
 
-// Place is where a file of a slot lies on the boot partition. systemd-boot goes by
-// the generation: 1 is that of a new image, 0 comes behind all others and is good
-// for nobody, which is what a slot has before its trial.
+// Place returns where a file of the slot called name lies on the boot partition. generation matters
+// to systemd-boot only: 1 is that of a new image; 0 sorts behind all others and is never good,
+// which is what a slot has before its trial.
 func Place(file, name string, generation int) string {
 	switch file {
 	case Entry, Unified:

@@ -8,26 +8,26 @@ import (
 	"strconv"
 )
 
-// GRUB, where a PC's BIOS starts it, goes by the names of entries as systemd-boot
+// GRUB, which starts the disk where a PC has a BIOS, reads the names of entries as systemd-boot
 // does, but cannot change them. It counts tries in a file.
 const (
-	// GRUBScript chooses the slot. Where it is, GRUB may start this disk.
+	// GRUBScript chooses the slot. If it is there, GRUB may start this disk.
 	GRUBScript = "grub/grub.cfg"
-	// CountFile is overwritten in place, by GRUB at a try and by the node before a
-	// trial: whoever removed what failed may give its generation again.
+	// CountFile is overwritten in place, by GRUB at a try and by the node before a trial. The node
+	// has to clear it: once the files of a failed trial are removed, its generation may be used
+	// again.
 	CountFile = "grub/grubenv"
-	// OptionsFile, in a slot's directory, sets options, its kernel's arguments.
+	// OptionsFile, in a slot's directory, sets the GRUB variable options, its kernel's arguments.
 	OptionsFile = "grub.cfg"
 )
 
-// A block of GRUB's variables has 1024 bytes (GRUB's manual, "The GRUB
-// environment block").
+// GRUB's environment block has 1024 bytes (GRUB's manual, "The GRUB environment block").
 const (
 	envMark = "# GRUB Environment Block\n"
 	envSize = 1024
 )
 
-// kits: where GRUB may start this disk, it needs what systemd-boot does not read.
+// kits demands files that serve both boot loaders if GRUB may start this disk.
 func (e efi) kits() [][]string {
 	both := []string{Initrd, OptionsFile, Kernel, Entry}
 	if exists(filepath.Join(e.dir, filepath.FromSlash(GRUBScript))) {
@@ -36,8 +36,8 @@ func (e efi) kits() [][]string {
 	return [][]string{{Unified}, {Initrd, Kernel, Entry}, both}
 }
 
-// CountEnv is the content of CountFile: how often the entry of a generation and
-// slot, such as "2-b", was tried.
+// CountEnv returns the content of CountFile: how often the entry of a generation and slot, such as
+// "2-b", was tried. An empty entry means that no try was counted.
 func CountEnv(entry string, tries int) []byte {
 	if entry == "" {
 		return envBlock("")
@@ -50,12 +50,13 @@ func envBlock(vars string) []byte {
 	return append([]byte(text), bytes.Repeat([]byte("#"), envSize-len(text))...)
 }
 
-// GRUBElsewhere is the variable of CountFile with the PARTUUID of the boot partition
-// of another disk, which GRUB starts in place of this one.
+// GRUBElsewhere is a variable of CountFile: the PARTUUID of the boot partition of another disk,
+// which GRUB starts in place of this one.
 const GRUBElsewhere = "elsewhere"
 
-// StartElsewhere makes GRUB, where it may start the disk of this boot partition, start
-// another one, by its boot partition's PARTUUID.
+// StartElsewhere makes GRUB start another disk, given by its boot partition's PARTUUID, instead of
+// the disk whose boot partition is mounted at bootDir. It does nothing where GRUB does not start
+// that disk.
 func StartElsewhere(bootDir, partUUID string) error {
 	if !exists(filepath.Join(bootDir, filepath.FromSlash(GRUBScript))) {
 		return nil
@@ -63,8 +64,8 @@ func StartElsewhere(bootDir, partUUID string) error {
 	return overwrite(filepath.Join(bootDir, filepath.FromSlash(CountFile)), envBlock(GRUBElsewhere+"="+partUUID+"\n"))
 }
 
-// counted is how many tries of an entry GRUB has counted. Where it does not
-// count, or nonsense, there is none: GRUB takes it so, too.
+// counted returns how many tries of an entry GRUB has counted. It is 0 where GRUB does not count or
+// the file makes no sense, as GRUB itself sees it.
 func (e efi) counted(n EFIName) int {
 	data, err := os.ReadFile(filepath.Join(e.dir, filepath.FromSlash(CountFile)))
 	if err != nil || !bytes.HasPrefix(data, []byte(envMark)) {
@@ -78,8 +79,8 @@ func (e efi) counted(n EFIName) int {
 	return max(0, tries)
 }
 
-// forgetCount makes an earlier count that of no entry. GRUB overwrites the file,
-// but cannot make one: a trial that it cannot count is never taken.
+// forgetCount clears the count of an earlier entry. GRUB can overwrite the file but not create it,
+// and it never starts a trial that it cannot count.
 func (e efi) forgetCount() error {
 	if !exists(filepath.Join(e.dir, filepath.FromSlash(GRUBScript))) {
 		return nil
@@ -87,8 +88,8 @@ func (e efi) forgetCount() error {
 	return overwrite(filepath.Join(e.dir, filepath.FromSlash(CountFile)), CountEnv("", 0))
 }
 
-// settle writes into the name of an entry that GRUB has counted all its tries:
-// systemd-boot, which may start this disk too, knows the name only.
+// settle puts into an entry's name that GRUB has counted all of its tries: systemd-boot, which may
+// start this disk too, knows the name only.
 func (e efi) settle(n entry) error {
 	used := e.counted(n.EFIName)
 	if !n.Counted || n.Left == 0 || used < n.Left {

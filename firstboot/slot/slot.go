@@ -1,13 +1,12 @@
-// Package slot reads and changes which of the two slots a node starts from.
-// The state lives on the boot partition, where the boot loader can both read
-// and change it: file names that systemd-boot counts down on UEFI, and GRUB in a
-// file beside them on a BIOS; small environment files of U-Boot on the Raspberry
-// Pi.
+// Package slot reads and changes which of the two slots a node starts from. The state lives on the
+// boot partition, where the boot loader can read and change it too: in file names that systemd-boot
+// counts down on UEFI, with a file beside them in which GRUB counts on a BIOS; in small environment
+// files of U-Boot on the Raspberry Pi.
 //
-// A slot is good, or on trial with a number of tries, or spent. A trial that
-// nobody marks good in time falls back to the good slot by itself: nothing
-// here has to run for that. The package writes no kernel and no root file
-// system; it refuses to try a slot whose kernel is not there.
+// A slot is good, or on trial with a number of tries, or spent. If nobody marks a trial good in
+// time, the boot loader falls back to the good slot by itself: nothing here has to run for that.
+// The package writes no kernel and no root file system. It refuses to try a slot whose kernel is
+// missing.
 package slot
 
 import (
@@ -31,15 +30,15 @@ type State struct {
 	Trial string
 	// Tries are left for Trial; 0 means that it is spent and Good starts.
 	Tries int
-	// File is what starts the running slot, from the boot partition's root, where
-	// systemd-boot looks for it; "" where there is none, or U-Boot starts it.
+	// File is what starts the running slot, as a path from the boot partition's root where
+	// systemd-boot looks for it; "" where there is no such file, or U-Boot starts the slot.
 	File string
 }
 
 // OnTrial reports whether the running slot still has to prove itself.
 func (s State) OnTrial() bool { return s.Trial == s.Current && s.Good != s.Current }
 
-// Leaves reports whether the next start is that of the other slot, on trial.
+// Leaves reports whether the next start is that of the other slot, which is on trial.
 func (s State) Leaves() bool { return s.Trial != "" && s.Trial != s.Current && s.Tries > 0 }
 
 // Store is the slot state on a mounted boot partition.
@@ -78,7 +77,7 @@ func Open(dir, cmdline string) (*Store, error) {
 	return s, nil
 }
 
-// Other returns the slot beside the given one.
+// Other returns the other one of the two slots.
 func Other(name string) string {
 	if name == "a" {
 		return "b"
@@ -89,7 +88,7 @@ func Other(name string) string {
 // Current returns the state of the slots.
 func (s *Store) Current() (State, error) { return s.loader.state(s.current) }
 
-// Takes refuses Files of which the node's boot loader could make nothing.
+// Takes refuses a set of Files that the node's boot loader cannot start.
 func (s *Store) Takes(files []string) error {
 	kits := s.loader.kits()
 	for _, kit := range kits {
@@ -100,19 +99,19 @@ func (s *Store) Takes(files []string) error {
 	return fmt.Errorf("this node's boot loader starts a slot by %s, and not by %s", strings.Join(kits[0], ", "), strings.Join(files, ", "))
 }
 
-// MarkGood ends the trial of the running slot successfully. For a slot that
-// is good already a trial of the other slot that is about to start stays; one
-// that is spent is so for every boot loader then. A slot that runs though the
-// other one was the good one, which may not start any more, takes its place.
+// MarkGood ends the trial of the running slot successfully. If the running slot is good already, a
+// trial of the other slot that is about to start stays, and one whose tries GRUB has used up is
+// recorded as spent for every boot loader. If the running slot is not the good one, which may not
+// start any more, it takes its place.
 func (s *Store) MarkGood() error { return s.loader.markGood(s.current) }
 
-// StartTrial makes the next boots start name, at most tries times, unless it
-// is marked good. The other slot must be known to be good.
+// StartTrial makes the next starts those of the slot called name, at most tries times (1 to 9),
+// unless it is marked good. The other slot must be known to be good.
 func (s *Store) StartTrial(name string, tries int) error {
 	if err := contract.CheckSlot(name); err != nil {
 		return err
 	}
-	if tries < 1 || tries > 9 { // one digit: U-Boot's script counts in hex, GRUB's looks for one
+	if tries < 1 || tries > 9 { // one digit: U-Boot's script counts in hex, GRUB's script expects one digit
 		return fmt.Errorf("a trial has 1 to 9 tries, not %d", tries)
 	}
 	st, err := s.Current()
@@ -128,9 +127,8 @@ func (s *Store) StartTrial(name string, tries int) error {
 	return s.loader.startTrial(name, tries)
 }
 
-// WithdrawTrial makes the boot loader forget a trial of the other slot that is about
-// to start. That slot's files stay: its own trial may begin later, or an update takes
-// their place.
+// WithdrawTrial makes the boot loader forget a trial of the other slot that is about to start. The
+// slot's files stay: their trial may begin later, or an update overwrites them.
 func (s *Store) WithdrawTrial() error {
 	st, err := s.Current()
 	if err != nil || !st.Leaves() {

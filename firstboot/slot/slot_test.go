@@ -71,9 +71,9 @@ func (p partition) efiFiles() []string {
 	return names
 }
 
-// systemdBoot does what systemd-boot 257 does with our names: a file with
-// nothing left goes last, otherwise the highest generation goes first; then it
-// counts. The order itself was seen under OVMF, see image/e2e.
+// systemdBoot does what systemd-boot 257 does with our names: a file with no tries left sorts last,
+// otherwise the highest generation comes first; then it counts. That order was verified under OVMF,
+// see image/e2e.
 func (p partition) systemdBoot() (slot string) {
 	p.t.Helper()
 	var best EFIName
@@ -152,8 +152,8 @@ func TestEFIStory(t *testing.T) {
 	}
 }
 
-// grub does what image/boot/grub.cfg does with our names and its own count; that
-// the two agree was seen under SeaBIOS, see image/e2e.
+// grub does what image/boot/grub.cfg does with our names and its own count; that the two agree was
+// verified under SeaBIOS, see image/e2e.
 func (p partition) grub() (slot string) {
 	p.t.Helper()
 	var best EFIName
@@ -223,8 +223,8 @@ func TestBIOSStory(t *testing.T) {
 	}
 }
 
-// TestADiskElsewhereIsStarted: GRUB is told in the file that it reads, which keeps its
-// size. Where there is no GRUB, nothing is made for it.
+// TestADiskElsewhereIsStarted: GRUB is told in the file that it reads, which keeps its size.
+// Without GRUB no such file is made.
 func TestADiskElsewhereIsStarted(t *testing.T) {
 	p := newPartition(t, map[string]string{GRUBScript: "x", CountFile: string(CountEnv("", 0))})
 	must(t, StartElsewhere(p.dir, "aaaaaaaa-0000-4000-8000-000000000001"))

@@ -24,7 +24,7 @@ import (
 	"time"
 )
 
-// hello is what a node says of itself, welcome what it hears.
+// hello is what a node tells a server about itself; welcome is the server's answer.
 type hello struct {
 	Name, IP, Role, Password string
 	Labels                   map[string]string
@@ -41,21 +41,22 @@ type welcome struct {
 type member struct {
 	hello
 	Seen time.Time
-	// Going is when it was deleted: a voter stays until etcd has let it go.
+	// Going is when it was deleted: a voter stays until etcd has removed it.
 	Going time.Time
-	// Patched labels and annotations, and whether new pods were to come.
+	// Metadata has the patched labels and annotations. Cordoned says that no new pods are to be
+	// scheduled.
 	Metadata metadata
 	Cordoned bool
 }
 
 type metadata struct{ Labels, Annotations map[string]string }
 
-// refusal is an answer that asking again does not change.
+// refusal is an answer that does not change when asked again.
 type refusal struct{ message string }
 
 func (r *refusal) Error() string { return r.message }
 
-// cluster is what a server knows; it survives a restart.
+// cluster is what a server knows about the cluster; it survives a restart.
 type cluster struct {
 	mu         sync.Mutex
 	file       string
@@ -63,14 +64,14 @@ type cluster struct {
 	Schema     string
 	Credential string
 	Nodes      map[string]*member
-	// Passwords are the Secrets NAME.node-password.k3s of kube-system.
+	// Passwords stand for the Secrets NAME.node-password.k3s of kube-system.
 	Passwords map[string]string
 	Objects   applied
 
 	token, agentToken string
 	noAPI             bool
 	ca                []byte
-	clients           *x509.CertPool // whose administrators the API takes
+	clients           *x509.CertPool // authorities of administrators that the API accepts
 }
 
 func random() string {
@@ -79,7 +80,7 @@ func random() string {
 	return hex.EncodeToString(b)
 }
 
-// startServer makes or reopens the cluster and serves it.
+// startServer creates or reopens the cluster, and serves it.
 func (n *self) startServer(ctx context.Context) error {
 	if n.token == "" {
 		return errors.New("the stand-in makes up no token: set token-file")
@@ -95,7 +96,7 @@ func (n *self) startServer(ctx context.Context) error {
 		if err := json.Unmarshal(b, c); err != nil {
 			return fmt.Errorf("%s: %w", c.file, err)
 		}
-		if c.Schema > schema { // as etcd 3.6 says of what 3.7 has written
+		if c.Schema > schema { // etcd 3.6 refuses a store of 3.7 in the same way
 			return fmt.Errorf("the store has schema %s, this program knows %s", c.Schema, schema)
 		}
 	case n.one("server") == "":
@@ -144,7 +145,7 @@ func (n *self) listen(ctx context.Context) error {
 	return nil
 }
 
-// votes is /readyz of etcd's metrics listener.
+// votes serves /readyz of etcd's metrics listener.
 func (c *cluster) votes(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path != "/readyz":
@@ -156,7 +157,7 @@ func (c *cluster) votes(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// troubled answers late, or not at all, while it is told to.
+// troubled makes a handler answer late, or not at all, while the failure file asks for that.
 func troubled(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for failure() == "hang" && r.Context().Err() == nil {
@@ -197,9 +198,9 @@ func bearer(r *http.Request) string {
 	return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 }
 
-// holds reports whether a request came with the cluster's own certificate, or
-// with one of an administrator that the cluster's authority signed, as the API
-// server's --client-ca-file has it.
+// holds reports whether a request came with the cluster's own certificate, or with an
+// administrator's certificate that the cluster's client authority signed, as with the API server's
+// --client-ca-file.
 func (c *cluster) holds(r *http.Request) bool {
 	if c.clients != nil && administrator(r.TLS.PeerCertificates, c.clients) {
 		return true
@@ -210,8 +211,7 @@ func (c *cluster) holds(r *http.Request) bool {
 	return err == nil && len(r.TLS.PeerCertificates) > 0 && bytes.Equal(r.TLS.PeerCertificates[0].Raw, own.Certificate[0])
 }
 
-// api answers the holders of the credential, as an API server would. An etcd
-// only server has none.
+// api serves holders of the credential, as an API server would. A server with etcd only has no API.
 func (c *cluster) api(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -260,7 +260,7 @@ func (c *cluster) join(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(welcome{c.ID, c.Credential, c.Nodes, c.Passwords})
 }
 
-// greet keeps what was patched.
+// greet records a node that joins, and keeps what was patched.
 func (c *cluster) greet(h hello) {
 	m := &member{hello: h, Seen: time.Now()}
 	if have := c.Nodes[h.Name]; have != nil {
@@ -276,7 +276,7 @@ func (c *cluster) member() bool {
 	return c.ID != ""
 }
 
-// adopt takes over what the server that this one joined knows.
+// adopt takes over what the server that this one has joined knows.
 func (c *cluster) adopt(w welcome) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -287,7 +287,7 @@ func (c *cluster) adopt(w welcome) error {
 	for name, m := range w.Nodes {
 		if have := c.Nodes[name]; have == nil || have.Seen.Before(m.Seen) {
 			c.Nodes[name] = m
-			delete(c.Passwords, name) // taken away there, it must not be "" here: nobody would match it
+			delete(c.Passwords, name) // if it was removed there, it must not be "" here: nothing would match it
 			if password, known := w.Passwords[name]; known {
 				c.Passwords[name] = password
 			}
@@ -317,7 +317,7 @@ func (c *cluster) saveLocked() error {
 	return os.Rename(tmp, c.file)
 }
 
-// call speaks to a server whose certificate is not known yet.
+// call sends a request to a server whose certificate is not known yet.
 func call(ctx context.Context, method, url, token string, in, out any) error {
 	return callWith(ctx, &tls.Config{InsecureSkipVerify: true}, method, url, token, in, out)
 }

@@ -10,9 +10,8 @@ import (
 	"os"
 )
 
-// kubectl answers "get --raw PATH", "get nodes -o json", "get node NAME -o
-// json" and "delete node NAME", and takes "create --raw PATH -f -", from or to the
-// server that a kubeconfig names.
+// kubectl implements "get --raw PATH", "get nodes -o json", "get node NAME -o json", "delete node
+// NAME" and "create --raw PATH -f -", against the server in a kubeconfig.
 func kubectl(args []string) error {
 	f := flag.NewFlagSet("kubectl", flag.ContinueOnError)
 	conf := f.String("kubeconfig", "/etc/rancher/k3s/k3s.yaml", "")

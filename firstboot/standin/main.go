@@ -1,21 +1,18 @@
 //go:build linux
 
-// Standin takes k3s' place in tests where k3s itself cannot be had. It is no
-// Kubernetes and says so wherever it can. What it does is honest: it reads
-// config.yaml strictly by the real flags' names, wants the address and the
-// interface that k3s would want, serves TLS on 6443, checks tokens, joins
-// through the address it was given, knows its nodes, tells systemd when it is
-// ready, answers the few kubectl questions that firstboot asks, and has an etcd
-// that says whether it votes. Nodes can be cordoned, though there are no pods that
-// would mind. A witness has no more than that until it has
-// found the API of a server.
+// Standin takes k3s' place in tests where k3s itself cannot be had. It is no Kubernetes and says so
+// wherever it can. What it does is real: it reads config.yaml strictly by the real flags' names,
+// requires the address and the interface that k3s would require, serves TLS on 6443, checks tokens,
+// joins through the address it was given, knows its nodes, tells systemd when it is ready, answers
+// the few kubectl commands and API requests of firstboot, and has an etcd that says whether it
+// votes. Nodes can be cordoned, although there are no pods. A witness has no API until it has found
+// that of a server.
 //
-// It fails on purpose where /etc/rancher/k3s/standin-fail says how: "start"
-// (exits at once), "ready" (never becomes ready), "flag" (complains like k3s
-// about a flag), "crash" (exits when it has become ready, as k3s does that
-// loses its lease), "hang" (takes questions and answers none), "slow" (answers
-// after four seconds, as k3s did on an etcd whose disk was busy), "quorum" (the
-// API answers that etcd does not).
+// It fails on purpose where /etc/rancher/k3s/standin-fail says how: "start" (exits at once),
+// "ready" (never becomes ready), "flag" (complains about a flag as k3s does), "crash" (exits when
+// it has become ready, as k3s does when it loses its lease), "hang" (accepts requests and answers
+// none), "slow" (answers after four seconds, as k3s did on an etcd whose disk was busy), "quorum"
+// (the API answers that etcd does not).
 package main
 
 import (
@@ -33,13 +30,13 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/k3sflags"
 )
 
-// schema is the newest that it reads, and what its store has once it was started: go
-// build -ldflags "-X main.schema=2" makes a version that does not go back.
+// schema is the newest schema of the store that it reads; it upgrades the store to that at start.
+// go build -ldflags "-X main.schema=2" makes a version whose store an older one does not read.
 var schema = "1"
 
 const banner = "THIS IS A STAND-IN FOR K3S, FOR TESTS ONLY. IT RUNS NO CONTAINERS."
 
-// root is the file system's root, another one in tests.
+// root is the file system's root; tests set another one.
 var root = os.Getenv("STANDIN_ROOT")
 
 func at(name string) string { return filepath.Join("/", root, name) }
@@ -77,7 +74,7 @@ func run(argv []string) error {
 	return fmt.Errorf("no command %q", args[0])
 }
 
-// settings is config.yaml with every value as a list of text.
+// settings is config.yaml, with every value as a list of strings.
 type settings map[string][]string
 
 func (s settings) one(name string) string {
@@ -89,8 +86,8 @@ func (s settings) one(name string) string {
 
 func (s settings) on(name string) bool { return s.one(name) == "true" }
 
-// loadSettings reads config.yaml for a role. Real k3s skips a server's
-// unknown keys with a warning; here they are faults, as they are mistakes.
+// loadSettings reads config.yaml for a role. Real k3s skips a server's unknown keys with a warning;
+// here they are errors, since they are mistakes.
 func loadSettings(role string) (settings, error) {
 	data, err := os.ReadFile(at("/etc/rancher/k3s/config.yaml"))
 	if err != nil {
@@ -120,7 +117,7 @@ func loadSettings(role string) (settings, error) {
 	return s, s.check(role)
 }
 
-// check wants of the machine what k3s wants.
+// check requires of the machine what k3s requires.
 func (s settings) check(role string) error {
 	if role == "agent" && s.one("server") == "" {
 		return errors.New("--server is required")
@@ -149,7 +146,7 @@ func (s settings) check(role string) error {
 	return fmt.Errorf("interface %s does not have the address %s", name, ip)
 }
 
-// secretOf reads the value of a flag or of the file that NAME-file names.
+// secretOf reads the value of a flag, or the file that the flag NAME-file names.
 func (s settings) secretOf(name string) (string, error) {
 	file := s.one(name + "-file")
 	if file == "" {

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// The nodes of the API: what kubectl, the kubelet and firstboot read and patch.
+// The API's nodes: what kubectl, the kubelet and firstboot read and patch.
 
-// noPods is the list of what a stand-in runs.
+// noPods answers with an empty list of pods: a stand-in runs none.
 func noPods(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "v1", "kind": "PodList", "items": []any{}})
 }
 
-// patch merges labels, annotations and what cordons, and knows no more of a merge. An
-// annotation that is null comes to "", which nobody tells from none.
+// patch merges labels, annotations and unschedulable, and no other field. An annotation that is
+// null becomes "", which nobody here tells from an absent one.
 func (c *cluster) patch(w http.ResponseWriter, r *http.Request) {
 	var p struct {
 		Metadata metadata
@@ -66,11 +66,11 @@ func (c *cluster) node(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(m.object())
 }
 
-// letGo is how long etcd takes to let a deleted voter go. Until then its Node
-// stays, as k3s' controller holds it by a finalizer.
+// letGo is how long etcd takes to remove a deleted voter. Until then the Node object stays, as k3s'
+// controller keeps it with a finalizer.
 const letGo = time.Second
 
-// sweep ends what was deleted.
+// sweep removes the deleted nodes whose time is over.
 func (c *cluster) sweep() {
 	for name, m := range c.Nodes {
 		if !m.Going.IsZero() && time.Since(m.Going) > letGo {
@@ -84,8 +84,8 @@ func (c *cluster) drop(name string) {
 	delete(c.Passwords, name)
 }
 
-// remove forgets a node and its password. It does not tell the other servers:
-// those that live bring the node back, as its own kubelet would.
+// remove deletes a node and its password. It does not tell the other servers: while they live they
+// bring the node back, as the node's own kubelet would.
 func (c *cluster) remove(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,7 +104,7 @@ func (c *cluster) remove(w http.ResponseWriter, r *http.Request) {
 	c.saved(w, m.object())
 }
 
-// saved answers with what was changed, once it is kept.
+// saved answers with the changed object, once the change is saved.
 func (c *cluster) saved(w http.ResponseWriter, object any) {
 	if err := c.saveLocked(); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -113,7 +113,7 @@ func (c *cluster) saved(w http.ResponseWriter, object any) {
 	_ = json.NewEncoder(w).Encode(object)
 }
 
-// nodes knows selectors that are one label.
+// nodes supports a selector of one label.
 func (c *cluster) nodes(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,12 +127,12 @@ func (c *cluster) nodes(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "v1", "kind": "NodeList", "items": items})
 }
 
-// passwordPath is that of the Secrets that k3s itself makes.
+// passwordPath is the path of the node password Secrets that k3s itself creates.
 const passwordPath = "/api/v1/namespaces/kube-system/secrets/{secret}"
 
 const passwordSuffix = ".node-password.k3s"
 
-// password answers without what is in it, which nobody asks for.
+// password answers without the Secret's data, which nobody asks for.
 func (c *cluster) password(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -158,7 +158,7 @@ func (c *cluster) forgetPassword(w http.ResponseWriter, r *http.Request) {
 	c.saved(w, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Success"})
 }
 
-// notFound is the API's answer, a Status.
+// notFound answers with the API's Status object.
 func notFound(w http.ResponseWriter, kind, name string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusNotFound)
@@ -168,7 +168,7 @@ func notFound(w http.ResponseWriter, kind, name string) {
 	})
 }
 
-// object is the node as core/v1 writes it, as far as anybody asks.
+// object returns the node in the form of core/v1, as far as anybody reads it.
 func (m *member) object() map[string]any {
 	args, _ := json.Marshal(m.Args) // a list of texts
 	status, message := "True", "stand-in is posting ready status"

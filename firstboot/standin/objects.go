@@ -20,19 +20,19 @@ import (
 	"github.com/going-mobile/imagebuilder/image/objects"
 )
 
-// Objects of the API, as k3s' deploy controller and a server-side apply make them:
-// judged strictly by kind, field and type, and kept. No controller looks at them: what
-// one would make, or say of them, a test does.
+// The API's objects, as k3s' deploy controller and a server-side apply create them: they are
+// checked strictly by kind, field and type, and stored. There are no controllers: a test creates
+// what a controller would create, or writes the status that one would write.
 
-// applied is an object, by KIND NAMESPACE/NAME.
+// applied holds objects, by "KIND NAMESPACE/NAME".
 type applied map[string]map[string]any
 
 func keyOf(kind, namespace, name string) string {
 	return kind + " " + strings.TrimPrefix(namespace+"/"+name, "/")
 }
 
-// put judges objects, keeps them, and says whether any is new. An object's namespace
-// must be there, as in the API.
+// put checks and stores objects, and reports whether any of them is new. As in the API, an object's
+// namespace must exist.
 func (c *cluster) put(name string, data []byte) (created bool, err error) {
 	all, err := objects.Parse(name, data)
 	if err != nil {
@@ -51,7 +51,7 @@ func (c *cluster) put(name string, data []byte) (created bool, err error) {
 	return created, c.saveLocked()
 }
 
-// apply is a server-side apply.
+// apply implements a server-side apply.
 func (c *cluster) apply(w http.ResponseWriter, r *http.Request) {
 	if kind := r.Header.Get("Content-Type"); kind != "application/apply-patch+yaml" || r.URL.Query().Get("fieldManager") == "" {
 		http.Error(w, "the stand-in knows a server-side apply with a fieldManager, not "+kind, http.StatusUnsupportedMediaType)
@@ -66,13 +66,13 @@ func (c *cluster) apply(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
-	if created { // kubernetes.io, "Server-Side Apply": as a POST answers
+	if created { // kubernetes.io, "Server-Side Apply": answered as a POST is
 		w.WriteHeader(http.StatusCreated)
 	}
 	_, _ = w.Write(data)
 }
 
-// object answers what was applied under a key, or all keys.
+// object answers with the object under a key, or with all keys.
 func (c *cluster) object(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,11 +88,11 @@ func (c *cluster) object(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(keys)
 }
 
-// longhornPath is where firstboot asks for Longhorn's objects, and for what it lets
-// Longhorn do.
+// longhornPath is the path at which firstboot reads Longhorn's objects, and creates those that make
+// Longhorn do something.
 const longhornPath = "/apis/longhorn.io/v1beta2/namespaces/{namespace}/{plural}/{name}"
 
-// made takes an object as a controller has made it, status and all.
+// made stores an object as a controller would create it, with its status.
 func (c *cluster) made(w http.ResponseWriter, r *http.Request) {
 	var o struct {
 		Kind     string
@@ -114,7 +114,7 @@ func (c *cluster) made(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(data)
 }
 
-// found answers an object by the plural of its kind, or that there is none.
+// found answers with an object by the plural of its kind, or 404.
 func (c *cluster) found(w http.ResponseWriter, r *http.Request) {
 	for _, o := range c.ofKind(r) {
 		if nameOf(o) == r.PathValue("name") {
@@ -125,8 +125,8 @@ func (c *cluster) found(w http.ResponseWriter, r *http.Request) {
 	http.NotFound(w, r)
 }
 
-// listed answers all of a kind. Where nobody made any, the kind is not known, as its
-// definition comes with the chart.
+// listed answers with all objects of a kind. If nobody has created any, the kind is unknown, since
+// its definition comes with the chart.
 func (c *cluster) listed(w http.ResponseWriter, r *http.Request) {
 	all := c.ofKind(r)
 	if len(all) == 0 {
@@ -141,7 +141,7 @@ func nameOf(object map[string]any) any {
 	return meta["name"]
 }
 
-// ofKind are the objects that a path is about.
+// ofKind returns the objects that a path selects by namespace and plural.
 func (c *cluster) ofKind(r *http.Request) (all []map[string]any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,8 +154,8 @@ func (c *cluster) ofKind(r *http.Request) (all []map[string]any) {
 	return all
 }
 
-// deploy reads the manifests of a server, again and again what failed, as k3s'
-// deploy controller does. A file is applied once for each time that it changes.
+// deploy applies the manifests of a server, and retries those that failed, as k3s' deploy
+// controller does. A file is applied once for each change.
 func (n *self) deploy(ctx context.Context) {
 	seen := map[string]time.Time{}
 	for ctx.Err() == nil {

@@ -15,8 +15,8 @@ import (
 
 const chart = "apiVersion: helm.cattle.io/v1\nkind: HelmChart\nmetadata: {name: longhorn, namespace: kube-system}\nspec: {chart: x%s}\n"
 
-// TestObjectsAreJudged: manifests and a server-side apply, what has a mistake is
-// refused and, as a file, looked at again.
+// TestObjectsAreJudged: in manifests and in a server-side apply, an object with a mistake is
+// refused; a file with one is read again later.
 func TestObjectsAreJudged(t *testing.T) {
 	m := newMachine(t, build(t), serverYAML, "server-token")
 	const file = "var/lib/rancher/k3s/server/manifests/imagebuilder-longhorn.yaml"
@@ -50,8 +50,8 @@ func TestObjectsAreJudged(t *testing.T) {
 	}
 }
 
-// TestObjectsAreWhatTheirControllersSay: a test tells the stand-in what Longhorn would
-// have made, and firstboot finds it as in the API.
+// TestObjectsAreWhatTheirControllersSay: a test creates in the stand-in what Longhorn would have
+// created, and firstboot finds it as in the API.
 func TestObjectsAreWhatTheirControllersSay(t *testing.T) {
 	m := newMachine(t, build(t), serverYAML, "server-token")
 	m.start("server")

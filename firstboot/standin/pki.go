@@ -25,10 +25,10 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// issue makes a certificate that signs itself and returns it with its key as PEM.
+// issue makes a self-signed certificate, and returns it with its key as PEM.
 func issue(t *x509.Certificate) (string, error) { return issueBy(t, tls.Certificate{}) }
 
-// issueBy is issue with another's signature, if there is one.
+// issueBy makes a certificate signed by by, or a self-signed one if by is empty.
 func issueBy(t *x509.Certificate, by tls.Certificate) (string, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -51,9 +51,8 @@ func issueBy(t *x509.Certificate, by tls.Certificate) (string, error) {
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})), nil
 }
 
-// certificate is the server's own, for the addresses that it has by now. Its
-// authority outlives a restart, as k3s' does: those who joined trust that by their
-// kubeconfig.
+// certificate returns the server's certificate for its present addresses. The authority survives a
+// restart, as k3s' does: nodes that have joined trust it by their kubeconfig.
 func (n *self) certificate() (tls.Certificate, error) {
 	by, err := n.authority(serverCA)
 	if err == nil && by.PrivateKey == nil {
@@ -77,7 +76,7 @@ func (n *self) certificate() (tls.Certificate, error) {
 	return tls.X509KeyPair([]byte(both), []byte(both))
 }
 
-// ownAuthority is made at the first start.
+// ownAuthority returns the stand-in's own authority, made at the first start.
 func (n *self) ownAuthority() (tls.Certificate, error) {
 	name := n.tlsFile("standin-ca.pem")
 	if b, err := os.ReadFile(name); err == nil {
@@ -93,8 +92,8 @@ func (n *self) ownAuthority() (tls.Certificate, error) {
 	return tls.X509KeyPair([]byte(both), []byte(both))
 }
 
-// The authorities that k3s takes where they are there before its first start
-// (docs.k3s.io, "k3s certificate"). Without them it makes its own.
+// The authorities that k3s uses if they exist before its first start (docs.k3s.io, "k3s
+// certificate"). Otherwise it makes its own.
 const (
 	serverCA = "server-ca"
 	clientCA = "client-ca"
@@ -102,7 +101,7 @@ const (
 
 func (n *self) tlsFile(name string) string { return at(filepath.Join(n.data, "server/tls", name)) }
 
-// authority is empty where there is none.
+// authority returns an authority given from outside; it is empty if there is none.
 func (n *self) authority(name string) (tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(n.tlsFile(name+".crt"), n.tlsFile(name+".key"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -111,7 +110,8 @@ func (n *self) authority(name string) (tls.Certificate, error) {
 	return pair, err
 }
 
-// authorities returns what clients trust, and whose certificates the API takes.
+// authorities returns the authority that clients trust, and those whose client certificates the API
+// accepts (nil if not given).
 func (n *self) authorities() (ca []byte, clients *x509.CertPool, err error) {
 	ca, err = os.ReadFile(n.tlsFile(serverCA + ".crt"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -130,7 +130,7 @@ func (n *self) authorities() (ca []byte, clients *x509.CertPool, err error) {
 	return ca, clients, err
 }
 
-// administrator reports whether a chain is that of a client in system:masters.
+// administrator reports whether a chain is valid for a client in system:masters.
 func administrator(chain []*x509.Certificate, by *x509.CertPool) bool {
 	if len(chain) == 0 || !slices.Contains(chain[0].Subject.Organization, "system:masters") {
 		return false
@@ -150,8 +150,8 @@ func put(name string, data []byte) error {
 	return os.WriteFile(name, data, 0o600)
 }
 
-// writeKubeconfigs writes what k3s does, in its two forms: the kubelet's names
-// files, the administrator's holds their content.
+// writeKubeconfigs writes k3s' kubeconfigs in their two forms: the kubelet's names files, the
+// administrator's holds their content.
 func (n *self) writeKubeconfigs(ctx context.Context, server, credential string) error {
 	var ca []byte
 	if err := call(ctx, "GET", server+"/cacerts", "", nil, &ca); err != nil {

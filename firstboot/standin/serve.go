@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// beat is how often a node tells its server that it lives.
+// beat is how often a node reports to its servers.
 const beat = 2 * time.Second
 
 func serve(role string) error {
@@ -58,12 +58,12 @@ func serve(role string) error {
 type self struct {
 	settings
 	role, data, token, password string
-	cluster                     *cluster // of a server
-	servers                     []string // addresses of those it heard of
+	cluster                     *cluster // set on a server
+	servers                     []string // addresses of the servers it has heard of
 	asks                        string   // the server in its kubelet.kubeconfig
 }
 
-// nodePassword is k3s' own protection against two machines of one name.
+// nodePassword returns the node password, k3s' own protection against two machines with one name.
 func nodePassword() (string, error) {
 	name := at("/etc/rancher/node/password")
 	if b, err := os.ReadFile(name); err == nil && len(b) > 0 {
@@ -92,7 +92,7 @@ func (n *self) hello() hello {
 	return h
 }
 
-// args are what k3s publishes of its settings.
+// args returns the settings as k3s publishes them in an annotation.
 func (n *self) args() []string {
 	out := []string{n.role}
 	for _, name := range slices.Sorted(maps.Keys(n.settings)) {
@@ -106,9 +106,9 @@ func (n *self) args() []string {
 	return out
 }
 
-// upstreams are the servers this node tells that it lives: the one it was told
-// to join, and, as k3s' load balancer would, all it has heard of since. A
-// server comes first itself once it is a member.
+// upstreams returns the servers that this node reports to: the one it was told to join and, as with
+// k3s' load balancer, all servers that it has heard of since. A server that is a member comes first
+// itself.
 func (n *self) upstreams() []string {
 	var out []string
 	add := func(server string) {
@@ -133,13 +133,13 @@ const (
 
 func address(ip string) string { return "https://" + net.JoinHostPort(ip, apiPort) }
 
-// own is this server's address. Nobody else is told of another port than the
-// usual one, which is for tests that share a machine.
+// own is this server's address. A port other than the usual one is never published; it is for tests
+// that share a machine.
 func (n *self) own() string { return "https://" + net.JoinHostPort(n.one("node-ip"), n.port()) }
 
 func (n *self) port() string { return cmp.Or(n.one("https-listen-port"), apiPort) }
 
-// metrics is where etcd says whether it votes.
+// metrics is the address at which etcd says whether it votes.
 func (n *self) metrics() string {
 	for _, arg := range n.settings["etcd-arg"] {
 		if at, ok := strings.CutPrefix(arg, "listen-metrics-urls=http://"); ok {
@@ -149,8 +149,8 @@ func (n *self) metrics() string {
 	return etcdMetrics
 }
 
-// live joins, then tells the server again and again. k3s gives up where the
-// token is wrong and systemd starts it again; so does this.
+// live joins, then reports again and again. If the token is wrong, k3s exits and systemd restarts
+// it; so does this.
 func (n *self) live(ctx context.Context) error {
 	ready := false
 	for {
@@ -178,7 +178,7 @@ func (n *self) live(ctx context.Context) error {
 	}
 }
 
-// beat is heard by every server, or from an agent by one.
+// beat reports to every server, or as an agent to the first that answers.
 func (n *self) beat(ctx context.Context) error {
 	if failure() == "ready" {
 		return errors.New("told never to be ready")
@@ -208,13 +208,14 @@ func (n *self) beat(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// hasAPI tells a server from a witness, which is itself.
+// hasAPI reports whether a server has an API. The only one known to have none is this node itself,
+// if it is a witness.
 func (n *self) hasAPI(server string) bool {
 	return !n.on("disable-apiserver") || server != n.own()
 }
 
-// hear takes over what a server says. The first one with an API becomes the
-// one that kubectl asks.
+// hear takes over what a server says. The first server with an API becomes the one that kubectl
+// asks.
 func (n *self) hear(ctx context.Context, server string, w welcome, first bool) error {
 	n.servers = n.servers[:0]
 	for _, m := range w.Nodes {
@@ -235,7 +236,7 @@ func (n *self) hear(ctx context.Context, server string, w welcome, first bool) e
 	return nil
 }
 
-// notify follows sd_notify(3).
+// notify implements sd_notify(3).
 func notify(state string) error {
 	name := os.Getenv("NOTIFY_SOCKET")
 	if name == "" {

@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// snapshot is "k3s etcd-snapshot save" and "prune", of what this server knows, by the
-// flags that updates use (docs.k3s.io, "k3s etcd-snapshot"). It asks for a server that
-// runs, as k3s does.
+// snapshot implements "k3s etcd-snapshot save" and "prune" for what this server knows, with the
+// flags that updates use (docs.k3s.io, "k3s etcd-snapshot"). Like k3s it requires a running server.
 func snapshot(args []string) error {
 	if len(args) == 0 || args[0] != "save" && args[0] != "prune" {
 		return fmt.Errorf("the stand-in's etcd-snapshot does not know %q", args)
@@ -46,13 +45,13 @@ func snapshot(args []string) error {
 	return os.WriteFile(file, data, 0o600)
 }
 
-// pruneSnapshots keeps the newest of a name.
+// pruneSnapshots keeps the newest snapshots of a name.
 func pruneSnapshots(dir, name string, keep int) error {
 	all, err := filepath.Glob(filepath.Join(dir, name+"-*"))
 	if err != nil {
 		return err
 	}
-	slices.Sort(all) // by time, as all are of this node
+	slices.Sort(all) // sorts by time, since all are of this node
 	for _, old := range all[:max(0, len(all)-keep)] {
 		if err := os.Remove(old); err != nil {
 			return err

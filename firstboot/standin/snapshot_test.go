@@ -12,7 +12,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/host"
 )
 
-// TestCordonAndSnapshot are what an update of many nodes asks of a server.
+// TestCordonAndSnapshot does what an update of many nodes requests from a server.
 func TestCordonAndSnapshot(t *testing.T) {
 	m := newMachine(t, build(t), serverYAML, "server-token")
 	if msg, err := m.command("etcd-snapshot", "save", "--name", "x").CombinedOutput(); err == nil {

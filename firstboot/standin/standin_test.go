@@ -175,8 +175,7 @@ func TestRefusals(t *testing.T) {
 	told.fails("server", "told to fail")
 }
 
-// TestTroubles: a running server that is told to be slow or to hang, and is
-// well again.
+// TestTroubles: a running server that is told to be slow or to hang, and recovers.
 func TestTroubles(t *testing.T) {
 	server := newMachine(t, build(t), serverYAML, "t")
 	server.start("server")
@@ -204,8 +203,7 @@ func TestTroubles(t *testing.T) {
 	}
 }
 
-// upstream is the server a witness joins: it speaks of itself alone, and at
-// first not even of that.
+// upstream is the server that a witness joins. It reports only itself, and at first not even that.
 func upstream(t *testing.T, open *atomic.Bool) *httptest.Server {
 	t.Helper()
 	credential, err := issue(&x509.Certificate{})
@@ -281,8 +279,8 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// TestAPasswordThatIsNotKnown to the server that was joined is none here, and
-// not the empty one, which no node has.
+// TestAPasswordThatIsNotKnown: a password that the joined server does not know is removed here. It
+// does not become the empty password, which matches no node.
 func TestAPasswordThatIsNotKnown(t *testing.T) {
 	c := &cluster{file: filepath.Join(t.TempDir(), "db.json"), ID: "one",
 		Nodes: map[string]*member{}, Passwords: map[string]string{"removed": "old", "kept": "old", "own": "mine"}}
@@ -302,8 +300,8 @@ func TestAPasswordThatIsNotKnown(t *testing.T) {
 	}
 }
 
-// TestTheCertificateFollowsTheAddress: a node that joins the tailnet anew has
-// another; who trusted the server goes on to.
+// TestTheCertificateFollowsTheAddress: a node that joins the tailnet anew has another address, and
+// clients that trusted the server still do.
 func TestTheCertificateFollowsTheAddress(t *testing.T) {
 	was := root
 	root = t.TempDir()

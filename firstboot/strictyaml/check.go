@@ -123,15 +123,15 @@ func (c *checker) value(n *yaml.Node, t reflect.Type, field string) {
 	}
 }
 
-// empty refuses a key with nothing behind it where somebody wants something by its mere
-// presence, as with "longhorn:" and a comment: yaml.v3 would drop it without a word.
-// Numbers, text and lists are as good as not written then.
+// empty refuses a key without a value where the mere presence of the key means something, such as
+// "longhorn:" followed by a comment: yaml.v3 would drop it silently. For numbers, text and lists a
+// missing value is the same as a missing key.
 func (c *checker) empty(n *yaml.Node, t reflect.Type, field string) {
 	of := t
 	for of.Kind() == reflect.Pointer {
 		of = of.Elem()
 	}
-	own := reflect.PointerTo(of).Implements(yamlUnmarshaler) // which may not take {}
+	own := reflect.PointerTo(of).Implements(yamlUnmarshaler) // may not accept {}
 	switch {
 	case isMapping(of) && !own:
 		c.add(n.Line, field, "is empty: write {} for its defaults, or leave it out")
@@ -140,8 +140,8 @@ func (c *checker) empty(n *yaml.Node, t reflect.Type, field string) {
 	}
 }
 
-// isMapping says that a type is one to a person: a date is not, nor is what reads itself
-// from text.
+// isMapping reports whether a person would see a type as a mapping. A date is none, nor is a type
+// that unmarshals itself from text.
 func isMapping(t reflect.Type) bool {
 	if t.Kind() != reflect.Struct || t == yamlNode {
 		return t.Kind() == reflect.Map
@@ -177,8 +177,8 @@ func (c *checker) mapping(n *yaml.Node, t reflect.Type, field string) {
 	}
 }
 
-// entry is a value below a name of a person's own. A structure may be empty there: the
-// name is what is said, as with a site of which nothing else is.
+// entry checks a value under a name that a person has chosen. A struct may be empty there: the name
+// alone says something, for example that a site exists.
 func (c *checker) entry(n *yaml.Node, t reflect.Type, field string) {
 	if n.Tag == "!!null" && t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(yamlUnmarshaler) {
 		return
@@ -211,8 +211,8 @@ func (c *checker) unknown(k *yaml.Node, field string, known []string) {
 	c.add(k.Line, field, "unknown (known here: %s)", strings.Join(known, ", "))
 }
 
-// scalar checks numbers, truth values and text. Whole numbers are compared by
-// tag because yaml.v3 cuts 1.5 down to 1 without a word.
+// scalar checks numbers, booleans and text. Whole numbers are checked by their tag, because yaml.v3
+// silently truncates 1.5 to 1.
 func (c *checker) scalar(n *yaml.Node, t reflect.Type, field string) {
 	if !c.kind(n, yaml.ScalarNode, t, field) {
 		return
@@ -226,15 +226,15 @@ func (c *checker) scalar(n *yaml.Node, t reflect.Type, field string) {
 	}
 }
 
-// trial runs a type's own unmarshaler to learn its opinion.
+// trial calls a type's own unmarshaler to see whether it returns an error.
 func (c *checker) trial(n *yaml.Node, t reflect.Type, field string) {
 	if err := n.Decode(reflect.New(t).Interface()); err != nil {
 		c.adopt(n, field, err)
 	}
 }
 
-// adopt records the error of an unmarshaler, which may itself have used
-// DecodeNode and so know better lines.
+// adopt records the error of an unmarshaler. If the unmarshaler has used DecodeNode, its errors
+// have better line numbers.
 func (c *checker) adopt(n *yaml.Node, field string, err error) {
 	var inner Problems
 	var typeErr *yaml.TypeError

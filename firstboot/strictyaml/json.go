@@ -8,7 +8,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// json turns a checked node into what encoding/json would decode.
+// json converts a checked node to the types that encoding/json decodes into.
 func (c *checker) json(n *yaml.Node, field string) any {
 	switch n.Kind {
 	case yaml.SequenceNode:
@@ -28,7 +28,7 @@ func (c *checker) json(n *yaml.Node, field string) any {
 	return c.jsonScalar(n, field)
 }
 
-// old are what YAML 1.1 took for true and false.
+// old are the words that YAML 1.1 takes for true and false.
 var old = []string{"y", "n", "yes", "no", "on", "off"}
 
 func (c *checker) jsonScalar(n *yaml.Node, field string) (v any) {

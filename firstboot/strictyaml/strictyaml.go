@@ -58,9 +58,9 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Decode reads data, the content of the file that errors call name, into the
-// struct or map that into points to. A field that is absent, or a number, text or list
-// without a value, keeps what is already there. The error is a Problems.
+// Decode decodes data, the content of a file, into the struct or map that into points to. Errors
+// call the file name. A field that is absent, or a number, text or list without a value, keeps its
+// present value. The error is a Problems.
 func Decode(name string, data []byte, into any) error {
 	d, err := Parse(name, data)
 	if err != nil {
@@ -69,11 +69,11 @@ func Decode(name string, data []byte, into any) error {
 	return d.Decode(into)
 }
 
-// Document is a parsed file. It is kept where a loader wants to say on which
-// line a value stands that turns out wrong later; see Errorf.
+// Document is a parsed file. A loader keeps it if it may later have to say on which line a wrong
+// value stands; see Errorf.
 type Document struct {
 	name string
-	line int // where it begins
+	line int // the line where it begins
 	root *yaml.Node
 }
 
@@ -93,8 +93,8 @@ func Parse(name string, data []byte) (*Document, error) {
 	return all[0], nil
 }
 
-// ParseAll is Parse for a file of several documents, one at least. One without
-// content, which a comment between two "---" makes, is there and Empty.
+// ParseAll is Parse for a file of one or more documents. A document without content, such as a
+// comment between two "---", is returned too, and is Empty.
 func ParseAll(name string, data []byte) ([]*Document, error) {
 	data, err := plainText(data)
 	if err != nil {
@@ -116,12 +116,12 @@ func ParseAll(name string, data []byte) ([]*Document, error) {
 	}
 }
 
-// Empty says that there is nothing in the document.
+// Empty reports whether the document has no content.
 func (d *Document) Empty() bool { return d.root.Tag == "!!null" }
 
-// Value is the document as JSON has it: maps by text, lists, text, numbers, true,
-// false and nil. It refuses what YAML 1.1, which Kubernetes reads, takes for
-// something else than YAML 1.2: yes, no, on, off; and dates, which are text there.
+// Value returns the document in the types that encoding/json decodes into. It refuses values that
+// YAML 1.1, which Kubernetes reads, takes for something else than YAML 1.2 does (yes, no, on, off),
+// and dates, which are text to Kubernetes.
 func (d *Document) Value() (any, error) {
 	c := checker{name: d.name}
 	v := c.json(d.root, "")
@@ -165,8 +165,8 @@ func (d *Document) problem(path []string, format string, args ...any) *Problem {
 	return &Problem{Name: d.name, Line: line, Field: field, Msg: fmt.Sprintf(format, args...)}
 }
 
-// Findings collects what is wrong with the values of a document, so that a file
-// is mended in one go.
+// Findings collects everything that is wrong with the values of a document, so that a person can
+// mend the file in one go.
 type Findings struct {
 	doc   *Document
 	found Problems
@@ -186,8 +186,8 @@ func (f *Findings) Err() error {
 	return c.err()
 }
 
-// child returns the node that carries the line of a key or list entry, and
-// its value; nil where n has none.
+// child returns the node that carries the line of a key or list entry, and its value; nil if n has
+// no such child.
 func child(n *yaml.Node, key string) (at, value *yaml.Node) {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -216,8 +216,7 @@ func join(field string, parent *yaml.Node, key string) string {
 
 var utf8BOM = []byte("\xef\xbb\xbf")
 
-// plainText removes what Windows editors put around text and refuses what is
-// none.
+// plainText removes what Windows editors add to text, and refuses what is not text.
 func plainText(data []byte) ([]byte, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("is %d bytes long, the limit is %d: this is no configuration file", len(data), MaxSize)
@@ -255,10 +254,10 @@ func syntaxProblem(name string, data []byte, err error) *Problem {
 	return &Problem{Name: name, Line: line, Msg: msg}
 }
 
-// brokenLine returns the line after the longest run of leading lines that is
-// valid YAML by itself. yaml.v3's parser names the line before the one where
-// the enclosing mapping began, which for a slip in a top-level field is always
-// 1. Documents too long to be tried line by line get that line, reported.
+// brokenLine returns the line after the longest run of leading lines that is valid YAML by itself.
+// yaml.v3's parser names the line before the one where the enclosing mapping began, which for a
+// slip in a top-level field is always 1. For a document too long to be tried line by line,
+// brokenLine returns reported, the parser's line.
 func brokenLine(data []byte, reported int) int {
 	lines := bytes.SplitAfter(data, []byte("\n"))
 	if len(lines) > 1000 || len(data) > 64<<10 {

@@ -102,8 +102,8 @@ func TestDecodeKeepsWhatIsAbsent(t *testing.T) {
 	}
 }
 
-// TestANameMayBeAll: among structures that bear names of a person's own, one of which
-// nothing else is said has its defaults. In all other places it is refused.
+// TestANameMayBeAll: in a map from a person's names to structs, a name without a value has the
+// struct's defaults. Everywhere else that is refused.
 func TestANameMayBeAll(t *testing.T) {
 	var sites map[string]server
 	if err := Decode("f", []byte("home: # later\ncabin: ~\nvilla: {}"), &sites); err != nil || len(sites) != 3 {
@@ -211,8 +211,8 @@ func TestErrorf(t *testing.T) {
 	}
 }
 
-// FuzzDecode: never a panic, and what is accepted is accepted again after
-// yaml itself has written it.
+// FuzzDecode: it never panics, and what is accepted is accepted again after yaml itself has written
+// it.
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{"", "version: 1", "servers: [{host: a}]", "a: &b c\nd: *b", "? [x]\n: y", "- a", "extra: {a: {b: [1, 2.5, ~]}}", "\xef\xbb\xbfport: 1\r\n", "wait: 1h", "!!map {a: b}", "--- a\n--- b", "labels: {<<: x}"} {
 		f.Add([]byte(s))

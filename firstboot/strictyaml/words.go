@@ -9,14 +9,14 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// fieldSet is what a struct accepts: types by name, and the names sorted.
+// fieldSet is the set of fields that a struct accepts: their types by name, and the sorted names.
 type fieldSet struct {
 	types map[string]reflect.Type
 	names []string
 }
 
-// fieldsOf returns the fields of a struct by their YAML names, inlined
-// structs included, and the type of an inlined map, which takes all others.
+// fieldsOf returns the fields of a struct by their YAML names, including those of inlined structs,
+// and the type of an inlined map, which takes all other fields.
 func fieldsOf(t reflect.Type) (fieldSet, reflect.Type) {
 	set := fieldSet{types: map[string]reflect.Type{}}
 	var rest reflect.Type
@@ -61,7 +61,7 @@ func (s *fieldSet) inline(t, rest reflect.Type) reflect.Type {
 	return rest
 }
 
-// wanted names a type in the words of someone who writes YAML.
+// wanted describes a type to somebody who writes YAML.
 func wanted(t reflect.Type) string {
 	if t == duration {
 		return "a duration such as 90s or 2h"
@@ -88,7 +88,7 @@ func wanted(t reflect.Type) string {
 	return "text"
 }
 
-// have names what stands in the document, without its value.
+// have describes what stands in the document, without its value.
 func have(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.SequenceNode:

@@ -9,11 +9,12 @@ import (
 	"github.com/google/go-tpm/tpm2/transport"
 )
 
-// pcr7 is PCR 7 in the bank of SHA-256.
+// pcr7 selects PCR 7 in the SHA-256 bank.
 var pcr7 = tpm2.TPMLPCRSelection{PCRSelections: []tpm2.TPMSPCRSelection{{Hash: tpm2.TPMAlgSHA256, PCRSelect: tpm2.PCClientCompatible.PCRs(7)}}}
 
-// seal makes an object that has no password, so that a TPM which somebody's wrong ones have
-// locked still opens it (noDA says the same), and a policy: PCR 7 as it is now.
+// seal creates an object without a password, so that it can be unsealed even while the TPM is
+// locked after somebody's wrong passwords (noDA says the same). Its policy requires PCR 7 as it is
+// now.
 func (p *parent) seal(t transport.TPM, secret []byte) ([]byte, error) {
 	policy, err := policyNow(t)
 	if err != nil {
@@ -35,7 +36,7 @@ func (p *parent) seal(t transport.TPM, secret []byte) ([]byte, error) {
 
 var errBank = errors.New("it has no SHA-256 bank of PCRs; the firmware's setup may have a switch for it")
 
-// policyNow is the digest of a policy that PCR 7 satisfies as it is.
+// policyNow returns the digest of a policy that the present value of PCR 7 satisfies.
 func policyNow(t transport.TPM) ([]byte, error) {
 	read, err := tpm2.PCRRead{PCRSelectionIn: pcr7}.Execute(t)
 	if err != nil {
@@ -55,7 +56,7 @@ func policyNow(t transport.TPM) ([]byte, error) {
 	return policy.Hash().Digest, nil
 }
 
-// unseal refuses another parent before it asks for anything: see parent.
+// unseal refuses a different parent before it sends anything: see parent.
 func (p *parent) unseal(t transport.TPM, sealed []byte) (secret []byte, err error) {
 	all, err := parts(sealed)
 	if err != nil {
@@ -87,7 +88,7 @@ func (p *parent) unseal(t transport.TPM, sealed []byte) (secret []byte, err erro
 	return opened.OutData.Buffer, nil
 }
 
-// load gives the TPM back what it sealed.
+// load loads a sealed object into the TPM.
 func (p *parent) load(t transport.TPM, public, private []byte) (handle tpm2.TPMHandle, name tpm2.TPM2BName, err error) {
 	in := tpm2.Load{ParentHandle: p.authorized()}
 	pub, err := tpm2.Unmarshal[tpm2.TPM2BPublic](public)
@@ -106,17 +107,17 @@ func (p *parent) load(t transport.TPM, public, private []byte) (handle tpm2.TPMH
 	return loaded.ObjectHandle, loaded.Name, nil
 }
 
-// Of sessions: their nonces in bytes, and the key of what they encrypt.
+// Parameters of sessions: the size of their nonces in bytes, and of their encryption key in bits.
 const (
 	nonce   = 16
 	aesBits = 128
 )
 
-// authorized is the parent, whose own password is empty, in a session that encrypts what
+// authorized returns the parent, whose own password is empty, with a session that encrypts what
 // goes to the TPM.
 func (p *parent) authorized() tpm2.AuthHandle {
 	return tpm2.AuthHandle{Handle: p.handle, Name: p.name, Auth: tpm2.HMAC(tpm2.TPMAlgSHA256, nonce, p.salted(), tpm2.AESEncryption(aesBits, tpm2.EncryptIn))}
 }
 
-// salted makes a session's key from what only the parent can decrypt.
+// salted derives a session's key from a salt that only the parent can decrypt.
 func (p *parent) salted() tpm2.AuthOption { return tpm2.Salted(p.handle, p.public) }

@@ -1,13 +1,12 @@
-// Package tpm has a machine's TPM 2.0 keep a small secret: what it seals, it alone opens
-// again, and only while its PCR 7 is what it was.
+// Package tpm seals a small secret with a machine's TPM 2.0: only that TPM can unseal it, and only
+// while its PCR 7 has the same value.
 //
-// PCR 7 is of Secure Boot: whether it is on, its keys and lists, and whose signature the
-// loaders had (TCG PC Client Platform Firmware Profile, 3.3.4). A kernel's update does not
-// change it; keys of one's own, a new list of revoked loaders and often an update of the
-// firmware do.
+// PCR 7 reflects Secure Boot: whether it is on, its keys and lists, and who signed the loaders (TCG
+// PC Client Platform Firmware Profile, 3.3.4). An update of the kernel does not change it. Keys of
+// one's own, a new list of revoked loaders and often an update of the firmware do.
 //
-// It is a leaf: bytes and a TPM, no files. It leaves nothing in the TPM, and refuses one
-// without a SHA-256 bank: a policy over no PCR at all would open everywhere.
+// The package is a leaf: bytes and a TPM, no files. It leaves nothing in the TPM. It refuses a TPM
+// without a SHA-256 bank: a policy over no PCR at all would be satisfied everywhere.
 package tpm
 
 import (
@@ -24,17 +23,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Device is a TPM 2.0 that several programs may use at once, as the kernel names it. A TPM
-// 1.2 has none (drivers/char/tpm/tpm-chip.c, tpm_add_char_device).
+// Device is the kernel's device of a TPM 2.0 that several programs may use at once. A TPM 1.2 has
+// no such device (drivers/char/tpm/tpm-chip.c, tpm_add_char_device).
 const Device = "/dev/tpmrm0"
 
-// Chip is a TPM 2.0. Open begins a conversation with it.
+// Chip is a TPM 2.0. Open opens a connection to it.
 type Chip struct {
 	Open func() (io.ReadWriteCloser, error)
 }
 
-// At is the TPM behind a device. That is opened to block: of an *os.File, which does not,
-// go-tpm 0.9 waits by a poll(2) that any signal ends with an error.
+// At returns the TPM behind a device. The device is opened in blocking mode, and go-tpm is not
+// shown an *os.File: on one of those go-tpm 0.9 waits by poll(2), which any signal ends with an
+// error.
 func At(device string) Chip {
 	return Chip{func() (io.ReadWriteCloser, error) {
 		fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -45,7 +45,7 @@ func At(device string) Chip {
 	}}
 }
 
-// What keeps a secret sealed, in the order in which it is found.
+// The reasons why a secret stays sealed, in the order in which they are checked.
 var (
 	ErrNone    = errors.New("there is no TPM 2.0")
 	ErrOther   = errors.New("another TPM sealed it, or this one before it was cleared")
@@ -55,8 +55,8 @@ var (
 // MostBytes is the longest secret, in bytes.
 const MostBytes = 128
 
-// Seal returns what Unseal takes, a few hundred bytes that tell nothing. It was opened once
-// before it is returned.
+// Seal returns the argument for Unseal, a few hundred bytes that reveal nothing. Before it returns,
+// it has unsealed them once.
 func (c Chip) Seal(secret []byte) (sealed []byte, err error) {
 	if len(secret) == 0 || len(secret) > MostBytes {
 		return nil, fmt.Errorf("the TPM seals 1 to %d bytes, not %d", MostBytes, len(secret))
@@ -77,8 +77,8 @@ func (c Chip) Seal(secret []byte) (sealed []byte, err error) {
 	return sealed, nil
 }
 
-// Unseal returns what was sealed. The error is ErrNone, ErrOther or ErrChanged where it is one
-// of those.
+// Unseal returns the secret. The error is ErrNone, ErrOther or ErrChanged if one of these is the
+// reason.
 func (c Chip) Unseal(sealed []byte) (secret []byte, err error) {
 	err = c.talk(func(t transport.TPM, p *parent) error {
 		secret, err = p.unseal(t, sealed)
@@ -90,7 +90,7 @@ func (c Chip) Unseal(sealed []byte) (secret []byte, err error) {
 	return secret, nil
 }
 
-// talk holds one conversation, in which the TPM has the parent of what is sealed.
+// talk calls do with a connection to the TPM, and the parent loaded in it.
 func (c Chip) talk(do func(transport.TPM, *parent) error) error {
 	line, err := c.Open()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -111,17 +111,18 @@ func (c Chip) talk(do func(transport.TPM, *parent) error) error {
 	return err
 }
 
-// parent is the storage root key. The TPM makes the same one again at each start, from a
-// seed that only clearing changes. Its public half, which lies in what is sealed, encrypts
-// the sessions: who listens on the bus between TPM and processor hears nothing, who answers
-// there in the TPM's place is another one.
+// parent is the storage root key, under which secrets are sealed. The TPM derives the same key at
+// each start, from a seed that only clearing the TPM changes. Its name, a digest of its public
+// half, is part of what is sealed. Its public half encrypts the sessions: whoever listens on the
+// bus between TPM and processor learns nothing, and whoever answers there in the TPM's place has
+// another name.
 type parent struct {
 	handle tpm2.TPMHandle
 	name   tpm2.TPM2BName
 	public tpm2.TPMTPublic
 }
 
-// newParent wants the owner's authorization to be empty, as it is unless somebody set one.
+// newParent requires the owner's authorization to be empty, as it is unless somebody has set one.
 func newParent(t transport.TPM) (*parent, error) {
 	made, err := tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHOwner, InPublic: tpm2.New2B(tpm2.ECCSRKTemplate)}.Execute(t)
 	if err != nil {
@@ -131,7 +132,7 @@ func newParent(t transport.TPM) (*parent, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, err := tpm2.ObjectName(public) // not as it says: who answers in its place copies that
+	name, err := tpm2.ObjectName(public) // computed here: an impostor would copy the name in the answer
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +144,8 @@ func flush(t transport.TPM, handle tpm2.TPMHandle) error {
 	return err
 }
 
-// parts of what is sealed: each a TPM2B, which begins with its length in two bytes.
+// parts splits what is sealed into its three parts. Each is a TPM2B, which begins with its length
+// in two bytes.
 func parts(sealed []byte) (all [3][]byte, err error) {
 	for i := range all {
 		if len(sealed) < 2 || len(sealed)-2 < int(binary.BigEndian.Uint16(sealed)) {

@@ -48,7 +48,7 @@ func emulated(t *testing.T, dir string) (c Chip, stop func()) {
 	return Chip{func() (io.ReadWriteCloser, error) { return kept{line}, nil }}, stop
 }
 
-// kept stays open when a conversation ends.
+// kept stays open when a connection is closed.
 type kept struct{ io.ReadWriter }
 
 func (kept) Close() error { return nil }
@@ -65,13 +65,13 @@ func ask[R any](t *testing.T, c Chip, cmd interface {
 	return r
 }
 
-// Commands that go-tpm has not (TPM 2.0 Library, part 2, 6.5.2).
+// Commands that go-tpm lacks (TPM 2.0 Library, part 2, 6.5.2).
 const (
 	pcrAllocate                = 0x12b
 	dictionaryAttackParameters = 0x13a
 )
 
-// raw sends one of them with an empty password.
+// raw sends such a command with an empty password.
 func raw(t *testing.T, c Chip, code uint32, handle tpm2.TPMHandle, parameters []byte) {
 	t.Helper()
 	body := binary.BigEndian.AppendUint32(nil, code)
@@ -92,7 +92,7 @@ func extend(t *testing.T, c Chip, pcr uint32) {
 	ask(t, c, tpm2.PCRExtend{PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(pcr), Auth: tpm2.PasswordAuth(nil)}, Digests: digests})
 }
 
-// left lists the TPM's transient objects and loaded sessions, as they are flushed: a
+// left lists the TPM's transient objects and loaded sessions by the handles to flush: a loaded
 // session is listed with another first byte (TPM 2.0 Library, part 2, 7.2).
 func left(t *testing.T, c Chip) (all []tpm2.TPMHandle) {
 	t.Helper()
@@ -138,8 +138,8 @@ func refuses(t *testing.T, c Chip, blob []byte, want error) {
 	}
 }
 
-// TestAfterARestart: it opens when the machine is switched on again, whatever kernel and
-// arguments were measured, and what is sealed tells nothing.
+// TestAfterARestart: the secret can be unsealed after a restart, whatever kernel and arguments were
+// measured, and the sealed data reveals nothing.
 func TestAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	c, stop := emulated(t, dir)
@@ -160,7 +160,7 @@ func TestAfterARestart(t *testing.T) {
 	opens(t, c, blob)
 }
 
-// TestPCR7Changed: it refuses from then on, and what is sealed anew opens.
+// TestPCR7Changed: unsealing fails from then on, and what is sealed anew can be unsealed.
 func TestPCR7Changed(t *testing.T) {
 	c, _ := emulated(t, t.TempDir())
 	blob := sealed(t, c)
@@ -172,7 +172,7 @@ func TestPCR7Changed(t *testing.T) {
 	}
 }
 
-// TestAnotherTPM: neither another machine's nor one that was cleared opens it.
+// TestAnotherTPM: neither another machine's TPM nor one that was cleared unseals it.
 func TestAnotherTPM(t *testing.T) {
 	c, _ := emulated(t, t.TempDir())
 	other, _ := emulated(t, t.TempDir())
@@ -182,7 +182,7 @@ func TestAnotherTPM(t *testing.T) {
 	refuses(t, c, blob, ErrOther)
 }
 
-// forger is on the bus: it has the answers of another TPM bear the right one's name.
+// forger sits on the bus: it gives the answers of another TPM the right one's name.
 type forger struct {
 	io.ReadWriteCloser
 	wrong, right []byte
@@ -194,8 +194,8 @@ func (f forger) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestInItsPlace: who answers as if it were the TPM is found out by its key, whatever it
-// says of its name, before it gets anything.
+// TestInItsPlace: an impostor of the TPM is found out by its key, whatever name it claims, before
+// it receives anything.
 func TestInItsPlace(t *testing.T) {
 	c, _ := emulated(t, t.TempDir())
 	other, _ := emulated(t, t.TempDir())
@@ -213,7 +213,7 @@ func TestInItsPlace(t *testing.T) {
 	}}, bytes.Join(mine[:], nil), ErrOther)
 }
 
-// TestWrongPasswordsLockNothing: who guesses passwords of other objects locks those alone.
+// TestWrongPasswordsLockNothing: guessing passwords of other objects locks only those.
 func TestWrongPasswordsLockNothing(t *testing.T) {
 	c, _ := emulated(t, t.TempDir())
 	blob := sealed(t, c)
@@ -262,7 +262,7 @@ func TestNoBank(t *testing.T) {
 	}
 }
 
-// TestNone: no device, which is what a TPM 1.2 gives as well.
+// TestNone: no device, as also with a TPM 1.2.
 func TestNone(t *testing.T) {
 	c := At(filepath.Join(t.TempDir(), "tpmrm0"))
 	if _, err := c.Seal(secret); !errors.Is(err, ErrNone) {
@@ -288,7 +288,7 @@ func TestWhatCannotBeSealed(t *testing.T) {
 	}
 }
 
-// TestDamaged: no damage opens, none is a panic.
+// TestDamaged: no damaged data is unsealed, and none causes a panic.
 func TestDamaged(t *testing.T) {
 	c, _ := emulated(t, t.TempDir())
 	blob := sealed(t, c)
@@ -340,8 +340,8 @@ func (b broken) Write(p []byte) (int, error) {
 	return b.ReadWriteCloser.Write(p)
 }
 
-// TestEveryCallFails: a TPM that breaks in the middle gives nothing, and is not taken for
-// another one, nor for one that has changed.
+// TestEveryCallFails: a TPM that fails in the middle gives nothing, and is taken neither for
+// another TPM nor for one whose PCR 7 has changed.
 func TestEveryCallFails(t *testing.T) {
 	good, _ := emulated(t, t.TempDir())
 	blob := sealed(t, good)
@@ -349,7 +349,7 @@ func TestEveryCallFails(t *testing.T) {
 		"seal":   func(c Chip) ([]byte, error) { return c.Seal(secret) },
 		"unseal": func(c Chip) ([]byte, error) { return c.Unseal(blob) },
 	} {
-		for n := 0; ; n += 2 { // else an answer stays in the line
+		for n := 0; ; n += 2 { // steps of two: otherwise an answer would stay unread
 			c, _ := emulated(t, t.TempDir())
 			if what == "unseal" {
 				c = good
@@ -368,14 +368,14 @@ func TestEveryCallFails(t *testing.T) {
 			if got != nil || !errors.Is(err, errLine) || errors.Is(err, ErrOther) || errors.Is(err, ErrChanged) || errors.Is(err, ErrNone) || strings.Count(err.Error(), "the TPM:") != 1 {
 				t.Fatalf("%s, call %d: %q, %v", what, n, got, err)
 			}
-			if what == "unseal" { // the kernel's resource manager does this when a line ends
+			if what == "unseal" { // the kernel's resource manager does this when a device is closed
 				sweep(t, good)
 			}
 		}
 	}
 }
 
-// sweep flushes what a broken line left.
+// sweep flushes what a broken connection left.
 func sweep(t *testing.T, c Chip) {
 	t.Helper()
 	for _, h := range left(t, c) {

@@ -1,6 +1,5 @@
-// Package transfer holds what builder and node demand of every download,
-// whatever vouches for its content: a redirect never leaves TLS, and a body
-// ends where the file was said to end.
+// Package transfer holds the rules that builder and node apply to every download, whatever vouches
+// for its content: a redirect never leaves TLS, and a body ends where the file was said to end.
 //
 // It is a leaf of rules. It opens no connection and knows no digests.
 package transfer
@@ -12,9 +11,8 @@ import (
 	"net/http"
 )
 
-// CheckRedirect is for http.Client. It refuses to leave TLS, since some digests
-// are only as good as the connection that they came over, and to leave the
-// network.
+// CheckRedirect is for http.Client. It refuses a redirect that leaves TLS, since some digests are
+// only as good as the connection that they came over, and one to anything but HTTP.
 func CheckRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("more than 10 redirects")
@@ -26,16 +24,15 @@ func CheckRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// MaxUnknown bounds, in bytes, a file of which nobody said how long it is: four
-// times the largest component there is.
+// MaxUnknown bounds, in bytes, a file of unknown length: four times the largest component.
 const MaxUnknown = 2 << 30
 
-// ErrTooLong tells that a server sent more than the file was said to have.
+// ErrTooLong says that a server sent more than the file was said to have.
 var ErrTooLong = errors.New("longer than announced")
 
-// Limit makes resp's body fail behind the end of a file of size bytes, or of
-// MaxUnknown where size is not positive, counting what a resumed download has
-// already. No more than one byte too many is read.
+// Limit makes reading resp's body fail after the end of a file of size bytes, or of MaxUnknown if
+// size is not positive. What a resumed download already has counts. At most one byte too many is
+// read.
 func Limit(resp *http.Response, size int64) {
 	if size <= 0 {
 		size = MaxUnknown

@@ -12,15 +12,16 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
-// install does what cannot be undone, in the order that no power cut turns into a
-// slot that starts and is not whole.
+// install does what cannot be undone. The order of its steps makes sure that no power cut leaves a
+// slot that starts but is not complete.
 func (u *update) install(trial contract.Trial) (err error) {
 	restore, err := u.slots.Relax()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, restore()) }()
-	// the TPM may have sealed the disk's share while all that was written
+	// refuseStorage is asked again at the end: the TPM may have sealed the disk's share of the key
+	// while the slot was being written.
 	for _, step := range []func() error{u.clear, u.sync, u.writeRoot, u.writeBoot, u.sync, u.readBoot, u.refuseStorage} {
 		if err := step(); err != nil {
 			return err
@@ -29,8 +30,8 @@ func (u *update) install(trial contract.Trial) (err error) {
 	return u.slots.StartTrial(trial, tries)
 }
 
-// clear takes the other slot's boot files away. While a byte of its old root is
-// written over, no boot loader may find what starts it.
+// clear removes the other slot's boot files. While its old root is being overwritten, no boot
+// loader may find anything that starts it.
 func (u *update) clear() error {
 	old, err := u.oldFiles()
 	if err != nil {
@@ -44,10 +45,11 @@ func (u *update) clear() error {
 	return firstboot.RemoveLost(u.Files)
 }
 
-// sync puts the boot partition onto its medium.
+// sync writes the boot partition to its medium.
 func (u *update) sync() error { return u.Files.Sync(bootDir) }
 
-// writeRoot writes the root, and reads it again from the medium: cards lie.
+// writeRoot writes the root file system and reads it back from the medium: cards lie about what
+// they have stored.
 func (u *update) writeRoot() error {
 	p, err := u.slots.Open(u.other, true)
 	if err != nil {
@@ -72,8 +74,8 @@ func (u *update) writeRoot() error {
 	return nil
 }
 
-// flushEvery bounds what waits for the medium, in bytes: etcd, on the same one,
-// waits behind it.
+// flushEvery bounds how much written data waits for the medium, in bytes: the syncs of etcd, on the
+// same medium, wait behind it.
 const flushEvery = 4 << 20
 
 func copyTo(p Partition, r io.Reader) error {
@@ -92,8 +94,8 @@ func copyTo(p Partition, r io.Reader) error {
 	}
 }
 
-// writeBoot writes the boot files in the order of the manifest: what makes the slot
-// startable is the last.
+// writeBoot writes the boot files in the order of the manifest: the file that makes the slot
+// startable comes last.
 func (u *update) writeBoot() error {
 	for i := range u.in.Boot {
 		f := &u.in.Boot[i]
@@ -105,8 +107,9 @@ func (u *update) writeBoot() error {
 	return nil
 }
 
-// readBoot reads the boot files again from their medium, as writeRoot does the root. What
-// is not as it was written goes: a boot loader that cannot start the good slot would try it.
+// readBoot reads the boot files back from their medium, as writeRoot does with the root. If one of
+// them differs, it removes the slot's boot files: a boot loader that cannot start the good slot
+// would try this one.
 func (u *update) readBoot() error {
 	for i := range u.in.Boot {
 		f := &u.in.Boot[i]

@@ -14,33 +14,33 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 )
 
-// Spool has one update that comes in pieces: a line between two sites breaks. It is
-// known by the sha256 of its bytes.
+// Spool holds the one update that arrives in pieces, because a connection between two sites breaks.
+// The ID of an update is the SHA-256 of its bytes, in hex.
 type Spool interface {
-	// Have is how many bytes of an update are there.
+	// Have returns how many bytes of an update have arrived.
 	Have(id string) (int64, error)
-	// Keep forgets every other update, and what was noted of this one.
+	// Keep deletes every other update, and all notes.
 	Keep(id string) error
-	// Append adds to it, and keeps what came where r breaks off.
+	// Append adds the content of r. If r breaks off, what came before that is kept.
 	Append(id string, r io.Reader) error
 	Open(id string) (io.ReadCloser, error)
-	// Done notes what became of an update, and forgets its bytes; Note is nil where
-	// nothing was noted.
+	// Done stores a note about the outcome of an update, and deletes its bytes. Note returns that
+	// note, nil if there is none.
 	Done(id string, note []byte) error
 	Note(id string) ([]byte, error)
-	// Drop forgets every update.
+	// Drop deletes every update, and all notes.
 	Drop() error
 }
 
-// What came is put onto the medium after so many bytes, and looked at while its
-// manifest is not known: that is early in it.
+// pieceSize is how many bytes are written to the medium at a time. lookSize takes its place, and
+// the manifest is looked for after each piece, until it is there: it comes early in the update.
 const (
 	pieceSize = 1 << 20
 	lookSize  = 64 << 10
 )
 
-// Progress tells how far the update with an ID is. It changes nothing: another one may
-// be on its way.
+// Progress reports how much of the update with this ID has arrived, and its result if it is done.
+// It changes nothing: another update may be under way.
 func Progress(spool Spool, id string) (p contract.UpdateProgress, err error) {
 	note, err := spool.Note(id)
 	if err != nil {
@@ -55,10 +55,10 @@ func Progress(spool Spool, id string) (p contract.UpdateProgress, err error) {
 	return p, err
 }
 
-// Receive adds to the update with an ID what follows its first bytes, which are there,
-// and applies it when it is whole. What speaks against it is said as soon as its
-// manifest is there: the rest may take hours. For the same reason what is whole stays
-// where it cannot be applied now: the next try sends nothing.
+// Receive appends r to the update with this ID, of which the node has the first from bytes, and
+// applies the update when it is complete. Whatever the manifest rules out is refused as soon as the
+// manifest has arrived: the rest may take hours. For the same reason a complete update that cannot
+// be applied now stays in the spool: the next try sends nothing.
 func Receive(ctx context.Context, h firstboot.Host, s Slots, spool Spool, id string, from int64, r io.Reader) (result *Result, err error) {
 	release, err := lockFor(ctx, h.Clock, s, spool, id)
 	if err != nil {
@@ -86,8 +86,8 @@ func Receive(ctx context.Context, h firstboot.Host, s Slots, spool Spool, id str
 	return result, err
 }
 
-// lockFor waits where the same update is under way: the line that brought it broke, and
-// the process at its end knows nothing of it, or applies what it has.
+// lockFor waits while the same update is being handled by another process: the connection that
+// brought it broke, and that process does not know this yet, or applies what it has.
 func lockFor(ctx context.Context, clock firstboot.Clock, s Slots, spool Spool, id string) (release func() error, err error) {
 	for {
 		if release, err = s.Lock(); !errors.Is(err, ErrBusy) {
@@ -102,18 +102,18 @@ func lockFor(ctx context.Context, clock firstboot.Clock, s Slots, spool Spool, i
 	}
 }
 
-// spoilt is why an update is of no use, however often it is sent.
+// spoilt wraps the reason why an update is useless, however often it is sent.
 type spoilt struct{ error }
 
 func (s spoilt) Unwrap() error { return s.error }
 
-// incoming is an update on its way.
+// incoming is an update that is arriving.
 type incoming struct {
 	host  firstboot.Host
 	slots Slots
 	spool Spool
 	id    string
-	fresh bool // nothing of it was here
+	fresh bool // the node had no byte of it before
 }
 
 func (in incoming) receive(ctx context.Context, r io.Reader) (*Result, error) {
@@ -124,7 +124,7 @@ func (in incoming) receive(ctx context.Context, r io.Reader) (*Result, error) {
 			if err != nil {
 				return nil, err
 			}
-			if have >= size { // whoever sends more fills no disk
+			if have >= size { // a sender that sends more does not fill the disk
 				return in.apply(ctx)
 			}
 			piece.N = min(pieceSize, size-have)
@@ -147,8 +147,8 @@ func (in incoming) receive(ctx context.Context, r io.Reader) (*Result, error) {
 	}
 }
 
-// look refuses what its manifest speaks against, and tells how long all of it is; a
-// result is that of an update that the node runs.
+// look refuses an update that its manifest rules out, and returns the length of the whole update in
+// bytes. A result is returned only if the node runs that system already.
 func (in incoming) look(ctx context.Context) (*Result, int64, error) {
 	u, done, err := in.open()
 	if err != nil {
@@ -167,8 +167,9 @@ func (in incoming) look(ctx context.Context) (*Result, int64, error) {
 	return nil, u.in.Length, in.refuseRoom(u)
 }
 
-// refused lets go of what hardly began. What took hours to come stays: what is in its
-// way now, as a cluster that does not answer, may not be later.
+// refused marks a refused update as spoilt if it had only begun to arrive. One that took hours to
+// arrive stays: what stands in its way now, such as a cluster that does not answer, may be gone
+// later.
 func (in incoming) refused(err error) error {
 	if err != nil && in.fresh {
 		return spoilt{err}
@@ -176,7 +177,7 @@ func (in incoming) refused(err error) error {
 	return err
 }
 
-// open reads what is there, as far as its manifest.
+// open reads what has arrived, up to the end of the manifest.
 func (in incoming) open() (u *update, done func() error, err error) {
 	file, err := in.spool.Open(in.id)
 	if err != nil {
@@ -188,7 +189,7 @@ func (in incoming) open() (u *update, done func() error, err error) {
 	return u, file.Close, nil
 }
 
-// refuseRoom wants room for what is still to come.
+// refuseRoom requires room on /var for the rest of the update.
 func (in incoming) refuseRoom(u *update) error {
 	have, err := in.spool.Have(in.id)
 	if err != nil {
@@ -204,7 +205,7 @@ func (in incoming) refuseRoom(u *update) error {
 	return nil
 }
 
-// apply wants the whole of it, byte for byte.
+// apply requires that the whole update has arrived, byte for byte.
 func (in incoming) apply(ctx context.Context) (*Result, error) {
 	sum, err := in.sum()
 	if err != nil {
@@ -221,7 +222,7 @@ func (in incoming) apply(ctx context.Context) (*Result, error) {
 	return apply(ctx, in.host, in.slots, ctxio.Reader(ctx, file), -1)
 }
 
-// note keeps the result for a sender whose line broke meanwhile.
+// note keeps the result for a sender whose connection broke meanwhile.
 func (in incoming) note(r *Result) error {
 	note, err := json.Marshal(contract.UpdateProgress{Done: r, At: in.host.Clock.Now()})
 	if err != nil {
@@ -239,7 +240,7 @@ func (in incoming) sum() (string, error) {
 	return hashed(file)
 }
 
-// short tells what ended too early from what is not what was sent.
+// short tells an update that ended too early from one that was damaged on its way.
 func (in incoming) short() error {
 	u, done, err := in.open()
 	if err != nil {

@@ -24,7 +24,7 @@ func (w *world) spool() host.Spool {
 	return host.Spool{Dir: filepath.Join(w.dir, "var/lib/imagebuilder/update")}
 }
 
-// receive takes what r has of an update, behind the bytes that are there.
+// receive appends the rest of an update, from r, after the bytes that have arrived.
 func (w *world) receive(id string, from int64, r io.Reader) (*update.Result, error) {
 	return update.Receive(w.t.Context(), w.host(), slots{w}, w.spool(), id, from, r)
 }
@@ -47,7 +47,7 @@ func (w *world) have(id string) int64 {
 	return n
 }
 
-// broken gives some bytes and breaks off as a connection does: with an end, or with an
+// broken gives n bytes and then breaks off as a connection does: with an end of file, or with an
 // error.
 func broken(data []byte, n int, err error) io.Reader {
 	return io.MultiReader(bytes.NewReader(data[:min(n, len(data))]), fails{err})
@@ -57,8 +57,8 @@ type fails struct{ error }
 
 func (f fails) Read([]byte) (int, error) { return 0, f.error }
 
-// TestCutFiveHundredTimes: a line that breaks every few hundred bytes to few kilobytes
-// brings the update all the same, each byte once.
+// TestCutFiveHundredTimes: over a connection that breaks every few hundred bytes to few kilobytes,
+// the update arrives all the same, each byte once.
 func TestCutFiveHundredTimes(t *testing.T) {
 	w := newWorld(t, piBoard)
 	data := w.artifact(1, nil)
@@ -92,8 +92,8 @@ func TestCutFiveHundredTimes(t *testing.T) {
 	}
 }
 
-// TestRefusedEarly: what speaks against an update is said when its manifest is
-// there, and nothing of it is kept.
+// TestRefusedEarly: an update is refused as soon as its manifest has arrived, and nothing of it is
+// kept.
 func TestRefusedEarly(t *testing.T) {
 	for name, c := range map[string]struct {
 		node   func(*world)
@@ -127,7 +127,7 @@ func TestRefusedEarly(t *testing.T) {
 	}
 }
 
-// TestNoEnd: whoever sends without end fills no disk.
+// TestNoEnd: a sender that never ends does not fill the disk.
 func TestNoEnd(t *testing.T) {
 	w := newWorld(t, piBoard)
 	data := w.artifact(1, nil)
@@ -156,8 +156,8 @@ type forever struct{}
 
 func (forever) Read(b []byte) (int, error) { return len(b), nil }
 
-// TestOtherBytes: what is not the update that was announced is never applied, nor kept;
-// nor is another one continued.
+// TestOtherBytes: anything but the announced update is neither applied nor kept, and another update
+// is not continued with it.
 func TestOtherBytes(t *testing.T) {
 	w := newWorld(t, piBoard)
 	data := w.artifact(1, nil)
@@ -212,8 +212,8 @@ type stops func()
 
 func (s stops) Read([]byte) (int, error) { s(); return 0, nil }
 
-// TestWholeButNotNow: hours of a transfer are not lost where the node cannot be proven
-// now; the next try sends nothing.
+// TestWholeButNotNow: if the update cannot be applied now, hours of transfer are not lost: the next
+// try sends nothing.
 func TestWholeButNotNow(t *testing.T) {
 	w := newWorld(t, piBoard)
 	data := w.artifact(1, nil)
@@ -235,13 +235,13 @@ func TestWholeButNotNow(t *testing.T) {
 	}
 }
 
-// does calls a function where a reader has come to it.
+// does calls a function when a reader has come to it.
 type does func()
 
 func (d does) Read([]byte) (int, error) { d(); return 0, io.EOF }
 
-// TestProgress: what became of an update is told after it, of this one alone and until
-// the next begins.
+// TestProgress: the result of an update is reported afterwards, for this update only, until the
+// next one begins.
 func TestProgress(t *testing.T) {
 	w := newWorld(t, piBoard)
 	data := w.artifact(1, nil)
@@ -268,8 +268,8 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// TestBusyWithTheSame: who comes again while what came before is put in place waits, and
-// learns where it stands; another update is turned away at once.
+// TestBusyWithTheSame: a sender that comes back while its update is being applied waits, and learns
+// the state; another update is turned away at once.
 func TestBusyWithTheSame(t *testing.T) {
 	w := newWorld(t, piBoard)
 	data := w.artifact(1, nil)
@@ -288,8 +288,8 @@ func TestBusyWithTheSame(t *testing.T) {
 	}
 }
 
-// TestGivenUp: what came of an update in pieces is forgotten when one from a file took its
-// place, and not before.
+// TestGivenUp: the pieces of an update are deleted once an update from a file has taken its place,
+// and not before.
 func TestGivenUp(t *testing.T) {
 	w := newWorld(t, piBoard)
 	data := w.artifact(1, nil)

@@ -22,8 +22,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
-// same: the node runs what the update would bring, and has not lost any of it. Version
-// and time alone do not tell: another overlay, or a mended k3s, may change neither.
+// same reports whether the node runs what the update would bring, with nothing of it damaged or
+// missing. Version and time alone do not tell: another overlay or a mended k3s may change neither.
 func (u *update) same() (bool, error) {
 	if u.in.Version != u.running.Version || !u.in.Made.Equal(u.running.Made) || u.in.Board != u.running.Board {
 		return false, nil
@@ -32,8 +32,8 @@ func (u *update) same() (bool, error) {
 	return err == nil && (w == nil || w.Fault == "") && u.has(), err
 }
 
-// has compares all that the update would bring with what the running slot has. What
-// cannot be read there is lost, too.
+// has compares everything that the update would bring with the running slot. What cannot be read
+// there counts as missing.
 func (u *update) has() bool {
 	p, err := u.slots.Open(u.state.Current, false)
 	if err != nil {
@@ -57,13 +57,13 @@ func (u *update) hasFile(f *artifact.File) bool {
 	return err == nil && sum == f.Sum(u.state.Current)
 }
 
-// refuse says what speaks against the update. Nothing was written yet.
+// refuse returns the first reason against the update. Nothing has been written at that point.
 func (u *update) refuse() error {
 	m, r := u.in.Manifest, u.running
 	switch {
 	case m.Board != r.Board:
 		return fmt.Errorf("the update is for board %s, this node's is %s", m.Board, r.Board)
-	case m.Arch != runtime.GOARCH: // Debian's names for what boards there are
+	case m.Arch != runtime.GOARCH: // Go and Debian use the same names for the architectures of our boards
 		return fmt.Errorf("the update is for %s, this node is %s", m.Arch, runtime.GOARCH)
 	case m.DiskID != r.Args.DiskID:
 		return fmt.Errorf("the update looks for disk %s, this node's is %s", m.DiskID, r.Args.DiskID)
@@ -90,11 +90,11 @@ func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 func (u *update) refuseKit() error { return u.slots.Takes(u.in.Files()) }
 
-// programs are the components without which a node is none, or is not found again.
+// programs are the components without which a machine is no node, or cannot be reached.
 var programs = []string{"k3s", "tailscale", "headscale"}
 
-// refuseComponents wants the programs that run: the image of a VPS has one that others
-// have not.
+// refuseComponents requires every one of programs that runs here: the image of a VPS has one that
+// other images do not have.
 func (u *update) refuseComponents() error {
 	for _, name := range programs {
 		_, runs := u.running.Components[name]
@@ -109,7 +109,7 @@ func (u *update) refuseK3s() error {
 	old, next := u.running.Components["k3s"], u.in.Components["k3s"]
 	_, from, released := contract.Series(old)
 	_, to, ok := contract.Series(next)
-	if old == next || !released { // a k3s of the owner's own has no number to compare
+	if old == next || !released { // an owner's own k3s has no version to compare
 		return nil
 	}
 	if !ok || to < from || to > from+1 { // Kubernetes' version skew policy; etcd's schema does not go back
@@ -126,7 +126,8 @@ func (u *update) refuseHeadscale() error {
 	return fmt.Errorf("the update goes from Headscale %s to %s: Headscale goes one minor version forward at a time, and never back, or it does not open its database", old, next)
 }
 
-// refuseStorage: what does not know how the data are kept takes them for lost.
+// refuseStorage refuses an update that does not know how this node keeps its data: it would take
+// the data for lost.
 func (u *update) refuseStorage() error {
 	states, err := contract.ParseStorage(u.in.Components[contract.StorageComponent])
 	if err != nil {
@@ -135,7 +136,7 @@ func (u *update) refuseStorage() error {
 	return u.refuseIgnorant(states, "the update", "build it with today's imagebuilder")
 }
 
-// refuseIgnorant refuses a system that states too little to open the data.
+// refuseIgnorant refuses a system whose storage level, states, is too low to open the data.
 func (u *update) refuseIgnorant(states int, what, remedy string) error {
 	needs, err := u.running.NeedsStorage(u.Host)
 	if err != nil || states >= needs {
@@ -148,7 +149,8 @@ func (u *update) refuseIgnorant(states int, what, remedy string) error {
 	return fmt.Errorf("%s does not know how this node's data are kept, which %s (storage %d, it states %d), and would take them for lost: %s", what, how, needs, states, remedy)
 }
 
-// refuseDeferred: a component that is fetched has one place, for both slots.
+// refuseDeferred refuses an update that leaves a component to be downloaded, unless the running
+// system leaves the same one: both slots share one place for it.
 func (u *update) refuseDeferred() error {
 	for _, name := range slices.Sorted(maps.Keys(u.in.Deferred)) {
 		if u.in.Deferred[name] != u.running.Deferred[name] {
@@ -158,12 +160,12 @@ func (u *update) refuseDeferred() error {
 	return nil
 }
 
-// clusterSize is the largest of a FAT: a file may waste one.
+// clusterSize is the largest cluster of a FAT, in bytes: a file may waste one.
 const clusterSize = 32 << 10
 
-// refuseBoot wants room for the boot files, once those are gone that they replace.
+// refuseBoot requires room for the boot files, counting what the files to be replaced free.
 func (u *update) refuseBoot() error {
-	need := int64(len(u.in.Boot)+2) * clusterSize // and a directory that grows
+	need := int64(len(u.in.Boot)+2) * clusterSize // and room for a directory to grow
 	for _, f := range u.in.Boot {
 		need += f.Size
 	}
@@ -192,8 +194,8 @@ func (u *update) refuseBoot() error {
 	return nil
 }
 
-// oldFiles are all that start the other slot, or were to: what a boot loader looks
-// at first comes first. What nobody looks at is the last.
+// oldFiles lists the files that start the other slot, or were meant to. Those that a boot loader
+// looks at first come first; files that no boot loader looks at come last.
 func (u *update) oldFiles() (all []string, err error) {
 	for _, dir := range []string{slot.EFIDir, slot.EntryDir} {
 		names, err := u.Files.List(path.Join(bootDir, dir))
@@ -218,10 +220,10 @@ func (u *update) oldFiles() (all []string, err error) {
 	return all, nil
 }
 
-// rank is the place in the order of writing, 0 for what has none.
+// rank is the position of a boot file in the order of writing, from 1; 0 for any other file.
 func rank(name string) int { return slices.Index(slot.Files, name) + 1 }
 
-// refuseRoot wants room for the root.
+// refuseRoot requires the other slot to have room for the root.
 func (u *update) refuseRoot() error {
 	p, err := u.slots.Open(u.other, false)
 	if err != nil {
@@ -239,7 +241,7 @@ func (u *update) refuseRoot() error {
 
 var errBase = errors.New("the update was made from another image than runs here (--base): send the whole image")
 
-// refuseBase wants the running slot to have what parts are made of.
+// refuseBase requires the running slot to have what the update's patches were made against.
 func (u *update) refuseBase() error {
 	for i := range u.in.Boot {
 		if err := u.checkFile(&u.in.Boot[i]); err != nil {
@@ -272,10 +274,10 @@ func (u *update) checkFile(f *artifact.File) error {
 	return same(io.LimitReader(f.Former(r), f.Base.Size), f.Base.Base)
 }
 
-// runs opens what the running slot has in the place of a boot file.
+// runs opens the running slot's counterpart of a boot file.
 func (u *update) runs(f *artifact.File) (io.ReadCloser, error) {
 	name := slot.Place(f.Name, u.state.Current, 0)
-	if unified := f.Name == slot.Unified; unified || f.Name == slot.Entry { // whose name tells how often there was a trial
+	if unified := f.Name == slot.Unified; unified || f.Name == slot.Entry { // its name changes with every trial
 		name = u.state.File
 		if n, ok := slot.ParseEFIName(path.Base(name)); !ok || n.Entry == unified {
 			return nil, fs.ErrNotExist

@@ -9,9 +9,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// Rollback makes the next start that of the system in the other slot, on trial as an
-// update's: that was the one before the last update, unless that update's trial failed. An
-// update whose trial has not begun yet is only taken back. Nothing is written but that.
+// Rollback makes the next start that of the system in the other slot, on trial like an update: the
+// system that ran before the last update, unless that update's trial failed. An update whose trial
+// has not begun yet is taken back, and nothing else is written.
 func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, err error) {
 	release, err := s.Lock()
 	if err != nil {
@@ -32,7 +32,8 @@ func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, e
 	if err != nil {
 		return nil, err
 	}
-	// Of a way back that waits already, the same is said again: its line may have broken.
+	// A rollback that already waits for its restart gets the same answer again: the caller's
+	// connection may have broken before the first one.
 	if last != nil && last.Slot == u.other && !last.Back {
 		if u.state.Leaves() {
 			return u.stays()
@@ -63,8 +64,8 @@ func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, e
 	return &Result{Installed: true, Slot: u.other, Version: old.Version}, nil
 }
 
-// refuseBack: what was written by the running programs, and kept since, the older ones
-// do not read.
+// refuseBack refuses an older system that cannot read what the running programs have written and
+// keep.
 func (u *update) refuseBack(old *firstboot.Release) error {
 	if old.Board != u.running.Board {
 		return fmt.Errorf("slot %s has a system for board %s, this is %s", u.other, old.Board, u.running.Board)

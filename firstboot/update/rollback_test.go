@@ -20,7 +20,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
 
-// before is what slot b's system says of itself.
+// before sets the release of slot b's system.
 func (w *world) before(board, k3s string) {
 	w.t.Helper()
 	list, err := node.MarshalComponents([]node.Component{{Name: "k3s", Version: k3s, Format: "binary"}, {Name: "tailscale", Version: "1.80.0", Format: "binary"}})
@@ -31,7 +31,7 @@ func (w *world) before(board, k3s string) {
 	w.put("slot-b/"+node.ComponentsFile, string(list))
 }
 
-// knows makes slot b's system state how it keeps data.
+// knows sets the storage level of slot b's system.
 func (w *world) knows(storage string) {
 	w.t.Helper()
 	const name = "slot-b/usr/lib/os-release"
@@ -52,11 +52,11 @@ func (w *world) rollback() (r *update.Result, err error) {
 	return update.Rollback(context.Background(), firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}}, slots{w})
 }
 
-// spentUnified has failed its trial.
+// spentUnified is a file whose trial has failed.
 const spentUnified = "EFI/Linux/imagebuilder-2-b+0-3.efi"
 
-// TestRollback: the system before is tried, whose data was not written by a newer k3s;
-// nothing but the start of the trial is written.
+// TestRollback: the previous system is tried, if no newer k3s has written its data; nothing is
+// written but the start of the trial.
 func TestRollback(t *testing.T) {
 	all := maps.Clone(boards)
 	all["unified"] = unifiedBoard.with("EFI/Linux/imagebuilder-0-b.efi", "the one before")
@@ -88,7 +88,8 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-// TestRollbackOfASilentServer: it may be the update that silences it.
+// TestRollbackOfASilentServer: the cluster does not answer, which the update itself may have
+// caused.
 func TestRollbackOfASilentServer(t *testing.T) {
 	w := newWorld(t, piBoard)
 	server(w)
@@ -108,8 +109,8 @@ func (w *world) leaves() bool {
 	return st.Leaves()
 }
 
-// TestTakenBack: an update that waits for the restart is not tried any more, by a rollback or
-// by an update to what runs; no rollback tries it afterwards. The update itself can come
+// TestTakenBack: an update that waits for the restart is no longer tried after a rollback or an
+// update to the running system, and no rollback tries it later. The update itself can be applied
 // again.
 func TestTakenBack(t *testing.T) {
 	for name, b := range boards {
@@ -148,7 +149,7 @@ func TestTakenBack(t *testing.T) {
 	}
 }
 
-// TestRollbackSaidTwice: the line may break before the node could answer.
+// TestRollbackSaidTwice: the connection may break before the node has answered.
 func TestRollbackSaidTwice(t *testing.T) {
 	w := newWorld(t, piBoard)
 	w.before("rpi4", "v1.33.1+k3s1")
@@ -165,7 +166,7 @@ func TestRollbackSaidTwice(t *testing.T) {
 	}
 }
 
-// TestEveryCallOfATakingBackFails: cut off anywhere it can be said again, and no rollback
+// TestEveryCallOfATakingBackFails: after a failure anywhere it can be repeated, and no rollback
 // tries the update.
 func TestEveryCallOfATakingBackFails(t *testing.T) {
 	start := func() *world {
@@ -191,7 +192,7 @@ func TestEveryCallOfATakingBackFails(t *testing.T) {
 	}
 }
 
-// TestNoRollback: each refusal is told in words, and nothing was started.
+// TestNoRollback: each refusal is explained in words, and nothing was written.
 func TestNoRollback(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*world)
@@ -228,8 +229,8 @@ func TestNoRollback(t *testing.T) {
 	}
 }
 
-// TestNoRollbackToWhatFailed: after a trial that failed, the other slot has no system
-// from before but the one that failed, whoever counts its tries.
+// TestNoRollbackToWhatFailed: after a failed trial the other slot holds the system that failed, and
+// not the previous one, whichever boot loader counts the tries.
 func TestNoRollbackToWhatFailed(t *testing.T) {
 	const entry = "loader/entries/imagebuilder-5-b+3.conf"
 	for name, b := range map[string]board{
@@ -249,8 +250,8 @@ func TestNoRollbackToWhatFailed(t *testing.T) {
 	}
 }
 
-// TestEveryCallOfARollbackFails: whatever breaks, a system that takes the data for lost is
-// never tried, and one that knows them is, at the latest when it is said again.
+// TestEveryCallOfARollbackFails: whatever fails, a system that would take the data for lost is
+// never tried. One that knows the data is tried, at the latest when the rollback is repeated.
 func TestEveryCallOfARollbackFails(t *testing.T) {
 	start := func(storage string) *world {
 		w := newWorld(t, piBoard)

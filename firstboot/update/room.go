@@ -10,14 +10,14 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// atticRoom is what /var has left beside what is kept: logs go on.
+// atticRoom is the room that /var must have left beside what a trial keeps, in bytes: logs go on.
 const atticRoom = 64 << 20
 
-// k3sRoom is what another k3s takes when it unpacks itself beside the one that runs.
+// k3sRoom is what another k3s takes when it unpacks itself beside the running one, in bytes.
 const k3sRoom = 300 << 20
 
-// unpacks is the room that the programs of another system take for themselves. Those that
-// ran before may be gone.
+// unpacks is the room, in bytes, that the programs of another system take when they unpack
+// themselves. Those of an earlier system may be gone, so they do not count.
 func (u *update) unpacks(next map[string]string) int64 {
 	if u.running.Components["k3s"] == next["k3s"] {
 		return 0
@@ -25,8 +25,9 @@ func (u *update) unpacks(next map[string]string) int64 {
 	return k3sRoom
 }
 
-// refuseAttic wants room for what is kept until the trial has ended, and for what it does.
-// What an earlier one left half kept would be in its way, and nobody else's to remove.
+// refuseAttic requires room on /var for what is kept until the trial has ended, and for does, the
+// bytes that the trial itself writes. It first removes what an earlier trial left half kept: that
+// would be in the way, and nobody else removes it.
 func (u *update) refuseAttic(trial contract.Trial, does int64) error {
 	if err := u.slots.Tidy(); err != nil {
 		return fmt.Errorf("remove what an earlier trial has left: %w", err)
@@ -49,11 +50,11 @@ func (u *update) refuseAttic(trial contract.Trial, does int64) error {
 	return nil
 }
 
-// blockSize is the least that a file takes.
+// blockSize is the least that a file takes, in bytes.
 const blockSize = 4 << 10
 
-// usage adds up a directory and all below it. What is gone by now needs no room, and
-// a link only its own.
+// usage adds up a directory and everything below it, in bytes. A name that is gone by now takes no
+// room; a symbolic link takes a block, and is not followed.
 func (u *update) usage(name string) (int64, error) {
 	if _, err := u.Files.Readlink(name); err == nil {
 		return blockSize, nil

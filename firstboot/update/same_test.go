@@ -19,8 +19,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
 
-// again is an update of the version and time that the node runs, with the boot files
-// that slot a has, and its root from so many bytes on.
+// again is an update with the version and time that the node runs, with slot a's boot files and
+// slot a's root from the offset from on.
 func (w *world) again(from int) []byte {
 	w.t.Helper()
 	_, private := artifacttest.Keys(w.t, 1)
@@ -91,8 +91,8 @@ func TestTheSameInSlotB(t *testing.T) {
 	}
 }
 
-// TestTheSameByName is another image: of the same version and time, with another root or
-// another boot file.
+// TestTheSameByName: another image of the same version and time, with another root or another boot
+// file.
 func TestTheSameByName(t *testing.T) {
 	for name, b := range boards {
 		w := newWorld(t, b)
@@ -121,7 +121,8 @@ func TestTheSameByName(t *testing.T) {
 	}
 }
 
-// TestTheSameOnAWornCard: who lost a part of an image gets it anew, in the other slot.
+// TestTheSameOnAWornCard: a node that has lost part of its image gets the image again, in the other
+// slot.
 func TestTheSameOnAWornCard(t *testing.T) {
 	w := newWorld(t, piBoard)
 	w.put(contract.StateFile, `{"slot": "a", "disk": "mmcblk0"}`)

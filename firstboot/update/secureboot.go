@@ -15,9 +15,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/slot"
 )
 
-// refuseUntrusted refuses what this machine's firmware would not load, where it looks at
-// signatures. systemd-boot has counted a try by then, but neither starts the other slot
-// nor restarts the machine (257): that stands until somebody switches it off and on.
+// refuseUntrusted refuses, where Secure Boot is on, what this machine's firmware would not load.
+// systemd-boot (257) would count a try, but then neither start the other slot nor restart the
+// machine, which would stand still until somebody switches it off and on.
 func (u *update) refuseUntrusted() error {
 	text, err := u.variable(efiboot.Variable("SecureBoot"))
 	if on, _ := efiboot.Switch(text); err != nil || !on {
@@ -26,14 +26,14 @@ func (u *update) refuseUntrusted() error {
 	if slices.Contains(u.in.Files(), slot.Unified) {
 		return u.refuseSigner()
 	}
-	if running, _ := slot.ParseEFIName(path.Base(u.state.File)); !running.Entry { // its kernel is known to shim alone
+	if running, _ := slot.ParseEFIName(path.Base(u.state.File)); !running.Entry { // only shim trusts a kernel of Debian, and shim did not start this system
 		return errors.New("this machine starts only what its owner has signed (Secure Boot), and the update bears Debian's signature: build the image with --sign KEY --cert CERTIFICATE, and make the update with them")
 	}
 	return nil
 }
 
-// refuseSigner wants a certificate that the firmware lists, or one by which it has
-// started what runs: its list may have another, which has signed that.
+// refuseSigner requires a certificate that the firmware lists, or that is in the file which the
+// firmware has started: the firmware may list another certificate, which has signed that one.
 func (u *update) refuseSigner() error {
 	der, err := contract.ParseCertificate(u.in.Components[contract.CertificateComponent])
 	if err != nil {
@@ -50,7 +50,8 @@ func (u *update) refuseSigner() error {
 	return errors.New("this machine starts only what is signed by whom it trusts (Secure Boot), and the update is signed by another certificate than what runs: sign it as that, or let the machine's setup take the new certificate first (secureboot.cer)")
 }
 
-// variable is empty where the firmware has none of that name, or is no UEFI.
+// variable returns the content of a firmware variable's file, "" where the firmware has no such
+// variable or is not UEFI.
 func (u *update) variable(file string) (string, error) {
 	r, err := u.Files.Open("/" + file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,7 +65,8 @@ func (u *update) variable(file string) (string, error) {
 	return string(text), err
 }
 
-// holds looks for some bytes in a file, which may be a kernel.
+// holds reports whether a file contains the bytes of what. It reads piece by piece: the file may be
+// a kernel.
 func (u *update) holds(name string, what []byte) (bool, error) {
 	r, err := u.Files.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {

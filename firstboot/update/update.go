@@ -1,15 +1,15 @@
-// Package update puts another image into the slot that does not run, from an
-// artifact that the fleet's key signed, and on trial.
+// Package update puts another image into the slot that is not running, and on trial. It takes an
+// artifact that the owner's key signed, whole or in pieces, and returns a Result.
 //
-// Everything that speaks against an update is said before the first byte is
-// written. Then an earlier trial that waits is taken back, the other slot's boot files
-// go, its root is written and read back, its boot files come, the kernel last, and the
-// trial is started: whatever fails in between, the running slot starts as before and
-// the other one does not. Done again, it ends as if nothing had failed.
+// Every reason against an update is given before the first byte is written. Then a trial of an
+// earlier update that still waits is taken back, the other slot's boot files are removed, its root
+// is written and read back, its boot files are written, the kernel last, and the trial is prepared.
+// Whatever fails in between, the running slot starts as before and the other one does not start.
+// Repeating the update ends as if nothing had failed.
 //
-// It never touches the running slot, nor what both slots share: firmware, boot
-// loaders, device trees. It restarts nothing. It reaches the world through
-// firstboot.Host, Slots and, for what comes in pieces, Spool alone.
+// The package never touches the running slot, nor what both slots share: firmware, boot loaders,
+// device trees. It restarts nothing. It reaches the world only through firstboot.Host, Slots and,
+// for an update that comes in pieces, Spool.
 package update
 
 import (
@@ -30,38 +30,38 @@ import (
 
 // Slots are the two systems on the node's disk.
 type Slots interface {
-	// Lock keeps other updates out until release is called; the error is ErrBusy
-	// where one is under way.
+	// Lock keeps other updates out until release is called. The error is ErrBusy while another
+	// update is under way.
 	Lock() (release func() error, err error)
 	State() (slot.State, error)
-	// Takes refuses boot files that do not fit the boot loader.
+	// Takes refuses a set of boot files that the boot loader cannot start.
 	Takes(files []string) error
-	// Settled says why no other trial can begin: what the last one kept is still to be
-	// put back, or may be.
+	// Settled returns an error that says why no new trial can begin: what the last trial kept is
+	// still to be put back, or may have to be.
 	Settled() error
-	// Tidy removes what a trial has left that could not keep all that it was to.
+	// Tidy removes what is left of a trial that could not keep everything it had to.
 	Tidy() error
-	// Prepared is the trial that was prepared last, nil where it was blessed or there was
+	// Prepared returns the trial that was prepared last, nil where it was blessed or there was
 	// none.
 	Prepared() (*contract.Trial, error)
 	// WithdrawTrial takes back a trial of the other slot that waits for the next start.
 	WithdrawTrial() error
-	// StartTrial makes the next starts those of the other slot, once it is known
-	// what of the running one is to be kept meanwhile.
+	// StartTrial makes the next starts, at most tries, those of the other slot. It first records
+	// what of the running system is to be kept meanwhile.
 	StartTrial(t contract.Trial, tries int) error
-	// Open opens a slot's partition, for writing if nobody uses it.
+	// Open opens a slot's root partition, for writing only if nobody uses it.
 	Open(name string, write bool) (Partition, error)
-	// Read returns a file of the system in a slot, by its path from that one's root.
+	// Read returns a file of the system in a slot. file is its path from that system's root.
 	Read(name, file string) ([]byte, error)
-	// Reread opens a boot file, which was synced, to be read from its medium.
+	// Reread opens a boot file that was synced, to read it from its medium and not from a cache.
 	Reread(name string) (io.ReadCloser, error)
-	// Relax lets what is written to the boot partition wait for a sync, until
-	// restore is called: else a kernel costs its medium 34,000 writes.
+	// Relax lets writes to the boot partition wait for a sync until restore is called. Without it,
+	// one kernel costs the medium 34,000 writes.
 	Relax() (restore func() error, err error)
 }
 
-// Partition is a slot's. Sync puts what was written onto the medium, from where it
-// is read afterwards.
+// Partition is a slot's root partition. Sync writes everything to the medium; later reads come from
+// the medium.
 type Partition interface {
 	io.ReaderAt
 	io.WriterAt
@@ -76,7 +76,7 @@ var ErrBusy = errors.New("another update is under way on this node: wait until i
 // Result says what became of an update.
 type Result = contract.UpdateResult
 
-// ask finds out what runs.
+// ask finds out which system runs, from which slot.
 func (u *update) ask() (err error) {
 	if u.running, err = firstboot.ReadRunning(u.Files); err != nil {
 		return err
@@ -88,21 +88,21 @@ func (u *update) ask() (err error) {
 	return nil
 }
 
-// tries are the starts that a new system has, to prove itself in one.
+// tries is how many starts a new system has to prove itself.
 const tries = 3
 
-// update is one that is under way.
+// update is an update, or a rollback, that is under way.
 type update struct {
 	firstboot.Host
 	slots   Slots
 	in      *artifact.Reader
 	running *firstboot.Running
 	state   slot.State
-	other   string // the slot that it is for
+	other   string // the slot that is written
 }
 
-// Apply reads an update from r, which has size bytes, -1 where nobody knows. One that came
-// in pieces, and was given up for this one, is forgotten.
+// Apply reads an update of size bytes from r; size is -1 where it is not known. It then deletes an
+// update that came in pieces and was abandoned in favour of this one.
 func Apply(ctx context.Context, h firstboot.Host, s Slots, spool Spool, r io.Reader, size int64) (result *Result, err error) {
 	release, err := s.Lock()
 	if err != nil {
@@ -132,8 +132,8 @@ func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 	if err != nil {
 		return nil, err
 	}
-	// That of an earlier update, which waits for the restart, would begin with what is
-	// written now, and keep only what that one may spoil.
+	// The trial of an earlier update that waits for the restart would start what is written now,
+	// while only what the earlier update may spoil is kept.
 	if err := s.WithdrawTrial(); err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 	return &Result{Installed: true, Slot: u.other, Version: u.in.Version, Fetched: u.in.Length}, nil
 }
 
-// stays is the result where the node is to run what it runs, also after its next start.
+// stays returns the result for a node that keeps the system it runs, also at its next start.
 func (u *update) stays() (*Result, error) {
 	r := &Result{Slot: u.state.Current, Version: u.running.Version, TakenBack: u.state.Leaves()}
 	if err := u.slots.WithdrawTrial(); err != nil {
@@ -152,7 +152,7 @@ func (u *update) stays() (*Result, error) {
 	return r, nil
 }
 
-// accepts says what speaks against the update, and prepares its trial.
+// accepts returns the first reason against the update, or else the trial to prepare.
 func (u *update) accepts(ctx context.Context) (trial contract.Trial, err error) {
 	if err := u.refuse(); err != nil {
 		return trial, err
@@ -163,7 +163,7 @@ func (u *update) accepts(ctx context.Context) (trial contract.Trial, err error) 
 	return trial, u.refuseAttic(trial, u.unpacks(u.in.Components))
 }
 
-// open asks the node, and reads what the owner signed.
+// open asks the node what it runs, and reads what the owner signed: the manifest.
 func open(h firstboot.Host, s Slots, r io.Reader) (*update, error) {
 	u := &update{Host: h, slots: s}
 	if err := u.ask(); err != nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
 
-// boot is what lies on the boot partition, by name, and in the slots.
+// boot returns the files of the boot partition by name, and the contents of the slots.
 func (w *world) boot() map[string]string {
 	w.t.Helper()
 	found := map[string]string{"slot a": digest(w.roots["a"]), "slot b": digest(w.roots["b"])}
@@ -41,7 +41,7 @@ func (w *world) boot() map[string]string {
 	return found
 }
 
-// starts says whether a boot loader would find what starts slot b.
+// starts reports whether a boot loader would find what starts slot b.
 func starts(boot map[string]string, kit []string) bool {
 	if slices.Equal(kit, piBoard.kit) {
 		return boot["b/vmlinuz"] != ""
@@ -52,7 +52,7 @@ func starts(boot map[string]string, kit []string) bool {
 	})
 }
 
-// isSafe: slot a is untouched and starts; slot b starts only as a whole, the old or the
+// isSafe: slot a is untouched and starts; slot b starts only with a complete system, the old or the
 // new one.
 func (w *world) isSafe(when string, before map[string]string) {
 	w.t.Helper()
@@ -70,7 +70,7 @@ func (w *world) isSafe(when string, before map[string]string) {
 	switch {
 	case !starts(now, w.kit):
 		return
-	case now["slot b"] == before["slot b"]: // then what starts it is the old one's
+	case now["slot b"] == before["slot b"]: // then what starts it is the old system's
 		for name, text := range before {
 			inB := strings.HasPrefix(name, "b/") || strings.Contains(name, "-b")
 			if inB && !strings.Contains(name, firstboot.Unfinished) && now[name] != text {
@@ -92,8 +92,8 @@ func (w *world) isSafe(when string, before map[string]string) {
 	}
 }
 
-// TestInstalled: the other slot has the image and is on trial; what both share, and
-// the running slot, are as they were.
+// TestInstalled: the other slot has the image and is on trial; the running slot, and what both
+// slots share, are unchanged.
 func TestInstalled(t *testing.T) {
 	want := map[string]map[string]string{
 		"pi":      {"b/initrd.img": "new initrd.img slot=b ", "b/cmdline.txt": "new cmdline.txt slot=b ", "b/vmlinuz": "new vmlinuz slot=b ", slot.TrialFile: string(slot.TrialEnv("b", 3)), "b/left.txt": ""},
@@ -126,9 +126,9 @@ func TestInstalled(t *testing.T) {
 	}
 }
 
-// TestEveryCallFails breaks each call in turn, in every way: the running slot always
-// starts, the other one only as a whole, and the same update again ends as if
-// nothing had been.
+// TestEveryCallFails breaks each call in turn, in every way: the running slot always starts, the
+// other slot only with a complete system, and the same update repeated ends as if nothing had
+// failed.
 func TestEveryCallFails(t *testing.T) {
 	all := maps.Clone(boards)
 	all["pi"] = waitingBoard // which has all that a Pi has, and what an earlier update left
@@ -181,13 +181,13 @@ func TestEveryCallFails(t *testing.T) {
 	}
 }
 
-// mayFail: a file that was read, a file that is no link, and a cluster that cannot be
-// asked whether it looks after trials.
+// mayFail lists the calls that may fail without harm: closing a file that was read, reading a link
+// that is none, and asking a cluster whether it handles trials.
 func mayFail(call string) bool {
 	return strings.HasPrefix(call, "close") || strings.HasPrefix(call, "readlink") || call == "api /api/v1/nodes/home-pi"
 }
 
-// refusals are what speaks against an update, each in the words for a person.
+// refusals are reasons against an update, each with the words for a person.
 var refusals = map[string]struct {
 	board   *board // a Pi's where there is none
 	node    func(*world)
@@ -240,8 +240,8 @@ var refusals = map[string]struct {
 	"no initramfs":        {node: func(w *world) { os.Remove(w.at("boot/firmware/a/initrd.img")) }, want: "made from another image than runs here"},
 }
 
-// Boards whose update is of another kind than what runs: by a unified kernel image, and
-// through shim.
+// Boards whose update has another kind of boot file than the running system: ownedBoard runs a
+// unified kernel image and gets an entry, which shim starts; entryBoard the other way round.
 var (
 	ownedBoard = board{kit: []string{slot.Initrd, slot.Kernel, slot.Entry}, files: unifiedBoard.files}
 	entryBoard = board{kit: []string{slot.Unified}, files: map[string]string{"loader/entries/imagebuilder-1-a.conf": "entry a"}}
@@ -266,8 +266,8 @@ func signedBy(certificate string) func(*artifact.Manifest) {
 	}
 }
 
-// TestSecureBoot: what the firmware will start is taken, and where it looks at nothing
-// nobody asks.
+// TestSecureBoot: an update that the firmware will start is accepted; without Secure Boot nothing
+// is checked.
 func TestSecureBoot(t *testing.T) {
 	off := func(w *world) {
 		w.put(efivars+"SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", "\x06\x00\x00\x00\x00")
@@ -296,7 +296,7 @@ func TestSecureBoot(t *testing.T) {
 
 const runningUnified = "boot/firmware/EFI/Linux/imagebuilder-1-a.efi"
 
-// TestRefused: each is told in words, and nothing was written.
+// TestRefused: each refusal is explained in words, and nothing was written.
 func TestRefused(t *testing.T) {
 	for name, c := range refusals {
 		t.Run(name, func(t *testing.T) {
@@ -335,7 +335,7 @@ const (
 	storageNext = "var/lib/imagebuilder/firstboot/storage-next.yaml"
 )
 
-// Nodes whose data are encrypted, sealed, or are to be encrypted.
+// Nodes whose data is encrypted, sealed, or to be encrypted.
 func encryptedAgent(w *world) { w.put(storageFile, "version: 1\n") }
 func sealedAgent(w *world)    { w.put(storageFile, "version: 2\n") }
 func encrypts(w *world) {
@@ -360,8 +360,8 @@ func states(version string) func(*artifact.Manifest) {
 	}
 }
 
-// TestStorage: what knows how the data are kept is taken, and where nothing is encrypted
-// nobody asks.
+// TestStorage: a system that knows how the data is kept is accepted; if nothing is encrypted, any
+// system is.
 func TestStorage(t *testing.T) {
 	for name, c := range map[string]struct {
 		node   func(*world)
@@ -382,8 +382,8 @@ func TestStorage(t *testing.T) {
 	}
 }
 
-// TestSealedMeanwhile: a share that the TPM sealed while the update was written is none of
-// the new system's: its trial does not begin.
+// TestSealedMeanwhile: the TPM seals a share while the update is being written. The new system
+// cannot open it, so its trial does not begin.
 func TestSealedMeanwhile(t *testing.T) {
 	w := newWorld(t, piBoard)
 	encryptedAgent(w)
@@ -403,7 +403,7 @@ func TestSealedMeanwhile(t *testing.T) {
 	}
 }
 
-// withHeadscale makes the node one whose image has it.
+// withHeadscale makes the node one whose image has Headscale.
 func withHeadscale(w *world) {
 	w.edit(node.ComponentsFile, `"name": "tailscale"`, `"name": "headscale", "version": "v0.29.3", "format": "binary"}, {"name": "tailscale"`)
 }
@@ -425,7 +425,7 @@ func TestTakenOnAVPS(t *testing.T) {
 	}
 }
 
-// TestTaken: what only looks as if it should be refused.
+// TestTaken: updates that only look as if they should be refused.
 func TestTaken(t *testing.T) {
 	for name, change := range map[string]func(*artifact.Manifest){
 		"of the same day":   func(m *artifact.Manifest) { m.Made = made },
@@ -449,7 +449,7 @@ func encryptedServer(w *world) {
 	w.put("var/lib/imagebuilder/firstboot/storage.yaml", "version: 1\n")
 }
 
-// server makes the node one; its cluster answers what is in api.
+// server makes the node a server; its cluster answers what is in api.
 func server(w *world) {
 	w.edit("boot/firmware/node.yaml", "role: agent", "role: server")
 	w.edit("boot/firmware/node.yaml", "servers: [cabin-pi]", "init: true")
@@ -465,8 +465,8 @@ func vps(role string) func(*world) {
 	}
 }
 
-// TestTrial: what the trial may spoil is kept, the stores only where no other can give
-// them back and their program changes; what had failed before is no fault of it.
+// TestTrial: what the trial may spoil is kept; stores only if nobody else has their content and
+// their program changes. What had failed before is not held against the trial.
 func TestTrial(t *testing.T) {
 	const voters, own = "/api/v1/nodes?labelSelector=node-role.kubernetes.io/etcd", "/api/v1/nodes/home-pi"
 	one, two := `{"items":[{}]}`, `{"items":[{},{}]}`
@@ -530,8 +530,8 @@ func TestTrial(t *testing.T) {
 	}
 }
 
-// TestRoomForATrial: what is kept counts with all that is in it, and a link as no more
-// than that. What an earlier trial has left half kept takes no room from it.
+// TestRoomForATrial: what is kept counts with everything below it, and a link as a link only. What
+// an earlier trial left half kept takes no room from it.
 func TestRoomForATrial(t *testing.T) {
 	w := newWorld(t, piBoard)
 	w.put("var/lib/imagebuilder/firstboot/deep/er/big", strings.Repeat("x", 20<<20))
@@ -579,7 +579,7 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// TestWornOut: what the medium does not give back is never started.
+// TestWornOut: a slot whose medium does not give back what was written is never started.
 func TestWornOut(t *testing.T) {
 	for name, c := range map[string]struct {
 		board board
@@ -605,8 +605,8 @@ func TestWornOut(t *testing.T) {
 	}
 }
 
-// TestRotten: what the running slot no longer has as it was, after it was compared,
-// ends in words, and never in a slot that starts.
+// TestRotten: if the running slot changes after it was compared, the update ends with an
+// explanation, and never with a slot that starts.
 func TestRotten(t *testing.T) {
 	w := newWorld(t, piBoard)
 	first := w.boot()
@@ -628,8 +628,8 @@ func TestRotten(t *testing.T) {
 	}
 }
 
-// TestRecoveredClusters, which fsck.fat makes files of after a power cut, keep no update
-// out. What was secret in them is gone before their names are.
+// TestRecoveredClusters: the files that fsck.fat makes of lost clusters after a power cut stop no
+// update. Secrets in them are overwritten before their names are removed.
 func TestRecoveredClusters(t *testing.T) {
 	w := newWorld(t, piBoard.with("FSCK0000.REC", strings.Repeat("x", 300<<10)).with("FSCK.REC", "somebody's"))
 	w.room = 100 << 10

@@ -29,8 +29,8 @@ import (
 
 var (
 	made = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	// The slots' roots before, and what slot b gets: more than one flush, some of it
-	// from slot a, and a block of that with changes.
+	// The slots' roots before the update, and what slot b gets: more than one flush, partly copied
+	// from slot a, with a changed block of it.
 	oldText, newText = artifacttest.Text(40<<10, 1), artifacttest.Text(40<<10, 2)
 	oldBlock, block  = artifacttest.Block(oldText), artifacttest.Block(newText)
 	rootA, rootB     = slices.Concat(artifacttest.Noise(1<<20, 1), oldBlock), artifacttest.Noise(300<<10, 2)
@@ -38,11 +38,11 @@ var (
 	newRoot          = slices.Concat(fresh, rootA[512<<10:1<<20], block)
 )
 
-// oldInitrd is slot a's, of which the new one is a copy.
+// oldInitrd is slot a's initrd; the new one is a copy of its beginning.
 const oldInitrd = "new initrd.img slot=a and more"
 
-// board is a way to start a slot, with what lies on its boot partition: good.env
-// and the like, and slot a, which runs. Slot b has an older system.
+// board is a way to start a slot, with the files on its boot partition: good.env and the like, and
+// slot a, which runs. Slot b has an older system.
 type board struct {
 	files map[string]string
 	kit   []string
@@ -75,8 +75,7 @@ var unifiedBoard = board{kit: []string{slot.Unified}, files: map[string]string{
 	"EFI/Linux/imagebuilder-1-a.efi": string(unified("old", "a").File), "EFI/Linux/imagebuilder-2-b+0-3.efi": "spent",
 }}
 
-// unified has, as a unified kernel image, something packed between what each slot has
-// for itself.
+// unified is a unified kernel image: a compressed section between what differs from slot to slot.
 func unified(version, slot string) artifact.Former {
 	head := version + " uki slot="
 	packed := artifacttest.Packed(codec.Zstd, slices.Concat([]byte(version), artifacttest.Text(30<<10, 5)))
@@ -85,7 +84,7 @@ func unified(version, slot string) artifact.Former {
 		Own:    []artifact.Span{{At: int64(len(head)), Size: 1}, {At: int64(len(head)+2+len(packed)) + 11, Size: 1}}}
 }
 
-// newFile is what the update brings by a name.
+// newFile is the update's file of that name.
 func newFile(name, of string) string {
 	if name == slot.Unified {
 		return string(unified("new", of).File)
@@ -108,10 +107,10 @@ type world struct {
 	api     map[string]string // of Kubernetes, by path
 	login   bool              // ssh answers
 	trial   contract.Trial    // that was started
-	owes    error             // what the last trial kept is still needed
+	owes    error             // why what the last trial kept is still needed
 	roots   map[string][]byte
 	size    int64  // of a slot
-	worn    string // what is written to it is not there: "root", or a boot file
+	worn    string // what is written to it is lost: "root", or a boot file
 	busy    bool
 	fast    bool // the boot partition does not wait for its medium
 	slept   time.Duration
@@ -120,7 +119,7 @@ type world struct {
 	calls int
 	names []string
 	fault func(n int, name string) fault
-	// what the medium has in place of what was not synced
+	// what the medium has instead of data that was not synced
 	lostRoot  []byte
 	lostFiles map[string][]byte
 }
@@ -192,7 +191,7 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// artifact is an update for the world, changed before it is signed.
+// artifact makes an update for the world; change is applied to its manifest before signing.
 func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 	w.t.Helper()
 	_, private := artifacttest.Keys(w.t, signer)
@@ -228,7 +227,7 @@ func (w *world) artifact(signer byte, change func(*artifact.Manifest)) []byte {
 	return out.Bytes()
 }
 
-// manifest is an update's from slot a's root, without parts.
+// manifest is the manifest of an update from slot a's root, without parts.
 func manifest(version string, made time.Time, root []byte) *artifact.Manifest {
 	return &artifact.Manifest{Board: "rpi4", Arch: runtime.GOARCH, Version: version, Made: made, DiskID: "deadbeef",
 		Components: map[string]string{"k3s": "v1.34.2+k3s1", "tailscale": "1.92.0", "a-chart": "2", contract.StorageComponent: contract.EncodeStorage(contract.Storage)}, Deferred: map[string]string{},
@@ -243,7 +242,7 @@ func (w *world) pack(p *artifact.Packer, name string) (f artifact.File) {
 	switch name {
 	case slot.Initrd:
 		f, err = p.File(name, a, b, []byte(oldInitrd))
-	case slot.Unified: // against slot b's: its own letter is none of a node's concern
+	case slot.Unified: // against slot b's file: a node ignores its own slot's letter in it
 		if f, apart, err = p.Repack(name, a, b, unified("new", "a").Packed, unified("old", "b")); !apart {
 			w.t.Fatalf("%s is not known apart", name)
 		}
@@ -256,8 +255,7 @@ func (w *world) pack(p *artifact.Packer, name string) (f artifact.File) {
 	return f
 }
 
-// apply runs an update from a file until it ends, or the power goes; stream takes
-// one of which nobody knows the length.
+// apply runs an update from a file until it ends or power fails; stream runs one of unknown length.
 func (w *world) apply(data []byte) (*update.Result, error) { return w.run(data, int64(len(data))) }
 
 func (w *world) stream(data []byte) (*update.Result, error) { return w.run(data, -1) }
@@ -281,7 +279,7 @@ func (w *world) host() firstboot.Host {
 	return firstboot.Host{Files: files{world: w}, Units: units{world: w}, Net: cluster{world: w}, Clock: clock{world: w}}
 }
 
-// loseWhatWasNotSynced is a medium that kept nothing it was not asked to keep.
+// loseWhatWasNotSynced makes the medium lose everything that was not synced.
 func (w *world) loseWhatWasNotSynced() {
 	if w.lostRoot != nil {
 		w.roots["b"] = w.lostRoot

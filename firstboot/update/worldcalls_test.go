@@ -20,7 +20,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
 
-// files are the world's, as host.Files keeps them. An update asks for no others.
+// files are the world's files, with host.Files' behaviour. An update uses no other methods.
 type files struct {
 	*world
 	firstboot.Files
@@ -66,11 +66,11 @@ func (w files) Put(name string, r io.Reader, a firstboot.Attr) error {
 	})
 }
 
-// Remove is on the medium after a Sync only.
 func (w files) Overwrite(name string, data []byte) error {
 	return w.do("overwrite "+name, func() error { return w.real().Overwrite(name, data) })
 }
 
+// Remove is durable only after a Sync.
 func (w files) Remove(name string) error {
 	return w.do("remove "+name, func() error {
 		if data, err := os.ReadFile(w.at(name)); err == nil {

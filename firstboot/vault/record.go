@@ -12,63 +12,65 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// Member is a node as the tailnet knows it, which is not what it says of itself.
+// Member is a node as the tailnet identifies it, which does not depend on what the node says of
+// itself.
 type Member struct {
-	Node string // its name there
-	ID   string // stable; another one after it has joined anew
+	Node string // its name in the tailnet
+	ID   string // stable, but new after the node has joined anew
 }
 
-// Deposit brings the second share of a node's key, or shows that the node still has
-// it, which it only does where its data are open.
+// Deposit delivers the second share of a node's key. Delivered again, it shows that the node still
+// has the share, which it has only while its data is open.
 type Deposit struct {
 	Share secret.String
 	Proof string // the Digest of the disk's proof
 }
 
-// Question asks for a share.
+// Question asks a holder for a share.
 type Question struct {
 	ID    string // the Digest of the share
 	Proof secret.String
 }
 
-// Record is what a holder knows of one node.
+// Record is what a holder knows about one node.
 type Record struct {
 	Shares []Kept `yaml:"shares,omitempty"`
-	// Asking is who waits for the owner's word, Approved whom that let in.
+	// Asking is the question that waits for the owner's word; Approved is the one that the owner
+	// has agreed to.
 	Asking   *Asking `yaml:"asking,omitempty"`
 	Approved *Asking `yaml:"approved,omitempty"`
-	// Revoked are members, and digests of shares, that are refused for ever.
+	// Revoked are IDs of members and digests of shares. They are refused for ever.
 	Revoked []string `yaml:"revoked,omitempty"`
 }
 
-// Kept is a share with all that must be true of who gets it.
+// Kept is a share, and what must be true of the node that gets it.
 type Kept struct {
 	ID     string        `yaml:"id"`
 	Share  secret.String `yaml:"share"`
 	Proof  string        `yaml:"proof"`
 	Member string        `yaml:"member"`
-	// Sure is one that its node has shown to use.
+	// Sure says that its node has shown that it uses this share.
 	Sure bool `yaml:"sure,omitempty"`
-	// Places are where the node was when it had its data open, the latest last.
+	// Places are where the node was while its data was open, the latest last.
 	Places []netip.Prefix `yaml:"places,omitempty"`
 }
 
-// onWord begins the proof of a spare. It is no field of its own, as a holder that went back
-// to an older image could not read its book then. To such a one the proof is never shown,
-// so it gives the spare to nobody.
+// onWord is the prefix of a spare's proof. It is not a field, because a holder that fell back to an
+// older image could not read its book then. An older image compares the proof with a digest, which
+// never has this prefix, so it gives the spare to nobody.
 const onWord = "word:"
 
-// OnWord is the proof of a share that is given on the owner's word alone, each time, from
-// whatever place: a spare.
+// OnWord returns the proof of a spare: a share that is given only on the owner's word, each time
+// anew, wherever the node is.
 func OnWord(proof string) string { return onWord + proof }
 
-// Asking is a question that waits for the owner.
+// Asking is a question that waits for the owner's word.
 type Asking struct {
 	ID     string       `yaml:"id" json:"-"`
 	Member string       `yaml:"member" json:"member"`
-	Place  netip.Prefix `yaml:"place" json:"place,omitzero"` // yaml takes every netip.Prefix for empty
+	Place  netip.Prefix `yaml:"place" json:"place,omitzero"` // yaml considers every netip.Prefix empty, so no omitempty
 	Why    Why          `yaml:"why" json:"why"`
-	// Since is when it was asked first; of an approval, when that was given.
+	// Since is when the question was first asked; in Approved, when the owner agreed.
 	Since time.Time `yaml:"since" json:"since"`
 }
 
@@ -76,24 +78,24 @@ func (a *Asking) same(b *Asking) bool {
 	return a != nil && a.ID == b.ID && a.Member == b.Member && a.Place == b.Place
 }
 
-// Why is a reason for a no.
+// Why is a reason for a refusal.
 type Why string
 
-// The reasons. The first four are the owner's to overcome.
+// The reasons. The owner's agreement overcomes the first four.
 const (
-	Sealed  Why = "sealed"  // it is a spare, and its owner has not said so
-	Place   Why = "place"   // the node is where it never was
-	Relayed Why = "relayed" // nobody sees where it is
-	Joined  Why = "joined"  // it has joined the tailnet anew
-	Revoked Why = "revoked" // for ever
-	Unknown Why = "unknown" // no such share, or not of that disk
-	Full    Why = "full"    // too many shares of one node
+	Sealed  Why = "sealed"  // it is a spare, and the owner has not agreed
+	Place   Why = "place"   // the node is at a place where it never was
+	Relayed Why = "relayed" // the node is reached only through a relay, so its place is not known
+	Joined  Why = "joined"  // the node has joined the tailnet anew
+	Revoked Why = "revoked" // refused for ever
+	Unknown Why = "unknown" // there is no such share, or the proof is of another disk
+	Full    Why = "full"    // the node has too many shares
 )
 
-// Refusal is the answer of a holder that gives nothing.
+// Refusal is the error of a holder that does not give a share, or does not take one.
 type Refusal struct {
 	Why   Why
-	Place netip.Prefix // of the one who asks, as the holder sees it
+	Place netip.Prefix // the place of the node that asks, as the holder sees it
 }
 
 func (r *Refusal) Error() string { return reasons[r.Why] }
@@ -104,28 +106,28 @@ var reasons = map[Why]string{
 	Revoked: "this node is revoked", Unknown: "it does not know this share", Full: "it keeps too many shares of machines of this name ('firstboot revoke --only NAME NUMBER' there removes those of one that is gone)",
 }
 
-// Whys are all reasons that there are.
+// Whys returns all reasons.
 func Whys() []Why { return slices.Sorted(maps.Keys(reasons)) }
 
-// Waits says that the owner's word would help.
+// Waits reports whether the owner's agreement would help.
 func (r *Refusal) Waits() bool {
 	return r.Why == Sealed || r.Why == Place || r.Why == Relayed || r.Why == Joined
 }
 
-// ErrNobody is for an owner who agrees to what nobody asked.
+// ErrNobody is for an owner who agrees although nobody has asked.
 var ErrNobody = errors.New("it has not asked")
 
 // Bounds of a record.
 const (
-	mostShares = 16 // of a card written anew again and again; with a TPM it has two
-	mostPlaces = 16 // of a line with another address every day
+	mostShares = 16 // for a card that is written anew again and again; each node has two shares with a TPM
+	mostPlaces = 16 // for a line whose address changes every day
 )
 
-// approval is how long the owner's word stands: a node that waits asks twice a minute.
+// approval is how long the owner's agreement is valid: a waiting node asks twice a minute.
 const approval = time.Hour
 
-// PlaceOf is as much of an address as tells one line from another: IPv6 hosts change
-// the rest by themselves (RFC 8981). An address that is none is no place.
+// PlaceOf returns the part of an address that tells one line from another: IPv6 hosts change the
+// rest by themselves (RFC 8981). It is the zero Prefix for an invalid address.
 func PlaceOf(a netip.Addr) netip.Prefix {
 	bits := 64
 	if a = a.Unmap().WithZone(""); a.Is4() {
@@ -138,9 +140,9 @@ func PlaceOf(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// Deposit takes a share, with the address at which its node was seen. Where it has the
-// share already, that address is a place of the node's from then on: who shows the share
-// has the data open. It changes nothing but where changed says so.
+// Deposit takes a share, and the address at which its node was seen. If the record has the share
+// already, that address becomes a place of the node's: whoever shows the share has the data open.
+// changed reports whether the record was changed.
 func (r *Record) Deposit(who Member, at netip.Addr, d Deposit) (changed bool, err error) {
 	if _, err := bytesOf(d.Share); err != nil {
 		return false, err
@@ -167,9 +169,9 @@ func (r *Record) Deposit(who Member, at netip.Addr, d Deposit) (changed bool, er
 	return k.learn(PlaceOf(at)) || changed, nil
 }
 
-// Ask gives the share, or a *Refusal. A revoked member that shows the disk of a share which
-// is not revoked may be another machine: a tailnet that began anew gives its numbers again.
-// It waits for the owner's word, each time.
+// Ask returns the share, or a *Refusal. A revoked member that proves the disk of a share which is
+// not revoked may be another machine, since a tailnet that began anew reuses its IDs. It needs the
+// owner's agreement each time.
 func (r *Record) Ask(who Member, at netip.Addr, q Question, now time.Time) (share secret.String, changed bool, err error) {
 	k := r.kept(q.ID)
 	known := k != nil && subtle.ConstantTimeCompare([]byte(strings.TrimPrefix(k.Proof, onWord)), []byte(Digest(q.Proof))) == 1
@@ -197,8 +199,8 @@ func (r *Record) Ask(who Member, at netip.Addr, q Question, now time.Time) (shar
 	return "", changed, &Refusal{Why: asks.Why, Place: asks.Place}
 }
 
-// settle forgets a question that somebody else has answered, and a word for it: that lets in
-// one question, once.
+// settle removes a question of who about this share that has been answered elsewhere, and the
+// owner's agreement to it: an agreement is good for one question, once.
 func (r *Record) settle(id string, who Member) (changed bool) {
 	for _, a := range []**Asking{&r.Asking, &r.Approved} {
 		if *a != nil && (*a).ID == id && (*a).Member == who.ID {
@@ -208,8 +210,8 @@ func (r *Record) settle(id string, who Member) (changed bool) {
 	return changed
 }
 
-// agreed says that the owner's word is for who asks. What asked through a relay, as a node
-// does for its first minute, may be seen at a place of its own by now.
+// agreed reports whether the owner's agreement, word, covers the question asks. A node is reached
+// through a relay for its first minute, and may be seen at one of its known places by now.
 func (k *Kept) agreed(word, asks *Asking) bool {
 	if word == nil || !slices.Contains(k.Places, asks.Place) {
 		return word.same(asks)
@@ -217,7 +219,7 @@ func (k *Kept) agreed(word, asks *Asking) bool {
 	return word.ID == asks.ID && word.Member == asks.Member
 }
 
-// doubt is why the owner has to agree, "" where nobody needs to.
+// doubt returns why the owner has to agree, "" if nobody needs to.
 func (k *Kept) doubt(who Member, at netip.Prefix) Why {
 	switch {
 	case strings.HasPrefix(k.Proof, onWord):
@@ -232,10 +234,12 @@ func (k *Kept) doubt(who Member, at netip.Prefix) Why {
 	return ""
 }
 
-// ErrAnother is for an owner who agrees to somebody else than they were shown.
+// ErrAnother is for an owner who agrees after another question has replaced the one that they were
+// shown.
 var ErrAnother = errors.New("somebody else asks by now: look again")
 
-// Approve lets in the one who waits since then, once, from where it waits.
+// Approve agrees to the question that has waited since then, once, for the place that it was asked
+// from.
 func (r *Record) Approve(since, now time.Time) (*Asking, error) {
 	if r.Asking == nil {
 		return nil, ErrNobody
@@ -249,8 +253,8 @@ func (r *Record) Approve(since, now time.Time) (*Asking, error) {
 	return &a, nil
 }
 
-// Revoke refuses these members, and all shares that there are, for ever. The shares are
-// gone. A new member of the name may bring new ones: it is another machine.
+// Revoke refuses these members and all shares in the record for ever, and deletes the shares. A new
+// member of that name may deposit new ones: it is another machine.
 func (r *Record) Revoke(members []string) {
 	r.revoke(members, func(Kept) bool { return true })
 }
@@ -273,7 +277,7 @@ func (r *Record) revoke(members []string, goes func(Kept) bool) {
 		}
 	}
 	r.Shares = slices.DeleteFunc(r.Shares, goes)
-	r.Asking, r.Approved = nil, nil // who is still let in asks again
+	r.Asking, r.Approved = nil, nil // a member that is not revoked asks again
 }
 
 func (r *Record) revoked(id string) bool { return slices.Contains(r.Revoked, id) }
@@ -287,11 +291,12 @@ func (r *Record) kept(id string) *Kept {
 	return nil
 }
 
-// makeRoom lets the oldest go that nobody has shown to use: a power cut in a first boot
-// leaves such ones. The newest stays: what comes now may belong to it, as a spare does. Where
-// all were used, the oldest goes of a machine that had the name before, and was where the
-// one of today is: who has the card brings as many shares as they like, and who has the
-// tailnet as many members, but not from there.
+// makeRoom deletes the oldest share that no node has shown to use: a power cut during a first boot
+// leaves such shares. It spares the newest one: the share to be added may belong to it, as a spare
+// does. If all shares were used, it deletes the oldest share of a machine that had the name before
+// and that was at the place where who is now. Whoever has the card can deposit any number of
+// shares, and whoever has the tailnet can make any number of members, but neither can do so from
+// that place.
 func (r *Record) makeRoom(who Member, at netip.Prefix) bool {
 	if len(r.Shares) < mostShares {
 		return true
@@ -307,7 +312,7 @@ func (r *Record) makeRoom(who Member, at netip.Prefix) bool {
 	return true
 }
 
-// learn remembers a place as the latest.
+// learn records a place as the latest one.
 func (k *Kept) learn(p netip.Prefix) (changed bool) {
 	if !p.IsValid() || len(k.Places) > 0 && k.Places[len(k.Places)-1] == p {
 		return false

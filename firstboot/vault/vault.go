@@ -1,10 +1,10 @@
-// Package vault has the two shares of a node's key and a spare for the first, and the
-// book of one who keeps the second or the spare: what is kept, who may have it and from
-// where, who is refused for ever.
+// Package vault has the two shares of a node's key, a spare for the first share, and the records of
+// a holder, which keeps second shares and spares: which shares it keeps, who may have one and from
+// where, and who is refused for ever.
 //
-// It is a leaf of plain values: no disk, no network, no clock of its own. It refuses
-// to give a share to another node, to another disk, or to a place that the share was
-// never at, unless the owner said so; and it forgets no revocation.
+// It is a leaf of plain values: no disk, no network, no clock. It refuses to give a share to
+// another node, to another disk, or to a place where the node never was, unless the owner has
+// agreed. It never forgets a revocation.
 package vault
 
 import (
@@ -20,20 +20,20 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// ShareSize and KeySize are in bytes. The kernel takes keys of 32 to 64 bytes
+// ShareSize and KeySize are in bytes. The kernel accepts keys of 32 to 64 bytes
 // (Documentation/filesystems/fscrypt.rst, "FS_IOC_ADD_ENCRYPTION_KEY").
 const (
 	ShareSize = 32
 	KeySize   = 64
 )
 
-// What HKDF (RFC 5869) makes of a share is bound to what it is for.
+// HKDF's info strings (RFC 5869) bind what is derived from a share to its purpose.
 const (
 	forKey   = "imagebuilder key of a node's data, version 1"
 	forProof = "imagebuilder proof of a node's disk, version 1"
 )
 
-// NewShare makes one: random bytes in base64.
+// NewShare makes a share: random bytes in base64.
 func NewShare(random io.Reader) (secret.String, error) {
 	b := make([]byte, ShareSize)
 	if _, err := io.ReadFull(random, b); err != nil {
@@ -46,13 +46,13 @@ var errShare = errors.New("a share of the key is damaged")
 
 func bytesOf(share secret.String) ([]byte, error) {
 	b, err := base64.StdEncoding.DecodeString(share.Reveal())
-	if err != nil || len(b) != ShareSize { // the first would tell what is in it
+	if err != nil || len(b) != ShareSize { // base64's own error would quote the share
 		return nil, errShare
 	}
 	return b, nil
 }
 
-// Key is what encrypts the data. Neither share alone says anything of it.
+// Key derives the key that encrypts the data. Neither share alone reveals anything about it.
 func Key(disk, peer secret.String) ([]byte, error) {
 	d, err := bytesOf(disk)
 	if err != nil {
@@ -65,8 +65,8 @@ func Key(disk, peer secret.String) ([]byte, error) {
 	return hkdf.Key(sha512.New, append(d, p...), nil, forKey, KeySize)
 }
 
-// Proof shows a holder that the one who asks has the disk, and tells it nothing of
-// the share there.
+// Proof shows a holder that whoever asks has the disk. It reveals nothing about the share on the
+// disk.
 func Proof(disk secret.String) (secret.String, error) {
 	d, err := bytesOf(disk)
 	if err != nil {
@@ -76,9 +76,9 @@ func Proof(disk secret.String) (secret.String, error) {
 	return secret.String(hex.EncodeToString(b)), err
 }
 
-// Combine makes of two random halves the share that they stand for, and of the share and
-// a half the other half. Neither half alone says anything of it, as long as one of them
-// came from NewShare and is of no other share.
+// Combine returns the XOR of two shares: of two random halves the share that they stand for, and of
+// a share and one half the other half. One half alone reveals nothing about the share, as long as
+// one of the halves came from NewShare and is used for no other share.
 func Combine(a, b secret.String) (secret.String, error) {
 	x, err := bytesOf(a)
 	if err != nil {
@@ -92,7 +92,7 @@ func Combine(a, b secret.String) (secret.String, error) {
 	return secret.String(base64.StdEncoding.EncodeToString(x)), nil
 }
 
-// Digest is by what a holder knows a proof again, and a node its share.
+// Digest is the identifier by which a holder recognises a proof, and a node its share.
 func Digest(s secret.String) string {
 	sum := sha256.Sum256([]byte("imagebuilder share\x00" + s.Reveal()))
 	return hex.EncodeToString(sum[:16])

@@ -42,7 +42,8 @@ func owned(t *testing.T, fill byte) (Deposit, Question) {
 	return Deposit{Share: s, Proof: Digest(proof)}, Question{ID: Digest(s), Proof: proof}
 }
 
-// TestKey: it is bound to both shares, and what is derived beside it to what it is for.
+// TestKey: the key depends on both shares, and what else is derived from a share depends on its
+// purpose.
 func TestKey(t *testing.T) {
 	a, b := share(t, 1), share(t, 2)
 	key, err := Key(a, b)
@@ -77,7 +78,7 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// ask asks and wants the share, or a reason.
+// ask asks for a share, and requires that it is given, or the reason for the refusal.
 func (r *Record) ask(t *testing.T, who Member, at netip.Addr, q Question, now time.Time, want Why) {
 	t.Helper()
 	s, _, err := r.Ask(who, at, q, now)
@@ -90,7 +91,7 @@ func (r *Record) ask(t *testing.T, who Member, at netip.Addr, q Question, now ti
 	}
 }
 
-// TestWhoGetsIt: the node, with its disk, from where it was; others wait or get nothing.
+// TestWhoGetsIt: the node, with its disk, from where it was. All others wait, or get nothing.
 func TestWhoGetsIt(t *testing.T) {
 	d, q := owned(t, 1)
 	_, other := owned(t, 2)
@@ -111,7 +112,8 @@ func TestWhoGetsIt(t *testing.T) {
 	}
 }
 
-// TestPlaces: who shows the share has its data open: where it is then, it may be.
+// TestPlaces: whoever shows the share has the data open, so the place where it is counts as the
+// node's from then on.
 func TestPlaces(t *testing.T) {
 	d, q := owned(t, 1)
 	var r Record
@@ -138,8 +140,8 @@ func TestPlaces(t *testing.T) {
 	r.ask(t, cabin, home, q, noon, Place)
 }
 
-// TestAThiefTeachesNothing: a locked card can bring shares of its own, but neither they
-// nor where they come from help it to the old one.
+// TestAThiefTeachesNothing: a locked card can deposit new shares of its own, but neither these nor
+// the place that they come from help it to get the old share.
 func TestAThiefTeachesNothing(t *testing.T) {
 	d, q := owned(t, 1)
 	thiefs, thiefsQ := owned(t, 2)
@@ -163,7 +165,7 @@ func TestAThiefTeachesNothing(t *testing.T) {
 	r.ask(t, cabin, away, q, noon, Place)
 }
 
-// TestCombine: two halves make a share, and neither is it.
+// TestCombine: two halves make a share, and neither half equals it.
 func TestCombine(t *testing.T) {
 	disk, spare := share(t, 7), share(t, 9)
 	rest, err := Combine(disk, spare)
@@ -185,7 +187,7 @@ func TestCombine(t *testing.T) {
 	}
 }
 
-// TestASpare: nobody gets it without the owner's word, from wherever, each time anew.
+// TestASpare: nobody gets it without the owner's word, from any place, each time anew.
 func TestASpare(t *testing.T) {
 	d, q := owned(t, 1)
 	_, other := owned(t, 2)
@@ -240,7 +242,7 @@ func TestApproval(t *testing.T) {
 	now := noon.Add(time.Hour + 30*time.Second)
 	r := start()
 	r.ask(t, cabin, away, q, now, "")
-	r.ask(t, cabin, away, q, now.Add(48*time.Hour), "") // it is a place of its own now
+	r.ask(t, cabin, away, q, now.Add(48*time.Hour), "") // by now it is one of the node's places
 	if r.Approved != nil || r.Asking != nil {
 		t.Error("the word still stands")
 	}
@@ -255,11 +257,11 @@ func TestApproval(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.ask(t, Member{"cabin-pi", "8"}, home, q, now, "")
-	r.ask(t, cabin, home, q, now, Joined) // the one before it is another now
+	r.ask(t, cabin, home, q, now, Joined) // by now the other member is the node's
 }
 
-// TestRevoked: for ever, from the right place, with the right disk, as whoever. Only
-// another machine of the name begins anew.
+// TestRevoked: for ever, from the right place, with the right disk, as any member. Only another
+// machine of that name can start afresh.
 func TestRevoked(t *testing.T) {
 	d, q := owned(t, 1)
 	next, nextQ := owned(t, 2)
@@ -296,8 +298,8 @@ func TestRevoked(t *testing.T) {
 	r.ask(t, Member{"cabin-pi", "9"}, home, nextQ, noon, "")
 }
 
-// TestOneWordOneQuestion: what a node got without the owner's word, or shows to have, waits
-// for none any more; who else asks does.
+// TestOneWordOneQuestion: once a node has got its share without the owner's word, or shows that it
+// has it, it waits for no word any more. Another node that asks still does.
 func TestOneWordOneQuestion(t *testing.T) {
 	d, q := owned(t, 1)
 	for what, ends := range map[string]func(r *Record) (changed bool, err error){
@@ -327,8 +329,8 @@ func TestOneWordOneQuestion(t *testing.T) {
 	}
 }
 
-// TestRevokedAgain, for a holder that was away: what the machine of today brought meanwhile
-// stays.
+// TestRevokedAgain: the holder was away during the first revocation. What today's machine deposited
+// meanwhile stays.
 func TestRevokedAgain(t *testing.T) {
 	d, q := owned(t, 1)
 	next, nextQ := owned(t, 2)
@@ -348,8 +350,8 @@ func TestRevokedAgain(t *testing.T) {
 	}
 }
 
-// TestANumberThatIsGivenAgain, by a tailnet that began anew, to another machine of the name:
-// nobody gets in by it without the owner's word, each time, and what was revoked stays so.
+// TestANumberThatIsGivenAgain: a tailnet that began anew gives an old ID to another machine of that
+// name. It gets nothing without the owner's word, each time, and what was revoked stays revoked.
 func TestANumberThatIsGivenAgain(t *testing.T) {
 	d, q := owned(t, 1)
 	next, nextQ := owned(t, 2)
@@ -376,8 +378,9 @@ func TestANumberThatIsGivenAgain(t *testing.T) {
 	r.ask(t, cabin, home, nextQ, noon, Revoked)
 }
 
-// TestRoomForTheNextMachine of a name: the oldest goes of one that was where it is. Who
-// comes from elsewhere drives nobody out, nor does a machine its own shares.
+// TestRoomForTheNextMachine: for the next machine of a name, the oldest share goes of a machine
+// that was at the same place. A machine elsewhere removes nothing, nor does a machine remove its
+// own shares.
 func TestRoomForTheNextMachine(t *testing.T) {
 	for what, c := range map[string]struct {
 		who  Member
@@ -414,11 +417,11 @@ func TestRoomForTheNextMachine(t *testing.T) {
 	}
 }
 
-// TestRoom: shares that nobody uses make room, others never do.
+// TestRoom: shares that nobody uses make room for others; shares in use never do.
 func TestRoom(t *testing.T) {
 	first, firstQ := owned(t, 1)
 	var r Record
-	for range 2 { // sure
+	for range 2 { // the second time makes it sure
 		if _, err := r.Deposit(cabin, home, first); err != nil {
 			t.Fatal(err)
 		}
@@ -446,7 +449,7 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestTheSecondOfAPairEvictsNotTheFirst, where all others were shown to be used.
+// TestTheSecondOfAPairEvictsNotTheFirst, if all others were shown to be used.
 func TestTheSecondOfAPairEvictsNotTheFirst(t *testing.T) {
 	var r Record
 	for i := byte(1); i < mostShares; i++ {
@@ -472,7 +475,7 @@ func TestTheSecondOfAPairEvictsNotTheFirst(t *testing.T) {
 	}
 }
 
-// TestAWordForARelay holds when the node is seen at a place of its own, and nowhere else.
+// TestAWordForARelay is valid once the node is seen at one of its places, and nowhere else.
 func TestAWordForARelay(t *testing.T) {
 	for at, given := range map[netip.Addr]bool{home: true, away: false} {
 		var r Record

@@ -42,9 +42,9 @@ func BenchmarkFirstBoot(b *testing.B) {
 // boot.
 const settled = 6 * time.Minute
 
-// BenchmarkIdle is what QEMU's disk gets in a day from a node that has joined, while
-// nothing happens, as IDLE shows (a duration; default 10m, as the journal is flushed
-// every five), and who wrote it.
+// BenchmarkIdle reports what QEMU's disk gets in a day from a joined node on which nothing happens,
+// and which programs wrote it. IDLE is how long it measures (a duration; default 10m, since the
+// journal is flushed every five minutes).
 func BenchmarkIdle(b *testing.B) {
 	const boardName = "generic-amd64"
 	idle, err := time.ParseDuration(cmp.Or(os.Getenv("IDLE"), "10m"))
@@ -68,8 +68,8 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// talkers counts the lines of each in the journal of the last so many seconds.
+// talkers counts each program's lines in the journal of the last seconds.
 const talkers = `journalctl -q --no-pager -o short --since=-%d | awk '{sub(/\[.*/, "", $5); print $5}' | sort | uniq -c | sort -rn | head -n 8`
 
-// writers lists who caused what to be written: proc_pid_io(5).
+// writers lists which processes caused writes: proc_pid_io(5).
 const writers = `cd /proc; for p in [0-9]*; do n=$(awk '/^write_bytes/{print $2}' $p/io 2>/dev/null); [ "${n:-0}" = 0 ] || echo "$n $(cat $p/comm)"; done | sort -rn | head -n 12`

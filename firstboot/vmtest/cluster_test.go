@@ -64,8 +64,8 @@ func TestCluster(t *testing.T) {
 	}
 
 	box.powerOff()
-	// Of two members of a real etcd none may just die: the other has no quorum
-	// to let it go. A stand-in that lives comes back and must be deleted dead.
+	// Of two members of a real etcd neither may simply die: the other one then has no quorum to
+	// remove it. A stand-in that is alive comes back, so it must be dead when it is deleted.
 	cabin.sh("k3s kubectl delete node home-pi")
 	home.Kill()
 	cabin.sh("k3s kubectl delete node home-pi 2>/dev/null || true")
@@ -110,14 +110,14 @@ func haveSettings(cabin, box *machine, at func(string) string) {
 	})
 }
 
-// cluster returns what two clusters never share: the stand-in's own name of
-// it, or the identity Kubernetes gives its first namespace.
+// cluster returns what two clusters never share: the stand-in's ID of the cluster, or the UID of
+// the namespace kube-system.
 func (m *machine) cluster() string {
 	m.t.Helper()
 	return m.sh("jq -r .ID /var/lib/rancher/k3s/server/db/etcd/standin.json 2>/dev/null || k3s kubectl get namespace kube-system -o jsonpath={.metadata.uid}")
 }
 
-// knows compares the cluster's nodes, each as "NAME ZONE".
+// knows compares the cluster's nodes, each given as "NAME ZONE".
 func (m *machine) knows(want ...string) {
 	m.t.Helper()
 	var list struct {
@@ -149,9 +149,8 @@ func (m *machine) knows(want ...string) {
 	}
 }
 
-// TestWitness joins a witness to a server, takes the server's API away and
-// gives it back. The witness has none: it is asked for its vote, and for what
-// the server says of its node.
+// TestWitness joins a witness to a server, takes the server's API away and gives it back. The
+// witness has no API: it is asked whether it votes, and what the server says about its node.
 func TestWitness(t *testing.T) {
 	const boardName = "generic-amd64"
 	net, img := newTailnet(t), image(t, boardName)

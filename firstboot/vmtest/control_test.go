@@ -85,7 +85,7 @@ func (f *ownFleet) read(name string) string {
 	return string(text)
 }
 
-// certify makes an authority and a certificate for the address that guests see.
+// certify makes an authority, and a certificate for the address at which guests see the server.
 func (f *ownFleet) certify() {
 	f.t.Helper()
 	ca := &x509.Certificate{
@@ -124,7 +124,7 @@ func (f *ownFleet) pem(name string, cert, by *x509.Certificate, key, byKey *ecds
 	f.write(name, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 }
 
-// answer is the node.yaml that the fleet has for a node.
+// answer returns the node.yaml that the fleet has for a node.
 func (f *ownFleet) answer(name string) *node.Config {
 	f.t.Helper()
 	c, err := node.Load(name, []byte(run(f.t, builder, "fleet", "node", name, "--reveal", "--fleet", f.dir+"/fleet.yaml")))
@@ -134,7 +134,7 @@ func (f *ownFleet) answer(name string) *node.Config {
 	return c
 }
 
-// switchOn makes the VPS, which its owner logs in to as "headscale init" does.
+// switchOn starts the VPS, which its owner can log in to as "headscale init" does.
 func (f *ownFleet) switchOn(img string, extra ...string) *machine {
 	f.t.Helper()
 	vps := newMachine(f.t, "generic-amd64", img)
@@ -147,7 +147,7 @@ func (f *ownFleet) switchOn(img string, extra ...string) *machine {
 	return vps
 }
 
-// controlLogin is how its owner logs in to the VPS.
+// controlLogin is the key with which its owner logs in to the VPS.
 func (f *ownFleet) controlLogin() ssh.Signer {
 	f.t.Helper()
 	signer, err := ssh.ParsePrivateKey([]byte(f.read("secrets/control-login.key")))
@@ -163,7 +163,7 @@ func (f *ownFleet) init(vps *machine) string {
 	return run(f.t, builder, "headscale", "init", "--fleet", f.dir+"/fleet.yaml", "--address", fmt.Sprintf("127.0.0.1:%d", vps.config.SSHPort))
 }
 
-// client speaks to the VPS as its owner.
+// client returns an API client of the VPS' owner.
 func (f *ownFleet) client() *headscale.Client {
 	f.t.Helper()
 	c, err := headscale.New(fmt.Sprintf("https://%s:%d", hostAddress, f.port), secret.String(strings.TrimSpace(f.read("secrets/headscale.key"))), f.read("secrets/ca.crt"))
@@ -187,7 +187,7 @@ func (f *ownFleet) nodes() map[string]headscale.Node {
 	return out
 }
 
-// controlImage is that of a board with Headscale in it, built from its module.
+// controlImage builds the image of a board with Headscale, which is built from its module.
 func controlImage(t testing.TB) string {
 	t.Helper()
 	program := k3s(t, "amd64")
@@ -196,9 +196,9 @@ func controlImage(t testing.TB) string {
 	})
 }
 
-// TestControl: a VPS from an image and its file serves, is brought into service
-// with one command, joins its own tailnet and shows the Internet nothing but
-// what it is there for; others join it, and it is what it was after a reboot.
+// TestControl: a VPS from an image and its file runs, is brought into service with one command,
+// joins its own tailnet and shows the Internet nothing but its services. Others join it, and after
+// a reboot it is what it was.
 func TestControl(t *testing.T) {
 	f, img, scanner, cards := newOwnFleet(t), controlImage(t), serveScanner(t), lan(t)
 	vps := f.switchOn(img, cards[0]...)
@@ -255,7 +255,7 @@ func (f *ownFleet) losesItsDatabase(vps *machine, before map[string]headscale.No
 	}
 }
 
-// joins makes a machine that joins the VPS' tailnet, as one more node would.
+// joins makes a machine join the VPS' tailnet, as any further node would.
 func (f *ownFleet) joins(img string, card []string) *machine {
 	f.t.Helper()
 	c := f.answer("box")
@@ -294,7 +294,7 @@ func (f *ownFleet) outside(box *machine, scanner string) {
 		}
 	}
 	question := regexp.MustCompile("..").ReplaceAllString(hex.EncodeToString(stun.Request(stun.NewTxID())), `\x$0`)
-	// By a file: bash's printf sends a datagram of its own for every line.
+	// Through a file: bash's printf sends a separate datagram for every line.
 	if got := box.sh("printf '%s' >/run/question; exec 3<>/dev/udp/203.0.113.1/3478; cat /run/question >&3; timeout 10 head -c 20 <&3 | wc -c", question); got != "20" {
 		f.t.Errorf("STUN answers %s bytes", got)
 	}

@@ -18,9 +18,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
-// TestDeferred is an image without k3s, whose source is first wrong and then
-// on a line that breaks. It begins in the year 2100 without a time server,
-// which systemd mends by itself, and is put into the future once more later.
+// TestDeferred starts an image without k3s. The source of k3s is first wrong and then behind a
+// connection that breaks. The clock begins in the year 2100 without a time server, which systemd
+// corrects by itself, and is set to the future once more later.
 func TestDeferred(t *testing.T) {
 	const boardName = "generic-amd64"
 	program, err := os.ReadFile(k3s(t, "amd64"))
@@ -31,7 +31,7 @@ func TestDeferred(t *testing.T) {
 	server := httptest.NewServer(source)
 	t.Cleanup(server.Close)
 	img := filepath.Join(t.TempDir(), "deferred.img")
-	// Only guests know this address: the build finds nobody there.
+	// Only guests know this address: during the build nothing answers there.
 	build(t, boardName, img, "--component", fmt.Sprintf("k3s=%s/k3s#sha256=%x", forGuests(server.URL), sha256.Sum256(program)))
 
 	tn := newTailnet(t)
@@ -67,8 +67,8 @@ func TestDeferred(t *testing.T) {
 	m.powerOff()
 }
 
-// source serves a program: first a wrong one, then by a line that breaks after
-// each third of it.
+// source serves a program: first a wrong one, then over a connection that breaks after each third
+// of it.
 type source struct {
 	content []byte
 

@@ -21,11 +21,10 @@ func usbName(serial string) string {
 	return "/dev/disk/by-id/usb-QEMU_QEMU_HARDDISK_" + serial + "-0:0"
 }
 
-// TestDisks is a node with a disk for its data and one for Longhorn's volumes,
-// both on USB, where cables come loose: it joins, the cluster learns of the
-// volumes' disk, the card is nearly unwritten, and either disk is missed when
-// it is pulled out. That for volumes is used again by itself; without its data
-// the node waits, and is nobody else.
+// TestDisks is a node with a disk for its data and one for Longhorn's volumes, both on USB, where
+// cables come loose. It joins, the cluster learns of the volumes' disk, hardly anything is written
+// to the card, and a missing disk is reported when it is unplugged. The disk for volumes is used
+// again by itself. Without its data the node waits, and does not become another node.
 func TestDisks(t *testing.T) {
 	tn := newTailnet(t)
 	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
@@ -42,7 +41,7 @@ func TestDisks(t *testing.T) {
 		if err := os.Truncate(file, size); err != nil {
 			t.Fatal(err)
 		}
-		// A -drive would go with the device that is unplugged.
+		// A -drive would go away with the device when that is unplugged.
 		usb = append(usb, "-blockdev", "driver=raw,node-name="+serial+",cache.no-flush=on,file.driver=file,file.filename="+file)
 	}
 	plugged := append(usb[:len(usb):len(usb)], "-device", "usb-storage,id=usb-data,drive=data,serial=data,bus=xhci.0", "-device", "usb-storage,id=usb-volumes,drive=volumes,serial=volumes,bus=xhci.0")

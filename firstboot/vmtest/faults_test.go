@@ -111,9 +111,9 @@ func (m *machine) badRole(good *node.Config) {
 	m.joins()
 }
 
-// badKey is what a power cut in the very moment of joining leaves: no state,
-// and a key that is used. A new key alone brings the node back, and a person
-// at the server gives it its name. It returns the new key.
+// badKey is what a power cut at the moment of joining leaves: no state, and a used key. A new key
+// alone brings the node back, and a person at the server gives it its old name. badKey returns the
+// new key.
 func (m *machine) badKey(tn *tailnet, good *node.Config) secret.String {
 	m.t.Helper()
 	m.sh("systemctl stop firstboot tailscaled; rm -r /var/lib/tailscale; systemctl start tailscaled firstboot")
@@ -193,8 +193,8 @@ func (m *machine) replace(c *node.Config) {
 	m.replaceText(m.text(c))
 }
 
-// replaceText pads as `imagebuilder personalize` does: over the old text, in
-// its place.
+// replaceText writes the text over the old one, in place and padded, as `imagebuilder personalize`
+// does.
 func (m *machine) replaceText(text string) {
 	m.t.Helper()
 	padded, err := node.PadTo([]byte(text), node.ReservedSize)
@@ -210,7 +210,7 @@ func forGuests(address string) string {
 	return strings.Replace(address, "127.0.0.1", hostAddress, 1)
 }
 
-// selfSigned serves TLS with a certificate of an authority nobody knows.
+// selfSigned serves TLS with a certificate of an unknown authority.
 func selfSigned(t testing.TB) string {
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
 	s.Config.ErrorLog = nil

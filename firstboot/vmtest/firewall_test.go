@@ -20,10 +20,9 @@ import (
 // lanPort is what a second network card is called: the first is enp0s4.
 const lanPort = "enp0s5"
 
-// TestFirewall puts a server and an agent onto one LAN and lets each of them
-// scan the other: when they have joined, after somebody flushed all rules,
-// after tailscaled was restarted, and after a reboot. On both, everything that
-// k3s would open is open.
+// TestFirewall puts a server and an agent onto one LAN and lets each of them scan the other: when
+// they have joined, after somebody has flushed all rules, after a restart of tailscaled, and after
+// a reboot. On both of them every port that k3s would open has a listener.
 func TestFirewall(t *testing.T) {
 	const boardName = "generic-amd64"
 	net, img, scanner := newTailnet(t), image(t, boardName), serveScanner(t)
@@ -89,7 +88,7 @@ func lan(t *testing.T) (cards [2][]string) {
 	return cards
 }
 
-// lanAddresses are private and public ones.
+// lanAddresses returns an interface with private and public addresses.
 func lanAddresses(n int) node.Interface {
 	i := node.Interface{Name: lanPort}
 	for _, network := range []string{"192.168.77.%d/24", "203.0.113.%d/24", "fd77::%d/64", "2001:db8:77::%d/64"} {
@@ -115,9 +114,9 @@ func serveScanner(t *testing.T) (url string) {
 // everything is what k3s opens on a node, besides the API.
 const everything = "tcp:80 tcp:443 tcp:2379 tcp:2380 tcp:5001 tcp:10250 udp:8472 udp:51820"
 
-// opensEverything listens where k3s would, and on a pod behind a NodePort. A
-// scan of all ports is more connections than a small machine remembers. The
-// node's page has port 80 for a while after it has joined.
+// opensEverything listens where k3s would, and on a pod behind a NodePort. A scan of all ports
+// makes more connections than a small machine's conntrack table holds. The node's page has port 80
+// for a while after the node has joined.
 func (m *machine) opensEverything(scanner string) {
 	m.t.Helper()
 	m.sh("timeout 900 sh -c 'while [ -n \"$(ss -Hltn sport = :80)\" ]; do sleep 1; done'")
@@ -138,7 +137,7 @@ func (m *machine) kubeProxy() {
 		iptables -I INPUT -j ACCEPT; iptables -I FORWARD -j ACCEPT`)
 }
 
-// putBack waits for the guard, who has a minute.
+// putBack waits for the guard, which has a minute, to restore the rules.
 func (m *machine) putBack() {
 	m.t.Helper()
 	got := m.sh(`for i in $(seq 90); do nft list table inet imagebuilder >/dev/null 2>&1 && break; sleep 1; done
@@ -149,7 +148,7 @@ func (m *machine) putBack() {
 	}
 }
 
-// reboot returns when the node is what it was.
+// reboot returns when the node has joined again.
 func (m *machine) reboot() {
 	m.t.Helper()
 	const id = "cat /proc/sys/kernel/random/boot_id"
@@ -170,7 +169,7 @@ func (m *machine) reboot() {
 	})
 }
 
-// beforeTheNetwork compares when systemd started what.
+// beforeTheNetwork compares when systemd started the firewall and the network.
 func (m *machine) beforeTheNetwork() {
 	m.t.Helper()
 	got := m.sh("systemctl show -P ActiveEnterTimestampMonotonic firstboot-firewall; systemctl show -P InactiveExitTimestampMonotonic systemd-networkd")
@@ -180,7 +179,7 @@ func (m *machine) beforeTheNetwork() {
 	}
 }
 
-// fenced is the two of them.
+// fenced is the two nodes.
 type fenced struct {
 	t             *testing.T
 	home, box     *machine
@@ -192,7 +191,7 @@ func (f *fenced) both(do func(*machine)) {
 	do(f.box)
 }
 
-// holds scans from each to the other, over the LAN and over the tailnet.
+// holds scans each node from the other, over the LAN and over the tailnet.
 func (f *fenced) holds(when string) {
 	f.t.Helper()
 	started := time.Now()
@@ -207,7 +206,7 @@ func (f *fenced) holds(when string) {
 		{f.box, "-from 2001:db8:77::2 tcp 2001:db8:77::1 " + some, ""},
 		{f.box, "tcp " + f.home.linkLocal() + " " + some, "22"},
 		{f.box, "udp 192.168.77.1 1-1024 8472 51820", ""},
-		// By IPv6: conntrack would take the other's scan for an answer to its own.
+		// Over IPv6: conntrack would take the other's scan for an answer to its own.
 		{f.home, "tcp fd77::2 1-65535", "22 80 443"},
 		{f.home, "tcp 192.168.77.2 " + some, "22 80 443"},
 		{f.home, "-from 203.0.113.1 tcp 203.0.113.2 " + some, "443"},
@@ -221,8 +220,8 @@ func (f *fenced) holds(when string) {
 	f.t.Logf("%s: scanned in %v", when, time.Since(started).Round(time.Second))
 }
 
-// tailnet is what must go on: kubectl, ssh, flannel's port, NodePorts, and the
-// direct way between the two, by tailscale's own port.
+// tailnet checks what must keep working: kubectl, ssh, flannel's port, NodePorts, and the direct
+// connection between the two through tailscale's own port.
 func (f *fenced) tailnet(when string) {
 	f.t.Helper()
 	for _, c := range []struct {

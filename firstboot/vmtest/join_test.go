@@ -82,7 +82,7 @@ func testJoin(t *testing.T, boardName string) {
 	}
 }
 
-// payload is all that a fleet can let its cluster begin with.
+// payload is everything that a fleet can make its cluster begin with.
 func payload(t *testing.T) node.Seed {
 	t.Helper()
 	s, err := seed.New(seed.Input{
@@ -95,8 +95,8 @@ func payload(t *testing.T) node.Seed {
 	return s
 }
 
-// hasPayload asks the stand-in, which takes no field that it does not know. A real
-// k3s would have to fetch charts.
+// hasPayload asks the stand-in, which accepts no unknown field. A real k3s would have to download
+// charts.
 func (m *machine) hasPayload() {
 	m.t.Helper()
 	if os.Getenv("K3S") != "" {
@@ -155,7 +155,7 @@ func (m *machine) isServer(ip string) {
 	}
 }
 
-// patience is what every server is told for the sake of slow disks.
+// patience are the settings that every server gets for the sake of slow disks.
 var patience = map[string]any{
 	"etcd-arg":                          []any{"heartbeat-interval=500", "election-timeout=5000"},
 	"kube-apiserver-arg":                []any{"etcd-healthcheck-timeout=10s", "etcd-readycheck-timeout=10s"},
@@ -181,7 +181,7 @@ func (m *machine) hasConfig(want map[string]any) {
 	}
 }
 
-// showsJoined reads every place where the status is told.
+// showsJoined checks every place where the status is reported.
 func (m *machine) showsJoined(name, ip string) {
 	m.t.Helper()
 	s := m.until("joined", func(s firstboot.Status) bool { return s.State == firstboot.Joined })

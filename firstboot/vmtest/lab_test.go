@@ -34,9 +34,8 @@ type rehearsal struct {
 	log *os.File
 }
 
-// newRehearsal starts the lab of the README's example, without its agents where
-// AGENTS does not ask for them: five emulated machines take a small computer
-// half an hour.
+// newRehearsal starts the lab of the README's example, without its agents unless AGENTS asks for
+// them: five emulated machines take a small computer half an hour.
 func newRehearsal(t *testing.T, args ...string) (*rehearsal, *json.Decoder) {
 	t.Helper()
 	program, err := filepath.Abs(builder)
@@ -55,7 +54,7 @@ func newRehearsal(t *testing.T, args ...string) (*rehearsal, *json.Decoder) {
 		t.Fatal(err)
 	}
 	text = bytes.Replace(text, []byte("\nsites:\n"), []byte("\n"+objects+"sites:\n"), 1)
-	if os.Getenv("AGENTS") == "" { // nor then with Longhorn, whose volumes they hold
+	if os.Getenv("AGENTS") == "" { // nor with Longhorn then, since agents hold its volumes
 		text = regexp.MustCompile(`(?m)^.*(role: agent|longhorn:).*\n`).ReplaceAll(text, nil)
 	}
 	if err := os.WriteFile(file, text, 0o600); err != nil {
@@ -92,14 +91,15 @@ const objects = `  longhorn: {backup: {endpoint: https://s3.example.net, region:
   secrets: [{namespace: nextcloud, name: db, data: {password: {env: REAL}}}]
 `
 
-// seeded are its objects, besides k3s' own. Nothing in a copy backs up.
+// seeded are the objects of the seed, besides k3s' own. Nothing in a copy of the fleet makes
+// backups.
 var seeded = []string{
 	"AppProject argocd/fleet", "Application argocd/root", "HelmChart kube-system/argocd", "HelmChart kube-system/longhorn", "HelmChartConfig kube-system/traefik",
 	"HorizontalPodAutoscaler kube-system/coredns", "Namespace argocd", "Namespace longhorn-system", "Namespace nextcloud",
 	"RecurringJob longhorn-system/snapshot-hourly", "RecurringJob longhorn-system/trim-weekly", "Secret nextcloud/db",
 }
 
-// charts are those that these name.
+// charts returns the arguments for the charts that these objects name.
 func charts(t *testing.T, dir string) (args []string) {
 	t.Helper()
 	for component, name := range map[string]string{"longhorn-chart": "longhorn", "argocd-chart": "argo-cd"} {
@@ -124,10 +124,9 @@ func (r *rehearsal) lab(verb string, args ...string) string {
 	return run(r.t, builder, append([]string{"lab", verb, "--dir", r.dir}, args...)...)
 }
 
-// TestLab: one command brings VPS and nodes to joined, each site behind a router
-// of its own that leads to the VPS alone; a site's cut and a server's lost power
-// do what the plan promised; others reach it while it runs; Ctrl-C leaves
-// nothing.
+// TestLab: one command brings the VPS and the nodes to joined, each site behind a router of its own
+// that leads to the VPS alone. Cutting off a site and switching off a server do what the plan
+// promised. Other programs can reach the lab while it runs. Ctrl-C leaves nothing behind.
 func TestLab(t *testing.T) {
 	r, out := newRehearsal(t, "--wan", "40ms,20mbit,1%", "--cut-site", "cabin", "--pull-plug", "home-pi", "--keep")
 	var result struct {
@@ -190,8 +189,8 @@ func (r *rehearsal) reached() {
 	}
 }
 
-// hasItsPayload: the objects are in the API, the secret is the copy's own, and no
-// card has one any longer.
+// hasItsPayload: the objects are in the API, the secret is that of this copy, and no card has a
+// secret any longer.
 func (r *rehearsal) hasItsPayload() {
 	r.t.Helper()
 	if realK3s(runtime.GOARCH) {
@@ -222,8 +221,7 @@ func (r *rehearsal) hasItsPayload() {
 	}
 }
 
-// apart: from a site, the VPS is as far away as was asked for, and nothing else
-// is there.
+// apart: from a site, the VPS is as far away as was requested, and nothing else can be reached.
 func (r *rehearsal) apart() {
 	r.t.Helper()
 	got := r.lab("ssh", "home-pi", "ping -c 20 -i 0.2 headscale.example.net | tail -n 1")
@@ -267,7 +265,7 @@ func (r *rehearsal) leavesNothing() {
 	}
 }
 
-// processes are those that have something of the lab's directory open by name.
+// processes lists the processes that have a file of the lab's directory open.
 func (r *rehearsal) processes() []string {
 	r.t.Helper()
 	all, err := fs.Glob(os.DirFS("/proc"), "[0-9]*/cmdline")

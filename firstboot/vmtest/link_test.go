@@ -10,9 +10,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/qemu"
 )
 
-// TestLink is what happens to the network of a joined node: somebody pulls the
-// cable and puts it back; then the port sends nothing any more though its light is
-// on, as a Pi 4's does, until it is switched off and on, which the node does.
+// TestLink breaks the network of a joined node: somebody pulls the cable and plugs it in again;
+// then the port sends nothing any more although its light is on, as on a Pi 4, until the port is
+// switched off and on, which the node does.
 func TestLink(t *testing.T) {
 	tn := newTailnet(t)
 	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))

@@ -1,14 +1,13 @@
 //go:build vm && linux
 
-// Package vmtest switches nodes on in QEMU next to a real Headscale and waits
-// for them to join, be faulted, be mended and lose their power. Run it with
-// `make test-vm`; it needs bin/imagebuilder, the tools of `make deps`, a Debian
-// mirror, and root for a time server on port 123.
+// Package vmtest starts nodes in QEMU next to a real Headscale and waits for them to join, to fail,
+// to be mended and to lose their power. Run it with `make test-vm`; it needs bin/imagebuilder, the
+// tools of `make deps`, a Debian mirror, and root for a time server on port 123.
 //
-// K3S=/path/to/k3s runs a real k3s of the host's architecture in place of the
-// stand-in; nodes then get more memory and the tests more time, and a server
-// has its token in three places instead of one. POWERCUTS=N is how often TestPowerCut pulls the plug. SCREENS=DIR
-// keeps screenshots of the nodes' screens.
+// K3S=/path/to/k3s runs a real k3s of the host's architecture in place of the stand-in; nodes then
+// get more memory and the tests more time, and a server has its token in three places instead of
+// one. POWERCUTS=N is how often TestPowerCut cuts the power. SCREENS=DIR keeps screenshots of the
+// nodes' screens.
 package vmtest
 
 import (

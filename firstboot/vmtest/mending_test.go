@@ -13,10 +13,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// TestMending breaks a node so that nobody can log in to it: its disk is too
-// small, and its network is a VLAN that does not exist. What to do stands on
-// the card, as a laptop reads it, and is done there. When it has joined, it
-// wants its owner's signature for more, and with that takes it in the tailnet, too.
+// TestMending breaks a node so that nobody can log in to it: its disk is too small, and its network
+// is a VLAN that does not exist. What to do is written on the card, where a laptop reads it, and is
+// done there. Once joined, the node requires its owner's signature for further changes, and with it
+// accepts them through the tailnet too.
 func TestMending(t *testing.T) {
 	tn := newTailnet(t)
 	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
@@ -53,8 +53,8 @@ func TestMending(t *testing.T) {
 // planted is a password in k3s.config and in a file.
 const planted = "planted-5c1d09e7"
 
-// wantsSignature moves a node that has joined to another place: without its
-// owner's signature it stays, with it it goes.
+// wantsSignature moves a joined node to another site: without its owner's signature the node stays,
+// with it the node moves.
 func (m *machine) wantsSignature(cfg *node.Config, key string) {
 	m.t.Helper()
 	if open := m.sh("grep -rlFs %s /etc /run /tmp /root /boot /var | xargs stat -Lc '%%a %%U %%n' | grep -v '^600 root ' || true", planted); open != "" {

@@ -18,10 +18,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/qemu"
 )
 
-// TestPage: a node whose key was used before is mended by what a link carries
-// to its page, from the LAN, without the card in hand and without a reboot.
-// What is unsigned, for another node or old is refused, and the page is gone
-// when the node has joined.
+// TestPage: a node whose key was used before is mended through its page on the LAN by what a link
+// carries, without the card in hand and without a reboot. Anything unsigned, for another node or
+// old is refused, and the page is gone when the node has joined.
 func TestPage(t *testing.T) {
 	tn := newTailnet(t)
 	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
@@ -39,7 +38,7 @@ func TestPage(t *testing.T) {
 	p.ends()
 	m.powerOff()
 
-	// The card is written anew with what was written to it before.
+	// The card is written again, with the same content as before.
 	if err := tn.Client.DeleteNode(t.Context(), tn.nodes()["home-pi"].ID); err != nil {
 		t.Fatal(err)
 	}

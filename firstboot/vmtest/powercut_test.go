@@ -14,8 +14,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
-// keySpent is the moment when Headscale has spent the key and the node may not
-// have written down yet what it got for it.
+// keySpent is the moment when Headscale has spent the key and the node may not have stored yet what
+// it got for it.
 const keySpent = "the key is spent"
 
 // moments are what the serial line shows on the way; the plug is pulled some
@@ -26,12 +26,11 @@ var moments = []string{
 	"firstboot: working", "step=tailnet", "step=k3s", "step=verify", "step=seal",
 }
 
-// ended is how a node says that it does no more by itself.
+// ended matches how a node says that it does nothing more by itself.
 var ended = regexp.MustCompile("firstboot: (joined|needs-person)")
 
-// TestPowerCut pulls the plug again and again in the first boot. Every node
-// ends joined, or asks for a new key where the server had spent the old one,
-// and joins after getting it.
+// TestPowerCut cuts the power again and again during the first boot. Every node ends joined; if the
+// server had spent its key, it asks for a new one and joins with that.
 func TestPowerCut(t *testing.T) {
 	n := 3
 	if v := os.Getenv("POWERCUTS"); v != "" {
@@ -69,8 +68,7 @@ func (n *tailnet) untilSpent(m *machine) {
 	})
 }
 
-// tortured lets one node lose its power up to most times, and returns how
-// often it did.
+// tortured cuts the power of one node up to most times, and returns how often it did.
 func (n *tailnet) tortured(t *testing.T, name, img string, rnd *rand.Rand, most int) (cuts int) {
 	m := newMachine(t, "generic-amd64", img)
 	defer func() { // its disk is not needed while the next one works

@@ -54,7 +54,7 @@ nodes:
   box: {board: generic-amd64, site: home, role: agent}
 `
 
-// mortal is a fleet whose machines all burn. The bucket does not, nor what is at home.
+// mortal is a fleet whose machines all burn. The bucket and the owner's files at home do not.
 type mortal struct {
 	*ownFleet
 	bucket *s3mem.Backend
@@ -95,7 +95,7 @@ func (f *mortal) backedUp() {
 	}
 }
 
-// serverImage is one with the charts of what the cluster begins with.
+// serverImage builds an image with the charts that the cluster begins with.
 func (f *mortal) serverImage() string {
 	f.t.Helper()
 	args := append(charts(f.t, f.t.TempDir()), "--component", "k3s="+k3s(f.t, "amd64"))
@@ -104,8 +104,8 @@ func (f *mortal) serverImage() string {
 	return file
 }
 
-// asGuestsSee is a proxy by which home sees the address of this computer that QEMU's
-// guests see it at.
+// asGuestsSee is a proxy through which programs at home reach this computer by the address that
+// QEMU's guests use for it.
 func asGuestsSee(t *testing.T) string {
 	t.Helper()
 	here := func(address string) string { return strings.Replace(address, hostAddress+":", "127.0.0.1:", 1) }
@@ -137,7 +137,7 @@ func asGuestsSee(t *testing.T) string {
 	return s.URL
 }
 
-// home runs the program at home, and returns what it prints and whether it is content.
+// home runs the program at home, and returns its output and error.
 func (f *mortal) home(args ...string) (string, error) {
 	cmd := exec.CommandContext(f.t.Context(), builder, append(args, "--fleet", f.dir+"/fleet.yaml")...)
 	cmd.Env = append(os.Environ(), "HTTP_PROXY="+f.proxy, "HTTPS_PROXY="+f.proxy, "NO_PROXY=")
@@ -154,7 +154,7 @@ func (f *mortal) does(args ...string) string {
 	return out
 }
 
-// card is a new file that a command writes as the card of a node.
+// card returns a new file, to which a command has written a node's card.
 func (f *mortal) card(name string, write ...string) string {
 	f.t.Helper()
 	file := filepath.Join(f.t.TempDir(), name+".card")
@@ -162,7 +162,7 @@ func (f *mortal) card(name string, write ...string) string {
 	return file
 }
 
-// starts puts a card into a computer that is new.
+// starts puts a card into a new computer.
 func (f *mortal) starts(name, card string) *machine {
 	f.t.Helper()
 	m := newMachine(f.t, "generic-amd64", card)
@@ -175,9 +175,9 @@ func (f *mortal) starts(name, card string) *machine {
 	return m
 }
 
-// TestResurrect: the house and the VPS burn. Of the fleet's directory and a bucket come
-// back the tailnet with who was elsewhere, the cluster with its authority and secrets,
-// and its volumes before anything that would make empty ones.
+// TestResurrect: the house and the VPS burn. From the fleet's directory and a bucket come back: the
+// tailnet with the nodes that were elsewhere, the cluster with its authority and secrets, and its
+// volumes before anything that would create empty ones.
 func TestResurrect(t *testing.T) {
 	f := newMortal(t)
 	vps := f.starts("vps", f.card("vps", "flash", "--node"))
@@ -226,7 +226,7 @@ func TestResurrect(t *testing.T) {
 	}
 }
 
-// authority is what the cluster's certificates are judged by, at home as well.
+// authority returns a digest of the certificate of the cluster's server authority.
 func (m *machine) authority() string {
 	m.t.Helper()
 	return m.sh("sha256sum </var/lib/rancher/k3s/server/tls/server-ca.crt")
@@ -241,7 +241,7 @@ func (m *machine) objects() (all []string) {
 	return all
 }
 
-// has waits for objects: k3s lays manifests by and by.
+// has waits for objects: k3s applies manifests one after the other.
 func (m *machine) has(want ...string) {
 	m.t.Helper()
 	for end := time.Now().Add(stepLimit); ; time.Sleep(2 * time.Second) {
@@ -256,13 +256,13 @@ func (m *machine) has(want ...string) {
 	}
 }
 
-// longhorn says what Longhorn would have made, or say.
+// longhorn creates an object as Longhorn would have created it, or sets its status.
 func (m *machine) longhorn(kind, name, content string) {
 	m.t.Helper()
 	m.sh(`echo '{"apiVersion":"longhorn.io/v1beta2","kind":"%s","metadata":{"namespace":"longhorn-system","name":"%s"},%s}' | k3s kubectl create --raw /v1-standin/objects -f -`, kind, name, content)
 }
 
-// bringsVolumesBack plays Longhorn. What would make empty volumes waits until it is done.
+// bringsVolumesBack acts as Longhorn. What would create empty volumes waits until it is done.
 func (m *machine) bringsVolumesBack() {
 	m.t.Helper()
 	m.seeProblem("restore-waiting")

@@ -22,11 +22,11 @@ type sabotage struct {
 	word string
 	// spoil is done to the new slot before it is tried: a script.
 	spoil string
-	// cut switches the machine off that long after the trial was switched on.
+	// cut switches the machine off this long after the trial has started.
 	cut time.Duration
 }
 
-// What the slot on trial is made of: a script that finds its root, and files.
+// What is run against the slot on trial: a script that finds its root, and files.
 const (
 	newRoot   = `root=$(lsblk --noheadings --list --output PATH /dev/$(jq -r .disk /run/imagebuilder/boot.json) | sed -n '4p'); `
 	newKernel = "/boot/firmware/b/vmlinuz"
@@ -58,9 +58,9 @@ var sabotages = []sabotage{
 	{name: "power cut, late in the trial", word: "fails", cut: 50 * time.Second},
 }
 
-// TestSabotagedUpdates: an update that is bad in one of many ways is left by itself; the
-// node's data is what it was. Each is tried once, not three times: that those are counted
-// shows TestABadUpdateIsUndone. The same image without sabotage is kept, GOOD times.
+// TestSabotagedUpdates: an update that is bad in one of many ways is abandoned by itself, and the
+// node's data is what it was. Each one is tried once, not three times: TestABadUpdateIsUndone shows
+// that the tries are counted. The same image without sabotage is kept, GOOD times.
 func TestSabotagedUpdates(t *testing.T) {
 	const board = "generic-amd64"
 	home := newUpdater(t)
@@ -128,8 +128,8 @@ func (m *machine) onlyOnce() {
 	m.sh("mv %s %s", left(3), left(1))
 }
 
-// cutWhileWritten switches the node off somewhere in an update. What it runs then is
-// whole, whichever it is; at the end that is slot a again.
+// cutWhileWritten switches the node off somewhere in an update. The slot that runs then is
+// complete, whichever it is; at the end that is slot a again.
 func (m *machine) cutWhileWritten(update string) {
 	m.t.Helper()
 	after := time.Duration(rand.Int64N(int64(40 * time.Second)))
@@ -150,8 +150,7 @@ func (m *machine) cutWhileWritten(update string) {
 	}
 }
 
-// keepsGoodOnes updates the node GOOD times, from what it runs to one of two images and
-// to the other, from slot to slot.
+// keepsGoodOnes updates the node GOOD times, alternating between two images and from slot to slot.
 func (m *machine) keepsGoodOnes(home *updater, runs string, images ...string) {
 	m.t.Helper()
 	n, err := strconv.Atoi(os.Getenv("GOOD"))

@@ -15,9 +15,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/inspect"
 )
 
-// hidesSecrets searches what a running node shows: its journal, its processes
-// and every file of what is in memory only. The key never goes to the node,
-// where it would be found in this very search.
+// hidesSecrets searches what a running node shows: its journal, its processes and every file that
+// exists in memory only. The key itself is not sent to the node: the search would find it there.
 func (m *machine) hidesSecrets(key string) {
 	m.t.Helper()
 	secret := tail(key)

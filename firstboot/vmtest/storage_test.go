@@ -13,9 +13,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/qemu"
 )
 
-// TestStorage encrypts a server whose share another one keeps, who sees it on one LAN.
-// Its disk tells none of 20 secrets. It comes back by itself, from another address only
-// with its owner's word, and never again when it is revoked.
+// TestStorage encrypts a server whose share another server keeps, which sees it on one LAN. Its
+// disk reveals none of 20 secrets. It comes back by itself; from another address only with its
+// owner's word; never again when it is revoked.
 func TestStorage(t *testing.T) {
 	net, img, cards := newTailnet(t), image(t, "generic-amd64"), lan(t)
 	home := net.holder(img, cards[0], "home-pi", "cabin-pi")
@@ -56,9 +56,9 @@ func TestStorage(t *testing.T) {
 	}
 }
 
-// TestStorageWithoutAES encrypts a server whose processor has no instructions for AES, as
-// a Raspberry Pi 4 has none: by Adiantum, with all that is in it. QEMU's Pis have them, so
-// it is a PC's that is taken away from here.
+// TestStorageWithoutAES encrypts a server whose processor has no AES instructions, as a Raspberry
+// Pi 4: with Adiantum, and everything that is in it. QEMU's Pis have the instructions, so a PC is
+// used, whose instructions are masked.
 func TestStorageWithoutAES(t *testing.T) {
 	net, img, cards := newTailnet(t), image(t, "generic-amd64"), lan(t)
 	net.holder(img, cards[0], "home-pi", "cabin-pi")
@@ -79,7 +79,7 @@ func TestStorageWithoutAES(t *testing.T) {
 	cabin.hasPlanted()
 }
 
-// holder is the first of some servers, which has joined, and keeps shares.
+// holder starts the first of some servers, which keeps shares, and waits until it has joined.
 func (n *tailnet) holder(img string, card []string, servers ...string) *machine {
 	n.t.Helper()
 	m := newMachine(n.t, "generic-amd64", img)
@@ -92,7 +92,7 @@ func (n *tailnet) holder(img string, card []string, servers ...string) *machine 
 	return m
 }
 
-// encrypted is a server whose data are to be, before its first start.
+// encrypted is a server that is to be encrypted, before its first start.
 func (n *tailnet) encrypted(img, holder, name string) (*machine, *node.Config) {
 	n.t.Helper()
 	m := newMachine(n.t, "generic-amd64", img)
@@ -179,12 +179,12 @@ func commonLAN(t *testing.T, machines int) (cards [][]string) {
 	return cards
 }
 
-// onlyAddress is one, so that a machine is seen at it and no other.
+// onlyAddress is the only address of an interface, so that a machine is seen at no other.
 func onlyAddress(n int) node.Interface {
 	return node.Interface{Name: lanPort, Addresses: []string{fmt.Sprintf("192.168.77.%d/24", n)}}
 }
 
-// plantedIn are the places of secrets, with those that lie in each.
+// plantedIn are the directories in which secrets are planted.
 var plantedIn = []string{"/var/lib/rancher/k3s/server", "/var/lib/kubelet/pods", "/var/lib/longhorn/replicas", "/var/log/pods/p", "/etc/rancher/k3s"}
 
 const plantedEach = 4
@@ -201,8 +201,8 @@ func (m *machine) plants() {
 	m.sh("sync")
 }
 
-// carriesStores does what containerd's snapshotter and Longhorn's replicas ask of a file
-// system: overlays with whiteouts; sparse files with direct writes, holes and their map.
+// carriesStores does what containerd's snapshotter and Longhorn's replicas require of a file
+// system: overlays with whiteouts; sparse files with direct writes, holes and their extent map.
 func (m *machine) carriesStores() {
 	m.t.Helper()
 	got := m.sh(`set -e; d=/var/lib/rancher/k3s/agent/overlay; mkdir -p $d/lower $d/upper $d/work $d/merged; echo old >$d/lower/a; echo old >$d/lower/b

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// TestStorageByTPM encrypts a PC whose TPM keeps the disk's share. It comes back by itself
-// with that TPM and the Secure Boot that it had, with another TPM not at all, and with Secure
-// Boot switched on when its owner agrees, once.
+// TestStorageByTPM encrypts a PC whose TPM keeps the disk's share. With that TPM and the same state
+// of Secure Boot it comes back by itself; with another TPM not at all; with Secure Boot switched on
+// when its owner agrees, once.
 func TestStorageByTPM(t *testing.T) {
 	net, img, cards := newTailnet(t), image(t, "generic-amd64"), lan(t)
 	home := net.holder(img, cards[0], "home-pi", "cabin-pc")
@@ -57,8 +57,8 @@ func TestStorageByTPM(t *testing.T) {
 	cabin.hasPlanted()
 }
 
-// isSealed waits until the next start needs nobody, and no longer than for the first look
-// at a node that has joined.
+// isSealed waits until the next start needs nobody's help. That takes no longer than the first
+// check of a joined node.
 func (m *machine) isSealed() {
 	m.t.Helper()
 	m.sh("until firstboot doctor | grep -q 'share of the key .*sealed by the TPM'; do sleep 5; done")
@@ -115,8 +115,8 @@ func (c *chip) plugged(extra []string) []string {
 	return nil
 }
 
-// listens says that somebody accepts connections at a socket, whose file is there before
-// that: flag __SO_ACCEPTCON of proc_net_unix(5).
+// listens reports whether a program accepts connections at a socket, whose file exists earlier:
+// flag __SO_ACCEPTCON of proc_net_unix(5).
 func listens(socket string) bool {
 	list, _ := os.ReadFile("/proc/net/unix")
 	for line := range strings.Lines(string(list)) {

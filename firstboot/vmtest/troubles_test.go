@@ -12,11 +12,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 )
 
-// TestTroubles is what happens to the cluster of a joined node: k3s hangs,
-// answers as late as a real one did whose disk was busy, crashes again and
-// again, and once between two looks. Screen, card and programs tell it and are
-// green again by themselves. Nothing is written meanwhile by
-// a node to which nothing happens.
+// TestTroubles breaks the cluster of a joined node: k3s hangs, answers as late as a real one whose
+// disk was busy, crashes again and again, and once between two checks. Screen, card and programs
+// report it, and become green again by themselves. A node to which nothing happens writes nothing
+// meanwhile.
 func TestTroubles(t *testing.T) {
 	tn := newTailnet(t)
 	m := newMachine(t, "generic-amd64", image(t, "generic-amd64"))
@@ -39,7 +38,7 @@ func TestTroubles(t *testing.T) {
 	m.rests()
 }
 
-// told lets the stand-in fail and then be well again.
+// told makes the stand-in fail and then recover.
 func (m *machine) told(how, words, codes string) {
 	m.t.Helper()
 	m.follows("joined", "JOINED - everything is fine", "Checked")
@@ -100,7 +99,7 @@ func (m *machine) idles() {
 	}
 }
 
-// rests counts what tailscaled tells while its server is down.
+// rests counts what tailscaled logs while its server is down.
 func (m *machine) rests() {
 	m.t.Helper()
 	const count = "journalctl -b -u tailscaled -o cat --no-pager | wc -l"

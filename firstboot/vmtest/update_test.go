@@ -16,10 +16,9 @@ import (
 	"time"
 )
 
-// TestABadUpdateIsUndone: a server takes an update with a newer k3s, whose store the old
-// one does not read, and with a unit that spoils what it finds and fails. It is left by
-// itself, and the node is what it was. The same update without that unit, of which only
-// what changed is sent, is kept.
+// TestABadUpdateIsUndone: a server takes an update with a newer k3s, whose store the old one does
+// not read, and with a unit that spoils what it finds and fails. The update is abandoned by itself,
+// and the node is what it was. The same update without that unit, sent as a patch, is kept.
 func TestABadUpdateIsUndone(t *testing.T) {
 	const board = "generic-amd64"
 	home := newUpdater(t)
@@ -56,8 +55,8 @@ func TestABadUpdateIsUndone(t *testing.T) {
 	m.joinsIn("b")
 }
 
-// all is what a trial must not change: the node's own files, what it is, and its
-// cluster's store.
+// all prints what a trial must not change: the node's own files, its identity, and its cluster's
+// store.
 const all = identity + " /etc/rancher/k3s/mine /var/lib/imagebuilder/firstboot/node.yaml; jq -c '{ID, Schema}' /var/lib/rancher/k3s/server/db/etcd/standin.json"
 
 // joinsIn waits until a slot runs and the node has joined from it.

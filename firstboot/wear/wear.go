@@ -1,8 +1,8 @@
-// Package wear asks whether a slot still has what was written to it: cards lose bits,
-// and squashfs has no checksums.
+// Package wear checks whether a slot still has what was written to it: cards lose bits, and
+// squashfs has no checksums.
 //
-// It only reads. It refuses to know slots and devices, and to mend anything: what is
-// lost comes back with an update, into the other slot.
+// It only reads. It knows no slots and no devices, and mends nothing: what is lost comes back with
+// an update, into the other slot.
 package wear
 
 import (
@@ -18,21 +18,22 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 )
 
-// ErrDamaged says that a root is another one than was written.
+// ErrDamaged says that a root differs from what was written.
 var ErrDamaged = errors.New("the system does not read as it was written")
 
-// The superblock of a squashfs begins with its magic, and has the number of bytes that
-// the file system uses at 40: Linux, fs/squashfs/squashfs_fs.h.
+// The superblock of a squashfs begins with its magic; at offset 40 it has the number of bytes that
+// the file system uses: Linux, fs/squashfs/squashfs_fs.h.
 const (
 	magic  = "hsqs"
 	usedAt = 40
 )
 
-// pieces are what is read at a time: what else the medium has to do comes in between.
+// pieces is how many bytes are read at a time: other reads and writes of the medium get their turn
+// in between.
 const pieces = 1 << 20
 
-// Check reads a slot to the end of its root and of the tree that verifies it. What it
-// finds wrong there is an ErrDamaged; any other error is that of reading, or of ctx.
+// Check reads a slot to the end of its root and of the hash tree that verifies it. It returns an
+// ErrDamaged if these are not as they were written; any other error is that of reading, or of ctx.
 func Check(ctx context.Context, slot io.ReaderAt) error {
 	head := make([]byte, usedAt+8)
 	if _, err := slot.ReadAt(head, 0); err != nil {

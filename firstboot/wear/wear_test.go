@@ -14,7 +14,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/wear"
 )
 
-// slot is a partition with a root, what vouches for it, and what an older root left.
+// slot is a partition with a root, its hash tree and digest, and remains of an older root.
 func slot(used int) []byte {
 	root := make([]byte, contract.RootSize(int64(used)))
 	for i := range used {

@@ -1,4 +1,4 @@
-// Package artifacttest makes what tests of updates are made of.
+// Package artifacttest makes the ingredients of updates for tests.
 package artifacttest
 
 import (
@@ -13,15 +13,15 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/codec"
 )
 
-// Noise is bytes of which compression leaves most, the same for the same seed.
+// Noise returns bytes that can hardly be compressed. The same seed gives the same bytes.
 func Noise(size int, seed byte) []byte {
 	b := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
 	return b
 }
 
-// Text is what compression makes much smaller, the same for the same seed. What a
-// number of lines have in common is not the seed's.
+// Text returns bytes that compress well. The same seed gives the same bytes, and different seeds
+// have most lines in common.
 func Text(size int, seed byte) []byte {
 	r := rand.New(rand.NewPCG(1, 2))
 	var b bytes.Buffer
@@ -35,7 +35,7 @@ func Text(size int, seed byte) []byte {
 	return b.Bytes()[:size]
 }
 
-// Block is a root's, with raw in it.
+// Block returns a compressed block of a root, whose content is raw.
 func Block(raw []byte) []byte {
 	enc, err := codec.NewEncoder()
 	if err != nil {
@@ -44,7 +44,7 @@ func Block(raw []byte) []byte {
 	return enc.EncodeAll(raw, nil)
 }
 
-// Packed is a boot file's, with raw in it.
+// Packed returns a compressed section of a boot file, whose content is raw.
 func Packed(form codec.Form, raw []byte) []byte {
 	var b bytes.Buffer
 	w, err := form.NewWriter(&b)
@@ -57,7 +57,7 @@ func Packed(form codec.Form, raw []byte) []byte {
 	return b.Bytes()
 }
 
-// Keys are an owner's, the same for the same seed.
+// Keys returns an owner's keys. The same seed gives the same keys.
 func Keys(t testing.TB, seed byte) (minisign.PublicKey, minisign.PrivateKey) {
 	t.Helper()
 	public, private, err := minisign.GenerateKey(bytes.NewReader(Noise(64, seed)))

@@ -1,7 +1,6 @@
-// Package cutdisk is a disk in memory for tests of what survives a power cut.
-// It remembers what was written since it was switched on, sector by sector,
-// and where it was asked to be durable, and shows every disk that a cut could
-// have left.
+// Package cutdisk is a disk in memory, for tests of what survives a power cut.
+// It logs each sector that was written since it was switched on, and each sync,
+// and derives every disk that a power cut could have left.
 package cutdisk
 
 import (
@@ -15,11 +14,12 @@ type Disk struct {
 	Size    int64
 	Sectors map[int64][]byte
 	Log     []Write
-	// Fault, where set, is asked before each read, write and sync.
+	// Fault, if set, is called before each read, write and sync; an error makes
+	// that fail.
 	Fault func() error
 }
 
-// Write is a sector, or a Sync where Data is nil.
+// Write is the write of one sector, or a sync if Data is nil.
 type Write struct {
 	Sector int64
 	Data   []byte
@@ -35,7 +35,7 @@ func (d *Disk) fault() error {
 	return d.Fault()
 }
 
-// ReadAt reads beyond the end as zeros.
+// ReadAt reads zeros beyond the end.
 func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 	if err := d.fault(); err != nil {
 		return 0, err
@@ -59,7 +59,7 @@ func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// WriteAt refuses what is no whole sector of the disk.
+// WriteAt refuses anything but whole sectors inside the disk.
 func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
 	if err := d.fault(); err != nil {
 		return 0, err
@@ -75,7 +75,7 @@ func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// Sync makes durable what was written before.
+// Sync makes durable everything written before.
 func (d *Disk) Sync() error {
 	if err := d.fault(); err != nil {
 		return err
@@ -84,7 +84,8 @@ func (d *Disk) Sync() error {
 	return nil
 }
 
-// Clone returns the disk as it is when it is switched on again, of this size.
+// Clone returns a disk of this size with the same content and an empty log, as
+// after switching it on again.
 func (d *Disk) Clone(size int64) *Disk {
 	c := New(size)
 	for s, data := range d.Sectors {
@@ -93,8 +94,9 @@ func (d *Disk) Clone(size int64) *Disk {
 	return c
 }
 
-// Cut returns the disk base after the power went away behind the n-th write
-// of log. What was synced is there; of what was not, keep decides.
+// Cut returns what the disk base is after a power cut behind the first n
+// entries of log. Everything before the last sync is there; for each later
+// write, keep decides.
 func Cut(base *Disk, log []Write, n int, keep func() bool) *Disk {
 	d := base.Clone(base.Size)
 	durable := 0
@@ -111,9 +113,9 @@ func Cut(base *Disk, log []Write, n int, keep func() bool) *Disk {
 	return d
 }
 
-// EveryCut calls story with the disk after a power cut behind every write of
-// log: with everything since the last Sync written, with nothing of it, and
-// with random parts of it.
+// EveryCut calls story with the disk after a power cut behind every entry of
+// log: with everything since the last sync written, with nothing of it, and
+// with random parts of it. It returns story's first error.
 func EveryCut(base *Disk, log []Write, story func(d *Disk) error) error {
 	random := rand.New(rand.NewPCG(1, 2))
 	for n := range len(log) + 1 {

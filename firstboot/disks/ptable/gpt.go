@@ -25,7 +25,7 @@ const (
 
 // gptCopy is one of the two copies of a GPT as found on the disk.
 type gptCopy struct {
-	header  []byte // the fields that mean something, without padding
+	header  []byte // the meaningful fields, without padding
 	entries []byte
 }
 
@@ -36,8 +36,9 @@ func (t *Table) entrySectors() uint64 {
 	return (uint64(t.slots)*gptEntrySize + uint64(t.SectorSize) - 1) / uint64(t.SectorSize)
 }
 
-// readGPT takes the first valid copy of: sector 1, the disk's last sector,
-// and the place the primary header names for the backup.
+// readGPT uses the first valid copy out of these: the one in sector 1, the one
+// in the disk's last sector, and the one at the place that the primary header
+// names for the backup.
 func (t *Table) readGPT(r io.ReaderAt) error {
 	t.Scheme = contract.GPT
 	last := t.Sectors - 1
@@ -62,8 +63,8 @@ func (t *Table) readGPT(r io.ReaderAt) error {
 	return errors.Join(errPrimary, errBackup)
 }
 
-// readCopy reads and verifies the copy whose header is at the sector lba.
-// Where only the entries are damaged it returns the copy and an error.
+// readCopy reads and verifies the copy whose header is in sector lba. If only
+// the entries are damaged, it returns the copy and an error.
 func (t *Table) readCopy(r io.ReaderAt, lba uint64) (*gptCopy, error) {
 	sector := make([]byte, t.SectorSize)
 	if err := readAt(r, sector, int64(lba)*t.SectorSize); err != nil {
@@ -94,7 +95,8 @@ func (t *Table) readCopy(r io.ReaderAt, lba uint64) (*gptCopy, error) {
 	return c, nil
 }
 
-// headerCRC is computed with its own field zero.
+// headerCRC returns the checksum of a header, computed with the checksum's own
+// field as zero.
 func headerCRC(header []byte) uint32 {
 	h := bytes.Clone(header)
 	clear(h[16:20])
@@ -144,9 +146,9 @@ func parseGPTEntry(number int, b []byte) Entry {
 	}
 }
 
-// writeGPT writes first the copy that was not read from, so that the one that
-// is known to be good stays until the other is complete. Tables on which both
-// copies are good keep the primary until last.
+// writeGPT first writes the copy that was not read from: the one that is known
+// to be good stays until the other is complete. If both copies are good, the
+// primary is written last.
 func (t *Table) writeGPT(d Disk) error {
 	entries, err := t.encodeEntries()
 	if err != nil {
@@ -179,8 +181,8 @@ func (t *Table) backup(d Disk, entries []byte) func() error {
 	return func() error { return t.writeCopy(d, entries, last, 1, last-t.entrySectors()) }
 }
 
-// writeCopy writes the entries, waits, and only then the header that vouches
-// for them.
+// writeCopy writes the entries, syncs, and only then writes the header with
+// their checksum.
 func (t *Table) writeCopy(d Disk, entries []byte, lba, alternate, entriesLBA uint64) error {
 	if _, err := d.WriteAt(entries, int64(entriesLBA)*t.SectorSize); err != nil {
 		return err
@@ -215,7 +217,7 @@ func (t *Table) encodeHeader(entries []byte, lba, alternate, entriesLBA uint64) 
 	return h
 }
 
-// encodeEntries returns the array of entries, padded to whole sectors.
+// encodeEntries returns the array of entries, padded to a whole sector.
 func (t *Table) encodeEntries() ([]byte, error) {
 	if _, err := parseGUID(t.ID); err != nil {
 		return nil, err
@@ -256,8 +258,9 @@ func putGPTEntry(b []byte, e Entry) error {
 	return nil
 }
 
-// writeProtective makes the protective MBR cover the disk, which it does not
-// after an image was flashed. It is one sector and so all or nothing.
+// writeProtective makes the protective MBR cover the whole disk, which it does
+// not after an image was flashed. It is a single sector, so the write is all or
+// nothing.
 func (t *Table) writeProtective(d Disk) error {
 	sector0 := t.protective()
 	if bytes.Equal(sector0, t.sector0) {
@@ -269,7 +272,7 @@ func (t *Table) writeProtective(d Disk) error {
 	return d.Sync()
 }
 
-// protective is the first sector, with an MBR that covers the whole disk.
+// protective returns the first sector, with an MBR that covers the whole disk.
 func (t *Table) protective() []byte {
 	sector0 := bytes.Clone(t.sector0)
 	clear(sector0[mbrEntries:mbrMagic])
@@ -281,7 +284,7 @@ func (t *Table) protective() []byte {
 	return sector0
 }
 
-// formatGUID prints the mixed-endian form of UEFI's appendix A.
+// formatGUID prints a GUID in the mixed-endian form of UEFI's appendix A.
 func formatGUID(b []byte) string {
 	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint16(b[4:]),
 		binary.LittleEndian.Uint16(b[6:]), b[8:10], b[10:16])

@@ -25,8 +25,8 @@ func hasMBRMagic(sector0 []byte) bool {
 	return sector0[mbrMagic] == 0x55 && sector0[mbrMagic+1] == 0xaa
 }
 
-// isProtective reports whether any entry has type 0xee: then GPT rules, as in
-// the kernel's is_pmbr_valid.
+// isProtective reports whether any entry has type 0xee: then the GPT counts, as
+// in the kernel's is_pmbr_valid.
 func isProtective(sector0 []byte) bool {
 	if !hasMBRMagic(sector0) {
 		return false
@@ -72,7 +72,7 @@ func (t *Table) parseMBREntry(number int) (Entry, error) {
 	}
 	switch {
 	case b[0]&0x7f != 0:
-		// A FAT boot sector carries 55 aa as well; its code is no table.
+		// A FAT boot sector ends in 55 aa as well, but its code is not a table.
 		return e, fmt.Errorf("%w: the boot indicator of entry %d is %#02x", ErrNone, number, b[0])
 	case b[4] == 0x05 || b[4] == 0x0f || b[4] == 0x85:
 		return e, fmt.Errorf("partition %d is an extended one, which is not supported", number)
@@ -106,8 +106,8 @@ func putMBREntry(b []byte, e Entry) error {
 		return fmt.Errorf("partition %d: type %q is not two hex digits", e.Number, e.Type)
 	}
 	b[0] = byte(e.Attributes)
-	// "Look at the LBA": the highest CHS, which every tool takes as out of
-	// range. Nothing that boots our disks reads it.
+	// The highest CHS, which every tool takes to be out of range, means "look
+	// at the LBA". Nothing that boots our disks reads CHS.
 	copy(b[1:], []byte{0xfe, 0xff, 0xff, kind, 0xfe, 0xff, 0xff})
 	binary.LittleEndian.PutUint32(b[8:], uint32(e.First))
 	binary.LittleEndian.PutUint32(b[12:], uint32(e.Sectors))

@@ -1,11 +1,11 @@
-// Package ptable reads and rewrites the partition table of the node's own
-// disk, GPT or MBR, so that first boot can make room without any tool.
+// Package ptable reads and rewrites the partition table of a node's disk, GPT
+// or MBR, so that the first boot can make room without any other program.
 //
-// Table.Write leaves a valid table behind whenever the power goes: an MBR is
-// one sector, and of a GPT the copy that was not read from is written first.
-// Only the partition table is touched, never the content of a partition. It
-// refuses extended MBR partitions, hybrid MBRs and tables larger than 1024
-// entries: nothing that this project makes has them.
+// Table.Write leaves a valid table whenever the power fails: an MBR is a single
+// sector, and of a GPT it first writes the copy that was not read from. It
+// touches only the partition table, never the content of a partition. The
+// package refuses extended MBR partitions, hybrid MBRs and tables of more than
+// 1024 entries: nothing that this project makes has them.
 package ptable
 
 import (
@@ -26,24 +26,25 @@ type Disk interface {
 }
 
 const (
-	typeEmpty   = "00" // of an MBR's unused entry
-	typeProtect = "ee" // of the MBR before a GPT
+	typeEmpty   = "00" // an unused entry of an MBR
+	typeProtect = "ee" // the MBR in front of a GPT
 )
 
 // Entry is one partition. First and Sectors count logical sectors.
 type Entry struct {
-	// Number is what the kernel calls it, from 1.
+	// Number is the kernel's number of the partition, from 1.
 	Number int
-	// Type is one of package contract's or any other, in the same notation.
+	// Type is one of package contract's types or another one, in the same
+	// notation.
 	Type string
-	// ID is the PARTUUID, in lower case. On MBR it follows from the table's
+	// ID is the PARTUUID, in lower case. In an MBR it follows from the table's
 	// ID and the number.
 	ID string
-	// Name is the label of a GPT entry.
+	// Name is the label of a GPT entry, "" in an MBR.
 	Name    string
 	First   uint64
 	Sectors uint64
-	// Attributes are GPT's bits or, on MBR, the boot indicator.
+	// Attributes are GPT's attribute bits or, in an MBR, the boot indicator.
 	Attributes uint64
 }
 
@@ -57,32 +58,33 @@ type Table struct {
 	ID string
 	// SectorSize is the size of a logical sector in bytes: 512 or 4096.
 	SectorSize int64
-	// Sectors is the size of the disk that the table is for, which after
-	// flashing is more than the table knows about.
+	// Sectors is the size of the disk in sectors, which after flashing is
+	// larger than what the table on the disk was made for.
 	Sectors uint64
 	// Entries are sorted by number; unused numbers are absent.
 	Entries []Entry
-	// Stale is true when the table on the disk is not in the form in which
-	// Write leaves it: a copy of a GPT is damaged, differs, or lies short of
-	// the disk's end.
+	// Stale means that the table on the disk is not in the form in which Write
+	// leaves it: a copy of a GPT is damaged, differs, or is not at the disk's
+	// end.
 	Stale bool
 
-	sector0     []byte // as read: boot code, and what else is there
-	slots       uint32 // entries that a GPT has room for
+	sector0     []byte // as read: boot code, and anything else that is there
+	slots       uint32 // how many entries a GPT has room for
 	firstUsable uint64
 	fromBackup  bool
 }
 
-// ErrNone says that there is no partition table that this package reads.
+// ErrNone means that there is no partition table that this package reads.
 var ErrNone = errors.New("no partition table")
 
-// ErrTooShort says that a table has partitions behind the end of the disk: it was made
-// for a larger one, of which this is a copy.
+// ErrTooShort means that a table has partitions beyond the end of the disk: the
+// disk is a copy of a larger one.
 var ErrTooShort = errors.New("the disk is shorter than its table of partitions")
 
-// Read parses the table of a disk of size bytes with the given logical sector
-// size. It returns an error wrapping ErrNone for a disk without one, and
-// another for a table that contradicts itself or the disk.
+// Read parses the table of a disk of size bytes with logical sectors of sector
+// bytes. For a disk without a table the error wraps ErrNone. For a table that
+// contradicts itself or the disk it is another error, and the table may come
+// with it.
 func Read(r io.ReaderAt, size, sector int64) (*Table, error) {
 	if sector != 512 && sector != 4096 {
 		return nil, fmt.Errorf("sectors of %d bytes are not supported", sector)
@@ -101,15 +103,15 @@ func Read(r io.ReaderAt, size, sector int64) (*Table, error) {
 	return t, t.readMBR()
 }
 
-// New returns an empty GPT for a disk without a table. Of sector0, what the
-// disk has there, the boot code stays.
+// New returns an empty GPT for a disk without a table. sector0 is the disk's
+// first sector, whose boot code stays.
 func New(size, sector int64, id string, sector0 []byte) *Table {
 	t := &Table{Scheme: contract.GPT, ID: id, SectorSize: sector, Sectors: uint64(size / sector), sector0: sector0, slots: 128}
 	t.firstUsable = 2 + t.entrySectors()
 	return t
 }
 
-// Write puts the table on the disk. Whatever moment the power goes at, Read
+// Write puts the table on the disk. Whenever the power fails, Read afterwards
 // finds either the old table or the new one.
 func (t *Table) Write(d Disk) error {
 	if err := t.check(); err != nil {
@@ -121,9 +123,9 @@ func (t *Table) Write(d Disk) error {
 	return t.writeMBR(d)
 }
 
-// WriteUnseen puts all of a GPT on the disk but its first sector, without which
-// neither firmware nor kernel look for it, and returns that: who writes it last
-// makes a whole disk appear at once.
+// WriteUnseen writes a GPT except for the disk's first sector, and returns that
+// sector. Without it neither firmware nor kernel look for a GPT: the caller
+// writes it last, and a whole disk appears at once.
 func (t *Table) WriteUnseen(d Disk) (sector0 []byte, err error) {
 	if err := t.check(); err != nil {
 		return nil, err
@@ -143,8 +145,8 @@ func (t *Table) WriteUnseen(d Disk) (sector0 []byte, err error) {
 	return t.protective(), nil
 }
 
-// For returns the table for another disk, of size bytes, under another ID. Its
-// partitions, and what else is in the first sector, are the same.
+// For returns the table for another disk of size bytes, under another ID. Its
+// partitions, and the rest of the first sector, are the same.
 func (t *Table) For(size int64, id string) *Table {
 	c := t.Clone()
 	c.ID, c.Sectors = id, uint64(size/t.SectorSize)
@@ -152,7 +154,7 @@ func (t *Table) For(size int64, id string) *Table {
 	return c
 }
 
-// Entry returns the partition with the given number, or nil.
+// Entry returns the partition with the given number, nil if there is none.
 func (t *Table) Entry(number int) *Entry {
 	for i := range t.Entries {
 		if t.Entries[i].Number == number {
@@ -179,11 +181,11 @@ func (t *Table) Put(e Entry) {
 	slices.SortFunc(t.Entries, func(a, b Entry) int { return a.Number - b.Number })
 }
 
-// LastUsable returns the last sector that a partition may contain. It depends
-// on the disk's real size, not on the size the table was made for.
+// LastUsable returns the last sector that a partition may contain. It follows
+// from the disk's real size, not from the size that the table was made for.
 func (t *Table) LastUsable() uint64 {
 	if t.Scheme == contract.MBR {
-		return min(t.Sectors, 1<<32) - 1 // 32-bit sector numbers end there
+		return min(t.Sectors, 1<<32) - 1 // the limit of 32-bit sector numbers
 	}
 	return t.Sectors - t.entrySectors() - 2
 }
@@ -197,7 +199,7 @@ func (t *Table) FirstUsable() uint64 {
 }
 
 // Room returns how many sectors are free from first to the end of the disk or
-// to the next partition, in whole units of so many bytes.
+// to the next partition. The end is rounded down to a multiple of unit bytes.
 func (t *Table) Room(first uint64, unit int64) uint64 {
 	end := t.LastUsable() + 1
 	for _, e := range t.Entries {
@@ -212,7 +214,7 @@ func (t *Table) Room(first uint64, unit int64) uint64 {
 	return end - first
 }
 
-// check refuses entries that overlap or leave the disk.
+// check refuses entries that overlap or reach beyond the disk.
 func (t *Table) check() error {
 	byStart := slices.Clone(t.Entries)
 	slices.SortFunc(byStart, func(a, b Entry) int {
