@@ -156,10 +156,10 @@ type Secret struct {
 
 // SSH says who may log in.
 type SSH struct {
-	// AuthorizedKeys are lines "TYPE BASE64 [COMMENT]" for the user root.
+	// AuthorizedKeys are public keys that may log in as root, as lines "TYPE BASE64 [COMMENT]".
 	AuthorizedKeys []string `yaml:"authorizedKeys,omitempty"`
-	// LAN lets the private networks that the node is part of log in; default
-	// true, so that a node whose tailnet is dead can be reached.
+	// LAN allows logins from the private networks that the node is connected to; default true,
+	// so that a node without its tailnet can be reached.
 	LAN *bool `yaml:"lan,omitempty"`
 	// HostKey is the node's own ed25519 key, in OpenSSH's form, for one that
 	// must be known before it was ever seen. Without it the node makes its own.
@@ -168,9 +168,9 @@ type SSH struct {
 
 // Firewall opens services, by name, beyond the tailnet.
 type Firewall struct {
-	// LAN is the private networks that the node is part of.
+	// LAN lists services open to the private networks that the node is connected to.
 	LAN []string `yaml:"lan,omitempty"`
-	// Public is everybody.
+	// Public lists services open to everybody.
 	Public []string `yaml:"public,omitempty"`
 }
 
@@ -198,11 +198,11 @@ type Network struct {
 // Interface configures one port, or a VLAN on it. Without Addresses it asks
 // DHCP.
 type Interface struct {
-	// Name is the kernel's name or a shell pattern of it.
+	// Name is the kernel's name of the port, such as eth0, or a shell pattern of it.
 	Name string `yaml:"name"`
-	// VLAN is the tag, 1 to 4094; 0 is none.
+	// VLAN is the VLAN tag, 1 to 4094; 0 is none.
 	VLAN int `yaml:"vlan,omitempty"`
-	// Addresses are in CIDR notation.
+	// Addresses are fixed addresses in CIDR notation; without any the port uses DHCP.
 	Addresses []string `yaml:"addresses,omitempty"`
 	// Gateway is the router's address, in one of the networks of Addresses.
 	Gateway string `yaml:"gateway,omitempty"`

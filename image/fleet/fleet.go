@@ -31,16 +31,17 @@ const FileName = "fleet.yaml"
 
 // Fleet is fleet.yaml.
 type Fleet struct {
-	// Version of the schema; 1.
+	// Version is that of this schema: 1.
 	Version int `yaml:"version"`
-	// Cluster is what all nodes share.
+	// Cluster has the settings that all nodes share.
 	Cluster Cluster `yaml:"cluster"`
-	// Sites are places with a network each, by short names.
+	// Sites are the places where nodes are, each with a network of its own, by short names.
 	Sites map[string]Site `yaml:"sites"`
-	// Nodes are machines by host name. The first server creates the cluster.
+	// Nodes are the machines by host name. The first server creates the cluster unless k3s.init
+	// names another.
 	Nodes Nodes `yaml:"nodes"`
-	// Images are container images that k3s finds without a registry, for all nodes
-	// of a board: what the board itself has is there too.
+	// Images are container images that the nodes of a board have without a registry, by board;
+	// in addition to those of the board itself.
 	Images map[string][]string `yaml:"images"`
 
 	file string // for errors
@@ -49,213 +50,218 @@ type Fleet struct {
 
 // Cluster is what all nodes share.
 type Cluster struct {
-	// Name is a DNS label; the cluster's certificates and the kubeconfig's
-	// context are called by it.
+	// Name of the cluster, a DNS label. Its certificates and the kubeconfig's context bear it.
 	Name string `yaml:"name"`
-	// Headscale is the tailnet that all nodes join.
+	// Headscale is the server of the tailnet that all nodes join.
 	Headscale Headscale `yaml:"headscale"`
-	// K3s is the cluster's own identity and settings.
+	// K3s has the cluster's tokens, certificate authorities and settings.
 	K3s K3s `yaml:"k3s"`
-	// Longhorn is the cluster's storage; left out, it has none but the nodes'.
+	// Longhorn makes it the cluster's storage. Left out, volumes are on the node of their pod
+	// (k3s' local-path).
 	Longhorn *Longhorn `yaml:"longhorn"`
-	// Storage says how nodes' data lie on their disks, where a node says nothing.
+	// Storage says how nodes store their data, unless a node has its own setting.
 	Storage Storage `yaml:"storage"`
-	// GitOps lets Argo CD follow a Git repository; left out, there is none.
+	// GitOps installs Argo CD, which applies a Git repository. Left out, there is no Argo CD.
 	GitOps *GitOps `yaml:"gitops"`
-	// Secrets are put into the new cluster, where what Git has refers to them.
+	// Secrets are created in the new cluster, for manifests in Git that refer to them.
 	Secrets []Secret `yaml:"secrets"`
-	// Names are applications'; left out, nodes alone have names in the tailnet.
+	// Names are names of applications in the tailnet. Left out, only nodes have names there.
 	Names Names `yaml:"names"`
-	// SSH says who may log in to every node.
+	// SSH says who may log in to all nodes.
 	SSH SSH `yaml:"ssh"`
-	// OwnerKey is the minisign public key whose signature nodes ask for.
+	// OwnerKey is the minisign public key with which nodes verify updates and changes of
+	// node.yaml.
 	OwnerKey string `yaml:"ownerKey"`
-	// Contact is whom a helper calls, as it stands on the label of a box.
+	// Contact is whom a helper calls; it is printed on the label of a box.
 	Contact string `yaml:"contact"`
 }
 
 // Headscale is the server that all nodes join, and how keys are minted there.
 type Headscale struct {
-	// URL is its address, like https://headscale.example.net.
+	// URL of the server, such as https://headscale.example.net.
 	URL string `yaml:"url"`
-	// APIKey opens the server's API to the owner, never to a node.
+	// APIKey is the owner's key for the server's API. No node gets it.
 	APIKey Ref `yaml:"apiKey"`
-	// User owns the keys; default "fleet".
+	// User of Headscale that owns the keys; default "fleet".
 	User string `yaml:"user"`
-	// KeyExpiry is how long a card may be on its way; default 14d.
+	// KeyExpiry is how long the key on a card is valid, and so how long the card may be on its
+	// way; default 14d.
 	KeyExpiry Duration `yaml:"keyExpiry"`
-	// CA are PEM certificates to trust besides the system's.
+	// CA are PEM certificates that are trusted in addition to the system's.
 	CA Ref `yaml:"ca"`
-	// Server is what the node with role control needs.
+	// Server configures the node with role control, which runs this Headscale.
 	Server Server `yaml:"server"`
 }
 
 // Server is the fleet's own Headscale. Without Cert it asks Let's Encrypt for a
 // certificate.
 type Server struct {
-	// ACME is the directory of an authority to ask instead, such as one of your
-	// own, or Let's Encrypt's for tests. What it is trusted by belongs to ca.
+	// ACME is the directory URL of another certificate authority than Let's Encrypt, such as
+	// one of your own, or Let's Encrypt's staging. Its root certificate goes into ca.
 	ACME string `yaml:"acme"`
-	// Email is told to the authority; it may be left out.
+	// Email is the contact for the certificate authority; optional.
 	Email string `yaml:"email"`
-	// Cert is a certificate and those between it and its authority.
+	// Cert is a certificate followed by its intermediate certificates, PEM.
 	Cert Ref `yaml:"cert"`
-	// Key is the certificate's.
+	// Key is the private key of cert.
 	Key Ref `yaml:"key"`
-	// HostKey is the machine's ssh key, made at home so that it is known before
-	// it was ever seen: ed25519, of OpenSSH's form.
+	// HostKey is the machine's ssh host key, made in advance so that the first login can verify
+	// it: ed25519, in OpenSSH's format.
 	HostKey Ref `yaml:"hostKey"`
-	// LoginKey is what "headscale init" logs in with: ed25519, of OpenSSH's form.
+	// LoginKey is the ssh key that "headscale init" logs in with: ed25519, in OpenSSH's format.
 	LoginKey Ref `yaml:"loginKey"`
-	// Backup says where copies of its database and keys go each night.
+	// Backup says where the nightly copies of its database and keys go.
 	Backup Backup `yaml:"backup"`
 }
 
 // K3s is the cluster's own identity and settings.
 type K3s struct {
-	// Init names the server that may create the cluster; default the first.
+	// Init names the server that creates the cluster; default the first one under nodes.
 	Init string `yaml:"init"`
-	// Token is the servers', which opens everything.
+	// Token is the token that servers join with. It gives access to everything.
 	Token Ref `yaml:"token"`
-	// AgentToken lets agents join, and nobody else.
+	// AgentToken is the token that agents join with; servers cannot join with it.
 	AgentToken Ref `yaml:"agentToken"`
-	// CA is the cluster's identity, as "fleet init" makes it: it goes to the
-	// server that creates the cluster.
+	// CA has the cluster's certificate authorities, as "fleet init" makes them. Only the server
+	// that creates the cluster gets them.
 	CA Ref `yaml:"ca"`
-	// Config has flags of k3s for servers and witnesses, by their long names.
+	// Config has k3s flags for servers and witnesses, by their long names without dashes in
+	// front.
 	Config map[string]any `yaml:"config"`
-	// WorkOnServers lets pods run on servers though there are agents; default no.
+	// WorkOnServers lets ordinary pods run on servers even if there are agents; default false.
 	WorkOnServers bool `yaml:"workOnServers"`
-	// ShareImages lets nodes take container images from each other before they ask
-	// a registry.
+	// ShareImages lets nodes get container images from each other before they ask a registry.
 	ShareImages bool `yaml:"shareImages"`
-	// Backup is the bucket that snapshots of etcd go to, twice a day unless
-	// config has etcd-snapshot-schedule-cron. It keeps 28 of each server, more where
-	// config's etcd-snapshot-retention is more, in a folder of this cluster's below
-	// prefix, by default the fleet's name.
+	// Backup is the bucket for snapshots of etcd, taken twice a day unless config has
+	// etcd-snapshot-schedule-cron. It keeps 28 of each server, or more if config's
+	// etcd-snapshot-retention is higher, in a folder of this cluster below prefix, which
+	// defaults to the fleet's name.
 	Backup *S3 `yaml:"backup"`
 }
 
 // Longhorn is storage over the nodes with role agent.
 type Longhorn struct {
-	// Replicas of each volume, each at a site of its own, or, where all agents are
-	// at one, on an agent of its own; default two where there is room for two.
+	// Replicas of each volume, each at another site, or on another agent if all agents are at
+	// one site; default 2 if there are two places for them, else 1.
 	Replicas int `yaml:"replicas"`
-	// Backup is the bucket that volumes are backed up to each night.
+	// Backup is the bucket for the nightly backups of volumes.
 	Backup *S3 `yaml:"backup"`
 }
 
 // GitOps is a Git repository with what the cluster shall run.
 type GitOps struct {
-	// Repo is its address, like ssh://git@git.example.net/home/cluster.git.
+	// Repo is the URL of the repository, such as ssh://git@git.example.net/home/cluster.git.
 	Repo string `yaml:"repo"`
-	// Path in it, of which all is applied; default the whole of it.
+	// Path of the directory in the repository whose manifests are applied; default the whole
+	// repository.
 	Path string `yaml:"path"`
-	// Revision is a branch, tag or commit; default main.
+	// Revision is the branch, tag or commit to follow; default main.
 	Revision string `yaml:"revision"`
-	// DeployKey is an ssh key that may read it.
+	// DeployKey is an ssh private key that may read the repository.
 	DeployKey Ref `yaml:"deployKey"`
-	// KnownHosts are the server's host keys, in ssh's format; those of GitHub, GitLab,
-	// Bitbucket and Azure are known.
+	// KnownHosts are the Git server's host keys, as in ssh's known_hosts. Those of GitHub,
+	// GitLab, Bitbucket and Azure are built in.
 	KnownHosts Ref `yaml:"knownHosts"`
 }
 
 // Secret is a Secret object of Kubernetes with its values by reference.
 type Secret struct {
-	// Namespace is made, too, where it is not there.
+	// Namespace of the Secret; created if it does not exist.
 	Namespace string `yaml:"namespace"`
 	// Name of the Secret in its namespace.
 	Name string `yaml:"name"`
-	// Data are the values by their keys. A line break at the end is cut off.
+	// Data are the values by their keys. A line break at the end of a value is cut off.
 	Data map[string]Ref `yaml:"data"`
 }
 
 // Site is a place with one network.
 type Site struct {
-	// Timezone is a name of the tz database; default Etc/UTC.
+	// Timezone is a name in the tz database, such as Europe/Lisbon; default Etc/UTC.
 	Timezone string `yaml:"timezone"`
-	// Network is needed where DHCP on every wired port is not enough.
+	// Network configures the nodes of the site; needed if DHCP on every wired port is not
+	// enough.
 	Network Network `yaml:"network"`
-	// Page is "off" where nodes show no page on the LAN; default "on".
+	// Page is "on" (the default) or "off": whether nodes that need help serve a web page on the
+	// LAN.
 	Page node.Page `yaml:"page"`
-	// LAN are the networks of the place in CIDR notation, to be compared with
-	// the cluster's.
+	// LAN are the networks of the site in CIDR notation. "plan" checks that they do not overlap
+	// with the cluster's.
 	LAN []string `yaml:"lan"`
-	// Contact goes before the cluster's.
+	// Contact replaces the cluster's contact for this site.
 	Contact string `yaml:"contact"`
 }
 
 // SSH is node.SSH without a host key, which is a secret, and one node's alone.
 type SSH struct {
-	// AuthorizedKeys are lines "TYPE BASE64 [COMMENT]" for the user root.
+	// AuthorizedKeys are public keys that may log in as root, as lines "TYPE BASE64 [COMMENT]".
 	AuthorizedKeys []string `yaml:"authorizedKeys"`
-	// LAN lets the private networks that the node is part of log in; default
-	// true, so that a node whose tailnet is dead can be reached.
+	// LAN allows logins from the private networks that the node is connected to; default true,
+	// so that a node without its tailnet can be reached.
 	LAN *bool `yaml:"lan"`
 }
 
 // Node is one machine.
 type Node struct {
-	// Board is one that comes with imagebuilder.
+	// Board is the name of a board that comes with imagebuilder.
 	Board string `yaml:"board"`
-	// Site is one of sites.
+	// Site is one of the names under sites.
 	Site string `yaml:"site"`
-	// Role is server, agent, witness or control; [control, witness] is both.
+	// Role is server, agent, witness, control or [control, witness].
 	Role Roles `yaml:"role"`
-	// Labels of the node in Kubernetes, like example.net/disk: ssd; those of its site
-	// come by themselves.
+	// Labels of the node in Kubernetes, such as example.net/disk: ssd. Those of its site are
+	// added automatically.
 	Labels map[string]string `yaml:"labels"`
 	// Taints of the node in Kubernetes, as KEY=VALUE:EFFECT.
 	Taints []string `yaml:"taints"`
-	// Network goes before the site's, field by field.
+	// Network has settings that replace the site's, field by field.
 	Network Network `yaml:"network"`
-	// SSH adds to the cluster's.
+	// SSH has settings in addition to the cluster's.
 	SSH SSH `yaml:"ssh"`
-	// Firewall opens services by name: http, https, ssh.
+	// Firewall opens ports by the name of their service: http, https, ssh.
 	Firewall node.Firewall `yaml:"firewall"`
-	// K3s has flags for this node, which come before the cluster's.
+	// K3s has settings for this node, which take precedence over the cluster's.
 	K3s NodeK3s `yaml:"k3s"`
-	// DataDisk is the disk for /var where that is not on the boot disk, by its
-	// name below /dev/disk/by-id or by model and size.
+	// DataDisk is a whole disk for /var, by its name below /dev/disk/by-id or by model and
+	// size. Left out, /var is on the boot disk.
 	DataDisk node.Disk `yaml:"dataDisk"`
-	// Install makes of the node's card a stick that copies its system onto a disk of
-	// the computer; for boards with UEFI or BIOS.
+	// Install makes the node's card an installation stick, which copies its system onto a disk
+	// of the computer; for boards with UEFI or BIOS.
 	Install *node.Install `yaml:"install"`
-	// Longhorn says where the node keeps volumes.
+	// Longhorn says where the node keeps replicas of volumes.
 	Longhorn node.Longhorn `yaml:"longhorn"`
-	// Storage goes before the cluster's.
+	// Storage replaces the cluster's setting.
 	Storage Storage `yaml:"storage"`
-	// Machine is how large it is, for "plan --resources"; the node is not told.
+	// Machine is the size of the machine, for "plan --resources" only.
 	Machine Machine `yaml:"machine"`
-	// Files are written onto the node.
+	// Files are additional files that are written onto the node.
 	Files []File `yaml:"files"`
 }
 
 // Machine is what work has room on.
 type Machine struct {
-	// CPUs are its processors' threads.
+	// CPUs is the number of hardware threads.
 	CPUs int `yaml:"cpus"`
-	// MemoryGiB is its memory.
+	// MemoryGiB is the size of its memory.
 	MemoryGiB int `yaml:"memoryGiB"`
-	// DiskGiB is how large that is where Longhorn has its volumes; 0 is unknown.
+	// DiskGiB is the size of the disk or partition with its volumes; 0 means unknown.
 	DiskGiB int `yaml:"diskGiB"`
 }
 
 // NodeK3s is what one node of the cluster has for itself.
 type NodeK3s struct {
-	// Config has flags of k3s by their long names.
+	// Config has k3s flags by their long names without dashes in front.
 	Config map[string]any `yaml:"config"`
 }
 
 // File is node.File with its content by reference.
 type File struct {
-	// Path on the node.
+	// Path of the file on the node.
 	Path string `yaml:"path"`
-	// Mode is octal; default 0600, 0644 below /etc/systemd.
+	// Mode is the file mode in octal; default 0600, or 0644 below /etc/systemd.
 	Mode node.Mode `yaml:"mode"`
 	// Owner is "root" (the default) or "UID:GID" in decimal.
 	Owner string `yaml:"owner"`
-	// Content is text; the node's file ends with one line break.
+	// Content is the file's text. The node's file ends with exactly one line break.
 	Content Ref `yaml:"content"`
 }
 

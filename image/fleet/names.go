@@ -14,11 +14,10 @@ import (
 
 // Names are what applications are called in the tailnet.
 type Names struct {
-	// Domain is what they are below; default the cluster's name, in the domain of
-	// the Headscale's address.
+	// Domain of the names; default the cluster's name below the domain of Headscale's address.
 	Domain string `yaml:"domain"`
-	// Hosts are their first parts, like nextcloud. The fleet's own Headscale leads
-	// them to the nodes that take requests in.
+	// Hosts are the first labels of the names, such as nextcloud. The fleet's own Headscale
+	// resolves them to the nodes that accept requests.
 	Hosts []string `yaml:"hosts"`
 }
 

@@ -4,7 +4,6 @@ import _ "embed"
 
 // Schema is the JSON Schema (draft 2020-12) of fleet.yaml, for editors. This package's test
 // makes it from the types and their field comments, which are therefore user documentation.
-// made from the types and comments of this package by its test.
 //
 //go:embed schema.json
 var Schema []byte

@@ -139,9 +139,14 @@ func (s schemaMaker) object(t reflect.Type) object {
 	for f := range structFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		of := s.of(f.Type)
-		if of["description"] = s.docs[t.Name()+"."+f.Name]; of["description"] == "" {
+		words := s.docs[t.Name()+"."+f.Name]
+		if words == "" {
 			s.t.Errorf("%s.%s has no comment, and an editor nothing to say of it", t.Name(), f.Name)
 		}
+		if rest, ok := strings.CutPrefix(words, f.Name+" "); ok { // the name that the file has, not Go's
+			words = name + " " + rest
+		}
+		of["description"] = words
 		if t == reflect.TypeFor[Fleet]() && name == "version" {
 			of["const"] = Version
 		}

@@ -10,8 +10,8 @@ import (
 
 // Storage says how data lie on disks.
 type Storage struct {
-	// Encrypt has all encrypted that the cluster keeps on a node. One share of the key
-	// is on its disk, the other with the servers, witnesses and the VPS of other sites.
+	// Encrypt encrypts everything that the cluster stores on a node. One share of the key is on
+	// its disk, the other with the servers, witnesses and the VPS at other sites.
 	Encrypt *bool `yaml:"encrypt"`
 }
 
