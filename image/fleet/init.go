@@ -226,10 +226,11 @@ func (o InitOptions) seal(plain []byte) (data []byte, suffix string, err error) 
 // ignored are the lines for .gitignore. They cover the secrets, also those left behind when
 // Init was killed, and keys wherever a person made them. They also cover images, because an
 // image with a node.yaml contains that node's secrets: complete, partly written
-// (image/atomicfile) or compressed.
+// (image/atomicfile) or compressed. "/bin" is the README's link to the program: a path of
+// one computer.
 var ignored = []string{
 	"/" + SecretsDir + "/", "/." + SecretsDir + "-*", "*.key",
-	"/dist/", "*.img", "*.img.*.tmp", "*.img.gz", "*.img.xz", "*.img.zst",
+	"/bin", "/dist/", "*.img", "*.img.*.tmp", "*.img.gz", "*.img.xz", "*.img.zst",
 }
 
 // ignoreSecrets adds those lines to .gitignore, whether the secrets are encrypted or not:

@@ -84,10 +84,10 @@ func TestInit(t *testing.T) {
 }
 
 // gitignore is the .gitignore that Init writes.
-const gitignore = "/secrets/\n/.secrets-*\n*.key\n/dist/\n*.img\n*.img.*.tmp\n*.img.gz\n*.img.xz\n*.img.zst\n"
+const gitignore = "/secrets/\n/.secrets-*\n*.key\n/bin\n/dist/\n*.img\n*.img.*.tmp\n*.img.gz\n*.img.xz\n*.img.zst\n"
 
-// TestGitTakesNoSecret: Git ignores all secrets that the commands in the README and --help's
-// examples leave in the fleet's directory, and .gitignore is written before any secret.
+// TestGitTakesNoSecret: Git ignores all secrets, and the link to the program, that the commands
+// in the README and --help's examples leave in the fleet's directory, and .gitignore is written before any secret.
 func TestGitTakesNoSecret(t *testing.T) {
 	dir := initialise(t, answers)
 	for _, name := range []string{"vps.img", ".vps.img.123.tmp", "vps.img.gz", ".secrets-123/owner.key", "dist/rpi4.img", "owner.key", "keys/secureboot.key", "secrets/link.txt"} {
@@ -95,6 +95,9 @@ func TestGitTakesNoSecret(t *testing.T) {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, nil, 0o600)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Symlink(dir, filepath.Join(dir, "bin")); err != nil {
+		t.Fatal(err)
 	}
 	if out, err := exec.Command("git", "init", "-q", dir).CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
