@@ -20,8 +20,8 @@ type bootFiles struct {
 	raw  []rawFile    // files outside of all partitions
 }
 
-// assembleBoot makes the boot files from the root. With a signer, they also authenticate
-// the root in the slot: v is its dm-verity hash tree, nil without a signer.
+// assembleBoot makes the boot files from the root. With a signer, they also authenticate the
+// root in the slot: v is its dm-verity root hash, nil without a signer.
 func (p *plan) assembleBoot(r *root, in *inputs, version string, v *contract.Verity) (*bootFiles, error) {
 	input, err := p.bootInput(r, in, version, v)
 	if err != nil {

@@ -92,7 +92,7 @@ func tagged(class, tag int, content []byte) asn1.RawValue {
 	return v
 }
 
-// wrapped is a SignedData in the envelope of PKCS #7.
+// wrapped returns a SignedData in a PKCS #7 ContentInfo.
 func wrapped(signed []byte) ([]byte, error) {
 	return asn1.Marshal(contentInfo{oidSignedData, tagged(asn1.ClassContextSpecific, 0, signed)})
 }

@@ -39,8 +39,8 @@ type SecureBoot string
 
 const (
 	// SignedByDebian boots Debian's kernel through Debian's shim and systemd-boot, all with
-	// Debian's signatures. It works on machines that have Microsoft's keys, as nearly all
-	// do.
+	// the signatures that they are shipped with. It works on machines that have Microsoft's
+	// keys, as nearly all do.
 	SignedByDebian SecureBoot = "debian"
 	// SignedByOwner boots a unified kernel image through systemd-boot. Both are signed with
 	// the owner's key when the image is built, and start on machines that have this key.

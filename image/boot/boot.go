@@ -57,13 +57,13 @@ type Input struct {
 	DiskID string
 	// SlotSize, in bytes, is the size to which first boot sets root-a and root-b.
 	SlotSize int64
-	// Verity is the root's dm-verity hash tree, which the kernel arguments name. It is set
-	// together with Owner: in unsigned arguments it would prove nothing.
+	// Verity is the root hash by which dm-verity verifies the root; it goes into the kernel
+	// arguments. It is set together with Owner: in unsigned arguments it would prove nothing.
 	Verity *contract.Verity
 	// Epoch is the time of the build; a node's clock is never set earlier.
 	Epoch time.Time
-	// Signed uses the boot loaders and the kernel that Debian signed. Otherwise a unified
-	// kernel image is made.
+	// Signed uses Debian's signed boot loaders and kernel. Otherwise a unified kernel image
+	// is made.
 	Signed bool
 	// Owner signs systemd-boot and the unified kernel image; nil leaves them unsigned. It
 	// excludes Signed.

@@ -46,9 +46,9 @@ func (in Input) signedLoaders() []struct{ from, to, signer, pkg string } {
 	}
 }
 
-// addSigned adds what machines with Microsoft's keys start: shim, systemd-boot and the
-// kernel as Debian signed them, and an entry for slot a. The entry, which has the kernel
-// arguments, and the initramfs are not signed: no suitable key is available where images
+// addSigned adds what machines with Microsoft's keys start: shim, systemd-boot and the kernel,
+// with the signatures in their packages, and an entry for slot a. The entry, which has the
+// kernel arguments, and the initramfs are not signed: no suitable key is available where images
 // are built.
 func (in Input) addSigned(f *files) error {
 	for _, l := range in.signedLoaders() {
