@@ -100,7 +100,7 @@ func checkSignatures(ring openpgp.EntityList, block *clearsign.Block, now time.T
 			good = true
 		case errors.Is(err, pgperrors.ErrUnknownIssuer):
 			unknown = append(unknown, key)
-		case errors.Is(err, pgperrors.ErrSignatureExpired) && sig.CreationTime.After(now): // go-crypto reports a signature from the future as expired, too
+		case errors.Is(err, pgperrors.ErrSignatureExpired) && sig.CreationTime.After(now): // go-crypto calls this expired, too
 			stale = fmt.Errorf("signature of key %s is dated %s, which is in the future; is the clock right? It says %s",
 				key, sig.CreationTime.UTC().Format(dateLayout), now.UTC().Format(dateLayout))
 		case errors.Is(err, pgperrors.ErrKeyExpired), errors.Is(err, pgperrors.ErrSignatureExpired):

@@ -25,7 +25,7 @@ import (
 // Options are the options of Load. The zero value is right for a build with today's
 // indexes.
 type Options struct {
-	Now      time.Time         // the time at which validity is checked; zero means the host's clock. For a snapshot: its time
+	Now      time.Time         // validity is checked at this time: zero means now; for a snapshot, its time
 	keys     []byte            // if not nil, tests trust these instead of Debian's
 	Progress progress.Reporter // nil reports to nobody
 	// AllowOlder accepts an index even if a newer one of its suite was seen before.

@@ -76,7 +76,7 @@ type File struct {
 	Mode    node.Mode `yaml:"mode"`
 	Member  string    `yaml:"member"`
 	Program bool      `yaml:"program"` // an ELF file of the image's architecture
-	Archive bool      `yaml:"archive"` // an archive of container images; its digest and the ending of its format are appended to Path
+	Archive bool      `yaml:"archive"` // holds container images; its digest and its format's ending are appended to Path
 }
 
 // Link is a symbolic link.

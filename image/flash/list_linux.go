@@ -251,7 +251,7 @@ func bus(dir, name string) string {
 
 func model(dir string) string {
 	parts := []string{readString(dir, "device/vendor"), readString(dir, "device/model")}
-	if strings.HasPrefix(parts[0], "0x") || parts[0] == "ATA" { // virtio's vendor number, or the vendor of SATA disks behind SCSI translation
+	if strings.HasPrefix(parts[0], "0x") || parts[0] == "ATA" { // virtio's vendor number; SATA disks as SCSI shows them
 		parts[0] = ""
 	}
 	if parts[1] == "" {

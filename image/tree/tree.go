@@ -139,7 +139,7 @@ func (t *Tree) Replace(n *Node) error {
 	if err := t.Put(n); err != nil {
 		return err
 	}
-	if have != nil && have.Mode.IsRegular() && t.hasHardLinks(have.Path) { // this is rare; reviveLinks is slow because it sorts
+	if have != nil && have.Mode.IsRegular() && t.hasHardLinks(have.Path) { // rare; reviveLinks is slow
 		t.reviveLinks(map[string]*Node{have.Path: have})
 	}
 	return nil
