@@ -13,15 +13,15 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// bootFiles are what a machine starts from.
+// bootFiles is everything that a machine boots from.
 type bootFiles struct {
-	tree *tree.Tree   // of the boot partition
-	bios *grub.Loader // nil where no BIOS is to start it
-	raw  []rawFile    // outside of all partitions
+	tree *tree.Tree   // content of the boot partition
+	bios *grub.Loader // nil if the board does not boot by BIOS
+	raw  []rawFile    // files outside of all partitions
 }
 
-// assembleBoot makes the boot files from the root, and has them vouch for what is in the
-// slot.
+// assembleBoot makes the boot files from the root. With a signer, they also authenticate the
+// root in the slot: v is its dm-verity root hash, nil without a signer.
 func (p *plan) assembleBoot(r *root, in *inputs, version string, v *contract.Verity) (*bootFiles, error) {
 	input, err := p.bootInput(r, in, version, v)
 	if err != nil {
@@ -67,7 +67,7 @@ func (p *plan) bootInput(r *root, in *inputs, version string, v *contract.Verity
 	return input, nil
 }
 
-// closure lists modules with their dependencies, in the order of loading.
+// closure lists the modules and their dependencies in load order.
 func (r *root) closure(names []string) ([]kmod.Module, error) {
 	modules, err := r.modules.Closure(names)
 	if err != nil {

@@ -1,14 +1,14 @@
-// Package image builds disk images. It is two straight lines: resolve turns a
-// plan into pinned inputs, and build turns pinned inputs into partitions.
+// Package image builds disk images. The work has two stages: resolve turns a plan into
+// pinned inputs, and build turns pinned inputs into partitions.
 //
 //	board, overlays ─plan→ wishes ─resolve→ lock ─decode→ packages
 //	packages ─assembleRoot→ root ─slotRoot→ ─writeRoot→ volume
-//	root, and what vouches for that on the volume ─assembleBoot→ boot files ─writeBoot→ image
+//	root, and the volume's verity root hash ─assembleBoot→ boot files ─writeBoot→ image
 //
-// It needs no privilege and runs no program of the target, and of the host but two: a Go
-// toolchain where one is there and a component cannot be downloaded, and what docker's
-// config.json names to get a registry's credentials from. It never writes outside the
-// cache and the directory of the image.
+// A build needs no privileges and runs no program of the target. It runs at most two kinds
+// of host programs: a Go toolchain, if one is installed and a component cannot be
+// downloaded, and the credential helper that docker's config.json names for a registry. It
+// never writes outside the cache and the image's directory.
 package image
 
 import (
@@ -23,8 +23,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
-// Build makes the image that opt describes and the files beside it. Errors
-// leave none of them half-written.
+// Build makes the image that opt describes and the files beside it. On an error, none of
+// them is left half-written.
 func Build(ctx context.Context, opt Options) (*Result, error) {
 	if opt.Progress == nil {
 		opt.Progress = progress.Discard
@@ -39,7 +39,8 @@ func Build(ctx context.Context, opt Options) (*Result, error) {
 		if !errors.As(err, &damaged) {
 			return result, cacheOutOfSpace(opt.Cache.Dir(), err)
 		}
-		// Found while it was read: forget it and start again, each entry once.
+		// A cache entry turned out to be damaged while it was read: drop it and start
+		// again, at most once per entry.
 		entry := fetch.DamagedError{Kind: damaged.Kind, Key: damaged.Key}
 		if dropped[entry] {
 			return nil, err
@@ -107,9 +108,9 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	return r, nil
 }
 
-// gather finds packages, components and the digests of container images. While a
-// component is being fetched or compiled, packages are decoded: mostly it is
-// another one than last time, so there is something to build.
+// gather finds packages, components and the digests of container images. If the components
+// are not ready when the packages are resolved, packages are decoded meanwhile: a component
+// that takes time is usually a new version, so the image has to be built anyway.
 func (p *plan) gather(ctx context.Context, watch *stopwatch) (*inputs, error) {
 	if err := prepareOut(p.opt.Out); err != nil { // before minutes of downloads
 		return nil, err
@@ -143,8 +144,8 @@ func (p *plan) gather(ctx context.Context, watch *stopwatch) (*inputs, error) {
 	return in, nil
 }
 
-// fetch decodes packages while container images arrive, of which a build that
-// finds nothing changed needs none.
+// fetch decodes packages while the container images are downloaded. Build calls it only
+// once it knows that something changed: an unchanged build needs no images.
 func (p *plan) fetch(ctx context.Context, in *inputs, watch *stopwatch) ([]*deb.Package, error) {
 	images := begin(ctx, func(ctx context.Context) ([]*oci.Image, error) { return p.pullImages(ctx, in.refs) })
 	defer images.close()
@@ -160,8 +161,8 @@ func (p *plan) fetch(ctx context.Context, in *inputs, watch *stopwatch) ([]*deb.
 	return pkgs, nil
 }
 
-// imageVersion is the date of the newest index and the beginning of the
-// inputs' digest: it grows with Debian and differs with every input.
+// imageVersion is the timestamp of the newest index and the first 8 digits of the inputs'
+// digest: it grows with Debian's releases and differs whenever an input differs.
 func (p *plan) imageVersion(l *lock.Lock, id string) string {
 	if p.opt.Version != "" {
 		return p.opt.Version

@@ -13,8 +13,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/lock"
 )
 
-// search finds things, in the lock's order of names, while packages are fetched
-// and decoded: a component may have to be compiled, and images are large.
+// search is a lookup that runs in the background while packages are fetched and decoded: a
+// component may have to be compiled, and container images are large. found is sorted by
+// name, as in the lock.
 type search[T any] struct {
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -32,13 +33,13 @@ func begin[T any](ctx context.Context, find func(context.Context) ([]T, error)) 
 	return s
 }
 
-// close ends a search that nobody waits for any more.
+// close cancels a search whose result is no longer needed, and waits until it has stopped.
 func (s *search[T]) close() {
 	s.cancel()
 	<-s.done
 }
 
-// over tells whether there is nothing left to wait for.
+// over tells whether the search has finished.
 func (s *search[T]) over() bool {
 	select {
 	case <-s.done:
@@ -69,7 +70,7 @@ func (p *plan) findComponents(ctx context.Context) ([]*component.Resolved, error
 	return found, g.Wait()
 }
 
-// wait waits for what is searched.
+// wait blocks until the search has finished and returns what it found.
 func (s *search[T]) wait() ([]T, error) {
 	<-s.done
 	return s.found, s.err
@@ -90,7 +91,7 @@ func (in *inputs) addComponents(found []*component.Resolved) {
 	}
 }
 
-// deferrals says why components are left to first boot.
+// deferrals maps each component that is left to first boot to the reason why.
 func (in *inputs) deferrals() map[string]string {
 	why := map[string]string{}
 	for _, c := range in.components {
@@ -107,7 +108,7 @@ func lockComponent(r *component.Resolved) lock.Component {
 		Name: r.Name, Version: pin.Version, Arch: r.Arch, URL: pin.URL,
 		BuiltFrom: pin.Module, Toolchain: pin.Toolchain, SHA256: pin.SHA256, Size: pin.Size, Deferred: r.Deferred,
 	}
-	if r.Source == component.FromFile { // a path, of which the lock, as others may read it, has the name
+	if r.Source == component.FromFile { // a local path: the lock may be shared, so it gets the file name only
 		c.URL, c.File = "", filepath.Base(pin.URL)
 	}
 	return c

@@ -28,8 +28,8 @@ import (
 
 const module = "github.com/going-mobile/imagebuilder/"
 
-// allowed is what each package of ours may import of the others: formats know bytes and
-// trees, not boards or builds. A new way is a decision, and a line here.
+// allowed lists what each package may import of this project's others: formats know bytes and
+// trees, not boards or builds. A new dependency is a decision, and a line here.
 var allowed = map[string][]string{
 	"image/tree":                          {},
 	"image/progress":                      {},

@@ -9,7 +9,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// digest hashes a list of things so that no two lists run together.
+// digest hashes a list of values, each with its length, so that two different lists cannot
+// give the same input to the hash.
 type digest struct{ h hash.Hash }
 
 func newDigest() digest { return digest{sha256.New()} }
@@ -23,7 +24,7 @@ func (d digest) line(parts ...any) {
 
 func (d digest) json(v any) { d.line(string(encodeJSON(v))) }
 
-// tree hashes everything about a tree but where its nodes came from.
+// tree hashes everything about a tree except the Source of its nodes.
 func (d digest) tree(t *tree.Tree) {
 	for n := range t.Walk() {
 		sum := ""

@@ -14,8 +14,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// pinImages finds the digests of the container images. Those of a lock are what
-// the lock says, all of them.
+// pinImages finds the digests of the container images. With a lock, the digests are the
+// lock's and cover all of its images.
 func (p *plan) pinImages(ctx context.Context) ([]reference.Reference, error) {
 	return oci.Resolve(ctx, p.opt.Cache, p.wanted(), p.registries())
 }
@@ -50,9 +50,9 @@ func lockImages(refs []reference.Reference) (list []lock.Image) {
 	return list
 }
 
-// checkImages refuses to ask what a tag means where only digests will do, a lock
-// that lacks what is asked for by name or has another digest of it, and what is
-// no address of a mirror: before anybody is asked anything.
+// checkImages runs before any registry is asked. It refuses an image that is named by tag
+// alone where Locked demands digests, a lock that lacks a wanted image or has another
+// digest of it, and a malformed RegistryMirror.
 func (p *plan) checkImages() error {
 	refs := p.wanted()
 	problems := []error{oci.CheckMirror(p.opt.RegistryMirror)}
@@ -79,8 +79,8 @@ func (p *plan) imageWarnings() (list []string) {
 	return list
 }
 
-// archive is the file in the root that holds all container images, called by its
-// digest: k3s imports again what has another name.
+// archive is the file in the root that holds all container images. Its digest is part of
+// its name: k3s imports an archive again if its name has changed.
 func (p *plan) archive(ctx context.Context, images []*oci.Image) ([]*tree.Node, error) {
 	if len(images) == 0 {
 		return nil, nil

@@ -335,7 +335,7 @@ func TestARootThatDoesNotFit(t *testing.T) {
 	}
 }
 
-// inMemory is a slot as far as it was written.
+// inMemory is a slot in memory that is as long as what was written.
 type inMemory []byte
 
 func (m *inMemory) WriteAt(p []byte, off int64) (int, error) {

@@ -14,13 +14,13 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// kernelPackages have a kernel's modules: linux-image-VERSION up to 6.18, later
-// linux-modules-VERSION, on which linux-image-VERSION depends.
+// kernelPackages matches the packages that contain a kernel's modules: linux-image-VERSION
+// up to 6.18; later linux-modules-VERSION, on which linux-image-VERSION depends.
 var kernelPackages = regexp.MustCompile(`^linux-(image|modules)-[0-9]`)
 
-// Kernel is the whole kernel of which an image has a part.
+// Kernel is a complete kernel, of which an image carries only some modules.
 type Kernel struct {
-	// Package of Debian that has the modules, and Release as uname(1) prints it.
+	// Package is the Debian package with the modules; Release is as uname(1) prints it.
 	Package, Release string
 	Drivers          *kmod.Drivers
 }

@@ -21,40 +21,41 @@ type Options struct {
 	// Overlays and Packages add to the board's.
 	Overlays []string
 	Packages []string
-	// Accept maps packages to the reason why their unmodelled maintainer
-	// scripts may be ignored.
+	// Accept maps packages to the reason why those of their maintainer scripts that
+	// imagebuilder does not model may be ignored.
 	Accept map[string]string
 
 	// Lock pins every input; nil resolves against the mirrors' current state.
 	Lock *lock.Lock
-	// Mirrors and SecurityMirrors of Debian, in order; empty means the host's
-	// own, then the snapshot archive.
+	// Mirrors and SecurityMirrors are Debian mirrors, in order of preference. If empty, the
+	// mirrors of the host's apt are used, then the snapshot archive.
 	Mirrors, SecurityMirrors []string
-	// AllowOlderIndex takes indexes although newer ones were seen.
+	// AllowOlderIndex accepts an index even if a newer one of its suite was seen before.
 	AllowOlderIndex bool
-	// Components overrides components: name → VERSION, FILE or URL.
+	// Components overrides components: it maps a name to a VERSION, FILE or URL.
 	Components map[string]string
 	// ComponentMirror replaces the scheme and host of release URLs.
 	ComponentMirror string
-	// Images are references of container images besides the board's and the
+	// Images are references of container images, in addition to the board's and the
 	// overlays'.
 	Images []string
-	// RegistryMirror is asked for their bytes first, never for what a tag means.
+	// RegistryMirror is asked first for the content of images, but never to resolve a tag.
 	RegistryMirror string
-	// Locked refuses an image of which neither the reference nor the lock says
-	// the digest.
+	// Locked refuses an image whose digest is neither in its reference nor in the lock.
 	Locked bool
-	// Strict refuses to defer a component to first boot, or to warn of one.
+	// Strict refuses to defer a component to first boot, and to accept one with a warning.
 	Strict bool
 
-	// Signer signs what firmware starts, with its owner's key: the board is then one
-	// with secureBoot: own, whatever it says, and starts by UEFI alone.
+	// Signer signs what the firmware starts with the owner's key. The board is then built
+	// with secureBoot: own, whatever its file says, and boots by UEFI only. nil signs
+	// nothing.
 	Signer *authenticode.Signer
 
-	// Out is the raw image's path; the manifest, the lock and the rest lie
+	// Out is the raw image's path; the manifest, the lock and the other files are written
 	// beside it.
 	Out string
-	// Compress is zst, xz, gz or empty: also write a compressed image.
+	// Compress is zst, xz, gz or empty; if not empty, a compressed image is written as
+	// well.
 	Compress string
 	// QCOW2 also writes the image in QEMU's format.
 	QCOW2 bool
@@ -67,7 +68,7 @@ type Options struct {
 
 	Cache    *fetch.Cache
 	Progress progress.Reporter
-	// Now is what signed indexes are checked against.
+	// Now is the time against which the validity of signed indexes is checked.
 	Now time.Time
 }
 
@@ -79,11 +80,11 @@ type Result struct {
 	Files []string `json:"files"`
 	// Stale lists files beside the image that belong to an earlier one.
 	Stale []string `json:"stale,omitempty"`
-	// Warnings are of this computer, its network and the given lock, and Deferred says why components are
-	// left to first boot; the manifest has neither.
+	// Warnings concern this computer, its network and the given lock; Deferred says why
+	// components are left to first boot. The manifest contains neither.
 	Warnings []string          `json:"warnings,omitempty"`
 	Deferred map[string]string `json:"deferred,omitempty"`
-	// Unchanged is set where the image was up to date and nothing was written.
+	// Unchanged is set if the image was up to date, so that nothing was written.
 	Unchanged bool    `json:"unchanged"`
 	Stages    []Stage `json:"stages"`
 }
@@ -102,7 +103,7 @@ type stopwatch struct {
 
 func newStopwatch() *stopwatch { return &stopwatch{last: time.Now()} }
 
-// lap ends the stage that began at the lap before, or a part of a stage.
+// lap ends the stage that began at the previous lap. Laps of the same name add up.
 func (s *stopwatch) lap(name string) {
 	now := time.Now()
 	i := slices.IndexFunc(s.stages, func(have Stage) bool { return have.Name == name })

@@ -22,8 +22,8 @@ import (
 // LockSuffix names the lock beside an image.
 const LockSuffix = ".lock.json"
 
-// The files beside an image are named after it; those that are read again
-// have their suffixes where they are written and read.
+// Suffixes of files beside the image that imagebuilder never reads back. The suffixes of
+// the others are defined in the packages that write and read them.
 const (
 	spdxSuffix      = ".spdx.json"
 	cycloneDXSuffix = ".cdx.json"
@@ -42,14 +42,14 @@ func (p *plan) files() []string {
 	return list
 }
 
-// stale lists files beside the image that an earlier build with other options
-// left there: they tell of another image, and are the user's to keep.
+// stale lists files beside the image that an earlier build with other options left there.
+// They describe another image. They are the user's, so the build does not delete them.
 func (p *plan) stale() []string {
 	var list []string
 	others := []string{p.opt.Out + spdxSuffix, p.opt.Out + cycloneDXSuffix}
 	for _, f := range append(slices.Clone(compress.Formats), compress.QCOW2) {
 		name := p.variant(f).name
-		others = append(others, name, name+verify.SumSuffix) // which vouches for an image that may be gone
+		others = append(others, name, name+verify.SumSuffix) // the checksum file of an image that may be gone
 	}
 	for _, name := range others {
 		if !slices.Contains(p.files(), name) && !modTime(name).IsZero() {
@@ -59,10 +59,10 @@ func (p *plan) stale() []string {
 	return list
 }
 
-// upToDate returns the manifest beside an image of the same inputs, or nil if
-// there is something to build. The manifest is written last: whatever is
-// younger than it was touched by somebody else, and a younger imagebuilder may
-// build other bytes.
+// upToDate returns the manifest beside the image if it is of the same inputs, or nil if
+// there is something to build. The manifest is written last: a file that is newer was
+// touched by somebody else. An imagebuilder that is newer than the manifest may build other
+// bytes.
 func (p *plan) upToDate(id string) *manifest.Manifest {
 	if p.opt.Force {
 		return nil
@@ -139,8 +139,8 @@ func (p *plan) manifest(in *inputs, pkgs []*deb.Package, s *slotRoot, v *volume,
 	return m, nil
 }
 
-// packageList tells of every package how much of it is in the image: files
-// carry the name of their package as their source.
+// packageList lists the packages with the number of bytes that each has in the image: the
+// Source of a file is its package's name and version.
 func packageList(pkgs []*deb.Package, l *lock.Lock, root *tree.Tree) []manifest.Package {
 	suite, size := map[string]string{}, map[string]int64{}
 	for _, pkg := range l.Packages {

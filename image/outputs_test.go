@@ -47,9 +47,9 @@ func TestStale(t *testing.T) {
 	}
 }
 
-// TestNothingOfTheBuilder: two computers, of other networks, sources and directories, write
-// the same manifest, lock and provenance; so does one that is given the lock of another
-// image, and says so.
+// TestNothingOfTheBuilder: two computers with different networks, sources and directories write the
+// same manifest, lock and provenance. So does one that is given the lock of another image; it
+// prints a warning.
 func TestNothingOfTheBuilder(t *testing.T) {
 	written := func(host, home string, pinned ...lock.Component) string {
 		sum, at := strings.Repeat("0", 64), time.Unix(1, 0)

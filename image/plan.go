@@ -17,8 +17,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/suites"
 )
 
-// plan is what the board and the options ask for, before any look at an
-// archive.
+// plan is what the board, its overlays and the options ask for, before any archive is read.
 type plan struct {
 	opt      Options
 	overlays []*overlay.Overlay
@@ -26,15 +25,17 @@ type plan struct {
 	packages, components []string
 	// images to carry for k3s, sorted by name.
 	images []reference.Reference
-	// accept joins the reasons of board, overlays and options.
+	// accept joins the AcceptUnmodelled of overlays and board, and Options.Accept; the
+	// later of them win.
 	accept map[string]string
-	// suites are those of the board's release, and some packages' own.
+	// release is the board's suite with its -updates and -security; suites are those that
+	// serve some named packages only.
 	release []string
 	suites  []suites.Suite
-	// modules to keep, and kernel arguments.
+	// modules are the kernel modules to keep; cmdline are the kernel arguments.
 	modules, cmdline []string
 	prune            []string
-	// data is the digest of all this: the inputs that no lock holds.
+	// data is the digest of everything above: the inputs that no lock contains.
 	data string
 }
 
@@ -86,11 +87,11 @@ func newPlan(opt Options) (*plan, error) {
 	return p, err
 }
 
-// verityModule lets the initramfs mount nothing but the root that the signed kernel
-// arguments name.
+// verityModule is what the initramfs needs to mount only the root whose hash is in the
+// signed kernel arguments.
 const verityModule = "dm-verity"
 
-// signedBoard is the board with the signatures that its image shall bear.
+// signedBoard returns a copy of the board, adjusted to opt.Signer.
 func signedBoard(opt Options) (*board.Board, error) {
 	b := *opt.Board
 	switch {
@@ -117,7 +118,7 @@ func (p *plan) checkCmdline() error {
 	return nil
 }
 
-// addSuites lets the packages of other suites in, from those.
+// addSuites adds the suites of board and overlays, and pins their packages to them.
 func (p *plan) addSuites() (err error) {
 	b := p.opt.Board
 	p.release = []string{b.Suite, b.Suite + "-updates", b.Suite + "-security"}
@@ -143,8 +144,8 @@ func sortedSet(list []string) []string {
 	return slices.Compact(out)
 }
 
-// digest hashes the board, the overlays with their files, the embedded
-// programs and the options that change bytes.
+// digest hashes the board, the overlays with their files, the embedded programs and the
+// options that change the image's bytes.
 func (p *plan) digest() (string, error) {
 	h := newDigest()
 	h.json(withoutNotes(*p.opt.Board))
@@ -170,8 +171,8 @@ func (p *plan) digest() (string, error) {
 	return h.sum(), nil
 }
 
-// withoutNotes leaves what people read about the hardware and no image has: that a
-// checklist was mended, or a machine seen booting, makes no new image.
+// withoutNotes drops the fields that document the hardware and do not reach the image: a
+// corrected checklist, or a machine that was seen booting, must not cause a new image.
 func withoutNotes(b board.Board) board.Board {
 	b.Label, b.Checklist, b.Booted, b.Untested = board.Label{}, board.Checklist{}, nil, nil
 	return b

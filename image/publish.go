@@ -21,9 +21,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
-// publish puts everything in place, the image first and the manifest last: a
-// manifest that is there vouches for all the rest. Nothing gets its name
-// before everything is written, and on the disk.
+// publish puts all files in place, the image first and the manifest last: a manifest that
+// is there vouches for all the others. No file gets its final name before all are written
+// and synced to the disk.
 func (p *plan) publish(ctx context.Context, v *volume, m *manifest.Manifest, l *lock.Lock) error {
 	b := batch{v.file}
 	defer b.close()
@@ -47,7 +47,7 @@ func (p *plan) publish(ctx context.Context, v *volume, m *manifest.Manifest, l *
 	return b.commit()
 }
 
-// batch is files that get their names together.
+// batch is a list of files that get their final names together.
 type batch []*atomicfile.File
 
 func (b *batch) create(name string) (*atomicfile.File, error) {
@@ -58,8 +58,8 @@ func (b *batch) create(name string) (*atomicfile.File, error) {
 	return f, err
 }
 
-// commit names the files in their order. An old manifest stays until the last of
-// them: beside a new image it vouches for nothing, and says so.
+// commit renames the files in order. An old manifest stays until the last rename; beside a
+// new image, it does not match and so vouches for nothing.
 func (b *batch) commit() error {
 	for _, f := range *b {
 		if err := f.Ready(); err != nil {
@@ -86,13 +86,13 @@ func (b *batch) close() {
 	}
 }
 
-// variant is the image in another form.
+// variant is the image in another format.
 type variant struct {
 	name   string
 	format compress.Format
 }
 
-// variants lists the forms that the options ask for, besides the raw image.
+// variants lists the formats that the options ask for in addition to the raw image.
 func (p *plan) variants() []variant {
 	var list []variant
 	if p.opt.Compress != "" {
@@ -106,7 +106,8 @@ func (p *plan) variants() []variant {
 
 func (p *plan) variant(f compress.Format) variant { return variant{p.opt.Out + "." + string(f), f} }
 
-// pack writes the variants. It returns what a user may get: the image, and them.
+// pack writes the variants. It returns everything that a user may download: the raw image
+// and the variants.
 func (p *plan) pack(ctx context.Context, b *batch, v *volume, image provenance.Resource) ([]provenance.Resource, error) {
 	all := []provenance.Resource{image}
 	for _, form := range p.variants() {
@@ -129,8 +130,8 @@ type document struct {
 	data []byte
 }
 
-// documents returns what lies beside the image, the manifest last. subjects
-// are the image and its variants.
+// documents returns the other files beside the image, the manifest last. subjects are the
+// image and its variants.
 func (p *plan) documents(v *volume, m *manifest.Manifest, l *lock.Lock, subjects []provenance.Resource) ([]document, error) {
 	var bmap bytes.Buffer
 	if _, err := v.bmap.WriteTo(&bmap); err != nil {
@@ -142,7 +143,7 @@ func (p *plan) documents(v *volume, m *manifest.Manifest, l *lock.Lock, subjects
 	}
 	out := p.opt.Out
 	list := []document{{out + disk.MapSuffix, bmap.Bytes()}, {out + LockSuffix, locked}}
-	for _, s := range subjects[1:] { // as sha256sum(1) has it
+	for _, s := range subjects[1:] { // in the format of sha256sum(1)
 		list = append(list, document{filepath.Join(filepath.Dir(out), s.Name) + verify.SumSuffix, fmt.Appendf(nil, "%s  %s\n", s.Digest["sha256"], s.Name)})
 	}
 	add := func(suffix string, encode func() ([]byte, error)) error {

@@ -10,14 +10,15 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// rawFile is a file that lies outside of all partitions.
+// rawFile is a file that is written outside of all partitions.
 type rawFile struct {
 	at      int64
 	content tree.Content
 }
 
-// rawFiles finds what the board wants outside of its partitions. It refuses files
-// that no package has, and those that are too long for their place.
+// rawFiles finds the files that the board wants outside of its partitions, sorted by
+// offset. It refuses files that are in no package, and files that would reach into the next
+// raw file or the first partition.
 func rawFiles(b *board.Board, root *tree.Tree) ([]rawFile, error) {
 	var files []rawFile
 	order := slices.Clone(b.Disk.Raw)

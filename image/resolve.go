@@ -18,13 +18,12 @@ import (
 	"github.com/going-mobile/imagebuilder/image/oci/reference"
 )
 
-// archiveComponents are the parts of Debian's archive that packages may come
-// from: the free system, and the firmware without which hardware stays dark.
+// archiveComponents are the components of Debian's archive that packages may come from: the
+// free system, and the firmware without which some hardware does not work.
 var archiveComponents = []string{"main", "non-free-firmware"}
 
-// cutDependencies are not followed: the image's initramfs is our own, and of
-// shim and GRUB only the programs are wanted, not what installs them or asks for
-// keys.
+// cutDependencies are not followed: the image has an initramfs of imagebuilder's, and of
+// shim and GRUB only the boot programs are wanted, not what installs them or asks for keys.
 var cutDependencies = map[string][]string{
 	"linux-image-*":         {"linux-initramfs-tool"},
 	"shim-signed":           {"debconf", "mokutil", "shim-signed-common", "systemd-boot"},
@@ -32,21 +31,21 @@ var cutDependencies = map[string][]string{
 	grub.Package:            {"grub-common", "libdevmapper1.02.1"},
 }
 
-// inputs is everything that a build reads, found and pinned.
+// inputs is everything that a build reads, resolved and pinned.
 type inputs struct {
 	lock       *lock.Lock
 	packages   []*apt.Package
-	decoded    []*deb.Package // once they are
+	decoded    []*deb.Package // nil until decode has run
 	components []*component.Resolved
 	refs       []reference.Reference
 	images     []*oci.Image // of refs, once they are fetched
-	// warnings are of the image, and go into its manifest; told is of this computer, its
-	// network and the lock that was given, of which the image may be the same without:
-	// it is only printed.
+	// warnings concern the image and go into its manifest. told concerns this computer, its
+	// network and the given lock; the image may come out the same without them, so they are
+	// only printed.
 	warnings, told []string
 }
 
-// resolve turns a plan into pinned packages: by the given lock, or else by the
+// resolve turns a plan into pinned packages: those of the given lock, or else those in the
 // mirrors' current indexes.
 func (p *plan) resolve(ctx context.Context) (*inputs, error) {
 	in := &inputs{warnings: p.imageWarnings()}
@@ -69,8 +68,8 @@ func (p *plan) resolve(ctx context.Context) (*inputs, error) {
 	return in, nil
 }
 
-// mirrors lists where Debian can be had: the user's choice, or else what the
-// host itself uses, and after either the snapshot archive.
+// mirrors lists where to get Debian: the mirrors of the options, or else those that the
+// host's apt uses, followed by the snapshot archive.
 func (p *plan) mirrors(in *inputs) (apt.Mirrors, error) {
 	given := apt.Mirrors{Archive: p.opt.Mirrors, Security: p.opt.SecurityMirrors}
 	if len(given.Archive) > 0 && len(given.Security) > 0 {
@@ -118,7 +117,7 @@ func (p *plan) fromArchive(ctx context.Context, in *inputs, mirrors apt.Mirrors)
 	return nil
 }
 
-// checkSignedLoaders refuses a suite that lacks what Secure Boot needs.
+// checkSignedLoaders refuses a suite that lacks the packages that Secure Boot needs.
 func (p *plan) checkSignedLoaders(archive *apt.Archive) error {
 	b := p.opt.Board
 	if b.SecureBoot != board.SignedByDebian {
@@ -154,7 +153,7 @@ func (p *plan) newLock(releases []apt.Release, pkgs []*apt.Package) *lock.Lock {
 	return l
 }
 
-// fromLock takes the packages as the lock has them.
+// fromLock takes the packages as the lock lists them.
 func (p *plan) fromLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) error {
 	l := *p.opt.Lock
 	if l.Board != p.opt.Board.Name || l.Arch != p.opt.Board.Arch {
@@ -167,7 +166,7 @@ func (p *plan) fromLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) er
 	return p.checkLock(ctx, in, mirrors)
 }
 
-// lockedPackages are those of a lock, to be fetched from mirrors.
+// lockedPackages returns a lock's packages, with the mirrors to fetch them from.
 func lockedPackages(l *lock.Lock, mirrors apt.Mirrors) (pkgs []*apt.Package) {
 	for _, pkg := range l.Packages {
 		pkgs = append(pkgs, &apt.Package{
@@ -178,8 +177,9 @@ func lockedPackages(l *lock.Lock, mirrors apt.Mirrors) (pkgs []*apt.Package) {
 	return pkgs
 }
 
-// checkLock looks the packages up in the indexes that the lock names, where
-// those can still be had: the digests of a lock are no better than the lock.
+// checkLock looks the packages up in the signed indexes that the lock names, where those
+// can still be fetched: without this check, the packages' digests are only as trustworthy
+// as the lock itself.
 func (p *plan) checkLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) error {
 	for _, s := range in.lock.Suites {
 		var pkgs []*apt.Package
@@ -188,14 +188,14 @@ func (p *plan) checkLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) e
 				pkgs = append(pkgs, pkg)
 			}
 		}
-		// The snapshot archive takes pictures every six hours, later at times.
+		// The snapshot archive takes a snapshot every six hours, sometimes later.
 		all := mirrors.Append(apt.SnapshotMirrors(s.Date.Add(6 * time.Hour))).Append(apt.SnapshotMirrors(s.Date.Add(24 * time.Hour)))
 		suite := apt.Suite{Name: s.Name, Mirrors: all.For(s.Name), Components: s.Components}
 		err := apt.Recheck(ctx, p.opt.Cache, suite, in.lock.Arch, apt.Release{SHA256: s.InReleaseSHA256, Date: s.Date}, pkgs, apt.Options{Progress: p.opt.Progress})
 		switch {
 		case errors.As(err, new(*fetch.Error)) && ctx.Err() == nil:
 			in.told = append(in.told, fmt.Sprintf("the %d packages of %s are taken on the lock's word: the index that it names cannot be had any more", len(pkgs), s.Name))
-		case fetch.Local(err) || ctx.Err() != nil: // no word on the lock
+		case fetch.Local(err) || ctx.Err() != nil: // says nothing about the lock
 			return err
 		case err != nil:
 			return fmt.Errorf("the lock does not hold: %w", err)
@@ -204,8 +204,8 @@ func (p *plan) checkLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) e
 	return nil
 }
 
-// coveredByLock refuses a lock that lacks what the board or the options ask
-// for by name, version or suite: the image would silently lack it too.
+// coveredByLock refuses a lock without a package that the board or the options ask for by
+// name, version or suite: the image would silently lack it too.
 func (p *plan) coveredByLock(locked []*apt.Package) error {
 	var missing []error
 	for _, want := range p.packages {
@@ -222,8 +222,8 @@ func (p *plan) coveredByLock(locked []*apt.Package) error {
 	return errors.Join(missing...)
 }
 
-// inputsDigest hashes what determines the image's bytes: a lock, and what was found
-// of its components.
+// inputsDigest hashes everything that determines the image's bytes: the lock, and where the
+// node downloads its deferred components.
 func inputsDigest(l *lock.Lock, found []*component.Resolved) string {
 	h := newDigest()
 	h.line("data", l.Inputs)
@@ -235,7 +235,7 @@ func inputsDigest(l *lock.Lock, found []*component.Resolved) string {
 		h.line(c.Name, c.Version, c.SHA256, c.Deferred)
 	}
 	for _, c := range found {
-		if c.Deferred { // the image says where the node finds it, a mirror among it
+		if c.Deferred { // the image contains these URLs, and they depend on ComponentMirror
 			h.line("urls", c.Name, c.Entry().URLs)
 		}
 	}

@@ -26,28 +26,28 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// firstbootPath is where the node's service lies; overlays link to it.
+// firstbootPath is where the firstboot program is installed; overlays link to it.
 const firstbootPath = "usr/lib/imagebuilder/firstboot"
 
-// root is a finished root file system, with what only the boot partition needs
-// still in it.
+// root is a finished root file system that still contains the files that only the boot
+// partition needs.
 type root struct {
-	modules  *kmod.Modules // of its one kernel, in the root's tree
+	modules  *kmod.Modules // of the root's only kernel; its Tree is the root
 	kernel   string        // release, as uname(1) prints it
 	gate     *gate.Report
 	warnings []string
 }
 
-// slotRoot is what goes into a slot: a root without what stands on the boot
-// partition, checked.
+// slotRoot is the root that is written to a slot: checked, and without the files that the
+// boot partition holds.
 type slotRoot struct {
 	*root
 	tree *tree.Tree
 }
 
-// decode downloads and decodes every package, each as soon as it arrives and
-// the largest first: a kernel that came last would keep one processor busy
-// while the others wait.
+// decode downloads and decodes every package. Each is decoded as soon as it arrives, the
+// largest first: if a kernel came last, one processor would be busy with it while the
+// others wait.
 func (p *plan) decode(ctx context.Context, in *inputs) ([]*deb.Package, error) {
 	if in.decoded != nil {
 		return in.decoded, nil
@@ -70,8 +70,8 @@ func (p *plan) decode(ctx context.Context, in *inputs) ([]*deb.Package, error) {
 	return decoded, err
 }
 
-// named reports tasks by a name that people know, where the file in the cache
-// is called by its digest.
+// named reports progress under the package's name; the file in the cache is named by its
+// digest, which tells people nothing.
 type named struct {
 	progress.Reporter
 	name string
@@ -119,8 +119,8 @@ func (p *plan) assembleRoot(ctx context.Context, in *inputs, pkgs []*deb.Package
 	return r, nil
 }
 
-// warnings tells of acceptances and patterns that do nothing: they are
-// mistakes, or a package was renamed.
+// warnings reports acceptances and prune patterns that have no effect: they are mistakes,
+// or a package was renamed.
 func warnings(report *gate.Report, unmatched []string) (all []string) {
 	for _, name := range report.Unneeded {
 		all = append(all, fmt.Sprintf("acceptUnmodelled: %s needs no acceptance", name))
@@ -131,14 +131,14 @@ func warnings(report *gate.Report, unmatched []string) (all []string) {
 	return all
 }
 
-// slotRoot drops what the boot partition has, and looks for what would fail on
-// the node although every step succeeded.
+// slotRoot drops the boot partition's files, and checks for what would fail on the node
+// although every build step succeeded.
 func (p *plan) slotRoot(ctx context.Context, r *root) (*slotRoot, error) {
 	t := rootfs.WithoutBootFiles(r.modules.Tree())
 	return &slotRoot{r, t}, check.Check(ctx, t, check.Options{Remember: p.opt.Cache.Remember})
 }
 
-// ownFiles are those of the components with the list that firstboot reads, the
+// ownFiles returns the components' files, the list of components that firstboot reads, the
 // container images, and firstboot itself.
 func (p *plan) ownFiles(ctx context.Context, in *inputs) ([]*tree.Node, error) {
 	files, err := p.archive(ctx, in.images)
@@ -162,7 +162,8 @@ func (p *plan) ownFiles(ctx context.Context, in *inputs) ([]*tree.Node, error) {
 	return append(files, own(node.ComponentsFile, 0o644, tree.Bytes(list)), own(firstbootPath, 0o755, program)), nil
 }
 
-// kernelRelease finds the one kernel of a root.
+// kernelRelease returns the release of the only kernel in a root; it refuses none or
+// several.
 func kernelRelease(t *tree.Tree) (string, error) {
 	var found []string
 	for _, n := range t.Children("usr/lib/modules") {

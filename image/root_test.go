@@ -13,8 +13,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// TestAPrunedAuthorityIsNoImage: who prunes the file of a certificate authority means that
-// nobody trusts it, and the bundle was made before.
+// TestAPrunedAuthorityIsNoImage: pruning the file of a certificate authority is refused.
+// Whoever prunes it means to distrust the authority, but the bundle, made before pruning,
+// still contains it.
 func TestAPrunedAuthorityIsNoImage(t *testing.T) {
 	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: newSigner(t).Certificate()})
 	dir := func(p string) *tree.Node { return &tree.Node{Path: p, Mode: os.ModeDir | 0o755, Source: "test"} }

@@ -22,16 +22,17 @@ import (
 	"github.com/going-mobile/imagebuilder/image/verity"
 )
 
-// bootLabel is the FAT's name, which a person sees on a laptop.
+// bootLabel is the volume label of the FAT, which people see when they plug the card into a
+// laptop.
 const bootLabel = "IMGBUILDER"
 
-// layout is the partition table before the root's size is known: as large as
-// a slot can be. Its identifiers come from the board alone: the kernel of the
-// next image must find the disk that this one made.
+// layout is the partition table before the root's size is known: the root partition is as
+// large as the slot. The identifiers depend on the board's name alone, because the kernel
+// of the next image must find the disk that this image was written to.
 func (p *plan) layout() (disk.Layout, error) {
 	b := p.opt.Board
 	id := b.Name
-	var first int64 // 0 is where Arrange would have it
+	var first int64 // 0 leaves it to disk.Arrange
 	if len(b.Disk.Raw) > 0 {
 		first = board.RawRoom
 	}
@@ -56,28 +57,29 @@ func (p *plan) layout() (disk.Layout, error) {
 	return l, nil
 }
 
-// The loader for a PC's BIOS lies in the room that alignment leaves in front of the
-// boot partition: the image is no larger for it.
+// The BIOS boot partition lies in the gap that alignment leaves before the boot partition,
+// so it does not make the image larger.
 const (
 	startBIOS = disk.Align
 	sizeBIOS  = 1 << 20
 )
 
-// attributeReadOnly is GPT attribute 60 of the Discoverable Partitions
+// attributeReadOnly is GPT attribute bit 60, read-only, of the Discoverable Partitions
 // Specification.
 const attributeReadOnly = 1 << 60
 
-// volume is an image on its way, still under its temporary name: at first with its root
-// alone, which the boot files vouch for where somebody signs them.
+// volume is an image that is being written, still under its temporary name. The root is
+// written first because the signed boot files contain its root hash.
 type volume struct {
 	layout disk.Layout
 	file   *atomicfile.File
 	medium *disk.Recorder
-	verity *contract.Verity // nil where nobody signs
+	verity *contract.Verity // nil without a signer
 	bmap   *disk.Map
 }
 
-// writeRoot begins an image with its root. The caller closes or commits the file.
+// writeRoot creates the image file and writes the root. The caller closes or commits
+// volume.file.
 func (p *plan) writeRoot(ctx context.Context, in *inputs, root *slotRoot) (v *volume, err error) {
 	v = &volume{}
 	if v.layout, err = p.layout(); err != nil {
@@ -99,13 +101,13 @@ func (p *plan) writeRoot(ctx context.Context, in *inputs, root *slotRoot) (v *vo
 	return v, nil
 }
 
-// medium is a file of which is known what was written.
+// medium writes through the recorder, which notes the extents, and reads from the file.
 type medium struct {
 	io.WriterAt
 	io.ReaderAt
 }
 
-// writeBoot completes an image with its boot files and its partition table.
+// writeBoot completes the image with the boot files and the partition table.
 func (p *plan) writeBoot(ctx context.Context, v *volume, in *inputs, id string, boot *bootFiles) (err error) {
 	if v.layout, err = disk.Arrange(v.layout, disk.AlignCard); err != nil {
 		return err
@@ -137,7 +139,7 @@ func (v *volume) fillBoot(boot *bootFiles, id string, made time.Time) error {
 	return boot.outside(v.medium)
 }
 
-// outside writes what starts a machine and lies in no file system.
+// outside writes the boot files that are in no file system.
 func (b *bootFiles) outside(w io.WriterAt) error {
 	for _, f := range b.raw {
 		if err := f.write(w); err != nil {
@@ -150,10 +152,10 @@ func (b *bootFiles) outside(w io.WriterAt) error {
 	return b.bios.Install(w, startBIOS, sizeBIOS)
 }
 
-// fillSlot writes a root, and behind it what a node knows it by; it returns how long all
-// is. A root that outgrows the slot is packed to its end: only then can be said by how
-// much it is too large, and what was compressed need not be once more when the slot is
-// larger.
+// fillSlot writes a root and the RootSum behind it, by which the node recognizes the root.
+// It returns the length of both, in bytes. A root that is larger than the slot is still
+// packed to its end: only then can the error say by how much it is too large, and the block
+// cache saves the work of compressing again when the slot is enlarged.
 func (p *plan) fillSlot(ctx context.Context, slot disk.ReadWriterAt, in *inputs, root *tree.Tree) (int64, *contract.Verity, error) {
 	cache, err := blockcache.Open(p.opt.Cache.Blocks(), blockCacheLimit)
 	if err != nil {
@@ -175,11 +177,13 @@ func (p *plan) fillSlot(ctx context.Context, slot disk.ReadWriterAt, in *inputs,
 	return whole, v, err
 }
 
-// Both are the page of the kernel's: what is behind a root begins with a block.
+// Compile-time check that both are the kernel's page size: the hash tree behind the RootSum
+// page then begins at a block boundary.
 const _ = uint(verity.BlockSize-contract.RootPage) + uint(contract.RootPage-verity.BlockSize)
 
-// treeSize is what dm-verity needs for a root of so many bytes: only where the root hash
-// is signed with the kernel's arguments does it say anything.
+// treeSize is the length of the dm-verity hash tree for a root of size bytes. It is 0
+// without a signer: the tree proves something only if its root hash is in signed kernel
+// arguments.
 func (p *plan) treeSize(size int64) int64 {
 	if p.opt.Signer == nil {
 		return 0
@@ -187,9 +191,9 @@ func (p *plan) treeSize(size int64) int64 {
 	return verity.Size(size)
 }
 
-// vouch writes the digest of a root behind it and, where somebody signs, the tree of its
-// blocks. The superblock is the last that is written of a root, so that it must be read
-// again.
+// vouch writes the RootSum behind a root and, with a signer, the root's dm-verity hash tree
+// behind that. It reads the whole root again: squashfs writes its superblock last, so the
+// digest cannot be computed while writing.
 func (p *plan) vouch(slot disk.ReadWriterAt, size int64) (*contract.Verity, error) {
 	h := sha256.New()
 	data := io.TeeReader(io.NewSectionReader(slot, 0, size), h)
@@ -211,7 +215,7 @@ func (p *plan) vouch(slot disk.ReadWriterAt, size int64) (*contract.Verity, erro
 	return v, err
 }
 
-// bounded drops what lies beyond size, in bytes.
+// bounded discards writes that end beyond size, in bytes.
 type bounded struct {
 	io.WriterAt
 	size int64
@@ -224,8 +228,8 @@ func (b bounded) WriteAt(data []byte, off int64) (int, error) {
 	return b.WriterAt.WriteAt(data, off)
 }
 
-// prepareOut refuses what an image must not replace and places that cannot be
-// written to, and makes the image's directory.
+// prepareOut makes the image's directory. It refuses an out that is a directory or a
+// device, and a directory that cannot be written to.
 func prepareOut(out string) error {
 	info, err := os.Stat(out)
 	switch {
@@ -238,14 +242,14 @@ func prepareOut(out string) error {
 	if err := atomicfile.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("--out %s: its directory cannot be made: %w", out, err)
 	}
-	probe, err := atomicfile.Create(out, 0o644) // also sweeps what killed builds left
+	probe, err := atomicfile.Create(out, 0o644) // also removes what killed builds left behind
 	if err != nil {
 		return fmt.Errorf("--out %s: its directory cannot be written to: %w", out, err)
 	}
 	return probe.Close()
 }
 
-// outOfSpace says what a full disk means for the build.
+// outOfSpace wraps a disk-full error with the place whose disk is full.
 func outOfSpace(out string, err error) error {
 	if errors.Is(err, errNoSpace) {
 		return &fullError{out, err}
@@ -253,8 +257,8 @@ func outOfSpace(out string, err error) error {
 	return err
 }
 
-// cacheOutOfSpace blames the cache for a full disk that outOfSpace has not
-// been told of: a build writes nowhere else.
+// cacheOutOfSpace blames the cache for a disk-full error that outOfSpace has not wrapped: a
+// build writes nowhere else.
 func cacheOutOfSpace(dir string, err error) error {
 	var told *fullError
 	if errors.Is(err, errNoSpace) && !errors.As(err, &told) {
@@ -263,7 +267,7 @@ func cacheOutOfSpace(dir string, err error) error {
 	return err
 }
 
-// fullError says whose disk is full.
+// fullError says which path's disk is full.
 type fullError struct {
 	place string
 	err   error
@@ -272,6 +276,5 @@ type fullError struct {
 func (e *fullError) Error() string { return fmt.Sprintf("the disk of %s is full: %v", e.place, e.err) }
 func (e *fullError) Unwrap() error { return e.err }
 
-// blockCacheLimit in bytes holds the compressed blocks of all boards twice
-// over.
+// blockCacheLimit, in bytes, is twice what the compressed blocks of all boards need.
 const blockCacheLimit = 2 << 30

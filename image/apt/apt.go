@@ -1,14 +1,13 @@
-// Package apt reads Debian archives: it fetches and verifies their signed
-// indexes, decides which packages a wish list needs, and downloads them. It
-// works for any architecture on any host, and never looks at what is
-// installed there.
+// Package apt reads Debian archives: it fetches and verifies their signed indexes, resolves
+// a list of wanted packages with their dependencies, and downloads the packages. It works
+// for any architecture on any host, and never looks at what is installed there.
 //
-// It refuses an index without a valid signature of a known key, out of date,
-// or for another suite, and every file that the signed index does not name by
-// sha256. It does not unpack, configure or order packages.
+// It refuses an index that no known key signed, that is out of date, or that is of another
+// suite. It refuses every file whose sha256 the signed index does not list. It does not
+// unpack, configure or order packages.
 //
-// Formats: deb-control(5), deb-version(7), the Debian policy manual chapters 5
-// and 7, and https://wiki.debian.org/DebianRepository/Format.
+// Formats: deb-control(5), deb-version(7), the Debian policy manual chapters 5 and 7, and
+// https://wiki.debian.org/DebianRepository/Format.
 package apt
 
 import (
@@ -20,9 +19,9 @@ type Suite struct {
 	Name       string   // the directory below dists
 	Mirrors    []string // base URLs, the parents of dists and pool, tried in order
 	Components []string // such as main and non-free-firmware
-	// Only names the packages that are taken from this suite rather than from
-	// the others. Of what it has besides, only names that no other suite has can
-	// come in, as a dependency. nil is a suite like any other.
+	// Only names the packages that are taken from this suite rather than from the others. A
+	// package that Only does not name can come in only as a dependency, and only if no
+	// other suite has one of that name. nil offers all packages.
 	Only []string
 }
 
@@ -38,7 +37,7 @@ type Release struct {
 type Package struct {
 	Name, Version, Architecture string
 	Priority                    string
-	Filename                    string // below the mirror's base URL
+	Filename                    string // relative to the mirror's base URL
 	SHA256                      string
 	Size                        int64 // of the .deb, in bytes
 	Essential                   bool

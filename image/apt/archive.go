@@ -30,15 +30,15 @@ type part struct {
 	suite, component, arch string
 	only                   []string // see Suite.Only
 	mirrors                []string
-	entry                  *fetch.File // of the cache
+	entry                  *fetch.File // the cache's entry of this index
 	file                   *os.File
 	index                  *index
 }
 
-// offers tells whether what it has under a name may be taken from it.
+// offers tells whether packages called name may be taken from this part, by Suite.Only.
 func (p *part) offers(name string) bool { return p.only == nil || slices.Contains(p.only, name) }
 
-// place is where a package stands.
+// place is the position of a package: its part and its record in that part's index.
 type place struct{ part, pos int }
 
 func newArchive(arch string) (*Archive, error) {
@@ -63,11 +63,11 @@ func (a *Archive) Close() error {
 	return errors.Join(errs...)
 }
 
-// Releases tells what the suites' signed indexes said, in the order asked for.
+// Releases returns what the signed index of each suite says, in the order given to Load.
 func (a *Archive) Releases() []Release { return slices.Clone(a.releases) }
 
-// Versions returns every version of a package that may be taken, the newest
-// first; of equal versions the one of the suite named first comes first.
+// Versions returns every version of a package that may be taken, the newest first. Equal
+// versions are in the order in which the suites were given to Load.
 func (a *Archive) Versions(name string) ([]*Package, error) {
 	out, err := a.versions(name, func(p *part) bool { return p.offers(name) })
 	if err != nil || len(out) > 0 {
@@ -76,7 +76,7 @@ func (a *Archive) Versions(name string) ([]*Package, error) {
 	return a.versions(name, func(*part) bool { return true })
 }
 
-// versions looks for a package in some parts.
+// versions returns every version of a package in the parts that in selects.
 func (a *Archive) versions(name string, in func(*part) bool) ([]*Package, error) {
 	var out []*Package
 	for i, p := range a.parts {
@@ -94,14 +94,15 @@ func (a *Archive) versions(name string, in func(*part) bool) ([]*Package, error)
 		}
 	}
 	slices.SortStableFunc(out, func(x, y *Package) int {
-		c, _ := CompareVersions(y.Version, x.Version) // parsed before
+		c, _ := CompareVersions(y.Version, x.Version) // the error is impossible: both were checked when parsed
 		return c
 	})
 	return out, nil
 }
 
-// providing returns the names of the packages that provide a name, sorted. A
-// suite for some packages must not settle what the others depend on.
+// providing returns the names of the packages that provide a name, sorted. Of a suite with
+// Only, just the named packages count: that suite must not decide how the dependencies of
+// other packages are met.
 func (a *Archive) providing(name string) []string {
 	var out []string
 	for _, p := range a.parts {
@@ -116,8 +117,8 @@ func (a *Archive) providing(name string) []string {
 	return slices.Compact(out)
 }
 
-// essential returns the names of the packages marked Essential, sorted. What is
-// so in a suite for some packages is another release's business.
+// essential returns the names of the packages marked Essential, sorted. Suites with Only do
+// not count: they may be of another release, with other essential packages.
 func (a *Archive) essential() []string {
 	var out []string
 	for _, p := range a.parts {
@@ -129,7 +130,7 @@ func (a *Archive) essential() []string {
 	return slices.Compact(out)
 }
 
-// at parses the package at a place, once.
+// at parses the package at a place, at most once.
 func (a *Archive) at(at place) (*Package, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -150,14 +151,14 @@ func (a *Archive) at(at place) (*Package, error) {
 	return pkg, nil
 }
 
-// forOthers tells of a package whose suite is there for others.
+// forOthers reports whether pkg is from a suite whose Only does not name it.
 func (a *Archive) forOthers(pkg *Package) bool {
 	return slices.ContainsFunc(a.parts, func(p *part) bool {
 		return p.suite == pkg.Suite && !p.offers(pkg.Name)
 	})
 }
 
-// where names all that was searched, for errors.
+// where lists all suites and components that were searched, for errors.
 func (a *Archive) where() string {
 	var names []string
 	for _, p := range a.parts {

@@ -10,9 +10,9 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// TestClocksDiffer: an index that was signed a little after what this computer's clock
-// says is taken, and of one that was signed much later it is told what to look at. No key
-// that has expired lives longer by it, and none that has by the time of its signature.
+// TestClocksDiffer: an index that was signed a little after this computer's time is accepted; for
+// one that was signed much later, the error says to check the clock. This does not accept a key
+// that has expired by now, nor one that has expired by the time of the signature.
 func TestClocksDiffer(t *testing.T) {
 	lasting := newKey(t, packet.PubKeyAlgoEdDSA)
 	until := func(end time.Time) *openpgp.Entity {

@@ -8,8 +8,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
-// ResolveError tells why no set of packages fits. Each reason names the whole
-// chain of packages that led to it.
+// ResolveError says why no set of packages satisfies the dependencies. Each reason names
+// the whole chain of packages that led to it.
 type ResolveError struct{ Reasons []string }
 
 func (e *ResolveError) Error() string { return strings.Join(e.Reasons, "\n") }
@@ -32,7 +32,7 @@ func (c *choice) title() string {
 	return s + " (requested)"
 }
 
-// describe tells of a conflict between a chosen package and another.
+// describe describes the conflict between the chosen package and another.
 func (o *obstacle) describe(other *choice) string {
 	from, to := o.chosen, other
 	if o.byNew {
@@ -42,7 +42,7 @@ func (o *obstacle) describe(other *choice) string {
 		from.title(), to.title(), from.pkg.Name, o.field, o.rel)
 }
 
-// explain tells why a clause cannot be satisfied.
+// explain returns an error that says why a clause cannot be satisfied.
 func (u *universe) explain(s *state, cl clause) error {
 	var why []string
 	for _, r := range cl.dep {
@@ -63,7 +63,7 @@ func (u *universe) explain(s *state, cl clause) error {
 	}}
 }
 
-// explainRelation tells why one alternative is out, with its name first.
+// explainRelation says why one alternative cannot be taken, beginning with its name.
 func (u *universe) explainRelation(s *state, cl clause, r Relation) (string, error) {
 	options, err := u.options(r)
 	if err != nil {
@@ -100,7 +100,7 @@ func (u *universe) explainRelation(s *state, cl clause, r Relation) (string, err
 	return fmt.Sprintf("%s, which does not exist in %s", r, u.a.where()), nil
 }
 
-// explainWish tells why what the caller asked for is not there.
+// explainWish says why a package that the caller asked for does not exist.
 func (u *universe) explainWish(w wish) (string, error) {
 	versions, err := u.a.Versions(w.name)
 	if err != nil {
@@ -127,8 +127,8 @@ func (u *universe) explainWish(w wish) (string, error) {
 	return s, nil
 }
 
-// elsewhere tells of a version that would do, in a suite that is there for
-// other packages.
+// elsewhere points out a version that satisfies r in a suite whose Only does not name the
+// package. It returns "" if there is none.
 func (a *Archive) elsewhere(r Relation) (string, error) {
 	all, err := a.versions(r.Name, func(p *part) bool { return !p.offers(r.Name) })
 	for _, p := range all {
@@ -166,7 +166,7 @@ func listNames(ps []*Package) string {
 	return strings.Join(out, ", ")
 }
 
-// similar returns up to three names that a typing error turns into name.
+// similar returns up to three known names of which name may be a misspelling.
 func (a *Archive) similar(name string) []string {
 	var known []string
 	for _, p := range a.parts {

@@ -11,16 +11,16 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
-// FetchOptions of Fetch.
+// FetchOptions are the options of Fetch.
 type FetchOptions struct {
 	Snapshot time.Time // the archive's date; lets the snapshot archive serve what mirrors have dropped. Zero: mirrors only
 	Parallel int       // downloads at once; 0 means 8
 	Progress progress.Reporter
 }
 
-// Fetch brings packages into the cache, from their mirrors in order and then
-// from the snapshot archive, and calls each for every one as it arrives, from
-// several goroutines. The first error ends it.
+// Fetch downloads packages into the cache, from their mirrors in order and then from the
+// snapshot archive. It calls each for every package as it arrives, from several goroutines.
+// The first error ends Fetch.
 func Fetch(ctx context.Context, c *fetch.Cache, pkgs []*Package, opt FetchOptions, each func(p *Package, file *fetch.File) error) error {
 	if opt.Parallel <= 0 {
 		opt.Parallel = 8
@@ -48,7 +48,7 @@ func Fetch(ctx context.Context, c *fetch.Cache, pkgs []*Package, opt FetchOption
 	return context.Cause(ctx)
 }
 
-// Request is what the cache needs to know to get the .deb of p.
+// Request returns the request with which the cache fetches the .deb of p.
 func (p *Package) Request(snapshot time.Time) fetch.Request {
 	return fetch.Request{
 		Name:   fmt.Sprintf("%s %s", p.Name, p.Version),
@@ -67,9 +67,9 @@ func (p *Package) urls(snapshot time.Time) []string {
 	if snapshot.IsZero() {
 		return urls
 	}
-	// The archive is photographed every six hours, so the picture that has a
-	// new package is the one after the index's date. Old versions stay in the
-	// pool for more than a day.
+	// The snapshot archive takes a snapshot every six hours. A package that is new in the
+	// index is in the first snapshot after the index's date, which snapshot+24h covers: an
+	// old version stays in the pool for more than a day.
 	for _, t := range []time.Time{snapshot.Add(24 * time.Hour), snapshot} {
 		for _, m := range SnapshotMirrors(t).For(p.Suite) {
 			urls = append(urls, join(m, p.Filename))

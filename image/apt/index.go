@@ -15,10 +15,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 )
 
-// An index is a Packages file in a form that opens in a millisecond: the
-// stanzas as text, then tables of names sorted for binary search, then a
-// footer. Nothing is parsed before it is asked for, as a build needs a few
-// hundred of 70,000 packages.
+// An index is a Packages file in a form that opens in a millisecond: the stanzas as text,
+// then tables of names sorted for binary search, then a footer. A stanza is parsed only
+// when it is asked for, as a build needs a few hundred of 70,000 packages.
 //
 //	stanzas   text, only the fields of keptField
 //	packages  20 bytes each, sorted by name: where the name, where the stanza
@@ -26,9 +25,8 @@ import (
 //	names     text
 //	footer    32 bytes
 //
-// Numbers are little-endian. Stanzas and tables carry a CRC-32C, which finds
-// damage of the disk; nothing here is trusted against an attacker, who could
-// write into the cache whatever he wants.
+// Numbers are little-endian. Stanzas and tables carry a CRC-32C, which detects disk errors.
+// It does not protect against an attacker who can write into the cache.
 const (
 	indexMagic   = "IBapt\x00\x01\n"
 	packageSize  = 20
@@ -76,7 +74,7 @@ func writeIndex(w io.Writer, packages io.Reader) error {
 type indexBuilder struct {
 	off      uint64
 	packages []packageRecord
-	provides []provideRecord // pkg counts in order of appearance until finish
+	provides []provideRecord // until finish, pkg is the position in order of appearance
 }
 
 func (b *indexBuilder) add(stanza []byte) error {
@@ -101,7 +99,7 @@ func (b *indexBuilder) add(stanza []byte) error {
 	return nil
 }
 
-// providedName cuts a version or an architecture that is glued to the name.
+// providedName cuts off a version or an architecture that follows the name without a space.
 func providedName(v []byte) []byte {
 	if i := bytes.IndexAny(v, "(:"); i >= 0 {
 		return v[:i]
@@ -145,7 +143,7 @@ func appendName(to []byte, names *[]byte, name string, flags uint16) []byte {
 	return binary.LittleEndian.AppendUint16(to, flags)
 }
 
-// sort orders both tables by name and gives provides the new positions.
+// sort orders both tables by name and updates the positions in provides.
 func (b *indexBuilder) sort() {
 	order := make([]uint32, len(b.packages))
 	for i := range order {
@@ -209,8 +207,8 @@ func readIndex(f io.ReaderAt, size int64) (*index, error) {
 	return ix, ix.checkBounds(off)
 }
 
-// checkBounds keeps a table that another version of this code wrote from
-// causing a panic. It costs a millisecond.
+// checkBounds keeps a table that another version of this code wrote from causing a panic
+// later. It takes about a millisecond.
 func (ix *index) checkBounds(text int64) error {
 	le := binary.LittleEndian
 	named := func(rec []byte) bool {
@@ -265,7 +263,7 @@ func (ix *index) providers(name string) []int {
 	return out
 }
 
-// essential returns the names of the packages marked so, each once.
+// essential returns the names of the packages marked Essential, each once.
 func (ix *index) essential() []string {
 	var out []string
 	for i := range ix.len() {

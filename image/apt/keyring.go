@@ -46,8 +46,7 @@ func debianKeyring() (openpgp.EntityList, error) {
 	return ring, nil
 }
 
-// keyring returns the keys to trust: Debian's, or those that the caller
-// brings, armored or binary.
+// keyring returns the keys to trust: own, armored or binary, or Debian's if own is nil.
 func keyring(own []byte) (openpgp.EntityList, error) {
 	if own == nil {
 		return debianKeyring()
@@ -58,9 +57,9 @@ func keyring(own []byte) (openpgp.EntityList, error) {
 	return openpgp.ReadKeyRing(bytes.NewReader(own))
 }
 
-// verified returns the text of a clear-signed message that a key of the ring
-// signed (RFC 9580, section 7). Nothing but white space may surround the
-// message: a reader that skips such text can be made to read it.
+// verified returns the text of a clear-signed message if a key of the ring signed it (RFC
+// 9580, section 7). Only white space may surround the message: a parser that skips other
+// text could be tricked into reading that text instead.
 func verified(msg []byte, ring openpgp.EntityList, now time.Time) ([]byte, error) {
 	if !bytes.HasPrefix(msg, []byte("-----BEGIN PGP SIGNED MESSAGE-----\n")) {
 		return nil, errors.New("not a clear-signed message: it does not begin with its header")
@@ -78,9 +77,9 @@ func verified(msg []byte, ring openpgp.EntityList, now time.Time) ([]byte, error
 	return block.Plaintext, nil
 }
 
-// checkSignatures accepts the message if at least one signature of a known key
-// is good and none of them is wrong. Each is checked by itself: go-crypto
-// stops at the first known key, which may have expired while the next has not.
+// checkSignatures accepts the message if at least one signature of a known key is good and
+// none is wrong; expired ones do not count. Each signature is checked by itself: go-crypto
+// stops at the first known key, which may have expired while the next one has not.
 func checkSignatures(ring openpgp.EntityList, block *clearsign.Block, now time.Time) error {
 	packets := packet.NewReader(block.ArmoredSignature.Body)
 	good := false
@@ -101,7 +100,7 @@ func checkSignatures(ring openpgp.EntityList, block *clearsign.Block, now time.T
 			good = true
 		case errors.Is(err, pgperrors.ErrUnknownIssuer):
 			unknown = append(unknown, key)
-		case errors.Is(err, pgperrors.ErrSignatureExpired) && sig.CreationTime.After(now): // go-crypto calls that expired, too
+		case errors.Is(err, pgperrors.ErrSignatureExpired) && sig.CreationTime.After(now): // go-crypto calls this expired, too
 			stale = fmt.Errorf("signature of key %s is dated %s, which is in the future; is the clock right? It says %s",
 				key, sig.CreationTime.UTC().Format(dateLayout), now.UTC().Format(dateLayout))
 		case errors.Is(err, pgperrors.ErrKeyExpired), errors.Is(err, pgperrors.ErrSignatureExpired):
@@ -121,10 +120,11 @@ func checkSignatures(ring openpgp.EntityList, block *clearsign.Block, now time.T
 	return errors.New("no signature")
 }
 
-// checkOne judges a signature that was made a little after now by its own date: clocks
-// differ. That is the later one, at which no key is good that has expired by now.
+// checkOne checks one signature. If it is dated up to clockSlack after now, it is checked
+// at its own date, because clocks differ. That date is later than now, so a key that has
+// expired by now is not accepted this way.
 func checkOne(ring openpgp.EntityList, text []byte, sig *packet.Signature, now time.Time) error {
-	// go-crypto 1.5 takes SHA-1 by this API; of MD5 it knows nothing any more.
+	// go-crypto 1.5 accepts SHA-1 through this API; it no longer supports MD5.
 	if sig.Hash == crypto.SHA1 {
 		return fmt.Errorf("made with %v, which can be forged", sig.Hash)
 	}

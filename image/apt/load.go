@@ -22,16 +22,17 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
-// Options of Load. The zero value is right for a build of today.
+// Options are the options of Load. The zero value is right for a build with today's
+// indexes.
 type Options struct {
-	Now      time.Time         // the clock that validity is judged by; zero means the host's. For a snapshot: its time
-	keys     []byte            // what tests trust instead of Debian's
+	Now      time.Time         // validity is checked at this time: zero means now; for a snapshot, its time
+	keys     []byte            // if not nil, tests trust these instead of Debian's
 	Progress progress.Reporter // nil reports to nobody
-	// AllowOlder takes indexes although newer ones of their suites were seen.
+	// AllowOlder accepts an index even if a newer one of its suite was seen before.
 	AllowOlder bool
 }
 
-// loader is what the steps of one Load share.
+// loader is the state that the steps of one Load share.
 type loader struct {
 	cache *fetch.Cache
 	arch  string
@@ -39,10 +40,10 @@ type loader struct {
 	opt   Options
 }
 
-// Load fetches and verifies the indexes of the suites for one architecture.
-// Of equal versions the one in the suite named first is taken. Parsed indexes
-// are kept in the cache by digest, so only a changed archive costs time. The
-// caller closes the archive.
+// Load fetches and verifies the indexes of the suites for one architecture. Of equal
+// versions of a package, the one in the suite named first is taken. Parsed indexes are kept
+// in the cache by digest, so that only a changed archive takes time. The caller closes the
+// Archive.
 func Load(ctx context.Context, c *fetch.Cache, suites []Suite, arch string, opt Options) (*Archive, error) {
 	l, a, err := newLoader(c, arch, opt)
 	if err != nil {
@@ -88,8 +89,8 @@ type loadedSuite struct {
 	parts   []*part
 }
 
-// suite loads one suite. A mirror that serves a bad index is no reason not to
-// ask the next one.
+// suite loads one suite from the first mirror that serves a good index. A slow mirror is
+// tried again after all others.
 func (l *loader) suite(ctx context.Context, s Suite) (loadedSuite, error) {
 	if len(s.Mirrors) == 0 {
 		return loadedSuite{}, fmt.Errorf("suite %s: no mirror is known", s.Name)
@@ -100,12 +101,12 @@ func (l *loader) suite(ctx context.Context, s Suite) (loadedSuite, error) {
 		rel, info, err := l.release(ctx, s, m)
 		switch {
 		case err == nil:
-			// The others may have the files that this one lost.
+			// The other mirrors may have files that this one lacks.
 			parts, err := l.components(ctx, s, unique([]string{m}, s.Mirrors), rel)
 			return loadedSuite{info, parts}, err
 		case ctx.Err() != nil:
 			return loadedSuite{}, err
-		case errors.Is(err, fetch.ErrSlow): // better than nothing, in the end
+		case errors.Is(err, fetch.ErrSlow): // a slow mirror is better than none
 			queue = append(queue[:len(queue):len(queue)], m)
 		}
 		failed = append(failed, err)
@@ -135,7 +136,7 @@ func (l *loader) release(ctx context.Context, s Suite, mirror string) (*releaseF
 	}, nil
 }
 
-// read turns an InRelease file into a list of files to trust.
+// read verifies and parses an InRelease file, the list of files to trust.
 func (l *loader) read(msg []byte, s Suite) (*releaseFile, error) {
 	text, err := verified(msg, l.ring, l.opt.Now)
 	if err != nil {
@@ -148,9 +149,9 @@ func (l *loader) read(msg []byte, s Suite) (*releaseFile, error) {
 	return rel, rel.check(s, l.arch, l.opt.Now)
 }
 
-// notOlder refuses to go back: an old index is validly signed, and has years
-// until it expires where the archive sets no end. The archive's own name stands
-// for all of its mirrors.
+// notOlder refuses an index that is older than one seen before. An old index still has a
+// valid signature, and if the archive sets no Valid-Until, it stays acceptable for years.
+// The newest date is kept by the archive's Origin, so it applies to all of its mirrors.
 func (l *loader) notOlder(ctx context.Context, s Suite, rel *releaseFile) error {
 	newest, err := l.cache.Newest(ctx, rel.origin+" "+s.Name, rel.date)
 	if err != nil || l.opt.AllowOlder || !newest.After(rel.date) {
@@ -160,7 +161,7 @@ func (l *loader) notOlder(ctx context.Context, s Suite, rel *releaseFile) error 
 		rel.date.Format(dateLayout), newest.Format(dateLayout))
 }
 
-// components opens the indexes of a suite, all at once.
+// components opens the indexes of a suite in parallel.
 func (l *loader) components(ctx context.Context, s Suite, mirrors []string, rel *releaseFile) ([]*part, error) {
 	var parts []*part
 	for _, c := range s.Components {
@@ -176,7 +177,7 @@ func (l *loader) components(ctx context.Context, s Suite, mirrors []string, rel 
 	return parts, g.Wait()
 }
 
-// open brings one index from the cache, or makes it.
+// open opens one index from the cache, building it first if it is missing.
 func (l *loader) open(ctx context.Context, p *part, rel *releaseFile) error {
 	plain, name, err := rel.packages(p.component, p.arch)
 	if err != nil {
@@ -219,11 +220,11 @@ func (l *loader) build(ctx context.Context, w io.Writer, p *part, name string, p
 	if err != nil {
 		return fmt.Errorf("%s: %w", label, err)
 	}
-	// Its content lives on in the index.
+	// The index holds all that is needed of the download.
 	return l.cache.Drop(fetch.Downloads, entry.sha256)
 }
 
-// indexURLs prefers the name that cannot change while a mirror is updated.
+// indexURLs prefers the by-hash name: its content cannot change while a mirror is updated.
 func indexURLs(p *part, name string, e releaseEntry, byHash bool) []string {
 	var urls []string
 	for _, m := range p.mirrors {
@@ -252,7 +253,7 @@ func indexFile(w io.Writer, file, ext string, plain releaseEntry, task progress.
 	}
 	defer text.Close()
 	h := sha256.New()
-	// One byte more than promised is enough to know that it is wrong.
+	// Reading one byte more than the signed size is enough to make the digest wrong.
 	tee := io.TeeReader(io.LimitReader(text, plain.size+1), h)
 	if err := writeIndex(w, tee); err != nil {
 		return err

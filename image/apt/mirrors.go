@@ -15,13 +15,13 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 )
 
-// Mirrors are base URLs of Debian's two archives, in order of preference.
+// Mirrors are base URLs of Debian's two archives, each list in order of preference.
 type Mirrors struct {
 	Archive  []string // of suites such as trixie and trixie-updates
 	Security []string // of suites such as trixie-security
 }
 
-// For returns the mirrors that have a suite.
+// For returns the mirrors that serve a suite.
 func (m Mirrors) For(suite string) []string {
 	if isSecurity(suite) {
 		return m.Security
@@ -29,7 +29,7 @@ func (m Mirrors) For(suite string) []string {
 	return m.Archive
 }
 
-// Append returns m with the mirrors of other after its own.
+// Append returns m with the mirrors of other after those of m, without duplicates.
 func (m Mirrors) Append(other Mirrors) Mirrors {
 	return Mirrors{unique(m.Archive, other.Archive), unique(m.Security, other.Security)}
 }
@@ -46,8 +46,8 @@ func unique(lists ...[]string) []string {
 
 func isSecurity(suite string) bool { return strings.HasSuffix(suite, "-security") }
 
-// SnapshotMirrors are the archives as they were at a time; the snapshot
-// archive takes the newest picture that is not younger.
+// SnapshotMirrors returns the archives as they were at time t: the snapshot archive serves
+// the newest snapshot that is not later than t.
 func SnapshotMirrors(t time.Time) Mirrors {
 	at := t.UTC().Format("20060102T150405Z")
 	return Mirrors{
@@ -58,17 +58,17 @@ func SnapshotMirrors(t time.Time) Mirrors {
 
 const snapshotBase = "https://snapshot.debian.org/archive/"
 
-// HostMirrors returns what the apt of this host uses for Debian's own suites,
-// for sources that serve arch. On a host without apt, or with a derivative
-// only, there are none. A file that cannot be read or understood is an error
-// that may be reported and otherwise ignored.
+// HostMirrors returns the mirrors that this host's apt uses for Debian's own suites, from
+// sources that serve arch. There are none on a host without apt, or with sources of a
+// derivative only. A source file that cannot be read or parsed is an error that may be
+// reported and otherwise ignored: the mirrors of the other files are returned with it.
 func HostMirrors(arch, suite string) (Mirrors, error) {
 	return hostMirrors(os.DirFS("/"), arch, suite)
 }
 
-// hostMirrors reads the sources below root. suite is the codename that the
-// image uses: a mirror that has one Debian release has the others, so sources
-// of another release count too, after those of the same one.
+// hostMirrors reads the sources below root. suite is the codename that the image uses. A
+// mirror that has one Debian release has the others too, so sources of other releases also
+// count, after those of suite.
 func hostMirrors(root fs.FS, arch, suite string) (Mirrors, error) {
 	sources, err := readSources(root)
 	var exact, other Mirrors
@@ -99,8 +99,8 @@ func (m *Mirrors) add(uris []string, security bool) {
 	}
 }
 
-// usableURI leaves out what only apt understands: cdrom, mirror+file, tor+http
-// and the like, and relative or malformed addresses.
+// usableURI refuses what only apt understands, such as cdrom, mirror+file and tor+http, and
+// relative or malformed addresses.
 func usableURI(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
@@ -139,8 +139,8 @@ func debianComponents(components []string) bool {
 	})
 }
 
-// readSources reads sources.list and sources.list.d. Sources that could be
-// read are returned beside the error about the others.
+// readSources reads sources.list and sources.list.d. It returns the sources that it could
+// read together with the error about the others.
 func readSources(root fs.FS) ([]source, error) {
 	const dir = "etc/apt/sources.list.d"
 	names := []string{"etc/apt/sources.list"}

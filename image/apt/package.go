@@ -77,14 +77,14 @@ func (p *Package) relations(f deb822.Paragraph, arch *dependency.Arch) error {
 	foreign := func(r Relation) bool {
 		return r.Arch != "" && r.Arch != "any" && r.Arch != "native" && r.Arch != arch.String()
 	}
-	// libc6-i386 is for amd64 and conflicts with libc6-x32:i386, which never is in an
-	// image: there all packages have one architecture.
+	// For example, libc6-i386 is for amd64 and conflicts with libc6-x32:i386. Such a
+	// package is never in an image, where all packages have one architecture.
 	p.Conflicts = slices.DeleteFunc(p.Conflicts, foreign)
 	p.Breaks = slices.DeleteFunc(p.Breaks, foreign)
 	return nil
 }
 
-// keptField tells which fields of an index parsePackage reads.
+// keptField reports whether parsePackage uses the field, so that the index must keep it.
 func keptField(name []byte) bool {
 	switch string(name) {
 	case "package", "version", "architecture", "priority", "filename", "size", "sha256",

@@ -9,13 +9,13 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fetch"
 )
 
-// Recheck looks packages up in the index that they once came from: the one of
-// the given digest and date, whatever the mirrors serve today. The error is a
-// *fetch.Error where nobody has that index any more, and fetch.Local where this
-// computer cannot keep or read it; all others but a cancelled context's tell that
-// the packages are not those of the archive.
+// Recheck looks packages up in the index that they were once resolved from: the one with
+// the digest and date of from, whatever the mirrors serve today. The error is a
+// *fetch.Error if no mirror has that index any more, and fetch.Local reports true for it if
+// this computer cannot store or read the index. Any other error, except that of a cancelled
+// context, means that the archive does not list these packages.
 func Recheck(ctx context.Context, c *fetch.Cache, s Suite, arch string, from Release, pkgs []*Package, opt Options) error {
-	opt.Now = from.Date.Add(24 * time.Hour) // it was signed in the hours after its date
+	opt.Now = from.Date.Add(24 * time.Hour) // an index is signed within hours after its date
 	l, a, err := newLoader(c, arch, opt)
 	if err != nil {
 		return err
@@ -36,8 +36,8 @@ func Recheck(ctx context.Context, c *fetch.Cache, s Suite, arch string, from Rel
 	return nil
 }
 
-// pinned reads the InRelease file of a known digest. One attempt per mirror
-// will do: most have moved on.
+// pinned reads the InRelease file with the digest of from. Each mirror is tried only once:
+// most of them have newer files by now.
 func (l *loader) pinned(ctx context.Context, s Suite, from Release) (*releaseFile, error) {
 	r := fetch.Request{Name: s.Name + " InRelease of " + from.Date.Format(dateLayout), SHA256: from.SHA256, Once: true}
 	for _, m := range s.Mirrors {
@@ -61,7 +61,7 @@ func (l *loader) pinned(ctx context.Context, s Suite, from Release) (*releaseFil
 	return rel, nil
 }
 
-// lists refuses a package that the archive does not list exactly so.
+// lists refuses a package unless the archive lists it with exactly these values.
 func (a *Archive) lists(p *Package) error {
 	versions, err := a.Versions(p.Name)
 	if err != nil {

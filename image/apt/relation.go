@@ -43,8 +43,8 @@ func CompareVersions(a, b string) (int, error) {
 	return version.Compare(va, vb), nil
 }
 
-// admits tells whether a version satisfies the relation. A version that
-// cannot be parsed satisfies nothing; those of indexes are checked on reading.
+// admits tells whether version v satisfies the relation. A version that cannot be parsed
+// satisfies nothing; the versions in indexes are checked when they are read.
 func (r Relation) admits(v string) bool {
 	if r.Op == "" {
 		return true
@@ -68,14 +68,14 @@ func (r Relation) admits(v string) bool {
 	return false
 }
 
-// parseDependencies reads a dependency field. Alternatives that are limited to
-// other architectures or to a build profile are left out, and with them a
-// dependency of which nothing remains.
+// parseDependencies reads a dependency field. Alternatives that are limited to other
+// architectures or to a build profile are left out, and so is a dependency of which no
+// alternative remains.
 func parseDependencies(field string, arch *dependency.Arch) ([]Dependency, error) {
 	if strings.TrimSpace(field) == "" {
 		return nil, nil
 	}
-	if strings.ContainsRune(field, 0) { // the parser takes it for the end
+	if strings.ContainsRune(field, 0) { // the parser would take NUL for the end of the field
 		return nil, fmt.Errorf("%q holds a NUL byte", shorten(field))
 	}
 	parsed, err := dependency.Parse(field)
@@ -119,7 +119,7 @@ func relation(p dependency.Possibility) (Relation, error) {
 		return r, fmt.Errorf("%q is not a package name", p.Name)
 	}
 	if p.Arch != nil {
-		if strings.Contains(p.Arch.CPU, "-") { // its String would panic
+		if strings.Contains(p.Arch.CPU, "-") { // p.Arch.String would panic
 			return r, fmt.Errorf("%q is not the name of a processor", shorten(p.Arch.CPU))
 		}
 		if r.Arch = p.Arch.String(); !validName(r.Arch) {
@@ -152,8 +152,8 @@ func parseRelations(field string, arch *dependency.Arch) ([]Relation, error) {
 	return rels, nil
 }
 
-// validName follows deb-control(5), but lets upper case and one letter pass,
-// as old archives and third parties have them.
+// validName follows deb-control(5), but also accepts upper case, underscores and a single
+// letter, which occur in old archives and those of third parties.
 func validName(s string) bool {
 	for i, r := range s {
 		alnum := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'

@@ -11,13 +11,13 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/deb822"
 )
 
-// releaseFile is the signed list of an archive's indexes.
+// releaseFile is a parsed Release file, the signed list of a suite's indexes.
 type releaseFile struct {
 	origin, suite, codename   string
 	date, validUntil          time.Time
 	components, architectures []string
 	byHash                    bool
-	allApart                  bool // Architecture: all has its own Packages files
+	allApart                  bool // packages of Architecture: all have their own Packages files
 	files                     map[string]releaseEntry
 }
 
@@ -85,13 +85,14 @@ func parseFiles(field string) (map[string]releaseEntry, error) {
 	return files, nil
 }
 
-// dateLayout is how people read dates of indexes, which are in UTC.
+// dateLayout is the format in which errors show the dates of indexes, in UTC.
 const dateLayout = "2 January 2006 15:04 UTC"
 
-// clockSlack is how far in the future an index may be dated: clocks differ.
+// clockSlack is how far in the future an index may be dated, because clocks differ.
 const clockSlack = time.Hour
 
-// check compares the Release file with what was asked for.
+// check compares the Release file with the requested suite and architecture, and its dates
+// with now.
 func (r *releaseFile) check(s Suite, arch string, now time.Time) error {
 	switch {
 	case r.codename != s.Name && r.suite != s.Name:
@@ -113,20 +114,20 @@ func (r *releaseFile) check(s Suite, arch string, now time.Time) error {
 	return nil
 }
 
-// hasComponent knows that security suites write updates/main for main.
+// hasComponent also accepts updates/main for main, as security suites have it.
 func (r *releaseFile) hasComponent(want string) bool {
 	return slices.ContainsFunc(r.components, func(c string) bool {
 		return c == want || strings.HasSuffix(c, "/"+want)
 	})
 }
 
-// compressions of an index, the best first. gzip costs a third more bytes
-// than xz and a fifth of the time: the index is 7 % of a build's download, but
-// all of a build waits for it.
+// compressions of an index, the preferred first. gzip takes a third more bytes than xz, but
+// a fifth of the time: the index is 7 % of a build's download, but the whole build waits
+// for it.
 var compressions = []string{".zst", ".gz", ".xz", ""}
 
-// packages names the Packages file of a component: the entry of the plain
-// text, for its digest, and the name of the compressed form to fetch.
+// packages selects the Packages file of a component. plain is the entry of the uncompressed
+// file, whose digest is checked; name is the compressed file to fetch.
 func (r *releaseFile) packages(component, arch string) (plain releaseEntry, name string, err error) {
 	base := component + "/binary-" + arch + "/Packages"
 	for _, ext := range compressions {

@@ -7,18 +7,21 @@ import (
 	"strings"
 )
 
-// Resolve returns the smallest set of packages it finds that contains all of
-// want with everything they depend on and without a conflict, sorted by name.
-// An entry of want is NAME, NAME=VERSION or NAME/SUITE, never a virtual package, of
-// which a lock would not tell that it has it; a suffix :ARCH is allowed if it is the
-// archive's. Essential packages come along and Recommends do not, as with
-// apt-get --no-install-recommends. cut names, by package or a pattern of such
-// (path.Match), dependencies that do not count.
+// Resolve returns a set of packages that contains all of want and everything they depend
+// on, without a conflict, sorted by name. The set is the smallest that the search finds.
 //
-// Of every package the highest version counts, of all suites that it may come
-// from, unless pinned. A suite for some packages (Suite.Only) has no other that is
-// wanted by its bare name.
-// The result depends on the indexes and the arguments only.
+// An entry of want is NAME, NAME=VERSION or NAME/SUITE. A suffix :ARCH is allowed if it is
+// the archive's architecture. A virtual package is refused: a lock lists real packages, so
+// it could not show that it contains the virtual one.
+//
+// Essential packages are included and Recommends are not, as with apt-get
+// --no-install-recommends. cut lists dependencies that are ignored; its keys are package
+// names or path.Match patterns of them.
+//
+// Of every package, the highest version of all suites it may come from is taken, unless
+// want pins another. If only a suite with Suite.Only has a package and Only does not name
+// it, an entry of want with just its NAME is refused. The result depends only on the
+// indexes and the arguments.
 func (a *Archive) Resolve(want []string, cut map[string][]string) ([]*Package, error) {
 	u, err := newUniverse(a, want, cut)
 	if err != nil {
@@ -40,7 +43,7 @@ func (a *Archive) Resolve(want []string, cut map[string][]string) ([]*Package, e
 	return out, nil
 }
 
-// universe is what can be chosen: at most one version of each name.
+// universe is the set of packages to choose from: at most one version of each name.
 type universe struct {
 	a          *Archive
 	cut        map[string][]string
@@ -69,9 +72,9 @@ func (w wish) admits(p *Package) bool {
 	return (w.version == "" || w.version == p.Version) && (w.suite == "" || w.suite == p.Suite)
 }
 
-// Granted finds what an entry of Resolve's want means among packages that were resolved
-// before. Where none is it, have is what goes by the name in another version or of
-// another suite, or nil.
+// Granted looks for an entry of Resolve's want among packages that were resolved before.
+// have is the package of that name, or nil; ok tells whether its version and suite satisfy
+// want.
 func Granted(want, arch string, pkgs []*Package) (have *Package, ok bool, err error) {
 	w, err := parseWish(want, arch)
 	if err != nil {
@@ -139,7 +142,7 @@ func (u *universe) pin(s string) error {
 	return nil
 }
 
-// candidate is the version of a package that may be chosen, or nil.
+// candidate returns the version of a package that may be chosen, or nil.
 func (u *universe) candidate(name string) (*Package, error) {
 	if p, ok := u.candidates[name]; ok {
 		return p, nil
@@ -179,10 +182,10 @@ func (u *universe) options(r Relation) ([]*Package, error) {
 	return out, nil
 }
 
-// qualifies judges the architecture qualifier of a relation. All packages
-// here have one architecture or none, so a bare name always fits; NAME:any
-// asks for a package that allows it (Multi-Arch specification, "Dependencies
-// involving :any").
+// qualifies checks the architecture qualifier of a relation. All packages here are of one
+// architecture or of all, so a name without a qualifier always fits. NAME:any needs a
+// package with Multi-Arch: allowed (Multi-Arch specification, "Dependencies involving
+// :any").
 func (u *universe) qualifies(r Relation, p *Package) bool {
 	switch r.Arch {
 	case "", "native", u.a.arch:
@@ -219,7 +222,7 @@ func (u *universe) providers(name string) ([]*Package, error) {
 		if err != nil {
 			return nil, err
 		}
-		// The version with the provision need not be the candidate.
+		// Another version may have the Provides than the candidate.
 		if p != nil && provides(p, Relation{Name: name}) {
 			out = append(out, p)
 		}
@@ -274,7 +277,7 @@ func (u *universe) roots(want []string) ([]clause, error) {
 	return roots, nil
 }
 
-// wanted returns the only package that a wish can mean.
+// wanted returns the package that a wish asks for, or a complaint for the user.
 func (u *universe) wanted(w wish) (p *Package, complaint string, err error) {
 	p, err = u.candidate(w.name)
 	if err != nil {
@@ -289,7 +292,7 @@ func (u *universe) wanted(w wish) (p *Package, complaint string, err error) {
 	return p, complaint, err
 }
 
-// clauses returns what p depends on.
+// clauses returns the dependencies of a chosen package, without those that are cut.
 func (u *universe) clauses(c *choice) ([]clause, error) {
 	var out []clause
 	cut := u.cutFor(c.pkg.Name)
@@ -322,11 +325,11 @@ func (u *universe) clause(c *choice, d Dependency) (clause, error) {
 	return cl, nil
 }
 
-// cutFor collects the names that are cut from the dependencies of a package.
+// cutFor collects the names that are cut from a package's dependencies.
 func (u *universe) cutFor(name string) map[string]bool {
 	cut := map[string]bool{}
 	for pattern, names := range u.cut {
-		if ok, _ := path.Match(pattern, name); ok { // the pattern was checked
+		if ok, _ := path.Match(pattern, name); ok { // the patterns were checked before
 			for _, n := range names {
 				cut[n] = true
 			}

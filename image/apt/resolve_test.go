@@ -463,8 +463,8 @@ func TestFilenameStaysInTheArchive(t *testing.T) {
 	}
 }
 
-// TestOtherSuite: a suite for some packages gives these, and what nobody else
-// has of their dependencies; it changes nothing of what the others are.
+// TestOtherSuite: a suite with Only provides the named packages, and those of their dependencies
+// that no other suite has; the other packages do not change.
 func TestOtherSuite(t *testing.T) {
 	a := fixture(t, "arm64", `
 		base 1; Essential: yes; Depends: mta

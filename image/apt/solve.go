@@ -6,15 +6,15 @@ import (
 	"slices"
 )
 
-// The search is what a person would do: take what is forced until nothing is,
-// then settle the first open choice by its order of preference, and come back
-// to it when that led to a conflict. Debian's choices are few and rarely
-// conflict, so it seldom comes back at all.
+// The search works as a person would: it takes every package that is forced until none is,
+// then settles the first open choice by its order of preference, and backtracks if that
+// leads to a conflict. Debian's choices are few and rarely conflict, so it seldom
+// backtracks.
 
-// maxSteps bounds the search; a real image takes some dozens.
+// maxSteps bounds the search; a real image takes a few dozen steps.
 const maxSteps = 20000
 
-// clause demands one of some packages.
+// clause demands that one of its options is chosen.
 type clause struct {
 	from      *choice // nil for what the caller wants
 	dep       Dependency
@@ -22,7 +22,7 @@ type clause struct {
 	essential bool
 }
 
-// choice is a package that is in, and the demand that brought it.
+// choice is a chosen package and the clause that demanded it.
 type choice struct {
 	pkg *Package
 	via clause
@@ -38,9 +38,9 @@ type veto struct {
 // state is a partial solution.
 type state struct {
 	chosen   map[string]*choice
-	provided map[string][]*choice // by what they provide
+	provided map[string][]*choice // by the names that they provide
 	vetoes   map[string][]veto
-	open     []clause // with a choice still to make, oldest first
+	open     []clause // clauses with a choice still to make, oldest first
 }
 
 func (s *state) clone() *state {
@@ -56,8 +56,8 @@ func (s *state) clone() *state {
 
 func (u *universe) solve(roots []clause) (*state, error) {
 	s := &state{chosen: map[string]*choice{}, provided: map[string][]*choice{}, vetoes: map[string][]veto{}}
-	// All wishes go in before any dependency, so that a dependency sees them
-	// as already chosen.
+	// All wishes are taken before any dependency, so that a dependency finds them already
+	// chosen.
 	var todo []clause
 	for _, r := range roots {
 		more, err := u.take(s, r, r.options[0])
@@ -69,8 +69,8 @@ func (u *universe) solve(roots []clause) (*state, error) {
 	return u.search(s, todo)
 }
 
-// search completes s or returns the first dead end it met: the later ones are
-// consequences of worse choices.
+// search completes s, or returns the first dead end that it met: later dead ends come from
+// less preferred choices.
 func (u *universe) search(s *state, todo []clause) (*state, error) {
 	if err := u.propagate(s, todo); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (u *universe) search(s *state, todo []clause) (*state, error) {
 	return nil, first
 }
 
-// propagate takes everything that is forced, until only real choices are open.
+// propagate takes every forced package, until only clauses with a real choice are open.
 func (u *universe) propagate(s *state, todo []clause) error {
 	for {
 		for len(todo) > 0 {
@@ -122,8 +122,8 @@ func (u *universe) propagate(s *state, todo []clause) error {
 	}
 }
 
-// recheck looks at the open clauses again, after others were taken: some are
-// satisfied by now, some have one option left.
+// recheck settles the open clauses again after other packages were taken: some may be
+// satisfied by now, some may have only one option left.
 func (u *universe) recheck(s *state) (todo []clause, err error) {
 	open := s.open
 	s.open = nil
@@ -140,8 +140,8 @@ func (u *universe) recheck(s *state) (todo []clause, err error) {
 	return todo, nil
 }
 
-// settle drops a satisfied clause, takes the only option of a forced one, and
-// keeps one with a choice.
+// settle drops a satisfied clause, takes the option of a clause that has only one left, and
+// keeps a clause with a choice.
 func (u *universe) settle(s *state, cl clause) (more []clause, keep bool, err error) {
 	for _, p := range cl.options {
 		if c := s.chosen[p.Name]; c != nil && c.pkg == p {
@@ -158,7 +158,7 @@ func (u *universe) settle(s *state, cl clause) (more []clause, keep bool, err er
 	return nil, true, nil
 }
 
-// allowed returns the options that conflict with nothing chosen.
+// allowed returns the options that conflict with no chosen package.
 func (u *universe) allowed(s *state, cl clause) []*Package {
 	var out []*Package
 	for _, p := range cl.options {
@@ -169,7 +169,7 @@ func (u *universe) allowed(s *state, cl clause) []*Package {
 	return out
 }
 
-// take puts a package in and returns what it demands.
+// take chooses p and returns the clauses of its dependencies.
 func (u *universe) take(s *state, cl clause, p *Package) ([]clause, error) {
 	if c := s.chosen[p.Name]; c != nil {
 		return nil, nil
@@ -200,7 +200,7 @@ type obstacle struct {
 	byNew  bool // the new package declares it
 }
 
-// obstacle returns the first conflict that keeps p out, or nil.
+// obstacle returns the first conflict that excludes p, or nil.
 func (s *state) obstacle(p *Package) *obstacle {
 	for _, v := range s.vetoes[p.Name] {
 		if v.by.pkg.Name != p.Name && v.rel.admits(p.Version) {

@@ -1,10 +1,8 @@
-// Package atomicfile writes a file so that its name holds either what was
-// there before or all of the new content, whatever happens in between:
-// temporary file in the same directory, fsync, rename, fsync of the
-// directory.
+// Package atomicfile writes a file so that its name always has either the old content or
+// all of the new content, whatever happens in between: it writes a temporary file in the
+// same directory, then does fsync, rename, and fsync of the directory.
 //
-// It refuses to replace anything that is not a regular file: writing to a
-// device is another job than replacing a name.
+// It refuses to replace anything that is not a regular file, such as a device.
 package atomicfile
 
 import (
@@ -19,18 +17,18 @@ import (
 	"github.com/going-mobile/imagebuilder/image/flock"
 )
 
-// File is a file being written under a temporary name. It is written like any
-// *os.File, then given its name by Commit or forgotten by Close.
+// File is a file being written under a temporary name. It is written like any *os.File;
+// Commit then gives it its name, or Close drops it.
 type File struct {
 	*os.File
 	name string
 	done bool
 }
 
-// Create begins the replacement of name. The finished file will have exactly
-// the permissions perm: the umask has no say. What root writes belongs to the owner
-// of the directory, who under sudo is the one that needs it next. What a killed writer
-// of the same name left behind is removed.
+// Create begins the replacement of name. The finished file will have exactly the
+// permissions perm, regardless of the umask. A file that root writes is given to the owner
+// of the directory, who under sudo is the user who needs it next. Create removes what
+// killed writers of the same name left behind.
 func Create(name string, perm fs.FileMode) (*File, error) {
 	if err := replaceable(name); err != nil {
 		return nil, err
@@ -48,12 +46,12 @@ func Create(name string, perm fs.FileMode) (*File, error) {
 	return f, nil
 }
 
-// Target is the name that Commit gives.
+// Target is the name that the file gets by Commit.
 func (f *File) Target() string { return f.name }
 
-// Ready makes the content durable and looks whether the name can be had still. Of files
-// that belong together all are made ready before one is committed: what may fail, fails
-// while all of the old ones are there.
+// Ready syncs the content and checks that the name can still be replaced. For files that
+// belong together, call Ready for all of them before the first Commit: most errors then
+// occur while all old files still exist.
 func (f *File) Ready() error {
 	if err := f.Sync(); err != nil {
 		return f.told(err)
@@ -61,8 +59,9 @@ func (f *File) Ready() error {
 	return replaceable(f.name)
 }
 
-// Commit makes the content durable and gives it its name. On an error the
-// temporary file is removed and the name is as it was.
+// Commit syncs the content and gives the file its name. On an error the temporary file is
+// removed and the name is unchanged, except when only the final sync of the directory
+// fails.
 func (f *File) Commit() error {
 	if f.done {
 		return fmt.Errorf("commit %s: %w", f.name, os.ErrClosed)
@@ -72,7 +71,7 @@ func (f *File) Commit() error {
 		return f.told(err)
 	}
 	f.done = true
-	// Windows renames closed files only.
+	// Windows can rename only closed files.
 	if err := f.File.Close(); err != nil {
 		os.Remove(f.File.Name())
 		return f.told(err)
@@ -84,14 +83,14 @@ func (f *File) Commit() error {
 	return dirsync.Dir(filepath.Dir(f.name))
 }
 
-// Write is the file's own, but for the name in its errors.
+// Write is like os.File.Write, but its errors have the target's name.
 func (f *File) Write(b []byte) (int, error) {
 	n, err := f.File.Write(b)
 	return n, f.told(err)
 }
 
-// told puts the name that was asked for in place of the temporary one, of which nobody
-// knows.
+// told replaces the temporary name in an error by the target's name, which is the one that
+// the user knows.
 func (f *File) told(err error) error {
 	var path *fs.PathError
 	var link *os.LinkError
@@ -104,8 +103,8 @@ func (f *File) told(err error) error {
 	return err
 }
 
-// Close forgets the content unless it was committed. It may be deferred and
-// called any number of times.
+// Close drops the content unless it was committed. It may be deferred, and called any
+// number of times.
 func (f *File) Close() error {
 	if f.done {
 		return nil
@@ -142,8 +141,8 @@ func replaceable(name string) error {
 	return nil
 }
 
-// create opens a temporary file and locks it, so that sweep of another
-// process leaves it alone.
+// create opens a temporary file and locks it, so that sweep in another process does not
+// remove it.
 func create(name string) (*File, error) {
 	dir, pattern := filepath.Dir(name), prefix(name)+"*"+suffix
 	for {
@@ -152,15 +151,15 @@ func create(name string) (*File, error) {
 			return nil, explain(name, err)
 		}
 		if ok, err := flock.TryExclusive(f); err != nil || ok && exists(f.Name()) {
-			// A file system without locks costs the sweeping, not the write.
+			// On a file system without locks, nothing is swept, but writing works.
 			return &File{File: f, name: name}, nil
 		}
-		// Swept between creation and lock.
+		// Another process swept the file before it was locked.
 		f.Close()
 	}
 }
 
-// explain says of the file that was asked for why it cannot be made.
+// explain says why name cannot be created.
 func explain(name string, err error) error {
 	var path *fs.PathError
 	if !errors.As(err, &path) {
@@ -182,7 +181,7 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// sweep removes the temporary files of writers that no longer live.
+// sweep removes the temporary files of writers that have ended.
 func sweep(name string) {
 	dir := filepath.Dir(name)
 	entries, err := os.ReadDir(dir)
@@ -209,8 +208,8 @@ func sweepOne(name string) {
 	flock.Release(f)
 }
 
-// digits guards the user's own files: os.CreateTemp fills its pattern with
-// decimal digits only.
+// digits protects the user's own files: os.CreateTemp fills its pattern with decimal digits
+// only.
 func digits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }

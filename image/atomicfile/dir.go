@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 )
 
-// MkdirAll makes a directory and all that lead to it. What root makes belongs, as files do,
-// to the owner of the directory in which it begins: who needed sudo once needs it for that
-// once.
+// MkdirAll makes a directory and its missing parents. What root makes is given to the owner
+// of the directory in which it is made, as with files: otherwise a user who needed sudo
+// once would need it always.
 func MkdirAll(dir string, perm fs.FileMode) error {
 	dir = filepath.Clean(dir)
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {
@@ -21,7 +21,7 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 		}
 	}
 	switch err := os.Mkdir(dir, perm); {
-	case errors.Is(err, fs.ErrExist): // another process was faster, or it is no directory
+	case errors.Is(err, fs.ErrExist): // another process was faster, or it is not a directory
 		return os.MkdirAll(dir, perm)
 	case err != nil:
 		return err
@@ -30,7 +30,7 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 	return nil
 }
 
-// MkdirTemp is os.MkdirTemp, with the same owner.
+// MkdirTemp is os.MkdirTemp, with the owner as in MkdirAll.
 func MkdirTemp(dir, pattern string) (string, error) {
 	name, err := os.MkdirTemp(dir, pattern)
 	if err == nil {
@@ -39,5 +39,5 @@ func MkdirTemp(dir, pattern string) (string, error) {
 	return name, err
 }
 
-// Inherit gives a file that root has made, and that stays, to the owner of its directory.
+// Inherit gives a permanent file that root has made to the owner of its directory.
 func Inherit(f *os.File) { inherit(f, filepath.Dir(f.Name())) }

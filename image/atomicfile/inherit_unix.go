@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// inherit gives what root writes to the owner of its directory. Not to that of the file
-// that is replaced: it may be root's from an earlier time, and in a directory where
-// everybody writes somebody may have put it there to be given a secret. A file system
-// that refuses (NFS, root_squash) costs the owner, not the write.
+// inherit gives a file that root writes to the owner of its directory. The owner of the
+// file that is replaced does not matter: that file may be root's from an earlier run, and
+// in a directory where everybody may write, somebody may have put it there to be given a
+// secret. If the file system refuses (NFS with root_squash), the file stays root's.
 func inherit(f *os.File, dir string) {
 	if os.Geteuid() != 0 {
 		return
@@ -25,8 +25,8 @@ func inherit(f *os.File, dir string) {
 	}
 }
 
-// inheritDir does so for a directory that was just made, and for nothing that somebody has
-// put in its place.
+// inheritDir is inherit for a directory that was just made. It follows no link that
+// somebody may have put in its place.
 func inheritDir(name string) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 	if err != nil {

@@ -2,7 +2,7 @@ package atomicfile
 
 import "os"
 
-// inherit does nothing: files here have the owner that their directory says.
+// inherit does nothing: on Windows a directory determines the owner of its files.
 func inherit(*os.File, string) {}
 
 func inheritDir(string) {}

@@ -1,10 +1,9 @@
-// Package authenticode signs EFI programs with a key of one's own, and writes the
-// variables by which firmware comes to trust it (Microsoft, "Windows Authenticode
+// Package authenticode signs EFI programs with the owner's key, and makes the variable
+// updates by which firmware learns to trust that key (Microsoft, "Windows Authenticode
 // Portable Executable Signature Format"; UEFI 2.10, chapters 8 and 32).
 //
-// The same program, key and certificate give the same bytes: a signature bears no
-// time. The package refuses keys that firmware does not read, and programs that
-// bear a signature already.
+// The same program, key and certificate give the same bytes: a signature contains no time.
+// The package refuses keys that firmware cannot use, and programs that are already signed.
 package authenticode
 
 import (
@@ -23,8 +22,8 @@ type Signer struct {
 	cert *x509.Certificate
 }
 
-// leastBits is what all firmware reads: most stops at RSA-2048, some takes more
-// (UEFI 2.10, 32.4.1).
+// leastBits is the only key size that all firmware supports: most supports RSA-2048 only,
+// some supports longer keys (UEFI 2.10, 32.4.1).
 const leastBits = 2048
 
 // New reads a key (PKCS #1 or #8) and a certificate, each in PEM form.
@@ -43,11 +42,11 @@ func New(key, cert []byte) (*Signer, error) {
 	return &Signer{k, c}, nil
 }
 
-// NewOf takes a key that somebody else keeps, of the certificate that c is of. It signs
-// as RSA does by PKCS #1 v1.5: what it signs twice is the same.
+// NewOf returns a Signer for a key that is kept elsewhere; c must be its certificate. key
+// must sign with RSA PKCS #1 v1.5, which gives the same signature for the same data.
 func NewOf(key crypto.Signer, c *x509.Certificate) *Signer { return &Signer{key, c} }
 
-// ReadCertificate reads one in PEM form, and what it is of.
+// ReadCertificate reads a certificate in PEM form and returns it with its public key.
 func ReadCertificate(data []byte) (*x509.Certificate, *rsa.PublicKey, error) {
 	block, _ := pem.Decode(data)
 	if block == nil || block.Type != "CERTIFICATE" {
@@ -92,13 +91,13 @@ func readKey(data []byte) (*rsa.PrivateKey, error) {
 // Fingerprint is the SHA-256 of the certificate.
 func (s *Signer) Fingerprint() [sha256.Size]byte { return sha256.Sum256(s.cert.Raw) }
 
-// Name is who it says that it is.
+// Name is the certificate's subject.
 func (s *Signer) Name() string { return s.cert.Subject.String() }
 
-// Certificate is the certificate in DER form, as the setup of firmware takes it.
+// Certificate is the certificate in DER form, which firmware setups can read.
 func (s *Signer) Certificate() []byte { return s.cert.Raw }
 
 func (s *Signer) sign(data []byte) ([]byte, error) {
 	sum := sha256.Sum256(data)
-	return s.key.Sign(nil, sum[:], crypto.SHA256) // PKCS #1 v1.5, which needs no random
+	return s.key.Sign(nil, sum[:], crypto.SHA256) // PKCS #1 v1.5 needs no random source
 }

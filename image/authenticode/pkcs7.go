@@ -52,15 +52,15 @@ type attribute struct {
 	Values []any `asn1:"set"`
 }
 
-// pkcs7 is a SignedData. What is signed are attributes, where there are any, or
-// else what, of which an outside reader knows the bytes.
+// pkcs7 returns a SignedData. It signs attributes or, if they are nil, what, which is not
+// part of the result: the verifier has it.
 func (s *Signer) pkcs7(content contentInfo, attributes []byte, what []byte) ([]byte, error) {
 	info := signerInfo{
 		Version: 1, Issuer: issuer{asn1.RawValue{FullBytes: s.cert.RawIssuer}, s.cert.SerialNumber},
 		Digest: sha256Algorithm, Algorithm: rsaAlgorithm,
 	}
 	if attributes != nil {
-		what = tagged(asn1.ClassUniversal, asn1.TagSet, attributes).FullBytes // signed as the SET that they are
+		what = tagged(asn1.ClassUniversal, asn1.TagSet, attributes).FullBytes // signed with the tag of a SET
 		info.Attributes = tagged(asn1.ClassContextSpecific, 0, attributes)
 	}
 	var err error
@@ -73,8 +73,8 @@ func (s *Signer) pkcs7(content contentInfo, attributes []byte, what []byte) ([]b
 	})
 }
 
-// attributesOf are what is signed in place of a content: its type and digest, in
-// the order that DER gives a SET.
+// attributesOf returns the attributes that are signed in place of a content: its type and
+// its digest, in DER's order for a SET.
 func attributesOf(kind asn1.ObjectIdentifier, content []byte) ([]byte, error) {
 	sum := sha256.Sum256(content)
 	first, err := asn1.Marshal(attribute{oidContentType, []any{kind}})
@@ -85,14 +85,14 @@ func attributesOf(kind asn1.ObjectIdentifier, content []byte) ([]byte, error) {
 	return append(first, second...), err
 }
 
-// tagged is a constructed value.
+// tagged returns a constructed value.
 func tagged(class, tag int, content []byte) asn1.RawValue {
 	v := asn1.RawValue{Class: class, Tag: tag, IsCompound: true, Bytes: content}
-	v.FullBytes, _ = asn1.Marshal(v) // of bytes, which cannot fail
+	v.FullBytes, _ = asn1.Marshal(v) // cannot fail for bytes
 	return v
 }
 
-// wrapped is a SignedData in the envelope of PKCS #7.
+// wrapped returns a SignedData in a PKCS #7 ContentInfo.
 func wrapped(signed []byte) ([]byte, error) {
 	return asn1.Marshal(contentInfo{oidSignedData, tagged(asn1.ClassContextSpecific, 0, signed)})
 }

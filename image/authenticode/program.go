@@ -24,10 +24,10 @@ const (
 
 var le = binary.LittleEndian
 
-// Sign returns an EFI program with a signature behind it.
+// Sign returns a signed copy of an EFI program.
 func (s *Signer) Sign(program []byte) ([]byte, error) {
 	out := append([]byte(nil), program...)
-	out = append(out, make([]byte, -len(out)&(alignment-1))...) // the padding is signed, too
+	out = append(out, make([]byte, -len(out)&(alignment-1))...) // the signature covers the padding
 	opt, err := optionalHeader(out)
 	if err != nil {
 		return nil, err
@@ -50,8 +50,8 @@ func (s *Signer) Sign(program []byte) ([]byte, error) {
 	return out, nil
 }
 
-// Read returns the digest that a program is signed by and the table with its
-// signature, nil where it bears none. Whether that is genuine is not asked.
+// Read returns a program's digest as a signature would cover it, and its certificate table
+// with the signature, or nil if it is not signed. It does not verify the signature.
 func Read(program []byte) (sum, signature []byte, err error) {
 	opt, err := optionalHeader(program)
 	if err != nil {
@@ -67,8 +67,7 @@ func Read(program []byte) (sum, signature []byte, err error) {
 	return digest(program[:start], opt), program[start:], nil
 }
 
-// Bare returns a signed program as it was signed, and one without a signature as it
-// is.
+// Bare returns a signed program as it was before signing, and an unsigned one unchanged.
 func Bare(program []byte) ([]byte, error) {
 	_, signature, err := Read(program)
 	if err != nil || signature == nil {
@@ -99,8 +98,8 @@ func optionalHeader(b []byte) (int, error) {
 	return int(opt), nil
 }
 
-// contiguous refuses a program with something between its sections: firmware
-// hashes these one by one, and what then is left of the file's length at its end.
+// contiguous refuses a program with data between its sections: firmware hashes section by
+// section, then hashes the rest of the file's length from the end.
 func contiguous(b []byte, opt int) error {
 	const sectionSize = 40
 	coff := opt - coffHeaderSize
@@ -124,7 +123,7 @@ func contiguous(b []byte, opt int) error {
 	return nil
 }
 
-// digest is of everything but its checksum and the place of its signature.
+// digest covers everything except the checksum and the certificate table's directory entry.
 func digest(b []byte, opt int) []byte {
 	h := sha256.New()
 	for _, part := range [][]byte{b[:opt+optChecksum], b[opt+optChecksum+4 : opt+certificates], b[opt+certificates+8:]} {
@@ -147,11 +146,11 @@ type indirectData struct {
 	}
 }
 
-// signature is of a program's digest.
+// signature returns the signature of a program's digest.
 func (s *Signer) signature(sum []byte) ([]byte, error) {
 	var d indirectData
 	d.Data.Type = oidPEImageData
-	// SpcLink: file [2] EXPLICIT SpcString, of which it is unicode [0] IMPLICIT "".
+	// SpcLink: file [2] EXPLICIT SpcString, which is unicode [0] IMPLICIT "".
 	empty := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0}
 	text, err := asn1.Marshal(empty)
 	if err != nil {
@@ -163,7 +162,7 @@ func (s *Signer) signature(sum []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var inner asn1.RawValue // what is hashed of a content is without its tag and length
+	var inner asn1.RawValue // the digest covers the content without its tag and length
 	if _, err := asn1.Unmarshal(content, &inner); err != nil {
 		return nil, err
 	}
@@ -178,7 +177,7 @@ func (s *Signer) signature(sum []byte) ([]byte, error) {
 	return wrapped(signed)
 }
 
-// entry is a WIN_CERTIFICATE of revision 2.0 that holds PKCS #7.
+// entry returns a WIN_CERTIFICATE of revision 2.0 with a PKCS #7 signature.
 func entry(signature []byte) []byte {
 	const header, revision, pkcs7 = 8, 0x0200, 0x0002
 	b := make([]byte, header, header+len(signature)+alignment)
@@ -190,9 +189,9 @@ func entry(signature []byte) []byte {
 	return b
 }
 
-// Checksum is that of a PE file, whose place for it is at field: the ones'
-// complement sum of 16-bit words, with that one zero, plus the length. UEFI ignores
-// it; other readers warn.
+// Checksum returns the checksum of a PE file that has its checksum field at offset field:
+// the ones' complement sum of all 16-bit words, with the field as zero, plus the length.
+// UEFI ignores it; other programs warn if it is wrong.
 func Checksum(b []byte, field int) uint32 {
 	var sum uint64
 	for i := 0; i+1 < len(b); i += 2 {

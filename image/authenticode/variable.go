@@ -7,11 +7,10 @@ import (
 	"unicode/utf16"
 )
 
-// guid is in the mixed order of EFI_GUID.
+// guid is a GUID in the mixed byte order of EFI_GUID.
 type guid [16]byte
 
-// Vendors of variables and types of what is in them (UEFI 2.10, 3.3, 8.2.2 and
-// 32.4.1).
+// Vendor GUIDs of variables, and types of their content (UEFI 2.10, 3.3, 8.2.2 and 32.4.1).
 var (
 	globalVariable   = guid{0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c}
 	securityDatabase = guid{0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f}
@@ -19,19 +18,18 @@ var (
 	certPKCS7        = guid{0x9d, 0xd2, 0xaf, 0x4a, 0xdf, 0x68, 0xee, 0x49, 0x8a, 0xa9, 0x34, 0x7d, 0x37, 0x56, 0x65, 0xa7}
 )
 
-// Variables are those by which firmware in setup mode comes to trust the
-// certificate, and nobody else's, in the order in which they are written: with the
-// platform key it leaves that mode.
+// Variables are the variables by which firmware in setup mode learns to trust this
+// certificate and no other, in the order in which they must be written: writing the
+// platform key (PK) ends setup mode.
 var Variables = []string{"db", "KEK", "PK"}
 
-// attributes of them: NON_VOLATILE, BOOTSERVICE_ACCESS, RUNTIME_ACCESS and
+// attributes of Variables: NON_VOLATILE, BOOTSERVICE_ACCESS, RUNTIME_ACCESS and
 // TIME_BASED_AUTHENTICATED_WRITE_ACCESS.
 const attributes = 0x01 | 0x02 | 0x04 | 0x20
 
-// Variable is an update of one of Variables, signed by the key itself, as
-// systemd-boot and firmware's setup read it from a file NAME.auth: an
-// EFI_VARIABLE_AUTHENTICATION_2 and the value. Firmware takes none of an earlier
-// time than the one before.
+// Variable returns an update of one of Variables, signed by the key itself, as systemd-boot
+// and firmware setups read it from a file NAME.auth: an EFI_VARIABLE_AUTHENTICATION_2 and
+// the value. Firmware refuses an update with an earlier time than the last one.
 func (s *Signer) Variable(name string, at time.Time) ([]byte, error) {
 	vendor := globalVariable
 	if name == "db" {
@@ -39,7 +37,7 @@ func (s *Signer) Variable(name string, at time.Time) ([]byte, error) {
 	}
 	stamp, value := efiTime(at), s.signatureList()
 	var what []byte
-	for _, c := range utf16.Encode([]rune(name)) { // without a NUL
+	for _, c := range utf16.Encode([]rune(name)) { // without a terminating NUL
 		what = le.AppendUint16(what, c)
 	}
 	what = append(what, vendor[:]...)
@@ -62,20 +60,20 @@ func (s *Signer) Variable(name string, at time.Time) ([]byte, error) {
 	return append(out, value...), nil
 }
 
-// signatureList is an EFI_SIGNATURE_LIST with the certificate alone. Its owner is
-// nobody: the value says whom to ask, and is otherwise read by no one.
+// signatureList returns an EFI_SIGNATURE_LIST with just the certificate. The owner GUID is
+// zero: it only identifies whom to ask, and nothing else reads it.
 func (s *Signer) signatureList() []byte {
 	var owner guid
 	size := len(owner) + len(s.cert.Raw)
 	out := append([]byte(nil), certX509[:]...)
 	out = le.AppendUint32(out, uint32(len(certX509)+12+size))
-	out = le.AppendUint32(out, 0) // of a header, which this type has not
+	out = le.AppendUint32(out, 0) // header size; this type has none
 	out = le.AppendUint32(out, uint32(size))
 	return append(append(out, owner[:]...), s.cert.Raw...)
 }
 
-// efiTime is an EFI_TIME of which all that is finer than a second, and the zone,
-// must be zero (UEFI 2.10, 8.2.2).
+// efiTime returns an EFI_TIME. Fractions of a second and the time zone must be zero (UEFI
+// 2.10, 8.2.2).
 func efiTime(t time.Time) []byte {
 	t = t.UTC()
 	out := le.AppendUint16(nil, uint16(t.Year()))

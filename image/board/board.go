@@ -1,7 +1,8 @@
-// Package board reads boards: descriptions of hardware as plain YAML files.
+// Package board reads boards, which describe hardware in plain YAML files. It refuses
+// unknown fields and values that no image could be built from.
 //
-// A board is data. There are no templates, no conditions and no inheritance
-// between boards; what several boards share is software and lives in overlays.
+// A board is only data. There are no templates, no conditions and no inheritance between
+// boards; the software that several boards share is in overlays.
 package board
 
 import (
@@ -33,27 +34,28 @@ const (
 	RaspberryPi Firmware = "raspberrypi"
 )
 
-// SecureBoot says whose signatures a UEFI board's boot files bear.
+// SecureBoot says who signs the boot files of a UEFI board.
 type SecureBoot string
 
 const (
-	// SignedByDebian starts Debian's kernel by Debian's systemd-boot and shim, all
-	// as they were signed: on machines that have Microsoft's keys, as nearly all do.
+	// SignedByDebian boots Debian's kernel through Debian's shim and systemd-boot, all with
+	// the signatures that they are shipped with. It works on machines that have Microsoft's
+	// keys, as nearly all do.
 	SignedByDebian SecureBoot = "debian"
-	// SignedByOwner starts a unified kernel image by systemd-boot, both signed when
-	// the image is built with a key of its owner's, on machines that have this.
+	// SignedByOwner boots a unified kernel image through systemd-boot. Both are signed with
+	// the owner's key when the image is built, and start on machines that have this key.
 	SignedByOwner SecureBoot = "own"
-	// Unsigned starts only where Secure Boot is off; so does an empty field.
+	// Unsigned boots only with Secure Boot off; an empty field means the same.
 	Unsigned SecureBoot = "off"
 )
 
 // Board is one board file.
 type Board struct {
-	// Version of the schema; 1.
+	// Version of the schema: 1.
 	Version int `yaml:"version"`
-	// Name is the file's name without .yaml.
+	// Name is the name of the file without .yaml.
 	Name string `yaml:"name"`
-	// Title is what a person calls the hardware.
+	// Title is the name that people use for the hardware.
 	Title string `yaml:"title"`
 	// Arch is Debian's name of the architecture: amd64 or arm64.
 	Arch string `yaml:"arch"`
@@ -61,24 +63,24 @@ type Board struct {
 	Firmware Firmware `yaml:"firmware"`
 	// SecureBoot is debian, own or off; UEFI boards only.
 	SecureBoot SecureBoot `yaml:"secureBoot"`
-	// BIOS makes an image that a PC's BIOS starts as well as its UEFI, by GRUB.
+	// BIOS makes an image that a PC can start by BIOS, through GRUB, as well as by UEFI.
 	BIOS bool `yaml:"bios"`
 	// Suite is the Debian release, such as trixie.
 	Suite string `yaml:"suite"`
-	// Memory is what the smallest of its machines is sold with in bytes; 0 is
-	// enough for all.
+	// Memory, in bytes, is that of the smallest of these machines on sale; 0 means that all
+	// of them have enough.
 	Memory Size `yaml:"memory" json:"-"`
-	// Kernel is what to boot and with which modules.
+	// Kernel is the kernel to boot, with its modules.
 	Kernel Kernel `yaml:"kernel"`
-	// Packages this hardware needs besides its overlays'.
+	// Packages are what this hardware needs in addition to its overlays' packages.
 	Packages []string `yaml:"packages"`
-	// Suites are for packages that Suite has too old, by name.
+	// Suites are other suites for named packages that are too old in Suite.
 	Suites []suites.Suite `yaml:"suites"`
-	// Overlays by name: the software of the node.
+	// Overlays names the overlays, which are the node's software.
 	Overlays []string `yaml:"overlays"`
-	// Images are container images that k3s finds without a registry.
+	// Images are container images to include, which k3s then needs no registry for.
 	Images []string `yaml:"images"`
-	// Prune lists patterns of files this hardware never needs.
+	// Prune lists patterns of files that this hardware never needs.
 	Prune []string `yaml:"prune"`
 	// Disk holds the sizes of the partitions.
 	Disk Disk `yaml:"disk"`
@@ -86,30 +88,30 @@ type Board struct {
 	Pi *Pi `yaml:"raspberrypi"`
 	// QEMU says how to emulate the board.
 	QEMU QEMU `yaml:"qemu"`
-	// Label is what a person who plugs it in has to know.
+	// Label is for people who plug the machine in.
 	Label Label `yaml:"label"`
-	// Checklist is what a person sets in its BIOS.
+	// Checklist is what people set in the machine's BIOS.
 	Checklist Checklist `yaml:"checklist"`
-	// Booted are the machines on which an image was seen running.
+	// Booted lists the machines on which an image was seen running.
 	Booted []Booted `yaml:"booted"`
-	// Untested is what nobody could try without the machine.
+	// Untested lists what could not be tested without the machine.
 	Untested []string `yaml:"untested"`
 	// AcceptUnmodelled maps a package to the reason why its maintainer
 	// scripts may be ignored; it is recorded in the manifest.
 	AcceptUnmodelled map[string]string `yaml:"acceptUnmodelled"`
 }
 
-// Kernel is a Debian kernel and how it is started.
+// Kernel is a Debian kernel and how to start it.
 type Kernel struct {
 	// Package is the meta package, such as linux-image-arm64.
 	Package string `yaml:"package"`
-	// Cmdline holds the arguments besides those of the slot.
+	// Cmdline holds the kernel arguments, except those of the slot.
 	Cmdline []string `yaml:"cmdline"`
-	// Initramfs lists the modules that find and mount the disk, the watchdog
-	// first; soft and hard dependencies come by themselves.
+	// Initramfs lists the modules that find and mount the disk, the watchdog's first; their
+	// soft and hard dependencies are added.
 	Initramfs []string `yaml:"initramfs"`
-	// Modules lists names, globs and directories ("kernel/net/netfilter/")
-	// that stay in the root besides the overlays' and the initramfs'.
+	// Modules lists names, globs and directories ("kernel/net/netfilter/") of modules that
+	// stay in the root, in addition to those of the overlays and the initramfs.
 	Modules []string `yaml:"modules"`
 	// Microcode lists files of intel-microcode and amd64-microcode, as globs,
 	// for the early cpio before the initramfs.
@@ -120,19 +122,19 @@ type Kernel struct {
 type Disk struct {
 	// Boot is the size of the FAT partition.
 	Boot Size `yaml:"boot"`
-	// Slot is the size of root-a and root-b on the node. The image itself
-	// ends where root-a's content ends; first boot makes the room.
+	// Slot is the size of root-a and of root-b on the node. The image ends where the
+	// content of root-a ends; first boot enlarges the partition.
 	Slot Size `yaml:"slot"`
-	// Raw are files outside of all partitions; without any, the partitions begin
+	// Raw are files outside of all partitions. Without any, the first partition begins
 	// earlier.
 	Raw []Raw `yaml:"raw" json:",omitempty"`
 }
 
 // Pi is what the Raspberry Pi's firmware needs.
 type Pi struct {
-	// SoC is the processor, which decides what starts it; bcm2711 if absent.
+	// SoC is the processor, which determines the starter files; "" means bcm2711.
 	SoC string `yaml:"soc"`
-	// Config holds the lines of config.txt, besides kernel=.
+	// Config holds the lines of config.txt, without kernel=.
 	Config []string `yaml:"config"`
 	// DeviceTrees are the .dtb files of the supported models.
 	DeviceTrees []string `yaml:"deviceTrees"`
@@ -148,13 +150,13 @@ type QEMU struct {
 	CPU string `yaml:"cpu"`
 	// Memory in QEMU's notation, such as 2G.
 	Memory string `yaml:"memory"`
-	// Drive and Network are QEMU's devices where the board has others than
-	// virtio's, such as e1000e.
+	// Drive and Network are QEMU's devices, such as e1000e, if the board has others than
+	// virtio's.
 	Drive   string `yaml:"drive"`
 	Network string `yaml:"network"`
 }
 
-// UnknownError says that no board has a name and what comes close.
+// UnknownError says that there is no board of that name. Nearest is a similar name or "".
 type UnknownError struct {
 	Name    string
 	Nearest string
@@ -169,14 +171,15 @@ func (e *UnknownError) Error() string {
 	return msg + " (boards: " + strings.Join(e.Known, ", ") + "; add your own with --boards DIR)"
 }
 
-// Dir is a directory with a user's own boards. It is an fs.FS that errors name.
+// Dir is a directory with a user's own boards. It is an fs.FS whose path is named in
+// errors.
 type Dir string
 
 // Open opens a file of the directory.
 func (d Dir) Open(name string) (fs.File, error) { return os.DirFS(string(d)).Open(name) }
 
-// Load reads the board name from the first of the file systems that has it,
-// so that a user's board shadows a built-in one.
+// Load reads the board called name from the first file system that has it, so that a user's
+// board can replace a built-in one.
 func Load(name string, from ...fs.FS) (*Board, error) {
 	for _, fsys := range from {
 		file := name + ".yaml"
@@ -196,7 +199,7 @@ func Load(name string, from ...fs.FS) (*Board, error) {
 	return nil, &UnknownError{Name: name, Nearest: nearest.Name(name, known), Known: known}
 }
 
-// Names lists the boards of the file systems, sorted.
+// Names lists the boards in the file systems, sorted.
 func Names(from ...fs.FS) []string {
 	var names []string
 	for _, fsys := range from {
@@ -226,8 +229,8 @@ func parse(file, name string, data []byte) (*Board, error) {
 
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,40}$`)
 
-// problem returns the first field whose value the types cannot rule out, and
-// what to do about it.
+// problem returns the first field with a value that its type allows but a board must not
+// have, and what to do about it.
 func (b *Board) problem(name string) (field, problem string) {
 	switch {
 	case b.Version == 0:
@@ -300,8 +303,9 @@ func (s SecureBoot) problem(f Firmware) string {
 	return oneOf(string(s), []string{string(SignedByDebian), string(SignedByOwner), string(Unsigned)})
 }
 
-// biosProblem: GRUB starts a kernel with an initramfs beside it. To have both there
-// and in a unified kernel image would double what every update writes.
+// biosProblem restricts bios to secureBoot: debian. GRUB starts a kernel with an initramfs
+// beside it. If the image also had both in a unified kernel image, every update would write
+// twice as much.
 func (b *Board) biosProblem() string {
 	switch {
 	case !b.BIOS:
@@ -334,8 +338,8 @@ func (d Disk) problem() (field, problem string) {
 	return "", ""
 }
 
-// IsPi reports whether the machine is one of QEMU's Raspberry Pis, which have a
-// card, a USB network adapter and no watchdog that can be armed.
+// IsPi reports whether the machine is one of QEMU's Raspberry Pis, which have a card, a USB
+// network adapter and a watchdog that must not be armed.
 func (q QEMU) IsPi() bool { return strings.HasPrefix(q.Machine, "raspi") }
 
 func (q QEMU) problem() (field, problem string) {

@@ -9,23 +9,23 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
-// Label is the hardware as somebody sees it who never saw it before.
+// Label describes the hardware for somebody who has never seen it.
 type Label struct {
-	// Plug lists what goes in, in order.
+	// Plug lists what to plug in, in order.
 	Plug []Plug `yaml:"plug"`
-	// Sides of the housing that have sockets, as they are drawn.
+	// Sides are the sides of the housing that have sockets, for a drawing.
 	Sides []Side `yaml:"sides"`
-	// Note is what the drawing cannot say.
+	// Note says what the drawing cannot show.
 	Note string `yaml:"note"`
-	// LEDs are the lights that one looks at.
+	// LEDs are the lights to look at.
 	LEDs []LED `yaml:"leds"`
 }
 
-// Plug is one step.
+// Plug is one step: something to plug in.
 type Plug struct {
-	// Into is the kind of the sockets that it goes into.
+	// Into is the kind of socket.
 	Into string `yaml:"into"`
-	// What goes in, and what to mind.
+	// What to plug in, and what to be careful about.
 	What string `yaml:"what"`
 }
 
@@ -38,10 +38,10 @@ type Side struct {
 	Sockets []Socket `yaml:"sockets"`
 }
 
-// Socket is where something is plugged in.
+// Socket is a socket on a side of the housing.
 type Socket struct {
 	Kind string `yaml:"kind"`
-	// At is its middle, in millimetres from the side's upper left corner.
+	// At is the socket's centre, in millimetres from the side's upper left corner.
 	At [2]float64 `yaml:"at"`
 }
 
@@ -95,7 +95,7 @@ func (s Side) problem() (field, problem string) {
 	return "", ""
 }
 
-// at is the path of a list's element.
+// at is the path of a field of a list's element.
 func at(list string, i int, field string) string {
 	return list + "." + strconv.Itoa(i) + "." + field
 }

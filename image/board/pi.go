@@ -9,10 +9,9 @@ import (
 	"strings"
 )
 
-// starters are the files of raspi-firmware that a processor must find beside
-// config.txt. The Pi 3's (and Zero 2 W's) boot ROM reads the whole chain from
-// the card, the Pi 4's EEPROM goes on with start4.elf, and the Pi 5's has all of
-// it inside
+// starters are the files of raspi-firmware that must be beside config.txt for a processor
+// to start. The boot ROM of the Pi 3 and Zero 2 W reads the whole chain from the card; the
+// EEPROM of the Pi 4 continues with start4.elf; that of the Pi 5 contains everything
 // (https://www.raspberrypi.com/documentation/computers/configuration.html#boot-folder-contents).
 var starters = map[string][]string{
 	"bcm2837": {"bootcode.bin", "start.elf", "fixup.dat"},
@@ -22,7 +21,7 @@ var starters = map[string][]string{
 
 func (p *Pi) soc() string { return cmp.Or(p.SoC, "bcm2711") }
 
-// Starters are the files without which this Pi does not start.
+// Starters returns the names of the files without which this Pi does not start.
 func (p *Pi) Starters() []string { return starters[p.soc()] }
 
 func (p *Pi) problem() (field, problem string) {

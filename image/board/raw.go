@@ -11,20 +11,20 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// Raw is a file that lies outside of all partitions, at the place where a
-// processor's boot ROM looks for it: what others have in a flash chip.
+// Raw is a file outside of all partitions, at an offset where a processor's boot ROM looks
+// for it. Other machines have such code in a flash chip.
 type Raw struct {
-	// File of a package, such as usr/lib/u-boot/rockpro64-rk3399/idbloader.img.
+	// File is a path in a package, such as usr/lib/u-boot/rockpro64-rk3399/idbloader.img.
 	File string `yaml:"file"`
-	// Offset of its first byte on the disk. Sizes are whole KiB, so it begins
-	// with a sector.
+	// Offset of the file's first byte on the disk. Sizes are whole KiB, so it is the start
+	// of a sector.
 	Offset Size `yaml:"offset"`
-	// Line of the board file, for what only a look into the packages can tell.
+	// Line in the board file, for errors that can be found only once the packages are read.
 	Line int `yaml:"-" json:"-"`
 }
 
-// RawRoom in bytes lies before the first partition of a disk with raw files:
-// as much as Rockchip's loaders are given by their maker
+// RawRoom, in bytes, is where the first partition begins on a disk with raw files. It is
+// the room that Rockchip reserves for its loaders
 // (https://opensource.rock-chips.com/wiki_Partitions).
 const RawRoom = 16 << 20
 
@@ -35,8 +35,8 @@ func (r *Raw) UnmarshalYAML(n *yaml.Node) error {
 	return strictyaml.DecodeNode(n, (*plain)(r))
 }
 
-// rawProblem looks at what is known before any package is. How long the files
-// are, and so whether they overlap, is not.
+// rawProblem checks what can be checked before the packages are read. The lengths of the
+// files, and so whether they overlap, are not known yet.
 func (b *Board) rawProblem() (field, problem string) {
 	if b.BIOS && len(b.Disk.Raw) > 0 {
 		return "raw", "goes without bios: GRUB lies there"
@@ -59,8 +59,8 @@ func (b *Board) rawProblem() (field, problem string) {
 	return "", ""
 }
 
-// tableEnd is the first offset behind the partition table, rounded up to what a
-// board file can say: an MBR is one sector, a GPT 34.
+// tableEnd is the first offset after the partition table, rounded up to the whole KiB of a
+// board file: an MBR takes one sector, a GPT 34.
 func (b *Board) tableEnd() Size {
 	if b.Firmware == RaspberryPi {
 		return 1 << 10

@@ -2,34 +2,33 @@ package board
 
 import "strconv"
 
-// Checklist is what a person sets in the machine's own firmware, its BIOS,
-// before the first start: no image can.
+// Checklist is what people must set in the machine's firmware setup (BIOS) before the first
+// start; an image cannot do it.
 type Checklist struct {
-	// Enter says how one gets there, such as "F2 while Dell's logo is shown".
+	// Enter says how to enter the setup, such as "F2 while Dell's logo is shown".
 	Enter string `yaml:"enter" json:"enter"`
 	// Set lists the settings.
 	Set []Setting `yaml:"set" json:"set"`
 }
 
-// Setting is one of them.
+// Setting is one setting of a Checklist.
 type Setting struct {
-	// What is its name on the screen, and To its value there.
+	// What is the setting's name on the screen, and To the value to choose.
 	What string `yaml:"what" json:"what"`
 	To   string `yaml:"to" json:"to"`
-	// Why tells what happens otherwise.
+	// Why says what happens otherwise.
 	Why string `yaml:"why" json:"why"`
 }
 
-// Booted is a machine that an image of the board was seen running on: its
-// report says so. Emulators are none.
+// Booted is a machine on which an image of the board was seen running, as that node's
+// report shows. Emulators do not count.
 type Booted struct {
-	// Machine is the model as its report has it, Image the version that ran.
+	// Machine is the model as in the report, Image the version of the image that ran.
 	Machine string `yaml:"machine" json:"machine"`
 	Image   string `yaml:"image" json:"image"`
 }
 
-// BootedText says in a table or a line where images of the board were seen
-// running.
+// BootedText lists the machines of Booted in one line, or says "not yet".
 func (b *Board) BootedText() string {
 	if len(b.Booted) == 0 {
 		return "not yet"

@@ -1,13 +1,13 @@
-// Package boot makes what stands on an image's FAT partition: for UEFI
-// machines systemd-boot and, per slot, a unified kernel image or Debian's signed
-// kernel with its initramfs; for PCs with a BIOS GRUB besides, whose first stage
-// lies outside of it (BIOSLoader); for the Raspberry Pi its firmware, U-Boot with
-// a script that chooses the slot, and a kernel with its initramfs. All of it comes
-// from a finished root's tree and from data of the board.
+// Package boot makes the content of an image's FAT boot partition. For UEFI machines that
+// is systemd-boot and, per slot, a unified kernel image or Debian's signed kernel with its
+// initramfs. For PCs with a BIOS it also adds GRUB, whose first stage is outside of the
+// partition (BIOSLoader). For the Raspberry Pi it is the firmware, U-Boot with a script
+// that chooses the slot, and a kernel with its initramfs. The input is a finished root's
+// tree and the board's data.
 //
-// It writes no file system and runs no program. It refuses input that would
-// make an image that does not start: a missing kernel, a stub without room
-// for sections, a config.txt that the firmware would not understand.
+// It writes no file system and runs no program. It refuses input that would make an image
+// that does not boot: a missing kernel, a stub without room for sections, a config.txt that
+// the firmware would not understand.
 package boot
 
 import (
@@ -24,7 +24,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// source names this package in the nodes it makes.
+// source is the Source of the nodes that this package makes.
 const source = "boot"
 
 // Input is what a boot partition is made from.
@@ -33,63 +33,63 @@ type Input struct {
 	Board, Title, ImageVersion string
 	// Arch is Debian's name of the architecture.
 	Arch string
-	// Root holds the kernel (boot/vmlinuz-KERNEL), its modules and device
-	// trees, and the files of LoaderPackages, grub.Package, raspi-firmware,
-	// u-boot-rpi, intel-microcode and amd64-microcode as far as the board needs them. The node
-	// itself needs none of the latter: drop them from the root afterwards.
+	// Root holds the kernel (kernelPath), its modules and device trees, and the files of
+	// LoaderPackages, grub.Package, raspi-firmware, u-boot-rpi, intel-microcode and
+	// amd64-microcode, as far as the board needs them. A running node needs none of these
+	// packages' files: remove them from the root afterwards.
 	Root *tree.Tree
-	// Kernel is the release, as uname -r prints it.
+	// Kernel is the kernel's release, as uname -r prints it.
 	Kernel string
 	// Init is the static program that becomes PID 1 of the initramfs.
 	Init tree.Content
-	// Modules of the initramfs, the watchdog's first.
+	// Modules are the modules of the initramfs, the watchdog's first.
 	Modules []string
-	// Closure finds modules and their dependencies in the order of loading.
+	// Closure returns modules and their dependencies in load order.
 	Closure func(names []string) ([]kmod.Module, error)
 	// Cmdline holds the board's and the overlays' kernel arguments.
 	Cmdline []string
-	// Microcode lists patterns (path.Match) of file names below
-	// usr/lib/firmware/intel-ucode and amd-ucode that go before the initramfs,
-	// such as "06-9e-*"; "*" takes all, which are 21 MB.
+	// Microcode lists path.Match patterns of file names below usr/lib/firmware/intel-ucode
+	// and amd-ucode. Matching files are placed before the initramfs. Examples: "06-9e-*";
+	// "*" matches all, which are 21 MB.
 	Microcode []string
-	// DiskID is the GUID of the disk or, on MBR, its signature, in lower
-	// case. An update keeps it: the kernel finds its disk by it.
+	// DiskID is the disk's GUID or, on MBR, its signature, in lower case. An update keeps
+	// it, because the kernel finds its disk by it.
 	DiskID string
-	// SlotSize in bytes is what first boot makes root-a and root-b.
+	// SlotSize, in bytes, is the size to which first boot sets root-a and root-b.
 	SlotSize int64
-	// Verity is what the root must be. It goes with Owner: what nobody signs says
-	// nothing.
+	// Verity is the root hash by which dm-verity verifies the root; it goes into the kernel
+	// arguments. It is set together with Owner: in unsigned arguments it would prove nothing.
 	Verity *contract.Verity
-	// Epoch is the time of the build; no node's clock may be earlier.
+	// Epoch is the time of the build; a node's clock is never set earlier.
 	Epoch time.Time
-	// Signed takes the boot loaders and the kernel as Debian signed them, where
-	// else a unified kernel image is made.
+	// Signed uses Debian's signed boot loaders and kernel. Otherwise a unified kernel image
+	// is made.
 	Signed bool
-	// Owner signs systemd-boot and the unified kernel image, nil for nobody; without
-	// Signed.
+	// Owner signs systemd-boot and the unified kernel image; nil leaves them unsigned. It
+	// excludes Signed.
 	Owner *authenticode.Signer
-	// BIOS adds what GRUB reads where a PC's BIOS started it, see BIOSLoader. It
-	// goes with Signed.
+	// BIOS adds the files that GRUB reads when a PC's BIOS has started it, see BIOSLoader.
+	// It requires Signed.
 	BIOS bool
 	// Pi is set for the Raspberry Pi.
 	Pi *Pi
 }
 
-// Pi is what only the Raspberry Pi has.
+// Pi is the part of Input that only the Raspberry Pi has.
 type Pi struct {
 	// Config holds the board's lines of config.txt.
 	Config []string
 	// Firmware lists files of usr/lib/raspi-firmware.
 	Firmware []string
-	// Starters are those of them without which it does not start.
+	// Starters lists the names of those Firmware files without which the board does not
+	// start.
 	Starters []string
-	// DeviceTrees lists files of the kernel package, as "broadcom/NAME.dtb".
+	// DeviceTrees lists device trees of the kernel package, such as "broadcom/NAME.dtb".
 	DeviceTrees []string
 }
 
-// watchdog arms the hardware from the initramfs on; systemd reads the
-// same argument and takes over. The Pi's counter ends at 15 s and is fed in
-// between by the kernel.
+// watchdog is the timeout that the initramfs sets; systemd reads the same argument and
+// takes over. The Pi's counter ends at 15 s, so the kernel feeds it in between.
 const watchdog = time.Minute
 
 // cmdline returns the kernel arguments of a slot ("a" or "b").
@@ -98,9 +98,9 @@ func (in Input) cmdline(slot string) string {
 	return strings.Join(append(slices.Clone(in.Cmdline), args.Encode(), noGPTAuto), " ")
 }
 
-// Nothing on the disk is mounted but what the initramfs found: systemd's
-// generator would mount the ESP a second time, and another disk with the same
-// partition types must not become /var or swap.
+// noGPTAuto keeps systemd from mounting anything that the initramfs did not find: its
+// generator would mount the ESP a second time, and another disk with the same partition
+// types must not become /var or swap.
 const noGPTAuto = "systemd.gpt_auto=0"
 
 func (in Input) title() string {
@@ -110,10 +110,10 @@ func (in Input) title() string {
 	return in.Board
 }
 
-// ReadmeFile tells whoever opens the card on a laptop what it is.
+// ReadmeFile explains the card to people who open it on a laptop.
 const ReadmeFile = "README.txt"
 
-// addCommon puts the files on t that every boot partition has.
+// addCommon adds the files that every boot partition has.
 func (in Input) addCommon(t *tree.Tree) error {
 	label, err := contract.Label{
 		Version: 1, Board: in.Board, Arch: in.Arch, ImageVersion: in.ImageVersion, Kernel: in.Kernel, DiskID: in.DiskID,
@@ -124,8 +124,8 @@ func (in Input) addCommon(t *tree.Tree) error {
 		return err
 	}
 	f := files{t: t, epoch: in.Epoch}
-	// As long as it may ever be: the FAT writer lays each file in one run of
-	// clusters, and these are overwritten where they are.
+	// These files have their maximum size from the start: the FAT writer puts each file
+	// into contiguous clusters, which are later overwritten in place.
 	f.add(node.FileName, tree.String(strings.Repeat("\n", node.ReservedSize)))
 	f.add(node.StatusFile, tree.Bytes(node.PadStatus([]byte("This node was never started.\r\n"))))
 	f.add(contract.ReportFile, tree.Bytes(contract.PadReport([]byte("This node was never started.\r\n"))))
@@ -156,7 +156,7 @@ func (f *files) addMode(p string, mode uint32, c tree.Content) {
 	}
 }
 
-// content returns the file p of the root, following links.
+// content returns the file p of the root, following links. hint completes the error.
 func (in Input) content(p, hint string) (tree.Content, error) {
 	n, err := in.Root.Resolve(p)
 	if err != nil {
@@ -171,7 +171,7 @@ func (in Input) content(p, hint string) (tree.Content, error) {
 	return n.Content, nil
 }
 
-// read returns the whole of the file p of the root.
+// read returns the content of the file p of the root.
 func (in Input) read(p, hint string) ([]byte, error) {
 	c, err := in.content(p, hint)
 	if err != nil {
@@ -193,7 +193,8 @@ func readAll(p string, c tree.Content) ([]byte, error) {
 	return b, nil
 }
 
-// kernelPath is where Debian's kernels are: up to 6.12 and from 7.x on.
+// kernelPath is where Debian's kernel package puts the kernel: below boot up to 6.12,
+// beside the modules from 7.x on.
 func (in Input) kernelPath() string {
 	split := "usr/lib/modules/" + in.Kernel + "/vmlinuz"
 	if _, err := in.content(split, ""); err == nil {

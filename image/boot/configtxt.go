@@ -11,20 +11,20 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// configKind says how a key of config.txt takes its value.
+// configKind is the kind of value that a key of config.txt takes.
 type configKind int
 
 const (
 	configFlag   configKind = iota // 0 or 1
 	configNumber                   // decimal, or 0x and hexadecimal
 	configText
-	configFile   // a file of the boot partition
+	configFile   // the name of a file on the boot partition
 	configRepeat // may come more than once
 )
 
-// configKeys are the keys that boards may use, of
-// https://www.raspberrypi.com/documentation/computers/config_txt.html. The
-// firmware ignores what it does not know, so a typing error would be silent.
+// configKeys are the keys that boards may use, from
+// https://www.raspberrypi.com/documentation/computers/config_txt.html. The firmware ignores
+// unknown keys, so a typing error would go unnoticed.
 var configKeys = map[string]configKind{
 	"arm_64bit": configFlag, "enable_uart": configFlag, "upstream_kernel": configFlag, "disable_splash": configFlag,
 	"uart_2ndstage": configFlag, "disable_overscan": configFlag, "hdmi_force_hotplug": configFlag, "camera_auto_detect": configFlag,
@@ -40,8 +40,8 @@ var configKeys = map[string]configKind{
 var configSections = []string{"all", "none", "pi3", "pi4", "pi400", "cm4", "cm4s", "pi5", "tryboot"}
 
 const (
-	configMaxLine = 98    // the firmware cut longer lines until 2020
-	configMaxSize = 16384 // larger ones were never seen to work
+	configMaxLine = 98    // until 2020 the firmware truncated longer lines
+	configMaxSize = 16384 // nobody has seen larger ones work
 )
 
 // configLine is one setting.
@@ -51,9 +51,9 @@ type configLine struct {
 	section, prefix string // in force at that line
 }
 
-// lintConfig checks what the firmware would find on a boot partition:
-// config.txt's keys and values, the files it names, those that start it, and
-// the rules of os_prefix. It returns every problem, joined.
+// lintConfig checks what the firmware will find on a boot partition: the keys and values of
+// config.txt, the files that it names, the starter files, and the rules of os_prefix. It
+// returns all problems, joined.
 func lintConfig(t *tree.Tree, starters []string) error {
 	text, err := t.ReadAll("config.txt")
 	if err != nil {
@@ -160,8 +160,8 @@ func (l *linter) checkRepeat(line configLine) {
 	}
 }
 
-// needFile wants a file of the boot partition with something in it. start and
-// fixup files are never below os_prefix.
+// needFile requires the named file to be on the boot partition and not to be empty.
+// start_file and fixup_file are never below os_prefix.
 func (l *linter) needFile(line configLine, name string) {
 	full := path.Join(line.prefix, name)
 	if line.key == "start_file" || line.key == "fixup_file" {
@@ -172,7 +172,7 @@ func (l *linter) needFile(line configLine, name string) {
 	}
 }
 
-// value returns the last setting of a key that every machine heeds, "" without one.
+// value returns the last setting of a key that applies to every machine, or "".
 func (l *linter) value(key string) string {
 	value := ""
 	for _, line := range l.lines {
@@ -183,7 +183,8 @@ func (l *linter) value(key string) string {
 	return value
 }
 
-// inSection ends what is said of a missing key with where it is set for some machines.
+// inSection completes the error about a missing key: it says if a section sets the key for
+// some machines only.
 func (l *linter) inSection(key string) string {
 	for _, line := range l.lines {
 		if line.key == key && line.section != "all" {
@@ -193,7 +194,7 @@ func (l *linter) inSection(key string) string {
 	return ""
 }
 
-// checkWhole looks at what no single line shows.
+// checkWhole checks what cannot be seen in a single line.
 func (l *linter) checkWhole() {
 	if l.value("kernel") == "" {
 		l.problem(0, "kernel= is missing: the firmware would look for kernel8.img")
@@ -212,8 +213,8 @@ func (l *linter) checkWhole() {
 	}
 }
 
-// checkDeviceTrees applies the rule that trips people: os_prefix is ignored
-// as a whole unless kernel and device tree are both below it.
+// checkDeviceTrees checks a rule that is easily missed: os_prefix is ignored altogether
+// unless both kernel and device tree are below it.
 func (l *linter) checkDeviceTrees() {
 	prefix := l.value("os_prefix")
 	var found int
@@ -256,7 +257,7 @@ func configOverlays(config string) []string {
 	return slices.Compact(names)
 }
 
-// overlayName takes the parameters off: "disable-wifi,x=1".
+// overlayName cuts off the parameters, as in "disable-wifi,x=1".
 func overlayName(value string) string {
 	name, _, _ := strings.Cut(value, ",")
 	name, _, _ = strings.Cut(name, ":")

@@ -12,13 +12,13 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// cpioUnit is the multiple that archives are padded to, so that another may
-// follow: cpio(1)'s block.
+// cpioUnit is the multiple to which archives are padded so that another one may follow: the
+// block of cpio(1).
 const cpioUnit = 512
 
-// writeCpio writes t as one archive for the kernel. The root is left out: the
-// kernel has one already. Inode numbers count the order of the walk; nothing
-// but t decides the bytes.
+// writeCpio writes t as one archive for the kernel. It leaves out the root directory, which
+// the kernel already has. Inode numbers are counted in Walk's order; the bytes depend only
+// on t.
 func writeCpio(w io.Writer, t *tree.Tree) error {
 	counted := &counter{w: w}
 	out := cpio.Newc.Writer(counted)
@@ -55,8 +55,8 @@ func (c *counter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// cpioRecord refuses what an initramfs of ours does not have, before the
-// format or the kernel loses it without a word.
+// cpioRecord refuses what the format or the kernel would silently lose. Our initramfs has
+// none of it.
 func cpioRecord(n *tree.Node) (cpio.Record, error) {
 	info := cpio.Info{
 		Name: n.Path, Mode: uint64(n.Mode.Perm()), UID: uint64(n.UID), GID: uint64(n.GID), NLink: 1, MTime: uint64(n.ModTime.Unix()),

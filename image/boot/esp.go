@@ -8,7 +8,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// efiNames are the file names that UEFI and systemd give an architecture.
+// efiNames are the names that UEFI and systemd use for an architecture.
 var efiNames = map[string]struct{ removable, suffix string }{
 	"amd64": {contract.EFIBootAMD64, "x64"},
 	"arm64": {contract.EFIBootARM64, "aa64"},
@@ -19,9 +19,9 @@ const (
 	loaderPackage = "systemd-boot-efi"
 )
 
-// ESP returns the EFI system partition of a new image: the boot loaders, under
-// the names that firmware looks for on any disk, and slot a. There is no random
-// seed: it would be the same on every node.
+// ESP returns the EFI system partition of a new image: slot a, and the boot loaders under
+// the names that firmware looks for on any disk. It has no random seed, which would be the
+// same on every node.
 func ESP(in Input) (*tree.Tree, error) {
 	t, err := esp(in)
 	if err != nil {
@@ -54,8 +54,8 @@ func esp(in Input) (*tree.Tree, error) {
 	return t, f.err
 }
 
-// addUKI puts systemd-boot on an ESP, also as itself, and the unified kernel
-// image of slot a.
+// addUKI adds systemd-boot, both as the default loader of the disk and under its own name,
+// and the unified kernel image of slot a.
 func (in Input) addUKI(f *files) error {
 	names := efiNames[in.Arch]
 	loader, err := in.content(efiDir+"systemd-boot"+names.suffix+".efi", "add the package "+loaderPackage)
@@ -80,12 +80,12 @@ func (in Input) addUKI(f *files) error {
 	return nil
 }
 
-// loaderConf starts at once and offers nobody a root shell by editing the
-// kernel command line. Holding a key down still shows the menu.
+// loaderConf boots without delay and does not let anybody edit the kernel command line,
+// which would give a root shell. Holding a key down still shows the menu.
 const loaderConf = "timeout 0\nconsole-mode keep\neditor no\nrandom-seed-mode off\nauto-entries no\nauto-firmware no\n"
 
-// SlotUKI returns the unified kernel image that boots a slot ("a" or "b"), signed
-// where an owner signs.
+// SlotUKI returns the unified kernel image that boots a slot ("a" or "b"). It is signed if
+// in.Owner is set.
 func SlotUKI(in Input, name string) ([]byte, error) {
 	stub, err := in.read(efiDir+"linux"+efiNames[in.Arch].suffix+".efi.stub", "add the package "+loaderPackage)
 	if err != nil {
@@ -119,11 +119,10 @@ func SlotUKI(in Input, name string) ([]byte, error) {
 	return in.Owner.Sign(uki)
 }
 
-// osRelease names the entry in systemd-boot's menu. It carries no version on
-// purpose: systemd-boot (as of 257) orders by sort key, then version, then
-// file name, and a trial of an older or equal version must still come first.
-// Without versions the file name's generation alone decides; see
-// firstboot/slot.
+// osRelease names the entry in systemd-boot's menu. It carries no version on purpose:
+// systemd-boot (as of 257) orders by sort key, then version, then file name, and a trial of
+// an older or equal version must still come first. Without versions, the generation in the
+// file name alone decides; see firstboot/slot.
 func osRelease(in Input, name string) string {
 	return fmt.Sprintf("ID=debian\nIMAGE_ID=%s\nPRETTY_NAME=\"%s %s (slot %s)\"\nIMAGEBUILDER_IMAGE_VERSION=%s\n",
 		contract.ImageID(in.Board), in.title(), in.ImageVersion, name, in.ImageVersion)

@@ -12,11 +12,11 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// EFIModules are what init itself needs on UEFI beside the board's list.
+// EFIModules are the modules that init needs on UEFI in addition to the board's.
 var EFIModules = []string{"efivarfs"}
 
-// Initramfs returns the compressed initramfs: init, the modules in the order
-// of loading, and three small files that tell init about the build
+// Initramfs returns the compressed initramfs: init, the modules, and three small files that
+// tell init the order in which to load modules, the time of the build, and the image's name
 // (package contract).
 func Initramfs(in Input) ([]byte, error) {
 	t, err := initramfsTree(in)
@@ -57,8 +57,8 @@ func initramfsTree(in Input) (*tree.Tree, error) {
 	return t, f.err
 }
 
-// addConsole adds the device that the kernel opens as init's standard files
-// before anything is mounted; without it a panic of init would be silent.
+// addConsole adds the device that the kernel opens as init's standard files before anything
+// is mounted; without it, nobody would see a panic of init.
 func addConsole(in Input, t *tree.Tree, err error) error {
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func addConsole(in Input, t *tree.Tree, err error) error {
 	})
 }
 
-// moduleList says in which order to load modules, and what each needs.
+// moduleList lists the modules in load order, with the dependencies of each.
 func moduleList(modules []kmod.Module) string {
 	var list []contract.Module
 	for _, m := range modules {
@@ -78,7 +78,7 @@ func moduleList(modules []kmod.Module) string {
 	return contract.EncodeModules(list)
 }
 
-// closure returns the modules to load, in that order.
+// closure returns the modules to load, in load order.
 func (in Input) closure() ([]kmod.Module, error) {
 	names := in.Modules
 	if in.Pi == nil {
@@ -87,18 +87,18 @@ func (in Input) closure() ([]kmod.Module, error) {
 	return in.Closure(names)
 }
 
-// vendors are the makers of processors, with where their packages keep updates
-// and the name by which the kernel looks for them.
+// vendors are the makers of processors: the directory of their packages' updates, and the
+// name under which the kernel looks for them.
 var vendors = []struct{ dir, file string }{
 	{"usr/lib/firmware/amd-ucode", "AuthenticAMD.bin"},
 	{"usr/lib/firmware/intel-ucode", "GenuineIntel.bin"},
 }
 
-// Microcode returns the early cpio with the processor's microcode updates,
-// nil where the board wants none. The kernel looks for one file of each vendor
-// with all of them, uncompressed, at the very beginning
-// (Documentation/arch/x86/microcode.rst). Files that end in .initramfs are
-// Debian's way to hide updates that must not be loaded any later.
+// Microcode returns the early cpio archive with microcode updates for processors, or nil if
+// the board wants none. The kernel looks for one file per vendor with all updates,
+// uncompressed, at the very beginning of the initramfs
+// (Documentation/arch/x86/microcode.rst). Debian appends .initramfs to the names of updates
+// that must not be loaded later than that.
 func Microcode(in Input) ([]byte, error) {
 	if len(in.Microcode) == 0 {
 		return nil, nil
@@ -127,12 +127,12 @@ func Microcode(in Input) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// updates joins the files of a directory that the board wants: both vendors'
-// containers may follow one another.
+// updates concatenates the files of a directory that the board wants, which both vendors'
+// formats allow.
 func (in Input) updates(dir string) ([]byte, error) {
 	var all []byte
 	for _, n := range in.Root.Children(dir) {
-		// AMD's lie beside their signatures in some versions.
+		// In some versions, AMD's updates are accompanied by signature files.
 		if n.Mode.IsDir() || path.Ext(n.Path) == ".asc" || !matchAny(in.Microcode, path.Base(n.Path)) {
 			continue
 		}

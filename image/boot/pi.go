@@ -78,8 +78,8 @@ func (in Input) addPiSlot(t *tree.Tree, name string) error {
 	return f.err
 }
 
-// gzipped is what U-Boot unpacks: it knows gzip and no zstd in Debian's build, and
-// reads 14 MB much faster than 38 from a card.
+// gzipped compresses a kernel for U-Boot: Debian's build of U-Boot supports gzip but not
+// zstd, and reads 14 MB from a card much faster than 38.
 func gzipped(b []byte) ([]byte, error) {
 	var out bytes.Buffer
 	w, err := codec.Gzip.NewWriter(&out)
@@ -95,11 +95,12 @@ func gzipped(b []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// bootsUBoot ends every config.txt. A board's last section, such as [pi4], would have
-// the setting for its own, and another Pi would look for kernel8.img.
+// bootsUBoot ends every config.txt. Its [all] ends a section of the board's lines, such as
+// [pi4]; otherwise kernel= would apply to that Pi only, and another would look for
+// kernel8.img.
 const bootsUBoot = "[all]\nkernel=u-boot.bin\n"
 
-// addFirmware adds config.txt and the files that it and the firmware name.
+// addFirmware adds config.txt and the files that it and the firmware need.
 func (in Input) addFirmware(f *files) error {
 	for _, name := range in.Pi.Firmware {
 		c, err := in.content(piFirmwareDir+name, "add the package raspi-firmware")
@@ -128,8 +129,8 @@ func (in Input) addFirmware(f *files) error {
 	return f.err
 }
 
-// deviceTree finds a .dtb where Debian's kernels put it: up to 6.12 and from
-// 7.x on.
+// deviceTree returns a .dtb from where Debian's kernel packages put it: up to 6.12 below
+// usr/lib/linux-image-*, from 7.x on beside the modules.
 func (in Input) deviceTree(name string) (tree.Content, error) {
 	old := "usr/lib/linux-image-" + in.Kernel + "/" + name
 	if c, err := in.content(old, ""); err == nil {

@@ -122,7 +122,8 @@ func TestTheScriptMarksWhatTheContractReads(t *testing.T) {
 	}
 }
 
-// TestAVersionNobodyKnows is none: a card tells the rest all the same.
+// TestAVersionNobodyKnows: without a recognizable version in the binary, ver= is not set,
+// and everything else still works.
 func TestAVersionNobodyKnows(t *testing.T) {
 	out, err := unattendedUBoot(bytes.Replace(fakeUBoot(), []byte("U-Boot 2025"), []byte("U-Boot-2025"), 1))
 	if err != nil || bytes.Contains(out, []byte("\x00ver=")) {

@@ -11,8 +11,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// qemuLacks are devices of the Pi 4 whose registers QEMU's raspi4b (10.0) does
-// not have: their drivers bring the kernel down.
+// qemuLacks are devices of the Pi 4 whose registers QEMU's raspi4b (10.0) does not have:
+// their drivers would crash the kernel.
 var qemuLacks = []string{
 	"soc/interrupt-controller@7ef00100",
 	"soc/clock@7ef00000",
@@ -23,20 +23,20 @@ var qemuLacks = []string{
 	"soc/serial@7e215040",
 }
 
-// QEMUDeviceTree changes a Pi 3's or Pi 4's mainline device tree so that its
-// kernel runs on QEMU's raspi3b or raspi4b. It is for emulation only and goes
-// into no image.
-// boot.cmd adds what it finds in /chosen to the kernel's arguments: the console
-// is the PL011 there, and the watchdog must stay off, as QEMU resets the
-// machine the moment it is armed (hw/misc/bcm2835_powermgt.c, 10.0). Its USB
-// controller forgets what is plugged in when Linux lets it sleep.
+// QEMUDeviceTree changes the mainline device tree of a Pi 3 or Pi 4 so that its kernel runs
+// on QEMU's raspi3b or raspi4b. It is for emulation only and is never part of an image.
+//
+// boot.cmd adds what it finds in /chosen to the kernel arguments. The console there is the
+// PL011. The watchdog must stay off, because QEMU resets the machine as soon as it is armed
+// (hw/misc/bcm2835_powermgt.c, 10.0). USB autosuspend is off, because QEMU's USB controller
+// forgets what is plugged in when Linux suspends it.
 func QEMUDeviceTree(dtb []byte) ([]byte, error) {
 	t, err := dt.ReadFDT(bytes.NewReader(dtb))
 	if err != nil {
 		return nil, err
 	}
 	for _, path := range qemuLacks {
-		setProperty(t, path, "status", "disabled") // names come and go with kernels
+		setProperty(t, path, "status", "disabled") // nodes come and go with kernel versions
 	}
 	uart, chosen := findNode(t, "soc/serial@7e201000"), findNode(t, "chosen")
 	if uart == nil || chosen == nil {
@@ -47,10 +47,10 @@ func QEMUDeviceTree(dtb []byte) ([]byte, error) {
 		card.RemoveProperty("vmmc-supply")
 		card.RemoveProperty("vqmmc-supply")
 	}
-	// QEMU has no Ethernet for them, only USB on the port that is a device's on
-	// the Pi 4.
+	// QEMU has no Ethernet for these machines, only USB, on the port that is in device mode
+	// on the Pi 4.
 	setProperty(t, "soc/usb@7e980000", "dr_mode", "host")
-	setProperty(t, "chosen", "stdout-path", "serial0:115200n8") // U-Boot's console after its relocation
+	setProperty(t, "chosen", "stdout-path", "serial0:115200n8") // U-Boot's console once it has relocated itself
 	setProperty(t, "chosen", "imagebuilder,bootargs", "console=ttyAMA0,115200 "+contract.ArgWatchdog+"=0 usbcore.autosuspend=-1")
 	var out bytes.Buffer
 	_, err = t.Write(&out)
@@ -70,7 +70,7 @@ func findNode(t *dt.FDT, path string) *dt.Node {
 	return n
 }
 
-// setProperty sets a text property of a node, if that is there.
+// setProperty sets a string property of a node, if the node exists.
 func setProperty(t *dt.FDT, path, name, text string) {
 	if n := findNode(t, path); n != nil {
 		n.Update(dt.PropertyString(name, text))

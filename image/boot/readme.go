@@ -8,7 +8,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// readme is for the person who puts the card into a laptop.
+// readme is for people who put the card into a laptop.
 func readme(in Input) string {
 	text := fmt.Sprintf(`This is the start partition of a small server (%s, version %s).
 
@@ -30,7 +30,7 @@ What you may see and do here:
 Please leave everything else alone, and always eject the card before you take
 it out.
 `, in.title(), in.ImageVersion, contract.ReportFile, contract.StageFile, contract.RepairFile)
-	return strings.ReplaceAll(text, "\n", "\r\n") // Notepad of old
+	return strings.ReplaceAll(text, "\n", "\r\n") // older versions of Notepad need CRLF
 }
 
 func fsMode(mode uint32) fs.FileMode { return fs.FileMode(mode) }

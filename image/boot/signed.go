@@ -11,8 +11,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// LoaderPackages bring an ESP's boot loaders: those with signatures, which start
-// with Secure Boot on, or systemd-boot and its stub alone.
+// LoaderPackages returns the packages with an ESP's boot loaders: if signed, those that
+// start with Secure Boot on, else systemd-boot and its stub only.
 func LoaderPackages(arch string, signed bool) []string {
 	if !signed {
 		return []string{loaderPackage}
@@ -20,9 +20,9 @@ func LoaderPackages(arch string, signed bool) []string {
 	return []string{"shim-signed", "shim-helpers-" + arch + "-signed", "systemd-boot-efi-" + arch + "-signed"}
 }
 
-// Who must have signed, so that machines and shim start it. Microsoft does with
-// keys of 2011 and of 2023; machines have either or both. shim has Debian's
-// certificate in it.
+// The required signers, so that machines and shim start a program. Microsoft signs with
+// keys of 2011 and of 2023; machines have one or both. Debian's certificate is built into
+// shim.
 const (
 	microsoft = "Microsoft"
 	debian    = "Debian Secure Boot CA"
@@ -30,12 +30,12 @@ const (
 
 const shimDir = "usr/lib/shim/"
 
-// signedLoaders are Debian's loaders with the names that they have on the ESP.
-// Firmware starts shim, and shim what is called grub in its own directory,
-// whatever that is. MokManager ("mm") is there for a disk that comes out of another
-// machine's life: a request for a key that still waits in the firmware makes shim
-// stop without it. There is no fallback ("fb"): it would look for lists that other
-// systems have, in place of the loader.
+// signedLoaders are Debian's signed loaders and their names on the ESP. The firmware starts
+// shim, and shim starts whatever is called grub in its own directory: here systemd-boot.
+// MokManager ("mm") is needed on a machine that was used before: if a request to enrol a
+// key is still pending in the firmware, shim stops without MokManager. The fallback loader
+// ("fb") is left out: instead of starting the loader, it would look for boot lists of other
+// systems.
 func (in Input) signedLoaders() []struct{ from, to, signer, pkg string } {
 	n := efiNames[in.Arch]
 	packages := LoaderPackages(in.Arch, true)
@@ -46,10 +46,10 @@ func (in Input) signedLoaders() []struct{ from, to, signer, pkg string } {
 	}
 }
 
-// addSigned puts on an ESP what machines with Microsoft's keys start: shim,
-// systemd-boot and the kernel with the signatures that they came with, and an
-// entry for slot a. The entry, with the kernel's arguments, and the initramfs are
-// not signed: nobody's key is at hand where images are built.
+// addSigned adds what machines with Microsoft's keys start: shim, systemd-boot and the kernel,
+// with the signatures in their packages, and an entry for slot a. The entry, which has the
+// kernel arguments, and the initramfs are not signed: no suitable key is available where images
+// are built.
 func (in Input) addSigned(f *files) error {
 	for _, l := range in.signedLoaders() {
 		if err := in.addProgram(f, contract.EFIBootDir+l.to, l.from, l.signer, "add the package "+l.pkg); err != nil {
@@ -73,7 +73,7 @@ func (in Input) addSigned(f *files) error {
 	return nil
 }
 
-// addProgram adds a program of the root that must bear a signature.
+// addProgram adds a program of the root after checking that signer signed it.
 func (in Input) addProgram(f *files, to, from, signer, hint string) error {
 	content, err := in.content(from, hint)
 	if err != nil {
@@ -90,8 +90,8 @@ func (in Input) addProgram(f *files, to, from, signer, hint string) error {
 	return nil
 }
 
-// initrd is the microcode and, behind it, the initramfs: the kernel unpacks
-// one after the other, and looks for microcode at the very beginning only.
+// initrd is the microcode followed by the initramfs: the kernel unpacks one after the
+// other, and looks for microcode at the very beginning only.
 func (in Input) initrd() ([]byte, error) {
 	ucode, err := Microcode(in)
 	if err != nil {
@@ -101,8 +101,8 @@ func (in Input) initrd() ([]byte, error) {
 	return append(pad(ucode, 4), initramfs...), err
 }
 
-// entry starts a slot ("a" or "b"). Like a unified kernel image's, it carries
-// no version: see osRelease.
+// entry is the boot entry of a slot ("a" or "b"). Like a unified kernel image, it has no
+// version: see osRelease.
 func (in Input) entry(name string) string {
 	return fmt.Sprintf("title %s %s (slot %s)\nsort-key %s\nlinux /%[3]s/vmlinuz\ninitrd /%[3]s/initrd.img\noptions %[5]s\n",
 		in.title(), in.ImageVersion, name, contract.ImageID(in.Board), in.cmdline(name))
@@ -110,10 +110,11 @@ func (in Input) entry(name string) string {
 
 var errUnsigned = errors.New("bears no signature")
 
-// checkSignature finds what could not start: a PE file without a signature
-// (Microsoft's "Windows Authenticode Portable Executable Signature Format"), with
-// one of other bytes, or of somebody else. That the signature is genuine is not
-// asked here: packages are checked by Debian's, and machines by this one.
+// checkSignature refuses a PE file that Secure Boot would not start: one without a
+// signature (Microsoft's "Windows Authenticode Portable Executable Signature Format"), with
+// the signature of other bytes, or of another signer. It does not check that the signature
+// is genuine: the file's package is authenticated by Debian's archive key, and the machine
+// checks the signature.
 func checkSignature(b []byte, signer string) error {
 	if _, err := parsePE(b); err != nil {
 		return err

@@ -128,8 +128,8 @@ func TestBIOSFiles(t *testing.T) {
 	}
 }
 
-// TestGRUBCanReadItsScript: as far as its own parser says; who starts whom by it
-// was seen under SeaBIOS, see image/e2e.
+// TestGRUBCanReadItsScript checks the script with GRUB's own parser. Package image/e2e
+// checks under SeaBIOS what the script starts.
 func TestGRUBCanReadItsScript(t *testing.T) { run(t, grubCfg, "grub-script-check") }
 
 // TestMicrocodeComesBeforeTheInitramfs: behind it the kernel does not look.

@@ -13,15 +13,15 @@ import (
 	"github.com/going-mobile/imagebuilder/image/authenticode"
 )
 
-// SlotFile is one of slot.Files, as each slot has it.
+// SlotFile is one of slot.Files, as slot a and slot b have it.
 type SlotFile struct {
 	Name string
 	A, B []byte
 }
 
-// SlotFiles reads from an image what starts slot a, and makes of it what starts
-// slot b: only the slot's letter is another, in as many bytes. Where an owner
-// signed, his key has to sign that, too: owner, else nil.
+// SlotFiles reads the files of slot a from an image and derives those of slot b, which
+// differ only in the slot's letter and have the same length. If an owner signed the image,
+// owner must be the same key, to sign slot b's; else it is nil.
 func SlotFiles(read func(path string) ([]byte, error), owner *authenticode.Signer) ([]SlotFile, error) {
 	var all []SlotFile
 	for _, name := range slot.Files {
@@ -43,8 +43,8 @@ func SlotFiles(read func(path string) ([]byte, error), owner *authenticode.Signe
 
 var errNoLetter = errors.New("it does not name slot a: it was made by another version of imagebuilder")
 
-// forB makes slot b's of slot a's. One that stayed the same would start slot a's
-// root from slot b.
+// forB derives slot b's file from slot a's. A file that ought to change but does not is an
+// error: it would start slot a's root from slot b.
 func forB(name string, a []byte, owner *authenticode.Signer) (b []byte, err error) {
 	switch name {
 	case slot.Initrd, slot.Kernel:
@@ -60,15 +60,15 @@ func forB(name string, a []byte, owner *authenticode.Signer) (b []byte, err erro
 	return b, err
 }
 
-// textForB changes kernel arguments and, in entries and names of the menu, what
-// entry and osRelease write.
+// textForB changes the slot in the kernel arguments and in the texts that entry and
+// osRelease write.
 func textForB(a []byte) []byte {
 	names := strings.NewReplacer("(slot a)\"\n", "(slot b)\"\n", "(slot a)\n", "(slot b)\n", "\nlinux /a/", "\nlinux /b/", "\ninitrd /a/", "\ninitrd /b/")
 	return []byte(contract.ForSlot(names.Replace(string(a)), "a", "b"))
 }
 
-// signedForB signs slot b's as slot a's is, and refuses to do so with another key:
-// the machine would not start it.
+// signedForB derives slot b's unified kernel image and signs it if slot a's is signed. It
+// refuses another key than slot a's: the machine would not start the result.
 func signedForB(a []byte, owner *authenticode.Signer) ([]byte, error) {
 	bare, err := authenticode.Bare(a)
 	if err != nil {
@@ -92,7 +92,7 @@ func signedForB(a []byte, owner *authenticode.Signer) ([]byte, error) {
 	return owner.Sign(b)
 }
 
-// unifiedForB changes two sections of a unified kernel image, and its sum.
+// unifiedForB changes two sections of a unified kernel image, and its checksum.
 func unifiedForB(a []byte) ([]byte, error) {
 	b := bytes.Clone(a)
 	pe, err := parsePE(b)
@@ -114,11 +114,12 @@ func unifiedForB(a []byte) ([]byte, error) {
 	return b, nil
 }
 
-// Span is some bytes of a file, by their offset and number.
+// Span is a range of bytes in a file: offset and length.
 type Span struct{ At, Size int64 }
 
-// UnifiedParts finds in a unified kernel image the initramfs, and what each slot has for
-// itself: name, arguments, the sum of the headers and, at the end, a signature.
+// UnifiedParts finds the initramfs in a unified kernel image. own are the parts that differ
+// between slots: name, kernel arguments, the header's checksum and, at the end, a
+// signature.
 func UnifiedParts(b []byte) (initrd Span, own []Span, err error) {
 	pe, err := parsePE(b)
 	if err != nil {
@@ -149,7 +150,7 @@ func (p *peFile) section(b []byte, name string) ([]byte, error) {
 	return b[s.At : s.At+s.Size], err
 }
 
-// find finds a section's bytes.
+// find returns the range of a section's data.
 func (p *peFile) find(b []byte, name string) (Span, error) {
 	le := binary.LittleEndian
 	for i := range p.count {

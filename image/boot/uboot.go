@@ -14,15 +14,14 @@ import (
 	"time"
 )
 
-// The script is a file of its own so that it can be read, and checked by
-// people who know U-Boot.
+// The script is a separate file so that people who know U-Boot can read and check it.
 //
 //go:embed boot.cmd
 var bootCmd []byte
 
-// uBootScript wraps the script as U-Boot's legacy image (include/image.h,
-// "Legacy format image header"): OS 5 is Linux, architecture 22 is arm64, type
-// 6 a script, whose payload is a list of sizes that a zero ends, and the text.
+// uBootScript wraps the script in U-Boot's legacy image format (include/image.h, "Legacy
+// format image header"): OS 5 is Linux, architecture 22 is arm64, type 6 is a script, whose
+// payload is a zero-terminated list of sizes, then the text.
 func uBootScript(epoch time.Time) []byte {
 	be := binary.BigEndian
 	var payload []byte
@@ -40,40 +39,41 @@ func uBootScript(epoch time.Time) []byte {
 	return append(h, payload...)
 }
 
-// unattended are the variables of U-Boot's default environment that a node
-// needs otherwise, or, where they are empty, not at all. Its build reads no
-// environment from the card on a Pi 4 (ENV_FAT_DEVICE_AND_PART is 0:1, the card
-// is mmc 1), so they are changed where they are compiled in.
+// unattended are the variables of U-Boot's default environment that must be different on a
+// node; empty ones are removed. Debian's U-Boot reads no environment from the card on a Pi
+// 4 (ENV_FAT_DEVICE_AND_PART is 0:1, the card is mmc 1), so the compiled-in values are
+// changed.
 var unattended = map[string]string{
-	// It waits two seconds for any byte on the serial line or a USB keyboard and
-	// then stays at its prompt: noise on an open pin is enough to keep a node off
-	// the air for good. -2 means "do not even look".
+	// By default U-Boot waits two seconds for any byte on the serial line or a USB
+	// keyboard, and then stays at its prompt: noise on an open pin is enough to keep a node
+	// from ever booting. -2 means not to check for a key at all.
 	"bootdelay": "-2",
-	// It also looks for USB devices, in vain for a node that starts from its
-	// card: seconds of every boot, and on QEMU a controller that Linux cannot use
-	// any more. "bootflow scan" starts USB by itself where the card has nothing;
-	// only PCI, on which the Pi 4's controller is, must be known before.
+	// By default U-Boot also scans for USB devices, in vain for a node that starts from its
+	// card. That costs seconds on every boot and, on QEMU, leaves a controller that Linux
+	// cannot use. "bootflow scan" starts USB by itself if nothing on the card boots; only
+	// PCI, which has the Pi 4's USB controller, must be enumerated before.
 	"preboot": "pci enum",
-	// A card that answers late, or comes later, would find a prompt where nobody
-	// is: the scan happens once.
+	// The default scans once and then stops at a prompt that nobody sees; a card that
+	// answers late, or is inserted later, would not be found.
 	"bootcmd": "bootflow scan; sleep 5; reset",
-	// Nothing is started that comes from the site's network.
+	// Nothing is booted from the network.
 	"boot_targets": "mmc usb",
 	"dhcpuboot":    "",
-	"board_name":   "", // says what board= says; its bytes are needed
+	"board_name":   "", // repeats board=; its bytes are needed for the other values
 }
 
-// versionVariable is set by U-Boot itself where it is built so, which Debian's is not.
+// versionVariable is set by U-Boot itself if it is built so; Debian's is not.
 const versionVariable = "ver"
 
-// ubootVersion is what a binary calls itself, on its first line on a screen.
+// ubootVersion matches the version in the first line that U-Boot prints.
 var ubootVersion = regexp.MustCompile(`U-Boot ([0-9][0-9A-Za-z.+~-]*) \(`)
 
 var envVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*=[\x20-\x7e]*$`)
 
-// unattendedUBoot rewrites the default environment inside of a U-Boot binary, and tells
-// its script there which version it is: whatever becomes of the card's other files, that
-// is the one that runs. It refuses a binary whose environment is not found exactly once.
+// unattendedUBoot rewrites the default environment inside a U-Boot binary. It also sets
+// versionVariable, from which the boot script learns the version: this is the U-Boot that
+// runs, whatever the card's other files are. It refuses a binary in which the environment
+// is not found exactly once.
 func unattendedUBoot(bin []byte) ([]byte, error) {
 	begin, end, err := findEnv(bin)
 	if err != nil {
@@ -95,8 +95,8 @@ func unattendedUBoot(bin []byte) ([]byte, error) {
 	return out, nil
 }
 
-// unattendedEnv changes an environment, and tells what was to be changed and is
-// not there.
+// unattendedEnv returns the changed environment, and those variables to be changed that it
+// does not have.
 func unattendedEnv(old []byte) (env []byte, missing map[string]string) {
 	missing = maps.Clone(unattended)
 	for v := range bytes.SplitSeq(old, []byte{0}) {
@@ -113,8 +113,8 @@ func unattendedEnv(old []byte) (env []byte, missing map[string]string) {
 	return env, missing
 }
 
-// findEnv returns the bounds of the default environment: strings that end
-// with a zero byte, from bootcmd= or another variable to an empty string.
+// findEnv returns the bounds of the default environment: a run of zero-terminated strings
+// that ends with an empty one.
 func findEnv(bin []byte) (begin, end int, err error) {
 	mark := []byte("\x00bootdelay=")
 	if n := bytes.Count(bin, mark); n != 1 {

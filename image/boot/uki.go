@@ -15,8 +15,8 @@ type Section struct {
 	Data []byte
 }
 
-// Where things are in a PE32+ file; Microsoft's "PE Format". Offsets of the
-// optional header are relative to its beginning.
+// Offsets in a PE32+ file (Microsoft's "PE Format"). Those of the optional header are
+// relative to its beginning.
 const (
 	peOffsetField   = 0x3c
 	coffSections    = 2
@@ -37,9 +37,9 @@ const (
 	flagRead = 0x40000000
 )
 
-// UKI appends sections to systemd's EFI stub (UAPI.5, "Unified Kernel
-// Image"). Their order is kept; ".linux" goes last because its memory image
-// is longer than its bytes in the file.
+// UKI appends sections to systemd's EFI stub and returns the result (UAPI.5, "Unified
+// Kernel Image"). Sections keep their order; ".linux" must be last, because it takes more
+// space in memory than in the file.
 func UKI(stub []byte, sections []Section) ([]byte, error) {
 	pe, err := parsePE(stub)
 	if err != nil {
@@ -55,14 +55,14 @@ func UKI(stub []byte, sections []Section) ([]byte, error) {
 	return out, nil
 }
 
-// peFile is the geometry of a PE file while sections are appended.
+// peFile is the layout of a PE file while sections are appended.
 type peFile struct {
 	coff, opt, table       int // offsets in the file
 	count                  int // sections so far
 	sectionAlign, fileAlgn uint64
 	headersEnd             int
 	nextVMA                uint64
-	end                    uint64 // of the last section's bytes
+	end                    uint64 // of the last section's data in the file
 	added                  uint64 // bytes of initialized data
 }
 
@@ -88,7 +88,8 @@ func parsePE(b []byte) (*peFile, error) {
 	p.sectionAlign = uint64(le.Uint32(b[p.opt+optSectionAlign:]))
 	p.fileAlgn = uint64(le.Uint32(b[p.opt+optFileAlign:]))
 	p.headersEnd = int(le.Uint32(b[p.opt+optHeadersSize:]))
-	// "A power of 2 between 512 and 64 K"; kernels have had less.
+	// The spec says "a power of 2 between 512 and 64 K"; some kernels have had less than
+	// 512.
 	if !powerOfTwo(p.sectionAlign) || !powerOfTwo(p.fileAlgn) || p.fileAlgn > 64<<10 || p.headersEnd > len(b) || p.headersEnd < p.table+p.count*sectionSize {
 		return nil, errNotPE
 	}
@@ -100,16 +101,16 @@ func parsePE(b []byte) (*peFile, error) {
 	return p, nil
 }
 
-// bare is a copy without what lies behind its sections: a table of symbols, as
-// systemd 252 leaves it. Between sections it would be in the way of a signature,
-// which firmware reads section by section.
+// bare returns a copy without what follows the sections: a symbol table, which systemd 252
+// leaves there. If it ended up between sections, it would break signatures, because
+// firmware hashes the file section by section.
 func (p *peFile) bare(b []byte) []byte {
 	out := append([]byte(nil), b[:min(max(p.end, uint64(p.headersEnd)), uint64(len(b)))]...)
-	clear(out[p.coff+coffSymbols : p.coff+coffSymbols+8]) // where it is, and how long
+	clear(out[p.coff+coffSymbols : p.coff+coffSymbols+8]) // offset and number of the symbols
 	return out
 }
 
-// append adds one section behind everything there is.
+// append appends one section.
 func (p *peFile) append(out []byte, s Section) ([]byte, error) {
 	entry := p.table + p.count*sectionSize
 	switch {
@@ -142,7 +143,7 @@ func (p *peFile) append(out []byte, s Section) ([]byte, error) {
 	return out, nil
 }
 
-// sectionFlags marks .linux as code, as ukify does: older kernels are run in
+// sectionFlags marks .linux as code, as ukify does, because older kernels are executed in
 // place.
 func sectionFlags(name string) uint32 {
 	if name == ".linux" {
@@ -151,8 +152,8 @@ func sectionFlags(name string) uint32 {
 	return flagData | flagRead
 }
 
-// virtualSize is the length of the data, but for a kernel the memory it wants
-// when it runs, which its own header tells: more than the file has.
+// virtualSize is the length of the data. For a kernel it is the memory that the kernel
+// needs when it runs, which its own header states and which is more than the file's length.
 func virtualSize(s Section) uint64 {
 	size := uint64(len(s.Data))
 	if s.Name != ".linux" {
@@ -164,7 +165,7 @@ func virtualSize(s Section) uint64 {
 	return size
 }
 
-// seal writes the sums of the headers.
+// seal updates the totals and the checksum in the headers.
 func (p *peFile) seal(out []byte) {
 	le := binary.LittleEndian
 	le.PutUint16(out[p.coff+coffSections:], uint16(p.count))

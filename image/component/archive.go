@@ -11,9 +11,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// endings are those by which k3s chooses how to unpack an archive of container
-// images (rancher/wharfie, pkg/tarfile), with the first bytes of what they
-// stand for: RFC 8878, RFC 1952, bzip2, the LZ4 frame format, POSIX ustar.
+// endings are the file name endings by which k3s chooses how to unpack an archive of
+// container images (rancher/wharfie, pkg/tarfile), with the first bytes of each format: RFC
+// 8878, RFC 1952, bzip2, the LZ4 frame format, POSIX ustar.
 var endings = []struct {
 	ending string
 	offset int
@@ -26,8 +26,8 @@ var endings = []struct {
 	{".tar", 257, "ustar"},
 }
 
-// endingOf tells by the content how an archive must be called. A user's file
-// may have any name; k3s would skip one that is called wrong, at every start.
+// endingOf returns the ending for an archive by its content. A user's file may have any
+// name, but k3s would skip one with the wrong ending at every start.
 func endingOf(c tree.Content) (string, error) {
 	f, err := c.Open()
 	if err != nil {
@@ -46,8 +46,8 @@ func endingOf(c tree.Content) (string, error) {
 	return "", fmt.Errorf("is no archive of container images that k3s reads: a tar, as it is or compressed by zstd, gzip, bzip2 or lz4")
 }
 
-// endingIn is endingOf for what is not there yet: as its address says, or as
-// upstream's releases are.
+// endingIn is endingOf for an archive that is not downloaded yet. It returns the ending of
+// its address, or else the one that upstream's releases have.
 func endingIn(address string) string {
 	for _, e := range endings {
 		if strings.HasSuffix(path.Base(address), e.ending) {
@@ -57,8 +57,8 @@ func endingIn(address string) string {
 	return endings[0].ending
 }
 
-// called returns the layout with the archives' names complete. sum is the
-// component's digest.
+// called returns the layout with the archives' full file names. sum is the component's
+// digest.
 func (l Layout) called(sum, ending string) Layout {
 	files := make([]File, len(l.Files))
 	for i, f := range l.Files {

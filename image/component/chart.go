@@ -11,13 +11,13 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// maxIndex bounds the index of a chart repository, in bytes: those of large ones
-// list every release there ever was.
+// maxIndex bounds the index of a chart repository, in bytes; large ones list every release
+// ever made.
 const maxIndex = 64 << 20
 
-// indexDigest reads the digest of a chart from its repository's index
-// (helm.sh, "The Chart Repository Guide"). It goes over https and to no mirror,
-// as for all digests.
+// indexDigest reads the digest of a chart from its repository's index (helm.sh, "The Chart
+// Repository Guide"). Like every list of digests, it is fetched over https and never from a
+// mirror.
 func (q *request) indexDigest(ctx context.Context, version string) (string, error) {
 	list, err := q.trusted(ctx, q.Index, maxIndex)
 	if err != nil {
@@ -54,8 +54,8 @@ func chartDigest(r io.Reader, chart, version string) (string, error) {
 	return "", fmt.Errorf("has no %s %s", chart, version)
 }
 
-// checkChart refuses an archive that is no chart, or another one: Helm would say
-// so in a pod on the node.
+// checkChart refuses an archive that is not a chart, or is another chart: otherwise Helm
+// would only report it in a pod on the node.
 func (q *request) checkChart(ctx context.Context, file tree.Content) error {
 	meta, err := q.member(ctx, file, "Chart.yaml")
 	if err != nil {

@@ -1,15 +1,13 @@
-// Package component brings pinned things into an image that are not Debian
-// packages: k3s, tailscale and headscale, k3s' own container images, Helm charts.
-// Each comes from the first source that works: a release URL with a known sha256,
-// then a build of a pinned Go module; where none does, it is deferred, and the
-// image carries URL and digest for firstboot. Without a digest there is only the
-// module.
+// Package component adds pinned programs and files that are not Debian packages to an
+// image: k3s, tailscale and headscale, k3s' container images, Helm charts. Each comes from
+// the first source that works: a release URL with a known sha256, then a build of a pinned
+// Go module. If neither works, the component is deferred: the image contains its URL and
+// digest for firstboot. Without a known digest, only the module is tried.
 //
-// The package refuses bytes whose digest nobody vouched for (a mirror does not),
-// programs of another architecture, and to remember that a source was down. It
-// warns of versions with a known defect, and of a lock that passes other bytes
-// off as a known version. What there is to know of a component is data:
-// components.yaml.
+// The package refuses content without a trusted digest (a mirror's does not count) and
+// programs of another architecture. It never remembers that a source was down. It warns of
+// versions with a known defect, and of a lock with another digest for a known version. The
+// data about the components is in components.yaml.
 package component
 
 import (
@@ -28,8 +26,8 @@ import (
 //go:embed components.yaml
 var componentsYAML []byte
 
-// A nested module's go.mod cannot be embedded under its own name: these are
-// the modules' files, COMPONENT.mod and COMPONENT.sum.
+// The files are COMPONENT.mod and COMPONENT.sum, the go.mod and go.sum of a module, because
+// go:embed does not embed a nested module's go.mod.
 //
 //go:embed *.mod *.sum
 var modules embed.FS
@@ -38,18 +36,18 @@ var modules embed.FS
 type Component struct {
 	Name        string            `yaml:"name"`
 	Description string            `yaml:"description"`
-	Optional    bool              `yaml:"optional"` // only with an override
+	Optional    bool              `yaml:"optional"` // only included with an override
 	Format      string            `yaml:"format"`   // "binary" or "tgz"
-	Chart       string            `yaml:"chart"`    // of a Helm chart: its name, in Chart.yaml and Index
+	Chart       string            `yaml:"chart"`    // for a Helm chart: its name in Chart.yaml and in Index
 	URL         string            `yaml:"url"`
-	Sums        string            `yaml:"sums"`   // upstream's digests, in sha256sum's format
-	Index       string            `yaml:"index"`  // of the chart's repository, which has digests
+	Sums        string            `yaml:"sums"`   // URL of upstream's digests, in sha256sum's format
+	Index       string            `yaml:"index"`  // URL of the chart repository's index, which has digests
 	Assets      map[string]string `yaml:"assets"` // file name by architecture
 	Releases    []Release         `yaml:"releases"`
 	Defect      *Defect           `yaml:"defect"`
 	Files       []File            `yaml:"files"`
 	Links       []Link            `yaml:"links"`
-	Single      *Layout           `yaml:"single"` // of a program that is everything in one
+	Single      *Layout           `yaml:"single"` // layout for a download that is one program instead of an archive
 	Module      *Module           `yaml:"module"`
 }
 
@@ -59,26 +57,26 @@ type Release struct {
 	SHA256  map[string]string `yaml:"sha256"`
 }
 
-// Defect is a fault of old versions that a node runs into.
+// Defect is a fault of old versions that affects nodes.
 type Defect struct {
 	What  string   `yaml:"what"`
 	Fixed []string `yaml:"fixed"` // the first good version of each line, such as v1.36.2
 }
 
-// Layout is what lands in the image.
+// Layout is what a component installs in the image.
 type Layout struct {
 	Files []File `yaml:"files"`
 	Links []Link `yaml:"links"`
 }
 
-// File is one file of a component in the image. Member is its base name in
-// the archive.
+// File is one file of a component in the image. Member is its base name in the archive that
+// was downloaded.
 type File struct {
 	Path    string    `yaml:"path"`
 	Mode    node.Mode `yaml:"mode"`
 	Member  string    `yaml:"member"`
 	Program bool      `yaml:"program"` // an ELF file of the image's architecture
-	Archive bool      `yaml:"archive"` // of container images; Path gets its digest and the ending of its content
+	Archive bool      `yaml:"archive"` // holds container images; its digest and its format's ending are appended to Path
 }
 
 // Link is a symbolic link.
@@ -87,7 +85,7 @@ type Link struct {
 	Target string `yaml:"target"`
 }
 
-// Module is a Go program to build where the release cannot be reached.
+// Module is a Go program to build if the release cannot be downloaded.
 type Module struct {
 	Path    string   `yaml:"path"`
 	Package string   `yaml:"package"`
@@ -111,7 +109,7 @@ func List() ([]Component, error) {
 	return file.Components, nil
 }
 
-// Find returns the component of that name.
+// Find returns the component with this name.
 func Find(name string) (*Component, error) {
 	list, err := List()
 	if err != nil {
@@ -130,7 +128,7 @@ func Find(name string) (*Component, error) {
 	return nil, fmt.Errorf("component %q is unknown; there are %s", name, strings.Join(names, ", "))
 }
 
-// ModuleFiles returns go.mod and go.sum of the component's module, which pin all
+// ModuleFiles returns go.mod and go.sum of the component's module, which pin everything
 // that is compiled.
 func (c *Component) ModuleFiles() (mod, sum []byte, err error) {
 	if mod, err = modules.ReadFile(c.Name + ".mod"); err != nil {
@@ -140,8 +138,8 @@ func (c *Component) ModuleFiles() (mod, sum []byte, err error) {
 	return mod, sum, err
 }
 
-// ModuleVersion names the module at the version of the release, such as
-// tailscale.com@v1.102.5; "" where there is none.
+// ModuleVersion returns the module at the version of the release, such as
+// tailscale.com@v1.102.5, or "" without a module.
 func (c *Component) ModuleVersion() string {
 	if c.Module == nil {
 		return ""
@@ -149,7 +147,7 @@ func (c *Component) ModuleVersion() string {
 	return c.Module.Path + "@v" + strings.TrimPrefix(c.Releases[0].Version, "v")
 }
 
-// Architectures lists the Debian names of those the component exists for.
+// Architectures lists the architectures for which the component exists, by Debian's names.
 func (c *Component) Architectures() []string {
 	archs := make([]string, 0, len(c.Assets))
 	for a := range c.Assets {
@@ -159,7 +157,7 @@ func (c *Component) Architectures() []string {
 	return archs
 }
 
-// digest returns the pinned sha256 of a version, "" where none is.
+// digest returns the pinned sha256 of a version, or "" if there is none.
 func (c *Component) digest(version, arch string) string {
 	for _, r := range c.Releases {
 		if r.Version == version {
@@ -169,12 +167,12 @@ func (c *Component) digest(version, arch string) string {
 	return ""
 }
 
-// asset is the file name of a version upstream.
+// asset is the name of a version's file upstream.
 func (c *Component) asset(version, arch string) string {
 	return strings.ReplaceAll(c.Assets[arch], "{version}", version)
 }
 
-// expand fills in a URL template.
+// expand replaces the placeholders of a URL template.
 func (c *Component) expand(template, version, arch string) string {
 	return strings.NewReplacer(
 		"{version}", strings.ReplaceAll(url.PathEscape(version), "+", "%2B"),
@@ -183,7 +181,7 @@ func (c *Component) expand(template, version, arch string) string {
 	).Replace(template)
 }
 
-// layout returns what to install of a download in the given format.
+// layout returns what to install from a download in the given format.
 func (c *Component) layout(format string) Layout {
 	if format != c.Format && c.Single != nil {
 		return *c.Single

@@ -29,7 +29,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// program is the least of an ELF file that says for whom it is.
+// program is the beginning of an ELF file that suffices to tell its architecture.
 func program(machine byte, text string) []byte {
 	b := make([]byte, 64)
 	copy(b, "\x7fELF\x02\x01\x01")

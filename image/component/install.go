@@ -18,7 +18,7 @@ import (
 
 func base(p string) string { return path.Base(p) }
 
-// install turns a download or a file into nodes.
+// install turns a downloaded or local file into nodes.
 func (q *request) install(ctx context.Context, file tree.Content, d download, from Source) (*Resolved, error) {
 	d.size = file.Size()
 	format, err := q.formatOf(file)
@@ -56,7 +56,7 @@ func (q *request) install(ctx context.Context, file tree.Content, d download, fr
 	return r, nil
 }
 
-// formatOf tells an archive from a program by its first bytes: the user may
+// formatOf tells an archive from a bare program by the first bytes, because the user may
 // give either.
 func (q *request) formatOf(file tree.Content) (string, error) {
 	f, err := file.Open()
@@ -97,15 +97,15 @@ func (q *request) member(ctx context.Context, archive tree.Content, name string)
 		if err := unpack(f, name, w); err != nil {
 			return err
 		}
-		_, err = io.Copy(io.Discard, f) // to the end, where its digest is checked
+		_, err = io.Copy(io.Discard, f) // the digest is checked at the end of the file
 		return err
 	})
 }
 
-// kind is that of the cache's files that were unpacked or built here.
+// kind is the kind of cache entries that this package unpacks or builds.
 const kind = "component"
 
-// unpack writes the regular file called name, in whatever directory, to w.
+// unpack writes the regular file with this base name, in whatever directory, to w.
 func unpack(r io.Reader, name string, w io.Writer) error {
 	z, err := gzip.NewReader(r)
 	if err != nil {
@@ -128,7 +128,7 @@ func unpack(r io.Reader, name string, w io.Writer) error {
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-// checkProgram refuses what this image's processor cannot run.
+// checkProgram refuses a program that the image's processor cannot run.
 func checkProgram(c tree.Content, arch string) error {
 	r, err := c.Open()
 	if err != nil {

@@ -6,17 +6,17 @@ import (
 	"slices"
 )
 
-// warning tells what a person ought to know before a component goes onto
-// nodes.
+// warning returns what a person should know before this component is installed on nodes, or
+// "".
 func (q *request) warning(r *Resolved) string {
 	return cmp.Or(q.passedOff(r), q.defective(r.Version))
 }
 
-// passedOff tells that something else goes by the name of a known version: a
-// lock may say anything.
+// passedOff reports a lock that names a known version but has another digest or URL for it: a
+// lock may contain anything.
 func (q *request) passedOff(r *Resolved) string {
 	known := q.digest(r.Version, q.arch)
-	if known == "" || r.Source == FromModule { // which was built here and compared
+	if known == "" || r.Source == FromModule { // a FromModule build was made here, and its digest compared
 		return ""
 	}
 	address := q.release(r.Version, known).url
@@ -26,8 +26,8 @@ func (q *request) passedOff(r *Resolved) string {
 	return fmt.Sprintf("the lock has sha256 %s from %s for %s, which is known as %s from %s", r.SHA256, r.URL, r.Version, known, address)
 }
 
-// defective tells of a known fault of a version. Versions that are not
-// upstream's are the user's own affair.
+// defective reports a known defect of a version. It says nothing about versions that do not
+// look like upstream's: those are the user's own.
 func (q *request) defective(version string) string {
 	v, ok := parseVersion(version)
 	if q.Defect == nil || !ok {

@@ -20,8 +20,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fetch"
 )
 
-// build compiles the component's module for the image, once per architecture
-// and toolchain. It takes minutes with a cold compile cache.
+// build compiles the component's module for the image, once per architecture and toolchain.
+// It takes minutes if Go's build cache is empty.
 func (q *request) build(ctx context.Context) (*Resolved, error) {
 	dir, err := q.moduleDir()
 	if err != nil {
@@ -57,8 +57,8 @@ func (q *request) build(ctx context.Context) (*Resolved, error) {
 	return r, nil
 }
 
-// rebuild is build for a lock: with the same toolchain, which the go command
-// fetches where it is another one, and anything but the same bytes is an error.
+// rebuild is build for a lock: it uses the toolchain of the lock, which the go command
+// downloads if it has another one, and refuses any result with another digest.
 func (q *request) rebuild(ctx context.Context, p Pin) (*Resolved, error) {
 	if q.Module == nil || p.Module != q.ModuleVersion() {
 		return nil, fmt.Errorf("the lock wants a build of %s, which this program does not know", p.Module)
@@ -77,9 +77,10 @@ func (q *request) rebuild(ctx context.Context, p Pin) (*Resolved, error) {
 	return r, nil
 }
 
-// compiledBy is the toolchain of a build for which a lock noted another. Where it
-// is older than the module wants, it cannot have been: locks were written with the
-// version of wherever the user stood. The digest decides, as ever.
+// compiledBy returns the toolchain that built what a lock pins. If the lock names one that
+// is older than the module's go line, that cannot be right: earlier versions recorded the
+// toolchain of the user's working directory. Then it is the oldest one that the module
+// allows; the digest is checked in any case.
 func (q *request) compiledBy(noted string) (string, error) {
 	mod, _, err := q.ModuleFiles()
 	if err != nil {
@@ -91,10 +92,11 @@ func (q *request) compiledBy(noted string) (string, error) {
 	return noted, nil
 }
 
-// goLine is what a go.mod says of the oldest toolchain that compiles it.
+// goLine matches the line of a go.mod with the oldest toolchain that may compile the
+// module.
 var goLine = regexp.MustCompile(`(?m)^go ([0-9]\S*)`)
 
-// moduleDir is a new directory with the component's go.mod and go.sum in it.
+// moduleDir makes a temporary directory with the component's go.mod and go.sum.
 func (q *request) moduleDir() (dir string, err error) {
 	mod, sum, err := q.ModuleFiles()
 	if err != nil {
@@ -111,8 +113,8 @@ func (q *request) moduleDir() (dir string, err error) {
 	return dir, nil
 }
 
-// toolchain finds the Go command, and which version of itself it runs in dir: go.mod
-// there may want a newer one than the user's, and another directory's any other.
+// toolchain finds the go command and the version that it runs in dir: the go.mod there may
+// need a newer toolchain than the user's, and in another directory it could be any version.
 func (q *request) toolchain(ctx context.Context, dir string) (name, version string, err error) {
 	if q.opt.Go == "-" {
 		return "", "", errors.New("building from source is switched off")
@@ -127,7 +129,7 @@ func (q *request) toolchain(ctx context.Context, dir string) (name, version stri
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, "env", "GOVERSION")
 	cmd.Dir, cmd.Env, cmd.Stdout = dir, q.buildEnv(), &out
-	task := q.opt.Progress.Start("compile", "Go for "+q.ModuleVersion(), -1) // it may be downloaded for that
+	task := q.opt.Progress.Start("compile", "Go for "+q.ModuleVersion(), -1) // the go command may download a toolchain for this
 	err = run(cmd)
 	task.Done(err)
 	if err != nil {
@@ -136,24 +138,24 @@ func (q *request) toolchain(ctx context.Context, dir string) (name, version stri
 	return name, strings.TrimSpace(out.String()), nil
 }
 
-// run adds the last thing that the go command said to its error.
+// run runs cmd; its error includes the last line that the go command printed.
 func run(cmd *exec.Cmd) error {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	cmd.WaitDelay = time.Second // a compiler outlives the go command that was killed
+	cmd.WaitDelay = time.Second // a compiler outlives a killed go command
 	err := cmd.Run()
 	switch {
 	case err == nil:
 		return nil
-	case fetch.Local(err): // it cannot be started: as if there were none
+	case fetch.Local(err): // it cannot be started: treat this as if there were no toolchain
 		return errors.New(err.Error())
-	case strings.Contains(stderr.String(), syscall.ENOSPC.Error()): // where it writes itself
+	case strings.Contains(stderr.String(), syscall.ENOSPC.Error()): // where the go command itself writes
 		return fmt.Errorf("%w: %s", syscall.ENOSPC, lastLine(stderr.String()))
 	}
 	return fmt.Errorf("%w: %s", err, lastLine(stderr.String()))
 }
 
-// buildKey names everything the bytes of the program depend on.
+// buildKey is a cache key of everything that determines the bytes of the program.
 func (q *request) buildKey(goVersion string) (string, error) {
 	mod, sum, err := q.ModuleFiles()
 	h := sha256.New()
@@ -163,8 +165,8 @@ func (q *request) buildKey(goVersion string) (string, error) {
 	return q.Name + "-" + q.Releases[0].Version + "-" + q.arch + "-" + hex.EncodeToString(h.Sum(nil))[:24], err
 }
 
-// buildArgs gives the same bytes for any directory: -trimpath, no build id,
-// no version control stamp, and a fixed processor baseline by buildEnv.
+// buildArgs gives the same result in any directory: -trimpath, no build id, no VCS stamp.
+// buildEnv fixes the processor baseline.
 func (q *request) buildArgs(out string) []string {
 	tags := append([]string(nil), q.Module.Tags...)
 	for _, o := range q.Module.Omit {
@@ -192,9 +194,9 @@ func (q *request) compile(ctx context.Context, gocmd, dir string, w io.Writer) e
 	return err
 }
 
-// buildEnv is the user's environment without what changes the result. Where
-// modules come from and which toolchain may be fetched stays the user's. An
-// empty GOFLAGS would let the one of "go env -w" through.
+// buildEnv is the user's environment without what would change the result. The user still
+// decides where modules come from and which toolchains may be downloaded. GOFLAGS is set,
+// because an empty one would let the value of "go env -w" through.
 func (q *request) buildEnv() []string {
 	var env []string
 	for _, kv := range os.Environ() {
@@ -208,13 +210,13 @@ func (q *request) buildEnv() []string {
 		}
 		env = append(env, kv)
 	}
-	if goRelease.MatchString(q.goVersion) { // the last of several values counts
+	if goRelease.MatchString(q.goVersion) { // the last value of a variable counts
 		env = append(env, "GOTOOLCHAIN="+q.goVersion)
 	}
 	return append(env, "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+q.arch, "GOAMD64=v1", "GOARM64=v8.0")
 }
 
-// goRelease is what GOTOOLCHAIN takes as a version (go.dev/doc/toolchain).
+// goRelease matches versions that GOTOOLCHAIN accepts (go.dev/doc/toolchain).
 var goRelease = regexp.MustCompile(`^go1\.[0-9]+(\.[0-9]+|rc[0-9]+)?$`)
 
 func lastLine(s string) string {

@@ -18,8 +18,8 @@ import (
 
 var versionWord = regexp.MustCompile(`^v?[0-9]+(\.[0-9]+)*([-+.][0-9A-Za-z.+-]+)?$`)
 
-// override reads --component NAME=VALUE. A version looks like one; anything
-// with a scheme is a URL; the rest is a file.
+// override resolves --component NAME=VALUE. VALUE is a version if it looks like one, a URL
+// if it has a scheme, and else a file.
 func (q *request) override(ctx context.Context, value string) (*Resolved, error) {
 	switch {
 	case strings.HasPrefix(value, "https://") || strings.HasPrefix(value, "http://"):
@@ -32,8 +32,8 @@ func (q *request) override(ctx context.Context, value string) (*Resolved, error)
 	return q.file(ctx, value)
 }
 
-// fromVersion takes another release. A digest that is not pinned comes from
-// upstream's own list.
+// fromVersion takes another release. If its digest is not pinned, it comes from upstream's
+// list of digests.
 func (q *request) fromVersion(ctx context.Context, version string) (*Resolved, error) {
 	sum := q.digest(version, q.arch)
 	if sum == "" {
@@ -50,8 +50,8 @@ func (q *request) fromVersion(ctx context.Context, version string) (*Resolved, e
 	return q.deferred(d, why), nil
 }
 
-// fromURL takes the user's own address. Without a digest it must be https, and
-// what is there now gives the digest that goes into the lock.
+// fromURL takes a URL of the user's. Without a digest it must be https; the digest of what
+// it serves now goes into the lock.
 func (q *request) fromURL(ctx context.Context, value string) (*Resolved, error) {
 	u, err := url.Parse(value)
 	if err != nil || u.Host == "" {
@@ -81,8 +81,8 @@ func (q *request) fromURL(ctx context.Context, value string) (*Resolved, error) 
 	return q.deferred(d, why), nil
 }
 
-// again takes the file that a lock names, and may be anywhere, from where the builder
-// was started.
+// again takes the file that a lock names, which may be anywhere. It looks for it in the
+// current directory.
 func (q *request) again(ctx context.Context, p Pin) (*Resolved, error) {
 	if sum, _, err := sumFile(p.URL); err != nil || sum != p.SHA256 {
 		return nil, fmt.Errorf("the lock has it from a file %s of sha256 %s: put that into this directory, or say where it is by --component %s=FILE", p.URL, p.SHA256, q.Name)
@@ -90,7 +90,7 @@ func (q *request) again(ctx context.Context, p Pin) (*Resolved, error) {
 	return q.file(ctx, p.URL)
 }
 
-// file takes a file of the user's as it is.
+// file takes a file of the user's without a known digest.
 func (q *request) file(ctx context.Context, name string) (*Resolved, error) {
 	abs, err := filepath.Abs(name)
 	if err != nil {

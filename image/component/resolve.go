@@ -12,33 +12,32 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Options are the user's wishes. The zero value takes the defaults.
+// Options are the user's choices. The zero value uses the defaults.
 type Options struct {
 	// Overrides maps a component to VERSION, the path of a file, or a
 	// URL[#sha256=HEX], as --component NAME=VALUE gives them.
 	Overrides map[string]string
-	// Pins, from a lock, decide alone where they are given.
+	// Pins are a lock's; a component that has one is resolved by it alone.
 	Pins map[string]Pin
-	// Mirror replaces scheme and host of every release URL, but of no list of
-	// digests.
+	// Mirror replaces scheme and host of every release URL, but not of lists of digests.
 	Mirror string
-	// Strict makes an error of what would be deferred or warned of.
+	// Strict makes it an error if a component would be deferred or has a warning.
 	Strict bool
-	// Progress may be nil.
+	// Progress receives the tasks; nil reports nothing.
 	Progress progress.Reporter
-	// Go is the toolchain's command, default "go"; "-" never builds.
+	// Go is the go command; "" means "go", and "-" never builds.
 	Go string
 }
 
-// Pin is what a lock keeps of a resolved component.
+// Pin is what a lock records of a resolved component.
 type Pin struct {
 	Version string `json:"version"`
 	Source  Source `json:"source"`
-	URL     string `json:"url,omitempty"`    // release, deferred, file
-	Module  string `json:"module,omitempty"` // module: PATH@VERSION
+	URL     string `json:"url,omitempty"`    // for release, deferred and file
+	Module  string `json:"module,omitempty"` // for module: PATH@VERSION
 	// Toolchain built the module, such as "go1.26.8".
 	Toolchain string `json:"toolchain,omitempty"`
-	SHA256    string `json:"sha256"`         // of the download or of the program built
+	SHA256    string `json:"sha256"`         // of the download or of the built program
 	Size      int64  `json:"size,omitempty"` // bytes
 }
 
@@ -49,7 +48,7 @@ type Source string
 const (
 	FromRelease Source = "release"  // downloaded from URL
 	FromModule  Source = "module"   // built from a Go module
-	FromFile    Source = "file"     // a file of the user's
+	FromFile    Source = "file"     // a file given by the user
 	Deferred    Source = "deferred" // left to firstboot
 )
 
@@ -57,12 +56,12 @@ const (
 type Resolved struct {
 	Name, Version, Arch string
 	Source              Source
-	URL                 string // of the download, without the mirror's name; the path of a file
+	URL                 string // of the download, without the mirror; or the path of a file
 	SHA256              string
-	Size                int64 // bytes; 0 where unknown
+	Size                int64 // bytes; 0 if unknown
 	Deferred            bool
-	Reason              string // why it is deferred, one line
-	Warning             string // what is wrong with it, one line; "" for nothing
+	Reason              string // why it is deferred, in one line
+	Warning             string // what is wrong with it, in one line; "" if nothing is
 	BuiltFrom           string // "tailscale.com@v1.102.5"
 	Toolchain           string // "go1.26.8"
 	// Nodes are to be added to the image, without parent directories or times.
@@ -73,14 +72,13 @@ type Resolved struct {
 	urls   []string
 }
 
-// Pin returns what a lock needs to get the same again.
+// Pin returns what a lock needs to get the same component again.
 func (r *Resolved) Pin() Pin {
 	return Pin{Version: r.Version, Source: r.Source, URL: r.URL, Module: r.BuiltFrom, Toolchain: r.Toolchain, SHA256: r.SHA256, Size: r.Size}
 }
 
-// Entry returns the component's entry in node.ComponentsFile. Why it is
-// deferred is not in it: that depends on the builder's network, and the image
-// must not.
+// Entry returns the component's entry in node.ComponentsFile. It lacks the Reason: that
+// depends on the builder's network, and the image must not.
 func (r *Resolved) Entry() node.Component {
 	e := node.Component{
 		Name: r.Name, Version: r.Version, SHA256: r.SHA256, Size: r.Size,
@@ -95,7 +93,7 @@ func (r *Resolved) Entry() node.Component {
 	return e
 }
 
-// Manifest returns the content of node.ComponentsFile for an image.
+// Manifest returns the content of node.ComponentsFile for the components of an image.
 func Manifest(all []*Resolved) ([]byte, error) {
 	list := make([]node.Component, len(all))
 	for i, r := range all {
@@ -104,20 +102,19 @@ func Manifest(all []*Resolved) ([]byte, error) {
 	return node.MarshalComponents(list)
 }
 
-// request is one component being resolved.
+// request is one component that is being resolved.
 type request struct {
 	*Component
 	arch  string
 	cache *fetch.Cache
 	opt   Options
 
-	goVersion string // that a lock wants; empty for whatever is there
+	goVersion string // the toolchain that a lock demands; "" for any
 }
 
-// Resolve finds one component for a Debian architecture. Without Strict the
-// only errors are those a person must mend: unknown names, bad overrides, a
-// digest that does not match, a fault of this computer such as a full disk, a
-// cancelled context.
+// Resolve resolves one component for a Debian architecture. Without Strict, the only errors
+// are those that a person must fix: unknown names, bad overrides, a digest that does not
+// match, a fault of this computer such as a full disk, a cancelled context.
 func Resolve(ctx context.Context, cache *fetch.Cache, name, arch string, opt Options) (*Resolved, error) {
 	c, err := Find(name)
 	if err != nil {
@@ -164,13 +161,13 @@ func (q *request) choose(ctx context.Context) (*Resolved, error) {
 		return nil, err
 	}
 	r, why := q.build(ctx)
-	if why != nil { // it cannot be deferred: a node would not know what to expect
+	if why != nil { // it cannot be deferred: the node would have no digest
 		return nil, fmt.Errorf("%w; %w", why, err)
 	}
 	return r, nil
 }
 
-// any tries the release, then the module, and defers what neither gives.
+// any tries the release, then the module, and defers the component if both fail.
 func (q *request) any(ctx context.Context, d download) (*Resolved, error) {
 	r, why, err := q.fetch(ctx, d)
 	if r != nil || err != nil {
@@ -187,8 +184,8 @@ func (q *request) any(ctx context.Context, d download) (*Resolved, error) {
 	return q.deferred(d, strings.Join(reasons, "; ")), nil
 }
 
-// pinned does exactly what a lock says. A deferred component stays deferred,
-// or the image would be another one.
+// pinned does exactly what a lock says. A deferred component stays deferred; otherwise the
+// image would be a different one.
 func (q *request) pinned(ctx context.Context, p Pin) (*Resolved, error) {
 	d := download{version: p.Version, url: p.URL, sha256: p.SHA256, size: p.Size}
 	switch p.Source {
@@ -208,7 +205,7 @@ func (q *request) pinned(ctx context.Context, p Pin) (*Resolved, error) {
 	return nil, fmt.Errorf("the lock names the unknown source %q", p.Source)
 }
 
-// deferred links the program's usual places to where firstboot will put it.
+// deferred links the program's usual paths to where firstboot will install it.
 func (q *request) deferred(d download, reason string) *Resolved {
 	r := q.resolved(d, Deferred, q.Format)
 	r.Deferred, r.Reason, r.layout = true, reason, r.layout.called(d.sha256, endingIn(d.url))

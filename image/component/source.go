@@ -17,7 +17,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fetch"
 )
 
-// download is one file somewhere, vouched for by its digest.
+// download is one file at a URL, with its digest.
 type download struct {
 	version, url, sha256 string
 	size                 int64
@@ -27,9 +27,9 @@ func (q *request) release(version, sum string) download {
 	return download{version: version, url: q.expand(q.URL, version, q.arch), sha256: sum}
 }
 
-// fetch returns the component from its URL or the cache, or the reason why it
-// cannot be had now. A digest that does not match is an error: waiting will
-// not mend it.
+// fetch returns the component from its URL or the cache, or the reason why it is not
+// available now. A digest that does not match is an error, because another attempt would
+// not help.
 func (q *request) fetch(ctx context.Context, d download) (r *Resolved, why string, err error) {
 	urls := q.mirrored(d.url)
 	if !q.cache.Has(fetch.Downloads, d.sha256) {
@@ -43,7 +43,7 @@ func (q *request) fetch(ctx context.Context, d download) (r *Resolved, why strin
 	switch {
 	case err == nil:
 		if r, err = q.install(ctx, file, d, FromRelease); err != nil {
-			// Damage shows as whatever it does to the format.
+			// Damage of the cache may show as any error of the format.
 			err = cmp.Or(file.Verify(), fmt.Errorf("%s: %w", d.url, err))
 		}
 		return r, "", err
@@ -53,7 +53,7 @@ func (q *request) fetch(ctx context.Context, d download) (r *Resolved, why strin
 	return nil, oneLine(err.Error()), nil
 }
 
-// mirrored returns where to look for a URL: the mirror, then upstream.
+// mirrored returns the addresses to try for a URL: the mirror's, then upstream's.
 func (q *request) mirrored(address string) []string {
 	if q.opt.Mirror == "" {
 		return []string{address}
@@ -65,8 +65,8 @@ func (q *request) mirrored(address string) []string {
 	return []string{strings.TrimSuffix(q.opt.Mirror, "/") + u.EscapedPath(), address}
 }
 
-// checkMirror refuses a login with the rest: where a component is deferred, the address
-// of the mirror is in every image, for anybody to read.
+// checkMirror refuses a malformed address, and one with a password: if a component is
+// deferred, the mirror's address is in the image, where anybody can read it.
 func checkMirror(base string) error {
 	u, err := url.Parse(base)
 	if base == "" || err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") && u.RawQuery == "" && u.Fragment == "" && u.User == nil {
@@ -75,12 +75,12 @@ func checkMirror(base string) error {
 	return fmt.Errorf("component mirror: want a base address like https://mirror.example.net/components, without a password: images would have it")
 }
 
-// reachTime bounds how long a source may take to accept a connection before
-// it counts as down. fetch's own retries are for servers that are there.
+// reachTime bounds how long a source may take to accept a connection before it counts as
+// down. fetch's own retries are for servers that are up.
 const reachTime = 2500 * time.Millisecond
 
-// reachable keeps the addresses whose host accepts a connection, and says why
-// the others do not.
+// reachable returns the addresses whose host accepts a connection, and why the others do
+// not.
 func (q *request) reachable(ctx context.Context, urls []string) (up []string, why string) {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
 	defer cancel()
@@ -106,7 +106,7 @@ func (q *request) reachable(ctx context.Context, urls []string) (up []string, wh
 	return up, strings.Join(whys, "; ")
 }
 
-// dial connects to the host of an address, or to the proxy in front of it.
+// dial connects to the host of an address, or to its proxy.
 func dial(ctx context.Context, address string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
 	if err != nil {
@@ -127,7 +127,7 @@ func dial(ctx context.Context, address string) error {
 	return conn.Close()
 }
 
-// dialReason leaves out resolvers and local ports, which help nobody.
+// dialReason drops details such as resolvers and local ports, which help nobody.
 func dialReason(err error) error {
 	var dns *net.DNSError
 	switch {
@@ -141,8 +141,8 @@ func dialReason(err error) error {
 	return errors.New("not reachable")
 }
 
-// upstreamDigest reads the digest of a version from upstream's list. A mirror is
-// not asked: who serves both a file and its digest may serve what he likes.
+// upstreamDigest reads the digest of a version from upstream's list. It does not use a
+// mirror: a server that has both a file and its digest can serve anything.
 func (q *request) upstreamDigest(ctx context.Context, version string) (string, error) {
 	if q.Index != "" {
 		return q.indexDigest(ctx, version)
@@ -167,7 +167,7 @@ func (q *request) upstreamDigest(ctx context.Context, version string) (string, e
 	return sum, nil
 }
 
-// trusted reads what nothing but TLS vouches for.
+// trusted fetches a file for which only TLS vouches.
 func (q *request) trusted(ctx context.Context, address string, limit int64) (*fetch.File, error) {
 	if !strings.HasPrefix(address, "https://") {
 		return nil, fmt.Errorf("%s: plain http needs its digest: append #sha256=HEX", address)
@@ -181,7 +181,7 @@ func (q *request) trusted(ctx context.Context, address string, limit int64) (*fe
 // maxSums bounds a list of digests, in bytes.
 const maxSums = 1 << 20
 
-// findSum reads sha256sum(1)'s format, or a file with a digest alone.
+// findSum reads the format of sha256sum(1), or a file that contains only a digest.
 func findSum(r io.Reader, asset string) (string, error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {

@@ -1,13 +1,13 @@
-// Package compress writes packed copies of images, and opens images whether they
-// are packed or not: compressed, or as QEMU has them (image/qcow2).
+// Package compress writes compressed copies of images, and opens images whether they are
+// raw, compressed, or in QEMU's format (image/qcow2).
 //
-// An image is cut into chunks that are compressed side by side and put one
-// after the other, each complete by itself: zstd frames, gzip members or xz
-// streams, which every decoder of these formats joins. The chunks depend on
-// nothing but the data, so the result is the same on any number of CPUs.
+// An image is cut into chunks that are compressed in parallel and concatenated. Each chunk
+// is complete in itself: a zstd frame, gzip member or xz stream, which every decoder of
+// these formats joins. The chunks depend only on the data, so the result is the same on any
+// number of CPUs.
 //
-// It refuses to guess: what begins with none of the magics is a raw image,
-// whatever its name says.
+// It does not guess: a file that begins with no known magic number is a raw image, whatever
+// its name says.
 package compress
 
 import (
@@ -26,8 +26,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/qcow2"
 )
 
-// Format is how an image is packed, named as on the command line and in a
-// file's extension; the zero value is not at all.
+// Format is the format of an image, named as on the command line and as in a file's
+// extension. The zero value is a raw image.
 type Format string
 
 // The formats.
@@ -36,11 +36,11 @@ const (
 	Zstd Format = "zst"
 	XZ   Format = "xz"
 	Gzip Format = "gz"
-	// QCOW2 is QEMU's, for providers: empty clusters are left out of it.
+	// QCOW2 is QEMU's format, for cloud providers; empty clusters are left out.
 	QCOW2 Format = "qcow2"
 )
 
-// Formats lists what ParseFormat takes: those that compress.
+// Formats lists the compressions that ParseFormat accepts.
 var Formats = []Format{Zstd, XZ, Gzip}
 
 // ParseFormat checks a name given by a user.
@@ -63,7 +63,7 @@ var magics = []struct {
 	{QCOW2, []byte(qcow2.Magic)},
 }
 
-// Detect tells the format by the first bytes of a file.
+// Detect returns the format by the first bytes of a file.
 func Detect(head []byte) Format {
 	for _, m := range magics {
 		if bytes.HasPrefix(head, m.magic) {
@@ -73,13 +73,13 @@ func Detect(head []byte) Format {
 	return None
 }
 
-// Reader is an image being read from its beginning, decompressed.
+// Reader reads a raw image from its beginning, decompressing it if necessary.
 type Reader struct {
 	io.Reader
-	// Format is what was found.
+	// Format is the format that was detected.
 	Format Format
-	// Size is the length of the raw image in bytes, or -1 where only reading
-	// to the end would tell.
+	// Size is the length of the raw image in bytes, or -1 if it is not known before the end
+	// is reached.
 	Size int64
 
 	close []func() error
@@ -96,7 +96,7 @@ func (r *Reader) Close() error {
 	return first
 }
 
-// Open opens an image file, packed or raw.
+// Open opens an image file in any format.
 func Open(name string) (*Reader, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -114,8 +114,8 @@ func Open(name string) (*Reader, error) {
 	return r, nil
 }
 
-// maxWindow bounds the memory that a hostile file can ask for, in bytes;
-// xz -9 and zstd -19 stay within.
+// maxWindow bounds the memory that a hostile file can make a decoder use, in bytes; xz -9
+// and zstd -19 need less.
 const maxWindow = 128 << 20
 
 // NewReader detects the format of r and decompresses it. Closing the Reader
@@ -150,7 +150,8 @@ func NewReader(r io.Reader) (*Reader, error) {
 	return out, nil
 }
 
-// newDisk reads the disk of an image of QEMU's, which is not stored in its order.
+// newDisk reads the disk in an image of QEMU's format, whose clusters may be in any order
+// in the file.
 func newDisk(r io.Reader) (*Reader, error) {
 	f, ok := r.(*os.File)
 	if !ok {
@@ -167,9 +168,8 @@ func newDisk(r io.Reader) (*Reader, error) {
 	return &Reader{Reader: io.NewSectionReader(d, 0, d.Size()), Format: QCOW2, Size: d.Size()}, nil
 }
 
-// named says what a decoder's error means. It also keeps io.ErrUnexpectedEOF,
-// a decoder's word for a file cut short, from those who use io.ReadFull, where
-// it is the word for a good end.
+// named explains a decoder's errors. It also hides io.ErrUnexpectedEOF, by which decoders
+// report a truncated file, from callers of io.ReadFull, which return it at a regular end.
 type named struct {
 	io.Reader
 	format Format

@@ -14,11 +14,11 @@ import (
 	"github.com/going-mobile/imagebuilder/image/qcow2"
 )
 
-// chunkSize is what one CPU compresses at a time, in bytes. Less costs size,
-// more costs memory: a chunk is held twice per CPU.
+// chunkSize is how many bytes one CPU compresses at a time. Smaller chunks compress worse;
+// larger ones take more memory, as each CPU holds a chunk twice.
 const chunkSize = 8 << 20
 
-// Write writes size bytes of r to w, packed.
+// Write writes size bytes of r to w in format f.
 func Write(ctx context.Context, w io.Writer, f Format, r io.ReaderAt, size int64, p progress.Reporter) (err error) {
 	if f == QCOW2 {
 		return qcow2.Write(w, r, size)
@@ -57,10 +57,10 @@ type chunk struct {
 	err  error
 }
 
-// chunks starts compressing pieces, at most workers at a time, and delivers
-// them in order. It ends with ctx.
+// chunks starts compressing chunks, at most workers at a time, and delivers them in order.
+// It stops when ctx ends.
 func chunks(ctx context.Context, r io.ReaderAt, size int64, workers int, encode encodeFunc) <-chan chan chunk {
-	// The consumer holds one piece, the channel the others.
+	// The consumer holds one chunk, the channel the others.
 	order := make(chan chan chunk, workers-1)
 	go func() {
 		defer close(order)
@@ -86,11 +86,11 @@ func compressChunk(r io.ReaderAt, off, n int64, encode encodeFunc) chunk {
 	return chunk{data, n, err}
 }
 
-// encodeFunc compresses a chunk by itself. It is called concurrently.
+// encodeFunc compresses one chunk. It is called concurrently.
 type encodeFunc func(raw []byte) ([]byte, error)
 
-// encoder returns a format's encoder. The levels are those past which these
-// images, most of which is compressed already, hardly shrink.
+// encoder returns a format's encoder. Higher levels hardly make these images smaller: most
+// of their content is already compressed.
 func encoder(f Format, workers int) (encodeFunc, error) {
 	switch f {
 	case Zstd:
@@ -108,7 +108,7 @@ func encoder(f Format, workers int) (encodeFunc, error) {
 	return nil, fmt.Errorf("unknown compression %q", string(f))
 }
 
-// stream makes an encodeFunc of a writer that compresses.
+// stream turns a compressing writer into an encodeFunc.
 func stream(open func(io.Writer) (io.WriteCloser, error)) encodeFunc {
 	return func(raw []byte) ([]byte, error) {
 		var b bytes.Buffer

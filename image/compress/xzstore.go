@@ -10,9 +10,9 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// xzEncoder compresses with ulikunitz/xz where there is something to gain. It
-// does 1.5 MB/s per CPU, and nine tenths of an image are a squashfs that no
-// one makes smaller: such chunks are stored, in a valid stream of xz.
+// xzEncoder compresses with ulikunitz/xz only what gets smaller. That library does 1.5 MB/s
+// per CPU, and nine tenths of an image are a squashfs, which cannot be compressed further:
+// such chunks are stored uncompressed in a valid xz stream.
 func xzEncoder(workers int) (encodeFunc, error) {
 	probe, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(workers))
 	if err != nil {
@@ -42,8 +42,8 @@ func xzEncoder(workers int) (encodeFunc, error) {
 	}, nil
 }
 
-// alike returns the length of the pieces at the start of raw that are all hard
-// to compress, or all not.
+// alike returns the length of the pieces at the start of raw that are all hard to compress,
+// or all not.
 func alike(raw []byte, hard func([]byte) bool) (n int, isHard bool) {
 	const piece = 1 << 20
 	for ; n < len(raw); n += piece {
@@ -58,9 +58,8 @@ func alike(raw []byte, hard func([]byte) bool) (n int, isHard bool) {
 	return len(raw), isHard
 }
 
-// Parts of an xz stream (The .xz File Format 1.2.1): its flags say CRC64; one
-// block with the filter LZMA2 and a dictionary of 4 KiB, as nothing refers
-// back.
+// Parts of an xz stream (The .xz File Format 1.2.1): flags for CRC64, and the header of a
+// block with the LZMA2 filter and a dictionary of 4 KiB, since nothing refers back.
 var (
 	xzFlags       = []byte{0x00, 0x04}
 	xzBlockHeader = []byte{0x02, 0x00, 0x21, 0x01, 0x00, 0x00, 0x00, 0x00}

@@ -20,9 +20,9 @@ type member struct {
 	off, size int64
 }
 
-// readMembers lists the members of the ar archive r, which is size bytes
-// long, in the common format of ar(5) that deb(5) prescribes: no long names,
-// no symbol table. Every byte of the file must belong to a member.
+// readMembers lists the members of the ar archive r, which is size bytes long, in the
+// common format of ar(5) that deb(5) requires: no long names, no symbol table. Every byte
+// of the file must belong to a member.
 func readMembers(r io.ReaderAt, size int64) ([]member, error) {
 	magic := make([]byte, len(arMagic))
 	if err := readFull(r, magic, 0); err != nil || string(magic) != arMagic {
@@ -37,8 +37,8 @@ func readMembers(r io.ReaderAt, size int64) ([]member, error) {
 		if members = append(members, m); len(members) > arMaxMembers {
 			return nil, fmt.Errorf("ar: more than %d members", arMaxMembers)
 		}
-		// Members start at even offsets. The padding byte of the last one may
-		// be missing: not every tool that makes packages writes it.
+		// Members start at even offsets. The padding byte after the last one may be
+		// missing: not every tool writes it.
 		off = m.off + m.size + m.size%2
 	}
 	return members, nil
@@ -70,9 +70,9 @@ func readMember(r io.ReaderAt, off, size int64) (member, error) {
 // parts are the members of a package that matter.
 type parts struct{ control, data member }
 
-// findParts checks the members and their order, as deb(5) has it:
-// debian-binary, control.tar, data.tar. Names that begin with an underscore
-// are ignored between them, as is everything after data.tar.
+// findParts checks the members and their order according to deb(5): debian-binary,
+// control.tar, data.tar. Names that begin with an underscore are ignored between them, and
+// so is everything after data.tar.
 func findParts(r io.ReaderAt, members []member) (parts, error) {
 	var required []member
 	for i, m := range members {
@@ -112,8 +112,8 @@ func checkFormat(r io.ReaderAt, m member) error {
 	return nil
 }
 
-// readFull fills b from off. An io.ReaderAt may report io.EOF together with
-// the last byte of the file.
+// readFull fills b from offset off. It accepts io.EOF together with the last byte of the
+// file, which an io.ReaderAt may return.
 func readFull(r io.ReaderAt, b []byte, off int64) error {
 	n, err := r.ReadAt(b, off)
 	if n == len(b) {

@@ -11,17 +11,16 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxWindow bounds the memory a decoder may be told to use: dpkg-deb never
-// asks for more than the 64 MiB dictionary of xz -9, or 128 MiB for
-// zstd --ultra.
+// Bounds of a decoder's memory, in bytes: dpkg-deb needs at most the 64 MiB dictionary of
+// xz -9, or 128 MiB for zstd --ultra.
 const (
 	maxDict   = 64 << 20
 	maxWindow = 128 << 20
 )
 
-// decompress returns the tar archive inside the member m of r, chosen by the
-// ending of its name. seen is told the number of compressed bytes as they
-// are read. Closing the reader stops work that runs ahead.
+// decompress returns the tar archive inside member m of r; the ending of m's name tells the
+// compression. seen is called with the number of compressed bytes as they are read. Closing
+// the reader stops workers that read ahead.
 func decompress(ctx context.Context, r io.ReaderAt, m member, seen func(int64)) (io.ReadCloser, error) {
 	src := contextReaderAt{ctx, &countingReaderAt{io.NewSectionReader(r, m.off, m.size), seen}}
 	_, ending, _ := strings.Cut(m.name, ".tar")
@@ -43,7 +42,7 @@ func decompress(ctx context.Context, r io.ReaderAt, m member, seen func(int64)) 
 	return nil, fmt.Errorf("compression %q is not supported: only none, gz, xz and zst are", ending)
 }
 
-// countingReaderAt tells how much is read.
+// countingReaderAt reports how many bytes are read.
 type countingReaderAt struct {
 	io.ReaderAt
 	seen func(int64)
@@ -55,9 +54,9 @@ func (c *countingReaderAt) ReadAt(b []byte, off int64) (int, error) {
 	return n, err
 }
 
-// drainZeros reads r to its end, so that the checksums of the compressed
-// stream are verified, and fails on anything but the zeros that pad a tar
-// archive: data hidden there would be seen by one reader and not by another.
+// drainZeros reads r to its end, so that the checksums of the compressed stream are
+// verified. It refuses anything but the zeros that pad a tar archive: some readers would
+// see data hidden there, others would not.
 func drainZeros(r io.Reader) error {
 	b := make([]byte, 32<<10)
 	for {

@@ -6,7 +6,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fetch"
 )
 
-// Kind is the kind of derived files that hold decoded packages.
+// Kind is the kind of the cache entries with decoded packages.
 const Kind = "deb"
 
 // content is a regular file of a package.
@@ -19,5 +19,5 @@ func (c *content) Size() int64                  { return c.at.size }
 func (c *content) SHA256() string               { return hexSum(c.at.sum) }
 func (c *content) Open() (io.ReadCloser, error) { return c.in.Section(c.at.off, c.at.size, c.SHA256()) }
 
-// ChecksItself is true of a section: tree.Checked.
+// ChecksItself marks content as tree.Checked: a File's Section verifies its digest.
 func (c *content) ChecksItself() {}

@@ -63,15 +63,15 @@ func controlName(h *tar.Header) (string, error) {
 	return name, nil
 }
 
-// What deb-control(5) and Debian policy 5.6 allow in the three fields that
-// name a package: they become part of messages, keys and file names.
+// What deb-control(5) and Debian policy 5.6 allow in the three fields that identify a
+// package: they become part of messages, keys and file names.
 var (
 	nameForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
 	versionForm = regexp.MustCompile(`^[A-Za-z0-9.+:~-]+$`)
 	archForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
 )
 
-// identify fills in who p is from its control paragraph.
+// identify sets name, version and architecture of p from its control paragraph.
 func (p *Package) identify() error {
 	control, err := deb822.Parse(strings.TrimSpace(p.Control))
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// entry is a node together with the place of its content.
+// entry is a node with the position of its content.
 type entry struct {
 	node *tree.Node
 	file *extent // nil for everything but regular files
@@ -28,8 +28,8 @@ type extent struct {
 // tar write them.
 const xattrPrefix = "SCHILY.xattr."
 
-// dataReader turns the entries of data.tar into nodes and hands the content
-// of regular files to store.
+// dataReader turns the entries of data.tar into nodes and passes the content of regular
+// files to store.
 type dataReader struct {
 	limits limits
 	store  func(r io.Reader, size int64) (*extent, error)
@@ -37,7 +37,7 @@ type dataReader struct {
 	total  int64
 }
 
-// read consumes a whole tar archive.
+// read reads a whole tar archive.
 func (d *dataReader) read(r io.Reader) ([]entry, error) {
 	d.seen = map[string]*tree.Node{}
 	var entries []entry
@@ -79,7 +79,7 @@ func (d *dataReader) entry(h *tar.Header, content io.Reader) (entry, error) {
 	return e, err
 }
 
-// place checks n against the entries before it.
+// place checks n against the earlier entries.
 func (d *dataReader) place(n *tree.Node) error {
 	if d.seen[n.Path] != nil {
 		return fmt.Errorf("/%s occurs twice", n.Path)
@@ -101,8 +101,8 @@ func (d *dataReader) place(n *tree.Node) error {
 	return nil
 }
 
-// share makes n another name of target's file: one inode has one owner, mode
-// and time, whatever the header of the link says.
+// share makes n another name of target's file: an inode has only one owner, mode and time,
+// whatever the header of the link says.
 func share(n, target *tree.Node) {
 	p := n.Path
 	*n = *target
@@ -112,7 +112,7 @@ func share(n, target *tree.Node) {
 	}
 }
 
-// node converts a tar header; the content of regular files is left out.
+// node converts a tar header into a node without content.
 func node(h *tar.Header) (*tree.Node, error) {
 	p, err := cleanPath(h.Name)
 	if err != nil {
@@ -165,9 +165,9 @@ func setType(n *tree.Node, h *tar.Header) error {
 	return fmt.Errorf("tar entry type %q is not supported", h.Typeflag)
 }
 
-// cleanPath turns the name of a tar entry, "./usr/bin/" or "usr/bin", into a
-// path of a tree. It changes nothing but these two forms: a name that needs
-// more cleaning was made by no packaging tool.
+// cleanPath turns the name of a tar entry, "./usr/bin/" or "usr/bin", into a path of a
+// tree. It accepts only these two forms: no packaging tool makes names that need more
+// cleaning.
 func cleanPath(name string) (string, error) {
 	p := strings.TrimPrefix(name, "./")
 	p = strings.TrimSuffix(p, "/")
@@ -183,8 +183,8 @@ func cleanPath(name string) (string, error) {
 	return p, nil
 }
 
-// permissions converts st_mode's lower twelve bits; type bits, which some
-// tools write, are ignored.
+// permissions converts the lower twelve bits of st_mode; it ignores type bits, which some
+// tools write.
 func permissions(mode int64) fs.FileMode {
 	m := fs.FileMode(mode & 0o777)
 	if mode&0o4000 != 0 {
@@ -207,7 +207,8 @@ func owner(h *tar.Header) (uid, gid uint32, err error) {
 	return uint32(h.Uid), uint32(h.Gid), nil
 }
 
-// modTime cuts t to seconds, and refuses what the image formats cannot hold.
+// modTime truncates t to seconds, and refuses times that the image's formats cannot
+// represent.
 func modTime(t time.Time) (time.Time, error) {
 	if s := t.Unix(); s < 0 || s > 1<<32-1 {
 		return time.Time{}, fmt.Errorf("modification time %d is outside 1970 to 2106", s)

@@ -1,16 +1,15 @@
-// Package deb reads Debian binary packages, as deb(5) describes them, into
-// nodes of a file tree, without unpacking anything onto the host.
+// Package deb reads Debian binary packages (deb(5)) into nodes of a file tree, without
+// unpacking anything onto the host.
 //
-// A package is decoded once: its files go uncompressed into one derived file
-// of the cache, together with an index, and are read from there ever after.
+// A package is decoded once: its files are stored uncompressed in one derived file of the
+// cache, together with an index. Later reads use that file.
 //
-// It refuses what no package of the archive contains and what could lead a
-// later step astray: device nodes, FIFOs, absolute paths and "..", paths below
-// a symbolic link, two entries of one path, hard links to anything but an
-// earlier file of the same package, members in the wrong order, and archives
-// that grow beyond the limits of this package. It runs no maintainer script
-// and does not judge them; it takes owners by number, as no user database of
-// the target exists yet.
+// It refuses what no package of the archive contains and what might mislead later steps:
+// device nodes, FIFOs, absolute paths and "..", paths below a symbolic link, two entries
+// with one path, hard links to anything but an earlier file of the same package, members in
+// the wrong order, and archives that exceed the limits of this package. It neither runs nor
+// judges maintainer scripts. It takes owners by number, because no user database of the
+// target exists yet.
 package deb
 
 import (
@@ -18,8 +17,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Package is one decoded binary package. It must not be changed: it may be
-// shared.
+// Package is one decoded binary package. It may be shared, so it must not be changed.
 type Package struct {
 	Name, Version, Architecture string
 	// Control is the control paragraph, verbatim.
@@ -34,13 +32,13 @@ type Package struct {
 	SHA256 string
 }
 
-// Origin returns the source package that p was built from.
+// Origin returns name and version of the source package that p was built from.
 func (p *Package) Origin() (name, version string) {
 	return deb822.Source(deb822.Field(p.Control, "Source"), p.Name, p.Version)
 }
 
-// Limits on what a package may unpack to. The largest of trixie is far below:
-// they stop archives made to fill the disk.
+// limits bound what a package may unpack to. The largest packages of trixie are far below
+// them; they stop archives that are made to fill the disk.
 type limits struct {
 	data    int64 // bytes of all regular files together
 	control int64 // bytes of all control files together

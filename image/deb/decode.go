@@ -13,12 +13,11 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Decode returns the package in a downloaded .deb. It is decoded into the cache
-// the first time; later calls read only the index. What the cache has damaged
-// shows as a *fetch.DamagedError: of the index at once, of contents when they
-// are read.
+// Decode returns the package in a downloaded .deb. It decodes it into the cache the first
+// time; later calls read only the index. Damage of the cache is a *fetch.DamagedError: for
+// the index from Decode, for contents when they are read.
 //
-// Errors name the package's file and the member of it that is wrong.
+// Other errors name the package's file and the faulty member.
 func Decode(ctx context.Context, c *fetch.Cache, deb *fetch.File, p progress.Reporter) (*Package, error) {
 	f, err := c.Derive(ctx, Kind, deb.SHA256()+formatKey, func(w io.Writer) error {
 		return build(ctx, w, deb, p)
@@ -69,8 +68,7 @@ func build(ctx context.Context, w io.Writer, deb *fetch.File, p progress.Reporte
 	defer f.Close()
 	task := p.Start("decode", filepath.Base(deb.Path()), deb.Size())
 	defer func() { task.Done(err) }()
-	// Nothing is parsed before it is known to be what was signed. Hashing
-	// costs a hundredth of decoding.
+	// Verify the .deb before parsing it. Hashing takes a hundredth of the time of decoding.
 	if err := deb.Verify(); err != nil {
 		return err
 	}
@@ -80,11 +78,11 @@ func build(ctx context.Context, w io.Writer, deb *fetch.File, p progress.Reporte
 	return nil
 }
 
-// onlyReader hides io.WriterTo, which would bring its own buffer.
+// onlyReader hides io.WriterTo, which would allocate its own buffer.
 type onlyReader struct{ io.Reader }
 
-// unpack decodes the .deb r of size bytes and writes its derived file to w.
-// seen is told how much of the package was consumed.
+// unpack decodes the .deb r of size bytes and writes its derived file to w. seen is called
+// with the number of bytes read.
 func unpack(ctx context.Context, w io.Writer, r io.ReaderAt, size int64, lim limits, seen func(int64)) error {
 	members, err := readMembers(r, size)
 	if err != nil {
@@ -113,7 +111,7 @@ func unpack(ctx context.Context, w io.Writer, r io.ReaderAt, size int64, lim lim
 	return err
 }
 
-// withMember hands the decompressed member m to read. Errors name m.
+// withMember calls read with the decompressed member m. Errors name m.
 func withMember(ctx context.Context, r io.ReaderAt, m member, seen func(int64), read func(io.Reader) error) error {
 	tar, err := decompress(ctx, r, m, seen)
 	if err != nil {
@@ -137,7 +135,7 @@ func (p *Package) readControl(r io.Reader, lim limits) error {
 	return p.identify()
 }
 
-// store lays contents one after the other.
+// store writes contents one after the other.
 type store struct {
 	w   io.Writer
 	off int64

@@ -24,13 +24,13 @@ import (
 //	SHA-256 of the index
 //	magic
 //
-// The index is a sequence of strings (length, bytes) and unsigned varints in
-// the order of appendIndex. It is read by this program's own versions only:
-// whoever changes it changes the magic, and formatKey with it.
+// The index is a sequence of strings (length, bytes) and unsigned varints in the order of
+// appendIndex. Only versions of this program read it: to change it, change the magic and
+// formatKey.
 const (
 	indexMagic  = "deb-tree"
 	trailerSize = 8 + 8 + sha256.Size + len(indexMagic)
-	// formatKey ends the keys of derived files.
+	// formatKey is the end of the keys of derived files.
 	formatKey = "-v1"
 )
 
@@ -42,7 +42,7 @@ const (
 	kindSymlink
 )
 
-// appendIndex encodes p, whose nodes are entries.
+// appendIndex encodes p, whose nodes are those of entries.
 func appendIndex(b []byte, p *Package, entries []entry) []byte {
 	for _, s := range []string{p.Name, p.Version, p.Architecture, p.Control} {
 		b = appendString(b, s)
@@ -66,7 +66,7 @@ func appendEntry(b []byte, e entry) []byte {
 	n := e.node
 	b = append(b, kindOf(n))
 	b = appendString(b, n.Path)
-	// The type bits are in the kind; what remains fits 32 bits.
+	// kind holds the type bits; the other bits fit into 32 bits.
 	for _, v := range []uint64{uint64(n.Mode &^ fs.ModeType), uint64(n.UID), uint64(n.GID), uint64(n.ModTime.Unix())} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -95,7 +95,7 @@ func kindOf(n *tree.Node) byte {
 	return kindFile
 }
 
-// appendTrailer closes an index that starts at off.
+// appendTrailer appends the trailer to an index that starts at off.
 func appendTrailer(index []byte, off int64) []byte {
 	sum := sha256.Sum256(index)
 	size := len(index)
@@ -130,10 +130,10 @@ func readIndex(r io.ReaderAt, size int64) (index []byte, contents int64, err err
 	return index, int64(off), nil
 }
 
-// decodeIndex is the inverse of appendIndex. contents is the length of the
-// area that extents may point into.
+// decodeIndex is the inverse of appendIndex. contents is the length of the area in which
+// extents must be.
 func decodeIndex(index []byte, contents int64) (*Package, []entry, error) {
-	// One string for all: what is cut from it costs nothing.
+	// Substrings of one string need no further allocation.
 	d := &indexDecoder{rest: string(index), contents: contents}
 	p := &Package{Name: d.string(), Version: d.string(), Architecture: d.string(), Control: d.string()}
 	p.ControlFiles = map[string]string{}
@@ -158,8 +158,7 @@ func decodeIndex(index []byte, contents int64) (*Package, []entry, error) {
 	return p, entries, nil
 }
 
-// indexDecoder takes values off the front of rest. After an error all values
-// are zero.
+// indexDecoder cuts values off the front of rest. After an error all values are zero.
 type indexDecoder struct {
 	rest     string
 	contents int64
@@ -187,7 +186,7 @@ func (d *indexDecoder) uint() uint64 {
 	return 0
 }
 
-// count returns the number of things that follow, each at least one byte.
+// count returns the number of following items, each of which takes at least one byte.
 func (d *indexDecoder) count() int {
 	n := d.uint()
 	if n > uint64(len(d.rest)) {
@@ -251,5 +250,5 @@ func (d *indexDecoder) extent(x *extent) {
 	copy(x.sum[:], d.take(sha256.Size))
 }
 
-// hexSum formats a digest as tree.Content has it.
+// hexSum formats a digest as in tree.Content.
 func hexSum(sum [32]byte) string { return hex.EncodeToString(sum[:]) }

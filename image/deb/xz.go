@@ -18,19 +18,19 @@ import (
 const (
 	xzHeaderSize = 12
 	xzFooterSize = 12
-	// maxBlock is the largest block that is decoded into memory beside
-	// others. xz -T makes blocks of three dictionaries: 24 MiB for -6.
+	// maxBlock is the largest block that is decoded in parallel with others, in bytes. xz
+	// -T makes blocks of three dictionaries: 24 MiB for -6.
 	maxBlock = 72 << 20
-	// maxAhead bounds the blocks in memory at one time.
+	// maxAhead bounds the number of blocks in memory at one time.
 	maxAhead = 4
-	// maxIndex is more than any index of blocks worth decoding side by side.
+	// maxIndex is larger than any index of a file that is worth decoding in parallel, in
+	// bytes.
 	maxIndex = 64 << 10
 )
 
-// newXZReader decodes an .xz file of size bytes. A single stream of several
-// blocks, which is how large packages are made, is decoded block by block on
-// as many processors as there are; anything else, damaged files included,
-// goes through the ordinary decoder.
+// newXZReader decodes an .xz file of size bytes. A single stream of several blocks, which
+// large packages have, is decoded block by block on up to maxAhead processors. Anything
+// else, including damaged files, goes through the ordinary decoder.
 func newXZReader(ctx context.Context, r io.ReaderAt, size int64) (io.ReadCloser, error) {
 	workers := min(runtime.GOMAXPROCS(0), maxAhead)
 	if layout, ok := readXZLayout(r, size); ok && workers > 1 {
@@ -39,11 +39,11 @@ func newXZReader(ctx context.Context, r io.ReaderAt, size int64) (io.ReadCloser,
 	return openXZ(io.NewSectionReader(r, 0, size))
 }
 
-// decoders keeps idle decoders: each owns a dictionary of 8 MiB or more, and
-// a build opens several hundred streams.
+// decoders keeps idle decoders for reuse: each has a dictionary of 8 MiB or more, and a
+// build opens several hundred streams.
 var decoders sync.Pool
 
-// pooledXZ is a decoder that goes back to the pool when closed.
+// pooledXZ is a decoder that returns to the pool when closed.
 type pooledXZ struct{ *xz.Reader }
 
 func openXZ(r io.Reader) (pooledXZ, error) {
@@ -75,9 +75,9 @@ type xzLayout struct {
 	blocks []xzBlock
 }
 
-// readXZLayout finds the blocks of a file that is one stream of several
-// blocks of moderate size. It returns false for every other file, also for
-// damaged ones: the ordinary decoder then says what is wrong with them.
+// readXZLayout finds the blocks of a file that is one stream of several blocks of moderate
+// size. It returns false for every other file, even a damaged one: the ordinary decoder
+// then reports what is wrong with it.
 func readXZLayout(r io.ReaderAt, size int64) (xzLayout, bool) {
 	var l xzLayout
 	ends := make([]byte, xzHeaderSize+xzFooterSize)
@@ -107,7 +107,7 @@ func readXZLayout(r io.ReaderAt, size int64) (xzLayout, bool) {
 	return l, ok
 }
 
-// parseXZIndex reads the records of an index whose blocks must lie exactly
+// parseXZIndex reads the records of an index. Their blocks must exactly fill the space
 // between the stream header and end.
 func parseXZIndex(index []byte, end int64) ([]xzBlock, bool) {
 	body, sum := index[:len(index)-4], index[len(index)-4:]
@@ -141,9 +141,9 @@ func parseXZIndex(index []byte, end int64) ([]xzBlock, bool) {
 	return blocks, off == end && len(rest) < 4
 }
 
-// stream returns block b of r as an .xz file of its own: the header, the
-// block, an index with its only record and a footer. So the decoder verifies
-// the block against its checksum and its record.
+// stream returns block b of r as a complete .xz file: the header, the block, an index with
+// only its record, and a footer. The decoder thus verifies the block against its checksum
+// and its record.
 func (l xzLayout) stream(r io.ReaderAt, b xzBlock) io.Reader {
 	index := []byte{0, 1}
 	index = binary.AppendUvarint(index, b.unpadded)
@@ -163,7 +163,7 @@ func (l xzLayout) stream(r io.ReaderAt, b xzBlock) io.Reader {
 		bytes.NewReader(append(index, footer...)))
 }
 
-// decode returns the content of block b, in buf where it fits.
+// decode returns the content of block b, in buf if it fits.
 func (l xzLayout) decode(r io.ReaderAt, b xzBlock, buf []byte) ([]byte, error) {
 	z, err := openXZ(l.stream(r, b))
 	if err != nil {
@@ -183,19 +183,18 @@ func (l xzLayout) decode(r io.ReaderAt, b xzBlock, buf []byte) ([]byte, error) {
 	return data, nil
 }
 
-// blockReader yields the content of blocks in order while a few more are
-// decoded ahead.
+// blockReader returns the content of blocks in order while the next few are being decoded.
 type blockReader struct {
 	r       io.ReaderAt
 	layout  xzLayout
 	workers int
 	ctx     context.Context
 	cancel  context.CancelFunc
-	pending []chan decoded // blocks at work, in order
+	pending []chan decoded // blocks being decoded, in order
 	started int
 	spare   [][]byte // buffers to use again
 	block   []byte   // the block being read
-	rest    []byte   // what is left of it
+	rest    []byte   // its unread part
 	err     error
 }
 
@@ -221,8 +220,8 @@ func (b *blockReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// advance waits for the next block. Only then is its predecessor's buffer
-// given to a worker again, so that no more blocks than workers are in memory.
+// advance waits for the next block. Only then may a worker reuse the buffer of the one
+// before, so that no more blocks than workers are in memory.
 func (b *blockReader) advance() {
 	if b.block != nil {
 		b.spare = append(b.spare, b.block)
@@ -238,7 +237,7 @@ func (b *blockReader) advance() {
 	b.block, b.rest, b.err = d.data, d.data, d.err
 }
 
-// fill starts as many blocks as there are idle workers.
+// fill starts decoding as many blocks as there are idle workers.
 func (b *blockReader) fill() {
 	for b.started < len(b.layout.blocks) && len(b.pending) < b.workers {
 		b.pending = append(b.pending, b.start(b.layout.blocks[b.started]))
@@ -269,7 +268,7 @@ func (b *blockReader) Close() error {
 	return nil
 }
 
-// contextReaderAt ends with its context.
+// contextReaderAt returns an error once its context has ended.
 type contextReaderAt struct {
 	ctx context.Context
 	io.ReaderAt

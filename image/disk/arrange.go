@@ -6,15 +6,15 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// tailGPT is the backup table at the end of a disk: 128 entries of 128 bytes
-// and the header.
+// tailGPT is the length of the backup GPT at the end of a disk, in bytes: 128 entries of
+// 128 bytes, and the header.
 const tailGPT = 33 * SectorSize
 
-// Arrange places the partitions one after the other in the order given, each
-// at a multiple of align and rounded up to one, but for those that have a Start
-// already, which stay as they are; it numbers those without a
-// number, and sets Size to where the disk may end: MBR right after the last
-// partition, GPT a MiB later, with the backup table in it. l is not changed.
+// Arrange returns l with its partitions placed one after the other, in the order given.
+// Each begins at a multiple of align, with its size rounded up to one. A partition that
+// already has a Start is not changed. Partitions without a number are numbered. Size
+// becomes the least possible size of the disk: for MBR the end of the last partition, for
+// GPT 1 MiB more, which holds the backup table. l is not changed.
 func Arrange(l Layout, align int64) (Layout, error) {
 	if align < mib || align%mib != 0 {
 		return Layout{}, fmt.Errorf("partitions aligned to %d bytes: only multiples of 1 MiB make sense", align)
@@ -48,5 +48,5 @@ func Arrange(l Layout, align int64) (Layout, error) {
 
 func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }
 
-// mbrPartUUID is how Linux and libblkid name an MBR partition.
+// mbrPartUUID is the PARTUUID that Linux and libblkid give to an MBR partition.
 func mbrPartUUID(id string, number int) string { return fmt.Sprintf("%s-%02x", id, number) }

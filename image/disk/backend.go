@@ -6,8 +6,8 @@ import (
 	"io/fs"
 )
 
-// backend is go-diskfs's idea of a file over plain io. It has no Sync, so
-// that writing a table is not four fsyncs; the caller syncs once.
+// backend implements go-diskfs's file interface over plain io. It has no Sync, because
+// writing a table would otherwise cost four fsyncs; the caller syncs once.
 type backend struct {
 	r    io.ReaderAt
 	w    io.WriterAt
@@ -20,7 +20,7 @@ func (b backend) Stat() (fs.FileInfo, error)               { return nil, errors.
 func (b backend) Read([]byte) (int, error)                 { return 0, errors.ErrUnsupported }
 func (b backend) Close() error                             { return nil }
 
-// Seek is only ever asked for the size.
+// Seek only returns the size: go-diskfs uses it for nothing else.
 func (b backend) Seek(off int64, whence int) (int64, error) {
 	if off != 0 || whence != io.SeekEnd {
 		return 0, errors.ErrUnsupported
@@ -28,7 +28,7 @@ func (b backend) Seek(off int64, whence int) (int64, error) {
 	return b.size, nil
 }
 
-// sectorWriter is the first sector, in memory.
+// sectorWriter holds the first sector in memory.
 type sectorWriter []byte
 
 func (s sectorWriter) WriteAt(p []byte, off int64) (int, error) {

@@ -13,31 +13,30 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
-// MapSuffix follows an image's name, where bmaptool looks for its map.
+// MapSuffix is appended to an image's name: bmaptool looks for the map there.
 const MapSuffix = ".bmap"
 
-// BlockSize is the unit of a block map, in bytes, as bmaptool makes them.
+// BlockSize is the unit of a block map, in bytes, the same as bmaptool's.
 const BlockSize = 4096
 
-// Range is a run of mapped blocks, both ends included, with the digest of its
-// bytes in lower-case hex.
+// Range is a run of mapped blocks, First and Last included, with the digest of its bytes in
+// lower-case hex.
 type Range struct {
 	First, Last int64
 	SHA256      string
 }
 
-// Map says which blocks of an image matter, and what the whole of it hashes to.
+// Map says which blocks of an image must be written, and has the digest of the whole image.
 type Map struct {
 	Size   int64
 	SHA256 string // of all Size bytes
 	Ranges []Range
 }
 
-// Scan reads an image to its end, once, and returns digest and block map.
+// Scan reads an image once, to its end, and returns its digest and block map.
 //
-// mapped is what was written when the image was made (see Recorder), or what
-// another map has. Blocks outside may be left alone by a flasher whatever the
-// device holds there.
+// mapped is what was written when the image was made (see Recorder), or the extents of
+// another map. A flasher may skip all other blocks, whatever the device has there.
 func Scan(ctx context.Context, r io.Reader, mapped []Extent, task progress.Task) (*Map, error) {
 	s := &scanner{whole: sha256.New(), isMapped: extentDetector(merge(mapped))}
 	buf := make([]byte, 1<<20)
@@ -62,7 +61,7 @@ func Scan(ctx context.Context, r io.Reader, mapped []Extent, task progress.Task)
 	}
 }
 
-// scanner computes both kinds of digest side by side.
+// scanner computes the digests of the image and of its ranges in one pass.
 type scanner struct {
 	whole    hash.Hash
 	isMapped func(block []byte, off int64) bool
@@ -79,8 +78,8 @@ func (s *scanner) add(b []byte, off int64) {
 	wg.Wait()
 }
 
-// run handles the blocks at the start of b that are alike, and returns their
-// length.
+// run handles the blocks at the start of b that are all mapped or all unmapped, and returns
+// their length.
 func (s *scanner) run(b []byte, off int64) int {
 	block := func(i int) []byte { return b[i:min(i+BlockSize, len(b))] }
 	mapped := s.isMapped(block(0), off)
@@ -109,8 +108,8 @@ func (s *scanner) endRange() {
 	s.current = nil
 }
 
-// extentDetector tells whether a block touches one of ext, which is sorted;
-// it must be asked in rising order.
+// extentDetector returns a function that reports whether a block overlaps an extent. ext
+// must be sorted, and the blocks must be asked about in rising order.
 func extentDetector(ext []Extent) func([]byte, int64) bool {
 	return func(block []byte, off int64) bool {
 		for len(ext) > 0 && ext[0].Offset+ext[0].Length <= off {
@@ -120,7 +119,7 @@ func extentDetector(ext []Extent) func([]byte, int64) bool {
 	}
 }
 
-// blocks counts the blocks of the image, the mapped ones among them.
+// blocks returns the number of blocks of the image, and how many of them are mapped.
 func (m *Map) blocks() (all, mapped int64) {
 	for _, r := range m.Ranges {
 		mapped += r.Last - r.First + 1
@@ -128,14 +127,14 @@ func (m *Map) blocks() (all, mapped int64) {
 	return (m.Size + BlockSize - 1) / BlockSize, mapped
 }
 
-// MappedBytes is how much a flasher that goes by the map writes.
+// MappedBytes is how many bytes a flasher writes if it uses the map.
 func (m *Map) MappedBytes() int64 {
 	_, mapped := m.blocks()
 	return min(mapped*BlockSize, m.Size)
 }
 
-// WriteTo writes the .bmap file, format 2.0 (bmap-tools, BmapCreate.py). The
-// file's own digest is computed with zeros in its place.
+// WriteTo writes the .bmap file, format 2.0 (bmap-tools, BmapCreate.py). The file's own
+// digest is computed with zeros in place of the digest.
 func (m *Map) WriteTo(w io.Writer) (int64, error) {
 	blank := strings.Repeat("0", sha256.Size*2)
 	text := m.text(blank)

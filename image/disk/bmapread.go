@@ -25,10 +25,9 @@ type bmapFile struct {
 	} `xml:"BlockMap>Range"`
 }
 
-// ParseMap reads a .bmap file, of this program or of bmaptool; name is for
-// errors. It refuses one that is damaged, and formats without a sha256 of every
-// range. The map's own SHA256 stays empty: the format has no digest of the
-// whole image.
+// ParseMap reads a .bmap file written by imagebuilder or bmaptool; name is for errors. It
+// refuses a damaged file, and formats without a sha256 of every range. The SHA256 of the
+// result is empty: the format has no digest of the whole image.
 func ParseMap(name string, data []byte) (*Map, error) {
 	m, err := parseMap(data)
 	if err != nil {
@@ -63,7 +62,7 @@ func parseMap(data []byte) (*Map, error) {
 	return m, nil
 }
 
-// mapSum is the digest of a map with zeros in the place of its checksum.
+// mapSum is the digest of a map file with zeros in place of its checksum sum.
 func mapSum(data []byte, sum string) string {
 	blank := bytes.Repeat([]byte("0"), len(sum))
 	got := sha256.Sum256(bytes.Replace(data, []byte(sum), blank, 1))
@@ -84,7 +83,7 @@ func parseSpan(s string) (first, last int64, err error) {
 	return first, last, nil
 }
 
-// Extents returns what is mapped, in bytes.
+// Extents returns the mapped ranges, in bytes.
 func (m *Map) Extents() []Extent {
 	var list []Extent
 	for _, r := range m.Ranges {
@@ -93,8 +92,8 @@ func (m *Map) Extents() []Extent {
 	return list
 }
 
-// Differs returns the first of m's ranges that got, made by Scan of an image
-// of the same size with m's extents, does not have alike; nil if there is none.
+// Differs returns the first range of m that got lacks or has with another digest, or nil.
+// got must be made by Scan, from an image of the same size and with m's extents.
 func (m *Map) Differs(got *Map) *Range {
 	for i, r := range m.Ranges {
 		if !slices.Contains(got.Ranges, r) {

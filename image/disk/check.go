@@ -22,8 +22,9 @@ const (
 	maxNumMBR = 4
 )
 
-// Check returns the first thing about l that cannot be written or would harm:
-// partitions that overlap or leave the disk, identifiers missing or twice.
+// Check returns the first thing in l that cannot be written or would do harm, such as
+// partitions that overlap or are not on the disk, and identifiers that are missing or occur
+// twice.
 func (l *Layout) Check() error {
 	if err := l.checkDisk(); err != nil {
 		return fmt.Errorf("partition table: %w", err)
@@ -70,7 +71,7 @@ func (l *Layout) checkPartition(p Partition) error {
 	return checkGPT(p)
 }
 
-// usable is where partitions may be, and how many.
+// usable returns the range in which partitions may be, in bytes, and the highest number.
 func (l *Layout) usable() (first, end int64, limit int) {
 	if l.Scheme == contract.MBR {
 		return SectorSize, min(l.Size, (1<<32-1)*SectorSize), maxNumMBR
@@ -94,7 +95,7 @@ func checkGPT(p Partition) error {
 		return fmt.Errorf("type %q is not a GUID in lower case", p.Type)
 	case !guidPattern.MatchString(p.UUID) || p.UUID == zeroGUID:
 		return fmt.Errorf("UUID %q is not one in lower case", p.UUID)
-	// go-diskfs counts runes and panics on 36 of them beyond 16 bits.
+	// go-diskfs counts runes, and panics on 36 of them if some are beyond 16 bits.
 	case len(utf16.Encode([]rune(p.Name))) > 36:
 		return fmt.Errorf("name %q is longer than 36 characters", p.Name)
 	case p.Active:

@@ -1,14 +1,13 @@
-// Package disk writes and reads partition tables, and maps which blocks of an
-// image matter (bmap).
+// Package disk reads and writes partition tables, and makes block maps (bmap), which say
+// which blocks of an image must be written.
 //
-// A Layout is plain data: MBR for the Raspberry Pi, GPT for UEFI, everything
-// in bytes, every identifier given by the caller so that equal input makes
-// equal disks. The tables themselves are go-diskfs's work; what it leaves to
-// be wished for is mended here, each with its reason.
+// A Layout is plain data: MBR for the Raspberry Pi, GPT for UEFI, all sizes in bytes. The
+// caller gives every identifier, so that equal input makes equal disks. go-diskfs encodes
+// and decodes the tables; this package corrects its shortcomings, each with the reason.
 //
-// It knows sectors of 512 bytes alone, writes no hybrid tables, and never touches
-// what is inside a partition: an extended one is read as one partition, without
-// those in it.
+// It supports only sectors of 512 bytes, writes no hybrid tables, and never touches the
+// inside of a partition: an extended partition is read as one partition, without the
+// logical ones in it.
 package disk
 
 import (
@@ -17,20 +16,20 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// SectorSize is the only one supported, in bytes: SD cards, SATA and nearly
-// all NVMe disks present it.
+// SectorSize is the only supported one, in bytes: SD cards, SATA disks and nearly all NVMe
+// disks have it.
 const SectorSize = 512
 
 const mib = 1 << 20
 
-// Alignments of partitions. Cards erase in blocks of a few MiB.
+// Alignments of partitions, in bytes. Cards erase in blocks of a few MiB.
 const (
 	Align     = mib
 	AlignCard = 4 * mib
 )
 
-// ErrNoTable is returned by Read, wrapped, where there is neither a GPT nor
-// an MBR: a blank disk or one that is a file system as a whole.
+// ErrNoTable is returned by Read, wrapped, if there is neither a GPT nor an MBR: the disk
+// is blank, or a file system without partitions.
 var ErrNoTable = errors.New("no partition table")
 
 // Layout is a partition table and the size of the disk or image around it.
@@ -41,8 +40,8 @@ type Layout struct {
 	// Size of the disk or image file in bytes.
 	Size       int64       `json:"size"`
 	Partitions []Partition `json:"partitions"`
-	// Recovered is set by Read where the GPT at the start was damaged and the
-	// one at the end of the disk was used.
+	// Recovered is set by Read if the GPT at the start is damaged, so that it used the one
+	// at the end of the disk.
 	Recovered bool `json:"recovered,omitempty"`
 }
 
@@ -50,15 +49,15 @@ type Layout struct {
 type Partition struct {
 	// Number counts from 1, as Linux does.
 	Number int `json:"number"`
-	// Start and Size in bytes. Arrange fills a zero Start.
+	// Start and Size in bytes. Arrange replaces a zero Start.
 	Start int64 `json:"start"`
 	Size  int64 `json:"size"`
 	// Type is a GUID or two hex digits, in lower case.
 	Type string `json:"type"`
 	// Name is the GPT partition label; MBR has none.
 	Name string `json:"name,omitempty"`
-	// UUID is the PARTUUID: the entry's GUID, in lower case. For MBR it follows
-	// from the disk's ID; Read and Arrange fill it, Write takes no notice.
+	// UUID is the PARTUUID: for GPT the entry's GUID, in lower case. For MBR it follows
+	// from the disk's ID: Read and Arrange set it, Write ignores it.
 	UUID string `json:"uuid"`
 	// Active is MBR's boot flag.
 	Active bool `json:"active,omitempty"`
@@ -69,7 +68,7 @@ type Partition struct {
 // End is the offset of the first byte after p.
 func (p Partition) End() int64 { return p.Start + p.Size }
 
-// typeBasicData is what Windows gives its own partitions.
+// typeBasicData is the type of Windows' own partitions.
 const typeBasicData = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
 
 // IsFAT reports whether the type says that p is a FAT file system or an ESP.

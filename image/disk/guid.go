@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// GUID derives an identifier from what it stands for, such as the digest of an
-// image and "root-a": equal parts give equal GUIDs. It is a version 8 UUID
-// (RFC 9562, section 5.8).
+// GUID derives an identifier from what it is for, such as the digest of an image and
+// "root-a": equal parts give equal GUIDs. The result is a version 8 UUID (RFC 9562, section
+// 5.8).
 func GUID(parts ...string) string {
 	b := digest(parts)
 	b[6] = b[6]&0x0f | 0x80
@@ -17,12 +17,12 @@ func GUID(parts ...string) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
-// Signature derives an MBR disk signature, likewise; it is never zero.
+// Signature derives an MBR disk signature in the same way; it is never zero.
 func Signature(parts ...string) string {
 	return fmt.Sprintf("%08x", VolumeID(parts...))
 }
 
-// VolumeID derives the serial number of a FAT volume, likewise.
+// VolumeID derives the serial number of a FAT volume in the same way; it is never zero.
 func VolumeID(parts ...string) uint32 {
 	b := digest(parts)
 	return max(1, binary.BigEndian.Uint32(b[:]))

@@ -14,10 +14,10 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// Read parses the partition table of a disk or image of size bytes. A GPT
-// goes before an MBR; where its first copy is damaged, the last sector's is
-// used. Nothing of a partition is read. For a disk without a table the error
-// wraps ErrNoTable.
+// Read parses the partition table of a disk or image of size bytes. A GPT takes precedence
+// over an MBR; if the GPT at the start is damaged, the copy in the last sectors is used.
+// Nothing inside a partition is read. For a disk without a table the error wraps
+// ErrNoTable.
 func Read(r io.ReaderAt, size int64) (Layout, error) {
 	if size < 2*SectorSize {
 		return Layout{}, fmt.Errorf("%w: %d bytes are less than two sectors", ErrNoTable, size)
@@ -32,11 +32,11 @@ func Read(r io.ReaderAt, size int64) (Layout, error) {
 	return readMBR(head[:SectorSize], size)
 }
 
-// IsGPTHeader reports whether a sector says that it is one, undamaged or not.
+// IsGPTHeader reports whether a sector has the signature of a GPT header, damaged or not.
 func IsGPTHeader(b []byte) bool { return bytes.HasPrefix(b, []byte("EFI PART")) }
 
-// isGPT looks for the header, and for the entry that protects one that was
-// lost: the copy at the end may still be good.
+// isGPT looks for a GPT header, and for the protective MBR entry of a lost one: the copy at
+// the end may still be good.
 func isGPT(head []byte) bool {
 	return IsGPTHeader(head[SectorSize:]) || hasSignature(head) && head[446+4] == 0xee
 }
@@ -49,7 +49,7 @@ func readMBR(sector []byte, size int64) (Layout, error) {
 	}
 	t, err := mbr.Read(backend{r: bytes.NewReader(sector), size: size}, SectorSize, SectorSize)
 	if err != nil {
-		// Boot code where entries should be, as in other boot sectors.
+		// There is boot code in place of entries, as in other boot sectors.
 		return Layout{}, fmt.Errorf("%w: %w", ErrNoTable, err)
 	}
 	l := Layout{Scheme: contract.MBR, ID: t.UUID(), Size: size}
@@ -62,16 +62,16 @@ func readMBR(sector []byte, size int64) (Layout, error) {
 			UUID: mbrPartUUID(l.ID, p.Index), Active: p.Bootable,
 		})
 	}
-	// A FAT32 boot sector has the same signature, and zeros for entries where
-	// its boot code is short.
+	// A FAT32 boot sector has the same signature, and zeros in place of entries if its boot
+	// code is short.
 	if len(l.Partitions) == 0 && string(sector[82:90]) == "FAT32   " {
 		return Layout{}, ErrNoTable
 	}
 	return l, l.checkRead()
 }
 
-// checkRead demands of a table found on a disk no more than that its
-// partitions are on the disk: other people's tables break other rules.
+// checkRead checks only that the partitions of a table that was read are on the disk:
+// tables made by others may break the other rules.
 func (l *Layout) checkRead() error {
 	for _, p := range l.Partitions {
 		if p.Start < SectorSize || p.Size <= 0 || p.Start > l.Size || p.Size > l.Size-p.Start {
@@ -108,9 +108,9 @@ func readGPT(r io.ReaderAt, size int64, header []byte) (Layout, error) {
 	return l, l.checkRead()
 }
 
-// saneHeader stops headers whose checksum is right but whose numbers make
-// go-diskfs loop for ever (entries of 0 bytes) or allocate without bound.
-// Headers with a wrong checksum it never trusts by itself.
+// saneHeader refuses headers with a right checksum and numbers that make go-diskfs loop
+// forever (entries of 0 bytes) or allocate without bound. go-diskfs itself refuses a wrong
+// checksum.
 func saneHeader(h []byte, size int64) error {
 	if !goodSum(h) {
 		return nil
@@ -122,16 +122,17 @@ func saneHeader(h []byte, size int64) error {
 	return nil
 }
 
-// goodSum checks a GPT header's checksum, over itself without the sum.
+// goodSum checks a GPT header's checksum, which covers the header with the checksum as
+// zeros.
 func goodSum(h []byte) bool {
 	b := bytes.Clone(h[:92])
 	clear(b[16:20])
 	return crc32.ChecksumIEEE(b) == le.Uint32(h[16:])
 }
 
-// Whole returns what a table that Read accepted lacks of one that was just
-// written: the GPT at the start and its copy in the last sectors must both be
-// undamaged, and alike. A disk that grew or a dump cut short fails here.
+// Whole returns an error if a table that Read accepted is not as good as a newly written
+// one: the GPT at the start and its copy in the last sectors must both be undamaged, and
+// equal. It refuses a disk that was enlarged, and a truncated dump.
 func (l *Layout) Whole(r io.ReaderAt) error {
 	if l.Scheme != contract.GPT {
 		return nil
@@ -145,7 +146,8 @@ func (l *Layout) Whole(r io.ReaderAt) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("the copy of the partition table at the end is missing or damaged: %w", err)
-	// The other's place; then disk GUID; number, size and checksum of entries.
+	// Compared are the other copy's sector, the disk GUID, and the entries' number, size
+	// and checksum.
 	case le.Uint64(first[32:]) != uint64(last), !bytes.Equal(first[56:72], second[56:72]), !bytes.Equal(first[80:92], second[80:92]):
 		return errors.New("the partition tables at the start and at the end differ")
 	}

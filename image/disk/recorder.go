@@ -10,12 +10,12 @@ import (
 // Extent is a run of bytes of a disk.
 type Extent struct{ Offset, Length int64 }
 
-// Recorder passes writes on and remembers where they went: the exact list of
-// what a block map must contain. It is safe for concurrent use.
+// Recorder passes writes on and records their extents, which are exactly what a block map
+// must contain. It is safe for concurrent use.
 type Recorder struct {
 	w  io.WriterAt
 	mu sync.Mutex
-	// ext is in order of arrival, but for runs that continue the last one.
+	// ext is in order of arrival; a write that continues the last extent enlarges it.
 	ext []Extent
 }
 
@@ -42,7 +42,7 @@ func (r *Recorder) mark(e Extent) {
 	}
 }
 
-// Extents returns what was written, sorted, without overlaps and gaps of zero.
+// Extents returns what was written, sorted; extents that overlap or touch are merged.
 func (r *Recorder) Extents() []Extent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,8 +65,8 @@ func merge(ext []Extent) []Extent {
 	return out
 }
 
-// Paste copies into b, which lies at off of a disk, what belongs there of
-// data, which lies at the extents at.
+// Paste copies the part of data that belongs there into b, a block at offset off of a disk.
+// data is stored on the disk at the extents at, in order.
 func Paste(b []byte, off int64, at []Extent, data []byte) {
 	for _, e := range at {
 		from, to := max(e.Offset, off), min(e.Offset+e.Length, off+int64(len(b)))

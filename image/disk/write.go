@@ -15,9 +15,9 @@ import (
 
 var le = binary.LittleEndian
 
-// Write puts l's table onto w: the first sector, and for a GPT the tables at
-// the start and at the end of l.Size bytes. Everything between is left alone.
-// An MBR image file must be given its length of l.Size by the caller.
+// Write writes l's table to w: the first sector and, for a GPT, the tables at the start and
+// at the end of l.Size bytes. Nothing in between changes. The caller must give an MBR image
+// file its length of l.Size.
 func Write(w io.WriterAt, l Layout) error {
 	if err := l.Check(); err != nil {
 		return err
@@ -37,8 +37,8 @@ func writeMBR(w io.WriterAt, l Layout) error {
 	for n := 1; n <= maxNumMBR; n++ {
 		t.Partitions = append(t.Partitions, mbrEntry(l, n))
 	}
-	// go-diskfs writes from byte 446 on only and leaves the disk signature,
-	// which root=PARTUUID= rests on, to whatever was there.
+	// go-diskfs writes only from byte 446 on and does not set the disk signature, on which
+	// root=PARTUUID= depends.
 	sector := make(sectorWriter, SectorSize)
 	if err := t.Write(backend{w: sector}, l.Size); err != nil {
 		return err
@@ -52,8 +52,8 @@ func writeMBR(w io.WriterAt, l Layout) error {
 	return err
 }
 
-// mbrEntry is the entry numbered n, empty where l has none: go-diskfs knows
-// an entry's number by its place.
+// mbrEntry is the entry numbered n, or an empty one if l has none: go-diskfs takes an
+// entry's number from its position.
 func mbrEntry(l Layout, n int) *mbr.Partition {
 	for _, p := range l.Partitions {
 		if p.Number != n {
@@ -70,9 +70,9 @@ func mbrEntry(l Layout, n int) *mbr.Partition {
 	return &mbr.Partition{}
 }
 
-// chs is the address of a sector in the customary geometry of 255 heads and
-// 63 sectors. Boot ROMs that look at it want it right where it can be, and
-// the largest value elsewhere.
+// chs is the address of a sector in the usual geometry of 255 heads and 63 sectors. Some
+// boot ROMs read it; for them it must be right where it can be, and the largest value
+// elsewhere.
 func chs(lba int64) (head, sector, cylinder byte) {
 	c, h, s := lba/(255*63), lba/63%255, lba%63+1
 	if c > 1023 {
@@ -93,8 +93,8 @@ func writeGPT(w io.WriterAt, l Layout) error {
 	if err := t.Write(backend{w: splitWriter{sector, w}}, l.Size); err != nil {
 		return err
 	}
-	// go-diskfs leaves the protective entry's CHS zero and cuts its length off
-	// at 32 bits; UEFI 2.10, table 5-4, wants these.
+	// go-diskfs leaves the CHS of the protective entry zero and truncates its length to 32
+	// bits. UEFI 2.10, table 5-4, requires these values.
 	copy(sector[446+1:], []byte{0x00, 0x02, 0x00})
 	copy(sector[446+5:], []byte{0xff, 0xff, 0xff})
 	le.PutUint32(sector[446+12:], uint32(min(l.Size/SectorSize-1, 1<<32-1)))

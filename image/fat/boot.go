@@ -11,20 +11,20 @@ var le = binary.LittleEndian
 const (
 	mediaFixed = 0xf8
 	endOfChain = 0x0fffffff
-	// fatMask: the upper four bits of an entry are reserved.
+	// fatMask excludes the upper four bits of an entry, which are reserved.
 	fatMask = 0x0fffffff
 	noLabel = "NO NAME    "
 )
 
-// bootCode is what a BIOS finds when told to boot this partition: it returns
-// to the BIOS, which tries its next device (int 18h), or waits.
+// bootCode is the code that a BIOS runs if told to boot this partition: it returns to the
+// BIOS, which tries its next device (int 18h), or halts.
 var bootCode = []byte{0xcd, 0x18, 0xeb, 0xfe}
 
 // bootSector encodes the BPB (fatgen103, "Boot sector and BPB").
 func bootSector(g geometry, opt Options, label string) []byte {
 	b := make([]byte, sectorSize)
 	copy(b, []byte{0xeb, 0x58, 0x90})
-	copy(b[3:11], "MSWIN4.1") // whoever formats: fatgen103 recommends it
+	copy(b[3:11], "MSWIN4.1") // the OEM name that fatgen103 recommends to every formatter
 	le.PutUint16(b[11:], uint16(g.bytesPerSector))
 	b[13] = byte(g.sectorsPerCluster)
 	le.PutUint16(b[14:], uint16(g.reserved))
@@ -39,7 +39,7 @@ func bootSector(g geometry, opt Options, label string) []byte {
 	le.PutUint16(b[48:], fsInfoSector)
 	le.PutUint16(b[50:], backupBootSector)
 	b[64] = 0x80 // BIOS drive
-	b[66] = 0x29 // the three fields below are there
+	b[66] = 0x29 // the next three fields are present
 	le.PutUint32(b[67:], opt.VolumeID)
 	copy(b[71:82], label)
 	copy(b[82:90], "FAT32   ")
@@ -48,7 +48,7 @@ func bootSector(g geometry, opt Options, label string) []byte {
 	return b
 }
 
-// fsInfo encodes the sector of hints. next is the first free cluster.
+// fsInfo encodes the FSInfo sector, which only holds hints. next is the first free cluster.
 func fsInfo(free int64, next uint32) []byte {
 	b := make([]byte, sectorSize)
 	copy(b, "RRaA")
@@ -59,7 +59,7 @@ func fsInfo(free int64, next uint32) []byte {
 	return b
 }
 
-// volumeLabel returns the 11 bytes of a label, checked.
+// volumeLabel checks a label and returns it as 11 bytes.
 func volumeLabel(s string) (string, error) {
 	if s == "" {
 		return noLabel, nil
@@ -76,8 +76,8 @@ func volumeLabel(s string) (string, error) {
 	return fmt.Sprintf("%-11s", up), nil
 }
 
-// parseBoot decodes and checks a boot sector. What it returns can be computed
-// with safely, however hostile the sector.
+// parseBoot decodes and checks a boot sector. The geometry that it returns is safe to
+// compute with, however hostile the sector is.
 func parseBoot(b []byte) (geometry, error) {
 	g := geometry{
 		bytesPerSector:    int64(le.Uint16(b[11:])),

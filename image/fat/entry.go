@@ -16,18 +16,18 @@ const (
 
 const (
 	unitsPerEntry = 13
-	lastLong      = 0x40 // marks the first stored, last counted long entry
+	lastLong      = 0x40 // marks the long entry that is stored first and has the highest number
 	entryFree     = 0xe5
 	entryEnd      = 0x00
-	kanjiE5       = 0x05 // stands for a first byte 0xe5
+	kanjiE5       = 0x05 // stored in place of a first byte 0xe5
 )
 
-// longOffsets are where a long name entry keeps its 13 UTF-16 units.
+// longOffsets are the offsets of the 13 UTF-16 units in a long name entry.
 var longOffsets = [unitsPerEntry]int{1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30}
 
 func utf16Units(name string) []uint16 { return utf16.Encode([]rune(name)) }
 
-// encodeDir returns a directory's clusters, zero after the last entry.
+// encodeDir returns a directory's entries. The clusters are zero after the last entry.
 func (w *writer) encodeDir(it *item) []byte {
 	b := make([]byte, 0, it.count*w.g.clusterSize())
 	if it.parent == nil {
@@ -58,8 +58,8 @@ func (w *writer) modTime(it *item) time.Time {
 	return it.node.ModTime
 }
 
-// parentCluster is what ".." says: 0 where the parent is the root, whatever
-// its cluster (fatgen103, "Directories").
+// parentCluster is the cluster of the ".." entry: 0 if the parent is the root, whatever its
+// cluster is (fatgen103, "Directories").
 func (w *writer) parentCluster(it *item) uint32 {
 	if it.parent.parent == nil {
 		return 0
@@ -89,7 +89,8 @@ func (w *writer) encodeEntry(s short, attr, flags byte, t time.Time, cluster, si
 	return b
 }
 
-// encodeLong returns the long name entries, last part first as they are stored.
+// encodeLong returns the long name entries in the order in which they are stored: last part
+// first.
 func encodeLong(name string, sum byte) []byte {
 	units := utf16Units(name)
 	n := (len(units) + unitsPerEntry - 1) / unitsPerEntry
@@ -109,7 +110,7 @@ func encodeLong(name string, sum byte) []byte {
 	return b
 }
 
-// longUnit is unit i of a name: after the end one zero, then all ones.
+// longUnit is unit i of a name. The end of the name is followed by one 0, then by 0xffff.
 func longUnit(units []uint16, i int) uint16 {
 	switch {
 	case i < len(units):

@@ -1,16 +1,14 @@
-// Package fat writes and reads FAT32 file systems with VFAT long names, the
-// one format that a Raspberry Pi's boot ROM, UEFI, U-Boot and every laptop
-// read alike.
+// Package fat writes and reads FAT32 file systems with VFAT long names, the only format
+// that a Raspberry Pi's boot ROM, UEFI, U-Boot and every laptop can read.
 //
-// The writer lays a tree.Tree out once, every file and directory in one run of
-// clusters, byte-reproducible and without complaint from fsck.fat. It refuses
-// what FAT cannot hold rather than bending it: links that are symbolic,
-// devices, names that differ only in case, files of 4 GiB. Owners, modes and
-// extended attributes have no place on FAT and are dropped.
+// The writer lays out a tree.Tree once, each file and directory in contiguous clusters. The
+// result is byte-reproducible, and fsck.fat has no complaints. It refuses what FAT cannot
+// represent: symbolic links, devices, names that differ only in case, files of 4 GiB.
+// Owners, modes and extended attributes do not exist on FAT and are dropped.
 //
-// The reader is for images and devices that may be damaged or hostile. It
-// never changes a directory or a FAT; the only write to an existing volume is
-// Overwrite, which replaces the data of a file inside the clusters it has.
+// The reader is for images and devices that may be damaged or hostile. Two functions change
+// an existing volume: Overwrite replaces the data of a file in its clusters, and Touch adds
+// an empty file by writing one free entry of the root directory. Neither changes a FAT.
 //
 // Formats: Microsoft's "FAT: General Overview of On-Disk Format" 1.03 (called
 // fatgen103 below); the lower-case flags of byte 12 are Windows NT's.
@@ -21,8 +19,8 @@ import (
 	"time"
 )
 
-// MinSize is the smallest volume Write makes, in bytes: with less, fewer
-// clusters than FAT32 requires remain and readers take it for a FAT16.
+// MinSize is the smallest volume that Write makes, in bytes: a smaller one would have fewer
+// clusters than FAT32 requires, and readers would take it for FAT16.
 const MinSize = 33 << 20
 
 // maxSize keeps sector numbers in 32 bits.
@@ -31,29 +29,29 @@ const maxSize = (1<<32 - 1) * sectorSize
 const (
 	sectorSize   = 512
 	dirEntrySize = 32
-	// minClusters tells FAT32 from FAT16 (fatgen103, "FAT type
-	// determination"); its author asks to stay 16 clear of the border.
+	// minClusters tells FAT32 from FAT16 (fatgen103, "FAT type determination", which asks
+	// to stay 16 clusters away from the limit).
 	minClusters = 65525 + 16
 	maxClusters = 0x0ffffff5
-	// maxDirSize is 65536 entries, the limit Windows and Linux keep.
+	// maxDirSize is 65536 entries, the limit of Windows and Linux.
 	maxDirSize  = 65536 * dirEntrySize
 	maxFileSize = 1<<32 - 1
 )
 
-// ErrNotFAT32 is returned by Open, wrapped, for anything that is not a FAT32
-// file system: callers look at the next partition.
+// ErrNotFAT32 is returned by Open, wrapped, for anything that is not a FAT32 file system,
+// so that callers can try the next partition.
 var ErrNotFAT32 = errors.New("not a FAT32 file system")
 
 // Options describe a volume. Equal options and equal trees give equal bytes.
 type Options struct {
 	// Size of the volume in bytes, a multiple of 512, from MinSize up.
 	Size int64
-	// Label is at most 11 characters and stored in upper case; "" is none.
+	// Label is at most 11 characters and stored in upper case; "" means no label.
 	Label string
 	// VolumeID is the serial number that Linux shows as the UUID, such as "A1B2-C3D4".
 	VolumeID uint32
-	// ModTime, in UTC, is the label's time and that of nodes without one. FAT
-	// begins at 1980 and counts in steps of two seconds.
+	// ModTime, in UTC, is the time of the label and of nodes without a time. FAT times
+	// begin in 1980 and have a resolution of two seconds.
 	ModTime time.Time
 	// HiddenSectors is the first sector of the partition on its disk.
 	HiddenSectors uint32

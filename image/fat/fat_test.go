@@ -132,7 +132,7 @@ func open(t testing.TB, name string) *FS {
 	return v
 }
 
-// quiet is all that fsck.fat says of a volume it likes, after its description.
+// quiet matches the output of fsck.fat for a volume without faults, after its description.
 var quiet = regexp.MustCompile(`(?s)\A.* sectors total\n(Reclaiming unconnected clusters\.\n|Checking for unused clusters\.\n)Checking free cluster summary\.\n\S+: \d+ files, \d+/\d+ clusters\n\z`)
 
 func fsck(t *testing.T, name string) {
@@ -267,8 +267,8 @@ func hostListing(t *testing.T, dir string) string {
 	return listing(t, tr)
 }
 
-// TestMtoolsWritesIntoOurs lets another implementation go on where we stopped:
-// FSInfo, directory ends and free clusters must be right for that.
+// TestMtoolsWritesIntoOurs lets mtools change a volume that Write made, which works only if
+// FSInfo, directory ends and free clusters are right.
 func TestMtoolsWritesIntoOurs(t *testing.T) {
 	name := image(t, bootTree(t), options(64<<20))
 	src := filepath.Join(t.TempDir(), "Added by another program.bin")

@@ -5,7 +5,7 @@ import (
 	"sort"
 )
 
-// geometry is where everything is, in sectors of bytesPerSector.
+// geometry is the layout of a volume, in sectors of bytesPerSector bytes.
 type geometry struct {
 	bytesPerSector    int64
 	sectorsPerCluster int64
@@ -18,15 +18,15 @@ type geometry struct {
 	clusters int64
 }
 
-// Sectors of the reserved area, by Microsoft's and everybody's custom.
+// Sectors of the reserved area, as Microsoft and everybody else place them.
 const (
 	fsInfoSector     = 1
 	backupBootSector = 6
 	reservedSectors  = 32
 )
 
-// plan lays out a volume with the largest clusters of at most 4 KiB (more for
-// huge volumes) that still leave enough of them for FAT32.
+// plan lays out a volume with the largest clusters of at most 4 KiB (more for huge volumes)
+// that still give the number of clusters that FAT32 requires.
 func plan(opt Options) (geometry, error) {
 	if opt.Size%sectorSize != 0 || opt.Size < MinSize || opt.Size > maxSize {
 		return geometry{}, fmt.Errorf("a FAT32 volume of %d bytes cannot be: choose a multiple of 512 between %d and %d", opt.Size, int64(MinSize), int64(maxSize))
@@ -39,8 +39,8 @@ func plan(opt Options) (geometry, error) {
 	return geometry{}, fmt.Errorf("a volume of %d bytes is too small for FAT32", opt.Size)
 }
 
-// clusterSize follows fatgen103's table DskTableFAT32 for volumes over
-// 8 GiB; below, 4 KiB is the most a volume gets.
+// clusterSize is the preferred cluster size in bytes: that of fatgen103's table
+// DskTableFAT32 for volumes over 8 GiB, and 4 KiB for smaller ones.
 func clusterSize(size int64) int64 {
 	switch {
 	case size <= 8<<30:
@@ -53,8 +53,8 @@ func clusterSize(size int64) int64 {
 	return 32 << 10
 }
 
-// layout finds the smallest FAT that covers all clusters, with the data area
-// starting at a multiple of the cluster size and of 4 KiB: flash likes that.
+// layout finds the smallest FAT that covers all clusters. The data area starts at a
+// multiple of the cluster size and of 4 KiB, which suits flash memory.
 func layout(total, perCluster int64) geometry {
 	align := max(perCluster, 8)
 	with := func(fatSectors int64) geometry {
@@ -63,7 +63,7 @@ func layout(total, perCluster int64) geometry {
 		g.clusters = max(0, (total-g.reserved-2*fatSectors)/perCluster)
 		return g
 	}
-	// More FAT leaves fewer clusters to cover, so there is one turning point.
+	// A larger FAT leaves fewer clusters to cover, so a binary search finds the smallest.
 	return with(int64(sort.Search(int(total/(perCluster*sectorSize/4)+2), func(n int) bool {
 		g := with(int64(n))
 		return n > 0 && 4*(g.clusters+2) <= g.fatSectors*sectorSize

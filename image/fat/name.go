@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// Lower-case flags of Windows NT in a directory entry's byte 12: the base or
-// the extension of the short name is meant in lower case.
+// Lower-case flags of Windows NT in byte 12 of a directory entry: the base or the extension
+// of the short name is to be shown in lower case.
 const (
 	lowerBase = 0x08
 	lowerExt  = 0x10
@@ -28,7 +28,7 @@ func (s short) String() string {
 	return base + "." + ext
 }
 
-// checksum ties long name entries to their short one (fatgen103, ChkSum).
+// checksum ties long name entries to their short entry (fatgen103, ChkSum).
 func (s short) checksum() byte {
 	var sum byte
 	for _, c := range s {
@@ -38,8 +38,8 @@ func (s short) checksum() byte {
 	return sum
 }
 
-// checkName returns an error for a name that FAT cannot hold, or that Windows
-// and Linux would not give back as it was.
+// checkName returns an error for a name that FAT cannot store, or that Windows or Linux
+// would not return unchanged.
 func checkName(name string) error {
 	switch {
 	case !utf8.ValidString(name):
@@ -57,13 +57,13 @@ func checkName(name string) error {
 	return nil
 }
 
-// shortChar reports whether an upper-cased byte may stand in an 8.3 name.
+// shortChar reports whether an upper-cased byte is allowed in an 8.3 name.
 func shortChar(c byte) bool {
 	return c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'()-@^_`{}~", c) >= 0
 }
 
-// exactShort returns the short entry that says name completely, without a
-// long name, and its case flags.
+// exactShort returns the short name and case flags that represent name completely. ok is
+// false if name needs a long name.
 func exactShort(name string) (s short, flags byte, ok bool) {
 	base, ext, dot := strings.Cut(name, ".")
 	if base == "" || len(base) > 8 || len(ext) > 3 || dot && ext == "" {
@@ -77,8 +77,8 @@ func exactShort(name string) (s short, flags byte, ok bool) {
 	return padShort(base, ext), baseFlag | extFlag, baseOK && extOK
 }
 
-// allShort looks at bytes, not at strings.ToUpper(s): that turns a dotless i
-// into an ASCII one.
+// allShort compares bytes rather than strings.ToUpper(s), which turns a dotless i into an
+// ASCII I.
 func allShort(s string) bool {
 	for _, c := range []byte(s) {
 		if c >= 'a' && c <= 'z' {
@@ -91,8 +91,8 @@ func allShort(s string) bool {
 	return true
 }
 
-// caseFlag returns flag if s is all lower case, 0 if it is all upper case,
-// and false where it is mixed.
+// caseFlag returns flag if s is all lower case, 0 if it is all upper case, and false if it
+// is mixed.
 func caseFlag(s string, flag byte) (byte, bool) {
 	switch s {
 	case strings.ToUpper(s):
@@ -103,15 +103,15 @@ func caseFlag(s string, flag byte) (byte, bool) {
 	return 0, false
 }
 
-// padShort upper-cases and pads; base and ext fit and are ASCII.
+// padShort upper-cases and pads a name. base and ext must be ASCII and short enough.
 func padShort(base, ext string) short {
 	var s short
 	copy(s[:], fmt.Sprintf("%-8s%-3s", strings.ToUpper(base), strings.ToUpper(ext)))
 	return s
 }
 
-// basis is fatgen103's basis name of a long name and whether something of the
-// name was lost in it, other than its case.
+// basis is fatgen103's basis name of a long name. lossy tells whether it lacks something of
+// the name other than its case.
 func basis(name string) (base, ext string, lossy bool) {
 	stem, suffix := name, ""
 	if i := strings.LastIndexByte(name, '.'); i > 0 {
@@ -125,8 +125,8 @@ func basis(name string) (base, ext string, lossy bool) {
 	return base, ext, lossyBase || lossyExt
 }
 
-// squeeze keeps at most n characters of s that a short name may have: spaces
-// and dots go, others become underscores.
+// squeeze returns at most n characters of s, as a short name may have them: spaces and dots
+// are dropped, other characters that are not allowed become underscores.
 func squeeze(s string, n int) (string, bool) {
 	var out []byte
 	lossy := false
@@ -149,18 +149,18 @@ func squeeze(s string, n int) (string, bool) {
 	return string(out), lossy
 }
 
-// aliases hands out the 8.3 names of one directory.
+// aliases assigns the 8.3 names of one directory.
 type aliases struct {
 	taken map[short]bool
-	next  map[string]int // where the search for a numeric tail goes on, by basis
+	next  map[string]int // by basis, the last numeric tail that was tried
 }
 
 func newAliases() *aliases {
 	return &aliases{taken: map[short]bool{}, next: map[string]int{}}
 }
 
-// alias returns a free short name for a long one, with a numeric tail where
-// the basis loses something or is taken (fatgen103, "numeric-tail generation").
+// alias returns a free short name for a long one. It has a numeric tail if the basis is
+// lossy or taken (fatgen103, "numeric-tail generation").
 func (a *aliases) alias(name string) (short, error) {
 	base, ext, lossy := basis(name)
 	if s := padShort(base, ext); !lossy && !a.taken[s] {
@@ -180,5 +180,5 @@ func (a *aliases) alias(name string) (short, error) {
 	return short{}, fmt.Errorf("no short name is left for it in its directory")
 }
 
-// fold is the key under which names that FAT cannot tell apart are equal.
+// fold maps names that FAT cannot tell apart to the same key.
 func fold(name string) string { return strings.ToUpper(name) }

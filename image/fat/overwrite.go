@@ -13,8 +13,8 @@ type ReadWriterAt interface {
 	io.WriterAt
 }
 
-// Pad returns data followed by newlines up to size bytes, which YAML and
-// shell text ignore.
+// Pad returns data followed by newlines up to size bytes; YAML and shell ignore the
+// newlines.
 func Pad(data []byte, size int64) ([]byte, error) {
 	if int64(len(data)) > size {
 		return nil, fmt.Errorf("%d bytes do not fit into the %d reserved", len(data), size)
@@ -27,11 +27,10 @@ func Pad(data []byte, size int64) ([]byte, error) {
 	return b, nil
 }
 
-// Overwrite replaces the data of the file at p by data, padded with newlines
-// to the size the file has. Neither the FAT nor the directory changes, so a
-// power cut can at worst mix old and new data of this one file; the file may
-// be fragmented. All reads and writes are of whole 512-byte sectors, as raw
-// devices on some systems demand.
+// Overwrite replaces the data of the file at p by data, padded with newlines to the file's
+// size. Neither the FAT nor the directory changes, so a power cut can at worst mix old and
+// new data of this file. The file may be fragmented. All reads and writes are whole
+// 512-byte sectors, which raw devices on some systems require.
 func Overwrite(rw ReadWriterAt, p string, data []byte) error {
 	f, err := Open(rw)
 	if err != nil {
@@ -54,8 +53,8 @@ func Overwrite(rw ReadWriterAt, p string, data []byte) error {
 	return nil
 }
 
-// overwriteRun writes the sectors of a run that differ. A run begins with a
-// cluster; what follows its end in the last sector stays.
+// overwriteRun writes those sectors of a run that differ. A run begins at a cluster
+// boundary; the bytes after its end in the last sector do not change.
 func overwriteRun(rw ReadWriterAt, e Extent, data []byte) error {
 	size := (e.Length + sectorSize - 1) / sectorSize * sectorSize
 	old := make([]byte, size)

@@ -9,7 +9,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// item is a file or directory with its place on the volume.
+// item is a file or directory with its clusters on the volume.
 type item struct {
 	node    *tree.Node
 	content tree.Content // nil for a directory
@@ -24,7 +24,7 @@ type item struct {
 
 func (it *item) name() string { return path.Base(it.node.Path) }
 
-// size is the length in bytes: of the data, or of a directory's entries.
+// size is the length in bytes of a file's data or a directory's entries.
 func (it *item) size(label bool) int64 {
 	if it.content != nil {
 		return it.content.Size()
@@ -49,8 +49,8 @@ func (it *item) longEntries() int {
 	return (len(utf16Units(it.name())) + unitsPerEntry - 1) / unitsPerEntry
 }
 
-// collect turns the tree into items in the order of Walk, which is the order
-// of their data on the volume. The first is the root directory.
+// collect turns the tree into items in the order of Walk, which is also the order of their
+// data on the volume. The first item is the root directory.
 func collect(t *tree.Tree) ([]*item, error) {
 	var all []*item
 	dirs := map[string]*item{}
@@ -109,8 +109,8 @@ func kind(m fs.FileMode) string {
 	return "special file"
 }
 
-// nameEntries gives every entry of a directory its short name: first those
-// that need no long one, as they have no choice.
+// nameEntries gives every entry of a directory its short name. Names that need no long name
+// come first, because their short name is fixed.
 func (it *item) nameEntries() error {
 	a := newAliases()
 	seen := map[string]*item{}
@@ -139,8 +139,7 @@ func (it *item) nameEntries() error {
 	return nil
 }
 
-// place gives every item its clusters, one after the other, and returns how
-// many are in use.
+// place assigns consecutive clusters to all items and returns how many are in use.
 func place(g geometry, items []*item, label bool) (used int64, err error) {
 	for _, it := range items {
 		size := it.size(label)
@@ -183,7 +182,7 @@ func dosTime(t time.Time) (date, clock uint16) {
 	return date, clock
 }
 
-// goTime is the inverse of dosTime; impossible dates give the zero time.
+// goTime is the inverse of dosTime; it returns the zero time for impossible dates.
 func goTime(date, clock uint16) time.Time {
 	month, day := int(date>>5&15), int(date&31)
 	if month < 1 || month > 12 || day < 1 {

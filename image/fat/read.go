@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// FS is a FAT32 file system opened for reading. It is safe for concurrent use
-// as far as its io.ReaderAt is.
+// FS is a FAT32 file system opened for reading. It is safe for concurrent use if its
+// io.ReaderAt is.
 type FS struct {
 	r io.ReaderAt
 	g geometry
@@ -22,11 +22,10 @@ type FS struct {
 
 	mu    sync.Mutex // guards the window
 	win   []byte
-	winAt int64 // the FAT's byte at which win begins
+	winAt int64 // offset in the FAT, in bytes, at which win begins
 }
 
-// Open reads the boot sector. For anything but FAT32 the error wraps
-// ErrNotFAT32.
+// Open reads the boot sector. If the volume is not FAT32, the error wraps ErrNotFAT32.
 func Open(r io.ReaderAt) (*FS, error) {
 	b := make([]byte, sectorSize)
 	if _, err := r.ReadAt(b, 0); err != nil {
@@ -46,7 +45,7 @@ func Open(r io.ReaderAt) (*FS, error) {
 // Size returns the length of the volume in bytes.
 func (f *FS) Size() int64 { return f.g.totalSectors * f.g.bytesPerSector }
 
-// noEOF makes the end of the medium an error that says so.
+// noEOF turns io.EOF, here the end of the medium, into io.ErrUnexpectedEOF.
 func noEOF(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -54,10 +53,10 @@ func noEOF(err error) error {
 	return err
 }
 
-// window is how much of the FAT is held at a time.
+// window is how many bytes of the FAT are kept in memory.
 const window = 1 << 16
 
-// next returns the entry of a cluster in the first FAT.
+// next returns a cluster's entry in the first FAT.
 func (f *FS) next(cluster uint32) (uint32, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -79,9 +78,9 @@ func (f *FS) load(at int64) error {
 	return nil
 }
 
-// extents follows a chain and returns its runs in order, at most limit bytes
-// of them. A chain that ends before limit is as long as it is; one that
-// leaves the volume or comes by one cluster twice is an error.
+// extents follows a cluster chain and returns its runs in order, at most limit bytes of
+// them. A chain may end before limit; one that leaves the volume or has a cluster twice is
+// an error.
 func (f *FS) extents(first uint32, limit int64) ([]Extent, error) {
 	var out []Extent
 	size := f.g.clusterSize()
@@ -114,7 +113,7 @@ func circleError(first uint32) error {
 	return fmt.Errorf("cluster chain from %d runs in a circle", first)
 }
 
-// overlap reports whether a chain came by one cluster twice.
+// overlap reports whether a chain has a cluster twice.
 func overlap(ext []Extent) bool {
 	if len(ext) < 2 {
 		return false
@@ -143,7 +142,7 @@ func length(ext []Extent) (n int64) {
 	return n
 }
 
-// fileExtents returns exactly e.size bytes of runs.
+// fileExtents returns the runs of a file's data, exactly e.size bytes.
 func (f *FS) fileExtents(e *entry) ([]Extent, error) {
 	if e.size == 0 {
 		return nil, nil
@@ -158,7 +157,7 @@ func (f *FS) fileExtents(e *entry) ([]Extent, error) {
 	return ext, nil
 }
 
-// readDir returns the entries of the directory that begins at cluster.
+// readDir returns the entries of the directory whose chain begins at cluster.
 func (f *FS) readDir(cluster uint32) ([]*entry, error) {
 	ext, err := f.extents(cluster, maxDirSize+1)
 	if err != nil {
@@ -180,7 +179,7 @@ func (f *FS) readDir(cluster uint32) ([]*entry, error) {
 	return d.out, nil
 }
 
-// lookup finds a path, ignoring case as FAT does.
+// lookup finds the entry of a path, ignoring case as FAT does.
 func (f *FS) lookup(p string) (*entry, error) {
 	if !fs.ValidPath(p) || p == "." {
 		return nil, &fs.PathError{Op: "find", Path: p, Err: fs.ErrInvalid}
@@ -211,9 +210,9 @@ func match(list []*entry, name string) *entry {
 	return nil
 }
 
-// Locate returns where the data of the file at p lies on the volume, and the
-// offset of its directory entry (the short one). Paths are as in io/fs.
-// Extents cover the file's size, not the rest of its last cluster.
+// Locate returns where the data of the file at p is on the volume, and the offset of its
+// short directory entry. Paths are as in io/fs. The extents cover the file's size, not the
+// rest of its last cluster.
 func (f *FS) Locate(p string) (data []Extent, dirEntryOffset int64, err error) {
 	e, err := f.lookup(p)
 	if err != nil {
@@ -229,8 +228,8 @@ func (f *FS) Locate(p string) (data []Extent, dirEntryOffset int64, err error) {
 	return data, e.offset, nil
 }
 
-// ReadFile returns the data of the file at p, refusing one of more than limit
-// bytes. The size in a directory is not to be believed before that.
+// ReadFile returns the data of the file at p. It refuses a file of more than limit bytes
+// before allocating memory, because the size in the directory cannot be trusted.
 func (f *FS) ReadFile(p string, limit int64) ([]byte, error) {
 	ext, _, err := f.Locate(p)
 	if err != nil {

@@ -17,23 +17,23 @@ type entry struct {
 	offset  int64
 }
 
-// dirParser assembles long names over entries, and over the runs of a
+// dirParser assembles long names that span several entries, even across the runs of a
 // directory.
 type dirParser struct {
 	out  []*entry
 	long longName
 }
 
-// longName is a long name being collected, last part first.
+// longName is a long name that is being collected, last part first.
 type longName struct {
 	units []uint16
-	left  int // the number of the part read last; 0 = complete
+	left  int // the number of the part read last; 1 means complete
 	sum   byte
 	valid bool
 }
 
-// parse takes entries from b, which lies at off, and returns true at the end
-// mark. Broken long names fall back to the short name, as everywhere.
+// parse adds the entries in b, which is at offset off of the volume. It returns true at the
+// end mark. If a long name is broken, the short name is used, as in other implementations.
 func (d *dirParser) parse(b []byte, off int64) (end bool) {
 	for ; len(b) >= dirEntrySize; b, off = b[dirEntrySize:], off+dirEntrySize {
 		e := b[:dirEntrySize]
@@ -71,7 +71,7 @@ func (l *longName) add(e []byte) {
 	l.units = append(part, l.units...)
 }
 
-// name returns the collected name if it is complete and belongs to s.
+// name returns the collected name if it is complete and belongs to the short name s.
 func (l *longName) name(s short) (string, bool) {
 	if !l.valid || l.left != 1 || l.sum != s.checksum() {
 		return "", false
@@ -87,7 +87,7 @@ func (l *longName) name(s short) (string, bool) {
 	return name, len(units) <= maxNameUnits && saneName(name)
 }
 
-// saneName keeps names out that would be taken for something else in a path.
+// saneName refuses names that would mean something else in a path.
 func saneName(name string) bool {
 	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\x00")
 }
@@ -110,8 +110,8 @@ func (d *dirParser) decode(e []byte, off int64) *entry {
 	}
 }
 
-// shortName renders an 8.3 name with its case flags. Bytes beyond ASCII are
-// in a code page nobody recorded; they and what cannot be in a path become
+// shortName renders an 8.3 name with its case flags. Bytes beyond ASCII are in a code page
+// that is recorded nowhere; they, and characters that cannot be in a path, become
 // underscores.
 func shortName(s short, flags byte) string {
 	if s[0] == kanjiE5 {

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Touch makes an empty file in the root directory, where there is none of that name,
-// which must be one of eight letters and three. One sector changes, in which an entry of
-// the directory is free: a power cut leaves the file there or not. A directory without a
-// free entry is not made longer.
+// Touch adds an empty file to the root directory; if the name exists, it does nothing. name
+// must be an 8.3 name. Touch writes one sector with a free entry, so after a power cut the
+// file is either there or not. It does not enlarge a directory without a free entry: that
+// is an error.
 func Touch(rw ReadWriterAt, name string, now time.Time) error {
 	f, err := Open(rw)
 	if err != nil {
@@ -41,9 +41,9 @@ func Touch(rw ReadWriterAt, name string, now time.Time) error {
 	return nil
 }
 
-// freeEntry is where in the root directory there is room. The first entry that was never
-// used ends the directory: what is behind it counts as soon as it is taken, so that it
-// must be empty, too.
+// freeEntry returns the offset of a free entry in the root directory. The first entry that
+// was never used marks the end of the directory. Using it makes the next entry the end
+// mark, so the next one must be empty.
 func (f *FS) freeEntry() (at int64, err error) {
 	ext, err := f.extents(f.g.rootCluster, maxDirSize)
 	if err != nil {

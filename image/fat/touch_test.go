@@ -21,8 +21,8 @@ func (c *counted) WriteAt(b []byte, off int64) (int, error) {
 	return c.File.WriteAt(b, off)
 }
 
-// TestTouch: others' programs find the file, and nothing wrong; one sector changes, in
-// which a deleted entry is taken first; what is there stays as it is.
+// TestTouch: other programs find the file, and fsck.fat finds no fault. Only one sector
+// changes; a deleted entry is used first; everything else on the volume stays as it is.
 func TestTouch(t *testing.T) {
 	for _, deleted := range []bool{false, true} {
 		name := image(t, bootTree(t), options(MinSize))

@@ -17,13 +17,12 @@ type writer struct {
 	used  int64
 }
 
-// Write makes a FAT32 volume of opt.Size bytes out of t, from offset 0 of w.
+// Write makes a FAT32 volume of opt.Size bytes from t, from offset 0 of w.
 //
-// It writes everything a reader may ever look at: the reserved sectors, both
-// FATs in full, and the clusters of files and directories to their last byte.
-// It does not write free clusters. So w need not read as zeros, a sparse file
-// stays sparse, and what an io.WriterAt around w sees written is exactly what
-// a block map must contain.
+// It writes everything that a reader may look at: the reserved sectors, both FATs in full,
+// and all clusters of files and directories to their last byte. It does not write free
+// clusters. So w need not read as zeros, a sparse file stays sparse, and what a recording
+// io.WriterAt sees is exactly what a block map must contain.
 func Write(w io.WriterAt, t *tree.Tree, opt Options) error {
 	fw, err := prepare(w, t, opt)
 	if err != nil {
@@ -90,15 +89,15 @@ func (w *writer) writeReserved() error {
 	for _, at := range []int{0, backupBootSector} {
 		copy(b[at*sectorSize:], boot)
 		copy(b[(at+fsInfoSector)*sectorSize:], info)
-		// fatgen103 calls sectors 0, 1 and 2 the boot record; the third is
-		// code, of which there is none.
+		// fatgen103 calls sectors 0, 1 and 2 the boot record. The third is for code, of
+		// which there is none.
 		copy(b[(at+2)*sectorSize+510:], []byte{0x55, 0xaa})
 	}
 	_, err := w.w.WriteAt(b, 0)
 	return err
 }
 
-// writeFATs writes both copies a piece at a time.
+// writeFATs writes both copies, one piece at a time.
 func (w *writer) writeFATs() error {
 	const piece = 1 << 16
 	size := w.g.fatSectors * sectorSize
@@ -116,8 +115,8 @@ func (w *writer) writeFATs() error {
 	return nil
 }
 
-// chains yields FAT entries in order. Items lie one after the other, so only
-// their last clusters have to be known.
+// chains produces the FAT's entries in order. Every item is contiguous, so only its last
+// cluster needs to be known.
 type chains struct {
 	items []*item
 	i     int
@@ -125,7 +124,7 @@ type chains struct {
 
 func newChains(items []*item) *chains { return &chains{items: items} }
 
-// fill encodes the entries from number first on. Calls must go forward.
+// fill encodes the entries from number first. Calls must be in rising order.
 func (c *chains) fill(b []byte, first int64) {
 	for i := 0; i < len(b); i += 4 {
 		le.PutUint32(b[i:], c.entry(first+int64(i/4)))
@@ -168,8 +167,8 @@ func (w *writer) writeItem(it *item, buf []byte) error {
 	return errors.Join(err, r.Close())
 }
 
-// copyData writes exactly the announced length and zeros to the end of the
-// last cluster, so that nothing of an older file shines through.
+// copyData writes exactly the announced length, then zeros to the end of the last cluster,
+// so that no data of an older file remains.
 func (w *writer) copyData(r io.Reader, off int64, it *item, buf []byte) error {
 	size := it.content.Size()
 	end := off + it.count*w.g.clusterSize()

@@ -1,28 +1,25 @@
-// Package fetch keeps what a build reads from elsewhere: downloads named by
-// their sha256, files derived from them named by kind and key, and signed
-// indexes named by their URL. It brings them in with retries, resume and a
-// list of sources, so that callers see a file or one error that names every
-// source and its reason.
+// Package fetch caches what a build reads from elsewhere: downloads by their sha256, files
+// derived from them by kind and key, and signed indexes by their URL. It downloads with
+// retries, resume and a list of sources. Callers get a file, or one error that names every
+// source and why it failed.
 //
-// It refuses to hand out a download whose digest it has not computed once,
-// and to keep anything half-written under its final name. It knows nothing of
-// Debian, packages or images.
+// It never returns a download whose digest it has not verified once, and never keeps a
+// half-written file under its final name. It knows nothing of Debian, packages or images.
 //
 // # Damage
 //
-// A download is verified in full when it enters the cache, a derived file has a
-// small file beside it with its size and digest. Being asked for costs a look at
-// the size only, because a build that changes nothing must not hash hundreds of
-// megabytes; reading a File checks its digest on the way. Readers that find
-// damage report *DamagedError; whoever began the work calls Drop and starts
-// again. What lies beside a derived file finds a bad disk, not somebody who
-// writes into the cache on purpose.
+// A download is verified in full when it enters the cache; a derived file has a small file
+// beside it with its size and digest. Asking for an entry checks only its size, because a
+// build that changes nothing must not hash hundreds of megabytes; reading a File checks its
+// digest. A reader that finds damage returns *DamagedError; the top-level caller then calls
+// Drop and starts again. The digest of a derived file detects a bad disk, not an attacker
+// who can write into the cache.
 //
 // # Several builds at once
 //
-// One key is fetched or built by one process at a time, guarded by a lock file
-// that dies with the process. Files appear by rename, so readers need no lock.
-// Prune needs the cache for itself.
+// A key is fetched or built by one process at a time, guarded by a file lock that ends with
+// the process. Files get their final names by rename, so readers need no lock. Prune needs
+// the cache for itself.
 package fetch
 
 import (
@@ -50,9 +47,9 @@ type Cache struct {
 	retry retryPolicy
 }
 
-// OpenCache opens the cache in dir, creating it if it is absent, and removes
-// what killed processes left unfinished. With dir empty it is imagebuilder in
-// $XDG_CACHE_HOME or, without that, in the user's cache directory.
+// OpenCache opens the cache in dir, creating it if necessary, and removes unfinished files
+// of killed processes. If dir is "", it is imagebuilder in $XDG_CACHE_HOME or, if that is
+// not set, in the user's cache directory.
 func OpenCache(dir string) (*Cache, error) {
 	dir, err := cacheDir(dir)
 	if err != nil {
@@ -71,8 +68,9 @@ func OpenCache(dir string) (*Cache, error) {
 	return c, nil
 }
 
-// OpenOld opens a cache to count and remove what is in it, and makes none: one that
-// is not where dir says is an error. The usual one may be absent, which is empty.
+// OpenOld opens an existing cache, for Info and Prune, and creates none: if dir has no
+// cache, that is an error. If dir is "" and the default cache does not exist, it counts as
+// empty.
 func OpenOld(dir string) (*Cache, error) {
 	at, err := cacheDir(dir)
 	if err != nil {
@@ -90,24 +88,24 @@ func OpenOld(dir string) (*Cache, error) {
 	return OpenCache(dir)
 }
 
-// Close ends the use of the cache. Files that it handed out stay open.
+// Close ends the use of the cache. Files returned before stay usable.
 func (c *Cache) Close() error {
 	c.http.CloseIdleConnections()
-	if c.inUse == nil { // of an absent one
+	if c.inUse == nil { // the cache does not exist; see OpenOld
 		return nil
 	}
 	return c.inUse.Close()
 }
 
-// Dir is the directory of the cache.
+// Dir returns the cache's directory.
 func (c *Cache) Dir() string { return c.dir }
 
-// Blocks is the directory for compressed blocks, package blockcache's own. Its
-// files are entries of this cache, too: Info counts and Prune removes them.
+// Blocks is the directory for compressed blocks, which package blockcache manages. Its
+// files also are entries of this cache: Info counts and Prune removes them.
 func (c *Cache) Blocks() string { return filepath.Join(c.dir, blocksDir) }
 
-// Downloads is the kind of the entries that Get makes; their key is their
-// sha256. Drop and DamagedError speak of them under this name.
+// Downloads is the kind of the entries that Get makes; their key is their sha256. Drop and
+// DamagedError use it.
 const Downloads = "sha256"
 
 const (
@@ -123,7 +121,7 @@ func cacheDir(dir string) (string, error) {
 	if dir != "" {
 		return filepath.Abs(dir)
 	}
-	// os.UserCacheDir looks at this variable on Linux only.
+	// os.UserCacheDir uses this variable on Linux only.
 	if x := os.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(x) {
 		return filepath.Join(x, "imagebuilder"), nil
 	}
@@ -134,8 +132,8 @@ func cacheDir(dir string) (string, error) {
 	return filepath.Join(user, "imagebuilder"), nil
 }
 
-// openLock makes the file that all who use the cache lock, and that stays. One that is
-// there is only opened: it may lead to anybody's.
+// openLock opens the permanent file that all users of the cache lock, creating it if it is
+// missing. An existing file is not chowned (Inherit): it may be a link to anybody's file.
 func openLock(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err == nil {
@@ -147,13 +145,13 @@ func openLock(name string) (*os.File, error) {
 	return f, err
 }
 
-// join takes the shared lock that keeps Prune of other processes out.
+// join takes the shared lock that keeps other processes from running Prune.
 func (c *Cache) join() error {
 	f, err := openLock(filepath.Join(c.dir, ".lock"))
 	if err != nil {
 		return fmt.Errorf("open the cache: %w", err)
 	}
-	// A running prune takes a moment at most.
+	// A running Prune takes a moment at most.
 	for range 600 {
 		ok, err := flock.TryShared(f)
 		if err != nil {
@@ -170,8 +168,8 @@ func (c *Cache) join() error {
 	return fmt.Errorf("open the cache: %s is being pruned by another process", c.dir)
 }
 
-// path is where the entry of a kind and key lies. Two letters of the key
-// spread downloads over directories; derived kinds are small.
+// path is the path of an entry. Downloads are spread over directories by two letters of the
+// key; derived kinds have few entries.
 func (c *Cache) path(kind, key string) string {
 	if kind == Downloads {
 		return filepath.Join(c.dir, Downloads, key[:2], key)
@@ -179,14 +177,14 @@ func (c *Cache) path(kind, key string) string {
 	return filepath.Join(c.dir, derivedDir, kind, key)
 }
 
-// tmp is the unfinished form of an entry. The name is fixed, so a later run
-// finds what a killed one left; the key's lock keeps it to one writer.
+// tmp is the path of an unfinished entry. It is fixed, so that a later run finds what a
+// killed one left; the key's lock allows one writer only.
 func (c *Cache) tmp(kind, key string) string {
 	return filepath.Join(c.dir, tmpDir, lockName(kind, key))
 }
 
-// Drop forgets an entry, so that the next Get or Derive makes it anew. An
-// absent entry is no error.
+// Drop removes an entry, so that the next Get or Derive makes it again. It is no error if
+// the entry does not exist.
 func (c *Cache) Drop(kind, key string) error {
 	if err := checkNames(kind, key); err != nil {
 		return err
@@ -201,12 +199,11 @@ func (c *Cache) Drop(kind, key string) error {
 	return err
 }
 
-// partialLife is how long an interrupted download waits to be resumed.
+// partialLife is how long an interrupted download is kept for resuming.
 const partialLife = 7 * 24 * time.Hour
 
-// sweep removes unfinished files of processes that no longer live, except
-// downloads that may still be resumed. It is a courtesy: failures cost space,
-// nothing else.
+// sweep removes unfinished files of ended processes, except downloads that may still be
+// resumed. Errors are ignored: they only cost space.
 func (c *Cache) sweep() {
 	entries, err := os.ReadDir(filepath.Join(c.dir, tmpDir))
 	if err != nil {
@@ -240,8 +237,8 @@ func (c *Cache) sweepOne(e fs.DirEntry) {
 	os.Remove(name)
 }
 
-// writable tells whether a download can go on in a file: not in one that root left in a
-// user's cache, under sudo.
+// writable tells whether a download can be resumed in a file. It cannot if root, under
+// sudo, left the file in a user's cache.
 func writable(name string) bool {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
@@ -250,7 +247,7 @@ func writable(name string) bool {
 	return f.Close() == nil
 }
 
-// checkNames keeps kinds and keys usable as file names everywhere.
+// checkNames refuses kinds and keys that cannot be file names on every system.
 func checkNames(kind, key string) error {
 	if kind == Downloads {
 		return checkDigest(key)

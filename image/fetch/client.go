@@ -15,8 +15,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
-// newClient is one connection pool for everything. The proxy comes from the
-// environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY).
+// newClient returns an HTTP client with one connection pool for everything. The proxy comes
+// from the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY).
 func newClient() *http.Client {
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -26,16 +26,17 @@ func newClient() *http.Client {
 		IdleConnTimeout:       60 * time.Second,
 		MaxIdleConnsPerHost:   16,
 		ForceAttemptHTTP2:     true,
-		// Packages.gz must arrive as it was signed.
+		// The digest of Packages.gz is that of the compressed file.
 		DisableCompression: true,
 		ReadBufferSize:     64 << 10,
 	}
-	// A mirror on a local disk: file:///srv/debian.
+	// Allows a mirror on a local disk: file:///srv/debian.
 	t.RegisterProtocol("file", http.NewFileTransport(http.Dir("/")))
 	return &http.Client{Transport: t, CheckRedirect: checkRedirect}
 }
 
-// checkRedirect tells that another attempt would be sent the same way.
+// checkRedirect marks a refused redirect as permanent: another attempt would be redirected
+// alike.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if err := transfer.CheckRedirect(req, via); err != nil {
 		return errPermanent{err}
@@ -43,24 +44,24 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// Transport is the connection pool that downloads share.
+// Transport returns the connection pool that downloads share.
 func (c *Cache) Transport() http.RoundTripper { return c.http.Transport }
 
 const userAgent = "imagebuilder"
 
-// ErrSlow tells that a source is left because others may be faster. The same
-// source asked again is given all the time that it takes.
+// ErrSlow means that a source was abandoned because others may be faster. If the same
+// source is tried again, it gets all the time that it needs.
 var ErrSlow = errors.New("too slow")
 
-// doer performs the HTTP requests of one transfer: it counts bytes, breaks
-// stalled connections, leaves slow ones, ends endless ones and refuses answers
-// to another range than asked for. It is grab's view of the network.
+// doer performs the HTTP requests of one transfer. It counts bytes, ends stalled
+// connections, abandons slow ones, ends endless ones, and refuses a response with another
+// range than requested. It is the HTTP client that grab uses.
 type doer struct {
 	client  *http.Client
 	meter   *meter
 	policy  retryPolicy
-	size    int64         // of the file, ≤ 0 where unknown
-	patient bool          // however slow it is
+	size    int64         // of the file; ≤ 0 if unknown
+	patient bool          // do not abandon the source for being slow
 	after   time.Duration // the last Retry-After
 }
 
@@ -71,7 +72,7 @@ func (c *Cache) doer(u string, size int64, m *meter) *doer {
 	return &doer{client: c.http, meter: m, policy: c.retry, size: size, patient: c.hosts.isSlow(u)}
 }
 
-// via sends requests another way.
+// via sends requests through t unless it is nil.
 func (d *doer) via(t http.RoundTripper) *doer {
 	if t != nil {
 		d.client = &http.Client{Transport: t, CheckRedirect: checkRedirect}
@@ -97,15 +98,15 @@ func (d *doer) Do(req *http.Request) (*http.Response, error) {
 	b := &body{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, doer: d}
 	b.timer = time.AfterFunc(d.policy.stall, func() { cancel(fmt.Errorf("no data for %v", d.policy.stall)) })
 	resp.Body = b
-	// grab reads the final URL from here, whatever its context.
+	// grab reads the final URL from resp.Request; the replaced context does not matter.
 	return resp, nil
 }
 
-// errRange tells that a resume did not work out: the partial file is useless.
+// errRange means that resuming failed: the partial file is useless.
 var errRange = errors.New("server does not resume")
 
-// position tells the meter where the body begins. grab appends whatever
-// arrives, so an answer that ignores the range must not reach it.
+// position tells the meter at which offset the body begins. grab appends whatever arrives,
+// so a response that ignores the range must not reach it.
 func (d *doer) position(req *http.Request, resp *http.Response) error {
 	asked := strings.TrimPrefix(req.Header.Get("Range"), "bytes=")
 	switch {
@@ -127,7 +128,7 @@ func (d *doer) position(req *http.Request, resp *http.Response) error {
 	return nil
 }
 
-// body is a response body with a watchdog.
+// body is a response body with a timeout for silence and a minimum rate.
 type body struct {
 	io.ReadCloser
 	ctx    context.Context
@@ -135,7 +136,7 @@ type body struct {
 	timer  *time.Timer
 	doer   *doer
 
-	// What the source took, and gave, in the present window.
+	// Time waited for the source, and bytes received, in the current window.
 	waited time.Duration
 	got    int64
 }
@@ -155,8 +156,8 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// slow judges the source at the end of each window, by the time that we waited
-// for it: what our own disk takes does not count.
+// slow checks the source's rate at the end of each window. Only the time spent waiting for
+// the source counts, not that of our own disk.
 func (b *body) slow(d time.Duration, n int) error {
 	b.waited, b.got = b.waited+d, b.got+int64(n)
 	policy := b.doer.policy
@@ -177,8 +178,8 @@ func (b *body) Close() error {
 	return err
 }
 
-// meter turns positions in a file into progress that only grows, however
-// often a transfer starts again.
+// meter turns positions in a file into progress that only grows, even if a transfer starts
+// again.
 type meter struct {
 	mu       sync.Mutex
 	task     progress.Task

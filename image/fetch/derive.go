@@ -14,12 +14,12 @@ import (
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 )
 
-// sumSuffix names the file with size and digest beside a derived one.
+// sumSuffix is the suffix of the file with size and digest beside a derived file.
 const sumSuffix = ".sum"
 
-// Derive returns the derived file kind/key, which build writes if it is absent
-// or has the wrong size. key must stand for everything that build reads,
-// including its own version.
+// Derive returns the derived file kind/key. If the file is missing or has the wrong size,
+// build writes it. key must cover everything that build reads, and the version of build
+// itself.
 func (c *Cache) Derive(ctx context.Context, kind, key string, build func(w io.Writer) error) (*File, error) {
 	if err := checkNames(kind, key); err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func (c *Cache) Derive(ctx context.Context, kind, key string, build func(w io.Wr
 	return c.derive(kind, key, build)
 }
 
-// Remember is Derive for a small result, which it reads.
+// Remember is Derive for a small result, whose content it returns.
 func (c *Cache) Remember(ctx context.Context, kind, key string, compute func() ([]byte, error)) ([]byte, error) {
 	f, err := c.Derive(ctx, kind, key, func(w io.Writer) error {
 		b, err := compute()
@@ -57,7 +57,7 @@ func (c *Cache) Remember(ctx context.Context, kind, key string, compute func() (
 	return f.Bytes()
 }
 
-// derived returns a finished file whose size is the recorded one.
+// derived returns an existing derived file if its size is the recorded one.
 func (c *Cache) derived(kind, key string) (*File, bool) {
 	path := c.path(kind, key)
 	fi, err := os.Stat(path)
@@ -110,7 +110,7 @@ func writeTmp(tmp string, build func(w io.Writer) error) (sum string, size int64
 	return hex.EncodeToString(w.h.Sum(nil)), w.n, err
 }
 
-// summing digests and counts what passes through.
+// summing computes the digest and the length of what passes through.
 type summing struct {
 	w io.Writer
 	h hash.Hash

@@ -14,7 +14,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
-// download fills the cache entry of r. The caller holds its lock.
+// download downloads the cache entry of r. The caller holds the entry's lock.
 func (c *Cache) download(ctx context.Context, r Request, p progress.Reporter) (f *File, err error) {
 	if len(r.URLs) == 0 {
 		return nil, fmt.Errorf("fetch %s: not in the cache, and no source is known", r.Name)
@@ -33,10 +33,10 @@ func (c *Cache) download(ctx context.Context, r Request, p progress.Reporter) (f
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("fetch %s: %w", r.Name, context.Cause(ctx))
 		}
-		if judge(err) == abort { // no source's fault: nobody may go on as if it were
+		if judge(err) == abort { // the fault is not the source's, so do not blame it and try the next
 			return nil, fmt.Errorf("fetch %s: %w", r.Name, err)
 		}
-		if errors.Is(err, ErrSlow) { // better than nothing, in the end
+		if errors.Is(err, ErrSlow) { // a slow source is better than none
 			queue = append(queue, u)
 		}
 	}
@@ -54,7 +54,7 @@ func (c *Cache) finish(r Request) (*File, error) {
 	return f, nil
 }
 
-// fromSource brings the verified content of r to its temporary file, or
+// fromSource downloads the content of r from u to the temporary file and verifies it, or
 // returns the last error of this source.
 func (c *Cache) fromSource(ctx context.Context, u string, r Request, m *meter) error {
 	tmp := c.tmp(Downloads, r.SHA256)
@@ -84,10 +84,10 @@ func (c *Cache) fromSource(ctx context.Context, u string, r Request, m *meter) e
 	}
 }
 
-// transfer makes one attempt, continuing what the temporary file has.
+// transfer makes one attempt; it continues the temporary file if there is one.
 func (c *Cache) transfer(ctx context.Context, u, tmp string, r Request, m *meter) (retry time.Duration, err error) {
-	// grab keeps a local file that is longer than the remote one and fails
-	// for ever with "bad content length".
+	// grab would keep a local file that is longer than the remote one, and fail every time
+	// with "bad content length".
 	if fi, err := os.Stat(tmp); err == nil && r.Size > 0 && fi.Size() > r.Size {
 		os.Remove(tmp)
 	}

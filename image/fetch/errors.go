@@ -9,8 +9,8 @@ import (
 	"github.com/cavaliergopher/grab/v3"
 )
 
-// DamagedError tells that an entry of the cache is not what was put there.
-// Whoever began the work drops the entry and starts again once.
+// DamagedError means that an entry of the cache is not what was put there. The top-level
+// caller drops the entry and starts again, once.
 type DamagedError struct {
 	Kind, Key string
 	Err       error
@@ -22,13 +22,13 @@ func (e *DamagedError) Error() string {
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// Error is the failure of every source of one file.
+// Error means that every source of a file failed.
 type Error struct {
 	Name     string
 	Attempts []Attempt // one per URL, in the order tried
 }
 
-// Attempt is the last word of one source.
+// Attempt is the last error of one source.
 type Attempt struct {
 	URL string // without any password
 	Err error
@@ -54,14 +54,14 @@ func (e *Error) Unwrap() []error {
 	return errs
 }
 
-// Status is the HTTP status by which a source refused, 0 for other errors.
+// Status returns the HTTP status with which a source refused, or 0 for other errors.
 func Status(err error) int {
 	var status grab.StatusCodeError
 	errors.As(err, &status)
 	return int(status)
 }
 
-// DigestError tells that a source served other bytes than the pinned ones.
+// DigestError means that a source served other bytes than the pinned ones.
 type DigestError struct{ Want, Got string }
 
 func (e *DigestError) Error() string {
@@ -77,8 +77,8 @@ func Redact(raw string) string {
 	return u.Redacted()
 }
 
-// reason strips what net/http repeats of the URL, which Error names already, and with
-// its password where it cannot be parsed.
+// reason strips the URL that net/http adds to an error: Error names it already, and if it
+// cannot be parsed, net/http's text includes the password.
 func reason(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) && (err == error(ue) || ue.Op == "parse") {

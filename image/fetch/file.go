@@ -11,44 +11,44 @@ import (
 	"os"
 )
 
-// File is an entry of the cache. Whoever reads it gets what was once put
-// there, or a *DamagedError.
+// File is an entry of the cache. Reading it returns the content that was put there, or a
+// *DamagedError.
 type File struct {
 	kind, key, path string
 	size            int64
 	sum             string
 }
 
-// Path is where the content lies, for those who read only parts of it and
-// know damage when they see it.
+// Path is the path of the content, for callers that read only parts of it and can detect
+// damage themselves.
 func (f *File) Path() string { return f.path }
 
-// Size is the length in bytes.
+// Size is the length of the content in bytes.
 func (f *File) Size() int64 { return f.size }
 
-// SHA256 is the digest in lower-case hex.
+// SHA256 is the digest of the content in lower-case hex.
 func (f *File) SHA256() string { return f.sum }
 
-// ChecksItself is true of what Open returns: tree.Checked.
+// ChecksItself marks File as tree.Checked: the readers that Open returns verify the
+// content.
 func (f *File) ChecksItself() {}
 
-// Open returns the content, checked: the read that would deliver its last byte
-// fails instead when the digest differs.
+// Open returns a reader that verifies the content: if the digest differs, the read that
+// would deliver the last byte fails.
 func (f *File) Open() (io.ReadCloser, error) { return f.Section(0, f.size, f.sum) }
 
-// Section is Open for a part of the content whose digest is known. Nothing is
-// kept open: all files of an image together are more than many systems let a
-// process hold open.
+// Section is Open for a part of the content whose digest is known. Each call opens the file
+// anew: an image has more files than many systems let a process hold open.
 func (f *File) Section(off, size int64, sum string) (io.ReadCloser, error) {
 	r, err := os.Open(f.path)
-	if errors.Is(err, fs.ErrNotExist) { // pruned in the middle of a build
+	if errors.Is(err, fs.ErrNotExist) { // removed by Prune during a build
 		return nil, f.Damaged(err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	c := &checkedReader{f: f, r: r, hash: sha256.New(), sum: sum, pos: off, end: off + size}
-	if size == 0 { // no read will come to an end
+	if size == 0 { // Read would never reach the end, so check now
 		c.err = cmp.Or(c.check(), io.EOF)
 	}
 	return c, nil
@@ -64,7 +64,7 @@ func (f *File) Bytes() ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// Verify reads the content for nothing but its digest.
+// Verify reads the content only to check its digest.
 func (f *File) Verify() error {
 	r, err := f.Open()
 	if err != nil {
@@ -75,11 +75,11 @@ func (f *File) Verify() error {
 	return err
 }
 
-// Damaged marks err as the cache's fault: dropping the entry mends it.
+// Damaged wraps err as damage of this cache entry, which dropping the entry repairs.
 func (f *File) Damaged(err error) error { return &DamagedError{f.kind, f.key, err} }
 
-// checkedReader holds back the last bytes until they are known to be right: a
-// reader that asks for exactly the size never sees a later error.
+// checkedReader withholds the last bytes until the digest is verified: a reader that asks
+// for exactly size bytes would not see a later error.
 type checkedReader struct {
 	f        *File
 	r        *os.File

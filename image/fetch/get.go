@@ -15,23 +15,23 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
-// Request asks for one file whose content is known in advance.
+// Request asks for one file whose digest is known in advance.
 type Request struct {
-	Name   string   // what people call it, for progress and errors
+	Name   string   // for progress and errors
 	URLs   []string // sources, tried in order
 	SHA256 string   // lower-case hex; required
-	Size   int64    // bytes; ≤ 0 where unknown
-	Once   bool     // one attempt per source: the caller can do without
-	Limit  int64    // bytes that a file of unknown size may have; 0 for the usual
-	// Via does what a source wants besides HTTP, such as a login, by URL. Those of
-	// no entry are asked by the cache's own Transport. A redirect stays with the
-	// source that it came from.
+	Size   int64    // bytes; ≤ 0 if unknown
+	Once   bool     // make one attempt per source, because the caller can do without the file
+	Limit  int64    // limit in bytes for a file of unknown size; 0 means the default
+	// Via maps a URL to a transport that adds what its source needs, such as a login. URLs
+	// without an entry use the cache's own Transport. A redirect uses the transport of the
+	// URL that it came from.
 	Via map[string]http.RoundTripper
 }
 
-// Get returns the file from the cache, downloading it if it is absent or has
-// another size. Interrupted downloads are resumed, also those of earlier runs.
-// The error is *Error when no source worked.
+// Get returns the file from the cache. It is downloaded if it is missing or has another
+// size. Interrupted downloads are resumed, even those of earlier runs. The error is *Error
+// if every source failed.
 func (c *Cache) Get(ctx context.Context, r Request, p progress.Reporter) (*File, error) {
 	if err := checkDigest(r.SHA256); err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", r.Name, err)
@@ -44,13 +44,13 @@ func (c *Cache) Get(ctx context.Context, r Request, p progress.Reporter) (*File,
 		return nil, fmt.Errorf("fetch %s: %w", r.Name, err)
 	}
 	defer unlock()
-	if f, ok := c.downloaded(r.SHA256, r.Size); ok { // someone else was faster
+	if f, ok := c.downloaded(r.SHA256, r.Size); ok { // another goroutine or process was faster
 		return f, nil
 	}
 	return c.download(ctx, r, p)
 }
 
-// Has tells whether an entry is there, without looking inside.
+// Has reports whether an entry exists, without reading it.
 func (c *Cache) Has(kind, key string) bool {
 	if checkNames(kind, key) != nil {
 		return false
@@ -59,7 +59,7 @@ func (c *Cache) Has(kind, key string) bool {
 	return err == nil && fi.Mode().IsRegular()
 }
 
-// downloaded returns the cached copy of a download, if it has the right size.
+// downloaded returns the cached download if it has the right size; size ≤ 0 accepts any.
 func (c *Cache) downloaded(sum string, size int64) (*File, bool) {
 	path := c.path(Downloads, sum)
 	fi, err := os.Stat(path)
@@ -70,16 +70,15 @@ func (c *Cache) downloaded(sum string, size int64) (*File, bool) {
 	return &File{Downloads, sum, path, fi.Size(), sum}, true
 }
 
-// touch records the use of an entry for Prune, at most once a day to spare
-// the disk.
+// touch records the use of an entry for Prune, at most once a day to spare the disk.
 func touch(path string, fi os.FileInfo) {
 	if now := time.Now(); now.Sub(fi.ModTime()) > 24*time.Hour {
 		_ = os.Chtimes(path, now, now)
 	}
 }
 
-// checkFile compares the sha256 of a file. The error is *DigestError when
-// it differs.
+// checkFile compares the sha256 of a file with want. The error is *DigestError if it
+// differs.
 func checkFile(path, want string) error {
 	got, _, err := sumFile(path)
 	if err != nil {
@@ -102,7 +101,7 @@ func sumFile(path string) (sum string, size int64, err error) {
 	return hex.EncodeToString(h.Sum(nil)), size, err
 }
 
-// commit makes a finished temporary file durable and gives it its name.
+// commit syncs a finished temporary file and renames it.
 func commit(tmp, path string) error {
 	f, err := os.OpenFile(tmp, os.O_RDWR, 0)
 	if err != nil {

@@ -472,8 +472,8 @@ func TestProgressCountsOnce(t *testing.T) {
 	}
 }
 
-// TestOpenOld makes no cache: where there is none it says so, and the usual one is
-// empty before the first build.
+// TestOpenOld: OpenOld creates no cache. If there is none, that is an error, except that
+// the default one counts as empty before the first build.
 func TestOpenOld(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "x", "imagebuilder")
 	if _, err := OpenOld(dir); err == nil || !strings.Contains(err.Error(), dir+" is no cache of imagebuilder") {

@@ -17,27 +17,26 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
-// IndexRequest asks for a file that changes under its URL: a signed index, a
-// list of digests. What vouches for its content (a signature, TLS) is the
-// caller's to check.
+// IndexRequest asks for a file whose content changes: a signed index, a list of digests.
+// The caller must check what vouches for the content (a signature, TLS).
 type IndexRequest struct {
-	Name  string // what people call it
+	Name  string // for progress and errors
 	URL   string
 	Limit int64             // bytes; a longer file is refused
-	Via   http.RoundTripper // what the source wants besides HTTP; nil for nothing
+	Via   http.RoundTripper // transport that adds what the source needs; nil for the default
 }
 
 // indexMeta is stored per URL.
 type indexMeta struct {
-	URL          string `json:"url"` // without a password: others may read it, and it comes into backups
+	URL          string `json:"url"` // without its password: other users, and backups, may read this file
 	ETag         string `json:"etag,omitempty"`
 	LastModified string `json:"lastModified,omitempty"`
 	SHA256       string `json:"sha256"`
 	Size         int64  `json:"size"`
 }
 
-// GetIndex returns the current content of a mutable file, asking the server
-// only whether it changed when a copy is in the cache.
+// GetIndex returns the current content of a mutable file. If the cache has a copy, the
+// server is asked only whether the file has changed.
 func (c *Cache) GetIndex(ctx context.Context, r IndexRequest, p progress.Reporter) (*File, error) {
 	f, err := c.index(ctx, r, p)
 	switch {
@@ -72,7 +71,7 @@ func (c *Cache) index(ctx context.Context, r IndexRequest, p progress.Reporter) 
 	return f, atomicfile.WriteFile(metaPath, b, 0o644)
 }
 
-// readMeta returns what is known of a URL, and nothing if the copy is damaged.
+// readMeta returns what is known of a URL, or the zero value if the cached copy is damaged.
 func (c *Cache) readMeta(path, u string) indexMeta {
 	var m indexMeta
 	b, err := os.ReadFile(path)
@@ -132,7 +131,7 @@ func conditional(ctx context.Context, d *doer, u string, old indexMeta) (*http.R
 		return nil, errPermanent{err}
 	}
 	req.Header.Set("User-Agent", userAgent)
-	// Caches between us and the server must not answer from memory.
+	// Caching proxies on the way must not answer without asking the server.
 	req.Header.Set("Cache-Control", "max-age=0")
 	if old.ETag != "" {
 		req.Header.Set("If-None-Match", old.ETag)

@@ -13,7 +13,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/flock"
 )
 
-// Usage is what one kind of entry takes.
+// Usage is the space that one kind of entry takes.
 type Usage struct {
 	Kind    string // Downloads, a kind of Derive, "index", "newest", "squashfs" or "unfinished"
 	Entries int
@@ -29,19 +29,19 @@ func (c *Cache) Info() ([]Usage, error) {
 	return usage(entries), nil
 }
 
-// Policy says what Prune may remove. Rules add up; the zero value removes
-// nothing.
+// Policy says what Prune removes: an entry that any of the rules selects. The zero value
+// removes nothing.
 type Policy struct {
 	All      bool          // everything
 	MaxAge   time.Duration // entries not used for longer; 0 means no limit
-	MaxBytes int64         // the longest unused until this much is left; 0 means no limit
+	MaxBytes int64         // the longest unused, until at most this much is left; 0 means no limit
 }
 
-// ErrInUse tells that another process works with the cache.
+// ErrInUse means that another process is using the cache.
 var ErrInUse = errors.New("the cache is in use by another build; try again when it has ended")
 
-// Prune removes entries by policy and returns what it removed. The error is
-// ErrInUse when another process, or another open Cache of this one, uses it.
+// Prune removes entries by policy and returns what it removed. The error is ErrInUse if
+// another process, or another open Cache of this process, uses the cache.
 func (c *Cache) Prune(pol Policy) ([]Usage, error) {
 	if c.inUse == nil { // there is no cache
 		return nil, nil
@@ -51,7 +51,7 @@ func (c *Cache) Prune(pol Policy) ([]Usage, error) {
 		return nil, err
 	}
 	if !ok {
-		// The shared lock may be gone after a failed conversion (flock(2)).
+		// The shared lock may be lost after a failed conversion (flock(2)).
 		if ok, err := flock.TryShared(c.inUse); err != nil || !ok {
 			return nil, errors.Join(ErrInUse, err)
 		}
@@ -77,7 +77,7 @@ type entry struct {
 	used       time.Time
 }
 
-// choose returns the entries to remove, longest unused first.
+// choose returns the entries to remove, the longest unused first.
 func (pol Policy) choose(all []entry, now time.Time) []entry {
 	slices.SortStableFunc(all, func(a, b entry) int { return a.used.Compare(b.used) })
 	var total int64
@@ -88,7 +88,7 @@ func (pol Policy) choose(all []entry, now time.Time) []entry {
 	for _, e := range all {
 		old := pol.MaxAge > 0 && now.Sub(e.used) > pol.MaxAge
 		over := pol.MaxBytes > 0 && total > pol.MaxBytes
-		// Forgetting what was the newest would let an older index in.
+		// Without the newest date of an index, an older index would be accepted.
 		if pol.All || (old || over) && e.kind != newestDir {
 			doomed = append(doomed, e)
 			total -= e.size
@@ -109,7 +109,7 @@ func remove(path string) error {
 	return nil
 }
 
-// list walks the cache. Files that vanish meanwhile are not there.
+// list walks the cache. Files that vanish meanwhile are ignored.
 func (c *Cache) list() ([]entry, error) {
 	var all []entry
 	err := filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
@@ -138,7 +138,7 @@ func ignoreAbsent(err error) error {
 	return err
 }
 
-// kindOf returns "" for files that are no entries.
+// kindOf returns the kind of the entry at path, or "" if it is no entry.
 func (c *Cache) kindOf(path string) string {
 	rel, err := filepath.Rel(c.dir, path)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/flock"
 )
 
-// keyLocks makes goroutines of this process wait for each other without
-// polling; the lock file does the same between processes.
+// keyLocks makes goroutines of this process wait for each other without polling; lock files
+// do the same between processes, with polling.
 type keyLocks struct {
 	mu   sync.Mutex
 	held map[string]chan struct{}
@@ -48,7 +48,7 @@ func (k *keyLocks) unlock(name string) {
 
 func lockName(kind, key string) string { return kind + "-" + key }
 
-// lock waits until the caller is the only one to work on a key.
+// lock waits until the caller is the only one working on a key.
 func (c *Cache) lock(ctx context.Context, kind, key string) (unlock func(), err error) {
 	name := lockName(kind, key)
 	if err := c.keys.lock(ctx, name); err != nil {
@@ -71,7 +71,7 @@ func (c *Cache) lock(ctx context.Context, kind, key string) (unlock func(), err 
 	}
 }
 
-// sleep waits for d or for the end of the context, whose reason it returns.
+// sleep waits for d. If ctx ends before, it returns the cause.
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -13,9 +13,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 )
 
-// Newest remembers the newest time that was ever given for a name, over all
-// builds with this cache, and returns it. A signed index stays valid for as
-// long as its signer says: only memory tells that a mirror has gone back.
+// Newest returns the newest time that was ever given for name, in all builds with this
+// cache. A signed index stays valid for as long as its signer says, so only this record
+// reveals that a mirror serves an older index than before.
 func (c *Cache) Newest(ctx context.Context, name string, t time.Time) (time.Time, error) {
 	sum := sha256.Sum256([]byte(name))
 	key := hex.EncodeToString(sum[:])

@@ -24,10 +24,10 @@ import (
 type retryPolicy struct {
 	attempts  int           // per source
 	base, max time.Duration // of the wait between attempts
-	stall     time.Duration // how long a body may stay silent before the connection counts as dead
-	rate      int64         // bytes a second below which a source is left for the next
-	window    time.Duration // over which the rate is taken
-	unknown   int64         // bytes that a file of unknown size may have
+	stall     time.Duration // silence after which a connection counts as dead
+	rate      int64         // bytes per second; a slower source is abandoned for the next
+	window    time.Duration // over which the rate is measured
+	unknown   int64         // limit in bytes for a file of unknown size
 }
 
 var defaultRetry = retryPolicy{
@@ -35,9 +35,9 @@ var defaultRetry = retryPolicy{
 	rate: 8 << 10, window: time.Minute, unknown: transfer.MaxUnknown,
 }
 
-// wait is the pause after the n-th failure (from 0): exponential, with jitter
-// so that parallel downloads do not return together. A server's Retry-After
-// is respected up to half a minute.
+// wait is the pause after the n-th failure (from 0). It grows exponentially and has jitter,
+// so that parallel downloads do not retry at the same time. A server's Retry-After is
+// respected up to half a minute.
 func (p retryPolicy) wait(n int, after time.Duration) time.Duration {
 	d := min(p.base<<n, p.max)
 	d = d/2 + rand.N(d/2+1)
@@ -51,22 +51,22 @@ func retryAfter(resp *http.Response) time.Duration {
 	return 0
 }
 
-// errPermanent marks an error that another attempt cannot mend.
+// errPermanent marks an error that another attempt would not avoid.
 type errPermanent struct{ error }
 
-// Permanent marks an error of Request.Via that another attempt cannot mend.
+// Permanent marks an error of Request.Via that another attempt would not avoid.
 func Permanent(err error) error { return errPermanent{err} }
 
 func (e errPermanent) Unwrap() error { return e.error }
 
-// verdict is what a failed attempt means for the next one.
+// verdict says what to do after a failed attempt.
 type verdict int
 
 const (
-	again  verdict = iota // transient: wait, then the same source
-	remake                // the partial file is useless: remove it, once more
-	next                  // this source will not do
-	abort                 // no source will do: cancelled, or a local fault
+	again  verdict = iota // transient: wait, then try the same source again
+	remake                // the partial file is useless: remove it and try once more
+	next                  // try the next source
+	abort                 // no source can help: cancelled, or a fault of this computer
 )
 
 func judge(err error) verdict {
@@ -85,8 +85,9 @@ func judge(err error) verdict {
 	return again
 }
 
-// Local tells a fault of this computer, such as a full disk or a directory that it may not
-// write to, from one of whoever has the file: nobody may go on as if it were the other.
+// Local reports whether err is a fault of this computer, such as a full disk or a directory
+// without write permission, rather than of a source. Callers must not treat one as the
+// other.
 func Local(err error) bool {
 	return errors.As(err, new(*fs.PathError)) || errors.As(err, new(*os.LinkError)) || errors.Is(err, syscall.ENOSPC)
 }
@@ -101,7 +102,7 @@ func judgeStatus(code int) verdict {
 	return next
 }
 
-// permanent tells faults of the address or of trust from those of the moment.
+// permanent tells errors in the address or in trust from transient ones.
 func permanent(err error) bool {
 	var marked errPermanent
 	var dns *net.DNSError
@@ -114,14 +115,14 @@ func permanent(err error) bool {
 		errors.As(err, &parse) && parse.Op == "parse"
 }
 
-// hosts remembers which hosts cannot be reached or are slow, so that such a
-// mirror costs its retries once and not for each of hundreds of packages.
+// hosts remembers which hosts are unreachable or slow, so that such a mirror costs its
+// retries only once and not for each of hundreds of packages.
 type hosts struct {
 	mu         sync.Mutex
 	down, slow map[string]bool
 }
 
-// attempts is how often a source of this host is worth trying.
+// attempts returns how many attempts to make with a source of this host.
 func (h *hosts) attempts(u string, usual int) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -15,21 +15,21 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fat"
 )
 
-// Card is what Read finds on a boot partition.
+// Card is what Read returns from a boot partition.
 type Card struct {
 	Label contract.Label
-	// Files are those that were asked for and are there, by their names.
+	// Files has the content of those files that were asked for and exist, by name.
 	Files map[string][]byte
 }
 
 // maxBootFile is the longest file that Read takes, in bytes.
 const maxBootFile = 4 << 20
 
-// Read returns files of the boot partition of target: an image file, a disk, a
-// partition, or the directory at which a boot partition is mounted. It mounts
-// nothing, writes nothing and asks for no right to write: a locked card, and one
-// that the system has mounted, are read as well. Of the latter it sees what has
-// arrived on the medium.
+// Read reads files of the boot partition of target: an image file, a disk, a partition, or
+// the directory at which a boot partition is mounted. Files that do not exist are left out.
+// Read mounts nothing, writes nothing and needs no write access, so it also reads a
+// write-protected card, and one that is mounted; of a mounted one it sees only what has
+// been written to the medium.
 func Read(ctx context.Context, target string, names ...string) (*Card, error) {
 	c, err := read(ctx, target, names)
 	if err != nil {
@@ -58,7 +58,7 @@ func read(ctx context.Context, target string, names []string) (*Card, error) {
 	return c, nil
 }
 
-// boot is an opened boot partition of ours.
+// boot is an opened boot partition that imagebuilder made.
 type boot interface {
 	io.Closer
 	identity() contract.Label
@@ -67,7 +67,7 @@ type boot interface {
 	touch(name string) error
 }
 
-// openBoot asks for a device first: not every system's Stat knows those.
+// openBoot looks for a device first: os.Stat does not know devices on every system.
 func openBoot(ctx context.Context, name string, write bool) (boot, error) {
 	d, err := lookup(ctx, name)
 	if err != nil {
@@ -108,8 +108,8 @@ func openFile(name string, write bool) (boot, error) {
 	return openVolume(&target{name: name, f: f, m: osMedium{f}}, fi.Size())
 }
 
-// openToRead opens any device: reading disturbs nobody. What the system still
-// holds of a card that was in it before is forgotten.
+// openToRead opens any device, even one in use: reading disturbs nobody. It drops the
+// system's cache, which may still hold the data of a card that was in the reader before.
 func openToRead(d *Device) (*target, error) {
 	if d.SectorSize > sector {
 		return nil, fmt.Errorf("%s has sectors of %d bytes, images are made for %d", d, d.SectorSize, sector)
@@ -123,8 +123,8 @@ func openToRead(d *Device) (*target, error) {
 	return t, nil
 }
 
-// openFree opens a device for writing: a partition is as good as a disk here.
-// Writing below a mounted file system would be lost or worse.
+// openFree opens a device for writing; here it may also be a partition. It refuses a
+// mounted one: writing below a mounted file system would lose the data, or worse.
 func openFree(d *Device) (*target, error) {
 	if len(d.Mounts) > 0 && !d.System {
 		return nil, fmt.Errorf("%s is mounted at %s: name the directory of its boot partition instead, or unmount it", d, d.Mounts[0])
@@ -137,7 +137,7 @@ func openFree(d *Device) (*target, error) {
 	return openDisk(d)
 }
 
-// volume is a boot partition inside an image or device.
+// volume is a boot partition in an image file or on a device.
 type volume struct {
 	t  *target
 	rw fat.ReadWriterAt
@@ -153,8 +153,8 @@ func openVolume(t *target, size int64) (boot, error) {
 	return v, nil
 }
 
-// findVolume looks for a FAT32 with our identity file: in the partitions, or
-// the whole medium where it has no table.
+// findVolume looks for a FAT32 with imagebuilder's label file: in the partitions or,
+// without a partition table, in the whole medium.
 func findVolume(t *target, size int64) (*volume, error) {
 	rw := readWriter{t}
 	l, err := disk.Read(rw, size)
@@ -170,7 +170,7 @@ func findVolume(t *target, size int64) (*volume, error) {
 		}
 		id, err := volumeIdentity(p.Reader(rw))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fat.ErrNotFAT32) || errors.Is(err, io.ErrUnexpectedEOF) {
-			continue // an ESP of another system, an image cut short
+			continue // the ESP of another system, or a truncated image
 		}
 		if err != nil {
 			return nil, err
@@ -180,7 +180,7 @@ func findVolume(t *target, size int64) (*volume, error) {
 	return nil, notOurs(rw)
 }
 
-// readWriter reads any bytes and writes whole sectors.
+// readWriter reads at any offset and length; writes must be whole sectors on a device.
 type readWriter struct{ *target }
 
 func (rw readWriter) WriteAt(b []byte, off int64) (int, error) { return rw.m.WriteAt(b, off) }

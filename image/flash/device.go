@@ -8,47 +8,48 @@ import (
 	"strings"
 )
 
-// Device is a block device as its user would know it again.
+// Device describes a block device so that its user can recognize it.
 type Device struct {
 	Path  string // /dev/sda
 	Model string
-	// Serial is the maker's number of this one, "" where the system does not tell.
+	// Serial is the serial number, "" if the system does not report it.
 	Serial string
-	// Sequence is Linux's count of the disks and media that it has seen (diskseq, from
-	// 5.15): a card of the same model in the same slot has another. 0 is unknown.
+	// Sequence is Linux's count of the disks and media that it has seen (diskseq, since
+	// 5.15): another card of the same model in the same slot has another number. 0 means
+	// unknown.
 	Sequence int64
 	Size     int64  // bytes
-	Bus      string // usb, sd, mmc, nvme, ata, virtio, loop, …; "" unknown
-	// Removable: a card, or anything on USB.
+	Bus      string // usb, sd, mmc, nvme, ata, virtio, loop, …; "" if unknown
+	// Removable is set for a card, and for anything on USB.
 	Removable bool
 	ReadOnly  bool
-	// SectorSize is the logical one, in bytes.
+	// SectorSize is the logical sector size, in bytes.
 	SectorSize int64
-	// Disk is the whole disk's path where Path is a partition, else "".
+	// Disk is the path of the whole disk if Path is a partition, else "".
 	Disk string
-	// Mounts are the places where the device or a part of it is mounted, or
-	// "[SWAP]".
+	// Mounts lists where the device or a part of it is mounted; swap is "[SWAP]".
 	Mounts []string
-	// Contents are the partitions and volumes on it, as their owner may know
-	// them again.
+	// Contents describes the partitions and volumes on the device in words that its owner
+	// may recognize.
 	Contents []string
-	// Holders are what is built on top of it: LVM, RAID, encryption.
+	// Holders are the devices built on top of it: LVM, RAID, encryption.
 	Holders []string
-	// System: the running system needs it.
+	// System is set if the running system needs the device.
 	System bool
 }
 
-// Devices lists the disks an image could be written to, and those it should
-// not: Check tells them apart.
+// Devices lists the disks of this computer, also those that an image must not be written
+// to; Check tells which.
 func Devices(ctx context.Context) ([]Device, error) { return devices(ctx) }
 
-// Lookup returns the device that a name leads to, nil where that is a file or
-// nothing yet. A device has many names (links, /dev/rdisk4, another case): whether two are
-// one is told by Path.
+// Lookup returns the device that a name leads to, or nil if the name is that of a file or
+// of nothing. A device may have many names (links, /dev/rdisk4, upper or lower case); two
+// names are the same device if Path is equal.
 func Lookup(ctx context.Context, name string) (*Device, error) { return lookup(ctx, name) }
 
-// isStill says why d is not the device that somebody agreed to before: paths are given
-// anew when something is plugged in. A nil d is a file, as an agreed one without path.
+// isStill returns an error if d is no longer the device that the user agreed to: a path may
+// be another device's after something was plugged in. A nil d is a file, and so is an
+// agreed Device without a Path.
 func (d *Device) isStill(agreed Device) error {
 	switch {
 	case d == nil && agreed.Path == "":
@@ -64,14 +65,14 @@ func (d *Device) isStill(agreed Device) error {
 	return nil
 }
 
-// differ holds for what is known of both.
+// differ reports whether two values differ and both are known, that is, not zero.
 func differ[T comparable](a, b T) bool {
 	var unknown T
 	return a != b && a != unknown && b != unknown
 }
 
-// Check returns why an image of size bytes (-1: unknown) must not be written
-// to d, and what to do about it.
+// Check returns why an image of size bytes (-1: unknown) must not be written to d, and what
+// to do about it. force allows a device that is built in.
 func (d Device) Check(size int64, force bool) error {
 	if err := d.checkUse(); err != nil {
 		return err
@@ -91,7 +92,7 @@ func tooSmall(device string, size, has int64) error {
 	return fmt.Errorf("%s is too small: the image has %s, %d bytes more; use a larger one", device, bytesText(size), size-has)
 }
 
-// checkUse is the part of Check that nothing overrides.
+// checkUse is the part of Check that force does not override.
 func (d Device) checkUse() error {
 	switch {
 	case d.Disk != "":
@@ -102,7 +103,7 @@ func (d Device) checkUse() error {
 		return fmt.Errorf("%s is in use, mounted at %s; unmount it first", d, strings.Join(d.Mounts, ", "))
 	case len(d.Holders) > 0:
 		return fmt.Errorf("%s is in use by %s; stop that first", d, strings.Join(d.Holders, ", "))
-	case d.Size == 0: // a reader's slot is a disk without a card, too
+	case d.Size == 0: // a card reader without a card is a disk of size 0
 		return fmt.Errorf("there is no card in %s: put it in", d)
 	case d.ReadOnly:
 		return fmt.Errorf("%s is read-only; look for the switch on the card", d)
@@ -110,7 +111,7 @@ func (d Device) checkUse() error {
 	return nil
 }
 
-// String is path, model and size, for messages and questions.
+// String returns path, model and size, for messages and questions.
 func (d Device) String() string {
 	if d.Model == "" {
 		return fmt.Sprintf("%s (%s)", d.Path, bytesText(d.Size))
@@ -126,7 +127,7 @@ func content(kind, label string, size int64) string {
 	return strings.TrimSpace(kind + " " + bytesText(size))
 }
 
-// bytesText uses powers of ten, as the labels of cards do.
+// bytesText uses powers of ten, as the labels on cards do.
 func bytesText(n int64) string {
 	v, units := float64(n), []string{"bytes", "kB", "MB", "GB", "TB"}
 	for v >= 1000 && len(units) > 1 {

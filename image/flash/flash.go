@@ -1,19 +1,20 @@
-// Package flash writes images to cards and disks, proves by reading back that
-// they arrived, and gives a written image the identity of one node.
+// Package flash writes images to cards and disks, reads them back to prove that the data
+// arrived, and gives a written image the identity of one node.
 //
-// It refuses an image that is not whole, not of this program, or not what lies
-// beside it says (package verify), before the first byte is written; an image
-// of somebody else it takes when forced.
+// It refuses an image that is truncated, was not made by imagebuilder, or does not match
+// the files beside it (package verify), before the first byte is written.
+// Options.ForceForeign allows an image that was not made by imagebuilder.
 //
-// It refuses every device that looks like a mistake: the disk the system runs
-// from, one that is mounted or part of something larger, a partition, one that
-// is too small for the image or for its node, one that is not what somebody agreed to (Options.Agreed); and one that is
-// built in, unless forced. Only the last can be overridden; so can that a file which is no
-// image of ours is not written over.
+// It refuses every device that looks like a mistake: the disk that the system runs from;
+// one that is mounted or part of something larger; a partition; one that is too small for
+// the image or for its node; one that is not what the user agreed to (Options.Agreed); and
+// one that is built in. Options.Force allows only the last of these. It also allows
+// overwriting a file that is not an image of imagebuilder's, which is refused otherwise.
 //
-// With a block map beside the image only what that has is written and read
-// back; holes keep what is there. A hole in which the image has anything but zeros is none: a
-// wrong map costs time, not data. Without a map all of the image is written.
+// With a block map beside the image, only the mapped blocks are written and read back; the
+// rest of the device keeps its data. An unmapped block that does not consist of zeros in
+// the image is written all the same, so that a wrong map costs time, not data. Without a
+// map, the whole image is written.
 package flash
 
 import (
@@ -31,30 +32,31 @@ import (
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
-// Options of WriteImage.
+// Options are the options of WriteImage.
 type Options struct {
-	// Force allows devices that are built in, not removable, and any file that is there.
+	// Force allows devices that are built in, and replaces any file at the target.
 	Force bool
-	// Agreed is what stood at the target when somebody agreed to lose it, the zero
-	// Device where that was a file: anything else is refused. nil is whatever is there.
+	// Agreed is the device that was at the target when the user agreed to lose its data, or
+	// the zero Device if that was a file: anything else is refused. nil skips this check.
 	Agreed *Device
-	// ForceForeign allows images that are not whole ones of this program.
+	// ForceForeign allows images that are not whole images of imagebuilder's.
 	ForceForeign bool
-	// NoVerify leaves out reading back.
+	// NoVerify skips reading back.
 	NoVerify bool
-	// Node is whose identity the image gets; nil leaves node.yaml alone.
+	// Node is the node whose identity the image gets; nil leaves the image's node.yaml.
 	Node *Node
-	// Progress receives the tasks "check", "write" and "verify"; nil is nobody.
+	// Progress receives the tasks "check", "write" and "verify"; nil reports nothing.
 	Progress progress.Reporter
 }
 
 // Node is the identity of one node.
 type Node struct {
-	// Board that the node is; "" accepts every image of ours.
+	// Board is the node's board; "" accepts every image of imagebuilder's.
 	Board string
-	// Installs says that the card is a stick that installs the node on a disk.
+	// Installs says that the medium is an installer stick, which installs the node on a
+	// disk.
 	Installs bool
-	// YAML is the content of node.yaml. No error contains any of it.
+	// YAML is the content of node.yaml. It is never part of an error.
 	YAML []byte
 }
 
@@ -67,27 +69,26 @@ func (o Options) progress() progress.Reporter {
 
 // Result says what was written.
 type Result struct {
-	// Image is what was checked before.
+	// Image is the result of the checks before writing.
 	Image *verify.Report
-	// Written is how much of it had to be written, in bytes.
+	// Written is how many bytes of the image had to be written.
 	Written int64
-	// WriteTime is how long that took, until the device said that it is durable.
+	// WriteTime is how long writing took, until the device reported the data durable.
 	WriteTime time.Duration
-	// ReadBack: all of that was read again and was as written.
+	// ReadBack says that everything written was read back and was equal.
 	ReadBack bool
 	// ReadTime is how long reading took.
 	ReadTime time.Duration
-	// Ejected: the system has let go of the device.
+	// Ejected says that the system has ejected the device.
 	Ejected bool
 }
 
-// WriteImage checks an image file, raw or packed, and writes it to a
-// device, or to a file, which appears under its name only when it is complete
-// and verified.
+// WriteImage checks an image file, raw or compressed, and writes it to a device or a file.
+// A file gets its name only when it is complete and verified.
 //
-// Both ends of the image, with the partition table and its copy, are written
-// last, when everything else is on the medium and was read back: what an
-// interrupted or failed WriteImage leaves does not look like a disk.
+// Both ends of the image, which hold the partition table and its copy, are written last,
+// once everything else is on the medium and was read back: what an interrupted or failed
+// WriteImage leaves behind does not look like a disk.
 func WriteImage(ctx context.Context, image, target string, opt Options) (*Result, error) {
 	p, err := Prepare(ctx, image, target, opt)
 	if err != nil {
@@ -97,13 +98,13 @@ func WriteImage(ctx context.Context, image, target string, opt Options) (*Result
 	return p.Write(ctx)
 }
 
-// Prepared is an image on its way to a target, with all that can be refused behind it,
-// and nothing written yet. Close it.
+// Prepared is an image that has passed all checks for a target, with nothing written yet.
+// The caller closes it.
 type Prepared struct {
 	src  *compress.Reader
 	t    *target
 	w    *writer
-	name string // of the target, as it was called
+	name string // the target, as the caller named it
 }
 
 // Prepare is the part of WriteImage before the first byte is written.
@@ -128,14 +129,14 @@ func Prepare(ctx context.Context, image, target string, opt Options) (*Prepared,
 	return p, nil
 }
 
-// Fill changes the YAML of Options.Node: what it lacked can be made now, when nothing but the
-// medium can refuse.
+// Fill replaces the YAML of Options.Node. It is for data that is only worth creating once
+// nothing but the medium can refuse any more.
 func (p *Prepared) Fill(yaml []byte) (err error) {
 	p.w.yaml, err = fat.Pad(yaml, node.ReservedSize)
 	return err
 }
 
-// Write writes and reads back, once.
+// Write writes the image and reads it back. It may be called once.
 func (p *Prepared) Write(ctx context.Context) (*Result, error) {
 	t, w, start := p.t, p.w, time.Now()
 	if err := w.run(ctx, p.src); err != nil {
@@ -152,13 +153,13 @@ func (p *Prepared) Write(ctx context.Context) (*Result, error) {
 	}, nil
 }
 
-// Close forgets what was not written.
+// Close releases image and target, and drops a file that Write has not completed.
 func (p *Prepared) Close() {
 	p.t.close()
 	p.src.Close()
 }
 
-// newWriter does all that can be refused before anything is written.
+// newWriter makes all checks that can be made before anything is written.
 func newWriter(ctx context.Context, t *target, image string, opt Options) (*writer, error) {
 	report, err := verify.Image(ctx, image, opt.ForceForeign, opt.progress())
 	var foreign *verify.ForeignError
@@ -185,7 +186,7 @@ func newWriter(ctx context.Context, t *target, image string, opt Options) (*writ
 	return w, err
 }
 
-// suits says why an image cannot be this node's.
+// suits returns an error if the image cannot be made this node's.
 func (n *Node) suits(r *verify.Report) error {
 	if r.Label == nil {
 		return fmt.Errorf("%w, and nothing else in it reads %s", ErrNotOurs, node.FileName)
@@ -199,8 +200,8 @@ func (n *Node) suits(r *verify.Report) error {
 	return checkLength(n.YAML)
 }
 
-// isFor refuses an image that is not of the node's board, or on which its node.yaml
-// would stop it.
+// isFor refuses an image of another board than the node's. It also refuses an installer
+// stick of an image on which the node's install: would be an error.
 func (n *Node) isFor(image contract.Label) error {
 	if n.Board != "" && n.Board != image.Board {
 		return fmt.Errorf("the image is for board %s, the node for %s: use an image for %s", image.Board, n.Board, n.Board)

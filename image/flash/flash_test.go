@@ -59,8 +59,8 @@ func blank(t *testing.T, size int64, fill byte) string {
 	return name
 }
 
-// testImage is a whole small image of ours; with beside, among what a build
-// leaves there.
+// testImage makes a small complete image of imagebuilder's; with beside, also the files
+// that a build leaves beside it.
 func testImage(t *testing.T, scheme contract.Scheme, beside bool) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "image.img")

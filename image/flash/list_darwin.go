@@ -16,7 +16,7 @@ func devices(ctx context.Context) ([]Device, error) {
 	return macDevices(func(args ...string) (any, error) { return diskutil(ctx, args...) })
 }
 
-// lookup describes a device node; nil is a file.
+// lookup describes a device node; it returns nil for a file.
 func lookup(ctx context.Context, name string) (*Device, error) {
 	real, err := filepath.EvalSymlinks(name)
 	if errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(name, "/dev/") {
@@ -36,7 +36,7 @@ func runDiskutil(ctx context.Context, args ...string) error {
 	return exec.CommandContext(ctx, "/usr/sbin/diskutil", args...).Run()
 }
 
-// diskutil(8) is the only way to the facts that needs no cgo.
+// diskutil runs diskutil(8), the only way to this information without cgo.
 func diskutil(ctx context.Context, args ...string) (any, error) {
 	cmd := exec.CommandContext(ctx, "/usr/sbin/diskutil", args...)
 	out, err := cmd.Output()

@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// host is where the kernel tells of block devices (sysfs, proc(5)); tests
-// bring their own.
+// host is where the kernel describes block devices (sysfs, proc(5)); tests use their own.
 type host struct {
 	sys, mountinfo, swaps, dev, udev string
 }
@@ -52,8 +51,8 @@ func devNumber(major, minor uint32) string {
 	return strconv.Itoa(int(major)) + ":" + strconv.Itoa(int(minor))
 }
 
-// devices lists whole disks with a medium in them; RAM disks, loop devices,
-// what is built on other disks and drives for optical media are none.
+// devices lists the whole disks that have a medium. It leaves out RAM disks, loop devices,
+// optical drives, and devices that are built on other disks.
 func (h host) devices() ([]Device, error) {
 	entries, err := os.ReadDir(filepath.Join(h.sys, "block"))
 	if err != nil {
@@ -64,7 +63,7 @@ func (h host) devices() ([]Device, error) {
 		if slices.ContainsFunc([]string{"loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "zd"}, func(p string) bool { return strings.HasPrefix(e.Name(), p) }) {
 			continue
 		}
-		// eMMC's boot and replay-protected areas are not disks to write to.
+		// The boot and replay-protected areas of an eMMC are not disks to write to.
 		if strings.Contains(e.Name(), "boot") || strings.Contains(e.Name(), "rpmb") {
 			continue
 		}
@@ -79,7 +78,7 @@ func (h host) devices() ([]Device, error) {
 	return out, nil
 }
 
-// device describes the disk or partition of a kernel name, such as sda.
+// device describes the disk or partition with a kernel name, such as sda.
 func (h host) device(name string) (Device, error) {
 	dir, err := filepath.EvalSymlinks(filepath.Join(h.sys, "class/block", name))
 	if err != nil {
@@ -89,10 +88,10 @@ func (h host) device(name string) (Device, error) {
 	if err != nil {
 		return Device{}, err
 	}
-	// Names of devices may contain slashes, which sysfs writes as '!'.
+	// Device names may contain slashes, which are '!' in sysfs.
 	d := Device{
 		Path:       filepath.Join(h.dev, strings.ReplaceAll(name, "!", "/")),
-		Size:       readInt(dir, "size") * 512, // always in units of 512
+		Size:       readInt(dir, "size") * 512, // always in units of 512 bytes
 		ReadOnly:   readInt(dir, "ro") == 1,
 		SectorSize: readInt(dir, "queue/logical_block_size"),
 		Model:      model(dir),
@@ -117,10 +116,9 @@ func sortedUnique(s []string) []string {
 	return slices.Compact(s)
 }
 
-// collect adds how a device, its partitions, and what is built on any of them
-// are used.
+// collect adds the uses of a device, of its partitions, and of everything built on them.
 func (h host) collect(d *Device, dir string, used map[string][]string, depth int) {
-	if depth > 16 { // no stack of devices is that high
+	if depth > 16 { // no real stack of devices is that deep
 		return
 	}
 	d.Mounts = append(d.Mounts, used[readString(dir, "dev")]...)
@@ -138,8 +136,8 @@ func (h host) collect(d *Device, dir string, used map[string][]string, depth int
 	}
 }
 
-// contents describes the partitions, or what a disk without any holds. Type and
-// label are known where udev runs.
+// contents describes the partitions of a disk, or the content of a disk without partitions.
+// Type and label are known only if udev runs.
 func (h host) contents(dir string) (out []string) {
 	parts, _ := filepath.Glob(filepath.Join(dir, "*", "partition"))
 	if len(parts) == 0 {
@@ -156,13 +154,13 @@ func (h host) contents(dir string) (out []string) {
 	return out
 }
 
-// serial asks udev, which knows how to ask each bus, and what the kernel shows by itself.
+// serial takes the serial number from udev, which can query every bus, or else from sysfs.
 func (h host) serial(dir string) string {
 	facts, _ := os.ReadFile(filepath.Join(h.udev, "b"+readString(dir, "dev")))
 	return cmp.Or(udevFact(facts, "ID_SERIAL_SHORT"), readString(dir, "device/serial"), readString(dir, "serial"))
 }
 
-// udevFact reads a line of udev's database, as in "E:ID_FS_TYPE=vfat".
+// udevFact returns the value of a line in udev's database, such as "E:ID_FS_TYPE=vfat".
 func udevFact(facts []byte, name string) string {
 	for line := range strings.Lines(string(facts)) {
 		if v, ok := strings.CutPrefix(line, "E:"+name+"="); ok {
@@ -172,9 +170,9 @@ func udevFact(facts []byte, name string) string {
 	return ""
 }
 
-// uses maps device numbers and kernel names to where they are mounted. Some
-// file systems, as btrfs, mount under numbers of their own and are only known
-// by the name they were mounted by.
+// uses maps device numbers and kernel names to mount points. Some file systems, such as
+// btrfs, are mounted under device numbers of their own; for them only the name of the
+// mounted device helps.
 func (h host) uses() (map[string][]string, error) {
 	text, err := os.ReadFile(h.mountinfo)
 	if err != nil {
@@ -206,7 +204,7 @@ func (h host) uses() (map[string][]string, error) {
 	return used, nil
 }
 
-// kernelName turns a path under /dev into the name in sysfs.
+// kernelName turns a path under /dev into the device's name in sysfs.
 func (h host) kernelName(src string) string {
 	real, err := filepath.EvalSymlinks(filepath.Join(h.dev, strings.TrimPrefix(src, "/dev/")))
 	if err != nil {
@@ -235,13 +233,13 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// bus reads it off the device's place in sysfs.
+// bus derives the bus from the device's path in sysfs.
 func bus(dir, name string) string {
 	if strings.HasPrefix(name, "loop") {
 		return "loop"
 	}
 	if t := readString(dir, "device/type"); strings.Contains(dir, "/mmc_host/") && t != "" {
-		return strings.ToLower(t) // SD or MMC, which is soldered in
+		return strings.ToLower(t) // "sd", or "mmc", which is soldered in
 	}
 	for _, b := range []string{"usb", "nvme", "ata", "virtio", "mmc_host"} {
 		if strings.Contains(dir, "/"+b) {
@@ -253,7 +251,7 @@ func bus(dir, name string) string {
 
 func model(dir string) string {
 	parts := []string{readString(dir, "device/vendor"), readString(dir, "device/model")}
-	if strings.HasPrefix(parts[0], "0x") || parts[0] == "ATA" { // virtio's number, SCSI's translation of SATA
+	if strings.HasPrefix(parts[0], "0x") || parts[0] == "ATA" { // virtio's vendor number; SATA disks as SCSI shows them
 		parts[0] = ""
 	}
 	if parts[1] == "" {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Control codes of winioctl.h. None of those for asking needs a right.
+// Control codes of winioctl.h. The ones for queries need no access rights.
 const (
 	ioctlQueryProperty   = 0x2d1400
 	ioctlGeometry        = 0x700a0
@@ -33,7 +33,7 @@ const drivePrefix = `\\.\PhysicalDrive`
 
 var driveName = regexp.MustCompile(`(?i)^(?:\\\\\.\\)?PhysicalDrive(\d{1,3})$`)
 
-// devices asks for every number that a disk may have: there are gaps.
+// devices tries every disk number, because there may be gaps.
 func devices(context.Context) ([]Device, error) {
 	all, err := volumes()
 	if err != nil {
@@ -53,7 +53,7 @@ func devices(context.Context) ([]Device, error) {
 	return out, nil
 }
 
-// lookup knows disks by their names; everything else is a file.
+// lookup recognizes disks by their names; every other name is a file.
 func lookup(_ context.Context, name string) (*Device, error) {
 	m := driveName.FindStringSubmatch(name)
 	if m == nil {
@@ -74,7 +74,7 @@ func lookup(_ context.Context, name string) (*Device, error) {
 	return &d, err
 }
 
-// drive describes the disk of a number.
+// drive describes the disk with number n.
 func drive(n uint32, all []winVolume) (Device, error) {
 	path := drivePrefix + strconv.Itoa(int(n))
 	f, err := openHandle(path, 0, 0)
@@ -92,7 +92,7 @@ func drive(n uint32, all []winVolume) (Device, error) {
 	}
 	d.Path = path
 	if answer, err = ask(f, ioctlGeometry, nil); err != nil {
-		return d, nil // no medium in it: no size
+		return d, nil // without a medium there is no size
 	}
 	if d.Size, d.SectorSize, err = winGeometry(answer); err != nil {
 		return d, fmt.Errorf("%s: %w", path, err)
@@ -103,8 +103,8 @@ func drive(n uint32, all []winVolume) (Device, error) {
 	return d, nil
 }
 
-// use adds what the volumes on a disk say of it. Windows mounts whatever is
-// plugged in: that alone is no use of it, and openRaw asks for the volumes.
+// use adds the uses of the volumes on a disk. Windows mounts whatever is plugged in, so a
+// mount alone is no use; openRaw locks the volumes.
 func (d *Device) use(n uint32, all []winVolume) {
 	for _, v := range all {
 		if !slices.Contains(v.disks, n) {
@@ -148,8 +148,8 @@ func volumes() ([]winVolume, error) {
 	return out, nil
 }
 
-// volumeOf describes a volume by its name with a backslash at the end; optical
-// drives and empty readers have no extents.
+// volumeOf describes the volume with a name that ends in a backslash. It returns false for
+// optical drives and empty readers, which have no extents.
 func volumeOf(name string) (winVolume, bool) {
 	v := winVolume{name: strings.TrimSuffix(name, `\`)}
 	f, err := openHandle(v.name, 0, 0)
@@ -185,7 +185,7 @@ func volumeOf(name string) (winVolume, bool) {
 	return v, true
 }
 
-// utf16Text keeps the zeros that UTF16ToString ends at.
+// utf16Text converts s with its zeros, at which UTF16ToString would stop.
 func utf16Text(s []uint16) []rune {
 	out := make([]rune, len(s))
 	for i, c := range s {
@@ -194,7 +194,7 @@ func utf16Text(s []uint16) []rune {
 	return out
 }
 
-// openHandle opens a device that others may use, too.
+// openHandle opens a device in shared mode.
 func openHandle(path string, access, flags uint32) (*os.File, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {

@@ -9,13 +9,14 @@ import (
 	"syscall"
 )
 
-// This file turns what macOS's diskutil prints into Devices. It is built
-// everywhere so that it is tested everywhere.
+// This file turns the output of macOS's diskutil into Devices. It is built on every system
+// so that it is tested on every system.
 
-// macSync makes durable what was written to a raw device: flush is the order to the disk
-// itself, which not all take, and fsync what is left then. File.Sync fails there: its
-// F_FULLFSYNC is for files, a device answers ENOTTY, and Go asks fsync(2) only after
-// ENOTSUP (internal/poll, fd_fsync_darwin.go). Not run on a Mac yet, but by its tests.
+// macSync makes durable what was written to a raw device. flush is the command to the disk
+// itself, which not all disks support; fsync is the fallback. File.Sync fails on a raw
+// device: its F_FULLFSYNC is for files only, a device returns ENOTTY, and Go falls back to
+// fsync(2) only after ENOTSUP (internal/poll, fd_fsync_darwin.go). So far only tests have
+// run this, no Mac.
 func macSync(flush, fsync func() error) error {
 	if err := flush(); !errors.Is(err, syscall.ENOTTY) && !errors.Is(err, syscall.ENOTSUP) {
 		return err
@@ -45,7 +46,7 @@ func macDevices(query macQuery) ([]Device, error) {
 	return out, nil
 }
 
-// macDevice describes one disk or partition by its identifier, as disk4.
+// macDevice describes one disk or partition by its identifier, such as disk4.
 func macDevice(query macQuery, id string) (*Device, error) {
 	m := macDisk.FindStringSubmatch(id)
 	if m == nil {
@@ -91,8 +92,8 @@ func macBus(s string) string {
 	return strings.ToLower(s)
 }
 
-// macMounts returns the mount points of a whole disk: its partitions', and
-// those of APFS containers that lie on them.
+// macMounts returns the mount points of a whole disk: those of its partitions, and those of
+// the APFS containers on it.
 func macMounts(all any, disk string) []string {
 	var out []string
 	for _, e := range plistList(all, "AllDisksAndPartitions") {
@@ -109,7 +110,7 @@ func macMounts(all any, disk string) []string {
 	return slices.Compact(out)
 }
 
-// macContents names the volumes of a whole disk.
+// macContents describes the partitions of a whole disk.
 func macContents(all any, disk string) (out []string) {
 	for _, e := range plistList(all, "AllDisksAndPartitions") {
 		if plistText(e, "DeviceIdentifier") != disk {
@@ -122,7 +123,7 @@ func macContents(all any, disk string) (out []string) {
 	return out
 }
 
-// appendMounts finds every MountPoint and SnapshotMountPoint inside v.
+// appendMounts collects every MountPoint and SnapshotMountPoint inside v.
 func appendMounts(out []string, v any) []string {
 	switch v := v.(type) {
 	case map[string]any:

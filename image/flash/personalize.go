@@ -13,15 +13,14 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fat"
 )
 
-// ErrNotOurs is returned, wrapped, for anything without a boot partition of
-// ours.
+// ErrNotOurs is returned, wrapped, for anything without a boot partition made by
+// imagebuilder.
 var ErrNotOurs = errors.New("no boot partition of imagebuilder")
 
-// Personalize writes a node's file over the node.yaml of target: an image file,
-// a disk, a partition, or the directory at which a boot partition is mounted.
-// It is padded with newlines to the reserved size, and durable. On an image or
-// a device nothing else changes; an image file becomes its owner's alone before
-// it has secrets.
+// Personalize writes n.YAML over the node.yaml of target: an image file, a disk, a
+// partition, or the directory at which a boot partition is mounted. The content is padded
+// with newlines to the reserved size and synced to the medium. On an image or a device
+// nothing else changes; an image file gets mode 0600 before the secrets are written.
 func Personalize(ctx context.Context, target string, n Node) (contract.Label, error) {
 	id, err := personalize(ctx, target, n)
 	if err != nil {
@@ -49,7 +48,8 @@ func personalize(ctx context.Context, target string, n Node) (contract.Label, er
 	return id, b.writeNode(n.YAML)
 }
 
-// notSpent refuses a stick that has done its work: it lost its boot loader with that.
+// notSpent refuses an installer stick that has been used: installing removes its boot
+// loader.
 func notSpent(b boot) error {
 	have, err := b.readFile(node.FileName)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -77,8 +77,8 @@ func (v *volume) writeNode(data []byte) error {
 	return v.t.m.Sync()
 }
 
-// writeNode writes into the file as it is, so that it keeps its clusters; one
-// that an editor shortened or firstboot removed gets its full size again.
+// writeNode overwrites the existing file, so that it keeps its clusters. A file that an
+// editor shortened or firstboot removed gets its full size again.
 func (d *directory) writeNode(data []byte) error {
 	padded, err := fat.Pad(data, node.ReservedSize)
 	if err != nil {

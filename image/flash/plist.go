@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// parsePlist reads an XML property list (plist(5)) into map[string]any, []any,
-// string, int64 and bool. Other types come as strings.
+// parsePlist reads an XML property list (plist(5)) into map[string]any, []any, string,
+// int64 and bool. Values of other types become strings.
 func parsePlist(r io.Reader) (any, error) {
 	d := xml.NewDecoder(r)
 	for {
@@ -83,7 +83,7 @@ func plistEach(d *xml.Decoder, f func(xml.StartElement) error) error {
 	}
 }
 
-// The getters return zero values for what is missing or of another type.
+// The getters return the zero value if the key is missing or has another type.
 
 func plistGet(v any, key string) any {
 	m, _ := v.(map[string]any)

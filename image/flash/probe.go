@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// probe is a block beyond the image with bytes that are nowhere else.
+// probe is a block of unique bytes that is written beyond the image.
 type probe struct {
 	off  int64
 	data []byte
@@ -17,10 +17,10 @@ const (
 	maxProbes = 32
 )
 
-// probe writes beyond the image, at even distances up to the claimed end of a
-// device. One that is smaller than it says loses some of them, or has them
-// come out in each other's place: the image alone would fit on most such cards,
-// and the node lose its data months later.
+// probe writes blocks beyond the image, at even distances up to the claimed end of a
+// device. A device that is smaller than it claims loses some of them, or returns one in
+// another's place. Without this check, the image alone would fit on most such cards, and
+// the node would lose its data months later.
 func (w *writer) probe() error {
 	if !w.target.device || w.opt.NoVerify {
 		return nil
@@ -39,7 +39,7 @@ func (w *writer) probe() error {
 	return nil
 }
 
-// checkProbes looks for them after the image was written, and removes them.
+// checkProbes checks the probes after the image was written, and removes them.
 func (w *writer) checkProbes() error {
 	if len(w.probes) == 0 {
 		return nil

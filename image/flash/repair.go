@@ -12,8 +12,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fat"
 )
 
-// AllowRepair leaves on the boot partition of target, as Personalize finds it, the empty
-// file that lets the node's next start repair its data at any price, once.
+// AllowRepair creates an empty file on the boot partition of target, which may be anything
+// that Personalize accepts. The file makes the node's next start, and only that one, repair
+// its data at any price.
 func AllowRepair(ctx context.Context, target string) (contract.Label, error) {
 	b, err := openBoot(ctx, target, true)
 	if err != nil {

@@ -12,20 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openDevice opens for exclusive use: with O_EXCL the kernel refuses a block
-// device that is mounted or held, whatever we failed to see.
+// openDevice opens a device for exclusive use: with O_EXCL the kernel refuses a block
+// device that is mounted or held, even if our own checks missed it.
 func openDevice(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC, 0)
 }
 
-// openToLook opens for reading alone, also what is mounted or locked.
+// openToLook opens a device read-only, even if it is mounted or locked.
 func openToLook(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|unix.O_CLOEXEC, 0)
 }
 
-// openRaw is openDevice past the page cache: what is written is on its way at
-// once, so that rate and time left are true, and what is read back comes from
-// the device. Some devices cannot.
+// openRaw is openDevice with O_DIRECT, which bypasses the page cache: data is written at
+// once, so that rate and time left are accurate, and what is read back comes from the
+// device. If a device does not support that, the page cache is used.
 func openRaw(d *Device) (*os.File, []*os.File, error) {
 	f, err := os.OpenFile(d.Path, os.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC|unix.O_DIRECT, 0)
 	if errors.Is(err, unix.EINVAL) {
@@ -36,11 +36,11 @@ func openRaw(d *Device) (*os.File, []*os.File, error) {
 
 func isBusy(err error) bool { return errors.Is(err, unix.EBUSY) }
 
-// isGone: a card reader says ENXIO where the card was pulled, USB ENODEV where
-// the reader was.
+// isGone recognizes a removed device: a card reader returns ENXIO if the card was pulled,
+// USB returns ENODEV if the reader was.
 func isGone(err error) bool { return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) }
 
-// howToBeAllowed names the group that may write to the device.
+// howToBeAllowed suggests sudo or, if there is one, the group that may write to the device.
 func howToBeAllowed(device string) string {
 	const root = "run it with sudo --preserve-env=HEADSCALE_API_KEY,IMAGEBUILDER_AGE_IDENTITY"
 	var st unix.Stat_t
@@ -54,10 +54,9 @@ func howToBeAllowed(device string) string {
 	return fmt.Sprintf("%s, or join the group that may (sudo usermod -aG %s $USER, then log in again)", root, name)
 }
 
-// release ejects a card or stick as a desktop's "safely remove" does: SCSI
-// disks, USB's among them, know it; slots for cards do not. The host sees the
-// new partitions of what stays; that fails on loop devices, where it does not
-// matter.
+// release ejects a card or stick, as "safely remove" on a desktop does: SCSI disks support
+// it, including USB disks; card slots do not. For a device that is not ejected, the kernel
+// rereads the partition table; that fails on loop devices, where it does not matter.
 func release(_ context.Context, f *os.File, _ string, removable bool) (ejected bool, err error) {
 	if removable {
 		ejected = control(f, func(fd uintptr) error { return unix.IoctlSetInt(int(fd), cdromEject, 0) }) == nil
@@ -68,11 +67,11 @@ func release(_ context.Context, f *os.File, _ string, removable bool) (ejected b
 	return ejected, f.Close()
 }
 
-// cdromEject is CDROMEJECT of linux/cdrom.h, which SCSI disks answer as well.
+// cdromEject is CDROMEJECT of linux/cdrom.h, which SCSI disks support as well.
 const cdromEject = 0x5309
 
-// zeroRange asks the kernel to write zeros, which many devices do by
-// themselves (BLKZEROOUT, block/ioctl.c). Unlike a discard, it promises zeros.
+// zeroRange lets the kernel write zeros, which many devices can do by themselves
+// (BLKZEROOUT, block/ioctl.c). Unlike a discard, this guarantees zeros.
 func zeroRange(f *os.File, off, n int64) error {
 	span := [2]uint64{uint64(off), uint64(n)}
 	return control(f, func(fd uintptr) error {
@@ -83,9 +82,9 @@ func zeroRange(f *os.File, off, n int64) error {
 	})
 }
 
-// dropCache makes the next reads come from the medium. The first way works
-// for everybody, the second, more thorough one for root; that neither is
-// certain is why their errors are of no interest.
+// dropCache makes the next reads come from the medium. The first call works for every user;
+// the second is more thorough but needs root. Neither is guaranteed to work, so errors are
+// ignored.
 func dropCache(f *os.File) {
 	control(f, func(fd uintptr) error { return unix.Fadvise(int(fd), 0, 0, unix.FADV_DONTNEED) })
 	control(f, func(fd uintptr) error { return unix.IoctlSetInt(int(fd), unix.BLKFLSBUF, 0) })

@@ -12,19 +12,18 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// openDevice opens a disk past the cache, whose writes are flushed at once.
+// openDevice opens a disk without caching; every write is flushed at once.
 func openDevice(path string) (*os.File, error) {
 	return openHandle(path, windows.GENERIC_READ|windows.GENERIC_WRITE, windows.FILE_FLAG_NO_BUFFERING|windows.FILE_FLAG_WRITE_THROUGH)
 }
 
-// openToLook opens a disk for reading alone, its volumes in use or not.
+// openToLook opens a disk read-only, even if its volumes are in use.
 func openToLook(path string) (*os.File, error) {
 	return openHandle(path, windows.GENERIC_READ, windows.FILE_FLAG_NO_BUFFERING)
 }
 
-// openRaw takes the volumes on a disk away from everybody first: Windows
-// refuses to write where one is mounted, and one with open files is not given.
-// They come back when the locks are closed.
+// openRaw also locks the volumes on the disk: Windows refuses to write where a volume is
+// mounted, and does not lock one with open files. Closing the locks releases the volumes.
 func openRaw(d *Device) (*os.File, []*os.File, error) {
 	f, err := openDevice(d.Path)
 	if err != nil {
@@ -85,21 +84,21 @@ func isGone(err error) bool {
 
 func howToBeAllowed(string) string { return "run it in a terminal of an administrator" }
 
-// release lets Windows look at the new partitions, or ejects the card.
+// release ejects the card, or else makes Windows reread the partition table.
 func release(_ context.Context, f *os.File, _ string, removable bool) (ejected bool, err error) {
 	if removable {
 		_, err := ask(f, ioctlEjectMedia, nil)
 		ejected = err == nil
 	}
 	if !ejected {
-		_, _ = ask(f, ioctlUpdateTable, nil) // it does so by itself when the disk is plugged in again
+		_, _ = ask(f, ioctlUpdateTable, nil) // Windows also does so when the disk is plugged in again
 	}
 	return ejected, f.Close()
 }
 
 func zeroRange(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
-// dropCache has nothing to do: the handle has no cache.
+// dropCache has nothing to do: the handle is opened without caching.
 func dropCache(*os.File) {}
 
 func syncDevice(f *os.File) error { return f.Sync() }

@@ -16,28 +16,28 @@ import (
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
-// target is a device, or a file that gets its name at the end.
+// target is a device, or a file that gets its name on commit.
 type target struct {
 	name   string
 	f      *os.File
-	m      medium           // f, as far as data goes
+	m      medium           // the data of f
 	file   *atomicfile.File // nil for a device
 	device bool
-	size   int64 // of a device, bytes
+	size   int64 // of a device, in bytes
 	desc   string
-	// removable: it can be ejected.
+	// removable: commit tries to eject the device.
 	removable bool
-	locks     []*os.File // that keep the system out while they are open
+	locks     []*os.File // while open, they keep the system from using the volumes
 }
 
-// medium is what keeps the data. Tests bring broken ones.
+// medium stores the data. Tests use broken ones.
 type medium interface {
 	io.ReaderAt
 	io.WriterAt
 	Sync() error
-	// zero makes n bytes zeros without writing them, if that can be done.
+	// zero makes n bytes zeros without transferring them, if the medium supports that.
 	zero(off, n int64) error
-	// drop makes the next reads come from the medium, as far as that can be done.
+	// drop makes the next reads come from the medium, as far as possible.
 	drop()
 }
 
@@ -46,11 +46,11 @@ type osMedium struct{ *os.File }
 func (m osMedium) zero(off, n int64) error { return zeroRange(m.File, off, n) }
 func (m osMedium) drop()                   { dropCache(m.File) }
 
-// rawMedium is a device without the system's cache before it, to which memory
-// that does not begin at a sector's multiple is a fault.
+// rawMedium is a device without the system's cache, which requires buffers in memory to be
+// aligned.
 type rawMedium struct{ osMedium }
 
-// Sync is not File.Sync, which macOS has for files alone.
+// Sync does not use File.Sync, which works only for files on macOS.
 func (m rawMedium) Sync() error { return syncDevice(m.File) }
 
 func (m rawMedium) WriteAt(b []byte, off int64) (int, error) {
@@ -69,7 +69,7 @@ func (m rawMedium) ReadAt(b []byte, off int64) (int, error) {
 	return copy(b, whole[:n]), err
 }
 
-// alignment is a page's, which satisfies every device.
+// alignment is a page, in bytes, which is enough for every device.
 const alignment = 4096
 
 func isAligned(b []byte) bool {
@@ -96,7 +96,7 @@ func openTarget(ctx context.Context, name string, size int64, opt Options) (*tar
 		if err := checkFile(name, opt.Force); err != nil {
 			return nil, err
 		}
-		f, err := atomicfile.Create(name, 0o600) // it may become a node's
+		f, err := atomicfile.Create(name, 0o600) // it may get a node's secrets
 		if err != nil {
 			return nil, err
 		}
@@ -108,14 +108,15 @@ func openTarget(ctx context.Context, name string, size int64, opt Options) (*tar
 	return openDisk(d)
 }
 
-// checkFile refuses to write over what is no image of ours: a word that was forgotten, as
-// --node-config, costs somebody's file. An empty one has nothing to lose.
+// checkFile refuses to overwrite a file that is not an image of imagebuilder's: with a
+// forgotten flag, such as --node-config, the user would lose the named file. An empty file
+// has nothing to lose.
 func checkFile(name string, force bool) error {
 	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return checkNew(name)
 	}
-	if err != nil || force || !info.Mode().IsRegular() || info.Size() == 0 { // package atomicfile has words for the rest
+	if err != nil || force || !info.Mode().IsRegular() || info.Size() == 0 { // package atomicfile refuses the rest
 		return nil
 	}
 	b, err := openFile(name, false)
@@ -125,8 +126,8 @@ func checkFile(name string, force bool) error {
 	return b.Close()
 }
 
-// checkNew refuses the bare name of a device, which without /dev/ is that of a new file: with
-// a node's secrets, and the card stays as it was.
+// checkNew refuses the bare name of a device: without /dev/ it would name a new file. The
+// file would get the node's secrets, and the card would stay unchanged.
 func checkNew(name string) error {
 	if filepath.Base(name) != name {
 		return nil
@@ -138,8 +139,8 @@ func checkNew(name string) error {
 	return fmt.Errorf("%s would be a new file here: say %s for the device, or .%c%s for the file", name, device, filepath.Separator, name)
 }
 
-// CheckFile says why a file of this name could not be written, which is looked at again
-// when it is.
+// CheckFile returns why a file with this name could not be written, for an early error;
+// writing checks it again.
 func CheckFile(name string, force bool) error {
 	if err := checkFile(name, force); err != nil {
 		return err
@@ -151,7 +152,7 @@ func CheckFile(name string, force bool) error {
 	return probe.Close()
 }
 
-// openDisk opens a device that is nobody else's while it is open.
+// openDisk opens a device for exclusive use.
 func openDisk(d *Device) (*target, error) {
 	f, locks, err := openRaw(d)
 	if err != nil {
@@ -187,7 +188,7 @@ func (t *target) explainWrite(ctx context.Context, err error) error {
 	return err
 }
 
-// fits is for compressed images, which tell their size late.
+// fits checks the size of compressed images, which is not known when the device is opened.
 func (t *target) fits(size int64) error {
 	if t.device && size > t.size {
 		return tooSmall(t.desc, size, t.size)
@@ -195,9 +196,9 @@ func (t *target) fits(size int64) error {
 	return nil
 }
 
-// fitsNode refuses a device that holds the image and not the node: at its first start that
-// makes a second slot, and room for data, also where its data is on another disk. A stick
-// stays as it is. In a file that room is made later, or never.
+// fitsNode refuses a device that has room for the image but not for the node: at its first
+// start a node makes a second slot and room for data, even if its data is on another disk.
+// This does not hold for an installer stick, nor for a file, which may be enlarged later.
 func (t *target) fitsNode(r *verify.Report, n *Node) error {
 	if !t.device || n.Installs || r.Label == nil || r.Label.SlotMiB == 0 {
 		return nil
@@ -216,7 +217,7 @@ func (t *target) fitsNode(r *verify.Report, n *Node) error {
 	return nil
 }
 
-// sector is what raw devices are read and written in.
+// sector is the unit, in bytes, in which raw devices are read and written.
 const sector = 512
 
 func (t *target) put(b []byte, off int64) error {
@@ -230,7 +231,7 @@ func (t *target) put(b []byte, off int64) error {
 	return err
 }
 
-// zero makes n bytes read as zeros. A new file's do already.
+// zero makes n bytes zeros. In a new file they already are.
 func (t *target) zero(off, n int64) error {
 	if !t.device {
 		return nil
@@ -254,7 +255,7 @@ func isZero(b []byte) bool {
 	return len(b) == 0 || b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1])
 }
 
-// ReadAt reads any bytes, through whole sectors.
+// ReadAt reads at any offset and length; from a device it reads whole sectors.
 func (t *target) ReadAt(b []byte, off int64) (int, error) {
 	from := off / sector * sector
 	to := (off + int64(len(b)) + sector - 1) / sector * sector
@@ -268,7 +269,7 @@ func (t *target) ReadAt(b []byte, off int64) (int, error) {
 	return copy(b, whole[off-from:]), nil
 }
 
-// end gives a file its length, which may end in zeros that were not written.
+// end sets the length of a file: the image may end in zeros that were not written.
 func (t *target) end(size int64) error {
 	if t.device {
 		return nil
@@ -276,8 +277,8 @@ func (t *target) end(size int64) error {
 	return t.f.Truncate(size)
 }
 
-// commit ends a successful write. A file with secrets is its owner's alone; a
-// card or stick is ejected where it can be, which it tells.
+// commit ends a successful write. A file with secrets keeps mode 0600. A card or stick is
+// ejected if possible; ejected says whether it was.
 func (t *target) commit(ctx context.Context, secret bool) (ejected bool, err error) {
 	if t.file == nil {
 		defer t.close()
@@ -291,7 +292,7 @@ func (t *target) commit(ctx context.Context, secret bool) (ejected bool, err err
 	return false, t.file.Commit()
 }
 
-// close forgets an unfinished file.
+// close closes the target and drops an unfinished file.
 func (t *target) close() {
 	if t.file != nil {
 		t.file.Close()

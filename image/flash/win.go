@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// This file turns what Windows' drivers answer into facts. It is built
-// everywhere so that it is tested everywhere. Offsets are those of the
-// structures in winioctl.h, the same for every processor.
+// This file decodes the answers of Windows' drivers. It is built on every system so that it
+// is tested on every system. Offsets are those of the structures in winioctl.h, which are
+// the same on all processors.
 
 var errShort = errors.New("the driver's answer is cut short")
 
-// winDescriptor reads a STORAGE_DEVICE_DESCRIPTOR: model, serial, bus, and whether the
-// medium can be taken out.
+// winDescriptor reads a STORAGE_DEVICE_DESCRIPTOR: model, serial number, bus, and whether
+// the medium is removable.
 func winDescriptor(b []byte) (d Device, err error) {
 	const head = 36
 	if len(b) < head {
@@ -27,10 +27,10 @@ func winDescriptor(b []byte) (d Device, err error) {
 	return d, nil
 }
 
-// winBuses are those of STORAGE_BUS_TYPE that tell something.
+// winBuses names the useful values of STORAGE_BUS_TYPE.
 var winBuses = map[uint32]string{1: "scsi", 3: "ata", 7: "usb", 8: "raid", 10: "sas", 11: "ata", 12: "sd", 13: "mmc", 14: "virtual", 15: "virtual", 17: "nvme"}
 
-// winString reads the text at an offset; 0 is none.
+// winString returns the zero-terminated string at an offset; offset 0 means there is none.
 func winString(b []byte, at uint32) string {
 	if at == 0 || int64(at) >= int64(len(b)) {
 		return ""
@@ -47,8 +47,7 @@ func winGeometry(b []byte) (size, sector int64, err error) {
 	return int64(binary.LittleEndian.Uint64(b[24:])), int64(binary.LittleEndian.Uint32(b[20:])), nil
 }
 
-// winExtents reads VOLUME_DISK_EXTENTS: the numbers of the disks that a volume
-// lies on.
+// winExtents reads VOLUME_DISK_EXTENTS: the numbers of the disks on which a volume lies.
 func winExtents(b []byte) (disks []uint32, err error) {
 	if len(b) < 8 {
 		return nil, errShort

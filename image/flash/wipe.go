@@ -8,19 +8,19 @@ import (
 	"github.com/going-mobile/imagebuilder/image/disk"
 )
 
-// wipeSize is how much is erased at each place where something old may be
-// recognised: partition tables, file systems' superblocks, RAID and LVM labels.
+// wipeSize is how many bytes are erased at each place where something old might be
+// recognized: partition tables, superblocks of file systems, RAID and LVM labels.
 const wipeSize = 1 << 20
 
-// wipe erases the old partition table at both ends of a device, and the
-// beginning of every partition in it, which the new system may otherwise find
-// again after it made its own partitions at the same places.
+// wipe erases the old partition table at both ends of a device and the beginning of every
+// partition in it. Otherwise the new system might find an old file system again once it has
+// made its own partitions at the same places.
 func (t *target) wipe() error {
 	if !t.device {
 		return nil
 	}
 	places := []int64{0, t.size - wipeSize}
-	// What cannot be read as a table has no partitions to forget.
+	// Without a readable table there are no partitions to erase.
 	if l, err := disk.Read(t, t.size); err == nil {
 		for _, p := range l.Partitions {
 			places = append(places, p.Start)
@@ -35,10 +35,10 @@ func (t *target) wipe() error {
 	return t.m.Sync()
 }
 
-// spoil makes an unfinished device none that anybody starts from, and returns
-// what there is to tell of it. What was written last goes first: the beginning,
-// then the copy of the table at the image's end. What counts is not that the
-// erasing succeeded, but what is read afterwards.
+// spoil makes a device with an unfinished image unbootable, and returns text to append to
+// the error. It erases what was written last first: the beginning, then the copy of the
+// table at the image's end. It does not rely on the erasing, but on what it reads back
+// afterwards.
 func (t *target) spoil(size int64) string {
 	if !t.device {
 		return ""

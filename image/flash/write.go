@@ -19,28 +19,27 @@ import (
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
 
-// blockSize is what is read and written at once, in bytes: the erase unit of
-// common cards.
+// blockSize is how many bytes are read and written at once: the erase unit of common cards.
 const blockSize = 4 << 20
 
-// writer carries one image to one target.
+// writer writes one image to one target.
 type writer struct {
 	target *target
 	image  *verify.Report
 	opt    Options
-	yaml   []byte // of the node, padded; nil leaves the image's
+	yaml   []byte // the node's, padded; nil keeps the image's
 
 	seed   maphash.Seed
 	middle []piece
-	ends   []piece  // the first and the last run, which hold partition tables
-	held   [][]byte // what goes there
+	ends   []piece  // the first and the last span, which hold partition tables
+	held   [][]byte // the data of ends
 	size   int64
 	probes []probe
 
-	readTime time.Duration // what reading back took
+	readTime time.Duration // how long reading back took
 }
 
-// piece is a run of bytes that is written, and what it hashes to.
+// piece is a run of written bytes with its hash.
 type piece struct {
 	off, n int64
 	sum    uint64
@@ -72,19 +71,19 @@ func (w *writer) run(ctx context.Context, src io.Reader) error {
 	return w.verify(ctx, w.ends)
 }
 
-// isEnd reports whether the run holds a partition table.
+// isEnd reports whether the span holds a partition table.
 func (w *writer) isEnd(s span) bool {
 	return s.off == 0 || s.off+s.n == w.image.Size
 }
 
-// copy writes all but both ends.
+// copy writes everything except both ends.
 func (w *writer) copy(ctx context.Context, src io.Reader) (err error) {
 	task := w.opt.progress().Start("write", w.target.name, w.mapped())
 	defer func() { task.Done(err) }()
 	ctx, cancel := context.WithCancel(ctx)
 	sha := sha256.New()
 	blocks := readBlocks(ctx, src, sha)
-	defer func() { // the source is the caller's again when this returns
+	defer func() { // when copy returns, src must no longer be in use
 		cancel()
 		for range blocks {
 		}
@@ -115,8 +114,8 @@ func (w *writer) block(b []byte, task progress.Task) error {
 	}
 	for _, s := range w.spans(off, int64(len(b))) {
 		part := b[s.off-off:][:s.n]
-		// A map that leaves out what is no hole is not believed. Nothing is done
-		// to holes: discarding them takes a slow device as long as writing them.
+		// Write an unmapped span all the same if it is not zeros. Nothing is done to holes:
+		// discarding them would take a slow device as long as writing them.
 		if !s.mapped && isZero(part) {
 			continue
 		}
@@ -128,7 +127,7 @@ func (w *writer) block(b []byte, task progress.Task) error {
 	return nil
 }
 
-// part writes what is not a hole, or holds it until the rest is on the medium.
+// part writes data, or keeps that of an end until the rest is on the medium.
 func (w *writer) part(b []byte, off int64, end bool) error {
 	if end {
 		w.ends = append(w.ends, w.piece(off, b))
@@ -143,14 +142,14 @@ func (w *writer) piece(off int64, b []byte) piece {
 	return piece{off, int64(len(b)), maphash.Bytes(w.seed, b)}
 }
 
-// span is a run of bytes that the block map has, or has not.
+// span is a run of bytes that is wholly inside or wholly outside the block map.
 type span struct {
 	off, n int64
 	mapped bool
 }
 
-// spans cuts a block where the map begins and ends. Without a map all of it
-// matters.
+// spans splits n bytes at off where mapped ranges begin and end. Without a map, all is
+// mapped.
 func (w *writer) spans(off, n int64) (out []span) {
 	if w.image.Mapped == nil {
 		return []span{{off, n, true}}
@@ -173,7 +172,7 @@ func (w *writer) spans(off, n int64) (out []span) {
 	return out
 }
 
-// mapped is how much will be written, in bytes.
+// mapped returns how many bytes the map says will be written.
 func (w *writer) mapped() (n int64) {
 	for off := int64(0); off < w.image.Size; off += blockSize {
 		block := min(blockSize, w.image.Size-off)
@@ -186,8 +185,8 @@ func (w *writer) mapped() (n int64) {
 	return n
 }
 
-// finish writes the ends, which make the rest a disk: the copy of the table
-// first, the table itself last, each when all before it is durable.
+// finish writes the ends, which turn the data into a disk: first the copy of the partition
+// table, then the table itself, each once everything before is durable.
 func (w *writer) finish() error {
 	for i, p := range slices.Backward(w.ends) {
 		if err := w.target.put(w.held[i], p.off); err != nil {
@@ -200,15 +199,15 @@ func (w *writer) finish() error {
 	return nil
 }
 
-// block is a piece of the source.
+// block is a block of the source, or the error that ended reading.
 type block struct {
 	data []byte
 	err  error
 }
 
-// readBlocks reads and hashes ahead of the writer. A block's data is good
-// until the next one is received: one buffer is the writer's, one waits in the
-// channel, one is being filled.
+// readBlocks reads and hashes ahead of the writer. A block's data is valid until the next
+// block is received: of the three buffers, one is the writer's, one waits in the channel,
+// and one is being filled.
 func readBlocks(ctx context.Context, r io.Reader, h hash.Hash) <-chan block {
 	out := make(chan block, 1)
 	go func() {
@@ -240,8 +239,8 @@ func readBlocks(ctx context.Context, r io.Reader, h hash.Hash) <-chan block {
 	return out
 }
 
-// verify reads back what was written, past every cache that can be had out of
-// the way, and stops at the first piece that differs.
+// verify reads back what was written, bypassing caches as far as possible, and stops at the
+// first piece that differs.
 func (w *writer) verify(ctx context.Context, pieces []piece) (err error) {
 	if w.opt.NoVerify || len(pieces) == 0 {
 		return nil
@@ -277,9 +276,9 @@ func length(pieces []piece) (n int64) {
 	return n
 }
 
-// VerifyError says that a device did not keep what was written to it.
+// VerifyError says that a device did not store what was written to it.
 type VerifyError struct {
-	// Offset in bytes of the first piece that differs.
+	// Offset, in bytes, of the first piece that differs.
 	Offset int64
 }
 

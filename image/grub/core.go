@@ -8,28 +8,29 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 )
 
-// Fields of lzma_decompress.img (include/grub/offsets.h,
-// GRUB_DECOMPRESSOR_I386_PC_*), all of 32 bits.
+// Fields of lzma_decompress.img (include/grub/offsets.h, GRUB_DECOMPRESSOR_I386_PC_*), 32
+// bits each.
 const (
 	compressedSize   = 0x08
 	uncompressedSize = 0x0c
 	reedSolomon      = 0x10 // bytes of redundancy
-	noReedSolomon    = 0x14 // how much of the image that does not protect; as it was linked
+	noReedSolomon    = 0x14 // how much of the image is not protected by it; as set by the linker
 )
 
-// blockSize is that of an entry in diskboot.img's list: 64 bits for the first
-// sector, 16 for their number, 16 for the segment that they are loaded to.
+// blockSize is the size of an entry in diskboot.img's block list, in bytes: 64 bits for the
+// first sector, 16 for the number of sectors, 16 for the segment to load them to.
 const blockSize = 12
 
-// maxCore is grub-mkimage's limit, in bytes: what begins at 0x9000, where the
-// kernel is linked, must end below 0x78000 (GRUB_KERNEL_I386_PC_LINK_ADDR and
-// GRUB_MEMORY_MACHINE_UPPER). Packed, the core is loaded to 0x8200: room is left.
+// maxCore is grub-mkimage's limit, in bytes: the core begins at 0x9000, the kernel's link
+// address, and must end below 0x78000 (GRUB_KERNEL_I386_PC_LINK_ADDR and
+// GRUB_MEMORY_MACHINE_UPPER). The compressed core is loaded to 0x8200, so there is room to
+// spare.
 const maxCore = 0x78000 - 0x9000
 
-// firstSegment is where diskboot.img loads what follows it.
+// firstSegment is the segment to which diskboot.img loads what follows it.
 const firstSegment = 0x820
 
-// newCore is diskboot.img, the decompressor and the compressed payload.
+// newCore returns diskboot.img, the decompressor and the compressed payload.
 func newCore(files Files, payload []byte) ([]byte, error) {
 	packed, err := compress(payload)
 	if err != nil {
@@ -76,8 +77,8 @@ func diskBoot(files Files, sectors int) ([]byte, error) {
 	return b, nil
 }
 
-// compress makes the LZMA stream that the decompressor has its parameters built
-// in for: no header, no mark at the end.
+// compress makes an LZMA stream with the parameters that are built into the decompressor:
+// no header, no end mark.
 func compress(payload []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w, err := lzma.WriterConfig{

@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// Kinds of what follows GRUB's kernel (include/grub/kernel.h), and the list's
-// mark, "mimg".
+// Types of the objects after GRUB's kernel (include/grub/kernel.h), and the list's magic
+// number, "mimg".
 const (
 	kindELF    = 0
 	kindPrefix = 3
 	listMagic  = 0x676d696d
 )
 
-// kernelAndModules is what the decompressor unpacks: the kernel as it lies in
-// memory, a header, and each module behind one of its own.
+// kernelAndModules is what the decompressor unpacks: the kernel as it is laid out in
+// memory, a header, and each module with its own header.
 func kernelAndModules(files Files, modules []string, prefix string) ([]byte, error) {
 	kernel, err := kernelImage(files)
 	if err != nil {
@@ -51,8 +51,8 @@ func appendObject(list []byte, kind uint32, data []byte) []byte {
 	return append(append(list, data...), make([]byte, padding)...)
 }
 
-// kernelImage lays the kernel's sections out as they lie in memory, up to those
-// that begin empty. GRUB finds its modules behind that.
+// kernelImage lays the kernel's sections out as in memory, up to those that begin empty.
+// GRUB looks for its modules after that.
 func kernelImage(files Files) ([]byte, error) {
 	b, err := files("kernel.img")
 	if err != nil {
@@ -88,8 +88,8 @@ func kernelImage(files Files) ([]byte, error) {
 	return image, nil
 }
 
-// withDependencies sorts modules so that each comes after those it needs, which
-// moddep.lst lists: "name: name name".
+// withDependencies sorts modules so that each follows those it needs, according to
+// moddep.lst, whose lines are "name: name name".
 func withDependencies(files Files, modules []string) ([]string, error) {
 	b, err := files("moddep.lst")
 	if err != nil {
@@ -110,7 +110,7 @@ func withDependencies(files Files, modules []string) ([]string, error) {
 		if !known {
 			return fmt.Errorf("moddep.lst knows no module %s", name)
 		}
-		delete(needs, name) // a circle ends as unknown
+		delete(needs, name) // a cycle ends as an unknown module
 		for _, n := range slices.Backward(list) {
 			if err := add(n); err != nil {
 				return err

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// firmwareText says which package of Debian 13 has a file of /usr/lib/firmware, or all
-// below a directory. It is made of the archive's own Contents indexes by the test of
-// this name: go test -tags oracle -run OracleFirmware ./image/hardware -args -write
+// firmwareText maps files of /usr/lib/firmware, or whole directories, to the package of
+// Debian 13 that has them. A test makes it from the archive's Contents indexes: go test
+// -tags oracle -run OracleFirmware ./image/hardware -args -write
 //
 //go:embed firmware.txt
 var firmwareText string
@@ -23,7 +23,7 @@ var firmwarePackages = sync.OnceValue(func() map[string]string {
 	return packages
 })
 
-// firmwarePackage is the package that has a file, "" where none is known.
+// firmwarePackage returns the package that has a file, or "" if none is known.
 func firmwarePackage(file string) string {
 	packages := firmwarePackages()
 	for name := file; name != ""; {
@@ -31,7 +31,7 @@ func firmwarePackage(file string) string {
 			return pkg
 		}
 		parent := strings.LastIndexByte(strings.TrimSuffix(name, "/"), '/')
-		name = name[:parent+1] // with the slash, or nothing
+		name = name[:parent+1] // ends with the slash, or is empty
 	}
 	return ""
 }

@@ -9,22 +9,22 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Finding is something that a machine would need and an image lacks.
+// Finding is something that a machine needs and an image lacks.
 type Finding struct {
-	// Module or Firmware is its name; the other is empty.
+	// Module or Firmware is the name of what is missing; the other is empty.
 	Module   string `json:"module,omitempty"`
 	Firmware string `json:"firmware,omitempty"`
-	// For lists the devices that ask for the module.
+	// For lists the devices that need the module.
 	For []string `json:"for,omitempty"`
-	// Package of Debian that has it, "" where nobody knows.
+	// Package is the Debian package that has it, or "" if unknown.
 	Package string `json:"package,omitempty"`
-	// Reason why it was left out on purpose, by the board's lists.
+	// Reason says why the board's lists leave it out on purpose.
 	Reason string `json:"reason,omitempty"`
 }
 
-// Judge finds what the devices without a driver in a report ask for, and what of
-// that the root of an image lacks. drivers are those of the whole kernel that the
-// image was made from, kernel its package.
+// Judge finds what the devices without a driver in a report need and an image's root lacks.
+// drivers looks up the modules for a modalias in the complete kernel that the image was
+// made from; kernel is that kernel's package.
 func Judge(r *contract.Report, root *tree.Tree, drivers func(modalias string) []string, kernel string, lists *List) []Finding {
 	have := Modules(root)
 	var found []Finding
@@ -51,7 +51,7 @@ func Judge(r *contract.Report, root *tree.Tree, drivers func(modalias string) []
 	return found
 }
 
-// Modules are the modules of a root, by the kernel's names.
+// Modules returns the modules of a root, by their names in the kernel.
 func Modules(root *tree.Tree) map[string]bool {
 	have := map[string]bool{}
 	for n := range root.Walk() {

@@ -1,9 +1,7 @@
-// Package hardware compares what machines are made of with what an image has:
-// drivers and firmware. It reads and writes the lists of boards/hardware, and
-// judges the report of a node.
+// Package hardware compares what machines need with the drivers and firmware in an image.
+// It reads and writes the lists of boards/hardware, and judges the report of a node.
 //
-// It reads no kernel and no network, and changes no board: what to do about a
-// finding, it says.
+// It reads no kernel and no network, and changes no board: it only reports findings.
 package hardware
 
 import (
@@ -18,14 +16,14 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
-// List is what boards/hardware/README.md describes.
+// List is the content of a list; boards/hardware/README.md describes the format.
 type List struct {
 	Modalias, Firmware []string
-	// Without maps a module that an image lacks to the reason.
+	// Without maps a module that an image lacks on purpose to the reason.
 	Without map[string]string
 }
 
-// ParseList reads a list that errors call name.
+// ParseList parses a list; name is for errors.
 func ParseList(name string, text []byte) (*List, error) {
 	l := &List{Without: map[string]string{}}
 	lines := bufio.NewScanner(bytes.NewReader(text))
@@ -47,13 +45,13 @@ func ParseList(name string, text []byte) (*List, error) {
 	return l, lines.Err()
 }
 
-// isModalias tells a modalias from what else a line may be: only the names of
-// DMI, which makers choose, have blanks that a list can keep.
+// isModalias tells a modalias from other lines: it has no blanks, except in the DMI names
+// that manufacturers choose.
 func isModalias(line string) bool {
 	return !strings.ContainsRune(line, ' ') || strings.HasPrefix(line, "dmi:")
 }
 
-// Lists joins the lists of a board's machines.
+// Lists joins the lists of all machines of a board.
 func Lists(from fs.FS, board string) (*List, error) {
 	all := &List{Without: map[string]string{}}
 	names, err := fs.Glob(from, "hardware/"+board+"/*.modalias")
@@ -75,10 +73,10 @@ func Lists(from fs.FS, board string) (*List, error) {
 	return all, nil
 }
 
-// FromReport writes the list of the machine that a report is of: all that its
-// kernel asked for a driver with, and the firmware that it asked for in vain.
-// Buses that exist in software alone have a name with blanks ("platform:Fixed
-// MDIO bus"): they are left out, and so is a stranger's "without: ".
+// FromReport writes the list of the machine in a report: every modalias for which its
+// kernel wanted a driver, and the firmware that it requested in vain. A modalias with
+// blanks ("platform:Fixed MDIO bus") is left out: such buses exist only in software. This
+// also keeps a hostile report from adding a "without: " line.
 func FromReport(r *contract.Report) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# %s, from its own report (image %s, kernel %s, %s).\n", contract.Find(r.Machine, contract.FactModel),

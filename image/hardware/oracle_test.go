@@ -93,8 +93,8 @@ func readContents(url string, files map[string]string) error {
 	}
 }
 
-// table has one line for all below a directory of which one package has all, and else
-// for each file.
+// table has one line for a directory whose files are all of one package, and else one line per
+// file.
 func table(files map[string]string) string {
 	of := map[string]string{} // by directory, "" where there are several
 	for file, pkg := range files {

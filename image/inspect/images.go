@@ -10,28 +10,28 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Archive is a file of container images in a root, and what it turned out to be.
+// Archive is a file with container images in a root, and the result of reading it.
 type Archive struct {
 	File     string      `json:"file"`
 	Size     int64       `json:"size"`
 	SHA256   string      `json:"sha256,omitempty"`
 	Images   []oci.Entry `json:"images,omitempty"`
 	Problems []string    `json:"problems,omitempty"`
-	Deferred bool        `json:"deferred,omitempty"` // the node fetches it at first boot
+	Deferred bool        `json:"deferred,omitempty"` // the node downloads it at first boot
 }
 
-// Archives reads every archive of container images in a root to its end, and
-// looks whether all its images are whole.
+// Archives reads every archive of container images in a root to its end, and checks whether
+// all their images are complete.
 func Archives(root *tree.Tree) ([]Archive, error) { return archives(root, checkArchive) }
 
-// Carried lists the archives of container images in a root, and what they name. It
-// checks none.
+// Carried lists the archives of container images in a root and the images that they name,
+// without checking them.
 func Carried(root *tree.Tree) ([]Archive, error) { return archives(root, listArchive) }
 
 func archives(root *tree.Tree, read func(*tree.Node) (*Archive, error)) ([]Archive, error) {
 	list := []Archive{}
 	for _, n := range root.Children(contract.ImagesDir) {
-		if !n.Mode.IsRegular() { // a link to what the node has yet to fetch
+		if !n.Mode.IsRegular() { // a link to a file that the node has yet to download
 			list = append(list, Archive{File: "/" + n.Path, Deferred: true})
 			continue
 		}
@@ -54,9 +54,9 @@ func listArchive(n *tree.Node) (*Archive, error) {
 	return &Archive{File: "/" + n.Path, Size: n.Size(), Images: names}, err
 }
 
-// checkArchive compares the file with the digest that is in its name, and an OCI
-// layout with itself. Of upstream's own archives, which are another format, the
-// digest has to do.
+// checkArchive compares the file with the digest in its name, and checks an OCI layout for
+// consistency. Upstream's own archives have another format, so for them only the digest is
+// checked.
 func checkArchive(n *tree.Node) (*Archive, error) {
 	a := &Archive{File: "/" + n.Path, Size: n.Size()}
 	stem, _, _ := strings.Cut(path.Base(n.Path), ".")
@@ -66,7 +66,7 @@ func checkArchive(n *tree.Node) (*Archive, error) {
 	}
 	defer r.Close()
 	c, err := oci.Check(r)
-	if err != nil { // what cannot be read has no digest
+	if err != nil { // a file that cannot be read has no digest
 		a.Problems = append(a.Problems, fmt.Sprintf("it cannot be read: %v", err))
 		return a, nil
 	}

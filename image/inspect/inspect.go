@@ -1,8 +1,8 @@
-// Package inspect opens a finished image again and tells what is in it, from
-// the image alone: partition table, boot files, root file system, packages.
+// Package inspect opens a finished image and reports what is in it, from the image alone:
+// partition table, boot files, root file system, packages.
 //
-// It only reads. It trusts nothing of the image: every reader below it is
-// bounded and says what is wrong instead of guessing.
+// It only reads. It does not trust the image: all the readers that it uses are bounded, and
+// return errors rather than guess.
 package inspect
 
 import (
@@ -30,8 +30,8 @@ type Image struct {
 	bootAt disk.Partition
 }
 
-// Open opens a raw image, one of QEMU's format (qcow2), or a device. Compressed
-// images are an error that says how to unpack them.
+// Open opens a raw image, one in QEMU's format (qcow2), or a device. For a compressed
+// image, the error says how to unpack it.
 func Open(name string) (*Image, error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -77,7 +77,7 @@ func open(file *os.File) (*Image, error) {
 	return img, err
 }
 
-// New opens an image of size bytes that somebody else closes.
+// New opens an image of size bytes. The caller closes r.
 func New(r io.ReaderAt, size int64) (*Image, error) {
 	layout, err := disk.Read(r, size)
 	if err != nil {
@@ -91,7 +91,7 @@ func New(r io.ReaderAt, size int64) (*Image, error) {
 	return nil, errors.New("has no boot partition: none of its partitions is FAT32")
 }
 
-// Close ends the use of the image and of every tree that came from it.
+// Close ends the use of the image and of every tree that was read from it.
 func (i *Image) Close() error { return i.close() }
 
 // BootFile returns one file of the boot partition.
@@ -122,8 +122,8 @@ func (i *Image) Identity() (contract.Label, error) {
 	return contract.ParseLabel(data)
 }
 
-// Identify is Identity for the name of a raw image: whoever asks goes on to use its
-// bytes.
+// Identify is Identity for the name of a raw image. It refuses other formats, because its
+// callers go on to use the file's bytes.
 func Identify(name string) (contract.Label, error) {
 	img, err := Open(name)
 	if err != nil {

@@ -22,11 +22,11 @@ type Package struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	Arch    string `json:"arch"`
-	// Size in bytes of its files that are in the root, uncompressed.
+	// Size in bytes of those of its files that are in the root, uncompressed.
 	Size int64 `json:"size"`
 }
 
-// Packages reads dpkg's database of a root, sorted by name.
+// Packages reads the dpkg database of a root. The result is sorted by name.
 func Packages(root *tree.Tree) ([]Package, error) {
 	data, err := root.ReadAll(contract.DpkgDir + "/status")
 	if err != nil {
@@ -45,8 +45,8 @@ func Packages(root *tree.Tree) ([]Package, error) {
 	return list, nil
 }
 
-// installed reads one paragraph after the other: all at once, as maps of all their
-// fields, take a hundred times the memory of a text that means ill.
+// installed reads one paragraph at a time: parsing all of them, with all fields, into maps
+// would let a hostile text use a hundred times its size in memory.
 func installed(status io.Reader) (list []Package, err error) {
 	kept := func(name []byte) bool {
 		return slices.Contains([]string{"package", "version", "architecture", "status"}, string(name))
@@ -69,9 +69,9 @@ func installed(status io.Reader) (list []Package, err error) {
 	}
 }
 
-// fileList is dpkg's of a package, nil where it has none.
+// fileList returns dpkg's file list of a package, or nil if there is none.
 func fileList(root *tree.Tree, p Package) ([]byte, error) {
-	for _, name := range []string{p.Name + ".list", p.Name + ":" + p.Arch + ".list"} { // Multi-Arch: same carries the architecture
+	for _, name := range []string{p.Name + ".list", p.Name + ":" + p.Arch + ".list"} { // with Multi-Arch: same, the name has the architecture
 		if name = path.Join(contract.DpkgDir, "info", name); root.Get(name) != nil {
 			return root.ReadAll(name)
 		}
@@ -79,7 +79,7 @@ func fileList(root *tree.Tree, p Package) ([]byte, error) {
 	return nil, nil
 }
 
-// installedSize sums the files of a package's list that are still there.
+// installedSize sums the sizes of the files in a package's list that are still in the root.
 func installedSize(root *tree.Tree, p Package) (int64, error) {
 	list, err := fileList(root, p)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/disk"
 )
 
-// Report is all that Describe finds out.
+// Report is the result of Describe.
 type Report struct {
 	Identity   contract.Label   `json:"identity"`
 	Debian     string           `json:"debian"` // such as 13.2
@@ -20,7 +20,7 @@ type Report struct {
 	Packages   []Package        `json:"packages"`
 }
 
-// Describe reads everything a person wants to know about an image.
+// Describe collects what a person wants to know about an image.
 func Describe(img *Image) (*Report, error) {
 	r := &Report{Layout: img.Layout}
 	var err error

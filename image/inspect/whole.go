@@ -11,10 +11,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/squashfs"
 )
 
-// Whole checks that nothing of an image of ours is missing: an undamaged
-// table, a boot partition and a root that end where their partitions do or
-// before. It reads a few sectors: damage inside the file systems is for
-// digests to find.
+// Whole checks that no part of an imagebuilder image is missing: the partition table is
+// undamaged, and boot file system and root fit into their partitions. It reads only a few
+// sectors: damage inside the file systems can only be found by digests.
 func (i *Image) Whole() error {
 	if err := i.Layout.Whole(i.r); err != nil {
 		return err
@@ -26,8 +25,8 @@ func (i *Image) Whole() error {
 	return err
 }
 
-// SlotA returns the bytes of the root file system in slot a, with what vouches for it
-// where that is there, and no more.
+// SlotA returns the root file system in slot a, followed by its RootSum and hash tree if it
+// has them, and nothing else.
 func (i *Image) SlotA() (*io.SectionReader, error) {
 	for _, p := range i.Layout.Partitions {
 		if p.Number != contract.PartRootA || !i.Layout.Scheme.IsRoot(p.Type, p.Name, contract.NameRootA) {
@@ -46,7 +45,8 @@ func (i *Image) SlotA() (*io.SectionReader, error) {
 	return nil, fmt.Errorf("it has no root: partition %d is missing or of another kind", contract.PartRootA)
 }
 
-// vouched is how long a root is with what vouches for it: older images have nothing.
+// vouched returns the length of a root with its RootSum and hash tree; older images have
+// neither.
 func vouched(slot io.ReaderAt, size int64) int64 {
 	page := make([]byte, contract.RootPage)
 	if _, err := slot.ReadAt(page, size); err != nil && !errors.Is(err, io.EOF) {
@@ -59,8 +59,7 @@ func vouched(slot io.ReaderAt, size int64) int64 {
 	return sum.Whole()
 }
 
-// NodeFile returns where in the image the bytes of node.yaml lie: as many as
-// are reserved for it.
+// NodeFile returns where node.yaml is in the image: all the bytes that are reserved for it.
 func (i *Image) NodeFile() ([]disk.Extent, error) {
 	runs, _, err := i.boot.Locate(node.FileName)
 	if err != nil {

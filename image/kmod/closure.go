@@ -10,11 +10,12 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
-// softdep is a module's wish for others around it, modprobe.d(5).
+// softdep lists a module's soft dependencies (modprobe.d(5)): modules to load before and
+// after it.
 type softdep struct{ pre, post []string }
 
-// soft merges the lines of .modinfo: "pre: a b post: c". modprobe heeds only
-// the first line of several; btrfs and cifs mean all of theirs.
+// soft merges the softdep lines of .modinfo, as in "pre: a b post: c". modprobe uses only
+// the first line, but btrfs and cifs mean all of their lines.
 func (i *info) soft() softdep {
 	var s softdep
 	for _, line := range i.softdeps {
@@ -35,7 +36,7 @@ func (i *info) soft() softdep {
 	return s
 }
 
-// weak lists the modules that this one may load by itself at run time.
+// weak lists the modules that this one may request at run time.
 func (i *info) weak() []string {
 	var names []string
 	for _, line := range i.weakdeps {
@@ -44,8 +45,8 @@ func (i *info) weak() []string {
 	return names
 }
 
-// loadAll reads the modules that wanted and their dependencies need, in waves:
-// what is found in one is read in the next, on all processors.
+// loadAll reads the wanted modules and everything that they depend on, in waves: modules
+// found in one wave are read in the next, on all processors.
 func (m *Modules) loadAll(wanted []*module) error {
 	seen := map[*module]bool{}
 	for len(wanted) > 0 {
@@ -70,8 +71,8 @@ func (m *Modules) loadAll(wanted []*module) error {
 	return nil
 }
 
-// neighbours returns all that x refers to: hard, soft and weak, and what it
-// asks for by name.
+// neighbours returns all modules that x refers to: its hard, soft and weak dependencies,
+// and the modules that it requests by name.
 func (m *Modules) neighbours(x *module) ([]*module, error) {
 	near, err := m.hard(x)
 	if err != nil {
@@ -89,8 +90,8 @@ func (m *Modules) neighbours(x *module) ([]*module, error) {
 	return near, nil
 }
 
-// hard returns the direct dependencies of x, which the kernel's build wrote
-// into it; what is compiled in is left out.
+// hard returns the direct dependencies of x, which the kernel's build wrote into it,
+// without those that are compiled into the kernel.
 func (m *Modules) hard(x *module) ([]*module, error) {
 	var deps []*module
 	for _, name := range x.info.depends {
@@ -104,14 +105,14 @@ func (m *Modules) hard(x *module) ([]*module, error) {
 	return deps, nil
 }
 
-// lookup returns the modules that a soft dependency means: one of that name,
-// or those that implement an algorithm of that name. "platform:leds-gpio"
-// and its like mean a driver, which by custom has the device's name. A name
-// that means nothing here is no error: soft dependencies are optional.
+// lookup returns the modules that a soft dependency means: the module of that name, or
+// those that implement an algorithm of that name. A name such as "platform:leds-gpio" means
+// a driver, which by convention has the device's name. An unknown name is no error: soft
+// dependencies are optional.
 //
-// modprobe would search the aliases of all modules. Reading four thousand of
-// them for a few optional ones takes seconds; in Debian's kernels the only
-// others so found are drivers of crypto hardware.
+// modprobe would search the aliases of all modules. Reading four thousand modules for a few
+// optional ones takes seconds, and in Debian's kernels it would only find drivers of crypto
+// hardware in addition.
 func (m *Modules) lookup(name string) ([]*module, error) {
 	plain := normalise(name)
 	if _, device, ok := strings.Cut(plain, ":"); ok {
@@ -135,8 +136,8 @@ func (m *Modules) lookup(name string) ([]*module, error) {
 	return found, nil
 }
 
-// loadProviders reads the modules that implement crypto algorithms, of which
-// there are about a hundred small ones.
+// loadProviders reads the modules that implement crypto algorithms, about a hundred small
+// ones.
 func (m *Modules) loadProviders() error {
 	if m.providers != nil {
 		return nil
@@ -152,10 +153,9 @@ func (m *Modules) loadProviders() error {
 	return load(m.providers)
 }
 
-// Closure returns the modules to load for names, in the order in which
-// modprobe would load them: dependencies first, soft ones where their owners
-// want them. Names of what is compiled in add nothing; a name that is
-// neither is an error.
+// Closure returns the modules to load for names, in the order in which modprobe would load
+// them: dependencies first, soft ones before or after their owner as it asks. A name that
+// is compiled into the kernel adds nothing; an unknown name is an error.
 func (m *Modules) Closure(names []string) ([]Module, error) {
 	b, err := m.remember(m.fingerprint("closure", names...), func() ([]byte, error) {
 		list, err := m.closure(names)
@@ -189,19 +189,18 @@ func (m *Modules) closure(names []string) ([]Module, error) {
 	return w.order, nil
 }
 
-// walk collects a load order the way libkmod's kmod_module_get_probe_list
-// does.
+// walk collects a load order in the same way as libkmod's kmod_module_get_probe_list.
 type walk struct {
 	m      *Modules
 	probed map[*module]bool
-	at     map[*module]int // place in order
+	at     map[*module]int // index in order
 	order  []Module
 }
 
-// probe adds all hard dependencies of x and then x, each with its soft ones.
+// probe adds all hard dependencies of x and then x, each with its soft dependencies.
 func (w *walk) probe(x *module, soft bool) error {
 	if w.probed[x] {
-		// What an earlier one merely wished for may be needed now.
+		// A module that was only a soft dependency before may be required now.
 		if i, ok := w.at[x]; !ok || soft || !w.order[i].Soft {
 			return nil
 		}
@@ -259,10 +258,10 @@ func (w *walk) addSoft(names []string) error {
 	return nil
 }
 
-// allHard returns the hard dependencies of x and theirs, deepest first.
+// allHard returns the hard dependencies of x, direct and indirect, deepest first.
 func (m *Modules) allHard(x *module) ([]*module, error) {
 	var order []*module
-	state := map[*module]int{} // 1 while below it, 2 when done
+	state := map[*module]int{} // 1 while visiting its dependencies, 2 when done
 	var visit func(x *module) error
 	visit = func(x *module) error {
 		if state[x] == 1 {
@@ -291,8 +290,8 @@ func (m *Modules) allHard(x *module) ([]*module, error) {
 	return order[:len(order)-1], nil
 }
 
-// encodeClosure writes one module a line with those it needs behind it, soft
-// ones after a "~".
+// encodeClosure writes one module per line, followed by the modules that it needs. The line
+// of a soft module begins with "~".
 func encodeClosure(list []Module) []byte {
 	var b []byte
 	for _, x := range list {
@@ -319,7 +318,7 @@ func (m *Modules) decodeClosure(text string) ([]Module, error) {
 	return list, nil
 }
 
-// unknown is the error for a name that nothing has.
+// unknown is the error for a name that is neither a module nor compiled in.
 func (m *Modules) unknown(name string) error {
 	known := slices.AppendSeq(slices.Collect(maps.Keys(m.files)), maps.Keys(m.builtin))
 	near := nearest.Names(normalise(name), known, 3)

@@ -10,11 +10,10 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// depmod writes the indexes of the modules in the tree: modules.dep,
-// modules.alias, modules.symbols and the rest of what depmod of kmod 34
-// writes, with the same content; only the order of modules.symbols, which
-// depmod leaves to a hash table, is by name here. The files get the time
-// given.
+// depmod writes the indexes of the modules in the tree: modules.dep, modules.alias,
+// modules.symbols and the others that depmod of kmod 34 writes, with the same content. Only
+// modules.symbols is in another order: by name, where depmod's order depends on a hash
+// table. modTime is the time of the files.
 func (m *Modules) depmod(modTime time.Time) error {
 	b, err := m.remember(m.fingerprint("depmod"), func() ([]byte, error) {
 		files, err := m.indexFiles()
@@ -42,7 +41,7 @@ type indexFile struct {
 	data []byte
 }
 
-// indexFiles computes all indexes.
+// indexFiles computes the content of all indexes.
 func (m *Modules) indexFiles() ([]indexFile, error) {
 	order, err := m.byOrder()
 	if err != nil {
@@ -86,7 +85,7 @@ func (m *Modules) indexFiles() ([]indexFile, error) {
 	return files, nil
 }
 
-// builtinTrie lists what is compiled in.
+// builtinTrie adds the names of the modules that are compiled in.
 func (m *Modules) builtinTrie(root *trieNode) error {
 	text, err := readOptional(m.tree, path.Join(m.dir, "modules.builtin"))
 	if err != nil {
@@ -102,7 +101,7 @@ func (m *Modules) builtinTrie(root *trieNode) error {
 	return nil
 }
 
-// builtinAliasTrie holds the aliases of what is compiled in. The file
+// builtinAliasTrie adds the aliases of the modules that are compiled in. The file
 // modules.builtin.modinfo is a sequence of "module.key=value\0".
 func (m *Modules) builtinAliasTrie(root *trieNode) error {
 	text, err := readOptional(m.tree, path.Join(m.dir, "modules.builtin.modinfo"))
@@ -125,8 +124,8 @@ func (m *Modules) builtinAliasTrie(root *trieNode) error {
 	return nil
 }
 
-// normaliseAlias is normalise, but for character ranges as in "usb:v[0-9]",
-// which keep their dashes. Unmatched brackets make an alias useless: false.
+// normaliseAlias is normalise, except that dashes in character ranges, as in "usb:v[0-9]",
+// do not change. It returns false for unmatched brackets, which make an alias useless.
 func normaliseAlias(alias string) (string, bool) {
 	b := []byte(alias)
 	inside := false
@@ -145,8 +144,8 @@ func normaliseAlias(alias string) (string, bool) {
 	return string(b), !inside
 }
 
-// encodeFiles is the form of index files in the cache: name and data, each
-// after its length.
+// encodeFiles encodes index files for the cache: name and data, each preceded by its
+// length.
 func encodeFiles(files []indexFile) []byte {
 	var b []byte
 	for _, f := range files {

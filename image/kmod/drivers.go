@@ -10,14 +10,15 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Drivers knows what every module of a kernel would drive.
+// Drivers knows which hardware each module of a kernel drives.
 type Drivers struct {
 	aliases []alias
 }
 
 type alias struct{ pattern, module string }
 
-// AllDrivers reads all modules of the kernel in t, of which an image has a few.
+// AllDrivers reads all modules of the kernel in t, which must be complete: an image's root
+// has only a few of them. version is the kernel's release.
 func AllDrivers(ctx context.Context, t *tree.Tree, version string, opt Options) (*Drivers, error) {
 	m, err := open(ctx, t, version, opt)
 	if err != nil {
@@ -41,15 +42,14 @@ func AllDrivers(ctx context.Context, t *tree.Tree, version string, opt Options) 
 	return d, nil
 }
 
-// add skips an alias that depmod would: it matches nothing.
+// add skips an alias that depmod would skip because it can match nothing.
 func (d *Drivers) add(pattern, module string) {
 	if pattern, ok := pathless(pattern); ok {
 		d.aliases = append(d.aliases, alias{pattern, module})
 	}
 }
 
-// allAliases has a line for each alias of hardware: those of others have no
-// colon.
+// allAliases writes one line per alias of hardware. Other aliases have no colon.
 func (m *Modules) allAliases() ([]byte, error) {
 	list := m.list()
 	if err := load(list); err != nil {
@@ -62,13 +62,13 @@ func (m *Modules) allAliases() ([]byte, error) {
 				out = fmt.Appendf(out, "%s %s\n", x.name, a)
 			}
 		}
-		x.info = nil // a whole kernel's are hundreds of megabytes
+		x.info = nil // for a whole kernel, these take hundreds of megabytes
 	}
 	return out, nil
 }
 
-// For returns the modules that udev would load for a modalias, by the kernel's
-// names, sorted.
+// For returns the modules that udev would load for a modalias, by their names in the
+// kernel, sorted.
 func (d *Drivers) For(modalias string) []string {
 	modalias, ok := pathless(modalias)
 	if !ok {
@@ -84,8 +84,8 @@ func (d *Drivers) For(modalias string) []string {
 	return slices.Compact(found)
 }
 
-// pathless is normaliseAlias for path.Match, to which a slash, as in a BIOS' date,
-// is not like any character.
+// pathless is normaliseAlias for path.Match, whose wildcards do not match a slash, such as
+// those in a BIOS date.
 func pathless(alias string) (string, bool) {
 	alias, ok := normaliseAlias(alias)
 	return strings.ReplaceAll(alias, "/", "\x01"), ok

@@ -47,8 +47,8 @@ func TestDriversAreThoseOfModprobe(t *testing.T) {
 	}
 }
 
-// TestAKernelWithoutModulesDrivesNothing that anybody could rely on: who asks it
-// would be told that an image lacks nothing.
+// TestAKernelWithoutModulesDrivesNothing: a kernel without modules is an error. Otherwise a
+// caller would conclude that the image lacks no driver.
 func TestAKernelWithoutModulesDrivesNothing(t *testing.T) {
 	tr := tree.New()
 	if err := tr.MkdirAll("usr/lib/modules/"+testVersion, testTime, "test"); err != nil {
@@ -76,7 +76,8 @@ func TestAPatternIsModprobes(t *testing.T) {
 	}
 }
 
-// TestHalfABracketIsNoAlias says of modprobe what the table above relies on.
+// TestHalfABracketIsNoAlias checks with modprobe that aliases with unmatched brackets match
+// nothing, as the test above assumes.
 func TestHalfABracketIsNoAlias(t *testing.T) {
 	dir := unpackTree(t, testTree(t))
 	run(t, nil, "depmod", "-b", dir, testVersion)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// object is a relocatable ELF file, read the way libkmod/libkmod-elf.c does:
-// by section names, in either word size and byte order.
+// object is a relocatable ELF file. Like libkmod/libkmod-elf.c it is read by section names,
+// in either word size and byte order.
 type object struct {
 	data     []byte
 	order    binary.ByteOrder
@@ -16,8 +16,8 @@ type object struct {
 	sections map[string][]byte
 }
 
-// The parts of the ELF format (elf(5)) that differ between the word sizes:
-// offsets and sizes of fields in bytes.
+// elfLayout has the parts of the ELF format (elf(5)) that differ between word sizes:
+// offsets and sizes of fields, in bytes.
 type elfLayout struct {
 	header                            int // size of the file header
 	shoff, shentsize, shnum, shstrndx int
@@ -91,7 +91,7 @@ func (o *object) readSections() error {
 		name, ok := cString(strtab, uint64(o.order.Uint32(h)))
 		body, inside := o.section(h)
 		if !ok || !inside {
-			continue // as libkmod does: a section that is not ours to read
+			continue // skip sections outside the file, as libkmod does
 		}
 		if _, have := o.sections[name]; !have {
 			o.sections[name] = body
@@ -135,8 +135,7 @@ func cString(b []byte, off uint64) (string, bool) {
 	return string(b[off : off+uint64(n)]), true
 }
 
-// cStrings splits a section of NUL-terminated strings; runs of NULs are
-// padding.
+// cStrings splits a section of NUL-terminated strings; several NULs in a row are padding.
 func cStrings(b []byte) []string {
 	return strings.FieldsFunc(string(b), func(r rune) bool { return r == 0 })
 }
@@ -147,11 +146,11 @@ type symbol struct {
 	undefined bool
 }
 
-// crcPrefix begins the symbols that hold the version of an exported one.
+// crcPrefix is the prefix of the symbols that hold the version of an exported symbol.
 const crcPrefix = "__crc_"
 
-// symbols returns the entries of .symtab that tell of dependencies: undefined
-// symbols and those with crcPrefix.
+// symbols returns the entries of .symtab that matter for dependencies: undefined symbols
+// and those with crcPrefix.
 func (o *object) symbols() ([]symbol, error) {
 	l := o.layout()
 	table, names := o.sections[".symtab"], o.sections[".strtab"]
@@ -177,9 +176,8 @@ func (o *object) symbols() ([]symbol, error) {
 	return list, nil
 }
 
-// exports returns the symbols that the module offers to others: those with a
-// CRC, or the names of its export table where the kernel has no symbol
-// versions.
+// exports returns the symbols that the module exports: those with a CRC or, if the kernel
+// has no symbol versions, the names in its export table.
 func (o *object) exports(symbols []symbol) []string {
 	var names []string
 	for _, s := range symbols {
@@ -193,9 +191,9 @@ func (o *object) exports(symbols []symbol) []string {
 	return names
 }
 
-// needs returns the symbols that the module wants from elsewhere: undefined
-// ones in the order of the symbol table, then those only in __versions. The
-// order decides in which order depmod lists dependencies.
+// needs returns the symbols that the module imports: undefined symbols in the order of the
+// symbol table, then those that are only in __versions. This order determines the order in
+// which depmod lists dependencies.
 func (o *object) needs(symbols []symbol) []string {
 	versions := o.versions()
 	first := map[string]int{}

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// graph holds the modules in depmod's order with their dependencies, found by
-// symbols as depmod does.
+// graph holds the modules in depmod's order with their dependencies, which it derives from
+// symbols, as depmod does.
 type graph struct {
 	modules []*module
-	index   map[*module]int // place in modules: the priority in the tries
+	index   map[*module]int // index in modules, which is the priority in the tries
 	owner   map[string]*module
-	deps    map[*module][]*module // direct ones, in the order of symbols
-	rank    map[*module]int       // topological: users before what they use
+	deps    map[*module][]*module // direct dependencies, in the order of symbols
+	rank    map[*module]int       // topological order: a module before those that it uses
 }
 
 func newGraph(modules []*module) (*graph, error) {
@@ -36,7 +36,7 @@ func newGraph(modules []*module) (*graph, error) {
 	for _, x := range modules {
 		have := map[*module]bool{}
 		for _, s := range x.info.needs {
-			// On PowerPC ".f" is the code of the function "f".
+			// On PowerPC, ".f" is the code of the function "f".
 			if dep := g.owner[strings.TrimPrefix(s, ".")]; dep != nil && !have[dep] {
 				have[dep] = true
 				g.deps[x] = append(g.deps[x], dep)
@@ -47,8 +47,8 @@ func newGraph(modules []*module) (*graph, error) {
 	return g, g.sort(users)
 }
 
-// sort ranks the modules. The stack makes the order that of depmod: modules
-// that nothing uses are taken from the last to the first.
+// sort ranks the modules. The stack gives depmod's order: modules that no other uses are
+// taken from the last to the first.
 func (g *graph) sort(users map[*module]int) error {
 	var stack []*module
 	for _, x := range g.modules {
@@ -78,7 +78,7 @@ func (g *graph) sort(users map[*module]int) error {
 	return fmt.Errorf("dependency cycle among the modules %s", strings.Join(cycle, ", "))
 }
 
-// all returns the dependencies of x and theirs, users first.
+// all returns the dependencies of x, direct and indirect, users before what they use.
 func (g *graph) all(x *module) []*module {
 	seen := map[*module]bool{}
 	var list []*module
@@ -97,7 +97,7 @@ func (g *graph) all(x *module) []*module {
 	return list
 }
 
-// depLine is the line of x in modules.dep.
+// depLine is the line for x in modules.dep.
 func (g *graph) depLine(x *module) string {
 	var b strings.Builder
 	b.WriteString(x.rel)
@@ -127,7 +127,7 @@ func (g *graph) depTrie(root *trieNode) error {
 	return nil
 }
 
-// infoText writes lines for every module below a heading.
+// infoText writes a heading, followed by the lines of every module.
 func (g *graph) infoText(heading string, lines func(b *bytes.Buffer, x *module)) []byte {
 	b := bytes.NewBufferString(heading)
 	for _, x := range g.modules {
@@ -186,8 +186,8 @@ func (g *graph) symbolTrie(root *trieNode) error {
 	return nil
 }
 
-// devnameText lists device nodes whose first use loads a module, from pairs
-// of aliases "devname:loop-control" and "char-major-10-237".
+// devnameText lists device nodes whose first use loads a module. A module declares one by
+// two aliases, such as "devname:loop-control" and "char-major-10-237".
 func (g *graph) devnameText() []byte {
 	var b bytes.Buffer
 	for _, x := range g.modules {
@@ -203,8 +203,8 @@ func (g *graph) devnameText() []byte {
 	return b.Bytes()
 }
 
-// devname returns a node's name and its number as "c10:237". Like depmod it
-// stops at the first alias that completes the pair.
+// devname returns the name and the number, such as "c10:237", of a module's device node.
+// Like depmod it stops at the first alias that completes the pair.
 func devname(aliases []string) (name, number string) {
 	for _, a := range aliases {
 		var major, minor uint32

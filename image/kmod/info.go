@@ -15,21 +15,21 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// info is what a module says about itself.
+// info is what a module's file contains about it.
 type info struct {
 	aliases, softdeps, weakdeps []string // in the order of .modinfo
 	depends                     []string // names of modules
 	exports, needs              []string // symbols
-	// of the file, decompressed
+	// size and sum are those of the decompressed file.
 	size int64
 	sum  string
 }
 
-// maxModule bounds a decompressed module. Those with debug symbols, which no
+// maxModule bounds a decompressed module, in bytes. Modules with debug symbols, which no
 // image has, reach 100 MB.
 const maxModule = 256 << 20
 
-// load reads the modules that were not read yet, on all processors.
+// load reads those modules that have not been read yet, on all processors.
 func load(modules []*module) error {
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
@@ -83,7 +83,7 @@ func parseModule(data []byte) (*info, error) {
 	return i, nil
 }
 
-// add takes one "key=value" of .modinfo.
+// add adds one "key=value" of .modinfo.
 func (i *info) add(s string) {
 	key, value, _ := strings.Cut(s, "=")
 	switch key {
@@ -102,11 +102,11 @@ func (i *info) add(s string) {
 	}
 }
 
-// decoders keeps idle xz decoders with their dictionaries: a kernel has
-// thousands of small modules.
+// decoders keeps idle xz decoders with their dictionaries for reuse: a kernel has thousands
+// of small modules.
 var decoders sync.Pool
 
-// decompress returns the ELF file in r, by the ending of the file's name.
+// decompress returns the ELF file in r; the ending of name tells the compression.
 func decompress(name string, r io.Reader) ([]byte, error) {
 	switch {
 	case strings.HasSuffix(name, ".xz"):

@@ -1,13 +1,11 @@
-// Package kmod knows a kernel's modules inside a file tree: which depend on
-// which, which of them an image needs, uncompressed, and the indexes that
-// modprobe(8) wants to find beside them. It does what depmod(8) does, without
-// running it.
+// Package kmod handles a kernel's modules in a file tree: it finds out which depend on
+// which, keeps those that an image needs, uncompressed, and writes the indexes that
+// modprobe(8) expects beside them. It does what depmod(8) does, without running it.
 //
-// It refuses names that neither a module nor the kernel itself has, modules
-// that depend on one that is missing, dependency cycles, and files that are
-// no kernel modules. It reads no depmod.d configuration, follows no symbolic
-// link below the directory of a kernel, and checks neither signatures nor
-// symbol versions.
+// It refuses names that are neither a module nor compiled into the kernel, modules that
+// depend on a missing one, dependency cycles, and files that are not kernel modules. It
+// reads no depmod.d configuration, follows no symbolic link below a kernel's directory, and
+// checks neither signatures nor symbol versions.
 package kmod
 
 import (
@@ -19,43 +17,42 @@ import (
 
 // Module is one loadable module of a tree.
 type Module struct {
-	// Name is the module's name as the kernel has it, with underscores.
+	// Name is the module's name in the kernel, with underscores.
 	Name string
-	// Path is that of its file in the tree.
+	// Path is the path of the module's file in the tree.
 	Path string
-	// Soft tells that nothing asked for fails without this module: it came
-	// by a soft dependency alone, and its loading may fail.
+	// Soft says that the module came in only as a soft dependency: nothing that was asked
+	// for fails without it, so its loading may fail.
 	Soft bool
 	// Needs names the modules without which this one cannot be loaded.
 	Needs []string
 }
 
-// Modules are the modules of one kernel in one tree. What was once read of a
-// file is kept, so that pruning, indexing and listing decompress each needed
-// module once. It is not safe for concurrent use.
+// Modules are the modules of one kernel in one tree. What was read from a file is kept, so
+// that pruning, indexing and listing decompress each needed module only once. It is not
+// safe for concurrent use.
 type Modules struct {
 	tree      *tree.Tree
 	dir       string             // "usr/lib/modules/VERSION"
 	files     map[string]*module // by name
-	builtin   map[string]bool    // names of what is compiled in
-	ctx       context.Context    // of Open; the methods are its steps
+	builtin   map[string]bool    // names of the modules that are compiled in
+	ctx       context.Context    // given to open; the methods run as steps of that call's work
 	opt       Options
 	providers []*module // of crypto algorithms, once loaded
 	riddles   []string
 }
 
-// Options for Select.
+// Options are the options of Select and AllDrivers.
 type Options struct {
-	// Remember returns what compute once returned for a kind and a key, as
-	// fetch.Cache does. Results depend on nothing but names and digests of
-	// modules, so that a build that finds them reads no module at all. Nil
-	// keeps nothing.
+	// Remember returns what compute returned earlier for the same kind and key, as
+	// fetch.Cache does. Results depend only on names and digests of modules, so a build
+	// that finds them in the cache reads no module at all. nil caches nothing.
 	Remember func(ctx context.Context, kind, key string, compute func() ([]byte, error)) ([]byte, error)
 }
 
-// Select gives a tree like t that has of a kernel's modules only what keep asks
-// for, uncompressed, with their indexes, whose files get the time given. version is the
-// kernel's release, as uname(1) prints it.
+// Select returns the modules that keep asks for, in a copy of t that has no others. They
+// are uncompressed and have indexes, whose files get modTime. version is the kernel's
+// release, as uname(1) prints it. See prune for the syntax of keep.
 func Select(ctx context.Context, t *tree.Tree, version string, keep []string, modTime time.Time, opt Options) (*Modules, error) {
 	m, err := open(ctx, t.Clone(), version, opt)
 	if err != nil {
@@ -70,11 +67,11 @@ func Select(ctx context.Context, t *tree.Tree, version string, keep []string, mo
 	return m, m.depmod(modTime)
 }
 
-// Riddles are the kept modules that ask the kernel for others by name while
-// they run, and of which nothing tells for which others.
+// Riddles are the kept modules that request others by name while they run, where it is
+// unknown which ones.
 func (m *Modules) Riddles() []string { return m.riddles }
 
-// Tree is the tree that the modules are in. Nobody changes it.
+// Tree is the tree that contains the modules. It must not be changed.
 func (m *Modules) Tree() *tree.Tree { return m.tree }
 
 // open finds the modules of a kernel in usr/lib/modules or lib/modules of t.

@@ -9,15 +9,14 @@ import (
 )
 
 const (
-	// cacheKind is the kind of derived files made here.
+	// cacheKind is the kind of this package's entries in the cache.
 	cacheKind = "kmod"
-	// cacheVersion is part of every key: whoever changes what is computed
-	// changes it.
+	// cacheVersion is part of every key. Change it when the computation changes.
 	cacheVersion = "4"
 )
 
-// remember returns what compute returns for the inputs that key stands for,
-// from the cache if it is there.
+// remember returns the result of compute, from the cache if it has one for key. key must
+// cover all inputs of compute.
 func (m *Modules) remember(key string, compute func() ([]byte, error)) ([]byte, error) {
 	if m.opt.Remember == nil {
 		return compute()
@@ -25,13 +24,13 @@ func (m *Modules) remember(key string, compute func() ([]byte, error)) ([]byte, 
 	return m.opt.Remember(m.ctx, cacheKind, key, compute)
 }
 
-// errDamaged is a remembered result that its digest vouches for and that yet
-// does not fit: the key lacks an input.
+// errDamaged means that a cached result has the right digest and yet does not fit: the key
+// lacks an input.
 var errDamaged = errors.New("cached module index does not fit")
 
-// fingerprint is a key for the question asked of the present modules: it
-// covers the names and digests of all files that an answer rests on, and the
-// tables of this package that no file has.
+// fingerprint is the cache key for a question about the present modules. It covers the
+// names and digests of all files on which the answer depends, and the tables of this
+// package.
 func (m *Modules) fingerprint(question string, args ...string) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %s %q %s\n", cacheVersion, question, args, m.dir)

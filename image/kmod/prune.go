@@ -17,17 +17,15 @@ var indexes = []string{
 	"modules.builtin.bin", "modules.builtin.alias.bin", "modules.devname",
 }
 
-// prune removes from the tree every module that keep does not ask for, the
-// indexes, which are stale then, and directories that become empty, and
-// returns how many modules went.
+// prune removes every module that keep does not ask for, the indexes, which are then out of
+// date, and directories that become empty. It returns how many modules it removed.
 //
-// An element of keep is a module's name ("dm_crypt", dashes and underscores
-// alike), a pattern of names ("nf_*", as path.Match has it), or a directory
-// below that of the kernel with its slash ("kernel/net/netfilter/"). What
-// these depend on stays too, hard, soft and weak, and what they ask for by
-// name while they run, see requests. A name of what is compiled
-// into the kernel asks for nothing; an element that matches neither is an
-// error.
+// An element of keep is a module's name ("dm_crypt", where dashes equal underscores), a
+// path.Match pattern of names ("nf_*"), or a directory below the kernel's, with a slash at
+// the end ("kernel/net/netfilter/"). Everything that these modules depend on also stays:
+// hard, soft and weak dependencies, and the modules that they request by name while they
+// run, see requests. A name that is compiled into the kernel adds nothing; an element that
+// matches nothing is an error.
 func (m *Modules) prune(keep []string) (removed int, err error) {
 	b, err := m.remember(m.fingerprint("prune", keep...), func() ([]byte, error) {
 		kept, err := m.kept(keep)
@@ -46,11 +44,11 @@ func (m *Modules) prune(keep []string) (removed int, err error) {
 	return m.drop(kept)
 }
 
-// riddleMark stands before the names of riddles in a remembered list.
+// riddleMark precedes the names of riddles in a cached list.
 const riddleMark = "?"
 
-// kept returns the names of all modules that keep and their dependencies
-// mean, sorted, riddles first.
+// kept returns the names of all modules that keep asks for and of their dependencies,
+// sorted, riddles first.
 func (m *Modules) kept(keep []string) ([]string, error) {
 	wanted := map[*module]bool{}
 	for _, k := range keep {
@@ -92,11 +90,11 @@ func (m *Modules) kept(keep []string) ([]string, error) {
 	return names, nil
 }
 
-// renamed are modules that overlays want by their name in 6.12, and what newer
-// kernels (7.3 in trixie-backports) call them: a board may take either.
+// renamed maps the names of modules in 6.12, which overlays use, to their names in newer
+// kernels (7.3 in trixie-backports): a board may have either kernel.
 var renamed = map[string]string{"aes_generic": "aes", "sha256_generic": "sha256", "sha512_generic": "sha512"}
 
-// match returns the modules that one element of keep means.
+// match returns the modules that one element of keep asks for.
 func (m *Modules) match(k string) ([]*module, error) {
 	plain := normalise(k)
 	if now := renamed[plain]; now != "" && m.files[plain] == nil && !m.builtin[plain] {
@@ -144,7 +142,7 @@ func (m *Modules) drop(kept map[string]bool) (int, error) {
 	for n := range m.tree.Walk() {
 		rel, below := strings.CutPrefix(n.Path, m.dir+"/")
 		name := moduleName(n.Path)
-		// A file that a twin in updates/ replaces goes as well.
+		// This also removes a file that another of the same name in updates/ replaces.
 		if !below || name == "" || n.Mode.IsDir() || excluded(rel) ||
 			kept[name] && m.files[name].path == n.Path {
 			continue
@@ -169,8 +167,7 @@ func (m *Modules) drop(kept map[string]bool) (int, error) {
 	return removed, m.pruneOrder()
 }
 
-// keepFull takes the directories that still have something in them out of
-// emptied.
+// keepFull removes the directories that are not empty from emptied.
 func (m *Modules) keepFull(emptied, gone map[string]bool) {
 	for n := range m.tree.Walk() {
 		if gone[n.Path] || emptied[n.Path] || !strings.HasPrefix(n.Path, m.dir+"/") {
@@ -182,8 +179,8 @@ func (m *Modules) keepFull(emptied, gone map[string]bool) {
 	}
 }
 
-// pruneOrder shortens modules.order to the modules that are left: nothing but
-// depmod reads it, and it is as long as the whole kernel's list.
+// pruneOrder shortens modules.order to the modules that are left: only depmod reads it, and
+// it lists the whole kernel's modules.
 func (m *Modules) pruneOrder() error {
 	p := path.Join(m.dir, "modules.order")
 	text, err := readOptional(m.tree, p)

@@ -11,7 +11,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// module is a module file of the tree and, once loaded, what is in it.
+// module is a module file of the tree and, once loaded, its content.
 type module struct {
 	name string
 	path string // in the tree
@@ -33,8 +33,8 @@ func moduleName(p string) string {
 	return normalise(base)
 }
 
-// normalise makes a name comparable: files and people write dashes where the
-// kernel writes underscores.
+// normalise makes names comparable: files and people use dashes where the kernel has
+// underscores.
 func normalise(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
 // findDir returns the real path of a kernel's directory.
@@ -51,9 +51,8 @@ func findDir(t *tree.Tree, version string) (string, error) {
 	return "", fmt.Errorf("no modules of kernel %s in the tree: /usr/lib/modules/%[1]s: %w", version, fs.ErrNotExist)
 }
 
-// listModules finds the module files below dir. Like depmod it looks in no
-// directory called build or source, and prefers updates/ to the rest where a
-// name occurs twice.
+// listModules finds the module files below dir. Like depmod it skips directories called
+// build or source, and prefers updates/ if a name occurs twice.
 func listModules(t *tree.Tree, dir string) (map[string]*module, error) {
 	found := map[string]*module{}
 	for n := range t.Walk() {
@@ -76,8 +75,7 @@ func excluded(rel string) bool {
 	return slices.ContainsFunc(strings.Split(rel, "/"), func(c string) bool { return c == "build" || c == "source" })
 }
 
-// readBuiltin returns the names in modules.builtin, none if there is no such
-// file.
+// readBuiltin returns the names in modules.builtin, or none if the file does not exist.
 func readBuiltin(t *tree.Tree, dir string) (map[string]bool, error) {
 	text, err := readOptional(t, path.Join(dir, "modules.builtin"))
 	if err != nil {
@@ -98,7 +96,7 @@ func builtinName(line string) string {
 	return strings.Trim(normalise(base), "/")
 }
 
-// readOptional returns the text of a file that need not exist.
+// readOptional returns the content of a file, or "" if it does not exist.
 func readOptional(t *tree.Tree, p string) (string, error) {
 	if t.Get(p) == nil {
 		return "", nil
@@ -107,8 +105,8 @@ func readOptional(t *tree.Tree, p string) (string, error) {
 	return string(b), err
 }
 
-// byOrder returns the modules as depmod orders them: those that modules.order
-// lists in its order, then the others by path.
+// byOrder returns the modules in depmod's order: those in modules.order, in its order, then
+// the others by path.
 func (m *Modules) byOrder() ([]*module, error) {
 	text, err := readOptional(m.tree, path.Join(m.dir, "modules.order"))
 	if err != nil {
@@ -131,14 +129,13 @@ func (m *Modules) byOrder() ([]*module, error) {
 	return list, nil
 }
 
-// uncompressed is the file's name as the kernel's build made it, the form of
-// modules.order.
+// uncompressed is the file's name without the ending of a compression, as in modules.order.
 func (x *module) uncompressed() string {
 	i := strings.LastIndex(x.rel, ".ko")
 	return x.rel[:i+len(".ko")]
 }
 
-// list returns the modules by path.
+// list returns the modules, sorted by path.
 func (m *Modules) list() []*module {
 	list := make([]*module, 0, len(m.files))
 	for _, x := range m.files {

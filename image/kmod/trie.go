@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// The binary indexes of kmod are a radix tree of keys in 7-bit ASCII. The
-// file (libkmod/libkmod-index.c, tools/depmod.c of kmod 34) begins with
+// The binary indexes of kmod are a radix tree of keys in 7-bit ASCII. The file
+// (libkmod/libkmod-index.c, tools/depmod.c of kmod 34) begins with
 //
 //	magic    uint32 big-endian 0xB007F457
 //	version  uint32 0x00020001
 //	root     uint32, the offset of the root node with its flags
 //
-// and a node, which its offset's high four bits describe, is
+// and a node, whose fields the high four bits of its offset announce, is
 //
 //	prefix   NUL-terminated string             if flag 0x80000000
 //	first    byte                              if flag 0x20000000
@@ -22,11 +22,10 @@ import (
 //	count    uint32                            if flag 0x40000000
 //	values   count × (priority uint32, NUL-terminated string)
 //
-// in this order. A key is spelled by the prefixes and child bytes on the way
-// from the root. Values are sorted by priority, the place of their module in
-// modules.dep; of equal ones the last inserted comes first. This program
-// writes a node before its children, as kmod 34 does; kmod 30 wrote it after
-// them, and every version reads both.
+// in this order. A key consists of the prefixes and child bytes on the path from the root.
+// Values are sorted by priority, which is their module's index in modules.dep; of equal
+// priorities, the last inserted comes first. This package writes a node before its children,
+// as kmod 34 does; kmod 30 wrote it after them, and every version reads both.
 const (
 	trieMagic   = 0xB007F457
 	trieVersion = 0x00020001
@@ -90,7 +89,7 @@ func commonPrefix(a, b string) int {
 	return i
 }
 
-// split makes n end before byte at of its prefix; a new child takes the rest.
+// split ends n before byte at of its prefix and moves the rest into a new child.
 func (n *trieNode) split(at int) {
 	child := &trieNode{prefix: n.prefix[at+1:], children: n.children, values: n.values}
 	*n = trieNode{prefix: n.prefix[:at], children: map[byte]*trieNode{n.prefix[at]: child}}
@@ -106,7 +105,7 @@ func (n *trieNode) addValue(v trieValue) {
 	n.values[i] = v
 }
 
-// encode returns the index file.
+// encode returns the content of the index file.
 func (n *trieNode) encode() ([]byte, error) {
 	if n.measure(); n.total+trieHeader > offsetMask {
 		return nil, fmt.Errorf("module index: %d bytes are too many", n.total)

@@ -10,9 +10,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// unpack gives the tree every module as the kernel's build made it, where Debian has
-// compressed it: what compresses the tree does as well, and an update of a kernel then
-// has little in it, where a compressed module is another one altogether.
+// unpack replaces every compressed module in the tree by the uncompressed file. The image
+// is compressed as a whole anyway, and then an update of a kernel is small, whereas two
+// compressed versions of a module have nothing in common.
 func (m *Modules) unpack() error {
 	b, err := m.remember(m.fingerprint("unpack"), m.unpackedSums)
 	if err != nil {
@@ -40,7 +40,8 @@ func (m *Modules) unpack() error {
 	return nil
 }
 
-// unpackedSums has a line for each compressed module.
+// unpackedSums writes a line for each compressed module: name, size and digest of the
+// uncompressed file.
 func (m *Modules) unpackedSums() ([]byte, error) {
 	list := m.list()
 	if err := load(list); err != nil {
@@ -55,10 +56,10 @@ func (m *Modules) unpackedSums() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// unpacked is what is in a compressed module.
+// unpacked is the uncompressed content of a compressed module.
 type unpacked struct {
 	packed tree.Content
-	name   string // by whose ending it is decompressed
+	name   string // its ending tells the compression
 	size   int64
 	sum    string
 }

@@ -1,9 +1,8 @@
-// Package lock is the record of every input of one image, exact enough to
-// build the same bytes again: a strict, versioned, sorted JSON file.
+// Package lock reads and writes the record of all inputs of one image, which is exact
+// enough to build the same bytes again: a strict, versioned, sorted JSON file.
 //
-// It refuses unknown and repeated fields, and values that cannot be meant. It
-// does not fetch or resolve: it neither knows where mirrors are nor what a
-// board is.
+// It refuses unknown and repeated fields, and values that cannot be right. It does not
+// fetch or resolve anything, and knows neither mirrors nor boards.
 package lock
 
 import (
@@ -26,11 +25,11 @@ type Lock struct {
 	Version int    `json:"version" yaml:"version"`
 	Board   string `json:"board" yaml:"board"`
 	Arch    string `json:"arch" yaml:"arch"` // Debian's name
-	// Timestamp is the newest date of the suites, the image's
-	// SOURCE_DATE_EPOCH, and where to look in the snapshot archive.
+	// Timestamp is the newest date of the suites. It is the image's SOURCE_DATE_EPOCH, and
+	// the time to look up in the snapshot archive.
 	Timestamp time.Time `json:"timestamp" yaml:"timestamp"`
-	// Inputs is the sha256 of what is not listed here but decides the image:
-	// board file, overlays, the builder's own version.
+	// Inputs is the sha256 of what is not listed here but determines the image: the board
+	// file, the overlays, the embedded programs, and options such as the signer.
 	Inputs     string      `json:"inputs,omitempty" yaml:"inputs"`
 	Suites     []Suite     `json:"suites" yaml:"suites"`
 	Packages   []Package   `json:"packages" yaml:"packages"`
@@ -52,7 +51,7 @@ type Package struct {
 	Version  string `json:"version" yaml:"version"`
 	Arch     string `json:"arch" yaml:"arch"`
 	Suite    string `json:"suite" yaml:"suite"`
-	Filename string `json:"filename" yaml:"filename"` // below the base URL of a mirror
+	Filename string `json:"filename" yaml:"filename"` // relative to a mirror's base URL
 	Size     int64  `json:"size" yaml:"size"`
 	SHA256   string `json:"sha256" yaml:"sha256"`
 }
@@ -62,27 +61,26 @@ type Component struct {
 	Name    string `json:"name" yaml:"name"`
 	Version string `json:"version" yaml:"version"`
 	Arch    string `json:"arch" yaml:"arch"`
-	File    string `json:"file,omitempty" yaml:"file"` // its name, where the user gave a file
+	File    string `json:"file,omitempty" yaml:"file"` // the file's name if the user gave a file
 	URL     string `json:"url,omitempty" yaml:"url"`
 	SHA256  string `json:"sha256" yaml:"sha256"`
 	Size    int64  `json:"size,omitempty" yaml:"size"`
 	// Deferred components are not in the image: the node fetches them.
 	Deferred bool `json:"deferred,omitempty" yaml:"deferred"`
-	// BuiltFrom names the source of a component that was built here, such as
-	// a Go module with version and checksum; Toolchain what built it.
+	// BuiltFrom names the source of a component that was built here, such as a Go module
+	// with its version; Toolchain is what built it.
 	BuiltFrom string `json:"builtFrom,omitempty" yaml:"builtFrom"`
 	Toolchain string `json:"toolchain,omitempty" yaml:"toolchain"`
 }
 
-// Image is one container image. What its architecture has of it follows from
-// the digest.
+// Image is one container image. The digest also determines the manifest and layers for the
+// architecture.
 type Image struct {
 	Name   string `json:"name" yaml:"name"`     // in full, with a tag
-	Digest string `json:"digest" yaml:"digest"` // "sha256:" and hex, of its index where it has one
+	Digest string `json:"digest" yaml:"digest"` // "sha256:" and hex, of the image's index if it has one
 }
 
-// Load reads and validates a lock file. Errors name the file, the line and
-// the field.
+// Load reads and validates a lock file. Errors name the file, the line and the field.
 func Load(name string) (*Lock, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -91,8 +89,8 @@ func Load(name string) (*Lock, error) {
 	return Parse(name, b)
 }
 
-// Parse is Load for data that was read; name is for errors. JSON is YAML, so
-// that unknown and repeated fields are told as those of every other file.
+// Parse is Load for data in memory; name is for errors. It parses JSON as YAML, so that
+// unknown and repeated fields are reported as in all other files.
 func Parse(name string, data []byte) (*Lock, error) {
 	if err := json.Unmarshal(data, new(any)); err != nil {
 		return nil, &strictyaml.Problem{Name: name, Line: line(data, err), Msg: err.Error()}
@@ -108,18 +106,18 @@ func Parse(name string, data []byte) (*Lock, error) {
 	return l, l.validate(doc)
 }
 
-// line is where a parser of JSON stopped.
+// line returns the line at which the JSON parser stopped.
 func line(data []byte, err error) int {
 	at := len(data)
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
-		at = min(max(0, int(syntax.Offset)-1), at) // it counts the byte it stopped at
+		at = min(max(0, int(syntax.Offset)-1), at) // Offset includes the byte at which it stopped
 	}
 	return 1 + bytes.Count(data[:at], []byte("\n"))
 }
 
-// Marshal returns the one text that l has: sorted, indented, with a newline
-// at the end. A text that Parse would refuse is an error.
+// Marshal returns the canonical text of l: sorted, indented, with a newline at the end. It
+// returns an error if Parse would refuse that text.
 func (l *Lock) Marshal() ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -134,8 +132,8 @@ func (l *Lock) Marshal() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// canonical returns a sorted copy. Suites keep their order, which decides
-// where equal versions come from.
+// canonical returns a sorted copy. Suites keep their order, which determines the suite that
+// equal versions come from.
 func (l *Lock) canonical() *Lock {
 	c := *l
 	c.Timestamp = c.Timestamp.UTC()

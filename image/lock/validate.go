@@ -12,13 +12,13 @@ import (
 	"github.com/going-mobile/imagebuilder/image/oci/reference"
 )
 
-// checker collects findings below a field.
+// checker collects findings about the fields below a path.
 type checker struct {
 	*strictyaml.Findings
 	at []string
 }
 
-// in goes down to an entry of a list.
+// in returns a checker for an entry of a list.
 func (c checker) in(list string, i int) checker {
 	return checker{c.Findings, []string{list, strconv.Itoa(i)}}
 }
@@ -148,7 +148,7 @@ func (l *Lock) checkImages(c checker) {
 	}
 }
 
-// word refuses what is empty or has spaces or control characters.
+// word refuses empty text, and text with spaces or control characters.
 func (c checker) word(field, s string) {
 	if s == "" {
 		c.fail(field, "is missing")
@@ -163,7 +163,7 @@ func (c checker) digest(field, s string) {
 	}
 }
 
-// date refuses what SOURCE_DATE_EPOCH cannot carry.
+// date refuses times that SOURCE_DATE_EPOCH cannot represent.
 func (c checker) date(field string, t time.Time) {
 	if t.IsZero() || t.Unix() <= 0 || t.Nanosecond() != 0 || t.Year() > 9999 {
 		c.fail(field, "is missing, or not a whole second since 1970")
@@ -174,7 +174,8 @@ func local(name string) bool {
 	return name != "" && name != "." && name == path.Clean(name) && !path.IsAbs(name) && name != ".." && !strings.HasPrefix(name, "../") && !strings.Contains(name, `\`)
 }
 
-// web refuses passwords too: locks are published.
+// web refuses what is not a web address. It also refuses passwords, because locks are
+// published.
 func (c checker) web(field, s string) {
 	u, err := url.Parse(s)
 	switch {

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// PURL names the package as the purl specification's deb type does, with the
-// suite as its qualifier distro.
+// PURL returns the package URL of type deb, with the suite as qualifier distro.
 func (p Package) PURL() string {
 	purl := fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", purlEscape(p.Name), purlEscape(p.Version), p.Arch)
 	if p.Suite != "" {
@@ -16,7 +15,7 @@ func (p Package) PURL() string {
 	return purl
 }
 
-// PURL names the component as the purl specification's generic type does.
+// PURL returns the package URL of type generic.
 func (c Component) PURL() string {
 	purl := fmt.Sprintf("pkg:generic/%s@%s", purlEscape(c.Name), purlEscape(c.Version))
 	if c.URL != "" {
@@ -25,18 +24,18 @@ func (c Component) PURL() string {
 	return purl
 }
 
-// PURL names the container image as the purl specification's oci type does.
+// PURL returns the package URL of type oci.
 func (c Container) PURL(arch string) string {
 	repository, tag := c.Name[:strings.LastIndex(c.Name, ":")], c.Name[strings.LastIndex(c.Name, ":")+1:]
 	return fmt.Sprintf("pkg:oci/%s@%s?arch=%s&repository_url=%s&tag=%s",
 		purlEscape(path.Base(repository)), purlEscape(c.Digest), arch, purlEscape(repository), purlEscape(tag))
 }
 
-// SHA256 is the digest in hex alone.
+// SHA256 is the digest in hex, without its prefix.
 func (c Container) SHA256() string { return strings.TrimPrefix(c.Digest, "sha256:") }
 
-// purlEscape percent-encodes everything but what ECMA-427 leaves as it is in
-// names, versions and qualifiers: letters, digits, four marks and the colon.
+// purlEscape percent-encodes everything except what ECMA-427 leaves unencoded in names,
+// versions and qualifiers: letters, digits, four punctuation marks and the colon.
 func purlEscape(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s) {

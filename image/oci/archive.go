@@ -20,7 +20,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fetch"
 )
 
-// nameAnnotation is by which containerd's importer names an image of an index.
+// nameAnnotation is the annotation from which containerd's importer takes the name of an
+// image.
 const nameAnnotation = "io.containerd.image.name"
 
 const (
@@ -30,16 +31,16 @@ const (
 	blobDir    = "blobs/sha256/"
 )
 
-// Archive is an OCI layout in a tar, as a tree.Content: put together each time
-// that it is read, from the cache, every blob checked on the way. It takes no
-// room of its own and no memory.
+// Archive is an OCI layout in a tar file, as a tree.Content. It is assembled from the cache
+// each time it is read, and every blob is verified. It needs no disk space and no memory of
+// its own.
 type Archive struct {
 	parts []part
 	size  int64
 	sum   string
 }
 
-// part is a run of bytes: some in memory, or a file of the cache.
+// part is a run of bytes: in memory, or a file of the cache.
 type part struct {
 	data []byte
 	file *fetch.File
@@ -52,8 +53,8 @@ func (p part) size() int64 {
 	return int64(len(p.data))
 }
 
-// NewArchive makes an archive of images. The same images give the same bytes in
-// any order.
+// NewArchive makes an archive of images. The same images give the same bytes, whatever
+// their order.
 func NewArchive(ctx context.Context, cache *fetch.Cache, images []*Image) (*Archive, error) {
 	index, err := indexOf(images)
 	if err != nil {
@@ -79,8 +80,8 @@ func NewArchive(ctx context.Context, cache *fetch.Cache, images []*Image) (*Arch
 	return a, a.digest(ctx, cache)
 }
 
-// indexOf is index.json: a descriptor for every name, with the bytes that the
-// registry has under that name unchanged.
+// indexOf returns index.json: a descriptor for every name, which refers to the same bytes
+// that the registry has under that name.
 func indexOf(images []*Image) ([]byte, error) {
 	index := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{}}
 	for _, img := range images {
@@ -99,7 +100,7 @@ func indexOf(images []*Image) ([]byte, error) {
 	return json.Marshal(index)
 }
 
-// block is tar's, in bytes.
+// block is the block size of tar, in bytes.
 const block = 512
 
 // add appends one regular file: header, content, padding.
@@ -122,8 +123,8 @@ func (a *Archive) put(p part) {
 	a.size += p.size()
 }
 
-// digest learns the archive's sha256. What the parts are decides it, so it is
-// computed once for them.
+// digest computes the archive's sha256. It is determined by the parts, so it is computed
+// only once for the same parts.
 func (a *Archive) digest(ctx context.Context, cache *fetch.Cache) error {
 	key := sha256.New()
 	for _, p := range a.parts {
@@ -145,8 +146,8 @@ func (a *Archive) digest(ctx context.Context, cache *fetch.Cache) error {
 	return err
 }
 
-// digestOf hashes what it reads while the next is being read: reading hashes too,
-// part by part.
+// digestOf hashes what it has read while it reads on: r itself hashes as well, part by part, so
+// that the two run in parallel.
 func digestOf(r io.Reader) (string, error) {
 	const buffers = 4
 	full, empty := make(chan []byte, buffers), make(chan []byte, buffers)
@@ -170,25 +171,25 @@ func digestOf(r io.Reader) (string, error) {
 		full <- b[:n]
 	}
 	close(full)
-	if err == io.EOF || err == io.ErrUnexpectedEOF { // of ReadFull: a damaged file's is wrapped
+	if err == io.EOF || err == io.ErrUnexpectedEOF { // from ReadFull; for a damaged file these errors are wrapped
 		err = nil
 	}
 	return <-sum, err
 }
 
-// Size is the length in bytes.
+// Size is the length of the archive in bytes.
 func (a *Archive) Size() int64 { return a.size }
 
 // SHA256 is the digest of the whole archive.
 func (a *Archive) SHA256() string { return a.sum }
 
-// ChecksItself is true of every part: tree.Checked.
+// ChecksItself marks Archive as tree.Checked: every part is verified while it is read.
 func (a *Archive) ChecksItself() {}
 
-// Open returns the archive from its beginning.
+// Open returns a reader at the beginning of the archive.
 func (a *Archive) Open() (io.ReadCloser, error) { return &reader{rest: a.parts}, nil }
 
-// reader goes from part to part and has one file open at most.
+// reader reads the parts one after the other; it has at most one file open.
 type reader struct {
 	rest []part
 	now  io.Reader
@@ -230,7 +231,7 @@ func (r *reader) next() error {
 	return nil
 }
 
-// Close closes what is open.
+// Close closes the open file, if there is one.
 func (r *reader) Close() error {
 	if r.file == nil {
 		return nil

@@ -16,30 +16,30 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Contents is what an archive turns out to hold.
+// Contents is the result of checking an archive.
 type Contents struct {
-	SHA256 string // of the whole
-	// Layout says that it is an OCI layout; what is not has a problem.
+	SHA256 string // of the whole archive
+	// Layout says that the archive is an OCI layout; if it is not, that is a problem.
 	Layout bool
 	Images []Entry
-	// Problems are what is wrong with it: containerd imports an archive that
-	// lacks a layer without a word, and pods fail later.
+	// Problems lists what is wrong with the archive. containerd silently imports an archive
+	// that lacks a layer, and pods fail later.
 	Problems []string
 }
 
-// Entry is an image of an archive.
+// Entry is an image in an archive.
 type Entry struct {
 	Name   string `json:"name"`
 	Digest string `json:"digest"`
-	Size   int64  `json:"size,omitempty"` // bytes of its blobs, where they were looked at
+	Size   int64  `json:"size,omitempty"` // bytes of its blobs; 0 if they were not checked
 }
 
 func entry(d v1.Descriptor) Entry {
 	return Entry{Name: d.Annotations[nameAnnotation], Digest: d.Digest.String()}
 }
 
-// Names reads what images an OCI layout names, and no further than it must; it
-// checks none. An archive of another format has no names. The error is that of
+// Names returns the images that an OCI layout names, without checking them; it reads no
+// further than necessary. An archive of another format has no names. The error is that of
 // reading r.
 func Names(r io.Reader) (list []Entry, err error) {
 	in := &tee{r: r, h: io.Discard}
@@ -47,14 +47,14 @@ func Names(r io.Reader) (list []Entry, err error) {
 	layout := false
 	for t := tar.NewReader(in); index == nil || !layout; {
 		h, err := t.Next()
-		if err != nil { // the end, or the end of what is a tar
+		if err != nil { // the end of the archive, or something that is not tar
 			break
 		}
 		switch path.Clean(h.Name) {
 		case layoutFile:
 			layout = true
 		case indexFile:
-			index, _ = io.ReadAll(io.LimitReader(t, maxDocument)) // in knows why it failed
+			index, _ = io.ReadAll(io.LimitReader(t, maxDocument)) // in remembers a read error
 		}
 	}
 	var doc v1.IndexManifest
@@ -67,28 +67,27 @@ func Names(r io.Reader) (list []Entry, err error) {
 	return list, nil
 }
 
-// found is a blob of an archive: its own digest, and its text where it may be a
-// manifest.
+// found is a blob of an archive. text is its content if it may be a manifest.
 type found struct {
 	size int64
 	text []byte
-	doc  func() (*document, error) // of text, read once however many lead there
+	doc  func() (*document, error) // parses text, once for all references to it
 }
 
-// Bounds of an archive that is checked, which may be a stranger's.
+// Bounds for an archive that is checked, which may be hostile.
 const (
 	maxTexts    = 64 << 20 // bytes of its manifests
-	maxLeads    = 1 << 20  // followed from a name, or a manifest, to a blob: few blobs name each other often
-	maxProblems = 1000     // told
+	maxLeads    = 1 << 20  // references that are followed; blobs seldom refer to each other often
+	maxProblems = 1000     // problems that are listed
 )
 
-// Check reads an archive to its end and looks whether every image is whole: all
-// blobs there, each with its digest and size. The error is that of reading r.
+// Check reads an archive to its end and checks whether every image is complete: all blobs
+// exist, each with its digest and size. The error is that of reading r.
 func Check(r io.Reader) (*Contents, error) {
 	h := sha256.New()
 	c := &checker{in: &tee{r: r, h: h}, blobs: map[string]found{}}
 	c.read()
-	// Also what stands behind the last file, or behind what is no tar any more.
+	// Also hash what follows the last file, or what is no tar any more.
 	if _, err := io.Copy(io.Discard, c.in); err != nil {
 		return nil, err
 	}
@@ -104,8 +103,8 @@ func Check(r io.Reader) (*Contents, error) {
 	return &c.Contents, nil
 }
 
-// tee hashes what is read and remembers why reading failed, which package tar
-// would take for its own fault.
+// tee hashes what is read and remembers a read error, which package tar would report as its
+// own.
 type tee struct {
 	r   io.Reader
 	h   io.Writer
@@ -124,7 +123,7 @@ func (t *tee) Read(p []byte) (int, error) {
 type checker struct {
 	Contents
 	in    *tee
-	blobs map[string]found // by the digest that the name says
+	blobs map[string]found // by the digest in the file's name
 	texts int64
 	leads int
 	index []byte
@@ -152,7 +151,7 @@ func (c *checker) read() {
 		if h.Typeflag != tar.TypeReg {
 			continue
 		}
-		// As containerd does, for tars of "." and in whatever order.
+		// Clean the name, as containerd does: some tars have names that begin with "./".
 		if err := c.file(path.Clean(h.Name), h.Size, t); err != nil {
 			c.problem("%s is damaged: %v", h.Name, err)
 			return
@@ -188,8 +187,8 @@ func (c *checker) file(name string, length int64, r io.Reader) error {
 	return nil
 }
 
-// text returns what may be a manifest, which begins with a brace as no layer
-// does, and at least the first byte of anything else.
+// text returns the content if it may be a manifest, which begins with a brace as no layer
+// does; of anything else it returns the first byte, if there is one.
 func (c *checker) text(size int64, r io.Reader) ([]byte, error) {
 	first, err := io.ReadAll(io.LimitReader(r, 1))
 	if err != nil || string(first) != "{" || size > maxDocument || c.texts+size > maxTexts {
@@ -200,7 +199,7 @@ func (c *checker) text(size int64, r io.Reader) ([]byte, error) {
 	return append(first, rest...), err
 }
 
-// closure follows every name to its last layer.
+// closure follows every name down to its layers.
 func (c *checker) closure() {
 	var index v1.IndexManifest
 	if err := json.Unmarshal(c.index, &index); err != nil || len(index.Manifests) == 0 {
@@ -228,13 +227,13 @@ type lead struct {
 	what string
 }
 
-// A lead to a document is one of these.
+// What a reference to a document is called in problems.
 const (
 	manifest = "manifest" // or an index
 	platform = "platform" // of an index
 )
 
-// follow returns the sizes of what l leads to, by digest.
+// follow checks everything that l leads to, and returns the sizes of the blobs by digest.
 func (c *checker) follow(name string, l lead) map[string]int64 {
 	sizes := map[string]int64{}
 	if c.leads++; c.leads > maxLeads {
@@ -257,8 +256,9 @@ func (c *checker) follow(name string, l lead) map[string]int64 {
 	return sizes
 }
 
-// next lists what a document leads to: of an index, the platforms that are there. An
-// index below an index, which could lead there twice, and from there again, is none.
+// next lists the references in a document. For an index these are the platforms whose
+// manifests are in the archive. An index inside an index is a problem and not followed: it
+// could refer to blobs repeatedly without end.
 func (c *checker) next(name string, l lead, b found) (all []lead) {
 	doc, err := b.doc()
 	switch {

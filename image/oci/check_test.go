@@ -92,7 +92,7 @@ func TestCheckFollowsEveryName(t *testing.T) {
 	}
 }
 
-// TestNames: who only wants to know what is in an archive reads its first files.
+// TestNames: Names reads only the first files of an archive.
 func TestNames(t *testing.T) {
 	data, _, _ := archive(t)
 	good, err := oci.Check(bytes.NewReader(data))
@@ -222,15 +222,15 @@ func manifest(times int) func(string) string {
 	}
 }
 
-// index says of what it names, times over, that it is an image.
+// index returns an index that names the document below it several times, as an image.
 func index(times int) func(string) string {
 	return func(below string) string {
 		return `{"schemaVersion":2,"manifests":[` + list(times, `{"mediaType":"application/vnd.oci.image.manifest.v1+json",`+below+`}`) + `]}`
 	}
 }
 
-// TestCheckOfWhatNamesItselfOften: an index that says of another one twice that it is an
-// image, and that of the next, would be followed 2^40 times.
+// TestCheckOfWhatNamesItselfOften: with a chain of 40 indexes that each name the next one
+// twice, as an image, following every reference would take 2^40 steps.
 func TestCheckOfWhatNamesItselfOften(t *testing.T) {
 	docs := []func(string) string{blob, manifest(1)}
 	if c, err := oci.Check(bytes.NewReader(layout(t, 1, append(docs, index(2))...))); err != nil || len(c.Problems) > 0 || c.Images[0].Size < 400 {

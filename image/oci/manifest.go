@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// document is an image index or the manifest of one platform, in OCI's or in
-// Docker's form.
+// document is an image index or the manifest of one platform, in the format of OCI or
+// Docker.
 type document struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	MediaType     types.MediaType `json:"mediaType"`
@@ -21,15 +21,14 @@ type document struct {
 	Layers        []v1.Descriptor `json:"layers"`
 }
 
-// maxDocument bounds an index, a manifest or a config, in bytes: what registries
-// take at most.
+// maxDocument bounds an index, a manifest or a config, in bytes: registries accept no more.
 const maxDocument = 4 << 20
 
-// maxLayers bounds what one image may make us fetch. Unpackers stop at 127.
+// maxLayers bounds what one image can make us download. Unpackers stop at 127 layers.
 const maxLayers = 500
 
-// parse reads an index or a manifest. One that could be taken for both is
-// refused: two readers would see two images under one digest (CVE-2021-41190).
+// parse reads an index or a manifest. It refuses a document that could be taken for both:
+// two readers would see two images under one digest (CVE-2021-41190).
 func parse(data []byte) (*document, error) {
 	var d document
 	if err := json.Unmarshal(data, &d); err != nil {
@@ -44,7 +43,7 @@ func parse(data []byte) (*document, error) {
 	case manifest && d.Config == nil, len(d.Layers) > maxLayers, len(d.Manifests) > maxLayers:
 		return nil, errors.New("its manifest has no config, or too many entries")
 	}
-	if d.MediaType == "" { // which OCI allows
+	if d.MediaType == "" { // OCI allows this
 		d.MediaType = types.OCIManifestSchema1
 		if index {
 			d.MediaType = types.OCIImageIndex
@@ -64,8 +63,8 @@ func parse(data []byte) (*document, error) {
 	return &d, nil
 }
 
-// maxBlob bounds, in bytes, what a descriptor may say: more than any registry
-// takes, and little enough that sums of sizes stay what they are.
+// maxBlob bounds the size in a descriptor, in bytes: it is more than any registry accepts,
+// and small enough that sums of sizes do not overflow.
 const maxBlob = 1 << 40
 
 func checkDescriptor(d v1.Descriptor) error {
@@ -75,9 +74,9 @@ func checkDescriptor(d v1.Descriptor) error {
 	return nil
 }
 
-// candidates are the manifests of an index that may be of arch, the best first:
-// containerd takes the first that suits. What says nothing of its platform may
-// be anything but comes last.
+// candidates returns the manifests of an index that may be for arch, the best first:
+// containerd takes the first that suits. A manifest without a platform may be for any and
+// comes last.
 func (d *document) candidates(arch string) []v1.Descriptor {
 	var fit, silent []v1.Descriptor
 	for _, m := range d.Manifests {
@@ -92,21 +91,22 @@ func (d *document) candidates(arch string) []v1.Descriptor {
 	return append(fit, silent...)
 }
 
-// suits says whether every machine of arch, which is Debian's name and Go's, can
-// run it: a variant beyond the first needs a processor that not all have.
+// suits reports whether an image for this platform runs on every machine of arch, which is
+// the name that both Debian and Go use. A variant beyond the first needs a processor that
+// not all machines have.
 func suits(os, architecture, variant, arch string) bool {
 	first := map[string]string{"arm64": "v8", "amd64": "v1"}
 	return os == "linux" && architecture == arch && (variant == "" || variant == first[arch])
 }
 
-// platforms names those of an index, for people.
+// platforms lists the platforms of an index, for people.
 func (d *document) platforms() string {
 	var list []string
 	for _, m := range d.Manifests {
 		switch p := m.Platform; {
 		case m.MediaType.IsIndex():
 			list = append(list, "an index inside the index, which is not looked into")
-		case p != nil && p.OS != "unknown" && m.MediaType.IsImage(): // no attestations
+		case p != nil && p.OS != "unknown" && m.MediaType.IsImage(): // without attestations
 			list = append(list, p.String())
 		}
 	}
@@ -116,8 +116,8 @@ func (d *document) platforms() string {
 	return strings.Join(list, ", ")
 }
 
-// checkConfig compares what the image says of itself, which is what counts for
-// one that is in no index.
+// checkConfig checks the platform in the image's own config, the only information about an
+// image that is in no index.
 func checkConfig(data []byte, arch string) error {
 	var c struct {
 		OS           string `json:"os"`
@@ -133,7 +133,7 @@ func checkConfig(data []byte, arch string) error {
 	return nil
 }
 
-// ArchError says that an image is not for the board.
+// ArchError says that an image is not for the board's architecture.
 type ArchError struct{ Want, Have string }
 
 func (e *ArchError) Error() string {

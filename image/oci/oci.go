@@ -1,31 +1,30 @@
-// Package oci brings container images into a disk image: it pins them by
-// digest, fetches what one architecture needs of them, and makes one archive of
-// all, from which k3s fills containerd before it starts a pod.
+// Package oci adds container images to a disk image: it pins them by digest, downloads what
+// one architecture needs of them, and makes one archive of all, from which k3s fills
+// containerd before it starts a pod.
 //
 //	references ─Resolve→ digests, for the lock ─Pull→ blobs in the cache ─NewArchive→ content
 //
-// Registries are asked by the OCI distribution-spec (v1.1). The archive is an
-// image layout of the OCI image-spec (v1.1: image-layout.md, image-index.md,
-// manifest.md) in a plain USTAR tar. What the importers want besides, k3s (1.36)
-// and containerd (1.6 and 2.3), was tried with them:
+// Registries are accessed by the OCI distribution-spec (v1.1). The archive is an image
+// layout of the OCI image-spec (v1.1: image-layout.md, image-index.md, manifest.md) in a
+// plain USTAR tar. The following requirements of the importers were found by experiment
+// with k3s (1.36) and containerd (1.6 and 2.3):
 //
-//   - index.json names every image by the annotation io.containerd.image.name,
-//     spelled in full and with a tag: k3s stops at a name without one, the archive
-//     half imported.
-//   - Under a name stands what the registry has there, an index mostly, byte for
-//     byte: by its digest, too, a pod finds the image. What "docker save" writes
-//     gets new digests on its way in.
-//   - Of an index the one platform of the board is there, with its config and
-//     layers: k3s skips what is missing. It skips a damaged layer as silently, and
-//     the pod fails later: so all is checked while it is copied, and Check follows
-//     each name to its last layer.
-//   - Every blob is there once, sorted, of time 0 and 0:0: the same images are the
-//     same bytes, and k3s passes over an archive that it knows.
-//   - Nothing is compressed again: layers are, and so is the root.
+//   - index.json names every image by the annotation io.containerd.image.name, in full and
+//     with a tag: k3s stops at a name without a tag, with the archive half imported.
+//   - A name refers to what the registry has under that name, usually an index, byte for
+//     byte. So a pod also finds the image by its digest. "docker save", by contrast,
+//     writes images that get new digests on import.
+//   - Of an index, only the board's platform is in the archive, with its config and
+//     layers: k3s skips what is missing. It skips a damaged layer as silently, and the pod
+//     fails later. That is why every blob is verified while it is copied, and why Check
+//     follows each name down to its layers.
+//   - Every blob is in the archive once, sorted, with time 0 and owner 0:0: the same
+//     images give the same bytes, and k3s does not import an archive again that it knows.
+//   - Nothing is compressed again: layers already are, and so is the root.
 //
-// The package refuses tags from a mirror, registries without TLS (but on this
-// computer), images of another architecture, and what does not have its digest.
-// It unpacks nothing and runs nothing.
+// The package refuses tags from a mirror, registries without TLS (except on this computer),
+// images of another architecture, and content with another digest. It unpacks nothing and
+// runs nothing.
 package oci
 
 import (
@@ -45,25 +44,25 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
-// Options of Resolve and Pull.
+// Options are the options of Resolve and Pull.
 type Options struct {
-	// Arch is Debian's name, which for ours is OCI's too.
+	// Arch is Debian's name, which for the supported architectures is also OCI's.
 	Arch string
-	// Mirror is the base address of a registry that is asked first, for bytes
-	// and never for what a tag means.
+	// Mirror is the base address of a registry that is asked first for content, but never
+	// to resolve a tag; "" for none.
 	Mirror string
-	// Room is how many bytes all images may have together; 0 for any number.
+	// Room is how many bytes all images together may have; 0 means any number.
 	Room     int64
 	Progress progress.Reporter
 }
 
-// Image is one image with all that its architecture needs, in the cache.
+// Image is one image with all blobs that its architecture needs, in the cache.
 type Image struct {
 	reference.Reference
-	// Size is that of its blobs in bytes, as they are compressed.
+	// Size is the size of its blobs in bytes, compressed.
 	Size  int64
 	media string
-	blobs []blob // the named index or manifest first
+	blobs []blob // the index or manifest that the name refers to comes first
 }
 
 type blob struct {
@@ -72,8 +71,8 @@ type blob struct {
 	file   *fetch.File
 }
 
-// parallel downloads, of one registry mostly: as many as Docker's and
-// containerd's own clients do twice over.
+// parallel is the number of parallel downloads, mostly from one registry: twice as many as
+// the clients of Docker and containerd use.
 const parallel = 6
 
 type puller struct {
@@ -81,7 +80,7 @@ type puller struct {
 	opt   Options
 
 	mu      sync.Mutex
-	sources map[string][]*source // by repository: the mirror, the registry itself
+	sources map[string][]*source // by repository: the mirror, then the registry itself
 }
 
 func newPuller(cache *fetch.Cache, opt Options) (*puller, error) {
@@ -94,7 +93,7 @@ func newPuller(cache *fetch.Cache, opt Options) (*puller, error) {
 	return &puller{cache: cache, opt: opt, sources: map[string][]*source{}}, nil
 }
 
-// of returns where to look for an image, the registry itself last.
+// of returns the sources of an image, the registry itself last.
 func (p *puller) of(r reference.Reference) ([]*source, error) {
 	repo, err := r.Repository()
 	if err != nil {
@@ -121,9 +120,8 @@ func (p *puller) of(r reference.Reference) ([]*source, error) {
 	return p.sources[repo.Name()], nil
 }
 
-// Resolve returns the references with their digests. Those that have none are
-// looked up, each once, at the registry itself: what the tag means later does
-// not matter any more.
+// Resolve returns the references with their digests. A reference without a digest is looked
+// up once, at the registry itself; what its tag means later no longer matters.
 func Resolve(ctx context.Context, cache *fetch.Cache, refs []reference.Reference, opt Options) ([]reference.Reference, error) {
 	p, err := newPuller(cache, opt)
 	if err != nil {
@@ -148,8 +146,8 @@ func Resolve(ctx context.Context, cache *fetch.Cache, refs []reference.Reference
 	return out, g.Wait()
 }
 
-// lookUp reads what a tag stands for now. The digest is ours, of what came, not
-// what the registry says of it.
+// lookUp resolves a tag. It computes the digest from the content rather than trusting the
+// registry's header.
 func (p *puller) lookUp(ctx context.Context, r reference.Reference) (string, error) {
 	list, err := p.of(r)
 	if err != nil {
@@ -163,8 +161,8 @@ func (p *puller) lookUp(ctx context.Context, r reference.Reference) (string, err
 	return "sha256:" + file.SHA256(), nil
 }
 
-// Pull brings all images into the cache. It knows how large they are, and that
-// they suit the architecture, before it fetches the first layer.
+// Pull downloads all images into the cache. Before it downloads the first layer, it checks
+// their total size and that they are for the architecture.
 func Pull(ctx context.Context, cache *fetch.Cache, refs []reference.Reference, opt Options) ([]*Image, error) {
 	p, err := newPuller(cache, opt)
 	if err != nil {
@@ -217,7 +215,8 @@ func (p *puller) describe(ctx context.Context, r reference.Reference) (*Image, e
 	return img, err
 }
 
-// distinct leaves out what an image names twice, as it does an empty layer.
+// distinct drops duplicates: an image may refer to a blob twice, for example to an empty
+// layer.
 func distinct(all []blob) ([]blob, error) {
 	sizes := map[string]int64{}
 	var out []blob
@@ -234,7 +233,7 @@ func distinct(all []blob) ([]blob, error) {
 	return out, nil
 }
 
-// choose returns the manifest of an index that is for the board.
+// choose returns the manifest in an index that is for the board's architecture.
 func (p *puller) choose(ctx context.Context, r reference.Reference, index *document) (*document, *fetch.File, error) {
 	for _, m := range index.candidates(p.opt.Arch) {
 		d, file, err := p.document(ctx, r, m.Digest.Hex, m.Size)
@@ -248,14 +247,14 @@ func (p *puller) choose(ctx context.Context, r reference.Reference, index *docum
 		if err == nil {
 			return d, file, nil
 		}
-		if m.Platform != nil { // it was said to be the one
+		if m.Platform != nil { // the index says that this is the right one
 			return nil, nil, fmt.Errorf("its index is wrong about %s, which %w", m.Digest, err)
 		}
 	}
 	return nil, nil, &ArchError{Want: p.opt.Arch, Have: index.platforms()}
 }
 
-// suited reads an image's config, which says for what it was built.
+// suited checks an image's config, which says what platform the image was built for.
 func (p *puller) suited(ctx context.Context, r reference.Reference, d *document) error {
 	if d.Config.Size > maxDocument {
 		return fmt.Errorf("its config has %d bytes; %d are usual at most", d.Config.Size, maxDocument)
@@ -271,7 +270,7 @@ func (p *puller) suited(ctx context.Context, r reference.Reference, d *document)
 	return checkConfig(data, p.opt.Arch)
 }
 
-// document fetches an index or a manifest. size is 0 where nobody said it.
+// document downloads an index or a manifest. size is 0 if it is not known.
 func (p *puller) document(ctx context.Context, r reference.Reference, digest string, size int64) (*document, *fetch.File, error) {
 	if size > maxDocument {
 		return nil, nil, fmt.Errorf("its manifest has %d bytes; registries take %d at most", size, maxDocument)
@@ -307,7 +306,7 @@ func (p *puller) get(ctx context.Context, r reference.Reference, q fetch.Request
 	return p.cache.Get(ctx, q, p.opt.Progress)
 }
 
-// layers fetches what is not there yet, several at a time, the largest first.
+// layers downloads what is missing, several at a time, the largest first.
 func (p *puller) layers(ctx context.Context, images []*Image) error {
 	type piece struct {
 		of *Image

@@ -16,10 +16,10 @@ import (
 	"github.com/going-mobile/imagebuilder/image/oci/reference"
 )
 
-// mirrorFlag is how a mirror is named.
+// mirrorFlag is how errors refer to the option that sets a mirror.
 const mirrorFlag = "'imagebuilder build --registry-mirror URL'"
 
-// advice adds what to do about a registry that refuses or is silent.
+// advice adds what to do about a registry that refuses or does not answer.
 func (p *puller) advice(r reference.Reference, err error) error {
 	repo, bad := r.Repository()
 	if bad != nil {
@@ -46,11 +46,11 @@ func (p *puller) advice(r reference.Reference, err error) error {
 	return err
 }
 
-// word is the registry's own last one. What a mirror says, which may lack the
-// image, is none of it.
+// word returns the registry's own last error. A mirror's errors do not count, as a mirror
+// may lack the image.
 func word(err error, repo name.Repository) error {
 	var all *fetch.Error
-	if !errors.As(err, &all) { // a tag, which only the registry is asked for
+	if !errors.As(err, &all) { // a tag, for which only the registry is asked
 		return err
 	}
 	var said error
@@ -64,7 +64,7 @@ func word(err error, repo name.Repository) error {
 
 // RoomError says that something does not fit into a slot.
 type RoomError struct {
-	What       string // and its verb: "the root has"
+	What       string // subject and verb: "the root has"
 	Need, Room int64  // bytes
 	Largest    []*Image
 }
@@ -84,8 +84,8 @@ func (e *RoomError) Error() string {
 
 func mb(n int64) float64 { return float64(n) / 1e6 }
 
-// Fits returns a RoomError, with the images that might be left out, where what
-// needs more than room bytes.
+// Fits returns a RoomError if what, which needs need bytes, does not fit into room bytes.
+// The error lists the largest images, which might be left out.
 func Fits(what string, need, room int64, images []*Image) error {
 	if need <= room {
 		return nil
@@ -95,7 +95,7 @@ func Fits(what string, need, room int64, images []*Image) error {
 	return &RoomError{what, need, room, sorted[:min(5, len(sorted))]}
 }
 
-// checkRoom adds up what is stored once.
+// checkRoom adds up the sizes of all blobs; a shared blob counts once.
 func checkRoom(images []*Image, room int64) error {
 	var all []blob
 	for _, img := range images {

@@ -19,8 +19,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fetch"
 )
 
-// source is one repository at one registry: addresses, and the login that they
-// want.
+// source is one repository at one registry: its addresses and its login.
 type source struct {
 	repo  name.Repository
 	base  string // such as https://registry.example.net/v2/team/app
@@ -34,9 +33,8 @@ func (s *source) manifest(tagOrDigest string) string {
 
 func (s *source) blob(digest string) string { return s.base + "/blobs/" + digest + s.query }
 
-// RoundTrip asks by the source's own login. Where a redirect leads to another
-// host needs none, but the same rules: a mirror may stand at the registry's own
-// host, without TLS.
+// RoundTrip uses the source's own login. A redirect to another host needs no login, but the
+// same rules for TLS: a mirror may be on the registry's own host, without TLS.
 func (s *source) RoundTrip(req *http.Request) (*http.Response, error) {
 	if strings.HasPrefix(s.base, req.URL.Scheme+"://"+req.URL.Host+"/") {
 		return s.login.RoundTrip(req)
@@ -44,7 +42,7 @@ func (s *source) RoundTrip(req *http.Request) (*http.Response, error) {
 	return s.login.base.RoundTrip(req)
 }
 
-// upstream is the registry that the reference itself names.
+// upstream returns the repository at the registry that the reference names.
 func (p *puller) upstream(repo name.Repository) (*source, error) {
 	auth, err := authn.DefaultKeychain.ResolveContext(context.Background(), repo)
 	if err != nil {
@@ -60,8 +58,9 @@ func base(repo name.Repository) string {
 	return "https://" + repo.RegistryStr() + "/v2/" + repo.RepositoryStr()
 }
 
-// mirror is the same repository at the mirror, which learns by ns which registry
-// is meant, as containerd tells it. Its own credentials are sent over TLS only.
+// mirror returns the same repository at the mirror. As with containerd, the query parameter
+// ns tells the mirror which registry is meant. The mirror's credentials are sent over TLS
+// only.
 func (p *puller) mirror(repo name.Repository, registry string) (*source, error) {
 	u, err := parseMirror(p.opt.Mirror)
 	if err != nil {
@@ -72,8 +71,8 @@ func (p *puller) mirror(repo name.Repository, registry string) (*source, error) 
 	if plain {
 		opts = append(opts, name.Insecure)
 	}
-	// Of one name the host would be taken for a part of a repository at Docker Hub: only
-	// localhost, and what has a dot or a colon, is a registry to NewRepository.
+	// NewRepository would take a host that is a single word for a part of a repository at
+	// Docker Hub: it recognizes a registry only by a dot, a colon, or the name localhost.
 	at, err := name.NewRepository("localhost/"+strings.Trim(u.Path+"/"+repo.RepositoryStr(), "/"), opts...)
 	if err == nil {
 		at.Registry, err = name.NewRegistry(u.Host, opts...)
@@ -93,7 +92,7 @@ func (p *puller) mirror(repo name.Repository, registry string) (*source, error) 
 	}, nil
 }
 
-// CheckMirror says what is wrong with the address of a mirror; with none, nothing.
+// CheckMirror returns what is wrong with the address of a mirror; "" is allowed.
 func CheckMirror(base string) error {
 	if base == "" {
 		return nil
@@ -110,8 +109,8 @@ func parseMirror(base string) (*url.URL, error) {
 	return u, nil
 }
 
-// login finds out once what a registry wants to know before it serves a
-// repository, and tells it with every request.
+// login finds out once which authentication a registry demands for a repository, and adds
+// it to every request.
 type login struct {
 	repo name.Repository
 	auth authn.Authenticator
@@ -121,16 +120,16 @@ type login struct {
 	inner http.RoundTripper
 }
 
-// accepted are the forms of a manifest that containerd reads.
+// accepted are the media types of manifests that containerd reads.
 var accepted = []string{
 	string(types.OCIImageIndex), string(types.DockerManifestList), string(types.OCIManifestSchema1), string(types.DockerManifestSchema2),
 }
 
-// RoundTrip answers for a token server that refuses as the registry itself
-// would: by a status, which decides whether and when to ask again.
+// RoundTrip turns the refusal of a token server into a response with its status, as if the
+// registry had sent it: the status decides whether and when to try again.
 func (l *login) RoundTrip(req *http.Request) (*http.Response, error) {
-	// What goes out has the login in its header. The caller's must not: it goes
-	// on with it wherever a redirect has led.
+	// The login is added to a copy: the caller reuses its own request's headers when it
+	// follows a redirect.
 	req = req.Clone(req.Context())
 	if strings.Contains(req.URL.Path, "/manifests/") {
 		req.Header["Accept"] = accepted
@@ -160,10 +159,10 @@ func (l *login) open(ctx context.Context) (http.RoundTripper, error) {
 	return inner, err
 }
 
-// guard keeps what package transport would send in clear text from the network:
-// it tries plain HTTP with every registry on a private address, whatever HTTPS
-// met. Only a mirror that was given as http:// may be one, as nothing that it
-// says is believed; and a registry on this computer, which nobody is between.
+// guard prevents package transport from sending anything in clear text: that package tries
+// plain HTTP with every registry on a private address, whatever error HTTPS returned. Plain
+// HTTP is allowed only for a mirror that was given as http://, since none of its content is
+// trusted, and for a registry on this computer, where nobody is in between.
 type guard struct {
 	inner http.RoundTripper
 	plain bool
@@ -175,7 +174,7 @@ type guard struct {
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme == "http" && !g.plain && !loopback(req.URL.Hostname()) {
 		err := fmt.Errorf("%s is not asked without TLS", req.URL.Host)
-		if req.URL.Path == "/v2/" { // the second try of a ping: the first one's error decides
+		if req.URL.Path == "/v2/" { // the second try of a ping; the error of the first one is reported
 			return nil, err
 		}
 		return nil, fetch.Permanent(err)
@@ -192,7 +191,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// withoutTLS says whether HTTPS was answered by HTTP.
+// withoutTLS reports whether a server answered HTTPS with plain HTTP.
 func withoutTLS(err error) bool {
 	var header tls.RecordHeaderError
 	return errors.As(err, &header) && string(header.RecordHeader[:]) == "HTTP/"

@@ -112,8 +112,8 @@ func TestAMirrorAtTheRegistrysHost(t *testing.T) {
 	}
 }
 
-// TestAMirrorIsWhereItIsSaidToBe: also one whose host has but one name, which is no
-// repository at Docker Hub, and gets none of its credentials.
+// TestAMirrorIsWhereItIsSaidToBe: a mirror whose host is a single word is not mistaken for
+// a repository at Docker Hub, and does not get Docker Hub's credentials.
 func TestAMirrorIsWhereItIsSaidToBe(t *testing.T) {
 	cache, err := fetch.OpenCache(t.TempDir())
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// DirHash is the digest of all files of the overlay in the directory name, as
-// in-toto's dirHash has it: in that directory,
+// DirHash is the digest of all files of the overlay in the directory name, as in-toto's
+// dirHash defines it. In that directory, it is the output of
 //
 //	find . -type f | cut -c3- | LC_ALL=C sort | xargs sha256sum | sha256sum
 func DirHash(fsys fs.FS, name string) (string, error) {
@@ -21,7 +21,7 @@ func DirHash(fsys fs.FS, name string) (string, error) {
 	}
 	sums := map[string]string{}
 	err = fs.WalkDir(sub, ".", func(p string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() || e.Name() == ".DS_Store" { // of a link, which leads anywhere, nothing is in the image
+		if err != nil || !e.Type().IsRegular() || e.Name() == ".DS_Store" { // a link may lead anywhere, so nothing of it is in the image
 			return err
 		}
 		content, _, err := openContent(sub, p)
@@ -33,7 +33,7 @@ func DirHash(fsys fs.FS, name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("overlay %s: %w", name, err)
 	}
-	// Not the order of the walk, which has a/b before a-b.
+	// Sort by name: the walk visits a/b before a-b.
 	var list strings.Builder
 	for _, p := range slices.Sorted(maps.Keys(sums)) {
 		fmt.Fprintf(&list, "%s  %s\n", sums[p], p)

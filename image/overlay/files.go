@@ -15,8 +15,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// addFiles takes in the files below files/. Empty directories there are
-// ignored, as neither git nor go:embed keeps them.
+// addFiles adds the files below files/. Empty directories are ignored, because neither git
+// nor go:embed keeps them.
 func (l *loader) addFiles(fsys fs.FS) error {
 	root := path.Join(l.name, "files")
 	err := fs.WalkDir(fsys, root, func(p string, e fs.DirEntry, err error) error {
@@ -25,7 +25,7 @@ func (l *loader) addFiles(fsys fs.FS) error {
 			return fs.SkipAll
 		case err != nil:
 			return err
-		case e.IsDir() || e.Name() == ".DS_Store": // macOS puts one into every directory it shows
+		case e.IsDir() || e.Name() == ".DS_Store": // macOS puts .DS_Store into every directory it shows
 			return nil
 		case !e.Type().IsRegular():
 			return fmt.Errorf("%s: only plain files can stand here; declare links and directories in overlay.yaml", p)
@@ -38,9 +38,9 @@ func (l *loader) addFiles(fsys fs.FS) error {
 	return nil
 }
 
-// refuseLinks guards the way to overlay.yaml and files/, which would be followed
-// anywhere: an overlay from elsewhere could bring files of this machine into an
-// image, and DirHash, which passes over links, would not vouch for them.
+// refuseLinks refuses symbolic links at overlay.yaml and files/. Following them, an overlay
+// from elsewhere could bring files of this machine into an image, and DirHash, which skips
+// links, would not cover them.
 func refuseLinks(fsys fs.FS, paths ...string) error {
 	for _, p := range paths {
 		entries, err := fs.ReadDir(fsys, path.Dir(p))
@@ -77,7 +77,7 @@ func isProgram(head []byte) bool {
 	return bytes.HasPrefix(head, []byte("#!")) || bytes.HasPrefix(head, []byte("\x7fELF"))
 }
 
-// fileContent is a file of an overlay, read again each time it is needed.
+// fileContent is a file of an overlay. It is read again each time it is needed.
 type fileContent struct {
 	fsys fs.FS
 	name string
@@ -85,7 +85,7 @@ type fileContent struct {
 	sum  string
 }
 
-// openContent reads a file once for its digest and its first bytes.
+// openContent reads a file to get its digest and its first bytes.
 func openContent(fsys fs.FS, name string) (c *fileContent, head []byte, err error) {
 	f, err := fsys.Open(name)
 	if err != nil {
@@ -118,8 +118,8 @@ func (c *fileContent) Open() (io.ReadCloser, error) {
 	return &verifiedReader{f: f, c: c, h: sha256.New()}, nil
 }
 
-// verifiedReader notices a file that changed since the overlay was loaded: an
-// image made of it would not be what its manifest says.
+// verifiedReader returns an error if the file has changed since the overlay was loaded: the
+// image would not match its manifest.
 type verifiedReader struct {
 	f fs.File
 	c *fileContent

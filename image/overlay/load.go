@@ -77,8 +77,8 @@ var (
 	argPattern     = regexp.MustCompile(`^[\x21-\x7e]+$`)
 )
 
-// checkNames compares every entry of the plain lists with what may stand
-// there, and refuses repetitions.
+// checkNames checks every entry of the plain lists against its pattern, and refuses
+// duplicates.
 func (l *loader) checkNames() error {
 	f := &l.file
 	for _, list := range []struct {
@@ -117,7 +117,7 @@ func (l *loader) checkList(field string, entries []string, pattern *regexp.Regex
 	return nil
 }
 
-// checkUnits refuses a unit that is to be two things at once.
+// checkUnits refuses a unit that is in more than one of enable, disable and mask.
 func (l *loader) checkUnits() error {
 	for i, unit := range l.file.Mask {
 		if slices.Contains(l.file.Enable, unit) || slices.Contains(l.file.Disable, unit) {
@@ -134,8 +134,8 @@ func (l *loader) checkUnits() error {
 
 var userPattern = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
 
-// reserved are the ids that mean "none" to chown(2) and its kin of 16 bits: systemd
-// refuses a file of accounts that has one.
+// reserved ids mean "no id" to chown(2) and to its older 16-bit variant; systemd refuses an
+// account file with such an id.
 func reserved(id uint32) bool { return id == 65535 || id == 4294967295 }
 
 const reservedID = "65535 and 4294967295 mean no id at all: pin another"
@@ -190,7 +190,7 @@ func (l *loader) etcPersist() error {
 	return nil
 }
 
-// treePath turns the absolute path of overlay.yaml into the tree's style.
+// treePath turns an absolute path of overlay.yaml into a path of a tree.
 func treePath(p string) (string, error) {
 	if len(p) < 2 || p[0] != '/' || path.Clean(p) != p {
 		return "", fmt.Errorf("%q is not an absolute, clean path such as /etc/hosts", p)
@@ -200,7 +200,7 @@ func treePath(p string) (string, error) {
 
 func (l *loader) source() string { return "overlay " + l.name }
 
-// put adds a node with the directories that lead to it.
+// put adds a node and its missing parent directories.
 func (l *loader) put(n *tree.Node) error {
 	n.Source = l.source()
 	if err := l.out.Files.MkdirAll(path.Dir(n.Path), time.Time{}, n.Source); err != nil {
@@ -249,7 +249,7 @@ func (l *loader) addLinks() error {
 	return nil
 }
 
-// checkModesUsed refuses modes of files that are not there.
+// checkModesUsed refuses modes for files that do not exist.
 func (l *loader) checkModesUsed() error {
 	for _, p := range slices.Sorted(maps.Keys(l.file.Modes)) {
 		at := []string{"modes", p}

@@ -9,8 +9,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// mode is "0755", "0750 root:adm" or "1777 0:0": permissions in octal and,
-// where it is not root, the owner.
+// mode is "0755", "0750 root:adm" or "1777 0:0": permissions in octal and, if it is not
+// root, the owner.
 type mode struct {
 	set         bool
 	perm        fs.FileMode
@@ -36,7 +36,7 @@ func (m *mode) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// permissions turns the twelve bits of chmod(1) into Go's.
+// permissions converts the twelve bits of chmod(1) to Go's representation.
 func permissions(bits uint64) fs.FileMode {
 	perm := fs.FileMode(bits & 0o777)
 	for bit, flag := range map[uint64]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
@@ -54,8 +54,8 @@ func (m mode) or(perm fs.FileMode) mode {
 	return mode{set: true, perm: perm, user: "root", group: "root"}
 }
 
-// Ids that Debian's base-passwd has had for ever (base-passwd's group.master);
-// anything else must be a number or of the overlay's own users and groups.
+// staticGroups are gids that never change in Debian (base-passwd's group.master). Any other
+// group must be a number or a group of the overlay's own.
 var staticGroups = map[string]uint32{"root": 0, "adm": 4, "tty": 5, "disk": 6, "mail": 8, "shadow": 42, "utmp": 43, "staff": 50, "nogroup": 65534}
 
 func (l *loader) owner(m mode) (uid, gid uint32, err error) {

@@ -1,10 +1,10 @@
-// Package overlay reads overlays: what is laid over the Debian packages to
-// make a node out of them. An overlay is a directory with overlay.yaml, the
-// declarations, and files/, a tree of plain files.
+// Package overlay reads overlays, which are applied on top of the Debian packages to make a
+// node. An overlay is a directory with overlay.yaml, its declarations, and files/, a tree
+// of plain files.
 //
-// An overlay is data. It has no scripts that run during a build, no templates
-// and no conditions, and nothing of it depends on the host: modes and owners
-// of the directory on the host are ignored, symbolic links there are refused.
+// An overlay is only data. It has no scripts that run during a build, no templates and no
+// conditions, and nothing depends on the host: modes and owners of the directory on the
+// host are ignored, symbolic links in it are refused.
 package overlay
 
 import (
@@ -23,27 +23,27 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Overlay is one overlay, checked. Paths are tree style ("etc/machine-id").
-// Lists keep the order of the file.
+// Overlay is one checked overlay. Paths are relative to the root, without a leading slash
+// ("etc/machine-id"). Lists keep the order of the file.
 type Overlay struct {
 	Name        string
 	Description string
 
-	// Files holds the files, directories and links to lay over the packages.
-	// Directories that only lead to a file are in it too, 0755 root:root.
-	// Modification times are zero: the build gives them its own date.
+	// Files holds the files, directories and links to put over those of the packages. It
+	// includes directories that only lead to a file, as 0755 root:root. Modification times
+	// are zero: the build sets its own date.
 	Files *tree.Tree
 	// Dirs are the directories of Files that overlay.yaml declares, sorted.
 	Dirs []string
 
-	Requires   []string // names of overlays that come before this one
+	Requires   []string // overlays that must come before this one
 	Packages   []string // Debian packages to install
-	Components []string // pinned things that are not Debian packages: k3s
-	Images     []string // container images that k3s finds without a registry
-	// Suites are for packages that the board's release has too old.
+	Components []string // names in package component, such as k3s
+	Images     []string // container images to include, which k3s then needs no registry for
+	// Suites are other suites for named packages that are too old in the board's release.
 	Suites []suites.Suite
-	// Modules lists kernel modules to keep in the root besides the board's:
-	// names, globs, or directories ending in "/".
+	// Modules lists kernel modules to keep in the root in addition to the board's: names,
+	// globs, or directories ending in "/".
 	Modules     []string
 	ModulesLoad []string // modules that systemd loads at boot
 
@@ -52,8 +52,8 @@ type Overlay struct {
 	Users  []User
 	Groups []Group
 
-	// EtcPersist lists paths below etc whose changes on the node survive a
-	// reboot and a new image; everything else in etc belongs to the image.
+	// EtcPersist lists paths below etc whose changes on the node are kept across reboots
+	// and updates; everything else in etc belongs to the image.
 	EtcPersist []string
 	Prune      []string // patterns of package image/prune
 	Cmdline    []string // kernel command line arguments
@@ -63,24 +63,24 @@ type Overlay struct {
 	AcceptUnmodelled map[string]string
 }
 
-// User is a system user. Ids are pinned, as /var outlives the image.
+// User is a system user. Its ids are pinned, because /var outlives the image.
 type User struct {
 	Name     string
 	UID, GID uint32
 	Gecos    string
-	Home     string // absolute; "/nonexistent" if absent
-	Shell    string // absolute; "/usr/sbin/nologin" if absent
+	Home     string // absolute; "/nonexistent" by default
+	Shell    string // absolute; "/usr/sbin/nologin" by default
 	Groups   []string
 }
 
-// Group is a system group without a user of its own. Every User has a group
-// of its name and GID besides, unless that GID is another group's.
+// Group is a system group without a user of the same name. Every User also has a group with
+// its name and GID, unless that GID belongs to another group.
 type Group struct {
 	Name string
 	GID  uint32
 }
 
-// file is overlay.yaml as written.
+// file is the content of overlay.yaml.
 type file struct {
 	Version          int               `yaml:"version"`
 	Description      string            `yaml:"description"`
@@ -115,7 +115,7 @@ type fileUser struct {
 	Groups []string `yaml:"groups"`
 }
 
-// UnknownError says that no overlay has a name and what comes close.
+// UnknownError says that there is no overlay of that name. Nearest is a similar name or "".
 type UnknownError struct {
 	Name    string
 	Nearest string
@@ -132,7 +132,7 @@ func (e *UnknownError) Error() string {
 
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,40}$`)
 
-// Names lists the overlays of fsys, sorted.
+// Names lists the overlays in fsys, sorted.
 func Names(fsys fs.FS) []string {
 	files, _ := fs.Glob(fsys, "*/overlay.yaml")
 	for i, f := range files {
@@ -142,8 +142,8 @@ func Names(fsys fs.FS) []string {
 	return files
 }
 
-// Load reads the overlay in the directory name of fsys. Overlays that it
-// requires are not read; see LoadAll.
+// Load reads the overlay called name from fsys. It does not load the overlays that this one
+// requires; see LoadAll.
 func Load(fsys fs.FS, name string) (*Overlay, error) {
 	if !namePattern.MatchString(name) {
 		return nil, fmt.Errorf("overlay %q: a name consists of a-z, 0-9 and -", name)
@@ -172,8 +172,8 @@ func Load(fsys fs.FS, name string) (*Overlay, error) {
 	return l.load(fsys)
 }
 
-// LoadAll reads the overlays of names and, before each, those it requires.
-// The result has each overlay once.
+// LoadAll loads the named overlays and, before each, those that it requires. The result
+// contains each overlay once.
 func LoadAll(fsys fs.FS, names []string) ([]*Overlay, error) {
 	r := resolver{fsys: fsys, done: map[string]bool{}}
 	for _, name := range names {
@@ -184,8 +184,8 @@ func LoadAll(fsys fs.FS, names []string) ([]*Overlay, error) {
 	return r.out, nil
 }
 
-// Images makes one list of the container images that a board asks for, or a
-// command, and those of overlays.
+// Images returns one list of the container images in asked, from a board or a command, and
+// of those in overlays.
 func Images(asked []string, all []*Overlay) ([]reference.Reference, error) {
 	list := slices.Clone(asked)
 	for _, o := range all {
@@ -200,8 +200,8 @@ type resolver struct {
 	out  []*Overlay
 }
 
-// add appends an overlay after its requirements; chain holds the overlays
-// that are being added because of each other.
+// add appends an overlay after its requirements. chain has the overlays that led to this
+// one, to detect cycles.
 func (r *resolver) add(name string, chain []string) error {
 	if i := slices.Index(chain, name); i >= 0 {
 		return fmt.Errorf("overlays require each other in a circle: %s", strings.Join(append(chain[i:], name), " → "))
@@ -227,13 +227,13 @@ func (r *resolver) add(name string, chain []string) error {
 	return nil
 }
 
-// FS joins file systems of overlays: an overlay comes whole from the first
-// that has it, so that a user's own overlay shadows a built-in one.
+// FS joins file systems with overlays. An overlay is taken as a whole from the first one
+// that has it, so that a user's overlay can replace a built-in one.
 func FS(from ...fs.FS) fs.FS { return joined(from) }
 
 type joined []fs.FS
 
-// owner is the file system that an overlay comes from.
+// owner returns the file system that an overlay is taken from.
 func (j joined) owner(op, name string) (fs.FS, error) {
 	overlay, _, _ := strings.Cut(name, "/")
 	for _, fsys := range j {
@@ -252,8 +252,7 @@ func (j joined) Open(name string) (fs.File, error) {
 	return fsys.Open(name)
 }
 
-// ReadDir lists the overlays of all file systems, or one directory of one
-// overlay.
+// ReadDir lists the overlays of all file systems, or a directory of one overlay.
 func (j joined) ReadDir(name string) ([]fs.DirEntry, error) {
 	if name != "." {
 		fsys, err := j.owner("readdir", name)

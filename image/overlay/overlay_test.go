@@ -346,8 +346,8 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// TestDirHashIsWhatTheShellSays runs the command of in-toto's specification, by which links
-// are nothing, wherever they lead.
+// TestDirHashIsWhatTheShellSays runs the command in in-toto's specification, which ignores
+// links, wherever they lead.
 func TestDirHashIsWhatTheShellSays(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"x/overlay.yaml", "x/files/a/b", "x/files/a-b", "x/files/a.b", "x/files/Z", "y/other"} {

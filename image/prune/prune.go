@@ -1,23 +1,22 @@
-// Package prune removes files from a tree by patterns, which boards and
-// overlays give as data: documentation, translations, firmware of other
-// machines.
+// Package prune removes files from a tree by patterns that boards and overlays give as
+// data, such as documentation, translations, and firmware of other machines.
 //
-// A pattern is a path from the root in which, within one name, * stands for
-// any characters, ? for one and [a-z] for one of a set, and ** as a whole name
-// stands for any number of directories, none included:
+// A pattern is a path from the root. Within one path component, * matches any characters, ?
+// matches one and [a-z] matches one of a set. ** as a whole component matches any number of
+// directories, including none:
 //
 //	usr/share/man                     the directory and everything below it
 //	usr/share/man/**                  everything below it; the directory stays
 //	usr/share/doc/** except copyright everything but files of that name
 //	usr/lib/firmware/brcm/** except brcmfmac43455* usr/lib/firmware/brcm/x
 //
-// What is excepted is kept with the directories that lead to it. A name
-// without a slash excepts wherever it occurs, a path only there. A leading
-// slash is allowed. Symbolic links whose targets went are removed as well, so
-// that pruning leaves none dangling.
+// Files that match an exception are kept, with the directories that lead to them. An
+// exception without a slash applies to that name anywhere, one with a slash to that path
+// only. A leading slash is allowed. Symbolic links whose targets were removed are removed
+// as well, so that pruning leaves no dangling links behind.
 //
-// The package knows nothing of Debian: it does not decide what a system can do
-// without, and refuses only patterns that reach for the whole root.
+// The package knows nothing of Debian: it does not decide what a system can do without, and
+// refuses only malformed patterns and those for the whole root.
 package prune
 
 import (
@@ -30,9 +29,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Apply returns t without what any of the patterns matches. Patterns that
-// remove nothing are returned, in their order: they are mistakes, or a package
-// was renamed.
+// Apply returns t without the nodes that any of the patterns matches. unmatched lists the
+// patterns that remove nothing, in their order: they are mistakes, or a package was
+// renamed.
 func Apply(t *tree.Tree, patterns []string) (pruned *tree.Tree, unmatched []string, err error) {
 	rules := make([]*rule, len(patterns))
 	for i, p := range patterns {
@@ -40,7 +39,7 @@ func Apply(t *tree.Tree, patterns []string) (pruned *tree.Tree, unmatched []stri
 			return nil, nil, fmt.Errorf("prune pattern %q: %w", p, err)
 		}
 	}
-	nodes := slices.Collect(t.Walk()) // once: sorting them costs more than matching
+	nodes := slices.Collect(t.Walk()) // only once, because sorting takes longer than matching
 	gone := map[string]bool{}
 	for i, r := range rules {
 		matched := r.matches(nodes)
@@ -56,7 +55,7 @@ func Apply(t *tree.Tree, patterns []string) (pruned *tree.Tree, unmatched []stri
 	return pruned, unmatched, nil
 }
 
-// remove deletes the paths, except directories in which something stays.
+// remove deletes the nodes in gone, except directories in which something remains.
 func remove(t *tree.Tree, nodes []*tree.Node, gone map[string]bool) {
 	for _, n := range nodes {
 		if gone[n.Path] {
@@ -80,7 +79,7 @@ func remove(t *tree.Tree, nodes []*tree.Node, gone map[string]bool) {
 	t.RemoveFunc(func(n *tree.Node) bool { return dead[n.Path] })
 }
 
-// liveLinks are the symbolic links that lead somewhere.
+// liveLinks returns the symbolic links whose target exists.
 func liveLinks(t *tree.Tree, nodes []*tree.Node) []string {
 	var links []string
 	for _, n := range nodes {
@@ -97,7 +96,7 @@ func liveLinks(t *tree.Tree, nodes []*tree.Node) []string {
 // rule is one parsed pattern.
 type rule struct {
 	names  []string // the components of the pattern
-	prefix string   // what every match begins with
+	prefix string   // the literal beginning of every match
 	except []string
 }
 
@@ -117,7 +116,7 @@ func parse(pattern string) (*rule, error) {
 	r.prefix = p
 	if i := strings.IndexAny(p, "*?[\\"); i >= 0 {
 		r.prefix = p[:i]
-		// "dir/**" can match nothing shorter than "dir/".
+		// "dir/**/x" also matches "dir/x".
 		if strings.HasPrefix(p[i:], "**/") {
 			r.prefix = strings.TrimSuffix(r.prefix, "/")
 		}
@@ -128,7 +127,7 @@ func parse(pattern string) (*rule, error) {
 	return r, r.check()
 }
 
-// check refuses patterns that path.Match would refuse while matching.
+// check refuses patterns on which path.Match would fail later.
 func (r *rule) check() error {
 	for _, name := range append(append([]string{}, r.names...), r.except...) {
 		if _, err := path.Match(name, ""); err != nil {
@@ -144,7 +143,7 @@ func (r *rule) check() error {
 // matches lists the nodes that the rule removes.
 func (r *rule) matches(nodes []*tree.Node) []string {
 	var out []string
-	inside := map[string]bool{} // directories that match, and what is below
+	inside := map[string]bool{} // matching directories, and those below them
 	for _, n := range nodes {
 		if n.Path == "." || !strings.HasPrefix(n.Path, r.prefix) {
 			continue

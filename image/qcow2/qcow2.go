@@ -1,9 +1,9 @@
-// Package qcow2 writes a disk image in QEMU's format (docs/interop/qcow2.rst),
-// version 3, as providers take it for an import.
+// Package qcow2 writes and reads disk images in QEMU's format (docs/interop/qcow2.rst),
+// version 3, which cloud providers import.
 //
-// It is a leaf: a raw image in, a stream out, the same bytes for the same image.
-// Clusters of zeros are left out. It refuses to know snapshots, backing files,
-// compression and encryption.
+// Write turns a raw image into a stream that is the same for the same image; clusters of
+// zeros are left out. Reader presents such a file as its disk. The package supports no
+// snapshots, backing files, compression or encryption.
 package qcow2
 
 import (
@@ -21,20 +21,20 @@ const (
 	perBlock    = cluster / 2 // refcounts of 16 bits in a block
 	sector      = 512
 
-	// copied marks a cluster with a refcount of one, in L1 and L2 tables.
+	// copied marks a cluster with a reference count of one, in L1 and L2 tables.
 	copied = 1 << 63
-	// largest is what one cluster of the refcount table covers of a file; images
-	// are far below it.
+	// largest is how many bytes of a file one cluster of the refcount table covers, halved;
+	// images are far smaller.
 	largest = int64(perTable) * perBlock * cluster / 2
 )
 
-// image is where everything will lie in the file, in clusters.
+// image is the layout of the file, in clusters.
 type image struct {
 	size   int64
-	used   []bool // by cluster of the disk
-	tables []bool // by entry of L1: there is an L2 table
+	used   []bool // by cluster of the disk: it is not all zeros
+	tables []bool // by entry of L1: it has an L2 table
 
-	blocks, l1, l2, data, end int64 // begins
+	blocks, l1, l2, data, end int64 // where each area begins
 }
 
 // Write writes size bytes of a raw image to w.
@@ -71,7 +71,7 @@ func occupied(raw io.ReaderAt, size int64) ([]bool, error) {
 	return used, nil
 }
 
-// read returns a cluster of the disk, the last one as long as it is.
+// read returns a cluster of the disk; the last one may be shorter.
 func read(raw io.ReaderAt, size, n int64) ([]byte, error) {
 	c := make([]byte, min(cluster, size-n*cluster))
 	if _, err := io.ReadFull(io.NewSectionReader(raw, n*cluster, int64(len(c))), c); err != nil {
@@ -98,7 +98,7 @@ func arrange(size int64, used []bool) *image {
 		}
 	}
 	i.blocks = 2
-	for blocks := int64(1); ; blocks++ { // the blocks count themselves, too
+	for blocks := int64(1); ; blocks++ { // the blocks also have refcounts
 		i.l1 = i.blocks + blocks
 		i.l2 = i.l1 + ceil(int64(len(i.tables)), perTable)
 		i.data = i.l2 + tables
@@ -119,13 +119,13 @@ func (i *image) header(w io.Writer) {
 	be.PutUint32(h[36:], uint32(len(i.tables)))
 	be.PutUint64(h[40:], uint64(i.l1*cluster))
 	be.PutUint64(h[48:], cluster) // refcount table
-	be.PutUint32(h[56:], 1)       // its clusters
+	be.PutUint32(h[56:], 1)       // its length in clusters
 	be.PutUint32(h[96:], 4)       // refcounts of 1<<4 bits
 	be.PutUint32(h[100:], 104)    // length of this header
-	_, _ = w.Write(h)             // a bufio.Writer keeps its error until Flush
+	_, _ = w.Write(h)             // a bufio.Writer returns its first error from Flush
 }
 
-// refcounts writes the table and the blocks: every cluster counts one.
+// refcounts writes the refcount table and blocks: every cluster has the count one.
 func (i *image) refcounts(w io.Writer) {
 	blocks := i.l1 - i.blocks
 	table := make([]byte, cluster)
@@ -142,7 +142,8 @@ func (i *image) refcounts(w io.Writer) {
 	}
 }
 
-// maps writes the L1 and L2 tables: where each cluster of the disk is.
+// maps writes the L1 and L2 tables, which map each cluster of the disk to its place in the
+// file.
 func (i *image) maps(w io.Writer) {
 	l1 := make([]byte, (i.l2-i.l1)*cluster)
 	next := i.l2

@@ -8,20 +8,20 @@ import (
 	"strings"
 )
 
-// Magic are the first bytes of every image of this format.
+// Magic is the beginning of every file in this format.
 const Magic = "QFI\xfb"
 
-// Reader reads an image as the disk that it is of.
+// Reader reads the disk in an image.
 type Reader struct {
 	file   io.ReaderAt
 	length int64 // of the file
 	size   int64
-	tables []int64 // where the L2 tables are, 0 for none
+	tables []int64 // offsets of the L2 tables in the file; 0 if there is none
 }
 
-// NewReader opens an image in a file of length bytes. It takes what Write writes,
-// and what "qemu-img convert" makes of a raw image, and refuses all else by name:
-// what it does not know would be read as another disk.
+// NewReader opens an image in a file of length bytes. It reads what Write writes and what
+// "qemu-img convert" makes of a raw image. It refuses every other feature, by name, because
+// it would read the disk wrongly.
 func NewReader(file io.ReaderAt, length int64) (*Reader, error) {
 	h := make([]byte, headerLength)
 	if _, err := file.ReadAt(h, 0); err != nil && !errors.Is(err, io.EOF) {
@@ -57,10 +57,10 @@ func NewReader(file io.ReaderAt, length int64) (*Reader, error) {
 	return r, nil
 }
 
-// headerLength is that of version 3 without extensions.
+// headerLength is the length of a version 3 header without extensions, in bytes.
 const headerLength = 104
 
-// check refuses what is not as Write has it, as far as reading depends on it.
+// check refuses headers that differ from Write's in anything that matters for reading.
 func check(h []byte) error {
 	be := binary.BigEndian
 	switch version := be.Uint32(h[4:]); {
@@ -82,7 +82,8 @@ func check(h []byte) error {
 	return checkFeatures(be.Uint64(h[72:]))
 }
 
-// features are those that change what the rest means, by their bits.
+// features describes, by bit, the incompatible features, which change the meaning of the
+// rest.
 var features = []string{
 	"was not closed (qemu-img check -r all)", "is marked as damaged", "keeps its data in another file",
 	"is compressed in its own way", "has extended tables (extended_l2)",
@@ -126,7 +127,7 @@ func (r *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// readCluster reads what lies in one cluster of the disk.
+// readCluster reads len(p) bytes at off, which must be within one cluster of the disk.
 func (r *Reader) readCluster(p []byte, off int64) error {
 	clear(p)
 	table := r.tables[off/cluster/perTable]
@@ -152,15 +153,15 @@ func (r *Reader) readCluster(p []byte, off int64) error {
 	return r.read(p, data+in)
 }
 
-// The bits of an entry besides copied: docs/interop/qcow2.rst, "Cluster mapping".
+// The bits of a table entry, besides copied (docs/interop/qcow2.rst, "Cluster mapping").
 const (
 	packed  = 1 << 62
-	nothing = 1 // of L2: zeros, wherever it leads
+	nothing = 1 // in L2: the cluster reads as zeros, whatever the offset
 	where   = 1<<56 - 1<<9
 )
 
-// entry says where in the file a table or a cluster lies of which length bytes are
-// wanted, 0 for none.
+// entry returns the offset in the file of the table or cluster that e refers to, or 0 if there is
+// none. It checks that the file has length bytes there.
 func (r *Reader) entry(e uint64, length int64) (int64, error) {
 	switch {
 	case e == 0:
@@ -171,7 +172,7 @@ func (r *Reader) entry(e uint64, length int64) (int64, error) {
 	return r.place(e&where, length)
 }
 
-// place checks that length bytes are there in the file.
+// place checks that the file has length bytes at offset at.
 func (r *Reader) place(at uint64, length int64) (int64, error) {
 	if at == 0 || at%cluster != 0 || at > uint64(r.length) || length > r.length-int64(at) {
 		return 0, fmt.Errorf("qcow2: what should be at byte %d of the file is not there: it is damaged or cut short", at)
@@ -179,7 +180,7 @@ func (r *Reader) place(at uint64, length int64) (int64, error) {
 	return int64(at), nil
 }
 
-// read reads what is in the file, as place has found.
+// read reads from the file at an offset that place has checked.
 func (r *Reader) read(p []byte, at int64) error {
 	if n, err := r.file.ReadAt(p, at); n < len(p) {
 		return fmt.Errorf("qcow2: read byte %d of the file: %w", at, err)

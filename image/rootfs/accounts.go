@@ -9,8 +9,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// makeAccounts collects users and groups from everywhere and writes their
-// files.
+// makeAccounts collects the users and groups of packages and overlays and writes the
+// account files.
 func makeAccounts(s *state, overlays []*overlay.Overlay) error {
 	return firstError(
 		apply(s, accountEffects[:1]),
@@ -46,8 +46,8 @@ func sysusers(s *state) error {
 	return s.accounts.AddSysusers(files)
 }
 
-// writeAccounts writes the account files, when every effect and overlay has
-// added its users.
+// writeAccounts writes the account files once every effect and overlay has added its users
+// and groups.
 func writeAccounts(s *state) error {
 	for _, f := range s.accounts.Files() {
 		n := tree.Node{Mode: 0o644, Content: tree.String(f.Text)}
@@ -55,7 +55,7 @@ func writeAccounts(s *state) error {
 			n.Mode, n.GID = fs.FileMode(0o640), accounts.ShadowGID
 		}
 		if f.Text == "" && s.exists(f.Path) {
-			continue // an overlay's own
+			continue // an overlay brings its own
 		}
 		if err := s.put(f.Path, n); err != nil {
 			return err

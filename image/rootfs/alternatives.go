@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// choice is one call of update-alternatives --install.
+// choice is one call of update-alternatives --install; man pages and the like are its
+// slaves.
 type choice struct {
 	pkg      string
 	link     string // the generic name: /usr/bin/pager
@@ -16,8 +17,8 @@ type choice struct {
 	slaves   []slave // links that follow the master
 }
 
-// slave has the name of its link in /etc/alternatives where it differs from
-// the link's own.
+// slave is a link that follows its master. name is the link's name in /etc/alternatives; ""
+// is the base name of link.
 type slave struct{ link, target, name string }
 
 func (c choice) name() string { return path.Base(c.link) }
@@ -49,7 +50,7 @@ var choices = slices.Concat([]choice{
 	tables("arp", "nft", 20), tables("eb", "nft", 20),
 )
 
-// whichPages are which's manual pages in every language that has one.
+// whichPages lists the manual pages of which, in every language that has one.
 func whichPages() []slave {
 	pages := []slave{{man + "man1/which.1.gz", man + "man1/which.debianutils.1.gz", ""}}
 	for _, lang := range []string{"de", "es", "fr", "it", "ja", "pl", "sl"} {
@@ -73,7 +74,7 @@ func lzmaSlaves() []slave {
 	return slaves
 }
 
-// tables are the three programs of iptables and its kin.
+// tables lists the three programs of iptables, ip6tables and the like.
 func tables(family, variant string, priority int) []choice {
 	generic := "/usr/sbin/" + family + "tables"
 	real := generic + "-" + variant
@@ -83,9 +84,9 @@ func tables(family, variant string, priority int) []choice {
 	}}}
 }
 
-// alternatives links the provider of the highest priority, as
-// update-alternatives(1) in automatic mode; targets that were pruned, such as
-// manual pages, get no links.
+// alternatives links the provider with the highest priority, as update-alternatives(1) does
+// in automatic mode. Slaves whose target is missing, such as a pruned manual page, get no
+// link.
 func alternatives(s *state) error {
 	for _, name := range s.alternativeNames() {
 		best := slices.MaxFunc(s.providers(name), func(a, b choice) int { return a.priority - b.priority })
@@ -104,7 +105,7 @@ func alternatives(s *state) error {
 	return nil
 }
 
-// alternativeNames are the masters that have a provider in the tree, sorted.
+// alternativeNames lists the masters that have a provider in the tree, sorted.
 func (s *state) alternativeNames() []string {
 	var names []string
 	for _, c := range choices {
@@ -126,7 +127,7 @@ func (s *state) providers(name string) []choice {
 	return found
 }
 
-// resolves reports whether p leads to something.
+// resolves reports whether p exists once links are followed.
 func (s *state) resolves(p string) bool {
 	_, err := s.tree.Resolve(p)
 	return err == nil
@@ -137,8 +138,8 @@ func (s *state) alternative(name, link, target string) error {
 	return firstError(s.defaultLink(link, indirect), s.defaultLink(indirect, target))
 }
 
-// alternativeRecord is update-alternatives' file on one name: mode, master,
-// slaves, a blank line, then every provider with its priority and slaves.
+// alternativeRecord is the file that update-alternatives keeps about one name: mode,
+// master, slaves, a blank line, then every provider with its priority and slaves.
 func (s *state) alternativeRecord(name string) string {
 	providers := s.providers(name)
 	slices.SortFunc(providers, func(a, b choice) int { return strings.Compare(a.target, b.target) })

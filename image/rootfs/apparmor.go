@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The tunables set nothing; they are where an administrator sets something.
+// These tunables set nothing; they are the files in which an administrator sets something.
 const (
 	apparmorHome = `# Home directories elsewhere than in /home, each with a "/" at its end:
 #@{HOMEDIRS}+=
@@ -25,12 +25,12 @@ func apparmor(s *state) error {
 	)
 }
 
-// apparmorProfile is the line by which dh_apparmor(1) names the profile in
-// the block it adds to a postinst.
+// apparmorProfile matches the line that names the profile in the block that dh_apparmor(1)
+// adds to a postinst.
 var apparmorProfile = regexp.MustCompile(`(?m)^\s*APP_PROFILE="(/etc/apparmor\.d/[^"/]+)"$`)
 
-// apparmorLocals makes the empty local/PROFILE that the profiles of all
-// packages include, whether or not apparmor itself is there.
+// apparmorLocals makes the empty local/PROFILE that each profile includes. All packages'
+// profiles get one, whether or not apparmor itself is installed.
 func apparmorLocals(s *state) error {
 	var profiles []string
 	for _, p := range s.packages {

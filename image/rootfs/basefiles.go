@@ -11,8 +11,8 @@ const (
 	mailGID = 8
 )
 
-// baseFiles makes what base-files' postinst makes on a first installation.
-// Its links below /var are left to systemd's own tmpfiles.d.
+// baseFiles does what base-files' postinst does on a first installation, except the links
+// below /var, which systemd's own tmpfiles.d makes.
 func baseFiles(s *state) error {
 	return firstError(
 		s.defaultLink("etc/dpkg/origins/default", "debian"),
@@ -33,7 +33,7 @@ func (s *state) baseCopies() error {
 	)
 }
 
-// infoDir makes the index of info pages where that directory was not pruned.
+// infoDir makes the index of the info pages, unless their directory is missing.
 func (s *state) infoDir(from string) error {
 	if !s.exists("usr/share/info") {
 		return nil
@@ -52,8 +52,8 @@ func (s *state) baseDirectories() error {
 	if err := s.dir("var/mail", fs.ModeSetgid|0o775, 0, mailGID); err != nil {
 		return err
 	}
-	// They are directories in the package and links on a system: var.conf and
-	// legacy.conf of systemd make the links when nothing is in the way.
+	// The package has directories here, but a running system has links: systemd's var.conf
+	// and legacy.conf make them if nothing is in the way.
 	s.remove("var/run", "var/lock")
 	return firstError(
 		s.defaultLink("var/spool/mail", "../mail"),

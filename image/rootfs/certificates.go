@@ -18,23 +18,23 @@ const (
 	certsBundle = certsTo + "/ca-certificates.crt"
 )
 
-// certificatesConf is the head of the list that update-ca-certificates(8)
-// reads.
+// certificatesConf is the header of the list that update-ca-certificates(8) reads.
 const certificatesConf = `# The trusted certificates, as files below /usr/share/ca-certificates. With "!"
 # before its name one is not trusted; update-ca-certificates(8) reads this file.
 `
 
-// certificate is one trusted authority.
+// certificate is the certificate of one trusted authority.
 type certificate struct {
 	path string // of the .crt file in the tree
 	text string
 }
 
-// certificates does what ca-certificates' postinst and update-ca-certificates
-// do: the list of the shipped authorities, all enabled unless an overlay brings
-// that list; a link per authority; the bundle, in the order of that list and then
-// the local ones; and links by the hash of the subject, by which OpenSSL looks an
-// authority up.
+// certificates does what ca-certificates' postinst and update-ca-certificates do. It writes
+//
+//   - the list of the shipped authorities, all enabled, unless an overlay brings the list;
+//   - a link per authority;
+//   - the bundle: the listed authorities in the order of the list, then the local ones;
+//   - links by the hash of the subject, by which OpenSSL looks an authority up.
 func certificates(s *state) error {
 	if err := s.defaultDir(certsLocal, 0o755); err != nil {
 		return err
@@ -59,7 +59,7 @@ func certificates(s *state) error {
 	return firstError(s.certificateBundle(certs), s.certificateLinks(certs))
 }
 
-// listCertificates trusts all of them.
+// listCertificates writes a list that trusts all of certs.
 func (s *state) listCertificates(certs []certificate) error {
 	conf := certificatesConf
 	for _, c := range certs {
@@ -68,8 +68,9 @@ func (s *state) listCertificates(certs []certificate) error {
 	return s.file(certsList, 0o644, conf)
 }
 
-// trusted are those of the shipped certificates that an overlay's list has. Names of
-// none are refused, also behind "!": who misspells what he distrusts, trusts it.
+// trusted returns the shipped certificates that the list trusts, which may be an overlay's.
+// A name without a certificate is an error, also after "!": if a name to distrust is
+// misspelt, the certificate would stay trusted.
 func (s *state) trusted(shipped []certificate) ([]certificate, error) {
 	conf, err := s.text(certsList)
 	if err != nil {
@@ -99,8 +100,8 @@ func (s *state) trusted(shipped []certificate) ([]certificate, error) {
 	return trusted, nil
 }
 
-// CheckTrust refuses a root from which an authority's file was pruned while the
-// bundle still has it: it would stay trusted.
+// CheckTrust refuses a root from which an authority's file was pruned but whose bundle
+// still contains it: the authority would stay trusted.
 func CheckTrust(finished, pruned *tree.Tree) error {
 	if pruned.Get(certsBundle) == nil {
 		return nil
@@ -114,8 +115,8 @@ func CheckTrust(finished, pruned *tree.Tree) error {
 	return nil
 }
 
-// certificatesIn lists the .crt files below dir as sort(1) does in the C
-// locale. Order is by whole path: subdirectories do not sort apart.
+// certificatesIn lists the .crt files below dir as sort(1) does in the C locale: by the
+// whole path, so that subdirectories do not sort apart.
 func (s *state) certificatesIn(dir string) ([]certificate, error) {
 	var certs []certificate
 	for _, n := range s.below(dir) {
@@ -163,8 +164,8 @@ func (s *state) certificateLinks(certs []certificate) error {
 	return s.hashLinks(names, files)
 }
 
-// hashLinks links every file under its subject's hash, numbered from 0 where
-// subjects share one, in the order of openssl-rehash(1): by file name.
+// hashLinks links every file under the hash of its subject. Certificates with the same
+// subject are numbered from 0 in the order of openssl-rehash(1): by file name.
 func (s *state) hashLinks(names []string, files map[string]string) error {
 	next := map[string]int{}
 	seen := map[string]bool{}
@@ -174,7 +175,7 @@ func (s *state) hashLinks(names []string, files map[string]string) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if seen[string(der)] {
-			continue // rehash skips a second copy
+			continue // openssl rehash skips a second copy
 		}
 		seen[string(der)] = true
 		hash, err := subjectHash(der)
@@ -189,8 +190,8 @@ func (s *state) hashLinks(names []string, files map[string]string) error {
 	return nil
 }
 
-// pemName is the name of a certificate's link, without characters that
-// trouble shells.
+// pemName is the name of a certificate's link, without characters that need quoting in a
+// shell.
 func pemName(crt string) string {
 	name := strings.TrimSuffix(path.Base(crt), ".crt")
 	return strings.NewReplacer(" ", "_", "(", "=", ")", "=", ",", "_").Replace(name) + ".pem"

@@ -15,9 +15,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// dpkgDatabase writes the database that dpkg-query(1) and scanners for
-// vulnerabilities read. There are no maintainer scripts in it: nothing is ever
-// installed into or removed from a read-only root.
+// dpkgDatabase writes the database that dpkg-query(1) and vulnerability scanners read. It
+// contains no maintainer scripts: nothing is ever installed into or removed from a
+// read-only root.
 func dpkgDatabase(s *state) error {
 	var status strings.Builder
 	for _, p := range s.sortedPackages() {
@@ -37,7 +37,7 @@ func dpkgDatabase(s *state) error {
 		s.file(contract.DpkgDir+"/statoverride", 0o644, s.statOverrideFile()),
 		s.file(contract.DpkgDir+"/arch-native", 0o644, s.arch+"\n"),
 		s.file(contract.DpkgDir+"/info/format", 0o644, "1\n"),
-		s.defaultDir(contract.DpkgDir+"/updates", 0o755), // dpkg-query looks for it
+		s.defaultDir(contract.DpkgDir+"/updates", 0o755), // dpkg-query expects it
 		s.defaultDir(contract.DpkgDir+"/triggers", 0o755),
 	)
 	if err != nil {
@@ -62,8 +62,8 @@ func (s *state) sortedPackages() []*deb.Package {
 	return packages
 }
 
-// statusParagraph is the control paragraph with the fields that dpkg adds,
-// each before the description: Status and Conffiles.
+// statusParagraph is the control paragraph with the fields that dpkg adds: Status after the
+// package's name, and Conffiles before the description.
 func (s *state) statusParagraph(p *deb.Package) (string, error) {
 	head, tail, found := strings.Cut("\n"+strings.TrimSpace(p.Control)+"\n", "\nDescription:")
 	if found {
@@ -72,7 +72,7 @@ func (s *state) statusParagraph(p *deb.Package) (string, error) {
 	head = strings.TrimPrefix(strings.TrimSuffix(head, "\n"), "\n")
 	first, rest, ok := strings.Cut(head, "\n")
 	if !ok || !strings.HasPrefix(first, "Package:") {
-		// dpkg does not depend on the order; only this edit does.
+		// dpkg does not care about the order of fields; the insertion below does.
 		first, rest = "Package: "+p.Name, dropField(head, "Package")
 	}
 	conffiles, err := conffileHashes(p)
@@ -93,8 +93,8 @@ func dropField(paragraph, field string) string {
 	return strings.Join(keep, "\n")
 }
 
-// conffileHashes is the Conffiles field: the MD5 of each as it was shipped.
-// What the package wants removed on upgrades is in it as a wish.
+// conffileHashes is the Conffiles field, with the MD5 of each file as the package ships it.
+// A remove-on-upgrade conffile is not shipped and has the flags that dpkg writes instead.
 func conffileHashes(p *deb.Package) (string, error) {
 	text := ""
 	shipped := map[string]*tree.Node{}
@@ -143,9 +143,9 @@ func md5Of(c tree.Content) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// dpkgInfo writes the list of a package's files, their hashes and its
-// conffiles. Packages that can be installed for several architectures have
-// theirs in the name.
+// dpkgInfo writes the list of a package's files, their hashes and its conffiles. The names
+// of these files include the architecture for a package with Multi-Arch: same, which may be
+// installed for several architectures.
 func (s *state) dpkgInfo(p *deb.Package) error {
 	name := path.Join(contract.DpkgDir, "info", p.Name)
 	if deb822.Field(p.Control, "Multi-Arch") == "same" {

@@ -5,22 +5,21 @@ import (
 	"slices"
 )
 
-// Effect is what the maintainer scripts of some packages would have left in a
-// fresh installation.
+// Effect models what the maintainer scripts of some packages leave in a fresh installation.
 type Effect struct {
-	// Name says what it is about.
+	// Name says what the effect is about, for errors and as the source of nodes.
 	Name string
-	// Packages are those whose preinst and postinst it models, at least in
-	// part. The effect is applied when one of them is in the image.
+	// Packages are those whose preinst and postinst the effect models, at least in part. It
+	// is applied if one of them is in the image.
 	Packages []string
 	apply    func(*state) error
 }
 
-// Effects are all models, in the order in which they are applied. Scripts of
-// packages that are in none have not been looked at; see package gate.
+// Effects lists all models, in the order in which they are applied. The scripts of other
+// packages have not been looked at; see package gate.
 //
-// debhelper's blocks are not listed per package: sysusers.d, tmpfiles.d and
-// presets are evaluated for all packages alike.
+// debhelper's blocks are not listed per package: sysusers.d, tmpfiles.d and presets are
+// evaluated for all packages alike.
 var Effects = slices.Concat(accountEffects, rootEffects)
 
 // rootEffects are applied to the tree once all accounts are known.
@@ -51,17 +50,17 @@ var rootEffects = []Effect{
 	{"nothing on a fresh root", nothingToDo, nothing},
 }
 
-// accountEffects come first: owners in other effects need their users. The
-// overlays' users come after the first of them.
+// accountEffects come first, because the owners that other effects set must exist. The
+// overlays' users are added after the first of them.
 var accountEffects = []Effect{
 	{"users and groups of every system", []string{"base-passwd", "passwd"}, basePasswd},
 	{"users of scripts", []string{"rpcbind", "nfs-common", "tcpdump", "openssh-client", "wpasupplicant"}, addSystemUsers},
 	{"users of sysusers.d", []string{"systemd", "udev", "dbus-system-bus-common", "systemd-resolved", "systemd-timesyncd", "openssh-server"}, sysusers},
 }
 
-// nothingToDo are packages with scripts of their own that act on upgrades, on
-// a running system, on other boot systems or on an initramfs of Debian's
-// only, and whose result in a fresh root is none:
+// nothingToDo are packages whose scripts act only on upgrades, on a running system, on
+// other boot systems or on Debian's own initramfs, so that they leave nothing in a fresh
+// root:
 var nothingToDo = []string{
 	"adduser",             // moves an old configuration on upgrades
 	"amd64-microcode",     // rebuilds an initramfs; the boot stage takes the files
@@ -89,8 +88,8 @@ var nothingToDo = []string{
 	"systemd-sysv",        // restores links lost in an upgrade
 	"ucf",                 // its database has no use without apt
 
-	// They look at the keys of the machine they run on and call grub-install; the
-	// boot stage takes the files.
+	// These look at the machine's keys and call grub-install; the boot stage takes the
+	// files.
 	"shim-helpers-amd64-signed", "shim-helpers-arm64-signed", "shim-signed",
 }
 

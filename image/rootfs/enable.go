@@ -9,9 +9,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/rootfs/units"
 )
 
-// masked units would do at boot what the build has done, or freeze in the
-// /etc overlay what belongs to the image: systemd-sysusers would copy passwd
-// there, firstboot would ask questions on the console.
+// masked units would repeat at boot what the build has done, or would copy into the /etc
+// overlay, where updates no longer reach it, what belongs to the image: systemd-sysusers
+// would copy passwd there. systemd-firstboot would ask questions on the console.
 var masked = []string{
 	"ldconfig.service",
 	"systemd-firstboot.service",
@@ -26,8 +26,8 @@ func enableUnits(s *state, overlays []*overlay.Overlay) error {
 	return firstError(refuseMasked(overlays), presetFiles(s, overlays), maskUnits(s, overlays), applyPresets(s), defaultTarget(s))
 }
 
-// refuseMasked refuses an overlay that enables what another masks: the mask would win, and
-// nobody would hear of it.
+// refuseMasked refuses a unit that one overlay enables and another, or imagebuilder, masks:
+// the mask would win silently.
 func refuseMasked(overlays []*overlay.Overlay) error {
 	by := map[string]string{}
 	for _, name := range masked {
@@ -48,11 +48,12 @@ func refuseMasked(overlays []*overlay.Overlay) error {
 	return nil
 }
 
-// presetFiles writes what the overlays enable and disable as presets before
-// Debian's, and one after Debian's that disables the rest.
+// presetFiles writes two preset files: one that sorts before Debian's, with what the
+// overlays enable and disable, and one that sorts after Debian's and disables everything
+// else.
 //
-// The last one must stay: where /etc/machine-id is missing, PID 1 applies all
-// presets, and systemd's own default is to enable everything.
+// The last one must stay: where /etc/machine-id is missing, PID 1 applies all presets, and
+// systemd's own default is to enable everything.
 func presetFiles(s *state, overlays []*overlay.Overlay) error {
 	text, err := units.In(s.tree).Preset(overlays)
 	if err != nil {
@@ -65,7 +66,7 @@ func presetFiles(s *state, overlays []*overlay.Overlay) error {
 	)
 }
 
-// maskUnits links the builder's and the overlays' masked units to /dev/null.
+// maskUnits links the units that imagebuilder and the overlays mask to /dev/null.
 func maskUnits(s *state, overlays []*overlay.Overlay) error {
 	names := slices.Clone(masked)
 	u := units.In(s.tree)
@@ -85,8 +86,8 @@ func maskUnits(s *state, overlays []*overlay.Overlay) error {
 	return nil
 }
 
-// applyPresets links and unlinks units, so that a node whose PID 1 does the
-// same finds nothing to change.
+// applyPresets links and unlinks units as the presets say. A node's PID 1 that applies the
+// presets then finds nothing to change.
 func applyPresets(s *state) error {
 	u := units.In(s.tree)
 	plus, minus, err := u.Sort()
@@ -115,9 +116,9 @@ func applyPresets(s *state) error {
 	return nil
 }
 
-// defaultTarget starts a system without a desktop. The link is changed where
-// it is: one in /etc would go the first time that presets are applied, which
-// disable multi-user.target.
+// defaultTarget makes multi-user.target the default. It changes the link in /usr/lib: a
+// link in /etc would be removed as soon as presets are applied, since they disable
+// multi-user.target.
 func defaultTarget(s *state) error {
 	const p = "usr/lib/systemd/system/default.target"
 	if n := s.tree.Get(p); n == nil || ofOverlay(n) {

@@ -1,16 +1,15 @@
-// Package rootfs turns unpacked Debian packages into the root file system of
-// an appliance: it does, as plain functions over a tree, what the packages'
-// maintainer scripts would have done in a chroot, and then what makes the root
-// read-only: /var empty with a skeleton, homes moved there, units enabled by
-// presets, no identity of its own.
+// Package rootfs turns unpacked Debian packages into the root file system of an appliance.
+// First it does what the packages' maintainer scripts would have done in a chroot, as plain
+// functions over a tree. Then it prepares the root for being read-only: /var is empty but
+// has a skeleton, home directories are moved there, units are enabled by presets, and there
+// is no machine identity.
 //
-// It runs no script and asks nothing of the host. It models the scripts of the
-// packages that Effects names and no others: whether a package is among them
-// is the business of package gate. It does not choose files to leave out, nor
-// write kernel module indexes or boot files; other packages do.
+// It runs no script and asks nothing of the host. It models only the scripts of the
+// packages that Effects names; package gate checks that no others are in the image. It does
+// not choose files to leave out, nor does it write kernel module indexes or boot files.
 //
-// A test configures the same packages for real, in a chroot, and compares the
-// two roots; see oracle_test.go.
+// A test configures the same packages for real, in a chroot, and compares the two roots;
+// see oracle_test.go.
 package rootfs
 
 import (
@@ -28,18 +27,17 @@ type Input struct {
 	Arch     string // Debian's name, such as arm64
 	Packages []*deb.Package
 	Overlays []*overlay.Overlay // each after those it requires
-	// Files are laid over all else, with the time of the build.
+	// Files are added last, with the time of the build; nothing else may have their paths.
 	Files []*tree.Node
-	// Epoch is the date of the build: the time of every generated file and
-	// the latest of any other.
+	// Epoch is the date of the build. Generated files get it, and so does any file without
+	// a time or with a later one.
 	Epoch time.Time
 	// ImageID and ImageVersion go to os-release.
 	ImageID, ImageVersion string
 }
 
-// Finish returns the complete root, which nobody changes any more: whoever
-// leaves something out makes a tree of his own. Nodes of the packages are
-// shared with it.
+// Finish returns the complete root. It must not be changed, as it shares nodes with the
+// packages: to leave something out, make a new tree.
 func Finish(ctx context.Context, in Input) (*tree.Tree, error) {
 	if err := checkArch(in); err != nil {
 		return nil, err
@@ -76,8 +74,7 @@ func Finish(ctx context.Context, in Input) (*tree.Tree, error) {
 	return s.tree, nil
 }
 
-// checkArch refuses packages of another architecture: their programs would
-// not start.
+// checkArch refuses packages of another architecture, whose programs would not run.
 func checkArch(in Input) error {
 	for _, p := range in.Packages {
 		if p.Architecture != in.Arch && p.Architecture != "all" {
@@ -87,7 +84,7 @@ func checkArch(in Input) error {
 	return nil
 }
 
-// describe writes what a node wants to know about its image.
+// describe writes the files that tell a node about its image.
 func describe(s *state, in Input) error {
 	return firstError(
 		osRelease(s, in.ImageID, in.ImageVersion),

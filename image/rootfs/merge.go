@@ -13,8 +13,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// mergePackages unpacks all packages into one tree. base-files comes first:
-// its links /bin, /lib, /sbin lead every path of the others to /usr.
+// mergePackages unpacks all packages into one tree. base-files comes first because it has
+// the links /bin, /lib and /sbin, which lead the other packages' paths to /usr.
 func mergePackages(packages []*deb.Package, epoch time.Time) (*tree.Tree, error) {
 	ordered := slices.Clone(packages)
 	slices.SortStableFunc(ordered, func(a, b *deb.Package) int {
@@ -40,8 +40,8 @@ func mergePackages(packages []*deb.Package, epoch time.Time) (*tree.Tree, error)
 	return t, nil
 }
 
-// mergeNode adds a package's node where it really lands. A directory that is
-// a link in the tree, such as /lib, is the directory the link leads to.
+// mergeNode adds a package's node at its real path. A directory whose path is already a
+// link to a directory, such as /lib, is that directory.
 func mergeNode(t *tree.Tree, n *tree.Node, epoch time.Time) error {
 	real, err := t.RealPath(n.Path)
 	if err != nil {
@@ -80,8 +80,8 @@ func parent(p string) string {
 	return "."
 }
 
-// layOverlays puts the overlays' files over the packages', which they may
-// replace. Two overlays that bring different files to one path are an error.
+// layOverlays adds the overlays' files, which may replace those of packages. Two overlays
+// with different files at one path are an error.
 func layOverlays(s *state, overlays []*overlay.Overlay) error {
 	from := map[string]*tree.Node{}
 	for _, o := range overlays {
@@ -95,10 +95,10 @@ func layOverlays(s *state, overlays []*overlay.Overlay) error {
 			}
 			if have := s.tree.Get(real); n.Mode.IsDir() && have != nil && leadsToDir(s.tree, have) {
 				if !slices.Contains(o.Dirs, n.Path) {
-					continue // it only leads to a file
+					continue // a parent directory of a file, not one that the overlay declares
 				}
 				if end, err := s.tree.Resolve(real); err == nil {
-					real = end.Path // as mergeNode has it: /lib is /usr/lib
+					real = end.Path // as in mergeNode: /lib is /usr/lib
 				}
 			}
 			if err := s.layNode(n, real, from[real]); err != nil {
@@ -110,8 +110,8 @@ func layOverlays(s *state, overlays []*overlay.Overlay) error {
 	return nil
 }
 
-// layNode lays one node over what the packages and, as before, an earlier
-// overlay have at its real path.
+// layNode adds one node at its real path, over that of a package. before is the node that
+// an earlier overlay put there, or nil.
 func (s *state) layNode(n *tree.Node, real string, before *tree.Node) error {
 	if before != nil && !n.Mode.IsDir() && !same(before, n) {
 		return &tree.ConflictError{Have: before, New: n}
@@ -143,7 +143,7 @@ func same(a, b *tree.Node) bool {
 		a.Content != nil && b.Content != nil && a.Content.SHA256() == b.Content.SHA256()
 }
 
-// layFiles adds single files, which nothing else may have brought.
+// layFiles adds single files. It is an error if a path is already taken.
 func layFiles(s *state, files []*tree.Node) error {
 	for _, n := range files {
 		real, err := s.real(n.Path)

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// nameService is a module that a libnss package puts into nsswitch.conf.
+// nameService is a module that the scripts of a libnss package add to nsswitch.conf.
 type nameService struct {
 	pkg       string
 	databases []string
 	module    []string
-	before    []string // whichever comes first; empty: at the end
+	before    []string // the module goes before the first of these; empty: at the end
 }
 
 var nameServices = []nameService{
@@ -19,8 +19,8 @@ var nameServices = []nameService{
 	{"libnss-myhostname", []string{"hosts"}, []string{"myhostname"}, []string{"resolve", "dns"}},
 }
 
-// nsswitch copies nsswitch.conf and adds the modules whose package is there,
-// where the blocks of dh_installnss(1) add them.
+// nsswitch copies nsswitch.conf and adds the modules whose package is installed, at the
+// place where the blocks of dh_installnss(1) add them.
 func nsswitch(s *state) error {
 	text, err := s.text("usr/share/libc-bin/nsswitch.conf")
 	if err != nil || text == "" {

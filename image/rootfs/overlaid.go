@@ -11,11 +11,11 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// ofOverlay reports whether an overlay brought n.
+// ofOverlay reports whether n comes from an overlay.
 func ofOverlay(n *tree.Node) bool { return strings.HasPrefix(n.Source, "overlay ") }
 
-// madeHere are files that the build writes, or drops, whatever an overlay has
-// there, with what an overlay does instead.
+// madeHere maps the files that the build always writes or removes, whatever an overlay
+// brings there, to what an overlay should do instead.
 var madeHere = map[string]string{
 	"etc/passwd":                        "declare users: in overlay.yaml",
 	"etc/shadow":                        "declare users: in overlay.yaml",
@@ -33,8 +33,9 @@ var madeHere = map[string]string{
 	"etc/systemd/catalog":           "an image has no catalog of the journal",
 }
 
-// checkOverlaid refuses what an overlay brings for nothing: an image without
-// an ssh key or with another mode than its overlay says would look like any other.
+// checkOverlaid refuses files of overlays that would have no effect. An image that lacks an
+// ssh key, or has a file with another mode than its overlay says, would look like any
+// other.
 func checkOverlaid(s *state, overlays []*overlay.Overlay) error {
 	lines, err := s.tmpfileLines()
 	if err != nil {
@@ -57,7 +58,7 @@ func checkOverlaid(s *state, overlays []*overlay.Overlay) error {
 	return errors.Join(faults...)
 }
 
-// checkLaid refuses a file or link that is not in the root as what it was.
+// checkLaid refuses a file or link that the build removes, replaces or writes itself.
 func (s *state) checkLaid(n *tree.Node) error {
 	real, err := s.real(n.Path)
 	if err != nil {
@@ -80,9 +81,10 @@ func (s *state) checkLaid(n *tree.Node) error {
 	return s.checkWay(real)
 }
 
-// checkWay refuses what systemd-tmpfiles would not make on a node: where a directory is
-// not root's, one in it is to be of the same owner (its unsafe_transition), and the
-// directories that lead to a file are root's unless declared.
+// checkWay refuses a file below /var that systemd-tmpfiles would not make on a node. In a
+// directory that is not root's, systemd-tmpfiles does not descend into a directory of
+// another owner (unsafe_transition in its source). The parent directories of an overlay's
+// file belong to root unless the overlay declares them.
 func (s *state) checkWay(name string) error {
 	if !strings.HasPrefix(name, "var/") {
 		return nil
@@ -96,7 +98,8 @@ func (s *state) checkWay(name string) error {
 	return nil
 }
 
-// checkLaidDir refuses a directory whose owner or mode others decide.
+// checkLaidDir refuses a directory whose owner or mode is set elsewhere, in the image or by
+// tmpfiles.d.
 func (s *state) checkLaidDir(n *tree.Node, lines []tmpfile) error {
 	have, err := s.tree.Resolve(n.Path)
 	if err != nil {

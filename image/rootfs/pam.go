@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// pamTypes are the stacks that pam-auth-update(8) writes, with the word that
-// begins their lines and the prefix of their fields in a profile.
+// pamTypes are the stacks that pam-auth-update(8) writes. word is the first word of their
+// lines, field the prefix of their fields in a profile.
 var pamTypes = []struct{ file, word, field string }{
 	{"auth", "auth", "Auth"},
 	{"account", "account", "Account"},
@@ -98,7 +98,7 @@ func parsePAMProfile(text string) pamProfile {
 			p[field] = m[2]
 			continue
 		}
-		// "Auth:" alone begins a list of lines.
+		// "Auth:" alone on a line is followed by the lines of its list.
 		if name, ok := strings.CutSuffix(strings.TrimRight(line, " \t"), ":"); ok && !strings.ContainsAny(name, " \t") {
 			field = strings.TrimSuffix(name, "-Final")
 			continue
@@ -136,8 +136,8 @@ func fillPAM(template, word, field string, profiles []pamProfile) (string, error
 		pamEnd + tail, nil
 }
 
-// pamBlock writes the modules of one block. "end" in a control field is a
-// jump behind the block: the number of lines that are left.
+// pamBlock writes the modules of one block. "end" in a control field becomes the number of
+// lines left in the block: a jump behind its end.
 func pamBlock(profiles []pamProfile, word, field, block string) string {
 	var modules []string
 	position := 0
@@ -169,8 +169,8 @@ func pamBlock(profiles []pamProfile, word, field, block string) string {
 
 var pamModule = regexp.MustCompile(`^((?:\[[^\]]+\]|\w+)\s+\S+)\s*(.*)$`)
 
-// pamLine fills in the jump of one line. The blank after a module without
-// options is pam-auth-update's.
+// pamLine fills in the jump of one line. The trailing blank after a module without options
+// is as pam-auth-update writes it.
 func pamLine(line string, jump int) string {
 	m := pamModule.FindStringSubmatch(line)
 	if m == nil {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// shells writes /etc/shells as update-shells(8) does: the template, then each
-// shell of shells.d that is not in it, under its own and its real path.
+// shells writes /etc/shells as update-shells(8) does: the template, then each shell of
+// shells.d that the template lacks, by its own path and by its real path.
 func shells(s *state) error {
 	const base = "usr/share/debianutils/shells"
 	text, err := s.text(base)
@@ -46,7 +46,7 @@ func (s *state) shellFiles(dir string) []string {
 	return files
 }
 
-// realDir resolves the links of an absolute path's directory.
+// realDir resolves the links in the directory of an absolute path.
 func (s *state) realDir(p string) (string, error) {
 	real, err := s.real(p)
 	return path.Join("/", real), err

@@ -21,7 +21,7 @@ type state struct {
 	accounts *accounts.Table
 	arch     string
 	epoch    time.Time
-	source   string // of nodes that the running step makes
+	source   string // Source of the nodes that the running step makes
 }
 
 func newState(t *tree.Tree, in Input) *state {
@@ -39,7 +39,7 @@ func newState(t *tree.Tree, in Input) *state {
 	return s
 }
 
-// has reports whether a package of any of the names is in the image.
+// has reports whether at least one of the named packages is in the image.
 func (s *state) has(names ...string) bool {
 	for _, name := range names {
 		if s.packages[name] != nil {
@@ -49,18 +49,18 @@ func (s *state) has(names ...string) bool {
 	return false
 }
 
-// real returns where p lands once the links of its directory are followed,
-// so that effects may name /lib and /bin as scripts do.
+// real returns p with the links in its directory resolved, so that effects may use paths
+// such as /lib and /bin, as scripts do.
 func (s *state) real(p string) (string, error) { return s.tree.RealPath(p) }
 
-// exists reports whether something is at p, a dangling link included.
+// exists reports whether there is a node at p, even a dangling link.
 func (s *state) exists(p string) bool {
 	real, err := s.real(p)
 	return err == nil && s.tree.Get(real) != nil
 }
 
-// put adds n at the real path of p, over whatever is there, with missing
-// parent directories. It is the running step's unless it names another source.
+// put adds n at the real path of p, replacing what is there, and makes missing parent
+// directories. Unless n has a Source, the running step is its source.
 func (s *state) put(p string, n tree.Node) error {
 	real, err := s.real(p)
 	if err != nil {
@@ -77,13 +77,13 @@ func (s *state) put(p string, n tree.Node) error {
 	return s.tree.Replace(&n)
 }
 
-// file writes a regular file of root's.
+// file writes a regular file that root owns.
 func (s *state) file(p string, perm fs.FileMode, content string) error {
 	return s.put(p, tree.Node{Mode: perm, Content: tree.String(content)})
 }
 
-// defaultFile writes a file unless something is there already: most scripts
-// leave a file alone that an administrator, here an overlay, has made.
+// defaultFile writes a file unless something is at p: most scripts do not touch a file that
+// an administrator, in an image an overlay, has made.
 func (s *state) defaultFile(p string, perm fs.FileMode, content string) error {
 	if s.exists(p) {
 		return nil
@@ -91,8 +91,8 @@ func (s *state) defaultFile(p string, perm fs.FileMode, content string) error {
 	return s.file(p, perm, content)
 }
 
-// defaultCopy copies the file src of the tree to dst, with its mode and time,
-// unless something is at dst or src was pruned.
+// defaultCopy copies the file src of the tree to dst, with its mode and time, unless
+// something is at dst or src is missing.
 func (s *state) defaultCopy(src, dst string) error {
 	from, err := s.tree.Resolve(src)
 	if err != nil || s.exists(dst) {
@@ -117,12 +117,12 @@ func (s *state) defaultLink(p, target string) error {
 	return s.link(p, target)
 }
 
-// dir makes the directory p or gives the one that is there new attributes.
+// dir makes the directory p, or sets the attributes of one that exists.
 func (s *state) dir(p string, perm fs.FileMode, uid, gid uint32) error {
 	return s.put(p, tree.Node{Mode: fs.ModeDir | perm, UID: uid, GID: gid})
 }
 
-// defaultDir makes the directory p, owned by root, unless something is there.
+// defaultDir makes the directory p, owned by root, unless something is at p.
 func (s *state) defaultDir(p string, perm fs.FileMode) error {
 	if s.exists(p) {
 		return nil
@@ -130,8 +130,8 @@ func (s *state) defaultDir(p string, perm fs.FileMode) error {
 	return s.dir(p, perm, 0, 0)
 }
 
-// restat changes owner and permissions of what is at p, as chown and chmod
-// would. Setuid, setgid and sticky bits are part of perm.
+// restat changes owner and permissions of the node at p, as chown and chmod would. perm
+// includes the setuid, setgid and sticky bits.
 func (s *state) restat(p string, perm fs.FileMode, uid, gid uint32) error {
 	real, err := s.real(p)
 	if err != nil {
@@ -147,7 +147,7 @@ func (s *state) restat(p string, perm fs.FileMode, uid, gid uint32) error {
 	return s.tree.Put(c)
 }
 
-// remove deletes the nodes at the paths and all below them in one pass.
+// remove deletes the nodes at the paths and everything below them, in one pass.
 func (s *state) remove(paths ...string) {
 	s.tree.RemoveFunc(func(n *tree.Node) bool {
 		return slices.ContainsFunc(paths, func(p string) bool {
@@ -156,7 +156,7 @@ func (s *state) remove(paths ...string) {
 	})
 }
 
-// below returns the nodes under dir, at any depth, in Walk's order.
+// below returns the nodes below dir, at any depth, in the order of Walk.
 func (s *state) below(dir string) []*tree.Node {
 	var nodes []*tree.Node
 	for n := range s.tree.Walk() {
@@ -167,7 +167,7 @@ func (s *state) below(dir string) []*tree.Node {
 	return nodes
 }
 
-// text returns a file of the tree, "" where it is missing.
+// text returns the content of a file of the tree, or "" if it is missing.
 func (s *state) text(p string) (string, error) {
 	n, err := s.tree.Resolve(p)
 	if err != nil {
@@ -177,8 +177,9 @@ func (s *state) text(p string) (string, error) {
 	return string(b), err
 }
 
-// firstError returns the first of errs. The calls behind the others have been
-// made nevertheless; they only write into a tree that nobody will see.
+// firstError returns the first error of errs. All the calls in its argument list have been
+// made by then, even those after a failed one; this is harmless, because the tree is
+// dropped on any error.
 func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {

@@ -1,7 +1,7 @@
 package rootfs
 
-// These files are written by scripts on a first installation. They have the
-// same settings here; the comments are ours.
+// Maintainer scripts write these files on a first installation. The settings are the same
+// as theirs; the comments are ours.
 
 const hosts = `127.0.0.1	localhost
 ::1		localhost ip6-localhost ip6-loopback
@@ -27,7 +27,7 @@ const etcModules = `# Modules to load at boot, as files of modules-load.d(5) nam
 
 const crypttab = "# name\tdevice\tkey file\toptions: crypttab(5)\n"
 
-// netbase writes the tables of local names.
+// netbase writes /etc/hosts and /etc/networks.
 func netbase(s *state) error {
 	return firstError(
 		s.defaultFile("etc/hosts", 0o644, hosts),
@@ -51,18 +51,17 @@ func kmodConfig(s *state) error { return s.defaultFile("etc/modules", 0o644, etc
 
 func cryptsetup(s *state) error { return s.defaultFile("etc/crypttab", 0o644, crypttab) }
 
-// timezone is UTC until a node is told otherwise.
+// timezone makes UTC the default.
 func timezone(s *state) error {
 	return s.defaultLink("etc/localtime", "/usr/share/zoneinfo/Etc/UTC")
 }
 
-// wtmpdb links the log of logins to where it has moved.
+// wtmpdb links the old path of the login database to the new one.
 func wtmpdb(s *state) error {
 	return s.defaultLink("var/lib/wtmpdb/wtmp.db", "../../log/wtmp.db")
 }
 
-// nfsState makes the file in which statd counts its restarts; its content is
-// the node's.
+// nfsState makes the empty file in which statd counts its restarts.
 func nfsState(s *state) error {
 	uid, _, err := s.owner("statd", "nogroup")
 	if err != nil {
@@ -72,8 +71,8 @@ func nfsState(s *state) error {
 	return firstError(s.defaultFile(p, 0o644, ""), s.restat(p, 0o644, uid, 0))
 }
 
-// managedCopies are the files that scripts install through ucf(1), which
-// exists to ask an administrator; on a first installation it only copies.
+// managedCopies are the files that scripts install through ucf(1). ucf asks the
+// administrator about changed files; on a first installation it only copies.
 var managedCopies = []struct{ pkg, from, to string }{
 	{"openssh-server", "usr/share/openssh/sshd_config", "etc/ssh/sshd_config"},
 	{"nfs-common", "usr/share/nfs-common/conffiles/idmapd.conf", "etc/idmapd.conf"},

@@ -5,13 +5,13 @@ import (
 	"io/fs"
 )
 
-// override is an owner and mode that a script gives a file of its package.
+// override is an owner and mode that a maintainer script gives to a file of its package.
 type override struct {
 	pkg         string
 	path        string
 	perm        fs.FileMode
 	user, group string
-	recorded    bool // by dpkg-statoverride, in its database
+	recorded    bool // by dpkg-statoverride in its database
 }
 
 var overrides = []override{
@@ -21,7 +21,7 @@ var overrides = []override{
 	{"nfs-common", "var/lib/nfs/sm.bak", 0o755, "statd", "nogroup", false},
 }
 
-// statOverrides applies the owners and modes that need the users to be there.
+// statOverrides applies the owners and modes, once the users exist.
 func statOverrides(s *state) error {
 	for _, o := range overrides {
 		if !s.has(o.pkg) || !s.exists(o.path) {
@@ -38,7 +38,7 @@ func statOverrides(s *state) error {
 	return nil
 }
 
-// owner resolves a user's and a group's name.
+// owner returns the uid and gid of a user and a group.
 func (s *state) owner(userName, groupName string) (uid, gid uint32, err error) {
 	u, g := s.accounts.User(userName), s.accounts.Group(groupName)
 	if u == nil {
@@ -61,7 +61,7 @@ func (s *state) statOverrideFile() string {
 	return text
 }
 
-// unixPerm returns permissions with the bits of chmod(2).
+// unixPerm converts permissions to the bits of chmod(2).
 func unixPerm(m fs.FileMode) uint32 {
 	bits := uint32(m.Perm())
 	if m&fs.ModeSetuid != 0 {

@@ -11,11 +11,10 @@ import (
 	"unicode/utf16"
 )
 
-// subjectHash returns what "openssl x509 -subject_hash" prints for a
-// certificate: the first four bytes, read as a little-endian number, of the
-// SHA-1 of the subject in OpenSSL's canonical encoding. crypto/x509 is not
-// used: it refuses certificates that OpenSSL takes, such as those with a
-// negative serial number.
+// subjectHash returns what "openssl x509 -subject_hash" prints for a certificate: the SHA-1
+// of the subject in OpenSSL's canonical encoding, of which the first four bytes are read as
+// a little-endian number. It does not use crypto/x509, which refuses certificates that
+// OpenSSL accepts, such as those with a negative serial number.
 func subjectHash(der []byte) (string, error) {
 	var outer struct {
 		TBS       asn1.RawValue
@@ -29,7 +28,7 @@ func subjectHash(der []byte) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("certificate: %w", err)
 	}
-	// An explicit tag [0] holds the version where there is one.
+	// The version is optional, under the explicit tag [0].
 	if len(fields) > 0 && fields[0].Class == asn1.ClassContextSpecific {
 		fields = fields[1:]
 	}
@@ -60,9 +59,8 @@ func sequence(der []byte) ([]asn1.RawValue, error) {
 	return values, nil
 }
 
-// canonicalName encodes the relative names of a subject as OpenSSL's
-// x509_name_canon does: sets of (type, canonical value), without the outer
-// sequence.
+// canonicalName encodes the relative distinguished names of a subject as OpenSSL's
+// x509_name_canon does: sets of (type, canonical value), without the outer sequence.
 func canonicalName(rdns []byte) ([]byte, error) {
 	sets, err := sequence(rdns)
 	if err != nil {
@@ -88,8 +86,8 @@ func canonicalName(rdns []byte) ([]byte, error) {
 	return out, nil
 }
 
-// canonicalAttribute encodes one type and value. Strings become UTF-8, lower
-// case in ASCII, with single blanks; other values stay as they are.
+// canonicalAttribute encodes one type and value. Strings become UTF-8 with ASCII letters in
+// lower case and runs of blanks as one; other values stay as they are.
 func canonicalAttribute(der []byte) ([]byte, error) {
 	parts, err := sequence(der)
 	if err != nil {
@@ -105,8 +103,8 @@ func canonicalAttribute(der []byte) ([]byte, error) {
 	return wrap(0x30, slices.Concat(parts[0].FullBytes, value)), nil
 }
 
-// decodeString returns the text of the types in OpenSSL's ASN1_MASK_CANON that
-// it takes in names.
+// decodeString returns the text of a string type that OpenSSL canonicalizes in names (its
+// ASN1_MASK_CANON); ok is false for other types.
 func decodeString(v asn1.RawValue) (string, bool) {
 	if v.Class != asn1.ClassUniversal {
 		return "", false
@@ -114,7 +112,7 @@ func decodeString(v asn1.RawValue) (string, bool) {
 	switch v.Tag {
 	case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String:
 		return string(v.Bytes), true
-	case asn1.TagT61String: // taken for Latin-1
+	case asn1.TagT61String: // read as Latin-1
 		runes := make([]rune, len(v.Bytes))
 		for i, b := range v.Bytes {
 			runes[i] = rune(b)
@@ -136,7 +134,8 @@ func decodeString(v asn1.RawValue) (string, bool) {
 	return "", false
 }
 
-// canonicalString folds ASCII case and runs of ASCII blanks.
+// canonicalString trims s, turns runs of ASCII blanks into one and ASCII letters into lower
+// case.
 func canonicalString(s string) string {
 	isBlank := func(r rune) bool { return r == ' ' || r >= '\t' && r <= '\r' }
 	lower := func(r rune) rune {

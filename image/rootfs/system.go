@@ -11,10 +11,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// mountPoints are the directories that are mounted over on a node, with their
-// modes; they ship empty. The boot partition of every board is mounted at
-// /boot/firmware, as Debian does on a Pi: /boot keeps the kernel's config,
-// which tools look for there.
+// mountPoints are the empty directories over which something is mounted on a node, with
+// their modes. Every board's boot partition is mounted at /boot/firmware, as Debian does on
+// a Raspberry Pi: /boot keeps the kernel's config, which tools look for there.
 var mountPoints = []struct {
 	path string
 	perm fs.FileMode
@@ -32,8 +31,9 @@ func makeMountPoints(s *state) error {
 	return nil
 }
 
-// osRelease adds the image's name and version for systemd, boot loaders and
-// whoever asks a node what it runs, and what a node asks before it goes back to it.
+// osRelease adds the image's name and version, for systemd, boot loaders and people. It
+// also adds the image's storage version, which a node reads before it returns to this
+// image.
 func osRelease(s *state, id, version string) error {
 	const p = "usr/lib/os-release"
 	text, err := s.text(p)
@@ -45,7 +45,8 @@ func osRelease(s *state, id, version string) error {
 		if f.value == "" {
 			continue
 		}
-		// os-release(5) allows a-z, 0-9, ".", "_" and "-" in both.
+		// os-release(5) allows a-z, 0-9, ".", "_" and "-" in these values. "+" and "~" are
+		// let through as well.
 		if strings.Trim(f.value, "abcdefghijklmnopqrstuvwxyz0123456789._-+~") != "" {
 			return fmt.Errorf("%s: %q may only have a-z, 0-9, '.', '_', '-', '+' and '~'", f.key, f.value)
 		}
@@ -54,11 +55,11 @@ func osRelease(s *state, id, version string) error {
 	return firstError(s.file(p, 0o644, text), s.defaultLink("etc/os-release", "../usr/lib/os-release"))
 }
 
-// clockEpoch sets the earliest time that a node without a clock believes in:
-// systemd takes it from this file's modification time.
+// clockEpoch makes the file whose modification time systemd takes as the earliest possible
+// time on a node without a clock.
 func clockEpoch(s *state) error { return s.file("usr/lib/clock-epoch", 0o644, "") }
 
-// modulesLoad lists the modules of the overlays for systemd-modules-load.
+// modulesLoad lists the overlays' modulesLoad for systemd-modules-load.
 func modulesLoad(s *state, overlays []*overlay.Overlay) error {
 	for _, o := range overlays {
 		if len(o.ModulesLoad) == 0 {
@@ -72,8 +73,8 @@ func modulesLoad(s *state, overlays []*overlay.Overlay) error {
 	return nil
 }
 
-// writeEtcPersist writes the list of what outlives an image: the builder's own list and that of
-// the overlays, whose paths may be files or directories.
+// writeEtcPersist writes the list of the paths in /etc that are kept across updates: those
+// of imagebuilder and those of the overlays, which may be files or directories.
 func writeEtcPersist(s *state, overlays []*overlay.Overlay) error {
 	paths := slices.Clone(contract.NodeEtc)
 	for _, o := range overlays {
@@ -87,11 +88,11 @@ func writeEtcPersist(s *state, overlays []*overlay.Overlay) error {
 	return s.file(contract.PersistFile, 0o644, paths.Encode())
 }
 
-// hostname names a node that has not been told its name.
+// hostname sets the name of a node that has not been given one yet.
 func hostname(s *state) error { return s.defaultFile("etc/hostname", 0o644, "localhost\n") }
 
-// clampTimes sets every time that is missing or later than the build's date
-// to that date: bytes must not depend on when the image was built.
+// clampTimes sets every time that is missing or later than the build's date to that date:
+// the image's bytes must not depend on when it was built.
 func clampTimes(s *state) error {
 	for n := range s.tree.Walk() {
 		if !n.ModTime.IsZero() && !n.ModTime.After(s.epoch) {
@@ -106,8 +107,8 @@ func clampTimes(s *state) error {
 	return nil
 }
 
-// bootFiles are the prefixes of what the boot stage puts on the boot
-// partition or into the initramfs, and the root does not need.
+// bootFiles are prefixes of files that the boot stage copies to the boot partition or into
+// the initramfs. The root does not need them.
 var bootFiles = []string{
 	"boot/vmlinuz-",
 	"usr/lib/firmware/intel-ucode/",
@@ -120,8 +121,8 @@ var bootFiles = []string{
 	"usr/lib/u-boot/",
 }
 
-// ofKernel are the names of the same beside the modules of Debian's kernels from
-// 7.x on, and of symbols that nothing reads.
+// ofKernel are such files beside the modules, where Debian's kernels have them from 7.x on,
+// and System.map, which nothing reads.
 var ofKernel = []string{"vmlinuz", "System.map", "dtb"}
 
 func isBootFile(name string) bool {

@@ -9,11 +9,11 @@ import (
 	"github.com/going-mobile/imagebuilder/image/rootfs/confdir"
 )
 
-// tmpfile is one line of tmpfiles.d(5), without age.
+// tmpfile is one line of tmpfiles.d(5), without the age field.
 type tmpfile struct {
-	kind     byte   // the letter
-	flags    string // "+", "!", "-", "=", "~", "^", "$" behind it
-	path     string // tree style
+	kind     byte   // the type letter
+	flags    string // the characters after the letter: "+", "!", "-", "=", "~", "^", "$"
+	path     string // without the leading slash, as in a tree
 	mode     string
 	user     string
 	group    string
@@ -21,7 +21,7 @@ type tmpfile struct {
 	where    string
 }
 
-// tmpfileLines reads all of tmpfiles.d.
+// tmpfileLines returns the lines of all tmpfiles.d files.
 func (s *state) tmpfileLines() ([]tmpfile, error) {
 	files, err := confdir.Read(s.tree, "tmpfiles.d", ".conf")
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *state) tmpfileLines() ([]tmpfile, error) {
 }
 
 func parseTmpfile(line, where string) (tmpfile, error) {
-	const fields = 6 // and the argument, which is not split
+	const fields = 6 // the argument follows and is not split
 	f, rest, err := confdir.Fields(line, fields)
 	if err != nil || len(f) < 2 || f[0] == "" || !strings.HasPrefix(f[1], "/") {
 		return tmpfile{}, fmt.Errorf("%s: cannot read line %q", where, line)
@@ -56,16 +56,15 @@ func parseTmpfile(line, where string) (tmpfile, error) {
 	}, nil
 }
 
-// creates reports whether the line makes something at boot, as opposed to
-// adjusting or removing what is there.
+// creates reports whether the line makes something at boot, rather than adjusting or
+// removing what exists.
 func (t tmpfile) creates() bool {
 	return strings.IndexByte("dDvqQeLfFCpcbw", t.kind) >= 0 && t.kind != 'w' && t.kind != 'e'
 }
 
-// etcTmpfiles makes the links and directories below /etc that
-// systemd-tmpfiles would make at every boot, so that the /etc overlay of a
-// node stays empty. Lines for the boot only ("!") and those filled from
-// credentials ("^") are left to the node.
+// etcTmpfiles makes the links and directories below /etc that systemd-tmpfiles would
+// otherwise make at every boot, so that a node's /etc overlay stays empty. Boot-only lines
+// ("!") and lines that take their content from credentials ("^") are left to the node.
 func etcTmpfiles(s *state) error {
 	all, err := s.tmpfileLines()
 	if err != nil {
@@ -98,7 +97,7 @@ func (s *state) applyTmpfile(t tmpfile) error {
 	return nil
 }
 
-// tmpfileOwner resolves mode, user and group of a line.
+// tmpfileOwner resolves a line's mode, user and group; perm is the default mode.
 func (s *state) tmpfileOwner(t tmpfile, perm fs.FileMode) (fs.FileMode, uint32, uint32, error) {
 	if t.mode != "" {
 		n, err := strconv.ParseUint(strings.TrimLeft(t.mode, ":~"), 8, 12)

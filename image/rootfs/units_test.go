@@ -194,7 +194,8 @@ func TestInstancesOfTwoOverlays(t *testing.T) {
 	}
 }
 
-// TestAMistypedUnit is none that another board has.
+// TestAMistypedUnit: a name similar to a unit's is refused; one that is similar to none may
+// be a unit that other boards have.
 func TestAMistypedUnit(t *testing.T) {
 	const text = `usr/lib/systemd/system/noise.service: [Install]\nWantedBy=multi-user.target\n`
 	for _, o := range []overlay.Overlay{{Mask: []string{"niose.service"}}, {Disable: []string{"nois.service"}}, {Enable: []string{"noises.service"}}} {

@@ -12,11 +12,11 @@ import (
 
 const (
 	skeletonFile = "usr/lib/tmpfiles.d/00-var-skeleton.conf"
-	factory      = "usr/share/factory" // where tmpfiles.d(5) copies from
+	factory      = "usr/share/factory" // the directory that tmpfiles.d(5) copies from
 )
 
-// homes moves /root and /home to /var, which is writable, and points systemd
-// there.
+// homes moves /root and /home to /var, which is writable, and leaves links at the old
+// paths.
 func homes(s *state) error {
 	moves := []struct {
 		from, to string
@@ -36,13 +36,13 @@ func homes(s *state) error {
 	return s.homeTmpfiles()
 }
 
-// homeTmpfiles overrides the files of systemd that would make /home and /root
-// themselves, which are links now. The skeleton makes the directories.
+// homeTmpfiles overrides systemd's lines that would make /home and /root as directories:
+// they are links now. The skeleton makes the directories in /var.
 func (s *state) homeTmpfiles() error {
 	if err := s.defaultFile("etc/tmpfiles.d/home.conf", 0o644, "# /home and /root are links to /var/home and /var/roothome.\nq /srv 0755 - - -\n"); err != nil {
 		return err
 	}
-	const own = "etc/tmpfiles.d/provision.conf" // an overlay's, or made here
+	const own = "etc/tmpfiles.d/provision.conf" // brought by an overlay, or made here
 	from := "usr/lib/tmpfiles.d/provision.conf"
 	if s.exists(own) {
 		from = own
@@ -54,7 +54,7 @@ func (s *state) homeTmpfiles() error {
 	return s.file(own, 0o644, strings.ReplaceAll(provision, " /root", " /var/roothome"))
 }
 
-// copyBelow puts what is below the directory from below to as well.
+// copyBelow copies everything below the directory from into the directory to.
 func (s *state) copyBelow(from, to string) error {
 	if n := s.tree.Get(from); n != nil && !n.Mode.IsDir() {
 		return fmt.Errorf("/%s from %s is not a directory", from, n.Source)
@@ -72,9 +72,9 @@ func (s *state) copyBelow(from, to string) error {
 	return nil
 }
 
-// varSkeleton turns what the packages have below /var into tmpfiles.d lines
-// and ships /var empty: it is where the data partition is mounted. Files with
-// content are copied from the factory directory when they are missing.
+// varSkeleton turns what the packages and overlays have below /var into tmpfiles.d lines
+// and ships /var empty, since the data partition is mounted there. Files with content are
+// copied from the factory directory if they are missing on the node.
 func varSkeleton(s *state) error {
 	if err := s.dropRivals(); err != nil {
 		return err
@@ -99,9 +99,9 @@ func varSkeleton(s *state) error {
 	return firstError(s.dir("var", 0o755, 0, 0), s.file(skeletonFile, 0o644, b.String()))
 }
 
-// dropRivals takes those lines of tmpfiles.d away that would make something
-// else of a file with content, or of what an overlay has that is no directory:
-// systemd-tmpfiles heeds one line of a path, and theirs would leave an empty file.
+// dropRivals removes tmpfiles.d lines for a path that is a file with content in the root,
+// or an overlay's file or link. systemd-tmpfiles uses only one line per path, and with the
+// other line the file would be empty.
 func (s *state) dropRivals() error {
 	ours := map[string]bool{}
 	for _, n := range s.below("var") {
@@ -144,9 +144,9 @@ func withoutRivals(f confdir.File, ours map[string]bool) (string, error) {
 	return kept.String(), nil
 }
 
-// tmpfilePaths are the paths that other tmpfiles.d files make: a second line
-// for one of them would be reported as a duplicate at every boot. What a
-// credential fills ("^") is made on few nodes or none.
+// tmpfilePaths returns the paths that other tmpfiles.d files make. A second line for one of
+// them would be reported as a duplicate at every boot. Lines with "^" do not count: most
+// nodes do not have the credential that fills the file.
 func (s *state) tmpfilePaths() (map[string]bool, error) {
 	lines, err := s.tmpfileLines()
 	if err != nil {
@@ -177,8 +177,8 @@ func (s *state) skeletonLine(n *tree.Node) (string, error) {
 	return "", fmt.Errorf("/%s from %s: a %v cannot be made at boot", n.Path, n.Source, n.Mode.Type())
 }
 
-// toFactory keeps the content of a file of /var, and who brought it, for nodes
-// that lack it.
+// toFactory keeps the content and the Source of a file of /var in the factory directory,
+// for nodes that lack the file.
 func (s *state) toFactory(n *tree.Node) error {
 	content := n.Content
 	if n.IsHardLink() {

@@ -6,24 +6,24 @@ import (
 	"slices"
 )
 
-// Block is where in an image a block lies, and what is in it.
+// Block is a data or fragment block of an image.
 type Block struct {
 	Offset, Size int64
-	// Stored is one that is not compressed.
+	// Stored says that the block is not compressed.
 	Stored bool
-	// Pieces are of files, in the order of the tree. Of equal contents, which share
-	// their blocks, all are there.
+	// Pieces lists the files in the block, in the order of the tree. Files with equal
+	// contents share blocks; all of them are listed.
 	Pieces []Piece
 }
 
-// Piece is what of a file begins at an offset in it.
+// Piece is the part of a file that begins at offset At of the file.
 type Piece struct {
 	Path string
 	At   int64
 }
 
-// Blocks returns the blocks of all files, and those that hold the ends of several,
-// in the order in which they lie in the image. Tables are none.
+// Blocks returns the data blocks of all files and the fragment blocks, in their order in
+// the image. The blocks of tables are not included.
 func (r *Reader) Blocks() ([]Block, error) {
 	t, err := r.Tree()
 	if err != nil {
@@ -53,7 +53,7 @@ func (r *Reader) Blocks() ([]Block, error) {
 	return merge(all), nil
 }
 
-// Read returns what is in a block.
+// Read returns the uncompressed content of a block.
 func (r *Reader) Read(b Block) ([]byte, error) {
 	return r.readBlock(b.Offset, word(b), int(r.sb.BlockSize))
 }
@@ -69,7 +69,7 @@ func newBlock(offset int64, word uint32) Block {
 	return Block{Offset: offset, Size: int64(word &^ storedBlock), Stored: word&storedBlock != 0}
 }
 
-// merge sorts blocks. Equal contents share theirs.
+// merge sorts blocks and merges those that equal contents share.
 func merge(all []Block) []Block {
 	slices.SortStableFunc(all, func(a, b Block) int { return cmp.Compare(a.Offset, b.Offset) })
 	merged := all[:0]
@@ -100,7 +100,7 @@ func (c *content) appendBlocks(all []Block, path string) ([]Block, error) {
 			return nil, err
 		}
 		b := newBlock(pos, word)
-		if b.Size > 0 { // a hole has none
+		if b.Size > 0 { // a hole has no block
 			b.Pieces = []Piece{{path, i * size}}
 			all = append(all, b)
 			pos += b.Size
@@ -109,7 +109,7 @@ func (c *content) appendBlocks(all []Block, path string) ([]Block, error) {
 	return all, nil
 }
 
-// fragmentBlocks are by number.
+// fragmentBlocks returns the fragment blocks by number.
 func (r *Reader) fragmentBlocks() (all []Block, err error) {
 	for i := range r.sb.Fragments {
 		var e struct {

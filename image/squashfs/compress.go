@@ -9,28 +9,28 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/codec"
 )
 
-// block is what becomes of a run of data. Its form is the first byte of a cache
-// entry, so the values never change their meaning.
+// block is a run of data as stored. form is the first byte of a cache entry, so the meaning
+// of its values must never change.
 type block struct {
 	form byte
 	data []byte
 }
 
 const (
-	formHole   = '0' // nothing but zeros, no data
+	formHole   = '0' // only zeros; no data
 	formZstd   = 'z'
-	formStored = 's' // compression was tried and did not pay
-	formNoise  = 'n' // looks random, compression was not tried; never cached
+	formStored = 's' // compressed data would not be smaller
+	formNoise  = 'n' // looks random, so compression was not tried; never cached
 )
 
-// stored reports whether the data lies there uncompressed.
+// stored reports whether the data is uncompressed.
 func (b block) stored() bool { return b.form == formStored || b.form == formNoise }
 
 // encode returns b as a cache entry.
 func (b block) encode() []byte { return append([]byte{b.form}, b.data...) }
 
-// decodeBlock is the reverse of encode, for a block of size uncompressed bytes.
-// It reports whether the entry can be one.
+// decodeBlock is the inverse of encode, for a block with size uncompressed bytes. It
+// returns false if the entry cannot be such a block.
 func decodeBlock(entry []byte, size int64) (block, bool) {
 	if len(entry) == 0 {
 		return block{}, false
@@ -57,8 +57,8 @@ func newCompressor() (*compressor, error) {
 	return &compressor{enc}, err
 }
 
-// data compresses a data block or, where hole is false, a fragment into buf.
-// The result may be raw itself.
+// data compresses a data block or, if hole is false, a fragment into buf. The result may
+// share memory with raw.
 func (c *compressor) data(raw, buf []byte, hole bool) block {
 	if hole && isZero(raw) {
 		return block{form: formHole}
@@ -98,16 +98,15 @@ func isZero(b []byte) bool {
 const (
 	sampleSize  = 1 << 10
 	sampleCount = 16
-	// Uniformly random bytes measure 8 - 255/(2·n·ln 2) = 7.989 bits in a
-	// sample of n = 16 KiB; modules and archives compressed with xz or zstd
-	// 7.98 to 7.99, already dense machine code below 7.9.
+	// Uniformly random bytes measure 8 - 255/(2·n·ln 2) = 7.989 bits of entropy in a sample
+	// of n = 16 KiB. Modules and archives compressed with xz or zstd measure 7.98 to 7.99,
+	// dense machine code below 7.9.
 	noiseBits = 7.95
 )
 
-// looksRandom reports whether the bytes of b are so evenly distributed that
-// they must be compressed or encrypted already. It looks at samples only: a
-// wrong answer costs size or time, nothing else. Small blocks never do, they
-// are cheap to try.
+// looksRandom reports whether the bytes of b are distributed so evenly that they must be
+// compressed or encrypted already. It looks only at samples: a wrong answer merely costs
+// size or time. It returns false for small blocks, which take little time to try.
 func looksRandom(b []byte) bool {
 	if len(b) < sampleSize*sampleCount {
 		return false

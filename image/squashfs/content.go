@@ -15,7 +15,7 @@ type content struct {
 	start    int64
 	fragment uint32
 	offset   uint32
-	blocks   place // of the list of block sizes
+	blocks   place // position of the list of block sizes
 
 	once sync.Once
 	sum  string
@@ -23,8 +23,7 @@ type content struct {
 
 func (c *content) Size() int64 { return c.size }
 
-// SHA256 reads the file on its first call. The digest of a file that cannot be
-// read is empty.
+// SHA256 reads the file on its first call. It returns "" for a file that cannot be read.
 func (c *content) SHA256() string {
 	c.once.Do(func() {
 		h := sha256.New()
@@ -39,7 +38,7 @@ func (c *content) SHA256() string {
 	return c.sum
 }
 
-// Open returns a reader, which needs no closing.
+// Open returns a reader that need not be closed.
 func (c *content) Open() (io.ReadCloser, error) {
 	blocks, err := c.r.cursorAt(c.blocks)
 	if err != nil {
@@ -52,7 +51,7 @@ type contentReader struct {
 	c      *content
 	rest   []byte // decoded, not read yet
 	left   int64  // bytes after rest
-	pos    int64  // of the next block
+	pos    int64  // position of the next block
 	blocks *cursor
 	err    error
 }
@@ -71,8 +70,7 @@ func (r *contentReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next returns the next block, the part of a fragment that ends the file, or
-// io.EOF.
+// next returns the next block, the file's part of a fragment, or io.EOF.
 func (r *contentReader) next() ([]byte, error) {
 	if r.left == 0 {
 		return nil, io.EOF

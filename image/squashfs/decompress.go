@@ -19,8 +19,8 @@ var compressorNames = map[uint16]string{
 	compressorZstd: "zstd",
 }
 
-// decompressor returns the data of a compressed block, or an error if that is
-// more than limit bytes. It is safe for concurrent use.
+// decompressor returns the data of a compressed block, or an error if there are more than
+// limit bytes. It is safe for concurrent use.
 type decompressor func(b []byte, limit int) ([]byte, error)
 
 func newDecompressor(id uint16, blockSize int) (decompressor, error) {
@@ -37,7 +37,7 @@ func newDecompressor(id uint16, blockSize int) (decompressor, error) {
 		}, nil
 	case compressorXz:
 		return func(b []byte, limit int) ([]byte, error) {
-			// The kernel, too, allows dictionaries of a block's size.
+			// The kernel also accepts dictionaries up to the block size.
 			z, err := xz.NewReader(bytes.NewReader(b), uint32(max(blockSize, metadataSize)))
 			if err != nil {
 				return nil, err

@@ -15,16 +15,16 @@ const (
 	minBlockSize = 4 << 10
 	maxBlockSize = 1 << 20
 
-	// padding is what mksquashfs pads to as well: a loop device over a file
-	// that is no multiple of the page size cannot read its last sectors.
+	// padding is the same as mksquashfs': a loop device over a file whose length is not a
+	// multiple of the page size cannot read its last sectors.
 	padding = 4 << 10
 
 	noFragment = 0xffffffff
 	noXattrs   = 0xffffffff
 	noTable    = ^uint64(0)
 
-	// storedBlock marks a data block or fragment that is not compressed;
-	// storedMeta the same for a metadata block.
+	// storedBlock marks a data block or fragment that is not compressed; storedMeta does
+	// the same for a metadata block.
 	storedBlock = 1 << 24
 	storedMeta  = 1 << 15
 
@@ -34,15 +34,15 @@ const (
 	flagOptions    = 1 << 10
 
 	maxName         = 255  // NAME_MAX; the format allows one more
-	maxSymlink      = 4095 // PATH_MAX - 1, as symlink(2) does
-	maxDirRun       = 256  // entries behind one directory header
+	maxSymlink      = 4095 // PATH_MAX - 1, the limit of symlink(2)
+	maxDirRun       = 256  // entries after one directory header
 	maxXattrValue   = 64 << 10
 	maxIDs          = 1 << 16
 	dirSizeOverhead = 3 // a listing's size counts "." and ".." as 3 bytes
 )
 
-// Inode types. The extended form of a type is the basic one plus extended;
-// directory entries always carry the basic one.
+// Inode types. The number of an extended type is the basic one plus extended; directory
+// entries always have the basic one.
 const (
 	typeDir = iota + 1
 	typeFile
@@ -54,7 +54,7 @@ const (
 	extended = 7
 )
 
-// Compressors by the number the superblock gives them.
+// Compressors, by their number in the superblock.
 const (
 	compressorGzip = 1
 	compressorLZMA = 2
@@ -64,9 +64,9 @@ const (
 	compressorZstd = 6
 )
 
-// xattrPrefixes maps the three namespaces squashfs knows to their numbers,
-// which are the indexes. Value types at or above xattrOutOfLine keep a
-// reference in place of the value.
+// xattrPrefixes are the three namespaces that squashfs supports; their numbers are the
+// indexes. If xattrOutOfLine is set in an attribute's type, the value is a reference to the
+// actual value.
 var xattrPrefixes = [...]string{"user.", "trusted.", "security."}
 
 const xattrOutOfLine = 0x100
@@ -74,7 +74,7 @@ const xattrOutOfLine = 0x100
 // le is the byte order of everything in squashfs 4.0.
 var le = binary.LittleEndian
 
-// superblock is the first 96 bytes of an image, in their order.
+// superblock is the first 96 bytes of an image, in order.
 type superblock struct {
 	Magic        uint32
 	Inodes       uint32
@@ -99,12 +99,12 @@ type superblock struct {
 func (s *superblock) encode() []byte {
 	b, err := binary.Append(make([]byte, 0, superblockSize), le, s)
 	if err != nil {
-		panic(err) // only for types without a fixed size
+		panic(err) // occurs only for types without a fixed size
 	}
 	return b
 }
 
-// ErrNotSquashfs says that the data does not begin with squashfs' magic.
+// ErrNotSquashfs says that the data does not begin with the magic number of squashfs.
 var ErrNotSquashfs = errors.New("not a squashfs image")
 
 func decodeSuperblock(b []byte) (*superblock, error) {
@@ -131,8 +131,8 @@ func validBlockSize(n int64) bool {
 	return n >= minBlockSize && n <= maxBlockSize && n&(n-1) == 0
 }
 
-// metaRef addresses a byte of a table of metadata blocks: the block's offset in
-// the compressed table, and the offset within the uncompressed block.
+// metaRef is the address of a byte in a table of metadata blocks: the block's offset in the
+// compressed table, and the byte's offset in the uncompressed block.
 type metaRef uint64
 
 func newMetaRef(block int64, offset int) metaRef { return metaRef(block<<16 | int64(offset)) }

@@ -17,15 +17,15 @@ type inodeHeader struct {
 	Number     uint32
 }
 
-// dirRef is where a directory's listing lies.
+// dirRef is the position of a directory's listing.
 type dirRef struct {
 	block  uint32
 	offset uint16
 	size   uint32
 }
 
-// readInode returns the inode at ref as a node without a path, and for a
-// directory where its listing is.
+// readInode returns the inode at ref as a node without a path and, for a directory, the
+// position of its listing.
 func (t *treeReader) readInode(ref metaRef) (*tree.Node, dirRef, error) {
 	c, err := t.r.cursor(t.r.sb.InodeTable, ref)
 	if err != nil {
@@ -49,7 +49,7 @@ func (t *treeReader) readInode(ref metaRef) (*tree.Node, dirRef, error) {
 	return n, d, err
 }
 
-// inodeBody reads what follows the header into n.
+// inodeBody reads what follows an inode's header into n.
 func (c *cursor) inodeBody(kind uint16, n *tree.Node) (d dirRef, xattrs uint32, err error) {
 	xattrs = noXattrs
 	basic := kind
@@ -124,8 +124,8 @@ func (c *cursor) fileBody(kind uint16, n *tree.Node) (uint32, error) {
 	return b.Xattrs, nil
 }
 
-// otherBody reads what is special to links, devices, pipes and sockets, all of
-// which begin with the number of their names.
+// otherBody reads the fields of links, devices, pipes and sockets. All of them begin with
+// the number of names.
 func (c *cursor) otherBody(basic uint16, n *tree.Node) error {
 	if _, err := c.uint32(); err != nil {
 		return err

@@ -5,9 +5,9 @@ import (
 	"math"
 )
 
-// writeInodes fills the inode and the directory table. A listing refers to the
-// inodes in it, and a directory's inode to its listing, so directories come
-// after everything below them.
+// writeInodes writes the inode table and the directory table. A listing refers to the
+// inodes in it, and a directory's inode to its listing, so a directory comes after
+// everything below it.
 func writeInodes(p *plan, inodes, dirs *metaWriter) error {
 	written := make([]bool, len(p.inodes)+1)
 	if err := writeDir(p.root, inodes, dirs, written); err != nil {
@@ -21,7 +21,7 @@ func writeInodes(p *plan, inodes, dirs *metaWriter) error {
 	return dirs.fits("directory")
 }
 
-// writeDir recurses as deep as the paths are, and those are strings in memory.
+// writeDir recurses as deep as the longest path, whose length limits the stack.
 func writeDir(d *inode, inodes, dirs *metaWriter, written []bool) error {
 	for _, e := range d.entries {
 		i := e.inode
@@ -45,8 +45,8 @@ func writeDir(d *inode, inodes, dirs *metaWriter, written []bool) error {
 	return err
 }
 
-// encode returns any inode but a directory's. Everything that has attributes,
-// and files that need the larger fields, take the extended form.
+// encode returns any inode except a directory's. Inodes with attributes, and files that
+// need larger fields, have the extended form.
 func (i *inode) encode() []byte {
 	if i.kind == typeFile {
 		return i.encodeFile()
@@ -130,7 +130,7 @@ func (i *inode) encodeDir(l listing) ([]byte, error) {
 	return b, nil
 }
 
-// header returns the fields that begin every inode.
+// header returns the fields at the beginning of every inode.
 func (i *inode) header(kind uint16) []byte {
 	b := make([]byte, 0, 64)
 	b = le.AppendUint16(b, kind)
@@ -167,7 +167,7 @@ func goPerm(unix uint16) fs.FileMode {
 	return m
 }
 
-// encodeDev packs a device number as the kernel's new_encode_dev does.
+// encodeDev packs a device number like the kernel's new_encode_dev.
 func encodeDev(major, minor uint32) uint32 { return minor&0xff | major<<8 | minor&^0xff<<12 }
 
 func decodeDev(d uint32) (major, minor uint32) { return d & 0xfff00 >> 8, d&0xff | d>>12&0xfff00 }

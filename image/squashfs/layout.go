@@ -9,9 +9,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// fragment is a block made of several files that are smaller than a block.
-// Ends of larger files get blocks of their own: in fragments they would save
-// 0.05 % of a Debian root, and cost a read of an unrelated block each.
+// fragment is a block made of several files that are smaller than a block. The ends of
+// larger files get their own blocks: putting them into fragments would save 0.05 % of a
+// Debian root, but to read them the kernel would have to read a block with unrelated files.
 type fragment struct {
 	files []*file
 	size  int64
@@ -20,9 +20,9 @@ type fragment struct {
 	word  uint32 // stored size, see storedBlock
 }
 
-// layOut sorts files into the order in which they are packed and assigns small
-// ones to fragments. Names alone decide the order: files of one directory lie
-// side by side, which packs as well as sorting by type and is read together.
+// layOut sorts files into the order in which they are packed, and assigns small ones to
+// fragments. Only names determine the order: files of one directory are adjacent, which
+// compresses as well as sorting by type, and they are usually read together.
 func layOut(files []*file) []*fragment {
 	slices.SortFunc(files, func(a, b *file) int {
 		return cmp.Or(cmp.Compare(rank(a.name), rank(b.name)), tree.ComparePaths(a.name, b.name))
@@ -44,10 +44,10 @@ func layOut(files []*file) []*fragment {
 	return fragments
 }
 
-// endsBefore reports whether f begins a new fragment. Besides full ones,
-// fragments end where the kind of file changes and, once half full, before one
-// digest in eight: so a changed file changes its own fragment and a few after
-// it, but not all that follow, and the rest comes from the cache.
+// endsBefore reports whether f begins a new fragment. A fragment ends when it is full, where
+// the kind of file changes, and, once half full, before one digest in eight. So a changed file
+// changes its own fragment and a few after it, but not all of them; the others come from the
+// cache.
 func (g *fragment) endsBefore(f *file) bool {
 	last := g.files[len(g.files)-1]
 	return g.size+f.size > blockSize ||
@@ -55,7 +55,7 @@ func (g *fragment) endsBefore(f *file) bool {
 		g.size >= blockSize/2 && (strings.HasSuffix(f.digest, "0") || strings.HasSuffix(f.digest, "8"))
 }
 
-// rank groups files by what their names say about the content.
+// rank groups files by what their names say about their content.
 func rank(name string) int {
 	switch path.Ext(name) {
 	case ".xz", ".gz", ".zst", ".bz2", ".lz4", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".zip", ".whl", ".woff2", ".sqfs", ".squashfs":

@@ -5,18 +5,18 @@ import (
 	"math"
 )
 
-// listing says where the names of a directory were written.
+// listing is the position of a directory's names in the directory table.
 type listing struct {
 	start metaRef
 	size  int64
 	index []indexEntry
 }
 
-// indexEntry lets the kernel begin a look-up in the middle of a long listing:
-// at the header offset bytes into it, which lies in the given metadata block.
+// indexEntry lets the kernel begin a lookup in the middle of a long listing: at a header
+// that is offset bytes into the listing, in the given metadata block.
 type indexEntry struct {
 	offset, block int64
-	name          string // the first behind that header
+	name          string // the first name after that header
 }
 
 // writeListing writes the entries of d, in runs that share a header.
@@ -40,10 +40,10 @@ func writeListing(d *inode, dirs *metaWriter) listing {
 	return l
 }
 
-// runLength returns how many of the first entries fit behind one header: at
-// most 256, inodes in the same metadata block, numbers within 16 bits of the
-// first, and no more bytes than a metadata block has, so that an index entry
-// comes at least that often.
+// runLength returns how many of the first entries fit after one header: at most 256
+// entries, inodes in the same metadata block, inode numbers within 16 bits of the first,
+// and no more bytes than a metadata block has, so that there is an index entry at least
+// that often.
 func runLength(entries []entry) int {
 	first := entries[0].inode
 	size := 12

@@ -6,7 +6,7 @@ import "fmt"
 type metaWriter struct {
 	c      *compressor
 	out    []byte  // finished blocks with their headers
-	buf    []byte  // the block being filled, never a full one
+	buf    []byte  // the block being filled; never full
 	starts []int64 // offset of each block in out
 }
 
@@ -23,7 +23,7 @@ func (m *metaWriter) write(p []byte) {
 	}
 }
 
-// flush ends the block being filled.
+// flush finishes the block being filled.
 func (m *metaWriter) flush() {
 	if len(m.buf) == 0 {
 		return
@@ -33,8 +33,7 @@ func (m *metaWriter) flush() {
 	m.buf = m.buf[:0]
 }
 
-// index returns the offsets of the blocks of a table that lies at base, as the
-// list that leads to it.
+// index returns the list of the offsets of a table's blocks, for a table at offset base.
 func (m *metaWriter) index(base int64) []byte {
 	var b []byte
 	for _, s := range m.starts {
@@ -43,7 +42,7 @@ func (m *metaWriter) index(base int64) []byte {
 	return b
 }
 
-// fits reports a table that outgrew the 32 bits by which it is addressed.
+// fits returns an error if the table has outgrown its 32-bit offsets.
 func (m *metaWriter) fits(what string) error {
 	if int64(len(m.out)) > 1<<32-1 {
 		return fmt.Errorf("the %s table is larger than squashfs can address", what)

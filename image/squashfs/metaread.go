@@ -6,13 +6,14 @@ import (
 	"io"
 )
 
-// metaBlock is a decoded metadata block and where the next one begins.
+// metaBlock is a decoded metadata block, and the offset of the next one.
 type metaBlock struct {
 	data []byte
 	next int64
 }
 
-// maxMetaBlocks bounds the decoded metadata that is kept, to 2 MiB.
+// maxMetaBlocks bounds the number of decoded metadata blocks that are kept: they take 2
+// MiB.
 const maxMetaBlocks = 256
 
 // metaBlock returns the metadata block at off.
@@ -58,12 +59,12 @@ func (r *Reader) readMetaBlock(off int64) (metaBlock, error) {
 	return m, err
 }
 
-// cursor reads a table of metadata blocks as one stream.
+// cursor reads a table of metadata blocks as a stream.
 type cursor struct {
 	r    *Reader
-	at   int64 // the block it is in
+	at   int64 // offset of the current block
 	m    metaBlock
-	rest []byte // of that block
+	rest []byte // the unread part of that block
 }
 
 // cursor returns a cursor at ref of the table that begins at base.
@@ -74,8 +75,8 @@ func (r *Reader) cursor(base uint64, ref metaRef) (*cursor, error) {
 	return r.cursorAt(place{int64(base) + ref.block(), ref.offset()})
 }
 
-// place is a position in a table: the offset of a metadata block in the image,
-// and of a byte in what it holds.
+// place is a position in a table: the offset of a metadata block in the image, and of a
+// byte in the decoded block.
 type place struct {
 	block  int64
 	offset int
@@ -92,11 +93,11 @@ func (r *Reader) cursorAt(p place) (*cursor, error) {
 	return &cursor{r, p.block, m, m.data[p.offset:]}, nil
 }
 
-// place returns where the cursor is.
+// place returns the cursor's position.
 func (c *cursor) place() place { return place{c.at, len(c.m.data) - len(c.rest)} }
 
-// Read implements io.Reader. Where the table ends it fails, as its reader has
-// been told of more by the table itself.
+// Read implements io.Reader. At the end of the table it returns an error other than io.EOF:
+// the image itself announced more data.
 func (c *cursor) Read(p []byte) (int, error) {
 	if len(c.rest) == 0 {
 		m, err := c.r.metaBlock(c.m.next)
@@ -110,7 +111,7 @@ func (c *cursor) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// bytes returns the next n bytes. n is bounded by the caller.
+// bytes returns the next n bytes. The caller must bound n.
 func (c *cursor) bytes(n int) ([]byte, error) {
 	b := make([]byte, n)
 	_, err := io.ReadFull(c, b)
@@ -135,8 +136,8 @@ func (c *cursor) decode(v any) error {
 	return err
 }
 
-// lookup decodes entry i of the count entries of a table whose list of
-// metadata blocks is at index. The size of *v divides that of a block.
+// lookup decodes entry i of a table with count entries, whose list of metadata blocks is at
+// offset index. The size of *v must divide metadataSize.
 func (r *Reader) lookup(what string, index uint64, i, count uint32, v any) error {
 	if i >= count {
 		return fmt.Errorf("corrupt squashfs: %s %d of %d", what, i, count)

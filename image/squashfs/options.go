@@ -11,40 +11,40 @@ import (
 
 const blockSize = codec.BlockSize
 
-// maxWorkers keeps the encoders' tables below 150 MB together.
+// maxWorkers keeps the memory of all encoders together below 150 MB.
 const maxWorkers = 16
 
-// workers is the number of blocks compressed at a time. It does not influence
+// workers is the number of blocks that are compressed at the same time. It does not affect
 // the image.
 func workers() int { return min(runtime.GOMAXPROCS(0), maxWorkers) }
 
 // Options are the parameters of Write. The zero value is usable.
 type Options struct {
-	// ModTime is the creation time in the superblock, and the time of nodes
-	// that have none. The zero time is the epoch.
+	// ModTime is the creation time in the superblock, and the time of nodes without one.
+	// The zero time stands for the epoch.
 	ModTime time.Time
-	// Cache remembers compressed blocks between calls; nil for none. It does
-	// not influence the image.
+	// Cache keeps compressed blocks between calls; nil keeps none. It does not affect the
+	// image.
 	Cache Cache
-	// Progress is told the uncompressed bytes of every block that was written,
-	// DataSize in all, from one goroutine; nil for nobody.
+	// Progress is called, from one goroutine, with the uncompressed size of every block
+	// that was written, DataSize in total; nil reports nothing.
 	Progress func(bytes int64)
 }
 
-// CacheKey names a compressed block: a digest over the digests of the contents
-// in it and everything that influences the compressor.
+// CacheKey identifies a compressed block: it is a digest of the digests of the block's
+// contents and of everything that affects the compressor.
 type CacheKey = [32]byte
 
-// Cache keeps compressed blocks. A cache that loses entries costs time only, so
-// its failures are its own affair; what Get returns must be what was Put, byte
-// for byte. Write calls Get from one goroutine, but Put from several.
+// Cache keeps compressed blocks. It may lose entries, which only costs time, and handles
+// its own errors. But what Get returns must be byte for byte what was Put. Write calls Get
+// from one goroutine and Put from several.
 type Cache interface {
 	// Get appends the data of key to buf and returns it, or returns false.
 	Get(key CacheKey, buf []byte) ([]byte, bool)
-	// Put offers data, which is the caller's again afterwards. It must not
-	// survive unless Commit follows.
+	// Put stores data, which the caller may reuse afterwards. It must not be kept unless
+	// Commit follows.
 	Put(key CacheKey, data []byte)
-	// Commit keeps what was Put: all contents had the digests they claim.
+	// Commit keeps what was Put: all contents have turned out to match their digests.
 	Commit()
 }
 

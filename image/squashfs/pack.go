@@ -12,21 +12,21 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/codec"
 )
 
-// job is one block on its way: read or found in the cache by the feeder,
-// compressed by a worker, written by the placer in the order of the feeder.
+// job is one block: the feeder reads it or finds it in the cache, a worker compresses it,
+// and the placer writes it in the feeder's order.
 type job struct {
-	raw  *[]byte // what was read, in a pooled buffer; nil if it came from the cache
+	raw  *[]byte // the data that was read, in a pooled buffer; nil if the block came from the cache
 	buf  *[]byte // pooled space for the result
 	size int64   // uncompressed
 	key  CacheKey
-	file *file // of a data block
-	num  int   // which of its blocks
+	file *file // the file of a data block
+	num  int   // the number of the block in the file
 	frag *fragment
 	out  block
-	done chan struct{} // closed when out is there
+	done chan struct{} // closed when out is set
 }
 
-// packer is the state that the three kinds of goroutine share.
+// packer is the state that feeder, workers and placer share.
 type packer struct {
 	opt     Options
 	buffers sync.Pool
@@ -34,13 +34,13 @@ type packer struct {
 	placing chan *job // to the placer
 }
 
-// pack writes all blocks of files and fragments behind the superblock and
-// returns where they end. Where each block lies is left in files and fragments.
+// pack writes all blocks of files and fragments after the superblock and returns where they
+// end. It records the position of each block in files and fragments.
 func pack(ctx context.Context, w io.WriterAt, files []*file, fragments []*fragment, opt Options) (end int64, err error) {
 	p := &packer{
 		opt:  opt,
 		todo: make(chan *job, workers()),
-		// As the feeder blocks when this is full, it bounds the memory.
+		// The feeder blocks when this channel is full, which bounds the memory.
 		placing: make(chan *job, 4*workers()),
 	}
 	p.buffers.New = func() any { b := make([]byte, 0, blockSize+blockSize/8); return &b }
@@ -101,7 +101,7 @@ func (p *packer) place(ctx context.Context, w io.WriterAt) (int64, error) {
 	return pos, ctx.Err()
 }
 
-// placed records where the block lies.
+// placed records the position of the block.
 func (j *job) placed(pos int64) {
 	word := uint32(len(j.out.data))
 	if j.out.stored() {
@@ -129,8 +129,8 @@ func (p *packer) put(b *[]byte) {
 	}
 }
 
-// feeder goes over the files, reads what the cache does not have and makes
-// jobs. It is one goroutine, so that contents are read once and in order.
+// feeder goes through the files, reads what the cache does not have, and makes jobs. It
+// runs in one goroutine, so that contents are read once and in order.
 type feeder struct {
 	*packer
 	ctx       context.Context
@@ -148,7 +148,7 @@ func (f *feeder) feed(files []*file) error {
 	return nil
 }
 
-// file sends the blocks of one file, or puts it into its fragment.
+// file sends the blocks of one file, or adds the file to its fragment.
 func (f *feeder) file(file *file) error {
 	src := &source{file: file}
 	defer src.close()
@@ -172,8 +172,8 @@ func (f *feeder) file(file *file) error {
 	return src.finish()
 }
 
-// small adds a file to its fragment, which is begun with its first file and
-// sent with its last.
+// small adds a file to its fragment. The fragment is begun with its first file and sent
+// with its last.
 func (f *feeder) small(src *source) error {
 	frag := f.fragments[src.file.fragment]
 	if frag.files[0] == src.file {
@@ -194,14 +194,14 @@ func (f *feeder) small(src *source) error {
 	return f.send(f.open)
 }
 
-// raw gives j a buffer for what will be read.
+// raw gives j a buffer for the data to read.
 func (f *feeder) raw(j *job) []byte {
 	j.raw = f.get()
 	*j.raw = (*j.raw)[:j.size]
 	return *j.raw
 }
 
-// cached fills j from the cache, if that has it.
+// cached fills j from the cache, if the cache has the block.
 func (f *feeder) cached(j *job) bool {
 	if f.opt.Cache == nil {
 		return false
@@ -220,7 +220,7 @@ func (f *feeder) cached(j *job) bool {
 	return true
 }
 
-// send passes j on; the placer gets it first, which fixes the order.
+// send passes j on, first to the placer, which determines the order.
 func (f *feeder) send(j *job) error {
 	j.done = make(chan struct{})
 	select {

@@ -10,8 +10,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// plan is a tree as squashfs sees it: inodes, of which several names may be
-// the same, and contents, of which several inodes may have the same.
+// plan is a tree in terms of squashfs: inodes, which may have several names, and contents,
+// which several inodes may share.
 type plan struct {
 	root    *inode
 	inodes  []*inode // by number, which begins at 1
@@ -21,7 +21,7 @@ type plan struct {
 	modTime uint32
 }
 
-// inode is one object of the file system.
+// inode is one inode of the file system.
 type inode struct {
 	node     *tree.Node
 	number   uint32
@@ -30,11 +30,11 @@ type inode struct {
 	uid, gid uint16 // indexes into the id table
 	modTime  uint32
 	xattrs   uint32 // index into the xattr table, or noXattrs
-	file     *file  // of regular files that are not empty
+	file     *file  // of a regular file that is not empty
 	parent   *inode
-	entries  []entry // of directories, sorted by name
+	entries  []entry // of a directory, sorted by name
 
-	ref metaRef // where its inode was written
+	ref metaRef // its position in the inode table
 }
 
 type entry struct {
@@ -42,19 +42,19 @@ type entry struct {
 	inode *inode
 }
 
-// file is one distinct content and, once packed, where it lies.
+// file is one distinct content and, once packed, its position.
 type file struct {
 	content tree.Content
 	digest  string
 	size    int64
-	name    string // the first of its paths
-	source  string // who brought it
+	name    string // its first path
+	source  string // the Source of that node
 
 	start    int64
 	blocks   []uint32 // stored sizes, see storedBlock; 0 is a hole
 	sparse   int64    // bytes in holes
-	fragment uint32   // number of the fragment that holds it, or noFragment
-	offset   uint32   // in the fragment
+	fragment uint32   // number of the fragment that contains it, or noFragment
+	offset   uint32   // in that fragment
 }
 
 // planner makes a plan.
@@ -84,7 +84,7 @@ func newPlan(t *tree.Tree, opt Options) (*plan, error) {
 	return &p.plan, nil
 }
 
-// add enters one node below its parent, which Walk brought before it.
+// add adds one node below its parent; Walk visits the parent first.
 func (p *planner) add(n *tree.Node) error {
 	i, err := p.inodeOf(n)
 	if err != nil {
@@ -111,7 +111,7 @@ func (p *planner) add(n *tree.Node) error {
 	return nil
 }
 
-// inodeOf returns the inode that the name n leads to, made on its first name.
+// inodeOf returns the inode of node n. It makes the inode for its first name.
 func (p *planner) inodeOf(n *tree.Node) (*inode, error) {
 	for hops := 0; n.IsHardLink(); hops++ {
 		target := p.tree.Get(n.Link)
@@ -177,8 +177,8 @@ func (p *planner) fileOf(n *tree.Node) *file {
 	return f
 }
 
-// number gives inodes their numbers, directory by directory, so that the
-// entries of a listing count up by one, which compresses to almost nothing.
+// number numbers the inodes directory by directory: the numbers in a listing then increase
+// by one, which compresses to almost nothing.
 func (p *planner) number() {
 	p.give(p.root)
 	for next := 0; next < len(p.inodes); next++ {
@@ -195,7 +195,7 @@ func (p *planner) give(i *inode) {
 	i.number = uint32(len(p.inodes))
 }
 
-// kindOf returns the basic inode type of n and checks what is special to it.
+// kindOf returns the basic inode type of n and checks the fields of that type.
 func kindOf(n *tree.Node) (uint16, error) {
 	switch t := n.Mode.Type(); t {
 	case 0:
@@ -230,7 +230,7 @@ func kindOf(n *tree.Node) (uint16, error) {
 	}
 }
 
-// idTable is the table of users and groups, which inodes refer to by index.
+// idTable is the table of uids and gids, to which inodes refer by index.
 type idTable struct {
 	ids   []uint32
 	index map[uint32]uint16
@@ -249,7 +249,7 @@ func (t *idTable) add(id uint32) (uint16, error) {
 	return i, nil
 }
 
-// DataSize returns the bytes of distinct content in t: what Write packs.
+// DataSize returns the number of bytes of distinct content in t, which is what Write packs.
 func DataSize(t *tree.Tree) int64 {
 	var total int64
 	seen := map[string]bool{}

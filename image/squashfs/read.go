@@ -15,13 +15,13 @@ type Reader struct {
 	zeros []byte // one block
 
 	mu     sync.Mutex
-	blocks map[int64]metaBlock // decoded metadata by where it lies
+	blocks map[int64]metaBlock // decoded metadata blocks by offset
 	frags  map[uint32][]byte   // decoded fragments by number
 }
 
-// Open reads the superblock of the image that begins at offset 0 of r. It
-// returns ErrNotSquashfs if there is none. Everything else is read, and
-// checked, when it is needed; r may be longer than the image.
+// Open reads the superblock of the image that begins at offset 0 of r. It returns
+// ErrNotSquashfs if there is none. Everything else is read and checked when it is needed. r
+// may be longer than the image.
 func Open(r io.ReaderAt) (*Reader, error) {
 	b := make([]byte, superblockSize)
 	if _, err := r.ReadAt(b, 0); errors.Is(err, io.EOF) {
@@ -45,10 +45,10 @@ func Open(r io.ReaderAt) (*Reader, error) {
 	}, nil
 }
 
-// Size is how many bytes the image uses, without padding.
+// Size returns the number of bytes that the image uses, without padding.
 func (r *Reader) Size() int64 { return int64(r.sb.BytesUsed) }
 
-// readAt fills b from offset off, which must lie in the image.
+// readAt fills b from offset off; the range must be inside the image.
 func (r *Reader) readAt(b []byte, off int64) error {
 	if off < superblockSize || off > int64(r.sb.BytesUsed)-int64(len(b)) {
 		return fmt.Errorf("corrupt squashfs: %d bytes at %d are outside of the image's %d", len(b), off, r.sb.BytesUsed)
@@ -62,8 +62,8 @@ func (r *Reader) readAt(b []byte, off int64) error {
 	return nil
 }
 
-// readBlock returns the data block or fragment at off whose stored size is
-// word. It has limit bytes at most.
+// readBlock returns the content of the data block or fragment at off, which must have at
+// most limit bytes. word is its stored size, see storedBlock.
 func (r *Reader) readBlock(off int64, word uint32, limit int) ([]byte, error) {
 	size := int(word &^ storedBlock)
 	if size == 0 || size > int(r.sb.BlockSize) {
@@ -90,8 +90,8 @@ func (r *Reader) decompress(b []byte, off int64, limit int) ([]byte, error) {
 	return out, nil
 }
 
-// maxFragments bounds the decoded fragments that are kept: files are mostly
-// read in the order in which they were packed.
+// maxFragments bounds the number of decoded fragments that are kept: files are mostly read
+// in the order in which they were packed.
 const maxFragments = 4
 
 // fragment returns the decoded fragment with the given number.

@@ -11,14 +11,14 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// source reads a content from its beginning to its end, once, and only if
-// somebody asks. All of it is hashed, even what nobody wanted, unless the content
-// does that itself: the digest names the blocks in the cache, so a content that is
-// not what it claims would poison images to come.
+// source reads a content at most once, from its beginning to its end. It hashes all of it,
+// even parts that are not needed, unless the content verifies itself: blocks in the cache
+// are identified by the digest, so a content that does not match its digest would corrupt
+// later images.
 type source struct {
 	file *file
 	r    io.ReadCloser
-	hash hash.Hash // nil where the content checks itself
+	hash hash.Hash // nil if the content verifies itself
 	pos  int64
 }
 
@@ -76,7 +76,7 @@ func (s *source) close() {
 	}
 }
 
-// finish reads what is left of a content that was opened and checks it.
+// finish reads the rest of a content, if it was opened, and checks it.
 func (s *source) finish() error {
 	if s.r == nil {
 		return nil
@@ -99,7 +99,7 @@ func (s *source) finish() error {
 	return nil
 }
 
-// where says who brought the content.
+// where returns the node's Source, for errors.
 func (s *source) where() string {
 	if s.file.source == "" {
 		return "an unknown source"

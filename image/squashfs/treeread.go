@@ -11,8 +11,8 @@ import (
 
 const (
 	maxPath = 4095 // PATH_MAX - 1
-	// maxTree bounds the memory of a tree, in bytes of nodes, names, links and
-	// attributes: a small image can describe a very large one.
+	// maxTree bounds the memory of a tree, in bytes of nodes, names, links and attributes:
+	// a small image can describe a very large tree.
 	maxTree  = 1 << 30
 	nodeSize = 256
 )
@@ -22,14 +22,14 @@ type treeReader struct {
 	r     *Reader
 	t     *tree.Tree
 	names map[metaRef]string           // first path of each directory and regular file
-	attrs map[uint32]map[string][]byte // sets that were read
+	attrs map[uint32]map[string][]byte // attribute sets that were read
 	size  int64
 }
 
-// Tree returns all of the image as a tree. Contents are read when opened, and
-// their digests computed when first asked for; the digest of a damaged file is
-// empty. The image must stay readable as long as the tree is in use. Names that
-// are not UTF-8 are an error, as trees cannot hold them.
+// Tree returns the whole image as a tree. Contents are read when they are opened, and their
+// digests are computed on the first request; the digest of a damaged file is "". The image
+// must stay readable as long as the tree is in use. Names that are not UTF-8 are an error,
+// because trees cannot represent them.
 func (r *Reader) Tree() (*tree.Tree, error) {
 	t := &treeReader{r: r, t: tree.New(), names: map[metaRef]string{}, attrs: map[uint32]map[string][]byte{}}
 	if err := t.node(".", metaRef(r.sb.Root), typeDir); err != nil {
@@ -38,7 +38,7 @@ func (r *Reader) Tree() (*tree.Tree, error) {
 	return t.t, nil
 }
 
-// node adds the inode at ref, and what is below it, at path p.
+// node adds the inode at ref, with everything below it, at path p.
 func (t *treeReader) node(p string, ref metaRef, kind uint16) error {
 	if first, ok := t.names[ref]; ok && kind == typeFile {
 		return t.hardLink(p, first)
@@ -122,7 +122,7 @@ type rawEntry struct {
 	name         string
 }
 
-// entry reads the next entry of a listing, whose name must come after last.
+// entry reads the next entry of a listing. Its name must sort after last.
 func (c *cursor) entry(last string) (rawEntry, error) {
 	var e struct {
 		Offset, Delta, Kind, Size uint16
@@ -144,8 +144,8 @@ func (c *cursor) entry(last string) (rawEntry, error) {
 	return rawEntry{e.Offset, e.Kind, name}, nil
 }
 
-// xattrs returns the attributes of set number i. Nodes share the maps, which
-// is what nodes do with everything.
+// xattrs returns the attributes of set number i. Nodes with equal sets share the map, which
+// must not be changed, like everything in a node.
 func (t *treeReader) xattrs(i uint32) (map[string][]byte, error) {
 	if i == noXattrs || t.r.sb.XattrTable == noTable {
 		return nil, nil

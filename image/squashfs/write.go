@@ -9,12 +9,12 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Write writes t to w from offset 0 and returns the size of the image, which
-// is a multiple of 4 KiB. Each distinct content is opened at most once, read to
-// its end and checked against its digest. The superblock is written last, so
-// what an error leaves behind is no file system.
+// Write writes t to w from offset 0 and returns the size of the image, a multiple of 4 KiB.
+// Each distinct content is opened at most once, read to its end and checked against its
+// digest. The superblock is written last, so an error leaves no valid file system behind.
 //
-// Memory is bounded by about 6 MB for each processor and some hundred bytes for each node: a root of 370 MB takes 25 MB with two.
+// Memory is bounded by about 6 MB per processor and a few hundred bytes per node: a root of
+// 370 MB takes 25 MB with two processors.
 func Write(ctx context.Context, w io.WriterAt, t *tree.Tree, opt Options) (size int64, err error) {
 	opt, err = opt.withDefaults()
 	if err != nil {
@@ -43,8 +43,8 @@ func Write(ctx context.Context, w io.WriterAt, t *tree.Tree, opt Options) (size 
 	return tables.pos, nil
 }
 
-// tableWriter appends the tables behind the data. Their order and that they
-// touch each other is not a choice: the kernel checks both.
+// tableWriter appends the tables after the data. Their order is fixed and there must be no
+// gaps: the kernel checks both.
 type tableWriter struct {
 	w   io.WriterAt
 	c   *compressor
@@ -89,7 +89,7 @@ func (t *tableWriter) write(p *plan, fragments []*fragment, opt Options) error {
 	return nil
 }
 
-// append writes b and returns where it lies.
+// append writes b and returns its offset.
 func (t *tableWriter) append(b []byte) uint64 {
 	at := t.pos
 	if t.err == nil && len(b) > 0 {
@@ -99,8 +99,8 @@ func (t *tableWriter) append(b []byte) uint64 {
 	return uint64(at)
 }
 
-// table writes data as metadata blocks followed by the list of their offsets,
-// and returns where the list is.
+// table writes data as metadata blocks, followed by the list of their offsets, and returns
+// the offset of that list.
 func (t *tableWriter) table(data []byte) uint64 {
 	m := &metaWriter{c: t.c}
 	m.write(data)
@@ -109,8 +109,8 @@ func (t *tableWriter) table(data []byte) uint64 {
 	return t.append(m.index(int64(base)))
 }
 
-// xattrs writes the attributes, then the table of sets, and returns where its
-// header is.
+// xattrs writes the attributes, then the table of sets, and returns the offset of its
+// header.
 func (t *tableWriter) xattrs(x *xattrTable) uint64 {
 	if len(x.sets) == 0 {
 		return noTable

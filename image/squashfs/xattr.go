@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// xattrTable collects sets of extended attributes; inodes with equal sets share
-// one.
+// xattrTable collects sets of extended attributes; inodes with equal sets share one.
 type xattrTable struct {
 	sets  []xattrSet
-	index map[string]uint32 // by encoding
+	index map[string]uint32 // by encoded set
 }
 
 type xattrSet struct {
@@ -19,7 +18,7 @@ type xattrSet struct {
 	count uint32
 }
 
-// add returns the number of the set m, or noXattrs if it is empty.
+// add returns the number of the set m, or noXattrs if m is empty.
 func (t *xattrTable) add(m map[string][]byte) (uint32, error) {
 	if len(m) == 0 {
 		return noXattrs, nil
@@ -37,7 +36,7 @@ func (t *xattrTable) add(m map[string][]byte) (uint32, error) {
 	return i, nil
 }
 
-// encodeXattrs returns m as squashfs stores it, sorted by name.
+// encodeXattrs encodes m for squashfs, sorted by name.
 func encodeXattrs(m map[string][]byte) (string, error) {
 	var b []byte
 	for _, name := range slices.Sorted(maps.Keys(m)) {

@@ -2,8 +2,8 @@ package squashfs
 
 import "fmt"
 
-// maxXattrs bounds the attributes of one inode: listxattr(2) returns no more
-// than 64 KiB of names.
+// maxXattrs bounds the number of attributes of one inode: listxattr(2) returns at most 64
+// KiB of names.
 const maxXattrs = 64 << 10 / 6
 
 // readXattrs returns the attributes of set number i.
@@ -38,7 +38,7 @@ func (r *Reader) readXattrs(i uint32) (map[string][]byte, error) {
 			return nil, err
 		}
 		m[name] = value
-		// Values may be shared and so cost nothing in the image.
+		// Values may be shared, and then take no space in the image.
 		if size += len(name) + len(value); size > 16<<20 {
 			return nil, fmt.Errorf("corrupt squashfs: inode with more than 16 MiB of attributes")
 		}
@@ -46,7 +46,7 @@ func (r *Reader) readXattrs(i uint32) (map[string][]byte, error) {
 	return m, nil
 }
 
-// xattr reads one attribute; values is where the table begins.
+// xattr reads one attribute; values is the offset of the attribute table.
 func (c *cursor) xattr(values uint64) (string, []byte, error) {
 	var h struct{ Kind, Size uint16 }
 	if err := c.decode(&h); err != nil {
@@ -78,7 +78,7 @@ func (c *cursor) xattrValue() ([]byte, error) {
 	return c.bytes(int(size))
 }
 
-// sharedValue follows the reference that stands in place of a value.
+// sharedValue returns the value at the reference that is stored in its place.
 func (r *Reader) sharedValue(values uint64, ref []byte) ([]byte, error) {
 	if len(ref) != 8 {
 		return nil, fmt.Errorf("corrupt squashfs: attribute reference of %d bytes", len(ref))

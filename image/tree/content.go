@@ -9,27 +9,27 @@ import (
 	"os"
 )
 
-// Content is the data of a regular file, opened as often as a writer needs
-// it. Implementations are safe for concurrent use.
+// Content is the data of a regular file. It can be opened any number of times.
+// Implementations are safe for concurrent use.
 type Content interface {
 	// Open returns the data from its beginning.
 	Open() (io.ReadCloser, error)
 	// Size is the length in bytes.
 	Size() int64
-	// SHA256 is the digest of the data in lower-case hex. It is always known:
-	// caches, manifests and comparisons rest on it.
+	// SHA256 is the digest of the data in lower-case hex. Caches, manifests and comparisons
+	// rely on it.
 	SHA256() string
 }
 
-// Checked is content whose reader fails before its end where the data is not what
-// SHA256 says, so that nobody else needs to hash it.
+// Checked is content whose reader verifies itself: it fails before its end if the data does
+// not match SHA256, so that callers need not hash it.
 type Checked interface {
 	Content
-	// ChecksItself says so, and does nothing.
+	// ChecksItself marks the type and does nothing.
 	ChecksItself()
 }
 
-// Bytes returns content held in memory. The slice must not change afterwards.
+// Bytes returns content that is held in memory. The slice must not change afterwards.
 func Bytes(b []byte) Content {
 	sum := sha256.Sum256(b)
 	return &bytesContent{data: b, sum: hex.EncodeToString(sum[:])}
@@ -49,8 +49,8 @@ func (c *bytesContent) Open() (io.ReadCloser, error) {
 func (c *bytesContent) Size() int64    { return int64(len(c.data)) }
 func (c *bytesContent) SHA256() string { return c.sum }
 
-// File returns the content of a host file that was verified to have the
-// given length and digest, such as a component in the cache.
+// File returns the content of a host file whose length and digest were verified, such as a
+// component in the cache.
 func File(name string, size int64, sha256 string) Content {
 	return &fileContent{name: name, size: size, sum: sha256}
 }
@@ -65,12 +65,12 @@ func (c *fileContent) Open() (io.ReadCloser, error) { return os.Open(c.name) }
 func (c *fileContent) Size() int64                  { return c.size }
 func (c *fileContent) SHA256() string               { return c.sum }
 
-// mostRead bounds what is held in memory of a file of a tree. That of an image may be a
-// stranger's, and a file of nothing but holes costs them nothing.
+// mostRead bounds how many bytes of a file are read into memory. An image may be hostile,
+// and a file with nothing but holes takes no space in it.
 const mostRead = 64 << 20
 
-// ReadAll returns the whole content of a regular file of the tree, following
-// a hard link but no symbolic one. It refuses one of more than 64 MiB.
+// ReadAll returns the content of a regular file of the tree. It follows a hard link but not
+// a symbolic link at p. It refuses a file of more than 64 MiB.
 func (t *Tree) ReadAll(p string) ([]byte, error) {
 	n := t.Get(p)
 	if n != nil && n.IsHardLink() {

@@ -1,10 +1,9 @@
-// Package tree holds the one value that flows through a build: a file tree in
-// memory, with owners, modes, links, devices and extended attributes, whose
-// file contents are opened lazily from wherever they really are.
+// Package tree holds the data that every step of a build works on: a file tree in memory,
+// with owners, modes, links, devices and extended attributes. File contents are opened only
+// when needed, from wherever they are stored.
 //
-// A Tree never touches the host's file system and knows no image format. It
-// keeps no history: whoever adds a node names its source, so that a conflict
-// can name both sides.
+// A Tree never touches the host's file system and knows no image format. It keeps no
+// history, but every node names its source, so that a conflict can name both sides.
 package tree
 
 import (
@@ -32,8 +31,8 @@ type Node struct {
 	GID  uint32
 	// ModTime is written with a resolution of one second.
 	ModTime time.Time
-	// Link is a symbolic link's target, verbatim, or for a regular file the
-	// Path of the node it is a hard link to.
+	// Link is the target of a symbolic link, verbatim. For a hard link it is the Path of
+	// the regular file that has the content.
 	Link string
 	// Dev is the number of a character or block device.
 	Dev Dev
@@ -42,16 +41,16 @@ type Node struct {
 	// Content is the data of a regular file; nil for everything else and for
 	// hard links.
 	Content Content
-	// Source says who brought this node: "bash 5.2.37-2+b5", "overlay base",
-	// "rootfs passwd".
+	// Source says what this node comes from: "bash 5.2.37-2+b5", "overlay base", "rootfs
+	// passwd".
 	Source string
 }
 
 // Dev is a device number.
 type Dev struct{ Major, Minor uint32 }
 
-// Clone returns a copy that may be changed and Put. Content is shared; Xattrs
-// are copied.
+// Clone returns a copy that may be changed and Put into a tree. It shares Content and
+// copies Xattrs.
 func (n *Node) Clone() *Node {
 	c := *n
 	if n.Xattrs != nil {
@@ -66,7 +65,8 @@ func (n *Node) Clone() *Node {
 // IsHardLink reports whether n is another name of the regular file at n.Link.
 func (n *Node) IsHardLink() bool { return n.Mode.IsRegular() && n.Link != "" }
 
-// Size returns the length of a regular file's content in bytes, 0 for others.
+// Size returns the length of a regular file's content in bytes, or 0 for other nodes and
+// hard links.
 func (n *Node) Size() int64 {
 	if n.Content == nil {
 		return 0
@@ -74,33 +74,32 @@ func (n *Node) Size() int64 {
 	return n.Content.Size()
 }
 
-// ConflictError says that two sources claim one path.
+// ConflictError says that two sources have the same path.
 type ConflictError struct{ Have, New *Node }
 
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("/%s comes from both %s and %s", e.New.Path, e.Have.Source, e.New.Source)
 }
 
-// Tree is a set of nodes keyed by path. The zero value is not usable; see New.
-// It is not safe for concurrent change.
+// Tree is a set of nodes by path. The zero value is not usable; see New. It is not safe for
+// concurrent changes.
 type Tree struct {
 	nodes map[string]*Node
 }
 
-// New returns a tree with nothing but a root directory (0755, owned by root).
+// New returns a tree with only a root directory (0755, owned by root).
 func New() *Tree {
 	t := &Tree{nodes: map[string]*Node{}}
 	t.nodes["."] = &Node{Path: ".", Mode: fs.ModeDir | 0o755, Source: "tree"}
 	return t
 }
 
-// Clone returns a tree of the same nodes, which may be changed.
+// Clone returns a new tree with the same nodes, which may be changed independently.
 func (t *Tree) Clone() *Tree { return &Tree{nodes: maps.Clone(t.nodes)} }
 
-// Add inserts n. Two directories of one path merge, the first keeping its
-// attributes; anything else that is already there is a *ConflictError. A
-// parent that is missing or not a directory is an error: it would be lost by
-// every writer.
+// Add inserts n. If both n and an existing node are directories, the existing one stays
+// unchanged; any other existing node is a *ConflictError. A missing parent, or one that is
+// not a directory, is an error: writers would lose the node.
 func (t *Tree) Add(n *Node) error {
 	if have, ok := t.nodes[n.Path]; ok {
 		if have.Mode.IsDir() && n.Mode.IsDir() {
@@ -111,9 +110,8 @@ func (t *Tree) Add(n *Node) error {
 	return t.Put(n)
 }
 
-// Put inserts n, replacing what is at its path. A directory that has children
-// can only be replaced by a directory. Hard links to the path are links to n from
-// then on; see Replace.
+// Put inserts n, replacing the node at its path. A directory with children can only be
+// replaced by a directory. Hard links to the path then refer to n; see Replace.
 func (t *Tree) Put(n *Node) error {
 	if !fs.ValidPath(n.Path) {
 		return fmt.Errorf("%s: path %q is not clean and relative", n.Source, n.Path)
@@ -134,14 +132,14 @@ func (t *Tree) Put(n *Node) error {
 	return nil
 }
 
-// Replace is Put for another file than the one that is there, as if that had been
-// removed: its hard links keep the content that they have.
+// Replace is Put, except that hard links to the replaced file keep its content, as if it
+// had been removed first.
 func (t *Tree) Replace(n *Node) error {
 	have := t.nodes[n.Path]
 	if err := t.Put(n); err != nil {
 		return err
 	}
-	if have != nil && have.Mode.IsRegular() && t.hasHardLinks(have.Path) { // rarely, and reviveLinks sorts
+	if have != nil && have.Mode.IsRegular() && t.hasHardLinks(have.Path) { // rare; reviveLinks is slow
 		t.reviveLinks(map[string]*Node{have.Path: have})
 	}
 	return nil
@@ -165,12 +163,12 @@ func (t *Tree) MkdirAll(dir string, modTime time.Time, source string) error {
 // Get returns the node at p, without following links, or nil.
 func (t *Tree) Get(p string) *Node { return t.nodes[p] }
 
-// Len returns the number of nodes, the root included.
+// Len returns the number of nodes, including the root.
 func (t *Tree) Len() int { return len(t.nodes) }
 
-// Remove deletes the node at p and everything below it and returns how many
-// nodes went. The root cannot be removed. Removing the first name of a
-// hard-linked file would orphan the others; see RemoveAll for many paths.
+// Remove deletes the node at p and everything below it, and returns how many nodes it
+// removed. The root cannot be removed. Hard links to a removed file stay usable; see
+// RemoveFunc.
 func (t *Tree) Remove(p string) int {
 	if p == "." || t.nodes[p] == nil {
 		return 0
@@ -178,9 +176,9 @@ func (t *Tree) Remove(p string) int {
 	return t.RemoveFunc(func(n *Node) bool { return n.Path == p || strings.HasPrefix(n.Path, p+"/") })
 }
 
-// RemoveFunc deletes every node, but the root, for which drop is true; callers
-// drop directories together with what is below them. A hard link whose target
-// goes while it stays becomes the file itself.
+// RemoveFunc deletes every node for which drop returns true, except the root, and returns
+// how many it removed. drop must select everything below a directory that it selects. If
+// the target of a hard link is removed but the link is not, the link becomes the file.
 func (t *Tree) RemoveFunc(drop func(*Node) bool) int {
 	gone := map[string]*Node{}
 	for p, n := range t.nodes {
@@ -195,8 +193,8 @@ func (t *Tree) RemoveFunc(drop func(*Node) bool) int {
 	return len(gone)
 }
 
-// reviveLinks gives the content of each removed file to the first of its
-// remaining hard links and points the others at that one.
+// reviveLinks gives the content of each removed file to the first of its remaining hard
+// links, and makes the others refer to that one.
 func (t *Tree) reviveLinks(gone map[string]*Node) {
 	heirs := map[string]string{}
 	for n := range t.Walk() {
@@ -215,9 +213,9 @@ func (t *Tree) reviveLinks(gone map[string]*Node) {
 	}
 }
 
-// Walk yields every node sorted so that a directory comes before what is in
-// it and the order depends on names alone. The tree may be changed meanwhile;
-// the walk goes over the paths that were there at its start.
+// Walk yields all nodes in an order that depends only on their names; a directory comes
+// before what is in it. The tree may be changed during the walk, which visits the paths
+// that existed at its start.
 func (t *Tree) Walk() iter.Seq[*Node] {
 	paths := make([]string, 0, len(t.nodes))
 	for p := range t.nodes {
@@ -233,8 +231,7 @@ func (t *Tree) Walk() iter.Seq[*Node] {
 	}
 }
 
-// ComparePaths orders paths component by component, "." first, so that "a/b"
-// sorts before "a-b".
+// ComparePaths orders paths component by component, "." first: "a/b" sorts before "a-b".
 func ComparePaths(a, b string) int {
 	if a == "." || b == "." {
 		return strings.Compare(strings.TrimPrefix(a, "."), strings.TrimPrefix(b, "."))
@@ -268,12 +265,11 @@ func (t *Tree) Children(dir string) []*Node {
 	return out
 }
 
-// ErrLoop is returned by Resolve for links that never end.
+// ErrLoop is returned by Resolve for symbolic links that never end.
 var ErrLoop = errors.New("too many levels of symbolic links")
 
-// Resolve follows every symbolic link of p inside the tree, the last one
-// included, and returns the real node. p may be absolute. It returns an error
-// wrapping fs.ErrNotExist where nothing is.
+// Resolve follows every symbolic link of p inside the tree, including the last, and returns
+// the real node. p may be absolute. If there is no node, the error wraps fs.ErrNotExist.
 func (t *Tree) Resolve(p string) (*Node, error) {
 	real, err := t.realPath(p, 0)
 	if err != nil {
@@ -286,9 +282,9 @@ func (t *Tree) Resolve(p string) (*Node, error) {
 	return n, nil
 }
 
-// RealPath resolves the symbolic links of p's directory, not of p itself, and
-// returns the path at which a node p would land. Directories that are not in
-// the tree are taken as they are.
+// RealPath resolves the symbolic links in p's directory, but not p itself, and returns the
+// path at which a node added as p belongs. Directories that are not in the tree are kept as
+// they are.
 func (t *Tree) RealPath(p string) (string, error) {
 	p = clean(p)
 	if p == "." {
@@ -302,7 +298,7 @@ func (t *Tree) RealPath(p string) (string, error) {
 }
 
 func (t *Tree) realPath(p string, depth int) (string, error) {
-	if depth > 40 { // the kernel's own limit, path_resolution(7)
+	if depth > 40 { // the kernel's limit, path_resolution(7)
 		return "", fmt.Errorf("/%s: %w", clean(p), ErrLoop)
 	}
 	real := "."
@@ -341,7 +337,7 @@ func (t *Tree) hasHardLinks(p string) bool {
 	return false
 }
 
-// clean makes p relative to the root; ".." never leaves it.
+// clean makes p relative to the root; ".." cannot leave the root.
 func clean(p string) string {
 	p = strings.TrimPrefix(path.Clean("/"+p), "/")
 	if p == "" {

@@ -19,17 +19,17 @@ import (
 	"github.com/going-mobile/imagebuilder/image/provenance"
 )
 
-// beside is what lies beside an image, as far as it tells of its bytes.
+// beside is the files beside an image that say something about its bytes.
 type beside struct {
-	base     string // name of the raw image, whether it is there or not
+	base     string // name of the raw image, whether it exists or not
 	manifest *manifest.Manifest
 	bmap     *disk.Map
 	subjects []provenance.Resource
 	sums     *sums
 }
 
-// load reads all that is there. What cannot be understood is an error: it may
-// be the very file that tells of the damage.
+// load reads all of these files that exist. One that cannot be parsed is an error: it may
+// be the very file that would reveal the damage.
 func (b *beside) load(name string, format compress.Format) (err error) {
 	b.base = strings.TrimSuffix(name, "."+string(format))
 	if b.sums, err = loadSums(name); err != nil {
@@ -65,8 +65,8 @@ func (b *beside) read(suffix string, parse func(string, []byte) error) error {
 	return parse(name, data)
 }
 
-// fileSum is the sha256 of the packed file itself, "" where nothing tells
-// of that.
+// fileSum is the sha256 of the compressed file itself, or "" if no file beside it has one
+// to compare.
 func (c *checker) fileSum(ctx context.Context) (string, error) {
 	if len(c.beside.sums.about)+len(c.beside.subjects) == 0 {
 		return "", nil
@@ -83,7 +83,7 @@ func (c *checker) fileSum(ctx context.Context) (string, error) {
 	return m.SHA256, nil
 }
 
-// comparePacked compares the packed file.
+// comparePacked compares the compressed file itself.
 func (c *checker) comparePacked(ctx context.Context) error {
 	sum, err := c.fileSum(ctx)
 	if err != nil {
@@ -97,8 +97,8 @@ func (c *checker) comparePacked(ctx context.Context) error {
 	return c.compareSums(sum)
 }
 
-// compare holds the raw image, as it is and as it was before somebody filled
-// in its node.yaml, against everything that tells of it.
+// compare compares the raw image with everything beside it: as it is, and as it was before
+// somebody filled in its node.yaml.
 func (c *checker) compare(is, was *disk.Map) error {
 	err := c.compareMap(is, was)
 	if err == nil {
@@ -147,7 +147,7 @@ func (c *checker) compareManifest(size int64, sums ...string) error {
 	return nil
 }
 
-// compareSubjects goes by digests alone, as in-toto's subjects do.
+// compareSubjects compares digests only, as in-toto does for subjects.
 func (c *checker) compareSubjects(sums ...string) error {
 	file := c.beside.base + provenance.Suffix
 	for _, s := range c.beside.subjects {

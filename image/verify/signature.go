@@ -18,24 +18,24 @@ import (
 
 const signatureSuffix = ".minisig"
 
-// ErrUnsigned is returned where no signature lies beside a file.
+// ErrUnsigned is returned if there is no signature beside a file.
 var ErrUnsigned = errors.New("is not signed: no signature of it or of a " + SumsName + " that lists it lies beside it")
 
-// Signature is a good one.
+// Signature is a good signature.
 type Signature struct {
-	// File holds it, beside what it signs.
+	// File is the signature file, beside the signed file.
 	File string `json:"file"`
-	// Key is the public key that it was checked with.
+	// Key is the public key that verified the signature.
 	Key string `json:"key"`
-	// Comment is what the signer said, signed.
+	// Comment is the signer's trusted comment, which is part of what was signed.
 	Comment string `json:"comment"`
 }
 
 //go:embed keys
 var releaseKeys embed.FS
 
-// ReleaseKeys are those that this program trusts by itself: none, until the
-// project's owner has made one (see the README).
+// ReleaseKeys are the keys that this program trusts by default: none, until the project's
+// owner has made one (see the README).
 func ReleaseKeys() ([]minisign.PublicKey, error) {
 	files, err := fs.Glob(releaseKeys, "keys/*.pub")
 	if err != nil {
@@ -56,7 +56,7 @@ func ReleaseKeys() ([]minisign.PublicKey, error) {
 	return list, nil
 }
 
-// Key reads a minisign public key: the key itself, or the name of its file.
+// Key parses a minisign public key. s is the key itself or the name of a file with it.
 func Key(s string) (minisign.PublicKey, error) {
 	data, err := os.ReadFile(s)
 	if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(s, "RW") {
@@ -75,8 +75,8 @@ func parseKey(name string, data []byte) (key minisign.PublicKey, err error) {
 	return key, nil
 }
 
-// Signature checks the signature of the file that r is about, or of the list
-// of checksums that vouches for it, with any of the keys.
+// Signature checks, with any of the keys, the signature of the file that r is about, or of the
+// SHA256SUMS that vouches for that file. It returns ErrUnsigned, wrapped, if neither is signed.
 func (r *Report) Signature(keys []minisign.PublicKey) (*Signature, error) {
 	f, err := os.Open(r.File)
 	if err != nil {
@@ -93,8 +93,8 @@ func (r *Report) Signature(keys []minisign.PublicKey) (*Signature, error) {
 	return s, err
 }
 
-// inSums reports whether SHA256SUMS, with which everything beside the file was
-// compared, vouches for it: by itself, or by way of its manifest.
+// inSums reports whether SHA256SUMS vouches for the file, either directly or through its
+// manifest. Everything beside the file was compared with SHA256SUMS.
 func (r *Report) inSums() bool {
 	for _, c := range r.Checks {
 		_, listed := r.sums.listed(c.Against)

@@ -8,8 +8,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/disk"
 )
 
-// How much of both ends of a compressed image is kept while it is read, in
-// bytes: partition tables, and the FAT of a boot partition of any size.
+// How many bytes of both ends of a compressed image are kept while it is read: enough for
+// the partition tables, and for the FAT of a boot partition of any size.
 const (
 	headSize = 16 << 20
 	tailSize = 64 << 10
@@ -19,7 +19,7 @@ const (
 type ends struct{ head, tail []byte }
 
 func (e *ends) Write(p []byte) (int, error) {
-	if e.head == nil { // grown by append it would cost several times as much
+	if e.head == nil { // append would allocate several times as much
 		e.head = make([]byte, 0, headSize)
 	}
 	e.head = append(e.head, p[:min(len(p), headSize-len(e.head))]...)
@@ -30,9 +30,8 @@ func (e *ends) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// stream reads a compressed image here and there. Between the ends, going
-// back means decompressing again from the start: readers of a boot partition
-// go forward.
+// stream is a compressed image for random access. Between the kept ends, going back means
+// decompressing again from the start; readers of a boot partition mostly go forward.
 type stream struct {
 	name string
 	kept *ends
@@ -84,8 +83,8 @@ func (s *stream) Close() error {
 	return r.Close()
 }
 
-// blanked reads an image as if nobody had filled in node.yaml, which the
-// builder makes of newlines.
+// blanked reads an image as if nobody had filled in node.yaml, which the builder fills with
+// newlines.
 type blanked struct {
 	r   io.Reader
 	at  []disk.Extent
@@ -107,7 +106,7 @@ func newlines(at []disk.Extent) []byte {
 	return bytes.Repeat([]byte("\n"), int(size))
 }
 
-// blank reports whether the bytes at these places are as the builder made them.
+// blank reports whether the bytes at these extents are still the builder's newlines.
 func blank(r io.ReaderAt, at []disk.Extent) bool {
 	for _, e := range at {
 		b := make([]byte, e.Length)

@@ -11,21 +11,22 @@ import (
 )
 
 const (
-	// SumSuffix follows a file's name: its sha256, as sha256sum(1) has it.
+	// SumSuffix is appended to a file's name for a file with its sha256, as of
+	// sha256sum(1).
 	SumSuffix = ".sha256"
-	// SumsName is the list of a whole directory.
+	// SumsName is the name of a list of checksums for a whole directory.
 	SumsName = "SHA256SUMS"
 )
 
-// sums is what lists of checksums beside a file say.
+// sums is the content of the checksum lists beside a file.
 type sums struct {
-	file   string            // SHA256SUMS, whether it is there or not
+	file   string            // path of SHA256SUMS, whether it exists or not
 	data   []byte            // its content
 	byName map[string]string // base name → digest
-	about  []claim           // the file itself, in whichever list
+	about  []claim           // what the lists say of the file itself
 }
 
-// claim is what one list says of the file.
+// claim is the digest of the file in one list.
 type claim struct{ file, sum string }
 
 func loadSums(name string) (*sums, error) {
@@ -57,7 +58,7 @@ func loadSums(name string) (*sums, error) {
 	return s, nil
 }
 
-// listed returns what SHA256SUMS says of a file in its directory.
+// listed returns the digest in SHA256SUMS of a file in its directory.
 func (s *sums) listed(name string) (sum string, ok bool) {
 	sum, ok = s.byName[filepath.Base(name)]
 	return sum, ok
@@ -71,7 +72,7 @@ func readIfThere(name string) ([]byte, error) {
 	return data, err
 }
 
-// sumLine is sha256sum's, of a file read as text or as binary.
+// sumLine matches a line of sha256sum, for files read in text or binary mode.
 var sumLine = regexp.MustCompile(`^([0-9a-fA-F]{64}) [ *](?:\./)?(.+)$`)
 
 func parseSums(name string, data []byte) (map[string]string, error) {

@@ -1,10 +1,10 @@
-// Package verify tells whether an image file, raw or packed, is whole and
-// is what those files say that lie beside it: manifest, block map, provenance,
-// checksums. It compares everything that is there.
+// Package verify checks whether an image file, raw or compressed, is complete and matches
+// the files beside it: manifest, block map, provenance, checksums. It compares everything
+// that exists.
 //
-// It refuses to call an image good: a Report lists what was compared with what,
-// and where nothing lies beside an image, nothing was. Whoever can change the
-// image can change what lies beside it; who made it, only Signature tells.
+// It does not call an image good: a Report lists what was compared with what, and if no
+// file lies beside an image, nothing was compared. Whoever can change the image can also
+// change the files beside it; only Signature proves who made it.
 package verify
 
 import (
@@ -24,21 +24,21 @@ import (
 // Report says what an image is, and what it was compared with.
 type Report struct {
 	File string `json:"file"`
-	// Size in bytes of the raw image, and its sha256 as it is.
+	// Size in bytes of the raw image, and its sha256 as it is now.
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
-	// Label is nil for an image that is not of this program.
+	// Label is nil for an image that was not made by imagebuilder.
 	Label *contract.Label `json:"label"`
-	// Personalised: node.yaml is filled in. Everything else was compared as if
-	// it were not.
+	// Personalised says that node.yaml is filled in. Everything else was compared as if it
+	// were not.
 	Personalised bool    `json:"personalised"`
 	Checks       []Check `json:"checks"`
 
-	// NodeFile is where in the raw image the bytes of node.yaml lie.
+	// NodeFile is where the bytes of node.yaml are in the raw image.
 	NodeFile []disk.Extent `json:"-"`
-	// Mapped is what the block map beside the image has, nil without one.
+	// Mapped is what the block map beside the image lists; nil if there is no map.
 	Mapped []disk.Extent `json:"-"`
-	// Manifest is the one beside the image, nil without one.
+	// Manifest is the manifest beside the image; nil if there is none.
 	Manifest *manifest.Manifest `json:"-"`
 	sums     *sums
 	open     func() (Raw, error)
@@ -50,17 +50,17 @@ type Raw interface {
 	io.Closer
 }
 
-// Open opens the image that was checked, once more. Of one that is compressed,
-// reading backwards costs much.
+// Open opens the image that was checked once more. Reading a compressed one backwards is
+// slow.
 func (r *Report) Open() (Raw, error) { return r.open() }
 
-// Check is one comparison that came out well.
+// Check is one comparison that succeeded.
 type Check struct {
 	Against string `json:"against"` // a file
 	What    string `json:"what"`
 }
 
-// ForeignError says that an image is not a whole one of this program.
+// ForeignError says that an image is not a complete image made by imagebuilder.
 type ForeignError struct {
 	File string
 	Err  error
@@ -71,8 +71,8 @@ func (e *ForeignError) Error() string {
 }
 func (e *ForeignError) Unwrap() error { return e.Err }
 
-// Image checks the image in the file name. With foreign, one of another
-// program is compared with what lies beside it and nothing else is asked.
+// Image checks the image in the file name. With foreign, the image may be of another
+// program: it is only compared with the files beside it.
 func Image(ctx context.Context, name string, foreign bool, p progress.Reporter) (*Report, error) {
 	r, err := compress.Open(name)
 	if err != nil {
@@ -91,7 +91,7 @@ func Image(ctx context.Context, name string, foreign bool, p progress.Reporter) 
 type checker struct {
 	name     string
 	format   compress.Format
-	size     int64 // -1 where only its end will tell
+	size     int64 // -1 if it is not known before the end is reached
 	foreign  bool
 	progress progress.Reporter
 	beside   beside
@@ -134,7 +134,8 @@ func (c *checker) run(ctx context.Context) error {
 			return err
 		}
 	}
-	// Where both are wrong, what lies beside it knows better.
+	// If both comparison and structure fail, the comparison's error is the more helpful
+	// one.
 	if err := c.compare(is, was); err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func (c *checker) run(ctx context.Context) error {
 	return nil
 }
 
-// scan reads the raw image once, through what wrap makes of it.
+// scan reads the raw image once, through the reader that wrap returns.
 func (c *checker) scan(ctx context.Context, wrap func(io.Reader) io.Reader) (*disk.Map, error) {
 	r, err := compress.Open(c.name)
 	if err != nil {
@@ -163,8 +164,8 @@ func (c *checker) read(ctx context.Context, r io.Reader, mapped []disk.Extent) (
 	return m, nil
 }
 
-// structure looks into the image. What it finds before an error stays in the
-// report: a damaged image of ours is told apart from a foreign one.
+// structure checks the image's structure. What it finds before an error stays in the
+// report, so that a damaged image of imagebuilder's can be told from another program's.
 func (c *checker) structure(kept *ends, size int64) error {
 	raw, err := c.open(kept, size)
 	if err != nil {
@@ -180,7 +181,7 @@ func (c *checker) structure(kept *ends, size int64) error {
 		return err
 	}
 	c.report.Label = &label
-	// A node that joined has no node.yaml any more.
+	// A node that has joined its cluster has no node.yaml any more.
 	if at, err := img.NodeFile(); err == nil {
 		c.report.NodeFile = at
 		c.report.Personalised = !blank(raw, at)
@@ -188,7 +189,7 @@ func (c *checker) structure(kept *ends, size int64) error {
 	return img.Whole()
 }
 
-// open returns the raw image for reading here and there.
+// open returns the raw image for random access.
 func (c *checker) open(kept *ends, size int64) (Raw, error) {
 	if c.format == compress.None {
 		return os.Open(c.name)

@@ -1,8 +1,9 @@
-// Package verity makes the hash tree by which Linux' dm-verity knows a file system that
-// nobody may change (Documentation/admin-guide/device-mapper/verity.rst): version 1,
+// Package verity makes the hash tree by which Linux' dm-verity detects changes to a
+// read-only file system (Documentation/admin-guide/device-mapper/verity.rst): version 1,
 // SHA-256, blocks of 4 KiB, no salt, no superblock.
 //
-// It is a leaf: io in, io out. It refuses to say who vouches for the root hash.
+// It only reads data and returns the tree. Who vouches for the root hash is the caller's
+// concern.
 package verity
 
 import (
@@ -11,21 +12,22 @@ import (
 	"io"
 )
 
-// BlockSize is that of data and of hashes, in bytes.
+// BlockSize is the size of data blocks and of hash blocks, in bytes.
 const BlockSize = 4 << 10
 
-// perBlock is how many hashes a block of the tree has.
+// perBlock is the number of hashes in a block of the tree.
 const perBlock = BlockSize / sha256.Size
 
-// Tree is what makes data known.
+// Tree is the hash tree of some data.
 type Tree struct {
 	// Root is the hash of the topmost block.
 	Root [sha256.Size]byte
-	// Levels has the tree's blocks, the topmost first, as the kernel reads them.
+	// Levels has the tree's blocks, the topmost level first, as the kernel reads them.
 	Levels []byte
 }
 
-// Hash makes the tree of data, which is as many blocks as size has, at least two.
+// Hash makes the tree of data. size, in bytes, must be a multiple of BlockSize, at least
+// two blocks.
 func Hash(data io.Reader, size int64) (*Tree, error) {
 	if size < 2*BlockSize || size%BlockSize != 0 {
 		return nil, errors.New("verity: the data is not some blocks of 4 KiB")
@@ -43,7 +45,7 @@ func Hash(data io.Reader, size int64) (*Tree, error) {
 	return t, nil
 }
 
-// Size is the length of the tree of so many bytes of data.
+// Size is the length of the tree for this many bytes of data, in bytes.
 func Size(data int64) (size int64) {
 	for n := data / BlockSize; n > 1; {
 		level := padded(n)
@@ -53,7 +55,8 @@ func Size(data int64) (size int64) {
 	return size
 }
 
-// hashes reads data, of which only one block is held.
+// hashes returns the lowest level of data's tree. It holds only one block of data in
+// memory.
 func hashes(data io.Reader, size int64) ([]byte, error) {
 	level, block := make([]byte, 0, padded(size/BlockSize)), make([]byte, BlockSize)
 	for range size / BlockSize {
@@ -66,7 +69,7 @@ func hashes(data io.Reader, size int64) ([]byte, error) {
 	return level[:cap(level)], nil
 }
 
-// hash makes the level above one.
+// hash returns the level above the given one.
 func hash(below []byte) []byte {
 	level := make([]byte, padded(int64(len(below)/BlockSize)))
 	for i := range len(below) / BlockSize {
@@ -76,5 +79,5 @@ func hash(below []byte) []byte {
 	return level
 }
 
-// padded is the length of a level with n hashes, a whole number of blocks, in bytes.
+// padded is the length of a level with n hashes, in bytes: a whole number of blocks.
 func padded(n int64) int64 { return (n + perBlock - 1) / perBlock * BlockSize }

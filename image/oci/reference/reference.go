@@ -1,8 +1,8 @@
-// Package reference reads the names of container images as people write them,
-// and spells them in full: containerd looks an image up by nothing else.
+// Package reference parses names of container images as people write them, and completes
+// them: containerd finds an image only by its full name.
 //
-// It refuses a name without tag and digest, which would mean ":latest" and so
-// another image every day. It asks no registry.
+// It refuses a name with neither tag nor digest, which would mean ":latest" and so another
+// image at any time. It does not access a registry.
 package reference
 
 import (
@@ -18,16 +18,16 @@ import (
 
 // Reference is one container image.
 type Reference struct {
-	// Name is spelled in full, with a tag: docker.io/library/nginx:1.29. One that
-	// was given by digest alone has the tag sha256-, and twelve digits of it: k3s
-	// (1.36) stops at a name without a tag, and leaves the archive half imported.
+	// Name is complete and has a tag: docker.io/library/nginx:1.29. If the image was given
+	// by digest alone, the tag is sha256- and the first twelve digits: k3s (1.36) stops at
+	// a name without a tag, with the archive half imported.
 	Name string
-	// Digest is "sha256:" and 64 hex digits, empty where only a tag is known.
+	// Digest is "sha256:" and 64 hex digits, or "" if only a tag is known.
 	Digest string
 }
 
-// Of the grammar of distribution/reference, by which containerd reads names:
-// package name is laxer.
+// The grammar of distribution/reference, by which containerd parses names. Package name is
+// less strict.
 var (
 	pathPattern   = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
 	tagPattern    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
@@ -36,8 +36,8 @@ var (
 
 const (
 	maxName = 255
-	// docker is what containerd calls the registry that package name calls by
-	// its host, index.docker.io.
+	// docker is containerd's name of the registry that package name calls by its host,
+	// index.docker.io.
 	docker = "docker.io"
 )
 
@@ -51,7 +51,7 @@ func Parse(s string) (Reference, error) {
 	}
 	if i := strings.LastIndex(short, ":"); i <= strings.LastIndex(short, "/") {
 		if !given {
-			return Reference{}, fmt.Errorf("%q has neither tag nor digest: write %[2]s:TAG, or %[2]s@sha256:HEX", s, strings.ToLower(short)) // no name has capitals
+			return Reference{}, fmt.Errorf("%q has neither tag nor digest: write %[2]s:TAG, or %[2]s@sha256:HEX", s, strings.ToLower(short)) // names have no capitals
 		}
 		short += ":sha256-" + digest[len("sha256:"):][:12]
 	}
@@ -71,7 +71,7 @@ func Parse(s string) (Reference, error) {
 	return r, nil
 }
 
-// CheckDigest refuses what is no digest as it stands behind a name's @.
+// CheckDigest refuses what cannot follow the @ of a name.
 func CheckDigest(s string) error {
 	if !digestPattern.MatchString(s) {
 		return fmt.Errorf("%q is no digest: sha256: and 64 digits of lower-case hex", s)
@@ -79,7 +79,7 @@ func CheckDigest(s string) error {
 	return nil
 }
 
-// String is what Parse reads.
+// String returns the form that Parse reads.
 func (r Reference) String() string {
 	if r.Digest == "" {
 		return r.Name
@@ -87,12 +87,12 @@ func (r Reference) String() string {
 	return r.Name + "@" + r.Digest
 }
 
-// Tag is what stands behind the name's last colon.
+// Tag is the part of the name after the last colon.
 func (r Reference) Tag() string { return r.Name[strings.LastIndex(r.Name, ":")+1:] }
 
-// Warning is what will hurt about an image whose tag is "latest", and its remedy;
-// both are "" for any other. Kubernetes (1.36) has imagePullPolicy: Always for that
-// tag, with a digest behind it, too, where a pod does not say otherwise.
+// Warning describes the problem with the tag "latest", and its remedy; both are "" for any
+// other tag. Kubernetes (1.36) uses imagePullPolicy: Always for that tag unless a pod says
+// otherwise, even if a digest follows.
 func (r Reference) Warning() (summary, remedy string) {
 	if r.Tag() != "latest" {
 		return "", ""
@@ -101,16 +101,16 @@ func (r Reference) Warning() (summary, remedy string) {
 		"Pin another tag, or a digest without a tag."
 }
 
-// Registry is what containerd calls the registry.
+// Registry is containerd's name of the registry.
 func (r Reference) Registry() string { return r.Name[:strings.Index(r.Name, "/")] }
 
-// Repository is where the image is.
+// Repository returns the repository of the image.
 func (r Reference) Repository() (name.Repository, error) {
 	return name.NewRepository(strings.TrimSuffix(r.Name, ":"+r.Tag()))
 }
 
-// Problem returns the index of the first of a list for which Join refuses it,
-// and why, or an error of nil.
+// Problem returns the index of the first entry for which Join refuses a list, and the
+// reason. The error is nil if there is none.
 func Problem(list []string) (int, error) {
 	all := set{}
 	for i, s := range list {
@@ -121,8 +121,8 @@ func Problem(list []string) (int, error) {
 	return 0, nil
 }
 
-// List reads a file with one reference a line; file is for errors. Lines may be
-// empty, and what follows a # is a comment.
+// List parses a file with one reference per line; file is for errors. Empty lines, and
+// everything after a #, are ignored.
 func List(file string, data []byte) ([]string, error) {
 	var list []string
 	all, n := set{}, 0
@@ -140,9 +140,8 @@ func List(file string, data []byte) ([]string, error) {
 	return list, nil
 }
 
-// Join makes one sorted list of all: an image that is named with its digest at
-// one place and without at another is one image. Two digests of one name are an
-// error.
+// Join returns a sorted list without duplicates. An image that occurs with its digest in
+// one place and without it in another is one image. Two digests of one name are an error.
 func Join(list []string) ([]Reference, error) {
 	all := set{}
 	for _, s := range list {
@@ -155,7 +154,7 @@ func Join(list []string) ([]Reference, error) {
 	return out, nil
 }
 
-// set is images by their names.
+// set holds images by name.
 type set map[string]Reference
 
 func (all set) add(s string) error {

@@ -1,5 +1,5 @@
-// Package registrytest is a registry of container images in this process, over
-// TLS, with a login and with faults, for tests.
+// Package registrytest runs a registry of container images in the test's process, over TLS,
+// with an optional login and faults.
 package registrytest
 
 import (
@@ -27,8 +27,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// TrustFile writes the certificate of every httptest server to a file, for
-// SSL_CERT_FILE: of this process before its first connection, or of another.
+// TrustFile writes the certificate of all httptest servers to a file in dir and returns its
+// name, for SSL_CERT_FILE: of this process before its first connection, or of another
+// process.
 func TrustFile(dir string) string {
 	s := httptest.NewTLSServer(nil)
 	defer s.Close()
@@ -39,7 +40,7 @@ func TrustFile(dir string) string {
 	return file
 }
 
-// Main runs a package's tests with that certificate trusted and nobody's
+// Main runs a package's tests with that certificate trusted and without anybody's
 // credentials.
 func Main(m *testing.M) {
 	dir, err := os.MkdirTemp("", "registrytest")
@@ -54,29 +55,29 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Registry is one. Set its fields before it is asked.
+// Registry is a running registry. Set its fields before the first request.
 type Registry struct {
 	Host   string // with port
 	server *httptest.Server
 
-	// User and Password are wanted where they are set, as basic login, or with
-	// Token, from a token server that is here too.
+	// User and Password, if set, are required: as basic login or, with Token, from a token
+	// server that is also here.
 	User, Password string
 	Token          string
-	// Fault answers in the registry's stead, where it returns true.
+	// Fault answers instead of the registry if it returns true.
 	Fault func(w http.ResponseWriter, r *http.Request) bool
 
 	mu   sync.Mutex
 	seen []string
 }
 
-// Start starts a registry over TLS, or without.
+// Start starts a registry, with or without TLS.
 func Start(t testing.TB, tls bool) *Registry {
 	t.Helper()
 	g := &Registry{}
 	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-Push") == "" { // a test's own pushes
+		if r.Header.Get("X-Push") == "" { // not one of the test's own pushes
 			g.mu.Lock()
 			g.seen = append(g.seen, r.Method+" "+r.URL.RequestURI())
 			g.mu.Unlock()
@@ -96,7 +97,7 @@ func Start(t testing.TB, tls bool) *Registry {
 	return g
 }
 
-// URL is its base address.
+// URL is the registry's base address.
 func (g *Registry) URL() string { return g.server.URL }
 
 // Seen returns the requests since the last call.
@@ -131,7 +132,7 @@ func (g *Registry) admit(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// Login makes docker's configuration know the registry, for this test.
+// Login puts credentials for the registry into docker's configuration for this test.
 func (g *Registry) Login(t testing.TB, user, password string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -142,8 +143,8 @@ func (g *Registry) Login(t testing.TB, user, password string) {
 	t.(interface{ Setenv(k, v string) }).Setenv("DOCKER_CONFIG", dir)
 }
 
-// Image makes an image of layers with size random bytes each, always the same
-// for a seed. All images have their first layer in common.
+// Image makes an image of layers with size random bytes each, which depend only on seed.
+// All images have the same first layer.
 func Image(t testing.TB, seed, size int64, layers int, arch string) v1.Image {
 	t.Helper()
 	img := empty.Image
@@ -172,8 +173,8 @@ func Image(t testing.TB, seed, size int64, layers int, arch string) v1.Image {
 	return mutate.MediaType(img, types.OCIManifestSchema1)
 }
 
-// Index makes an index of images for amd64 and arm64, a foreign one and an
-// attestation, as builders push them.
+// Index makes an index like those that builders push: images for amd64 and arm64, one for
+// another architecture, and an attestation.
 func Index(t testing.TB, seed, size int64, layers int) v1.ImageIndex {
 	t.Helper()
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
@@ -184,8 +185,8 @@ func Index(t testing.TB, seed, size int64, layers int) v1.ImageIndex {
 	return index
 }
 
-// Push stores an image or an index under a name such as team/app:v1. It
-// returns its reference and its digest.
+// Push pushes an image or an index under a name such as team/app:v1. It returns the
+// reference and the digest.
 func (g *Registry) Push(t testing.TB, at string, what remote.Taggable) (ref, digest string) {
 	t.Helper()
 	tag, err := name.NewTag(g.Host + "/" + at)
@@ -211,7 +212,7 @@ func (g *Registry) Push(t testing.TB, at string, what remote.Taggable) (ref, dig
 	return tag.Name(), d.Digest.String()
 }
 
-// pushing marks the requests of a test itself.
+// pushing marks the test's own requests.
 type pushing struct{ http.RoundTripper }
 
 func (p pushing) RoundTrip(r *http.Request) (*http.Response, error) {

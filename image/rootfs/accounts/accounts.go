@@ -1,11 +1,12 @@
-// Package accounts collects the users and groups of an image from everywhere
-// that Debian makes them, and prints the files of passwd(5) and its kin.
+// Package accounts collects the users and groups of an image from all the places where
+// Debian defines them, and returns the text of passwd(5), group(5), shadow(5) and
+// gshadow(5).
 //
-// Every number is pinned: /var outlives the image, and a user whose number
-// moved would lose its files. It refuses names whose number would depend on
-// the order of installation, numbers that two names share, and what no package
-// of Debian uses of sysusers.d: specifiers, and numbers taken from the owner
-// of a file. It touches no tree.
+// Every uid and gid is pinned: /var outlives the image, and a user whose uid changed would
+// lose its files. The package refuses names whose number would depend on the order of
+// installation, and numbers that two names share. Of sysusers.d it refuses what no Debian
+// package uses: specifiers, and numbers taken from the owner of a file. It does not touch a
+// tree.
 package accounts
 
 import (
@@ -31,7 +32,7 @@ type User struct {
 	home     string
 	shell    string
 	password string // the second field of shadow(5)
-	aging    string // its fields after the day of the last change
+	aging    string // the fields of shadow(5) after the day of the last change
 }
 
 // Group is a line of group(5) and gshadow(5).
@@ -49,12 +50,12 @@ type Table struct {
 	groups []Group
 }
 
-// New returns a table without accounts, whose passwords are of the given day.
+// New returns an empty table. epoch is the day of every account's last password change.
 func New(epoch time.Time) *Table {
 	return &Table{day: epoch.Unix() / (24 * 60 * 60)}
 }
 
-// User returns the user of a name, or nil.
+// User returns the user with this name, or nil.
 func (a *Table) User(name string) *User {
 	for i := range a.users {
 		if a.users[i].Name == name {
@@ -64,7 +65,7 @@ func (a *Table) User(name string) *User {
 	return nil
 }
 
-// Group returns the group of a name, or nil.
+// Group returns the group with this name, or nil.
 func (a *Table) Group(name string) *Group {
 	for i := range a.groups {
 		if a.groups[i].Name == name {
@@ -83,7 +84,7 @@ func (a *Table) groupByID(gid uint32) *Group {
 	return nil
 }
 
-// UserName returns the name of a uid, or its number where it has none.
+// UserName returns the name of a uid, or the uid itself in decimal if it has no name.
 func (a *Table) UserName(uid uint32) string {
 	for _, u := range a.users {
 		if u.UID == uid {
@@ -93,7 +94,7 @@ func (a *Table) UserName(uid uint32) string {
 	return strconv.FormatUint(uint64(uid), 10)
 }
 
-// GroupName returns the name of a gid, or its number where it has none.
+// GroupName returns the name of a gid, or the gid itself in decimal if it has no name.
 func (a *Table) GroupName(gid uint32) string {
 	if g := a.groupByID(gid); g != nil {
 		return g.Name
@@ -101,8 +102,8 @@ func (a *Table) GroupName(gid uint32) string {
 	return strconv.FormatUint(uint64(gid), 10)
 }
 
-// addUser appends u. A name or number that is taken is an error: two users of
-// one uid would share their files for ever.
+// addUser appends u. It is an error if the name or uid is taken: two users with one uid
+// would own each other's files.
 func (a *Table) addUser(u User) error {
 	for _, have := range a.users {
 		if have.Name == u.Name || have.UID == u.UID {
@@ -147,7 +148,8 @@ func (a *Table) addMember(user, group string) error {
 	return nil
 }
 
-// checkFields refuses what would break out of a line or field.
+// checkFields refuses characters that would end a field or line, and an empty first field,
+// the name.
 func checkFields(fields ...string) error {
 	for _, f := range fields {
 		if strings.ContainsAny(f, ":\n\x00") {

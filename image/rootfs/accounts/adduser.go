@@ -1,12 +1,12 @@
 package accounts
 
-// systemUser is a user that a maintainer script makes with adduser(8), not
-// through sysusers.d.
+// systemUser is a user that a maintainer script makes with adduser(8) rather than through
+// sysusers.d.
 type systemUser struct {
 	pkg   string
 	name  string
 	home  string
-	group string // of the same name, or nogroup
+	group string // the user's own name, or nogroup
 }
 
 var systemUsers = []systemUser{
@@ -15,15 +15,15 @@ var systemUsers = []systemUser{
 	{"tcpdump", "tcpdump", "/nonexistent", "tcpdump"},
 }
 
-// systemGroups are made with addgroup(8) by the package.
+// systemGroups are made with addgroup(8) in the package's scripts.
 var systemGroups = []struct{ pkg, name string }{
 	{"openssh-client", "_ssh"},
 	{"wpasupplicant", "netdev"},
 	{"tcpdump", "tcpdump"},
 }
 
-// AddSystem adds the users and groups of the installed packages' scripts that
-// call adduser.
+// AddSystem adds the users and groups that the scripts of the installed packages make with
+// adduser and addgroup.
 func (a *Table) AddSystem(installed func(pkg string) bool) error {
 	for _, g := range systemGroups {
 		if !installed(g.pkg) || a.Group(g.name) != nil {

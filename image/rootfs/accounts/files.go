@@ -20,8 +20,8 @@ func (a *Table) AddMasters(passwd, group string) error {
 	return nil
 }
 
-// parsePasswd reads lines of passwd(5); shadow fields become those that
-// shadowconfig(8) gives to every user of passwd.master.
+// parsePasswd reads lines of passwd(5). The shadow fields are those that shadowconfig(8)
+// gives to every user of passwd.master.
 func (a *Table) parsePasswd(text string) error {
 	for _, line := range confdir.Lines(text) {
 		f := strings.Split(line, ":")
@@ -76,14 +76,14 @@ func parseID(s string) (uint32, error) {
 	return uint32(n), nil
 }
 
-// File is one of the files that say who there is.
+// File is one of the account files.
 type File struct {
 	Path   string // in the tree
 	Text   string
-	Secret bool // for root and the group shadow alone
+	Secret bool // readable by root and the group shadow only
 }
 
-// ShadowGID is the group of secret files.
+// ShadowGID is the gid of the group shadow, which owns the secret files.
 const ShadowGID = 42
 
 // Files returns the account files. subuid and subgid stay empty: system users

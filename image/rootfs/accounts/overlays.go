@@ -7,8 +7,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/rootfs/confdir"
 )
 
-// AddOverlays adds the users and groups of overlays, before sysusers.d is
-// evaluated, so that an overlay can pin what a package only names.
+// AddOverlays adds the overlays' users and groups. Call it before AddSysusers, so that an
+// overlay can pin the number of a name that a package leaves open.
 func (a *Table) AddOverlays(overlays []*overlay.Overlay) error {
 	for _, o := range overlays {
 		for _, g := range o.Groups {
@@ -39,8 +39,7 @@ func (a *Table) overlayUser(u overlay.User) error {
 		home: confdir.Or(u.Home, "/nonexistent"), shell: confdir.Or(u.Shell, noLogin), password: sysusersPw, aging: ":::::"})
 }
 
-// AddMembers puts the overlays' users into their groups, when all groups are
-// there.
+// AddMembers adds the overlays' users to their groups. Call it once all groups exist.
 func (a *Table) AddMembers(overlays []*overlay.Overlay) error {
 	for _, o := range overlays {
 		for _, u := range o.Users {

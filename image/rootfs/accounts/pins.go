@@ -2,18 +2,18 @@ package accounts
 
 import "fmt"
 
-// pin is the number that a system user or group has in every image.
+// pin is the uid and gid that a system user or group has in every image.
 type pin struct {
 	uid uint32 // of the user of this name, if there is one
 	gid uint32 // of the group of this name, if there is one
 }
 
-// pins fixes the numbers that Debian would hand out in the order of
-// installation. /var outlives the image: a user whose number moves loses its
-// files, or another user's become its own. Numbers are never reused.
+// pins fixes the numbers that Debian would assign in the order of installation. /var
+// outlives the image: a user whose uid changed would lose its files, or own another user's.
+// So numbers are never reused.
 //
-// 100-199 is where adduser counts up from, 999 where systemd-sysusers counts
-// down from; today's values equal those of a fresh Debian 13.
+// adduser counts up from 100, systemd-sysusers down from 999; the current values are those
+// of a fresh Debian 13.
 var pins = map[string]pin{
 	"_rpc":    {uid: 100},
 	"_ssh":    {gid: 101},
@@ -41,7 +41,7 @@ var pins = map[string]pin{
 	"polkitd":                 {uid: 982, gid: 982},
 }
 
-// unpinned is the error for a name that pins does not know.
+// unpinned is the error for a name that is not in pins.
 func unpinned(kind, name, where string) error {
 	return fmt.Errorf("%s: system %s %q has no pinned number: its number would depend on the order of installation while its files on /var stay; "+
 		"give it one in an overlay's users, in a sysusers.d file with an explicit number, or in image/rootfs/accounts/pins.go", where, kind, name)

@@ -7,10 +7,10 @@ import (
 	"github.com/going-mobile/imagebuilder/image/rootfs/confdir"
 )
 
-// AddSysusers evaluates sysusers.d(5), which systemd-sysusers would read in
-// the scripts of systemd, udev, dbus and others, with our own numbers.
+// AddSysusers evaluates sysusers.d(5) files, which systemd-sysusers reads in the scripts of
+// systemd, udev, dbus and others, but takes numbers that are left open from pins.
 func (a *Table) AddSysusers(files []confdir.File) error {
-	var later []sysuser // members need their users, users their groups
+	var later []sysuser // memberships need their users, and users need their groups
 	for _, f := range files {
 		for _, line := range confdir.Lines(f.Text) {
 			u, err := parseSysuser(line, f.Path)
@@ -42,7 +42,7 @@ type sysuser struct {
 	kind   byte // u, g, m or r
 	locked bool // u!: expired as well
 	name   string
-	id     string // "-", "998", "5:60", "-:nogroup"; of m: the group
+	id     string // "-", "998", "5:60", "-:nogroup"; for m: the group
 	gecos  string
 	home   string
 	shell  string
@@ -105,8 +105,8 @@ func (a *Table) addSysuser(u sysuser) error {
 	return a.addUser(User{u.name, uid, gid, u.gecos, u.home, u.shell, sysusersPw, aging})
 }
 
-// primaryGroup finds the group named after the colon of a user's id, or makes
-// the one of the user's own name.
+// primaryGroup returns the gid of the group named after the colon of a user's id. If there
+// is none, it makes the group with the user's own name.
 func (a *Table) primaryGroup(u sysuser, uid, gid string, named bool) (uint32, error) {
 	if !named {
 		if err := a.addSysGroup(u.name, uid, u.where); err != nil {
@@ -135,7 +135,7 @@ func (a *Table) addSysGroup(name, id, where string) error {
 	return a.addGroup(Group{Name: name, GID: gid, password: sysusersPw})
 }
 
-// number is the explicit number of a line or else the pinned one.
+// number returns the explicit number of a line, or else the pinned one.
 func number(text, name, where string, pinned func(name, where string) (uint32, error)) (uint32, error) {
 	if confdir.Or(text, "") == "" {
 		return pinned(name, where)

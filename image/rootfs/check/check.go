@@ -1,12 +1,11 @@
-// Package check looks at a finished root for what would fail on the node, or
-// be wrong with it, although every step of the build succeeded: programs
-// without their libraries or interpreters, units without their programs or
-// users, dangling links, unexpected privileges, an identity that every node
-// would share.
+// Package check looks in a finished root for what would fail on the node, or be wrong
+// there, although every step of the build succeeded: programs without their libraries or
+// interpreters, units without their programs or users, dangling links, unexpected
+// privileges, an identity that all nodes would share.
 //
-// It changes nothing, runs nothing, and reads contents only where names and
-// modes do not tell; what it learnt of a file's content is remembered by
-// digest if there is a cache.
+// It changes nothing and runs nothing. It reads a file's content only if name and mode do
+// not suffice. What it learns from the content is cached under the content's digest if
+// there is a cache.
 package check
 
 import (
@@ -21,19 +20,19 @@ import (
 
 // Options change how a root is checked.
 type Options struct {
-	// Remember returns what compute once returned for a kind and a key, as
-	// fetch.Cache does; nil keeps nothing.
+	// Remember returns what compute returned earlier for the same kind and key, as
+	// fetch.Cache does. nil caches nothing.
 	Remember func(ctx context.Context, kind, key string, compute func() ([]byte, error)) ([]byte, error)
 }
 
-// Finding is one thing that is wrong.
+// Finding is one fault of a root.
 type Finding struct {
 	Path   string // in the tree
-	Source string // who brought the node
+	Source string // the package, overlay or build step that the node comes from
 	Msg    string
 }
 
-// Error holds everything that is wrong with a root, sorted by path.
+// Error holds all faults of a root, sorted by path.
 type Error struct{ Findings []Finding }
 
 func (e *Error) Error() string {
@@ -45,10 +44,10 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// checker collects findings about one tree.
+// checker collects the findings about one tree.
 type checker struct {
 	tree  *tree.Tree
-	nodes []*tree.Node            // in the order of a walk
+	nodes []*tree.Node            // in the order of Walk
 	in    map[string][]*tree.Node // by directory, in the same order
 	facts facts
 	found []Finding
@@ -68,8 +67,7 @@ func newChecker(t *tree.Tree) *checker {
 	return c
 }
 
-// Check returns an *Error with all findings, or what kept it from reading a
-// file.
+// Check returns an *Error with all findings, or another error if a file cannot be read.
 func Check(ctx context.Context, t *tree.Tree, opt Options) error {
 	c := newChecker(t)
 	var err error

@@ -110,9 +110,9 @@ func TestLibraries(t *testing.T) {
 	}
 }
 
-// TestWhereTheLoaderDoesNotLook: without an ld.so.cache the directories of ld.so.conf are
-// no better than any other, and a program's own is none; a library is found beside
-// one that was loaded before.
+// TestWhereTheLoaderDoesNotLook: without an ld.so.cache, the loader searches neither the
+// directories in ld.so.conf nor the program's own. For a library, the directory of the
+// library that needs it counts: its neighbour may have been loaded before.
 func TestWhereTheLoaderDoesNotLook(t *testing.T) {
 	for _, dir := range []string{"usr/local/lib", "usr/lib64", "usr/local/bin"} {
 		tr := sound(t)

@@ -23,34 +23,34 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// fact is what matters about the content of one file. The zero value is that
-// of a file which is neither a program nor a library.
+// fact is what matters about the content of one file. The zero value is the fact of a file
+// that is neither a program nor a library.
 type fact struct {
 	Script  string   `json:"script,omitempty"`  // the line after "#!"
 	Machine string   `json:"machine,omitempty"` // of an ELF file: "EM_AARCH64"
 	Interp  string   `json:"interp,omitempty"`  // PT_INTERP
 	Needed  []string `json:"needed,omitempty"`  // DT_NEEDED
-	RunPath []string `json:"runpath,omitempty"` // DT_RUNPATH, or DT_RPATH without it
+	RunPath []string `json:"runpath,omitempty"` // DT_RUNPATH, or DT_RPATH if there is none
 	Broken  string   `json:"broken,omitempty"`  // why an ELF file cannot be read
 }
 
-// facts holds them by the digest of the content.
+// facts maps the digest of a file's content to its fact.
 type facts map[string]fact
 
-// factsVersion is part of the cache's key; raise it with the meaning of fact.
+// factsVersion is part of the cache key; raise it when the meaning of fact changes.
 const factsVersion = "2"
 
 var libraryName = regexp.MustCompile(`\.so(\.[0-9.]+)?$`)
 
-// mayRun says whether a file's content is worth a look: it is executable, or
-// named like a shared library.
+// mayRun reports whether a file's content must be read: the file is executable, or is named
+// like a shared library.
 func mayRun(n *tree.Node) bool {
 	return n.Mode.IsRegular() && n.Content != nil && n.Size() >= 4 &&
 		(n.Mode&0o111 != 0 || libraryName.MatchString(path.Base(n.Path)))
 }
 
-// learn looks into every file that may run, or asks the cache for what a
-// build with the same files has seen.
+// learn reads every file that may run, unless the cache has the facts of an earlier build
+// with the same files.
 func learn(ctx context.Context, nodes []*tree.Node, opt Options) (facts, error) {
 	files := map[string]*tree.Node{}
 	for _, n := range nodes {
@@ -140,10 +140,10 @@ func readFact(n *tree.Node) (fact, error) {
 	return elfFact(data.Bytes()), nil
 }
 
-// staticProgram recognises from its first bytes a program without interpreter
-// and libraries, such as Go's, which are the largest files of an image.
+// staticProgram recognizes a program without interpreter and libraries from its first
+// bytes. Go programs are such, and are the largest files of an image.
 func staticProgram(head []byte) (fact, bool) {
-	// Without section headers, which stand at the end of the file.
+	// Clear the fields about section headers, which are at the end of the file.
 	h := slices.Clone(head)
 	if len(h) < 64 || h[elf.EI_CLASS] != byte(elf.ELFCLASS64) || h[elf.EI_DATA] != byte(elf.ELFDATA2LSB) {
 		return fact{}, false

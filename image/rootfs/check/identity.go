@@ -2,12 +2,12 @@ package check
 
 import "strings"
 
-// factory is where a root keeps the files of /var, which itself is empty: the
+// factory is where a root keeps the files of /var, which is itself empty in an image: the
 // node's tmpfiles.d copies them from there.
 const factory = "usr/share/factory/"
 
-// born lists what a node makes for itself, as listed reads it: with any of
-// it in the image, all nodes would be the same one.
+// born lists the files that a node makes for itself, in the syntax of listed. If one of
+// them were in the image, all nodes would share it.
 var born = []string{
 	"etc/nvme/hostid",
 	"etc/nvme/hostnqn",
@@ -21,7 +21,8 @@ var born = []string{
 	"var/lib/tailscale/**",
 }
 
-// brought lists what of these directories k3s only reads: an overlay may bring it.
+// brought lists the files in those directories that k3s only reads: an overlay may bring
+// them.
 var brought = []string{
 	"var/lib/rancher/k3s/agent/etc/**",
 	"var/lib/rancher/k3s/agent/images/**",
@@ -29,7 +30,7 @@ var brought = []string{
 	"var/lib/rancher/k3s/server/static/**",
 }
 
-// identity finds an identity that should not be there.
+// identity finds files that belong to the identity of one node.
 func (c *checker) identity() error {
 	for _, n := range c.nodes {
 		onNode := strings.TrimPrefix(n.Path, factory)
@@ -44,8 +45,8 @@ func (c *checker) identity() error {
 	return c.initiatorName()
 }
 
-// machineID wants the file empty: machine-id(5) then makes one at boot, and
-// PID 1 can bind it over a read-only /etc until it is written.
+// machineID requires an empty file: systemd then generates an id at boot, and PID 1 can
+// mount it over the file while /etc is still read-only (machine-id(5)).
 func (c *checker) machineID() error {
 	n := c.tree.Get("etc/machine-id")
 	switch {

@@ -9,9 +9,9 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// privileged lists the programs of Debian 13 that may run with other rights
-// than their caller's, by path: the bits and whose rights those are. An
-// overlay can bring more by giving a file of its own such a mode.
+// privileged maps the programs of Debian 13 that may run with other privileges than their
+// caller's to the bit, u or g, and the user or group that owns them. An overlay can add
+// more by bringing a file with such a mode.
 var privileged = map[string]string{
 	"usr/bin/chage":   "g shadow",
 	"usr/bin/expiry":  "g shadow",
@@ -30,7 +30,7 @@ var privileged = map[string]string{
 	"usr/sbin/mount.nfs":                         "u root",
 	"usr/sbin/unix_chkpwd":                       "g shadow",
 
-	// Packages that users ask for.
+	// Of packages that users may add.
 	"usr/bin/crontab":                        "g crontab",
 	"usr/bin/fusermount3":                    "u root",
 	"usr/bin/newgidmap":                      "u root",
@@ -41,7 +41,7 @@ var privileged = map[string]string{
 	"usr/sbin/mount.cifs":                    "u root",
 }
 
-// modes finds rights that nobody meant to give.
+// modes finds privileges that nobody meant to give.
 func (c *checker) modes() {
 	for _, n := range c.nodes {
 		switch {
@@ -70,7 +70,7 @@ func (c *checker) privilege(n *tree.Node) {
 	}
 }
 
-// name is the user or group of a number, or the number.
+// name returns the name of a uid or gid, or the number if it has no name.
 func (c *checker) name(file string, id uint32) string {
 	for _, entry := range c.accounts(file) {
 		if entry.id == id {
@@ -86,8 +86,8 @@ type account struct {
 	id   uint32
 }
 
-// accounts reads /etc/passwd or /etc/group; lines that cannot be read are
-// left to owners.
+// accounts reads /etc/passwd or /etc/group. It skips lines that it cannot parse: owners
+// reports files whose owner is then missing.
 func (c *checker) accounts(file string) []account {
 	b, err := c.tree.ReadAll("etc/" + file)
 	if err != nil {
@@ -106,8 +106,8 @@ func (c *checker) accounts(file string) []account {
 	return out
 }
 
-// owners finds files of users and groups that do not exist, and numbers that
-// two names share.
+// owners finds files of users and groups that do not exist, and numbers that two names
+// share.
 func (c *checker) owners() error {
 	users, err := c.ids("passwd")
 	if err != nil {

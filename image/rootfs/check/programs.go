@@ -9,7 +9,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// programs checks that whatever may run finds its interpreter and libraries.
+// programs checks that every executable and library finds its interpreter and libraries.
 func (c *checker) programs() {
 	machine := c.machine()
 	for _, n := range c.nodes {
@@ -28,7 +28,7 @@ func (c *checker) programs() {
 	}
 }
 
-// machine is what PID 1 runs on; empty where it is not there.
+// machine returns the ELF machine of PID 1, or "" if the root has none.
 func (c *checker) machine() string {
 	n, err := c.tree.Resolve("usr/lib/systemd/systemd")
 	if err != nil || n.Content == nil {
@@ -60,12 +60,12 @@ func (c *checker) program(n *tree.Node, f fact, machine string) {
 	}
 }
 
-// loaderDirs are those that Debian's loader has built in, of all architectures that
-// images are made for. It has no others: an image has no ld.so.cache, and that alone
-// knows of those that ld.so.conf names.
+// loaderDirs are the directories built into Debian's dynamic loader, for all architectures
+// of images. The loader searches no others: those in ld.so.conf reach it only through
+// ld.so.cache, which an image does not have.
 var loaderDirs = []string{"/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"}
 
-// whereElse tells of a library that it is missing, or why it is as good as that.
+// whereElse says that a library is missing, or in which directory it is out of reach.
 func (c *checker) whereElse(lib string) string {
 	for _, n := range c.nodes {
 		if path.Base(n.Path) == lib && !n.Mode.IsDir() {
@@ -100,8 +100,8 @@ func (c *checker) script(n *tree.Node, line string) {
 	}
 }
 
-// optionalScripts are scripts whose interpreter their package only suggests,
-// and which nothing of an image calls.
+// optionalScripts are scripts whose interpreter their package only suggests, and which
+// nothing in an image calls.
 var optionalScripts = []string{
 	"etc/sv/*/*",                                  // for runit
 	"usr/bin/routel",                              // iproute2: python3
@@ -110,14 +110,14 @@ var optionalScripts = []string{
 	"usr/share/doc/**",
 }
 
-// optionalPrograms are called by units that only run where the package of the
-// program has made use of them possible.
+// optionalPrograms are called by units that run only if the program's package, which need
+// not be installed, was set up.
 var optionalPrograms = []string{
 	"/usr/sbin/quotaon", // systemd's quotaon-root.service; package quota
 }
 
-// listed reports whether a list names p: exactly, by a pattern of
-// path.Match, or by a directory followed by "/**".
+// listed reports whether an entry of list matches p: exactly, as a pattern of path.Match,
+// or as a directory followed by "/**".
 func listed(list []string, p string) bool {
 	return slices.ContainsFunc(list, func(pattern string) bool {
 		if dir, ok := strings.CutSuffix(pattern, "**"); ok {
@@ -128,7 +128,7 @@ func listed(list []string, p string) bool {
 	})
 }
 
-// command reports whether a program can be run by this name.
+// command reports whether a program with this name can be run.
 func (c *checker) command(name string) bool {
 	if path.IsAbs(name) {
 		return c.reachable(name)
@@ -136,14 +136,14 @@ func (c *checker) command(name string) bool {
 	return slices.ContainsFunc(searchPath, func(dir string) bool { return c.reachable(path.Join(dir, name)) })
 }
 
-// reachable reports whether a path leads to something, now or once the node
-// has filled what is the node's own.
+// reachable reports whether p exists in the image, or may exist on a node because it is in
+// one of nodesOwn.
 func (c *checker) reachable(p string) bool {
 	end, n := c.follow(p)
 	return n != nil || isNodes(end)
 }
 
-// nodesOwn are the directories whose content the image does not know.
+// nodesOwn are the directories whose content only the node knows.
 var nodesOwn = []string{"run", "proc", "sys", "dev", "var", "tmp"}
 
 func isNodes(p string) bool {
@@ -151,10 +151,10 @@ func isNodes(p string) bool {
 	return slices.Contains(nodesOwn, first)
 }
 
-// follow resolves every link of p. Where the way ends it returns that path,
-// and the node there or nil.
+// follow resolves all links of p. It returns the path at which they end, and the node there
+// or nil.
 func (c *checker) follow(p string) (string, *tree.Node) {
-	for range 40 { // as many as the kernel follows
+	for range 40 { // the kernel's limit
 		real, err := c.tree.RealPath(p)
 		if err != nil {
 			return p, nil

@@ -13,14 +13,14 @@ import (
 // unitDirs are the directories of system units in an image.
 var unitDirs = []string{"etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system"}
 
-// unit is a unit file with its drop-ins: the values of each key, in order.
-// Sections do not matter here, as the keys asked for occur in one each.
+// unit is a unit file with its drop-ins: the values of each key, in order. Sections are
+// ignored, as each of the keys read here occurs in one section only.
 type unit struct {
 	node   *tree.Node
 	values map[string][]string
 }
 
-// units finds services that could not start: their program, user or group is
+// units finds services that could not start because their program, user or group is
 // missing.
 func (c *checker) units() error {
 	users, groups := c.names("passwd"), c.names("group")
@@ -49,7 +49,7 @@ func (c *checker) names(file string) []string {
 	return out
 }
 
-// unit reads a unit file and the drop-ins that lie beside it or in /etc.
+// unit reads a unit file and its drop-ins in all unit directories.
 func (c *checker) unit(n *tree.Node) (*unit, error) {
 	u := &unit{node: n, values: map[string][]string{}}
 	files := []*tree.Node{n}
@@ -70,8 +70,8 @@ func (c *checker) unit(n *tree.Node) (*unit, error) {
 	return u, nil
 }
 
-// parse adds the lines of one file, as systemd.syntax(7) has it: a backslash
-// at the end joins lines, an empty value clears a list.
+// parse adds the lines of one file by the rules of systemd.syntax(7): a backslash at the
+// end joins lines, an empty value clears a list.
 func (u *unit) parse(text string) {
 	text = strings.ReplaceAll(text, "\\\n", " ")
 	for line := range strings.Lines(text) {
@@ -111,8 +111,8 @@ func (c *checker) unitPrograms(u *unit) {
 	}
 }
 
-// execProgram returns the program of a command line of systemd.service(5),
-// and whether its failure is ignored. Programs with specifiers are unknown.
+// execProgram returns the program of a command line of systemd.service(5), and whether its
+// failure is ignored. A program with specifiers or variables is returned as "".
 func execProgram(line string) (program string, ignored bool) {
 	words := strings.Fields(line)
 	if len(words) == 0 {
@@ -127,8 +127,7 @@ func execProgram(line string) (program string, ignored bool) {
 	return program, ignored
 }
 
-// guards reports whether a condition keeps the unit from running where a
-// program is missing.
+// guards reports whether a condition keeps the unit from running if the program is missing.
 func (u *unit) guards(program string) bool {
 	for _, key := range []string{"ConditionFileIsExecutable", "ConditionPathExists", "AssertPathExists"} {
 		if slices.Contains(u.values[key], program) {

@@ -1,5 +1,5 @@
-// Package confdir reads KIND.d directories of a tree as systemd does, and the
-// lines of their files. What the words mean is its callers' business.
+// Package confdir reads the KIND.d directories of a tree as systemd does, and splits their
+// files into lines and fields. The meaning of the fields is left to the callers.
 package confdir
 
 import (
@@ -18,10 +18,10 @@ type File struct {
 	Text string
 }
 
-// Read returns the files of the wanted ending in /etc, /usr/local/lib and
-// /usr/lib, sorted by name; of one name the first directory's counts, and an
-// empty file or a link to /dev/null hides the others. kind is a path such as
-// "tmpfiles.d" or "systemd/system-preset".
+// Read returns the files in /etc, /usr/local/lib and /usr/lib whose names have the given
+// ending, sorted by name. Of files with the same name, the one in the first of these
+// directories counts: if it is empty or a link to /dev/null, it hides the others. kind is a
+// path such as "tmpfiles.d" or "systemd/system-preset".
 func Read(t *tree.Tree, kind, ending string) ([]File, error) {
 	found := map[string]*tree.Node{}
 	for _, base := range []string{"etc", "usr/local/lib", "usr/lib"} {
@@ -47,8 +47,8 @@ func Read(t *tree.Tree, kind, ending string) ([]File, error) {
 	return files, nil
 }
 
-// Lines splits a text into its lines without comments, which begin with # or
-// ;, and blank ones.
+// Lines splits a text into lines, without blank lines and comments, which begin with # or
+// ;.
 func Lines(text string) []string {
 	var out []string
 	for line := range strings.SplitSeq(text, "\n") {
@@ -60,7 +60,7 @@ func Lines(text string) []string {
 	return out
 }
 
-// Or returns def for the "-" or "" that leaves a field out.
+// Or returns s, or def if s is "-" or "", which both stand for an omitted field.
 func Or(s, def string) string {
 	if s == "-" || s == "" {
 		return def
@@ -68,8 +68,8 @@ func Or(s, def string) string {
 	return s
 }
 
-// Fields splits the first fields of a line at blanks and returns the rest
-// as it is; quotes keep blanks together, as in tmpfiles.d(5).
+// Fields splits off up to most fields of a line at blanks and returns the rest unchanged.
+// Quotes keep blanks together, as in tmpfiles.d(5).
 func Fields(line string, most int) (fields []string, rest string, err error) {
 	for {
 		line = strings.TrimLeft(line, " \t")
@@ -84,7 +84,7 @@ func Fields(line string, most int) (fields []string, rest string, err error) {
 	}
 }
 
-// cutField takes the first field off a line that does not begin with a blank.
+// cutField splits off the first field of a line that does not begin with a blank.
 func cutField(line string) (field, rest string, err error) {
 	var b strings.Builder
 	var quote byte

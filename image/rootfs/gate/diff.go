@@ -8,21 +8,20 @@ import (
 const (
 	// around is the number of unchanged lines shown around a change.
 	around = 2
-	// maxCompared is the length in lines beyond which a script is not compared
-	// line by line: the table of the comparison grows with the square.
+	// maxCompared is the number of lines beyond which a script is not compared line by
+	// line: the time and memory of the comparison grow with the square.
 	maxCompared = 5000
 )
 
 // row is one line of a difference.
 type row struct {
-	sign byte   // '+' new, '-' gone, ' ' unchanged
-	text string // of a line; empty if it is gone, as only its digest is known
-	at   int    // of a line that is gone: the number of recorded lines before it
+	sign byte   // '+' added, '-' removed, ' ' unchanged
+	text string // of the line; empty for a removed line, of which only the digest is recorded
+	at   int    // for a removed line: the number of recorded lines before it
 }
 
-// nearest is the difference between body and the recording that it has most
-// lines in common with. What is new is shown; of what is gone there is only
-// the place.
+// nearest is the difference between body and the recording that has most lines in common
+// with it. It shows added lines; of removed lines it can show only the place.
 func nearest(recorded []recording, body string) string {
 	lines := strings.Split(body, "\n")
 	if len(lines) > maxCompared {
@@ -63,8 +62,8 @@ func compare(old []lineDigest, lines []string) []row {
 	return rows
 }
 
-// commonLengths returns, for every pair of positions, how many lines the
-// remainders have in common in order.
+// commonLengths returns, for every pair of positions, the length of the longest common
+// subsequence of the lines from there to the ends.
 func commonLengths(a, b []lineDigest) [][]int32 {
 	table := make([][]int32, len(a)+1)
 	for i := range table {
@@ -92,7 +91,7 @@ func changes(rows []row) int {
 	return n
 }
 
-// render writes the changes with a little of what surrounds them.
+// render writes the changes with a few of the lines around them.
 func render(rows []row) string {
 	var b strings.Builder
 	skipped := false
@@ -116,7 +115,7 @@ func render(rows []row) string {
 	return b.String()
 }
 
-// run is the number of leading rows of lines that are gone.
+// run is the number of removed lines at the start of rows.
 func run(rows []row) int {
 	n := 0
 	for n < len(rows) && rows[n].sign == '-' {

@@ -1,19 +1,18 @@
-// Package gate decides whether an image may be built of a set of packages
-// although no maintainer script is ever run: it takes every preinst and
-// postinst apart and compares what is left with what package rootfs and its
-// neighbours are known to reproduce.
+// Package gate decides whether an image may be built from a set of packages although their
+// maintainer scripts are never run. It takes every preinst and postinst apart and compares
+// what is left with the scripts whose effects package rootfs and other parts of the build
+// reproduce.
 //
-// It refuses by default. A script is accepted if nothing is left of it, if
-// debhelper added all of it by a template that is known, or if its text is
-// the one that a model was written for; a changed text is refused with the
-// difference. A user can accept a package by name and with a reason, which is
-// recorded.
+// It refuses by default. A script passes if nothing of it is left, if debhelper added all
+// of it from known templates, or if its text is the one that a model was written for; a
+// changed text is refused with the difference. A user can accept a package by name and with
+// a reason, which is recorded.
 //
-// Of the known texts it holds digests only: the scripts are their authors'
-// and stand in the packages.
+// Of the known texts it holds only digests: the scripts belong to their authors and are in
+// the packages.
 //
-// It does not look at prerm and postrm, which an image never runs, nor at
-// config, which asks questions that only the package's own postinst reads.
+// It does not look at prerm and postrm, which never run for an image, nor at config, whose
+// questions only the package's own postinst reads.
 package gate
 
 import (
@@ -25,38 +24,39 @@ import (
 	"github.com/going-mobile/imagebuilder/image/deb"
 )
 
-// Report is what a caller records of a set of packages that passed.
+// Report is what the caller of Check should record about packages that passed.
 type Report struct {
 	// Accepted lists the scripts that no model covers and a user accepted,
 	// sorted by package and script.
 	Accepted []Accepted
-	// Unneeded names packages that were accepted although nothing of theirs
-	// has to be, or that are not in the set, sorted.
+	// Unneeded names packages that a user accepted although none of their scripts needs it,
+	// or that are not in the set, sorted.
 	Unneeded []string
 }
 
-// Accepted is one script whose effects are missing from the image.
+// Accepted is one script whose effects are missing from the image, as the user accepted.
 type Accepted struct {
 	Package, Version string
 	Script           string // "postinst"
-	Reason           string // the user's words
+	Reason           string // as the user gave it
 	Hints            []string
 }
 
-// Refusal is one script that cannot be accepted.
+// Refusal is one script that no template or model covers.
 type Refusal struct {
 	Package, Version string
 	Script           string   // "postinst", or "triggers"
-	Lines            []string // what is not covered by a template, normalised
-	Diff             string   // against the script that was modelled, where there is one
+	Lines            []string // what no template covers, normalised
+	Diff             string   // against the script that was modelled, if there is one
 	Hints            []string // "adds users (adduser)"
 }
 
 // RefusedError holds all refusals of a set, sorted by package and script.
 type RefusedError struct{ Refusals []Refusal }
 
-// Check compares the scripts of all packages with the models. accept maps the
-// names of packages to the reasons why their scripts may be ignored.
+// Check compares the scripts of all packages with the models. accept maps names of packages
+// to the reasons why their scripts may be ignored. The error is a *RefusedError if a script
+// is refused.
 func Check(pkgs []*deb.Package, accept map[string]string) (*Report, error) {
 	return builtin().check(pkgs, accept)
 }
@@ -91,7 +91,7 @@ func (k *knowledge) check(pkgs []*deb.Package, accept map[string]string) (*Repor
 	return report, nil
 }
 
-// examine returns everything about a package that no template and no model
+// examine returns the scripts and triggers of a package that no template and no model
 // covers.
 func (k *knowledge) examine(p *deb.Package) []Refusal {
 	model := k.models[modelName(p.Name)]
@@ -116,9 +116,9 @@ func (k *knowledge) examine(p *deb.Package) []Refusal {
 	return append(out, k.untreatedTriggers(p, model)...)
 }
 
-// residue is what remains of a script once templates are taken away: the text
-// that a model has to be about. Blocks of debhelper that have no template
-// stand at its end, under the name of their tool.
+// residue is what remains of a script without the blocks that templates cover: the text
+// that a model must match. debhelper blocks without a template are at its end, each under
+// the name of its tool.
 func (k *knowledge) residue(pkg, text string) string {
 	s := Parse(text)
 	var parts []string
@@ -141,9 +141,9 @@ func refuse(p *deb.Package, script, body string, known []recording) Refusal {
 	return r
 }
 
-// untreatedTriggers finds triggers that would run the package's postinst and
-// that its model does not know. Where nothing is left of the postinst, so that
-// running it does nothing, no trigger matters.
+// untreatedTriggers finds triggers that would run the package's postinst and that its model
+// does not list. If the postinst has no residue, running it does nothing, and no trigger
+// matters.
 func (k *knowledge) untreatedTriggers(p *deb.Package, model *Model) []Refusal {
 	text, ok := p.ControlFiles["postinst"]
 	if !ok || k.residue(p.Name, text) == "" {
@@ -166,7 +166,7 @@ func (k *knowledge) untreatedTriggers(p *deb.Package, model *Model) []Refusal {
 		Hints: []string{"works on files of other packages (triggers)"}}}
 }
 
-// signs are commands whose effects are easily missed in an image.
+// signs are commands whose effects are easily overlooked in an image.
 var signs = []struct {
 	pattern *regexp.Regexp
 	hint    string

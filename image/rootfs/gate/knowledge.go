@@ -2,7 +2,7 @@ package gate
 
 import "sync"
 
-// knowledge is what scripts are compared with.
+// knowledge is what scripts are compared with: the models by modelName, the tools by name.
 type knowledge struct {
 	models map[string]*Model
 	tools  map[string]*tool
@@ -11,7 +11,7 @@ type knowledge struct {
 var builtin = sync.OnceValue(func() *knowledge {
 	k, err := newKnowledge(modelsYAML, recordedText, templatesYAML)
 	if err != nil {
-		panic(err) // the embedded files are tested
+		panic(err) // impossible: a test reads the embedded files
 	}
 	return k
 })

@@ -19,8 +19,8 @@ type Model struct {
 	// interested in and whose processing the effects cover.
 	Triggers []string `yaml:"triggers"`
 
-	// scripts holds the texts that this is true of, by script name. There are
-	// several where architectures or releases differ.
+	// scripts holds the recordings of the modelled texts, by script name. There are several
+	// if architectures or releases differ.
 	scripts map[string][]recording
 }
 
@@ -29,8 +29,8 @@ type modelFile struct {
 	Models  []*Model `yaml:"models"`
 }
 
-// models.yaml says what each package's scripts come to, and recorded.txt
-// which texts that was said of; see parseRecordings.
+// models.yaml says what reproduces each package's scripts; recorded.txt has the digests of
+// the script texts for which that is true; see parseRecordings.
 var (
 	//go:embed models.yaml
 	modelsYAML []byte
@@ -71,8 +71,8 @@ var (
 	multiarch  = regexp.MustCompile(`\b(?:x86_64|aarch64)-linux-gnu\b`)
 )
 
-// modelName is the name under which a package's model stands: kernels carry
-// their version in it.
+// modelName is the name of a package's model: kernel packages, which have their version in
+// the name, share one.
 func modelName(pkg string) string {
 	if m := kernelName.FindStringSubmatch(pkg); m != nil {
 		return "linux-" + m[1] + "-kernel"
@@ -80,8 +80,8 @@ func modelName(pkg string) string {
 	return pkg
 }
 
-// general replaces what differs between architectures and kernel versions
-// although nobody edited the script.
+// general replaces what differs between architectures and kernel versions in the same
+// script.
 func general(pkg, body string) string {
 	if m := kernelName.FindStringSubmatch(pkg); m != nil {
 		body = strings.ReplaceAll(body, m[2], "@KERNEL@")

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// recording is what is kept of a script's residue: enough to know the text
-// again and to say which lines of another are new. The text itself belongs to
-// its authors and stands in the package.
+// recording is what is kept of a script's residue: enough to recognize the text and to say
+// which lines of another text are new. The text itself belongs to its authors and is in the
+// package.
 type recording struct {
 	pkg     string // as in models.yaml
 	script  string // "postinst"
@@ -18,8 +18,8 @@ type recording struct {
 	lines   []lineDigest
 }
 
-// lineDigest is the beginning of a line's SHA-256: it tells the lines of one
-// script apart, no more. What decides is the digest of the whole.
+// lineDigest is the beginning of a line's SHA-256. It only tells the lines of a script
+// apart for the difference; a script is recognized by the digest of its whole text.
 type lineDigest [8]byte
 
 func digestLine(line string) lineDigest {

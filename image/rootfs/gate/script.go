@@ -9,14 +9,14 @@ import (
 
 // Script is a maintainer script taken apart.
 type Script struct {
-	// Interpreter is the base name from the first line: "sh", "bash", "perl";
-	// empty for something that has no "#!".
+	// Interpreter is the base name of the program in the "#!" line, such as "sh", "bash" or
+	// "perl"; "" without such a line.
 	Interpreter string
-	// Blocks are the sections that debhelper added, without its marks.
+	// Blocks are the sections that debhelper added, without their begin and end marks.
 	Blocks []Block
-	// Body is what the package's maintainer wrote, one command per line,
-	// without comments, indentation and lines that do nothing. It is empty if
-	// nothing is left. Scripts other than shell keep their whole text.
+	// Body is what the package's maintainer wrote, one command per line, without comments,
+	// indentation and lines that have no effect. It is empty if nothing is left. A script
+	// in another language than shell is kept whole.
 	Body string
 }
 
@@ -50,8 +50,7 @@ func Parse(text string) Script {
 	return s
 }
 
-// interpreter returns the program that the first line names, looking through
-// env(1).
+// interpreter returns the base name of the program in the first line; env(1) is skipped.
 func interpreter(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	if !strings.HasPrefix(line, "#!") {
@@ -68,8 +67,8 @@ func interpreter(text string) string {
 
 func isShell(name string) bool { return name == "sh" || name == "bash" || name == "dash" }
 
-// splitBlocks separates debhelper's sections from the rest. A section without
-// an end stays where it is.
+// splitBlocks separates debhelper's sections from the rest. A section without an end mark
+// stays in the rest.
 func splitBlocks(text string) (rest string, blocks []Block) {
 	lines := strings.Split(text, "\n")
 	var kept []string
@@ -98,9 +97,9 @@ func indexFrom(lines []string, from int, want string) int {
 	return -1
 }
 
-// commands returns the lines of a shell script without comments, blank lines
-// and indentation. Inside here documents and quotes every line is kept as it
-// is, as there it is data.
+// commands returns the lines of a shell script without comments, blank lines and
+// indentation. In here documents and quoted strings, which are data, every line is kept
+// unchanged.
 func commands(text string) []string {
 	var out []string
 	var lex lexer
@@ -120,10 +119,10 @@ func commands(text string) []string {
 	return out
 }
 
-// lexer knows, between two lines of a shell script, whether the next one is
-// code or part of a quoted string or here document. Where nesting is beyond it
-// ("$(…"…"…)" over several lines) it errs towards calling lines code, which
-// can only strip a comment sign that was stripped when the text was recorded, too.
+// lexer knows, between two lines of a shell script, whether the next line is code or part
+// of a quoted string or here document. Nesting that it does not understand ("$(…"…"…)" over
+// several lines) it rather takes for code. At worst a line that looks like a comment is
+// dropped then, as it also was when the text was recorded.
 type lexer struct {
 	quote   byte // ' or " if a string is open
 	heredoc []heredoc
@@ -182,7 +181,7 @@ func (l *lexer) code(s string) {
 
 var heredocPattern = regexp.MustCompile(`^<<(-?)[ \t]*(?:'([^']+)'|"([^"]+)"|\\?([A-Za-z0-9_!.%+-]+))`)
 
-// parseHeredoc reads "<<EOF" and returns how long it is.
+// parseHeredoc parses "<<EOF" at the start of s and returns the length of that operator.
 func parseHeredoc(s string) (heredoc, int) {
 	m := heredocPattern.FindStringSubmatch(s)
 	if m == nil {
@@ -192,13 +191,13 @@ func parseHeredoc(s string) (heredoc, int) {
 }
 
 var (
-	// Lines that have no effect wherever they stand.
+	// idleLine matches lines that never have an effect.
 	idleLine = regexp.MustCompile(`^set [-+][eu]+$`)
-	// dpkg-maintscript-helper(1) acts on upgrades only: its prior-version
-	// test fails and there is no old file when a package is first installed.
+	// upgradeHelper matches calls of dpkg-maintscript-helper(1), which acts on upgrades
+	// only: on a first installation, its prior-version test fails and there is no old file.
 	upgradeHelper = regexp.MustCompile(`^dpkg-maintscript-helper (rm_conffile|mv_conffile|symlink_to_dir|dir_to_symlink) [A-Za-z0-9_/.,:=@%~\\ +-]+ -- "\$@"$`)
 
-	// Lines that have none where nothing else stands with them: a loaded
+	// idleAlone matches lines that have no effect if there are no others, such as loading a
 	// library whose functions nobody calls.
 	idleAlone = regexp.MustCompile(`^(:|true|exit 0|\. /usr/share/debconf/confmodule|db_version 2\.0|db_stop)$`)
 
@@ -208,7 +207,7 @@ var (
 	caseIdle    = regexp.MustCompile(`^(;;|:|exit [01]|exit [01] *;;)$`)
 )
 
-// dropBoilerplate removes what scripts contain although it does nothing.
+// dropBoilerplate removes lines that have no effect.
 func dropBoilerplate(lines []string) []string {
 	var out []string
 	for i := 0; i < len(lines); i++ {
@@ -229,9 +228,9 @@ func dropBoilerplate(lines []string) []string {
 	return out
 }
 
-// idleCase returns the number of lines of a leading case statement over the
-// script's first argument of which no arm does anything but refuse an
-// argument that dpkg never passes; 0 if there is none.
+// idleCase returns the number of lines of a case statement at the start of lines that only
+// checks the script's first argument: its arms do nothing, or refuse an argument that dpkg
+// never passes. It returns 0 if there is no such statement.
 func idleCase(lines []string) int {
 	if !caseBegin.MatchString(lines[0]) {
 		return 0

@@ -12,17 +12,17 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 )
 
-// templates.yaml says which blocks debhelper's tools write, as digests.
+// templates.yaml holds digests of the blocks that debhelper's tools write.
 //
 //go:embed templates.yaml
 var templatesYAML []byte
 
-// tool is a debhelper program that adds blocks to scripts. Its blocks are
-// fixed texts but for the data that it fills in: names of units, of files.
+// tool is a debhelper program that adds blocks to scripts. Its blocks are fixed texts,
+// except for the data that it fills in, such as names of units and files.
 type tool struct {
 	Name string `yaml:"tool"`
-	// Values are patterns that find the data in a block. Their named groups
-	// are the data and allow nothing that could be a command.
+	// Values are patterns that find the data in a block. Their named groups match the data
+	// and nothing that could be a command.
 	Values []string `yaml:"values"`
 	Blocks []block  `yaml:"blocks"`
 
@@ -31,12 +31,11 @@ type tool struct {
 
 // block is one kind of block that a tool writes.
 type block struct {
-	// Does is what the block does, and Effect what the image has instead:
-	// "none" if nothing of it matters for an image.
+	// Does says what the block does, Effect what reproduces it in the image: "none" if
+	// nothing of it matters for an image.
 	Does   string `yaml:"does"`
 	Effect string `yaml:"effect"`
-	// Digests are those of its texts with the data taken out, in all the
-	// versions that there are.
+	// Digests are the digests of the block's text without the data, in all known versions.
 	Digests []string `yaml:"digests"`
 }
 
@@ -67,7 +66,7 @@ func parseTemplates(data []byte) (map[string]*tool, error) {
 	return tools, nil
 }
 
-// recognise returns the effect of a debhelper block.
+// recognise returns the effect of a debhelper block; ok is false if the block is unknown.
 func (k *knowledge) recognise(b Block) (effect string, ok bool) {
 	if onlyUpgrades(b.Body) {
 		return "none", true
@@ -88,8 +87,8 @@ func (k *knowledge) recognise(b Block) (effect string, ok bool) {
 	return "", false
 }
 
-// onlyUpgrades reports whether a block holds dpkg-maintscript-helper(1) calls
-// and nothing else: dh_installdeb puts all of them into one.
+// onlyUpgrades reports whether a block consists of dpkg-maintscript-helper(1) calls only:
+// dh_installdeb puts all of them into one block.
 func onlyUpgrades(body string) bool {
 	for line := range strings.SplitSeq(body, "\n") {
 		if !upgradeHelper.MatchString(line) {
@@ -99,19 +98,19 @@ func onlyUpgrades(body string) bool {
 	return true
 }
 
-// slot delimits what stands in for data. No script can hold it: NUL ends what
-// a shell reads, and a block with one is not recognised.
+// slot delimits the name that replaces a piece of data. No script contains NUL, which ends
+// what a shell reads; a block that has one is not recognised.
 const slot = "\x00"
 
-// digest is that of a block whose data has been taken out. What remains has
-// to be the text of the template, to the letter; so a value with anything
-// beyond what its pattern allows leaves a text that nobody knows, and so does
-// a value that is not the same wherever it stands.
+// digest returns the digest of a block without its data; ok is false if the block cannot be
+// of this tool. What remains must be exactly the template's text: a value with anything
+// beyond what its pattern allows leaves an unknown text. A value that differs between its
+// places in the block is refused too.
 func (t *tool) digest(body string) (sum string, ok bool) {
 	if strings.Contains(body, slot) {
 		return "", false
 	}
-	// debhelper 13.11 writes the one, 13.24 the other.
+	// debhelper 13.11 writes ${DPKG_ROOT:-}, debhelper 13.24 writes $DPKG_ROOT.
 	body = strings.ReplaceAll(body, "${DPKG_ROOT:-}", "$DPKG_ROOT")
 	seen := map[string]string{}
 	for _, re := range t.values {
@@ -123,7 +122,8 @@ func (t *tool) digest(body string) (sum string, ok bool) {
 	return hex.EncodeToString(full[:]), true
 }
 
-// takeOut replaces the named groups of all matches by their names.
+// takeOut replaces the named groups of all matches by their names. seen has the value of
+// each name so far; ok is false if a value differs from it.
 func takeOut(re *regexp.Regexp, body string, seen map[string]string) (string, bool) {
 	var b strings.Builder
 	end := 0

@@ -10,8 +10,8 @@ import (
 // Link is a symbolic link to make: its path in the tree and its target.
 type Link struct{ Path, Target string }
 
-// links returns what "systemctl enable" would link for u: aliases, then the
-// entries of .wants, .requires and .upholds directories.
+// links returns the links that "systemctl enable" would make for u: aliases, then entries
+// of .wants, .requires and .upholds directories.
 func (u *unit) links() ([]Link, error) {
 	var out []Link
 	for _, alias := range u.alias {
@@ -33,7 +33,7 @@ func (u *unit) links() ([]Link, error) {
 				return nil, err
 			}
 			if !isUnitName(by) || isTemplate(u.instanceName()) && !strings.Contains(by, "@") {
-				continue // a template without an instance goes into templates only
+				continue // a template without an instance can be wanted by templates only
 			}
 			out = append(out, Link{path.Join(Dir, by+dep.suffix, u.instanceName()), "/" + u.path})
 		}
@@ -41,7 +41,7 @@ func (u *unit) links() ([]Link, error) {
 	return out, nil
 }
 
-// instanceName is the name to link: a template with a default instance is
+// instanceName is the name under which u is linked: a template with a default instance is
 // enabled as that instance.
 func (u *unit) instanceName() string {
 	if !isTemplate(u.name) || u.defaultInstance == "" {
@@ -51,11 +51,11 @@ func (u *unit) instanceName() string {
 	return prefix + "@" + u.defaultInstance + "." + kind
 }
 
-// aliasName checks an alias against the unit, which must be of the same type
-// and agree on being a template, and returns "" for one that systemd refuses.
-// The template alias of an instance gets the instance's name.
+// aliasName returns the name of an alias, or "" if systemd would refuse it: an alias must
+// be of the unit's type, and a template if the unit is one. A template alias of an instance
+// gets the instance's name.
 func (u *unit) aliasName(alias string) string {
-	// "multi-user.target.wants/x.service" is an old way to write WantedBy.
+	// "multi-user.target.wants/x.service" is an old form of WantedBy=.
 	if dir, base := path.Split(alias); dir != "" {
 		if strings.Count(alias, "/") == 1 && isUnitName(base) && (base == u.name || base == u.instanceName() || templateOf(base) == u.name) {
 			return alias
@@ -77,8 +77,8 @@ func (u *unit) aliasName(alias string) string {
 	return alias
 }
 
-// expand replaces the specifiers of the [Install] section that depend on the
-// unit's name only; those of the host have no meaning in an image.
+// expand replaces specifiers in the [Install] section. Only those that depend on nothing
+// but the unit's name are supported: those about the host have no meaning in an image.
 func (u *unit) expand(s string) (string, error) {
 	if !strings.Contains(s, "%") {
 		return s, nil
@@ -112,8 +112,8 @@ func (u *unit) expand(s string) (string, error) {
 	return b.String(), nil
 }
 
-// closure loads the named units and all that they name in Also=, each once.
-// Units that are not there or are masked are left out.
+// closure loads the named units and all units that they name in Also=, each once. Units
+// that are missing or masked are left out.
 func (u Units) closure(names []string) ([]*unit, error) {
 	var out []*unit
 	seen := map[string]bool{}

@@ -19,9 +19,9 @@ type preset struct {
 	instances []string
 }
 
-// parsePresets reads the lines of one file; lines that are neither enable nor
-// disable, such as the later "ignore", are an error: a preset that is read
-// differently on the node would change it there.
+// parsePresets reads the lines of one file. A line that is neither enable nor disable, such
+// as the "ignore" of newer versions, is an error: if the node's systemd read a preset
+// differently, it would enable other units than the image.
 func parsePresets(text, where string) ([]preset, error) {
 	var out []preset
 	for _, line := range confdir.Lines(text) {
@@ -34,7 +34,8 @@ func parsePresets(text, where string) ([]preset, error) {
 	return out, nil
 }
 
-// presetOf finds the first line that matches. Without one systemd enables.
+// presetOf returns the first preset that matches. Without one, the unit is enabled, as in
+// systemd.
 func presetOf(presets []preset, name string) (preset, error) {
 	for _, p := range presets {
 		ok, err := path.Match(p.pattern, name)
@@ -53,9 +54,8 @@ func instanceOf(name string) string {
 	return instance
 }
 
-// Sort decides by the tree's presets for every unit file whether to enable or
-// to disable it, as "systemctl --root preset-all" does. Aliases follow their
-// unit.
+// Sort decides for every unit file of the tree whether the presets enable it (plus) or
+// disable it (minus), as "systemctl --root preset-all" does. An alias follows its unit.
 func (u Units) Sort() (plus, minus []string, err error) {
 	presets, err := u.presets()
 	if err != nil {
@@ -120,10 +120,10 @@ func (u Units) names() []string {
 	return slices.Compact(names)
 }
 
-// CheckName refuses a unit that an overlay disables or masks and that is not
-// there where another is called nearly so: the mistake would be silent. One that
-// is like no other may be of a package that only some boards have, or be made by
-// a generator.
+// CheckName refuses a unit name in an overlay's disable or mask if the unit does not exist
+// but one with a similar name does: the typing error would go unnoticed. A missing unit
+// without a similar name is let through: it may come with a package that only some boards
+// have, or from a generator.
 func (u Units) CheckName(overlay, does, name string) error {
 	loaded, err := u.load(name)
 	if err != nil || loaded != nil {
@@ -136,8 +136,8 @@ func (u Units) CheckName(overlay, does, name string) error {
 	return nil
 }
 
-// stems are the names of the units of a kind, such as ".service", without it: its letters
-// would count as ones that are right.
+// stems returns the names of the units of a kind, such as ".service", without that ending:
+// its letters would count as matching ones in the comparison.
 func (u Units) stems(kind string) []string {
 	var stems []string
 	for _, name := range u.names() {
@@ -148,8 +148,8 @@ func (u Units) stems(kind string) []string {
 	return stems
 }
 
-// checkEnabled refuses to enable what is not there or cannot be enabled: both
-// would be silent on the node.
+// checkEnabled refuses to enable a unit that does not exist or cannot be enabled: the node
+// would report neither.
 func (u Units) checkEnabled(overlay, name string) error {
 	loaded, err := u.load(name)
 	if err != nil {
@@ -169,8 +169,8 @@ func (u Units) checkEnabled(overlay, name string) error {
 	return nil
 }
 
-// checkDisabled refuses an instance besides: a preset has none behind "disable",
-// and systemd would look for a unit with a blank in its name.
+// checkDisabled is CheckName, but also refuses an instance: a "disable" line of a preset
+// takes no instances, and systemd would look for a unit with a blank in its name.
 func (u Units) checkDisabled(overlay, name string) error {
 	if template := templateOf(name); template != "" {
 		return fmt.Errorf("overlay %s disables %s, but presets only disable %s with all its instances: do that, or mask the one", overlay, name, template)
@@ -178,8 +178,8 @@ func (u Units) checkDisabled(overlay, name string) error {
 	return u.CheckName(overlay, "disable", name)
 }
 
-// Unlinks returns the links below Dir that lead to a disabled unit, by their
-// own name or their target's.
+// Unlinks returns the links below Dir that lead to a disabled unit, by the link's own name
+// or its target's.
 func (u Units) Unlinks(minus []string) (paths []string, err error) {
 	closed, err := u.closure(minus)
 	if err != nil {
@@ -199,7 +199,7 @@ func (u Units) Unlinks(minus []string) (paths []string, err error) {
 	return paths, nil
 }
 
-// Links returns the links that enable units, once those of Unlinks are gone.
+// Links returns the links that enable the units plus, once those of Unlinks are removed.
 func (u Units) Links(plus []string) (all []Link, err error) {
 	closed, err := u.closure(plus)
 	if err != nil {
@@ -212,7 +212,7 @@ func (u Units) Links(plus []string) (all []Link, err error) {
 		}
 		for _, l := range links {
 			if n := u.tree.Get(l.Path); n != nil && (n.Mode.IsRegular() || n.Link == "/dev/null") {
-				continue // an overlay's own unit or mask wins over an alias
+				continue // an overlay's unit file or mask wins over an alias
 			}
 			all = append(all, l)
 		}
@@ -220,9 +220,9 @@ func (u Units) Links(plus []string) (all []Link, err error) {
 	return all, nil
 }
 
-// Preset returns what the overlays enable and disable as the text of a preset
-// file. It refuses to enable what is not there or cannot be enabled, and units
-// that two overlays want differently.
+// Preset returns what the overlays enable and disable, as the text of a preset file. It
+// refuses to enable a unit that does not exist or cannot be enabled, and a unit that one
+// overlay enables and another disables.
 func (u Units) Preset(overlays []*overlay.Overlay) (string, error) {
 	p := presetFile{decided: map[string]string{}, templates: map[string]int{}}
 	for _, o := range overlays {
@@ -245,12 +245,12 @@ func (u Units) Preset(overlays []*overlay.Overlay) (string, error) {
 	return strings.Join(lines, "\n") + "\n", nil
 }
 
-// presetFile collects the lines of a preset file. systemd heeds the first that
-// fits a unit, so a template has one for all its instances.
+// presetFile collects the lines of a preset file. systemd uses the first line that matches
+// a unit, so a template has one line for all its instances.
 type presetFile struct {
 	lines     []string
-	decided   map[string]string // by unit or template
-	templates map[string]int    // whose line is at that index
+	decided   map[string]string // what was decided for a unit or template, and by which overlay
+	templates map[string]int    // index in lines of a template's line
 }
 
 func (p *presetFile) add(overlay, word, name string) error {

@@ -1,6 +1,6 @@
-// Package units reads systemd's unit files of a tree and decides, as systemctl
-// does, which links presets ask for. It changes nothing: what is to be linked
-// and unlinked is its answer.
+// Package units reads the systemd unit files of a tree and decides, as systemctl does,
+// which links the presets ask for. It changes nothing; it returns the links to make and to
+// remove.
 package units
 
 import (
@@ -13,16 +13,15 @@ import (
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
-// Dir is where links and masks go; it comes first in unitPath, the
-// directories of system units in the order of systemd.unit(5) that an image
-// can hold.
+// Dir is the directory for links and masks. It is the first in unitPath: the directories of
+// system units that an image can contain, in the order of systemd.unit(5).
 const Dir = "etc/systemd/system"
 
 var unitPath = []string{Dir, "usr/local/lib/systemd/system", "usr/lib/systemd/system"}
 
 // unit is a unit file and what its [Install] section says.
 type unit struct {
-	name   string // an instance's own name, though the file is a template
+	name   string // of an instance its own name, although the file is the template's
 	path   string // of the file in the tree
 	masked bool
 
@@ -33,15 +32,14 @@ type unit struct {
 // unitTypes are the suffixes of system units.
 var unitTypes = []string{"service", "socket", "target", "timer", "mount", "automount", "path", "slice", "swap", "device", "scope"}
 
-// isUnitName reports whether s looks like NAME.TYPE with NAME possibly a
-// template or an instance.
+// isUnitName reports whether s is NAME.TYPE; NAME may be a template or an instance.
 func isUnitName(s string) bool {
 	dot := strings.LastIndexByte(s, '.')
 	return dot > 0 && s[0] != '@' && slices.Contains(unitTypes, s[dot+1:]) && !strings.Contains(s, "/")
 }
 
-// splitUnit splits "getty@tty1.service" into "getty", "tty1", "service"; at
-// says whether there is an @ at all.
+// splitUnit splits "getty@tty1.service" into "getty", "tty1" and "service"; at tells
+// whether there is an @.
 func splitUnit(name string) (prefix, instance, kind string, at bool) {
 	dot := strings.LastIndexByte(name, '.')
 	prefix, instance, at = strings.Cut(name[:dot], "@")
@@ -63,15 +61,15 @@ func templateOf(name string) string {
 	return prefix + "@." + kind
 }
 
-// Units finds the unit files of one tree.
+// Units looks up the unit files of one tree.
 type Units struct{ tree *tree.Tree }
 
 // In returns the units of a tree.
 func In(t *tree.Tree) Units { return Units{t} }
 
-// load finds the unit called name and reads its [Install] section, drop-ins
-// included, or returns nil where there is none. Links are followed: an alias
-// comes back under the name of its unit.
+// load finds the unit called name and reads its [Install] section, including drop-ins. It
+// returns nil if there is none. Links are followed, so an alias is returned under the name
+// of its unit.
 func (u Units) load(name string) (*unit, error) {
 	return u.follow(name, 0)
 }
@@ -95,8 +93,8 @@ func (u Units) follow(name string, depth int) (*unit, error) {
 	return u.read(name, n)
 }
 
-// followLink goes on to where a link in a unit directory points: another
-// unit, or /dev/null for a masked one.
+// followLink follows a link in a unit directory to another unit, or to /dev/null, which
+// makes a masked one.
 func (u Units) followLink(name string, n *tree.Node, depth int) (*unit, error) {
 	target := n.Link
 	if !path.IsAbs(target) {
@@ -116,7 +114,7 @@ func (u Units) followLink(name string, n *tree.Node, depth int) (*unit, error) {
 		}
 		return u.read(name, real)
 	}
-	// A template's alias keeps the instance: dbus-x@1 → x@1.
+	// An alias of a template keeps the instance: dbus-x@1 → x@1.
 	if _, instance, _, _ := splitUnit(name); instance != "" && isUnitName(next) && isTemplate(next) {
 		prefix, _, kind, _ := splitUnit(next)
 		next = prefix + "@" + instance + "." + kind
@@ -151,8 +149,8 @@ func (u Units) read(name string, n *tree.Node) (*unit, error) {
 	return out, nil
 }
 
-// dropIns lists the NAME.d/*.conf of all unit directories in file name order;
-// of one name the first directory's counts.
+// dropIns lists the NAME.d/*.conf of all unit directories by file name; of files with the
+// same name, the one in the first directory counts.
 func (u Units) dropIns(name string) []string {
 	found := map[string]string{}
 	names := []string{name}
@@ -180,7 +178,7 @@ func (u Units) dropIns(name string) []string {
 	return paths
 }
 
-// parseInstall adds the [Install] section of a unit file's text.
+// parseInstall adds the settings in the [Install] section of text.
 func (u *unit) parseInstall(text string) {
 	section := ""
 	for _, line := range confdir.Lines(joinContinued(text)) {
@@ -195,9 +193,8 @@ func (u *unit) parseInstall(text string) {
 	}
 }
 
-// joinContinued joins lines that end in a backslash with the next, skipping
-// comments in between, as systemd.syntax(7) has it. Two backslashes are one
-// that is meant.
+// joinContinued joins lines that end in a backslash with the next line and skips comments
+// in between, as in systemd.syntax(7). Two backslashes are one literal backslash.
 func joinContinued(text string) string {
 	var b strings.Builder
 	continued := false

@@ -1,14 +1,13 @@
-// Package blockcache keeps compressed blocks between builds, in few files of a
-// directory that is its own. It implements squashfs.Cache.
+// Package blockcache keeps compressed blocks between builds, in a few files in its own
+// directory. It implements squashfs.Cache.
 //
-// What was Put becomes one immutable segment at Commit, by a rename: a process
-// may be killed at any moment, and any number of processes may share the
-// directory, without locks. Every block and every index carries a digest; what
-// does not match is forgotten. Nothing is synced to disk, as a lost segment
-// costs seconds and a damaged one is noticed.
+// At Commit, the blocks that were Put become one immutable segment, by a rename. So a
+// process may be killed at any moment, and any number of processes may share the directory
+// without locks. Every block and every index has a digest; damaged ones are ignored.
+// Nothing is synced to disk: a lost segment costs seconds, and a damaged one is detected.
 //
-// It refuses to fail a build: whatever goes wrong, blocks are merely not found.
-// Close tells of it.
+// It never makes a build fail: whatever goes wrong, blocks are just not found. Close
+// returns the error.
 package blockcache
 
 import (
@@ -26,18 +25,18 @@ import (
 const (
 	segmentSuffix = ".blocks"
 	tempPrefix    = "tmp-"
-	// tempAge is when a temporary file must be that of a process that died.
+	// tempAge is the age at which a temporary file must belong to a process that has died.
 	tempAge = 24 * time.Hour
-	// maxSegments is how many segments there may be before a Commit merges the
-	// smallest, down to half as many.
+	// maxSegments is the number of segments at which Commit merges the smallest, so that
+	// half as many are left.
 	maxSegments = 16
 )
 
 // Key names a block.
 type Key = [32]byte
 
-// Cache is one process's view of a directory: what was there when it was
-// opened, and what it committed itself. It is safe for concurrent use.
+// Cache is one process's view of a directory: the segments that existed when it was opened,
+// and those that it committed itself. It is safe for concurrent use.
 type Cache struct {
 	dir   string
 	limit int64
@@ -46,12 +45,11 @@ type Cache struct {
 	segments []*segment
 	index    map[Key]record
 	pending  *pending
-	err      error // the first that kept blocks from being stored
+	err      error // the first error that kept blocks from being stored
 }
 
-// Open opens the cache in dir, which is made if need be. After each Commit its
-// segments have no more than limit bytes, the least recently used ones going
-// first.
+// Open opens the cache in dir, creating it if necessary. After each Commit its segments
+// have at most limit bytes in total; the least recently used ones are removed first.
 func Open(dir string, limit int64) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("block cache: %w", err)
@@ -73,15 +71,15 @@ func Open(dir string, limit int64) (*Cache, error) {
 	return c, nil
 }
 
-// removeStale removes a temporary file that nobody writes any more.
+// removeStale removes a temporary file that no process writes any more.
 func removeStale(name string) {
 	if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > tempAge {
 		os.Remove(name)
 	}
 }
 
-// load adds the segment name to the index. One that cannot be read is removed:
-// segments are whole before they get their names.
+// load adds the segment called name to the index. It removes a segment that is damaged:
+// segments are complete before they get their names.
 func (c *Cache) load(name string) {
 	s, records, err := openSegment(name)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
@@ -97,7 +95,7 @@ func (c *Cache) load(name string) {
 	}
 }
 
-// Get appends the block of key to buf, or returns false.
+// Get appends the block for key to buf, or returns false.
 func (c *Cache) Get(key Key, buf []byte) ([]byte, bool) {
 	c.mu.Lock()
 	r, ok := c.index[key]
@@ -135,7 +133,7 @@ func (c *Cache) Put(key Key, data []byte) {
 	}
 }
 
-// Commit keeps what was Put since the last one.
+// Commit stores what was Put since the last Commit.
 func (c *Cache) Commit() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -150,8 +148,8 @@ func (c *Cache) Commit() {
 	c.prune()
 }
 
-// outdated returns the segments whose blocks the next one takes over: damaged
-// ones, and the smallest where there are too many.
+// outdated returns the segments whose blocks move to the next one: damaged ones and, if
+// there are too many, the smallest.
 func (c *Cache) outdated() []*segment {
 	slices.SortFunc(c.segments, func(a, b *segment) int { return cmp.Compare(a.size, b.size) })
 	var old []*segment
@@ -175,7 +173,7 @@ func (c *Cache) copyBlocks(old []*segment) {
 	}
 }
 
-// publish makes the pending segment a real one in place of the old ones.
+// publish gives the pending segment its name and removes the old ones.
 func (c *Cache) publish(old []*segment) {
 	if c.pending == nil || c.err != nil {
 		return
@@ -188,20 +186,20 @@ func (c *Cache) publish(old []*segment) {
 	c.pending = nil
 	for _, s := range old {
 		c.forget(s)
-		if s.name != name { // the same blocks again, this time undamaged
+		if s.name != name { // it would be equal if this is the same segment again, now undamaged
 			os.Remove(s.name)
 		}
 	}
 	c.load(name)
 }
 
-// touch marks the segments that were of use as recently used.
+// touch marks the segments that were used since the last Commit as recently used.
 func (c *Cache) touch() {
 	now := time.Now()
 	for _, s := range c.segments {
 		if s.used {
 			s.modTime, s.used = now, false
-			// Without permission or on a read-only disk it just ages.
+			// Without permission or on a read-only disk, the segment just ages.
 			_ = os.Chtimes(s.name, now, now)
 		}
 	}
@@ -218,13 +216,13 @@ func (c *Cache) prune() {
 	}
 }
 
-// drop forgets a segment and removes its file.
+// drop removes a segment from the index and from the disk.
 func (c *Cache) drop(s *segment) {
 	c.forget(s)
 	os.Remove(s.name)
 }
 
-// forget closes a segment; none of its blocks are found any more.
+// forget closes a segment; its blocks are not found any more.
 func (c *Cache) forget(s *segment) {
 	c.segments = slices.DeleteFunc(c.segments, func(o *segment) bool { return o == s })
 	for key, r := range c.index {
@@ -235,7 +233,7 @@ func (c *Cache) forget(s *segment) {
 	s.file.Close()
 }
 
-// abort forgets what was Put.
+// abort discards what was Put.
 func (c *Cache) abort() {
 	if c.pending != nil {
 		c.pending.abort()
@@ -243,8 +241,8 @@ func (c *Cache) abort() {
 	}
 }
 
-// Close discards what was not committed and returns the first error that kept
-// blocks from being stored, for those who want to tell.
+// Close discards what was not committed. It returns the first error that kept blocks from
+// being stored, which callers may report or ignore.
 func (c *Cache) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

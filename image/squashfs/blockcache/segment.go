@@ -40,10 +40,10 @@ type segment struct {
 	size    int64
 	modTime time.Time
 	used    bool // since the last Commit
-	damaged bool // at least one block is
+	damaged bool // at least one block is damaged
 }
 
-// record is where a block lies.
+// record is the position of a block.
 type record struct {
 	segment *segment
 	offset  int64
@@ -138,7 +138,7 @@ func newPending(dir string) (*pending, error) {
 	return &pending{file: f, w: bufio.NewWriterSize(f, 1<<18), keys: map[Key]bool{}}, nil
 }
 
-// size is what the segment would have if it ended here.
+// size is the length of the segment if one more block entry is added.
 func (p *pending) size() int64 { return p.pos + int64(len(p.index)) + trailerSize + entrySize }
 
 func (p *pending) add(key Key, s sum, data []byte) error {
@@ -157,8 +157,8 @@ func (p *pending) add(key Key, s sum, data []byte) error {
 	return nil
 }
 
-// publish ends the segment and gives it its name, the digest of its index: two
-// processes that made the same segment end with one file.
+// publish finishes the segment and gives it a name made from the digest of its index: two
+// processes that made the same segment end up with one file.
 func (p *pending) publish(dir string) (string, error) {
 	digest := sha256.Sum256(p.index)
 	trailer := append([]byte(segmentMagic), make([]byte, 24)...)
@@ -166,7 +166,7 @@ func (p *pending) publish(dir string) (string, error) {
 	binary.LittleEndian.PutUint64(trailer[16:], uint64(p.pos))
 	p.w.Write(p.index)
 	p.w.Write(append(trailer, digest[:]...))
-	if err := p.w.Flush(); err != nil { // reports what the writes met, too
+	if err := p.w.Flush(); err != nil { // also returns the errors of the writes
 		return "", err
 	}
 	if err := p.file.Close(); err != nil {
@@ -179,7 +179,7 @@ func (p *pending) publish(dir string) (string, error) {
 	return name, nil
 }
 
-// abort removes what was written. A published segment has another name.
+// abort removes the temporary file. A published segment has another name.
 func (p *pending) abort() {
 	p.file.Close()
 	os.Remove(p.file.Name())
