@@ -150,7 +150,7 @@ var allowed = map[string][]string{
 	"image/qemu":                          {"image/board", "image/boot", "image/inspect"},
 	"image/qemu/guest":                    {"image/qemu"},
 	"image/rootfs":                        {"firstboot/contract", "firstboot/deb822", "image/deb", "image/overlay", "image/rootfs/accounts", "image/rootfs/confdir", "image/rootfs/units", "image/tree"},
-	"image/rootfs/check":                  {"image/tree"},
+	"image/rootfs/check":                  {"image/rootfs/confdir", "image/tree"},
 	"image/squashfs/blockcache":           {},
 	"image/systembackup/systembackuptest": {"firstboot/node"},
 	"overlays":                            {},

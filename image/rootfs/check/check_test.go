@@ -116,11 +116,16 @@ func TestFaults(t *testing.T) {
 		{"units", func(t *testing.T, tr *tree.Tree) {
 			file(t, tr, "usr/lib/systemd/system/bad.service", 0o644, "[Service]\n# User=\nUser=mteer\nGroup = none\nExecStart=+/usr/bin/none --x\n")
 			file(t, tr, "etc/systemd/system/good.service.d/x.conf", 0o644, "[Service]\nUser=other\n")
+			// by name, not by directory; /etc hides its namesake
+			file(t, tr, "etc/systemd/system/reset.service.d/b.conf", 0o644, "[Service]\nUser=first\n")
+			file(t, tr, "usr/lib/systemd/system/reset.service.d/c.conf", 0o644, "[Service]\nUser=later\n")
+			file(t, tr, "usr/lib/systemd/system/reset.service.d/a.conf", 0o644, "[Service]\nUser=hidden\n")
 		}, []string{
 			"usr/lib/systemd/system/bad.service: ExecStart= runs /usr/bin/none, which is missing",
 			"usr/lib/systemd/system/bad.service: User=mteer does not exist",
 			"usr/lib/systemd/system/bad.service: Group=none does not exist",
 			"usr/lib/systemd/system/good.service: User=other does not exist",
+			"usr/lib/systemd/system/reset.service: User=later does not exist",
 		}},
 		{"rights", func(t *testing.T, tr *tree.Tree) {
 			file(t, tr, "usr/bin/evil", fs.ModeSetuid|0o755, "x")

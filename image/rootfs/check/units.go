@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/image/rootfs/confdir"
 	"github.com/going-mobile/imagebuilder/image/tree"
 )
 
@@ -49,23 +50,21 @@ func (c *checker) names(file string) []string {
 	return out
 }
 
-// unit reads a unit file and its drop-ins in all unit directories.
+// unit reads a unit file and its drop-ins: those of all unit directories, sorted by file name
+// (systemd.unit(5)).
 func (c *checker) unit(n *tree.Node) (*unit, error) {
-	u := &unit{node: n, values: map[string][]string{}}
-	files := []*tree.Node{n}
-	for _, dir := range slices.Backward(unitDirs) {
-		for _, d := range c.in[path.Join(dir, path.Base(n.Path)+".d")] {
-			if strings.HasSuffix(d.Path, ".conf") && d.Mode.IsRegular() {
-				files = append(files, d)
-			}
-		}
+	own, err := c.tree.ReadAll(n.Path)
+	if err != nil {
+		return nil, fmt.Errorf("check units: %w", err)
 	}
-	for _, f := range files {
-		b, err := c.tree.ReadAll(f.Path)
-		if err != nil {
-			return nil, fmt.Errorf("check units: %w", err)
-		}
-		u.parse(string(b))
+	more, err := confdir.Read(c.tree, "systemd/system/"+path.Base(n.Path)+".d", ".conf")
+	if err != nil {
+		return nil, fmt.Errorf("check units: %w", err)
+	}
+	u := &unit{node: n, values: map[string][]string{}}
+	u.parse(string(own))
+	for _, f := range more {
+		u.parse(f.Text)
 	}
 	return u, nil
 }
