@@ -82,9 +82,9 @@ func (f *FellBack) Error() string {
 	return fmt.Sprintf("it fell back: slot %s did not prove itself, and it runs what it ran before. %s. On it: 'journalctl -b -1', 'firstboot status'", f.Slot, f.Words)
 }
 
-// trialTime is what a node has for three tries, each with its health check, and the
-// way back.
-const trialTime = 90 * time.Minute
+// trialTime is what a node has for three tries, and the way back. Each may last until
+// firstboot-deadline.timer ends it, which is 40 minutes, and has to start.
+const trialTime = 3*45*time.Minute + 15*time.Minute
 
 // disproved says that a node runs something else than it was given. One that is silent, or
 // too old to tell of slots, may run it.

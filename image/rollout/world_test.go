@@ -51,6 +51,7 @@ type machine struct {
 	staged  string // the image in the other slot
 	booted  int
 	broken  bool // the update does not prove itself
+	slow    bool // nor does it in three tries, each as long as it may be
 	unsure  bool // it is never blessed
 	lost    bool // it does not come back
 	back    time.Time
@@ -79,6 +80,8 @@ const (
 	rebootTime = 3 * time.Minute
 	tryTime    = 35 * time.Minute
 )
+	// Of three tries each is ended by firstboot-deadline.timer, and followed by a start.
+	fallbackTime = 3*(40*time.Minute+rebootTime) + rebootTime
 
 func newWorld(t *testing.T, text string) *world {
 	w := &world{t: t, fleet: loadFleet(t, text), machines: map[string]*machine{}, offline: map[string]bool{}, when: map[string]time.Time{}, on: map[string]func(*world){}}
@@ -203,6 +206,9 @@ func (w *world) Restart(_ context.Context, name string) error {
 }
 
 func (w *world) Nodes(context.Context) (all []kube.Node, err error) {
+	if m.slow {
+		m.back = time.Now().Add(fallbackTime)
+	}
 	for _, name := range w.fleet.Nodes.Names {
 		m := w.machines[name]
 		m.settle()
