@@ -2,7 +2,9 @@ package rollout
 
 import (
 	"testing"
+	"time"
 
+	"github.com/going-mobile/imagebuilder/image/kube"
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
@@ -17,4 +19,36 @@ func TestFallsBackInItsTime(t *testing.T) {
 			t.Error("it is cordoned")
 		}
 	})
+}
+
+// TestRestartedByItself: a node that came to run the update by itself while the rollout
+// waited is neither emptied nor restarted, and no failure.
+func TestRestartedByItself(t *testing.T) {
+	for what, c := range map[string]struct {
+		node   string
+		when   func(w *world, restarts func())
+		cordon string // what is done about it
+	}{
+		"while it waits":   {"home-pi", func(w *world, restarts func()) { w.onceHealed(restarts) }, ""},
+		"while it empties": {"home-box", func(w *world, restarts func()) { w.on["evict home-box"] = func(*world) { restarts() } }, "cordon home-box, evict home-box, uncordon home-box"},
+	} {
+		story(t, house, func(t *testing.T, w *world) {
+			m := w.machines[c.node]
+			c.when(w, func() { m.Slot, m.Good, m.Image, m.Boot = "b", "b", "2", "by itself" })
+			done, err := w.run(t.Context(), roster.Choice{Names: []string{c.node}}, patient, sameK3s)
+			if err != nil || !done[0].Restarted {
+				t.Errorf("%s: %+v, %v", what, done, err)
+			}
+			if got := w.trace("snapshot", "cordon", "evict", "restart", "uncordon"); got != c.cordon {
+				t.Errorf("%s: it did %s", what, got)
+			}
+		})
+	}
+}
+
+// onceHealed has a volume lack a replica for an hour, and something happen meanwhile.
+func (w *world) onceHealed(meanwhile func()) {
+	w.sick = []kube.Volume{{Name: "x", Robustness: "degraded"}}
+	time.AfterFunc(30*time.Minute, meanwhile)
+	time.AfterFunc(time.Hour, func() { w.sick = nil })
 }
