@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -51,4 +52,30 @@ func (w *world) onceHealed(meanwhile func()) {
 	w.sick = []kube.Volume{{Name: "x", Robustness: "degraded"}}
 	time.AfterFunc(30*time.Minute, meanwhile)
 	time.AfterFunc(time.Hour, func() { w.sick = nil })
+}
+
+// TestCardInThePost: a server that has never joined votes nowhere, and keeps no other from
+// its restart; one whose vote the cluster still counts does.
+func TestCardInThePost(t *testing.T) {
+	for _, name := range []string{"home-pi", "home-box", "vps"} {
+		story(t, house, func(t *testing.T, w *world) {
+			w.posted = map[string]bool{"cabin-pi": true}
+			began, waits := time.Now(), patient
+			waits.Wait = 12 * time.Hour
+			if _, err := w.run(t.Context(), roster.Choice{Names: []string{name}}, waits, sameK3s); err != nil || time.Since(began) > time.Hour {
+				t.Errorf("%s, after %v: %v", name, time.Since(began), err)
+			}
+		})
+	}
+	w := newWorld(t, house)
+	w.posted = map[string]bool{"cabin-pi": true}
+	r, err := w.prepare(roster.Choice{Names: []string{"home-pi"}}, patient, sameK3s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.posted = nil
+	w.offline["cabin-pi"] = true
+	if got := strings.Join(r.against(r.look(t.Context()), r.order[0]), "; "); got != "server cabin-pi is not ready: kubelet stopped posting node status" {
+		t.Errorf("its vote is counted, and %q", got)
+	}
 }

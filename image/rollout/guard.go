@@ -91,8 +91,9 @@ func (r *Rollout) against(v view, t Target) (all []string) {
 
 // fault says why the cluster cannot do without another node than this one. Without a
 // voter it cannot be without another one, wherever that is; somebody else that is
-// away, and known to be, changes nothing. A node is cordoned before the others are looked
-// at for the last time, so of two rollouts at once one sees the other at least.
+// away, and known to be, changes nothing, nor does who has yet to join. A node is cordoned
+// before the others are looked at for the last time, so of two rollouts at once one sees
+// the other at least.
 func (v view) fault(t Target, voterGoes bool) []string {
 	vote := voterGoes && t.Role.Votes()
 	if !v.online[t.Name] && !vote {
@@ -101,6 +102,8 @@ func (v view) fault(t Target, voterGoes bool) []string {
 	at := slices.IndexFunc(v.nodes, func(n kube.Node) bool { return n.Name == t.Name })
 	what := string(t.Role) + " " + t.Name
 	switch said := v.reports[t.Name]; {
+	case at < 0 && t.posted:
+		return nil
 	case at < 0:
 		return []string{what + " is no node of the cluster"}
 	case v.nodes[at].Fault != "":
@@ -128,6 +131,9 @@ func (r *Rollout) quorum(ctx context.Context, t Target) []string {
 func (r *Rollout) downtime(t Target) string {
 	voters, servers := 0, 0
 	for _, o := range r.all {
+		if o.posted {
+			continue
+		}
 		if o.Role.Votes() {
 			voters++
 		}
