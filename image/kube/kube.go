@@ -212,14 +212,23 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return fmt.Sprintf("the API answers %d: %s", r.Status, r.Words) }
 
+// webhook is how the API begins when one of the cluster's programs forbids something, and
+// not the API itself.
+const webhook = "admission webhook "
+
+// unlessNotFound is an error, but for the API's word that there is no such thing.
+func unlessNotFound(err error) error {
+	if refused := (*Refusal)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+		return nil
+	}
+	return err
+}
+
 // call reports whether there is such a thing. Of an answer it reads the words of
 // a refusal alone.
 func (c *Client) call(ctx context.Context, method, path string) (found bool, err error) {
 	_, err = c.exchange(ctx, method, path, accept, "", nil)
-	if refused := (*Refusal)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotFound {
-		return false, nil
-	}
-	return err == nil, err
+	return err == nil, unlessNotFound(err)
 }
 
 // exchange sends a body of a kind, nil for none, and returns the answer in the form
@@ -244,7 +253,7 @@ func (c *Client) exchange(ctx context.Context, method, path, accept, kind string
 	switch {
 	case err != nil:
 		return nil, err
-	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
+	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden && !strings.HasPrefix(words(data), webhook):
 		return nil, errors.New("it does not take the certificate made at home: are the authorities of this fleet (cluster: k3s: ca:) the cluster's?")
 	case resp.StatusCode/100 != 2:
 		return nil, &Refusal{resp.StatusCode, words(data)}

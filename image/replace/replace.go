@@ -1,7 +1,7 @@
 // Package replace makes room for the card that takes a dead node's place: the
 // cluster forgets the node, with its vote in etcd and the password that keeps
 // impostors out; then the tailnet forgets it, or the new one would be called
-// NAME-1.
+// NAME-1; and Longhorn does, or it would refuse the new one's disk.
 //
 // It looks before it touches, says what it will do, and refuses to take a node
 // that lives for dead, to guess whether a stranger of the same name is the node,
@@ -58,6 +58,7 @@ type Leave struct {
 	members []headscale.Node // of these, the node itself
 	cluster *kube.Client     // nil where nothing is to be asked of it
 	knows   struct{ node, password bool }
+	storage *kube.Storage // nil where Longhorn has nothing of it
 }
 
 const passwordSpace = "kube-system"
@@ -202,7 +203,10 @@ func (l *Leave) askCluster(ctx context.Context, o Options) error {
 		return fmt.Errorf("%s is ready, says Kubernetes: it lives, or was switched off within the last minute. Switch it off, and wait that long. "+
 			"If you know better, say --even-if-online", l.name)
 	}
-	l.knows.password, err = l.cluster.HasSecret(ctx, passwordSpace, l.password())
+	if l.knows.password, err = l.cluster.HasSecret(ctx, passwordSpace, l.password()); err != nil {
+		return err
+	}
+	l.storage, err = l.cluster.Storage(ctx, l.name)
 	return err
 }
 
@@ -241,6 +245,9 @@ func (l *Leave) Steps() (out []string) {
 	for _, m := range l.members {
 		out = append(out, fmt.Sprintf("delete %s (number %s) from the tailnet", m.GivenName, m.ID))
 	}
+	if l.forgetsStorage() {
+		out = append(out, "delete Longhorn's record of "+l.name+", with its replicas of volumes, of which other nodes have healthy ones")
+	}
 	return out
 }
 
@@ -252,6 +259,9 @@ func (l *Leave) Advice() string {
 	}
 	if d := l.node.Longhorn.Disk; d != (node.Disk{}) && l.fleet.Encrypts(l.name) {
 		all = append(all, fmt.Sprintf("its disk for volumes (%s) must be an empty one: the old one's were encrypted by the old %s, whose key is gone with it", d, l.name))
+	}
+	if words := l.onlyReplicas(); words != "" {
+		all = append(all, words)
 	}
 	return strings.Join(all, "\n")
 }
@@ -272,7 +282,8 @@ func (l *Leave) Do(ctx context.Context) error {
 	return now.leave(ctx)
 }
 
-// leave takes the node out of the cluster, then out of the tailnet.
+// leave takes the node out of the cluster, then out of the tailnet, and at last, as it may
+// refuse, out of Longhorn.
 func (l *Leave) leave(ctx context.Context) error {
 	if l.cluster != nil {
 		if err := l.cluster.DeleteNode(ctx, l.name); err != nil {
@@ -282,7 +293,10 @@ func (l *Leave) leave(ctx context.Context) error {
 			return err
 		}
 	}
-	return Forget(ctx, l.server, l.members)
+	if err := Forget(ctx, l.server, l.members); err != nil {
+		return err
+	}
+	return l.forgetStorage(ctx)
 }
 
 // Forget takes members out of the tailnet. One that is gone already is no error.
