@@ -52,11 +52,7 @@ func (c *Config) usbIsDeaf() bool {
 // the next time around.
 func (c *Config) replug() {
 	_, _ = Execute(c.usbSocket(), "device_del", map[string]any{"id": usbNetwork})
-	device := map[string]any{"driver": "usb-net", "id": usbNetwork, "netdev": "net0", "port": "1"}
-	if c.MAC != "" {
-		device["mac"] = c.MAC
-	}
-	_, _ = Execute(c.usbSocket(), "device_add", device)
+	_, _ = Execute(c.usbSocket(), "device_add", map[string]any{"driver": "usb-net", "id": usbNetwork, "netdev": "net0", "port": "1"})
 }
 
 // wait returns false if ctx ended.
