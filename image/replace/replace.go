@@ -150,14 +150,17 @@ func Members(f *fleet.Fleet, tailnet []headscale.Node, name string, evenIfOnline
 			"Rename or delete it first (headscale nodes rename, headscale nodes delete)", name, strangers[0].ID, n.Tags())
 	}
 	if !evenIfOnline && slices.ContainsFunc(all, func(m headscale.Node) bool { return m.Online }) {
-		return nil, alive(name)
+		return nil, &Alive{name}
 	}
 	return all, nil
 }
 
-func alive(name string) error {
-	return fmt.Errorf("%s is online: switch it off first, or it comes back into the cluster beside the new one. "+
-		"If it is off, and Headscale has not noticed yet, say --even-if-online", name)
+// Alive says that a node lives, as Headscale sees it.
+type Alive struct{ Node string }
+
+func (a *Alive) Error() string {
+	return fmt.Sprintf("%s is online: switch it off first, or it comes back into the cluster beside the new one. "+
+		"If it is off, and Headscale has not noticed yet, say --even-if-online", a.Node)
 }
 
 // controlIsDead wants no answer of the node that runs Headscale: a refusal is
