@@ -114,6 +114,14 @@ func (n *nodeCards) client(f *fleet.Fleet) (*headscale.Client, error) {
 	return nil, nil
 }
 
+// partly is a fault with cards, of which some are written all the same.
+type partly struct {
+	error
+	written []string // nodes
+}
+
+func (p *partly) Unwrap() error { return p.error }
+
 // writeAll makes the keys, writes the cards and prints the result of each.
 func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, cards []card.Card, quiet bool, opt flash.Options) (err error) {
 	var m *mint.Mint
@@ -128,11 +136,15 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 	made, err := writeCards(cmd, f, m, cards, opt)
 	u.close()
 	var written []*flash.Result
+	var nodes []string
 	for i, w := range made {
 		if w != nil {
 			err = errors.Join(err, printCard(cmd, cards[i], w))
-			written = append(written, w.Result)
+			written, nodes = append(written, w.Result), append(nodes, cards[i].Node)
 		}
+	}
+	if err != nil {
+		err = &partly{err, nodes}
 	}
 	if quiet {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,9 @@ import (
 const replaceHelp = `Make a card that takes the place of a node that is dead. What the dead one left
 behind is removed first, or the new one would be turned away: Kubernetes' node
 (by which k3s takes a server out of etcd, too), the Secret with the password of
-its name, and the member of the tailnet. Then a key is made and the card written,
+its name, the member of the tailnet, and Longhorn's record of it, by which it would
+refuse another disk. That stays where a volume has no other healthy replica: the
+command says which, and what to do. Then a key is made and the card written,
 as by "flash --node", whose --lock, --locked, --strict and --registry-mirror hold
 here, too. It joins the cluster that there is and never creates one, whichever node it
 replaces.
@@ -129,13 +132,17 @@ func agreed(cmd *cobra.Command, what, name string) error {
 
 func (r *replaceFlags) replace(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, leave *replace.Leave, cards []card.Card) error {
 	name := cards[0].Node
-	if err := leave.Do(cmd.Context()); err != nil {
+	err := leave.Do(cmd.Context())
+	var remains *replace.Remains
+	if errors.As(err, &remains) && cmd.Context().Err() == nil { // the new one may join, and its card be written
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+printable(remains.Error()))
+	} else if err != nil {
 		return fmt.Errorf("%s is not yet forgotten, do it again: %w", name, err)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "the old %s is forgotten; now its card\n", name) // so that a user who interrupts after this knows
 	if err := writeAll(cmd, f, client, cards, r.quiet, r.flash); err != nil {
 		return fmt.Errorf("the old %s is forgotten; do it again for its card: %w", name, err)
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "replaced  %s; never switch the old one on again\n", name)
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "replaced  %s; never switch the old one on again\n", name)
 	return err
 }

@@ -142,12 +142,34 @@ func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, client *headsc
 		return fmt.Errorf("the lost nodes are not all forgotten, do it again: %w", err)
 	}
 	if err := writeAll(cmd, f, client, cards, r.quiet, r.flash); err != nil {
-		return fmt.Errorf("the lost nodes are forgotten; do it again for their cards: %w", err)
+		var some partly
+		if p := (*partly)(nil); errors.As(err, &p) {
+			some = *p
+		}
+		return cardsLeft(rising.Creator(), nodesOf(cards), some.written, rising.Missing(some.written), err)
 	}
 	if missing := rising.Missing(nodesOf(cards)); len(missing) > 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "still to be written: imagebuilder flash --node "+strings.Join(missing, " --node "))
 	}
 	return nil
+}
+
+// cardsLeft says what is to be done after a fault with cards, by those that were to be
+// written, those that are, and those that the cluster's nodes still lack: this command is
+// for the card of the creator alone.
+func cardsLeft(creator string, named, written, missing []string, err error) error {
+	good := ""
+	if len(written) > 0 {
+		good = ", and these cards are good: " + strings.Join(written, ", ")
+	}
+	switch {
+	case !slices.Contains(written, creator):
+		again := slices.DeleteFunc(slices.Clone(named), func(name string) bool { return slices.Contains(written, name) })
+		return fmt.Errorf("the lost nodes are forgotten%s; do it again for %s: %w", good, strings.Join(again, ", "), err)
+	case len(missing) == 0:
+		return fmt.Errorf("the lost nodes are forgotten, and all cards are written, but: %w", err)
+	}
+	return fmt.Errorf("the lost nodes are forgotten%s; still to be written: imagebuilder flash --node %s: %w", good, strings.Join(missing, " --node "), err)
 }
 
 // fits refuses, before anything is removed, more claims than fit onto a card.

@@ -3,6 +3,8 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,13 +15,6 @@ import (
 // without Longhorn has none.
 func (p *patient) storage(ctx context.Context) {
 	const group, check = "Longhorn (cluster)", "there are disks"
-	type machine struct {
-		Metadata meta
-		Spec     struct {
-			Disks map[string]struct{ AllowScheduling bool }
-		}
-		Status struct{ Zone string }
-	}
 	nodes, ok := lookFor[machine](ctx, p, group, check, firstboot.LonghornAPI+"nodes")
 	if !ok {
 		return
@@ -33,12 +28,52 @@ func (p *patient) storage(ctx context.Context) {
 		}
 	}
 	p.expect(len(sites) > 0, Warning, group, check, "no node has one: label those with room node.longhorn.io/create-default-disk=true")
+	p.disks(group, nodes)
 	volumes, ok := lookFor[volume](ctx, p, group, "volumes are whole", firstboot.LonghornAPI+"volumes")
 	if !ok {
 		return
 	}
 	p.volumes(group, volumes)
 	p.backups(ctx, volumes)
+}
+
+// machine is a node, as Longhorn knows it.
+type machine struct {
+	Metadata meta
+	Spec     struct {
+		Disks map[string]struct{ AllowScheduling bool }
+	}
+	Status struct {
+		Zone       string
+		DiskStatus map[string]struct {
+			Conditions []struct{ Type, Status, Reason, Message string }
+		}
+	}
+}
+
+// otherDisk is why Longhorn uses no disk that is not the one it knows by its name, as the
+// empty one of a node that took a dead one's place (longhorn-manager, DiskConditionReason).
+const otherDisk = "DiskFilesystemChanged"
+
+// disks are told of that Longhorn does not use: no replica comes to them.
+func (p *patient) disks(group string, all []machine) {
+	var bad []string
+	for _, n := range all {
+		for _, name := range slices.Sorted(maps.Keys(n.Status.DiskStatus)) {
+			for _, c := range n.Status.DiskStatus[name].Conditions {
+				if c.Type != "Ready" || c.Status != "False" {
+					continue
+				}
+				why := fmt.Sprintf("%s on %s: %s", name, n.Metadata.Name, strings.TrimSpace(c.Message))
+				if c.Reason == otherDisk {
+					why += fmt.Sprintf(". Connect the disk that it knows or, where that is lost with what only it had, have it forgotten (kubectl -n longhorn-system edit nodes.longhorn.io %s): "+
+						"set its allowScheduling to false, save, and then remove it from disks:", n.Metadata.Name)
+				}
+				bad = append(bad, why)
+			}
+		}
+	}
+	p.expect(len(bad) == 0, Warning, group, "disks can be used", strings.Join(bad, "; "))
 }
 
 type volume struct {

@@ -136,6 +136,58 @@ func (c *cluster) listed(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"items": all})
 }
 
+// changed applies an object of Longhorn's or, of a merge patch, takes what is in its spec.
+func (c *cluster) changed(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Content-Type") != "application/merge-patch+json" {
+		c.apply(w, r)
+		return
+	}
+	var p struct{ Spec map[string]any }
+	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&p); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	for _, o := range c.ofKind(r) {
+		if nameOf(o) == r.PathValue("name") {
+			maps.Copy(o["spec"].(map[string]any), p.Spec)
+			c.saved(w, o)
+			return
+		}
+	}
+	http.NotFound(w, r)
+}
+
+// deleted removes an object of Longhorn's. Its webhook keeps the record of a node that takes
+// replicas, or has some.
+func (c *cluster) deleted(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, o := range c.Objects {
+		kind, _, _ := strings.Cut(key, " ")
+		if strings.ToLower(kind)+"s" != r.PathValue("plural") || key != keyOf(kind, r.PathValue("namespace"), r.PathValue("name")) {
+			continue
+		}
+		if kind == "Node" && (o["spec"].(map[string]any)["allowScheduling"] == true || c.replicated(r.PathValue("name"))) {
+			http.Error(w, `{"message":"admission webhook \"validator.longhorn.io\" denied the request: could not delete node"}`, http.StatusForbidden)
+			return
+		}
+		delete(c.Objects, key)
+		c.saved(w, o)
+		return
+	}
+	http.NotFound(w, r)
+}
+
+// replicated says that a node has a replica of Longhorn's.
+func (c *cluster) replicated(node string) bool {
+	for key, o := range c.Objects {
+		if strings.HasPrefix(key, "Replica ") && o["spec"].(map[string]any)["nodeID"] == node {
+			return true
+		}
+	}
+	return false
+}
+
 func nameOf(object map[string]any) any {
 	meta, _ := object["metadata"].(map[string]any)
 	return meta["name"]

@@ -96,11 +96,8 @@ func (c *Client) Nodes(ctx context.Context) (all []Node, err error) {
 func (c *Client) Node(ctx context.Context, name string) (*Node, error) {
 	var o nodeObject
 	err := c.get(ctx, nodePath(name), &o)
-	if refused := (*Refusal)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotFound {
-		return nil, nil
-	}
 	if err != nil {
-		return nil, err
+		return nil, unlessNotFound(err)
 	}
 	n := o.node()
 	return &n, nil
@@ -159,10 +156,7 @@ func (c *Client) SickVolumes(ctx context.Context) (sick []Volume, err error) {
 			KubernetesStatus  struct{ Namespace, PVCName string }
 		}
 	}]
-	err = c.get(ctx, "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/volumes", &found)
-	if refused := (*Refusal)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotFound {
-		return nil, nil
-	}
+	err = unlessNotFound(c.get(ctx, longhorn+"volumes", &found))
 	for _, v := range found.Items {
 		name := v.Metadata.Name
 		if k := v.Status.KubernetesStatus; k.PVCName != "" {

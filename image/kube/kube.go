@@ -211,14 +211,23 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return fmt.Sprintf("the API answers %d: %s", r.Status, r.Words) }
 
+// webhook is how the API begins when one of the cluster's programs forbids something, and
+// not the API itself.
+const webhook = "admission webhook "
+
+// unlessNotFound returns err, or nil if it is the API's answer that the object does not exist.
+func unlessNotFound(err error) error {
+	if refused := (*Refusal)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+		return nil
+	}
+	return err
+}
+
 // call reports whether the object exists. It reads nothing of an answer except a refusal's
 // message.
 func (c *Client) call(ctx context.Context, method, path string) (found bool, err error) {
 	_, err = c.exchange(ctx, method, path, accept, "", nil)
-	if refused := (*Refusal)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotFound {
-		return false, nil
-	}
-	return err == nil, err
+	return err == nil, unlessNotFound(err)
 }
 
 // exchange sends body (nil for none) with the content type kind, and returns the answer in
@@ -243,7 +252,7 @@ func (c *Client) exchange(ctx context.Context, method, path, accept, kind string
 	switch {
 	case err != nil:
 		return nil, err
-	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
+	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden && !strings.HasPrefix(words(data), webhook):
 		return nil, errors.New("it does not take the certificate made at home: are the authorities of this fleet (cluster: k3s: ca:) the cluster's?")
 	case resp.StatusCode/100 != 2:
 		return nil, &Refusal{resp.StatusCode, words(data)}

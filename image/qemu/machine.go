@@ -84,7 +84,7 @@ func (c *Config) server(ctx context.Context, binary string, u uefi, disk string,
 	args = append(args, chips...)
 	args = append(args, "-drive", "if=none,id=disk,format=raw,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev(),
 		"-device", cmp.Or(c.Board.QEMU.Drive, "virtio-blk-pci")+",drive=disk,bootindex=1",
-		"-device", c.card()+"netdev=net0"+c.mac())
+		"-device", c.card()+"netdev=net0")
 	return append(args, c.plugged()...), nil
 }
 
@@ -128,15 +128,8 @@ func (c *Config) pi(tree string, card ...string) ([]string, error) {
 	}
 	args := append([]string{"-machine", c.Board.QEMU.Machine, "-accel", accelArg("tcg"), "-kernel", uboot, "-dtb", dtb}, card...)
 	return append(args, "-netdev", c.netdev(), // without a port QEMU inserts a hub, which Linux often loses
-		"-device", "usb-net,id="+usbNetwork+",port=1,netdev=net0"+c.mac(),
+		"-device", "usb-net,id="+usbNetwork+",port=1,netdev=net0",
 		"-qmp", "unix:"+c.usbSocket()+",server=on,wait=off"), nil
-}
-
-func (c *Config) mac() string {
-	if c.MAC == "" {
-		return ""
-	}
-	return ",mac=" + c.MAC
 }
 
 func sortedKeys(m map[int]int) []int { return slices.Sorted(maps.Keys(m)) }

@@ -45,8 +45,6 @@ type Config struct {
 	Forward map[int]int
 	// Restrict cuts the guest off from everything but Forward and SSHPort.
 	Restrict bool
-	// MAC of the guest's network card; empty for QEMU's default.
-	MAC string
 	// Switch is a Unix socket to which a second network card, with the address SwitchMAC, is
 	// connected: each frame is preceded by its length in 32 bits, big endian.
 	Switch, SwitchMAC string
@@ -62,8 +60,6 @@ type Config struct {
 	Display bool
 	// QMP is the path of a control socket, if wanted.
 	QMP string
-	// NoReboot ends QEMU when the guest reboots.
-	NoReboot bool
 	// Extra arguments for QEMU.
 	Extra []string
 }
@@ -117,9 +113,6 @@ func (c *Config) common() []string {
 	}
 	if c.QMP != "" {
 		args = append(args, "-qmp", "unix:"+c.QMP+",server=on,wait=off")
-	}
-	if c.NoReboot {
-		args = append(args, "-no-reboot")
 	}
 	return append(args, c.Extra...)
 }

@@ -51,11 +51,7 @@ func (c *Config) usbIsDeaf() bool {
 // its next round if this failed.
 func (c *Config) replug() {
 	_, _ = Execute(c.usbSocket(), "device_del", map[string]any{"id": usbNetwork})
-	device := map[string]any{"driver": "usb-net", "id": usbNetwork, "netdev": "net0", "port": "1"}
-	if c.MAC != "" {
-		device["mac"] = c.MAC
-	}
-	_, _ = Execute(c.usbSocket(), "device_add", device)
+	_, _ = Execute(c.usbSocket(), "device_add", map[string]any{"driver": "usb-net", "id": usbNetwork, "netdev": "net0", "port": "1"})
 }
 
 // wait returns false if ctx ended first.

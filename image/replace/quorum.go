@@ -11,10 +11,14 @@ import (
 
 // byKubectl says what to do if the cluster's certificate authorities are not the fleet's.
 func (l *Leave) byKubectl() error {
+	storage := ""
+	if l.fleet.Cluster.Longhorn != nil {
+		storage = "\nAnd where it had volumes of Longhorn's, of which other nodes have healthy replicas (kubectl -n longhorn-system get replicas.longhorn.io):\n" + forgetByHand(l.name)
+	}
 	return fmt.Errorf(`the cluster's authorities are not this fleet's (cluster: k3s: ca:), so its API does not open from here. Say, where kubectl does:
   kubectl delete node %s
-  kubectl -n %s delete secret %s --ignore-not-found
-Then do this again with --cluster-done`, l.name, passwordSpace, l.password())
+  kubectl -n %s delete secret %s --ignore-not-found%s
+Then do this again with --cluster-done`, l.name, passwordSpace, l.password(), storage)
 }
 
 // silent explains why no API server answers, as far as the tailnet's list shows.

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/kube"
@@ -227,6 +228,30 @@ func TestAdviceOnVolumes(t *testing.T) {
 		if err != nil || !strings.HasPrefix(l.Advice(), want) || want == "" && l.Advice() != "" {
 			t.Errorf("%q: %v, %q", encrypt, err, l.Advice())
 		}
+	}
+}
+
+// TestAdviceOnOnlyReplicas: where a disk may have all that there is of a volume, Longhorn is
+// told nothing by this command, and the person how to.
+func TestAdviceOnOnlyReplicas(t *testing.T) {
+	l, err := Prepare(t.Context(), withVPS(t, "witness}\n  box: {board: optiplex-7050, site: home, role: agent, longhorn: {disk: /dev/disk/by-id/usb-1}"), list{}, "box", Options{ByHand: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.storage = &kube.Storage{Only: []string{"pvc-1-r-2 of pvc-1"}}
+	if got := l.Advice(); !strings.Contains(got, "pvc-1-r-2 of pvc-1. With its old disk for volumes (/dev/disk/by-id/usb-1) the new box has them again. ") || !strings.Contains(got, "  kubectl -n longhorn-system delete nodes.longhorn.io box") {
+		t.Errorf("%q", got)
+	}
+	if steps := l.Steps(); len(steps) > 0 || l.forgetStorage(t.Context()) != nil {
+		t.Errorf("%q", steps)
+	}
+	l.node.Longhorn.Disk = node.Disk{}
+	if got := l.Advice(); strings.Contains(got, "has them again") {
+		t.Errorf("a disk that the new card makes empty: %q", got)
+	}
+	l.storage.Only = nil
+	if got := l.Advice(); got != "" {
+		t.Errorf("%q", got)
 	}
 }
 

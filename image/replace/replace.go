@@ -1,6 +1,7 @@
 // Package replace prepares for the card that replaces a dead node. It removes the node from
 // the cluster, with its vote in etcd and the password that keeps impostors out. Then it
-// removes the node from the tailnet, as the new one would be called NAME-1 otherwise.
+// removes the node from the tailnet, as the new one would be called NAME-1 otherwise, and
+// from Longhorn, which would refuse the new one's disk otherwise.
 //
 // It looks before it changes anything, and says what it will do. It refuses to treat a live
 // node as dead, to guess whether a stranger of the same name is the node, and to work on a
@@ -57,6 +58,7 @@ type Leave struct {
 	members []headscale.Node // those in tailnet that are this node
 	cluster *kube.Client     // nil if the cluster is not to be asked
 	knows   struct{ node, password bool }
+	storage *kube.Storage // nil where Longhorn has nothing of it
 }
 
 const passwordSpace = "kube-system"
@@ -150,14 +152,17 @@ func Members(f *fleet.Fleet, tailnet []headscale.Node, name string, evenIfOnline
 			"Rename or delete it first (headscale nodes rename, headscale nodes delete)", name, strangers[0].ID, n.Tags())
 	}
 	if !evenIfOnline && slices.ContainsFunc(all, func(m headscale.Node) bool { return m.Online }) {
-		return nil, alive(name)
+		return nil, &Alive{name}
 	}
 	return all, nil
 }
 
-func alive(name string) error {
-	return fmt.Errorf("%s is online: switch it off first, or it comes back into the cluster beside the new one. "+
-		"If it is off, and Headscale has not noticed yet, say --even-if-online", name)
+// Alive says that a node lives, as Headscale sees it.
+type Alive struct{ Node string }
+
+func (a *Alive) Error() string {
+	return fmt.Sprintf("%s is online: switch it off first, or it comes back into the cluster beside the new one. "+
+		"If it is off, and Headscale has not noticed yet, say --even-if-online", a.Node)
 }
 
 // controlIsDead requires that the node that runs Headscale does not answer; a refusal is an
@@ -203,7 +208,10 @@ func (l *Leave) askCluster(ctx context.Context, o Options) error {
 		return fmt.Errorf("%s is ready, says Kubernetes: it lives, or was switched off within the last minute. Switch it off, and wait that long. "+
 			"If you know better, say --even-if-online", l.name)
 	}
-	l.knows.password, err = l.cluster.HasSecret(ctx, passwordSpace, l.password())
+	if l.knows.password, err = l.cluster.HasSecret(ctx, passwordSpace, l.password()); err != nil {
+		return err
+	}
+	l.storage, err = l.cluster.Storage(ctx, l.name)
 	return err
 }
 
@@ -242,6 +250,9 @@ func (l *Leave) Steps() (out []string) {
 	for _, m := range l.members {
 		out = append(out, fmt.Sprintf("delete %s (number %s) from the tailnet", m.GivenName, m.ID))
 	}
+	if l.forgetsStorage() {
+		out = append(out, "delete Longhorn's record of "+l.name+", with its replicas of volumes, of which other nodes have healthy ones")
+	}
 	return out
 }
 
@@ -253,6 +264,9 @@ func (l *Leave) Advice() string {
 	}
 	if d := l.node.Longhorn.Disk; d != (node.Disk{}) && l.fleet.Encrypts(l.name) {
 		all = append(all, fmt.Sprintf("its disk for volumes (%s) must be an empty one: the old one's were encrypted by the old %s, whose key is gone with it", d, l.name))
+	}
+	if words := l.onlyReplicas(); words != "" {
+		all = append(all, words)
 	}
 	return strings.Join(all, "\n")
 }
@@ -273,7 +287,8 @@ func (l *Leave) Do(ctx context.Context) error {
 	return now.leave(ctx)
 }
 
-// leave removes the node from the cluster, then from the tailnet.
+// leave removes the node from the cluster, then from the tailnet, and at last, as Longhorn
+// may refuse, from Longhorn.
 func (l *Leave) leave(ctx context.Context) error {
 	if l.cluster != nil {
 		if err := l.cluster.DeleteNode(ctx, l.name); err != nil {
@@ -283,7 +298,10 @@ func (l *Leave) leave(ctx context.Context) error {
 			return err
 		}
 	}
-	return Forget(ctx, l.server, l.members)
+	if err := Forget(ctx, l.server, l.members); err != nil {
+		return err
+	}
+	return l.forgetStorage(ctx)
 }
 
 // Forget removes members from the tailnet. A member that is gone already is no error.

@@ -194,7 +194,15 @@ func TestHalfDone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(state["Nodes"].(map[string]any), "cabin-box") // and not its Secret
+	delete(state["Nodes"].(map[string]any), "cabin-box") // and not its Secret, nor what Longhorn keeps
+	of := func(node, volume string) any {
+		return map[string]any{"metadata": map[string]any{"name": volume + "-on-" + node}, "spec": map[string]any{"nodeID": node, "volumeName": volume, "healthyAt": "2026-11-29T12:00:00Z"}}
+	}
+	state["Objects"] = map[string]any{
+		"Node longhorn-system/cabin-box":         map[string]any{"metadata": map[string]any{"name": "cabin-box"}, "spec": map[string]any{"allowScheduling": true}},
+		"Replica longhorn-system/v-on-cabin-box": of("cabin-box", "v"),
+		"Replica longhorn-system/v-on-home-box":  of("home-box", "v"),
+	}
 	if text, err = json.Marshal(state); err != nil {
 		t.Fatal(err)
 	}
@@ -204,11 +212,14 @@ func TestHalfDone(t *testing.T) {
 		t.Fatal("the Secret alone turns nobody away")
 	}
 	l, err := Prepare(t.Context(), f, s.Client, "cabin-box", Options{API: a.address()})
-	if err != nil || len(l.Steps()) != 2 {
+	if err != nil || len(l.Steps()) != 3 || !strings.HasPrefix(l.Steps()[2], "delete Longhorn's record of cabin-box, with its replicas") {
 		t.Fatalf("%v, %v", l, err)
 	}
 	if err := l.Do(t.Context()); err != nil || !a.joins("cabin-box", "agent", "new") {
 		t.Errorf("%v, or it is turned away", err)
+	}
+	if l, err = Prepare(t.Context(), f, s.Client, "cabin-box", Options{API: a.address(), EvenIfOnline: true}); err != nil || l.storage != nil {
+		t.Errorf("Longhorn keeps it: %+v, %v", l, err)
 	}
 	if l, err = Prepare(t.Context(), f, s.Client, "cabin-box", Options{API: a.address(), ByHand: true}); err != nil || len(l.Steps()) != 0 {
 		t.Errorf("once more: %v, %v", l, err)

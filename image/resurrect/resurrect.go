@@ -87,8 +87,11 @@ func (r *Rising) askHeadscale(ctx context.Context, o Options) error {
 	}
 	for _, name := range r.lost() {
 		found, err := replace.Members(r.fleet, tailnet, name, o.EvenIfOnline)
-		if err != nil {
+		if lives := (*replace.Alive)(nil); errors.As(err, &lives) {
 			return fmt.Errorf("the cluster is not lost: %w. A single node is replaced by 'imagebuilder replace'", err)
+		}
+		if err != nil {
+			return err
 		}
 		r.members = append(r.members, found...)
 	}

@@ -186,6 +186,21 @@ func TestNothingStartsK3sWhileItsDataGo(t *testing.T) {
 	}
 }
 
+// TestWhatIsNoWordOfLife: a stranger of a node's name is in the way, and so are notes that
+// nobody can read; neither says that the cluster lives.
+func TestWhatIsNoWordOfLife(t *testing.T) {
+	f := shed(t, "control", weekly())
+	stranger := headscale.Node{ID: "9", GivenName: "box", Online: true}
+	_, err := Prepare(t.Context(), f, &tailnet{nodes: []headscale.Node{stranger}}, Options{WithoutVolumes: true})
+	if err == nil || strings.Contains(err.Error(), "is not lost") || !strings.HasPrefix(err.Error(), "a device that is none of this fleet is called box") {
+		t.Error(err)
+	}
+	_, err = Prepare(t.Context(), f, &tailnet{nodes: []headscale.Node{member(f, "4", "box", true)}}, Options{WithoutVolumes: true})
+	if err == nil || !strings.HasPrefix(err.Error(), "the cluster is not lost: box is online") {
+		t.Error(err)
+	}
+}
+
 // TestHeadscaleIsLost: its machine has to be rebuilt first, with its database.
 func TestHeadscaleIsLost(t *testing.T) {
 	r, err := Prepare(t.Context(), shed(t, "control", weekly()), &tailnet{err: errors.New("no answer")}, Options{WithoutVolumes: true})

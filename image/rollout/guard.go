@@ -92,9 +92,9 @@ func (r *Rollout) against(v view, t Target) (all []string) {
 
 // fault says why t, which is not the node about to restart, makes that restart unsafe. If
 // the restarting node votes in etcd (voterGoes), every other voter must be healthy, whatever
-// its site. A node without a vote that is known to be offline does not matter. A node is
-// cordoned before the last look at the others, so of two concurrent rollouts at least one
-// sees the other's cordon.
+// its site. A node without a vote that is known to be offline does not matter, nor does a
+// node that has yet to join. A node is cordoned before the last look at the others, so of two
+// concurrent rollouts at least one sees the other's cordon.
 func (v view) fault(t Target, voterGoes bool) []string {
 	vote := voterGoes && t.Role.Votes()
 	if !v.online[t.Name] && !vote {
@@ -103,6 +103,8 @@ func (v view) fault(t Target, voterGoes bool) []string {
 	at := slices.IndexFunc(v.nodes, func(n kube.Node) bool { return n.Name == t.Name })
 	what := string(t.Role) + " " + t.Name
 	switch said := v.reports[t.Name]; {
+	case at < 0 && t.posted:
+		return nil
 	case at < 0:
 		return []string{what + " is no node of the cluster"}
 	case v.nodes[at].Fault != "":
@@ -130,6 +132,9 @@ func (r *Rollout) quorum(ctx context.Context, t Target) []string {
 func (r *Rollout) downtime(t Target) string {
 	voters, servers := 0, 0
 	for _, o := range r.all {
+		if o.posted {
+			continue
+		}
 		if o.Role.Votes() {
 			voters++
 		}

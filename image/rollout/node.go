@@ -24,6 +24,9 @@ func (r *Rollout) one(ctx context.Context, t Target) (d Outcome, err error) {
 	if err := r.allowed(ctx, t); err != nil {
 		return d, fmt.Errorf("it has the update, and may not restart: %w", err)
 	}
+	if now := r.world.Ask(ctx, t.Name)[0]; d.runs(now) {
+		return r.byItself(ctx, t, d)
+	}
 	if t.Role == node.Server && t.inCluster() {
 		r.Say(t.Name, "saves a snapshot of etcd")
 		if err := r.world.Snapshot(ctx, t.Name); err != nil {
@@ -45,6 +48,9 @@ func (r *Rollout) one(ctx context.Context, t Target) (d Outcome, err error) {
 // restart restarts the node into the update, and waits for the outcome.
 func (r *Rollout) restart(ctx context.Context, t Target, d Outcome) (Outcome, error) {
 	before := r.world.Ask(ctx, t.Name)[0]
+	if d.runs(before) {
+		return r.byItself(ctx, t, d)
+	}
 	if before.Silent != "" || before.Slot == d.Slot {
 		return d, errors.Join(fmt.Errorf("it does not say what it runs, and so does not restart: %s", before.Line()), r.release(ctx, t))
 	}
@@ -58,6 +64,19 @@ func (r *Rollout) restart(ctx context.Context, t Target, d Outcome) (Outcome, er
 		}
 		return d, r.failed(ctx, t, err)
 	}
+	d.Restarted = true
+	return r.settled(ctx, t, d)
+}
+
+// runs says that a node runs the slot that it got the update into.
+func (d Outcome) runs(now Report) bool {
+	return now.Silent == "" && now.Slot != "" && now.Slot == d.Slot
+}
+
+// byItself goes on with a node that restarted while the rollout waited, as after a power
+// cut: it tries the update already.
+func (r *Rollout) byItself(ctx context.Context, t Target, d Outcome) (Outcome, error) {
+	r.Say(t.Name, "restarted by itself, and tries slot "+d.Slot)
 	d.Restarted = true
 	return r.settled(ctx, t, d)
 }
@@ -82,9 +101,9 @@ func (f *FellBack) Error() string {
 	return fmt.Sprintf("it fell back: slot %s did not prove itself, and it runs what it ran before. %s. On it: 'journalctl -b -1', 'firstboot status'", f.Slot, f.Words)
 }
 
-// trialTime is enough for three attempts of a node to start the update, each with its health
-// check, and for the way back.
-const trialTime = 90 * time.Minute
+// trialTime is enough for three attempts of a node to start the update, and for the way
+// back. firstboot-deadline.timer ends an attempt after 40 minutes.
+const trialTime = 3*45*time.Minute + 15*time.Minute
 
 // disproved returns an error if a node says that it runs something other than the update. A
 // node that is silent, or too old to report its slot, may run the update.

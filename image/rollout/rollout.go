@@ -191,7 +191,7 @@ func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) 
 // held says that t is a voter and may not restart, as another voter is offline.
 func (r *Rollout) held(t Target, online map[string]bool) bool {
 	return r.o.Restart && t.inCluster() && t.Role.Votes() && slices.ContainsFunc(r.all, func(o Target) bool {
-		return o.Name != t.Name && o.Role.Votes() && !online[o.Name]
+		return o.Name != t.Name && o.Role.Votes() && !o.posted && !online[o.Name]
 	})
 }
 

@@ -295,7 +295,7 @@ func TestNeverReturns(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.machines["cabin-box"].lost = true
 		_, err := w.run(t.Context(), all, patient, sameK3s)
-		stops(t, err, "cabin-box", "it stays cordoned: after 1h30m0s: it has not come back: it cannot be asked: no answer in time")
+		stops(t, err, "cabin-box", "it stays cordoned: after 2h30m0s: it has not come back: it cannot be asked: no answer in time")
 		if w.machines["cabin-box"].cordon == "" || w.trace("push") != "push cabin-box" {
 			t.Errorf("%v", w.did)
 		}
@@ -318,7 +318,7 @@ func TestNotBlessed(t *testing.T) {
 	story(t, house, func(t *testing.T, w *world) {
 		w.machines["cabin-box"].unsure = true
 		_, err := w.run(t.Context(), all, patient, sameK3s)
-		stops(t, err, "cabin-box", "it stays cordoned: after 1h30m0s: it is on trial: slot b is still on trial")
+		stops(t, err, "cabin-box", "it stays cordoned: after 2h30m0s: it is on trial: slot b is still on trial")
 	})
 	story(t, house, func(t *testing.T, w *world) {
 		w.on["restart cabin-box"] = func(w *world) { w.machines["cabin-box"].staged = "" }

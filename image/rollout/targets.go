@@ -22,6 +22,8 @@ type Target struct {
 	// control says that the node runs Headscale.
 	control bool
 	blind   bool
+	// posted says that it has never joined: its card is in the post.
+	posted  bool
 	phase   int
 	version string // of its k3s, according to the cluster
 	gets    Update
@@ -72,6 +74,7 @@ func Prepare(ctx context.Context, f *fleet.Fleet, rows []roster.Row, w World, up
 	for _, name := range f.Nodes.Names {
 		n, _ := f.Nodes.Get(name)
 		t := Target{Name: name, Site: n.Site, Role: n.Role.In(), control: n.Role.Controls(), blind: o.Blind}
+		t.posted = slices.ContainsFunc(rows, func(r roster.Row) bool { return r.Node == name && r.New })
 		r.all = append(r.all, t)
 	}
 	targets, err := r.choose(f, rows, c)

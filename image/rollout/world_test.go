@@ -51,6 +51,7 @@ type machine struct {
 	staged  string // the image in the other slot
 	booted  int
 	broken  bool // the update does not prove itself
+	slow    bool // nor does it in three tries, each as long as it may be
 	unsure  bool // it is never blessed
 	lost    bool // it does not come back
 	back    time.Time
@@ -65,6 +66,7 @@ type world struct {
 	fleet    *fleet.Fleet
 	machines map[string]*machine
 	offline  map[string]bool
+	posted   map[string]bool // their cards are made, and no node has joined with them
 	sick     []kube.Volume
 	gone     string // a node that Headscale does not see, although the cluster still does
 	bare     bool   // the update has no Headscale
@@ -78,6 +80,8 @@ type world struct {
 const (
 	rebootTime = 3 * time.Minute
 	tryTime    = 35 * time.Minute
+	// Of three tries each is ended by firstboot-deadline.timer, and followed by a start.
+	fallbackTime = 3*(40*time.Minute+rebootTime) + rebootTime
 )
 
 func newWorld(t *testing.T, text string) *world {
@@ -106,6 +110,9 @@ func (w *world) rows() (rows []roster.Row) {
 		if w.offline[name] {
 			r.State = roster.Offline
 		}
+		if w.posted[name] {
+			r = roster.Row{Node: name, State: roster.Waiting, New: true}
+		}
 		rows = append(rows, r)
 	}
 	return rows
@@ -114,7 +121,7 @@ func (w *world) rows() (rows []roster.Row) {
 func (w *world) Online(context.Context) (map[string]bool, error) {
 	online := map[string]bool{}
 	for name := range w.machines {
-		online[name] = !w.offline[name] && name != w.gone
+		online[name] = !w.offline[name] && !w.posted[name] && name != w.gone
 	}
 	return online, nil
 }
@@ -199,6 +206,9 @@ func (w *world) Restart(_ context.Context, name string) error {
 	if m.broken {
 		m.back = time.Now().Add(tryTime)
 	}
+	if m.slow {
+		m.back = time.Now().Add(fallbackTime)
+	}
 	return nil
 }
 
@@ -206,6 +216,9 @@ func (w *world) Nodes(context.Context) (all []kube.Node, err error) {
 	for _, name := range w.fleet.Nodes.Names {
 		m := w.machines[name]
 		m.settle()
+		if w.posted[name] {
+			continue
+		}
 		n := kube.Node{Name: name, Version: m.k3s, Cordoned: m.cordon != "", Mark: m.cordon}
 		if !m.back.IsZero() || w.offline[name] {
 			n.Fault = "kubelet stopped posting node status"

@@ -41,6 +41,9 @@ func (b *builder) longhorn(l *Longhorn) {
 	settings := under(values, "defaultSettings")
 	settings["defaultReplicaCount"] = fmt.Sprintf(`{"v1":"%[1]d","v2":"%[1]d"}`, l.Replicas) // a JSON text: one value per data engine
 	settings["replicaZoneSoftAntiAffinity"] = l.Sites < 2
+	if l.Replicas == 1 { // each is a volume's last, and Longhorn lets no node be drained that has one
+		settings["nodeDrainPolicy"] = "allow-if-replica-is-stopped"
+	}
 	jobs := recurring
 	if l.Backup == nil {
 		jobs = recurring[:localJobs]

@@ -121,10 +121,13 @@ func TestASeedHasWhatIsWanted(t *testing.T) {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	values, jobs := s.Manifests["longhorn"], s.Manifests["longhorn-jobs"]
-	for _, want := range []string{"replicaZoneSoftAntiAffinity: true", `defaultReplicaCount: '{"v1":"1","v2":"1"}'`, "defaultClassReplicaCount: 1"} {
+	for _, want := range []string{"replicaZoneSoftAntiAffinity: true", `defaultReplicaCount: '{"v1":"1","v2":"1"}'`, "defaultClassReplicaCount: 1", "nodeDrainPolicy: allow-if-replica-is-stopped"} {
 		if !strings.Contains(values, want) {
 			t.Errorf("no %s in\n%s", want, values)
 		}
+	}
+	if two, err := seed.New(whole()); err != nil || strings.Contains(two.Manifests["longhorn"], "nodeDrainPolicy") {
+		t.Errorf("who has two replicas loses the last one's guard: %v", err)
 	}
 	one, err := seed.New(seed.Input{Traefik: true})
 	if text := one.Manifests["traefik"]; err != nil || len(one.Manifests) != 1 || strings.Count(text, "readTimeout: 1h") != 2 || strings.Contains(text, "replicas") {

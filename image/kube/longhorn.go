@@ -1,0 +1,116 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// longhorn is where its objects are.
+const longhorn = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/"
+
+// Storage is what Longhorn keeps of a node: a record, with the identity of its disk. While
+// that is there it refuses another disk of a node of that name (DiskFilesystemChanged).
+type Storage struct {
+	// Only are replicas, "REPLICA of VOLUME", of which no other node has a healthy one.
+	Only []string
+
+	replicas []string
+	takes    bool // new replicas
+}
+
+type replica struct {
+	Metadata meta
+	Spec     struct{ NodeID, VolumeName, HealthyAt, FailedAt string }
+}
+
+// healthy is what Longhorn takes for it (datastore, IsReplicaHealthy).
+func (r replica) healthy() bool {
+	return r.Spec.HealthyAt != "" && r.Spec.FailedAt == "" && r.Metadata.DeletionTimestamp == ""
+}
+
+// Storage tells what Longhorn keeps of a node, nil where that is nothing.
+func (c *Client) Storage(ctx context.Context, name string) (*Storage, error) {
+	var record struct {
+		Spec struct{ AllowScheduling bool }
+	}
+	if err := c.get(ctx, storagePath(name), &record); err != nil {
+		return nil, unlessNotFound(err)
+	}
+	var all list[replica]
+	if err := c.get(ctx, longhorn+"replicas", &all); unlessNotFound(err) != nil {
+		return nil, err
+	}
+	s := &Storage{takes: record.Spec.AllowScheduling}
+	for _, r := range all.Items {
+		if r.Spec.NodeID != name {
+			continue
+		}
+		s.replicas = append(s.replicas, r.Metadata.Name)
+		if !slices.ContainsFunc(all.Items, func(o replica) bool {
+			return o.Spec.VolumeName == r.Spec.VolumeName && o.Spec.NodeID != name && o.healthy()
+		}) {
+			s.Only = append(s.Only, r.Metadata.Name+" of "+r.Spec.VolumeName)
+		}
+	}
+	return s, nil
+}
+
+// forgetTime is how long Longhorn may take to see that a node is gone, and to detach the
+// volumes that were attached to it.
+const forgetTime = 3 * time.Minute
+
+// ForgetStorage has Longhorn forget a node that Kubernetes has forgotten. It keeps a record
+// by itself that takes replicas, or has some (longhorn-manager, webhook/resources/node): so
+// these go first, but for those that no other node has. No record is no error.
+func (c *Client) ForgetStorage(ctx context.Context, name string) error {
+	waiting, cancel := context.WithTimeout(ctx, forgetTime)
+	defer cancel()
+	for {
+		gone, err := c.forgetStorage(waiting, name)
+		if gone || errors.Is(err, errOnly) {
+			return err
+		}
+		select {
+		case <-waiting.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+var errOnly = errors.New("it has replicas that no other node has")
+
+// forgetStorage tries it once. What is being deleted is gone when it is asked for again.
+func (c *Client) forgetStorage(ctx context.Context, name string) (gone bool, err error) {
+	s, err := c.Storage(ctx, name)
+	switch {
+	case err != nil:
+		return false, err
+	case s == nil:
+		return true, nil
+	case len(s.Only) > 0:
+		return false, fmt.Errorf("%w: %v", errOnly, s.Only)
+	}
+	if s.takes {
+		patch := map[string]any{"spec": map[string]any{"allowScheduling": false}}
+		if err := c.send(ctx, http.MethodPatch, storagePath(name), "application/merge-patch+json", patch); err != nil {
+			return false, err
+		}
+	}
+	for _, r := range s.replicas {
+		if _, err := c.call(ctx, http.MethodDelete, longhorn+"replicas/"+url.PathEscape(r)); err != nil {
+			return false, err
+		}
+	}
+	if _, err := c.call(ctx, http.MethodDelete, storagePath(name)); err != nil {
+		return false, err
+	}
+	return false, errors.New("it is deleted, and not gone yet")
+}
+
+func storagePath(name string) string { return longhorn + "nodes/" + url.PathEscape(name) }

@@ -1,0 +1,57 @@
+package replace
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
+)
+
+// Remains is what is left when a node has been forgotten, but by Longhorn.
+type Remains struct {
+	node  string
+	cause error
+}
+
+func (r *Remains) Error() string {
+	return fmt.Sprintf("Longhorn keeps its record of %s, and refuses the new one's disk as long as it does: %v\nBefore the new one is switched on, say:\n%s",
+		r.node, r.cause, forgetByHand(r.node))
+}
+
+func (r *Remains) Unwrap() error { return r.cause }
+
+// forgetsStorage says that there is something to forget, and nothing is lost by that.
+func (l *Leave) forgetsStorage() bool { return l.storage != nil && len(l.storage.Only) == 0 }
+
+func (l *Leave) forgetStorage(ctx context.Context) error {
+	if !l.forgetsStorage() {
+		return nil
+	}
+	if err := l.cluster.ForgetStorage(ctx, l.name); err != nil {
+		return &Remains{l.name, err}
+	}
+	return nil
+}
+
+// onlyReplicas says what to do where Longhorn's record stays, "" where it does not: the
+// disk may be good, and all that there is of a volume.
+func (l *Leave) onlyReplicas() string {
+	if l.storage == nil || len(l.storage.Only) == 0 {
+		return ""
+	}
+	again := ""
+	if l.node.Longhorn.Disk != (node.Disk{}) && !l.fleet.Encrypts(l.name) {
+		again = fmt.Sprintf("With its old disk for volumes (%s) the new %s has them again. ", l.node.Longhorn.Disk, l.name)
+	}
+	return fmt.Sprintf("Longhorn's record of %[1]s stays, as no other node has a healthy replica: %[2]s. %[3]s"+
+		"Any other disk it refuses there, until it has forgotten the old one; what only that had is lost then, but for backups. Say so, where kubectl does, before the new %[1]s is switched on:\n%[4]s",
+		l.name, strings.Join(l.storage.Only, ", "), again, forgetByHand(l.name))
+}
+
+// forgetByHand has Longhorn forget a node, as ForgetStorage does (package kube).
+func forgetByHand(name string) string {
+	return fmt.Sprintf(`  kubectl -n longhorn-system patch nodes.longhorn.io %[1]s --type merge -p '{"spec":{"allowScheduling":false}}'
+  kubectl -n longhorn-system delete replicas.longhorn.io -l longhornnode=%[1]s
+  kubectl -n longhorn-system delete nodes.longhorn.io %[1]s`, name)
+}
