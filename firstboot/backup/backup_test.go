@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 // sql runs a statement on a database, which it makes.
@@ -245,5 +249,16 @@ func TestOneStoreAwayLeavesTheOther(t *testing.T) {
 	err := server(t, away{}, Dir(dir)).Backup(t.Context(), time.Now())
 	if names, _ := Dir(dir).List(); err == nil || len(names) != 1 {
 		t.Errorf("%v, %v", names, err)
+	}
+}
+
+// TestAPrefixBeginsWithNoSlash: what is signed is a path without a double one.
+func TestAPrefixBeginsWithNoSlash(t *testing.T) {
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked = append(asked, r.URL.Path) }))
+	defer s.Close()
+	b := Bucket(&node.S3{Endpoint: s.URL, Region: "eu", Bucket: "home", Prefix: "/headscale/", AccessKey: "a", SecretKey: "b"})
+	if err := b.Put("x", []byte("copy")); err != nil || !slices.Equal(asked, []string{"/home/headscale/x"}) || b.String() != "s3://home/headscale/" {
+		t.Errorf("%q of %s, %v", asked, b, err)
 	}
 }

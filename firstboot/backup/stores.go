@@ -74,9 +74,11 @@ const TransferTime = 10 * time.Minute
 // Bucket opens a bucket of S3, or of what speaks like it.
 func Bucket(s *node.S3) Store { return bucketWithin(s, TransferTime) }
 
+// bucketWithin takes the slash off a prefix: with two together simples3 signs another path
+// than it asks for (sign.go, filepath.Clean), which S3 refuses.
 func bucketWithin(s *node.S3, patience time.Duration) Store {
 	c := simples3.New(s.Region, s.AccessKey, s.SecretKey.Reveal()).SetEndpoint(s.Endpoint).SetClient(&http.Client{Timeout: patience})
-	return &bucket{c, s.Bucket, s.Prefix}
+	return &bucket{c, s.Bucket, strings.TrimLeft(s.Prefix, "/")}
 }
 
 func (b *bucket) String() string { return "s3://" + b.name + "/" + b.prefix }
