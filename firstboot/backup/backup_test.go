@@ -262,3 +262,13 @@ func TestAPrefixBeginsWithNoSlash(t *testing.T) {
 		t.Errorf("%q of %s, %v", asked, b, err)
 	}
 }
+
+// TestWhatIsTooLargeIsNotCut.
+func TestWhatIsTooLargeIsNotCut(t *testing.T) {
+	for text, whole := range map[string]bool{"12345678": true, "123456789": false} {
+		got, err := readAll(strings.NewReader(text), 8)
+		if whole && (err != nil || string(got) != text) || !whole && (err == nil || !strings.Contains(err.Error(), "larger than 8 bytes")) {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}

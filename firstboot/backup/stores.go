@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -97,7 +98,16 @@ func (b *bucket) Get(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	return io.ReadAll(io.LimitReader(r, largest))
+	return readAll(r, largest)
+}
+
+// readAll refuses what is larger, as a part of it would pass for a damaged whole.
+func readAll(r io.Reader, most int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(data)) > most {
+		return nil, fmt.Errorf("it is larger than %d bytes, which is more than is read of one file: if it does not belong there, delete it", most)
+	}
+	return data, err
 }
 
 func (b *bucket) Put(name string, data []byte) error {
