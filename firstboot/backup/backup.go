@@ -196,6 +196,9 @@ func query(ctx context.Context, file, statement string) (string, error) {
 // returns its name; "" if there was nothing to do, or no copy. A damaged one is
 // told of, and the one before it taken.
 func (k *Keeper) Restore(ctx context.Context, tell func(string)) (string, error) {
+	if err := sweep(k.Data, unpacked); err != nil {
+		return "", err
+	}
 	if _, err := os.Lstat(filepath.Join(k.Data, database)); !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
@@ -239,9 +242,12 @@ func (k *Keeper) Restore(ctx context.Context, tell func(string)) (string, error)
 
 var errDamaged = errors.New("it is damaged")
 
+// unpacked is what the name of a copy's directory begins with, until its files are in place.
+const unpacked = ".restore-"
+
 // bringBack puts a copy in place, the database last: where it is, the rest is.
 func (k *Keeper) bringBack(ctx context.Context, data []byte) error {
-	tmp, err := os.MkdirTemp(k.Data, ".restore-")
+	tmp, err := os.MkdirTemp(k.Data, unpacked)
 	if err != nil {
 		return err
 	}

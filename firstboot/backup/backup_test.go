@@ -252,6 +252,28 @@ func TestOneStoreAwayLeavesTheOther(t *testing.T) {
 	}
 }
 
+// TestNothingOfAPowerCutIsLeft: what was being written then has the database and keys in it.
+func TestNothingOfAPowerCutIsLeft(t *testing.T) {
+	store := Dir(t.TempDir())
+	k := server(t, store)
+	for _, stray := range []string{k.file(".restore-1/" + database), k.file(".copies-1"), filepath.Join(string(store), ".headscale-20261101T033000Z.tar.gz")} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(stray), 0o700), os.WriteFile(stray, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := k.Restore(t.Context(), noWord(t)); err != nil { // as before each start of Headscale
+		t.Fatal(err)
+	}
+	if err := k.Backup(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{k.Data, string(store)} {
+		if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+			t.Errorf("%v is left, %v", left, err)
+		}
+	}
+}
+
 // TestAPrefixBeginsWithNoSlash: what is signed is a path without a double one.
 func TestAPrefixBeginsWithNoSlash(t *testing.T) {
 	var asked []string

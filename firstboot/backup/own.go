@@ -80,7 +80,11 @@ func (k *Keeper) note(more ...string) error {
 		}
 	}
 	names = names[max(0, len(names)-remembered):]
-	f, err := os.CreateTemp(k.Data, ".copies-") // of no name that Headscale could take before
+	const begun = ".copies-"
+	if err := sweep(k.Data, begun); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(k.Data, begun) // of no name that Headscale could take before
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,9 @@ func (d Dir) Put(name string, data []byte) error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return err
 	}
+	if err := sweep(string(d), "."+prefix); err != nil {
+		return err
+	}
 	tmp := filepath.Join(string(d), "."+name)
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
 		return err
@@ -56,6 +59,21 @@ func (d Dir) Put(name string, data []byte) error {
 		return err
 	}
 	return syncFile(string(d))
+}
+
+// sweep removes from a directory what was being written when the power went: its name begins
+// so, and no later one is the same.
+func sweep(dir, prefix string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }
 
 // Delete removes a file.
