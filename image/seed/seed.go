@@ -50,7 +50,8 @@ func New(in Input) (node.Seed, error) {
 }
 
 // waiting are the files of a seed that come after volumes that are brought back:
-// applications, which would make empty ones, and jobs, which would back these up.
+// applications, which would make empty ones, and jobs. The lost cluster's jobs are there
+// before, as Longhorn's restore brings them at once.
 var waiting = []string{rootFile, jobsFile}
 
 // After is a seed whose cluster brings volumes back before all else.
