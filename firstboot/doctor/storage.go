@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,11 +142,12 @@ func (p *patient) systemBackups(ctx context.Context, group string) {
 }
 
 // lastBackups passes over volumes that nobody claims any more, which stay and are
-// backed up no more, and over those that had no night yet.
+// backed up no more, also in a cluster that was made anew (firstboot's reserve), and over
+// those that had no night yet.
 func (p *patient) lastBackups(group string, all []volume) {
 	var late []string
 	for _, v := range all {
-		if v.Status.KubernetesStatus.PVStatus == "Released" {
+		if slices.Contains([]string{"Released", "Available"}, v.Status.KubernetesStatus.PVStatus) {
 			continue
 		}
 		last, err := time.Parse(time.RFC3339, v.Status.LastBackupAt)
