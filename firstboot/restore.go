@@ -131,37 +131,47 @@ func (m *machine) backupsListed(ctx context.Context, r *node.Restore) error {
 // an empty claim of its name.
 func (m *machine) claimsBack(ctx context.Context, r *node.Restore) error {
 	var away, soon []string
-	for _, claim := range slices.Sorted(maps.Keys(r.Claims)) {
-		switch phase, err := m.claimPhase(ctx, claim); {
+	wanted := map[string]bool{} // volumes, by claims
+	for _, name := range slices.Sorted(maps.Keys(r.Claims)) {
+		c, err := m.claim(ctx, name)
+		wanted[c.Spec.VolumeName] = true
+		switch {
 		case err != nil:
 			return problem("restore-waiting", r.SystemBackup, err.Error()).because(err)
-		case phase == "Pending":
-			soon = append(soon, claim)
-		case phase != "Bound":
-			away = append(away, claim)
+		case c.Status.Phase == "Pending":
+			soon = append(soon, name)
+		case c.Status.Phase != "Bound":
+			away = append(away, name)
 		}
 	}
-	switch {
-	case len(away) > 0:
-		return problem("restore-partial", r.SystemBackup, strings.Join(away, ", "), restoreName(r.SystemBackup))
-	case len(soon) > 0:
+	if len(away) == 0 && len(soon) > 0 {
 		return problem("restore-running", r.SystemBackup, "Pending: "+strings.Join(soon, ", "))
+	}
+	if err := m.reserve(ctx, wanted, len(away) > 0); err != nil {
+		return problem("restore-waiting", r.SystemBackup, err.Error()).because(err)
+	}
+	if len(away) > 0 {
+		return problem("restore-partial", r.SystemBackup, strings.Join(away, ", "), restoreName(r.SystemBackup))
 	}
 	return nil
 }
 
-// claimPhase returns the phase of a PersistentVolumeClaim, "" if there is no such claim.
-func (m *machine) claimPhase(ctx context.Context, claim string) (string, error) {
-	space, name, _ := strings.Cut(claim, "/")
+// claim is a PersistentVolumeClaim, empty if there is no such claim.
+type claim struct {
+	Spec   struct{ VolumeName string }
+	Status struct{ Phase string }
+}
+
+func (m *machine) claim(ctx context.Context, name string) (c claim, err error) {
+	space, name, _ := strings.Cut(name, "/")
 	out, err := m.Net.API(ctx, adminConf, "/api/v1/namespaces/"+space+"/persistentvolumeclaims/"+name)
 	if errors.Is(err, ErrNoObject) {
-		return "", nil
+		return claim{}, nil
 	}
-	var c struct{ Status struct{ Phase string } }
 	if err == nil {
 		err = json.Unmarshal(out, &c)
 	}
-	return c.Status.Phase, err
+	return c, err
 }
 
 // namespaces returns those that the restore waits for, the claims' among them.

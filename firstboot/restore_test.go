@@ -1,6 +1,9 @@
 package firstboot_test
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,12 +12,13 @@ import (
 
 const (
 	// taken is a name as Longhorn's recurring job gives it: of 45 characters.
-	taken     = "system-n-6f1c0a52-7d34-4f0e-9c53-0b1a2c3d4e5f"
-	brought   = "systemrestores/r-b4adda89"
-	homeClaim = "/api/v1/namespaces/ide/persistentvolumeclaims/home" // was never backed up
-	dataClaim = "/api/v1/namespaces/nextcloud/persistentvolumeclaims/data"
-	bound     = `{"status":{"phase":"Bound"}}`
-	disk      = `{"items":[{"spec":{"disks":{}}},{"spec":{"disks":{"d":{"allowScheduling":true}}}}]}`
+	taken       = "system-n-6f1c0a52-7d34-4f0e-9c53-0b1a2c3d4e5f"
+	brought     = "systemrestores/r-b4adda89"
+	homeClaim   = "/api/v1/namespaces/ide/persistentvolumeclaims/home" // was never backed up
+	dataClaim   = "/api/v1/namespaces/nextcloud/persistentvolumeclaims/data"
+	volumesPath = "/api/v1/persistentvolumes"
+	bound       = `{"status":{"phase":"Bound"}}`
+	disk        = `{"items":[{"spec":{"disks":{}}},{"spec":{"disks":{"d":{"allowScheduling":true}}}}]}`
 )
 
 // bereft is a node that makes a cluster anew, with what an old one had.
@@ -199,5 +203,68 @@ func TestVolumesComeBackAlone(t *testing.T) {
 	w.longhorn = ready(brought, `{"status":{"state":"Completed"}}`)
 	if s, _ := w.boot(nil); s.State != firstboot.Joined {
 		t.Fatal(s.Line())
+	}
+}
+
+// pv is a PersistentVolume as Longhorn's restore makes it, with what differs.
+func pv(name, phase, driver, more string) string {
+	return fmt.Sprintf(`{"metadata":{"name":%q,"resourceVersion":"7","annotations":{"longhorn.io/last-system-restored":"s3://x"}},"spec":{"csi":{"driver":%q}%s},"status":{"phase":%q}}`, name, driver, more, phase)
+}
+
+// TestWhatNobodyClaimedIsNobodys: Longhorn brings such volumes back without their claimRef, and
+// the next claim of their class would get somebody's old data. This is done before anything
+// makes claims, a person who gives some up, too; who needs a volume of the backup gets it.
+func TestWhatNobodyClaimedIsNobodys(t *testing.T) {
+	const longhorn = "driver.longhorn.io"
+	w := bereft(t)
+	w.longhorn = ready(brought, `{"status":{"state":"Completed"}}`)
+	byHand := strings.Replace(pv("by-hand", "Available", longhorn, ""), "longhorn.io/last-system-restored", "x", 1)
+	w.longhorn[volumesPath] = `{"items":[` + strings.Join([]string{
+		pv("pvc-old", "Available", longhorn, ""), pv("pvc-home", "Available", longhorn, ""), byHand,
+		pv("pvc-data", "Bound", longhorn, `,"claimRef":{"name":"data"}`), pv("kept", "Available", longhorn, `,"claimRef":{"name":"x"}`),
+		pv("strange", "Available", "other.io", ""), pv("coming", "Pending", longhorn, ""), `{"metadata":{"name":"local"},"spec":{"local":{}},"status":{"phase":"Available"}}`,
+	}, ",") + `]}`
+	w.longhorn[homeClaim] = `{"spec":{"volumeName":"pvc-home"},"status":{"phase":"Pending"}}`
+	delete(w.longhorn, dataClaim)
+	reserved := func() string { return strings.Join(slices.Sorted(maps.Keys(w.patched)), " ") }
+	const old, hand = volumesPath + "/pvc-old", volumesPath + "/by-hand"
+	times, refused, said := 0, "", ""
+	w.fault = func(_ int, what string) fault {
+		if what == refused {
+			return before
+		}
+		return none
+	}
+	s, _ := w.boot(func(s firstboot.Status) bool {
+		if s.Problem == nil || s.Step != "restore" || s.Problem.Summary == said {
+			return false
+		}
+		said = s.Problem.Summary
+		switch times++; times {
+		case 1:
+			if s.Problem.Code != "restore-partial" || reserved() != old {
+				t.Errorf("before a person gives claims up: %+v, %q", s.Problem, reserved())
+			}
+			w.longhorn[dataClaim], w.patched = bound, nil
+		case 2:
+			if s.Problem.Code != "restore-running" || reserved() != "" {
+				t.Errorf("while claims wait: %+v, %q", s.Problem, reserved())
+			}
+			w.longhorn[homeClaim] = `{"spec":{"volumeName":"pvc-home"},"status":{"phase":"Bound"}}`
+			w.longhorn[volumesPath] = strings.Replace(w.longhorn[volumesPath], pv("pvc-home", "Available", longhorn, ""), pv("pvc-home", "Bound", longhorn, `,"claimRef":{}`), 1)
+			refused = "patch " + hand
+		case 3:
+			if s.Problem.Code != "restore-waiting" || w.text(manifests+"imagebuilder-argocd-root.yaml") != "" {
+				t.Errorf("where one cannot be kept: %+v", s.Problem)
+			}
+			refused = ""
+		}
+		return false
+	})
+	if want := `{"metadata":{"resourceVersion":"7"},"spec":{"claimRef":{"apiVersion":"v1","kind":"PersistentVolumeClaim","name":"unclaimed-pvc-old","namespace":"longhorn-system"}}}`; w.patched[old] != want {
+		t.Errorf("it is given to %s", w.patched[old])
+	}
+	if s.State != firstboot.Joined || times != 3 || reserved() != hand+" "+old {
+		t.Errorf("%s after %d, reserved are %q", s.Line(), times, reserved())
 	}
 }

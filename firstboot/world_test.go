@@ -1,6 +1,7 @@
 package firstboot_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -88,7 +89,7 @@ type world struct {
 	metadata string // of the cluster's node
 	applied  map[string]string
 	rejects  error             // what the API answers to an object
-	longhorn map[string]string // its objects by what follows their common path, and claims by all of it
+	longhorn map[string]string // its objects by what follows their common path, and claims and volumes by all of it
 
 	// the tailnet
 	listing   string // what Headscale, on this node, lists
@@ -461,6 +462,10 @@ func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error)
 		}
 		if path == "/api/v1/nodes" {
 			out = []byte(w.all)
+			return nil
+		}
+		if path == volumesPath {
+			out = []byte(cmp.Or(w.longhorn[path], `{"items":[]}`))
 			return nil
 		}
 		if object, ok := strings.CutPrefix(path, firstboot.LonghornAPI); ok || strings.Contains(path, "/persistentvolumeclaims/") {

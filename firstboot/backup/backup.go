@@ -193,6 +193,9 @@ func query(ctx context.Context, file, statement string) (string, error) {
 // there is a database, or no copy. It reports a damaged copy to tell, and goes on with the next
 // older one.
 func (k *Keeper) Restore(ctx context.Context, tell func(string)) (string, error) {
+	if err := sweep(k.Data, unpacked); err != nil {
+		return "", err
+	}
 	if _, err := os.Lstat(filepath.Join(k.Data, database)); !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
@@ -236,10 +239,13 @@ func (k *Keeper) Restore(ctx context.Context, tell func(string)) (string, error)
 
 var errDamaged = errors.New("it is damaged")
 
+// unpacked begins the name of the directory of a copy's files, until they are in place.
+const unpacked = ".restore-"
+
 // bringBack moves the files of a copy into place, the database last: if it is there, the rest is
 // too.
 func (k *Keeper) bringBack(ctx context.Context, data []byte) error {
-	tmp, err := os.MkdirTemp(k.Data, ".restore-")
+	tmp, err := os.MkdirTemp(k.Data, unpacked)
 	if err != nil {
 		return err
 	}

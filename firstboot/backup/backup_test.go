@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 // sql runs a statement on a database, which it makes.
@@ -246,5 +250,48 @@ func TestOneStoreAwayLeavesTheOther(t *testing.T) {
 	err := server(t, away{}, Dir(dir)).Backup(t.Context(), time.Now())
 	if names, _ := Dir(dir).List(); err == nil || len(names) != 1 {
 		t.Errorf("%v, %v", names, err)
+	}
+}
+
+// TestNothingOfAPowerCutIsLeft: what was being written then has the database and keys in it.
+func TestNothingOfAPowerCutIsLeft(t *testing.T) {
+	store := Dir(t.TempDir())
+	k := server(t, store)
+	for _, stray := range []string{k.file(".restore-1/" + database), k.file(".copies-1"), filepath.Join(string(store), ".headscale-20261101T033000Z.tar.gz")} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(stray), 0o700), os.WriteFile(stray, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := k.Restore(t.Context(), noWord(t)); err != nil { // as before each start of Headscale
+		t.Fatal(err)
+	}
+	if err := k.Backup(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{k.Data, string(store)} {
+		if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+			t.Errorf("%v is left, %v", left, err)
+		}
+	}
+}
+
+// TestAPrefixBeginsWithNoSlash: what is signed is a path without a double one.
+func TestAPrefixBeginsWithNoSlash(t *testing.T) {
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked = append(asked, r.URL.Path) }))
+	defer s.Close()
+	b := Bucket(&node.S3{Endpoint: s.URL, Region: "eu", Bucket: "home", Prefix: "/headscale/", AccessKey: "a", SecretKey: "b"})
+	if err := b.Put("x", []byte("copy")); err != nil || !slices.Equal(asked, []string{"/home/headscale/x"}) || b.String() != "s3://home/headscale/" {
+		t.Errorf("%q of %s, %v", asked, b, err)
+	}
+}
+
+// TestWhatIsTooLargeIsNotCut.
+func TestWhatIsTooLargeIsNotCut(t *testing.T) {
+	for text, whole := range map[string]bool{"12345678": true, "123456789": false} {
+		got, err := readAll(strings.NewReader(text), 8)
+		if whole && (err != nil || string(got) != text) || !whole && (err == nil || !strings.Contains(err.Error(), "larger than 8 bytes")) {
+			t.Errorf("%q, %v", got, err)
+		}
 	}
 }

@@ -82,7 +82,11 @@ func (k *Keeper) note(more ...string) error {
 		}
 	}
 	names = names[max(0, len(names)-remembered):]
-	f, err := os.CreateTemp(k.Data, ".copies-") // a name that Headscale does not use
+	const begun = ".copies-"
+	if err := sweep(k.Data, begun); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(k.Data, begun) // a name that Headscale does not use
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -44,6 +45,9 @@ func (d Dir) Put(name string, data []byte) error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return err
 	}
+	if err := sweep(string(d), "."+prefix); err != nil {
+		return err
+	}
 	tmp := filepath.Join(string(d), "."+name)
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
 		return err
@@ -55,6 +59,21 @@ func (d Dir) Put(name string, data []byte) error {
 		return err
 	}
 	return syncFile(string(d))
+}
+
+// sweep removes from a directory what was being written when the power went: its name begins
+// so, and no later one is the same.
+func sweep(dir, prefix string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }
 
 // Delete removes a file.
@@ -74,9 +93,11 @@ const TransferTime = 10 * time.Minute
 // Bucket opens a bucket of S3, or of a service that speaks its protocol.
 func Bucket(s *node.S3) Store { return bucketWithin(s, TransferTime) }
 
+// bucketWithin takes the slash off a prefix: with two together simples3 signs another path
+// than it asks for (sign.go, filepath.Clean), which S3 refuses.
 func bucketWithin(s *node.S3, patience time.Duration) Store {
 	c := simples3.New(s.Region, s.AccessKey, s.SecretKey.Reveal()).SetEndpoint(s.Endpoint).SetClient(&http.Client{Timeout: patience})
-	return &bucket{c, s.Bucket, s.Prefix}
+	return &bucket{c, s.Bucket, strings.TrimLeft(s.Prefix, "/")}
 }
 
 func (b *bucket) String() string { return "s3://" + b.name + "/" + b.prefix }
@@ -95,7 +116,16 @@ func (b *bucket) Get(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	return io.ReadAll(io.LimitReader(r, largest))
+	return readAll(r, largest)
+}
+
+// readAll refuses what is larger, as a part of it would pass for a damaged whole.
+func readAll(r io.Reader, most int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(data)) > most {
+		return nil, fmt.Errorf("it is larger than %d bytes, which is more than is read of one file: if it does not belong there, delete it", most)
+	}
+	return data, err
 }
 
 func (b *bucket) Put(name string, data []byte) error {

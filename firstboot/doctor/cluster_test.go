@@ -78,7 +78,8 @@ func whole() api {
 		"longhorn-system/nodes":  `{"items":[{"metadata":{"name":"cabin-box"},"spec":{"disks":{"default":{"allowScheduling":true}}},"status":{"zone":"cabin","diskStatus":{"default":{"conditions":[{"type":"Schedulable","status":"False"},{"type":"Ready","status":"True","message":"record diskUUID doesn't match"}]}}}}]}`,
 		"/helmcharts":            `{"items":[{"metadata":{"name":"traefik"},"status":{"conditions":[{"type":"JobCreated","status":"True"},{"type":"Failed","status":"False"}]}},{"metadata":{"name":"longhorn"},"spec":{"targetNamespace":"longhorn-system"}}]}`,
 		"/volumes": `{"items":[{"metadata":{"name":"pvc-1","creationTimestamp":"2026-11-02T10:00:00Z"},"status":{"robustness":"healthy","lastBackupAt":"2026-11-29T02:23:00Z","kubernetesStatus":{"namespace":"nextcloud","pvcName":"data"}}},
-			{"metadata":{"name":"pvc-2"},"status":{"robustness":"unknown","lastBackupAt":"","kubernetesStatus":{"namespace":"gone","pvcName":"data","pvStatus":"Released"}}}]}`,
+			{"metadata":{"name":"pvc-2"},"status":{"robustness":"unknown","lastBackupAt":"","kubernetesStatus":{"namespace":"gone","pvcName":"data","pvStatus":"Released"}}},
+			{"metadata":{"name":"pvc-3"},"status":{"robustness":"unknown","lastBackupAt":"","kubernetesStatus":{"pvName":"pvc-3","pvStatus":"Available"}}}]}`,
 		"/systembackups": `{"items":[
 			{"metadata":{"name":"system-n-1","creationTimestamp":"2026-11-20T05:11:00Z"},"status":{"state":"Error","createdAt":null,"conditions":[{"type":"Error","message":"timeout uploading"}]}},
 			{"metadata":{"name":"system-n-2","creationTimestamp":"2026-11-29T05:11:00Z"},"status":{"state":"Ready","createdAt":"2026-11-29T05:12:00Z"}}]}`,

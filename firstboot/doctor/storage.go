@@ -177,11 +177,12 @@ func (p *patient) systemBackups(ctx context.Context, group string) {
 }
 
 // lastBackups skips volumes that nobody claims any more, which stay but are not backed
-// up, and volumes that are too new to have a backup.
+// up (after a resurrection, too: firstboot's reserve), and volumes that are too new to have a
+// backup.
 func (p *patient) lastBackups(group string, all []volume) {
 	var late []string
 	for _, v := range all {
-		if v.Status.KubernetesStatus.PVStatus == "Released" {
+		if slices.Contains([]string{"Released", "Available"}, v.Status.KubernetesStatus.PVStatus) {
 			continue
 		}
 		last, err := time.Parse(time.RFC3339, v.Status.LastBackupAt)

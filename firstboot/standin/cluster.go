@@ -181,6 +181,8 @@ func (c *cluster) handler() http.Handler {
 	mux.HandleFunc("DELETE /api/v1/nodes/{name}", c.api(c.remove))
 	mux.HandleFunc("GET /api/v1/nodes", c.api(c.nodes))
 	mux.HandleFunc("GET /api/v1/pods", c.api(noPods))
+	mux.HandleFunc("GET /api/v1/persistentvolumes", c.api(c.volumes))
+	mux.HandleFunc("PATCH /api/v1/persistentvolumes/{name}", c.api(c.claimed))
 	mux.HandleFunc("PATCH /api/v1/namespaces/{namespace}", c.api(c.apply))
 	mux.HandleFunc("PATCH /api/v1/namespaces/{namespace}/secrets/{name}", c.api(c.apply))
 	mux.HandleFunc("PATCH "+longhornPath, c.api(c.changed))

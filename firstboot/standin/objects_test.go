@@ -82,6 +82,20 @@ func TestObjectsAreWhatTheirControllersSay(t *testing.T) {
 	if err := net.Apply(ctx, conf, firstboot.LonghornAPI+"systemrestores/r-1", restore); err == nil {
 		t.Error("it has a place in no namespace")
 	}
+	const volumes = "/api/v1/persistentvolumes"
+	if got, err := net.API(ctx, conf, volumes); err != nil || !strings.Contains(string(got), `"items":[]`) {
+		t.Errorf("a kind that is always there: %s, %v", got, err)
+	}
+	create(`{"apiVersion":"v1","kind":"PersistentVolume","metadata":{"name":"pvc-1","resourceVersion":"7"},"spec":{"csi":{"driver":"driver.longhorn.io"}},"status":{"phase":"Available"}}`)
+	for version, want := range map[string]bool{"6": false, "7": true} {
+		err := net.Patch(ctx, conf, volumes+"/pvc-1", []byte(`{"metadata":{"resourceVersion":"`+version+`"},"spec":{"claimRef":{"name":"x"}}}`))
+		if (err == nil) != want {
+			t.Errorf("a volume at version %s: %v", version, err)
+		}
+	}
+	if got, err := net.API(ctx, conf, volumes); err != nil || !strings.Contains(string(got), `"claimRef":{"name":"x"},"csi":{"driver"`) {
+		t.Errorf("a volume that was given away: %s, %v", got, err)
+	}
 	create(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"longhorn-system"}}`)
 	if err := net.Apply(ctx, conf, firstboot.LonghornAPI+"systemrestores/r-1", restore); err != nil {
 		t.Error(err)

@@ -218,6 +218,9 @@ func TestResurrect(t *testing.T) {
 	pi.seeJoined()
 	vps.seeJoined()
 	pi.has("Application argocd/root", "Secret cloud/db")
+	if got := pi.sh("k3s kubectl get --raw /api/v1/persistentvolumes"); !strings.Contains(got, "unclaimed-pvc-old") {
+		t.Errorf("what nobody claimed is anybody's: %s", got)
+	}
 	if got := pi.authority(); got != authority {
 		t.Errorf("the cluster's authority is %s, was %s: kubeconfigs are void", got, authority)
 	}
@@ -277,5 +280,6 @@ func (m *machine) bringsVolumesBack() {
 	}
 	_, restore, _ := strings.Cut(all[at], "/")
 	m.sh(`echo '{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"namespace":"cloud","name":"data"},"status":{"phase":"Bound"}}' | k3s kubectl create --raw /v1-standin/objects -f -`)
+	m.sh(`echo '{"apiVersion":"v1","kind":"PersistentVolume","metadata":{"name":"pvc-old","resourceVersion":"1"},"spec":{"csi":{"driver":"driver.longhorn.io"}},"status":{"phase":"Available"}}' | k3s kubectl create --raw /v1-standin/objects -f -`)
 	m.longhorn("SystemRestore", restore, fmt.Sprintf(`"spec":{"systemBackup":%q},"status":{"state":"Completed"}`, systemBackup))
 }

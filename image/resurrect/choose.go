@@ -59,6 +59,31 @@ func strangers(all []*systembackup.Backup, b *systembackup.Backup) (others []*sy
 	return others
 }
 
+// lacks reports claims that b does not have, and an older backup of the same cluster has.
+// They were given up since, or b was made while volumes were being restored: Longhorn's
+// restore begins with the lost cluster's jobs.
+func lacks(all []*systembackup.Backup, b *systembackup.Backup) (tell []string) {
+	known, others := map[string]bool{}, strangers(all, b)
+	for claim := range b.Claims {
+		known[claim] = true
+	}
+	for _, o := range all { // the newest first
+		if !o.Created.Before(b.Created) || slices.Contains(others, o) {
+			continue
+		}
+		var more []string
+		for _, claim := range slices.Sorted(maps.Keys(o.Claims)) {
+			if !known[claim] {
+				more, known[claim] = append(more, claim), true
+			}
+		}
+		if len(more) > 0 {
+			tell = append(tell, fmt.Sprintf("the system backup %s (of %s) does not have %s, which %s (of %s) has: unless that was given up, say --system-backup %[4]s, which brings all back as of its night", b.Name, day(b.Created), list(more), o.Name, day(o.Created)))
+		}
+	}
+	return tell
+}
+
 // told lists backups so that a person can tell them apart.
 func told(all []*systembackup.Backup) string {
 	var out []string

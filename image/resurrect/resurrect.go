@@ -44,7 +44,7 @@ type Rising struct {
 	headscale error
 	members   []headscale.Node // members of the tailnet that were the fleet's nodes
 	volumes   *systembackup.Backup
-	// Told lists backups that cannot be used.
+	// Told lists backups that cannot be used, and what the chosen one lacks.
 	Told []string
 }
 
@@ -69,8 +69,11 @@ func Prepare(ctx context.Context, f *fleet.Fleet, server replace.Server, o Optio
 	if err != nil {
 		return nil, err
 	}
-	r.volumes, err = choose(all, o.SystemBackup, store.String())
-	return r, err
+	if r.volumes, err = choose(all, o.SystemBackup, store.String()); err != nil {
+		return nil, err
+	}
+	r.Told = append(r.Told, lacks(all, r.volumes)...)
+	return r, nil
 }
 
 // askHeadscale finds the members that were the fleet's nodes. If the fleet's own Headscale

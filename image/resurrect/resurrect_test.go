@@ -136,6 +136,30 @@ when all are back, and no earlier, Argo CD begins with what Git has`
 	}
 }
 
+// TestABackupOfAPartIsTold: one that was made while volumes came back is the newest, and whole.
+func TestABackupOfAPartIsTold(t *testing.T) {
+	part := weekly()
+	systembackuptest.Add(part, at, "v1.12.1", "theirs", "2026-11-01T05:11:00Z", "cloud/mail@theirs")
+	systembackuptest.Add(part, at, "v1.12.1", "weekly-0", "2026-11-08T05:11:00Z", "ide/home", "cloud/data", "old/data")
+	systembackuptest.Add(part, at, "v1.12.1", "weekly-3", "2026-11-29T05:11:00Z", "ide/home")
+	for name, want := range map[string][]string{
+		"weekly-2": {"weekly-2 (of 22 November 2026 05:11 UTC) does not have old/data, which weekly-0 (of 8 November 2026 05:11 UTC) has: unless that was given up, say --system-backup weekly-0,"},
+		"weekly-3": {"weekly-3 (of 29 November 2026 05:11 UTC) does not have cloud/data, cloud/db, which weekly-2 (", "does not have old/data, which weekly-0 ("},
+		"weekly-0": nil,
+	} {
+		r, err := Prepare(t.Context(), shed(t, "[control, witness]", part), &tailnet{}, Options{SystemBackup: name})
+		if err != nil || len(r.Told) != len(want) {
+			t.Errorf("%s: %+v, %v", name, r, err)
+			continue
+		}
+		for i, w := range want {
+			if !strings.Contains(r.Told[i], w) {
+				t.Errorf("%s: no %q in %q", name, w, r.Told[i])
+			}
+		}
+	}
+}
+
 // TestNothingStartsK3sWhileItsDataGo: tailscaled upholds k3s, so systemd starts it again at
 // once when it is stopped, unless a condition of its unit is not met. However ForgetVote
 // ends, firstboot runs again.

@@ -51,7 +51,8 @@ func New(in Input) (node.Seed, error) {
 }
 
 // waiting are the files of a seed that must be applied after volumes are restored:
-// applications would create empty volumes, and jobs would back these up.
+// applications would create empty volumes. The jobs come with them; those of the lost cluster
+// are there before, as Longhorn's restore creates them at once.
 var waiting = []string{rootFile, jobsFile}
 
 // After is the seed for a cluster that restores volumes before anything else.
