@@ -1,13 +1,17 @@
 package firstboot_test
 
 import (
+	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/overlays"
 )
 
 // TestTimings: every server and witness runs etcd with the same timings, a
@@ -82,5 +86,50 @@ func TestTheNodeKeepsWhatItNeeds(t *testing.T) {
 		if err := yaml.Unmarshal([]byte(text), &got); err != nil || got.Kind != "KubeletConfiguration" || !strings.HasSuffix(text, "systemReserved:\n  "+c.want) {
 			t.Errorf("%s of %s kB: %v\n%s", c.role, c.kib, err, text)
 		}
+	}
+}
+
+// TestPodsEndBeforeTheirVolumes: of a node that restarts undrained, what writes to volumes
+// goes first, Longhorn, which serves them, after that, and names last; and logind waits
+// for all three.
+func TestPodsEndBeforeTheirVolumes(t *testing.T) {
+	w := newWorld(t, agentYAML)
+	w.peers, w.alive[cabin] = peer, true
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	var got struct {
+		All      string `yaml:"shutdownGracePeriod"`
+		Critical string `yaml:"shutdownGracePeriodCriticalPods"`
+		Groups   []struct {
+			Priority int
+			Seconds  int `yaml:"shutdownGracePeriodSeconds"`
+		} `yaml:"shutdownGracePeriodByPodPriority"`
+	}
+	if err := yaml.Unmarshal([]byte(w.text("/var/lib/rancher/k3s/agent/etc/kubelet.conf.d/20-imagebuilder.conf")), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.All != "0s" || got.Critical != "0s" {
+		t.Errorf("%q and %q: the kubelet refuses these beside groups, and another file may have set them", got.All, got.Critical)
+	}
+	const longhorn, names = 1_000_000_000, 2_000_000_000 // longhorn-critical and system-cluster-critical
+	var begin []int
+	sum := 0
+	for _, g := range got.Groups {
+		begin, sum = append(begin, g.Priority), sum+g.Seconds
+		if g.Seconds < 5 {
+			t.Errorf("pods from %d on have %d s", g.Priority, g.Seconds)
+		}
+	}
+	if !slices.Equal(begin, []int{0, longhorn, names}) {
+		t.Errorf("groups begin at %d", begin)
+	}
+	conf, err := fs.ReadFile(overlays.FS, "k3s/files/usr/lib/systemd/logind.conf.d/10-imagebuilder-k3s.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed, err := time.ParseDuration(string(regexp.MustCompile(`(?m)^InhibitDelayMaxSec=(.*)$`).FindSubmatch(conf)[1]))
+	if err != nil || sum == 0 || time.Duration(sum)*time.Second > allowed {
+		t.Errorf("pods end in %d s, logind waits %v (%v)", sum, allowed, err)
 	}
 }

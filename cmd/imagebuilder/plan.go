@@ -2,14 +2,18 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/card"
@@ -37,8 +41,9 @@ card, as far as the secrets in it are there.
 machine: {cpus: 4, memoryGiB: 16}), with all sites and with each of them lost; with
 diskGiB there, how large that is where Longhorn has its volumes, these with the disks.
 What fleet.yaml lets it begin with is counted; the applications are those of
---manifests: Kubernetes objects, of the kinds that this program knows, which are
-checked on the way. Exit code 1 where something does not fit.`,
+--manifests: Kubernetes objects in .yaml, .yml and .json, which are checked on the way;
+what is of a kind that this program does not know is told of, and not counted. Exit
+code 1 where something does not fit.`,
 		Example: `  imagebuilder plan
   imagebuilder plan --svg plan.svg
   imagebuilder plan --resources --manifests ../cluster/apps
@@ -109,12 +114,13 @@ var errNoRoom = errors.New("the cluster is too small for what it shall run")
 
 func planResources(cmd *cobra.Command, f *fleet.Fleet, manifests []string, asJSON bool) error {
 	var all []objects.Object
+	var others strictyaml.Problems
 	for _, name := range manifests {
-		found, err := readObjects(name)
+		found, unknown, err := readObjects(name)
 		if err != nil {
 			return err
 		}
-		all = append(all, found...)
+		all, others = append(all, found...), append(others, unknown...)
 	}
 	workloads, err := objects.Demands(all)
 	if err != nil {
@@ -128,6 +134,7 @@ func planResources(cmd *cobra.Command, f *fleet.Fleet, manifests []string, asJSO
 	if err != nil {
 		return err
 	}
+	tellOthers(cmd.ErrOrStderr(), others)
 	if asJSON {
 		err = printJSON(cmd.OutOrStdout(), r)
 	} else {
@@ -139,19 +146,35 @@ func planResources(cmd *cobra.Command, f *fleet.Fleet, manifests []string, asJSO
 	return err
 }
 
-// readObjects reads a file, or every .yaml and .yml file below a directory.
-func readObjects(name string) (all []objects.Object, err error) {
+// readObjects reads a file, or every .yaml, .yml and .json file below a directory, as Argo CD
+// does. others are the documents of kinds that it does not know.
+func readObjects(name string) (all []objects.Object, others strictyaml.Problems, err error) {
 	err = filepath.WalkDir(name, func(file string, d fs.DirEntry, err error) error {
-		if ext := filepath.Ext(file); err != nil || d.IsDir() || file != name && ext != ".yaml" && ext != ".yml" {
+		if err != nil || d.IsDir() || file != name && !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file)) {
 			return err
 		}
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return err
 		}
-		found, err := objects.Parse(file, data)
-		all = append(all, found...)
+		found, unknown, err := objects.Sift(file, data)
+		all, others = append(all, found...), append(others, unknown...)
 		return err
 	})
-	return all, err
+	return all, others, err
+}
+
+// tellOthers names each kind once, and of what has none each file.
+func tellOthers(out io.Writer, all strictyaml.Problems) {
+	told := map[string]bool{}
+	for _, p := range all {
+		what := p.Msg
+		if p.Field == "" {
+			what = p.Name
+		}
+		if !told[what] {
+			fmt.Fprintf(out, "not counted: %s\n", printable(p.Error()))
+		}
+		told[what] = true
+	}
 }

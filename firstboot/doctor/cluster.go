@@ -23,6 +23,7 @@ const adminConf = "/etc/rancher/k3s/k3s.yaml"
 const (
 	lateSnapshot = 26 * time.Hour
 	lateBackup   = 50 * time.Hour
+	lateJob      = 50 * time.Hour
 	lateLease    = time.Minute
 	fastClock    = 2 * time.Second
 )
@@ -46,6 +47,7 @@ func (p *patient) cluster(ctx context.Context) {
 	p.images(ctx)
 	p.etcd(ctx)
 	p.snapshots(ctx)
+	p.jobs(ctx)
 	p.charts(ctx)
 	p.storage(ctx)
 }

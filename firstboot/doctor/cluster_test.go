@@ -83,6 +83,12 @@ func whole() api {
 		"/systembackups": `{"items":[
 			{"metadata":{"name":"system-n-1","creationTimestamp":"2026-11-20T05:11:00Z"},"status":{"state":"Error","createdAt":null,"conditions":[{"type":"Error","message":"timeout uploading"}]}},
 			{"metadata":{"name":"system-n-2","creationTimestamp":"2026-11-29T05:11:00Z"},"status":{"state":"Ready","createdAt":"2026-11-29T05:12:00Z"}}]}`,
+		"/cronjobs": `{"items":[
+			{"metadata":{"namespace":"nextcloud","name":"dump","creationTimestamp":"2026-11-02T10:00:00Z"},"spec":{"suspend":false},"status":{"lastScheduleTime":"2026-11-29T01:47:00Z","lastSuccessfulTime":"2026-11-29T01:47:20Z"}},
+			{"metadata":{"namespace":"a","name":"weekly","creationTimestamp":"2026-11-02T10:00:00Z"},"status":{"lastScheduleTime":"2026-11-24T01:00:00Z","lastSuccessfulTime":"2026-11-24T01:01:00Z"}},
+			{"metadata":{"namespace":"a","name":"suspended","creationTimestamp":"2026-11-02T10:00:00Z"},"spec":{"suspend":true},"status":{"lastScheduleTime":"2026-11-20T01:00:00Z"}},
+			{"metadata":{"namespace":"a","name":"new","creationTimestamp":"2026-11-28T10:00:00Z"},"status":{"lastScheduleTime":"2026-11-29T01:00:00Z"}},
+			{"metadata":{"namespace":"a","name":"monthly","creationTimestamp":"2026-11-02T10:00:00Z"},"status":{}}]}`,
 		"/backuptargets": `{"items":[{"spec":{"backupTargetURL":"s3://volumes@eu/"},"status":{"available":true}}]}`,
 		"metrics": `# HELP etcd_network_peer_round_trip_time_seconds Round-Trip-Time histogram between peers
 etcd_network_peer_round_trip_time_seconds_bucket{To="a b",le="0.1"} 10
@@ -183,6 +189,9 @@ func TestAnIllCluster(t *testing.T) {
 		"etcd's newest snapshot: is 36 hours old, in the bucket":                          {"/etcdsnapshotfiles", "2026-11-29", "2026-11-28"},
 		"etcd's newest snapshot: there is none in the bucket":                             {"/etcdsnapshotfiles", `"s3":{}`, ""},
 		"etcd's newest snapshot: there is none in the bucket: 403":                        {"/etcdsnapshotfiles", `"readyToUse":true`, `"error":{"message":"403"}`},
+		"CronJobs succeed: nextcloud/dump not for 58 hours: kubectl get jobs -A":          {"/cronjobs", "2026-11-29T01:47:20Z", "2026-11-27T01:47:20Z"},
+		"CronJobs succeed: a/new not for 98 hours":                                        {"/cronjobs", "2026-11-28T10", "2026-11-25T10"},
+		"CronJobs succeed: no list":                                                       {"/cronjobs", "", "no list"},
 		"charts are installed: longhorn is not there":                                     {"longhorn-system/nodes", "", "gone"},
 		"charts are installed: longhorn failed, and is not tried again":                   {"/helmcharts", `"spec":{`, `"status":{"conditions":[{"type":"Failed","status":"True"}]},"spec":{`},
 		"there are disks: no node has one":                                                {"longhorn-system/nodes", "true", "false"},

@@ -3,8 +3,8 @@
 // fields, also those that a custom resource does not define.
 //
 // It knows the kinds of Kubernetes 1.36, k3s' helm-controller, Longhorn and Argo CD that a
-// fleet uses (see schemas/README.md), and refuses others, as it could not check them. It
-// does not know what an admission webhook would say.
+// fleet uses (see schemas/README.md), and refuses others (Parse), or reports that it could not
+// check them (Sift). It does not know what an admission webhook would say.
 package objects
 
 import (
@@ -27,54 +27,78 @@ type Object struct {
 // is a strictyaml.Problems with all problems, by line and field, but without values, which
 // may be secrets.
 func Parse(name string, data []byte) ([]Object, error) {
-	docs, err := strictyaml.ParseAll(name, data)
-	if err != nil {
+	all, others, err := Sift(name, data)
+	var wrong strictyaml.Problems
+	if err != nil && !errors.As(err, &wrong) {
 		return nil, err
 	}
-	var all []Object
-	var problems strictyaml.Problems
-	for _, d := range docs {
-		if d.Empty() {
-			continue
-		}
-		o, err := parse(d)
-		var wrong strictyaml.Problems
-		if errors.As(err, &wrong) {
-			problems = append(problems, wrong...)
-		} else if err != nil {
-			return nil, err
-		}
-		all = append(all, o)
-	}
+	problems := slices.Concat(others, wrong)
 	if len(problems) > 0 {
+		slices.SortStableFunc(problems, func(a, b *strictyaml.Problem) int { return a.Line - b.Line })
 		return nil, problems
 	}
 	return all, nil
 }
 
-func parse(d *strictyaml.Document) (Object, error) {
-	value, err := d.Value()
+// Sift is Parse for what others write, too: a document of a kind that is not known here,
+// or that is no Kubernetes object, as Helm's values, is left out and told of in others.
+func Sift(name string, data []byte) (all []Object, others strictyaml.Problems, err error) {
+	docs, err := strictyaml.ParseAll(name, data)
 	if err != nil {
-		return Object{}, err
+		return nil, nil, err
 	}
+	var problems strictyaml.Problems
+	for _, d := range docs {
+		if d.Empty() {
+			continue
+		}
+		o, known, err := parse(d)
+		var wrong strictyaml.Problems
+		switch {
+		case err == nil:
+			all = append(all, o)
+		case !errors.As(err, &wrong):
+			return nil, nil, err
+		case known:
+			problems = append(problems, wrong...)
+		default:
+			others = append(others, wrong...)
+		}
+	}
+	if len(problems) > 0 {
+		return nil, others, problems
+	}
+	return all, others, nil
+}
+
+// parse says, too, whether the kind is one that is known here.
+func parse(d *strictyaml.Document) (o Object, known bool, err error) {
+	value, err := d.Value()
+	o, named := identify(value)
 	found := d.Findings()
-	o, ok := identify(value)
-	if !ok {
-		found.Refuse(nil, "is no Kubernetes object: want apiVersion, kind and metadata.name")
-		return o, found.Err()
+	if o.APIVersion == "" || o.Kind == "" {
+		found.Refuse(nil, noObject)
+		return o, false, found.Err()
 	}
 	kind := o.APIVersion + "/" + o.Kind
-	schema, err := schemaOf(kind)
-	if err != nil {
-		return o, err
-	}
-	if schema == nil {
+	schema, fault := schemaOf(kind)
+	switch {
+	case fault != nil:
+		return o, false, fault
+	case schema == nil:
 		found.Refuse([]string{"kind"}, "%s is not known here%s", kind, suggest(kind, slices.Sorted(maps.Keys(kinds()))))
-		return o, found.Err()
+		return o, false, found.Err()
+	case err != nil:
+		return o, true, err
+	case !named:
+		found.Refuse(nil, noObject)
+	default:
+		refuse(found, schema.Validate(value))
 	}
-	refuse(found, schema.Validate(value))
-	return o, found.Err()
+	return o, true, found.Err()
 }
+
+const noObject = "is no Kubernetes object: want apiVersion, kind and metadata.name"
 
 // identify reads the fields that every object has.
 func identify(value any) (o Object, ok bool) {

@@ -63,6 +63,25 @@ func TestProblemsNameLineFieldAndWhatWasMeant(t *testing.T) {
 	}
 }
 
+// TestSiftLeavesOutWhatItDoesNotKnow, and nothing else: a known kind is held to its schema.
+func TestSiftLeavesOutWhatItDoesNotKnow(t *testing.T) {
+	const text = "apiVersion: traefik.io/v1alpha1\nkind: Middleware\nmetadata: {name: x}\nspec: {on: yes}\n---\n" +
+		"kind: Kustomization\n---\nreplicas: 2\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: x"
+	all, others, err := objects.Sift("f", []byte(text+"}\n"))
+	if err != nil || len(all) != 1 || all[0].Kind != "Namespace" || len(others) != 3 || others[0].Line != 2 ||
+		!strings.Contains(others[0].Msg, "traefik.io/v1alpha1/Middleware is not known here") || others[2].Line != 8 {
+		t.Errorf("%v\n%v\n%v", all, others, err)
+	}
+	for rest, want := range map[string]string{", lables: {a: b}}\n": "f:12: ", "}\n---\napiVersion: v1\nkind: Secret\n": "f:14: is no Kubernetes object"} {
+		if _, _, err := objects.Sift("f", []byte(text+rest)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if _, err := objects.Parse("f", []byte(text+", lables: {a: b}}\n")); err == nil || strings.Count(err.Error(), "\n") != 3 {
+		t.Errorf("%v: four problems are wanted", err)
+	}
+}
+
 // TestNoMistakeInAnyObjectGoesUnseen adds an unknown field to every mapping that is not
 // free-form, and changes the type of every value.
 func TestNoMistakeInAnyObjectGoesUnseen(t *testing.T) {
