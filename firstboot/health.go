@@ -39,5 +39,5 @@ func WaitTailnet(ctx context.Context, t Tailnet, clock Clock) error {
 // Retry makes a running firstboot try again now.
 func Retry(files Files, clock Clock) error {
 	h := &Host{Files: files}
-	return h.write(file{path: RetryFile, data: []byte(clock.Now().String() + "\n"), mode: 0o600})
+	return h.write(file{path: retryFile, data: []byte(clock.Now().String() + "\n"), mode: 0o600})
 }

@@ -295,7 +295,7 @@ const (
 	sealingFile = stateDir + "/sealing"
 	joinedFile  = stateDir + "/joined"
 	runDir      = "/run/firstboot"
-	RetryFile   = runDir + "/retry"
+	retryFile   = runDir + "/retry"
 	StatusJSON  = runDir + "/status.json"
 )
 
@@ -340,7 +340,7 @@ func Lay(files Files, name string, padded []byte) error {
 // file that cannot be examined counts as absent.
 func (h *Host) changes() string {
 	var b strings.Builder
-	for _, name := range []string{bootFile, RetryFile} {
+	for _, name := range []string{bootFile, retryFile} {
 		if fi, err := h.Files.Stat(name); err == nil {
 			fmt.Fprintf(&b, "%d %d;", fi.Size(), fi.ModTime().UnixNano())
 		} else {

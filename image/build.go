@@ -63,7 +63,7 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 		return nil, err
 	}
 	id := inputsDigest(in.lock, in.components)
-	r := &Result{Image: opt.Out, Files: p.files(), Warnings: in.told, Deferred: in.deferrals()}
+	r := &Result{Image: opt.Out, Files: p.files(), Warnings: in.hostWarnings, Deferred: in.deferrals()}
 	if r.Manifest = p.upToDate(id); r.Manifest != nil {
 		r.Unchanged, r.Stages = true, watch.stages
 		return r, nil

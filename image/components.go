@@ -83,11 +83,11 @@ func (in *inputs) addComponents(found []*component.Resolved) {
 		in.lock.Components = append(in.lock.Components, lockComponent(r))
 		i := slices.IndexFunc(pinned, func(c lock.Component) bool { return c.Name == r.Name })
 		if i >= 0 && pinned[i].SHA256 != r.SHA256 {
-			in.told = append(in.told, fmt.Sprintf("component %s is another than the lock's: expect other bytes", r.Name))
+			in.hostWarnings = append(in.hostWarnings, fmt.Sprintf("component %s is another than the lock's: expect other bytes", r.Name))
 		}
 	}
 	if len(pinned) > len(found) {
-		in.told = append(in.told, "the lock pins components that this image does not have")
+		in.hostWarnings = append(in.hostWarnings, "the lock pins components that this image does not have")
 	}
 }
 

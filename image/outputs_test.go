@@ -53,7 +53,7 @@ func TestStale(t *testing.T) {
 func TestNothingOfTheBuilder(t *testing.T) {
 	written := func(host, home string, pinned ...lock.Component) string {
 		sum, at := strings.Repeat("0", 64), time.Unix(1, 0)
-		in := &inputs{warnings: []string{"of the image"}, told: []string{"the host's apt sources: /etc/apt/sources.list.d/" + host}}
+		in := &inputs{warnings: []string{"of the image"}, hostWarnings: []string{"the host's apt sources: /etc/apt/sources.list.d/" + host}}
 		in.lock = &lock.Lock{Version: lock.Version, Board: "b", Arch: "amd64", Timestamp: at,
 			Suites:   []lock.Suite{{Name: "trixie", Date: at, InReleaseSHA256: sum, Components: []string{"main"}}},
 			Packages: []lock.Package{{Name: "bash", Version: "1", Arch: "amd64", Suite: "trixie", Filename: "b.deb", Size: 1, SHA256: sum}}, Components: pinned}
@@ -61,7 +61,7 @@ func TestNothingOfTheBuilder(t *testing.T) {
 			{Name: "k3s", Version: "file-0", Arch: "amd64", Source: component.FromFile, URL: filepath.Join(home, "k3s"), SHA256: sum},
 			{Name: "tailscale", Version: "1", Arch: "amd64", Source: component.Deferred, Deferred: true, URL: "https://example.org/t", SHA256: sum, Reason: host + ": no such host"},
 		})
-		if told := strings.Join(in.told, "\n"); pinned != nil && (!strings.Contains(told, "tailscale is another") || !strings.Contains(told, "pins components that")) {
+		if told := strings.Join(in.hostWarnings, "\n"); pinned != nil && (!strings.Contains(told, "tailscale is another") || !strings.Contains(told, "pins components that")) {
 			t.Errorf("told of the lock: %s", told)
 		}
 		p := &plan{opt: Options{Board: &board.Board{Name: "b"}, Out: filepath.Join(home, "x.img")}}

@@ -39,10 +39,10 @@ type inputs struct {
 	components []*component.Resolved
 	refs       []reference.Reference
 	images     []*oci.Image // of refs, once they are fetched
-	// warnings concern the image and go into its manifest. told concerns this computer, its
-	// network and the given lock; the image may come out the same without them, so they are
-	// only printed.
-	warnings, told []string
+	// warnings concern the image and go into its manifest. hostWarnings concern this
+	// computer, its network and the given lock; the image may come out the same without
+	// them, so they are only printed.
+	warnings, hostWarnings []string
 }
 
 // resolve turns a plan into pinned packages: those of the given lock, or else those in the
@@ -62,7 +62,7 @@ func (p *plan) resolve(ctx context.Context) (*inputs, error) {
 		return nil, err
 	}
 	if p.opt.Lock != nil && p.opt.Lock.Inputs != "" && p.opt.Lock.Inputs != p.data {
-		in.told = append(in.told, "the board, its overlays or imagebuilder itself differ from those the lock was made with: expect other bytes")
+		in.hostWarnings = append(in.hostWarnings, "the board, its overlays or imagebuilder itself differ from those the lock was made with: expect other bytes")
 	}
 	in.lock.Inputs = p.data
 	return in, nil
@@ -77,7 +77,7 @@ func (p *plan) mirrors(in *inputs) (apt.Mirrors, error) {
 	}
 	host, err := apt.HostMirrors(p.opt.Board.Arch, p.opt.Board.Suite)
 	if err != nil {
-		in.told = append(in.told, fmt.Sprintf("the host's apt sources: %v", err))
+		in.hostWarnings = append(in.hostWarnings, fmt.Sprintf("the host's apt sources: %v", err))
 	}
 	at := p.opt.Now
 	if p.opt.Lock != nil {
@@ -194,7 +194,7 @@ func (p *plan) checkLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) e
 		err := apt.Recheck(ctx, p.opt.Cache, suite, in.lock.Arch, apt.Release{SHA256: s.InReleaseSHA256, Date: s.Date}, pkgs, apt.Options{Progress: p.opt.Progress})
 		switch {
 		case errors.As(err, new(*fetch.Error)) && ctx.Err() == nil:
-			in.told = append(in.told, fmt.Sprintf("the %d packages of %s are taken on the lock's word: the index that it names cannot be had any more", len(pkgs), s.Name))
+			in.hostWarnings = append(in.hostWarnings, fmt.Sprintf("the %d packages of %s are taken on the lock's word: the index that it names cannot be had any more", len(pkgs), s.Name))
 		case fetch.Local(err) || ctx.Err() != nil: // says nothing about the lock
 			return err
 		case err != nil:

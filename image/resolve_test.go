@@ -61,7 +61,7 @@ func TestAFullDiskIsNoWordOnALock(t *testing.T) {
 	}
 	p := &plan{opt: Options{Board: &board.Board{Arch: "amd64"}, Cache: cache}}
 	in := &inputs{lock: &lock.Lock{Arch: "amd64", Suites: []lock.Suite{{Name: "trixie", Date: time.Now(), InReleaseSHA256: strings.Repeat("a", 64), Components: []string{"main"}}}}}
-	if err := p.checkLock(t.Context(), in, apt.Mirrors{Archive: []string{mirror.URL}}); err == nil || in.told != nil || strings.Contains(err.Error(), "lock does not hold") {
-		t.Errorf("%v, told %q", err, in.told)
+	if err := p.checkLock(t.Context(), in, apt.Mirrors{Archive: []string{mirror.URL}}); err == nil || in.hostWarnings != nil || strings.Contains(err.Error(), "lock does not hold") {
+		t.Errorf("%v, told %q", err, in.hostWarnings)
 	}
 }

@@ -136,7 +136,7 @@ func (f *labFlags) load() (err error) {
 	return err
 }
 
-// run does everything: plan, images, copy of the fleet, machines, trials.
+// run does everything: plan, images, copy of the fleet, machines, drills.
 func (f *labFlags) run(cmd *cobra.Command) error {
 	real, p, err := f.plan(cmd)
 	if err != nil {
@@ -234,10 +234,10 @@ func (f *labFlags) images(cmd *cobra.Command, real *fleet.Fleet, p *lab.Plan) (m
 type labResult struct {
 	Plan   *lab.Plan    `json:"plan"`
 	Nodes  []lab.Row    `json:"nodes"`
-	Trials []*lab.Trial `json:"trials,omitempty"`
+	Drills []*lab.Drill `json:"drills,omitempty"`
 }
 
-// live starts the machines, and runs the requested trials.
+// live starts the machines, and runs the requested drills.
 func (f *labFlags) live(cmd *cobra.Command, l *lab.Lab, r *labResult) error {
 	tell := &teller{lab: l, out: cmd.ErrOrStderr(), quiet: f.quiet, began: time.Now(), told: map[string]string{}}
 	err := tell.during(func() error { return l.Bring(cmd.Context()) })
@@ -245,12 +245,12 @@ func (f *labFlags) live(cmd *cobra.Command, l *lab.Lab, r *labResult) error {
 		return err
 	}
 	if f.cutSite != "" {
-		if err := r.try(tell, "cut "+f.cutSite+" off", func() (*lab.Trial, error) { return l.CutSite(cmd.Context(), f.cutSite) }); err != nil {
+		if err := r.try(tell, "cut "+f.cutSite+" off", func() (*lab.Drill, error) { return l.CutSite(cmd.Context(), f.cutSite) }); err != nil {
 			return err
 		}
 	}
 	if f.plug != "" {
-		if err := r.try(tell, "pull the plug of "+f.plug, func() (*lab.Trial, error) { return l.PullPlug(cmd.Context(), f.plug) }); err != nil {
+		if err := r.try(tell, "pull the plug of "+f.plug, func() (*lab.Drill, error) { return l.PullPlug(cmd.Context(), f.plug) }); err != nil {
 			return err
 		}
 	}
@@ -260,7 +260,7 @@ func (f *labFlags) live(cmd *cobra.Command, l *lab.Lab, r *labResult) error {
 // conclude prints the results, also after an error, and keeps the lab running if that was
 // asked for. The error, or the verdict, comes last, and Ctrl-C does not change it.
 func (f *labFlags) conclude(cmd *cobra.Command, r *labResult, err error) error {
-	if err == nil && slices.ContainsFunc(r.Trials, func(t *lab.Trial) bool { return !t.Kept }) {
+	if err == nil && slices.ContainsFunc(r.Drills, func(t *lab.Drill) bool { return !t.Kept }) {
 		err = errors.New("what was seen is not what the plan promised")
 	}
 	printed := r.print(cmd.OutOrStdout(), f.asJSON)
@@ -277,12 +277,12 @@ func (f *labFlags) conclude(cmd *cobra.Command, r *labResult, err error) error {
 	return errors.Join(err, printed)
 }
 
-func (r *labResult) try(tell *teller, what string, do func() (*lab.Trial, error)) error {
+func (r *labResult) try(tell *teller, what string, do func() (*lab.Drill, error)) error {
 	tell.line(what)
 	return tell.during(func() error {
 		t, err := do()
 		if t != nil {
-			r.Trials = append(r.Trials, t)
+			r.Drills = append(r.Drills, t)
 		}
 		return err
 	})
@@ -339,7 +339,7 @@ func (r *labResult) print(out io.Writer, asJSON bool) error {
 	for _, n := range r.Nodes {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Node, n.Site, n.Role, n.State, n.Address, time.Duration(n.Seconds)*time.Second)
 	}
-	for _, t := range r.Trials {
+	for _, t := range r.Drills {
 		verdict := "as promised"
 		if !t.Kept {
 			verdict = "NOT as promised"

@@ -144,23 +144,23 @@ func TestNoLabsDirectory(t *testing.T) {
 	}
 }
 
-// TestConclude: table and trials are always shown, the lab is kept if asked for, and the
+// TestConclude: table and drills are always shown, the lab is kept if asked for, and the
 // error comes last.
 func TestConclude(t *testing.T) {
-	broken, differs := errors.New("cabin-pi needs a person; its last words:\nall is\x1b[2J well\u009b2J"), &lab.Trial{What: "a trial", Seen: "something"}
+	broken, differs := errors.New("cabin-pi needs a person; its last words:\nall is\x1b[2J well\u009b2J"), &lab.Drill{What: "a drill", Seen: "something"}
 	for name, c := range map[string]struct {
 		keep   bool
-		trials []*lab.Trial
+		drills []*lab.Drill
 		err    error
 		says   string // before Ctrl-C, where it is kept
 		code   bool   // has one of its own
 	}{
 		"kept, all well":             {keep: true, says: "stays until Ctrl-C"},
-		"kept, and not as promised":  {keep: true, trials: []*lab.Trial{differs}, says: "not what the plan promised", code: true},
-		"kept, and something broke":  {keep: true, trials: []*lab.Trial{{What: "a trial"}}, err: broken, says: "needs a person", code: true},
-		"not as promised":            {trials: []*lab.Trial{differs}},
-		"something broke":            {trials: []*lab.Trial{{What: "a trial"}}, err: broken},
-		"all well, and as was hoped": {trials: []*lab.Trial{{What: "a trial", Kept: true, Well: true}}},
+		"kept, and not as promised":  {keep: true, drills: []*lab.Drill{differs}, says: "not what the plan promised", code: true},
+		"kept, and something broke":  {keep: true, drills: []*lab.Drill{{What: "a drill"}}, err: broken, says: "needs a person", code: true},
+		"not as promised":            {drills: []*lab.Drill{differs}},
+		"something broke":            {drills: []*lab.Drill{{What: "a drill"}}, err: broken},
+		"all well, and as was hoped": {drills: []*lab.Drill{{What: "a drill", Kept: true, Well: true}}},
 	} {
 		ctx, interrupt := context.WithCancel(t.Context())
 		out, told := &bytes.Buffer{}, &said{text: c.says, then: interrupt}
@@ -169,13 +169,13 @@ func TestConclude(t *testing.T) {
 		cmd.SetOut(out)
 		cmd.SetErr(told)
 		f := labFlags{keep: c.keep}
-		err := f.conclude(cmd, &labResult{Nodes: []lab.Row{{Node: "cabin-pi"}}, Trials: c.trials}, c.err)
-		wrong := c.err != nil || len(c.trials) > 0 && !c.trials[0].Kept
+		err := f.conclude(cmd, &labResult{Nodes: []lab.Row{{Node: "cabin-pi"}}, Drills: c.drills}, c.err)
+		wrong := c.err != nil || len(c.drills) > 0 && !c.drills[0].Kept
 		var exit *exitError
 		if (err != nil) != wrong || errors.As(err, &exit) != c.code || (ctx.Err() != nil) != c.keep {
 			t.Errorf("%s: %v, interrupted: %v", name, err, ctx.Err())
 		}
-		if text := out.String(); !strings.Contains(text, "cabin-pi") || strings.Contains(text, "a trial") != (len(c.trials) > 0) || len(c.trials) > 0 && strings.Contains(text, "mended    no") == c.trials[0].Well {
+		if text := out.String(); !strings.Contains(text, "cabin-pi") || strings.Contains(text, "a drill") != (len(c.drills) > 0) || len(c.drills) > 0 && strings.Contains(text, "mended    no") == c.drills[0].Well {
 			t.Errorf("%s:\n%s", name, text)
 		}
 		if at := strings.IndexFunc(told.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); at >= 0 {

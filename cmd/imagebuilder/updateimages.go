@@ -103,7 +103,8 @@ func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, s *source, name s
 	if err != nil {
 		return nil, err
 	}
-	if s.img.Signer, err = u.signer.read(); err != nil {
+	signer, err := u.signer.read()
+	if err != nil {
 		return nil, err
 	}
 	progress := newUI(cmd, u.quiet)
@@ -113,7 +114,7 @@ func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, s *source, name s
 		return nil, err
 	}
 	defer out.Close()
-	m, err := update.Write(cmd.Context(), out, s.img, s.base, key, progress)
+	m, err := update.Write(cmd.Context(), out, s.img, update.Options{Base: s.base, Key: key, Signer: signer, Progress: progress})
 	if err != nil {
 		return nil, err
 	}
@@ -121,5 +122,5 @@ func (u *updateFlags) make(cmd *cobra.Command, f *fleet.Fleet, s *source, name s
 	if err != nil {
 		return nil, err
 	}
-	return &made{u.file, m.Board, m.Version, size}, out.Commit()
+	return &made{name, m.Board, m.Version, size}, out.Commit()
 }

@@ -153,7 +153,7 @@ func (r *Report) addDevice(line string) error {
 func (r Report) Encode() ([]byte, error) {
 	for {
 		text := r.text()
-		if err := CheckNoSecret(text); err != nil {
+		if err := checkNoSecret(text); err != nil {
 			return nil, err
 		}
 		if len(text) <= ReportSize-2 {
@@ -211,7 +211,7 @@ func ParseReport(data []byte) (*Report, error) {
 	if lines[0] != reportFirst {
 		return nil, fmt.Errorf("it %w: it does not begin with %q", ErrNoReport, reportFirst)
 	}
-	if err := CheckNoSecret(text); err != nil {
+	if err := checkNoSecret(text); err != nil {
 		return nil, err
 	}
 	if last := len(lines) - 1; lines[last] != reportLast+strconv.Itoa(last-1) {
@@ -257,8 +257,8 @@ var secrets = regexp.MustCompile(`hskey-[a-z]+-\w|tskey-[a-z]+-\w|\bK10[0-9a-f]{
 // LooksSecret reports whether a line has something that looks like a secret.
 func LooksSecret(line string) bool { return secrets.MatchString(line) }
 
-// CheckNoSecret refuses a text with a secret. The error does not repeat the secret.
-func CheckNoSecret(text string) error {
+// checkNoSecret refuses a text with a secret. The error does not repeat the secret.
+func checkNoSecret(text string) error {
 	n := 0
 	for line := range strings.Lines(text) {
 		if n++; LooksSecret(line) || LooksSecret(PlainLine(line)) {

@@ -34,8 +34,8 @@ type Book struct {
 	Ready string
 }
 
-// ErrNotReady says that this node does not keep shares at present.
-var ErrNotReady = errors.New("this node keeps no shares: node.yaml does not say so (storage: hold:), or it is locked itself")
+// errNotReady says that this node does not keep shares at present.
+var errNotReady = errors.New("this node keeps no shares: node.yaml does not say so (storage: hold:), or it is locked itself")
 
 // change calls do with a node's record, and writes the record durably if do has changed it, even if
 // do also returns an error.
@@ -44,7 +44,7 @@ func (b Book) change(name string, do func(*vault.Record) (changed bool, err erro
 		return fmt.Errorf("%q %w", name, err)
 	}
 	if _, err := os.Stat(b.Ready); err != nil {
-		return ErrNotReady
+		return errNotReady
 	}
 	if err := os.MkdirAll(b.Dir, 0o700); err != nil {
 		return err

@@ -249,7 +249,7 @@ func TestNotReady(t *testing.T) {
 	if _, err := way.Deposit(t.Context(), local, d); err == nil || !strings.Contains(err.Error(), "keeps no shares") {
 		t.Error(err)
 	}
-	if err := b.Revoke("cabin-pi", nil, false); !errors.Is(err, ErrNotReady) {
+	if err := b.Revoke("cabin-pi", nil, false); !errors.Is(err, errNotReady) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(b.Dir); err == nil {

@@ -224,7 +224,7 @@ type Longhorn struct {
 	Disk Disk `yaml:"disk,omitempty"`
 }
 
-// File is one more file for the node, in one of FilePlaces.
+// File is one more file for the node, in one of filePlaces.
 type File struct {
 	Path string `yaml:"path"`
 	// Mode is octal; default 0600, 0644 below /etc/systemd.

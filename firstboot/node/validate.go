@@ -288,9 +288,9 @@ func (v *validator) wifi(w *WiFi) {
 	}
 }
 
-// FilePlaces are the directories below which node.yaml may put files: they are persistent. Within
+// filePlaces are the directories below which node.yaml may put files: they are persistent. Within
 // them, checkPlace refuses the files that firstboot writes itself.
-var FilePlaces = []string{
+var filePlaces = []string{
 	"/etc/imagebuilder/files", "/etc/modprobe.d", "/etc/modules-load.d", "/etc/rancher/k3s", "/etc/sysctl.d",
 	"/etc/systemd/network", "/etc/systemd/system/k3s.service.d", "/etc/systemd/system/tailscaled.service.d", "/etc/udev/rules.d",
 	"/var/lib/imagebuilder/files", "/var/lib/rancher/k3s/agent/etc", "/var/lib/rancher/k3s/server/manifests",
@@ -323,12 +323,12 @@ func checkPlace(p string) error {
 	if slices.Contains(ownFiles, p) || strings.HasPrefix(path.Base(p), "10-imagebuilder") {
 		return fmt.Errorf("is written by firstboot: use the fields of this file")
 	}
-	for _, dir := range FilePlaces {
+	for _, dir := range filePlaces {
 		if strings.HasPrefix(p, dir+"/") {
 			return nil
 		}
 	}
-	return fmt.Errorf("is in none of the places for files: %s", strings.Join(FilePlaces, ", "))
+	return fmt.Errorf("is in none of the places for files: %s", strings.Join(filePlaces, ", "))
 }
 
 func sortedKeys[V any](m map[string]V) []string {

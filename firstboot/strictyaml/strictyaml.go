@@ -21,9 +21,9 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// MaxSize is the largest document accepted, in bytes. Every file read by this
+// maxSize is the largest document accepted, in bytes. Every file read by this
 // package is written by hand.
-const MaxSize = 1 << 20
+const maxSize = 1 << 20
 
 // Problem is one thing that is wrong with a document.
 type Problem struct {
@@ -218,8 +218,8 @@ var utf8BOM = []byte("\xef\xbb\xbf")
 
 // plainText removes what Windows editors add to text, and refuses what is not text.
 func plainText(data []byte) ([]byte, error) {
-	if len(data) > MaxSize {
-		return nil, fmt.Errorf("is %d bytes long, the limit is %d: this is no configuration file", len(data), MaxSize)
+	if len(data) > maxSize {
+		return nil, fmt.Errorf("is %d bytes long, the limit is %d: this is no configuration file", len(data), maxSize)
 	}
 	data = bytes.TrimPrefix(data, utf8BOM)
 	if len(bytes.TrimSpace(data)) == 0 {

@@ -135,7 +135,7 @@ func TestErrors(t *testing.T) {
 		{"binary", "\x7fELF\x00\x01", "f: is not UTF-8 text"},
 		{"latin1", "hostname: caf\xe9", "f: is not UTF-8 text"},
 		{"UTF-16", "\xff\xfeh\x00", "f: is UTF-16: save it as UTF-8"},
-		{"huge", strings.Repeat("#", MaxSize+1), "f: is 1048577 bytes long, the limit is 1048576: this is no configuration file"},
+		{"huge", strings.Repeat("#", maxSize+1), "f: is 1048577 bytes long, the limit is 1048576: this is no configuration file"},
 		{"list at the top", "- a", `f:1: want a mapping ("name: value" lines), have a list`},
 		{"text at the top", "hello", `f:1: want a mapping ("name: value" lines), have text`},
 		{"misspelt", "version: 1\nhostnmae: x", `f:2: field "hostnmae": unknown (did you mean "hostname"?)`},

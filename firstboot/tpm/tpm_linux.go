@@ -52,14 +52,14 @@ var (
 	ErrChanged = errors.New("the firmware, Secure Boot or its keys are not what they were (PCR 7)")
 )
 
-// MostBytes is the longest secret, in bytes.
-const MostBytes = 128
+// mostBytes is the longest secret, in bytes.
+const mostBytes = 128
 
 // Seal returns the argument for Unseal, a few hundred bytes that reveal nothing. Before it returns,
 // it has unsealed them once.
 func (c Chip) Seal(secret []byte) (sealed []byte, err error) {
-	if len(secret) == 0 || len(secret) > MostBytes {
-		return nil, fmt.Errorf("the TPM seals 1 to %d bytes, not %d", MostBytes, len(secret))
+	if len(secret) == 0 || len(secret) > mostBytes {
+		return nil, fmt.Errorf("the TPM seals 1 to %d bytes, not %d", mostBytes, len(secret))
 	}
 	err = c.talk(func(t transport.TPM, p *parent) error {
 		if sealed, err = p.seal(t, secret); err != nil {

@@ -277,13 +277,13 @@ func TestNone(t *testing.T) {
 
 // TestWhatCannotBeSealed is refused before the TPM is asked.
 func TestWhatCannotBeSealed(t *testing.T) {
-	for _, n := range []int{0, MostBytes + 1} {
+	for _, n := range []int{0, mostBytes + 1} {
 		if _, err := (Chip{}).Seal(make([]byte, n)); err == nil {
 			t.Errorf("%d bytes", n)
 		}
 	}
 	c, _ := emulated(t, t.TempDir())
-	if _, err := c.Seal(make([]byte, MostBytes)); err != nil {
+	if _, err := c.Seal(make([]byte, mostBytes)); err != nil {
 		t.Error(err)
 	}
 }

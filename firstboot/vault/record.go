@@ -234,9 +234,9 @@ func (k *Kept) doubt(who Member, at netip.Prefix) Why {
 	return ""
 }
 
-// ErrAnother is for an owner who agrees after another question has replaced the one that they were
+// errAnother is for an owner who agrees after another question has replaced the one that they were
 // shown.
-var ErrAnother = errors.New("somebody else asks by now: look again")
+var errAnother = errors.New("somebody else asks by now: look again")
 
 // Approve agrees to the question that has waited since then, once, for the place that it was asked
 // from.
@@ -245,7 +245,7 @@ func (r *Record) Approve(since, now time.Time) (*Asking, error) {
 		return nil, ErrNobody
 	}
 	if !r.Asking.Since.Equal(since) {
-		return nil, ErrAnother
+		return nil, errAnother
 	}
 	a := *r.Asking
 	a.Since = now.UTC().Truncate(time.Second)

@@ -20,11 +20,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
-// ShareSize and KeySize are in bytes. The kernel accepts keys of 32 to 64 bytes
+// ShareSize and keySize are in bytes. The kernel accepts keys of 32 to 64 bytes
 // (Documentation/filesystems/fscrypt.rst, "FS_IOC_ADD_ENCRYPTION_KEY").
 const (
 	ShareSize = 32
-	KeySize   = 64
+	keySize   = 64
 )
 
 // HKDF's info strings (RFC 5869) bind what is derived from a share to its purpose.
@@ -62,7 +62,7 @@ func Key(disk, peer secret.String) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return hkdf.Key(sha512.New, append(d, p...), nil, forKey, KeySize)
+	return hkdf.Key(sha512.New, append(d, p...), nil, forKey, keySize)
 }
 
 // Proof shows a holder that whoever asks has the disk. It reveals nothing about the share on the

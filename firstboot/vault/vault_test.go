@@ -47,7 +47,7 @@ func owned(t *testing.T, fill byte) (Deposit, Question) {
 func TestKey(t *testing.T) {
 	a, b := share(t, 1), share(t, 2)
 	key, err := Key(a, b)
-	if err != nil || len(key) != KeySize {
+	if err != nil || len(key) != keySize {
 		t.Fatal(len(key), err)
 	}
 	for _, other := range [][2]secret.String{{b, a}, {a, a}, {share(t, 3), b}} {
@@ -231,7 +231,7 @@ func TestApproval(t *testing.T) {
 			t.Errorf("agreed to nothing: %v", err)
 		}
 		r.ask(t, cabin, away, q, noon, Place)
-		if _, err := r.Approve(noon.Add(time.Second), noon); !errors.Is(err, ErrAnother) {
+		if _, err := r.Approve(noon.Add(time.Second), noon); !errors.Is(err, errAnother) {
 			t.Errorf("agreed to another: %v", err)
 		}
 		if a, err := r.Approve(noon, noon.Add(time.Hour)); err != nil || a.Place != PlaceOf(away) || a.Why != Place {

@@ -8,11 +8,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/nearest"
 )
 
-// ResolveError says why no set of packages satisfies the dependencies. Each reason names
+// resolveError says why no set of packages satisfies the dependencies. Each reason names
 // the whole chain of packages that led to it.
-type ResolveError struct{ Reasons []string }
+type resolveError struct{ Reasons []string }
 
-func (e *ResolveError) Error() string { return strings.Join(e.Reasons, "\n") }
+func (e *resolveError) Error() string { return strings.Join(e.Reasons, "\n") }
 
 // title names a chosen package and who wanted it:
 // "libc6 2.41-12 (wanted by systemd → libsystemd0)".
@@ -53,12 +53,12 @@ func (u *universe) explain(s *state, cl clause) error {
 		why = append(why, w)
 	}
 	if cl.from == nil {
-		return &ResolveError{Reasons: why}
+		return &resolveError{Reasons: why}
 	}
 	if len(why) == 1 {
-		return &ResolveError{Reasons: []string{fmt.Sprintf("%s needs %s", cl.from.title(), why[0])}}
+		return &resolveError{Reasons: []string{fmt.Sprintf("%s needs %s", cl.from.title(), why[0])}}
 	}
-	return &ResolveError{Reasons: []string{
+	return &resolveError{Reasons: []string{
 		fmt.Sprintf("%s needs %s:\n  %s", cl.from.title(), cl.dep, strings.Join(why, "\n  ")),
 	}}
 }

@@ -263,7 +263,7 @@ func (u *universe) roots(want []string) ([]clause, error) {
 		roots = append(roots, clause{dep: Dependency{{Name: w.name}}, options: []*Package{p}})
 	}
 	if missing != nil {
-		return nil, &ResolveError{Reasons: missing}
+		return nil, &resolveError{Reasons: missing}
 	}
 	for _, name := range u.a.essential() {
 		p, err := u.candidate(name)

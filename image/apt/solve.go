@@ -91,7 +91,7 @@ func (u *universe) search(s *state, todo []clause) (*state, error) {
 				return next, nil
 			}
 		}
-		if _, ok := err.(*ResolveError); !ok {
+		if _, ok := err.(*resolveError); !ok {
 			return nil, err
 		}
 		if first == nil {
@@ -176,7 +176,7 @@ func (u *universe) take(s *state, cl clause, p *Package) ([]clause, error) {
 	}
 	c := &choice{pkg: p, via: cl}
 	if o := s.obstacle(p); o != nil {
-		return nil, &ResolveError{Reasons: []string{o.describe(c)}}
+		return nil, &resolveError{Reasons: []string{o.describe(c)}}
 	}
 	s.chosen[p.Name] = c
 	for _, v := range p.Provides {

@@ -110,8 +110,8 @@ func (in Input) title() string {
 	return in.Board
 }
 
-// ReadmeFile explains the card to people who open it on a laptop.
-const ReadmeFile = "README.txt"
+// readmeFile explains the card to people who open it on a laptop.
+const readmeFile = "README.txt"
 
 // addCommon adds the files that every boot partition has.
 func (in Input) addCommon(t *tree.Tree) error {
@@ -131,7 +131,7 @@ func (in Input) addCommon(t *tree.Tree) error {
 	f.add(contract.ReportFile, tree.Bytes(contract.PadReport([]byte("This node was never started.\r\n"))))
 	f.add(contract.StageFile, tree.Bytes(contract.Stage{Reached: "It was never started, or its start did not come as far as a boot loader that writes here."}.Encode()))
 	f.add(contract.LabelFile, tree.Bytes(label))
-	f.add(ReadmeFile, tree.String(readme(in)))
+	f.add(readmeFile, tree.String(readme(in)))
 	return f.err
 }
 

@@ -62,7 +62,7 @@ func (in Input) addUKI(f *files) error {
 	if err != nil {
 		return err
 	}
-	uki, err := SlotUKI(in, "a")
+	uki, err := slotUKI(in, "a")
 	if err != nil {
 		return err
 	}
@@ -84,9 +84,9 @@ func (in Input) addUKI(f *files) error {
 // which would give a root shell. Holding a key down still shows the menu.
 const loaderConf = "timeout 0\nconsole-mode keep\neditor no\nrandom-seed-mode off\nauto-entries no\nauto-firmware no\n"
 
-// SlotUKI returns the unified kernel image that boots a slot ("a" or "b"). It is signed if
+// slotUKI returns the unified kernel image that boots a slot ("a" or "b"). It is signed if
 // in.Owner is set.
-func SlotUKI(in Input, name string) ([]byte, error) {
+func slotUKI(in Input, name string) ([]byte, error) {
 	stub, err := in.read(efiDir+"linux"+efiNames[in.Arch].suffix+".efi.stub", "add the package "+loaderPackage)
 	if err != nil {
 		return nil, err

@@ -74,7 +74,7 @@ func TestAnOwnersKey(t *testing.T) {
 	if conf := string(fileOf(t, esp, "loader/loader.conf")); !strings.Contains(conf, "secure-boot-enroll if-safe\n") {
 		t.Errorf("loader.conf:\n%s", conf)
 	}
-	again, err := SlotUKI(in, "a")
+	again, err := slotUKI(in, "a")
 	if err != nil || string(again) != string(fileOf(t, esp, "EFI/Linux/imagebuilder-1-a.efi")) {
 		t.Errorf("signed twice it differs, %v", err)
 	}

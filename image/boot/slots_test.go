@@ -36,7 +36,7 @@ func names(files []SlotFile) (all string) {
 func TestSlotFiles(t *testing.T) {
 	plain, signed, pi := input(t), signedInput(t), piInput(t)
 	plain.Title, signed.BIOS = "A machine (slot a) of /a/ kind", true
-	uki, err := SlotUKI(plain, "b")
+	uki, err := slotUKI(plain, "b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestSlotFiles(t *testing.T) {
 // TestSlotFilesWithoutALetter: what does not name its slot would start the other's
 // root.
 func TestSlotFilesWithoutALetter(t *testing.T) {
-	uki, err := SlotUKI(input(t), "b")
+	uki, err := slotUKI(input(t), "b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestSlotFilesOfAnOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := SlotUKI(in, "b")
+	want, err := slotUKI(in, "b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestUnifiedParts(t *testing.T) {
 	for name, in := range map[string]Input{"unsigned": input(t), "signed": own} {
 		var blank [][]byte
 		for _, slot := range contract.Slots {
-			uki, err := SlotUKI(in, slot)
+			uki, err := slotUKI(in, slot)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -13,7 +13,7 @@ import (
 func TestUKI(t *testing.T) {
 	in := input(t)
 	in.Microcode = []string{"06-*"}
-	uki, err := SlotUKI(in, "b")
+	uki, err := slotUKI(in, "b")
 	if err != nil {
 		t.Fatal(err)
 	}

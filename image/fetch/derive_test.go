@@ -291,7 +291,7 @@ func TestInfoAndPrune(t *testing.T) {
 	check("deb 3 300; sha256 1 1000; squashfs 1 10; unfinished 1 9; ", got, err)
 
 	other := testCache(t, dir)
-	if _, err := c.Prune(Policy{All: true}); !errors.Is(err, ErrInUse) {
+	if _, err := c.Prune(Policy{All: true}); !errors.Is(err, errInUse) {
 		t.Errorf("pruned under another build: %v", err)
 	}
 	other.Close()

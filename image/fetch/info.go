@@ -37,10 +37,10 @@ type Policy struct {
 	MaxBytes int64         // the longest unused, until at most this much is left; 0 means no limit
 }
 
-// ErrInUse means that another process is using the cache.
-var ErrInUse = errors.New("the cache is in use by another build; try again when it has ended")
+// errInUse means that another process is using the cache.
+var errInUse = errors.New("the cache is in use by another build; try again when it has ended")
 
-// Prune removes entries by policy and returns what it removed. The error is ErrInUse if
+// Prune removes entries by policy and returns what it removed. The error is errInUse if
 // another process, or another open Cache of this process, uses the cache.
 func (c *Cache) Prune(pol Policy) ([]Usage, error) {
 	if c.inUse == nil { // there is no cache
@@ -53,9 +53,9 @@ func (c *Cache) Prune(pol Policy) ([]Usage, error) {
 	if !ok {
 		// The shared lock may be lost after a failed conversion (flock(2)).
 		if ok, err := flock.TryShared(c.inUse); err != nil || !ok {
-			return nil, errors.Join(ErrInUse, err)
+			return nil, errors.Join(errInUse, err)
 		}
-		return nil, ErrInUse
+		return nil, errInUse
 	}
 	defer flock.TryShared(c.inUse)
 	all, err := c.list()

@@ -262,7 +262,7 @@ func (w *writer) verify(ctx context.Context, pieces []piece) (err error) {
 			return fmt.Errorf("read back at %d: %w", p.off, err)
 		}
 		if maphash.Bytes(w.seed, b) != p.sum {
-			return &VerifyError{Offset: p.off}
+			return &verifyError{Offset: p.off}
 		}
 		task.Add(p.n)
 	}
@@ -276,12 +276,12 @@ func length(pieces []piece) (n int64) {
 	return n
 }
 
-// VerifyError says that a device did not store what was written to it.
-type VerifyError struct {
+// verifyError says that a device did not store what was written to it.
+type verifyError struct {
 	// Offset, in bytes, of the first piece that differs.
 	Offset int64
 }
 
-func (e *VerifyError) Error() string {
+func (e *verifyError) Error() string {
 	return fmt.Sprintf("the device returns other data than was written (first at byte %d): it is worn out or counterfeit, use another", e.Offset)
 }

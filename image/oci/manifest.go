@@ -128,14 +128,14 @@ func checkConfig(data []byte, arch string) error {
 		return fmt.Errorf("its config: %w", err)
 	}
 	if !suits(c.OS, c.Architecture, c.Variant, arch) {
-		return &ArchError{Want: arch, Have: v1.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}.String()}
+		return &archError{Want: arch, Have: v1.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}.String()}
 	}
 	return nil
 }
 
-// ArchError says that an image is not for the board's architecture.
-type ArchError struct{ Want, Have string }
+// archError says that an image is not for the board's architecture.
+type archError struct{ Want, Have string }
 
-func (e *ArchError) Error() string {
+func (e *archError) Error() string {
 	return fmt.Sprintf("is not for linux/%s; there is %s (take a tag that has linux/%s, or leave it out for this board)", e.Want, e.Have, e.Want)
 }

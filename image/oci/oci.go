@@ -251,7 +251,7 @@ func (p *puller) choose(ctx context.Context, r reference.Reference, index *docum
 			return nil, nil, fmt.Errorf("its index is wrong about %s, which %w", m.Digest, err)
 		}
 	}
-	return nil, nil, &ArchError{Want: p.opt.Arch, Have: index.platforms()}
+	return nil, nil, &archError{Want: p.opt.Arch, Have: index.platforms()}
 }
 
 // suited checks an image's config, which says what platform the image was built for.

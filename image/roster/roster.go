@@ -24,7 +24,7 @@ type State string
 
 // The states, in their order.
 const (
-	NoKey   State = "no-key"  // no key was made for it
+	noKey   State = "no-key"  // no key was made for it
 	Waiting State = "waiting" // its key is valid and unused: its card is in the post, or was not started yet
 	Expired State = "expired" // its key expired before it was used
 	Online  State = "online"  // a member, and connected
@@ -85,10 +85,10 @@ func Read(ctx context.Context, f *fleet.Fleet, server Server, now time.Time) ([]
 	var rows []Row
 	for _, name := range f.Nodes.Names {
 		n, _ := f.Nodes.Get(name)
-		r := Row{Node: name, Site: n.Site, Role: n.Role.In(), State: NoKey}
+		r := Row{Node: name, Site: n.Site, Role: n.Role.In(), State: noKey}
 		r.key(made[name], keys, now)
 		r.member(n, made[name], members)
-		r.New = r.State == Waiting || r.State == Expired || r.State == NoKey && len(made[name]) == 0
+		r.New = r.State == Waiting || r.State == Expired || r.State == noKey && len(made[name]) == 0
 		rows = append(rows, r)
 	}
 	return rows, nil

@@ -85,7 +85,7 @@ func TestStates(t *testing.T) {
 		{Node: "cabin-pi", Site: "cabin", Role: "server", State: Waiting, Expires: soon, New: true},
 		{Node: "home-box", Site: "home", Role: "agent", State: Offline, Notes: []string{"it lacks tag:site-home: it has those of the key that it joined with"}},
 		{Node: "cabin-box", Site: "cabin", Role: "agent", State: Expired, Expires: past, ExpiredUnused: 1, New: true},
-		{Node: "vps", Site: "cloud", Role: "witness", State: NoKey},
+		{Node: "vps", Site: "cloud", Role: "witness", State: noKey},
 	}
 	if d := cmp.Diff(want, rows, cmpopts.EquateComparable(netip.Addr{})); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -128,7 +128,7 @@ func TestStranger(t *testing.T) {
 // wrong moment can cause.
 func TestUsedAndGone(t *testing.T) {
 	rows, err := Read(context.Background(), load(t), server{keys: []headscale.Key{{ID: "1", Used: true, Expiration: soon}}}, noon)
-	if err != nil || rows[0].State != NoKey || len(rows[0].Notes) != 1 {
+	if err != nil || rows[0].State != noKey || len(rows[0].Notes) != 1 {
 		t.Errorf("%+v, %v", rows[0], err)
 	}
 }
@@ -144,7 +144,7 @@ func TestAnotherHeadscalesNumbers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []State{NoKey, Expired, NoKey} {
+	for i, want := range []State{noKey, Expired, noKey} {
 		if r := rows[i]; r.State != want || r.ExpiredUnused != i%2 {
 			t.Errorf("%+v, want %s", r, want)
 		}

@@ -104,8 +104,8 @@ func (s *superblock) encode() []byte {
 	return b
 }
 
-// ErrNotSquashfs says that the data does not begin with the magic number of squashfs.
-var ErrNotSquashfs = errors.New("not a squashfs image")
+// errNotSquashfs says that the data does not begin with the magic number of squashfs.
+var errNotSquashfs = errors.New("not a squashfs image")
 
 func decodeSuperblock(b []byte) (*superblock, error) {
 	s := new(superblock)
@@ -114,7 +114,7 @@ func decodeSuperblock(b []byte) (*superblock, error) {
 	}
 	switch {
 	case s.Magic != magic:
-		return nil, ErrNotSquashfs
+		return nil, errNotSquashfs
 	case s.Major != 4 || s.Minor != 0:
 		return nil, fmt.Errorf("squashfs version %d.%d is not supported, only 4.0", s.Major, s.Minor)
 	case !validBlockSize(int64(s.BlockSize)) || bits.TrailingZeros32(s.BlockSize) != int(s.BlockLog):

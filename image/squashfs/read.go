@@ -20,12 +20,12 @@ type Reader struct {
 }
 
 // Open reads the superblock of the image that begins at offset 0 of r. It returns
-// ErrNotSquashfs if there is none. Everything else is read and checked when it is needed. r
+// errNotSquashfs if there is none. Everything else is read and checked when it is needed. r
 // may be longer than the image.
 func Open(r io.ReaderAt) (*Reader, error) {
 	b := make([]byte, superblockSize)
 	if _, err := r.ReadAt(b, 0); errors.Is(err, io.EOF) {
-		return nil, ErrNotSquashfs
+		return nil, errNotSquashfs
 	} else if err != nil {
 		return nil, fmt.Errorf("read squashfs superblock: %w", err)
 	}

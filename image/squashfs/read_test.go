@@ -158,7 +158,7 @@ func TestSize(t *testing.T) {
 
 func TestNotSquashfs(t *testing.T) {
 	for _, b := range [][]byte{nil, []byte("hsqs"), make([]byte, 4096)} {
-		if _, err := Open(bytes.NewReader(b)); err != ErrNotSquashfs {
+		if _, err := Open(bytes.NewReader(b)); err != errNotSquashfs {
 			t.Errorf("%d bytes: got %v", len(b), err)
 		}
 	}

@@ -38,8 +38,6 @@ type Image struct {
 	open *inspect.Image
 	root *io.SectionReader
 	temp *os.File // the unpacked root, once it was needed
-	// Signer signed the boot files that the firmware checks, nil for none.
-	Signer *authenticode.Signer
 }
 
 // Open verifies an image, raw or compressed, against the files beside it.
@@ -73,9 +71,21 @@ func (i *Image) Close() error {
 	return err
 }
 
-// Write makes a signed update to the image i. Content that i shares with base (nil for none)
-// is not sent: nodes copy it from the system that they run, which then must be base.
-func Write(ctx context.Context, out io.Writer, i, base *Image, key minisign.PrivateKey, p progress.Reporter) (*artifact.Manifest, error) {
+// Options for Write.
+type Options struct {
+	// Base is what the nodes run, nil for anything. Content that the image shares with it is
+	// not sent: nodes copy it.
+	Base *Image
+	// Key is the fleet's, which signs the update.
+	Key minisign.PrivateKey
+	// Signer signed the image's boot files that the firmware checks, and signs slot b's; nil
+	// for an image that was built without one.
+	Signer   *authenticode.Signer
+	Progress progress.Reporter
+}
+
+// Write makes a signed update to an image.
+func Write(ctx context.Context, out io.Writer, i *Image, o Options) (*artifact.Manifest, error) {
 	parts, err := os.CreateTemp("", "imagebuilder-update-")
 	if err != nil {
 		return nil, err
@@ -87,13 +97,13 @@ func Write(ctx context.Context, out io.Writer, i, base *Image, key minisign.Priv
 		return nil, err
 	}
 	m := i.manifest()
-	if err := i.pack(ctx, m, base, packer, p); err != nil {
+	if err := i.pack(ctx, m, packer, o); err != nil {
 		return nil, fmt.Errorf("%s: %w", i.File, err)
 	}
 	if _, err := parts.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	return m, artifact.Write(out, m, key, parts)
+	return m, artifact.Write(out, m, o.Key, parts)
 }
 
 func (i *Image) manifest() *artifact.Manifest {
@@ -114,42 +124,42 @@ func (i *Image) manifest() *artifact.Manifest {
 	return m
 }
 
-// vouch records whose signature the firmware will find.
-func (i *Image) vouch(m *artifact.Manifest, files []boot.SlotFile) {
+// vouch records whose signature the firmware will find; nil is nobody's.
+func vouch(m *artifact.Manifest, files []boot.SlotFile, signer *authenticode.Signer) {
 	isUnified := func(f boot.SlotFile) bool { return f.Name == slot.Unified }
-	if i.Signer != nil && slices.ContainsFunc(files, isUnified) { // otherwise --sign was meant for other images
-		m.Components[contract.CertificateComponent] = contract.EncodeCertificate(i.Signer.Certificate())
+	if signer != nil && slices.ContainsFunc(files, isUnified) { // otherwise --sign was meant for other images
+		m.Components[contract.CertificateComponent] = contract.EncodeCertificate(signer.Certificate())
 	}
 }
 
 // pack packs the root and, after it, the boot files. The boot files are read first, as they
 // come first in the image.
-func (i *Image) pack(ctx context.Context, m *artifact.Manifest, base *Image, packer *artifact.Packer, p progress.Reporter) (err error) {
-	files, err := boot.SlotFiles(i.open.BootFile, i.Signer)
+func (i *Image) pack(ctx context.Context, m *artifact.Manifest, packer *artifact.Packer, o Options) (err error) {
+	files, err := boot.SlotFiles(i.open.BootFile, o.Signer)
 	if err != nil {
 		return err
 	}
-	old, err := base.startsAs(files)
+	old, err := o.Base.startsAs(files)
 	if err != nil {
 		return err
 	}
-	i.vouch(m, files)
+	vouch(m, files, o.Signer)
 	r := &root{packer: packer}
 	pieces := []run{{size: i.root.Size(), from: travels}}
-	if base != nil {
-		if pieces, m.Base, err = r.against(i, base); err != nil {
+	if o.Base != nil {
+		if pieces, m.Base, err = r.against(i, o.Base); err != nil {
 			return err
 		}
 	}
 	r.SectionReader = i.root
-	task := p.Start("pack", i.File, i.root.Size())
+	task := o.Progress.Start("pack", i.File, i.root.Size())
 	m.Root, err = r.pack(ctx, pieces, task)
 	task.Done(err)
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		packed, err := packFile(packer, f, old[f.Name], base.patches())
+		packed, err := packFile(packer, f, old[f.Name], o.Base.patches())
 		if err != nil {
 			return err
 		}

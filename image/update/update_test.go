@@ -111,8 +111,7 @@ func TestStatesItsCertificate(t *testing.T) {
 		"of a Pi, too": {authenticode.NewOf(nil, &x509.Certificate{Raw: []byte("certificate")}), slot.Kernel, ""},
 	} {
 		m := i.manifest()
-		i.Signer = c.signer
-		if i.vouch(m, []boot.SlotFile{{Name: c.file}}); m.Components[contract.CertificateComponent] != c.want {
+		if vouch(m, []boot.SlotFile{{Name: c.file}}, c.signer); m.Components[contract.CertificateComponent] != c.want {
 			t.Errorf("%s: %+v", name, m.Components)
 		}
 	}
@@ -126,7 +125,7 @@ func written(t *testing.T, i, base *Image, key minisign.PrivateKey) (root []byte
 		t.Fatal(err)
 	}
 	out = &bytes.Buffer{}
-	if m, err = Write(t.Context(), out, i, base, key, progress.Discard); err != nil {
+	if m, err = Write(t.Context(), out, i, Options{Base: base, Key: key, Progress: progress.Discard}); err != nil {
 		t.Fatal(err)
 	}
 	return root, m, out
@@ -160,7 +159,7 @@ func TestUndone(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := open(t, contract.MBR)
-	if _, err := Write(t.Context(), full{}, i, nil, private, progress.Discard); !errors.Is(err, errFull) {
+	if _, err := Write(t.Context(), full{}, i, Options{Key: private, Progress: progress.Discard}); !errors.Is(err, errFull) {
 		t.Error(err)
 	}
 	if left, _ := os.ReadDir(os.Getenv("TMPDIR")); len(left) != 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-// Trial is a failure, what to expect of it according to the fleet's plan, and what was seen.
-type Trial struct {
+// Drill is a failure, what to expect of it according to the fleet's plan, and what was seen.
+type Drill struct {
 	What    string `json:"what"`
 	Promise string `json:"promise"`
 	Seen    string `json:"seen"`
@@ -27,19 +27,19 @@ type Trial struct {
 }
 
 // CutSite cuts off a site, compares what happens with the plan, and connects the site again.
-func (l *Lab) CutSite(ctx context.Context, site string) (*Trial, error) {
+func (l *Lab) CutSite(ctx context.Context, site string) (*Drill, error) {
 	if err := CanCut(l.Fleet, site); err != nil {
 		return nil, err
 	}
-	t := &Trial{What: site + " is cut off"}
+	d := &Drill{What: site + " is cut off"}
 	if err := l.net.Cut(site, true); err != nil {
 		return nil, err
 	}
-	err := l.look(ctx, t, l.expect(nil, site))
+	err := l.look(ctx, d, l.expect(nil, site))
 	if err := errors.Join(err, l.net.Cut(site, false)); err != nil {
-		return t, err
+		return d, err
 	}
-	return t, l.well(ctx, t)
+	return d, l.well(ctx, d)
 }
 
 // CanCut says why a site of a fleet cannot be cut off, nil if it can.
@@ -56,27 +56,27 @@ func CanCut(f *fleet.Fleet, site string) error {
 
 // PullPlug switches off a machine, compares what happens with the plan, and switches it on
 // again.
-func (l *Lab) PullPlug(ctx context.Context, name string) (*Trial, error) {
+func (l *Lab) PullPlug(ctx context.Context, name string) (*Drill, error) {
 	m, ok := l.machines[name]
 	if !ok {
 		_, err := l.Fleet.Find(name)
 		return nil, err
 	}
-	t := &Trial{What: name + " loses its power"}
+	d := &Drill{What: name + " loses its power"}
 	m.running().Kill()
-	if err := l.look(ctx, t, l.expect([]string{name}, "")); err != nil {
-		return t, err
+	if err := l.look(ctx, d, l.expect([]string{name}, "")); err != nil {
+		return d, err
 	}
 	began := time.Now()
 	if err := l.powerOn(ctx, m); err != nil {
-		return t, err
+		return d, err
 	}
 	if err := l.joined(ctx, name); err != nil {
-		return t, err
+		return d, err
 	}
-	err := l.well(ctx, t)
-	t.Mended = time.Since(began).Round(time.Second).Seconds()
-	return t, err
+	err := l.well(ctx, d)
+	d.Mended = time.Since(began).Round(time.Second).Seconds()
+	return d, err
 }
 
 // nodes are the names of the machines for which which returns true.
@@ -91,10 +91,10 @@ func (l *Lab) nodes(which func(Machine) bool) []string {
 }
 
 // look compares the outlook with what a server reports.
-func (l *Lab) look(ctx context.Context, t *Trial, o outlook) error {
-	t.Promise = o.words
+func (l *Lab) look(ctx context.Context, d *Drill, o outlook) error {
+	d.Promise = o.words
 	if o.watcher == "" {
-		t.Seen, t.Kept = "no server is left that could be asked", !o.goesOn
+		d.Seen, d.Kept = "no server is left that could be asked", !o.goesOn
 		return nil
 	}
 	v := &verdict{outlook: o}
@@ -102,7 +102,7 @@ func (l *Lab) look(ctx context.Context, t *Trial, o outlook) error {
 		s := ask(ctx, l.machines[o.watcher].running())
 		return ctx.Err() == nil && v.hear(s, time.Now())
 	})
-	t.Seen, t.Kept = v.seen, err == nil
+	d.Seen, d.Kept = v.seen, err == nil
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil // the outlook was not met within the lab's patience
 	}
@@ -115,17 +115,17 @@ func (l *Lab) members(names []string) []string {
 }
 
 // well waits until every node of the cluster is ready.
-func (l *Lab) well(ctx context.Context, t *Trial) error {
+func (l *Lab) well(ctx context.Context, d *Drill) error {
 	began := time.Now()
 	all := l.members(l.nodes(func(Machine) bool { return true }))
 	err := l.until(ctx, func(ctx context.Context) bool {
 		return len(ask(ctx, l.machines[l.Fleet.Cluster.K3s.Init].running()).ready) == len(all)
 	})
-	t.Mended = time.Since(began).Round(time.Second).Seconds()
+	d.Mended = time.Since(began).Round(time.Second).Seconds()
 	if err != nil {
-		return fmt.Errorf("after %s not all nodes are ready again: %w", t.What, err)
+		return fmt.Errorf("after %s not all nodes are ready again: %w", d.What, err)
 	}
-	t.Well = true
+	d.Well = true
 	return nil
 }
 
