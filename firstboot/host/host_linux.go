@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/firstboot/holder"
 	"github.com/going-mobile/imagebuilder/firstboot/tpm"
 )
@@ -127,12 +128,7 @@ type clock struct{}
 func (clock) Now() time.Time { return time.Now() }
 
 func (clock) Sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
+	return ctxio.Sleep(ctx, d)
 }
 
 // timesyncStamp is created by systemd-timesyncd(8) once it has set the clock.

@@ -170,7 +170,7 @@ func TestOverwrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := mustOpen(t, m).ReadFile("node.yaml", 3000)
-	want, _ := Pad([]byte("version: 1\n"), 3000)
+	want, _ := pad([]byte("version: 1\n"), 3000)
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)
 	}

@@ -78,11 +78,11 @@ func bootTree(t testing.TB) *tree.Tree {
 	add(t, tr, "empty.txt", nil)
 	add(t, tr, "large.bin", noise(3<<20+1, 7))
 	add(t, tr, "imagebuilder.json", []byte(`{"board":"rpi4"}`))
-	pad, err := Pad([]byte("version: 1\n"), 32<<10)
+	padded, err := pad([]byte("version: 1\n"), 32<<10)
 	if err != nil {
 		t.Fatal(err)
 	}
-	add(t, tr, "node.yaml", pad)
+	add(t, tr, "node.yaml", padded)
 	for i := range 300 { // several clusters of directory
 		add(t, tr, fmt.Sprintf("overlays/a long overlay name %03d.dtbo", i), noise(100, uint32(i)))
 	}

@@ -13,9 +13,9 @@ type ReadWriterAt interface {
 	io.WriterAt
 }
 
-// Pad returns data followed by newlines up to size bytes; YAML and shell ignore the
+// pad returns data followed by newlines up to size bytes; YAML and shell ignore the
 // newlines.
-func Pad(data []byte, size int64) ([]byte, error) {
+func pad(data []byte, size int64) ([]byte, error) {
 	if int64(len(data)) > size {
 		return nil, fmt.Errorf("%d bytes do not fit into the %d reserved", len(data), size)
 	}
@@ -40,7 +40,7 @@ func Overwrite(rw ReadWriterAt, p string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	padded, err := Pad(data, length(ext))
+	padded, err := pad(data, length(ext))
 	if err != nil {
 		return &fs.PathError{Op: "overwrite", Path: p, Err: err}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cavaliergopher/grab/v3"
 
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/firstboot/transfer"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
@@ -78,7 +79,7 @@ func (c *Cache) fromSource(ctx context.Context, u string, r Request, m *meter) e
 		if r.Once || n+1 >= c.hosts.attempts(u, c.retry.attempts) {
 			return err
 		}
-		if err := sleep(ctx, c.retry.wait(n, after)); err != nil {
+		if err := ctxio.Sleep(ctx, c.retry.wait(n, after)); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cavaliergopher/grab/v3"
 
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
@@ -96,7 +97,7 @@ func (c *Cache) retryIndex(ctx context.Context, r IndexRequest, tmp string, old 
 		if v := judge(err); v == abort || v == next || n+1 >= c.hosts.attempts(r.URL, c.retry.attempts) {
 			return indexMeta{}, err
 		}
-		if err := sleep(ctx, c.retry.wait(n, d.after)); err != nil {
+		if err := ctxio.Sleep(ctx, c.retry.wait(n, d.after)); err != nil {
 			return indexMeta{}, err
 		}
 	}

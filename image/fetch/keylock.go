@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/image/flock"
 )
 
@@ -64,21 +65,9 @@ func (c *Cache) lock(ctx context.Context, kind, key string) (unlock func(), err 
 		if ok {
 			return func() { flock.Release(f); c.keys.unlock(name) }, nil
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := ctxio.Sleep(ctx, wait); err != nil {
 			c.keys.unlock(name)
 			return nil, err
 		}
-	}
-}
-
-// sleep waits for d. If ctx ends before, it returns the cause.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

@@ -27,7 +27,6 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/compress"
-	"github.com/going-mobile/imagebuilder/image/fat"
 	"github.com/going-mobile/imagebuilder/image/progress"
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
@@ -132,7 +131,7 @@ func Prepare(ctx context.Context, image, target string, opt Options) (*Prepared,
 // Fill replaces the YAML of Options.Node. It is for data that is only worth creating once
 // nothing but the medium can refuse any more.
 func (p *Prepared) Fill(yaml []byte) (err error) {
-	p.w.yaml, err = fat.Pad(yaml, node.ReservedSize)
+	p.w.yaml, err = node.PadTo(yaml, node.ReservedSize)
 	return err
 }
 
@@ -182,7 +181,7 @@ func newWriter(ctx context.Context, t *target, image string, opt Options) (*writ
 	if err := opt.Node.suits(report); err != nil {
 		return nil, fmt.Errorf("%s: %w", image, err)
 	}
-	w.yaml, err = fat.Pad(opt.Node.YAML, node.ReservedSize)
+	w.yaml, err = node.PadTo(opt.Node.YAML, node.ReservedSize)
 	return w, err
 }
 

@@ -80,7 +80,7 @@ func (v *volume) writeNode(data []byte) error {
 // writeNode overwrites the existing file, so that it keeps its clusters. A file that an
 // editor shortened or firstboot removed gets its full size again.
 func (d *directory) writeNode(data []byte) error {
-	padded, err := fat.Pad(data, node.ReservedSize)
+	padded, err := node.PadTo(data, node.ReservedSize)
 	if err != nil {
 		return err
 	}

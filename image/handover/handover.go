@@ -21,6 +21,7 @@ import (
 	"aead.dev/minisign"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
@@ -279,20 +280,11 @@ func (o *Order) took(ctx context.Context, n Node) bool {
 		if p, err := o.ask(ctx, n); err == nil && p.InForce {
 			return true
 		}
-		if pause(ctx) != nil {
+		if ctxio.Sleep(ctx, between) != nil {
 			return false
 		}
 	}
 	return false
-}
-
-func pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(between):
-		return nil
-	}
 }
 
 // Times while a node goes through its steps. k3s on a Pi takes minutes to start again. A
@@ -326,7 +318,7 @@ func (o *Order) settle(ctx context.Context, n Node) error {
 			o.Say(n.Name, words)
 		}
 		last = words
-		if err := pause(ctx); err != nil {
+		if err := ctxio.Sleep(ctx, between); err != nil {
 			return err
 		}
 	}

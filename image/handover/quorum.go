@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
@@ -81,7 +82,7 @@ func (o *Order) spared(ctx context.Context, n Node) error {
 			o.Say(n.Name, "waits: "+why)
 		}
 		last = why
-		if err := pause(ctx); err != nil {
+		if err := ctxio.Sleep(ctx, between); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 )
 
 // QEMU's Raspberry Pis have no Ethernet, only a USB adapter on the dwc2 controller. When the
@@ -32,10 +34,10 @@ func Attend(ctx context.Context, c Config) {
 		return
 	}
 	for ctx.Err() == nil {
-		if c.usbIsDeaf() && wait(ctx, patience) && c.usbIsDeaf() {
+		if c.usbIsDeaf() && ctxio.Sleep(ctx, patience) == nil && c.usbIsDeaf() {
 			c.replug()
 		}
-		wait(ctx, patience)
+		ctxio.Sleep(ctx, patience) // the loop looks whether ctx ended
 	}
 }
 
@@ -52,14 +54,4 @@ func (c *Config) usbIsDeaf() bool {
 func (c *Config) replug() {
 	_, _ = Execute(c.usbSocket(), "device_del", map[string]any{"id": usbNetwork})
 	_, _ = Execute(c.usbSocket(), "device_add", map[string]any{"driver": "usb-net", "id": usbNetwork, "netdev": "net0", "port": "1"})
-}
-
-// wait returns false if ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }

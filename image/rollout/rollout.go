@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/image/kube"
 	"github.com/going-mobile/imagebuilder/image/update"
 )
@@ -182,7 +183,7 @@ func (r *Rollout) next(ctx context.Context, queue []Target, deadline time.Time) 
 		if !said {
 			r.Say(queue[0].Name, fmt.Sprintf("is waited for, until %s", deadline.Local().Format(time.DateTime)))
 		}
-		if err := pause(ctx, onlinePause); err != nil {
+		if err := ctxio.Sleep(ctx, onlinePause); err != nil {
 			return 0, err
 		}
 	}
@@ -235,17 +236,8 @@ func (r *Rollout) every(ctx context.Context, between, limit time.Duration, look 
 		if !time.Now().Before(end) {
 			return fmt.Errorf("after %v: %s", limit, strings.Join(against, "; "))
 		}
-		if err := pause(ctx, between); err != nil {
+		if err := ctxio.Sleep(ctx, between); err != nil {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return ctx.Err()
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 )
@@ -32,7 +33,7 @@ type Answer struct {
 // Push sends the update in a file to a node, and returns when the node has installed it. If
 // the connection breaks, Push continues from what the node already has.
 func Push(ctx context.Context, f *fleet.Fleet, s inquiry.Subject, file string) (a Answer, err error) {
-	p := pusher{pause: pause, tell: func(ctx context.Context, command string, input io.Reader) ([]byte, error) {
+	p := pusher{pause: ctxio.Sleep, tell: func(ctx context.Context, command string, input io.Reader) ([]byte, error) {
 		return inquiry.Tell(ctx, f, s, command, input)
 	}}
 	a, err = p.push(ctx, file)
@@ -56,15 +57,6 @@ type pusher struct {
 	// tell runs a command on the node with an input.
 	tell  func(ctx context.Context, command string, input io.Reader) ([]byte, error)
 	pause func(context.Context, time.Duration) error
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // A broken connection usually comes back within seconds, over a modem within minutes.

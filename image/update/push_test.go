@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 )
 
 // node is the other side: it keeps what comes until the line breaks.
@@ -122,7 +124,7 @@ func TestPush(t *testing.T) {
 // TestNoUpdates: a node with another kind of answer does not support updates.
 func TestNoUpdates(t *testing.T) {
 	for _, answer := range []string{"", "{}", `{"have":-1}`, "welcome"} {
-		p := pusher{pause: pause, tell: func(context.Context, string, io.Reader) ([]byte, error) { return []byte(answer), nil }}
+		p := pusher{pause: ctxio.Sleep, tell: func(context.Context, string, io.Reader) ([]byte, error) { return []byte(answer), nil }}
 		if _, err := p.push(t.Context(), os.Args[0]); err == nil || !strings.Contains(err.Error(), "tells of no update") {
 			t.Errorf("%q: %v", answer, err)
 		}
