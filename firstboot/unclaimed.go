@@ -6,14 +6,14 @@ import (
 	"fmt"
 )
 
-// unclaimed: what nobody claimed in the lost cluster, as its claim was deleted, is nobody's
-// in the new one. Longhorn's restore takes the claimRef off every PersistentVolume
+// A PersistentVolume whose claim was deleted in the lost cluster must not be bound in the new
+// one. Longhorn's restore removes the claimRef of every PersistentVolume
 // (restorePersistentVolumes in its system_rollout_controller.go), so Kubernetes would give
-// such a one, data and all, to the next claim of its class.
+// such a volume, with its old data, to the next claim of its class.
 
 const volumesPath = "/api/v1/persistentvolumes"
 
-// persistentVolume is one of Kubernetes.
+// persistentVolume has the fields of a PersistentVolume that are read here.
 type persistentVolume struct {
 	Metadata struct {
 		Name, ResourceVersion string
@@ -26,20 +26,21 @@ type persistentVolume struct {
 	Status struct{ Phase string }
 }
 
-// free says that the next claim may get it.
+// free reports whether Kubernetes may bind the volume, one of Longhorn's, to the next claim.
 func (v persistentVolume) free() bool {
 	return v.Spec.CSI.Driver == "driver.longhorn.io" && v.Spec.ClaimRef == nil && v.Status.Phase == "Available"
 }
 
-// broughtBack says that Longhorn's restore made it, or found it there.
+// broughtBack reports whether Longhorn's restore created the volume, or found it there.
 func (v persistentVolume) broughtBack() bool {
 	made, found := v.Metadata.Annotations["longhorn.io/last-system-restored"], v.Metadata.Annotations["longhorn.io/last-skipped-system-restored"]
 	return made+found != ""
 }
 
-// reserve gives volumes that are free, and not wanted, to a claim that nobody has. Without
-// a UID Kubernetes keeps one for that claim, and reclaims nothing. While claims are away, a
-// person may be making others' volumes: theirs are left alone.
+// reserve binds volumes that are free, and not in wanted, to a claim that does not exist.
+// Without a UID in its claimRef, Kubernetes keeps the volume for that claim, and does not
+// reclaim it. While claims are missing (away), a person may be creating volumes for them, so
+// only volumes from the restore are reserved.
 func (m *machine) reserve(ctx context.Context, wanted map[string]bool, away bool) error {
 	out, err := m.Net.API(ctx, adminConf, volumesPath)
 	if err != nil {
@@ -54,7 +55,7 @@ func (m *machine) reserve(ctx context.Context, wanted map[string]bool, away bool
 			continue
 		}
 		text, err := json.Marshal(map[string]any{
-			"metadata": map[string]any{"resourceVersion": v.Metadata.ResourceVersion}, // nobody took it meanwhile
+			"metadata": map[string]any{"resourceVersion": v.Metadata.ResourceVersion}, // a conflict if it was bound meanwhile
 			"spec":     map[string]any{"claimRef": map[string]any{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": longhornSpace, "name": "unclaimed-" + v.Metadata.Name}},
 		})
 		if err != nil {

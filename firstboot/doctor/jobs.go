@@ -16,8 +16,8 @@ type cronJob struct {
 	Status struct{ LastScheduleTime, LastSuccessfulTime time.Time }
 }
 
-// jobs by the clock fail without a word, the dump of a database among them: Kubernetes
-// tries again the next night.
+// jobs checks CronJobs, such as the nightly dump of a database. Nobody notices when they fail:
+// Kubernetes just tries again the next night.
 func (p *patient) jobs(ctx context.Context) {
 	const group, check = "Cluster", "CronJobs succeed"
 	all, ok := lookFor[cronJob](ctx, p, group, check, "/apis/batch/v1/cronjobs")
@@ -34,8 +34,8 @@ func (p *patient) jobs(ctx context.Context) {
 		": kubectl get jobs -A lists the last tries, kubectl -n NAMESPACE logs job/NAME says why")
 }
 
-// fails is for how long none has succeeded, 0 where none was due after the last that did:
-// one of a week is not late in between. Of one that never did it is its age.
+// fails returns for how long no run has succeeded, counted from the job's creation if none ever
+// did. It returns 0 if no run was due since the last success, as for a weekly job in between.
 func (job cronJob) fails(now time.Time) time.Duration {
 	last := job.Status.LastSuccessfulTime
 	if last.IsZero() {

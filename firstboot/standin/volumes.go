@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// PersistentVolumes are of no namespace and of a kind that every cluster has. A test makes
-// them, and firstboot gives those that nobody claims to a claim.
+// PersistentVolumes have no namespace. A test creates them; firstboot sets the claimRef of those
+// without a claim.
 
 const volumeKind = "PersistentVolume"
 
-// volumes answers all, none as an empty list.
+// volumes answers with all volumes, an empty list if there are none.
 func (c *cluster) volumes(w http.ResponseWriter, _ *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -29,7 +29,7 @@ func (c *cluster) volumes(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"items": all})
 }
 
-// claimed merges a claimRef into a volume, if it is as it was when it was looked at.
+// claimed sets the claimRef of a volume, unless its resourceVersion has changed.
 func (c *cluster) claimed(w http.ResponseWriter, r *http.Request) {
 	var p struct {
 		Metadata struct{ ResourceVersion string }

@@ -10,17 +10,19 @@ import (
 	"time"
 )
 
-// longhorn is where its objects are.
+// longhorn is the API path of Longhorn's objects.
 const longhorn = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/"
 
-// Storage is what Longhorn keeps of a node: a record, with the identity of its disk. While
-// that is there it refuses another disk of a node of that name (DiskFilesystemChanged).
+// Storage is what Longhorn knows of a node: a record with the identity of its disk, and the
+// replicas on it. While the record exists, Longhorn refuses any other disk of a node of that
+// name (DiskFilesystemChanged).
 type Storage struct {
-	// Only are replicas, "REPLICA of VOLUME", of which no other node has a healthy one.
+	// Only lists replicas of volumes that have no healthy replica on another node, as
+	// "REPLICA of VOLUME".
 	Only []string
 
 	replicas []string
-	takes    bool // new replicas
+	takes    bool // it accepts new replicas
 }
 
 type replica struct {
@@ -28,12 +30,12 @@ type replica struct {
 	Spec     struct{ NodeID, VolumeName, HealthyAt, FailedAt string }
 }
 
-// healthy is what Longhorn takes for it (datastore, IsReplicaHealthy).
+// healthy is Longhorn's own definition (datastore, IsReplicaHealthy).
 func (r replica) healthy() bool {
 	return r.Spec.HealthyAt != "" && r.Spec.FailedAt == "" && r.Metadata.DeletionTimestamp == ""
 }
 
-// Storage tells what Longhorn keeps of a node, nil where that is nothing.
+// Storage returns what Longhorn knows of a node, nil if it has no record of it.
 func (c *Client) Storage(ctx context.Context, name string) (*Storage, error) {
 	var record struct {
 		Spec struct{ AllowScheduling bool }
@@ -60,13 +62,15 @@ func (c *Client) Storage(ctx context.Context, name string) (*Storage, error) {
 	return s, nil
 }
 
-// forgetTime is how long Longhorn may take to see that a node is gone, and to detach the
-// volumes that were attached to it.
+// forgetTime bounds how long Longhorn may take to notice that a node is gone, and to detach
+// the volumes that were attached to it.
 const forgetTime = 3 * time.Minute
 
-// ForgetStorage has Longhorn forget a node that Kubernetes has forgotten. It keeps a record
-// by itself that takes replicas, or has some (longhorn-manager, webhook/resources/node): so
-// these go first, but for those that no other node has. No record is no error.
+// ForgetStorage removes Longhorn's record of a node that is no longer in Kubernetes. Longhorn's
+// webhook refuses that for a node that accepts replicas or has some (longhorn-manager,
+// webhook/resources/node), so scheduling is disabled and the replicas are deleted first. It
+// fails, and deletes nothing, if a replica is the only healthy one. A missing record is no
+// error.
 func (c *Client) ForgetStorage(ctx context.Context, name string) error {
 	waiting, cancel := context.WithTimeout(ctx, forgetTime)
 	defer cancel()
@@ -85,7 +89,7 @@ func (c *Client) ForgetStorage(ctx context.Context, name string) error {
 
 var errOnly = errors.New("it has replicas that no other node has")
 
-// forgetStorage tries it once. What is being deleted is gone when it is asked for again.
+// forgetStorage makes one attempt. gone is true only once the record is seen to be missing.
 func (c *Client) forgetStorage(ctx context.Context, name string) (gone bool, err error) {
 	s, err := c.Storage(ctx, name)
 	switch {

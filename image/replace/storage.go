@@ -8,7 +8,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// Remains is what is left when a node has been forgotten, but by Longhorn.
+// Remains is the error of a removal that succeeded except for Longhorn's record of the node.
 type Remains struct {
 	node  string
 	cause error
@@ -21,7 +21,8 @@ func (r *Remains) Error() string {
 
 func (r *Remains) Unwrap() error { return r.cause }
 
-// forgetsStorage says that there is something to forget, and nothing is lost by that.
+// forgetsStorage reports whether Longhorn has a record that can be removed without losing the
+// only replica of a volume.
 func (l *Leave) forgetsStorage() bool { return l.storage != nil && len(l.storage.Only) == 0 }
 
 func (l *Leave) forgetStorage(ctx context.Context) error {
@@ -34,8 +35,8 @@ func (l *Leave) forgetStorage(ctx context.Context) error {
 	return nil
 }
 
-// onlyReplicas says what to do where Longhorn's record stays, "" where it does not: the
-// disk may be good, and all that there is of a volume.
+// onlyReplicas says what to do if Longhorn's record stays, because the node's disk may still be
+// good and have the only replica of a volume. It returns "" if the record does not stay.
 func (l *Leave) onlyReplicas() string {
 	if l.storage == nil || len(l.storage.Only) == 0 {
 		return ""
@@ -49,7 +50,7 @@ func (l *Leave) onlyReplicas() string {
 		l.name, strings.Join(l.storage.Only, ", "), again, forgetByHand(l.name))
 }
 
-// forgetByHand has Longhorn forget a node, as ForgetStorage does (package kube).
+// forgetByHand returns the kubectl commands that do what kube's ForgetStorage does.
 func forgetByHand(name string) string {
 	return fmt.Sprintf(`  kubectl -n longhorn-system patch nodes.longhorn.io %[1]s --type merge -p '{"spec":{"allowScheduling":false}}'
   kubectl -n longhorn-system delete replicas.longhorn.io -l longhornnode=%[1]s
