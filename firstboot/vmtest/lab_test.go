@@ -131,7 +131,7 @@ func TestLab(t *testing.T) {
 	r, out := newRehearsal(t, "--wan", "40ms,20mbit,1%", "--cut-site", "cabin", "--pull-plug", "home-pi", "--keep")
 	var result struct {
 		Nodes  []lab.Row
-		Trials []lab.Trial
+		Drills []lab.Drill
 	}
 	if err := out.Decode(&result); err != nil {
 		_ = r.cmd.Wait()
@@ -139,13 +139,13 @@ func TestLab(t *testing.T) {
 	}
 	t.Logf("%s", r.said())
 	r.allJoined(result.Nodes)
-	if len(result.Trials) != 2 {
-		t.Errorf("%+v", result.Trials)
+	if len(result.Drills) != 2 {
+		t.Errorf("%+v", result.Drills)
 	}
-	for _, trial := range result.Trials {
-		t.Logf("%+v", trial)
-		if !trial.Kept || !trial.Well || !strings.Contains(trial.Promise, "2 of 3 votes are left: the cluster goes on") || strings.Contains(trial.Seen, strings.Fields(trial.What)[0]) {
-			t.Errorf("%+v", trial)
+	for _, drill := range result.Drills {
+		t.Logf("%+v", drill)
+		if !drill.Kept || !drill.Well || !strings.Contains(drill.Promise, "2 of 3 votes are left: the cluster goes on") || strings.Contains(drill.Seen, strings.Fields(drill.What)[0]) {
+			t.Errorf("%+v", drill)
 		}
 	}
 	r.reached()

@@ -26,8 +26,8 @@ import (
 //go:embed components.yaml
 var componentsYAML []byte
 
-// The files are COMPONENT.mod and COMPONENT.sum, the go.mod and go.sum of a module, because
-// go:embed does not embed a nested module's go.mod.
+// The files are COMPONENT.mod and COMPONENT.sum, the go.mod and go.sum of a module under
+// other names: a directory with a go.mod of its own cannot be embedded.
 //
 //go:embed *.mod *.sum
 var modules embed.FS
