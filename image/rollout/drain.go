@@ -90,9 +90,19 @@ func (r *Rollout) evict(ctx context.Context, p kube.Pod) string {
 	var refused *kube.Refusal
 	switch {
 	case errors.As(err, &refused):
-		return "may not go: " + refused.Words
+		return "may not go: " + refused.Words + remedy(p)
 	case err != nil:
 		return "is not asked to go: " + err.Error()
 	}
 	return "is asked to go"
+}
+
+// remedy is for Longhorn's own budget: by default it keeps the instance manager of a node that
+// has the only healthy replica of a volume, for ever if the volume has no more than one
+// (Longhorn's setting node-drain-policy).
+func remedy(p kube.Pod) string {
+	if p.Namespace != "longhorn-system" || !strings.HasPrefix(p.Name, "instance-manager-") {
+		return ""
+	}
+	return " It has the only replica of a volume, or a volume is still in use: if that does not end by itself, 'update NODE --reboot --no-drain' restarts one node with its pods"
 }

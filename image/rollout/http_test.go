@@ -153,7 +153,7 @@ func TestDrainLimitOverHTTP(t *testing.T) {
 	k := &kubernetes{pod: true, budget: -1}
 	w, _ := serve(t, k, 1)
 	err := emptied(t, w, time.Second)
-	if err == nil || !strings.Contains(err.Error(), "longhorn-system/instance-manager-1 may not go: Cannot evict pod as it would violate the pod's disruption budget.") {
+	if err == nil || !strings.Contains(err.Error(), "longhorn-system/instance-manager-1 may not go: Cannot evict pod as it would violate the pod's disruption budget. It has the only replica of a volume,") {
 		t.Error(err)
 	}
 	if !k.pod || k.cordoned || k.mark != "" {
