@@ -93,13 +93,17 @@ func (r *resurrectFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range rising.Told {
-		fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+t)
-	}
 	if r.plan {
+		warn(cmd, rising)
 		return printRunbook(cmd.OutOrStdout(), rising)
 	}
 	return r.rise(cmd, f, client, rising)
+}
+
+func warn(cmd *cobra.Command, rising *resurrect.Rising) {
+	for _, t := range rising.Told {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+t)
+	}
 }
 
 func printRunbook(out io.Writer, rising *resurrect.Rising) error {
@@ -128,6 +132,7 @@ func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, client *headsc
 	if creates < 0 {
 		return usagef("%s creates the cluster: its card is written first, or with the others", rising.Creator())
 	}
+	warn(cmd, rising)
 	cards[creates].Restore = rising.Restore()
 	if err := fits(f, cards[creates]); err != nil {
 		return err

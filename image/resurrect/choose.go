@@ -78,10 +78,19 @@ func lacks(all []*systembackup.Backup, b *systembackup.Backup) (tell []string) {
 			}
 		}
 		if len(more) > 0 {
-			tell = append(tell, fmt.Sprintf("the system backup %s (of %s) does not have %s, which %s (of %s) has: unless that was given up, say --system-backup %[4]s, which brings all back as of its night", b.Name, day(b.Created), list(more), o.Name, day(o.Created)))
+			tell = append(tell, fmt.Sprintf("the system backup %s (of %s) does not have %s, which %s (of %s) has: unless that was given up, say --system-backup %[4]s, which brings all back as of its night", b.Name, day(b.Created), some(more), o.Name, day(o.Created)))
 		}
 	}
 	return tell
+}
+
+// some lists the first of many names, and says how many more there are.
+func some(all []string) string {
+	const most = 10
+	if len(all) <= most {
+		return list(all)
+	}
+	return fmt.Sprintf("%s and %d more", list(all[:most]), len(all)-most)
 }
 
 // told lists backups so that a person can tell them apart.

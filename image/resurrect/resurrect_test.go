@@ -142,10 +142,17 @@ func TestABackupOfAPartIsTold(t *testing.T) {
 	systembackuptest.Add(part, at, "v1.12.1", "theirs", "2026-11-01T05:11:00Z", "cloud/mail@theirs")
 	systembackuptest.Add(part, at, "v1.12.1", "weekly-0", "2026-11-08T05:11:00Z", "ide/home", "cloud/data", "old/data")
 	systembackuptest.Add(part, at, "v1.12.1", "weekly-3", "2026-11-29T05:11:00Z", "ide/home")
+	many := []string{"ide/home"}
+	for i := range 11 {
+		many = append(many, fmt.Sprintf("a/%d", i+1))
+	}
+	systembackuptest.Add(part, at, "v1.12.1", "weekly-8", "2026-11-29T06:11:00Z", many...)
+	systembackuptest.Add(part, at, "v1.12.1", "weekly-9", "2026-11-30T05:11:00Z", "ide/home")
 	for name, want := range map[string][]string{
 		"weekly-2": {"weekly-2 (of 22 November 2026 05:11 UTC) does not have old/data, which weekly-0 (of 8 November 2026 05:11 UTC) has: unless that was given up, say --system-backup weekly-0,"},
 		"weekly-3": {"weekly-3 (of 29 November 2026 05:11 UTC) does not have cloud/data, cloud/db, which weekly-2 (", "does not have old/data, which weekly-0 ("},
 		"weekly-0": nil,
+		"weekly-9": {"weekly-9 (of 30 November 2026 05:11 UTC) does not have a/1, a/10, a/11, a/2, a/3, a/4, a/5, a/6, a/7, a/8 and 1 more, which weekly-8 (", "does not have cloud/data, cloud/db, which weekly-2", "old/data"},
 	} {
 		r, err := Prepare(t.Context(), shed(t, "[control, witness]", part), &tailnet{}, Options{SystemBackup: name})
 		if err != nil || len(r.Told) != len(want) {
