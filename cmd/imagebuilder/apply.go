@@ -15,30 +15,49 @@ import (
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-const applyHelp = `Give nodes that run the node.yaml that fleet.yaml makes of them now: other ssh keys,
-labels, tokens, servers, holders of their shares, settings of k3s. No card is needed,
-nothing restarts but what the change is for.
+const applyHelp = `Give running nodes the node.yaml that fleet.yaml makes for them now: with other ssh
+keys, labels, tokens, servers, k3s settings, or keepers of their key shares. No card
+is needed. Nothing restarts except what the change concerns.
 
-Each node.yaml is signed with the owner's key and goes over ssh, as root, to the node's
-address in the tailnet. What it would change the node says before it has it; a node for
-which nothing changes gets nothing. Servers come first, then witnesses and agents, the
-machine with Headscale last; each has to work by it before the next one has its turn,
-and the first that does not ends it.
+Each node.yaml is signed with the owner's key and sent over ssh, as root, to the
+node's address in the tailnet. Before a node gets it, the node says what would
+change. A node for which nothing would change gets nothing.
 
-What makes another node of one is refused: its role, board, disks, encryption, Headscale.
-What may cut a node off, its network or ssh keys, or stop its k3s, its settings and tokens
-or files of yours, wants --risky; so does what lets k3s start anew on a node that votes in
-etcd while another one that does is away or ill: the cluster may stop. Where one has gone
-since all were asked it stops even so. --plan prints what would change, and does nothing.
-Secrets of the cluster's objects are written again by the server that creates it: nobody
-at home can tell whether they changed. A node that is locked, has an update on trial,
-brings its volumes back or lacks a chart that its objects name has to be done with that
-first.
+The nodes take turns: servers first, then witnesses and agents, and last the machine
+with Headscale. The next node has its turn when the one before has gone through its
+steps and works by its new file. The first one that does not ends the command.
 
-Exit codes: 0 all nodes work by it, 1 it stopped, or left nodes out that are offline, 2
-wrong usage, 130 interrupted; with --plan 0 says that each has told what would change, 1
-that one could not be asked. --json tells of the nodes, who was left out, and what stopped
-it.`
+Refused, as it would make a different node: another role, board, data disk, disk for
+Longhorn, encryption or Headscale.
+
+Refused without --risky:
+  - what may cut a node off, such as its network, ssh keys or owner's key;
+  - what may stop its k3s: its settings, tokens, and files of yours;
+  - a restart of k3s on a node that votes in etcd, while another one that votes is
+    away or ill: the cluster may stop. If a voter goes away only after all nodes
+    were asked, the command stops even with --risky.
+
+Refused for the time being is a node
+  - whose data are locked;
+  - that has an update on trial;
+  - that is restoring its volumes;
+  - whose image lacks a chart that its objects name.
+
+All nodes are asked first. If one of them is refused, none gets anything.
+
+When the server that creates the cluster gets a new node.yaml, it writes all Secrets
+of fleet.yaml again: nobody at home can tell whether they changed.
+
+--plan prints what would change, and does nothing. --site and --all leave out nodes
+that are offline; a node that is named must be online. --json prints the nodes,
+which ones were left out, and what stopped the command.
+
+Exit codes:
+    0  all nodes work by their file; with --plan: each has said what would change
+    1  it stopped, or left out nodes that are offline; with --plan: a node could not
+       be asked
+    2  wrong usage
+  130  interrupted`
 
 // applyFlags are the flags of "apply".
 type applyFlags struct {
@@ -51,12 +70,12 @@ func newApply() *cobra.Command {
 	var a applyFlags
 	cmd := &cobra.Command{
 		Use:   "apply NODE...|--site SITE|--all",
-		Short: "Give nodes that run the node.yaml that fleet.yaml makes of them now",
+		Short: "Give running nodes the node.yaml that fleet.yaml makes for them now",
 		Long:  applyHelp,
 		Example: `  imagebuilder apply --all --plan          # what would change, node by node
   imagebuilder apply --all
-  imagebuilder apply cabin-box             # this one alone
-  imagebuilder apply --site cabin --risky  # another network, too`,
+  imagebuilder apply cabin-box             # this node alone
+  imagebuilder apply --site cabin --risky  # even if it changes the network`,
 		ValidArgsFunction: completeNodes,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return a.run(cmd) },
 	}
@@ -71,7 +90,7 @@ func newApply() *cobra.Command {
 	cmd.Flags().StringVar(&a.choice.Site, "site", "", "the nodes of this site")
 	cmd.Flags().BoolVar(&a.choice.All, "all", false, "all nodes of the fleet")
 	cmd.Flags().BoolVar(&a.plan, "plan", false, "only print what would change")
-	cmd.Flags().BoolVar(&a.risky, "risky", false, "also what may cut a node off, or stop its k3s or the cluster")
+	cmd.Flags().BoolVar(&a.risky, "risky", false, "also do what may cut a node off, or stop its k3s or the cluster")
 	cmd.Flags().BoolVar(&a.asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
 	_ = cmd.RegisterFlagCompletionFunc("site", completeSites)
@@ -84,7 +103,7 @@ func (a *applyFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	for _, name := range order.Away {
-		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s: %s; do this again when it is there\n", name, roster.Unseen)
+		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s: %s; do this again when it is online\n", name, roster.Unseen)
 	}
 	if a.plan {
 		err := order.Unasked()

@@ -17,7 +17,7 @@ import (
 func newBoardsShow(dir *string, asJSON *bool) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show BOARD",
-		Short: "Show a board: how it starts, its sockets and lights, its BIOS, what is untested",
+		Short: "Show a board: boot chain, sockets, lights, BIOS settings, and what is untested",
 		Example: `  imagebuilder boards show optiplex-7050
   imagebuilder boards show nuc8 --boards ./my-boards`,
 		Args: exactArgs("BOARD"),
@@ -130,7 +130,7 @@ func bootChain(b *board.Board) []string {
 	case b.SecureBoot == board.SignedByDebian:
 		return signedChain
 	case b.SecureBoot == board.SignedByOwner:
-		return append([]string{"UEFI, in the machine, with its owner's key; what it starts is signed by it (build --sign)"}, unsignedChain[1:]...)
+		return append([]string{"UEFI, in the machine, with its owner's key; all that it starts is signed with that key (build --sign)"}, unsignedChain[1:]...)
 	}
 	return unsignedChain
 }
@@ -139,32 +139,32 @@ var (
 	signedChain = []string{
 		"UEFI, in the machine, with Secure Boot or without",
 		"└─ shim                       on the first partition; Microsoft's signature",
-		"   └─ systemd-boot            Debian's signature; counts the tries of a trial",
-		"      ├─ kernel of slot a     Debian's signature; initramfs and arguments bear none",
+		"   └─ systemd-boot            Debian's signature; counts the attempts of a trial",
+		"      ├─ kernel of slot a     Debian's signature; none on initramfs and arguments",
 		"      │  └─ root-a            squashfs, read-only",
-		"      └─ kernel of slot b     what an update writes; three tries to prove itself",
+		"      └─ kernel of slot b     written by an update; three attempts to prove itself",
 		"         └─ root-b",
 		"            └─ data           ext4, /var of both",
 	}
 	biosChain = []string{
 		"or BIOS, in the machine, which asks for no signature",
 		"└─ GRUB                       in front of the first partition; grub/grub.cfg chooses the slot",
-		"   └─ kernel of slot a or b   the same files; tries are counted in grub/grubenv",
+		"   └─ kernel of slot a or b   the same files; attempts are counted in grub/grubenv",
 	}
 	unsignedChain = []string{
 		"UEFI, in the machine, Secure Boot off",
-		"└─ systemd-boot               on the first partition; counts the tries of a trial",
+		"└─ systemd-boot               on the first partition; counts the attempts of a trial",
 		"   ├─ kernel of slot a        one file: kernel, initramfs, arguments",
 		"   │  └─ root-a               squashfs, read-only",
-		"   └─ kernel of slot b        what an update writes; three tries to prove itself",
+		"   └─ kernel of slot b        written by an update; three attempts to prove itself",
 		"      └─ root-b",
 		"         └─ data              ext4, /var of both",
 	}
 	ubootChain = []string{
-		"   └─ U-Boot                  boot.scr chooses the slot, counts the tries of a trial",
+		"   └─ U-Boot                  boot.scr chooses the slot, counts the attempts of a trial",
 		"      ├─ a/vmlinuz            with a/initrd.img, a/cmdline.txt",
 		"      │  └─ root-a            squashfs, read-only",
-		"      └─ b/vmlinuz            what an update writes; three tries to prove itself",
+		"      └─ b/vmlinuz            written by an update; three attempts to prove itself",
 		"         └─ root-b",
 		"            └─ data           ext4, /var of both",
 	}
@@ -255,7 +255,7 @@ func tellChecklist(w io.Writer, name string, from []fs.FS) error {
 		return err
 	}
 	var p page
-	p.section("In the BIOS of a machine that is new to this ("+b.Checklist.Enter+")", settings(b.Checklist))
+	p.section("Set this in the BIOS of a new machine ("+b.Checklist.Enter+")", settings(b.Checklist))
 	_, err = io.WriteString(w, p.String())
 	return err
 }

@@ -41,13 +41,22 @@ func newBuild() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build --board BOARD",
 		Short: "Build a disk image",
-		Long: `Build a disk image for a board, without root: fetch and verify Debian packages,
-lay them and the overlays into a tree, do what maintainer scripts would have
-done, and write the partitions.
+		Long: `Build a disk image for a board, without root:
+  1. fetch and verify Debian packages;
+  2. lay them and the overlays into a tree;
+  3. do what the packages' maintainer scripts would have done;
+  4. write the partitions.
 
-Beside IMAGE lie IMAGE.manifest.json (what went in), IMAGE.lock.json (its exact
-inputs, for --lock), IMAGE.provenance.json (in-toto, SLSA) and IMAGE.bmap (for
-bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
+A package is refused if its maintainer scripts are not modelled, unless
+--accept-unmodelled gives a reason why they may be ignored.
+
+These files are written beside IMAGE:
+  IMAGE.manifest.json    what went into it
+  IMAGE.lock.json        its exact inputs, for --lock
+  IMAGE.provenance.json  its provenance (in-toto, SLSA)
+  IMAGE.bmap             its block map, for bmaptool
+
+'imagebuilder verify' compares IMAGE with all of them but the lock.`,
 		Example: `  imagebuilder build --board rpi4
   imagebuilder build --board generic-arm64 --out /tmp/node.img --compress zst --sbom
   imagebuilder build --board generic-arm64 --overlay headscale --format qcow2
@@ -65,20 +74,20 @@ bmaptool). 'imagebuilder verify' compares IMAGE with them.`,
 	flags.StringVar(&f.overlayDir, "overlays", "", "directory with your own overlays")
 	flags.StringArrayVar(&f.opt.Overlays, "overlay", nil, "add an overlay (repeatable)")
 	flags.StringArrayVar(&f.opt.Packages, "package", nil, "add a Debian package (repeatable)")
-	flags.StringArrayVar(&f.accept, "accept-unmodelled", nil, "PACKAGE=REASON: ignore its maintainer scripts (repeatable)")
+	flags.StringArrayVar(&f.accept, "accept-unmodelled", nil, "PACKAGE=REASON: ignore those of its maintainer scripts that are not modelled (repeatable)")
 	flags.StringArrayVar(&f.components, "component", nil, "NAME=VERSION, NAME=FILE or NAME=URL: override a component (repeatable)")
-	flags.StringVar(&f.opt.ComponentMirror, "component-mirror", "", "base URL that serves the components' releases (never their digests)")
-	flags.StringArrayVar(&f.images, "images", nil, "file with container images for k3s, a reference with tag or digest on each line (repeatable)")
+	flags.StringVar(&f.opt.ComponentMirror, "component-mirror", "", "base URL to download components from (but never their digests)")
+	flags.StringArrayVar(&f.images, "images", nil, "file that lists container images for k3s, one reference with tag or digest per line (repeatable)")
 	f.inputs.add(flags, "")
-	flags.StringArrayVar(&f.opt.Mirrors, "mirror", nil, "Debian mirror (repeatable; default: the host's own, then the snapshot archive)")
+	flags.StringArrayVar(&f.opt.Mirrors, "mirror", nil, "Debian mirror (repeatable; default: the mirrors of this host's apt, then the snapshot archive)")
 	flags.StringArrayVar(&f.opt.SecurityMirrors, "security-mirror", nil, "Debian security mirror (repeatable)")
-	flags.BoolVar(&f.opt.AllowOlderIndex, "allow-older-index", false, "take an index although a newer one of its suite was seen before")
+	flags.BoolVar(&f.opt.AllowOlderIndex, "allow-older-index", false, "accept a Debian index even if a newer one of its suite was seen before")
 	flags.StringVar(&f.opt.Compress, "compress", "", "also write a compressed image: zst, xz or gz")
-	flags.StringVar(&f.format, "format", "", "also write the image in this format, as providers import it: qcow2")
-	f.signer.add(flags, "sign boot loader and kernel with this RSA key (PEM, or a token: pkcs11:id=%01?module-path=FILE), for Secure Boot with keys of your own")
+	flags.StringVar(&f.format, "format", "", "also write the image in this format, for providers that import it: qcow2")
+	f.signer.add(flags, "for Secure Boot with a key of your own: sign boot loader and kernel with this RSA key, in a PEM file or on a token (pkcs11:id=%01?module-path=FILE)")
 	flags.BoolVar(&f.opt.SBOM, "sbom", false, "also write SPDX and CycloneDX documents")
-	flags.StringVar(&f.opt.Version, "image-version", "", "IMAGE_VERSION (default: from the date and digest of the inputs)")
-	flags.BoolVar(&f.opt.Force, "force", false, "build even where nothing has changed")
+	flags.StringVar(&f.opt.Version, "image-version", "", "set IMAGE_VERSION (default: made from the date and digest of the inputs)")
+	flags.BoolVar(&f.opt.Force, "force", false, "build even if nothing has changed")
 	flags.StringVar(&f.cache, "cache", "", "cache directory (default $XDG_CACHE_HOME/imagebuilder)")
 	flags.BoolVar(&f.json, "json", false, "print the result as JSON")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
@@ -262,7 +271,7 @@ func printSummary(out io.Writer, r *image.Result) error {
 		fmt.Fprintf(w, "accepted\t%s: %s\n", pkg, m.Accepted[pkg])
 	}
 	for _, file := range r.Stale {
-		fmt.Fprintf(w, "warning\t%s is of an earlier build\n", file)
+		fmt.Fprintf(w, "warning\t%s is from an earlier build\n", file)
 	}
 	printRemarks(w, r)
 	var total float64

@@ -84,8 +84,8 @@ func newCachePrune(dir *string) *cobra.Command {
 			return printUsage(cmd, removed, false)
 		},
 	}
-	cmd.Flags().IntVar(&days, "days", 0, "remove what was not used for this many days")
-	cmd.Flags().Float64Var(&gigabytes, "max-gb", 0, "remove the longest unused until this many GB are left")
+	cmd.Flags().IntVar(&days, "days", 0, "remove entries that were not used for this many days")
+	cmd.Flags().Float64Var(&gigabytes, "max-gb", 0, "remove entries, the longest unused first, until at most this many GB are left")
 	cmd.Flags().BoolVar(&policy.All, "all", false, "remove everything")
 	cmd.MarkFlagsMutuallyExclusive("all", "days")
 	cmd.MarkFlagsMutuallyExclusive("all", "max-gb")

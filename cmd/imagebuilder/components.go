@@ -13,9 +13,12 @@ func newComponents() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "components",
-		Short: "List the components: pinned things that are no Debian packages",
-		Long: `List the components: pinned programs, archives and Helm charts that are no
-Debian packages. 'build --component NAME=VERSION|FILE|URL' overrides one.`,
+		Short: "List the components: pinned software that is not from Debian packages",
+		Long: `List the components: pinned programs, archives and Helm charts that are not Debian
+packages. VERSION is the pinned release. FALLBACK says what happens if it cannot be
+downloaded, or was not asked for.
+
+To override one: 'imagebuilder build --component NAME=VERSION|FILE|URL'.`,
 		Example: "  imagebuilder components --json",
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -49,7 +52,7 @@ func printComponents(cmd *cobra.Command, list []component.Component, asJSON bool
 		return printJSON(cmd.OutOrStdout(), rows)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "COMPONENT\tVERSION\tELSE\tWHAT IT IS")
+	fmt.Fprintln(w, "COMPONENT\tVERSION\tFALLBACK\tWHAT IT IS")
 	for _, r := range rows {
 		version := "-"
 		if len(r.Releases) > 0 {

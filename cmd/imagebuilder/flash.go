@@ -12,35 +12,50 @@ import (
 	"github.com/going-mobile/imagebuilder/image/flash"
 )
 
-const flashHelp = `Write an image, raw, compressed or as QEMU has them (qcow2), to a card or disk and
-read it back. Before the first byte is written the image is compared with what lies
-beside it (IMAGE.manifest.json, IMAGE.bmap, IMAGE.provenance.json, .sha256, SHA256SUMS).
-An image that differs is refused; so is one that is not a whole image of
-imagebuilder, unless --force-foreign. Who made an image only 'imagebuilder
-verify' tells.
+const flashHelp = `Write an image to a card or disk, and read it back. The image may be raw,
+compressed, or in QEMU's format (qcow2).
 
-Mounted disks, the system's own disk and built-in disks are refused (the last
-unless --force). With --node-config the card gets a node's identity. DEVICE may
-be a new file, which appears when it is whole, or an image in whose place it comes;
-any other file is refused unless --force, and a new one that is called as a device
-always (sdb, for /dev/sdb). What to set in the machine's BIOS is told at the end;
---boards is where that of your own board is found.
+Before the first byte is written, flash refuses
+  - an image that differs from what lies beside it (IMAGE.manifest.json, IMAGE.bmap,
+    IMAGE.provenance.json, .sha256, SHA256SUMS);
+  - an image that is not a whole image made by imagebuilder, unless --force-foreign;
+  - a mounted disk, and the disk that this system runs from;
+  - a built-in disk, unless --force.
+It checks no signature: only 'imagebuilder verify' tells who made an image.
 
-With --node the card is that of a node of the fleet: the image of its board is
-built where it has changed, and a single-use key is made for it when all that can be
-refused was not. The key is expired again when anything goes wrong; once the card is
-written, that which the node had before is. --lock, --locked, --strict and
---registry-mirror are those of 'imagebuilder build'. Without DEVICE the disks are shown and one is asked
-for; the name of a device must be typed unless --yes, whichever of its names is given.
-If another disk is there when it is to be written, nothing is.
+DEVICE may also be a file:
+  - a new file, which appears when it is complete. The bare name of a device is
+    refused, even with --force (sdb, where /dev/sdb is meant);
+  - an image of imagebuilder or an empty file, which is replaced;
+  - any other file, only with --force.
 
-Where node.yaml says install: the card is a stick: a computer that starts from it
-gets the system onto one of its disks, once, and restarts from that. No computer
-starts from the stick any more then: write the image onto it again.
+With --node-config the card gets the identity of a node.
 
-With a block map beside the image only what that has is written. Beyond the
-image the device is probed: one that is smaller than it says is refused. A card
-or stick is ejected at the end.`
+At the end flash prints what to set in the BIOS of the board's machine. For a board
+of your own, --boards names the directory of its file.
+
+With --node, flash makes the card of a node of the fleet:
+  - It builds the image of the node's board, if something in it has changed, unless
+    --image names one. --lock, --locked, --strict and --registry-mirror are those of
+    'imagebuilder build'.
+  - It makes a single-use key for the node, once nothing but writing can fail any
+    more. If that fails, this key is expired again. Once the card is written, the
+    unused key that the node had before is expired. The node that runs Headscale
+    gets no key.
+  - Without DEVICE, it shows the disks and asks for one. The device's name has to be
+    typed as it is shown, even if DEVICE names it, unless --yes.
+  - If another disk is there by the time of writing, nothing is written.
+
+Where node.yaml says install:, the card is an installer stick. A computer that
+starts from it gets the system onto one of its disks, and restarts from that disk.
+This works once. No computer starts from the stick after that: to use it again,
+write the image onto it again.
+
+If there is a block map beside the image, only what is in that map is written. To
+find devices that are smaller than they claim, flash also writes test blocks beyond
+the image (not with --no-verify), and refuses such a device.
+
+A card or stick is ejected at the end.`
 
 func newFlash() *cobra.Command {
 	var opt flash.Options
@@ -67,7 +82,7 @@ func newFlash() *cobra.Command {
 				return usagef("--node or --node-config, not both")
 			}
 			if len(nodes.names) > 0 && boards != "" {
-				return usagef("--boards is for an image; nodes of a fleet are of built-in boards")
+				return usagef("--boards is for an image; the nodes of a fleet have built-in boards")
 			}
 			if len(nodes.names) > 0 {
 				return nodes.flash(cmd, args, quiet, opt)
@@ -88,8 +103,8 @@ func newFlash() *cobra.Command {
 	cmd.Flags().BoolVar(&list, "list", false, "list disks that can be written to")
 	cmd.Flags().StringVar(&file, "node-config", "", "give the card this node.yaml")
 	cmd.Flags().StringVar(&boards, "boards", "", "directory with your own board files")
-	cmd.Flags().BoolVar(&opt.Force, "force", false, "write to a built-in disk, or over any file, too")
-	cmd.Flags().BoolVar(&opt.ForceForeign, "force-foreign", false, "write an image that is not a whole one of imagebuilder, too")
+	cmd.Flags().BoolVar(&opt.Force, "force", false, "also write to a built-in disk, or over any file")
+	cmd.Flags().BoolVar(&opt.ForceForeign, "force-foreign", false, "also write an image that is not a whole image made by imagebuilder")
 	cmd.Flags().BoolVar(&opt.NoVerify, "no-verify", false, "do not read the card back")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress")
 	nodes.flags(cmd)

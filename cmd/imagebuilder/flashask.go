@@ -67,7 +67,7 @@ func (a *asker) askFor(node string) (card.Card, error) {
 func (a *asker) choose(node string, devices []flash.Device) (card.Card, error) {
 	offered := slices.DeleteFunc(slices.Clone(devices), func(d flash.Device) bool { return d.Check(-1, a.force) != nil })
 	if len(offered) == 0 {
-		return card.Card{}, errors.New("there is no card or stick that can be written to; 'imagebuilder flash --list' lists all disks and what is against them")
+		return card.Card{}, errors.New("there is no card or stick that can be written to; 'imagebuilder flash --list' lists all disks, and why they cannot be used")
 	}
 	out := a.cmd.ErrOrStderr()
 	if err := printDevices(out, offered, a.force); err != nil {

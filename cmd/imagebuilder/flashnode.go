@@ -35,7 +35,7 @@ type nodeCards struct {
 }
 
 func (n *nodeCards) flags(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&n.names, "node", nil, "NODE or NODE=DEVICE: write the card of a node of the fleet (repeatable)")
+	cmd.Flags().StringArrayVar(&n.names, "node", nil, "NODE or NODE=DEVICE: write the card of this node of the fleet (repeatable)")
 	_ = cmd.RegisterFlagCompletionFunc("node", completeNodes)
 	fleetFlag(cmd, &n.fleet)
 	cmd.Flags().StringVar(&n.image, "image", "", "with --node: write this image instead of building one")
@@ -47,16 +47,16 @@ func (n *nodeCards) flags(cmd *cobra.Command) {
 func (n *nodeCards) alone(cmd *cobra.Command, opt *flash.Options, quiet *bool) {
 	fleetFlag(cmd, &n.fleet)
 	cmd.Flags().StringVar(&n.image, "image", "", "write this image instead of building one")
-	n.inputs.add(cmd.Flags(), "as of 'build': ")
+	n.inputs.add(cmd.Flags(), "as for 'build': ")
 	cmd.Flags().BoolVar(&n.yes, "yes", false, "do not ask")
-	cmd.Flags().BoolVar(&opt.Force, "force", false, "write to a built-in disk, or over any file, too")
+	cmd.Flags().BoolVar(&opt.Force, "force", false, "also write to a built-in disk, or over any file")
 	cmd.Flags().BoolVarP(quiet, "quiet", "q", false, "no progress")
 }
 
 // check refuses flags for building if no image is built.
 func (n *nodeCards) check() error {
 	if n.image != "" && n.inputs.given() {
-		return usagef("--image is written as it is: --lock, --locked, --strict and --registry-mirror are of what is built")
+		return usagef("--image is written as it is: --lock, --locked, --strict and --registry-mirror only go with an image that is built")
 	}
 	return nil
 }
@@ -156,7 +156,7 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 // checks that the fleet has everything for the cards, and that this fits onto them.
 func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, force bool) ([]card.Card, error) {
 	if len(args) > 1 || len(args) == 1 && len(n.names) > 1 {
-		return nil, usagef("with --node there is one device: 'flash --node NODE DEVICE', or --node NODE=DEVICE for each of several")
+		return nil, usagef("an argument names the device of one node: 'flash --node NODE DEVICE'; for several nodes: --node NODE=DEVICE for each")
 	}
 	for _, word := range n.names {
 		name, _, _ := strings.Cut(word, "=")
@@ -222,7 +222,7 @@ func printCard(cmd *cobra.Command, c card.Card, written *card.Written) error {
 	printWritten(w, c.Target, written.Result)
 	printNode(w, c.Node, written.Install)
 	if written.Key == nil {
-		fmt.Fprintf(w, "key\tnone yet: when it is switched on, 'imagebuilder headscale init'\n")
+		fmt.Fprintf(w, "key\tnone yet: switch the machine on, then run 'imagebuilder headscale init'\n")
 		return w.Flush()
 	}
 	expires := written.Key.Expires.Local().Format("2 January 2006 15:04")

@@ -14,7 +14,7 @@ import (
 func newFleet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fleet",
-		Short: "Work with fleet.yaml: one file for a cluster, its sites and its nodes",
+		Short: "Work with fleet.yaml, the file that describes a cluster, its sites and its nodes",
 	}
 	cmd.AddCommand(newFleetInit(), newFleetNode(), newFleetToken(), newFleetGitOps(), newFleetSchema())
 	return cmd
@@ -37,8 +37,8 @@ func newFleetNode() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node NAME",
 		Short: "Print the node.yaml that a node would get",
-		Long: `Print the flat node.yaml that a node of the fleet would get, without the key
-that is minted when its card is written. Secrets are masked unless --reveal.`,
+		Long: `Print the flat node.yaml that a node of the fleet would get, but without its key:
+that is made when the card is written. Secrets are masked unless --reveal.`,
 		Example: `  imagebuilder fleet node cabin-pi
   imagebuilder fleet node cabin-pi --reveal --out secrets/cabin-pi.yaml`,
 		Args:              exactArgs("NAME"),
@@ -64,7 +64,7 @@ that is minted when its card is written. Secrets are masked unless --reveal.`,
 	}
 	fleetFlag(cmd, &file)
 	out.flag(cmd)
-	cmd.Flags().BoolVar(&reveal, "reveal", false, "print the secrets themselves")
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "print the secrets, unmasked")
 	return cmd
 }
 
@@ -74,12 +74,17 @@ func newFleetToken() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Make a new token for agents",
-		Long: `Print a new token for agents, which pins the cluster's certificate authorities as the
-one in force does. Put it in that one's place (cluster: k3s: agentToken), and give it to
-all nodes: imagebuilder apply --all --risky. Servers come first; agents that run go on
-with what they have until they get it. Whoever had the old one cannot join any more.
+		Long: `Print a new token for agents. Like the one in force, it pins the cluster's
+certificate authorities. Those have to be this fleet's (cluster: k3s: ca:).
 
-The servers' token is k3s' own to change: k3s token rotate, on a server.`,
+To replace the old token:
+  1. Put the new one in its place (cluster: k3s: agentToken).
+  2. Give it to all nodes: imagebuilder apply --all --risky. Servers get it first.
+
+Running agents go on with the old token until they get the new one. Once the servers
+have the new one, nobody can join with the old one any more.
+
+The servers' token is changed in k3s itself: k3s token rotate, on a server.`,
 		Example: `  imagebuilder fleet token --out secrets/agent.token
   imagebuilder fleet token | age -r age1… -o secrets/agent.token.age`,
 		Args: exactArgs(),

@@ -24,16 +24,21 @@ func newFleetGitOps() *cobra.Command {
 		Use:   "gitops DIR",
 		Short: "Write applications for the Git repository that the cluster follows",
 		Long: `Write code-server, hakatime and Nextcloud, with PostgreSQL and nightly dumps, as
-Kubernetes objects into DIR: the directory of your Git repository that fleet.yaml's
-cluster: gitops: path: names. The fleet's domain, time zone and network of pods are
-filled in; another domain is said there (cluster: names: {domain: apps.example.net}).
-Files that differ are not overwritten unless --force. DIR/README.md says
-what is there, what to change, and how a dump is restored.
+Kubernetes objects into DIR. DIR is the directory of your Git repository that
+fleet.yaml names (cluster: gitops: path:). DIR/README.md says what is there, what to
+change, and how to restore a dump.
 
-Their passwords are not in it. Those that fleet.yaml does not refer to yet are made
-below secrets/, where a file that is there stays as it is; standard output is the
-lines that belong in fleet.yaml, below cluster:, so that the cluster gets them, and
-so that the applications' names lead to it in the tailnet.`,
+If files in DIR differ, nothing is written, unless --force overwrites them.
+
+The objects contain the fleet's domain, time zone and pod network. Another domain is
+set in fleet.yaml (cluster: names: {domain: apps.example.net}).
+
+Passwords are not among them. Those that fleet.yaml does not refer to yet are made
+below secrets/, where existing files stay as they are.
+
+Standard output gets the lines that fleet.yaml lacks, to be put below cluster:. With
+them, the cluster gets the passwords, and the applications' names lead to it in the
+tailnet.`,
 		Example: `  imagebuilder fleet gitops ../cluster/apps
   imagebuilder plan --resources --manifests ../cluster/apps`,
 		Args: exactArgs("DIR"),
@@ -84,13 +89,13 @@ func gitopsTree(f *fleet.Fleet) (map[string][]byte, error) {
 func tellGitOps(w io.Writer, f *fleet.Fleet, dir string) {
 	fmt.Fprintf(w, "%s is ready to be committed; its README.md says what to change\n", dir)
 	if f.Control() == "" {
-		fmt.Fprintln(w, "the names lead nowhere by themselves: somebody else runs your Headscale; its README.md says what to do")
+		fmt.Fprintln(w, "nothing makes the applications' names lead to the cluster, as somebody else runs your Headscale; the README.md there says what to do")
 	}
 	if f.Cluster.Longhorn == nil {
-		fmt.Fprintln(w, "the applications want volumes of Longhorn, and fleet.yaml has no cluster: longhorn:")
+		fmt.Fprintln(w, "the applications need volumes of Longhorn, but fleet.yaml has no cluster: longhorn:")
 	}
 	if f.Cluster.GitOps == nil {
-		fmt.Fprintln(w, "nothing follows the repository: fleet.yaml has no cluster: gitops:")
+		fmt.Fprintln(w, "the cluster does not follow the repository yet: fleet.yaml has no cluster: gitops:")
 	}
 }
 

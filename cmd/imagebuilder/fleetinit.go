@@ -19,20 +19,22 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
-const fleetInitHelp = `Make a fleet in DIR (default: here): fleet.yaml with two servers and two agents
-to begin with, and secrets/ with what makes the cluster itself: its certificate
-authorities, whose root never leaves this machine, and the tokens that pin them.
-What the flags do not say is asked. Nothing that is there is touched, but a
-.gitignore, which gets lines that keep secrets and images out of Git. DIR is a
-directory of its own, not in a clone of imagebuilder.
+const fleetInitHelp = `Make a fleet in DIR (default: the current directory):
+  - fleet.yaml, with two servers and two agents to begin with;
+  - secrets/, with the cluster's certificate authorities and the tokens that pin
+    them. The root's key never leaves this machine.
 
-Whose public ssh key is in it (--ssh-key) logs in to the nodes, as root. status,
-apply, update, unlock and revoke do that by your own ssh: a card that was made
-without your key is of a node that they do not get into.
+Answers that no flag gives are asked for. No existing file is touched, except
+.gitignore: it gets lines that keep secrets and images out of Git. A DIR that has a
+fleet, or is in a clone of imagebuilder, is refused.
 
-Secrets encrypted with --age are opened with the age identity in the file that the
-environment variable ` + fleet.AgeIdentityEnv + ` names; every command that reads
-them wants it.`
+With --ssh-key, the owner of that public key can log in to the nodes, as root.
+status, apply, update, unlock and revoke log in with your own ssh. They cannot reach
+a node whose card was made without your key.
+
+With --age, the secrets are encrypted. Every command that reads them then needs your
+age identity: the environment variable ` + fleet.AgeIdentityEnv + ` names the file
+that has it.`
 
 // fleetInit are the answers, from flags or questions.
 type fleetInit struct {
@@ -61,9 +63,9 @@ func newFleetInit() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&i.opt.Name, "name", "", "the cluster's name, such as going-mobile")
-	cmd.Flags().StringVar(&i.opt.Headscale, "headscale", "", "the address of your Headscale, such as https://headscale.example.net")
-	cmd.Flags().StringArrayVar(&i.sshKeys, "ssh-key", nil, "a file with public keys of those who log in to the nodes, such as ~/.ssh/id_ed25519.pub (repeatable)")
-	cmd.Flags().StringVar(&i.example, "example", "", "take the example of this name as it is, with its own Headscale: "+fleet.ExampleName)
+	cmd.Flags().StringVar(&i.opt.Headscale, "headscale", "", "the URL of your Headscale, such as https://headscale.example.net")
+	cmd.Flags().StringArrayVar(&i.sshKeys, "ssh-key", nil, "file with the public ssh keys of those who may log in to the nodes, such as ~/.ssh/id_ed25519.pub (repeatable)")
+	cmd.Flags().StringVar(&i.example, "example", "", "take this example as it is, with a Headscale of its own: "+fleet.ExampleName)
 	cmd.Flags().StringArrayVar(&i.recipients, "age", nil, "encrypt the secrets for this age recipient (repeatable)")
 	return cmd
 }
@@ -88,9 +90,9 @@ func (i *fleetInit) run(cmd *cobra.Command, dir string) error {
 	}
 	file := filepath.Join(dir, fleet.FileName)
 	if len(i.opt.AuthorizedKeys) == 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s lets nobody log in to its nodes, and status, apply, update, unlock and revoke do: before you make a card, write below cluster:\n  ssh: {authorizedKeys: [\"ssh-ed25519 AAAA… me@laptop\"]} # a line of ~/.ssh/id_ed25519.pub\n", file)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s lets nobody log in to its nodes, but status, apply, update, unlock and revoke need to. Before you make a card, write below cluster:\n  ssh: {authorizedKeys: [\"ssh-ed25519 AAAA… me@laptop\"]} # a line of ~/.ssh/id_ed25519.pub\n", file)
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is ready: put your nodes into it\n", file)
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is ready: add your nodes to it\n", file)
 	return err
 }
 

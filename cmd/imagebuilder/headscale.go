@@ -37,13 +37,18 @@ func newHeadscaleInit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Bring the fleet's own Headscale into service",
-		Long: `Bring the Headscale of the node with role control into service, once that has
-been switched on: over ssh, to the machine with the host key made at home and to
-no other, make the API key and keep it where apiKey says; over the API, make the
-user and apply the policy; shut out again who was revoked, and expire keys that were
-expired, as a database that was brought back has forgotten both; then give the machine a
-key of its own, with which it joins its tailnet. All of it can be done again: the API key
-is good for a year, and in its last month, of which "status" warns, this makes the next.`,
+		Long: `Bring the fleet's own Headscale into service, when the node with role control has
+been switched on:
+  1. Over ssh, create the API key, and keep it where apiKey says.
+  2. Over the API, create the user and apply the policy.
+  3. Shut out again whoever was revoked, and expire keys again that were expired: a
+     restored database has forgotten both.
+  4. Give the machine a key of its own, with which it joins its tailnet.
+
+It talks only to a machine that shows the ssh host key made at home.
+
+All of this can be repeated. The API key is valid for a year. In its last month
+'status' warns, and this command creates the next one.`,
 		Example: `  imagebuilder headscale init
   imagebuilder headscale init --address 203.0.113.7   # before the name leads there`,
 		Args: exactArgs(),
@@ -60,7 +65,7 @@ is good for a year, and in its last month, of which "status" warns, this makes t
 		},
 	}
 	fleetFlag(cmd, &file)
-	cmd.Flags().StringVar(&address, "address", "", "HOST or HOST:SSHPORT: where the machine is, if not where its name leads")
+	cmd.Flags().StringVar(&address, "address", "", "HOST or HOST:SSHPORT: where the machine is, if its name does not lead there yet")
 	return cmd
 }
 
@@ -85,10 +90,10 @@ func printHeadscaleInit(cmd *cobra.Command, f *fleet.Fleet, d *control.Done) err
 // tellForgotten prints what a restored database had let in again.
 func tellForgotten(cmd *cobra.Command, found *revoke.Found) {
 	for _, m := range found.Members {
-		fmt.Fprintf(cmd.ErrOrStderr(), "deleted %s (number %s) from the tailnet again: it was revoked, and this database did not know\n", m.GivenName, m.ID)
+		fmt.Fprintf(cmd.ErrOrStderr(), "deleted %s (number %s) from the tailnet again: it was revoked, but Headscale's database did not know that\n", m.GivenName, m.ID)
 	}
 	if n := len(found.Keys); n > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "expired %d unused keys of earlier cards again, which this database took for good\n", n)
+		fmt.Fprintf(cmd.ErrOrStderr(), "expired %d unused keys of earlier cards again, which were valid again in Headscale's database\n", n)
 	}
 }
 
@@ -98,10 +103,14 @@ func newPolicy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
 		Short: "Print, check or apply the policy that the fleet needs",
-		Long: `Print the policy that the fleet needs of its Headscale: a tag for every role and
-site, between nodes only what k3s speaks, for the owner's own devices ssh, the
-API and the web. --check asks the server what it thinks of it (0.29 and newer);
---apply makes it the server's policy, where that keeps it in its database.`,
+		Long: `Print the policy that the fleet needs from its Headscale:
+  - a tag for every role and site;
+  - between nodes, only the traffic of k3s, and of key shares if data are encrypted;
+  - for the owner's own devices, ssh, the API of Kubernetes and the web.
+
+--check asks the server whether it would accept the policy (Headscale 0.29 and
+newer). --apply makes it the server's policy. The server must keep its policy in its
+database.`,
 		Example: `  imagebuilder headscale policy > policy.hujson
   imagebuilder headscale policy --apply`,
 		Args: exactArgs(),
@@ -129,15 +138,15 @@ API and the web. --check asks the server what it thinks of it (0.29 and newer);
 		},
 	}
 	fleetFlag(cmd, &file)
-	cmd.Flags().BoolVar(&check, "check", false, "ask the server whether it would take it")
-	cmd.Flags().BoolVar(&apply, "apply", false, "make it the server's policy")
+	cmd.Flags().BoolVar(&check, "check", false, "ask the server whether it would accept the policy")
+	cmd.Flags().BoolVar(&apply, "apply", false, "make it the policy of the server")
 	return cmd
 }
 
 // tellWithoutAttrs prints the consequence of a policy without cache-network-maps.
 func tellWithoutAttrs(cmd *cobra.Command, without bool) {
 	if without {
-		fmt.Fprintln(cmd.ErrOrStderr(), "this Headscale is older than 0.29: a node that restarts while it is down has no address until it is back")
+		fmt.Fprintln(cmd.ErrOrStderr(), "this Headscale is older than 0.29: a node that restarts while Headscale is down has no address until Headscale is back")
 	}
 }
 

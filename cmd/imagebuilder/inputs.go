@@ -21,10 +21,10 @@ type inputFlags struct {
 }
 
 func (in *inputFlags) add(flags *pflag.FlagSet, when string) {
-	flags.StringArrayVar(&in.locks, "lock", nil, when+"rebuild exactly the inputs of this lock, which is trusted (repeatable: of several images each has its own, IMAGE.lock.json)")
-	flags.BoolVar(&in.locked, "locked", false, when+"refuse a container image of which neither the reference nor the lock has the digest")
-	flags.BoolVar(&in.strict, "strict", false, when+"fail where a component cannot be reached, instead of deferring it to first boot, or is warned of")
-	flags.StringVar(&in.mirror, "registry-mirror", "", when+"base URL of a registry to ask first for container images (never for what a tag means)")
+	flags.StringArrayVar(&in.locks, "lock", nil, when+"build from exactly the inputs in this lock, which is trusted (repeatable: each of several images has its own IMAGE.lock.json)")
+	flags.BoolVar(&in.locked, "locked", false, when+"refuse a container image whose digest is neither in its reference nor in the lock")
+	flags.BoolVar(&in.strict, "strict", false, when+"fail if a component cannot be downloaded, instead of deferring it to first boot, or if it causes a warning")
+	flags.StringVar(&in.mirror, "registry-mirror", "", when+"base URL of a registry to ask first for container images (but never for the digest of a tag)")
 }
 
 func (in *inputFlags) given() bool {

@@ -22,14 +22,20 @@ func newInspect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
 		Short: "Show what is in an image",
-		Long: `Show what is in an image, raw or as QEMU has them (qcow2), from the image alone:
-its partitions drawn to scale, versions, container images and the largest packages;
-or all files (--tree), or all packages.
+		Long: `Show what is in an image, raw or in QEMU's format (qcow2), from the image alone:
+  - its partitions, drawn to scale;
+  - versions of the system and of components;
+  - container images;
+  - the largest packages.
+--tree lists all files instead, --packages all packages. A compressed image has to
+be unpacked first.
 
---images reads every archive of container images to its end and fails where one
-is not whole: containerd imports an archive that lacks a layer without a word.
-Archives of another format than OCI's, such as k3s' own, are only compared with
-the digest in their name.`,
+--tree, --packages, --images and --json exclude each other, except --images --json.
+
+--images reads every archive of container images to its end, and fails if one is not
+whole. (containerd imports an archive that lacks a layer and reports nothing.)
+Archives in another format than OCI's, such as k3s' own, are only compared with the
+digest in their name.`,
 		Example: `  imagebuilder inspect dist/rpi4.img
   imagebuilder inspect dist/rpi4.img --packages
   imagebuilder inspect dist/rpi4.img --tree | grep bin/k3s
@@ -38,7 +44,7 @@ the digest in their name.`,
 		Args: exactArgs("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if asTree && asPackages || asTree && asJSON || asPackages && asJSON || asImages && (asTree || asPackages) {
-				return usagef("--tree, --packages, --images and --json exclude each other, but for --images --json")
+				return usagef("--tree, --packages, --images and --json exclude each other, except --images --json")
 			}
 			img, err := inspect.Open(args[0])
 			if err != nil {
@@ -64,7 +70,7 @@ the digest in their name.`,
 			return printReport(out, report)
 		},
 	}
-	cmd.Flags().BoolVar(&asTree, "tree", false, "list every file of the root")
+	cmd.Flags().BoolVar(&asTree, "tree", false, "list every file of the root file system")
 	cmd.Flags().BoolVar(&asPackages, "packages", false, "list every package")
 	cmd.Flags().BoolVar(&asImages, "images", false, "list every container image, and check that it is whole")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -128,7 +134,7 @@ func printReport(out io.Writer, r *inspect.Report) error {
 	fmt.Fprintf(w, "version\t%s\n", r.Identity.ImageVersion)
 	fmt.Fprintf(w, "debian\t%s, kernel %s\n", r.Debian, r.Kernel)
 	if r.Identity.Signed {
-		fmt.Fprintf(w, "secure boot\tstarts by the signatures of Microsoft (shim) and Debian\n")
+		fmt.Fprintf(w, "secure boot\tstarts with the signatures of Microsoft (shim) and Debian\n")
 	}
 	fmt.Fprintf(w, "packages\t%d\n", len(r.Packages))
 	for _, c := range r.Components {

@@ -26,16 +26,23 @@ func newKey() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key NODE",
 		Short: "Make a new key for a node",
-		Long: `Make a new single-use key for a node of the fleet and print it. A key that the
-node was given before and has not used is expired then. To hand it over, write it into
-the node's node.yaml on the boot partition (headscale: authKey:).
+		Long: `Make a new single-use key for a node of the fleet, and print it. Write it into the
+node's node.yaml on the boot partition (headscale: authKey:). A key that the node
+was given before and has not used is expired.
 
-With --link, nobody needs the card: print a link that carries the key, signed by
-the fleet's owner (secrets/owner.key), to the page that a node shows on its LAN
-until it has joined. Send it to a helper, who opens it on a phone in the node's
-network; the node then goes on without a reboot. It takes it once, and only what
-is newer than all that it took before. Whoever has the link has the key: one
-machine can join with it, as this node. --qr shows it for a camera, in 90 columns.`,
+With --link, nobody needs the card. It prints a link for a helper instead:
+  - The link leads to the page that a node shows on its LAN until it has joined, and
+    when it needs a person. It carries the key, signed by the fleet's owner
+    (secrets/owner.key).
+  - The helper opens it on a phone in the node's network. The node then goes on
+    without a reboot.
+  - The node accepts the link once, and only if it is newer than everything that it
+    accepted before.
+  - Whoever has the link has the key: one machine can join with it, as this node.
+There is no link for a node that shows no page (page: off at its site, or it runs
+Headscale).
+
+--qr also prints the link as a QR code for a camera. The code is 90 columns wide.`,
 		Example: `  imagebuilder key cabin-pi
   imagebuilder key cabin-pi --link
   imagebuilder key cabin-pi --link --out secrets/link.txt`,
@@ -45,8 +52,8 @@ machine can join with it, as this node. --qr shows it for a camera, in 90 column
 	}
 	fleetFlag(cmd, &k.fleet)
 	k.out.flag(cmd)
-	cmd.Flags().BoolVar(&k.link, "link", false, "print a link to the node's page that hands the key over")
-	cmd.Flags().BoolVar(&k.qr, "qr", false, "print the link as a QR code, too")
+	cmd.Flags().BoolVar(&k.link, "link", false, "print a link that hands the key over through the node's page")
+	cmd.Flags().BoolVar(&k.qr, "qr", false, "print the link, and a QR code of it")
 	return cmd
 }
 

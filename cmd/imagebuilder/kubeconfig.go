@@ -25,19 +25,24 @@ func newKubeconfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kubeconfig",
 		Short: "Make a kubeconfig for the fleet's cluster, from home",
-		Long: `Make a kubeconfig with a client certificate signed by the cluster's own
-authority, which lies in the fleet's secrets: no login to any server is needed,
-and none has to be switched on yet. Servers are reached by their names in the
-tailnet. It opens everything until it expires. With --merge it joins
-$KUBECONFIG, or ~/.kube/config, and replaces the cluster's former entries; where
-another cluster has their names, nothing is changed. Of several files it is the
-one that kubectl would write to.`,
+		Long: `Make a kubeconfig for the fleet's cluster. Its client certificate is signed by the
+cluster's own certificate authority, which is among the fleet's secrets. So no login
+to a server is needed, and no server has to be on yet. Servers are reached by their
+names in the tailnet. The kubeconfig gives full access to the cluster until it
+expires (--valid).
+
+A cluster whose authorities are not this fleet's (cluster: k3s: ca:) is refused.
+
+With --merge, it is merged into $KUBECONFIG, or ~/.kube/config:
+  - The cluster's former entries are replaced.
+  - If another cluster has entries of these names, nothing is changed.
+  - Of several files, the one that kubectl would write to is changed.`,
 		Example: `  imagebuilder kubeconfig --out secrets/kubeconfig.yaml
   imagebuilder kubeconfig --merge --valid 8h`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if valid <= 0 {
-				return usagef("--valid %q: want a time that is longer than none", valid)
+				return usagef("--valid %q: want a time above zero", valid)
 			}
 			f, err := loadFleet(file)
 			if err != nil {
@@ -59,8 +64,8 @@ one that kubectl would write to.`,
 	}
 	fleetFlag(cmd, &file)
 	out.flag(cmd)
-	cmd.Flags().BoolVar(&merge, "merge", false, "join $KUBECONFIG, or ~/.kube/config")
-	cmd.Flags().DurationVar(&valid, "valid", valid, "how long it opens the cluster")
+	cmd.Flags().BoolVar(&merge, "merge", false, "merge it into $KUBECONFIG, or ~/.kube/config")
+	cmd.Flags().DurationVar(&valid, "valid", valid, "how long it gives access to the cluster")
 	cmd.MarkFlagsMutuallyExclusive("merge", "out")
 	return cmd
 }
@@ -114,7 +119,7 @@ func throughLinks(name string) (string, error) {
 	}
 	file, err := filepath.EvalSymlinks(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s is a link that leads nowhere: make what it names, or remove it: %w", name, err)
+		return "", fmt.Errorf("%s is a link to a file that is not there: create that file, or remove the link: %w", name, err)
 	}
 	return file, err
 }
@@ -126,7 +131,7 @@ func kubeconfigFiles() (files []kubeconfig.File, err error) {
 	if len(names) == 0 {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return nil, fmt.Errorf("nobody says where the kubeconfig is that --merge joins: set KUBECONFIG: %w", err)
+			return nil, fmt.Errorf("it is not known which kubeconfig --merge is to change: set KUBECONFIG: %w", err)
 		}
 		names = []string{filepath.Join(home, ".kube", "config")}
 	}
