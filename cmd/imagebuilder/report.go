@@ -175,7 +175,7 @@ func (f *reportFlags) judge(cmd *cobra.Command, r *contract.Report, name string)
 		return nil, err
 	}
 	if was := contract.Find(r.Head, contract.FactKernel); was != kernel.Release {
-		fmt.Fprintf(cmd.ErrOrStderr(), "the report is of kernel %s, %s has %s\n", was, name, kernel.Release)
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: the report was made with kernel %s, but %s has kernel %s\n", was, name, kernel.Release)
 	}
 	return hardware.Judge(r, root, kernel.Drivers.For, kernel.Package, lists), nil
 }

@@ -97,7 +97,7 @@ func printVerified(out io.Writer, v verified, asJSON bool) error {
 
 // printChecked prints what an image is, and what it was compared with.
 func printChecked(w io.Writer, r *verify.Report) {
-	what := "not of imagebuilder"
+	what := "not made by imagebuilder"
 	if r.Label != nil {
 		what = fmt.Sprintf("board %s, version %s", r.Label.Board, r.Label.ImageVersion)
 	}
@@ -110,6 +110,6 @@ func printChecked(w io.Writer, r *verify.Report) {
 		fmt.Fprintln(w, "checked\tNOTHING: no file beside the image says which bytes it must have")
 	}
 	if r.Personalised {
-		fmt.Fprintln(w, "holds\ta filled-in node.yaml, and with it secrets; all else was checked as if it were not there")
+		fmt.Fprintln(w, "holds\ta filled-in node.yaml, and so secrets; everything else was checked as if node.yaml were not filled in")
 	}
 }
