@@ -28,7 +28,7 @@ func keeper() (*backup.Keeper, error) {
 func backUpHeadscale(ctx context.Context, _ firstboot.Host, args []string) error {
 	takeOver := false
 	define := func(f *flag.FlagSet) {
-		f.BoolVar(&takeOver, "take-over", false, "this machine's database counts, whoever wrote the newest copy")
+		f.BoolVar(&takeOver, "take-over", false, "this machine's database is the valid one, whoever wrote the newest copy")
 	}
 	if err := flags("headscale-backup", args, define); err != nil {
 		return err

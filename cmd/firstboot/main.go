@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,33 +25,33 @@ import (
 var version = "devel"
 
 type verb struct {
-	name, help string
-	run        func(ctx context.Context, h firstboot.Host, args []string) error
+	name, args, help string
+	run              func(ctx context.Context, h firstboot.Host, args []string) error
 }
 
 var verbs = []verb{
-	{"run", "work through all steps and keep watching (the service)", runAll},
-	{"identity", "do what comes before network, logins and k3s, and nothing else", runIdentity},
-	{"firewall", "keep everybody out but the tailnet (a service)", keepFirewall},
-	{"page", "show the node's page on the LAN, and take what its owner signed (a service)", servePage},
-	{"status", "[--json] print how far this node is", printStatus},
-	{"retry", "look at node.yaml again and try again now", retry},
-	{"key", "put a new key for the tailnet, from standard input, into node.yaml", takeKey},
-	{"offer", "[--try] take a node.yaml that the owner signed, from standard input; or only print, as JSON, what that would change", takeOffer},
-	{"doctor", "[--json] check the firewall, the machine, what k3s and Longhorn need and, on a server, the cluster", runDoctor},
-	{"report", "[--card] print what this machine is made of; or write it to the boot partition (a service)", makeReport},
-	{"shares", "answer nodes in the tailnet whose shares of their keys are kept here (a service)", serveShares},
-	{"unlock", "[--since TIME] NODE show who waits for its owner's word to get its share; let in, once, the one who waits since then", unlockNode},
-	{"revoke", "[--only] NODE [NUMBER...] refuse a node its share for ever, and its members of the tailnet by their numbers", revokeNode},
-	{"headscale-backup", "[--take-over] copy Headscale's database and keys to where node.yaml says (a timer); also after another machine's copies", backUpHeadscale},
-	{"headscale-restore", "bring them back where there are none (before Headscale starts)", restoreHeadscale},
-	{"check-slot", "read the running system from its medium, and remember whether it is as it was written (a timer)", checkSlot},
-	{"health", "[--timeout 10m] [--soak 3m] wait until this system deserves to be kept", health},
-	{"bless", "mark the running slot as good", bless},
-	{"update", "[--json] [--reboot] FILE|-|--rollback|--id SHA256 [--from N] put the image of an update that the fleet's owner signed into the other slot, on trial; or try what is there", applyUpdate},
-	{"k3s-data", "[--mark] remove what k3s has unpacked of itself and a power cut may have spoilt, or nothing needs (before k3s starts); or note that it is on the disk", keepK3sData},
-	{"wait-tailnet", "[--timeout 90s] wait until k3s may start: the tailnet is up, its server is in it", waitTailnet},
-	{"version", "print the version", func(context.Context, firstboot.Host, []string) error { fmt.Println(version); return nil }},
+	{"run", "", "work through all steps, and keep watching (the service)", runAll},
+	{"identity", "", "do what comes before network, logins and k3s, and nothing else", runIdentity},
+	{"firewall", "", "keep out everybody but the tailnet and whom node.yaml lets in (a service)", keepFirewall},
+	{"page", "", "show the node's page on the LAN, and accept what its owner signed (a service)", servePage},
+	{"status", "[--json]", "print how far this node has got", printStatus},
+	{"retry", "", "read node.yaml again, and try again now", retry},
+	{"key", "", "put a new key for the tailnet, from standard input, into node.yaml", takeKey},
+	{"offer", "[--try]", "accept a node.yaml that the owner signed, from standard input;\nwith --try only print what it would change, as JSON", takeOffer},
+	{"doctor", "[--json]", "check the firewall, the machine, what k3s and Longhorn need and, on a\nserver, the cluster", runDoctor},
+	{"report", "[--card]", "print what this machine is made of; with --card write that to the boot\npartition (a service)", makeReport},
+	{"shares", "", "keep shares of other nodes' keys, and answer those nodes in the tailnet\n(a service)", serveShares},
+	{"unlock", "[--since TIME] NODE", "show the request of a node that waits for its owner's word to get its\nshare; with --since agree, once, to the request that has waited since then", unlockNode},
+	{"revoke", "[--only] NODE [NUMBER...]", "refuse a node its share for ever, and refuse its members of the tailnet\nby their numbers; with --only refuse those members alone", revokeNode},
+	{"headscale-backup", "[--take-over]", "copy Headscale's database and keys to where node.yaml says (a timer);\nwith --take-over also where the newest copies are another machine's", backUpHeadscale},
+	{"headscale-restore", "", "restore Headscale's database and keys where there are none (before\nHeadscale starts)", restoreHeadscale},
+	{"check-slot", "", "read the running system from its medium, and record whether it is as it\nwas written (a timer)", checkSlot},
+	{"health", "[--timeout 10m] [--soak 3m]", "wait until this system deserves to be kept", health},
+	{"bless", "", "mark the running slot as good", bless},
+	{"update", "[--json] [--reboot] FILE|-|--rollback|--id SHA256 [--from N]", "write the image of an update, signed by the fleet's owner, into the other\nslot, on trial; with --rollback put the system that is there on trial", applyUpdate},
+	{"k3s-data", "[--mark]", "remove files that k3s has unpacked from itself and that a power cut may\nhave damaged, or that nothing needs (before k3s starts); with --mark\nrecord that they are on the disk", keepK3sData},
+	{"wait-tailnet", "[--timeout 90s]", "wait until k3s may start: the tailnet is up, and its server is in it", waitTailnet},
+	{"version", "", "print the version", func(context.Context, firstboot.Host, []string) error { fmt.Println(version); return nil }},
 }
 
 // errUsage is returned after the error was already explained.
@@ -94,7 +95,7 @@ func dispatch(ctx context.Context, args []string) error {
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "usage: firstboot COMMAND")
 	for _, v := range verbs {
-		fmt.Fprintf(w, "  %-17s %s\n", v.name, v.help)
+		fmt.Fprintf(w, "  %s\n      %s\n", strings.TrimSpace(v.name+" "+v.args), strings.ReplaceAll(v.help, "\n", "\n      "))
 	}
 }
 

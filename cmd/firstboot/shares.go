@@ -53,7 +53,7 @@ func ownAddress(ctx context.Context, h firstboot.Host) (netip.Addr, error) {
 func unlockNode(_ context.Context, _ firstboot.Host, args []string) error {
 	since := ""
 	f, err := parse("unlock", args, func(f *flag.FlagSet) {
-		f.StringVar(&since, "since", "", "let in the one who waits since then; without it, who waits is only shown")
+		f.StringVar(&since, "since", "", "agree to the request that has waited since then; without it the request is only shown")
 	})
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func printAsking(who *vault.Asking, err error) error {
 func revokeNode(_ context.Context, _ firstboot.Host, args []string) error {
 	only := false
 	f, err := parse("revoke", args, func(f *flag.FlagSet) {
-		f.BoolVar(&only, "only", false, "refuse no shares but those of these members: another machine has the name by now")
+		f.BoolVar(&only, "only", false, "refuse only the shares of these members, because another machine has the name by now")
 	})
 	if err != nil {
 		return err

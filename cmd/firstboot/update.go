@@ -27,8 +27,8 @@ func parseUpdate(args []string) (u updateFlags, err error) {
 		f.BoolVar(&u.json, "json", false, "as JSON")
 		f.BoolVar(&u.reboot, "reboot", false, "restart the node when the update is in place")
 		f.BoolVar(&u.back, "rollback", false, "try the system before the last update")
-		f.StringVar(&u.id, "id", "", "sha256 of an update that comes in pieces; without FILE it tells how much of it is there, or what became of it")
-		f.Int64Var(&u.from, "from", 0, "with --id: how many bytes of the update are there")
+		f.StringVar(&u.id, "id", "", "sha256 of an update that is sent in pieces; without FILE, print how much of it is here, or what became of it")
+		f.Int64Var(&u.from, "from", 0, "with --id: how many bytes of the update are here already")
 	})
 	u.file = f.Arg(0)
 	if err == nil && (f.NArg() > 1 || f.NArg() == 0 && !u.back && u.id == "" || f.NArg() == 1 && u.back || u.id != "" && u.file != "" && u.file != "-") {

@@ -135,7 +135,7 @@ func takeKey(_ context.Context, h firstboot.Host, args []string) error {
 // takeOffer only stores what was offered: the service acts on it a moment later.
 func takeOffer(ctx context.Context, h firstboot.Host, args []string) error {
 	try := false
-	if err := flags("offer", args, func(f *flag.FlagSet) { f.BoolVar(&try, "try", false, "only tell what it would change") }); err != nil {
+	if err := flags("offer", args, func(f *flag.FlagSet) { f.BoolVar(&try, "try", false, "only print what it would change") }); err != nil {
 		return err
 	}
 	text, err := io.ReadAll(io.LimitReader(os.Stdin, node.ReservedSize+1))
@@ -206,7 +206,7 @@ func bless(ctx context.Context, h firstboot.Host, args []string) error {
 func keepK3sData(_ context.Context, _ firstboot.Host, args []string) error {
 	mark := false
 	err := flags("k3s-data", args, func(f *flag.FlagSet) {
-		f.BoolVar(&mark, "mark", false, "k3s runs: what it has unpacked is to survive a power cut")
+		f.BoolVar(&mark, "mark", false, "k3s runs: make sure that what it has unpacked survives a power cut")
 	})
 	switch {
 	case err != nil:

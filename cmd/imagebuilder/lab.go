@@ -38,31 +38,39 @@ type labFlags struct {
 	bytes               board.Size
 }
 
-const labHelp = `Bring a whole fleet to life on this computer: build the images, write every
-node's card with a key of its own, and start them all in QEMU, the machine with
-Headscale first, without root.
+const labHelp = `Start a whole fleet on this computer, in QEMU and without root. The command builds
+the images, writes every node's card with a key of its own, and starts all machines,
+the one with Headscale first.
 
-The fleet is a copy with secrets of its own; the real Headscale is not touched,
-and nothing that the copy has opens anything real. Each site is a network of its
-own behind a router, and reaches the machine with Headscale alone. Boards that
-would be too slow here, such as a Pi's, are stood for by virtual machines;
-network settings, logins, disks and files of nodes are left out, and k3s' flags
-that lead to a data store or a bucket; its Argo CD follows a repository that is
-nowhere. Images are built as by 'imagebuilder build', of whose flags it has some.
+The fleet is a copy with secrets of its own. The real Headscale is not touched, and
+nothing in the copy gives access to anything real. In the lab:
 
---wan says how good the ways to the sites are: delay, rate and loss of each
-direction. When all nodes have joined, --cut-site and --pull-plug show what
-happens then, beside what the plan lets one expect; exit code 1 where they
-differ. With --keep the machines stay until Ctrl-C, even where something went
-wrong, for 'lab ssh', 'lab kubectl' and 'lab status' in another terminal. At the
-end nothing of it is left but the images, which stay in ./dist for the next time; the
-machines of one that was killed the next one ends.`
+  - Each site is a network of its own behind a router. It reaches nothing but the
+    machine with Headscale.
+  - Virtual machines stand in for boards that would be too slow here, such as a Pi.
+  - The nodes' network settings, logins, disks and files are left out. So are the
+    k3s flags that lead to a data store or a bucket.
+  - Argo CD follows a repository that does not exist.
+
+Images are built as by 'imagebuilder build'. Some of its flags work here, too.
+
+--wan sets how good the links to the sites are: delay, rate and loss in each
+direction.
+
+When all nodes have joined, --cut-site and --pull-plug cause a failure, and print
+what happens beside what the plan promises. If the two differ, the exit code is 1.
+
+With --keep the machines stay until Ctrl-C, even if something went wrong. Meanwhile
+'lab ssh', 'lab kubectl' and 'lab status' work in another terminal.
+
+At the end the lab removes everything except the images, which stay in ./dist for
+the next time. If a lab was killed, the next one ends its machines.`
 
 func newLab() *cobra.Command {
 	var f labFlags
 	cmd := &cobra.Command{
 		Use:   "lab",
-		Short: "Bring a whole fleet to life in QEMU",
+		Short: "Start a whole fleet in QEMU",
 		Long:  labHelp,
 		Example: `  imagebuilder lab --example going-mobile
   imagebuilder lab --fleet fleet.yaml --wan 40ms,20mbit,1% --keep
@@ -82,14 +90,14 @@ func newLab() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&f.fleet, "fleet", "f", fleet.FileName, "the fleet file")
-	flags.StringVar(&f.example, "example", "", "take the example of this name: "+fleet.ExampleName)
-	flags.StringVar(&f.wan, "wan", "", "delay, rate and loss between the sites, such as 40ms,20mbit,1%")
-	flags.StringVar(&f.cutSite, "cut-site", "", "when all have joined, cut this site off for a while")
-	flags.StringVar(&f.plug, "pull-plug", "", "when all have joined, take this node's power for a while")
-	flags.BoolVar(&f.keep, "keep", false, "keep the machines until Ctrl-C, whatever happened")
+	flags.StringVar(&f.example, "example", "", "use the built-in example of this name: "+fleet.ExampleName)
+	flags.StringVar(&f.wan, "wan", "", "delay, rate and loss of the links to the sites, such as 40ms,20mbit,1%")
+	flags.StringVar(&f.cutSite, "cut-site", "", "when all nodes have joined, cut this site off for a while")
+	flags.StringVar(&f.plug, "pull-plug", "", "when all nodes have joined, cut this node's power for a while")
+	flags.BoolVar(&f.keep, "keep", false, "keep the machines running until Ctrl-C, whatever happened")
 	flags.StringVar(&f.memory, "memory", "", "memory of each machine, such as 1GiB (default: the board's)")
-	flags.StringArrayVar(&f.components, "component", nil, "as of 'build' (repeatable)")
-	f.inputs.add(flags, "as of 'build': ")
+	flags.StringArrayVar(&f.components, "component", nil, "as for 'build' (repeatable)")
+	f.inputs.add(flags, "as for 'build': ")
 	flags.DurationVar(&f.patience, "patience", 30*time.Minute, "how long to wait for each node")
 	flags.BoolVar(&f.asJSON, "json", false, "print the result as JSON")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
@@ -98,7 +106,7 @@ func newLab() *cobra.Command {
 	return cmd
 }
 
-var errNoLabDir = usagef("--dir is missing: without HOME there is no place for it by itself")
+var errNoLabDir = usagef("--dir is missing: without HOME there is no default directory")
 
 // labDirFlag adds --dir.
 func labDirFlag(cmd *cobra.Command, dir *string) {
@@ -106,7 +114,7 @@ func labDirFlag(cmd *cobra.Command, dir *string) {
 	if cache, err := os.UserCacheDir(); err == nil {
 		usual = filepath.Join(cache, "imagebuilder-lab")
 	}
-	cmd.Flags().StringVar(dir, "dir", usual, "where the lab's files are while it runs (default $XDG_CACHE_HOME/imagebuilder-lab)")
+	cmd.Flags().StringVar(dir, "dir", usual, "directory for the lab's files while it runs (default $XDG_CACHE_HOME/imagebuilder-lab)")
 	cmd.Flags().Lookup("dir").DefValue = "" // the usual value differs between users, and the help text must not
 }
 

@@ -18,13 +18,19 @@ func newLabel() *cobra.Command {
 	var file, pdf, size, language string
 	cmd := &cobra.Command{
 		Use:   "label NODE... --pdf FILE",
-		Short: "Print what goes into the box with a node",
-		Long: `Write a PDF with a page for each node: which node and place it is, what to plug
-where in a drawing of its back, what its lights mean, whom to call (contact: of
-the site or the cluster in fleet.yaml), and a QR code that leads to the node's
-own page, unless it shows none. There is no secret on it. Sizes: a6, and 62mm for
-label printers with a roll, cut where the text ends. Languages: en, de, fr, es, pt, as
-the node's page has them.`,
+		Short: "Make the label that goes into the box with a node",
+		Long: `Write a PDF with one page for each node. The page shows:
+
+  - which node it is, and for which place
+  - what to plug in where, on a drawing of its back
+  - what its lights mean
+  - whom to call (contact: of the site or the cluster in fleet.yaml)
+  - a QR code that leads to the node's own page, unless the node shows none
+
+There is no secret on it.
+
+--size is a6, or 62mm for label printers with a roll, which is cut where the text
+ends. --language is en, de, fr, es or pt, the languages of the node's page.`,
 		Example: `  imagebuilder label cabin-pi --pdf cabin-pi.pdf
   imagebuilder label cabin-pi cabin-box --pdf labels.pdf --size 62mm --language pt`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -63,7 +69,7 @@ the node's page has them.`,
 	fleetFlag(cmd, &file)
 	cmd.Flags().StringVar(&pdf, "pdf", "", "the file to write, - for standard output")
 	cmd.Flags().StringVar(&size, "size", "a6", "paper: a6 or 62mm")
-	cmd.Flags().StringVar(&language, "language", "en", "of who opens the box: "+strings.Join(label.Tags, ", "))
+	cmd.Flags().StringVar(&language, "language", "en", "language of the person who opens the box: "+strings.Join(label.Tags, ", "))
 	_ = cmd.RegisterFlagCompletionFunc("language", cobra.FixedCompletions(label.Tags, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

@@ -24,9 +24,9 @@ func newLabSSH() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "ssh NODE [COMMAND…]",
-		Short: "Log in to a node of the lab that runs",
-		Long: `Log in to a node of the lab that runs, as root, with this computer's ssh; or run
-a command there. It works for a node whose site is cut off, too.`,
+		Short: "Log in to a node of the running lab",
+		Long: `Log in to a node of the running lab as root, with this computer's ssh, or run a
+command there. This also works for a node whose site is cut off.`,
 		Example: `  imagebuilder lab ssh cabin-pi
   imagebuilder lab ssh cabin-pi firstboot status`,
 		Args: cobra.MinimumNArgs(1),
@@ -47,9 +47,9 @@ func newLabKubectl() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "kubectl ARG…",
-		Short: "Ask the cluster of the lab that runs",
-		Long: `Run kubectl on the server that created the cluster of the lab that runs: nothing
-has to be installed here.`,
+		Short: "Run kubectl in the running lab's cluster",
+		Long: `Run kubectl on the server that created the running lab's cluster. Nothing has to be
+installed on this computer.`,
 		Example: "  imagebuilder lab kubectl get nodes -o json",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -86,7 +86,7 @@ func newLabStatus() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "status",
-		Short:   "Show which nodes of the lab that runs have arrived",
+		Short:   "Show which nodes of the running lab have joined",
 		Example: "  imagebuilder lab status --json",
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -151,12 +151,13 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "imagebuilder",
 		Short: "Build bootable node images from Debian packages",
-		Long: `imagebuilder turns a board (hardware, as a YAML file) and Debian packages into a
-bootable disk image for a k3s node: no root, no loop devices, no chroot.
+		Long: `imagebuilder turns a board (hardware, described in a YAML file) and Debian packages
+into a bootable disk image for a k3s node. It needs no root, no loop devices and no
+chroot.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted: by Ctrl-C, a
-terminal that is closed, or a pipe that nobody reads on. 'run', 'lab ssh' and 'lab
-kubectl' end with the code of the program that they run.`,
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted. Ctrl-C interrupts,
+and so does a terminal that is closed, or a pipe that nobody reads any more. 'run',
+'lab ssh' and 'lab kubectl' exit with the code of the program that they run.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

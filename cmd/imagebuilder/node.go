@@ -14,7 +14,7 @@ import (
 func newNode() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
-		Short: "Work with node.yaml, the identity of one node, and with its card",
+		Short: "Work with a node's node.yaml, which is its identity, and with its card",
 	}
 	cmd.AddCommand(newNodeCheck(), newNodeKeygen(), newNodeSign(), newNodeRead(), newNodeWrite(), newNodeStatus(), newNodeRepair())
 	return cmd
@@ -24,14 +24,16 @@ func newNodeCheck() *cobra.Command {
 	var key string
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
-		Short: "Check a node.yaml, or those of one cluster",
-		Long: `Check a node.yaml as the node itself will, and point at what is legal but
-likely to go wrong. A mistake, or a signature that does not fit, is told with
-its line and field; exit code 1. It also says what a node that has joined would
-take from the file.
+		Short: "Check the node.yaml of a node, or of several nodes of one cluster",
+		Long: `Check a node.yaml as the node itself will, and warn of settings that are valid but
+likely to cause trouble. The command also says what a node that has joined would
+accept from the file.
 
-Several files are taken for nodes of one cluster, whose servers must agree on
-etcd's timings, on networks, tokens and what else k3s wants equal.`,
+A mistake is reported with its line and field. A mistake, or a signature that does
+not fit, gives exit code 1.
+
+Several files are taken as nodes of one cluster. The servers among them must agree
+on etcd's timings, networks, tokens, and whatever else must be equal for k3s.`,
 		Example: `  imagebuilder node check secrets/cabin-pi.yaml
   imagebuilder node check secrets/home-pi.yaml secrets/cabin-pi.yaml secrets/vps.yaml`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -60,7 +62,7 @@ etcd's timings, on networks, tokens and what else k3s wants equal.`,
 			return tellGood(cmd, cluster, taken)
 		},
 	}
-	cmd.Flags().StringVar(&key, "owner-key", "", "the public key that the node knows, where it is not the file's ownerKey")
+	cmd.Flags().StringVar(&key, "owner-key", "", "the public key that the node knows, if it is not the ownerKey in the file")
 	return cmd
 }
 
@@ -84,11 +86,15 @@ func newNodeKeygen() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keygen KEYFILE",
 		Short: "Make the owner's key pair, for signing node.yaml",
-		Long: `Make a key pair in minisign's format: the secret half in KEYFILE, encrypted
-with a password, the public half in KEYFILE.pub. What is printed belongs into the
-first node.yaml of every node: from then on nothing but a key, tokens and network
-settings change on it without a signature. There is no other copy of the secret
-half: without it, such nodes must be made anew.`,
+		Long: `Make a key pair in minisign's format. The secret half goes into KEYFILE, encrypted
+with a password; the public half goes into KEYFILE.pub. Existing files are not
+overwritten.
+
+Put the line that is printed into the first node.yaml of every node. From then on
+only a key, tokens and network settings change on a node without a signature.
+
+There is no other copy of the secret half. Without it, nodes that know the public
+half must be made anew.`,
 		Example: "  imagebuilder node keygen owner.key",
 		Args:    exactArgs("KEYFILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -115,14 +121,16 @@ func newNodeSign() *cobra.Command {
 	var key string
 	cmd := &cobra.Command{
 		Use:   "sign FILE --key KEYFILE",
-		Short: "Sign a node.yaml, so that a node that has joined takes all of it",
-		Long: `Put the owner's signature below the text of a node.yaml, in place of one that it
-has. It holds for the node that the file names, and only until a later one was
-taken. KEYFILE is of 'imagebuilder node keygen' or of minisign. The file becomes
-0600, as it holds secrets.
+		Short: "Sign a node.yaml, so that a node that has joined accepts all of it",
+		Long: `Write the owner's signature below the text of a node.yaml. An existing signature is
+replaced. The signature is valid for the node that the file names, and only until
+the node has accepted a later one.
 
-The signature is four lines of comment: the text above them and, without "# ",
-the lines themselves are what minisign -S makes of it.`,
+KEYFILE comes from 'imagebuilder node keygen' or from minisign. FILE gets mode 0600,
+because it contains secrets.
+
+The signature is four lines of comment. They are what minisign -S makes of the text
+above them, with "# " before each line.`,
 		Example: "  imagebuilder node sign secrets/cabin-pi.yaml --key owner.key",
 		Args:    exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -24,14 +24,14 @@ func newNodeRead() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "read TARGET [FILE]",
 		Short: "Print a file of a card: " + strings.Join(cardFiles, ", "),
-		Long: `Print a file of the boot partition of a card, a disk or an image, node.yaml where
-none is named. Nothing is mounted, so it also works where the system shows no
-drive for it, as Windows and macOS for the card of a PC; a mounted boot
-partition is read by naming its directory. 'imagebuilder flash --list' lists
-devices.
+		Long: `Print a file of the boot partition of a card, a disk or an image: node.yaml, unless
+FILE names another one.
 
-The secrets in node.yaml are masked unless --reveal, which prints the file as it
-is.`,
+Nothing is mounted. So it also works where the system shows no drive for the boot
+partition, as on Windows and macOS for a PC's card. If the boot partition is
+mounted, name its directory instead. 'imagebuilder flash --list' lists devices.
+
+Secrets in node.yaml are masked. --reveal prints the file as it is.`,
 		Example: `  imagebuilder node read /dev/sdb
   imagebuilder node read '\\.\PhysicalDrive2' STATUS.TXT
   imagebuilder node read /dev/disk4 --reveal --out secrets/cabin-pi.yaml`,
@@ -122,11 +122,15 @@ func plainText(data []byte) string {
 func newNodeWrite() *cobra.Command {
 	return &cobra.Command{
 		Use:   "write TARGET FILE",
-		Short: "Make a card, or an image, the one of a node: write its node.yaml",
-		Long: `Check a node.yaml and write it in place onto a card, a disk, an image file, or
-the directory at which a boot partition is mounted. Nothing is mounted and
-nothing else changes. An image for another board than node.yaml names is
-refused. What is written to holds that node's secrets: treat it like a key.`,
+		Short: "Write a node's node.yaml onto its card or into an image",
+		Long: `Check a node.yaml and write it in place onto a card, a disk or an image file, or
+into the directory where a boot partition is mounted. Nothing is mounted, and
+nothing else changes.
+
+An image for another board than node.yaml names is refused. So is a stick that has
+already installed its node.
+
+TARGET then contains that node's secrets: treat it like a key.`,
 		Example: `  imagebuilder node write /dev/sdb secrets/cabin-pi.yaml
   imagebuilder node write '\\.\PhysicalDrive2' secrets/cabin-pi.yaml`,
 		Args: exactArgs("TARGET", "FILE"),
@@ -137,12 +141,14 @@ refused. What is written to holds that node's secrets: treat it like a key.`,
 func newNodeRepair() *cobra.Command {
 	return &cobra.Command{
 		Use:   "repair TARGET",
-		Short: "Let a node repair its damaged data at its next start, at any price",
-		Long: `Leave ` + contract.RepairFile + ` on the boot partition of a card, a disk, an image file, or in the
-directory at which one is mounted. The node's next start then repairs the file
-system with its data once, where that is damaged, and may lose some of it. Nothing
-is mounted, so it also works where the system shows no drive for it, as Windows
-and macOS for the disk of a PC.`,
+		Short: "Let a node repair its damaged data at its next boot, at any price",
+		Long: `Write ` + contract.RepairFile + ` to the boot partition of a card, a disk or an image file, or into
+the directory where a boot partition is mounted. At its next boot, and only then,
+the node repairs the file system with its data, if that is damaged. Some of the data
+may be lost.
+
+Nothing is mounted. So it also works where the system shows no drive for the boot
+partition, as on Windows and macOS for a PC's disk.`,
 		Example: `  imagebuilder node repair /dev/sdb
   imagebuilder node repair '\\.\PhysicalDrive2'`,
 		Args: exactArgs("TARGET"),
@@ -174,9 +180,10 @@ func newNodeStatus() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status TARGET",
-		Short: "Tell from a card how far its node came",
-		Long: `Tell what a card, a disk or an image is, which node, and how its last start went:
-the node writes that to its boot partition. Nothing is mounted, nothing changes.`,
+		Short: "Show from a card how far its node got",
+		Long: `Show what a card, a disk or an image is, which node it belongs to, and how far the
+node's last boot got. The node writes that to its boot partition. Nothing is
+mounted, and nothing changes.`,
 		Example: `  imagebuilder node status /dev/sdb
   imagebuilder node status '\\.\PhysicalDrive2' --json`,
 		Args: exactArgs("TARGET"),

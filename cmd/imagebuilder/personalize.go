@@ -20,12 +20,17 @@ func newPersonalize() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "personalize IMAGE|DEVICE|DIR --node-config FILE",
 		Short: "Give an image, a card or a mounted boot partition the identity of one node",
-		Long: `Write node.yaml in place: onto an image file, a device, or a directory at which
-a boot partition is mounted. The image then holds that node's secrets: treat it
-like a key. Only its owner may read an image file from then on. An image for
-another board than node.yaml names is refused, and a stick that has installed its
-node: nothing starts from that until the image is written again. 'imagebuilder node write' does the
-same.`,
+		Long: `Write node.yaml in place: into an image file, onto a device, or into the directory
+where a boot partition is mounted. 'imagebuilder node write' does the same.
+
+Two things are refused:
+
+  - an image for another board than node.yaml names
+  - a stick that has installed its node, because no computer starts from it until
+    the image is written to it again
+
+The target then contains that node's secrets: treat it like a key. An image file
+becomes readable by its owner alone.`,
 		Example: `  imagebuilder personalize dist/rpi4.img --node-config secrets/cabin-pi.yaml
   imagebuilder personalize /dev/sdb --node-config secrets/cabin-pi.yaml`,
 		Args: exactArgs("IMAGE|DEVICE|DIR"),
@@ -55,16 +60,16 @@ func runPersonalize(cmd *cobra.Command, target, file string) error {
 
 // installs describes what a stick does when a computer starts from it.
 func installs(name string, i node.Install) string {
-	text := fmt.Sprintf("it installs node %s on one disk of the computer (%s), once, and is of no more use then", name, i.Disk)
+	text := fmt.Sprintf("it installs node %s on one disk of the computer (%s), once; after that the stick is of no use", name, i.Disk)
 	switch {
 	case i.Wipe && i.ReplaceData:
-		return text + "; whatever is on that disk is lost, a node's data, too"
+		return text + "; everything on that disk is lost, even a node's data"
 	case i.Wipe:
-		return text + "; whatever is on that disk is lost, unless it is a node's data: then it stops"
+		return text + "; everything on that disk is lost; but if a node's data are on it, the stick stops"
 	case i.ReplaceData:
-		return text + "; a node's data on that disk is lost; if somebody else's is there, it stops"
+		return text + "; a node's data on that disk are lost; if other data are on it, the stick stops"
 	}
-	return text + "; if that disk is not empty, it stops"
+	return text + "; if that disk is not empty, the stick stops"
 }
 
 // personalize checks a node.yaml and writes it onto target.

@@ -29,21 +29,28 @@ func newPlan() *cobra.Command {
 	var asJSON, resources bool
 	cmd := &cobra.Command{
 		Use:   "plan",
-		Short: "Show what a fleet will be, and what will hurt",
-		Long: `Show the sites and nodes of fleet.yaml as a diagram, what each node will do when
-it is switched on, the container images that its disk image will carry, and
-warnings about what is allowed but will hurt: a data store that stops when one
-server is away, SD cards that wear out, networks that overlap, keys that expire in
-the post. Exit code 0 with warnings, too; 1 where a node's answer has no room on its
-card, as far as the secrets in it are there.
+		Short: "Show what a fleet will be, and warn of what will cause trouble",
+		Long: `Show what fleet.yaml describes:
 
---resources compares what the cluster shall run with its machines (nodes: NAME:
-machine: {cpus: 4, memoryGiB: 16}), with all sites and with each of them lost; with
-diskGiB there, how large that is where Longhorn has its volumes, these with the disks.
-What fleet.yaml lets it begin with is counted; the applications are those of
---manifests: Kubernetes objects in .yaml, .yml and .json, which are checked on the way;
-what is of a kind that this program does not know is told of, and not counted. Exit
-code 1 where something does not fit.`,
+  - the sites and nodes, as a diagram
+  - what each node will do when it is switched on
+  - the container images that its disk image will contain
+  - warnings about what is allowed but will cause trouble: a data store that stops
+    when one server is away, SD cards that wear out, networks that overlap, keys
+    that expire in the post
+
+The exit code is 0 even with warnings. It is 1 if a node's node.yaml is too large
+for its card; this is checked only for nodes whose secrets all exist.
+
+--resources compares what the cluster is to run with the size of its machines: with
+all sites, and with each of them lost. fleet.yaml says how large the machines are
+(nodes: NAME: machine: {cpus: 4, memoryGiB: 16}). With diskGiB, the size of the disk
+or partition for Longhorn's volumes, the volumes are compared with the disks, too.
+
+What the cluster begins with according to fleet.yaml is counted. The applications
+come from --manifests: Kubernetes objects in .yaml, .yml and .json files, which are
+checked on the way. Objects of a kind that this program does not know are listed,
+but not counted. The exit code is 1 if something does not fit.`,
 		Example: `  imagebuilder plan
   imagebuilder plan --svg plan.svg
   imagebuilder plan --resources --manifests ../cluster/apps
@@ -79,9 +86,9 @@ code 1 where something does not fit.`,
 		},
 	}
 	fleetFlag(cmd, &file)
-	cmd.Flags().StringVar(&svg, "svg", "", "write the diagram as a picture, too")
-	cmd.Flags().BoolVar(&resources, "resources", false, "whether the machines are large enough")
-	cmd.Flags().StringArrayVar(&manifests, "manifests", nil, "with --resources: a file, or a directory with all below it, of what the cluster shall run (repeatable)")
+	cmd.Flags().StringVar(&svg, "svg", "", "also write the diagram to this file, as an SVG picture (not with --resources)")
+	cmd.Flags().BoolVar(&resources, "resources", false, "show whether the machines are large enough")
+	cmd.Flags().StringArrayVar(&manifests, "manifests", nil, "a file with objects that the cluster is to run, or a directory with such files at any depth (repeatable; implies --resources)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -110,7 +117,7 @@ func writeSVG(p *plan.Plan, name string) error {
 }
 
 // errNoRoom is returned when the printed plan shows what does not fit.
-var errNoRoom = errors.New("the cluster is too small for what it shall run")
+var errNoRoom = errors.New("the cluster is too small for what it is to run")
 
 func planResources(cmd *cobra.Command, f *fleet.Fleet, manifests []string, asJSON bool) error {
 	var all []objects.Object

@@ -14,24 +14,35 @@ import (
 	"github.com/going-mobile/imagebuilder/image/replace"
 )
 
-const replaceHelp = `Make a card that takes the place of a node that is dead. What the dead one left
-behind is removed first, or the new one would be turned away: Kubernetes' node
-(by which k3s takes a server out of etcd, too), the Secret with the password of
-its name, the member of the tailnet, and Longhorn's record of it, by which it would
-refuse another disk. That stays where a volume has no other healthy replica: the
-command says which, and what to do. Then a key is made and the card written,
-as by "flash --node", whose --lock, --locked, --strict and --registry-mirror hold
-here, too. It joins the cluster that there is and never creates one, whichever node it
-replaces.
+const replaceHelp = `Make the card of a node that takes the place of a dead one. First the command
+removes what the dead node left behind, because the new one would be turned away
+otherwise:
 
-Before anything is removed it is shown and, unless --yes, asked for. A node that
-Headscale calls online, or Kubernetes ready, is not replaced: switch it off first, and
-wait a minute. If the command fails
-on its way, do it again: what is done is left out.
+  - its node in Kubernetes; k3s thereby takes a server or witness out of etcd, too
+  - the Secret with the password of its name
+  - its membership in the tailnet
+  - Longhorn's record of it, because of which Longhorn would refuse another disk
 
-The cluster's API is opened with a certificate made at home, at the names and
-addresses of the other servers in the tailnet. Where the cluster's authorities are
-not the fleet's, kubectl has to do that part; the command says how.`
+Longhorn's record stays if a volume has no other healthy replica. The command says
+which volume that is, and what to do.
+
+Then the command makes a key and writes the card, as "flash --node" does. --lock,
+--locked, --strict and --registry-mirror work as they do there. The new node joins
+the existing cluster and never creates one, whichever node it replaces.
+
+Before anything is removed, the command shows it, and asks unless --yes is given.
+Refused are
+
+  - a node that is online according to Headscale, or ready according to Kubernetes:
+    switch it off first, and wait a minute
+  - the cluster's only server: without it there is no cluster to join
+
+If the command fails on its way, run it again: it skips what is done.
+
+The command opens the cluster's API with a certificate that is made on this
+computer, at the names and addresses of the other servers in the tailnet. If the
+cluster's authorities are not the fleet's, kubectl has to do that part. The command
+says how.`
 
 // replaceFlags are the flags of "replace".
 type replaceFlags struct {
@@ -55,9 +66,9 @@ func newReplace() *cobra.Command {
 		RunE:              func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
 	}
 	r.cards.alone(cmd, &r.flash, &r.quiet)
-	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "replace a node that Headscale calls online, or Kubernetes ready")
-	cmd.Flags().BoolVar(&r.opt.ByHand, "cluster-done", false, "the cluster has forgotten the node by kubectl")
-	cmd.Flags().StringVar(&r.opt.API, "api", "", "HOST:PORT: where a server's API answers, if not where the tailnet leads")
+	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "replace the node even if Headscale calls it online, or Kubernetes ready")
+	cmd.Flags().BoolVar(&r.opt.ByHand, "cluster-done", false, "skip the cluster: the node was removed from it with kubectl")
+	cmd.Flags().StringVar(&r.opt.API, "api", "", "HOST:PORT where a server's API answers (default: the servers' addresses in the tailnet)")
 	return cmd
 }
 
@@ -98,7 +109,7 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 func (r *replaceFlags) agree(cmd *cobra.Command, leave *replace.Leave, c card.Card) error {
 	out := cmd.ErrOrStderr()
 	fmt.Fprintf(out, "To replace %s:\n", c.Node)
-	for i, s := range append(leave.Steps(), "write its card, of one that joins what there is, to "+c.Target) {
+	for i, s := range append(leave.Steps(), "write the card of the new one, which joins the existing cluster, to "+c.Target) {
 		fmt.Fprintf(out, "  %d. %s\n", i+1, s)
 	}
 	if advice := leave.Advice(); advice != "" {
@@ -139,7 +150,7 @@ func (r *replaceFlags) replace(cmd *cobra.Command, f *fleet.Fleet, client *heads
 	} else if err != nil {
 		return fmt.Errorf("%s is not yet forgotten, do it again: %w", name, err)
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "the old %s is forgotten; now its card\n", name) // so that a user who interrupts after this knows
+	fmt.Fprintf(cmd.ErrOrStderr(), "the old %s is forgotten; next, the card of the new one\n", name) // so that a user who interrupts after this knows
 	if err := writeAll(cmd, f, client, cards, r.quiet, r.flash); err != nil {
 		return fmt.Errorf("the old %s is forgotten; do it again for its card: %w", name, err)
 	}

@@ -36,24 +36,26 @@ func newReport() *cobra.Command {
 	var f reportFlags
 	cmd := &cobra.Command{
 		Use:   "report FILE|TARGET",
-		Short: "Read a node's report of its hardware: what does the image lack?",
-		Long: `Read ` + contract.ReportFile + `, or the one on a card, a disk or an image, and say which
-drivers and firmware its machine asked for in vain and IMAGE does not have. The
-kernel that IMAGE was made from is fetched by IMAGE.lock.json, if the cache lacks
-it, and all of its modules are asked.
+		Short: "Show what the image lacks, according to a node's hardware report",
+		Long: `Read the hardware report in FILE (` + contract.ReportFile + `), or the one on a card, a disk or an
+image. The command says which drivers and firmware the machine asked for in vain and
+IMAGE does not have.
 
-A report that was cut short is refused, and so is one with anything in it that
-looks like a password or key: no node writes such a report.
+To find the drivers, it searches all modules of the kernel that IMAGE was made from.
+If the cache lacks that kernel, it is downloaded as IMAGE.lock.json says.
 
---list writes what the machine is made of as a list for boards/hardware, which
-the tests hold every later image to.`,
+A report that was cut short is refused. So is one that contains anything like a
+password or a key: no node writes such a report.
+
+--list writes what the machine is made of as a list for boards/hardware. The tests
+compare every later image with that list.`,
 		Example: `  imagebuilder report mail/` + contract.ReportFile + `
   imagebuilder report /dev/sdb --image dist/rpi4.img
   imagebuilder report /dev/sdb --list boards/hardware/rpi4/my-pi.modalias`,
 		Args: exactArgs("FILE|TARGET"),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
-	cmd.Flags().StringVar(&f.image, "image", "", "compare with this image (default dist/BOARD.img, where there is one)")
+	cmd.Flags().StringVar(&f.image, "image", "", "compare with this image (default dist/BOARD.img, if it exists)")
 	cmd.Flags().StringVar(&f.lock, "lock", "", "the image's lock (default IMAGE.lock.json)")
 	cmd.Flags().StringVar(&f.list, "list", "", "write the list of the machine's parts to this file")
 	cmd.Flags().StringVar(&f.cache, "cache", "", "cache directory (default $XDG_CACHE_HOME/imagebuilder)")
@@ -173,7 +175,7 @@ func (f *reportFlags) judge(cmd *cobra.Command, r *contract.Report, name string)
 		return nil, err
 	}
 	if was := contract.Find(r.Head, contract.FactKernel); was != kernel.Release {
-		fmt.Fprintf(cmd.ErrOrStderr(), "the report is of kernel %s, %s has %s\n", was, name, kernel.Release)
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: the report was made with kernel %s, but %s has kernel %s\n", was, name, kernel.Release)
 	}
 	return hardware.Judge(r, root, kernel.Drivers.For, kernel.Package, lists), nil
 }
@@ -249,5 +251,5 @@ func describeFinding(f hardware.Finding, board string) string {
 	case f.Package != "":
 		return fmt.Sprintf("firmware %s\n    it is in %s: add that to packages of boards/%s.yaml, or keep the file in prune", f.Firmware, f.Package, board)
 	}
-	return fmt.Sprintf("firmware %s\n    no package of Debian 13 has it, and drivers ask for files that they can do without; where it is wanted, bring it by an overlay of %s", f.Firmware, board)
+	return fmt.Sprintf("firmware %s\n    no package of Debian 13 has it. Drivers also ask for files that they can do without; if this one is needed, add it with an overlay of %s", f.Firmware, board)
 }

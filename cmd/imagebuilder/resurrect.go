@@ -18,24 +18,28 @@ import (
 	"github.com/going-mobile/imagebuilder/image/resurrect"
 )
 
-const resurrectHelp = `Make a cluster anew that has lost all its machines, from fleet.yaml, the secrets
-beside it, and the buckets that it names. The new cluster has the old one's names,
-authorities and tokens: kubeconfigs stay good. Longhorn brings back its volumes and
-the claims on them from its newest system backup, and Argo CD begins when all are
-there, with what Git has.
+const resurrectHelp = `Rebuild a cluster that has lost all its machines: from fleet.yaml, the secrets
+beside it, and the buckets that it names.
 
---plan prints what there is to be done, with the dates of the backups, and does
-nothing. Otherwise the lost nodes are taken out of the tailnet, and the cards of the
-named ones are written, which must be the one that creates the cluster at first;
-those of the others are written here, too, or later by "flash --node". It is asked
-for once more before, unless --yes.
+The new cluster has the names, authorities and tokens of the old one, so kubeconfigs
+stay valid. Longhorn restores its volumes and the claims on them from its newest
+system backup. When all of them are there, Argo CD begins with what Git has.
 
-A node that is online is a cluster that lives: then nothing is done. Where the
-fleet's own Headscale is lost as well, its machine comes first, which brings back
-its database from its bucket: the plan says how.
+With --plan the command only prints what is to be done, with the dates of the
+backups. Without --plan it does the following:
 
-What was only in etcd is lost: objects that are neither in Git, nor in fleet.yaml,
-nor of Longhorn.`
+  1. It prints the plan, and asks unless --yes is given.
+  2. It removes the lost nodes from the tailnet.
+  3. It writes the cards of the nodes that are named. In the first run, the node
+     that creates the cluster must be one of them. The other cards are written in
+     the same run, or later by "flash --node".
+
+If a node is online, the cluster is not lost, and nothing is done. If the fleet's
+own Headscale is lost as well, its machine comes first and restores its database
+from its bucket. The plan says how.
+
+What was only in etcd is lost: objects that are neither in Git nor in fleet.yaml,
+and that are not Longhorn's.`
 
 // resurrectFlags are the flags of "resurrect".
 type resurrectFlags struct {
@@ -51,7 +55,7 @@ func newResurrect() *cobra.Command {
 	var r resurrectFlags
 	cmd := &cobra.Command{
 		Use:   "resurrect [NODE[=DEVICE]...]",
-		Short: "Make a cluster anew that has lost all its machines",
+		Short: "Rebuild a cluster that has lost all its machines",
 		Long:  resurrectHelp,
 		Example: `  imagebuilder resurrect --plan
   imagebuilder resurrect home-pi=/dev/sdb cabin-pi=/dev/sdc --yes
@@ -63,11 +67,11 @@ func newResurrect() *cobra.Command {
 		},
 	}
 	r.cards.alone(cmd, &r.flash, &r.quiet)
-	cmd.Flags().BoolVar(&r.plan, "plan", false, "only say what there is to be done")
-	cmd.Flags().StringVar(&r.opt.SystemBackup, "system-backup", "", "bring back the volumes of this one, not of the newest")
-	cmd.Flags().BoolVar(&r.opt.WithoutVolumes, "without-volumes", false, "bring back none")
-	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "go on though Headscale calls a node online")
-	cmd.Flags().StringVar(&r.vps, "ssh", "", "HOST or HOST:PORT: where the machine with Headscale is, if not where its name leads")
+	cmd.Flags().BoolVar(&r.plan, "plan", false, "only print what is to be done")
+	cmd.Flags().StringVar(&r.opt.SystemBackup, "system-backup", "", "restore the volumes of this system backup, not of the newest one")
+	cmd.Flags().BoolVar(&r.opt.WithoutVolumes, "without-volumes", false, "restore no volumes")
+	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "go on even if Headscale calls a node online")
+	cmd.Flags().StringVar(&r.vps, "ssh", "", "HOST or HOST:PORT of the machine with Headscale (default: where its name leads)")
 	return cmd
 }
 
@@ -196,7 +200,7 @@ func nodesOf(cards []card.Card) (names []string) {
 // agree shows what will be done, and asks for consent.
 func (r *resurrectFlags) agree(cmd *cobra.Command, f *fleet.Fleet, rising *resurrect.Rising) error {
 	out := cmd.ErrOrStderr()
-	fmt.Fprintf(out, "To make %s anew:\n", f.Cluster.Name)
+	fmt.Fprintf(out, "To rebuild %s:\n", f.Cluster.Name)
 	if err := printRunbook(out, rising); err != nil || r.cards.yes {
 		return err
 	}

@@ -15,22 +15,31 @@ import (
 	"github.com/going-mobile/imagebuilder/image/shares"
 )
 
-const revokeHelp = `Shut out a node that is in other hands. In this order: the nodes that keep a share of
-the key for its data (storage: {encrypt: true}) refuse it for ever, from wherever it
-asks; keys that were made for it and not used expire, as that of a card which is lost on
-its way, and any with its tags that secrets/keys.json does not know; Headscale forgets
-it, so that it reaches no other node; Kubernetes' node, its vote in etcd and the Secret
-with its password are deleted, as by "replace".
+const revokeHelp = `Shut out a node that is in the wrong hands. This happens in the following order:
 
-All that can be done is done, whatever fails, also where Headscale does not answer: then
-the machine that runs it is told at its own address. The command says what is left: do it
-again for that, also for those that keep a share and were away; how to tell them by hand
-it says, too. Who is shut out is noted in secrets/revoked: a new machine of the name is
-left alone when it is done again. At the end it says what the thief may have read, and
-what to change therefore; it changes no token by itself.
+  1. The nodes that keep a share of the key for its data (storage: {encrypt: true})
+     refuse it for ever, from wherever it asks.
+  2. Its unused keys expire, such as the key of a card that was lost on its way. So
+     do unused keys with its tags that secrets/keys.json does not know.
+  3. Headscale deletes it, so it reaches no other node.
+  4. The node in Kubernetes, its vote in etcd and the Secret with its password are
+     deleted, as by "replace".
 
-It cannot be undone. A new card of the same name is another machine: "replace". If that
-one is stolen as well: --again.`
+Whatever fails, the command does all that can be done. If Headscale does not answer,
+the command still tells the machine that runs it, at that machine's own address, to
+refuse the node.
+
+The command says what is left to do, for example at nodes that keep a share and were
+away, and how to tell those by hand. Run it again for what is left. secrets/revoked
+records who was shut out, so a repeated run leaves a new machine of the same name
+alone.
+
+At the end the command says what the thief may have read, and what to change because
+of that. It changes no token by itself.
+
+A revocation cannot be undone, and the node that runs Headscale is refused. A new
+card of the same name is for another machine: make it with "replace". If that
+machine is stolen as well, say --again.`
 
 func newRevoke() *cobra.Command {
 	var name string
@@ -66,9 +75,9 @@ func newRevoke() *cobra.Command {
 	}
 	fleetFlag(cmd, &name)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	cmd.Flags().BoolVar(&opt.Again, "again", false, "who has the name since the last revocation is in other hands, too")
-	cmd.Flags().BoolVar(&opt.Cluster.ByHand, "cluster-done", false, "the cluster has forgotten the node by kubectl")
-	cmd.Flags().StringVar(&opt.Cluster.API, "api", "", "HOST:PORT: where a server's API answers, if not where the tailnet leads")
+	cmd.Flags().BoolVar(&opt.Again, "again", false, "the machine that has had the name since the last revocation is in the wrong hands, too")
+	cmd.Flags().BoolVar(&opt.Cluster.ByHand, "cluster-done", false, "skip the cluster: the node was removed from it with kubectl")
+	cmd.Flags().StringVar(&opt.Cluster.API, "api", "", "HOST:PORT where a server's API answers (default: the servers' addresses in the tailnet)")
 	return cmd
 }
 
@@ -78,7 +87,7 @@ func newRevoke() *cobra.Command {
 func known(ctx context.Context, f *fleet.Fleet) (revoke.Server, []roster.Row, error) {
 	client, rows, err := members(ctx, f)
 	if notReadable(err) {
-		return nil, nil, fmt.Errorf("nothing is done yet: a file of the fleet is not yours to read, as after a run with sudo (sudo chown -R $USER %s): %w", filepath.Join(f.Dir(), fleet.SecretsDir), err)
+		return nil, nil, fmt.Errorf("nothing was done: you may not read one of the fleet's files, as after a run with sudo (to repair that: sudo chown -R $USER %s): %w", filepath.Join(f.Dir(), fleet.SecretsDir), err)
 	}
 	if err != nil {
 		return revoke.Silent{Why: err}, nil, nil
@@ -104,7 +113,7 @@ func carryOut(cmd *cobra.Command, order *revoke.Order, name string, yes bool) er
 		}
 	}
 	failed := order.Do(cmd.Context())
-	fmt.Fprintln(out, "Who has its disk could read:")
+	fmt.Fprintln(out, "Whoever has its disk could read:")
 	for _, s := range order.Advice() {
 		fmt.Fprintln(out, "  - "+s)
 	}

@@ -26,11 +26,14 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [IMAGE]",
 		Short: "Boot an image in QEMU",
-		Long: `Boot an image in QEMU: the right machine and firmware for its board, its serial
-console on this terminal, SSH forwarded to a port of 127.0.0.1. The image itself
-is not changed: the machine gets a copy, thrown away at the end unless --dir
-keeps it. To end the machine, shut it down or press Ctrl-C.
-The exit code is QEMU's own then.`,
+		Long: `Boot an image in QEMU, with the right machine and firmware for its board. The serial
+console is on this terminal, and a port of 127.0.0.1 leads to SSH.
+
+The image itself is not changed. The machine gets a copy, which is deleted at the
+end unless --dir keeps it.
+
+To end the machine, shut it down or press Ctrl-C. The exit code is QEMU's own, or
+130 after Ctrl-C.`,
 		Example: `  imagebuilder run --board rpi4
   imagebuilder run dist/generic-amd64.img --node-config node.yaml --secure-boot
   imagebuilder run --board generic-amd64 --bios
@@ -42,15 +45,15 @@ The exit code is QEMU's own then.`,
 	flags.StringVar(&f.board, "board", "", "run dist/BOARD.img")
 	flags.StringVar(&f.boards, "boards", "", "directory with your own board files")
 	flags.StringVar(&f.node, "node-config", "", "node.yaml for this machine")
-	flags.StringVar(&f.dir, "dir", "", "keep the machine's disk in this directory, and go on with it")
+	flags.StringVar(&f.dir, "dir", "", "keep the machine's disk in this directory, and continue with it the next time")
 	flags.StringVar(&f.size, "disk-size", "8GiB", "size of the machine's disk")
 	flags.IntVar(&f.config.SSHPort, "ssh-port", 0, "port of 127.0.0.1 that leads to SSH (default: a free one)")
 	flags.IntVar(&f.config.CPUs, "cpus", 2, "number of CPUs")
 	flags.StringVar(&f.config.Memory, "memory", "", "memory, such as 4G (default: the board's)")
 	flags.StringVar(&f.config.Accel, "accel", "", "kvm, hvf or tcg (default: the fastest that works)")
 	flags.BoolVar(&f.config.SecureBoot, "secure-boot", false, "switch Secure Boot on, with Microsoft's keys (UEFI boards)")
-	flags.BoolVar(&f.config.SetupMode, "setup-mode", false, "with --secure-boot: no keys yet; those of an image built with --sign are taken")
-	flags.BoolVar(&f.config.BIOS, "bios", false, "start by a BIOS in place of UEFI (boards with bios: true)")
+	flags.BoolVar(&f.config.SetupMode, "setup-mode", false, "with --secure-boot: start without keys, and accept those of an image built with --sign")
+	flags.BoolVar(&f.config.BIOS, "bios", false, "boot by BIOS instead of UEFI (boards with bios: true)")
 	flags.BoolVar(&f.config.Display, "display", false, "show the machine's screen in a window")
 	_ = cmd.RegisterFlagCompletionFunc("board", completeBoards)
 	return cmd

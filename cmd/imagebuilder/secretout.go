@@ -15,7 +15,7 @@ import (
 type secretOut struct{ file string }
 
 func (o *secretOut) flag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.file, "out", "", "write it to this file, for you alone to read (default: standard output)")
+	cmd.Flags().StringVar(&o.file, "out", "", "write to this file, which you alone can read (default: standard output)")
 }
 
 // write writes the text. It warns if standard output is a file in which others can read the
@@ -23,7 +23,7 @@ func (o *secretOut) flag(cmd *cobra.Command) {
 func (o *secretOut) write(cmd *cobra.Command, text []byte, secret bool) error {
 	if o.file == "" {
 		if secret && openToOthers(cmd.OutOrStdout()) {
-			fmt.Fprintln(cmd.ErrOrStderr(), "warning: others may read this file, and it holds secrets now: remove it, and write it with --out FILE")
+			fmt.Fprintln(cmd.ErrOrStderr(), "warning: the file that standard output goes to can be read by others, and contains secrets now: remove it, and write it with --out FILE")
 		}
 		_, err := cmd.OutOrStdout().Write(text)
 		return err

@@ -41,20 +41,26 @@ func newStatus() *cobra.Command {
 	var s statusFlags
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show which nodes of the fleet have arrived",
-		Long: `Show of every node whether a key was made for it, whether it has joined the
-tailnet with it, and whether it is there. Nodes that are there are asked for their
-image, its age in days, their slot and what is wrong with them, all at once and for twenty seconds
-at most: by your ssh, as root, at their addresses in the tailnet. NOTE tells why one
-could not be asked. Host keys are kept in secrets/known_hosts as they were first seen.
+		Short: "Show which nodes of the fleet have joined and are online",
+		Long: `Show for every node whether a key was made for it, whether it has joined the tailnet
+with that key, and whether it is online.
 
-With --doctor they also examine themselves, and the servers the cluster: clocks,
-sites, container images, volumes, backups and what etcd has measured. What is not
-well is listed below the table, in the words of "firstboot doctor".
+Nodes that are online are asked for their image, its age in days, their slot, and
+what is wrong with them. That is done by your ssh, as root, at their addresses in
+the tailnet, for all nodes at once, and takes twenty seconds at most. NOTE says why
+a node could not be asked. secrets/known_hosts keeps the nodes' host keys as they
+were first seen.
+
+With --doctor the nodes also examine themselves, and servers examine the cluster:
+clocks, sites, container images, volumes, backups, and what etcd has measured.
+Problems are listed below the table, in the words of "firstboot doctor". --doctor
+goes neither with --watch nor with --no-ask.
 
 With --watch the table is printed again whenever something has changed, until
-Ctrl-C, and a fault of the network's is told and outlived; nodes are then asked once a
-minute. An API key of Headscale that ends within a month is warned of.`,
+Ctrl-C. The nodes are then asked once a minute. Once a table was printed, a network
+fault is reported and does not end the command.
+
+If Headscale's API key expires within a month, a warning is printed.`,
 		Example: `  imagebuilder status
   imagebuilder status --doctor
   imagebuilder status --watch --no-ask
@@ -64,9 +70,9 @@ minute. An API key of Headscale that ends within a month is warned of.`,
 	}
 	fleetFlag(cmd, &s.fleet)
 	cmd.Flags().BoolVar(&s.asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVarP(&s.watch, "watch", "w", false, "keep looking")
-	cmd.Flags().BoolVar(&s.noAsk, "no-ask", false, "ask Headscale alone")
-	cmd.Flags().BoolVar(&s.doctor, "doctor", false, "let nodes examine themselves and their cluster, which takes up to three minutes")
+	cmd.Flags().BoolVarP(&s.watch, "watch", "w", false, "print the table again whenever something has changed")
+	cmd.Flags().BoolVar(&s.noAsk, "no-ask", false, "ask only Headscale, not the nodes")
+	cmd.Flags().BoolVar(&s.doctor, "doctor", false, "have the nodes examine themselves and the cluster, which takes up to three minutes")
 	cmd.MarkFlagsMutuallyExclusive("doctor", "no-ask")
 	cmd.MarkFlagsMutuallyExclusive("doctor", "watch")
 	return cmd

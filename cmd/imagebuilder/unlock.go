@@ -10,25 +10,34 @@ import (
 	"github.com/going-mobile/imagebuilder/image/shares"
 )
 
-const unlockHelp = `Agree to a node that waits for its share of the key: its data are encrypted
-(storage: {encrypt: true}), and it asks from an address where it never was, or is seen
-by nobody but a relay, or has joined the tailnet anew. Or its own share is sealed by a
-TPM, which does not give it back: the firmware, Secure Boot or its keys were changed, or
-the disk is in another machine. The screen of the node says which.
+const unlockHelp = `Agree to the request of an encrypted node (storage: {encrypt: true}) that waits for
+its share of the key. A node waits for its owner if one of these is true:
 
-The nodes at other sites that keep its share are asked over ssh, as by "status"; where
-Headscale does not answer, the machine that runs it alone. What they say is shown, and
-asked for unless --yes: do you know why it is there? Then one of them agrees, once, for an
-hour, to what was shown and nothing else; the address counts as one of the node's own from
-then on. A TPM that works seals anew what is there then. Who has not asked for ten minutes
-waits no more.`
+  - It asks from an address where it never was.
+  - It is seen only through a relay, so nobody knows where it is.
+  - It has joined the tailnet anew.
+  - Its own share is sealed by a TPM, which does not give it back: the firmware,
+    Secure Boot or its keys were changed, or the disk is in another machine.
+
+The node's screen says which one it is.
+
+The command asks the nodes at other sites that keep the share, over ssh, as "status"
+does. If Headscale does not answer, it asks only the machine that runs Headscale. It
+shows what they say, and asks unless --yes is given: do you know why the node is
+there?
+
+Then one of these nodes agrees. The agreement is good once, for an hour, and for
+nothing but what was shown. From then on the address counts as one of the node's
+own. A TPM that works then seals the share anew, for the machine as it is.
+
+A node that has not asked for ten minutes does not wait any more.`
 
 func newUnlock() *cobra.Command {
 	var name string
 	var yes bool
 	cmd := &cobra.Command{
 		Use:               "unlock NODE",
-		Short:             "Agree to an encrypted node that asks from elsewhere, or whose TPM refuses",
+		Short:             "Let in an encrypted node that asks from elsewhere, or whose TPM refuses",
 		Long:              unlockHelp,
 		Example:           `  imagebuilder unlock cabin-pi`,
 		Args:              exactArgs("NODE"),
@@ -75,7 +84,7 @@ func holdersOf(cmd *cobra.Command, f *fleet.Fleet, name string) (*shares.Holders
 		if f.Control() == "" {
 			return nil, silent.Why
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "Headscale cannot be asked where nodes are, so that only %s is: %s\n", f.Control(), printable(silent.Why.Error()))
+		fmt.Fprintf(cmd.ErrOrStderr(), "Headscale does not say where the nodes are, so only %s can be asked: %s\n", f.Control(), printable(silent.Why.Error()))
 	}
 	return shares.Of(f, rows, name)
 }

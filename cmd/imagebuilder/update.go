@@ -15,58 +15,85 @@ import (
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-const updateHelp = `Put a newer image into the slot that nodes do not run, and on trial: at the next
-start each of them tries it, keeps it if it proves itself, and otherwise falls back
-to what it runs now.
+const updateHelp = `Write a newer image into the slot that a node does not run, and put it on trial: at
+its next boot the node tries the image, keeps it if it proves itself, and otherwise
+falls back to what it runs now.
 
-The image is checked against all that lies beside it, its manifest above all, and
-the update is signed with the owner's key. It goes over ssh, as root, to the nodes'
-addresses in the tailnet, to one after the other; the first that fails ends it. A
-node looks at signature, board, version, room and at what it runs before it writes
-anything, so the same update can be sent again.
+The image is checked against all files that lie beside it, above all its manifest.
+The update is signed with the owner's key, and sent over ssh, as root, to the nodes'
+addresses in the tailnet. One node comes after the other; the first that fails ends
+the command. Before a node writes anything, it checks the signature, the board, the
+version, the free space and what it runs. So the same update can be sent again.
 
-Nodes are named, or a site's, or all. Each board has an image of its own: say --image
-for each. --sign is for all of them: boards with other keys need a call of their own.
-With --site and --all nodes of other boards, and those that are offline, are left out
-and listed. With --wait offline ones are waited for, and the others come first.
+Which nodes and images:
 
-With --reboot nodes restart as well, one at a time, and the cluster lives through it.
-Before a node restarts, the others must be ready, for a server or witness all that
-vote in etcd, and no volume of Longhorn may lack a replica: that is waited for, as
-long as --heal says. A server saves a snapshot of etcd. The node is cordoned, and its
-pods are evicted, heeding PodDisruptionBudgets, for as long as --drain says; else it
-is uncordoned again. It restarts, its trial must be blessed, it is uncordoned, and
-Longhorn heals. Then the next one has its turn.
+  - Name the nodes, or say --site or --all.
+  - Each board has an image of its own: say --image for each.
+  - --sign is for all images. Boards with other keys need a run of their own.
+  - --site and --all leave out nodes of other boards and nodes that are offline, and
+    list them. If such a node is named, nothing is done.
+  - With --wait, nodes that are offline are waited for. The others come first.
 
-Agents of one site come first, then its servers; when they have run the update for as
-long as --soak says, the other sites follow. With a new minor version of k3s all
-servers come before the first agent, as no kubelet may be newer than an API server;
-without --reboot an agent or witness gets it only when all servers run it, and none an
-update where the cluster does not say what they run.
-The machine with Headscale is the last. --plan prints the order, and what speaks
-against a node's turn now, and does nothing.
+With --reboot the nodes also restart, one at a time, and the cluster stays up. For
+each node:
 
-The first that fails or falls back stops it. Done again, it passes over the nodes that
-run the update. Ctrl-C, as a terminal that is closed, uncordons a node that has not
-restarted yet; under nohup it goes on. Another rollout at the same time waits while a
-server or witness is cordoned; of one that was cut off and has left a node so, it says
-which (kubectl uncordon NODE). With --no-drain one node restarts without the cluster
-being asked, which may be down.
+  1. The command waits, for as long as --heal says, until the other nodes that are
+     online are ready, and no volume of Longhorn lacks a replica. Before a server or
+     witness restarts, all nodes that vote in etcd must be ready, online or not.
+  2. A server saves a snapshot of etcd.
+  3. The node is cordoned, and its pods are evicted. PodDisruptionBudgets are
+     respected for as long as --drain says. If pods are left then, the node is
+     uncordoned again, and the command stops.
+  4. The node restarts, its trial must be blessed, and it is uncordoned.
+  5. When Longhorn has healed, the next node has its turn.
 
-With --base nodes of its board copy what that image has, too, from the slot that they
-run, and fetch the rest. Those that run another one refuse.
+The order with --reboot:
 
-With --rollback nodes try the system before their last update at the next start, if
-its k3s is not older by a minor version; nothing is sent. One that fell back runs it
-already, and refuses. An update that waits for its restart is only taken back, as it is
-by an update to what the node runs.
+  - The agents of one site come first, then its servers. When they have run the
+    update for as long as --soak says, the other sites follow.
+  - With a new minor version of k3s all servers come before the first agent, because
+    no kubelet may be newer than an API server.
+  - The machine with Headscale is the last.
 
-With --write the update becomes a file instead, for a stick; on the node:
-firstboot update FILE.
+--plan prints the order, and what prevents a node's restart now. It changes nothing.
 
-Exit codes: 0 all nodes that the images are for have the update, 1 it stopped, or left
-nodes out that are offline, 2 wrong usage, 130 interrupted; with --plan 0 says that there
-is one. --json tells of a rollout what was done, who was left out, and where it stopped.`
+Without --reboot an agent or witness gets a new minor version of k3s only when all
+servers run it. It gets no update with k3s at all if the cluster does not say what
+the servers run.
+
+When a rollout stops:
+
+  - The first node that fails or falls back stops it. Run the command again: it
+    skips the nodes that run the update.
+  - Ctrl-C, or closing the terminal, uncordons a node that has not restarted yet.
+    Under nohup, closing the terminal does not stop the command.
+  - A rollout waits before it restarts a server or witness while another rollout has
+    one cordoned. If that one was cut off and has left the node so, the waiting one
+    names the node (kubectl uncordon NODE).
+
+With --no-drain one node restarts without asking the cluster, which may be down.
+
+With --base the nodes of its board copy from the slot that they run what that image
+has, too, and fetch only the rest. Nodes that run another image refuse.
+
+With --rollback the nodes that are named try at their next boot the system that they
+ran before the last update. Nothing is sent. A node refuses if that system's k3s or
+Headscale is of another minor version. It also refuses if it fell back, because it
+runs that system already. An update that still waits for its restart is only taken
+back; an update to what the node runs does the same.
+
+With --write the update becomes a file instead, for a stick. On the node, run
+'firstboot update FILE'.
+
+Exit codes:
+
+  0    all nodes that the images are for have the update
+  1    the command stopped, or left out nodes that are offline
+  2    wrong usage
+  130  interrupted
+
+With --plan, 0 means that there is a plan. With --json the result of a rollout says
+what was done, which nodes were left out, and where it stopped.`
 
 // updateFlags are the flags of "update".
 type updateFlags struct {
@@ -83,7 +110,7 @@ func newUpdate() *cobra.Command {
 	u := updateFlags{opt: rollout.Options{Soak: 30 * time.Minute, Drain: 10 * time.Minute, Heal: 2 * time.Hour}}
 	cmd := &cobra.Command{
 		Use:   "update NODE...|--site SITE|--all --image IMAGE|--rollback",
-		Short: "Put a newer image onto nodes that run",
+		Short: "Put a newer image onto running nodes",
 		Long:  updateHelp,
 		Example: `  imagebuilder update --all --image dist/rpi4.img.zst --reboot --plan
   imagebuilder update --all --image dist/rpi4.img --image dist/optiplex-7050.img --reboot --canary cabin-pi --soak 2h
@@ -100,10 +127,10 @@ func newUpdate() *cobra.Command {
 		return u.check(cmd)
 	}
 	fleetFlag(cmd, &u.fleet)
-	cmd.Flags().StringArrayVar(&u.images, "image", nil, "the built image, raw or compressed; one for each board")
-	cmd.Flags().StringArrayVar(&u.bases, "base", nil, "the image that the board's nodes run: what it has, they copy")
-	u.signer.add(cmd.Flags(), "the key (PEM) that the image was built with, where that was built with one")
-	cmd.Flags().StringVar(&u.file, "write", "", "write the update to this file")
+	cmd.Flags().StringArrayVar(&u.images, "image", nil, "a built image, raw or compressed; one for each board (repeatable)")
+	cmd.Flags().StringArrayVar(&u.bases, "base", nil, "the image that the board's nodes run: they copy what it has, and fetch only the rest (repeatable)")
+	u.signer.add(cmd.Flags(), "the key (PEM) that the image was built with, if it was built with one")
+	cmd.Flags().StringVar(&u.file, "write", "", "write the update to this file, and send nothing")
 	u.rolloutFlags(cmd)
 	cmd.Flags().BoolVar(&u.back, "rollback", false, "go back to the system before the last update")
 	cmd.Flags().BoolVar(&u.asJSON, "json", false, "print JSON")
@@ -114,14 +141,14 @@ func newUpdate() *cobra.Command {
 func (u *updateFlags) rolloutFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&u.choice.Site, "site", "", "the nodes of this site")
 	cmd.Flags().BoolVar(&u.choice.All, "all", false, "all nodes of the fleet")
-	cmd.Flags().BoolVar(&u.plan, "plan", false, "only print the order, and what speaks against it now")
+	cmd.Flags().BoolVar(&u.plan, "plan", false, "only print the order, and what prevents restarts now")
 	cmd.Flags().BoolVar(&u.opt.Restart, "reboot", false, "restart the nodes, one at a time")
 	cmd.Flags().BoolVar(&u.opt.Blind, "no-drain", false, "restart one node without asking the cluster")
-	cmd.Flags().StringVar(&u.opt.Canary, "canary", "", "the node that goes first, and its site with it")
+	cmd.Flags().StringVar(&u.opt.Canary, "canary", "", "the node that goes first; its site then comes first, too")
 	cmd.Flags().DurationVar(&u.opt.Soak, "soak", u.opt.Soak, "how long the first site runs the update before the next one begins")
-	cmd.Flags().DurationVar(&u.opt.Drain, "drain", u.opt.Drain, "how long a node's pods have to go")
-	cmd.Flags().DurationVar(&u.opt.Heal, "heal", u.opt.Heal, "how long the cluster has to be whole before and after each restart")
-	cmd.Flags().DurationVar(&u.opt.Wait, "wait", 0, "how long nodes are waited for that are offline")
+	cmd.Flags().DurationVar(&u.opt.Drain, "drain", u.opt.Drain, "how long to wait until a node's pods are gone")
+	cmd.Flags().DurationVar(&u.opt.Heal, "heal", u.opt.Heal, "how long to wait, before and after each restart, until the cluster is healthy")
+	cmd.Flags().DurationVar(&u.opt.Wait, "wait", 0, "how long to wait for nodes that are offline")
 	_ = cmd.RegisterFlagCompletionFunc("site", completeSites)
 	_ = cmd.RegisterFlagCompletionFunc("canary", completeNodes)
 }
@@ -139,7 +166,7 @@ var imageFlags = []string{"image", "base", "write", "sign", "cert"}
 func (u *updateFlags) check(cmd *cobra.Command) error {
 	if u.back {
 		if name := firstGiven(cmd, slices.Concat(imageFlags, nodeFlags)); name != "" || len(u.choice.Names) == 0 {
-			return usagef("--rollback wants NODE or more, and nothing that is for an image or a rollout")
+			return usagef("--rollback needs at least one NODE, and takes no flag that is for an image or a rollout")
 		}
 		return nil
 	}
@@ -151,7 +178,7 @@ func (u *updateFlags) check(cmd *cobra.Command) error {
 			return usagef("--write makes a file of one --image")
 		}
 		if name := firstGiven(cmd, nodeFlags); name != "" || len(u.choice.Names) > 0 {
-			return usagef("--write makes a file, for a stick: name no nodes, and no flag that is for nodes")
+			return usagef("--write only makes a file, for a stick: name no nodes, and no flag that is for nodes")
 		}
 		return nil
 	}
@@ -166,7 +193,7 @@ func (u *updateFlags) check(cmd *cobra.Command) error {
 	}
 	for name, d := range map[string]time.Duration{"soak": u.opt.Soak, "drain": u.opt.Drain, "heal": u.opt.Heal, "wait": u.opt.Wait} {
 		if d < 0 {
-			return usagef("--%s is a time to come, not %v", name, d)
+			return usagef("--%s %v: must not be below 0", name, d)
 		}
 	}
 	return nil

@@ -41,7 +41,7 @@ func (u *updateFlags) printPlan(cmd *cobra.Command, p rollout.Plan) error {
 			fmt.Fprintf(&b, "    %s\n", s.Note)
 		}
 		for _, a := range s.Against {
-			fmt.Fprintf(&b, "    against it now: %s\n", printable(a))
+			fmt.Fprintf(&b, "    not now: %s\n", printable(a))
 		}
 	}
 	printLeftOut(&b, p.LeftOut)

@@ -24,15 +24,20 @@ func newVerify() *cobra.Command {
 	var asJSON, quiet bool
 	cmd := &cobra.Command{
 		Use:   "verify IMAGE",
-		Short: "Check an image, raw or packed, against all that lies beside it",
-		Long: `Check that an image, raw, compressed or as QEMU has them (qcow2), is whole and is
-what those files say that lie beside it: IMAGE.manifest.json, IMAGE.bmap,
-IMAGE.provenance.json, IMAGE.sha256, SHA256SUMS; and that it is signed (minisign:
-IMAGE.minisig, or SHA256SUMS.minisig where SHA256SUMS lists it or its manifest).
+		Short: "Check an image, raw or compressed, against the files beside it",
+		Long: `Check that an image is complete, and that it is what the files beside it say. The
+image may be raw, compressed, or in QEMU's qcow2. The files are IMAGE.manifest.json,
+IMAGE.bmap, IMAGE.provenance.json, IMAGE.sha256 and SHA256SUMS.
 
-What was checked is printed. It is an error (exit code 1) where something
-differs, where nothing lies beside the image, where a signature is wrong or of a
-key that is not trusted, and with --key also where there is none.`,
+The signature (minisign) is checked, too: IMAGE.minisig, or SHA256SUMS.minisig where
+SHA256SUMS lists the image or its manifest.
+
+What was checked is printed. The exit code is 1 if
+
+  - something differs
+  - nothing lies beside the image that says what it must be
+  - a signature is wrong, or made with a key that is not trusted
+  - with --key, there is no signature`,
 		Example: `  imagebuilder verify dist/rpi4.img
   imagebuilder verify rpi4.img.zst --key RWQ…`,
 		Args: exactArgs("IMAGE"),
@@ -59,7 +64,7 @@ key that is not trusted, and with --key also where there is none.`,
 			return printVerified(cmd.OutOrStdout(), verified{report, signature}, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&key, "key", "", "demand a signature of this minisign public key, RW… or a file (default: the release keys)")
+	cmd.Flags().StringVar(&key, "key", "", "require a signature by this minisign public key, RW… or a file (default: trust the release keys, require none)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress")
 	return cmd
@@ -92,7 +97,7 @@ func printVerified(out io.Writer, v verified, asJSON bool) error {
 
 // printChecked prints what an image is, and what it was compared with.
 func printChecked(w io.Writer, r *verify.Report) {
-	what := "not of imagebuilder"
+	what := "not made by imagebuilder"
 	if r.Label != nil {
 		what = fmt.Sprintf("board %s, version %s", r.Label.Board, r.Label.ImageVersion)
 	}
@@ -105,6 +110,6 @@ func printChecked(w io.Writer, r *verify.Report) {
 		fmt.Fprintln(w, "checked\tNOTHING: no file beside the image says which bytes it must have")
 	}
 	if r.Personalised {
-		fmt.Fprintln(w, "holds\ta filled-in node.yaml, and with it secrets; all else was checked as if it were not there")
+		fmt.Fprintln(w, "holds\ta filled-in node.yaml, and so secrets; everything else was checked as if node.yaml were not filled in")
 	}
 }
