@@ -105,8 +105,8 @@ func (n *tailnet) encrypted(img, holder, name string) (*machine, *node.Config) {
 }
 
 // TestStorageOfTwoAtOnce: two nodes, each of which keeps the other's share, restart
-// together. Neither opens until the third one is there, and then both do. Until then
-// they show their pages, and one finds the other's by its name.
+// together. Neither opens until the third one is there, and then both do. Before they have
+// joined for the first time they show their pages, and one finds the other's by its name.
 func TestStorageOfTwoAtOnce(t *testing.T) {
 	const boardName = "generic-amd64"
 	net, img := newTailnet(t), image(t, boardName)
@@ -125,6 +125,8 @@ func TestStorageOfTwoAtOnce(t *testing.T) {
 		m.powerOn(cards[1+i]...)
 		two[name] = m
 	}
+	two["shed-pi"].see("firstboot: ")
+	two["shed-pi"].findsOnLAN("cabin-pi", "192.168.77.2")
 	for _, name := range names {
 		t.Logf("%s joined after %v", name, two[name].seeJoined())
 		two[name].plants()
@@ -144,7 +146,6 @@ func TestStorageOfTwoAtOnce(t *testing.T) {
 		two[name].locked()
 		two[name].screenshot("share-nobody")
 	}
-	two["shed-pi"].findsOnLAN("cabin-pi", "192.168.77.2")
 	third.powerOn(cards[0]...)
 	for _, name := range names {
 		t.Logf("%s unlocked itself, joined after %v", name, two[name].seeJoined())
