@@ -74,14 +74,18 @@ const forgetTime = 3 * time.Minute
 func (c *Client) ForgetStorage(ctx context.Context, name string) error {
 	waiting, cancel := context.WithTimeout(ctx, forgetTime)
 	defer cancel()
+	var last error
 	for {
 		gone, err := c.forgetStorage(waiting, name)
 		if gone || errors.Is(err, errOnly) {
 			return err
 		}
+		if last == nil || waiting.Err() == nil { // an attempt that was cut short has no answer of Longhorn's
+			last = err
+		}
 		select {
 		case <-waiting.Done():
-			return errors.Join(err, ctx.Err())
+			return errors.Join(last, ctx.Err())
 		case <-time.After(time.Second):
 		}
 	}
