@@ -36,18 +36,24 @@ func mentions(markdown string) (lines []string) {
 			lines = append(lines, m[1])
 		}
 	}
-	for paragraph := range strings.SplitSeq(fenced.ReplaceAllString(markdown, ""), "\n\n") {
-		if strings.HasPrefix(paragraph, "    ") { // a block of code
-			continue
-		}
-		for _, m := range codeSpan.FindAllStringSubmatch(paragraph, -1) {
-			line, ours := strings.CutPrefix(m[1], "imagebuilder")
-			if ours || len(strings.Fields(line)) > 1 && !foreign.MatchString(line) { // one word is any word
-				lines = append(lines, line)
-			}
+	for _, m := range codeSpan.FindAllStringSubmatch(prose(markdown), -1) {
+		line, ours := strings.CutPrefix(m[1], "imagebuilder")
+		if ours || len(strings.Fields(line)) > 1 && !foreign.MatchString(line) { // one word is any word
+			lines = append(lines, line)
 		}
 	}
 	return lines
+}
+
+// prose is a document without its blocks of code.
+func prose(markdown string) string {
+	var out []string
+	for paragraph := range strings.SplitSeq(fenced.ReplaceAllString(markdown, ""), "\n\n") {
+		if !strings.HasPrefix(paragraph, "    ") {
+			out = append(out, paragraph)
+		}
+	}
+	return strings.Join(out, "\n\n")
 }
 
 // wrongMention returns what a command line has that the program has not. A line that begins

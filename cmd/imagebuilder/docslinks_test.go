@@ -47,17 +47,6 @@ func anchors(markdown string) (out []string) {
 	return out
 }
 
-// prose is a document without its blocks of code.
-func prose(markdown string) string {
-	var out []string
-	for paragraph := range strings.SplitSeq(fenced.ReplaceAllString(markdown, ""), "\n\n") {
-		if !strings.HasPrefix(paragraph, "    ") {
-			out = append(out, paragraph)
-		}
-	}
-	return strings.Join(out, "\n\n")
-}
-
 // deadLink says where a link of a document leads that is nowhere.
 func deadLink(name, markdown, to string) error {
 	u, err := url.Parse(to)

@@ -51,9 +51,11 @@ starts from it gets the system onto one of its disks, and restarts from that dis
 This works once. No computer starts from the stick after that: to use it again,
 write the image onto it again.
 
-If there is a block map beside the image, only what is in that map is written. To
-find devices that are smaller than they claim, flash also writes test blocks beyond
-the image (not with --no-verify), and refuses such a device.
+If there is a block map beside the image, only the blocks in that map are written,
+and other blocks that are not zeros.
+
+To find devices that are smaller than they claim, flash writes test blocks beyond the
+image (not with --no-verify), and refuses such a device.
 
 A card or stick is ejected at the end.`
 

@@ -83,7 +83,8 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 	if err := n.images(cmd, f, cards, quiet); err != nil {
 		return err
 	}
-	return writeAll(cmd, f, client, cards, quiet, opt)
+	_, err = writeAll(cmd, f, client, cards, quiet, opt)
+	return err
 }
 
 // known refuses unknown nodes and a missing image.
@@ -114,20 +115,13 @@ func (n *nodeCards) client(f *fleet.Fleet) (*headscale.Client, error) {
 	return nil, nil
 }
 
-// partly is a fault with cards, of which some are written all the same.
-type partly struct {
-	error
-	written []string // nodes
-}
-
-func (p *partly) Unwrap() error { return p.error }
-
-// writeAll makes the keys, writes the cards and prints the result of each.
-func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, cards []card.Card, quiet bool, opt flash.Options) (err error) {
+// writeAll makes the keys, writes the cards and prints the result of each. It returns the
+// nodes whose cards are good, which may be some even if there is an error.
+func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, cards []card.Card, quiet bool, opt flash.Options) (good []string, err error) {
 	var m *mint.Mint
 	if slices.ContainsFunc(cards, func(c card.Card) bool { return c.Node != f.Control() }) {
 		if m, err = mint.Open(f, client); err != nil {
-			return err
+			return nil, err
 		}
 		defer m.Close()
 	}
@@ -136,20 +130,16 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 	made, err := writeCards(cmd, f, m, cards, opt)
 	u.close()
 	var written []*flash.Result
-	var nodes []string
 	for i, w := range made {
 		if w != nil {
 			err = errors.Join(err, printCard(cmd, cards[i], w))
-			written, nodes = append(written, w.Result), append(nodes, cards[i].Node)
+			written, good = append(written, w.Result), append(good, cards[i].Node)
 		}
 	}
-	if err != nil {
-		err = &partly{err, nodes}
-	}
 	if quiet {
-		return err
+		return good, err
 	}
-	return errors.Join(err, tellChecklists(cmd.ErrOrStderr(), []fs.FS{boards.FS}, written...))
+	return good, errors.Join(err, tellChecklists(cmd.ErrOrStderr(), []fs.FS{boards.FS}, written...))
 }
 
 // cards finds out which node's card goes where, and asks for missing targets. Before that it

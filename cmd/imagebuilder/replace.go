@@ -151,7 +151,7 @@ func (r *replaceFlags) replace(cmd *cobra.Command, f *fleet.Fleet, client *heads
 		return fmt.Errorf("%s is not yet forgotten, do it again: %w", name, err)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "the old %s is forgotten; next, the card of the new one\n", name) // so that a user who interrupts after this knows
-	if err := writeAll(cmd, f, client, cards, r.quiet, r.flash); err != nil {
+	if _, err := writeAll(cmd, f, client, cards, r.quiet, r.flash); err != nil {
 		return fmt.Errorf("the old %s is forgotten; do it again for its card: %w", name, err)
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "replaced  %s; never switch the old one on again\n", name)

@@ -150,12 +150,9 @@ func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, client *headsc
 	if err := r.forget(cmd, f, rising); err != nil {
 		return fmt.Errorf("the lost nodes are not all forgotten, do it again: %w", err)
 	}
-	if err := writeAll(cmd, f, client, cards, r.quiet, r.flash); err != nil {
-		var some partly
-		if p := (*partly)(nil); errors.As(err, &p) {
-			some = *p
-		}
-		return cardsLeft(rising.Creator(), nodesOf(cards), some.written, rising.Missing(some.written), err)
+	written, err := writeAll(cmd, f, client, cards, r.quiet, r.flash)
+	if err != nil {
+		return cardsLeft(rising.Creator(), nodesOf(cards), written, rising.Missing(written), err)
 	}
 	if missing := rising.Missing(nodesOf(cards)); len(missing) > 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "still to be written: imagebuilder flash --node "+strings.Join(missing, " --node "))

@@ -19,7 +19,7 @@ const updateHelp = `Write a newer image into the slot that a node does not run, 
 its next boot the node tries the image, keeps it if it proves itself, and otherwise
 falls back to what it runs now.
 
-The image is checked against all files that lie beside it, above all its manifest.
+The image is checked as by 'imagebuilder verify', and needs its manifest beside it.
 The update is signed with the owner's key, and sent over ssh, as root, to the nodes'
 addresses in the tailnet. One node comes after the other; the first that fails ends
 the command. Before a node writes anything, it checks the signature, the board, the
