@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/going-mobile/imagebuilder/firstboot/k3sconfig"
 )
 
 // via is how this node gets into its cluster: it creates it, or joins a server.
@@ -85,7 +87,7 @@ func (m *machine) survey(ctx context.Context) (survey, error) {
 		if p == nil || len(p.IPs) == 0 {
 			continue // never joined, or deleted: it has no cluster to lose
 		}
-		at := netip.AddrPortFrom(v4First(p.IPs), supervisorPort)
+		at := netip.AddrPortFrom(v4First(p.IPs), k3sconfig.SupervisorPort)
 		alive, err := m.Net.Supervisor(ctx, at)
 		switch {
 		case alive:

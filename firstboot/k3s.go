@@ -6,8 +6,7 @@ import (
 	"io/fs"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-
+	"github.com/going-mobile/imagebuilder/firstboot/k3sconfig"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
@@ -16,16 +15,11 @@ import (
 
 const (
 	k3sUnit   = "k3s.service"
-	k3sDir    = "/etc/rancher/k3s"
-	k3sConf   = k3sDir + "/config.yaml"
-	k3sEnv    = k3sDir + "/k3s.env" // K3S_ROLE=server|agent, for the unit
-	k3sToken  = k3sDir + "/token"
-	k3sAgents = k3sDir + "/agent-token"
+	k3sConf   = k3sconfig.Dir + "/config.yaml"
+	k3sEnv    = k3sconfig.Dir + "/k3s.env" // K3S_ROLE=server|agent, for the unit
 	k3sData   = "/var/lib/rancher/k3s"
 	k3sServer = k3sData + "/server"
 	k3sAgent  = k3sData + "/agent"
-
-	supervisorPort = 6443
 )
 
 func (m *machine) k3sDone(ctx context.Context) (bool, error) {
@@ -123,7 +117,7 @@ func (m *machine) needToken() error {
 	if _, token := m.cfg.JoinToken(); !token.Empty() {
 		return nil
 	}
-	if ok, err := m.exists(k3sToken); err != nil || ok {
+	if ok, err := m.exists(k3sconfig.Token); err != nil || ok {
 		return err
 	}
 	return problem("token-missing")
@@ -132,11 +126,7 @@ func (m *machine) needToken() error {
 // k3sGroup returns the files that k3s runs from. The token has a file of its
 // own, which stays: a sealed node.yaml has no token any more.
 func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
-	st, err := m.upStatus(ctx)
-	if err != nil {
-		return group{}, err
-	}
-	config, err := yaml.Marshal(m.k3sConfig(st, v))
+	config, err := m.k3sConfig(ctx, v)
 	if err != nil {
 		return group{}, err
 	}
@@ -149,9 +139,9 @@ func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
 		mode = "agent"
 	}
 	all := []file{
-		{path: k3sConf, data: append([]byte(generated), config...), mode: 0o600},
+		{path: k3sConf, data: config, mode: 0o600},
 		text644(k3sEnv, generated+"K3S_ROLE="+mode+"\nFIRSTBOOT_ROLE="+string(m.cfg.Role)+"\n"),
-		{path: k3sAgent + "/etc/kubelet.conf.d/20-imagebuilder.conf", data: []byte(kubelet), mode: 0o600},
+		{path: k3sAgent + "/etc/kubelet.conf.d/20-imagebuilder.conf", data: kubelet, mode: 0o600},
 	}
 	for _, t := range tokenFiles(m.cfg) {
 		all = append(all, t.want...)
@@ -172,9 +162,9 @@ func tokenFiles(c *node.Config) (all []fieldFiles) {
 		}
 	}
 	field, token := c.JoinToken()
-	add(field, k3sToken, token)
+	add(field, k3sconfig.Token, token)
 	if c.Role != node.Agent {
-		add("agentToken", k3sAgents, c.K3s.AgentToken)
+		add("agentToken", k3sconfig.AgentToken, c.K3s.AgentToken)
 	}
 	return all
 }

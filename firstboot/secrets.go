@@ -5,12 +5,13 @@ import (
 	"slices"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/k3sconfig"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
 // secretFiles have the secrets that sealing removed from node.yaml, and those
 // that the node made for itself.
-var secretFiles = []string{k3sToken, k3sAgents, wifiFile, proxyEnv, contract.HeadscaleStores, hostKeyFile, nodePassword, storageFile, storageNext, peerShare, spareShare, keptConfig}
+var secretFiles = []string{k3sconfig.Token, k3sconfig.AgentToken, wifiFile, proxyEnv, contract.HeadscaleStores, hostKeyFile, nodePassword, storageFile, storageNext, peerShare, spareShare, keptConfig}
 
 // assigned matches a line NAME=VALUE or NAME: VALUE.
 var assigned = regexp.MustCompile(`(?m)^\s*(?:- )?\w+(?:=|: *)["']?(.+?)["']?\s*$`)

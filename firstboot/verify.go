@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/k3sconfig"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -17,7 +18,7 @@ import (
 // Ready; on a server the API answers.
 
 const (
-	adminConf   = k3sDir + "/k3s.yaml"
+	adminConf   = k3sconfig.Dir + "/k3s.yaml"
 	kubeletConf = k3sAgent + "/kubelet.kubeconfig"
 )
 

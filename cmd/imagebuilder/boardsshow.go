@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -226,9 +225,12 @@ func settings(c board.Checklist) (lines []string) {
 	return lines
 }
 
+// boardLoader reads the board of a name.
+type boardLoader func(name string) (*board.Board, error)
+
 // tellChecklists prints, once per board, what to set in the BIOS of the machines that the
 // cards are for.
-func tellChecklists(w io.Writer, from []fs.FS, written ...*flash.Result) error {
+func tellChecklists(w io.Writer, load boardLoader, written ...*flash.Result) error {
 	told := map[string]bool{}
 	for _, card := range written {
 		label := card.Image.Label
@@ -236,7 +238,7 @@ func tellChecklists(w io.Writer, from []fs.FS, written ...*flash.Result) error {
 			continue
 		}
 		told[label.Board] = true
-		if err := tellChecklist(w, label.Board, from); err != nil {
+		if err := tellChecklist(w, label.Board, load); err != nil {
 			return err
 		}
 	}
@@ -245,8 +247,8 @@ func tellChecklists(w io.Writer, from []fs.FS, written ...*flash.Result) error {
 
 // tellChecklist skips unknown boards: a user's own board is known only where its directory
 // is named.
-func tellChecklist(w io.Writer, name string, from []fs.FS) error {
-	b, err := board.Load(name, from...)
+func tellChecklist(w io.Writer, name string, load boardLoader) error {
+	b, err := load(name)
 	var unknown *board.UnknownError
 	if errors.As(err, &unknown) {
 		return nil

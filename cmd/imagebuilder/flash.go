@@ -3,12 +3,12 @@ package main
 import (
 	"fmt"
 	"io"
-	"io/fs"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/flash"
 )
 
@@ -32,7 +32,7 @@ DEVICE may also be a file:
 With --node-config the card gets the identity of a node.
 
 At the end flash prints what to set in the BIOS of the board's machine. For a board
-of your own, --boards names the directory of its file.
+of your own, --boards names the directory of its file; for a node, fleet.yaml does.
 
 With --node, flash makes the card of a node of the fleet:
   - It builds the image of the node's board, if something in it has changed, unless
@@ -84,7 +84,7 @@ func newFlash() *cobra.Command {
 				return usagef("--node or --node-config, not both")
 			}
 			if len(nodes.names) > 0 && boards != "" {
-				return usagef("--boards is for an image; the nodes of a fleet have built-in boards")
+				return usagef("--boards is for an image; a fleet names the directory of its boards in fleet.yaml, as boards: DIR")
 			}
 			if len(nodes.names) > 0 {
 				return nodes.flash(cmd, args, quiet, opt)
@@ -99,7 +99,8 @@ func newFlash() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runFlash(cmd, args[0], args[1], file, quiet, opt, from)
+			load := func(name string) (*board.Board, error) { return board.Load(name, from...) }
+			return runFlash(cmd, args[0], args[1], file, quiet, opt, load)
 		},
 	}
 	cmd.Flags().BoolVar(&list, "list", false, "list disks that can be written to")
@@ -113,7 +114,7 @@ func newFlash() *cobra.Command {
 	return cmd
 }
 
-func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt flash.Options, from []fs.FS) error {
+func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt flash.Options, load boardLoader) error {
 	var config *node.Config
 	if file != "" {
 		var data []byte
@@ -139,7 +140,7 @@ func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt fl
 	if err := w.Flush(); err != nil || quiet {
 		return err
 	}
-	return tellChecklists(cmd.ErrOrStderr(), from, result)
+	return tellChecklists(cmd.ErrOrStderr(), load, result)
 }
 
 func printWritten(w io.Writer, device string, result *flash.Result) {

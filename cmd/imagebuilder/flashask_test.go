@@ -2,12 +2,12 @@ package main
 
 import (
 	"bytes"
-	"io/fs"
 	"strings"
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/verify"
 )
@@ -50,7 +50,7 @@ func TestAChecklistIsToldOnce(t *testing.T) {
 		return &flash.Result{Image: &verify.Report{Label: &contract.Label{Board: board}}}
 	}
 	var out strings.Builder
-	err := tellChecklists(&out, []fs.FS{boards.FS}, of("optiplex-7050"), of("rpi4"), of("optiplex-7050"), of("somebody's"), &flash.Result{Image: &verify.Report{}})
+	err := tellChecklists(&out, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) }, of("optiplex-7050"), of("rpi4"), of("optiplex-7050"), of("somebody's"), &flash.Result{Image: &verify.Report{}})
 	if err != nil || strings.Count(out.String(), "AC Recovery") != 1 {
 		t.Errorf("%v, %s", err, out.String())
 	}

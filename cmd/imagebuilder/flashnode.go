@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/flash"
@@ -139,7 +137,7 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 	if quiet {
 		return good, err
 	}
-	return good, errors.Join(err, tellChecklists(cmd.ErrOrStderr(), []fs.FS{boards.FS}, written...))
+	return good, errors.Join(err, tellChecklists(cmd.ErrOrStderr(), f.Board, written...))
 }
 
 // cards finds out which node's card goes where, and asks for missing targets. Before that it

@@ -7,7 +7,6 @@ import (
 
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
-	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
 
@@ -25,9 +24,9 @@ func fleetFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVar(file, "fleet", fleet.FileName, "the fleet file")
 }
 
-// loadFleet reads a fleet, whose nodes must have built-in boards.
+// loadFleet reads a fleet, whose nodes must have boards that are known.
 func loadFleet(file string) (*fleet.Fleet, error) {
-	return fleet.LoadFile(file, board.Names(boards.FS))
+	return fleet.LoadFile(file, boards.FS)
 }
 
 func newFleetNode() *cobra.Command {

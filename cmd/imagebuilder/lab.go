@@ -173,7 +173,7 @@ func (f *labFlags) run(cmd *cobra.Command) error {
 }
 
 func (f *labFlags) plan(cmd *cobra.Command) (*fleet.Fleet, *lab.Plan, error) {
-	real, err := fleet.Load(f.name, f.text, board.Names(boards.FS))
+	real, err := fleet.Load(f.name, f.text, boards.FS)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -187,7 +187,7 @@ func (f *labFlags) plan(cmd *cobra.Command) (*fleet.Fleet, *lab.Plan, error) {
 			return nil, nil, usagef("--pull-plug: %w", err)
 		}
 	}
-	p, err := lab.MakePlan(real, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) }, int64(f.bytes))
+	p, err := lab.MakePlan(real, int64(f.bytes))
 	if err != nil || f.quiet {
 		return real, p, err
 	}

@@ -7,9 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
-	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/label"
 )
@@ -99,7 +97,7 @@ func labelOf(f *fleet.Fleet, name string) (label.Label, error) {
 	if err != nil {
 		return label.Label{}, err
 	}
-	b, err := board.Load(n.Board, boards.FS)
+	b, err := f.Board(n.Board)
 	if err != nil {
 		return label.Label{}, err
 	}

@@ -11,11 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
-	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/fleet/plan"
@@ -70,7 +68,7 @@ but not counted. The exit code is 1 if something does not fit.`,
 			if err := roomOnCards(f); err != nil {
 				return err
 			}
-			p, err := plan.Make(f, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) }, overlays.FS)
+			p, err := plan.Make(f, overlays.FS)
 			if err != nil {
 				return err
 			}

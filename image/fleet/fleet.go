@@ -12,6 +12,7 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,12 +41,16 @@ type Fleet struct {
 	// Nodes are the machines by host name. The first server creates the cluster unless k3s.init
 	// names another.
 	Nodes Nodes `yaml:"nodes"`
+	// Boards is a directory with board files of your own, relative to this file. They come before
+	// those of imagebuilder.
+	Boards string `yaml:"boards"`
 	// Images are container images that the nodes of a board have without a registry, by board;
 	// in addition to those of the board itself.
 	Images map[string][]string `yaml:"images"`
 
-	file string // for errors
-	dir  string // references to files are relative to it
+	file    string // for errors
+	dir     string // references to files are relative to it
+	builtin fs.FS  // the boards that come with imagebuilder
 }
 
 // Cluster is what all nodes share.
@@ -292,28 +297,28 @@ func (n *Nodes) Get(name string) (Node, bool) {
 	return found, ok
 }
 
-// LoadFile reads, checks and completes a fleet file. boards are the board names that nodes
-// may have; nil skips that check.
-func LoadFile(name string, boards []string) (*Fleet, error) {
+// LoadFile reads, checks and completes a fleet file. builtin has the boards that nodes may have
+// beside the fleet's own; nil skips that check.
+func LoadFile(name string, builtin fs.FS) (*Fleet, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	return Load(name, data, boards)
+	return Load(name, data, builtin)
 }
 
 // Load is LoadFile for data that was read already.
-func Load(name string, data []byte, boards []string) (*Fleet, error) {
+func Load(name string, data []byte, builtin fs.FS) (*Fleet, error) {
 	doc, err := strictyaml.Parse(name, data)
 	if err != nil {
 		return nil, err
 	}
-	f := Fleet{file: name, dir: filepath.Dir(name)}
+	f := Fleet{file: name, dir: filepath.Dir(name), builtin: builtin}
 	if err := doc.Decode(&f); err != nil {
 		return nil, err
 	}
 	f.setDefaults()
-	if err := validate(doc, &f, boards); err != nil {
+	if err := validate(doc, &f); err != nil {
 		return nil, err
 	}
 	return &f, nil

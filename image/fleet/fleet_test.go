@@ -15,12 +15,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
 	"github.com/going-mobile/imagebuilder/image/clusterca"
 )
 
-var known = []string{"generic-amd64", "optiplex-7050", "rpi4"}
+var known = boards.FS
 
 // directory lays out a fleet with its secrets.
 func directory(t *testing.T, yaml string) string {
@@ -142,8 +143,9 @@ func TestFaults(t *testing.T) {
 		{"  k3s:\n", "  k3s:\n    init: home-po\n", `field "cluster.k3s.init": "home-po" is no server of this file (did you mean "home-pi"?)`},
 		{"home: {timezone: Europe/Lisbon", "home: {timezone: Europe/Lissabon", `fleet.yaml:16: field "sites.home.timezone": "Europe/Lissabon" is no time zone of Debian's tzdata; did you mean "Europe/Lisbon"?`},
 		{"192.168.1.0/24", "192.168.1.7/24", `fleet.yaml:16: field "sites.home.lan[0]": want a network`},
-		{"board: rpi4, site: home", "board: rpi5, site: home", `fleet.yaml:19: field "nodes.home-pi.board": "rpi5" is no board that comes with imagebuilder (did you mean "rpi4"?)`},
-		{"board: rpi4, site: home", "board: nuc8, site: home", `"nuc8" is no board that comes with imagebuilder; one of your own (build --boards) cannot be in a fleet`},
+		{"board: rpi4, site: home", "board: rpi6, site: home", `fleet.yaml:19: field "nodes.home-pi.board": "rpi6" is no board (did you mean "rpi3"?)`},
+		{"board: rpi4, site: home", "board: nuc8, site: home", `"nuc8" is no board (known: generic-amd64, `},
+		{"version: 1\n", "version: 1\nboards: mine\n", `fleet.yaml:4: field "boards": "mine" is no directory`},
 		{"site: home, role: server", "site: hoem, role: server", `"hoem" is no site of this file (did you mean "home"?)`},
 		{"home-pi: {board: rpi4, site: home, role: server}", "home-pi: {board: rpi4, site: home, role: sever}", `field "nodes.home-pi.role": unknown role "sever" (did you mean "server"?)`},
 		{"home-box:", "Home_Box:", `field "nodes.Home_Box": want a host name`},

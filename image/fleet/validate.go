@@ -25,7 +25,7 @@ type checker struct {
 	said  map[string]bool // see retell
 }
 
-func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
+func validate(doc *strictyaml.Document, f *Fleet) error {
 	if f.Version == 0 {
 		return doc.Errorf([]string{"version"}, "is missing; write \"version: %d\"", Version)
 	}
@@ -37,6 +37,7 @@ func validate(doc *strictyaml.Document, f *Fleet, boards []string) error {
 	c.sites()
 	c.images()
 	c.storage()
+	boards := c.boards()
 	for _, name := range f.Nodes.Names {
 		c.node(name, boards)
 	}
@@ -88,14 +89,6 @@ func unknown(name, kind string, known []string) string {
 		return fmt.Sprintf("%q is no %s of this file (did you mean %q?)", name, kind, near)
 	}
 	return fmt.Sprintf("%q is no %s of this file (known: %s)", name, kind, strings.Join(known, ", "))
-}
-
-// unknownBoard also helps users who have boards of their own.
-func unknownBoard(name string, boards []string) string {
-	if near := nearest.Name(name, boards); near != "" {
-		return fmt.Sprintf("%q is no board that comes with imagebuilder (did you mean %q?)", name, near)
-	}
-	return fmt.Sprintf("%q is no board that comes with imagebuilder; one of your own (build --boards) cannot be in a fleet: write its node.yaml, and flash its image with --node-config (known: %s)", name, strings.Join(boards, ", "))
 }
 
 const noProxy = "is for who has a proxy, and there is none here"

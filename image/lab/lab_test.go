@@ -15,20 +15,17 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/boards"
-	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
-
-func loadBoard(name string) (*board.Board, error) { return board.Load(name, boards.FS) }
 
 func example(t *testing.T, changes ...string) (*fleet.Fleet, *Plan) {
 	t.Helper()
 	text := []byte(strings.NewReplacer(changes...).Replace(string(fleet.Example)))
-	f, err := fleet.Load("fleet.yaml", text, nil)
+	f, err := fleet.Load("fleet.yaml", text, boards.FS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := MakePlan(f, loadBoard, 1<<30)
+	p, err := MakePlan(f, 1<<30)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +88,7 @@ func TestPlan(t *testing.T) {
 		}
 	}
 	f, _ := example(t)
-	if p, err := MakePlan(f, loadBoard, 0); err != nil || p.Memory != 10<<30 {
+	if p, err := MakePlan(f, 0); err != nil || p.Memory != 10<<30 {
 		t.Errorf("with the boards' own memory: %+v, %v", p, err)
 	}
 	if _, p := example(t, elsewhere...); p.Machines[0].Node != fleet.RehearsedControl || len(p.Machines) != 5 {

@@ -44,15 +44,12 @@ type Machine struct {
 // processors is the number of processors of each machine.
 const processors = 2
 
-// Boards looks a board up by its name.
-type Boards func(name string) (*board.Board, error)
-
 // Generic is the board for a virtual machine with this computer's architecture.
 func Generic() string { return "generic-" + runtime.GOARCH }
 
 // MakePlan plans a lab for a fleet's nodes. memory is each machine's, in bytes; 0 means what
 // its board says.
-func MakePlan(f *fleet.Fleet, boards Boards, memory int64) (*Plan, error) {
+func MakePlan(f *fleet.Fleet, memory int64) (*Plan, error) {
 	p := &Plan{}
 	for _, name := range f.Nodes.Names {
 		n, err := f.Find(name)
@@ -66,7 +63,7 @@ func MakePlan(f *fleet.Fleet, boards Boards, memory int64) (*Plan, error) {
 	}
 	for i := range p.Machines {
 		m := &p.Machines[i]
-		if err := m.stand(boards); err != nil {
+		if err := m.stand(f); err != nil {
 			return nil, err
 		}
 		if m.Memory = memory; memory == 0 {
@@ -100,14 +97,14 @@ func (m Machine) rank() int {
 
 // stand replaces the board by a virtual machine if it would be too slow here, or cannot be
 // emulated with a second network card.
-func (m *Machine) stand(boards Boards) error {
-	b, err := boards(m.Board)
+func (m *Machine) stand(f *fleet.Fleet) error {
+	b, err := f.Board(m.Board)
 	if err != nil {
 		return err
 	}
 	if b.Arch != runtime.GOARCH || b.Firmware == board.RaspberryPi || b.QEMU.Machine == "" {
 		m.For, m.Board = m.Board, Generic()
-		if b, err = boards(m.Board); err != nil {
+		if b, err = f.Board(m.Board); err != nil {
 			return err
 		}
 	}

@@ -25,7 +25,7 @@ type Carrier struct {
 }
 
 // carriers lists the disk images that contain container images, in the order of their nodes.
-func carriers(f *fleet.Fleet, boards Boards, overlays fs.FS) ([]Carrier, error) {
+func carriers(f *fleet.Fleet, overlays fs.FS) ([]Carrier, error) {
 	all := []Carrier{}
 	for _, name := range f.Nodes.Names {
 		n, err := f.Find(name)
@@ -37,7 +37,7 @@ func carriers(f *fleet.Fleet, boards Boards, overlays fs.FS) ([]Carrier, error) 
 			all[i].Nodes = append(all[i].Nodes, name)
 			continue
 		}
-		b, err := boards(n.Board)
+		b, err := f.Board(n.Board)
 		if err != nil {
 			return nil, err
 		}

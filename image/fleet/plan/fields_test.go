@@ -1,9 +1,12 @@
 package plan
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -16,7 +19,6 @@ import (
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/sshkey"
-	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/clusterca"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/objects"
@@ -44,6 +46,7 @@ nodes:
 // if its struct's fields exclude each other.
 var samples = map[string][]string{
 	"Fleet.version": {"1"},
+	"Fleet.boards":  {"mine"},
 	"Fleet.images":  {"{rpi4: ['registry.k8s.io/pause:3.10']}"},
 
 	"Cluster.name":     {"barn"},
@@ -101,6 +104,7 @@ var unheeded = map[string]string{
 func TestEveryFieldCounts(t *testing.T) {
 	secrets(t)
 	w := &walk{t: t, dir: t.TempDir(), met: map[string]bool{}, counts: map[string]bool{}}
+	w.ownBoard()
 	for i, role := range []string{"control", "[control, witness]", "witness"} {
 		w.base = strings.Replace(everyRole, "ROLE", role, 1)
 		w.place(reflect.TypeFor[fleet.Cluster](), "cluster")
@@ -302,6 +306,18 @@ func clone(n *yaml.Node) *yaml.Node {
 	return &out
 }
 
+// ownBoard makes the directory that the sample of boards names, with another rpi4.
+func (w *walk) ownBoard() {
+	text, err := boards.FS.ReadFile("rpi4.yaml")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	dir := filepath.Join(w.dir, "mine")
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "rpi4.yaml"), bytes.Replace(text, []byte("title: "), []byte("title: My "), 1), 0o600)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *walk) doc() *yaml.Node {
 	var doc yaml.Node
 	if err := yaml.Unmarshal([]byte(w.base), &doc); err != nil {
@@ -325,11 +341,11 @@ type sight struct {
 }
 
 func (w *walk) see(doc *yaml.Node) (s sight) {
-	f, err := fleet.Load(filepath.Join(w.dir, fleet.FileName), w.text(doc), board.Names(boards.FS))
+	f, err := fleet.Load(filepath.Join(w.dir, fleet.FileName), w.text(doc), boards.FS)
 	if err != nil {
 		return s
 	}
-	var b strings.Builder
+	var out strings.Builder
 	for _, name := range f.Nodes.Names {
 		c, err := f.Config(name)
 		if err != nil {
@@ -340,7 +356,11 @@ func (w *walk) see(doc *yaml.Node) (s sight) {
 			w.t.Fatal(err)
 		}
 		n, _ := f.Nodes.Get(name)
-		fmt.Fprintln(&b, string(text), n.Tags(), f.ShowsPage(n), f.Contact(n.Site), f.ImagesFor(n.Board, n.Role.Controls()), f.ComponentsFor(n.Board, n.Role.Controls()))
+		b, err := f.Board(n.Board)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		fmt.Fprintln(&out, string(text), b.Title, n.Tags(), f.ShowsPage(n), f.Contact(n.Site), f.ImagesFor(n.Board, n.Role.Controls()), f.ComponentsFor(n.Board, n.Role.Controls()))
 	}
 	policy, err := f.Policy()
 	if err != nil {
@@ -349,13 +369,13 @@ func (w *walk) see(doc *yaml.Node) (s sight) {
 	api, _ := f.APIKey()
 	domain, _ := f.Domain()
 	bucket, _ := f.VolumesBucket()
-	fmt.Fprintln(&b, string(policy), api.Reveal(), domain, bucket)
-	return sight{f, b.String()}
+	fmt.Fprintln(&out, string(policy), api.Reveal(), domain, bucket)
+	return sight{f, out.String()}
 }
 
 // plan is what the owner is told.
 func (w *walk) plan(f *fleet.Fleet) string {
-	p, err := Make(f, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) }, overlays.FS)
+	p, err := Make(f, overlays.FS)
 	if err != nil {
 		w.t.Fatal(err)
 	}

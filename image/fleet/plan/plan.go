@@ -64,11 +64,8 @@ type Warning struct {
 	Remedy  string `json:"remedy"`
 }
 
-// Boards looks a board up by its name.
-type Boards func(name string) (*board.Board, error)
-
 // Make plans a fleet. overlays contains the overlays that the boards refer to.
-func Make(f *fleet.Fleet, boards Boards, overlays fs.FS) (*Plan, error) {
+func Make(f *fleet.Fleet, overlays fs.FS) (*Plan, error) {
 	p := &Plan{Cluster: f.Cluster.Name, Headscale: f.Cluster.Headscale.URL, Warnings: []Warning{}}
 	for _, name := range slices.Sorted(maps.Keys(f.Sites)) {
 		s := f.Sites[name]
@@ -79,7 +76,7 @@ func Make(f *fleet.Fleet, boards Boards, overlays fs.FS) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		b, err := boards(n.Board)
+		b, err := f.Board(n.Board)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +98,7 @@ func Make(f *fleet.Fleet, boards Boards, overlays fs.FS) (*Plan, error) {
 	names := f.Applications()
 	p.Names, p.LeadTo = append([]string{}, names.Hosts...), append([]string{}, names.Nodes...)
 	var err error
-	if p.Carriers, err = carriers(f, boards, overlays); err != nil {
+	if p.Carriers, err = carriers(f, overlays); err != nil {
 		return nil, err
 	}
 	p.Warnings = append(p.Warnings, warnings(f, p)...)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gopkg.in/yaml.v3"
+
 	"github.com/going-mobile/imagebuilder/boards"
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/fleet"
@@ -36,11 +38,11 @@ const login = "{authorizedKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm
 
 func plannedText(t *testing.T, text string) *Plan {
 	t.Helper()
-	f, err := fleet.Load("fleet.yaml", []byte(text), board.Names(boards.FS))
+	f, err := fleet.Load("fleet.yaml", []byte(text), boards.FS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Make(f, func(name string) (*board.Board, error) { return board.Load(name, boards.FS) }, overlays.FS)
+	p, err := Make(f, overlays.FS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,23 +228,19 @@ names in the tailnet, which lead to home-box, cabin-box
 // the one with Headscale has its board's only.
 func TestCarriers(t *testing.T) {
 	text := strings.Replace(string(fleet.Example), "version: 1\n", "version: 1\nimages: {rpi4: [\"a/b:1\"], optiplex-7050: [\"a/b:2\"]}\n", 1)
-	f, err := fleet.Load("fleet.yaml", []byte(text), nil)
+	builtin := fstest.MapFS{}
+	for _, name := range []string{"rpi4", "generic-amd64", "optiplex-7050"} {
+		builtin[name+".yaml"] = &fstest.MapFile{Data: withOwn(t, name)}
+	}
+	f, err := fleet.Load("fleet.yaml", []byte(text), builtin)
 	if err != nil {
 		t.Fatal(err)
-	}
-	own := func(name string) (*board.Board, error) {
-		b, err := board.Load(name, boards.FS)
-		if err == nil && name != "optiplex-7050" {
-			b.Images = []string{"own/" + name + ":3"}
-		}
-		b.Overlays = []string{"base"}
-		return b, err
 	}
 	over := fstest.MapFS{}
 	for name, images := range map[string]string{"base": "[]", "headscale": "[\"h/s@sha256:" + strings.Repeat("0", 64) + "\"]"} {
 		over[name+"/overlay.yaml"] = &fstest.MapFile{Data: []byte("version: 1\ndescription: x\nimages: " + images + "\n")}
 	}
-	p, err := Make(f, own, over)
+	p, err := Make(f, over)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,9 +269,30 @@ container images on vps (generic-amd64 with Headscale)
 	}
 	over["base/overlay.yaml"].Data = []byte("version: 1\ndescription: x\nimages: [\"a/b:2@sha256:" + strings.Repeat("0", 64) + "\"]\n")
 	f.Images["optiplex-7050"] = []string{"a/b:2@sha256:" + strings.Repeat("1", 64)}
-	if _, err := Make(f, own, over); err == nil || !strings.Contains(err.Error(), "images of board optiplex-7050: docker.io/a/b:2 is wanted as") {
+	if _, err := Make(f, over); err == nil || !strings.Contains(err.Error(), "images of board optiplex-7050: docker.io/a/b:2 is wanted as") {
 		t.Error(err)
 	}
+}
+
+// withOwn is a board with the overlay base alone, and, but for one, an image of its own.
+func withOwn(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := boards.FS.ReadFile(name + ".yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b map[string]any
+	if err := yaml.Unmarshal(text, &b); err != nil {
+		t.Fatal(err)
+	}
+	if b["overlays"] = []string{"base"}; name != "optiplex-7050" {
+		b["images"] = []string{"own/" + name + ":3"}
+	}
+	text, err = yaml.Marshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 var update = flag.Bool("update", false, "write the README's picture")

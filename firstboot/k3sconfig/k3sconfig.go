@@ -1,4 +1,7 @@
-package firstboot
+// Package k3sconfig makes what k3s reads at its start: its config.yaml (docs.k3s.io,
+// "Configuration File"), and a drop-in for its kubelet. Both follow from node.yaml and from the
+// node's place in its cluster, and from nothing else.
+package k3sconfig
 
 import (
 	"fmt"
@@ -9,49 +12,66 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
-// k3sConfig returns config.yaml, with every flag by its long name. yaml sorts
-// the keys. What node.yaml has under k3s.config comes first and is overridden,
-// except that lists are joined.
-func (m *machine) k3sConfig(st TailnetStatus, v via) node.Settings {
+// Files that config.yaml refers to.
+const (
+	Dir        = "/etc/rancher/k3s"
+	Token      = Dir + "/token"
+	AgentToken = Dir + "/agent-token"
+)
+
+// SupervisorPort is where a server answers those that join, and the API.
+const SupervisorPort = 6443
+
+// Place is what node.yaml does not say about a node.
+type Place struct {
+	Address    netip.Addr // of the node, in the tailnet
+	Create     bool       // a cluster begins here
+	Join       netip.Addr // of the server to join by, if any
+	AgentToken bool       // the node has the file AgentToken, although a sealed node.yaml does not tell
+}
+
+// Config returns config.yaml, with every flag by its long name. yaml sorts the keys. What
+// node.yaml has under k3s.config comes first and is overridden, except that lists are joined.
+func Config(cfg *node.Config, p Place) node.Settings {
 	c := node.Settings{}
-	maps.Copy(c, m.cfg.K3s.Config)
-	ip := v4First(st.IPs).String()
-	c["node-name"] = m.cfg.Node
-	c["node-ip"] = ip
+	maps.Copy(c, cfg.K3s.Config)
+	c["node-name"] = cfg.Node
+	c["node-ip"] = p.Address.String()
 	// flannel derives its MTU from this interface: 1280 of tailscale0 less 50
 	// for VXLAN.
 	c["flannel-iface"] = "tailscale0"
-	c["token-file"] = k3sToken
+	c["token-file"] = Token
 	// The stub resolver's address, 127.0.0.53, is of no use inside a pod.
 	c["resolv-conf"] = "/run/systemd/resolve/resolv.conf"
-	c["node-label"] = m.nodeLabels()
+	c["node-label"] = labels(cfg)
 	// /usr is read-only, and the kubelet's default directory for plugins is in
 	// it.
 	add(c, "kubelet-arg", "volume-plugin-dir=/var/lib/kubelet/volumeplugins")
-	if t := m.nodeTaints(); len(t) > 0 {
+	if t := taints(cfg); len(t) > 0 {
 		c["node-taint"] = t
 	}
-	if v.join.IsValid() {
-		c["server"] = "https://" + netip.AddrPortFrom(v.join, supervisorPort).String()
+	if p.Join.IsValid() {
+		c["server"] = "https://" + netip.AddrPortFrom(p.Join, SupervisorPort).String()
 	}
-	if m.cfg.Role != node.Agent {
-		m.serverConfig(c, ip, v)
+	if cfg.Role != node.Agent {
+		serve(c, cfg, p)
 	}
 	return c
 }
 
-func (m *machine) serverConfig(c node.Settings, ip string, v via) {
-	c["advertise-address"] = ip
-	add(c, "tls-san", ip, m.cfg.Node)
+// serve adds what servers and witnesses need.
+func serve(c node.Settings, cfg *node.Config, p Place) {
+	c["advertise-address"] = p.Address.String()
+	add(c, "tls-san", p.Address.String(), cfg.Node)
 	c["write-kubeconfig-mode"] = "0600"
-	if v.create {
+	if p.Create {
 		c["cluster-init"] = true
 	}
-	if !m.cfg.K3s.AgentToken.Empty() || m.hasAgentToken() {
-		c["agent-token-file"] = k3sAgents
+	if p.AgentToken || !cfg.K3s.AgentToken.Empty() {
+		c["agent-token-file"] = AgentToken
 	}
 	prefer(c, "etcd-arg", fmt.Sprintf("heartbeat-interval=%d", node.EtcdHeartbeat), fmt.Sprintf("election-timeout=%d", node.EtcdElection))
-	if m.cfg.Role == node.Witness { // docs.k3s.io, "Managing Server Roles": etcd only
+	if cfg.Role == node.Witness { // docs.k3s.io, "Managing Server Roles": etcd only
 		c["disable-apiserver"] = true
 		c["disable-controller-manager"] = true
 		c["disable-scheduler"] = true
@@ -76,25 +96,20 @@ func bePatient(c node.Settings) {
 	}
 }
 
-func (m *machine) hasAgentToken() bool {
-	ok, err := m.exists(k3sAgents)
-	return err == nil && ok
-}
-
-func (m *machine) nodeLabels() []string {
-	labels := []string{"topology.kubernetes.io/region=" + m.cfg.Site, "topology.kubernetes.io/zone=" + m.cfg.Site}
-	for k, v := range m.cfg.K3s.Labels {
-		labels = append(labels, k+"="+v)
+func labels(cfg *node.Config) []string {
+	all := []string{"topology.kubernetes.io/region=" + cfg.Site, "topology.kubernetes.io/zone=" + cfg.Site}
+	for k, v := range cfg.K3s.Labels {
+		all = append(all, k+"="+v)
 	}
-	slices.Sort(labels)
-	return labels
+	slices.Sort(all)
+	return all
 }
 
-// nodeTaints returns node.yaml's taints, with one that keeps all pods away from
-// a witness.
-func (m *machine) nodeTaints() []string {
-	t := slices.Clone(m.cfg.K3s.Taints)
-	if m.cfg.Role == node.Witness {
+// taints returns node.yaml's taints, with one that keeps all pods away from a
+// witness.
+func taints(cfg *node.Config) []string {
+	t := slices.Clone(cfg.K3s.Taints)
+	if cfg.Role == node.Witness {
 		t = append(t, "node-role.kubernetes.io/etcd=true:NoExecute")
 	}
 	return t
@@ -123,13 +138,4 @@ func prefer(c node.Settings, key string, args ...string) {
 		}
 	}
 	c[key] = list
-}
-
-func v4First(ips []netip.Addr) netip.Addr {
-	for _, ip := range ips {
-		if ip.Is4() {
-			return ip
-		}
-	}
-	return ips[0]
 }
