@@ -321,6 +321,7 @@ func TestFirewall(t *testing.T) {
 	w.kubeProxy()
 	w.until(t, "tcp . 443")
 	w.opened(t)
+	w.paged(t)
 	w.set(t, strings.Replace(initYAML, "ssh: {", "ssh: {lan: false, ", 1))
 	w.until(t, "set lan {\n\t\ttype inet_proto . inet_service\n\t}")
 	see(t, view{"ssh.lan: false", w.lan, "tcp 192.168.1.20" + some, ""}, view{"ssh.lan: false", w.lan, "tcp " + w.linkLocal() + some, ""})
@@ -381,6 +382,38 @@ func (w *town) trusted(t *testing.T) {
 		view{through, w.node, "tcp 127.0.0.1 " + everyTCP, everyTCP},
 	)
 	w.lan.sh("ping -qc1 -W2 192.168.1.20; ping -qc1 -W2 2001:db8::20; ping -qc1 -W2 -I 203.0.113.30 203.0.113.20")
+}
+
+// paged is a node that shows its page: its own network comes to that, which nobody serves here,
+// and not to the pod that has the same port. Others get what they always get.
+func (w *town) paged(t *testing.T) {
+	t.Helper()
+	w.set(t, initYAML+"firewall: {public: [https]}\n")
+	page := newWorld(t, initYAML)
+	page.spent["hskey-auth-first"] = true
+	page.boot(needsPerson)
+	w.write(t, firstboot.PageFile, page.files[firstboot.PageFile].data)
+	w.until(t, "chain page")
+	for _, address := range []string{"192.168.1.20", w.linkLocal()} {
+		if open, closed := w.lan.open("tcp " + address + " 22 80"); open != "22" || !closed {
+			t.Errorf("beside the page, port 80 of %s leads to the ingress: %q, %v", address, open, closed)
+		}
+	}
+	see(t,
+		view{through, w.tail, "tcp 100.64.0.7 80 443", "80 443"},
+		view{through, w.pod, "tcp 10.42.0.1 22", "22"},
+		view{"the page", w.lan, "-from 203.0.113.30 tcp 203.0.113.20 22 80 443", "443"},
+		view{"the page", w.lan, "-from 10.9.9.9 tcp 192.168.1.20 80 443", "443"},
+	)
+	w.neverRouted(t)
+	if err := os.Remove(filepath.Join(w.dir, firstboot.PageFile)); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); strings.Contains(w.node.sh("nft list table inet imagebuilder"), "chain page"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the page's rules stay")
+		}
+	}
 }
 
 // opened is a node that lets the LAN come to http, and everybody to https. It

@@ -26,6 +26,16 @@ const (
 // without the page.
 var mdns = node.Service{Protocol: "udp", Port: 5353}
 
+// toThePage leads those whom the set lan lets in to the page. On a member, containers of the
+// ingress have port 80 as their hostPort, also while k3s is stopped: without this, the LAN would
+// be let in to the ingress and never see the page. Of a connection's rewritings the first one
+// counts, so this comes before the hostPorts'.
+const toThePage = `add chain ` + firewallTable + ` page { type nat hook prerouting priority dstnat - 10; }
+add rule ` + firewallTable + ` page tcp dport 80 fib daddr type local iifname . ip saddr @own4 redirect
+add rule ` + firewallTable + ` page tcp dport 80 fib daddr type local iifname . ip6 saddr @own6 redirect
+add rule ` + firewallTable + ` page tcp dport 80 fib daddr type local ip6 saddr fe80::/10 redirect
+`
+
 // farewell is how long a helper's phone is still shown the page once the node
 // has joined.
 const farewell = time.Minute
@@ -50,7 +60,7 @@ func (r *runner) showPage(ctx context.Context) {
 }
 
 func (r *runner) pageGroup() group {
-	page := text644(PageFile, element("add", "lan", node.Services["http"])+element("add", "lan", mdns))
+	page := text644(PageFile, element("add", "lan", node.Services["http"])+element("add", "lan", mdns)+toThePage)
 	announce := text644(mdnsFile, "[Resolve]\nMulticastDNS=yes\n")
 	page.absent = !r.wantsPage()
 	announce.absent = page.absent
