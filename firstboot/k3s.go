@@ -142,6 +142,7 @@ func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
 		{path: k3sConf, data: config, mode: 0o600},
 		text644(k3sEnv, generated+"K3S_ROLE="+mode+"\nFIRSTBOOT_ROLE="+string(m.cfg.Role)+"\n"),
 		{path: k3sAgent + "/etc/kubelet.conf.d/20-imagebuilder.conf", data: kubelet, mode: 0o600},
+		{path: k3sAgent + "/etc/containerd/config-v3.toml.d/20-imagebuilder.toml", data: []byte(generated + k3sconfig.Containerd), mode: 0o600},
 	}
 	for _, t := range tokenFiles(m.cfg) {
 		all = append(all, t.want...)

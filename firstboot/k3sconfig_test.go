@@ -133,3 +133,16 @@ func TestPodsEndBeforeTheirVolumes(t *testing.T) {
 		t.Errorf("pods end in %d s, logind waits %v (%v)", sum, allowed, err)
 	}
 }
+
+// TestLayersAreWrittenOut before containerd counts them as unpacked, on nodes of every role.
+func TestLayersAreWrittenOut(t *testing.T) {
+	w := newWorld(t, agentYAML)
+	w.peers, w.alive[cabin] = peer, true
+	if s, _ := w.boot(nil); s.State != firstboot.Joined {
+		t.Fatal(s.Line())
+	}
+	const want = "version = 3\n\n[plugins.'io.containerd.service.v1.diff-service']\n  sync_fs = true\n"
+	if text := w.text("/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d/20-imagebuilder.toml"); !strings.HasSuffix(text, want) {
+		t.Errorf("containerd gets\n%s", text)
+	}
+}
