@@ -56,6 +56,9 @@ func SnapshotMirrors(t time.Time) Mirrors {
 	}
 }
 
+// SnapshotInterval is how often the snapshot archive takes a snapshot.
+const SnapshotInterval = 6 * time.Hour
+
 const snapshotBase = "https://snapshot.debian.org/archive/"
 
 // HostMirrors returns the mirrors that this host's apt uses for Debian's own suites, from

@@ -147,6 +147,19 @@ func TestSnapshotMirrors(t *testing.T) {
 	}
 }
 
+// TestNobodyIsAskedTwice: a package of a lock whose mirrors are the snapshot archive's.
+func TestNobodyIsAskedTwice(t *testing.T) {
+	at := time.Date(2026, 11, 21, 3, 10, 46, 0, time.UTC)
+	p := &Package{Suite: "trixie", Filename: "pool/main/h/htop/htop_1_arm64.deb", Mirrors: SnapshotMirrors(at).Archive}
+	want := []string{
+		"https://snapshot.debian.org/archive/debian/20261121T031046Z/pool/main/h/htop/htop_1_arm64.deb",
+		"https://snapshot.debian.org/archive/debian/20261122T031046Z/pool/main/h/htop/htop_1_arm64.deb",
+	}
+	if diff := cmp.Diff(want, p.urls(at)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func FuzzSources(f *testing.F) {
 	f.Add("deb [arch=amd64] http://mirror.example/debian trixie main\n")
 	f.Add("Types: deb\nURIs: http://mirror.example/debian\n  http://b\nSuites: trixie\n#x\nComponents: main\n\nEnabled: no\n")
