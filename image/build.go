@@ -8,7 +8,7 @@
 // A build needs no privileges and runs no program of the target. It runs at most two kinds
 // of host programs: a Go toolchain, if one is installed and a component cannot be
 // downloaded, and the credential helper that docker's config.json names for a registry. It
-// never writes outside the cache and the image's directory.
+// writes only to the cache and the image's directory; the Go toolchain keeps its own caches.
 package image
 
 import (

@@ -79,7 +79,7 @@ func (p *plan) mirrors(in *inputs) (apt.Mirrors, error) {
 	if err != nil {
 		in.hostWarnings = append(in.hostWarnings, fmt.Sprintf("the host's apt sources: %v", err))
 	}
-	at := p.opt.Now
+	at := p.opt.Now.Truncate(apt.SnapshotInterval) // other builds find what is at this address in the cache
 	if p.opt.Lock != nil {
 		at = p.opt.Lock.Timestamp
 	}

@@ -41,6 +41,30 @@ func TestALockHasWhatIsAskedFor(t *testing.T) {
 	}
 }
 
+// TestASnapshotIsAskedAgain: two builds of one hour ask the snapshot archive at the same
+// addresses, so that the second gets from the cache what has not changed. A lock's snapshot is
+// that of its time.
+func TestASnapshotIsAskedAgain(t *testing.T) {
+	at := time.Date(2026, 11, 21, 6, 10, 46, 0, time.UTC)
+	snapshot := func(now time.Time, l *lock.Lock) string {
+		t.Helper()
+		p := &plan{opt: Options{Board: &board.Board{Arch: "amd64", Suite: "trixie"}, Now: now, Lock: l}}
+		m, err := p.mirrors(&inputs{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Archive[len(m.Archive)-1]
+	}
+	for now, want := range map[time.Time]string{at: "20261121T060000Z", at.Add(50 * time.Minute): "20261121T060000Z", at.Add(6 * time.Hour): "20261121T120000Z"} {
+		if got := snapshot(now, nil); !strings.HasSuffix(got, "/debian/"+want+"/") {
+			t.Errorf("%s: %s, want %s", now, got, want)
+		}
+	}
+	if got := snapshot(at, &lock.Lock{Timestamp: at.Add(-time.Minute)}); !strings.HasSuffix(got, "/20261121T060946Z/") {
+		t.Errorf("of a lock: %s", got)
+	}
+}
+
 // TestAFullDiskIsNoWordOnALock: that the index which a lock names cannot be kept is told
 // as that. A lock whose index nobody has any more is taken at its word.
 func TestAFullDiskIsNoWordOnALock(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/component"
 	"github.com/going-mobile/imagebuilder/image/disk"
 	"github.com/going-mobile/imagebuilder/image/fat"
 	"github.com/going-mobile/imagebuilder/image/oci"
@@ -257,11 +258,10 @@ func outOfSpace(out string, err error) error {
 	return err
 }
 
-// cacheOutOfSpace blames the cache for a disk-full error that outOfSpace has not wrapped: a
-// build writes nowhere else.
+// cacheOutOfSpace blames the cache for a disk-full error that does not tell its place: a build
+// writes nowhere else, except for the go command, whose error tells that.
 func cacheOutOfSpace(dir string, err error) error {
-	var told *fullError
-	if errors.Is(err, errNoSpace) && !errors.As(err, &told) {
+	if errors.Is(err, errNoSpace) && !errors.As(err, new(*fullError)) && !errors.As(err, new(*component.FullError)) {
 		return fmt.Errorf("%w; 'imagebuilder cache prune' shrinks the cache, --cache puts it elsewhere", &fullError{dir, err})
 	}
 	return err

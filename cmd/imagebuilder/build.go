@@ -75,20 +75,14 @@ These files are written beside IMAGE:
 	flags.StringArrayVar(&f.opt.Overlays, "overlay", nil, "add an overlay (repeatable)")
 	flags.StringArrayVar(&f.opt.Packages, "package", nil, "add a Debian package (repeatable)")
 	flags.StringArrayVar(&f.accept, "accept-unmodelled", nil, "PACKAGE=REASON: ignore those of its maintainer scripts that are not modelled (repeatable)")
-	flags.StringArrayVar(&f.components, "component", nil, "NAME=VERSION, NAME=FILE or NAME=URL: override a component (repeatable)")
-	flags.StringVar(&f.opt.ComponentMirror, "component-mirror", "", "base URL to download components from (but never their digests)")
 	flags.StringArrayVar(&f.images, "images", nil, "file that lists container images for k3s, one reference with tag or digest per line (repeatable)")
 	f.inputs.add(flags, "")
-	flags.StringArrayVar(&f.opt.Mirrors, "mirror", nil, "Debian mirror (repeatable; default: the mirrors of this host's apt, then the snapshot archive)")
-	flags.StringArrayVar(&f.opt.SecurityMirrors, "security-mirror", nil, "Debian security mirror (repeatable)")
-	flags.BoolVar(&f.opt.AllowOlderIndex, "allow-older-index", false, "accept a Debian index even if a newer one of its suite was seen before")
 	flags.StringVar(&f.opt.Compress, "compress", "", "also write a compressed image: zst, xz or gz")
 	flags.StringVar(&f.format, "format", "", "also write the image in this format, for providers that import it: qcow2")
 	f.signer.add(flags, "for Secure Boot with a key of your own: sign boot loader and kernel with this RSA key, in a PEM file or on a token (pkcs11:id=%01?module-path=FILE)")
 	flags.BoolVar(&f.opt.SBOM, "sbom", false, "also write SPDX and CycloneDX documents")
 	flags.StringVar(&f.opt.Version, "image-version", "", "set IMAGE_VERSION (default: made from the date and digest of the inputs)")
 	flags.BoolVar(&f.opt.Force, "force", false, "build even if nothing has changed")
-	flags.StringVar(&f.cache, "cache", "", "cache directory (default $XDG_CACHE_HOME/imagebuilder)")
 	flags.BoolVar(&f.json, "json", false, "print the result as JSON")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
 	_ = cmd.RegisterFlagCompletionFunc("board", completeBoards)
@@ -156,7 +150,7 @@ func (f *buildFlags) load() error {
 	if f.opt.Accept, err = pairs("--accept-unmodelled", f.accept, "PACKAGE=REASON"); err != nil {
 		return err
 	}
-	if f.opt.Components, err = pairs("--component", f.components, "NAME=VERSION|FILE|URL"); err != nil {
+	if f.opt.Components, err = f.inputs.overrides(f.components); err != nil {
 		return err
 	}
 	if err := f.known(); err != nil {

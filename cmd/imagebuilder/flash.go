@@ -36,8 +36,8 @@ of your own, --boards names the directory of its file; for a node, fleet.yaml do
 
 With --node, flash makes the card of a node of the fleet:
   - It builds the image of the node's board, if something in it has changed, unless
-    --image names one. --lock, --locked, --strict and --registry-mirror are those of
-    'imagebuilder build'.
+    --image names one. The flags that say from what it is built, such as --lock and
+    --component, are those of 'imagebuilder build'.
   - It makes a single-use key for the node, once nothing but writing can fail any
     more. If that fails, this key is expired again. Once the card is written, the
     unused key that the node had before is expired. The node that runs Headscale
@@ -89,8 +89,8 @@ func newFlash() *cobra.Command {
 			if len(nodes.names) > 0 {
 				return nodes.flash(cmd, args, quiet, opt)
 			}
-			if nodes.inputs.given() {
-				return usagef("--lock, --locked, --strict and --registry-mirror go with --node: IMAGE is written as it is")
+			if name := nodes.inputs.given(cmd.Flags()); name != "" {
+				return usagef("%s goes with --node: IMAGE is written as it is", name)
 			}
 			if len(args) != 2 {
 				return usagef("name the image and the device; 'imagebuilder flash --list' lists devices")

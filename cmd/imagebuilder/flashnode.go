@@ -51,16 +51,17 @@ func (n *nodeCards) alone(cmd *cobra.Command, opt *flash.Options, quiet *bool) {
 	cmd.Flags().BoolVarP(quiet, "quiet", "q", false, "no progress")
 }
 
-// check refuses flags for building if no image is built.
-func (n *nodeCards) check() error {
-	if n.image != "" && n.inputs.given() {
-		return usagef("--image is written as it is: --lock, --locked, --strict and --registry-mirror only go with an image that is built")
+// check refuses flags for building that are wrong, or given if no image is built.
+func (n *nodeCards) check(cmd *cobra.Command) error {
+	if name := n.inputs.given(cmd.Flags()); n.image != "" && name != "" {
+		return usagef("--image is written as it is: %s only goes with an image that is built", name)
 	}
-	return nil
+	_, err := n.inputs.overrides(nil)
+	return err
 }
 
 func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt flash.Options) error {
-	if err := n.check(); err != nil {
+	if err := n.check(cmd); err != nil {
 		return err
 	}
 	f, err := loadFleet(n.fleet)

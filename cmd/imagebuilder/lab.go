@@ -28,7 +28,6 @@ type labFlags struct {
 	fleet, example, dir string
 	wan, cutSite, plug  string
 	memory              string
-	components          []string
 	inputs              inputFlags
 	patience            time.Duration
 	keep, asJSON, quiet bool
@@ -96,7 +95,6 @@ func newLab() *cobra.Command {
 	flags.StringVar(&f.plug, "pull-plug", "", "when all nodes have joined, cut this node's power for a while")
 	flags.BoolVar(&f.keep, "keep", false, "keep the machines running until Ctrl-C, whatever happened")
 	flags.StringVar(&f.memory, "memory", "", "memory of each machine, such as 1GiB (default: the board's)")
-	flags.StringArrayVar(&f.components, "component", nil, "as for 'build' (repeatable)")
 	f.inputs.add(flags, "as for 'build': ")
 	flags.DurationVar(&f.patience, "patience", 30*time.Minute, "how long to wait for each node")
 	flags.BoolVar(&f.asJSON, "json", false, "print the result as JSON")
@@ -128,7 +126,7 @@ func (f *labFlags) load() (err error) {
 			return usagef("--memory: %w", err)
 		}
 	}
-	if _, err := pairs("--component", f.components, "NAME=VERSION|FILE|URL"); err != nil {
+	if _, err := f.inputs.overrides(nil); err != nil {
 		return err
 	}
 	if f.dir == "" {
@@ -230,7 +228,7 @@ func (f *labFlags) images(cmd *cobra.Command, real *fleet.Fleet, p *lab.Plan) (m
 	for _, m := range p.Machines {
 		wanted = append(wanted, nodeImage{m.Board, cmp.Or(m.For, m.Board), m.Control})
 	}
-	files, err := (&nodeImages{fleet: real, quiet: f.quiet, components: f.components, inputs: f.inputs}).build(cmd, wanted)
+	files, err := (&nodeImages{fleet: real, quiet: f.quiet, inputs: f.inputs}).build(cmd, wanted)
 	out := map[string]string{}
 	for i, file := range files {
 		out[p.Machines[i].Node] = file

@@ -63,9 +63,9 @@ func TestImagesOfAStandIn(t *testing.T) {
 			t.Errorf("%+v: %q with %q", c, b.opt.Out, b.opt.Images)
 		}
 	}
-	mine := nodeImages{fleet: &fleet.Fleet{Boards: "mine"}}
-	if b := mine.flags(nodeImage{"nuc8", "nuc8", false}); b.boards != "mine" {
-		t.Errorf("boards of one's own are looked for in %q", b.boards)
+	mine := nodeImages{fleet: &fleet.Fleet{Boards: "mine", Overlays: "ours"}}
+	if b := mine.flags(nodeImage{"nuc8", "nuc8", false}); b.boards != "mine" || b.overlayDir != "ours" {
+		t.Errorf("boards of one's own are looked for in %q, their overlays in %q", b.boards, b.overlayDir)
 	}
 	own := &nodeImages{fleet: &fleet.Fleet{Images: map[string][]string{"generic-amd64": {"a/b:1"}, "rpi4": {"a/b:1"}}}}
 	for stands, want := range map[string]string{"generic-amd64": "", "optiplex-7050": "dist/generic-amd64-for-optiplex-7050.img", "rpi4": ""} {

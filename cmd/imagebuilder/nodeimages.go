@@ -15,10 +15,9 @@ import (
 
 // nodeImages builds images for nodes.
 type nodeImages struct {
-	fleet      *fleet.Fleet
-	quiet      bool
-	components []string // as in "build"
-	inputs     inputFlags
+	fleet  *fleet.Fleet
+	quiet  bool
+	inputs inputFlags
 }
 
 // nodeImage is an image of board, with the fleet's additions for the board stands, usually
@@ -76,7 +75,7 @@ func tellRemarks(out io.Writer, r *image.Result) error {
 func (n *nodeImages) flags(w nodeImage) *buildFlags {
 	more, images := n.extras(w.stands, w.controls)
 	own, ownImages := n.extras(w.board, w.controls)
-	b := &buildFlags{board: w.board, boards: n.fleet.OwnBoards(), quiet: n.quiet, components: slices.Concat(more, n.components)}
+	b := &buildFlags{board: w.board, boards: n.fleet.OwnBoards(), overlayDir: n.fleet.OwnOverlays(), quiet: n.quiet, components: slices.Concat(more, n.inputs.components)}
 	b.opt.Images, b.opt.Overlays = images, fleet.OverlaysFor(w.controls)
 	switch {
 	case w.controls:

@@ -26,9 +26,9 @@ otherwise:
 Longhorn's record stays if a volume has no other healthy replica. The command says
 which volume that is, and what to do.
 
-Then the command makes a key and writes the card, as "flash --node" does. --lock,
---locked, --strict and --registry-mirror work as they do there. The new node joins
-the existing cluster and never creates one, whichever node it replaces.
+Then the command makes a key and writes the card, as "flash --node" does, with
+the same flags for the image. The new node joins the existing cluster and never
+creates one, whichever node it replaces.
 
 Before anything is removed, the command shows it, and asks unless --yes is given.
 Refused are
@@ -73,7 +73,7 @@ func newReplace() *cobra.Command {
 }
 
 func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
-	if err := r.cards.check(); err != nil {
+	if err := r.cards.check(cmd); err != nil {
 		return err
 	}
 	f, err := loadFleet(r.cards.fleet)

@@ -76,7 +76,7 @@ func newResurrect() *cobra.Command {
 }
 
 func (r *resurrectFlags) run(cmd *cobra.Command) error {
-	if err := r.cards.check(); err != nil {
+	if err := r.cards.check(cmd); err != nil {
 		return err
 	}
 	if !r.plan && len(r.cards.names) == 0 {

@@ -75,5 +75,5 @@ func (p *Package) urls(snapshot time.Time) []string {
 			urls = append(urls, join(m, p.Filename))
 		}
 	}
-	return urls
+	return unique(urls) // a mirror may be the snapshot archive itself
 }

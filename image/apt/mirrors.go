@@ -56,6 +56,9 @@ func SnapshotMirrors(t time.Time) Mirrors {
 	}
 }
 
+// SnapshotInterval is how often the snapshot archive takes a snapshot.
+const SnapshotInterval = 6 * time.Hour
+
 const snapshotBase = "https://snapshot.debian.org/archive/"
 
 // HostMirrors returns the mirrors that this host's apt uses for Debian's own suites, from
@@ -81,7 +84,7 @@ func hostMirrors(root fs.FS, arch, suite string) (Mirrors, error) {
 			if strings.HasPrefix(name, suite) {
 				to = &exact
 			}
-			to.add(s.uris, isSecurity(name))
+			to.add(s.debianURIs(), isSecurity(name))
 		}
 	}
 	return exact.Append(other), err
@@ -109,11 +112,25 @@ func usableURI(s string) bool {
 // source is one entry of sources.list(5).
 type source struct {
 	uris, suites, components, archs []string
+	signedBy                        string
 	enabled                         bool
 }
 
 func (s source) serves(arch string) bool {
 	return len(s.archs) == 0 || slices.Contains(s.archs, arch)
+}
+
+// debianURIs are the addresses that are of Debian's archives. Third parties use the names of
+// Debian's suites and components, too. A source counts if Debian's keys sign it. If none are
+// named, its addresses with debian in them count.
+func (s source) debianURIs() []string {
+	switch {
+	case strings.HasPrefix(path.Base(s.signedBy), "debian-archive-"):
+		return s.uris
+	case s.signedBy != "":
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(s.uris), func(u string) bool { return !strings.Contains(strings.ToLower(u), "debian") })
 }
 
 var (
@@ -216,7 +233,10 @@ func parseSourceLine(line string) (s source, ok bool, err error) {
 		if !closed {
 			return s, false, errors.New("options are not closed by ]")
 		}
-		s.archs, rest = archOption(options), after
+		if archs := option(options, "arch"); archs != "" {
+			s.archs = strings.Split(archs, ",")
+		}
+		s.signedBy, rest = option(options, "signed-by"), after
 	}
 	w := strings.Fields(rest)
 	if len(w) < 2 {
@@ -226,13 +246,13 @@ func parseSourceLine(line string) (s source, ok bool, err error) {
 	return s, true, nil
 }
 
-func archOption(options string) []string {
+func option(options, name string) string {
 	for _, o := range strings.Fields(options) {
-		if v, ok := strings.CutPrefix(o, "arch="); ok {
-			return strings.Split(v, ",")
+		if v, ok := strings.CutPrefix(o, name+"="); ok {
+			return v
 		}
 	}
-	return nil
+	return ""
 }
 
 // parseDeb822Sources reads the paragraph format of .sources files.
@@ -248,6 +268,7 @@ func parseDeb822Sources(text string) ([]source, error) {
 			suites:     strings.Fields(f["suites"]),
 			components: strings.Fields(f["components"]),
 			archs:      strings.Fields(f["architectures"]),
+			signedBy:   strings.TrimSpace(f["signed-by"]),
 			enabled:    !slices.Contains([]string{"no", "false", "without", "off", "disable", "0"}, strings.ToLower(f["enabled"])),
 		})
 	}

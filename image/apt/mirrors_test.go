@@ -29,7 +29,7 @@ func TestHostMirrors(t *testing.T) {
 # the archive
 deb http://mirror.example/debian trixie main non-free-firmware # ours
 deb-src http://mirror.example/source trixie main
-deb [arch=amd64,arm64 signed-by=/usr/share/keyrings/x.gpg] https://security.example/debian-security trixie-security main
+deb [arch=amd64,arm64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] https://security.example/debian-security trixie-security main
 deb [arch=i386] http://i386.example/debian trixie main
 #deb http://off.example/debian trixie main
 deb	http://tabs.example/debian	trixie	main
@@ -72,7 +72,33 @@ deb https://node.example/node_20.x nodistro main
 deb https://ubuntu.example/ubuntu noble main universe
 deb https://flat.example/repo ./
 deb https://mint.example/mint trixie-mint main
+deb https://browser.example/linux/deb/ stable main
+deb [signed-by=/usr/share/keyrings/tailscale-archive-keyring.gpg] https://vpn.example/stable/debian trixie main
+deb [ signed-by=/usr/share/keyrings/spaced.gpg ] https://spaced.example/debian trixie main
+`, "sources.list.d/raspi.sources", `
+Types: deb
+URIs: http://boards.example/debian/
+Suites: trixie
+Components: main
+Signed-By: /usr/share/keyrings/raspberrypi-archive-keyring.pgp
+
+Types: deb
+URIs: https://inline.example/debian
+Suites: stable
+Components: main
+Signed-By:
+ -----BEGIN PGP PUBLIC KEY BLOCK-----
+ .
+ mQINBGF5YIABEACn
+ -----END PGP PUBLIC KEY BLOCK-----
 `), Mirrors{}, ""},
+		{"mirrors in other places", files("sources.list", `
+deb http://mirror.example/ftp/debian/ trixie main
+deb http://ftp.debian.example/pub/linux trixie main
+deb [arch=arm64] http://nexus.example/repository/Debian-proxy/ trixie main
+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.pgp] http://cache.example/d trixie main
+deb http://security.debian.example trixie-security main
+`), Mirrors{[]string{"http://mirror.example/ftp/debian/", "http://ftp.debian.example/pub/linux/", "http://nexus.example/repository/Debian-proxy/", "http://cache.example/d/"}, []string{"http://security.debian.example/"}}, ""},
 		{"what only apt understands", files("sources.list", `
 deb cdrom:[Debian 13]/ trixie main
 deb mirror+file:/etc/apt/mirrors.txt trixie main
@@ -118,6 +144,19 @@ func TestSnapshotMirrors(t *testing.T) {
 	}
 	if m.For("trixie-security")[0] != want.Security[0] || m.For("trixie-updates")[0] != want.Archive[0] {
 		t.Error("For is wrong")
+	}
+}
+
+// TestNobodyIsAskedTwice: a package of a lock whose mirrors are the snapshot archive's.
+func TestNobodyIsAskedTwice(t *testing.T) {
+	at := time.Date(2026, 11, 21, 3, 10, 46, 0, time.UTC)
+	p := &Package{Suite: "trixie", Filename: "pool/main/h/htop/htop_1_arm64.deb", Mirrors: SnapshotMirrors(at).Archive}
+	want := []string{
+		"https://snapshot.debian.org/archive/debian/20261121T031046Z/pool/main/h/htop/htop_1_arm64.deb",
+		"https://snapshot.debian.org/archive/debian/20261122T031046Z/pool/main/h/htop/htop_1_arm64.deb",
+	}
+	if diff := cmp.Diff(want, p.urls(at)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -23,11 +23,11 @@ import (
 // build compiles the component's module for the image, once per architecture and toolchain.
 // It takes minutes if Go's build cache is empty.
 func (q *request) build(ctx context.Context) (*Resolved, error) {
-	dir, err := q.moduleDir()
+	dir, remove, err := q.moduleDir(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	gocmd, version, err := q.toolchain(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -96,22 +96,30 @@ func (q *request) compiledBy(noted string) (string, error) {
 // module.
 var goLine = regexp.MustCompile(`(?m)^go ([0-9]\S*)`)
 
-// moduleDir makes a temporary directory with the component's go.mod and go.sum.
-func (q *request) moduleDir() (dir string, err error) {
+// moduleDir makes a temporary directory with the component's go.mod and go.sum, and one for the
+// go command inside it.
+func (q *request) moduleDir(ctx context.Context) (dir string, remove func(), err error) {
 	mod, sum, err := q.ModuleFiles()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	if dir, err = os.MkdirTemp("", "imagebuilder-build-"); err != nil {
-		return "", err
+	if dir, remove, err = q.cache.WorkDir(ctx, "module", q.Name+"-"+q.arch); err != nil {
+		return "", nil, err
 	}
+	err = os.Mkdir(goTmp(dir), 0o700)
 	for name, data := range map[string][]byte{"go.mod": mod, "go.sum": sum} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			return "", errors.Join(err, os.RemoveAll(dir))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), data, 0o600)
 		}
 	}
-	return dir, nil
+	if err != nil {
+		remove()
+		return "", nil, err
+	}
+	return dir, remove, nil
 }
+
+func goTmp(dir string) string { return filepath.Join(dir, "tmp") }
 
 // toolchain finds the go command and the version that it runs in dir: the go.mod there may
 // need a newer toolchain than the user's, and in another directory it could be any version.
@@ -128,7 +136,7 @@ func (q *request) toolchain(ctx context.Context, dir string) (name, version stri
 	}
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, "env", "GOVERSION")
-	cmd.Dir, cmd.Env, cmd.Stdout = dir, q.buildEnv(), &out
+	cmd.Dir, cmd.Env, cmd.Stdout = dir, q.buildEnv(dir), &out
 	task := q.opt.Progress.Start("compile", "Go for "+q.ModuleVersion(), -1) // the go command may download a toolchain for this
 	err = run(cmd)
 	task.Done(err)
@@ -149,11 +157,27 @@ func run(cmd *exec.Cmd) error {
 		return nil
 	case fetch.Local(err): // it cannot be started: treat this as if there were no toolchain
 		return errors.New(err.Error())
-	case strings.Contains(stderr.String(), syscall.ENOSPC.Error()): // where the go command itself writes
-		return fmt.Errorf("%w: %s", syscall.ENOSPC, lastLine(stderr.String()))
+	}
+	for line := range strings.Lines(stderr.String()) {
+		if strings.Contains(line, syscall.ENOSPC.Error()) {
+			return &FullError{Said: strings.TrimSpace(line), Tmp: cmd.Dir}
+		}
 	}
 	return fmt.Errorf("%w: %s", err, lastLine(stderr.String()))
 }
+
+// FullError means that a disk is full where the go command writes. What it says does not always
+// tell which.
+type FullError struct {
+	Said string // the line that the go command printed
+	Tmp  string // where its unfinished files are
+}
+
+func (e *FullError) Error() string {
+	return fmt.Sprintf("the go command has no space: %s; it writes to %s, and to the directories that 'go env GOCACHE GOMODCACHE' prints", e.Said, e.Tmp)
+}
+
+func (e *FullError) Unwrap() error { return syscall.ENOSPC }
 
 // buildKey is a cache key of everything that determines the bytes of the program.
 func (q *request) buildKey(goVersion string) (string, error) {
@@ -181,7 +205,7 @@ func (q *request) buildArgs(out string) []string {
 func (q *request) compile(ctx context.Context, gocmd, dir string, w io.Writer) error {
 	out := filepath.Join(dir, "program")
 	cmd := exec.CommandContext(ctx, gocmd, q.buildArgs(out)...)
-	cmd.Dir, cmd.Env = dir, q.buildEnv()
+	cmd.Dir, cmd.Env = dir, q.buildEnv(dir)
 	if err := run(cmd); err != nil {
 		return fmt.Errorf("go build %s: %w", q.Module.Package, err)
 	}
@@ -197,7 +221,7 @@ func (q *request) compile(ctx context.Context, gocmd, dir string, w io.Writer) e
 // buildEnv is the user's environment without what would change the result. The user still
 // decides where modules come from and which toolchains may be downloaded. GOFLAGS is set,
 // because an empty one would let the value of "go env -w" through.
-func (q *request) buildEnv() []string {
+func (q *request) buildEnv(dir string) []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
@@ -213,7 +237,7 @@ func (q *request) buildEnv() []string {
 	if goRelease.MatchString(q.goVersion) { // the last value of a variable counts
 		env = append(env, "GOTOOLCHAIN="+q.goVersion)
 	}
-	return append(env, "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+q.arch, "GOAMD64=v1", "GOARM64=v8.0")
+	return append(env, "GOTMPDIR="+goTmp(dir), "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+q.arch, "GOAMD64=v1", "GOARM64=v8.0")
 }
 
 // goRelease matches versions that GOTOOLCHAIN accepts (go.dev/doc/toolchain).

@@ -136,10 +136,31 @@ func TestWhyThereIsNoToolchain(t *testing.T) {
 	if !slices.ContainsFunc(s.names, func(n string) bool { return strings.HasPrefix(n, "compile Go for tailscale.com@v") }) {
 		t.Errorf("told of %q", s.names)
 	}
-	if _, _, err := fails("#!/bin/sh\necho 'go: write /x: no space left on device' >&2; exit 1\n"); !errors.Is(err, syscall.ENOSPC) {
+	_, _, err = fails("#!/bin/sh\necho 'go: write /x: no space left on device' >&2; echo more >&2; exit 1\n")
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "go: write /x: no space") || !strings.Contains(err.Error(), "'go env GOCACHE GOMODCACHE'") {
 		t.Errorf("a full disk: %v", err)
 	}
 	if r, _, err := fails("#!/nowhere/sh\n"); err != nil || !r.Deferred {
 		t.Errorf("a Go that does not start: %v", err)
+	}
+}
+
+// TestGoWorksInTheCache, whose unfinished files the next run removes if this one is killed.
+func TestGoWorksInTheCache(t *testing.T) {
+	c := cache(t)
+	name := filepath.Join(t.TempDir(), "go")
+	if err := os.WriteFile(name, []byte("#!/bin/sh\ntest -f go.mod && touch \"$GOTMPDIR/x\" && echo \"$GOTMPDIR\" >&2; exit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r, err := resolve(t, c, "tailscale", "arm64", component.Options{Mirror: serve(t, nil).URL, Go: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmp := filepath.Join(c.Dir(), "tmp")
+	if _, at, _ := strings.Cut(r.Reason, "exit status 1: "); !strings.HasPrefix(at, tmp) {
+		t.Errorf("%q is not in %s", at, tmp)
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -234,7 +234,7 @@ func (c *Cache) sweepOne(e fs.DirEntry) {
 	if strings.HasPrefix(e.Name(), Downloads+"-") && time.Since(fi.ModTime()) < partialLife && writable(name) {
 		return
 	}
-	os.Remove(name)
+	os.RemoveAll(name) // it may be a WorkDir
 }
 
 // writable tells whether a download can be resumed in a file. It cannot if root, under

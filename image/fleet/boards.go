@@ -11,11 +11,24 @@ import (
 )
 
 // OwnBoards is the directory with the fleet's own boards, "" if it has none.
-func (f *Fleet) OwnBoards() string {
-	if f.Boards == "" {
+func (f *Fleet) OwnBoards() string { return f.own(f.Boards) }
+
+// OwnOverlays is the directory with the fleet's own overlays, "" if it has none.
+func (f *Fleet) OwnOverlays() string { return f.own(f.Overlays) }
+
+func (f *Fleet) own(dir string) string {
+	if dir == "" {
 		return ""
 	}
-	return within(f.dir, f.Boards)
+	return within(f.dir, dir)
+}
+
+// OverlaysFor are the overlays of a node's disk image besides its board's.
+func OverlaysFor(controls bool) []string {
+	if controls {
+		return []string{"headscale"}
+	}
+	return nil
 }
 
 // Board reads the board of a name: one of the fleet's own, or one that comes with imagebuilder.
@@ -30,17 +43,21 @@ func (f *Fleet) boardFiles() []fs.FS {
 	return []fs.FS{f.builtin}
 }
 
-// boards lists the boards that nodes may have, nil if that is not to be checked.
+// boards lists the boards that nodes may have, nil if that is not to be checked. It checks the
+// directories of the fleet's own boards and overlays.
 func (c *checker) boards() []string {
 	if c.fleet.builtin == nil {
 		return nil
 	}
-	if own := c.fleet.OwnBoards(); own != "" {
-		if info, err := os.Stat(own); err != nil || !info.IsDir() {
-			c.Refuse([]string{"boards"}, "%q is no directory: name one with a file NAME.yaml for each board of your own", own)
-		}
-	}
+	c.ownFiles("boards", c.fleet.OwnBoards(), "a file NAME.yaml for each board")
+	c.ownFiles("overlays", c.fleet.OwnOverlays(), "a directory NAME, with its overlay.yaml, for each overlay")
 	return board.Names(c.fleet.boardFiles()...)
+}
+
+func (c *checker) ownFiles(field, dir, with string) {
+	if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
+		c.Refuse([]string{field}, "%q is no directory: name one with %s of your own", dir, with)
+	}
 }
 
 // unknownBoard also helps users who have boards of their own.

@@ -38,6 +38,23 @@ func TestBoardsOfOnesOwn(t *testing.T) {
 	}
 }
 
+// TestOverlaysOfOnesOwn: their directory is beside the fleet file, and must be there.
+func TestOverlaysOfOnesOwn(t *testing.T) {
+	text := strings.Replace(string(Example), "version: 1\n", "version: 1\noverlays: ours\n", 1)
+	name := directory(t, text)
+	ours := filepath.Join(filepath.Dir(name), "ours")
+	if _, err := LoadFile(name, known); err == nil || !strings.Contains(err.Error(), `field "overlays"`) || !strings.Contains(err.Error(), "is no directory") {
+		t.Error("a directory that is not there:", err)
+	}
+	write(t, filepath.Join(ours, "o", "overlay.yaml"), "")
+	if f, err := LoadFile(name, known); err != nil || f.OwnOverlays() != ours {
+		t.Errorf("%v: %q", err, f.OwnOverlays())
+	}
+	if got := load(t, string(Example)).OwnOverlays(); got != "" {
+		t.Errorf("a fleet without has %q", got)
+	}
+}
+
 func builtin(t *testing.T, board string) string {
 	t.Helper()
 	text, err := boards.FS.ReadFile(board + ".yaml")

@@ -44,6 +44,9 @@ type Fleet struct {
 	// Boards is a directory with board files of your own, relative to this file. They come before
 	// those of imagebuilder.
 	Boards string `yaml:"boards"`
+	// Overlays is a directory with overlays of your own, relative to this file. They come before
+	// those of imagebuilder.
+	Overlays string `yaml:"overlays"`
 	// Images are container images that the nodes of a board have without a registry, by board;
 	// in addition to those of the board itself.
 	Images map[string][]string `yaml:"images"`
@@ -381,14 +384,6 @@ func (f *Fleet) ImagesFor(board string, controls bool) []string {
 		return nil
 	}
 	return f.Images[board]
-}
-
-// OverlaysFor are the overlays of a node's disk image besides its board's.
-func OverlaysFor(controls bool) []string {
-	if controls {
-		return []string{"headscale"}
-	}
-	return nil
 }
 
 // Find returns a node, or an error that names similar ones.

@@ -133,7 +133,7 @@ func (r Rehearsal) text(data []byte, of *Fleet, address, ownerKey, login string)
 		drop(cluster.Content[at+1], "backup")
 	}
 	set(cluster, "ownerKey", scalar(ownerKey))
-	drop(root, "boards") // Boards are of the lab's choosing, and the path is relative to the real file
+	drop(root, "boards", "overlays") // Images are of the lab's choosing, and the paths are relative to the real file
 	set(cluster, "ssh", flow("authorizedKeys", list(scalar(login))))
 	for _, site := range values(mapping(root, "sites")) {
 		drop(site, "network")

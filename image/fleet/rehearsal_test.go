@@ -29,7 +29,7 @@ func TestRehearse(t *testing.T) {
 		"keyExpiry: 14d", "keyExpiry: 14d\n    ca: {env: REAL_CA}",
 		"loginKey: {file: secrets/control-login.key}", "loginKey: {env: REAL_LOGIN}\n      backup: {s3: {endpoint: https://s3.example.net, region: eu, bucket: b, accessKey: A, secretKey: {env: REAL_S3}}}",
 		"home-box: {", "home-box: {network: {ntp: [192.168.1.2]}, ssh: {lan: false}, longhorn: {disk: /dev/disk/by-id/ata-REAL}, files: [{path: /etc/sysctl.d/50-a.conf, content: {env: REAL_FILE}}], k3s: {config: {kubelet-arg: max-pods=50, image-service-endpoint: REAL}}, ",
-		"version: 1\n", "version: 1\nboards: REAL\n",
+		"version: 1\n", "version: 1\nboards: REAL\noverlays: REAL\n",
 		"home-pi: {", "home-pi: {dataDisk: {model: REAL}, install: {disk: {serial: REAL}}, k3s: {config: {etcd-s3: true, etcd-s3-bucket: REAL, etcd-s3-secret-key: REAL, tls-san: home.example.net}}, ",
 		"{secrets-encryption: true}", "{datastore-endpoint: 'postgres://u:REAL@db', datastore-certfile: /REAL, etcd-s3-access-key: REAL, cluster-cidr: 172.20.0.0/16, secrets-encryption: true, secrets-encryption-provider: secretbox}",
 		"sites:\n", "  longhorn: {backup: {endpoint: 'https://REAL', region: REAL, bucket: REAL, accessKey: REAL, secretKey: {env: REAL_S3}}}\n  gitops: {repo: 'ssh://git@REAL/x.git', deployKey: {env: REAL_KEY}, knownHosts: {env: REAL_HOSTS}}\n  secrets: [{namespace: cloud, name: db, data: {password: {env: REAL_PASSWORD}, b: {file: REAL}}}]\nsites:\n",

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -26,6 +27,9 @@ type Carrier struct {
 
 // carriers lists the disk images that contain container images, in the order of their nodes.
 func carriers(f *fleet.Fleet, overlays fs.FS) ([]Carrier, error) {
+	if own := f.OwnOverlays(); own != "" {
+		overlays = overlay.FS(os.DirFS(own), overlays)
+	}
 	all := []Carrier{}
 	for _, name := range f.Nodes.Names {
 		n, err := f.Find(name)

@@ -45,9 +45,10 @@ nodes:
 // samples are values that differ from the defaults, by type and field. A field has several
 // if its struct's fields exclude each other.
 var samples = map[string][]string{
-	"Fleet.version": {"1"},
-	"Fleet.boards":  {"mine"},
-	"Fleet.images":  {"{rpi4: ['registry.k8s.io/pause:3.10']}"},
+	"Fleet.version":  {"1"},
+	"Fleet.boards":   {"mine"},
+	"Fleet.overlays": {"ours"},
+	"Fleet.images":   {"{rpi4: ['registry.k8s.io/pause:3.10']}"},
 
 	"Cluster.name":     {"barn"},
 	"Cluster.ownerKey": {"RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"},
@@ -104,7 +105,7 @@ var unheeded = map[string]string{
 func TestEveryFieldCounts(t *testing.T) {
 	secrets(t)
 	w := &walk{t: t, dir: t.TempDir(), met: map[string]bool{}, counts: map[string]bool{}}
-	w.ownBoard()
+	w.ownFiles()
 	for i, role := range []string{"control", "[control, witness]", "witness"} {
 		w.base = strings.Replace(everyRole, "ROLE", role, 1)
 		w.place(reflect.TypeFor[fleet.Cluster](), "cluster")
@@ -306,14 +307,16 @@ func clone(n *yaml.Node) *yaml.Node {
 	return &out
 }
 
-// ownBoard makes the directory that the sample of boards names, with another rpi4.
-func (w *walk) ownBoard() {
+// ownFiles makes the directories that the samples of boards and overlays name, with another
+// rpi4 and another light.
+func (w *walk) ownFiles() {
 	text, err := boards.FS.ReadFile("rpi4.yaml")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	dir := filepath.Join(w.dir, "mine")
-	if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "rpi4.yaml"), bytes.Replace(text, []byte("title: "), []byte("title: My "), 1), 0o600)); err != nil {
+	board, light := filepath.Join(w.dir, "mine"), filepath.Join(w.dir, "ours", "light")
+	if err := errors.Join(os.MkdirAll(board, 0o700), os.WriteFile(filepath.Join(board, "rpi4.yaml"), bytes.Replace(text, []byte("title: "), []byte("title: My "), 1), 0o600),
+		os.MkdirAll(light, 0o700), os.WriteFile(filepath.Join(light, "overlay.yaml"), []byte("version: 1\ndescription: x\nimages: ['registry.k8s.io/pause:3.9']\n"), 0o600)); err != nil {
 		w.t.Fatal(err)
 	}
 }

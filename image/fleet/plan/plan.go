@@ -64,7 +64,8 @@ type Warning struct {
 	Remedy  string `json:"remedy"`
 }
 
-// Make plans a fleet. overlays contains the overlays that the boards refer to.
+// Make plans a fleet. overlays contains the overlays, besides the fleet's own, that the boards
+// refer to.
 func Make(f *fleet.Fleet, overlays fs.FS) (*Plan, error) {
 	p := &Plan{Cluster: f.Cluster.Name, Headscale: f.Cluster.Headscale.URL, Warnings: []Warning{}}
 	for _, name := range slices.Sorted(maps.Keys(f.Sites)) {
