@@ -41,6 +41,9 @@ func (a *asker) card(node, target string) (card.Card, error) {
 	if err := d.Check(-1, a.force); err != nil {
 		return card.Card{}, err
 	}
+	if err := d.MayWrite(); err != nil { // before a build that takes many minutes
+		return card.Card{}, err
+	}
 	if a.yes {
 		return card.Card{Node: node, Target: d.Path, Device: *d}, nil
 	}
@@ -59,7 +62,11 @@ func (a *asker) askFor(node string) (card.Card, error) {
 	if err != nil {
 		return card.Card{}, err
 	}
-	return a.choose(node, all)
+	c, err := a.choose(node, all)
+	if err != nil {
+		return card.Card{}, err
+	}
+	return c, c.Device.MayWrite()
 }
 
 // choose shows the devices that can be written to, and what is on them. The user agrees to
