@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/qemu"
 )
@@ -185,8 +186,6 @@ func (f *runFlags) makeDir() (cleanup func(), err error) {
 		f.config.Dir = f.dir
 		return func() {}, os.MkdirAll(f.dir, 0o700)
 	}
-	if f.config.Dir, err = os.MkdirTemp("", "imagebuilder-run-"); err != nil {
-		return nil, err
-	}
-	return func() { os.RemoveAll(f.config.Dir) }, nil
+	f.config.Dir, cleanup, err = fetch.Scratch("run")
+	return cleanup, err
 }

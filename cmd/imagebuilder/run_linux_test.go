@@ -106,7 +106,7 @@ func TestRunLeavesTheTerminalAsItWas(t *testing.T) {
 			before := modes(t, tty)
 			cmd := exec.Command("imagebuilder", "run", "pc.img", "--bios", "--accel", "tcg")
 			cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, tty, tty, tty
-			cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), env)
+			cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "XDG_CACHE_HOME="+filepath.Join(dir, "cache"), "TMPDIR="+filepath.Join(dir, "none"), env)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}

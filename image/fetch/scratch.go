@@ -1,0 +1,57 @@
+package fetch
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/flock"
+)
+
+// Scratch makes a directory, for the user alone, in which a command keeps large files while
+// it runs. They are on the cache's disk, because os.TempDir is in memory on many systems.
+// They are no entries of the cache, which may be pruned meanwhile. remove removes them; if
+// the command is killed, the next one that opens the cache does.
+func Scratch(command string) (dir string, remove func(), err error) {
+	c, err := OpenCache("")
+	if err != nil {
+		return "", nil, err
+	}
+	defer c.Close()
+	for {
+		name := command + "-" + rand.Text()[:8] // short, as sockets in it have short names only
+		lock, ok, err := c.lockScratch(name)
+		if err != nil {
+			return "", nil, fmt.Errorf("lock a directory for large files: %w", err)
+		}
+		if !ok {
+			continue
+		}
+		dir = filepath.Join(c.dir, scratchDir, name)
+		remove = func() { os.RemoveAll(dir); flock.Release(lock) }
+		if err := atomicfile.MkdirAll(dir, 0o700); err != nil {
+			remove()
+			return "", nil, err
+		}
+		return dir, remove, nil
+	}
+}
+
+// lockScratch takes the lock that a command holds before its directory is there and until
+// it is gone.
+func (c *Cache) lockScratch(name string) (lock *os.File, ok bool, err error) {
+	return flock.TryPath(filepath.Join(c.dir, lockDir, lockName(scratchDir, name)))
+}
+
+// sweepScratch removes the directories of killed commands, as far as that is possible.
+func (c *Cache) sweepScratch() {
+	entries, _ := os.ReadDir(filepath.Join(c.dir, scratchDir))
+	for _, e := range entries {
+		if lock, ok, err := c.lockScratch(e.Name()); err == nil && ok {
+			os.RemoveAll(filepath.Join(c.dir, scratchDir, e.Name()))
+			flock.Release(lock)
+		}
+	}
+}
