@@ -103,3 +103,27 @@ func printDevices(out io.Writer, devices []flash.Device, force bool) error {
 	}
 	return w.Flush()
 }
+
+// listedDevice is a device in the JSON of --list.
+type listedDevice struct {
+	Device   string   `json:"device"`
+	Size     int64    `json:"size"` // in bytes
+	Bus      string   `json:"bus"`
+	Model    string   `json:"model"`
+	Serial   string   `json:"serial"`
+	Contents []string `json:"contents"`
+	Usable   bool     `json:"usable"`
+	WhyNot   string   `json:"whyNot,omitempty"`
+}
+
+func listed(devices []flash.Device, force bool) []listedDevice {
+	all := []listedDevice{} // a list, even if empty
+	for _, d := range devices {
+		l := listedDevice{Device: d.Path, Size: d.Size, Bus: d.Bus, Model: d.Model, Serial: d.Serial, Contents: append([]string{}, d.Contents...), Usable: true}
+		if err := d.Check(-1, force); err != nil {
+			l.Usable, l.WhyNot = false, err.Error()
+		}
+		all = append(all, l)
+	}
+	return all
+}
