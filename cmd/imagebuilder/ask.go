@@ -18,6 +18,11 @@ var errNoAnswer = errors.New("no answer: the input ended (Ctrl-D); nothing was d
 // atTerminal reports whether somebody can answer questions.
 func atTerminal() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
 
+// yesFlag adds --yes, for an answer in advance.
+func yesFlag(cmd *cobra.Command, yes *bool, usage string) {
+	cmd.Flags().BoolVarP(yes, "yes", "y", false, usage)
+}
+
 // ask prints a question and returns the line that is typed, without surrounding blanks. It
 // returns as soon as the program is interrupted: a read from a terminal cannot be
 // interrupted, so its goroutine is left behind.

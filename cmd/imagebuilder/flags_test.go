@@ -35,6 +35,22 @@ func TestEveryFlagSaysWhatItWants(t *testing.T) {
 	}
 }
 
+// TestAFlagHasOneShorthand: what a flag is called in short does not depend on the command.
+func TestAFlagHasOneShorthand(t *testing.T) {
+	short := map[string]string{} // by flag
+	everyCommand(newRoot(), func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if other, seen := short[f.Name]; seen && other != f.Shorthand {
+				t.Errorf("%s --%s is %q in short, and %q elsewhere", cmd.CommandPath(), f.Name, f.Shorthand, other)
+			}
+			short[f.Name] = f.Shorthand
+		})
+	})
+	if short["yes"] != "y" || short["fleet"] != "f" {
+		t.Errorf("the usual ones are not known: %v", short)
+	}
+}
+
 // TestFlagsThatExcludeEachOther are wrong usage in our words, on every command
 // whose flags have groups.
 func TestFlagsThatExcludeEachOther(t *testing.T) {

@@ -62,13 +62,14 @@ A card or stick is ejected at the end.`
 func newFlash() *cobra.Command {
 	var opt flash.Options
 	var file, boards string
-	var list, quiet bool
+	var list, asJSON, quiet bool
 	var nodes nodeCards
 	cmd := &cobra.Command{
 		Use:   "flash IMAGE DEVICE | flash --node NODE [DEVICE]",
 		Short: "Check an image, write it to a card or disk, and read it back",
 		Long:  flashHelp,
 		Example: `  imagebuilder flash --list
+  imagebuilder flash --list --json | jq -r '.[] | select(.usable).device'
   imagebuilder flash dist/rpi4.img /dev/sdb --node-config secrets/cabin-pi.yaml
   imagebuilder flash --node cabin-pi
   imagebuilder flash --node cabin-pi=/dev/sdb --node home-pi=/dev/sdc --yes`,
@@ -78,7 +79,10 @@ func newFlash() *cobra.Command {
 				return usagef("--list takes no argument, but got %q", args[0])
 			}
 			if list {
-				return listDevices(cmd, opt.Force)
+				return listDevices(cmd, opt.Force, asJSON)
+			}
+			if asJSON {
+				return usagef("--json goes with --list")
 			}
 			if len(nodes.names) > 0 && file != "" {
 				return usagef("--node or --node-config, not both")
@@ -104,6 +108,7 @@ func newFlash() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&list, "list", false, "list disks that can be written to")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "with --list: print JSON")
 	cmd.Flags().StringVar(&file, "node-config", "", "give the card this node.yaml")
 	cmd.Flags().StringVar(&boards, "boards", "", "directory with your own board files")
 	cmd.Flags().BoolVar(&opt.Force, "force", false, "also write to a built-in disk, or over any file")
@@ -164,10 +169,13 @@ func printNode(w io.Writer, name string, i *node.Install) {
 	}
 }
 
-func listDevices(cmd *cobra.Command, force bool) error {
+func listDevices(cmd *cobra.Command, force, asJSON bool) error {
 	devices, err := flash.Devices(cmd.Context())
 	if err != nil {
 		return err
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), listed(devices, force))
 	}
 	return printDevices(cmd.OutOrStdout(), devices, force)
 }

@@ -41,6 +41,9 @@ func (a *asker) card(node, target string) (card.Card, error) {
 	if err := d.Check(-1, a.force); err != nil {
 		return card.Card{}, err
 	}
+	if err := d.MayWrite(); err != nil { // before a build that takes many minutes
+		return card.Card{}, err
+	}
 	if a.yes {
 		return card.Card{Node: node, Target: d.Path, Device: *d}, nil
 	}
@@ -59,7 +62,11 @@ func (a *asker) askFor(node string) (card.Card, error) {
 	if err != nil {
 		return card.Card{}, err
 	}
-	return a.choose(node, all)
+	c, err := a.choose(node, all)
+	if err != nil {
+		return card.Card{}, err
+	}
+	return c, c.Device.MayWrite()
 }
 
 // choose shows the devices that can be written to, and what is on them. The user agrees to
@@ -95,4 +102,28 @@ func printDevices(out io.Writer, devices []flash.Device, force bool) error {
 		fmt.Fprintf(w, "%s\t%.1f GB\t%s\t%s\t%s\t%s\n", d.Path, float64(d.Size)/1e9, d.Bus, d.Model, strings.Join(d.Contents, ", "), usable)
 	}
 	return w.Flush()
+}
+
+// listedDevice is a device in the JSON of --list.
+type listedDevice struct {
+	Device   string   `json:"device"`
+	Size     int64    `json:"size"` // in bytes
+	Bus      string   `json:"bus"`
+	Model    string   `json:"model"`
+	Serial   string   `json:"serial"`
+	Contents []string `json:"contents"`
+	Usable   bool     `json:"usable"`
+	WhyNot   string   `json:"whyNot,omitempty"`
+}
+
+func listed(devices []flash.Device, force bool) []listedDevice {
+	all := []listedDevice{} // a list, even if empty
+	for _, d := range devices {
+		l := listedDevice{Device: d.Path, Size: d.Size, Bus: d.Bus, Model: d.Model, Serial: d.Serial, Contents: append([]string{}, d.Contents...), Usable: true}
+		if err := d.Check(-1, force); err != nil {
+			l.Usable, l.WhyNot = false, err.Error()
+		}
+		all = append(all, l)
+	}
+	return all
 }

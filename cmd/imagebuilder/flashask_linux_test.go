@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/flock/flocktest"
 )
 
 // loop is a disk, by its kernel name and by another.
@@ -53,6 +54,17 @@ func TestADeviceIsAskedForByAnyName(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "card.img")
 	if c, err := (&asker{cmd: asking(strings.NewReader(""))}).card("cabin-pi", file); err != nil || c.Target != file || c.Device.Path != "" {
 		t.Errorf("a file: %+v, %v", c, err)
+	}
+}
+
+// TestADeviceOfSomebodyElseIsRefused at once, not after the build, or after the dead node was
+// removed.
+func TestADeviceOfSomebodyElseIsRefused(t *testing.T) {
+	dev, _ := loop(t)
+	flocktest.BeUser(t)
+	a := asker{cmd: asking(strings.NewReader("")), yes: true, force: true}
+	if c, err := a.card("cabin-pi", dev); err == nil || !strings.Contains(err.Error(), "open "+dev+": permission denied; run it with sudo") {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 

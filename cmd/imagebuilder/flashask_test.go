@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -41,6 +42,26 @@ func TestADeviceIsTypedByHand(t *testing.T) {
 	a := asker{cmd: asking(strings.NewReader("/dev/sda\n"))}
 	if _, err := a.choose("cabin-pi", devices[:1]); err == nil || !strings.Contains(err.Error(), "no card or stick") {
 		t.Error(err)
+	}
+}
+
+// TestDevicesAsJSON: a program learns what a person does, and lists are lists.
+func TestDevicesAsJSON(t *testing.T) {
+	var out bytes.Buffer
+	if err := printJSON(&out, listed([]flash.Device{
+		{Path: "/dev/sda", Size: 1e12, Bus: "ata", System: true, Mounts: []string{"/"}},
+		{Path: "/dev/sdb", Model: "SanDisk Ultra", Serial: "42", Size: 32e9, Bus: "usb", Removable: true, Contents: []string{"vfat"}},
+	}, false)); err != nil {
+		t.Fatal(err)
+	}
+	const want = `[{"device":"/dev/sda","size":1000000000000,"bus":"ata","model":"","serial":"","contents":[],"usable":false,"whyNot":"/dev/sda (1.0 TB) is the disk this system runs from (/)"},` +
+		`{"device":"/dev/sdb","size":32000000000,"bus":"usb","model":"SanDisk Ultra","serial":"42","contents":["vfat"],"usable":true}]`
+	var got bytes.Buffer
+	if err := json.Compact(&got, out.Bytes()); err != nil || got.String() != want {
+		t.Errorf("%v, got\n%s, want\n%s", err, got.String(), want)
+	}
+	if none := listed(nil, false); none == nil {
+		t.Error("no device is no list")
 	}
 }
 

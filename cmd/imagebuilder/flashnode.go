@@ -37,7 +37,7 @@ func (n *nodeCards) flags(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("node", completeNodes)
 	fleetFlag(cmd, &n.fleet)
 	cmd.Flags().StringVar(&n.image, "image", "", "with --node: write this image instead of building one")
-	cmd.Flags().BoolVar(&n.yes, "yes", false, "with --node: do not ask for the device's name")
+	yesFlag(cmd, &n.yes, "with --node: do not ask for the device's name")
 	n.inputs.add(cmd.Flags(), "with --node: ")
 }
 
@@ -46,7 +46,7 @@ func (n *nodeCards) alone(cmd *cobra.Command, opt *flash.Options, quiet *bool) {
 	fleetFlag(cmd, &n.fleet)
 	cmd.Flags().StringVar(&n.image, "image", "", "write this image instead of building one")
 	n.inputs.add(cmd.Flags(), "as for 'build': ")
-	cmd.Flags().BoolVar(&n.yes, "yes", false, "do not ask")
+	yesFlag(cmd, &n.yes, "do not ask")
 	cmd.Flags().BoolVar(&opt.Force, "force", false, "also write to a built-in disk, or over any file")
 	cmd.Flags().BoolVarP(quiet, "quiet", "q", false, "no progress")
 }

@@ -21,7 +21,7 @@ func newFleet() *cobra.Command {
 
 // fleetFlag adds --fleet.
 func fleetFlag(cmd *cobra.Command, file *string) {
-	cmd.Flags().StringVar(file, "fleet", fleet.FileName, "the fleet file")
+	cmd.Flags().StringVarP(file, "fleet", "f", fleet.FileName, "the fleet file")
 }
 
 // loadFleet reads a fleet, whose nodes must have boards that are known.

@@ -88,7 +88,7 @@ func newLab() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&f.fleet, "fleet", "f", fleet.FileName, "the fleet file")
+	fleetFlag(cmd, &f.fleet)
 	flags.StringVar(&f.example, "example", "", "use the built-in example of this name: "+fleet.ExampleName)
 	flags.StringVar(&f.wan, "wan", "", "delay, rate and loss of the links to the sites, such as 40ms,20mbit,1%")
 	flags.StringVar(&f.cutSite, "cut-site", "", "when all nodes have joined, cut this site off for a while")

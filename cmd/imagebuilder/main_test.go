@@ -29,10 +29,11 @@ import (
 	"github.com/going-mobile/imagebuilder/image/progress"
 )
 
-// TestMain makes this binary the program "imagebuilder", for the scripts and
-// for os/exec.
+// programs are what this binary also is, by name, for the scripts and for os/exec.
+var programs = map[string]func(){"imagebuilder": main}
+
 func TestMain(m *testing.M) {
-	testscript.Main(suite{m}, map[string]func(){"imagebuilder": main})
+	testscript.Main(suite{m}, programs)
 }
 
 // suite runs the tests between what the build tags have to set up.

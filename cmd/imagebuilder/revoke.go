@@ -74,7 +74,7 @@ func newRevoke() *cobra.Command {
 		},
 	}
 	fleetFlag(cmd, &name)
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	yesFlag(cmd, &yes, "do not ask")
 	cmd.Flags().BoolVar(&opt.Again, "again", false, "the machine that has had the name since the last revocation is in the wrong hands, too")
 	cmd.Flags().BoolVar(&opt.Cluster.ByHand, "cluster-done", false, "skip the cluster: the node was removed from it with kubectl")
 	cmd.Flags().StringVar(&opt.Cluster.API, "api", "", "HOST:PORT where a server's API answers (default: the servers' addresses in the tailnet)")

@@ -5,13 +5,18 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/going-mobile/imagebuilder/image/board"
+	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/inspect"
 	"github.com/going-mobile/imagebuilder/image/qemu"
 )
@@ -79,9 +84,31 @@ func runRun(cmd *cobra.Command, f *runFlags, args []string) error {
 		return err
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "serial console below; ssh -p %d root@127.0.0.1; Ctrl-C ends the machine\n", f.config.SSHPort)
-	machine.Stdin, machine.Stdout, machine.Stderr = os.Stdin, os.Stdout, os.Stderr
 	go qemu.Attend(cmd.Context(), f.config)
-	return ended(cmd.Context(), machine.Run())
+	return ended(cmd.Context(), onTerminal(machine))
+}
+
+// onTerminal runs QEMU on this program's terminal, whose settings it changes. QEMU restores
+// them if it can end in order, so it gets time for that. If it has to be killed, they are
+// restored here. QEMU also makes standard output non-blocking, and leaves it so.
+func onTerminal(machine *exec.Cmd) error {
+	machine.Stdin, machine.Stdout, machine.Stderr = os.Stdin, os.Stdout, os.Stderr
+	machine.WaitDelay = 5 * time.Second
+	machine.Cancel = func() error {
+		if machine.Process.Signal(syscall.SIGTERM) == nil {
+			return nil
+		}
+		return machine.Process.Kill() // Windows has no such signal
+	}
+	if before, err := term.GetState(int(os.Stdin.Fd())); err == nil {
+		defer func() { _ = term.Restore(int(os.Stdin.Fd()), before) }() // fails only if the terminal is gone
+	}
+	defer func() {
+		_ = syscall.SetNonblock(syscall.Stdin, false)
+		_ = syscall.SetNonblock(syscall.Stdout, false)
+		_ = syscall.SetNonblock(syscall.Stderr, false)
+	}()
+	return machine.Run()
 }
 
 // load completes the configuration. cleanup removes a temporary directory.
@@ -159,8 +186,6 @@ func (f *runFlags) makeDir() (cleanup func(), err error) {
 		f.config.Dir = f.dir
 		return func() {}, os.MkdirAll(f.dir, 0o700)
 	}
-	if f.config.Dir, err = os.MkdirTemp("", "imagebuilder-run-"); err != nil {
-		return nil, err
-	}
-	return func() { os.RemoveAll(f.config.Dir) }, nil
+	f.config.Dir, cleanup, err = fetch.Scratch("run")
+	return cleanup, err
 }

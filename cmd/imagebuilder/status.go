@@ -57,8 +57,9 @@ Problems are listed below the table, in the words of "firstboot doctor". --docto
 goes neither with --watch nor with --no-ask.
 
 With --watch the table is printed again whenever something has changed, until
-Ctrl-C. The nodes are then asked once a minute. Once a table was printed, a network
-fault is reported and does not end the command.
+Ctrl-C; with --json, one JSON value after the other. The nodes are then asked once a
+minute. Once a table was printed, a network fault is reported and does not end the
+command.
 
 If Headscale's API key expires within a month, a warning is printed.`,
 		Example: `  imagebuilder status

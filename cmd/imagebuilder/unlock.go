@@ -58,7 +58,7 @@ func newUnlock() *cobra.Command {
 		},
 	}
 	fleetFlag(cmd, &name)
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	yesFlag(cmd, &yes, "do not ask")
 	return cmd
 }
 

@@ -104,6 +104,7 @@ type updateFlags struct {
 	opt                 rollout.Options
 	plan, asJSON, quiet bool
 	back                bool
+	temp                string // see scratch
 }
 
 func newUpdate() *cobra.Command {
@@ -234,6 +235,11 @@ func (u *updateFlags) run(cmd *cobra.Command) error {
 	if err := rollout.Known(f, rows, u.choice, u.opt.Wait); err != nil { // before reading an image, which takes minutes
 		return err
 	}
+	remove, err := u.scratch()
+	if err != nil {
+		return err
+	}
+	defer remove()
 	all, err := u.open(cmd)
 	defer all.close()
 	if err != nil {
@@ -265,15 +271,10 @@ func (u *updateFlags) there() error {
 // roll makes the updates and brings them to the nodes. It prints what was done even if an
 // error follows.
 func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollout, all sources) error {
-	dir, err := os.MkdirTemp("", "imagebuilder-update-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
 	files := map[string]string{}
 	for _, src := range all {
 		board := src.img.Label.Board
-		files[board] = filepath.Join(dir, board)
+		files[board] = filepath.Join(u.temp, board)
 		if _, err := u.make(cmd, f, src, files[board]); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
+	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/rollout"
 	"github.com/going-mobile/imagebuilder/image/update"
@@ -39,20 +40,26 @@ func (all sources) updates() (list []rollout.Update) {
 	return list
 }
 
+// scratch makes the directory for unpacked images and for updates.
+func (u *updateFlags) scratch() (remove func(), err error) {
+	u.temp, remove, err = fetch.Scratch("update")
+	return remove, err
+}
+
 // open opens the images and, if named, the bases that nodes run. The caller must close all,
 // even after an error.
 func (u *updateFlags) open(cmd *cobra.Command) (all sources, err error) {
 	progress := newUI(cmd, u.quiet)
 	defer progress.close()
 	for _, name := range u.images {
-		img, err := update.Open(cmd.Context(), name, progress)
+		img, err := update.Open(cmd.Context(), name, u.temp, progress)
 		if err != nil {
 			return all, err
 		}
 		all = append(all, &source{file: name, img: img})
 	}
 	for _, name := range u.bases {
-		base, err := update.Open(cmd.Context(), name, progress)
+		base, err := update.Open(cmd.Context(), name, u.temp, progress)
 		if err == nil {
 			err = all.addBase(name, base)
 		}
@@ -85,6 +92,11 @@ type made struct {
 
 // write writes the update to a file for the user.
 func (u *updateFlags) write(cmd *cobra.Command, f *fleet.Fleet) error {
+	remove, err := u.scratch()
+	if err != nil {
+		return err
+	}
+	defer remove()
 	all, err := u.open(cmd)
 	defer all.close()
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 // build compiles the component's module for the image, once per architecture and toolchain.
 // It takes minutes if Go's build cache is empty.
 func (q *request) build(ctx context.Context) (*Resolved, error) {
-	dir, remove, err := q.moduleDir(ctx)
+	dir, remove, err := q.moduleDir()
 	if err != nil {
 		return nil, err
 	}
@@ -98,12 +98,12 @@ var goLine = regexp.MustCompile(`(?m)^go ([0-9]\S*)`)
 
 // moduleDir makes a temporary directory with the component's go.mod and go.sum, and one for the
 // go command inside it.
-func (q *request) moduleDir(ctx context.Context) (dir string, remove func(), err error) {
+func (q *request) moduleDir() (dir string, remove func(), err error) {
 	mod, sum, err := q.ModuleFiles()
 	if err != nil {
 		return "", nil, err
 	}
-	if dir, remove, err = q.cache.WorkDir(ctx, "module", q.Name+"-"+q.arch); err != nil {
+	if dir, remove, err = q.cache.Scratch(q.Name); err != nil {
 		return "", nil, err
 	}
 	err = os.Mkdir(goTmp(dir), 0o700)

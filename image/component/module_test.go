@@ -156,7 +156,7 @@ func TestGoWorksInTheCache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmp := filepath.Join(c.Dir(), "tmp")
+	tmp := filepath.Join(c.Dir(), "scratch")
 	if _, at, _ := strings.Cut(r.Reason, "exit status 1: "); !strings.HasPrefix(at, tmp) {
 		t.Errorf("%q is not in %s", at, tmp)
 	}

@@ -55,7 +55,7 @@ func OpenCache(dir string) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range []string{tmpDir, lockDir, indexDir, Downloads, derivedDir, newestDir, blocksDir} {
+	for _, d := range []string{tmpDir, lockDir, indexDir, Downloads, derivedDir, newestDir, blocksDir, scratchDir} {
 		if err := atomicfile.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, fmt.Errorf("open the cache: %w", err)
 		}
@@ -65,6 +65,7 @@ func OpenCache(dir string) (*Cache, error) {
 		return nil, err
 	}
 	c.sweep()
+	c.sweepScratch()
 	return c, nil
 }
 
@@ -115,6 +116,7 @@ const (
 	derivedDir = "derived"
 	newestDir  = "newest"
 	blocksDir  = "squashfs"
+	scratchDir = "scratch"
 )
 
 func cacheDir(dir string) (string, error) {
@@ -234,7 +236,7 @@ func (c *Cache) sweepOne(e fs.DirEntry) {
 	if strings.HasPrefix(e.Name(), Downloads+"-") && time.Since(fi.ModTime()) < partialLife && writable(name) {
 		return
 	}
-	os.RemoveAll(name) // it may be a WorkDir
+	os.Remove(name)
 }
 
 // writable tells whether a download can be resumed in a file. It cannot if root, under

@@ -26,6 +26,16 @@ func openRaw(d *Device) (*os.File, []*os.File, error) {
 	return f, nil, err
 }
 
+// mayWrite asks macOS without opening the device: whenever a device is closed that was open
+// for writing, macOS may mount its volumes again. It cannot tell whether the terminal has
+// permission to use removable volumes.
+func mayWrite(path string) error {
+	if err := unix.Access(rawDevice(path), unix.R_OK|unix.W_OK); err != nil {
+		return &os.PathError{Op: "open", Path: rawDevice(path), Err: err}
+	}
+	return nil
+}
+
 func isBusy(err error) bool { return errors.Is(err, syscall.EBUSY) }
 
 func isGone(err error) bool { return errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.ENODEV) }

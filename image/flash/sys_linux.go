@@ -34,6 +34,15 @@ func openRaw(d *Device) (*os.File, []*os.File, error) {
 	return f, nil, err
 }
 
+// mayWrite asks the kernel without opening the device: whenever a device is closed that was
+// open for writing, udev reads its partitions anew, which makes desktops mount them.
+func mayWrite(path string) error {
+	if err := unix.Faccessat(unix.AT_FDCWD, path, unix.R_OK|unix.W_OK, unix.AT_EACCESS); err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return nil
+}
+
 func isBusy(err error) bool { return errors.Is(err, unix.EBUSY) }
 
 // isGone recognizes a removed device: a card reader returns ENXIO if the card was pulled,

@@ -76,6 +76,15 @@ func lockVolume(v winVolume) (*os.File, error) {
 	return f, nil
 }
 
+// mayWrite opens the disk, which has no effect on its volumes.
+func mayWrite(path string) error {
+	f, err := openDevice(path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 func isBusy(err error) bool { return errors.Is(err, windows.ERROR_SHARING_VIOLATION) }
 
 func isGone(err error) bool {

@@ -167,6 +167,10 @@ func newDevice(d *Device, f *os.File) *target {
 	return &target{name: d.Path, f: f, m: rawMedium{osMedium{f}}, device: true, size: d.Size, desc: d.String(), removable: d.Removable}
 }
 
+// MayWrite returns why d could not be opened for writing, and what to do about it, for an
+// early error; writing checks it again.
+func (d Device) MayWrite() error { return explainOpen(d.Path, mayWrite(d.Path)) }
+
 func explainOpen(device string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):

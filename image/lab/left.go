@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/image/qemu"
 )
 
 // Process identifies a machine's QEMU, so that it can be found if the lab that started it
@@ -22,7 +24,7 @@ type Process struct {
 // runs says that the process still exists, and is not another one with the same PID.
 func (p Process) runs() bool {
 	start, args, err := look(p.PID)
-	return err == nil && p.Disk != "" && start == p.Start && strings.Contains(args, "file="+p.Disk+",")
+	return err == nil && p.Disk != "" && start == p.Start && strings.Contains(args, "file="+qemu.Value(p.Disk)+",")
 }
 
 // endTime is how long a killed process may take to end.

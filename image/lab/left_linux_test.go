@@ -21,6 +21,10 @@ func switchedOn(t *testing.T, l *Lab) (*machine, Process) {
 	m := l.machines[l.Plan.Machines[0].Node]
 	b := *m.config.Board
 	b.BIOS, m.config.BIOS, m.config.Accel, m.config.Board = true, true, "tcg", &b // needs no firmware
+	m.config.Dir = filepath.Join(t.TempDir(), "shed, first floor")
+	if err := os.Mkdir(m.config.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(m.config.Dir, "disk.img"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

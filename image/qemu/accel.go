@@ -71,7 +71,7 @@ func kvmWorks(ctx context.Context, binary string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-accel", "kvm", "-machine", "pc", "-m", "16", "-nodefaults", "-display", "none",
-		"-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-drive", "file="+disk+",format=raw,if=ide")
+		"-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-drive", drive(disk, "if=ide"))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	const left = 0x21<<1 | 1

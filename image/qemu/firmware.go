@@ -81,7 +81,7 @@ func copyOnce(from, to string) error {
 
 func pflash(code, vars string) []string {
 	return []string{
-		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + code,
-		"-drive", "if=pflash,format=raw,unit=1,file=" + vars,
+		"-drive", drive(code, "if=pflash,unit=0,readonly=on"),
+		"-drive", drive(vars, "if=pflash,unit=1"),
 	}
 }

@@ -82,11 +82,17 @@ func (c *Config) server(ctx context.Context, binary string, u uefi, disk string,
 	}
 	args = append(args, "-accel", accelArg(accel), "-cpu", cpuFor(accel, c.Board.QEMU.CPU), "-smp", fmt.Sprint(c.cpus()))
 	args = append(args, chips...)
-	args = append(args, "-drive", "if=none,id=disk,format=raw,file="+disk+",cache=unsafe,discard=unmap", "-netdev", c.netdev(),
+	args = append(args, "-drive", drive(disk, "if=none,id=disk,cache=unsafe,discard=unmap"), "-netdev", c.netdev(),
 		"-device", cmp.Or(c.Board.QEMU.Drive, "virtio-blk-pci")+",drive=disk,bootindex=1",
 		"-device", c.card()+"netdev=net0")
 	return append(args, c.plugged()...), nil
 }
+
+// Value is how a path is written in QEMU's options: a comma would end it.
+func Value(path string) string { return strings.ReplaceAll(path, ",", ",,") }
+
+// drive is the value of -drive for a raw file.
+func drive(file, options string) string { return "file=" + Value(file) + ",format=raw," + options }
 
 func (c *Config) card() string {
 	return cmp.Or(c.Board.QEMU.Network, "virtio-net-pci") + ",romfile=,"
@@ -97,19 +103,19 @@ func (c *Config) plugged() []string {
 	if c.Switch == "" {
 		return nil
 	}
-	return []string{"-netdev", "stream,id=net1,server=off,addr.type=unix,addr.path=" + strings.ReplaceAll(c.Switch, ",", ",,"),
+	return []string{"-netdev", "stream,id=net1,server=off,addr.type=unix,addr.path=" + Value(c.Switch),
 		"-device", c.card() + "netdev=net1,mac=" + c.SwitchMAC}
 }
 
 // raspi3b connects the card where QEMU's machine expects it: only the kernel could switch it
 // between the two controllers of a Pi 3.
 func raspi3b(_ context.Context, c Config, _, disk string) ([]string, error) {
-	return c.pi("bcm2837-rpi-3-b.dtb", "-drive", "if=sd,format=raw,file="+disk+",cache=unsafe")
+	return c.pi("bcm2837-rpi-3-b.dtb", "-drive", drive(disk, "if=sd,cache=unsafe"))
 }
 
 // raspi4b connects the card to the third controller, which QEMU's machine leaves empty.
 func raspi4b(_ context.Context, c Config, _, disk string) ([]string, error) {
-	return c.pi("bcm2711-rpi-4-b.dtb", "-drive", "if=none,id=sd,format=raw,file="+disk+",cache=unsafe",
+	return c.pi("bcm2711-rpi-4-b.dtb", "-drive", drive(disk, "if=none,id=sd,cache=unsafe"),
 		"-device", "sd-card,drive=sd,bus=/generic-sdhci/sd-bus")
 }
 
@@ -129,7 +135,7 @@ func (c *Config) pi(tree string, card ...string) ([]string, error) {
 	args := append([]string{"-machine", c.Board.QEMU.Machine, "-accel", accelArg("tcg"), "-kernel", uboot, "-dtb", dtb}, card...)
 	return append(args, "-netdev", c.netdev(), // without a port QEMU inserts a hub, which Linux often loses
 		"-device", "usb-net,id="+usbNetwork+",port=1,netdev=net0",
-		"-qmp", "unix:"+c.usbSocket()+",server=on,wait=off"), nil
+		"-qmp", "unix:"+Value(c.usbSocket())+",server=on,wait=off"), nil
 }
 
 func sortedKeys(m map[int]int) []int { return slices.Sorted(maps.Keys(m)) }

@@ -112,7 +112,7 @@ func (c *Config) common() []string {
 		args = append(args, "-display", "none")
 	}
 	if c.QMP != "" {
-		args = append(args, "-qmp", "unix:"+c.QMP+",server=on,wait=off")
+		args = append(args, "-qmp", "unix:"+Value(c.QMP)+",server=on,wait=off")
 	}
 	return append(args, c.Extra...)
 }

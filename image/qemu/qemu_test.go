@@ -61,6 +61,31 @@ func TestSwitch(t *testing.T) {
 	}
 }
 
+// TestCommas: QEMU ends the value of an option at a comma, unless it is doubled.
+func TestCommas(t *testing.T) {
+	for _, name := range []string{"generic-amd64", "generic-arm64"} {
+		c := config(t, name)
+		c.Dir = filepath.Join(c.Dir, "a,b")
+		if err := os.Mkdir(c.Dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		c.QMP, c.Switch = filepath.Join(c.Dir, "qmp"), filepath.Join(c.Dir, "switch")
+		cmd, err := Command(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, doubled := strings.Join(cmd.Args, " "), strings.Replace(c.Dir, "a,b", "a,,b", 1)
+		for _, w := range []string{"file=%/disk.img,", "file=%/uefi-vars.fd,", "-qmp unix:%/qmp,", "addr.path=%/switch "} {
+			if w = strings.ReplaceAll(w, "%", doubled); !strings.Contains(line, w) {
+				t.Errorf("%s: no %q in %s", name, w, line)
+			}
+		}
+		if strings.Contains(line, c.Dir) {
+			t.Errorf("%s: a comma is not doubled in %s", name, line)
+		}
+	}
+}
+
 func TestSwitchOfAPi(t *testing.T) {
 	for _, name := range []string{"rpi3", "rpi4"} {
 		c := config(t, name)

@@ -37,11 +37,13 @@ type Image struct {
 	raw  verify.Raw
 	open *inspect.Image
 	root *io.SectionReader
+	dir  string   // for large temporary files
 	temp *os.File // the unpacked root, once it was needed
 }
 
-// Open verifies an image, raw or compressed, against the files beside it.
-func Open(ctx context.Context, name string, p progress.Reporter) (*Image, error) {
+// Open verifies an image, raw or compressed, against the files beside it. Large temporary
+// files are made in dir.
+func Open(ctx context.Context, name, dir string, p progress.Reporter) (*Image, error) {
 	report, err := verify.Image(ctx, name, false, p)
 	if err != nil {
 		return nil, err
@@ -49,7 +51,7 @@ func Open(ctx context.Context, name string, p progress.Reporter) (*Image, error)
 	if report.Manifest == nil {
 		return nil, fmt.Errorf("%s: its manifest must lie beside it, which says what is in it", name)
 	}
-	i := &Image{Report: report}
+	i := &Image{Report: report, dir: dir}
 	if i.raw, err = report.Open(); err != nil {
 		return nil, err
 	}
@@ -86,7 +88,7 @@ type Options struct {
 
 // Write makes a signed update to an image.
 func Write(ctx context.Context, out io.Writer, i *Image, o Options) (*artifact.Manifest, error) {
-	parts, err := os.CreateTemp("", "imagebuilder-update-")
+	parts, err := os.CreateTemp(i.dir, "parts-")
 	if err != nil {
 		return nil, err
 	}

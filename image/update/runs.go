@@ -99,7 +99,7 @@ func digestOf(root io.ReaderAt, b squashfs.Block) (sum [32]byte, err error) {
 // unpack copies the root into a temporary file for random access, which would take hours in
 // a compressed image. Close removes the file.
 func (i *Image) unpack() (err error) {
-	if i.temp, err = os.CreateTemp("", "imagebuilder-update-"); err != nil {
+	if i.temp, err = os.CreateTemp(i.dir, "root-"); err != nil {
 		return err
 	}
 	size, err := io.Copy(i.temp, i.root)

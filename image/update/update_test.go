@@ -37,7 +37,7 @@ func open(t *testing.T, scheme contract.Scheme) *Image {
 	if err := imagetest.Write(name, "rpi4", scheme, true); err != nil {
 		t.Fatal(err)
 	}
-	i, err := Open(t.Context(), name, progress.Discard)
+	i, err := Open(t.Context(), name, t.TempDir(), progress.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
