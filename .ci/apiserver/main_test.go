@@ -1,6 +1,7 @@
 // Package apiserver_test lets a real kube-apiserver judge what this project makes
-// for one: manifests, the kubeconfig, the cluster's authorities, secrets. It is
-// a module of its own, so that Kubernetes stays out of the product's.
+// for one: manifests, the kubeconfig, the cluster's authorities, secrets. Kubernetes' other programs
+// judge what a node gives them. It is a module of its own, so that Kubernetes stays out of the
+// product's.
 //
 // Server and etcd run in this process, on the loopback. There are no controllers
 // and no nodes: what is judged is the API, not what becomes of an object in it.
@@ -21,6 +22,10 @@ import (
 var first *server
 
 func TestMain(m *testing.M) {
+	if os.Getenv(kubeletVar) != "" {
+		beKubelet()
+		return
+	}
 	flag.Parse()
 	code, err := run(m)
 	if err != nil {

@@ -55,7 +55,7 @@ func start(ctx context.Context, dir string) (*server, error) {
 	if err := s.quiet(); err != nil {
 		return nil, err
 	}
-	if s.etcd, err = startEtcd(filepath.Join(dir, "etcd"), s.log, tls); err != nil {
+	if s.etcd, err = startEtcd(filepath.Join(dir, "etcd"), s.log, tls, settings(s.config)); err != nil {
 		return nil, err
 	}
 	if err := s.serve(ctx, tls); err != nil {
@@ -89,9 +89,12 @@ func (s *server) quiet() error {
 	return errors.Join(flags.Set("logtostderr", "false"), flags.Set("stderrthreshold", "FATAL"))
 }
 
-// startEtcd has k3s' authorities for the clients of its etcd.
-func startEtcd(dir, log string, tls tlsDir) (*embed.Etcd, error) {
-	c := embed.NewConfig()
+// startEtcd has k3s' authorities for the clients of its etcd, and the node's settings.
+func startEtcd(dir, log string, tls tlsDir, of node.Settings) (*embed.Etcd, error) {
+	c, err := etcdConfig(filepath.Dir(dir), of)
+	if err != nil {
+		return nil, err
+	}
 	c.Dir, c.LogLevel, c.LogOutputs, c.UnsafeNoFsync = dir, "error", []string{log}, true
 	c.EnableGRPCGateway = false // it would ask itself by a port that is not known yet
 	c.ClientTLSInfo = transport.TLSInfo{CertFile: tls.at("etcd/server.crt"), KeyFile: tls.at("etcd/server.key"), TrustedCAFile: tls.at("etcd/server-ca.crt"), ClientCertAuth: true}
@@ -112,7 +115,8 @@ func startEtcd(dir, log string, tls tlsDir) (*embed.Etcd, error) {
 }
 
 // serve starts the API server with the flags that k3s gives it (k3s,
-// pkg/daemons/control/server.go, apiServer), as far as they matter without nodes.
+// pkg/daemons/control/server.go, apiServer), as far as they matter without nodes, and with those
+// of the node.
 func (s *server) serve(ctx context.Context, tls tlsDir) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -124,7 +128,8 @@ func (s *server) serve(ctx context.Context, tls tlsDir) error {
 	for _, set := range o.Flags().FlagSets {
 		flags.AddFlagSet(set)
 	}
-	if err := flags.Parse(tls.flags(s.etcd.Clients[0].Addr().String(), s.port)); err != nil {
+	own := tls.flags(s.etcd.Clients[0].Addr().String(), s.port)
+	if err := flags.Parse(append(own, arguments(settings(s.config), "kube-apiserver-arg")...)); err != nil {
 		return err
 	}
 	o.SecureServing.Listener = listener
