@@ -37,8 +37,8 @@ type Done struct {
 	// expired, the zero time if it replaces none.
 	Created bool
 	Ended   time.Time
-	// WithoutAttrs says that this Headscale does not support node attributes.
-	WithoutAttrs bool
+	// Policy is what became of the server's policy.
+	Policy *Policy
 	// Member says that the machine was in its tailnet already; otherwise it has been given a
 	// key, and joins.
 	Member bool
@@ -83,7 +83,7 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 		}
 		d.Created = !d.Ended.IsZero()
 	}
-	if d.WithoutAttrs, err = s.furnish(ctx); err != nil {
+	if d.Policy, err = s.furnish(ctx); err != nil {
 		return nil, err
 	}
 	if d.Again, err = revoke.Again(ctx, s.fleet, s.api); err != nil {
@@ -255,16 +255,13 @@ func lastLine(s string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// furnish creates the user and sets the policy that the fleet needs.
-func (s *server) furnish(ctx context.Context) (withoutAttrs bool, err error) {
+// furnish creates the user and sets the policy that the fleet needs, unless the server's has
+// something else in it.
+func (s *server) furnish(ctx context.Context) (*Policy, error) {
 	if _, err := s.api.CreateUser(ctx, s.fleet.Cluster.Headscale.User); err != nil {
-		return false, err
+		return nil, err
 	}
-	policy, err := s.fleet.Policy()
-	if err != nil {
-		return false, err
-	}
-	return s.api.SetPolicy(ctx, string(policy))
+	return SetPolicy(ctx, s.fleet, s.api, false)
 }
 
 // join gives the machine a key to join its tailnet with, unless it is a member.

@@ -66,6 +66,7 @@ nodes:
 
 func newVPS(t *testing.T) *vps {
 	v := &vps{t: t, hs: headscaletest.Start(t), dir: t.TempDir(), in: make(chan struct{}, 1)}
+	v.setPolicy("{}")
 	u, err := url.Parse(v.hs.URL)
 	if err != nil {
 		t.Fatal(err)
