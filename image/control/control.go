@@ -305,10 +305,17 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 }
 
 // waits asks the machine whether it needs a key: a member that is offline may just be
-// starting.
+// starting. While the machine has a problem with its Headscale's name or certificate, it has
+// not come so far as to know, so that is an error.
 func (s *server) waits(ctx context.Context, sh *shell) (bool, error) {
 	p, err := s.problem(ctx, sh)
-	return slices.Contains(contract.NeedsKey, p.Code), err
+	if err != nil || slices.Contains(contract.NeedsKey, p.Code) {
+		return err == nil, err
+	}
+	if strings.HasPrefix(p.Code, "control-") || strings.HasPrefix(p.Code, "acme-") {
+		return false, fmt.Errorf("%s is not in its tailnet and has no key from here yet; it says itself: %q (then do this again)", s.name, p.Summary+" "+p.Remedy)
+	}
+	return false, nil
 }
 
 // problem asks the machine what keeps it from joining, the zero Trouble if nothing does.
