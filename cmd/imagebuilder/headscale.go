@@ -89,7 +89,10 @@ func printHeadscaleInit(cmd *cobra.Command, f *fleet.Fleet, d *control.Done) err
 	if !d.Member {
 		member = "has a key of its own and joins its tailnet"
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "the API key in %s %s\n"+policy+"\n%s %s\n", h.APIKey, key, h.User, h.URL, d.Node, member)
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "the API key in %s %s\n"+policy+"\n%s %s\n"+
+		"for status, apply, update, unlock and kubeconfig your own computer must be in the tailnet, too, as a device of user %[3]s: tailscale up --login-server %[4]s\n"+
+		"that shows a page with a command of Headscale, to run on %[5]s (by ssh as root) with %[3]s for USERNAME\n",
+		h.APIKey, key, h.User, h.URL, d.Node, member)
 	return err
 }
 
