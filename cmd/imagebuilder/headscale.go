@@ -43,7 +43,7 @@ been switched on:
   2. Over the API, create the user and apply the policy. If something else is in the
      server's policy, that is left as it is.
   3. Shut out again whoever was revoked, and expire keys again that were expired: a
-     restored database has forgotten both.
+     restored database has forgotten both. Tell whose keys it does not know.
   4. Give the machine a key of its own, with which it joins its tailnet.
 
 It talks only to a machine that shows the ssh host key made at home.
@@ -73,6 +73,9 @@ All of this can be repeated. The API key is valid for a year. In its last month
 func printHeadscaleInit(cmd *cobra.Command, f *fleet.Fleet, d *control.Done) error {
 	tellWithoutAttrs(cmd, d.Policy.WithoutAttrs)
 	tellForgotten(cmd, d.Again)
+	for _, name := range d.Forgotten {
+		fmt.Fprintf(cmd.ErrOrStderr(), "Headscale does not know the key of %[1]s: if it is to join, or was a member, it needs another (imagebuilder key %[1]s)\n", name)
+	}
 	policy := "user %s and the fleet's policy are in place at %s"
 	if !d.Policy.InPlace {
 		policy = "user %s is in place at %s, whose policy was left as it is"

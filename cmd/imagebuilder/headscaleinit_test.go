@@ -15,7 +15,7 @@ import (
 // TestHeadscaleInitSays how the owner's computer gets in, and what became of the policy.
 func TestHeadscaleInitSays(t *testing.T) {
 	f := &fleet.Fleet{Cluster: fleet.Cluster{Headscale: fleet.Headscale{URL: "https://hs.example.net", User: "boat"}}}
-	d := &control.Done{Node: "vps", Again: &revoke.Found{}, Policy: &control.Policy{InPlace: true}}
+	d := &control.Done{Node: "vps", Again: &revoke.Found{}}
 	for _, c := range []struct {
 		policy      *control.Policy
 		out, errors []string

@@ -44,6 +44,9 @@ type Done struct {
 	Member bool
 	// Again is what a database restored from a backup had forgotten of revocations.
 	Again *revoke.Found
+	// Forgotten are the nodes that are no members, and whose last key a restored database does
+	// not know: they need another.
+	Forgotten []string
 }
 
 // keyLife is how long a new API key is valid.
@@ -87,6 +90,9 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 		return nil, err
 	}
 	if d.Again, err = revoke.Again(ctx, s.fleet, s.api); err != nil {
+		return nil, err
+	}
+	if d.Forgotten, err = s.forgotten(ctx); err != nil {
 		return nil, err
 	}
 	d.Member, err = s.join(ctx)

@@ -39,6 +39,17 @@ func TestARestoredDatabaseForgets(t *testing.T) {
 	v.write("secrets/revoked/home-pi.json", fmt.Sprintf(note, time.Now().Add(time.Second).Format(time.RFC3339)))
 	v.remains(1, keys[1].ID)
 	v.remains(1, keys[1].ID)
+
+	const later = `{"id":"99","minted":%q,"expires":%q}`
+	now := time.Now()
+	v.write("secrets/keys.json", `{"version":1,"nodes":{"home-pi":[`+fmt.Sprintf(later, now.Format(time.RFC3339Nano), now.Add(time.Hour).Format(time.RFC3339Nano))+`]}}`)
+	if d, err := v.init(); err != nil || !slices.Equal(d.Forgotten, []string{"home-pi"}) {
+		t.Errorf("a card of after the copy: %+v, %v", d, err)
+	}
+	v.hs.Register("home-pi")
+	if d, err := v.init(); err != nil || len(d.Forgotten) > 0 {
+		t.Errorf("a member: %+v, %v", d, err)
+	}
 }
 
 // remains runs Init, and checks the number of members, and which of the keys that were made

@@ -116,7 +116,7 @@ type Server struct {
 	HostKey Ref `yaml:"hostKey"`
 	// LoginKey is the ssh key that "headscale init" logs in with: ed25519, in OpenSSH's format.
 	LoginKey Ref `yaml:"loginKey"`
-	// Backup says where the nightly copies of its database and keys go.
+	// Backup says where the hourly copies of its database and keys go.
 	Backup Backup `yaml:"backup"`
 }
 
