@@ -3,8 +3,10 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
@@ -47,16 +49,29 @@ func SetPolicy(ctx context.Context, f *fleet.Fleet, client *headscale.Client, re
 	} else if len(p.Lost) > 0 {
 		p.Kept, err = keepPolicy(f, present)
 	}
-	if err != nil || len(p.Lost) > 0 && !replace {
-		return p, err
+	if err != nil {
+		return nil, err
 	}
 	text, err := f.Policy()
 	if err != nil {
 		return nil, err
 	}
+	if len(p.Lost) > 0 && !replace {
+		p.Lacks = possible(ctx, client, string(text), p.Lacks)
+		return p, nil
+	}
 	p.WithoutAttrs, err = client.SetPolicy(ctx, string(text))
 	p.InPlace, p.Lacks = true, nil
 	return p, err
+}
+
+// possible are the lines of a policy that the server would take: node attributes only one that
+// can check a policy does, 0.29 and newer.
+func possible(ctx context.Context, client *headscale.Client, policy string, lines []string) []string {
+	if err := client.PolicyCheck(ctx, policy); !errors.Is(err, headscale.ErrNotFound) {
+		return lines
+	}
+	return slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "nodeAttrs: ") })
 }
 
 // cutOff tells whom the first policy of a server would cut off: without one, all devices reach
