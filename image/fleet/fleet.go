@@ -87,8 +87,7 @@ type Headscale struct {
 	URL string `yaml:"url"`
 	// APIKey is the owner's key for the server's API. No node gets it.
 	APIKey Ref `yaml:"apiKey"`
-	// User of Headscale that owns the nodes' keys, and whose own devices are the only ones that
-	// the policy lets in to the nodes; default "fleet".
+	// User of Headscale that owns the keys; only its devices may reach nodes; default "fleet".
 	User string `yaml:"user"`
 	// KeyExpiry is how long the key on a card is valid, and so how long the card may be on its
 	// way; default 14d.
