@@ -67,7 +67,7 @@ var allowed = map[string][]string{
 	"image/mint":                          {"firstboot/contract", "firstboot/node", "firstboot/secret", "image/atomicfile", "image/fleet", "image/flock", "image/headscale"},
 	"image/card":                          {"firstboot/node", "firstboot/secret", "image/flash", "image/fleet", "image/mint", "image/seed"},
 	"image/kubeconfig":                    {"image/clusterca"},
-	"image/control":                       {"firstboot/contract", "firstboot/secret", "image/fleet", "image/headscale", "image/mint", "image/replace", "image/revoke"},
+	"image/control":                       {"firstboot/contract", "firstboot/secret", "image/atomicfile", "image/fleet", "image/headscale", "image/mint", "image/replace", "image/revoke"},
 	"image/kube":                          {"image/clusterca"},
 	"image/replace":                       {"firstboot/node", "image/fleet", "image/headscale", "image/kube", "image/mint"},
 	"image/systembackup":                  {"firstboot/backup", "firstboot/node"},

@@ -20,7 +20,7 @@ var (
 	fenced      = regexp.MustCompile("(?s)```.*?```")
 	codeSpan    = regexp.MustCompile("`([^`]+)`")
 	quotedSpan  = regexp.MustCompile(`'imagebuilder ([^'"%\n]*)`)
-	foreign     = regexp.MustCompile(`^headscale (apikeys|nodes|preauthkeys) `) // Headscale's own
+	foreign     = regexp.MustCompile(`^headscale (apikeys|auth|nodes|policy set|preauthkeys|users) `) // Headscale's own
 	verb        = regexp.MustCompile(`^[a-z][a-z-]+$`)
 	longFlag    = regexp.MustCompile(`^--[a-z][a-z-]*`)
 )

@@ -40,9 +40,10 @@ func newHeadscaleInit() *cobra.Command {
 		Long: `Bring the fleet's own Headscale into service, when the node with role control has
 been switched on:
   1. Over ssh, create the API key, and keep it where apiKey says.
-  2. Over the API, create the user and apply the policy.
+  2. Over the API, create the user and apply the policy. If something else is in the
+     server's policy, that is left as it is.
   3. Shut out again whoever was revoked, and expire keys again that were expired: a
-     restored database has forgotten both.
+     restored database has forgotten both. Tell whose keys it does not know.
   4. Give the machine a key of its own, with which it joins its tailnet.
 
 It talks only to a machine that shows the ssh host key made at home.
@@ -70,8 +71,16 @@ All of this can be repeated. The API key is valid for a year. In its last month
 }
 
 func printHeadscaleInit(cmd *cobra.Command, f *fleet.Fleet, d *control.Done) error {
-	tellWithoutAttrs(cmd, d.WithoutAttrs)
+	tellWithoutAttrs(cmd, d.Policy.WithoutAttrs)
 	tellForgotten(cmd, d.Again)
+	for _, name := range d.Forgotten {
+		fmt.Fprintf(cmd.ErrOrStderr(), "Headscale does not know the key of %[1]s: if it is to join, or was a member, it needs another (imagebuilder key %[1]s)\n", name)
+	}
+	policy := "user %s and the fleet's policy are in place at %s"
+	if !d.Policy.InPlace {
+		policy = "user %s is in place at %s, whose policy was left as it is"
+		fmt.Fprintln(cmd.ErrOrStderr(), "the policy of the server was left as it is: "+policyLeft(d.Policy))
+	}
 	h := f.Cluster.Headscale
 	key, member := "is good", "is a member of its tailnet"
 	if d.Created {
@@ -83,7 +92,10 @@ func printHeadscaleInit(cmd *cobra.Command, f *fleet.Fleet, d *control.Done) err
 	if !d.Member {
 		member = "has a key of its own and joins its tailnet"
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "the API key in %s %s\nuser %s and the fleet's policy are in place at %s\n%s %s\n", h.APIKey, key, h.User, h.URL, d.Node, member)
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "the API key in %s %s\n"+policy+"\n%s %s\n"+
+		"for status, apply, update, unlock and kubeconfig your own computer must be in the tailnet, too, as a device of user %[3]s: tailscale up --login-server %[4]s\n"+
+		"that shows a page with a command of Headscale, to run on %[5]s (by ssh as root) with %[3]s for USERNAME\n",
+		h.APIKey, key, h.User, h.URL, d.Node, member)
 	return err
 }
 
@@ -99,7 +111,7 @@ func tellForgotten(cmd *cobra.Command, found *revoke.Found) {
 
 func newPolicy() *cobra.Command {
 	var file string
-	var check, apply bool
+	var check, apply, replace bool
 	cmd := &cobra.Command{
 		Use:   "policy",
 		Short: "Print, check or apply the policy that the fleet needs",
@@ -110,13 +122,20 @@ func newPolicy() *cobra.Command {
 
 --check asks the server whether it would accept the policy (Headscale 0.29 and
 newer). --apply makes it the server's policy. The server must keep its policy in its
-database.`,
+database.
+
+A Headscale has one policy for all its users. --apply replaces an earlier one of this
+fleet. One with anything else in it, of other users or of yours, it leaves, tells what
+would be lost, and keeps a copy in secrets/policy.before; --replace replaces that, too.`,
 		Example: `  imagebuilder headscale policy > policy.hujson
   imagebuilder headscale policy --apply`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if check && apply {
 				return usagef("--check or --apply, not both")
+			}
+			if replace && !apply {
+				return usagef("--replace goes with --apply")
 			}
 			f, err := loadFleet(file)
 			if err != nil {
@@ -134,12 +153,16 @@ database.`,
 			if err != nil {
 				return err
 			}
-			return sendPolicy(cmd, client, string(policy), apply)
+			if apply {
+				return applyPolicy(cmd, f, client, replace)
+			}
+			return checkPolicy(cmd, client, string(policy))
 		},
 	}
 	fleetFlag(cmd, &file)
 	cmd.Flags().BoolVar(&check, "check", false, "ask the server whether it would accept the policy")
 	cmd.Flags().BoolVar(&apply, "apply", false, "make it the policy of the server")
+	cmd.Flags().BoolVar(&replace, "replace", false, "with --apply: also in place of one with other rules in it, which are lost there")
 	return cmd
 }
 
@@ -150,16 +173,51 @@ func tellWithoutAttrs(cmd *cobra.Command, without bool) {
 	}
 }
 
-func sendPolicy(cmd *cobra.Command, client *headscale.Client, policy string, apply bool) error {
-	if apply {
-		withoutAttrs, err := client.SetPolicy(cmd.Context(), policy)
-		if err != nil {
-			return err
-		}
-		tellWithoutAttrs(cmd, withoutAttrs)
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), "the policy is the server's now")
+func applyPolicy(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, replace bool) error {
+	p, err := control.SetPolicy(cmd.Context(), f, client, replace)
+	if err != nil {
 		return err
 	}
+	tellWithoutAttrs(cmd, p.WithoutAttrs)
+	if !p.InPlace && len(p.Lacks) > 0 {
+		return errors.New("the server's policy was left as it is: " + policyLeft(p))
+	}
+	if !p.InPlace {
+		fmt.Fprintln(cmd.ErrOrStderr(), policyLeft(p))
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), "the server's policy has all that the fleet needs, and was left as it is")
+		return err
+	}
+	if p.Kept != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "the policy before is in %s\n", p.Kept)
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), "the policy is the server's now")
+	return err
+}
+
+// policyLeft says what would be lost with a policy that was left, and the ways on.
+func policyLeft(p *control.Policy) string {
+	out := "the fleet's in its place would take away:\n" + someLines(p.Lost)
+	if len(p.Lacks) > 0 && p.Kept != "" {
+		out += "it has not, but the fleet needs:\n" + someLines(p.Lacks) +
+			"to have both, add that to " + p.Kept + ", which is a copy of it, and on the server's machine: headscale policy set --file FILE\n"
+	}
+	return out + "to have the fleet's alone: imagebuilder headscale policy --apply --replace"
+}
+
+// someLines are as many lines as a person reads.
+func someLines(lines []string) string {
+	const most = 20
+	out := ""
+	for _, l := range lines[:min(len(lines), most)] {
+		out += "  " + l + "\n"
+	}
+	if n := len(lines) - most; n > 0 {
+		out += fmt.Sprintf("  and %d lines more\n", n)
+	}
+	return out
+}
+
+func checkPolicy(cmd *cobra.Command, client *headscale.Client, policy string) error {
 	err := client.PolicyCheck(cmd.Context(), policy)
 	if errors.Is(err, headscale.ErrNotFound) {
 		return fmt.Errorf("this Headscale cannot check a policy, 0.29 and newer can: %w", err)

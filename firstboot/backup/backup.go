@@ -50,8 +50,12 @@ var keys = []string{NoiseKey, "derp_server_private.key"}
 // the time of the restore.
 const NoiseKey = "noise_private.key"
 
-// kept is how many copies each store keeps: a month of nights.
-const kept = 30
+// A store keeps the newest copies, a day of hours, and before them the last one of each day, kept
+// days in all.
+const (
+	recent = 24
+	kept   = 30
+)
 
 // The names of copies sort by time.
 const (
@@ -91,18 +95,34 @@ func (k *Keeper) Backup(ctx context.Context, now time.Time) error {
 	return errors.Join(faults...)
 }
 
-// thin deletes all but the newest copies.
+// thin deletes the copies that are not kept.
 func thin(s Store) error {
 	names, err := copies(s)
 	if err != nil {
 		return err
 	}
-	for _, name := range names[min(kept, len(names)):] {
+	for _, name := range spare(names) {
 		if err := s.Delete(name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// spare are the names, given with the newest first, that are not kept.
+func spare(names []string) (out []string) {
+	days, day := 0, ""
+	for i, name := range names {
+		its := name[:len(prefix+"20060102")]
+		last := its != day
+		if day = its; last {
+			days++
+		}
+		if i >= recent && (!last || days > kept) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // copies lists the copies in a store, the newest first. Files with other names are not ours.

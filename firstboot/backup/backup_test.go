@@ -83,6 +83,24 @@ func TestACopyHasWhatIsNotInTheFileYet(t *testing.T) {
 
 func noWord(t *testing.T) func(string) { return func(s string) { t.Error(s) } }
 
+// TestThin: of the last day each hour's copy is kept, and before it one a day.
+func TestThin(t *testing.T) {
+	dir, at := Dir(t.TempDir()), time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	for i := range 40 * 24 {
+		if err := dir.Put(prefix+at.Add(time.Duration(i)*time.Hour).Format(timeFormat)+suffix, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := thin(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, err := dir.List()
+	if err != nil || len(names) != recent+kept-1 || names[0] != "headscale-20261111T230000Z.tar.gz" ||
+		names[kept-2] != "headscale-20261209T230000Z.tar.gz" || names[kept-1] != "headscale-20261210T000000Z.tar.gz" {
+		t.Errorf("%v, %v", names, err)
+	}
+}
+
 // TestTheNewestWholeCopyComesBack, and a month of them is kept.
 func TestTheNewestWholeCopyComesBack(t *testing.T) {
 	dir := t.TempDir()

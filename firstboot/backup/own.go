@@ -19,8 +19,9 @@ import (
 // last.
 const noteFile = "copies"
 
-// remembered is how many names the note holds: enough for a bucket that was unreachable for years.
-const remembered = 1000
+// remembered is how many names the note holds: enough for a bucket that was unreachable for a year,
+// with a copy every hour.
+const remembered = 366 * 24
 
 // own returns the names of the copies that this machine has written or taken over: those in the
 // note, and those in its own directories, where an older image without a note may have written

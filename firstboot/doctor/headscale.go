@@ -39,8 +39,11 @@ func (p *patient) headscale(ctx context.Context) {
 // patience bounds an exchange with a bucket.
 const patience = 20 * time.Second
 
-// copies checks those of Headscale's database, which are made every night in each place
-// that node.yaml names. A server set up today has none yet.
+// lateCopy is the age at which a copy of Headscale's database is too old: some were missed.
+const lateCopy = 4 * time.Hour
+
+// copies checks those of Headscale's database, which are made every hour in each place
+// that node.yaml names. A server that was just set up has none yet.
 func (p *patient) copies(group string) {
 	k, err := backup.Open([]byte(p.text(contract.HeadscaleStores)), patience)
 	if err != nil {
@@ -58,6 +61,6 @@ func (p *patient) copies(group string) {
 			p.add(group, check, Warning, err.Error())
 			continue
 		}
-		p.age(group, check, newest, born, lateSnapshot, "though one is made every night: journalctl -u headscale-backup")
+		p.age(group, check, newest, born, lateCopy, "though one is made every hour: journalctl -u headscale-backup")
 	}
 }

@@ -69,7 +69,7 @@ func TestHeadscale(t *testing.T) {
 		return doctor.Fit(all), lines
 	}
 	day := 24 * time.Hour
-	copyOf(t, kept, time.Now().Add(-25*time.Hour))
+	copyOf(t, kept, time.Now().Add(-3*time.Hour))
 	until := time.Now().Add(60 * day).UTC().Format(time.DateOnly)
 	if fit, got := find(60*day, nil); !fit || !slices.Equal(got, []string{"headscale.example.net ok ", "certificate ok until " + until, "copy in " + kept + " ok "}) {
 		t.Errorf("well: %q", got)
@@ -87,11 +87,11 @@ func copyOf(t *testing.T, dir string, at time.Time) {
 	write(t, dir, at.UTC().Format("headscale-20060102T150405Z.tar.gz"), "")
 }
 
-// TestCopies: a night that left none, in whichever place, is told of, and so is a bucket that
+// TestCopies: hours that left none, in whichever place, is told of, and so is a bucket that
 // cannot be asked, or that another machine writes to.
 func TestCopies(t *testing.T) {
 	late, none, own := t.TempDir(), t.TempDir(), t.TempDir()
-	copyOf(t, late, time.Now().Add(-72*time.Hour))
+	copyOf(t, late, time.Now().Add(-5*time.Hour-time.Minute))
 	copyOf(t, own, time.Now().Add(-time.Hour))
 	s3 := func(at string) string {
 		return fmt.Sprintf("\ns3: {endpoint: %q, region: r, bucket: b, accessKey: k, secretKey: s}", at)
@@ -101,7 +101,7 @@ func TestCopies(t *testing.T) {
 	}))
 	defer others.Close()
 	for settings, want := range map[string]string{
-		"path: " + late: "is 72 hours old, though one is made every night",
+		"path: " + late: "is 5 hours old, though one is made every hour",
 		"path: " + none: "there is none though",
 		"path: " + own + s3("http://127.0.0.1:1"): "connection refused",
 		"path: " + own + s3(others.URL):           "headscale-20991231T033000Z.tar.gz, was written by another machine",
@@ -120,10 +120,10 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// TestANewHeadscale is not told of what its first night brings, but of a bucket that it
-// cannot ask; one of before yesterday has had its night.
+// TestANewHeadscale is not told of what its first hours bring, but of a bucket that it
+// cannot ask; one of this morning has had its copies.
 func TestANewHeadscale(t *testing.T) {
-	for age, want := range map[time.Duration]doctor.Verdict{time.Hour: doctor.OK, 48 * time.Hour: doctor.Warning} {
+	for age, want := range map[time.Duration]doctor.Verdict{time.Hour: doctor.OK, 5 * time.Hour: doctor.Warning} {
 		root, h := healthy(t)
 		h.Units.(units).up["headscale.service"] = true
 		write(t, root, "etc/headscale/backup.yaml", "path: "+t.TempDir()+"\ns3: {endpoint: \"http://127.0.0.1:1\", region: r, bucket: b, accessKey: k, secretKey: s}\n")

@@ -33,7 +33,7 @@ type ControlServer struct {
 	Names Names `yaml:"names,omitempty"`
 }
 
-// Backup says where copies go every night.
+// Backup says where copies go every hour.
 type Backup struct {
 	// Path is a directory below /var; default contract.HeadscaleBackup.
 	Path string `yaml:"path,omitempty"`

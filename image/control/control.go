@@ -37,13 +37,16 @@ type Done struct {
 	// expired, the zero time if it replaces none.
 	Created bool
 	Ended   time.Time
-	// WithoutAttrs says that this Headscale does not support node attributes.
-	WithoutAttrs bool
+	// Policy is what became of the server's policy.
+	Policy *Policy
 	// Member says that the machine was in its tailnet already; otherwise it has been given a
 	// key, and joins.
 	Member bool
 	// Again is what a database restored from a backup had forgotten of revocations.
 	Again *revoke.Found
+	// Forgotten are the nodes that are no members, and whose last key a restored database does
+	// not know: they need another.
+	Forgotten []string
 }
 
 // keyLife is how long a new API key is valid.
@@ -83,10 +86,13 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 		}
 		d.Created = !d.Ended.IsZero()
 	}
-	if d.WithoutAttrs, err = s.furnish(ctx); err != nil {
+	if d.Policy, err = s.furnish(ctx); err != nil {
 		return nil, err
 	}
 	if d.Again, err = revoke.Again(ctx, s.fleet, s.api); err != nil {
+		return nil, err
+	}
+	if d.Forgotten, err = s.forgotten(ctx); err != nil {
 		return nil, err
 	}
 	d.Member, err = s.join(ctx)
@@ -255,16 +261,13 @@ func lastLine(s string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// furnish creates the user and sets the policy that the fleet needs.
-func (s *server) furnish(ctx context.Context) (withoutAttrs bool, err error) {
+// furnish creates the user and sets the policy that the fleet needs, unless the server's has
+// something else in it.
+func (s *server) furnish(ctx context.Context) (*Policy, error) {
 	if _, err := s.api.CreateUser(ctx, s.fleet.Cluster.Headscale.User); err != nil {
-		return false, err
+		return nil, err
 	}
-	policy, err := s.fleet.Policy()
-	if err != nil {
-		return false, err
-	}
-	return s.api.SetPolicy(ctx, string(policy))
+	return SetPolicy(ctx, s.fleet, s.api, false)
 }
 
 // join gives the machine a key to join its tailnet with, unless it is a member.
@@ -308,10 +311,17 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 }
 
 // waits asks the machine whether it needs a key: a member that is offline may just be
-// starting.
+// starting. While the machine has a problem with its Headscale's name or certificate, it has
+// not come so far as to know, so that is an error.
 func (s *server) waits(ctx context.Context, sh *shell) (bool, error) {
 	p, err := s.problem(ctx, sh)
-	return slices.Contains(contract.NeedsKey, p.Code), err
+	if err != nil || slices.Contains(contract.NeedsKey, p.Code) {
+		return err == nil, err
+	}
+	if strings.HasPrefix(p.Code, "control-") || strings.HasPrefix(p.Code, "acme-") {
+		return false, fmt.Errorf("%s is not in its tailnet and has no key from here yet; it says itself: %q (then do this again)", s.name, p.Summary+" "+p.Remedy)
+	}
+	return false, nil
 }
 
 // problem asks the machine what keeps it from joining, the zero Trouble if nothing does.

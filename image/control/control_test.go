@@ -66,6 +66,7 @@ nodes:
 
 func newVPS(t *testing.T) *vps {
 	v := &vps{t: t, hs: headscaletest.Start(t), dir: t.TempDir(), in: make(chan struct{}, 1)}
+	v.setPolicy("{}")
 	u, err := url.Parse(v.hs.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -329,35 +330,6 @@ func otherCertificate(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return der
-}
-
-// TestTheMachineAfter: a restored database lists the previous machine, which must make way
-// for the present one. A stranger with its name is neither of them.
-func TestTheMachineAfter(t *testing.T) {
-	v := newVPS(t)
-	if _, err := v.init(); err != nil {
-		t.Fatal(err)
-	}
-	v.hs.Register("vps")
-	v.fails("a stranger", "is none of this fleet is called vps", "tag:k3s-witness", "headscale nodes delete")
-	if list, err := v.hs.Client.Nodes(t.Context()); err != nil || len(list) != 1 {
-		t.Errorf("a stranger is gone: %v, %v", list, err)
-	}
-	v.hs.Tag("vps", "tag:k3s-witness", "tag:site-cloud")
-	for _, c := range []struct {
-		problem string
-		member  bool
-	}{{"tailscaled", true}, {"control-waits", false}} {
-		v.key, v.problem = "", c.problem
-		d, err := v.init()
-		if err != nil || d.Member != c.member || (v.key == "") != c.member {
-			t.Errorf("%s: %+v, %v, a key of %d characters", c.problem, d, err, len(v.key))
-		}
-		list, err := v.hs.Client.Nodes(t.Context())
-		if err != nil || (len(list) == 1) != c.member {
-			t.Errorf("%s: the server has %d nodes, %v", c.problem, len(list), err)
-		}
-	}
 }
 
 func (v *vps) read(name string) string {

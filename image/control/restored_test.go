@@ -39,6 +39,17 @@ func TestARestoredDatabaseForgets(t *testing.T) {
 	v.write("secrets/revoked/home-pi.json", fmt.Sprintf(note, time.Now().Add(time.Second).Format(time.RFC3339)))
 	v.remains(1, keys[1].ID)
 	v.remains(1, keys[1].ID)
+
+	const later = `{"id":"99","minted":%q,"expires":%q}`
+	now := time.Now()
+	v.write("secrets/keys.json", `{"version":1,"nodes":{"home-pi":[`+fmt.Sprintf(later, now.Format(time.RFC3339Nano), now.Add(time.Hour).Format(time.RFC3339Nano))+`]}}`)
+	if d, err := v.init(); err != nil || !slices.Equal(d.Forgotten, []string{"home-pi"}) {
+		t.Errorf("a card of after the copy: %+v, %v", d, err)
+	}
+	v.hs.Register("home-pi")
+	if d, err := v.init(); err != nil || len(d.Forgotten) > 0 {
+		t.Errorf("a member: %+v, %v", d, err)
+	}
 }
 
 // remains runs Init, and checks the number of members, and which of the keys that were made
@@ -73,5 +84,41 @@ func (v *vps) remains(members int, keys ...headscale.ID) {
 	}
 	if !slices.Equal(good, keys) {
 		v.t.Errorf("good are %v, want %v", good, keys)
+	}
+}
+
+// TestTheMachineAfter: a restored database lists the previous machine, which must make way
+// for the present one. A stranger with its name is neither of them.
+func TestTheMachineAfter(t *testing.T) {
+	v := newVPS(t)
+	if _, err := v.init(); err != nil {
+		t.Fatal(err)
+	}
+	v.hs.Register("vps")
+	v.fails("a stranger", "is none of this fleet is called vps", "tag:k3s-witness", "headscale nodes delete")
+	if list, err := v.hs.Client.Nodes(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("a stranger is gone: %v, %v", list, err)
+	}
+	v.hs.Tag("vps", "tag:k3s-witness", "tag:site-cloud")
+	for _, code := range []string{"control-away", "acme-unproved"} {
+		v.key, v.problem = "", code
+		v.fails(code, "vps is not in its tailnet", "words of "+code+". Do it.", "do this again")
+		if list, err := v.hs.Client.Nodes(t.Context()); err != nil || len(list) != 1 || v.key != "" {
+			t.Errorf("%s: %v, %v, a key of %d characters", code, list, err, len(v.key))
+		}
+	}
+	for _, c := range []struct {
+		problem string
+		member  bool
+	}{{"tailscaled", true}, {"control-waits", false}} {
+		v.key, v.problem = "", c.problem
+		d, err := v.init()
+		if err != nil || d.Member != c.member || (v.key == "") != c.member {
+			t.Errorf("%s: %+v, %v, a key of %d characters", c.problem, d, err, len(v.key))
+		}
+		list, err := v.hs.Client.Nodes(t.Context())
+		if err != nil || (len(list) == 1) != c.member {
+			t.Errorf("%s: the server has %d nodes, %v", c.problem, len(list), err)
+		}
 	}
 }

@@ -90,7 +90,7 @@ type Headscale struct {
 	URL string `yaml:"url"`
 	// APIKey is the owner's key for the server's API. No node gets it.
 	APIKey Ref `yaml:"apiKey"`
-	// User of Headscale that owns the keys; default "fleet".
+	// User of Headscale that owns the keys; only its devices may reach nodes; default "fleet".
 	User string `yaml:"user"`
 	// KeyExpiry is how long the key on a card is valid, and so how long the card may be on its
 	// way; default 14d.
@@ -118,7 +118,7 @@ type Server struct {
 	HostKey Ref `yaml:"hostKey"`
 	// LoginKey is the ssh key that "headscale init" logs in with: ed25519, in OpenSSH's format.
 	LoginKey Ref `yaml:"loginKey"`
-	// Backup says where the nightly copies of its database and keys go.
+	// Backup says where the hourly copies of its database and keys go.
 	Backup Backup `yaml:"backup"`
 }
 

@@ -57,6 +57,11 @@ type acl struct {
 // devices ssh, the API and the applications. The node attribute cache-network-maps
 // (Headscale 0.29) lets nodes keep their addresses while Headscale is down.
 func (f *Fleet) Policy() ([]byte, error) {
+	text, err := json.MarshalIndent(f.policy(f.Cluster.K3s.ShareImages, len(f.Encrypted()) > 0), "", "  ")
+	return append(text, '\n'), err
+}
+
+func (f *Fleet) policy(shareImages, encrypted bool) policy {
 	owner := []string{f.Cluster.Headscale.User + "@"}
 	servers, witness, agents := RoleTag(node.Server), RoleTag(node.Witness), RoleTag(node.Agent)
 	all, voters := []string{servers, witness, agents}, []string{servers, witness}
@@ -74,17 +79,16 @@ func (f *Fleet) Policy() ([]byte, error) {
 			{"accept", "icmp", owner, ports("*", every...)},
 		},
 	}
-	if f.Cluster.K3s.ShareImages { // docs.k3s.io, "Embedded Registry Mirror": peers discover each other on 5001, and serve on 6443
+	if shareImages { // docs.k3s.io, "Embedded Registry Mirror": peers discover each other on 5001, and serve on 6443
 		p.ACLs = append(p.ACLs, acl{"accept", "tcp", all, ports("5001,6443", all...)})
 	}
-	if len(f.Encrypted()) > 0 {
+	if encrypted {
 		p.ACLs = append(p.ACLs, acl{"accept", "tcp", every, ports(strconv.Itoa(contract.SharesPort), holderTags()...)})
 	}
 	for _, tag := range f.tags() {
 		p.TagOwners[tag] = owner
 	}
-	text, err := json.MarshalIndent(p, "", "  ")
-	return append(text, '\n'), err
+	return p
 }
 
 func ports(list string, tags ...string) []string {

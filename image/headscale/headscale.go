@@ -245,8 +245,8 @@ func (c *Client) PolicyCheck(ctx context.Context, policy string) error {
 	return c.call(ctx, http.MethodPost, "/api/v1/policy/check", map[string]string{"policy": policy}, nil)
 }
 
-// SetPolicy replaces the server's policy. A server that reads its policy from a file
-// refuses: policy.mode must be database. Before 0.29 there are no node attributes: the
+// SetPolicy replaces the server's policy, whatever it is. A server that reads its policy from
+// a file refuses (ErrPolicyInFile). Before 0.29 there are no node attributes: the
 // policy is then set without them, and withoutAttrs is true.
 func (c *Client) SetPolicy(ctx context.Context, policy string) (withoutAttrs bool, err error) {
 	err = c.setPolicy(ctx, policy)
@@ -269,5 +269,5 @@ func (c *Client) SetPolicy(ctx context.Context, policy string) (withoutAttrs boo
 const attrsField = "nodeAttrs"
 
 func (c *Client) setPolicy(ctx context.Context, policy string) error {
-	return c.call(ctx, http.MethodPut, "/api/v1/policy", map[string]string{"policy": policy}, nil)
+	return inFile(c.call(ctx, http.MethodPut, "/api/v1/policy", map[string]string{"policy": policy}, nil))
 }

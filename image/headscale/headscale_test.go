@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +30,7 @@ func walk(t *testing.T, s *headscaletest.Server, version string) {
 	}
 	keys(t, c, u.ID)
 	policy(t, c, version >= "v0.29")
+	defer policyFile(t, s)
 	if nodes, err := c.Nodes(ctx); err != nil || len(nodes) != 0 {
 		t.Errorf("nodes: %v, %v", nodes, err)
 	}
@@ -76,6 +79,9 @@ func policy(t *testing.T, c *headscale.Client, checks bool) {
 	if without, err := c.SetPolicy(ctx, headscaletest.Policy); err != nil || without && checks {
 		t.Errorf("set the policy: %t, %v", without, err)
 	}
+	if text, err := c.Policy(ctx); err != nil || !strings.Contains(text, "tag:site-b") {
+		t.Errorf("the policy: %q, %v", text, err)
+	}
 	if !checks {
 		if err := c.PolicyCheck(ctx, headscaletest.Policy); !errors.Is(err, headscale.ErrNotFound) {
 			t.Errorf("an old server checks a policy: %v", err)
@@ -89,5 +95,27 @@ func policy(t *testing.T, c *headscale.Client, checks bool) {
 	err := c.PolicyCheck(ctx, `{"acls":[{"action":"accept","src":["tag:nobody"],"dst":["*:*"]}]}`)
 	if !errors.As(err, &api) {
 		t.Errorf("a bad policy: %v", err)
+	}
+}
+
+// policyFile: a policy in a file is read like another, and cannot be set; one that is missing
+// is neither.
+func policyFile(t *testing.T, s *headscaletest.Server) {
+	ctx, name := context.Background(), filepath.Join(t.TempDir(), "policy.hujson")
+	if err := os.WriteFile(name, []byte("{ /* of a file */ }"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Configure("policy", map[string]string{"mode": "file", "path": name})
+	if text, err := s.Client.Policy(ctx); err != nil || text != "{ /* of a file */ }" {
+		t.Errorf("a policy in a file: %q, %v", text, err)
+	}
+	if _, err := s.Client.SetPolicy(ctx, headscaletest.Policy); !errors.Is(err, headscale.ErrPolicyInFile) {
+		t.Errorf("set it: %v", err)
+	}
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := s.Client.Policy(ctx); !errors.Is(err, headscale.ErrPolicyInFile) {
+		t.Errorf("a file that is missing: %q, %v", text, err)
 	}
 }

@@ -65,6 +65,17 @@ func Good(made []Entry, listed []headscale.Key) (out []headscale.Key) {
 	return out
 }
 
+// Forgotten says that the server does not know the last key that was made for a node, though it
+// has not expired: the server's database is from before it was made, or the node was deleted
+// with it (Headscale 0.28 and newer).
+func Forgotten(made []Entry, listed []headscale.Key, now time.Time) bool {
+	if len(made) == 0 {
+		return false
+	}
+	last := made[len(made)-1]
+	return last.Expires.After(now) && !slices.ContainsFunc(listed, last.is)
+}
+
 // canJoin says that a key is unused and not expired.
 func canJoin(k headscale.Key) bool { return !k.Used && k.Expiration.After(time.Now()) }
 

@@ -110,6 +110,9 @@ func (r *Row) key(made []mint.Entry, keys []headscale.Key, now time.Time) {
 			good = k.Expiration
 		}
 	}
+	if mint.Forgotten(made, keys, now) {
+		r.Notes = append(r.Notes, "Headscale does not know its key: its database is from before, or the member was deleted; imagebuilder key "+r.Node+" makes another")
+	}
 	last := made[len(made)-1:]
 	at := slices.IndexFunc(keys, func(k headscale.Key) bool { return mint.IsOf(last, k) })
 	switch {

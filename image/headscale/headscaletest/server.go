@@ -93,6 +93,9 @@ func start(t testing.TB, program, listen, public string) *Server {
 	if s.Client, err = headscale.New(fmt.Sprintf("http://%s:%d", listen, port), s.APIKey, ""); err != nil {
 		t.Fatal(err)
 	}
+	if text, err := s.Client.Policy(context.Background()); err != nil || text != "" {
+		t.Fatalf("the policy of a new server: %q, %v", text, err)
+	}
 	if _, err := s.Client.SetPolicy(context.Background(), Policy); err != nil {
 		t.Fatal(err)
 	}
