@@ -17,7 +17,8 @@ import (
 // Remedies are tried from the gentlest on: the port off and on, the same
 // without energy saving (EEE), then restarts of the node, at growing intervals,
 // as it may be the router that is dead. A node that can still be reached is
-// left alone.
+// left alone. Where another way out answers, such as Wi-Fi beside the cable, it
+// takes over.
 
 // When each remedy is tried, after the router was first found silent.
 const (
@@ -37,6 +38,7 @@ const restartsFile = stateDir + "/link-restarts"
 // port is a way out of the node: a network port and the router behind it.
 type port struct {
 	Dev, Gateway string
+	Metric       int // the kernel takes the way with the lowest
 }
 
 // link is what is known of the current silence, and what was tried against it.
@@ -45,22 +47,29 @@ type link struct {
 	well  time.Time // since when the router answers; zero if it does not
 	done  string    // code of the last remedy
 	told  *Problem
+	aside aside
 }
 
 // look judges the ports and does what is due. A fault of theirs is the cause of
 // whatever else is wrong with a member, so it is reported in its place. The
-// exception is link-router, which comes after other faults.
+// exceptions are link-router and link-aside, which come after other faults.
 func (l *link) look(ctx context.Context, m *machine) *Problem {
 	if member, err := m.exists(joinedFile); err != nil || !member {
 		return nil
 	}
-	ports, others, answered := m.silentPorts(ctx)
+	s := m.silentPorts(ctx)
 	now := m.Clock.Now()
+	if now.Before(l.aside.until) {
+		if s.answered {
+			return l.told
+		}
+		l.aside.end(ctx, m) // the way that took over is silent, too
+	}
 	switch {
-	case answered:
+	case s.answered:
 		l.answered(m, now)
 		return nil
-	case len(ports) == 0: // no cable, or nothing is known: neither silence nor an answer
+	case len(s.ports) == 0: // no cable, or nothing is known: neither silence nor an answer
 		*l = link{}
 		return m.unplugged(ctx)
 	}
@@ -69,14 +78,17 @@ func (l *link) look(ctx context.Context, m *machine) *Problem {
 		l.since = now
 		return nil
 	}
-	if others || m.reachesCluster(ctx) {
-		*l = link{since: now, done: "link-router"}
-		return problem("link-router", ports[0].Gateway, ports[0].Dev)
+	if s.others || m.reachesCluster(ctx) {
+		*l = link{since: now, done: "link-router", aside: l.aside}
+		return problem("link-router", s.ports[0].Gateway, s.ports[0].Dev)
 	}
 	if l.done == "link-router" {
-		*l = link{since: now}
+		*l = link{since: now, aside: l.aside}
 	}
-	return l.mend(ctx, m, ports, now)
+	if s.spare {
+		return l.takeOver(ctx, m, s.ports, now)
+	}
+	return l.mend(ctx, m, s.ports, now)
 }
 
 // unplugged reports a missing cable, which a server without other nodes does
@@ -93,11 +105,12 @@ func (m *machine) unplugged(ctx context.Context) *Problem {
 // calm.
 func (l *link) answered(m *machine, now time.Time) {
 	if l.well.IsZero() {
-		*l = link{well: now}
+		*l = link{well: now, aside: l.aside}
 	}
 	if now.Sub(l.well) < calm {
 		return
 	}
+	l.aside = aside{}
 	if some, err := m.exists(restartsFile); err == nil && some {
 		_ = m.Files.Remove(restartsFile) // if that fails, the next look repeats it
 	}
@@ -191,23 +204,35 @@ func (m *machine) reachesCluster(ctx context.Context) bool {
 	return err == nil && s.alive.IsValid()
 }
 
-// silentPorts returns the ports with a cable whose routers do not answer. It
-// returns none if a router answered (answered), or if nothing is known. others
-// reports whether another device on those cables answers: then the ports are
-// fine.
-func (m *machine) silentPorts(ctx context.Context) (silent []port, others, answered bool) {
+// silence is what the ways out said when they were asked. It has no ports if
+// the kernel's first choice answered, or if nothing is known.
+type silence struct {
+	ports    []port // those with a cable whose routers do not answer
+	others   bool   // another device on those cables answers: then the ports are fine
+	spare    bool   // a way that the kernel takes only without those ports answers
+	answered bool
+}
+
+// silentPorts asks the ways out, the kernel's first choice first.
+func (m *machine) silentPorts(ctx context.Context) (s silence) {
 	ways, err := m.waysOut(ctx)
 	if err != nil {
-		return nil, false, false
+		return silence{}
 	}
 	for _, p := range ways {
 		said, other := m.asks(ctx, p)
-		if said != nothing {
-			return nil, false, said == something
+		switch {
+		case said == unknown:
+			return silence{}
+		case said == something && p.Metric > ways[0].Metric:
+			s.spare = true
+			return s
+		case said == something: // among equals, the kernel itself avoids a router that it does not find
+			return silence{answered: true}
 		}
-		silent, others = append(silent, p), others || other
+		s.ports, s.others = append(s.ports, p), s.others || other
 	}
-	return silent, others, false
+	return s
 }
 
 // reply is what is known of a router's answer.
@@ -219,8 +244,9 @@ const (
 	nothing
 )
 
-// waysOut lists the default routes over ports with a cable. If no port has an
-// address, each port with a cable counts as one, with DHCP as its router.
+// waysOut lists the default routes over ports with a cable, in the kernel's
+// order of preference. If no port has an address, each port with a cable counts
+// as one, with DHCP as its router.
 func (m *machine) waysOut(ctx context.Context) (ways []port, err error) {
 	links, err := m.Net.Links(ctx)
 	if err != nil {
@@ -236,6 +262,7 @@ func (m *machine) waysOut(ctx context.Context) (ways []port, err error) {
 			}
 		}
 	}
+	sortWays(ways)
 	if len(ways) > 0 || slices.ContainsFunc(links, func(l Link) bool { return len(l.Addresses) > 0 }) {
 		return ways, nil
 	}

@@ -24,6 +24,7 @@ type out struct {
 	state  string // of a silent router in the kernel's list, "" for FAILED
 	dual   bool   // there is a router for IPv6, too, as silent
 	broken bool   // the kernel's list cannot be read
+	wifi   *spare // nil: there is no other way
 	// what the node did, with the time since it was switched on first
 	did      []string
 	begun    time.Time
@@ -44,11 +45,13 @@ func (w *world) cured(by string) {
 }
 
 // runLink is ip, ping, ethtool and systemctl.
-func (w *world) runLink(argv []string) (string, error) {
+func (w *world) runLink(argv []string) (answer string, err error) {
 	o, cmd := w.out, strings.Join(argv, " ")
 	switch {
 	case o == nil:
 		return "", nil
+	case o.wifi != nil && w.runWiFi(cmd, &answer, &err):
+		return answer, err
 	case cmd == "ip -j -4 route show default" && o.lease:
 		return `[{"dst":"default","gateway":"192.168.1.1","dev":"eth0","protocol":"dhcp","flags":[]}]`, nil
 	case cmd == "ip -j -6 route show default" && o.dual:

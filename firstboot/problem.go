@@ -117,6 +117,7 @@ var texts = map[string]text{
 
 	"link-silent":  {"The router (%s) does not answer on %s, though the cable is plugged in.", linkRemedy, false, look},
 	"link-router":  {"The router (%s) does not answer on %s; others on this network do.", "Switch the router off and on. The node needs nothing.", false, look},
+	"link-aside":   {"The router (%s) does not answer on %s; that port is off until %s, and another one does its work.", "Check the cable's other end; switch the router off and on. The node tries that port again by itself.", false, look},
 	"link-bounced": {"The router (%s) does not answer on %s; the port was switched off and on.", linkRemedy, false, look},
 	"link-no-eee":  {"The router (%s) does not answer on %s; the port was switched off and on, without energy saving (EEE). The node restarts itself at %s.", linkRemedy, false, look},
 	"link-restart": {"The router (%s) does not answer on %s; the node restarts itself, for the %s. time.", linkRemedy, false, look},

@@ -97,6 +97,7 @@ var spanishProblems = map[string]Text{
 
 	"link-silent":  {"El router (%s) no responde en %s, aunque el cable está enchufado.", esLinkPort},
 	"link-router":  {"El router (%s) no responde en %s; otros en esta red sí.", "Apague y encienda el router. El equipo no necesita nada."},
+	"link-aside":   {"El router (%s) no responde en %s; ese puerto está apagado hasta las %s, y otro hace su trabajo.", "Revise el otro extremo del cable; apague y encienda el router. El equipo vuelve a probar ese puerto por sí solo."},
 	"link-bounced": {"El router (%s) no responde en %s; el puerto se apagó y se encendió.", esLinkPort},
 	"link-no-eee":  {"El router (%s) no responde en %s; el puerto se apagó y se encendió, sin ahorro de energía (EEE). El equipo se reinicia a las %s.", esLinkPort},
 	"link-restart": {"El router (%s) no responde en %s; el equipo se reinicia (reinicio n.º %s).", esLinkPort},

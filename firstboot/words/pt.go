@@ -97,6 +97,7 @@ var portugueseProblems = map[string]Text{
 
 	"link-silent":  {"O router (%s) não responde em %s, embora o cabo esteja ligado.", ptLinkPort},
 	"link-router":  {"O router (%s) não responde em %s; outros nesta rede respondem.", "Desligue e ligue o router. O aparelho não precisa de nada."},
+	"link-aside":   {"O router (%s) não responde em %s; essa porta está desligada até às %s, e outra faz o seu trabalho.", "Verifique a outra ponta do cabo; desligue e ligue o router. O aparelho volta a tentar essa porta sozinho."},
 	"link-bounced": {"O router (%s) não responde em %s; a porta foi desligada e ligada.", ptLinkPort},
 	"link-no-eee":  {"O router (%s) não responde em %s; a porta foi desligada e ligada, sem poupança de energia (EEE). O aparelho reinicia-se às %s.", ptLinkPort},
 	"link-restart": {"O router (%s) não responde em %s; o aparelho reinicia-se (reinício n.º %s).", ptLinkPort},
