@@ -178,23 +178,39 @@ func (m *machine) restartForLink(ctx context.Context, count int) error {
 // that does not have EEE refuses to switch it off, and is bounced all the same.
 func (m *machine) bounce(ctx context.Context, ports []port, noEEE bool) error {
 	var errs []error
-	done := map[string]bool{} // a port may lead to an IPv4 router and to an IPv6 one
-	for _, p := range ports {
-		if done[p.Dev] {
-			continue
-		}
-		done[p.Dev] = true
+	for _, dev := range m.chips(devices(ports)) {
 		if noEEE {
-			_, err := m.Programs.Run(ctx, "ethtool", "--set-eee", p.Dev, "eee", "off")
+			_, err := m.Programs.Run(ctx, "ethtool", "--set-eee", dev, "eee", "off")
 			errs = append(errs, err)
 		}
-		_, down := m.Programs.Run(ctx, "ip", "link", "set", "dev", p.Dev, "down")
+		_, down := m.Programs.Run(ctx, "ip", "link", "set", "dev", dev, "down")
 		wait := m.Clock.Sleep(ctx, 2*time.Second)
 		// The port must come up again even if this program is being stopped.
-		_, up := m.Programs.Run(context.WithoutCancel(ctx), "ip", "link", "set", "dev", p.Dev, "up")
+		_, up := m.Programs.Run(context.WithoutCancel(ctx), "ip", "link", "set", "dev", dev, "up")
 		errs = append(errs, down, wait, up)
 	}
 	return errors.Join(errs...)
+}
+
+// chips returns the devices, each once, that send what leaves through devs: a
+// VLAN has no chip of its own. The kernel takes it down and up with its port.
+func (m *machine) chips(devs []string) (chips []string) {
+	for _, dev := range devs {
+		var lower []string
+		names, _ := m.Files.List("/sys/class/net/" + dev) // if that fails, dev itself is better than nothing
+		for _, name := range names {
+			if below, ok := strings.CutPrefix(name, "lower_"); ok {
+				lower = append(lower, below)
+			}
+		}
+		if len(lower) == 0 {
+			chips = append(chips, dev)
+		} else {
+			chips = append(chips, m.chips(lower)...)
+		}
+	}
+	slices.Sort(chips)
+	return slices.Compact(chips)
 }
 
 // reachesCluster reports whether another server answers over the tailnet: then

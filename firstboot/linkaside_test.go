@@ -140,3 +140,14 @@ func TestWiFiBesideALivePort(t *testing.T) {
 		o.sees("well", green)
 	}
 }
+
+// TestAVLAN has no chip of its own: its port has.
+func TestAVLAN(t *testing.T) {
+	o := outside(t)
+	o.links = append(o.links, firstboot.Link{Name: "vlan5", Carrier: true})
+	o.put("/sys/class/net/vlan5/lower_eth0/address", "")
+	o.out.silent, o.out.cure, o.out.dev = true, "eee", "vlan5"
+	o.goOn(12 * time.Minute)
+	o.expect("2m0s bounce, 6m0s eee off, 6m0s bounce")
+	o.sees("mended", green)
+}
