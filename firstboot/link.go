@@ -16,8 +16,8 @@ import (
 // feeds its watchdog, but nobody can reach it until somebody pulls the plug.
 // Remedies are tried from the gentlest on: the port off and on, the same
 // without energy saving (EEE), then restarts of the node, at growing intervals,
-// as it may be the router that is dead. A node that can still be reached is
-// left alone. Where another way out answers, such as Wi-Fi beside the cable, it
+// as it may be the router that is dead. A node that can still be reached only
+// asks DHCP anew, as there may be another router. Where another way out answers, such as Wi-Fi beside the cable, it
 // takes over.
 
 // When each remedy is tried, after the router was first found silent.
@@ -48,6 +48,7 @@ type link struct {
 	done  string    // code of the last remedy
 	told  *Problem
 	aside aside
+	anew  anew
 }
 
 // look judges the ports and does what is due. A fault of theirs is the cause of
@@ -79,11 +80,12 @@ func (l *link) look(ctx context.Context, m *machine) *Problem {
 		return nil
 	}
 	if s.others || m.reachesCluster(ctx) {
-		*l = link{since: now, done: "link-router", aside: l.aside}
-		return problem("link-router", s.ports[0].Gateway, s.ports[0].Dev)
+		*l = link{since: now, done: "link-router", aside: l.aside, anew: l.anew}
+		err := l.anew.ask(ctx, m, s.ports, now)
+		return problem("link-router", s.ports[0].Gateway, s.ports[0].Dev).because(err)
 	}
 	if l.done == "link-router" {
-		*l = link{since: now, aside: l.aside}
+		*l = link{since: now, aside: l.aside, anew: l.anew}
 	}
 	if s.spare {
 		return l.takeOver(ctx, m, s.ports, now)

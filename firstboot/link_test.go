@@ -26,6 +26,7 @@ type out struct {
 	dev    string // on top of eth0, "" for eth0
 	broken bool   // the kernel's list cannot be read
 	wifi   *spare // nil: there is no other way
+	dhcp   *dhcp  // nil: the address is a fixed one
 	// what the node did, with the time since it was switched on first
 	did      []string
 	begun    time.Time
@@ -54,7 +55,7 @@ func (w *world) runLink(argv []string) (answer string, err error) {
 	switch {
 	case o == nil:
 		return "", nil
-	case o.wifi != nil && w.runWiFi(cmd, &answer, &err):
+	case o.wifi != nil && w.runWiFi(cmd, &answer, &err), o.dhcp != nil && w.runDHCP(cmd, &answer):
 		return answer, err
 	case cmd == "ip -j -4 route show default" && o.lease:
 		return `[{"dst":"default","gateway":"192.168.1.1","dev":"` + dev + `","protocol":"dhcp","flags":[]}]`, nil
