@@ -153,9 +153,10 @@ func (r *runner) pass(ctx context.Context) error {
 	r.machine = m
 	p := r.link.look(ctx, m)
 	// link-router means that the router is dead, but others still reach the
-	// node. It explains no other fault, so it comes after err; and it must not
-	// keep a node that was just started from ever counting as joined.
-	if p == nil || p.Code == "link-router" && (err != nil || !r.member) {
+	// node; link-aside, that another way out has taken over. They explain no
+	// other fault, so they come after err; and they must not keep a node that
+	// was just started from ever counting as joined.
+	if p == nil || (p.Code == "link-router" || p.Code == "link-aside") && (err != nil || !r.member) {
 		return err
 	}
 	return p.because(errors.Join(p.err, err))

@@ -16,8 +16,9 @@ import (
 // feeds its watchdog, but nobody can reach it until somebody pulls the plug.
 // Remedies are tried from the gentlest on: the port off and on, the same
 // without energy saving (EEE), then restarts of the node, at growing intervals,
-// as it may be the router that is dead. A node that can still be reached is
-// left alone.
+// as it may be the router that is dead. A node that can still be reached only
+// asks DHCP anew, as there may be another router. Where another way out answers, such as Wi-Fi beside the cable, it
+// takes over.
 
 // When each remedy is tried, after the router was first found silent.
 const (
@@ -37,6 +38,7 @@ const restartsFile = stateDir + "/link-restarts"
 // port is a way out of the node: a network port and the router behind it.
 type port struct {
 	Dev, Gateway string
+	Metric       int // the kernel takes the way with the lowest
 }
 
 // link is what is known of the current silence, and what was tried against it.
@@ -45,22 +47,30 @@ type link struct {
 	well  time.Time // since when the router answers; zero if it does not
 	done  string    // code of the last remedy
 	told  *Problem
+	aside aside
+	anew  anew
 }
 
 // look judges the ports and does what is due. A fault of theirs is the cause of
 // whatever else is wrong with a member, so it is reported in its place. The
-// exception is link-router, which comes after other faults.
+// exceptions are link-router and link-aside, which come after other faults.
 func (l *link) look(ctx context.Context, m *machine) *Problem {
 	if member, err := m.exists(joinedFile); err != nil || !member {
 		return nil
 	}
-	ports, others, answered := m.silentPorts(ctx)
+	s := m.silentPorts(ctx)
 	now := m.Clock.Now()
+	if now.Before(l.aside.until) {
+		if s.answered {
+			return l.told
+		}
+		l.aside.end(ctx, m) // the way that took over is silent, too
+	}
 	switch {
-	case answered:
+	case s.answered:
 		l.answered(m, now)
 		return nil
-	case len(ports) == 0: // no cable, or nothing is known: neither silence nor an answer
+	case len(s.ports) == 0: // no cable, or nothing is known: neither silence nor an answer
 		*l = link{}
 		return m.unplugged(ctx)
 	}
@@ -69,14 +79,18 @@ func (l *link) look(ctx context.Context, m *machine) *Problem {
 		l.since = now
 		return nil
 	}
-	if others || m.reachesCluster(ctx) {
-		*l = link{since: now, done: "link-router"}
-		return problem("link-router", ports[0].Gateway, ports[0].Dev)
+	if s.others || m.reachesCluster(ctx) {
+		*l = link{since: now, done: "link-router", aside: l.aside, anew: l.anew}
+		err := l.anew.ask(ctx, m, s.ports, now)
+		return problem("link-router", s.ports[0].Gateway, s.ports[0].Dev).because(err)
 	}
 	if l.done == "link-router" {
-		*l = link{since: now}
+		*l = link{since: now, aside: l.aside, anew: l.anew}
 	}
-	return l.mend(ctx, m, ports, now)
+	if s.spare {
+		return l.takeOver(ctx, m, s.ports, now)
+	}
+	return l.mend(ctx, m, s.ports, now)
 }
 
 // unplugged reports a missing cable, which a server without other nodes does
@@ -93,11 +107,12 @@ func (m *machine) unplugged(ctx context.Context) *Problem {
 // calm.
 func (l *link) answered(m *machine, now time.Time) {
 	if l.well.IsZero() {
-		*l = link{well: now}
+		*l = link{well: now, aside: l.aside}
 	}
 	if now.Sub(l.well) < calm {
 		return
 	}
+	l.aside = aside{}
 	if some, err := m.exists(restartsFile); err == nil && some {
 		_ = m.Files.Remove(restartsFile) // if that fails, the next look repeats it
 	}
@@ -165,23 +180,39 @@ func (m *machine) restartForLink(ctx context.Context, count int) error {
 // that does not have EEE refuses to switch it off, and is bounced all the same.
 func (m *machine) bounce(ctx context.Context, ports []port, noEEE bool) error {
 	var errs []error
-	done := map[string]bool{} // a port may lead to an IPv4 router and to an IPv6 one
-	for _, p := range ports {
-		if done[p.Dev] {
-			continue
-		}
-		done[p.Dev] = true
+	for _, dev := range m.chips(devices(ports)) {
 		if noEEE {
-			_, err := m.Programs.Run(ctx, "ethtool", "--set-eee", p.Dev, "eee", "off")
+			_, err := m.Programs.Run(ctx, "ethtool", "--set-eee", dev, "eee", "off")
 			errs = append(errs, err)
 		}
-		_, down := m.Programs.Run(ctx, "ip", "link", "set", "dev", p.Dev, "down")
+		_, down := m.Programs.Run(ctx, "ip", "link", "set", "dev", dev, "down")
 		wait := m.Clock.Sleep(ctx, 2*time.Second)
 		// The port must come up again even if this program is being stopped.
-		_, up := m.Programs.Run(context.WithoutCancel(ctx), "ip", "link", "set", "dev", p.Dev, "up")
+		_, up := m.Programs.Run(context.WithoutCancel(ctx), "ip", "link", "set", "dev", dev, "up")
 		errs = append(errs, down, wait, up)
 	}
 	return errors.Join(errs...)
+}
+
+// chips returns the devices, each once, that send what leaves through devs: a
+// VLAN has no chip of its own. The kernel takes it down and up with its port.
+func (m *machine) chips(devs []string) (chips []string) {
+	for _, dev := range devs {
+		var lower []string
+		names, _ := m.Files.List("/sys/class/net/" + dev) // if that fails, dev itself is better than nothing
+		for _, name := range names {
+			if below, ok := strings.CutPrefix(name, "lower_"); ok {
+				lower = append(lower, below)
+			}
+		}
+		if len(lower) == 0 {
+			chips = append(chips, dev)
+		} else {
+			chips = append(chips, m.chips(lower)...)
+		}
+	}
+	slices.Sort(chips)
+	return slices.Compact(chips)
 }
 
 // reachesCluster reports whether another server answers over the tailnet: then
@@ -191,23 +222,35 @@ func (m *machine) reachesCluster(ctx context.Context) bool {
 	return err == nil && s.alive.IsValid()
 }
 
-// silentPorts returns the ports with a cable whose routers do not answer. It
-// returns none if a router answered (answered), or if nothing is known. others
-// reports whether another device on those cables answers: then the ports are
-// fine.
-func (m *machine) silentPorts(ctx context.Context) (silent []port, others, answered bool) {
+// silence is what the ways out said when they were asked. It has no ports if
+// the kernel's first choice answered, or if nothing is known.
+type silence struct {
+	ports    []port // those with a cable whose routers do not answer
+	others   bool   // another device on those cables answers: then the ports are fine
+	spare    bool   // a way that the kernel takes only without those ports answers
+	answered bool
+}
+
+// silentPorts asks the ways out, the kernel's first choice first.
+func (m *machine) silentPorts(ctx context.Context) (s silence) {
 	ways, err := m.waysOut(ctx)
 	if err != nil {
-		return nil, false, false
+		return silence{}
 	}
 	for _, p := range ways {
 		said, other := m.asks(ctx, p)
-		if said != nothing {
-			return nil, false, said == something
+		switch {
+		case said == unknown:
+			return silence{}
+		case said == something && p.Metric > ways[0].Metric:
+			s.spare = true
+			return s
+		case said == something: // among equals, the kernel itself avoids a router that it does not find
+			return silence{answered: true}
 		}
-		silent, others = append(silent, p), others || other
+		s.ports, s.others = append(s.ports, p), s.others || other
 	}
-	return silent, others, false
+	return s
 }
 
 // reply is what is known of a router's answer.
@@ -219,8 +262,9 @@ const (
 	nothing
 )
 
-// waysOut lists the default routes over ports with a cable. If no port has an
-// address, each port with a cable counts as one, with DHCP as its router.
+// waysOut lists the default routes over ports with a cable, in the kernel's
+// order of preference. If no port has an address, each port with a cable counts
+// as one, with DHCP as its router.
 func (m *machine) waysOut(ctx context.Context) (ways []port, err error) {
 	links, err := m.Net.Links(ctx)
 	if err != nil {
@@ -236,6 +280,7 @@ func (m *machine) waysOut(ctx context.Context) (ways []port, err error) {
 			}
 		}
 	}
+	sortWays(ways)
 	if len(ways) > 0 || slices.ContainsFunc(links, func(l Link) bool { return len(l.Addresses) > 0 }) {
 		return ways, nil
 	}

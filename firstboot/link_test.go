@@ -23,7 +23,10 @@ type out struct {
 	noEEE  bool
 	state  string // of a silent router in the kernel's list, "" for FAILED
 	dual   bool   // there is a router for IPv6, too, as silent
+	dev    string // on top of eth0, "" for eth0
 	broken bool   // the kernel's list cannot be read
+	wifi   *spare // nil: there is no other way
+	dhcp   *dhcp  // nil: the address is a fixed one
 	// what the node did, with the time since it was switched on first
 	did      []string
 	begun    time.Time
@@ -44,20 +47,25 @@ func (w *world) cured(by string) {
 }
 
 // runLink is ip, ping, ethtool and systemctl.
-func (w *world) runLink(argv []string) (string, error) {
-	o, cmd := w.out, strings.Join(argv, " ")
+func (w *world) runLink(argv []string) (answer string, err error) {
+	o, cmd, dev := w.out, strings.Join(argv, " "), "eth0"
+	if o != nil {
+		dev = cmp.Or(o.dev, dev)
+	}
 	switch {
 	case o == nil:
 		return "", nil
+	case o.wifi != nil && w.runWiFi(cmd, &answer, &err), o.dhcp != nil && w.runDHCP(cmd, &answer):
+		return answer, err
 	case cmd == "ip -j -4 route show default" && o.lease:
-		return `[{"dst":"default","gateway":"192.168.1.1","dev":"eth0","protocol":"dhcp","flags":[]}]`, nil
+		return `[{"dst":"default","gateway":"192.168.1.1","dev":"` + dev + `","protocol":"dhcp","flags":[]}]`, nil
 	case cmd == "ip -j -6 route show default" && o.dual:
 		return `[{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","flags":[]}]`, nil
 	case cmd == "ip -j neigh show dev eth0" && o.broken:
 		return "", errors.New("exit status 1")
 	case cmd == "ip -j -6 route show default":
 		return "", errors.New("RTNETLINK answers: Operation not supported")
-	case cmd == "ip -j neigh show dev eth0":
+	case cmd == "ip -j neigh show dev "+dev:
 		gateway, other := "REACHABLE", "STALE"
 		if o.silent {
 			gateway = cmp.Or(o.state, "FAILED")

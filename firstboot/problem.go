@@ -116,7 +116,8 @@ var texts = map[string]text{
 	"clock-wrong":    {"The clock is wrong (%s) and no time server answers.", "Connect the node to the internet, or name a time server in node.yaml (network: ntp:).", true, retry},
 
 	"link-silent":  {"The router (%s) does not answer on %s, though the cable is plugged in.", linkRemedy, false, look},
-	"link-router":  {"The router (%s) does not answer on %s; others on this network do.", "Switch the router off and on. The node needs nothing.", false, look},
+	"link-router":  {"The router (%s) does not answer on %s; others on this network do.", "Switch the router off and on. If there is another one now, wait: within a quarter of an hour the node asks it for an address by itself, unless node.yaml gives it a fixed one (network: interfaces:).", false, look},
+	"link-aside":   {"The router (%s) does not answer on %s; that port is off until %s, and another one does its work.", "Check the cable's other end; switch the router off and on. The node tries that port again by itself.", false, look},
 	"link-bounced": {"The router (%s) does not answer on %s; the port was switched off and on.", linkRemedy, false, look},
 	"link-no-eee":  {"The router (%s) does not answer on %s; the port was switched off and on, without energy saving (EEE). The node restarts itself at %s.", linkRemedy, false, look},
 	"link-restart": {"The router (%s) does not answer on %s; the node restarts itself, for the %s. time.", linkRemedy, false, look},

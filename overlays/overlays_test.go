@@ -239,6 +239,9 @@ func TestWhatReachesANodeIsStartedAgain(t *testing.T) {
 				t.Errorf("%s lacks %q", file, want)
 			}
 		}
+		if file == "firstboot.service" && !strings.Contains(string(unit), "\nRestartSteps=6\nRestartMaxDelaySec=60s\n") {
+			t.Errorf("%s, which writes to the card whenever it starts, is never tried more seldom", file)
+		}
 	}
 }
 

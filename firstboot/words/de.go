@@ -97,7 +97,8 @@ var germanProblems = map[string]Text{
 	"clock-wrong":    {"Die Uhr geht falsch (%s), und kein Zeitserver antwortet.", "Bringen Sie das Gerät ins Internet, oder nennen Sie in node.yaml einen Zeitserver (network: ntp:)."},
 
 	"link-silent":  {"Der Router (%s) antwortet an %s nicht, obwohl das Kabel steckt.", deLinkPort},
-	"link-router":  {"Der Router (%s) antwortet an %s nicht; andere in diesem Netz schon.", "Schalten Sie den Router aus und ein. Das Gerät braucht nichts."},
+	"link-router":  {"Der Router (%s) antwortet an %s nicht; andere in diesem Netz schon.", "Schalten Sie den Router aus und ein. Ist er durch einen anderen ersetzt, warten Sie: Innerhalb einer Viertelstunde lässt sich das Gerät von selbst eine Adresse geben, außer wenn node.yaml ihm eine feste gibt (network: interfaces:)."},
+	"link-aside":   {"Der Router (%s) antwortet an %s nicht; dieser Anschluss ist bis %s aus, ein anderer tut seine Arbeit.", "Prüfen Sie das andere Ende des Kabels; schalten Sie den Router aus und ein. Das Gerät versucht diesen Anschluss von selbst wieder."},
 	"link-bounced": {"Der Router (%s) antwortet an %s nicht; der Anschluss wurde aus- und eingeschaltet.", deLinkPort},
 	"link-no-eee":  {"Der Router (%s) antwortet an %s nicht; der Anschluss wurde aus- und eingeschaltet, ohne Stromsparen (EEE). Das Gerät startet sich um %s neu.", deLinkPort},
 	"link-restart": {"Der Router (%s) antwortet an %s nicht; das Gerät startet sich neu, zum %s. Mal.", deLinkPort},

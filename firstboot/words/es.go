@@ -96,7 +96,8 @@ var spanishProblems = map[string]Text{
 	"clock-wrong":    {"El reloj va mal (%s) y ningún servidor de hora responde.", "Conecte el equipo a Internet, o nombre un servidor de hora en node.yaml (network: ntp:)."},
 
 	"link-silent":  {"El router (%s) no responde en %s, aunque el cable está enchufado.", esLinkPort},
-	"link-router":  {"El router (%s) no responde en %s; otros en esta red sí.", "Apague y encienda el router. El equipo no necesita nada."},
+	"link-router":  {"El router (%s) no responde en %s; otros en esta red sí.", "Apague y encienda el router. Si lo han cambiado por otro, espere: en un cuarto de hora el equipo le pide una dirección por sí solo, salvo que node.yaml le dé una fija (network: interfaces:)."},
+	"link-aside":   {"El router (%s) no responde en %s; ese puerto está apagado hasta las %s, y otro hace su trabajo.", "Revise el otro extremo del cable; apague y encienda el router. El equipo vuelve a probar ese puerto por sí solo."},
 	"link-bounced": {"El router (%s) no responde en %s; el puerto se apagó y se encendió.", esLinkPort},
 	"link-no-eee":  {"El router (%s) no responde en %s; el puerto se apagó y se encendió, sin ahorro de energía (EEE). El equipo se reinicia a las %s.", esLinkPort},
 	"link-restart": {"El router (%s) no responde en %s; el equipo se reinicia (reinicio n.º %s).", esLinkPort},

@@ -96,7 +96,8 @@ var frenchProblems = map[string]Text{
 	"clock-wrong":    {"L’horloge est fausse (%s) et aucun serveur de temps ne répond.", "Reliez l’appareil à Internet, ou nommez un serveur de temps dans node.yaml (network: ntp:)."},
 
 	"link-silent":  {"Le routeur (%s) ne répond pas sur %s, bien que le câble soit branché.", frLinkPort},
-	"link-router":  {"Le routeur (%s) ne répond pas sur %s ; d’autres appareils de ce réseau répondent.", "Éteignez puis rallumez le routeur. L’appareil n’a besoin de rien."},
+	"link-router":  {"Le routeur (%s) ne répond pas sur %s ; d’autres appareils de ce réseau répondent.", "Éteignez puis rallumez le routeur. S’il a été remplacé, attendez : dans le quart d’heure, l’appareil demande de lui-même une adresse au nouveau, sauf si node.yaml lui en donne une fixe (network: interfaces:)."},
+	"link-aside":   {"Le routeur (%s) ne répond pas sur %s ; ce port est éteint jusqu’à %s, et un autre fait son travail.", "Vérifiez l’autre bout du câble ; éteignez puis rallumez le routeur. L’appareil réessaie ce port de lui-même."},
 	"link-bounced": {"Le routeur (%s) ne répond pas sur %s ; le port a été éteint puis rallumé.", frLinkPort},
 	"link-no-eee":  {"Le routeur (%s) ne répond pas sur %s ; le port a été éteint puis rallumé, sans économie d’énergie (EEE). L’appareil redémarre à %s.", frLinkPort},
 	"link-restart": {"Le routeur (%s) ne répond pas sur %s ; l’appareil redémarre (redémarrage n° %s).", frLinkPort},

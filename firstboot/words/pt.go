@@ -96,7 +96,8 @@ var portugueseProblems = map[string]Text{
 	"clock-wrong":    {"O relógio está errado (%s) e nenhum servidor de horas responde.", "Ligue o aparelho à Internet, ou indique um servidor de horas em node.yaml (network: ntp:)."},
 
 	"link-silent":  {"O router (%s) não responde em %s, embora o cabo esteja ligado.", ptLinkPort},
-	"link-router":  {"O router (%s) não responde em %s; outros nesta rede respondem.", "Desligue e ligue o router. O aparelho não precisa de nada."},
+	"link-router":  {"O router (%s) não responde em %s; outros nesta rede respondem.", "Desligue e ligue o router. Se foi trocado por outro, espere: dentro de um quarto de hora o aparelho pede-lhe sozinho um endereço, a menos que node.yaml lhe dê um fixo (network: interfaces:)."},
+	"link-aside":   {"O router (%s) não responde em %s; essa porta está desligada até às %s, e outra faz o seu trabalho.", "Verifique a outra ponta do cabo; desligue e ligue o router. O aparelho volta a tentar essa porta sozinho."},
 	"link-bounced": {"O router (%s) não responde em %s; a porta foi desligada e ligada.", ptLinkPort},
 	"link-no-eee":  {"O router (%s) não responde em %s; a porta foi desligada e ligada, sem poupança de energia (EEE). O aparelho reinicia-se às %s.", ptLinkPort},
 	"link-restart": {"O router (%s) não responde em %s; o aparelho reinicia-se (reinício n.º %s).", ptLinkPort},
