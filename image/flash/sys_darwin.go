@@ -21,7 +21,7 @@ func openToLook(path string) (*os.File, error) { return os.Open(rawDevice(path))
 
 func rawDevice(path string) string { return strings.Replace(path, "/dev/disk", "/dev/rdisk", 1) }
 
-func openRaw(d *Device) (*os.File, []*os.File, error) {
+func openRaw(_ context.Context, d *Device) (*os.File, []*os.File, error) {
 	f, err := openDevice(d.Path)
 	return f, nil, err
 }

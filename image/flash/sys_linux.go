@@ -26,7 +26,7 @@ func openToLook(path string) (*os.File, error) {
 // openRaw is openDevice with O_DIRECT, which bypasses the page cache: data is written at
 // once, so that rate and time left are accurate, and what is read back comes from the
 // device. If a device does not support that, the page cache is used.
-func openRaw(d *Device) (*os.File, []*os.File, error) {
+func openRaw(_ context.Context, d *Device) (*os.File, []*os.File, error) {
 	f, err := os.OpenFile(d.Path, os.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC|unix.O_DIRECT, 0)
 	if errors.Is(err, unix.EINVAL) {
 		f, err = openDevice(d.Path)
