@@ -285,7 +285,7 @@ func (t *target) commit(ctx context.Context, secret bool) (ejected bool, err err
 		return release(ctx, t.f, t.name, t.removable)
 	}
 	if !secret {
-		if err := t.f.Chmod(0o644); err != nil {
+		if err := t.file.Chmod(0o644); err != nil {
 			return false, err
 		}
 	}
