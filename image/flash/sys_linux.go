@@ -42,16 +42,15 @@ func isGone(err error) bool { return errors.Is(err, unix.ENODEV) || errors.Is(er
 
 // howToBeAllowed suggests sudo or, if there is one, the group that may write to the device.
 func howToBeAllowed(device string) string {
-	const root = "run it with sudo --preserve-env=HEADSCALE_API_KEY,IMAGEBUILDER_AGE_IDENTITY"
 	var st unix.Stat_t
 	if err := unix.Stat(device, &st); err != nil || st.Mode&0o020 == 0 || st.Gid == 0 {
-		return root
+		return asRoot
 	}
 	name := strconv.Itoa(int(st.Gid))
 	if g, err := user.LookupGroupId(name); err == nil {
 		name = g.Name
 	}
-	return fmt.Sprintf("%s, or join the group that may (sudo usermod -aG %s $USER, then log in again)", root, name)
+	return fmt.Sprintf("%s, or join the group that may (sudo usermod -aG %s $USER, then log in again)", asRoot, name)
 }
 
 // release ejects a card or stick, as "safely remove" on a desktop does: SCSI disks support
