@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/compress"
@@ -127,7 +128,7 @@ func openToRead(d *Device) (*target, error) {
 // mounted one: writing below a mounted file system would lose the data, or worse.
 func openFree(ctx context.Context, d *Device) (*target, error) {
 	if len(d.Mounts) > 0 && !d.System {
-		return nil, fmt.Errorf("%s is mounted at %s: name the directory of its boot partition instead, or unmount it", d, d.Mounts[0])
+		return nil, fmt.Errorf("%s is mounted at %s: name the directory of its boot partition instead, or unmount it: %s", d, d.Mounts[0], unmount(runtime.GOOS, *d))
 	}
 	whole := *d
 	whole.Disk = ""
