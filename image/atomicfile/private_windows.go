@@ -18,7 +18,7 @@ func restrict(name string, perm fs.FileMode, dir bool) error {
 		return openToOthers(name)
 	}
 	if err := closeToOthers(name, dir); err != nil {
-		return &fs.PathError{Op: "keep from other users", Path: name, Err: err}
+		return &fs.PathError{Op: "limit access to", Path: name, Err: err}
 	}
 	return nil
 }
