@@ -75,3 +75,14 @@ func TestAFileIsOpenedToOthers(t *testing.T) {
 		t.Errorf("it is not as its directory: %s", got)
 	}
 }
+
+// TestAnEmptyList is not taken for the lack of one, with which everybody has access.
+func TestAnEmptyList(t *testing.T) {
+	sd, err := windows.SecurityDescriptorFromString("D:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dacl, _, err := sd.DACL(); err != nil || dacl == nil || dacl.AceCount != 0 {
+		t.Errorf("%+v, %v", dacl, err)
+	}
+}
