@@ -74,7 +74,7 @@ func (a *asker) askFor(node string) (card.Card, error) {
 func (a *asker) choose(node string, devices []flash.Device) (card.Card, error) {
 	offered := slices.DeleteFunc(slices.Clone(devices), func(d flash.Device) bool { return d.Check(-1, a.force) != nil })
 	if len(offered) == 0 {
-		return card.Card{}, errors.New("there is no card or stick that can be written to; 'imagebuilder flash --list' lists all disks, and why they cannot be used")
+		return card.Card{}, a.noneOffered(devices)
 	}
 	out := a.cmd.ErrOrStderr()
 	if err := printDevices(out, offered, a.force); err != nil {
@@ -89,6 +89,21 @@ func (a *asker) choose(node string, devices []flash.Device) (card.Card, error) {
 		return card.Card{}, fmt.Errorf("%q is not the name of a device shown here; nothing was written", typed)
 	}
 	return card.Card{Node: node, Target: typed, Device: offered[at]}, nil
+}
+
+// noneOffered says why nothing can be written to. Desktops mount a card as soon as it is put
+// in, so that is told with the way out.
+func (a *asker) noneOffered(devices []flash.Device) error {
+	var mounted []error
+	for _, d := range devices {
+		if d.Removable && !d.System && len(d.Mounts) > 0 {
+			mounted = append(mounted, d.Check(-1, a.force))
+		}
+	}
+	if len(mounted) > 0 {
+		return errors.Join(mounted...)
+	}
+	return errors.New("there is no card or stick that can be written to; 'imagebuilder flash --list' lists all disks, and why they cannot be used")
 }
 
 func printDevices(out io.Writer, devices []flash.Device, force bool) error {

@@ -43,6 +43,10 @@ func TestADeviceIsTypedByHand(t *testing.T) {
 	if _, err := a.choose("cabin-pi", devices[:1]); err == nil || !strings.Contains(err.Error(), "no card or stick") {
 		t.Error(err)
 	}
+	mounted := flash.Device{Path: "/dev/sdd", Model: "Ultra", Size: 32e9, Bus: "usb", Removable: true, Mounts: []string{"/media/me/BOOT"}}
+	if _, err := a.choose("cabin-pi", []flash.Device{devices[0], mounted}); err == nil || !strings.HasPrefix(err.Error(), "/dev/sdd (Ultra, 32.0 GB) is in use, mounted at /media/me/BOOT; unmount it first: ") {
+		t.Errorf("a card that is mounted: %v", err)
+	}
 }
 
 // TestDevicesAsJSON: a program learns what a person does, and lists are lists.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -30,7 +29,7 @@ func streams(interrupt func()) (out, told stream) {
 
 func (s stream) Write(text []byte) (int, error) {
 	n, err := s.file.Write(text)
-	if errors.Is(err, syscall.EPIPE) {
+	if isUnread(err) {
 		s.interrupt()
 		return n, errUnread
 	}

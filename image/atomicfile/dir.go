@@ -26,17 +26,27 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 	case err != nil:
 		return err
 	}
-	inheritDir(dir)
-	return nil
+	return prepareDir(dir, perm)
 }
 
 // MkdirTemp is os.MkdirTemp, with the owner as in MkdirAll.
 func MkdirTemp(dir, pattern string) (string, error) {
 	name, err := os.MkdirTemp(dir, pattern)
 	if err == nil {
-		inheritDir(name)
+		err = prepareDir(name, 0o700)
 	}
 	return name, err
+}
+
+// prepareDir gives a directory that was just made its owner and, on Windows, its
+// permissions. It removes the directory if that fails.
+func prepareDir(name string, perm fs.FileMode) error {
+	inheritDir(name)
+	err := restrict(name, perm, true)
+	if err != nil {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 // Inherit gives a permanent file that root has made to the owner of its directory.

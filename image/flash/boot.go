@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/compress"
@@ -78,7 +79,7 @@ func openBoot(ctx context.Context, name string, write bool) (boot, error) {
 	}
 	open := openToRead
 	if write {
-		open = openFree
+		open = func(d *Device) (*target, error) { return openFree(ctx, d) }
 	}
 	t, err := open(d)
 	if err != nil {
@@ -125,16 +126,16 @@ func openToRead(d *Device) (*target, error) {
 
 // openFree opens a device for writing; here it may also be a partition. It refuses a
 // mounted one: writing below a mounted file system would lose the data, or worse.
-func openFree(d *Device) (*target, error) {
+func openFree(ctx context.Context, d *Device) (*target, error) {
 	if len(d.Mounts) > 0 && !d.System {
-		return nil, fmt.Errorf("%s is mounted at %s: name the directory of its boot partition instead, or unmount it", d, d.Mounts[0])
+		return nil, fmt.Errorf("%s is mounted at %s: name the directory of its boot partition instead, or unmount it: %s", d, d.Mounts[0], unmount(runtime.GOOS, *d))
 	}
 	whole := *d
 	whole.Disk = ""
 	if err := whole.checkUse(); err != nil {
 		return nil, err
 	}
-	return openDisk(d)
+	return openDisk(ctx, d)
 }
 
 // volume is a boot partition in an image file or on a device.

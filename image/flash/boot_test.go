@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -58,7 +59,7 @@ func TestALockedCardIsRead(t *testing.T) {
 	if got, err := b.readFile(node.FileName); err != nil || len(got) != node.ReservedSize {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	if _, err := openFree(mounted); err == nil || !strings.Contains(err.Error(), "is mounted at /media/me/BOOT: name the directory") {
+	if _, err := openFree(t.Context(), mounted); err == nil || !strings.Contains(err.Error(), "is mounted at /media/me/BOOT: name the directory of its boot partition instead, or unmount it: "+unmount(runtime.GOOS, *mounted)) {
 		t.Error(err)
 	}
 }

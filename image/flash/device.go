@@ -3,6 +3,7 @@ package flash
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,7 +101,7 @@ func (d Device) checkUse() error {
 	case d.System:
 		return fmt.Errorf("%s is the disk this system runs from (%s)", d, strings.Join(d.Mounts, ", "))
 	case len(d.Mounts) > 0:
-		return fmt.Errorf("%s is in use, mounted at %s; unmount it first", d, strings.Join(d.Mounts, ", "))
+		return fmt.Errorf("%s is in use, mounted at %s; unmount it first: %s", d, strings.Join(d.Mounts, ", "), unmount(runtime.GOOS, d))
 	case len(d.Holders) > 0:
 		return fmt.Errorf("%s is in use by %s; stop that first", d, strings.Join(d.Holders, ", "))
 	case d.Size == 0: // a card reader without a card is a disk of size 0

@@ -2,6 +2,7 @@ package flash
 
 import (
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,7 +27,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"too small", func(d *Device) {}, 31_914_983_425, true, "/dev/sdb (Generic SD, 31.9 GB) is too small: the image has 31.9 GB, 1 bytes more"},
 		{"partition", func(d *Device) { d.Path, d.Disk = "/dev/sdb1", "/dev/sdb" }, 1, true, "/dev/sdb1 is a partition; an image brings its own, so name the whole disk, /dev/sdb"},
 		{"system", func(d *Device) { d.System, d.Mounts = true, []string{"/", "/boot"} }, 1, true, "is the disk this system runs from (/, /boot)"},
-		{"mounted", func(d *Device) { d.Mounts = []string{"/media/my card"} }, 1, true, "is in use, mounted at /media/my card; unmount it first"},
+		{"mounted", func(d *Device) { d.Mounts = []string{"/media/my card"} }, 1, true, "is in use, mounted at /media/my card; unmount it first: " + unmount(runtime.GOOS, Device{Path: "/dev/sdb", Mounts: []string{"/media/my card"}})},
 		{"held", func(d *Device) { d.Holders = []string{"/dev/md0"} }, 1, true, "is in use by /dev/md0"},
 		{"empty slot", func(d *Device) { d.Size = 0 }, -1, true, "there is no card in /dev/sdb (Generic SD, 0 bytes): put it in"},
 		{"read-only", func(d *Device) { d.ReadOnly = true }, 1, true, "is read-only"},

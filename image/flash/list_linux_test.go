@@ -95,10 +95,10 @@ garbage
 	want := []string{
 		"sd: ok",
 		"mmc: /dev/mmcblk1 (BJTD4R, 31.9 GB) is built in, not a card or USB disk; if it is the right one, use force",
-		"nvme: /dev/nvme0n1 (WD Black, 31.9 GB) is in use, mounted at /srv; unmount it first",
+		"nvme: /dev/nvme0n1 (WD Black, 31.9 GB) is in use, mounted at /srv; unmount it first: umount /srv",
 		"nvme: /dev/nvme1n1 (31.9 GB) is in use by /dev/md0; stop that first",
 		"ata: /dev/sda (Samsung SSD, 31.9 GB) is the disk this system runs from (/, [SWAP])",
-		"usb: /dev/sdb (Generic MassStorageClass, 31.9 GB) is in use, mounted at /media/user/MY CARD; unmount it first",
+		"usb: /dev/sdb (Generic MassStorageClass, 31.9 GB) is in use, mounted at /media/user/MY CARD; unmount it first: umount '/media/user/MY CARD'",
 		"usb: ok",
 	}
 	if d := cmp.Diff(want, got); d != "" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/fat"
 )
 
@@ -63,7 +64,7 @@ func notSpent(b boot) error {
 
 func (v *volume) writeNode(data []byte) error {
 	if !v.t.device {
-		if err := v.t.f.Chmod(0o600); err != nil {
+		if err := atomicfile.Chmod(v.t.f, 0o600); err != nil {
 			return fmt.Errorf("keep the node's secrets from other users: %w", err)
 		}
 	}

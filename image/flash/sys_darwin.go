@@ -21,7 +21,7 @@ func openToLook(path string) (*os.File, error) { return os.Open(rawDevice(path))
 
 func rawDevice(path string) string { return strings.Replace(path, "/dev/disk", "/dev/rdisk", 1) }
 
-func openRaw(d *Device) (*os.File, []*os.File, error) {
+func openRaw(_ context.Context, d *Device) (*os.File, []*os.File, error) {
 	f, err := openDevice(d.Path)
 	return f, nil, err
 }
@@ -40,11 +40,7 @@ func isBusy(err error) bool { return errors.Is(err, syscall.EBUSY) }
 
 func isGone(err error) bool { return errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.ENODEV) }
 
-// howToBeAllowed says how to get access. root is not enough if the terminal has no
-// permission to use removable volumes.
-func howToBeAllowed(string) string {
-	return "run it with sudo, and allow your terminal the use of removable volumes (System Settings, Privacy & Security)"
-}
+func howToBeAllowed(string) string { return macAllowed }
 
 // release closes the device first, because diskutil waits until nobody uses the disk. macOS
 // rereads the partition table by itself.

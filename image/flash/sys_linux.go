@@ -26,7 +26,7 @@ func openToLook(path string) (*os.File, error) {
 // openRaw is openDevice with O_DIRECT, which bypasses the page cache: data is written at
 // once, so that rate and time left are accurate, and what is read back comes from the
 // device. If a device does not support that, the page cache is used.
-func openRaw(d *Device) (*os.File, []*os.File, error) {
+func openRaw(_ context.Context, d *Device) (*os.File, []*os.File, error) {
 	f, err := os.OpenFile(d.Path, os.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC|unix.O_DIRECT, 0)
 	if errors.Is(err, unix.EINVAL) {
 		f, err = openDevice(d.Path)
@@ -51,16 +51,15 @@ func isGone(err error) bool { return errors.Is(err, unix.ENODEV) || errors.Is(er
 
 // howToBeAllowed suggests sudo or, if there is one, the group that may write to the device.
 func howToBeAllowed(device string) string {
-	const root = "run it with sudo --preserve-env=HEADSCALE_API_KEY,IMAGEBUILDER_AGE_IDENTITY"
 	var st unix.Stat_t
 	if err := unix.Stat(device, &st); err != nil || st.Mode&0o020 == 0 || st.Gid == 0 {
-		return root
+		return asRoot
 	}
 	name := strconv.Itoa(int(st.Gid))
 	if g, err := user.LookupGroupId(name); err == nil {
 		name = g.Name
 	}
-	return fmt.Sprintf("%s, or join the group that may (sudo usermod -aG %s $USER, then log in again)", root, name)
+	return fmt.Sprintf("%s, or join the group that may (sudo usermod -aG %s $USER, then log in again)", asRoot, name)
 }
 
 // release ejects a card or stick, as "safely remove" on a desktop does: SCSI disks support

@@ -1,9 +1,9 @@
 package flash
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -23,13 +23,13 @@ func openToLook(path string) (*os.File, error) {
 }
 
 // openRaw also locks the volumes on the disk: Windows refuses to write where a volume is
-// mounted, and does not lock one with open files. Closing the locks releases the volumes.
-func openRaw(d *Device) (*os.File, []*os.File, error) {
+// mounted. Closing the locks releases the volumes.
+func openRaw(ctx context.Context, d *Device) (*os.File, []*os.File, error) {
 	f, err := openDevice(d.Path)
 	if err != nil {
 		return nil, nil, err
 	}
-	locks, err := lockVolumes(d)
+	locks, err := lockVolumes(ctx, d)
 	if err != nil {
 		f.Close()
 		return nil, nil, err
@@ -37,7 +37,7 @@ func openRaw(d *Device) (*os.File, []*os.File, error) {
 	return f, locks, nil
 }
 
-func lockVolumes(d *Device) (locks []*os.File, err error) {
+func lockVolumes(ctx context.Context, d *Device) (locks []*os.File, err error) {
 	n, err := strconv.ParseUint(strings.TrimPrefix(d.Path, drivePrefix), 10, 32)
 	if err != nil {
 		return nil, err
@@ -50,28 +50,33 @@ func lockVolumes(d *Device) (locks []*os.File, err error) {
 		if !slices.Contains(v.disks, uint32(n)) {
 			continue
 		}
-		f, err := lockVolume(v)
+		f, err := lockVolume(ctx, v, d)
 		if err != nil {
 			for _, l := range locks {
 				l.Close()
 			}
-			return nil, fmt.Errorf("%s (%s) is in use by another program, close its windows: %w", strings.Join(v.paths, " "), d, err)
+			return nil, err
 		}
 		locks = append(locks, f)
 	}
 	return locks, nil
 }
 
-func lockVolume(v winVolume) (*os.File, error) {
+func lockVolume(ctx context.Context, v winVolume, d *Device) (*os.File, error) {
 	f, err := openHandle(v.name, windows.GENERIC_READ|windows.GENERIC_WRITE, 0)
 	if err != nil {
 		return nil, err
 	}
-	for _, code := range []uint32{fsctlLockVolume, fsctlDismountVolume} {
-		if _, err := ask(f, code, nil); err != nil {
-			f.Close()
-			return nil, err
-		}
+	err = winLock(ctx, cmp.Or(strings.Join(v.paths, " "), v.name), d.String(), func() error {
+		_, err := ask(f, fsctlLockVolume, nil)
+		return err
+	})
+	if err == nil {
+		_, err = ask(f, fsctlDismountVolume, nil)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
 	}
 	return f, nil
 }

@@ -105,7 +105,7 @@ func openTarget(ctx context.Context, name string, size int64, opt Options) (*tar
 	if err := d.Check(size, opt.Force); err != nil {
 		return nil, err
 	}
-	return openDisk(d)
+	return openDisk(ctx, d)
 }
 
 // checkFile refuses to overwrite a file that is not an image of imagebuilder's: with a
@@ -153,8 +153,8 @@ func CheckFile(name string, force bool) error {
 }
 
 // openDisk opens a device for exclusive use.
-func openDisk(d *Device) (*target, error) {
-	f, locks, err := openRaw(d)
+func openDisk(ctx context.Context, d *Device) (*target, error) {
+	f, locks, err := openRaw(ctx, d)
 	if err != nil {
 		return nil, explainOpen(d.Path, err)
 	}
@@ -289,7 +289,7 @@ func (t *target) commit(ctx context.Context, secret bool) (ejected bool, err err
 		return release(ctx, t.f, t.name, t.removable)
 	}
 	if !secret {
-		if err := t.f.Chmod(0o644); err != nil {
+		if err := t.file.Chmod(0o644); err != nil {
 			return false, err
 		}
 	}

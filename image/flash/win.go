@@ -1,13 +1,17 @@
 package flash
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"io/fs"
 	"strings"
+	"time"
 )
 
-// This file decodes the answers of Windows' drivers. It is built on every system so that it
-// is tested on every system. Offsets are those of the structures in winioctl.h, which are
+// This file decodes the answers of Windows' drivers, and asks until a volume is locked. It
+// is built on every system so that it is tested on every system. Offsets are those of the structures in winioctl.h, which are
 // the same on all processors.
 
 var errShort = errors.New("the driver's answer is cut short")
@@ -60,4 +64,38 @@ func winExtents(b []byte) (disks []uint32, err error) {
 		disks = append(disks, binary.LittleEndian.Uint32(b[at:]))
 	}
 	return disks, nil
+}
+
+// The pause between two attempts to lock a volume, and how many there are: 5 s in all.
+const (
+	lockPause    = 100 * time.Millisecond
+	lockAttempts = 50
+)
+
+// volumeInUse says that Windows did not lock a volume of a disk. It does not wrap Windows'
+// answer, "access is denied", which explainOpen would take for a lack of rights.
+type volumeInUse struct{ volume, disk string }
+
+func (e *volumeInUse) Error() string {
+	return fmt.Sprintf("%s on %s is in use by another program: close what shows or has opened files on it, such as a window of the Explorer, and do it again", e.volume, e.disk)
+}
+
+// winLock calls lock until it succeeds. Windows does not lock a volume while any program has
+// a file open on it. On one that was just plugged in that is often so for a moment: virus
+// scanner, indexer and Explorer look at it.
+func winLock(ctx context.Context, volume, disk string, lock func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := lock()
+		if !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		if attempt == lockAttempts {
+			return &volumeInUse{volume, disk}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lockPause):
+		}
+	}
 }

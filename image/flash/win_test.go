@@ -1,10 +1,15 @@
 package flash
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
+	"io/fs"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestWindowsDrivers' answers, byte by byte as winioctl.h lays them out.
@@ -39,6 +44,45 @@ func TestWindowsDrivers(t *testing.T) {
 	}
 	if _, err := winExtents(e[:40]); !errors.Is(err, errShort) {
 		t.Error(err)
+	}
+}
+
+// TestAVolumeIsLocked once nobody has a file open on it. A program that keeps one open is to
+// be closed: that is no matter of rights.
+func TestAVolumeIsLocked(t *testing.T) {
+	denied := &fs.PathError{Op: "ask", Path: `\\?\Volume{1}`, Err: fs.ErrPermission}
+	gone := errors.New("the device is not connected")
+	for name, c := range map[string]struct {
+		used  int   // attempts at which a file is open
+		then  error // of the next one
+		want  string
+		after time.Duration
+	}{
+		"at once":             {},
+		"used for a moment":   {used: 2, after: 2 * lockPause},
+		"used all the time":   {used: 1000, want: `E:\ on DISK is in use by another program: close `, after: 49 * lockPause},
+		"pulled out meantime": {used: 1, then: gone, want: gone.Error(), after: lockPause},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			start, attempts := time.Now(), 0
+			err := explainOpen("DISK", winLock(t.Context(), `E:\`, "DISK", func() error {
+				if attempts++; attempts <= c.used {
+					return denied
+				}
+				return c.then
+			}))
+			if (err == nil) != (c.want == "") || err != nil && (!strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), howToBeAllowed("DISK"))) {
+				t.Errorf("%s: %v, want %q", name, err, c.want)
+			}
+			if took := time.Since(start); took != c.after {
+				t.Errorf("%s: after %s, want %s", name, took, c.after)
+			}
+		})
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := winLock(ctx, `E:\`, "DISK", func() error { return denied }); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
 	}
 }
 

@@ -73,6 +73,9 @@ func create(name string, text []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
+	if err := atomicfile.Chmod(f, mode); err != nil {
+		return errors.Join(err, f.Close(), os.Remove(name))
+	}
 	_, err = f.Write(append(text, '\n'))
 	return errors.Join(err, f.Sync(), f.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // uefi lists where distributions install a UEFI build for QEMU: its code, and the template
@@ -13,6 +14,8 @@ import (
 type uefi struct {
 	arch, debian string
 	pairs        [][2]string
+	// own are the names of the build that comes with QEMU itself.
+	own [2]string
 	// secure are the builds with Secure Boot enabled and Microsoft's keys, as in machines on
 	// sale.
 	secure [][2]string
@@ -27,7 +30,7 @@ var (
 		{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
 		{"/opt/homebrew/share/qemu/edk2-x86_64-code.fd", "/opt/homebrew/share/qemu/edk2-i386-vars.fd"},
 		{"/usr/local/share/qemu/edk2-x86_64-code.fd", "/usr/local/share/qemu/edk2-i386-vars.fd"},
-	}, secure: [][2]string{
+	}, own: [2]string{"edk2-x86_64-code.fd", "edk2-i386-vars.fd"}, secure: [][2]string{
 		{"/usr/share/OVMF/OVMF_CODE_4M.ms.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"},
 		{"/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"},
 	}, setup: [][2]string{
@@ -39,7 +42,7 @@ var (
 		{"/usr/share/edk2/aarch64/QEMU_CODE.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"},
 		{"/opt/homebrew/share/qemu/edk2-aarch64-code.fd", "/opt/homebrew/share/qemu/edk2-arm-vars.fd"},
 		{"/usr/local/share/qemu/edk2-aarch64-code.fd", "/usr/local/share/qemu/edk2-arm-vars.fd"},
-	}, secure: [][2]string{
+	}, own: [2]string{"edk2-aarch64-code.fd", "edk2-arm-vars.fd"}, secure: [][2]string{
 		{"/usr/share/AAVMF/AAVMF_CODE.ms.fd", "/usr/share/AAVMF/AAVMF_VARS.ms.fd"},
 	}}
 )
@@ -47,8 +50,8 @@ var (
 // firmware returns the code and the run's own copy of the variable store, which keeps boot
 // entries over reboots. The store with keys has a name of its own: with a store without
 // keys, everything would boot.
-func (c *Config) firmware(u uefi) (code, vars string, err error) {
-	pairs, name, kind := u.pairs, "uefi-vars.fd", "UEFI firmware"
+func (c *Config) firmware(u uefi, binary string) (code, vars string, err error) {
+	pairs, name, kind := append(slices.Clip(u.pairs), u.beside(binary)...), "uefi-vars.fd", "UEFI firmware"
 	switch {
 	case c.SecureBoot && c.SetupMode:
 		pairs, name, kind = u.setup, "uefi-own-vars.fd", "UEFI firmware that waits for keys"
@@ -66,6 +69,16 @@ func (c *Config) firmware(u uefi) (code, vars string, err error) {
 		return pair[0], vars, nil
 	}
 	return "", "", fmt.Errorf("no %s for QEMU found; on Debian: apt install %s", kind, u.debian)
+}
+
+// beside is where QEMU's own build is, as seen from its program: in share on Windows, in
+// ../share/qemu elsewhere.
+func (u uefi) beside(binary string) (pairs [][2]string) {
+	bin := filepath.Dir(binary)
+	for _, dir := range []string{filepath.Join(bin, "share"), filepath.Join(bin, "..", "share", "qemu")} {
+		pairs = append(pairs, [2]string{filepath.Join(dir, u.own[0]), filepath.Join(dir, u.own[1])})
+	}
+	return pairs
 }
 
 func copyOnce(from, to string) error {

@@ -70,7 +70,7 @@ func virt(ctx context.Context, c Config, binary, disk string) ([]string, error) 
 func (c *Config) server(ctx context.Context, binary string, u uefi, disk string, args ...string) ([]string, error) {
 	var chips []string // without pflash QEMU starts SeaBIOS
 	if !c.BIOS {
-		code, vars, err := c.firmware(u)
+		code, vars, err := c.firmware(u, binary)
 		if err != nil {
 			return nil, err
 		}

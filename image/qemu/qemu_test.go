@@ -44,6 +44,35 @@ func TestEachBoardGetsItsMachine(t *testing.T) {
 	}
 }
 
+// TestQEMUsOwnFirmware is found beside its program, where no distribution has one: on Windows
+// nothing else is there.
+func TestQEMUsOwnFirmware(t *testing.T) {
+	for _, u := range []uefi{ovmf, aavmf} {
+		u.pairs = nil
+		for bin, share := range map[string]string{".": "share", "bin": "share/qemu"} {
+			root := t.TempDir()
+			share = filepath.Join(root, filepath.FromSlash(share))
+			if err := os.MkdirAll(share, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range u.own {
+				if err := os.WriteFile(filepath.Join(share, name), []byte(name), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := Config{Dir: t.TempDir()}
+			code, vars, err := c.firmware(u, filepath.Join(root, bin, "qemu-system-x"))
+			if err != nil || code != filepath.Join(share, u.own[0]) {
+				t.Errorf("%s, program in %s: %s, %v", u.arch, bin, code, err)
+				continue
+			}
+			if text, err := os.ReadFile(vars); err != nil || string(text) != u.own[1] || filepath.Dir(vars) != c.Dir {
+				t.Errorf("%s: the variables are %q in %s, %v", u.arch, text, vars, err)
+			}
+		}
+	}
+}
+
 // TestSwitch: the second network card is connected to the given socket, and the first one
 // reaches nothing.
 func TestSwitch(t *testing.T) {
