@@ -1,9 +1,12 @@
 package firstboot
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -32,11 +35,15 @@ func (m *machine) settings() ([]group, error) {
 	if err != nil {
 		return nil, err
 	}
+	wifi, err := m.wifiFiles()
+	if err != nil {
+		return nil, err
+	}
 	return []group{
 		{"names", m.nameFiles(), func(context.Context) error { return nil }},
 		{"login", m.loginFiles(), m.retell("ssh.service")},
 		network,
-		{"wifi", wifiFiles(&m.cfg.Network), m.tellWiFi},
+		{"wifi", wifi, m.tellWiFi},
 		firewall,
 		{"time", m.timeFiles(), m.retell("systemd-timesyncd.service")},
 		{"way", m.wayFiles(), m.retell(tailscaled, contract.HeadscaleUnit)},
@@ -180,16 +187,23 @@ func networkFiles(n *node.Network) []file {
 }
 
 // wifiFiles returns nothing if sealing has removed the password: the file on the node
-// stays. If node.yaml names no Wi-Fi any more, the file must be absent.
-func wifiFiles(n *node.Network) []file {
-	w := n.WiFi
-	switch {
-	case w == nil:
-		return []file{{path: wifiFile, absent: true}}
-	case w.PSK.Empty():
-		return nil
+// stays, as long as it is for the network that node.yaml names. A network without a password
+// is an open one. If node.yaml names no Wi-Fi any more, the file must be absent.
+func (m *machine) wifiFiles() ([]file, error) {
+	w := m.cfg.Network.WiFi
+	if w == nil {
+		return []file{{path: wifiFile, absent: true}}, nil
 	}
-	return []file{{path: wifiFile, data: []byte(wifiText(w)), mode: 0o600}}
+	if w.PSK.Empty() && m.cfg.Sealed {
+		have, err := m.read(wifiFile)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if bytes.Contains(have, []byte(ssidLine(w))) {
+			return nil, nil
+		}
+	}
+	return []file{{path: wifiFile, data: []byte(wifiText(w)), mode: 0o600}}, nil
 }
 
 const (
@@ -251,15 +265,27 @@ func interfaceText(name string, f node.Interface, vlans []string) string {
 	return b.String()
 }
 
-// wifiText follows wpa_supplicant.conf(5). Hex for the name and quotes around the
-// passphrase keep both from ending their line.
+// wifiText follows wpa_supplicant.conf(5). Quotes around the passphrase keep it from ending
+// its line. scan_ssid finds a network that hides its name.
 func wifiText(w *node.WiFi) string {
+	return fmt.Sprintf("%sctrl_interface=/run/wpa_supplicant\ncountry=%s\nnetwork={\n%s\tscan_ssid=1\n%s}\n",
+		generated, w.Country, ssidLine(w), wifiKey(w))
+}
+
+// ssidLine has the name in hex, which cannot end the line.
+func ssidLine(w *node.WiFi) string {
+	return "\tssid=" + hex.EncodeToString([]byte(w.SSID)) + "\n"
+}
+
+func wifiKey(w *node.WiFi) string {
+	if w.PSK.Empty() {
+		return "\tkey_mgmt=NONE\n"
+	}
 	psk := `"` + w.PSK.Reveal() + `"` // read literally up to the last quote
 	if len(w.PSK) == 64 {
 		psk = w.PSK.Reveal() // the key itself, in hex
 	}
-	return fmt.Sprintf("%sctrl_interface=/run/wpa_supplicant\ncountry=%s\nnetwork={\n\tssid=%s\n\tkey_mgmt=WPA-PSK SAE\n\tieee80211w=1\n\tpsk=%s\n}\n",
-		generated, w.Country, hex.EncodeToString([]byte(w.SSID)), psk)
+	return "\tkey_mgmt=WPA-PSK SAE\n\tieee80211w=1\n\tpsk=" + psk + "\n"
 }
 
 const (
