@@ -246,22 +246,42 @@ func vlanLines(names []string) string {
 	return b.String()
 }
 
+// portKind has the settings, by section, that the image's own file for such ports has: it
+// does not count for a port that has a file here.
+type portKind struct{ link, network, dhcp, advertised string }
+
+var (
+	wiredPort = portKind{"RequiredForOnline=routable\n", "LLDP=no\nEmitLLDP=no\n", "ClientIdentifier=mac\nUseDomains=yes\n", "UseDomains=yes\n"}
+	radioPort = portKind{"RequiredForOnline=no\n", "IgnoreCarrierLoss=3s\n", "ClientIdentifier=mac\nRouteMetric=2048\n", "RouteMetric=2048\n"}
+)
+
 func interfaceText(name string, f node.Interface, vlans []string) string {
+	kind, radio := wiredPort, strings.HasPrefix(name, "wl")
+	if radio {
+		kind = radioPort
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "[Match]\nName=%s\n\n[Network]\nMulticastDNS=yes\n", name)
+	fmt.Fprintf(&b, "[Match]\nName=%s\n\n[Link]\n%s\n[Network]\nMulticastDNS=yes\n%s", name, kind.link, kind.network)
 	if len(f.Addresses) == 0 {
 		b.WriteString("DHCP=yes\n")
 	}
 	for _, a := range f.Addresses {
 		b.WriteString("Address=" + a + "\n")
 	}
-	if f.Gateway != "" {
+	if f.Gateway != "" && !radio {
 		b.WriteString("Gateway=" + f.Gateway + "\n")
 	}
 	for _, d := range f.DNS {
 		b.WriteString("DNS=" + d + "\n")
 	}
 	b.WriteString(vlanLines(vlans))
+	if f.Gateway != "" && radio { // a cable is preferred where there is one
+		b.WriteString("\n[Route]\nGateway=" + f.Gateway + "\nMetric=2048\n")
+	}
+	if len(f.Addresses) == 0 {
+		b.WriteString("\n[DHCPv4]\n" + kind.dhcp)
+	}
+	b.WriteString("\n[IPv6AcceptRA]\n" + kind.advertised)
 	return b.String()
 }
 
