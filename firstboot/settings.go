@@ -66,10 +66,10 @@ func (m *machine) loginFiles() []file {
 	}
 }
 
-// timeFiles follow timesyncd.conf(5).
+// timeFiles follow timesyncd.conf(5). The empty list forgets the image's servers.
 func (m *machine) timeFiles() []file {
 	ntp := m.cfg.Network.NTP
-	f := text644("/etc/systemd/timesyncd.conf.d/10-imagebuilder.conf", generated+"[Time]\nNTP="+strings.Join(ntp, " ")+"\n")
+	f := text644("/etc/systemd/timesyncd.conf.d/10-imagebuilder.conf", generated+"[Time]\nNTP=\nNTP="+strings.Join(ntp, " ")+"\n")
 	f.absent = len(ntp) == 0
 	return []file{f}
 }
