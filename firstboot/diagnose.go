@@ -108,19 +108,25 @@ func (m *machine) judge(host string, err error) *Problem {
 		return problem("captive-portal").because(err)
 	case errors.Is(err, ErrNotHeadscale):
 		return problem("not-headscale", host).because(err)
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && m.clockDoubtful():
-		return problem("clock-wrong", m.Clock.Now().UTC().Format("2006-01-02")).because(err)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return m.dateFault(host).because(err)
 	case errors.As(err, &cert):
 		return problem("untrusted", host, cert.Err.Error()).because(err)
 	}
 	return problem("unreachable", host).because(err)
 }
 
-// clockDoubtful reports whether no time server has confirmed the clock: then
-// a certificate that seems expired, or not yet valid, may be fine.
-func (m *machine) clockDoubtful() bool {
-	synced, err := m.Clock.Synced()
-	return err != nil || !synced
+// dateFault is the problem of a certificate that seems expired, or not yet
+// valid. It may be fine, and the clock wrong: if no time server has confirmed
+// that, or one has set it to what cannot be.
+func (m *machine) dateFault(host string) *Problem {
+	if synced, err := m.Clock.Synced(); err != nil || !synced {
+		return problem("clock-wrong", m.today())
+	}
+	if floor, err := m.clockFloor(); err == nil && m.clockAstray(floor) {
+		return problem("clock-served", m.today())
+	}
+	return problem("cert-date", host, m.today())
 }
 
 func hostOf(address string) string {

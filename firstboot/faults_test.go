@@ -89,9 +89,11 @@ var faults = []struct {
 	{"certificate", func(w *world) {
 		w.control = &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}
 	}, "untrusted", []string{"is not trusted", "headscale: ca:"}, true},
-	{"expired certificate", func(w *world) { w.control = expired }, "untrusted", []string{"is not trusted"}, true},
+	{"expired certificate", func(w *world) { w.control = expired }, "cert-date", []string{"The certificate of headscale.example.net is not valid today", "or the clock, 2026-11-22, is wrong, which this network's time server set"}, true},
 	{"certificate and clock", func(w *world) { w.control = expired; w.synced = false }, "clock-wrong", []string{"The clock is wrong (2026-11-22)"}, true},
 	{"2100", func(w *world) { w.synced = false; w.now = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) }, "clock-wrong", []string{"The clock is wrong (2100-01-01)", "network: ntp:"}, true},
+	{"2100 by a time server", func(w *world) { w.now = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) }, "clock-served", []string{"set the clock to 2100-01-01, which cannot be", "network: ntp:"}, true},
+	{"2020 by a time server", func(w *world) { w.now = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) }, "clock-served", []string{"set the clock to 2020-01-01"}, true},
 	{"key spent", func(w *world) { w.spent["hskey-auth-first"] = true }, "key-spent", []string{"works only once", "Ask the owner for a new key"}, true},
 	{"key expired", func(w *world) { w.refuse["hskey-auth-first"] = "authkey expired" }, "key-expired", []string{"has expired"}, true},
 	{"key unknown", func(w *world) { w.refuse["hskey-auth-first"] = "invalid pre auth key" }, "key-unknown", []string{"does not know the key"}, true},

@@ -114,6 +114,8 @@ var texts = map[string]text{
 	"not-headscale":  {"At %s there is something else than a Headscale server.", "Check the address in node.yaml (headscale: url:).", true, retry},
 	"untrusted":      {"The certificate of %s is not trusted: %s", "Put the certificate of your authority into node.yaml (headscale: ca:), or repair the server's certificate.", true, retry},
 	"clock-wrong":    {"The clock is wrong (%s) and no time server answers.", "Connect the node to the internet, or name a time server in node.yaml (network: ntp:).", true, retry},
+	"clock-served":   {"This network's time server set the clock to %s, which cannot be.", "Correct it (often it is the router), or name another time server in node.yaml (network: ntp:).", true, retry},
+	"cert-date":      {"The certificate of %s is not valid today; or the clock, %s, is wrong, which this network's time server set.", "If that is not today's date, correct the time server (often the router) or name another in node.yaml (network: ntp:). If it is, renew the certificate.", true, retry},
 
 	"link-silent":  {"The router (%s) does not answer on %s, though the cable is plugged in.", linkRemedy, false, look},
 	"link-router":  {"The router (%s) does not answer on %s; others on this network do.", "Switch the router off and on. The node needs nothing.", false, look},

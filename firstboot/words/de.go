@@ -95,6 +95,8 @@ var germanProblems = map[string]Text{
 	"not-headscale":  {"Auf %s ist etwas anderes als ein Headscale-Server.", "Prüfen Sie die Adresse in node.yaml (headscale: url:)."},
 	"untrusted":      {"Dem Zertifikat von %s wird nicht vertraut: %s", "Schreiben Sie das Zertifikat Ihrer Zertifizierungsstelle in node.yaml (headscale: ca:), oder berichtigen Sie das des Servers."},
 	"clock-wrong":    {"Die Uhr geht falsch (%s), und kein Zeitserver antwortet.", "Bringen Sie das Gerät ins Internet, oder nennen Sie in node.yaml einen Zeitserver (network: ntp:)."},
+	"clock-served":   {"Der Zeitserver dieses Netzes hat die Uhr auf %s gestellt; das kann nicht sein.", "Berichtigen Sie ihn (oft ist es der Router), oder nennen Sie in node.yaml einen anderen (network: ntp:)."},
+	"cert-date":      {"Das Zertifikat von %s gilt heute nicht; oder die Uhr, %s, geht falsch, die der Zeitserver dieses Netzes gestellt hat.", "Ist das nicht das heutige Datum, so berichtigen Sie den Zeitserver (oft der Router), oder nennen Sie in node.yaml einen anderen (network: ntp:). Sonst erneuern Sie das Zertifikat."},
 
 	"link-silent":  {"Der Router (%s) antwortet an %s nicht, obwohl das Kabel steckt.", deLinkPort},
 	"link-router":  {"Der Router (%s) antwortet an %s nicht; andere in diesem Netz schon.", "Schalten Sie den Router aus und ein. Das Gerät braucht nichts."},

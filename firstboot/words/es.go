@@ -94,6 +94,8 @@ var spanishProblems = map[string]Text{
 	"not-headscale":  {"En %s hay otra cosa, no un servidor Headscale.", "Revise la dirección en node.yaml (headscale: url:)."},
 	"untrusted":      {"No se confía en el certificado de %s: %s", "Ponga el certificado de su autoridad en node.yaml (headscale: ca:), o arregle el del servidor."},
 	"clock-wrong":    {"El reloj va mal (%s) y ningún servidor de hora responde.", "Conecte el equipo a Internet, o nombre un servidor de hora en node.yaml (network: ntp:)."},
+	"clock-served":   {"El servidor de hora de esta red puso el reloj a %s, y eso no puede ser.", "Corríjalo (suele ser el router), o nombre otro en node.yaml (network: ntp:)."},
+	"cert-date":      {"El certificado de %s no es válido hoy; o va mal el reloj, %s, que puso el servidor de hora de esta red.", "Si esa no es la fecha de hoy, corrija el servidor de hora (suele ser el router) o nombre otro en node.yaml (network: ntp:). Si lo es, renueve el certificado."},
 
 	"link-silent":  {"El router (%s) no responde en %s, aunque el cable está enchufado.", esLinkPort},
 	"link-router":  {"El router (%s) no responde en %s; otros en esta red sí.", "Apague y encienda el router. El equipo no necesita nada."},

@@ -94,6 +94,8 @@ var frenchProblems = map[string]Text{
 	"not-headscale":  {"Sur %s il y a autre chose qu’un serveur Headscale.", "Vérifiez l’adresse dans node.yaml (headscale: url:)."},
 	"untrusted":      {"Le certificat de %s n’est pas reconnu : %s", "Mettez le certificat de votre autorité dans node.yaml (headscale: ca:), ou corrigez celui du serveur."},
 	"clock-wrong":    {"L’horloge est fausse (%s) et aucun serveur de temps ne répond.", "Reliez l’appareil à Internet, ou nommez un serveur de temps dans node.yaml (network: ntp:)."},
+	"clock-served":   {"Le serveur de temps de ce réseau a mis l’horloge au %s, ce qui est impossible.", "Corrigez-le (c’est souvent la box), ou nommez-en un autre dans node.yaml (network: ntp:)."},
+	"cert-date":      {"Le certificat de %s n’est pas valable aujourd’hui ; ou bien l’horloge, %s, est fausse : le serveur de temps de ce réseau l’a réglée.", "Si ce n’est pas la date du jour, corrigez le serveur de temps (souvent la box), ou nommez-en un autre dans node.yaml (network: ntp:). Sinon, renouvelez le certificat."},
 
 	"link-silent":  {"Le routeur (%s) ne répond pas sur %s, bien que le câble soit branché.", frLinkPort},
 	"link-router":  {"Le routeur (%s) ne répond pas sur %s ; d’autres appareils de ce réseau répondent.", "Éteignez puis rallumez le routeur. L’appareil n’a besoin de rien."},

@@ -94,6 +94,8 @@ var portugueseProblems = map[string]Text{
 	"not-headscale":  {"Em %s há outra coisa, não um servidor Headscale.", "Verifique o endereço em node.yaml (headscale: url:)."},
 	"untrusted":      {"O certificado de %s não é de confiança: %s", "Ponha o certificado da sua autoridade em node.yaml (headscale: ca:), ou corrija o do servidor."},
 	"clock-wrong":    {"O relógio está errado (%s) e nenhum servidor de horas responde.", "Ligue o aparelho à Internet, ou indique um servidor de horas em node.yaml (network: ntp:)."},
+	"clock-served":   {"O servidor de horas desta rede acertou o relógio para %s, o que não pode ser.", "Corrija-o (muitas vezes é o router), ou indique outro em node.yaml (network: ntp:)."},
+	"cert-date":      {"O certificado de %s não é válido hoje; ou o relógio, %s, está errado, acertado pelo servidor de horas desta rede.", "Se essa não é a data de hoje, corrija o servidor de horas (muitas vezes o router) ou indique outro em node.yaml (network: ntp:). Se é, renove o certificado."},
 
 	"link-silent":  {"O router (%s) não responde em %s, embora o cabo esteja ligado.", ptLinkPort},
 	"link-router":  {"O router (%s) não responde em %s; outros nesta rede respondem.", "Desligue e ligue o router. O aparelho não precisa de nada."},
