@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 )
 
 // The cause of a failed connection is looked for from the near end to the far one: cable,
@@ -63,15 +62,13 @@ func (m *machine) controlFault(ctx context.Context) *Problem {
 		return p
 	}
 	host := hostOf(m.cfg.Headscale.URL)
-	asking, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
 	var leads []netip.Addr
 	if _, err := netip.ParseAddr(host); err != nil && m.cfg.Network.Proxy.Empty() { // behind a proxy, the proxy resolves names
-		if leads, err = m.Net.Resolve(asking, host); err != nil {
+		if leads, err = m.Net.Resolve(ctx, host); err != nil {
 			return m.resolveFault(ctx, host, err)
 		}
 	}
-	err := m.Net.Control(asking, m.cfg.Headscale.URL, m.cfg.Headscale.CA)
+	err := m.Net.Control(ctx, m.cfg.Headscale.URL, m.cfg.Headscale.CA)
 	if err == nil {
 		return nil
 	}
