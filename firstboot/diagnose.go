@@ -83,12 +83,32 @@ func (m *machine) controlFault(ctx context.Context) *Problem {
 func (m *machine) resolveFault(ctx context.Context, host string, err error) *Problem {
 	var dns *net.DNSError
 	switch {
+	case m.withoutDNS():
+		return problem("no-dns", host, m.firstPort(ctx)).because(err)
 	case !errors.As(err, &dns) || !dns.IsNotFound:
 		return problem("dns-down", host).because(err)
 	case m.cfg.Control != nil:
 		return problem("control-name", host, join(m.ownAddresses(ctx))).because(err)
 	}
 	return problem("unknown-host", host).because(err)
+}
+
+// resolvConf has the name servers that systemd-resolved was told of, by DHCP or by node.yaml.
+const resolvConf = "/run/systemd/resolve/resolv.conf"
+
+func (m *machine) withoutDNS() bool {
+	text, err := m.read(resolvConf)
+	return err == nil && !strings.Contains("\n"+string(text), "\nnameserver ")
+}
+
+// firstPort returns the name of a port with an address.
+func (m *machine) firstPort(ctx context.Context) string {
+	links, err := m.Net.Links(ctx)
+	i := slices.IndexFunc(links, func(l Link) bool { return len(l.Addresses) > 0 })
+	if err != nil || i < 0 {
+		return "eth0"
+	}
+	return links[i].Name
 }
 
 // Errors of Net.Control that are not faults of the network.

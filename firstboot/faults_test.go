@@ -82,6 +82,16 @@ var faults = []struct {
 		w.links = []firstboot.Link{{Name: "wlan0", Carrier: true}, {Name: "eth0", Carrier: true}}
 	}, "no-dhcp", []string{"no answer from DHCP on eth0, wlan0"}, true},
 	{"DNS down", func(w *world) { noProxy(w); w.resolve = &net.DNSError{Err: "i/o timeout", IsTimeout: true} }, "dns-down", []string{"headscale.example.net cannot be found"}, false},
+	{"no name server", func(w *world) {
+		noProxy(w)
+		w.resolve = &net.DNSError{Err: "server misbehaving", IsTemporary: true}
+		w.put("/run/systemd/resolve/resolv.conf", "# No nameserver known.\nsearch .\n")
+	}, "no-dns", []string{"names no name server, so headscale.example.net cannot be found", "network: {interfaces: [{name: eth0, dns: [ADDRESS]}]}"}, true},
+	{"a name server that is silent", func(w *world) {
+		noProxy(w)
+		w.resolve = &net.DNSError{Err: "server misbehaving", IsTemporary: true}
+		w.put("/run/systemd/resolve/resolv.conf", "nameserver 192.168.1.1\n")
+	}, "dns-down", []string{"headscale.example.net cannot be found"}, false},
 	{"wrong name", func(w *world) { noProxy(w); w.resolve = &net.DNSError{Err: "no such host", IsNotFound: true} }, "unknown-host", []string{"headscale.example.net does not exist", "headscale: url:"}, true},
 	{"server down", func(w *world) { w.control = errors.New("connection refused") }, "unreachable", []string{"does not answer", "keeps trying"}, false},
 	{"portal", func(w *world) { w.control = firstboot.ErrPortal }, "captive-portal", []string{"login in a browser"}, true},

@@ -108,6 +108,7 @@ var texts = map[string]text{
 	"no-wifi":        {"The Wi-Fi %s is not connected.", "Check that it is on and near enough; its name and password are in node.yaml (network: wifi:). A network cable helps, too.", true, retry},
 	"no-dhcp-wifi":   {"The Wi-Fi %s gives this node no address.", "Switch the router off and on. A network cable helps, too.", true, retry},
 	"dns-down":       {"The name server does not answer, so %s cannot be found.", "Check that the internet works at this place; switch the router off and on.", false, retry},
+	"no-dns":         {"This network names no name server, so %s cannot be found.", "Let the router's DHCP name one (DNS), or write its ADDRESS, often the router's, into node.yaml: network: {interfaces: [{name: %s, dns: [ADDRESS]}]}", true, retry},
 	"unknown-host":   {"The name %s does not exist.", "Check the address in node.yaml (headscale: url:). If it is right, the name server of this network is wrong.", true, retry},
 	"unreachable":    {"Headscale at %s does not answer.", "Check that the internet works here and that the Headscale server is running. The node keeps trying.", false, retry},
 	"captive-portal": {"This network asks for a login in a browser before it lets anything through.", "Use another network, or let this node through in the network's settings.", true, retry},

@@ -89,6 +89,7 @@ var germanProblems = map[string]Text{
 	"no-wifi":        {"Das WLAN %s ist nicht verbunden.", "Prüfen Sie, ob es eingeschaltet und nah genug ist; sein Name und sein Passwort stehen in node.yaml (network: wifi:). Auch ein Netzwerkkabel hilft."},
 	"no-dhcp-wifi":   {"Das WLAN %s gibt diesem Gerät keine Adresse.", "Schalten Sie den Router aus und ein. Auch ein Netzwerkkabel hilft."},
 	"dns-down":       {"Der Namensserver antwortet nicht; %s wird nicht gefunden.", "Prüfen Sie, ob hier das Internet geht; schalten Sie den Router aus und ein."},
+	"no-dns":         {"Dieses Netz nennt keinen Namensserver; %s wird nicht gefunden.", "Lassen Sie das DHCP des Routers einen nennen (DNS), oder schreiben Sie seine ADDRESS, oft die des Routers, in node.yaml: network: {interfaces: [{name: %s, dns: [ADDRESS]}]}"},
 	"unknown-host":   {"Den Namen %s gibt es nicht.", "Prüfen Sie die Adresse in node.yaml (headscale: url:). Stimmt sie, gibt der Namensserver dieses Netzes falsche Auskunft."},
 	"unreachable":    {"Headscale auf %s antwortet nicht.", "Prüfen Sie, ob hier das Internet geht und ob der Headscale-Server läuft. Das Gerät versucht es weiter."},
 	"captive-portal": {"Dieses Netz verlangt eine Anmeldung im Browser, bevor es etwas durchlässt.", "Nehmen Sie ein anderes Netz, oder geben Sie dieses Gerät in den Einstellungen des Netzes frei."},

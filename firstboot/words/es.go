@@ -88,6 +88,7 @@ var spanishProblems = map[string]Text{
 	"no-wifi":        {"El wifi %s no está conectado.", "Compruebe que está encendido y lo bastante cerca; su nombre y su contraseña están en node.yaml (network: wifi:). También sirve un cable de red."},
 	"no-dhcp-wifi":   {"El wifi %s no da dirección a este equipo.", "Apague y encienda el router. También sirve un cable de red."},
 	"dns-down":       {"El servidor de nombres no responde; no se encuentra %s.", "Mire si aquí funciona Internet; apague y encienda el router."},
+	"no-dns":         {"Esta red no indica ningún servidor de nombres; no se encuentra %s.", "Haga que el DHCP del router indique uno (DNS), o escriba su ADDRESS, a menudo la del router, en node.yaml: network: {interfaces: [{name: %s, dns: [ADDRESS]}]}"},
 	"unknown-host":   {"El nombre %s no existe.", "Revise la dirección en node.yaml (headscale: url:). Si es correcta, el servidor de nombres de esta red se equivoca."},
 	"unreachable":    {"Headscale en %s no responde.", "Mire si aquí funciona Internet y si el servidor Headscale está en marcha. El equipo sigue intentándolo."},
 	"captive-portal": {"Esta red pide entrar con un navegador antes de dejar pasar nada.", "Use otra red, o autorice este equipo en los ajustes de la red."},

@@ -88,6 +88,7 @@ var frenchProblems = map[string]Text{
 	"no-wifi":        {"Le Wi-Fi %s n’est pas connecté.", "Vérifiez qu’il est allumé et assez proche ; son nom et son mot de passe sont dans node.yaml (network: wifi:). Un câble réseau convient aussi."},
 	"no-dhcp-wifi":   {"Le Wi-Fi %s ne donne pas d’adresse à cet appareil.", "Éteignez et rallumez la box. Un câble réseau convient aussi."},
 	"dns-down":       {"Le serveur de noms ne répond pas ; %s est introuvable.", "Vérifiez qu’Internet marche ici ; éteignez et rallumez la box."},
+	"no-dns":         {"Ce réseau n’indique aucun serveur de noms ; %s est introuvable.", "Faites-en indiquer un par le DHCP de la box (DNS), ou écrivez son ADDRESS, souvent celle de la box, dans node.yaml : network: {interfaces: [{name: %s, dns: [ADDRESS]}]}"},
 	"unknown-host":   {"Le nom %s n’existe pas.", "Vérifiez l’adresse dans node.yaml (headscale: url:). Si elle est juste, le serveur de noms de ce réseau se trompe."},
 	"unreachable":    {"Headscale sur %s ne répond pas.", "Vérifiez qu’Internet marche ici et que le serveur Headscale tourne. L’appareil réessaie."},
 	"captive-portal": {"Ce réseau demande de se connecter dans un navigateur avant de laisser passer quoi que ce soit.", "Prenez un autre réseau, ou autorisez cet appareil dans les réglages du réseau."},

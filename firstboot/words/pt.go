@@ -88,6 +88,7 @@ var portugueseProblems = map[string]Text{
 	"no-wifi":        {"O Wi-Fi %s não está ligado.", "Verifique se está aceso e perto o bastante; o nome e a palavra-passe estão no node.yaml (network: wifi:). Um cabo de rede também serve."},
 	"no-dhcp-wifi":   {"O Wi-Fi %s não dá endereço a este aparelho.", "Desligue e ligue o router. Um cabo de rede também serve."},
 	"dns-down":       {"O servidor de nomes não responde; %s não se encontra.", "Veja se a Internet funciona aqui; desligue e ligue o router."},
+	"no-dns":         {"Esta rede não indica nenhum servidor de nomes; %s não se encontra.", "Faça o DHCP do router indicar um (DNS), ou escreva o seu ADDRESS, muitas vezes o do router, em node.yaml: network: {interfaces: [{name: %s, dns: [ADDRESS]}]}"},
 	"unknown-host":   {"O nome %s não existe.", "Verifique o endereço em node.yaml (headscale: url:). Se estiver certo, o servidor de nomes desta rede engana-se."},
 	"unreachable":    {"O Headscale em %s não responde.", "Veja se a Internet funciona aqui e se o servidor Headscale está a trabalhar. O aparelho continua a tentar."},
 	"captive-portal": {"Esta rede pede para entrar com um navegador antes de deixar passar seja o que for.", "Use outra rede, ou autorize este aparelho nas definições da rede."},
