@@ -10,6 +10,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/k3sconfig"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 // The cause of a failed connection is looked for from the near end to the far one: cable,
@@ -20,6 +23,9 @@ func (m *machine) localFault(ctx context.Context) *Problem {
 	links, err := m.Net.Links(ctx)
 	if err != nil {
 		return nil
+	}
+	if p := m.overlap(links); p != nil {
+		return p
 	}
 	var carriers []string
 	for _, l := range links {
@@ -39,6 +45,26 @@ func (m *machine) localFault(ctx context.Context) *Problem {
 	}
 	slices.Sort(carriers)
 	return problem("no-dhcp", strings.Join(carriers, ", "))
+}
+
+// overlap names a network whose addresses are the cluster's: its router, and machines in it,
+// cannot be reached once k3s has its routes. A network that is wider and has this node
+// elsewhere does no harm, as the cluster's routes are narrower. An agent cannot know which
+// networks the servers gave to the cluster.
+func (m *machine) overlap(links []Link) *Problem {
+	if m.cfg.Role != node.Server && m.cfg.Role != node.Witness {
+		return nil
+	}
+	taken := k3sconfig.Networks(m.cfg)
+	for _, l := range links {
+		for _, p := range l.Networks {
+			i := slices.IndexFunc(taken, func(t netip.Prefix) bool { return t.Contains(p.Addr()) })
+			if i >= 0 {
+				return problem("lan-overlaps", p.Masked().String(), taken[i].String())
+			}
+		}
+	}
+	return nil
 }
 
 // unlinked names what is missing if no port has a carrier: the Wi-Fi, if node.yaml has one

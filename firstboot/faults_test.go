@@ -28,6 +28,17 @@ var noProxy = replace(`  proxy: "http://user:proxy-secret@192.168.1.1:3128"`, ""
 // withWiFi names one in node.yaml.
 var withWiFi = replace("  ntp:", "  wifi: {country: DE, ssid: the shed, psk: wifi psk secret}\n  ntp:")
 
+// onLAN has eth0 in other networks.
+func onLAN(all ...string) func(*world) {
+	return func(w *world) {
+		w.links = []firstboot.Link{{Name: "eth0", Carrier: true}}
+		for _, s := range all {
+			p := netip.MustParsePrefix(s)
+			w.links[0].Addresses, w.links[0].Networks = append(w.links[0].Addresses, p.Addr()), append(w.links[0].Networks, p)
+		}
+	}
+}
+
 var (
 	cabin = netip.MustParseAddr("100.64.0.9")
 	peer  = []firstboot.Peer{{Name: "cabin-pi", IPs: []netip.Addr{cabin}, Online: true, Tags: []string{"tag:site-home"}}}
@@ -65,6 +76,7 @@ var faults = []struct {
 	}, "data-restart", []string{"which a node takes only when it starts", "off and on"}, true},
 	{"small disk", func(w *world) { w.space = 1 << 30 }, "disk-too-small", []string{"The disk is too small: 1.0 GiB", "Use a larger card"}, true},
 	{"no link", func(w *world) { w.links = []firstboot.Link{{Name: "eth0"}} }, "no-link", []string{"No network cable", "Plug the network cable in"}, true},
+	{"a network of the cluster's", onLAN("10.42.0.20/24"), "lan-overlaps", []string{"This network (10.42.0.0/24) uses addresses of the cluster (10.42.0.0/16)", "192.168.77.0/24"}, true},
 	{"no port", func(w *world) { w.links = nil }, "no-link", []string{"No network cable"}, true},
 	{"no DHCP", func(w *world) { w.links = []firstboot.Link{{Name: "eth0", Carrier: true}} }, "no-dhcp", []string{"no answer from DHCP on eth0", "router"}, true},
 	{"no Wi-Fi", func(w *world) {

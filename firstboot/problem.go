@@ -107,6 +107,7 @@ var texts = map[string]text{
 	"no-dhcp":        {"The network gives this node no address (no answer from DHCP on %s).", "Check the cable's other end and the router; switch the router off and on.", true, retry},
 	"no-wifi":        {"The Wi-Fi %s is not connected.", "Check that it is on and near enough; its name and password are in node.yaml (network: wifi:). A network cable helps, too.", true, retry},
 	"no-dhcp-wifi":   {"The Wi-Fi %s gives this node no address.", "Switch the router off and on. A network cable helps, too.", true, retry},
+	"lan-overlaps":   {"This network (%s) uses addresses of the cluster (%s); k3s would cut this node off from it.", "Give the router another network, such as 192.168.77.0/24, then switch the node off and on. A cluster that does not exist yet can have other addresses instead (k3s: config: cluster-cidr:, service-cidr:).", true, look},
 	"dns-down":       {"The name server does not answer, so %s cannot be found.", "Check that the internet works at this place; switch the router off and on.", false, retry},
 	"no-dns":         {"This network names no name server, so %s cannot be found.", "Let the router's DHCP name one (DNS), or write its ADDRESS, often the router's, into node.yaml: network: {interfaces: [{name: %s, dns: [ADDRESS]}]}", true, retry},
 	"unknown-host":   {"The name %s does not exist.", "Check the address in node.yaml (headscale: url:). If it is right, the name server of this network is wrong.", true, retry},

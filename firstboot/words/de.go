@@ -88,6 +88,7 @@ var germanProblems = map[string]Text{
 	"no-dhcp":        {"Das Netz gibt diesem Gerät keine Adresse (keine Antwort von DHCP an %s).", "Prüfen Sie das andere Ende des Kabels und den Router; schalten Sie den Router aus und ein."},
 	"no-wifi":        {"Das WLAN %s ist nicht verbunden.", "Prüfen Sie, ob es eingeschaltet und nah genug ist; sein Name und sein Passwort stehen in node.yaml (network: wifi:). Auch ein Netzwerkkabel hilft."},
 	"no-dhcp-wifi":   {"Das WLAN %s gibt diesem Gerät keine Adresse.", "Schalten Sie den Router aus und ein. Auch ein Netzwerkkabel hilft."},
+	"lan-overlaps":   {"Dieses Netz (%s) hat Adressen des Clusters (%s); k3s schnitte dieses Gerät davon ab.", "Geben Sie dem Router ein anderes Netz, etwa 192.168.77.0/24, und schalten Sie dieses Gerät aus und ein. Ein Cluster, den es noch nicht gibt, kann stattdessen andere Adressen haben (k3s: config: cluster-cidr:, service-cidr:)."},
 	"dns-down":       {"Der Namensserver antwortet nicht; %s wird nicht gefunden.", "Prüfen Sie, ob hier das Internet geht; schalten Sie den Router aus und ein."},
 	"no-dns":         {"Dieses Netz nennt keinen Namensserver; %s wird nicht gefunden.", "Lassen Sie das DHCP des Routers einen nennen (DNS), oder schreiben Sie seine ADDRESS, oft die des Routers, in node.yaml: network: {interfaces: [{name: %s, dns: [ADDRESS]}]}"},
 	"unknown-host":   {"Den Namen %s gibt es nicht.", "Prüfen Sie die Adresse in node.yaml (headscale: url:). Stimmt sie, gibt der Namensserver dieses Netzes falsche Auskunft."},

@@ -87,6 +87,7 @@ var spanishProblems = map[string]Text{
 	"no-dhcp":        {"La red no da dirección a este equipo (sin respuesta de DHCP en %s).", "Revise el otro extremo del cable y el router; apague y encienda el router."},
 	"no-wifi":        {"El wifi %s no está conectado.", "Compruebe que está encendido y lo bastante cerca; su nombre y su contraseña están en node.yaml (network: wifi:). También sirve un cable de red."},
 	"no-dhcp-wifi":   {"El wifi %s no da dirección a este equipo.", "Apague y encienda el router. También sirve un cable de red."},
+	"lan-overlaps":   {"Esta red (%s) usa direcciones del clúster (%s); k3s aislaría de ella a este equipo.", "Dé al router otra red, como 192.168.77.0/24, y apague y encienda este equipo. Un clúster que aún no existe puede tener otras direcciones (k3s: config: cluster-cidr:, service-cidr:)."},
 	"dns-down":       {"El servidor de nombres no responde; no se encuentra %s.", "Mire si aquí funciona Internet; apague y encienda el router."},
 	"no-dns":         {"Esta red no indica ningún servidor de nombres; no se encuentra %s.", "Haga que el DHCP del router indique uno (DNS), o escriba su ADDRESS, a menudo la del router, en node.yaml: network: {interfaces: [{name: %s, dns: [ADDRESS]}]}"},
 	"unknown-host":   {"El nombre %s no existe.", "Revise la dirección en node.yaml (headscale: url:). Si es correcta, el servidor de nombres de esta red se equivoca."},

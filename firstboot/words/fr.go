@@ -87,6 +87,7 @@ var frenchProblems = map[string]Text{
 	"no-dhcp":        {"Le réseau ne donne pas d’adresse à cet appareil (pas de réponse de DHCP sur %s).", "Vérifiez l’autre bout du câble et la box ; éteignez et rallumez la box."},
 	"no-wifi":        {"Le Wi-Fi %s n’est pas connecté.", "Vérifiez qu’il est allumé et assez proche ; son nom et son mot de passe sont dans node.yaml (network: wifi:). Un câble réseau convient aussi."},
 	"no-dhcp-wifi":   {"Le Wi-Fi %s ne donne pas d’adresse à cet appareil.", "Éteignez et rallumez la box. Un câble réseau convient aussi."},
+	"lan-overlaps":   {"Ce réseau (%s) utilise des adresses du cluster (%s) ; k3s en couperait cet appareil.", "Donnez à la box un autre réseau, tel que 192.168.77.0/24, puis éteignez et rallumez cet appareil. Un cluster qui n’existe pas encore peut avoir d’autres adresses (k3s: config: cluster-cidr:, service-cidr:)."},
 	"dns-down":       {"Le serveur de noms ne répond pas ; %s est introuvable.", "Vérifiez qu’Internet marche ici ; éteignez et rallumez la box."},
 	"no-dns":         {"Ce réseau n’indique aucun serveur de noms ; %s est introuvable.", "Faites-en indiquer un par le DHCP de la box (DNS), ou écrivez son ADDRESS, souvent celle de la box, dans node.yaml : network: {interfaces: [{name: %s, dns: [ADDRESS]}]}"},
 	"unknown-host":   {"Le nom %s n’existe pas.", "Vérifiez l’adresse dans node.yaml (headscale: url:). Si elle est juste, le serveur de noms de ce réseau se trompe."},

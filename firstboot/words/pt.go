@@ -87,6 +87,7 @@ var portugueseProblems = map[string]Text{
 	"no-dhcp":        {"A rede não dá endereço a este aparelho (sem resposta de DHCP em %s).", "Verifique a outra ponta do cabo e o router; desligue e ligue o router."},
 	"no-wifi":        {"O Wi-Fi %s não está ligado.", "Verifique se está aceso e perto o bastante; o nome e a palavra-passe estão no node.yaml (network: wifi:). Um cabo de rede também serve."},
 	"no-dhcp-wifi":   {"O Wi-Fi %s não dá endereço a este aparelho.", "Desligue e ligue o router. Um cabo de rede também serve."},
+	"lan-overlaps":   {"Esta rede (%s) usa endereços do cluster (%s); o k3s isolaria dela este aparelho.", "Dê ao router outra rede, como 192.168.77.0/24, e desligue e ligue este aparelho. Um cluster que ainda não existe pode ter outros endereços (k3s: config: cluster-cidr:, service-cidr:)."},
 	"dns-down":       {"O servidor de nomes não responde; %s não se encontra.", "Veja se a Internet funciona aqui; desligue e ligue o router."},
 	"no-dns":         {"Esta rede não indica nenhum servidor de nomes; %s não se encontra.", "Faça o DHCP do router indicar um (DNS), ou escreva o seu ADDRESS, muitas vezes o do router, em node.yaml: network: {interfaces: [{name: %s, dns: [ADDRESS]}]}"},
 	"unknown-host":   {"O nome %s não existe.", "Verifique o endereço em node.yaml (headscale: url:). Se estiver certo, o servidor de nomes desta rede engana-se."},
