@@ -11,7 +11,8 @@ import (
 // runs without power, and with a wrong time TLS fails without a word
 // (tailscale/tailscale#3152). The clock is set to the image's build time at
 // least; then a time server is waited for, but not for ever, as a node that was
-// a member needs none.
+// a member needs none. A time server is not believed either if it says what
+// cannot be.
 
 const (
 	epochFile = "/usr/lib/clock-epoch" // its mtime is the build time; systemd-timesyncd.service(8)
@@ -19,19 +20,24 @@ const (
 	// clockLife is how long after the image's build the clock is believed
 	// without a time server.
 	clockLife = 10 * 365 * 24 * time.Hour
+	// builderSlack is how much the clock of who built the image may have been fast.
+	builderSlack = 24 * time.Hour
 )
 
 // clockStamp marks that this boot has waited for a time server.
 const clockStamp = runDir + "/clock-waited"
 
 func (m *machine) clockDone(context.Context) (bool, error) {
+	floor, err := m.clockFloor()
+	if err != nil {
+		return false, err
+	}
 	synced, err := m.Clock.Synced()
 	if err != nil || synced {
-		return synced, err
+		return synced && !m.clockAstray(floor), err
 	}
-	floor, err := m.clockFloor()
-	if err != nil || m.Clock.Now().Before(floor) || m.clockAhead(floor) {
-		return false, err
+	if m.Clock.Now().Before(floor) || m.clockAhead(floor) {
+		return false, nil
 	}
 	return m.exists(clockStamp)
 }
@@ -41,20 +47,30 @@ func (m *machine) clockDo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.Clock.Now().Before(floor) {
+	synced, err := m.Clock.Synced()
+	if err != nil {
+		return err
+	}
+	if !synced && m.Clock.Now().Before(floor) {
 		if err := m.Clock.Set(floor); err != nil {
 			return err
 		}
 	}
-	synced, err := m.awaitSync(ctx)
-	if err != nil || synced {
+	synced, err = m.awaitSync(ctx)
+	switch {
+	case err != nil:
 		return err
-	}
-	if m.clockAhead(floor) {
-		return problem("clock-wrong", m.Clock.Now().UTC().Format("2006-01-02"))
+	case synced && m.clockAstray(floor):
+		return problem("clock-served", m.today())
+	case synced:
+		return nil
+	case m.clockAhead(floor):
+		return problem("clock-wrong", m.today())
 	}
 	return m.write(file{path: clockStamp, mode: 0o600})
 }
+
+func (m *machine) today() string { return m.Clock.Now().UTC().Format("2006-01-02") }
 
 func (m *machine) awaitSync(ctx context.Context) (bool, error) {
 	for waited := time.Duration(0); ; waited += time.Second {
@@ -66,6 +82,12 @@ func (m *machine) awaitSync(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
+}
+
+// clockAstray reports whether the clock is where no right one can be, though a
+// time server set it.
+func (m *machine) clockAstray(floor time.Time) bool {
+	return m.Clock.Now().Before(floor.Add(-builderSlack)) || m.clockAhead(floor)
 }
 
 func (m *machine) clockAhead(floor time.Time) bool {

@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/k3sconfig"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 // The cause of a failed connection is looked for from the near end to the far one: cable,
@@ -21,6 +23,9 @@ func (m *machine) localFault(ctx context.Context) *Problem {
 	links, err := m.Net.Links(ctx)
 	if err != nil {
 		return nil
+	}
+	if p := m.overlap(links); p != nil {
+		return p
 	}
 	var carriers []string
 	for _, l := range links {
@@ -40,6 +45,26 @@ func (m *machine) localFault(ctx context.Context) *Problem {
 	}
 	slices.Sort(carriers)
 	return problem("no-dhcp", strings.Join(carriers, ", "))
+}
+
+// overlap names a network whose addresses are the cluster's: its router, and machines in it,
+// cannot be reached once k3s has its routes. A network that is wider and has this node
+// elsewhere does no harm, as the cluster's routes are narrower. An agent cannot know which
+// networks the servers gave to the cluster.
+func (m *machine) overlap(links []Link) *Problem {
+	if m.cfg.Role != node.Server && m.cfg.Role != node.Witness {
+		return nil
+	}
+	taken := k3sconfig.Networks(m.cfg)
+	for _, l := range links {
+		for _, p := range l.Networks {
+			i := slices.IndexFunc(taken, func(t netip.Prefix) bool { return t.Contains(p.Addr()) })
+			if i >= 0 {
+				return problem("lan-overlaps", p.Masked().String(), taken[i].String())
+			}
+		}
+	}
+	return nil
 }
 
 // unlinked names what is missing if no port has a carrier: the Wi-Fi, if node.yaml has one
@@ -63,15 +88,13 @@ func (m *machine) controlFault(ctx context.Context) *Problem {
 		return p
 	}
 	host := hostOf(m.cfg.Headscale.URL)
-	asking, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
 	var leads []netip.Addr
 	if _, err := netip.ParseAddr(host); err != nil && m.cfg.Network.Proxy.Empty() { // behind a proxy, the proxy resolves names
-		if leads, err = m.Net.Resolve(asking, host); err != nil {
+		if leads, err = m.Net.Resolve(ctx, host); err != nil {
 			return m.resolveFault(ctx, host, err)
 		}
 	}
-	err := m.Net.Control(asking, m.cfg.Headscale.URL, m.cfg.Headscale.CA)
+	err := m.Net.Control(ctx, m.cfg.Headscale.URL, m.cfg.Headscale.CA)
 	if err == nil {
 		return nil
 	}
@@ -86,12 +109,32 @@ func (m *machine) controlFault(ctx context.Context) *Problem {
 func (m *machine) resolveFault(ctx context.Context, host string, err error) *Problem {
 	var dns *net.DNSError
 	switch {
+	case m.withoutDNS():
+		return problem("no-dns", host, m.firstPort(ctx)).because(err)
 	case !errors.As(err, &dns) || !dns.IsNotFound:
 		return problem("dns-down", host).because(err)
 	case m.cfg.Control != nil:
 		return problem("control-name", host, join(m.ownAddresses(ctx))).because(err)
 	}
 	return problem("unknown-host", host).because(err)
+}
+
+// resolvConf has the name servers that systemd-resolved was told of, by DHCP or by node.yaml.
+const resolvConf = "/run/systemd/resolve/resolv.conf"
+
+func (m *machine) withoutDNS() bool {
+	text, err := m.read(resolvConf)
+	return err == nil && !strings.Contains("\n"+string(text), "\nnameserver ")
+}
+
+// firstPort returns the name of a port with an address.
+func (m *machine) firstPort(ctx context.Context) string {
+	links, err := m.Net.Links(ctx)
+	i := slices.IndexFunc(links, func(l Link) bool { return len(l.Addresses) > 0 })
+	if err != nil || i < 0 {
+		return "eth0"
+	}
+	return links[i].Name
 }
 
 // Errors of Net.Control that are not faults of the network.
@@ -108,19 +151,25 @@ func (m *machine) judge(host string, err error) *Problem {
 		return problem("captive-portal").because(err)
 	case errors.Is(err, ErrNotHeadscale):
 		return problem("not-headscale", host).because(err)
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && m.clockDoubtful():
-		return problem("clock-wrong", m.Clock.Now().UTC().Format("2006-01-02")).because(err)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return m.dateFault(host).because(err)
 	case errors.As(err, &cert):
 		return problem("untrusted", host, cert.Err.Error()).because(err)
 	}
 	return problem("unreachable", host).because(err)
 }
 
-// clockDoubtful reports whether no time server has confirmed the clock: then
-// a certificate that seems expired, or not yet valid, may be fine.
-func (m *machine) clockDoubtful() bool {
-	synced, err := m.Clock.Synced()
-	return err != nil || !synced
+// dateFault is the problem of a certificate that seems expired, or not yet
+// valid. It may be fine, and the clock wrong: if no time server has confirmed
+// that, or one has set it to what cannot be.
+func (m *machine) dateFault(host string) *Problem {
+	if synced, err := m.Clock.Synced(); err != nil || !synced {
+		return problem("clock-wrong", m.today())
+	}
+	if floor, err := m.clockFloor(); err == nil && m.clockAstray(floor) {
+		return problem("clock-served", m.today())
+	}
+	return problem("cert-date", host, m.today())
 }
 
 func hostOf(address string) string {

@@ -28,6 +28,17 @@ var noProxy = replace(`  proxy: "http://user:proxy-secret@192.168.1.1:3128"`, ""
 // withWiFi names one in node.yaml.
 var withWiFi = replace("  ntp:", "  wifi: {country: DE, ssid: the shed, psk: wifi psk secret}\n  ntp:")
 
+// onLAN has eth0 in other networks.
+func onLAN(all ...string) func(*world) {
+	return func(w *world) {
+		w.links = []firstboot.Link{{Name: "eth0", Carrier: true}}
+		for _, s := range all {
+			p := netip.MustParsePrefix(s)
+			w.links[0].Addresses, w.links[0].Networks = append(w.links[0].Addresses, p.Addr()), append(w.links[0].Networks, p)
+		}
+	}
+}
+
 var (
 	cabin = netip.MustParseAddr("100.64.0.9")
 	peer  = []firstboot.Peer{{Name: "cabin-pi", IPs: []netip.Addr{cabin}, Online: true, Tags: []string{"tag:site-home"}}}
@@ -65,6 +76,7 @@ var faults = []struct {
 	}, "data-restart", []string{"which a node takes only when it starts", "off and on"}, true},
 	{"small disk", func(w *world) { w.space = 1 << 30 }, "disk-too-small", []string{"The disk is too small: 1.0 GiB", "Use a larger card"}, true},
 	{"no link", func(w *world) { w.links = []firstboot.Link{{Name: "eth0"}} }, "no-link", []string{"No network cable", "Plug the network cable in"}, true},
+	{"a network of the cluster's", onLAN("10.42.0.20/24"), "lan-overlaps", []string{"This network (10.42.0.0/24) uses addresses of the cluster (10.42.0.0/16)", "192.168.77.0/24"}, true},
 	{"no port", func(w *world) { w.links = nil }, "no-link", []string{"No network cable"}, true},
 	{"no DHCP", func(w *world) { w.links = []firstboot.Link{{Name: "eth0", Carrier: true}} }, "no-dhcp", []string{"no answer from DHCP on eth0", "router"}, true},
 	{"no Wi-Fi", func(w *world) {
@@ -82,6 +94,16 @@ var faults = []struct {
 		w.links = []firstboot.Link{{Name: "wlan0", Carrier: true}, {Name: "eth0", Carrier: true}}
 	}, "no-dhcp", []string{"no answer from DHCP on eth0, wlan0"}, true},
 	{"DNS down", func(w *world) { noProxy(w); w.resolve = &net.DNSError{Err: "i/o timeout", IsTimeout: true} }, "dns-down", []string{"headscale.example.net cannot be found"}, false},
+	{"no name server", func(w *world) {
+		noProxy(w)
+		w.resolve = &net.DNSError{Err: "server misbehaving", IsTemporary: true}
+		w.put("/run/systemd/resolve/resolv.conf", "# No nameserver known.\nsearch .\n")
+	}, "no-dns", []string{"names no name server, so headscale.example.net cannot be found", "network: {interfaces: [{name: eth0, dns: [ADDRESS]}]}"}, true},
+	{"a name server that is silent", func(w *world) {
+		noProxy(w)
+		w.resolve = &net.DNSError{Err: "server misbehaving", IsTemporary: true}
+		w.put("/run/systemd/resolve/resolv.conf", "nameserver 192.168.1.1\n")
+	}, "dns-down", []string{"headscale.example.net cannot be found"}, false},
 	{"wrong name", func(w *world) { noProxy(w); w.resolve = &net.DNSError{Err: "no such host", IsNotFound: true} }, "unknown-host", []string{"headscale.example.net does not exist", "headscale: url:"}, true},
 	{"server down", func(w *world) { w.control = errors.New("connection refused") }, "unreachable", []string{"does not answer", "keeps trying"}, false},
 	{"portal", func(w *world) { w.control = firstboot.ErrPortal }, "captive-portal", []string{"login in a browser"}, true},
@@ -89,9 +111,11 @@ var faults = []struct {
 	{"certificate", func(w *world) {
 		w.control = &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}
 	}, "untrusted", []string{"is not trusted", "headscale: ca:"}, true},
-	{"expired certificate", func(w *world) { w.control = expired }, "untrusted", []string{"is not trusted"}, true},
+	{"expired certificate", func(w *world) { w.control = expired }, "cert-date", []string{"The certificate of headscale.example.net is not valid today", "or the clock, 2026-11-22, is wrong, which this network's time server set"}, true},
 	{"certificate and clock", func(w *world) { w.control = expired; w.synced = false }, "clock-wrong", []string{"The clock is wrong (2026-11-22)"}, true},
 	{"2100", func(w *world) { w.synced = false; w.now = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) }, "clock-wrong", []string{"The clock is wrong (2100-01-01)", "network: ntp:"}, true},
+	{"2100 by a time server", func(w *world) { w.now = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) }, "clock-served", []string{"set the clock to 2100-01-01, which cannot be", "network: ntp:"}, true},
+	{"2020 by a time server", func(w *world) { w.now = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) }, "clock-served", []string{"set the clock to 2020-01-01"}, true},
 	{"key spent", func(w *world) { w.spent["hskey-auth-first"] = true }, "key-spent", []string{"works only once", "Ask the owner for a new key"}, true},
 	{"key expired", func(w *world) { w.refuse["hskey-auth-first"] = "authkey expired" }, "key-expired", []string{"has expired"}, true},
 	{"key unknown", func(w *world) { w.refuse["hskey-auth-first"] = "invalid pre auth key" }, "key-unknown", []string{"does not know the key"}, true},

@@ -156,7 +156,8 @@ type Net interface {
 	// Resolve looks a host name up.
 	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
 	// Control asks whether a Headscale server answers at an address, trusting
-	// the given PEM certificates besides the system's.
+	// the given PEM certificates besides the system's. It ends by itself, within
+	// 20 s.
 	Control(ctx context.Context, url, ca string) error
 	// Supervisor asks whether k3s serves a cluster on a port of a peer.
 	Supervisor(ctx context.Context, at netip.AddrPort) (bool, error)

@@ -48,6 +48,9 @@ func (m *machine) k3sDone(ctx context.Context) (bool, error) {
 }
 
 func (m *machine) k3sDo(ctx context.Context) error {
+	if err := m.checkNetworks(ctx); err != nil {
+		return err
+	}
 	if err := m.needToken(); err != nil {
 		return err
 	}
@@ -76,6 +79,23 @@ func (m *machine) k3sDo(ctx context.Context) error {
 		return err
 	}
 	return m.Units.Start(ctx, k3sUnit)
+}
+
+// checkNetworks refuses to start k3s in a network that has the cluster's addresses. A k3s that
+// runs is left alone.
+func (m *machine) checkNetworks(ctx context.Context) error {
+	up, err := m.Units.Active(ctx, k3sUnit)
+	if err != nil || up {
+		return err
+	}
+	links, err := m.Net.Links(ctx)
+	if err != nil {
+		return err
+	}
+	if p := m.overlap(links); p != nil {
+		return p
+	}
+	return nil
 }
 
 func (m *machine) tellK3s(ctx context.Context) error {

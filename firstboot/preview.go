@@ -71,7 +71,11 @@ func (h *Host) differences(now, next *given) ([]string, error) {
 		return nil, err
 	}
 	m := &machine{Host: *h, given: next}
-	secret, err := h.differing(append(tokenFiles(next.cfg), fieldFiles{"network.wifi", wifiFiles(&next.cfg.Network)}, fieldFiles{"network.proxy", m.proxyFiles()}))
+	wifi, err := m.wifiFiles()
+	if err != nil {
+		return nil, err
+	}
+	secret, err := h.differing(append(tokenFiles(next.cfg), fieldFiles{"network.wifi", wifi}, fieldFiles{"network.proxy", m.proxyFiles()}))
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,12 @@
 package firstboot
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -32,11 +35,15 @@ func (m *machine) settings() ([]group, error) {
 	if err != nil {
 		return nil, err
 	}
+	wifi, err := m.wifiFiles()
+	if err != nil {
+		return nil, err
+	}
 	return []group{
 		{"names", m.nameFiles(), func(context.Context) error { return nil }},
 		{"login", m.loginFiles(), m.retell("ssh.service")},
 		network,
-		{"wifi", wifiFiles(&m.cfg.Network), m.tellWiFi},
+		{"wifi", wifi, m.tellWiFi},
 		firewall,
 		{"time", m.timeFiles(), m.retell("systemd-timesyncd.service")},
 		{"way", m.wayFiles(), m.retell(tailscaled, contract.HeadscaleUnit)},
@@ -59,10 +66,10 @@ func (m *machine) loginFiles() []file {
 	}
 }
 
-// timeFiles follow timesyncd.conf(5).
+// timeFiles follow timesyncd.conf(5). The empty list forgets the image's servers.
 func (m *machine) timeFiles() []file {
 	ntp := m.cfg.Network.NTP
-	f := text644("/etc/systemd/timesyncd.conf.d/10-imagebuilder.conf", generated+"[Time]\nNTP="+strings.Join(ntp, " ")+"\n")
+	f := text644("/etc/systemd/timesyncd.conf.d/10-imagebuilder.conf", generated+"[Time]\nNTP=\nNTP="+strings.Join(ntp, " ")+"\n")
 	f.absent = len(ntp) == 0
 	return []file{f}
 }
@@ -180,16 +187,23 @@ func networkFiles(n *node.Network) []file {
 }
 
 // wifiFiles returns nothing if sealing has removed the password: the file on the node
-// stays. If node.yaml names no Wi-Fi any more, the file must be absent.
-func wifiFiles(n *node.Network) []file {
-	w := n.WiFi
-	switch {
-	case w == nil:
-		return []file{{path: wifiFile, absent: true}}
-	case w.PSK.Empty():
-		return nil
+// stays, as long as it is for the network that node.yaml names. A network without a password
+// is an open one. If node.yaml names no Wi-Fi any more, the file must be absent.
+func (m *machine) wifiFiles() ([]file, error) {
+	w := m.cfg.Network.WiFi
+	if w == nil {
+		return []file{{path: wifiFile, absent: true}}, nil
 	}
-	return []file{{path: wifiFile, data: []byte(wifiText(w)), mode: 0o600}}
+	if w.PSK.Empty() && m.cfg.Sealed {
+		have, err := m.read(wifiFile)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if bytes.Contains(have, []byte(ssidLine(w))) {
+			return nil, nil
+		}
+	}
+	return []file{{path: wifiFile, data: []byte(wifiText(w)), mode: 0o600}}, nil
 }
 
 const (
@@ -232,34 +246,66 @@ func vlanLines(names []string) string {
 	return b.String()
 }
 
+// portKind has the settings, by section, that the image's own file for such ports has: it
+// does not count for a port that has a file here.
+type portKind struct{ link, network, dhcp, advertised string }
+
+var (
+	wiredPort = portKind{"RequiredForOnline=routable\n", "LLDP=no\nEmitLLDP=no\n", "ClientIdentifier=mac\nUseDomains=yes\n", "UseDomains=yes\n"}
+	radioPort = portKind{"RequiredForOnline=no\n", "IgnoreCarrierLoss=3s\n", "ClientIdentifier=mac\nRouteMetric=2048\n", "RouteMetric=2048\n"}
+)
+
 func interfaceText(name string, f node.Interface, vlans []string) string {
+	kind, radio := wiredPort, strings.HasPrefix(name, "wl")
+	if radio {
+		kind = radioPort
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "[Match]\nName=%s\n\n[Network]\nMulticastDNS=yes\n", name)
+	fmt.Fprintf(&b, "[Match]\nName=%s\n\n[Link]\n%s\n[Network]\nMulticastDNS=yes\n%s", name, kind.link, kind.network)
 	if len(f.Addresses) == 0 {
 		b.WriteString("DHCP=yes\n")
 	}
 	for _, a := range f.Addresses {
 		b.WriteString("Address=" + a + "\n")
 	}
-	if f.Gateway != "" {
+	if f.Gateway != "" && !radio {
 		b.WriteString("Gateway=" + f.Gateway + "\n")
 	}
 	for _, d := range f.DNS {
 		b.WriteString("DNS=" + d + "\n")
 	}
 	b.WriteString(vlanLines(vlans))
+	if f.Gateway != "" && radio { // a cable is preferred where there is one
+		b.WriteString("\n[Route]\nGateway=" + f.Gateway + "\nMetric=2048\n")
+	}
+	if len(f.Addresses) == 0 {
+		b.WriteString("\n[DHCPv4]\n" + kind.dhcp)
+	}
+	b.WriteString("\n[IPv6AcceptRA]\n" + kind.advertised)
 	return b.String()
 }
 
-// wifiText follows wpa_supplicant.conf(5). Hex for the name and quotes around the
-// passphrase keep both from ending their line.
+// wifiText follows wpa_supplicant.conf(5). Quotes around the passphrase keep it from ending
+// its line. scan_ssid finds a network that hides its name.
 func wifiText(w *node.WiFi) string {
+	return fmt.Sprintf("%sctrl_interface=/run/wpa_supplicant\ncountry=%s\nnetwork={\n%s\tscan_ssid=1\n%s}\n",
+		generated, w.Country, ssidLine(w), wifiKey(w))
+}
+
+// ssidLine has the name in hex, which cannot end the line.
+func ssidLine(w *node.WiFi) string {
+	return "\tssid=" + hex.EncodeToString([]byte(w.SSID)) + "\n"
+}
+
+func wifiKey(w *node.WiFi) string {
+	if w.PSK.Empty() {
+		return "\tkey_mgmt=NONE\n"
+	}
 	psk := `"` + w.PSK.Reveal() + `"` // read literally up to the last quote
 	if len(w.PSK) == 64 {
 		psk = w.PSK.Reveal() // the key itself, in hex
 	}
-	return fmt.Sprintf("%sctrl_interface=/run/wpa_supplicant\ncountry=%s\nnetwork={\n\tssid=%s\n\tkey_mgmt=WPA-PSK SAE\n\tieee80211w=1\n\tpsk=%s\n}\n",
-		generated, w.Country, hex.EncodeToString([]byte(w.SSID)), psk)
+	return "\tkey_mgmt=WPA-PSK SAE\n\tieee80211w=1\n\tpsk=" + psk + "\n"
 }
 
 const (

@@ -431,8 +431,13 @@ func (w netWorld) Resolve(context.Context, string) ([]netip.Addr, error) {
 	return w.leads, w.do("resolve", func() error { return w.resolve })
 }
 
-func (w netWorld) Control(context.Context, string, string) error {
-	return w.do("control", func() error { return w.control })
+func (w netWorld) Control(ctx context.Context, _, _ string) error {
+	return w.do("control", func() error {
+		if end, ok := ctx.Deadline(); errors.Is(w.control, firstboot.ErrPortal) && ok && time.Until(end) < 20*time.Second {
+			return context.DeadlineExceeded // a network that drops TLS leaves no time to find the login page
+		}
+		return w.control
+	})
 }
 
 func (w netWorld) Supervisor(_ context.Context, at netip.AddrPort) (alive bool, err error) {

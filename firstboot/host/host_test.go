@@ -164,6 +164,30 @@ func TestControl(t *testing.T) {
 	}
 }
 
+// TestPortalThatDropsTLS: a network that takes no connection to port 443, and has a login page on
+// port 80, is told from one where nothing answers. A proxy stands for it here, as both go through
+// one.
+func TestPortalThatDropsTLS(t *testing.T) {
+	host.SetControlTime(100 * time.Millisecond)
+	t.Cleanup(func() { host.SetControlTime(15 * time.Second) })
+	network := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodConnect {
+			<-r.Context().Done()
+			return
+		}
+		http.Redirect(w, r, "http://login.example/", http.StatusFound)
+	}))
+	t.Cleanup(network.Close)
+	t.Cleanup(network.CloseClientConnections)
+	root := t.TempDir()
+	if err := (host.Files{Root: root}).Put("/etc/imagebuilder/proxy.env", strings.NewReader(fmt.Sprintf("HTTPS_PROXY=\"%s\"\n", network.URL)), firstboot.Attr{Mode: 0o600}); err != nil {
+		t.Fatal(err)
+	}
+	if err := host.New(root, nil).Net.Control(context.Background(), "https://headscale.example", ""); !errors.Is(err, firstboot.ErrPortal) {
+		t.Error(err)
+	}
+}
+
 // selfSigned is the certificate of an authority that only its owner knows.
 func selfSigned(t *testing.T) tls.Certificate {
 	t.Helper()

@@ -84,6 +84,10 @@ func (network) Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	return all, err
 }
 
+// controlTime is how long a Headscale server has for its answer, and portalTime a login page for
+// its own, after that: a network with such a page may drop TLS without a word.
+var controlTime, portalTime = 15 * time.Second, 5 * time.Second
+
 // Control requests the key that every control server gives to anybody, in the form that Headscale
 // and tailscale 1.102 agree on.
 func (n network) Control(ctx context.Context, address, ca string) error {
@@ -92,7 +96,9 @@ func (n network) Control(ctx context.Context, address, ca string) error {
 		return err
 	}
 	client := n.client(&tls.Config{RootCAs: roots})
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(address, "/")+"/key?v=130", nil)
+	asking, cancel := context.WithTimeout(ctx, controlTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(asking, http.MethodGet, strings.TrimSuffix(address, "/")+"/key?v=130", nil)
 	if err != nil {
 		return firstboot.ErrNotHeadscale
 	}
@@ -128,7 +134,7 @@ func controlAnswer(resp *http.Response, host string) error {
 
 // portal sends a request in plain HTTP: a network with a login page answers that itself.
 func (n network) portal(ctx context.Context, host string) bool {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, portalTime)
 	defer cancel()
 	u := url.URL{Scheme: "http", Host: host, Path: "/"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
@@ -166,7 +172,6 @@ func trust(ca string) (*x509.CertPool, error) {
 // client follows no redirects: a redirect is itself an answer here.
 func (n network) client(conf *tls.Config) *http.Client {
 	c := n.follower(conf)
-	c.Timeout = 15 * time.Second
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return c
 }

@@ -210,7 +210,7 @@ type Interface struct {
 	DNS []string `yaml:"dns,omitempty"`
 }
 
-// WiFi joins one WPA2 or WPA3 personal network.
+// WiFi joins one WPA2 or WPA3 personal network, or an open one: that has no PSK.
 type WiFi struct {
 	SSID string        `yaml:"ssid"`
 	PSK  secret.String `yaml:"psk,omitempty"`
