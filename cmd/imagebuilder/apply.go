@@ -31,7 +31,8 @@ Refused, as it would make a different node: another role, board, data disk, disk
 Longhorn, encryption or Headscale.
 
 Refused without --risky:
-  - what may cut a node off, such as its network, ssh keys or owner's key;
+  - what may cut a node off, such as its network, ssh keys, owner's key or
+    Headscale's certificate;
   - what may stop its k3s: its settings, tokens, and files of yours;
   - a restart of k3s on a node that votes in etcd, while another one that votes is
     away or ill: the cluster may stop. If a voter goes away only after all nodes
