@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/handover"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
@@ -22,6 +24,10 @@ is needed. Nothing restarts except what the change concerns.
 Each node.yaml is signed with the owner's key and sent over ssh, as root, to the
 node's address in the tailnet. Before a node gets it, the node says what would
 change. A node for which nothing would change gets nothing.
+
+While Headscale does not answer, only the machine that runs it can get a node.yaml,
+alone: it is reached by its public name. So it gets a certificate in the place of
+one that has ended (--risky).
 
 The nodes take turns: servers first, then witnesses and agents, and last the machine
 with Headscale. The next node has its turn when the one before has gone through its
@@ -99,7 +105,7 @@ func newApply() *cobra.Command {
 }
 
 func (a *applyFlags) run(cmd *cobra.Command) error {
-	order, err := a.prepare(cmd.Context())
+	order, err := a.prepare(cmd)
 	if err != nil {
 		return err
 	}
@@ -134,15 +140,16 @@ type applied struct {
 	Stopped *stop           `json:"stopped"` // null if nothing stopped it
 }
 
-func (a *applyFlags) prepare(ctx context.Context) (*handover.Order, error) {
+func (a *applyFlags) prepare(cmd *cobra.Command) (*handover.Order, error) {
 	f, err := loadFleet(a.fleet)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.choice.Of(f); err != nil { // even if Headscale does not answer
+	names, err := a.choice.Of(f)
+	if err != nil { // even if Headscale does not answer
 		return nil, err
 	}
-	_, rows, err := members(ctx, f)
+	rows, err := reachable(cmd, f, names)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +160,19 @@ func (a *applyFlags) prepare(ctx context.Context) (*handover.Order, error) {
 		}
 		return inquiry.Tell(ctx, f, s, command, input)
 	}
-	return handover.Prepare(ctx, f, rows, a.choice, line, time.Now())
+	return handover.Prepare(cmd.Context(), f, rows, a.choice, line, time.Now())
+}
+
+// reachable returns the members, of which names are wanted. If Headscale does not answer, the
+// machine that runs it is reached by its public name: a new certificate from there may be what
+// Headscale lacks.
+func reachable(cmd *cobra.Command, f *fleet.Fleet, names []string) ([]roster.Row, error) {
+	_, rows, err := members(cmd.Context(), f)
+	if err == nil || notReadable(err) || cmd.Context().Err() != nil || f.Control() == "" || !slices.Equal(names, []string{f.Control()}) {
+		return rows, err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "Headscale does not say where the nodes are, so %s is reached by its public name: %s\n", f.Control(), printable(err.Error()))
+	return []roster.Row{roster.Control(f)}, nil
 }
 
 func (a *applyFlags) print(out io.Writer, order *handover.Order, failed error) error {
