@@ -86,14 +86,13 @@ func TestKeyOfTheNewCard(t *testing.T) {
 	w.does(t, Options{Again: true}, "", "vps refuses [7]", "home-pi refuses [7]", "expire 5")
 }
 
-// TestTheClusterIsLeft: what the new card's key does not shut out is the revoked node's place
-// in the cluster.
+// TestTheClusterIsLeft: a new card's key does not keep a revoked node in the cluster, where
+// it could not be deleted the first time.
 func TestTheClusterIsLeft(t *testing.T) {
 	w := stolen()
 	w.does(t, Options{}, "", "vps refuses [7]", "home-pi refuses [7]", "delete 7")
 	w.minted(t, map[headscale.ID]time.Time{"5": time.Now().Add(time.Second)})
-	o, err := prepare(t, w, "cabin-box")
-	if err == nil {
+	if _, err := prepare(t, w, "cabin-box"); err == nil {
 		t.Fatal("it has left the cluster, and is to leave it again")
 	}
 	f, err := fleet.Load(filepath.Join(w.dir, fleet.FileName), fleet.Example, nil)
@@ -108,7 +107,7 @@ func TestTheClusterIsLeft(t *testing.T) {
 	if err := n.write(f, "cabin-box"); err != nil {
 		t.Fatal(err)
 	}
-	if o, err = prepare(t, w, "cabin-box"); err != nil || !strings.Contains(strings.Join(o.Steps(), "\n"), "delete it from the cluster") {
+	if o, err := prepare(t, w, "cabin-box"); err != nil || !strings.Contains(strings.Join(o.Steps(), "\n"), "delete it from the cluster") {
 		t.Errorf("it has not left the cluster, and cannot any more: %v", err)
 	}
 }
